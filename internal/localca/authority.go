@@ -1,0 +1,271 @@
+package localca
+
+import (
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+)
+
+// The files in the folder of an authority. All but the two keys are public.
+const (
+	caCertFile     = "ca.pem"
+	caKeyFile      = "ca.key"
+	serverCertFile = "server.pem"
+	serverKeyFile  = "server.key"
+	bundleFile     = "bundle.pem"
+	trustStoreFile = "truststore.p12"
+)
+
+const (
+	caLife      = 10 * 365 * 24 * time.Hour
+	serverLife  = 397 * 24 * time.Hour // what browsers and Apple's libraries accept at most
+	renewBefore = 30 * 24 * time.Hour
+	// backdate makes a new certificate valid for machines whose clock is a little behind.
+	backdate = time.Hour
+	// retryRenewal is how long a failed renewal waits, so that a full disk does
+	// not cost every handshake a try.
+	retryRenewal = time.Minute
+)
+
+// Options is what Open may be told beyond the folder.
+type Options struct {
+	// Names are the DNS names and IP addresses the server certificate must
+	// hold, beside localhost, the loopback addresses and the host's name.
+	Names []string
+	// Now is the clock; nil means time.Now.
+	Now func() time.Time
+	// Temporary says that the folder does not outlive the process: nothing is
+	// flushed to the disk.
+	Temporary bool
+}
+
+// Authority is an authority with its server certificate. Its methods are safe
+// for concurrent use.
+type Authority struct {
+	dir   string
+	now   func() time.Time
+	names []string
+	sync  bool
+	fresh bool
+
+	caCert *x509.Certificate
+	caKey  *ecdsa.PrivateKey
+
+	mu        sync.Mutex // guards what follows, and the server's files
+	leaf      *tls.Certificate
+	renewFrom time.Time // no renewal is tried before
+}
+
+// Open finds the authority in dir or makes one, and sees to it that its server
+// certificate holds every name asked for and is not about to end. It refuses
+// files that are damaged or do not belong together, naming them: making a new
+// authority in silence would leave clients with a root that no longer counts.
+func Open(dir string, o Options) (*Authority, error) {
+	a := &Authority{dir: dir, now: o.Now, sync: !o.Temporary}
+	if a.now == nil {
+		a.now = time.Now
+	}
+	for _, name := range o.Names {
+		if err := CheckName(name); err != nil {
+			return nil, err
+		}
+	}
+	host := hostName()
+	a.names = allNames(host, o.Names)
+
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("make the certificate folder: %w", err)
+	}
+	if err := a.loadCA(); errors.Is(err, fs.ErrNotExist) {
+		if err := a.makeCA(host); err != nil {
+			return nil, err
+		}
+	} else if err != nil {
+		return nil, err
+	}
+
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	leaf, err := a.loadServer()
+	if err != nil {
+		return nil, err
+	}
+	if leaf == nil || !a.serves(leaf.Leaf) {
+		if leaf, err = a.makeServer(); err != nil {
+			return nil, err
+		}
+	}
+	a.leaf, a.renewFrom = leaf, leaf.Leaf.NotAfter.Add(-renewBefore)
+	return a, nil
+}
+
+// Fresh reports whether Open made the authority, so that no client trusts it yet.
+func (a *Authority) Fresh() bool { return a.fresh }
+
+// CAFile is the path of the authority's certificate, PEM.
+func (a *Authority) CAFile() string { return a.path(caCertFile) }
+
+// Names are the names and addresses the server certificate holds.
+func (a *Authority) Names() []string { return append([]string(nil), a.names...) }
+
+// TLSConfig is a server's configuration with our certificate.
+func (a *Authority) TLSConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.Certificate}
+}
+
+// Certificate returns the server certificate, after renewing it when it is
+// about to end. A renewal that fails leaves the old one in use while it lasts.
+// It has the shape of tls.Config.GetCertificate; the hello is not looked at.
+func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	if now.Before(a.renewFrom) {
+		return a.leaf, nil
+	}
+	leaf, err := a.makeServer()
+	switch {
+	case err == nil:
+		a.leaf = leaf
+		a.renewFrom = leaf.Leaf.NotAfter.Add(-renewBefore)
+		// Near the end of the authority itself the new certificate is short too.
+		if next := now.Add(retryRenewal); a.renewFrom.Before(next) {
+			a.renewFrom = next
+		}
+	case now.After(a.leaf.Leaf.NotAfter):
+		return nil, fmt.Errorf("renew the server certificate: %w", err)
+	default:
+		a.renewFrom = now.Add(retryRenewal)
+	}
+	return a.leaf, nil
+}
+
+// loadCA reads the authority. The key is written before the certificate, so a
+// missing certificate means that there is no authority yet, whatever else an
+// interrupted first start left behind.
+func (a *Authority) loadCA() error {
+	cert, err := readCert(a.path(caCertFile))
+	if err != nil {
+		return err
+	}
+	key, err := readKey(a.path(caKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s is missing but %s is there: put the key back, or remove both to have a new authority made",
+			a.path(caKeyFile), caCertFile)
+	}
+	if err != nil {
+		return err
+	}
+	switch {
+	case !cert.IsCA:
+		return fmt.Errorf("%s is not the certificate of an authority", a.path(caCertFile))
+	case !key.PublicKey.Equal(cert.PublicKey):
+		return fmt.Errorf("%s does not belong to %s: put the right key back, or remove both to have a new authority made",
+			a.path(caKeyFile), a.path(caCertFile))
+	case !a.now().Before(cert.NotAfter):
+		return fmt.Errorf("the authority in %s ended on %s: remove it and %s to have a new one made",
+			a.path(caCertFile), cert.NotAfter.Format(time.DateOnly), caKeyFile)
+	}
+	a.caCert, a.caKey = cert, key
+	return nil
+}
+
+func (a *Authority) makeCA(host string) error {
+	key, err := newKey()
+	if err != nil {
+		return err
+	}
+	der, err := signCA(key, host, a.now())
+	if err != nil {
+		return err
+	}
+	if err := a.writeKey(caKeyFile, key); err != nil {
+		return err
+	}
+	if err := a.writeCert(caCertFile, der); err != nil {
+		return err
+	}
+	a.caCert, err = x509.ParseCertificate(der)
+	a.caKey, a.fresh = key, true
+	return err
+}
+
+// loadServer reads the server's pair. Nil without an error means that one has
+// to be made: there is none, or a part is missing.
+func (a *Authority) loadServer() (*tls.Certificate, error) {
+	cert, err := readCert(a.path(serverCertFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w (remove it to have a new one made)", err)
+	}
+	key, err := readKey(a.path(serverKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w (remove it to have a new one made)", err)
+	}
+	if !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, fmt.Errorf("%s does not belong to %s: remove both to have new ones made",
+			a.path(serverKeyFile), a.path(serverCertFile))
+	}
+	return a.pair(cert, key), nil
+}
+
+// makeServer makes a server certificate, with the key that is there: a renewal
+// then replaces one file and cannot be interrupted halfway.
+func (a *Authority) makeServer() (*tls.Certificate, error) {
+	key, err := readKey(a.path(serverKeyFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		// An old certificate goes first, so that it never stands beside a key that is not its own.
+		if err := os.Remove(a.path(serverCertFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		if key, err = newKey(); err == nil {
+			err = a.writeKey(serverKeyFile, key)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	der, err := signServer(a.caCert, a.caKey, key, a.names, a.now())
+	if err != nil {
+		return nil, err
+	}
+	if err := a.writeCert(serverCertFile, der); err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return nil, err
+	}
+	return a.pair(cert, key), nil
+}
+
+// serves reports whether cert is ours, lasts long enough and holds every name.
+func (a *Authority) serves(cert *x509.Certificate) bool {
+	if cert.CheckSignatureFrom(a.caCert) != nil || a.now().After(cert.NotAfter.Add(-renewBefore)) {
+		return false
+	}
+	for _, name := range a.names {
+		if !holds(cert, name) {
+			return false
+		}
+	}
+	return true
+}
+
+func (a *Authority) pair(cert *x509.Certificate, key *ecdsa.PrivateKey) *tls.Certificate {
+	return &tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+}
+
+func (a *Authority) path(name string) string { return filepath.Join(a.dir, name) }

@@ -1,0 +1,446 @@
+package localca
+
+import (
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var epoch = time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC)
+
+// clock is a clock that a test moves.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) add(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+func open(t *testing.T, dir string, now func() time.Time, names ...string) *Authority {
+	t.Helper()
+	a, err := Open(dir, Options{Names: names, Now: now, Temporary: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func leaf(t *testing.T, a *Authority) *x509.Certificate {
+	t.Helper()
+	c, err := a.Certificate(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.Leaf
+}
+
+func TestFirstStart(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "deep", "tls")
+	c := &clock{t: epoch}
+	a, err := Open(dir, Options{Names: []string{"Chat.LAN", "192.168.7.9", "*.chat.lan", "localhost"}, Now: c.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !a.Fresh() {
+		t.Error("a new authority is not Fresh")
+	}
+	cert := leaf(t, a)
+	roots := x509.NewCertPool()
+	text, err := os.ReadFile(a.CAFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !roots.AppendCertsFromPEM(text) {
+		t.Fatal("ca.pem holds no certificate")
+	}
+	for _, name := range []string{"localhost", "127.0.0.1", "::1", "chat.lan", "192.168.7.9", "any.chat.lan"} {
+		opts := x509.VerifyOptions{DNSName: name, Roots: roots, CurrentTime: epoch, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}
+		if strings.Contains(name, ":") {
+			opts.DNSName = "[" + name + "]"
+		}
+		if _, err := cert.Verify(opts); err != nil {
+			t.Errorf("the certificate does not serve %s: %v", name, err)
+		}
+	}
+	if life := cert.NotAfter.Sub(cert.NotBefore); life > 397*24*time.Hour {
+		t.Errorf("the server certificate lasts %v, more than 397 days", life)
+	}
+	if got := a.caCert.NotAfter.Sub(epoch); got < 9*365*24*time.Hour {
+		t.Errorf("the authority lasts only %v", got)
+	}
+	if !strings.HasPrefix(a.caCert.Subject.CommonName, "Confab local CA ") {
+		t.Errorf("the authority is called %q", a.caCert.Subject.CommonName)
+	}
+	if runtime.GOOS != "windows" {
+		for path, want := range map[string]os.FileMode{"": 0o700, caKeyFile: 0o600, serverKeyFile: 0o600} {
+			st, err := os.Stat(filepath.Join(dir, path))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if st.Mode().Perm() != want {
+				t.Errorf("mode of %q = %o, want %o", path, st.Mode().Perm(), want)
+			}
+		}
+	}
+
+	// The second start finds what the first made.
+	b := open(t, dir, c.now, "chat.lan")
+	if b.Fresh() || !leaf(t, b).Equal(cert) || !b.caCert.Equal(a.caCert) {
+		t.Error("the second start did not take over the certificates of the first")
+	}
+}
+
+func TestRenewal(t *testing.T) {
+	day := 24 * time.Hour
+	tests := []struct {
+		name  string
+		after time.Duration
+		names []string
+		renew bool
+	}{
+		{"same day", 0, nil, false},
+		{"31 days before the end", 397*day - 31*day, nil, false},
+		{"29 days before the end", 397*day - 29*day, nil, true},
+		{"after the end", 400 * day, nil, true},
+		{"a new name", 0, []string{"new.lan"}, true},
+		{"a new address", 0, []string{"10.1.2.3"}, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir, c := t.TempDir(), &clock{t: epoch}
+			a := open(t, dir, c.now)
+			old := leaf(t, a)
+			c.add(tt.after)
+			b := open(t, dir, c.now, tt.names...)
+			renewed := !leaf(t, b).Equal(old)
+			if renewed != tt.renew {
+				t.Fatalf("renewed = %v, want %v", renewed, tt.renew)
+			}
+			if !old.PublicKey.(*ecdsa.PublicKey).Equal(leaf(t, b).PublicKey) {
+				t.Error("a renewal changed the key; it must not, so that it replaces one file only")
+			}
+			if b.Fresh() || !b.caCert.Equal(a.caCert) {
+				t.Error("the renewal made a new authority")
+			}
+			if got := leaf(t, b).NotAfter; got.Sub(c.now()) < renewBefore {
+				t.Errorf("the certificate ends on %v, too soon after %v", got, c.now())
+			}
+			if len(tt.names) == 0 && tt.after > 0 { // a server that kept running does the same by itself
+				got, err := a.Certificate(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if renewed := !got.Leaf.Equal(old); renewed != tt.renew {
+					t.Errorf("renewed while running = %v, want %v", renewed, tt.renew)
+				}
+			}
+		})
+	}
+}
+
+// A renewal that cannot be written leaves the old certificate in use until it ends.
+func TestRenewalThatFails(t *testing.T) {
+	dir, c := t.TempDir(), &clock{t: epoch}
+	a := open(t, dir, c.now)
+	old := leaf(t, a)
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	c.add(380 * 24 * time.Hour)
+	if !leaf(t, a).Equal(old) {
+		t.Error("a failed renewal changed the certificate")
+	}
+	c.add(20 * 24 * time.Hour)
+	if _, err := a.Certificate(nil); err == nil {
+		t.Error("an ended certificate was handed out")
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	c.add(retryRenewal)
+	if leaf(t, a).Equal(old) {
+		t.Error("no renewal after the folder came back")
+	}
+}
+
+// The certificate never outlives its authority, and an authority near its end
+// does not make every handshake a renewal.
+func TestAuthorityNearItsEnd(t *testing.T) {
+	dir, c := t.TempDir(), &clock{t: epoch}
+	open(t, dir, c.now)
+	c.add(caLife - 10*24*time.Hour)
+	a := open(t, dir, c.now)
+	if got := leaf(t, a).NotAfter; got.After(a.caCert.NotAfter) {
+		t.Errorf("the certificate ends on %v, after its authority on %v", got, a.caCert.NotAfter)
+	}
+	first := leaf(t, a)
+	if !leaf(t, a).Equal(first) {
+		t.Error("two handshakes in a row renewed twice")
+	}
+	c.add(11 * 24 * time.Hour)
+	if _, err := Open(dir, Options{Now: c.now}); err == nil || !strings.Contains(err.Error(), caCertFile) {
+		t.Errorf("an ended authority: got %v, want an error naming %s", err, caCertFile)
+	}
+}
+
+func TestDamage(t *testing.T) {
+	write := func(name, text string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			t.Helper()
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	remove := func(names ...string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			t.Helper()
+			for _, name := range names {
+				if err := os.Remove(filepath.Join(dir, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	swap := func(name string) func(*testing.T, string) { // with that of another authority
+		return func(t *testing.T, dir string) {
+			t.Helper()
+			other := t.TempDir()
+			open(t, other, nil)
+			text, err := os.ReadFile(filepath.Join(other, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(name, string(text))(t, dir)
+		}
+	}
+	truncate := func(name string) func(*testing.T, string) {
+		return func(t *testing.T, dir string) {
+			t.Helper()
+			text, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			write(name, string(text[:len(text)/2]))(t, dir)
+		}
+	}
+	const badDER = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n"
+	tests := []struct {
+		name   string
+		damage func(*testing.T, string)
+		want   string // in the error; empty: it heals
+		fresh  bool
+	}{
+		{"authority empty", write(caCertFile, ""), caCertFile, false},
+		{"authority cut off", truncate(caCertFile), caCertFile, false},
+		{"authority garbage", write(caCertFile, badDER), caCertFile, false},
+		{"authority key garbage", write(caKeyFile, "x"), caKeyFile, false},
+		{"authority key cut off", truncate(caKeyFile), caKeyFile, false},
+		{"authority key of another", swap(caKeyFile), caKeyFile, false},
+		{"authority of another", swap(caCertFile), caKeyFile, false},
+		{"authority key missing", remove(caKeyFile), caKeyFile, false},
+		{"no authority", func(t *testing.T, dir string) {
+			t.Helper()
+			for from, to := range map[string]string{serverCertFile: caCertFile, serverKeyFile: caKeyFile} {
+				text, err := os.ReadFile(filepath.Join(dir, from))
+				if err != nil {
+					t.Fatal(err)
+				}
+				write(to, string(text))(t, dir)
+			}
+		}, caCertFile, false},
+		{"first start interrupted", remove(caCertFile, serverCertFile, serverKeyFile), "", true},
+		{"authority removed", remove(caCertFile, caKeyFile), "", true},
+		{"server cut off", truncate(serverCertFile), serverCertFile, false},
+		{"server key cut off", truncate(serverKeyFile), serverKeyFile, false},
+		{"server key of another", swap(serverKeyFile), serverKeyFile, false},
+		{"server missing", remove(serverCertFile), "", false},
+		{"server key missing", remove(serverKeyFile), "", false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			open(t, dir, nil)
+			tt.damage(t, dir)
+			a, err := Open(dir, Options{Temporary: true})
+			if tt.want == "" {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if a.Fresh() != tt.fresh {
+					t.Errorf("Fresh = %v, want %v", a.Fresh(), tt.fresh)
+				}
+				if err := leaf(t, a).CheckSignatureFrom(a.caCert); err != nil {
+					t.Errorf("the certificate is not of this authority: %v", err)
+				}
+				return
+			}
+			if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, tt.want)) {
+				t.Fatalf("got %v, want an error that names %s", err, tt.want)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("the error has more than one line: %q", err)
+			}
+		})
+	}
+}
+
+func TestFolderIsAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tls")
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("got %v, want an error that names %s", err, path)
+	}
+}
+
+func TestCheckName(t *testing.T) {
+	good := []string{"localhost", "chat.example.com", "*.example.com", "10.0.0.1", "::1", "fe80::1", "a_b.lan", "xn--bcher-kva.example"}
+	bad := []string{"", " ", "a b", "https://x", "x:8443", "[::1]", ".x", "x.", "-x", "x-", "*", "*.", "a.*.b", "bücher.example",
+		strings.Repeat("a", 64), strings.Repeat("a.", 130) + "a", "x/y", "x\n"}
+	for _, name := range good {
+		if err := CheckName(name); err != nil {
+			t.Errorf("CheckName(%q) = %v, want nil", name, err)
+		}
+	}
+	for _, name := range bad {
+		if CheckName(name) == nil {
+			t.Errorf("CheckName(%q) = nil, want an error", name)
+		}
+	}
+	if _, err := Open(t.TempDir(), Options{Names: []string{"x:1"}}); err == nil {
+		t.Error("Open took the name x:1")
+	}
+}
+
+func FuzzCheckName(f *testing.F) {
+	f.Add("localhost")
+	f.Add("*.a-b.example")
+	f.Add("::ffff:1.2.3.4")
+	f.Fuzz(func(t *testing.T, name string) {
+		if CheckName(name) != nil {
+			return
+		}
+		// What is accepted can be signed and is then held.
+		key, err := newKey()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ca := &x509.Certificate{NotAfter: epoch.Add(caLife), Raw: []byte{1}}
+		names := allNames("", []string{name})
+		der, err := signServer(ca, key, key, names, epoch)
+		if err != nil {
+			t.Fatalf("no certificate for %q: %v", name, err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatalf("the certificate for %q cannot be read: %v", name, err)
+		}
+		if !holds(cert, names[len(names)-1]) {
+			t.Fatalf("the certificate for %q holds %q %q", name, cert.DNSNames, cert.IPAddresses)
+		}
+	})
+}
+
+// Handshakes, a renewal among them, run side by side.
+func TestConcurrentHandshakes(t *testing.T) {
+	dir, c := t.TempDir(), &clock{t: time.Now()}
+	a := open(t, dir, c.now)
+	roots := x509.NewCertPool()
+	roots.AddCert(a.caCert)
+	ln, err := tls.Listen("tcp", "127.0.0.1:0", a.TLSConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			conn.(*tls.Conn).Handshake()
+			conn.Close()
+		}
+	}()
+	c.add(370 * 24 * time.Hour)
+	var clients sync.WaitGroup
+	for range 8 {
+		clients.Go(func() {
+			conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 10 * time.Second}, "tcp", ln.Addr().String(),
+				&tls.Config{RootCAs: roots, ServerName: "localhost", Time: c.now})
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			conn.Close()
+		})
+	}
+	clients.Wait()
+	ln.Close()
+	<-served
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if diff := cmp.Diff([]string{caKeyFile, caCertFile, serverKeyFile, serverCertFile}, names); diff != "" {
+		t.Errorf("files of the folder (-want +got):\n%s", diff)
+	}
+}
+
+func BenchmarkOpen(b *testing.B) {
+	b.Run("first", func(b *testing.B) {
+		for b.Loop() {
+			openWithTrust(b, b.TempDir(), true)
+		}
+	})
+	b.Run("first, flushed", func(b *testing.B) {
+		for b.Loop() {
+			openWithTrust(b, b.TempDir(), false)
+		}
+	})
+	b.Run("again", func(b *testing.B) {
+		dir := b.TempDir()
+		openWithTrust(b, dir, true)
+		for b.Loop() {
+			openWithTrust(b, dir, true)
+		}
+	})
+}
+
+func openWithTrust(b *testing.B, dir string, temporary bool) {
+	b.Helper()
+	a, err := Open(dir, Options{Temporary: temporary})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if _, err := a.WriteTrust(); err != nil {
+		b.Fatal(err)
+	}
+}

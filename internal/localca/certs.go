@@ -1,0 +1,186 @@
+package localca
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/hex"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// CheckName says whether a certificate can be made for name: a DNS name (its
+// first label may be *) or an IP address, without a scheme or a port.
+func CheckName(name string) error {
+	if net.ParseIP(name) != nil {
+		return nil
+	}
+	if name == "" || len(name) > 253 {
+		return fmt.Errorf("%q is not a host name or an IP address", name)
+	}
+	for label := range strings.SplitSeq(strings.TrimPrefix(name, "*."), ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' || strings.Trim(label, labelChars) != "" {
+			return fmt.Errorf("%q is not a host name or an IP address", name)
+		}
+	}
+	return nil
+}
+
+const labelChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
+
+// hostName is the machine's name, or empty when it has none that fits into a certificate.
+func hostName() string {
+	host, err := os.Hostname()
+	if err != nil || CheckName(host) != nil {
+		return ""
+	}
+	return host
+}
+
+// allNames is every name the certificate holds, each once, lower case.
+func allNames(host string, extra []string) []string {
+	all := []string{"localhost", "127.0.0.1", "::1"}
+	for _, name := range append([]string{host}, extra...) {
+		if ip := net.ParseIP(name); ip != nil {
+			name = ip.String()
+		}
+		if name = strings.ToLower(name); name != "" && !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// holds reports whether cert lists name itself: a wildcard that would match it
+// does not count, so that what was asked for is there in plain words.
+func holds(cert *x509.Certificate, name string) bool {
+	if ip := net.ParseIP(name); ip != nil {
+		return slices.ContainsFunc(cert.IPAddresses, ip.Equal)
+	}
+	return slices.Contains(cert.DNSNames, name)
+}
+
+func newKey() (*ecdsa.PrivateKey, error) {
+	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+}
+
+// signCA makes the authority's certificate. The random part of its name tells
+// apart the authorities of one machine in a trust store's list.
+func signCA(key *ecdsa.PrivateKey, host string, now time.Time) ([]byte, error) {
+	if host == "" {
+		host = "localhost"
+	}
+	var tag [3]byte
+	if _, err := rand.Read(tag[:]); err != nil {
+		return nil, err
+	}
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	// A common name has at most 64 characters; some readers refuse longer ones.
+	name := "Confab local CA " + host[:min(len(host), 40)] + " " + hex.EncodeToString(tag[:])
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: name, Organization: []string{"Confab"}},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(-backdate).Add(caLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+		MaxPathLenZero:        true,
+	}
+	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+}
+
+func signServer(ca *x509.Certificate, caKey, key *ecdsa.PrivateKey, names []string, now time.Time) ([]byte, error) {
+	serial, err := newSerial()
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          serial,
+		Subject:               pkix.Name{CommonName: "localhost", Organization: []string{"Confab"}},
+		NotBefore:             now.Add(-backdate),
+		NotAfter:              now.Add(-backdate).Add(serverLife),
+		KeyUsage:              x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		BasicConstraintsValid: true,
+	}
+	// A certificate that outlives its authority is refused by some clients.
+	if template.NotAfter.After(ca.NotAfter) {
+		template.NotAfter = ca.NotAfter
+	}
+	for _, name := range names {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	return x509.CreateCertificate(rand.Reader, template, ca, key.Public(), caKey)
+}
+
+func newSerial() (*big.Int, error) {
+	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+}
+
+func readCert(path string) (*x509.Certificate, error) {
+	block, err := readPEM(path, "CERTIFICATE")
+	if err != nil {
+		return nil, err
+	}
+	cert, err := x509.ParseCertificate(block)
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	return cert, nil
+}
+
+func readKey(path string) (*ecdsa.PrivateKey, error) {
+	block, err := readPEM(path, "PRIVATE KEY")
+	if err != nil {
+		return nil, err
+	}
+	key, err := x509.ParsePKCS8PrivateKey(block)
+	if err != nil {
+		return nil, fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	ec, ok := key.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, fmt.Errorf("%s is not an ECDSA key", path)
+	}
+	return ec, nil
+}
+
+func readPEM(path, kind string) ([]byte, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(text)
+	if block == nil || block.Type != kind {
+		return nil, fmt.Errorf("%s is damaged: it holds no %q block", path, kind)
+	}
+	return block.Bytes, nil
+}
+
+func (a *Authority) writeKey(name string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return err
+	}
+	return a.writeFile(name, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), 0o600)
+}
+
+func (a *Authority) writeCert(name string, der []byte) error {
+	return a.writeFile(name, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o644)
+}

@@ -1,0 +1,130 @@
+package localca
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"os"
+
+	"software.sslmate.com/src/go-pkcs12"
+)
+
+// TrustStorePassword opens truststore.p12. It guards nothing: the file holds
+// public certificates, and Java wants a password.
+const TrustStorePassword = pkcs12.DefaultPassword
+
+// Trust names the files that make clients trust the authority.
+type Trust struct {
+	CAFile         string // the authority alone, PEM: for variables that add a root
+	BundleFile     string // the system's roots and the authority, PEM: for variables that replace the roots
+	TrustStoreFile string // the same for Java, PKCS #12, opened by TrustStorePassword
+	// SystemRoots is the file the system's roots came from. Empty: none was
+	// found, the bundle and the trust store hold our authority alone, and a
+	// client that uses them trusts nobody else.
+	SystemRoots string
+}
+
+// bundleMark opens every bundle of ours, so that a Confab that is started in
+// an environment made by another one does not take its bundle for the system's.
+const bundleMark = "# Made by Confab: the system's roots and a local authority.\n"
+
+// systemBundles are the files that OpenSSL and Go look for, in Go's order.
+var systemBundles = []string{
+	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Gentoo, Arch
+	"/etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL 6
+	"/etc/ssl/ca-bundle.pem",                            // openSUSE
+	"/etc/pki/tls/cacert.pem",                           // OpenELEC
+	"/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // CentOS, RHEL 7
+	"/etc/ssl/cert.pem",                                 // Alpine, macOS, FreeBSD
+	"/usr/local/etc/ssl/cert.pem",                       // FreeBSD
+	"/usr/local/share/certs/ca-root-nss.crt",            // DragonFly
+	"/etc/openssl/certs/ca-certificates.crt",            // NetBSD
+}
+
+// WriteTrust writes the trust files beside the authority, unless those that
+// are there say the same already.
+func (a *Authority) WriteTrust() (Trust, error) {
+	source, roots := systemRoots(os.Getenv("SSL_CERT_FILE"), systemBundles)
+	t := Trust{
+		CAFile:         a.CAFile(),
+		BundleFile:     a.path(bundleFile),
+		TrustStoreFile: a.path(trustStoreFile),
+		SystemRoots:    source,
+	}
+	bundle := bundleOf(roots, a.caCert)
+	// The trust store is made from the bundle and written before it: a bundle
+	// that is up to date has its trust store beside it.
+	if old, err := os.ReadFile(t.BundleFile); err == nil && bytes.Equal(old, bundle) {
+		if _, err := os.Stat(t.TrustStoreFile); err == nil {
+			return t, nil
+		}
+	}
+	store, err := trustStoreOf(roots, a.caCert)
+	if err != nil {
+		return Trust{}, fmt.Errorf("make %s: %w", t.TrustStoreFile, err)
+	}
+	if err := a.writeFile(trustStoreFile, store, 0o644); err != nil {
+		return Trust{}, err
+	}
+	if err := a.writeFile(bundleFile, bundle, 0o644); err != nil {
+		return Trust{}, err
+	}
+	return t, nil
+}
+
+// IsBundle reports whether the file is a bundle made by a Confab.
+func IsBundle(path string) bool {
+	f, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	head := make([]byte, len(bundleMark))
+	_, err = f.Read(head)
+	return err == nil && string(head) == bundleMark
+}
+
+// systemRoots reads the first bundle there is: what the user named, if it is
+// not ours, then the system's.
+func systemRoots(named string, files []string) (path string, roots []byte) {
+	for _, path := range append([]string{named}, files...) {
+		if path == "" {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		if err == nil && !bytes.HasPrefix(text, []byte(bundleMark)) && bytes.Contains(text, []byte("-----BEGIN CERTIFICATE-----")) {
+			return path, text
+		}
+	}
+	return "", nil
+}
+
+func bundleOf(roots []byte, ca *x509.Certificate) []byte {
+	var b bytes.Buffer
+	b.Grow(len(bundleMark) + len(roots) + 2048)
+	b.WriteString(bundleMark)
+	b.Write(roots)
+	if len(roots) > 0 && roots[len(roots)-1] != '\n' {
+		b.WriteByte('\n')
+	}
+	pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}) // a bytes.Buffer does not fail
+	return b.Bytes()
+}
+
+// trustStoreOf encodes for every Java since 8, which rules out the modern
+// ciphers; there is nothing to keep secret. Names are numbered because Java
+// keeps one certificate per name, and roots of one subject exist.
+func trustStoreOf(roots []byte, ca *x509.Certificate) ([]byte, error) {
+	entries := []pkcs12.TrustStoreEntry{{Cert: ca, FriendlyName: "confab"}}
+	for block, rest := pem.Decode(roots); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != "CERTIFICATE" {
+			continue
+		}
+		// A system's bundle may hold what Go does not read; Java would hardly use it.
+		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+			entries = append(entries, pkcs12.TrustStoreEntry{Cert: cert, FriendlyName: fmt.Sprintf("system-%03d", len(entries))})
+		}
+	}
+	return pkcs12.LegacyDES.EncodeTrustStoreEntries(entries, TrustStorePassword)
+}
