@@ -1,0 +1,3 @@
+module github.com/confab-chat/confab/sdk
+
+go 1.25.0
