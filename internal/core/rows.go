@@ -1,0 +1,234 @@
+package core
+
+import "maps"
+
+// Times in rows are epoch milliseconds, UTC. Zero means "not set", except for
+// ShareHistory, where zero is 1970 and so "the whole history" (chat.md §0.7).
+
+// Head is a thread's first row: its properties, and the counters from which
+// ids, sequences and event numbers are drawn.
+type Head struct {
+	ID string // of the thread
+	// Revision is bumped by roster, topic, metadata, retention and deletion;
+	// never by messages. A thread that exists has a revision of 1 or more.
+	Revision uint64
+	Properties
+	Counters
+}
+
+// Properties of a thread, replaced as a whole when one of them changes.
+type Properties struct {
+	Topic         string
+	CreatedBy     string
+	CreatedOn     int64
+	DeletedOn     int64 // 0: live
+	Metadata      map[string]string
+	RetentionDays int32 // 0: kept for ever
+}
+
+// Counters of a thread. One counter, LastID, gives message ids and versions.
+type Counters struct {
+	LastID        int64  // epoch milliseconds, strictly increasing in the thread
+	LastSequence  uint64 // of messages, from 1, without gaps
+	LastEvent     uint64 // of events, from 1, without gaps
+	LastPosition  uint64 // store-wide position of the last event
+	LastMessageOn int64  // true time of the last message, system messages included
+}
+
+// Member is a user's row in a thread. It stays when the user leaves.
+type Member struct {
+	User         string
+	DisplayName  string
+	ShareHistory int64 // messages created before are hidden, see VisibleFrom
+	JoinedOn     int64
+	Order        uint32 // of joining, from 1: the order of the participants list
+	// Intervals of event numbers in which the user sees the thread's events,
+	// both ends included. An open end is 0: the user is a participant now.
+	Intervals []Interval
+	// ListedMinute is set when the user has left: the activity minute under
+	// which the thread stays frozen in the user's list.
+	ListedMinute int64
+	Metadata     map[string]string
+}
+
+// Interval of event numbers, both ends included; To is 0 while it is open.
+type Interval struct{ From, To uint64 }
+
+// Present says whether the member is a participant now.
+func (m *Member) Present() bool {
+	return len(m.Intervals) > 0 && m.Intervals[len(m.Intervals)-1].To == 0
+}
+
+// VisibleFrom is the creation time from which the member may read messages:
+// the smaller of share-history time and join time.
+func (m *Member) VisibleFrom() int64 { return min(m.ShareHistory, m.JoinedOn) }
+
+// Thread is a head with its members, as one consistent read gave it. It is
+// shared between goroutines and never changed.
+type Thread struct {
+	Head
+	Members []Member // by Order
+	present []Member
+	byUser  map[string]int
+}
+
+// NewThread joins a head and its members, which it keeps.
+func NewThread(h Head, members []Member) *Thread {
+	t := &Thread{Head: h, Members: members, present: present(members), byUser: make(map[string]int, len(members))}
+	for i := range members {
+		t.byUser[members[i].User] = i
+	}
+	return t
+}
+
+// Member returns the user's row, or nil if the user was never in the thread.
+func (t *Thread) Member(user string) *Member {
+	if i, ok := t.byUser[user]; ok {
+		return &t.Members[i]
+	}
+	return nil
+}
+
+// MessageKind is a message's type. The numbers are stored and never reused.
+type MessageKind uint8
+
+// The message kinds of the contract.
+const (
+	Text               MessageKind = 1
+	HTML               MessageKind = 2
+	TopicUpdated       MessageKind = 3
+	ParticipantAdded   MessageKind = 4
+	ParticipantRemoved MessageKind = 5
+)
+
+var messageKinds = [...]string{
+	Text: "text", HTML: "html", TopicUpdated: "topicUpdated",
+	ParticipantAdded: "participantAdded", ParticipantRemoved: "participantRemoved",
+}
+
+// String is the contract's word for the kind.
+func (k MessageKind) String() string {
+	if int(k) < len(messageKinds) && k > 0 {
+		return messageKinds[k]
+	}
+	return "unknown"
+}
+
+// ParseMessageKind reads the contract's word; ok is false for any other.
+func ParseMessageKind(s string) (k MessageKind, ok bool) {
+	for i, name := range messageKinds {
+		if i > 0 && name == s {
+			return MessageKind(i), true
+		}
+	}
+	return 0, false
+}
+
+// Message is a row of a thread. Its place is (thread, Sequence); its ID never
+// changes and points there. Assign fills ID, Sequence, Version and CreatedOn.
+type Message struct {
+	ID        int64
+	Sequence  uint64
+	Version   int64 // equals ID until the message is edited or deleted
+	Kind      MessageKind
+	CreatedOn int64 // true time; the ID may run ahead of it
+	EditedOn  int64
+	DeletedOn int64
+
+	Sender            string // empty for system messages
+	SenderDisplayName string
+	Content           string // of text and html; the topic of topicUpdated
+	Metadata          map[string]string
+
+	// Of system messages: who did it, and to whom.
+	Initiator    string
+	Participants []MessageParticipant
+}
+
+// MessageParticipant is a participant as a system message names it.
+type MessageParticipant struct {
+	User         string
+	DisplayName  string
+	ShareHistory int64
+}
+
+// EventKind says what happened. The numbers are stored and never reused.
+type EventKind uint8
+
+// The event kinds that are written now.
+const (
+	ThreadCreated   EventKind = 1
+	MessageReceived EventKind = 2
+)
+
+// Event is a pointer into the rows and holds no content, so that nothing
+// deleted lives on in the log. Assign fills what an operation leaves empty.
+type Event struct {
+	Thread    string
+	Day       uint32 // days since 1970, UTC
+	Number    uint64 // in the thread, from 1, without gaps
+	Position  uint64 // in the store, strictly increasing
+	Kind      EventKind
+	MessageID int64
+	Version   int64
+	Actor     string
+}
+
+// UserState is where a user is in its life.
+type UserState uint8
+
+// A user that was never created has the zero state.
+const (
+	UserUnknown  UserState = 0
+	UserLive     UserState = 1
+	UserDeleting UserState = 2
+	UserDeleted  UserState = 3
+)
+
+// User is a user's row. It is never removed and only moves forward, so the
+// row's value is its own version: equal rows mean that nothing happened between.
+type User struct {
+	ID         string
+	State      UserState
+	DeletedAt  int64
+	Generation uint64 // of tokens; revoking bumps it
+}
+
+// CreateAnswer is the first answer of a create with an idempotency token, kept
+// for the thread's life and given again to every replay.
+type CreateAnswer struct {
+	Topic         string
+	CreatedBy     string
+	CreatedOn     int64
+	Metadata      map[string]string
+	RetentionDays int32
+	Invalid       []InvalidParticipant
+}
+
+// InvalidParticipant is somebody who could not be added; the others were.
+type InvalidParticipant struct {
+	User    string
+	Code    string // "403" or "404" (chat.md §3.1)
+	Message string
+}
+
+// Resource is what the store says of itself.
+type Resource struct {
+	ID    string // GUID, part of every user id
+	Epoch string // of the store; a cursor of another epoch is a gap
+	Keys  [2]AccessKeyRow
+}
+
+// AccessKeyRow is one of the two access keys; its serial counts rotations.
+type AccessKeyRow struct {
+	Serial uint64
+	Secret []byte
+}
+
+// clone copies a map so that rows never share one with their caller.
+func clone(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	return maps.Clone(m)
+}

@@ -1,0 +1,162 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"hash/fnv"
+)
+
+// Store keeps the rows. Two engines implement it, and package storetest holds
+// both to these promises:
+//
+//   - Apply is atomic: after a crash either all changes of a batch are there or
+//     none; it returns only when they are durable.
+//   - Reads show durable rows only. While an Apply has not returned, nobody
+//     sees anything of it, and it hides nothing.
+//   - Sequences and event numbers of a thread have no gaps and no doubles.
+//   - Positions strictly increase in the order of commits, and an event is
+//     readable before any event with a greater position is.
+//
+// All methods may be called concurrently, Apply by one goroutine per lane.
+type Store interface {
+	// Lanes is how many Apply calls the engine wants in flight. Every change
+	// of a batch belongs to the lane that LaneOf gives for its Key.
+	Lanes() int
+
+	// Apply checks each change in turn, as Assign does, and writes those that
+	// hold. A stale change or a replay is a Result; an error means the whole
+	// batch: ErrStorageFull if certainly nothing was written, else unknown.
+	// It fills the empty fields of the changes and keeps nothing of them.
+	Apply(ctx context.Context, b Batch) ([]Result, error)
+
+	// Thread returns the head with all members, past ones too, or nil.
+	Thread(ctx context.Context, thread string) (*Thread, error)
+
+	// CreateAnswer returns the stored first answer of a create, or nil.
+	CreateAnswer(ctx context.Context, thread string) (*CreateAnswer, error)
+
+	// Message returns a message by id with the head's revision at that moment.
+	// A zero Message.ID means that there is none; a zero revision, no thread.
+	Message(ctx context.Context, thread string, id int64) (m Message, revision uint64, err error)
+
+	// Messages returns a page, newest sequence first.
+	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
+
+	// User returns a user's row; State is UserUnknown if there is none.
+	User(ctx context.Context, id string) (User, error)
+
+	// Events returns up to limit events with a position above after, in the
+	// order of positions, and the position up to which the answer is complete.
+	Events(ctx context.Context, after uint64, limit int) (EventsPage, error)
+
+	// Resource returns the resource's GUID, epoch and access keys.
+	Resource(ctx context.Context) (Resource, error)
+
+	// SetKey replaces one access key, durably.
+	SetKey(ctx context.Context, index int, key AccessKeyRow) error
+
+	// Close waits for what is under way. No call may follow.
+	Close() error
+}
+
+// Bus carries committed events, as fast as it can and without promise: whoever
+// must not miss one reads the store by position.
+type Bus interface {
+	// Publish is called by one goroutine per lane, in commit order for each
+	// thread. It must not block; the slice is its to keep and share.
+	Publish(events []Event)
+}
+
+// ErrStorageFull means that nothing of the batch was written because free
+// space is below the floor.
+var ErrStorageFull = errors.New("free space is below the floor")
+
+// MessagesQuery asks for messages of a thread, newest first.
+type MessagesQuery struct {
+	Thread string
+	Before uint64 // sequence, exclusive; 0: from the newest
+	Since  int64  // only messages created then or later
+	Limit  int
+}
+
+// MessagesPage is the answer, with the head's revision at the same moment; a
+// zero revision means that there is no such thread.
+type MessagesPage struct {
+	Messages []Message
+	Revision uint64
+}
+
+// EventsPage is a piece of the event log.
+type EventsPage struct {
+	Events []Event
+	// Position up to which every event is in this page or an earlier one.
+	Position uint64
+}
+
+// Batch is what a lane hands to the engine.
+type Batch struct {
+	At      int64 // the time of all its changes, epoch milliseconds
+	Changes []*Change
+}
+
+// Change is what one operation wants written, and what it was decided on.
+type Change struct {
+	// Key is the thread's id, or the user's for a change of a user alone. It
+	// chooses the lane.
+	Key string
+
+	// What it was decided on. Any difference makes it stale.
+
+	Thread   string // "" for a change of users alone
+	Revision uint64 // of the head; 0: there must be no such thread
+	Users    []User // rows read, as they were; UserUnknown: there must be none
+
+	// What makes it a replay.
+
+	// SendToken with Caller makes a later send with the same pair the replay
+	// of this one. Empty: no token.
+	SendToken string
+	Caller    string
+	// Answer is stored with a new thread. A create of a thread that already
+	// has one is its replay.
+	Answer *CreateAnswer
+
+	// What it writes. Assign fills ids, versions, sequences, numbers, times.
+
+	Properties *Properties // nil: unchanged
+	Members    []Member    // rows put
+	Messages   []Message   // rows added, in this order
+	Events     []Event
+	PutUsers   []User
+
+	// Roster is the participants that the change leaves in place, for their
+	// lists of threads by activity. It is shared and never changed; those who
+	// join are in Members alone.
+	Roster []Member
+}
+
+// Status says what became of a change.
+type Status uint8
+
+// The outcomes of a change.
+const (
+	Applied  Status = iota + 1
+	Stale           // decided on rows that have changed since: load and decide again
+	Replayed        // a change with the same token was written before
+)
+
+// Result of one change.
+type Result struct {
+	Status    Status
+	Head      Head          // after an applied change of a thread
+	MessageID int64         // of the first send, when a send was replayed
+	Answer    *CreateAnswer // of the first create, when a create was replayed
+}
+
+// LaneOf says which of n lanes a key belongs to. Engines and the committer
+// must agree on it.
+func LaneOf(key string, n int) int {
+	h := fnv.New32a()
+	h.Write([]byte(key))
+	return int(h.Sum32() % uint32(n))
+}

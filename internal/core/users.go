@@ -1,0 +1,117 @@
+package core
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// User returns the row of a user of this resource; State is UserUnknown for an
+// id that was never made. It is cached, and a change made here shows at once.
+func (s *Service) User(ctx context.Context, id string) (User, error) {
+	s.mu.Lock()
+	u, ok := s.users.Get(id)
+	seen := s.userChanges
+	s.mu.Unlock()
+	if ok {
+		return u, nil
+	}
+	u, err := s.store.User(ctx, id)
+	if err != nil {
+		return User{}, fmt.Errorf("load user %s: %w", id, err)
+	}
+	u.ID = id
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// A change that was committed since must not be hidden by this older row.
+	if u.State != UserUnknown && seen == s.userChanges {
+		s.users.Add(id, u)
+	}
+	return u, nil
+}
+
+// CreateUser makes a user with a new id (identity.md §3.1).
+func (s *Service) CreateUser(ctx context.Context) (User, error) {
+	u := User{State: UserLive, Generation: 1}
+	_, _, err := s.change(ctx, func() (*Change, error) {
+		u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.now().UnixMilli()))
+		return &Change{Key: u.ID, Users: []User{{ID: u.ID}}, PutUsers: []User{u}}, nil
+	})
+	if err != nil {
+		return User{}, err
+	}
+	s.remember(u)
+	return u, nil
+}
+
+// LiveUser returns the row of a user for whom tokens may be issued, or fails
+// with 401 IdentityNotOwned: for an id of another resource, an unknown id and
+// a deleted user alike (identity.md §1 rule 10). Unverified: the last two.
+func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
+	if !s.owns(id) {
+		return User{}, errNotOwned
+	}
+	u, err := s.User(ctx, id)
+	if err != nil {
+		return User{}, err
+	}
+	if u.State != UserLive {
+		return User{}, errNotOwned
+	}
+	return u, nil
+}
+
+// RevokeTokens ends every token issued to the user so far (identity.md §3.3).
+func (s *Service) RevokeTokens(ctx context.Context, id string) error {
+	return s.changeUser(ctx, id, func(u *User) { u.Generation++ })
+}
+
+// DeleteUser ends the user's tokens and its life (identity.md §3.4).
+func (s *Service) DeleteUser(ctx context.Context, id string) error {
+	return s.changeUser(ctx, id, func(u *User) {
+		u.State, u.DeletedAt = UserDeleted, s.now().UnixMilli()
+	})
+}
+
+func (s *Service) changeUser(ctx context.Context, id string, edit func(*User)) error {
+	c, _, err := s.change(ctx, func() (*Change, error) {
+		was, err := s.LiveUser(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		is := was
+		edit(&is)
+		return &Change{Key: id, Users: []User{was}, PutUsers: []User{is}}, nil
+	})
+	if err == nil {
+		s.remember(c.PutUsers[0])
+	}
+	return err
+}
+
+// remember caches a row that has just been committed, unless a later one is
+// there already: rows only move forward.
+func (s *Service) remember(u User) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.userChanges++
+	if old, ok := s.users.Peek(u.ID); ok && (old.State > u.State || old.Generation > u.Generation) {
+		return
+	}
+	s.users.Add(u.ID, u)
+}
+
+func (s *Service) forget(users []User) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, u := range users {
+		s.users.Remove(u.ID)
+	}
+}
+
+// owns says whether a well-formed user id belongs to this resource.
+func (s *Service) owns(id string) bool {
+	_, user, ok := communication.SplitUserID(id)
+	return ok && id == communication.JoinUserID(s.resource.ID, user)
+}
