@@ -1,0 +1,287 @@
+package pebble
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// Apply commits a batch with one sync; see core.Store.
+func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Result, error) {
+	if err := s.floor.check(time.Now()); err != nil {
+		return nil, err
+	}
+	batch, results, span, err := s.write(b)
+	if err != nil {
+		return nil, err
+	}
+	if batch != nil {
+		if err := batch.SyncWait(); err != nil {
+			err = fmt.Errorf("sync a batch of %d changes: %w", len(b.Changes), err)
+			s.fatal(err)
+			return nil, err
+		}
+		batch.Close()
+	}
+	if len(b.Changes) > 0 {
+		lane := core.LaneOf(b.Changes[0].Key, lanes)
+		s.lanes[lane].swap(s.db.NewSnapshot())
+	}
+	s.users.durable(b.Changes, results)
+	s.inFlight.finish(span)
+	return results, nil
+}
+
+// write checks and numbers the changes and puts them into the log. The batch
+// is nil when none of them holds.
+func (s *Store) write(b core.Batch) (*pebble.Batch, []core.Result, *span, error) {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+
+	locked, err := s.gather(b)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
+	}
+	before := s.users.before(b.Changes, locked.Users)
+	results, listings := core.Assign(b, locked)
+
+	w := writer{batch: s.db.NewBatch()}
+	for i, c := range b.Changes {
+		if results[i].Status == core.Applied {
+			w.change(c, locked)
+		}
+	}
+	for _, l := range listings {
+		w.listing(l)
+	}
+	if w.batch.Empty() {
+		return nil, results, nil, w.batch.Close()
+	}
+	// From here on readers of Pebble's present see the batch, though it is not
+	// durable yet: say first what they must not see.
+	s.users.pending(b.Changes, results, before)
+	span := s.inFlight.begin(locked.Position)
+	s.position, s.day = locked.Position, locked.Day
+	if err := s.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
+		err = fmt.Errorf("log a batch of %d changes: %w", len(b.Changes), err)
+		s.fatal(err)
+		return nil, nil, nil, err
+	}
+	return w.batch, results, span, nil
+}
+
+// gather reads the rows that the changes name, as the log has them.
+func (s *Store) gather(b core.Batch) (*core.Locked, error) {
+	l := &core.Locked{
+		Heads: make(map[string]*core.Head, len(b.Changes)), Users: map[string]core.User{},
+		Sent: map[core.SendKey]int64{}, Answers: map[string]*core.CreateAnswer{},
+		Position: s.position, Day: s.day,
+	}
+	var key []byte
+	absent := map[string]bool{}
+	for _, c := range b.Changes {
+		if c.Thread != "" && l.Heads[c.Thread] == nil && !absent[c.Thread] {
+			key = headKey(key[:0], c.Thread)
+			h, found, err := get(s.db, key, func(v []byte) (core.Head, error) { return decodeHead(c.Thread, v) })
+			if err != nil {
+				return nil, err
+			}
+			if absent[c.Thread] = !found; found {
+				l.Heads[c.Thread] = &h
+			}
+		}
+		for _, u := range c.Users {
+			if _, seen := l.Users[u.ID]; seen {
+				continue
+			}
+			row, found, err := get(s.db, userKey(u.ID), func(v []byte) (core.User, error) { return decodeUser(u.ID, v) })
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				l.Users[u.ID] = row
+			}
+		}
+		if c.SendToken != "" {
+			k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}
+			key = sentKey(key[:0], k)
+			id, found, err := get(s.db, key, decodeNumber)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				l.Sent[k] = int64(id)
+			}
+		}
+		if c.Answer != nil && l.Answers[c.Thread] == nil {
+			key = answerKey(key[:0], c.Thread)
+			a, found, err := get(s.db, key, decodeAnswer)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				l.Answers[c.Thread] = a
+			}
+		}
+	}
+	return l, nil
+}
+
+// writer turns changes into keys and values; its buffers are used again.
+type writer struct {
+	batch      *pebble.Batch
+	key, value []byte
+	heads      map[string]bool // written already: the last state of a thread is enough
+}
+
+func (w *writer) set() { w.batch.Set(w.key, w.value, nil) }
+
+func (w *writer) change(c *core.Change, l *core.Locked) {
+	for _, u := range c.PutUsers {
+		w.key, w.value = userKey(u.ID), encodeUser(w.value[:0], u)
+		w.set()
+	}
+	if c.Thread == "" {
+		return
+	}
+	if w.heads == nil {
+		w.heads = map[string]bool{}
+	}
+	if !w.heads[c.Thread] {
+		w.heads[c.Thread] = true
+		w.key, w.value = headKey(w.key[:0], c.Thread), encodeHead(w.value[:0], l.Heads[c.Thread])
+		w.set()
+	}
+	for i := range c.Members {
+		m := &c.Members[i]
+		w.key, w.value = memberKey(w.key[:0], c.Thread, m.User), encodeMember(w.value[:0], m)
+		w.set()
+	}
+	for i := range c.Messages {
+		m := &c.Messages[i]
+		w.key, w.value = messageKey(w.key[:0], c.Thread, m.Sequence), encodeMessage(w.value[:0], m)
+		w.set()
+		w.key, w.value = idKey(w.key[:0], c.Thread, m.ID), encodeNumber(w.value[:0], m.Sequence)
+		w.set()
+	}
+	for i := range c.Events {
+		e := &c.Events[i]
+		w.key, w.value = eventKey(w.key[:0], e.Day, e.Thread, e.Number), encodeEvent(w.value[:0], e)
+		w.set()
+		w.key, w.value = positionKey(w.key[:0], e.Day, e.Position), encodePosition(w.value[:0], e)
+		w.set()
+	}
+	if c.SendToken != "" {
+		k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}
+		w.key, w.value = sentKey(w.key[:0], k), encodeNumber(w.value[:0], uint64(c.Messages[0].ID))
+		w.set()
+	}
+	if c.Answer != nil {
+		w.key, w.value = answerKey(w.key[:0], c.Thread), encodeAnswer(w.value[:0], c.Answer)
+		w.set()
+	}
+}
+
+func (w *writer) listing(l core.Listing) {
+	if l.From != 0 {
+		w.key = listKey(w.key[:0], l.User, l.From, l.Thread)
+		w.batch.Delete(w.key, nil)
+	}
+	w.key, w.value = listKey(w.key[:0], l.User, l.To, l.Thread), encodeListing(w.value[:0])
+	w.set()
+}
+
+// pendingUsers remembers, for each user whose change is in the log but not yet
+// durable, the row that readers still see.
+type pendingUsers struct {
+	mu   sync.Mutex
+	rows map[string]core.User
+}
+
+// before returns the rows of the users that the changes would put.
+func (p *pendingUsers) before(changes []*core.Change, now map[string]core.User) map[string]core.User {
+	var was map[string]core.User
+	for _, c := range changes {
+		for _, u := range c.PutUsers {
+			if was == nil {
+				was = map[string]core.User{}
+			}
+			was[u.ID] = now[u.ID]
+		}
+	}
+	return was
+}
+
+func (p *pendingUsers) pending(changes []*core.Change, results []core.Result, before map[string]core.User) {
+	p.each(changes, results, func(id string) {
+		if p.rows == nil {
+			p.rows = map[string]core.User{}
+		}
+		p.rows[id] = before[id]
+	})
+}
+
+func (p *pendingUsers) durable(changes []*core.Change, results []core.Result) {
+	p.each(changes, results, func(id string) { delete(p.rows, id) })
+}
+
+func (p *pendingUsers) each(changes []*core.Change, results []core.Result, f func(id string)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, c := range changes {
+		if results[i].Status == core.Applied {
+			for _, u := range c.PutUsers {
+				f(u.ID)
+			}
+		}
+	}
+}
+
+// row returns what a reader sees in place of a row that is not durable.
+func (p *pendingUsers) row(id string) (core.User, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u, ok := p.rows[id]
+	return u, ok
+}
+
+// inFlight knows up to which position every batch has returned.
+type inFlight struct {
+	visible atomic.Uint64
+
+	mu    sync.Mutex
+	spans []*span // in the order of the log
+}
+
+// span is the positions of one batch that is not durable yet.
+type span struct {
+	last uint64
+	done bool
+}
+
+func (f *inFlight) begin(last uint64) *span {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := &span{last: last}
+	f.spans = append(f.spans, s)
+	return s
+}
+
+func (f *inFlight) finish(s *span) {
+	if s == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s.done = true
+	for len(f.spans) > 0 && f.spans[0].done {
+		f.visible.Store(f.spans[0].last)
+		f.spans = f.spans[1:]
+	}
+}

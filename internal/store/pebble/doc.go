@@ -1,0 +1,42 @@
+// Package pebble is the embedded engine: ordered keys in cockroachdb/pebble,
+// one process, one folder, no other service.
+//
+// # Keys
+//
+// A key is a letter, then its parts. A text that others follow ends with a
+// zero byte, which no id contains; numbers are big-endian, so that byte order
+// is number order. The comparer is Pebble's default one.
+//
+//	letter  key                               value
+//	M       name                              schema version, resource, epoch, position
+//	k       index(1)                          an access key
+//	u       user                              a user: state, deletion time, token generation
+//	h       thread                            a head: properties and counters
+//	p       thread 0 user                     a member: share and join time, event intervals
+//	m       thread 0 sequence(8)              a message with its content
+//	i       thread 0 message-id(8)            the message's sequence; an edit moves the row
+//	c       thread                            the first answer of a create, for replays
+//	t       thread 0 caller 0 token           the message id of a send with a token
+//	r       thread 0 user                     a read receipt (not written yet)
+//	l       user 0 minute(8) thread           an entry in the user's list of threads
+//	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
+//	o       day(4) position(8)                the event's thread and number
+//
+// # Values
+//
+// A value starts with the number of its format, one byte, which is 1 today.
+// Then come its fields in a fixed order: unsigned numbers as uvarints, signed
+// ones as zig-zag varints, texts as a length and bytes, lists and maps (sorted
+// by key) as a count and entries. A later format may only be read by a binary
+// that knows it; testdata/rows has an example of each kind, which must decode
+// for ever.
+//
+// # Durability
+//
+// The lanes' batches enter the log one after another, under one lock; each
+// lane then waits for its sync alone. A batch that is durable implies all
+// before it. Pebble shows a batch to readers before it is durable, so nobody
+// reads Pebble's present: reads of a thread use the snapshot that its lane took
+// when its last Apply returned, and a user's row whose change is not durable is
+// read as it was before.
+package pebble

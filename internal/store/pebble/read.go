@@ -1,0 +1,253 @@
+package pebble
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// laneSnapshot is what readers of a lane's threads see: everything that its
+// Apply calls have returned, and of its threads nothing else.
+type laneSnapshot struct {
+	mu  sync.Mutex // guards now
+	now *snapshot
+}
+
+// snapshot is shared by its readers and closed by the last of them.
+type snapshot struct {
+	*pebble.Snapshot
+	uses atomic.Int32
+}
+
+func (l *laneSnapshot) swap(s *pebble.Snapshot) {
+	var next *snapshot
+	if s != nil {
+		next = &snapshot{Snapshot: s}
+		next.uses.Store(1)
+	}
+	l.mu.Lock()
+	old := l.now
+	l.now = next
+	l.mu.Unlock()
+	if old != nil {
+		old.release()
+	}
+}
+
+func (l *laneSnapshot) acquire() *snapshot {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now.uses.Add(1)
+	return l.now
+}
+
+func (s *snapshot) release() {
+	if s.uses.Add(-1) == 0 {
+		s.Snapshot.Close()
+	}
+}
+
+// thread returns the snapshot in which to read a thread; the caller releases it.
+func (s *Store) thread(id string) *snapshot {
+	return s.lanes[core.LaneOf(id, lanes)].acquire()
+}
+
+// Thread returns the head and all members, or nil.
+func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
+	snap := s.thread(id)
+	defer snap.release()
+	h, found, err := head(snap, id)
+	if err != nil || !found {
+		return nil, err
+	}
+	lower := memberKey(nil, id, "")
+	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
+	if err != nil {
+		return nil, err
+	}
+	var members []core.Member
+	for it.First(); it.Valid(); it.Next() {
+		m, err := decodeMember(memberOf(it.Key()), it.Value())
+		if err != nil {
+			return nil, errors.Join(err, it.Close())
+		}
+		members = append(members, m)
+	}
+	if err := it.Close(); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(members, func(a, b core.Member) int { return cmp.Compare(a.Order, b.Order) })
+	return core.NewThread(h, members), nil
+}
+
+// CreateAnswer returns the stored first answer of a create, or nil.
+func (s *Store) CreateAnswer(_ context.Context, thread string) (*core.CreateAnswer, error) {
+	snap := s.thread(thread)
+	defer snap.release()
+	a, _, err := get(snap, answerKey(nil, thread), decodeAnswer)
+	return a, err
+}
+
+// Message returns a message by its id, with the head's revision.
+func (s *Store) Message(_ context.Context, thread string, id int64) (core.Message, uint64, error) {
+	snap := s.thread(thread)
+	defer snap.release()
+	h, found, err := head(snap, thread)
+	if err != nil || !found {
+		return core.Message{}, 0, err
+	}
+	sequence, found, err := get(snap, idKey(nil, thread, id), decodeNumber)
+	if err != nil || !found {
+		return core.Message{}, h.Revision, err
+	}
+	m, _, err := get(snap, messageKey(nil, thread, sequence), func(v []byte) (core.Message, error) {
+		return decodeMessage(sequence, v)
+	})
+	return m, h.Revision, err
+}
+
+// Messages returns a page, newest first. It reads the page's keys and a few
+// more, however many messages the thread has.
+func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
+	page, _, err := s.messages(q)
+	return page, err
+}
+
+// messages also returns what the iterator did, for the tests.
+func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pebble.IteratorStats, err error) {
+	snap := s.thread(q.Thread)
+	defer snap.release()
+	h, found, err := head(snap, q.Thread)
+	if err != nil || !found {
+		return page, stats, err
+	}
+	page.Revision = h.Revision
+	if q.Limit <= 0 {
+		return page, stats, nil
+	}
+	lower := messageKey(nil, q.Thread, 0)
+	upper := after(lower[:len(lower)-8])
+	if q.Before > 0 {
+		upper = messageKey(nil, q.Thread, q.Before)
+	}
+	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return page, stats, err
+	}
+	for it.Last(); it.Valid() && len(page.Messages) < q.Limit; it.Prev() {
+		m, err := decodeMessage(number(it.Key()), it.Value())
+		if err != nil {
+			return page, stats, errors.Join(err, it.Close())
+		}
+		// Versions fall with the sequence and never lie before the creation,
+		// so nothing below is new enough either.
+		if m.Version < q.Since {
+			break
+		}
+		if m.CreatedOn >= q.Since {
+			page.Messages = append(page.Messages, m)
+		}
+	}
+	stats = it.Stats()
+	return page, stats, it.Close()
+}
+
+// User returns a user's row, as it was before any change that is not durable.
+func (s *Store) User(_ context.Context, id string) (core.User, error) {
+	u, _, err := get(s.db, userKey(id), func(v []byte) (core.User, error) { return decodeUser(id, v) })
+	if err != nil {
+		return core.User{}, err
+	}
+	// In this order: a row that was read before it became durable is still
+	// pending here, and one that is not pending any more is durable.
+	if was, ok := s.users.row(id); ok {
+		u = was
+	}
+	u.ID = id
+	return u, nil
+}
+
+// Events returns a piece of the log. Events never change, so they may be read
+// from Pebble's present up to the last position that is visible.
+func (s *Store) Events(_ context.Context, from uint64, limit int) (core.EventsPage, error) {
+	page := core.EventsPage{Position: from}
+	visible := s.inFlight.visible.Load()
+	if visible <= from {
+		return page, nil
+	}
+	it, err := s.db.NewIter(kindRange(kindPosition))
+	if err != nil {
+		return page, err
+	}
+	defer it.Close()
+	for ok := it.First(); ok; {
+		day := dayOf(it.Key())
+		if ok = it.SeekGE(positionKey(nil, day, from+1)); !ok {
+			break
+		}
+		for ; ok && dayOf(it.Key()) == day; ok = it.Next() {
+			position := number(it.Key())
+			if position > visible {
+				return page, it.Error()
+			}
+			if len(page.Events) == limit {
+				return page, it.Error()
+			}
+			e, err := s.event(day, it.Value())
+			if err != nil {
+				return page, err
+			}
+			page.Events = append(page.Events, e)
+			page.Position = position
+		}
+	}
+	page.Position = visible
+	return page, it.Error()
+}
+
+func (s *Store) event(day uint32, value []byte) (core.Event, error) {
+	thread, number, err := decodePosition(value)
+	if err != nil {
+		return core.Event{}, err
+	}
+	e, found, err := get(s.db, eventKey(nil, day, thread, number), func(v []byte) (core.Event, error) {
+		return decodeEvent(day, thread, number, v)
+	})
+	if err == nil && !found {
+		err = errShort
+	}
+	return e, err
+}
+
+func head(r pebble.Reader, thread string) (core.Head, bool, error) {
+	return get(r, headKey(nil, thread), func(v []byte) (core.Head, error) { return decodeHead(thread, v) })
+}
+
+// get reads one key; found is false if it is not there.
+func get[T any](r pebble.Reader, key []byte, decode func([]byte) (T, error)) (row T, found bool, err error) {
+	value, closer, err := r.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return row, false, nil
+	}
+	if err != nil {
+		return row, false, err
+	}
+	defer closer.Close()
+	row, err = decode(value)
+	return row, err == nil, err
+}
+
+// after is the first key behind all that start with prefix.
+func after(prefix []byte) []byte {
+	upper := bytes.Clone(prefix)
+	upper[len(upper)-1]++
+	return upper
+}
