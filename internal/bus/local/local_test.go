@@ -1,0 +1,53 @@
+package local_test
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+)
+
+func TestSubscribersGetEventsInOrder(t *testing.T) {
+	var b local.Bus
+	first, second := b.Subscribe(4), b.Subscribe(4)
+	defer second.Close()
+	want := [][]core.Event{{{Number: 1}, {Number: 2}}, {{Number: 3}}}
+	for _, events := range want {
+		b.Publish(events)
+	}
+	first.Close()
+	var got [][]core.Event
+	for events := range first.C {
+		got = append(got, events)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events of a closed subscription (-want +got):\n%s", diff)
+	}
+	if first.Missed() || second.Missed() {
+		t.Error("Missed is true though nothing was dropped")
+	}
+	b.Publish([]core.Event{{Number: 4}}) // must not reach the closed one
+	if n := len(second.C); n != 3 {
+		t.Errorf("the open subscription holds %d batches, want 3", n)
+	}
+}
+
+func TestFullSubscriberIsToldAndHoldsUpNobody(t *testing.T) {
+	var b local.Bus
+	slow, fast := b.Subscribe(1), b.Subscribe(2)
+	defer slow.Close()
+	defer fast.Close()
+	b.Publish([]core.Event{{Number: 1}})
+	b.Publish([]core.Event{{Number: 2}})
+	if len(fast.C) != 2 || fast.Missed() {
+		t.Error("a full subscriber cost another one its events")
+	}
+	if !slow.Missed() {
+		t.Error("Missed is false though a batch was dropped")
+	}
+	if slow.Missed() {
+		t.Error("Missed is true twice for one loss")
+	}
+}
