@@ -1,0 +1,206 @@
+// Package token issues and verifies the tokens that users carry.
+//
+// A token is a JWT, signed with HS256 by a key that is derived from the access
+// key which authenticated the request for it; its kid says which. So every node
+// can verify every token, and rotating an access key ends the tokens made with
+// it. A token also carries its user's generation at that time: revoking bumps
+// the generation, and older tokens end with it.
+package token
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// ErrInvalid is every reason for which a token is refused. The reasons are not
+// told apart: the answer is the same empty 401 (chat.md §0.2).
+var ErrInvalid = errors.New("token is not valid")
+
+// Limits of tokens.
+const (
+	maxLen = 4096   // bytes of text; ours have about 500
+	cached = 50_000 // verified tokens that are remembered
+)
+
+// keyContext separates the signing keys from any other use of an access key.
+const keyContext = "confab user token, HS256"
+
+// Users looks up a user's present row.
+type Users interface {
+	User(ctx context.Context, id string) (core.User, error)
+}
+
+// Claims are what a verified token says.
+type Claims struct {
+	User    string
+	Scopes  Scopes
+	Expires time.Time
+}
+
+// Authority issues and verifies tokens of one resource. It is safe for
+// concurrent use.
+type Authority struct {
+	resource string
+	users    Users
+	now      func() time.Time
+	keys     [2]signingKey
+	verified *lru.Cache[[sha256.Size]byte, verified]
+}
+
+type signingKey struct {
+	access communication.AccessKey
+	kid    string
+	secret []byte
+}
+
+// verified is a token whose signature was checked before.
+type verified struct {
+	Claims
+	generation uint64
+}
+
+// New makes the authority of a resource from its access keys. A nil now is
+// time.Now.
+func New(r core.Resource, users Users, now func() time.Time) (*Authority, error) {
+	if now == nil {
+		now = time.Now
+	}
+	a := &Authority{resource: r.ID, users: users, now: now}
+	a.verified, _ = lru.New[[sha256.Size]byte, verified](cached)
+	for i, row := range r.Keys {
+		secret, err := hkdf.Key(sha256.New, row.Secret, nil, keyContext, sha256.Size)
+		if err != nil {
+			return nil, fmt.Errorf("derive a signing key: %w", err)
+		}
+		access, err := accessKey(row.Secret)
+		if err != nil {
+			return nil, err
+		}
+		a.keys[i] = signingKey{access: access, kid: KeyName(i) + "-" + strconv.FormatUint(row.Serial, 10), secret: secret}
+	}
+	return a, nil
+}
+
+// KeyName is what the access key with an index is called: primary or secondary.
+func KeyName(index int) string { return [...]string{"primary", "secondary"}[index] }
+
+// Keys are the access keys, primary first, for the verification of requests.
+func (a *Authority) Keys() []communication.AccessKey {
+	return []communication.AccessKey{a.keys[0].access, a.keys[1].access}
+}
+
+// claims is the payload, in the order of the real service's (identity.md §6.1).
+// Several SDKs decode it with the wrong alphabet, so no claim may hold any of
+// the characters > ? ~, and all of it is ASCII (identity.md §1 rule 8).
+type claims struct {
+	jwt.Claims       `json:"-"` // none of them is checked by the library
+	SkypeID          string     `json:"skypeid"`
+	Scp              int        `json:"scp"`
+	Csi              string     `json:"csi"`
+	Exp              int64      `json:"exp"`
+	Iat              int64      `json:"iat"`
+	AcsScope         string     `json:"acsScope"`
+	ResourceID       string     `json:"resourceId"`
+	ResourceLocation string     `json:"resourceLocation"`
+	Generation       uint64     `json:"kgen"`
+}
+
+// scpChat is the number in a token with the scope chat (identity.md §6.1).
+const scpChat = 1792
+
+// Issue makes a token for a user who is live. Key is the index of the access
+// key that authenticated the request. The expiry has whole seconds.
+func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration, key int) (text string, expires time.Time, err error) {
+	iat := a.now().UTC().Truncate(time.Second)
+	expires = iat.Add(lifetime)
+	c := claims{
+		SkypeID: strings.TrimPrefix(user.ID, "8:"), Csi: strconv.FormatInt(iat.Unix(), 10),
+		Exp: expires.Unix(), Iat: iat.Unix(), AcsScope: scopes.String(),
+		ResourceID: a.resource, ResourceLocation: "local", Generation: user.Generation,
+	}
+	if scopes.Has(Chat) {
+		c.Scp = scpChat
+	}
+	k := a.keys[key]
+	t := jwt.NewWithClaims(jwt.SigningMethodHS256, c)
+	t.Header["kid"] = k.kid
+	text, err = t.SignedString(k.secret)
+	if err != nil {
+		return "", time.Time{}, fmt.Errorf("sign a token: %w", err)
+	}
+	return text, expires, nil
+}
+
+// Verify returns what a token says, or ErrInvalid if it is malformed, not ours,
+// expired or revoked, or if its user is gone. Another error means that the
+// user's row could not be read.
+func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
+	if len(text) > maxLen {
+		return Claims{}, ErrInvalid
+	}
+	sum := sha256.Sum256([]byte(text))
+	v, ok := a.verified.Get(sum)
+	if !ok {
+		var err error
+		if v, err = a.parse(text); err != nil {
+			return Claims{}, ErrInvalid
+		}
+		a.verified.Add(sum, v)
+	}
+	if !a.now().Before(v.Expires) {
+		return Claims{}, ErrInvalid
+	}
+	user, err := a.users.User(ctx, v.User)
+	if err != nil {
+		return Claims{}, err
+	}
+	if user.State != core.UserLive || user.Generation != v.generation {
+		return Claims{}, ErrInvalid
+	}
+	return v.Claims, nil
+}
+
+// parse checks form and signature, and nothing that changes with time.
+func (a *Authority) parse(text string) (verified, error) {
+	var c claims
+	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation())
+	_, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
+		for _, k := range a.keys {
+			if t.Header["kid"] == k.kid {
+				return k.secret, nil
+			}
+		}
+		return nil, ErrInvalid
+	})
+	if err != nil {
+		return verified{}, err
+	}
+	scopes, err := parseScopes(c.AcsScope)
+	if err != nil {
+		return verified{}, err
+	}
+	if c.ResourceID != a.resource || !strings.HasPrefix(c.SkypeID, "acs:") {
+		return verified{}, ErrInvalid
+	}
+	return verified{
+		Claims:     Claims{User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC()},
+		generation: c.Generation,
+	}, nil
+}
+
+func accessKey(secret []byte) (communication.AccessKey, error) {
+	return communication.NewAccessKey(base64.StdEncoding.EncodeToString(secret))
+}
