@@ -1,0 +1,146 @@
+package communication_test
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+const key = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
+
+func ExampleParseRawID() {
+	for _, raw := range []string{
+		"8:acs:fa5c4fc3-a269-43e2-9eb6-0ca17b388993_0000000c-6219-6975-dc7b-2548220015a8",
+		"4:+14255550123",
+		"8:gcch:45ab2481-1c1c-4005-be24-0ffb879b1130",
+		"from the future",
+	} {
+		id := communication.ParseRawID(raw)
+		fmt.Println(id.Kind(), id.Cloud(), id.RawID() == raw)
+	}
+	// Output:
+	// communicationUser public true
+	// phoneNumber public true
+	// microsoftTeamsUser gcch true
+	// unknown public true
+}
+
+func ExampleIdentifier() {
+	alice := communication.NewUser("8:acs:fa5c4fc3-a269-43e2-9eb6-0ca17b388993_0000000c-6219-6975-dc7b-2548220015a8")
+	phone := communication.NewPhoneNumber("+14255550123")
+
+	names := map[communication.Identifier]string{alice: "Alice", phone: "the office"}
+	fmt.Println(names[communication.ParseRawID("4:+14255550123")])
+	fmt.Println(alice == phone)
+	// Output:
+	// the office
+	// false
+}
+
+func ExampleIdentifier_MarshalJSON() {
+	text, err := json.Marshal(communication.NewTeamsUser("45ab2481-1c1c-4005-be24-0ffb879b1130", communication.CloudPublic))
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(string(text))
+	// Output:
+	// {"kind":"microsoftTeamsUser","rawId":"8:orgid:45ab2481-1c1c-4005-be24-0ffb879b1130","microsoftTeamsUser":{"userId":"45ab2481-1c1c-4005-be24-0ffb879b1130","isAnonymous":false,"cloud":"public"}}
+}
+
+func ExampleSplitUserID() {
+	resource, user, ok := communication.SplitUserID("8:acs:fa5c4fc3-a269-43e2-9eb6-0ca17b388993_0000000c-6219-6975-dc7b-2548220015a8")
+	fmt.Println(resource, user, ok)
+
+	_, _, ok = communication.SplitUserID("8:acs:invalidUserId")
+	fmt.Println(ok)
+	// Output:
+	// fa5c4fc3-a269-43e2-9eb6-0ca17b388993 0000000c-6219-6975-dc7b-2548220015a8 true
+	// false
+}
+
+func ExampleParseConnectionString() {
+	cs, err := communication.ParseConnectionString("endpoint=https://localhost:8443/;accesskey=" + key)
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(cs.Endpoint())
+	fmt.Println(cs) // never shows the key
+	fmt.Println(cs.Text())
+
+	_, err = communication.ParseConnectionString("endpoint=https://localhost:8443/")
+	fmt.Println(err)
+	// Output:
+	// https://localhost:8443
+	// endpoint=https://localhost:8443/;accesskey=(redacted)
+	// endpoint=https://localhost:8443/;accesskey=c2VjcmV0LWtleS1mb3ItdGVzdA==
+	// connection string has no accesskey (accesskey=<base64>)
+}
+
+func ExampleAccessKey_Sign() {
+	k, err := communication.NewAccessKey(key)
+	if err != nil {
+		panic(err)
+	}
+	req, err := http.NewRequest("POST", "https://localhost:18443/identities?api-version=2023-10-01", nil)
+	if err != nil {
+		panic(err)
+	}
+	now := time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC) // usually time.Now()
+	if err := k.Sign(req, now); err != nil {
+		panic(err)
+	}
+	fmt.Println(req.Header.Get("x-ms-date"))
+	fmt.Println(req.Header.Get("Authorization"))
+	// Output:
+	// Sat, 21 Nov 2026 20:31:40 GMT
+	// HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=r+kdsugSR+FImVN/3GD/vBPlncIJ9hVP4/FyDp92uU8=
+}
+
+func ExampleVerifySignature() {
+	primary, _ := communication.NewAccessKey("cHJpbWFyeQ==")
+	secondary, _ := communication.NewAccessKey(key)
+	keys := []communication.AccessKey{primary, secondary}
+
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
+		if err != nil {
+			http.Error(w, "cannot read the body", http.StatusBadRequest)
+			return
+		}
+		i, err := communication.VerifySignature(communication.SignedRequest{
+			Method:   r.Method,
+			Target:   r.RequestURI,
+			Host:     r.Host,
+			Header:   r.Header.Get,
+			BodyHash: sha256.Sum256(body),
+			TLS:      r.TLS != nil,
+		}, keys, time.Now(), nil)
+
+		var refused *communication.SignatureError
+		if errors.As(err, &refused) {
+			fmt.Println("refused:", refused.Fault)
+			return
+		}
+		fmt.Println("signed with key", i)
+	}
+
+	req := httptest.NewRequest("POST", "/identities?api-version=2023-10-01", strings.NewReader("{}"))
+	handler(httptest.NewRecorder(), req)
+
+	req = httptest.NewRequest("POST", "/identities?api-version=2023-10-01", strings.NewReader("{}"))
+	if err := secondary.Sign(req, time.Now()); err != nil {
+		panic(err)
+	}
+	handler(httptest.NewRecorder(), req)
+	// Output:
+	// refused: scheme
+	// signed with key 1
+}

@@ -1,0 +1,237 @@
+package communication
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// What the contract's vectors share (§4.2).
+const (
+	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
+	vectorHost      = "localhost:18443"
+	vectorBody      = `{"scopes":["chat"]}`
+	vectorBodyHash  = "J+doRQjtFVYLx3qOvzptwBLjQWqy6OEWEEk1TY1+rT4="
+	vectorEmptyHash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+	createTarget    = "/identities?api-version=2023-10-01"
+	issueTarget     = "/identities/8%3Aacs%3Aaaaaaaaa-368b-45b4-ab52-8493fb117652_00000005-14a2-493b-8a72-5a3a0d000081/:issueAccessToken?api-version=2023-10-01"
+	issueDecoded    = "/identities/8:acs:aaaaaaaa-368b-45b4-ab52-8493fb117652_00000005-14a2-493b-8a72-5a3a0d000081/:issueAccessToken?api-version=2023-10-01"
+)
+
+var vectorTime = time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC)
+
+func TestSignVectors(t *testing.T) {
+	tests := []struct{ url, body, hash, signature string }{
+		{"https://localhost:18443" + createTarget, "", vectorEmptyHash, "r+kdsugSR+FImVN/3GD/vBPlncIJ9hVP4/FyDp92uU8="},
+		{"https://localhost:18443" + issueTarget, vectorBody, vectorBodyHash, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc="},
+		{"https://localhost" + issueTarget, vectorBody, vectorBodyHash, "ttYzRyO+6h0qFWp7joodXCsQ+auVtNRgE4uvzfUYetQ="},
+	}
+	for _, tt := range tests {
+		req, err := http.NewRequest("POST", tt.url, strings.NewReader(tt.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		// What a retry finds must be replaced; the time zone must not matter.
+		req.Header.Set("x-ms-date", "old")
+		req.Header.Set("Authorization", "old")
+		if err := mustKey(t, testKey).Sign(req, vectorTime.In(time.FixedZone("CET", 3600))); err != nil {
+			t.Fatal(err)
+		}
+		want := http.Header{
+			"X-Ms-Date":           {vectorDate},
+			"X-Ms-Content-Sha256": {tt.hash},
+			"Authorization":       {"HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=" + tt.signature},
+		}
+		if !maps.EqualFunc(req.Header, want, func(a, b []string) bool { return strings.Join(a, "|") == strings.Join(b, "|") }) {
+			t.Errorf("%s\ngot  %v\nwant %v", tt.url, req.Header, want)
+		}
+		if sent, _ := io.ReadAll(req.Body); string(sent) != tt.body {
+			t.Errorf("body after signing = %q, want %q", sent, tt.body)
+		}
+	}
+}
+
+// seekable is a body that can be rewound, as azcore makes them.
+type seekable struct {
+	*strings.Reader
+	closed bool
+}
+
+func (s *seekable) Close() error { s.closed = true; return nil }
+
+func TestSignLeavesBodyToSend(t *testing.T) {
+	newRequest := func(body io.Reader) *http.Request {
+		req, err := http.NewRequest("POST", "https://localhost:18443"+issueTarget, body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
+	offset := &seekable{Reader: strings.NewReader("skipped" + vectorBody)}
+	offset.Seek(int64(len("skipped")), io.SeekStart)
+	atOffset := newRequest(nil)
+	atOffset.Body = offset
+
+	tests := []struct {
+		name string
+		req  *http.Request
+		body string
+		hash string
+	}{
+		{"none", newRequest(nil), "", vectorEmptyHash},
+		{"NoBody", newRequest(http.NoBody), "", vectorEmptyHash},
+		{"GetBody", newRequest(bytes.NewReader([]byte(vectorBody))), vectorBody, vectorBodyHash},
+		{"seeker", newRequest(&seekable{Reader: strings.NewReader(vectorBody)}), vectorBody, vectorBodyHash},
+		{"seeker at an offset", atOffset, vectorBody, vectorBodyHash},
+		{"stream", newRequest(iotest.OneByteReader(strings.NewReader(vectorBody))), vectorBody, vectorBodyHash},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for range 2 { // a retry signs again
+				if err := mustKey(t, testKey).Sign(tt.req, vectorTime); err != nil {
+					t.Fatal(err)
+				}
+				if got := tt.req.Header.Get("x-ms-content-sha256"); got != tt.hash {
+					t.Errorf("hash = %q, want %q", got, tt.hash)
+				}
+			}
+			if tt.req.Body == nil {
+				return
+			}
+			if s, ok := tt.req.Body.(*seekable); ok && s.closed {
+				t.Error("Sign closed the body")
+			}
+			sent, err := io.ReadAll(tt.req.Body)
+			if err != nil || string(sent) != tt.body {
+				t.Errorf("body after signing = %q, %v, want %q", sent, err, tt.body)
+			}
+			if tt.name == "stream" {
+				again, _ := tt.req.GetBody()
+				if content, _ := io.ReadAll(again); string(content) != tt.body || tt.req.ContentLength != int64(len(tt.body)) {
+					t.Errorf("GetBody gives %q, ContentLength = %d", content, tt.req.ContentLength)
+				}
+			}
+		})
+	}
+}
+
+// noSeek is a body whose position cannot be had, like a pipe.
+type noSeek struct{ io.Reader }
+
+func (noSeek) Seek(int64, int) (int64, error) { return 0, errors.New("cannot seek") }
+func (noSeek) Close() error                   { return nil }
+
+func TestSignErrors(t *testing.T) {
+	key := mustKey(t, testKey)
+	newRequest := func(body io.Reader) *http.Request {
+		req, err := http.NewRequest("POST", "https://localhost/", body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return req
+	}
+	noHost := newRequest(nil)
+	noHost.Host, noHost.URL.Host = "", ""
+	noURL := newRequest(nil)
+	noURL.URL = nil
+	badGetBody := newRequest(strings.NewReader("x"))
+	badGetBody.GetBody = func() (io.ReadCloser, error) { return nil, errors.New("gone") }
+	tests := []struct {
+		name string
+		key  AccessKey
+		req  *http.Request
+		want string
+	}{
+		{"zero key", AccessKey{}, newRequest(nil), "access key is empty"},
+		{"no host", key, noHost, "no host"},
+		{"no URL", key, noURL, "no URL"},
+		{"stream breaks", key, newRequest(iotest.ErrReader(errors.New("broken"))), "broken"},
+		{"seeker breaks", key, newRequest(noSeek{strings.NewReader("x")}), "cannot seek"},
+		{"GetBody breaks", key, badGetBody, "gone"},
+	}
+	for _, tt := range tests {
+		err := tt.key.Sign(tt.req, vectorTime)
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: error %v, want one with %q", tt.name, err, tt.want)
+		}
+		if len(tt.req.Header) != 0 {
+			t.Errorf("%s: headers were set: %v", tt.name, tt.req.Header)
+		}
+	}
+}
+
+func TestSignFillsGaps(t *testing.T) {
+	req, err := http.NewRequest("", "https://h:", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Method, req.Header = "", nil
+	if err := mustKey(t, testKey).Sign(req, vectorTime); err != nil {
+		t.Fatal(err)
+	}
+	want := signature(t, testKey, "GET", "/", vectorDate+";h;"+vectorEmptyHash)
+	if got := req.Header.Get("Authorization"); !strings.HasSuffix(got, "&Signature="+want) {
+		t.Errorf("Authorization = %q, want signature %q", got, want)
+	}
+}
+
+// TestSignedRequestsOnTheWire lets net/http carry signed requests and verifies
+// what a server gets.
+func TestSignedRequestsOnTheWire(t *testing.T) {
+	key := mustKey(t, testKey)
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		_, err := VerifySignature(SignedRequest{
+			Method:   r.Method,
+			Target:   r.RequestURI,
+			Host:     r.Host,
+			Header:   r.Header.Get,
+			BodyHash: sha256.Sum256(body),
+			TLS:      r.TLS != nil,
+		}, []AccessKey{key}, vectorTime, nil)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusUnauthorized)
+		}
+	})
+	plain := httptest.NewServer(handler)
+	defer plain.Close()
+	secure := httptest.NewUnstartedServer(handler)
+	secure.EnableHTTP2 = true
+	secure.StartTLS()
+	defer secure.Close()
+
+	targets := []string{
+		"", "/", "?", "?api-version=2023-10-01", createTarget, issueTarget, issueDecoded,
+		"/a%20b/c%2Fd/%C3%A9?q=%20+~'()*&x=é&y=%zz", "//double//slash", "/a/../b/./c",
+	}
+	for _, server := range []*httptest.Server{plain, secure} {
+		for _, target := range targets {
+			for _, method := range []string{"GET", "POST", "DELETE", "PATCH"} {
+				req, err := http.NewRequest(method, server.URL+target, strings.NewReader(vectorBody))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := key.Sign(req, vectorTime); err != nil {
+					t.Fatal(err)
+				}
+				resp, err := server.Client().Do(req)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != http.StatusOK {
+					t.Errorf("%s %s%s: %s %s", method, server.URL, target, resp.Status, text)
+				}
+			}
+		}
+	}
+}

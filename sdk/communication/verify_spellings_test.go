@@ -1,0 +1,148 @@
+package communication
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"strings"
+	"testing"
+)
+
+// TestVerifyVectors checks the signatures of §4.2 as text: no code of this test or
+// of Sign made them.
+func TestVerifyVectors(t *testing.T) {
+	tests := []struct {
+		target, host, body, signature string
+		tls                           bool
+	}{
+		{createTarget, vectorHost, "", "r+kdsugSR+FImVN/3GD/vBPlncIJ9hVP4/FyDp92uU8=", true},
+		{issueTarget, vectorHost, vectorBody, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=", true},
+		{issueDecoded, vectorHost, vectorBody, "1nmq3lb8plnjvceCHR60hwDvMPDKN6lr0lSl86vgsvQ=", true},
+		{issueTarget, "localhost", vectorBody, "ttYzRyO+6h0qFWp7joodXCsQ+auVtNRgE4uvzfUYetQ=", true},
+		{issueTarget, vectorHost, vectorBody, "Sy65rpRM3nga/ny6wTVBnKdxlgnTBPsQez1icmjiuYo=", false},
+	}
+	for i, tt := range tests {
+		sum := sha256.Sum256([]byte(tt.body))
+		r := request(tt.target, tt.host, authorize(usualHeaders, tt.signature)).
+			with("x-ms-content-sha256", base64.StdEncoding.EncodeToString(sum[:]))
+		r.BodyHash, r.TLS = sum, tt.tls
+		if key, err := verify(t, r); key != 0 || err != nil {
+			t.Errorf("vector %d: key %d, %v", i+1, key, err)
+		}
+	}
+}
+
+// TestVerifySDKs goes through the spellings of §4.3: what each SDK signs, and what
+// a server then receives.
+func TestVerifySDKs(t *testing.T) {
+	const (
+		date    = "date;host;x-ms-content-sha256"
+		slashes = "/identities/8%3Aacs%3Aa/%2F%20x?api-version=2023-10-01&q=a%20b"
+	)
+	tests := []struct {
+		name                     string
+		target, host             string // as received
+		signedTarget, signedHost string
+		signedHeaders            string
+		plain                    bool
+		authorities              []string
+	}{
+		{name: "Python sync", target: issueTarget, host: vectorHost, signedTarget: issueTarget, signedHost: vectorHost},
+		{name: "Python sync over http", target: issueTarget, host: vectorHost,
+			signedTarget: issueTarget[1:], signedHost: vectorHost, plain: true},
+		{name: "Python async", target: issueDecoded, host: vectorHost, signedTarget: issueDecoded, signedHost: vectorHost},
+		{name: "Python async, encoded again on the way", target: issueTarget, host: vectorHost,
+			signedTarget: issueDecoded, signedHost: vectorHost},
+		{name: "Python async over http", target: issueTarget, host: vectorHost,
+			signedTarget: issueDecoded[1:], signedHost: vectorHost, plain: true},
+		{name: "Python 1.0.0b5", target: issueTarget, host: vectorHost,
+			signedTarget: issueTarget, signedHost: vectorHost, signedHeaders: date},
+		{name: "JavaScript 1.0.0", target: issueTarget, host: vectorHost,
+			signedTarget: issueTarget, signedHost: vectorHost, signedHeaders: date},
+		{name: "JavaScript 1.1.0", target: issueTarget, host: vectorHost, signedTarget: issueTarget, signedHost: vectorHost},
+		{name: "JavaScript 2.3.1", target: issueTarget, host: "localhost:18443:18443",
+			signedTarget: issueTarget, signedHost: "localhost:18443:18443"},
+		{name: "JavaScript 2.3.1, Host repaired on the way", target: issueTarget, host: vectorHost,
+			signedTarget: issueTarget, signedHost: "localhost:18443:18443"},
+		{name: "JavaScript 2.5.0, usual port", target: issueTarget, host: "chat.example",
+			signedTarget: issueTarget, signedHost: "chat.example"},
+		{name: "JavaScript 2.5.0 behind a Host of two ports", target: issueTarget, host: "localhost:18443:18443",
+			signedTarget: issueTarget, signedHost: vectorHost},
+		{name: ".NET", target: issueTarget, host: vectorHost, signedTarget: issueTarget, signedHost: vectorHost},
+		{name: "Java", target: issueTarget, host: "localhost", signedTarget: issueTarget, signedHost: "localhost"},
+		{name: "Java, Host with port", target: issueTarget, host: vectorHost,
+			signedTarget: issueTarget, signedHost: "localhost"},
+		{name: "Java, IPv6", target: issueTarget, host: "[::1]:18443", signedTarget: issueTarget, signedHost: "[::1]"},
+		{name: "JavaScript 2.3.1, IPv6", target: issueTarget, host: "[::1]:18443",
+			signedTarget: issueTarget, signedHost: "[::1]:18443:18443"},
+		{name: "IPv6 without port", target: issueTarget, host: "[::1]", signedTarget: issueTarget, signedHost: "[::1]"},
+		{name: "escaped blanks and slashes", target: slashes, host: vectorHost,
+			signedTarget: "/identities/8:acs:a// x?api-version=2023-10-01&q=a b", signedHost: vectorHost},
+		{name: "doubled slash", target: "//access/entra/:exchangeAccessToken?api-version=2025-03-02-preview", host: vectorHost,
+			signedTarget: "//access/entra/:exchangeAccessToken?api-version=2025-03-02-preview", signedHost: vectorHost},
+		{name: "bad escape", target: "/a%zz", host: vectorHost, signedTarget: "/a%zz", signedHost: vectorHost},
+		{name: "through a forward proxy", target: "http://localhost:18443" + issueTarget, host: vectorHost,
+			signedTarget: issueTarget, signedHost: vectorHost, plain: true},
+		{name: "through a forward proxy, no path", target: "http://localhost:18443?a=b", host: vectorHost,
+			signedTarget: "/?a=b", signedHost: vectorHost, plain: true},
+		{name: "through a forward proxy, nothing", target: "http://localhost:18443", host: vectorHost,
+			signedTarget: "/", signedHost: vectorHost, plain: true},
+		{name: "behind a reverse proxy", target: issueTarget, host: "10.0.0.7:8080", authorities: []string{"other.example", "chat.example:444"},
+			signedTarget: issueTarget, signedHost: "chat.example:444"},
+		{name: "Java behind a reverse proxy", target: issueTarget, host: "10.0.0.7:8080", authorities: []string{"chat.example:444"},
+			signedTarget: issueTarget, signedHost: "chat.example"},
+		{name: "no Host at all", target: issueTarget, authorities: []string{"chat.example"},
+			signedTarget: issueTarget, signedHost: "chat.example"},
+		{name: "other order", target: issueTarget, host: vectorHost,
+			signedTarget: issueTarget, signedHost: vectorHost, signedHeaders: "host;x-ms-content-sha256;x-ms-date"},
+		{name: "header names in capitals", target: issueTarget, host: vectorHost,
+			signedTarget: issueTarget, signedHost: vectorHost, signedHeaders: "X-MS-Date;Host;X-MS-Content-SHA256"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if tt.signedHeaders == "" {
+				tt.signedHeaders = usualHeaders
+			}
+			values := strings.NewReplacer("x-ms-date", vectorDate, "date", vectorDate,
+				"x-ms-content-sha256", vectorBodyHash, "host", tt.signedHost).Replace(strings.ToLower(tt.signedHeaders))
+			r := request(tt.target, tt.host, authorize(tt.signedHeaders,
+				signature(t, testKey, "POST", tt.signedTarget, values)))
+			r.TLS = !tt.plain
+			if tt.signedHeaders == date {
+				r = r.with("Date", vectorDate).with("x-ms-date", "")
+			}
+			opts := &VerifyOptions{Authorities: tt.authorities}
+			keys := []AccessKey{mustKey(t, "AAAA"), mustKey(t, testKey)}
+			if key, err := VerifySignature(r, keys, vectorTime, opts); key != 1 || err != nil {
+				t.Errorf("key %d, %v, want key 1", key, err)
+			}
+		})
+	}
+}
+
+func TestVerifyRefusesOtherSpellings(t *testing.T) {
+	tests := []struct {
+		name, target, host, signedTarget, signedHost string
+		tls                                          bool
+	}{
+		{"no first slash over TLS", issueTarget, vectorHost, issueTarget[1:], vectorHost, true},
+		{"no first slash over TLS, decoded", issueTarget, vectorHost, issueDecoded[1:], vectorHost, true},
+		{"two slashes less", "//a", vectorHost, "a", vectorHost, false},
+		{"decoded twice", "/a%253A", vectorHost, "/a:", vectorHost, true},
+		{"encoded", issueDecoded, vectorHost, issueTarget, vectorHost, true},
+		{"slash after the host", issueTarget, vectorHost, issueTarget, vectorHost + "/", true},
+		{"other port", issueTarget, vectorHost, issueTarget, "localhost:18444", true},
+		{"other host", issueTarget, vectorHost, issueTarget, "localhorst:18443", true},
+		{"port where there is none", issueTarget, "localhost", issueTarget, vectorHost, true},
+		{"no host", issueTarget, vectorHost, issueTarget, "", true},
+		{"no host received", issueTarget, "", issueTarget, "", true},
+		{"three ports", issueTarget, vectorHost, issueTarget, "localhost:18443:18443:18443", true},
+		{"query missing", issueTarget, vectorHost, strings.Split(issueTarget, "?")[0], vectorHost, true},
+	}
+	for _, tt := range tests {
+		r := request(tt.target, tt.host, authorize(usualHeaders,
+			signature(t, testKey, "POST", tt.signedTarget, vectorDate+";"+tt.signedHost+";"+vectorBodyHash)))
+		r.TLS = tt.tls
+		_, err := verify(t, r)
+		wantFault(t, tt.name, err, FaultSignature)
+	}
+}

@@ -1,0 +1,360 @@
+package communication
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// signature signs with nothing but the standard library: it shares no code with
+// Sign and VerifySignature.
+func signature(t testing.TB, key, method, pathAndQuery, values string) string {
+	t.Helper()
+	secret, err := base64.StdEncoding.DecodeString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha256.New, secret)
+	mac.Write([]byte(method + "\n" + pathAndQuery + "\n" + values))
+	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// request builds a received request with a body of vectorBody.
+func request(target, host, auth string) SignedRequest {
+	header := http.Header{}
+	header.Set("Authorization", auth)
+	header.Set("x-ms-date", vectorDate)
+	header.Set("x-ms-content-sha256", vectorBodyHash)
+	return SignedRequest{
+		Method:   "POST",
+		Target:   target,
+		Host:     host,
+		Header:   header.Get,
+		BodyHash: sha256.Sum256([]byte(vectorBody)),
+		TLS:      true,
+	}
+}
+
+func authorize(signedHeaders, signature string) string {
+	return "HMAC-SHA256 SignedHeaders=" + signedHeaders + "&Signature=" + signature
+}
+
+const usualHeaders = "x-ms-date;host;x-ms-content-sha256"
+
+// signed builds a request signed in the usual way.
+func signed(t testing.TB) SignedRequest {
+	t.Helper()
+	return request(issueTarget, vectorHost, authorize(usualHeaders,
+		signature(t, testKey, "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
+}
+
+// with replaces a header of r; an empty value removes it.
+func (r SignedRequest) with(name, value string) SignedRequest {
+	header := r.Header
+	r.Header = func(n string) string {
+		if strings.EqualFold(n, name) {
+			return value
+		}
+		return header(n)
+	}
+	return r
+}
+
+func verify(t testing.TB, r SignedRequest) (int, error) {
+	t.Helper()
+	return VerifySignature(r, []AccessKey{mustKey(t, testKey)}, vectorTime, nil)
+}
+
+func wantFault(t *testing.T, what string, err error, want SignatureFault) {
+	t.Helper()
+	var refused *SignatureError
+	if !errors.As(err, &refused) || refused.Fault != want {
+		t.Errorf("%s: error %v, want fault %q", what, err, want)
+	}
+}
+
+// TestVerifyRefusesEveryChange alters the signed request byte by byte.
+func TestVerifyRefusesEveryChange(t *testing.T) {
+	r := signed(t)
+	if _, err := verify(t, r); err != nil {
+		t.Fatal(err)
+	}
+	// altered gives s with each byte in turn replaced by others of each class.
+	altered := func(s string) (list []string) {
+		for i := range len(s) {
+			for _, c := range []byte("aZ09+/;=& %\n\x00\xff") {
+				if s[i] != c {
+					list = append(list, s[:i]+string([]byte{c})+s[i+1:])
+				}
+			}
+		}
+		return append(list, s+"x", s[1:], s[:len(s)-1])
+	}
+	refused := func(what, value string, r SignedRequest) {
+		t.Helper()
+		var bad *SignatureError
+		if key, err := verify(t, r); !errors.As(err, &bad) || key != -1 {
+			t.Errorf("%s %q: key %d, %v, want a refusal", what, value, key, err)
+		}
+	}
+	for _, s := range altered(r.Method) {
+		changed := r
+		changed.Method = s
+		refused("method", s, changed)
+	}
+	for _, s := range altered(r.Target) {
+		changed := r
+		changed.Target = s
+		refused("target", s, changed)
+	}
+	for _, s := range altered(r.Host) {
+		if strings.HasPrefix(s, vectorHost) {
+			continue
+		}
+		changed := r
+		changed.Host = s
+		refused("host", s, changed)
+	}
+	for _, name := range []string{"x-ms-date", "x-ms-content-sha256"} {
+		for _, s := range altered(r.Header(name)) {
+			refused(name, s, r.with(name, s))
+		}
+	}
+	auth := r.Header("Authorization")
+	sig := auth[strings.LastIndex(auth, "&Signature=")+len("&Signature="):]
+	for _, s := range altered(sig) {
+		if strings.TrimSpace(s) == sig {
+			continue
+		}
+		refused("signature", s, r.with("Authorization", authorize(usualHeaders, s)))
+	}
+	for i := range r.BodyHash {
+		changed := r
+		changed.BodyHash[i] ^= 1
+		_, err := verify(t, changed)
+		wantFault(t, "body", err, FaultContentHash)
+	}
+	// A body with its own hash, but not the signed one.
+	other := sha256.Sum256(nil)
+	changed := r.with("x-ms-content-sha256", vectorEmptyHash)
+	changed.BodyHash = other
+	_, err := verify(t, changed)
+	wantFault(t, "other body", err, FaultSignature)
+}
+
+func TestVerifyAuthorizationHeader(t *testing.T) {
+	good := signed(t).Header("Authorization")
+	sig := good[strings.LastIndex(good, "=")-43:]
+	tests := []struct {
+		auth string
+		want SignatureFault // 0: accepted
+	}{
+		{good, 0},
+		{strings.Replace(good, "HMAC-SHA256", "hmac-sha256", 1), 0},
+		{strings.Replace(good, "HMAC-SHA256 ", "HMAC-SHA256   ", 1), 0},
+		{strings.Replace(strings.Replace(good, "SignedHeaders", "signedheaders", 1), "Signature", "signature", 1), 0},
+
+		{"", FaultScheme},
+		{"Bearer eyJ", FaultScheme},
+		{"HMAC-SHA512 SignedHeaders=" + usualHeaders + "&Signature=" + sig, FaultScheme},
+		{"HMAC-SHA2560 " + sig, FaultScheme},
+		{" " + good, FaultScheme},
+
+		{"HMAC-SHA256", FaultHeader},
+		{"HMAC-SHA256 ", FaultHeader},
+		{"HMAC-SHA256 " + sig, FaultHeader},
+		{"HMAC-SHA256 Signature=" + sig, FaultHeader},
+		{"HMAC-SHA256 SignedHeaders=" + usualHeaders, FaultHeader},
+		{"HMAC-SHA256 Signature=" + sig + "&SignedHeaders=" + usualHeaders, FaultHeader},
+		{"HMAC-SHA256 Credential=x&SignedHeaders=" + usualHeaders + "&Signature=" + sig, FaultHeader},
+		{good + "&Signature=" + sig, FaultHeader},
+		{good + "&", FaultHeader},
+		{authorize(usualHeaders, ""), FaultHeader},
+		{authorize(usualHeaders, sig[:40]), FaultHeader},
+		{authorize(usualHeaders, sig+"AAAA"), FaultHeader},
+		{authorize(usualHeaders, strings.Repeat("A", 44)), FaultHeader},
+		{authorize(usualHeaders, strings.Repeat("A", 42)+"B="), FaultHeader}, // bits past the end
+		{authorize(usualHeaders, strings.Repeat("A", 40)+"\n\n\n="), FaultHeader},
+		{authorize("", sig), FaultHeader},
+		{authorize("host;x-ms-content-sha256", sig), FaultHeader},
+		{authorize("x-ms-date;host", sig), FaultHeader},
+		{authorize("x-ms-date;x-ms-content-sha256", sig), FaultHeader},
+		{authorize("x-ms-date;date;host;x-ms-content-sha256", sig), FaultHeader},
+		{authorize("x-ms-date;date;host", sig), FaultHeader},
+		{authorize("x-ms-date;host;host", sig), FaultHeader},
+		{authorize(usualHeaders+";", sig), FaultHeader},
+		{authorize(usualHeaders+";x-extra", sig), FaultHeader},
+		{authorize(" x-ms-date;host;x-ms-content-sha256", sig), FaultHeader},
+		{authorize("x-ms-date,host,x-ms-content-sha256", sig), FaultHeader},
+
+		{authorize("x-ms-content-sha256;host;x-ms-date", sig), FaultSignature},
+		{authorize(usualHeaders, strings.Repeat("A", 43)+"="), FaultSignature},
+		{authorize("date;host;x-ms-content-sha256", sig), FaultDate}, // no such header here
+	}
+	for _, tt := range tests {
+		key, err := verify(t, signed(t).with("Authorization", tt.auth))
+		if tt.want == 0 {
+			if key != 0 || err != nil {
+				t.Errorf("%q: key %d, %v, want acceptance", tt.auth, key, err)
+			}
+			continue
+		}
+		wantFault(t, tt.auth, err, tt.want)
+		if err != nil && strings.Contains(err.Error(), sig) {
+			t.Errorf("%q: error %q repeats the signature", tt.auth, err)
+		}
+	}
+}
+
+// Unverified: DefaultMaxSkew, the 15 minutes of this table.
+func TestVerifyDate(t *testing.T) {
+	const minute = time.Minute
+	tests := []struct {
+		name    string
+		now     time.Duration // after the signed date
+		maxSkew time.Duration
+		ok      bool
+	}{
+		{"now", 0, 0, true},
+		{"late, at the edge", 15 * minute, 0, true},
+		{"late, beyond", 15*minute + 1, 0, false},
+		{"early, at the edge", -15 * minute, 0, true},
+		{"early, beyond", -15*minute - 1, 0, false},
+		{"negative means default", 15 * minute, -1, true},
+		{"negative means default, beyond", 15*minute + 1, -1, false},
+		{"configured, at the edge", minute, minute, true},
+		{"configured, beyond", minute + 1, minute, false},
+		{"configured wider", -time.Hour, time.Hour, true},
+		{"centuries", 290 * 365 * 24 * time.Hour, 0, false},
+	}
+	for _, tt := range tests {
+		_, err := VerifySignature(signed(t), []AccessKey{mustKey(t, testKey)}, vectorTime.Add(tt.now), &VerifyOptions{MaxSkew: tt.maxSkew})
+		if tt.ok && err != nil {
+			t.Errorf("%s: %v", tt.name, err)
+		}
+		if !tt.ok {
+			wantFault(t, tt.name, err, FaultDate)
+		}
+	}
+	for _, date := range []string{
+		"", "now", "1795293100", "2026-11-21T20:31:40Z", "Sat, 21 Nov 2026 20:31:40 UTC",
+		"Sat, 21 Nov 2026 20:31:40 +0000", "Saturday, 21-Nov-26 20:31:40 GMT", "Sat Nov 21 20:31:40 2026",
+		"Sat, 31 Feb 2026 20:31:40 GMT", vectorDate + ";" + vectorHost, "Sat, 21 Nov 9999 20:31:40 GMT",
+	} {
+		_, err := verify(t, signed(t).with("x-ms-date", date))
+		wantFault(t, "date "+date, err, FaultDate)
+	}
+	// The zero time is further from any date than a Duration can tell.
+	_, err := VerifySignature(signed(t), []AccessKey{mustKey(t, testKey)}, time.Time{}, nil)
+	wantFault(t, "zero now", err, FaultDate)
+}
+
+// When both date headers are there, the signed one counts.
+func TestVerifyUsesTheSignedDate(t *testing.T) {
+	if _, err := verify(t, signed(t).with("Date", "yesterday")); err != nil {
+		t.Errorf("x-ms-date is signed, and Date was looked at: %v", err)
+	}
+	r := request(issueTarget, vectorHost, authorize("date;host;x-ms-content-sha256",
+		signature(t, testKey, "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
+	if _, err := verify(t, r.with("Date", vectorDate).with("x-ms-date", "yesterday")); err != nil {
+		t.Errorf("date is signed, and x-ms-date was looked at: %v", err)
+	}
+}
+
+func TestVerifyContentHash(t *testing.T) {
+	for _, hash := range []string{"", vectorEmptyHash, vectorBodyHash + " ", strings.TrimRight(vectorBodyHash, "="), "x"} {
+		_, err := verify(t, signed(t).with("x-ms-content-sha256", hash))
+		wantFault(t, "hash "+hash, err, FaultContentHash)
+	}
+}
+
+func TestVerifySaysWhichKey(t *testing.T) {
+	key, other := mustKey(t, testKey), mustKey(t, "AAAA")
+	tests := []struct {
+		name string
+		keys []AccessKey
+		want int
+	}{
+		{"primary", []AccessKey{key, other}, 0},
+		{"secondary", []AccessKey{other, key}, 1},
+		{"both the same", []AccessKey{key, key}, 0},
+		{"unset primary", []AccessKey{{}, key}, 1},
+		{"neither", []AccessKey{other, other}, -1},
+		{"none", nil, -1},
+	}
+	for _, tt := range tests {
+		got, err := VerifySignature(signed(t), tt.keys, vectorTime, nil)
+		if got != tt.want || (err == nil) != (tt.want >= 0) {
+			t.Errorf("%s: key %d, %v, want %d", tt.name, got, err, tt.want)
+		}
+	}
+}
+
+// A signature made with the empty key, which everybody has, must never match an
+// unset key.
+func TestVerifyEmptyKeyMatchesNothing(t *testing.T) {
+	r := request(issueTarget, vectorHost, authorize(usualHeaders,
+		signature(t, "", "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
+	_, err := VerifySignature(r, []AccessKey{{}, {}}, vectorTime, nil)
+	wantFault(t, "empty key", err, FaultSignature)
+}
+
+func TestVerifyMethodInLowerCase(t *testing.T) {
+	r := signed(t)
+	r.Method = "post" // the string to sign has it in upper case
+	if _, err := verify(t, r); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestVerifyTriesFewSpellings(t *testing.T) {
+	r := signed(t)
+	r.TLS = false
+	auth, err := parseAuthorization(r.Header("Authorization"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(r.spellings(auth, vectorDate, vectorBodyHash, nil)); n > 20 {
+		t.Errorf("%d spellings, want at most 20 (§4.4)", n)
+	}
+}
+
+func TestFaultNames(t *testing.T) {
+	for f := FaultScheme; f <= FaultSignature; f++ {
+		if f.String() == "unknown" || f.String() == "" {
+			t.Errorf("fault %d has no name", f)
+		}
+	}
+	if SignatureFault(0).String() != "unknown" || SignatureFault(99).String() != "unknown" {
+		t.Error("a fault that is none has a name")
+	}
+}
+
+func FuzzVerify(f *testing.F) {
+	good := signed(f)
+	f.Add(good.Header("Authorization"), vectorDate, issueTarget, vectorHost, false)
+	f.Add("HMAC-SHA256 SignedHeaders=date;host;x-ms-content-sha256&Signature=", "", "http://h", "[::1]:1:1", true)
+	f.Add("HMAC-SHA256 &", "x", "%zz", "[", false)
+	f.Add("Bearer x", "", "", ":", false)
+	key := mustKey(f, testKey)
+	f.Fuzz(func(t *testing.T, auth, date, target, host string, tls bool) {
+		r := request(target, host, auth).with("x-ms-date", date)
+		r.TLS = tls
+		got, err := VerifySignature(r, []AccessKey{{}, key}, vectorTime, &VerifyOptions{Authorities: []string{host, ""}})
+		var refused *SignatureError
+		switch {
+		case err == nil && got == 1:
+			// Nobody guesses a signature: it is the seed's, of the seed's request.
+			if !strings.Contains(auth, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=") {
+				t.Fatalf("forged: %q %q %q %q", auth, date, target, host)
+			}
+		case got != -1 || !errors.As(err, &refused) || refused.Fault.String() == "unknown":
+			t.Fatalf("key %d, error %v", got, err)
+		}
+	})
+}
