@@ -1,0 +1,130 @@
+// Package config is the server's settings: one struct, one table that says
+// what each setting is, and one loader.
+//
+// A setting is looked for in four places: the flag, the variable CONFAB_ plus
+// the flag's name in capitals with _ for -, the file confab.yaml, the default.
+// A key or variable that is not a setting is an error that names the near one,
+// so that a typing error never leaves a default in force unseen.
+//
+// Secrets have no flag of their own, because every user of the machine can
+// read a command line. Beside the variable and the key in the file there is a
+// -file form in all three places, which names a file that holds the secret:
+// --access-key-file, CONFAB_ACCESS_KEY_FILE, access-key-file.
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"time"
+)
+
+// Config is the effective settings. Load makes one; its zero value is not of use.
+type Config struct {
+	Dev  bool
+	Data string // an absolute path, or Memory
+
+	Listen     string // host:port of https
+	ListenHTTP string // host:port of plain http, or empty: off
+	ListenOps  string // host:port of metrics and health, or empty: off
+
+	TLSNames        []string // extra names and addresses for the local certificate
+	TLSCert, TLSKey string   // paths of an own certificate, both or none
+	PublicEndpoint  string   // the URL that clients use, without a final slash, or empty
+
+	AccessKey, AccessKeySecondary Secret // base64 of at least 32 bytes, or not set
+
+	LogLevel  slog.Level
+	LogFormat LogFormat
+
+	MinFreeSpace    int64 // bytes; writes are refused below; 0: never
+	MaxBodySize     int64 // bytes
+	BodyTimeout     time.Duration
+	ShutdownTimeout time.Duration
+
+	values map[string]value // by setting; the texts of secrets are not kept
+}
+
+// Memory as Data keeps nothing beyond the process.
+const Memory = "memory:"
+
+// LogFormat says how logs are written.
+type LogFormat string
+
+const (
+	LogAuto LogFormat = "auto" // for people on a terminal, else text
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+)
+
+// InMemory reports whether nothing is kept beyond the process.
+func (c Config) InMemory() bool { return c.Data == Memory }
+
+// Explicit reports whether somebody chose the setting: false means that the default holds.
+func (c Config) Explicit(setting string) bool {
+	return c.values[setting].source > fromCommand
+}
+
+// Origin says where the setting's value comes from, in words: "flag --listen",
+// "variable CONFAB_LISTEN", "confab.yaml:3", "default".
+func (c Config) Origin(setting string) string { return c.values[setting].origin }
+
+// String shows every setting and where it comes from, a line each. Secrets are hidden.
+func (c Config) String() string {
+	var b strings.Builder
+	for _, s := range Settings {
+		v := c.values[s.Name]
+		fmt.Fprintf(&b, "%-44s # %s\n", s.Name+": "+v.shown(s), v.origin)
+	}
+	return b.String()
+}
+
+// LogValue is the settings as a group, secrets hidden.
+func (c Config) LogValue() slog.Value {
+	var attrs []slog.Attr
+	for _, s := range Settings {
+		attrs = append(attrs, slog.String(s.Name, c.values[s.Name].shown(s)))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// Secret is a text that no print, log or encoding shows.
+type Secret struct{ text string }
+
+// NewSecret wraps a text.
+func NewSecret(text string) Secret { return Secret{text} }
+
+// Reveal is the text.
+func (s Secret) Reveal() string { return s.text }
+
+// IsZero reports whether there is no secret.
+func (s Secret) IsZero() bool { return s.text == "" }
+
+const hidden = "(hidden)"
+
+func (s Secret) mask() string {
+	if s.text == "" {
+		return ""
+	}
+	return hidden
+}
+
+// Format hides the text from every verb of package fmt.
+func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.mask()) }
+
+// LogValue hides the text from logs.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.mask()) }
+
+// MarshalText hides the text from encodings.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.mask()), nil }
+
+// Loopback reports whether a listener on addr can be reached from this machine alone.
+func Loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,402 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/posflag"
+	"github.com/knadh/koanf/v2"
+	"github.com/spf13/pflag"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/confab-chat/confab/internal/clientenv"
+)
+
+const (
+	fileName   = "confab.yaml"
+	configFlag = "config"
+	envPrefix  = "CONFAB_"
+	byDefault  = "default"
+)
+
+// Input is where settings are looked for. All of it may be empty.
+type Input struct {
+	Flags   *pflag.FlagSet // those of AddFlags; only the ones given count
+	Environ []string       // as from os.Environ
+	Dir     string         // the working folder; empty: no confab.yaml is looked for
+	// Defaults stand in for those of the table: what a command or a test wants
+	// unless somebody says otherwise.
+	Defaults map[string]string
+}
+
+// Error is what is wrong with a setting, in words for the one who wrote it.
+type Error struct {
+	Setting string
+	Origin  string // flag --listen, variable CONFAB_LISTEN, confab.yaml:3
+	Problem string // what is wrong; never a secret
+	Next    string // what would be right
+}
+
+func (e *Error) Error() string {
+	switch {
+	case e.Setting == "":
+		return fmt.Sprintf("%s: %s", e.Origin, e.Problem)
+	case e.Origin == byDefault:
+		return fmt.Sprintf("%s: %s", e.Setting, e.Problem)
+	}
+	return fmt.Sprintf("%s: %s (%s)", e.Setting, e.Problem, e.Origin)
+}
+
+// Load gathers the settings and checks them. All that is wrong is reported at
+// once: the error holds an *Error for each, see errors.Join.
+func Load(in Input) (Config, error) {
+	l := &loader{in: in, values: map[string]value{}}
+	l.defaults(in.Defaults)
+	l.file()
+	l.environ()
+	l.flags()
+	c := Config{values: l.values}
+	for _, s := range Settings {
+		l.apply(&c, s)
+	}
+	l.together(c)
+	if err := errors.Join(l.errs...); err != nil {
+		return Config{}, err
+	}
+	return c, nil
+}
+
+type loader struct {
+	in     Input
+	values map[string]value
+	errs   []error
+}
+
+func (l *loader) fail(e Error) { l.errs = append(l.errs, &e) }
+
+func (l *loader) getenv(name string) string {
+	for _, pair := range slices.Backward(l.in.Environ) {
+		if n, v, _ := strings.Cut(pair, "="); n == name {
+			return v
+		}
+	}
+	return ""
+}
+
+func (l *loader) defaults(own map[string]string) {
+	table, command := map[string]any{}, map[string]any{}
+	for _, s := range Settings {
+		table[s.Name] = s.Default
+	}
+	for name, text := range own {
+		command[name] = text
+	}
+	origin := func(string) string { return byDefault }
+	l.layer(confmap.Provider(table, ""), fromDefault, l.in.Dir, origin)
+	l.layer(confmap.Provider(command, ""), fromCommand, l.in.Dir, origin)
+}
+
+// apply sets the field of one setting. The table's order puts dev first.
+func (l *loader) apply(c *Config, s Setting) {
+	v := l.values[s.Name]
+	if v.source == fromDefault && c.Dev && s.DevDefault != "" {
+		v.text = s.DevDefault
+		if s.Name == "data" {
+			v.text = devData(runtime.GOOS, l.getenv)
+		}
+	}
+	err := s.set(c, v)
+	if s.Secret {
+		v.text = ""
+	}
+	l.values[s.Name] = v
+	if p := (problem{}); errors.As(err, &p) {
+		l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: p.what, Next: p.allowed})
+	}
+}
+
+// together checks what one setting cannot know of another.
+func (l *loader) together(c Config) {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		there, missing := "tls-cert", "tls-key"
+		if c.TLSCert == "" {
+			there, missing = missing, there
+		}
+		l.fail(Error{Setting: there, Origin: c.Origin(there), Problem: "it comes without " + missing, Next: "set both, or none to use the local certificate"})
+	}
+	if !c.AccessKeySecondary.IsZero() && c.AccessKey == c.AccessKeySecondary {
+		l.fail(Error{Setting: "access-key-secondary", Origin: c.Origin("access-key-secondary"), Problem: "it is the primary key again", Next: "give it a key of its own, or none"})
+	}
+}
+
+// devData is where a development server keeps its data, or empty when the
+// environment does not tell.
+func devData(goos string, getenv func(string) string) string {
+	home := getenv("HOME")
+	var base string
+	switch goos {
+	case "windows":
+		base = getenv("LocalAppData")
+	case "darwin":
+		if home != "" {
+			base = home + "/Library/Application Support"
+		}
+	default:
+		if base = getenv("XDG_DATA_HOME"); !filepath.IsAbs(base) && home != "" { // relative ones do not count, says the specification
+			base = home + "/.local/share"
+		}
+	}
+	if base == "" {
+		return ""
+	}
+	return filepath.Join(base, "confab", "dev")
+}
+
+// file reads confab.yaml, or the file that --config or CONFAB_CONFIG names.
+func (l *loader) file() {
+	path, origin := "", ""
+	if p := l.getenv(EnvName(configFlag)); p != "" {
+		path, origin = p, "variable "+EnvName(configFlag)
+	}
+	if l.in.Flags != nil {
+		if f := l.in.Flags.Lookup(configFlag); f != nil && f.Changed {
+			path, origin = f.Value.String(), "flag --"+configFlag
+		}
+	}
+	named := origin != ""
+	if !named {
+		if l.in.Dir == "" {
+			return
+		}
+		path, origin = fileName, fileName
+	}
+	shown := path
+	if !filepath.IsAbs(path) {
+		path = filepath.Join(l.in.Dir, path)
+	}
+	text, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) && !named {
+		return
+	}
+	if err != nil {
+		l.fail(Error{Origin: origin, Problem: "the file of settings cannot be read: " + err.Error(), Next: "name a file that is there, or none"})
+		return
+	}
+	m, lines, err := readYAML(text)
+	if err != nil {
+		l.fail(Error{Origin: shown, Problem: err.Error(), Next: "write one setting a line, name: value"})
+		return
+	}
+	l.layer(confmap.Provider(m, ""), fromFile, filepath.Dir(path), func(key string) string {
+		top, _, _ := strings.Cut(key, ".")
+		return fmt.Sprintf("%s:%d", shown, lines[top])
+	})
+}
+
+// readYAML reads a map and the line of each of its keys.
+func readYAML(text []byte) (map[string]any, map[string]int, error) {
+	var doc yaml.Node
+	if err := yaml.Unmarshal(text, &doc); err != nil {
+		return nil, nil, err
+	}
+	m, lines := map[string]any{}, map[string]int{}
+	if doc.Kind == 0 || len(doc.Content) == 1 && doc.Content[0].Tag == "!!null" { // empty, or comments alone
+		return m, lines, nil
+	}
+	top := doc.Content[0]
+	if top.Kind != yaml.MappingNode {
+		return nil, nil, fmt.Errorf("line %d: this is not a list of settings", top.Line)
+	}
+	if err := top.Decode(&m); err != nil {
+		return nil, nil, err
+	}
+	for i := 0; i < len(top.Content); i += 2 {
+		lines[top.Content[i].Value] = top.Content[i].Line
+	}
+	return m, lines, nil
+}
+
+// notOurs are variables under our prefix that are no settings: those for
+// clients, those of our tests, and those that Kubernetes gives to every
+// container beside a service whose name begins with confab.
+func notOurs(name, value string) bool {
+	switch name {
+	case clientenv.Endpoint, clientenv.ConnectionString, clientenv.CAFile, EnvName(configFlag):
+		return true
+	}
+	return strings.HasPrefix(name, envPrefix+"TEST_") ||
+		serviceHost.MatchString(name) || servicePort.MatchString(name) && strings.Contains(value, "://") ||
+		servicePortParts.MatchString(name)
+}
+
+var (
+	serviceHost      = regexp.MustCompile(`_SERVICE_(HOST|PORT(_\w+)?)$`)
+	servicePort      = regexp.MustCompile(`_PORT(_\d+_(TCP|UDP|SCTP))?$`) // the value is a URL
+	servicePortParts = regexp.MustCompile(`_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$`)
+)
+
+// environ reads the variables. An empty one counts as not set: that is what
+// Compose and CI systems make of a variable they do not know.
+func (l *loader) environ() {
+	names := map[string]string{}
+	p := env.Provider("", env.Opt{
+		Prefix:      envPrefix,
+		EnvironFunc: func() []string { return l.in.Environ },
+		TransformFunc: func(name, text string) (string, any) {
+			if text == "" || notOurs(name, text) {
+				return "", nil
+			}
+			key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix), "_", "-"))
+			names[key] = name
+			return key, text
+		},
+	})
+	l.layer(p, fromEnv, l.in.Dir, func(key string) string { return "variable " + names[key] })
+}
+
+func (l *loader) flags() {
+	if l.in.Flags == nil {
+		return
+	}
+	p := posflag.ProviderWithFlag(l.in.Flags, "", nil, func(f *pflag.Flag) (string, any) {
+		// A command has flags that are no settings; pflag has refused unknown ones.
+		if _, _, ok := find(f.Name); !ok || !f.Changed {
+			return "", nil
+		}
+		return f.Name, posflag.FlagVal(l.in.Flags, f)
+	})
+	l.layer(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
+}
+
+// layer puts what one place says over what is known, and complains about what
+// is no setting.
+func (l *loader) layer(p koanf.Provider, from source, dir string, origin func(key string) string) {
+	k := koanf.New(".")
+	if err := k.Load(p, nil); err != nil {
+		l.errs = append(l.errs, err)
+		return
+	}
+	for _, key := range k.Keys() { // sorted
+		s, file, ok := find(key)
+		switch v := k.Get(key); {
+		case !ok:
+			l.unknown(key, from, origin(key))
+		case v == nil: // a key of a file without a value
+		default:
+			l.take(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME")})
+		}
+	}
+}
+
+func (l *loader) take(k *koanf.Koanf, s Setting, file bool, got any, v value) {
+	text, err := textOf(got)
+	if err != nil {
+		l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: err.Error(), Next: "write " + s.Name + ": " + s.Value})
+		return
+	}
+	v.text = text
+	if file {
+		if k.Exists(s.Name) {
+			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the secret is there twice, itself and as a file", Next: "keep one of the two"})
+			return
+		}
+		secret, err := os.ReadFile(v.path())
+		if err != nil {
+			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret cannot be read: " + err.Error(), Next: "name a file that is there"})
+			return
+		}
+		v.text = strings.TrimSuffix(strings.TrimSuffix(string(secret), "\n"), "\r")
+		if v.text == "" {
+			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret is empty", Next: "put the secret into it"})
+			return
+		}
+	}
+	l.values[s.Name] = v
+}
+
+// textOf is a value as one would write it after a flag.
+func textOf(v any) (string, error) {
+	switch v := v.(type) {
+	case string:
+		return strings.TrimSpace(v), nil
+	case bool, int, int64, uint64, float64:
+		return fmt.Sprint(v), nil
+	case []string:
+		return strings.Join(v, ","), nil
+	case []any:
+		var words []string
+		for _, x := range v {
+			s, ok := x.(string)
+			if !ok {
+				return "", errors.New("the list holds something else than text")
+			}
+			words = append(words, s)
+		}
+		return strings.Join(words, ","), nil
+	}
+	return "", fmt.Errorf("this is no value but a %T", v)
+}
+
+// unknown complains about a key that is no setting, and never shows its value.
+func (l *loader) unknown(key string, from source, origin string) {
+	e := Error{Origin: origin, Problem: fmt.Sprintf("there is no setting %q", key), Next: "the settings are " + strings.Join(keys(), ", ")}
+	spell := func(k string) string { return k }
+	if from == fromEnv {
+		spell = EnvName
+		e.Problem = "there is no setting of this name"
+	}
+	if near := nearest(strings.ReplaceAll(key, ".", "-"), keys()); near != "" {
+		e.Next = "did you mean " + spell(near) + "?"
+	}
+	l.fail(e)
+}
+
+// nearest is the word with the fewest letters to change, if these are few, or
+// else one that begins as it does: data for datadir, min-free-space for min-free.
+func nearest(word string, words []string) string {
+	best, at := "", max(2, len(word)/3)+1
+	for _, w := range words {
+		if d := distance(word, w); d < at {
+			best, at = w, d
+		}
+	}
+	if best != "" {
+		return best
+	}
+	for _, w := range words {
+		if len(w) > len(best) && (strings.HasPrefix(word, w) || len(word) > 3 && strings.HasPrefix(w, word)) {
+			best = w
+		}
+	}
+	return best
+}
+
+// distance is Levenshtein's: letters to add, drop or change.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,302 @@
+package config
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"github.com/spf13/pflag"
+)
+
+const (
+	key1 = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=" // 32 bytes
+	key2 = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
+)
+
+// place is a working folder with a confab.yaml, flags and variables.
+type place struct {
+	yaml  string
+	env   []string
+	flags []string
+	own   map[string]string
+	files map[string]string
+}
+
+func (p place) load(t *testing.T) (Config, string, error) {
+	t.Helper()
+	dir := t.TempDir()
+	files := map[string]string{}
+	for name, text := range p.files {
+		files[name] = text
+	}
+	if p.yaml != "" {
+		files[fileName] = p.yaml
+	}
+	for name, text := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	fs := pflag.NewFlagSet("serve", pflag.ContinueOnError)
+	AddFlags(fs)
+	fs.String("other", "", "a flag of the command that is no setting")
+	if err := fs.Parse(p.flags); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(Input{Flags: fs, Environ: append([]string{"HOME=" + dir + "/home"}, p.env...), Dir: dir, Defaults: p.own})
+	return c, dir, err
+}
+
+var ignoreOrigins = cmpopts.IgnoreUnexported(Config{})
+
+func equateSecrets(a, b Secret) bool { return a == b }
+
+func TestDefaults(t *testing.T) {
+	production := Config{
+		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo,
+		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, BodyTimeout: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
+	}
+	got, dir, err := place{flags: []string{"--data", "d"}}.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := production
+	want.Data = filepath.Join(dir, "d")
+	if diff := cmp.Diff(want, got, ignoreOrigins, cmp.Comparer(equateSecrets)); diff != "" {
+		t.Errorf("production (-want +got):\n%s", diff)
+	}
+
+	got, dir, err = place{flags: []string{"--dev"}, env: []string{"XDG_DATA_HOME=/x/data"}}.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = production
+	want.Dev, want.ListenHTTP, want.Data = true, "localhost:8080", got.Data
+	if diff := cmp.Diff(want, got, ignoreOrigins, cmp.Comparer(equateSecrets)); diff != "" {
+		t.Errorf("development (-want +got):\n%s", diff)
+	}
+	if got.Data == "" || strings.HasPrefix(got.Data, dir+"/d") {
+		t.Errorf("development data in %q", got.Data)
+	}
+	if got.Explicit("listen") || !got.Explicit("dev") || got.Explicit("data") {
+		t.Error("Explicit does not tell a choice from a default")
+	}
+}
+
+// Without anything around it, Load gives what its caller asks for: the way tests start a server.
+func TestNothingAround(t *testing.T) {
+	c, err := Load(Input{Defaults: map[string]string{"dev": "true", "data": Memory, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !c.Dev || !c.InMemory() || c.Listen != "localhost:0" || c.ListenHTTP != "" || c.ListenOps != "" {
+		t.Errorf("got\n%v", c)
+	}
+	if c.Explicit("listen") {
+		t.Error("a command's default counts as a choice")
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	tests := []struct {
+		name         string
+		p            place
+		want, origin string
+	}{
+		{"command", place{own: map[string]string{"listen": "localhost:1"}}, "localhost:1", "default"},
+		{"file", place{yaml: "\n# ports\nlisten: localhost:2\n", own: map[string]string{"listen": "localhost:1"}}, "localhost:2", "confab.yaml:3"},
+		{"variable", place{yaml: "listen: localhost:2", env: []string{"CONFAB_LISTEN=localhost:3"}}, "localhost:3", "variable CONFAB_LISTEN"},
+		{"flag", place{yaml: "listen: localhost:2", env: []string{"CONFAB_LISTEN=localhost:3"}, flags: []string{"--listen", "localhost:4"}}, "localhost:4", "flag --listen"},
+		{"empty variable", place{yaml: "listen: localhost:2", env: []string{"CONFAB_LISTEN="}}, "localhost:2", "confab.yaml:1"},
+		{"key without value", place{yaml: "listen:\n"}, "localhost:8443", "default"},
+		{"named file", place{files: map[string]string{"etc/c.yaml": "listen: localhost:5"}, flags: []string{"--config", "etc/c.yaml"}}, "localhost:5", "etc/c.yaml:1"},
+		{"file named by variable", place{yaml: "listen: localhost:2", files: map[string]string{"c.yaml": "listen: localhost:6"}, env: []string{"CONFAB_CONFIG=c.yaml"}}, "localhost:6", "c.yaml:1"},
+		{"empty file", place{yaml: "# nothing\n"}, "localhost:8443", "default"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.p.flags = append(tt.p.flags, "--dev")
+			c, _, err := tt.p.load(t)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if c.Listen != tt.want || c.Origin("listen") != tt.origin {
+				t.Errorf("got %s from %q, want %s from %q", c.Listen, c.Origin("listen"), tt.want, tt.origin)
+			}
+		})
+	}
+}
+
+func TestValues(t *testing.T) {
+	p := place{
+		yaml: `
+dev: true
+data: ~/chat
+listen: 0.0.0.0:9443
+listen-http: off
+listen-ops: "[::1]:0"
+tls-names: [chat.lan, 10.0.0.7]
+tls-cert: tls/cert.pem
+public-endpoint: https://chat.example.com/
+log-level: WARN
+log-format: json
+min-free-space: 1048576
+max-body-size: 2 MiB
+body-timeout: 1m30s
+access-key-file: secrets/key
+`,
+		env:   []string{"CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
+		flags: []string{"--shutdown-timeout=500ms", "--other=x"},
+		files: map[string]string{"secrets/key": key1 + "\r\n"},
+	}
+	got, dir, err := p.load(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
+		TLSNames: []string{"chat.lan", "10.0.0.7"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
+		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
+		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, ShutdownTimeout: 500 * time.Millisecond,
+		AccessKey: Secret{key1}, AccessKeySecondary: Secret{key2},
+	}
+	if diff := cmp.Diff(want, got, ignoreOrigins, cmp.Comparer(equateSecrets)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+	if got, want := got.Origin("access-key"), "confab.yaml:15"; got != want {
+		t.Errorf("origin of the key %q, want %q", got, want)
+	}
+}
+
+// Variables of others under our prefix are passed over.
+func TestForeignVariables(t *testing.T) {
+	_, _, err := place{flags: []string{"--dev"}, env: []string{
+		"CONFAB_ENDPOINT=https://localhost:8443", "CONFAB_CONNECTION_STRING=x", "CONFAB_CA_FILE=/x",
+		"CONFAB_TEST_POSTGRES=postgres://localhost",
+		"CONFAB_SERVICE_HOST=10.0.0.1", "CONFAB_SERVICE_PORT=8443", "CONFAB_SERVICE_PORT_HTTPS=8443",
+		"CONFAB_PORT=tcp://10.0.0.1:8443", "CONFAB_PORT_8443_TCP=tcp://10.0.0.1:8443", "CONFAB_PORT_8443_TCP_PROTO=tcp",
+		"CONFAB_PORT_8443_TCP_PORT=8443", "CONFAB_PORT_8443_TCP_ADDR=10.0.0.1", "CONFAB_OPS_SERVICE_HOST=10.0.0.2",
+		"CONFABULATE=x", "confab_listen=x",
+	}}.load(t)
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRefused(t *testing.T) {
+	flag := func(words ...string) place { return place{flags: append([]string{"--dev"}, words...)} }
+	yaml := func(text string) place { return place{flags: []string{"--dev"}, yaml: text} }
+	env := func(pairs ...string) place { return place{flags: []string{"--dev"}, env: pairs} }
+	tests := []struct {
+		name string
+		p    place
+		want []Error
+	}{
+		{"production without data", place{}, []Error{{"data", "default", "no data folder is set", "name one with --data FOLDER, or start a development server with --dev"}}},
+		{"data is a URL", flag("--data=postgres://x"), []Error{{"data", "flag --data", `"postgres://x" is a URL`, "name a folder, or memory: to keep nothing"}}},
+		{"unknown key", yaml("\nlisen: x"), []Error{{"", "confab.yaml:2", `there is no setting "lisen"`, "did you mean listen?"}}},
+		{"nested key", yaml("tls:\n  cert: x"), []Error{{"", "confab.yaml:1", `there is no setting "tls.cert"`, "did you mean tls-cert?"}}},
+		{"key of another world", yaml("replicas: 3"), []Error{{"", "confab.yaml:1", `there is no setting "replicas"`, "the settings are " + strings.Join(keys(), ", ")}}},
+		{"unknown variable", env("CONFAB_DATADIR=/secret"), []Error{{"", "variable CONFAB_DATADIR", "there is no setting of this name", "did you mean CONFAB_DATA?"}}},
+		{"near variable", env("CONFAB_LOGLEVEL=info"), []Error{{"", "variable CONFAB_LOGLEVEL", "there is no setting of this name", "did you mean CONFAB_LOG_LEVEL?"}}},
+		{"a port by hand", env("CONFAB_PORT=8080"), []Error{{"", "variable CONFAB_PORT", "there is no setting of this name", "the settings are " + strings.Join(keys(), ", ")}}},
+		{"-file of no secret", yaml("listen-file: x"), []Error{{"", "confab.yaml:1", `there is no setting "listen-file"`, "did you mean listen?"}}},
+		{"two at once", place{yaml: "dev: maybe\nlog-level: loud", env: []string{"CONFAB_DATA=/d"}}, []Error{
+			{"dev", "confab.yaml:1", `"maybe" is neither true nor false`, "write true or false"},
+			{"log-level", "confab.yaml:2", `"loud" is no level`, "write debug, info, warn or error"},
+		}},
+		{"port alone", flag("--listen=8443"), []Error{{"listen", "flag --listen", `"8443" is a port without a host`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
+		{"host alone", flag("--listen=localhost"), []Error{{"listen", "flag --listen", `"localhost" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
+		{"listen cannot be off", flag("--listen=off"), []Error{{"listen", "flag --listen", `"off" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
+		{"port too high", env("CONFAB_LISTEN_OPS=localhost:70000"), []Error{{"listen-ops", "variable CONFAB_LISTEN_OPS", `"localhost:70000" has no port between 0 and 65535`, "write host:port, such as localhost:8081, or off"}}},
+		{"port by name", flag("--listen-http=localhost:http"), []Error{{"listen-http", "flag --listen-http", `"localhost:http" has no port between 0 and 65535`, "write host:port, such as localhost:8080, or off"}}},
+		{"host with blanks", flag("--listen=a b:1"), []Error{{"listen", "flag --listen", `"a b:1" has a host that is no name and no address`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
+		{"tls name with port", flag("--tls-names=chat.lan:8443"), []Error{{"tls-names", "flag --tls-names", `"chat.lan:8443" is not a host name or an IP address`, "write names and addresses without scheme and port: chat.lan,192.168.1.20"}}},
+		{"certificate without key", flag("--tls-cert=c.pem"), []Error{{"tls-cert", "flag --tls-cert", "it comes without tls-key", "set both, or none to use the local certificate"}}},
+		{"key without certificate", flag("--tls-key=k.pem"), []Error{{"tls-key", "flag --tls-key", "it comes without tls-cert", "set both, or none to use the local certificate"}}},
+		{"endpoint with path", flag("--public-endpoint=https://a.example/chat"), []Error{{"public-endpoint", "flag --public-endpoint", "the URL has more than a host and a port", "write https://chat.example.com, without a path"}}},
+		{"endpoint without scheme", flag("--public-endpoint=a.example"), []Error{{"public-endpoint", "flag --public-endpoint", `"a.example" is not the URL of a server`, "write https://chat.example.com, without a path"}}},
+		{"short key", env("CONFAB_ACCESS_KEY=c2hvcnQ="), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key has 5 bytes, 32 are the least", "make one with: openssl rand -base64 48"}}},
+		{"key not base64", env("CONFAB_ACCESS_KEY=hunter2!hunter2!hunter2!hunter2!hunter2!hunter2!"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key is not base64", "make one with: openssl rand -base64 48"}}},
+		{"key in two lines", place{flags: []string{"--dev", "--access-key-file=k"}, files: map[string]string{"k": key1[:20] + "\n" + key1[20:]}}, []Error{{"access-key", "flag --access-key-file", "the key is not base64", "make one with: openssl rand -base64 48"}}},
+		{"same keys", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_SECONDARY="+key1), []Error{{"access-key-secondary", "variable CONFAB_ACCESS_KEY_SECONDARY", "it is the primary key again", "give it a key of its own, or none"}}},
+		{"key twice", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_FILE=k"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY_FILE", "the secret is there twice, itself and as a file", "keep one of the two"}}},
+		{"key file empty", place{flags: []string{"--dev"}, yaml: "access-key-file: k", files: map[string]string{"k": "\n"}}, []Error{{"access-key", "confab.yaml:1", "the file of the secret is empty", "put the secret into it"}}},
+		{"format", flag("--log-format=xml"), []Error{{"log-format", "flag --log-format", `"xml" is no format`, "write auto, text or json"}}},
+		{"size", flag("--min-free-space=10parsec"), []Error{{"min-free-space", "flag --min-free-space", `"10parsec" is no size that is allowed`, "write a number from 0 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
+		{"no body", flag("--max-body-size=0"), []Error{{"max-body-size", "flag --max-body-size", `"0" is no size that is allowed`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
+		{"duration", yaml("body-timeout: 30"), []Error{{"body-timeout", "confab.yaml:1", `"30" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"list of numbers", yaml("tls-names: [1]"), []Error{{"tls-names", "confab.yaml:1", "the list holds something else than text", "write tls-names: names"}}},
+		{"no settings", yaml("just words"), []Error{{"", "confab.yaml", "line 1: this is not a list of settings", "write one setting a line, name: value"}}},
+		{"broken file", yaml("a: b: c"), []Error{{"", "confab.yaml", "yaml: mapping values are not allowed in this context", "write one setting a line, name: value"}}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := tt.p.load(t)
+			if err == nil {
+				t.Fatal("no error")
+			}
+			var got []Error
+			for _, err := range err.(interface{ Unwrap() []error }).Unwrap() {
+				var e *Error
+				if !errors.As(err, &e) {
+					t.Fatalf("%v is not an *Error", err)
+				}
+				got = append(got, *e)
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("-want +got:\n%s", diff)
+			}
+			for _, secret := range []string{"c2hvcnQ", "hunter2", key1, "/secret"} {
+				if strings.Contains(err.Error(), secret) {
+					t.Errorf("the error shows a value: %v", err)
+				}
+			}
+		})
+	}
+}
+
+func TestFileMissing(t *testing.T) {
+	for _, p := range []place{
+		{flags: []string{"--dev", "--config=none.yaml"}},
+		{flags: []string{"--dev"}, env: []string{"CONFAB_CONFIG=none.yaml"}},
+		{flags: []string{"--dev", "--access-key-file=none.yaml"}},
+	} {
+		_, dir, err := p.load(t)
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, "none.yaml")) {
+			t.Errorf("got %v, want an error that names the file", err)
+		}
+	}
+}
+
+func TestDevData(t *testing.T) {
+	tests := []struct {
+		goos string
+		env  map[string]string
+		want string
+	}{
+		{"linux", map[string]string{"HOME": "/home/a"}, "/home/a/.local/share/confab/dev"},
+		{"linux", map[string]string{"HOME": "/home/a", "XDG_DATA_HOME": "/data"}, "/data/confab/dev"},
+		{"linux", map[string]string{"HOME": "/home/a", "XDG_DATA_HOME": "data"}, "/home/a/.local/share/confab/dev"},
+		{"linux", nil, ""},
+		{"darwin", map[string]string{"HOME": "/Users/a", "XDG_DATA_HOME": "/data"}, "/Users/a/Library/Application Support/confab/dev"},
+		{"windows", map[string]string{"LocalAppData": "/L"}, filepath.Join("/L", "confab", "dev")},
+		{"windows", map[string]string{"HOME": "/x"}, ""},
+	}
+	for _, tt := range tests {
+		if got := devData(tt.goos, func(name string) string { return tt.env[name] }); got != tt.want {
+			t.Errorf("devData(%s, %v) = %q, want %q", tt.goos, tt.env, got, tt.want)
+		}
+	}
+}

@@ -1,0 +1,276 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/localca"
+)
+
+// source ranks the places a value may come from.
+type source int
+
+const (
+	fromDefault source = iota // of the table
+	fromCommand               // of the command or test, see Input.Defaults
+	fromFile
+	fromEnv
+	fromFlag
+)
+
+// value is what one place says of a setting.
+type value struct {
+	text   string
+	source source
+	origin string // in words
+	dir    string // where relative paths start
+	home   string
+}
+
+// shown is the text for people. Load drops a secret's text, so there is none to show.
+func (v value) shown(s Setting) string {
+	if s.Secret && v.source > fromCommand {
+		return hidden
+	}
+	return v.text
+}
+
+// problem is what is wrong with a value and what would be right.
+type problem struct{ what, allowed string }
+
+func (p problem) Error() string { return p.what }
+
+func bad(v value, is, allowed string) error {
+	text := v.text
+	if len(text) > 60 {
+		text = text[:60] + "..."
+	}
+	return problem{fmt.Sprintf("%q %s", text, is), allowed}
+}
+
+func setDev(c *Config, v value) (err error) {
+	if c.Dev, err = strconv.ParseBool(v.text); err != nil {
+		return bad(v, "is neither true nor false", "write true or false")
+	}
+	return nil
+}
+
+func setData(c *Config, v value) error {
+	switch {
+	case v.text == "":
+		return problem{"no data folder is set", "name one with --data FOLDER, or start a development server with --dev"}
+	case v.text == Memory:
+		c.Data = Memory
+	case strings.Contains(v.text, "://"):
+		return bad(v, "is a URL", "name a folder, or memory: to keep nothing")
+	default:
+		c.Data = v.path()
+	}
+	return nil
+}
+
+func setListen(c *Config, v value) (err error) {
+	c.Listen, err = v.address("such as localhost:8443 or 0.0.0.0:8443")
+	return err
+}
+
+func setListenHTTP(c *Config, v value) (err error) {
+	if v.text != "off" {
+		c.ListenHTTP, err = v.address("such as localhost:8080, or off")
+	}
+	return err
+}
+
+func setListenOps(c *Config, v value) (err error) {
+	if v.text != "off" {
+		c.ListenOps, err = v.address("such as localhost:8081, or off")
+	}
+	return err
+}
+
+func setTLSNames(c *Config, v value) error {
+	for name := range strings.SplitSeq(v.text, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		if err := localca.CheckName(name); err != nil {
+			return problem{err.Error(), "write names and addresses without scheme and port: chat.lan,192.168.1.20"}
+		}
+		c.TLSNames = append(c.TLSNames, name)
+	}
+	return nil
+}
+
+func setTLSCert(c *Config, v value) error {
+	c.TLSCert = v.path()
+	return nil
+}
+
+func setTLSKey(c *Config, v value) error {
+	c.TLSKey = v.path()
+	return nil
+}
+
+func setPublicEndpoint(c *Config, v value) error {
+	if v.text == "" {
+		return nil
+	}
+	u, err := url.Parse(v.text)
+	switch {
+	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return bad(v, "is not the URL of a server", "write https://chat.example.com, without a path")
+	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
+		// Connection strings have no room for more: the SDKs refuse it.
+		return problem{"the URL has more than a host and a port", "write https://chat.example.com, without a path"}
+	}
+	c.PublicEndpoint = u.Scheme + "://" + u.Host
+	return nil
+}
+
+func setAccessKey(c *Config, v value) (err error) {
+	c.AccessKey, err = v.accessKey()
+	return err
+}
+
+func setAccessKeySecondary(c *Config, v value) (err error) {
+	c.AccessKeySecondary, err = v.accessKey()
+	return err
+}
+
+func setLogLevel(c *Config, v value) error {
+	for _, l := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+		if strings.EqualFold(v.text, l.String()) {
+			c.LogLevel = l
+			return nil
+		}
+	}
+	return bad(v, "is no level", "write debug, info, warn or error")
+}
+
+func setLogFormat(c *Config, v value) error {
+	switch f := LogFormat(v.text); f {
+	case LogAuto, LogText, LogJSON:
+		c.LogFormat = f
+		return nil
+	}
+	return bad(v, "is no format", "write auto, text or json")
+}
+
+func setMinFreeSpace(c *Config, v value) (err error) {
+	c.MinFreeSpace, err = v.size(0)
+	return err
+}
+
+func setMaxBodySize(c *Config, v value) (err error) {
+	c.MaxBodySize, err = v.size(1)
+	return err
+}
+
+func setBodyTimeout(c *Config, v value) (err error) {
+	c.BodyTimeout, err = v.duration()
+	return err
+}
+
+func setShutdownTimeout(c *Config, v value) (err error) {
+	c.ShutdownTimeout, err = v.duration()
+	return err
+}
+
+// path is the value as an absolute path, or empty.
+func (v value) path() string {
+	p := v.text
+	// A shell does not do this within --data=~/x, nor anybody in a file.
+	if rest, ok := strings.CutPrefix(p, "~"); ok && v.home != "" && (rest == "" || os.IsPathSeparator(rest[0])) {
+		p = v.home + rest
+	}
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(v.dir, p)
+}
+
+func (v value) address(example string) (string, error) {
+	host, port, err := net.SplitHostPort(v.text)
+	if err != nil {
+		if _, err := strconv.ParseUint(strings.TrimPrefix(v.text, ":"), 10, 16); err == nil {
+			return "", bad(v, "is a port without a host", "write host:port, "+example)
+		}
+		return "", bad(v, "is not host:port", "write host:port, "+example)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		return "", bad(v, "has no port between 0 and 65535", "write host:port, "+example)
+	}
+	if host != "" && localca.CheckName(host) != nil {
+		return "", bad(v, "has a host that is no name and no address", "write host:port, "+example)
+	}
+	return v.text, nil
+}
+
+// minKeyBytes is what an access key decodes to at least.
+const minKeyBytes = 32
+
+// accessKey never says anything of the value but its length.
+func (v value) accessKey() (Secret, error) {
+	if v.text == "" {
+		return Secret{}, nil
+	}
+	raw, err := base64.StdEncoding.Strict().DecodeString(v.text)
+	if err != nil || strings.ContainsAny(v.text, "\r\n") {
+		return Secret{}, problem{"the key is not base64", "make one with: openssl rand -base64 48"}
+	}
+	if len(raw) < minKeyBytes {
+		return Secret{}, problem{fmt.Sprintf("the key has %d bytes, %d are the least", len(raw), minKeyBytes), "make one with: openssl rand -base64 48"}
+	}
+	return Secret{v.text}, nil
+}
+
+func (v value) size(least int64) (int64, error) {
+	n, err := ParseSize(v.text)
+	if err != nil || n < least {
+		return 0, bad(v, "is no size that is allowed", fmt.Sprintf("write a number from %d up, with or without a unit: 500MB, 64MiB, 2GiB", least))
+	}
+	return n, nil
+}
+
+func (v value) duration() (time.Duration, error) {
+	d, err := time.ParseDuration(v.text)
+	if err != nil || d <= 0 {
+		return 0, bad(v, "is no duration that is allowed", "write a number above 0 with a unit: 500ms, 30s, 2m")
+	}
+	return d, nil
+}
+
+var sizeUnits = map[string]int64{
+	"": 1, "b": 1,
+	"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
+	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
+	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
+}
+
+// ParseSize reads a number of bytes with an optional unit: 512, 64MiB, 2 GB.
+// A lone letter (64M) means powers of 1024, as elsewhere.
+func ParseSize(s string) (int64, error) {
+	digits := strings.TrimRight(s, " ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+	unit, ok := sizeUnits[strings.ToLower(strings.TrimLeft(s[len(digits):], " "))]
+	if !ok {
+		return 0, fmt.Errorf("%q has no unit that is known", s)
+	}
+	n, err := strconv.ParseUint(digits, 10, 63)
+	if errors.Is(err, strconv.ErrRange) || err == nil && int64(n) > math.MaxInt64/unit {
+		return 0, fmt.Errorf("%q is too large", s)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%q is not a size", s)
+	}
+	return int64(n) * unit, nil
+}
