@@ -1,0 +1,154 @@
+"""Microsoft's clients, in their two flavours, behind one face.
+
+SyncSDK hands out the clients as they are. AioSDK hands out the asynchronous ones inside Waiting, which
+waits for each answer, so that one test body judges both. Nothing else is changed: arguments, results
+and exceptions are the SDK's own.
+"""
+import asyncio
+import inspect
+import os
+
+from azure.communication.chat import ChatClient, CommunicationTokenCredential
+from azure.communication.chat.aio import ChatClient as AioChatClient
+from azure.communication.chat.aio import CommunicationTokenCredential as AioCommunicationTokenCredential
+from azure.communication.identity import CommunicationIdentityClient
+from azure.communication.identity.aio import CommunicationIdentityClient as AioCommunicationIdentityClient
+
+
+class SyncSDK:
+    name = "sync"
+
+    def __init__(self):
+        self._chats = []
+
+    def identity_client(self, connection_string=None, **options):
+        # The one client of the four that has no close().
+        return CommunicationIdentityClient.from_connection_string(
+            connection_string or os.environ["CONFAB_CONNECTION_STRING"], **options
+        )
+
+    def identity_client_from_key(self, endpoint, credential):
+        return CommunicationIdentityClient(endpoint, credential)
+
+    def chat_client(self, token, **options):
+        client = ChatClient(os.environ["CONFAB_ENDPOINT"], CommunicationTokenCredential(token), **options)
+        self._chats.append(client)
+        return client
+
+    def thread_client(self, chat, thread_id, **options):
+        client = chat.get_chat_thread_client(thread_id, **options)
+        self._chats.append(client)
+        return client
+
+    def close_chats(self):
+        """Closes what chat_client and thread_client made."""
+        while self._chats:
+            self._chats.pop().close()
+
+    def close(self):
+        self.close_chats()
+
+
+class AioSDK:
+    name = "aio"
+
+    def __init__(self):
+        self._loop = asyncio.new_event_loop()
+        self._identities = []
+        self._chats = []
+
+    def identity_client(self, connection_string=None, **options):
+        return self._made(
+            self._identities,
+            lambda: AioCommunicationIdentityClient.from_connection_string(
+                connection_string or os.environ["CONFAB_CONNECTION_STRING"], **options
+            ),
+        )
+
+    def identity_client_from_key(self, endpoint, credential):
+        return self._made(self._identities, lambda: AioCommunicationIdentityClient(endpoint, credential))
+
+    def chat_client(self, token, **options):
+        return self._made(
+            self._chats,
+            lambda: AioChatClient(
+                os.environ["CONFAB_ENDPOINT"], AioCommunicationTokenCredential(token), **options
+            ),
+        )
+
+    def thread_client(self, chat, thread_id, **options):
+        return self._made(self._chats, lambda: chat.client.get_chat_thread_client(thread_id, **options))
+
+    def close_chats(self):
+        """Closes what chat_client and thread_client made."""
+        while self._chats:
+            self._wait(self._chats.pop().close())
+
+    def close(self):
+        self.close_chats()
+        while self._identities:
+            self._wait(self._identities.pop().close())
+        self._loop.close()
+
+    def _made(self, made, make):
+        async def inside_the_loop():
+            return make()
+
+        client = self._wait(inside_the_loop())
+        made.append(client)
+        return Waiting(client, self._wait)
+
+    def _wait(self, awaitable):
+        return self._loop.run_until_complete(awaitable)
+
+
+class Waiting:
+    """An asynchronous client whose methods wait for their answer."""
+
+    def __init__(self, client, wait):
+        self.client = client
+        self._wait = wait
+
+    def __getattr__(self, name):
+        member = getattr(self.client, name)
+        if not inspect.ismethod(member):
+            return member
+
+        def call(*args, **kwargs):
+            answer = member(*args, **kwargs)
+            if hasattr(answer, "__aiter__"):
+                return WaitingPager(answer, self._wait)
+            if inspect.isawaitable(answer):
+                return self._wait(answer)
+            return answer
+
+        return call
+
+
+class WaitingPager:
+    """An AsyncItemPaged that is read with a plain `for`."""
+
+    def __init__(self, pager, wait):
+        self._pager = pager
+        self._wait = wait
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        try:
+            return self._wait(self._pager.__anext__())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def by_page(self, continuation_token=None):
+        return WaitingPages(self._pager.by_page(continuation_token), self._wait)
+
+
+class WaitingPages(WaitingPager):
+    def __next__(self):
+        return WaitingPager(super().__next__(), self._wait)
+
+    @property
+    def continuation_token(self):
+        return self._pager.continuation_token
