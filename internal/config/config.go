@@ -18,6 +18,8 @@ import (
 	"net"
 	"strings"
 	"time"
+
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // Config is the effective settings. Load makes one; its zero value is not of use.
@@ -33,7 +35,7 @@ type Config struct {
 	TLSCert, TLSKey string   // paths of an own certificate, both or none
 	PublicEndpoint  string   // the URL that clients use, without a final slash, or empty
 
-	AccessKey, AccessKeySecondary Secret // base64 of at least 32 bytes, or not set
+	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero
 
 	LogLevel  slog.Level
 	LogFormat LogFormat
@@ -88,36 +90,6 @@ func (c Config) LogValue() slog.Value {
 	}
 	return slog.GroupValue(attrs...)
 }
-
-// Secret is a text that no print, log or encoding shows.
-type Secret struct{ text string }
-
-// NewSecret wraps a text.
-func NewSecret(text string) Secret { return Secret{text} }
-
-// Reveal is the text.
-func (s Secret) Reveal() string { return s.text }
-
-// IsZero reports whether there is no secret.
-func (s Secret) IsZero() bool { return s.text == "" }
-
-const hidden = "(hidden)"
-
-func (s Secret) mask() string {
-	if s.text == "" {
-		return ""
-	}
-	return hidden
-}
-
-// Format hides the text from every verb of package fmt.
-func (s Secret) Format(f fmt.State, _ rune) { fmt.Fprint(f, s.mask()) }
-
-// LogValue hides the text from logs.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.mask()) }
-
-// MarshalText hides the text from encodings.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.mask()), nil }
 
 // Loopback reports whether a listener on addr can be reached from this machine alone.
 func Loopback(addr string) bool {

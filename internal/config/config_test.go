@@ -19,7 +19,7 @@ func TestSecretsStayHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.AccessKey.Reveal() != key1 {
+	if c.AccessKey.Text() != key1 {
 		t.Fatal("the key did not arrive")
 	}
 	var out bytes.Buffer
@@ -31,10 +31,8 @@ func TestSecretsStayHidden(t *testing.T) {
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("settings", "config", c, "key", c.AccessKey, "other", []any{c.AccessKey})
 	}
-	text, err := json.Marshal(struct {
-		Config
-		Key Secret
-	}{c, c.AccessKey})
+	fmt.Fprintf(&out, "%+v", struct{ c Config }{c}) // a field whose methods fmt may not call
+	text, err := json.Marshal(c)
 	if err != nil {
 		t.Fatal(err)
 	}

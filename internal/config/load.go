@@ -133,7 +133,7 @@ func (l *loader) together(c Config) {
 		}
 		l.fail(Error{Setting: there, Origin: c.Origin(there), Problem: "it comes without " + missing, Next: "set both, or none to use the local certificate"})
 	}
-	if !c.AccessKeySecondary.IsZero() && c.AccessKey == c.AccessKeySecondary {
+	if !c.AccessKeySecondary.IsZero() && c.AccessKey.Equal(c.AccessKeySecondary) {
 		l.fail(Error{Setting: "access-key-secondary", Origin: c.Origin("access-key-secondary"), Problem: "it is the primary key again", Next: "give it a key of its own, or none"})
 	}
 }

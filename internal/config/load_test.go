@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
+
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 const (
@@ -57,9 +59,16 @@ func (p place) load(t *testing.T) (Config, string, error) {
 	return c, dir, err
 }
 
-var ignoreOrigins = cmpopts.IgnoreUnexported(Config{})
+func accessKey(t *testing.T, text string) communication.AccessKey {
+	t.Helper()
+	key, err := communication.NewAccessKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
 
-func equateSecrets(a, b Secret) bool { return a == b }
+var ignoreOrigins = cmpopts.IgnoreUnexported(Config{})
 
 func TestDefaults(t *testing.T) {
 	production := Config{
@@ -72,7 +81,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := production
 	want.Data = filepath.Join(dir, "d")
-	if diff := cmp.Diff(want, got, ignoreOrigins, cmp.Comparer(equateSecrets)); diff != "" {
+	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("production (-want +got):\n%s", diff)
 	}
 
@@ -82,7 +91,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want = production
 	want.Dev, want.ListenHTTP, want.Data = true, "localhost:8080", got.Data
-	if diff := cmp.Diff(want, got, ignoreOrigins, cmp.Comparer(equateSecrets)); diff != "" {
+	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("development (-want +got):\n%s", diff)
 	}
 	if got.Data == "" || strings.HasPrefix(got.Data, dir+"/d") {
@@ -168,9 +177,9 @@ access-key-file: secrets/key
 		TLSNames: []string{"chat.lan", "10.0.0.7"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, ShutdownTimeout: 500 * time.Millisecond,
-		AccessKey: Secret{key1}, AccessKeySecondary: Secret{key2},
+		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
-	if diff := cmp.Diff(want, got, ignoreOrigins, cmp.Comparer(equateSecrets)); diff != "" {
+	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 	if got, want := got.Origin("access-key"), "confab.yaml:15"; got != want {
@@ -227,8 +236,8 @@ func TestRefused(t *testing.T) {
 		{"endpoint with path", flag("--public-endpoint=https://a.example/chat"), []Error{{"public-endpoint", "flag --public-endpoint", "the URL has more than a host and a port", "write https://chat.example.com, without a path"}}},
 		{"endpoint without scheme", flag("--public-endpoint=a.example"), []Error{{"public-endpoint", "flag --public-endpoint", `"a.example" is not the URL of a server`, "write https://chat.example.com, without a path"}}},
 		{"short key", env("CONFAB_ACCESS_KEY=c2hvcnQ="), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key has 5 bytes, 32 are the least", "make one with: openssl rand -base64 48"}}},
-		{"key not base64", env("CONFAB_ACCESS_KEY=hunter2!hunter2!hunter2!hunter2!hunter2!hunter2!"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key is not base64", "make one with: openssl rand -base64 48"}}},
-		{"key in two lines", place{flags: []string{"--dev", "--access-key-file=k"}, files: map[string]string{"k": key1[:20] + "\n" + key1[20:]}}, []Error{{"access-key", "flag --access-key-file", "the key is not base64", "make one with: openssl rand -base64 48"}}},
+		{"key not base64", env("CONFAB_ACCESS_KEY=hunter2!hunter2!hunter2!hunter2!hunter2!hunter2!"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key is not base64 in one line", "make one with: openssl rand -base64 48"}}},
+		{"key in two lines", place{flags: []string{"--dev", "--access-key-file=k"}, files: map[string]string{"k": key1[:20] + "\n" + key1[20:]}}, []Error{{"access-key", "flag --access-key-file", "the key is not base64 in one line", "make one with: openssl rand -base64 48"}}},
 		{"same keys", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_SECONDARY="+key1), []Error{{"access-key-secondary", "variable CONFAB_ACCESS_KEY_SECONDARY", "it is the primary key again", "give it a key of its own, or none"}}},
 		{"key twice", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_FILE=k"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY_FILE", "the secret is there twice, itself and as a file", "keep one of the two"}}},
 		{"key file empty", place{flags: []string{"--dev"}, yaml: "access-key-file: k", files: map[string]string{"k": "\n"}}, []Error{{"access-key", "confab.yaml:1", "the file of the secret is empty", "put the secret into it"}}},

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/localca"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // source ranks the places a value may come from.
@@ -40,7 +40,7 @@ type value struct {
 // shown is the text for people. Load drops a secret's text, so there is none to show.
 func (v value) shown(s Setting) string {
 	if s.Secret && v.source > fromCommand {
-		return hidden
+		return "(hidden)"
 	}
 	return v.text
 }
@@ -216,22 +216,23 @@ func (v value) address(example string) (string, error) {
 	return v.text, nil
 }
 
-// minKeyBytes is what an access key decodes to at least.
+// minKeyBytes is what an access key has at least.
 const minKeyBytes = 32
 
 // accessKey never says anything of the value but its length.
-func (v value) accessKey() (Secret, error) {
+func (v value) accessKey() (communication.AccessKey, error) {
+	const mend = "make one with: openssl rand -base64 48"
 	if v.text == "" {
-		return Secret{}, nil
+		return communication.AccessKey{}, nil
 	}
-	raw, err := base64.StdEncoding.Strict().DecodeString(v.text)
+	key, err := communication.NewAccessKey(v.text)
 	if err != nil || strings.ContainsAny(v.text, "\r\n") {
-		return Secret{}, problem{"the key is not base64", "make one with: openssl rand -base64 48"}
+		return communication.AccessKey{}, problem{"the key is not base64 in one line", mend}
 	}
-	if len(raw) < minKeyBytes {
-		return Secret{}, problem{fmt.Sprintf("the key has %d bytes, %d are the least", len(raw), minKeyBytes), "make one with: openssl rand -base64 48"}
+	if n := len(key.Bytes()); n < minKeyBytes {
+		return communication.AccessKey{}, problem{fmt.Sprintf("the key has %d bytes, %d are the least", n, minKeyBytes), mend}
 	}
-	return Secret{v.text}, nil
+	return key, nil
 }
 
 func (v value) size(least int64) (int64, error) {
