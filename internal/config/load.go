@@ -36,6 +36,11 @@ type Input struct {
 	// Defaults stand in for those of the table: what a command or a test wants
 	// unless somebody says otherwise.
 	Defaults map[string]string
+	// Only names the settings that are wanted; nil means all. The others stay
+	// unread: a client command needs the data folder, and may not be allowed to
+	// open the file with the server's key. Keys that are no setting are errors
+	// all the same.
+	Only []string
 }
 
 // Error is what is wrong with a setting, in words for the one who wrote it.
@@ -66,7 +71,9 @@ func Load(in Input) (Config, error) {
 	l.flags()
 	c := Config{values: l.values}
 	for _, s := range Settings {
-		l.apply(&c, s)
+		if l.wants(s) {
+			l.apply(&c, s)
+		}
 	}
 	l.together(c)
 	if err := errors.Join(l.errs...); err != nil {
@@ -79,6 +86,10 @@ type loader struct {
 	in     Input
 	values map[string]value
 	errs   []error
+}
+
+func (l *loader) wants(s Setting) bool {
+	return l.in.Only == nil || slices.Contains(l.in.Only, s.Name)
 }
 
 func (l *loader) fail(e Error) { l.errs = append(l.errs, &e) }
@@ -290,7 +301,7 @@ func (l *loader) layer(p koanf.Provider, from source, dir string, origin func(ke
 		switch v := k.Get(key); {
 		case !ok:
 			l.unknown(key, from, origin(key))
-		case v == nil: // a key of a file without a value
+		case v == nil || !l.wants(s): // nil: a key of a file without a value
 		default:
 			l.take(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME")})
 		}

@@ -116,6 +116,24 @@ func TestNothingAround(t *testing.T) {
 	}
 }
 
+// A command that wants the data folder does not stumble over the rest.
+func TestOnly(t *testing.T) {
+	dir := t.TempDir()
+	yaml := "data: /srv/chat\naccess-key-file: /nowhere\ntls-cert: c.pem\nlisten: 1"
+	if err := os.WriteFile(filepath.Join(dir, fileName), []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in := Input{Dir: dir, Only: []string{"dev", "data"}, Environ: []string{"CONFAB_LOG_LEVEL=loud"}}
+	c, err := Load(in)
+	if err != nil || c.Data != "/srv/chat" {
+		t.Errorf("got %q, %v", c.Data, err)
+	}
+	in.Environ = []string{"CONFAB_LOGLEVEL=info"}
+	if _, err := Load(in); err == nil || !strings.Contains(err.Error(), "CONFAB_LOGLEVEL") {
+		t.Errorf("got %v, want an error about the unknown variable", err)
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	tests := []struct {
 		name         string
