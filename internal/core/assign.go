@@ -51,7 +51,9 @@ func assignOne(at int64, c *Change, l *Locked, listings *[]Listing) Result {
 		return Result{Status: Stale}
 	}
 	for _, read := range c.Users {
-		if now := l.Users[read.ID]; now != read && !(now == User{} && read.State == UserUnknown) {
+		now := l.Users[read.ID]
+		now.ID = read.ID // a user who is not there has no row, and so no id
+		if now != read {
 			return Result{Status: Stale}
 		}
 	}

@@ -43,7 +43,7 @@ func newUserPart(ms int64) string {
 	rand.Read(b[:])
 	t := uint64(ms) << 16
 	x := hex.EncodeToString(b[:])
-	return fmt.Sprintf("%08x-%04x-%04x-%s-%s", uint32(t>>32), uint16(t>>16), x[:4], x[4:8], x[8:20])
+	return fmt.Sprintf("%08x-%04x-%s-%s-%s", uint32(t>>32), uint16(t>>16), x[:4], x[4:8], x[8:20])
 }
 
 // CheckThreadID refuses what cannot be a thread id, before any look-up. Every

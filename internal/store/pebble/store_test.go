@@ -1,0 +1,135 @@
+package pebble
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// stores remembers the file system of each store, to open it again.
+type stores struct {
+	mu sync.Mutex
+	fs map[core.Store]vfs.FS
+}
+
+func (r *stores) open(t *testing.T, fs vfs.FS) core.Store {
+	t.Helper()
+	s, err := Open("store", Options{FS: fs, Initial: storetest.Initial, CacheSize: 1 << 20})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.fs == nil {
+		r.fs = map[core.Store]vfs.FS{}
+	}
+	r.fs[s] = fs
+	return s
+}
+
+func (r *stores) reopen(t *testing.T, s core.Store) core.Store {
+	t.Helper()
+	r.mu.Lock()
+	fs := r.fs[s]
+	delete(r.fs, s)
+	r.mu.Unlock()
+	if err := s.Close(); err != nil {
+		t.Fatalf("close: %v", err)
+	}
+	return r.open(t, fs)
+}
+
+func TestSuite(t *testing.T) {
+	var r stores
+	storetest.Run(t, storetest.Engine{
+		Open:   func(t *testing.T) core.Store { return r.open(t, vfs.NewMem()) },
+		Reopen: r.reopen,
+		Blockable: func(t *testing.T) (core.Store, *storetest.Gate) {
+			var gate storetest.Gate
+			return r.open(t, gatedFS{vfs.NewMem(), &gate}), &gate
+		},
+	})
+}
+
+// TestTwoWriterCaseItself runs the case that Pebble skips on two doors to one
+// store, so that it is known to work before the first engine that needs it.
+func TestTwoWriterCaseItself(t *testing.T) {
+	var r stores
+	storetest.TwoWriters(t, storetest.Engine{
+		Open: func(t *testing.T) core.Store { return &door{Store: r.open(t, vfs.NewMem()), mu: new(sync.Mutex)} },
+		Second: func(t *testing.T, s core.Store) core.Store {
+			return &door{Store: s.(*door).Store, mu: s.(*door).mu, second: true}
+		},
+	})
+}
+
+// gatedFS holds back the syncs of the log.
+type gatedFS struct {
+	vfs.FS
+	gate *storetest.Gate
+}
+
+func (g gatedFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := g.FS.Create(name, c)
+	if err == nil && strings.HasSuffix(name, ".log") {
+		f = gatedFile{f, g.gate}
+	}
+	return f, err
+}
+
+func (g gatedFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	f, err := g.FS.ReuseForWrite(from, to, c)
+	if err == nil && strings.HasSuffix(to, ".log") {
+		f = gatedFile{f, g.gate}
+	}
+	return f, err
+}
+
+type gatedFile struct {
+	vfs.File
+	gate *storetest.Gate
+}
+
+func (f gatedFile) Sync() error {
+	f.gate.Pass()
+	return f.File.Sync()
+}
+
+func (f gatedFile) SyncData() error {
+	f.gate.Pass()
+	return f.File.SyncData()
+}
+
+func (f gatedFile) SyncTo(length int64) (bool, error) {
+	f.gate.Pass()
+	return f.File.SyncTo(length)
+}
+
+// door is one of two ways to the same store.
+type door struct {
+	core.Store
+	mu     *sync.Mutex // one Apply at a time in a lane, whichever door it came through
+	second bool
+}
+
+func (d *door) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.Store.Apply(ctx, b)
+}
+
+func (d *door) Close() error {
+	if d.second {
+		return nil
+	}
+	return d.Store.Close()
+}

@@ -1,0 +1,437 @@
+package storetest
+
+import (
+	"context"
+	"sync"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+func testEmpty(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	ctx := context.Background()
+	if got, err := s.Thread(ctx, thread(1)); got != nil || err != nil {
+		t.Errorf("a thread that is not there: %v, %v; want nil, nil", got, err)
+	}
+	if m, revision, err := s.Message(ctx, thread(1), 5); m.ID != 0 || revision != 0 || err != nil {
+		t.Errorf("a message of no thread: %v, %d, %v", m, revision, err)
+	}
+	if a, err := s.CreateAnswer(ctx, thread(1)); a != nil || err != nil {
+		t.Errorf("an answer that is not there: %v, %v", a, err)
+	}
+	mustEqual(t, "messages of no thread", messages(t, s, core.MessagesQuery{Thread: thread(1), Limit: 10}), core.MessagesPage{})
+	mustEqual(t, "no events", events(t, s, 0, 10), core.EventsPage{})
+	if u, err := s.User(ctx, user(1)); u != (core.User{ID: user(1)}) || err != nil {
+		t.Errorf("a user that is not there: %+v, %v", u, err)
+	}
+	if rs := apply(t, s, start); len(rs) != 0 {
+		t.Errorf("an empty batch has results: %v", rs)
+	}
+}
+
+func testResource(t *testing.T, e Engine) {
+	s := e.Open(t)
+	r, err := s.Resource(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, "resource of a new store", r, Initial)
+	key := core.AccessKeyRow{Serial: 2, Secret: []byte("another key, a little longer than 32 bytes")}
+	if err := s.SetKey(context.Background(), 1, key); err != nil {
+		t.Fatal(err)
+	}
+	s = e.Reopen(t, s)
+	defer closeStore(t, s)
+	if r, err = s.Resource(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	want := Initial
+	want.Keys[1] = key
+	mustEqual(t, "resource after a key was set and the store opened again", r, want)
+}
+
+// testInBatchOrder puts changes that depend on one another into one batch:
+// each must see the effect of those before it.
+func testInBatchOrder(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann, bob := thread(1), user(1), user(2)
+	rename := &core.Change{Key: a, Thread: a, Revision: 1, Properties: &core.Properties{Topic: "renamed", CreatedBy: ann, CreatedOn: start}}
+	again := &core.Change{Key: a, Thread: a, Revision: 1, Properties: &core.Properties{Topic: "never", CreatedBy: ann}}
+	first := send(a, 1, ann, "token", "one")
+	rs := apply(t, s, start,
+		create(a, "key", ann, bob),               // 0: makes revision 1
+		create(a, "key", ann, bob),               // 1: the same create again
+		first,                                    // 2
+		send(a, 1, ann, "token", "not this"),     // 3: the same send again
+		send(a, 1, bob, "token", "two"),          // 4: another caller's token is another token
+		rename,                                   // 5: makes revision 2
+		again,                                    // 6: was decided on revision 1
+		send(a, 1, ann, "", "stale"),             // 7: so was this
+		send(a, 2, ann, "", "three"),             // 8
+		send(thread(2), 1, ann, "", "no thread"), // 9: decided on a thread that is not there
+	)
+	mustEqual(t, "statuses", statuses(rs), []core.Status{
+		core.Applied, core.Replayed, core.Applied, core.Replayed, core.Applied, core.Applied, core.Stale, core.Stale, core.Applied, core.Stale,
+	})
+	if rs[1].Answer == nil || rs[1].Answer.CreatedOn != start || len(rs[1].Answer.Invalid) != 1 {
+		t.Errorf("the replayed create got %+v", rs[1].Answer)
+	}
+	if rs[3].MessageID != first.Messages[0].ID || rs[3].MessageID == 0 {
+		t.Errorf("the replayed send got id %d, want %d", rs[3].MessageID, first.Messages[0].ID)
+	}
+	page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 10})
+	var contents []string
+	for i, m := range page.Messages {
+		contents = append(contents, m.Content)
+		if m.Sequence != uint64(len(page.Messages)-i) {
+			t.Errorf("message %d has sequence %d", i, m.Sequence)
+		}
+	}
+	mustEqual(t, "messages, newest first", contents, []string{"three", "two", "one", "topic of " + a, ""})
+	if page.Revision != 2 {
+		t.Errorf("revision %d, want 2", page.Revision)
+	}
+	// The answer of a create outlives the batch and a change of topic.
+	if rs := apply(t, s, start+1, create(a, "key", ann)); rs[0].Status != core.Replayed || rs[0].Answer.Topic != "topic of "+a {
+		t.Errorf("a later replay of the create: %+v", rs[0])
+	}
+	if rs := apply(t, s, start+1, send(a, 2, ann, "token", "x")); rs[0].Status != core.Replayed || rs[0].MessageID != first.Messages[0].ID {
+		t.Errorf("a later replay of the send: %+v", rs[0])
+	}
+}
+
+// testPreconditions is a table of rows read against rows as they are.
+func testPreconditions(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann, eve := thread(1), user(1), user(2)
+	live := core.User{ID: eve, State: core.UserLive, Generation: 1}
+	revoked := core.User{ID: eve, State: core.UserLive, Generation: 2}
+	deleted := core.User{ID: eve, State: core.UserDeleted, Generation: 2, DeletedAt: start}
+	reads := func(c *core.Change, users ...core.User) *core.Change {
+		c.Users = users
+		return c
+	}
+	adds := func(revision uint64, read core.User) *core.Change {
+		return &core.Change{Key: a, Thread: a, Revision: revision, Users: []core.User{read},
+			Members: []core.Member{{User: eve, Order: 2, Intervals: []core.Interval{{}}}}}
+	}
+	for _, step := range []struct {
+		what   string
+		change *core.Change
+		want   core.Status
+	}{
+		{"a user who must not exist and does not", putUser(core.User{ID: eve}, live), core.Applied},
+		{"a user who must not exist and does", putUser(core.User{ID: eve}, live), core.Stale},
+		{"a create that read the live row", reads(create(a, "", ann), live), core.Applied},
+		{"a second thread with the same id", create(a, "", ann), core.Stale},
+		{"revoking what was read", putUser(live, revoked), core.Applied},
+		{"revoking what has changed", putUser(live, revoked), core.Stale},
+		{"adding a user whose row has changed", adds(1, live), core.Stale},
+		{"adding with a stale head", adds(0, revoked), core.Stale},
+		{"adding with both fresh", adds(1, revoked), core.Applied},
+		{"deleting", putUser(revoked, deleted), core.Applied},
+		{"a create that read the row before the deletion", reads(create(thread(2), "", ann), revoked), core.Stale},
+		{"a create that read it after", reads(create(thread(2), "", ann), deleted), core.Applied},
+		{"a send at the old revision", send(a, 1, ann, "", "x"), core.Stale},
+		{"a send at the new one", send(a, 2, ann, "", "x"), core.Applied},
+	} {
+		if rs := apply(t, s, start, step.change); rs[0].Status != step.want {
+			t.Errorf("%s: status %d, want %d", step.what, rs[0].Status, step.want)
+		}
+	}
+	got, err := s.User(context.Background(), eve)
+	if err != nil || got != deleted {
+		t.Errorf("user row %+v, %v; want %+v", got, err, deleted)
+	}
+	// In one batch: whoever comes after the deletion must see it.
+	u := core.User{ID: user(3), State: core.UserLive, Generation: 1}
+	apply(t, s, start, putUser(core.User{ID: u.ID}, u))
+	gone := u
+	gone.State = core.UserDeleted
+	mustEqual(t, "two changes of one row in a batch",
+		statuses(apply(t, s, start, putUser(u, gone), putUser(u, gone))), []core.Status{core.Applied, core.Stale})
+}
+
+// testRowsSurvive reads every field back, before and after a restart.
+func testRowsSurvive(t *testing.T, e Engine) {
+	s := e.Open(t)
+	a, ann, bob := thread(1), user(1), user(2)
+	c := create(a, "key", ann, bob)
+	c.Properties.Metadata, c.Properties.RetentionDays = map[string]string{"k": "v", "a": "\x00\xff"}, 60
+	c.Members[1].DisplayName, c.Members[1].ShareHistory, c.Members[1].Metadata = "Bob \U0001F600", start-5, map[string]string{"role": "guest"}
+	m := send(a, 1, bob, "t", "<b>hällo</b>\n")
+	m.Messages[0].Kind = core.HTML
+	rs := apply(t, s, start, c, m)
+	wantHead := core.Head{ID: a, Revision: 1, Properties: *c.Properties, Counters: core.Counters{
+		LastID: start + 2, LastSequence: 3, LastEvent: 2, LastPosition: 2, LastMessageOn: start,
+	}}
+	wantHead.CreatedOn = start
+	mustEqual(t, "head in the result", rs[1].Head, wantHead)
+	members := []core.Member{c.Members[0], c.Members[1]}
+	for i := range members {
+		members[i].JoinedOn, members[i].Intervals = start, []core.Interval{{From: 1}}
+	}
+	for _, when := range []string{"before", "after"} {
+		got, err := s.Thread(context.Background(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEqual(t, "thread "+when+" the restart", got, core.NewThread(wantHead, members))
+		page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 10})
+		want := []core.Message{m.Messages[0], c.Messages[1], c.Messages[0]}
+		mustEqual(t, "messages "+when+" the restart", page, core.MessagesPage{Messages: want, Revision: 1})
+		for _, w := range want {
+			got, revision, err := s.Message(context.Background(), a, w.ID)
+			if err != nil || revision != 1 {
+				t.Fatalf("message %d: revision %d, %v", w.ID, revision, err)
+			}
+			mustEqual(t, "message by id "+when+" the restart", got, w)
+		}
+		answer, err := s.CreateAnswer(context.Background(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEqual(t, "answer "+when+" the restart", answer, c.Answer)
+		s = e.Reopen(t, s)
+	}
+	if rs := apply(t, s, start, send(a, 1, bob, "t", "again")); rs[0].Status != core.Replayed || rs[0].MessageID != start+2 {
+		t.Errorf("a send token after restarts: %+v", rs[0])
+	}
+	closeStore(t, s)
+}
+
+func testPaging(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann := thread(1), user(1)
+	apply(t, s, start, create(a, "", ann), create(thread(2), "", ann))
+	const n = 25
+	for i := range n {
+		apply(t, s, start+int64(10*i), send(a, 1, ann, "", "x"), send(thread(2), 1, ann, "", "other thread"))
+	}
+	var all []uint64
+	for before, pages := uint64(0), 0; ; pages++ {
+		page := messages(t, s, core.MessagesQuery{Thread: a, Before: before, Limit: 4})
+		for _, m := range page.Messages {
+			all = append(all, m.Sequence)
+		}
+		if len(page.Messages) < 4 {
+			break
+		}
+		before = page.Messages[len(page.Messages)-1].Sequence
+		// A writer that appends meanwhile must not move what is still to come.
+		apply(t, s, start+1000, send(a, 1, ann, "", "later"))
+	}
+	if len(all) != n+2 {
+		t.Errorf("paging gave %d messages, want %d", len(all), n+2)
+	}
+	for i, seq := range all {
+		if want := uint64(n + 2 - i); seq != want {
+			t.Fatalf("place %d has sequence %d, want %d", i, seq, want)
+		}
+	}
+	since := messages(t, s, core.MessagesQuery{Thread: a, Before: n + 3, Since: start + 200, Limit: 100})
+	if got := len(since.Messages); got != 5 {
+		t.Errorf("since the 20th send: %d messages, want 5", got)
+	}
+	if page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 0}); len(page.Messages) != 0 || page.Revision != 1 {
+		t.Errorf("limit 0 gave %+v, want the revision alone", page)
+	}
+}
+
+// testPositions follows the log across threads, days, pages and a restart.
+func testPositions(t *testing.T, e Engine) {
+	s := e.Open(t)
+	ann := user(1)
+	apply(t, s, start, create(thread(1), "", ann), create(thread(2), "", ann), create(thread(3), "", ann))
+	for i := range 30 {
+		if i == 15 {
+			s = e.Reopen(t, s)
+		}
+		at := start + int64(i)*100 // crosses midnight
+		apply(t, s, at, send(thread(1+i%3), 1, ann, "", "x"))
+	}
+	defer closeStore(t, s)
+	byThread := map[string]uint64{}
+	var last uint64
+	var n int
+	var days = map[uint32]int{}
+	for after := uint64(0); ; {
+		page := events(t, s, after, 7)
+		for _, ev := range page.Events {
+			if ev.Position <= last {
+				t.Fatalf("position %d after %d", ev.Position, last)
+			}
+			last = ev.Position
+			if byThread[ev.Thread]++; ev.Number != byThread[ev.Thread] {
+				t.Fatalf("event number %d of %s, want %d", ev.Number, ev.Thread, byThread[ev.Thread])
+			}
+			days[ev.Day]++
+			n++
+		}
+		if len(page.Events) == 0 {
+			if page.Position < last {
+				t.Errorf("the end of the log is said to be %d, before its last event %d", page.Position, last)
+			}
+			break
+		}
+		after = page.Position
+	}
+	if n != 33 || len(days) != 2 {
+		t.Errorf("%d events on %d days, want 33 on 2", n, len(days))
+	}
+	got, err := s.Thread(context.Background(), thread(3))
+	if err != nil || got.LastPosition != last {
+		t.Errorf("the last event's thread has position %d in its head, want %d (%v)", got.LastPosition, last, err)
+	}
+}
+
+// testClock steps the clock back by two days: ids, sequences and positions
+// still rise, and the log is still read in order.
+func testClock(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann := thread(1), user(1)
+	apply(t, s, start+2000, create(a, "", ann))
+	early := start - 2*86_400_000
+	c := send(a, 1, ann, "", "early")
+	apply(t, s, early, c)
+	if m := c.Messages[0]; m.ID != start+2002 || m.CreatedOn != early {
+		t.Errorf("id %d created on %d; want id %d, which runs ahead, and the true time %d", m.ID, m.CreatedOn, start+2002, early)
+	}
+	page := events(t, s, 0, 10)
+	if len(page.Events) != 2 || page.Events[1].MessageID != start+2002 {
+		t.Errorf("events after the step: %+v", page.Events)
+	}
+}
+
+// Gate holds back syncs.
+type Gate struct {
+	mu     sync.Mutex
+	closed chan struct{} // not nil while the gate is closed
+	held   chan struct{} // told when a sync arrives at the closed gate
+}
+
+// Shut makes later syncs wait. Held is told when one does.
+func (g *Gate) Shut() (held <-chan struct{}) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed, g.held = make(chan struct{}), make(chan struct{}, 1)
+	return g.held
+}
+
+// Open lets all syncs pass again.
+func (g *Gate) Open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed != nil {
+		close(g.closed)
+		g.closed = nil
+	}
+}
+
+// Pass is called by the engine's file system before a sync.
+func (g *Gate) Pass() {
+	g.mu.Lock()
+	closed, held := g.closed, g.held
+	g.mu.Unlock()
+	if closed == nil {
+		return
+	}
+	select {
+	case held <- struct{}{}:
+	default:
+	}
+	<-closed
+}
+
+// testBlockedSync looks at everything while a sync hangs: what is not durable
+// is not seen, and hides nothing that is.
+func testBlockedSync(t *testing.T, e Engine) {
+	if e.Blockable == nil {
+		t.Skip("this engine has no syncs of its own to block")
+	}
+	s, gate := e.Blockable(t)
+	defer closeStore(t, s)
+	ann := user(1)
+	live := core.User{ID: ann, State: core.UserLive, Generation: 1}
+	// Threads of both lanes, so that one lane's hanging batch is published
+	// while the other lane's readers look.
+	a, b := thread(1), ""
+	for n := 2; b == ""; n++ {
+		if core.LaneOf(thread(n), s.Lanes()) != core.LaneOf(a, s.Lanes()) || s.Lanes() == 1 {
+			b = thread(n)
+		}
+	}
+	apply(t, s, start, putUser(core.User{ID: ann}, live), create(a, "", ann), create(b, "", ann), send(a, 1, ann, "", "durable"))
+
+	type view struct {
+		Messages core.MessagesPage
+		Thread   *core.Thread
+		Other    core.MessagesPage
+		Events   core.EventsPage
+		User     core.User
+		Message  core.Message
+	}
+	late := start + 5000
+	look := func() (v view) {
+		var err error
+		v.Messages = messages(t, s, core.MessagesQuery{Thread: a, Limit: 10})
+		v.Other = messages(t, s, core.MessagesQuery{Thread: b, Limit: 10})
+		v.Events = events(t, s, 0, 100)
+		if v.Thread, err = s.Thread(context.Background(), a); err != nil {
+			t.Fatal(err)
+		}
+		if v.User, err = s.User(context.Background(), ann); err != nil {
+			t.Fatal(err)
+		}
+		if v.Message, _, err = s.Message(context.Background(), a, late); err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	before := look()
+
+	held := gate.Shut()
+	revoked := live
+	revoked.Generation++
+	byLane := make([][]*core.Change, s.Lanes())
+	for _, c := range []*core.Change{
+		send(a, 1, ann, "", "not durable"),
+		{Key: a, Thread: a, Revision: 1, Properties: &core.Properties{Topic: "not durable", CreatedBy: ann, CreatedOn: start}},
+		send(b, 1, ann, "", "not durable"),
+		putUser(live, revoked),
+	} {
+		lane := core.LaneOf(c.Key, s.Lanes())
+		byLane[lane] = append(byLane[lane], c)
+	}
+	var wg sync.WaitGroup
+	for _, changes := range byLane {
+		if len(changes) == 0 {
+			continue
+		}
+		wg.Go(func() {
+			if _, err := s.Apply(context.Background(), core.Batch{At: late, Changes: changes}); err != nil {
+				t.Errorf("apply: %v", err)
+			}
+		})
+	}
+	<-held
+	for range 100 { // the batches arrive one after another; none may ever show
+		mustEqual(t, "what is seen while a sync hangs", look(), before)
+	}
+	gate.Open()
+	wg.Wait()
+
+	after := look()
+	if after.Messages.Messages[0].Content != "not durable" || after.Thread.Topic != "not durable" || after.Messages.Revision != 2 {
+		t.Errorf("once durable, the thread is %+v with %+v", after.Thread.Head, after.Messages.Messages[0])
+	}
+	if after.Message.ID != late || after.User != revoked || len(after.Events.Events) != len(before.Events.Events)+2 || len(after.Other.Messages) != 3 {
+		t.Errorf("once durable: message %d, user %+v, %d events", after.Message.ID, after.User, len(after.Events.Events))
+	}
+}

@@ -1,0 +1,290 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// model is what a store should hold, kept in the plainest way. It knows
+// nothing of core.Assign: the two were written apart so that they can differ.
+type model struct {
+	threads map[string]*modelThread
+	users   map[string]core.User
+	log     []string // the thread of each event, in the order of positions
+}
+
+type modelThread struct {
+	revision uint64
+	topic    string
+	messages []modelMessage // in the order of sequences
+	members  []string
+	events   int
+	sent     map[string]int // place in messages, by caller and token
+	answer   string         // the topic of the first create, if it had a token
+	lastID   int64
+}
+
+type modelMessage struct {
+	id, at  int64
+	content string
+}
+
+func testHistories(t *testing.T, e Engine) {
+	rapid.Check(t, func(rt *rapid.T) {
+		s := e.Open(t)
+		m := &model{threads: map[string]*modelThread{}, users: map[string]core.User{}}
+		at := start
+		for range rapid.IntRange(1, 25).Draw(rt, "batches") {
+			at += int64(rapid.IntRange(0, 40_000).Draw(rt, "ms")) // crosses minutes
+			n := rapid.IntRange(1, 6).Draw(rt, "changes")
+			// Each lane's part of the batch is applied as one.
+			byLane := make([][]*core.Change, s.Lanes())
+			for range n {
+				c := m.draw(rt)
+				lane := core.LaneOf(c.Key, s.Lanes())
+				byLane[lane] = append(byLane[lane], c)
+			}
+			for _, changes := range byLane {
+				if len(changes) == 0 {
+					continue
+				}
+				var want []core.Status
+				for _, c := range changes {
+					want = append(want, m.apply(at, c))
+				}
+				rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: changes})
+				if err != nil {
+					rt.Fatalf("apply: %v", err)
+				}
+				for i, r := range rs {
+					if r.Status != want[i] {
+						rt.Fatalf("change %+v has status %d, the model says %d", changes[i], r.Status, want[i])
+					}
+				}
+			}
+			if rapid.IntRange(0, 9).Draw(rt, "reopen") == 0 {
+				s = e.Reopen(t, s)
+			}
+			if rapid.IntRange(0, 4).Draw(rt, "compare") == 0 {
+				m.compare(rt, s)
+			}
+		}
+		m.compare(rt, s)
+		closeStore(t, s)
+	})
+}
+
+// draw makes a change that is sometimes decided on rows as they are and
+// sometimes on older ones.
+func (m *model) draw(rt *rapid.T) *core.Change {
+	id := thread(rapid.IntRange(1, 4).Draw(rt, "thread"))
+	who := user(rapid.IntRange(1, 3).Draw(rt, "user"))
+	token := rapid.SampledFrom([]string{"", "t1", "t2"}).Draw(rt, "token")
+	var revision uint64
+	if th := m.threads[id]; th != nil {
+		revision = th.revision - uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "stale"))
+	}
+	switch rapid.IntRange(0, 9).Draw(rt, "kind") {
+	case 0, 1:
+		return create(id, token, who)
+	case 2:
+		return &core.Change{Key: id, Thread: id, Revision: revision, Properties: &core.Properties{Topic: fmt.Sprint("topic ", rapid.Int().Draw(rt, "topic")), CreatedBy: who}}
+	case 3:
+		read := m.users[who]
+		read.ID = who
+		read.Generation += uint64(rapid.SampledFrom([]int{0, 0, 1}).Draw(rt, "stale user"))
+		return &core.Change{Key: id, Thread: id, Revision: revision, Users: []core.User{read}, Members: []core.Member{{User: who, Order: uint32(rapid.IntRange(2, 1000).Draw(rt, "order")), Intervals: []core.Interval{{}}}}}
+	case 4:
+		from := m.users[who]
+		from.ID = who
+		to := from
+		to.State, to.Generation = core.UserLive, from.Generation+1
+		if rapid.IntRange(0, 3).Draw(rt, "stale user") == 0 {
+			from.Generation += 7
+		}
+		return putUser(from, to)
+	default:
+		return send(id, revision, who, token, fmt.Sprint("message ", rapid.Int().Draw(rt, "content")))
+	}
+}
+
+func (m *model) apply(at int64, c *core.Change) core.Status {
+	th := m.threads[c.Thread]
+	place := c.Caller + " " + c.SendToken
+	if th != nil && c.SendToken != "" {
+		if _, ok := th.sent[place]; ok {
+			return core.Replayed
+		}
+	}
+	if th != nil && c.Answer != nil && th.answer != "" {
+		return core.Replayed
+	}
+	if c.Thread != "" && (th == nil && c.Revision != 0 || th != nil && c.Revision != th.revision) {
+		return core.Stale
+	}
+	for _, read := range c.Users {
+		was := m.users[read.ID]
+		was.ID = read.ID
+		if was != read {
+			return core.Stale
+		}
+	}
+	for _, u := range c.PutUsers {
+		m.users[u.ID] = u
+	}
+	if c.Thread == "" {
+		return core.Applied
+	}
+	if th == nil {
+		th = &modelThread{sent: map[string]int{}}
+		m.threads[c.Thread] = th
+	}
+	if c.Properties != nil || len(c.Members) > 0 {
+		th.revision++
+	}
+	if c.Properties != nil {
+		th.topic = c.Properties.Topic
+	}
+	for _, p := range c.Members {
+		known := false
+		for _, u := range th.members {
+			known = known || u == p.User
+		}
+		if !known {
+			th.members = append(th.members, p.User)
+		}
+	}
+	if c.SendToken != "" {
+		th.sent[place] = len(th.messages)
+	}
+	for _, msg := range c.Messages {
+		th.lastID++
+		if at > th.lastID {
+			th.lastID = at
+		}
+		th.messages = append(th.messages, modelMessage{id: th.lastID, at: at, content: msg.Content})
+	}
+	for range c.Events {
+		th.events++
+		m.log = append(m.log, c.Thread)
+	}
+	if c.Answer != nil {
+		th.answer = c.Answer.Topic
+	}
+	return core.Applied
+}
+
+// compare reads everything and holds it against the model.
+func (m *model) compare(rt *rapid.T, s core.Store) {
+	ctx := context.Background()
+	for id, want := range m.threads {
+		got, err := s.Thread(ctx, id)
+		if err != nil || got == nil {
+			rt.Fatalf("thread %s: %v, %v", id, got, err)
+		}
+		if got.Revision != want.revision || got.Topic != want.topic || got.LastSequence != uint64(len(want.messages)) || got.LastEvent != uint64(want.events) || len(got.Members) != len(want.members) {
+			rt.Fatalf("thread %s is %+v with %d members, want %+v", id, got.Head, len(got.Members), want)
+		}
+		page, err := s.Messages(ctx, core.MessagesQuery{Thread: id, Limit: len(want.messages) + 1})
+		if err != nil || len(page.Messages) != len(want.messages) {
+			rt.Fatalf("thread %s lists %d messages, want %d (%v)", id, len(page.Messages), len(want.messages), err)
+		}
+		for i, w := range want.messages {
+			g := page.Messages[len(page.Messages)-1-i]
+			if g.ID != w.id || g.CreatedOn != w.at || g.Content != w.content || g.Sequence != uint64(i+1) {
+				rt.Fatalf("message %d of %s is %+v, want %+v", i+1, id, g, w)
+			}
+			byID, _, err := s.Message(ctx, id, w.id)
+			if err != nil || byID.Sequence != g.Sequence {
+				rt.Fatalf("message %d by id: %+v, %v", w.id, byID, err)
+			}
+		}
+		answer, err := s.CreateAnswer(ctx, id)
+		if err != nil || (answer == nil) != (want.answer == "") || answer != nil && answer.Topic != want.answer {
+			rt.Fatalf("answer of %s: %+v, %v; want %q", id, answer, err, want.answer)
+		}
+	}
+	for id, want := range m.users {
+		if got, err := s.User(ctx, id); err != nil || got != want {
+			rt.Fatalf("user %+v, %v; want %+v", got, err, want)
+		}
+	}
+	page, err := s.Events(ctx, 0, len(m.log)+1)
+	if err != nil || len(page.Events) != len(m.log) {
+		rt.Fatalf("the log has %d events, want %d (%v)", len(page.Events), len(m.log), err)
+	}
+	for i, e := range page.Events {
+		if e.Thread != m.log[i] {
+			rt.Fatalf("event %d is of %s, want %s", i, e.Thread, m.log[i])
+		}
+	}
+}
+
+// TwoWriters is the two-writer case of the suite. It lets two stores on the same data create, rename and send at
+// the same time, each deciding on heads that the other may have changed.
+func TwoWriters(t *testing.T, e Engine) {
+	if e.Second == nil {
+		t.Skip("this engine locks its folder: there is never a second writer")
+	}
+	first := e.Open(t)
+	defer closeStore(t, first)
+	second := e.Second(t, first)
+	defer closeStore(t, second)
+
+	const threads, rounds = 4, 200
+	for n := range threads {
+		apply(t, first, start, create(thread(n), "", user(n)))
+	}
+	var mu sync.Mutex // guards applied
+	applied := map[string]map[string]bool{}
+	var wg sync.WaitGroup
+	for w, s := range []core.Store{first, second} {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(w), 1))
+			for i := range rounds {
+				id := thread(random.IntN(threads))
+				head, err := s.Thread(context.Background(), id)
+				if err != nil {
+					t.Errorf("load: %v", err)
+					return
+				}
+				c := send(id, head.Revision, user(w), "", fmt.Sprintf("%d by writer %d", i, w))
+				if random.IntN(10) == 0 {
+					c = &core.Change{Key: id, Thread: id, Revision: head.Revision, Properties: &head.Properties}
+				}
+				if rs := apply(t, s, start+int64(i), c); rs[0].Status == core.Applied && len(c.Messages) > 0 {
+					mu.Lock()
+					if applied[id] == nil {
+						applied[id] = map[string]bool{}
+					}
+					applied[id][c.Messages[0].Content] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for n := range threads {
+		id := thread(n)
+		page := messages(t, second, core.MessagesQuery{Thread: id, Limit: 2*rounds + 3})
+		if got, want := len(page.Messages), len(applied[id])+2; got != want {
+			t.Errorf("%s has %d messages, want %d", id, got, want)
+		}
+		for i, m := range page.Messages {
+			if want := uint64(len(page.Messages) - i); m.Sequence != want {
+				t.Errorf("%s: sequence %d in place of %d", id, m.Sequence, want)
+			}
+			if m.Kind == core.Text && !applied[id][m.Content] {
+				t.Errorf("%s holds %q, which was not acknowledged or is there twice", id, m.Content)
+			}
+			delete(applied[id], m.Content)
+		}
+	}
+}

@@ -1,0 +1,163 @@
+// Package storetest holds every engine to the promises of core.Store.
+//
+// An engine's own test calls Run. A bug found in one engine becomes a case here.
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// Engine is an engine under test.
+type Engine struct {
+	// Open makes an empty store, which the suite closes.
+	Open func(t *testing.T) core.Store
+
+	// Reopen closes a store that Open made and opens its data again.
+	Reopen func(t *testing.T, s core.Store) core.Store
+
+	// Second opens the data of a store again beside it, as a second process
+	// would. Nil: the engine locks its folder, and the suite says so.
+	Second func(t *testing.T, s core.Store) core.Store
+
+	// Blockable makes an empty store whose syncs can be made to hang. Nil: the
+	// engine has no syncs of its own, and the suite says so.
+	Blockable func(t *testing.T) (core.Store, *Gate)
+}
+
+// Initial is what Open gives a new store.
+var Initial = core.Resource{
+	ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch",
+	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: make([]byte, 64)}},
+}
+
+// Run runs the whole suite.
+func Run(t *testing.T, e Engine) {
+	t.Run("empty", func(t *testing.T) { testEmpty(t, e) })
+	t.Run("resource", func(t *testing.T) { testResource(t, e) })
+	t.Run("in-batch order", func(t *testing.T) { testInBatchOrder(t, e) })
+	t.Run("preconditions", func(t *testing.T) { testPreconditions(t, e) })
+	t.Run("rows survive", func(t *testing.T) { testRowsSurvive(t, e) })
+	t.Run("paging", func(t *testing.T) { testPaging(t, e) })
+	t.Run("positions", func(t *testing.T) { testPositions(t, e) })
+	t.Run("clock steps back", func(t *testing.T) { testClock(t, e) })
+	t.Run("blocked sync", func(t *testing.T) { testBlockedSync(t, e) })
+	t.Run("random histories", func(t *testing.T) { testHistories(t, e) })
+	t.Run("two writers", func(t *testing.T) { TwoWriters(t, e) })
+}
+
+// start is the clock of the suite, a second before midnight UTC so that the
+// day of the event log changes on the way.
+const start = int64(20_000)*86_400_000 - 1000
+
+func user(n int) string {
+	return fmt.Sprintf("8:acs:%s_00000000-0000-0000-0000-%012d", Initial.ID, n)
+}
+
+func thread(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
+
+// create is the change of a new thread with the given users.
+func create(id, token string, users ...string) *core.Change {
+	c := &core.Change{
+		Key: id, Thread: id,
+		Properties: &core.Properties{Topic: "topic of " + id, CreatedBy: users[0]},
+		Messages: []core.Message{
+			{Kind: core.ParticipantAdded, Initiator: users[0], Participants: []core.MessageParticipant{{User: users[0], DisplayName: "Ann"}}},
+			{Kind: core.TopicUpdated, Initiator: users[0], Content: "topic of " + id},
+		},
+		Events: []core.Event{{Kind: core.ThreadCreated, Actor: users[0]}},
+	}
+	for i, u := range users {
+		c.Members = append(c.Members, core.Member{User: u, Order: uint32(i + 1), Intervals: []core.Interval{{}}})
+	}
+	if token != "" {
+		c.Answer = &core.CreateAnswer{Topic: c.Properties.Topic, CreatedBy: users[0], Invalid: []core.InvalidParticipant{{User: token, Code: "404", Message: "Not found"}}}
+	}
+	return c
+}
+
+// send is the change of a text message, decided at a revision.
+func send(id string, revision uint64, sender, token, content string) *core.Change {
+	return &core.Change{
+		Key: id, Thread: id, Revision: revision, SendToken: token, Caller: sender,
+		Messages: []core.Message{{Kind: core.Text, Sender: sender, Content: content, SenderDisplayName: "Ann", Metadata: map[string]string{"b": "2", "a": "1"}}},
+		Events:   []core.Event{{Kind: core.MessageReceived, Actor: sender}},
+	}
+}
+
+// putUser is the change of a user's row from one value to another.
+func putUser(from, to core.User) *core.Change {
+	return &core.Change{Key: to.ID, Users: []core.User{from}, PutUsers: []core.User{to}}
+}
+
+// apply applies the changes, lane by lane as a committer would, and returns
+// the results in their order.
+func apply(t testing.TB, s core.Store, at int64, changes ...*core.Change) []core.Result {
+	t.Helper()
+	results := make([]core.Result, len(changes))
+	for lane := range s.Lanes() {
+		var batch []*core.Change
+		var places []int
+		for i, c := range changes {
+			if core.LaneOf(c.Key, s.Lanes()) == lane {
+				batch, places = append(batch, c), append(places, i)
+			}
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: batch})
+		if err != nil {
+			t.Fatalf("apply %d changes: %v", len(batch), err)
+		}
+		for i, r := range rs {
+			results[places[i]] = r
+		}
+	}
+	return results
+}
+
+func statuses(rs []core.Result) []core.Status {
+	out := make([]core.Status, len(rs))
+	for i, r := range rs {
+		out[i] = r.Status
+	}
+	return out
+}
+
+func messages(t testing.TB, s core.Store, q core.MessagesQuery) core.MessagesPage {
+	t.Helper()
+	page, err := s.Messages(context.Background(), q)
+	if err != nil {
+		t.Fatalf("list messages %+v: %v", q, err)
+	}
+	return page
+}
+
+func events(t testing.TB, s core.Store, after uint64, limit int) core.EventsPage {
+	t.Helper()
+	page, err := s.Events(context.Background(), after, limit)
+	if err != nil {
+		t.Fatalf("read events after %d: %v", after, err)
+	}
+	return page
+}
+
+func closeStore(t testing.TB, s core.Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("close the store: %v", err)
+	}
+}
+
+func mustEqual(t testing.TB, what string, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(core.Thread{})); diff != "" {
+		t.Fatalf("%s (-want +got):\n%s", what, diff)
+	}
+}
