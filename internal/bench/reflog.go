@@ -1,0 +1,121 @@
+package bench
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+)
+
+// refLog is the denominator: a preallocated file to which lanes append what
+// has gathered, one fdatasync per batch. It keeps nothing but the bytes. It is
+// frozen: a change here would move every ratio ever printed.
+type refLog struct {
+	file  *os.File
+	lanes []*refLane
+	done  sync.WaitGroup
+
+	mu     sync.Mutex // guards offset
+	offset int64
+	syncs  int
+}
+
+type refLane struct {
+	wake  chan struct{}
+	mu    sync.Mutex // guards what follows
+	queue []*refWrite
+}
+
+type refWrite struct {
+	data []byte
+	done chan struct{}
+}
+
+// refLogSize is written with zeros first, so that no append grows the file; at
+// its end the log starts over.
+const refLogSize = 128 << 20
+
+func newRefLog(path string, lanes int) (*refLog, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	l := &refLog{file: f}
+	zeros := make([]byte, 1<<20)
+	for range refLogSize / len(zeros) {
+		if _, err := f.Write(zeros); err != nil {
+			return nil, err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return nil, err
+	}
+	for range lanes {
+		lane := &refLane{wake: make(chan struct{}, 1)}
+		l.lanes = append(l.lanes, lane)
+		l.done.Go(func() { l.run(lane) })
+	}
+	return l, nil
+}
+
+// append returns when the data is on disk.
+func (l *refLog) append(lane int, w *refWrite) {
+	n := l.lanes[lane%len(l.lanes)]
+	n.mu.Lock()
+	n.queue = append(n.queue, w)
+	n.mu.Unlock()
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+	<-w.done
+}
+
+func (l *refLog) run(lane *refLane) {
+	var batch []*refWrite
+	var buf []byte
+	for range lane.wake {
+		for {
+			runtime.Gosched()
+			lane.mu.Lock()
+			batch, lane.queue = lane.queue, batch[:0]
+			lane.mu.Unlock()
+			if len(batch) == 0 {
+				break
+			}
+			buf = buf[:0]
+			for _, w := range batch {
+				buf = append(buf, w.data...)
+			}
+			if err := l.write(buf); err != nil {
+				panic(fmt.Sprintf("reference log: %v", err))
+			}
+			for _, w := range batch {
+				w.done <- struct{}{}
+			}
+		}
+	}
+}
+
+func (l *refLog) write(buf []byte) error {
+	l.mu.Lock()
+	if l.offset+int64(len(buf)) > refLogSize {
+		l.offset = 0
+	}
+	at := l.offset
+	l.offset += int64(len(buf))
+	l.syncs++
+	l.mu.Unlock()
+	if _, err := l.file.WriteAt(buf, at); err != nil {
+		return err
+	}
+	return datasync(l.file)
+}
+
+func (l *refLog) close() error {
+	for _, lane := range l.lanes {
+		close(lane.wake)
+	}
+	l.done.Wait()
+	return l.file.Close()
+}

@@ -1,0 +1,298 @@
+package bench
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// SendPath measures sends without HTTP, from core to disk, against the
+// reference log with the same bytes, lanes and senders.
+type SendPath struct {
+	Dir     string        // for the files, on the disk that is to be measured
+	Pairs   int           // interleaved pairs per cell; 0 is 5
+	Span    time.Duration // of each half of a pair; 0 is a second
+	Threads int           // in the cells with many; 0 is 1,000
+	Members int           // of each thread; 0 is 10
+	Out     io.Writer
+}
+
+const messageSize = 128 // bytes of content
+
+// cell is one row of the table.
+type cell struct {
+	senders, threads int
+	// The bars: least ratio of rates, most CPU per send, most fsyncs per send
+	// and most ratio of median latencies. Zero: none.
+	ratio, perSync, p50 float64
+	cpu                 time.Duration
+}
+
+func (o SendPath) cells() []cell {
+	return []cell{
+		{senders: 1, threads: o.Threads, ratio: 0.10, p50: 2},
+		{senders: 1, threads: 1, ratio: 0.10, p50: 2},
+		{senders: 64, threads: o.Threads, ratio: 0.10},
+		{senders: 64, threads: 1, ratio: 0.10},
+		{senders: 256, threads: o.Threads, ratio: 0.05, cpu: 45 * time.Microsecond, perSync: 50},
+		{senders: 256, threads: 1, ratio: 0.10, cpu: 45 * time.Microsecond, perSync: 50},
+	}
+}
+
+// sample is one half of a pair.
+type sample struct {
+	rate    float64       // sends per second
+	cpu     time.Duration // of the process, per send
+	p50     time.Duration
+	perSync float64 // sends per fsync
+	bytes   float64 // per send, into the log
+}
+
+// Run prints the table and returns the bars that were missed.
+func (o SendPath) Run(ctx context.Context) (missed []string, err error) {
+	o.Pairs, o.Span = cmp.Or(o.Pairs, 5), cmp.Or(o.Span, time.Second)
+	o.Threads, o.Members = cmp.Or(o.Threads, 1000), cmp.Or(o.Members, 10)
+	st, err := newStand(ctx, filepath.Join(o.Dir, "store"), o.Threads, o.Members)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = cmp.Or(err, st.close()) }()
+	log, err := newRefLog(filepath.Join(o.Dir, "reference.log"), st.store.Lanes())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = cmp.Or(err, log.close()) }()
+
+	fmt.Fprintf(o.Out, "send path without HTTP: %d lanes, %d-byte messages, %d pairs of %v, medians\n\n", st.store.Lanes(), messageSize, o.Pairs, o.Span)
+	fmt.Fprintf(o.Out, "%8s %8s | %9s %8s %9s %9s | %9s %8s %9s %9s | %6s %6s\n", "senders", "threads",
+		"sends/s", "CPU", "p50", "per sync", "log/s", "CPU", "p50", "per sync", "rate", "p50")
+	for _, c := range o.cells() {
+		var ours, bare []sample
+		for range o.Pairs {
+			a, err := st.run(ctx, c, o.Span)
+			if err != nil {
+				return nil, err
+			}
+			ours = append(ours, a)
+			bare = append(bare, runLog(log, c, o.Span, int(a.bytes)))
+		}
+		missed = append(missed, c.print(o.Out, ours, bare)...)
+	}
+	return missed, nil
+}
+
+func (c cell) print(out io.Writer, ours, bare []sample) (missed []string) {
+	a, b := medians(ours), medians(bare)
+	var ratios []float64
+	for i := range ours {
+		ratios = append(ratios, ours[i].rate/bare[i].rate)
+	}
+	ratio, p50 := median(ratios), float64(a.p50)/float64(b.p50)
+	fmt.Fprintf(out, "%8d %8d | %9.0f %8s %9s %9.1f | %9.0f %8s %9s %9.1f | %6.2f %6.2f\n", c.senders, c.threads,
+		a.rate, micros(a.cpu), micros(a.p50), a.perSync, b.rate, micros(b.cpu), micros(b.p50), b.perSync, ratio, p50)
+	miss := func(format string, args ...any) {
+		missed = append(missed, fmt.Sprintf("%d senders, %d threads: ", c.senders, c.threads)+fmt.Sprintf(format, args...))
+	}
+	if ratio < c.ratio {
+		miss("%.3f of the log's rate, want at least %.2f", ratio, c.ratio)
+	}
+	if c.cpu > 0 && a.cpu > c.cpu {
+		miss("%v of CPU per send, want at most %v", a.cpu, c.cpu)
+	}
+	if c.perSync > 0 && a.perSync < c.perSync {
+		miss("%.1f sends per fsync, want at least %.0f", a.perSync, c.perSync)
+	}
+	if c.p50 > 0 && p50 > c.p50 {
+		miss("p50 is %.2f times the log's, want at most %.0f", p50, c.p50)
+	}
+	return missed
+}
+
+func micros(d time.Duration) string {
+	return fmt.Sprintf("%.1fµs", float64(d.Nanoseconds())/1000)
+}
+
+func median[T cmp.Ordered](xs []T) T {
+	s := slices.Sorted(slices.Values(xs))
+	return s[len(s)/2]
+}
+
+func medians(ss []sample) (m sample) {
+	of := func(f func(sample) float64) float64 {
+		xs := make([]float64, len(ss))
+		for i, s := range ss {
+			xs[i] = f(s)
+		}
+		return median(xs)
+	}
+	m.rate = of(func(s sample) float64 { return s.rate })
+	m.perSync = of(func(s sample) float64 { return s.perSync })
+	m.cpu = time.Duration(of(func(s sample) float64 { return float64(s.cpu) }))
+	m.p50 = time.Duration(of(func(s sample) float64 { return float64(s.p50) }))
+	return m
+}
+
+// stand is a store with threads to send to.
+type stand struct {
+	store   *pebble.Store
+	core    *core.Service
+	threads []string
+	user    string
+}
+
+func newStand(ctx context.Context, dir string, threads, members int) (*stand, error) {
+	store, err := pebble.Open(dir, pebble.Options{Initial: core.Resource{
+		ID: "11111111-2222-4333-8444-555555555555", Keys: [2]core.AccessKeyRow{{Secret: make([]byte, 64)}, {Secret: make([]byte, 64)}},
+	}})
+	if err != nil {
+		return nil, err
+	}
+	st := &stand{store: store}
+	if st.core, err = core.New(ctx, store, new(local.Bus), core.Options{}); err != nil {
+		return nil, err
+	}
+	var users []core.NewParticipant
+	for range members {
+		u, err := st.core.CreateUser(ctx)
+		if err != nil {
+			return nil, err
+		}
+		users = append(users, core.NewParticipant{User: communication.ParseRawID(u.ID)})
+	}
+	st.user = users[0].User.RawID()
+	for i := range threads {
+		t, _, err := st.core.CreateThread(ctx, st.user, core.CreateThread{Topic: fmt.Sprint("thread ", i), Participants: users})
+		if err != nil {
+			return nil, err
+		}
+		st.threads = append(st.threads, t.ID)
+	}
+	return st, nil
+}
+
+func (st *stand) close() error {
+	st.core.Close()
+	return st.store.Close()
+}
+
+var content = strings.Repeat("Confab ", messageSize)[:messageSize]
+
+// run sends for a while with the cell's senders.
+func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, error) {
+	metrics := st.store.Metrics()
+	bytesBefore, syncsBefore := metrics.WAL.BytesIn, syncs(metrics)
+	var failure atomic.Pointer[error]
+	s := load(c.senders, span, func(sender, n int) bool {
+		thread := st.threads[(sender*7919+n)%c.threads]
+		_, err := st.core.SendMessage(ctx, st.user, thread, core.SendMessage{Kind: core.Text, Content: content})
+		if err != nil {
+			failure.Store(&err)
+		}
+		return err == nil
+	})
+	if err := failure.Load(); err != nil {
+		return s, *err
+	}
+	metrics = st.store.Metrics()
+	sends := s.rate * span.Seconds()
+	s.bytes = float64(metrics.WAL.BytesIn-bytesBefore) / sends
+	s.perSync = sends / float64(syncs(metrics)-syncsBefore)
+	return s, nil
+}
+
+func runLog(l *refLog, c cell, span time.Duration, size int) sample {
+	data := make([]byte, size)
+	writes := make([]refWrite, c.senders)
+	for i := range writes {
+		writes[i] = refWrite{data: data, done: make(chan struct{}, 1)}
+	}
+	before := l.syncs
+	s := load(c.senders, span, func(sender, n int) bool {
+		lane := 0 // one thread is one lane, there and here
+		if c.threads > 1 {
+			lane = sender + n
+		}
+		l.append(lane, &writes[sender])
+		return true
+	})
+	s.perSync = s.rate * span.Seconds() / float64(l.syncs-before)
+	return s
+}
+
+// load runs senders, each waiting for its own answer, and measures them.
+func load(senders int, span time.Duration, send func(sender, n int) bool) sample {
+	var wg sync.WaitGroup
+	latencies := make([][]time.Duration, senders)
+	cpu, start := cpuTime(), time.Now()
+	end := start.Add(span)
+	for i := range senders {
+		wg.Go(func() {
+			for n := 0; ; n++ {
+				t := time.Now()
+				if t.After(end) || !send(i, n) {
+					return
+				}
+				latencies[i] = append(latencies[i], time.Since(t))
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(start)
+	all := slices.Concat(latencies...)
+	if len(all) == 0 {
+		return sample{}
+	}
+	return sample{
+		rate: float64(len(all)) / took.Seconds(),
+		cpu:  (cpuTime() - cpu) / time.Duration(len(all)),
+		p50:  median(all),
+	}
+}
+
+// Footprint sends n messages, compacts, and returns the bytes that were written
+// to disk for each, from Pebble's own metrics.
+func Footprint(ctx context.Context, dir string, n int) (perMessage float64, err error) {
+	st, err := newStand(ctx, dir, 1000, 10)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = cmp.Or(err, st.close(), os.RemoveAll(dir)) }()
+	if err := st.store.Compact(ctx); err != nil {
+		return 0, err
+	}
+	before := written(st.store.Metrics())
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	var failure atomic.Pointer[error]
+	for range 256 {
+		wg.Go(func() {
+			for i := next.Add(1); i <= int64(n) && failure.Load() == nil; i = next.Add(1) {
+				thread := st.threads[int(i)%len(st.threads)]
+				if _, err := st.core.SendMessage(ctx, st.user, thread, core.SendMessage{Kind: core.Text, Content: content}); err != nil {
+					failure.Store(&err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := failure.Load(); err != nil {
+		return 0, *err
+	}
+	if err := st.store.Compact(ctx); err != nil {
+		return 0, err
+	}
+	return float64(written(st.store.Metrics())-before) / float64(n), nil
+}

@@ -1,0 +1,27 @@
+package bench
+
+import (
+	"io"
+	"testing"
+	"time"
+)
+
+// TestSendPathRuns runs every cell for a moment: the figures are for
+// `make check` and `confab bench`, this is for the code that measures.
+func TestSendPathRuns(t *testing.T) {
+	o := SendPath{Dir: t.TempDir(), Pairs: 1, Span: 20 * time.Millisecond, Threads: 20, Members: 2, Out: io.Discard}
+	if _, err := o.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFootprintCountsBytes(t *testing.T) {
+	const n = 2000
+	per, err := Footprint(t.Context(), t.TempDir(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if per < messageSize || per > 100*messageSize {
+		t.Errorf("%.0f bytes per message of %d", per, messageSize)
+	}
+}
