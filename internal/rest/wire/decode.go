@@ -1,0 +1,158 @@
+package wire
+
+import (
+	"errors"
+	"reflect"
+	"strconv"
+
+	"github.com/confab-chat/confab/internal/apiver"
+)
+
+// Decode reads a body into *v, a struct of this package: the fields alive at the
+// version, nothing else. Members that it does not know are passed over, null is
+// the same as absent, and of two members with the same name the later counts.
+// What is refused is an [*Error] that names the field.
+func Decode(body []byte, v any, version apiver.Version) error {
+	s := scanner{data: body}
+	into := reflect.ValueOf(v).Elem()
+	if !s.null() {
+		if err := planOf(into.Type(), version).decode(&s, into); err != nil {
+			return err
+		}
+	}
+	if s.peek() != 0 || s.pos < len(s.data) {
+		return wrong("has more after its end, at byte %d", s.pos)
+	}
+	return nil
+}
+
+func (p *plan) decode(s *scanner, v reflect.Value) error {
+	if s.peek() != '{' {
+		return s.mismatch("an object")
+	}
+	return s.object(func(name []byte) error {
+		f := p.byName[string(name)]
+		if f == nil {
+			if err := s.skip(); err != nil {
+				return inMember(err, string(name))
+			}
+			return nil
+		}
+		fv := v.Field(f.index)
+		fv.SetZero()
+		if s.null() {
+			return nil
+		}
+		if err := f.decode(s, fv); err != nil {
+			return inMember(err, string(name))
+		}
+		return nil
+	})
+}
+
+// mismatch is the error of a value of another type. One that is no value at all
+// is bad JSON.
+func (s *scanner) mismatch(want string) error {
+	if err := s.skip(); err != nil {
+		return err
+	}
+	return wrong("must be %s", want)
+}
+
+func decodePointer(elem decoder) decoder {
+	return func(s *scanner, v reflect.Value) error {
+		v.Set(reflect.New(v.Type().Elem()))
+		return elem(s, v.Elem())
+	}
+}
+
+func decodeList(elem decoder) decoder {
+	return func(s *scanner, v reflect.Value) error {
+		if s.peek() != '[' {
+			return s.mismatch("a list")
+		}
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // empty is not absent
+		return s.list(func() error {
+			i := v.Len()
+			if s.null() {
+				return inElement(wrong("must not be null"), i)
+			}
+			if i == v.Cap() {
+				v.Grow(max(4, i))
+			}
+			v.SetLen(i + 1)
+			if err := elem(s, v.Index(i)); err != nil {
+				return inElement(err, i)
+			}
+			return nil
+		})
+	}
+}
+
+func decodeString(s *scanner, v reflect.Value) error {
+	if s.peek() != '"' {
+		return s.mismatch("a string")
+	}
+	t, err := s.text()
+	if err != nil {
+		return err
+	}
+	v.SetString(string(t))
+	return nil
+}
+
+func decodeBool(s *scanner, v reflect.Value) error {
+	switch s.peek(); {
+	case s.literal("true"):
+		v.SetBool(true)
+	case s.literal("false"):
+		v.SetBool(false)
+	default:
+		return s.mismatch("true or false")
+	}
+	return nil
+}
+
+func decodeInt(s *scanner, v reflect.Value) error {
+	if b := s.peek(); b != '-' && (b < '0' || b > '9') {
+		return s.mismatch("an integer")
+	}
+	t, err := s.number()
+	if err != nil {
+		return err
+	}
+	n, err := strconv.ParseInt(string(t), 10, 32)
+	if errors.Is(err, strconv.ErrRange) {
+		return wrong("must be an integer of 32 bits")
+	}
+	if err != nil {
+		return wrong("must be an integer")
+	}
+	v.SetInt(n)
+	return nil
+}
+
+// decodeDict reads an object of strings. A member that is null is absent.
+func decodeDict(s *scanner, v reflect.Value) error {
+	if s.peek() != '{' {
+		return s.mismatch("an object of strings")
+	}
+	m := map[string]string{}
+	*v.Addr().Interface().(*map[string]string) = m
+	return s.object(func(name []byte) error {
+		key := string(name)
+		delete(m, key)
+		if s.null() {
+			return nil
+		}
+		if s.peek() != '"' {
+			return inMember(s.mismatch("a string"), key)
+		}
+		t, err := s.text()
+		if err != nil {
+			return inMember(err, key)
+		}
+		m[key] = string(t)
+		return nil
+	})
+}

@@ -1,0 +1,131 @@
+package wire
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/apiver"
+)
+
+// Encode appends a definition as JSON: the fields of *v that are alive at the
+// version, in the order of the struct. V is a pointer to a struct of this
+// package. Text is escaped as encoding/json does without its HTML escaping.
+func Encode(dst []byte, v any, version apiver.Version) []byte {
+	s := reflect.ValueOf(v).Elem()
+	return planOf(s.Type(), version).encode(dst, s)
+}
+
+func (p *plan) encode(dst []byte, v reflect.Value) []byte {
+	dst = append(dst, '{')
+	first := true
+	for i := range p.fields {
+		f := &p.fields[i]
+		fv := v.Field(f.index)
+		if f.omitZero && fv.IsZero() {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = append(dst, f.key...)
+		dst = f.encode(dst, fv)
+	}
+	return append(dst, '}')
+}
+
+func encodePointer(elem encoder) encoder {
+	return func(dst []byte, v reflect.Value) []byte {
+		if v.IsNil() {
+			return append(dst, "null"...)
+		}
+		return elem(dst, v.Elem())
+	}
+}
+
+func encodeList(elem encoder) encoder {
+	return func(dst []byte, v reflect.Value) []byte {
+		dst = append(dst, '[')
+		for i := range v.Len() {
+			if i > 0 {
+				dst = append(dst, ',')
+			}
+			dst = elem(dst, v.Index(i))
+		}
+		return append(dst, ']')
+	}
+}
+
+func encodeString(dst []byte, v reflect.Value) []byte { return AppendString(dst, v.String()) }
+func encodeBool(dst []byte, v reflect.Value) []byte   { return strconv.AppendBool(dst, v.Bool()) }
+func encodeInt(dst []byte, v reflect.Value) []byte    { return strconv.AppendInt(dst, v.Int(), 10) }
+
+// encodeDict writes the members in the order of their names: a row keeps none.
+func encodeDict(dst []byte, v reflect.Value) []byte {
+	m := *v.Addr().Interface().(*map[string]string)
+	dst = append(dst, '{')
+	for i, k := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = AppendString(dst, k)
+		dst = append(dst, ':')
+		dst = AppendString(dst, m[k])
+	}
+	return append(dst, '}')
+}
+
+const hexDigits = "0123456789abcdef"
+
+// AppendString appends a JSON string. Of the valid characters it escapes only
+// what must be, and the two line separators that JavaScript once stumbled over.
+func AppendString(dst []byte, s string) []byte {
+	dst = append(dst, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		if b := s[i]; b < utf8.RuneSelf {
+			if b >= ' ' && b != '"' && b != '\\' {
+				i++
+				continue
+			}
+			dst = append(dst, s[start:i]...)
+			dst = appendEscape(dst, b)
+			i++
+			start = i
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			dst = append(append(dst, s[start:i]...), `\ufffd`...)
+			start = i + n
+		case r == '\u2028' || r == '\u2029':
+			dst = append(append(dst, s[start:i]...), `\u202`...)
+			dst = append(dst, hexDigits[r&0xf])
+			start = i + n
+		}
+		i += n
+	}
+	return append(append(dst, s[start:]...), '"')
+}
+
+func appendEscape(dst []byte, b byte) []byte {
+	switch b {
+	case '"', '\\':
+		return append(dst, '\\', b)
+	case '\b':
+		return append(dst, `\b`...)
+	case '\f':
+		return append(dst, `\f`...)
+	case '\n':
+		return append(dst, `\n`...)
+	case '\r':
+		return append(dst, `\r`...)
+	case '\t':
+		return append(dst, `\t`...)
+	}
+	return append(dst, '\\', 'u', '0', '0', hexDigits[b>>4], hexDigits[b&0xf])
+}

@@ -1,0 +1,107 @@
+package wire
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// CommunicationIdentifierModel names somebody: kind, raw id, and the member that
+// belongs to the kind (chat.md §2, identity.md §7).
+//
+// Unverified: kind is written where the version's OpenAPI file knows it, as
+// identity.md §7 advises; nothing recorded up to 2023-11-15-preview has one.
+type CommunicationIdentifierModel struct {
+	Kind               string                             `json:"kind,omitzero" since:"2023-11-07"`
+	RawID              string                             `json:"rawId,omitzero"`
+	CommunicationUser  *CommunicationUserIdentifierModel  `json:"communicationUser,omitzero"`
+	PhoneNumber        *PhoneNumberIdentifierModel        `json:"phoneNumber,omitzero"`
+	MicrosoftTeamsUser *MicrosoftTeamsUserIdentifierModel `json:"microsoftTeamsUser,omitzero"`
+	MicrosoftTeamsApp  *MicrosoftTeamsAppIdentifierModel  `json:"microsoftTeamsApp,omitzero" since:"2024-03-07"`
+	TeamsExtensionUser *TeamsExtensionUserIdentifierModel `json:"teamsExtensionUser,omitzero" since:"2025-03-15"`
+}
+
+// CommunicationUserIdentifierModel is a user of a resource.
+type CommunicationUserIdentifierModel struct {
+	ID string `json:"id"`
+}
+
+// PhoneNumberIdentifierModel is a phone number.
+type PhoneNumberIdentifierModel struct {
+	Value       string `json:"value"`
+	IsAnonymous bool   `json:"isAnonymous,omitzero" since:"2025-03-15"`
+	AssertedID  string `json:"assertedId,omitzero" since:"2025-03-15"`
+}
+
+// MicrosoftTeamsUserIdentifierModel is a user of Teams.
+type MicrosoftTeamsUserIdentifierModel struct {
+	UserID      string `json:"userId"`
+	IsAnonymous *bool  `json:"isAnonymous,omitzero"`
+	Cloud       string `json:"cloud,omitzero"`
+}
+
+// MicrosoftTeamsAppIdentifierModel is an application of Teams.
+type MicrosoftTeamsAppIdentifierModel struct {
+	AppID string `json:"appId"`
+	Cloud string `json:"cloud,omitzero"`
+}
+
+// TeamsExtensionUserIdentifierModel is a user of Teams Phone.
+type TeamsExtensionUserIdentifierModel struct {
+	UserID     string `json:"userId"`
+	TenantID   string `json:"tenantId"`
+	ResourceID string `json:"resourceId"`
+	Cloud      string `json:"cloud,omitzero"`
+}
+
+// ToCore is whom the model names. Package communication knows the rules; almost
+// always it is a user, and then there is nothing to decide.
+func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error) {
+	var id communication.Identifier
+	if m == nil {
+		return id, wrong("is required")
+	}
+	if u := m.CommunicationUser; u != nil && u.ID != "" && m.onlyUser() {
+		return communication.NewUser(u.ID), nil
+	}
+	text, err := json.Marshal(m)
+	if err == nil {
+		err = id.UnmarshalJSON(text)
+	}
+	if err != nil {
+		return id, wrong("%s", strings.TrimPrefix(err.Error(), "identifier: "))
+	}
+	return id, nil
+}
+
+func (m *CommunicationIdentifierModel) onlyUser() bool {
+	return m.PhoneNumber == nil && m.MicrosoftTeamsUser == nil && m.MicrosoftTeamsApp == nil && m.TeamsExtensionUser == nil
+}
+
+// IdentifierFromCore is the model of a raw id.
+func IdentifierFromCore(raw string) *CommunicationIdentifierModel {
+	id := communication.ParseRawID(raw)
+	if id.Kind() == communication.KindUser {
+		user := &struct {
+			model  CommunicationIdentifierModel
+			nested CommunicationUserIdentifierModel
+		}{nested: CommunicationUserIdentifierModel{ID: raw}}
+		user.model = CommunicationIdentifierModel{Kind: id.Kind().String(), RawID: raw, CommunicationUser: &user.nested}
+		return &user.model
+	}
+	m := &CommunicationIdentifierModel{Kind: id.Kind().String(), RawID: raw}
+	switch anonymous, cloud := id.IsAnonymous(), id.Cloud().String(); id.Kind() {
+	case communication.KindPhoneNumber:
+		m.PhoneNumber = &PhoneNumberIdentifierModel{Value: id.PhoneNumber(), IsAnonymous: anonymous, AssertedID: id.AssertedID()}
+	case communication.KindTeamsUser:
+		m.MicrosoftTeamsUser = &MicrosoftTeamsUserIdentifierModel{UserID: id.TeamsUserID(), IsAnonymous: &anonymous, Cloud: cloud}
+	case communication.KindTeamsApp:
+		m.MicrosoftTeamsApp = &MicrosoftTeamsAppIdentifierModel{AppID: id.AppID(), Cloud: cloud}
+	case communication.KindTeamsExtensionUser:
+		m.TeamsExtensionUser = &TeamsExtensionUserIdentifierModel{
+			UserID: id.TeamsUserID(), TenantID: id.TenantID(), ResourceID: id.ResourceID(), Cloud: cloud,
+		}
+	}
+	return m
+}

@@ -1,0 +1,131 @@
+package wire
+
+import (
+	"strconv"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// SendChatMessageRequest is the body of POST .../messages.
+type SendChatMessageRequest struct {
+	Content           string            `json:"content"`
+	SenderDisplayName string            `json:"senderDisplayName,omitzero"`
+	Type              string            `json:"type,omitzero"`
+	Metadata          map[string]string `json:"metadata,omitzero" since:"2021-09-07"`
+}
+
+// SendChatMessageResult is its answer.
+type SendChatMessageResult struct {
+	ID string `json:"id"`
+}
+
+// ChatMessagesCollection is a page of messages.
+type ChatMessagesCollection struct {
+	Value    []ChatMessage `json:"value"`
+	NextLink string        `json:"nextLink,omitzero"`
+}
+
+// ChatMessage is a message, its members in the recorded order (chat.md §4.1).
+type ChatMessage struct {
+	ID                string                        `json:"id"`
+	Type              string                        `json:"type"`
+	SequenceID        string                        `json:"sequenceId"`
+	Version           string                        `json:"version"`
+	Content           *ChatMessageContent           `json:"content,omitzero"`
+	SenderDisplayName *string                       `json:"senderDisplayName,omitzero"`
+	CreatedOn         Time                          `json:"createdOn"`
+	Sender            *CommunicationIdentifierModel `json:"senderCommunicationIdentifier,omitzero"`
+	DeletedOn         Time                          `json:"deletedOn,omitzero"`
+	EditedOn          Time                          `json:"editedOn,omitzero"`
+	Metadata          map[string]string             `json:"metadata,omitzero" since:"2021-09-07"`
+}
+
+// ChatMessageContent is what a message says; the message's type tells which
+// members there are.
+type ChatMessageContent struct {
+	Message      *string                       `json:"message,omitzero"`
+	Topic        string                        `json:"topic,omitzero"`
+	Participants []ChatParticipant             `json:"participants,omitzero"`
+	Attachments  []ChatAttachment              `json:"attachments,omitzero" since:"2023-11-07"`
+	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero"`
+}
+
+// ChatAttachment is a file of a message. Only Teams and image uploads make them.
+type ChatAttachment struct {
+	ID             string `json:"id"`
+	AttachmentType string `json:"attachmentType"`
+	Name           string `json:"name,omitzero"`
+	URL            string `json:"url,omitzero"`
+	PreviewURL     string `json:"previewUrl,omitzero"`
+}
+
+// ToCore makes the command of the request. Unverified: a type other than text
+// and html is refused (chat.md §4.1).
+func (r *SendChatMessageRequest) ToCore() (core.SendMessage, error) {
+	kind := core.Text // also for null and for no type at all
+	if r.Type != "" {
+		var ok bool
+		if kind, ok = core.ParseMessageKind(r.Type); !ok || kind != core.Text && kind != core.HTML {
+			return core.SendMessage{}, &Error{Path: "type", Reason: "must be text or html"}
+		}
+	}
+	return core.SendMessage{
+		Content: r.Content, Kind: kind, SenderDisplayName: r.SenderDisplayName, Metadata: r.Metadata,
+	}, nil
+}
+
+// MessageID is a message id on the wire.
+func MessageID(id int64) string { return strconv.FormatInt(id, 10) }
+
+// MessagesFromCore is a page of messages.
+func MessagesFromCore(ms []core.Message) []ChatMessage {
+	page := make([]ChatMessage, len(ms))
+	contents := make([]ChatMessageContent, len(ms))
+	for i := range ms {
+		fillMessage(&page[i], &contents[i], &ms[i])
+	}
+	return page
+}
+
+// MessageFromCore is one message, which it points into.
+func MessageFromCore(m *core.Message) *ChatMessage {
+	w := new(ChatMessage)
+	fillMessage(w, new(ChatMessageContent), m)
+	return w
+}
+
+func fillMessage(w *ChatMessage, c *ChatMessageContent, m *core.Message) {
+	fillContent(c, m)
+	*w = ChatMessage{
+		ID: MessageID(m.ID), Type: m.Kind.String(),
+		SequenceID: strconv.FormatUint(m.Sequence, 10), Version: strconv.FormatInt(m.Version, 10),
+		Content: c, CreatedOn: Time(m.CreatedOn), DeletedOn: Time(m.DeletedOn), EditedOn: Time(m.EditedOn),
+		Metadata: m.Metadata,
+	}
+	if m.Sender != "" { // a system message has neither name nor sender (chat.md §6)
+		w.SenderDisplayName = &m.SenderDisplayName
+		w.Sender = IdentifierFromCore(m.Sender)
+	}
+}
+
+// noAttachments is a list that is present and empty. Unverified: recorded for a
+// preview only, and for type text (chat.md §4.1).
+var noAttachments = []ChatAttachment{}
+
+func fillContent(c *ChatMessageContent, m *core.Message) {
+	switch m.Kind {
+	case core.Text, core.HTML:
+		c.Message, c.Attachments = &m.Content, noAttachments
+		return
+	case core.TopicUpdated:
+		c.Topic = m.Content
+	case core.ParticipantAdded, core.ParticipantRemoved:
+		c.Participants = make([]ChatParticipant, len(m.Participants))
+		for i, p := range m.Participants {
+			c.Participants[i] = ChatParticipant{
+				Identifier: IdentifierFromCore(p.User), DisplayName: p.DisplayName, ShareHistoryTime: Time(p.ShareHistory),
+			}
+		}
+	}
+	c.Initiator = IdentifierFromCore(m.Initiator)
+}

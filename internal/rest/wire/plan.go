@@ -1,0 +1,113 @@
+package wire
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/confab-chat/confab/internal/apiver"
+)
+
+// plan is what the codec knows of a struct at one version: the fields that are
+// alive, in their order.
+type plan struct {
+	fields []field
+	byName map[string]*field
+}
+
+type field struct {
+	index    int
+	key      string // `"name":`
+	omitZero bool
+	encode   encoder
+	decode   decoder
+}
+
+type (
+	encoder func(dst []byte, v reflect.Value) []byte
+	decoder func(s *scanner, v reflect.Value) error
+)
+
+type planKey struct {
+	t reflect.Type
+	v apiver.Version
+}
+
+var plans sync.Map // of planKey to *plan
+
+func planOf(t reflect.Type, v apiver.Version) *plan {
+	if p, ok := plans.Load(planKey{t, v}); ok {
+		return p.(*plan)
+	}
+	p := compile(t, v, map[reflect.Type]*plan{})
+	plans.Store(planKey{t, v}, p)
+	return p
+}
+
+// compile makes the plan of a struct and of those inside it. Open holds the
+// plans under construction, for definitions that contain themselves.
+func compile(t reflect.Type, v apiver.Version, open map[reflect.Type]*plan) *plan {
+	if p := open[t]; p != nil {
+		return p
+	}
+	p := &plan{byName: map[string]*field{}}
+	open[t] = p
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, option, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !span(f).Has(v) {
+			continue
+		}
+		enc, dec := codecOf(f.Type, v, open)
+		p.fields = append(p.fields, field{
+			index: i, key: `"` + name + `":`, omitZero: option == "omitzero", encode: enc, decode: dec,
+		})
+	}
+	for i := range p.fields {
+		f := &p.fields[i]
+		p.byName[f.key[1:len(f.key)-2]] = f
+	}
+	return p
+}
+
+func span(f reflect.StructField) apiver.Span {
+	return apiver.Span{
+		Since: apiver.Version(f.Tag.Get("since")),
+		Until: apiver.Version(f.Tag.Get("until")),
+	}
+}
+
+var (
+	timeType = reflect.TypeFor[Time]()
+	dictType = reflect.TypeFor[map[string]string]()
+)
+
+// codecOf picks the codec of a field's type. A type that no definition needs is
+// a mistake in a struct of this package.
+func codecOf(t reflect.Type, v apiver.Version, open map[reflect.Type]*plan) (encoder, decoder) {
+	switch {
+	case t == timeType:
+		return encodeTime, decodeTime
+	case t == dictType:
+		return encodeDict, decodeDict
+	}
+	switch t.Kind() {
+	case reflect.String:
+		return encodeString, decodeString
+	case reflect.Bool:
+		return encodeBool, decodeBool
+	case reflect.Int32:
+		return encodeInt, decodeInt
+	case reflect.Struct:
+		p := compile(t, v, open)
+		return p.encode, p.decode
+	case reflect.Pointer:
+		enc, dec := codecOf(t.Elem(), v, open)
+		return encodePointer(enc), decodePointer(dec)
+	case reflect.Slice:
+		enc, dec := codecOf(t.Elem(), v, open)
+		return encodeList(enc), decodeList(dec)
+	}
+	panic(fmt.Sprintf("wire: no codec for a field of type %v", t))
+}

@@ -1,0 +1,316 @@
+package wire
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// MaxDepth is how deep lists and objects may lie in one another.
+const MaxDepth = 32
+
+// Error says which field of a request body is wrong, and how.
+type Error struct {
+	// Path names the field: "participants[3].communicationIdentifier". It is
+	// empty when the body as a whole is wrong.
+	Path string
+	// Reason continues the path: "must be a string".
+	Reason string
+}
+
+func (e *Error) Error() string { return e.Field() + ": " + e.Reason }
+
+// Field is the path, or a name for the body as a whole.
+func (e *Error) Field() string {
+	if e.Path == "" {
+		return "request body"
+	}
+	return e.Path
+}
+
+func wrong(format string, args ...any) error { return &Error{Reason: fmt.Sprintf(format, args...)} }
+
+// inMember and inElement lead the path of an error one level up.
+func inMember(err error, name string) error { return lead(err, clip(name)) }
+func inElement(err error, i int) error      { return lead(err, "["+strconv.Itoa(i)+"]") }
+
+func lead(err error, step string) error {
+	if e, ok := err.(*Error); ok {
+		if e.Path != "" && e.Path[0] != '[' {
+			step += "."
+		}
+		e.Path = step + e.Path
+	}
+	return err
+}
+
+// clip keeps a client's own member names from filling an answer.
+func clip(s string) string {
+	const most = 64
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// scanner reads JSON text (RFC 8259) and nothing looser.
+type scanner struct {
+	data  []byte
+	pos   int
+	depth int
+}
+
+func (s *scanner) bad() error {
+	if s.pos >= len(s.data) {
+		return wrong("is not valid JSON: it ends too early")
+	}
+	return wrong("is not valid JSON at byte %d", s.pos)
+}
+
+// peek skips blanks and returns the next byte, 0 at the end.
+func (s *scanner) peek() byte {
+	for s.pos < len(s.data) {
+		switch b := s.data[s.pos]; b {
+		case ' ', '\t', '\r', '\n':
+			s.pos++
+		default:
+			return b
+		}
+	}
+	return 0
+}
+
+func (s *scanner) literal(word string) bool {
+	if len(s.data)-s.pos >= len(word) && string(s.data[s.pos:s.pos+len(word)]) == word {
+		s.pos += len(word)
+		return true
+	}
+	return false
+}
+
+// null consumes a null, if there is one.
+func (s *scanner) null() bool { return s.peek() == 'n' && s.literal("null") }
+
+// object calls member for each member, after its colon; member must consume the
+// value. Name is valid until then.
+func (s *scanner) object(member func(name []byte) error) error {
+	return s.nested('{', '}', func() error {
+		if s.peek() != '"' {
+			return s.bad()
+		}
+		name, err := s.text()
+		if err != nil {
+			return err
+		}
+		if s.peek() != ':' {
+			return s.bad()
+		}
+		s.pos++
+		return member(name)
+	})
+}
+
+func (s *scanner) list(element func() error) error { return s.nested('[', ']', element) }
+
+func (s *scanner) nested(begin, end byte, item func() error) error {
+	if s.peek() != begin {
+		return s.bad()
+	}
+	s.pos++
+	if s.depth++; s.depth > MaxDepth {
+		return wrong("is nested deeper than %d levels", MaxDepth)
+	}
+	defer func() { s.depth-- }()
+	if s.peek() == end {
+		s.pos++
+		return nil
+	}
+	for {
+		if err := item(); err != nil {
+			return err
+		}
+		switch s.peek() {
+		case ',':
+			s.pos++
+		case end:
+			s.pos++
+			return nil
+		default:
+			return s.bad()
+		}
+	}
+}
+
+// text reads a string. The result is valid UTF-8 without NUL; it may point into
+// the data.
+func (s *scanner) text() ([]byte, error) {
+	s.pos++ // the quote
+	start := s.pos
+	for s.pos < len(s.data) {
+		switch b := s.data[s.pos]; {
+		case b == '"':
+			t := s.data[start:s.pos]
+			s.pos++
+			if !utf8.Valid(t) {
+				return nil, wrong("is not valid UTF-8")
+			}
+			return t, nil
+		case b == '\\':
+			return s.escaped(start)
+		case b < ' ':
+			return nil, s.bad()
+		}
+		s.pos++
+	}
+	return nil, s.bad()
+}
+
+// escaped goes on with a string in which the first escape has been met.
+func (s *scanner) escaped(start int) ([]byte, error) {
+	t := append([]byte(nil), s.data[start:s.pos]...)
+	for s.pos < len(s.data) {
+		b := s.data[s.pos]
+		switch {
+		case b == '"':
+			s.pos++
+			if !utf8.Valid(t) {
+				return nil, wrong("is not valid UTF-8")
+			}
+			return t, nil
+		case b == '\\':
+			var err error
+			if t, err = s.escape(t); err != nil {
+				return nil, err
+			}
+			continue
+		case b < ' ':
+			return nil, s.bad()
+		}
+		t = append(t, b)
+		s.pos++
+	}
+	return nil, s.bad()
+}
+
+const escapes = `""\\//b` + "\b" + `f` + "\f" + `n` + "\n" + `r` + "\r" + `t` + "\t"
+
+func (s *scanner) escape(t []byte) ([]byte, error) {
+	if s.pos+1 >= len(s.data) {
+		s.pos++
+		return nil, s.bad()
+	}
+	b := s.data[s.pos+1]
+	for i := 0; i < len(escapes); i += 2 {
+		if escapes[i] == b {
+			s.pos += 2
+			return append(t, escapes[i+1]), nil
+		}
+	}
+	if b != 'u' {
+		return nil, s.bad()
+	}
+	r, ok := s.unit()
+	if !ok {
+		return nil, s.bad()
+	}
+	if utf16.IsSurrogate(r) {
+		low, _ := s.unit()
+		if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
+			return nil, wrong("has half of a surrogate pair and so is not valid Unicode")
+		}
+	}
+	if r == 0 {
+		return nil, wrong("must not contain the NUL character")
+	}
+	return utf8.AppendRune(t, r), nil
+}
+
+// unit reads \uXXXX.
+func (s *scanner) unit() (rune, bool) {
+	if len(s.data)-s.pos < 6 || s.data[s.pos] != '\\' || s.data[s.pos+1] != 'u' {
+		return 0, false
+	}
+	var r rune
+	for _, b := range s.data[s.pos+2 : s.pos+6] {
+		switch {
+		case b >= '0' && b <= '9':
+			b -= '0'
+		case b >= 'a' && b <= 'f':
+			b -= 'a' - 10
+		case b >= 'A' && b <= 'F':
+			b -= 'A' - 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(b)
+	}
+	s.pos += 6
+	return r, true
+}
+
+// number reads a number of any size as its text.
+func (s *scanner) number() ([]byte, error) {
+	start := s.pos
+	s.accept("-")
+	if !s.accept("0") && s.digits() == 0 {
+		return nil, s.bad()
+	}
+	if s.accept(".") && s.digits() == 0 {
+		return nil, s.bad()
+	}
+	if s.accept("eE") {
+		s.accept("+-")
+		if s.digits() == 0 {
+			return nil, s.bad()
+		}
+	}
+	return s.data[start:s.pos], nil
+}
+
+func (s *scanner) accept(any string) bool {
+	if s.pos < len(s.data) && strings.IndexByte(any, s.data[s.pos]) >= 0 {
+		s.pos++
+		return true
+	}
+	return false
+}
+
+func (s *scanner) digits() (n int) {
+	for s.accept("0123456789") {
+		n++
+	}
+	return n
+}
+
+// skip passes over a value that nobody reads. It has to be valid all the same.
+func (s *scanner) skip() error {
+	switch b := s.peek(); {
+	case b == '{':
+		return s.object(func(name []byte) error {
+			if err := s.skip(); err != nil {
+				return inMember(err, string(name))
+			}
+			return nil
+		})
+	case b == '[':
+		i := -1
+		return s.list(func() error {
+			i++
+			if err := s.skip(); err != nil {
+				return inElement(err, i)
+			}
+			return nil
+		})
+	case b == '"':
+		_, err := s.text()
+		return err
+	case b == '-' || b >= '0' && b <= '9':
+		_, err := s.number()
+		return err
+	case s.literal("true"), s.literal("false"), s.literal("null"):
+		return nil
+	}
+	return s.bad()
+}

@@ -1,0 +1,62 @@
+package wire
+
+import (
+	"errors"
+	"reflect"
+	"time"
+)
+
+// Time is a date of the chat contract, in epoch milliseconds as rows keep it. It
+// is written in whole seconds, cut off and not rounded, in UTC (chat.md §2).
+type Time int64
+
+// endOfTime is the first moment that four digits cannot name.
+var endOfTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+var (
+	errNotDate   = errors.New("must be a date such as 2021-09-07T21:44:01Z")
+	errDateRange = errors.New("must be a date from 1970 to 9999")
+)
+
+// ParseTime reads RFC 3339 with any fraction and offset.
+func ParseTime(s string) (Time, error) {
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return 0, errNotDate
+	}
+	return TimeOf(t)
+}
+
+// TimeOf is the time in rows of t, which must be from 1970 to 9999.
+//
+// Unverified: the year 1 is .NET's DateTime.MinValue, with which many programs
+// for the official SDK ask for the whole history; it counts as 1970.
+func TimeOf(t time.Time) (Time, error) {
+	if t.IsZero() {
+		return 0, nil
+	}
+	if t.Unix() < 0 || !t.Before(endOfTime) {
+		return 0, errDateRange
+	}
+	return Time(t.UnixMilli()), nil
+}
+
+func encodeTime(dst []byte, v reflect.Value) []byte {
+	return time.UnixMilli(v.Int()).UTC().AppendFormat(dst, `"2006-01-02T15:04:05Z"`)
+}
+
+func decodeTime(s *scanner, v reflect.Value) error {
+	if s.peek() != '"' {
+		return s.mismatch("a date such as 2021-09-07T21:44:01Z")
+	}
+	text, err := s.text()
+	if err != nil {
+		return err
+	}
+	t, err := ParseTime(string(text))
+	if err != nil {
+		return wrong("%s", err.Error())
+	}
+	v.SetInt(int64(t))
+	return nil
+}
