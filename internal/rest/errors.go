@@ -1,0 +1,126 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/rest/wire"
+)
+
+// The codes of refusals that are about HTTP and that package core never makes.
+// Unverified, but for UnsupportedApiVersion and Denied: none was recorded.
+const (
+	codeNoVersion   core.Code = "ApiVersionUnspecified"
+	codeBadVersion  core.Code = "UnsupportedApiVersion"
+	codeMethod      core.Code = "MethodNotAllowed"
+	codeTimeout     core.Code = "RequestTimeout"
+	codeTooLarge    core.Code = "RequestEntityTooLarge"
+	codeMediaType   core.Code = "UnsupportedMediaType"
+	codeInternal    core.Code = "InternalServerError"
+	codeDenied      core.Code = "Denied"
+	codeBadExchange core.Code = "InvalidAccessToken"
+)
+
+// statuses is the status of every code.
+var statuses = map[core.Code]int{
+	core.BadRequest:       http.StatusBadRequest,
+	core.Validation:       http.StatusBadRequest,
+	codeNoVersion:         http.StatusBadRequest,
+	codeBadVersion:        http.StatusBadRequest,
+	core.Unauthorized:     http.StatusUnauthorized,
+	codeDenied:            http.StatusUnauthorized,
+	core.IdentityNotOwned: http.StatusUnauthorized,
+	codeBadExchange:       http.StatusUnauthorized,
+	core.Forbidden:        http.StatusForbidden,
+	core.NotFound:         http.StatusNotFound,
+	codeMethod:            http.StatusMethodNotAllowed,
+	codeTimeout:           http.StatusRequestTimeout,
+	codeTooLarge:          http.StatusRequestEntityTooLarge,
+	codeMediaType:         http.StatusUnsupportedMediaType,
+	codeInternal:          http.StatusInternalServerError,
+	core.Unavailable:      http.StatusServiceUnavailable,
+}
+
+var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error."}
+
+// refuse is the one place where an error becomes an answer. Its cause goes to
+// the log and no further.
+func (h *Handler) refuse(q *request, err error) answer {
+	e := refusal(q.family, err)
+	status := statuses[e.Code]
+	if status == 0 {
+		e, status = errInternal, http.StatusInternalServerError
+	}
+	if e == errInternal || e.Cause != nil {
+		h.logCause(q, status, err)
+	}
+	q.note = e.Message
+	a := answer{
+		status: status, code: e.Code,
+		close: status == http.StatusRequestTimeout || status == http.StatusRequestEntityTooLarge,
+	}
+	if status == http.StatusMethodNotAllowed {
+		a.allow = q.path.allow
+	}
+	if status == http.StatusUnauthorized && q.family.silent401 {
+		return a
+	}
+	a.body = buffer()
+	*a.body = q.family.envelope(*a.body, e)
+	return a
+}
+
+func (h *Handler) logCause(q *request, status int, err error) {
+	level := slog.LevelError
+	if status < http.StatusInternalServerError || q.Context().Err() != nil {
+		level = slog.LevelDebug // a bad signature, or a client that has gone
+	}
+	h.log.Log(context.WithoutCancel(q.Context()), level, "request refused", "request", q.id,
+		"method", q.Method, "path", q.URL.EscapedPath(), "status", status, "error", err)
+}
+
+func refusal(f *family, err error) *core.Error {
+	var e *core.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	var field *wire.Error
+	if errors.As(err, &field) {
+		return &core.Error{Code: f.invalid, Message: field.Error(), Target: field.Field()}
+	}
+	return errInternal
+}
+
+// identityEnvelope is {"error":{...}} (identity.md §3.8).
+func identityEnvelope(dst []byte, e *core.Error) []byte {
+	return append(errorObject(append(dst, '{'), e), '}')
+}
+
+// chatEnvelope holds both the documented and the recorded form, so that SDK
+// users find code and message and nobody misses the other (chat.md §7.1).
+func chatEnvelope(dst []byte, e *core.Error) []byte {
+	dst = errorObject(append(dst, '{'), e)
+	dst = append(dst, `,"CommunicationError":{"Code":`...)
+	dst = wire.AppendString(dst, string(e.Code))
+	dst = member(dst, "Message", e.Message)
+	return append(dst, `,"Details":[]}}`...)
+}
+
+func errorObject(dst []byte, e *core.Error) []byte {
+	dst = append(dst, `"error":{"code":`...)
+	dst = wire.AppendString(dst, string(e.Code))
+	dst = member(dst, "message", e.Message)
+	dst = member(dst, "target", e.Target)
+	return append(dst, '}')
+}
+
+func member(dst []byte, name, value string) []byte {
+	if value == "" {
+		return dst
+	}
+	dst = append(append(append(dst, `,"`...), name...), `":`...)
+	return wire.AppendString(dst, value)
+}
