@@ -126,6 +126,11 @@ func (s *Store) open(lock *pebble.Lock, o Options) error {
 		return fmt.Errorf("open store %s: %w", s.dir, err)
 	}
 	s.db = db
+	// Reads the head of every file, so that a damaged one is found now and not
+	// by its first reader.
+	if _, err := db.SSTables(pebble.WithProperties()); err != nil {
+		return errors.Join(fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err), db.Close())
+	}
 	if err := s.start(o.Initial); err != nil {
 		return errors.Join(err, db.Close())
 	}
@@ -172,6 +177,11 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 			BackgroundError: func(err error) {
 				s.log.Error("store: background work failed", "error", err)
 				s.floor.failed(err)
+			},
+			// A damaged file costs its own rows, not the process: their readers
+			// get an error.
+			DataCorruption: func(i pebble.DataCorruptionInfo) {
+				s.log.Error("store: a file is damaged", "file", i.Path, "error", i.Details)
 			},
 			FlushEnd: func(i pebble.FlushInfo) {
 				if i.Err == nil {

@@ -1,0 +1,216 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+// fill makes a store in dir with some sends, flushed to files.
+func fill(t *testing.T, dir string) {
+	t.Helper()
+	s, err := Open(dir, Options{Initial: storetest.Initial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &core.Change{
+		Key: "19:a@thread.v2", Thread: "19:a@thread.v2", Properties: &core.Properties{Topic: "t"},
+		Messages: []core.Message{{Kind: core.Text, Content: strings.Repeat("x", 5000)}},
+	}
+	if _, err := s.Apply(context.Background(), core.Batch{At: 1, Changes: []*core.Change{c}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOpenRefuses(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		damage func(t *testing.T, dir string)
+		want   error
+		says   string
+	}{
+		{"a folder in use", func(t *testing.T, dir string) {
+			s, err := Open(dir, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { s.Close() })
+		}, ErrInUse, ""},
+		{"a newer schema", func(t *testing.T, dir string) {
+			s, err := Open(dir, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := s.db.Set(metaKey(metaSchema), encodeNumber(nil, schema+1), pebble.Sync); err != nil {
+				t.Fatal(err)
+			}
+			s.Close()
+		}, ErrNewer, "schema 2"},
+		{"a missing marker", func(t *testing.T, dir string) { remove(t, dir, "marker.manifest.*") }, ErrDamaged, "marker.manifest"},
+		{"a missing manifest", func(t *testing.T, dir string) { remove(t, dir, "MANIFEST-*") }, ErrDamaged, ""},
+		{"a missing table", func(t *testing.T, dir string) { remove(t, dir, "*.sst") }, ErrDamaged, "does not exist"},
+		{"a cut manifest", func(t *testing.T, dir string) { cut(t, dir, "MANIFEST-*") }, ErrDamaged, ""},
+		{"an overwritten table", func(t *testing.T, dir string) { scribble(t, dir, "*.sst") }, ErrDamaged, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			fill(t, dir)
+			tc.damage(t, dir)
+			before := list(t, dir)
+			s, err := Open(dir, Options{})
+			if err == nil {
+				s.Close()
+				t.Fatal("opened")
+			}
+			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("error %q; want %q that names the folder and %q", err, tc.want, tc.says)
+			}
+			for name := range before {
+				if _, ok := list(t, dir)[name]; !ok && tc.want == ErrDamaged && strings.HasSuffix(name, ".sst") {
+					t.Errorf("%s is gone after the refusal", name)
+				}
+			}
+		})
+	}
+}
+
+func TestOpenNamesAnUnwritableFolder(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(filepath.Join(file, "store"), Options{}); err == nil || !strings.Contains(err.Error(), file) {
+		t.Errorf("error %v, want one that names %s", err, file)
+	}
+}
+
+func TestLowSpaceIsRefusedByName(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{MinFree: 1 << 62})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	c := &core.Change{Key: "u", Users: []core.User{{ID: "u"}}, PutUsers: []core.User{{ID: "u", State: core.UserLive}}}
+	_, err = s.Apply(context.Background(), core.Batch{Changes: []*core.Change{c}})
+	if !errors.Is(err, core.ErrStorageFull) {
+		t.Errorf("error %v, want core.ErrStorageFull", err)
+	}
+	if u, _ := s.User(context.Background(), "u"); u.State != core.UserUnknown {
+		t.Errorf("the refused user was written: %+v", u)
+	}
+}
+
+// TestFullDiskEndsTheProcess lets the log hit a full disk: Fatal hears of it,
+// nothing of the write is acknowledged, and what was before is there when the
+// disk is opened again.
+func TestFullDiskEndsTheProcess(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	var full atomic.Bool
+	disk := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasSuffix(op.Path, ".log") {
+			return syscall.ENOSPC
+		}
+		return nil
+	}))
+	var fatal error
+	s, err := Open("store", Options{FS: disk, Initial: storetest.Initial, Fatal: func(err error) { fatal = err }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put := func(id string) error {
+		c := &core.Change{Key: id, Users: []core.User{{ID: id}}, PutUsers: []core.User{{ID: id, State: core.UserLive}}}
+		_, err := s.Apply(context.Background(), core.Batch{Changes: []*core.Change{c}})
+		return err
+	}
+	if err := put("before"); err != nil {
+		t.Fatal(err)
+	}
+	full.Store(true)
+	if err := put("full"); !errors.Is(err, syscall.ENOSPC) || !errors.Is(fatal, syscall.ENOSPC) {
+		t.Errorf("a write to a full disk: error %v, fatal %v; want no space left in both", err, fatal)
+	}
+	disk2 := mem.CrashClone(vfs.CrashCloneCfg{})
+	full.Store(false)
+	s.Close() // the process would be gone; here its goroutines have to end
+	again, err := Open("store", Options{FS: disk2})
+	if err != nil {
+		t.Fatalf("open after the disk was full: %v", err)
+	}
+	defer again.Close()
+	for id, want := range map[string]core.UserState{"before": core.UserLive, "full": core.UserUnknown} {
+		if u, err := again.User(context.Background(), id); err != nil || u.State != want {
+			t.Errorf("user %q after the disk was full: %+v, %v; want state %d", id, u, err, want)
+		}
+	}
+}
+
+func list(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := map[string]bool{}
+	for _, e := range entries {
+		names[e.Name()] = true
+	}
+	return names
+}
+
+func matches(t *testing.T, dir, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(dir, pattern))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no file is called %s: %v", pattern, err)
+	}
+	return files
+}
+
+func remove(t *testing.T, dir, pattern string) {
+	for _, f := range matches(t, dir, pattern) {
+		if err := os.Remove(f); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func cut(t *testing.T, dir, pattern string) {
+	for _, f := range matches(t, dir, pattern) {
+		if err := os.Truncate(f, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func scribble(t *testing.T, dir, pattern string) {
+	for _, f := range matches(t, dir, pattern) {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			b[i] ^= 0x5a
+		}
+		if err := os.WriteFile(f, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

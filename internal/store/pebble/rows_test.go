@@ -1,0 +1,154 @@
+package pebble
+
+import (
+	"bytes"
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+var update = flag.Bool("update", false, "write the golden rows anew: only for a kind that no release has written yet")
+
+const (
+	goldenThread = "19:aWuNSmqHe3jJOGl36l6DBhxQDcimoCzk5-N6HxAeDWI1@thread.v2"
+	goldenUser   = "8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-58fb-88f7-08482200b425"
+	goldenOther  = "8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426"
+)
+
+var (
+	goldenHead = core.Head{
+		ID: goldenThread, Revision: 3,
+		Properties: core.Properties{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, DeletedOn: 1653551999999, Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
+		Counters:   core.Counters{LastID: 1653551972669, LastSequence: 4, LastEvent: 2, LastPosition: 900, LastMessageOn: 1653551972600},
+	}
+	goldenMember = core.Member{
+		User: goldenUser, DisplayName: "Ann", ShareHistory: 1653551970000, JoinedOn: 1653551970948, Order: 1,
+		Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, ListedMinute: 27559199, Metadata: map[string]string{"role": "host"},
+	}
+	goldenMessage = core.Message{
+		ID: 1653551972669, Sequence: 4, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
+		Sender: goldenUser, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},
+	}
+	goldenSystem = core.Message{
+		ID: 1653551970948, Sequence: 1, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: goldenUser,
+		Participants: []core.MessageParticipant{{User: goldenUser, DisplayName: "Ann"}, {User: goldenOther, ShareHistory: 5}},
+	}
+	goldenEvent  = core.Event{Thread: goldenThread, Day: 19138, Number: 2, Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: goldenUser}
+	goldenAnswer = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
+	goldenGone   = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
+	goldenKey    = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
+)
+
+// goldenRows has a row of each kind, and how to read it back.
+var goldenRows = []struct {
+	name       string
+	key, value []byte
+	read       func(value []byte) (any, error)
+	want       any
+}{
+	{"meta-schema", metaKey(metaSchema), encodeNumber(nil, 1), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(1)},
+	{"meta-resource", metaKey(metaResource), encodeText(nil, "a5ba7870-ef05-4e2b-9901-7751faa29e20"), func(v []byte) (any, error) { return decodeText(v) }, "a5ba7870-ef05-4e2b-9901-7751faa29e20"},
+	{"meta-epoch", metaKey(metaEpoch), encodeText(nil, "7d9a"), func(v []byte) (any, error) { return decodeText(v) }, "7d9a"},
+	{"meta-position", metaKey(metaPosition), encodeNumber(nil, 900), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(900)},
+	{"access-key", keyKey(1), encodeKey(nil, goldenKey), func(v []byte) (any, error) { return decodeKey(v) }, goldenKey},
+	{"user", userKey(goldenUser), encodeUser(nil, goldenGone), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenGone},
+	{"head", headKey(nil, goldenThread), encodeHead(nil, &goldenHead), func(v []byte) (any, error) { return decodeHead(goldenThread, v) }, goldenHead},
+	{"member", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenMember), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenMember},
+	{"message", messageKey(nil, goldenThread, 4), encodeMessage(nil, &goldenMessage), func(v []byte) (any, error) { return decodeMessage(4, v) }, goldenMessage},
+	{"message-system", messageKey(nil, goldenThread, 1), encodeMessage(nil, &goldenSystem), func(v []byte) (any, error) { return decodeMessage(1, v) }, goldenSystem},
+	{"message-id", idKey(nil, goldenThread, goldenMessage.ID), encodeNumber(nil, 4), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(4)},
+	{"answer", answerKey(nil, goldenThread), encodeAnswer(nil, goldenAnswer), func(v []byte) (any, error) { return decodeAnswer(v) }, goldenAnswer},
+	{"sent", sentKey(nil, core.SendKey{Thread: goldenThread, Caller: goldenUser, Token: "4147a30f"}), encodeNumber(nil, 1653551972669), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(1653551972669)},
+	{"listing", listKey(nil, goldenUser, 27559199, goldenThread), encodeListing(nil), func(v []byte) (any, error) { return nil, open(v).close() }, nil},
+	{"event", eventKey(nil, goldenEvent.Day, goldenThread, 2), encodeEvent(nil, &goldenEvent), func(v []byte) (any, error) { return decodeEvent(goldenEvent.Day, goldenThread, 2, v) }, goldenEvent},
+	{"position", positionKey(nil, goldenEvent.Day, 900), encodePosition(nil, &goldenEvent), func(v []byte) (any, error) {
+		thread, number, err := decodePosition(v)
+		return fmt.Sprint(thread, " ", number), err
+	}, goldenThread + " 2"},
+}
+
+// TestGoldenRows keeps the layout on disk: every kind is written as it always
+// was, and what was written then is read as it was meant.
+func TestGoldenRows(t *testing.T) {
+	for _, row := range goldenRows {
+		t.Run(row.name, func(t *testing.T) {
+			file := filepath.Join("testdata", "rows", row.name+".hex")
+			got := "key\n" + hex.Dump(row.key) + "value\n" + hex.Dump(row.value)
+			if *update {
+				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			golden, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(golden), got); diff != "" {
+				t.Errorf("the row is written otherwise than before (-golden +now):\n%s", diff)
+			}
+			_, dump, _ := strings.Cut(string(golden), "value\n")
+			back, err := row.read(undump(t, dump))
+			if err != nil {
+				t.Fatalf("read the golden value: %v", err)
+			}
+			if diff := cmp.Diff(row.want, back); diff != "" {
+				t.Errorf("the golden value reads otherwise (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// undump reads hex.Dump's form.
+func undump(t *testing.T, dump string) []byte {
+	t.Helper()
+	var out []byte
+	for line := range strings.Lines(dump) {
+		digits := strings.ReplaceAll(line[8:60], " ", "")
+		b, err := hex.DecodeString(strings.TrimSpace(strings.TrimRight(digits, "|")))
+		if err != nil {
+			t.Fatalf("golden line %q: %v", line, err)
+		}
+		out = append(out, b...)
+	}
+	return out
+}
+
+// TestDamagedValuesAreErrors cuts, lengthens and relabels every golden value.
+func TestDamagedValuesAreErrors(t *testing.T) {
+	for _, row := range goldenRows {
+		for n := range row.value {
+			if _, err := row.read(row.value[:n]); err == nil {
+				t.Errorf("%s: the first %d of %d bytes read without an error", row.name, n, len(row.value))
+			}
+		}
+		if _, err := row.read(append(bytes.Clone(row.value), 0)); err == nil {
+			t.Errorf("%s: a byte too many reads without an error", row.name)
+		}
+		later := bytes.Clone(row.value)
+		later[0] = format + 1
+		if _, err := row.read(later); err == nil {
+			t.Errorf("%s: a later format reads without an error", row.name)
+		}
+	}
+}
+
+// FuzzRows throws bytes at every decoder: an error or a row, never a panic,
+// and never an allocation far beyond the input.
+func FuzzRows(f *testing.F) {
+	for _, row := range goldenRows {
+		f.Add(row.value)
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		for _, row := range goldenRows {
+			row.read(value)
+		}
+	})
+}
