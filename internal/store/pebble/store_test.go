@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -13,7 +14,12 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv("CONFAB_CRASH_CHILD"); dir != "" {
+		crashChild(dir)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // stores remembers the file system of each store, to open it again.
 type stores struct {
