@@ -192,8 +192,7 @@ var content = strings.Repeat("Confab ", messageSize)[:messageSize]
 
 // run sends for a while with the cell's senders.
 func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, error) {
-	metrics := st.store.Metrics()
-	bytesBefore, syncsBefore := metrics.WAL.BytesIn, syncs(metrics)
+	before := st.store.Stats()
 	var failure atomic.Pointer[error]
 	s := load(c.senders, span, func(sender, n int) bool {
 		thread := st.threads[(sender*7919+n)%c.threads]
@@ -206,10 +205,10 @@ func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, e
 	if err := failure.Load(); err != nil {
 		return s, *err
 	}
-	metrics = st.store.Metrics()
+	after := st.store.Stats()
 	sends := s.rate * span.Seconds()
-	s.bytes = float64(metrics.WAL.BytesIn-bytesBefore) / sends
-	s.perSync = sends / float64(syncs(metrics)-syncsBefore)
+	s.bytes = float64(after.Logged-before.Logged) / sends
+	s.perSync = sends / float64(after.Syncs-before.Syncs)
 	return s, nil
 }
 
@@ -273,7 +272,7 @@ func Footprint(ctx context.Context, dir string, n int) (perMessage float64, err 
 	if err := st.store.Compact(ctx); err != nil {
 		return 0, err
 	}
-	before := written(st.store.Metrics())
+	before := st.store.Stats().Written
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var failure atomic.Pointer[error]
@@ -294,5 +293,5 @@ func Footprint(ctx context.Context, dir string, n int) (perMessage float64, err 
 	if err := st.store.Compact(ctx); err != nil {
 		return 0, err
 	}
-	return float64(written(st.store.Metrics())-before) / float64(n), nil
+	return float64(st.store.Stats().Written-before) / float64(n), nil
 }

@@ -264,9 +264,6 @@ func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) error 
 	return s.db.Set(keyKey(index), encodeKey(nil, k), pebble.Sync)
 }
 
-// Metrics are Pebble's own, for whoever watches or measures.
-func (s *Store) Metrics() *pebble.Metrics { return s.db.Metrics() }
-
 // Compact rewrites everything into its final place. It is for measurements.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.db.Flush(); err != nil {

@@ -1,0 +1,110 @@
+// Package metrics names every metric once. Scrapes are answered from a
+// registry of the server's own, so several servers fit in one process.
+package metrics
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics of one server.
+type Metrics struct {
+	registry *prometheus.Registry
+	requests *prometheus.CounterVec
+	seconds  *prometheus.HistogramVec
+	batches  prometheus.Histogram
+	commits  prometheus.Histogram
+}
+
+// Storage is what an engine tells of itself at a scrape.
+type Storage struct {
+	DiskBytes    float64 // on disk now
+	WrittenBytes float64 // written to files since the start: log, flushes, compactions
+	ReadAmp      float64 // files that a read may have to look into
+	LogSyncs     float64 // since the start
+}
+
+// New makes the metrics; storage is called at each scrape.
+func New(version string, storage func() Storage) *Metrics {
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "confab_requests_total", Help: "Requests answered, by operation and status.",
+		}, []string{"operation", "status"}),
+		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "confab_request_seconds", Help: "Time to answer a request, by operation.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 10},
+		}, []string{"operation"}),
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "confab_batch_changes", Help: "Changes that were committed together.",
+			Buckets: prometheus.ExponentialBuckets(1, 2, 11),
+		}),
+		commits: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "confab_commit_seconds", Help: "Time to make a batch durable.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
+		}),
+	}
+	build := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "confab_build_info", Help: "Always 1; the version is its label.", ConstLabels: prometheus.Labels{"version": version},
+	})
+	build.Set(1)
+	m.registry.MustRegister(m.requests, m.seconds, m.batches, m.commits, build, storageCollector(storage),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Request counts an answered request. An unknown path has no operation.
+func (m *Metrics) Request(operation string, status int, took time.Duration) {
+	if operation == "" {
+		operation = "none"
+	}
+	m.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
+	m.seconds.WithLabelValues(operation).Observe(took.Seconds())
+}
+
+// Batch counts a commit of a lane.
+func (m *Metrics) Batch(changes int, took time.Duration) {
+	m.batches.Observe(float64(changes))
+	m.commits.Observe(took.Seconds())
+}
+
+// Handler answers scrapes.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// storageCollector asks the engine once for all its metrics.
+type storageCollector func() Storage
+
+var storageDescs = []struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	of   func(Storage) float64
+}{
+	{desc("confab_storage_disk_bytes", "Bytes of the store on disk."), prometheus.GaugeValue, func(s Storage) float64 { return s.DiskBytes }},
+	{desc("confab_storage_written_bytes_total", "Bytes written to files: log, flushes and compactions."), prometheus.CounterValue, func(s Storage) float64 { return s.WrittenBytes }},
+	{desc("confab_storage_read_amplification", "Files that one read may have to look into."), prometheus.GaugeValue, func(s Storage) float64 { return s.ReadAmp }},
+	{desc("confab_storage_log_syncs_total", "Syncs of the log."), prometheus.CounterValue, func(s Storage) float64 { return s.LogSyncs }},
+}
+
+func desc(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
+
+// Describe tells the registry which metrics there are.
+func (storageCollector) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range storageDescs {
+		c <- d.desc
+	}
+}
+
+// Collect asks the engine.
+func (f storageCollector) Collect(c chan<- prometheus.Metric) {
+	s := f()
+	for _, d := range storageDescs {
+		c <- prometheus.MustNewConstMetric(d.desc, d.kind, d.of(s))
+	}
+}

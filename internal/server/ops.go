@@ -1,0 +1,40 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"net/http/pprof"
+
+	"github.com/confab-chat/confab/internal/metrics"
+)
+
+// opsHandler answers on the port for operators, which is a loopback one unless
+// somebody chose otherwise.
+func (s *Server) opsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", s.metrics.Handler())
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, "ok\n")
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if !s.ready.Load() {
+			http.Error(w, "stopping", http.StatusServiceUnavailable)
+			return
+		}
+		io.WriteString(w, "ready\n")
+	})
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func (s *Server) storage() metrics.Storage {
+	st := s.store.Stats()
+	return metrics.Storage{
+		DiskBytes: float64(st.Disk), WrittenBytes: float64(st.Written),
+		ReadAmp: float64(st.ReadAmp), LogSyncs: float64(st.Syncs),
+	}
+}

@@ -1,0 +1,318 @@
+// Package server puts the house together: settings in, a running server out.
+// It is the only package that imports all others.
+package server
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/localca"
+	"github.com/confab-chat/confab/internal/metrics"
+	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// Limits of a connection, beside those of a request in package rest.
+const (
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	writeTimeout  = time.Minute
+	maxHeader     = 32 << 10 // bytes; net/http answers 431 beyond
+)
+
+// AccessRecord is one answered request.
+type AccessRecord = rest.Record
+
+// Options of Start.
+type Options struct {
+	Config  config.Config
+	Version string
+	Logger  *slog.Logger       // nil is silence
+	Access  func(AccessRecord) // nil: a log line per request
+	Now     func() time.Time   // time.Now
+}
+
+// Info is what a running server tells its owner. It holds the access key: it
+// is for a file of the owner's alone, and for the terminal only with --dev.
+type Info struct {
+	PID      int
+	Endpoint string // https, for clients
+	HTTP     string // plain http, or empty
+	Ops      string // metrics and health, or empty
+
+	Data      string // the folder, or config.Memory
+	DataState string // what is in it, in a word; empty when it is not known
+	Memory    bool
+	Dev       bool
+	Fresh     bool // the data folder is new
+	NewCA     bool // the certificate authority is new: no client trusts it yet
+
+	AccessKey string
+	// What clients trust, in files; empty with a certificate of the user's own.
+	CAFile, BundleFile, TrustStoreFile string
+}
+
+// Server is a running server.
+type Server struct {
+	info    Info
+	log     *slog.Logger
+	store   *pebble.Store
+	core    *core.Service
+	metrics *metrics.Metrics
+	ready   atomic.Bool
+	servers []*http.Server
+	serving sync.WaitGroup
+	temp    string // a folder to remove at the end, or empty
+
+	failed chan error // of capacity 1: why the server cannot go on
+	closed chan struct{}
+	once   sync.Once
+	err    error // of Close
+}
+
+// Start opens the store, listens and serves. It returns when every listener
+// accepts, or with an error after undoing what it did: *PortInUseError and
+// *DataInUseError are for the caller to word.
+func Start(ctx context.Context, o Options) (_ *Server, err error) {
+	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &Server{log: o.Logger, failed: make(chan error, 1), closed: make(chan struct{})}
+	// Ports first: they are quick to try and the store is not.
+	ports, err := listen(o.Config)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			ports.close()
+			err = errors.Join(err, s.release())
+		}
+	}()
+	if err := s.open(ctx, o); err != nil {
+		return nil, err
+	}
+	tlsConfig, err := s.certificate(o)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := s.handler(o)
+	if err != nil {
+		return nil, err
+	}
+	s.info.PID, s.info.Dev = os.Getpid(), o.Config.Dev
+	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, ports.https.url("https"))
+	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
+	s.serve(ports.https, handler, tlsConfig)
+	s.serve(ports.http, handler, nil)
+	s.serve(ports.ops, s.opsHandler(), nil)
+	s.ready.Store(true)
+	return s, nil
+}
+
+// open opens the store and starts core on it.
+func (s *Server) open(ctx context.Context, o Options) error {
+	so := pebble.Options{MinFree: uint64(o.Config.MinFreeSpace), Logger: s.log, Fatal: s.fail}
+	dir := filepath.Join(o.Config.Data, "store")
+	s.info.Data, s.info.Memory = o.Config.Data, o.Config.InMemory()
+	var err error
+	if s.info.Memory {
+		if s.temp, err = os.MkdirTemp("", "confab-"); err != nil {
+			return fmt.Errorf("make a folder for the certificates: %w", err)
+		}
+		so.FS, dir, s.info.Fresh = pebble.NewMem(), "store", true
+	} else {
+		if err := os.MkdirAll(o.Config.Data, 0o700); err != nil {
+			return fmt.Errorf("make the data folder: %w", err)
+		}
+		_, err := os.Stat(dir)
+		s.info.Fresh = errors.Is(err, os.ErrNotExist)
+	}
+	if s.info.Fresh {
+		s.info.DataState = "empty"
+	}
+	so.Initial = core.Resource{ID: newGUID(), Epoch: newGUID(), Keys: initialKeys(o.Config)}
+	s.store, err = pebble.Open(dir, so)
+	if errors.Is(err, pebble.ErrInUse) {
+		return &DataInUseError{Path: o.Config.Data, Err: err}
+	}
+	if err != nil {
+		return err
+	}
+	if err := settleKeys(ctx, s.store, o.Config); err != nil {
+		return err
+	}
+	s.metrics = metrics.New(o.Version, s.storage)
+	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{Now: o.Now, Batch: s.metrics.Batch})
+	return err
+}
+
+// certificate finds what https is served with, and writes what clients trust.
+func (s *Server) certificate(o Options) (*tls.Config, error) {
+	if o.Config.TLSCert != "" {
+		pair, err := tls.LoadX509KeyPair(o.Config.TLSCert, o.Config.TLSKey)
+		if err != nil {
+			return nil, fmt.Errorf("load the certificate of tls-cert and tls-key: %w", err)
+		}
+		return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+	}
+	dir := cmp.Or(s.temp, filepath.Join(s.info.Data, "tls"))
+	ca, err := localca.Open(dir, localca.Options{Names: o.Config.TLSNames, Now: o.Now, Temporary: s.temp != ""})
+	if err != nil {
+		return nil, err
+	}
+	trust, err := ca.WriteTrust()
+	if err != nil {
+		return nil, err
+	}
+	if trust.SystemRoots == "" {
+		s.log.Warn("no file with the system's roots was found: clients that use ours trust this server alone")
+	}
+	s.info.NewCA = ca.Fresh()
+	s.info.CAFile, s.info.BundleFile, s.info.TrustStoreFile = trust.CAFile, trust.BundleFile, trust.TrustStoreFile
+	return ca.TLSConfig(), nil
+}
+
+func (s *Server) handler(o Options) (http.Handler, error) {
+	tokens, err := token.New(s.core.Resource(), s.core, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	s.info.AccessKey = tokens.Keys()[0].Text()
+	access := o.Access
+	if access == nil {
+		access = s.logAccess
+	}
+	return rest.New(rest.Options{
+		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
+		MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
+		Access: func(r AccessRecord) {
+			s.metrics.Request(r.Operation, r.Status, r.Duration)
+			access(r)
+		},
+	})
+}
+
+// logAccess is the one line that each request leaves in the log.
+func (s *Server) logAccess(r AccessRecord) {
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
+		slog.Int("status", r.Status), slog.String("operation", r.Operation),
+		slog.Float64("ms", float64(r.Duration.Microseconds())/1000),
+		slog.String("method", r.Method), slog.String("path", r.Path),
+		slog.String("thread", r.Thread), slog.String("user", r.User), slog.String("note", r.Note),
+		slog.String("agent", r.UserAgent), slog.String("request", r.RequestID))
+}
+
+// serve answers on all listeners of a port. A port that is off has none.
+func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
+	if len(p.listeners) == 0 {
+		return
+	}
+	srv := &http.Server{
+		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
+		// Handshakes that clients break off are their business.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	s.servers = append(s.servers, srv)
+	for _, l := range p.listeners {
+		s.serving.Go(func() {
+			run := srv.Serve
+			if config != nil {
+				run = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
+			}
+			if err := run(l); !errors.Is(err, http.ErrServerClosed) {
+				s.stop(fmt.Errorf("serve on %s: %w", l.Addr(), err))
+			}
+		})
+	}
+}
+
+// Info tells where the server is and how to trust it.
+func (s *Server) Info() Info { return s.info }
+
+// Wait returns nil when Close was called, or else why the server cannot go on;
+// the process should end then, without Close.
+func (s *Server) Wait() error {
+	select {
+	case err := <-s.failed:
+		return err
+	case <-s.closed:
+		return nil
+	}
+}
+
+// stop notes why the server cannot go on.
+func (s *Server) stop(err error) {
+	select {
+	case s.failed <- err:
+	default:
+	}
+}
+
+// fail is what the store calls when it cannot promise anything any more. It
+// does not return: whoever waits for the store must not be answered.
+func (s *Server) fail(err error) {
+	s.log.Error("the store failed", "error", err)
+	s.stop(fmt.Errorf("the store failed: %w", err))
+	select {}
+}
+
+// Close stops accepting, finishes what was accepted within the context's time,
+// and closes the store. It may be called more than once.
+func (s *Server) Close(ctx context.Context) error {
+	s.once.Do(func() {
+		s.ready.Store(false)
+		var errs []error
+		for _, srv := range s.servers {
+			if err := srv.Shutdown(ctx); err != nil {
+				errs = append(errs, fmt.Errorf("requests were cut off: %w", err), srv.Close())
+			}
+		}
+		s.serving.Wait()
+		s.err = errors.Join(errors.Join(errs...), s.release())
+		close(s.closed)
+	})
+	return s.err
+}
+
+// release gives back what open took.
+func (s *Server) release() error {
+	var errs []error
+	if s.core != nil {
+		s.core.Close()
+	}
+	if s.store != nil {
+		errs = append(errs, s.store.Close())
+	}
+	if s.temp != "" {
+		errs = append(errs, os.RemoveAll(s.temp))
+	}
+	return errors.Join(errs...)
+}
+
+func newGUID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
+	x := hex.EncodeToString(b[:])
+	return x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:]
+}
