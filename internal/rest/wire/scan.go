@@ -20,7 +20,12 @@ type Error struct {
 	Reason string
 }
 
-func (e *Error) Error() string { return e.Field() + ": " + e.Reason }
+func (e *Error) Error() string {
+	if e.Path == "" {
+		return "The request body " + e.Reason + "."
+	}
+	return e.Path + ": " + e.Reason
+}
 
 // Field is the path, or a name for the body as a whole.
 func (e *Error) Field() string {
