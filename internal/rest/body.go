@@ -29,13 +29,12 @@ func (h *Handler) readBody(q *request) error {
 		return nil
 	}
 	if q.ContentLength > h.maxBody {
-		return h.tooLarge()
+		return h.tooLarge(q)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(q.w, q.Body, h.maxBody))
-	var limit *http.MaxBytesError
+	body, err := io.ReadAll(io.LimitReader(q.Body, h.maxBody+1))
 	switch {
-	case errors.As(err, &limit):
-		return h.tooLarge()
+	case int64(len(body)) > h.maxBody:
+		return h.tooLarge(q)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &core.Error{Code: codeTimeout, Target: "request body", Message: "The request body did not arrive within " + h.bodyTimeout.String() + "."}
 	case err != nil:
@@ -48,7 +47,10 @@ func (h *Handler) readBody(q *request) error {
 	return nil
 }
 
-func (h *Handler) tooLarge() error {
+// tooLarge drops some more of the body first: a client that finds the connection
+// closed while it still writes never reads the answer.
+func (h *Handler) tooLarge(q *request) error {
+	io.CopyN(io.Discard, q.Body, 4*h.maxBody)
 	return &core.Error{Code: codeTooLarge, Target: "request body",
 		Message: "The request body is larger than the limit of " + strconv.FormatInt(h.maxBody, 10) + " bytes."}
 }

@@ -58,10 +58,7 @@ func (h *Handler) refuse(q *request, err error) answer {
 		h.logCause(q, status, err)
 	}
 	q.note = e.Message
-	a := answer{
-		status: status, code: e.Code,
-		close: status == http.StatusRequestTimeout || status == http.StatusRequestEntityTooLarge,
-	}
+	a := answer{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
 		a.allow = q.path.allow
 	}

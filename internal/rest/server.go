@@ -78,7 +78,7 @@ type Record struct {
 	Status    int
 	Operation string // such as "send message"; empty for an unknown path
 	Thread    string
-	User      string // the caller's id
+	User      string // the caller's id; on identity routes, whom the request is about
 	Note      string // the topic of a new thread, or what was refused
 	UserAgent string
 	RequestID string

@@ -1,0 +1,122 @@
+package rest
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"go.uber.org/goleak"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// clock is the time of a test: it stands still until it is moved.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+// fixture is a handler on a real core on the real embedded store, in memory.
+type fixture struct {
+	*Handler
+	core   *core.Service
+	store  *pebble.Store
+	tokens *token.Authority
+	clock  *clock
+}
+
+const resourceID = "11111111-2222-3333-4444-555555555555"
+
+func newFixture(t testing.TB, tweak func(*Options)) *fixture {
+	t.Helper()
+	f := &fixture{clock: &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)}}
+	var err error
+	f.store, err = pebble.Open("store", pebble.Options{FS: vfs.NewMem(), Initial: core.Resource{
+		ID: resourceID, Epoch: "epoch",
+		Keys: [2]core.AccessKeyRow{
+			{Serial: 1, Secret: []byte("the primary key, of 32 bytes....")},
+			{Serial: 1, Secret: []byte("the secondary key, of 32 bytes..")},
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.store.Close() })
+	f.core, err = core.New(t.Context(), f.store, new(local.Bus), core.Options{Now: f.clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.core.Close)
+	f.tokens, err = token.New(f.core.Resource(), f.core, f.clock.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Core: f.core, Tokens: f.tokens, Now: f.clock.now}
+	if tweak != nil {
+		tweak(&o)
+	}
+	if f.Handler, err = New(o); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// user makes a user and a token for it.
+func (f *fixture) user(t testing.TB, scopes token.Scopes) (id, bearer string) {
+	t.Helper()
+	u, err := f.core.CreateUser(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := f.tokens.Issue(u, scopes, 24*time.Hour, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u.ID, text
+}
+
+// thread makes a thread with one message and returns its id and the message's.
+func (f *fixture) thread(t testing.TB, creator string) (thread string, message int64) {
+	t.Helper()
+	made, _, err := f.core.CreateThread(context.Background(), creator, core.CreateThread{Topic: "topic"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	message, err = f.core.SendMessage(context.Background(), creator, made.ID, core.SendMessage{Content: "content", Kind: core.Text})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return made.ID, message
+}
+
+// written is how many bytes the store was ever given. It stands still exactly
+// when nothing is written.
+func (f *fixture) written() uint64 { return f.store.Stats().Logged }
+
+// sign signs a request with the primary or the secondary key.
+func (f *fixture) sign(t testing.TB, req *http.Request, key int) {
+	t.Helper()
+	if err := f.tokens.Keys()[key].Sign(req, f.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+}
