@@ -273,6 +273,27 @@ func Footprint(ctx context.Context, dir string, n int) (perMessage float64, err 
 		return 0, err
 	}
 	before := st.store.Stats().Written
+	if err := st.fill(ctx, n); err != nil {
+		return 0, err
+	}
+	if err := st.store.Compact(ctx); err != nil {
+		return 0, err
+	}
+	return float64(st.store.Stats().Written-before) / float64(n), nil
+}
+
+// Fill makes a store in dir with n messages and leaves it open, for whoever
+// wants to see what becomes of it.
+func Fill(ctx context.Context, dir string, n int) error {
+	st, err := newStand(ctx, dir, 1000, 10)
+	if err != nil {
+		return err
+	}
+	return st.fill(ctx, n)
+}
+
+// fill sends n messages from 256 senders.
+func (st *stand) fill(ctx context.Context, n int) error {
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var failure atomic.Pointer[error]
@@ -288,10 +309,7 @@ func Footprint(ctx context.Context, dir string, n int) (perMessage float64, err 
 	}
 	wg.Wait()
 	if err := failure.Load(); err != nil {
-		return 0, *err
+		return *err
 	}
-	if err := st.store.Compact(ctx); err != nil {
-		return 0, err
-	}
-	return float64(st.store.Stats().Written-before) / float64(n), nil
+	return nil
 }

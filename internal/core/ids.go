@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Limits on what a client may name, in bytes.
@@ -73,7 +74,7 @@ func ParseMessageID(s string) (int64, error) {
 // checkToken refuses an idempotency token that could not be kept. Any opaque
 // text was recorded (chat.md §3.1). Unverified: the length and the characters.
 func checkToken(token string) error {
-	if len(token) > maxToken || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+	if len(token) > maxToken || !utf8.ValidString(token) || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return Invalid("repeatability-request-id", "The repeatability-request-id must have at most %d printable characters.", maxToken)
 	}
 	return nil

@@ -155,7 +155,7 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	var kept []ack
-	for round := range rounds(t, "CONFAB_KILL_ROUNDS", 3) {
+	for round := range rounds(t, "TEST_KILL_ROUNDS", 3) {
 		acks := killOne(t, dir, round)
 		s, err := Open(dir, Options{})
 		if err != nil {
@@ -189,7 +189,7 @@ func TestKill(t *testing.T) {
 func killOne(t *testing.T, dir string, round int) (acks []ack) {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^$")
-	child.Env = append(os.Environ(), "CONFAB_CRASH_CHILD="+dir, "CONFAB_CRASH_ROUND="+strconv.Itoa(round))
+	child.Env = append(os.Environ(), "TEST_CRASH_CHILD="+dir, "TEST_CRASH_ROUND="+strconv.Itoa(round))
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()
 	if err != nil {
@@ -227,7 +227,7 @@ func crashChild(dir string) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(3)
 	}
-	round, _ := strconv.Atoi(os.Getenv("CONFAB_CRASH_ROUND"))
+	round, _ := strconv.Atoi(os.Getenv("TEST_CRASH_ROUND"))
 	err = crashLoad(s, round, func(a ack) {
 		fmt.Fprintf(os.Stdout, "%s %s %d\n", a.thread, a.content, a.id)
 	}, nil)
@@ -239,7 +239,7 @@ func crashChild(dir string) {
 // synced, and a random part of what was not.
 func TestPowerCut(t *testing.T) {
 	acked := 0
-	for round := range rounds(t, "CONFAB_POWERCUT_ROUNDS", 25) {
+	for round := range rounds(t, "TEST_POWERCUT_ROUNDS", 25) {
 		acked += powerCut(t, round)
 	}
 	t.Logf("%d acknowledged sends, all there", acked)

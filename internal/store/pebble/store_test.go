@@ -15,7 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if dir := os.Getenv("CONFAB_CRASH_CHILD"); dir != "" {
+	if dir := os.Getenv("TEST_CRASH_CHILD"); dir != "" {
 		crashChild(dir)
 	}
 	goleak.VerifyTestMain(m)

@@ -1,0 +1,61 @@
+# Two commands do everything: `go run ./cmd/confab serve --dev` runs Confab, and
+# `make check` tests it, installing what it needs itself. `make quick` is for
+# every day, `make soak` runs the long bars whole.
+
+GO ?= go
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+FUZZTIME ?= 5s
+
+.PHONY: build quick check soak bench lint test race crash fuzz python need-cc need-python
+
+build:
+	$(GO) build -trimpath -o dist/confab ./cmd/confab
+
+# Under five minutes: formatting, vet, staticcheck, and all Go tests with the
+# race detector.
+quick: lint race
+
+# All that CI runs, under 25 minutes.
+check: quick crash fuzz python
+	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/bench
+
+soak: check
+	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
+	$(MAKE) fuzz FUZZTIME=2m
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	cd sdk && $(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	cd sdk && $(GO) run $(STATICCHECK) ./...
+
+# As a machine with Go alone runs them.
+test:
+	$(GO) test ./...
+	cd sdk && $(GO) test ./...
+
+race: need-cc
+	$(GO) test -race ./...
+	cd sdk && $(GO) test -race ./...
+
+crash:
+	TEST_KILL_ROUNDS=50 TEST_POWERCUT_ROUNDS=500 $(GO) test -count=1 -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
+	TEST_LIST_MESSAGES=1000000 $(GO) test -count=1 -run '^TestListReadsFewKeys$$' -v ./internal/store/pebble
+
+fuzz:
+	GO=$(GO) ./scripts/fuzz $(FUZZTIME)
+
+# Microsoft's SDK against the built binary.
+python: need-python build
+	COMPAT_BIN=dist/confab compat/python/run
+
+bench:
+	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/bench
+
+need-cc:
+	@./scripts/need "a C compiler (for the race detector)" "command -v gcc || command -v clang" gcc libc6-dev
+
+need-python:
+	@./scripts/need "Python 3 with venv" "python3 -c 'import ensurepip, venv'" python3 python3-venv

@@ -1,0 +1,142 @@
+package confab_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const root = "github.com/confab-chat/confab"
+
+// pkg is what `go list` says of a package.
+type pkg struct {
+	ImportPath string
+	Imports    []string
+	Doc        string
+	Dir        string
+}
+
+func packages(t *testing.T, dir string) []pkg {
+	t.Helper()
+	list := exec.Command("go", "list", "-json=ImportPath,Imports,Doc,Dir", "./...")
+	list.Dir = dir
+	out, err := list.Output()
+	if err != nil {
+		t.Fatalf("go list in %s: %v", dir, err)
+	}
+	var all []pkg
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); err == io.EOF {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// may lists what each part of the house may import of the house; everything
+// below a path that ends in /... counts as one part. Data flows one way.
+var may = map[string][]string{
+	"sdk/communication":        nil,
+	"internal/core":            {"sdk/communication"},
+	"internal/apiver":          nil,
+	"internal/token":           {"internal/core", "sdk/communication"},
+	"internal/store/pebble":    {"internal/core"},
+	"internal/store/storetest": {"internal/core"},
+	"internal/bus/local":       {"internal/core"},
+	"internal/rest/wire":       {"internal/apiver", "internal/core", "sdk/communication"},
+	"internal/rest":            {"internal/apiver", "internal/core", "internal/rest/wire", "internal/token", "sdk/communication"},
+	"internal/metrics":         nil,
+	"internal/localca":         nil,
+	"internal/clientenv":       {"internal/localca", "sdk/communication"},
+	"internal/config":          {"internal/clientenv", "internal/localca", "sdk/communication"},
+	"internal/bench":           {"internal/bus/local", "internal/core", "internal/store/pebble", "sdk/communication"},
+	"internal/server": {
+		"internal/bus/local", "internal/config", "internal/core", "internal/localca", "internal/metrics",
+		"internal/rest", "internal/store/pebble", "internal/token", "sdk/communication",
+	},
+	"cmd/confab": {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},
+}
+
+// never lists what a part must not import from outside, and why.
+var never = []struct{ part, path, why string }{
+	{"internal/core", "net/http", "the domain knows nothing of HTTP"},
+	{"internal/core", "database/sql", "the domain knows nothing of SQL"},
+	{"internal/core", "github.com/cockroachdb", "the domain knows no engine"},
+	{"internal/store", "net/http", "an engine knows nothing of HTTP"},
+	{"internal/rest", "github.com/cockroachdb", "rest asks core, never an engine"},
+	{"sdk", "github.com/confab-chat/confab/internal", "the SDK stands alone"},
+}
+
+func TestImportsPointOneWay(t *testing.T) {
+	for _, p := range append(packages(t, "."), packages(t, "sdk")...) {
+		part := strings.TrimPrefix(p.ImportPath, root+"/")
+		if part == root {
+			continue
+		}
+		allowed, known := may[part]
+		if !known {
+			t.Errorf("%s is not in the table of this test: say what it may import", part)
+		}
+		for _, i := range p.Imports {
+			if in, ok := strings.CutPrefix(i, root+"/"); ok && !slices.Contains(allowed, in) {
+				t.Errorf("%s imports %s, which the table does not allow", part, in)
+			}
+			for _, n := range never {
+				if (part == n.part || strings.HasPrefix(part, n.part+"/")) && (i == n.path || strings.HasPrefix(i, n.path+"/")) {
+					t.Errorf("%s imports %s: %s", part, i, n.why)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPackageHasADocComment(t *testing.T) {
+	for _, p := range append(packages(t, "."), packages(t, "sdk")...) {
+		if p.Doc == "" && p.ImportPath != root {
+			t.Errorf("%s has no package comment", p.ImportPath)
+		}
+	}
+}
+
+// TestNoInitAndNoCatchAllPackages keeps out what the design leaves out.
+func TestNoInitAndNoCatchAllPackages(t *testing.T) {
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() {
+			if strings.HasPrefix(name, ".") && name != "." || name == "node_modules" {
+				return fs.SkipDir
+			}
+			if slices.Contains([]string{"util", "utils", "common", "helpers", "models"}, name) && !strings.HasPrefix(path, "api") {
+				t.Errorf("%s: a package is named for what it is", path)
+			}
+			return nil
+		}
+		if !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go") {
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(src, []byte("\nfunc init()")) {
+			t.Errorf("%s: has func init; register nothing, call it", path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
