@@ -61,13 +61,13 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 	if err != nil {
 		return ThreadProperties{}, nil, err
 	}
+	// The answer is only read from here on: replays in the same batch share it.
+	createdOn := r.Head.CreatedOn
 	if r.Status == Replayed {
-		answer = r.Answer
-	} else {
-		answer.CreatedOn = r.Head.CreatedOn
+		answer, createdOn = r.Answer, r.Answer.CreatedOn
 	}
 	return ThreadProperties{ID: c.Thread, Properties: Properties{
-		Topic: answer.Topic, CreatedBy: answer.CreatedBy, CreatedOn: answer.CreatedOn,
+		Topic: answer.Topic, CreatedBy: answer.CreatedBy, CreatedOn: createdOn,
 		Metadata: answer.Metadata, RetentionDays: answer.RetentionDays,
 	}}, answer.Invalid, nil
 }
