@@ -37,7 +37,7 @@ type Service struct {
 
 	mu          sync.Mutex // guards what follows
 	users       *lru.Cache[string, User]
-	userChanges uint64 // counts committed changes of users
+	userChanges uint64 // counts what was dropped from users because it had changed
 }
 
 // New starts the lanes. Close ends them.

@@ -41,7 +41,6 @@ func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	s.remember(u)
 	return u, nil
 }
 
@@ -85,26 +84,18 @@ func (s *Service) changeUser(ctx context.Context, id string, edit func(*User)) e
 		return &Change{Key: id, Users: []User{was}, PutUsers: []User{is}}, nil
 	})
 	if err == nil {
-		s.remember(c.PutUsers[0])
+		s.forget(c.PutUsers)
 	}
 	return err
 }
 
-// remember caches a row that has just been committed, unless a later one is
-// there already: rows only move forward.
-func (s *Service) remember(u User) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.userChanges++
-	if old, ok := s.users.Peek(u.ID); ok && (old.State > u.State || old.Generation > u.Generation) {
-		return
-	}
-	s.users.Add(u.ID, u)
-}
-
+// forget drops rows that have changed, so that whoever asks next reads them from
+// the store. The writer does not put its own row there: of two changes the first
+// to commit may be the last to come back from its lane.
 func (s *Service) forget(users []User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.userChanges++
 	for _, u := range users {
 		s.users.Remove(u.ID)
 	}
