@@ -1,0 +1,28 @@
+package core
+
+// Bounds of a lane, for the tests outside.
+const (
+	MaxQueued = maxQueued
+	MaxBatch  = maxBatch
+)
+
+// Queued is how many changes wait in the lane of a key.
+func (s *Service) Queued(key string) int {
+	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue)
+}
+
+// Enqueue puts a change into its lane and waits for nothing. It says whether
+// there was room.
+func (s *Service) Enqueue(c *Change) bool {
+	return s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, done: make(chan struct{}, 1)})
+}
+
+// Forget drops a user's row from the cache, as want of room would.
+func (s *Service) Forget(u User) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.users.Remove(u.ID)
+}
