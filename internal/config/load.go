@@ -283,7 +283,7 @@ func (l *loader) flags() {
 		if _, _, ok := find(f.Name); !ok || !f.Changed {
 			return "", nil
 		}
-		return f.Name, posflag.FlagVal(l.in.Flags, f)
+		return f.Name, f.Value.String()
 	})
 	l.layer(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
 }
@@ -341,8 +341,6 @@ func textOf(v any) (string, error) {
 		return strings.TrimSpace(v), nil
 	case bool, int, int64, uint64, float64:
 		return fmt.Sprint(v), nil
-	case []string:
-		return strings.Join(v, ","), nil
 	case []any:
 		var words []string
 		for _, x := range v {

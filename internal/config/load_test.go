@@ -134,6 +134,15 @@ func TestOnly(t *testing.T) {
 	}
 }
 
+func TestListInFile(t *testing.T) {
+	for _, yaml := range []string{"tls-names: [a.lan, b.lan]", "tls-names: a.lan, b.lan", "tls-names:\n- a.lan\n- b.lan"} {
+		c, _, err := place{flags: []string{"--dev"}, yaml: yaml}.load(t)
+		if err != nil || strings.Join(c.TLSNames, " ") != "a.lan b.lan" {
+			t.Errorf("%q: got %q, %v", yaml, c.TLSNames, err)
+		}
+	}
+}
+
 func TestPrecedence(t *testing.T) {
 	tests := []struct {
 		name         string
@@ -172,7 +181,7 @@ data: ~/chat
 listen: 0.0.0.0:9443
 listen-http: off
 listen-ops: "[::1]:0"
-tls-names: [chat.lan, 10.0.0.7]
+tls-names: [other.lan]
 tls-cert: tls/cert.pem
 public-endpoint: https://chat.example.com/
 log-level: WARN
@@ -183,7 +192,7 @@ body-timeout: 1m30s
 access-key-file: secrets/key
 `,
 		env:   []string{"CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
-		flags: []string{"--shutdown-timeout=500ms", "--other=x"},
+		flags: []string{"--shutdown-timeout=500ms", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
 		files: map[string]string{"secrets/key": key1 + "\r\n"},
 	}
 	got, dir, err := p.load(t)
@@ -192,7 +201,7 @@ access-key-file: secrets/key
 	}
 	want := Config{
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
-		TLSNames: []string{"chat.lan", "10.0.0.7"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
+		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, ShutdownTimeout: 500 * time.Millisecond,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
@@ -264,6 +273,7 @@ func TestRefused(t *testing.T) {
 		{"no body", flag("--max-body-size=0"), []Error{{"max-body-size", "flag --max-body-size", `"0" is no size that is allowed`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
 		{"duration", yaml("body-timeout: 30"), []Error{{"body-timeout", "confab.yaml:1", `"30" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"map", yaml("listen: {host: a}"), []Error{{"", "confab.yaml:1", `there is no setting "listen.host"`, "did you mean listen-http?"}}},
 		{"list of numbers", yaml("tls-names: [1]"), []Error{{"tls-names", "confab.yaml:1", "the list holds something else than text", "write tls-names: names"}}},
 		{"no settings", yaml("just words"), []Error{{"", "confab.yaml", "line 1: this is not a list of settings", "write one setting a line, name: value"}}},
 		{"broken file", yaml("a: b: c"), []Error{{"", "confab.yaml", "yaml: mapping values are not allowed in this context", "write one setting a line, name: value"}}},

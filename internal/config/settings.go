@@ -90,22 +90,34 @@ func keys() []string {
 // AddFlags gives fs the flag --config and those of the settings named, or of
 // all when none is named.
 func AddFlags(fs *pflag.FlagSet, settings ...string) {
-	fs.String(configFlag, "", "`file` with settings (default confab.yaml in the working folder, if there is one)")
+	fs.Var(&textFlag{kind: "file"}, configFlag, "file with settings (default confab.yaml in the working folder, if there is one)")
 	for _, s := range Settings {
 		if len(settings) > 0 && !slices.Contains(settings, s.Name) {
 			continue
 		}
 		switch {
 		case s.Secret:
-			fs.String(s.Name+fileSuffix, "", fmt.Sprintf("`file` that holds the %s", strings.SplitN(s.Help, ",", 2)[0]))
+			what, _, _ := strings.Cut(s.Help, ",")
+			fs.Var(&textFlag{kind: "file"}, s.Name+fileSuffix, "file that holds the "+what)
 		case s.Value == "bool":
 			fs.Bool(s.Name, false, s.Help)
-		case s.Value == "names":
-			fs.StringSlice(s.Name, nil, "`names` and addresses"+strings.TrimPrefix(s.Help, "names and addresses"))
 		default:
-			fs.String(s.Name, "", "`"+s.Value+"`: "+s.Help+s.defaults())
+			fs.Var(&textFlag{kind: s.Value}, s.Name, s.Help+s.defaults())
 		}
 	}
+}
+
+// textFlag is a flag's text; the loader reads it. The kind stands in the help.
+type textFlag struct{ text, kind string }
+
+func (f *textFlag) String() string { return f.text }
+func (f *textFlag) Type() string   { return f.kind }
+func (f *textFlag) Set(text string) error {
+	if f.kind == "names" && f.text != "" { // a list may be given piece by piece
+		text = f.text + "," + text
+	}
+	f.text = text
+	return nil
 }
 
 // defaults is the end of a help text.
