@@ -1,0 +1,217 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/clientenv"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/server"
+)
+
+// facts are what serve says once it serves.
+type facts struct {
+	server.Info
+	cfg     config.Config
+	version string
+	ready   time.Duration
+	data    string // the --data flag to repeat in hints
+}
+
+// state is what there is to say of the data.
+func (f facts) state() string {
+	var parts []string
+	switch {
+	case f.Memory:
+		parts = append(parts, "nothing is kept")
+	case f.DataState != "":
+		parts = append(parts, f.DataState)
+	}
+	if f.NewCA && !f.Memory {
+		parts = append(parts, "new certificate authority made")
+	}
+	return strings.Join(parts, ", ")
+}
+
+// open are the listeners that other machines can reach.
+func (f facts) open() []string {
+	var open []string
+	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} {
+		if addr != "" && !config.Loopback(addr) {
+			open = append(open, addr)
+		}
+	}
+	return open
+}
+
+// log says the facts for machines: no key, ever.
+func (f facts) log(l *slog.Logger) {
+	kind := "server"
+	if f.Dev {
+		kind = "development server"
+	}
+	l.Info(kind, "version", f.version, "pid", f.PID)
+	l.Info("endpoint", "url", f.Endpoint)
+	if f.HTTP != "" {
+		l.Info("http", "url", f.HTTP)
+	}
+	if f.Ops != "" {
+		l.Info("ops", "url", f.Ops)
+	}
+	l.Info("data", "path", f.Data, "state", f.state())
+	if key := f.publicKey(); key != "" {
+		l.Warn("the " + key + " is public knowledge: development only")
+	}
+	if open := f.open(); len(open) > 0 && f.Dev {
+		l.Warn("listening for other machines too", "addresses", open)
+	}
+	l.Info("ready", "after", f.ready.Round(time.Millisecond))
+}
+
+// publicKey is which key is the well-known one, or empty.
+func (f facts) publicKey() string {
+	switch {
+	case f.Dev && f.cfg.AccessKey.IsZero():
+		return "access key"
+	case f.Dev && f.cfg.AccessKeySecondary.IsZero():
+		return "secondary access key"
+	}
+	return ""
+}
+
+// screen is the terminal of a development server. Requests that come before
+// the facts are shown wait for them.
+type screen struct {
+	colour bool
+	mu     sync.Mutex // guards w; held from newScreen to show
+	w      io.Writer
+}
+
+func newScreen(w io.Writer, colour bool) *screen {
+	s := &screen{w: w, colour: colour}
+	s.mu.Lock()
+	return s
+}
+
+// show prints the facts, and lets the lines of requests follow.
+func (s *screen) show(f facts) {
+	defer s.mu.Unlock()
+	io.WriteString(s.w, f.screen())
+}
+
+func (f facts) screen() string {
+	var b strings.Builder
+	keeps := "your data stays"
+	if f.Memory {
+		keeps = "your data goes with it"
+	}
+	fmt.Fprintf(&b, "Confab %s, development server. Ctrl-C stops it; %s.\n\n", f.version, keeps)
+	line := func(name, value, note string) {
+		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-9s %s", name, pad(value, 33)+note), " ") + "\n")
+	}
+	line("Endpoint", f.Endpoint, "for the SDKs")
+	line("Connect", clientenv.Server{Endpoint: f.Endpoint, AccessKey: f.AccessKey}.ConnectionString(), "")
+	data := tilde(f.Data)
+	if f.Memory {
+		data = "in memory"
+	}
+	line("Data", data, f.state())
+
+	b.WriteString("\nTry, in a second terminal:\n")
+	name := programName()
+	env := evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data)
+	if f.Memory { // run would start a server of its own
+		b.WriteString("  " + env + "    this shell, with these settings\n")
+	} else {
+		run := name + " run" + f.data + " -- python start-chat.py"
+		width := max(len(run), len(env)) + 4
+		b.WriteString("  " + pad(run, width) + "any program, with these settings\n")
+		b.WriteString("  " + pad(env, width) + "or this shell\n")
+	}
+
+	b.WriteString("\n")
+	if key := f.publicKey(); key != "" {
+		b.WriteString("The " + key + " is public knowledge: development only. ")
+	}
+	if open := f.open(); len(open) == 0 {
+		b.WriteString("Listening on this machine alone.\n")
+	} else {
+		fmt.Fprintf(&b, "Listening for OTHER MACHINES too: %s.\n", strings.Join(open, ", "))
+	}
+	fmt.Fprintf(&b, "Ready in %d ms.\n\n", max(f.ready.Milliseconds(), 1))
+	return b.String()
+}
+
+// access prints the line of a request.
+func (s *screen) access(r server.AccessRecord) {
+	s.print(accessLine(r, s.colour))
+}
+
+func (s *screen) print(text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	io.WriteString(s.w, text)
+}
+
+// accessLine is a request for people:
+// 21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"
+func accessLine(r server.AccessRecord, colour bool) string {
+	status := fmt.Sprint(r.Status)
+	if colour {
+		status = statusColour(r.Status) + status + "\x1b[0m"
+	}
+	operation := r.Operation
+	if operation == "" {
+		operation = r.Method + " " + r.Path
+	}
+	agent, _, _ := strings.Cut(r.UserAgent, " ")
+	line := fmt.Sprintf("%s  %s  %s%3d ms  %s", r.Time.Format(time.TimeOnly), status,
+		pad(printable(operation, 40), 15), r.Duration.Milliseconds(), pad(printable(agent, 60), 40))
+	thread := r.Thread
+	if len(thread) > 10 {
+		thread = thread[:7] + "..."
+	}
+	line += pad(printable(thread, 20), 12) + printable(r.Note, 200)
+	return strings.TrimRight(line, " ") + "\n"
+}
+
+func statusColour(status int) string {
+	switch {
+	case status >= 500:
+		return "\x1b[31m" // red
+	case status >= 400:
+		return "\x1b[33m" // yellow
+	}
+	return "\x1b[32m" // green
+}
+
+// colour reports whether the terminal's user wants any.
+func colour() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
+
+// printable is what a client sent, without what a terminal would obey, and cut
+// at n characters.
+func printable(s string, n int) string {
+	clean := strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+	if utf8.RuneCountInString(clean) > n {
+		clean = string([]rune(clean)[:n]) + "..."
+	}
+	return clean
+}
+
+// pad fills s up to the width, and to two blanks at least.
+func pad(s string, width int) string {
+	return s + strings.Repeat(" ", max(2, width-utf8.RuneCountInString(s)))
+}

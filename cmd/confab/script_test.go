@@ -1,0 +1,284 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"confab": func() { os.Exit(execute(os.Args[1:])) },
+		"child":  child,
+	})
+}
+
+// child is a program for confab run: it exits with a code, shows its
+// environment, or waits for a signal.
+func child() {
+	switch os.Args[1] {
+	case "exit":
+		code, _ := strconv.Atoi(os.Args[2])
+		os.Exit(code)
+	case "env":
+		for _, name := range os.Args[2:] {
+			fmt.Printf("%s=%s\n", name, os.Getenv(name))
+		}
+	case "reads": // the trust files, and says how many bytes they have
+		for _, name := range os.Args[2:] {
+			text, err := os.ReadFile(os.Getenv(name))
+			fmt.Println(name, len(text) > 0, err)
+		}
+	case "signal":
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+		fmt.Println("up")
+		fmt.Println("got", <-c)
+		os.Exit(7)
+	case "wait": // to be killed
+		fmt.Println("up")
+		select {}
+	}
+	os.Exit(0)
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
+			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
+			e.Setenv("SHELL", "/bin/sh")
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every process of a race build ends a second late
+			e.Values["jobs"] = &jobs{m: map[string]*job{}}
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"start":    start,
+			"signal":   sendSignal,
+			"ended":    ended,
+			"exits":    exits,
+			"busy":     busy,
+			"key":      key,
+			"lacks":    lacks,
+			"hang":     hang,
+			"mode":     mode,
+			"jsonenv":  jsonEnv,
+			"terminal": terminal,
+		},
+		Condition: func(cond string) (bool, error) {
+			if cond == "terminal" {
+				return hasTerminal, nil
+			}
+			return false, errors.New("unknown condition " + cond)
+		},
+	})
+}
+
+type jobs struct{ m map[string]*job }
+
+type job struct {
+	cmd      *exec.Cmd
+	terminal *os.File   // if it has one
+	mu       sync.Mutex // guards output
+	output   bytes.Buffer
+	done     chan struct{}
+}
+
+// start NAME WORD command...: starts a command and waits until it prints a
+// line that holds the word.
+func start(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: start name word command...")
+	}
+	r, w, err := os.Pipe()
+	ts.Check(err)
+	cmd := exec.Command(args[2], args[3:]...)
+	path, err := lookIn(ts.Getenv("PATH"), args[2])
+	ts.Check(err)
+	cmd.Path, cmd.Err = path, nil
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = environ(ts)
+	cmd.Stdout, cmd.Stderr = w, w
+	ts.Check(cmd.Start())
+	w.Close()
+	startJob(ts, args[0], args[1], cmd, bufio.NewReader(r))
+}
+
+// startJob follows a command that was started until it prints the word, and
+// sees to its end with the script.
+func startJob(ts *testscript.TestScript, name, word string, cmd *exec.Cmd, out *bufio.Reader) {
+	j := &job{cmd: cmd, done: make(chan struct{})}
+	ts.Value("jobs").(*jobs).m[name] = j
+	found := make(chan bool, 1)
+	go func() {
+		defer close(j.done)
+		for {
+			line, err := out.ReadString('\n')
+			j.mu.Lock()
+			j.output.WriteString(line)
+			j.mu.Unlock()
+			if strings.Contains(line, word) {
+				select {
+				case found <- true:
+				default:
+				}
+			}
+			if err != nil {
+				break
+			}
+		}
+		cmd.Wait()
+		select {
+		case found <- false:
+		default:
+		}
+	}()
+	ts.Defer(func() {
+		cmd.Process.Kill()
+		<-j.done
+	})
+	if !<-found {
+		ts.Fatalf("%s ended before it printed %q:\n%s", name, word, j.text())
+	}
+}
+
+func (j *job) text() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.output.String()
+}
+
+// key NAME: Ctrl-C on the terminal of a started command.
+func key(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte{3})
+	ts.Check(err)
+}
+
+// lacks FILE TEXT: the file does not hold the text.
+func lacks(ts *testscript.TestScript, _ bool, args []string) {
+	if strings.Contains(ts.ReadFile(args[0]), args[1]) {
+		ts.Fatalf("%s holds what it must not", args[0])
+	}
+}
+
+// signal NAME SIGNAL...
+func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
+	sigs := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
+	for _, s := range args[1:] {
+		ts.Check(ts.Value("jobs").(*jobs).m[args[0]].cmd.Process.Signal(sigs[s]))
+	}
+}
+
+// ended NAME CODE: waits for the end of a started command; its output goes to the file NAME.
+func ended(ts *testscript.TestScript, _ bool, args []string) {
+	j := ts.Value("jobs").(*jobs).m[args[0]]
+	<-j.done
+	if got := j.cmd.ProcessState.ExitCode(); strconv.Itoa(got) != args[1] {
+		ts.Fatalf("%s ended with code %d, want %s:\n%s", args[0], got, args[1], j.text())
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(j.text()), 0o600))
+}
+
+// exits CODE command...: the command must end with the code.
+func exits(ts *testscript.TestScript, _ bool, args []string) {
+	var exit *exec.ExitError
+	err := ts.Exec(args[1], args[2:]...)
+	code := 0
+	if errors.As(err, &exit) {
+		code = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if strconv.Itoa(code) != args[0] {
+		ts.Fatalf("%s: exit code %d, want %s", strings.Join(args[1:], " "), code, args[0])
+	}
+}
+
+// busy VAR: takes a port until the script ends.
+func busy(ts *testscript.TestScript, _ bool, args []string) {
+	ln, err := net.Listen("tcp", "localhost:0")
+	ts.Check(err)
+	ts.Defer(func() { ln.Close() })
+	ts.Setenv(args[0], strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
+}
+
+// hang PORT KEY: sends half a request, and keeps it open until the script ends.
+func hang(ts *testscript.TestScript, _ bool, args []string) {
+	key, err := communication.NewAccessKey(args[1])
+	ts.Check(err)
+	req, err := http.NewRequest(http.MethodPost, "https://localhost:"+args[0]+"/identities?api-version=2023-10-01", strings.NewReader("{}"))
+	ts.Check(err)
+	ts.Check(key.Sign(req, time.Now()))
+	conn, err := tls.Dial("tcp", req.URL.Host, &tls.Config{InsecureSkipVerify: true})
+	ts.Check(err)
+	ts.Defer(func() { conn.Close() })
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "POST %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 2\r\nExpect: 100-continue\r\n", req.URL.RequestURI(), req.URL.Host)
+	ts.Check(req.Header.Write(&head))
+	_, err = conn.Write(append(head.Bytes(), "\r\n"...))
+	ts.Check(err)
+	// The server says this once it reads the body: the request is in progress.
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil || !strings.Contains(line, "100 Continue") {
+		ts.Fatalf("the server said %q, %v", line, err)
+	}
+}
+
+// mode FILE OCTAL
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	st, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if got := fmt.Sprintf("%o", st.Mode().Perm()); got != args[1] {
+		ts.Fatalf("mode of %s is %s, want %s", args[0], got, args[1])
+	}
+}
+
+// jsonenv VAR KEY: sets a variable to a text value in the JSON on stdout.
+func jsonEnv(ts *testscript.TestScript, _ bool, args []string) {
+	_, rest, ok := strings.Cut(ts.ReadFile("stdout"), `"`+args[1]+`": "`)
+	value, _, ok2 := strings.Cut(rest, `"`)
+	if !ok || !ok2 {
+		ts.Fatalf("there is no %q on stdout", args[1])
+	}
+	ts.Setenv(args[0], strings.TrimPrefix(value, "https://localhost:"))
+}
+
+func environ(ts *testscript.TestScript) []string {
+	var env []string
+	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "TMPDIR", "SHELL", "CONFAB_DATA", "GOCOVERDIR", "GORACE"} {
+		if v := ts.Getenv(name); v != "" {
+			env = append(env, name+"="+v)
+		}
+	}
+	return env
+}
+
+func lookIn(path, name string) (string, error) {
+	for _, dir := range filepath.SplitList(path) {
+		full := filepath.Join(dir, name)
+		if st, err := os.Stat(full); err == nil && !st.IsDir() {
+			return full, nil
+		}
+	}
+	return "", fmt.Errorf("%s is not on PATH", name)
+}

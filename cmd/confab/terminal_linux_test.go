@@ -1,0 +1,49 @@
+package main
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
+)
+
+const hasTerminal = true
+
+// terminal NAME WORD command...: as start, with a terminal of its own.
+func terminal(ts *testscript.TestScript, _ bool, args []string) {
+	master, slave, err := openTerminal()
+	ts.Check(err)
+	ts.Defer(func() { master.Close() })
+	path, err := lookIn(ts.Getenv("PATH"), args[2])
+	ts.Check(err)
+	cmd := exec.Command(path, args[3:]...)
+	cmd.Args[0] = args[2]
+	cmd.Dir = ts.MkAbs(".")
+	cmd.Env = append(environ(ts), "TERM=xterm")
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = slave, slave, slave
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	ts.Check(cmd.Start())
+	slave.Close()
+	startJob(ts, args[0], args[1], cmd, bufio.NewReader(master))
+	ts.Value("jobs").(*jobs).m[args[0]].terminal = master
+}
+
+func openTerminal() (master, slave *os.File, err error) {
+	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
+		return nil, nil, err
+	}
+	fd := int(master.Fd())
+	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+		return nil, nil, err
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err != nil {
+		return nil, nil, err
+	}
+	slave, err = os.OpenFile("/dev/pts/"+strconv.Itoa(n), os.O_RDWR|unix.O_NOCTTY, 0)
+	return master, slave, err
+}

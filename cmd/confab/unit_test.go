@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/clientenv"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/server"
+)
+
+func TestProgramName(t *testing.T) {
+	const (
+		inWork  = "/tmp/go-build3192131859/b001/exe/confab"
+		inCache = "/home/a/.cache/go-build/87/8775f7a122f7ff6c9fc2b25ef77f0cc856da7e235c00798ccee8b4fc70c11147-d/confab"
+	)
+	tests := []struct {
+		name, exe, arg0 string
+		here            []string
+		want            string
+	}{
+		{"on PATH", "/usr/bin/confab", "confab", nil, "confab"},
+		{"by path", "/src/confab/confab", "./confab", []string{"cmd/confab/main.go"}, "./confab"},
+		{"with blanks", "/my tools/confab", "/my tools/confab", nil, "'/my tools/confab'"},
+		{"on Windows", `C:\confab.exe`, "confab.exe", nil, "confab"},
+		{"go run in the repository", inWork, inWork, []string{"cmd/confab/main.go"}, "go run ./cmd/confab"},
+		{"go run from the cache", inCache, inCache, []string{"cmd/confab/main.go"}, "go run ./cmd/confab"},
+		{"go run on Windows", `C:\T\go-build31\b001\exe\confab.exe`, "x", []string{"cmd/confab/main.go"}, "go run ./cmd/confab"},
+		{"go run in its folder", inWork, inWork, []string{"main.go", "serve.go"}, "go run ."},
+		{"go run elsewhere", inWork, inWork, nil, "go run " + importPath},
+		{"a folder named alike", "/go-build/confab", "/go-build/confab", nil, "/go-build/confab"},
+	}
+	for _, tt := range tests {
+		here := func(file string) bool { return strings.Contains(strings.Join(tt.here, " ")+" ", file+" ") }
+		if got := nameFor(tt.exe, tt.arg0, here); got != tt.want {
+			t.Errorf("%s: got %q, want %q", tt.name, got, tt.want)
+		}
+	}
+}
+
+func TestEvalHint(t *testing.T) {
+	for shell, want := range map[clientenv.Shell]string{
+		clientenv.Sh:         `eval "$(confab env)"`,
+		clientenv.Fish:       `confab env | source`,
+		clientenv.PowerShell: `confab env | Out-String | Invoke-Expression`,
+	} {
+		if got := evalHint(shell, "confab env"); got != want {
+			t.Errorf("%s: got %q, want %q", shell, got, want)
+		}
+	}
+}
+
+func load(t *testing.T, own map[string]string) config.Config {
+	t.Helper()
+	cfg, err := config.Load(config.Input{Defaults: own})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+// The screen of the first minutes, word for word.
+func TestScreen(t *testing.T) {
+	t.Setenv("HOME", "/home/a")
+	t.Setenv("SHELL", "/bin/bash")
+	f := facts{
+		Info: server.Info{
+			Endpoint: "https://localhost:8443", HTTP: "http://localhost:8080", Data: "/home/a/.local/share/confab/dev",
+			DataState: "empty", NewCA: true, Dev: true, AccessKey: "a2V5",
+		},
+		cfg:     load(t, map[string]string{"dev": "true", "data": "/home/a/.local/share/confab/dev", "listen-http": "localhost:8080"}),
+		version: "0.1.0",
+		ready:   84 * time.Millisecond,
+	}
+	name := programName()
+	pad := strings.Repeat(" ", len(" run -- python start-chat.py")-len(`eval "$( env)"`))
+	want := `Confab 0.1.0, development server. Ctrl-C stops it; your data stays.
+
+  Endpoint  https://localhost:8443           for the SDKs
+  Connect   endpoint=https://localhost:8443/;accesskey=a2V5
+  Data      ~/.local/share/confab/dev        empty, new certificate authority made
+
+Try, in a second terminal:
+  ` + name + ` run -- python start-chat.py    any program, with these settings
+  eval "$(` + name + ` env)"` + pad + `    or this shell
+
+The access key is public knowledge: development only. Listening on this machine alone.
+Ready in 84 ms.
+
+`
+	if diff := cmp.Diff(want, f.screen()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+
+	// In memory, with a key of one's own, open to others: nothing is said that is not true.
+	f.Memory, f.Data = true, "memory:"
+	f.data = " --data memory:"
+	cfg, err := config.Load(config.Input{
+		Defaults: map[string]string{"dev": "true", "data": "memory:", "listen": "0.0.0.0:8443"},
+		Environ:  []string{"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.cfg = cfg
+	want = `Confab 0.1.0, development server. Ctrl-C stops it; your data goes with it.
+
+  Endpoint  https://localhost:8443           for the SDKs
+  Connect   endpoint=https://localhost:8443/;accesskey=a2V5
+  Data      in memory                        nothing is kept
+
+Try, in a second terminal:
+  eval "$(` + name + ` env --data memory:)"    this shell, with these settings
+
+The secondary access key is public knowledge: development only. Listening for OTHER MACHINES too: 0.0.0.0:8443.
+Ready in 84 ms.
+
+`
+	if diff := cmp.Diff(want, f.screen()); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestAccessLine(t *testing.T) {
+	at := time.Date(2026, 11, 21, 21, 4, 11, 0, time.Local)
+	tests := []struct {
+		name string
+		r    server.AccessRecord
+		want string
+	}{
+		{"created", server.AccessRecord{Time: at, Status: 201, Operation: "create thread", Duration: 3400 * time.Microsecond,
+			UserAgent: "azsdk-python-communication-chat/1.2.0 Python/3.11.7 (Linux)", Thread: "19:6f1c2d3e4f@thread.v2", Note: `"lunch"`},
+			`21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"`},
+		{"refused", server.AccessRecord{Time: at.Add(time.Second), Status: 403, Operation: "list messages",
+			UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "not a participant: 8:acs:...c2"},
+			`21:04:12  403  list messages    0 ms  azsdk-js-communication-chat/1.6.0       19:6f1c...  not a participant: 8:acs:...c2`},
+		{"unknown route", server.AccessRecord{Time: at, Status: 404, Method: "GET", Path: "/x"},
+			`21:04:11  404  GET /x           0 ms`},
+		{"what a terminal would obey", server.AccessRecord{Time: at, Status: 404, Method: "GET", Path: "/\x1b[2J\r\n\x07\u202e\xff", UserAgent: "\x1b]0;x\x07"},
+			`21:04:11  404  GET /?[2J?????    0 ms  ?]0;x?`},
+	}
+	for _, tt := range tests {
+		if got := accessLine(tt.r, false); got != tt.want+"\n" {
+			t.Errorf("%s:\n got %q\nwant %q", tt.name, got, tt.want)
+		}
+	}
+	if got := accessLine(tests[0].r, true); !strings.Contains(got, "\x1b[32m201\x1b[0m") {
+		t.Errorf("no colour: %q", got)
+	}
+}
+
+// Requests that come before the facts are printed wait for them.
+func TestScreenOrder(t *testing.T) {
+	var out bytes.Buffer
+	s := newScreen(&out, false)
+	printed := make(chan struct{})
+	go func() {
+		defer close(printed)
+		s.access(server.AccessRecord{Operation: "create user"})
+	}()
+	s.show(facts{cfg: load(t, map[string]string{"data": "memory:"})})
+	<-printed
+	if ready, line := strings.Index(out.String(), "Ready in"), strings.Index(out.String(), "create user"); ready < 0 || line < ready {
+		t.Errorf("the order is wrong:\n%s", out.String())
+	}
+}
+
+func TestReport(t *testing.T) {
+	tests := []struct {
+		err  error
+		want string
+		code int
+	}{
+		{nil, "", 0},
+		{exitCode(7), "", 7},
+		{errors.New("open x: no"), "confab: open x: no.\n", 1},
+		{&failure{what: "a is b", next: "do c"}, "confab: a is b.\n        Do c.\n", 1},
+		{&failure{what: "a is b", next: "try: x y", code: 2}, "confab: a is b.\n        Try: x y\n", 2},
+		{errors.Join(&config.Error{Setting: "a", Origin: "flag --a", Problem: "p", Next: "n?"}, &config.Error{Origin: "f:1", Problem: "q", Next: "m"}),
+			"confab: a: p (flag --a).\n        N?\nconfab: f:1: q.\n        M.\n", 1},
+	}
+	for _, tt := range tests {
+		var out bytes.Buffer
+		if code := report(&out, tt.err); code != tt.code || out.String() != tt.want {
+			t.Errorf("report(%v) = %d %q, want %d %q", tt.err, code, out.String(), tt.code, tt.want)
+		}
+	}
+}
+
+func TestCannotRun(t *testing.T) {
+	_, err := exec.LookPath("no-such-program-at-all")
+	if got := cannotRun(err); got != 127 {
+		t.Errorf("not found: %d, want 127", got)
+	}
+	if got := cannotRun(&fs.PathError{Op: "exec", Path: "x", Err: fs.ErrPermission}); got != 126 {
+		t.Errorf("not allowed: %d, want 126", got)
+	}
+}
