@@ -93,7 +93,10 @@ func (s *Service) Message(ctx context.Context, caller, thread string, id int64) 
 		m = found
 		return revision, nil
 	})
-	return m, err
+	if err != nil {
+		return Message{}, err // an attempt on a stale head may have found it
+	}
+	return m, nil
 }
 
 // ListMessages asks for a page, newest first.
@@ -121,7 +124,10 @@ func (s *Service) ListMessages(ctx context.Context, caller, thread string, list 
 		ms = page.Messages
 		return page.Revision, refusal
 	})
-	return ms, err
+	if err != nil {
+		return nil, err
+	}
+	return ms, nil
 }
 
 // Participants are the members who are in the thread now, in join order. The
