@@ -1,9 +1,10 @@
 package core
 
-// Bounds of a lane, for the tests outside.
+// Bounds, for the tests outside.
 const (
 	MaxQueued = maxQueued
 	MaxBatch  = maxBatch
+	Attempts  = attempts
 )
 
 // Queued is how many changes wait in the lane of a key.
@@ -12,6 +13,19 @@ func (s *Service) Queued(key string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.queue)
+}
+
+// Closing says whether the lane of a key refuses by now.
+func (s *Service) Closing(key string) bool {
+	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// ThreadIDFor is the id of a create with a token.
+func (s *Service) ThreadIDFor(caller, token string) string {
+	return threadIDFor(s.resource.ID, caller, token)
 }
 
 // Enqueue puts a change into its lane and waits for nothing. It says whether

@@ -83,7 +83,9 @@ func (h *house) thread(t *testing.T, caller string, others ...string) string {
 	return made.ID
 }
 
-func text(content string) core.SendMessage { return core.SendMessage{Content: content, Kind: core.Text} }
+func text(content string) core.SendMessage {
+	return core.SendMessage{Content: content, Kind: core.Text}
+}
 
 func (h *house) send(t *testing.T, caller, thread, content string) int64 {
 	t.Helper()

@@ -1,0 +1,539 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// gate is the real store with a door before Apply.
+type gate struct {
+	core.Store
+	shut  atomic.Bool
+	calls chan *call // each Apply at the shut door
+	loads atomic.Int64
+	stale atomic.Int64 // so many changes are called stale without a look
+
+	mu      sync.Mutex // guards batches
+	batches []int      // their sizes
+}
+
+// call is an Apply that waits for its turn: an error takes the store's place.
+type call struct {
+	changes []*core.Change
+	turn    chan error
+}
+
+func gated(t *testing.T, bus core.Bus) (*house, *gate) {
+	t.Helper()
+	g := &gate{calls: make(chan *call)}
+	h := newHouse(t, bus, func(s core.Store) core.Store {
+		g.Store = s
+		return g
+	})
+	return h, g
+}
+
+func (g *gate) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) {
+	if g.shut.Load() {
+		c := &call{changes: b.Changes, turn: make(chan error)}
+		g.calls <- c
+		if err := <-c.turn; err != nil {
+			return nil, err
+		}
+	}
+	g.mu.Lock()
+	g.batches = append(g.batches, len(b.Changes))
+	g.mu.Unlock()
+	if g.stale.Add(-int64(len(b.Changes))) >= 0 {
+		results := make([]core.Result, len(b.Changes))
+		for i := range results {
+			results[i].Status = core.Stale
+		}
+		return results, nil
+	}
+	return g.Store.Apply(ctx, b)
+}
+
+func (g *gate) Thread(ctx context.Context, id string) (*core.Thread, error) {
+	g.loads.Add(1)
+	return g.Store.Thread(ctx, id)
+}
+
+func (g *gate) sizes() []int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return slices.Clone(g.batches)
+}
+
+// open lets every Apply through from now on, those that wait too.
+func (g *gate) open(waiting ...*call) {
+	g.shut.Store(false)
+	for _, c := range waiting {
+		c.turn <- nil
+	}
+}
+
+// until waits for what another goroutine is about to do.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for !done() {
+		if t.Context().Err() != nil {
+			t.Fatalf("%s did not happen", what)
+		}
+		runtime.Gosched()
+	}
+}
+
+// sending is a send under way.
+type sending struct {
+	id   int64
+	err  error
+	done chan struct{}
+}
+
+func (h *house) start(caller, thread string, cmd core.SendMessage) *sending {
+	s := &sending{done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.id, s.err = h.SendMessage(context.Background(), caller, thread, cmd)
+	}()
+	return s
+}
+
+func TestWhatGathersIsOneBatch(t *testing.T) {
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	g.shut.Store(true)
+	first := h.start(ann, thread, text("first"))
+	one := <-g.calls
+	if len(one.changes) != 1 {
+		t.Errorf("a lone send is in a batch of %d", len(one.changes))
+	}
+	const n = 40
+	var rest []*sending
+	for i := range n { // one after another, so that the order is known
+		rest = append(rest, h.start(ann, thread, text(fmt.Sprint(i))))
+		until(t, "a send into the queue", func() bool { return h.Queued(thread) == i+1 })
+	}
+	one.turn <- nil
+	<-first.done
+	two := <-g.calls
+	var got, want []string
+	for i, c := range two.changes {
+		got, want = append(got, c.Messages[0].Content), append(want, fmt.Sprint(i))
+	}
+	equal(t, "the second batch", got, want)
+	if len(got) != n || h.Queued(thread) != 0 {
+		t.Errorf("%d changes in the second batch and %d in the queue, want %d and none", len(got), h.Queued(thread), n)
+	}
+	g.open(two)
+	last := first.id
+	for i, s := range rest {
+		<-s.done
+		if s.err != nil || s.id <= last {
+			t.Errorf("send %d: id %d after %d, %v", i, s.id, last, s.err)
+		}
+		last = s.id
+	}
+}
+
+// inLane makes threads until one is in the lane of the key, or in the other.
+func (h *house) inLane(t *testing.T, caller, key string, same bool) string {
+	t.Helper()
+	for {
+		id := h.thread(t, caller)
+		if (core.LaneOf(id, h.store.Lanes()) == core.LaneOf(key, h.store.Lanes())) == same {
+			return id
+		}
+	}
+}
+
+// TestCreatesInOneBatch has a create and its replays answered by one Apply.
+func TestCreatesInOneBatch(t *testing.T) {
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	id := h.ThreadIDFor(ann, "token")
+	other := h.inLane(t, ann, id, true)
+	g.shut.Store(true)
+	before := h.start(ann, other, text("keeps the lane busy"))
+	waiting := <-g.calls
+	const n = 20
+	var made [n]core.ThreadProperties
+	var creates sync.WaitGroup
+	for i := range n {
+		creates.Go(func() {
+			var err error
+			if made[i], _, err = h.CreateThread(t.Context(), ann, core.CreateThread{Topic: "topic " + fmt.Sprint(i), Token: "token"}); err != nil {
+				t.Error(err)
+			}
+		})
+		until(t, "a create into the queue", func() bool { return h.Queued(id) == i+1 })
+	}
+	g.open(waiting)
+	<-before.done
+	creates.Wait()
+	for i := range made {
+		equal(t, fmt.Sprintf("answer %d", i), made[i], core.ThreadProperties{ID: id, Properties: core.Properties{
+			Topic: "topic 0", CreatedBy: ann, CreatedOn: start.UnixMilli(),
+		}})
+	}
+	if sizes := g.sizes(); sizes[len(sizes)-1] != n {
+		t.Errorf("the batches had %v changes, want the last to have %d", sizes, n)
+	}
+}
+
+func TestLaneBounds(t *testing.T) {
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	other := h.inLane(t, ann, thread, false)
+	g.shut.Store(true)
+	first := h.start(ann, thread, text("first"))
+	waiting := <-g.calls
+	for i := range core.MaxQueued {
+		c := &core.Change{Key: thread, Thread: thread, Revision: 1, Caller: ann,
+			Messages: []core.Message{{Kind: core.Text, Sender: ann, Content: "queued"}}}
+		if !h.Enqueue(c) {
+			t.Fatalf("change %d is refused, the bound is %d", i+1, core.MaxQueued)
+		}
+	}
+	_, err := h.SendMessage(t.Context(), ann, thread, text("never"))
+	wantError(t, "a send to a full queue", err, core.Unavailable, busy)
+	second := h.start(ann, other, text("another lane has room"))
+	(<-g.calls).turn <- nil
+	if <-second.done; second.err != nil {
+		t.Errorf("a send in another lane: %v", second.err)
+	}
+
+	g.open(waiting)
+	if <-first.done; first.err != nil {
+		t.Error(first.err)
+	}
+	id := h.send(t, ann, thread, "last") // behind all that was queued
+	m, err := h.Message(t.Context(), ann, thread, id)
+	if want := uint64(2 + 1 + core.MaxQueued + 1); err != nil || m.Sequence != want {
+		t.Errorf("the last message has sequence %d, %v; want %d", m.Sequence, err, want)
+	}
+	for _, n := range g.sizes() {
+		if n > core.MaxBatch {
+			t.Errorf("a batch of %d changes, the bound is %d", n, core.MaxBatch)
+		}
+	}
+}
+
+func TestCloseFinishesWhatWasAccepted(t *testing.T) {
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	g.shut.Store(true)
+	sends := []*sending{h.start(ann, thread, text("0"))}
+	waiting := <-g.calls
+	for i := range 5 {
+		sends = append(sends, h.start(ann, thread, text(fmt.Sprint(i+1))))
+		until(t, "a send into the queue", func() bool { return h.Queued(thread) == i+1 })
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		h.Close()
+	}()
+	until(t, "the end of the lane", func() bool { return h.Closing(thread) })
+	_, err := h.SendMessage(t.Context(), ann, thread, text("never"))
+	wantError(t, "a send after Close", err, core.Unavailable, busy)
+	select {
+	case <-closed:
+		t.Error("Close returned before what was accepted is done")
+	default:
+	}
+	g.open(waiting)
+	<-closed
+	for i, s := range sends {
+		if <-s.done; s.err != nil {
+			t.Errorf("send %d: %v", i, s.err)
+		}
+	}
+	equal(t, "messages", h.contents(t, ann, thread), []string{"5", "4", "3", "2", "1", "0", "topicUpdated", "participantAdded"})
+	_, err = h.CreateUser(t.Context())
+	wantError(t, "a create after Close", err, core.Unavailable, busy)
+}
+
+func TestErrorOfApplyIsTheWholeBatchs(t *testing.T) {
+	lost := errors.New("connection lost during commit")
+	for _, c := range []struct {
+		name    string
+		err     error
+		message string // of the refusal; empty: no refusal but an error of unknown outcome
+	}{
+		{"unknown outcome", lost, ""},
+		{"wrapped", fmt.Errorf("apply: %w", lost), ""},
+		{"deadline", context.DeadlineExceeded, ""},
+		{"disk full", core.ErrStorageFull, "The server is short of disk space"},
+		{"disk full, wrapped", fmt.Errorf("%w of 5 bytes", core.ErrStorageFull), "The server is short of disk space"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var bus recorder
+			h, g := gated(t, &bus)
+			ann := h.user(t)
+			thread := h.thread(t, ann)
+			published := len(bus.all())
+			g.shut.Store(true)
+			first := h.start(ann, thread, text("first"))
+			one := <-g.calls
+			var rest []*sending
+			for i := range 3 {
+				rest = append(rest, h.start(ann, thread, text("never")))
+				until(t, "a send into the queue", func() bool { return h.Queued(thread) == i+1 })
+			}
+			one.turn <- nil
+			two := <-g.calls
+			two.turn <- c.err
+			if <-first.done; first.err != nil {
+				t.Errorf("the batch before: %v", first.err)
+			}
+			for i, s := range rest {
+				<-s.done
+				if !errors.Is(s.err, c.err) {
+					t.Errorf("send %d of the batch: error %v, want %v in it", i, s.err, c.err)
+				}
+				if c.message != "" {
+					wantError(t, "send", s.err, core.Unavailable, c.message)
+				} else if e := (*core.Error)(nil); errors.As(s.err, &e) {
+					t.Errorf("send %d is refused with %v: SDKs would repeat it, and it may be written", i, e)
+				}
+			}
+			g.open()
+			h.send(t, ann, thread, "after")
+			equal(t, "messages", h.contents(t, ann, thread), []string{"after", "first", "topicUpdated", "participantAdded"})
+			if n := len(bus.all()) - published; n != 2 {
+				t.Errorf("%d events were published, want those of the two sends that are written", n)
+			}
+		})
+	}
+}
+
+// recorder is a bus that takes its time.
+type recorder struct {
+	mu     sync.Mutex // guards events
+	events []core.Event
+}
+
+func (r *recorder) Publish(events []core.Event) {
+	for range 100 { // whoever was answered too early would run now
+		runtime.Gosched()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.events = append(r.events, events...)
+}
+
+func (r *recorder) all() []core.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.events[:len(r.events):len(r.events)]
+}
+
+func TestPublishedBeforeAnswered(t *testing.T) {
+	var bus recorder
+	h := newHouse(t, &bus, nil)
+	ann := h.user(t)
+	threads := []string{h.thread(t, ann), h.thread(t, ann), h.thread(t, ann)}
+	const senders, each = 6, 15
+	together(senders, func(i int) {
+		thread := threads[i%len(threads)]
+		for range each {
+			id, err := h.SendMessage(t.Context(), ann, thread, text("x"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			found := false
+			for _, e := range bus.all() {
+				found = found || e.Thread == thread && e.MessageID == id
+			}
+			if !found {
+				t.Errorf("the sender has id %d and the bus has no event of it", id)
+				return
+			}
+		}
+	})
+	next := map[string]uint64{}
+	for _, e := range bus.all() {
+		if next[e.Thread]++; e.Number != next[e.Thread] {
+			t.Fatalf("event %d of %s was published where %d should be", e.Number, e.Thread, next[e.Thread])
+		}
+	}
+	for _, thread := range threads {
+		if want := uint64(1 + senders/len(threads)*each); next[thread] != want {
+			t.Errorf("%d events of %s were published, want %d", next[thread], thread, want)
+		}
+	}
+	page, err := h.store.Events(t.Context(), 0, 1000)
+	if err != nil || len(page.Events) != len(bus.all()) {
+		t.Errorf("the log has %d events, %v; the bus %d", len(page.Events), err, len(bus.all()))
+	}
+}
+
+func TestStaleIsDecidedAgain(t *testing.T) {
+	ctx := t.Context()
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	h.send(t, ann, thread, "the head is cached from here on")
+
+	g.stale.Store(core.Attempts - 1)
+	loads := g.loads.Load()
+	h.send(t, ann, thread, "the last attempt holds")
+	if n := g.loads.Load() - loads; n != core.Attempts-1 {
+		t.Errorf("the thread was loaded %d times, want %d: each stale head anew", n, core.Attempts-1)
+	}
+
+	operations := map[string]func() error{
+		"send": func() error { _, err := h.SendMessage(ctx, ann, thread, text("never")); return err },
+		"create": func() error {
+			_, _, err := h.CreateThread(ctx, ann, core.CreateThread{Topic: "never", Token: "never"})
+			return err
+		},
+		"user":   func() error { _, err := h.CreateUser(ctx); return err },
+		"revoke": func() error { return h.RevokeTokens(ctx, ann) },
+	}
+	for name, do := range operations {
+		g.stale.Store(core.Attempts)
+		wantError(t, name, do(), core.Unavailable, busy)
+		if left := g.stale.Load(); left != 0 {
+			t.Errorf("%s: %d attempts, want %d", name, core.Attempts-left, core.Attempts)
+		}
+	}
+	if th, err := h.store.Thread(ctx, h.ThreadIDFor(ann, "never")); th != nil || err != nil {
+		t.Errorf("a create that never held left %+v, %v", th, err)
+	}
+	if u, err := h.User(ctx, ann); err != nil || u.Generation != 1 {
+		t.Errorf("a revoke that never held left generation %d, %v", u.Generation, err)
+	}
+	equal(t, "messages", h.contents(t, ann, thread), []string{"the last attempt holds", "the head is cached from here on", "topicUpdated", "participantAdded"})
+}
+
+// restless is a store whose heads have always changed since they were loaded,
+// or whose reads fail.
+type restless struct {
+	core.Store
+	changes atomic.Int64 // so many reads still find another revision
+	fail    atomic.Pointer[error]
+}
+
+func (r *restless) failure() error {
+	if err := r.fail.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+func (r *restless) Thread(ctx context.Context, id string) (*core.Thread, error) {
+	if err := r.failure(); err != nil {
+		return nil, err
+	}
+	return r.Store.Thread(ctx, id)
+}
+
+func (r *restless) User(ctx context.Context, id string) (core.User, error) {
+	if err := r.failure(); err != nil {
+		return core.User{}, err
+	}
+	return r.Store.User(ctx, id)
+}
+
+func (r *restless) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
+	if err := r.failure(); err != nil {
+		return core.MessagesPage{}, err
+	}
+	page, err := r.Store.Messages(ctx, q)
+	if r.changes.Add(-1) >= 0 {
+		page.Revision++
+	}
+	return page, err
+}
+
+func (r *restless) Message(ctx context.Context, thread string, id int64) (core.Message, uint64, error) {
+	if err := r.failure(); err != nil {
+		return core.Message{}, 0, err
+	}
+	m, revision, err := r.Store.Message(ctx, thread, id)
+	if r.changes.Add(-1) >= 0 {
+		revision++
+	}
+	return m, revision, err
+}
+
+func TestReadsOfAStaleHeadAreAskedAgain(t *testing.T) {
+	ctx := t.Context()
+	var r *restless
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		r = &restless{Store: s}
+		return r
+	})
+	ann, eve := h.user(t), h.user(t)
+	thread := h.thread(t, ann)
+	id := h.send(t, ann, thread, "one")
+	list := core.ListMessages{Limit: 10}
+
+	r.changes.Store(core.Attempts - 1)
+	if ms, err := h.ListMessages(ctx, ann, thread, list); err != nil || len(ms) != 3 {
+		t.Errorf("%d messages, %v; want 3", len(ms), err)
+	}
+	r.changes.Store(core.Attempts - 1)
+	if m, err := h.Message(ctx, ann, thread, id); err != nil || m.Content != "one" {
+		t.Errorf("message %+v, %v", m, err)
+	}
+	r.changes.Store(core.Attempts - 1)
+	_, err := h.ListMessages(ctx, eve, thread, list)
+	wantError(t, "list by a stranger", err, core.Forbidden, noPermission)
+
+	r.changes.Store(core.Attempts)
+	ms, err := h.ListMessages(ctx, ann, thread, list)
+	wantError(t, "list", err, core.Unavailable, busy)
+	if ms != nil {
+		t.Errorf("a list that fails shows %d messages", len(ms))
+	}
+	r.changes.Store(core.Attempts)
+	m, err := h.Message(ctx, ann, thread, id)
+	wantError(t, "get", err, core.Unavailable, busy)
+	if m.ID != 0 {
+		t.Errorf("a get that fails shows %+v", m)
+	}
+}
+
+func TestErrorsOfTheStorePassThrough(t *testing.T) {
+	ctx := t.Context()
+	var r *restless
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		r = &restless{Store: s}
+		return r
+	})
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	disk := errors.New("disk on fire")
+	r.fail.Store(&disk)
+	for name, do := range map[string]func() error{
+		"get thread": func() error { _, err := h.Thread(ctx, ann, thread); return err },
+		"send":       func() error { _, err := h.SendMessage(ctx, ann, thread, text("x")); return err },
+		"list":       func() error { _, err := h.ListMessages(ctx, ann, thread, core.ListMessages{Limit: 1}); return err },
+		"get":        func() error { _, err := h.Message(ctx, ann, thread, 1); return err },
+		"user":       func() error { _, err := h.User(ctx, ann); return err },
+		"live user":  func() error { _, err := h.LiveUser(ctx, ann); return err },
+		"revoke":     func() error { return h.RevokeTokens(ctx, ann) },
+	} {
+		err := do()
+		var refusal *core.Error
+		if !errors.Is(err, disk) || errors.As(err, &refusal) {
+			t.Errorf("%s: error %v, want %v in it and no refusal", name, err, disk)
+		}
+	}
+}
