@@ -25,7 +25,8 @@ func newRun() *cobra.Command {
 		Long: `Run any program with a server's address, key and certificates in its
 environment. It is the development server that runs already or, when there is
 none, one in memory that ends with the program; with --data memory: always the
-latter. The exit code is the program's.`,
+latter. A production server is used only where --data names its folder. The
+exit code is the program's.`,
 		Example: examples("run -- pytest", "run -- npm test", "run --data memory: -- go test ./..."),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -92,7 +93,8 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 		return client, nil, err
 	}
 	if data != config.Memory {
-		if r, ok := findRunning(data); ok {
+		// Nobody's tests should meet a production server because of the folder they run in.
+		if r, ok := findRunning(data); ok && (r.Dev || cmd.Flags().Changed("data")) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "confab: using the server at %s (process %d)\n", r.Endpoint, r.PID)
 			return r.client(), func() {}, nil
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net"
 	"os"
@@ -155,6 +156,8 @@ func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
 func explainStart(err error, cfg config.Config) error {
 	var port *server.PortInUseError
 	var data *server.DataInUseError
+	var file *fs.PathError
+	var network *net.OpError
 	switch {
 	case errors.As(err, &port):
 		return portInUse(port, cfg)
@@ -164,9 +167,15 @@ func explainStart(err error, cfg config.Config) error {
 			who = fmt.Sprintf("another Confab (process %d, %s)", r.PID, r.Endpoint)
 		}
 		return &failure{what: fmt.Sprintf("data folder %s is in use by %s", tilde(data.Path), who), next: otherServer(cfg), cause: err}
+	case errors.As(err, &file) && strings.HasPrefix(file.Path, cfg.Data):
+		return &failure{what: oneLine(err), next: "make the data folder one that this user may write to, or choose another with --data", cause: err}
+	case errors.As(err, &network):
+		return &failure{what: oneLine(err), next: "choose another address for the listener", cause: err}
 	}
 	return err
 }
+
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func portInUse(e *server.PortInUseError, cfg config.Config) error {
 	_, port, err := net.SplitHostPort(e.Address)
