@@ -1,5 +1,7 @@
 package core
 
+import "maps"
+
 // Locked is what an engine holds while it applies a batch: the rows that the
 // changes name, as the last commit left them. Assign moves them forward.
 type Locked struct {
@@ -7,12 +9,23 @@ type Locked struct {
 	Users    map[string]User          // by id
 	Sent     map[SendKey]int64        // message ids by send token
 	Answers  map[string]*CreateAnswer // by thread
-	Position uint64                   // the last one given in this store
-	Day      uint32                   // of the event log; it never goes back, whatever the clock does
+	Versions map[MessageKey]int64     // of the messages that are to be rewritten
+	Receipts map[ReceiptKey]Receipt
+	Position uint64 // the last one given in this store
+	Day      uint32 // of the event log; it never goes back, whatever the clock does
 }
 
 // SendKey is where the message id of a send with a token is kept.
 type SendKey struct{ Thread, Caller, Token string }
+
+// MessageKey names a message; ReceiptKey a receipt.
+type (
+	MessageKey struct {
+		Thread string
+		ID     int64
+	}
+	ReceiptKey struct{ Thread, User string }
+)
 
 // Listing moves a thread in a user's list from one activity minute to another.
 type Listing struct {
@@ -58,6 +71,12 @@ func assignOne(at int64, c *Change, l *Locked, listings *[]Listing) Result {
 		}
 	}
 
+	for _, r := range c.Rewrites {
+		if l.Versions[MessageKey{c.Thread, r.ID}] != r.Read {
+			return Result{Status: Stale}
+		}
+	}
+
 	for _, u := range c.PutUsers {
 		l.Users[u.ID] = u
 	}
@@ -95,8 +114,32 @@ func fresh(c *Change, head *Head) bool {
 }
 
 func assignThread(at int64, c *Change, head *Head, l *Locked, listings *[]Listing) {
+	minute := MinuteOf(head.LastMessageOn)
+	assignProperties(at, c, head)
+	assignMessages(at, c, head, l)
+	if c.Receipt != nil {
+		assignReceipt(at, c, l)
+	}
+	assignEvents(c, head, l)
+	for i := range c.Members {
+		assignMember(at, c, &c.Members[i], head, minute, listings)
+	}
+	list(c, minute, MinuteOf(head.LastMessageOn), listings)
+	if c.SendToken != "" {
+		l.Sent[SendKey{c.Thread, c.Caller, c.SendToken}] = c.Messages[0].ID
+	}
+	if c.Answer != nil {
+		c.Answer.CreatedOn = head.CreatedOn
+		l.Answers[c.Thread] = c.Answer
+	}
+	if c.Purge {
+		l.forget(c.Thread)
+	}
+}
+
+func assignProperties(at int64, c *Change, head *Head) {
 	born := head.Revision == 0
-	if c.Properties != nil || len(c.Members) > 0 {
+	if c.Properties != nil || len(c.Members) > 0 || c.Purge {
 		head.Revision++
 	}
 	if c.Properties != nil {
@@ -105,48 +148,112 @@ func assignThread(at int64, c *Change, head *Head, l *Locked, listings *[]Listin
 			head.CreatedOn = at
 		}
 	}
-	minute := MinuteOf(head.LastMessageOn)
-	for i := range c.Messages {
-		m := &c.Messages[i]
+	if c.Purge {
+		head.DeletedOn = at
+	}
+}
+
+// forget takes a purged thread's rows out of what later changes are checked
+// against; the thread's own row and its first answer stay.
+func (l *Locked) forget(thread string) {
+	maps.DeleteFunc(l.Sent, func(k SendKey, _ int64) bool { return k.Thread == thread })
+	maps.DeleteFunc(l.Versions, func(k MessageKey, _ int64) bool { return k.Thread == thread })
+	maps.DeleteFunc(l.Receipts, func(k ReceiptKey, _ Receipt) bool { return k.Thread == thread })
+}
+
+// assignMessages numbers what is added and what is rewritten. A rewritten
+// message keeps its id and its creation, and takes the next place.
+func assignMessages(at int64, c *Change, head *Head, l *Locked) {
+	next := func() (version int64, sequence uint64) {
 		head.LastID = max(at, head.LastID+1)
 		head.LastSequence++
-		m.ID, m.Version, m.Sequence, m.CreatedOn = head.LastID, head.LastID, head.LastSequence, at
+		return head.LastID, head.LastSequence
+	}
+	for i := range c.Messages {
+		m := &c.Messages[i]
+		m.Version, m.Sequence = next()
+		m.ID, m.CreatedOn = m.Version, at
 	}
 	if len(c.Messages) > 0 {
 		head.LastMessageOn = max(at, head.LastMessageOn)
 	}
-	// An event that belongs to a message follows the messages' order.
-	next := 0
+	for i := range c.Rewrites {
+		r := &c.Rewrites[i]
+		switch {
+		case r.InPlace:
+			continue
+		case r.Deletes:
+			r.DeletedOn = at
+		default:
+			r.EditedOn = at
+		}
+		r.Version, r.Sequence = next()
+		l.Versions[MessageKey{c.Thread, r.ID}] = r.Version
+	}
+}
+
+// assignReceipt moves a receipt forward. One that would move back is dropped,
+// and nobody is told.
+func assignReceipt(at int64, c *Change, l *Locked) {
+	key := ReceiptKey{c.Thread, c.Receipt.User}
+	if l.Receipts[key].MessageID > c.Receipt.MessageID {
+		c.Receipt, c.Events = nil, nil
+		return
+	}
+	c.Receipt.ReadOn = at
+	l.Receipts[key] = *c.Receipt
+	for i := range c.Events {
+		c.Events[i].MessageID, c.Events[i].Version = c.Receipt.MessageID, at
+	}
+}
+
+// assignEvents numbers the events and points each at its message: the added
+// ones in their order, or the rewritten ones in theirs.
+func assignEvents(c *Change, head *Head, l *Locked) {
+	added, rewritten := 0, 0
 	for i := range c.Events {
 		e := &c.Events[i]
 		head.LastEvent++
 		l.Position++
 		head.LastPosition = l.Position
 		e.Thread, e.Day, e.Number, e.Position = c.Thread, l.Day, head.LastEvent, l.Position
-		if e.Kind == MessageReceived {
-			e.MessageID, e.Version = c.Messages[next].ID, c.Messages[next].Version
-			next++
+		switch e.Kind {
+		case MessageReceived, ParticipantsAdded, ParticipantsRemoved, ThreadUpdated:
+			if added < len(c.Messages) {
+				e.MessageID, e.Version = c.Messages[added].ID, c.Messages[added].Version
+				added++
+			}
+		case MessageEdited, MessageDeleted:
+			e.MessageID, e.Version = c.Rewrites[rewritten].ID, c.Rewrites[rewritten].Version
+			rewritten++
 		}
 	}
-	for i := range c.Members {
-		m := &c.Members[i]
-		if m.JoinedOn == 0 {
-			m.JoinedOn = at
+}
+
+// assignMember fills the ends of the member's intervals: the event by which it
+// joins is the first it sees, the one by which it leaves the last. Its list
+// follows: the thread comes in, or freezes.
+func assignMember(at int64, c *Change, m *Member, head *Head, minute int64, listings *[]Listing) {
+	if len(m.Intervals) == 0 {
+		return
+	}
+	last := &m.Intervals[len(m.Intervals)-1]
+	switch {
+	case last.From == 0:
+		last.From = head.LastEvent
+		from := int64(0)
+		if m.Left != nil {
+			from, m.Left = MinuteOf(m.Left.On), nil
 		}
-		if n := len(m.Intervals); n > 0 && m.Intervals[n-1].From == 0 {
-			m.Intervals[n-1].From = head.LastEvent
-			*listings = append(*listings, Listing{User: m.User, Thread: c.Thread, From: m.ListedMinute, To: MinuteOf(head.LastMessageOn)})
-			m.ListedMinute = 0
+		m.JoinedOn = at
+		*listings = append(*listings, Listing{User: m.User, Thread: c.Thread, From: from, To: MinuteOf(head.LastMessageOn)})
+	case last.To == Fill:
+		last.To = head.LastEvent
+		m.Left = &Left{On: head.LastMessageOn, Sequence: head.LastSequence, Topic: head.Topic}
+		if to := MinuteOf(head.LastMessageOn); to != minute {
+			*listings = append(*listings, Listing{User: m.User, Thread: c.Thread, From: minute, To: to})
 		}
 	}
-	if c.SendToken != "" {
-		l.Sent[SendKey{c.Thread, c.Caller, c.SendToken}] = c.Messages[0].ID
-	}
-	if c.Answer != nil {
-		c.Answer.CreatedOn = head.CreatedOn
-		l.Answers[c.Thread] = c.Answer
-	}
-	list(c, minute, MinuteOf(head.LastMessageOn), listings)
 }
 
 // list moves the thread in its members' lists, and only when the minute of its

@@ -3,7 +3,6 @@ package core
 import (
 	"context"
 	"fmt"
-	"slices"
 )
 
 // Pages of messages (chat.md §5.1).
@@ -24,8 +23,11 @@ type SendMessage struct {
 // SendMessage adds a message and returns its id (chat.md §4.1). A later send
 // by the same caller with the same token returns the first one's id.
 func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd SendMessage) (int64, error) {
-	if err := cmd.check(); err != nil {
+	if err := cmd.check(s.limits); err != nil {
 		return 0, err
+	}
+	if cmd.Kind == HTML {
+		cmd.Content = cleanHTML(cmd.Content)
 	}
 	c, r, err := s.change(ctx, func() (*Change, error) {
 		return s.decide(ctx, thread, func(t *Thread) (*Change, error) { return decideSend(t, caller, cmd) })
@@ -39,14 +41,17 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	return c.Messages[0].ID, nil
 }
 
-func (cmd *SendMessage) check() error {
+func (cmd *SendMessage) check(limits Limits) error {
 	if cmd.Kind != Text && cmd.Kind != HTML {
 		return Invalid("type", "The type field must be text or html.")
 	}
 	if cmd.Content == "" {
 		return Invalid("content", "The content field is required.")
 	}
-	if err := checkText("content", cmd.Content, maxContent); err != nil {
+	if err := limits.checkContent(cmd.Content); err != nil {
+		return err
+	}
+	if err := limits.checkMetadata("metadata", cmd.Metadata); err != nil {
 		return err
 	}
 	if err := checkText("senderDisplayName", cmd.SenderDisplayName, maxDisplayName); err != nil {
@@ -55,25 +60,119 @@ func (cmd *SendMessage) check() error {
 	return checkToken(cmd.Token)
 }
 
-// maxContent is far above the service's 28 KB, which belongs to the limits
-// profile: it only keeps a row from growing without bound. In characters.
-const maxContent = 1 << 20
-
 // decideSend is pure: what a send writes.
 func decideSend(t *Thread, caller string, cmd SendMessage) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
 	}
-	return &Change{
-		Key: t.ID, Thread: t.ID, Revision: t.Revision,
-		SendToken: cmd.Token, Caller: caller,
-		Messages: []Message{{
-			Kind: cmd.Kind, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
-			Content: cmd.Content, Metadata: clone(cmd.Metadata),
-		}},
-		Events: []Event{{Kind: MessageReceived, Actor: caller}},
-		Roster: t.Participants(),
-	}, nil
+	c := changeOf(t)
+	c.SendToken, c.Caller = cmd.Token, caller
+	c.Messages = []Message{{
+		Kind: cmd.Kind, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
+		Content: cmd.Content, Metadata: clone(cmd.Metadata),
+	}}
+	c.Events = []Event{{Kind: MessageReceived, Actor: caller}}
+	return c, nil
+}
+
+// UpdateMessage is the command of PATCH .../messages/{id}. Without content and
+// without metadata it empties the message; metadata alone keeps the content. In
+// Metadata an empty or nil value removes its key.
+type UpdateMessage struct {
+	Content  *string
+	Metadata map[string]*string
+}
+
+// UpdateMessage edits the caller's own message (chat.md §4.1): same id and
+// creation, new version, next sequence. Unverified: the status for somebody
+// else's message (403) and for a deleted one (404).
+func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id int64, cmd UpdateMessage) error {
+	if cmd.Content == nil && cmd.Metadata == nil {
+		cmd.Content = new(string)
+	}
+	if cmd.Content != nil {
+		if err := s.limits.checkContent(*cmd.Content); err != nil {
+			return err
+		}
+	}
+	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
+		return decideUpdateMessage(t, m, caller, cmd, s.limits)
+	})
+}
+
+// decideUpdateMessage is pure. Unverified: that keys which are not sent stay
+// (chat.md §4.1).
+func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, limits Limits) (*Change, error) {
+	if m.DeletedOn != 0 {
+		return nil, errMessageNotFound
+	}
+	edited := Rewrite{Message: m, Read: m.Version, Was: m.Sequence}
+	if cmd.Content != nil {
+		edited.Content = *cmd.Content
+		if m.Kind == HTML {
+			edited.Content = cleanHTML(edited.Content)
+		}
+	}
+	patch := make(map[string]*string, len(cmd.Metadata))
+	for k, v := range cmd.Metadata {
+		if v != nil && *v == "" {
+			v = nil // recorded: an empty value takes the key away
+		}
+		patch[k] = v
+	}
+	edited.Metadata = merge(m.Metadata, patch)
+	if err := limits.checkMetadata("metadata", edited.Metadata); err != nil {
+		return nil, err
+	}
+	c := changeOf(t)
+	c.Rewrites = []Rewrite{edited}
+	c.Events = []Event{{Kind: MessageEdited, Actor: caller}}
+	return c, nil
+}
+
+// DeleteMessage empties the caller's own message and marks it (chat.md §4.1).
+// Unverified: deleting it again answers well and does nothing.
+func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id int64) error {
+	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
+		if m.DeletedOn != 0 {
+			return nil, errNothingToDo
+		}
+		c := changeOf(t)
+		c.Rewrites = []Rewrite{tombstone(m)}
+		c.Events = []Event{{Kind: MessageDeleted, Actor: caller}}
+		return c, nil
+	})
+}
+
+// tombstone is what stays of a deleted message.
+func tombstone(m Message) Rewrite {
+	r := Rewrite{Message: m, Read: m.Version, Was: m.Sequence, Deletes: true}
+	r.Content, r.Metadata, r.EditedOn = "", nil, 0
+	return r
+}
+
+// rewrite loads the message with its thread and lets decide change it.
+func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
+	_, _, err := s.change(ctx, func() (*Change, error) {
+		return s.decide(ctx, thread, func(t *Thread) (*Change, error) {
+			me, err := participant(t, caller)
+			if err != nil {
+				return nil, err
+			}
+			m, _, err := s.store.Message(ctx, thread, id)
+			if err != nil {
+				return nil, fmt.Errorf("load message %d of %s: %w", id, thread, err)
+			}
+			if m.ID == 0 || m.CreatedOn < me.VisibleFrom() {
+				return nil, errMessageNotFound
+			}
+			if m.Sender != caller {
+				return nil, errNotMember
+			}
+			return decide(t, m)
+		})
+	})
+	return err
 }
 
 // Message returns one message to a participant who may see it (chat.md §4.1).
@@ -83,11 +182,11 @@ func (s *Service) Message(ctx context.Context, caller, thread string, id int64) 
 		if err != nil {
 			return 0, fmt.Errorf("load message %d of %s: %w", id, thread, err)
 		}
-		me, err := participant(t, caller)
+		me, err := reader(t, caller)
 		if err != nil {
 			return revision, err
 		}
-		if found.ID == 0 || found.CreatedOn < me.VisibleFrom() {
+		if found.ID == 0 || !me.sees(found) {
 			return revision, errMessageNotFound
 		}
 		m = found
@@ -111,11 +210,14 @@ type ListMessages struct {
 func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (ms []Message, err error) {
 	err = s.read(ctx, thread, func(t *Thread) (uint64, error) {
 		q := MessagesQuery{Thread: thread, Before: list.Before, Since: list.Since, Limit: list.Limit}
-		me, refusal := participant(t, caller)
+		me, refusal := reader(t, caller)
 		if refusal != nil {
 			q.Limit = 0 // the revision alone: the refusal too must rest on a fresh head
 		} else {
 			q.Since = max(q.Since, me.VisibleFrom())
+			if last := me.lastSequence(); last > 0 && (q.Before == 0 || q.Before > last) {
+				q.Before = last + 1
+			}
 		}
 		page, err := s.store.Messages(ctx, q)
 		if err != nil {
@@ -128,21 +230,4 @@ func (s *Service) ListMessages(ctx context.Context, caller, thread string, list 
 		return nil, err
 	}
 	return ms, nil
-}
-
-// Participants are the members who are in the thread now, in join order. The
-// slice is shared and never changed.
-func (t *Thread) Participants() []Member { return t.present }
-
-func present(ms []Member) []Member {
-	if !slices.ContainsFunc(ms, func(m Member) bool { return !m.Present() }) {
-		return ms
-	}
-	var in []Member
-	for _, m := range ms {
-		if m.Present() {
-			in = append(in, m)
-		}
-	}
-	return in
 }

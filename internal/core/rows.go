@@ -1,6 +1,9 @@
 package core
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
 // Times in rows are epoch milliseconds, UTC. Zero means "not set", except for
 // ShareHistory, where zero is 1970 and so "the whole history" (chat.md §0.7).
@@ -45,10 +48,17 @@ type Member struct {
 	// Intervals of event numbers in which the user sees the thread's events,
 	// both ends included. An open end is 0: the user is a participant now.
 	Intervals []Interval
-	// ListedMinute is set when the user has left: the activity minute under
-	// which the thread stays frozen in the user's list.
-	ListedMinute int64
-	Metadata     map[string]string
+	Metadata  map[string]string
+	// Left is set while the user is out of the thread: what it keeps seeing.
+	Left *Left
+}
+
+// Left is the thread as it was when a member left: the user's list shows it so,
+// and its history ends there.
+type Left struct {
+	On       int64  // the time by which the thread stands in the user's list
+	Sequence uint64 // the last one that the user may read
+	Topic    string
 }
 
 // Interval of event numbers, both ends included; To is 0 while it is open.
@@ -63,6 +73,21 @@ func (m *Member) Present() bool {
 // the smaller of share-history time and join time.
 func (m *Member) VisibleFrom() int64 { return min(m.ShareHistory, m.JoinedOn) }
 
+// sees says whether the member may read a message that is there: not one from
+// before its history, nor one written or edited after it left.
+func (m *Member) sees(msg Message) bool {
+	last := m.lastSequence()
+	return msg.CreatedOn >= m.VisibleFrom() && (last == 0 || msg.Sequence <= last)
+}
+
+// lastSequence is the last one that somebody who left may read, or 0.
+func (m *Member) lastSequence() uint64 {
+	if m.Left == nil {
+		return 0
+	}
+	return m.Left.Sequence
+}
+
 // Thread is a head with its members, as one consistent read gave it. It is
 // shared between goroutines and never changed.
 type Thread struct {
@@ -71,6 +96,10 @@ type Thread struct {
 	present []Member
 	byUser  map[string]int
 }
+
+// Participants are the members who are in the thread now, in join order. The
+// slice is shared and never changed.
+func (t *Thread) Participants() []Member { return t.present }
 
 // NewThread joins a head and its members, which it keeps.
 func NewThread(h Head, members []Member) *Thread {
@@ -87,6 +116,19 @@ func (t *Thread) Member(user string) *Member {
 		return &t.Members[i]
 	}
 	return nil
+}
+
+func present(ms []Member) []Member {
+	if !slices.ContainsFunc(ms, func(m Member) bool { return !m.Present() }) {
+		return ms
+	}
+	var in []Member
+	for _, m := range ms {
+		if m.Present() {
+			in = append(in, m)
+		}
+	}
+	return in
 }
 
 // MessageKind is a message's type. The numbers are stored and never reused.
@@ -155,14 +197,23 @@ type MessageParticipant struct {
 // EventKind says what happened. The numbers are stored and never reused.
 type EventKind uint8
 
-// The event kinds that are written now.
+// The event kinds. Typing is not among them: nothing of it is stored.
 const (
-	ThreadCreated   EventKind = 1
-	MessageReceived EventKind = 2
+	ThreadCreated       EventKind = 1
+	MessageReceived     EventKind = 2
+	MessageEdited       EventKind = 3
+	MessageDeleted      EventKind = 4
+	ReceiptReceived     EventKind = 5
+	ThreadUpdated       EventKind = 6
+	ThreadDeleted       EventKind = 7
+	ParticipantsAdded   EventKind = 8
+	ParticipantsRemoved EventKind = 9
 )
 
 // Event is a pointer into the rows and holds no content, so that nothing
-// deleted lives on in the log. Assign fills what an operation leaves empty.
+// deleted lives on in the log. Assign fills what an operation leaves empty. The
+// message of an event about participants or the topic is the system message
+// that was written with it; the version of a receipt is the time of reading.
 type Event struct {
 	Thread    string
 	Day       uint32 // days since 1970, UTC
@@ -192,6 +243,14 @@ type User struct {
 	State      UserState
 	DeletedAt  int64
 	Generation uint64 // of tokens; revoking bumps it
+}
+
+// Receipt is how far a user has read. There is one per user and thread, and it
+// never moves back.
+type Receipt struct {
+	User      string
+	MessageID int64
+	ReadOn    int64
 }
 
 // CreateAnswer is the first answer of a create with an idempotency token, kept

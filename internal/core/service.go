@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,14 @@ const attempts = 5
 
 // Options of a Service; the zero value works.
 type Options struct {
-	Now func() time.Time // time.Now
+	Now    func() time.Time // time.Now
+	Limits Limits
+	// Adopt makes a user of an unknown id of this resource when a token is asked
+	// for it: so an app moves in with the ids that it has stored.
+	Adopt bool
+	// Grace is how long a deleted user's tokens may still delete threads and
+	// leave them; then its content goes. Zero: DefaultGrace.
+	Grace time.Duration
 	// Batch is told of every batch that was applied.
 	Batch func(changes int, took time.Duration)
 }
@@ -32,6 +40,9 @@ type Service struct {
 	store    Store
 	commits  *committer
 	now      func() time.Time
+	limits   Limits
+	adopt    bool
+	grace    time.Duration
 	resource Resource
 	threads  *lru.Cache[string, *Thread]
 
@@ -49,7 +60,10 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	if err != nil {
 		return nil, fmt.Errorf("read the store's resource: %w", err)
 	}
-	s := &Service{store: store, now: o.Now, resource: resource}
+	s := &Service{
+		store: store, now: o.Now, resource: resource,
+		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace),
+	}
 	s.threads, _ = lru.New[string, *Thread](cachedThreads)
 	s.users, _ = lru.New[string, User](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
@@ -78,10 +92,16 @@ func (s *Service) thread(ctx context.Context, id string) (*Thread, error) {
 	return t, nil
 }
 
+// errNothingToDo is a decision to write nothing and answer well.
+var errNothingToDo = errors.New("nothing to do")
+
 // change runs load, decide and commit until the decision is not stale.
 func (s *Service) change(ctx context.Context, decide func() (*Change, error)) (*Change, Result, error) {
 	for range attempts {
 		c, err := decide()
+		if err == errNothingToDo {
+			return &Change{}, Result{Status: Applied}, nil
+		}
 		if err != nil {
 			return nil, Result{}, err
 		}
@@ -94,7 +114,7 @@ func (s *Service) change(ctx context.Context, decide func() (*Change, error)) (*
 			return nil, Result{}, err
 		}
 		if r.Status != Stale {
-			if c.Properties != nil || len(c.Members) > 0 {
+			if c.Properties != nil || len(c.Members) > 0 || c.Purge {
 				s.threads.Remove(c.Thread)
 			}
 			return c, r, nil
@@ -110,7 +130,7 @@ func (s *Service) change(ctx context.Context, decide func() (*Change, error)) (*
 func (s *Service) decide(ctx context.Context, id string, f func(*Thread) (*Change, error)) (*Change, error) {
 	if t, ok := s.threads.Get(id); ok {
 		if c, err := f(t); err == nil {
-			return c, nil
+			return c, err
 		}
 		s.threads.Remove(id)
 	}
@@ -137,4 +157,14 @@ func (s *Service) read(ctx context.Context, id string, query func(*Thread) (revi
 		s.threads.Remove(id)
 	}
 	return errBusy
+}
+
+// revision reads the head's present revision for a query that needs no rows,
+// and passes its outcome on.
+func (s *Service) revision(ctx context.Context, id string, outcome error) (uint64, error) {
+	page, err := s.store.Messages(ctx, MessagesQuery{Thread: id})
+	if err != nil {
+		return 0, fmt.Errorf("load thread %s: %w", id, err)
+	}
+	return page.Revision, outcome
 }

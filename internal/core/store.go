@@ -42,6 +42,17 @@ type Store interface {
 	// Messages returns a page, newest sequence first.
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
 
+	// Threads returns a page of a user's threads by last activity, newest first:
+	// those it is in, deleted ones too, and those it has left.
+	Threads(ctx context.Context, q ThreadsQuery) (ThreadsPage, error)
+
+	// Receipts returns the receipts of a thread, by time of reading, with the
+	// head's revision at that moment.
+	Receipts(ctx context.Context, thread string) (rs []Receipt, revision uint64, err error)
+
+	// Deleting returns the users whose deletion has begun and not ended.
+	Deleting(ctx context.Context) ([]User, error)
+
 	// User returns a user's row; State is UserUnknown if there is none.
 	User(ctx context.Context, id string) (User, error)
 
@@ -86,6 +97,34 @@ type MessagesPage struct {
 	Revision uint64
 }
 
+// ThreadsQuery asks for a user's threads, newest activity first.
+type ThreadsQuery struct {
+	User   string
+	Before ThreadsCursor // exclusive; zero: from the newest
+	Since  int64         // only those with activity then or later
+	Limit  int           // 1 or more
+}
+
+// ThreadsCursor is a place in a user's list: by time, then by id.
+type ThreadsCursor struct {
+	On     int64
+	Thread string
+}
+
+// ThreadEntry is a thread as it stands in a user's list.
+type ThreadEntry struct {
+	Thread        string
+	Topic         string
+	DeletedOn     int64
+	LastMessageOn int64
+}
+
+// ThreadsPage is the answer. More is false at the end of the list.
+type ThreadsPage struct {
+	Threads []ThreadEntry
+	More    bool
+}
+
 // EventsPage is a piece of the event log.
 type EventsPage struct {
 	Events []Event
@@ -126,6 +165,10 @@ type Change struct {
 	Properties *Properties // nil: unchanged
 	Members    []Member    // rows put
 	Messages   []Message   // rows added, in this order
+	Rewrites   []Rewrite   // of rows that are there
+	Receipt    *Receipt    // moves the user's forward, or does nothing
+	NoReceipts []string    // users whose receipts go
+	Purge      bool        // deletes the thread: messages, receipts and send tokens go
 	Events     []Event
 	PutUsers   []User
 
@@ -134,6 +177,20 @@ type Change struct {
 	// join are in Members alone.
 	Roster []Member
 }
+
+// Rewrite is a message as it is to be. It was decided on the version Read, at
+// the sequence Was. An edit and a deletion give it a new version and the next
+// sequence; Assign fills their times.
+type Rewrite struct {
+	Message
+	Read    int64
+	Was     uint64
+	Deletes bool
+	InPlace bool // neither: version and sequence stay, nobody is told
+}
+
+// Fill, as the end of an interval, becomes the number of the change's event.
+const Fill = ^uint64(0)
 
 // Status says what became of a change.
 type Status uint8

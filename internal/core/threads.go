@@ -41,7 +41,7 @@ type ThreadProperties struct {
 // be added; the others are returned (chat.md §3.1). The same caller with the
 // same token gets the first answer again, whatever else it asks for.
 func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThread) (ThreadProperties, []InvalidParticipant, error) {
-	if err := cmd.check(); err != nil {
+	if err := cmd.check(s.limits); err != nil {
 		return ThreadProperties{}, nil, err
 	}
 	var answer *CreateAnswer
@@ -72,20 +72,38 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 	}}, answer.Invalid, nil
 }
 
-func (cmd *CreateThread) check() error {
+func (cmd *CreateThread) check(limits Limits) error {
 	if err := checkTopic(cmd.Topic); err != nil {
 		return err
 	}
-	for i, p := range cmd.Participants {
+	if err := limits.checkMetadata("metadata", cmd.Metadata); err != nil {
+		return err
+	}
+	if err := checkParticipants(cmd.Participants, limits); err != nil {
+		return err
+	}
+	return checkToken(cmd.Token)
+}
+
+// checkParticipants refuses the whole request for one malformed participant,
+// as was recorded (chat.md §7.2).
+func checkParticipants(ps []NewParticipant, limits Limits) error {
+	if err := limits.checkCount("participants", len(ps), limits.PerRequest); err != nil {
+		return err
+	}
+	for i, p := range ps {
 		field := fmt.Sprintf("participants[%d]", i)
 		if err := checkText(field+".displayName", p.DisplayName, maxDisplayName); err != nil {
+			return err
+		}
+		if err := limits.checkMetadata(field+".metadata", p.Metadata); err != nil {
 			return err
 		}
 		if id := p.User.RawID(); addable(p.User) && !communication.ValidUserID(id) {
 			return InvalidIdentifier(clip(id))
 		}
 	}
-	return checkToken(cmd.Token)
+	return nil
 }
 
 // addable says whether the kind is one of a user of this or another resource;
@@ -208,18 +226,122 @@ func named(ms []Member) []MessageParticipant {
 }
 
 // Thread returns a thread's properties to a participant (chat.md §3.3).
-func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperties, error) {
-	t, err := s.store.Thread(ctx, id)
-	if err != nil {
-		return ThreadProperties{}, fmt.Errorf("load thread %s: %w", id, err)
+func (s *Service) Thread(ctx context.Context, caller, id string) (p ThreadProperties, err error) {
+	err = s.read(ctx, id, func(t *Thread) (uint64, error) {
+		if _, err := participant(t, caller); err != nil {
+			return s.revision(ctx, id, err)
+		}
+		p = ThreadProperties{ID: id, Properties: t.Properties}
+		return s.revision(ctx, id, nil)
+	})
+	return p, err
+}
+
+// UpdateThread is the command of PATCH /chat/threads/{id}. A nil field stays
+// as it is; a nil value in Metadata removes its key.
+type UpdateThread struct {
+	Topic         *string
+	Metadata      map[string]*string
+	RetentionDays *int32 // 0: kept for ever
+}
+
+// UpdateThread changes a thread's properties; any participant may (chat.md
+// §3.4). A new topic is told by a system message. Nothing given: nothing done.
+func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd UpdateThread) error {
+	if cmd.Topic != nil {
+		if err := checkTopic(*cmd.Topic); err != nil {
+			return err
+		}
 	}
-	if t == nil {
-		return ThreadProperties{}, errThreadNotFound
-	}
+	_, _, err := s.change(ctx, func() (*Change, error) {
+		return s.decide(ctx, id, func(t *Thread) (*Change, error) { return decideUpdateThread(t, caller, cmd, s.limits) })
+	})
+	return err
+}
+
+// decideUpdateThread is pure. Unverified: that metadata alone writes no message,
+// and that a null removes its key (chat.md §3.4).
+func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limits) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
-		return ThreadProperties{}, err
+		return nil, err
 	}
-	return ThreadProperties{ID: id, Properties: t.Properties}, nil
+	if cmd.Topic == nil && len(cmd.Metadata) == 0 && cmd.RetentionDays == nil {
+		return nil, errNothingToDo
+	}
+	p := t.Properties
+	c := changeOf(t)
+	c.Properties = &p
+	c.Events = []Event{{Kind: ThreadUpdated, Actor: caller}}
+	if cmd.Topic != nil {
+		p.Topic = *cmd.Topic
+		c.Messages = []Message{{Kind: TopicUpdated, Initiator: caller, Content: p.Topic}}
+	}
+	if cmd.RetentionDays != nil {
+		p.RetentionDays = *cmd.RetentionDays
+	}
+	p.Metadata = merge(p.Metadata, cmd.Metadata)
+	if err := limits.checkMetadata("metadata", p.Metadata); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// changeOf begins a change of a thread that was decided on t.
+func changeOf(t *Thread) *Change {
+	return &Change{Key: t.ID, Thread: t.ID, Revision: t.Revision, Roster: t.Participants()}
+}
+
+// merge puts the pairs of patch over those of m; a nil value removes its key.
+func merge(m map[string]string, patch map[string]*string) map[string]string {
+	if len(patch) == 0 {
+		return m
+	}
+	out := make(map[string]string, len(m)+len(patch))
+	for k, v := range m {
+		out[k] = v
+	}
+	for k, v := range patch {
+		if v == nil {
+			delete(out, k)
+		} else {
+			out[k] = *v
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
+}
+
+// DeleteThread ends a thread for everybody; any participant may (chat.md §3.5).
+// Its messages and receipts go; it stays in its participants' lists, marked.
+// Unverified: who may, and that every operation answers 404 afterwards.
+func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
+	_, _, err := s.change(ctx, func() (*Change, error) {
+		return s.decide(ctx, id, func(t *Thread) (*Change, error) { return decideDeleteThread(t, caller) })
+	})
+	return err
+}
+
+func decideDeleteThread(t *Thread, caller string) (*Change, error) {
+	if _, err := participant(t, caller); err != nil {
+		return nil, err
+	}
+	c := changeOf(t)
+	c.Purge = true
+	c.Events = []Event{{Kind: ThreadDeleted, Actor: caller}}
+	return c, nil
+}
+
+// ListThreads returns a page of the caller's threads, newest activity first
+// (chat.md §3.2): deleted ones are marked, and those it has left stand as they
+// were when it left.
+func (s *Service) ListThreads(ctx context.Context, caller string, before ThreadsCursor, since int64, limit int) (ThreadsPage, error) {
+	page, err := s.store.Threads(ctx, ThreadsQuery{User: caller, Before: before, Since: since, Limit: limit})
+	if err != nil {
+		return page, fmt.Errorf("list threads of %s: %w", caller, err)
+	}
+	return page, nil
 }
 
 // participant returns the caller's row if it is in the thread now.
@@ -231,4 +353,16 @@ func participant(t *Thread, caller string) (*Member, error) {
 		return m, nil
 	}
 	return nil, errNotMember
+}
+
+// reader returns the row of a caller who may read the thread's history: who is
+// in it, and up to the moment of leaving who was (chat.md §7.3).
+func reader(t *Thread, caller string) (*Member, error) {
+	m, err := participant(t, caller)
+	if err == errNotMember {
+		if m := t.Member(caller); m != nil && m.Left != nil {
+			return m, nil
+		}
+	}
+	return m, err
 }

@@ -61,16 +61,52 @@ func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	return u, nil
 }
 
+// UserForToken is LiveUser, and with Options.Adopt makes a user of an id of
+// this resource that it does not know yet.
+func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
+	u, err := s.LiveUser(ctx, id)
+	if err == nil || !s.adopt || !s.owns(id) {
+		return u, err
+	}
+	_, _, err = s.change(ctx, func() (*Change, error) {
+		was, err := s.User(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		switch was.State {
+		case UserUnknown:
+			u = User{ID: id, State: UserLive, Generation: 1}
+			return &Change{Key: id, Users: []User{was}, PutUsers: []User{u}}, nil
+		case UserLive:
+			u = was
+			return nil, errNothingToDo
+		}
+		return nil, errNotOwned
+	})
+	if err != nil {
+		return User{}, err
+	}
+	s.remember(u)
+	return u, nil
+}
+
 // RevokeTokens ends every token issued to the user so far (identity.md §3.3).
 func (s *Service) RevokeTokens(ctx context.Context, id string) error {
 	return s.changeUser(ctx, id, func(u *User) { u.Generation++ })
 }
 
-// DeleteUser ends the user's tokens and its life (identity.md §3.4).
+// DeleteUser begins the user's deletion (identity.md §3.4). From now on its
+// tokens may only delete threads and leave them; after the grace its content
+// goes, which Sweep does.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return s.changeUser(ctx, id, func(u *User) {
-		u.State, u.DeletedAt = UserDeleted, s.now().UnixMilli()
+		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
 	})
+}
+
+// Leaving says whether a user is in the grace of its deletion.
+func (s *Service) Leaving(u User) bool {
+	return u.State == UserDeleting && s.now().UnixMilli() < u.DeletedAt+s.grace.Milliseconds()
 }
 
 func (s *Service) changeUser(ctx context.Context, id string, edit func(*User)) error {

@@ -81,6 +81,7 @@ func (s *Store) gather(b core.Batch) (*core.Locked, error) {
 	l := &core.Locked{
 		Heads: make(map[string]*core.Head, len(b.Changes)), Users: map[string]core.User{},
 		Sent: map[core.SendKey]int64{}, Answers: map[string]*core.CreateAnswer{},
+		Versions: map[core.MessageKey]int64{}, Receipts: map[core.ReceiptKey]core.Receipt{},
 		Position: s.position, Day: s.day,
 	}
 	var key []byte
@@ -119,6 +120,28 @@ func (s *Store) gather(b core.Batch) (*core.Locked, error) {
 				l.Sent[k] = int64(id)
 			}
 		}
+		for _, r := range c.Rewrites {
+			k := core.MessageKey{Thread: c.Thread, ID: r.ID}
+			if _, seen := l.Versions[k]; seen {
+				continue
+			}
+			m, _, err := message(s.db, k.Thread, k.ID)
+			if err != nil {
+				return nil, err
+			}
+			l.Versions[k] = m.Version
+		}
+		if c.Receipt != nil {
+			k := core.ReceiptKey{Thread: c.Thread, User: c.Receipt.User}
+			key = receiptKey(key[:0], k.Thread, k.User)
+			r, found, err := get(s.db, key, func(v []byte) (core.Receipt, error) { return decodeReceipt(k.User, v) })
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				l.Receipts[k] = r
+			}
+		}
 		if c.Answer != nil && l.Answers[c.Thread] == nil {
 			key = answerKey(key[:0], c.Thread)
 			a, found, err := get(s.db, key, decodeAnswer)
@@ -146,6 +169,13 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 	for _, u := range c.PutUsers {
 		w.key, w.value = userKey(u.ID), encodeUser(w.value[:0], u)
 		w.set()
+		switch u.State {
+		case core.UserDeleting:
+			w.key, w.value = deletingKey(u.ID), encodeEntry(w.value[:0])
+			w.set()
+		case core.UserDeleted:
+			w.batch.Delete(deletingKey(u.ID), nil)
+		}
 	}
 	if c.Thread == "" {
 		return
@@ -170,6 +200,13 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 		w.key, w.value = idKey(w.key[:0], c.Thread, m.ID), encodeNumber(w.value[:0], m.Sequence)
 		w.set()
 	}
+	for i := range c.Rewrites {
+		w.rewrite(c.Thread, &c.Rewrites[i])
+	}
+	w.receipts(c)
+	if c.Purge {
+		w.purge(c.Thread)
+	}
 	for i := range c.Events {
 		e := &c.Events[i]
 		w.key, w.value = eventKey(w.key[:0], e.Day, e.Thread, e.Number), encodeEvent(w.value[:0], e)
@@ -188,12 +225,44 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 	}
 }
 
+// rewrite moves a message to its new sequence; its id leads there.
+func (w *writer) rewrite(thread string, r *core.Rewrite) {
+	if r.Sequence != r.Was {
+		w.key = messageKey(w.key[:0], thread, r.Was)
+		w.batch.Delete(w.key, nil)
+		w.key, w.value = idKey(w.key[:0], thread, r.ID), encodeNumber(w.value[:0], r.Sequence)
+		w.set()
+	}
+	w.key, w.value = messageKey(w.key[:0], thread, r.Sequence), encodeMessage(w.value[:0], &r.Message)
+	w.set()
+}
+
+func (w *writer) receipts(c *core.Change) {
+	if c.Receipt != nil {
+		w.key, w.value = receiptKey(w.key[:0], c.Thread, c.Receipt.User), encodeReceipt(w.value[:0], c.Receipt)
+		w.set()
+	}
+	for _, user := range c.NoReceipts {
+		w.key = receiptKey(w.key[:0], c.Thread, user)
+		w.batch.Delete(w.key, nil)
+	}
+}
+
+// purge takes away everything of a thread but its head, members, first answer
+// and events.
+func (w *writer) purge(thread string) {
+	for _, kind := range []byte{kindMessage, kindID, kindSent, kindReceipt} {
+		lower := text(append([]byte{kind}, thread...), "")
+		w.batch.DeleteRange(lower, after(lower), nil)
+	}
+}
+
 func (w *writer) listing(l core.Listing) {
 	if l.From != 0 {
 		w.key = listKey(w.key[:0], l.User, l.From, l.Thread)
 		w.batch.Delete(w.key, nil)
 	}
-	w.key, w.value = listKey(w.key[:0], l.User, l.To, l.Thread), encodeListing(w.value[:0])
+	w.key, w.value = listKey(w.key[:0], l.User, l.To, l.Thread), encodeEntry(w.value[:0])
 	w.set()
 }
 

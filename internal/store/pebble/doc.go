@@ -12,12 +12,13 @@
 //	k       index(1)                          an access key
 //	u       user                              a user: state, deletion time, token generation
 //	h       thread                            a head: properties and counters
-//	p       thread 0 user                     a member: share and join time, event intervals
+//	p       thread 0 user                     a member: share and join time, event intervals, what it left
 //	m       thread 0 sequence(8)              a message with its content
 //	i       thread 0 message-id(8)            the message's sequence; an edit moves the row
 //	c       thread                            the first answer of a create, for replays
 //	t       thread 0 caller 0 token           the message id of a send with a token
-//	r       thread 0 user                     a read receipt (not written yet)
+//	r       thread 0 user                     a read receipt
+//	d       user                              a user whose deletion has begun and not ended
 //	l       user 0 minute(8) thread           an entry in the user's list of threads
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
 //	o       day(4) position(8)                the event's thread and number

@@ -18,7 +18,9 @@ const (
 	kindID       = 'i'
 	kindAnswer   = 'c'
 	kindSent     = 't'
+	kindReceipt  = 'r'
 	kindList     = 'l'
+	kindDeleting = 'd'
 	kindEvent    = 'e'
 	kindPosition = 'o'
 )
@@ -48,6 +50,12 @@ func messageKey(b []byte, thread string, sequence uint64) []byte {
 	return binary.BigEndian.AppendUint64(text(append(b, kindMessage), thread), sequence)
 }
 
+func receiptKey(b []byte, thread, user string) []byte {
+	return append(text(append(b, kindReceipt), thread), user...)
+}
+
+func deletingKey(user string) []byte { return append([]byte{kindDeleting}, user...) }
+
 func idKey(b []byte, thread string, id int64) []byte {
 	return binary.BigEndian.AppendUint64(text(append(b, kindID), thread), uint64(id))
 }
@@ -76,6 +84,12 @@ func text(b []byte, s string) []byte { return append(append(b, s...), 0) }
 
 // memberOf returns the user of a member key.
 func memberOf(key []byte) string { return string(key[bytes.IndexByte(key, 0)+1:]) }
+
+// listOf takes a list key apart.
+func listOf(key []byte) (minute int64, thread string) {
+	rest := key[bytes.IndexByte(key, 0)+1:]
+	return int64(binary.BigEndian.Uint64(rest)), string(rest[8:])
+}
 
 // number returns the last eight bytes of a key.
 func number(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }

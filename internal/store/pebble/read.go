@@ -104,14 +104,19 @@ func (s *Store) Message(_ context.Context, thread string, id int64) (core.Messag
 	if err != nil || !found {
 		return core.Message{}, 0, err
 	}
-	sequence, found, err := get(snap, idKey(nil, thread, id), decodeNumber)
+	m, _, err := message(snap, thread, id)
+	return m, h.Revision, err
+}
+
+// message follows the id to the row.
+func message(r pebble.Reader, thread string, id int64) (core.Message, bool, error) {
+	sequence, found, err := get(r, idKey(nil, thread, id), decodeNumber)
 	if err != nil || !found {
-		return core.Message{}, h.Revision, err
+		return core.Message{}, false, err
 	}
-	m, _, err := get(snap, messageKey(nil, thread, sequence), func(v []byte) (core.Message, error) {
+	return get(r, messageKey(nil, thread, sequence), func(v []byte) (core.Message, error) {
 		return decodeMessage(sequence, v)
 	})
-	return m, h.Revision, err
 }
 
 // Messages returns a page, newest first. It reads the page's keys and a few
@@ -158,6 +163,52 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	}
 	stats = it.Stats()
 	return page, stats, it.Close()
+}
+
+// Receipts returns a thread's receipts by time of reading.
+func (s *Store) Receipts(_ context.Context, thread string) ([]core.Receipt, uint64, error) {
+	snap := s.thread(thread)
+	defer snap.release()
+	h, found, err := head(snap, thread)
+	if err != nil || !found {
+		return nil, 0, err
+	}
+	lower := receiptKey(nil, thread, "")
+	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
+	if err != nil {
+		return nil, 0, err
+	}
+	var rs []core.Receipt
+	for it.First(); it.Valid(); it.Next() {
+		r, err := decodeReceipt(memberOf(it.Key()), it.Value())
+		if err != nil {
+			return nil, 0, errors.Join(err, it.Close())
+		}
+		rs = append(rs, r)
+	}
+	slices.SortFunc(rs, func(a, b core.Receipt) int {
+		return cmp.Or(cmp.Compare(a.ReadOn, b.ReadOn), cmp.Compare(a.User, b.User))
+	})
+	return rs, h.Revision, it.Close()
+}
+
+// Deleting returns the users whose deletion has begun and not ended.
+func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
+	it, err := s.db.NewIter(kindRange(kindDeleting))
+	if err != nil {
+		return nil, err
+	}
+	var users []core.User
+	for it.First(); it.Valid(); it.Next() {
+		u, err := s.User(ctx, string(it.Key()[1:]))
+		if err != nil {
+			return nil, errors.Join(err, it.Close())
+		}
+		if u.State == core.UserDeleting { // the entry may not be durable yet
+			users = append(users, u)
+		}
+	}
+	return users, it.Close()
 }
 
 // User returns a user's row, as it was before any change that is not durable.

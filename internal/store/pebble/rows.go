@@ -148,8 +148,11 @@ func encodeMember(b []byte, m *core.Member) []byte {
 	for _, in := range m.Intervals {
 		b = u64(u64(b, in.From), in.To)
 	}
-	b = i64(b, m.ListedMinute)
-	return dict(b, m.Metadata)
+	b = dict(b, m.Metadata)
+	if m.Left == nil {
+		return u64(b, 0)
+	}
+	return str(u64(i64(u64(b, 1), m.Left.On), m.Left.Sequence), m.Left.Topic)
 }
 
 func decodeMember(user string, value []byte) (core.Member, error) {
@@ -159,7 +162,10 @@ func decodeMember(user string, value []byte) (core.Member, error) {
 	for i := range m.Intervals {
 		m.Intervals[i] = core.Interval{From: r.u64(), To: r.u64()}
 	}
-	m.ListedMinute, m.Metadata = r.i64(), r.dict()
+	m.Metadata = r.dict()
+	if r.u64() != 0 {
+		m.Left = &core.Left{On: r.i64(), Sequence: r.u64(), Topic: r.str()}
+	}
 	return m, r.close()
 }
 
@@ -264,6 +270,16 @@ func decodeAnswer(value []byte) (*core.CreateAnswer, error) {
 	return a, r.close()
 }
 
+func encodeReceipt(b []byte, r *core.Receipt) []byte {
+	return i64(i64(append(b, format), r.MessageID), r.ReadOn)
+}
+
+func decodeReceipt(user string, value []byte) (core.Receipt, error) {
+	r := open(value)
+	receipt := core.Receipt{User: user, MessageID: r.i64(), ReadOn: r.i64()}
+	return receipt, r.close()
+}
+
 func encodeKey(b []byte, k core.AccessKeyRow) []byte {
 	return str(u64(append(b, format), k.Serial), string(k.Secret))
 }
@@ -274,10 +290,10 @@ func decodeKey(value []byte) (core.AccessKeyRow, error) {
 	return k, r.close()
 }
 
-// A list entry has no fields, and a number has one: a sequence, a message id,
+// An entry of a list has no fields, and a number has one: a sequence, a message id,
 // a schema version, a position.
 
-func encodeListing(b []byte) []byte { return append(b, format) }
+func encodeEntry(b []byte) []byte { return append(b, format) }
 
 func encodeNumber(b []byte, v uint64) []byte { return u64(append(b, format), v) }
 

@@ -31,7 +31,8 @@ var (
 	}
 	goldenMember = core.Member{
 		User: goldenUser, DisplayName: "Ann", ShareHistory: 1653551970000, JoinedOn: 1653551970948, Order: 1,
-		Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, ListedMinute: 27559199, Metadata: map[string]string{"role": "host"},
+		Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, Metadata: map[string]string{"role": "host"},
+		Left: &core.Left{On: 1653551972600, Sequence: 4, Topic: "lünch"},
 	}
 	goldenMessage = core.Message{
 		ID: 1653551972669, Sequence: 4, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
@@ -41,10 +42,11 @@ var (
 		ID: 1653551970948, Sequence: 1, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: goldenUser,
 		Participants: []core.MessageParticipant{{User: goldenUser, DisplayName: "Ann"}, {User: goldenOther, ShareHistory: 5}},
 	}
-	goldenEvent  = core.Event{Thread: goldenThread, Day: 19138, Number: 2, Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: goldenUser}
-	goldenAnswer = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
-	goldenGone   = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
-	goldenKey    = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
+	goldenEvent   = core.Event{Thread: goldenThread, Day: 19138, Number: 2, Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: goldenUser}
+	goldenAnswer  = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
+	goldenGone    = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
+	goldenReceipt = core.Receipt{User: goldenUser, MessageID: 1653551972669, ReadOn: 1653551980000}
+	goldenKey     = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
 )
 
 // goldenRows has a row of each kind, and how to read it back.
@@ -67,7 +69,9 @@ var goldenRows = []struct {
 	{"message-id", idKey(nil, goldenThread, goldenMessage.ID), encodeNumber(nil, 4), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(4)},
 	{"answer", answerKey(nil, goldenThread), encodeAnswer(nil, goldenAnswer), func(v []byte) (any, error) { return decodeAnswer(v) }, goldenAnswer},
 	{"sent", sentKey(nil, core.SendKey{Thread: goldenThread, Caller: goldenUser, Token: "4147a30f"}), encodeNumber(nil, 1653551972669), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(1653551972669)},
-	{"listing", listKey(nil, goldenUser, 27559199, goldenThread), encodeListing(nil), func(v []byte) (any, error) { return nil, open(v).close() }, nil},
+	{"receipt", receiptKey(nil, goldenThread, goldenUser), encodeReceipt(nil, &goldenReceipt), func(v []byte) (any, error) { return decodeReceipt(goldenUser, v) }, goldenReceipt},
+	{"deleting", deletingKey(goldenUser), encodeEntry(nil), func(v []byte) (any, error) { return nil, open(v).close() }, nil},
+	{"listing", listKey(nil, goldenUser, 27559199, goldenThread), encodeEntry(nil), func(v []byte) (any, error) { return nil, open(v).close() }, nil},
 	{"event", eventKey(nil, goldenEvent.Day, goldenThread, 2), encodeEvent(nil, &goldenEvent), func(v []byte) (any, error) { return decodeEvent(goldenEvent.Day, goldenThread, 2, v) }, goldenEvent},
 	{"position", positionKey(nil, goldenEvent.Day, 900), encodePosition(nil, &goldenEvent), func(v []byte) (any, error) {
 		thread, number, err := decodePosition(v)

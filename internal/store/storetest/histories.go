@@ -23,17 +23,28 @@ type model struct {
 type modelThread struct {
 	revision uint64
 	topic    string
-	messages []modelMessage // in the order of sequences
-	members  []string
+	messages []modelMessage  // in the order of sequences; sequences count up to last
+	last     uint64          // sequence
+	members  map[string]bool // present or not
+	receipts map[string]int64
+	deleted  bool
 	events   int
-	sent     map[string]int // place in messages, by caller and token
-	answer   string         // the topic of the first create, if it had a token
+	sent     map[string]bool // by caller and token
+	answer   string          // the topic of the first create, if it had a token
 	lastID   int64
 }
 
 type modelMessage struct {
-	id, at  int64
-	content string
+	id, at, version int64
+	sequence        uint64
+	content         string
+	deleted         bool
+}
+
+// message is the model's message as a store would return it, for a change to
+// be decided on.
+func (m modelMessage) message() core.Message {
+	return core.Message{ID: m.id, Version: m.version, Sequence: m.sequence, CreatedOn: m.at, Kind: core.Text, Content: m.content}
 }
 
 func testHistories(t *testing.T, e Engine) {
@@ -91,7 +102,12 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 	if th := m.threads[id]; th != nil {
 		revision = th.revision - uint64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "stale"))
 	}
-	switch rapid.IntRange(0, 9).Draw(rt, "kind") {
+	th := m.threads[id]
+	kind := rapid.IntRange(0, 14).Draw(rt, "kind")
+	if th == nil || len(th.messages) == 0 {
+		kind = min(kind, 9)
+	}
+	switch kind {
 	case 0, 1:
 		return create(id, token, who)
 	case 2:
@@ -110,6 +126,26 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 			from.Generation += 7
 		}
 		return putUser(from, to)
+	case 10, 11, 12:
+		msg := rapid.SampledFrom(th.messages).Draw(rt, "message").message()
+		msg.Sender = who
+		msg.Version -= int64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "stale message"))
+		if kind == 12 {
+			return remove(id, revision, msg)
+		}
+		return edit(id, revision, msg, fmt.Sprint("edited ", rapid.Int().Draw(rt, "content")))
+	case 13:
+		return receipt(id, revision, who, rapid.SampledFrom(th.messages).Draw(rt, "message").id)
+	case 14:
+		if rapid.IntRange(0, 3).Draw(rt, "purge") == 0 {
+			return &core.Change{Key: id, Thread: id, Revision: revision, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted, Actor: who}}}
+		}
+		if !th.members[who] {
+			return send(id, revision, who, token, "instead of leaving")
+		}
+		m := core.Member{User: who, Order: 1, Intervals: []core.Interval{{From: 1, To: core.Fill}}}
+		return &core.Change{Key: id, Thread: id, Revision: revision, Members: []core.Member{m},
+			Messages: []core.Message{{Kind: core.ParticipantRemoved, Initiator: who}}, Events: []core.Event{{Kind: core.ParticipantsRemoved, Actor: who}}}
 	default:
 		return send(id, revision, who, token, fmt.Sprint("message ", rapid.Int().Draw(rt, "content")))
 	}
@@ -118,21 +154,21 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 func (m *model) apply(at int64, c *core.Change) core.Status {
 	th := m.threads[c.Thread]
 	place := c.Caller + " " + c.SendToken
-	if th != nil && c.SendToken != "" {
-		if _, ok := th.sent[place]; ok {
-			return core.Replayed
-		}
-	}
-	if th != nil && c.Answer != nil && th.answer != "" {
+	switch {
+	case th != nil && c.SendToken != "" && th.sent[place], th != nil && c.Answer != nil && th.answer != "":
 		return core.Replayed
-	}
-	if c.Thread != "" && (th == nil && c.Revision != 0 || th != nil && c.Revision != th.revision) {
+	case c.Thread != "" && (th == nil && c.Revision != 0 || th != nil && c.Revision != th.revision):
 		return core.Stale
 	}
 	for _, read := range c.Users {
 		was := m.users[read.ID]
 		was.ID = read.ID
 		if was != read {
+			return core.Stale
+		}
+	}
+	for _, r := range c.Rewrites {
+		if i := th.find(r.ID); i < 0 || th.messages[i].version != r.Read {
 			return core.Stale
 		}
 	}
@@ -143,42 +179,80 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 		return core.Applied
 	}
 	if th == nil {
-		th = &modelThread{sent: map[string]int{}}
+		th = &modelThread{sent: map[string]bool{}, members: map[string]bool{}, receipts: map[string]int64{}}
 		m.threads[c.Thread] = th
 	}
-	if c.Properties != nil || len(c.Members) > 0 {
-		th.revision++
-	}
-	if c.Properties != nil {
-		th.topic = c.Properties.Topic
-	}
-	for _, p := range c.Members {
-		known := false
-		for _, u := range th.members {
-			known = known || u == p.User
-		}
-		if !known {
-			th.members = append(th.members, p.User)
-		}
-	}
-	if c.SendToken != "" {
-		th.sent[place] = len(th.messages)
-	}
-	for _, msg := range c.Messages {
-		th.lastID++
-		if at > th.lastID {
-			th.lastID = at
-		}
-		th.messages = append(th.messages, modelMessage{id: th.lastID, at: at, content: msg.Content})
+	th.apply(at, c)
+	if c.Receipt != nil && !th.receive(*c.Receipt) {
+		return core.Applied // it would move back: nothing is done and nobody told
 	}
 	for range c.Events {
 		th.events++
 		m.log = append(m.log, c.Thread)
 	}
+	return core.Applied
+}
+
+// find is the place of a message, or -1.
+func (th *modelThread) find(id int64) int {
+	for i, msg := range th.messages {
+		if msg.id == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func (th *modelThread) receive(r core.Receipt) bool {
+	if th.receipts[r.User] > r.MessageID {
+		return false
+	}
+	th.receipts[r.User] = r.MessageID
+	return true
+}
+
+func (th *modelThread) apply(at int64, c *core.Change) {
+	next := func() int64 {
+		th.last++
+		th.lastID++
+		if at > th.lastID {
+			th.lastID = at
+		}
+		return th.lastID
+	}
+	if c.Properties != nil || len(c.Members) > 0 || c.Purge {
+		th.revision++
+	}
+	if c.Properties != nil {
+		th.topic = c.Properties.Topic
+		if th.revision > 1 {
+			th.deleted = false // the suite's own changes may write a topic over a deletion
+		}
+	}
+	for _, p := range c.Members {
+		th.members[p.User] = p.Intervals[len(p.Intervals)-1].To == 0
+	}
+	if c.SendToken != "" {
+		th.sent[c.Caller+" "+c.SendToken] = true
+	}
+	for _, msg := range c.Messages {
+		id := next()
+		th.messages = append(th.messages, modelMessage{id: id, version: id, at: at, sequence: th.last, content: msg.Content})
+	}
+	for _, r := range c.Rewrites {
+		i := th.find(r.ID)
+		msg := th.messages[i]
+		th.messages = append(th.messages[:i:i], th.messages[i+1:]...)
+		msg.version = next()
+		msg.sequence, msg.content, msg.deleted = th.last, r.Content, r.Deletes
+		th.messages = append(th.messages, msg)
+	}
+	if c.Purge {
+		th.messages, th.sent, th.receipts, th.deleted = nil, map[string]bool{}, map[string]int64{}, true
+	}
 	if c.Answer != nil {
 		th.answer = c.Answer.Topic
 	}
-	return core.Applied
 }
 
 // compare reads everything and holds it against the model.
@@ -189,7 +263,7 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 		if err != nil || got == nil {
 			rt.Fatalf("thread %s: %v, %v", id, got, err)
 		}
-		if got.Revision != want.revision || got.Topic != want.topic || got.LastSequence != uint64(len(want.messages)) || got.LastEvent != uint64(want.events) || len(got.Members) != len(want.members) {
+		if got.Revision != want.revision || got.Topic != want.topic || got.LastSequence != want.last || got.LastEvent != uint64(want.events) || len(got.Members) != len(want.members) || (got.DeletedOn != 0) != want.deleted {
 			rt.Fatalf("thread %s is %+v with %d members, want %+v", id, got.Head, len(got.Members), want)
 		}
 		page, err := s.Messages(ctx, core.MessagesQuery{Thread: id, Limit: len(want.messages) + 1})
@@ -198,12 +272,26 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 		}
 		for i, w := range want.messages {
 			g := page.Messages[len(page.Messages)-1-i]
-			if g.ID != w.id || g.CreatedOn != w.at || g.Content != w.content || g.Sequence != uint64(i+1) {
+			if g.ID != w.id || g.CreatedOn != w.at || g.Content != w.content || g.Sequence != w.sequence || g.Version != w.version || (g.DeletedOn != 0) != w.deleted {
 				rt.Fatalf("message %d of %s is %+v, want %+v", i+1, id, g, w)
 			}
 			byID, _, err := s.Message(ctx, id, w.id)
 			if err != nil || byID.Sequence != g.Sequence {
 				rt.Fatalf("message %d by id: %+v, %v", w.id, byID, err)
+			}
+		}
+		for who, present := range want.members {
+			if m := got.Member(who); m == nil || m.Present() != present {
+				rt.Fatalf("member %s of %s is %+v, the model says present: %v", who, id, m, present)
+			}
+		}
+		receipts, _, err := s.Receipts(ctx, id)
+		if err != nil || len(receipts) != len(want.receipts) {
+			rt.Fatalf("thread %s has receipts %+v, want %v (%v)", id, receipts, want.receipts, err)
+		}
+		for _, r := range receipts {
+			if want.receipts[r.User] != r.MessageID {
+				rt.Fatalf("receipt %+v of %s, want %v", r, id, want.receipts)
 			}
 		}
 		answer, err := s.CreateAnswer(ctx, id)

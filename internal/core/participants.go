@@ -1,0 +1,155 @@
+package core
+
+import (
+	"context"
+	"slices"
+
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// AddParticipants adds those who can be added and returns the others; any
+// participant may (chat.md §4.2). Who is in the thread already is left as it
+// is. Those added are told of by one system message.
+func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps []NewParticipant) ([]InvalidParticipant, error) {
+	if len(ps) == 0 {
+		return nil, Invalid("participants", "The participants field is required.")
+	}
+	if err := checkParticipants(ps, s.limits); err != nil {
+		return nil, err
+	}
+	var invalid []InvalidParticipant
+	_, _, err := s.change(ctx, func() (*Change, error) {
+		users, err := s.lookUp(ctx, ps)
+		if err != nil {
+			return nil, err
+		}
+		return s.decide(ctx, thread, func(t *Thread) (c *Change, err error) {
+			c, invalid, err = decideAdd(t, caller, ps, users, s.limits, s.now().UnixMilli())
+			return c, err
+		})
+	})
+	return invalid, err
+}
+
+// decideAdd is pure, given the rows of those who belong to this resource.
+func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, limits Limits, now int64) (*Change, []InvalidParticipant, error) {
+	if _, err := participant(t, caller); err != nil {
+		return nil, nil, err
+	}
+	c := changeOf(t)
+	var invalid []InvalidParticipant
+	order := uint32(0)
+	for _, m := range t.Members {
+		order = max(order, m.Order)
+	}
+	seen := map[string]bool{}
+	for _, p := range ps {
+		id := p.User.RawID()
+		old := t.Member(id)
+		if seen[id] || old != nil && old.Present() {
+			continue
+		}
+		seen[id] = true
+		if bad, ok := refuse(p.User, users); ok {
+			invalid = append(invalid, bad)
+			continue
+		}
+		order++
+		m := Member{
+			User: id, DisplayName: p.DisplayName, Metadata: clone(p.Metadata),
+			ShareHistory: min(p.ShareHistory, now), Order: order, Intervals: []Interval{{}},
+		}
+		if old != nil { // its earlier times in the thread stay visible to it
+			m.Intervals = append(slices.Clone(old.Intervals), Interval{})
+			m.Left = old.Left
+		}
+		c.Members = append(c.Members, m)
+		c.Users = append(c.Users, users[id])
+	}
+	if len(c.Members) == 0 {
+		return nil, invalid, errNothingToDo
+	}
+	if err := limits.checkCount("participants", len(t.Participants())+len(c.Members), limits.Participants); err != nil {
+		return nil, nil, err
+	}
+	c.Messages = []Message{{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)}}
+	c.Events = []Event{{Kind: ParticipantsAdded, Actor: caller}}
+	return c, invalid, nil
+}
+
+// errParticipantNotFound is Unverified: removing somebody who is not in the
+// thread was not recorded (chat.md §4.2).
+var errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found in the thread."}
+
+// RemoveParticipant takes somebody out of a thread; any participant may, and
+// may go itself (chat.md §4.2). Who was removed keeps the history up to then.
+func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, who communication.Identifier) error {
+	if id := who.RawID(); addable(who) && !communication.ValidUserID(id) {
+		return InvalidIdentifier(clip(id))
+	}
+	_, _, err := s.change(ctx, func() (*Change, error) {
+		return s.decide(ctx, thread, func(t *Thread) (*Change, error) { return decideRemove(t, caller, who.RawID()) })
+	})
+	return err
+}
+
+// decideRemove is pure.
+func decideRemove(t *Thread, caller, user string) (*Change, error) {
+	if _, err := participant(t, caller); err != nil {
+		return nil, err
+	}
+	m := t.Member(user)
+	if m == nil || !m.Present() {
+		return nil, errParticipantNotFound
+	}
+	return leave(t, caller, *m), nil
+}
+
+// leave is the change by which a participant goes. Its receipt stays.
+func leave(t *Thread, initiator string, m Member) *Change {
+	m.Intervals = slices.Clone(m.Intervals)
+	m.Intervals[len(m.Intervals)-1].To = Fill
+	c := changeOf(t)
+	c.Roster = nil
+	for _, p := range t.Participants() {
+		if p.User != m.User {
+			c.Roster = append(c.Roster, p)
+		}
+	}
+	c.Members = []Member{m}
+	c.Messages = []Message{{Kind: ParticipantRemoved, Initiator: initiator, Participants: named(c.Members)}}
+	c.Events = []Event{{Kind: ParticipantsRemoved, Actor: initiator}}
+	return c
+}
+
+// ListParticipants returns the participants from place skip on, at most limit,
+// in join order, and whether more follow (chat.md §4.2).
+func (s *Service) ListParticipants(ctx context.Context, caller, thread string, skip, limit int) (ms []Member, more bool, err error) {
+	err = s.read(ctx, thread, func(t *Thread) (uint64, error) {
+		if _, err := participant(t, caller); err != nil {
+			return s.revision(ctx, thread, err)
+		}
+		ms, more = cutPage(t.Participants(), skip, limit)
+		return s.revision(ctx, thread, nil)
+	})
+	return ms, more, err
+}
+
+// cutPage takes a page out of a whole list.
+func cutPage[T any](all []T, skip, limit int) (page []T, more bool) {
+	from := min(skip, len(all))
+	to := min(from+limit, len(all))
+	return all[from:to], to < len(all)
+}
+
+// Typing checks that the caller may tell others that it is typing (chat.md
+// §4.4). Nothing of it is stored.
+func (s *Service) Typing(ctx context.Context, caller, thread string, displayName string) error {
+	if err := checkText("senderDisplayName", displayName, maxDisplayName); err != nil {
+		return err
+	}
+	return s.read(ctx, thread, func(t *Thread) (uint64, error) {
+		_, err := participant(t, caller)
+		return s.revision(ctx, thread, err)
+	})
+}
