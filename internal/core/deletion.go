@@ -63,7 +63,7 @@ func (s *Service) erase(ctx context.Context, u User) error {
 		return &Change{Key: u.ID, Users: []User{u}, PutUsers: []User{gone}}, nil
 	})
 	if err == nil {
-		s.remember(c.PutUsers[0])
+		s.forget(c.PutUsers)
 	}
 	return err
 }

@@ -86,7 +86,6 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	if err != nil {
 		return User{}, err
 	}
-	s.remember(u)
 	return u, nil
 }
 
