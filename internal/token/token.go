@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -41,6 +42,8 @@ const keyContext = "confab user token, HS256"
 // Users looks up a user's present row.
 type Users interface {
 	User(ctx context.Context, id string) (core.User, error)
+	// Leaving says whether a row is that of a user in the grace of its deletion.
+	Leaving(u core.User) bool
 }
 
 // Claims are what a verified token says.
@@ -48,6 +51,9 @@ type Claims struct {
 	User    string
 	Scopes  Scopes
 	Expires time.Time
+	// Leaving: the user was deleted a moment ago. The token may only delete
+	// threads and take its user out of them.
+	Leaving bool
 }
 
 // Authority issues and verifies tokens of one resource. It is safe for
@@ -56,7 +62,7 @@ type Authority struct {
 	resource string
 	users    Users
 	now      func() time.Time
-	keys     [2]signingKey
+	keys     atomic.Pointer[[2]signingKey]
 	verified *lru.Cache[[sha256.Size]byte, verified]
 }
 
@@ -66,10 +72,12 @@ type signingKey struct {
 	secret []byte
 }
 
-// verified is a token whose signature was checked before.
+// verified is a token whose signature was checked before, with the key that it
+// was made with: without that key it is worth nothing.
 type verified struct {
 	Claims
 	generation uint64
+	kid        string
 }
 
 // New makes the authority of a resource from its access keys. A nil now is
@@ -80,18 +88,43 @@ func New(r core.Resource, users Users, now func() time.Time) (*Authority, error)
 	}
 	a := &Authority{resource: r.ID, users: users, now: now}
 	a.verified, _ = lru.New[[sha256.Size]byte, verified](cached)
-	for i, row := range r.Keys {
+	if err := a.SetKeys(r.Keys); err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// SetKeys puts access keys in place of those there were. Tokens made with a key
+// that is not among them any more end at once.
+func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
+	var keys [2]signingKey
+	for i, row := range rows {
 		secret, err := hkdf.Key(sha256.New, row.Secret, nil, keyContext, sha256.Size)
 		if err != nil {
-			return nil, fmt.Errorf("derive a signing key: %w", err)
+			return fmt.Errorf("derive a signing key: %w", err)
 		}
 		access, err := accessKey(row.Secret)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		a.keys[i] = signingKey{access: access, kid: KeyName(i) + "-" + strconv.FormatUint(row.Serial, 10), secret: secret}
+		keys[i] = signingKey{access: access, kid: KeyName(i) + "-" + strconv.FormatUint(row.Serial, 10), secret: secret}
 	}
-	return a, nil
+	a.keys.Store(&keys)
+	return nil
+}
+
+// LiveTokens counts, for each key, the tokens that were issued or used here
+// since the start and have not expired: as many at least hang on it.
+func (a *Authority) LiveTokens() (counts [2]int) {
+	keys, now := a.keys.Load(), a.now()
+	for _, v := range a.verified.Values() {
+		for i, k := range keys {
+			if v.kid == k.kid && now.Before(v.Expires) {
+				counts[i]++
+			}
+		}
+	}
+	return counts
 }
 
 // KeyName is what the access key with an index is called: primary or secondary.
@@ -99,7 +132,8 @@ func KeyName(index int) string { return [...]string{"primary", "secondary"}[inde
 
 // Keys are the access keys, primary first, for the verification of requests.
 func (a *Authority) Keys() []communication.AccessKey {
-	return []communication.AccessKey{a.keys[0].access, a.keys[1].access}
+	keys := a.keys.Load()
+	return []communication.AccessKey{keys[0].access, keys[1].access}
 }
 
 // claims is the payload, in the order of the real service's (identity.md §6.1).
@@ -134,13 +168,16 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	if scopes.Has(Chat) {
 		c.Scp = scpChat
 	}
-	k := a.keys[key]
+	k := a.keys.Load()[key]
 	t := jwt.NewWithClaims(jwt.SigningMethodHS256, c)
 	t.Header["kid"] = k.kid
 	text, err = t.SignedString(k.secret)
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign a token: %w", err)
 	}
+	a.verified.Add(sha256.Sum256([]byte(text)), verified{
+		Claims: Claims{User: user.ID, Scopes: scopes, Expires: expires}, generation: user.Generation, kid: k.kid,
+	})
 	return text, expires, nil
 }
 
@@ -160,25 +197,33 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		}
 		a.verified.Add(sum, v)
 	}
-	if !a.now().Before(v.Expires) {
+	if !a.now().Before(v.Expires) || !a.holds(v.kid) {
 		return Claims{}, ErrInvalid
 	}
 	user, err := a.users.User(ctx, v.User)
 	if err != nil {
 		return Claims{}, err
 	}
-	if user.State != core.UserLive || user.Generation != v.generation {
+	c := v.Claims
+	c.Leaving = a.users.Leaving(user)
+	if user.State != core.UserLive && !c.Leaving || user.Generation != v.generation {
 		return Claims{}, ErrInvalid
 	}
-	return v.Claims, nil
+	return c, nil
+}
+
+// holds says whether a key is still one of ours.
+func (a *Authority) holds(kid string) bool {
+	keys := a.keys.Load()
+	return kid == keys[0].kid || kid == keys[1].kid
 }
 
 // parse checks form and signature, and nothing that changes with time.
 func (a *Authority) parse(text string) (verified, error) {
 	var c claims
 	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation())
-	_, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
-		for _, k := range a.keys {
+	t, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
+		for _, k := range a.keys.Load() {
 			if t.Header["kid"] == k.kid {
 				return k.secret, nil
 			}
@@ -198,6 +243,7 @@ func (a *Authority) parse(text string) (verified, error) {
 	return verified{
 		Claims:     Claims{User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC()},
 		generation: c.Generation,
+		kid:        t.Header["kid"].(string), // it is: the key was found by it
 	}, nil
 }
 
