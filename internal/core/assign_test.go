@@ -21,7 +21,8 @@ const (
 
 // newLocked is what an engine holds of an empty store.
 func newLocked() *Locked {
-	return &Locked{Heads: map[string]*Head{}, Users: map[string]User{}, Sent: map[SendKey]int64{}, Answers: map[string]*CreateAnswer{}}
+	return &Locked{Heads: map[string]*Head{}, Users: map[string]User{}, Sent: map[SendKey]int64{}, Answers: map[string]*CreateAnswer{},
+		Versions: map[MessageKey]int64{}, Receipts: map[ReceiptKey]Receipt{}}
 }
 
 // created is an empty store in which thread1 was made at noon by the users.
@@ -82,7 +83,7 @@ func rename(revision uint64, topic string) *Change {
 }
 
 func remove(revision uint64, user string) *Change {
-	return &Change{Key: thread1, Thread: thread1, Revision: revision, Members: []Member{{User: user, JoinedOn: noon, Intervals: []Interval{{From: 1, To: 1}}, ListedMinute: MinuteOf(noon)}}}
+	return &Change{Key: thread1, Thread: thread1, Revision: revision, Members: []Member{{User: user, JoinedOn: noon, Intervals: []Interval{{From: 1, To: Fill}}}}}
 }
 
 func add(revision uint64, read User) *Change {
@@ -121,6 +122,7 @@ func TestAssignNumbersACreate(t *testing.T) {
 	equal(t, "locked rows", l, &Locked{
 		Heads: map[string]*Head{thread1: &wantHead}, Users: map[string]User{}, Sent: map[SendKey]int64{},
 		Answers: map[string]*CreateAnswer{thread1: want.Answer}, Position: 42, Day: DayOf(noon),
+		Versions: map[MessageKey]int64{}, Receipts: map[ReceiptKey]Receipt{},
 	})
 }
 
@@ -383,10 +385,12 @@ func TestAssignListings(t *testing.T) {
 		}
 		return ls
 	}
-	joins := func(revision uint64, listed int64, messages ...Message) *Change {
-		return &Change{Key: thread1, Thread: thread1, Revision: revision, Messages: messages, Roster: rosterOf(ann, bob),
-			Members: []Member{{User: eve, ListedMinute: listed, Intervals: []Interval{{From: 1, To: 1}, {}}}}}
+	joins := func(left *Left, messages ...Message) *Change {
+		return &Change{Key: thread1, Thread: thread1, Revision: 1, Messages: messages, Roster: rosterOf(ann, bob),
+			Members: []Member{{User: eve, Left: left, Intervals: []Interval{{From: 1, To: 1}, {}}}}}
 	}
+	leaves := remove(1, bob)
+	leaves.Messages, leaves.Roster = []Message{{Kind: ParticipantRemoved}}, rosterOf(ann)
 	for _, c := range []struct {
 		name    string
 		at      int64
@@ -398,12 +402,13 @@ func TestAssignListings(t *testing.T) {
 		{"next minute, two sends", noon + 60_000, []*Change{makeSend(thread1, 1, ann, "", ann, bob), makeSend(thread1, 1, bob, "", ann, bob)}, moved(ann, bob)},
 		{"clock back a minute", noon - 60_000, []*Change{makeSend(thread1, 1, ann, "", ann, bob)}, nil},
 		{"properties alone", noon + 60_000, []*Change{rename(1, "x")}, nil},
-		{"joiner", noon + 1, []*Change{joins(1, 0)}, []Listing{{User: eve, Thread: thread1, To: minute}}},
-		{"joiner with a message in the next minute", noon + 60_000, []*Change{joins(1, 0, Message{Kind: ParticipantAdded})},
+		{"joiner", noon + 1, []*Change{joins(nil)}, []Listing{{User: eve, Thread: thread1, To: minute}}},
+		{"joiner with a message in the next minute", noon + 60_000, []*Change{joins(nil, Message{Kind: ParticipantAdded})},
 			append([]Listing{{User: eve, Thread: thread1, To: minute + 1}}, moved(ann, bob)...)},
-		{"joiner without a message in the next minute", noon + 60_000, []*Change{joins(1, 0)}, []Listing{{User: eve, Thread: thread1, To: minute}}},
-		{"frozen entry of one who comes back", noon + 1, []*Change{joins(1, minute-7)}, []Listing{{User: eve, Thread: thread1, From: minute - 7, To: minute}}},
+		{"joiner without a message in the next minute", noon + 60_000, []*Change{joins(nil)}, []Listing{{User: eve, Thread: thread1, To: minute}}},
+		{"frozen entry of one who comes back", noon + 1, []*Change{joins(&Left{On: (minute-7)*60_000 + 5})}, []Listing{{User: eve, Thread: thread1, From: minute - 7, To: minute}}},
 		{"leaver", noon + 1, []*Change{remove(1, bob)}, nil},
+		{"leaver with a message in the next minute", noon + 60_000, []*Change{leaves}, moved(bob, ann)},
 		{"leaver, then a send without it", noon + 60_000, []*Change{remove(1, bob), makeSend(thread1, 2, ann, "", ann)}, moved(ann)},
 		{"stale send", noon + 60_000, []*Change{makeSend(thread1, 3, ann, "", ann, bob)}, nil},
 	} {
@@ -423,17 +428,21 @@ func TestAssignMembers(t *testing.T) {
 		Messages: []Message{{Kind: ParticipantAdded}}, Events: []Event{{Kind: MessageReceived}},
 		Members: []Member{
 			{User: bob, Intervals: []Interval{{}}},
-			{User: eve, JoinedOn: noon - 9, ListedMinute: 5, Intervals: []Interval{{From: 1, To: 1}, {}}},
+			{User: eve, JoinedOn: noon - 9, Left: &Left{On: 5, Sequence: 1}, Intervals: []Interval{{From: 1, To: 1}, {}}},
 			{User: ann, JoinedOn: noon, DisplayName: "stays", Intervals: []Interval{{From: 1}}},
-			{User: "left", JoinedOn: noon, ListedMinute: 5, Intervals: []Interval{{From: 1, To: 2}}},
+			{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: Fill}}},
+			{User: "has left", JoinedOn: noon, Left: &Left{On: 5}, Intervals: []Interval{{From: 1, To: 2}}},
+			{User: "was never in"},
 		},
 	}
 	assign(t, l, noon+2, c)
 	equal(t, "members", c.Members, []Member{
 		{User: bob, JoinedOn: noon + 2, Intervals: []Interval{{From: 3}}}, // sees the event of its own joining
-		{User: eve, JoinedOn: noon - 9, Intervals: []Interval{{From: 1, To: 1}, {From: 3}}},
+		{User: eve, JoinedOn: noon + 2, Intervals: []Interval{{From: 1, To: 1}, {From: 3}}},
 		{User: ann, JoinedOn: noon, DisplayName: "stays", Intervals: []Interval{{From: 1}}},
-		{User: "left", JoinedOn: noon, ListedMinute: 5, Intervals: []Interval{{From: 1, To: 2}}},
+		{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: 3}}, Left: &Left{On: noon + 2, Sequence: 4, Topic: "topic"}},
+		{User: "has left", JoinedOn: noon, Left: &Left{On: 5}, Intervals: []Interval{{From: 1, To: 2}}},
+		{User: "was never in"},
 	})
 	equal(t, "revision", l.Heads[thread1].Revision, uint64(2))
 }

@@ -218,6 +218,7 @@ func TestLaneBounds(t *testing.T) {
 	if <-first.done; first.err != nil {
 		t.Error(first.err)
 	}
+	until(t, "room in the queue", func() bool { return h.Queued(thread) < core.MaxQueued })
 	id := h.send(t, ann, thread, "last") // behind all that was queued
 	m, err := h.Message(t.Context(), ann, thread, id)
 	if want := uint64(2 + 1 + core.MaxQueued + 1); err != nil || m.Sequence != want {

@@ -141,7 +141,7 @@ func TestCheckCreate(t *testing.T) {
 		{"nobody", with(person("", "")), "communicationIdentifier", "Identifier format is invalid ()."},
 		{"long id", with(person(strings.Repeat("a", 5000), "")), "communicationIdentifier", "Identifier format is invalid (aaa"},
 	} {
-		err := c.cmd.check()
+		err := c.cmd.check(Limits{})
 		if c.message == "" {
 			if err != nil {
 				t.Errorf("%s: %v", c.name, err)
@@ -232,10 +232,10 @@ func TestCheckSend(t *testing.T) {
 		{"longest name", SendMessage{Content: "x", Kind: Text, SenderDisplayName: strings.Repeat("ä", 256)}, ""},
 		{"long name", SendMessage{Content: "x", Kind: Text, SenderDisplayName: strings.Repeat("ä", 257)}, "The senderDisplayName field has 257"},
 		{"most content", SendMessage{Content: strings.Repeat("x", maxContent), Kind: Text}, ""},
-		{"too much content", SendMessage{Content: strings.Repeat("x", maxContent+1), Kind: Text}, "The content field has 1048577"},
+		{"too much content", SendMessage{Content: strings.Repeat("x", maxContent+1), Kind: Text}, "The content field has 1048577 bytes"},
 		{"token with a line break", SendMessage{Content: "x", Kind: Text, Token: "a\n"}, "The repeatability-request-id"},
 	} {
-		err := c.cmd.check()
+		err := c.cmd.check(Limits{})
 		if c.message == "" && err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}

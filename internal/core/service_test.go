@@ -134,10 +134,9 @@ func (h *house) member(t *testing.T, thread string, m core.Member) {
 	h.behind(t, &core.Change{Key: thread, Thread: thread, Revision: th.Revision, Members: []core.Member{m}})
 }
 
-var (
-	joined = []core.Interval{{}}
-	left   = []core.Interval{{From: 1, To: 1}}
-)
+// The ends of intervals that Assign fills, or leaves as they are.
+func joined() []core.Interval { return []core.Interval{{}} }
+func left() []core.Interval   { return []core.Interval{{From: 1, To: 1}} }
 
 func wantError(t *testing.T, what string, err error, code core.Code, message string) {
 	t.Helper()
@@ -271,28 +270,28 @@ func TestStaleHead(t *testing.T) {
 	first := h.send(t, bob, thread, "one") // the head is cached from here on
 
 	// Removed behind the cache: nothing more, neither to write nor to read.
-	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: h.now.Load(), Intervals: left})
+	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: h.now.Load(), Intervals: left()})
 	_, err := h.SendMessage(ctx, bob, thread, text("never"))
 	wantError(t, "send by one who was removed", err, core.Forbidden, noPermission)
 	equal(t, "messages", h.contents(t, ann, thread), []string{"one", "topicUpdated", "participantAdded"})
 
 	// Added behind the cache: the refusal rests on the stored head.
-	h.member(t, thread, core.Member{User: eve, Order: 3, Intervals: joined})
+	h.member(t, thread, core.Member{User: eve, Order: 3, Intervals: joined()})
 	h.send(t, eve, thread, "two")
-	h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined})
+	h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined()})
 	equal(t, "messages of one who was added", h.contents(t, bob, thread), []string{"two", "one", "topicUpdated", "participantAdded"})
 
 	// Reads, with the head cached each time before it changes.
 	_ = h.contents(t, ann, thread)
-	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: 1, Intervals: left})
+	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: 1, Intervals: left()})
 	_, err = h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10})
 	wantError(t, "list by one who was removed", err, core.Forbidden, noPermission)
 	_ = h.contents(t, ann, thread)
-	h.member(t, thread, core.Member{User: eve, Order: 3, JoinedOn: 1, Intervals: left})
+	h.member(t, thread, core.Member{User: eve, Order: 3, JoinedOn: 1, Intervals: left()})
 	_, err = h.Message(ctx, eve, thread, first)
 	wantError(t, "get by one who was removed", err, core.Forbidden, noPermission)
 	_ = h.contents(t, ann, thread)
-	h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined})
+	h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined()})
 	if m, err := h.Message(ctx, bob, thread, first); err != nil || m.Content != "one" {
 		t.Errorf("get by one who was added: %+v, %v", m, err)
 	}
@@ -322,7 +321,7 @@ func TestHistoryIsHidden(t *testing.T) {
 		{h.now.Load(), nil},
 	} {
 		_ = h.contents(t, ann, thread)
-		h.member(t, thread, core.Member{User: bob, Order: 2, ShareHistory: c.share, Intervals: joined})
+		h.member(t, thread, core.Member{User: bob, Order: 2, ShareHistory: c.share, Intervals: joined()})
 		equal(t, fmt.Sprintf("messages shared from %d", c.share), h.contents(t, bob, thread), c.want)
 		seen := strings.Join(c.want, " ")
 		for i, id := range ids {
@@ -337,7 +336,7 @@ func TestHistoryIsHidden(t *testing.T) {
 		}
 	}
 	// Since and share-history: the later counts.
-	h.member(t, thread, core.Member{User: bob, Order: 2, ShareHistory: ids[1], Intervals: joined})
+	h.member(t, thread, core.Member{User: bob, Order: 2, ShareHistory: ids[1], Intervals: joined()})
 	ms, err := h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10, Since: ids[0]})
 	if err != nil || len(ms) != 3 {
 		t.Errorf("%d messages since before the share-history time, %v; want 3", len(ms), err)
@@ -458,7 +457,7 @@ func TestUsers(t *testing.T) {
 	if err := h.DeleteUser(ctx, ann.ID); err != nil {
 		t.Fatal(err)
 	}
-	ann.State, ann.DeletedAt = core.UserDeleted, start.UnixMilli()
+	ann.State, ann.DeletedAt = core.UserDeleting, start.UnixMilli()
 	if u, err := h.User(ctx, ann.ID); u != ann || err != nil {
 		t.Errorf("after deleting %+v, %v; want %+v", u, err, ann)
 	}
@@ -528,7 +527,7 @@ func TestRevokedIsSeenAtOnce(t *testing.T) {
 	}
 	close(stop)
 	readers.Wait()
-	if u, err := h.User(ctx, ann); err != nil || u.State != core.UserDeleted || u.Generation != 301 {
+	if u, err := h.User(ctx, ann); err != nil || u.State != core.UserDeleting || u.Generation != 301 {
 		t.Errorf("in the end %+v, %v; want it deleted at generation 301", u, err)
 	}
 }
