@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -37,12 +38,16 @@ type Config struct {
 
 	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero
 
+	ResourceID string // GUID to move in with, or empty
+	Limits     limits.Profile
+
 	LogLevel  slog.Level
 	LogFormat LogFormat
 
 	MinFreeSpace    int64 // bytes; writes are refused below; 0: never
 	MaxBodySize     int64 // bytes
 	BodyTimeout     time.Duration
+	DeletionGrace   time.Duration
 	ShutdownTimeout time.Duration
 
 	values map[string]value // by setting; the texts of secrets are not kept

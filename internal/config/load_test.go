@@ -73,7 +73,7 @@ var ignoreOrigins = cmpopts.IgnoreUnexported(Config{})
 func TestDefaults(t *testing.T) {
 	production := Config{
 		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo,
-		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, BodyTimeout: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
+		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, BodyTimeout: 30 * time.Second, DeletionGrace: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
 	}
 	got, dir, err := place{flags: []string{"--data", "d"}}.load(t)
 	if err != nil {
@@ -203,7 +203,7 @@ access-key-file: secrets/key
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
-		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, ShutdownTimeout: 500 * time.Millisecond,
+		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, DeletionGrace: 30 * time.Second, ShutdownTimeout: 500 * time.Millisecond,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -119,6 +120,30 @@ func setTLSCert(c *Config, v value) error {
 func setTLSKey(c *Config, v value) error {
 	c.TLSKey = v.path()
 	return nil
+}
+
+func setResourceID(c *Config, v value) error {
+	if v.text == "" {
+		return nil
+	}
+	id := strings.ToLower(v.text)
+	if !communication.ValidUserID(communication.JoinUserID(id, "00000000-0000-0000-0000-000000000000")) {
+		return bad(v, "is not a GUID", "write the part of a user id between 8:acs: and _, such as a5ba7870-ef05-4e2b-9901-7751faa29e20")
+	}
+	c.ResourceID = id
+	return nil
+}
+
+func setLimits(c *Config, v value) (err error) {
+	if c.Limits, err = limits.Parse(v.text); err != nil {
+		return bad(v, "is not a profile of limits", "write azure, fair or off")
+	}
+	return nil
+}
+
+func setDeletionGrace(c *Config, v value) (err error) {
+	c.DeletionGrace, err = v.duration()
+	return err
 }
 
 func setPublicEndpoint(c *Config, v value) error {

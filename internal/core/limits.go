@@ -6,7 +6,7 @@ type Limits struct {
 	Participants int // of a thread
 	PerRequest   int // participants of one create or add
 	Content      int // bytes of a message
-	Metadata     int // bytes of all keys and values of one thread, participant or message
+	Metadata     int // bytes of all keys and values of one thread or participant
 	// Receipts is how many participants a thread may have for its receipts to
 	// be listed. Beyond, sending one still answers well (chat.md §4.3).
 	Receipts int

@@ -51,7 +51,7 @@ func (cmd *SendMessage) check(limits Limits) error {
 	if err := limits.checkContent(cmd.Content); err != nil {
 		return err
 	}
-	if err := limits.checkMetadata("metadata", cmd.Metadata); err != nil {
+	if err := (Limits{}).checkMetadata("metadata", cmd.Metadata); err != nil {
 		return err
 	}
 	if err := checkText("senderDisplayName", cmd.SenderDisplayName, maxDisplayName); err != nil {
@@ -96,13 +96,13 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 		}
 	}
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
-		return decideUpdateMessage(t, m, caller, cmd, s.limits)
+		return decideUpdateMessage(t, m, caller, cmd)
 	})
 }
 
 // decideUpdateMessage is pure. Unverified: that keys which are not sent stay
 // (chat.md §4.1).
-func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, limits Limits) (*Change, error) {
+func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound
 	}
@@ -121,7 +121,7 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 		patch[k] = v
 	}
 	edited.Metadata = merge(m.Metadata, patch)
-	if err := limits.checkMetadata("metadata", edited.Metadata); err != nil {
+	if err := (Limits{}).checkMetadata("metadata", edited.Metadata); err != nil {
 		return nil, err
 	}
 	c := changeOf(t)

@@ -237,6 +237,15 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (p ThreadProper
 	return p, err
 }
 
+// Inspect returns a thread as the store has it, for whoever runs the server.
+func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
+	t, err := s.store.Thread(ctx, id)
+	if err == nil && t == nil {
+		err = errThreadNotFound
+	}
+	return t, err
+}
+
 // UpdateThread is the command of PATCH /chat/threads/{id}. A nil field stays
 // as it is; a nil value in Metadata removes its key.
 type UpdateThread struct {

@@ -5,7 +5,10 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"strings"
+	"sync"
 
+	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
@@ -15,24 +18,29 @@ import (
 // keySize is the length of the keys that we make, as of the real service's.
 const keySize = 64
 
-// The keys of every development server. They are public knowledge, so that an
-// app's settings survive a lost data folder, and refused without --dev.
-var devKeys = [2][]byte{
-	[]byte("Confab development key, public knowledge: never use it elsewhere"),
-	[]byte("Confab development key 2, public knowledge: not to use elsewhere"),
+// devKey is a key of every development server. It is public knowledge, so that
+// an app's settings survive a lost data folder, and refused without --dev.
+func devKey(i int, serial uint64) []byte {
+	text := fmt.Sprintf("Confab development key, %s %d, public knowledge ", token.KeyName(i), serial)
+	return []byte((text + strings.Repeat(".", keySize))[:keySize])
 }
 
-// initialKeys are those of a new store: the configured ones, else the public
-// ones with --dev, else random ones.
+// newKey is the secret of a key: the public one with --dev, else a random one.
+func newKey(dev bool, i int, serial uint64) []byte {
+	if dev {
+		return devKey(i, serial)
+	}
+	secret := make([]byte, keySize)
+	rand.Read(secret)
+	return secret
+}
+
+// initialKeys are those of a new store: configured or made.
 func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	for i := range rows {
 		rows[i] = core.AccessKeyRow{Serial: 1, Secret: configured(c, i)}
-		if rows[i].Secret == nil && c.Dev {
-			rows[i].Secret = devKeys[i]
-		}
 		if rows[i].Secret == nil {
-			rows[i].Secret = make([]byte, keySize)
-			rand.Read(rows[i].Secret)
+			rows[i].Secret = newKey(c.Dev, i, 1)
 		}
 	}
 	return rows
@@ -61,7 +69,7 @@ func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
 				return fmt.Errorf("store the %s access key: %w", token.KeyName(i), err)
 			}
 		}
-		public := bytes.Equal(stored.Secret, devKeys[0]) || bytes.Equal(stored.Secret, devKeys[1])
+		public := bytes.Equal(stored.Secret, devKey(i, stored.Serial))
 		if public && !c.Dev {
 			return fmt.Errorf("the %s access key of %s is the public one of development servers: set CONFAB_ACCESS_KEY and CONFAB_ACCESS_KEY_SECONDARY, or choose another data folder", token.KeyName(i), c.Data)
 		}
@@ -70,4 +78,52 @@ func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
 		}
 	}
 	return nil
+}
+
+// keyring is the access keys of a running server.
+type keyring struct {
+	*token.Authority
+	store   core.Store
+	dev     bool
+	changed func(communication.AccessKey) // told of a new primary key
+
+	mu   sync.Mutex // guards rows
+	rows [2]core.AccessKeyRow
+}
+
+// List tells of both keys.
+func (k *keyring) List() []admin.Key {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	live := k.LiveTokens()
+	keys := make([]admin.Key, len(k.rows))
+	for i, row := range k.rows {
+		keys[i] = admin.Key{Name: token.KeyName(i), Serial: row.Serial, LiveTokens: live[i]}
+	}
+	return keys
+}
+
+// Rotate replaces a key, durably first.
+func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communication.AccessKey, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for i := range k.rows {
+		if token.KeyName(i) != name {
+			continue
+		}
+		serial := k.rows[i].Serial + 1
+		row := core.AccessKeyRow{Serial: serial, Secret: newKey(k.dev, i, serial)}
+		if err := k.store.SetKey(ctx, i, row); err != nil {
+			return admin.Key{}, communication.AccessKey{}, fmt.Errorf("store the new %s access key: %w", name, err)
+		}
+		k.rows[i] = row
+		if err := k.SetKeys(k.rows); err != nil {
+			return admin.Key{}, communication.AccessKey{}, err
+		}
+		if i == 0 && k.changed != nil {
+			k.changed(k.Keys()[0])
+		}
+		return admin.Key{Name: name, Serial: serial}, k.Keys()[i], nil
+	}
+	return admin.Key{}, communication.AccessKey{}, admin.ErrNoKey
 }

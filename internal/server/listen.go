@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/confab-chat/confab/internal/config"
@@ -68,9 +69,22 @@ func listen(c config.Config) (ps ports, err error) {
 	return ps, err
 }
 
-// listenPort listens on an address; an empty one is off. Clients find
-// "localhost" under either loopback address, so it is both, where there are two.
-func listenPort(setting, address string) (port, error) {
+// listenPort listens on an address; an empty one is off. A free port that is
+// asked for by 0 may be free on one address of localhost alone: then another.
+func listenPort(setting, address string) (p port, err error) {
+	for range 5 {
+		p, err = listenOnce(setting, address)
+		var used *PortInUseError
+		if !errors.As(err, &used) || !strings.HasSuffix(address, ":0") {
+			break
+		}
+	}
+	return p, err
+}
+
+// listenOnce listens on every address of the host: clients find "localhost"
+// under either loopback address, so it is both, where there are two.
+func listenOnce(setting, address string) (port, error) {
 	if address == "" {
 		return port{}, nil
 	}

@@ -15,10 +15,12 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
@@ -27,6 +29,7 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // Limits of a connection, beside those of a request in package rest.
@@ -36,6 +39,10 @@ const (
 	writeTimeout  = time.Minute
 	maxHeader     = 32 << 10 // bytes; net/http answers 431 beyond
 )
+
+// sweepEvery is how often deleted users are looked for. What a deletion still
+// owes is in the store, so it may be late but is not lost.
+const sweepEvery = time.Second
 
 // AccessRecord is one answered request.
 type AccessRecord = rest.Record
@@ -47,6 +54,8 @@ type Options struct {
 	Logger  *slog.Logger       // nil is silence
 	Access  func(AccessRecord) // nil: a log line per request
 	Now     func() time.Time   // time.Now
+	// PrimaryKey is told of the new primary access key after a rotation.
+	PrimaryKey func(communication.AccessKey)
 }
 
 // Info is what a running server tells its owner. It holds the access key: it
@@ -80,6 +89,8 @@ type Server struct {
 	servers []*http.Server
 	serving sync.WaitGroup
 	temp    string // a folder to remove at the end, or empty
+
+	stopSweep context.CancelFunc
 
 	failed chan error // of capacity 1: why the server cannot go on
 	closed chan struct{}
@@ -124,6 +135,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.serve(ports.https, handler, tlsConfig)
 	s.serve(ports.http, handler, nil)
 	s.serve(ports.ops, s.opsHandler(), nil)
+	sweeping, stop := context.WithCancel(context.Background())
+	s.stopSweep = stop
+	s.serving.Go(func() { s.sweep(sweeping) })
 	s.ready.Store(true)
 	return s, nil
 }
@@ -149,7 +163,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	if s.info.Fresh {
 		s.info.DataState = "empty"
 	}
-	so.Initial = core.Resource{ID: newGUID(), Epoch: newGUID(), Keys: initialKeys(o.Config)}
+	so.Initial = core.Resource{ID: cmp.Or(o.Config.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(o.Config)}
 	s.store, err = pebble.Open(dir, so)
 	if errors.Is(err, pebble.ErrInUse) {
 		return &DataInUseError{Path: o.Config.Data, Err: err}
@@ -161,8 +175,41 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		return err
 	}
 	s.metrics = metrics.New(o.Version, s.storage)
-	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{Now: o.Now, Batch: s.metrics.Batch})
-	return err
+	sizes := o.Config.Limits.Sizes()
+	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{
+		Now: o.Now, Batch: s.metrics.Batch,
+		Limits: core.Limits{
+			Participants: sizes.MaxParticipants, PerRequest: sizes.MaxPerRequest,
+			Content: sizes.MaxContent, Metadata: sizes.MaxMetadata, Receipts: sizes.ReceiptsUpTo,
+		},
+		Adopt: o.Config.ResourceID != "", Grace: o.Config.DeletionGrace,
+	})
+	if err != nil {
+		return err
+	}
+	if id := s.core.Resource().ID; o.Config.ResourceID != "" && o.Config.ResourceID != id {
+		return fmt.Errorf("the data folder %s belongs to resource %s, and --resource-id is %s: a resource moves in with an empty folder", s.info.Data, id, o.Config.ResourceID)
+	}
+	return nil
+}
+
+// sweep erases deleted users when their grace is over. It looks again when the
+// next is due, and every so often for those that other calls have deleted.
+func (s *Server) sweep(ctx context.Context) {
+	for ctx.Err() == nil {
+		next, err := s.core.Sweep(ctx)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("deleting users", "error", err)
+		}
+		wait := sweepEvery
+		if !next.IsZero() {
+			wait = max(min(time.Until(next), wait), time.Millisecond)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(wait):
+		}
+	}
 }
 
 // certificate finds what https is served with, and writes what clients trust.
@@ -192,16 +239,18 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 }
 
 func (s *Server) handler(o Options) (http.Handler, error) {
-	tokens, err := token.New(s.core.Resource(), s.core, o.Now)
+	resource := s.core.Resource()
+	tokens, err := token.New(resource, s.core, o.Now)
 	if err != nil {
 		return nil, err
 	}
 	s.info.AccessKey = tokens.Keys()[0].Text()
+	keys := &keyring{Authority: tokens, store: s.store, dev: o.Config.Dev, changed: o.PrimaryKey, rows: resource.Keys}
 	access := o.Access
 	if access == nil {
 		access = s.logAccess
 	}
-	return rest.New(rest.Options{
+	api, err := rest.New(rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
 		MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r AccessRecord) {
@@ -209,6 +258,17 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 			access(r)
 		},
 	})
+	if err != nil {
+		return nil, err
+	}
+	orders := admin.New(admin.Options{Core: s.core, Keys: keys, Now: o.Now, Logger: s.log})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, admin.Prefix) {
+			orders.ServeHTTP(w, r)
+			return
+		}
+		api.ServeHTTP(w, r)
+	}), nil
 }
 
 // logAccess is the one line that each request leaves in the log.
@@ -287,6 +347,7 @@ func (s *Server) Close(ctx context.Context) error {
 				errs = append(errs, fmt.Errorf("requests were cut off: %w", err), srv.Close())
 			}
 		}
+		s.stopSweep()
 		s.serving.Wait()
 		s.err = errors.Join(errors.Join(errs...), s.release())
 		close(s.closed)

@@ -1,0 +1,250 @@
+// Package admin answers the questions and orders of whoever holds an access
+// key, for the command line: access keys, users and threads as the store has
+// them. It is no part of the contract; its paths begin with /confab/.
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// Prefix is where the paths of this package begin.
+const Prefix = "/confab/"
+
+// maxBody is more than any order needs, in bytes.
+const maxBody = 4 << 10
+
+// pageSize is how many threads one answer holds at most.
+const pageSize = 100
+
+// Keys are the access keys and what may be done with them.
+type Keys interface {
+	Keys() []communication.AccessKey
+	// List tells of each key, without the key itself.
+	List() []Key
+	// Rotate replaces a key and returns the new one. Tokens made with the old
+	// one end.
+	Rotate(ctx context.Context, name string) (Key, communication.AccessKey, error)
+}
+
+// ErrNoKey means that there is no access key of a name.
+var ErrNoKey = errors.New("no access key has this name: it is primary or secondary")
+
+// Key is an access key as it may be shown.
+type Key struct {
+	Name       string `json:"name"`       // primary or secondary
+	Serial     uint64 `json:"serial"`     // counts rotations, from 1
+	LiveTokens int    `json:"liveTokens"` // issued or used here since the start; more may hang on it
+}
+
+// RotatedKey is the answer to a rotation: the one time that a key is told.
+type RotatedKey struct {
+	Key
+	Ended     int    `json:"ended"` // tokens that ended, of those known here
+	AccessKey string `json:"accessKey"`
+}
+
+// User is a user as the store has it.
+type User struct {
+	ID        string `json:"id"`
+	State     string `json:"state"` // unknown, live, deleting or deleted
+	DeletedAt string `json:"deletedAt,omitempty"`
+	Revoked   uint64 `json:"revoked"` // how often its tokens were revoked
+}
+
+// Threads is a page of a user's threads.
+type Threads struct {
+	Threads []ThreadEntry `json:"threads"`
+	More    bool          `json:"more,omitempty"`
+}
+
+// ThreadEntry is a thread in a user's list.
+type ThreadEntry struct {
+	ID            string `json:"id"`
+	Topic         string `json:"topic"`
+	LastMessageOn string `json:"lastMessageOn"`
+	DeletedOn     string `json:"deletedOn,omitempty"`
+}
+
+// Thread is a thread as the store has it, without its messages.
+type Thread struct {
+	ID           string            `json:"id"`
+	Topic        string            `json:"topic"`
+	CreatedOn    string            `json:"createdOn"`
+	CreatedBy    string            `json:"createdBy"`
+	DeletedOn    string            `json:"deletedOn,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	LastSequence uint64            `json:"lastSequence"`
+	Members      []Member          `json:"members"`
+}
+
+// Member is a member of a thread, past ones too.
+type Member struct {
+	ID          string `json:"id"`
+	DisplayName string `json:"displayName,omitempty"`
+	JoinedOn    string `json:"joinedOn"`
+	Left        bool   `json:"left,omitempty"`
+}
+
+// Options of New.
+type Options struct {
+	Core        *core.Service
+	Keys        Keys
+	Authorities []string // other names that clients may have signed
+	Now         func() time.Time
+	Logger      *slog.Logger
+}
+
+// New makes the handler of everything below Prefix.
+func New(o Options) http.Handler {
+	h := &handler{o}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /confab/keys", h.signed(h.keys))
+	mux.HandleFunc("POST /confab/keys/{name}/rotate", h.signed(h.rotate))
+	mux.HandleFunc("GET /confab/users/{id}", h.signed(h.user))
+	mux.HandleFunc("GET /confab/users/{id}/threads", h.signed(h.threads))
+	mux.HandleFunc("GET /confab/threads/{id}", h.signed(h.thread))
+	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
+		refuse(w, http.StatusNotFound, "there is nothing at this path")
+	})
+	return mux
+}
+
+type handler struct{ Options }
+
+// signed lets through what is signed with an access key.
+func (h *handler) signed(next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		if err != nil {
+			refuse(w, http.StatusBadRequest, "the body cannot be read or is too long")
+			return
+		}
+		_, err = communication.VerifySignature(communication.SignedRequest{
+			Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get,
+			BodyHash: sha256.Sum256(body), TLS: r.TLS != nil,
+		}, h.Keys.Keys(), h.Now(), &communication.VerifyOptions{Authorities: h.Authorities})
+		if err != nil {
+			refuse(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")
+			return
+		}
+		err = next(w, r)
+		var refusal *core.Error
+		switch {
+		case err == nil:
+		case errors.Is(err, ErrNoKey):
+			refuse(w, http.StatusNotFound, err.Error())
+		case errors.As(err, &refusal) && refusal.Code == core.NotFound:
+			refuse(w, http.StatusNotFound, refusal.Message)
+		case errors.As(err, &refusal) && refusal.Code == core.BadRequest:
+			refuse(w, http.StatusBadRequest, refusal.Message)
+		default:
+			h.Logger.Error("admin request failed", "path", r.URL.Path, "error", err)
+			refuse(w, http.StatusInternalServerError, "internal server error; the server's log says more")
+		}
+	}
+}
+
+func (h *handler) keys(w http.ResponseWriter, _ *http.Request) error {
+	return answer(w, http.StatusOK, h.Keys.List())
+}
+
+func (h *handler) rotate(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("name")
+	ended := 0
+	for _, k := range h.Keys.List() {
+		if k.Name == name {
+			ended = k.LiveTokens
+		}
+	}
+	key, secret, err := h.Keys.Rotate(r.Context(), name)
+	if err != nil {
+		return err
+	}
+	h.Logger.Warn("access key rotated", "name", key.Name, "serial", key.Serial, "ended", ended)
+	return answer(w, http.StatusOK, RotatedKey{Key: key, Ended: ended, AccessKey: secret.Text()})
+}
+
+var userStates = map[core.UserState]string{
+	core.UserUnknown: "unknown", core.UserLive: "live", core.UserDeleting: "deleting", core.UserDeleted: "deleted",
+}
+
+func (h *handler) user(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if !communication.ValidUserID(id) {
+		return core.InvalidIdentifier(id)
+	}
+	u, err := h.Core.User(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return answer(w, http.StatusOK, User{ID: id, State: userStates[u.State], DeletedAt: date(u.DeletedAt), Revoked: max(u.Generation, 1) - 1})
+}
+
+func (h *handler) threads(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if !communication.ValidUserID(id) {
+		return core.InvalidIdentifier(id)
+	}
+	page, err := h.Core.ListThreads(r.Context(), id, core.ThreadsCursor{}, 0, pageSize)
+	if err != nil {
+		return err
+	}
+	out := Threads{Threads: []ThreadEntry{}, More: page.More}
+	for _, t := range page.Threads {
+		out.Threads = append(out.Threads, ThreadEntry{ID: t.Thread, Topic: t.Topic, LastMessageOn: date(t.LastMessageOn), DeletedOn: date(t.DeletedOn)})
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+func (h *handler) thread(w http.ResponseWriter, r *http.Request) error {
+	id := r.PathValue("id")
+	if err := core.CheckThreadID(id); err != nil {
+		return err
+	}
+	t, err := h.Core.Inspect(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	out := Thread{
+		ID: t.ID, Topic: t.Topic, CreatedOn: date(t.CreatedOn), CreatedBy: t.CreatedBy, DeletedOn: date(t.DeletedOn),
+		Metadata: t.Metadata, LastSequence: t.LastSequence,
+	}
+	for _, m := range t.Members {
+		out.Members = append(out.Members, Member{ID: m.User, DisplayName: m.DisplayName, JoinedOn: date(m.JoinedOn), Left: !m.Present()})
+	}
+	return answer(w, http.StatusOK, out)
+}
+
+func date(ms int64) string {
+	if ms == 0 {
+		return ""
+	}
+	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
+}
+
+func answer(w http.ResponseWriter, status int, body any) error {
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	w.Write(append(text, '\n'))
+	return nil
+}
+
+func refuse(w http.ResponseWriter, status int, message string) {
+	code := strings.ReplaceAll(http.StatusText(status), " ", "")
+	answer(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+}
