@@ -158,8 +158,11 @@ const scpChat = 1792
 // Issue makes a token for a user who is live. Key is the index of the access
 // key that authenticated the request. The expiry has whole seconds.
 func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration, key int) (text string, expires time.Time, err error) {
+	if scopes == 0 {
+		return "", time.Time{}, errors.New("issue a token: no scopes")
+	}
 	iat := a.now().UTC().Truncate(time.Second)
-	expires = iat.Add(lifetime)
+	expires = iat.Add(lifetime.Truncate(time.Second))
 	c := claims{
 		SkypeID: strings.TrimPrefix(user.ID, "8:"), Csi: strconv.FormatInt(iat.Unix(), 10),
 		Exp: expires.Unix(), Iat: iat.Unix(), AcsScope: scopes.String(),
@@ -221,7 +224,11 @@ func (a *Authority) holds(kid string) bool {
 // parse checks form and signature, and nothing that changes with time.
 func (a *Authority) parse(text string) (verified, error) {
 	var c claims
-	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation())
+	// One text for each token: base64 itself would drop line breaks.
+	if strings.ContainsAny(text, "\r\n") {
+		return verified{}, ErrInvalid
+	}
+	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	t, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
 		for _, k := range a.keys.Load() {
 			if t.Header["kid"] == k.kid {
