@@ -555,17 +555,28 @@ func TestSecretsStayInside(t *testing.T) {
 	}
 }
 
+// live are users who are all there: the fuzzer needs no store that runs beside it.
+type live struct{}
+
+func (live) User(_ context.Context, id string) (core.User, error) {
+	return core.User{ID: id, State: core.UserLive, Generation: 1}, nil
+}
+func (live) Leaving(core.User) bool { return false }
+
 func FuzzVerify(f *testing.F) {
-	x := newFixture(f)
-	u, err := x.core.CreateUser(context.Background())
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	x, err := token.New(resource, live{}, func() time.Time { return now })
 	if err != nil {
 		f.Fatal(err)
 	}
-	good := x.issue(f, u, 0)
+	u := core.User{ID: communication.JoinUserID(resourceID, "00000000-0000-0000-0000-000000000001"), State: core.UserLive, Generation: 1}
+	good, _, err := x.Issue(u, token.Chat, time.Hour, 0)
+	if err != nil {
+		f.Fatal(err)
+	}
 	for _, s := range []string{good, good[:len(good)-1], "", "..", "a.b.c", good + ".", "eyJhbGciOiJub25lIn0.e30.", strings.ToUpper(good)} {
 		f.Add(s)
 	}
-	want := strings.Split(good, ".")
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := x.Verify(context.Background(), text)
 		if err != nil {
@@ -574,9 +585,7 @@ func FuzzVerify(f *testing.F) {
 			}
 			return
 		}
-		// What was signed must be what we have signed.
-		got := strings.Split(text, ".")
-		if len(got) != 3 || got[0] != want[0] || got[1] != want[1] || c.User != u.ID {
+		if text != good || c.User != u.ID { // no other was ever signed
 			t.Errorf("%q is accepted as %+v", text, c)
 		}
 	})
