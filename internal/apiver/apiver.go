@@ -22,6 +22,8 @@ type Family struct {
 // Chat is the list of the chat routes (api-versions.md §1).
 var Chat = &Family{
 	versions: []Version{
+		"2020-11-01-preview3",
+		"2021-01-27-preview4",
 		"2021-03-07",
 		"2021-09-07",
 		"2023-11-07",

@@ -31,6 +31,8 @@ func TestParse(t *testing.T) {
 	}{
 		{apiver.Chat, "2021-09-07", "2021-09-07", true},
 		{apiver.Chat, "2021-09-27", "2021-09-07", true},
+		{apiver.Chat, "2020-11-01-preview3", "2020-11-01-preview3", true},
+		{apiver.Chat, "2020-11-01", "2020-11-01", false},
 		{apiver.Chat, "2022-10-01", "2022-10-01", false},
 		{apiver.Identity, "2022-10-01", "2022-10-01", true},
 		{apiver.Identity, "2021-09-27", "2021-09-27", false},

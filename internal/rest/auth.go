@@ -27,12 +27,19 @@ func (h *Handler) authenticateUser(q *request) error {
 		// Nothing was done yet, so the client may repeat the request.
 		return &core.Error{Code: core.Unavailable, Message: "The server is currently unable to handle the request.", Cause: err}
 	}
-	q.caller = claims.User
+	q.caller, q.leaving = claims.User, claims.Leaving
+	if q.leaving && q.row.users == live {
+		return errGone
+	}
 	if !claims.Scopes.Any(q.row.scopes) {
 		return &core.Error{Code: core.Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
 	}
 	return nil
 }
+
+// errGone: the user was deleted, and what its token asks for is more than cleaning
+// up after it.
+var errGone = &core.Error{Code: core.Unauthorized, Message: "the user was deleted"}
 
 // errDenied is recorded for a missing signature or another scheme; for a bad
 // signature or date it is a guess (identity.md §4.5).

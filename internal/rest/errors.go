@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 
+	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
@@ -66,7 +67,7 @@ func (h *Handler) refuse(q *request, err error) answer {
 		return a
 	}
 	a.body = buffer()
-	*a.body = q.family.envelope(*a.body, e)
+	*a.body = q.envelope()(*a.body, e)
 	return a
 }
 
@@ -91,22 +92,59 @@ func refusal(f *family, err error) *core.Error {
 	return errInternal
 }
 
-// identityEnvelope is {"error":{...}} (identity.md §3.8).
-func identityEnvelope(dst []byte, e *core.Error) []byte {
-	return append(errorObject(append(dst, '{'), e), '}')
+// envelope is the body of a refusal at the versions of its span.
+type envelope struct {
+	span  apiver.Span
+	write func(dst []byte, e *core.Error) []byte
 }
 
-// chatEnvelope holds both the documented and the recorded form, so that SDK
-// users find code and message and nobody misses the other (chat.md §7.1).
-func chatEnvelope(dst []byte, e *core.Error) []byte {
-	dst = errorObject(append(dst, '{'), e)
-	dst = append(dst, `,"CommunicationError":{"Code":`...)
-	dst = wire.AppendString(dst, string(e.Code))
-	dst = member(dst, "Message", e.Message)
-	return append(dst, `,"Details":[]}}`...)
+// Identity routes have {"error":{...}} (identity.md §3.8). Chat routes have both
+// the documented and the recorded form, so that SDK users find code and message
+// and nobody misses the other (chat.md §7.1).
+var (
+	identityEnvelopes = []envelope{{always, object(documented)}}
+	chatEnvelopes     = []envelope{
+		{apiver.Span{Until: "2021-03-07"}, object(recorded("Error"), documented)},
+		{apiver.Span{Since: "2021-03-07"}, object(documented, recorded("CommunicationError"))},
+	}
+)
+
+// envelope is that of the request's version, or the newest if it has none.
+func (q *request) envelope() func([]byte, *core.Error) []byte {
+	all := q.family.envelopes
+	for _, e := range all {
+		if q.version != "" && e.span.Has(q.version) {
+			return e.write
+		}
+	}
+	return all[len(all)-1].write
 }
 
-func errorObject(dst []byte, e *core.Error) []byte {
+type errorMember func(dst []byte, e *core.Error) []byte
+
+func object(members ...errorMember) func(dst []byte, e *core.Error) []byte {
+	return func(dst []byte, e *core.Error) []byte {
+		separator := byte('{')
+		for _, m := range members {
+			dst = m(append(dst, separator), e)
+			separator = ','
+		}
+		return append(dst, '}')
+	}
+}
+
+// recorded is the form that the service sends, with the key of its time.
+func recorded(key string) errorMember {
+	return func(dst []byte, e *core.Error) []byte {
+		dst = append(append(append(dst, '"'), key...), `":{"Code":`...)
+		dst = wire.AppendString(dst, string(e.Code))
+		dst = member(dst, "Message", e.Message)
+		return append(dst, `,"Details":[]}`...)
+	}
+}
+
+// documented is the form of the OpenAPI files.
+func documented(dst []byte, e *core.Error) []byte {
 	dst = append(dst, `"error":{"code":`...)
 	dst = wire.AppendString(dst, string(e.Code))
 	dst = member(dst, "message", e.Message)

@@ -62,7 +62,7 @@ func (h *Handler) issueToken(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := h.core.LiveUser(q.Context(), q.userID())
+	user, err := h.core.UserForToken(q.Context(), q.userID())
 	if err != nil {
 		return nil, err
 	}

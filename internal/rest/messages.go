@@ -1,15 +1,8 @@
 package rest
 
-import (
-	"github.com/confab-chat/confab/internal/core"
-	"github.com/confab-chat/confab/internal/rest/wire"
-)
+import "github.com/confab-chat/confab/internal/rest/wire"
 
 func (h *Handler) sendMessage(q *request) (any, error) {
-	thread, err := q.threadID()
-	if err != nil {
-		return nil, err
-	}
 	var in wire.SendChatMessageRequest
 	if err := h.decode(q, &in); err != nil {
 		return nil, err
@@ -19,47 +12,47 @@ func (h *Handler) sendMessage(q *request) (any, error) {
 		return nil, err
 	}
 	cmd.Token = q.Header.Get(idempotencyHeader)
-	id, err := h.core.SendMessage(q.Context(), q.caller, thread, cmd)
+	id, err := h.core.SendMessage(q.Context(), q.caller, q.thread, cmd)
 	if err != nil {
 		return nil, err
 	}
 	message := wire.MessageID(id)
-	q.location = h.base(q) + "/chat/threads/" + escapeID(thread) + "/messages/" + message
+	q.location = h.base(q) + "/chat/threads/" + escapeID(q.thread) + "/messages/" + message
 	return &wire.SendChatMessageResult{ID: message}, nil
 }
 
 func (h *Handler) getMessage(q *request) (any, error) {
-	thread, err := q.threadID()
-	if err != nil {
-		return nil, err
-	}
-	id, err := core.ParseMessageID(q.params[1])
-	if err != nil {
-		return nil, err
-	}
-	m, err := h.core.Message(q.Context(), q.caller, thread, id)
+	m, err := h.core.Message(q.Context(), q.caller, q.thread, q.message)
 	if err != nil {
 		return nil, err
 	}
 	return wire.MessageFromCore(&m), nil
 }
 
+func (h *Handler) updateMessage(q *request) (any, error) {
+	var in wire.UpdateChatMessageRequest
+	if err := h.decode(q, &in); err != nil {
+		return nil, err
+	}
+	return nil, h.core.UpdateMessage(q.Context(), q.caller, q.thread, q.message, in.ToCore())
+}
+
+func (h *Handler) deleteMessage(q *request) (any, error) {
+	return nil, h.core.DeleteMessage(q.Context(), q.caller, q.thread, q.message)
+}
+
 func (h *Handler) listMessages(q *request) (any, error) {
-	thread, err := q.threadID()
+	page, err := q.messagesPage()
 	if err != nil {
 		return nil, err
 	}
-	page, err := q.messagesPage(thread)
-	if err != nil {
-		return nil, err
-	}
-	ms, err := h.core.ListMessages(q.Context(), q.caller, thread, page)
+	ms, err := h.core.ListMessages(q.Context(), q.caller, q.thread, page)
 	if err != nil {
 		return nil, err
 	}
 	out := &wire.ChatMessagesCollection{Value: wire.MessagesFromCore(ms)}
 	if len(ms) == page.Limit {
-		out.NextLink = h.nextMessages(q, thread, page, ms[len(ms)-1].Sequence)
+		out.NextLink = h.nextMessages(q, page, ms[len(ms)-1].Sequence)
 	}
 	return out, nil
 }

@@ -19,30 +19,68 @@ type route struct {
 	family    *family
 	span      apiver.Span
 	status    int
-	operation string       // for logs
+	operation string       // for logs and limits
 	scopes    token.Scopes // one of them is needed
+	users     users        // whose tokens are good
 	handler   func(*Handler, *request) (any, error)
 }
 
 // The scopes that an operation may need one of (identity.md §6.5).
 const (
 	anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
-	manage  = token.Chat // create, update and delete threads
+	invite  = token.Chat | token.ChatJoin // add and remove participants
+	manage  = token.Chat                  // create, update and delete threads
 )
 
-// routes is all that is answered. The OpenAPI files in api/ are the judge.
-var routes = []route{
-	{"POST", "/chat/threads", chat, apiver.Span{}, 201, "create thread", manage, (*Handler).createThread},
-	{"GET", "/chat/threads/{chatThreadId}", chat, apiver.Span{}, 200, "get thread", anyChat, (*Handler).getThread},
-	{"POST", "/chat/threads/{chatThreadId}/messages", chat, apiver.Span{}, 201, "send message", anyChat, (*Handler).sendMessage},
-	{"GET", "/chat/threads/{chatThreadId}/messages", chat, apiver.Span{}, 200, "list messages", anyChat, (*Handler).listMessages},
-	{"GET", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, apiver.Span{}, 200, "get message", anyChat, (*Handler).getMessage},
+// users says whose tokens an operation takes.
+type users bool
 
-	{"POST", "/identities", identity, apiver.Span{}, 201, "create user", 0, (*Handler).createUser},
-	{"DELETE", "/identities/{id}", identity, apiver.Span{}, 204, "delete user", 0, (*Handler).deleteUser},
-	{"POST", "/identities/{id}/:issueAccessToken", identity, apiver.Span{}, 200, "issue token", 0, (*Handler).issueToken},
-	{"POST", "/identities/{id}/:revokeAccessTokens", identity, apiver.Span{}, 204, "revoke tokens", 0, (*Handler).revokeTokens},
-	{"POST", "/teamsUser/:exchangeAccessToken", identity, apiver.Span{Since: "2022-06-01"}, 200, "exchange token", 0, (*Handler).exchangeToken},
+// A user that was deleted may still clean up for a while: the suites of 2021
+// delete the user first and its thread afterwards, with the same token.
+const (
+	live       users = false
+	orLeaving  users = true
+	leavesSelf       = orLeaving // the handler sees to it that nobody else is removed
+)
+
+// The api-versions of rows that not all have.
+var (
+	always   = apiver.Span{}
+	flatIDs  = apiver.Span{Until: "2021-01-27-preview4"} // participants are strings
+	modelIDs = apiver.Span{Since: "2021-01-27-preview4"} // participants are identifier models
+	teams    = apiver.Span{Since: "2022-06-01"}
+)
+
+// routes is all that is answered. The OpenAPI files in api/ are the judge. Of two
+// paths that match, the one further up counts.
+var routes = []route{
+	{"POST", "/chat/threads", chat, always, 201, "create thread", manage, live, (*Handler).createThread},
+	{"GET", "/chat/threads", chat, always, 200, "list threads", anyChat, live, (*Handler).listThreads},
+	{"GET", "/chat/threads/{chatThreadId}", chat, always, 200, "get thread", anyChat, live, (*Handler).getThread},
+	{"PATCH", "/chat/threads/{chatThreadId}", chat, always, 204, "update thread", manage, live, (*Handler).updateThread},
+	{"DELETE", "/chat/threads/{chatThreadId}", chat, always, 204, "delete thread", manage, orLeaving, (*Handler).deleteThread},
+
+	{"POST", "/chat/threads/{chatThreadId}/messages", chat, always, 201, "send message", anyChat, live, (*Handler).sendMessage},
+	{"GET", "/chat/threads/{chatThreadId}/messages", chat, always, 200, "list messages", anyChat, live, (*Handler).listMessages},
+	{"GET", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 200, "get message", anyChat, live, (*Handler).getMessage},
+	{"PATCH", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "update message", anyChat, live, (*Handler).updateMessage},
+	{"DELETE", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "delete message", anyChat, live, (*Handler).deleteMessage},
+
+	{"GET", "/chat/threads/{chatThreadId}/participants", chat, always, 200, "list participants", anyChat, live, (*Handler).listParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants", chat, flatIDs, 201, "add participants", invite, live, (*Handler).addParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants/:add", chat, always, 201, "add participants", invite, live, (*Handler).addParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants/:remove", chat, modelIDs, 204, "remove participant", invite, leavesSelf, (*Handler).removeParticipant},
+	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, flatIDs, 204, "remove participant", invite, leavesSelf, (*Handler).removeParticipantByID},
+
+	{"POST", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "send read receipt", anyChat, live, (*Handler).sendReceipt},
+	{"GET", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "list read receipts", anyChat, live, (*Handler).listReceipts},
+	{"POST", "/chat/threads/{chatThreadId}/typing", chat, always, 200, "send typing notification", anyChat, live, (*Handler).sendTyping},
+
+	{"POST", "/identities", identity, always, 201, "create user", 0, live, (*Handler).createUser},
+	{"DELETE", "/identities/{id}", identity, always, 204, "delete user", 0, live, (*Handler).deleteUser},
+	{"POST", "/identities/{id}/:issueAccessToken", identity, always, 200, "issue token", 0, live, (*Handler).issueToken},
+	{"POST", "/identities/{id}/:revokeAccessTokens", identity, always, 204, "revoke tokens", 0, live, (*Handler).revokeTokens},
+	{"POST", "/teamsUser/:exchangeAccessToken", identity, teams, 200, "exchange token", 0, live, (*Handler).exchangeToken},
 }
 
 // family is what the routes of one part of the contract have in common.
@@ -50,7 +88,7 @@ type family struct {
 	versions     *apiver.Family
 	invalid      core.Code // of a body that cannot be read
 	authenticate func(*Handler, *request) error
-	envelope     func(dst []byte, e *core.Error) []byte
+	envelopes    []envelope // in the order of history
 	// silent401: an unauthorized request is answered without a body (chat.md §0.2).
 	silent401 bool
 	// announced: the server says that it keeps send tokens, so that a client may
@@ -61,18 +99,19 @@ type family struct {
 var (
 	chat = &family{
 		versions: apiver.Chat, invalid: core.BadRequest,
-		authenticate: (*Handler).authenticateUser, envelope: chatEnvelope,
+		authenticate: (*Handler).authenticateUser, envelopes: chatEnvelopes,
 		silent401: true, announced: true,
 	}
 	identity = &family{
 		versions: apiver.Identity, invalid: core.Validation,
-		authenticate: (*Handler).authenticateKey, envelope: identityEnvelope,
+		authenticate: (*Handler).authenticateKey, envelopes: identityEnvelopes,
 	}
 )
 
 // path is the rows that share a path.
 type path struct {
 	segments  []string // a parameter is empty
+	names     []string // of the parameters
 	rows      []*route
 	allow     string            // the methods, for Allow
 	supported map[string]string // api-supported-versions by method
@@ -88,6 +127,7 @@ func group(rows []route) []*path {
 			for j, s := range p.segments {
 				if s[0] == '{' {
 					p.segments[j] = ""
+					p.names = append(p.names, s[1:len(s)-1])
 				}
 			}
 			byTemplate[rows[i].path] = p
@@ -138,7 +178,7 @@ func (h *Handler) find(q *request) error {
 		return err
 	}
 	for _, p := range h.paths {
-		if len(segments) > 0 && segments[0] == p.segments[0] {
+		if len(segments) > 0 && strings.EqualFold(segments[0], p.segments[0]) {
 			q.family = p.rows[0].family
 		}
 		if params, ok := p.match(segments); ok {
@@ -149,16 +189,17 @@ func (h *Handler) find(q *request) error {
 	return &core.Error{Code: core.NotFound, Message: "The requested path was not found."}
 }
 
+// match passes over case, as ASP.NET does: /readreceipts was answered as
+// /readReceipts is (chat.md §8).
 func (p *path) match(segments []string) (params []string, ok bool) {
 	if len(segments) != len(p.segments) {
 		return nil, false
 	}
 	for i, s := range p.segments {
-		switch s {
-		case "":
+		switch {
+		case s == "":
 			params = append(params, segments[i])
-		case segments[i]:
-		default:
+		case !strings.EqualFold(s, segments[i]):
 			return nil, false
 		}
 	}
@@ -185,6 +226,27 @@ func (h *Handler) findRow(q *request) error {
 	if q.row == nil {
 		return &core.Error{Code: codeBadVersion, Target: "api-version", Message: "The HTTP resource that matches the request URI '" +
 			h.base(q) + clip(q.URL.EscapedPath()) + "' does not support the API version '" + clip(name) + "'."}
+	}
+	return nil
+}
+
+// readIDs reads the ids of thread and message in the path. They are checked
+// before anything is looked up (chat.md §7.2). Other parameters are the
+// handlers' own.
+func (q *request) readIDs() error {
+	for i, name := range q.path.names {
+		switch name {
+		case "chatThreadId":
+			if err := core.CheckThreadID(q.params[i]); err != nil {
+				return err
+			}
+			q.thread = q.params[i]
+		case "chatMessageId":
+			var err error
+			if q.message, err = core.ParseMessageID(q.params[i]); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -145,11 +145,16 @@ type request struct {
 	body    []byte
 	read    bool // the body was read
 	caller  string
-	key     int // the index of the access key that signed
+	leaving bool // the caller was deleted a moment ago
+	key     int  // the index of the access key that signed
+
+	// The ids in the path. The thread is for the record too, and so may be that
+	// of a new one.
+	thread  string
+	message int64
 
 	// What the operation adds to a successful answer and to the record.
 	location string
-	thread   string
 	note     string
 }
 
@@ -215,6 +220,9 @@ func (h *Handler) do(q *request) (answer, error) {
 		return answer{}, err
 	}
 	if err := q.family.authenticate(h, q); err != nil {
+		return answer{}, err
+	}
+	if err := q.readIDs(); err != nil {
 		return answer{}, err
 	}
 	body, err := q.row.handler(h, q)

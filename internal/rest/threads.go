@@ -28,32 +28,50 @@ func (h *Handler) createThread(q *request) (any, error) {
 	}
 	q.thread, q.note = thread.ID, thread.Topic
 	q.location = h.base(q) + "/chat/threads/" + escapeID(thread.ID)
-	return &wire.CreateChatThreadResult{
-		ChatThread:          wire.ThreadFromCore(thread),
-		InvalidParticipants: wire.InvalidFromCore(invalid),
-	}, nil
+	out := &wire.CreateChatThreadResult{ChatThread: wire.ThreadFromCore(thread)}
+	out.Errors, out.InvalidParticipants = wire.InvalidFromCore(invalid)
+	return out, nil
 }
 
-func (h *Handler) getThread(q *request) (any, error) {
-	thread, err := q.threadID()
+func (h *Handler) listThreads(q *request) (any, error) {
+	before, since, limit, err := q.threadsPage()
 	if err != nil {
 		return nil, err
 	}
-	properties, err := h.core.Thread(q.Context(), q.caller, thread)
+	page, err := h.core.ListThreads(q.Context(), q.caller, before, since, limit)
+	if err != nil {
+		return nil, err
+	}
+	out := &wire.ChatThreadsItemCollection{Value: wire.ThreadsFromCore(page.Threads)}
+	if n := len(page.Threads); page.More && n > 0 {
+		last := page.Threads[n-1]
+		out.NextLink = h.nextThreads(q, core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}, since)
+	}
+	return out, nil
+}
+
+func (h *Handler) getThread(q *request) (any, error) {
+	properties, err := h.core.Thread(q.Context(), q.caller, q.thread)
 	if err != nil {
 		return nil, err
 	}
 	return wire.ThreadFromCore(properties), nil
 }
 
-// threadID is the first parameter of the path.
-func (q *request) threadID() (string, error) {
-	id := q.params[0]
-	if err := core.CheckThreadID(id); err != nil {
-		return "", err
+func (h *Handler) updateThread(q *request) (any, error) {
+	var in wire.UpdateChatThreadRequest
+	if err := h.decode(q, &in); err != nil {
+		return nil, err
 	}
-	q.thread = id
-	return id, nil
+	cmd, err := in.ToCore()
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.core.UpdateThread(q.Context(), q.caller, q.thread, cmd)
+}
+
+func (h *Handler) deleteThread(q *request) (any, error) {
+	return nil, h.core.DeleteThread(q.Context(), q.caller, q.thread)
 }
 
 // escapeID writes an id as Location was recorded: colon encoded, at-sign not

@@ -10,7 +10,8 @@ import (
 
 // Decode reads a body into *v, a struct of this package: the fields alive at the
 // version, nothing else. Members that it does not know are passed over, null is
-// the same as absent, and of two members with the same name the later counts.
+// the same as absent where the field does not say what it stands for, and of two
+// members with the same name the later counts.
 // What is refused is an [*Error] that names the field.
 func Decode(body []byte, v any, version apiver.Version) error {
 	s := scanner{data: body}
@@ -30,7 +31,7 @@ func (p *plan) decode(s *scanner, v reflect.Value) error {
 	if s.peek() != '{' {
 		return s.mismatch("an object")
 	}
-	return s.object(func(name []byte) error {
+	err := s.object(func(name []byte) error {
 		f := p.byName[string(name)]
 		if f == nil {
 			if err := s.skip(); err != nil {
@@ -40,14 +41,27 @@ func (p *plan) decode(s *scanner, v reflect.Value) error {
 		}
 		fv := v.Field(f.index)
 		fv.SetZero()
+		from := s
 		if s.null() {
-			return nil
+			if f.null == nil {
+				return nil
+			}
+			from = &scanner{data: f.null}
 		}
-		if err := f.decode(s, fv); err != nil {
+		if err := f.decode(from, fv); err != nil {
 			return inMember(err, string(name))
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for i := range p.fields {
+		if f := &p.fields[i]; f.required && v.Field(f.index).IsZero() {
+			return inMember(wrong("is required"), f.name())
+		}
+	}
+	return nil
 }
 
 // mismatch is the error of a value of another type. One that is no value at all
@@ -134,15 +148,32 @@ func decodeInt(s *scanner, v reflect.Value) error {
 
 // decodeDict reads an object of strings. A member that is null is absent.
 func decodeDict(s *scanner, v reflect.Value) error {
+	m := map[string]string{}
+	*v.Addr().Interface().(*map[string]string) = m
+	return s.dict(func(key string, text *string) {
+		delete(m, key)
+		if text != nil {
+			m[key] = *text
+		}
+	})
+}
+
+// decodePatch reads an object of strings and nulls.
+func decodePatch(s *scanner, v reflect.Value) error {
+	m := Patch{}
+	*v.Addr().Interface().(*Patch) = m
+	return s.dict(func(key string, text *string) { m[key] = text })
+}
+
+// dict calls member for each member of an object of strings, with nil for null.
+func (s *scanner) dict(member func(key string, text *string)) error {
 	if s.peek() != '{' {
 		return s.mismatch("an object of strings")
 	}
-	m := map[string]string{}
-	*v.Addr().Interface().(*map[string]string) = m
 	return s.object(func(name []byte) error {
 		key := string(name)
-		delete(m, key)
 		if s.null() {
+			member(key, nil)
 			return nil
 		}
 		if s.peek() != '"' {
@@ -152,7 +183,8 @@ func decodeDict(s *scanner, v reflect.Value) error {
 		if err != nil {
 			return inMember(err, key)
 		}
-		m[key] = string(t)
+		text := string(t)
+		member(key, &text)
 		return nil
 	})
 }

@@ -48,12 +48,12 @@ func TestDecodeReadsWhatIsAliveAtTheVersion(t *testing.T) {
 
 func TestDecodeTakesTheLaterOfTwoMembers(t *testing.T) {
 	var got CreateChatThreadRequest
-	body := `{"topic":"a","topic":"b","participants":[{},{}],"participants":[{}],"metadata":{"x":"1"},"metadata":null,
+	body := `{"topic":"a","topic":"b","participants":[{"communicationIdentifier":{}},{"communicationIdentifier":{}}],"participants":[{"communicationIdentifier":{}}],"metadata":{"x":"1"},"metadata":null,
 		"retentionPolicy":{"kind":"threadCreationDate","deleteThreadAfterDays":60},"retentionPolicy":{"kind":"none"}}`
 	if err := Decode([]byte(body), &got, "2025-03-15"); err != nil {
 		t.Fatal(err)
 	}
-	want := CreateChatThreadRequest{Topic: "b", Participants: []ChatParticipant{{}}, RetentionPolicy: &ChatRetentionPolicy{Kind: "none"}}
+	want := CreateChatThreadRequest{Topic: "b", Participants: []ChatParticipant{{Identifier: new(CommunicationIdentifierModel)}}, RetentionPolicy: &ChatRetentionPolicy{Kind: "none"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -105,15 +105,17 @@ func TestDecodeNamesTheField(t *testing.T) {
 		{`{"extra":1.}`, "extra: is not valid JSON at byte 11"},
 		{`{"extra":1e}`, "extra: is not valid JSON at byte 11"},
 		{`{"participants":{}}`, "participants: must be a list"},
-		{`{"participants":[{},null]}`, "participants[1]: must not be null"},
-		{`{"participants":[{},[]]}`, "participants[1]: must be an object"},
-		{`{"participants":[{}`, "participants: is not valid JSON: it ends too early"},
+		{`{"participants":[{"communicationIdentifier":{}},null]}`, "participants[1]: must not be null"},
+		{`{"participants":[{"communicationIdentifier":{}},[]]}`, "participants[1]: must be an object"},
+		{`{"participants":[{"communicationIdentifier":{}}`, "participants: is not valid JSON: it ends too early"},
 		{
-			`{"participants":[{},{},{},{"communicationIdentifier":{"communicationUser":{"id":true}}}]}`,
-			"participants[3].communicationIdentifier.communicationUser.id: must be a string",
+			`{"participants":[{"communicationIdentifier":{}},{"communicationIdentifier":{"communicationUser":{"id":true}}}]}`,
+			"participants[1].communicationIdentifier.communicationUser.id: must be a string",
 		},
 		{`{"participants":[{"communicationIdentifier":{"microsoftTeamsUser":{"isAnonymous":"no"}}}]}`,
 			"participants[0].communicationIdentifier.microsoftTeamsUser.isAnonymous: must be true or false"},
+		{`{"participants":[{}]}`, "participants[0].communicationIdentifier: is required"},
+		{`{"participants":[{"communicationIdentifier":null}]}`, "participants[0].communicationIdentifier: is required"},
 		{`{"participants":[{"shareHistoryTime":5}]}`, "participants[0].shareHistoryTime: must be a date such as 2021-09-07T21:44:01Z"},
 		{`{"participants":[{"shareHistoryTime":"yesterday"}]}`, "participants[0].shareHistoryTime: must be a date such as 2021-09-07T21:44:01Z"},
 		{`{"participants":[{"shareHistoryTime":"1969-12-31T23:59:59Z"}]}`, "participants[0].shareHistoryTime: must be a date from 1970 to 9999"},
@@ -140,7 +142,6 @@ func TestDecodeNamesTheField(t *testing.T) {
 
 func TestToCoreNamesTheField(t *testing.T) {
 	for _, c := range []struct{ body, want string }{
-		{`{"participants":[{}]}`, "participants[0].communicationIdentifier: is required"},
 		{`{"participants":[{"communicationIdentifier":{}}]}`,
 			"participants[0].communicationIdentifier: neither rawId nor a member such as communicationUser is present"},
 		{`{"participants":[{"communicationIdentifier":{"communicationUser":{}}}]}`,

@@ -10,6 +10,10 @@
 // struct; Decode reads exactly those and passes over everything else. So
 // whoever fills or reads a struct never asks for the version.
 //
+// Two more tags are for requests. A field with required:"true" must be there and
+// not empty. A field with null:"{}" takes null for that JSON text: in a merge
+// patch null says something.
+//
 // The zero value of a field marked omitzero is absent, and so is null. That is
 // why a list that may be empty but present, as attachments, is a slice that is
 // not nil.

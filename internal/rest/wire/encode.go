@@ -78,6 +78,23 @@ func encodeDict(dst []byte, v reflect.Value) []byte {
 	return append(dst, '}')
 }
 
+func encodePatch(dst []byte, v reflect.Value) []byte {
+	m := *v.Addr().Interface().(*Patch)
+	dst = append(dst, '{')
+	for i, k := range slices.Sorted(maps.Keys(m)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(AppendString(dst, k), ':')
+		if m[k] == nil {
+			dst = append(dst, "null"...)
+		} else {
+			dst = AppendString(dst, *m[k])
+		}
+	}
+	return append(dst, '}')
+}
+
 const hexDigits = "0123456789abcdef"
 
 // AppendString appends a JSON string. Of the valid characters it escapes only

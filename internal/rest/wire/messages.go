@@ -19,6 +19,19 @@ type SendChatMessageResult struct {
 	ID string `json:"id"`
 }
 
+// UpdateChatMessageRequest is the body of PATCH .../messages/{id}, a merge patch.
+// Unverified: a null is read as RFC 7396 has it, so that content goes; metadata
+// that is null takes no key away, since the patch does not name one.
+type UpdateChatMessageRequest struct {
+	Content  *string `json:"content,omitzero" null:"\"\""`
+	Metadata Patch   `json:"metadata,omitzero" null:"{}" since:"2021-09-07"`
+}
+
+// ToCore makes the command of the request.
+func (r *UpdateChatMessageRequest) ToCore() core.UpdateMessage {
+	return core.UpdateMessage{Content: r.Content, Metadata: r.Metadata}
+}
+
 // ChatMessagesCollection is a page of messages.
 type ChatMessagesCollection struct {
 	Value    []ChatMessage `json:"value"`
@@ -34,7 +47,8 @@ type ChatMessage struct {
 	Content           *ChatMessageContent           `json:"content,omitzero"`
 	SenderDisplayName *string                       `json:"senderDisplayName,omitzero"`
 	CreatedOn         Time                          `json:"createdOn"`
-	Sender            *CommunicationIdentifierModel `json:"senderCommunicationIdentifier,omitzero"`
+	SenderID          string                        `json:"senderId,omitzero" until:"2021-01-27-preview4"`
+	Sender            *CommunicationIdentifierModel `json:"senderCommunicationIdentifier,omitzero" since:"2021-01-27-preview4"`
 	DeletedOn         Time                          `json:"deletedOn,omitzero"`
 	EditedOn          Time                          `json:"editedOn,omitzero"`
 	Metadata          map[string]string             `json:"metadata,omitzero" since:"2021-09-07"`
@@ -47,7 +61,8 @@ type ChatMessageContent struct {
 	Topic        string                        `json:"topic,omitzero"`
 	Participants []ChatParticipant             `json:"participants,omitzero"`
 	Attachments  []ChatAttachment              `json:"attachments,omitzero" since:"2023-11-07"`
-	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero"`
+	InitiatorID  string                        `json:"initiator,omitzero" until:"2021-01-27-preview4"`
+	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero" since:"2021-01-27-preview4"`
 }
 
 // ChatAttachment is a file of a message. Only Teams and image uploads make them.
@@ -104,7 +119,7 @@ func fillMessage(w *ChatMessage, c *ChatMessageContent, m *core.Message) {
 	}
 	if m.Sender != "" { // a system message has neither name nor sender (chat.md §6)
 		w.SenderDisplayName = &m.SenderDisplayName
-		w.Sender = IdentifierFromCore(m.Sender)
+		w.SenderID, w.Sender = m.Sender, IdentifierFromCore(m.Sender)
 	}
 }
 
@@ -123,9 +138,9 @@ func fillContent(c *ChatMessageContent, m *core.Message) {
 		c.Participants = make([]ChatParticipant, len(m.Participants))
 		for i, p := range m.Participants {
 			c.Participants[i] = ChatParticipant{
-				Identifier: IdentifierFromCore(p.User), DisplayName: p.DisplayName, ShareHistoryTime: Time(p.ShareHistory),
+				ID: p.User, Identifier: IdentifierFromCore(p.User), DisplayName: p.DisplayName, ShareHistoryTime: Time(p.ShareHistory),
 			}
 		}
 	}
-	c.Initiator = IdentifierFromCore(m.Initiator)
+	c.InitiatorID, c.Initiator = m.Initiator, IdentifierFromCore(m.Initiator)
 }

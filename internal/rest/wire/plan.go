@@ -20,9 +20,13 @@ type field struct {
 	index    int
 	key      string // `"name":`
 	omitZero bool
+	required bool
+	null     []byte // the JSON that a null stands for; nil: absence
 	encode   encoder
 	decode   decoder
 }
+
+func (f *field) name() string { return f.key[1 : len(f.key)-2] }
 
 type (
 	encoder func(dst []byte, v reflect.Value) []byte
@@ -33,6 +37,10 @@ type planKey struct {
 	t reflect.Type
 	v apiver.Version
 }
+
+// Patch is strings by name, as a merge patch has them (RFC 7396): nil takes a
+// name away.
+type Patch map[string]*string
 
 var plans sync.Map // of planKey to *plan
 
@@ -60,13 +68,18 @@ func compile(t reflect.Type, v apiver.Version, open map[reflect.Type]*plan) *pla
 			continue
 		}
 		enc, dec := codecOf(f.Type, v, open)
-		p.fields = append(p.fields, field{
-			index: i, key: `"` + name + `":`, omitZero: option == "omitzero", encode: enc, decode: dec,
-		})
+		in := field{
+			index: i, key: `"` + name + `":`, omitZero: option == "omitzero", required: f.Tag.Get("required") == "true",
+			encode: enc, decode: dec,
+		}
+		if null, ok := f.Tag.Lookup("null"); ok {
+			in.null = []byte(null)
+		}
+		p.fields = append(p.fields, in)
 	}
 	for i := range p.fields {
 		f := &p.fields[i]
-		p.byName[f.key[1:len(f.key)-2]] = f
+		p.byName[f.name()] = f
 	}
 	return p
 }
@@ -79,8 +92,9 @@ func span(f reflect.StructField) apiver.Span {
 }
 
 var (
-	timeType = reflect.TypeFor[Time]()
-	dictType = reflect.TypeFor[map[string]string]()
+	timeType  = reflect.TypeFor[Time]()
+	dictType  = reflect.TypeFor[map[string]string]()
+	patchType = reflect.TypeFor[Patch]()
 )
 
 // codecOf picks the codec of a field's type. A type that no definition needs is
@@ -91,6 +105,8 @@ func codecOf(t reflect.Type, v apiver.Version, open map[reflect.Type]*plan) (enc
 		return encodeTime, decodeTime
 	case t == dictType:
 		return encodeDict, decodeDict
+	case t == patchType:
+		return encodePatch, decodePatch
 	}
 	switch t.Kind() {
 	case reflect.String:

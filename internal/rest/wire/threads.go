@@ -17,7 +17,8 @@ type CreateChatThreadRequest struct {
 // CreateChatThreadResult is its answer.
 type CreateChatThreadResult struct {
 	ChatThread          *ChatThreadProperties `json:"chatThread,omitzero"`
-	InvalidParticipants []CommunicationError  `json:"invalidParticipants,omitzero"`
+	Errors              *ParticipantsErrors   `json:"errors,omitzero" until:"2021-03-07"`
+	InvalidParticipants []CommunicationError  `json:"invalidParticipants,omitzero" since:"2021-03-07"`
 }
 
 // ChatThreadProperties is a thread.
@@ -25,20 +26,36 @@ type ChatThreadProperties struct {
 	ID              string                        `json:"id"`
 	Topic           string                        `json:"topic"`
 	CreatedOn       Time                          `json:"createdOn"`
-	CreatedBy       *CommunicationIdentifierModel `json:"createdByCommunicationIdentifier"`
+	CreatedByID     string                        `json:"createdBy" until:"2021-01-27-preview4"`
+	CreatedBy       *CommunicationIdentifierModel `json:"createdByCommunicationIdentifier" since:"2021-01-27-preview4"`
 	DeletedOn       Time                          `json:"deletedOn,omitzero"`
 	Metadata        map[string]string             `json:"metadata,omitzero" since:"2025-03-15"`
 	RetentionPolicy *ChatRetentionPolicy          `json:"retentionPolicy,omitzero" since:"2025-03-15"`
 }
 
-// ChatParticipant is somebody in a thread, or to be put there. Without a
-// shareHistoryTime the whole history is shared: the zero Time is 1970
-// (chat.md §0.7).
-type ChatParticipant struct {
-	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier"`
-	DisplayName      string                        `json:"displayName,omitzero"`
-	ShareHistoryTime Time                          `json:"shareHistoryTime"`
-	Metadata         map[string]string             `json:"metadata,omitzero" since:"2025-03-15"`
+// UpdateChatThreadRequest is the body of PATCH /chat/threads/{id}, a merge
+// patch. Unverified: a null is read as RFC 7396 has it, so that the retention
+// policy goes; a topic cannot go and stays, and metadata that is null takes no
+// key away, since the patch does not name one.
+type UpdateChatThreadRequest struct {
+	Topic           *string              `json:"topic,omitzero"`
+	Metadata        Patch                `json:"metadata,omitzero" null:"{}" since:"2025-03-15"`
+	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" null:"{\"kind\":\"none\"}" since:"2025-03-15"`
+}
+
+// ChatThreadsItemCollection is a page of the caller's threads.
+type ChatThreadsItemCollection struct {
+	Value    []ChatThreadItem `json:"value"`
+	NextLink string           `json:"nextLink,omitzero"`
+}
+
+// ChatThreadItem is a thread in the caller's list, its members in the recorded
+// order (chat.md §3.2).
+type ChatThreadItem struct {
+	ID                    string `json:"id"`
+	Topic                 string `json:"topic"`
+	DeletedOn             Time   `json:"deletedOn,omitzero"`
+	LastMessageReceivedOn Time   `json:"lastMessageReceivedOn,omitzero"`
 }
 
 // ChatRetentionPolicy is the union of the policies of chat.md §3.6; kind says
@@ -46,16 +63,6 @@ type ChatParticipant struct {
 type ChatRetentionPolicy struct {
 	Kind                  string `json:"kind"`
 	DeleteThreadAfterDays *int32 `json:"deleteThreadAfterDays,omitzero"`
-}
-
-// CommunicationError is a refusal inside an answer. Target is the raw id of the
-// participant whom it is about: the Python SDK joins on it (chat.md §3.1).
-type CommunicationError struct {
-	Code       string               `json:"code"`
-	Message    string               `json:"message"`
-	Target     string               `json:"target,omitzero"`
-	Details    []CommunicationError `json:"details,omitzero"`
-	InnerError *CommunicationError  `json:"innererror,omitzero"`
 }
 
 // The kinds of a retention policy, and its bounds in days.
@@ -79,18 +86,17 @@ func (r *CreateChatThreadRequest) ToCore() (core.CreateThread, error) {
 	return cmd, nil
 }
 
-func participants(ps []ChatParticipant) ([]core.NewParticipant, error) {
-	news := make([]core.NewParticipant, len(ps))
-	for i, p := range ps {
-		user, err := p.Identifier.ToCore()
+// ToCore makes the command of the request.
+func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
+	cmd := core.UpdateThread{Topic: r.Topic, Metadata: r.Metadata}
+	if r.RetentionPolicy != nil {
+		days, err := r.RetentionPolicy.toCore()
 		if err != nil {
-			return nil, inElement(inMember(err, "communicationIdentifier"), i)
+			return cmd, inMember(err, "retentionPolicy")
 		}
-		news[i] = core.NewParticipant{
-			User: user, DisplayName: p.DisplayName, ShareHistory: int64(p.ShareHistoryTime), Metadata: p.Metadata,
-		}
+		cmd.RetentionDays = &days
 	}
-	return news, nil
+	return cmd, nil
 }
 
 // toCore is the number of days, 0 for none. Unverified: the refusals; no 400
@@ -122,17 +128,18 @@ func retention(days int32) *ChatRetentionPolicy {
 // ThreadFromCore is a thread's properties.
 func ThreadFromCore(t core.ThreadProperties) *ChatThreadProperties {
 	return &ChatThreadProperties{
-		ID: t.ID, Topic: t.Topic, CreatedOn: Time(t.CreatedOn), CreatedBy: IdentifierFromCore(t.CreatedBy),
+		ID: t.ID, Topic: t.Topic, CreatedOn: Time(t.CreatedOn), CreatedByID: t.CreatedBy, CreatedBy: IdentifierFromCore(t.CreatedBy),
 		DeletedOn: Time(t.DeletedOn), Metadata: t.Metadata, RetentionPolicy: retention(t.RetentionDays),
 	}
 }
 
-// InvalidFromCore is the participants who could not be added, nil if there are
-// none (chat.md §3.1).
-func InvalidFromCore(ps []core.InvalidParticipant) []CommunicationError {
-	var errs []CommunicationError
-	for _, p := range ps {
-		errs = append(errs, CommunicationError{Code: p.Code, Message: p.Message, Target: p.User})
+// ThreadsFromCore is a page of a user's list.
+func ThreadsFromCore(ts []core.ThreadEntry) []ChatThreadItem {
+	page := make([]ChatThreadItem, len(ts))
+	for i, t := range ts {
+		page[i] = ChatThreadItem{
+			ID: t.Thread, Topic: t.Topic, DeletedOn: Time(t.DeletedOn), LastMessageReceivedOn: Time(t.LastMessageOn),
+		}
 	}
-	return errs
+	return page
 }

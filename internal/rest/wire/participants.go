@@ -1,0 +1,101 @@
+package wire
+
+import (
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// ChatParticipant is somebody in a thread, or to be put there. Without a
+// shareHistoryTime the whole history is shared: the zero Time is 1970
+// (chat.md §0.7).
+type ChatParticipant struct {
+	ID               string                        `json:"id" required:"true" until:"2021-01-27-preview4"`
+	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true" since:"2021-01-27-preview4"`
+	DisplayName      string                        `json:"displayName,omitzero"`
+	ShareHistoryTime Time                          `json:"shareHistoryTime"`
+	Metadata         map[string]string             `json:"metadata,omitzero" since:"2025-03-15"`
+}
+
+// ChatParticipantsCollection is a page of participants.
+type ChatParticipantsCollection struct {
+	Value    []ChatParticipant `json:"value"`
+	NextLink string            `json:"nextLink,omitzero"`
+}
+
+// AddChatParticipantsRequest is the body of POST .../participants/:add.
+type AddChatParticipantsRequest struct {
+	Participants []ChatParticipant `json:"participants"`
+}
+
+// AddChatParticipantsResult is its answer: {} when all were added. The Python
+// SDK of the previews stumbles over errors that are there and empty.
+type AddChatParticipantsResult struct {
+	Errors              *ParticipantsErrors  `json:"errors,omitzero" until:"2021-03-07"`
+	InvalidParticipants []CommunicationError `json:"invalidParticipants,omitzero" since:"2021-03-07"`
+}
+
+// ParticipantsErrors holds those who could not be added, in the previews.
+type ParticipantsErrors struct {
+	InvalidParticipants []CommunicationError `json:"invalidParticipants"`
+}
+
+// CommunicationError is a refusal inside an answer. Target is the raw id of the
+// participant whom it is about: the Python SDK joins on it (chat.md §3.1).
+type CommunicationError struct {
+	Code       string               `json:"code"`
+	Message    string               `json:"message"`
+	Target     string               `json:"target,omitzero"`
+	Details    []CommunicationError `json:"details,omitzero"`
+	InnerError *CommunicationError  `json:"innererror,omitzero"`
+}
+
+// ToCore is the participants to be added.
+func (r *AddChatParticipantsRequest) ToCore() ([]core.NewParticipant, error) {
+	ps, err := participants(r.Participants)
+	if err != nil {
+		return nil, inMember(err, "participants")
+	}
+	return ps, nil
+}
+
+func participants(ps []ChatParticipant) ([]core.NewParticipant, error) {
+	news := make([]core.NewParticipant, len(ps))
+	for i, p := range ps {
+		user := communication.ParseRawID(p.ID)
+		if p.Identifier != nil {
+			var err error
+			if user, err = p.Identifier.ToCore(); err != nil {
+				return nil, inElement(inMember(err, "communicationIdentifier"), i)
+			}
+		}
+		news[i] = core.NewParticipant{
+			User: user, DisplayName: p.DisplayName, ShareHistory: int64(p.ShareHistoryTime), Metadata: p.Metadata,
+		}
+	}
+	return news, nil
+}
+
+// ParticipantsFromCore is a page of a thread's participants.
+func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
+	page := make([]ChatParticipant, len(ms))
+	for i, m := range ms {
+		page[i] = ChatParticipant{
+			ID: m.User, Identifier: IdentifierFromCore(m.User), DisplayName: m.DisplayName,
+			ShareHistoryTime: Time(m.ShareHistory), Metadata: m.Metadata,
+		}
+	}
+	return page
+}
+
+// InvalidFromCore is the participants who could not be added, as the previews
+// and the other versions have them; nil if there are none (chat.md §3.1).
+func InvalidFromCore(ps []core.InvalidParticipant) (*ParticipantsErrors, []CommunicationError) {
+	if len(ps) == 0 {
+		return nil, nil
+	}
+	errs := make([]CommunicationError, len(ps))
+	for i, p := range ps {
+		errs[i] = CommunicationError{Code: p.Code, Message: p.Message, Target: p.User}
+	}
+	return &ParticipantsErrors{InvalidParticipants: errs}, errs
+}

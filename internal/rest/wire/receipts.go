@@ -1,0 +1,40 @@
+package wire
+
+import "github.com/confab-chat/confab/internal/core"
+
+// SendReadReceiptRequest is the body of POST .../readReceipts.
+type SendReadReceiptRequest struct {
+	ChatMessageID string `json:"chatMessageId" required:"true"`
+}
+
+// ChatMessageReadReceiptsCollection is a page of receipts.
+type ChatMessageReadReceiptsCollection struct {
+	Value    []ChatMessageReadReceipt `json:"value"`
+	NextLink string                   `json:"nextLink,omitzero"`
+}
+
+// ChatMessageReadReceipt says how far somebody has read (chat.md §4.3).
+type ChatMessageReadReceipt struct {
+	SenderID      string                        `json:"senderId" until:"2021-01-27-preview4"`
+	Sender        *CommunicationIdentifierModel `json:"senderCommunicationIdentifier" since:"2021-01-27-preview4"`
+	ChatMessageID string                        `json:"chatMessageId"`
+	ReadOn        Time                          `json:"readOn"`
+}
+
+// SendTypingNotificationRequest is the body of POST .../typing; it may be
+// missing altogether.
+type SendTypingNotificationRequest struct {
+	SenderDisplayName string `json:"senderDisplayName,omitzero" since:"2021-09-07"`
+}
+
+// ReceiptsFromCore is a page of receipts.
+func ReceiptsFromCore(rs []core.Receipt) []ChatMessageReadReceipt {
+	page := make([]ChatMessageReadReceipt, len(rs))
+	for i, r := range rs {
+		page[i] = ChatMessageReadReceipt{
+			SenderID: r.User, Sender: IdentifierFromCore(r.User),
+			ChatMessageID: MessageID(r.MessageID), ReadOn: Time(r.ReadOn),
+		}
+	}
+	return page
+}
