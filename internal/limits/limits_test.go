@@ -1,0 +1,63 @@
+package limits_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/limits"
+)
+
+func TestParse(t *testing.T) {
+	for _, p := range []limits.Profile{limits.Azure, limits.Fair, limits.Off} {
+		if got, err := limits.Parse(p.String()); got != p || err != nil {
+			t.Errorf("Parse(%q) = %v, %v; want %v", p.String(), got, err, p)
+		}
+	}
+	for _, name := range []string{"", "Azure", "none"} {
+		_, err := limits.Parse(name)
+		for _, want := range []string{`"` + name + `"`, "azure", "fair", "off"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("Parse(%q) failed with %v, want a mention of %s", name, err, want)
+			}
+		}
+	}
+}
+
+func TestZeroProfileIsFair(t *testing.T) {
+	if got := limits.Profile(0).String(); got != "fair" {
+		t.Errorf("the zero profile is %s, want fair", got)
+	}
+}
+
+// TestUnverifiedSizes is chat.md §9; that they are bytes, 1024 to the KB, is a guess.
+func TestUnverifiedSizes(t *testing.T) {
+	for p, want := range map[limits.Profile]limits.Sizes{
+		limits.Azure: {MaxParticipants: 250, MaxPerRequest: 200, MaxContent: 28672, MaxMetadata: 1024, ReceiptsUpTo: 20, TypingUpTo: 20},
+		limits.Fair:  {},
+		limits.Off:   {},
+	} {
+		if got := p.Sizes(); got != want {
+			t.Errorf("sizes of %v are %+v, want %+v", p, got, want)
+		}
+	}
+}
+
+func TestOperations(t *testing.T) {
+	want := []string{
+		"add participants", "create thread", "delete message", "delete thread", "get message", "get thread",
+		"list messages", "list participants", "list read receipts", "list threads", "remove participant",
+		"send message", "send read receipt", "send typing notification", "update message", "update thread",
+	}
+	if got := limits.Operations(); !slices.Equal(got, want) {
+		t.Errorf("operations are %q, want %q", got, want)
+	}
+}
+
+func TestTablesAreConsistent(t *testing.T) {
+	for _, p := range []limits.Profile{limits.Azure, limits.Fair, limits.Off} {
+		if !limits.Consistent(p) {
+			t.Errorf("%v has an operation with two limits of a scope, or limits by user alone and others", p)
+		}
+	}
+}
