@@ -18,10 +18,13 @@ import (
 // keySize is the length of the keys that we make, as of the real service's.
 const keySize = 64
 
+// devKeyPrefix begins every public key, whatever its place and its serial.
+const devKeyPrefix = "Confab development key, "
+
 // devKey is a key of every development server. It is public knowledge, so that
 // an app's settings survive a lost data folder, and refused without --dev.
 func devKey(i int, serial uint64) []byte {
-	text := fmt.Sprintf("Confab development key, %s %d, public knowledge ", token.KeyName(i), serial)
+	text := fmt.Sprintf(devKeyPrefix+"%s %d, public knowledge ", token.KeyName(i), serial)
 	return []byte((text + strings.Repeat(".", keySize))[:keySize])
 }
 
@@ -56,25 +59,35 @@ func configured(c config.Config, i int) []byte {
 }
 
 // settleKeys puts configured keys in place of the stored ones, and sees to it
-// that the public keys are used with --dev and never without it.
+// that the public keys are used with --dev and never without it. What it refuses
+// it leaves as it was.
 func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
 	r, err := s.Resource(ctx)
 	if err != nil {
 		return fmt.Errorf("read the access keys: %w", err)
 	}
-	for i, stored := range r.Keys {
-		if want := configured(c, i); want != nil && !bytes.Equal(want, stored.Secret) {
-			stored = core.AccessKeyRow{Serial: stored.Serial + 1, Secret: want}
-			if err := s.SetKey(ctx, i, stored); err != nil {
-				return fmt.Errorf("store the %s access key: %w", token.KeyName(i), err)
-			}
+	if c.ResourceID != "" && c.ResourceID != r.ID {
+		return fmt.Errorf("the data folder %s belongs to resource %s, and --resource-id is %s: a resource moves in with an empty folder", c.Data, r.ID, c.ResourceID)
+	}
+	rows := r.Keys
+	for i := range rows {
+		if want := configured(c, i); want != nil && !bytes.Equal(want, rows[i].Secret) {
+			rows[i] = core.AccessKeyRow{Serial: rows[i].Serial + 1, Secret: want}
 		}
-		public := bytes.Equal(stored.Secret, devKey(i, stored.Serial))
+		public := bytes.HasPrefix(rows[i].Secret, []byte(devKeyPrefix))
 		if public && !c.Dev {
 			return fmt.Errorf("the %s access key of %s is the public one of development servers: set CONFAB_ACCESS_KEY and CONFAB_ACCESS_KEY_SECONDARY, or choose another data folder", token.KeyName(i), c.Data)
 		}
 		if !public && c.Dev && configured(c, i) == nil {
 			return fmt.Errorf("the data folder %s has access keys of its own, which a development server would show: serve it without --dev, or choose another data folder", c.Data)
+		}
+	}
+	for i, row := range rows {
+		if row.Serial == r.Keys[i].Serial {
+			continue
+		}
+		if err := s.SetKey(ctx, i, row); err != nil {
+			return fmt.Errorf("store the %s access key: %w", token.KeyName(i), err)
 		}
 	}
 	return nil
@@ -84,7 +97,7 @@ func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
 type keyring struct {
 	*token.Authority
 	store   core.Store
-	dev     bool
+	config  config.Config
 	changed func(communication.AccessKey) // told of a new primary key
 
 	mu   sync.Mutex // guards rows
@@ -111,8 +124,12 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if token.KeyName(i) != name {
 			continue
 		}
+		// The next start would put it back, and with it every token that it made.
+		if configured(k.config, i) != nil {
+			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
+		}
 		serial := k.rows[i].Serial + 1
-		row := core.AccessKeyRow{Serial: serial, Secret: newKey(k.dev, i, serial)}
+		row := core.AccessKeyRow{Serial: serial, Secret: newKey(k.config.Dev, i, serial)}
 		if err := k.store.SetKey(ctx, i, row); err != nil {
 			return admin.Key{}, communication.AccessKey{}, fmt.Errorf("store the new %s access key: %w", name, err)
 		}
