@@ -42,6 +42,14 @@ func TestFigures(t *testing.T) {
 	if per >= 4<<10 {
 		missed = append(missed, "4 KB written for a message")
 	}
+	ratio, err := bench.BigThread(t.Context(), t.TempDir(), 250, 5, 2*time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fmt.Printf("CPU of a send to 250 participants: %.2f times that of a send to a pair\n", ratio)
+	if ratio > 1.5 {
+		missed = append(missed, "1.5 times the CPU for 250 participants")
+	}
 	dir := t.TempDir()
 	fmt.Printf("start on an empty folder: %v\n", start(t, dir).Round(time.Millisecond))
 	fmt.Printf("start on it again: %v\n", start(t, dir).Round(time.Millisecond))

@@ -261,6 +261,35 @@ func load(senders int, span time.Duration, send func(sender, n int) bool) sample
 	}
 }
 
+// BigThread compares the CPU of a send to a thread of many participants with
+// that of a send to a pair, in pairs within one run. Events are on both sides.
+func BigThread(ctx context.Context, dir string, members, pairs int, span time.Duration) (ratio float64, err error) {
+	big, err := newStand(ctx, filepath.Join(dir, "big"), 20, members)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = cmp.Or(err, big.close()) }()
+	small, err := newStand(ctx, filepath.Join(dir, "small"), 20, 2)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = cmp.Or(err, small.close()) }()
+	var ratios []float64
+	for range pairs {
+		c := cell{senders: 64, threads: 20}
+		a, err := big.run(ctx, c, span)
+		if err != nil {
+			return 0, err
+		}
+		b, err := small.run(ctx, c, span)
+		if err != nil {
+			return 0, err
+		}
+		ratios = append(ratios, float64(a.cpu)/float64(b.cpu))
+	}
+	return median(ratios), nil
+}
+
 // Footprint sends n messages, compacts, and returns the bytes that were written
 // to disk for each, from Pebble's own metrics.
 func Footprint(ctx context.Context, dir string, n int) (perMessage float64, err error) {
