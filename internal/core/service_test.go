@@ -33,6 +33,12 @@ type house struct {
 // newHouse opens one; wrap, if given, is put around the store.
 func newHouse(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store) *house {
 	t.Helper()
+	return newHouseWith(t, bus, wrap, core.Options{})
+}
+
+// newHouseWith opens one with options of its own; the clock is the house's.
+func newHouseWith(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store, o core.Options) *house {
+	t.Helper()
 	engine, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
 		ID: resourceID, Epoch: "epoch", Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: make([]byte, 64)}},
 	}})
@@ -53,7 +59,8 @@ func newHouse(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store) *hou
 	if bus == nil {
 		bus = new(local.Bus)
 	}
-	h.Service, err = core.New(t.Context(), store, bus, core.Options{Now: func() time.Time { return time.UnixMilli(h.now.Load()) }})
+	o.Now = func() time.Time { return time.UnixMilli(h.now.Load()) }
+	h.Service, err = core.New(t.Context(), store, bus, o)
 	if err != nil {
 		t.Fatal(err)
 	}

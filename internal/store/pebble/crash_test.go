@@ -3,6 +3,7 @@ package pebble
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -19,6 +20,7 @@ import (
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/storetest"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // The crash tests run 64 senders until the store is cut off, then open what
@@ -42,15 +44,30 @@ func rounds(t *testing.T, variable string, few int) int {
 	return n
 }
 
-// ack is an acknowledged send: what its sender may rely on from then on.
+// ack is an acknowledged operation: what its sender may rely on from then on.
+// A message is known by its content without the number of its last edit.
 type ack struct {
+	op      string // send, edit, delete, receipt, add or remove
 	thread  string
-	content string // of its own: sender and count
-	id      int64
+	content string // of a send: round/sender/count; of add and remove: the guest
+	id      int64  // of the message
+	edits   int    // of the message, with this one
 }
 
-// crashLoad sends from all senders until stop is closed or a send fails, and
-// reports each acknowledgement. Every third send carries a token.
+func (a ack) String() string {
+	return fmt.Sprintf("%s %s %s %d %d", a.op, a.thread, a.content, a.id, a.edits)
+}
+
+func parseAck(line string) (a ack, ok bool) {
+	n, err := fmt.Sscanf(line, "%s %s %s %d %d", &a.op, &a.thread, &a.content, &a.id, &a.edits)
+	return a, err == nil && n == 5
+}
+
+func (a ack) text() string { return fmt.Sprintf("%s#%d", a.content, a.edits) }
+
+// crashLoad has all senders send, edit, delete, read, add and remove until stop
+// is closed or an operation fails, and reports each acknowledgement. Some sends
+// carry a token.
 func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) error {
 	ctx := context.Background()
 	service, err := core.New(ctx, s, new(local.Bus), core.Options{})
@@ -58,17 +75,28 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 		return err
 	}
 	defer service.Close()
-	user := "8:acs:" + storetest.Initial.ID + "_00000000-0000-0000-0000-000000000001"
+	// A sender and its guest each; the guests come and go.
+	var users, guests []core.NewParticipant
+	for range crashSenders {
+		for _, list := range []*[]core.NewParticipant{&users, &guests} {
+			u, err := service.CreateUser(ctx)
+			if err != nil {
+				return err
+			}
+			*list = append(*list, core.NewParticipant{User: communication.ParseRawID(u.ID)})
+		}
+	}
 	var threads []string
 	for n := range crashThreads {
-		t, _, err := service.CreateThread(ctx, user, core.CreateThread{Topic: "crash", Token: fmt.Sprintf("%d-%d", round, n)})
+		t, _, err := service.CreateThread(ctx, users[0].User.RawID(), core.CreateThread{Topic: "crash", Participants: users, Token: fmt.Sprintf("%d-%d", round, n)})
 		if err != nil {
 			return err
 		}
 		threads = append(threads, t.ID)
 	}
 	var wg sync.WaitGroup
-	for sender := range crashSenders {
+	for i := range crashSenders {
+		me := &crashSender{service: service, round: round, number: i, user: users[i].User.RawID(), guest: guests[i], threads: threads}
 		wg.Go(func() {
 			for n := 0; ; n++ {
 				select {
@@ -76,14 +104,18 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 					return
 				default:
 				}
-				a := ack{thread: threads[(sender+n)%crashThreads], content: fmt.Sprintf("%d/%d/%d", round, sender, n)}
-				cmd := core.SendMessage{Kind: core.Text, Content: a.content}
-				if n%3 == 0 {
-					cmd.Token = a.content
+				a, err := me.act(ctx, n)
+				var refusal *core.Error
+				if errors.As(err, &refusal) && refusal.Code == core.Unavailable {
+					continue // certainly nothing was written
 				}
-				var err error
-				if a.id, err = service.SendMessage(ctx, user, a.thread, cmd); err != nil {
+				if err != nil {
 					return
+				}
+				if a.op == "send" {
+					me.last = a
+				} else if a.op == "edit" {
+					me.last.edits = a.edits
 				}
 				acked(a)
 			}
@@ -93,68 +125,212 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 	return nil
 }
 
-// verifyCrash reads everything and holds the acknowledgements against it:
-// each is there exactly once, in the order of its sender, without gaps; what
-// was not acknowledged is there at most once.
+// crashSender works on its own messages and its own guest, one operation after
+// another, so that each has at most one operation whose fate it does not know.
+type crashSender struct {
+	service *core.Service
+	round   int
+	number  int
+	user    string
+	guest   core.NewParticipant
+	inside  bool // the guest
+	threads []string
+	last    ack // its newest message
+}
+
+func (c *crashSender) act(ctx context.Context, n int) (ack, error) {
+	home := c.threads[c.number%len(c.threads)] // of the guest
+	a := c.last
+	switch n % 8 {
+	case 3:
+		a.op, a.edits = "edit", a.edits+1
+		text := a.text()
+		return a, c.service.UpdateMessage(ctx, c.user, a.thread, a.id, core.UpdateMessage{Content: &text})
+	case 4:
+		a.op = "receipt"
+		return a, c.service.SendReceipt(ctx, c.user, a.thread, a.id)
+	case 5:
+		a = ack{op: "add", thread: home, content: c.guest.User.RawID()}
+		if c.inside {
+			a.op = "remove"
+		}
+		c.inside = !c.inside
+		if a.op == "add" {
+			_, err := c.service.AddParticipants(ctx, c.user, home, []core.NewParticipant{c.guest})
+			return a, err
+		}
+		return a, c.service.RemoveParticipant(ctx, c.user, home, c.guest.User)
+	case 7:
+		a.op = "delete"
+		return a, c.service.DeleteMessage(ctx, c.user, a.thread, a.id)
+	}
+	a = ack{op: "send", thread: c.threads[(c.number+n)%len(c.threads)], content: fmt.Sprintf("%d/%d/%d", c.round, c.number, n)}
+	cmd := core.SendMessage{Kind: core.Text, Content: a.text()}
+	if n%3 == 0 {
+		cmd.Token = a.content
+	}
+	var err error
+	a.id, err = c.service.SendMessage(ctx, c.user, a.thread, cmd)
+	return a, err
+}
+
+// kept is what the acknowledgements of one message or guest add up to.
+type kept struct {
+	ack
+	deleted bool
+}
+
+// verifyCrash reads everything and holds the acknowledgements against it: every
+// acknowledged message is there exactly once, as it was last acknowledged or one
+// step further; senders' messages are in their order; there are no gaps; what
+// was not acknowledged is there at most once for a sender.
 func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	t.Helper()
-	ctx := context.Background()
-	places := map[string]map[string]core.Message{}
-	total := 0
+	messages := map[string]kept{}
+	guests := map[string]kept{}
+	receipts := map[string]int64{} // the last, by thread and sender
+	sends := 0
 	for _, a := range acks {
-		if places[a.thread] != nil {
+		switch a.op {
+		case "send":
+			messages[a.content] = kept{ack: a}
+			sends++
+		case "edit":
+			k := messages[a.content]
+			k.edits = a.edits
+			messages[a.content] = k
+		case "delete":
+			k := messages[a.content]
+			k.deleted = true
+			messages[a.content] = k
+		case "receipt":
+			sender := a.content[:strings.LastIndexByte(a.content, '/')]
+			receipts[a.thread+" "+sender] = max(receipts[a.thread+" "+sender], a.id)
+		default:
+			guests[a.content] = kept{ack: a}
+		}
+	}
+	threads := map[string]bool{}
+	for _, a := range acks {
+		threads[a.thread] = true
+	}
+	found := 0
+	ahead := map[string]int{} // how often something went further than was acknowledged, by sender
+	senders := map[string]string{}
+	for thread := range threads {
+		found += verifyThread(t, s, thread, messages, guests, ahead, senders)
+	}
+	for content, k := range messages {
+		if k.id != 0 {
+			t.Fatalf("%s: the acknowledged message %q with id %d is lost", k.thread, content, k.id)
+		}
+	}
+	verifyReceipts(t, s, threads, receipts, senders)
+	if unacked := found - sends; unacked < 0 || unacked > crashSenders {
+		t.Fatalf("%d messages for %d acknowledgements: more than one unacknowledged for a sender", found, sends)
+	}
+	for sender, n := range ahead {
+		if n > 1 {
+			t.Fatalf("%d things of %s went further than was acknowledged, want at most 1", n, sender)
+		}
+	}
+}
+
+// verifyThread takes what it finds out of messages.
+func verifyThread(t *testing.T, s core.Store, thread string, messages, guests map[string]kept, ahead map[string]int, senders map[string]string) (found int) {
+	t.Helper()
+	ctx := context.Background()
+	page, err := s.Messages(ctx, core.MessagesQuery{Thread: thread, Limit: 1 << 30})
+	if err != nil {
+		t.Fatalf("read %s: %v", thread, err)
+	}
+	byID := map[int64]kept{}
+	for _, k := range messages {
+		if k.thread == thread {
+			byID[k.id] = k
+		}
+	}
+	seen := map[int64]bool{}
+	texts := map[string]bool{}
+	version, sequence := int64(1<<62), ^uint64(0)
+	for _, m := range page.Messages {
+		if m.Sequence >= sequence || m.Version >= version || seen[m.ID] {
+			t.Fatalf("%s: sequence %d, version %d follow %d, %d downwards; id %d", thread, m.Sequence, m.Version, sequence, version, m.ID)
+		}
+		version, sequence, seen[m.ID] = m.Version, m.Sequence, true
+		if row, _, err := s.Message(ctx, thread, m.ID); err != nil || row.Sequence != m.Sequence {
+			t.Fatalf("%s: message %d by id: %+v, %v", thread, m.ID, row, err)
+		}
+		if m.Kind != core.Text {
 			continue
 		}
-		page, err := s.Messages(ctx, core.MessagesQuery{Thread: a.thread, Limit: 1 << 30})
+		found++
+		base, _, _ := strings.Cut(m.Content, "#")
+		if base != "" && texts[base] {
+			t.Fatalf("%s: message %q is there twice", thread, base)
+		}
+		texts[base] = true
+		k, acked := byID[m.ID]
+		if !acked {
+			continue // counted by the caller
+		}
+		sender := k.content[:strings.LastIndexByte(k.content, '/')]
+		senders[sender] = m.Sender
+		next := k
+		next.edits++
+		switch {
+		case k.deleted && m.DeletedOn != 0, !k.deleted && m.Content == k.text():
+		case !k.deleted && (m.DeletedOn != 0 || m.Content == next.text()):
+			ahead[sender]++
+		default:
+			t.Fatalf("%s: message %d is %q (deleted on %d), acknowledged was %q, deleted: %v", thread, m.ID, m.Content, m.DeletedOn, k.text(), k.deleted)
+		}
+		delete(messages, k.content)
+	}
+	verifyHead(t, s, thread, guests)
+	return found
+}
+
+// verifyHead holds a thread's counters against the event log's: each message,
+// edit and deletion took one sequence, and nothing else did.
+func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kept) {
+	t.Helper()
+	head, err := s.Thread(context.Background(), thread)
+	if err != nil || head == nil {
+		t.Fatalf("load %s: %v", thread, err)
+	}
+	for guest, k := range guests {
+		if m := head.Member(guest); k.thread == thread && k.op == "add" && m == nil {
+			t.Fatalf("%s: the guest %s was added and is not there", thread, guest)
+		}
+	}
+}
+
+func verifyReceipts(t *testing.T, s core.Store, threads map[string]bool, acked map[string]int64, senders map[string]string) {
+	t.Helper()
+	for thread := range threads {
+		rs, _, err := s.Receipts(context.Background(), thread)
 		if err != nil {
-			t.Fatalf("read %s: %v", a.thread, err)
+			t.Fatal(err)
 		}
-		found := map[string]core.Message{}
-		lastID, lastSequence := int64(1<<62), uint64(len(page.Messages)+1)
-		for _, m := range page.Messages {
-			if m.Sequence != lastSequence-1 || m.ID >= lastID {
-				t.Fatalf("%s: sequence %d, id %d follow %d, %d downwards", a.thread, m.Sequence, m.ID, lastSequence, lastID)
-			}
-			lastSequence, lastID = m.Sequence, m.ID
-			if m.Kind != core.Text {
-				continue
-			}
-			if _, twice := found[m.Content]; twice {
-				t.Fatalf("%s: message %q is there twice", a.thread, m.Content)
-			}
-			found[m.Content] = m
-			if byID, _, err := s.Message(ctx, a.thread, m.ID); err != nil || byID.Sequence != m.Sequence {
-				t.Fatalf("%s: message %d by id: %+v, %v", a.thread, m.ID, byID, err)
+		have := map[string]int64{}
+		for _, r := range rs {
+			have[r.User] = r.MessageID
+		}
+		for key, id := range acked {
+			of, sender, _ := strings.Cut(key, " ")
+			if user := senders[sender]; of == thread && user != "" && have[user] < id {
+				t.Fatalf("%s: the receipt of %s is at %d, acknowledged was %d", thread, sender, have[user], id)
 			}
 		}
-		head, err := s.Thread(ctx, a.thread)
-		if err != nil || head.LastSequence != uint64(len(page.Messages)) || head.LastEvent != uint64(len(found)+1) {
-			t.Fatalf("%s: head %+v (%v) with %d messages", a.thread, head, err, len(page.Messages))
-		}
-		places[a.thread] = found
-		total += len(found)
-	}
-	last := map[string]uint64{} // by sender and thread
-	for _, a := range acks {
-		m, ok := places[a.thread][a.content]
-		if !ok || m.ID != a.id {
-			t.Fatalf("%s: the acknowledged message %q with id %d is lost (found %+v)", a.thread, a.content, a.id, m)
-		}
-		sender := a.content[:strings.LastIndexByte(a.content, '/')] + a.thread
-		if m.Sequence <= last[sender] {
-			t.Fatalf("%s: message %q is out of its sender's order", a.thread, a.content)
-		}
-		last[sender] = m.Sequence
-	}
-	if unacked := total - len(acks); unacked < 0 || unacked > crashSenders {
-		t.Fatalf("%d messages for %d acknowledgements: more than one unacknowledged for a sender", total, len(acks))
 	}
 }
 
 // TestKill kills a child process under load, again and again on one folder.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
-	var kept []ack
+	var byRound [][]ack
+	total := 0
 	for round := range rounds(t, "TEST_KILL_ROUNDS", 3) {
 		acks := killOne(t, dir, round)
 		s, err := Open(dir, Options{})
@@ -166,23 +342,17 @@ func TestKill(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		kept = append(kept, acks...)
+		byRound, total = append(byRound, acks), total+len(acks)
 	}
 	s, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	t.Logf("%d acknowledged sends, all there", len(kept))
-	for first := 0; first < len(kept); { // a round has threads of its own
-		round, _, _ := strings.Cut(kept[first].content, "/")
-		end := first
-		for end < len(kept) && strings.HasPrefix(kept[end].content, round+"/") {
-			end++
-		}
-		verifyCrash(t, s, kept[first:end])
-		first = end
+	for _, acks := range byRound {
+		verifyCrash(t, s, acks)
 	}
+	t.Logf("%d acknowledged operations, all there", total)
 }
 
 // killOne starts the child, lets it work for a random while and kills it.
@@ -201,15 +371,11 @@ func killOne(t *testing.T, dir string, round int) (acks []ack) {
 	lines := bufio.NewScanner(out)
 	var timer *time.Timer
 	for lines.Scan() {
-		f := strings.Fields(lines.Text())
-		if len(f) != 3 {
+		a, ok := parseAck(lines.Text())
+		if !ok {
 			continue // cut off in the middle: not acknowledged
 		}
-		id, err := strconv.ParseInt(f[2], 10, 64)
-		if err != nil {
-			continue
-		}
-		acks = append(acks, ack{thread: f[0], content: f[1], id: id})
+		acks = append(acks, a)
 		if timer == nil {
 			timer = time.AfterFunc(time.Duration(rand.IntN(200))*time.Millisecond, func() { child.Process.Kill() })
 		}
@@ -229,7 +395,7 @@ func crashChild(dir string) {
 	}
 	round, _ := strconv.Atoi(os.Getenv("TEST_CRASH_ROUND"))
 	err = crashLoad(s, round, func(a ack) {
-		fmt.Fprintf(os.Stdout, "%s %s %d\n", a.thread, a.content, a.id)
+		fmt.Fprintln(os.Stdout, a)
 	}, nil)
 	fmt.Fprintln(os.Stderr, "the load ended by itself:", err)
 	os.Exit(4)
@@ -242,7 +408,7 @@ func TestPowerCut(t *testing.T) {
 	for round := range rounds(t, "TEST_POWERCUT_ROUNDS", 25) {
 		acked += powerCut(t, round)
 	}
-	t.Logf("%d acknowledged sends, all there", acked)
+	t.Logf("%d acknowledged operations, all there", acked)
 }
 
 func powerCut(t *testing.T, round int) int {
@@ -289,12 +455,12 @@ func powerCut(t *testing.T, round int) int {
 	return len(acks)
 }
 
-// verifyLog reads the whole event log: positions rise, and every event of a
-// message leads to it.
+// verifyLog reads the whole event log: positions rise, numbers have no gaps, and
+// each thread's head has the sequences that its events took, no more.
 func verifyLog(t *testing.T, s core.Store) {
 	t.Helper()
 	var last uint64
-	numbers := map[string]uint64{}
+	numbers, moves := map[string]uint64{}, map[string]uint64{}
 	for after := uint64(0); ; {
 		page, err := s.Events(context.Background(), after, 5000)
 		if err != nil {
@@ -305,13 +471,26 @@ func verifyLog(t *testing.T, s core.Store) {
 				t.Fatalf("position %d after %d", e.Position, last)
 			}
 			last = e.Position
+			switch e.Kind {
+			case core.ThreadCreated:
+				moves[e.Thread] += 2 // its two system messages
+			case core.ReceiptReceived:
+			default:
+				moves[e.Thread]++
+			}
 			if numbers[e.Thread]++; e.Number != numbers[e.Thread] {
 				t.Fatalf("%s: event %d in place of %d", e.Thread, e.Number, numbers[e.Thread])
 			}
 		}
 		if len(page.Events) == 0 {
-			return
+			break
 		}
 		after = page.Position
+	}
+	for thread, n := range moves {
+		head, err := s.Thread(context.Background(), thread)
+		if err != nil || head.LastSequence != n || head.LastEvent != numbers[thread] {
+			t.Fatalf("%s: head %+v (%v); the log has %d events that took %d sequences", thread, head, err, numbers[thread], n)
+		}
 	}
 }

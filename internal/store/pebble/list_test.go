@@ -73,3 +73,65 @@ func TestListReadsFewKeys(t *testing.T) {
 		}
 	}
 }
+
+// TestListThreadsReadsFewKeys pages through the list of a user with very many
+// threads: a page reads what it shows, three keys for each, and the rest of the
+// minute that it ends in.
+func TestListThreadsReadsFewKeys(t *testing.T) {
+	threads := 5_000
+	if v := os.Getenv("TEST_LIST_THREADS"); v != "" {
+		var err error
+		if threads, err = strconv.Atoi(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := Open(t.TempDir(), Options{Initial: storetest.Initial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	const user, perMinute, page = "8:acs:a", 20, 100
+	at := int64(1_700_000_000_000)
+	for made := 0; made < threads; {
+		byLane := make([][]*core.Change, s.Lanes())
+		for range perMinute {
+			id := fmt.Sprintf("19:%032x@thread.v2", made)
+			made++
+			lane := core.LaneOf(id, s.Lanes())
+			byLane[lane] = append(byLane[lane], &core.Change{
+				Key: id, Thread: id, Properties: &core.Properties{Topic: "t"},
+				Members:  []core.Member{{User: user, Order: 1, Intervals: []core.Interval{{}}}},
+				Messages: []core.Message{{Kind: core.TopicUpdated}},
+				Events:   []core.Event{{Kind: core.ThreadCreated}},
+			})
+		}
+		for _, batch := range byLane {
+			if len(batch) == 0 {
+				continue
+			}
+			if _, err := s.Apply(context.Background(), core.Batch{At: at, Changes: batch}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		at += 60_000
+	}
+	listed, most := 0, 0
+	for before, more := (core.ThreadsCursor{}), true; more; {
+		p, keys, err := s.threads(core.ThreadsQuery{User: user, Before: before, Limit: page})
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed, most, more = listed+len(p.Threads), max(most, keys), p.More
+		if more {
+			last := p.Threads[len(p.Threads)-1]
+			before = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
+		}
+	}
+	t.Logf("%d threads, %d a minute: a page of %d reads at most %d keys", threads, perMinute, page, most)
+	if listed != threads {
+		t.Errorf("%d threads listed, want %d", listed, threads)
+	}
+	if want := 3*page + 2*3*perMinute + 3; most > want {
+		t.Errorf("a page of %d read %d keys, want at most %d", page, most, want)
+	}
+}

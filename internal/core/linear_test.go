@@ -1,0 +1,329 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// threadOp is what a client asks of the thread, in the words of the model.
+type threadOp struct {
+	kind  string // send, edit, delete, add, remove, topic, read or end
+	who   string // asks
+	whom  string // of add and remove
+	label string // of the message: each send has one of its own
+	text  string // of send, edit and topic
+}
+
+// threadOut is what the client was told.
+type threadOut struct {
+	refusal  core.Code // empty: it was done
+	messages string    // of read: newest first
+}
+
+// threadState is the model: the rules of one thread, in the plainest form. It
+// is compared by its text.
+type threadState struct {
+	deleted bool
+	topic   string
+	members string // sorted, with commas
+	history string // messages, newest first, a line each: label text
+}
+
+func (s threadState) has(user string) bool {
+	return slices.Contains(strings.Split(s.members, ","), user)
+}
+
+func (s threadState) with(user string) threadState {
+	ms := append(strings.Split(s.members, ","), user)
+	slices.Sort(ms)
+	s.members = strings.Trim(strings.Join(slices.Compact(ms), ","), ",")
+	return s
+}
+
+func (s threadState) without(user string) threadState {
+	ms := slices.DeleteFunc(strings.Split(s.members, ","), func(m string) bool { return m == user })
+	s.members = strings.Join(ms, ",")
+	return s
+}
+
+// put writes a message on top, in place of the one with its label.
+func (s threadState) put(label, text string) threadState {
+	s.history = label + " " + text + "\n" + s.drop(label).history
+	return s
+}
+
+func (s threadState) drop(label string) threadState {
+	var kept strings.Builder
+	for line := range strings.Lines(s.history) {
+		if !strings.HasPrefix(line, label+" ") {
+			kept.WriteString(line)
+		}
+	}
+	s.history = kept.String()
+	return s
+}
+
+func (s threadState) find(label string) (text string, ok bool) {
+	for line := range strings.Lines(s.history) {
+		if text, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), label+" "); ok {
+			return text, true
+		}
+	}
+	return "", false
+}
+
+// step says what the thread answers and becomes.
+func (s threadState) step(op threadOp) (threadOut, threadState) {
+	refuse := func(c core.Code) (threadOut, threadState) { return threadOut{refusal: c}, s }
+	switch {
+	case s.deleted:
+		return refuse(core.NotFound)
+	case !s.has(op.who) && op.kind == "read":
+		// Who has left reads what was there when it left and has not moved since.
+		if i := strings.Index("\n"+s.history, "\n-"+op.who+"#"); i >= 0 {
+			s2 := s
+			s2.history = s.history[i:]
+			return threadOut{messages: s2.readable()}, s
+		}
+		return refuse(core.Forbidden)
+	case !s.has(op.who):
+		return refuse(core.Forbidden)
+	}
+	switch op.kind {
+	case "send":
+		return threadOut{}, s.put(op.label, op.text)
+	case "edit", "delete":
+		text, ok := s.find(op.label)
+		switch {
+		case !ok, op.kind == "edit" && text == "":
+			return refuse(core.NotFound)
+		case op.kind == "edit":
+			return threadOut{}, s.put(op.label, op.text)
+		case text == "":
+			return threadOut{}, s // deleted before
+		}
+		return threadOut{}, s.put(op.label, "")
+	case "add":
+		if s.has(op.whom) {
+			return threadOut{}, s
+		}
+		return threadOut{}, s.with(op.whom).put("+"+op.whom+s.tick(), "")
+	case "remove":
+		if !s.has(op.whom) {
+			return refuse(core.NotFound)
+		}
+		return threadOut{}, s.without(op.whom).put("-"+op.whom+s.tick(), "")
+	case "topic":
+		s.topic = op.text
+		return threadOut{}, s.put("topic"+s.tick(), op.text)
+	case "end":
+		s.deleted = true
+		return threadOut{}, s
+	}
+	return threadOut{messages: s.readable()}, s
+}
+
+// tick tells system messages apart, which have no label of their own.
+func (s threadState) tick() string { return fmt.Sprint("#", strings.Count(s.history, "\n")) }
+
+// readable is the history as a reader can tell it: without the ticks.
+func (s threadState) readable() string {
+	var b strings.Builder
+	for line := range strings.Lines(s.history) {
+		label, text, _ := strings.Cut(line, " ")
+		label, _, _ = strings.Cut(label, "#")
+		b.WriteString(label + " " + text)
+	}
+	return b.String()
+}
+
+var threadModel = porcupine.Model{
+	Init: func() any { return threadState{} },
+	Step: func(state, input, output any) (bool, any) {
+		op := input.(threadOp)
+		if op.kind == "create" {
+			return true, threadState{members: op.whom, topic: op.text}
+		}
+		out, next := state.(threadState).step(op)
+		return out == output.(threadOut), next
+	},
+	Equal:             func(a, b any) bool { return a == b },
+	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
+}
+
+// TestThreadsAreLinearizable lets clients work on one thread at the same time
+// and asks porcupine for an order of their operations, each between its call
+// and its answer, in which every answer is right.
+func TestThreadsAreLinearizable(t *testing.T) {
+	histories := 200
+	if v := os.Getenv("TEST_HISTORIES"); v != "" {
+		var err error
+		if histories, err = strconv.Atoi(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h := newHouse(t, nil, nil)
+	users := []string{h.user(t), h.user(t), h.user(t), h.user(t)}
+	refused := 0
+	for n := range histories {
+		ops := runHistory(t, h, users, uint64(n))
+		for _, op := range ops {
+			if out, ok := op.Output.(threadOut); ok && out.refusal != "" {
+				refused++
+			}
+		}
+		result, info := porcupine.CheckOperationsVerbose(threadModel, ops, time.Minute)
+		if result != porcupine.Ok {
+			file := t.TempDir() + "/history.html"
+			if f, err := os.Create(file); err == nil {
+				porcupine.Visualize(threadModel, info, f)
+				f.Close()
+			}
+			for _, op := range ops {
+				t.Logf("client %d, %d to %d: %+v -> %+v", op.ClientId, op.Call, op.Return, op.Input, op.Output)
+			}
+			t.Fatalf("history %d: %s", n, result)
+		}
+	}
+	if refused == 0 {
+		t.Error("no operation was ever refused: the histories do not meet the rules")
+	}
+	t.Logf("%d histories, no violation; %d operations were refused, as the rules say", histories, refused)
+}
+
+// runHistory has four clients act on a new thread and records what they saw.
+func runHistory(t *testing.T, h *house, users []string, seed uint64) []porcupine.Operation {
+	t.Helper()
+	names := map[string]string{} // short, for the model
+	for i, u := range users {
+		names[u] = fmt.Sprint("u", i)
+	}
+	cmd := core.CreateThread{Topic: "topic"}
+	for _, u := range users[:3] {
+		cmd.Participants = append(cmd.Participants, core.NewParticipant{User: communication.ParseRawID(u), DisplayName: names[u]})
+	}
+	made, _, err := h.CreateThread(context.Background(), users[0], cmd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := made.ID
+	begin := time.Now()
+	var mu sync.Mutex // guards ops and ids
+	ops := []porcupine.Operation{{ClientId: len(users), Input: threadOp{kind: "create", whom: "u0,u1,u2", text: "topic"}, Output: threadOut{}, Call: -2, Return: -1}}
+	ids := map[string]int64{} // of messages, by label
+	var wg sync.WaitGroup
+	for client, user := range users {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(seed, uint64(client)))
+			var mine []string
+			for n := range 12 {
+				op := threadOp{kind: "read", who: names[user]}
+				kinds := []string{"send", "send", "send", "read", "read", "add", "remove", "topic"}
+				if len(mine) > 0 {
+					kinds = append(kinds, "edit", "edit", "delete")
+				}
+				if random.IntN(60) == 0 {
+					kinds = []string{"end"}
+				}
+				op.kind = kinds[random.IntN(len(kinds))]
+				op.text = fmt.Sprintf("text%d.%d", client, n)
+				other := users[random.IntN(len(users))]
+				switch op.kind {
+				case "send":
+					op.label = fmt.Sprintf("m%d.%d", client, n)
+				case "edit", "delete":
+					op.label = mine[random.IntN(len(mine))]
+				case "add", "remove":
+					op.whom = names[other]
+				}
+				call := time.Since(begin).Nanoseconds()
+				out, message := act(h, id, user, other, op, &mu, ids)
+				back := time.Since(begin).Nanoseconds()
+				if op.kind == "send" && out.refusal == "" {
+					mu.Lock()
+					ids[op.label] = message
+					mu.Unlock()
+					mine = append(mine, op.label)
+				}
+				mu.Lock()
+				ops = append(ops, porcupine.Operation{ClientId: client, Input: op, Output: out, Call: call, Return: back})
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return ops
+}
+
+// act carries an operation out for real.
+func act(h *house, thread, user, other string, op threadOp, mu *sync.Mutex, ids map[string]int64) (out threadOut, message int64) {
+	ctx := context.Background()
+	mu.Lock()
+	target := ids[op.label]
+	mu.Unlock()
+	var err error
+	switch op.kind {
+	case "send":
+		message, err = h.SendMessage(ctx, user, thread, core.SendMessage{Kind: core.Text, Content: op.text, SenderDisplayName: op.label})
+	case "edit":
+		err = h.UpdateMessage(ctx, user, thread, target, core.UpdateMessage{Content: &op.text})
+	case "delete":
+		err = h.DeleteMessage(ctx, user, thread, target)
+	case "add":
+		_, err = h.AddParticipants(ctx, user, thread, []core.NewParticipant{{User: communication.ParseRawID(other), DisplayName: op.whom}})
+	case "remove":
+		err = h.RemoveParticipant(ctx, user, thread, communication.ParseRawID(other))
+	case "topic":
+		err = h.UpdateThread(ctx, user, thread, core.UpdateThread{Topic: &op.text})
+	case "end":
+		err = h.DeleteThread(ctx, user, thread)
+	case "read":
+		var ms []core.Message
+		if ms, err = h.ListMessages(ctx, user, thread, core.ListMessages{Limit: 200}); err == nil {
+			out.messages = told(ms)
+		}
+	}
+	var refusal *core.Error
+	if errors.As(err, &refusal) {
+		out.refusal = refusal.Code
+	} else if err != nil {
+		out.refusal = core.Code("unexpected: " + err.Error())
+	}
+	return out, message
+}
+
+// told is what a reader sees, in the model's words. The two messages of the
+// create are left out, as in the model.
+func told(ms []core.Message) string {
+	var b strings.Builder
+	for _, m := range ms {
+		if m.Sequence <= 2 {
+			continue
+		}
+		switch m.Kind {
+		case core.TopicUpdated:
+			b.WriteString("topic " + m.Content + "\n")
+		case core.ParticipantAdded:
+			b.WriteString("+" + m.Participants[0].DisplayName + " \n")
+		case core.ParticipantRemoved:
+			b.WriteString("-" + m.Participants[0].DisplayName + " \n")
+		default:
+			b.WriteString(m.SenderDisplayName + " " + m.Content + "\n")
+		}
+	}
+	return b.String()
+}
