@@ -143,11 +143,11 @@ func TestDecodeNamesTheField(t *testing.T) {
 func TestToCoreNamesTheField(t *testing.T) {
 	for _, c := range []struct{ body, want string }{
 		{`{"participants":[{"communicationIdentifier":{}}]}`,
-			"participants[0].communicationIdentifier: neither rawId nor a member such as communicationUser is present"},
+			"participants[0].communicationIdentifier: is no identifier: neither rawId nor a member such as communicationUser is present"},
 		{`{"participants":[{"communicationIdentifier":{"communicationUser":{}}}]}`,
-			"participants[0].communicationIdentifier: communicationUser.id is missing"},
+			"participants[0].communicationIdentifier: is no identifier: communicationUser.id is missing"},
 		{`{"participants":[{"communicationIdentifier":{"communicationUser":{"id":"8:acs:a_b"},"phoneNumber":{"value":"+1"}}}]}`,
-			"participants[0].communicationIdentifier: only one of the members [communicationUser phoneNumber] may be present"},
+			"participants[0].communicationIdentifier: is no identifier: only one of the members [communicationUser phoneNumber] may be present"},
 		{`{"retentionPolicy":{}}`, "retentionPolicy.kind: must be none or threadCreationDate"},
 		{`{"retentionPolicy":{"kind":"threadCreationDate"}}`, "retentionPolicy.deleteThreadAfterDays: is required"},
 		{`{"retentionPolicy":{"kind":"threadCreationDate","deleteThreadAfterDays":91}}`, "retentionPolicy.deleteThreadAfterDays: must be from 30 to 90"},

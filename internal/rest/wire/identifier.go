@@ -70,7 +70,7 @@ func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error
 		err = id.UnmarshalJSON(text)
 	}
 	if err != nil {
-		return id, wrong("%s", strings.TrimPrefix(err.Error(), "identifier: "))
+		return id, wrong("is no identifier: %s", strings.TrimPrefix(err.Error(), "identifier: "))
 	}
 	return id, nil
 }
