@@ -1,0 +1,102 @@
+package metrics_test
+
+import (
+	"net/http/httptest"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"github.com/confab-chat/confab/internal/metrics"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// scrape returns the lines of our own metrics.
+func scrape(t *testing.T, m *metrics.Metrics) (lines []string) {
+	t.Helper()
+	w := httptest.NewRecorder()
+	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	if w.Code != 200 {
+		t.Fatalf("a scrape answers %d %s", w.Code, w.Body)
+	}
+	for line := range strings.Lines(w.Body.String()) {
+		if strings.Contains(line, "confab_") {
+			lines = append(lines, strings.TrimSpace(line))
+		}
+	}
+	return lines
+}
+
+// TestNames is the list of what operators may have built on: a name, its kind
+// and that it has help.
+func TestNames(t *testing.T) {
+	m := metrics.New("v1", func() metrics.Storage { return metrics.Storage{} })
+	m.Request("send message", 201, time.Millisecond)
+	kinds, helped := map[string]string{}, map[string]bool{}
+	for _, line := range scrape(t, m) {
+		switch f := strings.SplitN(line, " ", 4); f[1] {
+		case "HELP":
+			helped[f[2]] = len(f) == 4 && strings.HasSuffix(f[3], ".")
+		case "TYPE":
+			kinds[f[2]] = f[3]
+		}
+	}
+	want := map[string]string{
+		"confab_requests_total": "counter", "confab_request_seconds": "histogram",
+		"confab_batch_changes": "histogram", "confab_commit_seconds": "histogram", "confab_build_info": "gauge",
+		"confab_storage_disk_bytes": "gauge", "confab_storage_written_bytes_total": "counter",
+		"confab_storage_read_amplification": "gauge", "confab_storage_log_syncs_total": "counter",
+	}
+	if diff := cmp.Diff(want, kinds); diff != "" {
+		t.Errorf("metrics and their kinds (-want +got):\n%s", diff)
+	}
+	name := regexp.MustCompile(`^confab_[a-z]+(_[a-z]+)*$`)
+	for n, kind := range kinds {
+		if !helped[n] {
+			t.Errorf("%s has no sentence of help", n)
+		}
+		if !name.MatchString(n) || (kind == "counter") != strings.HasSuffix(n, "_total") {
+			t.Errorf("%s, a %s, is not named by the rules of Prometheus", n, kind)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	asked := 0
+	m := metrics.New("v1.2.3", func() metrics.Storage {
+		asked++
+		return metrics.Storage{DiskBytes: 1, WrittenBytes: 2, ReadAmp: 3, LogSyncs: 4}
+	})
+	m.Request("send message", 201, 3*time.Millisecond)
+	m.Request("send message", 201, 30*time.Millisecond)
+	m.Request("send message", 403, time.Millisecond)
+	m.Request("", 404, time.Millisecond)
+	m.Batch(3, 2*time.Millisecond)
+	got := strings.Join(scrape(t, m), "\n") + "\n"
+	for _, want := range []string{
+		`confab_requests_total{operation="send message",status="201"} 2`,
+		`confab_requests_total{operation="send message",status="403"} 1`,
+		`confab_requests_total{operation="none",status="404"} 1`,
+		`confab_request_seconds_count{operation="send message"} 3`,
+		`confab_request_seconds_bucket{operation="send message",le="0.005"} 2`,
+		`confab_batch_changes_sum 3`, `confab_batch_changes_bucket{le="2"} 0`, `confab_batch_changes_bucket{le="4"} 1`,
+		`confab_commit_seconds_sum 0.002`,
+		`confab_build_info{version="v1.2.3"} 1`,
+		"confab_storage_disk_bytes 1", "confab_storage_written_bytes_total 2", "confab_storage_read_amplification 3", "confab_storage_log_syncs_total 4",
+	} {
+		if !strings.Contains(got, want+"\n") {
+			t.Errorf("%s is not in\n%s", want, got)
+		}
+	}
+	if asked != 1 {
+		t.Errorf("a scrape asked the engine %d times, want once", asked)
+	}
+	// Two servers fit in one process.
+	if other := strings.Join(scrape(t, metrics.New("v2", func() metrics.Storage { return metrics.Storage{} })), "\n"); strings.Contains(other, "send message") {
+		t.Errorf("another server's metrics:\n%s", other)
+	}
+}
