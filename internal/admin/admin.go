@@ -40,6 +40,10 @@ type Keys interface {
 // ErrNoKey means that there is no access key of a name.
 var ErrNoKey = errors.New("no access key has this name: it is primary or secondary")
 
+// ErrConfigured means that an access key stands in the server's settings, where
+// alone it can be changed.
+var ErrConfigured = errors.New("this access key stands in the server's settings: change it there and start the server again")
+
 // Key is an access key as it may be shown.
 type Key struct {
 	Name       string `json:"name"`       // primary or secondary
@@ -144,6 +148,8 @@ func (h *handler) signed(next func(http.ResponseWriter, *http.Request) error) ht
 		case err == nil:
 		case errors.Is(err, ErrNoKey):
 			refuse(w, http.StatusNotFound, err.Error())
+		case errors.Is(err, ErrConfigured):
+			refuse(w, http.StatusConflict, err.Error())
 		case errors.As(err, &refusal) && refusal.Code == core.NotFound:
 			refuse(w, http.StatusNotFound, refusal.Message)
 		case errors.As(err, &refusal) && refusal.Code == core.BadRequest:

@@ -1,12 +1,14 @@
 package localca
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync"
@@ -44,6 +46,8 @@ type Options struct {
 	// Temporary says that the folder does not outlive the process: nothing is
 	// flushed to the disk.
 	Temporary bool
+	// Logger is told of renewals, and of those that fail; nil is silence.
+	Logger *slog.Logger
 }
 
 // Authority is an authority with its server certificate. Its methods are safe
@@ -51,6 +55,7 @@ type Options struct {
 type Authority struct {
 	dir   string
 	now   func() time.Time
+	log   *slog.Logger
 	names []string
 	sync  bool
 	fresh bool
@@ -61,6 +66,7 @@ type Authority struct {
 	mu        sync.Mutex // guards what follows, and the server's files
 	leaf      *tls.Certificate
 	renewFrom time.Time // no renewal is tried before
+	said      time.Time // when the log was told last that nobody is served
 }
 
 // Open finds the authority in dir or makes one, and sees to it that its server
@@ -68,7 +74,7 @@ type Authority struct {
 // files that are damaged or do not belong together, naming them: making a new
 // authority in silence would leave clients with a root that no longer counts.
 func Open(dir string, o Options) (*Authority, error) {
-	a := &Authority{dir: dir, now: o.Now, sync: !o.Temporary}
+	a := &Authority{dir: dir, now: o.Now, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), sync: !o.Temporary}
 	if a.now == nil {
 		a.now = time.Now
 	}
@@ -109,6 +115,10 @@ func Open(dir string, o Options) (*Authority, error) {
 // Fresh reports whether Open made the authority, so that no client trusts it yet.
 func (a *Authority) Fresh() bool { return a.fresh }
 
+// CAFile is the path of the certificate, PEM, of the authority in dir, which
+// need not be there.
+func CAFile(dir string) string { return filepath.Join(dir, caCertFile) }
+
 // CAFile is the path of the authority's certificate, PEM.
 func (a *Authority) CAFile() string { return a.path(caCertFile) }
 
@@ -135,13 +145,20 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	case err == nil:
 		a.leaf = leaf
 		a.renewFrom = leaf.Leaf.NotAfter.Add(-renewBefore)
+		a.log.Info("server certificate renewed", "file", a.path(serverCertFile), "until", leaf.Leaf.NotAfter)
 		// Near the end of the authority itself the new certificate is short too.
 		if next := now.Add(retryRenewal); a.renewFrom.Before(next) {
 			a.renewFrom = next
 		}
 	case now.After(a.leaf.Leaf.NotAfter):
+		// Every handshake tries and fails; one line a minute says so.
+		if now.Sub(a.said) >= retryRenewal {
+			a.said = now
+			a.log.Error("the server certificate has ended and cannot be renewed", "file", a.path(serverCertFile), "error", err)
+		}
 		return nil, fmt.Errorf("renew the server certificate: %w", err)
 	default:
+		a.log.Warn("the server certificate cannot be renewed, the old one stays", "file", a.path(serverCertFile), "until", a.leaf.Leaf.NotAfter, "error", err)
 		a.renewFrom = now.Add(retryRenewal)
 	}
 	return a.leaf, nil

@@ -1,9 +1,11 @@
 package localca
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/tls"
 	"crypto/x509"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -158,10 +160,28 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// A renewal that cannot be written leaves the old certificate in use until it ends.
+// A renewal that cannot be written leaves the old certificate in use until it
+// ends, and the log says so.
 func TestRenewalThatFails(t *testing.T) {
 	dir, c := t.TempDir(), &clock{t: epoch}
-	a := open(t, dir, c.now)
+	var logged bytes.Buffer
+	a, err := Open(dir, Options{Now: c.now, Logger: slog.New(slog.NewTextHandler(&logged, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func(want ...string) {
+		t.Helper()
+		lines := strings.Split(strings.TrimSpace(logged.String()), "\n")
+		logged.Reset()
+		if len(lines) != len(want) {
+			t.Fatalf("logged %q, want %q", lines, want)
+		}
+		for i := range want {
+			if !strings.Contains(lines[i], want[i]) {
+				t.Errorf("logged %q, want %q", lines[i], want[i])
+			}
+		}
+	}
 	old := leaf(t, a)
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
@@ -170,10 +190,14 @@ func TestRenewalThatFails(t *testing.T) {
 	if !leaf(t, a).Equal(old) {
 		t.Error("a failed renewal changed the certificate")
 	}
+	said("cannot be renewed, the old one stays")
 	c.add(20 * 24 * time.Hour)
-	if _, err := a.Certificate(nil); err == nil {
-		t.Error("an ended certificate was handed out")
+	for range 3 {
+		if _, err := a.Certificate(nil); err == nil {
+			t.Error("an ended certificate was handed out")
+		}
 	}
+	said("has ended and cannot be renewed")
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -181,6 +205,7 @@ func TestRenewalThatFails(t *testing.T) {
 	if leaf(t, a).Equal(old) {
 		t.Error("no renewal after the folder came back")
 	}
+	said("server certificate renewed")
 }
 
 // The certificate never outlives its authority, and an authority near its end

@@ -97,7 +97,7 @@ func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
 type keyring struct {
 	*token.Authority
 	store   core.Store
-	dev     bool
+	config  config.Config
 	changed func(communication.AccessKey) // told of a new primary key
 
 	mu   sync.Mutex // guards rows
@@ -124,8 +124,12 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if token.KeyName(i) != name {
 			continue
 		}
+		// The next start would put it back, and with it every token that it made.
+		if configured(k.config, i) != nil {
+			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
+		}
 		serial := k.rows[i].Serial + 1
-		row := core.AccessKeyRow{Serial: serial, Secret: newKey(k.dev, i, serial)}
+		row := core.AccessKeyRow{Serial: serial, Secret: newKey(k.config.Dev, i, serial)}
 		if err := k.store.SetKey(ctx, i, row); err != nil {
 			return admin.Key{}, communication.AccessKey{}, fmt.Errorf("store the new %s access key: %w", name, err)
 		}

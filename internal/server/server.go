@@ -61,10 +61,11 @@ type Options struct {
 // Info is what a running server tells its owner. It holds the access key: it
 // is for a file of the owner's alone, and for the terminal only with --dev.
 type Info struct {
-	PID      int
-	Endpoint string // https, for clients
-	HTTP     string // plain http, or empty
-	Ops      string // metrics and health, or empty
+	PID           int
+	Endpoint      string // for clients: the public one, or LocalEndpoint
+	LocalEndpoint string // https, on this machine
+	HTTP          string // plain http, or empty
+	Ops           string // metrics and health, or empty
 
 	Data      string // the folder, or config.Memory
 	DataState string // what is in it, in a word; empty when it is not known
@@ -76,6 +77,7 @@ type Info struct {
 	AccessKey string
 	// What clients trust, in files; empty with a certificate of the user's own.
 	CAFile, BundleFile, TrustStoreFile string
+	CertFile                           string // the user's own certificate, or empty
 }
 
 // Server is a running server.
@@ -130,7 +132,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.info.PID, s.info.Dev = os.Getpid(), o.Config.Dev
-	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, ports.https.url("https"))
+	s.info.LocalEndpoint = ports.https.url("https")
+	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, s.info.LocalEndpoint)
 	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
 	s.serve(ports.https, handler, tlsConfig)
 	s.serve(ports.http, handler, nil)
@@ -209,14 +212,15 @@ func (s *Server) sweep(ctx context.Context) {
 // certificate finds what https is served with, and writes what clients trust.
 func (s *Server) certificate(o Options) (*tls.Config, error) {
 	if o.Config.TLSCert != "" {
-		pair, err := tls.LoadX509KeyPair(o.Config.TLSCert, o.Config.TLSKey)
+		files, err := openCertFiles(o.Config.TLSCert, o.Config.TLSKey, o.Now, s.log)
 		if err != nil {
-			return nil, fmt.Errorf("load the certificate of tls-cert and tls-key: %w", err)
+			return nil, err
 		}
-		return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
+		s.info.CertFile = o.Config.TLSCert
+		return files.tlsConfig(), nil
 	}
-	dir := cmp.Or(s.temp, filepath.Join(s.info.Data, "tls"))
-	ca, err := localca.Open(dir, localca.Options{Names: o.Config.TLSNames, Now: o.Now, Temporary: s.temp != ""})
+	dir := cmp.Or(s.temp, TLSFolder(s.info.Data))
+	ca, err := localca.Open(dir, localca.Options{Names: o.Config.TLSNames, Now: o.Now, Temporary: s.temp != "", Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -232,6 +236,9 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 	return ca.TLSConfig(), nil
 }
 
+// TLSFolder is where the local authority of a data folder lies.
+func TLSFolder(data string) string { return filepath.Join(data, "tls") }
+
 func (s *Server) handler(o Options) (http.Handler, error) {
 	resource := s.core.Resource()
 	tokens, err := token.New(resource, s.core, o.Now)
@@ -239,7 +246,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s.info.AccessKey = tokens.Keys()[0].Text()
-	keys := &keyring{Authority: tokens, store: s.store, dev: o.Config.Dev, changed: o.PrimaryKey, rows: resource.Keys}
+	keys := &keyring{Authority: tokens, store: s.store, config: o.Config, changed: o.PrimaryKey, rows: resource.Keys}
 	access := o.Access
 	if access == nil {
 		access = s.logAccess

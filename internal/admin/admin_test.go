@@ -1,0 +1,335 @@
+package admin_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+const (
+	otherKey = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	nobody   = "8:acs:11111111-1111-1111-1111-111111111111_22222222-2222-2222-2222-222222222222"
+	nowhere  = "19:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA1@thread.v2"
+)
+
+// place is a whole server, as keys and tokens are only real there.
+type place struct {
+	*testing.T
+	url     string
+	client  *http.Client
+	key     communication.AccessKey
+	log     *lockedBuffer
+	primary []communication.AccessKey // what the owner was told of rotations
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func start(t *testing.T, environ ...string) *place {
+	t.Helper()
+	cfg, err := config.Load(config.Input{Environ: environ, Defaults: map[string]string{
+		"data": config.Memory, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &place{T: t, log: new(lockedBuffer), client: &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the certificate is none of this package's business
+	}}}
+	s, err := server.Start(t.Context(), server.Options{
+		Config:     cfg,
+		Logger:     slog.New(slog.NewJSONHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		PrimaryKey: func(k communication.AccessKey) { p.primary = append(p.primary, k) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.client.CloseIdleConnections()
+		if err := s.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	p.url = s.Info().Endpoint
+	p.key, err = communication.NewAccessKey(s.Info().AccessKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// call sends a request, signed with the key unless that is zero, and returns
+// status and body.
+func (p *place) call(key communication.AccessKey, method, path, body string, header ...string) (int, string) {
+	p.Helper()
+	req, err := http.NewRequestWithContext(p.Context(), method, p.url+path, strings.NewReader(body))
+	if err != nil {
+		p.Fatal(err)
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if !key.IsZero() {
+		if err := key.Sign(req, time.Now()); err != nil {
+			p.Fatal(err)
+		}
+	}
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := p.client.Do(req)
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		p.Fatal(err)
+	}
+	if ct := res.Header.Get("Content-Type"); strings.HasPrefix(path, admin.Prefix) && ct != "application/json; charset=utf-8" {
+		p.Errorf("%s %s: content type %q", method, path, ct)
+	}
+	return res.StatusCode, string(text)
+}
+
+// want calls with the server's key, and reads the answer into out.
+func (p *place) want(status int, method, path, body string, out any) string {
+	p.Helper()
+	got, text := p.call(p.key, method, path, body)
+	if got != status {
+		p.Fatalf("%s %s: status %d, want %d: %s", method, path, got, status, text)
+	}
+	if out != nil {
+		if err := json.Unmarshal([]byte(text), out); err != nil {
+			p.Fatalf("%s %s: %v: %s", method, path, err, text)
+		}
+	}
+	return text
+}
+
+func (p *place) newUser() (id, token string) {
+	p.Helper()
+	var made struct {
+		Identity    struct{ ID string }
+		AccessToken struct{ Token string }
+	}
+	p.want(201, "POST", "/identities?api-version=2023-10-01", `{"createTokenWithScopes":["chat"]}`, &made)
+	return made.Identity.ID, made.AccessToken.Token
+}
+
+// newThread makes a thread as a user, and reports the status.
+func (p *place) newThread(token string) (status int, id string) {
+	p.Helper()
+	status, text := p.call(communication.AccessKey{}, "POST", "/chat/threads?api-version=2021-09-07",
+		`{"topic":"lunch","participants":[]}`, "Authorization", "Bearer "+token)
+	var made struct{ ChatThread struct{ ID string } }
+	json.Unmarshal([]byte(text), &made) // a refusal has no body
+	return status, made.ChatThread.ID
+}
+
+func TestOnlyWhoHoldsAKeyIsAnswered(t *testing.T) {
+	p := start(t)
+	other, err := communication.NewAccessKey(otherKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, token := p.newUser()
+	for _, route := range []struct{ method, path string }{
+		{"GET", "/confab/keys"},
+		{"POST", "/confab/keys/primary/rotate"},
+		{"GET", "/confab/users/" + user},
+		{"GET", "/confab/users/" + user + "/threads"},
+		{"GET", "/confab/threads/" + url.PathEscape(nowhere)},
+	} {
+		for _, tt := range []struct {
+			name   string
+			key    communication.AccessKey
+			body   string
+			header []string
+			want   int
+		}{
+			{name: "unsigned", want: 401},
+			{name: "a user's token", header: []string{"Authorization", "Bearer " + token}, want: 401},
+			{name: "another key", key: other, want: 401},
+			{name: "a signature of yesterday", key: p.key, header: []string{"x-ms-date", time.Now().Add(-24 * time.Hour).UTC().Format(http.TimeFormat)}, want: 401},
+			{name: "another body", key: p.key, header: []string{"x-ms-content-sha256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"}, want: 401},
+			{name: "a body that is too long", key: p.key, body: strings.Repeat(" ", 5000), want: 400},
+		} {
+			status, text := p.call(tt.key, route.method, route.path, tt.body, tt.header...)
+			var refused struct {
+				Error struct{ Code, Message string }
+			}
+			if err := json.Unmarshal([]byte(text), &refused); err != nil || status != tt.want || refused.Error.Code == "" || refused.Error.Message == "" {
+				t.Errorf("%s %s, %s: %d %s, want %d and an error", route.method, route.path, tt.name, status, text, tt.want)
+			}
+		}
+	}
+	if len(p.primary) > 0 {
+		t.Error("the key was rotated")
+	}
+}
+
+func TestUsersAndThreads(t *testing.T) {
+	p := start(t)
+	id, token := p.newUser()
+	var user admin.User
+	p.want(200, "GET", "/confab/users/"+id, "", &user)
+	if diff := cmp.Diff(admin.User{ID: id, State: "live"}, user); diff != "" {
+		t.Errorf("a new user (-want +got):\n%s", diff)
+	}
+	var list admin.Threads
+	text := p.want(200, "GET", "/confab/users/"+id+"/threads", "", &list)
+	if len(list.Threads) != 0 || !strings.Contains(text, `"threads": []`) {
+		t.Errorf("threads of a new user: %s", text)
+	}
+
+	status, threadID := p.newThread(token)
+	if status != 201 {
+		t.Fatalf("create thread: %d", status)
+	}
+	p.want(200, "GET", "/confab/users/"+id+"/threads", "", &list)
+	if len(list.Threads) != 1 || list.Threads[0].ID != threadID || list.Threads[0].Topic != "lunch" || list.Threads[0].LastMessageOn == "" {
+		t.Errorf("got threads %+v", list)
+	}
+	var thread admin.Thread
+	p.want(200, "GET", "/confab/threads/"+url.PathEscape(threadID), "", &thread)
+	if thread.ID != threadID || thread.Topic != "lunch" || thread.CreatedBy != id || thread.CreatedOn == "" || thread.LastSequence == 0 ||
+		len(thread.Members) != 1 || thread.Members[0].ID != id || thread.Members[0].Left {
+		t.Errorf("got thread %+v", thread)
+	}
+
+	p.want(204, "POST", "/identities/"+id+"/:revokeAccessTokens?api-version=2023-10-01", "", nil)
+	p.want(200, "GET", "/confab/users/"+id, "", &user)
+	if user.Revoked != 1 {
+		t.Errorf("revoked %d times, want 1", user.Revoked)
+	}
+	p.want(204, "DELETE", "/identities/"+id+"?api-version=2023-10-01", "", nil)
+	p.want(200, "GET", "/confab/users/"+id, "", &user)
+	if user.State != "deleting" || user.DeletedAt == "" {
+		t.Errorf("a deleted user: %+v", user)
+	}
+}
+
+func TestUnknownIDs(t *testing.T) {
+	p := start(t)
+	var user admin.User
+	p.want(200, "GET", "/confab/users/"+nobody, "", &user)
+	if user.State != "unknown" {
+		t.Errorf("nobody is %+v", user)
+	}
+	for path, status := range map[string]int{
+		"/confab/users/8:acs:x":                        400,
+		"/confab/users/x/threads":                      400,
+		"/confab/users/":                               404,
+		"/confab/threads/x":                            400,
+		"/confab/threads/" + url.PathEscape(nowhere):   404,
+		"/confab/":                                     404,
+		"/confab/keys/primary":                         404,
+		"/confab/threads/" + strings.Repeat("9", 2000): 400,
+	} {
+		p.want(status, "GET", path, "", nil)
+	}
+	p.want(404, "POST", "/confab/keys/third/rotate", "", nil)
+	p.want(404, "POST", "/confab/keys", "", nil)
+	if s := p.log.String(); strings.Contains(s, "admin request failed") {
+		t.Errorf("a refusal was logged as a failure:\n%s", s)
+	}
+}
+
+func TestRotation(t *testing.T) {
+	p := start(t)
+	old := p.key
+	_, token := p.newUser()
+	p.newUser()
+	var keys []admin.Key
+	text := p.want(200, "GET", "/confab/keys", "", &keys)
+	want := []admin.Key{{Name: "primary", Serial: 1, LiveTokens: 2}, {Name: "secondary", Serial: 1}}
+	if diff := cmp.Diff(want, keys); diff != "" {
+		t.Errorf("keys (-want +got):\n%s", diff)
+	}
+	if strings.Contains(text, old.Text()) {
+		t.Error("the list shows a key")
+	}
+	if status, _ := p.newThread(token); status != 201 {
+		t.Fatalf("before the rotation: %d", status)
+	}
+
+	var rotated admin.RotatedKey
+	p.want(200, "POST", "/confab/keys/primary/rotate", "", &rotated)
+	if rotated.Name != "primary" || rotated.Serial != 2 || rotated.Ended != 2 || rotated.AccessKey == "" || rotated.AccessKey == old.Text() {
+		t.Errorf("rotated %s, serial %d, ended %d", rotated.Name, rotated.Serial, rotated.Ended)
+	}
+	if status, _ := p.newThread(token); status != 401 {
+		t.Errorf("a token of the old key: %d, want 401", status)
+	}
+	if status, _ := p.call(old, "GET", "/confab/keys", ""); status != 401 {
+		t.Errorf("the old key itself: %d, want 401", status)
+	}
+	if len(p.primary) != 1 || p.primary[0].Text() != rotated.AccessKey {
+		t.Error("the owner was not told of the new key")
+	}
+	var err error
+	if p.key, err = communication.NewAccessKey(rotated.AccessKey); err != nil {
+		t.Fatal(err)
+	}
+
+	// Tokens of the primary key outlive the secondary, which is nobody's file.
+	_, token = p.newUser()
+	var second admin.RotatedKey
+	p.want(200, "POST", "/confab/keys/secondary/rotate", "", &second)
+	if second.Ended != 0 || second.Serial != 2 || len(p.primary) != 1 {
+		t.Errorf("rotated the secondary: serial %d, ended %d, told %d times", second.Serial, second.Ended, len(p.primary))
+	}
+	if status, _ := p.newThread(token); status != 201 {
+		t.Errorf("a token of the primary key after the secondary was rotated: %d, want 201", status)
+	}
+	for _, secret := range []string{old.Text(), rotated.AccessKey, second.AccessKey, token} {
+		if strings.Contains(p.log.String(), secret) {
+			t.Error("the log shows a key or a token")
+		}
+	}
+	if !strings.Contains(p.log.String(), `"msg":"access key rotated","name":"primary","serial":2,"ended":2`) {
+		t.Errorf("the log does not tell of the rotation:\n%s", p.log)
+	}
+}
+
+// A key of the settings would be back with the next start.
+func TestConfiguredKeysStay(t *testing.T) {
+	p := start(t, "CONFAB_ACCESS_KEY="+otherKey)
+	text := p.want(409, "POST", "/confab/keys/primary/rotate", "", nil)
+	if !strings.Contains(text, "stands in the server's settings") {
+		t.Errorf("got %s", text)
+	}
+	p.want(200, "GET", "/confab/keys", "", nil)
+	p.want(200, "POST", "/confab/keys/secondary/rotate", "", nil)
+}

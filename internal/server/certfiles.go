@@ -1,0 +1,103 @@
+package server
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lookEvery is how often, at most, a handshake looks whether the files have
+// changed.
+const lookEvery = time.Second
+
+// certFiles is a certificate in files of the operator's own, which whoever
+// renews it replaces while the server runs.
+type certFiles struct {
+	certFile, keyFile string
+	now               func() time.Time
+	log               *slog.Logger
+	pair              atomic.Pointer[tls.Certificate]
+
+	mu     sync.Mutex // guards what follows; who finds it held serves what there is
+	looked time.Time
+	seen   [2]os.FileInfo // of both files when they were last read
+}
+
+// openCertFiles reads the files, which must belong together.
+func openCertFiles(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*certFiles, error) {
+	c := &certFiles{certFile: certFile, keyFile: keyFile, now: now, log: log, looked: now()}
+	var err error
+	if c.seen, err = c.stat(); err == nil {
+		err = c.load()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the certificate of tls-cert and tls-key: %w", err)
+	}
+	return c, nil
+}
+
+// tlsConfig is a server's configuration with the certificate.
+func (c *certFiles) tlsConfig() *tls.Config {
+	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.certificate}
+}
+
+// certificate returns the certificate of the files as they are now. Files that
+// do not load leave the one before in use: they may be half written, and are
+// read again when they change again.
+func (c *certFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c.mu.TryLock() {
+		defer c.mu.Unlock()
+		c.look()
+	}
+	return c.pair.Load(), nil
+}
+
+func (c *certFiles) look() {
+	now := c.now()
+	if now.Sub(c.looked) < lookEvery && !now.Before(c.looked) {
+		return
+	}
+	c.looked = now
+	// Looked at before they are read: what is written meanwhile shows as a change.
+	seen, err := c.stat()
+	if err == nil {
+		if same(seen[0], c.seen[0]) && same(seen[1], c.seen[1]) {
+			return
+		}
+		err = c.load()
+	} else if c.seen[0] == nil {
+		return // they were missing before, and that was said
+	}
+	c.seen = seen
+	if err != nil {
+		c.log.Warn("the new certificate cannot be used, the old one stays", "cert", c.certFile, "key", c.keyFile, "error", err)
+		return
+	}
+	c.log.Info("certificate loaded again", "cert", c.certFile, "until", c.pair.Load().Leaf.NotAfter)
+}
+
+func (c *certFiles) stat() (seen [2]os.FileInfo, err error) {
+	for i, path := range []string{c.certFile, c.keyFile} {
+		if seen[i], err = os.Stat(path); err != nil {
+			return [2]os.FileInfo{}, err
+		}
+	}
+	return seen, nil
+}
+
+func (c *certFiles) load() error {
+	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	if err != nil {
+		return err
+	}
+	c.pair.Store(&pair)
+	return nil
+}
+
+func same(a, b os.FileInfo) bool {
+	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}
