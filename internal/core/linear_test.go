@@ -124,7 +124,7 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 		return threadOut{}, s.with(op.whom).put("+"+op.whom+s.tick(), "")
 	case "remove":
 		if !s.has(op.whom) {
-			return refuse(core.NotFound)
+			return threadOut{}, s
 		}
 		return threadOut{}, s.without(op.whom).put("-"+op.whom+s.tick(), "")
 	case "topic":

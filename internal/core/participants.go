@@ -77,12 +77,10 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 	return c, invalid, nil
 }
 
-// errParticipantNotFound is Unverified: removing somebody who is not in the
-// thread was not recorded (chat.md §4.2).
-var errParticipantNotFound = &Error{Code: NotFound, Message: "The specified participant was not found in the thread."}
-
 // RemoveParticipant takes somebody out of a thread; any participant may, and
 // may go itself (chat.md §4.2). Who was removed keeps the history up to then.
+// Unverified: removing somebody who is not there does nothing and answers well.
+// Microsoft's own sample program does it and goes on (compat/samples).
 func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, who communication.Identifier) error {
 	if id := who.RawID(); addable(who) && !communication.ValidUserID(id) {
 		return InvalidIdentifier(clip(id))
@@ -100,7 +98,7 @@ func decideRemove(t *Thread, caller, user string) (*Change, error) {
 	}
 	m := t.Member(user)
 	if m == nil || !m.Present() {
-		return nil, errParticipantNotFound
+		return nil, errNothingToDo
 	}
 	return leave(t, caller, *m), nil
 }

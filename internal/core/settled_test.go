@@ -266,10 +266,15 @@ func TestWellFormedUnknownIDs(t *testing.T) {
 		}
 	}
 	ops := h.every(ann, eve, thread, message+1_000_000)
-	for _, name := range []string{"get message", "update message", "delete message", "send receipt", "remove participant"} {
+	for _, name := range []string{"get message", "update message", "delete message", "send receipt"} {
 		if got := code(ops[name]()); got != core.NotFound {
 			t.Errorf("%s of an unknown id: %q, want %q", name, got, core.NotFound)
 		}
+	}
+	// Microsoft's own sample removes somebody who is not there, and goes on.
+	before := h.contents(t, ann, thread)
+	if err := ops["remove participant"](); err != nil || len(h.contents(t, ann, thread)) != len(before) {
+		t.Errorf("removing somebody who is not there: %v; want nothing done, and well", err)
 	}
 	for name, op := range h.every(eve, ann, thread, message) {
 		if got := code(op()); got != core.Forbidden {
