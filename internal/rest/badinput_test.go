@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -119,11 +120,15 @@ func TestBadInput(t *testing.T) {
 	participant := func(inner string) string {
 		return create(`{"topic":"t","participants":[{"communicationIdentifier":` + inner + `}]}`)
 	}
+	to := func(method, path, body string) string {
+		return s.request(method, "/chat/threads/"+s.thread+path+"?api-version=2025-03-15", body, auth)
+	}
 	history := func(date string) string {
 		return create(`{"topic":"t","participants":[{"communicationIdentifier":{"rawId":"4:+1"},"shareHistoryTime":"` + date + `"}]}`)
 	}
 	other, _ := s.fixture.thread(t, "8:acs:"+resourceID+"_00000000-0000-0000-0000-000000000000")
 	foreign := cursor{before: 2}.format(other)
+	foreignThreads := threadsCursor{before: core.ThreadsCursor{On: 1, Thread: other}}.format("8:acs:somebody else")
 
 	before := s.written()
 	for _, c := range []struct {
@@ -207,6 +212,34 @@ func TestBadInput(t *testing.T) {
 		{"start that is no date", list("startTime=noon"), 400, "startTime"},
 		{"start before 1970", list("startTime=1/1/1960%2012:00:00%20AM%20%2B00:00"), 400, "startTime"},
 		{"start after 9999", list("startTime=99999-01-01T00:00:00Z"), 400, "startTime"},
+
+		{"patch of a thread: topic of another type", to("PATCH", "", `{"topic":{"value":"t"}}`), 400, "topic: must be a string"},
+		{"patch of a thread: no JSON merge patch", to("PATCH", "", `[{"op":"replace","path":"/topic","value":"t"}]`), 400, "must be an object"},
+		{"patch of a thread: huge", to("PATCH", "", `{"metadata":{"k":"`+strings.Repeat("a", testMaxBody)+`"}}`), 413, "limit of 8192 bytes"},
+		{"patch of a thread: half a body", to("PATCH", "", `{"topic":"t"`), 400, "ends too early"},
+		{"patch of a message: metadata of another type", to("PATCH", "/messages/1", `{"metadata":{"k":["v"]}}`), 400, "metadata.k: must be a string"},
+		{"patch of a message: id with blanks", to("PATCH", "/messages/%201%20", `{}`), 400, "chatMessageId"},
+		{"delete of a message: negative id", to("DELETE", "/messages/-1", ""), 400, "chatMessageId"},
+		{"delete of a thread: malformed id", s.request("DELETE", "/chat/threads/abc?api-version=2021-09-07", "", auth), 400, "chatThreadId"},
+		{"add: no list", to("POST", "/participants/:add", `{"participants":{"communicationIdentifier":{}}}`), 400, "participants: must be a list"},
+		{"add: no body", to("POST", "/participants/:add", ""), 400, "The request body is required."},
+		{"add: nobody", to("POST", "/participants/:add", `{}`), 400, "participants"},
+		{"add: nobody named", to("POST", "/participants/:add", `{"participants":[{}]}`), 400, "participants[0].communicationIdentifier: is required"},
+		{"add: malformed user id", to("POST", "/participants/:add", `{"participants":[{"communicationIdentifier":{"communicationUser":{"id":"bob"}}}]}`), 400, "Identifier format is invalid (bob)."},
+		{"remove: wrapped", to("POST", "/participants/:remove", `{"communicationIdentifier":{"rawId":"8:acs:a_b"}}`), 400, "is no identifier"},
+		{"remove: two at once", to("POST", "/participants/:remove", `{"communicationUser":{"id":"8:acs:a_b"},"phoneNumber":{"value":"+1"}}`), 400, "only one of"},
+		{"remove: a string", to("POST", "/participants/:remove", `"8:acs:a_b"`), 400, "must be an object"},
+		{"receipt: number", to("POST", "/readReceipts", `{"chatMessageId":1653551972669}`), 400, "chatMessageId: must be a string"},
+		{"receipt: no number", to("POST", "/readReceipts", `{"chatMessageId":"last"}`), 400, "Value for MessageId (last)"},
+		{"receipt: nothing", to("POST", "/readReceipts", `{}`), 400, "chatMessageId: is required"},
+		{"typing: no JSON", to("POST", "/typing", `typing`), 400, "not valid JSON"},
+		{"typing: long name", to("POST", "/typing", `{"senderDisplayName":"`+strings.Repeat("a", 257)+`"}`), 400, "senderDisplayName"},
+		{"typing: slow body", s.request("POST", "/chat/threads/"+s.thread+"/typing?api-version=2021-09-07", "", auth, "Content-Length: 20") + `{`, 408, "did not arrive"},
+		{"participants: skip -1", get("/chat/threads/" + s.thread + "/participants?api-version=2021-09-07&skip=-1"), 400, "skip"},
+		{"participants: page of x", get("/chat/threads/" + s.thread + "/participants?api-version=2021-09-07&maxPageSize=x"), 400, "maxPageSize"},
+		{"receipts: skip x", get("/chat/threads/" + s.thread + "/readReceipts?api-version=2021-09-07&skip=x"), 400, "skip"},
+		{"threads: start that is no date", get("/chat/threads?api-version=2021-09-07&startTime=yesterday"), 400, "startTime"},
+		{"threads: cursor of another user", get("/chat/threads?api-version=2021-09-07&syncState=" + foreignThreads), 400, "syncState"},
 
 		{"no scopes", issue(`{}`), 400, "Scopes"},
 		{"scopes of another type", issue(`{"scopes":{"chat":true}}`), 400, "scopes: must be a list"},

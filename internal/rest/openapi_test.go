@@ -72,16 +72,26 @@ var definitions = map[string]any{
 
 type swagger struct {
 	Paths map[string]map[string]struct {
-		Responses map[string]any
+		Responses  map[string]any
+		Parameters []parameter
 	}
 	Definitions map[string]schema
 }
 
+type parameter struct {
+	In, Name string
+	Schema   schema // of a body
+}
+
 type schema struct {
-	Ref        string `json:"$ref"`
-	Enum       []string
-	Properties map[string]schema
-	AllOf      []schema
+	Ref                  string `json:"$ref"`
+	Type, Format         string
+	Enum                 []string
+	Required             []string
+	Properties           map[string]schema
+	AdditionalProperties *schema
+	Items                *schema
+	AllOf                []schema
 }
 
 func readSwagger(t *testing.T, elem ...string) (s swagger) {
@@ -200,6 +210,7 @@ func objects(t *testing.T, s swagger) map[string]schema {
 
 // common are the definitions of the file that a reference leads to.
 func common(t *testing.T, ref string) map[string]schema {
+	t.Helper()
 	file, _, _ := strings.Cut(ref, "#")
 	return readSwagger(t, "common", filepath.Base(filepath.Dir(file))+".json").Definitions
 }

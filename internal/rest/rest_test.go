@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -221,4 +223,104 @@ func FuzzCursor(f *testing.F) {
 			t.Errorf("%+v is good for another thread", c)
 		}
 	})
+}
+
+func FuzzThreadsCursor(f *testing.F) {
+	const user = "8:acs:a_b"
+	good := threadsCursor{before: core.ThreadsCursor{On: 7, Thread: "19:a@thread.v2"}, since: 1}
+	f.Add("", int64(1), int64(0), "19:a@thread.v2")
+	f.Add(good.format(user), int64(-1), int64(-1), "")
+	f.Add(strings.Repeat("0", 48), int64(1<<62), time.Now().UnixMilli(), "\xff")
+	f.Fuzz(func(t *testing.T, text string, on, since int64, thread string) {
+		if c, ok := parseThreadsCursor(user, text); ok && !strings.EqualFold(c.format(user), text) {
+			t.Errorf("%q is read as %+v", text, c)
+		}
+		c := threadsCursor{before: core.ThreadsCursor{On: on, Thread: thread}, since: since}
+		if got, ok := parseThreadsCursor(user, c.format(user)); ok != (core.CheckThreadID(thread) == nil) || ok && got != c {
+			t.Errorf("%+v comes back as %+v, %v", c, got, ok)
+		}
+		if _, ok := parseThreadsCursor("8:acs:a_c", c.format(user)); ok {
+			t.Errorf("%+v is good for another user", c)
+		}
+		if _, ok := parseCursor(user, c.format(user)); ok {
+			t.Errorf("%+v is good for messages", c)
+		}
+	})
+}
+
+// Whatever a query says, a page has a size and a place in bounds, or is refused
+// by the name of the parameter.
+func FuzzPages(f *testing.F) {
+	for _, s := range []string{"", "maxPageSize=2&skip=2", "maxPageSize=999999999999&skip=99999999999999", "skip=-1", "startTime=2021-09-07T21:44:01.5%2B01:00",
+		"startTime=1%2F1%2F1970%2012%3A00%3A00%20AM%20%2B00%3A00", "startTime=0001-01-01T00:00:00Z", "syncState=00", "maxPageSize=%00&maxPageSize=1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, query string) {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		q := &request{query: values, thread: "19:a@thread.v2", caller: "8:acs:a_b"}
+		skip, limit, err1 := q.skipPage()
+		messages, err2 := q.messagesPage()
+		_, since, size, err3 := q.threadsPage()
+		for _, err := range []error{err1, err2, err3} {
+			var refusal *core.Error
+			if err != nil && (!errors.As(err, &refusal) || !values.Has(refusal.Target)) {
+				t.Errorf("%q is refused with %v", query, err)
+			}
+		}
+		if err1 == nil && (skip < 0 || limit < 1 || limit > mostPage) {
+			t.Errorf("%q gives skip %d, limit %d", query, skip, limit)
+		}
+		if err2 == nil && (messages.Limit < 1 || messages.Limit > core.MaxMessagesPage || messages.Since < 0) {
+			t.Errorf("%q gives %+v", query, messages)
+		}
+		if err3 == nil && (size < 1 || size > mostPage || since < 0) {
+			t.Errorf("%q gives size %d from %d", query, size, since)
+		}
+	})
+}
+
+// An app that moves in keeps the ids that it has stored: the first token for one
+// makes the user.
+func TestIssueAdoptsOwnIDs(t *testing.T) {
+	f := newFixture(t, nil)
+	adopting, err := core.New(t.Context(), f.store, new(local.Bus), core.Options{Now: f.clock.now, Adopt: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(adopting.Close)
+	moved, err := New(Options{Core: adopting, Tokens: f.tokens, Now: f.clock.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	issue := func(h http.Handler, id string) (int, string) {
+		req, _ := http.NewRequest("POST", "https://example.com/identities/"+url.PathEscape(id)+"/:issueAccessToken?api-version=2021-03-07", strings.NewReader(`{"scopes":["chat"]}`))
+		f.sign(t, req, 0)
+		server := httptest.NewRequest(req.Method, req.URL.RequestURI(), strings.NewReader(`{"scopes":["chat"]}`))
+		server.Header = req.Header
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, server)
+		return w.Code, w.Header().Get("x-ms-error-code")
+	}
+	own := "8:acs:" + resourceID + "_0000000c-6219-6975-dc7b-2548220015a8"
+	foreign := "8:acs:99999999-2222-3333-4444-555555555555_0000000c-6219-6975-dc7b-2548220015a8"
+	for _, c := range []struct {
+		name   string
+		h      http.Handler
+		id     string
+		status int
+		code   string
+	}{
+		{"not moving in", f.Handler, own, 401, "IdentityNotOwned"},
+		{"a foreign id", moved, foreign, 401, "IdentityNotOwned"},
+		{"an own id", moved, own, 200, ""},
+		{"again", moved, own, 200, ""},
+		{"afterwards", f.Handler, own, 200, ""},
+	} {
+		if status, code := issue(c.h, c.id); status != c.status || code != c.code {
+			t.Errorf("%s: got %d %s, want %d %s", c.name, status, code, c.status, c.code)
+		}
+	}
 }

@@ -16,10 +16,13 @@ import (
 func Decode(body []byte, v any, version apiver.Version) error {
 	s := scanner{data: body}
 	into := reflect.ValueOf(v).Elem()
+	p := planOf(into.Type(), version)
 	if !s.null() {
-		if err := planOf(into.Type(), version).decode(&s, into); err != nil {
+		if err := p.decode(&s, into); err != nil {
 			return err
 		}
+	} else if err := p.complete(into); err != nil {
+		return err
 	}
 	if s.peek() != 0 || s.pos < len(s.data) {
 		return wrong("has more after its end, at byte %d", s.pos)
@@ -56,6 +59,11 @@ func (p *plan) decode(s *scanner, v reflect.Value) error {
 	if err != nil {
 		return err
 	}
+	return p.complete(v)
+}
+
+// complete refuses a struct that lacks a required field.
+func (p *plan) complete(v reflect.Value) error {
 	for i := range p.fields {
 		if f := &p.fields[i]; f.required && v.Field(f.index).IsZero() {
 			return inMember(wrong("is required"), f.name())

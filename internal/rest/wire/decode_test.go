@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/apiver"
+	"github.com/confab-chat/confab/internal/core"
 )
 
 func TestDecodeReadsWhatIsAliveAtTheVersion(t *testing.T) {
@@ -140,6 +141,40 @@ func TestDecodeNamesTheField(t *testing.T) {
 	}
 }
 
+// In a merge patch absent, null and empty are three things.
+func TestDecodePatch(t *testing.T) {
+	text := func(s string) *string { return &s }
+	for body, want := range map[string]UpdateChatMessageRequest{
+		`{}`:                                     {},
+		`null`:                                   {},
+		`{"content":null}`:                       {Content: text("")},
+		`{"content":""}`:                         {Content: text("")},
+		`{"metadata":null}`:                      {Metadata: Patch{}},
+		`{"metadata":{}}`:                        {Metadata: Patch{}},
+		`{"metadata":{"a":null,"b":""}}`:         {Metadata: Patch{"a": nil, "b": text("")}},
+		`{"metadata":{"a":"1","a":null}}`:        {Metadata: Patch{"a": nil}},
+		`{"metadata":{"a":null,"a":"1"}}`:        {Metadata: Patch{"a": text("1")}},
+		`{"metadata":{"a":"1"},"metadata":null}`: {Metadata: Patch{}},
+	} {
+		var got UpdateChatMessageRequest
+		if err := Decode([]byte(body), &got, "2021-09-07"); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", body, diff)
+		}
+	}
+	var policy UpdateChatThreadRequest
+	if err := Decode([]byte(`{"topic":null,"retentionPolicy":null}`), &policy, "2025-03-15"); err != nil {
+		t.Fatal(err)
+	}
+	days := int32(0)
+	want := core.UpdateThread{RetentionDays: &days}
+	if got, err := policy.ToCore(); err != nil || cmp.Diff(want, got) != "" {
+		t.Errorf("got %+v, %v; want no retention and the topic as it was", got, err)
+	}
+}
+
 func TestToCoreNamesTheField(t *testing.T) {
 	for _, c := range []struct{ body, want string }{
 		{`{"participants":[{"communicationIdentifier":{}}]}`,
@@ -162,6 +197,23 @@ func TestToCoreNamesTheField(t *testing.T) {
 	}
 }
 
+// requests are new structs of every request, with what becomes of them.
+func requests() map[any]func(any) {
+	return map[any]func(any){
+		new(CreateChatThreadRequest):                 func(v any) { v.(*CreateChatThreadRequest).ToCore() },
+		new(UpdateChatThreadRequest):                 func(v any) { v.(*UpdateChatThreadRequest).ToCore() },
+		new(SendChatMessageRequest):                  func(v any) { v.(*SendChatMessageRequest).ToCore() },
+		new(UpdateChatMessageRequest):                func(v any) { v.(*UpdateChatMessageRequest).ToCore() },
+		new(AddChatParticipantsRequest):              func(v any) { v.(*AddChatParticipantsRequest).ToCore() },
+		new(CommunicationIdentifierModel):            func(v any) { v.(*CommunicationIdentifierModel).ToCore() },
+		new(SendReadReceiptRequest):                  func(any) {},
+		new(SendTypingNotificationRequest):           func(any) {},
+		new(CommunicationIdentityCreateRequest):      func(any) {},
+		new(CommunicationIdentityAccessTokenRequest): func(any) {},
+		new(TeamsUserExchangeTokenRequest):           func(any) {},
+	}
+}
+
 // What Decode accepts is JSON to encoding/json too, means the same there, and
 // comes back from Encode.
 func FuzzDecode(f *testing.F) {
@@ -169,30 +221,33 @@ func FuzzDecode(f *testing.F) {
 		`{"topic":"a\u00e9\ud83d\ude00","participants":[{"communicationIdentifier":{"rawId":"4:+1","phoneNumber":{"value":"+1"}},"shareHistoryTime":"2021-09-07T21:44:01Z"}]}`,
 		`{"metadata":{"a":"b","c":null},"retentionPolicy":{"kind":"none","deleteThreadAfterDays":-0}}`,
 		`null`, `{"x":[1e9,-0.5,[[]]],"topic":null}`, `{"topic":"\ud800"}`, "{\"topic\":\"\xff\"}", `{"a":{"b":[`, ` { } `, `{"participants":[{}]}x`,
+		`{"content":null,"metadata":null,"retentionPolicy":null,"chatMessageId":"1","senderDisplayName":"x","type":"html"}`,
+		`{"communicationUser":{"id":"8:acs:a_b"},"scopes":["chat"],"expiresInMinutes":60}`, `{"participants":[{"id":"8:acs:a_b"}]}`,
 	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, v := range apiver.Chat.Versions() {
-			var in CreateChatThreadRequest
-			if err := Decode(body, &in, v); err != nil {
-				var field *Error
-				if !errors.As(err, &field) || !utf8.ValidString(field.Error()) {
-					t.Fatalf("error %q is no *Error or not UTF-8", err)
+			for in, use := range requests() {
+				if err := Decode(body, in, v); err != nil {
+					var field *Error
+					if !errors.As(err, &field) || !utf8.ValidString(field.Error()) {
+						t.Fatalf("error %q is no *Error or not UTF-8", err)
+					}
+					continue
 				}
-				continue
-			}
-			if !json.Valid(body) {
-				t.Fatalf("accepted, but not JSON: %q", body)
-			}
-			in.ToCore()
-			once := Encode(nil, &in, v)
-			var again CreateChatThreadRequest
-			if err := Decode(once, &again, v); err != nil {
-				t.Fatalf("%s does not come back: %v", once, err)
-			}
-			if twice := Encode(nil, &again, v); !bytes.Equal(once, twice) {
-				t.Fatalf("%s comes back as %s", once, twice)
+				if !json.Valid(body) {
+					t.Fatalf("accepted, but not JSON: %q", body)
+				}
+				use(in)
+				once := Encode(nil, in, v)
+				again := reflect.New(reflect.TypeOf(in).Elem()).Interface()
+				if err := Decode(once, again, v); err != nil {
+					t.Fatalf("%s does not come back: %v", once, err)
+				}
+				if twice := Encode(nil, again, v); !bytes.Equal(once, twice) {
+					t.Fatalf("%s comes back as %s", once, twice)
+				}
 			}
 		}
 	})
