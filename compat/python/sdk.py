@@ -69,12 +69,15 @@ class AioSDK:
         return self._made(self._identities, lambda: AioCommunicationIdentityClient(endpoint, credential))
 
     def chat_client(self, token, **options):
-        return self._made(
+        chat = self._made(
             self._chats,
             lambda: AioChatClient(
                 os.environ["CONFAB_ENDPOINT"], AioCommunicationTokenCredential(token), **options
             ),
         )
+        # The one method that hands out a client instead of an answer.
+        chat.get_chat_thread_client = lambda thread_id, **options: self.thread_client(chat, thread_id, **options)
+        return chat
 
     def thread_client(self, chat, thread_id, **options):
         return self._made(self._chats, lambda: chat.client.get_chat_thread_client(thread_id, **options))

@@ -1,4 +1,5 @@
 """What goes over the wire, seen and changed through two options that azure-core gives every SDK."""
+import re
 
 
 class Wire:
@@ -13,6 +14,11 @@ class Wire:
         self.answers = []
         self._body = body
         self.hooks = {"raw_request_hook": self._request, "raw_response_hook": self._answer}
+
+    @property
+    def api_version(self):
+        """The version that the SDK spoke."""
+        return re.search("[?&]api-version=([^&]+)", self.requests[0].url).group(1)
 
     def _request(self, request):
         if self._body is not None:
