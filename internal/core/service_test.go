@@ -486,6 +486,9 @@ func TestUsers(t *testing.T) {
 	}
 	// A user who was deleted behind the cache is not added to a thread.
 	bob, eve := h.user(t), h.user(t)
+	if _, err := h.User(ctx, eve); err != nil { // cached from here on
+		t.Fatal(err)
+	}
 	h.behind(t, &core.Change{Key: eve, Users: []core.User{{ID: eve, State: core.UserLive, Generation: 1}},
 		PutUsers: []core.User{{ID: eve, State: core.UserDeleted, Generation: 1}}})
 	_, invalid, err := h.CreateThread(ctx, bob, core.CreateThread{Topic: "t", Participants: []core.NewParticipant{{User: communication.ParseRawID(eve)}}})
@@ -536,6 +539,52 @@ func TestRevokedIsSeenAtOnce(t *testing.T) {
 	readers.Wait()
 	if u, err := h.User(ctx, ann); err != nil || u.State != core.UserDeleting || u.Generation != 301 {
 		t.Errorf("in the end %+v, %v; want it deleted at generation 301", u, err)
+	}
+}
+
+// slowReads is a store in which a reader of a user's row can be held back once
+// it has the row.
+type slowReads struct {
+	core.Store
+	held atomic.Pointer[chan struct{}]
+}
+
+func (s *slowReads) User(ctx context.Context, id string) (core.User, error) {
+	u, err := s.Store.User(ctx, id)
+	if gate := s.held.Swap(nil); gate != nil {
+		*gate <- struct{}{} // it has read
+		<-*gate
+	}
+	return u, err
+}
+
+// TestSlowReaderCachesNoOldRow: the row was read before a revoke and comes back
+// after it.
+func TestSlowReaderCachesNoOldRow(t *testing.T) {
+	ctx := t.Context()
+	var slow *slowReads
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		slow = &slowReads{Store: s}
+		return slow
+	})
+	ann := h.user(t)
+	gate := make(chan struct{})
+	slow.held.Store(&gate)
+	read := make(chan core.User)
+	go func() {
+		u, _ := h.User(context.Background(), ann)
+		read <- u
+	}()
+	<-gate
+	if err := h.RevokeTokens(ctx, ann); err != nil {
+		t.Fatal(err)
+	}
+	gate <- struct{}{}
+	if u := <-read; u.Generation != 1 {
+		t.Errorf("the slow reader has generation %d, want 1: it read before the revoke", u.Generation)
+	}
+	if u, err := h.User(ctx, ann); err != nil || u.Generation != 2 {
+		t.Errorf("the next reader has generation %d, %v; want 2", u.Generation, err)
 	}
 }
 
