@@ -43,6 +43,7 @@ race: need-cc
 
 crash:
 	TEST_KILL_ROUNDS=50 TEST_POWERCUT_ROUNDS=500 $(GO) test -count=1 -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
+	TEST_HISTORIES=200 $(GO) test -count=1 -run '^TestThreadsAreLinearizable$$' -v ./internal/core
 	TEST_LIST_MESSAGES=1000000 TEST_LIST_THREADS=100000 $(GO) test -count=1 -run '^TestList' -v ./internal/store/pebble
 
 fuzz:

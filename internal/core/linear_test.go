@@ -169,7 +169,7 @@ var threadModel = porcupine.Model{
 // and asks porcupine for an order of their operations, each between its call
 // and its answer, in which every answer is right.
 func TestThreadsAreLinearizable(t *testing.T) {
-	histories := 200
+	histories := 40
 	if v := os.Getenv("TEST_HISTORIES"); v != "" {
 		var err error
 		if histories, err = strconv.Atoi(v); err != nil {

@@ -93,6 +93,7 @@ type Server struct {
 	temp    string // a folder to remove at the end, or empty
 
 	stopSweep context.CancelFunc
+	now       func() time.Time
 
 	failed chan error // of capacity 1: why the server cannot go on
 	closed chan struct{}
@@ -108,7 +109,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{log: o.Logger, failed: make(chan error, 1), closed: make(chan struct{})}
+	s := &Server{log: o.Logger, now: o.Now, failed: make(chan error, 1), closed: make(chan struct{})}
 	// Ports first: they are quick to try and the store is not.
 	ports, err := listen(o.Config)
 	if err != nil {
@@ -200,7 +201,7 @@ func (s *Server) sweep(ctx context.Context) {
 		}
 		wait := sweepEvery
 		if !next.IsZero() {
-			wait = max(min(time.Until(next), wait), time.Millisecond)
+			wait = min(max(next.Sub(s.now()), sweepEvery/100), wait)
 		}
 		select {
 		case <-ctx.Done():
