@@ -30,8 +30,10 @@ class SyncSDK:
     def identity_client_from_key(self, endpoint, credential):
         return CommunicationIdentityClient(endpoint, credential)
 
-    def chat_client(self, token, **options):
-        client = ChatClient(os.environ["CONFAB_ENDPOINT"], CommunicationTokenCredential(token), **options)
+    def chat_client(self, token, endpoint=None, **options):
+        client = ChatClient(
+            endpoint or os.environ["CONFAB_ENDPOINT"], CommunicationTokenCredential(token), **options
+        )
         self._chats.append(client)
         return client
 
@@ -68,11 +70,11 @@ class AioSDK:
     def identity_client_from_key(self, endpoint, credential):
         return self._made(self._identities, lambda: AioCommunicationIdentityClient(endpoint, credential))
 
-    def chat_client(self, token, **options):
+    def chat_client(self, token, endpoint=None, **options):
         chat = self._made(
             self._chats,
             lambda: AioChatClient(
-                os.environ["CONFAB_ENDPOINT"], AioCommunicationTokenCredential(token), **options
+                endpoint or os.environ["CONFAB_ENDPOINT"], AioCommunicationTokenCredential(token), **options
             ),
         )
         # The one method that hands out a client instead of an answer.

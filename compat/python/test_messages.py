@@ -88,6 +88,19 @@ def test_text_that_looks_like_html_is_not_touched(thread):
     assert message.content.message == "1 < 2 && <script>3</script>"
 
 
+@pytest.mark.parametrize(
+    "hostile",
+    ["<script>alert(1)</script>", '<img src="x" onerror="alert(1)">', '<a href="javascript:alert(1)">'],
+)
+def test_html_is_cleaned_before_anybody_reads_it(thread, hostile):
+    # That it is, is documented; how, is ours.
+    sent = thread.send_message("<b>bold</b>" + hostile, chat_message_type="html")
+    thread.update_message(thread.send_message("x", chat_message_type="html").id, "<b>bold</b>" + hostile)
+    for message in list(thread.list_messages())[:2] + [thread.get_message(sent.id)]:
+        assert message.content.message.startswith("<b>bold</b>")
+        assert "alert" not in message.content.message
+
+
 def test_metadata_is_kept(thread):
     metadata = {"hasAttachment": "true", "attachmentUrl": "https://example.com/a?b=c", "빈": ""}
     sent = thread.send_message("hello", metadata=metadata)

@@ -1,11 +1,16 @@
 """Creating chat threads and looking at them, through azure-communication-chat."""
+import asyncio
+import os
 import re
 import uuid
 from datetime import datetime, timedelta, timezone
 
 import pytest
 from azure.communication.chat import ChatParticipant, CommunicationUserIdentifier
-from azure.core.exceptions import HttpResponseError
+from azure.communication.chat.aio import ChatClient as AioChatClient
+from azure.communication.chat.aio import CommunicationTokenCredential as AioCommunicationTokenCredential
+from azure.communication.identity.aio import CommunicationIdentityClient as AioCommunicationIdentityClient
+from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
 
 from refusal import assert_chat_refused
 
@@ -84,14 +89,53 @@ def test_the_version_that_this_sdk_speaks_is_announced(alice, wire):
 
 
 @pytest.mark.parametrize("api_version", ["2021-03-07", "2021-09-07", "2023-11-07", "2024-03-07", "2025-03-15"])
-def test_other_stable_versions_serve_this_sdk_too(sdk, alice, api_version):
+def test_every_stable_version_serves_every_operation(sdk, alice, bob, unknown_id, api_version):
     chat = sdk.chat_client(alice.token, api_version=api_version)
-    created = chat.create_chat_thread("lunch", thread_participants=[participant(alice.id)]).chat_thread
-    thread = sdk.thread_client(chat, created.id, api_version=api_version)
-    sent = thread.send_message("hello")
+    created = chat.create_chat_thread("lunch", thread_participants=[participant(unknown_id)])
+    assert [(error.target, error.code) for _, error in created.errors] == [(unknown_id, "404")]
+    thread = sdk.thread_client(chat, created.chat_thread.id, api_version=api_version)
     assert thread.get_properties().created_by.raw_id == alice.id
-    assert thread.get_message(sent.id).content.message == "hello"
-    assert [message.sequence_id for message in thread.list_messages(results_per_page=2)] == ["3", "2", "1"]
+    thread.update_topic("dinner")
+    assert [(item.id, item.topic) for item in chat.list_chat_threads()] == [(thread.thread_id, "dinner")]
+
+    sent = thread.send_message("hello").id
+    thread.update_message(sent, content="hi")
+    assert thread.get_message(sent).content.message == "hi"
+    thread.send_typing_notification(sender_display_name="Alice")
+    thread.send_read_receipt(sent)
+    assert [(one.sender.raw_id, one.chat_message_id) for one in thread.list_read_receipts()] == [(alice.id, sent)]
+    thread.delete_message(sent)
+
+    response = thread.add_participants([participant(bob.id, display_name="Bob"), participant(unknown_id)])
+    assert [(error.target, error.code) for _, error in response] == [(unknown_id, "404")]
+    assert [one.identifier.raw_id for one in thread.list_participants(results_per_page=1)] == [alice.id, bob.id]
+    thread.remove_participant(CommunicationUserIdentifier(bob.id))
+    assert [(message.type, message.sequence_id) for message in thread.list_messages(results_per_page=2)] == [
+        ("participantRemoved", "8"),
+        ("participantAdded", "7"),
+        ("text", "6"),
+        ("topicUpdated", "3"),
+        ("topicUpdated", "2"),
+        ("participantAdded", "1"),
+    ]
+    chat.delete_chat_thread(thread.thread_id)
+    with pytest.raises(HttpResponseError) as raised:
+        thread.get_properties()
+    assert_chat_refused(raised, ResourceNotFoundError, 404, "NotFound")
+
+
+@pytest.mark.parametrize("slash", ["", "/", "//"], ids=repr)
+def test_an_endpoint_may_end_in_slashes(sdk, alice, slash):
+    """The SDK puts its paths behind them."""
+    chat = sdk.chat_client(alice.token, endpoint=os.environ["CONFAB_ENDPOINT"] + slash)
+    thread = sdk.thread_client(chat, chat.create_chat_thread("lunch").chat_thread.id)
+    for n in range(3):
+        thread.send_message(str(n))
+    assert len(list(thread.list_messages(results_per_page=2))) == 5
+    thread.update_topic("dinner")
+    assert [item.topic for item in chat.list_chat_threads(results_per_page=1)] == ["dinner"]
+    thread.add_participants([participant(alice.id)])
+    chat.delete_chat_thread(thread.thread_id)
 
 
 # Idempotency
@@ -123,6 +167,26 @@ def test_idempotency_tokens_of_two_users_do_not_meet(alice, bob):
     his = bob.chat.create_chat_thread("lunch", idempotency_token=token).chat_thread
     assert his.id != hers.id
     assert his.created_by.raw_id == bob.id
+
+
+def test_fifty_creates_at_once_with_one_idempotency_token_make_one_thread():
+    """The one thing that only the asynchronous clients can do."""
+
+    async def fifty_creates():
+        async with AioCommunicationIdentityClient.from_connection_string(
+            os.environ["CONFAB_CONNECTION_STRING"]
+        ) as identity:
+            _, access = await identity.create_user_and_token(["chat"])
+        credential = AioCommunicationTokenCredential(access.token)
+        async with AioChatClient(os.environ["CONFAB_ENDPOINT"], credential) as chat:
+            created = await asyncio.gather(
+                *[chat.create_chat_thread("lunch", idempotency_token="fifty") for _ in range(50)]
+            )
+            return {one.chat_thread.id for one in created}, [item.id async for item in chat.list_chat_threads()]
+
+    ids, listed = asyncio.run(fifty_creates())
+    assert len(ids) == 1
+    assert listed == list(ids)
 
 
 def test_without_an_idempotency_token_each_call_makes_a_thread(alice):
