@@ -20,6 +20,7 @@ const (
 	codeTimeout     core.Code = "RequestTimeout"
 	codeTooLarge    core.Code = "RequestEntityTooLarge"
 	codeMediaType   core.Code = "UnsupportedMediaType"
+	codeTooMany     core.Code = "TooManyRequests"
 	codeInternal    core.Code = "InternalServerError"
 	codeDenied      core.Code = "Denied"
 	codeBadExchange core.Code = "InvalidAccessToken"
@@ -41,6 +42,7 @@ var statuses = map[core.Code]int{
 	codeTimeout:           http.StatusRequestTimeout,
 	codeTooLarge:          http.StatusRequestEntityTooLarge,
 	codeMediaType:         http.StatusUnsupportedMediaType,
+	codeTooMany:           http.StatusTooManyRequests,
 	codeInternal:          http.StatusInternalServerError,
 	core.Unavailable:      http.StatusServiceUnavailable,
 }

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/confab-chat/confab/internal/core"
 )
 
 // exposed is what scripts of another origin may read. A browser that does not
@@ -28,7 +30,9 @@ func (h *Handler) write(q *request, a answer) {
 	if q.family.announced {
 		header.Set("confab-idempotent-send", "true")
 	}
-	if q.path != nil && a.status != http.StatusUnauthorized {
+	// A 401 has none, as nobody was let in (chat.md §1); that of an identity of
+	// another resource comes later and has it, as recorded.
+	if q.path != nil && (a.status != http.StatusUnauthorized || a.code == core.IdentityNotOwned) {
 		if versions, ok := q.path.supported[q.Method]; ok {
 			header.Set("api-supported-versions", versions)
 		}
@@ -39,6 +43,9 @@ func (h *Handler) write(q *request, a answer) {
 	}
 	if a.close {
 		header.Set("Connection", "close")
+	}
+	if q.retryAfter > 0 { // whole seconds, so that who waits is let in
+		header.Set("Retry-After", strconv.FormatInt(int64((q.retryAfter+time.Second-1)/time.Second), 10))
 	}
 	switch {
 	case a.code != "":

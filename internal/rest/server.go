@@ -58,6 +58,8 @@ type Options struct {
 	// have signed when a proxy puts its own Host into requests.
 	PublicAuthorities []string
 
+	Limiter Limiter // nil: no rates
+
 	MaxBody     int64         // in bytes; 0 is DefaultMaxBody
 	BodyTimeout time.Duration // for a whole body to arrive; 0 is DefaultBodyTimeout
 
@@ -90,6 +92,7 @@ type Handler struct {
 	tokens      Tokens
 	endpoint    string
 	authorities []string
+	limiter     Limiter
 	maxBody     int64
 	bodyTimeout time.Duration
 	now         func() time.Time
@@ -103,7 +106,7 @@ var _ http.Handler = (*Handler)(nil)
 // New makes a handler.
 func New(o Options) (*Handler, error) {
 	h := &Handler{
-		core: o.Core, tokens: o.Tokens, authorities: o.PublicAuthorities,
+		core: o.Core, tokens: o.Tokens, authorities: o.PublicAuthorities, limiter: o.Limiter,
 		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
 		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),
 		bodyTimeout: cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
@@ -153,6 +156,7 @@ type request struct {
 	thread  string
 	message int64
 
+	retryAfter time.Duration // with 429
 	// What the operation adds to a successful answer and to the record.
 	location string
 	note     string
@@ -223,6 +227,9 @@ func (h *Handler) do(q *request) (answer, error) {
 		return answer{}, err
 	}
 	if err := q.readIDs(); err != nil {
+		return answer{}, err
+	}
+	if err := h.limit(q); err != nil {
 		return answer{}, err
 	}
 	body, err := q.row.handler(h, q)
