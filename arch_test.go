@@ -54,7 +54,7 @@ var may = map[string][]string{
 	"internal/store/storetest": {"internal/core"},
 	"internal/bus/local":       {"internal/core"},
 	"internal/rest/wire":       {"internal/apiver", "internal/core", "sdk/communication"},
-	"internal/rest":            {"internal/apiver", "internal/core", "internal/rest/wire", "internal/token", "sdk/communication"},
+	"internal/rest":            {"internal/apiver", "internal/core", "internal/limits", "internal/rest/wire", "internal/token", "sdk/communication"},
 	"internal/metrics":         nil,
 	"internal/limits":          nil,
 	"internal/localca":         nil,

@@ -237,6 +237,17 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (p ThreadProper
 	return p, err
 }
 
+// Participates says whether the caller is in a thread, as far as this node
+// knows: enough to choose whose budget a request counts on.
+func (s *Service) Participates(ctx context.Context, caller, id string) bool {
+	t, err := s.thread(ctx, id)
+	if err != nil {
+		return false
+	}
+	_, err = participant(t, caller)
+	return err == nil
+}
+
 // Inspect returns a thread as the store has it, for whoever runs the server.
 func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	t, err := s.store.Thread(ctx, id)

@@ -24,6 +24,7 @@ import (
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/rest"
@@ -254,7 +255,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}
 	api, err := rest.New(rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
-		MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
+		Limiter: limits.New(o.Config.Limits, o.Now), MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r AccessRecord) {
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
 			access(r)
