@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -80,15 +79,10 @@ func printEnvJSON(w io.Writer, r running, vars []clientenv.Var) error {
 	for _, v := range vars {
 		env[v.Name] = v.Value
 	}
-	text, err := json.MarshalIndent(struct {
+	return printJSON(w, struct {
 		running
 		Env map[string]string `json:"env"`
-	}{r, env}, "", "  ")
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", text)
-	return err
+	}{r, env})
 }
 
 // input is where a command looks for settings.

@@ -70,3 +70,11 @@ func cannotRun(err error) int {
 	}
 	return 126
 }
+
+// openFiles is how many files and connections a server may have open. Go has
+// raised the limit to what this user may have.
+func openFiles() (limit uint64, known bool) {
+	var r unix.Rlimit
+	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r)
+	return uint64(r.Cur), err == nil
+}

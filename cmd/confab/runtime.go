@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -12,11 +13,13 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // running is what a server tells the other commands of itself. It stands in
@@ -27,8 +30,8 @@ type running struct {
 	Version          string    `json:"version"`
 	Started          time.Time `json:"started"`
 	Dev              bool      `json:"dev"`
-	Endpoint         string    `json:"endpoint"`
-	Public           bool      `json:"public,omitempty"` // the endpoint is not the listener's own address
+	Endpoint         string    `json:"endpoint"`      // for clients
+	LocalEndpoint    string    `json:"localEndpoint"` // the listener's own address
 	HTTP             string    `json:"http,omitempty"`
 	Ops              string    `json:"ops,omitempty"`
 	Data             string    `json:"data"`
@@ -37,19 +40,19 @@ type running struct {
 	CAFile           string    `json:"caFile,omitempty"`
 	BundleFile       string    `json:"bundleFile,omitempty"`
 	TrustStoreFile   string    `json:"trustStoreFile,omitempty"`
+	CertFile         string    `json:"certFile,omitempty"` // of a certificate of the user's own
 }
 
-func newRunning(i server.Info, cfg config.Config, started time.Time) running {
+func newRunning(i server.Info, started time.Time) running {
 	r := running{
 		PID: i.PID, Version: shortVersion(), Started: started.UTC().Truncate(time.Second), Dev: i.Dev,
-		Endpoint: i.Endpoint, Public: cfg.PublicEndpoint != "", HTTP: i.HTTP, Ops: i.Ops, Data: i.Data, AccessKey: i.AccessKey,
-		CAFile: i.CAFile, BundleFile: i.BundleFile, TrustStoreFile: i.TrustStoreFile,
+		Endpoint: i.Endpoint, LocalEndpoint: i.LocalEndpoint, HTTP: i.HTTP, Ops: i.Ops, Data: i.Data,
+		CAFile: i.CAFile, BundleFile: i.BundleFile, TrustStoreFile: i.TrustStoreFile, CertFile: i.CertFile,
 	}
 	if i.Memory {
 		r.Data = config.Memory
 	}
-	r.ConnectionString = r.client().ConnectionString()
-	return r
+	return r.withKey(i.AccessKey)
 }
 
 // client is what a client of the server must know.
@@ -59,34 +62,69 @@ func (r running) client() clientenv.Server {
 
 const runtimeFile = "server.json"
 
-// announce writes the runtime file and, for each port, a note for whoever
-// finds it taken. The function it returns takes all of it back.
-func (r running) announce() (withdraw func(), err error) {
-	var files []string
-	withdraw = func() {
-		for _, f := range files {
-			os.Remove(f)
-		}
-	}
+// announcement is what a server says of itself in files while it runs.
+type announcement struct {
+	mu    sync.Mutex // guards what follows, and the files
+	r     running
+	key   string // a primary key that was rotated in, or empty
+	path  string // of the runtime file; empty before and after
+	notes []string
+}
+
+// publish writes the runtime file and, for each port, a note for whoever finds
+// it taken.
+func (a *announcement) publish(r running) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	path, err := runtimePath(r.Data, r.PID)
 	if err != nil {
-		return withdraw, err
+		return err
 	}
-	if err := writeJSON(path, r); err != nil {
-		return withdraw, fmt.Errorf("write %s: %w", path, err)
+	a.r = r.withKey(cmp.Or(a.key, r.AccessKey))
+	if err := writeJSON(path, a.r); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	files = append(files, path)
+	a.path = path
 	if dir := noteFolder(); dir != "" && r.Dev {
-		for _, address := range []string{r.Endpoint, r.HTTP, r.Ops} {
+		for _, address := range []string{r.LocalEndpoint, r.HTTP, r.Ops} {
 			if u, err := url.Parse(address); err == nil && u.Port() != "" {
 				note := filepath.Join(dir, u.Port()+".json")
 				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // a courtesy: the server does not depend on it
-					files = append(files, note)
+					a.notes = append(a.notes, note)
 				}
 			}
 		}
 	}
-	return withdraw, nil
+	return nil
+}
+
+// rotated puts the new primary key into the runtime file. A rotation may come
+// before there is one: clients are served first.
+func (a *announcement) rotated(key communication.AccessKey) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.key = key.Text()
+	if a.path == "" {
+		return nil
+	}
+	a.r = a.r.withKey(a.key)
+	return writeJSON(a.path, a.r)
+}
+
+// withdraw takes all of it back.
+func (a *announcement) withdraw() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, f := range append(a.notes, a.path) {
+		os.Remove(f)
+	}
+	a.path, a.notes = "", nil
+}
+
+func (r running) withKey(key string) running {
+	r.AccessKey = key
+	r.ConnectionString = r.client().ConnectionString()
+	return r
 }
 
 // portNote says which development server has a port.
@@ -153,9 +191,8 @@ func findRunning(data string) (running, bool) {
 			os.Remove(path)
 			continue
 		}
-		// A process id may have come round to another program, in containers above
-		// all. A public endpoint need not be reachable from here.
-		if r.Started.After(newest.Started) && (r.Public || answers(r.Endpoint)) {
+		// A process id may have come round to another program, in containers above all.
+		if r.Started.After(newest.Started) && answers(r.LocalEndpoint) {
 			newest = r
 		}
 	}
@@ -170,12 +207,7 @@ func answers(endpoint string) bool {
 	if err != nil {
 		return false
 	}
-	port := u.Port()
-	if port == "" {
-		port = u.Scheme
-	}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 2 * time.Second}, "tcp", net.JoinHostPort(u.Hostname(), port),
-		&tls.Config{InsecureSkipVerify: true})
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: 2 * time.Second}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true})
 	if err != nil {
 		return false
 	}

@@ -67,6 +67,7 @@ func (f facts) log(l *slog.Logger) {
 		l.Info("ops", "url", f.Ops)
 	}
 	l.Info("data", "path", f.Data, "state", f.state())
+	l.Info("limits", "profile", f.cfg.Limits.String())
 	if key := f.publicKey(); key != "" {
 		l.Warn("the " + key + " is public knowledge: development only")
 	}
@@ -142,10 +143,11 @@ func (f facts) screen() string {
 		b.WriteString("The " + key + " is public knowledge: development only. ")
 	}
 	if open := f.open(); len(open) == 0 {
-		b.WriteString("Listening on this machine alone.\n")
+		b.WriteString("Listening on this machine alone.")
 	} else {
-		fmt.Fprintf(&b, "Listening for OTHER MACHINES too: %s.\n", strings.Join(open, ", "))
+		fmt.Fprintf(&b, "Listening for OTHER MACHINES too: %s.", strings.Join(open, ", "))
 	}
+	fmt.Fprintf(&b, " Limits: %v.\n", f.cfg.Limits)
 	fmt.Fprintf(&b, "Ready in %d ms.\n\n", max(f.ready.Milliseconds(), 1))
 	return b.String()
 }

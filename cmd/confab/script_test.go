@@ -3,9 +3,16 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -73,17 +80,21 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"start":    start,
-			"signal":   sendSignal,
-			"ended":    ended,
-			"exits":    exits,
-			"busy":     busy,
-			"key":      key,
-			"lacks":    lacks,
-			"hang":     hang,
-			"mode":     mode,
-			"jsonenv":  jsonEnv,
-			"terminal": terminal,
+			"start":     start,
+			"signal":    sendSignal,
+			"ended":     ended,
+			"exits":     exits,
+			"busy":      busy,
+			"key":       key,
+			"lacks":     lacks,
+			"hang":      hang,
+			"mode":      mode,
+			"jsonenv":   jsonEnv,
+			"terminal":  terminal,
+			"type":      typeText,
+			"onlypath":  onlyPath,
+			"newcert":   newCert,
+			"newthread": newThreadByToken,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "terminal" {
@@ -172,6 +183,52 @@ func (j *job) text() string {
 func key(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte{3})
 	ts.Check(err)
+}
+
+// type NAME TEXT: a line on the terminal of a started command.
+func typeText(ts *testscript.TestScript, _ bool, args []string) {
+	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte(args[1] + "\n"))
+	ts.Check(err)
+}
+
+// onlypath DIR: PATH holds our own commands and those of the folder, and no others.
+func onlyPath(ts *testscript.TestScript, _ bool, args []string) {
+	own := filepath.SplitList(ts.Getenv("PATH"))[0]
+	ts.Setenv("PATH", own+string(filepath.ListSeparator)+ts.MkAbs(args[0]))
+}
+
+// newcert NAME CERT KEY: a certificate for the name that nobody trusts.
+func newCert(ts *testscript.TestScript, _ bool, args []string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: args[:1], NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(240 * time.Hour)}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	ts.Check(err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	for i, block := range []*pem.Block{{Type: "CERTIFICATE", Bytes: cert}, {Type: "PRIVATE KEY", Bytes: der}} {
+		ts.Check(os.WriteFile(ts.MkAbs(args[1+i]), pem.EncodeToMemory(block), 0o600))
+	}
+}
+
+// newthread VAR TOPIC TOKENFILE: makes a thread on the development server.
+func newThreadByToken(ts *testscript.TestScript, _ bool, args []string) {
+	var r running
+	ts.Check(readJSON(ts.MkAbs("share/confab/dev/server.json"), &r))
+	client, err := r.httpClient()
+	ts.Check(err)
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequest(http.MethodPost, r.LocalEndpoint+"/chat/threads?api-version=2021-09-07",
+		strings.NewReader(`{"topic":"`+args[1]+`","participants":[]}`))
+	ts.Check(err)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+strings.TrimSpace(ts.ReadFile(args[2])))
+	res, err := client.Do(req)
+	ts.Check(err)
+	defer res.Body.Close()
+	var made struct{ ChatThread struct{ ID string } }
+	ts.Check(json.NewDecoder(res.Body).Decode(&made))
+	ts.Setenv(args[0], made.ChatThread.ID)
 }
 
 // lacks FILE TEXT: the file does not hold the text.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 func newServe() *cobra.Command {
@@ -58,15 +59,19 @@ func serve(cmd *cobra.Command) error {
 		o.Access = scr.access
 	}
 	o.Logger = newLogger(cfg, os.Stderr, onTerminal)
+	var notice announcement
+	defer notice.withdraw()
+	o.PrimaryKey = func(key communication.AccessKey) {
+		if err := notice.rotated(key); err != nil {
+			o.Logger.Error("the commands on this machine do not learn of the new access key; start the server again", "error", err)
+		}
+	}
 
 	srv, err := startServer(o, sigs)
 	if err != nil || srv == nil {
 		return explainStart(err, cfg)
 	}
-	run := newRunning(srv.Info(), cfg, began)
-	withdraw, err := run.announce()
-	defer withdraw()
-	if err != nil {
+	if err := notice.publish(newRunning(srv.Info(), began)); err != nil {
 		return errors.Join(err, srv.Close(context.Background()))
 	}
 	f := facts{Info: srv.Info(), cfg: cfg, version: o.Version, ready: time.Since(began), data: clientCommand{in}.dataFlag()}

@@ -91,7 +91,7 @@ Try, in a second terminal:
   ` + name + ` run -- python start-chat.py    any program, with these settings
   eval "$(` + name + ` env)"` + pad + `    or this shell
 
-The access key is public knowledge: development only. Listening on this machine alone.
+The access key is public knowledge: development only. Listening on this machine alone. Limits: fair.
 Ready in 84 ms.
 
 `
@@ -103,7 +103,7 @@ Ready in 84 ms.
 	f.Memory, f.Data = true, "memory:"
 	f.data = " --data memory:"
 	cfg, err := config.Load(config.Input{
-		Defaults: map[string]string{"dev": "true", "data": "memory:", "listen": "0.0.0.0:8443"},
+		Defaults: map[string]string{"dev": "true", "data": "memory:", "listen": "0.0.0.0:8443", "limits": "off"},
 		Environ:  []string{"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
 	})
 	if err != nil {
@@ -119,7 +119,7 @@ Ready in 84 ms.
 Try, in a second terminal:
   eval "$(` + name + ` env --data memory:)"    this shell, with these settings
 
-The secondary access key is public knowledge: development only. Listening for OTHER MACHINES too: 0.0.0.0:8443.
+The secondary access key is public knowledge: development only. Listening for OTHER MACHINES too: 0.0.0.0:8443. Limits: off.
 Ready in 84 ms.
 
 `

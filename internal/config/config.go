@@ -77,12 +77,28 @@ func (c Config) Explicit(setting string) bool {
 // "variable CONFAB_LISTEN", "confab.yaml:3", "default".
 func (c Config) Origin(setting string) string { return c.values[setting].origin }
 
+// Shown is a setting as it may be shown to anybody.
+type Shown struct {
+	Name   string `json:"name"`
+	Value  string `json:"value"`
+	Origin string `json:"origin"` // as from Config.Origin
+}
+
+// Shown are all settings and where they come from. Secrets are hidden.
+func (c Config) Shown() []Shown {
+	var all []Shown
+	for _, s := range Settings {
+		v := c.values[s.Name]
+		all = append(all, Shown{s.Name, v.shown(s), v.origin})
+	}
+	return all
+}
+
 // String shows every setting and where it comes from, a line each. Secrets are hidden.
 func (c Config) String() string {
 	var b strings.Builder
-	for _, s := range Settings {
-		v := c.values[s.Name]
-		fmt.Fprintf(&b, "%-44s # %s\n", s.Name+": "+v.shown(s), v.origin)
+	for _, s := range c.Shown() {
+		fmt.Fprintf(&b, "%-44s # %s\n", strings.TrimRight(s.Name+": "+s.Value, " "), s.Origin)
 	}
 	return b.String()
 }
@@ -90,8 +106,8 @@ func (c Config) String() string {
 // LogValue is the settings as a group, secrets hidden.
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
-	for _, s := range Settings {
-		attrs = append(attrs, slog.String(s.Name, c.values[s.Name].shown(s)))
+	for _, s := range c.Shown() {
+		attrs = append(attrs, slog.String(s.Name, s.Value))
 	}
 	return slog.GroupValue(attrs...)
 }

@@ -1,0 +1,307 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confab-chat/confab/internal/clientenv"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/server"
+)
+
+func newDoctor() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Find out what is wrong with this machine, and how to mend it",
+		Long: `Look at what a server needs of this machine (settings, ports, clock, disk, file
+descriptors) and at what its clients see of it: each interpreter that is
+installed tries a TLS request to the running server, or to one in memory, with
+the variables of run and env. Each failure comes with its mend; the exit code
+is 1 if something is broken. Warnings do not count.`,
+		Example: examples("doctor", "doctor --data /var/lib/confab --listen 0.0.0.0:8443"),
+		Args:    noArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return doctor(cmd, asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the findings as JSON")
+	config.AddFlags(cmd.Flags())
+	return cmd
+}
+
+// The states of a finding.
+const (
+	fine    = "ok"
+	warning = "warning"
+	broken  = "broken"
+	skipped = "skipped"
+)
+
+// finding is what doctor found out about one thing.
+type finding struct {
+	Check string `json:"check"`
+	State string `json:"state"`
+	Found string `json:"found"`
+	Mend  string `json:"mend,omitempty"`
+}
+
+func doctor(cmd *cobra.Command, asJSON bool) error {
+	in, err := input(cmd)
+	if err != nil {
+		return err
+	}
+	sigs := make(chan os.Signal, 2)
+	signal.Notify(sigs, stopSignals()...)
+	defer signal.Stop(sigs)
+	ctx, cancel := context.WithCancel(cmd.Context())
+	defer cancel()
+
+	var all []finding
+	cfg, err := settingsOf(in)
+	all = append(all, settingFindings(err)...)
+	r, runs := running{}, false
+	if err == nil {
+		r, runs = findRunning(cfg.Data)
+		if !runs {
+			all = append(all, portFindings(cfg)...)
+		}
+		all = append(all, diskFindings(cfg)...)
+	}
+	synced, known := clockSynced()
+	all = append(all, clockFinding(time.Now(), builtAt(), synced, known), filesFinding(openFiles()))
+	client := r.client()
+	if !runs {
+		srv, err := startInMemory(sigs)
+		if err != nil {
+			all = append(all, finding{"server", broken, "one in memory does not start: " + oneLine(err), "its message says why"})
+			return printFindings(cmd, all, asJSON)
+		}
+		defer srv.Close(context.Background())
+		r = newRunning(srv.Info(), time.Now())
+		client = r.client()
+	}
+	all = append(all, serverFinding(ctx, r, runs), certificateFinding(time.Now(), r))
+	// From here on the other programs run, which a signal ends with us.
+	go func() {
+		select {
+		case <-sigs:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	all = append(all, trustFindings(ctx, client)...)
+	if ctx.Err() != nil {
+		return exitCode(130)
+	}
+	return printFindings(cmd, all, asJSON)
+}
+
+// settingsOf are the settings that serve would have: of a development server,
+// unless a data folder is chosen and development is not.
+func settingsOf(in config.Input) (config.Config, error) {
+	in.Defaults, in.Only = map[string]string{"dev": "true"}, []string{"dev", "data"}
+	c, err := config.Load(in)
+	if err != nil {
+		return c, err
+	}
+	if !c.Explicit("dev") && c.Explicit("data") {
+		in.Defaults = nil
+	}
+	in.Only = nil
+	return config.Load(in)
+}
+
+// settingFindings is a finding for each setting that is wrong.
+func settingFindings(err error) []finding {
+	if err == nil {
+		return []finding{{Check: "settings", State: fine, Found: "they load"}}
+	}
+	errs := []error{err}
+	var several interface{ Unwrap() []error }
+	if errors.As(err, &several) {
+		errs = several.Unwrap()
+	}
+	var all []finding
+	for _, err := range errs {
+		f := finding{Check: "settings", State: broken, Found: err.Error()}
+		var setting *config.Error
+		if errors.As(err, &setting) {
+			f.Mend = setting.Next
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// portFindings tries every port that serve would listen on.
+func portFindings(cfg config.Config) []finding {
+	var all []finding
+	var free []string
+	for _, p := range []struct{ setting, address string }{
+		{"listen", cfg.Listen}, {"listen-http", cfg.ListenHTTP}, {"listen-ops", cfg.ListenOps},
+	} {
+		if p.address == "" {
+			continue
+		}
+		err := tryListen(p.address)
+		var what *failure
+		switch {
+		case err == nil:
+			free = append(free, p.address)
+		case errors.Is(err, syscall.EADDRINUSE) && p.setting == "listen-ops" && cfg.Dev && !cfg.Explicit(p.setting):
+			free = append(free, "another one than "+p.address+", which is taken")
+		case errors.Is(err, syscall.EADDRINUSE) && errors.As(portInUse(&server.PortInUseError{Setting: p.setting, Address: p.address, Err: err}, cfg), &what):
+			all = append(all, finding{"ports", broken, what.what, what.next})
+		default:
+			all = append(all, finding{"ports", broken, p.setting + ": " + oneLine(err), "choose another address with --" + p.setting})
+		}
+	}
+	if len(free) > 0 {
+		all = append(all, finding{Check: "ports", State: fine, Found: "free to listen on: " + strings.Join(free, ", ")})
+	}
+	return all
+}
+
+// tryListen listens for a moment, on both addresses of localhost as serve does.
+func tryListen(address string) error {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	hosts := []string{host}
+	if host == "localhost" {
+		hosts = []string{"127.0.0.1", "::1"}
+	}
+	for i, h := range hosts {
+		l, err := net.Listen("tcp", net.JoinHostPort(h, port))
+		if err != nil && (i == 0 || errors.Is(err, syscall.EADDRINUSE)) { // a machine may have no IPv6
+			return err
+		}
+		if err == nil {
+			l.Close()
+		}
+	}
+	return nil
+}
+
+func serverFinding(ctx context.Context, r running, runs bool) finding {
+	if err := r.ready(ctx); err != nil {
+		f := finding{"server", broken, r.LocalEndpoint + ": " + err.Error(), ""}
+		var why *failure
+		if errors.As(err, &why) {
+			f.Mend = why.next
+		}
+		return f
+	}
+	if !runs {
+		return finding{Check: "server", State: fine, Found: "none runs on this data folder; one in memory starts and answers"}
+	}
+	return finding{Check: "server", State: fine, Found: fmt.Sprintf("%s is ready (process %d, Confab %s)", r.LocalEndpoint, r.PID, r.Version)}
+}
+
+// soonOver is when the end of a certificate is worth a word. A local authority
+// renews its own before.
+const soonOver = 14 * 24 * time.Hour
+
+func certificateFinding(now time.Time, r running) finding {
+	f := finding{Check: "certificate", State: fine}
+	u, err := url.Parse(r.LocalEndpoint)
+	if err != nil {
+		return finding{"certificate", broken, err.Error(), ""}
+	}
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: healthPatience}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true}) // only its dates are looked at
+	if err != nil {
+		return finding{"certificate", broken, "no TLS with " + r.LocalEndpoint + ": " + rootCause(err).Error(), "the server's log says more"}
+	}
+	defer conn.Close()
+	cert := conn.ConnectionState().PeerCertificates[0]
+	f.Found = "valid until " + cert.NotAfter.UTC().Format(time.DateOnly)
+	switch {
+	case now.After(cert.NotAfter):
+		f.State, f.Found = broken, "it ended on "+cert.NotAfter.UTC().Format(time.DateOnly)
+	case now.Before(cert.NotBefore):
+		f.State, f.Found = broken, "it begins on "+cert.NotBefore.UTC().Format(time.DateTime)+" UTC"
+	case now.After(cert.NotAfter.Add(-soonOver)):
+		f.State = warning
+	default:
+		return f
+	}
+	f.Mend = "renew " + r.CertFile + "; the server reads it again by itself"
+	if r.CertFile == "" {
+		f.Mend = "set the clock right, and start the server again"
+	}
+	return f
+}
+
+// printFindings prints them all, and fails if something is broken.
+func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
+	var err error
+	if asJSON {
+		err = printJSON(cmd.OutOrStdout(), all)
+	} else {
+		_, err = io.WriteString(cmd.OutOrStdout(), findingsText(all))
+	}
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, f := range all {
+		if f.State == broken {
+			n++
+		}
+	}
+	if n > 0 {
+		return &failure{what: count(n, "thing is", "things are") + " broken"}
+	}
+	return nil
+}
+
+func findingsText(all []finding) string {
+	var b strings.Builder
+	for _, f := range all {
+		fmt.Fprintf(&b, "%-8s  %-12s  %s\n", f.State, f.Check, f.Found)
+		if f.Mend != "" {
+			fmt.Fprintf(&b, "%24s%s\n", "", f.Mend)
+		}
+	}
+	return b.String()
+}
+
+// trustFindings is what each interpreter on PATH sees of the server.
+func trustFindings(ctx context.Context, client clientenv.Server) []finding {
+	environ := clientenv.Merge(os.Environ(), client.Vars(os.Getenv))
+	all := make([]finding, len(probes))
+	done := make(chan struct{})
+	for i, p := range probes {
+		go func() {
+			all[i] = p.try(ctx, client.Endpoint, environ)
+			done <- struct{}{}
+		}()
+	}
+	for range probes {
+		<-done
+	}
+	var missing []string
+	all = slices.DeleteFunc(all, func(f finding) bool {
+		if f.State == skipped {
+			missing = append(missing, f.Check)
+		}
+		return f.State == skipped
+	})
+	if len(missing) > 0 {
+		all = append(all, finding{Check: "trust", State: skipped, Found: "not installed here, so not tried: " + strings.Join(missing, ", ")})
+	}
+	return all
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/confab-chat/confab/internal/config"
+)
+
+// diskFindings is what there is to say of the disk under the data folder.
+func diskFindings(cfg config.Config) []finding {
+	if cfg.InMemory() {
+		return nil
+	}
+	dir := existing(cfg.Data)
+	took, err := flushTime(dir)
+	all := []finding{flushFinding(dir, took, err)}
+	usage, err := vfs.Default.GetDiskUsage(dir)
+	return append(all, spaceFinding(dir, usage.AvailBytes, cfg.MinFreeSpace, err))
+}
+
+// existing is the folder itself, or the nearest one above it that is there.
+func existing(dir string) string {
+	for {
+		up := filepath.Dir(dir)
+		if st, err := os.Stat(dir); err == nil && st.IsDir() || up == dir {
+			return dir
+		}
+		dir = up
+	}
+}
+
+// flushTime writes small blocks to a file of its own, each with a flush as
+// every acknowledged write has one, and returns the median time.
+func flushTime(dir string) (median time.Duration, err error) {
+	f, err := os.CreateTemp(dir, ".confab-doctor-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	var took []time.Duration
+	block := make([]byte, 4096)
+	for began := time.Now(); len(took) < 30 && time.Since(began) < time.Second; {
+		at := time.Now()
+		if _, err := f.Write(block); err != nil {
+			return 0, err
+		}
+		if err := f.Sync(); err != nil {
+			return 0, err
+		}
+		took = append(took, time.Since(at))
+	}
+	slices.Sort(took)
+	return took[len(took)/2], nil
+}
+
+const (
+	slowFlush  = 20 * time.Millisecond
+	quickFlush = 20 * time.Microsecond // no disk is that quick
+)
+
+func flushFinding(dir string, took time.Duration, err error) finding {
+	f := finding{Check: "disk", State: fine, Found: fmt.Sprintf("a flush in %s takes %v", tilde(dir), took.Round(time.Microsecond))}
+	switch {
+	case err != nil:
+		return finding{"disk", broken, "nothing can be written to " + tilde(dir) + ": " + rootCause(err).Error(),
+			"make it a folder that this user may write to, run this as the server's user, or choose another with --data"}
+	case took > slowFlush:
+		f.State, f.Mend = warning, "each send waits for one: put the data folder on a local SSD"
+	case took < quickFlush:
+		f.State, f.Mend = warning, "that is memory or a disk that does not flush: a power cut may take what was acknowledged"
+	}
+	return f
+}
+
+func spaceFinding(dir string, free uint64, floor int64, err error) finding {
+	f := finding{Check: "space", State: fine, Found: sizeText(free) + " free in " + tilde(dir)}
+	switch {
+	case err != nil:
+		return finding{"space", warning, "the free space of " + tilde(dir) + " is not known: " + rootCause(err).Error(), ""}
+	case free < uint64(floor):
+		f.State, f.Mend = broken, "writes are refused below "+sizeText(uint64(floor))+": free some space, or set min-free-space"
+	case free < 10*uint64(floor):
+		f.State, f.Mend = warning, "writes will be refused below "+sizeText(uint64(floor))+": free some space"
+	}
+	return f
+}
+
+func sizeText(n uint64) string {
+	switch {
+	case n >= 10<<30:
+		return fmt.Sprintf("%d GiB", n>>30)
+	case n >= 1<<20:
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return fmt.Sprintf("%d bytes", n)
+}
+
+// clockFinding judges the clock. No other one is asked: the network may not be
+// ours to use. Signed requests and tokens need it right to some minutes.
+func clockFinding(now, built time.Time, synced, known bool) finding {
+	f := finding{Check: "clock", State: fine, Found: now.UTC().Format(time.DateTime) + " UTC"}
+	if now.Before(built) {
+		return finding{"clock", broken, f.Found + " is before this program was built, " + built.UTC().Format(time.DateTime) + " UTC", "set the clock: tokens and certificates depend on it"}
+	}
+	switch {
+	case synced:
+		f.Found += ", kept in time by the system"
+	case known:
+		f.State, f.Mend = warning, "the system does not say that it keeps it in time: run an NTP client, for instance with: timedatectl set-ntp true"
+	}
+	return f
+}
+
+// builtAt is when the source of this program was committed, or zero.
+func builtAt() time.Time {
+	info, _ := debug.ReadBuildInfo()
+	if info == nil {
+		return time.Time{}
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.time" {
+			t, _ := time.Parse(time.RFC3339, s.Value) // zero says nothing
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// fewFiles is what a server for some hundred clients can do with: each
+// connection takes a descriptor, and so does each file of the store.
+const fewFiles = 4096
+
+func filesFinding(limit uint64, known bool) finding {
+	f := finding{Check: "files", State: fine, Found: fmt.Sprintf("this process may have %d files and connections open", limit)}
+	switch {
+	case !known:
+		return finding{Check: "files", State: fine, Found: "this system sets no limit to open files and connections"}
+	case limit < fewFiles:
+		f.State, f.Mend = warning, "raise it for a server with many clients: ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit"
+	}
+	return f
+}

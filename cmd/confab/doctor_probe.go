@@ -1,0 +1,207 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+// probePatience is long: a Java that compiles on a busy machine takes its time.
+const probePatience = time.Minute
+
+// probe is a way to ask what programs in a language see of the server. Its
+// program prints what it is and ends with 0, or prints the error to stderr.
+type probe struct {
+	name     string
+	programs []string // the first that is found; none: this program itself
+	file     string   // that holds the source; empty: the source is an argument
+	args     []string // before the URL; SOURCE stands for the source or its file
+	source   string
+	mend     string
+}
+
+var probes = []probe{
+	{
+		name: "Python", programs: []string{"python3", "python"}, args: []string{"-c", "SOURCE"}, source: pythonProbe,
+		mend: "use Python's ssl or requests with the file that REQUESTS_CA_BUNDLE and SSL_CERT_FILE name",
+	},
+	{
+		name: "Node", programs: []string{"node"}, args: []string{"-e", "SOURCE"}, source: nodeProbe,
+		mend: "give your client the authority itself: ca: fs.readFileSync(process.env.CONFAB_CA_FILE)",
+	},
+	{
+		name: "Java", programs: []string{"java"}, file: "Probe.java", args: []string{"-XX:TieredStopAtLevel=1", "SOURCE"}, source: javaProbe,
+		mend: "look for another javax.net.ssl.trustStore in JDK_JAVA_OPTIONS, _JAVA_OPTIONS or your program: it comes before that of JAVA_TOOL_OPTIONS",
+	},
+	{
+		name: "Go", args: []string{probeCommand}, mend: goMend(runtime.GOOS),
+	},
+}
+
+const pythonProbe = `
+import platform, ssl, sys, urllib.error, urllib.request
+url = sys.argv[1]
+said = "Python " + platform.python_version()
+try:
+    try:
+        urllib.request.urlopen(url, timeout=30)
+    except urllib.error.HTTPError:
+        pass
+    try:
+        import requests
+        requests.get(url, timeout=30)
+        said += ", requests " + requests.__version__
+    except ImportError:
+        pass
+except Exception as e:
+    sys.exit(type(e).__name__ + ": " + str(e))
+print(said)
+`
+
+const nodeProbe = `
+require('https').get(process.argv[1], () => {
+  console.log('Node ' + process.version);
+  process.exit(0);
+}).on('error', e => {
+  console.error((e.code || e.name) + ': ' + e.message);
+  process.exit(1);
+});
+`
+
+const javaProbe = `
+public class Probe {
+    public static void main(String[] args) {
+        try {
+            var c = (java.net.HttpURLConnection) java.net.URI.create(args[0]).toURL().openConnection();
+            c.setConnectTimeout(30000);
+            c.setReadTimeout(30000);
+            c.getResponseCode();
+        } catch (Exception e) {
+            System.err.println(e);
+            System.exit(1);
+        }
+        System.out.println("Java " + System.getProperty("java.version"));
+    }
+}
+`
+
+// probeCommand is the hidden command by which this program is the Go program
+// that is tried.
+const probeCommand = "probe"
+
+func newProbe() *cobra.Command {
+	return &cobra.Command{
+		Use:    probeCommand + " URL",
+		Short:  "Try a request, as any Go program does it",
+		Hidden: true,
+		Args:   oneArg("a URL"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			req, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, args[0], nil)
+			if err != nil {
+				return err
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return errors.Unwrap(err) // without the method and the address
+			}
+			res.Body.Close()
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Go "+strings.TrimPrefix(runtime.Version(), "go"))
+			return err
+		},
+	}
+}
+
+func goMend(goos string) string {
+	if goos == "windows" || goos == "darwin" {
+		return "Go asks the system here, whatever SSL_CERT_FILE says: read CONFAB_CA_FILE into your client's RootCAs, or: " + programName() + " trust"
+	}
+	return "read CONFAB_CA_FILE into your client's RootCAs"
+}
+
+// try runs the probe against a URL.
+func (p probe) try(ctx context.Context, url string, environ []string) finding {
+	path, err := p.find()
+	if err != nil {
+		return finding{Check: p.name, State: skipped}
+	}
+	source := p.source
+	if p.file != "" {
+		dir, err := os.MkdirTemp("", "confab-doctor-")
+		if err != nil {
+			return finding{p.name, warning, "not tried: " + err.Error(), ""}
+		}
+		defer os.RemoveAll(dir)
+		source = filepath.Join(dir, p.file)
+		if err := os.WriteFile(source, []byte(p.source), 0o600); err != nil {
+			return finding{p.name, warning, "not tried: " + err.Error(), ""}
+		}
+	}
+	var args []string
+	for _, a := range p.args {
+		args = append(args, strings.Replace(a, "SOURCE", source, 1))
+	}
+	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, append(args, url+"/")...)
+	cmd.Env = environ
+	cmd.WaitDelay = time.Second // a shim's child may hold the pipes
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		err = fmt.Errorf("no answer within %v", probePatience)
+	}
+	return p.judge(string(out), stderr.String(), err, os.Getenv)
+}
+
+func (p probe) find() (path string, err error) {
+	if len(p.programs) == 0 {
+		return os.Executable()
+	}
+	for _, name := range p.programs {
+		if path, err = exec.LookPath(name); err == nil {
+			return path, nil
+		}
+	}
+	return "", err
+}
+
+// judge makes a finding of what the program printed.
+func (p probe) judge(out, stderr string, err error, getenv func(string) string) finding {
+	if err == nil {
+		return finding{Check: p.name, State: fine, Found: lastLine(out) + " trusts the server"}
+	}
+	said := strings.TrimPrefix(lastLine(stderr), "confab: ") // as our own probe says it
+	if said == "" {
+		said = err.Error()
+	}
+	f := finding{p.name, broken, said, p.mend}
+	var exit *exec.ExitError
+	switch {
+	case p.name == "Java" && (strings.Contains(stderr, "jdk.compiler") || strings.Contains(stderr, "Could not find or load main class")):
+		f.State, f.Found, f.Mend = warning, "this Java cannot compile the program that tries it", "try one of a JDK from 11 on"
+	case !errors.As(err, &exit):
+		// It did not run to its end: that says nothing of trust.
+		f.State, f.Mend = warning, ""
+		f.Found = "not tried: " + said
+	default:
+		// In none of the languages does a proxy know our localhost.
+		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
+			if getenv(name) != "" {
+				f.Mend = "a proxy is set (" + name + "): add localhost to NO_PROXY. If that is not it: " + p.mend
+				break
+			}
+		}
+	}
+	return f
+}

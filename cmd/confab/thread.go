@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confab-chat/confab/internal/server"
+)
+
+func newThread() *cobra.Command {
+	return group("thread", "Show threads", newThreadList(), newThreadShow())
+}
+
+func newThreadList() *cobra.Command {
+	var user string
+	cmd := clientOf(&cobra.Command{
+		Use:     "list --user ID",
+		Short:   "List a user's threads",
+		Long:    "List a user's threads, as user threads does.",
+		Example: examples("thread list --user 8:acs:..."),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if user == "" {
+				return usage(cmd, "thread list needs --user ID: threads are listed by user")
+			}
+			return noArgs(cmd, args)
+		},
+	}, func(cmd *cobra.Command, _ []string, c *apiClient, asJSON bool) error {
+		return listThreads(cmd, c, user, asJSON)
+	}, true)
+	cmd.Flags().StringVar(&user, "user", "", "`id` of the user whose threads to list")
+	return cmd
+}
+
+// listThreads prints a line for each thread of a user.
+func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) error {
+	var list server.Threads
+	if err := c.call(cmd.Context(), http.MethodGet, "/confab/users/"+url.PathEscape(user)+"/threads", nil, &list); err != nil {
+		return err
+	}
+	if list.More {
+		fmt.Fprintf(cmd.ErrOrStderr(), "only the newest %d are shown\n", len(list.Threads))
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), list)
+	}
+	if len(list.Threads) == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "no threads")
+		return nil
+	}
+	var b strings.Builder
+	for _, t := range list.Threads {
+		what := printable(t.Topic, 200)
+		if t.DeletedOn != "" {
+			what = "(deleted) " + what
+		}
+		fmt.Fprintf(&b, "%s  %s  %s\n", t.ID, t.LastMessageOn, what)
+	}
+	_, err := io.WriteString(cmd.OutOrStdout(), b.String())
+	return err
+}
+
+func newThreadShow() *cobra.Command {
+	return clientOf(&cobra.Command{
+		Use:     "show ID",
+		Short:   "Show a thread and its members",
+		Long:    "Show a thread as the store has it, with past members and without messages.",
+		Example: examples("thread show 19:...@thread.v2"),
+		Args:    oneArg("the id of a thread"),
+	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
+		var t server.Thread
+		if err := c.call(cmd.Context(), http.MethodGet, "/confab/threads/"+url.PathEscape(args[0]), nil, &t); err != nil {
+			return err
+		}
+		if asJSON {
+			return printJSON(cmd.OutOrStdout(), t)
+		}
+		return showThread(cmd.OutOrStdout(), t)
+	}, true)
+}
+
+func showThread(w io.Writer, t server.Thread) error {
+	var b strings.Builder
+	field(&b, "Thread", t.ID)
+	field(&b, "Topic", t.Topic)
+	field(&b, "Created", t.CreatedOn+" by "+t.CreatedBy)
+	field(&b, "Deleted", t.DeletedOn)
+	for _, name := range slices.Sorted(maps.Keys(t.Metadata)) {
+		field(&b, "Metadata", name+" = "+t.Metadata[name])
+	}
+	field(&b, "Sequence", fmt.Sprint(t.LastSequence))
+	for _, m := range t.Members {
+		what := m.ID + "  joined " + m.JoinedOn
+		if m.Left {
+			what = m.ID + "  left"
+		}
+		if m.DisplayName != "" {
+			what += "  " + m.DisplayName
+		}
+		field(&b, "Member", what)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

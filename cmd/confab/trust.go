@@ -1,0 +1,176 @@
+package main
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/smallstep/truststore"
+	"github.com/spf13/cobra"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/localca"
+	"github.com/confab-chat/confab/internal/server"
+)
+
+func newTrust() *cobra.Command {
+	var remove, yes bool
+	cmd := &cobra.Command{
+		Use:   "trust",
+		Short: "Make this machine's programs and browsers trust the server",
+		Long: `Put the local authority of a data folder into the certificate stores of the
+system and of this user's browsers, or take it out again with --remove. Most
+programs need no such thing: run and env tell them whom to trust. It is for
+browsers, and for programs that read no variables. Java has a store of its own
+and is left to run and env.`,
+		Example: examples("trust", "trust --remove"),
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ca, path, err := authorityOf(cmd)
+			if err != nil {
+				return err
+			}
+			if !yes {
+				if err := confirm(cmd, trustQuestion(ca, path, remove, sudoAsks())); err != nil {
+					return err
+				}
+			}
+			return changeTrust(cmd.OutOrStdout(), trustStores(), ca, remove)
+		},
+	}
+	cmd.Flags().BoolVar(&remove, "remove", false, "take the authority out again")
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	config.AddFlags(cmd.Flags(), "data")
+	return cmd
+}
+
+// authorityOf finds the certificate of the data folder's authority, which is
+// there whether the server runs or not.
+func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err error) {
+	in, err := input(cmd)
+	if err != nil {
+		return nil, "", err
+	}
+	client := clientCommand{in}
+	data, err := client.dataFolder()
+	if err != nil {
+		return nil, "", err
+	}
+	if data == config.Memory {
+		return nil, "", &failure{what: "a server in memory takes its authority with it when it ends", next: "use run or env, or a server with a data folder"}
+	}
+	if r, ok := findRunning(data); ok && r.CAFile == "" {
+		return nil, "", &failure{what: "the server has a certificate of your own (" + r.CertFile + ") and no local authority", next: "trust the authority that issued it"}
+	}
+	path = localca.CAFile(server.TLSFolder(data))
+	ca, err = truststore.ReadCertificate(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, "", &failure{what: "there is no local authority in " + tilde(data), next: "the first start makes one: " + programName() + " serve --dev" + client.dataFlag(), cause: err}
+	}
+	return ca, path, err
+}
+
+func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string {
+	text := fmt.Sprintf("%q leaves the certificate stores of this system and of this user's browsers.", ca.Subject.CommonName)
+	if !remove {
+		text = fmt.Sprintf("%q goes into the certificate stores of this system and of this user's browsers. "+
+			"Whoever has the key beside %s can then pretend to be any site to them.", ca.Subject.CommonName, tilde(path))
+	}
+	if sudo {
+		text += " sudo may ask for your password."
+	}
+	return text
+}
+
+// sudoAsks reports whether the system's store is changed by sudo.
+func sudoAsks() bool {
+	_, err := exec.LookPath("sudo")
+	return err == nil && runtime.GOOS != "windows" && os.Geteuid() != 0
+}
+
+// trustStore keeps authorities that are trusted. Its functions return what
+// became of it, in words.
+type trustStore struct {
+	name        string
+	add, remove func(*x509.Certificate) (string, error)
+}
+
+func trustStores() []trustStore {
+	return []trustStore{
+		{
+			name:   "system",
+			add:    func(ca *x509.Certificate) (string, error) { return "added", truststore.Install(ca) },
+			remove: func(ca *x509.Certificate) (string, error) { return "removed", truststore.Uninstall(ca) },
+		},
+		{
+			name: "browsers",
+			add: func(ca *x509.Certificate) (string, error) {
+				return inBrowsers("added", func(o ...truststore.Option) error { return truststore.Install(ca, o...) })
+			},
+			remove: func(ca *x509.Certificate) (string, error) {
+				return inBrowsers("removed", func(o ...truststore.Option) error { return truststore.Uninstall(ca, o...) })
+			},
+		},
+	}
+}
+
+// inBrowsers changes the stores of Firefox and, on Linux, of Chrome.
+func inBrowsers(done string, change func(...truststore.Option) error) (string, error) {
+	if runtime.GOOS == "windows" {
+		return "they ask the system (Firefox: security.enterprise_roots in about:config)", nil
+	}
+	nss, err := truststore.NewNSSTrust()
+	if err != nil {
+		return "not changed: certutil, which changes their stores, is not installed (package libnss3-tools or nss-tools)", nil
+	}
+	if nss.PreCheck() != nil {
+		return "not changed: this user has no profile of Firefox or Chrome", nil
+	}
+	return done, change(truststore.WithNoSystem(), truststore.WithTrust(nss))
+}
+
+// changeTrust changes every store, says what it changed, and fails when one did.
+func changeTrust(w io.Writer, stores []trustStore, ca *x509.Certificate, remove bool) error {
+	var failed []string
+	for _, s := range stores {
+		change := s.add
+		if remove {
+			change = s.remove
+		}
+		said, err := change(ca)
+		if err != nil {
+			said = "failed: " + trustError(err)
+			failed = append(failed, s.name)
+		}
+		fmt.Fprintf(w, "%-10s %s\n", s.name, said)
+	}
+	if len(failed) > 0 {
+		return &failure{what: "not every store could be changed (" + strings.Join(failed, ", ") + ")", next: "the lines above say why; may this user change it?"}
+	}
+	return nil
+}
+
+// trustError adds what the failed program said last.
+func trustError(err error) string {
+	var ran *truststore.CmdError
+	if !errors.As(err, &ran) {
+		return err.Error()
+	}
+	text := filepath.Base(ran.Cmd().Path) + ": " + ran.Err().Error()
+	if said := lastLine(string(ran.Out())); said != "" {
+		text += ": " + said
+	}
+	return text
+}
+
+// lastLine is the last line that says something, ready to be shown.
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return printable(strings.TrimSpace(lines[len(lines)-1]), 300)
+}
