@@ -58,7 +58,7 @@ func TestTooManyRequests(t *testing.T) {
 	if w.Code != 429 || w.Header().Get("Retry-After") != "8" || w.Header().Get("x-ms-error-code") != "TooManyRequests" {
 		t.Errorf("the eleventh: %d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
 	}
-	for _, want := range []string{`"error": {`, `"CommunicationError": {`, "10 per 10 s in a thread"} {
+	for _, want := range []string{`"error":{`, `"CommunicationError":{`, "10 per 10 s in a thread"} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("the refusal lacks %q:\n%s", want, w.Body)
 		}
