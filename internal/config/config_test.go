@@ -28,6 +28,7 @@ func TestSecretsStayHidden(t *testing.T) {
 		fmt.Fprintf(&out, verb+" "+verb+"\n", &c, &c.AccessKey)
 	}
 	out.WriteString(c.String())
+	fmt.Fprintln(&out, c.Shown())
 	for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
 		slog.New(h).Info("settings", "config", c, "key", c.AccessKey, "other", []any{c.AccessKey})
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
 
+	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -190,6 +191,9 @@ min-free-space: 1048576
 max-body-size: 2 MiB
 body-timeout: 1m30s
 access-key-file: secrets/key
+resource-id: A5BA7870-ef05-4e2b-9901-7751faa29e20
+limits: azure
+deletion-grace: 1h
 `,
 		env:   []string{"CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
 		flags: []string{"--shutdown-timeout=500ms", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
@@ -203,7 +207,8 @@ access-key-file: secrets/key
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
-		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, DeletionGrace: 30 * time.Second, ShutdownTimeout: 500 * time.Millisecond,
+		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, DeletionGrace: time.Hour, ShutdownTimeout: 500 * time.Millisecond,
+		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Limits: limits.Azure,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
@@ -273,6 +278,9 @@ func TestRefused(t *testing.T) {
 		{"no body", flag("--max-body-size=0"), []Error{{"max-body-size", "flag --max-body-size", `"0" is no size that is allowed`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
 		{"duration", yaml("body-timeout: 30"), []Error{{"body-timeout", "confab.yaml:1", `"30" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"resource id of a user", flag("--resource-id=8:acs:x"), []Error{{"resource-id", "flag --resource-id", `"8:acs:x" is not a GUID`, "write the part of a user id between 8:acs: and _, such as a5ba7870-ef05-4e2b-9901-7751faa29e20"}}},
+		{"limits", env("CONFAB_LIMITS=Fair"), []Error{{"limits", "variable CONFAB_LIMITS", `"Fair" is not a profile of limits`, "write azure, fair or off"}}},
+		{"no grace", flag("--deletion-grace=0s"), []Error{{"deletion-grace", "flag --deletion-grace", `"0s" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"map", yaml("listen: {host: a}"), []Error{{"", "confab.yaml:1", `there is no setting "listen.host"`, "did you mean listen-http?"}}},
 		{"list of numbers", yaml("tls-names: [1]"), []Error{{"tls-names", "confab.yaml:1", "the list holds something else than text", "write tls-names: names"}}},
 		{"no settings", yaml("just words"), []Error{{"", "confab.yaml", "line 1: this is not a list of settings", "write one setting a line, name: value"}}},

@@ -1,0 +1,128 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/config"
+)
+
+func TestFindings(t *testing.T) {
+	now := time.Date(2026, 11, 21, 21, 4, 11, 0, time.UTC)
+	tests := []struct {
+		name string
+		got  finding
+		want finding
+	}{
+		{"clock", clockFinding(now, now.Add(-time.Hour), true, true), finding{"clock", fine, "2026-11-21 21:04:11 UTC, kept in time by the system", ""}},
+		{"clock of which nothing is known", clockFinding(now, time.Time{}, false, false), finding{"clock", fine, "2026-11-21 21:04:11 UTC", ""}},
+		{"clock that nobody keeps", clockFinding(now, time.Time{}, false, true), finding{"clock", warning, "2026-11-21 21:04:11 UTC",
+			"the system does not say that it keeps it in time: run an NTP client, for instance with: timedatectl set-ntp true"}},
+		{"clock of long ago", clockFinding(now, now.Add(time.Hour), true, true), finding{"clock", broken,
+			"2026-11-21 21:04:11 UTC is before this program was built, 2026-11-21 22:04:11 UTC", "set the clock: tokens and certificates depend on it"}},
+
+		{"disk", flushFinding("/d", 2*time.Millisecond, nil), finding{"disk", fine, "a flush in /d takes 2ms", ""}},
+		{"slow disk", flushFinding("/d", 40*time.Millisecond, nil), finding{"disk", warning, "a flush in /d takes 40ms",
+			"each send waits for one: put the data folder on a local SSD"}},
+		{"no disk", flushFinding("/d", 3*time.Microsecond, nil), finding{"disk", warning, "a flush in /d takes 3µs",
+			"that is memory or a disk that does not flush: a power cut may take what was acknowledged"}},
+		{"read only", flushFinding("/d", 0, &fs.PathError{Op: "open", Path: "/d/x", Err: errors.New("read-only file system")}), finding{"disk", broken,
+			"nothing can be written to /d: read-only file system",
+			"make it a folder that this user may write to, run this as the server's user, or choose another with --data"}},
+
+		{"space", spaceFinding("/d", 73<<30, 64<<20, nil), finding{"space", fine, "73 GiB free in /d", ""}},
+		{"little space", spaceFinding("/d", 600<<20, 64<<20, nil), finding{"space", warning, "600 MiB free in /d", "writes will be refused below 64 MiB: free some space"}},
+		{"no space", spaceFinding("/d", 1<<20, 64<<20, nil), finding{"space", broken, "1 MiB free in /d", "writes are refused below 64 MiB: free some space, or set min-free-space"}},
+		{"no floor", spaceFinding("/d", 100, 0, nil), finding{"space", fine, "100 bytes free in /d", ""}},
+		{"unknown space", spaceFinding("/d", 0, 1, errors.New("x")), finding{"space", warning, "the free space of /d is not known: x", ""}},
+
+		{"files", filesFinding(20000, true), finding{"files", fine, "this process may have 20000 files and connections open", ""}},
+		{"few files", filesFinding(1024, true), finding{"files", warning, "this process may have 1024 files and connections open",
+			"raise it for a server with many clients: ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit"}},
+		{"no limit", filesFinding(0, false), finding{"files", fine, "this system sets no limit to open files and connections", ""}},
+	}
+	for _, tt := range tests {
+		if diff := cmp.Diff(tt.want, tt.got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
+
+func TestJudge(t *testing.T) {
+	exit := &exec.ExitError{}
+	find := func(name string) probe {
+		for _, p := range probes {
+			if p.name == name {
+				return p
+			}
+		}
+		t.Fatalf("no probe %s", name)
+		return probe{}
+	}
+	tests := []struct {
+		name, probe, out, stderr string
+		err                      error
+		proxy                    string
+		state, found, mend       string
+	}{
+		{name: "trusted", probe: "Python", out: "Python 3.11.7\n", state: fine, found: "Python 3.11.7 trusts the server"},
+		{name: "not trusted", probe: "Node", stderr: "\nUNABLE: x\n", err: exit, state: broken, found: "UNABLE: x", mend: "give your client the authority itself"},
+		{name: "behind a proxy", probe: "Node", stderr: "x", err: exit, proxy: "https_proxy", state: broken, found: "x", mend: "a proxy is set (https_proxy): add localhost to NO_PROXY. If that is not it: give"},
+		{name: "a Java that talks", probe: "Java", stderr: "Picked up JAVA_TOOL_OPTIONS: -D\njavax.net.ssl.SSLHandshakeException: PKIX", err: exit,
+			state: broken, found: "javax.net.ssl.SSLHandshakeException: PKIX", mend: "look for another javax.net.ssl.trustStore"},
+		{name: "a Java without a compiler", probe: "Java", stderr: "java.lang.module.FindException: Module jdk.compiler not found\n", err: exit,
+			state: warning, found: "this Java cannot compile the program that tries it", mend: "try one of a JDK from 11 on"},
+		{name: "an old Java", probe: "Java", stderr: "Error: Could not find or load main class .tmp.Probe.java", err: exit,
+			state: warning, found: "this Java cannot compile the program that tries it", mend: "try one"},
+		{name: "ourselves", probe: "Go", stderr: "confab: tls: failed.\n", err: exit, state: broken, found: "tls: failed.", mend: "read CONFAB_CA_FILE"},
+		{name: "too slow", probe: "Python", err: errors.New("no answer within 1m0s"), state: warning, found: "not tried: no answer within 1m0s"},
+		{name: "what a terminal would obey", probe: "Node", stderr: "\x1b[2Jx", err: exit, state: broken, found: "?[2Jx", mend: "give"},
+	}
+	for _, tt := range tests {
+		got := find(tt.probe).judge(tt.out, tt.stderr, tt.err, func(name string) string {
+			if name == tt.proxy {
+				return "http://proxy:3128"
+			}
+			return ""
+		})
+		if got.Check != tt.probe || got.State != tt.state || got.Found != tt.found || !strings.HasPrefix(got.Mend, tt.mend) || tt.mend == "" && got.Mend != "" {
+			t.Errorf("%s: got %+v", tt.name, got)
+		}
+	}
+	for _, goos := range []string{"windows", "darwin"} {
+		if m := goMend(goos); !strings.HasSuffix(m, " trust") {
+			t.Errorf("on %s: %q", goos, m)
+		}
+	}
+}
+
+// A folder chosen without --dev is a production server's.
+func TestSettingsOf(t *testing.T) {
+	for _, tt := range []struct {
+		environ []string
+		dev     bool
+	}{
+		{[]string{"HOME=/h"}, true},
+		{[]string{"CONFAB_DATA=/d"}, false},
+		{[]string{"CONFAB_DATA=/d", "CONFAB_DEV=true"}, true},
+	} {
+		c, err := settingsOf(config.Input{Environ: tt.environ})
+		if err != nil || c.Dev != tt.dev || c.ListenHTTP != map[bool]string{true: "localhost:8080"}[tt.dev] {
+			t.Errorf("%v: dev %v, listen-http %q, %v", tt.environ, c.Dev, c.ListenHTTP, err)
+		}
+	}
+}
+
+func TestFindingsText(t *testing.T) {
+	got := findingsText([]finding{{"disk", fine, "quick", ""}, {"ports", broken, "taken", "free them"}})
+	want := "ok        disk          quick\nbroken    ports         taken\n                        free them\n"
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}

@@ -1,0 +1,82 @@
+package main
+
+import (
+	"bytes"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/smallstep/truststore"
+	"github.com/spf13/cobra"
+)
+
+func TestChangeTrust(t *testing.T) {
+	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "Confab local CA box 1a2b3c"}}
+	var did []string
+	store := func(name, said string, err error) trustStore {
+		note := func(verb string) func(*x509.Certificate) (string, error) {
+			return func(c *x509.Certificate) (string, error) {
+				if c != ca {
+					t.Error("another certificate")
+				}
+				did = append(did, verb+" "+name)
+				return said, err
+			}
+		}
+		return trustStore{name, note("add"), note("remove")}
+	}
+	var out bytes.Buffer
+	if err := changeTrust(&out, []trustStore{store("system", "added", nil), store("browsers", "not changed: none", nil)}, ca, false); err != nil {
+		t.Error(err)
+	}
+	if got, want := out.String(), "system     added\nbrowsers   not changed: none\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+
+	// One that fails does not keep the others from their turn.
+	out.Reset()
+	failed := truststore.NewCmdError(errors.New("exit status 1"), exec.Command("/bin/tee", "x"), []byte("tee: x: Permission denied\n"))
+	err := changeTrust(&out, []trustStore{store("system", "removed", failed), store("browsers", "removed", nil)}, ca, true)
+	if err == nil || !strings.Contains(err.Error(), "not every store could be changed (system)") {
+		t.Errorf("got %v", err)
+	}
+	if got, want := out.String(), "system     failed: tee: exit status 1: tee: x: Permission denied\nbrowsers   removed\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got, want := strings.Join(did, ", "), "add system, add browsers, remove system, remove browsers"; got != want {
+		t.Errorf("did %s, want %s", got, want)
+	}
+}
+
+func TestTrustQuestion(t *testing.T) {
+	t.Setenv("HOME", "/home/a")
+	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "Confab local CA box 1a2b3c"}}
+	got := trustQuestion(ca, "/home/a/d/tls/ca.pem", false, true)
+	want := `"Confab local CA box 1a2b3c" goes into the certificate stores of this system and of this user's browsers. ` +
+		`Whoever has the key beside ~/d/tls/ca.pem can then pretend to be any site to them. sudo may ask for your password.`
+	if got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+	got = trustQuestion(ca, "/x", true, false)
+	if want := `"Confab local CA box 1a2b3c" leaves the certificate stores of this system and of this user's browsers.`; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestAsk(t *testing.T) {
+	for answer, want := range map[string]bool{"y\n": true, "YES\n": true, " y \n": true, "n\n": false, "\n": false, "": false, "y": true, "yellow\n": false} {
+		var out bytes.Buffer
+		cmd := &cobra.Command{}
+		cmd.SetIn(strings.NewReader(answer))
+		cmd.SetErr(&out)
+		if err := ask(cmd, "It ends."); (err == nil) != want {
+			t.Errorf("%q: %v", answer, err)
+		}
+		if !strings.HasPrefix(out.String(), "It ends.\nGo on? [y/N] ") {
+			t.Errorf("asked %q", out.String())
+		}
+	}
+}
