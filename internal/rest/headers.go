@@ -13,7 +13,7 @@ import (
 
 // exposed is what scripts of another origin may read. A browser that does not
 // know the star reads the names.
-const exposed = "*, Location, api-supported-versions, confab-idempotent-send, MS-CV, x-ms-client-request-id, x-ms-error-code, X-Processing-Time"
+const exposed = "*, Location, api-supported-versions, confab-idempotent-send, MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, X-Processing-Time"
 
 // allowedHeaders answers a preflight that names none. The star never stands for
 // authorization.

@@ -1,0 +1,398 @@
+package rest
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/apiver"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// sanitized stands in the recordings of Python for what was taken out.
+const sanitized = "sanitized"
+
+// replay is a recording on its way. Recorded and live values belong to one
+// another one by one.
+type replay struct {
+	*fixture
+	t              *testing.T
+	client         *http.Client
+	endpoint       string
+	live, recorded map[string]string
+	tokens         map[string]string // by live user
+	users          []string          // live, in the order of making
+	thread         string            // live, the last one
+	message        string            // live, the last one
+	caller         string            // live
+	nextLink       string            // of the last answer
+}
+
+// ids are values that differ from run to run. Their lengths tell their forms.
+var ids = regexp.MustCompile(`8:acs:[0-9a-f-]{36}_[0-9a-f-]{36}|19(?::|%3A)[\w-]{32,44}@thread\.v2|\b1[0-9]{12}\b`)
+
+func plain(id string) string { return strings.Replace(id, "19%3A", "19:", 1) }
+
+func (r *replay) bind(recorded, live string) bool {
+	recorded, live = plain(recorded), plain(live)
+	l, ok1 := r.live[recorded]
+	was, ok2 := r.recorded[live]
+	if ok1 || ok2 {
+		return l == live && was == recorded
+	}
+	r.live[recorded], r.recorded[live] = live, recorded
+	return true
+}
+
+// user is the live user for a recorded one, who is made if need be.
+func (r *replay) user(recorded string) string {
+	if _, ok := r.live[recorded]; !ok {
+		r.bind(recorded, r.newUser())
+	}
+	return r.live[recorded]
+}
+
+func (r *replay) newUser() string {
+	id, bearer := r.fixture.user(r.t, token.Chat)
+	r.users = append(r.users, id)
+	r.tokens[id] = bearer
+	return id
+}
+
+// fill puts live values in place of recorded ones.
+func (r *replay) fill(s string) string {
+	return ids.ReplaceAllStringFunc(s, func(id string) string {
+		if strings.HasPrefix(id, "8:acs:") {
+			return r.user(id)
+		}
+		if live, ok := r.live[plain(id)]; ok {
+			return live
+		}
+		return id
+	})
+}
+
+func (r *replay) exchange(e exchange) []string {
+	if e.presupposed() {
+		r.oldIdentity(e)
+		return nil
+	}
+	if e.family() == chat && e.Request.Path == "/chat/threads" && e.Request.Method == "POST" {
+		r.caller = r.user(creator(e.Response.Body))
+	}
+	target, body := r.request(e)
+	req, err := http.NewRequest(e.Request.Method, r.endpoint+target, strings.NewReader(body))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	for name, value := range e.Request.Headers {
+		switch strings.ToLower(name) {
+		case "accept", "content-type", "origin", "repeatability-request-id", "x-ms-client-request-id", "x-ms-return-client-request-id", "user-agent":
+			req.Header.Set(name, value)
+		}
+	}
+	if e.family() == identity {
+		r.sign(r.t, req, 0)
+	} else {
+		req.Header.Set("Authorization", "Bearer "+r.bearer())
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.clock.advance(700 * time.Millisecond)
+	differences := r.compareHead(e, resp)
+	if want, got := parseTree(e.Response.Body), parseTree(answer); want == nil || got == nil {
+		if want != got {
+			differences = append(differences, fmt.Sprintf("body: %q, want %s", answer, e.Response.Body))
+		}
+	} else {
+		differences = append(differences, r.compare("body", want, got)...)
+	}
+	r.learn(e, answer)
+	return differences
+}
+
+// request is the target and the body, in which what was taken out stands for
+// the last of its kind.
+func (r *replay) request(e exchange) (target, body string) {
+	q := e.Request.Query
+	if q["syncState"] != "" {
+		return strings.TrimPrefix(r.nextLink, r.endpoint), ""
+	}
+	path := r.fill(strings.NewReplacer("%3A", ":", "%40", "@").Replace(e.Request.Path))
+	for prefix, last := range map[string]string{"/identities/": r.lastUser(), "/threads/": r.thread, "/messages/": r.message} {
+		path = strings.Replace(path, prefix+sanitized, prefix+last, 1)
+	}
+	if !strings.Contains(e.Request.Path, "@") { // as it was sent
+		path = strings.NewReplacer("19:", "19%3A", "@", "%40", "8:acs:", "8%3Aacs%3A").Replace(path)
+	}
+	values := url.Values{}
+	for name, value := range q {
+		values.Set(name, value)
+	}
+	if string(e.Request.Body) != "null" {
+		body = r.fill(string(e.Request.Body))
+		body = regexp.MustCompile(`"participants":\s*"sanitized"`).ReplaceAllString(body, `"participants":[`+r.participant(e)+`]`)
+		body = regexp.MustCompile(`"chatMessageId":\s*"sanitized"`).ReplaceAllString(body, `"chatMessageId":"`+r.message+`"`)
+		body = regexp.MustCompile(`"(appId|userId)":\s*"sanitized"`).ReplaceAllString(body, `"$1":"`+resourceID+`"`)
+	}
+	return path + "?" + values.Encode(), body
+}
+
+// lastUser is a user of another resource where the recording makes none: those
+// recordings are about such.
+func (r *replay) lastUser() string {
+	if len(r.users) == 0 {
+		return "8:acs:99999999-2222-3333-4444-555555555555_0000000c-6219-6975-dc7b-2548220015a8"
+	}
+	return r.users[len(r.users)-1]
+}
+
+func (r *replay) participant(e exchange) string {
+	if flatIDs.Has(apiver.Version(e.Request.Query["api-version"])) {
+		return `{"id":"` + r.caller + `"}`
+	}
+	return `{"communicationIdentifier":{"communicationUser":{"id":"` + r.caller + `"}}}`
+}
+
+// bearer is the token of who made the thread.
+func (r *replay) bearer() string {
+	if r.tokens[r.caller] == "" {
+		user, err := r.core.User(r.t.Context(), r.caller)
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		if r.tokens[r.caller], _, err = r.fixture.tokens.Issue(user, token.Chat, time.Hour, 0); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+	return r.tokens[r.caller]
+}
+
+// learn takes from an answer what later requests are about.
+func (r *replay) learn(e exchange, answer []byte) {
+	var a struct {
+		Identity    struct{ ID string }
+		AccessToken struct{ Token string }
+		Token       string
+		ChatThread  struct{ ID string }
+		ID          string
+		NextLink    string
+	}
+	json.Unmarshal(answer, &a)
+	if a.Identity.ID != "" && !slices.Contains(r.users, a.Identity.ID) {
+		r.users = append(r.users, a.Identity.ID)
+		r.tokens[a.Identity.ID] = a.AccessToken.Token
+	}
+	if a.Token != "" && len(r.users) > 0 {
+		r.tokens[r.lastUser()] = a.Token
+	}
+	if a.ChatThread.ID != "" {
+		r.thread = a.ChatThread.ID
+	}
+	if strings.HasSuffix(e.Request.Path, "/messages") && e.Request.Method == "POST" {
+		r.message = a.ID
+	}
+	if e.Request.Method == "DELETE" && strings.HasPrefix(e.Request.Path, "/identities/") && len(r.users) > 1 {
+		r.users = r.users[:len(r.users)-1]
+	}
+	r.nextLink = a.NextLink
+}
+
+// oldIdentity makes and deletes users as the identity routes of 2020 did.
+func (r *replay) oldIdentity(e exchange) {
+	var a struct{ ID string }
+	json.Unmarshal(e.Response.Body, &a)
+	switch {
+	case e.Request.Method == "POST" && e.Request.Path == "/identities":
+		if live := r.newUser(); a.ID != sanitized {
+			r.bind(a.ID, live)
+		}
+	case e.Request.Method == "DELETE":
+		if err := r.core.DeleteUser(r.t.Context(), r.lastUser()); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// creator is who made a thread, by an answer of any version.
+func creator(body json.RawMessage) string {
+	type model struct{ RawID string }
+	var a struct {
+		ChatThread struct {
+			CreatedBy                        string
+			CreatedByCommunicationIdentifier model
+		}
+		CreatedByCommunicationIdentifier model
+	}
+	json.Unmarshal(body, &a)
+	for _, id := range []string{a.ChatThread.CreatedBy, a.ChatThread.CreatedByCommunicationIdentifier.RawID, a.CreatedByCommunicationIdentifier.RawID} {
+		if id != "" {
+			return id
+		}
+	}
+	return ""
+}
+
+// assumed is the thread that a recording takes for granted, as its requests and
+// answers tell of it.
+type assumed struct {
+	thread, owner string
+	people        []string
+	messages      map[string]recordedMessage // by sequence
+	mentioned     []string                   // messages
+	receipts      []recordedMessage
+}
+
+// recordedMessage is a message or a receipt, as far as it is made again.
+type recordedMessage struct {
+	ID, Type, SequenceID, ChatMessageID string
+	Content                             struct{ Message, Topic string }
+	SenderCommunicationIdentifier       struct{ RawID string }
+	Metadata                            map[string]string
+	Value                               []recordedMessage // of a page
+}
+
+// assume finds out what a recording assumes. One that makes its own thread, or is
+// about none, assumes nothing.
+func assume(exchanges []exchange) (a assumed) {
+	var made []string // users
+	a.messages = map[string]recordedMessage{}
+	for _, e := range exchanges {
+		path := strings.NewReplacer("%3A", ":", "%40", "@").Replace(e.Request.Path)
+		if e.family() == identity {
+			made = append(made, ids.FindAllString(string(e.Response.Body), -1)...)
+			continue
+		}
+		if path == "/chat/threads" || strings.Contains(path, sanitized) {
+			return assumed{}
+		}
+		a.owner = cmp.Or(a.owner, creator(e.Response.Body))
+		for _, id := range ids.FindAllString(path+" "+string(e.Request.Body), -1) {
+			switch id[:2] {
+			case "19":
+				a.thread = id
+			case "8:":
+				a.people = append(a.people, id)
+			default:
+				a.mentioned = append(a.mentioned, id)
+			}
+		}
+		a.read(e)
+	}
+	a.people = slices.DeleteFunc(a.people, func(id string) bool { return slices.Contains(made, id) })
+	if a.owner == "" && len(a.people) > 0 {
+		a.owner = a.people[0]
+	}
+	return a
+}
+
+// read takes people, messages and receipts from an answer.
+func (a *assumed) read(e exchange) {
+	for _, id := range ids.FindAllString(string(e.Response.Body), -1) {
+		if strings.HasPrefix(id, "8:") {
+			a.people = append(a.people, id)
+		}
+	}
+	if e.Request.Method != "GET" {
+		return
+	}
+	var one recordedMessage
+	json.Unmarshal(e.Response.Body, &one)
+	for _, m := range append(one.Value, one) {
+		if m.SequenceID != "" {
+			a.messages[m.SequenceID] = m
+		}
+		if m.ChatMessageID != "" {
+			a.mentioned = append(a.mentioned, m.ChatMessageID)
+			a.receipts = append(a.receipts, m)
+		}
+	}
+}
+
+// prepare makes what a recording assumes.
+func (r *replay) prepare(exchanges []exchange) {
+	a := assume(exchanges)
+	if a.thread == "" {
+		return
+	}
+	if r.caller = r.newUser(); a.owner != "" {
+		r.bind(a.owner, r.caller)
+	}
+	create := core.CreateThread{Topic: "test topic"}
+	if len(a.thread) > len("19:@thread.v2")+32 {
+		create.Token = a.thread // ids of creates with a token have another form
+	}
+	for _, id := range a.people {
+		create.Participants = append(create.Participants, core.NewParticipant{User: communication.NewUser(r.user(id))})
+	}
+	made, _, err := r.core.CreateThread(r.t.Context(), r.caller, create)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.thread = made.ID
+	r.bind(a.thread, made.ID)
+	for n := 3; a.reaches(n); n++ { // 1 and 2 are those of the create
+		r.clock.advance(time.Second)
+		r.say(a.messages[strconv.Itoa(n)])
+	}
+	for _, id := range a.mentioned {
+		if r.live[id] == "" {
+			r.say(recordedMessage{ID: id, Type: "text"})
+		}
+	}
+	for _, receipt := range a.receipts {
+		id, err := core.ParseMessageID(r.live[receipt.ChatMessageID])
+		if err == nil {
+			err = r.core.SendReceipt(r.t.Context(), r.user(receipt.SenderCommunicationIdentifier.RawID), r.thread, id)
+		}
+		if err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
+// reaches says whether there is a message of sequence n or a later one.
+func (a *assumed) reaches(n int) bool {
+	for sequence := range a.messages {
+		if s, _ := strconv.Atoi(sequence); s >= n {
+			return true
+		}
+	}
+	return false
+}
+
+// say sends a recorded message again, or changes the topic: also for one that
+// was not recorded and only counts.
+func (r *replay) say(m recordedMessage) {
+	if m.Type != "text" {
+		topic := cmp.Or(m.Content.Topic, "topic")
+		if err := r.core.UpdateThread(r.t.Context(), r.caller, r.thread, core.UpdateThread{Topic: &topic}); err != nil {
+			r.t.Fatal(err)
+		}
+		return
+	}
+	send := core.SendMessage{Kind: core.Text, Content: cmp.Or(m.Content.Message, "content"), Metadata: m.Metadata}
+	id, err := r.core.SendMessage(r.t.Context(), r.caller, r.thread, send)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.bind(m.ID, strconv.FormatInt(id, 10))
+}
