@@ -161,6 +161,11 @@ func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			if diff := cmp.Diff(slices.Sorted(maps.Keys(def.Properties)), alive(reflect.TypeOf(in), v)); diff != "" {
 				t.Errorf("properties of %s (-file +wire):\n%s", name, diff)
 			}
+			for _, field := range required(reflect.TypeOf(in), v) {
+				if !slices.Contains(def.Required, field) {
+					t.Errorf("%s of %s is required here alone", field, name)
+				}
+			}
 		}
 	})
 	for _, names := range [][]string{slices.Collect(maps.Keys(definitions)), folded} {
@@ -217,11 +222,20 @@ func common(t *testing.T, ref string) map[string]schema {
 
 // alive is the names of a struct's fields at a version, sorted.
 func alive(t reflect.Type, v apiver.Version) []string {
+	return fieldNames(t, v, func(reflect.StructField) bool { return true })
+}
+
+// required is the names of those that must be there.
+func required(t reflect.Type, v apiver.Version) []string {
+	return fieldNames(t, v, func(f reflect.StructField) bool { return f.Tag.Get("required") == "true" })
+}
+
+func fieldNames(t reflect.Type, v apiver.Version, want func(reflect.StructField) bool) []string {
 	var names []string
 	for i := range t.NumField() {
 		f := t.Field(i)
 		span := apiver.Span{Since: apiver.Version(f.Tag.Get("since")), Until: apiver.Version(f.Tag.Get("until"))}
-		if span.Has(v) {
+		if span.Has(v) && want(f) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			names = append(names, name)
 		}
