@@ -2,7 +2,6 @@ package rest
 
 import (
 	"context"
-
 	"net/http/httptest"
 	"slices"
 	"strings"

@@ -3,7 +3,6 @@ package rest
 import (
 	"context"
 	"fmt"
-
 	"net/http/httptest"
 	"strings"
 	"testing"
