@@ -76,6 +76,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 		r, runs = findRunning(cfg.Data)
 		if !runs {
 			all = append(all, portFindings(cfg)...)
+			all = append(all, certFileFindings(cfg)...)
 		}
 		all = append(all, diskFindings(cfg)...)
 	}
@@ -194,6 +195,17 @@ func tryListen(address string) error {
 		}
 	}
 	return nil
+}
+
+// certFileFindings loads a certificate of the user's own, as serve would.
+func certFileFindings(cfg config.Config) []finding {
+	if cfg.TLSCert == "" {
+		return nil
+	}
+	if _, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey); err != nil {
+		return []finding{{"certificate", broken, "tls-cert and tls-key do not load: " + oneLine(err), "name a chain and its key, both PEM, that this user may read"}}
+	}
+	return []finding{{Check: "certificate", State: fine, Found: "tls-cert and tls-key load: " + tilde(cfg.TLSCert)}}
 }
 
 func serverFinding(ctx context.Context, r running, runs bool) finding {

@@ -27,8 +27,9 @@ func newTrust() *cobra.Command {
 		Long: `Put the local authority of a data folder into the certificate stores of the
 system and of this user's browsers, or take it out again with --remove. Most
 programs need no such thing: run and env tell them whom to trust. It is for
-browsers, and for programs that read no variables. Java has a store of its own
-and is left to run and env.`,
+browsers, and for programs that read no variables. Java has a store of its own:
+where the system does not fill that too, as Debian does, it is left to run and
+env.`,
 		Example: examples("trust", "trust --remove"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -103,11 +104,7 @@ type trustStore struct {
 
 func trustStores() []trustStore {
 	return []trustStore{
-		{
-			name:   "system",
-			add:    func(ca *x509.Certificate) (string, error) { return "added", truststore.Install(ca) },
-			remove: func(ca *x509.Certificate) (string, error) { return "removed", truststore.Uninstall(ca) },
-		},
+		{"system", addToSystem, removeFromSystem},
 		{
 			name: "browsers",
 			add: func(ca *x509.Certificate) (string, error) {

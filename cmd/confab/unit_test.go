@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 func TestProgramName(t *testing.T) {
@@ -125,6 +128,48 @@ Ready in 84 ms.
 `
 	if diff := cmp.Diff(want, f.screen()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// A rotation may come before the runtime file, while there is one, and after.
+func TestAnnouncement(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("XDG_CACHE_HOME", dir)
+	file := filepath.Join(dir, runtimeFile)
+	const first, second, third = "Zmlyc3Q=", "c2Vjb25k", "dGhpcmQ="
+	var a announcement
+	rotate := func(text string) {
+		t.Helper()
+		key, err := communication.NewAccessKey(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := a.rotated(key); err != nil {
+			t.Error(err)
+		}
+	}
+	check := func(want string) {
+		t.Helper()
+		var r running
+		if err := readJSON(file, &r); err != nil || r.AccessKey != want || r.ConnectionString != "endpoint=https://a.example/;accesskey="+want {
+			t.Errorf("the file says %q and %q, %v, want %q", r.AccessKey, r.ConnectionString, err, want)
+		}
+	}
+	rotate(second)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a rotation made the file")
+	}
+	info := server.Info{PID: os.Getpid(), Endpoint: "https://a.example", LocalEndpoint: "https://localhost:8443", Data: dir, AccessKey: first}
+	if err := a.publish(newRunning(info, time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	check(second)
+	rotate(third)
+	check(third)
+	a.withdraw()
+	rotate(second)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a rotation brought the file back")
 	}
 }
 
