@@ -73,7 +73,8 @@ func newKeysRotate() *cobra.Command {
 and every token that was made with it end at once. The new connection string
 goes to stdout, this one time.
 
-To rotate without a break: give the secondary key to every client, rotate the
+To rotate without a break: give the secondary key to whoever makes tokens, wait
+until no live token hangs on the primary (keys show; a day at most), rotate the
 primary, and give that one out.`,
 		Example: examples("keys rotate secondary", "keys rotate primary --yes > connection-string.txt"),
 		Args: func(cmd *cobra.Command, args []string) error {
