@@ -1,5 +1,7 @@
 package core
 
+import "context"
+
 // Bounds, for the tests outside.
 const (
 	MaxQueued = maxQueued
@@ -39,4 +41,9 @@ func (s *Service) Forget(u User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users.Remove(u.ID)
+}
+
+// RefreshUsers is one round of the refresh of a shared store.
+func (s *Service) RefreshUsers(ctx context.Context) error {
+	return s.refreshUsers(ctx, s.store.(Shared))
 }

@@ -1,11 +1,11 @@
 package core
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -19,9 +19,9 @@ const (
 
 // newThreadID makes a random id of the form that the service gives to creates
 // without a token (chat.md §2).
-func newThreadID() string {
+func newThreadID(random io.Reader) string {
 	var b [16]byte
-	rand.Read(b[:])
+	mustRead(random, b[:])
 	return "19:" + hex.EncodeToString(b[:]) + "@thread.v2"
 }
 
@@ -37,11 +37,18 @@ func threadIDFor(resource, caller, token string) string {
 	return "19:" + base64.RawURLEncoding.EncodeToString(h.Sum(nil)) + "1@thread.v2"
 }
 
+// mustRead panics when there is no randomness: crypto/rand never fails to give it.
+func mustRead(random io.Reader, b []byte) {
+	if _, err := io.ReadFull(random, b); err != nil {
+		panic(fmt.Sprintf("no random bytes for an id: %v", err))
+	}
+}
+
 // newUserPart makes the second half of a user id: shaped like a GUID, sortable
 // by time, and free of "_" (identity.md §6.7).
-func newUserPart(ms int64) string {
+func newUserPart(random io.Reader, ms int64) string {
 	var b [10]byte
-	rand.Read(b[:])
+	mustRead(random, b[:])
 	t := uint64(ms) << 16
 	x := hex.EncodeToString(b[:])
 	return fmt.Sprintf("%08x-%04x-%s-%s-%s", uint32(t>>32), uint16(t>>16), x[:4], x[4:8], x[8:20])

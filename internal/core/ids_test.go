@@ -1,6 +1,7 @@
 package core
 
 import (
+	"crypto/rand"
 	"errors"
 	"regexp"
 	"slices"
@@ -18,7 +19,7 @@ func TestThreadIDs(t *testing.T) {
 	hashed := regexp.MustCompile(`^19:[A-Za-z0-9_-]{43}1@thread\.v2$`)
 	seen := map[string]bool{}
 	for range 100 {
-		id := newThreadID()
+		id := newThreadID(rand.Reader)
 		if !plain.MatchString(id) || seen[id] || CheckThreadID(id) != nil {
 			t.Fatalf("new thread id %q: of the wrong form, doubled or refused", id)
 		}
@@ -114,7 +115,7 @@ func FuzzIDs(f *testing.F) {
 func TestUserParts(t *testing.T) {
 	var ids []string
 	for _, ms := range []int64{0, 1, 65_535, 65_536, noon, noon + 1, noon + 65_536, 1<<48 - 1} {
-		part := newUserPart(ms)
+		part := newUserPart(rand.Reader, ms)
 		id := communication.JoinUserID(resourceID, part)
 		resource, user, ok := communication.SplitUserID(id)
 		if !ok || resource != resourceID || user != part || len(id) != 79 || !communication.ValidUserID(id) {
@@ -125,7 +126,7 @@ func TestUserParts(t *testing.T) {
 	if !slices.IsSorted(ids) {
 		t.Errorf("ids are not in the order of their times: %q", ids)
 	}
-	if a, b := newUserPart(noon), newUserPart(noon); a == b {
+	if a, b := newUserPart(rand.Reader, noon), newUserPart(rand.Reader, noon); a == b {
 		t.Errorf("two users of one millisecond have one id: %q", a)
 	}
 }

@@ -3,8 +3,10 @@ package core
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -31,6 +33,9 @@ type Options struct {
 	// Grace is how long a deleted user's tokens may still delete threads and
 	// leave them; then its content goes. Zero: DefaultGrace.
 	Grace time.Duration
+	// Random is where ids come from. Nil is crypto/rand; tests that compare
+	// answers byte for byte give their own.
+	Random io.Reader
 	// Batch is told of every batch that was applied.
 	Batch func(changes int, took time.Duration)
 }
@@ -43,12 +48,18 @@ type Service struct {
 	limits   Limits
 	adopt    bool
 	grace    time.Duration
+	random   io.Reader
 	resource Resource
 	threads  *lru.Cache[string, *Thread]
 
+	shared      bool // other processes write to the store as well
+	stopRefresh context.CancelFunc
+	refreshing  sync.WaitGroup
+
 	mu          sync.Mutex // guards what follows
-	users       *lru.Cache[string, User]
-	userChanges uint64 // counts what was dropped from users because it had changed
+	users       *lru.Cache[string, cachedUser]
+	userChanges uint64              // counts what was dropped from users because it had changed
+	asked       map[string]struct{} // since the last refresh
 }
 
 // New starts the lanes. Close ends them.
@@ -62,16 +73,29 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	}
 	s := &Service{
 		store: store, now: o.Now, resource: resource,
-		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace),
+		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace), random: o.Random,
+	}
+	if s.random == nil {
+		s.random = rand.Reader
 	}
 	s.threads, _ = lru.New[string, *Thread](cachedThreads)
-	s.users, _ = lru.New[string, User](cachedUsers)
+	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
+	refreshing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stopRefresh = stop
+	if shared, ok := store.(Shared); ok {
+		s.shared, s.asked = true, map[string]struct{}{}
+		s.refreshing.Go(func() { s.refresh(refreshing, shared) })
+	}
 	return s, nil
 }
 
 // Close finishes the changes under way and refuses later ones with 503.
-func (s *Service) Close() { s.commits.close() }
+func (s *Service) Close() {
+	s.stopRefresh()
+	s.refreshing.Wait()
+	s.commits.close()
+}
 
 // Resource is the store's resource as it was when the service started.
 func (s *Service) Resource() Resource { return s.resource }

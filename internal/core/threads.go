@@ -46,7 +46,7 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 	}
 	var answer *CreateAnswer
 	c, r, err := s.change(ctx, func() (*Change, error) {
-		id := newThreadID()
+		id := newThreadID(s.random)
 		if cmd.Token != "" {
 			id = threadIDFor(s.resource.ID, caller, cmd.Token)
 		}

@@ -8,34 +8,43 @@ import (
 )
 
 // User returns the row of a user of this resource; State is UserUnknown for an
-// id that was never made. It is cached, and a change made here shows at once.
+// id that was never made. It is cached, and a change made here shows at once;
+// one made by another process shows after freshFor.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
 	s.mu.Lock()
 	u, ok := s.users.Get(id)
 	seen := s.userChanges
-	s.mu.Unlock()
-	if ok {
-		return u, nil
+	if s.shared {
+		s.asked[id] = struct{}{}
 	}
-	u, err := s.store.User(ctx, id)
+	s.mu.Unlock()
+	read := s.now()
+	age := read.Sub(u.read)
+	if ok && (!s.shared || age < freshFor) {
+		return u.User, nil
+	}
+	row, err := s.store.User(ctx, id)
+	if err != nil && ok && age < trustedFor {
+		return u.User, nil
+	}
 	if err != nil {
 		return User{}, fmt.Errorf("load user %s: %w", id, err)
 	}
-	u.ID = id
+	row.ID = id
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	// A change that was committed since must not be hidden by this older row.
-	if u.State != UserUnknown && seen == s.userChanges {
-		s.users.Add(id, u)
+	if row.State != UserUnknown && seen == s.userChanges {
+		s.users.Add(id, cachedUser{row, read})
 	}
-	return u, nil
+	return row, nil
 }
 
 // CreateUser makes a user with a new id (identity.md §3.1).
 func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	u := User{State: UserLive, Generation: 1}
 	_, _, err := s.change(ctx, func() (*Change, error) {
-		u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.now().UnixMilli()))
+		u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.random, s.now().UnixMilli()))
 		return &Change{Key: u.ID, Users: []User{{ID: u.ID}}, PutUsers: []User{u}}, nil
 	})
 	if err != nil {

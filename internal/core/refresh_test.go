@@ -1,0 +1,99 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// sharedStore is a store that says that others write to it, too. It can be
+// cut off.
+type sharedStore struct {
+	core.Store
+	away    *atomic.Bool
+	queries *atomic.Int32
+}
+
+var errAway = errors.New("the store is away")
+
+func (s sharedStore) User(ctx context.Context, id string) (core.User, error) {
+	if s.away.Load() {
+		return core.User{}, errAway
+	}
+	s.queries.Add(1)
+	return s.Store.User(ctx, id)
+}
+
+func (s sharedStore) Users(ctx context.Context, ids []string) (us []core.User, err error) {
+	if s.away.Load() {
+		return nil, errAway
+	}
+	for _, id := range ids {
+		u, err := s.Store.User(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		us = append(us, u)
+	}
+	return us, nil
+}
+
+// TestUsersOfASharedStore: what another process did to a user is seen after two
+// seconds at most, with one query for all who are active; a store that is away
+// is forgiven for ten, and then nobody is let in.
+func TestUsersOfASharedStore(t *testing.T) {
+	var away atomic.Bool
+	var queries atomic.Int32
+	h := newHouse(t, nil, func(s core.Store) core.Store { return sharedStore{s, &away, &queries} })
+	ctx := context.Background()
+	ann := h.user(t)
+	look := func() core.User {
+		t.Helper()
+		u, err := h.User(ctx, ann)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	before := look()
+	revoked := before
+	revoked.Generation++
+	h.behind(t, &core.Change{Key: ann, Users: []core.User{before}, PutUsers: []core.User{revoked}})
+	h.pass(1999 * time.Millisecond)
+	if got := look(); got != before {
+		t.Errorf("the remembered row is %+v", got)
+	}
+	h.pass(time.Millisecond)
+	if got := look(); got != revoked {
+		t.Errorf("two seconds after another process's revoke: %+v", got)
+	}
+
+	// The refresh reads all who are active, and leaves the requests nothing to do.
+	for range 5 {
+		h.pass(1500 * time.Millisecond)
+		if err := h.RefreshUsers(ctx); err != nil {
+			t.Fatal(err)
+		}
+		n := queries.Load()
+		look()
+		if queries.Load() != n {
+			t.Error("a fresh row was read again for a request")
+		}
+	}
+
+	away.Store(true)
+	h.pass(9 * time.Second)
+	if got := look(); got != revoked {
+		t.Errorf("nine seconds without the store: %+v", got)
+	}
+	h.pass(time.Second)
+	if _, err := h.User(ctx, ann); !errors.Is(err, errAway) {
+		t.Errorf("ten seconds without the store: %v, want the store's error", err)
+	}
+	away.Store(false)
+	look()
+}
