@@ -51,6 +51,7 @@ var may = map[string][]string{
 	"internal/apiver":          nil,
 	"internal/token":           {"internal/core", "sdk/communication"},
 	"internal/store/pebble":    {"internal/core"},
+	"internal/store/postgres":  {"internal/core"},
 	"internal/store/storetest": {"internal/core"},
 	"internal/bus/local":       {"internal/core"},
 	"internal/rest/wire":       {"internal/apiver", "internal/core", "sdk/communication"},

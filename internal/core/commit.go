@@ -176,5 +176,8 @@ func batchError(err error) error {
 	if errors.Is(err, ErrStorageFull) {
 		return &Error{Code: Unavailable, Message: "The server is short of disk space and refuses writes.", Cause: err}
 	}
+	if errors.Is(err, ErrUnavailable) {
+		return &Error{Code: Unavailable, Message: errBusy.Message, Cause: err}
+	}
 	return err
 }

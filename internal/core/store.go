@@ -25,7 +25,8 @@ type Store interface {
 
 	// Apply checks each change in turn, as Assign does, and writes those that
 	// hold. A stale change or a replay is a Result; an error means the whole
-	// batch: ErrStorageFull if certainly nothing was written, else unknown.
+	// batch: ErrStorageFull or ErrUnavailable if certainly nothing was written,
+	// else unknown.
 	// It fills the empty fields of the changes and keeps nothing of them.
 	Apply(ctx context.Context, b Batch) ([]Result, error)
 
@@ -81,6 +82,10 @@ type Bus interface {
 // ErrStorageFull means that nothing of the batch was written because free
 // space is below the floor.
 var ErrStorageFull = errors.New("free space is below the floor")
+
+// ErrUnavailable means that the database could not be reached, or not in time,
+// and that certainly nothing was written.
+var ErrUnavailable = errors.New("the database is not available")
 
 // MessagesQuery asks for messages of a thread, newest first.
 type MessagesQuery struct {

@@ -166,8 +166,12 @@ func testRowsSurvive(t *testing.T, e Engine) {
 	m := send(a, 1, bob, "t", "<b>hällo</b>\n")
 	m.Messages[0].Kind = core.HTML
 	rs := apply(t, s, start, c, m)
+	created, sent := c.Events[0].Position, m.Events[0].Position
+	if created == 0 || sent <= created { // which they are is the engine's business
+		t.Errorf("positions %d and %d do not rise from 1", created, sent)
+	}
 	wantHead := core.Head{ID: a, Revision: 1, Properties: *c.Properties, Counters: core.Counters{
-		LastID: start + 2, LastSequence: 3, LastEvent: 2, LastPosition: 2, LastMessageOn: start,
+		LastID: start + 2, LastSequence: 3, LastEvent: 2, LastPosition: sent, LastMessageOn: start,
 	}}
 	wantHead.CreatedOn = start
 	mustEqual(t, "head in the result", rs[1].Head, wantHead)
@@ -311,6 +315,10 @@ func testClock(t *testing.T, e Engine) {
 
 // Gate holds back syncs.
 type Gate struct {
+	// Shutting and Opening, if set, are called when the gate shuts and opens: for
+	// an engine whose syncs are another process's, which must hold them there.
+	Shutting, Opening func()
+
 	mu     sync.Mutex
 	closed chan struct{} // not nil while the gate is closed
 	held   chan struct{} // told when a sync arrives at the closed gate
@@ -321,6 +329,9 @@ func (g *Gate) Shut() (held <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed, g.held = make(chan struct{}), make(chan struct{}, 1)
+	if g.Shutting != nil {
+		g.Shutting()
+	}
 	return g.held
 }
 
@@ -331,6 +342,9 @@ func (g *Gate) Open() {
 	if g.closed != nil {
 		close(g.closed)
 		g.closed = nil
+		if g.Opening != nil {
+			g.Opening()
+		}
 	}
 }
 

@@ -1,0 +1,216 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// indexBits is the part of a position that counts the events of a transaction.
+const indexBits = 20
+
+// Apply commits a batch in one transaction; see core.Store. What certainly was
+// not committed is tried again for a while and then given up with
+// core.ErrUnavailable. What may have been committed is asked for until the
+// answer is known.
+func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) {
+	if len(b.Changes) == 0 {
+		return nil, nil
+	}
+	if n := countEvents(b.Changes); n >= 1<<indexBits {
+		return nil, fmt.Errorf("apply %d changes: %w: %d events are too many for a transaction", len(b.Changes), core.ErrUnavailable, n)
+	}
+	given := remember(b.Changes)
+	deadline := time.Now().Add(s.times.patience)
+	for try := 1; ; try++ {
+		results, f, err := s.attempt(ctx, b)
+		switch {
+		case err == nil:
+			return results, nil
+		case f == full:
+			return nil, fmt.Errorf("apply %d changes: %w: %w", len(b.Changes), core.ErrStorageFull, err)
+		case f == refused:
+			return nil, fmt.Errorf("apply %d changes: %w", len(b.Changes), err)
+		}
+		s.log.Warn("store: a batch was not committed", "try", try, "error", err)
+		if time.Now().After(deadline) || pause(ctx, try) != nil {
+			return nil, fmt.Errorf("apply %d changes: %w: %w", len(b.Changes), core.ErrUnavailable, err)
+		}
+		given.restore()
+	}
+}
+
+// attempt is one transaction. With an error it also says what is known: nothing
+// was committed, unless the fate is refused, which ends the matter either way.
+func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Result, fate, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.times.trip)
+	defer cancel()
+	if err := s.prepareDay(ctx, core.DayOf(b.At)); err != nil {
+		return nil, fateOf(err), err
+	}
+	conn, err := s.pool.Acquire(ctx)
+	if err != nil {
+		return nil, lost, fmt.Errorf("connect: %w", err)
+	}
+	defer conn.Release()
+
+	w := &s.writers[core.LaneOf(b.Changes[0].Key, lanes)]
+	w.batch++
+	tx := transaction{conn: conn}
+	if err := tx.lock(ctx, s.times, w, b.Changes); err != nil {
+		tx.rollback()
+		return nil, fateOf(err), fmt.Errorf("lock the rows of a batch: %w", err)
+	}
+	results, listings := core.Assign(b, tx.locked)
+	rows := collect(b.Changes, results, listings, tx.locked)
+	if rows.empty() {
+		tx.rollback()
+		return results, 0, nil
+	}
+	// From here on a COMMIT may be on its way: the caller's patience counts no more.
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.times.trip)
+	defer cancel()
+	err = tx.write(ctx, rows)
+	if err == nil {
+		return results, 0, nil
+	}
+	f := fateOf(err)
+	if f == missing {
+		s.forgetDay(tx.locked.Day)
+	}
+	if f != lost {
+		tx.rollback()
+		return nil, f, fmt.Errorf("write the rows of a batch: %w", err)
+	}
+	tx.abandon()
+	committed, err2 := s.outcome(w)
+	switch {
+	case err2 != nil:
+		return nil, refused, fmt.Errorf("connection lost while committing, outcome unknown: %w", errors.Join(err, err2))
+	case committed:
+		s.log.Warn("store: connection lost while committing; the batch was committed", "error", err)
+		return results, 0, nil
+	}
+	return nil, lost, fmt.Errorf("connection lost while committing, nothing was committed: %w", err)
+}
+
+// transaction is an open transaction and the rows that it holds locked.
+type transaction struct {
+	conn   *pgxpool.Conn
+	locked *core.Locked
+	there  map[string]bool // threads that have a head, users that have a row
+	xid    uint64
+}
+
+// rollback gives the locks free. If it cannot, the connection is closed, which
+// does it too.
+func (tx *transaction) rollback() {
+	if tx.conn.Conn().IsClosed() || tx.conn.Conn().PgConn().TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if _, err := tx.conn.Exec(ctx, "ROLLBACK"); err != nil {
+		tx.abandon()
+	}
+}
+
+func (tx *transaction) abandon() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = tx.conn.Conn().Close(ctx) // it is broken already, and says so again
+}
+
+// claim writes the number of the batch into the lane's row in the transaction
+// itself, and keeps that row locked until it ends.
+const claim = `INSERT INTO writers AS w (id, batch) VALUES ($1, $2)
+	ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = now()
+	RETURNING pg_current_xact_id()::text::bigint`
+
+// ask waits for whoever holds the lane's row and then reads the number. It
+// writes too, for only a writer waits for a row whose first insert is under way.
+const ask = `INSERT INTO writers AS w (id, batch) VALUES ($1, 0)
+	ON CONFLICT (id) DO UPDATE SET at = now()
+	RETURNING batch`
+
+// outcome says whether the lane's last batch was committed, after the
+// connection was lost. See the package documentation for why this is not
+// asked of pg_xact_status.
+func (s *Store) outcome(w *writer) (committed bool, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.times.unknown)
+	defer cancel()
+	for try := 1; ; try++ {
+		var batch int64
+		var b pgx.Batch
+		b.Queue("BEGIN")
+		b.Queue(s.times.settings())
+		b.Queue(ask, w.id).QueryRow(func(row pgx.Row) error { return row.Scan(&batch) })
+		b.Queue("COMMIT")
+		if err = s.send(ctx, &b); err == nil {
+			return batch == w.batch, nil
+		}
+		s.log.Warn("store: the outcome of a batch is not known yet", "try", try, "error", err)
+		if f := fateOf(err); f == refused || f == full || pause(ctx, try) != nil {
+			return false, err
+		}
+	}
+}
+
+// send is a round trip that does not wait for ever on a silent connection.
+func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
+	ctx, cancel := context.WithTimeout(ctx, s.times.lock+2*time.Second)
+	defer cancel()
+	return s.pool.SendBatch(ctx, b).Close()
+}
+
+// given is what Assign fills only once: before another attempt the changes
+// must look as they did.
+type given []struct {
+	change  *core.Change
+	members []core.Member
+	receipt *core.Receipt
+	events  []core.Event
+}
+
+func remember(changes []*core.Change) (g given) {
+	for _, c := range changes {
+		if len(c.Members) == 0 && c.Receipt == nil {
+			continue
+		}
+		members := slices.Clone(c.Members)
+		for i := range members {
+			members[i].Intervals = slices.Clone(members[i].Intervals)
+		}
+		g = append(g, struct {
+			change  *core.Change
+			members []core.Member
+			receipt *core.Receipt
+			events  []core.Event
+		}{c, members, c.Receipt, c.Events})
+	}
+	return g
+}
+
+func (g given) restore() {
+	for _, was := range g {
+		was.change.Receipt, was.change.Events = was.receipt, was.events
+		for i, m := range was.members {
+			m.Intervals = slices.Clone(m.Intervals)
+			was.change.Members[i] = m
+		}
+	}
+}
+
+func countEvents(changes []*core.Change) (n int) {
+	for _, c := range changes {
+		n += len(c.Events)
+	}
+	return n
+}

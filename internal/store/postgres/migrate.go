@@ -1,0 +1,51 @@
+package postgres
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/database"
+)
+
+// The migrations are only ever added to; a test holds the first one fast.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// versions is the table in which goose notes what has been carried out.
+const versions = "schema_versions"
+
+// migrate brings the tables up to this version, or refuses what a newer one made.
+func migrate(ctx context.Context, pool *pgxpool.Pool) (err error) {
+	files, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	table, err := database.NewStore(database.DialectPostgres, versions)
+	if err != nil {
+		return err
+	}
+	db := stdlib.OpenDBFromPool(pool)
+	defer func() { err = errors.Join(err, db.Close()) }()
+	p, err := goose.NewProvider("", db, files, goose.WithStore(table), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return fmt.Errorf("read the migrations: %w", err)
+	}
+	current, newest, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read the version of the tables: %w", err)
+	}
+	if current > newest {
+		return fmt.Errorf("the tables were %w: they have version %d, this one knows up to %d", ErrNewer, current, newest)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate the tables from version %d to %d: %w", current, newest, err)
+	}
+	return nil
+}

@@ -1,0 +1,266 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	neturl "net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(dropping{m}) }
+
+// dropping drops the tests' databases when all have run.
+type dropping struct{ *testing.M }
+
+func (d dropping) Run() int {
+	code := d.M.Run()
+	if err := databases.drop(); err != nil {
+		fmt.Fprintln(os.Stderr, "drop the tests' databases:", err)
+		return max(code, 1)
+	}
+	return code
+}
+
+// server is where the tests' databases are made, or the test is skipped.
+func server(t testing.TB, variable string) string {
+	t.Helper()
+	u := os.Getenv(variable)
+	if u == "" {
+		t.Skipf("%s is not set: scripts/postgres -- go test ./internal/store/postgres sets it", variable)
+	}
+	return u
+}
+
+// databases are used again when a test is done with one: the suite opens a
+// hundred stores, and a new database each would take a minute.
+var databases pool
+
+type pool struct {
+	mu         sync.Mutex
+	made, free []string // names
+}
+
+// take returns the name of an empty database.
+func (p *pool) take(t testing.TB) string {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	url := server(t, "TEST_POSTGRES_URL")
+	if n := len(p.free) - 1; n >= 0 {
+		name := p.free[n]
+		p.free = p.free[:n]
+		exec(t, at(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
+			DELETE FROM messages; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM events`)
+		return name
+	}
+	name := fmt.Sprintf("confab_test_%d_%d", os.Getpid(), len(p.made))
+	exec(t, url, "CREATE DATABASE "+name)
+	p.made = append(p.made, name)
+	return name
+}
+
+// give takes a database back whose tables are as Open made them.
+func (p *pool) give(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.free = append(p.free, name)
+}
+
+func (p *pool) drop() error {
+	if len(p.made) == 0 {
+		return nil
+	}
+	ctx := context.Background()
+	admin, err := pgx.Connect(ctx, os.Getenv("TEST_POSTGRES_URL"))
+	if err != nil {
+		return err
+	}
+	defer admin.Close(ctx)
+	for _, name := range p.made {
+		if _, err := admin.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// at is the URL of a database on a server.
+func at(t testing.TB, server, name string) string {
+	t.Helper()
+	u, err := neturl.Parse(server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = name
+	return u.String()
+}
+
+// emptyDatabase is the URL of a database for one test, on the server itself.
+func emptyDatabase(t testing.TB) string {
+	t.Helper()
+	name := databases.take(t) // and never given back: the test may do to it what it likes
+	return at(t, server(t, "TEST_POSTGRES_URL"), name)
+}
+
+// exec runs statements on a connection of their own.
+func exec(t testing.TB, url, sql string) {
+	t.Helper()
+	conn := dial(t, url)
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(context.Background(), sql); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func dial(t testing.TB, url string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(context.Background(), url)
+	if err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	return conn
+}
+
+func open(t testing.TB, url string) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), url, Options{Initial: storetest.Initial})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return s
+}
+
+// patient is a store as the suite wants to see it: alone on its server. Its
+// events wait until every transaction that had begun anywhere on the server,
+// an autovacuum's too, has ended.
+type patient struct {
+	*Store
+	name, url string // of its database
+	second    bool   // the first store on it gives it back
+}
+
+func (p patient) Close() error {
+	err := p.Store.Close()
+	if !p.second {
+		databases.give(p.name)
+	}
+	return err
+}
+
+func (p patient) Events(ctx context.Context, after uint64, limit int) (core.EventsPage, error) {
+	for deadline, until := time.Now().Add(10*time.Second), int64(0); time.Now().Before(deadline); {
+		var least, next int64
+		err := p.pool.QueryRow(ctx, `SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() s`).Scan(&least, &next)
+		if err != nil {
+			return core.EventsPage{}, err
+		}
+		if until == 0 {
+			until = next
+		}
+		if least >= until {
+			break
+		}
+	}
+	return p.Store.Events(ctx, after, limit)
+}
+
+// engine is the store as it is reached through a server.
+func engine(server string) storetest.Engine {
+	return storetest.Engine{
+		Open: func(t *testing.T) core.Store {
+			name := databases.take(t)
+			url := at(t, server, name)
+			return patient{Store: open(t, url), name: name, url: url}
+		},
+		Reopen: func(t *testing.T, s core.Store) core.Store {
+			t.Helper()
+			p := s.(patient)
+			if err := p.Store.Close(); err != nil {
+				t.Fatalf("close: %v", err)
+			}
+			p.Store = open(t, p.url)
+			return p
+		},
+		Second: func(t *testing.T, s core.Store) core.Store {
+			url := s.(patient).url
+			return patient{Store: open(t, url), url: url, second: true}
+		},
+		Blockable: func(t *testing.T) (core.Store, *storetest.Gate) {
+			url := emptyDatabase(t)
+			u, err := neturl.Parse(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return open(t, at(t, server, u.Path)), gate(t, url)
+		},
+	}
+}
+
+func TestSuite(t *testing.T) {
+	storetest.Run(t, engine(server(t, "TEST_POSTGRES_URL")))
+}
+
+// TestSuiteBehindPgBouncer runs the suite with another server connection for
+// every transaction.
+func TestSuiteBehindPgBouncer(t *testing.T) {
+	storetest.Run(t, engine(server(t, "TEST_PGBOUNCER_URL")))
+}
+
+// gate makes every COMMIT that writes an event or a user wait for an advisory
+// lock that the gate holds while it is shut: all statements are carried out by
+// then, and only the commit record is missing.
+func gate(t *testing.T, url string) *storetest.Gate {
+	ctx := context.Background()
+	holder, watcher := dial(t, url), dial(t, url)
+	hold := func(sql string) {
+		if _, err := holder.Exec(ctx, sql); err != nil {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	hold(`CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$
+		BEGIN PERFORM set_config('lock_timeout', '0', true); PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$`)
+	for _, table := range []string{"events", "users"} {
+		hold(`CREATE CONSTRAINT TRIGGER at_gate AFTER INSERT OR UPDATE ON ` + table + ` DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_gate()`)
+	}
+	var g storetest.Gate
+	var wg sync.WaitGroup
+	g.Shutting = func() {
+		hold(`SELECT pg_advisory_lock(7)`)
+		wg.Go(func() {
+			for waiting := 0; waiting == 0; {
+				if err := watcher.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted`).Scan(&waiting); err != nil {
+					t.Errorf("look for a commit at the gate: %v", err)
+					return
+				}
+			}
+			g.Pass()
+		})
+	}
+	g.Opening = func() { hold(`SELECT pg_advisory_unlock(7)`) }
+	t.Cleanup(func() {
+		g.Open()
+		wg.Wait()
+		holder.Close(ctx)
+		watcher.Close(ctx)
+	})
+	return &g
+}
+
+func mustContain(t *testing.T, err error, words ...string) {
+	t.Helper()
+	for _, w := range words {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("error %v does not say %q", err, w)
+		}
+	}
+}
