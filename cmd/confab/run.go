@@ -109,7 +109,7 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 	}
 	info := srv.Info()
 	client = clientenv.Server{Endpoint: info.Endpoint, AccessKey: info.AccessKey, CAFile: info.CAFile, BundleFile: info.BundleFile, TrustStoreFile: info.TrustStoreFile}
-	fmt.Fprintf(cmd.ErrOrStderr(), "confab: started a server in memory at %s\n", info.Endpoint)
+	fmt.Fprintf(cmd.ErrOrStderr(), "confab: started a server %s at %s\n", where(info), info.Endpoint)
 	stop = func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
@@ -161,4 +161,12 @@ func rootCause(err error) error {
 		}
 		err = inner
 	}
+}
+
+// where says what keeps the data of a server that was started for a program.
+func where(i server.Info) string {
+	if i.Database {
+		return "on the database"
+	}
+	return "in memory"
 }

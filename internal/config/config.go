@@ -28,6 +28,8 @@ type Config struct {
 	Dev  bool
 	Data string // an absolute path, or Memory
 
+	Database string // postgres://..., or empty: the embedded store. It may hold a password.
+
 	Listen     string // host:port of https
 	ListenHTTP string // host:port of plain http, or empty: off
 	ListenOps  string // host:port of metrics and health, or empty: off

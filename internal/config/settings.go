@@ -18,6 +18,7 @@ type Setting struct {
 	Value      string // what a value looks like, in one word
 	Help       string
 	Secret     bool
+	redact     func(string) string // what may be shown of the value; nil: all of it
 
 	set func(*Config, value) error
 }
@@ -28,6 +29,8 @@ var Settings = []Setting{
 		Help: "development server: a well-known access key, plain http for the browser, data in your own folder"},
 	{Name: "data", Value: "folder", DevDefault: "your data folder, confab/dev in it", set: setData,
 		Help: "folder that holds everything, or memory: to keep nothing"},
+	{Name: "database", Value: "url", set: setDatabase, redact: redactURL,
+		Help: "postgres://... to keep chats there, for several servers; empty: the embedded store in the data folder"},
 	{Name: "listen", Default: "localhost:8443", Value: "host:port", set: setListen,
 		Help: "https listener for the SDKs; port 0 takes a free one"},
 	{Name: "listen-http", Default: "off", DevDefault: "localhost:8080", Value: "host:port", set: setListenHTTP,

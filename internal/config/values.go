@@ -43,7 +43,25 @@ func (v value) shown(s Setting) string {
 	if s.Secret && v.source > fromCommand {
 		return "(hidden)"
 	}
+	if s.redact != nil {
+		return s.redact(v.text)
+	}
 	return v.text
+}
+
+// redactURL hides the password of an address.
+func redactURL(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		return "(hidden: it is no URL)"
+	}
+	query := u.Query()
+	if query.Has("password") || query.Has("sslpassword") {
+		query.Del("password")
+		query.Del("sslpassword")
+		u.RawQuery = query.Encode()
+	}
+	return u.Redacted()
 }
 
 // problem is what is wrong with a value and what would be right.
@@ -77,6 +95,18 @@ func setData(c *Config, v value) error {
 	default:
 		c.Data = v.path()
 	}
+	return nil
+}
+
+func setDatabase(c *Config, v value) error {
+	if v.text == "" {
+		return nil
+	}
+	u, err := url.Parse(v.text)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return problem{"it is not the address of a database", "write postgres://user@host/name, or leave it empty for the embedded store"}
+	}
+	c.Database = v.text
 	return nil
 }
 

@@ -29,7 +29,8 @@ type Storage struct {
 	LogSyncs     float64 // since the start
 }
 
-// New makes the metrics; storage is called at each scrape.
+// New makes the metrics. Storage is called at each scrape; nil if the engine is
+// another server, which has metrics of its own.
 func New(version string, storage func() Storage) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -53,7 +54,10 @@ func New(version string, storage func() Storage) *Metrics {
 		Name: "confab_build_info", Help: "Always 1; the version is its label.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	build.Set(1)
-	m.registry.MustRegister(m.requests, m.seconds, m.batches, m.commits, build, storageCollector(storage),
+	if storage != nil {
+		m.registry.MustRegister(storageCollector(storage))
+	}
+	m.registry.MustRegister(m.requests, m.seconds, m.batches, m.commits, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

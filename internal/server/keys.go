@@ -144,3 +144,21 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 	}
 	return admin.Key{}, communication.AccessKey{}, admin.ErrNoKey
 }
+
+// follow takes over the stored keys if they are others than ours.
+func (k *keyring) follow(rows [2]core.AccessKeyRow) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if rows[0].Serial == k.rows[0].Serial && rows[1].Serial == k.rows[1].Serial {
+		return nil
+	}
+	primary := rows[0].Serial != k.rows[0].Serial
+	k.rows = rows
+	if err := k.SetKeys(rows); err != nil {
+		return err
+	}
+	if primary && k.changed != nil {
+		k.changed(k.Keys()[0])
+	}
+	return nil
+}

@@ -4,8 +4,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/pprof"
-
-	"github.com/confab-chat/confab/internal/metrics"
 )
 
 // opsHandler answers on the port for operators, which is a loopback one unless
@@ -29,12 +27,4 @@ func (s *Server) opsHandler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	return mux
-}
-
-func (s *Server) storage() metrics.Storage {
-	st := s.store.Stats()
-	return metrics.Storage{
-		DiskBytes: float64(st.Disk), WrittenBytes: float64(st.Written),
-		ReadAmp: float64(st.ReadAmp), LogSyncs: float64(st.Syncs),
-	}
 }

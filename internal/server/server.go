@@ -28,7 +28,6 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/rest"
-	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -71,6 +70,7 @@ type Info struct {
 	Data      string // the folder, or config.Memory
 	DataState string // what is in it, in a word; empty when it is not known
 	Memory    bool
+	Database  bool // chats are in PostgreSQL
 	Dev       bool
 	Fresh     bool // the data folder is new
 	NewCA     bool // the certificate authority is new: no client trusts it yet
@@ -85,8 +85,9 @@ type Info struct {
 type Server struct {
 	info    Info
 	log     *slog.Logger
-	store   *pebble.Store
+	store   core.Store
 	core    *core.Service
+	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
 	servers []*http.Server
@@ -143,35 +144,32 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	sweeping, stop := context.WithCancel(context.Background())
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
+	if _, shared := s.store.(core.Shared); shared {
+		s.serving.Go(func() { s.watchKeys(sweeping) })
+	}
 	s.ready.Store(true)
 	return s, nil
 }
 
 // open opens the store and starts core on it.
 func (s *Server) open(ctx context.Context, o Options) error {
-	so := pebble.Options{MinFree: uint64(o.Config.MinFreeSpace), Logger: s.log, Fatal: s.fail}
-	dir := filepath.Join(o.Config.Data, "store")
 	s.info.Data, s.info.Memory = o.Config.Data, o.Config.InMemory()
-	var err error
 	if s.info.Memory {
-		if s.temp, err = os.MkdirTemp("", "confab-"); err != nil {
+		temp, err := os.MkdirTemp("", "confab-")
+		if err != nil {
 			return fmt.Errorf("make a folder for the certificates: %w", err)
 		}
-		so.FS, dir, s.info.Fresh = pebble.NewMem(), "store", true
+		s.temp = temp
+	} else if err := os.MkdirAll(o.Config.Data, 0o700); err != nil {
+		return fmt.Errorf("make the data folder: %w", err)
+	}
+	initial := core.Resource{ID: cmp.Or(o.Config.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(o.Config)}
+	var storage func() metrics.Storage
+	var err error
+	if o.Config.Database != "" {
+		s.store, err = s.openDatabase(ctx, o, initial)
 	} else {
-		if err := os.MkdirAll(o.Config.Data, 0o700); err != nil {
-			return fmt.Errorf("make the data folder: %w", err)
-		}
-		_, err := os.Stat(dir)
-		s.info.Fresh = errors.Is(err, os.ErrNotExist)
-	}
-	if s.info.Fresh {
-		s.info.DataState = "empty"
-	}
-	so.Initial = core.Resource{ID: cmp.Or(o.Config.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(o.Config)}
-	s.store, err = pebble.Open(dir, so)
-	if errors.Is(err, pebble.ErrInUse) {
-		return &DataInUseError{Path: o.Config.Data, Err: err}
+		s.store, storage, err = s.openEmbedded(o, initial)
 	}
 	if err != nil {
 		return err
@@ -179,7 +177,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	if err := settleKeys(ctx, s.store, o.Config); err != nil {
 		return err
 	}
-	s.metrics = metrics.New(o.Version, s.storage)
+	s.metrics = metrics.New(o.Version, storage)
 	sizes := o.Config.Limits.Sizes()
 	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{
 		Now: o.Now, Batch: s.metrics.Batch,
@@ -248,7 +246,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s.info.AccessKey = tokens.Keys()[0].Text()
-	keys := &keyring{Authority: tokens, store: s.store, config: o.Config, changed: o.PrimaryKey, rows: resource.Keys}
+	s.keys = &keyring{Authority: tokens, store: s.store, config: o.Config, changed: o.PrimaryKey, rows: resource.Keys}
 	access := o.Access
 	if access == nil {
 		access = s.logAccess
@@ -264,7 +262,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	orders := admin.New(admin.Options{Core: s.core, Keys: keys, Now: o.Now, Logger: s.log})
+	orders := admin.New(admin.Options{Core: s.core, Keys: s.keys, Now: o.Now, Logger: s.log})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, admin.Prefix) {
 			orders.ServeHTTP(w, r)
