@@ -61,11 +61,11 @@ var may = map[string][]string{
 	"internal/localca":         nil,
 	"internal/clientenv":       {"internal/localca", "sdk/communication"},
 	"internal/config":          {"internal/clientenv", "internal/limits", "internal/localca", "sdk/communication"},
-	"internal/bench":           {"internal/bus/local", "internal/core", "internal/store/pebble", "sdk/communication"},
+	"internal/bench":           {"internal/bus/local", "internal/core", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication"},
 	"internal/admin":           {"internal/core", "sdk/communication"},
 	"internal/server": {
 		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/limits", "internal/localca", "internal/metrics",
-		"internal/rest", "internal/store/pebble", "internal/token", "sdk/communication",
+		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication",
 	},
 	"cmd/confab": {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},
 }

@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/confab-chat/confab/internal/bench"
 	"github.com/confab-chat/confab/internal/config"
@@ -42,6 +46,11 @@ func TestFigures(t *testing.T) {
 	if per >= 4<<10 {
 		missed = append(missed, "4 KB written for a message")
 	}
+	more, err := bench.Front{Dir: t.TempDir(), Database: database(t), Out: os.Stdout}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	missed = append(missed, more...)
 	ratio, err := bench.BigThread(t.Context(), t.TempDir(), 250, 5, 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +70,39 @@ func TestFigures(t *testing.T) {
 	}
 	for _, m := range missed {
 		fmt.Println("bar missed:", m)
+	}
+}
+
+// database makes an empty one on the PostgreSQL that scripts/postgres starts, if
+// it does; without, the engine is left out of the figures.
+func database(t *testing.T) string {
+	t.Helper()
+	address := os.Getenv("TEST_POSTGRES_URL")
+	if address == "" {
+		fmt.Println("PostgreSQL is not measured: TEST_POSTGRES_URL is not set")
+		return ""
+	}
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	name := fmt.Sprint("bench_", time.Now().UnixNano())
+	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = name
+	return u.String()
+}
+
+// TestFrontRuns runs the front for a moment, with whatever engines there are.
+func TestFrontRuns(t *testing.T) {
+	if _, err := (bench.Front{Dir: t.TempDir(), Clients: 4, Pairs: 1, Span: 50 * time.Millisecond, Out: io.Discard}).Run(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

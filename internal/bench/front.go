@@ -1,0 +1,248 @@
+package bench
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/store/postgres"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// Front measures sends over HTTP and TLS, clients in the same process: each
+// engine behind the same front, against that front over the reference log.
+type Front struct {
+	Dir      string        // for the files
+	Database string        // of an empty PostgreSQL database; empty: not measured
+	Clients  int           // connections; 0 is 64
+	Pairs    int           // rounds in which all take turns; 0 is 5
+	Span     time.Duration // of each turn; 0 is two seconds
+	Out      io.Writer
+}
+
+// Run prints the table and returns the bars that were missed.
+func (o Front) Run(ctx context.Context) (missed []string, err error) {
+	o.Clients, o.Pairs, o.Span = cmp.Or(o.Clients, 64), cmp.Or(o.Pairs, 5), cmp.Or(o.Span, 2*time.Second)
+	log, err := newRefLog(filepath.Join(o.Dir, "front.log"), lanesOfLog)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = cmp.Or(err, log.close()) }()
+	embedded, err := pebble.Open(filepath.Join(o.Dir, "front"), pebble.Options{Initial: benchResource})
+	if err != nil {
+		return nil, err
+	}
+	engines := []struct {
+		name  string
+		store core.Store
+		least float64 // of the log's rate
+	}{{"preallocated log", newLogStore(log), 0}, {"embedded store", embedded, 0}}
+	if o.Database != "" {
+		shared, err := postgres.Open(ctx, o.Database, postgres.Options{Initial: benchResource})
+		if err != nil {
+			return nil, err
+		}
+		engines = append(engines, struct {
+			name  string
+			store core.Store
+			least float64
+		}{"PostgreSQL", shared, 0.35})
+	}
+	fronts := make([]*front, len(engines))
+	for i, e := range engines {
+		if fronts[i], err = newFront(ctx, e.store); err != nil {
+			return nil, fmt.Errorf("%s: %w", e.name, err)
+		}
+		defer func() { err = cmp.Or(err, fronts[i].close()) }()
+	}
+	rates := make([][]float64, len(engines))
+	ratios := make([][]float64, len(engines))
+	for range o.Pairs {
+		for i, f := range fronts {
+			rate, err := f.run(o.Clients, o.Span)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", engines[i].name, err)
+			}
+			rates[i] = append(rates[i], rate)
+			ratios[i] = append(ratios[i], rate/rates[0][len(rates[0])-1])
+		}
+	}
+	fmt.Fprintf(o.Out, "\nsends over HTTP and TLS: %d connections, clients on the same cores, %d rounds of %v, medians\n\n", o.Clients, o.Pairs, o.Span)
+	for i, e := range engines {
+		ratio := median(ratios[i])
+		fmt.Fprintf(o.Out, "%18s %8.0f sends/s  %5.2f\n", e.name, median(rates[i]), ratio)
+		if ratio < e.least {
+			missed = append(missed, fmt.Sprintf("%s: %.2f of the log behind the same front, want at least %.2f", e.name, ratio, e.least))
+		}
+	}
+	return missed, nil
+}
+
+// lanesOfLog is the lanes of both engines.
+const lanesOfLog = 2
+
+var benchResource = core.Resource{
+	ID: "11111111-2222-4333-8444-555555555555", Epoch: "bench",
+	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: bytes.Repeat([]byte{1}, 64)}},
+}
+
+// front is an HTTP server on a store, with a user and threads to send to.
+type front struct {
+	store   core.Store
+	core    *core.Service
+	server  *httptest.Server
+	bearer  string
+	threads []string
+}
+
+func newFront(ctx context.Context, store core.Store) (*front, error) {
+	f := &front{store: store}
+	var err error
+	if f.core, err = core.New(ctx, store, new(local.Bus), core.Options{}); err != nil {
+		return nil, err
+	}
+	tokens, err := token.New(f.core.Resource(), f.core, nil)
+	if err != nil {
+		return nil, err
+	}
+	handler, err := rest.New(rest.Options{Core: f.core, Tokens: tokens})
+	if err != nil {
+		return nil, err
+	}
+	user, err := f.core.CreateUser(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if f.bearer, _, err = tokens.Issue(user, token.Chat, 24*time.Hour, 0); err != nil {
+		return nil, err
+	}
+	for n := range 200 {
+		t, _, err := f.core.CreateThread(ctx, user.ID, core.CreateThread{Topic: fmt.Sprint("thread ", n)})
+		if err != nil {
+			return nil, err
+		}
+		f.threads = append(f.threads, t.ID)
+	}
+	f.server = httptest.NewTLSServer(handler)
+	return f, nil
+}
+
+func (f *front) close() error {
+	f.server.Close()
+	f.core.Close()
+	return f.store.Close()
+}
+
+// run sends from all clients for a while and returns the sends a second.
+func (f *front) run(clients int, span time.Duration) (rate float64, err error) {
+	transport := f.server.Client().Transport.(*http.Transport).Clone()
+	transport.MaxIdleConnsPerHost, transport.ForceAttemptHTTP2 = clients, false
+	defer transport.CloseIdleConnections()
+	client := &http.Client{Transport: transport}
+	body := `{"content":"` + strings.Repeat("x", messageSize) + `","type":"text"}`
+	var failure atomic.Pointer[error]
+	s := load(clients, span, func(sender, n int) bool {
+		err := f.send(client, f.threads[(sender*31+n)%len(f.threads)], body)
+		if err != nil {
+			failure.Store(&err)
+		}
+		return err == nil
+	})
+	if err := failure.Load(); err != nil {
+		return 0, *err
+	}
+	return s.rate, nil
+}
+
+func (f *front) send(client *http.Client, thread, body string) error {
+	req, err := http.NewRequest("POST", f.server.URL+"/chat/threads/"+thread+"/messages?api-version=2025-03-15", strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+f.bearer)
+	req.Header.Set("Content-Type", "application/json")
+	res, err := client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err == nil && res.StatusCode != http.StatusCreated {
+		err = fmt.Errorf("a send is answered with %d: %s", res.StatusCode, answer)
+	}
+	return err
+}
+
+// logStore is a store that keeps what a send needs in memory and writes the
+// rest to the reference log: the least that a durable send can cost behind this
+// front. It answers nothing but creates and sends.
+type logStore struct {
+	core.Store // nil: any other call is a mistake of the benchmark's
+	log        *refLog
+
+	mu       sync.Mutex // guards what follows
+	heads    map[string]*core.Head
+	members  map[string][]core.Member
+	users    map[string]core.User
+	position uint64
+}
+
+func newLogStore(log *refLog) *logStore {
+	return &logStore{log: log, heads: map[string]*core.Head{}, members: map[string][]core.Member{}, users: map[string]core.User{}}
+}
+
+func (s *logStore) Lanes() int { return lanesOfLog }
+
+func (s *logStore) Apply(_ context.Context, b core.Batch) ([]core.Result, error) {
+	s.mu.Lock()
+	l := &core.Locked{
+		Heads: s.heads, Users: s.users, Sent: map[core.SendKey]int64{}, Answers: map[string]*core.CreateAnswer{},
+		Versions: map[core.MessageKey]int64{}, Receipts: map[core.ReceiptKey]core.Receipt{}, Position: s.position,
+	}
+	results, _ := core.Assign(b, l)
+	s.position = l.Position
+	var buf []byte
+	for _, c := range b.Changes {
+		if len(c.Members) > 0 {
+			s.members[c.Thread] = c.Members
+		}
+		for _, m := range c.Messages {
+			buf = fmt.Appendf(buf, "%s %d %d %s %s\n", c.Thread, m.ID, m.Sequence, m.Sender, m.Content)
+		}
+	}
+	s.mu.Unlock()
+	return results, s.log.write(buf)
+}
+
+func (s *logStore) Thread(_ context.Context, id string) (*core.Thread, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.heads[id]
+	if h == nil {
+		return nil, nil
+	}
+	return core.NewThread(*h, s.members[id]), nil
+}
+
+func (s *logStore) User(_ context.Context, id string) (core.User, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.users[id], nil
+}
+
+func (s *logStore) Resource(context.Context) (core.Resource, error) { return benchResource, nil }
+
+func (s *logStore) Close() error { return nil }
