@@ -6,7 +6,7 @@ GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZTIME ?= 5s
 
-.PHONY: build quick check soak bench lint test race crash fuzz compat newest need-cc need-python
+.PHONY: build quick check soak bench lint test race crash fuzz compat postgres newest need-cc need-python
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -17,10 +17,12 @@ quick: lint race
 
 # All that CI runs, under 25 minutes.
 check: quick crash fuzz compat
-	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md is not what the judges say: commit what make compat wrote"; exit 1; }
-	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/bench
+	./scripts/postgres -- $(MAKE) postgres bench
+	scripts/compatibility dist/compat dist/compat-postgres
+	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md is not what the judges say: commit what make check wrote"; exit 1; }
 
 soak: check
+	TEST_FAILURE_ROUNDS=300 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
 	$(MAKE) fuzz FUZZTIME=2m
 
@@ -49,13 +51,20 @@ crash:
 fuzz:
 	GO=$(GO) ./scripts/fuzz $(FUZZTIME)
 
-# Microsoft's SDKs against the built binary; their results become a page.
+# Microsoft's SDKs against the built binary.
+RESULTS ?= dist/compat
 compat: need-python build
-	rm -rf dist/compat && mkdir -p dist/compat
-	COMPAT_BIN=dist/confab compat/python/run -q --junitxml=$(CURDIR)/dist/compat/python.xml
-	COMPAT_BIN=dist/confab compat/samples/run -q --junitxml=$(CURDIR)/dist/compat/samples.xml
-	COMPAT_BIN=dist/confab compat/quickstart2021/run -q --junitxml=$(CURDIR)/dist/compat/quickstart2021.xml
-	scripts/compatibility dist/compat
+	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	COMPAT_BIN=dist/confab compat/python/run -q --junitxml=$(CURDIR)/$(RESULTS)/python.xml
+	COMPAT_BIN=dist/confab compat/samples/run -q --junitxml=$(CURDIR)/$(RESULTS)/samples.xml
+	COMPAT_BIN=dist/confab compat/quickstart2021/run -q --junitxml=$(CURDIR)/$(RESULTS)/quickstart2021.xml
+
+# All that needs PostgreSQL: scripts/postgres -- make postgres
+postgres: need-cc need-python build
+	$(GO) test -race -count=1 ./internal/store/postgres/...
+	$(GO) test -count=1 -run '^TestEngines' -v ./internal/rest
+	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
+	CONFAB_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 
 # The newest SDK releases, pre-releases included: it reports, and never fails.
 newest: need-python build

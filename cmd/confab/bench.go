@@ -51,9 +51,9 @@ func runBench(cmd *cobra.Command, o bench.SendPath, messages int) (err error) {
 	o.Dir, o.Out = dir, cmd.OutOrStdout()
 	missed, err := o.Run(ctx)
 	if err == nil && ctx.Err() == nil {
-		var per float64
-		if per, err = bench.Footprint(ctx, filepath.Join(dir, "footprint"), messages); err == nil {
-			fmt.Fprintf(o.Out, "\nwritten for a message of 128 bytes, %d sends and a compaction: %.0f bytes\n", messages, per)
+		var per, kept float64
+		if per, kept, err = bench.Footprint(ctx, filepath.Join(dir, "footprint"), messages); err == nil {
+			fmt.Fprintf(o.Out, "\nwritten for a message of 128 bytes, %d sends and a compaction: %.0f bytes; kept: %.0f\n", messages, per, kept)
 		}
 	}
 	if ctx.Err() != nil {

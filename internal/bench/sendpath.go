@@ -291,24 +291,25 @@ func BigThread(ctx context.Context, dir string, members, pairs int, span time.Du
 }
 
 // Footprint sends n messages, compacts, and returns the bytes that were written
-// to disk for each, from Pebble's own metrics.
-func Footprint(ctx context.Context, dir string, n int) (perMessage float64, err error) {
+// to disk for each and those that each takes there, from Pebble's own metrics.
+func Footprint(ctx context.Context, dir string, n int) (written, kept float64, err error) {
 	st, err := newStand(ctx, dir, 1000, 10)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer func() { err = cmp.Or(err, st.close(), os.RemoveAll(dir)) }()
 	if err := st.store.Compact(ctx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	before := st.store.Stats().Written
+	before := st.store.Stats()
 	if err := st.fill(ctx, n); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if err := st.store.Compact(ctx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	return float64(st.store.Stats().Written-before) / float64(n), nil
+	after := st.store.Stats()
+	return float64(after.Written-before.Written) / float64(n), float64(after.Tables-before.Tables) / float64(n), nil
 }
 
 // Fill makes a store in dir with n messages and leaves it open, for whoever

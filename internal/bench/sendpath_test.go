@@ -17,11 +17,11 @@ func TestSendPathRuns(t *testing.T) {
 
 func TestFootprintCountsBytes(t *testing.T) {
 	const n = 2000
-	per, err := Footprint(t.Context(), t.TempDir(), n)
+	per, kept, err := Footprint(t.Context(), t.TempDir(), n)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if per < messageSize || per > 100*messageSize {
-		t.Errorf("%.0f bytes per message of %d", per, messageSize)
+	if per < messageSize || per > 100*messageSize || kept <= 0 || kept > per {
+		t.Errorf("%.0f bytes written and %.0f kept per message of %d", per, kept, messageSize)
 	}
 }

@@ -7,6 +7,7 @@ import (
 // Stats are the figures that operators and benchmarks want of the store.
 type Stats struct {
 	Disk    uint64 // bytes on disk now
+	Tables  uint64 // of these, bytes in tables: without the log
 	Logged  uint64 // bytes that batches put into the log
 	Written uint64 // bytes written to files: the log, flushes and compactions
 	ReadAmp int    // files that one read may have to look into
@@ -18,6 +19,7 @@ func (s *Store) Stats() Stats {
 	m := s.db.Metrics()
 	st := Stats{Disk: m.DiskSpaceUsage(), Logged: m.WAL.BytesIn, Written: m.WAL.BytesWritten, ReadAmp: m.ReadAmp()}
 	for _, l := range m.Levels {
+		st.Tables += uint64(l.TablesSize)
 		st.Written += l.TableBytesFlushed + l.TableBytesCompacted + l.BlobBytesFlushed + l.BlobBytesCompacted
 	}
 	var h dto.Metric
