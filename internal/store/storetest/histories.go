@@ -3,8 +3,6 @@ package storetest
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
-	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -311,68 +309,6 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 	for i, e := range page.Events {
 		if e.Thread != m.log[i] {
 			rt.Fatalf("event %d is of %s, want %s", i, e.Thread, m.log[i])
-		}
-	}
-}
-
-// TwoWriters is the two-writer case of the suite. It lets two stores on the same data create, rename and send at
-// the same time, each deciding on heads that the other may have changed.
-func TwoWriters(t *testing.T, e Engine) {
-	if e.Second == nil {
-		t.Skip("this engine locks its folder: there is never a second writer")
-	}
-	first := e.Open(t)
-	defer closeStore(t, first)
-	second := e.Second(t, first)
-	defer closeStore(t, second)
-
-	const threads, rounds = 4, 200
-	for n := range threads {
-		apply(t, first, start, create(thread(n), "", user(n)))
-	}
-	var mu sync.Mutex // guards applied
-	applied := map[string]map[string]bool{}
-	var wg sync.WaitGroup
-	for w, s := range []core.Store{first, second} {
-		wg.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(w), 1))
-			for i := range rounds {
-				id := thread(random.IntN(threads))
-				head, err := s.Thread(context.Background(), id)
-				if err != nil {
-					t.Errorf("load: %v", err)
-					return
-				}
-				c := send(id, head.Revision, user(w), "", fmt.Sprintf("%d by writer %d", i, w))
-				if random.IntN(10) == 0 {
-					c = &core.Change{Key: id, Thread: id, Revision: head.Revision, Properties: &head.Properties}
-				}
-				if rs := apply(t, s, start+int64(i), c); rs[0].Status == core.Applied && len(c.Messages) > 0 {
-					mu.Lock()
-					if applied[id] == nil {
-						applied[id] = map[string]bool{}
-					}
-					applied[id][c.Messages[0].Content] = true
-					mu.Unlock()
-				}
-			}
-		})
-	}
-	wg.Wait()
-	for n := range threads {
-		id := thread(n)
-		page := messages(t, second, core.MessagesQuery{Thread: id, Limit: 2*rounds + 3})
-		if got, want := len(page.Messages), len(applied[id])+2; got != want {
-			t.Errorf("%s has %d messages, want %d", id, got, want)
-		}
-		for i, m := range page.Messages {
-			if want := uint64(len(page.Messages) - i); m.Sequence != want {
-				t.Errorf("%s: sequence %d in place of %d", id, m.Sequence, want)
-			}
-			if m.Kind == core.Text && !applied[id][m.Content] {
-				t.Errorf("%s holds %q, which was not acknowledged or is there twice", id, m.Content)
-			}
-			delete(applied[id], m.Content)
 		}
 	}
 }

@@ -1,0 +1,414 @@
+package storetest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// TwoWriters is the two-writer case of the suite. It lets two stores on the same
+// data write at the same time, each deciding on heads that the other may have
+// changed.
+func TwoWriters(t *testing.T, e Engine) {
+	if e.Second == nil {
+		t.Skip("this engine locks its folder: there is never a second writer")
+	}
+	t.Run("renames and sends", func(t *testing.T) { testRenamesAndSends(t, e) })
+	t.Run("histories", func(t *testing.T) { testTwoWriterHistories(t, e) })
+}
+
+func testRenamesAndSends(t *testing.T, e Engine) {
+	first := e.Open(t)
+	defer closeStore(t, first)
+	second := e.Second(t, first)
+	defer closeStore(t, second)
+
+	const threads, rounds = 4, 200
+	for n := range threads {
+		apply(t, first, start, create(thread(n), "", user(n)))
+	}
+	var mu sync.Mutex // guards applied
+	applied := map[string]map[string]bool{}
+	var wg sync.WaitGroup
+	for w, s := range []core.Store{first, second} {
+		wg.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(w), 1))
+			for i := range rounds {
+				id := thread(random.IntN(threads))
+				head, err := s.Thread(context.Background(), id)
+				if err != nil {
+					t.Errorf("load: %v", err)
+					return
+				}
+				c := send(id, head.Revision, user(w), "", fmt.Sprintf("%d by writer %d", i, w))
+				if random.IntN(10) == 0 {
+					c = &core.Change{Key: id, Thread: id, Revision: head.Revision, Properties: &head.Properties}
+				}
+				if rs := apply(t, s, start+int64(i), c); rs[0].Status == core.Applied && len(c.Messages) > 0 {
+					mu.Lock()
+					if applied[id] == nil {
+						applied[id] = map[string]bool{}
+					}
+					applied[id][c.Messages[0].Content] = true
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	for n := range threads {
+		id := thread(n)
+		page := messages(t, second, core.MessagesQuery{Thread: id, Limit: 2*rounds + 3})
+		if got, want := len(page.Messages), len(applied[id])+2; got != want {
+			t.Errorf("%s has %d messages, want %d", id, got, want)
+		}
+		for i, m := range page.Messages {
+			if want := uint64(len(page.Messages) - i); m.Sequence != want {
+				t.Errorf("%s: sequence %d in place of %d", id, m.Sequence, want)
+			}
+			if m.Kind == core.Text && !applied[id][m.Content] {
+				t.Errorf("%s holds %q, which was not acknowledged or is there twice", id, m.Content)
+			}
+			delete(applied[id], m.Content)
+		}
+	}
+}
+
+// testTwoWriterHistories lets two stores write random changes, lane by lane and
+// each on what it last saw, and then carries out what was acknowledged one by
+// one, in the order of each thread's event numbers, as one writer would have.
+// TEST_TWO_WRITER_HISTORIES=100 runs as many, of 5,000 operations each.
+func testTwoWriterHistories(t *testing.T, e Engine) {
+	histories, operations := 3, 600
+	if v := os.Getenv("TEST_TWO_WRITER_HISTORIES"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil {
+			t.Fatalf("TEST_TWO_WRITER_HISTORIES: %v", err)
+		}
+		histories, operations = n, 5000
+	}
+	total := map[core.Status]int{}
+	for seed := range histories {
+		h := &history{t: t, engine: e, seed: uint64(seed), threads: map[string]*threadHistory{}, generations: map[string][]uint64{}, statuses: map[core.Status]int{}}
+		h.run(operations)
+		if t.Failed() {
+			t.Fatalf("the history with seed %d is wrong", seed)
+		}
+		for s, n := range h.statuses {
+			total[s] += n
+		}
+	}
+	t.Logf("%d histories: %d changes applied, %d stale, %d replayed", histories, total[core.Applied], total[core.Stale], total[core.Replayed])
+	if total[core.Stale] == 0 || total[core.Replayed] == 0 {
+		t.Error("the writers never met")
+	}
+}
+
+// history is what two stores did at the same time.
+type history struct {
+	t      *testing.T
+	engine Engine
+	seed   uint64
+
+	mu          sync.Mutex // guards what follows
+	threads     map[string]*threadHistory
+	generations map[string][]uint64 // of each user, as they were put
+	statuses    map[core.Status]int
+}
+
+type threadHistory struct {
+	applied []*core.Change
+	events  uint64 // the greatest number that was acknowledged
+}
+
+// historyThreads and historyUsers are few, so that the writers meet.
+const historyThreads, historyUsers = 8, 4
+
+func (h *history) run(operations int) {
+	first := h.engine.Open(h.t)
+	defer closeStore(h.t, first)
+	second := h.engine.Second(h.t, first)
+	defer closeStore(h.t, second)
+	var wg sync.WaitGroup
+	for i, s := range []core.Store{first, second} {
+		for lane := range s.Lanes() {
+			w := &historyWriter{history: h, store: s, lane: lane, seen: map[string]*core.Thread{}, messages: map[string][]core.Message{}, users: map[string]core.User{},
+				random: rand.New(rand.NewPCG(h.seed, uint64(i*s.Lanes()+lane)))}
+			wg.Go(func() { w.run(operations / (2 * s.Lanes())) })
+		}
+	}
+	wg.Wait()
+	if h.t.Failed() {
+		return
+	}
+	for id, th := range h.threads {
+		h.check(second, id, th)
+	}
+	h.checkUsers(first)
+	h.checkLog(first)
+}
+
+// historyWriter is one lane of one store. It forgets what it saw only when it
+// was told that it is stale, and not even always then.
+type historyWriter struct {
+	*history
+	store    core.Store
+	lane     int
+	random   *rand.Rand
+	at       int64
+	seen     map[string]*core.Thread
+	messages map[string][]core.Message // as they were when this writer wrote them
+	users    map[string]core.User
+}
+
+func (w *historyWriter) run(operations int) {
+	ctx := context.Background()
+	for done := 0; done < operations && !w.t.Failed(); {
+		batch := core.Batch{At: start + w.at}
+		w.at += w.random.Int64N(2000)
+		for range 1 + w.random.IntN(12) {
+			if c := w.change(); c != nil {
+				batch.Changes = append(batch.Changes, c)
+			}
+		}
+		if len(batch.Changes) == 0 {
+			continue
+		}
+		done += len(batch.Changes)
+		before := w.acknowledged(batch.Changes)
+		rs, err := w.store.Apply(ctx, batch)
+		if err != nil {
+			w.t.Errorf("apply %d changes: %v", len(batch.Changes), err)
+			return
+		}
+		w.note(batch.Changes, rs, before)
+	}
+}
+
+// change draws a change of this lane, or nil if its key belongs to another.
+func (w *historyWriter) change() *core.Change {
+	who := user(w.random.IntN(historyUsers))
+	if w.random.IntN(12) == 0 {
+		if core.LaneOf(who, w.store.Lanes()) != w.lane {
+			return nil
+		}
+		from, known := w.users[who]
+		if !known {
+			var err error
+			if from, err = w.store.User(context.Background(), who); err != nil {
+				w.t.Errorf("read %s: %v", who, err)
+			}
+			w.users[who] = from
+		}
+		to := from
+		to.State, to.Generation = core.UserLive, from.Generation+1
+		return putUser(from, to)
+	}
+	id := thread(w.random.IntN(historyThreads))
+	if core.LaneOf(id, w.store.Lanes()) != w.lane {
+		return nil
+	}
+	th := w.seen[id]
+	if th == nil {
+		var err error
+		if th, err = w.store.Thread(context.Background(), id); err != nil {
+			w.t.Errorf("load %s: %v", id, err)
+		}
+		if th == nil {
+			return create(id, "key", who)
+		}
+		w.seen[id] = th
+	}
+	return w.draw(th, who)
+}
+
+func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
+	id, known := th.ID, w.messages[th.ID]
+	kind := w.random.IntN(20)
+	if len(known) == 0 && kind < 5 {
+		kind = 19
+	}
+	switch kind {
+	case 0, 1:
+		return edit(id, th.Revision, known[w.random.IntN(len(known))], fmt.Sprint("edited ", w.random.Int()))
+	case 2:
+		return remove(id, th.Revision, known[w.random.IntN(len(known))])
+	case 3, 4:
+		return receipt(id, th.Revision, who, known[w.random.IntN(len(known))].ID)
+	case 5:
+		return &core.Change{Key: id, Thread: id, Revision: th.Revision, Properties: &core.Properties{Topic: fmt.Sprint("topic ", w.random.Int()), CreatedBy: th.CreatedBy, CreatedOn: th.CreatedOn},
+			Messages: []core.Message{{Kind: core.TopicUpdated}}, Events: []core.Event{{Kind: core.ThreadUpdated, Actor: who}}}
+	case 6:
+		if m := th.Member(who); m != nil && m.Present() {
+			return leaves(th, who)
+		}
+		return create(id, "key", who) // again: a replay
+	case 7, 8:
+		return withRoster(send(id, th.Revision, who, fmt.Sprint("token ", w.random.IntN(20)), fmt.Sprint("once ", w.random.Int())), th)
+	default:
+		return withRoster(send(id, th.Revision, who, "", fmt.Sprint("text ", w.random.Int())), th)
+	}
+}
+
+// acknowledged are the event numbers that anybody has been told of before the
+// batch began: whatever it writes must come behind them.
+func (w *historyWriter) acknowledged(changes []*core.Change) map[string]uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := map[string]uint64{}
+	for _, c := range changes {
+		if th := w.threads[c.Thread]; th != nil {
+			before[c.Thread] = th.events
+		}
+	}
+	return before
+}
+
+func (w *historyWriter) note(changes []*core.Change, rs []core.Result, before map[string]uint64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i, c := range changes {
+		w.statuses[rs[i].Status]++
+		switch {
+		case rs[i].Status == core.Stale && w.random.IntN(3) > 0:
+			delete(w.seen, c.Thread)
+			delete(w.messages, c.Thread)
+			delete(w.users, c.Key)
+		case rs[i].Status != core.Applied:
+		case c.Thread == "":
+			put := c.PutUsers[0]
+			w.users[put.ID] = put
+			w.generations[put.ID] = append(w.generations[put.ID], put.Generation)
+		case len(c.Events) > 0: // a receipt that did nothing has none
+			th := w.threads[c.Thread]
+			if th == nil {
+				th = &threadHistory{}
+				w.threads[c.Thread] = th
+			}
+			th.applied = append(th.applied, c)
+			if c.Events[0].Number <= before[c.Thread] {
+				w.t.Errorf("%s: event %d was written after event %d had been acknowledged", c.Thread, c.Events[0].Number, before[c.Thread])
+			}
+			th.events = max(th.events, c.Events[0].Number)
+			w.remember(c)
+		}
+	}
+}
+
+func (w *historyWriter) remember(c *core.Change) {
+	if c.Properties != nil || len(c.Members) > 0 {
+		delete(w.seen, c.Thread)
+	}
+	for _, m := range c.Messages {
+		w.messages[c.Thread] = append(w.messages[c.Thread], m)
+	}
+	for _, r := range c.Rewrites {
+		ms := w.messages[c.Thread]
+		if i := slices.IndexFunc(ms, func(m core.Message) bool { return m.ID == r.ID }); i >= 0 {
+			ms[i] = r.Message
+		}
+	}
+}
+
+// check carries out a thread's changes in the order of their events and holds
+// every number that was given, and the store in the end, against that.
+func (h *history) check(s core.Store, id string, th *threadHistory) {
+	slices.SortFunc(th.applied, func(a, b *core.Change) int { return cmp.Compare(a.Events[0].Number, b.Events[0].Number) })
+	var revision, sequence, number, position uint64
+	rows, sent := map[int64]core.Message{}, map[string]bool{}
+	take := func(m core.Message) {
+		if sequence++; m.Sequence != sequence {
+			h.t.Errorf("%s: sequence %d in place of %d", id, m.Sequence, sequence)
+		}
+		rows[m.ID] = m
+	}
+	for _, c := range th.applied {
+		if c.Revision != revision {
+			h.t.Errorf("%s: a change decided on revision %d was applied at %d", id, c.Revision, revision)
+		}
+		if c.Properties != nil || len(c.Members) > 0 {
+			revision++
+		}
+		if place := c.Caller + " " + c.SendToken; c.SendToken != "" {
+			if sent[place] {
+				h.t.Errorf("%s: %s was sent twice", id, place)
+			}
+			sent[place] = true
+		}
+		for _, m := range c.Messages {
+			if _, there := rows[m.ID]; there {
+				h.t.Errorf("%s: two messages have id %d", id, m.ID)
+			}
+			take(m)
+		}
+		for _, r := range c.Rewrites {
+			if rows[r.ID].Version != r.Read {
+				h.t.Errorf("%s: message %d was rewritten at version %d, decided on %d", id, r.ID, rows[r.ID].Version, r.Read)
+			}
+			take(r.Message)
+		}
+		for _, ev := range c.Events {
+			if number++; ev.Number != number || ev.Position <= position {
+				h.t.Errorf("%s: event %d at %d in place of %d, after %d", id, ev.Number, ev.Position, number, position)
+			}
+			position = ev.Position
+		}
+	}
+	got := load(h.t, s, id)
+	if got.Revision != revision || got.LastSequence != sequence || got.LastEvent != number || got.LastPosition != position {
+		h.t.Errorf("%s ends as %+v, want revision %d, sequence %d, event %d at %d", id, got.Head, revision, sequence, number, position)
+	}
+	page := messages(h.t, s, core.MessagesQuery{Thread: id, Limit: len(rows) + 1})
+	if len(page.Messages) != len(rows) {
+		h.t.Errorf("%s holds %d messages, want %d", id, len(page.Messages), len(rows))
+	}
+	for _, m := range page.Messages {
+		mustEqual(h.t, "message of "+id, m, rows[m.ID])
+	}
+}
+
+// checkUsers sees each generation put once.
+func (h *history) checkUsers(s core.Store) {
+	for id, gs := range h.generations {
+		slices.Sort(gs)
+		for i, g := range gs {
+			if g != uint64(i+1) {
+				h.t.Errorf("%s: generations %v were put", id, gs)
+				break
+			}
+		}
+		if u, err := s.User(context.Background(), id); err != nil || u.Generation != uint64(len(gs)) {
+			h.t.Errorf("%s ends as %+v, %v; want generation %d", id, u, err, len(gs))
+		}
+	}
+}
+
+// checkLog reads the log in pages: every acknowledged event once, in order.
+func (h *history) checkLog(s core.Store) {
+	next := map[string]uint64{}
+	for after := uint64(0); ; {
+		page := events(h.t, s, after, 500)
+		for _, ev := range page.Events {
+			if next[ev.Thread]++; ev.Number != next[ev.Thread] || ev.Position <= after {
+				h.t.Errorf("the log gives event %d of %s at %d, want %d, after %d", ev.Number, ev.Thread, ev.Position, next[ev.Thread], after)
+			}
+			after = ev.Position
+		}
+		if len(page.Events) == 0 {
+			break
+		}
+	}
+	for id, th := range h.threads {
+		if next[id] != th.events {
+			h.t.Errorf("the log ends with event %d of %s, want %d", next[id], id, th.events)
+		}
+	}
+}
