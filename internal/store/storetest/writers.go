@@ -137,6 +137,9 @@ func (h *history) run(operations int) {
 	defer closeStore(h.t, first)
 	second := h.engine.Second(h.t, first)
 	defer closeStore(h.t, second)
+	done := make(chan struct{})
+	var followed sync.WaitGroup
+	followed.Go(func() { h.follow(second, done) })
 	var wg sync.WaitGroup
 	for i, s := range []core.Store{first, second} {
 		for lane := range s.Lanes() {
@@ -146,6 +149,8 @@ func (h *history) run(operations int) {
 		}
 	}
 	wg.Wait()
+	close(done)
+	followed.Wait()
 	if h.t.Failed() {
 		return
 	}
@@ -153,7 +158,6 @@ func (h *history) run(operations int) {
 		h.check(second, id, th)
 	}
 	h.checkUsers(first)
-	h.checkLog(first)
 }
 
 // historyWriter is one lane of one store. It forgets what it saw only when it
@@ -391,21 +395,37 @@ func (h *history) checkUsers(s core.Store) {
 	}
 }
 
-// checkLog reads the log in pages: every acknowledged event once, in order.
-func (h *history) checkLog(s core.Store) {
+// follow reads the log in pages while it grows, and once more when all is
+// written: every acknowledged event once, in order, and none behind its back.
+func (h *history) follow(s core.Store, done <-chan struct{}) {
 	next := map[string]uint64{}
-	for after := uint64(0); ; {
-		page := events(h.t, s, after, 500)
+	for after, ended := uint64(0), false; !h.t.Failed(); {
+		page, err := s.Events(context.Background(), after, 100)
+		if err != nil {
+			h.t.Errorf("read events after %d: %v", after, err)
+			return
+		}
 		for _, ev := range page.Events {
 			if next[ev.Thread]++; ev.Number != next[ev.Thread] || ev.Position <= after {
 				h.t.Errorf("the log gives event %d of %s at %d, want %d, after %d", ev.Number, ev.Thread, ev.Position, next[ev.Thread], after)
 			}
 			after = ev.Position
 		}
-		if len(page.Events) == 0 {
+		after = max(after, page.Position)
+		if len(page.Events) > 0 {
+			continue
+		}
+		if ended {
 			break
 		}
+		select {
+		case <-done:
+			ended = true
+		default:
+		}
 	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	for id, th := range h.threads {
 		if next[id] != th.events {
 			h.t.Errorf("the log ends with event %d of %s, want %d", next[id], id, th.events)
