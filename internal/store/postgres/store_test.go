@@ -59,7 +59,7 @@ func (p *pool) take(t testing.TB) string {
 	if n := len(p.free) - 1; n >= 0 {
 		name := p.free[n]
 		p.free = p.free[:n]
-		exec(t, at(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
+		exec(t, onServer(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
 			DELETE FROM messages; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM events`)
 		return name
 	}
@@ -94,8 +94,8 @@ func (p *pool) drop() error {
 	return nil
 }
 
-// at is the URL of a database on a server.
-func at(t testing.TB, server, name string) string {
+// onServer is the URL of a database on a server.
+func onServer(t testing.TB, server, name string) string {
 	t.Helper()
 	u, err := neturl.Parse(server)
 	if err != nil {
@@ -109,7 +109,7 @@ func at(t testing.TB, server, name string) string {
 func emptyDatabase(t testing.TB) string {
 	t.Helper()
 	name := databases.take(t) // and never given back: the test may do to it what it likes
-	return at(t, server(t, "TEST_POSTGRES_URL"), name)
+	return onServer(t, server(t, "TEST_POSTGRES_URL"), name)
 }
 
 // exec runs statements on a connection of their own.
@@ -179,7 +179,7 @@ func engine(server string) storetest.Engine {
 	return storetest.Engine{
 		Open: func(t *testing.T) core.Store {
 			name := databases.take(t)
-			url := at(t, server, name)
+			url := onServer(t, server, name)
 			return patient{Store: open(t, url), name: name, url: url}
 		},
 		Reopen: func(t *testing.T, s core.Store) core.Store {
@@ -201,7 +201,7 @@ func engine(server string) storetest.Engine {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return open(t, at(t, server, u.Path)), gate(t, url)
+			return open(t, onServer(t, server, u.Path)), gate(t, url)
 		},
 	}
 }

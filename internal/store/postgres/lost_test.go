@@ -1,0 +1,255 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	neturl "net/url"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// cutter stands between a store and the server and cuts connections.
+type cutter struct {
+	target string
+	listen net.Listener
+	wg     sync.WaitGroup
+	cut    atomic.Pointer[func(toServer bool, data []byte) (forward, cut bool)]
+
+	mu    sync.Mutex // guards conns
+	conns map[net.Conn]bool
+}
+
+// behindCutter returns the URL with the cutter in the way.
+func behindCutter(t *testing.T, url string) (*cutter, string) {
+	t.Helper()
+	u, err := neturl.Parse(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cutter{target: u.Host, listen: l, conns: map[net.Conn]bool{}}
+	u.Host = l.Addr().String()
+	c.wg.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", c.target)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			c.mu.Lock()
+			c.conns[client], c.conns[server] = true, true
+			c.mu.Unlock()
+			c.wg.Go(func() { c.pipe(client, server, true) })
+			c.wg.Go(func() { c.pipe(server, client, false) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		c.cutAll()
+		c.wg.Wait()
+	})
+	return c, u.String()
+}
+
+func (c *cutter) pipe(from, to net.Conn, toServer bool) {
+	buffer := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buffer)
+		forward, cut := true, err != nil
+		if decide := c.cut.Load(); decide != nil && n > 0 {
+			forward, cut = (*decide)(toServer, buffer[:n])
+		}
+		if forward && n > 0 {
+			if _, err := to.Write(buffer[:n]); err != nil {
+				cut = true
+			}
+		}
+		if cut {
+			break
+		}
+	}
+	from.Close()
+	if toServer { // the server must still get what was sent, and find out by itself
+		to.(*net.TCPConn).CloseWrite()
+	} else {
+		to.Close()
+	}
+	c.mu.Lock()
+	delete(c.conns, from)
+	c.mu.Unlock()
+}
+
+func (c *cutter) cutAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		conn.Close()
+	}
+}
+
+// when installs what is decided of each piece of data.
+func (c *cutter) when(decide func(toServer bool, data []byte) (forward, cut bool)) {
+	c.cut.Store(&decide)
+}
+
+const at = int64(20_000) * 86_400_000
+
+func newThread(id string) *core.Change {
+	const ann = "8:acs:ann"
+	return &core.Change{Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", CreatedBy: ann},
+		Members:  []core.Member{{User: ann, Order: 1, Intervals: []core.Interval{{}}}},
+		Messages: []core.Message{{Kind: core.TopicUpdated, Content: "topic"}}, Events: []core.Event{{Kind: core.ThreadCreated, Actor: ann}}}
+}
+
+func text(id, content string) *core.Change {
+	return &core.Change{Key: id, Thread: id, Revision: 1, Messages: []core.Message{{Kind: core.Text, Content: content}},
+		Events: []core.Event{{Kind: core.MessageReceived, Actor: "8:acs:ann"}}}
+}
+
+func mustApply(t *testing.T, s *Store, want core.Status, changes ...*core.Change) []core.Result {
+	t.Helper()
+	rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: changes})
+	if err != nil {
+		t.Fatalf("apply: %v", err)
+	}
+	for i, r := range rs {
+		if r.Status != want {
+			t.Fatalf("change %d has status %d, want %d", i, r.Status, want)
+		}
+	}
+	return rs
+}
+
+// contents are the messages of a thread, oldest first.
+func contents(t *testing.T, s *Store, id string) (all []string) {
+	t.Helper()
+	page, err := s.Messages(context.Background(), core.MessagesQuery{Thread: id, Limit: 1_000_000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(page.Messages) - 1; i >= 0; i-- {
+		all = append(all, page.Messages[i].Content)
+	}
+	return all
+}
+
+// TestLostCommit loses the connection on either side of a COMMIT: the batch is
+// answered truly, and is there once.
+func TestLostCommit(t *testing.T) {
+	for name, server := range map[string]string{"direct": server(t, "TEST_POSTGRES_URL"), "pgbouncer": server(t, "TEST_PGBOUNCER_URL")} {
+		for _, answered := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s/committed=%v", name, answered), func(t *testing.T) {
+				url := emptyDatabase(t)
+				u, _ := neturl.Parse(url)
+				c, through := behindCutter(t, onServer(t, server, u.Path))
+				s := open(t, through)
+				defer s.Close()
+				member := newThread("t")
+				mustApply(t, s, core.Applied, newThread("other")) // every statement is described by now
+				mustApply(t, s, core.Applied, text("other", "hello"))
+				var once sync.Once
+				var waiting atomic.Bool
+				c.when(func(toServer bool, data []byte) (forward, cut bool) {
+					if toServer && bytes.Contains(data, []byte("COMMIT\x00")) && bytes.Contains(data, []byte("INSERT INTO heads")) {
+						if !answered {
+							forward, cut = true, false
+							once.Do(func() { forward, cut = false, true })
+							return forward, cut
+						}
+						once.Do(func() { waiting.Store(true) })
+					}
+					if !toServer && waiting.Swap(false) {
+						return false, true // the answer is lost, the COMMIT was carried out
+					}
+					return true, false
+				})
+				mustApply(t, s, core.Applied, member, text("t", "one"))
+				mustApply(t, s, core.Applied, text("t", "two"))
+				if got := fmt.Sprint(contents(t, s, "t")); got != "[topic one two]" {
+					t.Errorf("the thread holds %s", got)
+				}
+				th, err := s.Thread(context.Background(), "t")
+				if err != nil || !th.Members[0].Present() || th.Members[0].Intervals[0].From != 1 || th.LastEvent != 3 {
+					t.Errorf("the thread is %+v, %v", th, err)
+				}
+				once.Do(func() { t.Error("no connection was cut") })
+			})
+		}
+	}
+}
+
+// TestCutConnections cuts connections at random while messages are sent: each
+// acknowledged one is there once, each refused one is not there.
+func TestCutConnections(t *testing.T) {
+	c, url := behindCutter(t, emptyDatabase(t))
+	s := open(t, url)
+	defer s.Close()
+	mustApply(t, s, core.Applied, newThread("t"))
+	random := rand.New(rand.NewPCG(1, 2))
+	var mu sync.Mutex // guards random
+	cuts := 0
+	c.when(func(bool, []byte) (forward, cut bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if random.IntN(40) == 0 {
+			cuts++
+			return random.IntN(2) == 0, true
+		}
+		return true, false
+	})
+	want := []string{"topic"}
+	for i := range 200 {
+		content := fmt.Sprint("message ", i)
+		_, err := s.Apply(context.Background(), core.Batch{At: at + int64(i), Changes: []*core.Change{text("t", content)}})
+		switch {
+		case err == nil:
+			want = append(want, content)
+		case !errors.Is(err, core.ErrUnavailable):
+			t.Errorf("send %d: %v", i, err)
+		}
+	}
+	c.cut.Store(nil)
+	if got := contents(t, s, "t"); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("after %d cuts the thread holds %d messages, want %d:\n%v\n%v", cuts, len(got), len(want), got, want)
+	}
+	t.Logf("%d cuts, %d messages", cuts, len(want))
+}
+
+// TestSilentConnection loses data without a word: the server keeps the locks
+// until its own patience ends, and the batch is written once all the same.
+func TestSilentConnection(t *testing.T) {
+	c, url := behindCutter(t, emptyDatabase(t))
+	s := open(t, url)
+	defer s.Close()
+	s.times.trip, s.times.idle, s.times.lock = 500*time.Millisecond, time.Second, 2*time.Second
+	mustApply(t, s, core.Applied, newThread("t"))
+	mustApply(t, s, core.Applied, text("t", "one"))
+	var once sync.Once
+	var dead atomic.Bool
+	c.when(func(toServer bool, data []byte) (forward, cut bool) {
+		forward = true
+		if toServer && bytes.Contains(data, []byte("COMMIT\x00")) && bytes.Contains(data, []byte("UPDATE heads")) {
+			once.Do(func() { forward = false; dead.Store(true) })
+		}
+		return forward, false
+	})
+	mustApply(t, s, core.Applied, text("t", "two"))
+	if got := fmt.Sprint(contents(t, s, "t")); got != "[topic one two]" || !dead.Load() {
+		t.Errorf("the thread holds %s; a COMMIT was held back: %v", got, dead.Load())
+	}
+}
