@@ -59,12 +59,12 @@ func (p *pool) take(t testing.TB) string {
 	if n := len(p.free) - 1; n >= 0 {
 		name := p.free[n]
 		p.free = p.free[:n]
-		exec(t, onServer(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
+		execute(t, onServer(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
 			DELETE FROM messages; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM events`)
 		return name
 	}
 	name := fmt.Sprintf("confab_test_%d_%d", os.Getpid(), len(p.made))
-	exec(t, url, "CREATE DATABASE "+name)
+	execute(t, url, "CREATE DATABASE "+name)
 	p.made = append(p.made, name)
 	return name
 }
@@ -112,8 +112,8 @@ func emptyDatabase(t testing.TB) string {
 	return onServer(t, server(t, "TEST_POSTGRES_URL"), name)
 }
 
-// exec runs statements on a connection of their own.
-func exec(t testing.TB, url, sql string) {
+// execute runs statements on a connection of their own.
+func execute(t testing.TB, url, sql string) {
 	t.Helper()
 	conn := dial(t, url)
 	defer conn.Close(context.Background())
