@@ -163,3 +163,24 @@ func FuzzLoad(f *testing.F) {
 		}
 	})
 }
+
+// TestTheDatabasesPasswordIsNotShown: an address is worth seeing, its password
+// is not, nor in the words of a refusal.
+func TestTheDatabasesPasswordIsNotShown(t *testing.T) {
+	for _, address := range []string{"postgres://ann:secret@db/chat", "postgres://db/chat?user=ann&password=secret"} {
+		c, _, err := place{flags: []string{"--data", "d", "--database", address}}.load(t)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Database != address {
+			t.Errorf("database %q, want %q", c.Database, address)
+		}
+		if shown := c.String(); strings.Contains(shown, "secret") || !strings.Contains(shown, "db/chat") {
+			t.Errorf("shown as\n%s", shown)
+		}
+	}
+	_, _, err := place{flags: []string{"--data", "d", "--database", "mysql://ann:secret@db/chat"}}.load(t)
+	if err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("a refused address: %v", err)
+	}
+}

@@ -311,9 +311,7 @@ func (w *historyWriter) remember(c *core.Change) {
 	if c.Properties != nil || len(c.Members) > 0 {
 		delete(w.seen, c.Thread)
 	}
-	for _, m := range c.Messages {
-		w.messages[c.Thread] = append(w.messages[c.Thread], m)
-	}
+	w.messages[c.Thread] = append(w.messages[c.Thread], c.Messages...)
 	for _, r := range c.Rewrites {
 		ms := w.messages[c.Thread]
 		if i := slices.IndexFunc(ms, func(m core.Message) bool { return m.ID == r.ID }); i >= 0 {
