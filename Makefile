@@ -62,7 +62,7 @@ compat: need-python build
 # All that needs PostgreSQL: scripts/postgres -- make postgres
 postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
-	$(GO) test -count=1 -run '^TestEngines' -v ./internal/rest
+	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
 	CONFAB_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/url"
 	"os"
 	"slices"
 	"strconv"
@@ -14,8 +15,11 @@ import (
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"github.com/jackc/pgx/v5"
 
+	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/postgres"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -177,10 +181,74 @@ func TestThreadsAreLinearizable(t *testing.T) {
 		}
 	}
 	h := newHouse(t, nil, nil)
-	users := []string{h.user(t), h.user(t), h.user(t), h.user(t)}
+	checkHistories(t, histories, h.Service)
+}
+
+// TestTwoServersAreLinearizable is the same with clients on two services, each
+// with a store and a cache of its own, on one PostgreSQL.
+func TestTwoServersAreLinearizable(t *testing.T) {
+	address := os.Getenv("TEST_POSTGRES_URL")
+	if address == "" {
+		t.Skip("set TEST_POSTGRES_URL to run two services on one database: scripts/postgres -- go test ./internal/core")
+	}
+	address = freshDatabase(t, address)
+	var services []*core.Service
+	for range 2 {
+		store, err := postgres.Open(t.Context(), address, postgres.Options{Initial: core.Resource{
+			ID: resourceID, Epoch: "epoch", Keys: [2]core.AccessKeyRow{{Secret: []byte{1}}, {Secret: []byte{2}}},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { store.Close() })
+		service, err := core.New(t.Context(), store, new(local.Bus), core.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(service.Close)
+		services = append(services, service)
+	}
+	checkHistories(t, 100, services...)
+}
+
+// freshDatabase makes a database of its own beside the one of the address.
+func freshDatabase(t *testing.T, address string) string {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprint("core_", time.Now().UnixNano())
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+name); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)")
+		conn.Close(ctx)
+	})
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = name
+	return u.String()
+}
+
+// checkHistories runs histories with the clients spread over the services.
+func checkHistories(t *testing.T, histories int, services ...*core.Service) {
+	t.Helper()
+	var users []string
+	for range 4 {
+		u, err := services[0].CreateUser(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		users = append(users, u.ID)
+	}
 	refused := 0
 	for n := range histories {
-		ops := runHistory(t, h, users, uint64(n))
+		ops := runHistory(t, services, users, uint64(n))
 		for _, op := range ops {
 			if out, ok := op.Output.(threadOut); ok && out.refusal != "" {
 				refused++
@@ -206,7 +274,7 @@ func TestThreadsAreLinearizable(t *testing.T) {
 }
 
 // runHistory has four clients act on a new thread and records what they saw.
-func runHistory(t *testing.T, h *house, users []string, seed uint64) []porcupine.Operation {
+func runHistory(t *testing.T, services []*core.Service, users []string, seed uint64) []porcupine.Operation {
 	t.Helper()
 	names := map[string]string{} // short, for the model
 	for i, u := range users {
@@ -216,7 +284,7 @@ func runHistory(t *testing.T, h *house, users []string, seed uint64) []porcupine
 	for _, u := range users[:3] {
 		cmd.Participants = append(cmd.Participants, core.NewParticipant{User: communication.ParseRawID(u), DisplayName: names[u]})
 	}
-	made, _, err := h.CreateThread(context.Background(), users[0], cmd)
+	made, _, err := services[0].CreateThread(context.Background(), users[0], cmd)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -227,6 +295,7 @@ func runHistory(t *testing.T, h *house, users []string, seed uint64) []porcupine
 	ids := map[string]int64{} // of messages, by label
 	var wg sync.WaitGroup
 	for client, user := range users {
+		h := services[client%len(services)]
 		wg.Go(func() {
 			random := rand.New(rand.NewPCG(seed, uint64(client)))
 			var mine []string
@@ -270,7 +339,7 @@ func runHistory(t *testing.T, h *house, users []string, seed uint64) []porcupine
 }
 
 // act carries an operation out for real.
-func act(h *house, thread, user, other string, op threadOp, mu *sync.Mutex, ids map[string]int64) (out threadOut, message int64) {
+func act(h *core.Service, thread, user, other string, op threadOp, mu *sync.Mutex, ids map[string]int64) (out threadOut, message int64) {
 	ctx := context.Background()
 	mu.Lock()
 	target := ids[op.label]
