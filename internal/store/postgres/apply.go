@@ -82,11 +82,12 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Result, fate,
 		return results, 0, nil
 	}
 	f := fateOf(err)
-	if f == missing {
-		s.forgetDay(tx.locked.Day)
-	}
 	if f != lost {
 		tx.rollback()
+		if f == missing {
+			s.forgetDay(tx.locked.Day)
+			err = errors.Join(err, s.prepareDay(ctx, tx.locked.Day))
+		}
 		return nil, f, fmt.Errorf("write the rows of a batch: %w", err)
 	}
 	tx.abandon()

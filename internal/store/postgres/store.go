@@ -1,4 +1,3 @@
-// Package postgres is the engine for several nodes.
 package postgres
 
 import (
