@@ -278,6 +278,7 @@ func TestErrorOfApplyIsTheWholeBatchs(t *testing.T) {
 		{"wrapped", fmt.Errorf("apply: %w", lost), ""},
 		{"deadline", context.DeadlineExceeded, ""},
 		{"disk full", core.ErrStorageFull, "The server is short of disk space"},
+		{"database gone", fmt.Errorf("apply: %w", core.ErrUnavailable), "The server is currently unable to handle the request."},
 		{"disk full, wrapped", fmt.Errorf("%w of 5 bytes", core.ErrStorageFull), "The server is short of disk space"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

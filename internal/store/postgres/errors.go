@@ -35,7 +35,10 @@ var transient = map[string]bool{
 // point, even behind a COMMIT that was carried out but not yet answered.
 func fateOf(err error) fate {
 	var e *pgconn.PgError
-	if !errors.As(err, &e) {
+	switch {
+	case errors.Is(err, errFormat), errors.Is(err, errShort): // a damaged row stays damaged
+		return refused
+	case !errors.As(err, &e):
 		return lost
 	}
 	severity := e.SeverityUnlocalized

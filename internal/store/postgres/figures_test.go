@@ -56,6 +56,9 @@ func TestFigures(t *testing.T) {
 	slices.Sort(single)
 	t.Logf("durable sends/s, medians of %d: group commit %.0f with %d senders, a transaction per send %.0f with 64; ratio %.1f (wanted: 4 at least)",
 		rounds, grouped[rounds/2], senders, single[rounds/2], grouped[rounds/2]/single[rounds/2])
+	var updates, hot float64
+	err = s.pool.QueryRow(context.Background(), `SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'heads'`).Scan(&updates, &hot)
+	t.Logf("updates of heads that stayed on their page (HOT): %.1f %% (%v)", 100*hot/max(updates, 1), err)
 }
 
 func perSecond(run func(stop <-chan struct{}, sent *atomic.Int64)) float64 {

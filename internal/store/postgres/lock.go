@@ -11,11 +11,13 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// settings limits a transaction. They are set inside of it because a session's
-// settings do not survive PgBouncer.
+// settings limits a transaction, and has it wait for the disk whatever the
+// server's own setting. They are set inside of it because a session's settings
+// do not survive PgBouncer.
 func (t times) settings() string {
 	return fmt.Sprintf(`SELECT set_config('lock_timeout', '%d', true), set_config('statement_timeout', '%d', true),
-		set_config('idle_in_transaction_session_timeout', '%d', true)`,
+		set_config('idle_in_transaction_session_timeout', '%d', true),
+		set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)`,
 		t.lock.Milliseconds(), t.statement.Milliseconds(), t.idle.Milliseconds())
 }
 

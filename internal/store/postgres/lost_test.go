@@ -222,6 +222,9 @@ func TestCutConnections(t *testing.T) {
 		case !errors.Is(err, core.ErrUnavailable):
 			t.Errorf("send %d: %v", i, err)
 		}
+		if th, err := s.Thread(context.Background(), "t"); err == nil && th.LastSequence != uint64(len(want)) || err != nil && !errors.Is(err, core.ErrUnavailable) {
+			t.Errorf("after send %d: %+v, %v; want sequence %d", i, th, err, len(want))
+		}
 	}
 	c.cut.Store(nil)
 	if got := contents(t, s, "t"); fmt.Sprint(got) != fmt.Sprint(want) {

@@ -130,6 +130,13 @@ func (s *Store) start(ctx context.Context, initial core.Resource) error {
 	if err != nil {
 		return fmt.Errorf("open the store in PostgreSQL: %w", err)
 	}
+	var fsync string
+	if err := s.pool.QueryRow(ctx, `SELECT current_setting('fsync')`).Scan(&fsync); err != nil {
+		return fmt.Errorf("open the store in PostgreSQL: %w", err)
+	}
+	if fsync == "off" {
+		s.log.Warn("store: PostgreSQL runs with fsync = off: a power cut will lose acknowledged messages")
+	}
 	return s.prepareDay(ctx, core.DayOf(s.now().UnixMilli()))
 }
 

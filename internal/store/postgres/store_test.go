@@ -5,7 +5,6 @@ import (
 	"fmt"
 	neturl "net/url"
 	"os"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -254,13 +253,4 @@ func gate(t *testing.T, url string) *storetest.Gate {
 		watcher.Close(ctx)
 	})
 	return &g
-}
-
-func mustContain(t *testing.T, err error, words ...string) {
-	t.Helper()
-	for _, w := range words {
-		if err == nil || !strings.Contains(err.Error(), w) {
-			t.Errorf("error %v does not say %q", err, w)
-		}
-	}
 }

@@ -1,7 +1,6 @@
 package storetest
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -316,117 +315,6 @@ func (w *historyWriter) remember(c *core.Change) {
 		ms := w.messages[c.Thread]
 		if i := slices.IndexFunc(ms, func(m core.Message) bool { return m.ID == r.ID }); i >= 0 {
 			ms[i] = r.Message
-		}
-	}
-}
-
-// check carries out a thread's changes in the order of their events and holds
-// every number that was given, and the store in the end, against that.
-func (h *history) check(s core.Store, id string, th *threadHistory) {
-	slices.SortFunc(th.applied, func(a, b *core.Change) int { return cmp.Compare(a.Events[0].Number, b.Events[0].Number) })
-	var revision, sequence, number, position uint64
-	rows, sent := map[int64]core.Message{}, map[string]bool{}
-	take := func(m core.Message) {
-		if sequence++; m.Sequence != sequence {
-			h.t.Errorf("%s: sequence %d in place of %d", id, m.Sequence, sequence)
-		}
-		rows[m.ID] = m
-	}
-	for _, c := range th.applied {
-		if c.Revision != revision {
-			h.t.Errorf("%s: a change decided on revision %d was applied at %d", id, c.Revision, revision)
-		}
-		if c.Properties != nil || len(c.Members) > 0 {
-			revision++
-		}
-		if place := c.Caller + " " + c.SendToken; c.SendToken != "" {
-			if sent[place] {
-				h.t.Errorf("%s: %s was sent twice", id, place)
-			}
-			sent[place] = true
-		}
-		for _, m := range c.Messages {
-			if _, there := rows[m.ID]; there {
-				h.t.Errorf("%s: two messages have id %d", id, m.ID)
-			}
-			take(m)
-		}
-		for _, r := range c.Rewrites {
-			if rows[r.ID].Version != r.Read {
-				h.t.Errorf("%s: message %d was rewritten at version %d, decided on %d", id, r.ID, rows[r.ID].Version, r.Read)
-			}
-			take(r.Message)
-		}
-		for _, ev := range c.Events {
-			if number++; ev.Number != number || ev.Position <= position {
-				h.t.Errorf("%s: event %d at %d in place of %d, after %d", id, ev.Number, ev.Position, number, position)
-			}
-			position = ev.Position
-		}
-	}
-	got := load(h.t, s, id)
-	if got.Revision != revision || got.LastSequence != sequence || got.LastEvent != number || got.LastPosition != position {
-		h.t.Errorf("%s ends as %+v, want revision %d, sequence %d, event %d at %d", id, got.Head, revision, sequence, number, position)
-	}
-	page := messages(h.t, s, core.MessagesQuery{Thread: id, Limit: len(rows) + 1})
-	if len(page.Messages) != len(rows) {
-		h.t.Errorf("%s holds %d messages, want %d", id, len(page.Messages), len(rows))
-	}
-	for _, m := range page.Messages {
-		mustEqual(h.t, "message of "+id, m, rows[m.ID])
-	}
-}
-
-// checkUsers sees each generation put once.
-func (h *history) checkUsers(s core.Store) {
-	for id, gs := range h.generations {
-		slices.Sort(gs)
-		for i, g := range gs {
-			if g != uint64(i+1) {
-				h.t.Errorf("%s: generations %v were put", id, gs)
-				break
-			}
-		}
-		if u, err := s.User(context.Background(), id); err != nil || u.Generation != uint64(len(gs)) {
-			h.t.Errorf("%s ends as %+v, %v; want generation %d", id, u, err, len(gs))
-		}
-	}
-}
-
-// follow reads the log in pages while it grows, and once more when all is
-// written: every acknowledged event once, in order, and none behind its back.
-func (h *history) follow(s core.Store, done <-chan struct{}) {
-	next := map[string]uint64{}
-	for after, ended := uint64(0), false; !h.t.Failed(); {
-		page, err := s.Events(context.Background(), after, 100)
-		if err != nil {
-			h.t.Errorf("read events after %d: %v", after, err)
-			return
-		}
-		for _, ev := range page.Events {
-			if next[ev.Thread]++; ev.Number != next[ev.Thread] || ev.Position <= after {
-				h.t.Errorf("the log gives event %d of %s at %d, want %d, after %d", ev.Number, ev.Thread, ev.Position, next[ev.Thread], after)
-			}
-			after = ev.Position
-		}
-		after = max(after, page.Position)
-		if len(page.Events) > 0 {
-			continue
-		}
-		if ended {
-			break
-		}
-		select {
-		case <-done:
-			ended = true
-		default:
-		}
-	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for id, th := range h.threads {
-		if next[id] != th.events {
-			h.t.Errorf("the log ends with event %d of %s, want %d", next[id], id, th.events)
 		}
 	}
 }
