@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -185,23 +186,31 @@ func (s *Store) Message(ctx context.Context, thread string, id int64) (core.Mess
 	return ms[0], r, nil
 }
 
-// Messages returns a page, newest first. An id never lies before its message's
-// creation, which lets a search by time use the index of ids.
+// sinceSQL bounds a search by time. Versions rise with the sequence and never
+// lie before the creation: whatever stands before a message that is too old and
+// was never edited is too old as well. Without it a search that finds little
+// would read a thread to its beginning.
+const sinceSQL = `AND created_on >= $4 AND sequence > coalesce((SELECT sequence FROM messages
+	WHERE thread = $1 AND id < $4 AND version = id ORDER BY id DESC LIMIT 1), 0)`
+
+// Messages returns a page, newest first.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
 	var page core.MessagesPage
-	before := int64(q.Before)
+	before, since := int64(q.Before), ""
 	if before == 0 {
-		before = 1<<63 - 1
+		before = math.MaxInt64
+	}
+	args := []any{q.Thread, before, q.Limit}
+	if q.Since > 0 {
+		since, args = sinceSQL, append(args, q.Since)
 	}
 	err := s.read(ctx, "messages of thread "+q.Thread, func(b *pgx.Batch) {
 		page.Messages = nil
 		revision(b, q.Thread, &page.Revision)
-		if q.Limit <= 0 {
-			return
+		if q.Limit > 0 {
+			b.Queue(`SELECT `+messageColumns+` FROM messages WHERE thread = $1 AND sequence < $2 `+since+`
+				ORDER BY sequence DESC LIMIT $3`, args...).Query(all(&page.Messages, scanMessage))
 		}
-		b.Queue(`SELECT `+messageColumns+` FROM messages
-			WHERE thread = $1 AND sequence < $2 AND created_on >= $3 AND id >= $3
-			ORDER BY sequence DESC LIMIT $4`, q.Thread, before, q.Since, q.Limit).Query(all(&page.Messages, scanMessage))
 	})
 	return page, err
 }

@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -97,6 +98,39 @@ func testRewrites(t *testing.T, e Engine) {
 	}
 	mustEqual(t, "events", kinds, []core.EventKind{core.ThreadCreated, core.MessageReceived, core.MessageReceived, core.MessageEdited, core.MessageDeleted})
 	closeStore(t, s)
+}
+
+// testSince asks by time of creation in a thread whose older messages have been
+// edited, and so stand behind newer ones.
+func testSince(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann := thread(1), user(1)
+	apply(t, s, start, create(a, "", ann))
+	var sent []core.Message
+	for i := range 6 {
+		c := send(a, 1, ann, "", fmt.Sprint(i))
+		apply(t, s, start+int64(100*(i+1)), c)
+		sent = append(sent, c.Messages[0])
+	}
+	apply(t, s, start+1000, edit(a, 1, sent[1], "1, edited"), edit(a, 1, sent[4], "4, edited"), remove(a, 1, sent[2]))
+	for _, c := range []struct {
+		since int64
+		want  []string
+	}{
+		{start + 100, []string{"", "4, edited", "1, edited", "5", "3", "0"}},
+		{start + 101, []string{"", "4, edited", "1, edited", "5", "3"}},
+		{start + 301, []string{"4, edited", "5", "3"}},
+		{start + 500, []string{"4, edited", "5"}},
+		{start + 601, nil},
+		{start + 5000, nil},
+	} {
+		var got []string
+		for _, m := range messages(t, s, core.MessagesQuery{Thread: a, Since: c.since, Limit: 10}).Messages {
+			got = append(got, m.Content)
+		}
+		mustEqual(t, fmt.Sprint("messages since ", c.since-start), got, c.want)
+	}
 }
 
 func testReceipts(t *testing.T, e Engine) {

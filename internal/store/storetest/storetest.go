@@ -44,6 +44,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("preconditions", func(t *testing.T) { testPreconditions(t, e) })
 	t.Run("rows survive", func(t *testing.T) { testRowsSurvive(t, e) })
 	t.Run("paging", func(t *testing.T) { testPaging(t, e) })
+	t.Run("since", func(t *testing.T) { testSince(t, e) })
 	t.Run("rewrites", func(t *testing.T) { testRewrites(t, e) })
 	t.Run("receipts", func(t *testing.T) { testReceipts(t, e) })
 	t.Run("leaving and coming back", func(t *testing.T) { testLeaving(t, e) })
