@@ -54,6 +54,7 @@ var may = map[string][]string{
 	"internal/store/postgres":  {"internal/core"},
 	"internal/store/storetest": {"internal/core"},
 	"internal/bus/local":       {"internal/core"},
+	"internal/export":          {"internal/core"},
 	"internal/rest/wire":       {"internal/apiver", "internal/core", "sdk/communication"},
 	"internal/rest":            {"internal/apiver", "internal/core", "internal/limits", "internal/rest/wire", "internal/token", "sdk/communication"},
 	"internal/metrics":         nil,
@@ -63,8 +64,9 @@ var may = map[string][]string{
 	"internal/config":          {"internal/clientenv", "internal/limits", "internal/localca", "sdk/communication"},
 	"internal/bench":           {"internal/bus/local", "internal/core", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication"},
 	"internal/admin":           {"internal/core", "sdk/communication"},
+	"internal/server/failures": nil,
 	"internal/server": {
-		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/limits", "internal/localca", "internal/metrics",
+		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/export", "internal/limits", "internal/localca", "internal/metrics",
 		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication",
 	},
 	"cmd/confab": {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},

@@ -194,11 +194,7 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 		w.set()
 	}
 	for i := range c.Messages {
-		m := &c.Messages[i]
-		w.key, w.value = messageKey(w.key[:0], c.Thread, m.Sequence), encodeMessage(w.value[:0], m)
-		w.set()
-		w.key, w.value = idKey(w.key[:0], c.Thread, m.ID), encodeNumber(w.value[:0], m.Sequence)
-		w.set()
+		w.message(c.Thread, &c.Messages[i])
 	}
 	for i := range c.Rewrites {
 		w.rewrite(c.Thread, &c.Rewrites[i])
@@ -208,11 +204,7 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 		w.purge(c.Thread)
 	}
 	for i := range c.Events {
-		e := &c.Events[i]
-		w.key, w.value = eventKey(w.key[:0], e.Day, e.Thread, e.Number), encodeEvent(w.value[:0], e)
-		w.set()
-		w.key, w.value = positionKey(w.key[:0], e.Day, e.Position), encodePosition(w.value[:0], e)
-		w.set()
+		w.logged(&c.Events[i])
 	}
 	if c.SendToken != "" {
 		k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}
@@ -223,6 +215,22 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 		w.key, w.value = answerKey(w.key[:0], c.Thread), encodeAnswer(w.value[:0], c.Answer)
 		w.set()
 	}
+}
+
+// message is the row and the way to it from its id.
+func (w *writer) message(thread string, m *core.Message) {
+	w.key, w.value = messageKey(w.key[:0], thread, m.Sequence), encodeMessage(w.value[:0], m)
+	w.set()
+	w.key, w.value = idKey(w.key[:0], thread, m.ID), encodeNumber(w.value[:0], m.Sequence)
+	w.set()
+}
+
+// logged is an event of the log, and its place among all.
+func (w *writer) logged(e *core.Event) {
+	w.key, w.value = eventKey(w.key[:0], e.Day, e.Thread, e.Number), encodeEvent(w.value[:0], e)
+	w.set()
+	w.key, w.value = positionKey(w.key[:0], e.Day, e.Position), encodePosition(w.value[:0], e)
+	w.set()
 }
 
 // rewrite moves a message to its new sequence; its id leads there.

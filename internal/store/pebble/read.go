@@ -252,7 +252,7 @@ func (s *Store) Events(_ context.Context, from uint64, limit int) (core.EventsPa
 			if len(page.Events) == limit {
 				return page, it.Error()
 			}
-			e, err := s.event(day, it.Value())
+			e, err := event(s.db, day, it.Value())
 			if err != nil {
 				return page, err
 			}
@@ -264,12 +264,13 @@ func (s *Store) Events(_ context.Context, from uint64, limit int) (core.EventsPa
 	return page, it.Error()
 }
 
-func (s *Store) event(day uint32, value []byte) (core.Event, error) {
+// event follows a position row to the event.
+func event(r pebble.Reader, day uint32, value []byte) (core.Event, error) {
 	thread, number, err := decodePosition(value)
 	if err != nil {
 		return core.Event{}, err
 	}
-	e, found, err := get(s.db, eventKey(nil, day, thread, number), func(v []byte) (core.Event, error) {
+	e, found, err := get(r, eventKey(nil, day, thread, number), func(v []byte) (core.Event, error) {
 		return decodeEvent(day, thread, number, v)
 	})
 	if err == nil && !found {

@@ -140,14 +140,18 @@ func (s *Store) open(lock *pebble.Lock, o Options) error {
 	return nil
 }
 
-// checkFiles refuses a folder that holds data but not the file that says which
-// data is live: Pebble would take it for a new one and tidy the rest away.
+// checkFiles refuses a folder that was never filled to the end, and one that
+// holds data but not the file that says which data is live: Pebble would take
+// it for a new one and tidy the rest away.
 func (s *Store) checkFiles() error {
 	names, err := s.fs.List(s.dir)
 	if err != nil {
 		return fmt.Errorf("list the store's folder: %w", err)
 	}
 	has := func(match func(string) bool) bool { return slices.ContainsFunc(names, match) }
+	if has(func(n string) bool { return n == unfinished }) {
+		return fmt.Errorf("store %s is %w: an import or a restore was broken off in it, so that it does not hold everything; remove it and begin again", s.dir, core.ErrUnfinished)
+	}
 	data := has(func(n string) bool { return strings.HasSuffix(n, ".sst") || strings.HasPrefix(n, "MANIFEST-") })
 	marker := has(func(n string) bool { return strings.HasPrefix(n, "marker.manifest.") })
 	if data && !marker {
@@ -242,17 +246,17 @@ func (s *Store) create(r core.Resource) error {
 func (s *Store) Lanes() int { return lanes }
 
 // Resource returns the meta rows and the access keys.
-func (s *Store) Resource(context.Context) (core.Resource, error) {
-	var r core.Resource
-	var err error
-	if r.ID, _, err = get(s.db, metaKey(metaResource), decodeText); err != nil {
+func (s *Store) Resource(context.Context) (core.Resource, error) { return readResource(s.db) }
+
+func readResource(db pebble.Reader) (r core.Resource, err error) {
+	if r.ID, _, err = get(db, metaKey(metaResource), decodeText); err != nil {
 		return r, err
 	}
-	if r.Epoch, _, err = get(s.db, metaKey(metaEpoch), decodeText); err != nil {
+	if r.Epoch, _, err = get(db, metaKey(metaEpoch), decodeText); err != nil {
 		return r, err
 	}
 	for i := range r.Keys {
-		if r.Keys[i], _, err = get(s.db, keyKey(i), decodeKey); err != nil {
+		if r.Keys[i], _, err = get(db, keyKey(i), decodeKey); err != nil {
 			return r, err
 		}
 	}

@@ -3,6 +3,8 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -51,33 +53,7 @@ func testHistories(t *testing.T, e Engine) {
 		m := &model{threads: map[string]*modelThread{}, users: map[string]core.User{}}
 		at := start
 		for range rapid.IntRange(1, 25).Draw(rt, "batches") {
-			at += int64(rapid.IntRange(0, 40_000).Draw(rt, "ms")) // crosses minutes
-			n := rapid.IntRange(1, 6).Draw(rt, "changes")
-			// Each lane's part of the batch is applied as one.
-			byLane := make([][]*core.Change, s.Lanes())
-			for range n {
-				c := m.draw(rt)
-				lane := core.LaneOf(c.Key, s.Lanes())
-				byLane[lane] = append(byLane[lane], c)
-			}
-			for _, changes := range byLane {
-				if len(changes) == 0 {
-					continue
-				}
-				var want []core.Status
-				for _, c := range changes {
-					want = append(want, m.apply(at, c))
-				}
-				rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: changes})
-				if err != nil {
-					rt.Fatalf("apply: %v", err)
-				}
-				for i, r := range rs {
-					if r.Status != want[i] {
-						rt.Fatalf("change %+v has status %d, the model says %d", changes[i], r.Status, want[i])
-					}
-				}
-			}
+			at = m.run(rt, s, at, 1)
 			if rapid.IntRange(0, 9).Draw(rt, "reopen") == 0 {
 				s = e.Reopen(t, s)
 			}
@@ -88,6 +64,56 @@ func testHistories(t *testing.T, e Engine) {
 		m.compare(rt, s)
 		closeStore(t, s)
 	})
+}
+
+// run applies some batches to the store and to the model, which must agree on
+// what becomes of each change, and returns the time of the last.
+func (m *model) run(rt *rapid.T, s core.Store, at int64, batches int) int64 {
+	for range batches {
+		at += int64(rapid.IntRange(0, 40_000).Draw(rt, "ms")) // crosses minutes
+		n := rapid.IntRange(1, 6).Draw(rt, "changes")
+		// Each lane's part of the batch is applied as one.
+		byLane := make([][]*core.Change, s.Lanes())
+		for range n {
+			c := m.draw(rt)
+			c.Roster = m.roster(c)
+			lane := core.LaneOf(c.Key, s.Lanes())
+			byLane[lane] = append(byLane[lane], c)
+		}
+		for _, changes := range byLane {
+			if len(changes) == 0 {
+				continue
+			}
+			var want []core.Status
+			for _, c := range changes {
+				want = append(want, m.apply(at, c))
+			}
+			rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: changes})
+			if err != nil {
+				rt.Fatalf("apply: %v", err)
+			}
+			for i, r := range rs {
+				if r.Status != want[i] {
+					rt.Fatalf("change %+v has status %d, the model says %d", changes[i], r.Status, want[i])
+				}
+			}
+		}
+	}
+	return at
+}
+
+// roster is the participants whom a change leaves in place.
+func (m *model) roster(c *core.Change) (in []core.Member) {
+	th := m.threads[c.Thread]
+	if th == nil {
+		return nil
+	}
+	for _, who := range slices.Sorted(maps.Keys(th.members)) {
+		if th.members[who] && !slices.ContainsFunc(c.Members, func(m core.Member) bool { return m.User == who }) {
+			in = append(in, core.Member{User: who})
+		}
+	}
+	return in
 }
 
 // draw makes a change that is sometimes decided on rows as they are and

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -55,6 +56,8 @@ func Run(t *testing.T, e Engine) {
 	t.Run("clock steps back", func(t *testing.T) { testClock(t, e) })
 	t.Run("blocked sync", func(t *testing.T) { testBlockedSync(t, e) })
 	t.Run("random histories", func(t *testing.T) { testHistories(t, e) })
+	t.Run("export and import", func(t *testing.T) { testMoving(t, e) })
+	t.Run("imports that are refused", func(t *testing.T) { testMovingRefusals(t, e) })
 	t.Run("two writers", func(t *testing.T) { TwoWriters(t, e) })
 }
 
@@ -104,7 +107,7 @@ func putUser(from, to core.User) *core.Change {
 
 // apply applies the changes, lane by lane as a committer would, and returns
 // the results in their order.
-func apply(t testing.TB, s core.Store, at int64, changes ...*core.Change) []core.Result {
+func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.Result {
 	t.Helper()
 	results := make([]core.Result, len(changes))
 	for lane := range s.Lanes() {
@@ -137,7 +140,7 @@ func statuses(rs []core.Result) []core.Status {
 	return out
 }
 
-func messages(t testing.TB, s core.Store, q core.MessagesQuery) core.MessagesPage {
+func messages(t rapid.TB, s core.Store, q core.MessagesQuery) core.MessagesPage {
 	t.Helper()
 	page, err := s.Messages(context.Background(), q)
 	if err != nil {
@@ -146,7 +149,7 @@ func messages(t testing.TB, s core.Store, q core.MessagesQuery) core.MessagesPag
 	return page
 }
 
-func events(t testing.TB, s core.Store, after uint64, limit int) core.EventsPage {
+func events(t rapid.TB, s core.Store, after uint64, limit int) core.EventsPage {
 	t.Helper()
 	page, err := s.Events(context.Background(), after, limit)
 	if err != nil {
@@ -162,7 +165,7 @@ func closeStore(t testing.TB, s core.Store) {
 	}
 }
 
-func mustEqual(t testing.TB, what string, got, want any) {
+func mustEqual(t rapid.TB, what string, got, want any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(core.Thread{})); diff != "" {
 		t.Fatalf("%s (-want +got):\n%s", what, diff)

@@ -1,0 +1,154 @@
+package export
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// decode reads a line of a kind.
+func decode(kind string, line []byte) (core.Record, error) {
+	switch kind {
+	case "resource":
+		return read(line, func(l *resourceLine) (core.Record, error) {
+			r := core.Resource{ID: l.ID}
+			if n := len(l.Keys); n != 0 && n != len(r.Keys) {
+				return nil, fmt.Errorf("there are %d keys in place of %d", n, len(r.Keys))
+			}
+			for i, k := range l.Keys {
+				r.Keys[i] = core.AccessKeyRow(k)
+			}
+			return r, nil
+		})
+	case "user":
+		return read(line, func(l *userLine) (core.Record, error) {
+			state, ok := userStates.find(l.State)
+			return core.User{ID: l.ID, State: state, DeletedAt: l.DeletedAt, Generation: l.Generation}, known(ok, "state", l.State)
+		})
+	case "thread":
+		return read(line, decodeThread)
+	case "member":
+		return read(line, decodeMember)
+	case "message":
+		return read(line, decodeMessage)
+	case "answer":
+		return read(line, func(l *answerLine) (core.Record, error) {
+			a := core.CreateAnswer{Topic: l.Topic, CreatedBy: l.CreatedBy, CreatedOn: l.CreatedOn, Metadata: dict(l.Metadata), RetentionDays: l.RetentionDays}
+			for _, p := range l.Invalid {
+				a.Invalid = append(a.Invalid, core.InvalidParticipant(p))
+			}
+			return core.ThreadAnswer{Thread: l.Thread, CreateAnswer: a}, atLeast(0, "retentionDays", int64(l.RetentionDays))
+		})
+	case "token":
+		return read(line, func(l *tokenLine) (core.Record, error) {
+			return core.SentToken{SendKey: core.SendKey{Thread: l.Thread, Caller: l.Caller, Token: l.Token}, MessageID: l.Message}, atLeast(1, "message", l.Message)
+		})
+	case "receipt":
+		return read(line, func(l *receiptLine) (core.Record, error) {
+			return core.ThreadReceipt{Thread: l.Thread, Receipt: core.Receipt{User: l.User, MessageID: l.Message, ReadOn: l.ReadOn}}, atLeast(1, "message", l.Message)
+		})
+	case "event":
+		return read(line, decodeEvent)
+	}
+	return nil, fmt.Errorf("lines of kind %q are not known", kind)
+}
+
+// read reads a line into its fields, and those into a record.
+func read[T any](line []byte, record func(*T) (core.Record, error)) (core.Record, error) {
+	var l T
+	d := json.NewDecoder(bytes.NewReader(line))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		return nil, fmt.Errorf("the line cannot be read: %w", err)
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("the line has more than one value")
+	}
+	return record(&l)
+}
+
+func decodeThread(l *threadLine) (core.Record, error) {
+	h := core.Head{ID: l.ID, Revision: l.Revision}
+	h.Properties = core.Properties{
+		Topic: l.Topic, CreatedBy: l.CreatedBy, CreatedOn: l.CreatedOn, DeletedOn: l.DeletedOn,
+		Metadata: dict(l.Metadata), RetentionDays: l.RetentionDays,
+	}
+	h.Counters = core.Counters{
+		LastID: l.LastID, LastSequence: l.LastSequence, LastEvent: l.LastEvent, LastPosition: l.LastPosition, LastMessageOn: l.LastMessageOn,
+	}
+	return h, errors.Join(
+		atLeast(1, "revision", signed(l.Revision)), atLeast(0, "retentionDays", int64(l.RetentionDays)),
+		atLeast(0, "lastSequence", signed(l.LastSequence)), atLeast(0, "lastMessageOn", l.LastMessageOn))
+}
+
+func decodeMember(l *memberLine) (core.Record, error) {
+	m := core.Member{
+		User: l.User, DisplayName: l.DisplayName, ShareHistory: l.ShareHistory, JoinedOn: l.JoinedOn, Order: l.Order, Metadata: dict(l.Metadata),
+	}
+	for _, i := range l.Intervals {
+		m.Intervals = append(m.Intervals, core.Interval{From: i[0], To: i[1]})
+	}
+	if l.Left != nil {
+		m.Left = &core.Left{On: l.Left.On, Sequence: l.Left.Sequence, Topic: l.Left.Topic}
+		if err := atLeast(0, "left.on", l.Left.On); err != nil {
+			return nil, err
+		}
+	}
+	return core.ThreadMember{Thread: l.Thread, Member: m}, nil
+}
+
+func decodeMessage(l *messageLine) (core.Record, error) {
+	kind, ok := messageTypes.find(l.Type)
+	m := core.Message{
+		ID: l.ID, Sequence: l.Sequence, Version: l.Version, Kind: kind, CreatedOn: l.CreatedOn, EditedOn: l.EditedOn, DeletedOn: l.DeletedOn,
+		Sender: l.Sender, SenderDisplayName: l.SenderName, Content: l.Content, Metadata: dict(l.Metadata), Initiator: l.Initiator,
+	}
+	for _, p := range l.Participants {
+		m.Participants = append(m.Participants, core.MessageParticipant(p))
+	}
+	return core.ThreadMessage{Thread: l.Thread, Message: m},
+		errors.Join(known(ok, "type", l.Type), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
+}
+
+func decodeEvent(l *eventLine) (core.Record, error) {
+	kind, ok := eventKinds.find(l.Event)
+	e := core.Event{
+		Thread: l.Thread, Day: l.Day, Number: l.Number, Position: l.Position, Kind: kind, MessageID: l.Message, Version: l.Version, Actor: l.Actor,
+	}
+	return e, errors.Join(place{ids: []string{l.Thread}}.check(), known(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
+}
+
+func known(ok bool, field, word string) error {
+	if !ok {
+		return fmt.Errorf("%s %q is not known", field, word)
+	}
+	return nil
+}
+
+func atLeast(least int64, field string, n int64) error {
+	if n < least {
+		return fmt.Errorf("%s is out of range", field)
+	}
+	return nil
+}
+
+// signed is below 0 for what is too great for a store.
+func signed(n uint64) int64 {
+	if n > math.MaxInt64 {
+		return -1
+	}
+	return int64(n)
+}
+
+// dict is the map as rows keep it: none rather than an empty one.
+func dict(m map[string]string) map[string]string {
+	if len(m) == 0 {
+		return nil
+	}
+	return m
+}

@@ -1,0 +1,113 @@
+package export
+
+import (
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// encode returns the line of a record. JSON would put other characters in the
+// place of what is not UTF-8; no text of a store should hold such, and one that
+// does is an error rather than another text.
+func encode(r core.Record) (any, error) {
+	var t texts
+	switch r := r.(type) {
+	case core.Resource:
+		line := resourceLine{Kind: "resource", ID: t.text(r.ID)}
+		if len(r.Keys[0].Secret)+len(r.Keys[1].Secret) > 0 {
+			for _, k := range r.Keys {
+				line.Keys = append(line.Keys, keyLine(k))
+			}
+		}
+		return line, t.of("the resource")
+	case core.User:
+		return userLine{"user", t.text(r.ID), t.word(userStates[r.State]), r.DeletedAt, r.Generation}, t.of("user " + r.ID)
+	case core.Head:
+		return threadLine{
+			Kind: "thread", ID: t.text(r.ID), Revision: r.Revision, Topic: t.text(r.Topic), CreatedBy: t.text(r.CreatedBy),
+			CreatedOn: r.CreatedOn, DeletedOn: r.DeletedOn, Metadata: t.dict(r.Metadata), RetentionDays: r.RetentionDays,
+			LastID: r.LastID, LastSequence: r.LastSequence, LastEvent: r.LastEvent, LastPosition: r.LastPosition, LastMessageOn: r.LastMessageOn,
+		}, t.of("thread " + r.ID)
+	case core.ThreadMember:
+		return encodeMember(r, &t), t.of("member " + r.User + " of thread " + r.Thread)
+	case core.ThreadMessage:
+		return encodeMessage(r, &t), t.of(fmt.Sprintf("message %d of thread %s", r.ID, r.Thread))
+	case core.ThreadAnswer:
+		line := answerLine{
+			Kind: "answer", Thread: t.text(r.Thread), Topic: t.text(r.Topic), CreatedBy: t.text(r.CreatedBy), CreatedOn: r.CreatedOn,
+			Metadata: t.dict(r.Metadata), RetentionDays: r.RetentionDays,
+		}
+		for _, p := range r.Invalid {
+			line.Invalid = append(line.Invalid, invalidLine{t.text(p.User), t.text(p.Code), t.text(p.Message)})
+		}
+		return line, t.of("the first answer of thread " + r.Thread)
+	case core.SentToken:
+		return tokenLine{"token", t.text(r.Thread), t.text(r.Caller), t.text(r.Token), r.MessageID}, t.of("a send token of thread " + r.Thread)
+	case core.ThreadReceipt:
+		return receiptLine{"receipt", t.text(r.Thread), t.text(r.User), r.MessageID, r.ReadOn}, t.of("a receipt of thread " + r.Thread)
+	case core.Event:
+		return eventLine{
+			"event", r.Position, r.Day, t.text(r.Thread), r.Number, t.word(eventKinds[r.Kind]), r.MessageID, r.Version, t.text(r.Actor),
+		}, t.of(fmt.Sprintf("event %d of thread %s", r.Number, r.Thread))
+	}
+	return nil, fmt.Errorf("records of type %T have no line", r)
+}
+
+func encodeMember(r core.ThreadMember, t *texts) memberLine {
+	line := memberLine{
+		Kind: "member", Thread: t.text(r.Thread), User: t.text(r.User), DisplayName: t.text(r.DisplayName),
+		ShareHistory: r.ShareHistory, JoinedOn: r.JoinedOn, Order: r.Order, Metadata: t.dict(r.Metadata),
+	}
+	for _, i := range r.Intervals {
+		line.Intervals = append(line.Intervals, [2]uint64{i.From, i.To})
+	}
+	if r.Left != nil {
+		line.Left = &leftLine{r.Left.On, r.Left.Sequence, t.text(r.Left.Topic)}
+	}
+	return line
+}
+
+func encodeMessage(r core.ThreadMessage, t *texts) messageLine {
+	line := messageLine{
+		Kind: "message", Thread: t.text(r.Thread), Sequence: r.Sequence, ID: r.ID, Version: r.Version, Type: t.word(messageTypes[r.Kind]),
+		CreatedOn: r.CreatedOn, EditedOn: r.EditedOn, DeletedOn: r.DeletedOn, Sender: t.text(r.Sender), SenderName: t.text(r.SenderDisplayName),
+		Content: t.text(r.Content), Metadata: t.dict(r.Metadata), Initiator: t.text(r.Initiator),
+	}
+	for _, p := range r.Participants {
+		line.Participants = append(line.Participants, participantLine{t.text(p.User), t.text(p.DisplayName), p.ShareHistory})
+	}
+	return line
+}
+
+// texts notes whether everything that passes is UTF-8, and every number of a
+// kind has its word.
+type texts struct{ bad, unknown bool }
+
+func (t *texts) text(s string) string {
+	t.bad = t.bad || !utf8.ValidString(s)
+	return s
+}
+
+func (t *texts) word(s string) string {
+	t.unknown = t.unknown || s == ""
+	return s
+}
+
+func (t *texts) dict(m map[string]string) map[string]string {
+	for k, v := range m {
+		t.text(k)
+		t.text(v)
+	}
+	return m
+}
+
+func (t *texts) of(what string) error {
+	switch {
+	case t.bad:
+		return fmt.Errorf("%q holds text that is not UTF-8, which an export cannot hold", what)
+	case t.unknown:
+		return fmt.Errorf("%q is of a kind that this version does not know", what)
+	}
+	return nil
+}

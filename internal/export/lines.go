@@ -1,0 +1,154 @@
+package export
+
+import "github.com/confab-chat/confab/internal/core"
+
+// The lines. Times are epoch milliseconds; what is zero or empty is left out.
+
+type resourceLine struct {
+	Kind string    `json:"kind"`
+	ID   string    `json:"id"`
+	Keys []keyLine `json:"keys,omitempty"` // primary and secondary, or none
+}
+
+type keyLine struct {
+	Serial uint64 `json:"serial"`
+	Secret []byte `json:"secret"` // base64
+}
+
+type userLine struct {
+	Kind       string `json:"kind"`
+	ID         string `json:"id"`
+	State      string `json:"state"`
+	DeletedAt  int64  `json:"deletedAt,omitempty"`
+	Generation uint64 `json:"generation"`
+}
+
+type threadLine struct {
+	Kind          string            `json:"kind"`
+	ID            string            `json:"id"`
+	Revision      uint64            `json:"revision"`
+	Topic         string            `json:"topic,omitempty"`
+	CreatedBy     string            `json:"createdBy,omitempty"`
+	CreatedOn     int64             `json:"createdOn,omitempty"`
+	DeletedOn     int64             `json:"deletedOn,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	RetentionDays int32             `json:"retentionDays,omitempty"`
+	LastID        int64             `json:"lastId,omitempty"`
+	LastSequence  uint64            `json:"lastSequence,omitempty"`
+	LastEvent     uint64            `json:"lastEvent,omitempty"`
+	LastPosition  uint64            `json:"lastPosition,omitempty"`
+	LastMessageOn int64             `json:"lastMessageOn,omitempty"`
+}
+
+type memberLine struct {
+	Kind         string            `json:"kind"`
+	Thread       string            `json:"thread"`
+	User         string            `json:"user"`
+	DisplayName  string            `json:"displayName,omitempty"`
+	ShareHistory int64             `json:"shareHistory,omitempty"`
+	JoinedOn     int64             `json:"joinedOn,omitempty"`
+	Order        uint32            `json:"order,omitempty"`
+	Intervals    [][2]uint64       `json:"intervals,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Left         *leftLine         `json:"left,omitempty"`
+}
+
+type leftLine struct {
+	On       int64  `json:"on"`
+	Sequence uint64 `json:"sequence"`
+	Topic    string `json:"topic,omitempty"`
+}
+
+type messageLine struct {
+	Kind         string            `json:"kind"`
+	Thread       string            `json:"thread"`
+	Sequence     uint64            `json:"sequence"`
+	ID           int64             `json:"id"`
+	Version      int64             `json:"version"`
+	Type         string            `json:"type"`
+	CreatedOn    int64             `json:"createdOn"`
+	EditedOn     int64             `json:"editedOn,omitempty"`
+	DeletedOn    int64             `json:"deletedOn,omitempty"`
+	Sender       string            `json:"sender,omitempty"`
+	SenderName   string            `json:"senderDisplayName,omitempty"`
+	Content      string            `json:"content,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Initiator    string            `json:"initiator,omitempty"`
+	Participants []participantLine `json:"participants,omitempty"`
+}
+
+type participantLine struct {
+	User         string `json:"user"`
+	DisplayName  string `json:"displayName,omitempty"`
+	ShareHistory int64  `json:"shareHistory,omitempty"`
+}
+
+type answerLine struct {
+	Kind          string            `json:"kind"`
+	Thread        string            `json:"thread"`
+	Topic         string            `json:"topic,omitempty"`
+	CreatedBy     string            `json:"createdBy,omitempty"`
+	CreatedOn     int64             `json:"createdOn,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	RetentionDays int32             `json:"retentionDays,omitempty"`
+	Invalid       []invalidLine     `json:"invalid,omitempty"`
+}
+
+type invalidLine struct {
+	User    string `json:"user"`
+	Code    string `json:"code"`
+	Message string `json:"message,omitempty"`
+}
+
+type tokenLine struct {
+	Kind    string `json:"kind"`
+	Thread  string `json:"thread"`
+	Caller  string `json:"caller"`
+	Token   string `json:"token"`
+	Message int64  `json:"message"`
+}
+
+type receiptLine struct {
+	Kind    string `json:"kind"`
+	Thread  string `json:"thread"`
+	User    string `json:"user"`
+	Message int64  `json:"message"`
+	ReadOn  int64  `json:"readOn"`
+}
+
+type eventLine struct {
+	Kind     string `json:"kind"`
+	Position uint64 `json:"position"`
+	Day      uint32 `json:"day"`
+	Thread   string `json:"thread"`
+	Number   uint64 `json:"number"`
+	Event    string `json:"event"`
+	Message  int64  `json:"message,omitempty"`
+	Version  int64  `json:"version,omitempty"`
+	Actor    string `json:"actor,omitempty"`
+}
+
+// The words for numbers that the stores keep.
+var userStates = words[core.UserState]{core.UserLive: "live", core.UserDeleting: "deleting", core.UserDeleted: "deleted"}
+
+var eventKinds = words[core.EventKind]{
+	core.ThreadCreated: "threadCreated", core.MessageReceived: "messageReceived", core.MessageEdited: "messageEdited",
+	core.MessageDeleted: "messageDeleted", core.ReceiptReceived: "receiptReceived", core.ThreadUpdated: "threadUpdated",
+	core.ThreadDeleted: "threadDeleted", core.ParticipantsAdded: "participantsAdded", core.ParticipantsRemoved: "participantsRemoved",
+}
+
+var messageTypes = words[core.MessageKind]{
+	core.Text: "text", core.HTML: "html", core.TopicUpdated: "topicUpdated",
+	core.ParticipantAdded: "participantAdded", core.ParticipantRemoved: "participantRemoved",
+}
+
+type words[K comparable] map[K]string
+
+func (w words[K]) find(word string) (k K, ok bool) {
+	for k, v := range w {
+		if v == word {
+			return k, true
+		}
+	}
+	return k, false
+}

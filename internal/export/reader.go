@@ -1,0 +1,217 @@
+package export
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// ErrNewer means that the file has a format that this version does not know.
+var ErrNewer = errors.New("the export was written by a newer version of Confab")
+
+// Error is what is wrong with an export, and in which line.
+type Error struct {
+	Line int // from 1
+	Err  error
+}
+
+// Error names the line.
+func (e *Error) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Reader reads an export. It keeps nothing but the line that it reads.
+type Reader struct {
+	in      *bufio.Reader
+	long    []byte // a line that is longer than in's buffer
+	sum     hash.Hash
+	at      int // the line's number
+	proved  int // the last line that a checksum has proved
+	last    place
+	started bool
+	rows    core.Counts
+	summary Summary
+	err     error // the first, io.EOF at the end
+}
+
+// NewReader reads from in, line by line.
+func NewReader(in io.Reader) *Reader {
+	return &Reader{in: bufio.NewReaderSize(in, 1<<16), sum: sha256.New()}
+}
+
+// Next returns the next record, io.EOF after the last line of a whole file, or
+// an *Error, which it then goes on to return.
+func (r *Reader) Next() (core.Record, error) {
+	if r.err != nil {
+		return nil, r.err
+	}
+	record, err := r.next()
+	if err != nil && err != io.EOF {
+		err = &Error{r.at, err}
+	}
+	r.err = err
+	return record, err
+}
+
+// Summary is what the last line says. It is there after io.EOF.
+func (r *Reader) Summary() Summary { return r.summary }
+
+func (r *Reader) next() (core.Record, error) {
+	for {
+		line, err := r.line()
+		if err != nil {
+			return nil, err
+		}
+		if !r.started {
+			if err := begin(line); err != nil {
+				return nil, err
+			}
+			r.started = true
+			r.sum.Write(line)
+			continue
+		}
+		kind, err := kindOf(line)
+		if err != nil {
+			return nil, err
+		}
+		switch kind {
+		case kindEnd:
+			return nil, r.end(line)
+		case kindSum:
+			if err := r.proves(line, sumLine{kindSum, r.checksum()}); err != nil {
+				return nil, err
+			}
+			r.sum.Write(line)
+			continue
+		}
+		r.sum.Write(line)
+		record, err := decode(kind, line)
+		if err == nil {
+			err = r.follows(record)
+		}
+		if err != nil {
+			return nil, err
+		}
+		r.rows.Add(record)
+		return record, nil
+	}
+}
+
+// begin reads the first line.
+func begin(line []byte) error {
+	var h header
+	if err := json.Unmarshal(line, &h); err != nil || h.Confab != "export" {
+		return errors.New("this is not an export of Confab")
+	}
+	if h.Format > Format {
+		return fmt.Errorf("%w: its format is %d, this version knows up to %d", ErrNewer, h.Format, Format)
+	}
+	if h.Format < 1 {
+		return fmt.Errorf("there is no format %d", h.Format)
+	}
+	return nil
+}
+
+// end reads the last line, behind which nothing may stand.
+func (r *Reader) end(line []byte) error {
+	if !r.last.any() {
+		return errors.New("the export names no resource")
+	}
+	r.summary = Summary{r.rows, r.checksum()}
+	if err := r.proves(line, endLine{kindEnd, r.summary}); err != nil {
+		return err
+	}
+	switch _, err := r.in.ReadByte(); {
+	case err == nil:
+		r.at++
+		return errors.New("there is more behind the last line")
+	case err != io.EOF: // of a compressed file the end is checked here
+		return err
+	}
+	return io.EOF
+}
+
+func (r *Reader) checksum() string { return hex.EncodeToString(r.sum.Sum(nil)) }
+
+// proves compares a line with what it must be after all lines before it.
+func (r *Reader) proves(line []byte, want any) error {
+	text, err := json.Marshal(want)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(line, append(text, '\n')) {
+		return fmt.Errorf("the checksum or the count does not fit: the file was altered between line %d and here", r.proved+1)
+	}
+	r.proved = r.at
+	return nil
+}
+
+// line returns the next line with its end, good until the next call.
+func (r *Reader) line() ([]byte, error) {
+	r.at++
+	r.long = r.long[:0]
+	for {
+		piece, err := r.in.ReadSlice('\n')
+		switch {
+		case err == nil && len(r.long) == 0:
+			return whole(piece)
+		case err == nil || errors.Is(err, bufio.ErrBufferFull):
+			if r.long = append(r.long, piece...); len(r.long) > maxLine {
+				return nil, fmt.Errorf("the line is longer than %d bytes", maxLine)
+			}
+			if err == nil {
+				return whole(r.long)
+			}
+		case errors.Is(err, io.EOF):
+			return nil, errors.New("the file is cut off: it has no last line that says so")
+		default:
+			return nil, err
+		}
+	}
+}
+
+func whole(line []byte) ([]byte, error) {
+	if !utf8.Valid(line) {
+		return nil, errors.New("the line is not UTF-8 text")
+	}
+	return line, nil
+}
+
+// kindOf returns what a line is; it always says so first.
+func kindOf(line []byte) (string, error) {
+	rest, ok := bytes.CutPrefix(line, []byte(`{"kind":"`))
+	kind, _, ok2 := bytes.Cut(rest, []byte(`"`))
+	if !ok || !ok2 {
+		return "", errors.New(`the line does not begin with {"kind":"`)
+	}
+	return string(kind), nil
+}
+
+// follows sees to the order that core.Record promises, and that nothing comes
+// twice.
+func (r *Reader) follows(record core.Record) error {
+	p := placeOf(record)
+	if err := p.check(); err != nil {
+		return err
+	}
+	switch {
+	case !r.last.any() && p.rank != rankResource:
+		return errors.New("the resource has to come first")
+	case r.last.any() && p.compare(r.last) <= 0:
+		return errors.New("the line stands in the wrong place, or comes twice")
+	case p.rank == rankEvent && p.number != r.rows.Events+1:
+		return fmt.Errorf("the event has position %d in place of %d", p.number, r.rows.Events+1)
+	}
+	r.last = p
+	return nil
+}

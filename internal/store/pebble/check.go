@@ -1,0 +1,224 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// Check reads every row; see core.Checker. It follows the heads and, beside
+// them, what belongs to their threads, all in the order of their keys.
+func (s *Store) Check(ctx context.Context) (core.Counts, error) {
+	snap, err := s.durableSnapshot()
+	if err != nil {
+		return core.Counts{}, err
+	}
+	defer snap.Close()
+	c := checker{Store: s, snap: snap}
+	if err := c.run(ctx); err != nil {
+		return core.Counts{}, err
+	}
+	return c.counts, nil
+}
+
+type checker struct {
+	*Store
+	snap   *pebble.Snapshot
+	counts core.Counts
+}
+
+func (c *checker) run(ctx context.Context) error {
+	if _, err := readResource(c.snap); err != nil {
+		return c.damaged("the resource", err)
+	}
+	err := c.scan(ctx, c.snap, kindUser, func(key, value []byte) error {
+		c.counts.Users++
+		_, err := decodeUser(string(key[1:]), value)
+		return c.row(key, err)
+	})
+	if err != nil {
+		return err
+	}
+	if err := c.threads(ctx); err != nil {
+		return err
+	}
+	return c.events(ctx)
+}
+
+func (c *checker) row(key []byte, err error) error {
+	if err == nil {
+		return nil
+	}
+	return c.damaged(fmt.Sprintf("row %q", key), err)
+}
+
+// threadRows are the rows of a kind, to be taken thread by thread.
+type threadRows struct {
+	*pebble.Iterator
+	read func(h *core.Head, key, value []byte) error
+}
+
+// take reads the rows of the thread. One of a thread before it has no head.
+func (r *threadRows) take(h *core.Head) error {
+	for ; r.Valid(); r.Next() {
+		thread, _, _ := bytes.Cut(r.Key()[1:], []byte{0})
+		switch bytes.Compare(thread, []byte(h.ID)) {
+		case -1:
+			return fmt.Errorf("row %q belongs to no thread", r.Key())
+		case 1:
+			return nil
+		}
+		if err := r.read(h, r.Key(), r.Value()); err != nil {
+			return fmt.Errorf("row %q: %w", r.Key(), err)
+		}
+	}
+	return r.Error()
+}
+
+// threads holds the heads against everything that hangs on them.
+func (c *checker) threads(ctx context.Context) (err error) {
+	var of tally
+	var kinds []*threadRows
+	defer func() {
+		for _, k := range kinds {
+			if cerr := k.Close(); err == nil && cerr != nil {
+				err = c.damaged("rows of threads", cerr)
+			}
+		}
+	}()
+	for kind, read := range c.readers(&of) {
+		it, err := c.snap.NewIter(kindRange(kind))
+		if err != nil {
+			return err
+		}
+		it.First()
+		kinds = append(kinds, &threadRows{it, read})
+	}
+	err = c.scan(ctx, c.snap, kindHead, func(key, value []byte) error {
+		h, err := decodeHead(string(key[1:]), value)
+		if err != nil {
+			return c.row(key, err)
+		}
+		of = tally{}
+		for _, k := range kinds {
+			if err := k.take(&h); err != nil {
+				return c.damaged("thread "+h.ID, err)
+			}
+		}
+		if err := of.fits(h); err != nil {
+			return c.damaged("thread "+h.ID, err)
+		}
+		c.counts.Threads++
+		c.counts.Messages += of.messages
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range kinds {
+		if k.Valid() {
+			return c.damaged("the threads", fmt.Errorf("row %q belongs to no thread", k.Key()))
+		}
+	}
+	return nil
+}
+
+// tally is what was read of a thread.
+type tally struct{ ids, messages, last uint64 }
+
+func (t tally) fits(h core.Head) error {
+	switch {
+	case t.ids != t.messages:
+		return fmt.Errorf("it has %d messages and %d ids of messages", t.messages, t.ids)
+	// The last place is always taken, unless retention or the thread's end took the message.
+	case t.last != h.LastSequence && h.DeletedOn == 0 && h.RetentionDays == 0:
+		return fmt.Errorf("its last message has place %d in place of %d", t.last, h.LastSequence)
+	}
+	return nil
+}
+
+// readers read a row of each kind that belongs to threads.
+func (c *checker) readers(of *tally) map[byte]func(h *core.Head, key, value []byte) error {
+	return map[byte]func(h *core.Head, key, value []byte) error{
+		kindMember: func(_ *core.Head, key, value []byte) error {
+			c.counts.Members++
+			_, err := decodeMember(memberOf(key), value)
+			return err
+		},
+		kindMessage: func(h *core.Head, key, value []byte) error {
+			of.messages++
+			of.last = number(key)
+			m, err := decodeMessage(of.last, value)
+			if err == nil && (of.last > h.LastSequence || max(m.ID, m.Version) > h.LastID) {
+				err = fmt.Errorf("message %d is newer than its thread knows", m.ID)
+			}
+			return err
+		},
+		kindID: func(h *core.Head, key, _ []byte) error {
+			of.ids++
+			id := int64(number(key))
+			m, found, err := message(c.snap, h.ID, id)
+			if err == nil && (!found || m.ID != id) {
+				err = fmt.Errorf("there is no message %d", id)
+			}
+			return err
+		},
+		kindAnswer: func(_ *core.Head, _, value []byte) error {
+			c.counts.Answers++
+			_, err := decodeAnswer(value)
+			return err
+		},
+		kindSent: func(_ *core.Head, _, value []byte) error {
+			c.counts.Tokens++
+			_, err := decodeNumber(value)
+			return err
+		},
+		kindReceipt: func(_ *core.Head, key, value []byte) error {
+			c.counts.Receipts++
+			_, err := decodeReceipt(memberOf(key), value)
+			return err
+		},
+	}
+}
+
+// events holds the log against its index by position, and against the heads.
+func (c *checker) events(ctx context.Context) error {
+	var h core.Head
+	err := c.scan(ctx, c.snap, kindEvent, func(key, value []byte) error {
+		c.counts.Events++
+		thread, n := string(key[5:len(key)-9]), number(key)
+		_, err := decodeEvent(0, thread, n, value)
+		if err == nil && h.ID != thread {
+			h, _, err = head(c.snap, thread)
+		}
+		if err == nil && n > h.LastEvent {
+			err = fmt.Errorf("its thread knows %d events", h.LastEvent)
+		}
+		return c.row(key, err)
+	})
+	if err != nil {
+		return err
+	}
+	last, err := firstPosition(c.snap)
+	if err != nil {
+		return c.damaged("the event log", err)
+	}
+	last--
+	var positions uint64
+	err = c.scan(ctx, c.snap, kindPosition, func(key, value []byte) error {
+		positions++
+		_, _, err := decodePosition(value)
+		if last++; err == nil && number(key) != last {
+			err = fmt.Errorf("position %d is missing", last)
+		}
+		return c.row(key, err)
+	})
+	if err == nil && positions != c.counts.Events {
+		err = c.damaged("the event log", fmt.Errorf("it has %d events and %d positions", c.counts.Events, positions))
+	}
+	return err
+}

@@ -1,0 +1,332 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+func movingThread(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
+
+// fillThreads makes threads with messages, tokens, receipts and events.
+func fillThreads(t *testing.T, s *Store, threads, messages int) {
+	t.Helper()
+	for n := range threads {
+		id, who := movingThread(n), fmt.Sprintf("8:acs:user-%d", n%3)
+		c := &core.Change{
+			Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", CreatedBy: who}, Answer: &core.CreateAnswer{Topic: "topic"},
+			Members: []core.Member{{User: who, Order: 1, Intervals: []core.Interval{{}}}},
+			Events:  []core.Event{{Kind: core.ThreadCreated, Actor: who}},
+		}
+		mustApply(t, s, c)
+		for i := range messages {
+			mustApply(t, s, sendTo(id, who, fmt.Sprint(i)))
+		}
+		mustApply(t, s, &core.Change{Key: id, Thread: id, Revision: 1, Receipt: &core.Receipt{User: who, MessageID: 1}})
+		mustApply(t, s, &core.Change{Key: who + "/" + id, PutUsers: []core.User{{ID: who + id, State: core.UserLive, Generation: 1}}})
+	}
+}
+
+func sendTo(id, who, token string) *core.Change {
+	return &core.Change{
+		Key: id, Thread: id, Revision: 1, SendToken: token, Caller: who,
+		Messages: []core.Message{{Kind: core.Text, Sender: who, Content: "message " + token}},
+		Events:   []core.Event{{Kind: core.MessageReceived, Actor: who}},
+	}
+}
+
+func mustApply(t *testing.T, s *Store, c *core.Change) {
+	t.Helper()
+	rs, err := s.Apply(context.Background(), core.Batch{At: 1_700_000_000_000, Changes: []*core.Change{c}})
+	if err != nil || rs[0].Status != core.Applied {
+		t.Errorf("apply: %+v, %v", rs, err)
+	}
+}
+
+func mustOpen(t *testing.T, dir string, fs vfs.FS) *Store {
+	t.Helper()
+	s, err := Open(dir, Options{FS: fs, Initial: storetest.Initial, CacheSize: 1 << 20})
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	return s
+}
+
+func mustClose(t *testing.T, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+// TestExportIsOneDurableMoment exports while others write: all that comes out
+// is on the disk before the first of it comes out, and heads and messages fit.
+func TestExportIsOneDurableMoment(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "store", mem)
+	fillThreads(t, s, 4, 3)
+	for round := range 3 {
+		var wg sync.WaitGroup
+		for lane := range lanes {
+			wg.Go(func() {
+				for i := range 60 {
+					for n := range 4 {
+						if core.LaneOf(movingThread(n), lanes) == lane {
+							mustApply(t, s, sendTo(movingThread(n), "8:acs:user", fmt.Sprint(round, "/", i)))
+						}
+					}
+				}
+			})
+		}
+		var disk vfs.FS
+		var records []core.Record
+		err := s.Export(context.Background(), func(r core.Record) error {
+			if disk == nil {
+				disk = mem.CrashClone(vfs.CrashCloneCfg{})
+			}
+			records = append(records, r)
+			return nil
+		})
+		wg.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		copied := mustOpen(t, "store", vfs.NewMem())
+		if err := copied.Import(context.Background(), storetest.Reading(records)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := copied.Check(context.Background()); err != nil {
+			t.Errorf("what came out is not of one moment: %v", err)
+		}
+		left := mustOpen(t, "store", disk)
+		for _, r := range records {
+			if m, ok := r.(core.ThreadMessage); ok {
+				if got, _, err := left.Message(context.Background(), m.Thread, m.ID); err != nil || got.ID != m.ID {
+					t.Errorf("message %d came out before it was on the disk (%v)", m.ID, err)
+				}
+			}
+		}
+		mustClose(t, copied)
+		mustClose(t, left)
+	}
+	mustClose(t, s)
+}
+
+// TestBrokenOffImportIsRefused cuts the power at every step of an import.
+func TestBrokenOffImportIsRefused(t *testing.T) {
+	from := mustOpen(t, "store", vfs.NewMem())
+	fillThreads(t, from, 3, 4)
+	records := storetest.Records(t, from)
+	mustClose(t, from)
+
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "store", mem)
+	next := storetest.Reading(records)
+	random := rand.New(rand.NewPCG(1, 2))
+	var disks []vfs.FS
+	err := s.Import(context.Background(), func() (core.Record, error) {
+		disks = append(disks, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: random.IntN(101), RNG: random}))
+		return next()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole := mem.CrashClone(vfs.CrashCloneCfg{})
+	mustClose(t, s)
+	for i, disk := range disks {
+		if s, err := Open("store", Options{FS: disk}); !errors.Is(err, core.ErrUnfinished) || !strings.Contains(err.Error(), "remove it") {
+			t.Errorf("open after a power cut before record %d: %v, want %v with what to do", i, err, core.ErrUnfinished)
+			if err == nil {
+				mustClose(t, s)
+			}
+		}
+	}
+	s = mustOpen(t, "store", whole)
+	defer mustClose(t, s)
+	counts, err := s.Check(context.Background())
+	if got, want := counts.Rows(), uint64(len(records)-1); err != nil || got != want {
+		t.Errorf("%d rows after a power cut behind the import, want %d (%v)", got, want, err)
+	}
+}
+
+func TestImportRefusesRowsWithoutThread(t *testing.T) {
+	for _, r := range []core.Record{
+		core.ThreadMember{Thread: "19:a", Member: core.Member{User: "8:a"}}, core.ThreadMessage{Thread: "19:a"}, core.ThreadAnswer{Thread: "19:a"},
+		core.SentToken{SendKey: core.SendKey{Thread: "19:a"}}, core.ThreadReceipt{Thread: "19:a"}, core.Event{Thread: "19:a", Position: 2},
+	} {
+		s := mustOpen(t, "store", vfs.NewMem())
+		if err := s.Import(context.Background(), storetest.Reading([]core.Record{storetest.Initial, r})); err == nil {
+			t.Errorf("%T was imported", r)
+		}
+		mustClose(t, s)
+	}
+}
+
+// TestCheckFindsDamage takes rows away and puts rows in.
+func TestCheckFindsDamage(t *testing.T) {
+	a, ghost := movingThread(1), movingThread(99)
+	for _, tc := range []struct {
+		name   string
+		damage func(b *pebble.Batch)
+		says   string
+	}{
+		{"nothing", func(b *pebble.Batch) {}, ""},
+		{"a message less", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "there is no message"},
+		{"the last message less", func(b *pebble.Batch) {
+			b.DeleteRange(messageKey(nil, a, 3), messageKey(nil, a, 4), nil)
+			b.DeleteRange(idKey(nil, a, 1_700_000_000_002), idKey(nil, a, 1_700_000_000_003), nil)
+		}, "its last message has place 2 in place of 3"},
+		{"an id less", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_001), nil) }, "3 messages and 2 ids"},
+		{"a message of no thread", func(b *pebble.Batch) {
+			b.Set(messageKey(nil, ghost, 1), encodeMessage(nil, &core.Message{ID: 1}), nil)
+		}, "belongs to no thread"},
+		{"a head less", func(b *pebble.Batch) { b.Delete(headKey(nil, a), nil) }, "belongs to no thread"},
+		{"a member that cannot be read", func(b *pebble.Batch) { b.Set(memberKey(nil, a, "8:x"), []byte{9}, nil) }, "format"},
+		{"an event less", func(b *pebble.Batch) {
+			b.DeleteRange([]byte{kindEvent}, eventKey(nil, core.DayOf(1_700_000_000_000), movingThread(0), 2), nil)
+		}, "events and"},
+		{"a position less", func(b *pebble.Batch) {
+			b.Delete(positionKey(nil, core.DayOf(1_700_000_000_000), 3), nil)
+		}, "position 3 is missing"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			s := mustOpen(t, "store", vfs.NewMem())
+			defer mustClose(t, s)
+			fillThreads(t, s, 3, 3)
+			b := s.db.NewBatch()
+			tc.damage(b)
+			if err := b.Commit(pebble.Sync); err != nil {
+				t.Fatal(err)
+			}
+			counts, err := s.Check(context.Background())
+			switch {
+			case tc.says == "" && (err != nil || counts != core.Counts{Users: 3, Threads: 3, Members: 3, Messages: 9, Answers: 3, Tokens: 9, Receipts: 3, Events: 12}):
+				t.Errorf("counts %+v, %v", counts, err)
+			case tc.says != "" && (!errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), tc.says)):
+				t.Errorf("error %v, want one that says %q", err, tc.says)
+			}
+		})
+	}
+}
+
+// TestExportNumbersPositionsAnew exports a log whose older days are gone.
+func TestExportNumbersPositionsAnew(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	fillThreads(t, s, 2, 2) // positions 1 to 3, and 4 to 6
+	day := core.DayOf(1_700_000_000_000)
+	b := s.db.NewBatch()
+	b.DeleteRange(positionKey(nil, day, 0), positionKey(nil, day, 5), nil)
+	if err := b.Commit(pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	heads, events := map[string]uint64{}, []uint64(nil)
+	for _, r := range storetest.Records(t, s) {
+		switch r := r.(type) {
+		case core.Head:
+			heads[r.ID] = r.LastPosition
+		case core.Event:
+			events = append(events, r.Position)
+		}
+	}
+	if heads[movingThread(0)] != 0 || heads[movingThread(1)] != 2 || fmt.Sprint(events) != "[1 2]" {
+		t.Errorf("heads have positions %v, events %v; want 0 for the thread without events, 2 for the other, and 1 2", heads, events)
+	}
+	mustClose(t, s)
+}
+
+// TestCheckpointAndRestore goes by way of a folder while the store is written to.
+func TestCheckpointAndRestore(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, filepath.Join(dir, "store"), nil)
+	fillThreads(t, s, 3, 3)
+	backup, back := filepath.Join(dir, "backup"), filepath.Join(dir, "back")
+	want := storetest.Records(t, s)
+	if err := s.Checkpoint(backup); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Checkpoint(backup); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a checkpoint over another: %v", err)
+	}
+	fillMore := sendTo(movingThread(0), "8:acs:user", "later")
+	mustApply(t, s, fillMore)
+	mustClose(t, s)
+	if err := Restore(t.Context(), backup, back); err != nil {
+		t.Fatal(err)
+	}
+	if err := Restore(t.Context(), backup, back); !errors.Is(err, os.ErrExist) {
+		t.Errorf("a restore over a store: %v", err)
+	}
+	s = mustOpen(t, back, nil)
+	if got := storetest.Records(t, s); len(got) != len(want) {
+		t.Errorf("%d records are back, want %d", len(got), len(want))
+	}
+	if err := s.SetEpoch("later"); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	s = mustOpen(t, back, nil)
+	if r, err := s.Resource(t.Context()); err != nil || r.Epoch != "later" {
+		t.Errorf("resource %+v, %v; want epoch later", r, err)
+	}
+	mustClose(t, s)
+
+	// A copy that ends on the way is known for what it is.
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	half := filepath.Join(dir, "half")
+	if err := Restore(stopped, backup, half); !errors.Is(err, context.Canceled) {
+		t.Errorf("a restore that is stopped: %v", err)
+	}
+	if _, err := Open(half, Options{}); !errors.Is(err, core.ErrUnfinished) {
+		t.Errorf("open half a restore: %v, want %v", err, core.ErrUnfinished)
+	}
+}
+
+// TestMovingStops ends an export and an import by their context.
+func TestMovingStops(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	ctx, stop := context.WithCancel(context.Background())
+	n := 0
+	err := s.Import(ctx, func() (core.Record, error) {
+		if n++; n == 1 {
+			return storetest.Initial, nil
+		}
+		stop()
+		return core.User{ID: fmt.Sprintf("8:%09d", n), State: core.UserLive}, nil
+	})
+	if !errors.Is(err, context.Canceled) || n > 2*askEvery {
+		t.Errorf("an import that is stopped: %v after %d records", err, n)
+	}
+	n = 0
+	err = s.Import(context.Background(), func() (core.Record, error) {
+		switch n++; {
+		case n == 1:
+			return storetest.Initial, nil
+		case n > 3*askEvery:
+			return nil, io.EOF
+		}
+		return core.User{ID: fmt.Sprintf("8:%09d", n), State: core.UserLive}, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n = 0
+	err = s.Export(ctx, func(core.Record) error { n++; return nil })
+	if !errors.Is(err, context.Canceled) || n > askEvery {
+		t.Errorf("an export that is stopped: %v after %d records", err, n)
+	}
+}

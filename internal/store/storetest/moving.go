@@ -1,0 +1,280 @@
+package storetest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"hash"
+	"io"
+	"maps"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// testMoving exports what random histories left, imports it into an empty
+// store, and goes on writing there.
+func testMoving(t *testing.T, e Engine) {
+	probe := e.Open(t)
+	_, exports := probe.(core.Exporter)
+	_, imports := probe.(core.Importer)
+	closeStore(t, probe)
+	if !exports || !imports {
+		t.Skip("this engine does not export and import yet")
+	}
+	rapid.Check(t, func(rt *rapid.T) {
+		from := e.Open(t)
+		m := &model{threads: map[string]*modelThread{}, users: map[string]core.User{}}
+		at := m.run(rt, from, start, rapid.IntRange(0, 20).Draw(rt, "batches"))
+
+		records := Records(rt, from)
+		to := e.Open(t)
+		if err := to.(core.Importer).Import(context.Background(), Reading(records)); err != nil {
+			rt.Fatalf("import %d records: %v", len(records), err)
+		}
+		if rapid.Bool().Draw(rt, "reopen") {
+			to = e.Reopen(t, to)
+		}
+		threads, users := slices.Sorted(maps.Keys(m.threads)), []string{user(1), user(2), user(3)}
+		if was, is := Checksum(rt, from, threads, users), Checksum(rt, to, threads, users); was != is {
+			rt.Fatalf("the answers differ after the import: checksum %s, was %s", is, was)
+		}
+		mustEqualRecords(rt, Records(rt, to), records)
+		closeStore(t, from)
+
+		m.compare(rt, to)
+		m.replays(rt, to, at)
+		m.run(rt, to, at, rapid.IntRange(0, 10).Draw(rt, "batches after"))
+		m.compare(rt, to)
+		closeStore(t, to)
+	})
+}
+
+// testMovingRefusals imports where it must not be done, and what cannot be.
+func testMovingRefusals(t *testing.T, e Engine) {
+	from := e.Open(t)
+	defer closeStore(t, from)
+	if _, ok := from.(core.Importer); !ok {
+		t.Skip("this engine does not import yet")
+	}
+	a, ann := thread(1), user(1)
+	u := core.User{ID: ann, State: core.UserDeleting, Generation: 3, DeletedAt: start}
+	apply(t, from, start, create(a, "key", ann), send(a, 1, ann, "token", "one"), putUser(core.User{ID: ann}, u))
+	records := Records(t, from)
+
+	ctx := context.Background()
+	if err := from.(core.Importer).Import(ctx, Reading(records)); !errors.Is(err, core.ErrNotEmpty) {
+		t.Errorf("import into a store that holds something: %v, want %v", err, core.ErrNotEmpty)
+	}
+	mustEqualRecords(t, Records(t, from), records)
+
+	// Whatever ends an import leaves the store as empty as it was.
+	to := e.Open(t)
+	broken := errors.New("the source is broken")
+	for n := range records {
+		next := Reading(records[:n])
+		err := to.(core.Importer).Import(ctx, func() (core.Record, error) {
+			r, err := next()
+			if err == io.EOF {
+				err = broken
+			}
+			return r, err
+		})
+		if !errors.Is(err, broken) {
+			t.Fatalf("a source that breaks after %d records: %v, want %v", n, err, broken)
+		}
+	}
+	if err := to.(core.Importer).Import(ctx, Reading(nil)); err == nil {
+		t.Error("an import of nothing at all was accepted")
+	}
+	mustEqual(t, "messages after broken imports", messages(t, to, core.MessagesQuery{Thread: a, Limit: 10}), core.MessagesPage{})
+	mustEqualRecords(t, Records(t, to), []core.Record{Initial})
+	to = e.Reopen(t, to)
+	defer func() { closeStore(t, to) }()
+
+	// The resource takes the id and those keys that are there, and keeps its epoch.
+	moved := core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Epoch: "another"}
+	moved.Keys[1] = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret that came with the export")}
+	if err := to.(core.Importer).Import(ctx, Reading(append([]core.Record{moved}, records[1:]...))); err != nil {
+		t.Fatalf("import after broken ones: %v", err)
+	}
+	for _, when := range []string{"before", "after"} {
+		got, err := to.Resource(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := core.Resource{ID: moved.ID, Epoch: Initial.Epoch, Keys: [2]core.AccessKeyRow{Initial.Keys[0], moved.Keys[1]}}
+		mustEqual(t, "resource "+when+" a restart", got, want)
+		deleting, err := to.Deleting(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEqual(t, "users in deletion "+when+" a restart", deleting, []core.User{u})
+		to = e.Reopen(t, to)
+	}
+	if err := to.(core.Importer).Import(ctx, Reading(records)); !errors.Is(err, core.ErrNotEmpty) {
+		t.Errorf("a second import: %v, want %v", err, core.ErrNotEmpty)
+	}
+}
+
+// replays sends every token again: each must be known.
+func (m *model) replays(rt *rapid.T, s core.Store, at int64) {
+	for _, id := range slices.Sorted(maps.Keys(m.threads)) {
+		th := m.threads[id]
+		for n := range 4 {
+			for _, token := range []string{"t1", "t2"} {
+				if !th.sent[user(n)+" "+token] {
+					continue
+				}
+				c := send(id, th.revision, user(n), token, "again")
+				if rs := apply(rt, s, at, c); rs[0].Status != core.Replayed || rs[0].MessageID == 0 {
+					rt.Fatalf("token %s of %s in %s after the import: %+v", token, user(n), id, rs[0])
+				}
+			}
+		}
+	}
+}
+
+// Records are all that a store exports.
+func Records(t rapid.TB, s core.Store) (all []core.Record) {
+	t.Helper()
+	err := s.(core.Exporter).Export(context.Background(), func(r core.Record) error {
+		all = append(all, r)
+		return nil
+	})
+	if err != nil {
+		t.Fatalf("export: %v", err)
+	}
+	return all
+}
+
+// Reading is a source for an import.
+func Reading(records []core.Record) func() (core.Record, error) {
+	return func() (core.Record, error) {
+		if len(records) == 0 {
+			return nil, io.EOF
+		}
+		r := records[0]
+		records = records[1:]
+		return r, nil
+	}
+}
+
+// mustEqualRecords compares two exports but for the resource and the day of
+// events, which is an engine's own.
+func mustEqualRecords(t rapid.TB, got, want []core.Record) {
+	t.Helper()
+	mustEqual(t, "exported records", comparable(got), comparable(want))
+}
+
+func comparable(records []core.Record) []core.Record {
+	out := slices.Clone(records)
+	for i, r := range out {
+		switch r := r.(type) {
+		case core.Resource:
+			out[i] = core.Resource{}
+		case core.Event:
+			r.Day = 0
+			out[i] = r
+		}
+	}
+	return out
+}
+
+// Checksum is one of all that a client can be answered about the threads and
+// users, in pages of an odd size. Positions and days do not count: they are an
+// engine's own, but for their order.
+func Checksum(t rapid.TB, s core.Store, threads, users []string) string {
+	t.Helper()
+	c := checksum{t, s, sha256.New()}
+	for _, id := range threads {
+		c.thread(id)
+	}
+	for _, id := range users {
+		c.user(id)
+	}
+	deleting, err := s.Deleting(context.Background())
+	c.add("users in deletion", deleting, err)
+	for after := uint64(0); ; {
+		page := events(t, s, after, 997)
+		if len(page.Events) == 0 {
+			break
+		}
+		after = page.Events[len(page.Events)-1].Position
+		for i := range page.Events {
+			page.Events[i].Position, page.Events[i].Day = 0, 0
+		}
+		c.each(page.Events)
+	}
+	return hex.EncodeToString(c.sum.Sum(nil))
+}
+
+type checksum struct {
+	rapid.TB
+	store core.Store
+	sum   hash.Hash
+}
+
+func (c checksum) add(what string, answer any, err error) {
+	c.Helper()
+	text, jerr := json.Marshal(answer)
+	if err != nil || jerr != nil {
+		c.Fatalf("read %s: %v", what, errors.Join(err, jerr))
+	}
+	c.sum.Write(append(text, '\n'))
+}
+
+// each adds the events one by one, so that pages may be cut anywhere.
+func (c checksum) each(es []core.Event) {
+	for _, e := range es {
+		c.add("an event", e, nil)
+	}
+}
+
+func (c checksum) thread(id string) {
+	ctx := context.Background()
+	th, err := c.store.Thread(ctx, id)
+	if th != nil {
+		th = core.NewThread(th.Head, th.Members)
+		th.LastPosition = 0
+	}
+	c.add("thread "+id, th, err)
+	answer, err := c.store.CreateAnswer(ctx, id)
+	c.add("the answer of "+id, answer, err)
+	receipts, revision, err := c.store.Receipts(ctx, id)
+	c.add("receipts of "+id, []any{receipts, revision}, err)
+	for before := uint64(0); ; {
+		page, err := c.store.Messages(ctx, core.MessagesQuery{Thread: id, Before: before, Limit: 97})
+		c.add("messages of "+id, page, err)
+		if len(page.Messages) == 0 {
+			return
+		}
+		for _, m := range page.Messages {
+			byID, _, err := c.store.Message(ctx, id, m.ID)
+			if err != nil || byID.Sequence != m.Sequence {
+				c.Fatalf("message %d of %s by its id: %+v, %v", m.ID, id, byID, err)
+			}
+			before = m.Sequence
+		}
+	}
+}
+
+func (c checksum) user(id string) {
+	ctx := context.Background()
+	u, err := c.store.User(ctx, id)
+	c.add("user "+id, u, err)
+	for before := (core.ThreadsCursor{}); ; {
+		page, err := c.store.Threads(ctx, core.ThreadsQuery{User: id, Before: before, Limit: 97})
+		c.add("threads of "+id, page, err)
+		if !page.More {
+			return
+		}
+		last := page.Threads[len(page.Threads)-1]
+		before = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
+	}
+}
