@@ -42,7 +42,11 @@ func encodeMap(m map[string]string) []byte {
 	return list(slices.Sorted(maps.Keys(m)), func(b []byte, k string) []byte { return str(str(b, k), m[k]) })
 }
 
+// encodeIntervals never returns NULL, which the column refuses.
 func encodeIntervals(is []core.Interval) []byte {
+	if len(is) == 0 {
+		return []byte{format, 0}
+	}
 	return list(is, func(b []byte, i core.Interval) []byte {
 		return binary.AppendUvarint(binary.AppendUvarint(b, i.From), i.To)
 	})

@@ -26,6 +26,7 @@ func TestLists(t *testing.T) {
 		{"map", encodeMap(m), "01020161" + "0200ff" + "01620132", func(b []byte) (any, error) { return decodeMap(b) }, m},
 		{"empty map", encodeMap(map[string]string{}), "", func(b []byte) (any, error) { return decodeMap(b) }, map[string]string(nil)},
 		{"intervals", encodeIntervals(is), "010201ac02ad0200", func(b []byte) (any, error) { return decodeIntervals(b) }, is},
+		{"no intervals", encodeIntervals(nil), "0100", func(b []byte) (any, error) { return decodeIntervals(b) }, []core.Interval{}},
 		{"participants", encodeParticipants(ps), "010103383a6104c3846e6e01", func(b []byte) (any, error) { return decodeParticipants(b) }, ps},
 		{"invalid", encodeInvalid(bad), "010103383a6203343034094e6f7420666f756e64", func(b []byte) (any, error) { return decodeInvalid(b) }, bad},
 	} {
