@@ -87,6 +87,9 @@ func refusal(f *family, err error) *core.Error {
 	if errors.As(err, &e) {
 		return e
 	}
+	if errors.Is(err, core.ErrUnavailable) {
+		return &core.Error{Code: core.Unavailable, Message: "The server is currently unable to handle the request.", Cause: err}
+	}
 	var field *wire.Error
 	if errors.As(err, &field) {
 		return &core.Error{Code: f.invalid, Message: field.Error(), Target: field.Field()}
