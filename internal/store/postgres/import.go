@@ -64,7 +64,11 @@ func (im *importer) run(ctx context.Context) error {
 			return err
 		}
 		run := &run{importer: im, kind: fmt.Sprintf("%T", im.record), day: im.day}
-		if _, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, run); err != nil {
+		_, err = im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, run)
+		if im.err != nil {
+			return im.err // the database only heard that the source had failed
+		}
+		if err != nil {
 			return fmt.Errorf("copy into %s: %w", table, err)
 		}
 	}

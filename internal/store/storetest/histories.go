@@ -131,6 +131,14 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 	if th == nil || len(th.messages) == 0 {
 		kind = min(kind, 9)
 	}
+	if th == nil {
+		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // a thread is made by a create, with its messages
+	}
+	if kind == 3 && th != nil {
+		if _, was := th.members[who]; was {
+			kind = 9 // who comes back brings what it kept; see testLeaving
+		}
+	}
 	switch kind {
 	case 0, 1:
 		return create(id, token, who)
