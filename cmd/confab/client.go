@@ -43,6 +43,11 @@ func newAPIClient(cmd *cobra.Command) (*apiClient, error) {
 	if err != nil {
 		return nil, err
 	}
+	return clientTo(r)
+}
+
+// clientTo talks to a server that was found.
+func clientTo(r running) (*apiClient, error) {
 	key, err := communication.NewAccessKey(r.AccessKey)
 	if err != nil {
 		return nil, err
@@ -53,6 +58,13 @@ func newAPIClient(cmd *cobra.Command) (*apiClient, error) {
 
 // call sends a signed request and reads the answer, each unless it is nil.
 func (c *apiClient) call(ctx context.Context, method, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return c.wait(ctx, method, path, body, answer)
+}
+
+// wait is call for what may take long.
+func (c *apiClient) wait(ctx context.Context, method, path string, body, answer any) error {
 	var text []byte
 	if body != nil {
 		var err error
@@ -60,8 +72,6 @@ func (c *apiClient) call(ctx context.Context, method, path string, body, answer 
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, c.server.LocalEndpoint+path, bytes.NewReader(text))
 	if err != nil {
 		return err

@@ -1,8 +1,9 @@
 // Command confab is a chat server that speaks the protocol of Azure
 // Communication Services, and what one does with it from a shell: serve starts
 // it, run and env hand its address, key and certificates to other programs,
-// token, user, thread and keys ask and order the running server, and config,
-// doctor, health and trust look after the machine around it.
+// token, user, thread and keys ask and order the running server, backup,
+// restore, export and import look after its data, and config, doctor, health
+// and trust after the machine around it.
 //
 // Results go to stdout alone, words to stderr. A failure is one line of what
 // and one of what next; the exit code is 1, or 2 when the command line itself
@@ -48,6 +49,7 @@ func newRoot() *cobra.Command {
 	root.SetErr(os.Stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err.Error()) })
 	root.AddCommand(newServe(), newRun(), newEnv(), newToken(), newUser(), newThread(), newKeys(),
+		newBackup(), newRestore(), newExport(), newImport(),
 		newConfig(), newDoctor(), newHealth(), newTrust(), newBench(), newVersion(), newProbe())
 	return root
 }

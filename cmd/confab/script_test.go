@@ -95,6 +95,7 @@ func TestScripts(t *testing.T) {
 			"onlypath":  onlyPath,
 			"newcert":   newCert,
 			"newthread": newThreadByToken,
+			"cutfile":   cutFile,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "terminal" {
@@ -308,6 +309,15 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	if got := fmt.Sprintf("%o", st.Mode().Perm()); got != args[1] {
 		ts.Fatalf("mode of %s is %s, want %s", args[0], got, args[1])
 	}
+}
+
+// cutfile FILE N: takes the last bytes off.
+func cutFile(ts *testscript.TestScript, _ bool, args []string) {
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	st, err := os.Stat(ts.MkAbs(args[0]))
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), st.Size()-int64(n)))
 }
 
 // jsonenv VAR KEY: sets a variable to a text value in the JSON on stdout.

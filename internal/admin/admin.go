@@ -4,6 +4,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -43,6 +44,29 @@ var ErrNoKey = errors.New("no access key has this name: it is primary or seconda
 // ErrConfigured means that an access key stands in the server's settings, where
 // alone it can be changed.
 var ErrConfigured = errors.New("this access key stands in the server's settings: change it there and start the server again")
+
+// ErrBackup means that no backup was made; what stands behind it is for whoever
+// asked for one.
+var ErrBackup = errors.New("no backup was made")
+
+// BackupOrder asks for a backup into a folder of the server's machine. The
+// folder holds nothing but the file ProofFile with the proof in it: who holds
+// an access key from afar cannot have the server write where it likes.
+type BackupOrder struct {
+	To    string `json:"to"` // an absolute path
+	Proof string `json:"proof"`
+}
+
+// ProofFile is the name of the file in which a proof stands.
+const ProofFile = ".confab-backup"
+
+// Backup is a backup that was made.
+type Backup struct {
+	Folder   string `json:"folder"`
+	Made     string `json:"made"`
+	Version  string `json:"version"` // of Confab
+	Resource string `json:"resource"`
+}
 
 // Key is an access key as it may be shown.
 type Key struct {
@@ -104,6 +128,7 @@ type Member struct {
 type Options struct {
 	Core        *core.Service
 	Keys        Keys
+	Backup      func(context.Context, BackupOrder) (Backup, error)
 	Authorities []string // other names that clients may have signed
 	Now         func() time.Time
 	Logger      *slog.Logger
@@ -118,6 +143,7 @@ func New(o Options) http.Handler {
 	mux.HandleFunc("GET /confab/users/{id}", h.signed(h.user))
 	mux.HandleFunc("GET /confab/users/{id}/threads", h.signed(h.threads))
 	mux.HandleFunc("GET /confab/threads/{id}", h.signed(h.thread))
+	mux.HandleFunc("POST /confab/backup", h.signed(h.backup))
 	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
 		refuse(w, http.StatusNotFound, "there is nothing at this path")
 	})
@@ -142,13 +168,14 @@ func (h *handler) signed(next func(http.ResponseWriter, *http.Request) error) ht
 			refuse(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")
 			return
 		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		err = next(w, r)
 		var refusal *core.Error
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrNoKey):
 			refuse(w, http.StatusNotFound, err.Error())
-		case errors.Is(err, ErrConfigured):
+		case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup):
 			refuse(w, http.StatusConflict, err.Error())
 		case errors.As(err, &refusal) && refusal.Code == core.NotFound:
 			refuse(w, http.StatusNotFound, refusal.Message)
@@ -179,6 +206,25 @@ func (h *handler) rotate(w http.ResponseWriter, r *http.Request) error {
 	}
 	h.Logger.Warn("access key rotated", "name", key.Name, "serial", key.Serial, "ended", ended)
 	return answer(w, http.StatusOK, RotatedKey{Key: key, Ended: ended, AccessKey: secret.Text()})
+}
+
+func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
+	var order BackupOrder
+	d := json.NewDecoder(r.Body)
+	d.DisallowUnknownFields()
+	if err := d.Decode(&order); err != nil {
+		return core.Invalid("body", "The body is not an order for a backup.")
+	}
+	// On another disk every byte is copied, which takes its time.
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+		return err
+	}
+	b, err := h.Backup(r.Context(), order)
+	if err != nil {
+		return err
+	}
+	h.Logger.Info("backup made", "folder", b.Folder)
+	return answer(w, http.StatusOK, b)
 }
 
 var userStates = map[core.UserState]string{

@@ -9,4 +9,7 @@ type (
 	User       = admin.User
 	Thread     = admin.Thread
 	Threads    = admin.Threads
+	Backup     = admin.Backup
+
+	BackupOrder = admin.BackupOrder
 )

@@ -160,24 +160,21 @@ func (s *Server) open(ctx context.Context, o Options) error {
 			return fmt.Errorf("make a folder for the certificates: %w", err)
 		}
 		s.temp = temp
-	} else if err := os.MkdirAll(o.Config.Data, 0o700); err != nil {
-		return fmt.Errorf("make the data folder: %w", err)
 	}
-	initial := core.Resource{ID: cmp.Or(o.Config.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(o.Config)}
-	var storage func() metrics.Storage
+	switch {
+	case o.Config.Database != "":
+		s.info.DataState, s.info.Database = "chats in PostgreSQL", true
+	case !hasStore(o.Config):
+		s.info.DataState, s.info.Fresh = "empty", true
+	}
 	var err error
-	if o.Config.Database != "" {
-		s.store, err = s.openDatabase(ctx, o, initial)
-	} else {
-		s.store, storage, err = s.openEmbedded(o, initial)
-	}
-	if err != nil {
+	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.fail, now: o.Now}); err != nil {
 		return err
 	}
 	if err := settleKeys(ctx, s.store, o.Config); err != nil {
 		return err
 	}
-	s.metrics = metrics.New(o.Version, storage)
+	s.metrics = metrics.New(o.Version, storageOf(s.store))
 	sizes := o.Config.Limits.Sizes()
 	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{
 		Now: o.Now, Batch: s.metrics.Batch,
@@ -262,7 +259,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	orders := admin.New(admin.Options{Core: s.core, Keys: s.keys, Now: o.Now, Logger: s.log})
+	orders := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, admin.Prefix) {
 			orders.ServeHTTP(w, r)

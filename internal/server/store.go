@@ -1,53 +1,108 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"time"
 
+	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/store/postgres"
 )
 
-// openEmbedded opens the store in the data folder, or one in memory.
-func (s *Server) openEmbedded(o Options, initial core.Resource) (core.Store, func() metrics.Storage, error) {
-	po := pebble.Options{Initial: initial, MinFree: uint64(o.Config.MinFreeSpace), Logger: s.log, Fatal: s.fail}
-	dir := filepath.Join(o.Config.Data, "store")
-	if s.info.Memory {
-		po.FS, dir, s.info.Fresh = pebble.NewMem(), "store", true
-	} else {
-		_, err := os.Stat(dir)
-		s.info.Fresh = errors.Is(err, os.ErrNotExist)
+// storeFolder is where the embedded store of a data folder lies.
+func storeFolder(data string) string { return filepath.Join(data, "store") }
+
+// hasStore says whether the embedded store that the settings name is there.
+func hasStore(c config.Config) bool {
+	if c.InMemory() {
+		return false
 	}
-	if s.info.Fresh {
-		s.info.DataState = "empty"
+	_, err := os.Stat(storeFolder(c.Data))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// storeOptions are what an engine may want of whoever opens it; all may be nil.
+type storeOptions struct {
+	logger *slog.Logger
+	fatal  func(error)
+	now    func() time.Time
+}
+
+// openStore opens the store that the settings name, or makes it: the one place
+// that knows which engine that is.
+func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store, error) {
+	initial := core.Resource{ID: cmp.Or(c.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(c)}
+	if c.Database != "" {
+		s, err := postgres.Open(ctx, c.Database, postgres.Options{Initial: initial, Logger: o.logger, Now: o.now})
+		if err != nil {
+			return nil, err // not a Store that holds a nil pointer
+		}
+		return s, nil
 	}
-	store, err := pebble.Open(dir, po)
-	if errors.Is(err, pebble.ErrInUse) {
-		return nil, nil, &DataInUseError{Path: o.Config.Data, Err: err}
-	}
+	s, err := openEmbedded(c, initial, o)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return store, func() metrics.Storage {
-		st := store.Stats()
+	return s, nil
+}
+
+// openEmbedded opens the store in the data folder, or one in memory.
+func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebble.Store, error) {
+	po := pebble.Options{Initial: initial, MinFree: uint64(c.MinFreeSpace), Logger: o.logger, Fatal: o.fatal}
+	dir := storeFolder(c.Data)
+	if c.InMemory() {
+		po.FS, dir = pebble.NewMem(), "store"
+	} else if err := os.MkdirAll(c.Data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the data folder: %w", err)
+	}
+	s, err := pebble.Open(dir, po)
+	if errors.Is(err, pebble.ErrInUse) {
+		return nil, &DataInUseError{Path: c.Data, Err: err}
+	}
+	return s, err
+}
+
+// openExisting opens an embedded store that is there, and never makes one.
+func openExisting(c config.Config) (*pebble.Store, error) {
+	if !hasStore(c) {
+		return nil, &NoDataError{Path: c.Data}
+	}
+	return openEmbedded(c, core.Resource{}, storeOptions{})
+}
+
+// NoDataError means that there is nothing in a data folder.
+type NoDataError struct{ Path string }
+
+// Error names the folder.
+func (e *NoDataError) Error() string { return fmt.Sprintf("there is no store in %s", e.Path) }
+
+// NotEmptyError means that something is in the way of what would be filled.
+type NotEmptyError struct{ Path string }
+
+// Error names the folder.
+func (e *NotEmptyError) Error() string { return fmt.Sprintf("%s is not empty", e.Path) }
+
+// storageOf reads the figures of the embedded store; others have none here.
+func storageOf(s core.Store) func() metrics.Storage {
+	embedded, ok := s.(*pebble.Store)
+	if !ok {
+		return nil
+	}
+	return func() metrics.Storage {
+		st := embedded.Stats()
 		return metrics.Storage{
 			DiskBytes: float64(st.Disk), WrittenBytes: float64(st.Written),
 			ReadAmp: float64(st.ReadAmp), LogSyncs: float64(st.Syncs),
 		}
-	}, nil
-}
-
-// openDatabase connects to PostgreSQL. The data folder then holds certificates
-// alone, and each server has one of its own.
-func (s *Server) openDatabase(ctx context.Context, o Options, initial core.Resource) (core.Store, error) {
-	s.info.DataState, s.info.Database = "chats in PostgreSQL", true
-	return postgres.Open(ctx, o.Config.Database, postgres.Options{Initial: initial, Logger: s.log, Now: o.Now})
+	}
 }
 
 // watchEvery is how often the keys of a shared store are read again.

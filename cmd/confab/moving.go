@@ -1,0 +1,213 @@
+package main
+
+import (
+	"bufio"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/server"
+)
+
+// moved is what a restore, an export or an import prints.
+type moved struct {
+	File     string        `json:"file,omitempty"`
+	Data     string        `json:"data"`
+	Made     string        `json:"made,omitempty"` // of a backup
+	Rows     server.Counts `json:"rows"`
+	Checksum string        `json:"sha256,omitempty"`
+	Keys     *bool         `json:"keys,omitempty"` // whether the export has the access keys
+}
+
+func (m moved) text() string {
+	var b strings.Builder
+	field(&b, "File", m.File)
+	field(&b, "Data", m.Data)
+	field(&b, "Made", m.Made)
+	fmt.Fprintf(&b, "%-10s %d\n%-10s %d\n%-10s %d\n", "Threads", m.Rows.Threads, "Messages", m.Rows.Messages, "Users", m.Rows.Users)
+	fmt.Fprintf(&b, "%-10s %d\n", "Rows", m.Rows.Rows())
+	field(&b, "Checksum", m.Checksum)
+	return b.String()
+}
+
+func newExport() *cobra.Command {
+	var asJSON, keys bool
+	cmd := &cobra.Command{
+		Use:   "export FILE",
+		Short: "Write all data as text, for another store",
+		Long: `Write all that the store holds as lines of JSON, or to stdout where FILE is -.
+A name that ends in .gz is compressed. The server may run. The access keys stay
+at home unless --with-keys says otherwise: the store that takes the export in
+then has new ones. Everything else is there, so keep the file as safe as the
+data folder.`,
+		Example: examples("export chat.jsonl.gz", "export - --data /var/lib/confab | gzip > chat.jsonl.gz"),
+		Args:    oneArg("the file to write, or -"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if args[0] == "-" && asJSON {
+				return usage(cmd, "--json and an export to stdout do not go together")
+			}
+			return exportTo(cmd, args[0], keys, asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&keys, "with-keys", false, "write the access keys too")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	config.AddFlags(cmd.Flags(), "data", "database")
+	return cmd
+}
+
+func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+	defer stop()
+	cfg, err := storeSettings(cmd, true)
+	if err != nil {
+		return err
+	}
+	shown := moved{Data: cfg.Data, File: file, Keys: &keys}
+	p := newProgress(cmd.ErrOrStderr(), "exported")
+	write := func(out io.Writer) error {
+		m, err := exportStore(ctx, cfg, out, server.ExportOptions{Keys: keys, Now: time.Now(), Row: p.row})
+		p.end()
+		shown.Rows, shown.Checksum = m.Rows, m.Checksum
+		return err
+	}
+	if file == "-" {
+		if err := write(cmd.OutOrStdout()); err != nil {
+			return explainMoving(ctx, err)
+		}
+		fmt.Fprintf(cmd.ErrOrStderr(), "exported %d rows: %s, %s, %s\n", shown.Rows.Rows(), count(shown.Rows.Threads, "thread", "threads"),
+			count(shown.Rows.Messages, "message", "messages"), count(shown.Rows.Users, "user", "users"))
+		return nil
+	}
+	if err := writeNew(file, write); err != nil {
+		return explainMoving(ctx, err)
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), shown)
+	}
+	_, err = io.WriteString(cmd.OutOrStdout(), shown.text())
+	return err
+}
+
+// exportStore exports a store that nobody has open, or else a backup of it,
+// which is made for that and goes again.
+func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m server.Moved, err error) {
+	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
+		copied, err := os.MkdirTemp(cfg.Data, ".export-") // on the same disk, so that the tables are links
+		if err != nil {
+			return m, err
+		}
+		defer os.RemoveAll(copied)
+		if _, err := orderBackup(ctx, cfg, copied); err != nil {
+			return m, err
+		}
+		cfg.Data = copied
+	}
+	return server.Export(ctx, cfg, out, o)
+}
+
+// writeNew writes a file that is not there yet, and has it under its name only
+// once it is whole. Only the user may read it.
+func writeNew(name string, write func(io.Writer) error) error {
+	if _, err := os.Lstat(name); err == nil {
+		return &failure{what: name + " is there already", next: "name another file"}
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".confab-*") // made with 0600
+	if err != nil {
+		return err
+	}
+	if strings.HasSuffix(name, ".gz") {
+		z := gzip.NewWriter(f)
+		err = errors.Join(write(z), z.Close())
+	} else {
+		err = write(f)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), name)
+	}
+	if err != nil {
+		os.Remove(f.Name())
+	}
+	return err
+}
+
+func newImport() *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "import FILE --data FOLDER",
+		Short: "Fill an empty store from an export",
+		Long: `Fill a store that is not there or empty from an export, compressed or not, or
+from stdin where FILE is -. Ids and times stay as they are. An export that was
+cut or altered is refused with the line that is wrong, and nothing of it is
+kept. No server may run on the folder.`,
+		Example: examples("import chat.jsonl.gz --data /var/lib/confab"),
+		Args:    oneArg("the file to read, or -"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return importFrom(cmd, args[0], asJSON)
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	config.AddFlags(cmd.Flags(), "data", "database", "dev")
+	return cmd
+}
+
+func importFrom(cmd *cobra.Command, file string, asJSON bool) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+	defer stop()
+	cfg, err := storeSettings(cmd, false)
+	if err != nil {
+		return err
+	}
+	in := cmd.InOrStdin()
+	if file != "-" {
+		f, err := os.Open(file)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		in = f
+	}
+	if in, err = unzipped(in); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	p := newProgress(cmd.ErrOrStderr(), "imported")
+	m, keys, err := server.Import(ctx, cfg, in, p.row)
+	p.end()
+	if err != nil {
+		var line *server.ExportError
+		if errors.As(err, &line) {
+			err = fmt.Errorf("%s: %w", file, err)
+		}
+		return explainMoving(ctx, err)
+	}
+	shown := moved{Data: cfg.Data, Rows: m.Rows, Checksum: m.Checksum, Keys: &keys}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), shown)
+	}
+	if !keys {
+		fmt.Fprintf(cmd.ErrOrStderr(), "The export has no access keys: the store has its own. Once it is served, this tells them: %s env --data %s\n", programName(), shellWord(cfg.Data))
+	}
+	_, err = io.WriteString(cmd.OutOrStdout(), shown.text())
+	return err
+}
+
+// unzipped takes compression off where there is any.
+func unzipped(in io.Reader) (io.Reader, error) {
+	b := bufio.NewReader(in)
+	if magic, _ := b.Peek(2); string(magic) != "\x1f\x8b" {
+		return b, nil
+	}
+	return gzip.NewReader(b)
+}
