@@ -84,7 +84,9 @@ func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
 	if err := it.Close(); err != nil {
 		return nil, err
 	}
-	slices.SortFunc(members, func(a, b core.Member) int { return cmp.Compare(a.Order, b.Order) })
+	slices.SortFunc(members, func(a, b core.Member) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
+	})
 	return core.NewThread(h, members), nil
 }
 

@@ -70,7 +70,7 @@ func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 			return h, err
 		}))
 		b.Queue(`SELECT user_id, display_name, share_history, joined_on, joining_order, intervals, metadata, left_on, left_sequence, left_topic
-			FROM members WHERE thread = $1 ORDER BY joining_order`, id).Query(all(&members, scanMember))
+			FROM members WHERE thread = $1 ORDER BY joining_order, user_id`, id).Query(all(&members, scanMember))
 	})
 	if err != nil || len(heads) == 0 {
 		return nil, err
