@@ -162,6 +162,9 @@ var threadModel = porcupine.Model{
 		if op.kind == "create" {
 			return true, threadState{members: op.whom, topic: op.text}
 		}
+		if output.(threadOut).refusal == core.Unavailable {
+			return true, state // five stale decisions: it says that nothing was written
+		}
 		out, next := state.(threadState).step(op)
 		return out == output.(threadOut), next
 	},
