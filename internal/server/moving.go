@@ -81,11 +81,14 @@ func Import(ctx context.Context, c config.Config, in io.Reader, row func()) (m M
 	r := export.NewReader(in)
 	err = importer.Import(ctx, func() (core.Record, error) {
 		record, err := r.Next()
+		if err != nil {
+			return nil, err
+		}
+		row()
 		if resource, ok := record.(core.Resource); ok {
 			keys = len(resource.Keys[0].Secret) > 0
 		}
-		row()
-		return record, err
+		return record, nil
 	})
 	if checker, ok := s.(core.Checker); ok && err == nil {
 		_, err = checker.Check(ctx)

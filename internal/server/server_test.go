@@ -27,7 +27,12 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if what := os.Getenv("TEST_MOVE_CHILD"); what != "" {
+		moveChild(what)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // settings are those of a server on free ports, in memory; pairs of a setting
 // and its value come before.

@@ -184,12 +184,15 @@ func TestCheckFindsDamage(t *testing.T) {
 		says   string
 	}{
 		{"nothing", func(b *pebble.Batch) {}, ""},
-		{"a message less", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "there is no message"},
+		{"a message less", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "2 messages and 3 ids"},
 		{"the last message less", func(b *pebble.Batch) {
 			b.DeleteRange(messageKey(nil, a, 3), messageKey(nil, a, 4), nil)
 			b.DeleteRange(idKey(nil, a, 1_700_000_000_002), idKey(nil, a, 1_700_000_000_003), nil)
 		}, "its last message has place 2 in place of 3"},
 		{"an id less", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_001), nil) }, "3 messages and 2 ids"},
+		{"an id that leads elsewhere", func(b *pebble.Batch) {
+			b.Set(idKey(nil, a, 1_700_000_000_001), encodeNumber(nil, 1), nil)
+		}, "lead to other places"},
 		{"a message of no thread", func(b *pebble.Batch) {
 			b.Set(messageKey(nil, ghost, 1), encodeMessage(nil, &core.Message{ID: 1}), nil)
 		}, "belongs to no thread"},

@@ -1,0 +1,269 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/store/postgres"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+// TestMoving moves many messages from store to store, each step in a process of
+// its own: through an embedded one, and through PostgreSQL and back where there
+// is one. What a client is answered stays the same to the byte, and the memory
+// is that of a tenth of the way.
+func TestMoving(t *testing.T) {
+	messages := 20_000
+	if v := os.Getenv("TEST_EXPORT_MESSAGES"); v != "" {
+		var err error
+		if messages, err = strconv.Atoi(v); err != nil || messages < 1000 {
+			t.Fatalf("TEST_EXPORT_MESSAGES=%q is not a number of 1000 or more", v)
+		}
+	}
+	dir := t.TempDir()
+	from := filepath.Join(dir, "from")
+	m := mover{T: t, dir: dir}
+	m.fill(from, messages)
+	want := m.checksum(from)
+
+	places := []string{filepath.Join(dir, "embedded")}
+	if address := os.Getenv("TEST_POSTGRES_URL"); address != "" {
+		places = append(places, freshDatabase(t, address), filepath.Join(dir, "back"))
+	} else {
+		t.Log("set TEST_POSTGRES_URL to move through PostgreSQL too: scripts/postgres -- go test ./internal/server")
+	}
+	for i, to := range places {
+		file := filepath.Join(dir, fmt.Sprint(i, ".jsonl"))
+		m.step("export", from, file)
+		m.step("import", to, file)
+		if got := m.checksum(to); got != want {
+			t.Fatalf("answers after %s: checksum %s, want %s", kindOf(to), got, want)
+		}
+		if err := os.Remove(file); err != nil {
+			t.Fatal(err)
+		}
+		from = to
+	}
+}
+
+// mover moves a store about.
+type mover struct {
+	*testing.T
+	dir            string
+	threads, users []string
+	rows           int
+}
+
+func kindOf(place string) string {
+	if strings.HasPrefix(place, "postgres") {
+		return "PostgreSQL"
+	}
+	return "embedded"
+}
+
+func settingsOf(place string) config.Config {
+	if kindOf(place) == "PostgreSQL" {
+		return config.Config{Database: place}
+	}
+	return config.Config{Data: place}
+}
+
+func (m *mover) open(place string) (s core.Store) {
+	m.Helper()
+	var err error
+	if kindOf(place) == "PostgreSQL" {
+		s, err = postgres.Open(m.Context(), place, postgres.Options{Initial: storetest.Initial})
+	} else {
+		s, err = pebble.Open(filepath.Join(place, "store"), pebble.Options{Initial: storetest.Initial})
+	}
+	if err != nil {
+		m.Fatal(err)
+	}
+	return s
+}
+
+func (m *mover) checksum(place string) string {
+	m.Helper()
+	began := time.Now()
+	s := m.open(place)
+	defer s.Close()
+	sum := storetest.Checksum(m.T, s, m.threads, m.users)
+	m.Logf("answers of %s read in %.1f s, checksum %.12s", kindOf(place), time.Since(began).Seconds(), sum)
+	return sum
+}
+
+// fill makes threads of a thousand messages, with ten members who read and send.
+func (m *mover) fill(place string, messages int) {
+	m.Helper()
+	if err := os.MkdirAll(place, 0o700); err != nil {
+		m.Fatal(err)
+	}
+	s := m.open(place)
+	defer func() {
+		counts, err := s.(core.Checker).Check(context.Background())
+		if err != nil {
+			m.Fatal(err)
+		}
+		m.rows = int(counts.Rows()) + 1 // with the resource
+		s.Close()
+	}()
+	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC).UnixMilli()
+	apply := func(c *core.Change) {
+		at += 700
+		rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: []*core.Change{c}})
+		if err != nil || rs[0].Status != core.Applied {
+			m.Fatalf("apply %s: %+v, %v", c.Key, rs, err)
+		}
+	}
+	for n := range max(messages/1000, 1) {
+		id := fmt.Sprintf("19:%032x@thread.v2", n)
+		m.threads = append(m.threads, id)
+		c := &core.Change{Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", Metadata: map[string]string{"n": fmt.Sprint(n)}},
+			Answer: &core.CreateAnswer{Topic: "topic"}, Events: []core.Event{{Kind: core.ThreadCreated}},
+			Messages: []core.Message{{Kind: core.TopicUpdated, Content: "topic"}}}
+		for i := range 10 {
+			who := fmt.Sprintf("8:acs:%s_%012d", storetest.Initial.ID, n+i)
+			if n+i == len(m.users) {
+				m.users = append(m.users, who)
+				apply(&core.Change{Key: who, PutUsers: []core.User{{ID: who, State: core.UserLive, Generation: 1}}})
+			}
+			c.Members = append(c.Members, core.Member{User: who, DisplayName: "Ann", Order: uint32(i + 1), Intervals: []core.Interval{{}}})
+		}
+		apply(c)
+		for sent := 1; sent < 1000; {
+			part := &core.Change{Key: id, Thread: id, Revision: 1, Roster: c.Members}
+			for ; len(part.Messages) < 50 && sent < 1000; sent++ {
+				who := c.Members[sent%10].User
+				part.Messages = append(part.Messages, core.Message{Kind: core.Text, Sender: who, Content: fmt.Sprint("Where do we eat at ", sent, "? ", strings.Repeat("I am hungry. ", sent%8))})
+				part.Events = append(part.Events, core.Event{Kind: core.MessageReceived, Actor: who})
+			}
+			part.SendToken, part.Caller = fmt.Sprint("token ", sent), c.Members[0].User
+			apply(part)
+			apply(&core.Change{Key: id, Thread: id, Revision: 1, Receipt: &core.Receipt{User: c.Members[sent%9].User, MessageID: part.Messages[0].ID},
+				Events: []core.Event{{Kind: core.ReceiptReceived}}})
+		}
+	}
+}
+
+// step exports or imports in a process of its own and reports what it took.
+func (m *mover) step(what, place, file string) {
+	m.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), "TEST_MOVE_CHILD="+what, "TEST_MOVE_PLACE="+place, "TEST_MOVE_FILE="+file, fmt.Sprint("TEST_MOVE_ROWS=", m.rows), "GORACE=atexit_sleep_ms=0")
+	out, err := cmd.Output()
+	if err != nil {
+		m.Fatalf("%s %s: %v\n%s", what, kindOf(place), err, err.(*exec.ExitError).Stderr)
+	}
+	lines := strings.Fields(string(out))
+	if len(lines) != 4 {
+		m.Fatalf("%s says %q", what, out)
+	}
+	var n [4]int
+	for i := range n {
+		if n[i], err = strconv.Atoi(lines[i]); err != nil {
+			m.Fatal(err)
+		}
+	}
+	rows, took, tenth, end := n[0], time.Duration(n[1]), n[2], n[3]
+	if rows != m.rows {
+		m.Errorf("%s %s: %d rows, want %d", what, kindOf(place), rows, m.rows)
+	}
+	m.Logf("%s %s: %d rows in %.1f s, %.0f rows/s, %d MiB resident in the end, %d MiB after a tenth",
+		what, kindOf(place), rows, took.Seconds(), float64(rows)/took.Seconds(), end>>20, tenth>>20)
+	// What fills up at first are caches of fixed sizes.
+	if most := tenth + 192<<20; end > most {
+		m.Errorf("%s %s: %d MiB resident in the end, %d after a tenth: the memory grows with the rows", what, kindOf(place), end>>20, tenth>>20)
+	}
+}
+
+// moveChild is the process of a step; TestMain starts it. It prints the rows,
+// the nanoseconds, and the resident bytes after a tenth and in the end.
+func moveChild(what string) {
+	cfg, name := settingsOf(os.Getenv("TEST_MOVE_PLACE")), os.Getenv("TEST_MOVE_FILE")
+	expected, _ := strconv.Atoi(os.Getenv("TEST_MOVE_ROWS"))
+	rows, tenth, began := 0, 0, time.Now()
+	row := func() {
+		if rows++; rows == expected/10 {
+			tenth = resident()
+		}
+	}
+	err := func() error {
+		if what == "import" {
+			f, err := os.Open(name)
+			if err != nil {
+				return err
+			}
+			defer f.Close()
+			_, _, err = server.Import(context.Background(), cfg, f, row)
+			return err
+		}
+		f, err := os.Create(name)
+		if err != nil {
+			return err
+		}
+		_, err = server.Export(context.Background(), cfg, f, server.ExportOptions{Now: began, Row: row})
+		return err
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(3)
+	}
+	fmt.Println(rows, time.Since(began).Nanoseconds(), tenth, resident())
+	os.Exit(0)
+}
+
+// resident is what the process holds of memory, or 0 where that is not told.
+func resident() int {
+	f, err := os.Open("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if value, ok := strings.CutPrefix(lines.Text(), "VmRSS:"); ok {
+			n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimSpace(value), " kB"))
+			return n << 10
+		}
+	}
+	return 0
+}
+
+// freshDatabase makes a database for the test and returns its address.
+func freshDatabase(t *testing.T, address string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := fmt.Sprintf("moving_%d", time.Now().UnixNano())
+	run := func(sql string) {
+		t.Helper()
+		conn, err := pgx.Connect(context.Background(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.Background())
+		if _, err := conn.Exec(context.Background(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	run("CREATE DATABASE " + name)
+	t.Cleanup(func() { run("DROP DATABASE " + name) })
+	u.Path = name
+	return u.String()
+}
