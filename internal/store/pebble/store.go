@@ -31,6 +31,12 @@ const schema = 1
 // the other gathers.
 const lanes = 2
 
+// The log is held in memory in at most so many tables of so many bytes.
+const (
+	memTables    = 3
+	memTableSize = 32 << 20
+)
+
 // Options of Open; the zero value works.
 type Options struct {
 	// FS is where the folder is; nil is the operating system's file system.
@@ -168,11 +174,13 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 		// Pinned: a later Pebble must not move the files forward by itself,
 		// for there is no way back.
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		CacheSize:          cmp.Or(o.CacheSize, 64<<20),
+		// Pebble takes the log in memory out of the cache's size: without room for
+		// it, two full tables leave a cache of nothing.
+		CacheSize: cmp.Or(o.CacheSize, 64<<20) + memTables*memTableSize,
 		// What is in memory is read again from the log after a crash: this is
 		// the time to start, against the bytes that compactions rewrite.
-		MemTableSize:                32 << 20,
-		MemTableStopWritesThreshold: 3,
+		MemTableSize:                memTableSize,
+		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
 		LBaseMaxBytes:               128 << 20,
