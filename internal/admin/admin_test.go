@@ -9,6 +9,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -332,4 +334,60 @@ func TestConfiguredKeysStay(t *testing.T) {
 	}
 	p.want(200, "GET", "/confab/keys", "", nil)
 	p.want(200, "POST", "/confab/keys/secondary/rotate", "", nil)
+}
+
+// TestBackupNeedsProof: who holds an access key from afar cannot have the
+// server write where it likes.
+func TestBackupNeedsProof(t *testing.T) {
+	data := t.TempDir()
+	p := start(t, "CONFAB_DATA="+data)
+	order := func(to, proof string) string {
+		text, err := json.Marshal(admin.BackupOrder{To: to, Proof: proof})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	folder := func(files ...string) string {
+		dir := t.TempDir()
+		for _, name := range files {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte("proof"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return dir
+	}
+	for _, tc := range []struct {
+		name, body string
+		status     int
+		says       string
+	}{
+		{"no body", "", http.StatusBadRequest, "not an order for a backup"},
+		{"another body", `{"folder":"/tmp"}`, http.StatusBadRequest, "not an order for a backup"},
+		{"a relative path", order("backup", "proof"), http.StatusConflict, "is not an absolute path"},
+		{"a folder that is not there", order(filepath.Join(data, "none"), "proof"), http.StatusConflict, "does not find the proof"},
+		{"no proof", order(folder(), "proof"), http.StatusConflict, "does not find the proof"},
+		{"an empty proof", order(folder(admin.ProofFile), ""), http.StatusConflict, "does not find the proof"},
+		{"another proof", order(folder(admin.ProofFile), "guess"), http.StatusConflict, "does not find the proof"},
+		{"more in the folder", order(folder(admin.ProofFile, "file"), "proof"), http.StatusConflict, "is not empty"},
+	} {
+		if text := p.want(tc.status, http.MethodPost, "/confab/backup", tc.body, nil); !strings.Contains(text, tc.says) {
+			t.Errorf("%s: %s, want %q", tc.name, text, tc.says)
+		}
+	}
+	var made admin.Backup
+	to := folder(admin.ProofFile)
+	p.want(http.StatusOK, http.MethodPost, "/confab/backup", order(to, "proof"), &made)
+	if made.Folder != to || made.Resource == "" {
+		t.Errorf("backup %+v", made)
+	}
+	if _, err := os.Stat(filepath.Join(to, "store")); err != nil {
+		t.Error(err)
+	}
+	if text := start(t).want(http.StatusConflict, http.MethodPost, "/confab/backup", order(folder(admin.ProofFile), "proof"), nil); !strings.Contains(text, "keeps its data in memory") {
+		t.Errorf("in memory: %s", text)
+	}
+	if status, _ := p.call(communication.AccessKey{}, http.MethodPost, "/confab/backup", order(to, "proof")); status != http.StatusUnauthorized {
+		t.Errorf("unsigned: status %d", status)
+	}
 }
