@@ -39,10 +39,7 @@ const (
 // acknowledged message is there exactly once, one that was not at most once for
 // each attempt, and one with a token at most once in all.
 func TestFailures(t *testing.T) {
-	address := os.Getenv("TEST_POSTGRES_URL")
-	if address == "" || os.Getenv("TEST_POSTGRES_DATA") == "" {
-		t.Skip("set TEST_POSTGRES_URL and TEST_POSTGRES_DATA to kill servers: scripts/postgres -- go test ./internal/server/failures")
-	}
+	address := database(t)
 	rounds := 3
 	if v := os.Getenv("TEST_FAILURE_ROUNDS"); v != "" {
 		var err error
@@ -52,6 +49,9 @@ func TestFailures(t *testing.T) {
 	}
 	c := newCluster(t, address)
 	l := c.newLoad(t)
+	for i := range senders {
+		l.clients.Go(func() { l.send(i) })
+	}
 	for round := range rounds {
 		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // the moment is the test's matter
 		switch round % 3 {
@@ -66,6 +66,16 @@ func TestFailures(t *testing.T) {
 	}
 	l.stop()
 	l.verify(t)
+}
+
+// database is where PostgreSQL is, or the test is skipped.
+func database(t *testing.T) string {
+	t.Helper()
+	address := os.Getenv("TEST_POSTGRES_URL")
+	if address == "" || os.Getenv("TEST_POSTGRES_DATA") == "" {
+		t.Skip("set TEST_POSTGRES_URL and TEST_POSTGRES_DATA to kill servers: scripts/postgres -- go test ./internal/server/failures")
+	}
+	return address
 }
 
 // cluster is two servers on one database.
@@ -103,9 +113,9 @@ func newCluster(t *testing.T, address string) *cluster {
 	if c.key, err = communication.NewAccessKey(c.keyText); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
+	for i := range 2 {
 		n := &node{binary: binary, dir: t.TempDir(), listen: freePort(t), env: append(os.Environ(),
-			"CONFAB_DATABASE="+c.address, "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error")}
+			"CONFAB_DATABASE="+named(t, c.address, nodeName(i)), "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error")}
 		c.nodes = append(c.nodes, n)
 		n.start(t)
 		t.Cleanup(n.kill)
@@ -130,6 +140,21 @@ func freshDatabase(t *testing.T, address string) string {
 		t.Fatal(err)
 	}
 	u.Path = name
+	return u.String()
+}
+
+// nodeName is what PostgreSQL knows a server's connections by.
+func nodeName(i int) string { return fmt.Sprint("confab-", i) }
+
+func named(t *testing.T, address, name string) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	query := u.Query()
+	query.Set("application_name", name)
+	u.RawQuery = query.Encode()
 	return u.String()
 }
 
@@ -285,9 +310,6 @@ func (c *cluster) newLoad(t *testing.T) *load {
 			t.Fatalf("make a thread: %d %s", status, answer)
 		}
 		l.threads = append(l.threads, made.ChatThread.ID)
-	}
-	for i := range senders {
-		l.clients.Go(func() { l.send(i) })
 	}
 	return l
 }
