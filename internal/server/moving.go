@@ -28,13 +28,20 @@ type ExportOptions struct {
 	Row  func() // told of each record
 }
 
+// How a store is opened whose rows are read or written once: a cache of more
+// than the blocks at hand would hold memory and nothing that is asked for again.
+var (
+	forExport = storeOptions{cache: 8 << 20, memTable: 4 << 20}
+	forImport = storeOptions{cache: 8 << 20}
+)
+
 // Export writes all that the store of the settings holds. No server may run on
 // an embedded one: of that a backup is exported.
 func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions) (m Moved, err error) {
 	if c.Database == "" && !hasStore(c) {
 		return m, &NoDataError{Path: c.Data}
 	}
-	s, err := openStore(ctx, c, storeOptions{})
+	s, err := openStore(ctx, c, forExport)
 	if err != nil {
 		return m, err
 	}
@@ -61,7 +68,7 @@ func Import(ctx context.Context, c config.Config, in io.Reader, row func()) (m M
 	made := c.Database == "" && !hasStore(c)
 	_, err = os.Stat(c.Data)
 	folder := made && errors.Is(err, os.ErrNotExist)
-	s, err := openStore(ctx, c, storeOptions{})
+	s, err := openStore(ctx, c, forImport)
 	if err != nil {
 		return m, false, err
 	}

@@ -34,6 +34,9 @@ type storeOptions struct {
 	logger *slog.Logger
 	fatal  func(error)
 	now    func() time.Time
+	// Memory of the embedded engine, in bytes; 0 is its default.
+	cache    int64
+	memTable uint64
 }
 
 // openStore opens the store that the settings name, or makes it: the one place
@@ -56,7 +59,7 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 
 // openEmbedded opens the store in the data folder, or one in memory.
 func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebble.Store, error) {
-	po := pebble.Options{Initial: initial, MinFree: uint64(c.MinFreeSpace), Logger: o.logger, Fatal: o.fatal}
+	po := pebble.Options{Initial: initial, MinFree: uint64(c.MinFreeSpace), Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable}
 	dir := storeFolder(c.Data)
 	if c.InMemory() {
 		po.FS, dir = pebble.NewMem(), "store"

@@ -31,11 +31,8 @@ const schema = 1
 // the other gathers.
 const lanes = 2
 
-// The log is held in memory in at most so many tables of so many bytes.
-const (
-	memTables    = 3
-	memTableSize = 32 << 20
-)
+// memTables is in how many tables the log is held in memory at most.
+const memTables = 3
 
 // Options of Open; the zero value works.
 type Options struct {
@@ -53,6 +50,10 @@ type Options struct {
 	Fatal func(error)
 	// CacheSize is the block cache in bytes; 0 is 64 MiB.
 	CacheSize int64
+	// MemTableSize is what is held of the log before it is flushed, in bytes, up
+	// to three times over; 0 is 32 MiB. A store that is only read needs little,
+	// and what it does not use the block cache takes.
+	MemTableSize uint64
 }
 
 // Errors of Open that a person can mend.
@@ -167,6 +168,7 @@ func (s *Store) checkFiles() error {
 }
 
 func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
+	memTableSize := cmp.Or(o.MemTableSize, 32<<20)
 	opts := &pebble.Options{
 		FS:     s.fs,
 		Lock:   lock,
@@ -176,7 +178,7 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 		FormatMajorVersion: pebble.FormatValueSeparation,
 		// Pebble takes the log in memory out of the cache's size: without room for
 		// it, two full tables leave a cache of nothing.
-		CacheSize: cmp.Or(o.CacheSize, 64<<20) + memTables*memTableSize,
+		CacheSize: cmp.Or(o.CacheSize, 64<<20) + int64(memTables*memTableSize),
 		// What is in memory is read again from the log after a crash: this is
 		// the time to start, against the bytes that compactions rewrite.
 		MemTableSize:                memTableSize,
