@@ -37,7 +37,9 @@ type Listing struct {
 func MinuteOf(ms int64) int64 { return ms / 60_000 }
 
 // DayOf is the day of the event log that a time belongs to.
-func DayOf(ms int64) uint32 { return uint32(ms / 86_400_000) }
+func DayOf(ms int64) uint32 { return uint32(ms / millisPerDay) }
+
+const millisPerDay = 86_400_000
 
 // Assign checks the changes of a batch one by one, each seeing the effect of
 // those before it, and fills the empty fields of those that hold: message ids,

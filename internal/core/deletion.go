@@ -14,11 +14,61 @@ const DefaultGrace = 30 * time.Second
 // sweepPage is how many rows the clean-up reads at a time.
 const sweepPage = 100
 
-// Sweep finishes the deletions whose grace is over, and returns when the next
-// one is due, or the zero time. It is the durable job of design.md §3: all it
-// needs is in the store, every step can be done again, and what another node
-// has done already is found done.
+// Sweep deletes the threads that their retention policies have ended, finishes
+// the deletions of users whose grace is over, and returns when the next one is
+// due, or the zero time. It is the durable job of design.md §3: all it needs is
+// in the store, every step can be done again, and what another node has done
+// already is found done.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
+	thread, errThreads := s.sweepThreads(ctx)
+	user, errUsers := s.sweepUsers(ctx)
+	if next = thread; next.IsZero() || !user.IsZero() && user.Before(next) {
+		next = user
+	}
+	return next, errors.Join(errThreads, errUsers)
+}
+
+// sweepThreads goes through one page: the next call sees the next.
+func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
+	threads, err := s.store.Ending(ctx, sweepPage)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("list threads that end: %w", err)
+	}
+	var errs []error
+	for i, e := range threads {
+		if s.now().UnixMilli() < e.On {
+			return time.UnixMilli(e.On), errors.Join(errs...)
+		}
+		if err := s.end(ctx, e.Thread); err != nil {
+			errs = append(errs, fmt.Errorf("end thread %s: %w", e.Thread, err))
+		}
+		if i == sweepPage-1 {
+			next = s.now()
+		}
+	}
+	return next, errors.Join(errs...)
+}
+
+// end deletes a thread in nobody's name, if its time has come. Unverified: that
+// a thread ended so is like one that a participant has deleted.
+func (s *Service) end(ctx context.Context, thread string) error {
+	_, _, err := s.change(ctx, func() (*Change, error) {
+		t, err := s.store.Thread(ctx, thread)
+		if err != nil {
+			return nil, err
+		}
+		if t == nil || !t.ended(s.now().UnixMilli()) {
+			return nil, errNothingToDo
+		}
+		c := changeOf(t)
+		c.Purge = true
+		c.Events = []Event{{Kind: ThreadDeleted}}
+		return c, nil
+	})
+	return err
+}
+
+func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	users, err := s.store.Deleting(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("list users in deletion: %w", err)

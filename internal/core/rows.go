@@ -19,6 +19,18 @@ type Head struct {
 	Counters
 }
 
+// EndsOn is when the retention policy of a live thread ends it, or 0: so many
+// days after its creation (chat.md §3.6).
+func (h *Head) EndsOn() int64 {
+	if h.RetentionDays == 0 || h.DeletedOn != 0 {
+		return 0
+	}
+	return h.CreatedOn + int64(h.RetentionDays)*millisPerDay
+}
+
+// ended says whether that time has come.
+func (h *Head) ended(now int64) bool { return h.EndsOn() != 0 && h.EndsOn() <= now }
+
 // Properties of a thread, replaced as a whole when one of them changes.
 type Properties struct {
 	Topic         string

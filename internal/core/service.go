@@ -102,14 +102,15 @@ func (s *Service) Resource() Resource { return s.resource }
 
 // thread loads a thread, from the cache if it is there, or fails with 404.
 func (s *Service) thread(ctx context.Context, id string) (*Thread, error) {
-	if t, ok := s.threads.Get(id); ok {
+	now := s.now().UnixMilli()
+	if t, ok := s.threads.Get(id); ok && !t.ended(now) {
 		return t, nil
 	}
 	t, err := s.store.Thread(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("load thread %s: %w", id, err)
 	}
-	if t == nil {
+	if t == nil || t.ended(now) { // or will be, as soon as Sweep comes by
 		return nil, errThreadNotFound
 	}
 	s.threads.Add(id, t)
@@ -152,7 +153,7 @@ func (s *Service) change(ctx context.Context, decide func() (*Change, error)) (*
 // decide runs a decision on a thread. A refusal that rests on a cached head is
 // taken only after a look at the stored one: the caller may have just joined.
 func (s *Service) decide(ctx context.Context, id string, f func(*Thread) (*Change, error)) (*Change, error) {
-	if t, ok := s.threads.Get(id); ok {
+	if t, ok := s.threads.Get(id); ok && !t.ended(s.now().UnixMilli()) {
 		if c, err := f(t); err == nil {
 			return c, err
 		}

@@ -54,6 +54,10 @@ type Store interface {
 	// Deleting returns the users whose deletion has begun and not ended.
 	Deleting(ctx context.Context) ([]User, error)
 
+	// Ending returns up to limit threads whose retention policy gives them an
+	// end, those that end first in front. They may have changed since.
+	Ending(ctx context.Context, limit int) ([]Ending, error)
+
 	// User returns a user's row; State is UserUnknown if there is none.
 	User(ctx context.Context, id string) (User, error)
 
@@ -128,6 +132,12 @@ type ThreadEntry struct {
 type ThreadsPage struct {
 	Threads []ThreadEntry
 	More    bool
+}
+
+// Ending is a thread and the time from which it is over.
+type Ending struct {
+	Thread string
+	On     int64
 }
 
 // EventsPage is a piece of the event log.

@@ -49,6 +49,7 @@ func (s *Store) write(b core.Batch) (*pebble.Batch, []core.Result, *span, error)
 		return nil, nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
 	before := s.users.before(b.Changes, locked.Users)
+	ends := endings(b.Changes, locked)
 	results, listings := core.Assign(b, locked)
 
 	w := writer{batch: s.db.NewBatch()}
@@ -59,6 +60,9 @@ func (s *Store) write(b core.Batch) (*pebble.Batch, []core.Result, *span, error)
 	}
 	for _, l := range listings {
 		w.listing(l)
+	}
+	for thread, was := range ends {
+		w.ending(was, locked.Heads[thread])
 	}
 	if w.batch.Empty() {
 		return nil, results, nil, w.batch.Close()
@@ -74,6 +78,25 @@ func (s *Store) write(b core.Batch) (*pebble.Batch, []core.Result, *span, error)
 		return nil, nil, nil, err
 	}
 	return w.batch, results, span, nil
+}
+
+// endings are the times at which the threads end that the changes may give
+// another one.
+func endings(changes []*core.Change, l *core.Locked) map[string]int64 {
+	var ends map[string]int64
+	for _, c := range changes {
+		if c.Properties == nil && !c.Purge {
+			continue
+		}
+		if ends == nil {
+			ends = map[string]int64{}
+		}
+		ends[c.Thread] = 0
+		if h := l.Heads[c.Thread]; h != nil {
+			ends[c.Thread] = h.EndsOn()
+		}
+	}
+	return ends
 }
 
 // gather reads the rows that the changes name, as the log has them.
@@ -213,6 +236,20 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 	}
 	if c.Answer != nil {
 		w.key, w.value = answerKey(w.key[:0], c.Thread), encodeAnswer(w.value[:0], c.Answer)
+		w.set()
+	}
+}
+
+// ending moves a thread's entry among those that end.
+func (w *writer) ending(was int64, h *core.Head) {
+	if h == nil || h.EndsOn() == was { // a stale create has no head
+		return
+	}
+	if was != 0 {
+		w.batch.Delete(endingKey(was, h.ID), nil)
+	}
+	if on := h.EndsOn(); on != 0 {
+		w.key, w.value = endingKey(on, h.ID), encodeEntry(w.value[:0])
 		w.set()
 	}
 }

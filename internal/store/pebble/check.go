@@ -100,10 +100,21 @@ func (c *checker) threads(ctx context.Context) (err error) {
 		it.First()
 		kinds = append(kinds, &threadRows{it, read})
 	}
+	var ending uint64
 	err = c.scan(ctx, c.snap, kindHead, func(key, value []byte) error {
 		h, err := decodeHead(string(key[1:]), value)
 		if err != nil {
 			return c.row(key, err)
+		}
+		if on := h.EndsOn(); on != 0 {
+			ending++
+			_, found, err := get(c.snap, endingKey(on, h.ID), func(v []byte) (any, error) { return nil, open(v).close() })
+			if err == nil && !found {
+				err = errors.New("it is not among those that end")
+			}
+			if err != nil {
+				return c.damaged("thread "+h.ID, err)
+			}
 		}
 		of = tally{}
 		for _, k := range kinds {
@@ -126,7 +137,14 @@ func (c *checker) threads(ctx context.Context) (err error) {
 			return c.damaged("the threads", fmt.Errorf("row %q belongs to no thread", k.Key()))
 		}
 	}
-	return nil
+	err = c.scan(ctx, c.snap, kindEnding, func([]byte, []byte) error {
+		ending--
+		return nil
+	})
+	if err == nil && ending != 0 {
+		err = c.damaged("the threads that end", errors.New("there are more entries than such threads"))
+	}
+	return err
 }
 
 // tally is what was read of a thread.

@@ -19,7 +19,7 @@ const importBatch = 4 << 20
 // when it is made.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindAnswer, kindSent,
-	kindReceipt, kindList, kindDeleting, kindEvent, kindPosition,
+	kindReceipt, kindList, kindDeleting, kindEnding, kindEvent, kindPosition,
 }
 
 // Import takes in the records of another store; see core.Importer. The batches
@@ -154,6 +154,7 @@ func (im *importer) put(record core.Record) error {
 	case core.Head:
 		im.key, im.value = headKey(im.key[:0], r.ID), encodeHead(im.value[:0], &r)
 		im.set()
+		im.ending(0, &r)
 		return nil
 	case core.ThreadMember:
 		return im.member(r)

@@ -21,6 +21,7 @@ const (
 	kindReceipt  = 'r'
 	kindList     = 'l'
 	kindDeleting = 'd'
+	kindEnding   = 'x'
 	kindEvent    = 'e'
 	kindPosition = 'o'
 )
@@ -55,6 +56,15 @@ func receiptKey(b []byte, thread, user string) []byte {
 }
 
 func deletingKey(user string) []byte { return append([]byte{kindDeleting}, user...) }
+
+func endingKey(on int64, thread string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{kindEnding}, uint64(on)), thread...)
+}
+
+// endingOf takes an ending key apart.
+func endingOf(key []byte) core.Ending {
+	return core.Ending{On: int64(binary.BigEndian.Uint64(key[1:])), Thread: string(key[9:])}
+}
 
 func idKey(b []byte, thread string, id int64) []byte {
 	return binary.BigEndian.AppendUint64(text(append(b, kindID), thread), uint64(id))

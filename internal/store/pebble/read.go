@@ -213,6 +213,20 @@ func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 	return users, it.Close()
 }
 
+// Ending returns the threads that end first. Their entries may not be durable
+// yet: whoever ends a thread reads it first.
+func (s *Store) Ending(_ context.Context, limit int) ([]core.Ending, error) {
+	it, err := s.db.NewIter(kindRange(kindEnding))
+	if err != nil {
+		return nil, err
+	}
+	var es []core.Ending
+	for it.First(); it.Valid() && len(es) < limit; it.Next() {
+		es = append(es, endingOf(it.Key()))
+	}
+	return es, it.Close()
+}
+
 // User returns a user's row, as it was before any change that is not durable.
 func (s *Store) User(_ context.Context, id string) (core.User, error) {
 	u, _, err := get(s.db, userKey(id), func(v []byte) (core.User, error) { return decodeUser(id, v) })

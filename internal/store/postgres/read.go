@@ -238,6 +238,17 @@ func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 	return us, err
 }
 
+// Ending returns the threads that end first.
+func (s *Store) Ending(ctx context.Context, limit int) ([]core.Ending, error) {
+	var es []core.Ending
+	err := s.read(ctx, "threads that end", func(b *pgx.Batch) {
+		es = nil
+		b.Queue(`SELECT id, created_on + retention_days::bigint * 86400000 FROM heads WHERE retention_days > 0 AND deleted_on = 0
+			ORDER BY created_on + retention_days::bigint * 86400000, id LIMIT $1`, limit).Query(all(&es, pgx.RowToStructByPos[core.Ending]))
+	})
+	return es, err
+}
+
 // User returns a user's row.
 func (s *Store) User(ctx context.Context, id string) (core.User, error) {
 	var us []core.User

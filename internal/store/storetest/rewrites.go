@@ -317,3 +317,52 @@ func testDeleting(t *testing.T, e Engine) {
 	}
 	closeStore(t, s)
 }
+
+func testEnding(t *testing.T, e Engine) {
+	const day = 86_400_000
+	s := e.Open(t)
+	keep := func(c *core.Change, days int32) *core.Change {
+		c.Properties.RetentionDays = days
+		return c
+	}
+	update := func(id string, revision uint64, days int32) *core.Change {
+		head := load(t, s, id)
+		return keep(&core.Change{Key: id, Thread: id, Revision: revision, Properties: &head.Properties}, days)
+	}
+	purge := func(id string, revision uint64) *core.Change {
+		return &core.Change{Key: id, Thread: id, Revision: revision, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted}}}
+	}
+	a, b, c := thread(1), thread(2), thread(3)
+	for _, step := range []struct {
+		what   string
+		at     int64
+		change func() *core.Change
+		want   []core.Ending
+	}{
+		{"a thread for ever", start, func() *core.Change { return create(c, "", user(1)) }, nil},
+		{"one for 60 days", start, func() *core.Change { return keep(create(a, "", user(1)), 60) }, []core.Ending{{Thread: a, On: start + 60*day}}},
+		{"one for 30 days", start + 5, func() *core.Change { return keep(create(b, "", user(1)), 30) },
+			[]core.Ending{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},
+		{"a message", start + 6, func() *core.Change { return send(b, 1, user(1), "", "hello") },
+			[]core.Ending{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},
+		{"90 days now", start + 7, func() *core.Change { return update(b, 1, 90) },
+			[]core.Ending{{Thread: a, On: start + 60*day}, {Thread: b, On: start + 5 + 90*day}}},
+		{"for ever now", start + 8, func() *core.Change { return update(a, 1, 0) }, []core.Ending{{Thread: b, On: start + 5 + 90*day}}},
+		{"30 days after all", start + 9, func() *core.Change { return update(c, 1, 30) },
+			[]core.Ending{{Thread: c, On: start + 30*day}, {Thread: b, On: start + 5 + 90*day}}},
+		{"deleted", start + 10, func() *core.Change { return purge(c, 2) }, []core.Ending{{Thread: b, On: start + 5 + 90*day}}},
+		{"stale", start + 11, func() *core.Change { return purge(b, 1) }, []core.Ending{{Thread: b, On: start + 5 + 90*day}}},
+	} {
+		apply(t, s, step.at, step.change())
+		s = e.Reopen(t, s)
+		got, err := s.Ending(context.Background(), 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEqual(t, step.what, got, step.want)
+	}
+	if got, err := s.Ending(context.Background(), 0); err != nil || len(got) != 0 {
+		t.Errorf("none of them: %+v, %v", got, err)
+	}
+	closeStore(t, s)
+}
