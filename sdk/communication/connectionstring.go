@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
-	"strconv"
 	"strings"
+
+	"github.com/confab-chat/confab/sdk/internal/endpoint"
 )
 
 // ConnectionString is all that a client with an access key needs: where the server
@@ -35,7 +35,7 @@ type ConnectionString struct {
 // not base64. No error contains any part of s, which may be a secret in the wrong
 // place.
 func ParseConnectionString(s string) (ConnectionString, error) {
-	var endpoint, key string
+	var address, key string
 	var hasEndpoint, hasKey bool
 	for part := range strings.SplitSeq(s, ";") {
 		// The key's padding is made of '=' too: only the first one separates.
@@ -46,7 +46,7 @@ func ParseConnectionString(s string) (ConnectionString, error) {
 		name, value = strings.TrimSpace(name), strings.TrimSpace(value)
 		switch {
 		case strings.EqualFold(name, "endpoint"):
-			endpoint, hasEndpoint = value, true
+			address, hasEndpoint = value, true
 		case strings.EqualFold(name, "accesskey"):
 			key, hasKey = value, true
 		}
@@ -61,7 +61,7 @@ func ParseConnectionString(s string) (ConnectionString, error) {
 	if err != nil {
 		return ConnectionString{}, fmt.Errorf("connection string: %w", err)
 	}
-	cs, err := NewConnectionString(endpoint, k)
+	cs, err := NewConnectionString(address, k)
 	if err != nil {
 		return ConnectionString{}, fmt.Errorf("connection string: %w", err)
 	}
@@ -70,15 +70,15 @@ func ParseConnectionString(s string) (ConnectionString, error) {
 
 // NewConnectionString joins an endpoint and a key. The endpoint is checked as
 // ParseConnectionString does. The zero AccessKey is an error.
-func NewConnectionString(endpoint string, key AccessKey) (ConnectionString, error) {
+func NewConnectionString(address string, key AccessKey) (ConnectionString, error) {
 	if key.IsZero() {
 		return ConnectionString{}, errors.New("access key is empty")
 	}
-	endpoint, err := cleanEndpoint(endpoint)
+	address, err := endpoint.Clean(address)
 	if err != nil {
 		return ConnectionString{}, err
 	}
-	return ConnectionString{endpoint: endpoint, key: key}, nil
+	return ConnectionString{endpoint: address, key: key}, nil
 }
 
 // Endpoint returns the scheme, the host and, if given, the port, without a slash
@@ -129,46 +129,4 @@ func (c ConnectionString) MarshalText() ([]byte, error) { return []byte(c.String
 
 func (c ConnectionString) text(key string) string {
 	return "endpoint=" + c.endpoint + "/;accesskey=" + key
-}
-
-// cleanEndpoint returns scheme://host[:port]. Its errors quote nothing.
-func cleanEndpoint(endpoint string) (string, error) {
-	if endpoint == "" {
-		return "", errors.New("endpoint is empty")
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-		return "", errors.New("endpoint is not a URL of the form https://host or http://host")
-	}
-	switch {
-	case u.User != nil:
-		return "", errors.New("endpoint has a user name or password")
-	case u.RawQuery != "" || u.ForceQuery:
-		return "", errors.New("endpoint has a query")
-	case u.Fragment != "" || strings.HasSuffix(endpoint, "#"):
-		return "", errors.New("endpoint has a fragment")
-	case u.Path != "" && u.Path != "/":
-		return "", errors.New("endpoint has a path")
-	case u.Hostname() == "" || strings.IndexFunc(u.Host, notInHost) >= 0:
-		return "", errors.New("endpoint has no host, or one with characters that are not letters, digits or .-_")
-	}
-	if strings.HasSuffix(u.Host, ":") {
-		return "", errors.New("endpoint has a colon without a port")
-	}
-	if port := u.Port(); port != "" {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return "", errors.New("endpoint has a port that is not between 1 and 65535")
-		}
-	}
-	return u.Scheme + "://" + u.Host, nil
-}
-
-// notInHost is false for the characters of names, IP addresses and ports. Names
-// in other alphabets have an ASCII form, which is also what a signature covers.
-func notInHost(r rune) bool {
-	switch {
-	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
-		return false
-	}
-	return !strings.ContainsRune(".-_:[]", r)
 }
