@@ -1,0 +1,156 @@
+package pipeline
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// noAnswer is the error of a call that ended without an answer.
+func noAnswer(c *call, err error) error {
+	// The URL adds nothing to the operation, and its query is nobody's business.
+	err = withoutURL(err)
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &certificate) {
+		err = fmt.Errorf("%w (for a private certificate authority set CAFile in the client options or %s in the environment)", err, caFileVariable)
+	}
+	return &communication.Error{Op: c.operation, RequestID: c.requestID, UnknownFate: c.unknownFate, Err: err}
+}
+
+// refusal is the error of an answer whose status is not that of success.
+func refusal(c *call, resp *http.Response, want int) error {
+	body, _ := runtime.Payload(resp) // read already, by azcore
+	e := &communication.Error{
+		Op:          c.operation,
+		StatusCode:  resp.StatusCode,
+		RequestID:   requestID(c, resp),
+		RetryAfter:  retryAfter(resp.Header, time.Now()),
+		UnknownFate: c.unknownFate,
+	}
+	e.Code, e.Message, e.Target = envelope(body)
+	if e.Code == "" {
+		e.Code = resp.Header.Get("x-ms-error-code")
+	}
+	switch {
+	case resp.StatusCode >= 300 && resp.StatusCode < 400:
+		e.Message = "the server redirects, which is not followed: a credential goes to the endpoint and nowhere else"
+		if to, err := resp.Location(); err == nil {
+			e.Message = fmt.Sprintf("the server redirects to %s://%s, which is not followed: a credential goes to the endpoint and nowhere else", to.Scheme, to.Host)
+		}
+	case resp.StatusCode < 300:
+		e.Message = fmt.Sprintf("the answer to success is %d", want)
+		e.UnknownFate = c.once
+	case e.Code == "" && e.Message == "" && len(body) > 0:
+		e.Message = "the answer is not one of this service: " + describe(resp, body)
+	}
+	e.Err = runtime.NewResponseErrorWithErrorCode(resp, e.Code)
+	return e
+}
+
+// badAnswer is the error of a success that says nothing that can be understood.
+func badAnswer(c *call, resp *http.Response, problem string) error {
+	return &communication.Error{
+		Op:          c.operation,
+		StatusCode:  resp.StatusCode,
+		Message:     problem,
+		RequestID:   requestID(c, resp),
+		UnknownFate: c.once,
+		Err:         &azcore.ResponseError{StatusCode: resp.StatusCode, RawResponse: resp},
+	}
+}
+
+// decode returns what is wrong with the answer, "" when it is in out.
+func decode(resp *http.Response, out any) string {
+	body, err := runtime.Payload(resp)
+	switch {
+	case err != nil:
+		return "cannot read the answer: " + err.Error()
+	case len(body) == 0:
+		return "the answer is empty"
+	case !isJSON(resp.Header.Get("Content-Type")):
+		return "the answer is not one of this service: " + describe(resp, body)
+	}
+	if err := json.Unmarshal(body, out); err != nil {
+		return "cannot understand the answer: " + err.Error()
+	}
+	return ""
+}
+
+func isJSON(contentType string) bool {
+	if contentType == "" {
+		return true
+	}
+	kind, _, err := mime.ParseMediaType(contentType)
+	return err == nil && (kind == "application/json" || strings.HasSuffix(kind, "+json"))
+}
+
+func describe(resp *http.Response, body []byte) string {
+	kind := resp.Header.Get("Content-Type")
+	if kind == "" {
+		kind = "no content type"
+	}
+	return fmt.Sprintf("%d bytes, %s", len(body), kind)
+}
+
+// envelope reads the two forms in which the services say what is wrong: the swagger's
+// and the one on the wire (contract of chat, §7.1).
+func envelope(body []byte) (code, message, target string) {
+	// encoding/json takes member names in any case of letters: "Code" is "code".
+	type detail struct {
+		Code    string `json:"code"`
+		Message string `json:"message"`
+		Target  string `json:"target"`
+	}
+	var b struct {
+		Error              json.RawMessage `json:"error"`
+		CommunicationError json.RawMessage `json:"CommunicationError"`
+	}
+	if json.Unmarshal(body, &b) != nil {
+		return "", "", ""
+	}
+	for _, raw := range []json.RawMessage{b.Error, b.CommunicationError} {
+		var d detail
+		if len(raw) == 0 || json.Unmarshal(raw, &d) != nil || d == (detail{}) {
+			continue
+		}
+		return d.Code, d.Message, d.Target
+	}
+	return "", "", ""
+}
+
+// requestID prefers the server's own name of the request, which its logs have.
+func requestID(c *call, resp *http.Response) string {
+	for _, name := range []string{"x-ms-request-id", "MS-CV"} {
+		if id := resp.Header.Get(name); id != "" {
+			return id
+		}
+	}
+	return c.requestID
+}
+
+// retryAfter reads the headers that azcore's retry policy reads.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	for _, name := range []string{"retry-after-ms", "x-ms-retry-after-ms"} {
+		if n, err := strconv.ParseInt(h.Get(name), 10, 32); err == nil && n > 0 {
+			return time.Duration(n) * time.Millisecond
+		}
+	}
+	text := h.Get("Retry-After")
+	if n, err := strconv.ParseInt(text, 10, 32); err == nil {
+		return max(0, time.Duration(n)*time.Second)
+	}
+	if at, err := http.ParseTime(text); err == nil {
+		return max(0, at.Sub(now).Round(time.Second))
+	}
+	return 0
+}
