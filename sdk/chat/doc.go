@@ -1,0 +1,114 @@
+// Package chat is a client for the Azure Communication Services Chat protocol:
+// for Confab and, in the same way, for the real service.
+//
+// # From a token to a thread
+//
+// Somebody who chats is a user, and speaks with a user access token. Tokens come
+// from your own server, which makes them with package identity; a token of a
+// development server comes from its command line. A credential holds the token, and
+// a client acts for its user:
+//
+//	cred, err := communication.NewTokenCredential(token)
+//	if err != nil {
+//		return err
+//	}
+//	client, err := chat.NewClient("https://localhost:8443", cred, nil)
+//	if err != nil {
+//		return err
+//	}
+//
+// A thread is a conversation. Its creator is in it, and others can be put there:
+//
+//	result, err := client.CreateThread(ctx, "Lunch", &chat.CreateThreadOptions{
+//		Participants: []chat.Participant{
+//			{Identifier: communication.NewUser(bobID), DisplayName: "Bob"},
+//		},
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	thread := client.NewThreadClient(result.Thread.ID)
+//
+// Keep the id: client.NewThreadClient(id) is all that it takes to come back, and
+// client.ListThreads finds every thread that the user is in.
+//
+// # Messages
+//
+// A message is sent, and read again with all the others, the newest first:
+//
+//	id, err := thread.SendMessage(ctx, "Pizza or noodles?", nil)
+//	if err != nil {
+//		return err
+//	}
+//	for m, err := range thread.ListMessages(ctx, nil) {
+//		if err != nil {
+//			return err
+//		}
+//		if m.Type == chat.MessageTypeText {
+//			fmt.Printf("%s: %s\n", m.SenderDisplayName, m.Content.Message)
+//		}
+//	}
+//
+// Lists hold system messages too, which tell who came and went. Its sender can edit
+// a message (UpdateMessage) and delete it (DeleteMessage); both leave the id as it
+// is.
+//
+// Every list is an iterator. Beside it there is a [Pager] for those who work page by
+// page, or who want to go on later from a stored [Page] Continuation.
+//
+// # Participants
+//
+//	failed, err := thread.AddParticipants(ctx, carol, dave)
+//
+// The service may add some participants and refuse others. That is data and not an
+// error: failed says who is not in the thread and why, and failed.Participants() are
+// the same ones as they were given, to be added again. ListParticipants lists who
+// is there, and RemoveParticipant takes somebody out.
+//
+// # Receipts and typing
+//
+// SendReadReceipt tells the others how far the user has read, ListReadReceipts says
+// how far everybody has. SendTypingNotification tells that the user is typing.
+//
+// # Errors
+//
+// Every method that fails returns a *communication.Error, which prints as one line:
+//
+//	send message: 403 Forbidden: The initiator doesn't have the permission to perform the requested operation.
+//
+// Ask what it is with errors.Is:
+//
+//	switch {
+//	case errors.Is(err, communication.ErrNotFound): // no such thread or message
+//	case errors.Is(err, communication.ErrForbidden): // the user is not in the thread
+//	case errors.Is(err, communication.ErrUnauthorized): // the token has expired or was revoked
+//	case errors.Is(err, communication.ErrThrottled): // too many requests, after all retries
+//	case errors.Is(err, communication.ErrUnknownFate): // sent, perhaps: see below
+//	}
+//
+// errors.As finds the *communication.Error, with status, code and request id, and
+// the *azcore.ResponseError inside it. Arguments that can never be right (an empty
+// id, a participant without an identifier) are the same kind of error, and send
+// nothing. All limits are the service's own.
+//
+// # Retries
+//
+// What may pass is tried again: three times by default, with growing pauses, and
+// after the pause that the service asks for (ClientOptions.Retry). Limit the whole
+// with the deadline of ctx. The comment of each method says what a retry of it means.
+// In short:
+//
+//   - Reading is harmless, and so is doing twice what adds up to the same: editing,
+//     adding, removing, receipts, typing, deleting. All are retried.
+//   - CreateThread carries an idempotency token, the same for all attempts of one
+//     call, and never makes two threads.
+//   - SendMessage carries such a token where the service announces that it honours
+//     it, as Confab does. Elsewhere a message is not sent again once it may have
+//     been written: the error is communication.ErrUnknownFate then.
+//
+// # Versions
+//
+// The client speaks api-version 2025-03-15, and older ones from 2021-03-07 on when
+// told so (ClientOptions.APIVersion). All times are in UTC and whole seconds. Comments
+// name sections of the contract where the code follows one.
+package chat
