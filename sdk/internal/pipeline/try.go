@@ -50,6 +50,9 @@ func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 	}
 	c.tries++
 	c.unknownFate = false
+	if err := req.Raw().Context().Err(); err != nil {
+		return nil, err // nothing is sent, so the fate is known
+	}
 	p.freshBody(req, c)
 	req, unsent := p.watch(req)
 	start := time.Now()
