@@ -1,0 +1,329 @@
+package pipeline
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httptrace"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// The fault table: what becomes of a read, a creation and an edit, and how many
+// requests the server gets. A creation must never come twice after it may have been
+// carried out.
+func TestFaultTable(t *testing.T) {
+	const all = 4 // the first try and azcore's three more
+	status := func(status int, header ...string) func(http.ResponseWriter, *http.Request) {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			if len(header) > 0 {
+				w.Header().Set(header[0], header[1])
+			}
+			w.WriteHeader(status)
+		}
+	}
+	cut := func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+	cutAnswer := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "100")
+		io.WriteString(w, "{")
+		http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	for _, test := range []struct {
+		name                string
+		fault               func(http.ResponseWriter, *http.Request)
+		read, create, edit  int // requests when the fault stays
+		createIsUnknownFate bool
+	}{
+		{"429", status(429), all, all, all, false},
+		{"429 with Retry-After", status(429, "retry-after-ms", "2"), all, all, all, false},
+		{"429 with a long Retry-After", status(429, "Retry-After", "30"), 1, 1, 1, false},
+		{"408", status(408), all, 1, all, true},
+		{"500", status(500), all, 1, all, true},
+		{"501", status(501), 1, 1, 1, true},
+		{"502", status(502), all, 1, all, true},
+		{"503", status(503), all, 1, all, true},
+		{"503 with Retry-After", status(503, "Retry-After", "1"), 0, 1, 0, true},
+		{"504", status(504), all, 1, all, true},
+		{"400", status(400), 1, 1, 1, false},
+		{"403", status(403), 1, 1, 1, false},
+		{"404", status(404), 1, 1, 1, false},
+		{"cut after the request was read", cut, all, 1, all, true},
+		{"answer cut in the middle", cutAnswer, all, 1, 1, true},
+	} {
+		for _, http2 := range []bool{false, true} {
+			name := test.name
+			if http2 {
+				name += " (HTTP/2)"
+			}
+			t.Run(name, func(t *testing.T) {
+				s := newFaultServer(t, http2, test.fault)
+				c := s.client(t, nil)
+				for _, op := range []struct {
+					Request
+					want        int
+					unknownFate bool
+				}{{read(), test.read, false}, {create(), test.create, test.createIsUnknownFate}, {edit(), test.edit, false}} {
+					if op.want == 0 {
+						continue
+					}
+					s.requests.Store(0)
+					_, err := c.Do(context.Background(), op.Request, nil)
+					var e *communication.Error
+					if !errors.As(err, &e) {
+						t.Fatalf("%s: got error %v", op.Operation, err)
+					}
+					if got := int(s.requests.Load()); got != op.want {
+						t.Errorf("%s: got %d requests, want %d (%v)", op.Operation, got, op.want, err)
+					}
+					if e.UnknownFate != op.unknownFate || errors.Is(err, communication.ErrUnknownFate) != op.unknownFate {
+						t.Errorf("%s: unknown fate: got %t, want %t (%v)", op.Operation, e.UnknownFate, op.unknownFate, err)
+					}
+				}
+			})
+		}
+	}
+}
+
+func newFaultServer(t *testing.T, http2 bool, fault func(http.ResponseWriter, *http.Request)) *server {
+	t.Helper()
+	s := &server{}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.requests.Add(1)
+		io.Copy(io.Discard, r.Body)
+		fault(w, r)
+	}))
+	s.EnableHTTP2 = http2
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s
+}
+
+func TestThrottledThenDone(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, n int) {
+		if n < 4 {
+			w.Header().Set("Retry-After", "0")
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		w.WriteHeader(http.StatusCreated)
+	})
+	if _, err := s.client(t, nil).Do(context.Background(), create(), nil); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestThrottledTellsHowLong(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		w.Header().Set("Retry-After", "30")
+		w.Header().Set("MS-CV", "cv.0")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	_, err := s.client(t, nil).Do(context.Background(), create(), nil)
+	e := wantError(t, err, "create it: 429 Too Many Requests (retry after 30s; request cv.0)")
+	if !errors.Is(err, communication.ErrThrottled) || e.RetryAfter != 30*time.Second {
+		t.Errorf("got %+v", e)
+	}
+}
+
+// closing is a listener that closes its first connections before TLS begins.
+type closing struct {
+	net.Listener
+	first atomic.Int32
+}
+
+func (l *closing) Accept() (net.Conn, error) {
+	for {
+		c, err := l.Listener.Accept()
+		if err != nil || l.first.Add(-1) < 0 {
+			return c, err
+		}
+		c.Close()
+	}
+}
+
+func TestCutBeforeTheRequestIsTriedAgain(t *testing.T) {
+	s := &server{}
+	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		s.requests.Add(1)
+		w.WriteHeader(http.StatusCreated)
+	}))
+	l := &closing{Listener: s.Listener}
+	s.Listener = l
+	s.StartTLS()
+	defer s.Close()
+	c := s.client(t, nil)
+	l.first.Store(2)
+	if _, err := c.Do(context.Background(), create(), nil); err != nil {
+		t.Error(err)
+	}
+	if got := s.requests.Load(); got != 1 {
+		t.Errorf("got %d requests, want 1", got)
+	}
+}
+
+func TestNobodyThere(t *testing.T) {
+	s := newServer(t, func(http.ResponseWriter, *http.Request, int) {})
+	c := s.client(t, nil)
+	s.Close()
+	_, err := c.Do(context.Background(), create(), nil)
+	var op *net.OpError
+	if !errors.As(err, &op) || errors.Is(err, communication.ErrUnknownFate) {
+		t.Errorf("got %v, want an error of the dial", err)
+	}
+}
+
+// A pooled connection that the server has closed: net/http tries another one when it
+// wrote nothing, and nobody is there either. Nothing was sent.
+func TestServerGoneBetweenRequests(t *testing.T) {
+	p := &tryPolicy{ownTransport: true}
+	for _, test := range []struct {
+		name   string
+		own    bool
+		events string // d: a connection is wanted, c: it is there
+		unsent bool
+	}{
+		{"dial failed", true, "d", true},
+		{"sent", true, "dc", false},
+		{"nothing went over the first connection", true, "dcd", true},
+		{"and then over the second", true, "dcdc", false},
+		{"of another transport nobody knows", false, "dcd", false},
+		{"a transport that tells nothing", false, "", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p.ownTransport = test.own
+			req, err := newTestRequest()
+			if err != nil {
+				t.Fatal(err)
+			}
+			watched, unsent := p.watch(req)
+			trace := httptrace.ContextClientTrace(watched.Raw().Context())
+			for _, e := range test.events {
+				if e == 'd' {
+					trace.GetConn("")
+				} else {
+					trace.GotConn(httptrace.GotConnInfo{})
+				}
+			}
+			if got := unsent(); got != test.unsent {
+				t.Errorf("unsent: got %t, want %t", got, test.unsent)
+			}
+		})
+	}
+}
+
+// failing is a transport of the user's that fails, nobody knows where.
+type failing struct{ requests int }
+
+func (f *failing) Do(*http.Request) (*http.Response, error) {
+	f.requests++
+	return nil, io.ErrUnexpectedEOF
+}
+
+func TestFailureOfAnotherTransport(t *testing.T) {
+	f := &failing{}
+	o := &Options{}
+	o.Transport, o.Retry = f, quick
+	c, err := New(Config{Component: "chat", Endpoint: "https://localhost", Auth: Bearer(staticToken("token")), Options: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Do(context.Background(), create(), nil)
+	wantError(t, err, "create it: unexpected EOF (the request may have been carried out)")
+	if !errors.Is(err, io.ErrUnexpectedEOF) || f.requests != 1 {
+		t.Errorf("got %v after %d requests, want one request", err, f.requests)
+	}
+	f.requests = 0
+	if _, err = c.Do(context.Background(), read(), nil); err == nil || f.requests != 4 {
+		t.Errorf("got %v after %d requests, want 4", err, f.requests)
+	}
+}
+
+func TestCancelled(t *testing.T) {
+	for _, where := range []string{"before", "waiting for the answer", "reading the answer", "between tries"} {
+		t.Run(where, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			s := newServer(t, func(w http.ResponseWriter, r *http.Request, _ int) {
+				io.Copy(io.Discard, r.Body) // else the server does not see that the client left
+				if where == "between tries" {
+					time.AfterFunc(10*time.Millisecond, cancel)
+					w.Header().Set("Retry-After", "4")
+					w.WriteHeader(http.StatusTooManyRequests)
+					return
+				}
+				if where == "reading the answer" {
+					w.WriteHeader(http.StatusCreated)
+					io.WriteString(w, "{")
+					http.NewResponseController(w).Flush()
+				}
+				cancel()
+				<-r.Context().Done()
+			})
+			if where == "before" {
+				cancel()
+			}
+			start := time.Now()
+			header, err := s.client(t, nil).Do(ctx, create(), nil)
+			if !errors.Is(err, context.Canceled) {
+				t.Errorf("got %v, %v", header, err)
+			}
+			if want := where == "waiting for the answer" || where == "reading the answer"; errors.Is(err, communication.ErrUnknownFate) != want {
+				t.Errorf("unknown fate: got %t, want %t (%v)", !want, want, err)
+			}
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
+func TestSlowBodyEndsWithItsContext(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, r *http.Request, _ int) {
+		answerJSON(w, http.StatusOK, "{")
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	_, err := s.client(t, nil).Do(ctx, read(), nil)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestTryTimeout(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, r *http.Request, n int) {
+		if n == 1 || r.Method == http.MethodPost {
+			io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+		}
+	})
+	c := s.client(t, func(c *Config) { c.Options.Retry.TryTimeout = 200 * time.Millisecond })
+	if _, err := c.Do(context.Background(), read(), nil); err != nil || s.requests.Load() != 2 {
+		t.Errorf("read: got %v after %d requests", err, s.requests.Load())
+	}
+	s.requests.Store(0)
+	_, err := c.Do(context.Background(), create(), nil)
+	if !errors.Is(err, communication.ErrUnknownFate) || !errors.Is(err, context.DeadlineExceeded) || s.requests.Load() != 1 {
+		t.Errorf("create: got %v after %d requests", err, s.requests.Load())
+	}
+}
+
+func TestUnknownAuthorityIsSaidAtOnce(t *testing.T) {
+	s := newServer(t, func(http.ResponseWriter, *http.Request, int) {})
+	c := s.client(t, func(c *Config) { c.Options.CAFile = ""; c.Options.Retry.RetryDelay = time.Minute })
+	_, err := c.Do(context.Background(), create(), nil)
+	var unknown x509.UnknownAuthorityError
+	if !errors.As(err, &unknown) || errors.Is(err, communication.ErrUnknownFate) {
+		t.Errorf("got %v", err)
+	}
+	wantError(t, err, "create it: tls: failed to verify certificate: x509: certificate signed by unknown authority (for a private certificate authority set CAFile in the client options or CONFAB_CA_FILE in the environment)")
+}
