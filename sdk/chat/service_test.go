@@ -1,0 +1,123 @@
+package chat_test
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+	"github.com/confab-chat/confab/sdk/internal/recorded"
+)
+
+// This file is the plumbing of the examples: services that answer with recorded
+// traffic of the real one, or with what was written by hand where no recording has
+// it. A program has none of it, and gets its client from chat.NewClient.
+
+// Who was there when the traffic was recorded.
+var (
+	alice = communication.NewUser("8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-58fb-88f7-08482200b425")
+	bob   = communication.NewUser("8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426")
+	carol = communication.NewUser("8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-71b4-88f7-08482200b429")
+)
+
+const (
+	threadID  = "19:aWuNSmqHe3jJOGl36l6DBhxQDcimoCzk5-N6HxAeDWI1@thread.v2"
+	messageID = "1653551972669"
+)
+
+// recordedService answers with these exchanges of a recording, in this order.
+func recordedService(name string, exchanges ...int) *recorded.Transport {
+	all := recorded.MustLoad("testdata/recordings/chat-" + name + ".json").Exchanges
+	t := &recorded.Transport{AnyVersion: true}
+	for _, i := range exchanges {
+		e := all[i]
+		e.Request.Body = withKind(e.Request.Body)
+		t.Exchanges = append(t.Exchanges, e)
+	}
+	return t
+}
+
+// withKind gives the identifiers of a recorded request the member that SDKs of 2022
+// did not send.
+func withKind(body json.RawMessage) json.RawMessage {
+	var v any
+	if len(body) == 0 {
+		return body
+	}
+	if err := json.Unmarshal(body, &v); err != nil {
+		panic(err)
+	}
+	var walk func(any)
+	walk = func(v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			if _, ok := v["communicationUser"]; ok {
+				v["kind"] = "communicationUser"
+			}
+			for _, member := range v {
+				walk(member)
+			}
+		case []any:
+			for _, element := range v {
+				walk(element)
+			}
+		}
+	}
+	walk(v)
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
+
+// writtenService answers with exchanges that were written by hand, from the contract.
+func writtenService(exchanges ...recorded.Exchange) *recorded.Transport {
+	for i := range exchanges {
+		q := &exchanges[i].Request.Query
+		if *q == nil {
+			*q = map[string]string{}
+		}
+		(*q)["api-version"] = "2025-03-15"
+	}
+	return &recorded.Transport{Exchanges: exchanges}
+}
+
+func newClient(service *recorded.Transport) *chat.Client {
+	client, err := chat.NewClient("https://endpoint", exampleToken{}, &chat.ClientOptions{
+		ClientOptions: azcore.ClientOptions{Transport: service},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return client
+}
+
+func newThread(service *recorded.Transport) *chat.ThreadClient {
+	return newClient(service).NewThreadClient(threadID)
+}
+
+// exampleToken is a credential with a token that no service looks at.
+type exampleToken struct{}
+
+func (exampleToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// addBody is the request that adds these users.
+func addBody(users ...communication.Identifier) json.RawMessage {
+	var body struct {
+		Participants []chat.Participant `json:"participants"`
+	}
+	for _, u := range users {
+		body.Participants = append(body.Participants, chat.Participant{Identifier: u})
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	return text
+}
