@@ -78,15 +78,16 @@ func NewConnectionString(address string, key AccessKey) (ConnectionString, error
 	if err != nil {
 		return ConnectionString{}, err
 	}
-	return ConnectionString{endpoint: address, key: key}, nil
+	return ConnectionString{endpoint: address, key: key.clone()}, nil
 }
 
 // Endpoint returns the scheme, the host and, if given, the port, without a slash
 // at the end: "https://localhost:8443".
 func (c ConnectionString) Endpoint() string { return c.endpoint }
 
-// AccessKey returns the key.
-func (c ConnectionString) AccessKey() AccessKey { return c.key }
+// AccessKey returns the key, as a key of its own: rotating it changes neither c nor
+// what AccessKey returned before.
+func (c ConnectionString) AccessKey() AccessKey { return c.key.clone() }
 
 // Text returns the connection string with its key in the one form that every
 // official SDK reads (§5): "endpoint=https://host[:port]/;accesskey=BASE64". Keep
