@@ -1,0 +1,76 @@
+package communication
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+)
+
+func TestRotate(t *testing.T) {
+	const first, second = "Zmlyc3Q=", "c2Vjb25k"
+	cs, err := ParseConnectionString("endpoint=https://localhost/;accesskey=" + first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := cs.AccessKey()
+	twin := key
+	if err := key.Rotate(" " + second + "\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got := twin.Text(); got != second {
+		t.Errorf("the copy has %s, want %s", got, second)
+	}
+	if got := cs.AccessKey().Text(); got != first {
+		t.Errorf("the connection string has %s, want %s", got, first)
+	}
+	for _, garbage := range []string{"", "?"} {
+		if err := key.Rotate(garbage); err == nil || key.Text() != second {
+			t.Errorf("%q: got %v, and the key is %s", garbage, err, key.Text())
+		}
+	}
+	if err := (AccessKey{}).Rotate(first); err == nil {
+		t.Error("the zero key rotates")
+	}
+}
+
+// Every signature is of one of the secrets, whole, while they change.
+func TestRotateWhileSigning(t *testing.T) {
+	texts := []string{"Zmlyc3Q=", "c2Vjb25k"}
+	var keys []AccessKey
+	for _, text := range texts {
+		k, err := NewAccessKey(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, k)
+	}
+	key := keys[0].clone()
+	now := time.Now()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := range 100 {
+			if err := key.Rotate(texts[n%2]); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 4 {
+		wg.Go(func() {
+			for range 100 {
+				r := httptest.NewRequest(http.MethodGet, "https://localhost/identities", nil)
+				if err := key.Sign(r, now); err != nil {
+					t.Error(err)
+					return
+				}
+				sum, _ := hashBody(r)
+				signed := SignedRequest{Method: r.Method, Target: r.URL.RequestURI(), Host: r.Host, Header: r.Header.Get, BodyHash: sum, TLS: true}
+				if _, err := VerifySignature(signed, keys, now, nil); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
