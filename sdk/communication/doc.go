@@ -1,5 +1,6 @@
-// Package communication holds what the Confab clients and the Confab server
-// share: identifiers, connection strings and access keys.
+// Package communication holds what the Confab clients share with each other and
+// with the Confab server: identifiers, connection strings, access keys, tokens and
+// errors.
 //
 // An [Identifier] names somebody who can take part in a conversation: a
 // communication user, a phone number, a Microsoft Teams user or app. It is a
@@ -19,10 +20,22 @@
 // An access key signs requests ([AccessKey.Sign]), and a server finds out with
 // [VerifySignature] whether one of its keys made a signature.
 //
-// Neither a connection string nor an access key ever shows its secret by
+// A [TokenCredential] is what a chat client shows of its user: a token, or a function
+// that gets one whenever it is needed.
+//
+//	cred, err := communication.NewRefreshingTokenCredential(fetchTokenFromMyServer, nil)
+//
+// An [Error] is what every method of a client returns when it fails:
+//
+//	if errors.Is(err, communication.ErrNotFound) {
+//		...
+//	}
+//
+// No connection string, access key or credential ever shows its secret by
 // accident: not with any verb of fmt, not in log/slog, not in JSON, and not from
-// inside another struct. The methods named Text give it out, on request.
+// inside another struct. The methods named Text, and GetToken, give it out, on request.
 //
 // Comments name sections of the contract where the code follows one: §4 is access
-// key signing, §5 connection strings, §7 identifiers, all of the identity contract.
+// key signing, §5 connection strings, §6 tokens, §7 identifiers, all of the identity
+// contract.
 package communication

@@ -1,0 +1,343 @@
+package communication
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+)
+
+// TokenCredential holds the access token of a user for the clients of this module.
+// Make one with [NewTokenCredential], [NewRefreshingTokenCredential] or the method
+// NewTokenCredential of an identity client. It is an azcore.TokenCredential, and
+// safe for concurrent use.
+//
+// Printing, logging or encoding it shows "(redacted)", never the token. The zero
+// TokenCredential has no token.
+type TokenCredential struct {
+	// A function for the reason that AccessKey has one.
+	state func() *tokenState
+}
+
+// RefreshingOptions are the optional settings of [NewRefreshingTokenCredential].
+type RefreshingOptions struct {
+	// Token is a token that is there already. Empty: the first request waits for one.
+	Token string
+	// Proactive asks for the next token in the background: 10 minutes before the old
+	// one ends, or after half of its life when that is shorter than 20 minutes, so that
+	// no request waits for it. The background ends with Close.
+	Proactive bool
+}
+
+// NewTokenCredential returns a credential with a token that nobody renews: when it
+// has expired, requests fail with [ErrUnauthorized]. Blanks around token are dropped.
+// It is an error when token is not a JWT with an expiry (§6.3); the signature is for
+// the server to check. The error never contains token.
+func NewTokenCredential(token string) (*TokenCredential, error) {
+	parsed, err := parseToken(token)
+	if err != nil {
+		return nil, err
+	}
+	return newTokenCredential(&tokenState{token: parsed}), nil
+}
+
+// NewRefreshingTokenCredential returns a credential that asks refresh for a token:
+// when there is none, within the last 2 minutes of one (or the second half of its
+// life, when it lives for less than 4), and when the server refused one. o may be nil.
+//
+// However many requests wait for a token, refresh runs once for all of them, in a
+// goroutine of its own. Its context has the values of the first one's context, and
+// ends when none of them waits any longer. When refresh fails, the old token is used
+// until it has really expired, and refresh is asked again after a pause of seconds
+// that grows to half a minute; without a good token each request asks, and fails with
+// the error of refresh.
+//
+// It is an error when refresh is nil, or when o.Token is set and not a token.
+func NewRefreshingTokenCredential(refresh func(context.Context) (string, error), o *RefreshingOptions) (*TokenCredential, error) {
+	if refresh == nil {
+		return nil, errors.New("refreshing token credential: the function refresh is nil")
+	}
+	if o == nil {
+		o = &RefreshingOptions{}
+	}
+	s := &tokenState{refresh: refresh, early: 2 * time.Minute}
+	if o.Proactive {
+		s.early = 10 * time.Minute
+	}
+	if o.Token != "" {
+		parsed, err := parseToken(o.Token)
+		if err != nil {
+			return nil, fmt.Errorf("refreshing token credential: %w", err)
+		}
+		s.keep(parsed)
+	}
+	if o.Proactive {
+		ctx, cancel := context.WithCancel(context.Background())
+		s.stop = cancel
+		s.background.Go(func() { s.refreshAhead(ctx) })
+	}
+	return newTokenCredential(s), nil
+}
+
+func newTokenCredential(s *tokenState) *TokenCredential {
+	return &TokenCredential{state: func() *tokenState { return s }}
+}
+
+// GetToken returns the token and when it ends, and waits for a new one first when it
+// has to. The options are not looked at: a token has the scopes that it was issued
+// with. It implements azcore.TokenCredential.
+func (c *TokenCredential) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if c == nil || c.state == nil {
+		return azcore.AccessToken{}, errors.New("token credential is empty")
+	}
+	t, err := c.state().get(ctx)
+	return azcore.AccessToken{Token: t.text, ExpiresOn: t.expires}, err
+}
+
+// Refused tells that a server did not accept token: if it is the current one, the
+// next GetToken tries to get another. The clients of this module call it on 401.
+func (c *TokenCredential) Refused(token string) {
+	if c == nil || c.state == nil {
+		return
+	}
+	s := c.state()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	// After a failure the pause goes on: the server that issues tokens has trouble.
+	if s.refresh != nil && token == s.token.text && s.failures == 0 {
+		s.due = time.Now()
+	}
+}
+
+// Close ends the background of a proactive credential and waits for its end. The
+// credential goes on without it. Close does nothing for others, and may be called
+// more than once.
+func (c *TokenCredential) Close() {
+	if c == nil || c.state == nil || c.state().stop == nil {
+		return
+	}
+	c.state().stop()
+	c.state().background.Wait()
+}
+
+// String returns "(redacted)".
+func (c *TokenCredential) String() string { return redacted }
+
+// GoString returns "(redacted)".
+func (c *TokenCredential) GoString() string { return redacted }
+
+// Format writes "(redacted)" for every verb.
+func (c *TokenCredential) Format(f fmt.State, _ rune) { io.WriteString(f, redacted) }
+
+// LogValue makes log/slog show "(redacted)".
+func (c *TokenCredential) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText returns "(redacted)".
+func (c *TokenCredential) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// token is an access token and what it says of its end.
+type token struct {
+	text    string
+	expires time.Time
+}
+
+func (t token) good(now time.Time) bool { return t.text != "" && now.Before(t.expires) }
+
+// tokenState is what a TokenCredential hides.
+type tokenState struct {
+	refresh func(context.Context) (string, error) // nil: the token is all there is
+	early   time.Duration                         // before its end a token is renewed
+
+	stop       context.CancelFunc // of the background; nil: there is none
+	background sync.WaitGroup
+
+	mu       sync.Mutex // guards what follows
+	token    token
+	due      time.Time // when the token is to be renewed
+	failures int       // of refresh, since it succeeded
+	flight   *flight   // the refresh that runs, or nil
+}
+
+// flight is one run of refresh.
+type flight struct {
+	cancel  context.CancelFunc
+	waiting int           // guarded by tokenState.mu
+	done    chan struct{} // closed when err is there
+	err     error
+}
+
+func (s *tokenState) get(ctx context.Context) (token, error) {
+	if s.refresh == nil {
+		return s.token, nil
+	}
+	if t, ok := s.current(); ok {
+		return t, nil
+	}
+	err := s.fly(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case err == nil:
+		return s.token, nil
+	case ctx.Err() != nil:
+		return token{}, ctx.Err()
+	case s.token.good(time.Now()):
+		return s.token, nil
+	}
+	return token{}, err
+}
+
+// current returns the token when it needs no refresh now.
+func (s *tokenState) current() (token, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := time.Now()
+	return s.token, s.token.good(now) && now.Before(s.due)
+}
+
+// fly waits for the refresh that runs, or runs one.
+func (s *tokenState) fly(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	f := s.flight
+	if f == nil {
+		runs, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		f = &flight{cancel: cancel, done: make(chan struct{})}
+		s.flight = f
+		go s.run(runs, f)
+	}
+	f.waiting++
+	s.mu.Unlock()
+
+	select {
+	case <-f.done:
+		return f.err
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f.waiting--
+	if f.waiting == 0 {
+		f.cancel()
+		if s.flight == f {
+			s.flight = nil // whoever comes next does not get the end of this one
+		}
+	}
+	return ctx.Err()
+}
+
+func (s *tokenState) run(ctx context.Context, f *flight) {
+	defer f.cancel()
+	text, err := s.refresh(ctx)
+	var fresh token
+	if err == nil {
+		if fresh, err = parseToken(text); err == nil && !fresh.good(time.Now()) {
+			err = fmt.Errorf("token is expired since %s", fresh.expires.UTC().Format(time.RFC3339))
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flight == f {
+		s.flight = nil
+		if err == nil {
+			s.keep(fresh)
+		} else {
+			s.postpone()
+		}
+	}
+	if err != nil {
+		f.err = fmt.Errorf("refresh token: %w", err)
+	}
+	close(f.done)
+}
+
+// keep takes a new token. A short one is renewed after half of its life, so that a
+// credential whose tokens end soon does not ask for one with every request.
+func (s *tokenState) keep(t token) {
+	now := time.Now()
+	life := t.expires.Sub(now)
+	s.token, s.failures = t, 0
+	s.due = now.Add(max(life-s.early, life/2))
+}
+
+// postpone sets when a failed refresh is tried again: after 1, 2, 4 to 32 seconds,
+// give or take a quarter, so that the clients of a server that comes back do not come
+// all at once.
+func (s *tokenState) postpone() {
+	pause := time.Second << min(s.failures, 5)
+	s.failures++
+	s.due = time.Now().Add(pause*3/4 + rand.N(pause/2))
+}
+
+// refreshAhead renews the token whenever it is due, until ctx ends.
+func (s *tokenState) refreshAhead(ctx context.Context) {
+	for {
+		s.mu.Lock()
+		wait := time.Until(s.due)
+		s.mu.Unlock()
+		if wait > 0 {
+			select {
+			case <-time.After(wait):
+			case <-ctx.Done():
+				return
+			}
+			continue // it may have been renewed, or refused, meanwhile
+		}
+		if s.fly(ctx); ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// parseToken reads when a token ends. It checks no signature: only the server can.
+func parseToken(text string) (token, error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return token{}, errors.New("token is empty")
+	}
+	parts := strings.Split(text, ".")
+	if len(parts) != 3 || strings.IndexFunc(text, notInToken) >= 0 {
+		return token{}, errors.New("token is not a JWT (three parts of base64url, joined by dots)")
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(parts[1], "="))
+	if err != nil {
+		return token{}, errors.New("token is not a JWT: its payload is not base64url")
+	}
+	var claims struct {
+		Exp *json.Number `json:"exp"`
+	}
+	if json.Unmarshal(payload, &claims) != nil {
+		return token{}, errors.New("token is not a JWT: its payload is not a JSON object, or exp is not a number")
+	}
+	if claims.Exp == nil {
+		return token{}, errors.New("token has no expiry (exp)")
+	}
+	const year9999 = 253402300799
+	seconds, err := claims.Exp.Float64()
+	if err != nil || seconds < 0 || seconds > year9999 {
+		return token{}, errors.New("token has an expiry (exp) that is not a time")
+	}
+	return token{text: text, expires: time.Unix(int64(seconds), 0)}, nil
+}
+
+// notInToken is false for base64url, its padding and the dot. Everything else in a
+// header is a mistake, or worse.
+func notInToken(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
+		return false
+	}
+	return !strings.ContainsRune("-_.=", r)
+}
