@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
@@ -44,11 +45,13 @@ type ClientOptions struct {
 	azcore.ClientOptions
 
 	// CAFile names a PEM file of certificate authorities to trust besides those of
-	// the system. It defaults to the environment variable CONFAB_CA_FILE. It is
-	// ignored when a Transport is set.
+	// the system. Empty is the file that the environment variable CONFAB_CA_FILE
+	// names, if any. A Transport has its own trust: the two together are an error,
+	// and the variable does not count then.
 	CAFile string
 
-	// Logger is told of every request. Nothing secret is logged. Nil logs nothing.
+	// Logger is told of every attempt of every request, at level debug: operation,
+	// path, status and time, never a query, a header or a body. Nil logs nothing.
 	Logger *slog.Logger
 }
 
@@ -72,6 +75,9 @@ type Client struct {
 // It is an error when the endpoint is no https URL, when the credential is nil and
 // when the options name a version before 2021-03-07 or a file that cannot be read.
 func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOptions) (*Client, error) {
+	if cred == nil {
+		return nil, errors.New("credential is nil: see communication.NewTokenCredential")
+	}
 	p, err := pipeline.New(pipeline.Config{
 		Component:  "chat",
 		Version:    apiVersion,
@@ -108,9 +114,10 @@ type CreateThreadOptions struct {
 	RetentionPolicy RetentionPolicy
 
 	// IdempotencyToken makes this creation the same as every other one of this
-	// user with this token: the service answers with the thread that exists. Give
-	// one to repeat a creation safely in a later call or after a restart. When it
-	// is empty, each call makes a new token for its own retries.
+	// user with this token, whatever else is in it: the service answers with the
+	// thread that exists. Give one to repeat a creation safely in a later call or
+	// after a restart. When it is empty, each call makes a new token for its own
+	// retries.
 	IdempotencyToken string
 }
 

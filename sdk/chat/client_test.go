@@ -71,6 +71,31 @@ func (s *respond) client(t *testing.T) *chat.Client {
 
 var announces = map[string]string{"confab-idempotent-send": "true"}
 
+func TestNewClientRefuses(t *testing.T) {
+	version := func(v string) *chat.ClientOptions {
+		return &chat.ClientOptions{ClientOptions: azcore.ClientOptions{APIVersion: v}}
+	}
+	for _, test := range []struct {
+		endpoint string
+		cred     azcore.TokenCredential
+		options  *chat.ClientOptions
+		want     string
+	}{
+		{"https://endpoint", nil, nil, "credential is nil: see communication.NewTokenCredential"},
+		{"", exampleToken{}, nil, "endpoint is empty"},
+		{"https://endpoint", exampleToken{}, version("2021-01-27-preview4"), "api-version 2021-01-27-preview4 is older than 2021-03-07, the oldest that package chat speaks"},
+		{"https://endpoint", exampleToken{}, version("2021-09-07"), ""},
+	} {
+		_, err := chat.NewClient(test.endpoint, test.cred, test.options)
+		if err == nil && test.want == "" {
+			continue
+		}
+		if err == nil || err.Error() != test.want {
+			t.Errorf("got %v, want %s", err, test.want)
+		}
+	}
+}
+
 func TestCreateThreadKeepsItsToken(t *testing.T) {
 	s := &respond{answer: func(n int, _ *http.Request) (int, string, map[string]string) {
 		if n%2 == 1 {

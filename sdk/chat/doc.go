@@ -3,10 +3,13 @@
 //
 // # From a token to a thread
 //
-// Somebody who chats is a user, and speaks with a user access token. Tokens come
-// from your own server, which makes them with package identity; a token of a
-// development server comes from its command line. A credential holds the token, and
-// a client acts for its user:
+// Somebody who chats is a user, and speaks with a user access token. Your own server
+// makes users and their tokens, with package identity; for a first try, a development
+// server of Confab prints one:
+//
+//	confab token --new-user
+//
+// A credential holds the token, and a client acts for its user:
 //
 //	cred, err := communication.NewTokenCredential(token)
 //	if err != nil {
@@ -16,6 +19,11 @@
 //	if err != nil {
 //		return err
 //	}
+//
+// A token lives for hours. communication.NewRefreshingTokenCredential asks a function
+// of yours for the next one. The certificate of a development server is its own, too:
+// ClientOptions.CAFile or CONFAB_CA_FILE names the authority to trust, and "confab run
+// -- program" sets it for a program, with CONFAB_ENDPOINT.
 //
 // A thread is a conversation. Its creator is in it, and others can be put there:
 //
@@ -49,16 +57,18 @@
 //		}
 //	}
 //
-// Lists hold system messages too, which tell who came and went. Its sender can edit
-// a message (UpdateMessage) and delete it (DeleteMessage); both leave the id as it
-// is.
+// Lists hold system messages too, which tell who came and went. A message can be
+// edited (UpdateMessage) and deleted (DeleteMessage) by its sender, and keeps its id.
 //
 // Every list is an iterator. Beside it there is a [Pager] for those who work page by
-// page, or who want to go on later from a stored [Page] Continuation.
+// page, or who want to go on later, from the stored Continuation of a [Page].
 //
 // # Participants
 //
-//	failed, err := thread.AddParticipants(ctx, carol, dave)
+//	failed, err := thread.AddParticipants(ctx,
+//		chat.Participant{Identifier: communication.NewUser(carolID), DisplayName: "Carol"},
+//		chat.Participant{Identifier: communication.NewUser(daveID)},
+//	)
 //
 // The service may add some participants and refuse others. That is data and not an
 // error: failed says who is not in the thread and why, and failed.Participants() are

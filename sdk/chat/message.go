@@ -18,9 +18,9 @@ type Message struct {
 	// that have no constant here; they are kept as they came.
 	Type MessageType `json:"type"`
 
-	// SequenceID is the message's place in the thread, a decimal number. An edit
-	// or a deletion moves the message to the end, with a new SequenceID: lists are
-	// ordered by it, newest first.
+	// SequenceID is the message's place in the thread, a decimal number. Lists are
+	// ordered by it, the highest first. An edit or a deletion gives the message a
+	// new one, so that it moves to the top.
 	SequenceID string `json:"sequenceId,omitzero"`
 
 	// Version is decimal text too. It is the ID until an edit or a deletion gives

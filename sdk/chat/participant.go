@@ -48,8 +48,8 @@ type FailedParticipant struct {
 	Message string
 
 	// Participant is the participant as the call was given it, with display name,
-	// history time and metadata. It is zero where the service refused
-	// somebody whom the call did not name.
+	// history time and metadata. It is zero where the service refused somebody
+	// whom the call did not name.
 	Participant Participant
 }
 
@@ -60,7 +60,7 @@ type FailedParticipant struct {
 //
 //	failed, err := thread.AddParticipants(ctx, bob, carol)
 //	if err != nil {
-//		return err // nobody was added
+//		return err
 //	}
 //	for _, f := range failed {
 //		log.Printf("%s is not in the thread: %s %s", f.Identifier, f.Code, f.Message)

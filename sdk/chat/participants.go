@@ -44,14 +44,14 @@ func (t *ThreadClient) NewListParticipantsPager(options *ListParticipantsOptions
 	})
 }
 
-// AddParticipants puts participants into the thread, from 1 to 200 (§4.2). Somebody
-// who is in it already stays as he is.
+// AddParticipants puts participants into the thread, from 1 to 200 (§4.2). Whoever
+// is in it already stays as before.
 //
 // Participants whom the service refuses are no error: the others are in the
 // thread, and the result tells who is not and why. See [FailedParticipants].
 //
-// It is retried after any failure that may pass: whoever an attempt had added is
-// left as he is by the next one.
+// It is retried after any failure that may pass: whoever an attempt had added
+// stays as before in the next one.
 func (t *ThreadClient) AddParticipants(ctx context.Context, participants ...Participant) (FailedParticipants, error) {
 	return t.addParticipants(ctx, "add participants", participants)
 }
