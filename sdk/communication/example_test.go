@@ -1,6 +1,7 @@
 package communication_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -143,4 +145,65 @@ func ExampleVerifySignature() {
 	// Output:
 	// refused: scheme
 	// signed with key 1
+}
+
+func ExampleNewTokenCredential() {
+	// A token is a JWT; this one says that it ends in the year 2100.
+	cred, err := communication.NewTokenCredential("e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln")
+	if err != nil {
+		panic(err)
+	}
+	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(cred, token.ExpiresOn.UTC())
+	// Output: (redacted) 2100-01-01 00:00:00 +0000 UTC
+}
+
+func ExampleNewRefreshingTokenCredential() {
+	// A real function asks the program's own server, which knows who is logged in.
+	fetch := func(ctx context.Context) (string, error) {
+		fmt.Println("asked for a token")
+		return "e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln", nil
+	}
+	cred, err := communication.NewRefreshingTokenCredential(fetch, nil)
+	if err != nil {
+		panic(err)
+	}
+	// client, err := chat.NewClient(endpoint, cred, nil)
+
+	for range 2 { // what the client does for each request
+		if _, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{}); err != nil {
+			panic(err)
+		}
+	}
+	// Output: asked for a token
+}
+
+func ExampleAccessKey_Rotate() {
+	key, err := communication.NewAccessKey("Zmlyc3Q=")
+	if err != nil {
+		panic(err)
+	}
+	inUse := key // as a client has it
+	if err := key.Rotate("c2Vjb25k"); err != nil {
+		panic(err)
+	}
+	fmt.Println(inUse.Text())
+	// Output: c2Vjb25k
+}
+
+func ExampleError() {
+	// What a method of a client returned:
+	var err error = &communication.Error{Op: "send message", StatusCode: 429, Code: "TooManyRequests", Message: "Rate limit exceeded.", RetryAfter: 7 * time.Second}
+
+	var e *communication.Error
+	if errors.Is(err, communication.ErrThrottled) && errors.As(err, &e) {
+		fmt.Println("again in", e.RetryAfter)
+	}
+	fmt.Println(err)
+	// Output:
+	// again in 7s
+	// send message: 429 TooManyRequests: Rate limit exceeded. (retry after 7s)
 }

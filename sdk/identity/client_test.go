@@ -85,7 +85,9 @@ func TestFaults(t *testing.T) {
 		{"503", status(503), 4, 1, true},
 		{"401", status(401), 1, 1, false},
 		{"cut", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, 4, 1, true},
-		{"redirect", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://localhost:1/", 307) }, 1, 1, false},
+		{"redirect", func(w http.ResponseWriter, r *http.Request) {
+			http.Redirect(w, r, "https://localhost:1/", http.StatusTemporaryRedirect)
+		}, 1, 1, false},
 	} {
 		for _, op := range operations {
 			t.Run(test.name+"/"+op.name, func(t *testing.T) {
