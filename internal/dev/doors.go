@@ -1,0 +1,343 @@
+package dev
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"mime"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Prefix is where the paths of this package begin.
+const Prefix = "/dev/"
+
+// maxBody is more than any order needs, in bytes.
+const maxBody = 4 << 10
+
+// Options of New. Clock and Faults are required.
+type Options struct {
+	Clock  *Clock
+	Faults *Faults
+	// Names are the host names by which clients reach the server, beside
+	// localhost and addresses in numbers.
+	Names  []string
+	Logger *slog.Logger // nil is silence
+}
+
+// New makes the handler of everything below Prefix.
+//
+// Nobody is asked for a key there: whoever reaches a development server may do
+// what they like with it. But a page in the developer's browser must not, so a
+// request that a page of another origin can make is refused: a body has to be
+// declared as JSON, which a page may not do without a preflight, and no
+// preflight is answered; and the Host has to be one of ours, so that no
+// foreign name can be pointed at this machine.
+func New(o Options) http.Handler {
+	h := &doors{Options: o, origins: http.NewCrossOriginProtection()}
+	h.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	h.paths = []door{
+		{"clock", "GET", h.clock},
+		{"clock", "POST", h.advance},
+		{"faults", "GET", h.list},
+		{"faults", "POST", h.add},
+		{"faults", "DELETE", h.clear},
+	}
+	return h
+}
+
+type doors struct {
+	Options
+	origins *http.CrossOriginProtection
+	paths   []door
+}
+
+type door struct {
+	path, method string
+	handler      func(*http.Request) (status int, body any, err error)
+}
+
+// refusal is an error with its status.
+type refusal struct {
+	status  int
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+func refuse(status int, format string, args ...any) error {
+	return &refusal{status, fmt.Sprintf(format, args...)}
+}
+
+// ServeHTTP answers one request.
+func (h *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	status, body, err := h.answer(w, r)
+	if err != nil {
+		status = http.StatusBadRequest
+		var refused *refusal
+		if errors.As(err, &refused) {
+			status = refused.status
+		}
+		body = map[string]any{"error": map[string]string{"code": Code(status), "message": err.Error()}}
+	}
+	if body == nil {
+		w.WriteHeader(status)
+		return
+	}
+	text, err := json.Marshal(body)
+	if err != nil { // no value of ours
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(append(text, '\n'))
+}
+
+func (h *doors) answer(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	if !h.ours(r.Host) {
+		return 0, nil, refuse(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip(r.Host))
+	}
+	path := strings.TrimPrefix(r.URL.Path, Prefix)
+	var methods []string
+	for _, d := range h.paths {
+		if d.path != path {
+			continue
+		}
+		if d.method == r.Method {
+			if err := h.fromHere(r); err != nil {
+				return 0, nil, err
+			}
+			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+			return d.handler(r)
+		}
+		methods = append(methods, d.method)
+	}
+	if methods == nil {
+		return 0, nil, refuse(http.StatusNotFound, "there is nothing at this path: the development server has /dev/clock and /dev/faults")
+	}
+	allow := strings.Join(methods, ", ")
+	w.Header().Set("Allow", allow)
+	return 0, nil, refuse(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip(r.Method), allow)
+}
+
+// ours says whether a Host may be meant for us. A name that is not may be
+// somebody's whose address was changed to this machine's after their page was
+// loaded; an address in numbers cannot be changed.
+func (h *doors) ours(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.ToLower(strings.Trim(host, "[]"))
+	return host == "localhost" || net.ParseIP(host) != nil || slices.ContainsFunc(h.Names, func(name string) bool {
+		if rest, wild := strings.CutPrefix(name, "*."); wild {
+			_, domain, _ := strings.Cut(host, ".")
+			return strings.EqualFold(domain, rest)
+		}
+		return strings.EqualFold(host, name)
+	})
+}
+
+// fromHere refuses what a page of another origin can send.
+func (h *doors) fromHere(r *http.Request) error {
+	if err := h.origins.Check(r); err != nil {
+		return refuse(http.StatusForbidden, "a page of another origin may not do this: call it from the test's own process")
+	}
+	if r.Method != http.MethodPost {
+		return nil
+	}
+	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return refuse(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
+	}
+	return nil
+}
+
+// clockBody is the answer of /dev/clock.
+type clockBody struct {
+	Now   string `json:"now"`
+	Ahead string `json:"ahead"` // of the real time
+}
+
+func (h *doors) clock(*http.Request) (int, any, error) {
+	return http.StatusOK, clockBody{h.Clock.Now().UTC().Format("2006-01-02T15:04:05.000Z"), h.Clock.Ahead().String()}, nil
+}
+
+func (h *doors) advance(r *http.Request) (int, any, error) {
+	var order struct {
+		Advance *duration `json:"advance"`
+	}
+	if err := decode(r.Body, &order, "advance"); err != nil {
+		return 0, nil, err
+	}
+	if order.Advance == nil {
+		return 0, nil, errors.New(`advance is required: how far to move the clock, such as "25h"`)
+	}
+	if err := h.Clock.Advance(time.Duration(*order.Advance)); err != nil {
+		return 0, nil, err
+	}
+	h.Logger.Info("clock advanced", "by", time.Duration(*order.Advance), "ahead", h.Clock.Ahead())
+	return h.clock(r)
+}
+
+// fault is a Fault in JSON.
+type fault struct {
+	Operation  string   `json:"operation,omitempty"`
+	Status     int      `json:"status,omitempty"`
+	RetryAfter *seconds `json:"retryAfter,omitempty"`
+	Delay      duration `json:"delay,omitzero"`
+	Drop       Drop     `json:"drop,omitempty"`
+	Times      *times   `json:"times,omitempty"`
+}
+
+func faultOf(f Fault) fault {
+	n := times(f.Times)
+	out := fault{Operation: f.Operation, Status: f.Status, Delay: duration(f.Delay), Drop: f.Drop, Times: &n}
+	if f.RetryAfter > 0 {
+		s := seconds(math.Ceil(f.RetryAfter.Seconds()))
+		out.RetryAfter = &s
+	}
+	return out
+}
+
+func (h *doors) list(*http.Request) (int, any, error) {
+	out := struct {
+		Faults []fault `json:"faults"`
+	}{[]fault{}}
+	for _, f := range h.Faults.List() {
+		out.Faults = append(out.Faults, faultOf(f))
+	}
+	return http.StatusOK, out, nil
+}
+
+func (h *doors) add(r *http.Request) (int, any, error) {
+	var order fault
+	if err := decode(r.Body, &order, "operation, status, retryAfter, delay, drop and times"); err != nil {
+		return 0, nil, err
+	}
+	f := Fault{Operation: order.Operation, Status: order.Status, Delay: time.Duration(order.Delay), Drop: order.Drop}
+	if order.RetryAfter != nil {
+		f.RetryAfter = time.Duration(*order.RetryAfter) * time.Second
+	}
+	if order.Times != nil {
+		f.Times = int(*order.Times)
+	}
+	f, err := h.Faults.Add(f)
+	if err != nil {
+		return 0, nil, err
+	}
+	h.Logger.Info("fault added", "operation", f.Operation, "status", f.Status, "delay", f.Delay, "drop", string(f.Drop), "times", f.Times)
+	return http.StatusCreated, faultOf(f), nil
+}
+
+func (h *doors) clear(*http.Request) (int, any, error) {
+	h.Faults.Clear()
+	h.Logger.Info("faults cleared")
+	return http.StatusNoContent, nil, nil
+}
+
+// clip keeps what a client sent from filling an answer.
+func clip(s string) string {
+	const most = 100
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return s
+}
+
+// decode reads one JSON object and nothing but it, which has the members and no
+// others.
+func decode(body io.Reader, v any, members string) error {
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return refuse(http.StatusRequestEntityTooLarge, "the body cannot be read or has more than %d bytes", maxBody)
+	}
+	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
+		return errors.New("the body is not a JSON object")
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err = d.Decode(v)
+	var kind *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	switch {
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s is not of the right type: a %s cannot be read there", clip(kind.Field), kind.Value)
+	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the body is not JSON: " + err.Error())
+	case err != nil:
+		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+			return fmt.Errorf("there is no member %s: it has %s", clip(name), members)
+		}
+		return err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return errors.New("the body goes on after the JSON object")
+	}
+	return nil
+}
+
+// duration is written as in Go: "25h", "1h30m", "200ms".
+type duration time.Duration
+
+func (d duration) MarshalJSON() ([]byte, error) {
+	return json.Marshal(time.Duration(d).String())
+}
+
+func (d *duration) UnmarshalJSON(text []byte) error {
+	var s string
+	if json.Unmarshal(text, &s) != nil || string(text) == "null" {
+		return fmt.Errorf(`%s is not a duration: write it as "25h", "90s" or "200ms"`, clip(string(text)))
+	}
+	parsed, err := time.ParseDuration(s)
+	if err != nil {
+		return fmt.Errorf(`%q is not a duration: write it as "25h", "90s" or "200ms"`, clip(s))
+	}
+	if parsed < 0 {
+		return fmt.Errorf("%q is negative: a duration here is not", clip(s))
+	}
+	*d = duration(parsed)
+	return nil
+}
+
+// seconds is a whole number of them, from 1.
+type seconds int
+
+func (s *seconds) UnmarshalJSON(text []byte) error {
+	var n int
+	if json.Unmarshal(text, &n) != nil || n < 1 || time.Duration(n) > MaxRetryAfter/time.Second {
+		return fmt.Errorf("retryAfter is a number of seconds, from 1 to %d, and %s is not", MaxRetryAfter/time.Second, clip(string(text)))
+	}
+	*s = seconds(n)
+	return nil
+}
+
+// times is a count from 1, or Always, which is written "always" or -1.
+type times int
+
+func (n times) MarshalJSON() ([]byte, error) {
+	if n == Always {
+		return []byte(`"always"`), nil
+	}
+	return json.Marshal(int(n))
+}
+
+func (n *times) UnmarshalJSON(text []byte) error {
+	var count int
+	switch {
+	case string(text) == `"always"`:
+		count = Always
+	case json.Unmarshal(text, &count) != nil || count < 1 && count != Always:
+		return fmt.Errorf(`times is a number from 1, or "always", and %s is neither`, clip(string(text)))
+	}
+	*n = times(count)
+	return nil
+}
