@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -53,7 +54,7 @@ var errInternal = &core.Error{Code: codeInternal, Message: "Internal server erro
 // the log and no further.
 func (h *Handler) refuse(q *request, err error) answer {
 	e := refusal(q.family, err)
-	status := statuses[e.Code]
+	status := cmp.Or(q.fault.Status, statuses[e.Code])
 	if status == 0 {
 		e, status = errInternal, http.StatusInternalServerError
 	}

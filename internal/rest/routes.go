@@ -83,6 +83,17 @@ var routes = []route{
 	{"POST", "/teamsUser/:exchangeAccessToken", identity, teams, 200, "exchange token", 0, live, (*Handler).exchangeToken},
 }
 
+// Operations are the names of all operations, in the order of the routes.
+func Operations() []string {
+	var all []string
+	for _, r := range routes {
+		if !slices.Contains(all, r.operation) {
+			all = append(all, r.operation)
+		}
+	}
+	return all
+}
+
 // family is what the routes of one part of the contract have in common.
 type family struct {
 	versions     *apiver.Family

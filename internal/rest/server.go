@@ -22,6 +22,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -59,10 +60,13 @@ type Options struct {
 	PublicAuthorities []string
 
 	Limiter Limiter // nil: no rates
+	Faults  Faults  // nil: nothing goes wrong on purpose
 
 	MaxBody     int64         // in bytes; 0 is DefaultMaxBody
 	BodyTimeout time.Duration // for a whole body to arrive; 0 is DefaultBodyTimeout
 
+	// Now is the clock of the world outside: of clients that date what they sign,
+	// and of the log. That of the domain is core's and that of Tokens.
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger     // nil is silence
 	// Access is told of every request once its answer was written. It is called
@@ -77,7 +81,7 @@ type Record struct {
 	Duration  time.Duration
 	Method    string
 	Path      string
-	Status    int
+	Status    int    // 0: the connection was dropped before
 	Operation string // such as "send message"; empty for an unknown path
 	Thread    string
 	User      string // the caller's id; on identity routes, whom the request is about
@@ -93,6 +97,7 @@ type Handler struct {
 	endpoint    string
 	authorities []string
 	limiter     Limiter
+	faults      Faults
 	maxBody     int64
 	bodyTimeout time.Duration
 	now         func() time.Time
@@ -106,7 +111,7 @@ var _ http.Handler = (*Handler)(nil)
 // New makes a handler.
 func New(o Options) (*Handler, error) {
 	h := &Handler{
-		core: o.Core, tokens: o.Tokens, authorities: o.PublicAuthorities, limiter: o.Limiter,
+		core: o.Core, tokens: o.Tokens, authorities: o.PublicAuthorities, limiter: o.Limiter, faults: o.Faults,
 		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
 		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),
 		bodyTimeout: cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
@@ -157,6 +162,7 @@ type request struct {
 	message int64
 
 	retryAfter time.Duration // with 429
+	fault      dev.Fault
 	// What the operation adds to a successful answer and to the record.
 	location string
 	note     string
@@ -176,7 +182,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := &request{Request: r, w: w, start: h.now(), id: newRequestID()}
 	h.limitBody(q)
 	a := h.answer(q)
-	h.write(q, a)
+	if q.fault.Drop != "" {
+		defer panic(http.ErrAbortHandler) // the connection ends without an answer
+		q.note = dropped[q.fault.Drop]
+	} else {
+		h.write(q, a)
+	}
 	if h.access == nil {
 		return
 	}
@@ -222,6 +233,12 @@ func (h *Handler) do(q *request) (answer, error) {
 	}
 	if err := h.findRow(q); err != nil {
 		return answer{}, err
+	}
+	if err := h.goWrong(q); err != nil {
+		return answer{}, err
+	}
+	if q.fault.Drop == dev.Before {
+		return answer{}, nil
 	}
 	if err := q.family.authenticate(h, q); err != nil {
 		return answer{}, err

@@ -1,0 +1,190 @@
+package rest
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// withFaults is a fixture with faults, and what it recorded.
+func withFaults(t *testing.T) (f *fixture, faults *dev.Faults, records *[]Record) {
+	t.Helper()
+	faults, records = dev.NewFaults(Operations()), new([]Record)
+	f = newFixture(t, func(o *Options) {
+		o.Faults = faults
+		o.Access = func(r Record) { *records = append(*records, r) }
+	})
+	return f, faults, records
+}
+
+// ask sends a request. A connection that is ended is a status of 0.
+func (f *fixture) ask(method, target, bearer, body string) (w *httptest.ResponseRecorder) {
+	w = httptest.NewRecorder()
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler {
+			w.Code = 0
+		} else if p != nil {
+			panic(p)
+		}
+	}()
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer "+bearer)
+	f.ServeHTTP(w, r)
+	return w
+}
+
+func addFault(t *testing.T, faults *dev.Faults, r dev.Fault) {
+	t.Helper()
+	if _, err := faults.Add(r); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFaultStatuses(t *testing.T) {
+	f, faults, _ := withFaults(t)
+	ann, bearer := f.user(t, token.Chat)
+	thread, _ := f.thread(t, ann)
+	const identities = "/identities?api-version=2023-10-01"
+	messages := "/chat/threads/" + thread + "/messages?api-version=2021-09-07"
+	old := "/chat/threads/" + thread + "/messages?api-version=2020-11-01-preview3"
+	for _, c := range []struct {
+		target string
+		fault  dev.Fault
+		code   string
+		body   string // the beginning
+		retry  string
+	}{
+		{messages, dev.Fault{Status: 400}, "BadRequest", `{"error":{"code":"BadRequest","message":"The development server was told to answer this."},"CommunicationError":{`, ""},
+		{messages, dev.Fault{Status: 401}, "Unauthorized", "", ""},
+		{messages, dev.Fault{Status: 429, RetryAfter: 1500 * time.Millisecond}, "TooManyRequests", `{"error":{"code":"TooManyRequests"`, "2"},
+		{messages, dev.Fault{Status: 429}, "TooManyRequests", `{"error":{"code":"TooManyRequests"`, ""},
+		{messages, dev.Fault{Status: 500}, "InternalServerError", `{"error":{"code":"InternalServerError"`, ""},
+		{messages, dev.Fault{Status: 503, RetryAfter: time.Second}, "ServiceUnavailable", `{"error":{"code":"ServiceUnavailable"`, "1"},
+		{messages, dev.Fault{Status: 418}, "Imateapot", `{"error":{"code":"Imateapot"`, ""},
+		{messages, dev.Fault{Status: 599}, "Status599", `{"error":{"code":"Status599"`, ""},
+		{old, dev.Fault{Status: 404}, "NotFound", `{"Error":{"Code":"NotFound"`, ""},
+		{identities, dev.Fault{Status: 400}, "ValidationError", `{"error":{"code":"ValidationError"`, ""},
+		{identities, dev.Fault{Status: 401}, "Denied", `{"error":{"code":"Denied"`, ""},
+		{identities, dev.Fault{Status: 504}, "GatewayTimeout", `{"error":{"code":"GatewayTimeout"`, ""},
+	} {
+		addFault(t, faults, c.fault)
+		before := f.written()
+		w := f.ask("POST", c.target, bearer, `{"content":"text"}`)
+		if w.Code != c.fault.Status || w.Header().Get("x-ms-error-code") != c.code || w.Header().Get("Retry-After") != c.retry ||
+			!strings.HasPrefix(w.Body.String(), c.body) || c.body == "" && w.Body.Len() > 0 {
+			t.Errorf("%+v on %s: %d %q, Retry-After %q\n%s", c.fault, c.target, w.Code, w.Header().Get("x-ms-error-code"), w.Header().Get("Retry-After"), w.Body)
+		}
+		if f.written() != before {
+			t.Errorf("%+v: something was carried out", c.fault)
+		}
+	}
+	if w := f.ask("POST", messages, bearer, `{"content":"text"}`); w.Code != 201 {
+		t.Errorf("when the faults are used up: %d %s", w.Code, w.Body)
+	}
+}
+
+func TestFaultsHitTheirOperationAlone(t *testing.T) {
+	f, faults, _ := withFaults(t)
+	ann, bearer := f.user(t, token.Chat)
+	thread, _ := f.thread(t, ann)
+	addFault(t, faults, dev.Fault{Operation: "send message", Status: 503, Times: 2})
+	const version = "?api-version=2021-09-07"
+	var got []int
+	for _, r := range [][2]string{
+		{"GET", "/messages"}, {"POST", "/messages"}, {"POST", "/typing"}, {"OPTIONS", "/messages"}, {"PUT", "/messages"}, {"POST", "/messages"}, {"POST", "/messages"},
+	} {
+		got = append(got, f.ask(r[0], "/chat/threads/"+thread+r[1]+version, bearer, `{"content":"text"}`).Code)
+	}
+	if want := []int{200, 503, 200, 204, 405, 503, 201}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestDrops(t *testing.T) {
+	f, faults, records := withFaults(t)
+	ann, bearer := f.user(t, token.Chat)
+	thread, _ := f.thread(t, ann)
+	target := "/chat/threads/" + thread + "/messages?api-version=2021-09-07"
+	count := func() int {
+		return strings.Count(f.ask("GET", target, bearer, "").Body.String(), `"type":"text"`)
+	}
+	for _, c := range []struct {
+		drop   dev.Drop
+		sent   int
+		status int
+		note   string
+	}{
+		{dev.Before, 0, 0, "dropped on purpose: not carried out"},
+		{dev.After, 1, 201, "dropped on purpose: the answer is lost"},
+	} {
+		before := count()
+		addFault(t, faults, dev.Fault{Operation: "send message", Drop: c.drop})
+		w := f.ask("POST", target, bearer, `{"content":"text"}`)
+		if w.Code != 0 || w.Body.Len() > 0 {
+			t.Errorf("dropped %s: answered with %d %s", c.drop, w.Code, w.Body)
+		}
+		last := (*records)[len(*records)-1]
+		if last.Operation != "send message" || last.Status != c.status || last.Note != c.note {
+			t.Errorf("dropped %s: recorded as %+v", c.drop, last)
+		}
+		if got := count() - before; got != c.sent {
+			t.Errorf("dropped %s: %d messages are there, want %d", c.drop, got, c.sent)
+		}
+	}
+}
+
+// TestDelay: the wait is the server's, so that a body which came in time is
+// still read, and it ends when the client goes.
+func TestDelay(t *testing.T) {
+	f, faults, _ := withFaults(t)
+	f.Handler.bodyTimeout = 100 * time.Millisecond
+	ann, bearer := f.user(t, token.Chat)
+	thread, _ := f.thread(t, ann)
+	srv := httptest.NewServer(f.Handler)
+	defer srv.Close()
+	defer srv.Client().CloseIdleConnections()
+	send := func(ctx context.Context) (int, error) {
+		r, err := http.NewRequestWithContext(ctx, "POST", srv.URL+"/chat/threads/"+thread+"/messages?api-version=2021-09-07", strings.NewReader(`{"content":"text"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		w, err := srv.Client().Do(r)
+		if err != nil {
+			return 0, err
+		}
+		return w.StatusCode, w.Body.Close()
+	}
+	addFault(t, faults, dev.Fault{Delay: 150 * time.Millisecond})
+	start := time.Now()
+	if status, err := send(t.Context()); status != 201 || err != nil || time.Since(start) < 150*time.Millisecond {
+		t.Errorf("with a delay of 150 ms: %d %v after %v", status, err, time.Since(start))
+	}
+	addFault(t, faults, dev.Fault{Delay: dev.MaxDelay})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start = time.Now()
+	if _, err := send(ctx); err == nil {
+		t.Error("a client with 50 ms was answered after a delay of 30 s")
+	}
+	srv.Close() // waits for the handler
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("the request of a client that had gone was waited for %v", took)
+	}
+}
+
+// TestOperationsAreNamed keeps the names apart: a fault means one of them.
+func TestOperationsAreNamed(t *testing.T) {
+	all := Operations()
+	if !slices.Contains(all, "send message") || !slices.Contains(all, "issue token") || slices.Contains(all, "") {
+		t.Errorf("operations: %s", fmt.Sprint(all))
+	}
+}
