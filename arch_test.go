@@ -61,7 +61,8 @@ var may = map[string][]string{
 	"internal/bus/local":       {"internal/core"},
 	"internal/export":          {"internal/core"},
 	"internal/rest/wire":       {"internal/apiver", "internal/core", "sdk/communication"},
-	"internal/rest":            {"internal/apiver", "internal/core", "internal/limits", "internal/rest/wire", "internal/token", "sdk/communication"},
+	"internal/dev":             nil,
+	"internal/rest":            {"internal/apiver", "internal/core", "internal/dev", "internal/limits", "internal/rest/wire", "internal/token", "sdk/communication"},
 	"internal/metrics":         nil,
 	"internal/limits":          nil,
 	"internal/localca":         nil,
@@ -71,7 +72,7 @@ var may = map[string][]string{
 	"internal/admin":           {"internal/core", "sdk/communication"},
 	"internal/server/failures": nil,
 	"internal/server": {
-		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/export", "internal/limits", "internal/localca", "internal/metrics",
+		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/dev", "internal/export", "internal/limits", "internal/localca", "internal/metrics",
 		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication",
 	},
 	"cmd/confab": {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},

@@ -24,6 +24,7 @@ import (
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/metrics"
@@ -53,7 +54,12 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger       // nil is silence
 	Access  func(AccessRecord) // nil: a log line per request
-	Now     func() time.Time   // time.Now
+	// Now is the real clock, time.Now. A development server's domain has one
+	// that can be ahead of it: Server.Clock.
+	Now func() time.Time
+	// NoFiles keeps the certificates of a server in memory there alone: clients
+	// find the authority in Info.CA, and no file is written.
+	NoFiles bool
 	// PrimaryKey is told of the new primary access key after a rotation.
 	PrimaryKey func(communication.AccessKey)
 }
@@ -79,6 +85,8 @@ type Info struct {
 	// What clients trust, in files; empty with a certificate of the user's own.
 	CAFile, BundleFile, TrustStoreFile string
 	CertFile                           string // the user's own certificate, or empty
+	// CA is the authority's certificate in PEM, with Options.NoFiles.
+	CA []byte
 }
 
 // Server is a running server.
@@ -95,7 +103,10 @@ type Server struct {
 	temp    string // a folder to remove at the end, or empty
 
 	stopSweep context.CancelFunc
-	now       func() time.Time
+	sweepNow  chan chan struct{} // asks the sweeper to sweep and to close the channel then
+	now       func() time.Time   // the domain's clock
+	clock     *dev.Clock         // with --dev, or nil
+	faults    *dev.Faults        // with --dev, or nil
 
 	failed chan error // of capacity 1: why the server cannot go on
 	closed chan struct{}
@@ -111,7 +122,11 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &Server{log: o.Logger, now: o.Now, failed: make(chan error, 1), closed: make(chan struct{})}
+	s := &Server{log: o.Logger, now: o.Now, failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
+	if o.Config.Dev {
+		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(rest.Operations())
+		s.now = s.clock.Now
+	}
 	// Ports first: they are quick to try and the store is not.
 	ports, err := listen(o.Config)
 	if err != nil {
@@ -144,6 +159,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	sweeping, stop := context.WithCancel(context.Background())
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
+	if s.clock != nil {
+		s.clock.Wake(func() { s.sweepAndWait(sweeping) })
+	}
 	if _, shared := s.store.(core.Shared); shared {
 		s.serving.Go(func() { s.watchKeys(sweeping) })
 	}
@@ -154,7 +172,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 // open opens the store and starts core on it.
 func (s *Server) open(ctx context.Context, o Options) error {
 	s.info.Data, s.info.Memory = o.Config.Data, o.Config.InMemory()
-	if s.info.Memory {
+	if s.info.Memory && !o.NoFiles {
 		temp, err := os.MkdirTemp("", "confab-")
 		if err != nil {
 			return fmt.Errorf("make a folder for the certificates: %w", err)
@@ -168,7 +186,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		s.info.DataState, s.info.Fresh = "empty", true
 	}
 	var err error
-	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.fail, now: o.Now}); err != nil {
+	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.fail, now: s.now}); err != nil {
 		return err
 	}
 	if err := settleKeys(ctx, s.store, o.Config); err != nil {
@@ -177,7 +195,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	s.metrics = metrics.New(o.Version, storageOf(s.store))
 	sizes := o.Config.Limits.Sizes()
 	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{
-		Now: o.Now, Batch: s.metrics.Batch,
+		Now: s.now, Batch: s.metrics.Batch,
 		Limits: core.Limits{
 			Participants: sizes.MaxParticipants, PerRequest: sizes.MaxPerRequest,
 			Content: sizes.MaxContent, Metadata: sizes.MaxMetadata, Receipts: sizes.ReceiptsUpTo,
@@ -202,7 +220,27 @@ func (s *Server) sweep(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-time.After(wait):
+		case done := <-s.sweepNow:
+			if _, err := s.core.Sweep(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("deleting users", "error", err)
+			}
+			close(done)
 		}
+	}
+}
+
+// sweepAndWait has the sweeper look at the clock again, and returns when what
+// is due by now is done.
+func (s *Server) sweepAndWait(sweeping context.Context) {
+	done := make(chan struct{})
+	select {
+	case <-sweeping.Done():
+		return
+	case s.sweepNow <- done:
+	}
+	select {
+	case <-sweeping.Done():
+	case <-done:
 	}
 }
 
@@ -215,6 +253,14 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 		}
 		s.info.CertFile = o.Config.TLSCert
 		return files.tlsConfig(), nil
+	}
+	if s.info.Memory && o.NoFiles {
+		pair, ca, err := localca.Temporary(localca.Options{Names: o.Config.TLSNames, Now: o.Now})
+		if err != nil {
+			return nil, err
+		}
+		s.info.NewCA, s.info.CA = true, ca
+		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 	}
 	dir := cmp.Or(s.temp, TLSFolder(s.info.Data))
 	ca, err := localca.Open(dir, localca.Options{Names: o.Config.TLSNames, Now: o.Now, Temporary: s.temp != "", Logger: s.log})
@@ -238,7 +284,7 @@ func TLSFolder(data string) string { return filepath.Join(data, "tls") }
 
 func (s *Server) handler(o Options) (http.Handler, error) {
 	resource := s.core.Resource()
-	tokens, err := token.New(resource, s.core, o.Now)
+	tokens, err := token.New(resource, s.core, s.now)
 	if err != nil {
 		return nil, err
 	}
@@ -248,24 +294,32 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if access == nil {
 		access = s.logAccess
 	}
-	api, err := rest.New(rest.Options{
+	ro := rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
-		Limiter: limits.New(o.Config.Limits, o.Now), MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
+		Limiter: limits.New(o.Config.Limits, s.now), MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r AccessRecord) {
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
 			access(r)
 		},
-	})
+	}
+	if s.faults != nil { // not a Faults that holds a nil pointer
+		ro.Faults = s.faults
+	}
+	api, err := rest.New(ro)
 	if err != nil {
 		return nil, err
 	}
 	orders := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
+	doors := s.doors(o.Config)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if strings.HasPrefix(r.URL.Path, admin.Prefix) {
+		switch {
+		case strings.HasPrefix(r.URL.Path, admin.Prefix):
 			orders.ServeHTTP(w, r)
-			return
+		case doors != nil && strings.HasPrefix(r.URL.Path, dev.Prefix):
+			doors.ServeHTTP(w, r)
+		default:
+			api.ServeHTTP(w, r)
 		}
-		api.ServeHTTP(w, r)
 	}), nil
 }
 
@@ -339,6 +393,9 @@ func (s *Server) fail(err error) {
 func (s *Server) Close(ctx context.Context) error {
 	s.once.Do(func() {
 		s.ready.Store(false)
+		if s.faults != nil {
+			s.faults.Close()
+		}
 		var errs []error
 		for _, srv := range s.servers {
 			if err := srv.Shutdown(ctx); err != nil {

@@ -1,0 +1,50 @@
+package localca
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"time"
+)
+
+// Temporary makes an authority and a server certificate in memory alone, for a
+// server that lives as long as a test. The authority's key is thrown away, so
+// nothing is renewed; ca is the authority's certificate, PEM. Of the options,
+// Names and Now count.
+func Temporary(o Options) (pair tls.Certificate, ca []byte, err error) {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	for _, name := range o.Names {
+		if err := CheckName(name); err != nil {
+			return tls.Certificate{}, nil, err
+		}
+	}
+	host := hostName()
+	caKey, err := newKey()
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	caDER, err := signCA(caKey, host, o.Now())
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	caCert, err := x509.ParseCertificate(caDER)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	key, err := newKey()
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	der, err := signServer(caCert, caKey, key, allNames(host, o.Names), o.Now())
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	pair = tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+	return pair, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: caDER}), nil
+}

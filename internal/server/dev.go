@@ -1,0 +1,64 @@
+package server
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"slices"
+	"time"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// Clock is the clock of the domain: when tokens expire, how old messages are,
+// what a limit counts. It is nil without Config.Dev.
+func (s *Server) Clock() *dev.Clock { return s.clock }
+
+// Faults are what goes wrong on purpose. They are nil without Config.Dev.
+func (s *Server) Faults() *dev.Faults { return s.faults }
+
+// CreateUser makes a user, as the identity routes do, and returns its id.
+func (s *Server) CreateUser(ctx context.Context) (id string, err error) {
+	u, err := s.core.CreateUser(ctx)
+	return u.ID, err
+}
+
+// IssueToken makes a token for a user with the primary access key, as the
+// identity routes do, but for a lifetime of any length.
+func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scopes, lifetime time.Duration) (text string, expires time.Time, err error) {
+	u, err := s.core.UserForToken(ctx, user)
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	return s.keys.Issue(u, scopes, lifetime, 0)
+}
+
+// doors answers /dev/clock and /dev/faults. Without --dev there is nothing
+// there, and it is nil.
+func (s *Server) doors(c config.Config) http.Handler {
+	if s.clock == nil {
+		return nil
+	}
+	return dev.New(dev.Options{Clock: s.clock, Faults: s.faults, Names: ownNames(c), Logger: s.log})
+}
+
+// ownNames are the host names that the settings give to the server.
+func ownNames(c config.Config) []string {
+	names := slices.Clone(c.TLSNames)
+	for _, address := range []string{c.Listen, c.ListenHTTP} {
+		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
+			names = append(names, host)
+		}
+	}
+	if u, err := url.Parse(c.PublicEndpoint); err == nil && u.Host != "" {
+		names = append(names, u.Hostname())
+	}
+	if host, err := os.Hostname(); err == nil {
+		names = append(names, host)
+	}
+	return names
+}
