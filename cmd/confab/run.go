@@ -26,7 +26,12 @@ func newRun() *cobra.Command {
 environment. It is the development server that runs already or, when there is
 none, one in memory that ends with the program; with --data memory: always the
 latter. A production server is used only where --data names its folder. The
-exit code is the program's.`,
+exit code is the program's.
+
+A test can move the server's clock and order faults, so that tokens expire and
+requests fail in milliseconds: POST {"advance":"25h"} to
+$CONFAB_ENDPOINT/dev/clock, {"operation":"send message","status":429} to
+$CONFAB_ENDPOINT/dev/faults (docs/testing.md).`,
 		Example: examples("run -- pytest", "run -- npm test", "run --data memory: -- go test ./..."),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

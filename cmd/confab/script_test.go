@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/http"
@@ -54,6 +55,8 @@ func child() {
 			text, err := os.ReadFile(os.Getenv(name))
 			fmt.Println(name, len(text) > 0, err)
 		}
+	case "call": // METHOD PATH [BODY]: asks the server, with the token in TOKEN if there is one
+		os.Exit(call(os.Args[2], os.Args[3], strings.Join(os.Args[4:], " ")))
 	case "signal":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -65,6 +68,40 @@ func child() {
 		select {}
 	}
 	os.Exit(0)
+}
+
+// call prints the status and the body of an answer.
+func call(method, path, body string) (code int) {
+	pool := x509.NewCertPool()
+	roots, err := os.ReadFile(os.Getenv("CONFAB_CA_FILE"))
+	if err != nil || !pool.AppendCertsFromPEM(roots) {
+		fmt.Println("the CA file:", err)
+		return 1
+	}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}}
+	req, err := http.NewRequest(method, os.Getenv("CONFAB_ENDPOINT")+path, strings.NewReader(body))
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if token := os.Getenv("TOKEN"); token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	fmt.Println(res.StatusCode, strings.TrimSpace(string(text)))
+	if err != nil {
+		return 1
+	}
+	return 0
 }
 
 func TestScripts(t *testing.T) {
@@ -96,6 +133,7 @@ func TestScripts(t *testing.T) {
 			"newcert":   newCert,
 			"newthread": newThreadByToken,
 			"cutfile":   cutFile,
+			"tokenenv":  tokenEnv,
 		},
 		Condition: func(cond string) (bool, error) {
 			if cond == "terminal" {
@@ -328,6 +366,11 @@ func jsonEnv(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("there is no %q on stdout", args[1])
 	}
 	ts.Setenv(args[0], strings.TrimPrefix(value, "https://localhost:"))
+}
+
+// tokenenv VAR FILE: sets a variable to the line in a file.
+func tokenEnv(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }
 
 func environ(ts *testscript.TestScript) []string {
