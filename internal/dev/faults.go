@@ -57,11 +57,12 @@ type Faults struct {
 
 	mu    sync.Mutex // guards what follows
 	rules []Fault    // Times is how many requests they have left, or Always
+	asked map[string]int
 }
 
 // NewFaults makes an empty set of rules on the operations that there are.
 func NewFaults(operations []string) *Faults {
-	f := &Faults{operations: operations, closed: make(chan struct{})}
+	f := &Faults{operations: operations, closed: make(chan struct{}), asked: map[string]int{}}
 	f.close = sync.OnceFunc(func() { close(f.closed) })
 	return f
 }
@@ -85,9 +86,10 @@ func (f *Faults) Add(r Fault) (Fault, error) {
 }
 
 func (f *Faults) check(r Fault) error {
+	if err := f.known(r.Operation); err != nil {
+		return err
+	}
 	switch {
-	case r.Operation != "" && !slices.Contains(f.operations, r.Operation):
-		return f.unknown(r.Operation)
 	case r.Status == 0 && r.Delay == 0 && r.Drop == "":
 		return fmt.Errorf("a fault has a status, a delay or a drop")
 	case r.Status != 0 && (r.Status < 400 || r.Status > 599):
@@ -108,8 +110,12 @@ func (f *Faults) check(r Fault) error {
 	return nil
 }
 
-// unknown names the operation that may have been meant, and all that there are.
-func (f *Faults) unknown(name string) error {
+// known refuses the name of no operation, with the one that may have been meant
+// and all that there are. Empty is every operation.
+func (f *Faults) known(name string) error {
+	if name == "" || slices.Contains(f.operations, name) {
+		return nil
+	}
 	hint := ""
 	for _, o := range f.operations {
 		if letters(o) == letters(name) {
@@ -144,11 +150,28 @@ func (f *Faults) Clear() {
 	f.rules = nil
 }
 
-// Next is the fault of a request, if it has one: the first rule that matches,
-// which then has one time less.
+// Asked is how many requests there were of an operation, or in all for an empty
+// one: those that had a fault, and those that were refused or dropped, too.
+func (f *Faults) Asked(operation string) (n int, err error) {
+	if err := f.known(operation); err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for o, count := range f.asked {
+		if operation == "" || o == operation {
+			n += count
+		}
+	}
+	return n, nil
+}
+
+// Next counts a request and returns its fault, if it has one: the first rule
+// that matches, which then has one time less.
 func (f *Faults) Next(operation string) (Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.asked[operation]++
 	for i := range f.rules {
 		r := f.rules[i]
 		if r.Operation != "" && r.Operation != operation {
