@@ -167,6 +167,9 @@ func (s *screen) print(text string) {
 // 21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"
 func accessLine(r server.AccessRecord, colour bool) string {
 	status := fmt.Sprint(r.Status)
+	if r.Status == 0 {
+		status = "---" // dropped on purpose
+	}
 	if colour {
 		status = statusColour(r.Status) + status + "\x1b[0m"
 	}
@@ -187,7 +190,7 @@ func accessLine(r server.AccessRecord, colour bool) string {
 
 func statusColour(status int) string {
 	switch {
-	case status >= 500:
+	case status >= 500, status == 0:
 		return "\x1b[31m" // red
 	case status >= 400:
 		return "\x1b[33m" // yellow

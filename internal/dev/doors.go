@@ -210,8 +210,9 @@ func faultOf(f Fault) fault {
 
 func (h *doors) list(*http.Request) (int, any, error) {
 	out := struct {
-		Faults []fault `json:"faults"`
-	}{[]fault{}}
+		Faults   []fault        `json:"faults"`
+		Requests map[string]int `json:"requests"`
+	}{[]fault{}, h.Faults.Requests()}
 	for _, f := range h.Faults.List() {
 		out.Faults = append(out.Faults, faultOf(f))
 	}

@@ -1,6 +1,7 @@
 package dev_test
 
 import (
+	"encoding/json"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -12,8 +13,12 @@ import (
 // TestDoors is a table of one server's life, in order.
 func TestDoors(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
+	faults := dev.NewFaults(operations)
+	for range 3 {
+		faults.Next("send message")
+	}
 	h := dev.New(dev.Options{
-		Clock: dev.NewClock(func() time.Time { return now }), Faults: dev.NewFaults(operations),
+		Clock: dev.NewClock(func() time.Time { return now }), Faults: faults,
 		Names: []string{"chat.example.org", "*.lan"},
 	})
 	for _, c := range []struct {
@@ -38,7 +43,7 @@ func TestDoors(t *testing.T) {
 		{"POST", "/dev/clock", `{"advance":"876000h"}`, 400, "no further than"},
 		{"GET", "/dev/clock", "", 200, `"ahead":"25h0m0s"`},
 
-		{"GET", "/dev/faults", "", 200, `{"faults":[]}`},
+		{"GET", "/dev/faults", "", 200, `{"faults":[],"requests":{"send message":3}}`},
 		{"POST", "/dev/faults", `{"operation":"send message","status":429,"retryAfter":1,"times":2}`, 201, `{"operation":"send message","status":429,"retryAfter":1,"times":2}`},
 		{"POST", "/dev/faults", `{"delay":"200ms"}`, 201, `{"delay":"200ms","times":1}`},
 		{"POST", "/dev/faults", `{"drop":"after","times":"always"}`, 201, `{"drop":"after","times":"always"}`},
@@ -58,9 +63,9 @@ func TestDoors(t *testing.T) {
 		{"POST", "/dev/faults", `{"status":500,"times":"twice"}`, 400, "times is a number"},
 		{"POST", "/dev/faults", `{"status":500,"time":2}`, 400, "there is no member"},
 		{"POST", "/dev/faults", `{}`, 400, "has a status, a delay or a drop"},
-		{"GET", "/dev/faults", "", 200, `{"faults":[{"operation":"send message","status":429,"retryAfter":1,"times":2},{"delay":"200ms","times":1},{"drop":"after","times":"always"},{"drop":"before","times":"always"}]}`},
+		{"GET", "/dev/faults", "", 200, `{"faults":[{"operation":"send message","status":429,"retryAfter":1,"times":2},{"delay":"200ms","times":1},{"drop":"after","times":"always"},{"drop":"before","times":"always"}],"requests":{"send message":3}}`},
 		{"DELETE", "/dev/faults", "", 204, ""},
-		{"GET", "/dev/faults", "", 200, `{"faults":[]}`},
+		{"GET", "/dev/faults", "", 200, `{"faults":[],"requests":{"send message":3}}`},
 
 		{"PUT", "/dev/faults", "", 405, "the path has GET, POST, DELETE"},
 		{"DELETE", "/dev/clock", "", 405, `"code":"MethodNotAllowed"`},
@@ -137,4 +142,31 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzOrders: whatever is ordered, it is carried out or refused with a reason.
+func FuzzOrders(f *testing.F) {
+	for _, order := range []string{
+		`{"advance":"25h"}`, `{"operation":"send message","status":429,"retryAfter":1,"times":2}`, `{"delay":"1ms","drop":"after","times":"always"}`,
+		`{"advance":null}`, `{"times":1e99}`, `{"status":-1}`, `[]`, `{"delay":"9223372036854775807ns"}`, "{\"operation\":\"\xff\"}",
+	} {
+		f.Add(order)
+	}
+	f.Fuzz(func(t *testing.T, order string) {
+		h := dev.New(dev.Options{Clock: dev.NewClock(time.Now), Faults: dev.NewFaults(operations)})
+		for _, path := range []string{"/dev/clock", "/dev/faults"} {
+			r := httptest.NewRequest("POST", "http://localhost"+path, strings.NewReader(order))
+			r.Header.Set("Content-Type", "application/json")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if !json.Valid(w.Body.Bytes()) || w.Code/100 != 2 && !strings.Contains(w.Body.String(), `"message":"`) {
+				t.Errorf("%s: %d %s", path, w.Code, w.Body)
+			}
+			switch w.Code {
+			case 200, 201, 400, 413:
+			default:
+				t.Errorf("%s: %d %s", path, w.Code, w.Body)
+			}
+		}
+	})
 }

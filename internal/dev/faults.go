@@ -3,6 +3,7 @@ package dev
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -86,7 +87,7 @@ func (f *Faults) Add(r Fault) (Fault, error) {
 }
 
 func (f *Faults) check(r Fault) error {
-	if err := f.known(r.Operation); err != nil {
+	if err := f.Known(r.Operation); err != nil {
 		return err
 	}
 	switch {
@@ -110,9 +111,9 @@ func (f *Faults) check(r Fault) error {
 	return nil
 }
 
-// known refuses the name of no operation, with the one that may have been meant
+// Known refuses the name of no operation, with the one that may have been meant
 // and all that there are. Empty is every operation.
-func (f *Faults) known(name string) error {
+func (f *Faults) Known(name string) error {
 	if name == "" || slices.Contains(f.operations, name) {
 		return nil
 	}
@@ -150,20 +151,12 @@ func (f *Faults) Clear() {
 	f.rules = nil
 }
 
-// Asked is how many requests there were of an operation, or in all for an empty
-// one: those that had a fault, and those that were refused or dropped, too.
-func (f *Faults) Asked(operation string) (n int, err error) {
-	if err := f.known(operation); err != nil {
-		return 0, err
-	}
+// Requests is how many requests there were of each operation: those that had a
+// fault, and those that were refused or dropped, too.
+func (f *Faults) Requests() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for o, count := range f.asked {
-		if operation == "" || o == operation {
-			n += count
-		}
-	}
-	return n, nil
+	return maps.Clone(f.asked)
 }
 
 // Next counts a request and returns its fault, if it has one: the first rule
