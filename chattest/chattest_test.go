@@ -195,6 +195,27 @@ func TestOperations(t *testing.T) {
 	}
 }
 
+// TestDocument: the example of docs/testing.md is lunch_test.go.
+func TestDocument(t *testing.T) {
+	document, err := os.ReadFile("../docs/testing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := os.ReadFile("lunch_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "```go\n" + strings.Replace(string(code), "package chattest_test", "package lunch_test", 1) + "```"
+	if !strings.Contains(string(document), want) {
+		t.Error("docs/testing.md has another example than lunch_test.go")
+	}
+	for _, o := range rest.Operations() {
+		if !strings.Contains(strings.ReplaceAll(string(document), "\n", " "), "`"+o+"`") {
+			t.Errorf("the operation %q is not in docs/testing.md", o)
+		}
+	}
+}
+
 // told is a test whose failures and log are kept.
 type told struct {
 	testing.TB

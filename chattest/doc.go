@@ -5,9 +5,12 @@
 //
 //	func TestLunch(t *testing.T) {
 //		s := chattest.NewServer(t)
-//		ann, bob := s.NewUser(), s.NewUser()
+//		ann := s.NewUser()
 //		app := lunch.New(s.Endpoint(), ann.Token(), s.Client())
 //		...
+//		for thread, err := range s.Chat(ann).ListThreads(t.Context(), nil) {
+//			...
+//		}
 //	}
 //
 // It is the server that speaks the protocol of Azure Communication Services in
@@ -16,7 +19,10 @@
 //
 // # Clients
 //
-// The certificate of a server is its own, so a client must be told to trust it.
+// [Server.Chat] is a client of package chat, ready made for a user: for what the
+// test itself says and looks at.
+//
+// The code under test has clients of its own. The certificate of a server is its own, so a client must be told to trust it.
 // [Server.Client] is an http.Client that does; it also is the Transport of every
 // SDK that is built on azcore. Code that takes its roots from somewhere else
 // gets them from [Server.CA].

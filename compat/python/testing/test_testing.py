@@ -4,7 +4,11 @@ A clock that was moved stays moved, and faults hit whoever comes next. So this f
 ../run starts for it, and the suite beside it passes it by.
 """
 import os
+import re
+import subprocess
+import sys
 import uuid
+from pathlib import Path
 
 import pytest
 import requests
@@ -92,3 +96,15 @@ def test_an_order_that_cannot_be_meant_is_refused(what, body, words):
     answer = requests.post(DEV + what, json=body, timeout=10)
     assert answer.status_code == 400
     assert words in answer.json()["error"]["message"]
+
+
+def test_the_example_of_the_document(tmp_path):
+    """The Python example of docs/testing.md, as it stands there."""
+    document = Path(__file__).resolve().parents[3] / "docs" / "testing.md"
+    (example,) = re.findall(r"^```python\n(.*?)^```$", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    (tmp_path / "test_lunch.py").write_text(example, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=120, check=False,
+    )
+    assert done.returncode == 0, done.stdout.decode()

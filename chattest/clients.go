@@ -1,0 +1,32 @@
+package chattest
+
+import (
+	"time"
+
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// The pauses between the attempts of a ready made client. It tries again as often
+// as any other, and waits for longer only when a Retry-After says so.
+const (
+	retryDelay    = 5 * time.Millisecond
+	maxRetryDelay = 50 * time.Millisecond
+)
+
+// Chat is a chat client that speaks for a user with the token that NewUser made,
+// and with no other when that has expired.
+func (s *Server) Chat(u User) *chat.Client {
+	s.t.Helper()
+	o := &chat.ClientOptions{}
+	o.Transport, o.Retry.RetryDelay, o.Retry.MaxRetryDelay = s.client, retryDelay, maxRetryDelay
+	cred, err := communication.NewTokenCredential(u.token)
+	if err != nil {
+		s.t.Fatalf("chattest: make a chat client: %v", err)
+	}
+	c, err := chat.NewClient(s.Endpoint(), cred, o)
+	if err != nil {
+		s.t.Fatalf("chattest: make a chat client: %v", err)
+	}
+	return c
+}

@@ -1,0 +1,140 @@
+package chattest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/chattest"
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// example stands for the *testing.T of a test, which an example does not have.
+type example struct {
+	testing.TB
+	ends []func()
+}
+
+func (e *example) Helper()                   {}
+func (e *example) Cleanup(f func())          { e.ends = append(e.ends, f) }
+func (e *example) Fatal(args ...any)         { panic(fmt.Sprint(args...)) }
+func (e *example) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+func (e *example) Errorf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
+
+// end is what a test does at its end.
+func (e *example) end() {
+	for _, f := range e.ends {
+		f()
+	}
+}
+
+// A server with two users, who talk.
+func Example() {
+	t := &example{} // in a test: its t, which ends by itself
+	defer t.end()
+
+	ctx := context.Background()
+	s := chattest.NewServer(t)
+	ann, bob := s.NewUser(), s.NewUser()
+	made, err := s.Chat(ann).CreateThread(ctx, "lunch", &chat.CreateThreadOptions{
+		Participants: []chat.Participant{{Identifier: bob.ID, DisplayName: "Bob"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Chat(ann).NewThreadClient(made.Thread.ID).SendMessage(ctx, "Where do we eat?", nil); err != nil {
+		t.Fatal(err)
+	}
+	for m, err := range s.Chat(bob).NewThreadClient(made.Thread.ID).ListMessages(ctx, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Type == chat.MessageTypeText {
+			fmt.Println(m.Content.Message)
+		}
+	}
+	// Output: Where do we eat?
+}
+
+// A day later a token of a day has expired.
+func ExampleClock_Advance() {
+	t := &example{} // in a test: its t, which ends by itself
+	defer t.end()
+
+	ctx := context.Background()
+	s := chattest.NewServer(t)
+	ann := s.NewUser()
+	s.Clock.Advance(25 * time.Hour)
+	_, err := s.Chat(ann).CreateThread(ctx, "lunch", nil)
+	fmt.Println(errors.Is(err, communication.ErrUnauthorized))
+	// Output: true
+}
+
+// A credential that renews its token brings its client through that day.
+func ExampleServer_Token() {
+	t := &example{} // in a test: its t, which ends by itself
+	defer t.end()
+
+	ctx := context.Background()
+	s := chattest.NewServer(t)
+	ann := s.NewUser()
+	cred, err := communication.NewRefreshingTokenCredential(func(context.Context) (string, error) {
+		fmt.Println("a new token")
+		return s.Token(ann.ID, nil), nil
+	}, &communication.RefreshingOptions{Token: ann.Token()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cred.Close()
+	options := &chat.ClientOptions{}
+	options.Transport = s.Client()
+	client, err := chat.NewClient(s.Endpoint(), cred, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	s.Clock.Advance(25 * time.Hour)
+	made, err := client.CreateThread(ctx, "lunch", nil)
+	fmt.Println(made.Thread.Topic, err)
+	// Output:
+	// a new token
+	// lunch <nil>
+}
+
+// The answer to a create is lost, and no second thread is made.
+func ExampleFaults_Add() {
+	t := &example{} // in a test: its t, which ends by itself
+	defer t.end()
+
+	ctx := context.Background()
+	s := chattest.NewServer(t)
+	client := s.Chat(s.NewUser())
+	s.Faults.Add(chattest.Fault{Operation: "create thread", Drop: chattest.DropAfter})
+	if _, err := client.CreateThread(ctx, "lunch", nil); err != nil {
+		t.Fatal(err)
+	}
+	for thread, err := range client.ListThreads(ctx, nil) {
+		fmt.Println(thread.Topic, err)
+	}
+	fmt.Println("asked", s.Requests("create thread"), "times, left", s.Faults.Left())
+	// Output:
+	// lunch <nil>
+	// asked 2 times, left []
+}
+
+// A service that answers that it is too busy, until the client gives up.
+func ExampleFault() {
+	t := &example{} // in a test: its t, which ends by itself
+	defer t.end()
+
+	ctx := context.Background()
+	s := chattest.NewServer(t)
+	client := s.Chat(s.NewUser())
+	s.Faults.Add(chattest.Fault{Operation: "create thread", Status: 429, Times: chattest.Always})
+	_, err := client.CreateThread(ctx, "lunch", nil)
+	fmt.Println(errors.Is(err, communication.ErrThrottled), s.Requests("create thread"))
+	// Output: true 4
+}
