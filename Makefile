@@ -76,6 +76,7 @@ newest: need-python build
 
 bench:
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/bench
+	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
 
 need-cc:
 	@./scripts/need "a C compiler (for the race detector)" "command -v gcc || command -v clang" gcc libc6-dev

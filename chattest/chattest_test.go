@@ -270,6 +270,11 @@ func TestMistakesEndTheTest(t *testing.T) {
 		}
 	}
 	tt := &told{TB: t}
+	tt.run(func() { chattest.NewServer(tt, nil, nil) })
+	if tt.failure != "chattest: start a server: there are 2 Options, and one at most counts" {
+		t.Errorf("two Options: %q", tt.failure)
+	}
+	tt = &told{TB: t}
 	tt.run(func() { chattest.NewServer(tt, &chattest.Options{Limits: "none"}) })
 	if !strings.Contains(tt.failure, "chattest: start a server: ") || !strings.Contains(tt.failure, "limits") {
 		t.Errorf("unknown limits: %q", tt.failure)

@@ -63,6 +63,12 @@
 // [Main] sets CONFAB_ENDPOINT, CONFAB_CONNECTION_STRING and CONFAB_CA_FILE for
 // the time of the tests; [Shared] is the server.
 //
+// # What it brings along
+//
+// The server's own dependencies: they come into the go.mod of whoever imports this
+// package, though into no program that does not. To keep them out, put such tests
+// into a module of their own, or run them as `confab run -- go test ./...` does.
+//
 // # Other languages
 //
 // `confab run -- pytest` gives the same server to programs in any language, with

@@ -24,9 +24,10 @@ var shared atomic.Pointer[Server]
 //	func TestMain(m *testing.M) { chattest.Main(m) }
 //
 // is enough, and os.Exit(chattest.Main(m)) the same. If no server can be
-// started Main says why and ends the process.
+// started Main says why and ends the process. Options.Log has no effect: there
+// is no test yet whose log it could be.
 func Main(m interface{ Run() int }, options ...*Options) (code int) {
-	stop, err := share(one(options))
+	stop, err := share(options)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "chattest: start a server: %v\n", err)
 		os.Exit(1) // whoever ignores the code must not hear that all is well
@@ -41,9 +42,12 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 }
 
 // share starts the server of Main and leads the environment to it.
-func share(o Options) (stop func() error, err error) {
-	so := server.Options{Access: func(server.AccessRecord) {}}
-	s, err := start(o, so)
+func share(options []*Options) (stop func() error, err error) {
+	o, err := one(options)
+	if err != nil {
+		return nil, err
+	}
+	s, err := start(o, server.Options{Access: func(server.AccessRecord) {}})
 	if err != nil {
 		return nil, err
 	}

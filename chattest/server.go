@@ -59,9 +59,12 @@ type failer interface {
 // default.
 func NewServer(t testing.TB, options ...*Options) *Server {
 	t.Helper()
+	o, err := one(options)
+	if err != nil {
+		t.Fatalf("chattest: start a server: %v", err)
+	}
 	so := server.Options{Access: func(server.AccessRecord) {}}
 	lines := &testLog{t: t}
-	o := one(options)
 	if o.Log {
 		so.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
 		so.Access = nil // a line of the log
@@ -80,14 +83,14 @@ func NewServer(t testing.TB, options ...*Options) *Server {
 	return s.of(t)
 }
 
-func one(options []*Options) Options {
-	if len(options) > 1 {
-		panic("chattest: more than one Options")
+func one(options []*Options) (Options, error) {
+	switch {
+	case len(options) > 1:
+		return Options{}, fmt.Errorf("there are %d Options, and one at most counts", len(options))
+	case len(options) == 0 || options[0] == nil:
+		return Options{}, nil
 	}
-	if len(options) == 0 || options[0] == nil {
-		return Options{}
-	}
-	return *options[0]
+	return *options[0], nil
 }
 
 // start starts a server that belongs to no test yet.
