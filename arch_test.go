@@ -75,7 +75,7 @@ var may = map[string][]string{
 		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/dev", "internal/export", "internal/limits", "internal/localca", "internal/metrics",
 		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication",
 	},
-	"chattest":   {"internal/clientenv", "internal/config", "internal/dev", "internal/server", "internal/token", "sdk/chat", "sdk/communication"},
+	"chattest":   {"internal/clientenv", "internal/config", "internal/dev", "internal/server", "internal/token", "sdk/chat", "sdk/communication", "sdk/identity"},
 	"cmd/confab": {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/confab-chat/confab/chattest"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/sdk/communication"
+	"github.com/confab-chat/confab/sdk/identity"
 )
 
 // withServer is a *testing.M whose Run has the server of Main around it.
@@ -78,8 +79,8 @@ func TestServer(t *testing.T) {
 	if body := list(t, s, user.Token(), 200); !strings.Contains(body, "lunch") {
 		t.Errorf("the thread is not there: %s", body)
 	}
-	list(t, s, s.Token(user.ID, &chattest.TokenOptions{Scopes: []string{"chat.join"}, Lifetime: time.Minute}), 200)
-	create(t, s, s.Token(user.ID, &chattest.TokenOptions{Scopes: []string{"chat.join"}}), 403)
+	list(t, s, s.Token(user.ID, &chattest.TokenOptions{Scopes: []identity.Scope{"chat.join"}, Lifetime: time.Minute}), 200)
+	create(t, s, s.Token(user.ID, &chattest.TokenOptions{Scopes: []identity.Scope{"chat.join"}}), 403)
 	cs, err := communication.ParseConnectionString(s.ConnectionString())
 	if err != nil || cs.Endpoint() != s.Endpoint() || cs.AccessKey().IsZero() {
 		t.Errorf("connection string: %v, %v", cs, err)
@@ -256,7 +257,7 @@ func TestMistakesEndTheTest(t *testing.T) {
 		"chattest: add a fault: a fault has a status, a delay or a drop": func(s *chattest.Server) { s.Faults.Add(chattest.Fault{}) },
 		`chattest: issue a token for "8:acs:nobody"`:                     func(s *chattest.Server) { s.Token(communication.NewUser("8:acs:nobody"), nil) },
 		`chattest: issue a token: there is no scope "chess"`: func(s *chattest.Server) {
-			s.Token(s.NewUser().ID, &chattest.TokenOptions{Scopes: []string{"chess"}})
+			s.Token(s.NewUser().ID, &chattest.TokenOptions{Scopes: []identity.Scope{"chess"}})
 		},
 		"chattest: issue a token: the lifetime -1s is not from a second to a day": func(s *chattest.Server) {
 			s.Token(s.NewUser().ID, &chattest.TokenOptions{Lifetime: -time.Second})

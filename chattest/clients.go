@@ -5,6 +5,7 @@ import (
 
 	"github.com/confab-chat/confab/sdk/chat"
 	"github.com/confab-chat/confab/sdk/communication"
+	"github.com/confab-chat/confab/sdk/identity"
 )
 
 // The pauses between the attempts of a ready made client. It tries again as often
@@ -27,6 +28,19 @@ func (s *Server) Chat(u User) *chat.Client {
 	c, err := chat.NewClient(s.Endpoint(), cred, o)
 	if err != nil {
 		s.t.Fatalf("chattest: make a chat client: %v", err)
+	}
+	return c
+}
+
+// Identity is an identity client with the server's access key, for what token
+// servers do. Its requests are met by faults and counted as any other.
+func (s *Server) Identity() *identity.Client {
+	s.t.Helper()
+	o := &identity.ClientOptions{}
+	o.Transport, o.Retry.RetryDelay, o.Retry.MaxRetryDelay = s.client, retryDelay, maxRetryDelay
+	c, err := identity.NewClientFromConnectionString(s.ConnectionString(), o)
+	if err != nil {
+		s.t.Fatalf("chattest: make an identity client: %v", err)
 	}
 	return c
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -137,4 +138,46 @@ func ExampleFault() {
 	_, err := client.CreateThread(ctx, "lunch", nil)
 	fmt.Println(errors.Is(err, communication.ErrThrottled), s.Requests("create thread"))
 	// Output: true 4
+}
+
+// An identity client makes users and tokens, as a token server does, and a
+// credential of its own brings a chat client through the day.
+func ExampleServer_Identity() {
+	t := &example{} // in a test: its t, which ends by itself
+	defer t.end()
+
+	ctx := context.Background()
+	s := chattest.NewServer(t)
+	ids := s.Identity()
+	user, err := ids.CreateUser(ctx, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cred := ids.NewTokenCredential(user, nil)
+	defer cred.Close()
+	options := &chat.ClientOptions{}
+	options.Transport = s.Client()
+	client, err := chat.NewClient(s.Endpoint(), cred, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, topic := range []string{"lunch", "lunch tomorrow"} {
+		made, err := client.CreateThread(ctx, topic, nil)
+		fmt.Println(made.Thread.Topic, err)
+		s.Clock.Advance(25 * time.Hour)
+	}
+	fmt.Println("tokens:", s.Requests("issue token"))
+	// Output:
+	// lunch <nil>
+	// lunch tomorrow <nil>
+	// tokens: 2
+}
+
+// Code that finds its server through the environment gets one from Main.
+func ExampleMain() {
+	// func TestMain(m *testing.M) { chattest.Main(m) }
+	var t *testing.T // of a test in the same package
+
+	s := chattest.Shared(t)
+	fmt.Println(os.Getenv("CONFAB_ENDPOINT") == s.Endpoint())
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
+	"github.com/confab-chat/confab/sdk/identity"
 )
 
 // User is a user of a server.
@@ -40,9 +41,8 @@ func (s *Server) NewUser() User {
 
 // TokenOptions of Server.Token; nil, and the zero value, is the default.
 type TokenOptions struct {
-	// Scopes are names such as "chat", the default, "chat.join" or
-	// "chat.join.limited".
-	Scopes []string
+	// Scopes are what the token allows; none is identity.ScopeChat.
+	Scopes []identity.Scope
 	// Lifetime is how long the token lasts by the server's clock, in whole
 	// seconds; zero is 24 hours. Over the wire the least is an hour; here it
 	// is a second.
@@ -64,7 +64,7 @@ func (s *Server) Token(user communication.Identifier, o *TokenOptions) string {
 }
 
 func (o *TokenOptions) read() (scopes token.Scopes, lifetime time.Duration, err error) {
-	names, lifetime := []string{"chat"}, 24*time.Hour
+	names, lifetime := []identity.Scope{identity.ScopeChat}, 24*time.Hour
 	if o != nil && len(o.Scopes) > 0 {
 		names = o.Scopes
 	}
@@ -75,7 +75,7 @@ func (o *TokenOptions) read() (scopes token.Scopes, lifetime time.Duration, err 
 		return 0, 0, fmt.Errorf("the lifetime %v is not from a second to a day", lifetime)
 	}
 	for _, name := range names {
-		scope, ok := token.ParseScope(name)
+		scope, ok := token.ParseScope(string(name))
 		if !ok {
 			return 0, 0, fmt.Errorf("there is no scope %q", name)
 		}
