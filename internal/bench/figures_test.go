@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("TEST_FILL_CHILD"); dir != "" {
 		fillChild(dir)
 	}
+	if os.Getenv("TEST_SERVE_CHILD") != "" {
+		serveChild()
+	}
 	os.Exit(m.Run())
 }
 
@@ -59,6 +62,11 @@ func TestFigures(t *testing.T) {
 	if ratio > 1.5 {
 		missed = append(missed, "1.5 times the CPU for 250 participants")
 	}
+	more, err = serveApart(t, bench.SDK{Rounds: 11, Sends: 2000, Out: os.Stdout}).Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	missed = append(missed, more...)
 	dir := t.TempDir()
 	fmt.Printf("start on an empty folder: %v\n", start(t, dir).Round(time.Millisecond))
 	fmt.Printf("start on it again: %v\n", start(t, dir).Round(time.Millisecond))
