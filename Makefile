@@ -34,8 +34,10 @@ lint:
 	if [ -n "$$unformatted" ]; then echo "not formatted by gofmt:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	cd sdk && $(GO) vet ./...
+	cd compat/go && $(GO) vet ./...
 	$(GO) run $(STATICCHECK) ./...
 	cd sdk && $(GO) run $(STATICCHECK) ./...
+	cd compat/go && $(GO) run $(STATICCHECK) ./...
 
 # As a machine with Go alone runs them.
 test:
@@ -54,13 +56,14 @@ crash:
 fuzz:
 	GO=$(GO) ./scripts/fuzz $(FUZZTIME)
 
-# Microsoft's SDKs against the built binary.
+# The SDKs, Microsoft's and ours, against the built binary.
 RESULTS ?= dist/compat
 compat: need-python build
 	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
 	COMPAT_BIN=dist/confab compat/python/run -q --junitxml=$(CURDIR)/$(RESULTS)/python.xml
 	COMPAT_BIN=dist/confab compat/samples/run -q --junitxml=$(CURDIR)/$(RESULTS)/samples.xml
 	COMPAT_BIN=dist/confab compat/quickstart2021/run -q --junitxml=$(CURDIR)/$(RESULTS)/quickstart2021.xml
+	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/go.json compat/go/run
 
 # All that needs PostgreSQL: scripts/postgres -- make postgres
 postgres: need-cc need-python build
