@@ -1,0 +1,143 @@
+// Command bot is a participant that answers. It makes a user and a thread,
+// prints what somebody needs to join it, and answers every message in it until
+// it is interrupted:
+//
+//	go run ./cmd/confab run -- go run ./examples/bot
+//
+// It asks for new messages once a second. Live events will spare it that.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+	"github.com/confab-chat/confab/sdk/identity"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	if err := run(ctx, os.Getenv("CONFAB_CONNECTION_STRING"), os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bot:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, connection string, out io.Writer) error {
+	cs, err := communication.ParseConnectionString(connection)
+	if err != nil {
+		return err
+	}
+	ids, err := identity.NewClientFromConnectionString(connection, nil)
+	if err != nil {
+		return err
+	}
+	guest, err := ids.CreateUserAndToken(ctx, []identity.Scope{identity.ScopeChat}, nil)
+	if err != nil {
+		return err
+	}
+	self, err := ids.CreateUser(ctx, nil)
+	if err != nil {
+		return err
+	}
+	cred, err := ids.NewTokenCredential(self, nil) // a bot outlives its tokens
+	if err != nil {
+		return err
+	}
+	client, err := chat.NewClient(cs.Endpoint(), cred, nil)
+	if err != nil {
+		return err
+	}
+	made, err := client.CreateThread(ctx, "Talk to the bot", &chat.CreateThreadOptions{Participants: []chat.Participant{
+		{Identifier: self, DisplayName: "Bot"}, {Identifier: guest.User, DisplayName: "Guest"},
+	}})
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "thread %s\ntoken of a guest %s\n", made.Thread.ID, guest.Token.Token)
+	b := bot{self: self, thread: client.NewThreadClient(made.Thread.ID), since: made.Thread.CreatedOn}
+	return b.run(ctx, time.Second)
+}
+
+// bot answers what others write into its thread.
+type bot struct {
+	self   communication.Identifier
+	thread *chat.ThreadClient
+	since  time.Time // of the newest message that was looked at
+	seen   []string  // the ids of those of that second
+}
+
+// run looks for messages until ctx ends, which is no error.
+func (b *bot) run(ctx context.Context, every time.Duration) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		switch err := b.look(ctx); {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, communication.ErrThrottled): // after all retries: later, then
+		case err != nil:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+// look answers what is new, oldest first.
+func (b *bot) look(ctx context.Context) error {
+	var fresh []chat.Message
+	for m, err := range b.thread.ListMessages(ctx, &chat.ListMessagesOptions{StartTime: b.since}) {
+		if err != nil {
+			return err
+		}
+		// Edited messages come to the top again; their id stays.
+		if m.Type == chat.MessageTypeText && !slices.Contains(b.seen, m.ID) && m.Sender != b.self && m.DeletedOn.IsZero() && m.EditedOn.IsZero() {
+			fresh = append(fresh, m)
+		}
+	}
+	slices.Reverse(fresh)
+	for _, m := range fresh {
+		if answer := reply(m.Content.Message); answer != "" {
+			// The same message is never answered twice, whatever happens to the answer.
+			if _, err := b.thread.SendMessage(ctx, answer, &chat.SendMessageOptions{SenderDisplayName: "Bot", IdempotencyToken: "answer to " + m.ID}); err != nil {
+				return err
+			}
+		}
+		if err := b.thread.SendReadReceipt(ctx, m.ID); err != nil {
+			return err
+		}
+		if m.CreatedOn.After(b.since) { // times are whole seconds: more may come in this one
+			b.since, b.seen = m.CreatedOn, nil
+		}
+		b.seen = append(b.seen, m.ID)
+	}
+	return nil
+}
+
+// reply is what the bot knows.
+func reply(text string) string {
+	switch word, rest, _ := strings.Cut(strings.TrimSpace(text), " "); strings.ToLower(word) {
+	case "":
+		return ""
+	case "echo":
+		return rest
+	case "time":
+		return time.Now().UTC().Format(time.RFC1123)
+	case "hello", "hi":
+		return "Hello! I know: echo, time."
+	}
+	return "I know: hello, echo, time."
+}

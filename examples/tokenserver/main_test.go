@@ -1,0 +1,66 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/chattest"
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// TestMain starts a server and sets CONFAB_CA_FILE, as `confab run` does.
+func TestMain(m *testing.M) { os.Exit(chattest.Main(m)) }
+
+// TestTokens signs in and chats with what comes back.
+func TestTokens(t *testing.T) {
+	s := chattest.Shared(t)
+	tokens, err := newServer(s.ConnectionString())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(name, password string) (a answer, status int) {
+		t.Helper()
+		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/token", nil)
+		r.SetBasicAuth(name, password)
+		tokens.ServeHTTP(w, r)
+		if w.Code == http.StatusOK {
+			if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return a, w.Code
+	}
+	for _, wrong := range [][2]string{{"ann", "x"}, {"eve", "secret"}, {"eve", ""}} {
+		if _, status := ask(wrong[0], wrong[1]); status != http.StatusUnauthorized {
+			t.Errorf("%s with %q is answered %d", wrong[0], wrong[1], status)
+		}
+	}
+	ann, status := ask("ann", "secret")
+	again, _ := ask("ann", "secret")
+	bob, _ := ask("bob", "secret")
+	if status != http.StatusOK || ann.User != again.User || ann.User == bob.User {
+		t.Fatalf("%d: ann is %s and %s, bob %s", status, ann.User, again.User, bob.User)
+	}
+	cred, err := communication.NewTokenCredential(ann.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := chat.NewClient(ann.Endpoint, cred, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CreateThread(t.Context(), "t", &chat.CreateThreadOptions{
+		Participants: []chat.Participant{{Identifier: communication.ParseRawID(bob.User)}},
+	}); err != nil {
+		t.Error(err)
+	}
+	s.Clock.Advance(61 * time.Minute)
+	if _, err := client.CreateThread(t.Context(), "t", nil); err == nil {
+		t.Error("a token of an hour is good after 61 minutes")
+	}
+}
