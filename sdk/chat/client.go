@@ -2,7 +2,6 @@ package chat
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"iter"
@@ -29,10 +28,10 @@ const scope = "https://communication.azure.com/.default"
 
 const (
 	// requestIDHeader makes a repeated create or send the same one (§3.1).
-	requestIDHeader = "repeatability-request-id"
+	requestIDHeader = "Repeatability-Request-Id"
 
 	// announcement tells that the server honours requestIDHeader for messages too.
-	announcement = "confab-idempotent-send"
+	announcement = "Confab-Idempotent-Send"
 )
 
 // ClientOptions are the optional settings of a [Client]. The zero value is good.
@@ -96,7 +95,11 @@ func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOpti
 // nothing, so it does not find out whether the thread exists: the first call of
 // the ThreadClient does. An empty id is an error of every call.
 func (c *Client) NewThreadClient(id string) *ThreadClient {
-	return &ThreadClient{client: c, id: id}
+	path, err := threadPath("", id)
+	if err != nil {
+		path = "" // told by every call
+	}
+	return &ThreadClient{client: c, id: id, path: path}
 }
 
 // CreateThreadOptions are the optional parts of a new thread.
@@ -140,7 +143,7 @@ func (c *Client) CreateThread(ctx context.Context, topic string, options *Create
 	}
 	token := o.IdempotencyToken
 	if token == "" {
-		token = newToken()
+		token = pipeline.NewID()
 	}
 	var result CreateThreadResult
 	err := c.do(ctx, pipeline.Request{
@@ -231,16 +234,6 @@ func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 		c.announced.Store(announced)
 	}
 	return err
-}
-
-// newToken returns a token that nobody has used: a random UUID, as the SDKs of the
-// service send (§3.1).
-func newToken() string {
-	var b [16]byte
-	rand.Read(b[:]) // never fails
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }
 
 // invalid is the error of a call that can never succeed and sends nothing.

@@ -48,7 +48,7 @@ func (t *ThreadClient) SendMessage(ctx context.Context, content string, options 
 	announced := t.client.announced.Load()
 	token := o.IdempotencyToken
 	if token == "" && announced {
-		token = newToken()
+		token = pipeline.NewID()
 	}
 	r := pipeline.Request{
 		Operation: "send message", Method: http.MethodPost, Path: "/messages", Status: http.StatusCreated,

@@ -17,6 +17,7 @@ import (
 type ThreadClient struct {
 	client *Client
 	id     string
+	path   string // of the thread, escaped; "" for an id that cannot be one
 }
 
 // ID returns the id of the thread.
@@ -116,11 +117,11 @@ func patch(operation string, set map[string]string, remove []string, removed *st
 
 // do sends a request whose Path is below the thread.
 func (t *ThreadClient) do(ctx context.Context, r pipeline.Request, out any) error {
-	path, err := threadPath(r.Operation, t.id)
-	if err != nil {
+	if t.path == "" {
+		_, err := threadPath(r.Operation, t.id)
 		return err
 	}
-	r.Path = path + r.Path
+	r.Path = t.path + r.Path
 	return t.client.do(ctx, r, out)
 }
 
@@ -138,6 +139,8 @@ func escapeID(operation, what, id string) (string, error) {
 	case ".", "..":
 		return "", invalid(operation, "%s id %q is no id", what, id)
 	}
-	// As most SDKs of the service send it: 19%3A...%40thread.v2 (§1).
-	return strings.NewReplacer(":", "%3A", "@", "%40").Replace(url.PathEscape(id)), nil
+	return delimiters.Replace(url.PathEscape(id)), nil
 }
+
+// delimiters are escaped as most SDKs of the service do: 19%3A...%40thread.v2 (§1).
+var delimiters = strings.NewReplacer(":", "%3A", "@", "%40")

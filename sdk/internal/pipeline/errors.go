@@ -87,7 +87,8 @@ func decode(resp *http.Response, out any) string {
 }
 
 func isJSON(contentType string) bool {
-	if contentType == "" {
+	switch contentType {
+	case "", "application/json", "application/json; charset=utf-8":
 		return true
 	}
 	kind, _, err := mime.ParseMediaType(contentType)

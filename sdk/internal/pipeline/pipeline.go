@@ -13,6 +13,8 @@ package pipeline
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -167,23 +169,20 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 	if more := r.Query.Encode(); more != "" {
 		query = join(query, more)
 	}
-	if !url.Values.Has(parseQuery(query), "api-version") {
+	if query == "" || !url.Values.Has(parseQuery(query), "api-version") {
 		query = join(query, "api-version="+url.QueryEscape(c.version))
 	}
 	req, err := runtime.NewRequest(ctx, r.Method, c.endpoint+path+"?"+query)
 	if err != nil {
 		return nil, err
 	}
-	id, err := runtime.NewUUID()
-	if err != nil {
-		return nil, fmt.Errorf("make a request id: %w", err)
-	}
-	req.Raw().Header.Set("x-ms-client-request-id", id)
+	// Names in net/http's own spelling, here and in Request.Header, cost nothing to find.
+	req.Raw().Header.Set(clientRequestID, NewID())
 	req.Raw().Header.Set("Accept", "application/json")
 	for name, value := range r.Header {
 		req.Raw().Header.Set(name, value)
 	}
-	call.requestID = req.Raw().Header.Get("x-ms-client-request-id")
+	call.requestID = req.Raw().Header.Get(clientRequestID)
 	if r.Body == nil {
 		return req, nil
 	}
@@ -196,6 +195,26 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 		contentType = "application/merge-patch+json"
 	}
 	return req, req.SetBody(streaming.NopCloser(bytes.NewReader(call.body)), contentType)
+}
+
+// clientRequestID is the header with the client's name of a call.
+const clientRequestID = "X-Ms-Client-Request-Id"
+
+// NewID returns what nobody has used: a random UUID, as the SDKs of the service send
+// for requests and for idempotency.
+func NewID() string {
+	var b [16]byte
+	rand.Read(b[:]) // never fails
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	var text [36]byte
+	hex.Encode(text[0:], b[0:4])
+	hex.Encode(text[9:], b[4:6])
+	hex.Encode(text[14:], b[6:8])
+	hex.Encode(text[19:], b[8:10])
+	hex.Encode(text[24:], b[10:])
+	text[8], text[13], text[18], text[23] = '-', '-', '-', '-'
+	return string(text[:])
 }
 
 // encode leaves <, > and & as they are: the text of a chat is full of them.

@@ -43,26 +43,26 @@ func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 			return nil, false, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	client, err := httpClient(string(pem))
+	transport, err := sharedTransport(string(pem))
 	if err != nil {
 		return nil, false, fmt.Errorf("%s: %s: %w", name, file, err)
 	}
-	return bounded{client}, true, nil
+	return bounded{direct{transport}}, true, nil
 }
 
-// clients are the connections of the whole process, by the certificates they trust
+// transports are the connections of the whole process, by the certificates they trust
 // besides the system's: a program with a client for each of its users dials once, not
-// once for each. http.DefaultClient is shared for the same reason.
-var clients struct {
+// once for each. http.DefaultTransport is shared for the same reason.
+var transports struct {
 	sync.Mutex
-	byPEM map[string]*http.Client
+	byPEM map[string]*http.Transport
 }
 
-func httpClient(pem string) (*http.Client, error) {
-	clients.Lock()
-	defer clients.Unlock()
-	if c := clients.byPEM[pem]; c != nil {
-		return c, nil
+func sharedTransport(pem string) (*http.Transport, error) {
+	transports.Lock()
+	defer transports.Unlock()
+	if t := transports.byPEM[pem]; t != nil {
+		return t, nil
 	}
 	var roots *x509.CertPool // nil: the system's
 	if pem != "" {
@@ -74,28 +74,32 @@ func httpClient(pem string) (*http.Client, error) {
 			return nil, errors.New("the file holds no certificate (PEM)")
 		}
 	}
-	if clients.byPEM == nil {
-		clients.byPEM = map[string]*http.Client{}
+	if transports.byPEM == nil {
+		transports.byPEM = map[string]*http.Transport{}
 	}
-	c := &http.Client{
-		CheckRedirect: useLastResponse,
-		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
-			DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-			TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-			TLSHandshakeTimeout: 10 * time.Second,
-			ForceAttemptHTTP2:   true,
-			// A connection that died without a word is found out by a ping: otherwise
-			// every request would go into it until the system gives it up.
-			HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
-			MaxIdleConns:        256,
-			MaxIdleConnsPerHost: 64,
-			IdleConnTimeout:     90 * time.Second,
-		},
+	t := &http.Transport{
+		Proxy:               http.ProxyFromEnvironment,
+		DialContext:         (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
+		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		// A connection that died without a word is found out by a ping: otherwise
+		// every request would go into it until the system gives it up.
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+		MaxIdleConns:        256,
+		MaxIdleConnsPerHost: 64,
+		IdleConnTimeout:     90 * time.Second,
 	}
-	clients.byPEM[pem] = c
-	return c, nil
+	transports.byPEM[pem] = t
+	return t, nil
 }
+
+// direct sends one request and follows nothing, without the copies that an
+// http.Client makes for redirects that are not followed.
+type direct struct{ *http.Transport }
+
+// Do implements policy.Transporter.
+func (d direct) Do(req *http.Request) (*http.Response, error) { return d.RoundTrip(req) }
 
 // useLastResponse makes a redirect an answer like others. The services redirect
 // nowhere; a signature covers the path, a POST would become a GET, and net/http takes

@@ -54,7 +54,10 @@ func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 		return nil, err // nothing is sent, so the fate is known
 	}
 	p.freshBody(req, c)
-	req, unsent := p.watch(req)
+	unsent := func() bool { return false }
+	if c.once { // nobody else asks
+		req, unsent = p.watch(req)
+	}
 	start := time.Now()
 	resp, err := req.Next()
 	p.write(req, c, time.Since(start), resp, err)
