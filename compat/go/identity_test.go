@@ -32,7 +32,7 @@ func TestIdentity(t *testing.T) {
 				t.Fatalf("user %v, %v", user, err)
 			}
 			before := time.Now()
-			token, err := ids.GetToken(t.Context(), user, []identity.Scope{identity.ScopeChat}, &identity.GetTokenOptions{ExpiresIn: 2 * time.Hour})
+			token, err := ids.GetToken(t.Context(), user, []identity.Scope{identity.ScopeChat}, &identity.TokenOptions{ExpiresIn: 2 * time.Hour})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -54,7 +54,7 @@ func TestIdentity(t *testing.T) {
 			_, err = ids.GetToken(t.Context(), user, []identity.Scope{identity.ScopeChat}, nil)
 			mustBe(t, "a token of a deleted user", err, communication.ErrUnauthorized)
 
-			_, err = ids.CreateUserAndToken(t.Context(), []identity.Scope{identity.ScopeChat}, &identity.CreateUserAndTokenOptions{ExpiresIn: time.Minute})
+			_, err = ids.CreateUserAndToken(t.Context(), []identity.Scope{identity.ScopeChat}, &identity.TokenOptions{ExpiresIn: time.Minute})
 			var e *communication.Error
 			if !errors.As(err, &e) || e.StatusCode != 400 || e.Target != "ExpiresInMinutes" {
 				t.Errorf("a token for a minute: %v", err)
@@ -90,10 +90,7 @@ func TestRenewing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	renewing, err := ids.NewTokenCredential(user, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	renewing := ids.NewTokenCredential(user, nil)
 	refreshes := 0
 	refreshing, err := communication.NewRefreshingTokenCredential(func(ctx context.Context) (string, error) {
 		refreshes++

@@ -49,11 +49,7 @@ func run(ctx context.Context, connection string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cred, err := ids.NewTokenCredential(self, nil) // a bot outlives its tokens
-	if err != nil {
-		return err
-	}
-	client, err := chat.NewClient(cs.Endpoint(), cred, nil)
+	client, err := chat.NewClient(cs.Endpoint(), ids.NewTokenCredential(self, nil), nil) // a bot outlives a token
 	if err != nil {
 		return err
 	}

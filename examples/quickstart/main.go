@@ -99,11 +99,7 @@ func (q *quickstart) users(connection string) (err error) {
 
 	// A token alone is enough for a client that does not outlive it. This
 	// credential asks for another one when it is needed.
-	cred, err := q.identities.NewTokenCredential(q.ann, nil)
-	if err != nil {
-		return err
-	}
-	q.client, err = chat.NewClient(q.endpoint, cred, nil)
+	q.client, err = chat.NewClient(q.endpoint, q.identities.NewTokenCredential(q.ann, nil), nil)
 	return err
 }
 

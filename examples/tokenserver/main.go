@@ -105,7 +105,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, err)
 		return
 	}
-	token, err := s.identities.GetToken(r.Context(), user, []identity.Scope{identity.ScopeChat}, &identity.GetTokenOptions{ExpiresIn: time.Hour})
+	token, err := s.identities.GetToken(r.Context(), user, []identity.Scope{identity.ScopeChat}, &identity.TokenOptions{ExpiresIn: time.Hour})
 	if err != nil {
 		s.fail(w, err)
 		return
