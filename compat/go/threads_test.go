@@ -98,7 +98,11 @@ func TestListThreads(t *testing.T) {
 	}
 	mustEqual(t, "all", count(t, ann, nil), 5)
 	mustEqual(t, "in pages of two", count(t, ann, &chat.ListThreadsOptions{MaxPageSize: 2}), 5)
-	mustEqual(t, "from tomorrow on", count(t, ann, &chat.ListThreadsOptions{StartTime: time.Now().Add(24 * time.Hour)}), 0)
+	properties, err := ann.NewThreadClient(ids[0]).GetProperties(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, "from a day later on", count(t, ann, &chat.ListThreadsOptions{StartTime: properties.CreatedOn.Add(24 * time.Hour)}), 0)
 
 	pager := ann.NewListThreadsPager(&chat.ListThreadsOptions{MaxPageSize: 2})
 	first, err := pager.NextPage(t.Context())

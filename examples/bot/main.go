@@ -26,13 +26,13 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Getenv("CONFAB_CONNECTION_STRING"), os.Stdout); err != nil {
+	if err := run(ctx, os.Getenv("CONFAB_CONNECTION_STRING"), time.Second, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bot:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, connection string, out io.Writer) error {
+func run(ctx context.Context, connection string, every time.Duration, out io.Writer) error {
 	cs, err := communication.ParseConnectionString(connection)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func run(ctx context.Context, connection string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "thread %s\ntoken of a guest %s\n", made.Thread.ID, guest.Token.Token)
 	b := bot{self: self, thread: client.NewThreadClient(made.Thread.ID), since: made.Thread.CreatedOn}
-	return b.run(ctx, time.Second)
+	return b.run(ctx, every)
 }
 
 // bot answers what others write into its thread.

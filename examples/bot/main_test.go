@@ -24,7 +24,7 @@ func TestBot(t *testing.T) {
 	defer stop()
 	in, out := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, s.ConnectionString(), out) }()
+	go func() { ended <- run(ctx, s.ConnectionString(), 20*time.Millisecond, out) }()
 	lines := bufio.NewScanner(in)
 	told := func(prefix string) string {
 		t.Helper()
@@ -49,7 +49,9 @@ func TestBot(t *testing.T) {
 		}
 	}
 	want := []string{"Hello! I know: echo, time.", "What a day"}
-	for answers := []string(nil); len(answers) < len(want); {
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for answers := []string(nil); len(answers) < len(want); <-poll.C {
 		answers = nil
 		for m, err := range thread.ListMessages(ctx, nil) {
 			if err != nil {
