@@ -31,7 +31,7 @@ func TestIdentity(t *testing.T) {
 			if err != nil || user.Kind() != communication.KindUser {
 				t.Fatalf("user %v, %v", user, err)
 			}
-			before := time.Now()
+			before := serverNow(t)
 			token, err := ids.GetToken(t.Context(), user, []identity.Scope{identity.ScopeChat}, &identity.TokenOptions{ExpiresIn: 2 * time.Hour})
 			if err != nil {
 				t.Fatal(err)

@@ -5,12 +5,14 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	"github.com/confab-chat/confab/sdk/chat"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -132,7 +134,7 @@ func mustBe(t *testing.T, what string, err, target error) {
 }
 
 // dev orders something of the development server: a step of the clock, a fault.
-func dev(t *testing.T, method, path, body string) {
+func dev(t *testing.T, method, path, body string) (answer []byte) {
 	t.Helper()
 	pem, err := os.ReadFile(os.Getenv("CONFAB_CA_FILE"))
 	if err != nil {
@@ -152,9 +154,20 @@ func dev(t *testing.T, method, path, body string) {
 		t.Fatal(err)
 	}
 	defer res.Body.Close()
-	if answer, _ := io.ReadAll(res.Body); res.StatusCode >= 300 {
-		t.Fatalf("%s %s %s: %d %s", method, path, body, res.StatusCode, answer)
+	if answer, err = io.ReadAll(res.Body); err != nil || res.StatusCode >= 300 {
+		t.Fatalf("%s %s %s: %d %s %v", method, path, body, res.StatusCode, answer, err)
 	}
+	return answer
+}
+
+// serverNow is the server's time, which other tests have moved.
+func serverNow(t *testing.T) time.Time {
+	t.Helper()
+	var told struct{ Now time.Time }
+	if err := json.Unmarshal(dev(t, http.MethodGet, "/dev/clock", ""), &told); err != nil {
+		t.Fatal(err)
+	}
+	return told.Now
 }
 
 // fault orders one, and takes back what is left of it at the end.
