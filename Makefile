@@ -72,7 +72,7 @@ postgres: need-cc need-python build
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^TestMoving$$' -v ./internal/server
-	CONFAB_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
+	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 
 # The newest SDK releases, pre-releases included: it reports, and never fails.
 newest: need-python build

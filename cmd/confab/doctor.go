@@ -84,7 +84,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	all = append(all, clockFinding(time.Now(), builtAt(), synced, known), filesFinding(openFiles()))
 	client := r.client()
 	if !runs {
-		srv, err := startInMemory(sigs)
+		srv, err := startForProgram("", sigs)
 		if err != nil {
 			all = append(all, finding{"server", broken, "one in memory does not start: " + oneLine(err), "its message says why"})
 			return printFindings(cmd, all, asJSON)

@@ -25,8 +25,9 @@ func newRun() *cobra.Command {
 		Long: `Run any program with a server's address, key and certificates in its
 environment. It is the development server that runs already or, when there is
 none, one in memory that ends with the program; with --data memory: always the
-latter. A production server is used only where --data names its folder. The
-exit code is the program's.
+latter. A production server is used only where --data names its folder. With
+--database it is always a new one, on that PostgreSQL. The exit code is the
+program's.
 
 A test can move the server's clock and order faults, so that tokens expire and
 requests fail in milliseconds: POST {"advance":"25h"} to
@@ -42,7 +43,7 @@ $CONFAB_ENDPOINT/dev/faults (docs/testing.md).`,
 		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, args) },
 	}
 	cmd.Flags().SetInterspersed(false) // what follows the command is the command's
-	config.AddFlags(cmd.Flags(), "data")
+	config.AddFlags(cmd.Flags(), "data", "database")
 	return cmd
 }
 
@@ -91,13 +92,18 @@ func run(cmd *cobra.Command, args []string) error {
 	}
 }
 
-// serverFor finds the server to use or starts one in memory, which stop ends.
+// serverFor finds the server to use or starts one for the program, which stop
+// ends.
 func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (client clientenv.Server, stop func(), err error) {
 	data, err := clientCommand{in}.dataFolder()
 	if err != nil {
 		return client, nil, err
 	}
-	if data != config.Memory {
+	database := ""
+	if f := cmd.Flags().Lookup("database"); f.Changed {
+		database = f.Value.String()
+	}
+	if data != config.Memory && database == "" {
 		// Nobody's tests should meet a production server because of the folder they run in.
 		if r, ok := findRunning(data); ok && (r.Dev || cmd.Flags().Changed("data")) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "confab: using the server at %s (process %d)\n", r.Endpoint, r.PID)
@@ -108,7 +114,7 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 			return client, nil, err
 		}
 	}
-	srv, err := startInMemory(sigs)
+	srv, err := startForProgram(database, sigs)
 	if err != nil {
 		return client, nil, err
 	}
@@ -125,12 +131,12 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 	return client, stop, nil
 }
 
-// startInMemory starts a development server on a free port that keeps nothing.
-// It does not look at confab.yaml or the environment: tests get the same
-// server everywhere.
-func startInMemory(sigs <-chan os.Signal) (*server.Server, error) {
+// startForProgram starts a development server on a free port that keeps nothing,
+// or its chats in a database. It does not look at confab.yaml or the environment:
+// tests get the same server everywhere.
+func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, error) {
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
-		"dev": "true", "data": config.Memory, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off",
+		"dev": "true", "data": config.Memory, "database": database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off",
 	}})
 	if err != nil {
 		return nil, err
