@@ -66,7 +66,9 @@ func tidy(t *testing.T, mod, program string) map[string]string {
 		return out
 	}
 	run("mod", "tidy")
-	var in struct{ Require []struct{ Path, Version string } }
+	var in struct {
+		Require []struct{ Path, Version string }
+	}
 	if err := json.Unmarshal(run("mod", "edit", "-json"), &in); err != nil {
 		t.Fatal(err)
 	}
