@@ -41,8 +41,8 @@ const (
 	maxHeader     = 32 << 10 // bytes; net/http answers 431 beyond
 )
 
-// sweepEvery is how often deleted users are looked for. What a deletion still
-// owes is in the store, so it may be late but is not lost.
+// sweepEvery is how often what is due is looked for at least. What a deletion
+// still owes is in the store, so it may be late but is not lost.
 const sweepEvery = time.Second
 
 // AccessRecord is one answered request.
@@ -205,14 +205,12 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	return err
 }
 
-// sweep erases deleted users when their grace is over. It looks again when the
-// next is due, and every so often for those that other calls have deleted.
+// sweep ends threads and erases deleted users when their time has come. It looks
+// again when the next is due, and every so often for what other servers have
+// written.
 func (s *Server) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
-		next, err := s.core.Sweep(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.log.Error("deleting users", "error", err)
-		}
+		next := s.sweepOnce(ctx)
 		wait := sweepEvery
 		if !next.IsZero() {
 			wait = min(max(next.Sub(s.now()), sweepEvery/100), wait)
@@ -221,12 +219,23 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(wait):
 		case done := <-s.sweepNow:
-			if _, err := s.core.Sweep(ctx); err != nil && ctx.Err() == nil {
-				s.log.Error("deleting users", "error", err)
+			for next := s.now(); !next.IsZero() && !next.After(s.now()) && ctx.Err() == nil; {
+				next = s.sweepOnce(ctx)
 			}
 			close(done)
 		}
 	}
+}
+
+// sweepOnce returns when the next is due, or the zero time when nothing is or it
+// failed.
+func (s *Server) sweepOnce(ctx context.Context) (next time.Time) {
+	next, err := s.core.Sweep(ctx)
+	if err != nil && ctx.Err() == nil {
+		s.log.Error("sweep what is due", "error", err)
+		return time.Time{}
+	}
+	return next
 }
 
 // sweepAndWait has the sweeper look at the clock again, and returns when what
