@@ -75,8 +75,11 @@ var may = map[string][]string{
 		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/dev", "internal/export", "internal/limits", "internal/localca", "internal/metrics",
 		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication",
 	},
-	"chattest":   {"internal/clientenv", "internal/config", "internal/dev", "internal/server", "internal/token", "sdk/chat", "sdk/communication", "sdk/identity"},
-	"cmd/confab": {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},
+	"chattest":             {"internal/clientenv", "internal/config", "internal/dev", "internal/server", "internal/token", "sdk/chat", "sdk/communication", "sdk/identity"},
+	"examples/quickstart":  {"sdk/chat", "sdk/communication", "sdk/identity"},
+	"examples/bot":         {"sdk/chat", "sdk/communication", "sdk/identity"},
+	"examples/tokenserver": {"sdk/communication", "sdk/identity"},
+	"cmd/confab":           {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},
 }
 
 // never lists what a part must not import from outside, and why.
