@@ -175,6 +175,20 @@ func TestSendFollowsTheAnnouncement(t *testing.T) {
 	}
 }
 
+// TestAnswerOutlivesTheContext keeps an answer that was read when the context ended:
+// the message was sent, and an error would invite to send it again.
+func TestAnswerOutlivesTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) {
+		cancel()
+		return 201, `{"id":"5"}`, nil
+	}}
+	id, err := s.client(t).NewThreadClient(threadID).SendMessage(ctx, "hello", nil)
+	if id != "5" || err != nil {
+		t.Errorf("got %q, %v, want the message", id, err)
+	}
+}
+
 func TestAddParticipantRefused(t *testing.T) {
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) {
 		return 201, `{"invalidParticipants":[{"target":"` + bob.RawID() + `","code":"403","message":"Permissions check failed"}]}`, nil

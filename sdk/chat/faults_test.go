@@ -385,6 +385,7 @@ func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) boo
 		s.act(r)
 		s.cancel()
 		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // the client may read until its close is through
 	default:
 		return false
 	}
@@ -437,7 +438,7 @@ func (s *faultyServer) answer(w http.ResponseWriter, r *http.Request, n int) {
 		w.(http.Flusher).Flush()
 		s.cancel()
 		<-r.Context().Done()
-		return
+		panic(http.ErrAbortHandler)
 	case hugeBody:
 		w.WriteHeader(status)
 		writeBlanks(w, 80<<20)

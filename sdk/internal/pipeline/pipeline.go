@@ -150,6 +150,11 @@ func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err
 	}
 	req.SetOperationValue(call)
 	resp, err := c.azcore.Pipeline().Do(req)
+	if err != nil && call.answer != nil {
+		// azcore drops an answer when the context ends just after it, and the caller
+		// would take what was done for something that was not.
+		resp, err = call.answer, nil
+	}
 	if err != nil && !(errors.Is(err, errAnswered) && resp != nil) {
 		return nil, noAnswer(call, err)
 	}

@@ -22,7 +22,8 @@ type call struct {
 	body        []byte // nil: none
 	once        bool
 	tries       int
-	unknownFate bool // once is set, and the last try may have been carried out
+	unknownFate bool           // once is set, and the last try may have been carried out
+	answer      *http.Response // a success, read to its end
 }
 
 // stop ends a call: azcore's retry policy sends nothing again after an error that has
@@ -76,6 +77,9 @@ func (p *tryPolicy) judge(c *call, resp *http.Response, err error, unsent bool) 
 	if c.once && (resp.StatusCode >= 500 || resp.StatusCode == http.StatusRequestTimeout) {
 		c.unknownFate = true
 		return resp, stop{errAnswered}
+	}
+	if resp.StatusCode < 300 {
+		c.answer = resp
 	}
 	return resp, nil
 }
