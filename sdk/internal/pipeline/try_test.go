@@ -290,6 +290,7 @@ func TestSlowBodyEndsWithItsContext(t *testing.T) {
 		answerJSON(w, http.StatusOK, "{")
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
+		panic(http.ErrAbortHandler) // a client that goes may still read an end
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -304,6 +305,7 @@ func TestTryTimeout(t *testing.T) {
 		if n == 1 || r.Method == http.MethodPost {
 			io.Copy(io.Discard, r.Body)
 			<-r.Context().Done()
+			panic(http.ErrAbortHandler)
 		}
 	})
 	c := s.client(t, func(c *Config) { c.Options.Retry.TryTimeout = 200 * time.Millisecond })
