@@ -65,6 +65,7 @@ compat: need-python build
 	COMPAT_BIN=dist/confab compat/samples/run -q --junitxml=$(CURDIR)/$(RESULTS)/samples.xml
 	COMPAT_BIN=dist/confab compat/quickstart2021/run -q --junitxml=$(CURDIR)/$(RESULTS)/quickstart2021.xml
 	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/go.json compat/go/run
+	dist/confab run --data memory: -- $(GO) run ./examples/quickstart
 
 # All that needs PostgreSQL: scripts/postgres -- make postgres
 postgres: need-cc need-python build
