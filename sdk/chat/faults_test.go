@@ -47,12 +47,13 @@ var faultTable = []struct {
 	{cutBeforeRequest, [5]string{"ok 2/0", "ok 1/1", "ok 1/1", "ok 1/1", "ok 1/1"}},
 	{cutBeforeAct, [5]string{"ok 3/0", "ok 2/1", "unknown 1/0", "ok 2/1", "ok 2/1"}},
 	{cutAfterAct, [5]string{"ok 3/0", "ok 2/1", "unknown 1/1", "ok 2/1", "ok 2/2"}},
+	{answersLostForEver, [5]string{"failed 4/0", "unknown 4/1", "unknown 1/1", "unknown 4/1", "failed 4/4"}},
 	{throttled, [5]string{"ok 3/0", "ok 2/1", "ok 2/1", "ok 2/1", "ok 2/1"}},
 	{throttledRetryAfter, [5]string{"ok 3/0", "ok 2/1", "ok 2/1", "ok 2/1", "ok 2/1"}},
 	{throttledForEver, [5]string{"throttled 4/0", "throttled 4/0", "throttled 4/0", "throttled 4/0", "throttled 4/0"}},
 	{status500AfterAct, [5]string{"ok 3/0", "ok 2/1", "unknown 1/1", "ok 2/1", "ok 2/2"}},
 	{status503, [5]string{"ok 3/0", "ok 2/1", "unknown 1/0", "ok 2/1", "ok 2/1"}},
-	{status503ForEver, [5]string{"failed 4/0", "failed 4/0", "unknown 1/0", "failed 4/0", "failed 4/0"}},
+	{status503ForEver, [5]string{"failed 4/0", "unknown 4/0", "unknown 1/0", "unknown 4/0", "failed 4/0"}},
 	{tokenExpired, [5]string{"ok 3/0", "ok 2/1", "ok 2/1", "ok 2/1", "ok 2/1"}},
 	{tokenRevoked, [5]string{"unauthorized 1/0", "unauthorized 1/0", "unauthorized 1/0", "unauthorized 1/0", "unauthorized 1/0"}},
 	{tokensRevoked, [5]string{"unauthorized 2/0", "unauthorized 2/0", "unauthorized 2/0", "unauthorized 2/0", "unauthorized 2/0"}},
@@ -63,12 +64,12 @@ var faultTable = []struct {
 	{linkToItself, [5]string{"failed 2/0", "-", "-", "-", "-"}},
 	{linksInCircle, [5]string{"failed 6/0", "-", "-", "-", "-"}},
 	{redirect, [5]string{"failed 1/0", "failed 1/0", "failed 1/0", "failed 1/0", "failed 1/0"}},
-	{garbage, [5]string{"failed 1/0", "failed 1/1", "unknown 1/1", "failed 1/1", "-"}},
-	{wrongTypes, [5]string{"failed 1/0", "failed 1/1", "unknown 1/1", "failed 1/1", "-"}},
-	{hugeBody, [5]string{"failed 1/0", "failed 1/1", "unknown 1/1", "failed 1/1", "-"}},
+	{garbage, [5]string{"failed 1/0", "unknown 1/1", "unknown 1/1", "unknown 1/1", "-"}},
+	{wrongTypes, [5]string{"failed 1/0", "unknown 1/1", "unknown 1/1", "unknown 1/1", "-"}},
+	{hugeBody, [5]string{"failed 1/0", "unknown 1/1", "unknown 1/1", "unknown 1/1", "-"}},
 	{cancelledBefore, [5]string{"cancelled 0/0", "cancelled 0/0", "cancelled 0/0", "cancelled 0/0", "cancelled 0/0"}},
-	{cancelledInAct, [5]string{"cancelled 1/0", "cancelled 1/1", "cancelled+unknown 1/1", "cancelled 1/1", "cancelled 1/1"}},
-	{cancelledInBody, [5]string{"cancelled 1/0", "cancelled 1/1", "cancelled+unknown 1/1", "cancelled 1/1", "-"}},
+	{cancelledInAct, [5]string{"cancelled 1/0", "cancelled+unknown 1/1", "cancelled+unknown 1/1", "cancelled+unknown 1/1", "cancelled 1/1"}},
+	{cancelledInBody, [5]string{"cancelled 1/0", "cancelled+unknown 1/1", "cancelled+unknown 1/1", "cancelled+unknown 1/1", "-"}},
 }
 
 type fault string
@@ -78,6 +79,7 @@ const (
 	cutBeforeRequest    fault = "connection cut before the request"
 	cutBeforeAct        fault = "connection cut before the act"
 	cutAfterAct         fault = "connection cut after the act"
+	answersLostForEver  fault = "all answers lost"
 	throttled           fault = "429"
 	throttledRetryAfter fault = "429 with Retry-After"
 	throttledForEver    fault = "429 for ever"
@@ -366,7 +368,7 @@ func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) boo
 		w.WriteHeader(http.StatusUnauthorized)
 	case s.fault == cutBeforeAct && first:
 		panic(http.ErrAbortHandler)
-	case s.fault == cutAfterAct && first:
+	case s.fault == cutAfterAct && first, s.fault == answersLostForEver:
 		s.act(r)
 		panic(http.ErrAbortHandler)
 	case s.fault == throttledRetryAfter && first:

@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -24,11 +25,39 @@ func noAnswer(c *call, err error) error {
 	if errors.As(err, &certificate) {
 		err = fmt.Errorf("%w (for a private certificate authority set CAFile in the client options or %s in the environment)", err, caFileVariable)
 	}
-	return &communication.Error{Op: c.operation, RequestID: c.requestID, UnknownFate: c.unknownFate, Err: err}
+	e := &communication.Error{Op: c.operation, RequestID: c.requestID, UnknownFate: c.unknownFate, Err: err}
+	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return e
+	}
+	// The context ended in a pause: what the pause was for is the reason.
+	switch {
+	case c.refused != nil:
+		last := refusal(c, c.refused, 0)
+		e.RetryAfter = last.RetryAfter
+		e.Err = interrupted{err, last}
+	case c.failed != nil && !errors.Is(c.failed, context.DeadlineExceeded) && !errors.Is(c.failed, context.Canceled):
+		e.Err = interrupted{err, withoutURL(c.failed)}
+	}
+	return e
 }
 
+// interrupted is the end of a context between two tries.
+type interrupted struct{ end, last error }
+
+// Error says both, the last try without what the outer error says already.
+func (i interrupted) Error() string {
+	last := i.last.Error()
+	if e, ok := i.last.(*communication.Error); ok {
+		last = strings.TrimPrefix(last, e.Op+": ")
+	}
+	return i.end.Error() + ", last try: " + last
+}
+
+// Unwrap returns both, so that errors.Is finds what either is.
+func (i interrupted) Unwrap() []error { return []error{i.end, i.last} }
+
 // refusal is the error of an answer whose status is not that of success.
-func refusal(c *call, resp *http.Response, want int) error {
+func refusal(c *call, resp *http.Response, want int) *communication.Error {
 	body, _ := runtime.Payload(resp) // read already, by azcore
 	e := &communication.Error{
 		Op:          c.operation,
@@ -49,7 +78,9 @@ func refusal(c *call, resp *http.Response, want int) error {
 		}
 	case resp.StatusCode < 300:
 		e.Message = fmt.Sprintf("the answer to success is %d", want)
-		e.UnknownFate = c.once
+		e.UnknownFate = c.makes
+	case resp.StatusCode == http.StatusUnauthorized && len(body) == 0:
+		e.Message = "the token or key is not accepted: it may have expired or been revoked"
 	case e.Code == "" && e.Message == "" && len(body) > 0:
 		e.Message = "the answer is not one of this service: " + describe(resp, body)
 	}
@@ -64,7 +95,7 @@ func badAnswer(c *call, resp *http.Response, problem string) error {
 		StatusCode:  resp.StatusCode,
 		Message:     problem,
 		RequestID:   requestID(c, resp),
-		UnknownFate: c.once,
+		UnknownFate: c.makes,
 		Err:         &azcore.ResponseError{StatusCode: resp.StatusCode, RawResponse: resp},
 	}
 }

@@ -33,7 +33,7 @@ func TestRefusals(t *testing.T) {
 			"read it: 400 a: b (target scopes; request cv.0)", nil},
 		{"no message", 404, nil, `{"CommunicationError":{"Code":"NotFound","Details":[]}}`,
 			"read it: 404 NotFound (request cv.0)", communication.ErrNotFound},
-		{"no body", 401, nil, "", "read it: 401 Unauthorized (request cv.0)", communication.ErrUnauthorized},
+		{"no body", 401, nil, "", "read it: 401 Unauthorized: the token or key is not accepted: it may have expired or been revoked (request cv.0)", communication.ErrUnauthorized},
 		{"header", 409, map[string]string{"x-ms-error-code": "Conflict7"}, "", "read it: 409 Conflict7 (request cv.0)", nil},
 		{"html", 404, map[string]string{"Content-Type": "text/html"}, "<html>no\nsuch page</html>",
 			"read it: 404 Not Found: the answer is not one of this service: 25 bytes, text/html (request cv.0)", communication.ErrNotFound},

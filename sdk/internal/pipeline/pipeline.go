@@ -60,6 +60,9 @@ type Client struct {
 	version   string
 	azcore    *azcore.Client
 	component string
+	// ownTransport is set for a transport of net/http that repeats a request only when
+	// none of it was written. Of others nobody knows.
+	ownTransport bool
 }
 
 // New returns a client, or says in one line what is wrong with c. It makes no request.
@@ -92,13 +95,13 @@ func New(c Config) (*Client, error) {
 	az, err := azcore.NewClient("confab-"+c.Component, sdkVersion, runtime.PipelineOptions{
 		PerRetry: []policy.Policy{
 			c.Auth(o.InsecureAllowCredentialWithHTTP),
-			&tryPolicy{ownTransport: own, log: o.Logger},
+			&tryPolicy{log: o.Logger},
 		},
 	}, &o.ClientOptions)
 	if err != nil {
 		return nil, err
 	}
-	return &Client{endpoint: address, base: base, version: version, azcore: az, component: c.Component}, nil
+	return &Client{endpoint: address, base: base, version: version, azcore: az, component: c.Component, ownTransport: own}, nil
 }
 
 var versionForm = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-[a-z0-9]+)?$`)
@@ -128,7 +131,8 @@ type Request struct {
 	Header     map[string]string // beyond what every request has
 	Body       any               // encoded as JSON; nil: no body
 	MergePatch bool              // the body is a JSON merge patch
-	Once       bool              // not to be sent again after an unknown fate
+	Makes      bool              // makes something new each time: an error says when it may have
+	Once       bool              // Makes, and not to be sent again after an unknown fate
 	Status     int               // of success
 }
 
@@ -137,13 +141,18 @@ type Request struct {
 // nil when there was no answer. Every error is a *communication.Error.
 //
 // What fails before it reaches the server, and 429, is sent again as the client's
-// RetryOptions say. So is no answer, 408 and 5xx, unless r.Once is set: then the
-// error reports communication.ErrUnknownFate.
+// RetryOptions say. So is no answer, 408 and 5xx, unless r.Once is set. The error of a
+// request that Makes something reports communication.ErrUnknownFate when any of the
+// tries may have been carried out.
 func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err error) {
 	ctx, end := runtime.StartSpan(ctx, c.component+"."+strings.ReplaceAll(r.Operation, " ", "_"), c.azcore.Tracer(), nil)
 	defer func() { end(err) }()
 
-	call := &call{operation: r.Operation, once: r.Once}
+	call := &call{operation: r.Operation, once: r.Once, makes: r.Makes || r.Once}
+	call.end, _ = ctx.Deadline()
+	if call.makes {
+		ctx = call.watch(ctx, c.ownTransport)
+	}
 	req, err := c.newRequest(ctx, r, call)
 	if err != nil {
 		return nil, &communication.Error{Op: r.Operation, Err: err}

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"bytes"
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -18,13 +19,37 @@ import (
 // follows the other, so nothing guards it.
 type call struct {
 	operation   string
-	requestID   string // x-ms-client-request-id
-	body        []byte // nil: none
-	once        bool
+	requestID   string    // x-ms-client-request-id
+	body        []byte    // nil: none
+	once, makes bool      // of the Request
+	end         time.Time // of the caller's patience; zero: none
 	tries       int
-	unknownFate bool           // once is set, and the last try may have been carried out
+	unknownFate bool           // makes is set, and a try may have been carried out
 	answer      *http.Response // a success, read to its end
+	refused     *http.Response // the last try's answer, if it was none, read to its end
+	failed      error          // or why there was no answer
+
+	// Whether nothing of a try can have been written: there was a dial or a TLS
+	// handshake, and no connection came of it. A transport that reports nothing may
+	// have written all of it.
+	dialing, connected atomic.Bool
 }
+
+// watch adds to ctx what finds that out.
+func (c *call) watch(ctx context.Context, ownTransport bool) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn: func(string) {
+			c.dialing.Store(true)
+			if ownTransport {
+				// A second time in one try: nothing went over the first connection.
+				c.connected.Store(false)
+			}
+		},
+		GotConn: func(httptrace.GotConnInfo) { c.connected.Store(true) },
+	})
+}
+
+func (c *call) unsent() bool { return c.dialing.Load() && !c.connected.Load() }
 
 // stop ends a call: azcore's retry policy sends nothing again after an error that has
 // a NonRetriable method.
@@ -36,12 +61,7 @@ func (s stop) Unwrap() error { return s.error }
 // tryPolicy sends one try: it finds out whether the server can have carried it out,
 // ends the call where another try could do the thing twice, and writes a line to the
 // log.
-type tryPolicy struct {
-	// ownTransport is set for a transport of net/http that repeats a request only when
-	// none of it was written. Of others nobody knows.
-	ownTransport bool
-	log          *slog.Logger
-}
+type tryPolicy struct{ log *slog.Logger }
 
 // Do implements policy.Policy.
 func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
@@ -50,61 +70,49 @@ func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 		return req.Next()
 	}
 	c.tries++
-	c.unknownFate = false
 	if err := req.Raw().Context().Err(); err != nil {
-		return nil, err // nothing is sent, so the fate is known
+		return nil, err // nothing is sent
 	}
+	c.dialing.Store(false)
+	c.connected.Store(false)
 	p.freshBody(req, c)
-	unsent := func() bool { return false }
-	if c.once { // nobody else asks
-		req, unsent = p.watch(req)
-	}
 	start := time.Now()
 	resp, err := req.Next()
 	p.write(req, c, time.Since(start), resp, err)
-	return p.judge(c, resp, err, unsent())
+	return c.judge(resp, err)
 }
 
 // judge passes on what may be tried again, and ends the call otherwise.
-func (p *tryPolicy) judge(c *call, resp *http.Response, err error, unsent bool) (*http.Response, error) {
+func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
+	c.refused, c.failed = nil, err
 	if err != nil {
-		c.unknownFate = c.once && !unsent
-		if c.unknownFate || hopeless(err) {
+		unknown := c.makes && !c.unsent()
+		c.unknownFate = c.unknownFate || unknown
+		if c.once && unknown || hopeless(err) {
 			return resp, stop{err}
 		}
 		return resp, err
 	}
-	if c.once && (resp.StatusCode >= 500 || resp.StatusCode == http.StatusRequestTimeout) {
-		c.unknownFate = true
-		return resp, stop{errAnswered}
-	}
 	if resp.StatusCode < 300 {
 		c.answer = resp
+		return resp, nil
+	}
+	c.refused = resp
+	if c.makes && (resp.StatusCode >= 500 || resp.StatusCode == http.StatusRequestTimeout) {
+		c.unknownFate = true
+		if c.once {
+			return resp, stop{errAnswered}
+		}
+	}
+	// A pause that outlasts the call is not begun: the answer says more than its end.
+	if !c.end.IsZero() && time.Until(c.end) < retryAfter(resp.Header, time.Now()) {
+		return resp, stop{errAnswered}
 	}
 	return resp, nil
 }
 
 // errAnswered stands beside an answer that must not be followed by another try.
 var errAnswered = errors.New("answered")
-
-// watch adds to req's context what reports whether nothing of the request can have
-// been written: there was a dial or a TLS handshake, and no connection came of it.
-// A transport that reports nothing may have written all of it.
-func (p *tryPolicy) watch(req *policy.Request) (_ *policy.Request, unsent func() bool) {
-	var dialing, connected atomic.Bool
-	trace := &httptrace.ClientTrace{
-		GetConn: func(string) {
-			dialing.Store(true)
-			if p.ownTransport {
-				// A second time in one try: nothing went over the first connection.
-				connected.Store(false)
-			}
-		},
-		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
-	}
-	ctx := httptrace.WithClientTrace(req.Raw().Context(), trace)
-	return req.WithContext(ctx), func() bool { return dialing.Load() && !connected.Load() }
-}
 
 // freshBody gives each try a reader of its own. A transport may still be reading the
 // body of the last try when the next one begins, and azcore's tries share a reader.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -183,7 +184,6 @@ func TestNobodyThere(t *testing.T) {
 // A pooled connection that the server has closed: net/http tries another one when it
 // wrote nothing, and nobody is there either. Nothing was sent.
 func TestServerGoneBetweenRequests(t *testing.T) {
-	p := &tryPolicy{ownTransport: true}
 	for _, test := range []struct {
 		name   string
 		own    bool
@@ -198,13 +198,8 @@ func TestServerGoneBetweenRequests(t *testing.T) {
 		{"a transport that tells nothing", false, "", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			p.ownTransport = test.own
-			req, err := newTestRequest()
-			if err != nil {
-				t.Fatal(err)
-			}
-			watched, unsent := p.watch(req)
-			trace := httptrace.ContextClientTrace(watched.Raw().Context())
+			var c call
+			trace := httptrace.ContextClientTrace(c.watch(context.Background(), test.own))
 			for _, e := range test.events {
 				if e == 'd' {
 					trace.GetConn("")
@@ -212,7 +207,7 @@ func TestServerGoneBetweenRequests(t *testing.T) {
 					trace.GotConn(httptrace.GotConnInfo{})
 				}
 			}
-			if got := unsent(); got != test.unsent {
+			if got := c.unsent(); got != test.unsent {
 				t.Errorf("unsent: got %t, want %t", got, test.unsent)
 			}
 		})
@@ -328,4 +323,93 @@ func TestUnknownAuthorityIsSaidAtOnce(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	wantError(t, err, "create it: tls: failed to verify certificate: x509: certificate signed by unknown authority (for a private certificate authority set CAFile in the client options or CONFAB_CA_FILE in the environment)")
+}
+
+// makes is a request that may be repeated, and makes something new each time unless
+// the server knows its token.
+func makes() Request {
+	r := create()
+	r.Once, r.Makes = false, true
+	return r
+}
+
+// What was repeated as often as it may be, and perhaps carried out all the same, says
+// so: otherwise the caller would do it again.
+func TestRepeatedRequestOfUnknownFate(t *testing.T) {
+	for _, test := range []struct {
+		name     string
+		statuses []int // of the tries; 0: the connection ends
+		status   int   // of the error
+		unknown  bool
+	}{
+		{"answers lost", []int{0, 0, 0, 0}, 0, true},
+		{"500", []int{500, 500, 500, 500}, 500, true},
+		{"throttled", []int{429, 429, 429, 429}, 429, false},
+		{"lost, then throttled", []int{0, 429, 429, 429}, 429, true},
+		{"lost, then refused", []int{0, 403}, 403, true},
+		{"refused", []int{403}, 403, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newServer(t, func(w http.ResponseWriter, r *http.Request, n int) {
+				if test.statuses[n-1] == 0 {
+					panic(http.ErrAbortHandler)
+				}
+				w.WriteHeader(test.statuses[n-1])
+			})
+			_, err := s.client(t, nil).Do(context.Background(), makes(), nil)
+			var e *communication.Error
+			if !errors.As(err, &e) || e.StatusCode != test.status || errors.Is(err, communication.ErrUnknownFate) != test.unknown {
+				t.Errorf("got %v", err)
+			}
+			if got := int(s.requests.Load()); got != len(test.statuses) {
+				t.Errorf("got %d requests, want %d", got, len(test.statuses))
+			}
+		})
+	}
+}
+
+// A context that ends in a pause hides nothing of the reason for the pause.
+func TestEndOfTheContextInAPause(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		w.Header().Set("MS-CV", "cv.0")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	c := s.client(t, func(c *Config) {
+		c.Options.Retry = policy.RetryOptions{RetryDelay: time.Hour, MaxRetryDelay: time.Hour}
+	})
+	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_, err := c.Do(ctx, read(), nil)
+	wantError(t, err, "read it: context deadline exceeded, last try: 429 Too Many Requests (request cv.0)")
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, communication.ErrThrottled) {
+		t.Errorf("got %v", err)
+	}
+
+	s.Close()
+	ctx, cancel = context.WithTimeout(context.Background(), 200*time.Millisecond)
+	defer cancel()
+	_, err = c.Do(ctx, read(), nil)
+	var op *net.OpError
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.As(err, &op) {
+		t.Errorf("got %v, want the end of the context and an error of the dial", err)
+	}
+}
+
+// A pause that is longer than the caller waits is not begun.
+func TestRetryAfterBeyondTheDeadline(t *testing.T) {
+	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
+		w.Header().Set("Retry-After", "3600")
+		w.WriteHeader(http.StatusTooManyRequests)
+	})
+	c := s.client(t, func(c *Config) { c.Options.Retry = policy.RetryOptions{MaxRetryDelay: 2 * time.Hour} })
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	_, err := c.Do(ctx, read(), nil)
+	var e *communication.Error
+	if !errors.Is(err, communication.ErrThrottled) || !errors.As(err, &e) || e.RetryAfter != time.Hour || ctx.Err() != nil {
+		t.Errorf("got %v", err)
+	}
+	if got := s.requests.Load(); got != 1 {
+		t.Errorf("got %d requests, want 1", got)
+	}
 }
