@@ -73,9 +73,10 @@ type Client struct {
 //
 // It is an error when the endpoint is no https URL, when the credential is nil and
 // when the options name a version before 2021-03-07 or a file that cannot be read.
+// The zero Client is not usable.
 func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOptions) (*Client, error) {
-	if cred == nil {
-		return nil, errors.New("credential is nil: see communication.NewTokenCredential")
+	if own, ok := cred.(*communication.TokenCredential); cred == nil || ok && own == nil {
+		return nil, errors.New("chat client: credential is nil: see communication.NewTokenCredential")
 	}
 	p, err := pipeline.New(pipeline.Config{
 		Component:  "chat",
@@ -86,7 +87,7 @@ func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOpti
 		Options:    (*pipeline.Options)(options),
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("chat client: %w", err)
 	}
 	return &Client{pipeline: p}, nil
 }
@@ -104,8 +105,9 @@ func (c *Client) NewThreadClient(id string) *ThreadClient {
 
 // CreateThreadOptions are the optional parts of a new thread.
 type CreateThreadOptions struct {
-	// Participants are put into the thread, at most 200. The caller is in it
-	// anyway; to have a display name, the caller is listed too.
+	// Participants are put into the thread, at most 200 on the real service. The
+	// caller is in it anyway; to have a display name, the caller is listed too
+	// (communication.TokenCredential.User tells who that is).
 	Participants []Participant
 
 	// Metadata is anything to keep with the thread, all pairs together at most
@@ -119,8 +121,8 @@ type CreateThreadOptions struct {
 	// IdempotencyToken makes this creation the same as every other one of this
 	// user with this token, whatever else is in it: the service answers with the
 	// thread that exists. Give one to repeat a creation safely in a later call or
-	// after a restart. When it is empty, each call makes a new token for its own
-	// retries.
+	// after a restart: at most 256 printable characters. When it is empty, each call
+	// makes a new token for its own retries, and forgets it.
 	IdempotencyToken string
 }
 
@@ -131,7 +133,10 @@ type CreateThreadOptions struct {
 // them, and the result tells who and why. See [FailedParticipants].
 //
 // It is retried after any failure that may pass: every attempt has the same
-// idempotency token, so that one call never creates two threads.
+// idempotency token, so that one call never creates two threads. When it fails in
+// the end, and one of the attempts may have created the thread, the error is
+// communication.ErrUnknownFate: calling again is safe with an IdempotencyToken of
+// your own, and may create a second thread without.
 func (c *Client) CreateThread(ctx context.Context, topic string, options *CreateThreadOptions) (CreateThreadResult, error) {
 	const operation = "create thread"
 	var o CreateThreadOptions
@@ -142,12 +147,15 @@ func (c *Client) CreateThread(ctx context.Context, topic string, options *Create
 		return CreateThreadResult{}, err
 	}
 	token := o.IdempotencyToken
+	if err := checkToken(operation, token); err != nil {
+		return CreateThreadResult{}, err
+	}
 	if token == "" {
 		token = pipeline.NewID()
 	}
 	var result CreateThreadResult
 	err := c.do(ctx, pipeline.Request{
-		Operation: operation, Method: http.MethodPost, Path: "/chat/threads", Status: http.StatusCreated,
+		Operation: operation, Method: http.MethodPost, Path: "/chat/threads", Status: http.StatusCreated, Makes: true,
 		Header: map[string]string{requestIDHeader: token},
 		Body: createThreadRequest{
 			Topic: topic, Participants: o.Participants, Metadata: o.Metadata, RetentionPolicy: o.RetentionPolicy,
@@ -239,4 +247,12 @@ func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 // invalid is the error of a call that can never succeed and sends nothing.
 func invalid(operation, format string, args ...any) error {
 	return &communication.Error{Op: operation, Err: fmt.Errorf(format, args...)}
+}
+
+// checkToken refuses what no header can carry; how long one may be is for the server.
+func checkToken(operation, token string) error {
+	if i := strings.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
+		return invalid(operation, "IdempotencyToken has a character that is not printable ASCII, at byte %d", i)
+	}
+	return nil
 }

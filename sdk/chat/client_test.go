@@ -81,9 +81,10 @@ func TestNewClientRefuses(t *testing.T) {
 		options  *chat.ClientOptions
 		want     string
 	}{
-		{"https://endpoint", nil, nil, "credential is nil: see communication.NewTokenCredential"},
-		{"", exampleToken{}, nil, "endpoint is empty"},
-		{"https://endpoint", exampleToken{}, version("2021-01-27-preview4"), "api-version 2021-01-27-preview4 is older than 2021-03-07, the oldest that package chat speaks"},
+		{"https://endpoint", nil, nil, "chat client: credential is nil: see communication.NewTokenCredential"},
+		{"https://endpoint", (*communication.TokenCredential)(nil), nil, "chat client: credential is nil: see communication.NewTokenCredential"},
+		{"", exampleToken{}, nil, "chat client: endpoint is empty"},
+		{"https://endpoint", exampleToken{}, version("2021-01-27-preview4"), "chat client: api-version 2021-01-27-preview4 is older than 2021-03-07, the oldest that package chat speaks"},
 		{"https://endpoint", exampleToken{}, version("2021-09-07"), ""},
 	} {
 		_, err := chat.NewClient(test.endpoint, test.cred, test.options)
@@ -226,16 +227,21 @@ func TestNothingIsSent(t *testing.T) {
 	both := &chat.UpdateThreadOptions{Metadata: map[string]string{"k": "v"}, RemoveMetadata: []string{"k"}}
 	nobody := chat.Participant{DisplayName: "Nobody"}
 	for want, call := range map[string]func() error{
-		"get thread properties: thread id is empty":                     func() error { _, err := nowhere.GetProperties(ctx); return err },
-		"send message: thread id is empty":                              func() error { _, err := nowhere.SendMessage(ctx, "x", nil); return err },
-		"list messages: thread id is empty":                             func() error { _, err := nowhere.NewListMessagesPager(nil).NextPage(ctx); return err },
-		"delete thread: thread id is empty":                             func() error { return client.DeleteThread(ctx, "") },
-		`delete thread: thread id ".." is no id`:                        func() error { return client.DeleteThread(ctx, "..") },
-		"delete message: message id is empty":                           func() error { return thread.DeleteMessage(ctx, "") },
-		"update message: message id is empty":                           func() error { return thread.UpdateMessage(ctx, "", nil) },
+		"get thread: thread id is empty":             func() error { _, err := nowhere.GetProperties(ctx); return err },
+		"send message: thread id is empty":           func() error { _, err := nowhere.SendMessage(ctx, "x", nil); return err },
+		"list messages: thread id is empty":          func() error { _, err := nowhere.NewListMessagesPager(nil).NextPage(ctx); return err },
+		"delete thread: thread id is empty":          func() error { return client.DeleteThread(ctx, "") },
+		`delete thread: thread id ".." is no id`:     func() error { return client.DeleteThread(ctx, "..") },
+		"delete message: message id is empty":        func() error { return thread.DeleteMessage(ctx, "") },
+		"update message: message id is empty":        func() error { return thread.UpdateMessage(ctx, "", &chat.UpdateMessageOptions{Content: "x"}) },
+		"update message: there is nothing to change": func() error { return thread.UpdateMessage(ctx, "1", nil) },
+		"update thread: there is nothing to change":  func() error { return thread.Update(ctx, &chat.UpdateThreadOptions{}) },
+		"send message: IdempotencyToken has a character that is not printable ASCII, at byte 1": func() error {
+			_, err := thread.SendMessage(ctx, "x", &chat.SendMessageOptions{IdempotencyToken: "a\n"})
+			return err
+		},
 		"get message: message id is empty":                              func() error { _, err := thread.GetMessage(ctx, ""); return err },
 		"send read receipt: message id is empty":                        func() error { return thread.SendReadReceipt(ctx, "") },
-		"add participants: there are no participants to add":            func() error { _, err := thread.AddParticipants(ctx); return err },
 		"add participant: participant 0 has no identifier":              func() error { return thread.AddParticipant(ctx, nobody) },
 		"create thread: participant 0 has no identifier":                func() error { return create(ctx, client, nobody) },
 		"remove participant: identifier is empty":                       func() error { return thread.RemoveParticipant(ctx, communication.Identifier{}) },
@@ -253,6 +259,9 @@ func TestNothingIsSent(t *testing.T) {
 		if e := (*communication.Error)(nil); err == nil || !strings.HasPrefix(err.Error(), want) || !errors.As(err, &e) {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}
+	}
+	if failed, err := thread.AddParticipants(ctx); len(failed) != 0 || err != nil {
+		t.Errorf("adding nobody: got %v, %v", failed, err)
 	}
 	if len(s.requests) != 0 {
 		t.Errorf("%d requests were sent", len(s.requests))
@@ -381,7 +390,6 @@ func TestBodiesOfUpdates(t *testing.T) {
 	ctx := t.Context()
 	for _, err := range []error{
 		thread.UpdateTopic(ctx, ""),
-		thread.Update(ctx, nil),
 		thread.Update(ctx, &chat.UpdateThreadOptions{Topic: "t", Metadata: map[string]string{"a": ""}, RemoveMetadata: []string{"b"}}),
 		thread.UpdateMessage(ctx, "1", &chat.UpdateMessageOptions{Content: "<b>", Metadata: map[string]string{"a": "x"}, RemoveMetadata: []string{"b"}}),
 	} {
@@ -389,7 +397,7 @@ func TestBodiesOfUpdates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	want := []string{`{"topic":""}`, `{}`, `{"topic":"t","metadata":{"a":"","b":null}}`, `{"content":"<b>","metadata":{"a":"x","b":""}}`}
+	want := []string{`{"topic":""}`, `{"topic":"t","metadata":{"a":"","b":null}}`, `{"content":"<b>","metadata":{"a":"x","b":""}}`}
 	if !slices.Equal(s.bodies, want) {
 		t.Errorf("got  %s\nwant %s", s.bodies, want)
 	}

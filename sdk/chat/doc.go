@@ -25,6 +25,9 @@
 // ClientOptions.CAFile or CONFAB_CA_FILE names the authority to trust, and "confab run
 // -- program" sets it for a program, with CONFAB_ENDPOINT.
 //
+// A connection string has the endpoint in it: see communication.ParseConnectionString.
+// The token knows its user: cred.User(ctx).
+//
 // A thread is a conversation. Its creator is in it, and others can be put there:
 //
 //	result, err := client.CreateThread(ctx, "Lunch", &chat.CreateThreadOptions{
@@ -93,7 +96,7 @@
 //	case errors.Is(err, communication.ErrForbidden): // the user is not in the thread
 //	case errors.Is(err, communication.ErrUnauthorized): // the token has expired or was revoked
 //	case errors.Is(err, communication.ErrThrottled): // too many requests, after all retries
-//	case errors.Is(err, communication.ErrUnknownFate): // sent, perhaps: see below
+//	case errors.Is(err, communication.ErrUnknownFate): // carried out, perhaps: see below
 //	}
 //
 // errors.As finds the *communication.Error, with status, code and request id, and
@@ -101,20 +104,37 @@
 // id, a participant without an identifier) are the same kind of error, and send
 // nothing. All limits are the service's own.
 //
+// Constructors return plain errors, since there is no request yet.
+//
 // # Retries
 //
-// What may pass is tried again: three times by default, with growing pauses, and
-// after the pause that the service asks for (ClientOptions.Retry). Limit the whole
-// with the deadline of ctx. The comment of each method says what a retry of it means.
-// In short:
+// What may pass is tried again: three times by default, with pauses that begin at
+// about a second and double, or after the pause that the service asks for. A try has no
+// time limit of its own, so give ctx a deadline: it bounds the whole call, and when it
+// ends in a pause the error names the reason for the pause too. Other numbers:
+//
+//	&chat.ClientOptions{ClientOptions: azcore.ClientOptions{
+//		Retry: policy.RetryOptions{MaxRetries: 5, TryTimeout: 10 * time.Second},
+//	}}
+//
+// with the packages azcore and azcore/policy. The comment of each method says what a
+// retry of it means. In short:
 //
 //   - Reading is harmless, and so is doing twice what adds up to the same: editing,
 //     adding, removing, receipts, typing, deleting. All are retried.
 //   - CreateThread carries an idempotency token, the same for all attempts of one
 //     call, and never makes two threads.
 //   - SendMessage carries such a token where the service announces that it honours
-//     it, as Confab does. Elsewhere a message is not sent again once it may have
-//     been written: the error is communication.ErrUnknownFate then.
+//     it, as Confab does with every answer. Elsewhere, and for the first request of a
+//     client, a message is not sent again once it may have been written.
+//   - When either fails in the end and may have been carried out all the same, the
+//     error is communication.ErrUnknownFate. To call again safely, set IdempotencyToken
+//     yourself before the first call.
+//
+// # Live events
+//
+// This version has none: read new messages with ListMessages and StartTime. Nothing
+// here receives typing notifications.
 //
 // # Versions
 //

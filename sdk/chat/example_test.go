@@ -101,7 +101,7 @@ func ExampleNewClient() {
 	fmt.Println(err)
 	// Output:
 	// <nil>
-	// endpoint is not a URL of the form https://host or http://host
+	// chat client: endpoint is not a URL of the form https://host or http://host
 }
 
 func ExampleClient_CreateThread() {

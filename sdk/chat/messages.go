@@ -22,8 +22,10 @@ type SendMessageOptions struct {
 
 	// IdempotencyToken makes this message the same as every other one of this
 	// user with this token, where the server supports that (see SendMessage). Give
-	// one to repeat a send safely in a later call or after a restart. It is always
-	// sent; a service that does not know it passes over it, and sends again.
+	// one to repeat a send safely in a later call or after a restart: at most 256
+	// printable characters. It is always sent; a service that does not know it passes
+	// over it, and sends again. It does not make the first send of a Client one that is
+	// retried: the server has announced nothing yet.
 	IdempotencyToken string
 }
 
@@ -39,11 +41,17 @@ type SendMessageOptions struct {
 //
 //	errors.Is(err, communication.ErrUnknownFate)
 //
-// says so. List the newest messages then, to see whether it is there.
+// says so, and so does the error of a send that failed in the end, or whose context
+// ended, when any attempt may have been written. Any other error means that the
+// message was not sent. List the newest messages then, to see whether it is there, or
+// send again with an IdempotencyToken that you gave the first time.
 func (t *ThreadClient) SendMessage(ctx context.Context, content string, options *SendMessageOptions) (id string, err error) {
 	var o SendMessageOptions
 	if options != nil {
 		o = *options
+	}
+	if err := checkToken("send message", o.IdempotencyToken); err != nil {
+		return "", err
 	}
 	announced := t.client.announced.Load()
 	token := o.IdempotencyToken
@@ -55,7 +63,8 @@ func (t *ThreadClient) SendMessage(ctx context.Context, content string, options 
 		Body: sendMessageRequest{
 			Content: content, SenderDisplayName: o.SenderDisplayName, Type: o.Type, Metadata: o.Metadata,
 		},
-		Once: !announced,
+		Makes: true,
+		Once:  !announced,
 	}
 	if token != "" {
 		r.Header = map[string]string{requestIDHeader: token}
@@ -91,8 +100,8 @@ type ListMessagesOptions struct {
 	// StartTime leaves out messages before it. The service is told whole seconds.
 	StartTime time.Time
 
-	// MaxPageSize is how many elements a page may have, at most 200. 0 leaves it to
-	// the service.
+	// MaxPageSize is how many elements a page may have; the service gives 200 when it
+	// is more. 0 leaves it to the service.
 	MaxPageSize int
 
 	// Continuation is the Continuation of an earlier [Page], where the list goes
@@ -101,8 +110,10 @@ type ListMessagesOptions struct {
 }
 
 // ListMessages returns the thread's messages that the user may see, system
-// messages and deleted ones included, the newest first (§5.1). Pages are fetched
-// as they are needed. An error is yielded once, as the last element.
+// messages and deleted ones included, by SequenceID, the newest first (§5.1). A
+// message that was edited or deleted comes first again: for a transcript, sort by
+// CreatedOn and leave out those with DeletedOn. Pages are fetched as they are needed.
+// An error is yielded once, as the last element.
 func (t *ThreadClient) ListMessages(ctx context.Context, options *ListMessagesOptions) iter.Seq2[Message, error] {
 	return all(ctx, func() *Pager[Message] { return t.NewListMessagesPager(options) })
 }
@@ -135,7 +146,8 @@ type UpdateMessageOptions struct {
 
 // UpdateMessage edits a message that the user has sent (§4.1). The message keeps
 // its ID and gets a new Version and SequenceID: it moves to the top of the list.
-// It is an error when a key of the metadata is both set and removed.
+// It is an error when nothing is given to change, and when a key of the metadata is
+// both set and removed.
 //
 // It is retried after any failure that may pass: the same edit twice leaves the
 // same message.
@@ -155,6 +167,10 @@ func (t *ThreadClient) UpdateMessage(ctx context.Context, messageID string, opti
 		return err
 	}
 	r.Metadata = metadata
+	if r.Content == nil && metadata == nil {
+		// The service would take it for an edit, and mark the message.
+		return invalid(operation, "there is nothing to change")
+	}
 	return t.doMessage(ctx, messageID, pipeline.Request{
 		Operation: operation, Method: http.MethodPatch, Status: http.StatusNoContent, Body: r, MergePatch: true,
 	}, nil)
@@ -166,8 +182,8 @@ type updateMessageRequest struct {
 }
 
 // DeleteMessage deletes a message that the user has sent (§4.1). It stays in the
-// list, without content and with DeletedOn set. It is retried after any failure
-// that may pass.
+// list, without content and with DeletedOn set. Deleting it again is no error. It is
+// retried after any failure that may pass.
 func (t *ThreadClient) DeleteMessage(ctx context.Context, messageID string) error {
 	return t.doMessage(ctx, messageID, pipeline.Request{
 		Operation: "delete message", Method: http.MethodDelete, Status: http.StatusNoContent,

@@ -68,7 +68,8 @@ type FailedParticipant struct {
 type FailedParticipants []FailedParticipant
 
 // Participants returns the refused ones as they were given, ready to be added
-// again:
+// again once the reason is gone; somebody who does not exist (Code "404") is refused
+// every time:
 //
 //	failed, err = thread.AddParticipants(ctx, failed.Participants()...)
 func (f FailedParticipants) Participants() []Participant {

@@ -44,8 +44,9 @@ func (t *ThreadClient) NewListParticipantsPager(options *ListParticipantsOptions
 	})
 }
 
-// AddParticipants puts participants into the thread, from 1 to 200 (§4.2). Whoever
-// is in it already stays as before.
+// AddParticipants puts participants into the thread, at most 200 on the real service
+// (§4.2). Whoever is in it already stays as before. With nobody to add it does
+// nothing.
 //
 // Participants whom the service refuses are no error: the others are in the
 // thread, and the result tells who is not and why. See [FailedParticipants].
@@ -80,7 +81,7 @@ var errRefused = errors.New("the service did not add the participant")
 
 func (t *ThreadClient) addParticipants(ctx context.Context, operation string, ps []Participant) (FailedParticipants, error) {
 	if len(ps) == 0 {
-		return nil, invalid(operation, "there are no participants to add")
+		return nil, nil // as after an AddParticipants(ctx, failed.Participants()...) of no one
 	}
 	if err := checkParticipants(operation, ps); err != nil {
 		return nil, err
@@ -117,10 +118,9 @@ func checkParticipants(operation string, ps []Participant) error {
 // RemoveParticipant takes somebody out of the thread, the user perhaps (§4.2). Who
 // was removed sees the thread's messages up to then, and no later ones.
 //
-// It is retried after any failure that may pass. Where an attempt did its work and
-// its answer was lost, the next one finds nobody: after a failure of the network,
-// errors.Is(err, communication.ErrNotFound) can mean that this call has removed
-// the participant.
+// It is retried after any failure that may pass. A Confab server does nothing when the
+// participant is gone already. Unverified: the real service may answer an attempt after
+// one that did its work with communication.ErrNotFound.
 func (t *ThreadClient) RemoveParticipant(ctx context.Context, participant communication.Identifier) error {
 	const operation = "remove participant"
 	if participant.IsZero() {

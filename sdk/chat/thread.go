@@ -28,7 +28,7 @@ func (t *ThreadClient) ID() string { return t.id }
 func (t *ThreadClient) GetProperties(ctx context.Context) (ThreadProperties, error) {
 	var p ThreadProperties
 	err := t.do(ctx, pipeline.Request{
-		Operation: "get thread properties", Method: http.MethodGet, Status: http.StatusOK,
+		Operation: "get thread", Method: http.MethodGet, Status: http.StatusOK,
 	}, &p)
 	return p, err
 }
@@ -60,7 +60,8 @@ type UpdateThreadOptions struct {
 }
 
 // Update changes the thread's topic, metadata and retention policy, any of them
-// (§3.4). It is an error when a key of the metadata is both set and removed.
+// (§3.4). It is an error when nothing is given to change, and when a key of the
+// metadata is both set and removed.
 // Metadata and retention policy need a service of 2025-03-15.
 //
 // It is retried as UpdateTopic is.
@@ -81,6 +82,9 @@ func (t *ThreadClient) Update(ctx context.Context, options *UpdateThreadOptions)
 		return err
 	}
 	r.Metadata, r.RetentionPolicy = metadata, o.RetentionPolicy
+	if r.Topic == nil && metadata == nil && o.RetentionPolicy == (RetentionPolicy{}) {
+		return invalid(operation, "there is nothing to change")
+	}
 	return t.update(ctx, operation, r)
 }
 
