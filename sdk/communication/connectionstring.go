@@ -52,10 +52,15 @@ func ParseConnectionString(s string) (ConnectionString, error) {
 		}
 	}
 	switch {
+	case strings.TrimSpace(s) == "":
+		return ConnectionString{}, errors.New("connection string is empty")
 	case !hasEndpoint:
 		return ConnectionString{}, errors.New("connection string has no endpoint (endpoint=https://host/)")
 	case !hasKey:
 		return ConnectionString{}, errors.New("connection string has no accesskey (accesskey=<base64>)")
+	}
+	if key == redacted {
+		return ConnectionString{}, errors.New("connection string: the access key is hidden: use what ConnectionString.Text returns, not String")
 	}
 	k, err := NewAccessKey(key)
 	if err != nil {

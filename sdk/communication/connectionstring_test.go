@@ -51,7 +51,8 @@ func TestParseConnectionString(t *testing.T) {
 func TestParseConnectionStringErrors(t *testing.T) {
 	const key = ";accesskey=" + testKey
 	tests := []struct{ in, want string }{
-		{"", "no endpoint"},
+		{"", "is empty"},
+		{"endpoint=https://h/;accesskey=(redacted)", "use what ConnectionString.Text returns"},
 		{testKey, "no endpoint"},
 		{"accesskey=" + testKey, "no endpoint"},
 		{"endpoint" + key, "no endpoint"},

@@ -22,9 +22,9 @@ var (
 	// ErrThrottled: too many requests (429). Error.RetryAfter says how long to wait,
 	// when the server said it.
 	ErrThrottled = errors.New("throttled")
-	// ErrUnknownFate: the request may have been carried out or not, and sending it
-	// again may do the thing twice, so it was not sent again. The answer got lost, or
-	// was one that does not tell (408 and 5xx).
+	// ErrUnknownFate: a request that makes something new may have been carried out or
+	// not. The answer got lost, or was one that does not tell (408 and 5xx). Sending it
+	// again may do the thing twice, unless it has the same idempotency token.
 	ErrUnknownFate = errors.New("the request may have been carried out")
 )
 

@@ -40,7 +40,7 @@ type RefreshingOptions struct {
 }
 
 // NewTokenCredential returns a credential with a token that nobody renews: when it
-// has expired, requests fail with [ErrUnauthorized]. Blanks around token are dropped.
+// has expired, or has expired already, requests fail with [ErrUnauthorized]. Blanks around token are dropped.
 // It is an error when token is not a JWT with an expiry (§6.3); the signature is for
 // the server to check. The error never contains token.
 func NewTokenCredential(token string) (*TokenCredential, error) {
@@ -104,8 +104,27 @@ func (c *TokenCredential) GetToken(ctx context.Context, _ policy.TokenRequestOpt
 	return azcore.AccessToken{Token: t.text, ExpiresOn: t.expires}, err
 }
 
+// User returns the user whose token it is, as the token says (§6): who the caller of a
+// chat client is. It waits for a token when it has to, as GetToken does. It is an error
+// when the token names nobody.
+func (c *TokenCredential) User(ctx context.Context) (Identifier, error) {
+	t, err := c.GetToken(ctx, policy.TokenRequestOptions{})
+	if err != nil {
+		return Identifier{}, err
+	}
+	var claims struct {
+		SkypeID string `json:"skypeid"` // the id without its first two characters, "8:"
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.Split(t.Token, ".")[1], "="))
+	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.SkypeID == "" {
+		return Identifier{}, errors.New("token names no user (skypeid)")
+	}
+	return ParseRawID("8:" + claims.SkypeID), nil
+}
+
 // Refused tells that a server did not accept token: if it is the current one, the
-// next GetToken tries to get another. The clients of this module call it on 401.
+// next GetToken tries to get another. You do not need it: the clients of this module
+// call it on 401.
 func (c *TokenCredential) Refused(token string) {
 	if c == nil || c.state == nil {
 		return

@@ -343,3 +343,23 @@ func FuzzParseToken(f *testing.F) {
 		}
 	})
 }
+
+func TestUserOfToken(t *testing.T) {
+	for payload, want := range map[string]string{
+		`{"exp":4102444800,"skypeid":"acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_0000000c-6219-6975-dc7b-2548220015a8"}`: "8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_0000000c-6219-6975-dc7b-2548220015a8",
+		`{"exp":4102444800}`:             "",
+		`{"exp":4102444800,"skypeid":7}`: "",
+	} {
+		cred, err := NewTokenCredential("e30." + base64.RawURLEncoding.EncodeToString([]byte(payload)) + ".x")
+		if err != nil {
+			t.Fatal(err)
+		}
+		user, err := cred.User(context.Background())
+		if user.RawID() != want || (err == nil) != (want != "") {
+			t.Errorf("%s: got %v, %v", payload, user, err)
+		}
+	}
+	if _, err := new(TokenCredential).User(context.Background()); err == nil {
+		t.Error("a credential without a token has a user")
+	}
+}

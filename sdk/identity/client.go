@@ -86,6 +86,9 @@ func newClient(endpoint string, auth pipeline.Auth, options *ClientOptions) (*Cl
 	return &Client{p}, nil
 }
 
+// Endpoint returns where the server is, for a chat client beside this one.
+func (c *Client) Endpoint() string { return c.pipeline.Endpoint() }
+
 // CreateUserOptions are the optional arguments of CreateUser. There are none yet.
 type CreateUserOptions struct{}
 
@@ -111,7 +114,7 @@ type TokenOptions struct {
 // CreateUserAndToken makes a user and a token with scopes for it, in one request
 // (§3.1). options may be nil. What CreateUser says of lost answers is true here too.
 func (c *Client) CreateUserAndToken(ctx context.Context, scopes []Scope, options *TokenOptions) (UserAndToken, error) {
-	const operation = "create user and token"
+	const operation = "create user"
 	if len(scopes) == 0 {
 		// The service would make a user without a token.
 		return UserAndToken{}, failed(operation, errors.New("no scopes"))
@@ -149,7 +152,7 @@ func (c *Client) create(ctx context.Context, operation string, body createReques
 // GetToken issues a token with scopes for user (§3.2). Tokens issued before stay good.
 // options may be nil.
 func (c *Client) GetToken(ctx context.Context, user communication.Identifier, scopes []Scope, options *TokenOptions) (AccessToken, error) {
-	const operation = "get token"
+	const operation = "issue token"
 	minutes, err := options.minutes()
 	if err != nil {
 		return AccessToken{}, failed(operation, err)
@@ -213,8 +216,9 @@ type TokenCredentialOptions struct {
 	Proactive bool
 }
 
-// NewTokenCredential returns a credential for a chat client that acts for user. It
-// issues a token with c whenever one is needed, and again when a server refuses one. It
+// NewTokenCredential returns a credential for a chat client that acts for user, and
+// renews itself, unlike that of communication.NewTokenCredential: it issues a token
+// with c whenever one is needed, and again when a server refuses one. It
 // makes no request before the first one of the chat client, unless options.Proactive
 // is set. options may be nil.
 //

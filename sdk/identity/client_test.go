@@ -55,11 +55,11 @@ var operations = []struct {
 		_, err := c.CreateUser(ctx, nil)
 		return err
 	}},
-	{"create user and token", true, func(ctx context.Context, c *identity.Client) error {
+	{"create user", true, func(ctx context.Context, c *identity.Client) error {
 		_, err := c.CreateUserAndToken(ctx, []identity.Scope{identity.ScopeChat}, nil)
 		return err
 	}},
-	{"get token", false, func(ctx context.Context, c *identity.Client) error {
+	{"issue token", false, func(ctx context.Context, c *identity.Client) error {
 		_, err := c.GetToken(ctx, bob, []identity.Scope{identity.ScopeChat}, nil)
 		return err
 	}},
@@ -157,15 +157,15 @@ func TestArgumentsThatMakeNoSense(t *testing.T) {
 		`delete user: the user has no id`: func() error {
 			return c.DeleteUser(ctx, communication.Identifier{})
 		},
-		`get token: a token cannot live for 1m30s: only for whole minutes`: func() error {
+		`issue token: a token cannot live for 1m30s: only for whole minutes`: func() error {
 			_, err := c.GetToken(ctx, bob, scopes, seconds)
 			return err
 		},
-		`create user and token: a token cannot live for 1m30s: only for whole minutes`: func() error {
+		`create user: a token cannot live for 1m30s: only for whole minutes`: func() error {
 			_, err := c.CreateUserAndToken(ctx, scopes, seconds)
 			return err
 		},
-		`create user and token: no scopes`: func() error {
+		`create user: no scopes`: func() error {
 			_, err := c.CreateUserAndToken(ctx, nil, nil)
 			return err
 		},

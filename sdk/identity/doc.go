@@ -6,7 +6,7 @@
 //	...
 //	alice, err := ids.CreateUser(ctx, nil)
 //	...
-//	client, err := chat.NewClient(endpoint, ids.NewTokenCredential(alice, nil), nil)
+//	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(alice, nil), nil)
 //
 // A server that hands tokens to its own clients, in browsers or on phones, keeps the
 // id of each user and asks for a token when one logs in:
@@ -21,6 +21,8 @@
 // Every error of a method is a [communication.Error]. A user of another resource, or
 // one that was deleted, is communication.ErrUnauthorized with the Code
 // "IdentityNotOwned".
+//
+// Constructors return plain errors.
 //
 // What fails on the way is tried again, as azcore.ClientOptions.Retry says, 3 times
 // by default: 429 always, and other failures where a second time does no harm.
