@@ -67,8 +67,9 @@
 // # What it brings along
 //
 // The server's own dependencies: they come into the go.mod of whoever imports this
-// package, though into no program that does not. To keep them out, put such tests
-// into a module of their own, or run them as `confab run -- go test ./...` does.
+// package, and Go 1.26 with them, though into no program that does not. To keep them
+// out, put such tests into a module of their own, or run them as
+// `confab run -- go test ./...` does.
 //
 // # Other languages
 //
