@@ -354,3 +354,17 @@ func TestMainEnds(t *testing.T) {
 		t.Errorf("CONFAB_ENDPOINT is %q after Main", now)
 	}
 }
+
+// TestReadyMadeClientsWait: they do what a Retry-After asks of them.
+func TestReadyMadeClientsWait(t *testing.T) {
+	t.Parallel()
+	s := chattest.NewServer(t)
+	s.Faults.Add(chattest.Fault{Operation: "create thread", Status: 429, RetryAfter: time.Second})
+	start := time.Now()
+	if _, err := s.Chat(s.NewUser()).CreateThread(t.Context(), "lunch", nil); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(start); took < time.Second || s.Requests("create thread") != 2 {
+		t.Errorf("%d requests in %v, want 2 and a second", s.Requests("create thread"), took)
+	}
+}

@@ -8,19 +8,17 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// The pauses between the attempts of a ready made client. It tries again as often
-// as any other, and waits for longer only when a Retry-After says so.
-const (
-	retryDelay    = 5 * time.Millisecond
-	maxRetryDelay = 50 * time.Millisecond
-)
+// retryDelay is the first pause between the attempts of a ready made client. It
+// tries again as often as any other, and waits as long as a Retry-After says.
+const retryDelay = 5 * time.Millisecond
 
 // Chat is a chat client that speaks for a user with the token that NewUser made,
-// and with no other when that has expired.
+// and with no other when that has expired. It tries again as often as any client,
+// after pauses of milliseconds, or as long as a Retry-After asks for.
 func (s *Server) Chat(u User) *chat.Client {
 	s.t.Helper()
 	o := &chat.ClientOptions{}
-	o.Transport, o.Retry.RetryDelay, o.Retry.MaxRetryDelay = s.client, retryDelay, maxRetryDelay
+	o.Transport, o.Retry.RetryDelay = s.client, retryDelay
 	cred, err := communication.NewTokenCredential(u.token)
 	if err != nil {
 		s.t.Fatalf("chattest: make a chat client: %v", err)
@@ -37,7 +35,7 @@ func (s *Server) Chat(u User) *chat.Client {
 func (s *Server) Identity() *identity.Client {
 	s.t.Helper()
 	o := &identity.ClientOptions{}
-	o.Transport, o.Retry.RetryDelay, o.Retry.MaxRetryDelay = s.client, retryDelay, maxRetryDelay
+	o.Transport, o.Retry.RetryDelay = s.client, retryDelay
 	c, err := identity.NewClientFromConnectionString(s.ConnectionString(), o)
 	if err != nil {
 		s.t.Fatalf("chattest: make an identity client: %v", err)

@@ -23,13 +23,17 @@
 // [Server.Identity] one of package identity: for what the test itself says and
 // looks at.
 //
-// The code under test has clients of its own. The certificate of a server is its own, so a client must be told to trust it.
-// [Server.Client] is an http.Client that does; it also is the Transport of every
-// SDK that is built on azcore. Code that takes its roots from somewhere else
-// gets them from [Server.CA].
+// The code under test has clients of its own. The certificate of a server is its
+// own, so a client must be told to trust it. [Server.Client] is an http.Client that
+// does; it also is the Transport of every SDK that is built on azcore:
 //
-// Its identity clients take [Server.ConnectionString]; its chat clients take the token of
-// a [User], or one of [Server.Token] with other scopes or another lifetime.
+//	&chat.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: s.Client()}}
+//
+// Code that takes its roots from somewhere else gets them from [Server.CA].
+//
+// Its identity clients take [Server.ConnectionString]; its chat clients take the
+// token of a [User], or one of [Server.Token] with other scopes or another
+// lifetime.
 //
 // # Time
 //

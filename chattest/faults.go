@@ -26,15 +26,15 @@ type Fault struct {
 	// Delay is waited out before anything else, or until the client goes; at
 	// most 30 seconds.
 	Delay time.Duration
-	// Drop ends the connection without an answer. HTTP clients, net/http among
-	// them, may repeat a GET then by themselves.
+	// Drop ends the connection without an answer, or over HTTP/2 the request's
+	// stream. HTTP clients, net/http among them, may repeat a GET then by themselves.
 	Drop Drop
 	// Times is how many requests are hit. Zero is one.
 	Times int
 }
 
 // Always as Fault.Times hits all requests until Clear.
-const Always = dev.Always
+const Always = -1
 
 // Drop says when a connection is ended.
 type Drop string
@@ -42,9 +42,9 @@ type Drop string
 // The moments of a drop.
 const (
 	// DropBefore: the operation is not carried out.
-	DropBefore = Drop(dev.Before)
+	DropBefore Drop = "before"
 	// DropAfter: the operation is carried out, and its answer is lost.
-	DropAfter = Drop(dev.After)
+	DropAfter Drop = "after"
 )
 
 // Faults are the rules in force on a server.

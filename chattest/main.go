@@ -23,8 +23,8 @@ var shared atomic.Pointer[Server]
 //
 //	func TestMain(m *testing.M) { chattest.Main(m) }
 //
-// is enough, and os.Exit(chattest.Main(m)) the same. If no server can be
-// started Main says why and ends the process. Options.Log has no effect: there
+// is enough, and os.Exit(chattest.Main(m)) the same. If no server can be started,
+// or it does not end well, Main says why and ends the process. Options.Log has no effect: there
 // is no test yet whose log it could be.
 func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	stop, err := share(options)
@@ -35,7 +35,9 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	defer func() {
 		if err := stop(); err != nil {
 			fmt.Fprintf(os.Stderr, "chattest: close the server: %v\n", err)
-			code = max(code, 1)
+			if code == 0 {
+				os.Exit(1) // as above: go test ends with the code of m.Run otherwise
+			}
 		}
 	}()
 	return m.Run()

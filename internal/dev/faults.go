@@ -35,7 +35,7 @@ type Fault struct {
 	RetryAfter time.Duration
 	// Delay is how long the request waits before anything else is done.
 	Delay time.Duration
-	// Drop ends the connection without an answer.
+	// Drop ends the connection without an answer, or over HTTP/2 the stream.
 	Drop Drop
 	// Times is how many requests are hit: 0 is one, Always is all to come.
 	Times int
