@@ -24,12 +24,16 @@ func TestBot(t *testing.T) {
 	defer stop()
 	in, out := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- run(ctx, s.ConnectionString(), 20*time.Millisecond, out) }()
+	go func() {
+		err := run(ctx, s.ConnectionString(), 20*time.Millisecond, out)
+		out.CloseWithError(err)
+		ended <- err
+	}()
 	lines := bufio.NewScanner(in)
 	told := func(prefix string) string {
 		t.Helper()
 		if !lines.Scan() || !strings.HasPrefix(lines.Text(), prefix) {
-			t.Fatalf("the bot said %q", lines.Text())
+			t.Fatalf("the bot said %q (%v)", lines.Text(), lines.Err())
 		}
 		return strings.TrimPrefix(lines.Text(), prefix)
 	}

@@ -46,14 +46,17 @@ func run(ctx context.Context) error {
 	}
 	fmt.Printf("tokens at http://%s/token, for ann:secret and bob:secret\n", l.Addr())
 	srv := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
-	go func() {
-		<-ctx.Done()
-		srv.Shutdown(context.WithoutCancel(ctx))
-	}()
-	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(l) }()
+	select {
+	case err := <-failed:
 		return err
+	case <-ctx.Done():
 	}
-	return nil
+	// Whoever is being answered is answered to the end.
+	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return srv.Shutdown(ending)
 }
 
 // server issues tokens to whoever signs in.
@@ -115,7 +118,8 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(answer{s.endpoint, user.RawID(), token.Token, token.ExpiresOn})
 }
 
-// user returns the chat user of somebody, and makes it when it is the first time.
+// user returns the chat user of somebody, and makes it when it is the first time: one
+// after the other, so that nobody gets two. A database would see to that in earnest.
 func (s *server) user(ctx context.Context, name string) (communication.Identifier, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
