@@ -32,7 +32,8 @@ program's.
 A test can move the server's clock and order faults, so that tokens expire and
 requests fail in milliseconds: POST {"advance":"25h"} to
 $CONFAB_ENDPOINT/dev/clock, {"operation":"send message","status":429} to
-$CONFAB_ENDPOINT/dev/faults (docs/testing.md).`,
+$CONFAB_ENDPOINT/dev/faults (docs/testing.md). On a database that clock ends
+what is due for every server on it: give tests one of their own.`,
 		Example: examples("run -- pytest", "run -- npm test", "run --data memory: -- go test ./..."),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {

@@ -59,7 +59,9 @@ type ClientOptions struct {
 // thread.
 //
 // A Client is immutable and safe for concurrent use. Make one for each user and
-// keep it: it holds the connections, and it remembers what the service announced.
+// keep it: it remembers what the service announced, and a new one has to hear it
+// again before its sends are retried. The connections are those of the process, shared
+// by all clients that trust the same certificates, unless the options have a Transport.
 type Client struct {
 	pipeline *pipeline.Client
 
