@@ -52,6 +52,7 @@ func TestFailures(t *testing.T) {
 	for i := range senders {
 		l.clients.Go(func() { l.send(i) })
 	}
+	t.Cleanup(l.abandon)
 	for round := range rounds {
 		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // the moment is the test's matter
 		switch round % 3 {
@@ -282,10 +283,12 @@ func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (st
 // load is the clients and what they know.
 type load struct {
 	*cluster
-	bearer  string
-	threads []string
-	stopped chan struct{}
-	clients sync.WaitGroup
+	bearer    string
+	threads   []string
+	stopped   chan struct{}
+	abandoned chan struct{} // the test has failed: nobody waits for an acknowledgement
+	clients   sync.WaitGroup
+	once      sync.Once // of stop
 
 	mu       sync.Mutex // guards what follows
 	attempts map[string]int
@@ -296,7 +299,7 @@ type load struct {
 
 func (c *cluster) newLoad(t *testing.T) *load {
 	t.Helper()
-	l := &load{cluster: c, stopped: make(chan struct{}), attempts: map[string]int{}, acked: map[string]string{}, tokens: map[string]bool{}, outcomes: map[int]int{}}
+	l := &load{cluster: c, stopped: make(chan struct{}), abandoned: make(chan struct{}), attempts: map[string]int{}, acked: map[string]string{}, tokens: map[string]bool{}, outcomes: map[int]int{}}
 	status, answer := c.ask(c.nodes[0], "POST", "/identities"+identity, "", "", map[string]any{"createTokenWithScopes": []string{"chat"}})
 	var user struct{ AccessToken struct{ Token string } }
 	if status != 201 || json.Unmarshal(answer, &user) != nil {
@@ -326,6 +329,8 @@ func (l *load) send(sender int) {
 		}
 		for try := 0; ; try++ {
 			select {
+			case <-l.abandoned:
+				return
 			case <-l.stopped:
 				if token == "" || try == 0 {
 					return
@@ -374,8 +379,15 @@ func (l *load) waitForProgress(t *testing.T) {
 }
 
 func (l *load) stop() {
-	close(l.stopped)
+	l.once.Do(func() { close(l.stopped) })
 	l.clients.Wait()
+}
+
+// abandon ends the clients whatever they wait for. It follows every test, before
+// the servers are killed.
+func (l *load) abandon() {
+	close(l.abandoned)
+	l.stop()
 }
 
 // verify reads every thread through both servers.

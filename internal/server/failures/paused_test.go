@@ -35,6 +35,7 @@ func TestPausedServer(t *testing.T) {
 	for i := range clients {
 		l.clients.Go(func() { h.act(i) })
 	}
+	t.Cleanup(l.abandon)
 	transactions := c.freeze(t, 0)
 	answered := h.answered[1].Load()
 	time.Sleep(pause)
@@ -80,7 +81,7 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 		time.Sleep(10 * time.Millisecond) // the moment is the test's matter
 		c.nodes[i].signal(t, syscall.SIGSTOP)
 		// What it has sent is carried out; then it is its turn, or it is done.
-		for active := 1; active > 0; {
+		for active, deadline := 1, time.Now().Add(time.Second); active > 0 && time.Now().Before(deadline); {
 			if err := conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
 				count(*) FILTER (WHERE state = 'idle in transaction') FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1`,
 				nodeName(i)).Scan(&active, &open); err != nil {
@@ -138,6 +139,11 @@ func (h *history) act(client int) {
 // carryOut returns what a read showed. It gives up a read, and never a send.
 func (h *history) carryOut(n *node, op listOp, called *time.Duration) (output string, ok bool) {
 	for ; ; time.Sleep(betweenOps) {
+		select {
+		case <-h.abandoned:
+			return "", false
+		default:
+		}
 		if op.text == "" {
 			select {
 			case <-h.stopped:
