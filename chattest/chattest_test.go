@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/confab-chat/confab/chattest"
 	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/sdk/chat"
 	"github.com/confab-chat/confab/sdk/communication"
 	"github.com/confab-chat/confab/sdk/identity"
 )
@@ -366,5 +368,50 @@ func TestReadyMadeClientsWait(t *testing.T) {
 	}
 	if took := time.Since(start); took < time.Second || s.Requests("create thread") != 2 {
 		t.Errorf("%d requests in %v, want 2 and a second", s.Requests("create thread"), took)
+	}
+}
+
+// TestErrorsHaveTheNamesOfOperations: what a client's error calls an operation is
+// what a fault calls it.
+func TestErrorsHaveTheNamesOfOperations(t *testing.T) {
+	s := chattest.NewServer(t)
+	user := s.NewUser()
+	client, ids := s.Chat(user), s.Identity()
+	s.Faults.Add(chattest.Fault{Status: 400, Times: chattest.Always})
+	ctx := t.Context()
+	thread := client.NewThreadClient("19:0123456789abcdef0123456789abcdef@thread.v2")
+	var errs []error
+	add := func(_ any, err error) { errs = append(errs, err) }
+	add(client.CreateThread(ctx, "t", nil))
+	add(client.NewListThreadsPager(nil).NextPage(ctx))
+	add(nil, client.DeleteThread(ctx, thread.ID()))
+	add(thread.GetProperties(ctx))
+	add(nil, thread.UpdateTopic(ctx, "t"))
+	add(nil, thread.Update(ctx, &chat.UpdateThreadOptions{Topic: "t"}))
+	add(thread.SendMessage(ctx, "x", nil))
+	add(thread.GetMessage(ctx, "1"))
+	add(thread.NewListMessagesPager(nil).NextPage(ctx))
+	add(nil, thread.UpdateMessage(ctx, "1", &chat.UpdateMessageOptions{Content: "x"}))
+	add(nil, thread.DeleteMessage(ctx, "1"))
+	add(thread.NewListParticipantsPager(nil).NextPage(ctx))
+	add(thread.AddParticipants(ctx, chat.Participant{Identifier: user.ID}))
+	add(nil, thread.AddParticipant(ctx, chat.Participant{Identifier: user.ID}))
+	add(nil, thread.RemoveParticipant(ctx, user.ID))
+	add(nil, thread.SendReadReceipt(ctx, "1"))
+	add(thread.NewListReadReceiptsPager(nil).NextPage(ctx))
+	add(nil, thread.SendTypingNotification(ctx, nil))
+	add(ids.CreateUser(ctx, nil))
+	add(ids.CreateUserAndToken(ctx, []identity.Scope{identity.ScopeChat}, nil))
+	add(ids.GetToken(ctx, user.ID, []identity.Scope{identity.ScopeChat}, nil))
+	add(nil, ids.RevokeTokens(ctx, user.ID))
+	add(nil, ids.DeleteUser(ctx, user.ID))
+	for i, err := range errs {
+		var e *communication.Error
+		if !errors.As(err, &e) || e.StatusCode != 400 {
+			t.Fatalf("call %d: %v", i, err)
+		}
+		if !slices.Contains(rest.Operations(), e.Op) || s.Requests(e.Op) == 0 {
+			t.Errorf("call %d is %q in its error, which no fault knows", i, e.Op)
+		}
 	}
 }

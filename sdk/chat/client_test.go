@@ -196,7 +196,7 @@ func TestAddParticipantRefused(t *testing.T) {
 	}}
 	thread := s.client(t).NewThreadClient(threadID)
 	err := thread.AddParticipant(t.Context(), chat.Participant{Identifier: bob})
-	want := "add participant: 403 Forbidden: Permissions check failed (target " + bob.RawID() + ")"
+	want := "add participants: 403 Forbidden: Permissions check failed (target " + bob.RawID() + ")"
 	if !errors.Is(err, communication.ErrForbidden) || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}
@@ -242,7 +242,7 @@ func TestNothingIsSent(t *testing.T) {
 		},
 		"get message: message id is empty":                              func() error { _, err := thread.GetMessage(ctx, ""); return err },
 		"send read receipt: message id is empty":                        func() error { return thread.SendReadReceipt(ctx, "") },
-		"add participant: participant 0 has no identifier":              func() error { return thread.AddParticipant(ctx, nobody) },
+		"add participants: participant 0 has no identifier":             func() error { return thread.AddParticipant(ctx, nobody) },
 		"create thread: participant 0 has no identifier":                func() error { return create(ctx, client, nobody) },
 		"remove participant: identifier is empty":                       func() error { return thread.RemoveParticipant(ctx, communication.Identifier{}) },
 		`update thread: metadata key "k" is both set and removed`:       func() error { return thread.Update(ctx, both) },

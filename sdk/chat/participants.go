@@ -62,7 +62,7 @@ func (t *ThreadClient) AddParticipants(ctx context.Context, participants ...Part
 // *communication.Error with the reason, so that
 // errors.Is(err, communication.ErrForbidden) works.
 func (t *ThreadClient) AddParticipant(ctx context.Context, participant Participant) error {
-	const operation = "add participant"
+	const operation = "add participants"
 	failed, err := t.addParticipants(ctx, operation, []Participant{participant})
 	if err != nil || len(failed) == 0 {
 		return err

@@ -40,7 +40,7 @@ func (t *ThreadClient) GetProperties(ctx context.Context) (ThreadProperties, err
 // its answer was lost, the next one changes nothing, and may write a second system
 // message.
 func (t *ThreadClient) UpdateTopic(ctx context.Context, topic string) error {
-	return t.update(ctx, "update topic", updateThreadRequest{Topic: &topic})
+	return t.update(ctx, "update thread", updateThreadRequest{Topic: &topic})
 }
 
 // UpdateThreadOptions is what [ThreadClient.Update] changes. What is zero stays.

@@ -36,7 +36,8 @@ var (
 // and otherwise the reason why there was none: errors.Is(err, context.Canceled)
 // works.
 type Error struct {
-	// Op is what was attempted, in words: "send message".
+	// Op is the operation, in words: "send message". Faults of a Confab server for
+	// tests have the same names.
 	Op string
 	// StatusCode is the HTTP status of the answer, 0 when there was none.
 	StatusCode int
