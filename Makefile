@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # fails with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: build quick check soak bench lint test race crash fuzz compat postgres newest need-cc need-python
+.PHONY: build quick check soak bench lint test race floor crash fuzz compat postgres newest need-cc need-python
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -18,7 +18,7 @@ build:
 quick: lint race
 
 # All that CI runs, under 25 minutes.
-check: quick crash fuzz compat
+check: quick floor crash fuzz compat
 	./scripts/postgres -- $(MAKE) postgres bench
 	scripts/compatibility dist/compat dist/compat-postgres
 	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md is not what the judges say: commit what make check wrote"; exit 1; }
@@ -48,6 +48,10 @@ test:
 race: need-cc
 	$(GO) test -race ./...
 	cd sdk && $(GO) test -race ./...
+
+# The SDK on the oldest Go that its go.mod names.
+floor:
+	cd sdk && GOTOOLCHAIN=$$(sed -n 's/^go /go/p' go.mod) $(GO) test ./...
 
 crash:
 	TEST_KILL_ROUNDS=50 TEST_POWERCUT_ROUNDS=500 $(GO) test -count=1 -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
