@@ -56,8 +56,9 @@ func NewTokenCredential(token string) (*TokenCredential, error) {
 // life, when it lives for less than 4), and when the server refused one. o may be nil.
 //
 // However many requests wait for a token, refresh runs once for all of them, in a
-// goroutine of its own. Its context has the values of the first one's context, and
-// ends when none of them waits any longer. When refresh fails, the old token is used
+// goroutine of its own. Its context ends when none of them waits any longer. It has no
+// values of theirs: azcore's (WithHTTPHeader, WithCaptureResponse) are about one
+// request, and a refresh is another one. When refresh fails, the old token is used
 // until it has really expired, and refresh is asked again after a pause of seconds
 // that grows to half a minute; without a good token each request asks, and fails with
 // the error of refresh.
@@ -232,7 +233,7 @@ func (s *tokenState) fly(ctx context.Context) error {
 	s.mu.Lock()
 	f := s.flight
 	if f == nil {
-		runs, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		runs, cancel := context.WithCancel(context.Background())
 		f = &flight{cancel: cancel, done: make(chan struct{})}
 		s.flight = f
 		go s.run(runs, f)
