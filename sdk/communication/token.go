@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -139,15 +141,16 @@ func (c *TokenCredential) Refused(token string) {
 	}
 }
 
-// Close ends the background of a proactive credential and waits for its end. The
-// credential goes on without it. Close does nothing for others, and may be called
-// more than once.
+// Close ends the background of a proactive credential, and every refresh that runs, and
+// waits until the function refresh has returned. A request that waits for one goes on
+// with the old token, or fails when there is no good one. The credential can be used
+// after Close, without its background. Close does nothing for a token that nobody
+// renews, and may be called more than once.
 func (c *TokenCredential) Close() {
-	if c == nil || c.state == nil || c.state().stop == nil {
+	if c == nil || c.state == nil {
 		return
 	}
-	c.state().stop()
-	c.state().background.Wait()
+	c.state().close()
 }
 
 // String returns "(redacted)".
@@ -185,16 +188,23 @@ type tokenState struct {
 	token    token
 	due      time.Time // when the token is to be renewed
 	failures int       // of refresh, since it succeeded
-	flight   *flight   // the refresh that runs, or nil
+	flight   *flight   // the refresh that can be waited for, or nil
+	// running are all whose function has not returned: flight, and those that were
+	// ended. No WaitGroup: after Close there may be new ones, while another Close waits.
+	running map[*flight]struct{}
 }
 
 // flight is one run of refresh.
 type flight struct {
-	cancel  context.CancelFunc
-	waiting int           // guarded by tokenState.mu
-	done    chan struct{} // closed when err is there
-	err     error
+	cancel   context.CancelFunc
+	waiting  int           // guarded by tokenState.mu
+	done     chan struct{} // closed when err is there
+	err      error
+	returned chan struct{} // closed when refresh has returned
 }
+
+// errClosed is the error of a refresh that Close ended.
+var errClosed = errors.New("the credential was closed")
 
 func (s *tokenState) get(ctx context.Context) (token, error) {
 	if s.refresh == nil {
@@ -227,16 +237,15 @@ func (s *tokenState) current() (token, bool) {
 
 // fly waits for the refresh that runs, or runs one.
 func (s *tokenState) fly(ctx context.Context) error {
+	s.mu.Lock()
+	// With mu held: the background, once stopped, begins nothing.
 	if err := ctx.Err(); err != nil {
+		s.mu.Unlock()
 		return err
 	}
-	s.mu.Lock()
 	f := s.flight
 	if f == nil {
-		runs, cancel := context.WithCancel(context.Background())
-		f = &flight{cancel: cancel, done: make(chan struct{})}
-		s.flight = f
-		go s.run(runs, f)
+		f = s.begin()
 	}
 	f.waiting++
 	s.mu.Unlock()
@@ -250,16 +259,39 @@ func (s *tokenState) fly(ctx context.Context) error {
 	defer s.mu.Unlock()
 	f.waiting--
 	if f.waiting == 0 {
-		f.cancel()
-		if s.flight == f {
-			s.flight = nil // whoever comes next does not get the end of this one
-		}
+		s.end(f, context.Canceled)
 	}
 	return ctx.Err()
 }
 
+// begin starts a refresh. The caller holds mu, and there is no flight.
+func (s *tokenState) begin() *flight {
+	ctx, cancel := context.WithCancel(context.Background())
+	f := &flight{cancel: cancel, done: make(chan struct{}), returned: make(chan struct{})}
+	if s.running == nil {
+		s.running = map[*flight]struct{}{}
+	}
+	s.flight, s.running[f] = f, struct{}{}
+	go s.run(ctx, f)
+	return f
+}
+
+// end ends f with err, unless it has ended: whoever waits for it goes on, and the next
+// one can begin, even while refresh has not returned. The caller holds mu.
+func (s *tokenState) end(f *flight, err error) {
+	if s.flight != f {
+		return
+	}
+	s.flight = nil
+	f.cancel()
+	if err != nil {
+		f.err = fmt.Errorf("refresh token: %w", err)
+	}
+	close(f.done)
+}
+
 func (s *tokenState) run(ctx context.Context, f *flight) {
-	defer f.cancel()
+	defer close(f.returned)
 	text, err := s.refresh(ctx)
 	var fresh token
 	if err == nil {
@@ -269,18 +301,32 @@ func (s *tokenState) run(ctx context.Context, f *flight) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.flight == f {
-		s.flight = nil
-		if err == nil {
-			s.keep(fresh)
-		} else {
-			s.postpone()
-		}
+	delete(s.running, f)
+	if s.flight != f {
+		return // it was ended
 	}
-	if err != nil {
-		f.err = fmt.Errorf("refresh token: %w", err)
+	if err == nil {
+		s.keep(fresh)
+	} else {
+		s.postpone()
 	}
-	close(f.done)
+	s.end(f, err)
+}
+
+func (s *tokenState) close() {
+	s.mu.Lock()
+	if s.stop != nil {
+		s.stop()
+	}
+	if s.flight != nil {
+		s.end(s.flight, errClosed)
+	}
+	running := slices.Collect(maps.Keys(s.running))
+	s.mu.Unlock()
+	s.background.Wait()
+	for _, f := range running {
+		<-f.returned
+	}
 }
 
 // keep takes a new token. A short one is renewed after half of its life, so that a
