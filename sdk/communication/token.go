@@ -37,7 +37,7 @@ type RefreshingOptions struct {
 	Token string
 	// Proactive asks for the next token in the background: 10 minutes before the old
 	// one ends, or after half of its life when that is shorter than 20 minutes, so that
-	// no request waits for it. The background ends with Close.
+	// no request waits for it, also after a long rest. The background ends with Close.
 	Proactive bool
 }
 
@@ -57,13 +57,19 @@ func NewTokenCredential(token string) (*TokenCredential, error) {
 // when there is none, within the last 2 minutes of one (or the second half of its
 // life, when it lives for less than 4), and when the server refused one. o may be nil.
 //
-// However many requests wait for a token, refresh runs once for all of them, in a
-// goroutine of its own. Its context ends when none of them waits any longer. It has no
-// values of theirs: azcore's (WithHTTPHeader, WithCaptureResponse) are about one
-// request, and a refresh is another one. When refresh fails, the old token is used
-// until it has really expired, and refresh is asked again after a pause of seconds
-// that grows to half a minute; without a good token each request asks, and fails with
-// the error of refresh.
+// While a token is good and not refused, no request waits: refresh runs beside the
+// requests, until a minute after the end of the token at most. Without a good token,
+// or with a refused one, requests wait for refresh as long as their contexts let them.
+// When refresh fails, the old token is used until it has really expired, also a refused
+// one, so that the caller gets the server's 401, and refresh is asked again after a
+// pause of seconds that grows to half a minute; without a good token each request asks,
+// and fails with the error of refresh.
+//
+// However many requests need a token, refresh runs once for all of them, in a goroutine
+// of its own. Its context ends when none of them waits any longer, if they are why it
+// runs, and with Close. It has no values of theirs: azcore's (WithHTTPHeader,
+// WithCaptureResponse) are about one request, and a refresh is another one. refresh
+// should heed the end of its context: Close waits for it.
 //
 // It is an error when refresh is nil, or when o.Token is set and not a token.
 func NewRefreshingTokenCredential(refresh func(context.Context) (string, error), o *RefreshingOptions) (*TokenCredential, error) {
@@ -126,7 +132,7 @@ func (c *TokenCredential) User(ctx context.Context) (Identifier, error) {
 }
 
 // Refused tells that a server did not accept token: if it is the current one, the
-// next GetToken tries to get another. You do not need it: the clients of this module
+// next GetToken waits for another. You do not need it: the clients of this module
 // call it on 401.
 func (c *TokenCredential) Refused(token string) {
 	if c == nil || c.state == nil {
@@ -135,17 +141,23 @@ func (c *TokenCredential) Refused(token string) {
 	s := c.state()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.refresh == nil || token != s.token.text {
+		return
+	}
+	s.refused = true
 	// After a failure the pause goes on: the server that issues tokens has trouble.
-	if s.refresh != nil && token == s.token.text && s.failures == 0 {
+	if s.failures == 0 {
 		s.due = time.Now()
 	}
 }
 
 // Close ends the background of a proactive credential, and every refresh that runs, and
 // waits until the function refresh has returned. A request that waits for one goes on
-// with the old token, or fails when there is no good one. The credential can be used
-// after Close, without its background. Close does nothing for a token that nobody
-// renews, and may be called more than once.
+// with the old token, or fails when there is no good one. Close does nothing for a token
+// that nobody renews, and may be called more than once.
+//
+// The credential can be used after Close, and starts nothing that no request waits for:
+// a token is used until it ends or is refused, and then requests wait for the next one.
 func (c *TokenCredential) Close() {
 	if c == nil || c.state == nil {
 		return
@@ -187,7 +199,9 @@ type tokenState struct {
 	mu       sync.Mutex // guards what follows
 	token    token
 	due      time.Time // when the token is to be renewed
+	refused  bool      // by a server: a request waits for the next token
 	failures int       // of refresh, since it succeeded
+	closed   bool      // no refresh but for a request that waits
 	flight   *flight   // the refresh that can be waited for, or nil
 	// running are all whose function has not returned: flight, and those that were
 	// ended. No WaitGroup: after Close there may be new ones, while another Close waits.
@@ -197,23 +211,34 @@ type tokenState struct {
 // flight is one run of refresh.
 type flight struct {
 	cancel   context.CancelFunc
+	bound    *time.Timer   // ends one that began beside a good token; nil: its last waiter does
 	waiting  int           // guarded by tokenState.mu
 	done     chan struct{} // closed when err is there
 	err      error
 	returned chan struct{} // closed when refresh has returned
 }
 
-// errClosed is the error of a refresh that Close ended.
-var errClosed = errors.New("the credential was closed")
+// Why a refresh ended before it was done.
+var (
+	errClosed = errors.New("the credential was closed")
+	errLate   = errors.New("it takes too long")
+)
+
+// late is how long after the end of a token a refresh goes on that began beside it.
+const late = time.Minute
 
 func (s *tokenState) get(ctx context.Context) (token, error) {
 	if s.refresh == nil {
 		return s.token, nil
 	}
-	if t, ok := s.current(); ok {
+	if err := ctx.Err(); err != nil {
+		return token{}, err
+	}
+	t, f := s.current()
+	if f == nil {
 		return t, nil
 	}
-	err := s.fly(ctx)
+	err := s.wait(ctx, f)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -227,29 +252,28 @@ func (s *tokenState) get(ctx context.Context) (token, error) {
 	return token{}, err
 }
 
-// current returns the token when it needs no refresh now.
-func (s *tokenState) current() (token, bool) {
+// current returns the token, or the refresh to wait for when a request cannot do
+// without. It begins a refresh that is due.
+func (s *tokenState) current() (token, *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	return s.token, s.token.good(now) && now.Before(s.due)
+	due := !now.Before(s.due)
+	if s.token.good(now) && !(s.refused && due) {
+		if due && s.flight == nil && !s.closed {
+			s.beginBeside()
+		}
+		return s.token, nil
+	}
+	if s.flight == nil {
+		s.begin()
+	}
+	s.flight.waiting++
+	return token{}, s.flight
 }
 
-// fly waits for the refresh that runs, or runs one.
-func (s *tokenState) fly(ctx context.Context) error {
-	s.mu.Lock()
-	// With mu held: the background, once stopped, begins nothing.
-	if err := ctx.Err(); err != nil {
-		s.mu.Unlock()
-		return err
-	}
-	f := s.flight
-	if f == nil {
-		f = s.begin()
-	}
-	f.waiting++
-	s.mu.Unlock()
-
+// wait returns when f or ctx ends.
+func (s *tokenState) wait(ctx context.Context, f *flight) error {
 	select {
 	case <-f.done:
 		return f.err
@@ -258,14 +282,15 @@ func (s *tokenState) fly(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.waiting--
-	if f.waiting == 0 {
+	if f.waiting == 0 && f.bound == nil {
 		s.end(f, context.Canceled)
 	}
 	return ctx.Err()
 }
 
-// begin starts a refresh. The caller holds mu, and there is no flight.
-func (s *tokenState) begin() *flight {
+// begin starts a refresh for a request that waits. The caller holds mu, and there is no
+// flight.
+func (s *tokenState) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &flight{cancel: cancel, done: make(chan struct{}), returned: make(chan struct{})}
 	if s.running == nil {
@@ -273,7 +298,21 @@ func (s *tokenState) begin() *flight {
 	}
 	s.flight, s.running[f] = f, struct{}{}
 	go s.run(ctx, f)
-	return f
+}
+
+// beginBeside starts a refresh that no request has to wait for. It does not end with the
+// last one that does, so it has a bound. The caller holds mu, and there is no flight.
+func (s *tokenState) beginBeside() {
+	s.begin()
+	f := s.flight
+	f.bound = time.AfterFunc(max(time.Until(s.token.expires), 0)+late, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.flight == f {
+			s.postpone()
+			s.end(f, errLate)
+		}
+	})
 }
 
 // end ends f with err, unless it has ended: whoever waits for it goes on, and the next
@@ -284,6 +323,9 @@ func (s *tokenState) end(f *flight, err error) {
 	}
 	s.flight = nil
 	f.cancel()
+	if f.bound != nil {
+		f.bound.Stop()
+	}
 	if err != nil {
 		f.err = fmt.Errorf("refresh token: %w", err)
 	}
@@ -315,6 +357,7 @@ func (s *tokenState) run(ctx context.Context, f *flight) {
 
 func (s *tokenState) close() {
 	s.mu.Lock()
+	s.closed = true
 	if s.stop != nil {
 		s.stop()
 	}
@@ -334,7 +377,7 @@ func (s *tokenState) close() {
 func (s *tokenState) keep(t token) {
 	now := time.Now()
 	life := t.expires.Sub(now)
-	s.token, s.failures = t, 0
+	s.token, s.refused, s.failures = t, false, 0
 	s.due = now.Add(max(life-s.early, life/2))
 }
 
@@ -347,22 +390,29 @@ func (s *tokenState) postpone() {
 	s.due = time.Now().Add(pause*3/4 + rand.N(pause/2))
 }
 
-// refreshAhead renews the token whenever it is due, until ctx ends.
+// refreshAhead renews the token whenever it is due, until Close, which ends ctx.
 func (s *tokenState) refreshAhead(ctx context.Context) {
 	for {
 		s.mu.Lock()
-		wait := time.Until(s.due)
-		s.mu.Unlock()
-		if wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-ctx.Done():
-				return
-			}
-			continue // it may have been renewed, or refused, meanwhile
-		}
-		if s.fly(ctx); ctx.Err() != nil {
+		if s.closed {
+			s.mu.Unlock()
 			return
+		}
+		var due <-chan time.Time
+		var done <-chan struct{}
+		if wait := time.Until(s.due); wait > 0 {
+			due = time.After(wait)
+		} else {
+			if s.flight == nil {
+				s.beginBeside()
+			}
+			done = s.flight.done
+		}
+		s.mu.Unlock()
+		select { // and look again: the token may have been renewed, or refused
+		case <-due:
+		case <-done:
+		case <-ctx.Done():
 		}
 	}
 }

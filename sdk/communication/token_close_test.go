@@ -96,3 +96,50 @@ func TestCloseTwiceAtOnce(t *testing.T) {
 		closing.Wait()
 	})
 }
+
+func TestTokenAfterClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &issuer{life: time.Hour}
+		c := i.credential(t, &RefreshingOptions{Proactive: true})
+		first := get(t, c)
+		c.Close()
+		time.Sleep(time.Hour - time.Second)
+		i.wantCalls(t, 1)
+		if got := get(t, c); got != first {
+			t.Error("got another token while the old one was good")
+		}
+		time.Sleep(time.Second)
+		second := get(t, c)
+		if second == first {
+			t.Error("got an expired token")
+		}
+		c.Refused(second.Token)
+		if got := get(t, c); got == second {
+			t.Error("got the refused token")
+		}
+		i.wantCalls(t, 3)
+	})
+}
+
+func TestCloseEndsTheRefreshOfAGoodToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := &lateIssuer{issuer: issuer{life: time.Hour, takes: 24 * time.Hour}}
+		c, err := NewRefreshingTokenCredential(i.issue, &RefreshingOptions{Token: jwt("a", time.Now().Add(time.Hour))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(59 * time.Minute)
+		first := get(t, c)
+		synctest.Wait()
+		i.wantCalls(t, 1)
+		c.Close()
+		if running := i.running.Load(); running != 0 {
+			t.Errorf("%d refreshes are left", running)
+		}
+		if got := get(t, c); got != first {
+			t.Error("got another token")
+		}
+		synctest.Wait()
+		i.wantCalls(t, 1)
+	})
+}

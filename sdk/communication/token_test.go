@@ -131,8 +131,12 @@ func TestTokenIsRefreshedOnDemand(t *testing.T) {
 		}
 		i.wantCalls(t, 1)
 		time.Sleep(time.Minute)
+		if got := get(t, c); got != first {
+			t.Errorf("a request waited for a token that it did not need")
+		}
+		synctest.Wait()
 		if got := get(t, c); got == first {
-			t.Errorf("got the old token 2 minutes before its end")
+			t.Errorf("got the old token less than 2 minutes before its end")
 		}
 		i.wantCalls(t, 2)
 	})
@@ -274,7 +278,7 @@ func TestProactive(t *testing.T) {
 		c := i.credential(t, &RefreshingOptions{Proactive: true})
 		time.Sleep(2 * time.Second)
 		i.wantCalls(t, 1)
-		time.Sleep(50 * time.Minute)
+		time.Sleep(50*time.Minute + time.Second)
 		i.wantCalls(t, 2)
 		start := time.Now()
 		get(t, c)
