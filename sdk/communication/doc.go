@@ -31,6 +31,10 @@
 //		...
 //	}
 //
+// What a client's errors report is about the operation: when a credential had no token
+// for it, what the issuer of tokens answered is no ErrForbidden of the operation. It is
+// in the Err of the Error, for errors.As.
+//
 // No connection string, access key or credential ever shows its secret by
 // accident: not with any verb of fmt, not in log/slog, not in JSON, and not from
 // inside another struct. The methods named Text, and GetToken, give it out, on request.

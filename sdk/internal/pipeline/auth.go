@@ -3,7 +3,6 @@ package pipeline
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -123,7 +122,7 @@ func (t *tokens) get(ctx context.Context, refused string) (string, error) {
 		}
 		token, err := t.cred.GetToken(ctx, t.options)
 		if err != nil {
-			return "", fmt.Errorf("get a token: %w", err)
+			return "", tokenError{err}
 		}
 		return token.Token, nil
 	}
@@ -145,7 +144,7 @@ func (t *tokens) get(ctx context.Context, refused string) (string, error) {
 	case good:
 		t.after = now.Add(pause)
 	default:
-		return "", fmt.Errorf("get a token: %w", err)
+		return "", tokenError{err}
 	}
 	return t.kept.Token, nil
 }

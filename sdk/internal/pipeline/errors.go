@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -19,11 +20,16 @@ import (
 
 // noAnswer is the error of a call that ended without an answer.
 func noAnswer(c *call, err error) error {
-	// The URL adds nothing to the operation, and its query is nobody's business.
-	err = withoutURL(err)
+	var token tokenError
 	var certificate *tls.CertificateVerificationError
-	if errors.As(err, &certificate) {
-		err = fmt.Errorf("%w (for a private certificate authority set CAFile in the client options or %s in the environment)", err, caFileVariable)
+	if errors.As(err, &token) {
+		err = token // the options of this client are no help with the issuer's certificate
+	} else {
+		// The URL adds nothing to the operation, and its query is nobody's business.
+		err = withoutURL(err)
+		if errors.As(err, &certificate) {
+			err = fmt.Errorf("%w (for a private certificate authority set CAFile in the client options or %s in the environment)", err, caFileVariable)
+		}
 	}
 	e := &communication.Error{Op: c.operation, RequestID: c.requestID, UnknownFate: c.unknownFate, Err: err}
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
@@ -39,6 +45,41 @@ func noAnswer(c *call, err error) error {
 		e.Err = interrupted{err, withoutURL(c.failed)}
 	}
 	return e
+}
+
+// tokenError is the error of a credential. It is what its cause is, but for what the
+// errors of a client are asked: who learns that a message was forbidden, throttled or
+// perhaps sent must not read the answer of another server, the issuer of tokens. It has
+// no Unwrap, so that Is and As decide alone.
+type tokenError struct{ cause error }
+
+// Error leaves out the URL of the issuer, whose query may hold a key.
+func (e tokenError) Error() string {
+	text := e.cause.Error()
+	var u *url.Error
+	if errors.As(e.cause, &u) {
+		text = strings.ReplaceAll(text, u.Error(), u.Err.Error())
+	}
+	return "get a token: " + text
+}
+
+// Is reports what the cause is, and false for the sentinels of package communication.
+func (e tokenError) Is(target error) bool {
+	switch target {
+	case communication.ErrUnauthorized, communication.ErrForbidden, communication.ErrNotFound, communication.ErrThrottled, communication.ErrUnknownFate:
+		return false
+	}
+	return errors.Is(e.cause, target)
+}
+
+// As finds what the cause holds, also the *communication.Error of an issuer, for those
+// who look into the Err of the operation's. An *azcore.ResponseError would be taken for
+// the answer to the operation: it is found in the issuer's error.
+func (e tokenError) As(target any) bool {
+	if _, ok := target.(**azcore.ResponseError); ok {
+		return false
+	}
+	return errors.As(e.cause, target)
 }
 
 // interrupted is the end of a context between two tries.
