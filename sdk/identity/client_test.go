@@ -252,22 +252,40 @@ func TestRotatedKeySigns(t *testing.T) {
 	}
 }
 
+// What the comment of AccessToken promises, and no more: unexported fields are not here.
 func TestTokensDoNotPrint(t *testing.T) {
 	token := identity.AccessToken{Token: "secret", ExpiresOn: time.Unix(0, 0).UTC()}
 	both := identity.UserAndToken{User: bob, Token: token}
-	var b strings.Builder
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
-		fmt.Fprintf(&b, verb+verb+verb+verb, token, &token, both, []identity.AccessToken{token})
+	for name, value := range map[string]any{
+		"token": token, "*token": &token, "both": both, "*both": &both,
+		"slice": []identity.AccessToken{token}, "slice of both": []identity.UserAndToken{both},
+		"map":    map[string]identity.AccessToken{"a": token},
+		"struct": struct{ Token identity.AccessToken }{token},
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+			text := fmt.Sprintf(verb, value)
+			if strings.Contains(text, "secret") || strings.Contains(text, "736563726574") || !strings.Contains(text, "(redacted)") {
+				t.Errorf("%s of %s: %s", verb, name, text)
+			}
+		}
 	}
-	slog.New(slog.NewJSONHandler(&b, nil)).Info("a", "token", token, "both", both)
-	if strings.Contains(b.String(), "secret") || strings.Contains(b.String(), "736563726574") {
-		t.Errorf("printed: %s", b.String())
+	for name, value := range map[string]any{"token": token, "*token": &token, "both": both, "*both": &both} {
+		var b strings.Builder
+		slog.New(slog.NewJSONHandler(&b, nil)).Info("a", "b", value, slog.Group("c", "d", value))
+		slog.New(slog.NewTextHandler(&b, nil)).With("e", value).Info("a")
+		if strings.Contains(b.String(), "secret") || strings.Count(b.String(), "(redacted)") != 3 {
+			t.Errorf("log of %s: %s", name, b.String())
+		}
 	}
 	if got, want := token.String(), "(redacted), expires on 1970-01-01T00:00:00Z"; got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
+}
+
+func TestTokensAreHandedOutAsJSON(t *testing.T) {
+	token := identity.AccessToken{Token: "secret", ExpiresOn: time.Unix(0, 0).UTC()}
 	text, err := json.Marshal(token)
 	if want := `{"token":"secret","expiresOn":"1970-01-01T00:00:00Z"}`; string(text) != want {
-		t.Errorf("JSON: got %s, %v, want %s", text, err, want)
+		t.Errorf("got %s, %v, want %s", text, err, want)
 	}
 }

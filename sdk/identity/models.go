@@ -26,9 +26,15 @@ const (
 	ScopeVoIPJoin Scope = "voip.join"
 )
 
-// AccessToken is a token and when it ends. No verb of fmt and no log/slog handler shows
-// the token of an AccessToken; encoding/json does, because it is how a server hands a
-// token to its client.
+// AccessToken is a token and when it ends, as a server hands it to its client: its JSON
+// has the token.
+//
+// Printed or logged by itself, or in an exported field, a slice or a map that package
+// fmt prints, it shows "(redacted)" and when it ends. Nothing hides the token where Go
+// does not ask an AccessToken how to show itself: in an unexported field, which %v
+// prints as it is, and in whatever is logged as JSON around it, such as a slice of
+// tokens in a slog.JSONHandler. A program that keeps a token, and does not hand it out,
+// is safer with a communication.TokenCredential, which never shows it.
 type AccessToken struct {
 	// Token is a secret: whoever has it acts for the user.
 	Token string `json:"token"`
@@ -47,7 +53,7 @@ func (t AccessToken) Format(f fmt.State, _ rune) { io.WriteString(f, t.String())
 // LogValue makes log/slog show what String returns.
 func (t AccessToken) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
-// UserAndToken is a new user and its first token.
+// UserAndToken is a new user and its first token, which is shown where an AccessToken is.
 type UserAndToken struct {
 	User  communication.Identifier
 	Token AccessToken
