@@ -32,6 +32,9 @@ var (
 // or there was no answer that could be used. Get it with errors.As, or ask errors.Is
 // for one of the sentinels of this package.
 //
+// An error of the one who issues tokens is not the operation's: errors.Is finds none of
+// the sentinels in it, errors.As(e.Err, &issuer) the *Error that it may be.
+//
 // It wraps an *azcore.ResponseError, with the whole answer, when there was an answer,
 // and otherwise the reason why there was none: errors.Is(err, context.Canceled)
 // works.

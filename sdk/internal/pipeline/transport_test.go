@@ -5,14 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
-
-func newTestRequest() (*policy.Request, error) {
-	return runtime.NewRequest(context.Background(), http.MethodGet, "https://localhost/")
-}
 
 func TestCAFileOfTheEnvironment(t *testing.T) {
 	s := newServer(t, func(http.ResponseWriter, *http.Request, int) {})
