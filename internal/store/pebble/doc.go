@@ -24,6 +24,8 @@
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
 //	o       day(4) position(8)                the event's thread and number
 //
+// This is schema 2. Schema 1 had no x; see upgrade.
+//
 // # Values
 //
 // A value starts with the number of its format, one byte, which is 1 today.

@@ -21,7 +21,8 @@ import (
 
 func movingThread(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
 
-// fillThreads makes threads with messages, tokens, receipts and events.
+// fillThreads makes threads with messages, tokens, receipts and events. Every
+// third one ends after 30 days.
 func fillThreads(t *testing.T, s *Store, threads, messages int) {
 	t.Helper()
 	for n := range threads {
@@ -30,6 +31,9 @@ func fillThreads(t *testing.T, s *Store, threads, messages int) {
 			Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", CreatedBy: who}, Answer: &core.CreateAnswer{Topic: "topic"},
 			Members: []core.Member{{User: who, Order: 1, Intervals: []core.Interval{{}}}},
 			Events:  []core.Event{{Kind: core.ThreadCreated, Actor: who}},
+		}
+		if n%3 == 2 {
+			c.Properties.RetentionDays = 30
 		}
 		mustApply(t, s, c)
 		for i := range messages {

@@ -63,7 +63,7 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Close()
-		}, ErrNewer, "schema 2"},
+		}, ErrNewer, "schema 3"},
 		{"a missing marker", func(t *testing.T, dir string) { remove(t, dir, "marker.manifest.*") }, ErrDamaged, "marker.manifest"},
 		{"a missing manifest", func(t *testing.T, dir string) { remove(t, dir, "MANIFEST-*") }, ErrDamaged, ""},
 		{"a missing table", func(t *testing.T, dir string) { remove(t, dir, "*.sst") }, ErrDamaged, "does not exist"},

@@ -24,8 +24,8 @@ import (
 )
 
 // schema is the version of the key layout. A store with a greater one was
-// written by a newer Confab and is refused.
-const schema = 1
+// written by a newer Confab and is refused, one with a smaller one is upgraded.
+const schema = 2
 
 // lanes is how many batches may be in flight: while one waits for the disk,
 // the other gathers.
@@ -66,6 +66,9 @@ var (
 	ErrNewer = errors.New("written by a newer version of Confab")
 )
 
+// discard is a logger for those who want none.
+var discard = slog.New(slog.DiscardHandler)
+
 // Store is the embedded engine. See core.Store for its promises.
 type Store struct {
 	db    *pebble.DB
@@ -95,7 +98,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if fs == nil {
 		fs = vfs.Default
 	}
-	s := &Store{fs: fs, dir: dir, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler))}
+	s := &Store{fs: fs, dir: dir, log: cmp.Or(o.Logger, discard)}
 	s.fatal = o.Fatal
 	if s.fatal == nil {
 		s.fatal = func(err error) { panic(err) }
@@ -221,6 +224,10 @@ func (s *Store) start(initial core.Resource) error {
 		return fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", s.dir, ErrNewer, v, schema)
 	case !found:
 		return s.create(initial)
+	case v < schema:
+		if err := s.upgrade(v); err != nil {
+			return fmt.Errorf("upgrade store %s from schema %d to %d: %w", s.dir, v, schema, err)
+		}
 	}
 	trimmed, _, err := get(s.db, metaKey(metaPosition), decodeNumber)
 	if err != nil {

@@ -1,0 +1,69 @@
+package pebble
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// upgradeBatch is how many rows an upgrade writes at a time.
+const upgradeBatch = 1024
+
+// upgrade moves a store of an older schema to this one. Schema 2 came with the
+// keys of the threads that end. The new number is in the last batch: until that
+// one is on the disk, and with it all before, the next start begins anew.
+func (s *Store) upgrade(from uint64) error {
+	began := time.Now()
+	// A binary of schema 1 knows nothing of these keys: those that are there may
+	// be of threads that it has deleted since.
+	w := writer{batch: s.db.NewBatch()}
+	w.batch.DeleteRange([]byte{kindEnding}, []byte{kindEnding + 1}, nil)
+
+	it, err := s.db.NewIter(kindRange(kindHead))
+	if err != nil {
+		return err
+	}
+	defer it.Close()
+	threads, ending := 0, 0
+	for it.First(); it.Valid(); it.Next() {
+		threads++
+		h, err := decodeHead(string(it.Key()[1:]), it.Value())
+		if err != nil {
+			return s.damaged(fmt.Sprintf("row %q", it.Key()), err)
+		}
+		if h.EndsOn() == 0 {
+			continue
+		}
+		w.ending(0, &h)
+		if ending++; ending%upgradeBatch == 0 {
+			if err := s.commitUpgrade(&w, pebble.NoSync); err != nil {
+				return err
+			}
+		}
+	}
+	if err := it.Error(); err != nil {
+		return s.damaged("the heads of its threads", err)
+	}
+	w.batch.Set(metaKey(metaSchema), encodeNumber(nil, schema), nil)
+	if err := s.commitUpgrade(&w, pebble.Sync); err != nil {
+		return err
+	}
+	s.log.Info("store: the layout was upgraded", "from", from, "to", schema, "threads", threads, "ending", ending, "took", time.Since(began))
+	return nil
+}
+
+// commitUpgrade puts the batch into the log and begins the next one.
+func (s *Store) commitUpgrade(w *writer, o *pebble.WriteOptions) error {
+	if err := s.floor.check(time.Now()); err != nil {
+		return err
+	}
+	if err := w.batch.Commit(o); err != nil {
+		return fmt.Errorf("write the new rows: %w", err)
+	}
+	if err := w.batch.Close(); err != nil {
+		return err
+	}
+	w.batch = s.db.NewBatch()
+	return nil
+}

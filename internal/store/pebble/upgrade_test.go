@@ -1,0 +1,209 @@
+package pebble
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+// asSchema1 makes of a store what a binary before the ending keys leaves, and
+// closes it. Some of the keys may be there, when such a binary was called back
+// after half an upgrade: then they are of threads that have changed since.
+func asSchema1(t *testing.T, s *Store) {
+	t.Helper()
+	b := s.db.NewBatch()
+	b.DeleteRange([]byte{kindEnding}, []byte{kindEnding + 1}, nil)
+	b.Set(endingKey(1, movingThread(0)), encodeEntry(nil), nil)
+	b.Set(endingKey(2, movingThread(99)), encodeEntry(nil), nil)
+	b.Set(metaKey(metaSchema), encodeNumber(nil, 1), nil)
+	if err := b.Commit(pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+}
+
+// onDisk reads the schema and counts the ending keys, without an upgrade.
+func onDisk(t *testing.T, disk vfs.FS) (version uint64, endings int) {
+	t.Helper()
+	db, err := pebble.Open("store", &pebble.Options{FS: disk, Logger: logger{log: discard}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if version, _, err = get(db, metaKey(metaSchema), decodeNumber); err != nil {
+		t.Fatal(err)
+	}
+	it, err := db.NewIter(kindRange(kindEnding))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	for it.First(); it.Valid(); it.Next() {
+		endings++
+	}
+	return version, endings
+}
+
+// TestUpgradeFindsThreadsThatEnd opens a store of schema 1 and lets a thread in
+// it reach its end.
+func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
+	const made, day = 1_700_000_000_000, 86_400_000
+	mem := vfs.NewMem()
+	s := mustOpen(t, "store", mem)
+	fillThreads(t, s, 6, 3)
+	want := []core.Ending{{Thread: movingThread(2), On: made + 30*day}, {Thread: movingThread(5), On: made + 30*day}}
+	asSchema1(t, s)
+
+	for _, when := range []string{"at the upgrade", "afterwards"} {
+		s = mustOpen(t, "store", mem)
+		if _, err := s.Check(t.Context()); err != nil {
+			t.Errorf("check %s: %v", when, err)
+		}
+		if got, err := s.Ending(t.Context(), 100); err != nil || !slices.Equal(got, want) {
+			t.Errorf("threads that end %s: %+v, %v; want %+v", when, got, err, want)
+		}
+		mustClose(t, s)
+		if version, endings := onDisk(t, mem); version != schema || endings != len(want) {
+			t.Errorf("%s: schema %d with %d ending keys, want %d with %d", when, version, endings, schema, len(want))
+		}
+	}
+
+	s = mustOpen(t, "store", mem)
+	defer mustClose(t, s)
+	service, err := core.New(t.Context(), s, new(local.Bus), core.Options{Now: func() time.Time { return time.UnixMilli(made + 31*day) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer service.Close()
+	if next, err := service.Sweep(t.Context()); err != nil || !next.IsZero() {
+		t.Errorf("the sweep: next %v, %v", next, err)
+	}
+	for n := range 6 {
+		th, err := s.Thread(t.Context(), movingThread(n))
+		if err != nil || (th.DeletedOn != 0) != (n%3 == 2) {
+			t.Errorf("thread %d after the sweep: %+v, %v", n, th, err)
+		}
+	}
+}
+
+// TestUpgradeIsCutOff cuts the power at every write of an upgrade: whatever is
+// left is upgraded by the next start.
+func TestUpgradeIsCutOff(t *testing.T) {
+	const threads = 3*upgradeBatch + 1
+	mem := vfs.NewCrashableMem()
+	s := mustOpen(t, "store", mem)
+	b := s.db.NewBatch()
+	for n := range threads {
+		h := core.Head{ID: movingThread(n), Revision: 1, Properties: core.Properties{CreatedOn: int64(n), RetentionDays: 30}}
+		b.Set(headKey(nil, h.ID), encodeHead(nil, &h), nil)
+	}
+	if err := b.Commit(pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	asSchema1(t, s)
+
+	var mu sync.Mutex // guards disks and random
+	var disks []vfs.FS
+	random := rand.New(rand.NewPCG(1, 2))
+	watched := errorfs.Wrap(mem, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if op.Kind.ReadOrWrite() == errorfs.OpIsWrite && strings.HasSuffix(op.Path, ".log") {
+			mu.Lock()
+			defer mu.Unlock()
+			disks = append(disks, mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: random.IntN(2) * 100, RNG: random}))
+		}
+		return nil
+	}))
+	s = mustOpen(t, "store", watched)
+	disks = append(disks, mem.CrashClone(vfs.CrashCloneCfg{}))
+	mustClose(t, s)
+
+	half := 0
+	for i, disk := range disks {
+		version, endings := onDisk(t, disk)
+		if version == 1 && endings > 2 {
+			half++
+		}
+		if i == len(disks)-1 && version != schema {
+			t.Errorf("the upgrade is not on the disk when the store is open: schema %d", version)
+		}
+		s := mustOpen(t, "store", disk)
+		counts, err := s.Check(t.Context())
+		if err != nil || counts.Threads != threads {
+			t.Errorf("a power cut before write %d of %d: %d threads, %v", i, len(disks), counts.Threads, err)
+		}
+		if got, err := s.Ending(t.Context(), 2*threads); err != nil || len(got) != threads {
+			t.Errorf("a power cut before write %d of %d: %d threads end, %v", i, len(disks), len(got), err)
+		}
+		mustClose(t, s)
+	}
+	if half == 0 {
+		t.Errorf("none of %d power cuts fell into the middle of the upgrade", len(disks))
+	}
+}
+
+// TestUpgradeNeedsRoomAndGoodHeads refuses by name, however often it is tried.
+func TestUpgradeNeedsRoomAndGoodHeads(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		options Options
+		head    []byte
+		want    error
+		says    string
+	}{
+		{"no room", Options{MinFree: 1 << 62}, nil, core.ErrStorageFull, "store"},
+		{"a head that cannot be read", Options{}, []byte{format + 8}, ErrDamaged, fmt.Sprintf("%q", headKey(nil, movingThread(50)))},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := mustOpen(t, dir, nil)
+			fillThreads(t, s, 3, 1)
+			if tc.head != nil {
+				if err := s.db.Set(headKey(nil, movingThread(50)), tc.head, pebble.Sync); err != nil {
+					t.Fatal(err)
+				}
+			}
+			asSchema1(t, s)
+			for range 2 {
+				s, err := Open(dir, tc.options)
+				if err == nil {
+					mustClose(t, s)
+				}
+				if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("open: %v; want %v that says %s", err, tc.want, tc.says)
+				}
+			}
+		})
+	}
+}
+
+// TestNewStoreHasThisSchema makes one, and fills another by an import.
+func TestNewStoreHasThisSchema(t *testing.T) {
+	mem, copied := vfs.NewMem(), vfs.NewMem()
+	s := mustOpen(t, "store", mem)
+	fillThreads(t, s, 3, 1)
+	records := storetest.Records(t, s)
+	mustClose(t, s)
+	s = mustOpen(t, "store", copied)
+	if err := s.Import(t.Context(), storetest.Reading(records)); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, s)
+	for _, disk := range []vfs.FS{mem, copied} {
+		if version, endings := onDisk(t, disk); version != 2 || endings != 1 {
+			t.Errorf("schema %d with %d ending keys, want 2 with 1", version, endings)
+		}
+	}
+}
