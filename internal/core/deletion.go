@@ -28,31 +28,38 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	return next, errors.Join(errThreads, errUsers)
 }
 
-// sweepThreads goes through one page: the next call sees the next.
+// sweepThreads goes through one page. The next call sees the next one, if this
+// one was full and something of it has gone.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
 	threads, err := s.store.Ending(ctx, sweepPage)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("list threads that end: %w", err)
 	}
 	var errs []error
-	for i, e := range threads {
+	gone := 0
+	for _, e := range threads {
 		if s.now().UnixMilli() < e.On {
 			return time.UnixMilli(e.On), errors.Join(errs...)
 		}
-		if err := s.end(ctx, e.Thread); err != nil {
+		ended, err := s.end(ctx, e.Thread)
+		if err != nil {
 			errs = append(errs, fmt.Errorf("end thread %s: %w", e.Thread, err))
 		}
-		if i == sweepPage-1 {
-			next = s.now()
+		if ended {
+			gone++
 		}
+	}
+	if len(threads) == sweepPage && gone > 0 {
+		next = s.now()
 	}
 	return next, errors.Join(errs...)
 }
 
-// end deletes a thread in nobody's name, if its time has come. Unverified: that
-// a thread ended so is like one that a participant has deleted.
-func (s *Service) end(ctx context.Context, thread string) error {
-	_, _, err := s.change(ctx, func() (*Change, error) {
+// end deletes a thread in nobody's name, if its time has come, and says whether
+// it did. Unverified: that a thread ended so is like one that a participant has
+// deleted.
+func (s *Service) end(ctx context.Context, thread string) (ended bool, err error) {
+	c, _, err := s.change(ctx, func() (*Change, error) {
 		t, err := s.store.Thread(ctx, thread)
 		if err != nil {
 			return nil, err
@@ -65,7 +72,7 @@ func (s *Service) end(ctx context.Context, thread string) error {
 		c.Events = []Event{{Kind: ThreadDeleted}}
 		return c, nil
 	})
-	return err
+	return err == nil && c.Purge, err
 }
 
 func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {

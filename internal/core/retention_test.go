@@ -95,6 +95,48 @@ func TestRetentionOfMany(t *testing.T) {
 	}
 }
 
+// orphaned lists threads in front that are not there or do not end, as long as
+// nobody takes them away.
+type orphaned struct {
+	core.Store
+	first []core.Ending
+}
+
+func (o *orphaned) Ending(ctx context.Context, limit int) ([]core.Ending, error) {
+	es, err := o.Store.Ending(ctx, limit)
+	es = append(append([]core.Ending(nil), o.first...), es...)
+	return es[:min(limit, len(es))], err
+}
+
+// TestRetentionOfNothing sweeps a page of which nothing is to be ended: it must
+// not ask to be called again at once, for ever.
+func TestRetentionOfNothing(t *testing.T) {
+	var o *orphaned
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		o = &orphaned{Store: s}
+		return o
+	})
+	ann := h.user(t)
+	ever, month := h.kept(t, ann, 0), h.kept(t, ann, 30)
+	o.first = []core.Ending{{Thread: ever, On: 1}}
+	for n := range 98 {
+		o.first = append(o.first, core.Ending{Thread: fmt.Sprint("19:gone-", n), On: int64(n + 2)})
+	}
+	h.pass(31 * day)
+	// The last of the page ends, so there may be more of them.
+	if next, err := h.Sweep(t.Context()); err != nil || next.UnixMilli() != h.now.Load() {
+		t.Errorf("a sweep that ended one of a full page: next %v, %v; want now", next, err)
+	}
+	if th, err := h.Inspect(t.Context(), month); err != nil || th.DeletedOn == 0 {
+		t.Errorf("the thread was left: %+v, %v", th, err)
+	}
+	o.first = append(o.first, core.Ending{Thread: month, On: h.now.Load()})
+	if next, err := h.Sweep(t.Context()); err != nil || !next.IsZero() {
+		t.Errorf("a sweep of a full page of nothing: next %v, %v; want none", next, err)
+	}
+	h.send(t, ann, ever, "still here")
+}
+
 func keepFor(t *testing.T, h *house, id string, days int32) *core.Change {
 	t.Helper()
 	th, err := h.store.Thread(context.Background(), id)

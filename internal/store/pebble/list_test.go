@@ -4,10 +4,12 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/storetest"
@@ -133,5 +135,34 @@ func TestListThreadsReadsFewKeys(t *testing.T) {
 	}
 	if want := 3*page + 2*3*perMinute + 3; most > want {
 		t.Errorf("a page of %d read %d keys, want at most %d", page, most, want)
+	}
+}
+
+// TestEndingPassesOverOrphans puts entries that fit no thread before one that does.
+func TestEndingPassesOverOrphans(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	fillThreads(t, s, 6, 1)
+	ends, err := s.Ending(t.Context(), 10)
+	if err != nil || len(ends) != 2 {
+		t.Fatalf("threads that end: %+v, %v", ends, err)
+	}
+	b := s.db.NewBatch()
+	for n := 1; n <= 100; n++ {
+		b.Set(endingKey(int64(n), movingThread(90+n)), encodeEntry(nil), nil) // of no thread
+		b.Set(endingKey(int64(n), movingThread(0)), encodeEntry(nil), nil)    // of one that does not end
+		b.Set(endingKey(int64(n), ends[0].Thread), encodeEntry(nil), nil)     // of one that ends at another time
+	}
+	b.Set(endingKey(1, movingThread(1)), encodeEntry(nil), nil)
+	b.Set(headKey(nil, movingThread(1)), []byte{format + 8}, nil) // it cannot be read, and is for its reader to report
+	if err := b.Commit(pebble.Sync); err != nil {
+		t.Fatal(err)
+	}
+	want := append([]core.Ending{{Thread: movingThread(1), On: 1}}, ends...)
+	for limit := range len(want) + 2 {
+		got, err := s.Ending(t.Context(), limit)
+		if err != nil || !slices.Equal(got, want[:min(limit, len(want))]) {
+			t.Errorf("the first %d: %+v, %v; want those of %+v", limit, got, err, want)
+		}
 	}
 }

@@ -213,16 +213,25 @@ func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 	return users, it.Close()
 }
 
-// Ending returns the threads that end first. Their entries may not be durable
+// Ending returns the threads that end first. What it reads may not be durable
 // yet: whoever ends a thread reads it first.
 func (s *Store) Ending(_ context.Context, limit int) ([]core.Ending, error) {
-	it, err := s.db.NewIter(kindRange(kindEnding))
+	snap := s.db.NewSnapshot()
+	defer snap.Close()
+	it, err := snap.NewIter(kindRange(kindEnding))
 	if err != nil {
 		return nil, err
 	}
 	var es []core.Ending
 	for it.First(); it.Valid() && len(es) < limit; it.Next() {
-		es = append(es, endingOf(it.Key()))
+		e := endingOf(it.Key())
+		h, found, err := head(snap, e.Thread)
+		// An entry that does not fit its thread must not stand before those that
+		// do; Check reports it. Of a head that cannot be read, whoever ends the
+		// thread is told.
+		if err != nil || found && h.EndsOn() == e.On {
+			es = append(es, e)
+		}
 	}
 	return es, it.Close()
 }
