@@ -108,6 +108,7 @@ func (m *mover) checksum(place string) string {
 }
 
 // fill makes threads of a thousand messages, with ten members who read and send.
+// Two of three have a retention policy.
 func (m *mover) fill(place string, messages int) {
 	m.Helper()
 	if err := os.MkdirAll(place, 0o700); err != nil {
@@ -133,7 +134,7 @@ func (m *mover) fill(place string, messages int) {
 	for n := range max(messages/1000, 1) {
 		id := fmt.Sprintf("19:%032x@thread.v2", n)
 		m.threads = append(m.threads, id)
-		c := &core.Change{Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", Metadata: map[string]string{"n": fmt.Sprint(n)}},
+		c := &core.Change{Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", Metadata: map[string]string{"n": fmt.Sprint(n)}, RetentionDays: []int32{0, 30, 90}[n%3]},
 			Answer: &core.CreateAnswer{Topic: "topic"}, Events: []core.Event{{Kind: core.ThreadCreated}},
 			Messages: []core.Message{{Kind: core.TopicUpdated, Content: "topic"}}}
 		for i := range 10 {

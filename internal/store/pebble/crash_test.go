@@ -30,6 +30,9 @@ const (
 	crashThreads = 9
 )
 
+// crashPolicies are the days that a thread is kept for, one after another.
+var crashPolicies = [...]int32{30, 90, 0}
+
 // rounds is how often a crash test crashes: few in `go test`, all in `make check`.
 func rounds(t *testing.T, variable string, few int) int {
 	t.Helper()
@@ -47,11 +50,11 @@ func rounds(t *testing.T, variable string, few int) int {
 // ack is an acknowledged operation: what its sender may rely on from then on.
 // A message is known by its content without the number of its last edit.
 type ack struct {
-	op      string // send, edit, delete, receipt, add or remove
+	op      string // send, edit, delete, receipt, add, remove or keep
 	thread  string
-	content string // of a send: round/sender/count; of add and remove: the guest
+	content string // of a send: round/sender/count; of add and remove: the guest; of keep: round/sender
 	id      int64  // of the message
-	edits   int    // of the message, with this one
+	edits   int    // of the message or the retention policy, with this one
 }
 
 func (a ack) String() string {
@@ -65,8 +68,8 @@ func parseAck(line string) (a ack, ok bool) {
 
 func (a ack) text() string { return fmt.Sprintf("%s#%d", a.content, a.edits) }
 
-// crashLoad has all senders send, edit, delete, read, add and remove until stop
-// is closed or an operation fails, and reports each acknowledgement. Some sends
+// crashLoad has all senders send, edit, delete, read, add, remove and change
+// retention policies until stop is closed or an operation fails, and reports each acknowledgement. Some sends
 // carry a token.
 func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) error {
 	ctx := context.Background()
@@ -88,7 +91,7 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 	}
 	var threads []string
 	for n := range crashThreads {
-		t, _, err := service.CreateThread(ctx, users[0].User.RawID(), core.CreateThread{Topic: "crash", Participants: users, Token: fmt.Sprintf("%d-%d", round, n)})
+		t, _, err := service.CreateThread(ctx, users[0].User.RawID(), core.CreateThread{Topic: "crash", Participants: users, RetentionDays: crashPolicies[0], Token: fmt.Sprintf("%d-%d", round, n)})
 		if err != nil {
 			return err
 		}
@@ -136,6 +139,7 @@ type crashSender struct {
 	inside  bool // the guest
 	threads []string
 	last    ack // its newest message
+	kept    int // how often it changed the policy of its home, which only the first in each thread does
 }
 
 func (c *crashSender) act(ctx context.Context, n int) (ack, error) {
@@ -160,6 +164,17 @@ func (c *crashSender) act(ctx context.Context, n int) (ack, error) {
 			return a, err
 		}
 		return a, c.service.RemoveParticipant(ctx, c.user, home, c.guest.User)
+	case 6:
+		if c.number >= len(c.threads) {
+			break
+		}
+		a = ack{op: "keep", thread: home, content: fmt.Sprintf("%d/%d", c.round, c.number), edits: c.kept + 1}
+		days := crashPolicies[a.edits%len(crashPolicies)]
+		err := c.service.UpdateThread(ctx, c.user, home, core.UpdateThread{Topic: &a.op, RetentionDays: &days})
+		if err == nil {
+			c.kept++
+		}
+		return a, err
 	case 7:
 		a.op = "delete"
 		return a, c.service.DeleteMessage(ctx, c.user, a.thread, a.id)
@@ -188,6 +203,7 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	t.Helper()
 	messages := map[string]kept{}
 	guests := map[string]kept{}
+	policies := map[string]ack{}   // by thread
 	receipts := map[string]int64{} // the last, by thread and sender
 	sends := 0
 	for _, a := range acks {
@@ -206,6 +222,8 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 		case "receipt":
 			sender := a.content[:strings.LastIndexByte(a.content, '/')]
 			receipts[a.thread+" "+sender] = max(receipts[a.thread+" "+sender], a.id)
+		case "keep":
+			policies[a.thread] = a
 		default:
 			guests[a.content] = kept{ack: a}
 		}
@@ -218,7 +236,8 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	ahead := map[string]int{} // how often something went further than was acknowledged, by sender
 	senders := map[string]string{}
 	for thread := range threads {
-		found += verifyThread(t, s, thread, messages, guests, ahead, senders)
+		found += verifyThread(t, s, thread, messages, ahead, senders)
+		verifyHead(t, s, thread, guests, policies[thread], ahead)
 	}
 	for content, k := range messages {
 		if k.id != 0 {
@@ -237,7 +256,7 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 }
 
 // verifyThread takes what it finds out of messages.
-func verifyThread(t *testing.T, s core.Store, thread string, messages, guests map[string]kept, ahead map[string]int, senders map[string]string) (found int) {
+func verifyThread(t *testing.T, s core.Store, thread string, messages map[string]kept, ahead map[string]int, senders map[string]string) (found int) {
 	t.Helper()
 	ctx := context.Background()
 	page, err := s.Messages(ctx, core.MessagesQuery{Thread: thread, Limit: 1 << 30})
@@ -287,13 +306,12 @@ func verifyThread(t *testing.T, s core.Store, thread string, messages, guests ma
 		}
 		delete(messages, k.content)
 	}
-	verifyHead(t, s, thread, guests)
 	return found
 }
 
-// verifyHead holds a thread's counters against the event log's: each message,
-// edit and deletion took one sequence, and nothing else did.
-func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kept) {
+// verifyHead looks for the guests that were added to a thread, and for its
+// retention policy: the last that was acknowledged, or the one after.
+func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kept, policy ack, ahead map[string]int) {
 	t.Helper()
 	head, err := s.Thread(context.Background(), thread)
 	if err != nil || head == nil {
@@ -303,6 +321,15 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 		if m := head.Member(guest); k.thread == thread && k.op == "add" && m == nil {
 			t.Fatalf("%s: the guest %s was added and is not there", thread, guest)
 		}
+	}
+	switch n := len(crashPolicies); head.RetentionDays {
+	case crashPolicies[policy.edits%n]:
+	case crashPolicies[(policy.edits+1)%n]:
+		if policy.op != "" { // else nobody knows whose it is
+			ahead[policy.content]++
+		}
+	default:
+		t.Fatalf("%s: kept for %d days after %d acknowledged changes of that", thread, head.RetentionDays, policy.edits)
 	}
 }
 
@@ -339,6 +366,9 @@ func TestKill(t *testing.T) {
 		}
 		verifyCrash(t, s, acks)
 		verifyLog(t, s)
+		if _, err := s.Check(t.Context()); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -452,6 +482,9 @@ func powerCut(t *testing.T, round int) int {
 	defer left.Close()
 	verifyCrash(t, left, acks)
 	verifyLog(t, left)
+	if _, err := left.Check(t.Context()); err != nil {
+		t.Fatalf("round %d: %v", round, err)
+	}
 	return len(acks)
 }
 

@@ -181,7 +181,7 @@ func TestImportRefusesRowsWithoutThread(t *testing.T) {
 
 // TestCheckFindsDamage takes rows away and puts rows in.
 func TestCheckFindsDamage(t *testing.T) {
-	a, ghost := movingThread(1), movingThread(99)
+	a, ends, ghost := movingThread(1), movingThread(2), movingThread(99)
 	for _, tc := range []struct {
 		name   string
 		damage func(b *pebble.Batch)
@@ -208,6 +208,20 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"a position less", func(b *pebble.Batch) {
 			b.Delete(positionKey(nil, core.DayOf(1_700_000_000_000), 3), nil)
 		}, "position 3 is missing"},
+		{"a thread less among those that end", func(b *pebble.Batch) {
+			b.Delete(endingKey(1_700_000_000_000+30*86_400_000, ends), nil)
+		}, ends + ": it is not among those that end"},
+		{"a thread of those that end with another end", func(b *pebble.Batch) {
+			b.Delete(endingKey(1_700_000_000_000+30*86_400_000, ends), nil)
+			b.Set(endingKey(1_700_000_000_000+90*86_400_000, ends), encodeEntry(nil), nil)
+		}, ends + ": it is not among those that end"},
+		{"an end that cannot be read", func(b *pebble.Batch) {
+			b.Set(endingKey(1_700_000_000_000+30*86_400_000, ends), []byte{9}, nil)
+		}, "format"},
+		{"a thread more among those that end", func(b *pebble.Batch) {
+			b.Set(endingKey(1_700_000_000_000+30*86_400_000, a), encodeEntry(nil), nil)
+		}, "more entries than such threads"},
+		{"an end of no thread", func(b *pebble.Batch) { b.Set(endingKey(5, ghost), encodeEntry(nil), nil) }, "more entries than such threads"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := mustOpen(t, "store", vfs.NewMem())

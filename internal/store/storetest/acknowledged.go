@@ -9,11 +9,14 @@ import (
 )
 
 // check carries out a thread's changes in the order of their events and holds
-// every number that was given, and the store in the end, against that.
-func (h *history) check(s core.Store, id string, th *threadHistory) {
+// every number that was given, and the store in the end, against that. It returns
+// when the thread's last retention policy ends it, or 0.
+func (h *history) check(s core.Store, id string, th *threadHistory) (ends int64) {
 	slices.SortFunc(th.applied, func(a, b *core.Change) int { return cmp.Compare(a.Events[0].Number, b.Events[0].Number) })
 	var revision, sequence, number, position uint64
 	rows, sent := map[int64]core.Message{}, map[string]bool{}
+	var created int64
+	var days int32
 	take := func(m core.Message) {
 		if sequence++; m.Sequence != sequence {
 			h.t.Errorf("%s: sequence %d in place of %d", id, m.Sequence, sequence)
@@ -26,6 +29,12 @@ func (h *history) check(s core.Store, id string, th *threadHistory) {
 		}
 		if c.Properties != nil || len(c.Members) > 0 {
 			revision++
+		}
+		if revision == 1 && c.Answer != nil {
+			created = c.Answer.CreatedOn
+		}
+		if c.Properties != nil {
+			days = c.Properties.RetentionDays
 		}
 		if place := c.Caller + " " + c.SendToken; c.SendToken != "" {
 			if sent[place] {
@@ -63,6 +72,10 @@ func (h *history) check(s core.Store, id string, th *threadHistory) {
 	for _, m := range page.Messages {
 		mustEqual(h.t, "message of "+id, m, rows[m.ID])
 	}
+	if days == 0 {
+		return 0
+	}
+	return created + int64(days)*24*60*60*1000
 }
 
 // checkUsers sees each generation put once.

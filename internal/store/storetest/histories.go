@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -23,11 +24,13 @@ type model struct {
 type modelThread struct {
 	revision uint64
 	topic    string
+	created  int64
+	days     int32           // of the retention policy
 	messages []modelMessage  // in the order of sequences; sequences count up to last
 	last     uint64          // sequence
 	members  map[string]bool // present or not
 	receipts map[string]int64
-	deleted  bool
+	deleted  int64 // when, or 0
 	events   int
 	sent     map[string]bool // by caller and token
 	answer   string          // the topic of the first create, if it had a token
@@ -62,8 +65,19 @@ func testHistories(t *testing.T, e Engine) {
 			}
 		}
 		m.compare(rt, s)
+		checkRows(rt, s)
 		closeStore(t, s)
 	})
+}
+
+// checkRows has the engine hold its rows against one another, if it can.
+func checkRows(t rapid.TB, s core.Store) {
+	t.Helper()
+	if c, ok := s.(core.Checker); ok {
+		if _, err := c.Check(context.Background()); err != nil {
+			t.Fatalf("check: %v", err)
+		}
+	}
 }
 
 // run applies some batches to the store and to the model, which must agree on
@@ -141,9 +155,10 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 	}
 	switch kind {
 	case 0, 1:
-		return create(id, token, who)
+		return keptFor(rapid.SampledFrom(policies).Draw(rt, "days"), create(id, token, who))
 	case 2:
-		return &core.Change{Key: id, Thread: id, Revision: revision, Properties: &core.Properties{Topic: fmt.Sprint("topic ", rapid.Int().Draw(rt, "topic")), CreatedBy: who}}
+		return keptFor(rapid.SampledFrom(policies).Draw(rt, "days"), &core.Change{Key: id, Thread: id, Revision: revision,
+			Properties: &core.Properties{Topic: fmt.Sprint("topic ", rapid.Int().Draw(rt, "topic")), CreatedBy: who, CreatedOn: th.created, DeletedOn: th.deleted}})
 	case 3:
 		read := m.users[who]
 		read.ID = who
@@ -256,9 +271,9 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		th.revision++
 	}
 	if c.Properties != nil {
-		th.topic = c.Properties.Topic
-		if th.revision > 1 {
-			th.deleted = false // the suite's own changes may write a topic over a deletion
+		th.topic, th.days = c.Properties.Topic, c.Properties.RetentionDays
+		if th.revision == 1 {
+			th.created = at
 		}
 	}
 	for _, p := range c.Members {
@@ -280,7 +295,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		th.messages = append(th.messages, msg)
 	}
 	if c.Purge {
-		th.messages, th.sent, th.receipts, th.deleted = nil, map[string]bool{}, map[string]int64{}, true
+		th.messages, th.sent, th.receipts, th.deleted = nil, map[string]bool{}, map[string]int64{}, at
 	}
 	if c.Answer != nil {
 		th.answer = c.Answer.Topic
@@ -295,7 +310,7 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 		if err != nil || got == nil {
 			rt.Fatalf("thread %s: %v, %v", id, got, err)
 		}
-		if got.Revision != want.revision || got.Topic != want.topic || got.LastSequence != want.last || got.LastEvent != uint64(want.events) || len(got.Members) != len(want.members) || (got.DeletedOn != 0) != want.deleted {
+		if got.Revision != want.revision || got.Topic != want.topic || got.LastSequence != want.last || got.LastEvent != uint64(want.events) || len(got.Members) != len(want.members) || got.CreatedOn != want.created || got.DeletedOn != want.deleted || got.RetentionDays != want.days {
 			rt.Fatalf("thread %s is %+v with %d members, want %+v", id, got.Head, len(got.Members), want)
 		}
 		page, err := s.Messages(ctx, core.MessagesQuery{Thread: id, Limit: len(want.messages) + 1})
@@ -336,6 +351,11 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 			rt.Fatalf("user %+v, %v; want %+v", got, err, want)
 		}
 	}
+	ending, err := s.Ending(ctx, len(m.threads)+1)
+	if err != nil {
+		rt.Fatalf("threads that end: %v", err)
+	}
+	mustEqual(rt, "threads that end", ending, m.ending())
 	page, err := s.Events(ctx, 0, len(m.log)+1)
 	if err != nil || len(page.Events) != len(m.log) {
 		rt.Fatalf("the log has %d events, want %d (%v)", len(page.Events), len(m.log), err)
@@ -345,4 +365,19 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 			rt.Fatalf("event %d is of %s, want %s", i, e.Thread, m.log[i])
 		}
 	}
+}
+
+// ending are the threads that their policies end, in that order.
+func (m *model) ending() (es []core.Ending) {
+	for id, th := range m.threads {
+		if th.days > 0 && th.deleted == 0 {
+			es = append(es, core.Ending{Thread: id, On: th.created + int64(th.days)*24*60*60*1000})
+		}
+	}
+	sortEnding(es)
+	return es
+}
+
+func sortEnding(es []core.Ending) {
+	slices.SortFunc(es, func(a, b core.Ending) int { return cmp.Or(cmp.Compare(a.On, b.On), cmp.Compare(a.Thread, b.Thread)) })
 }

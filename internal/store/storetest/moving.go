@@ -53,6 +53,7 @@ func testMoving(t *testing.T, e Engine) {
 		m.replays(rt, to, at)
 		m.run(rt, to, at, rapid.IntRange(0, 10).Draw(rt, "batches after"))
 		m.compare(rt, to)
+		checkRows(rt, to)
 		closeStore(t, to)
 	})
 }

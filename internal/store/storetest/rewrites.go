@@ -321,13 +321,9 @@ func testDeleting(t *testing.T, e Engine) {
 func testEnding(t *testing.T, e Engine) {
 	const day = 86_400_000
 	s := e.Open(t)
-	keep := func(c *core.Change, days int32) *core.Change {
-		c.Properties.RetentionDays = days
-		return c
-	}
 	update := func(id string, revision uint64, days int32) *core.Change {
 		head := load(t, s, id)
-		return keep(&core.Change{Key: id, Thread: id, Revision: revision, Properties: &head.Properties}, days)
+		return keptFor(days, &core.Change{Key: id, Thread: id, Revision: revision, Properties: &head.Properties})
 	}
 	purge := func(id string, revision uint64) *core.Change {
 		return &core.Change{Key: id, Thread: id, Revision: revision, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted}}}
@@ -340,8 +336,8 @@ func testEnding(t *testing.T, e Engine) {
 		want   []core.Ending
 	}{
 		{"a thread for ever", start, func() *core.Change { return create(c, "", user(1)) }, nil},
-		{"one for 60 days", start, func() *core.Change { return keep(create(a, "", user(1)), 60) }, []core.Ending{{Thread: a, On: start + 60*day}}},
-		{"one for 30 days", start + 5, func() *core.Change { return keep(create(b, "", user(1)), 30) },
+		{"one for 60 days", start, func() *core.Change { return keptFor(60, create(a, "", user(1))) }, []core.Ending{{Thread: a, On: start + 60*day}}},
+		{"one for 30 days", start + 5, func() *core.Change { return keptFor(30, create(b, "", user(1))) },
 			[]core.Ending{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},
 		{"a message", start + 6, func() *core.Change { return send(b, 1, user(1), "", "hello") },
 			[]core.Ending{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},

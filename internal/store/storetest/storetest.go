@@ -92,6 +92,15 @@ func create(id, token string, users ...string) *core.Change {
 	return c
 }
 
+// policies are the days of the retention policies that histories draw from.
+var policies = []int32{0, 30, 90}
+
+// keptFor gives the thread of a change that has its properties a retention policy.
+func keptFor(days int32, c *core.Change) *core.Change {
+	c.Properties.RetentionDays = days
+	return c
+}
+
 // send is the change of a text message, decided at a revision.
 func send(id string, revision uint64, sender, token, content string) *core.Change {
 	return &core.Change{

@@ -153,8 +153,19 @@ func (h *history) run(operations int) {
 	if h.t.Failed() {
 		return
 	}
+	var want []core.Ending
 	for id, th := range h.threads {
-		h.check(second, id, th)
+		if on := h.check(second, id, th); on != 0 {
+			want = append(want, core.Ending{Thread: id, On: on})
+		}
+	}
+	sortEnding(want)
+	for _, s := range []core.Store{first, second} {
+		got, err := s.Ending(context.Background(), historyThreads+1)
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		mustEqual(h.t, "threads that end", got, want)
 	}
 	h.checkUsers(first)
 }
@@ -226,7 +237,7 @@ func (w *historyWriter) change() *core.Change {
 			w.t.Errorf("load %s: %v", id, err)
 		}
 		if th == nil {
-			return create(id, "key", who)
+			return keptFor(w.days(), create(id, "key", who))
 		}
 		w.seen[id] = th
 	}
@@ -247,8 +258,8 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 	case 3, 4:
 		return receipt(id, th.Revision, who, known[w.random.IntN(len(known))].ID)
 	case 5:
-		return &core.Change{Key: id, Thread: id, Revision: th.Revision, Properties: &core.Properties{Topic: fmt.Sprint("topic ", w.random.Int()), CreatedBy: th.CreatedBy, CreatedOn: th.CreatedOn},
-			Messages: []core.Message{{Kind: core.TopicUpdated}}, Events: []core.Event{{Kind: core.ThreadUpdated, Actor: who}}}
+		return keptFor(w.days(), &core.Change{Key: id, Thread: id, Revision: th.Revision, Properties: &core.Properties{Topic: fmt.Sprint("topic ", w.random.Int()), CreatedBy: th.CreatedBy, CreatedOn: th.CreatedOn},
+			Messages: []core.Message{{Kind: core.TopicUpdated}}, Events: []core.Event{{Kind: core.ThreadUpdated, Actor: who}}})
 	case 6:
 		if m := th.Member(who); m != nil && m.Present() {
 			return leaves(th, who)
@@ -260,6 +271,9 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 		return withRoster(send(id, th.Revision, who, "", fmt.Sprint("text ", w.random.Int())), th)
 	}
 }
+
+// days draws a retention policy.
+func (w *historyWriter) days() int32 { return policies[w.random.IntN(len(policies))] }
 
 // acknowledged are the event numbers that anybody has been told of before the
 // batch began: whatever it writes must come behind them.
