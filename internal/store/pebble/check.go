@@ -167,8 +167,8 @@ func (t tally) fits(h core.Head) error {
 		return fmt.Errorf("it has %d messages and %d ids of messages", t.messages, t.ids)
 	case t.ways != 0:
 		return errors.New("the ids of its messages lead to other places")
-	// The last place is always taken, unless retention or the thread's end took the message.
-	case t.last != h.LastSequence && h.DeletedOn == 0 && h.RetentionDays == 0:
+	// The last place is always taken, unless the thread's end took the message.
+	case t.last != h.LastSequence && h.DeletedOn == 0:
 		return fmt.Errorf("its last message has place %d in place of %d", t.last, h.LastSequence)
 	}
 	return nil
