@@ -77,6 +77,7 @@ postgres: need-cc need-python build
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^TestMoving$$' -v ./internal/server
+	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 
 # The newest SDK releases, pre-releases included: it reports, and never fails.
