@@ -279,7 +279,7 @@ func TestMistakesEndTheTest(t *testing.T) {
 	}
 	tt = &told{TB: t}
 	tt.run(func() { chattest.NewServer(tt, &chattest.Options{Limits: "none"}) })
-	if !strings.Contains(tt.failure, "chattest: start a server: ") || !strings.Contains(tt.failure, "limits") {
+	if !strings.Contains(tt.failure, "chattest: start a server: ") || !strings.Contains(tt.failure, "limits") || !strings.HasSuffix(tt.failure, "write azure, fair or off") {
 		t.Errorf("unknown limits: %q", tt.failure)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -106,6 +107,10 @@ func start(o Options, so server.Options) (*Server, error) {
 	}
 	// No environment and no confab.yaml: a test meets the same server everywhere.
 	cfg, err := config.Load(config.Input{Defaults: settings})
+	var wrong *config.Error
+	if errors.As(err, &wrong) {
+		return nil, fmt.Errorf("%w: %s", wrong, wrong.Next)
+	}
 	if err != nil {
 		return nil, err
 	}
