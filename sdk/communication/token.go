@@ -42,9 +42,10 @@ type RefreshingOptions struct {
 }
 
 // NewTokenCredential returns a credential with a token that nobody renews: when it
-// has expired, or has expired already, requests fail with [ErrUnauthorized]. Blanks around token are dropped.
-// It is an error when token is not a JWT with an expiry (§6.3); the signature is for
-// the server to check. The error never contains token.
+// has expired, requests fail with [ErrUnauthorized]. A token that has expired already
+// is taken too. Blanks around token are dropped. It is an error when token is not a
+// JWT with an expiry (§6.3); the signature is for the server to check. The error never
+// contains token.
 func NewTokenCredential(token string) (*TokenCredential, error) {
 	parsed, err := parseToken(token)
 	if err != nil {

@@ -186,3 +186,12 @@ func issuing(n int) *identity.ClientOptions {
 	}
 	return o
 }
+
+func ExampleClient_Endpoint() {
+	ids, err := identity.NewClientFromConnectionString("endpoint=https://localhost:8443/;accesskey=c2VjcmV0LWtleS1mb3ItdGVzdA==", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(ids.Endpoint())
+	// Output: https://localhost:8443
+}
