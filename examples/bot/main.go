@@ -33,10 +33,6 @@ func main() {
 }
 
 func run(ctx context.Context, connection string, every time.Duration, out io.Writer) error {
-	cs, err := communication.ParseConnectionString(connection)
-	if err != nil {
-		return err
-	}
 	ids, err := identity.NewClientFromConnectionString(connection, nil)
 	if err != nil {
 		return err
@@ -49,7 +45,7 @@ func run(ctx context.Context, connection string, every time.Duration, out io.Wri
 	if err != nil {
 		return err
 	}
-	client, err := chat.NewClient(cs.Endpoint(), ids.NewTokenCredential(self, nil), nil) // a bot outlives a token
+	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(self, nil), nil) // a bot outlives a token
 	if err != nil {
 		return err
 	}

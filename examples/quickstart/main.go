@@ -60,7 +60,6 @@ type quickstart struct {
 	out io.Writer
 
 	identities *identity.Client
-	endpoint   string
 	ann, bob   communication.Identifier
 	client     *chat.Client       // of Ann
 	room       *chat.ThreadClient // Ann's client of the thread
@@ -76,11 +75,6 @@ func (q *quickstart) users(connection string) (err error) {
 	if q.identities, err = identity.NewClientFromConnectionString(connection, nil); err != nil {
 		return err
 	}
-	cs, err := communication.ParseConnectionString(connection)
-	if err != nil {
-		return err
-	}
-	q.endpoint = cs.Endpoint()
 	if q.ann, err = q.identities.CreateUser(q.ctx, nil); err != nil {
 		return err
 	}
@@ -99,7 +93,7 @@ func (q *quickstart) users(connection string) (err error) {
 
 	// A token alone is enough for a client that does not outlive it. This
 	// credential asks for another one when it is needed.
-	q.client, err = chat.NewClient(q.endpoint, q.identities.NewTokenCredential(q.ann, nil), nil)
+	q.client, err = chat.NewClient(q.identities.Endpoint(), q.identities.NewTokenCredential(q.ann, nil), nil)
 	return err
 }
 
@@ -259,7 +253,7 @@ func (q *quickstart) errors() error {
 	if err != nil {
 		return err
 	}
-	stranger, err := chat.NewClient(q.endpoint, cred, nil)
+	stranger, err := chat.NewClient(q.identities.Endpoint(), cred, nil)
 	if err != nil {
 		return err
 	}

@@ -63,7 +63,6 @@ func run(ctx context.Context) error {
 type server struct {
 	http.ServeMux
 	identities *identity.Client
-	endpoint   string
 	passwords  map[string]string // of your sign-in, here in the plainest form
 
 	mu    sync.Mutex // guards users
@@ -71,18 +70,14 @@ type server struct {
 }
 
 func newServer(connection string) (*server, error) {
-	cs, err := communication.ParseConnectionString(connection)
-	if err != nil {
-		return nil, err
-	}
 	ids, err := identity.NewClientFromConnectionString(connection, nil)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{
-		identities: ids, endpoint: cs.Endpoint(),
-		passwords: map[string]string{"ann": "secret", "bob": "secret"},
-		users:     map[string]communication.Identifier{}, // in a database, in earnest: an id is for life
+		identities: ids,
+		passwords:  map[string]string{"ann": "secret", "bob": "secret"},
+		users:      map[string]communication.Identifier{}, // in a database, in earnest: an id is for life
 	}
 	s.HandleFunc("POST /token", s.token)
 	return s, nil
@@ -115,7 +110,7 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	json.NewEncoder(w).Encode(answer{s.endpoint, user.RawID(), token.Token, token.ExpiresOn})
+	json.NewEncoder(w).Encode(answer{s.identities.Endpoint(), user.RawID(), token.Token, token.ExpiresOn})
 }
 
 // user returns the chat user of somebody, and makes it when it is the first time: one
