@@ -122,9 +122,6 @@ func CAFile(dir string) string { return filepath.Join(dir, caCertFile) }
 // CAFile is the path of the authority's certificate, PEM.
 func (a *Authority) CAFile() string { return a.path(caCertFile) }
 
-// Names are the names and addresses the server certificate holds.
-func (a *Authority) Names() []string { return append([]string(nil), a.names...) }
-
 // TLSConfig is a server's configuration with our certificate.
 func (a *Authority) TLSConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.Certificate}
