@@ -11,8 +11,8 @@ import (
 //
 //   - Apply is atomic: after a crash either all changes of a batch are there or
 //     none; it returns only when they are durable.
-//   - Reads show durable rows only. While an Apply has not returned, nobody
-//     sees anything of it, and it hides nothing.
+//   - Reads show durable rows only, all rows of a read as of one moment. A batch
+//     that is not durable yet is not seen and hides nothing.
 //   - Sequences and event numbers of a thread have no gaps and no doubles.
 //   - Positions strictly increase in the order of commits, and an event is
 //     readable before any event with a greater position is.

@@ -3,8 +3,6 @@ package pebble
 import (
 	"context"
 	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -17,38 +15,26 @@ func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Result, error) {
 	if err := s.floor.check(time.Now()); err != nil {
 		return nil, err
 	}
-	batch, results, span, err := s.write(b)
-	if err != nil {
-		return nil, err
+	results, logged, err := s.write(b)
+	if err != nil || logged == nil {
+		return results, err
 	}
-	if batch != nil {
-		if err := batch.SyncWait(); err != nil {
-			err = fmt.Errorf("sync a batch of %d changes: %w", len(b.Changes), err)
-			s.fatal(err)
-			return nil, err
-		}
-		batch.Close()
+	if err := s.sync(logged); err != nil {
+		return nil, fmt.Errorf("sync a batch of %d changes: %w", len(b.Changes), err)
 	}
-	if len(b.Changes) > 0 {
-		lane := core.LaneOf(b.Changes[0].Key, lanes)
-		s.lanes[lane].swap(s.db.NewSnapshot())
-	}
-	s.users.durable(b.Changes, results)
-	s.inFlight.finish(span)
 	return results, nil
 }
 
-// write checks and numbers the changes and puts them into the log. The batch
-// is nil when none of them holds.
-func (s *Store) write(b core.Batch) (*pebble.Batch, []core.Result, *span, error) {
+// write checks and numbers the changes and puts them into the log. Nothing is
+// logged when none of them holds.
+func (s *Store) write(b core.Batch) ([]core.Result, *logged, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 
 	locked, err := s.gather(b)
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
+		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
-	before := s.users.before(b.Changes, locked.Users)
 	ends := endings(b.Changes, locked)
 	results, listings := core.Assign(b, locked)
 
@@ -65,19 +51,14 @@ func (s *Store) write(b core.Batch) (*pebble.Batch, []core.Result, *span, error)
 		w.ending(was, locked.Heads[thread])
 	}
 	if w.batch.Empty() {
-		return nil, results, nil, w.batch.Close()
+		return results, nil, w.batch.Close()
 	}
-	// From here on readers of Pebble's present see the batch, though it is not
-	// durable yet: say first what they must not see.
-	s.users.pending(b.Changes, results, before)
-	span := s.inFlight.begin(locked.Position)
 	s.position, s.day = locked.Position, locked.Day
-	if err := s.db.ApplyNoSyncWait(w.batch, pebble.Sync); err != nil {
-		err = fmt.Errorf("log a batch of %d changes: %w", len(b.Changes), err)
-		s.fatal(err)
-		return nil, nil, nil, err
+	l, err := s.logBatch(w.batch)
+	if err != nil {
+		return nil, nil, fmt.Errorf("log a batch of %d changes: %w", len(b.Changes), err)
 	}
-	return w.batch, results, span, nil
+	return results, l, nil
 }
 
 // endings are the times at which the threads end that the changes may give
@@ -309,93 +290,4 @@ func (w *writer) listing(l core.Listing) {
 	}
 	w.key, w.value = listKey(w.key[:0], l.User, l.To, l.Thread), encodeEntry(w.value[:0])
 	w.set()
-}
-
-// pendingUsers remembers, for each user whose change is in the log but not yet
-// durable, the row that readers still see.
-type pendingUsers struct {
-	mu   sync.Mutex
-	rows map[string]core.User
-}
-
-// before returns the rows of the users that the changes would put.
-func (p *pendingUsers) before(changes []*core.Change, now map[string]core.User) map[string]core.User {
-	var was map[string]core.User
-	for _, c := range changes {
-		for _, u := range c.PutUsers {
-			if was == nil {
-				was = map[string]core.User{}
-			}
-			was[u.ID] = now[u.ID]
-		}
-	}
-	return was
-}
-
-func (p *pendingUsers) pending(changes []*core.Change, results []core.Result, before map[string]core.User) {
-	p.each(changes, results, func(id string) {
-		if p.rows == nil {
-			p.rows = map[string]core.User{}
-		}
-		p.rows[id] = before[id]
-	})
-}
-
-func (p *pendingUsers) durable(changes []*core.Change, results []core.Result) {
-	p.each(changes, results, func(id string) { delete(p.rows, id) })
-}
-
-func (p *pendingUsers) each(changes []*core.Change, results []core.Result, f func(id string)) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, c := range changes {
-		if results[i].Status == core.Applied {
-			for _, u := range c.PutUsers {
-				f(u.ID)
-			}
-		}
-	}
-}
-
-// row returns what a reader sees in place of a row that is not durable.
-func (p *pendingUsers) row(id string) (core.User, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	u, ok := p.rows[id]
-	return u, ok
-}
-
-// inFlight knows up to which position every batch has returned.
-type inFlight struct {
-	visible atomic.Uint64
-
-	mu    sync.Mutex
-	spans []*span // in the order of the log
-}
-
-// span is the positions of one batch that is not durable yet.
-type span struct {
-	last uint64
-	done bool
-}
-
-func (f *inFlight) begin(last uint64) *span {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := &span{last: last}
-	f.spans = append(f.spans, s)
-	return s
-}
-
-func (f *inFlight) finish(s *span) {
-	if s == nil {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s.done = true
-	for len(f.spans) > 0 && f.spans[0].done {
-		f.visible.Store(f.spans[0].last)
-		f.spans = f.spans[1:]
-	}
 }

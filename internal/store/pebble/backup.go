@@ -53,7 +53,7 @@ func Restore(ctx context.Context, from, to string) error {
 // SetEpoch tells everybody who holds a cursor that positions begin anew, as
 // they do when a store goes back in time.
 func (s *Store) SetEpoch(epoch string) error {
-	return s.db.Set(metaKey(metaEpoch), encodeText(nil, epoch), pebble.Sync)
+	return s.set(metaKey(metaEpoch), encodeText(nil, epoch))
 }
 
 // unfinished is the file that stands in a store while it is being filled.

@@ -15,11 +15,8 @@ import (
 // Check reads every row; see core.Checker. It follows the heads and, beside
 // them, what belongs to their threads, all in the order of their keys.
 func (s *Store) Check(ctx context.Context) (core.Counts, error) {
-	snap, err := s.durableSnapshot()
-	if err != nil {
-		return core.Counts{}, err
-	}
-	defer snap.Close()
+	snap := s.durable.acquire()
+	defer snap.release()
 	c := checker{Store: s, snap: snap}
 	if err := c.run(ctx); err != nil {
 		return core.Counts{}, err
@@ -29,7 +26,7 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 
 type checker struct {
 	*Store
-	snap   *pebble.Snapshot
+	snap   pebble.Reader
 	counts core.Counts
 }
 

@@ -38,9 +38,8 @@
 // # Durability
 //
 // The lanes' batches enter the log one after another, under one lock; each
-// lane then waits for its sync alone. A batch that is durable implies all
-// before it. Pebble shows a batch to readers before it is durable, so nobody
-// reads Pebble's present: reads of a thread use the snapshot that its lane took
-// when its last Apply returned, and a user's row whose change is not durable is
-// read as it was before.
+// lane then waits for its own sync. A durable batch implies all before it.
+// Pebble shows a batch to readers before it is durable, so all reads use one
+// snapshot: it is taken under that lock, right after a batch has entered the
+// log, and published when the sync of that batch has returned.
 package pebble

@@ -21,11 +21,8 @@ const askEvery = 1024
 
 // Export yields the rows of one snapshot; see core.Exporter.
 func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error {
-	snap, err := s.durableSnapshot()
-	if err != nil {
-		return err
-	}
-	defer snap.Close()
+	snap := s.durable.acquire()
+	defer snap.release()
 	resource, err := readResource(snap)
 	if err != nil {
 		return s.damaged("the resource", err)
@@ -49,18 +46,6 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 		}
 	}
 	return nil
-}
-
-// durableSnapshot is all that the log holds now, once it is on the disk: a
-// batch is visible to a snapshot before it is, but what is logged afterwards
-// is not synced before it.
-func (s *Store) durableSnapshot() (*pebble.Snapshot, error) {
-	snap := s.db.NewSnapshot()
-	if err := s.db.LogData(nil, pebble.Sync); err != nil {
-		snap.Close()
-		return nil, fmt.Errorf("sync the log before reading store %s: %w", s.dir, err)
-	}
-	return snap, nil
 }
 
 func (s *Store) damaged(what string, err error) error {
@@ -96,7 +81,7 @@ type exportedKind struct {
 
 // exported are the kinds in the order of core.Record. Positions count from the
 // first one that the log still has; there are no gaps behind it.
-func exported(snap *pebble.Snapshot, first uint64) []exportedKind {
+func exported(snap pebble.Reader, first uint64) []exportedKind {
 	last := first - 1
 	return []exportedKind{
 		{kindUser, func(key, value []byte) (core.Record, error) { return decodeUser(string(key[1:]), value) }},

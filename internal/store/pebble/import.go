@@ -46,10 +46,7 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 		return errors.Join(err, ferr)
 	}
 	s.position, s.day = im.position, im.day
-	s.inFlight.visible.Store(s.position)
-	for i := range s.lanes {
-		s.lanes[i].swap(s.db.NewSnapshot())
-	}
+	s.durable.publish(s.snapshot())
 	return nil
 }
 

@@ -155,7 +155,7 @@ func TestEndingPassesOverOrphans(t *testing.T) {
 	}
 	b.Set(endingKey(1, movingThread(1)), encodeEntry(nil), nil)
 	b.Set(headKey(nil, movingThread(1)), []byte{format + 8}, nil) // it cannot be read, and is for its reader to report
-	if err := b.Commit(pebble.Sync); err != nil {
+	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}
 	want := append([]core.Ending{{Thread: movingThread(1), On: 1}}, ends...)

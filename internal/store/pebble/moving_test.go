@@ -229,7 +229,7 @@ func TestCheckFindsDamage(t *testing.T) {
 			fillThreads(t, s, 3, 3)
 			b := s.db.NewBatch()
 			tc.damage(b)
-			if err := b.Commit(pebble.Sync); err != nil {
+			if err := s.commit(b); err != nil {
 				t.Fatal(err)
 			}
 			counts, err := s.Check(context.Background())
@@ -250,7 +250,7 @@ func TestExportNumbersPositionsAnew(t *testing.T) {
 	day := core.DayOf(1_700_000_000_000)
 	b := s.db.NewBatch()
 	b.DeleteRange(positionKey(nil, day, 0), positionKey(nil, day, 5), nil)
-	if err := b.Commit(pebble.Sync); err != nil {
+	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}
 	heads, events := map[string]uint64{}, []uint64(nil)

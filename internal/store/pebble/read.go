@@ -6,63 +6,15 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"sync"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// laneSnapshot is what readers of a lane's threads see: everything that its
-// Apply calls have returned, and of its threads nothing else.
-type laneSnapshot struct {
-	mu  sync.Mutex // guards now
-	now *snapshot
-}
-
-// snapshot is shared by its readers and closed by the last of them.
-type snapshot struct {
-	*pebble.Snapshot
-	uses atomic.Int32
-}
-
-func (l *laneSnapshot) swap(s *pebble.Snapshot) {
-	var next *snapshot
-	if s != nil {
-		next = &snapshot{Snapshot: s}
-		next.uses.Store(1)
-	}
-	l.mu.Lock()
-	old := l.now
-	l.now = next
-	l.mu.Unlock()
-	if old != nil {
-		old.release()
-	}
-}
-
-func (l *laneSnapshot) acquire() *snapshot {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.now.uses.Add(1)
-	return l.now
-}
-
-func (s *snapshot) release() {
-	if s.uses.Add(-1) == 0 {
-		s.Snapshot.Close()
-	}
-}
-
-// thread returns the snapshot in which to read a thread; the caller releases it.
-func (s *Store) thread(id string) *snapshot {
-	return s.lanes[core.LaneOf(id, lanes)].acquire()
-}
-
 // Thread returns the head and all members, or nil.
 func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
-	snap := s.thread(id)
+	snap := s.durable.acquire()
 	defer snap.release()
 	h, found, err := head(snap, id)
 	if err != nil || !found {
@@ -92,7 +44,7 @@ func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
 
 // CreateAnswer returns the stored first answer of a create, or nil.
 func (s *Store) CreateAnswer(_ context.Context, thread string) (*core.CreateAnswer, error) {
-	snap := s.thread(thread)
+	snap := s.durable.acquire()
 	defer snap.release()
 	a, _, err := get(snap, answerKey(nil, thread), decodeAnswer)
 	return a, err
@@ -100,7 +52,7 @@ func (s *Store) CreateAnswer(_ context.Context, thread string) (*core.CreateAnsw
 
 // Message returns a message by its id, with the head's revision.
 func (s *Store) Message(_ context.Context, thread string, id int64) (core.Message, uint64, error) {
-	snap := s.thread(thread)
+	snap := s.durable.acquire()
 	defer snap.release()
 	h, found, err := head(snap, thread)
 	if err != nil || !found {
@@ -130,7 +82,7 @@ func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.Messages
 
 // messages also returns what the iterator did, for the tests.
 func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pebble.IteratorStats, err error) {
-	snap := s.thread(q.Thread)
+	snap := s.durable.acquire()
 	defer snap.release()
 	h, found, err := head(snap, q.Thread)
 	if err != nil || !found {
@@ -169,7 +121,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 
 // Receipts returns a thread's receipts by time of reading.
 func (s *Store) Receipts(_ context.Context, thread string) ([]core.Receipt, uint64, error) {
-	snap := s.thread(thread)
+	snap := s.durable.acquire()
 	defer snap.release()
 	h, found, err := head(snap, thread)
 	if err != nil || !found {
@@ -195,29 +147,28 @@ func (s *Store) Receipts(_ context.Context, thread string) ([]core.Receipt, uint
 }
 
 // Deleting returns the users whose deletion has begun and not ended.
-func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
-	it, err := s.db.NewIter(kindRange(kindDeleting))
+func (s *Store) Deleting(context.Context) ([]core.User, error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindDeleting))
 	if err != nil {
 		return nil, err
 	}
 	var users []core.User
 	for it.First(); it.Valid(); it.Next() {
-		u, err := s.User(ctx, string(it.Key()[1:]))
+		u, err := user(snap, string(it.Key()[1:]))
 		if err != nil {
 			return nil, errors.Join(err, it.Close())
 		}
-		if u.State == core.UserDeleting { // the entry may not be durable yet
-			users = append(users, u)
-		}
+		users = append(users, u)
 	}
 	return users, it.Close()
 }
 
-// Ending returns the threads that end first. What it reads may not be durable
-// yet: whoever ends a thread reads it first.
+// Ending returns the threads that end first.
 func (s *Store) Ending(_ context.Context, limit int) ([]core.Ending, error) {
-	snap := s.db.NewSnapshot()
-	defer snap.Close()
+	snap := s.durable.acquire()
+	defer snap.release()
 	it, err := snap.NewIter(kindRange(kindEnding))
 	if err != nil {
 		return nil, err
@@ -236,56 +187,47 @@ func (s *Store) Ending(_ context.Context, limit int) ([]core.Ending, error) {
 	return es, it.Close()
 }
 
-// User returns a user's row, as it was before any change that is not durable.
+// User returns a user's row.
 func (s *Store) User(_ context.Context, id string) (core.User, error) {
-	u, _, err := get(s.db, userKey(id), func(v []byte) (core.User, error) { return decodeUser(id, v) })
-	if err != nil {
-		return core.User{}, err
-	}
-	// In this order: a row that was read before it became durable is still
-	// pending here, and one that is not pending any more is durable.
-	if was, ok := s.users.row(id); ok {
-		u = was
-	}
-	u.ID = id
-	return u, nil
+	snap := s.durable.acquire()
+	defer snap.release()
+	return user(snap, id)
 }
 
-// Events returns a piece of the log. Events never change, so they may be read
-// from Pebble's present up to the last position that is visible.
-func (s *Store) Events(_ context.Context, from uint64, limit int) (core.EventsPage, error) {
-	page := core.EventsPage{Position: from}
-	visible := s.inFlight.visible.Load()
-	if visible <= from {
-		return page, nil
-	}
-	it, err := s.db.NewIter(kindRange(kindPosition))
+func user(r pebble.Reader, id string) (core.User, error) {
+	u, _, err := get(r, userKey(id), func(v []byte) (core.User, error) { return decodeUser(id, v) })
+	u.ID = id
+	return u, err
+}
+
+// Events returns a piece of the log.
+func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsPage, error) {
+	page := core.EventsPage{Position: after}
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindPosition))
 	if err != nil {
 		return page, err
 	}
 	defer it.Close()
 	for ok := it.First(); ok; {
 		day := dayOf(it.Key())
-		if ok = it.SeekGE(positionKey(nil, day, from+1)); !ok {
+		if ok = it.SeekGE(positionKey(nil, day, after+1)); !ok {
 			break
 		}
 		for ; ok && dayOf(it.Key()) == day; ok = it.Next() {
-			position := number(it.Key())
-			if position > visible {
-				return page, it.Error()
-			}
 			if len(page.Events) == limit {
 				return page, it.Error()
 			}
-			e, err := event(s.db, day, it.Value())
+			e, err := event(snap, day, it.Value())
 			if err != nil {
 				return page, err
 			}
 			page.Events = append(page.Events, e)
-			page.Position = position
+			page.Position = e.Position
 		}
 	}
-	page.Position = visible
+	page.Position = max(after, snap.position)
 	return page, it.Error()
 }
 

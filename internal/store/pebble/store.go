@@ -78,16 +78,15 @@ type Store struct {
 	log   *slog.Logger
 	fatal func(error)
 	floor floor
-	lanes [lanes]laneSnapshot
+
+	durable durable // what readers see
 
 	// applying is held while a batch is checked, numbered and put into the
 	// log, so that the order of the log is the order of the decisions.
 	applying sync.Mutex
 	position uint64 // the last one given
 	day      uint32 // of the event log
-
-	users    pendingUsers
-	inFlight inFlight
+	batches  uint64 // in the log since the start
 }
 
 var _ core.Store = (*Store)(nil)
@@ -144,9 +143,7 @@ func (s *Store) open(lock *pebble.Lock, o Options) error {
 	if err := s.start(o.Initial); err != nil {
 		return errors.Join(err, db.Close())
 	}
-	for i := range s.lanes {
-		s.lanes[i].swap(db.NewSnapshot())
-	}
+	s.durable.publish(s.snapshot())
 	return nil
 }
 
@@ -241,7 +238,6 @@ func (s *Store) start(initial core.Resource) error {
 	if it.Last() {
 		s.day, s.position = dayOf(it.Key()), max(trimmed, number(it.Key()))
 	}
-	s.inFlight.visible.Store(s.position)
 	return it.Close()
 }
 
@@ -263,7 +259,11 @@ func (s *Store) create(r core.Resource) error {
 func (s *Store) Lanes() int { return lanes }
 
 // Resource returns the meta rows and the access keys.
-func (s *Store) Resource(context.Context) (core.Resource, error) { return readResource(s.db) }
+func (s *Store) Resource(context.Context) (core.Resource, error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	return readResource(snap)
+}
 
 func readResource(db pebble.Reader) (r core.Resource, err error) {
 	if r.ID, _, err = get(db, metaKey(metaResource), decodeText); err != nil {
@@ -282,7 +282,7 @@ func readResource(db pebble.Reader) (r core.Resource, err error) {
 
 // SetKey replaces an access key, durably.
 func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) error {
-	return s.db.Set(keyKey(index), encodeKey(nil, k), pebble.Sync)
+	return s.set(keyKey(index), encodeKey(nil, k))
 }
 
 // Compact rewrites everything into its final place. It is for measurements.
@@ -295,9 +295,7 @@ func (s *Store) Compact(ctx context.Context) error {
 
 // Close waits for background work and gives the folder free.
 func (s *Store) Close() error {
-	for i := range s.lanes {
-		s.lanes[i].swap(nil)
-	}
+	s.durable.close()
 	return errors.Join(s.db.Close(), s.lock.Close())
 }
 

@@ -30,13 +30,14 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	if before.On != math.MaxInt64 { // all of the cursor's own minute: its order is not that of the keys
 		upper = listKey(nil, q.User, core.MinuteOf(before.On)+1, "")
 	}
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return page, 0, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 
-	seen := map[string]bool{}
 	var minute []core.ThreadEntry // those of the minute that is being read
 	current := int64(-1)
 	// take moves the minute's entries into the page and says whether it is full.
@@ -65,13 +66,12 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 			break
 		}
 		keys += 3
-		e, ok, err := s.listed(q.User, thread)
+		e, ok, err := listed(snap, q.User, thread)
 		if err != nil {
 			return page, keys, err
 		}
 		after := newestFirst(core.ThreadEntry{Thread: before.Thread, LastMessageOn: before.On}, e) < 0
-		if ok && after && !seen[thread] && e.LastMessageOn >= q.Since {
-			seen[thread] = true
+		if ok && after && e.LastMessageOn >= q.Since {
 			minute = append(minute, e)
 		}
 	}
@@ -84,17 +84,13 @@ func newestFirst(a, b core.ThreadEntry) int {
 	return cmp.Or(cmp.Compare(b.LastMessageOn, a.LastMessageOn), cmp.Compare(b.Thread, a.Thread))
 }
 
-// listed reads a thread as it stands in the user's list. The list's own entries
-// are read from Pebble's present; the head and the member are durable, and an
-// entry whose thread is not, is not shown.
-func (s *Store) listed(user, thread string) (core.ThreadEntry, bool, error) {
-	snap := s.thread(thread)
-	defer snap.release()
-	h, found, err := head(snap, thread)
+// listed reads a thread as it stands in the user's list.
+func listed(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, error) {
+	h, found, err := head(r, thread)
 	if err != nil || !found {
 		return core.ThreadEntry{}, false, err
 	}
-	m, found, err := get(snap, memberKey(nil, thread, user), func(v []byte) (core.Member, error) { return decodeMember(user, v) })
+	m, found, err := get(r, memberKey(nil, thread, user), func(v []byte) (core.Member, error) { return decodeMember(user, v) })
 	if err != nil || !found {
 		return core.ThreadEntry{}, false, err
 	}

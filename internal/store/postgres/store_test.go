@@ -215,7 +215,7 @@ func TestSuiteBehindPgBouncer(t *testing.T) {
 	storetest.Run(t, engine(server(t, "TEST_PGBOUNCER_URL")))
 }
 
-// gate makes every COMMIT that writes an event or a user wait for an advisory
+// gate makes every COMMIT that writes an event, a user or a key wait for an advisory
 // lock that the gate holds while it is shut: all statements are carried out by
 // then, and only the commit record is missing.
 func gate(t *testing.T, url string) *storetest.Gate {
@@ -228,7 +228,7 @@ func gate(t *testing.T, url string) *storetest.Gate {
 	}
 	hold(`CREATE FUNCTION wait_at_gate() RETURNS trigger LANGUAGE plpgsql AS $$
 		BEGIN PERFORM set_config('lock_timeout', '0', true); PERFORM pg_advisory_xact_lock_shared(7); RETURN NULL; END $$`)
-	for _, table := range []string{"events", "users"} {
+	for _, table := range []string{"events", "users", "access_keys"} {
 		hold(`CREATE CONSTRAINT TRIGGER at_gate AFTER INSERT OR UPDATE ON ` + table + ` DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait_at_gate()`)
 	}
 	var g storetest.Gate

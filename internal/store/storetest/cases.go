@@ -363,8 +363,74 @@ func (g *Gate) Pass() {
 	<-closed
 }
 
-// testBlockedSync looks at everything while a sync hangs: what is not durable
-// is not seen, and hides nothing that is.
+// view is all that the reads of a store show of two threads and a user.
+type view struct {
+	Resource   core.Resource
+	User       core.User
+	Deleting   []core.User
+	Ending     []core.Ending
+	Events     core.EventsPage
+	Threads    []*core.Thread
+	Messages   []core.MessagesPage
+	Message    []core.Message
+	Receipts   [][]core.Receipt
+	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
+}
+
+// look reads everything. A new read of core.Store belongs in here.
+func look(t *testing.T, s core.Store, who string, threads []string, message int64) (v view) {
+	t.Helper()
+	ctx := context.Background()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var err error
+	v.Resource, err = s.Resource(ctx)
+	must(err)
+	v.User, err = s.User(ctx, who)
+	must(err)
+	v.Deleting, err = s.Deleting(ctx)
+	must(err)
+	v.Ending, err = s.Ending(ctx, 100)
+	must(err)
+	v.Events = events(t, s, 0, 100)
+	for _, id := range threads {
+		th, err := s.Thread(ctx, id)
+		must(err)
+		m, _, err := s.Message(ctx, id, message)
+		must(err)
+		rs, _, err := s.Receipts(ctx, id)
+		must(err)
+		v.Threads, v.Message, v.Receipts = append(v.Threads, th), append(v.Message, m), append(v.Receipts, rs)
+		v.Messages = append(v.Messages, messages(t, s, core.MessagesQuery{Thread: id, Limit: 10}))
+	}
+	v.List = listOf(t, s, who, 100)
+	v.Ones = listOf(t, s, who, 1)
+	return v
+}
+
+// listOf reads a user's list to its end, in pages of so many.
+func listOf(t *testing.T, s core.Store, who string, limit int) (list []core.ThreadEntry) {
+	t.Helper()
+	for before, more := (core.ThreadsCursor{}), true; more; {
+		page, err := s.Threads(context.Background(), core.ThreadsQuery{User: who, Before: before, Limit: limit})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, page.Threads...)
+		if more = page.More; more {
+			last := page.Threads[len(page.Threads)-1]
+			before = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
+		}
+	}
+	return list
+}
+
+// testBlockedSync looks at everything while a sync hangs: rows that are not
+// durable are not seen, and hide nothing that is.
 func testBlockedSync(t *testing.T, e Engine) {
 	if e.Blockable == nil {
 		t.Skip("this engine has no syncs of its own to block")
@@ -373,57 +439,43 @@ func testBlockedSync(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	ann := user(1)
 	live := core.User{ID: ann, State: core.UserLive, Generation: 1}
-	// Threads of both lanes, so that one lane's hanging batch is published
-	// while the other lane's readers look.
-	a, b := thread(1), ""
+	// Threads of both lanes, so that one lane's batch hangs while readers of the
+	// other lane's threads look.
+	a, b, c, born := thread(1), "", thread(50), thread(51)
 	for n := 2; b == ""; n++ {
 		if core.LaneOf(thread(n), s.Lanes()) != core.LaneOf(a, s.Lanes()) || s.Lanes() == 1 {
 			b = thread(n)
 		}
 	}
-	apply(t, s, start, putUser(core.User{ID: ann}, live), create(a, "", ann), create(b, "", ann), send(a, 1, ann, "", "durable"))
-
-	type view struct {
-		Messages core.MessagesPage
-		Thread   *core.Thread
-		Other    core.MessagesPage
-		Events   core.EventsPage
-		User     core.User
-		Message  core.Message
+	first := send(a, 1, ann, "", "durable")
+	apply(t, s, start, putUser(core.User{ID: ann}, live), create(a, "", ann), create(b, "", ann), create(c, "", ann), first)
+	late := start + 5*60_000 // another minute: lists move
+	threads := []string{a, b, c, born}
+	before := look(t, s, ann, threads, late)
+	if len(before.Ones) != 3 {
+		t.Fatalf("the list has %d threads, want 3", len(before.Ones))
 	}
-	late := start + 5000
-	look := func() (v view) {
-		var err error
-		v.Messages = messages(t, s, core.MessagesQuery{Thread: a, Limit: 10})
-		v.Other = messages(t, s, core.MessagesQuery{Thread: b, Limit: 10})
-		v.Events = events(t, s, 0, 100)
-		if v.Thread, err = s.Thread(context.Background(), a); err != nil {
-			t.Fatal(err)
-		}
-		if v.User, err = s.User(context.Background(), ann); err != nil {
-			t.Fatal(err)
-		}
-		if v.Message, _, err = s.Message(context.Background(), a, late); err != nil {
-			t.Fatal(err)
-		}
-		return v
-	}
-	before := look()
+	in := func(id string) *core.Thread { return load(t, s, id) }
 
 	held := gate.Shut()
-	revoked := live
-	revoked.Generation++
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer gate.Open() // a test that has failed must not wait for ever
+	deleting := live
+	deleting.State, deleting.DeletedAt = core.UserDeleting, late
 	byLane := make([][]*core.Change, s.Lanes())
 	for _, c := range []*core.Change{
-		send(a, 1, ann, "", "not durable"),
-		{Key: a, Thread: a, Revision: 1, Properties: &core.Properties{Topic: "not durable", CreatedBy: ann, CreatedOn: start}},
-		send(b, 1, ann, "", "not durable"),
-		putUser(live, revoked),
+		withRoster(send(a, 1, ann, "", "not durable"), in(a)),
+		receipt(a, 1, ann, first.Messages[0].ID),
+		keptFor(30, &core.Change{Key: a, Thread: a, Revision: 1, Properties: &core.Properties{Topic: "not durable", CreatedBy: ann, CreatedOn: start}}),
+		withRoster(send(b, 1, ann, "", "not durable"), in(b)),
+		{Key: c, Thread: c, Revision: 1, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted, Actor: ann}}},
+		create(born, "", ann),
+		putUser(live, deleting),
 	} {
 		lane := core.LaneOf(c.Key, s.Lanes())
 		byLane[lane] = append(byLane[lane], c)
 	}
-	var wg sync.WaitGroup
 	for _, changes := range byLane {
 		if len(changes) == 0 {
 			continue
@@ -434,18 +486,26 @@ func testBlockedSync(t *testing.T, e Engine) {
 			}
 		})
 	}
+	wg.Go(func() {
+		if err := s.SetKey(context.Background(), 0, core.AccessKeyRow{Serial: 2, Secret: []byte("not durable, and longer than 32 bytes")}); err != nil {
+			t.Errorf("set a key: %v", err)
+		}
+	})
 	<-held
 	for range 100 { // the batches arrive one after another; none may ever show
-		mustEqual(t, "what is seen while a sync hangs", look(), before)
+		mustEqual(t, "all that is seen while a sync hangs", look(t, s, ann, threads, late), before)
 	}
 	gate.Open()
 	wg.Wait()
 
-	after := look()
-	if after.Messages.Messages[0].Content != "not durable" || after.Thread.Topic != "not durable" || after.Messages.Revision != 2 {
-		t.Errorf("once durable, the thread is %+v with %+v", after.Thread.Head, after.Messages.Messages[0])
+	after := look(t, s, ann, threads, late)
+	if after.Messages[0].Messages[0].Content != "not durable" || after.Threads[0].Topic != "not durable" || after.Messages[0].Revision != 2 || after.Threads[2].DeletedOn != late || after.Threads[3] == nil {
+		t.Errorf("once durable, the threads are %+v with %+v", after.Threads, after.Messages)
 	}
-	if after.Message.ID != late || after.User != revoked || len(after.Events.Events) != len(before.Events.Events)+2 || len(after.Other.Messages) != 3 {
-		t.Errorf("once durable: message %d, user %+v, %d events", after.Message.ID, after.User, len(after.Events.Events))
+	if after.Message[0].ID != late || after.User != deleting || len(after.Deleting) != 1 || len(after.Ending) != 1 || len(after.Events.Events) != len(before.Events.Events)+5 {
+		t.Errorf("once durable: message %d, user %+v, %d in deletion, %d that end, %d events", after.Message[0].ID, after.User, len(after.Deleting), len(after.Ending), len(after.Events.Events))
+	}
+	if len(after.Receipts[0]) != 1 || after.Resource.Keys[0].Serial != 2 || len(after.List) != 4 || len(after.Ones) != 4 {
+		t.Errorf("once durable: receipts %+v, key %d, lists of %d and %d", after.Receipts[0], after.Resource.Keys[0].Serial, len(after.List), len(after.Ones))
 	}
 }
