@@ -252,7 +252,7 @@ func (h *handler) threads(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := Threads{Threads: []ThreadEntry{}, More: page.More}
+	out := Threads{Threads: []ThreadEntry{}, More: page.Next != (core.ThreadsCursor{})}
 	for _, t := range page.Threads {
 		out.Threads = append(out.Threads, ThreadEntry{ID: t.Thread, Topic: t.Topic, LastMessageOn: date(t.LastMessageOn), DeletedOn: date(t.DeletedOn)})
 	}

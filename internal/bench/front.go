@@ -206,25 +206,26 @@ func newLogStore(log *refLog) *logStore {
 
 func (s *logStore) Lanes() int { return lanesOfLog }
 
-func (s *logStore) Apply(_ context.Context, b core.Batch) ([]core.Result, error) {
+func (s *logStore) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 	s.mu.Lock()
-	l := &core.Locked{
-		Heads: s.heads, Users: s.users, Sent: map[core.SendKey]int64{}, Answers: map[string]*core.CreateAnswer{},
-		Versions: map[core.MessageKey]int64{}, Receipts: map[core.ReceiptKey]core.Receipt{}, Position: s.position,
-	}
-	results, _ := core.Assign(b, l)
-	s.position = l.Position
+	state := core.NewBatchState(b)
+	state.Heads, state.Users, state.Position = s.heads, s.users, s.position
+	outcomes := core.Assign(b, state)
+	s.position = state.Position
 	var buf []byte
-	for _, c := range b.Changes {
-		if len(c.Members) > 0 {
+	for _, o := range outcomes {
+		if o.Status != core.Applied {
+			continue
+		}
+		if c := o.Change; len(c.Members) > 0 {
 			s.members[c.Thread] = c.Members
 		}
-		for _, m := range c.Messages {
-			buf = fmt.Appendf(buf, "%s %d %d %s %s\n", c.Thread, m.ID, m.Sequence, m.Sender, m.Content)
+		for _, m := range o.Change.Messages {
+			buf = fmt.Appendf(buf, "%s %d %d %s %s\n", o.Change.Thread, m.ID, m.Sequence, m.Sender, m.Content)
 		}
 	}
 	s.mu.Unlock()
-	return results, s.log.write(buf)
+	return outcomes, s.log.write(buf)
 }
 
 func (s *logStore) Thread(_ context.Context, id string) (*core.Thread, error) {
@@ -237,10 +238,13 @@ func (s *logStore) Thread(_ context.Context, id string) (*core.Thread, error) {
 	return core.NewThread(*h, s.members[id]), nil
 }
 
-func (s *logStore) User(_ context.Context, id string) (core.User, error) {
+func (s *logStore) Users(_ context.Context, ids []string) (us []core.User, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.users[id], nil
+	for _, id := range ids {
+		us = append(us, s.users[id])
+	}
+	return us, nil
 }
 
 func (s *logStore) Resource(context.Context) (core.Resource, error) { return benchResource, nil }

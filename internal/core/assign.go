@@ -1,18 +1,33 @@
 package core
 
-import "maps"
+import (
+	"maps"
+	"slices"
+)
 
-// Locked is what an engine holds while it applies a batch: the rows that the
-// changes name, as the last commit left them. Assign moves them forward.
-type Locked struct {
+// BatchState is what an engine holds while it applies a batch: the rows that
+// the batch names, as the last commit left them. Assign moves them forward.
+type BatchState struct {
+	Reads    Reads                    // the rows that the engine has locked and loaded
 	Heads    map[string]*Head         // by thread; a thread that does not exist has no entry
+	Members  map[string][]Member      // by thread, all of them; of the threads of decisions
 	Users    map[string]User          // by id
 	Sent     map[SendKey]int64        // message ids by send token
 	Answers  map[string]*CreateAnswer // by thread
-	Versions map[MessageKey]int64     // of the messages that are to be rewritten
+	Messages map[MessageKey]Message   // a message that does not exist has no entry
 	Receipts map[ReceiptKey]Receipt
 	Position uint64 // the last one given in this store
 	Day      uint32 // of the event log; it never goes back, whatever the clock does
+}
+
+// NewBatchState returns the state that a batch needs, without rows. The engine
+// loads those that Reads names before it calls Assign.
+func NewBatchState(b Batch) *BatchState {
+	return &BatchState{
+		Reads: b.reads(),
+		Heads: make(map[string]*Head, len(b.Changes)), Members: map[string][]Member{}, Users: map[string]User{}, Sent: map[SendKey]int64{},
+		Answers: map[string]*CreateAnswer{}, Messages: map[MessageKey]Message{}, Receipts: map[ReceiptKey]Receipt{},
+	}
 }
 
 // SendKey is where the message id of a send with a token is kept.
@@ -27,8 +42,8 @@ type (
 	ReceiptKey struct{ Thread, User string }
 )
 
-// Listing moves a thread in a user's list from one activity minute to another.
-type Listing struct {
+// ListMove moves a thread in a user's list from one activity minute to another.
+type ListMove struct {
 	User, Thread string
 	From, To     int64 // minutes since 1970; From is 0 for a new entry
 }
@@ -41,191 +56,338 @@ func DayOf(ms int64) uint32 { return uint32(ms / millisPerDay) }
 
 const millisPerDay = 86_400_000
 
-// Assign checks the changes of a batch one by one, each seeing the effect of
-// those before it, and fills the empty fields of those that hold: message ids,
-// versions, sequences, event numbers, positions and times. It is pure: staleness,
-// replay and numbering are decided here and nowhere else, for every engine.
-//
-// It returns a result per change, and the moves in the users' lists.
-func Assign(b Batch, l *Locked) ([]Result, []Listing) {
-	l.Day = max(l.Day, DayOf(b.At))
-	results := make([]Result, len(b.Changes))
-	var listings []Listing
-	for i, c := range b.Changes {
-		results[i] = assignOne(b.At, c, l, &listings)
-	}
-	return results, listings
+// Reads names the rows that the changes of a batch were decided on, and those
+// that they write over.
+type Reads struct {
+	Threads  map[string]bool // true: with all members, for a decision
+	Users    map[string]struct{}
+	Sent     map[SendKey]struct{}
+	Answers  map[string]struct{} // by thread
+	Messages map[MessageKey]struct{}
+	Receipts map[ReceiptKey]struct{}
 }
 
-func assignOne(at int64, c *Change, l *Locked, listings *[]Listing) Result {
-	head := l.Heads[c.Thread]
-	if r, ok := replayed(c, head, l); ok {
-		return r
-	}
-	if c.Thread != "" && !fresh(c, head) {
-		return Result{Status: Stale}
-	}
-	for _, read := range c.Users {
-		now := l.Users[read.ID]
-		now.ID = read.ID // a user who is not there has no row, and so no id
-		if now != read {
-			return Result{Status: Stale}
+func (b Batch) reads() (r Reads) {
+	for _, c := range b.Changes {
+		if c.Thread != "" {
+			insert(&r.Threads, c.Thread, r.Threads[c.Thread] || c.Decide != nil)
+		}
+		for _, us := range [][]User{c.ReadUsers, c.PutUsers} {
+			for _, u := range us {
+				insert(&r.Users, u.ID, struct{}{})
+			}
+		}
+		if c.SendToken != "" {
+			insert(&r.Sent, c.sendKey(), struct{}{})
+		}
+		if c.Answer != nil {
+			insert(&r.Answers, c.Thread, struct{}{})
+		}
+		for _, w := range c.Rewrites {
+			insert(&r.Messages, MessageKey{c.Thread, w.ID}, struct{}{})
+		}
+		if c.Receipt != nil {
+			insert(&r.Receipts, ReceiptKey{c.Thread, c.Receipt.User}, struct{}{})
+			if c.Decide != nil {
+				insert(&r.Messages, MessageKey{c.Thread, c.Receipt.MessageID}, struct{}{})
+			}
 		}
 	}
+	return r
+}
 
-	for _, r := range c.Rewrites {
-		if l.Versions[MessageKey{c.Thread, r.ID}] != r.Read {
-			return Result{Status: Stale}
-		}
+// insert puts an entry into a map, which it makes for the first one.
+func insert[K comparable, V any](m *map[K]V, k K, v V) {
+	if *m == nil {
+		*m = map[K]V{}
 	}
+	(*m)[k] = v
+}
 
+// Assign applies the changes of a batch to the state one by one, each seeing the
+// effect of those before it, and returns an outcome for each. An applied one
+// holds a copy of the change with its empty fields filled: message ids, versions,
+// sequences, event numbers, positions and times. The changes stay as they are.
+// Assign is pure: staleness, replay and numbering are decided here and nowhere
+// else, for every engine.
+func Assign(b Batch, s *BatchState) []Outcome {
+	s.Day = max(s.Day, DayOf(b.At))
+	outcomes := make([]Outcome, len(b.Changes))
+	a := newAssigner(b, s)
+	for i, c := range b.Changes {
+		outcomes[i] = a.assign(c)
+	}
+	return outcomes
+}
+
+// assigner is one call of Assign. The rows of all copies come from a few
+// slices, so that a batch costs few allocations.
+type assigner struct {
+	*BatchState
+	at       int64
+	changes  []Change
+	messages []Message
+	events   []Event
+}
+
+func newAssigner(b Batch, s *BatchState) *assigner {
+	messages, events := 0, 0
+	for _, c := range b.Changes {
+		messages += len(c.Messages)
+		events += len(c.Events)
+	}
+	return &assigner{
+		BatchState: s, at: b.At,
+		changes: make([]Change, 0, len(b.Changes)), messages: make([]Message, 0, messages), events: make([]Event, 0, events),
+	}
+}
+
+func (a *assigner) assign(c *Change) Outcome {
+	head := a.Heads[c.Thread]
+	if o, ok := a.replayed(c, head); ok {
+		return o
+	}
+	if c.Decide != nil {
+		decided, o := a.decide(c)
+		if decided == nil {
+			return o
+		}
+		c = decided
+	}
+	if a.stale(c, head) {
+		return Outcome{Status: Stale}
+	}
 	for _, u := range c.PutUsers {
-		l.Users[u.ID] = u
+		a.Users[u.ID] = u
 	}
+	c = a.copy(c)
 	if c.Thread == "" {
-		return Result{Status: Applied}
+		return Outcome{Status: Applied, Change: c}
 	}
 	if head == nil {
 		head = &Head{ID: c.Thread}
-		l.Heads[c.Thread] = head
+		a.Heads[c.Thread] = head
 	}
-	assignThread(at, c, head, l, listings)
-	return Result{Status: Applied, Head: *head}
+	moves := a.number(c, head)
+	return Outcome{Status: Applied, Head: *head, Change: c, ListMoves: moves}
 }
 
 // replayed says whether a change with this one's token was written before.
-func replayed(c *Change, head *Head, l *Locked) (Result, bool) {
+func (a *assigner) replayed(c *Change, head *Head) (Outcome, bool) {
 	if c.SendToken != "" {
-		if id, ok := l.Sent[SendKey{c.Thread, c.Caller, c.SendToken}]; ok {
-			return Result{Status: Replayed, MessageID: id}, true
+		if id, ok := a.Sent[c.sendKey()]; ok {
+			return Outcome{Status: Replayed, Change: c, MessageID: id}, true
 		}
 	}
 	if c.Answer != nil && head != nil {
-		if a := l.Answers[c.Thread]; a != nil {
-			return Result{Status: Replayed, Answer: a}, true
+		if first := a.Answers[c.Thread]; first != nil {
+			return Outcome{Status: Replayed, Change: c, Answer: first}, true
 		}
 	}
-	return Result{}, false
+	return Outcome{}, false
 }
 
-func fresh(c *Change, head *Head) bool {
-	if head == nil {
-		return c.Revision == 0
+// decide takes the decision of a change on the rows of the state. The outcome
+// counts when there is no change to apply.
+func (a *assigner) decide(c *Change) (*Change, Outcome) {
+	rows := &lockedRows{BatchState: a.BatchState}
+	decided, err := c.Decide(rows)
+	switch {
+	case len(rows.unread.users)+len(rows.unread.messages) > 0:
+		return nil, Outcome{Status: Unread, Change: c.naming(rows.unread)}
+	case err != nil:
+		return nil, Outcome{Status: Refused, Err: err}
+	case decided.empty():
+		return nil, Outcome{Status: Unchanged, Change: decided}
 	}
-	return c.Revision == head.Revision
+	return decided, Outcome{}
 }
 
-func assignThread(at int64, c *Change, head *Head, l *Locked, listings *[]Listing) {
+// stale says whether a row that the change was decided on has changed since.
+func (a *assigner) stale(c *Change, head *Head) bool {
+	revision := uint64(0)
+	if head != nil {
+		revision = head.Revision
+	}
+	if c.Thread != "" && c.Revision != revision {
+		return true
+	}
+	for _, read := range c.ReadUsers {
+		now := a.Users[read.ID]
+		now.ID = read.ID // a user who does not exist has no row, and so no id
+		if now != read {
+			return true
+		}
+	}
+	for _, w := range c.Rewrites {
+		if a.Messages[MessageKey{c.Thread, w.ID}].Version != w.ReadVersion {
+			return true
+		}
+	}
+	return false
+}
+
+// copy returns the change with slices of its own where fields are filled.
+func (a *assigner) copy(c *Change) *Change {
+	a.changes = append(a.changes, *c)
+	n := &a.changes[len(a.changes)-1]
+	n.Messages = carve(&a.messages, c.Messages)
+	n.Events = carve(&a.events, c.Events)
+	n.Members = slices.Clone(c.Members)
+	for i := range n.Members {
+		n.Members[i].Intervals = slices.Clone(n.Members[i].Intervals)
+	}
+	n.Rewrites = slices.Clone(c.Rewrites)
+	return n
+}
+
+// carve appends the rows to a slice that many share and returns their part.
+func carve[T any](from *[]T, rows []T) []T {
+	n := len(*from)
+	*from = append(*from, rows...)
+	return (*from)[n:len(*from):len(*from)]
+}
+
+// number fills the fields of a change of a thread, and moves the state forward.
+func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 	minute := MinuteOf(head.LastMessageOn)
-	assignProperties(at, c, head)
-	assignMessages(at, c, head, l)
+	a.assignProperties(c, head)
+	a.assignMessages(c, head)
 	if c.Receipt != nil {
-		assignReceipt(at, c, l)
+		a.assignReceipt(c)
 	}
-	assignEvents(c, head, l)
+	a.assignEvents(c, head)
 	for i := range c.Members {
-		assignMember(at, c, &c.Members[i], head, minute, listings)
+		moves = a.assignMember(c, &c.Members[i], head, minute, moves)
 	}
-	list(c, minute, MinuteOf(head.LastMessageOn), listings)
+	if members, held := a.Members[c.Thread]; held && len(c.Members) > 0 {
+		a.Members[c.Thread] = replaceMembers(members, c.Members)
+	}
+	if to := MinuteOf(head.LastMessageOn); to != minute {
+		// Only now: on every send it would cost a row for each member.
+		for i := range c.Roster {
+			moves = append(moves, ListMove{User: c.Roster[i].User, Thread: c.Thread, From: minute, To: to})
+		}
+	}
 	if c.SendToken != "" {
-		l.Sent[SendKey{c.Thread, c.Caller, c.SendToken}] = c.Messages[0].ID
+		a.Sent[c.sendKey()] = c.Messages[0].ID
 	}
 	if c.Answer != nil {
-		c.Answer.CreatedOn = head.CreatedOn
-		l.Answers[c.Thread] = c.Answer
+		first := *c.Answer
+		first.CreatedOn = head.CreatedOn
+		c.Answer = &first
+		a.Answers[c.Thread] = c.Answer
 	}
 	if c.Purge {
-		l.forget(c.Thread)
+		a.forgetThread(c.Thread)
 	}
+	return moves
 }
 
-func assignProperties(at int64, c *Change, head *Head) {
+func (a *assigner) assignProperties(c *Change, head *Head) {
 	born := head.Revision == 0
-	if c.Properties != nil || len(c.Members) > 0 || c.Purge {
+	if c.changesRevision() {
 		head.Revision++
 	}
 	if c.Properties != nil {
 		head.Properties = *c.Properties
 		if born {
-			head.CreatedOn = at
+			head.CreatedOn = a.at
 		}
 	}
 	if c.Purge {
-		head.DeletedOn = at
+		head.DeletedOn = a.at
 	}
 }
 
-// forget takes a purged thread's rows out of what later changes are checked
-// against; the thread's own row and its first answer stay.
-func (l *Locked) forget(thread string) {
-	maps.DeleteFunc(l.Sent, func(k SendKey, _ int64) bool { return k.Thread == thread })
-	maps.DeleteFunc(l.Versions, func(k MessageKey, _ int64) bool { return k.Thread == thread })
-	maps.DeleteFunc(l.Receipts, func(k ReceiptKey, _ Receipt) bool { return k.Thread == thread })
+// forgetThread drops a purged thread's rows, so that later changes do not find
+// them; the thread's head, members and first answer stay.
+func (s *BatchState) forgetThread(thread string) {
+	maps.DeleteFunc(s.Sent, func(k SendKey, _ int64) bool { return k.Thread == thread })
+	maps.DeleteFunc(s.Messages, func(k MessageKey, _ Message) bool { return k.Thread == thread })
+	maps.DeleteFunc(s.Receipts, func(k ReceiptKey, _ Receipt) bool { return k.Thread == thread })
 }
 
-// assignMessages numbers what is added and what is rewritten. A rewritten
-// message keeps its id and its creation, and takes the next place.
-func assignMessages(at int64, c *Change, head *Head, l *Locked) {
+// replaceMembers returns the members with those that were put.
+func replaceMembers(members, put []Member) []Member {
+	members = slices.Clone(members) // decisions share the old ones
+	for _, m := range put {
+		if i := slices.IndexFunc(members, func(old Member) bool { return old.User == m.User }); i >= 0 {
+			members[i] = m
+		} else {
+			members = append(members, m)
+		}
+	}
+	return members
+}
+
+// assignMessages numbers the messages that are added and rewritten. A rewritten
+// message keeps its id and its creation, and moves to the next sequence.
+func (a *assigner) assignMessages(c *Change, head *Head) {
 	next := func() (version int64, sequence uint64) {
-		head.LastID = max(at, head.LastID+1)
+		head.LastID = max(a.at, head.LastID+1)
 		head.LastSequence++
 		return head.LastID, head.LastSequence
 	}
 	for i := range c.Messages {
 		m := &c.Messages[i]
 		m.Version, m.Sequence = next()
-		m.ID, m.CreatedOn = m.Version, at
+		m.ID, m.CreatedOn = m.Version, a.at
 	}
 	if len(c.Messages) > 0 {
-		head.LastMessageOn = max(at, head.LastMessageOn)
+		head.LastMessageOn = max(a.at, head.LastMessageOn)
 	}
 	for i := range c.Rewrites {
-		r := &c.Rewrites[i]
-		switch {
-		case r.InPlace:
-			continue
-		case r.Deletes:
-			r.DeletedOn = at
-		default:
-			r.EditedOn = at
+		w := &c.Rewrites[i]
+		switch w.How {
+		case Edit:
+			w.EditedOn = a.at
+		case Delete:
+			w.DeletedOn = a.at
 		}
-		r.Version, r.Sequence = next()
-		l.Versions[MessageKey{c.Thread, r.ID}] = r.Version
+		if w.How != InPlace {
+			w.Version, w.Sequence = next()
+		}
+		a.Messages[MessageKey{c.Thread, w.ID}] = w.Message
 	}
 }
 
-// assignReceipt moves a receipt forward. One that would move back is dropped,
-// and nobody is told.
-func assignReceipt(at int64, c *Change, l *Locked) {
+// assignReceipt moves a receipt forward. One that would move back is dropped
+// with its event.
+func (a *assigner) assignReceipt(c *Change) {
 	key := ReceiptKey{c.Thread, c.Receipt.User}
-	if l.Receipts[key].MessageID > c.Receipt.MessageID {
+	if a.Receipts[key].MessageID > c.Receipt.MessageID {
 		c.Receipt, c.Events = nil, nil
 		return
 	}
-	c.Receipt.ReadOn = at
-	l.Receipts[key] = *c.Receipt
+	r := *c.Receipt
+	r.ReadOn = a.at
+	c.Receipt, a.Receipts[key] = &r, r
 	for i := range c.Events {
-		c.Events[i].MessageID, c.Events[i].Version = c.Receipt.MessageID, at
+		c.Events[i].MessageID, c.Events[i].Version = r.MessageID, a.at
 	}
 }
 
 // assignEvents numbers the events and points each at its message: the added
-// ones in their order, or the rewritten ones in theirs.
-func assignEvents(c *Change, head *Head, l *Locked) {
+// messages in their order, or the rewritten ones in theirs.
+func (a *assigner) assignEvents(c *Change, head *Head) {
 	added, rewritten := 0, 0
 	for i := range c.Events {
 		e := &c.Events[i]
 		head.LastEvent++
-		l.Position++
-		head.LastPosition = l.Position
-		e.Thread, e.Day, e.Number, e.Position = c.Thread, l.Day, head.LastEvent, l.Position
-		switch e.Kind {
-		case MessageReceived, ParticipantsAdded, ParticipantsRemoved, ThreadUpdated:
-			if added < len(c.Messages) {
+		a.Position++
+		head.LastPosition = a.Position
+		e.Thread, e.Day, e.Number, e.Position = c.Thread, a.Day, head.LastEvent, a.Position
+		switch e.Kind.row().message {
+		case addedMessage:
+			if added < len(c.Messages) { // metadata changes without a message
 				e.MessageID, e.Version = c.Messages[added].ID, c.Messages[added].Version
 				added++
 			}
-		case MessageEdited, MessageDeleted:
+		case rewrittenMessage:
+			for c.Rewrites[rewritten].How == InPlace { // nobody is told of those
+				rewritten++
+			}
 			e.MessageID, e.Version = c.Rewrites[rewritten].ID, c.Rewrites[rewritten].Version
 			rewritten++
 		}
@@ -233,11 +395,11 @@ func assignEvents(c *Change, head *Head, l *Locked) {
 }
 
 // assignMember fills the ends of the member's intervals: the event by which it
-// joins is the first it sees, the one by which it leaves the last. Its list
-// follows: the thread comes in, or freezes.
-func assignMember(at int64, c *Change, m *Member, head *Head, minute int64, listings *[]Listing) {
+// joins is the first that it sees, the one by which it leaves the last. Its list
+// follows: the thread enters it, or freezes.
+func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, moves []ListMove) []ListMove {
 	if len(m.Intervals) == 0 {
-		return
+		return moves
 	}
 	last := &m.Intervals[len(m.Intervals)-1]
 	switch {
@@ -247,24 +409,14 @@ func assignMember(at int64, c *Change, m *Member, head *Head, minute int64, list
 		if m.Left != nil {
 			from, m.Left = MinuteOf(m.Left.On), nil
 		}
-		m.JoinedOn = at
-		*listings = append(*listings, Listing{User: m.User, Thread: c.Thread, From: from, To: MinuteOf(head.LastMessageOn)})
-	case last.To == Fill:
+		m.JoinedOn = a.at
+		moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: from, To: MinuteOf(head.LastMessageOn)})
+	case last.To == CloseInterval:
 		last.To = head.LastEvent
 		m.Left = &Left{On: head.LastMessageOn, Sequence: head.LastSequence, Topic: head.Topic}
 		if to := MinuteOf(head.LastMessageOn); to != minute {
-			*listings = append(*listings, Listing{User: m.User, Thread: c.Thread, From: minute, To: to})
+			moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: minute, To: to})
 		}
 	}
-}
-
-// list moves the thread in its members' lists, and only when the minute of its
-// last activity changes: on every send it would cost a row per member.
-func list(c *Change, from, to int64, listings *[]Listing) {
-	if from == to {
-		return
-	}
-	for i := range c.Roster {
-		*listings = append(*listings, Listing{User: c.Roster[i].User, Thread: c.Thread, From: from, To: to})
-	}
+	return moves
 }

@@ -19,30 +19,44 @@ const (
 	eve     = "8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-000000000003"
 )
 
-// newLocked is what an engine holds of an empty store.
-func newLocked() *Locked {
-	return &Locked{Heads: map[string]*Head{}, Users: map[string]User{}, Sent: map[SendKey]int64{}, Answers: map[string]*CreateAnswer{},
-		Versions: map[MessageKey]int64{}, Receipts: map[ReceiptKey]Receipt{}}
-}
+// newState is the state of an empty store.
+func newState() *BatchState { return NewBatchState(Batch{}) }
 
 // created is an empty store in which thread1 was made at noon by the users.
-func created(t *testing.T, users ...string) *Locked {
+func created(t *testing.T, users ...string) *BatchState {
 	t.Helper()
-	l := newLocked()
+	l := newState()
 	assign(t, l, noon, makeThread(thread1, "", users...))
 	return l
 }
 
-// assign applies changes that must all hold, and returns the listings.
-func assign(t *testing.T, l *Locked, at int64, changes ...*Change) []Listing {
+// assign applies changes that must all hold, and returns the moves in lists.
+func assign(t *testing.T, s *BatchState, at int64, changes ...*Change) []ListMove {
 	t.Helper()
-	results, listings := Assign(Batch{At: at, Changes: changes}, l)
-	for i, r := range results {
-		if r.Status != Applied {
-			t.Fatalf("change %d has status %d, want %d", i, r.Status, Applied)
+	outcomes, moves := runAssign(Batch{At: at, Changes: changes}, s)
+	for i, o := range outcomes {
+		if o.Status != Applied {
+			t.Fatalf("change %d has status %d, want %d", i, o.Status, Applied)
 		}
 	}
-	return listings
+	return moves
+}
+
+// runAssign calls Assign and puts the numbered rows into the changes, for tests
+// to read. The outcomes that it returns are without them.
+func runAssign(b Batch, s *BatchState) (outcomes []Outcome, moves []ListMove) {
+	s.Reads = b.reads()
+	outcomes = Assign(b, s)
+	s.Reads = Reads{}
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.Status == Applied {
+			*b.Changes[i] = *o.Change
+		}
+		moves = append(moves, o.ListMoves...)
+		o.Change, o.ListMoves = nil, nil
+	}
+	return outcomes, moves
 }
 
 func makeThread(id, token string, users ...string) *Change {
@@ -83,22 +97,22 @@ func rename(revision uint64, topic string) *Change {
 }
 
 func remove(revision uint64, user string) *Change {
-	return &Change{Key: thread1, Thread: thread1, Revision: revision, Members: []Member{{User: user, JoinedOn: noon, Intervals: []Interval{{From: 1, To: Fill}}}}}
+	return &Change{Key: thread1, Thread: thread1, Revision: revision, Members: []Member{{User: user, JoinedOn: noon, Intervals: []Interval{{From: 1, To: CloseInterval}}}}}
 }
 
 func add(revision uint64, read User) *Change {
-	return &Change{Key: thread1, Thread: thread1, Revision: revision, Users: []User{read}, Members: []Member{{User: read.ID, Order: 9, Intervals: []Interval{{}}}}}
+	return &Change{Key: thread1, Thread: thread1, Revision: revision, ReadUsers: []User{read}, Members: []Member{{User: read.ID, Order: 9, Intervals: []Interval{{}}}}}
 }
 
 func put(from, to User) *Change {
-	return &Change{Key: to.ID, Users: []User{from}, PutUsers: []User{to}}
+	return &Change{Key: to.ID, ReadUsers: []User{from}, PutUsers: []User{to}}
 }
 
 func TestAssignNumbersACreate(t *testing.T) {
-	l := newLocked()
+	l := newState()
 	l.Position = 41
 	c := makeThread(thread1, "token", ann, bob)
-	results, listings := Assign(Batch{At: noon, Changes: []*Change{c}}, l)
+	results, listings := runAssign(Batch{At: noon, Changes: []*Change{c}}, l)
 
 	wantHead := Head{ID: thread1, Revision: 1, Properties: Properties{Topic: "topic", CreatedBy: ann, CreatedOn: noon},
 		Counters: Counters{LastID: noon + 1, LastSequence: 2, LastEvent: 1, LastPosition: 42, LastMessageOn: noon}}
@@ -116,14 +130,13 @@ func TestAssignNumbersACreate(t *testing.T) {
 		Events: []Event{{Thread: thread1, Day: DayOf(noon), Number: 1, Position: 42, Kind: ThreadCreated, Actor: ann}},
 		Answer: &CreateAnswer{Topic: "topic", CreatedBy: ann, CreatedOn: noon},
 	}
-	equal(t, "results", results, []Result{{Status: Applied, Head: wantHead}})
+	equal(t, "results", results, []Outcome{{Status: Applied, Head: wantHead}})
 	equal(t, "change", c, want)
-	equal(t, "listings", listings, []Listing{{User: ann, Thread: thread1, To: MinuteOf(noon)}, {User: bob, Thread: thread1, To: MinuteOf(noon)}})
-	equal(t, "locked rows", l, &Locked{
-		Heads: map[string]*Head{thread1: &wantHead}, Users: map[string]User{}, Sent: map[SendKey]int64{},
-		Answers: map[string]*CreateAnswer{thread1: want.Answer}, Position: 42, Day: DayOf(noon),
-		Versions: map[MessageKey]int64{}, Receipts: map[ReceiptKey]Receipt{},
-	})
+	equal(t, "listings", listings, []ListMove{{User: ann, Thread: thread1, To: MinuteOf(noon)}, {User: bob, Thread: thread1, To: MinuteOf(noon)}})
+	wantState := newState()
+	wantState.Heads[thread1], wantState.Answers[thread1] = &wantHead, want.Answer
+	wantState.Position, wantState.Day = 42, DayOf(noon)
+	equal(t, "state", l, wantState)
 }
 
 func TestAssignIDs(t *testing.T) {
@@ -156,7 +169,7 @@ func TestAssignIDs(t *testing.T) {
 // TestAssignNumbersAnyHistory draws clocks and batches over two threads.
 func TestAssignNumbersAnyHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := newLocked()
+		l := newState()
 		l.Position = uint64(rapid.IntRange(0, 5).Draw(t, "position"))
 		at, position, day := noon, l.Position, uint32(0)
 		last := map[string]Counters{}
@@ -190,7 +203,7 @@ func TestAssignNumbersAnyHistory(t *testing.T) {
 					b.Changes = append(b.Changes, makeSend(id, 1, ann, ""))
 				}
 			}
-			results, _ := Assign(b, l)
+			results, _ := runAssign(b, l)
 			for i, r := range results {
 				if r.Status == Applied {
 					check(b.Changes[i])
@@ -239,7 +252,7 @@ func TestAssignStaleness(t *testing.T) {
 	deleted := User{ID: eve, State: UserDeleted, Generation: 1, DeletedAt: noon}
 	bobLive := User{ID: bob, State: UserLive, Generation: 1}
 	two := add(1, live)
-	two.Users = append(two.Users, User{ID: ann})
+	two.ReadUsers = append(two.ReadUsers, User{ID: ann})
 	for _, c := range []struct {
 		name    string
 		changes []*Change // on thread1 at revision 1 with ann and bob, and eve live
@@ -279,14 +292,14 @@ func TestAssignStaleness(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			l := created(t, ann, bob)
 			l.Users[eve] = live
-			results, _ := Assign(Batch{At: noon, Changes: c.changes}, l)
+			results, _ := runAssign(Batch{At: noon, Changes: c.changes}, l)
 			equal(t, "statuses", statuses(results), c.want)
 		})
 	}
 }
 
 func withUsers(c *Change, read ...User) *Change {
-	c.Users = read
+	c.ReadUsers = read
 	return c
 }
 
@@ -301,10 +314,10 @@ func TestAssignStaleWritesNothing(t *testing.T) {
 		"add":                 add(1, live),
 		"send to no thread":   makeSend(thread2, 1, ann, "token"),
 	} {
-		results, listings := Assign(Batch{At: noon + 120_000, Changes: []*Change{c}}, l)
-		equal(t, name+": result", results, []Result{{Status: Stale}})
-		equal(t, name+": listings", listings, []Listing(nil))
-		equal(t, name+": locked rows", l, want)
+		results, listings := runAssign(Batch{At: noon + 120_000, Changes: []*Change{c}}, l)
+		equal(t, name+": result", results, []Outcome{{Status: Stale}})
+		equal(t, name+": listings", listings, []ListMove(nil))
+		equal(t, name+": state", l, want)
 		if len(c.Messages) > 0 && c.Messages[0].ID != 0 {
 			t.Errorf("%s: a message got id %d", name, c.Messages[0].ID)
 		}
@@ -331,20 +344,20 @@ func TestAssignReplaysSends(t *testing.T) {
 				first := makeSend(thread1, 1, ann, "token")
 				second := *c.second
 				second.Messages, second.Events = []Message{{Kind: Text}}, []Event{{Kind: MessageReceived}}
-				var r Result
+				var r Outcome
 				if batches == 1 {
-					results, _ := Assign(Batch{At: noon + 5, Changes: []*Change{first, &second}}, l)
+					results, _ := runAssign(Batch{At: noon + 5, Changes: []*Change{first, &second}}, l)
 					r = results[1]
 				} else {
 					assign(t, l, noon+5, first)
-					results, _ := Assign(Batch{At: noon + 99, Changes: []*Change{&second}}, l)
+					results, _ := runAssign(Batch{At: noon + 99, Changes: []*Change{&second}}, l)
 					r = results[0]
 				}
 				if r.Status != c.want {
 					t.Fatalf("status %d, want %d", r.Status, c.want)
 				}
 				if c.want == Replayed {
-					equal(t, "result", r, Result{Status: Replayed, MessageID: noon + 5})
+					equal(t, "result", r, Outcome{Status: Replayed, MessageID: noon + 5})
 					equal(t, "counters", l.Heads[thread1].LastSequence, uint64(3))
 				}
 			})
@@ -355,20 +368,20 @@ func TestAssignReplaysSends(t *testing.T) {
 func TestAssignReplaysCreates(t *testing.T) {
 	for _, batches := range []int{1, 2} {
 		t.Run(fmt.Sprintf("in %d batches", batches), func(t *testing.T) {
-			l := newLocked()
+			l := newState()
 			first, second := makeThread(thread1, "token", ann), makeThread(thread1, "token", ann, bob)
 			first.Answer.Invalid = []InvalidParticipant{{User: eve, Code: "404", Message: "Not found"}}
 			second.Properties.Topic, second.Answer.Topic = "another", "another"
 			later := rename(1, "renamed") // the answer is of the create, whatever came later
 			changes := []*Change{first, later, second}
-			var results []Result
+			var results []Outcome
 			if batches == 1 {
-				results, _ = Assign(Batch{At: noon, Changes: changes}, l)
+				results, _ = runAssign(Batch{At: noon, Changes: changes}, l)
 			} else {
 				assign(t, l, noon, first, later)
-				results, _ = Assign(Batch{At: noon + 99, Changes: []*Change{second}}, l)
+				results, _ = runAssign(Batch{At: noon + 99, Changes: []*Change{second}}, l)
 			}
-			equal(t, "result", results[len(results)-1], Result{Status: Replayed, Answer: &CreateAnswer{
+			equal(t, "result", results[len(results)-1], Outcome{Status: Replayed, Answer: &CreateAnswer{
 				Topic: "topic", CreatedBy: ann, CreatedOn: noon, Invalid: []InvalidParticipant{{User: eve, Code: "404", Message: "Not found"}},
 			}})
 			equal(t, "topic", l.Heads[thread1].Topic, "renamed")
@@ -379,9 +392,9 @@ func TestAssignReplaysCreates(t *testing.T) {
 
 func TestAssignListings(t *testing.T) {
 	minute := MinuteOf(noon)
-	moved := func(users ...string) (ls []Listing) {
+	moved := func(users ...string) (ls []ListMove) {
 		for _, u := range users {
-			ls = append(ls, Listing{User: u, Thread: thread1, From: minute, To: minute + 1})
+			ls = append(ls, ListMove{User: u, Thread: thread1, From: minute, To: minute + 1})
 		}
 		return ls
 	}
@@ -395,18 +408,18 @@ func TestAssignListings(t *testing.T) {
 		name    string
 		at      int64
 		changes []*Change
-		want    []Listing
+		want    []ListMove
 	}{
 		{"same minute", noon + 59_999, []*Change{makeSend(thread1, 1, ann, "", ann, bob)}, nil},
 		{"next minute", noon + 60_000, []*Change{makeSend(thread1, 1, ann, "", ann, bob)}, moved(ann, bob)},
 		{"next minute, two sends", noon + 60_000, []*Change{makeSend(thread1, 1, ann, "", ann, bob), makeSend(thread1, 1, bob, "", ann, bob)}, moved(ann, bob)},
 		{"clock back a minute", noon - 60_000, []*Change{makeSend(thread1, 1, ann, "", ann, bob)}, nil},
 		{"properties alone", noon + 60_000, []*Change{rename(1, "x")}, nil},
-		{"joiner", noon + 1, []*Change{joins(nil)}, []Listing{{User: eve, Thread: thread1, To: minute}}},
+		{"joiner", noon + 1, []*Change{joins(nil)}, []ListMove{{User: eve, Thread: thread1, To: minute}}},
 		{"joiner with a message in the next minute", noon + 60_000, []*Change{joins(nil, Message{Kind: ParticipantAdded})},
-			append([]Listing{{User: eve, Thread: thread1, To: minute + 1}}, moved(ann, bob)...)},
-		{"joiner without a message in the next minute", noon + 60_000, []*Change{joins(nil)}, []Listing{{User: eve, Thread: thread1, To: minute}}},
-		{"frozen entry of one who comes back", noon + 1, []*Change{joins(&Left{On: (minute-7)*60_000 + 5})}, []Listing{{User: eve, Thread: thread1, From: minute - 7, To: minute}}},
+			append([]ListMove{{User: eve, Thread: thread1, To: minute + 1}}, moved(ann, bob)...)},
+		{"joiner without a message in the next minute", noon + 60_000, []*Change{joins(nil)}, []ListMove{{User: eve, Thread: thread1, To: minute}}},
+		{"frozen entry of one who comes back", noon + 1, []*Change{joins(&Left{On: (minute-7)*60_000 + 5})}, []ListMove{{User: eve, Thread: thread1, From: minute - 7, To: minute}}},
 		{"leaver", noon + 1, []*Change{remove(1, bob)}, nil},
 		{"leaver with a message in the next minute", noon + 60_000, []*Change{leaves}, moved(bob, ann)},
 		{"leaver, then a send without it", noon + 60_000, []*Change{remove(1, bob), makeSend(thread1, 2, ann, "", ann)}, moved(ann)},
@@ -414,7 +427,7 @@ func TestAssignListings(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			l := created(t, ann, bob)
-			_, got := Assign(Batch{At: c.at, Changes: c.changes}, l)
+			_, got := runAssign(Batch{At: c.at, Changes: c.changes}, l)
 			equal(t, "listings", got, c.want)
 		})
 	}
@@ -430,7 +443,7 @@ func TestAssignMembers(t *testing.T) {
 			{User: bob, Intervals: []Interval{{}}},
 			{User: eve, JoinedOn: noon - 9, Left: &Left{On: 5, Sequence: 1}, Intervals: []Interval{{From: 1, To: 1}, {}}},
 			{User: ann, JoinedOn: noon, DisplayName: "stays", Intervals: []Interval{{From: 1}}},
-			{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: Fill}}},
+			{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: CloseInterval}}},
 			{User: "has left", JoinedOn: noon, Left: &Left{On: 5}, Intervals: []Interval{{From: 1, To: 2}}},
 			{User: "was never in"},
 		},
@@ -447,7 +460,7 @@ func TestAssignMembers(t *testing.T) {
 	equal(t, "revision", l.Heads[thread1].Revision, uint64(2))
 }
 
-func statuses(rs []Result) []Status {
+func statuses(rs []Outcome) []Status {
 	out := make([]Status, len(rs))
 	for i, r := range rs {
 		out[i] = r.Status

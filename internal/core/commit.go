@@ -26,6 +26,7 @@ type committer struct {
 	observe func(changes int, took time.Duration)
 	lanes   []*lane
 	done    sync.WaitGroup
+	pending sync.Pool // of *pending; here, since a channel must not leave its synctest bubble
 }
 
 type lane struct {
@@ -37,16 +38,15 @@ type lane struct {
 }
 
 type pending struct {
-	change *Change
-	result Result
-	err    error
-	done   chan struct{} // of capacity 1
+	change  *Change
+	outcome Outcome
+	err     error
+	done    chan struct{} // of capacity 1
 }
-
-var pendings = sync.Pool{New: func() any { return &pending{done: make(chan struct{}, 1)} }}
 
 func newCommitter(store Store, bus Bus, now func() time.Time, observe func(int, time.Duration)) *committer {
 	c := &committer{store: store, bus: bus, now: now, observe: observe}
+	c.pending.New = func() any { return &pending{done: make(chan struct{}, 1)} }
 	for range store.Lanes() {
 		l := &lane{wake: make(chan struct{}, 1)}
 		c.lanes = append(c.lanes, l)
@@ -72,21 +72,20 @@ func (c *committer) close() {
 	c.done.Wait()
 }
 
-// commit waits until the change is durable, stale or a replay. It takes no
-// context: once a change is in the queue its fate is the lane's, and an answer
+// commit waits for the outcome of the change, durable if it was applied. It takes
+// no context: once a change is in the queue its fate is the lane's, and an answer
 // before that would be a guess.
-func (c *committer) commit(change *Change) (Result, error) {
-	p := pendings.Get().(*pending)
+func (c *committer) commit(change *Change) (Outcome, error) {
+	p := c.pending.Get().(*pending)
+	defer c.pending.Put(p)
 	p.change = change
 	if !c.lanes[LaneOf(change.Key, len(c.lanes))].put(p) {
-		pendings.Put(p)
-		return Result{}, errBusy
+		return Outcome{}, errBusy
 	}
 	<-p.done
-	result, err := p.result, p.err
-	p.change, p.result, p.err = nil, Result{}, nil
-	pendings.Put(p)
-	return result, err
+	outcome, err := p.outcome, p.err
+	p.change, p.outcome, p.err = nil, Outcome{}, nil
+	return outcome, err
 }
 
 func (l *lane) put(p *pending) bool {
@@ -137,7 +136,7 @@ func (c *committer) apply(batch []*pending) {
 		changes[i] = p.change
 	}
 	start := c.now()
-	results, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Changes: changes})
+	outcomes, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Changes: changes})
 	if c.observe != nil {
 		c.observe(len(batch), c.now().Sub(start))
 	}
@@ -149,20 +148,20 @@ func (c *committer) apply(batch []*pending) {
 		}
 		return
 	}
-	c.announce(changes, results)
+	c.announce(outcomes)
 	for i, p := range batch {
-		p.result = results[i]
+		p.outcome = outcomes[i]
 		p.done <- struct{}{}
 	}
 }
 
-// announce tells the bus before anyone is answered, so that whoever has an
-// answer finds its event on the way.
-func (c *committer) announce(changes []*Change, results []Result) {
+// announce tells the bus before anyone is answered: whoever has an answer finds
+// its event under way.
+func (c *committer) announce(outcomes []Outcome) {
 	var events []Event
-	for i, r := range results {
-		if r.Status == Applied {
-			events = append(events, changes[i].Events...)
+	for _, o := range outcomes {
+		if o.Status == Applied {
+			events = append(events, o.Change.Events...)
 		}
 	}
 	if len(events) > 0 {

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -41,7 +42,7 @@ func gated(t *testing.T, bus core.Bus) (*house, *gate) {
 	return h, g
 }
 
-func (g *gate) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) {
+func (g *gate) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	if g.shut.Load() {
 		c := &call{changes: b.Changes, turn: make(chan error)}
 		g.calls <- c
@@ -53,7 +54,7 @@ func (g *gate) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) {
 	g.batches = append(g.batches, len(b.Changes))
 	g.mu.Unlock()
 	if g.stale.Add(-int64(len(b.Changes))) >= 0 {
-		results := make([]core.Result, len(b.Changes))
+		results := make([]core.Outcome, len(b.Changes))
 		for i := range results {
 			results[i].Status = core.Stale
 		}
@@ -384,20 +385,33 @@ func TestPublishedBeforeAnswered(t *testing.T) {
 	}
 }
 
-func TestStaleIsDecidedAgain(t *testing.T) {
-	ctx := t.Context()
+func TestStaleIsDecidedByTheEngine(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
 	thread := h.thread(t, ann)
 	h.send(t, ann, thread, "the head is cached from here on")
-
-	g.stale.Store(core.Attempts - 1)
-	loads := g.loads.Load()
-	h.send(t, ann, thread, "the last attempt holds")
-	if n := g.loads.Load() - loads; n != core.Attempts-1 {
-		t.Errorf("the thread was loaded %d times, want %d: each stale head anew", n, core.Attempts-1)
+	g.stale.Store(1)
+	batches, loads := len(g.sizes()), g.loads.Load()
+	h.send(t, ann, thread, "the engine decides")
+	if n := len(g.sizes()) - batches; n != 2 || g.loads.Load() != loads {
+		t.Errorf("%d batches and %d loads, want 2 batches and no load: the engine has the rows", n, g.loads.Load()-loads)
 	}
+	if left := g.stale.Load(); left != -1 {
+		t.Errorf("the counter of stale changes ends at %d, want -1", left)
+	}
+}
 
+// TestPatience: an engine that never holds a change costs an operation its
+// patience, and then 503; nothing is written.
+func TestPatience(t *testing.T) {
+	ctx := t.Context()
+	g := &gate{calls: make(chan *call)}
+	h := newHouseWith(t, nil, func(s core.Store) core.Store {
+		g.Store = s
+		return g
+	}, core.Options{Patience: time.Millisecond})
+	ann := h.user(t)
+	thread := h.thread(t, ann)
 	operations := map[string]func() error{
 		"send": func() error { _, err := h.SendMessage(ctx, ann, thread, text("never")); return err },
 		"create": func() error {
@@ -407,122 +421,72 @@ func TestStaleIsDecidedAgain(t *testing.T) {
 		"user":   func() error { _, err := h.CreateUser(ctx); return err },
 		"revoke": func() error { return h.RevokeTokens(ctx, ann) },
 	}
+	g.stale.Store(1 << 40)
 	for name, do := range operations {
-		g.stale.Store(core.Attempts)
 		wantError(t, name, do(), core.Unavailable, busy)
-		if left := g.stale.Load(); left != 0 {
-			t.Errorf("%s: %d attempts, want %d", name, core.Attempts-left, core.Attempts)
-		}
 	}
+	g.stale.Store(0)
 	if th, err := h.store.Thread(ctx, h.ThreadIDFor(ann, "never")); th != nil || err != nil {
 		t.Errorf("a create that never held left %+v, %v", th, err)
 	}
 	if u, err := h.User(ctx, ann); err != nil || u.Generation != 1 {
 		t.Errorf("a revoke that never held left generation %d, %v", u.Generation, err)
 	}
-	equal(t, "messages", h.contents(t, ann, thread), []string{"the last attempt holds", "the head is cached from here on", "topicUpdated", "participantAdded"})
+	equal(t, "messages", h.contents(t, ann, thread), []string{"topicUpdated", "participantAdded"})
 }
 
-// restless is a store whose heads have always changed since they were loaded,
-// or whose reads fail.
-type restless struct {
+// failing is a store whose reads fail once they are told to.
+type failing struct {
 	core.Store
-	changes atomic.Int64 // so many reads still find another revision
-	fail    atomic.Pointer[error]
+	err atomic.Pointer[error]
 }
 
-func (r *restless) failure() error {
-	if err := r.fail.Load(); err != nil {
+func (f *failing) failure() error {
+	if err := f.err.Load(); err != nil {
 		return *err
 	}
 	return nil
 }
 
-func (r *restless) Thread(ctx context.Context, id string) (*core.Thread, error) {
-	if err := r.failure(); err != nil {
+func (f *failing) Thread(ctx context.Context, id string) (*core.Thread, error) {
+	if err := f.failure(); err != nil {
 		return nil, err
 	}
-	return r.Store.Thread(ctx, id)
+	return f.Store.Thread(ctx, id)
 }
 
-func (r *restless) User(ctx context.Context, id string) (core.User, error) {
-	if err := r.failure(); err != nil {
-		return core.User{}, err
+func (f *failing) View(ctx context.Context, thread, member string) (core.View, error) {
+	if err := f.failure(); err != nil {
+		return core.View{}, err
 	}
-	return r.Store.User(ctx, id)
+	return f.Store.View(ctx, thread, member)
 }
 
-func (r *restless) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
-	if err := r.failure(); err != nil {
+func (f *failing) Users(ctx context.Context, ids []string) ([]core.User, error) {
+	if err := f.failure(); err != nil {
+		return nil, err
+	}
+	return f.Store.Users(ctx, ids)
+}
+
+func (f *failing) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
+	if err := f.failure(); err != nil {
 		return core.MessagesPage{}, err
 	}
-	page, err := r.Store.Messages(ctx, q)
-	if r.changes.Add(-1) >= 0 {
-		page.Revision++
-	}
-	return page, err
-}
-
-func (r *restless) Message(ctx context.Context, thread string, id int64) (core.Message, uint64, error) {
-	if err := r.failure(); err != nil {
-		return core.Message{}, 0, err
-	}
-	m, revision, err := r.Store.Message(ctx, thread, id)
-	if r.changes.Add(-1) >= 0 {
-		revision++
-	}
-	return m, revision, err
-}
-
-func TestReadsOfAStaleHeadAreAskedAgain(t *testing.T) {
-	ctx := t.Context()
-	var r *restless
-	h := newHouse(t, nil, func(s core.Store) core.Store {
-		r = &restless{Store: s}
-		return r
-	})
-	ann, eve := h.user(t), h.user(t)
-	thread := h.thread(t, ann)
-	id := h.send(t, ann, thread, "one")
-	list := core.ListMessages{Limit: 10}
-
-	r.changes.Store(core.Attempts - 1)
-	if ms, err := h.ListMessages(ctx, ann, thread, list); err != nil || len(ms) != 3 {
-		t.Errorf("%d messages, %v; want 3", len(ms), err)
-	}
-	r.changes.Store(core.Attempts - 1)
-	if m, err := h.Message(ctx, ann, thread, id); err != nil || m.Content != "one" {
-		t.Errorf("message %+v, %v", m, err)
-	}
-	r.changes.Store(core.Attempts - 1)
-	_, err := h.ListMessages(ctx, eve, thread, list)
-	wantError(t, "list by a stranger", err, core.Forbidden, noPermission)
-
-	r.changes.Store(core.Attempts)
-	ms, err := h.ListMessages(ctx, ann, thread, list)
-	wantError(t, "list", err, core.Unavailable, busy)
-	if ms != nil {
-		t.Errorf("a list that fails shows %d messages", len(ms))
-	}
-	r.changes.Store(core.Attempts)
-	m, err := h.Message(ctx, ann, thread, id)
-	wantError(t, "get", err, core.Unavailable, busy)
-	if m.ID != 0 {
-		t.Errorf("a get that fails shows %+v", m)
-	}
+	return f.Store.Messages(ctx, q)
 }
 
 func TestErrorsOfTheStorePassThrough(t *testing.T) {
 	ctx := t.Context()
-	var r *restless
+	var r *failing
 	h := newHouse(t, nil, func(s core.Store) core.Store {
-		r = &restless{Store: s}
+		r = &failing{Store: s}
 		return r
 	})
 	ann := h.user(t)
 	thread := h.thread(t, ann)
 	disk := errors.New("disk on fire")
-	r.fail.Store(&disk)
+	r.err.Store(&disk)
 	for name, do := range map[string]func() error{
 		"get thread": func() error { _, err := h.Thread(ctx, ann, thread); return err },
 		"send":       func() error { _, err := h.SendMessage(ctx, ann, thread, text("x")); return err },

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 )
 
@@ -14,22 +16,28 @@ const DefaultGrace = 30 * time.Second
 // sweepPage is how many rows the clean-up reads at a time.
 const sweepPage = 100
 
-// Sweep deletes the threads that their retention policies have ended, finishes
-// the deletions of users whose grace is over, and returns when the next one is
-// due, or the zero time. It is the durable job of design.md §3: all it needs is
-// in the store, every step can be done again, and what another node has done
-// already is found done.
+// Sweep deletes the threads that their retention policies have ended, and erases
+// the users whose grace is over. It does one page of each and returns when the
+// next one is due, or the zero time. All that it needs is in the store, every
+// step can be done again, and a step that another server did is found done.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
+	s.sweeping.Lock()
+	defer s.sweeping.Unlock()
 	thread, errThreads := s.sweepThreads(ctx)
 	user, errUsers := s.sweepUsers(ctx)
-	if next = thread; next.IsZero() || !user.IsZero() && user.Before(next) {
-		next = user
-	}
-	return next, errors.Join(errThreads, errUsers)
+	return earlier(thread, user), errors.Join(errThreads, errUsers)
 }
 
-// sweepThreads goes through one page. The next call sees the next one, if this
-// one was full and something of it has gone.
+// earlier returns the earlier of two times; a zero one does not count.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sweepThreads ends at most one page of threads. The next one is due now if this
+// one was full and a thread of it was ended.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
 	threads, err := s.store.Ending(ctx, sweepPage)
 	if err != nil {
@@ -59,201 +67,215 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 // it did. Unverified: that a thread ended so is like one that a participant has
 // deleted.
 func (s *Service) end(ctx context.Context, thread string) (ended bool, err error) {
-	c, _, err := s.change(ctx, func() (*Change, error) {
-		t, err := s.store.Thread(ctx, thread)
-		if err != nil {
-			return nil, err
-		}
-		if t == nil || !t.ended(s.now().UnixMilli()) {
-			return nil, errNothingToDo
+	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := rows.Thread(thread)
+		if err != nil || t == nil || !t.ended(s.now().UnixMilli()) {
+			return &Change{}, err
 		}
 		c := changeOf(t)
 		c.Purge = true
 		c.Events = []Event{{Kind: ThreadDeleted}}
 		return c, nil
 	})
-	return err == nil && c.Purge, err
+	return o.Status == Applied, err
 }
 
+// sweepUsers erases every user whose grace is over from one page of its threads.
 func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	users, err := s.store.Deleting(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("list users in deletion: %w", err)
 	}
+	maps.DeleteFunc(s.erasures, func(id string, _ *erasure) bool { // another server has finished it
+		return !slices.ContainsFunc(users, func(u User) bool { return u.ID == id })
+	})
 	var errs []error
 	for _, u := range users {
-		if s.Leaving(u) {
-			if due := time.UnixMilli(u.DeletedAt).Add(s.grace); next.IsZero() || due.Before(next) {
-				next = due
+		due := time.UnixMilli(u.DeletedAt).Add(s.grace)
+		if !s.Leaving(u) {
+			if due, err = s.erase(ctx, u); err != nil {
+				errs = append(errs, fmt.Errorf("erase user %s: %w", u.ID, err))
 			}
-			continue
 		}
-		if err := s.erase(ctx, u); err != nil {
-			errs = append(errs, fmt.Errorf("erase user %s: %w", u.ID, err))
-		}
+		next = earlier(next, due)
 	}
 	return next, errors.Join(errs...)
 }
 
-// erase takes the user's content, display names, metadata and receipts out of
-// every thread it was ever in. Its messages become tombstones; a thread that it
-// was the last one in is deleted.
-func (s *Service) erase(ctx context.Context, u User) error {
-	for before := (ThreadsCursor{}); ; {
-		page, err := s.store.Threads(ctx, ThreadsQuery{User: u.ID, Before: before, Limit: sweepPage})
-		if err != nil {
-			return err
+// erasure is how far a user's deletion has come in this process. It goes on
+// behind a thread that fails; the stored progress does not, so that the thread's
+// turn comes again.
+type erasure struct {
+	after  string // a thread
+	failed bool
+}
+
+// erase removes the user's content, display names, metadata and receipts from
+// one page of the threads that it was ever in. Its messages become tombstones; a
+// thread that it is alone in is deleted. The next page is due now, or at the
+// next sweep if a thread of the list failed.
+func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error) {
+	e := s.erasures[u.ID]
+	if e == nil {
+		e = &erasure{after: u.ErasedTo}
+		s.erasures[u.ID] = e
+	}
+	threads, err := s.store.ThreadsOf(ctx, u.ID, e.after, sweepPage)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var errs []error
+	for _, id := range threads {
+		if err := s.eraseFrom(ctx, id, u.ID); err != nil {
+			e.failed = true
+			errs = append(errs, fmt.Errorf("thread %s: %w", id, err))
 		}
-		for _, entry := range page.Threads {
-			if err := s.eraseFrom(ctx, entry.Thread, u.ID); err != nil {
-				return fmt.Errorf("thread %s: %w", entry.Thread, err)
-			}
-			before = ThreadsCursor{On: entry.LastMessageOn, Thread: entry.Thread}
-		}
-		if !page.More {
-			break
+		e.after = id
+		if !e.failed {
+			u.ErasedTo = id
 		}
 	}
-	c, _, err := s.change(ctx, func() (*Change, error) {
-		gone := u
-		gone.State = UserDeleted
-		return &Change{Key: u.ID, Users: []User{u}, PutUsers: []User{gone}}, nil
+	end, failed := len(threads) < sweepPage, e.failed
+	if end {
+		delete(s.erasures, u.ID)
+	}
+	if err := s.progress(ctx, u, end && !failed); err != nil {
+		errs = append(errs, err)
+	}
+	if !end {
+		next = s.now()
+	}
+	return next, errors.Join(errs...)
+}
+
+// progress stores how far a user's deletion has come, or that it has ended.
+func (s *Service) progress(ctx context.Context, u User, ended bool) error {
+	_, err := s.changeUser(ctx, u.ID, func(now User) (User, error) {
+		if now.State != UserDeleting { // another server was faster
+			return now, nil
+		}
+		now.ErasedTo = max(now.ErasedTo, u.ErasedTo)
+		if ended {
+			now.State, now.ErasedTo = UserDeleted, ""
+		}
+		return now, nil
 	})
-	if err == nil {
-		s.forget(c.PutUsers)
-	}
 	return err
 }
 
+// eraseFrom removes a user from one thread. It leaves first: from then on nothing
+// of it can be written there.
 func (s *Service) eraseFrom(ctx context.Context, thread, user string) error {
-	t, err := s.store.Thread(ctx, thread)
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := rows.Thread(thread)
+		if err != nil || t == nil {
+			return &Change{}, err
+		}
+		return decideErase(t, user), nil
+	})
 	if err != nil {
 		return err
 	}
-	if t == nil {
-		return nil
-	}
-	if t.DeletedOn == 0 {
-		if err := s.eraseMessages(ctx, t, user); err != nil {
-			return err
-		}
-	}
-	_, _, err = s.change(ctx, func() (*Change, error) {
-		t, err := s.store.Thread(ctx, thread)
-		if err != nil {
-			return nil, err
-		}
-		return decideErase(t, user)
-	})
-	return err
-}
-
-// eraseMessages goes through the thread from its newest message down. What it
-// rewrites moves above the place it started from, so it ends.
-func (s *Service) eraseMessages(ctx context.Context, t *Thread, user string) error {
-	for before := t.LastSequence + 1; before > 1; {
-		page, err := s.store.Messages(ctx, MessagesQuery{Thread: t.ID, Before: before, Limit: sweepPage})
+	// From the newest message down: rewritten ones move above the place where
+	// this began, so it ends.
+	for before := uint64(0); ; {
+		page, err := s.store.Messages(ctx, MessagesQuery{Thread: thread, Before: before, Limit: sweepPage})
 		if err != nil {
 			return err
 		}
-		if len(page.Messages) == 0 {
+		var ids []int64
+		for i := range page.Messages {
+			if mentions(&page.Messages[i], user) {
+				ids = append(ids, page.Messages[i].ID)
+			}
+		}
+		if err := s.eraseMessages(ctx, thread, ids, user); err != nil {
+			return err
+		}
+		if before = page.Next; before == 0 {
 			return nil
 		}
-		before = page.Messages[len(page.Messages)-1].Sequence
-		for _, m := range page.Messages {
-			if !names(m, user) || m.DeletedOn != 0 && m.SenderDisplayName == "" {
-				continue
-			}
-			if err := s.eraseMessage(ctx, t.ID, m.ID, user); err != nil {
-				return err
-			}
-		}
 	}
-	return nil
 }
 
-// names says whether a message holds anything of the user's.
-func names(m Message, user string) bool {
-	if m.Sender == user {
+// mentions says whether a message holds content or a name of the user.
+func mentions(m *Message, user string) bool {
+	if m.Sender == user && (m.DeletedOn == 0 || m.SenderDisplayName != "") {
 		return true
 	}
-	for _, p := range m.Participants {
-		if p.User == user && p.DisplayName != "" {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(m.Participants, func(p MessageParticipant) bool { return p.User == user && p.DisplayName != "" })
 }
 
-func (s *Service) eraseMessage(ctx context.Context, thread string, id int64, user string) error {
-	_, _, err := s.change(ctx, func() (*Change, error) {
-		t, err := s.store.Thread(ctx, thread)
+func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64, user string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := rows.Thread(thread)
+		if err != nil || t == nil {
+			return &Change{}, err
+		}
+		ms, err := rows.Messages(thread, ids...)
 		if err != nil {
 			return nil, err
 		}
-		m, _, err := s.store.Message(ctx, thread, id)
-		if err != nil {
-			return nil, err
+		c := changeOf(t)
+		for _, id := range ids {
+			if m, ok := ms[id]; ok && mentions(&m, user) {
+				eraseMessage(c, m, user)
+			}
 		}
-		if t.DeletedOn != 0 || m.ID == 0 {
-			return nil, errNothingToDo
-		}
-		return decideEraseMessage(t, m, user), nil
+		return c, nil
 	})
 	return err
 }
 
-// decideEraseMessage is pure: the user's own message becomes a tombstone
-// without a name; in a system message only the name goes, in its place.
-func decideEraseMessage(t *Thread, m Message, user string) *Change {
-	c := changeOf(t)
-	r := Rewrite{Message: m, Read: m.Version, Was: m.Sequence, InPlace: true}
+// eraseMessage makes the user's own message a tombstone without a name; from a
+// system message only the name goes, in its place.
+func eraseMessage(c *Change, m Message, user string) {
+	w := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence, How: InPlace}
 	if m.Sender == user && m.DeletedOn == 0 {
-		r = tombstone(m)
-		c.Events = []Event{{Kind: MessageDeleted, Actor: user}}
+		w = tombstone(m)
+		c.Events = append(c.Events, Event{Kind: MessageDeleted, Actor: user})
 	}
 	if m.Sender == user {
-		r.SenderDisplayName = ""
+		w.SenderDisplayName = ""
 	}
-	r.Participants = append([]MessageParticipant(nil), m.Participants...)
-	for i := range r.Participants {
-		if r.Participants[i].User == user {
-			r.Participants[i].DisplayName = ""
+	w.Participants = slices.Clone(m.Participants)
+	for i := range w.Participants {
+		if w.Participants[i].User == user {
+			w.Participants[i].DisplayName = ""
 		}
 	}
-	c.Rewrites = []Rewrite{r}
-	return c
+	c.Rewrites = append(c.Rewrites, w)
 }
 
 // decideErase is pure: the member's row loses its name and metadata, its
-// receipt goes, and if it is still in the thread it leaves; the last one to
+// receipt is deleted, and if it is still in the thread it leaves; the last one to
 // leave deletes the thread.
-func decideErase(t *Thread, user string) (*Change, error) {
+func decideErase(t *Thread, user string) *Change {
+	c := changeOf(t)
 	m := t.Member(user)
 	if m == nil {
-		return nil, errNothingToDo
+		return c
 	}
 	bare := *m
 	bare.DisplayName, bare.Metadata = "", nil
 	switch {
 	case t.DeletedOn != 0:
-		if m.DisplayName == "" && len(m.Metadata) == 0 {
-			return nil, errNothingToDo
+		if m.DisplayName != "" || len(m.Metadata) > 0 {
+			c.Members = []Member{bare}
 		}
-		c := changeOf(t)
-		c.Members = []Member{bare}
-		return c, nil
+		return c
 	case !m.Present():
-		c := changeOf(t)
-		c.Members, c.NoReceipts = []Member{bare}, []string{user}
-		return c, nil
+		c.Members = []Member{bare}
 	case len(t.Participants()) == 1:
-		c := changeOf(t)
 		c.Members, c.Purge = []Member{bare}, true
 		c.Events = []Event{{Kind: ThreadDeleted, Actor: user}}
-		return c, nil
+		return c
+	default:
+		c = leave(t, user, bare)
 	}
-	c := leave(t, user, bare)
-	c.NoReceipts = []string{user}
-	return c, nil
+	c.DropReceipts = []string{user}
+	return c
 }

@@ -50,7 +50,7 @@ func Invalid(target, format string, args ...any) *Error {
 
 // The refusals whose words were recorded (chat.md §7.2).
 var (
-	errNotMember       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
+	errForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
 	errThreadNotFound  = &Error{Code: NotFound, Message: "The specified thread id was not found."}
 	errMessageNotFound = &Error{Code: NotFound, Message: "The specified message id was not found."} // Unverified: only its status is guessed in the contract.
 	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}

@@ -6,7 +6,6 @@ import "context"
 const (
 	MaxQueued = maxQueued
 	MaxBatch  = maxBatch
-	Attempts  = attempts
 )
 
 // Queued is how many changes wait in the lane of a key.
@@ -45,5 +44,5 @@ func (s *Service) Forget(u User) {
 
 // RefreshUsers is one round of the refresh of a shared store.
 func (s *Service) RefreshUsers(ctx context.Context) error {
-	return s.refreshUsers(ctx, s.store.(Shared))
+	return s.refreshUsers(ctx)
 }

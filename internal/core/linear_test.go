@@ -364,9 +364,9 @@ func act(h *core.Service, thread, user, other string, op threadOp, mu *sync.Mute
 	case "end":
 		err = h.DeleteThread(ctx, user, thread)
 	case "read":
-		var ms []core.Message
-		if ms, err = h.ListMessages(ctx, user, thread, core.ListMessages{Limit: 200}); err == nil {
-			out.messages = told(ms)
+		var page core.MessagesPage
+		if page, err = h.ListMessages(ctx, user, thread, core.ListMessages{Limit: 200}); err == nil {
+			out.messages = told(page.Messages)
 		}
 	}
 	var refusal *core.Error

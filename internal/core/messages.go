@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"fmt"
+	"sync"
 )
 
 // Pages of messages (chat.md §5.1).
@@ -29,16 +30,20 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	if cmd.Kind == HTML {
 		cmd.Content = cleanHTML(cmd.Content)
 	}
-	c, r, err := s.change(ctx, func() (*Change, error) {
-		return s.decide(ctx, thread, func(t *Thread) (*Change, error) { return decideSend(t, caller, cmd) })
+	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, thread)
+		if err != nil {
+			return nil, err
+		}
+		return decideSend(t, caller, cmd)
 	})
 	if err != nil {
 		return 0, err
 	}
-	if r.Status == Replayed {
-		return r.MessageID, nil
+	if o.Status == Replayed {
+		return o.MessageID, nil
 	}
-	return c.Messages[0].ID, nil
+	return o.Change.Messages[0].ID, nil
 }
 
 func (cmd *SendMessage) check(limits Limits) error {
@@ -95,22 +100,24 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 			return err
 		}
 	}
+	// Cleaned once, and not again under an engine's lock.
+	html := sync.OnceValue(func() string { return cleanHTML(*cmd.Content) })
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
-		return decideUpdateMessage(t, m, caller, cmd)
+		return decideUpdateMessage(t, m, caller, cmd, html)
 	})
 }
 
 // decideUpdateMessage is pure. Unverified: that keys which are not sent stay
 // (chat.md §4.1).
-func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage) (*Change, error) {
+func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() string) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound
 	}
-	edited := Rewrite{Message: m, Read: m.Version, Was: m.Sequence}
+	edited := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence}
 	if cmd.Content != nil {
 		edited.Content = *cmd.Content
 		if m.Kind == HTML {
-			edited.Content = cleanHTML(edited.Content)
+			edited.Content = html()
 		}
 	}
 	patch := make(map[string]*string, len(cmd.Metadata))
@@ -135,7 +142,7 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage)
 func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id int64) error {
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		if m.DeletedOn != 0 {
-			return nil, errNothingToDo
+			return changeOf(t), nil
 		}
 		c := changeOf(t)
 		c.Rewrites = []Rewrite{tombstone(m)}
@@ -146,56 +153,48 @@ func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id i
 
 // tombstone is what stays of a deleted message.
 func tombstone(m Message) Rewrite {
-	r := Rewrite{Message: m, Read: m.Version, Was: m.Sequence, Deletes: true}
+	r := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence, How: Delete}
 	r.Content, r.Metadata, r.EditedOn = "", nil, 0
 	return r
 }
 
-// rewrite loads the message with its thread and lets decide change it.
+// rewrite lets decide change a message that the caller has sent.
 func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
-	_, _, err := s.change(ctx, func() (*Change, error) {
-		return s.decide(ctx, thread, func(t *Thread) (*Change, error) {
-			me, err := participant(t, caller)
-			if err != nil {
-				return nil, err
-			}
-			m, _, err := s.store.Message(ctx, thread, id)
-			if err != nil {
-				return nil, fmt.Errorf("load message %d of %s: %w", id, thread, err)
-			}
-			if m.ID == 0 || m.CreatedOn < me.VisibleFrom() {
-				return nil, errMessageNotFound
-			}
-			if m.Sender != caller {
-				return nil, errNotMember
-			}
-			return decide(t, m)
-		})
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, thread)
+		if err != nil {
+			return nil, err
+		}
+		me, err := participant(t, caller)
+		if err != nil {
+			return nil, err
+		}
+		ms, err := rows.Messages(thread, id)
+		if err != nil {
+			return nil, err
+		}
+		m, ok := ms[id]
+		if !ok || m.CreatedOn < me.VisibleFrom() {
+			return nil, errMessageNotFound
+		}
+		if m.Sender != caller {
+			return nil, errForbidden
+		}
+		return decide(t, m)
 	})
 	return err
 }
 
 // Message returns one message to a participant who may see it (chat.md §4.1).
-func (s *Service) Message(ctx context.Context, caller, thread string, id int64) (m Message, err error) {
-	err = s.read(ctx, thread, func(t *Thread) (uint64, error) {
-		found, revision, err := s.store.Message(ctx, thread, id)
-		if err != nil {
-			return 0, fmt.Errorf("load message %d of %s: %w", id, thread, err)
-		}
-		me, err := reader(t, caller)
-		if err != nil {
-			return revision, err
-		}
-		if found.ID == 0 || !me.sees(found) {
-			return revision, errMessageNotFound
-		}
-		m = found
-		return revision, nil
-	})
-	if err != nil {
-		return Message{}, err // an attempt on a stale head may have found it
+func (s *Service) Message(ctx context.Context, caller, thread string, id int64) (Message, error) {
+	page, err := s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, IDs: []int64{id}})
+	if err == nil && len(page.Messages) == 0 {
+		err = errMessageNotFound
 	}
-	return m, nil
+	if err != nil {
+		return Message{}, err
+	}
+	return page.Messages[0], nil
 }
 
 // ListMessages asks for a page, newest first.
@@ -205,29 +204,23 @@ type ListMessages struct {
 	Limit  int    // 1 to MaxMessagesPage
 }
 
-// ListMessages returns a page of what a participant may see, newest first. A
-// full page may be the last one (chat.md §5.1).
-func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (ms []Message, err error) {
-	err = s.read(ctx, thread, func(t *Thread) (uint64, error) {
-		q := MessagesQuery{Thread: thread, Before: list.Before, Since: list.Since, Limit: list.Limit}
-		me, refusal := reader(t, caller)
-		if refusal != nil {
-			q.Limit = 0 // the revision alone: the refusal too must rest on a fresh head
-		} else {
-			q.Since = max(q.Since, me.VisibleFrom())
-			if last := me.lastSequence(); last > 0 && (q.Before == 0 || q.Before > last) {
-				q.Before = last + 1
-			}
-		}
-		page, err := s.store.Messages(ctx, q)
-		if err != nil {
-			return 0, fmt.Errorf("list messages of %s: %w", thread, err)
-		}
-		ms = page.Messages
-		return page.Revision, refusal
-	})
+// ListMessages returns a page of the messages that a participant may see, newest
+// first, of PageBytes at most. A full page may be the last one (chat.md §5.1).
+func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (MessagesPage, error) {
+	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit})
+}
+
+// messages runs a query, and shows its outcome to a reader alone.
+func (s *Service) messages(ctx context.Context, q MessagesQuery) (MessagesPage, error) {
+	page, err := s.store.Messages(ctx, q)
 	if err != nil {
-		return nil, err
+		return MessagesPage{}, fmt.Errorf("read messages of %s: %w", q.Thread, err)
 	}
-	return ms, nil
+	if err = s.exists(&page.Head); err == nil {
+		err = reads(page.Member)
+	}
+	if err != nil {
+		return MessagesPage{}, err
+	}
+	return page, nil
 }

@@ -17,30 +17,32 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 	if err := checkParticipants(ps, s.limits); err != nil {
 		return nil, err
 	}
-	var invalid []InvalidParticipant
-	_, _, err := s.change(ctx, func() (*Change, error) {
-		users, err := s.lookUp(ctx, ps)
+	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, thread)
 		if err != nil {
 			return nil, err
 		}
-		return s.decide(ctx, thread, func(t *Thread) (c *Change, err error) {
-			c, invalid, err = decideAdd(t, caller, ps, users, s.limits, s.now().UnixMilli())
-			return c, err
-		})
+		users, err := s.lookUp(rows, ps)
+		if err != nil {
+			return nil, err
+		}
+		return decideAdd(t, caller, ps, users, s.limits, s.now().UnixMilli())
 	})
-	return invalid, err
+	if err != nil {
+		return nil, err
+	}
+	return o.Change.Invalid, nil
 }
 
 // decideAdd is pure, given the rows of those who belong to this resource.
-func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, limits Limits, now int64) (*Change, []InvalidParticipant, error) {
+func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, limits Limits, now int64) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c := changeOf(t)
-	var invalid []InvalidParticipant
 	order := uint32(0)
-	for _, m := range t.Members {
-		order = max(order, m.Order)
+	for i := range t.Members {
+		order = max(order, t.Members[i].Order)
 	}
 	seen := map[string]bool{}
 	for _, p := range ps {
@@ -51,7 +53,7 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 		}
 		seen[id] = true
 		if bad, ok := refuse(p.User, users); ok {
-			invalid = append(invalid, bad)
+			c.Invalid = append(c.Invalid, bad)
 			continue
 		}
 		order++
@@ -64,17 +66,17 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 			m.Left = old.Left
 		}
 		c.Members = append(c.Members, m)
-		c.Users = append(c.Users, users[id])
+		c.ReadUsers = append(c.ReadUsers, users[id])
 	}
 	if len(c.Members) == 0 {
-		return nil, invalid, errNothingToDo
+		return c, nil
 	}
 	if err := limits.checkCount("participants", len(t.Participants())+len(c.Members), limits.Participants); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	c.Messages = []Message{{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)}}
 	c.Events = []Event{{Kind: ParticipantsAdded, Actor: caller}}
-	return c, invalid, nil
+	return c, nil
 }
 
 // RemoveParticipant takes somebody out of a thread; any participant may, and
@@ -85,8 +87,12 @@ func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, 
 	if id := who.RawID(); addable(who) && !communication.ValidUserID(id) {
 		return InvalidIdentifier(clip(id))
 	}
-	_, _, err := s.change(ctx, func() (*Change, error) {
-		return s.decide(ctx, thread, func(t *Thread) (*Change, error) { return decideRemove(t, caller, who.RawID()) })
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, thread)
+		if err != nil {
+			return nil, err
+		}
+		return decideRemove(t, caller, who.RawID())
 	})
 	return err
 }
@@ -98,7 +104,7 @@ func decideRemove(t *Thread, caller, user string) (*Change, error) {
 	}
 	m := t.Member(user)
 	if m == nil || !m.Present() {
-		return nil, errNothingToDo
+		return changeOf(t), nil
 	}
 	return leave(t, caller, *m), nil
 }
@@ -106,7 +112,7 @@ func decideRemove(t *Thread, caller, user string) (*Change, error) {
 // leave is the change by which a participant goes. Its receipt stays.
 func leave(t *Thread, initiator string, m Member) *Change {
 	m.Intervals = slices.Clone(m.Intervals)
-	m.Intervals[len(m.Intervals)-1].To = Fill
+	m.Intervals[len(m.Intervals)-1].To = CloseInterval
 	c := changeOf(t)
 	c.Roster = nil
 	for _, p := range t.Participants() {
@@ -120,24 +126,45 @@ func leave(t *Thread, initiator string, m Member) *Change {
 	return c
 }
 
-// ListParticipants returns the participants from place skip on, at most limit,
-// in join order, and whether more follow (chat.md §4.2).
-func (s *Service) ListParticipants(ctx context.Context, caller, thread string, skip, limit int) (ms []Member, more bool, err error) {
-	err = s.read(ctx, thread, func(t *Thread) (uint64, error) {
-		if _, err := participant(t, caller); err != nil {
-			return s.revision(ctx, thread, err)
-		}
-		ms, more = cutPage(t.Participants(), skip, limit)
-		return s.revision(ctx, thread, nil)
-	})
-	return ms, more, err
+// ParticipantsPage is a page of participants. Next is the place of the next
+// page, or 0.
+type ParticipantsPage struct {
+	Participants []Member
+	Next         int
 }
 
-// cutPage takes a page out of a whole list.
-func cutPage[T any](all []T, skip, limit int) (page []T, more bool) {
+// ListParticipants returns at most limit participants from place skip on, in
+// join order, of PageBytes at most (chat.md §4.2).
+func (s *Service) ListParticipants(ctx context.Context, caller, thread string, skip, limit int) (page ParticipantsPage, err error) {
+	v, err := s.view(ctx, caller, thread)
+	if err != nil {
+		return page, err
+	}
+	t, err := s.threadAt(ctx, v)
+	if err != nil {
+		return page, err
+	}
+	if _, err := participant(t, caller); err != nil {
+		return page, err
+	}
+	page.Participants, page.Next = cutPage(t.Participants(), skip, limit, (*Member).size)
+	return page, nil
+}
+
+// cutPage takes a page out of a whole list, and returns the place of the next
+// one, or 0.
+func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next int) {
 	from := min(skip, len(all))
-	to := min(from+limit, len(all))
-	return all[from:to], to < len(all)
+	to := from
+	for bytes := 0; to < min(from+limit, len(all)); to++ {
+		if bytes += size(&all[to]); bytes > PageBytes && to > from {
+			break
+		}
+	}
+	if to < len(all) {
+		next = to
+	}
+	return all[from:to], next
 }
 
 // Typing checks that the caller may tell others that it is typing (chat.md
@@ -146,8 +173,9 @@ func (s *Service) Typing(ctx context.Context, caller, thread string, displayName
 	if err := checkText("senderDisplayName", displayName, maxDisplayName); err != nil {
 		return err
 	}
-	return s.read(ctx, thread, func(t *Thread) (uint64, error) {
-		_, err := participant(t, caller)
-		return s.revision(ctx, thread, err)
-	})
+	v, err := s.view(ctx, caller, thread)
+	if err != nil {
+		return err
+	}
+	return participates(v.Member)
 }

@@ -20,26 +20,14 @@ type sharedStore struct {
 
 var errAway = errors.New("the store is away")
 
-func (s sharedStore) User(ctx context.Context, id string) (core.User, error) {
-	if s.away.Load() {
-		return core.User{}, errAway
-	}
-	s.queries.Add(1)
-	return s.Store.User(ctx, id)
-}
+func (sharedStore) Shared() {}
 
-func (s sharedStore) Users(ctx context.Context, ids []string) (us []core.User, err error) {
+func (s sharedStore) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	if s.away.Load() {
 		return nil, errAway
 	}
-	for _, id := range ids {
-		u, err := s.Store.User(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		us = append(us, u)
-	}
-	return us, nil
+	s.queries.Add(1)
+	return s.Store.Users(ctx, ids)
 }
 
 // TestUsersOfASharedStore: what another process did to a user is seen after two
@@ -62,7 +50,7 @@ func TestUsersOfASharedStore(t *testing.T) {
 	before := look()
 	revoked := before
 	revoked.Generation++
-	h.behind(t, &core.Change{Key: ann, Users: []core.User{before}, PutUsers: []core.User{revoked}})
+	h.behind(t, &core.Change{Key: ann, ReadUsers: []core.User{before}, PutUsers: []core.User{revoked}})
 	h.pass(1999 * time.Millisecond)
 	if got := look(); got != before {
 		t.Errorf("the remembered row is %+v", got)

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 )
@@ -85,15 +87,32 @@ func (m *Member) Present() bool {
 // the smaller of share-history time and join time.
 func (m *Member) VisibleFrom() int64 { return min(m.ShareHistory, m.JoinedOn) }
 
-// sees says whether the member may read a message that is there: not one from
-// before its history, nor one written or edited after it left.
-func (m *Member) sees(msg Message) bool {
-	last := m.lastSequence()
+// Sees says whether the member may read a message: none from before its history,
+// and none written or edited after it left.
+func (m *Member) Sees(msg *Message) bool {
+	last := m.LastSequence()
 	return msg.CreatedOn >= m.VisibleFrom() && (last == 0 || msg.Sequence <= last)
 }
 
-// lastSequence is the last one that somebody who left may read, or 0.
-func (m *Member) lastSequence() uint64 {
+// size is the bytes of the member's texts, of which a row in memory or in an
+// answer mostly consists, and a little for the rest.
+func (m *Member) size() int {
+	n := 128 + len(m.User) + len(m.DisplayName) + 16*len(m.Intervals) + sizeOf(m.Metadata)
+	if m.Left != nil {
+		n += len(m.Left.Topic)
+	}
+	return n
+}
+
+func sizeOf(m map[string]string) (n int) {
+	for k, v := range m {
+		n += len(k) + len(v)
+	}
+	return n
+}
+
+// LastSequence is the last message that a member who left may read, or 0.
+func (m *Member) LastSequence() uint64 {
 	if m.Left == nil {
 		return 0
 	}
@@ -107,17 +126,23 @@ type Thread struct {
 	Members []Member // by Order
 	present []Member
 	byUser  map[string]int
+	bytes   int // that it takes in a cache, roughly
 }
 
 // Participants are the members who are in the thread now, in join order. The
 // slice is shared and never changed.
 func (t *Thread) Participants() []Member { return t.present }
 
-// NewThread joins a head and its members, which it keeps.
+// NewThread joins a head and its members, which it keeps and sorts.
 func NewThread(h Head, members []Member) *Thread {
+	slices.SortFunc(members, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
+	})
 	t := &Thread{Head: h, Members: members, present: present(members), byUser: make(map[string]int, len(members))}
+	t.bytes = 512 + len(h.Topic) + sizeOf(h.Metadata)
 	for i := range members {
 		t.byUser[members[i].User] = i
+		t.bytes += members[i].size()
 	}
 	return t
 }
@@ -209,7 +234,8 @@ type MessageParticipant struct {
 // EventKind says what happened. The numbers are stored and never reused.
 type EventKind uint8
 
-// The event kinds. Typing is not among them: nothing of it is stored.
+// The event kinds, in the order of eventKinds. Typing is not among them: nothing
+// of it is stored.
 const (
 	ThreadCreated       EventKind = 1
 	MessageReceived     EventKind = 2
@@ -221,6 +247,56 @@ const (
 	ParticipantsAdded   EventKind = 8
 	ParticipantsRemoved EventKind = 9
 )
+
+// eventMessage says which message of its change an event points at.
+type eventMessage uint8
+
+const (
+	noMessage        eventMessage = iota + 1 // none, or the one that the change's receipt names
+	addedMessage                             // the next one that was added, if there is one
+	rewrittenMessage                         // the next one that was rewritten
+)
+
+type eventRow struct {
+	name    string
+	message eventMessage
+}
+
+// eventKinds is the table of kinds. The index is the number that is stored.
+var eventKinds = [...]eventRow{
+	ThreadCreated:       {"threadCreated", noMessage},
+	MessageReceived:     {"messageReceived", addedMessage},
+	MessageEdited:       {"messageEdited", rewrittenMessage},
+	MessageDeleted:      {"messageDeleted", rewrittenMessage},
+	ReceiptReceived:     {"receiptReceived", noMessage},
+	ThreadUpdated:       {"threadUpdated", addedMessage},
+	ThreadDeleted:       {"threadDeleted", noMessage},
+	ParticipantsAdded:   {"participantsAdded", addedMessage},
+	ParticipantsRemoved: {"participantsRemoved", addedMessage},
+}
+
+// row panics for a kind that is not in the table: an event without a kind must
+// never be numbered.
+func (k EventKind) row() eventRow {
+	if int(k) >= len(eventKinds) || eventKinds[k].message == 0 {
+		panic(fmt.Sprintf("core: event kind %d is not in the table", k))
+	}
+	return eventKinds[k]
+}
+
+// String is the word for the kind in exports, or "unknown".
+func (k EventKind) String() string {
+	if int(k) < len(eventKinds) && eventKinds[k].name != "" {
+		return eventKinds[k].name
+	}
+	return "unknown"
+}
+
+// ParseEventKind reads the word; ok is false for any other.
+func ParseEventKind(s string) (k EventKind, ok bool) {
+	i := slices.IndexFunc(eventKinds[:], func(row eventRow) bool { return s != "" && row.name == s })
+	return EventKind(max(i, 0)), i > 0
+}
 
 // Event is a pointer into the rows and holds no content, so that nothing
 // deleted lives on in the log. Assign fills what an operation leaves empty. The
@@ -255,6 +331,9 @@ type User struct {
 	State      UserState
 	DeletedAt  int64
 	Generation uint64 // of tokens; revoking bumps it
+	// ErasedTo is how far a deletion has come: the user is erased from every
+	// thread of its list whose id is not greater.
+	ErasedTo string
 }
 
 // Receipt is how far a user has read. There is one per user and thread, and it

@@ -13,15 +13,11 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// Cache bounds, in entries. Beyond them the least recently used goes.
-const (
-	cachedThreads = 20_000
-	cachedUsers   = 100_000
-)
+// cachedUsers bounds the cached users. Their rows are small and of one size.
+const cachedUsers = 100_000
 
-// attempts is how often an operation decides anew when its rows have changed
-// meanwhile, before it answers 503. Nothing was written by then.
-const attempts = 5
+// DefaultPatience is how long an operation goes on when its rows keep changing.
+const DefaultPatience = 10 * time.Second
 
 // Options of a Service; the zero value works.
 type Options struct {
@@ -33,6 +29,11 @@ type Options struct {
 	// Grace is how long a deleted user's tokens may still delete threads and
 	// leave them; then its content goes. Zero: DefaultGrace.
 	Grace time.Duration
+	// Patience is how long an operation goes on when its rows keep changing; then
+	// it answers 503, and nothing was written. Zero: DefaultPatience.
+	Patience time.Duration
+	// ThreadCache bounds the cached threads, in bytes. Zero: DefaultThreadCache.
+	ThreadCache int
 	// Random is where ids come from. Nil is crypto/rand; tests that compare
 	// answers byte for byte give their own.
 	Random io.Reader
@@ -48,13 +49,17 @@ type Service struct {
 	limits   Limits
 	adopt    bool
 	grace    time.Duration
+	patience time.Duration
 	random   io.Reader
 	resource Resource
-	threads  *lru.Cache[string, *Thread]
+	threads  *threadCache
 
 	shared      bool // other processes write to the store as well
 	stopRefresh context.CancelFunc
 	refreshing  sync.WaitGroup
+
+	sweeping sync.Mutex          // guards erasures
+	erasures map[string]*erasure // by user
 
 	mu          sync.Mutex // guards what follows
 	users       *lru.Cache[string, cachedUser]
@@ -73,19 +78,21 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	}
 	s := &Service{
 		store: store, now: o.Now, resource: resource,
-		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace), random: o.Random,
+		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace),
+		patience: cmp.Or(o.Patience, DefaultPatience), random: o.Random,
 	}
 	if s.random == nil {
 		s.random = rand.Reader
 	}
-	s.threads, _ = lru.New[string, *Thread](cachedThreads)
+	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
+	s.erasures = map[string]*erasure{}
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
 	refreshing, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stopRefresh = stop
-	if shared, ok := store.(Shared); ok {
-		s.shared, s.asked = true, map[string]struct{}{}
-		s.refreshing.Go(func() { s.refresh(refreshing, shared) })
+	if _, s.shared = store.(Shared); s.shared {
+		s.asked = map[string]struct{}{}
+		s.refreshing.Go(func() { s.refresh(refreshing) })
 	}
 	return s, nil
 }
@@ -100,96 +107,113 @@ func (s *Service) Close() {
 // Resource is the store's resource as it was when the service started.
 func (s *Service) Resource() Resource { return s.resource }
 
-// thread loads a thread, from the cache if it is there, or fails with 404.
-func (s *Service) thread(ctx context.Context, id string) (*Thread, error) {
-	now := s.now().UnixMilli()
-	if t, ok := s.threads.Get(id); ok && !t.ended(now) {
-		return t, nil
-	}
-	t, err := s.store.Thread(ctx, id)
+// change runs decide and commit. A change that is stale is decided once more by
+// the engine, on rows that it holds locked; only a decision that then asks for
+// further rows needs another batch.
+func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) {
+	deadline := time.Now().Add(s.patience)
+	c, err := s.decide(ctx, decide)
 	if err != nil {
-		return nil, fmt.Errorf("load thread %s: %w", id, err)
+		return Outcome{}, err
 	}
-	if t == nil || t.ended(now) { // or will be, as soon as Sweep comes by
-		return nil, errThreadNotFound
+	if c.empty() {
+		return Outcome{Status: Unchanged, Change: c}, nil
 	}
-	s.threads.Add(id, t)
-	return t, nil
-}
-
-// errNothingToDo is a decision to write nothing and answer well.
-var errNothingToDo = errors.New("nothing to do")
-
-// change runs load, decide and commit until the decision is not stale.
-func (s *Service) change(ctx context.Context, decide func() (*Change, error)) (*Change, Result, error) {
-	for range attempts {
-		c, err := decide()
-		if err == errNothingToDo {
-			return &Change{}, Result{Status: Applied}, nil
-		}
-		if err != nil {
-			return nil, Result{}, err
-		}
-		r, err := s.commits.commit(c)
+	for {
+		o, err := s.commits.commit(c)
 		if err != nil {
 			var refusal *Error
 			if !errors.As(err, &refusal) {
 				err = fmt.Errorf("commit a change of %s: %w", c.Key, err)
 			}
-			return nil, Result{}, err
+			return Outcome{}, err
 		}
-		if r.Status != Stale {
-			if c.Properties != nil || len(c.Members) > 0 || c.Purge {
+		switch o.Status {
+		case Stale:
+			s.threads.Remove(c.Thread)
+			s.invalidateUsers(c.ReadUsers)
+			again := *c
+			again.Decide = decide
+			c = &again
+		case Unread:
+			c = o.Change
+		case Refused:
+			return Outcome{}, o.Err
+		default:
+			if o.Change.changesRevision() {
 				s.threads.Remove(c.Thread)
 			}
-			return c, r, nil
+			s.invalidateUsers(o.Change.PutUsers)
+			return o, nil
 		}
-		s.threads.Remove(c.Thread)
-		s.forget(c.Users)
+		if ctx.Err() != nil || time.Now().After(deadline) {
+			return Outcome{}, errBusy
+		}
 	}
-	return nil, Result{}, errBusy
 }
 
-// decide runs a decision on a thread. A refusal that rests on a cached head is
-// taken only after a look at the stored one: the caller may have just joined.
-func (s *Service) decide(ctx context.Context, id string, f func(*Thread) (*Change, error)) (*Change, error) {
-	if t, ok := s.threads.Get(id); ok && !t.ended(s.now().UnixMilli()) {
-		if c, err := f(t); err == nil {
-			return c, err
-		}
-		s.threads.Remove(id)
+// decide takes a decision. A refusal that rests on cached rows is taken again on
+// stored ones: the caller may have just joined.
+func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) {
+	rows := &storedRows{Service: s, ctx: ctx}
+	c, err := decide(rows)
+	if rows.cached && (err != nil || c.empty()) {
+		c, err = decide(&storedRows{Service: s, ctx: ctx, fresh: true})
 	}
-	t, err := s.thread(ctx, id)
+	return c, err
+}
+
+// live returns a thread that a decision may change, or fails with 404.
+func (s *Service) live(rows Rows, id string) (*Thread, error) {
+	t, err := rows.Thread(id)
+	if err == nil && t == nil {
+		err = errThreadNotFound
+	}
+	if err == nil {
+		err = s.exists(&t.Head)
+	}
+	return t, err
+}
+
+// loadThread returns a thread as the store has it, or nil, and caches it.
+func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
+	t, err := s.store.Thread(ctx, id)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("load thread %s: %w", id, err)
 	}
-	return f(t)
-}
-
-// read runs a query that returns its outcome with the head's revision at that
-// moment, and runs it again while it was asked with another head than that. An
-// error of the store comes with a zero revision and ends it.
-func (s *Service) read(ctx context.Context, id string, query func(*Thread) (revision uint64, err error)) error {
-	for range attempts {
-		t, err := s.thread(ctx, id)
-		if err != nil {
-			return err
-		}
-		revision, err := query(t)
-		if revision == t.Revision || revision == 0 {
-			return err
-		}
+	if t == nil {
 		s.threads.Remove(id)
+	} else {
+		s.threads.Add(id, t)
 	}
-	return errBusy
+	return t, nil
 }
 
-// revision reads the head's present revision for a query that needs no rows,
-// and passes its outcome on.
-func (s *Service) revision(ctx context.Context, id string, outcome error) (uint64, error) {
-	page, err := s.store.Messages(ctx, MessagesQuery{Thread: id})
+// view reads a thread's head and the caller's row, or fails with 404.
+func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
+	v, err := s.store.View(ctx, id, caller)
 	if err != nil {
-		return 0, fmt.Errorf("load thread %s: %w", id, err)
+		return v, fmt.Errorf("load thread %s: %w", id, err)
 	}
-	return page.Revision, outcome
+	return v, s.exists(&v.Head)
+}
+
+// exists fails with 404 for a thread that does not exist, was deleted or is over.
+func (s *Service) exists(h *Head) error {
+	if h.Revision == 0 || h.DeletedOn != 0 || h.ended(s.now().UnixMilli()) {
+		return errThreadNotFound
+	}
+	return nil
+}
+
+// threadAt returns the thread with its members as of a view, or of a later moment.
+func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
+	if t, ok := s.threads.Get(v.Head.ID); ok && t.Revision == v.Head.Revision {
+		return t, nil
+	}
+	t, err := s.loadThread(ctx, v.Head.ID)
+	if err == nil && t == nil {
+		err = errThreadNotFound
+	}
+	return t, err
 }

@@ -107,7 +107,8 @@ func (h *house) send(t *testing.T, caller, thread, content string) int64 {
 // system messages show their kind.
 func (h *house) contents(t *testing.T, caller, thread string) []string {
 	t.Helper()
-	ms, err := h.ListMessages(context.Background(), caller, thread, core.ListMessages{Limit: core.MaxMessagesPage})
+	page, err := h.ListMessages(context.Background(), caller, thread, core.ListMessages{Limit: core.MaxMessagesPage})
+	ms := page.Messages
 	if err != nil {
 		t.Fatalf("list messages: %v", err)
 	}
@@ -200,7 +201,8 @@ func TestOneConversation(t *testing.T) {
 		t.Fatal(err)
 	}
 	equal(t, "message", m, wantMessage)
-	ms, err := h.ListMessages(ctx, ann, made.ID, core.ListMessages{Limit: 10})
+	page, err := h.ListMessages(ctx, ann, made.ID, core.ListMessages{Limit: 10})
+	ms := page.Messages
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +222,8 @@ func TestOneConversation(t *testing.T) {
 		{"since, before the first", core.ListMessages{Limit: 5, Since: at - 1}, []uint64{3, 2, 1}},
 		{"since, after the last", core.ListMessages{Limit: 5, Since: at + 1001}, nil},
 	} {
-		ms, err := h.ListMessages(ctx, ann, made.ID, c.list)
+		page, err := h.ListMessages(ctx, ann, made.ID, c.list)
+		ms := page.Messages
 		var got []uint64
 		for _, m := range ms {
 			got = append(got, m.Sequence)
@@ -344,7 +347,8 @@ func TestHistoryIsHidden(t *testing.T) {
 	}
 	// Since and share-history: the later counts.
 	h.member(t, thread, core.Member{User: bob, Order: 2, ShareHistory: ids[1], Intervals: joined()})
-	ms, err := h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10, Since: ids[0]})
+	page, err := h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10, Since: ids[0]})
+	ms := page.Messages
 	if err != nil || len(ms) != 3 {
 		t.Errorf("%d messages since before the share-history time, %v; want 3", len(ms), err)
 	}
@@ -489,7 +493,7 @@ func TestUsers(t *testing.T) {
 	if _, err := h.User(ctx, eve); err != nil { // cached from here on
 		t.Fatal(err)
 	}
-	h.behind(t, &core.Change{Key: eve, Users: []core.User{{ID: eve, State: core.UserLive, Generation: 1}},
+	h.behind(t, &core.Change{Key: eve, ReadUsers: []core.User{{ID: eve, State: core.UserLive, Generation: 1}},
 		PutUsers: []core.User{{ID: eve, State: core.UserDeleted, Generation: 1}}})
 	_, invalid, err := h.CreateThread(ctx, bob, core.CreateThread{Topic: "t", Participants: []core.NewParticipant{{User: communication.ParseRawID(eve)}}})
 	if err != nil {
@@ -549,13 +553,13 @@ type slowReads struct {
 	held atomic.Pointer[chan struct{}]
 }
 
-func (s *slowReads) User(ctx context.Context, id string) (core.User, error) {
-	u, err := s.Store.User(ctx, id)
+func (s *slowReads) Users(ctx context.Context, ids []string) ([]core.User, error) {
+	us, err := s.Store.Users(ctx, ids)
 	if gate := s.held.Swap(nil); gate != nil {
 		*gate <- struct{}{} // it has read
 		<-*gate
 	}
-	return u, err
+	return us, err
 }
 
 // TestSlowReaderCachesNoOldRow: the row was read before a revoke and comes back
@@ -600,7 +604,7 @@ func TestWriterCachesNoRow(t *testing.T) {
 	}
 	second := core.User{ID: ann, State: core.UserLive, Generation: 2}
 	third := core.User{ID: ann, State: core.UserLive, Generation: 3}
-	h.behind(t, &core.Change{Key: ann, Users: []core.User{second}, PutUsers: []core.User{third}})
+	h.behind(t, &core.Change{Key: ann, ReadUsers: []core.User{second}, PutUsers: []core.User{third}})
 	if u, err := h.User(t.Context(), ann); u != third || err != nil {
 		t.Errorf("got %+v, %v; want %+v", u, err, third)
 	}
@@ -612,12 +616,11 @@ func TestConcurrentRevokesAllCount(t *testing.T) {
 		ann := h.user(t)
 		var done atomic.Uint64
 		together(8, func(int) {
-			err := h.RevokeTokens(t.Context(), ann)
-			if err == nil {
-				done.Add(1)
+			if err := h.RevokeTokens(t.Context(), ann); err != nil {
+				t.Errorf("a revoke among others: %v", err)
 				return
 			}
-			wantError(t, "a revoke that found no moment", err, core.Unavailable, busy)
+			done.Add(1)
 		})
 		// Whoever commits first may come back last: its row must not be cached then.
 		u, err := h.User(t.Context(), ann)
@@ -643,7 +646,8 @@ func TestConcurrentSendersKeepOrder(t *testing.T) {
 			last = id
 		}
 	})
-	ms, err := h.ListMessages(t.Context(), ann, thread, core.ListMessages{Limit: core.MaxMessagesPage})
+	page, err := h.ListMessages(t.Context(), ann, thread, core.ListMessages{Limit: core.MaxMessagesPage})
+	ms := page.Messages
 	if err != nil || len(ms) != senders*each+2 {
 		t.Fatalf("%d messages, %v; want %d", len(ms), err, senders*each+2)
 	}

@@ -82,7 +82,8 @@ func TestShareHistory(t *testing.T) {
 				t.Errorf("history (-want +got):\n%s", diff)
 			}
 			hidden := max(4-len(c.want), 0)
-			ms, err := h.ListMessages(context.Background(), ann, thread, core.ListMessages{Limit: 200})
+			page, err := h.ListMessages(context.Background(), ann, thread, core.ListMessages{Limit: 200})
+			ms := page.Messages
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -160,17 +161,17 @@ func TestAddingSomeoneAgain(t *testing.T) {
 	if got := h.contents(t, bob, thread); got[0] != "participantAdded" || got[1] != "two" {
 		t.Errorf("who came back reads %v", got)
 	}
-	ps, more, err := h.ListParticipants(context.Background(), bob, thread, 0, 10)
-	if err != nil || more || len(ps) != 2 || ps[1].User != bob || ps[1].DisplayName != "Bob" {
-		t.Errorf("participants %+v, %v, %v", ps, more, err)
+	page, err := h.ListParticipants(context.Background(), bob, thread, 0, 10)
+	if ps := page.Participants; err != nil || page.Next != 0 || len(ps) != 2 || ps[1].User != bob || ps[1].DisplayName != "Bob" {
+		t.Errorf("participants %+v, %v", page, err)
 	}
 	// One request that names somebody twice adds it once.
 	eve := core.NewParticipant{User: communication.ParseRawID(h.user(t))}
 	if _, err := h.AddParticipants(context.Background(), ann, thread, []core.NewParticipant{eve, eve}); err != nil {
 		t.Fatal(err)
 	}
-	if ps, _, _ = h.ListParticipants(context.Background(), ann, thread, 0, 10); len(ps) != 3 {
-		t.Errorf("%d participants, want 3", len(ps))
+	if page, _ = h.ListParticipants(context.Background(), ann, thread, 0, 10); len(page.Participants) != 3 {
+		t.Errorf("%d participants, want 3", len(page.Participants))
 	}
 }
 
@@ -189,7 +190,8 @@ func TestStartTimeAndAnEditedOlderMessage(t *testing.T) {
 	if err := h.UpdateMessage(context.Background(), ann, thread, old, core.UpdateMessage{Content: &text}); err != nil {
 		t.Fatal(err)
 	}
-	ms, err := h.ListMessages(context.Background(), ann, thread, core.ListMessages{Since: since, Limit: 10})
+	page, err := h.ListMessages(context.Background(), ann, thread, core.ListMessages{Since: since, Limit: 10})
+	ms := page.Messages
 	if err != nil || len(ms) != 1 || ms[0].Content != "new" {
 		t.Errorf("since then: %+v, %v; want the new one alone", ms, err)
 	}
@@ -217,7 +219,7 @@ func (h *house) every(user, other, thread string, message int64) map[string]func
 		},
 		"update message":    func() error { return h.UpdateMessage(ctx, user, thread, message, core.UpdateMessage{Content: &text}) },
 		"delete message":    func() error { return h.DeleteMessage(ctx, user, thread, message) },
-		"list participants": func() error { _, _, err := h.ListParticipants(ctx, user, thread, 0, 10); return err },
+		"list participants": func() error { _, err := h.ListParticipants(ctx, user, thread, 0, 10); return err },
 		"add participants": func() error {
 			_, err := h.AddParticipants(ctx, user, thread, []core.NewParticipant{{User: communication.ParseRawID(other)}})
 			return err
@@ -401,7 +403,8 @@ func TestUserDeletion(t *testing.T) {
 		t.Errorf("afterwards the user is %+v", u)
 	}
 	for _, id := range []string{thread, left} {
-		ms, err := h.ListMessages(ctx, ann, id, core.ListMessages{Limit: 100})
+		page, err := h.ListMessages(ctx, ann, id, core.ListMessages{Limit: 100})
+		ms := page.Messages
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -427,7 +430,7 @@ func TestUserDeletion(t *testing.T) {
 		}
 	}
 	got := h.contents(t, ann, thread)
-	if diff := cmp.Diff([]string{"participantRemoved", "", "stays", "topicUpdated", "participantAdded"}, got); diff != "" {
+	if diff := cmp.Diff([]string{"", "participantRemoved", "stays", "topicUpdated", "participantAdded"}, got); diff != "" {
 		t.Errorf("the thread reads (-want +got):\n%s", diff)
 	}
 	if th, err := h.Inspect(ctx, own); err != nil || th.DeletedOn == 0 {

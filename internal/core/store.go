@@ -23,33 +23,31 @@ type Store interface {
 	// of a batch belongs to the lane that LaneOf gives for its Key.
 	Lanes() int
 
-	// Apply checks each change in turn, as Assign does, and writes those that
-	// hold. A stale change or a replay is a Result; an error means the whole
-	// batch: ErrStorageFull or ErrUnavailable if certainly nothing was written,
-	// else unknown.
-	// It fills the empty fields of the changes and keeps nothing of them.
-	Apply(ctx context.Context, b Batch) ([]Result, error)
+	// Apply has Assign check and number the changes, and writes the rows of those
+	// that hold. It returns an outcome for each; the changes stay as they were. An
+	// error means the whole batch: ErrStorageFull or ErrUnavailable if certainly
+	// nothing was written, else unknown.
+	Apply(ctx context.Context, b Batch) ([]Outcome, error)
 
 	// Thread returns the head with all members, past ones too, or nil.
 	Thread(ctx context.Context, thread string) (*Thread, error)
 
-	// CreateAnswer returns the stored first answer of a create, or nil.
-	CreateAnswer(ctx context.Context, thread string) (*CreateAnswer, error)
+	// View returns a thread's head and the row of one of its members.
+	View(ctx context.Context, thread, member string) (View, error)
 
-	// Message returns a message by id with the head's revision at that moment.
-	// A zero Message.ID means that there is none; a zero revision, no thread.
-	Message(ctx context.Context, thread string, id int64) (m Message, revision uint64, err error)
-
-	// Messages returns a page, newest sequence first.
+	// Messages returns a page, newest sequence first, or messages by id.
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
+
+	// Receipts returns the receipts of a thread, by time of reading.
+	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
 
 	// Threads returns a page of a user's threads by last activity, newest first:
 	// those it is in, deleted ones too, and those it has left.
 	Threads(ctx context.Context, q ThreadsQuery) (ThreadsPage, error)
 
-	// Receipts returns the receipts of a thread, by time of reading, with the
-	// head's revision at that moment.
-	Receipts(ctx context.Context, thread string) (rs []Receipt, revision uint64, err error)
+	// ThreadsOf returns up to limit ids, in ascending order, of the threads in the
+	// user's list whose ids are greater than after.
+	ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error)
 
 	// Deleting returns the users whose deletion has begun and not ended.
 	Deleting(ctx context.Context) ([]User, error)
@@ -58,8 +56,8 @@ type Store interface {
 	// end, those that end first in front. They may have changed since.
 	Ending(ctx context.Context, limit int) ([]Ending, error)
 
-	// User returns a user's row; State is UserUnknown if there is none.
-	User(ctx context.Context, id string) (User, error)
+	// Users returns the rows of those of the users that exist, in any order.
+	Users(ctx context.Context, ids []string) ([]User, error)
 
 	// Events returns up to limit events with a position above after, in the
 	// order of positions, and the position up to which the answer is complete.
@@ -91,19 +89,43 @@ var ErrStorageFull = errors.New("free space is below the floor")
 // and that certainly nothing was written.
 var ErrUnavailable = errors.New("the database is not available")
 
+// View is a thread's head and a member's row, of the same moment as the rows
+// that come with them. The decision to show these is taken on it.
+type View struct {
+	Head   Head    // its revision is 0 if there is no such thread
+	Member *Member // nil if the user was never in the thread
+}
+
+// PageBytes bounds a page of messages or participants, in bytes of their texts.
+// A page has one row at least.
+const PageBytes = 4 << 20
+
 // MessagesQuery asks for messages of a thread, newest first.
 type MessagesQuery struct {
 	Thread string
-	Before uint64 // sequence, exclusive; 0: from the newest
-	Since  int64  // only messages created then or later
-	Limit  int
+	// Reader, if set, bounds the page to the messages that this member sees, and
+	// is the member of the page's view.
+	Reader string
+	IDs    []int64 // these alone, without bound; otherwise a page:
+	Before uint64  // sequence, exclusive; 0: from the newest
+	Since  int64   // only messages created then or later
+	Limit  int     // rows; 1 or more
+	Bytes  int     // of texts; 0: PageBytes
 }
 
-// MessagesPage is the answer, with the head's revision at the same moment; a
-// zero revision means that there is no such thread.
+// MessagesPage is the answer.
 type MessagesPage struct {
+	View
 	Messages []Message
-	Revision uint64
+	// Next is Before of the next page; 0 after the last one. A page that is full
+	// has one, even if nothing follows.
+	Next uint64
+}
+
+// ReceiptsPage is all receipts of a thread.
+type ReceiptsPage struct {
+	View
+	Receipts []Receipt
 }
 
 // ThreadsQuery asks for a user's threads, newest activity first.
@@ -128,10 +150,10 @@ type ThreadEntry struct {
 	LastMessageOn int64
 }
 
-// ThreadsPage is the answer. More is false at the end of the list.
+// ThreadsPage is the answer. Next is Before of the next page, or zero.
 type ThreadsPage struct {
 	Threads []ThreadEntry
-	More    bool
+	Next    ThreadsCursor
 }
 
 // Ending is a thread and the time from which it is over.
@@ -154,16 +176,22 @@ type Batch struct {
 }
 
 // Change is what one operation wants written, and what it was decided on.
+// Nobody alters a change that a lane has.
 type Change struct {
 	// Key is the thread's id, or the user's for a change of a user alone. It
 	// chooses the lane.
 	Key string
 
-	// What it was decided on. Any difference makes it stale.
+	// Decide, if set, makes the change out of the rows that the engine holds
+	// locked. The fields below then name the rows to lock, and a replay; none is
+	// written. Such a change is never stale.
+	Decide Decision
 
-	Thread   string // "" for a change of users alone
-	Revision uint64 // of the head; 0: there must be no such thread
-	Users    []User // rows read, as they were; UserUnknown: there must be none
+	// The rows that it was decided on. Any difference makes it stale.
+
+	Thread    string // "" for a change of users alone
+	Revision  uint64 // of the head; 0: there must be no such thread
+	ReadUsers []User // as they were; UserUnknown: there must be none
 
 	// What makes it a replay.
 
@@ -175,54 +203,89 @@ type Change struct {
 	// has one is its replay.
 	Answer *CreateAnswer
 
-	// What it writes. Assign fills ids, versions, sequences, numbers, times.
+	// The rows to write. Assign fills ids, versions, sequences, numbers, times.
 
-	Properties *Properties // nil: unchanged
-	Members    []Member    // rows put
-	Messages   []Message   // rows added, in this order
-	Rewrites   []Rewrite   // of rows that are there
-	Receipt    *Receipt    // moves the user's forward, or does nothing
-	NoReceipts []string    // users whose receipts go
-	Purge      bool        // deletes the thread: messages, receipts and send tokens go
-	Events     []Event
-	PutUsers   []User
+	Properties   *Properties // nil: unchanged
+	Members      []Member    // rows put
+	Messages     []Message   // rows added, in this order
+	Rewrites     []Rewrite   // rows replaced
+	Receipt      *Receipt    // moves the user's forward, or does nothing
+	DropReceipts []string    // users whose receipts are deleted
+	Purge        bool        // ends the thread: messages, receipts and send tokens are deleted
+	Events       []Event
+	PutUsers     []User
 
-	// Roster is the participants that the change leaves in place, for their
-	// lists of threads by activity. It is shared and never changed; those who
-	// join are in Members alone.
+	// Roster is the participants who stay in the thread, for their lists of
+	// threads by activity. It is shared and never changed. New participants are
+	// in Members alone.
 	Roster []Member
+
+	// Invalid is the participants that were refused, for the answer. It is not
+	// stored.
+	Invalid []InvalidParticipant
 }
 
-// Rewrite is a message as it is to be. It was decided on the version Read, at
-// the sequence Was. An edit and a deletion give it a new version and the next
-// sequence; Assign fills their times.
+func (c *Change) sendKey() SendKey { return SendKey{c.Thread, c.Caller, c.SendToken} }
+
+// changesRevision says whether the change makes cached copies of its thread old.
+func (c *Change) changesRevision() bool {
+	return c.Properties != nil || len(c.Members) > 0 || c.Purge
+}
+
+// empty says whether the change writes nothing.
+func (c *Change) empty() bool {
+	return !c.changesRevision() && len(c.Messages)+len(c.Rewrites)+len(c.DropReceipts)+len(c.PutUsers) == 0 && c.Receipt == nil
+}
+
+// Rewrite is a message as it is to be, decided on its version ReadVersion at the
+// sequence OldSequence.
 type Rewrite struct {
 	Message
-	Read    int64
-	Was     uint64
-	Deletes bool
-	InPlace bool // neither: version and sequence stay, nobody is told
+	ReadVersion int64
+	OldSequence uint64
+	How         RewriteKind
 }
 
-// Fill, as the end of an interval, becomes the number of the change's event.
-const Fill = ^uint64(0)
+// RewriteKind says what a rewrite is to its readers.
+type RewriteKind uint8
+
+// The kinds of rewrites. Edit and Delete give the message a new version, the
+// next sequence and a time; InPlace gives it none, and nobody is told.
+const (
+	Edit RewriteKind = iota
+	Delete
+	InPlace
+)
+
+// CloseInterval, as the end of an interval, becomes the number of the change's
+// last event.
+const CloseInterval = ^uint64(0)
 
 // Status says what became of a change.
 type Status uint8
 
 // The outcomes of a change.
 const (
-	Applied  Status = iota + 1
-	Stale           // decided on rows that have changed since: load and decide again
-	Replayed        // a change with the same token was written before
+	Applied   Status = iota + 1
+	Stale            // decided on rows that have changed since
+	Replayed         // a change with the same token was written before
+	Unchanged        // its decision found nothing to write
+	Refused          // its decision refused
+	Unread           // its decision asked for rows that were not locked
 )
 
-// Result of one change.
-type Result struct {
-	Status    Status
+// Outcome is what became of one change.
+type Outcome struct {
+	Status Status
+	// Change is, after Applied, a copy with all fields filled: the rows to
+	// write. After Unchanged it is the decision's, and after Unread the same
+	// change again, naming the rows that were missing.
+	Change    *Change
+	ListMoves []ListMove    // of an applied change
 	Head      Head          // after an applied change of a thread
 	MessageID int64         // of the first send, when a send was replayed
 	Answer    *CreateAnswer // of the first create, when a create was replayed
+	Err       error         // of the decision, when it refused
 }
 
 // LaneOf says which of n lanes a key belongs to. Engines and the committer

@@ -44,32 +44,26 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 	if err := cmd.check(s.limits); err != nil {
 		return ThreadProperties{}, nil, err
 	}
-	var answer *CreateAnswer
-	c, r, err := s.change(ctx, func() (*Change, error) {
-		id := newThreadID(s.random)
-		if cmd.Token != "" {
-			id = threadIDFor(s.resource.ID, caller, cmd.Token)
-		}
-		users, err := s.lookUp(ctx, cmd.Participants)
+	id := newThreadID(s.random)
+	if cmd.Token != "" {
+		id = threadIDFor(s.resource.ID, caller, cmd.Token)
+	}
+	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		users, err := s.lookUp(rows, cmd.Participants)
 		if err != nil {
 			return nil, err
 		}
-		c, a := decideCreate(id, caller, cmd, users, s.now().UnixMilli())
-		answer = a
-		return c, nil
+		return decideCreate(id, caller, cmd, users, s.now().UnixMilli()), nil
 	})
 	if err != nil {
 		return ThreadProperties{}, nil, err
 	}
-	// The answer is only read from here on: replays in the same batch share it.
-	createdOn := r.Head.CreatedOn
-	if r.Status == Replayed {
-		answer, createdOn = r.Answer, r.Answer.CreatedOn
+	if first := o.Answer; o.Status == Replayed {
+		return ThreadProperties{ID: id, Properties: Properties{
+			Topic: first.Topic, CreatedBy: first.CreatedBy, CreatedOn: first.CreatedOn, Metadata: first.Metadata, RetentionDays: first.RetentionDays,
+		}}, first.Invalid, nil
 	}
-	return ThreadProperties{ID: c.Thread, Properties: Properties{
-		Topic: answer.Topic, CreatedBy: answer.CreatedBy, CreatedOn: createdOn,
-		Metadata: answer.Metadata, RetentionDays: answer.RetentionDays,
-	}}, answer.Invalid, nil
+	return ThreadProperties{ID: id, Properties: o.Head.Properties}, o.Change.Invalid, nil
 }
 
 func (cmd *CreateThread) check(limits Limits) error {
@@ -136,27 +130,20 @@ func checkText(field, s string, most int) error {
 }
 
 // lookUp reads the rows of the participants who belong to this resource.
-func (s *Service) lookUp(ctx context.Context, ps []NewParticipant) (map[string]User, error) {
-	users := make(map[string]User, len(ps))
+func (s *Service) lookUp(rows Rows, ps []NewParticipant) (map[string]User, error) {
+	var ids []string
 	for _, p := range ps {
-		id := p.User.RawID()
-		if _, seen := users[id]; seen || !s.owns(id) {
-			continue
+		if id := p.User.RawID(); s.owns(id) {
+			ids = append(ids, id)
 		}
-		u, err := s.User(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		users[id] = u
 	}
-	return users, nil
+	return rows.Users(ids...)
 }
 
-// decideCreate is pure: what a create writes, given the rows of the
+// decideCreate is pure: the change that makes a thread, given the rows of the
 // participants of this resource.
-func decideCreate(id, caller string, cmd CreateThread, users map[string]User, now int64) (*Change, *CreateAnswer) {
+func decideCreate(id, caller string, cmd CreateThread, users map[string]User, now int64) *Change {
 	c := &Change{Key: id, Thread: id}
-	answer := &CreateAnswer{Topic: cmd.Topic, CreatedBy: caller, Metadata: clone(cmd.Metadata), RetentionDays: cmd.RetentionDays}
 	seen := map[string]bool{}
 	add := func(p NewParticipant) {
 		user := p.User.RawID()
@@ -166,10 +153,10 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, no
 		seen[user] = true
 		if user != caller {
 			if bad, ok := refuse(p.User, users); ok {
-				answer.Invalid = append(answer.Invalid, bad)
+				c.Invalid = append(c.Invalid, bad)
 				return
 			}
-			c.Users = append(c.Users, users[user])
+			c.ReadUsers = append(c.ReadUsers, users[user])
 		}
 		c.Members = append(c.Members, Member{
 			User: user, DisplayName: p.DisplayName, Metadata: clone(p.Metadata),
@@ -190,9 +177,9 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, no
 	}
 	c.Events = []Event{{Kind: ThreadCreated, Actor: caller}}
 	if cmd.Token != "" {
-		c.Answer = answer
+		c.Answer = &CreateAnswer{Topic: cmd.Topic, CreatedBy: caller, Metadata: clone(cmd.Metadata), RetentionDays: cmd.RetentionDays, Invalid: c.Invalid}
 	}
-	return c, answer
+	return c
 }
 
 func lists(ps []NewParticipant, user string) bool {
@@ -226,26 +213,22 @@ func named(ms []Member) []MessageParticipant {
 }
 
 // Thread returns a thread's properties to a participant (chat.md §3.3).
-func (s *Service) Thread(ctx context.Context, caller, id string) (p ThreadProperties, err error) {
-	err = s.read(ctx, id, func(t *Thread) (uint64, error) {
-		if _, err := participant(t, caller); err != nil {
-			return s.revision(ctx, id, err)
-		}
-		p = ThreadProperties{ID: id, Properties: t.Properties}
-		return s.revision(ctx, id, nil)
-	})
-	return p, err
+func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperties, error) {
+	v, err := s.view(ctx, caller, id)
+	if err == nil {
+		err = participates(v.Member)
+	}
+	if err != nil {
+		return ThreadProperties{}, err
+	}
+	return ThreadProperties{ID: id, Properties: v.Head.Properties}, nil
 }
 
 // Participates says whether the caller is in a thread, as far as this node
 // knows: enough to choose whose budget a request counts on.
 func (s *Service) Participates(ctx context.Context, caller, id string) bool {
-	t, err := s.thread(ctx, id)
-	if err != nil {
-		return false
-	}
-	_, err = participant(t, caller)
-	return err == nil
+	t, err := s.live(&storedRows{Service: s, ctx: ctx}, id)
+	return err == nil && participates(t.Member(caller)) == nil
 }
 
 // Inspect returns a thread as the store has it, for whoever runs the server.
@@ -273,8 +256,12 @@ func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd Updat
 			return err
 		}
 	}
-	_, _, err := s.change(ctx, func() (*Change, error) {
-		return s.decide(ctx, id, func(t *Thread) (*Change, error) { return decideUpdateThread(t, caller, cmd, s.limits) })
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, id)
+		if err != nil {
+			return nil, err
+		}
+		return decideUpdateThread(t, caller, cmd, s.limits)
 	})
 	return err
 }
@@ -286,7 +273,7 @@ func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limit
 		return nil, err
 	}
 	if cmd.Topic == nil && len(cmd.Metadata) == 0 && cmd.RetentionDays == nil {
-		return nil, errNothingToDo
+		return changeOf(t), nil
 	}
 	p := t.Properties
 	c := changeOf(t)
@@ -337,8 +324,12 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 // Its messages and receipts go; it stays in its participants' lists, marked.
 // Unverified: who may, and that every operation answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
-	_, _, err := s.change(ctx, func() (*Change, error) {
-		return s.decide(ctx, id, func(t *Thread) (*Change, error) { return decideDeleteThread(t, caller) })
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, id)
+		if err != nil {
+			return nil, err
+		}
+		return decideDeleteThread(t, caller)
 	})
 	return err
 }
@@ -369,20 +360,26 @@ func participant(t *Thread, caller string) (*Member, error) {
 	if t.DeletedOn != 0 {
 		return nil, errThreadNotFound
 	}
-	if m := t.Member(caller); m != nil && m.Present() {
-		return m, nil
+	m := t.Member(caller)
+	if err := participates(m); err != nil {
+		return nil, err
 	}
-	return nil, errNotMember
+	return m, nil
 }
 
-// reader returns the row of a caller who may read the thread's history: who is
-// in it, and up to the moment of leaving who was (chat.md §7.3).
-func reader(t *Thread, caller string) (*Member, error) {
-	m, err := participant(t, caller)
-	if err == errNotMember {
-		if m := t.Member(caller); m != nil && m.Left != nil {
-			return m, nil
-		}
+// participates fails with 403 unless the member is in the thread now.
+func participates(m *Member) error {
+	if m == nil || !m.Present() {
+		return errForbidden
 	}
-	return m, err
+	return nil
+}
+
+// reads fails with 403 for a stranger. A participant may read the thread's
+// history, and a former one that up to the moment of leaving (chat.md §7.3).
+func reads(m *Member) error {
+	if m != nil && m.Left != nil {
+		return nil
+	}
+	return participates(m)
 }

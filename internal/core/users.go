@@ -11,41 +11,63 @@ import (
 // id that was never made. It is cached, and a change made here shows at once;
 // one made by another process shows after freshFor.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
+	if u, ok := s.cachedUser(id); ok {
+		return u, nil
+	}
+	us, err := s.loadUsers(ctx, []string{id})
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if u, ok := s.users.Get(id); ok && s.now().Sub(u.read) < trustedFor {
+			return u.User, nil
+		}
+	}
+	return us[id], err
+}
+
+// cachedUser returns a row that is not too old to be trusted.
+func (s *Service) cachedUser(id string) (User, bool) {
 	s.mu.Lock()
-	u, ok := s.users.Get(id)
-	seen := s.userChanges
+	defer s.mu.Unlock()
 	if s.shared {
 		s.asked[id] = struct{}{}
 	}
+	u, ok := s.users.Get(id)
+	return u.User, ok && (!s.shared || s.now().Sub(u.read) < freshFor)
+}
+
+// loadUsers reads the rows of users by id, and caches those that exist.
+func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User, error) {
+	s.mu.Lock()
+	seen := s.userChanges
 	s.mu.Unlock()
 	read := s.now()
-	age := read.Sub(u.read)
-	if ok && (!s.shared || age < freshFor) {
-		return u.User, nil
-	}
-	row, err := s.store.User(ctx, id)
-	if err != nil && ok && age < trustedFor {
-		return u.User, nil
-	}
+	rows, err := s.store.Users(ctx, ids)
 	if err != nil {
-		return User{}, fmt.Errorf("load user %s: %w", id, err)
+		return nil, fmt.Errorf("load %d users: %w", len(ids), err)
 	}
-	row.ID = id
+	us := make(map[string]User, len(ids))
+	for _, id := range ids {
+		us[id] = User{ID: id}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// A change that was committed since must not be hidden by this older row.
-	if row.State != UserUnknown && seen == s.userChanges {
-		s.users.Add(id, cachedUser{row, read})
+	for _, u := range rows {
+		us[u.ID] = u
+		// A change that was committed since must not be hidden by this older row.
+		if seen == s.userChanges {
+			s.users.Add(u.ID, cachedUser{u, read})
+		}
 	}
-	return row, nil
+	return us, nil
 }
 
 // CreateUser makes a user with a new id (identity.md §3.1).
 func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	u := User{State: UserLive, Generation: 1}
-	_, _, err := s.change(ctx, func() (*Change, error) {
-		u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.random, s.now().UnixMilli()))
-		return &Change{Key: u.ID, Users: []User{{ID: u.ID}}, PutUsers: []User{u}}, nil
+	u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.random, s.now().UnixMilli()))
+	_, err := s.change(ctx, func(Rows) (*Change, error) {
+		return &Change{Key: u.ID, ReadUsers: []User{{ID: u.ID}}, PutUsers: []User{u}}, nil
 	})
 	if err != nil {
 		return User{}, err
@@ -61,11 +83,11 @@ func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 		return User{}, errNotOwned
 	}
 	u, err := s.User(ctx, id)
+	if err == nil && u.State != UserLive {
+		err = errNotOwned
+	}
 	if err != nil {
 		return User{}, err
-	}
-	if u.State != UserLive {
-		return User{}, errNotOwned
 	}
 	return u, nil
 }
@@ -77,20 +99,16 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	if err == nil || !s.adopt || !s.owns(id) {
 		return u, err
 	}
-	_, _, err = s.change(ctx, func() (*Change, error) {
-		was, err := s.User(ctx, id)
-		if err != nil {
-			return nil, err
-		}
+	_, err = s.changeUser(ctx, id, func(was User) (User, error) {
 		switch was.State {
 		case UserUnknown:
 			u = User{ID: id, State: UserLive, Generation: 1}
-			return &Change{Key: id, Users: []User{was}, PutUsers: []User{u}}, nil
+			return u, nil
 		case UserLive:
 			u = was
-			return nil, errNothingToDo
+			return was, nil
 		}
-		return nil, errNotOwned
+		return User{}, errNotOwned
 	})
 	if err != nil {
 		return User{}, err
@@ -100,14 +118,14 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 
 // RevokeTokens ends every token issued to the user so far (identity.md §3.3).
 func (s *Service) RevokeTokens(ctx context.Context, id string) error {
-	return s.changeUser(ctx, id, func(u *User) { u.Generation++ })
+	return s.changeLiveUser(ctx, id, func(u *User) { u.Generation++ })
 }
 
 // DeleteUser begins the user's deletion (identity.md §3.4). From now on its
-// tokens may only delete threads and leave them; after the grace its content
-// goes, which Sweep does.
+// tokens may only delete threads and leave them; after the grace Sweep erases
+// its content.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
-	return s.changeUser(ctx, id, func(u *User) {
+	return s.changeLiveUser(ctx, id, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
 	})
 }
@@ -117,26 +135,43 @@ func (s *Service) Leaving(u User) bool {
 	return u.State == UserDeleting && s.now().UnixMilli() < u.DeletedAt+s.grace.Milliseconds()
 }
 
-func (s *Service) changeUser(ctx context.Context, id string, edit func(*User)) error {
-	c, _, err := s.change(ctx, func() (*Change, error) {
-		was, err := s.LiveUser(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		is := was
-		edit(&is)
-		return &Change{Key: id, Users: []User{was}, PutUsers: []User{is}}, nil
-	})
-	if err == nil {
-		s.forget(c.PutUsers)
+func (s *Service) changeLiveUser(ctx context.Context, id string, edit func(*User)) error {
+	if !s.owns(id) {
+		return errNotOwned
 	}
+	_, err := s.changeUser(ctx, id, func(u User) (User, error) {
+		if u.State != UserLive {
+			return u, errNotOwned
+		}
+		edit(&u)
+		return u, nil
+	})
 	return err
 }
 
-// forget drops rows that have changed, so that whoever asks next reads them from
+// changeUser replaces a user's row, unless edit returns it as it was.
+func (s *Service) changeUser(ctx context.Context, id string, edit func(User) (User, error)) (Outcome, error) {
+	return s.change(ctx, func(rows Rows) (*Change, error) {
+		us, err := rows.Users(id)
+		if err != nil {
+			return nil, err
+		}
+		c := &Change{Key: id, ReadUsers: []User{us[id]}}
+		u, err := edit(us[id])
+		if err == nil && u != us[id] {
+			c.PutUsers = []User{u}
+		}
+		return c, err
+	})
+}
+
+// invalidateUsers drops cached rows, so that the next question reads them from
 // the store. The writer does not put its own row there: of two changes the first
 // to commit may be the last to come back from its lane.
-func (s *Service) forget(users []User) {
+func (s *Service) invalidateUsers(users []User) {
+	if len(users) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.userChanges++

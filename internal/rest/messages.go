@@ -42,17 +42,18 @@ func (h *Handler) deleteMessage(q *request) (any, error) {
 }
 
 func (h *Handler) listMessages(q *request) (any, error) {
-	page, err := q.messagesPage()
+	list, err := q.messagesPage()
 	if err != nil {
 		return nil, err
 	}
-	ms, err := h.core.ListMessages(q.Context(), q.caller, q.thread, page)
+	page, err := h.core.ListMessages(q.Context(), q.caller, q.thread, list)
 	if err != nil {
 		return nil, err
 	}
-	out := &wire.ChatMessagesCollection{Value: wire.MessagesFromCore(ms)}
-	if len(ms) == page.Limit {
-		out.NextLink = h.nextMessages(q, page, ms[len(ms)-1].Sequence)
+	out := &wire.ChatMessagesCollection{Value: wire.MessagesFromCore(page.Messages)}
+	if page.Next > 0 {
+		list.Before = page.Next
+		out.NextLink = h.nextMessages(q, list)
 	}
 	return out, nil
 }

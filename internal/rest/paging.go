@@ -42,8 +42,8 @@ func (q *request) messagesPage() (page core.ListMessages, err error) {
 
 // nextMessages is the link to what follows a full page, in the recorded form:
 // absolute, the thread id not encoded, startTime written as .NET does.
-func (h *Handler) nextMessages(q *request, page core.ListMessages, last uint64) string {
-	c := cursor{before: last, since: page.Since}
+func (h *Handler) nextMessages(q *request, page core.ListMessages) string {
+	c := cursor{before: page.Before, since: page.Since}
 	return h.base(q) + "/chat/threads/" + q.thread + "/messages?syncState=" + c.format(q.thread) +
 		"&startTime=" + escapeQuery(time.UnixMilli(page.Since).UTC().Format(dotNetTime)) +
 		"&maxPageSize=" + strconv.Itoa(page.Limit) + q.versionParameter()

@@ -10,13 +10,13 @@ func (h *Handler) listParticipants(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	ms, more, err := h.core.ListParticipants(q.Context(), q.caller, q.thread, skip, limit)
+	page, err := h.core.ListParticipants(q.Context(), q.caller, q.thread, skip, limit)
 	if err != nil {
 		return nil, err
 	}
-	out := &wire.ChatParticipantsCollection{Value: wire.ParticipantsFromCore(ms)}
-	if more {
-		out.NextLink = h.nextSkip(q, "/participants", skip+len(ms))
+	out := &wire.ChatParticipantsCollection{Value: wire.ParticipantsFromCore(page.Participants)}
+	if page.Next > 0 {
+		out.NextLink = h.nextSkip(q, "/participants", page.Next)
 	}
 	return out, nil
 }

@@ -25,13 +25,13 @@ func (h *Handler) listReceipts(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	rs, more, err := h.core.ListReceipts(q.Context(), q.caller, q.thread, skip, limit)
+	rs, next, err := h.core.ListReceipts(q.Context(), q.caller, q.thread, skip, limit)
 	if err != nil {
 		return nil, err
 	}
 	out := &wire.ChatMessageReadReceiptsCollection{Value: wire.ReceiptsFromCore(rs)}
-	if more {
-		out.NextLink = h.nextSkip(q, "/readReceipts", skip+len(rs))
+	if next > 0 {
+		out.NextLink = h.nextSkip(q, "/readReceipts", next)
 	}
 	return out, nil
 }

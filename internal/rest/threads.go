@@ -43,9 +43,8 @@ func (h *Handler) listThreads(q *request) (any, error) {
 		return nil, err
 	}
 	out := &wire.ChatThreadsItemCollection{Value: wire.ThreadsFromCore(page.Threads)}
-	if n := len(page.Threads); page.More && n > 0 {
-		last := page.Threads[n-1]
-		out.NextLink = h.nextThreads(q, core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}, since)
+	if page.Next != (core.ThreadsCursor{}) {
+		out.NextLink = h.nextThreads(q, page.Next, since)
 	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -11,165 +12,121 @@ import (
 )
 
 // Apply commits a batch with one sync; see core.Store.
-func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Result, error) {
+func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 	if err := s.floor.check(time.Now()); err != nil {
 		return nil, err
 	}
-	results, logged, err := s.write(b)
+	outcomes, logged, err := s.write(b)
 	if err != nil || logged == nil {
-		return results, err
+		return outcomes, err
 	}
 	if err := s.sync(logged); err != nil {
 		return nil, fmt.Errorf("sync a batch of %d changes: %w", len(b.Changes), err)
 	}
-	return results, nil
+	return outcomes, nil
 }
 
 // write checks and numbers the changes and puts them into the log. Nothing is
 // logged when none of them holds.
-func (s *Store) write(b core.Batch) ([]core.Result, *logged, error) {
+func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
 
-	locked, err := s.gather(b)
-	if err != nil {
+	state := core.NewBatchState(b)
+	state.Position, state.Day = s.position, s.day
+	if err := load(s.db, state); err != nil {
 		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
-	ends := endings(b.Changes, locked)
-	results, listings := core.Assign(b, locked)
-
-	w := writer{batch: s.db.NewBatch()}
-	for i, c := range b.Changes {
-		if results[i].Status == core.Applied {
-			w.change(c, locked)
+	var ends map[string]int64 // as they are before the batch
+	for id, h := range state.Heads {
+		if on := h.EndsOn(); on != 0 {
+			if ends == nil {
+				ends = map[string]int64{}
+			}
+			ends[id] = on
 		}
 	}
-	for _, l := range listings {
-		w.listing(l)
-	}
-	for thread, was := range ends {
-		w.ending(was, locked.Heads[thread])
+	outcomes := core.Assign(b, state)
+
+	w := writer{batch: s.db.NewBatch(), ends: ends}
+	for i := range outcomes {
+		if outcomes[i].Status == core.Applied {
+			w.change(&outcomes[i], state)
+		}
 	}
 	if w.batch.Empty() {
-		return results, nil, w.batch.Close()
+		return outcomes, nil, w.batch.Close()
 	}
-	s.position, s.day = locked.Position, locked.Day
+	s.position, s.day = state.Position, state.Day
 	l, err := s.logBatch(w.batch)
 	if err != nil {
 		return nil, nil, fmt.Errorf("log a batch of %d changes: %w", len(b.Changes), err)
 	}
-	return results, l, nil
+	return outcomes, l, nil
 }
 
-// endings are the times at which the threads end that the changes may give
-// another one.
-func endings(changes []*core.Change, l *core.Locked) map[string]int64 {
-	var ends map[string]int64
-	for _, c := range changes {
-		if c.Properties == nil && !c.Purge {
-			continue
+// load reads the rows that the batch names, as the log has them.
+func load(r pebble.Reader, s *core.BatchState) error {
+	for id, withMembers := range s.Reads.Threads {
+		h, found, err := head(r, id)
+		if err != nil {
+			return err
 		}
-		if ends == nil {
-			ends = map[string]int64{}
+		if found {
+			s.Heads[id] = &h
 		}
-		ends[c.Thread] = 0
-		if h := l.Heads[c.Thread]; h != nil {
-			ends[c.Thread] = h.EndsOn()
+		if withMembers {
+			if s.Members[id], err = members(r, id); err != nil {
+				return err
+			}
 		}
 	}
-	return ends
+	users := func(id string) (core.User, bool, error) { return user(r, id) }
+	sent := func(k core.SendKey) (int64, bool, error) {
+		return get(r, sentKey(nil, k), func(v []byte) (int64, error) {
+			id, err := decodeNumber(v)
+			return int64(id), err
+		})
+	}
+	receipts := func(k core.ReceiptKey) (core.Receipt, bool, error) {
+		return get(r, receiptKey(nil, k.Thread, k.User), func(v []byte) (core.Receipt, error) { return decodeReceipt(k.User, v) })
+	}
+	messages := func(k core.MessageKey) (core.Message, bool, error) { return message(r, k.Thread, k.ID) }
+	answers := func(thread string) (*core.CreateAnswer, bool, error) {
+		return get(r, answerKey(nil, thread), decodeAnswer)
+	}
+	return errors.Join(
+		loadRows(s.Users, s.Reads.Users, users), loadRows(s.Sent, s.Reads.Sent, sent), loadRows(s.Receipts, s.Reads.Receipts, receipts),
+		loadRows(s.Messages, s.Reads.Messages, messages), loadRows(s.Answers, s.Reads.Answers, answers))
 }
 
-// gather reads the rows that the changes name, as the log has them.
-func (s *Store) gather(b core.Batch) (*core.Locked, error) {
-	l := &core.Locked{
-		Heads: make(map[string]*core.Head, len(b.Changes)), Users: map[string]core.User{},
-		Sent: map[core.SendKey]int64{}, Answers: map[string]*core.CreateAnswer{},
-		Versions: map[core.MessageKey]int64{}, Receipts: map[core.ReceiptKey]core.Receipt{},
-		Position: s.position, Day: s.day,
-	}
-	var key []byte
-	absent := map[string]bool{}
-	for _, c := range b.Changes {
-		if c.Thread != "" && l.Heads[c.Thread] == nil && !absent[c.Thread] {
-			key = headKey(key[:0], c.Thread)
-			h, found, err := get(s.db, key, func(v []byte) (core.Head, error) { return decodeHead(c.Thread, v) })
-			if err != nil {
-				return nil, err
-			}
-			if absent[c.Thread] = !found; found {
-				l.Heads[c.Thread] = &h
-			}
+// loadRows reads those of the named rows that exist.
+func loadRows[K comparable, V any](to map[K]V, names map[K]struct{}, get func(K) (V, bool, error)) error {
+	for k := range names {
+		v, found, err := get(k)
+		if err != nil {
+			return err
 		}
-		for _, u := range c.Users {
-			if _, seen := l.Users[u.ID]; seen {
-				continue
-			}
-			row, found, err := get(s.db, userKey(u.ID), func(v []byte) (core.User, error) { return decodeUser(u.ID, v) })
-			if err != nil {
-				return nil, err
-			}
-			if found {
-				l.Users[u.ID] = row
-			}
-		}
-		if c.SendToken != "" {
-			k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}
-			key = sentKey(key[:0], k)
-			id, found, err := get(s.db, key, decodeNumber)
-			if err != nil {
-				return nil, err
-			}
-			if found {
-				l.Sent[k] = int64(id)
-			}
-		}
-		for _, r := range c.Rewrites {
-			k := core.MessageKey{Thread: c.Thread, ID: r.ID}
-			if _, seen := l.Versions[k]; seen {
-				continue
-			}
-			m, _, err := message(s.db, k.Thread, k.ID)
-			if err != nil {
-				return nil, err
-			}
-			l.Versions[k] = m.Version
-		}
-		if c.Receipt != nil {
-			k := core.ReceiptKey{Thread: c.Thread, User: c.Receipt.User}
-			key = receiptKey(key[:0], k.Thread, k.User)
-			r, found, err := get(s.db, key, func(v []byte) (core.Receipt, error) { return decodeReceipt(k.User, v) })
-			if err != nil {
-				return nil, err
-			}
-			if found {
-				l.Receipts[k] = r
-			}
-		}
-		if c.Answer != nil && l.Answers[c.Thread] == nil {
-			key = answerKey(key[:0], c.Thread)
-			a, found, err := get(s.db, key, decodeAnswer)
-			if err != nil {
-				return nil, err
-			}
-			if found {
-				l.Answers[c.Thread] = a
-			}
+		if found {
+			to[k] = v
 		}
 	}
-	return l, nil
+	return nil
 }
 
 // writer turns changes into keys and values; its buffers are used again.
 type writer struct {
 	batch      *pebble.Batch
 	key, value []byte
-	heads      map[string]bool // written already: the last state of a thread is enough
+	heads      map[string]bool  // written already: the last state of a thread is enough
+	ends       map[string]int64 // when threads end, as their entries say
 }
 
 func (w *writer) set() { w.batch.Set(w.key, w.value, nil) }
 
-func (w *writer) change(c *core.Change, l *core.Locked) {
+// change writes the rows of an applied change.
+func (w *writer) change(o *core.Outcome, s *core.BatchState) {
+	c := o.Change
 	for _, u := range c.PutUsers {
 		w.key, w.value = userKey(u.ID), encodeUser(w.value[:0], u)
 		w.set()
@@ -189,8 +146,9 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 	}
 	if !w.heads[c.Thread] {
 		w.heads[c.Thread] = true
-		w.key, w.value = headKey(w.key[:0], c.Thread), encodeHead(w.value[:0], l.Heads[c.Thread])
+		w.key, w.value = headKey(w.key[:0], c.Thread), encodeHead(w.value[:0], s.Heads[c.Thread])
 		w.set()
+		w.ending(w.ends[c.Thread], s.Heads[c.Thread])
 	}
 	for i := range c.Members {
 		m := &c.Members[i]
@@ -219,11 +177,14 @@ func (w *writer) change(c *core.Change, l *core.Locked) {
 		w.key, w.value = answerKey(w.key[:0], c.Thread), encodeAnswer(w.value[:0], c.Answer)
 		w.set()
 	}
+	for _, m := range o.ListMoves {
+		w.listMove(m)
+	}
 }
 
 // ending moves a thread's entry among those that end.
 func (w *writer) ending(was int64, h *core.Head) {
-	if h == nil || h.EndsOn() == was { // a stale create has no head
+	if h.EndsOn() == was {
 		return
 	}
 	if was != 0 {
@@ -253,8 +214,8 @@ func (w *writer) logged(e *core.Event) {
 
 // rewrite moves a message to its new sequence; its id leads there.
 func (w *writer) rewrite(thread string, r *core.Rewrite) {
-	if r.Sequence != r.Was {
-		w.key = messageKey(w.key[:0], thread, r.Was)
+	if r.Sequence != r.OldSequence {
+		w.key = messageKey(w.key[:0], thread, r.OldSequence)
 		w.batch.Delete(w.key, nil)
 		w.key, w.value = idKey(w.key[:0], thread, r.ID), encodeNumber(w.value[:0], r.Sequence)
 		w.set()
@@ -268,7 +229,7 @@ func (w *writer) receipts(c *core.Change) {
 		w.key, w.value = receiptKey(w.key[:0], c.Thread, c.Receipt.User), encodeReceipt(w.value[:0], c.Receipt)
 		w.set()
 	}
-	for _, user := range c.NoReceipts {
+	for _, user := range c.DropReceipts {
 		w.key = receiptKey(w.key[:0], c.Thread, user)
 		w.batch.Delete(w.key, nil)
 	}
@@ -283,7 +244,7 @@ func (w *writer) purge(thread string) {
 	}
 }
 
-func (w *writer) listing(l core.Listing) {
+func (w *writer) listMove(l core.ListMove) {
 	if l.From != 0 {
 		w.key = listKey(w.key[:0], l.User, l.From, l.Thread)
 		w.batch.Delete(w.key, nil)

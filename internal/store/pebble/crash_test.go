@@ -277,8 +277,8 @@ func verifyThread(t *testing.T, s core.Store, thread string, messages map[string
 			t.Fatalf("%s: sequence %d, version %d follow %d, %d downwards; id %d", thread, m.Sequence, m.Version, sequence, version, m.ID)
 		}
 		version, sequence, seen[m.ID] = m.Version, m.Sequence, true
-		if row, _, err := s.Message(ctx, thread, m.ID); err != nil || row.Sequence != m.Sequence {
-			t.Fatalf("%s: message %d by id: %+v, %v", thread, m.ID, row, err)
+		if row := messageByID(t, s, thread, m.ID); row.Sequence != m.Sequence {
+			t.Fatalf("%s: message %d by id: %+v", thread, m.ID, row)
 		}
 		if m.Kind != core.Text {
 			continue
@@ -336,12 +336,12 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 func verifyReceipts(t *testing.T, s core.Store, threads map[string]bool, acked map[string]int64, senders map[string]string) {
 	t.Helper()
 	for thread := range threads {
-		rs, _, err := s.Receipts(context.Background(), thread)
+		page, err := s.Receipts(context.Background(), thread, "")
 		if err != nil {
 			t.Fatal(err)
 		}
 		have := map[string]int64{}
-		for _, r := range rs {
+		for _, r := range page.Receipts {
 			have[r.User] = r.MessageID
 		}
 		for key, id := range acked {

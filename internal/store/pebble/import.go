@@ -146,7 +146,7 @@ func (im *importer) put(record core.Record) error {
 		im.resource = r
 		return nil
 	case core.User:
-		im.change(&core.Change{PutUsers: []core.User{r}}, nil)
+		im.change(&core.Outcome{Change: &core.Change{PutUsers: []core.User{r}}}, nil)
 		return nil
 	case core.Head:
 		im.key, im.value = headKey(im.key[:0], r.ID), encodeHead(im.value[:0], &r)
@@ -191,7 +191,7 @@ func (im *importer) member(r core.ThreadMember) error {
 	if r.Left != nil {
 		on = r.Left.On
 	}
-	im.listing(core.Listing{User: r.User, Thread: r.Thread, To: core.MinuteOf(on)})
+	im.listMove(core.ListMove{User: r.User, Thread: r.Thread, To: core.MinuteOf(on)})
 	return nil
 }
 

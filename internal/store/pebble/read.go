@@ -20,46 +20,56 @@ func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
 	if err != nil || !found {
 		return nil, err
 	}
-	lower := memberKey(nil, id, "")
-	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
+	ms, err := members(snap, id)
 	if err != nil {
 		return nil, err
 	}
-	var members []core.Member
-	for it.First(); it.Valid(); it.Next() {
-		m, err := decodeMember(memberOf(it.Key()), it.Value())
-		if err != nil {
-			return nil, errors.Join(err, it.Close())
-		}
-		members = append(members, m)
-	}
-	if err := it.Close(); err != nil {
-		return nil, err
-	}
-	slices.SortFunc(members, func(a, b core.Member) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
+	return core.NewThread(h, ms), nil
+}
+
+func members(r pebble.Reader, thread string) (ms []core.Member, err error) {
+	err = scanPrefix(r, memberKey(nil, thread, ""), func(key, value []byte) error {
+		m, err := decodeMember(memberOf(key), value)
+		ms = append(ms, m)
+		return err
 	})
-	return core.NewThread(h, members), nil
+	return ms, err
 }
 
-// CreateAnswer returns the stored first answer of a create, or nil.
-func (s *Store) CreateAnswer(_ context.Context, thread string) (*core.CreateAnswer, error) {
-	snap := s.durable.acquire()
-	defer snap.release()
-	a, _, err := get(snap, answerKey(nil, thread), decodeAnswer)
-	return a, err
-}
-
-// Message returns a message by its id, with the head's revision.
-func (s *Store) Message(_ context.Context, thread string, id int64) (core.Message, uint64, error) {
-	snap := s.durable.acquire()
-	defer snap.release()
-	h, found, err := head(snap, thread)
-	if err != nil || !found {
-		return core.Message{}, 0, err
+// scanPrefix reads all rows whose keys start with a prefix, in order. Key and
+// value are good until f returns.
+func scanPrefix(r pebble.Reader, prefix []byte, f func(key, value []byte) error) error {
+	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return err
 	}
-	m, _, err := message(snap, thread, id)
-	return m, h.Revision, err
+	for it.First(); it.Valid() && err == nil; it.Next() {
+		err = f(it.Key(), it.Value())
+	}
+	return errors.Join(err, it.Close())
+}
+
+// View returns a thread's head and the row of one of its members.
+func (s *Store) View(_ context.Context, thread, member string) (core.View, error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	return view(snap, thread, member)
+}
+
+func view(r pebble.Reader, thread, user string) (v core.View, err error) {
+	var found bool
+	if v.Head, found, err = head(r, thread); err != nil || !found || user == "" {
+		return v, err
+	}
+	m, found, err := member(r, thread, user)
+	if found {
+		v.Member = &m
+	}
+	return v, err
+}
+
+func member(r pebble.Reader, thread, user string) (core.Member, bool, error) {
+	return get(r, memberKey(nil, thread, user), func(v []byte) (core.Member, error) { return decodeMember(user, v) })
 }
 
 // message follows the id to the row.
@@ -73,8 +83,8 @@ func message(r pebble.Reader, thread string, id int64) (core.Message, bool, erro
 	})
 }
 
-// Messages returns a page, newest first. It reads the page's keys and a few
-// more, however many messages the thread has.
+// Messages returns a page, newest first, or messages by id. A page reads its own
+// keys and a few more, however many messages the thread has.
 func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
 	page, _, err := s.messages(q)
 	return page, err
@@ -84,13 +94,27 @@ func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.Messages
 func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pebble.IteratorStats, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	h, found, err := head(snap, q.Thread)
-	if err != nil || !found {
+	page.View, err = view(snap, q.Thread, q.Reader)
+	if err != nil || page.Head.ID == "" || q.Reader != "" && page.Member == nil {
 		return page, stats, err
 	}
-	page.Revision = h.Revision
-	if q.Limit <= 0 {
+	for _, id := range q.IDs {
+		m, found, err := message(snap, q.Thread, id)
+		if err != nil {
+			return page, stats, err
+		}
+		if found && (page.Member == nil || page.Member.Sees(&m)) {
+			page.Messages = append(page.Messages, m)
+		}
+	}
+	if q.IDs != nil {
 		return page, stats, nil
+	}
+	if m := page.Member; m != nil {
+		q.Since = max(q.Since, m.VisibleFrom())
+		if last := m.LastSequence(); last > 0 && (q.Before == 0 || q.Before > last) {
+			q.Before = last + 1
+		}
 	}
 	lower := messageKey(nil, q.Thread, 0)
 	upper := after(lower[:len(lower)-8])
@@ -101,7 +125,12 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	if err != nil {
 		return page, stats, err
 	}
-	for it.Last(); it.Valid() && len(page.Messages) < q.Limit; it.Prev() {
+	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
+	for it.Last(); it.Valid(); it.Prev() {
+		if bytes += len(it.Value()); bytes > most && len(page.Messages) > 0 {
+			page.Next = page.Messages[len(page.Messages)-1].Sequence
+			break
+		}
 		m, err := decodeMessage(number(it.Key()), it.Value())
 		if err != nil {
 			return page, stats, errors.Join(err, it.Close())
@@ -111,8 +140,12 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		if m.Version < q.Since {
 			break
 		}
-		if m.CreatedOn >= q.Since {
-			page.Messages = append(page.Messages, m)
+		if m.CreatedOn < q.Since {
+			continue
+		}
+		if page.Messages = append(page.Messages, m); len(page.Messages) == q.Limit {
+			page.Next = m.Sequence
+			break
 		}
 	}
 	stats = it.Stats()
@@ -120,49 +153,33 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 }
 
 // Receipts returns a thread's receipts by time of reading.
-func (s *Store) Receipts(_ context.Context, thread string) ([]core.Receipt, uint64, error) {
+func (s *Store) Receipts(_ context.Context, thread, reader string) (page core.ReceiptsPage, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	h, found, err := head(snap, thread)
-	if err != nil || !found {
-		return nil, 0, err
+	if page.View, err = view(snap, thread, reader); err != nil {
+		return page, err
 	}
-	lower := receiptKey(nil, thread, "")
-	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
-	if err != nil {
-		return nil, 0, err
-	}
-	var rs []core.Receipt
-	for it.First(); it.Valid(); it.Next() {
-		r, err := decodeReceipt(memberOf(it.Key()), it.Value())
-		if err != nil {
-			return nil, 0, errors.Join(err, it.Close())
-		}
-		rs = append(rs, r)
-	}
-	slices.SortFunc(rs, func(a, b core.Receipt) int {
+	err = scanPrefix(snap, receiptKey(nil, thread, ""), func(key, value []byte) error {
+		r, err := decodeReceipt(memberOf(key), value)
+		page.Receipts = append(page.Receipts, r)
+		return err
+	})
+	slices.SortFunc(page.Receipts, func(a, b core.Receipt) int {
 		return cmp.Or(cmp.Compare(a.ReadOn, b.ReadOn), cmp.Compare(a.User, b.User))
 	})
-	return rs, h.Revision, it.Close()
+	return page, err
 }
 
 // Deleting returns the users whose deletion has begun and not ended.
-func (s *Store) Deleting(context.Context) ([]core.User, error) {
+func (s *Store) Deleting(context.Context) (us []core.User, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	it, err := snap.NewIter(kindRange(kindDeleting))
-	if err != nil {
-		return nil, err
-	}
-	var users []core.User
-	for it.First(); it.Valid(); it.Next() {
-		u, err := user(snap, string(it.Key()[1:]))
-		if err != nil {
-			return nil, errors.Join(err, it.Close())
-		}
-		users = append(users, u)
-	}
-	return users, it.Close()
+	err = scanPrefix(snap, []byte{kindDeleting}, func(key, _ []byte) error {
+		u, _, err := user(snap, string(key[1:]))
+		us = append(us, u)
+		return err
+	})
+	return us, err
 }
 
 // Ending returns the threads that end first.
@@ -187,17 +204,24 @@ func (s *Store) Ending(_ context.Context, limit int) ([]core.Ending, error) {
 	return es, it.Close()
 }
 
-// User returns a user's row.
-func (s *Store) User(_ context.Context, id string) (core.User, error) {
+// Users returns the rows of those of the users that exist.
+func (s *Store) Users(_ context.Context, ids []string) (us []core.User, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	return user(snap, id)
+	for _, id := range ids {
+		u, found, err := user(snap, id)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			us = append(us, u)
+		}
+	}
+	return us, nil
 }
 
-func user(r pebble.Reader, id string) (core.User, error) {
-	u, _, err := get(r, userKey(id), func(v []byte) (core.User, error) { return decodeUser(id, v) })
-	u.ID = id
-	return u, err
+func user(r pebble.Reader, id string) (core.User, bool, error) {
+	return get(r, userKey(id), func(v []byte) (core.User, error) { return decodeUser(id, v) })
 }
 
 // Events returns a piece of the log.

@@ -127,7 +127,7 @@ type door struct {
 	second bool
 }
 
-func (d *door) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) {
+func (d *door) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.Store.Apply(ctx, b)
@@ -138,4 +138,17 @@ func (d *door) Close() error {
 		return nil
 	}
 	return d.Store.Close()
+}
+
+// messageByID reads one message; its ID is 0 if there is none.
+func messageByID(t *testing.T, s core.Store, thread string, id int64) core.Message {
+	t.Helper()
+	page, err := s.Messages(context.Background(), core.MessagesQuery{Thread: thread, IDs: []int64{id}})
+	if err != nil || len(page.Messages) > 1 {
+		t.Fatalf("message %d of %s: %d rows, %v", id, thread, len(page.Messages), err)
+	}
+	if len(page.Messages) == 0 {
+		return core.Message{}
+	}
+	return page.Messages[0]
 }

@@ -40,24 +40,24 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 
 	var minute []core.ThreadEntry // those of the minute that is being read
 	current := int64(-1)
-	// take moves the minute's entries into the page and says whether it is full.
-	take := func() bool {
+	// take moves the minute's entries into the page and says whether more follow.
+	take := func() (more bool) {
 		slices.SortFunc(minute, newestFirst)
-		for _, e := range minute {
-			if len(page.Threads) == q.Limit {
-				page.More = true
-				return true
-			}
-			page.Threads = append(page.Threads, e)
-		}
+		n := min(len(minute), q.Limit-len(page.Threads))
+		page.Threads = append(page.Threads, minute[:n]...)
+		more = n < len(minute)
 		minute = minute[:0]
-		return false
+		return more
+	}
+	full := func() {
+		last := page.Threads[len(page.Threads)-1]
+		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
 	}
 	for it.Last(); it.Valid(); it.Prev() {
 		m, thread := listOf(it.Key())
 		if m != current {
 			if take() || len(page.Threads) == q.Limit {
-				page.More = true
+				full()
 				return page, keys + 1, nil
 			}
 			current = m
@@ -75,8 +75,33 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 			minute = append(minute, e)
 		}
 	}
-	take()
+	if take() {
+		full()
+	}
 	return page, keys, nil
+}
+
+// ThreadsOf returns ids of the threads in a user's list, in the order of ids. It
+// reads the whole list, which is kept by time.
+func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids []string, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	cut := func(n int) {
+		slices.Sort(ids)
+		ids = slices.Compact(ids)
+		ids = ids[:min(n, len(ids))]
+	}
+	err = scanPrefix(snap, text(append([]byte{kindList}, user...), ""), func(key, _ []byte) error {
+		if _, id := listOf(key); id > after {
+			ids = append(ids, id)
+		}
+		if len(ids) >= 8*limit { // keeps memory bounded
+			cut(limit)
+		}
+		return nil
+	})
+	cut(limit)
+	return ids, err
 }
 
 // newestFirst is the order of a user's list.
@@ -90,7 +115,7 @@ func listed(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, error
 	if err != nil || !found {
 		return core.ThreadEntry{}, false, err
 	}
-	m, found, err := get(r, memberKey(nil, thread, user), func(v []byte) (core.Member, error) { return decodeMember(user, v) })
+	m, found, err := member(r, thread, user)
 	if err != nil || !found {
 		return core.ThreadEntry{}, false, err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -20,20 +19,19 @@ const indexBits = 20
 // not committed is tried again for a while and then given up with
 // core.ErrUnavailable. What may have been committed is asked for until the
 // answer is known.
-func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) {
+func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	if len(b.Changes) == 0 {
 		return nil, nil
 	}
 	if n := countEvents(b.Changes); n >= 1<<indexBits {
 		return nil, fmt.Errorf("apply %d changes: %w: %d events are too many for a transaction", len(b.Changes), core.ErrUnavailable, n)
 	}
-	given := remember(b.Changes)
 	deadline := time.Now().Add(s.times.patience)
 	for try := 1; ; try++ {
-		results, f, err := s.attempt(ctx, b)
+		outcomes, f, err := s.attempt(ctx, b)
 		switch {
 		case err == nil:
-			return results, nil
+			return outcomes, nil
 		case f == full:
 			return nil, fmt.Errorf("apply %d changes: %w: %w", len(b.Changes), core.ErrStorageFull, err)
 		case f == refused:
@@ -43,13 +41,12 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Result, error) 
 		if time.Now().After(deadline) || pause(ctx, try) != nil {
 			return nil, fmt.Errorf("apply %d changes: %w: %w", len(b.Changes), core.ErrUnavailable, err)
 		}
-		given.restore()
 	}
 }
 
 // attempt is one transaction. With an error it also says what is known: nothing
 // was committed, unless the fate is refused, which ends the matter either way.
-func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Result, fate, error) {
+func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fate, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.times.trip)
 	defer cancel()
 	if err := s.prepareDay(ctx, core.DayOf(b.At)); err != nil {
@@ -64,29 +61,29 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Result, fate,
 	w := &s.writers[core.LaneOf(b.Changes[0].Key, lanes)]
 	w.batch++
 	tx := transaction{conn: conn}
-	if err := tx.lock(ctx, s.times, w, b.Changes); err != nil {
+	if err := tx.lock(ctx, s.times, w, b); err != nil {
 		tx.rollback()
 		return nil, fateOf(err), fmt.Errorf("lock the rows of a batch: %w", err)
 	}
-	results, listings := core.Assign(b, tx.locked)
-	rows := collect(b.Changes, results, listings, tx.locked)
+	outcomes := core.Assign(b, tx.state)
+	rows := collect(outcomes, tx.state)
 	if rows.empty() {
 		tx.rollback()
-		return results, 0, nil
+		return outcomes, 0, nil
 	}
 	// From here on a COMMIT may be on its way: the caller's patience counts no more.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.times.trip)
 	defer cancel()
 	err = tx.write(ctx, rows)
 	if err == nil {
-		return results, 0, nil
+		return outcomes, 0, nil
 	}
 	f := fateOf(err)
 	if f != lost {
 		tx.rollback()
 		if f == missing {
-			s.forgetDay(tx.locked.Day)
-			err = errors.Join(err, s.prepareDay(ctx, tx.locked.Day))
+			s.forgetDay(tx.state.Day)
+			err = errors.Join(err, s.prepareDay(ctx, tx.state.Day))
 		}
 		return nil, f, fmt.Errorf("write the rows of a batch: %w", err)
 	}
@@ -97,17 +94,17 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Result, fate,
 		return nil, refused, fmt.Errorf("connection lost while committing, outcome unknown: %w", errors.Join(err, err2))
 	case committed:
 		s.log.Warn("store: connection lost while committing; the batch was committed", "error", err)
-		return results, 0, nil
+		return outcomes, 0, nil
 	}
 	return nil, lost, fmt.Errorf("connection lost while committing, nothing was committed: %w", err)
 }
 
 // transaction is an open transaction and the rows that it holds locked.
 type transaction struct {
-	conn   *pgxpool.Conn
-	locked *core.Locked
-	there  map[string]bool // threads that have a head, users that have a row
-	xid    uint64
+	conn  *pgxpool.Conn
+	state *core.BatchState
+	there map[string]bool // threads that have a head, users that have a row
+	xid   uint64
 }
 
 // rollback gives the locks free. If it cannot, the connection is closed, which
@@ -169,44 +166,6 @@ func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
 	ctx, cancel := context.WithTimeout(ctx, s.times.lock+2*time.Second)
 	defer cancel()
 	return s.pool.SendBatch(ctx, b).Close()
-}
-
-// given is what Assign fills only once: before another attempt the changes
-// must look as they did.
-type given []struct {
-	change  *core.Change
-	members []core.Member
-	receipt *core.Receipt
-	events  []core.Event
-}
-
-func remember(changes []*core.Change) (g given) {
-	for _, c := range changes {
-		if len(c.Members) == 0 && c.Receipt == nil {
-			continue
-		}
-		members := slices.Clone(c.Members)
-		for i := range members {
-			members[i].Intervals = slices.Clone(members[i].Intervals)
-		}
-		g = append(g, struct {
-			change  *core.Change
-			members []core.Member
-			receipt *core.Receipt
-			events  []core.Event
-		}{c, members, c.Receipt, c.Events})
-	}
-	return g
-}
-
-func (g given) restore() {
-	for _, was := range g {
-		was.change.Receipt, was.change.Events = was.receipt, was.events
-		for i, m := range was.members {
-			m.Intervals = slices.Clone(m.Intervals)
-			was.change.Members[i] = m
-		}
-	}
 }
 
 func countEvents(changes []*core.Change) (n int) {

@@ -23,7 +23,7 @@ type rows struct {
 	lists    map[entry]bool // false: deleted
 	purged   map[string]bool
 	events   []core.Event
-	locked   *core.Locked
+	day      uint32
 }
 
 type message struct {
@@ -38,38 +38,38 @@ type entry struct {
 	thread string
 }
 
-// collect gathers the rows of the changes that hold. Heads and users are in the
-// order of their ids, which is the order of locking.
-func collect(changes []*core.Change, results []core.Result, listings []core.Listing, l *core.Locked) *rows {
+// collect gathers the rows of the changes that were applied. Heads and users are
+// in the order of their ids, which is the order of locking.
+func collect(outcomes []core.Outcome, s *core.BatchState) *rows {
 	r := &rows{
 		rewrites: map[core.MessageKey]message{}, members: map[core.ReceiptKey]core.Member{},
 		receipts: map[core.ReceiptKey]*core.Receipt{}, sent: map[core.SendKey]int64{},
-		lists: map[entry]bool{}, purged: map[string]bool{}, locked: l,
+		lists: map[entry]bool{}, purged: map[string]bool{}, day: s.Day,
 	}
 	heads, users := map[string]bool{}, map[string]bool{}
-	for i, c := range changes {
-		if results[i].Status != core.Applied {
+	for _, o := range outcomes {
+		if o.Status != core.Applied {
 			continue
 		}
-		for _, u := range c.PutUsers {
+		for _, u := range o.Change.PutUsers {
 			users[u.ID] = true
 		}
-		if c.Thread != "" {
-			heads[c.Thread] = true
-			r.change(c)
+		if o.Change.Thread != "" {
+			heads[o.Change.Thread] = true
+			r.change(o.Change)
+		}
+		for _, m := range o.ListMoves {
+			if m.From != 0 {
+				r.lists[entry{m.User, m.From, m.Thread}] = false
+			}
+			r.lists[entry{m.User, m.To, m.Thread}] = true
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(heads)) {
-		r.heads = append(r.heads, l.Heads[id])
+		r.heads = append(r.heads, s.Heads[id])
 	}
 	for _, id := range slices.Sorted(maps.Keys(users)) {
-		r.users = append(r.users, l.Users[id])
-	}
-	for _, m := range listings {
-		if m.From != 0 {
-			r.lists[entry{m.User, m.From, m.Thread}] = false
-		}
-		r.lists[entry{m.User, m.To, m.Thread}] = true
+		r.users = append(r.users, s.Users[id])
 	}
 	return r
 }
@@ -90,7 +90,7 @@ func (r *rows) change(c *core.Change) {
 	if c.Receipt != nil {
 		r.receipts[core.ReceiptKey{Thread: c.Thread, User: c.Receipt.User}] = c.Receipt
 	}
-	for _, user := range c.NoReceipts {
+	for _, user := range c.DropReceipts {
 		r.receipts[core.ReceiptKey{Thread: c.Thread, User: user}] = nil
 	}
 	if c.SendToken != "" {

@@ -37,14 +37,14 @@ var exports = []struct {
 		func(row pgx.CollectableRow) (core.Record, error) {
 			var r core.ThreadMember
 			var err error
-			r.Member, err = scanMember(inThread{row, &r.Thread})
+			r.Member, err = scanMember(behind{row, &r.Thread})
 			return r, err
 		}},
 	{"messages", `SELECT thread, ` + messageColumns + ` FROM messages ORDER BY thread, sequence`,
 		func(row pgx.CollectableRow) (core.Record, error) {
 			var r core.ThreadMessage
 			var err error
-			r.Message, err = scanMessage(inThread{row, &r.Thread})
+			r.Message, err = scanMessage(behind{row, &r.Thread})
 			return r, err
 		}},
 	{"answers", `SELECT ` + answerColumns + ` FROM answers ORDER BY thread`,
@@ -68,14 +68,14 @@ var exports = []struct {
 		func(row pgx.CollectableRow) (core.Record, error) { return pgx.RowToStructByPos[core.Event](row) }},
 }
 
-// inThread reads a row whose first column is the thread.
-type inThread struct {
+// behind reads a row that has one column before those of its kind.
+type behind struct {
 	pgx.CollectableRow
-	thread *string
+	first any
 }
 
-func (r inThread) Scan(dest ...any) error {
-	return r.CollectableRow.Scan(append([]any{r.thread}, dest...)...)
+func (r behind) Scan(dest ...any) error {
+	return r.CollectableRow.Scan(append([]any{r.first}, dest...)...)
 }
 
 // Export yields every record as one transaction sees them; see core.Exporter.

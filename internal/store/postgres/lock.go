@@ -25,20 +25,15 @@ func (t times) settings() string {
 // order of their ids, reads what else the changes name, and claims the lane's
 // row. Each statement sees what was committed when it began, so that whatever
 // is read behind the heads' locks is as their last holder left it.
-func (tx *transaction) lock(ctx context.Context, t times, w *writer, changes []*core.Change) error {
-	n := nameRows(changes)
-	l := &core.Locked{
-		Heads: make(map[string]*core.Head, len(n.threads)), Users: map[string]core.User{},
-		Sent: map[core.SendKey]int64{}, Answers: map[string]*core.CreateAnswer{},
-		Versions: map[core.MessageKey]int64{}, Receipts: map[core.ReceiptKey]core.Receipt{},
-	}
-	tx.locked, tx.there = l, map[string]bool{}
+func (tx *transaction) lock(ctx context.Context, t times, w *writer, batch core.Batch) error {
+	l := core.NewBatchState(batch)
+	tx.state, tx.there = l, map[string]bool{}
 	var b pgx.Batch
 	b.Queue("BEGIN")
 	b.Queue(t.settings())
 	var latest core.Head // the head with the greatest position
-	if len(n.threads) > 0 {
-		b.Queue(`SELECT `+headColumns+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(n.threads))).
+	if len(l.Reads.Threads) > 0 {
+		b.Queue(`SELECT `+headColumns+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
 			Query(each(func(row pgx.CollectableRow) error {
 				h, day, err := scanHead(row)
 				l.Heads[h.ID], l.Day, tx.there[h.ID] = &h, max(l.Day, day), true
@@ -48,15 +43,15 @@ func (tx *transaction) lock(ctx context.Context, t times, w *writer, changes []*
 				return err
 			}))
 	}
-	if len(n.users) > 0 {
-		b.Queue(`SELECT id, state, deleted_at, generation FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(n.users))).
+	if len(l.Reads.Users) > 0 {
+		b.Queue(`SELECT id, state, deleted_at, generation FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Users))).
 			Query(each(func(row pgx.CollectableRow) error {
 				u, err := pgx.RowToStructByPos[core.User](row)
 				l.Users[u.ID], tx.there[u.ID] = u, true
 				return err
 			}))
 	}
-	n.queue(&b, l)
+	queueReads(&b, l)
 	b.Queue(claim, w.id, w.batch).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.xid) })
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
@@ -83,54 +78,19 @@ func (tx *transaction) later(ctx context.Context, thread string) error {
 		return err
 	}
 	// A row knows the lower half of the id; it lies less than half a turn ahead.
-	tx.locked.Position = (tx.xid + uint64(xmin-uint32(tx.xid))) << indexBits
+	tx.state.Position = (tx.xid + uint64(xmin-uint32(tx.xid))) << indexBits
 	return nil
 }
 
-// names are the rows that the changes of a batch name.
-type names struct {
-	threads, users map[string]bool
-	sent           []core.SendKey
-	versions       []core.MessageKey
-	receipts       []core.ReceiptKey
-	answers        []string
-}
-
-func nameRows(changes []*core.Change) names {
-	n := names{threads: make(map[string]bool, len(changes)), users: map[string]bool{}}
-	for _, c := range changes {
-		if c.Thread != "" {
-			n.threads[c.Thread] = true
-		}
-		for _, us := range [][]core.User{c.Users, c.PutUsers} {
-			for _, u := range us {
-				n.users[u.ID] = true
-			}
-		}
-		if c.SendToken != "" {
-			n.sent = append(n.sent, core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken})
-		}
-		for _, r := range c.Rewrites {
-			n.versions = append(n.versions, core.MessageKey{Thread: c.Thread, ID: r.ID})
-		}
-		if c.Receipt != nil {
-			n.receipts = append(n.receipts, core.ReceiptKey{Thread: c.Thread, User: c.Receipt.User})
-		}
-		if c.Answer != nil {
-			n.answers = append(n.answers, c.Thread)
-		}
-	}
-	return n
-}
-
-// queue reads the rows that need no lock of their own: their head's guards them.
-func (n names) queue(b *pgx.Batch, l *core.Locked) {
-	if len(n.sent) > 0 {
+// queueReads reads the rows that need no lock of their own: the lock of their
+// thread's head guards them.
+func queueReads(b *pgx.Batch, l *core.BatchState) {
+	if sent := slices.Collect(maps.Keys(l.Reads.Sent)); len(sent) > 0 {
 		b.Queue(`SELECT thread, caller, token, message_id FROM sent
 			JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (thread, caller, token) USING (thread, caller, token)`,
-			column(n.sent, func(k core.SendKey) string { return k.Thread }),
-			column(n.sent, func(k core.SendKey) string { return k.Caller }),
-			column(n.sent, func(k core.SendKey) string { return k.Token })).
+			column(sent, func(k core.SendKey) string { return k.Thread }),
+			column(sent, func(k core.SendKey) string { return k.Caller }),
+			column(sent, func(k core.SendKey) string { return k.Token })).
 			Query(each(func(row pgx.CollectableRow) error {
 				var k core.SendKey
 				var id int64
@@ -139,24 +99,23 @@ func (n names) queue(b *pgx.Batch, l *core.Locked) {
 				return err
 			}))
 	}
-	if len(n.versions) > 0 {
-		b.Queue(`SELECT thread, id, version FROM messages
+	if messages := slices.Collect(maps.Keys(l.Reads.Messages)); len(messages) > 0 {
+		b.Queue(`SELECT thread, `+messageColumns+` FROM messages
 			JOIN unnest($1::text[], $2::bigint[]) AS k (thread, id) USING (thread, id)`,
-			column(n.versions, func(k core.MessageKey) string { return k.Thread }),
-			column(n.versions, func(k core.MessageKey) int64 { return k.ID })).
+			column(messages, func(k core.MessageKey) string { return k.Thread }),
+			column(messages, func(k core.MessageKey) int64 { return k.ID })).
 			Query(each(func(row pgx.CollectableRow) error {
-				var k core.MessageKey
-				var version int64
-				err := row.Scan(&k.Thread, &k.ID, &version)
-				l.Versions[k] = version
+				var thread string
+				m, err := scanMessage(behind{row, &thread})
+				l.Messages[core.MessageKey{Thread: thread, ID: m.ID}] = m
 				return err
 			}))
 	}
-	if len(n.receipts) > 0 {
+	if receipts := slices.Collect(maps.Keys(l.Reads.Receipts)); len(receipts) > 0 {
 		b.Queue(`SELECT thread, user_id, message_id, read_on FROM receipts
 			JOIN unnest($1::text[], $2::text[]) AS k (thread, user_id) USING (thread, user_id)`,
-			column(n.receipts, func(k core.ReceiptKey) string { return k.Thread }),
-			column(n.receipts, func(k core.ReceiptKey) string { return k.User })).
+			column(receipts, func(k core.ReceiptKey) string { return k.Thread }),
+			column(receipts, func(k core.ReceiptKey) string { return k.User })).
 			Query(each(func(row pgx.CollectableRow) error {
 				var thread string
 				var r core.Receipt
@@ -165,11 +124,26 @@ func (n names) queue(b *pgx.Batch, l *core.Locked) {
 				return err
 			}))
 	}
-	if len(n.answers) > 0 {
-		b.Queue(`SELECT `+answerColumns+` FROM answers WHERE thread = ANY($1)`, n.answers).
+	if len(l.Reads.Answers) > 0 {
+		b.Queue(`SELECT `+answerColumns+` FROM answers WHERE thread = ANY($1)`, slices.Collect(maps.Keys(l.Reads.Answers))).
 			Query(each(func(row pgx.CollectableRow) error {
 				a, err := scanAnswer(row)
 				l.Answers[a.thread] = a.CreateAnswer
+				return err
+			}))
+	}
+	var rosters []string
+	for id, withMembers := range l.Reads.Threads {
+		if withMembers {
+			rosters = append(rosters, id)
+		}
+	}
+	if len(rosters) > 0 {
+		b.Queue(`SELECT thread, `+memberColumns+` FROM members WHERE thread = ANY($1)`, rosters).
+			Query(each(func(row pgx.CollectableRow) error {
+				var thread string
+				m, err := scanMember(behind{row, &thread})
+				l.Members[thread] = append(l.Members[thread], m)
 				return err
 			}))
 	}

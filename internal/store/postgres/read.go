@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,8 +70,7 @@ func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 			h, _, err := scanHead(row)
 			return h, err
 		}))
-		b.Queue(`SELECT user_id, display_name, share_history, joined_on, joining_order, intervals, metadata, left_on, left_sequence, left_topic
-			FROM members WHERE thread = $1 ORDER BY joining_order, user_id`, id).Query(all(&members, scanMember))
+		b.Queue(`SELECT `+memberColumns+` FROM members WHERE thread = $1`, id).Query(all(&members, scanMember))
 	})
 	if err != nil || len(heads) == 0 {
 		return nil, err
@@ -92,6 +92,8 @@ func scanHead(row pgx.CollectableRow) (h core.Head, day uint32, err error) {
 	return h, day, err
 }
 
+const memberColumns = `user_id, display_name, share_history, joined_on, joining_order, intervals, metadata, left_on, left_sequence, left_topic`
+
 func scanMember(row pgx.CollectableRow) (m core.Member, err error) {
 	var intervals, metadata []byte
 	var leftOn *int64
@@ -108,19 +110,6 @@ func scanMember(row pgx.CollectableRow) (m core.Member, err error) {
 	m.Intervals, err = decodeIntervals(intervals)
 	m.Metadata, err2 = decodeMap(metadata)
 	return m, errors.Join(err, err2)
-}
-
-// CreateAnswer returns the stored first answer of a create, or nil.
-func (s *Store) CreateAnswer(ctx context.Context, thread string) (*core.CreateAnswer, error) {
-	var found []answer
-	err := s.read(ctx, "the first answer of thread "+thread, func(b *pgx.Batch) {
-		found = nil
-		b.Queue(`SELECT `+answerColumns+` FROM answers WHERE thread = $1`, thread).Query(all(&found, scanAnswer))
-	})
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	return found[0].CreateAnswer, nil
 }
 
 const answerColumns = `thread, topic, created_by, created_on, metadata, retention_days, invalid`
@@ -143,17 +132,27 @@ func scanAnswer(row pgx.CollectableRow) (answer, error) {
 	return a, errors.Join(err, err2)
 }
 
-// revision queues the look at the head that goes with every read.
-func revision(b *pgx.Batch, thread string, to *uint64) {
-	*to = 0
-	b.Queue(`SELECT revision FROM heads WHERE id = $1`, thread).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			if err := rows.Scan(to); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	})
+// queueView queues the look at the head and the member that goes with a read.
+func queueView(b *pgx.Batch, thread, member string, to *core.View) {
+	*to = core.View{}
+	b.Queue(`SELECT `+headColumns+` FROM heads WHERE id = $1`, thread).Query(each(func(row pgx.CollectableRow) (err error) {
+		to.Head, _, err = scanHead(row)
+		return err
+	}))
+	if member == "" {
+		return
+	}
+	b.Queue(`SELECT `+memberColumns+` FROM members WHERE thread = $1 AND user_id = $2`, thread, member).Query(each(func(row pgx.CollectableRow) error {
+		m, err := scanMember(row)
+		to.Member = &m
+		return err
+	}))
+}
+
+// View returns a thread's head and the row of one of its members.
+func (s *Store) View(ctx context.Context, thread, member string) (v core.View, err error) {
+	err = s.read(ctx, "thread "+thread, func(b *pgx.Batch) { queueView(b, thread, member, &v) })
+	return v, err
 }
 
 const messageColumns = `sequence, id, version, kind, created_on, edited_on, deleted_on, sender, sender_name, content, metadata, initiator, participants`
@@ -171,61 +170,68 @@ func scanMessage(row pgx.CollectableRow) (m core.Message, err error) {
 	return m, errors.Join(err, err2)
 }
 
-// Message returns a message by its id, with the head's revision.
-func (s *Store) Message(ctx context.Context, thread string, id int64) (core.Message, uint64, error) {
-	var ms []core.Message
-	var r uint64
-	err := s.read(ctx, fmt.Sprintf("message %d of thread %s", id, thread), func(b *pgx.Batch) {
-		ms = nil
-		revision(b, thread, &r)
-		b.Queue(`SELECT `+messageColumns+` FROM messages WHERE thread = $1 AND id = $2`, thread, id).Query(all(&ms, scanMessage))
-	})
-	if err != nil || len(ms) == 0 {
-		return core.Message{}, r, err
-	}
-	return ms[0], r, nil
-}
+// boundSQL narrows what is asked for ($2: before, $3: since) to the messages
+// that the reader $4 sees.
+const boundSQL = `WITH bound AS (
+	SELECT least($2::bigint, min(CASE WHEN left_on IS NOT NULL THEN left_sequence + 1 END)) AS before,
+		greatest($3::bigint, min(least(share_history, joined_on))) AS since
+	FROM members WHERE thread = $1 AND user_id = $4
+)`
 
-// sinceSQL bounds a search by time. Versions rise with the sequence and never
-// lie before the creation: whatever stands before a message that is too old and
-// was never edited is too old as well. Without it a search that finds little
-// would read a thread to its beginning.
-const sinceSQL = `AND created_on >= $4 AND sequence > coalesce((SELECT sequence FROM messages
-	WHERE thread = $1 AND id < $4 AND version = id ORDER BY id DESC LIMIT 1), 0)`
+// pageSQL reads a page of at most $5 rows. Versions rise with the sequence and
+// never lie before the creation: all that stands before a message that is too old
+// and was never edited is too old as well. Without that bound a search that finds
+// little would read a thread to its beginning. The page ends with the row that
+// exceeds $6 bytes of texts; found is how many rows there are without that bound.
+const pageSQL = boundSQL + `, page AS (
+	SELECT ` + messageColumns + `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes
+	FROM messages
+	WHERE thread = $1 AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound)
+		AND sequence > coalesce((SELECT sequence FROM messages
+			WHERE thread = $1 AND id < (SELECT since FROM bound) AND version = id ORDER BY id DESC LIMIT 1), 0)
+	ORDER BY sequence DESC LIMIT $5
+)
+SELECT found, ` + messageColumns + ` FROM (
+	SELECT *, count(*) OVER () AS found, sum(bytes) OVER (ORDER BY sequence DESC) AS total FROM page
+) p WHERE total <= $6 OR total = bytes ORDER BY sequence DESC`
 
-// Messages returns a page, newest first.
+const byIDSQL = boundSQL + ` SELECT ` + messageColumns + ` FROM messages
+	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound)`
+
+// Messages returns a page, newest first, or messages by id.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
 	var page core.MessagesPage
-	before, since := int64(q.Before), ""
+	before := int64(q.Before)
 	if before == 0 {
 		before = math.MaxInt64
 	}
-	args := []any{q.Thread, before, q.Limit}
-	if q.Since > 0 {
-		since, args = sinceSQL, append(args, q.Since)
-	}
+	var found int
 	err := s.read(ctx, "messages of thread "+q.Thread, func(b *pgx.Batch) {
 		page.Messages = nil
-		revision(b, q.Thread, &page.Revision)
-		if q.Limit > 0 {
-			b.Queue(`SELECT `+messageColumns+` FROM messages WHERE thread = $1 AND sequence < $2 `+since+`
-				ORDER BY sequence DESC LIMIT $3`, args...).Query(all(&page.Messages, scanMessage))
+		queueView(b, q.Thread, q.Reader, &page.View)
+		if q.IDs != nil {
+			b.Queue(byIDSQL, q.Thread, before, q.Since, q.Reader, q.IDs).Query(all(&page.Messages, scanMessage))
+			return
 		}
+		b.Queue(pageSQL, q.Thread, before, q.Since, q.Reader, q.Limit, cmp.Or(q.Bytes, core.PageBytes)).
+			Query(all(&page.Messages, func(row pgx.CollectableRow) (core.Message, error) { return scanMessage(behind{row, &found}) }))
 	})
+	if n := len(page.Messages); n > 0 && (n == q.Limit || n < found) {
+		page.Next = page.Messages[n-1].Sequence
+	}
 	return page, err
 }
 
 // Receipts returns a thread's receipts by time of reading.
-func (s *Store) Receipts(ctx context.Context, thread string) ([]core.Receipt, uint64, error) {
-	var rs []core.Receipt
-	var r uint64
+func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.ReceiptsPage, error) {
+	var page core.ReceiptsPage
 	err := s.read(ctx, "receipts of thread "+thread, func(b *pgx.Batch) {
-		rs = nil
-		revision(b, thread, &r)
+		page.Receipts = nil
+		queueView(b, thread, reader, &page.View)
 		b.Queue(`SELECT user_id, message_id, read_on FROM receipts WHERE thread = $1 ORDER BY read_on, user_id`, thread).
-			Query(all(&rs, pgx.RowToStructByPos[core.Receipt]))
+			Query(all(&page.Receipts, pgx.RowToStructByPos[core.Receipt]))
 	})
-	return rs, r, err
+	return page, err
 }
 
 // Deleting returns the users whose deletion has begun and not ended.
@@ -247,19 +253,6 @@ func (s *Store) Ending(ctx context.Context, limit int) ([]core.Ending, error) {
 			ORDER BY created_on + retention_days::bigint * 86400000, id LIMIT $1`, limit).Query(all(&es, pgx.RowToStructByPos[core.Ending]))
 	})
 	return es, err
-}
-
-// User returns a user's row.
-func (s *Store) User(ctx context.Context, id string) (core.User, error) {
-	var us []core.User
-	err := s.read(ctx, "user "+id, func(b *pgx.Batch) {
-		us = nil
-		b.Queue(`SELECT id, state, deleted_at, generation FROM users WHERE id = $1`, id).Query(all(&us, pgx.RowToStructByPos[core.User]))
-	})
-	if err != nil || len(us) == 0 {
-		return core.User{ID: id}, err
-	}
-	return us[0], nil
 }
 
 // Users returns the rows of those of the ids that have one, in one query.

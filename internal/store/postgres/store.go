@@ -55,6 +55,9 @@ type Store struct {
 
 var _ core.Shared = (*Store)(nil)
 
+// Shared says that other processes write to the store as well.
+func (s *Store) Shared() {}
+
 // writer is a lane's name in the table of writers, and its last batch.
 type writer struct {
 	id    string

@@ -45,9 +45,22 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	if err != nil {
 		return core.ThreadsPage{}, err
 	}
-	page := core.ThreadsPage{Threads: found, More: len(found) > q.Limit}
-	if page.More {
+	page := core.ThreadsPage{Threads: found}
+	if len(found) > q.Limit {
 		page.Threads = found[:q.Limit]
+		last := page.Threads[q.Limit-1]
+		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
 	}
 	return page, nil
+}
+
+// ThreadsOf returns ids of the threads in a user's list, in the order of ids.
+func (s *Store) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
+	var ids []string
+	err := s.read(ctx, "threads of user "+user, func(b *pgx.Batch) {
+		ids = nil
+		b.Queue(`SELECT thread FROM user_threads WHERE user_id = $1 AND thread > $2::text COLLATE "C" ORDER BY thread LIMIT $3`, user, after, limit).
+			Query(all(&ids, pgx.RowTo[string]))
+	})
+	return ids, err
 }

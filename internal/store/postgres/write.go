@@ -21,8 +21,8 @@ func (tx *transaction) write(ctx context.Context, r *rows) error {
 			born = append(born, h)
 		}
 	}
-	queueHeads(&b, insertHeads, born, r.locked.Day)
-	queueHeads(&b, updateHeads, moved, r.locked.Day)
+	queueHeads(&b, insertHeads, born, r.day)
+	queueHeads(&b, updateHeads, moved, r.day)
 	queuePurges(&b, r)
 	queueMessages(&b, insertMessages, r.messages)
 	queueMessages(&b, updateMessages, column(pairs(r.rewrites, nil), func(p pair[core.MessageKey, message]) message { return p.row }))

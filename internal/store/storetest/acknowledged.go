@@ -49,8 +49,8 @@ func (h *history) check(s core.Store, id string, th *threadHistory) (ends int64)
 			take(m)
 		}
 		for _, r := range c.Rewrites {
-			if rows[r.ID].Version != r.Read {
-				h.t.Errorf("%s: message %d was rewritten at version %d, decided on %d", id, r.ID, rows[r.ID].Version, r.Read)
+			if rows[r.ID].Version != r.ReadVersion {
+				h.t.Errorf("%s: message %d was rewritten at version %d, decided on %d", id, r.ID, rows[r.ID].Version, r.ReadVersion)
 			}
 			take(r.Message)
 		}
@@ -88,8 +88,8 @@ func (h *history) checkUsers(s core.Store) {
 				break
 			}
 		}
-		if u, err := s.User(context.Background(), id); err != nil || u.Generation != uint64(len(gs)) {
-			h.t.Errorf("%s ends as %+v, %v; want generation %d", id, u, err, len(gs))
+		if u := userRow(h.t, s, id); u.Generation != uint64(len(gs)) {
+			h.t.Errorf("%s ends as %+v; want generation %d", id, u, len(gs))
 		}
 	}
 }

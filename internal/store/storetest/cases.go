@@ -2,6 +2,9 @@ package storetest
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -15,16 +18,19 @@ func testEmpty(t *testing.T, e Engine) {
 	if got, err := s.Thread(ctx, thread(1)); got != nil || err != nil {
 		t.Errorf("a thread that is not there: %v, %v; want nil, nil", got, err)
 	}
-	if m, revision, err := s.Message(ctx, thread(1), 5); m.ID != 0 || revision != 0 || err != nil {
-		t.Errorf("a message of no thread: %v, %d, %v", m, revision, err)
+	if m := message(t, s, thread(1), 5); m.ID != 0 {
+		t.Errorf("a message of no thread: %v", m)
 	}
-	if a, err := s.CreateAnswer(ctx, thread(1)); a != nil || err != nil {
-		t.Errorf("an answer that is not there: %v, %v", a, err)
+	if v, err := s.View(ctx, thread(1), user(1)); v.Member != nil || v.Head.Revision != 0 || err != nil {
+		t.Errorf("a view of no thread: %+v, %v", v, err)
+	}
+	if ids, err := s.ThreadsOf(ctx, user(1), "", 10); len(ids) != 0 || err != nil {
+		t.Errorf("threads of nobody: %v, %v", ids, err)
 	}
 	mustEqual(t, "messages of no thread", messages(t, s, core.MessagesQuery{Thread: thread(1), Limit: 10}), core.MessagesPage{})
 	mustEqual(t, "no events", events(t, s, 0, 10), core.EventsPage{})
-	if u, err := s.User(ctx, user(1)); u != (core.User{ID: user(1)}) || err != nil {
-		t.Errorf("a user that is not there: %+v, %v", u, err)
+	if us, err := s.Users(ctx, []string{user(1)}); len(us) != 0 || err != nil {
+		t.Errorf("a user that does not exist: %+v, %v", us, err)
 	}
 	if rs := apply(t, s, start); len(rs) != 0 {
 		t.Errorf("an empty batch has results: %v", rs)
@@ -91,8 +97,8 @@ func testInBatchOrder(t *testing.T, e Engine) {
 		}
 	}
 	mustEqual(t, "messages, newest first", contents, []string{"three", "two", "one", "topic of " + a, ""})
-	if page.Revision != 2 {
-		t.Errorf("revision %d, want 2", page.Revision)
+	if page.Head.Revision != 2 {
+		t.Errorf("revision %d, want 2", page.Head.Revision)
 	}
 	// The answer of a create outlives the batch and a change of topic.
 	if rs := apply(t, s, start+1, create(a, "key", ann)); rs[0].Status != core.Replayed || rs[0].Answer.Topic != "topic of "+a {
@@ -112,11 +118,11 @@ func testPreconditions(t *testing.T, e Engine) {
 	revoked := core.User{ID: eve, State: core.UserLive, Generation: 2}
 	deleted := core.User{ID: eve, State: core.UserDeleted, Generation: 2, DeletedAt: start}
 	reads := func(c *core.Change, users ...core.User) *core.Change {
-		c.Users = users
+		c.ReadUsers = users
 		return c
 	}
 	adds := func(revision uint64, read core.User) *core.Change {
-		return &core.Change{Key: a, Thread: a, Revision: revision, Users: []core.User{read},
+		return &core.Change{Key: a, Thread: a, Revision: revision, ReadUsers: []core.User{read},
 			Members: []core.Member{{User: eve, Order: 2, Intervals: []core.Interval{{}}}}}
 	}
 	for _, step := range []struct {
@@ -143,9 +149,8 @@ func testPreconditions(t *testing.T, e Engine) {
 			t.Errorf("%s: status %d, want %d", step.what, rs[0].Status, step.want)
 		}
 	}
-	got, err := s.User(context.Background(), eve)
-	if err != nil || got != deleted {
-		t.Errorf("user row %+v, %v; want %+v", got, err, deleted)
+	if got := userRow(t, s, eve); got != deleted {
+		t.Errorf("user row %+v; want %+v", got, deleted)
 	}
 	// In one batch: whoever comes after the deletion must see it.
 	u := core.User{ID: user(3), State: core.UserLive, Generation: 1}
@@ -187,19 +192,18 @@ func testRowsSurvive(t *testing.T, e Engine) {
 		mustEqual(t, "thread "+when+" the restart", got, core.NewThread(wantHead, members))
 		page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 10})
 		want := []core.Message{m.Messages[0], c.Messages[1], c.Messages[0]}
-		mustEqual(t, "messages "+when+" the restart", page, core.MessagesPage{Messages: want, Revision: 1})
+		mustEqual(t, "messages "+when+" the restart", page, core.MessagesPage{View: core.View{Head: wantHead}, Messages: want})
 		for _, w := range want {
-			got, revision, err := s.Message(context.Background(), a, w.ID)
-			if err != nil || revision != 1 {
-				t.Fatalf("message %d: revision %d, %v", w.ID, revision, err)
+			mustEqual(t, "message by id "+when+" the restart", message(t, s, a, w.ID), w)
+		}
+		for _, m := range members {
+			v, err := s.View(context.Background(), a, m.User)
+			if err != nil {
+				t.Fatal(err)
 			}
-			mustEqual(t, "message by id "+when+" the restart", got, w)
+			mustEqual(t, "view "+when+" the restart", v, core.View{Head: wantHead, Member: &m})
 		}
-		answer, err := s.CreateAnswer(context.Background(), a)
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustEqual(t, "answer "+when+" the restart", answer, c.Answer)
+		mustEqual(t, "answer "+when+" the restart", answer(t, s, a), c.Answer)
 		s = e.Reopen(t, s)
 	}
 	if rs := apply(t, s, start, send(a, 1, bob, "t", "again")); rs[0].Status != core.Replayed || rs[0].MessageID != start+2 {
@@ -223,10 +227,9 @@ func testPaging(t *testing.T, e Engine) {
 		for _, m := range page.Messages {
 			all = append(all, m.Sequence)
 		}
-		if len(page.Messages) < 4 {
+		if before = page.Next; before == 0 {
 			break
 		}
-		before = page.Messages[len(page.Messages)-1].Sequence
 		// A writer that appends meanwhile must not move what is still to come.
 		apply(t, s, start+1000, send(a, 1, ann, "", "later"))
 	}
@@ -242,8 +245,100 @@ func testPaging(t *testing.T, e Engine) {
 	if got := len(since.Messages); got != 5 {
 		t.Errorf("since the 20th send: %d messages, want 5", got)
 	}
-	if page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 0}); len(page.Messages) != 0 || page.Revision != 1 {
-		t.Errorf("limit 0 gave %+v, want the revision alone", page)
+}
+
+// testPageBytes reads messages of 1,000 bytes in pages of 2,500, and one that
+// alone is larger than a page.
+func testPageBytes(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann := thread(1), user(1)
+	apply(t, s, start, create(a, "", ann))
+	var want []string
+	for i := range 9 {
+		content := fmt.Sprint(i, strings.Repeat("é", 495))
+		if i == 4 {
+			content = fmt.Sprint(i, strings.Repeat("x", 9000))
+		}
+		want = append([]string{content}, want...)
+		apply(t, s, start, send(a, 1, ann, "", content))
+	}
+	want = append(want, "topic of "+a, "")
+	for _, limit := range []int{1, 2, 3, 200} {
+		var got []string
+		for q := (core.MessagesQuery{Thread: a, Limit: limit, Bytes: 2500}); ; {
+			page := messages(t, s, q)
+			bytes := 0
+			for _, m := range page.Messages {
+				got = append(got, m.Content)
+				bytes += len(m.Content)
+			}
+			if n := len(page.Messages); n > limit || n == 0 && page.Next != 0 || n > 1 && bytes > 2500 || n < 2 && limit > 1 && page.Next != 0 && bytes < 2000 {
+				t.Fatalf("a page of %d messages with %d bytes, next %d", n, bytes, page.Next)
+			}
+			if q.Before = page.Next; q.Before == 0 {
+				break
+			}
+		}
+		mustEqual(t, fmt.Sprint("all messages, in pages of ", limit), got, want)
+	}
+	if page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 200}); len(page.Messages) != len(want) || page.Next != 0 {
+		t.Errorf("without a bound a page has %d messages, next %d; want all %d", len(page.Messages), page.Next, len(want))
+	}
+}
+
+// testReader reads a thread as its members see it, and as a stranger.
+func testReader(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann, bob, eve := thread(1), user(1), user(2), user(3)
+	first := create(a, "", ann, bob)
+	first.Members[1].ShareHistory = start + 100 // joined at start: sees all from then on
+	one, two, three := send(a, 1, ann, "", "one"), send(a, 1, ann, "", "two"), send(a, 2, ann, "", "three")
+	apply(t, s, start, first, one)
+	apply(t, s, start+50, two)
+	late := core.Member{User: eve, Order: 3, ShareHistory: start + 70, Intervals: []core.Interval{{}}}
+	apply(t, s, start+60, &core.Change{Key: a, Thread: a, Revision: 1, Members: []core.Member{late},
+		Messages: []core.Message{{Kind: core.ParticipantAdded}}, Events: []core.Event{{Kind: core.ParticipantsAdded}}})
+	apply(t, s, start+70, leaves(load(t, s, a), bob))
+	three.Revision = 3
+	apply(t, s, start+80, three, edit(a, 3, one.Messages[0], "one, edited"))
+	contents := func(q core.MessagesQuery) (got []string) {
+		q.Thread = a
+		page := messages(t, s, q)
+		if (page.Member == nil) != (q.Reader == "" || q.Reader == user(9)) || page.Member != nil && page.Member.User != q.Reader || page.Head.Revision != 3 {
+			t.Errorf("the view of %q is %+v", q.Reader, page.View)
+		}
+		for _, m := range page.Messages {
+			if m.Kind == core.Text {
+				got = append(got, m.Content)
+			}
+		}
+		return got
+	}
+	ids := []int64{one.Messages[0].ID, two.Messages[0].ID, three.Messages[0].ID, 5}
+	for _, tc := range []struct {
+		who  string
+		want []string // newest first
+	}{
+		{"", []string{"one, edited", "three", "two"}},
+		{ann, []string{"one, edited", "three", "two"}},
+		{bob, []string{"two"}},   // it left before the third, and before the edit
+		{eve, []string{"three"}}, // joined at 60: the first was created before
+		{user(9), nil},           // never in the thread
+	} {
+		mustEqual(t, "page of "+tc.who, contents(core.MessagesQuery{Reader: tc.who, Limit: 100}), tc.want)
+		got := contents(core.MessagesQuery{Reader: tc.who, IDs: ids})
+		slices.Sort(got)
+		want := slices.Clone(tc.want)
+		slices.Sort(want)
+		mustEqual(t, "by id, of "+tc.who, got, want)
+	}
+	mustEqual(t, "page of bob, from above its end", contents(core.MessagesQuery{Reader: bob, Before: 100, Limit: 100}), []string{"two"})
+	mustEqual(t, "page of bob, since the second", contents(core.MessagesQuery{Reader: bob, Since: start + 51, Limit: 100}), []string(nil))
+	page, err := s.Receipts(context.Background(), a, bob)
+	if err != nil || page.Member == nil || page.Head.Revision != 3 {
+		t.Errorf("receipts for bob: %+v, %v", page, err)
 	}
 }
 
@@ -370,7 +465,9 @@ type view struct {
 	Deleting   []core.User
 	Ending     []core.Ending
 	Events     core.EventsPage
+	IDs        []string // ThreadsOf
 	Threads    []*core.Thread
+	Views      []core.View
 	Messages   []core.MessagesPage
 	Message    []core.Message
 	Receipts   [][]core.Receipt
@@ -378,7 +475,7 @@ type view struct {
 }
 
 // look reads everything. A new read of core.Store belongs in here.
-func look(t *testing.T, s core.Store, who string, threads []string, message int64) (v view) {
+func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v view) {
 	t.Helper()
 	ctx := context.Background()
 	must := func(err error) {
@@ -390,21 +487,21 @@ func look(t *testing.T, s core.Store, who string, threads []string, message int6
 	var err error
 	v.Resource, err = s.Resource(ctx)
 	must(err)
-	v.User, err = s.User(ctx, who)
-	must(err)
+	v.User = userRow(t, s, who)
 	v.Deleting, err = s.Deleting(ctx)
 	must(err)
 	v.Ending, err = s.Ending(ctx, 100)
 	must(err)
 	v.Events = events(t, s, 0, 100)
+	v.IDs, err = s.ThreadsOf(ctx, who, "", 100)
+	must(err)
 	for _, id := range threads {
 		th, err := s.Thread(ctx, id)
 		must(err)
-		m, _, err := s.Message(ctx, id, message)
+		view, err := s.View(ctx, id, who)
 		must(err)
-		rs, _, err := s.Receipts(ctx, id)
-		must(err)
-		v.Threads, v.Message, v.Receipts = append(v.Threads, th), append(v.Message, m), append(v.Receipts, rs)
+		v.Threads, v.Views, v.Receipts = append(v.Threads, th), append(v.Views, view), append(v.Receipts, receipts(t, s, id))
+		v.Message = append(v.Message, message(t, s, id, at))
 		v.Messages = append(v.Messages, messages(t, s, core.MessagesQuery{Thread: id, Limit: 10}))
 	}
 	v.List = listOf(t, s, who, 100)
@@ -413,20 +510,18 @@ func look(t *testing.T, s core.Store, who string, threads []string, message int6
 }
 
 // listOf reads a user's list to its end, in pages of so many.
-func listOf(t *testing.T, s core.Store, who string, limit int) (list []core.ThreadEntry) {
+func listOf(t testing.TB, s core.Store, who string, limit int) (list []core.ThreadEntry) {
 	t.Helper()
-	for before, more := (core.ThreadsCursor{}), true; more; {
-		page, err := s.Threads(context.Background(), core.ThreadsQuery{User: who, Before: before, Limit: limit})
-		if err != nil {
-			t.Fatal(err)
+	for q := (core.ThreadsQuery{User: who, Limit: limit}); ; {
+		page, err := s.Threads(context.Background(), q)
+		if err != nil || len(page.Threads) > limit {
+			t.Fatalf("a page of %d threads, %v", len(page.Threads), err)
 		}
 		list = append(list, page.Threads...)
-		if more = page.More; more {
-			last := page.Threads[len(page.Threads)-1]
-			before = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
+		if q.Before = page.Next; q.Before == (core.ThreadsCursor{}) {
+			return list
 		}
 	}
-	return list
 }
 
 // testBlockedSync looks at everything while a sync hangs: rows that are not
@@ -499,13 +594,13 @@ func testBlockedSync(t *testing.T, e Engine) {
 	wg.Wait()
 
 	after := look(t, s, ann, threads, late)
-	if after.Messages[0].Messages[0].Content != "not durable" || after.Threads[0].Topic != "not durable" || after.Messages[0].Revision != 2 || after.Threads[2].DeletedOn != late || after.Threads[3] == nil {
+	if after.Messages[0].Messages[0].Content != "not durable" || after.Threads[0].Topic != "not durable" || after.Messages[0].Head.Revision != 2 || after.Threads[2].DeletedOn != late || after.Threads[3] == nil {
 		t.Errorf("once durable, the threads are %+v with %+v", after.Threads, after.Messages)
 	}
 	if after.Message[0].ID != late || after.User != deleting || len(after.Deleting) != 1 || len(after.Ending) != 1 || len(after.Events.Events) != len(before.Events.Events)+5 {
 		t.Errorf("once durable: message %d, user %+v, %d in deletion, %d that end, %d events", after.Message[0].ID, after.User, len(after.Deleting), len(after.Ending), len(after.Events.Events))
 	}
-	if len(after.Receipts[0]) != 1 || after.Resource.Keys[0].Serial != 2 || len(after.List) != 4 || len(after.Ones) != 4 {
+	if len(after.Receipts[0]) != 1 || after.Resource.Keys[0].Serial != 2 || len(after.List) != 4 || len(after.IDs) != 4 || len(after.Ones) != 4 {
 		t.Errorf("once durable: receipts %+v, key %d, lists of %d and %d", after.Receipts[0], after.Resource.Keys[0].Serial, len(after.List), len(after.Ones))
 	}
 }

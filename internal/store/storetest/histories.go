@@ -102,7 +102,7 @@ func (m *model) run(rt *rapid.T, s core.Store, at int64, batches int) int64 {
 			for _, c := range changes {
 				want = append(want, m.apply(at, c))
 			}
-			rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: changes})
+			rs, err := applyBatch(rt, s, core.Batch{At: at, Changes: changes})
 			if err != nil {
 				rt.Fatalf("apply: %v", err)
 			}
@@ -163,7 +163,7 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		read := m.users[who]
 		read.ID = who
 		read.Generation += uint64(rapid.SampledFrom([]int{0, 0, 1}).Draw(rt, "stale user"))
-		return &core.Change{Key: id, Thread: id, Revision: revision, Users: []core.User{read}, Members: []core.Member{{User: who, Order: uint32(rapid.IntRange(2, 1000).Draw(rt, "order")), Intervals: []core.Interval{{}}}}}
+		return &core.Change{Key: id, Thread: id, Revision: revision, ReadUsers: []core.User{read}, Members: []core.Member{{User: who, Order: uint32(rapid.IntRange(2, 1000).Draw(rt, "order")), Intervals: []core.Interval{{}}}}}
 	case 4:
 		from := m.users[who]
 		from.ID = who
@@ -190,7 +190,7 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		if !th.members[who] {
 			return send(id, revision, who, token, "instead of leaving")
 		}
-		m := core.Member{User: who, Order: 1, Intervals: []core.Interval{{From: 1, To: core.Fill}}}
+		m := core.Member{User: who, Order: 1, Intervals: []core.Interval{{From: 1, To: core.CloseInterval}}}
 		return &core.Change{Key: id, Thread: id, Revision: revision, Members: []core.Member{m},
 			Messages: []core.Message{{Kind: core.ParticipantRemoved, Initiator: who}}, Events: []core.Event{{Kind: core.ParticipantsRemoved, Actor: who}}}
 	default:
@@ -207,7 +207,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 	case c.Thread != "" && (th == nil && c.Revision != 0 || th != nil && c.Revision != th.revision):
 		return core.Stale
 	}
-	for _, read := range c.Users {
+	for _, read := range c.ReadUsers {
 		was := m.users[read.ID]
 		was.ID = read.ID
 		if was != read {
@@ -215,7 +215,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 		}
 	}
 	for _, r := range c.Rewrites {
-		if i := th.find(r.ID); i < 0 || th.messages[i].version != r.Read {
+		if i := th.find(r.ID); i < 0 || th.messages[i].version != r.ReadVersion {
 			return core.Stale
 		}
 	}
@@ -291,7 +291,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		msg := th.messages[i]
 		th.messages = append(th.messages[:i:i], th.messages[i+1:]...)
 		msg.version = next()
-		msg.sequence, msg.content, msg.deleted = th.last, r.Content, r.Deletes
+		msg.sequence, msg.content, msg.deleted = th.last, r.Content, r.How == core.Delete
 		th.messages = append(th.messages, msg)
 	}
 	if c.Purge {
@@ -322,9 +322,8 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 			if g.ID != w.id || g.CreatedOn != w.at || g.Content != w.content || g.Sequence != w.sequence || g.Version != w.version || (g.DeletedOn != 0) != w.deleted {
 				rt.Fatalf("message %d of %s is %+v, want %+v", i+1, id, g, w)
 			}
-			byID, _, err := s.Message(ctx, id, w.id)
-			if err != nil || byID.Sequence != g.Sequence {
-				rt.Fatalf("message %d by id: %+v, %v", w.id, byID, err)
+			if byID := message(rt, s, id, w.id); byID.Sequence != g.Sequence {
+				rt.Fatalf("message %d by id: %+v", w.id, byID)
 			}
 		}
 		for who, present := range want.members {
@@ -332,23 +331,22 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 				rt.Fatalf("member %s of %s is %+v, the model says present: %v", who, id, m, present)
 			}
 		}
-		receipts, _, err := s.Receipts(ctx, id)
-		if err != nil || len(receipts) != len(want.receipts) {
-			rt.Fatalf("thread %s has receipts %+v, want %v (%v)", id, receipts, want.receipts, err)
+		rs := receipts(rt, s, id)
+		if len(rs) != len(want.receipts) {
+			rt.Fatalf("thread %s has receipts %+v, want %v", id, rs, want.receipts)
 		}
-		for _, r := range receipts {
+		for _, r := range rs {
 			if want.receipts[r.User] != r.MessageID {
 				rt.Fatalf("receipt %+v of %s, want %v", r, id, want.receipts)
 			}
 		}
-		answer, err := s.CreateAnswer(ctx, id)
-		if err != nil || (answer == nil) != (want.answer == "") || answer != nil && answer.Topic != want.answer {
-			rt.Fatalf("answer of %s: %+v, %v; want %q", id, answer, err, want.answer)
+		if a := answer(rt, s, id); (a == nil) != (want.answer == "") || a != nil && a.Topic != want.answer {
+			rt.Fatalf("answer of %s: %+v; want %q", id, a, want.answer)
 		}
 	}
 	for id, want := range m.users {
-		if got, err := s.User(ctx, id); err != nil || got != want {
-			rt.Fatalf("user %+v, %v; want %+v", got, err, want)
+		if got := userRow(rt, s, id); got != want {
+			rt.Fatalf("user %+v; want %+v", got, want)
 		}
 	}
 	ending, err := s.Ending(ctx, len(m.threads)+1)

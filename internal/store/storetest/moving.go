@@ -254,40 +254,35 @@ func (a answers) thread(id string) {
 		th.LastPosition = 0
 	}
 	a.add("thread "+id, th, err)
-	answer, err := a.store.CreateAnswer(ctx, id)
-	a.add("the answer of "+id, answer, err)
-	receipts, revision, err := a.store.Receipts(ctx, id)
-	a.add("receipts of "+id, []any{receipts, revision}, err)
-	for before := uint64(0); ; {
-		page, err := a.store.Messages(ctx, core.MessagesQuery{Thread: id, Before: before, Limit: messagesPage})
+	a.add("the answer of "+id, answer(a, a.store, id), nil)
+	rs, err := a.store.Receipts(ctx, id, "")
+	a.add("receipts of "+id, []any{rs.Receipts, rs.Head.Revision}, err)
+	for q := (core.MessagesQuery{Thread: id, Limit: messagesPage}); ; {
+		page, err := a.store.Messages(ctx, q)
+		page.Head.LastPosition = 0
 		a.add("messages of "+id, page, err)
-		if len(page.Messages) == 0 {
-			return
-		}
 		for i, m := range page.Messages {
-			before = m.Sequence
 			if len(page.Messages) == messagesPage && i%8 > 0 {
 				continue // of many it is the rows that count, and each costs a trip
 			}
-			byID, _, err := a.store.Message(ctx, id, m.ID)
-			if err != nil || byID.Sequence != m.Sequence {
-				a.Fatalf("message %d of %s by its id: %+v, %v", m.ID, id, byID, err)
+			if byID := message(a, a.store, id, m.ID); byID.Sequence != m.Sequence {
+				a.Fatalf("message %d of %s by its id: %+v", m.ID, id, byID)
 			}
+		}
+		if q.Before = page.Next; q.Before == 0 {
+			return
 		}
 	}
 }
 
 func (a answers) user(id string) {
 	ctx := context.Background()
-	u, err := a.store.User(ctx, id)
-	a.add("user "+id, u, err)
-	for before := (core.ThreadsCursor{}); ; {
-		page, err := a.store.Threads(ctx, core.ThreadsQuery{User: id, Before: before, Limit: 97})
+	a.add("user "+id, userRow(a, a.store, id), nil)
+	for q := (core.ThreadsQuery{User: id, Limit: 97}); ; {
+		page, err := a.store.Threads(ctx, q)
 		a.add("threads of "+id, page, err)
-		if !page.More {
+		if q.Before = page.Next; q.Before == (core.ThreadsCursor{}) {
 			return
 		}
-		last := page.Threads[len(page.Threads)-1]
-		before = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
 	}
 }

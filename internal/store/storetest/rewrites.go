@@ -3,6 +3,8 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -10,14 +12,14 @@ import (
 
 // edit is the change of a message's content, decided on m.
 func edit(id string, revision uint64, m core.Message, content string) *core.Change {
-	r := core.Rewrite{Message: m, Read: m.Version, Was: m.Sequence}
+	r := core.Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence}
 	r.Content = content
 	return &core.Change{Key: id, Thread: id, Revision: revision, Rewrites: []core.Rewrite{r}, Events: []core.Event{{Kind: core.MessageEdited, Actor: m.Sender}}}
 }
 
 func remove(id string, revision uint64, m core.Message) *core.Change {
 	c := edit(id, revision, m, "")
-	c.Rewrites[0].Deletes = true
+	c.Rewrites[0].How = core.Delete
 	c.Events[0].Kind = core.MessageDeleted
 	return c
 }
@@ -31,7 +33,7 @@ func receipt(id string, revision uint64, user string, message int64) *core.Chang
 func leaves(t *core.Thread, user string) *core.Change {
 	m := *t.Member(user)
 	m.Intervals = append([]core.Interval(nil), m.Intervals...)
-	m.Intervals[len(m.Intervals)-1].To = core.Fill
+	m.Intervals[len(m.Intervals)-1].To = core.CloseInterval
 	c := &core.Change{Key: t.ID, Thread: t.ID, Revision: t.Revision, Members: []core.Member{m},
 		Messages: []core.Message{{Kind: core.ParticipantRemoved, Initiator: user}},
 		Events:   []core.Event{{Kind: core.ParticipantsRemoved, Actor: user}}}
@@ -71,11 +73,7 @@ func testRewrites(t *testing.T, e Engine) {
 		if n := len(page.Messages); n != 4 || page.Messages[1].Content != "two" {
 			t.Errorf("%d messages, the second is %q; want 4, the edited one once and on top", n, page.Messages[1].Content)
 		}
-		byID, _, err := s.Message(context.Background(), a, first.ID)
-		if err != nil {
-			t.Fatal(err)
-		}
-		mustEqual(t, "by its id, "+when+" a restart", byID, edited)
+		mustEqual(t, "by its id, "+when+" a restart", message(t, s, a, first.ID), edited)
 		s = e.Reopen(t, s)
 	}
 	gone := remove(a, 1, edited)
@@ -84,12 +82,12 @@ func testRewrites(t *testing.T, e Engine) {
 		t.Errorf("the tombstone is %+v", m)
 	}
 	// In place: the same version and sequence, and nobody is told.
-	scrubbed := core.Rewrite{Message: two.Messages[0], Read: two.Messages[0].Version, Was: two.Messages[0].Sequence, InPlace: true}
+	scrubbed := core.Rewrite{Message: two.Messages[0], ReadVersion: two.Messages[0].Version, OldSequence: two.Messages[0].Sequence, How: core.InPlace}
 	scrubbed.SenderDisplayName = ""
 	apply(t, s, start+30, &core.Change{Key: a, Thread: a, Revision: 1, Rewrites: []core.Rewrite{scrubbed}})
 	want := two.Messages[0]
 	want.SenderDisplayName = ""
-	if m, _, _ := s.Message(context.Background(), a, want.ID); m.Sequence != want.Sequence || m.SenderDisplayName != "" || m.Version != want.Version {
+	if m := message(t, s, a, want.ID); m.Sequence != want.Sequence || m.SenderDisplayName != "" || m.Version != want.Version {
 		t.Errorf("rewritten in place: %+v, want %+v", m, want)
 	}
 	var kinds []core.EventKind
@@ -146,11 +144,7 @@ func testReceipts(t *testing.T, e Engine) {
 	}
 	apply(t, s, start+3, receipt(a, 1, ann, first), receipt(a, 1, ann, second))
 	s = e.Reopen(t, s)
-	got, revision, err := s.Receipts(context.Background(), a)
-	if err != nil || revision != 1 {
-		t.Fatalf("revision %d, %v", revision, err)
-	}
-	mustEqual(t, "receipts", got, []core.Receipt{{User: bob, MessageID: second, ReadOn: start + 1}, {User: ann, MessageID: second, ReadOn: start + 3}})
+	mustEqual(t, "receipts", receipts(t, s, a), []core.Receipt{{User: bob, MessageID: second, ReadOn: start + 1}, {User: ann, MessageID: second, ReadOn: start + 3}})
 	var told int
 	for _, ev := range events(t, s, 0, 100).Events {
 		if ev.Kind == core.ReceiptReceived {
@@ -160,8 +154,8 @@ func testReceipts(t *testing.T, e Engine) {
 	if told != 3 {
 		t.Errorf("%d events of receipts, want 3: none for the one that did nothing", told)
 	}
-	apply(t, s, start+4, &core.Change{Key: a, Thread: a, Revision: 1, NoReceipts: []string{bob}})
-	if got, _, _ := s.Receipts(context.Background(), a); len(got) != 1 || got[0].User != ann {
+	apply(t, s, start+4, &core.Change{Key: a, Thread: a, Revision: 1, DropReceipts: []string{bob}})
+	if got := receipts(t, s, a); len(got) != 1 || got[0].User != ann {
 		t.Errorf("after one was taken away: %+v", got)
 	}
 	closeStore(t, s)
@@ -223,17 +217,17 @@ func testPurge(t *testing.T, e Engine) {
 	if got := load(t, s, a); got.DeletedOn != start+1000 || got.Member(ann) == nil || got.Revision != 2 {
 		t.Errorf("a deleted thread keeps head and members: %+v", got.Head)
 	}
-	if page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 10}); len(page.Messages) != 0 || page.Revision != 2 {
+	if page := messages(t, s, core.MessagesQuery{Thread: a, Limit: 10}); len(page.Messages) != 0 || page.Head.Revision != 2 {
 		t.Errorf("it still holds %d messages", len(page.Messages))
 	}
-	if m, _, err := s.Message(context.Background(), a, m.Messages[0].ID); m.ID != 0 || err != nil {
-		t.Errorf("a message of it by id: %+v, %v", m, err)
+	if m := message(t, s, a, m.Messages[0].ID); m.ID != 0 {
+		t.Errorf("a message of it by id: %+v", m)
 	}
-	if rs, _, err := s.Receipts(context.Background(), a); len(rs) != 0 || err != nil {
-		t.Errorf("its receipts: %+v, %v", rs, err)
+	if rs := receipts(t, s, a); len(rs) != 0 {
+		t.Errorf("its receipts: %+v", rs)
 	}
-	if answer, err := s.CreateAnswer(context.Background(), a); answer == nil || err != nil {
-		t.Errorf("its first answer is gone: %v", err)
+	if answer(t, s, a) == nil {
+		t.Error("its first answer was deleted")
 	}
 	if n := len(messages(t, s, core.MessagesQuery{Thread: b, Limit: 10}).Messages); n != 3 {
 		t.Errorf("another thread has %d messages left, want 3", n)
@@ -260,18 +254,7 @@ func testThreads(t *testing.T, e Engine) {
 		times[id] = at
 	}
 	for _, limit := range []int{1, 4, 9, 23, 100} {
-		var got []core.ThreadEntry
-		for before, more := (core.ThreadsCursor{}), true; more; {
-			page, err := s.Threads(context.Background(), core.ThreadsQuery{User: ann, Before: before, Limit: limit})
-			if err != nil || len(page.Threads) > limit || page.More && len(page.Threads) == 0 {
-				t.Fatalf("limit %d: a page of %d, more %v, %v", limit, len(page.Threads), page.More, err)
-			}
-			got = append(got, page.Threads...)
-			if more = page.More; more {
-				last := got[len(got)-1]
-				before = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
-			}
-		}
+		got := listOf(t, s, ann, limit)
 		if len(got) != n {
 			t.Fatalf("limit %d: %d threads in all, want %d", limit, len(got), n)
 		}
@@ -281,6 +264,21 @@ func testThreads(t *testing.T, e Engine) {
 			}
 		}
 	}
+	for _, limit := range []int{1, 4, 9, 23, 100} {
+		var got []string
+		for after := ""; ; after = got[len(got)-1] {
+			ids, err := s.ThreadsOf(context.Background(), ann, after, limit)
+			if err != nil || len(ids) > limit {
+				t.Fatalf("limit %d: %d ids, %v", limit, len(ids), err)
+			}
+			if got = append(got, ids...); len(ids) < limit {
+				break
+			}
+		}
+		if want := slices.Sorted(maps.Keys(times)); !slices.Equal(got, want) {
+			t.Fatalf("limit %d: ids %v, want %v", limit, got, want)
+		}
+	}
 	// A message moves its thread to the top, with an entry of its own minute.
 	apply(t, s, start+600_000, withRoster(send(thread(0), 1, ann, "", "up"), load(t, s, thread(0))))
 	page, err := s.Threads(context.Background(), core.ThreadsQuery{User: ann, Limit: 100})
@@ -288,7 +286,7 @@ func testThreads(t *testing.T, e Engine) {
 		t.Errorf("after a message: %d threads, on top %+v, %v", len(page.Threads), page.Threads[0], err)
 	}
 	page, err = s.Threads(context.Background(), core.ThreadsQuery{User: ann, Since: start + 600_000, Limit: 100})
-	if err != nil || len(page.Threads) != 1 || page.More {
+	if err != nil || len(page.Threads) != 1 || page.Next != (core.ThreadsCursor{}) {
 		t.Errorf("since then: %+v, %v", page, err)
 	}
 	if page, err = s.Threads(context.Background(), core.ThreadsQuery{User: user(2), Limit: 100}); err != nil || len(page.Threads) != 0 {

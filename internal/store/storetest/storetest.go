@@ -6,6 +6,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,6 +46,9 @@ func Run(t *testing.T, e Engine) {
 	t.Run("preconditions", func(t *testing.T) { testPreconditions(t, e) })
 	t.Run("rows survive", func(t *testing.T) { testRowsSurvive(t, e) })
 	t.Run("paging", func(t *testing.T) { testPaging(t, e) })
+	t.Run("pages in bytes", func(t *testing.T) { testPageBytes(t, e) })
+	t.Run("readers", func(t *testing.T) { testReader(t, e) })
+	t.Run("decisions", func(t *testing.T) { testDecisions(t, e) })
 	t.Run("since", func(t *testing.T) { testSince(t, e) })
 	t.Run("rewrites", func(t *testing.T) { testRewrites(t, e) })
 	t.Run("receipts", func(t *testing.T) { testReceipts(t, e) })
@@ -112,14 +116,15 @@ func send(id string, revision uint64, sender, token, content string) *core.Chang
 
 // putUser is the change of a user's row from one value to another.
 func putUser(from, to core.User) *core.Change {
-	return &core.Change{Key: to.ID, Users: []core.User{from}, PutUsers: []core.User{to}}
+	return &core.Change{Key: to.ID, ReadUsers: []core.User{from}, PutUsers: []core.User{to}}
 }
 
 // apply applies the changes, lane by lane as a committer would, and returns
-// the results in their order.
-func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.Result {
+// the outcomes in their order. It holds Apply to its promise that the changes
+// stay as they were, and then puts the numbered rows into them, for tests to read.
+func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.Outcome {
 	t.Helper()
-	results := make([]core.Result, len(changes))
+	outcomes := make([]core.Outcome, len(changes))
 	for lane := range s.Lanes() {
 		var batch []*core.Change
 		var places []int
@@ -131,18 +136,102 @@ func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.R
 		if len(batch) == 0 {
 			continue
 		}
-		rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: batch})
+		os, err := applyBatch(t, s, core.Batch{At: at, Changes: batch})
 		if err != nil {
 			t.Fatalf("apply %d changes: %v", len(batch), err)
 		}
-		for i, r := range rs {
-			results[places[i]] = r
+		for i, o := range os {
+			outcomes[places[i]] = o
 		}
 	}
-	return results
+	return outcomes
 }
 
-func statuses(rs []core.Result) []core.Status {
+func applyBatch(t rapid.TB, s core.Store, b core.Batch) ([]core.Outcome, error) {
+	t.Helper()
+	before := make([]*core.Change, len(b.Changes))
+	for i, c := range b.Changes {
+		before[i] = cloneChange(c)
+	}
+	outcomes, err := s.Apply(context.Background(), b)
+	ignore := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".Decide" }, cmp.Ignore())
+	if diff := cmp.Diff(before, b.Changes, ignore); diff != "" {
+		t.Fatalf("Apply altered its changes (-before +after):\n%s", diff)
+	}
+	putRows(b.Changes, outcomes)
+	return outcomes, err
+}
+
+// putRows puts the numbered rows of applied changes into them.
+func putRows(changes []*core.Change, outcomes []core.Outcome) {
+	for i, o := range outcomes {
+		if o.Status == core.Applied {
+			*changes[i] = *o.Change
+		}
+	}
+}
+
+func cloneChange(c *core.Change) *core.Change {
+	n := *c
+	n.Members, n.Messages, n.Rewrites, n.Events = slices.Clone(c.Members), slices.Clone(c.Messages), slices.Clone(c.Rewrites), slices.Clone(c.Events)
+	for i := range n.Members {
+		n.Members[i].Intervals = slices.Clone(n.Members[i].Intervals)
+	}
+	if c.Receipt != nil {
+		r := *c.Receipt
+		n.Receipt = &r
+	}
+	if c.Answer != nil {
+		a := *c.Answer
+		n.Answer = &a
+	}
+	return &n
+}
+
+// userRow reads the row of one user, as Users would show it.
+func userRow(t rapid.TB, s core.Store, id string) core.User {
+	t.Helper()
+	us, err := s.Users(context.Background(), []string{id})
+	if err != nil || len(us) > 1 {
+		t.Fatalf("read user %s: %d rows, %v", id, len(us), err)
+	}
+	if len(us) == 0 {
+		return core.User{ID: id}
+	}
+	return us[0]
+}
+
+// message reads one message; its ID is 0 if there is none.
+func message(t rapid.TB, s core.Store, thread string, id int64) core.Message {
+	t.Helper()
+	page, err := s.Messages(context.Background(), core.MessagesQuery{Thread: thread, IDs: []int64{id}})
+	if err != nil || len(page.Messages) > 1 {
+		t.Fatalf("read message %d: %d rows, %v", id, len(page.Messages), err)
+	}
+	if len(page.Messages) == 0 {
+		return core.Message{}
+	}
+	return page.Messages[0]
+}
+
+func receipts(t rapid.TB, s core.Store, thread string) []core.Receipt {
+	t.Helper()
+	page, err := s.Receipts(context.Background(), thread, "")
+	if err != nil {
+		t.Fatalf("read the receipts of %s: %v", thread, err)
+	}
+	return page.Receipts
+}
+
+// answer returns the first answer of a create, as its replay gets it, or nil.
+func answer(t rapid.TB, s core.Store, thread string) *core.CreateAnswer {
+	t.Helper()
+	replay := create(thread, "key", user(1))
+	replay.Decide = func(core.Rows) (*core.Change, error) { return &core.Change{}, nil } // no replay: nothing is written
+	return apply(t, s, start, replay)[0].Answer
+}
+
+func statuses(rs []core.Outcome) []core.Status {
 	out := make([]core.Status, len(rs))
 	for i, r := range rs {
 		out[i] = r.Status

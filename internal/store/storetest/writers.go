@@ -203,6 +203,7 @@ func (w *historyWriter) run(operations int) {
 			w.t.Errorf("apply %d changes: %v", len(batch.Changes), err)
 			return
 		}
+		putRows(batch.Changes, rs)
 		w.note(batch.Changes, rs, before)
 	}
 }
@@ -216,9 +217,12 @@ func (w *historyWriter) change() *core.Change {
 		}
 		from, known := w.users[who]
 		if !known {
-			var err error
-			if from, err = w.store.User(context.Background(), who); err != nil {
+			us, err := w.store.Users(context.Background(), []string{who})
+			if err != nil {
 				w.t.Errorf("read %s: %v", who, err)
+			}
+			if from = (core.User{ID: who}); len(us) == 1 {
+				from = us[0]
 			}
 			w.users[who] = from
 		}
@@ -289,7 +293,7 @@ func (w *historyWriter) acknowledged(changes []*core.Change) map[string]uint64 {
 	return before
 }
 
-func (w *historyWriter) note(changes []*core.Change, rs []core.Result, before map[string]uint64) {
+func (w *historyWriter) note(changes []*core.Change, rs []core.Outcome, before map[string]uint64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i, c := range changes {

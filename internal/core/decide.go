@@ -1,0 +1,144 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Decision decides what an operation writes, or refuses with an *Error. It is
+// a pure function of the rows that it asks for: it is called again when a row
+// has changed meanwhile. A change that writes nothing is not committed.
+type Decision func(Rows) (*Change, error)
+
+// Rows gives a decision the rows that it is taken on.
+type Rows interface {
+	// Thread returns a thread with its members, or nil if it does not exist.
+	Thread(id string) (*Thread, error)
+	// Users returns the rows of these users by id; State is UserUnknown for one
+	// that was never created.
+	Users(ids ...string) (map[string]User, error)
+	// Messages returns those of the messages of a thread that exist, by id.
+	Messages(thread string, ids ...int64) (map[int64]Message, error)
+}
+
+// storedRows are rows as the caches have them, or else the store.
+type storedRows struct {
+	*Service
+	ctx    context.Context
+	fresh  bool // the caches are not asked
+	cached bool // a row came from a cache
+}
+
+func (r *storedRows) Thread(id string) (*Thread, error) {
+	if t, ok := r.threads.Get(id); ok && !r.fresh {
+		r.cached = true
+		return t, nil
+	}
+	return r.loadThread(r.ctx, id)
+}
+
+func (r *storedRows) Users(ids ...string) (map[string]User, error) {
+	r.cached = true
+	if r.fresh {
+		return r.loadUsers(r.ctx, ids)
+	}
+	us := make(map[string]User, len(ids))
+	var rest []string
+	for _, id := range ids {
+		if u, ok := r.cachedUser(id); ok {
+			us[id] = u
+		} else {
+			rest = append(rest, id)
+		}
+	}
+	if len(rest) == 0 {
+		return us, nil
+	}
+	loaded, err := r.loadUsers(r.ctx, rest)
+	maps.Copy(us, loaded)
+	return us, err
+}
+
+func (r *storedRows) Messages(thread string, ids ...int64) (map[int64]Message, error) {
+	page, err := r.store.Messages(r.ctx, MessagesQuery{Thread: thread, IDs: ids})
+	if err != nil {
+		return nil, fmt.Errorf("load messages %d of %s: %w", ids, thread, err)
+	}
+	ms := make(map[int64]Message, len(ids))
+	for _, m := range page.Messages {
+		ms[m.ID] = m
+	}
+	return ms, nil
+}
+
+// lockedRows are the rows that an engine holds while it applies a batch.
+type lockedRows struct {
+	*BatchState
+	unread unread
+}
+
+// unread are rows that a decision asked for and the engine did not hold.
+type unread struct {
+	users    []string
+	messages []int64
+}
+
+// errUnread ends a decision that needs a row which is not locked.
+var errUnread = errors.New("a row is not locked")
+
+func (r *lockedRows) Thread(id string) (*Thread, error) {
+	head := r.Heads[id]
+	if head == nil {
+		return nil, nil
+	}
+	return NewThread(*head, r.Members[id]), nil
+}
+
+func (r *lockedRows) Users(ids ...string) (map[string]User, error) {
+	us := make(map[string]User, len(ids))
+	for _, id := range ids {
+		if _, locked := r.Reads.Users[id]; !locked {
+			r.unread.users = append(r.unread.users, id)
+			continue
+		}
+		u := r.BatchState.Users[id]
+		u.ID = id
+		us[id] = u
+	}
+	return us, r.unread.err()
+}
+
+func (r *lockedRows) Messages(thread string, ids ...int64) (map[int64]Message, error) {
+	ms := make(map[int64]Message, len(ids))
+	for _, id := range ids {
+		if _, locked := r.Reads.Messages[MessageKey{thread, id}]; !locked {
+			r.unread.messages = append(r.unread.messages, id)
+		} else if m, ok := r.BatchState.Messages[MessageKey{thread, id}]; ok {
+			ms[id] = m
+		}
+	}
+	return ms, r.unread.err()
+}
+
+func (u unread) err() error {
+	if len(u.users)+len(u.messages) > 0 {
+		return errUnread
+	}
+	return nil
+}
+
+// naming returns the change with these rows among those that it reads.
+func (c *Change) naming(u unread) *Change {
+	n := *c
+	n.ReadUsers, n.Rewrites = slices.Clone(c.ReadUsers), slices.Clone(c.Rewrites)
+	for _, id := range u.users {
+		n.ReadUsers = append(n.ReadUsers, User{ID: id})
+	}
+	for _, id := range u.messages {
+		n.Rewrites = append(n.Rewrites, Rewrite{Message: Message{ID: id}})
+	}
+	return &n
+}

@@ -1,0 +1,93 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// testDecisions has the engine take decisions on the rows that it holds locked.
+func testDecisions(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, b, ann := thread(1), thread(2), user(1)
+	live := core.User{ID: user(2), State: core.UserLive, Generation: 1}
+	m := send(a, 1, ann, "", "0")
+	apply(t, s, start, create(a, "key", ann), putUser(core.User{ID: live.ID}, live), m)
+	id := m.Messages[0].ID
+
+	// Each counts on from the content that the one before it wrote. A rename
+	// between them makes all changes stale that were decided outside.
+	count := func(c *core.Change) *core.Change {
+		c.Decide = func(rows core.Rows) (*core.Change, error) {
+			th, err := rows.Thread(a)
+			if err != nil {
+				return nil, err
+			}
+			ms, err := rows.Messages(a, id)
+			if err != nil {
+				return nil, err
+			}
+			return edit(a, th.Revision, ms[id], ms[id].Content+"+1"), nil
+		}
+		return c
+	}
+	rename := &core.Change{Key: a, Thread: a, Revision: 1, Properties: &core.Properties{Topic: "renamed", CreatedBy: ann, CreatedOn: start}}
+	os := apply(t, s, start+10, count(edit(a, 0, m.Messages[0], "")), rename, count(edit(a, 0, m.Messages[0], "")), edit(a, 1, m.Messages[0], "stale"))
+	mustEqual(t, "decisions around a rename", statuses(os), []core.Status{core.Applied, core.Applied, core.Applied, core.Stale})
+	if got := message(t, s, a, id); got.Content != "0+1+1" || got.Sequence != os[2].Change.Rewrites[0].Sequence {
+		t.Errorf("two decisions in a batch made %+v of the message", got)
+	}
+
+	// A decision sees the members that those before it have added, and asks for
+	// a user's row that the change has not named.
+	joins := func(who string) *core.Change {
+		return &core.Change{Key: a, Thread: a, Decide: func(rows core.Rows) (*core.Change, error) {
+			th, err := rows.Thread(a)
+			if err != nil {
+				return nil, err
+			}
+			if th.Member(who) != nil {
+				return &core.Change{Key: a, Thread: a}, nil
+			}
+			us, err := rows.Users(who)
+			if err != nil {
+				return nil, err
+			}
+			if us[who].State != core.UserLive {
+				return nil, errors.New("refused")
+			}
+			return &core.Change{Key: a, Thread: a, Revision: th.Revision, ReadUsers: []core.User{us[who]}, Roster: th.Participants(),
+				Members:  []core.Member{{User: who, Order: uint32(len(th.Members) + 1), Intervals: []core.Interval{{}}}},
+				Messages: []core.Message{{Kind: core.ParticipantAdded}}, Events: []core.Event{{Kind: core.ParticipantsAdded}}}, nil
+		}}
+	}
+	os = apply(t, s, start+20, joins(live.ID), joins(user(3)), joins(ann))
+	mustEqual(t, "decisions that ask for a row", statuses(os), []core.Status{core.Unread, core.Unread, core.Unchanged})
+	os = apply(t, s, start+30, os[0].Change, os[1].Change, os[0].Change)
+	mustEqual(t, "the same again, with the rows named", statuses(os), []core.Status{core.Applied, core.Refused, core.Unchanged})
+	if os[1].Err == nil || fmt.Sprint(os[1].Err) != "refused" {
+		t.Errorf("the refusal is %v", os[1].Err)
+	}
+	if th := load(t, s, a); len(th.Participants()) != 2 || th.Revision != 3 {
+		t.Errorf("the thread has %d participants at revision %d, want 2 at 3", len(th.Participants()), th.Revision)
+	}
+
+	// A token makes a replay of a change that is yet to be decided, too.
+	again := create(a, "key", ann)
+	again.Decide = func(core.Rows) (*core.Change, error) { return nil, errors.New("decided") }
+	born := create(b, "key", ann)
+	born.Decide = func(rows core.Rows) (*core.Change, error) {
+		if th, err := rows.Thread(b); th != nil || err != nil {
+			return nil, fmt.Errorf("the thread is %v, %v", th, err)
+		}
+		return create(b, "key", ann), nil
+	}
+	os = apply(t, s, start+40, again, born)
+	mustEqual(t, "creates", statuses(os), []core.Status{core.Replayed, core.Applied})
+	if load(t, s, b).LastSequence != 2 {
+		t.Error("the thread that was made by a decision has no messages")
+	}
+}
