@@ -105,7 +105,7 @@ func (c *checker) threads(ctx context.Context) (err error) {
 		}
 		if on := h.EndsOn(); on != 0 {
 			ending++
-			_, found, err := get(c.snap, endingKey(on, h.ID), func(v []byte) (any, error) { return nil, open(v).close() })
+			_, found, err := get(c.snap, endingKey(on, h.ID), decodeEntry)
 			if err == nil && !found {
 				err = errors.New("it is not among those that end")
 			}

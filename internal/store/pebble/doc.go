@@ -28,12 +28,8 @@
 //
 // # Values
 //
-// A value starts with the number of its format, one byte, which is 1 today.
-// Then come its fields in a fixed order: unsigned numbers as uvarints, signed
-// ones as zig-zag varints, texts as a length and bytes, lists and maps (sorted
-// by key) as a count and entries. A later format may only be read by a binary
-// that knows it; testdata/rows has an example of each kind, which must decode
-// for ever.
+// Package row has the fields of each value and its format. testdata/rows has an
+// example of each key and value of format 1.
 //
 // # Durability
 //

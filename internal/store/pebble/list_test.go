@@ -153,7 +153,7 @@ func TestEndingPassesOverOrphans(t *testing.T) {
 		b.Set(endingKey(int64(n), ends[0].Thread), encodeEntry(nil), nil)     // of one that ends at another time
 	}
 	b.Set(endingKey(1, movingThread(1)), encodeEntry(nil), nil)
-	b.Set(headKey(nil, movingThread(1)), []byte{format + 8}, nil) // it cannot be read, and is for its reader to report
+	b.Set(headKey(nil, movingThread(1)), []byte{9}, nil) // it cannot be read, and is for its reader to report
 	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}

@@ -164,7 +164,7 @@ func TestUpgradeNeedsRoomAndGoodHeads(t *testing.T) {
 		says    string
 	}{
 		{"no room", Options{MinFree: 1 << 62}, nil, core.ErrStorageFull, "store"},
-		{"a head that cannot be read", Options{}, []byte{format + 8}, ErrDamaged, fmt.Sprintf("%q", headKey(nil, movingThread(50)))},
+		{"a head that cannot be read", Options{}, []byte{9}, ErrDamaged, fmt.Sprintf("%q", headKey(nil, movingThread(50)))},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()

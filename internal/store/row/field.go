@@ -1,0 +1,204 @@
+package row
+
+import (
+	"encoding/binary"
+	"maps"
+	"slices"
+)
+
+// Field is one field of a kind of row.
+type Field[T any] struct {
+	Columns []Column[T]
+	since   byte // the first format that has it
+	put     func(b []byte, row *T) []byte
+	get     func(r reader, row *T) reader
+}
+
+// Column is a column of a field in PostgreSQL. Numbers pass as bigint, whatever
+// integer the column is; the server converts them.
+type Column[T any] struct {
+	Name, Type string
+	Value      func(row *T) any                    // for COPY
+	Array      func(n int, row func(i int) *T) any // of n rows, as a parameter
+	Target     func(row *T) any                    // for Scan
+}
+
+// from says in which format a field came.
+func (f Field[T]) from(format byte) Field[T] {
+	f.since = format
+	return f
+}
+
+func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) any) Column[T] {
+	return Column[T]{
+		Name: name, Type: sqlType, Target: target,
+		Value: func(row *T) any { return value(row) },
+		Array: func(n int, row func(int) *T) any {
+			vs := make([]V, n)
+			for i := range vs {
+				vs[i] = value(row(i))
+			}
+			return vs
+		},
+	}
+}
+
+func signed[T any](name string, at func(*T) *int64) Field[T] {
+	return Field[T]{
+		since: 1,
+		put:   func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) },
+		get:   func(r reader, row *T) reader { *at(row) = r.signed(); return r },
+		Columns: []Column[T]{column(name, "bigint",
+			func(row *T) int64 { return *at(row) },
+			func(row *T) any { return at(row) })},
+	}
+}
+
+func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string, at func(*T) *V) Field[T] {
+	return Field[T]{
+		since: 1,
+		put:   func(b []byte, row *T) []byte { return binary.AppendUvarint(b, uint64(*at(row))) },
+		get:   func(r reader, row *T) reader { *at(row) = V(r.unsigned()); return r },
+		Columns: []Column[T]{column(name, "bigint",
+			func(row *T) int64 { return int64(*at(row)) },
+			func(row *T) any { return at(row) })},
+	}
+}
+
+func text[T any](name string, at func(*T) *string) Field[T] {
+	return Field[T]{
+		since: 1,
+		put:   func(b []byte, row *T) []byte { return putText(b, *at(row)) },
+		get:   func(r reader, row *T) reader { *at(row) = r.text(); return r },
+		Columns: []Column[T]{column(name, "text",
+			func(row *T) string { return *at(row) },
+			func(row *T) any { return at(row) })},
+	}
+}
+
+func putText[S ~string | ~[]byte](b []byte, s S) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
+}
+
+// octets is a text that need not be UTF-8.
+func octets[T any](name string, at func(*T) *[]byte) Field[T] {
+	return Field[T]{
+		since: 1,
+		put:   func(b []byte, row *T) []byte { return putText(b, *at(row)) },
+		get:   func(r reader, row *T) reader { *at(row) = []byte(r.text()); return r },
+		Columns: []Column[T]{column(name, "bytea",
+			func(row *T) []byte { return *at(row) },
+			func(row *T) any { return at(row) })},
+	}
+}
+
+func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
+	put := func(b []byte, row *T) []byte {
+		m := *at(row)
+		b = binary.AppendUvarint(b, uint64(len(m)))
+		if len(m) == 0 {
+			return b
+		}
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			b = putText(putText(b, k), m[k])
+		}
+		return b
+	}
+	get := func(r reader, row *T) reader {
+		n := r.count()
+		if n == 0 {
+			return r
+		}
+		m := make(map[string]string, n)
+		for range n {
+			k := r.text()
+			m[k] = r.text()
+		}
+		*at(row) = m
+		return r
+	}
+	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
+}
+
+// list has the fields of its entries in turn. An empty one reads as nil.
+func list[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
+	put, get := entries(at, entry)
+	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
+}
+
+// requiredList is a list whose column is not NULL. An empty one reads as such.
+func requiredList[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
+	put, get := entries(at, entry)
+	return packed(name, put, func(r reader, row *T) reader {
+		*at(row) = []E{}
+		return get(r, row)
+	}, func(*T) bool { return false })
+}
+
+func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T) []byte, get func(reader, *T) reader) {
+	put = func(b []byte, row *T) []byte {
+		es := *at(row)
+		b = binary.AppendUvarint(b, uint64(len(es)))
+		for i := range es {
+			for j := range entry {
+				b = entry[j].put(b, &es[i])
+			}
+		}
+		return b
+	}
+	get = func(r reader, row *T) reader {
+		n := r.count()
+		if n == 0 {
+			return r
+		}
+		es := make([]E, n)
+		for i := range es {
+			for j := range entry {
+				r = entry[j].get(r, &es[i])
+			}
+		}
+		*at(row) = es
+		return r
+	}
+	return put, get
+}
+
+// packedFormat is the byte in front of lists and maps in PostgreSQL.
+const packedFormat = 1
+
+// packed is a field whose column holds the bytes of the value, or NULL if it is
+// empty.
+func packed[T any](name string, put func([]byte, *T) []byte, get func(reader, *T) reader, empty func(*T) bool) Field[T] {
+	value := func(row *T) []byte {
+		if empty(row) {
+			return nil
+		}
+		return put([]byte{packedFormat}, row)
+	}
+	target := func(row *T) any {
+		return bytesTarget(func(value []byte) error {
+			if value == nil {
+				return nil
+			}
+			r, _, err := open(name, value, packedFormat)
+			if err != nil {
+				return err
+			}
+			r = get(r, row)
+			return r.close(name)
+		})
+	}
+	return Field[T]{since: 1, put: put, get: get, Columns: []Column[T]{column(name, "bytea", value, target)}}
+}
+
+// bytesTarget is a scan target for bytea, as pgtype.BytesScanner.
+type bytesTarget func(value []byte) error
+
+// ScanBytes takes the column's bytes, or nil for NULL.
+func (f bytesTarget) ScanBytes(value []byte) error { return f(value) }
+
+// anyTarget is a scan target for a column that may be NULL, as sql.Scanner.
+type anyTarget func(value any) error
+
+// Scan takes the column's value, or nil for NULL.
+func (f anyTarget) Scan(value any) error { return f(value) }

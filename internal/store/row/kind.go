@@ -1,0 +1,96 @@
+package row
+
+// Kind is the schema of one kind of row. T is the row with its key.
+type Kind[T any] struct {
+	Name   string     // in errors
+	Key    []Field[T] // the primary key; not in the value
+	Fields []Field[T] // of the value, in this order
+	format byte
+}
+
+// newKind makes a kind, whose format is the greatest of its fields.
+func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
+	k := &Kind[T]{Name: name, Key: key, Fields: fields, format: 1}
+	for _, f := range fields {
+		k.format = max(k.format, f.since)
+	}
+	return k
+}
+
+// keys lists the fields of a key.
+func keys[T any](fields ...Field[T]) []Field[T] { return fields }
+
+// Format is the number that Encode writes and the greatest that Decode reads.
+func (k *Kind[T]) Format() byte { return k.format }
+
+// Encode appends the value of a row.
+func (k *Kind[T]) Encode(b []byte, row *T) []byte {
+	b = append(b, k.format)
+	for i := range k.Fields {
+		b = k.Fields[i].put(b, row)
+	}
+	return b
+}
+
+// Decode sets the fields that the value has and leaves the others, and the key,
+// as they are. The texts of the row share one copy of the value. The error is
+// ErrNewer or ErrDamaged and names the kind.
+func (k *Kind[T]) Decode(value []byte, row *T) error {
+	r, format, err := open(k.Name, value, k.format)
+	if err != nil {
+		return err
+	}
+	for i := range k.Fields {
+		if f := &k.Fields[i]; f.since <= format {
+			r = f.get(r, row)
+		}
+	}
+	return r.close(k.Name)
+}
+
+// Columns are those of the key, then those of the fields.
+func (k *Kind[T]) Columns() []Column[T] {
+	var cs []Column[T]
+	for _, fields := range [][]Field[T]{k.Key, k.Fields} {
+		for _, f := range fields {
+			cs = append(cs, f.Columns...)
+		}
+	}
+	return cs
+}
+
+// KeyColumns are the names of the key's columns.
+func (k *Kind[T]) KeyColumns() []string {
+	names := make([]string, len(k.Key))
+	for i, f := range k.Key {
+		names[i] = f.Columns[0].Name
+	}
+	return names
+}
+
+// within is the schema of a row R that holds a row of kind k and has more before
+// its key.
+func within[R, T any](k *Kind[T], in func(*R) *T, key ...Field[R]) *Kind[R] {
+	return newKind(k.Name, append(key, lift(k.Key, in)...), lift(k.Fields, in)...)
+}
+
+// lift makes fields of T fields of the row that holds it.
+func lift[R, T any](fields []Field[T], in func(*R) *T) []Field[R] {
+	up := make([]Field[R], len(fields))
+	for i, f := range fields {
+		up[i] = Field[R]{
+			since: f.since,
+			put:   func(b []byte, row *R) []byte { return f.put(b, in(row)) },
+			get:   func(r reader, row *R) reader { return f.get(r, in(row)) },
+		}
+		for _, c := range f.Columns {
+			up[i].Columns = append(up[i].Columns, Column[R]{
+				Name: c.Name, Type: c.Type,
+				Value:  func(row *R) any { return c.Value(in(row)) },
+				Array:  func(n int, row func(int) *R) any { return c.Array(n, func(i int) *T { return in(row(i)) }) },
+				Target: func(row *R) any { return c.Target(in(row)) },
+			})
+		}
+	}
+	return up
+}

@@ -1,0 +1,204 @@
+package row
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// User is a user.
+var User = newKind("user",
+	keys(text("id", func(u *core.User) *string { return &u.ID })),
+	unsigned("state", func(u *core.User) *core.UserState { return &u.State }),
+	signed("deleted_at", func(u *core.User) *int64 { return &u.DeletedAt }),
+	unsigned("generation", func(u *core.User) *uint64 { return &u.Generation }),
+)
+
+// Head is a thread's head.
+var Head = newKind("head",
+	keys(text("id", func(h *core.Head) *string { return &h.ID })),
+	unsigned("revision", func(h *core.Head) *uint64 { return &h.Revision }),
+	text("topic", func(h *core.Head) *string { return &h.Topic }),
+	text("created_by", func(h *core.Head) *string { return &h.CreatedBy }),
+	signed("created_on", func(h *core.Head) *int64 { return &h.CreatedOn }),
+	signed("deleted_on", func(h *core.Head) *int64 { return &h.DeletedOn }),
+	dict("metadata", func(h *core.Head) *map[string]string { return &h.Metadata }),
+	unsigned("retention_days", func(h *core.Head) *int32 { return &h.RetentionDays }),
+	signed("last_id", func(h *core.Head) *int64 { return &h.LastID }),
+	unsigned("last_sequence", func(h *core.Head) *uint64 { return &h.LastSequence }),
+	unsigned("last_event", func(h *core.Head) *uint64 { return &h.LastEvent }),
+	unsigned("last_position", func(h *core.Head) *uint64 { return &h.LastPosition }),
+	signed("last_message_on", func(h *core.Head) *int64 { return &h.LastMessageOn }),
+)
+
+// Member is a member of a thread.
+var Member = newKind("member",
+	keys(text("user_id", func(m *core.Member) *string { return &m.User })),
+	text("display_name", func(m *core.Member) *string { return &m.DisplayName }),
+	signed("share_history", func(m *core.Member) *int64 { return &m.ShareHistory }),
+	signed("joined_on", func(m *core.Member) *int64 { return &m.JoinedOn }),
+	unsigned("joining_order", func(m *core.Member) *uint32 { return &m.Order }),
+	requiredList("intervals", func(m *core.Member) *[]core.Interval { return &m.Intervals },
+		unsigned("from", func(i *core.Interval) *uint64 { return &i.From }),
+		unsigned("to", func(i *core.Interval) *uint64 { return &i.To })),
+	dict("metadata", func(m *core.Member) *map[string]string { return &m.Metadata }),
+	left,
+)
+
+// left is a flag and, if it is set, three fields. In PostgreSQL left_on is NULL
+// if it is not, and the others are zero.
+var left = Field[core.Member]{
+	since: 1,
+	put: func(b []byte, m *core.Member) []byte {
+		if m.Left == nil {
+			return binary.AppendUvarint(b, 0)
+		}
+		b = binary.AppendVarint(binary.AppendUvarint(b, 1), m.Left.On)
+		return putText(binary.AppendUvarint(b, m.Left.Sequence), m.Left.Topic)
+	},
+	get: func(r reader, m *core.Member) reader {
+		if r.unsigned() != 0 {
+			m.Left = &core.Left{On: r.signed(), Sequence: r.unsigned(), Topic: r.text()}
+		}
+		return r
+	},
+	Columns: []Column[core.Member]{
+		column("left_on", "bigint", func(m *core.Member) *int64 {
+			if m.Left == nil {
+				return nil
+			}
+			return &m.Left.On
+		}, leftTarget(nil, func(l *core.Left, on int64) { l.On = on })),
+		column("left_sequence", "bigint", func(m *core.Member) int64 {
+			if m.Left == nil {
+				return 0
+			}
+			return int64(m.Left.Sequence)
+		}, leftTarget(int64(0), func(l *core.Left, sequence int64) { l.Sequence = uint64(sequence) })),
+		column("left_topic", "text", func(m *core.Member) string {
+			if m.Left == nil {
+				return ""
+			}
+			return m.Left.Topic
+		}, leftTarget("", func(l *core.Left, topic string) { l.Topic = topic })),
+	},
+}
+
+// leftTarget scans a part of Left, in any order of the columns; none is the
+// value by which the part does not tell whether there is a Left.
+func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.Member) any {
+	return func(m *core.Member) any {
+		return anyTarget(func(value any) error {
+			if value == none {
+				return nil
+			}
+			v, ok := value.(V)
+			if !ok {
+				return fmt.Errorf("a column of left holds a %T", value)
+			}
+			if m.Left == nil {
+				m.Left = &core.Left{}
+			}
+			set(m.Left, v)
+			return nil
+		})
+	}
+}
+
+// Message is a message of a thread.
+var Message = newKind("message",
+	keys(unsigned("sequence", func(m *core.Message) *uint64 { return &m.Sequence })),
+	signed("id", func(m *core.Message) *int64 { return &m.ID }),
+	signed("version", func(m *core.Message) *int64 { return &m.Version }),
+	unsigned("kind", func(m *core.Message) *core.MessageKind { return &m.Kind }),
+	signed("created_on", func(m *core.Message) *int64 { return &m.CreatedOn }),
+	signed("edited_on", func(m *core.Message) *int64 { return &m.EditedOn }),
+	signed("deleted_on", func(m *core.Message) *int64 { return &m.DeletedOn }),
+	text("sender", func(m *core.Message) *string { return &m.Sender }),
+	text("sender_name", func(m *core.Message) *string { return &m.SenderDisplayName }),
+	text("content", func(m *core.Message) *string { return &m.Content }),
+	dict("metadata", func(m *core.Message) *map[string]string { return &m.Metadata }),
+	text("initiator", func(m *core.Message) *string { return &m.Initiator }),
+	list("participants", func(m *core.Message) *[]core.MessageParticipant { return &m.Participants },
+		text("user", func(p *core.MessageParticipant) *string { return &p.User }),
+		text("display_name", func(p *core.MessageParticipant) *string { return &p.DisplayName }),
+		signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
+)
+
+// Answer is the first answer of a create.
+var Answer = newKind("answer", nil,
+	text("topic", func(a *core.CreateAnswer) *string { return &a.Topic }),
+	text("created_by", func(a *core.CreateAnswer) *string { return &a.CreatedBy }),
+	signed("created_on", func(a *core.CreateAnswer) *int64 { return &a.CreatedOn }),
+	dict("metadata", func(a *core.CreateAnswer) *map[string]string { return &a.Metadata }),
+	unsigned("retention_days", func(a *core.CreateAnswer) *int32 { return &a.RetentionDays }),
+	list("invalid", func(a *core.CreateAnswer) *[]core.InvalidParticipant { return &a.Invalid },
+		text("user", func(p *core.InvalidParticipant) *string { return &p.User }),
+		text("code", func(p *core.InvalidParticipant) *string { return &p.Code }),
+		text("message", func(p *core.InvalidParticipant) *string { return &p.Message })),
+)
+
+// SentToken is the message that a send with a token made.
+var SentToken = newKind("send token",
+	keys(
+		text("thread", func(s *core.SentToken) *string { return &s.Thread }),
+		text("caller", func(s *core.SentToken) *string { return &s.Caller }),
+		text("token", func(s *core.SentToken) *string { return &s.Token })),
+	unsigned("message_id", func(s *core.SentToken) *int64 { return &s.MessageID }),
+)
+
+// Receipt is how far a member has read.
+var Receipt = newKind("receipt",
+	keys(text("user_id", func(r *core.Receipt) *string { return &r.User })),
+	signed("message_id", func(r *core.Receipt) *int64 { return &r.MessageID }),
+	signed("read_on", func(r *core.Receipt) *int64 { return &r.ReadOn }),
+)
+
+// Event is an event of the log.
+var Event = newKind("event",
+	keys(
+		unsigned("day", func(e *core.Event) *uint32 { return &e.Day }),
+		text("thread", func(e *core.Event) *string { return &e.Thread }),
+		unsigned("number", func(e *core.Event) *uint64 { return &e.Number })),
+	unsigned("kind", func(e *core.Event) *core.EventKind { return &e.Kind }),
+	signed("message_id", func(e *core.Event) *int64 { return &e.MessageID }),
+	signed("version", func(e *core.Event) *int64 { return &e.Version }),
+	text("actor", func(e *core.Event) *string { return &e.Actor }),
+	unsigned("position", func(e *core.Event) *uint64 { return &e.Position }),
+)
+
+// AccessKey is one of the two access keys.
+var AccessKey = newKind("access key", nil,
+	unsigned("serial", func(k *core.AccessKeyRow) *uint64 { return &k.Serial }),
+	octets("secret", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
+)
+
+// The kinds that belong to a thread, with the thread in front of their key.
+var (
+	ThreadMember = within(Member, func(r *core.ThreadMember) *core.Member { return &r.Member },
+		text("thread", func(r *core.ThreadMember) *string { return &r.Thread }))
+	ThreadMessage = within(Message, func(r *core.ThreadMessage) *core.Message { return &r.Message },
+		text("thread", func(r *core.ThreadMessage) *string { return &r.Thread }))
+	ThreadAnswer = within(Answer, func(r *core.ThreadAnswer) *core.CreateAnswer { return &r.CreateAnswer },
+		text("thread", func(r *core.ThreadAnswer) *string { return &r.Thread }))
+	ThreadReceipt = within(Receipt, func(r *core.ThreadReceipt) *core.Receipt { return &r.Receipt },
+		text("thread", func(r *core.ThreadReceipt) *string { return &r.Thread }))
+)
+
+// The kinds that the embedded engine alone has.
+var (
+	// Position leads from a position to its event.
+	Position = newKind("position",
+		keys(
+			unsigned("day", func(e *core.Event) *uint32 { return &e.Day }),
+			unsigned("position", func(e *core.Event) *uint64 { return &e.Position })),
+		text("thread", func(e *core.Event) *string { return &e.Thread }),
+		unsigned("number", func(e *core.Event) *uint64 { return &e.Number }))
+	// Number is a sequence, a message id, a schema version or a position.
+	Number = newKind("number", nil, unsigned("value", func(v *uint64) *uint64 { return v }))
+	// Text is the resource's id or the epoch.
+	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
+	// Entry is an entry of an index, whose key says it all.
+	Entry = newKind[struct{}]("entry", nil)
+)

@@ -1,0 +1,359 @@
+package row
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+var update = flag.Bool("update", false, "write missing golden values: only for a format that no release has written yet")
+
+const (
+	thread = "19:aWuNSmqHe3jJOGl36l6DBhxQDcimoCzk5-N6HxAeDWI1@thread.v2"
+	ann    = "8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-58fb-88f7-08482200b425"
+	bob    = "8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426"
+)
+
+// sample is a row of a kind in one of its formats.
+type sample struct {
+	kind, name string
+	format     byte
+	newest     byte   // format of the kind
+	value      []byte // as this version writes the row
+	read       func(value []byte) (any, error)
+	again      func(value []byte) ([]byte, error) // decodes and encodes
+	want       any
+}
+
+// of makes a sample of what a value of the format decodes to. Keys are empty:
+// no value holds them.
+func of[T any](k *Kind[T], name string, format byte, want T) sample {
+	return sample{
+		kind: k.Name, name: name, format: format, newest: k.Format(), value: k.Encode(nil, &want), want: want,
+		read: func(value []byte) (any, error) {
+			var r T
+			err := k.Decode(value, &r)
+			return r, err
+		},
+		again: func(value []byte) ([]byte, error) {
+			var r T
+			err := k.Decode(value, &r)
+			return k.Encode(nil, &r), err
+		},
+	}
+}
+
+// samples has every kind in every format.
+var samples = []sample{
+	of(User, "user", 1, core.User{State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}),
+	of(Head, "head", 1, core.Head{
+		Revision:   3,
+		Properties: core.Properties{Topic: "lünch", CreatedBy: ann, CreatedOn: 1653551970948, DeletedOn: 1653551999999, Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
+		Counters:   core.Counters{LastID: 1653551972669, LastSequence: 4, LastEvent: 2, LastPosition: 900, LastMessageOn: 1653551972600},
+	}),
+	of(Member, "member", 1, core.Member{
+		DisplayName: "Ann", ShareHistory: 1653551970000, JoinedOn: 1653551970948, Order: 1,
+		Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, Metadata: map[string]string{"role": "host"},
+	}),
+	of(Member, "member-left", 1, core.Member{Intervals: []core.Interval{}, Left: &core.Left{On: 1653551972600, Sequence: 4, Topic: "lünch"}}),
+	of(Message, "message", 1, core.Message{
+		ID: 1653551972669, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
+		Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},
+	}),
+	of(Message, "message-system", 1, core.Message{
+		ID: 1653551970948, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: ann,
+		Participants: []core.MessageParticipant{{User: ann, DisplayName: "Ann"}, {User: bob, ShareHistory: -5}},
+	}),
+	of(Answer, "answer", 1, core.CreateAnswer{
+		Topic: "lünch", CreatedBy: ann, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60,
+		Invalid: []core.InvalidParticipant{{User: bob, Code: "404", Message: "Not found"}},
+	}),
+	of(SentToken, "send-token", 1, core.SentToken{MessageID: 1653551972669}),
+	of(Receipt, "receipt", 1, core.Receipt{MessageID: 1653551972669, ReadOn: 1653551980000}),
+	of(Event, "event", 1, core.Event{Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: ann}),
+	of(Position, "position", 1, core.Event{Thread: thread, Number: 2}),
+	of(AccessKey, "access-key", 1, core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}),
+	of(Number, "number", 1, 1653551972669),
+	of(Text, "text", 1, "a5ba7870-ef05-4e2b-9901-7751faa29e20"),
+	of(Entry, "entry", 1, struct{}{}),
+}
+
+// TestGoldenValues holds every format of every kind: what was written in it is
+// read as it was meant, and the newest is written as it always was.
+func TestGoldenValues(t *testing.T) {
+	for _, s := range samples {
+		t.Run(s.name, func(t *testing.T) {
+			file := filepath.Join("testdata", "values", fmt.Sprintf("%s.%d.hex", s.name, s.format))
+			if _, err := os.Stat(file); *update && errors.Is(err, os.ErrNotExist) {
+				if err := os.WriteFile(file, []byte(hex.EncodeToString(s.value)+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			digits, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden, err := hex.DecodeString(strings.TrimSpace(string(digits)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if golden[0] != s.format {
+				t.Errorf("the golden value has format %d, want %d", golden[0], s.format)
+			}
+			got, err := s.read(golden)
+			if err != nil {
+				t.Fatalf("read the golden value: %v", err)
+			}
+			if diff := cmp.Diff(s.want, got); diff != "" {
+				t.Errorf("the golden value reads otherwise (-want +got):\n%s", diff)
+			}
+			if s.format == s.newest && !bytes.Equal(s.value, golden) {
+				t.Errorf("the row is written as %x, want %x", s.value, golden)
+			}
+		})
+	}
+}
+
+func TestEveryFormatHasAGoldenValue(t *testing.T) {
+	source, err := os.ReadFile("kinds.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kinds := regexp.MustCompile(`newKind(?:\[.*\])?\("(.*?)"`).FindAllSubmatch(source, -1)
+	if len(kinds) == 0 {
+		t.Fatal("no kinds found")
+	}
+	has, newest := map[string]bool{}, map[string]byte{}
+	for _, s := range samples {
+		has[fmt.Sprint(s.kind, s.format)] = true
+		newest[s.kind] = s.newest
+	}
+	for _, k := range kinds {
+		for f := byte(1); f <= max(newest[string(k[1])], 1); f++ {
+			if !has[fmt.Sprint(string(k[1]), f)] {
+				t.Errorf("format %d of kind %s has no sample", f, k[1])
+			}
+		}
+	}
+}
+
+// TestDamagedValuesAreErrors cuts, lengthens and relabels every value.
+func TestDamagedValuesAreErrors(t *testing.T) {
+	for _, s := range samples {
+		for n := range s.value {
+			if _, err := s.read(s.value[:n]); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), s.kind) {
+				t.Errorf("%s: the first %d of %d bytes: error %v, want %v", s.name, n, len(s.value), err, ErrDamaged)
+			}
+		}
+		if _, err := s.read(append(bytes.Clone(s.value), 0)); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: a byte too many: error %v, want %v", s.name, err, ErrDamaged)
+		}
+		later := bytes.Clone(s.value)
+		later[0] = s.newest + 1
+		if _, err := s.read(later); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), s.kind) {
+			t.Errorf("%s: a later format: error %v, want %v", s.name, err, ErrNewer)
+		}
+		later[0] = 0
+		if _, err := s.read(later); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s: format 0: error %v, want %v", s.name, err, ErrDamaged)
+		}
+	}
+}
+
+// FuzzDecode throws bytes at every kind: an error, or a row that is written and
+// read again as the same; never a panic.
+func FuzzDecode(f *testing.F) {
+	for _, s := range samples {
+		f.Add(s.value)
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		for _, s := range samples {
+			row, err := s.read(value)
+			if err != nil {
+				continue
+			}
+			again, err := s.again(value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.read(again); err != nil || !cmp.Equal(row, got) {
+				t.Errorf("%s: %x reads as %+v, written and read again as %+v (%v)", s.name, value, row, got, err)
+			}
+		}
+	})
+}
+
+type toy struct {
+	Name  string
+	Mood  string
+	Score uint64
+}
+
+// TestFormatsOfOneKind gives a kind another field in format 2: a value of format
+// 1 reads with the zero value, format 2 round-trips, format 3 is refused.
+func TestFormatsOfOneKind(t *testing.T) {
+	name := text("name", func(r *toy) *string { return &r.Name })
+	mood := text("mood", func(r *toy) *string { return &r.Mood })
+	score := unsigned("score", func(r *toy) *uint64 { return &r.Score })
+	first := newKind("toy", nil, name, score)
+	third := newKind("toy", nil, name, score, mood.from(3))
+	second := newKind("toy", nil, name, score, mood.from(2))
+	full := toy{"duck", "calm", 7}
+
+	for _, tc := range []struct {
+		written, read *Kind[toy]
+		format        byte
+		want          toy
+		err           error
+	}{
+		{first, first, 1, toy{Name: "duck", Score: 7}, nil},
+		{first, second, 1, toy{Name: "duck", Score: 7}, nil},
+		{second, second, 2, full, nil},
+		{second, first, 2, toy{}, ErrNewer},
+		{third, second, 3, toy{}, ErrNewer},
+	} {
+		value := tc.written.Encode(nil, &full)
+		if value[0] != tc.format {
+			t.Errorf("a kind of format %d writes format %d", tc.format, value[0])
+		}
+		var got toy
+		err := tc.read.Decode(value, &got)
+		if !errors.Is(err, tc.err) || got != tc.want {
+			t.Errorf("format %d read by %d: %+v, %v; want %+v, %v", tc.format, tc.read.Format(), got, err, tc.want, tc.err)
+		}
+		if tc.err != nil && err != nil && !strings.Contains(err.Error(), "toy") {
+			t.Errorf("the error does not name the kind: %v", err)
+		}
+	}
+}
+
+// TestPackedColumns holds the bytes of maps and lists in PostgreSQL.
+func TestPackedColumns(t *testing.T) {
+	check(t, Message, "metadata", core.Message{Metadata: map[string]string{"b": "2", "a": "\x00\xff"}}, "01020161"+"0200ff"+"01620132")
+	check(t, Message, "metadata", core.Message{}, "")
+	check(t, Message, "participants", core.Message{Participants: []core.MessageParticipant{{User: "8:a", DisplayName: "Änn", ShareHistory: -1}}}, "010103383a6104c3846e6e01")
+	check(t, Message, "participants", core.Message{}, "")
+	check(t, Member, "intervals", core.Member{Intervals: []core.Interval{{From: 1, To: 300}, {From: 301}}}, "010201ac02ad0200")
+	check(t, Member, "intervals", core.Member{Intervals: []core.Interval{}}, "0100")
+	check(t, Answer, "invalid", core.CreateAnswer{Invalid: []core.InvalidParticipant{{User: "8:b", Code: "404", Message: "Not found"}}}, "010103383a6203343034094e6f7420666f756e64")
+}
+
+// check holds a column of bytes to its digits, both ways.
+func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
+	t.Helper()
+	for _, c := range k.Columns() {
+		if c.Name != name {
+			continue
+		}
+		value := c.Value(&row).([]byte)
+		if got := hex.EncodeToString(value); got != digits {
+			t.Errorf("%s is %s, want %s", name, got, digits)
+		}
+		if (value == nil) != (digits == "") {
+			t.Errorf("%s: NULL is %v", name, value == nil)
+		}
+		scan := func(value []byte) (T, error) {
+			var back T
+			err := c.Target(&back).(interface{ ScanBytes([]byte) error }).ScanBytes(value)
+			return back, err
+		}
+		back, err := scan(value)
+		if diff := cmp.Diff(row, back); diff != "" || err != nil {
+			t.Errorf("%s read back: %v (-want +got):\n%s", name, err, diff)
+		}
+		if value == nil {
+			return
+		}
+		for n := range value {
+			if _, err := scan(append([]byte{}, value[:n]...)); !errors.Is(err, ErrDamaged) {
+				t.Errorf("%s cut to %d bytes: %v", name, n, err)
+			}
+		}
+		if _, err := scan(append(bytes.Clone(value), 0)); !errors.Is(err, ErrDamaged) {
+			t.Errorf("%s with a byte too many: %v", name, err)
+		}
+		if _, err := scan(append([]byte{9}, value[1:]...)); !errors.Is(err, ErrNewer) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s in another format: %v", name, err)
+		}
+		return
+	}
+	t.Errorf("no column %s", name)
+}
+
+// TestLeftColumns scans the columns of a member that left, in any order.
+func TestLeftColumns(t *testing.T) {
+	var columns []Column[core.Member]
+	for _, c := range Member.Columns() {
+		if strings.HasPrefix(c.Name, "left_") {
+			columns = append(columns, c)
+		}
+	}
+	for _, want := range []core.Member{{}, {Left: &core.Left{}}, {Left: &core.Left{On: 5, Sequence: 6, Topic: "lunch"}}} {
+		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}} {
+			var got core.Member
+			for _, i := range order {
+				value := columns[i].Value(&want)
+				if on, ok := value.(*int64); ok { // as the driver does with pointers
+					if value = nil; on != nil {
+						value = *on
+					}
+				}
+				if err := columns[i].Target(&got).(interface{ Scan(any) error }).Scan(value); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("order %v (-want +got):\n%s", order, diff)
+			}
+		}
+	}
+	if err := columns[0].Target(&core.Member{}).(interface{ Scan(any) error }).Scan("five"); err == nil {
+		t.Error("a text as a time is scanned without an error")
+	}
+}
+
+// TestEncodeDoesNotAllocate holds the rows that every send writes.
+func TestEncodeDoesNotAllocate(t *testing.T) {
+	b := make([]byte, 0, 1024)
+	message := core.Message{ID: 1653551972669, Kind: core.Text, Sender: ann, Content: "hello"}
+	head := core.Head{Revision: 3, Properties: core.Properties{Topic: "lunch"}}
+	event := core.Event{Thread: thread, Number: 2, Position: 900, Actor: ann}
+	if n := testing.AllocsPerRun(100, func() {
+		Message.Encode(b, &message)
+		Head.Encode(b, &head)
+		Event.Encode(b, &event)
+		Position.Encode(b, &event)
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	message := core.Message{ID: 1653551972669, Version: 1653551972669, Kind: core.Text, CreatedOn: 1653551972668, Sender: ann, SenderDisplayName: "Ann", Content: "hello"}
+	value := Message.Encode(nil, &message)
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			value = Message.Encode(value[:0], &message)
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := Message.Decode(value, &message); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
