@@ -15,63 +15,63 @@ var errShort = row.ErrDamaged
 func encodeHead(b []byte, h *core.Head) []byte { return row.Head.Encode(b, h) }
 
 func decodeHead(thread string, value []byte) (core.Head, error) {
-	return decode(row.Head, value, core.Head{ID: thread})
+	return row.Head.Decode(value, core.Head{ID: thread})
 }
 
 func encodeMember(b []byte, m *core.Member) []byte { return row.Member.Encode(b, m) }
 
 func decodeMember(user string, value []byte) (core.Member, error) {
-	return decode(row.Member, value, core.Member{User: user})
+	return row.Member.Decode(value, core.Member{User: user})
 }
 
 func encodeMessage(b []byte, m *core.Message) []byte { return row.Message.Encode(b, m) }
 
 func decodeMessage(sequence uint64, value []byte) (core.Message, error) {
-	return decode(row.Message, value, core.Message{Sequence: sequence})
+	return row.Message.Decode(value, core.Message{Sequence: sequence})
 }
 
 func encodeEvent(b []byte, e *core.Event) []byte { return row.Event.Encode(b, e) }
 
 func decodeEvent(day uint32, thread string, number uint64, value []byte) (core.Event, error) {
-	return decode(row.Event, value, core.Event{Day: day, Thread: thread, Number: number})
+	return row.Event.Decode(value, core.Event{Day: day, Thread: thread, Number: number})
 }
 
 // encodePosition is the value of a position key: where the event is.
 func encodePosition(b []byte, e *core.Event) []byte { return row.Position.Encode(b, e) }
 
 func decodePosition(value []byte) (thread string, number uint64, err error) {
-	e, err := decode(row.Position, value, core.Event{})
+	e, err := row.Position.Decode(value, core.Event{})
 	return e.Thread, e.Number, err
 }
 
 func encodeUser(b []byte, u core.User) []byte { return row.User.Encode(b, &u) }
 
 func decodeUser(id string, value []byte) (core.User, error) {
-	return decode(row.User, value, core.User{ID: id})
+	return row.User.Decode(value, core.User{ID: id})
 }
 
 func encodeAnswer(b []byte, a *core.CreateAnswer) []byte { return row.Answer.Encode(b, a) }
 
 func decodeAnswer(value []byte) (*core.CreateAnswer, error) {
-	a := &core.CreateAnswer{}
-	return a, row.Answer.Decode(value, a)
+	a, err := row.Answer.Decode(value, core.CreateAnswer{})
+	return &a, err
 }
 
 func encodeReceipt(b []byte, r *core.Receipt) []byte { return row.Receipt.Encode(b, r) }
 
 func decodeReceipt(user string, value []byte) (core.Receipt, error) {
-	return decode(row.Receipt, value, core.Receipt{User: user})
+	return row.Receipt.Decode(value, core.Receipt{User: user})
 }
 
 func encodeKey(b []byte, k core.AccessKeyRow) []byte { return row.AccessKey.Encode(b, &k) }
 
 func decodeKey(value []byte) (core.AccessKeyRow, error) {
-	return decode(row.AccessKey, value, core.AccessKeyRow{})
+	return row.AccessKey.Decode(value, core.AccessKeyRow{})
 }
 
 func encodeEntry(b []byte) []byte { return row.Entry.Encode(b, nil) }
 
-func decodeEntry(value []byte) (struct{}, error) { return decode(row.Entry, value, struct{}{}) }
+func decodeEntry(value []byte) (struct{}, error) { return row.Entry.Decode(value, struct{}{}) }
 
 // encodeNumber writes a row.Number out: every send has one, and Encode would
 // need it in the heap.
@@ -79,14 +79,8 @@ func encodeNumber(b []byte, v uint64) []byte {
 	return binary.AppendUvarint(append(b, row.Number.Format()), v)
 }
 
-func decodeNumber(value []byte) (uint64, error) { return decode(row.Number, value, 0) }
+func decodeNumber(value []byte) (uint64, error) { return row.Number.Decode(value, 0) }
 
 func encodeText(b []byte, s string) []byte { return row.Text.Encode(b, &s) }
 
-func decodeText(value []byte) (string, error) { return decode(row.Text, value, "") }
-
-// decode returns the row that starts as its key tells it.
-func decode[T any](k *row.Kind[T], value []byte, r T) (T, error) {
-	err := k.Decode(value, &r)
-	return r, err
-}
+func decodeText(value []byte) (string, error) { return row.Text.Decode(value, "") }

@@ -12,8 +12,8 @@
 //
 // Each kind counts its own formats. A field that is added later names the first
 // format that has it, with since; the kind writes its greatest format and reads
-// every format from 1 to that one. A field that a value is too old for keeps the
-// zero value. testdata has a value of each kind in each format, which must
+// every format from 1 to that one. A field that is newer than the value reads as
+// zero. testdata has a value of each kind in each format, which must
 // decode for ever.
 //
 // # Columns

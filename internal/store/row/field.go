@@ -11,7 +11,7 @@ type Field[T any] struct {
 	Columns []Column[T]
 	since   byte // the first format that has it
 	put     func(b []byte, row *T) []byte
-	get     func(r reader, row *T) reader
+	get     func(r *reader, row *T)
 }
 
 // Column is a column of a field in PostgreSQL. Numbers pass as bigint, whatever
@@ -23,7 +23,7 @@ type Column[T any] struct {
 	Target     func(row *T) any                    // for Scan
 }
 
-// from says in which format a field came.
+// from returns the field as one that was added in a format.
 func (f Field[T]) from(format byte) Field[T] {
 	f.since = format
 	return f
@@ -47,7 +47,7 @@ func signed[T any](name string, at func(*T) *int64) Field[T] {
 	return Field[T]{
 		since: 1,
 		put:   func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) },
-		get:   func(r reader, row *T) reader { *at(row) = r.signed(); return r },
+		get:   func(r *reader, row *T) { *at(row) = r.signed() },
 		Columns: []Column[T]{column(name, "bigint",
 			func(row *T) int64 { return *at(row) },
 			func(row *T) any { return at(row) })},
@@ -58,7 +58,7 @@ func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string
 	return Field[T]{
 		since: 1,
 		put:   func(b []byte, row *T) []byte { return binary.AppendUvarint(b, uint64(*at(row))) },
-		get:   func(r reader, row *T) reader { *at(row) = V(r.unsigned()); return r },
+		get:   func(r *reader, row *T) { *at(row) = V(r.unsigned()) },
 		Columns: []Column[T]{column(name, "bigint",
 			func(row *T) int64 { return int64(*at(row)) },
 			func(row *T) any { return at(row) })},
@@ -69,7 +69,7 @@ func text[T any](name string, at func(*T) *string) Field[T] {
 	return Field[T]{
 		since: 1,
 		put:   func(b []byte, row *T) []byte { return putText(b, *at(row)) },
-		get:   func(r reader, row *T) reader { *at(row) = r.text(); return r },
+		get:   func(r *reader, row *T) { *at(row) = r.text() },
 		Columns: []Column[T]{column(name, "text",
 			func(row *T) string { return *at(row) },
 			func(row *T) any { return at(row) })},
@@ -85,7 +85,7 @@ func octets[T any](name string, at func(*T) *[]byte) Field[T] {
 	return Field[T]{
 		since: 1,
 		put:   func(b []byte, row *T) []byte { return putText(b, *at(row)) },
-		get:   func(r reader, row *T) reader { *at(row) = []byte(r.text()); return r },
+		get:   func(r *reader, row *T) { *at(row) = []byte(r.text()) },
 		Columns: []Column[T]{column(name, "bytea",
 			func(row *T) []byte { return *at(row) },
 			func(row *T) any { return at(row) })},
@@ -104,10 +104,10 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 		}
 		return b
 	}
-	get := func(r reader, row *T) reader {
+	get := func(r *reader, row *T) {
 		n := r.count()
 		if n == 0 {
-			return r
+			return
 		}
 		m := make(map[string]string, n)
 		for range n {
@@ -115,27 +115,28 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 			m[k] = r.text()
 		}
 		*at(row) = m
-		return r
 	}
 	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
 }
 
-// list has the fields of its entries in turn. An empty one reads as nil.
+// list is a count and the fields of each entry. An entry gets no fields later: a
+// reader cannot tell the format of an entry. An empty list reads as nil.
 func list[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
 	put, get := entries(at, entry)
 	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
 }
 
-// requiredList is a list whose column is not NULL. An empty one reads as such.
+// requiredList is a list whose column is never NULL. An empty one reads as a
+// slice that is not nil.
 func requiredList[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
 	put, get := entries(at, entry)
-	return packed(name, put, func(r reader, row *T) reader {
+	return packed(name, put, func(r *reader, row *T) {
 		*at(row) = []E{}
-		return get(r, row)
+		get(r, row)
 	}, func(*T) bool { return false })
 }
 
-func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T) []byte, get func(reader, *T) reader) {
+func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T) []byte, get func(*reader, *T)) {
 	put = func(b []byte, row *T) []byte {
 		es := *at(row)
 		b = binary.AppendUvarint(b, uint64(len(es)))
@@ -146,19 +147,18 @@ func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T)
 		}
 		return b
 	}
-	get = func(r reader, row *T) reader {
+	get = func(r *reader, row *T) {
 		n := r.count()
 		if n == 0 {
-			return r
+			return
 		}
 		es := make([]E, n)
 		for i := range es {
 			for j := range entry {
-				r = entry[j].get(r, &es[i])
+				entry[j].get(r, &es[i])
 			}
 		}
 		*at(row) = es
-		return r
 	}
 	return put, get
 }
@@ -166,9 +166,9 @@ func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T)
 // packedFormat is the byte in front of lists and maps in PostgreSQL.
 const packedFormat = 1
 
-// packed is a field whose column holds the bytes of the value, or NULL if it is
-// empty.
-func packed[T any](name string, put func([]byte, *T) []byte, get func(reader, *T) reader, empty func(*T) bool) Field[T] {
+// packed makes a field whose column is a bytea with the same bytes that the
+// field has in a value, or NULL if the field is empty.
+func packed[T any](name string, put func([]byte, *T) []byte, get func(*reader, *T), empty func(*T) bool) Field[T] {
 	value := func(row *T) []byte {
 		if empty(row) {
 			return nil
@@ -180,11 +180,11 @@ func packed[T any](name string, put func([]byte, *T) []byte, get func(reader, *T
 			if value == nil {
 				return nil
 			}
-			r, _, err := open(name, value, packedFormat)
-			if err != nil {
+			var r reader
+			if _, err := r.open(name, value, packedFormat); err != nil {
 				return err
 			}
-			r = get(r, row)
+			get(&r, row)
 			return r.close(name)
 		})
 	}

@@ -1,5 +1,7 @@
 package row
 
+import "slices"
+
 // Kind is the schema of one kind of row. T is the row with its key.
 type Kind[T any] struct {
 	Name   string     // in errors
@@ -32,56 +34,51 @@ func (k *Kind[T]) Encode(b []byte, row *T) []byte {
 	return b
 }
 
-// Decode sets the fields that the value has and leaves the others, and the key,
-// as they are. The texts of the row share one copy of the value. The error is
-// ErrNewer or ErrDamaged and names the kind.
-func (k *Kind[T]) Decode(value []byte, row *T) error {
-	r, format, err := open(k.Name, value, k.format)
+// Decode returns the row of a value; key is a row that has its key. The texts of
+// the row share one copy of the value. The error is ErrNewer or ErrDamaged and
+// names the kind.
+func (k *Kind[T]) Decode(value []byte, key T) (T, error) {
+	// The functions of the fields move the reader and the row to the heap. One
+	// struct for both makes that one allocation.
+	d := struct {
+		reader
+		row T
+	}{row: key}
+	format, err := d.open(k.Name, value, k.format)
 	if err != nil {
-		return err
+		return key, err
 	}
 	for i := range k.Fields {
 		if f := &k.Fields[i]; f.since <= format {
-			r = f.get(r, row)
+			f.get(&d.reader, &d.row)
 		}
 	}
-	return r.close(k.Name)
+	return d.row, d.close(k.Name)
 }
 
-// Columns are those of the key, then those of the fields.
-func (k *Kind[T]) Columns() []Column[T] {
-	var cs []Column[T]
-	for _, fields := range [][]Field[T]{k.Key, k.Fields} {
-		for _, f := range fields {
-			cs = append(cs, f.Columns...)
-		}
+// Columns returns the columns of the key, one for each of its fields, then those
+// of the other fields.
+func (k *Kind[T]) Columns() (all []Column[T]) {
+	for _, f := range slices.Concat(k.Key, k.Fields) {
+		all = append(all, f.Columns...)
 	}
-	return cs
+	return all
 }
 
-// KeyColumns are the names of the key's columns.
-func (k *Kind[T]) KeyColumns() []string {
-	names := make([]string, len(k.Key))
-	for i, f := range k.Key {
-		names[i] = f.Columns[0].Name
-	}
-	return names
-}
-
-// within is the schema of a row R that holds a row of kind k and has more before
-// its key.
+// within makes the schema of a row R that contains a row of kind k. The key of R
+// is key, then the key of k.
 func within[R, T any](k *Kind[T], in func(*R) *T, key ...Field[R]) *Kind[R] {
 	return newKind(k.Name, append(key, lift(k.Key, in)...), lift(k.Fields, in)...)
 }
 
-// lift makes fields of T fields of the row that holds it.
+// lift returns the fields of T as fields of R, which contains a T.
 func lift[R, T any](fields []Field[T], in func(*R) *T) []Field[R] {
 	up := make([]Field[R], len(fields))
 	for i, f := range fields {
 		up[i] = Field[R]{
 			since: f.since,
 			put:   func(b []byte, row *R) []byte { return f.put(b, in(row)) },
-			get:   func(r reader, row *R) reader { return f.get(r, in(row)) },
+			get:   func(r *reader, row *R) { f.get(r, in(row)) },
 		}
 		for _, c := range f.Columns {
 			up[i].Columns = append(up[i].Columns, Column[R]{

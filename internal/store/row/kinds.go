@@ -32,6 +32,19 @@ var Head = newKind("head",
 	signed("last_message_on", func(h *core.Head) *int64 { return &h.LastMessageOn }),
 )
 
+// DatedHead is a head with the day of the thread's last event. PostgreSQL keeps
+// it in a column; the embedded engine reads it from its log.
+type DatedHead struct {
+	core.Head
+	LastDay uint32
+}
+
+// HeadWithDay is a thread's head in PostgreSQL.
+var HeadWithDay = newKind("head", lift(Head.Key, headOf), append(lift(Head.Fields, headOf),
+	unsigned("last_day", func(h *DatedHead) *uint32 { return &h.LastDay }))...)
+
+func headOf(h *DatedHead) *core.Head { return &h.Head }
+
 // Member is a member of a thread.
 var Member = newKind("member",
 	keys(text("user_id", func(m *core.Member) *string { return &m.User })),
@@ -46,8 +59,8 @@ var Member = newKind("member",
 	left,
 )
 
-// left is a flag and, if it is set, three fields. In PostgreSQL left_on is NULL
-// if it is not, and the others are zero.
+// left is a flag, then three fields if the flag is set. If it is not, PostgreSQL
+// has NULL in left_on and zero in the other two columns.
 var left = Field[core.Member]{
 	since: 1,
 	put: func(b []byte, m *core.Member) []byte {
@@ -57,11 +70,10 @@ var left = Field[core.Member]{
 		b = binary.AppendVarint(binary.AppendUvarint(b, 1), m.Left.On)
 		return putText(binary.AppendUvarint(b, m.Left.Sequence), m.Left.Topic)
 	},
-	get: func(r reader, m *core.Member) reader {
+	get: func(r *reader, m *core.Member) {
 		if r.unsigned() != 0 {
 			m.Left = &core.Left{On: r.signed(), Sequence: r.unsigned(), Topic: r.text()}
 		}
-		return r
 	},
 	Columns: []Column[core.Member]{
 		column("left_on", "bigint", func(m *core.Member) *int64 {
@@ -85,8 +97,8 @@ var left = Field[core.Member]{
 	},
 }
 
-// leftTarget scans a part of Left, in any order of the columns; none is the
-// value by which the part does not tell whether there is a Left.
+// leftTarget returns the scan target of one column of Left. The columns may come
+// in any order, so the first one that differs from none allocates the Left.
 func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.Member) any {
 	return func(m *core.Member) any {
 		return anyTarget(func(value any) error {
@@ -168,6 +180,13 @@ var Event = newKind("event",
 	unsigned("position", func(e *core.Event) *uint64 { return &e.Position }),
 )
 
+// ListEntry is an entry of a user's list of threads, in the minute To. From is
+// not stored.
+var ListEntry = newKind("list entry", keys(
+	text("user_id", func(l *core.Listing) *string { return &l.User }),
+	signed("minute", func(l *core.Listing) *int64 { return &l.To }),
+	text("thread", func(l *core.Listing) *string { return &l.Thread })))
+
 // AccessKey is one of the two access keys.
 var AccessKey = newKind("access key", nil,
 	unsigned("serial", func(k *core.AccessKeyRow) *uint64 { return &k.Serial }),
@@ -199,6 +218,6 @@ var (
 	Number = newKind("number", nil, unsigned("value", func(v *uint64) *uint64 { return v }))
 	// Text is the resource's id or the epoch.
 	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
-	// Entry is an entry of an index, whose key says it all.
+	// Entry is an entry of an index. It has no fields outside its key.
 	Entry = newKind[struct{}]("entry", nil)
 )

@@ -13,24 +13,24 @@ var (
 	ErrDamaged = errors.New("value is damaged: it ends too early or holds too much")
 )
 
-// reader takes a value apart. After the first error bad is set, and every later
-// read returns zero. Functions take and return it by value, which keeps it out
-// of the heap.
+// reader takes a value apart. After the first error bad is set, nothing is left
+// to read, and every later read returns zero.
 type reader struct {
 	b    []byte
 	copy string // of the value from its first text on; all texts share it
 	bad  bool
 }
 
-// open reads the format of a value, which is newest at most.
-func open(name string, value []byte, newest byte) (r reader, format byte, err error) {
+// open begins to read a value and returns its format, which is newest at most.
+func (r *reader) open(name string, value []byte, newest byte) (format byte, err error) {
 	if len(value) == 0 || value[0] == 0 {
-		return r, 0, fmt.Errorf("%s: %w", name, ErrDamaged)
+		return 0, fmt.Errorf("%s: %w", name, ErrDamaged)
 	}
 	if value[0] > newest {
-		return r, 0, fmt.Errorf("%s: %w: it is %d, the greatest known is %d", name, ErrNewer, value[0], newest)
+		return 0, fmt.Errorf("%s: %w: it is %d, the greatest known is %d", name, ErrNewer, value[0], newest)
 	}
-	return reader{b: value[1:]}, value[0], nil
+	r.b = value[1:]
+	return value[0], nil
 }
 
 // close returns ErrDamaged unless the value was read to its end.
@@ -41,27 +41,25 @@ func (r *reader) close(name string) error {
 	return nil
 }
 
-func (r *reader) take(n int) {
-	if n <= 0 {
-		r.bad = true
+func (r *reader) unsigned() uint64 {
+	if len(r.b) > 0 && r.b[0] < 0x80 { // most numbers and lengths
+		v := r.b[0]
+		r.b = r.b[1:]
+		return uint64(v)
 	}
-	if r.bad {
-		r.b = nil
-		return
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.b, r.bad = nil, true
+		return 0
 	}
 	r.b = r.b[n:]
-}
-
-func (r *reader) unsigned() uint64 {
-	v, n := binary.Uvarint(r.b)
-	r.take(n)
 	return v
 }
 
+// signed undoes the zig-zag of a varint.
 func (r *reader) signed() int64 {
-	v, n := binary.Varint(r.b)
-	r.take(n)
-	return v
+	v := r.unsigned()
+	return int64(v>>1) ^ -int64(v&1)
 }
 
 // count reads the number of bytes or entries that follow. An entry takes a byte
@@ -69,7 +67,7 @@ func (r *reader) signed() int64 {
 func (r *reader) count() int {
 	n := r.unsigned()
 	if n > uint64(len(r.b)) {
-		r.bad = true
+		r.b, r.bad = nil, true
 		return 0
 	}
 	return int(n)
