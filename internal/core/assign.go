@@ -49,12 +49,16 @@ type ListMove struct {
 }
 
 // MinuteOf is the activity minute of a time.
-func MinuteOf(ms int64) int64 { return ms / 60_000 }
+func MinuteOf(ms int64) int64 { return ms / MillisPerMinute }
 
 // DayOf is the day of the event log that a time belongs to.
-func DayOf(ms int64) uint32 { return uint32(ms / millisPerDay) }
+func DayOf(ms int64) uint32 { return uint32(ms / MillisPerDay) }
 
-const millisPerDay = 86_400_000
+// Lengths of time in rows.
+const (
+	MillisPerMinute = 60_000
+	MillisPerDay    = 86_400_000
+)
 
 // Reads names the rows that the changes of a batch were decided on, and those
 // that they write over.

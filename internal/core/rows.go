@@ -27,7 +27,7 @@ func (h *Head) EndsOn() int64 {
 	if h.RetentionDays == 0 || h.DeletedOn != 0 {
 		return 0
 	}
-	return h.CreatedOn + int64(h.RetentionDays)*millisPerDay
+	return h.CreatedOn + int64(h.RetentionDays)*MillisPerDay
 }
 
 // ended says whether that time has come.
