@@ -6,45 +6,33 @@ import (
 	"slices"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // rows are what a batch writes, as its changes leave them in the end: a
 // statement may touch a row only once. Within a batch later changes win, and a
-// purge takes away what came before it.
+// purge removes the rows of those before it.
 type rows struct {
-	heads    []*core.Head
+	heads    []row.DatedHead
 	users    []core.User
-	messages []message // added
-	rewrites map[core.MessageKey]message
-	members  map[core.ReceiptKey]core.Member
-	receipts map[core.ReceiptKey]*core.Receipt // nil: deleted
-	sent     map[core.SendKey]int64
-	answers  []answer
-	lists    map[entry]bool // false: deleted
+	messages []core.ThreadMessage // added
+	rewrites map[core.MessageKey]core.ThreadMessage
+	members  map[core.ReceiptKey]core.ThreadMember
+	receipts map[core.ReceiptKey]core.ThreadReceipt // without a message: deleted
+	sent     map[core.SendKey]core.SentToken
+	answers  []core.ThreadAnswer
+	lists    map[core.ListMove]bool // by user, thread and To; false: deleted
 	purged   map[string]bool
 	events   []core.Event
-	day      uint32
-}
-
-type message struct {
-	thread string
-	*core.Message
-}
-
-// entry of a user's list of threads.
-type entry struct {
-	user   string
-	minute int64
-	thread string
 }
 
 // collect gathers the rows of the changes that were applied. Heads and users are
 // in the order of their ids, which is the order of locking.
 func collect(outcomes []core.Outcome, s *core.BatchState) *rows {
 	r := &rows{
-		rewrites: map[core.MessageKey]message{}, members: map[core.ReceiptKey]core.Member{},
-		receipts: map[core.ReceiptKey]*core.Receipt{}, sent: map[core.SendKey]int64{},
-		lists: map[entry]bool{}, purged: map[string]bool{}, day: s.Day,
+		rewrites: map[core.MessageKey]core.ThreadMessage{}, members: map[core.ReceiptKey]core.ThreadMember{},
+		receipts: map[core.ReceiptKey]core.ThreadReceipt{}, sent: map[core.SendKey]core.SentToken{},
+		lists: map[core.ListMove]bool{}, purged: map[string]bool{},
 	}
 	heads, users := map[string]bool{}, map[string]bool{}
 	for _, o := range outcomes {
@@ -60,13 +48,13 @@ func collect(outcomes []core.Outcome, s *core.BatchState) *rows {
 		}
 		for _, m := range o.ListMoves {
 			if m.From != 0 {
-				r.lists[entry{m.User, m.From, m.Thread}] = false
+				r.lists[core.ListMove{User: m.User, Thread: m.Thread, To: m.From}] = false
 			}
-			r.lists[entry{m.User, m.To, m.Thread}] = true
+			r.lists[core.ListMove{User: m.User, Thread: m.Thread, To: m.To}] = true
 		}
 	}
 	for _, id := range slices.Sorted(maps.Keys(heads)) {
-		r.heads = append(r.heads, s.Heads[id])
+		r.heads = append(r.heads, row.DatedHead{Head: *s.Heads[id], LastDay: s.Day})
 	}
 	for _, id := range slices.Sorted(maps.Keys(users)) {
 		r.users = append(r.users, s.Users[id])
@@ -78,26 +66,26 @@ func (r *rows) empty() bool { return len(r.heads) == 0 && len(r.users) == 0 }
 
 func (r *rows) change(c *core.Change) {
 	for _, m := range c.Members {
-		r.members[core.ReceiptKey{Thread: c.Thread, User: m.User}] = m
+		r.members[core.ReceiptKey{Thread: c.Thread, User: m.User}] = core.ThreadMember{Thread: c.Thread, Member: m}
 	}
-	for i := range c.Messages {
-		r.messages = append(r.messages, message{c.Thread, &c.Messages[i]})
+	for _, m := range c.Messages {
+		r.messages = append(r.messages, core.ThreadMessage{Thread: c.Thread, Message: m})
 	}
-	for i := range c.Rewrites {
-		m := &c.Rewrites[i].Message
-		r.rewrites[core.MessageKey{Thread: c.Thread, ID: m.ID}] = message{c.Thread, m}
+	for _, w := range c.Rewrites {
+		r.rewrites[core.MessageKey{Thread: c.Thread, ID: w.ID}] = core.ThreadMessage{Thread: c.Thread, Message: w.Message}
 	}
 	if c.Receipt != nil {
-		r.receipts[core.ReceiptKey{Thread: c.Thread, User: c.Receipt.User}] = c.Receipt
+		r.receipts[core.ReceiptKey{Thread: c.Thread, User: c.Receipt.User}] = core.ThreadReceipt{Thread: c.Thread, Receipt: *c.Receipt}
 	}
 	for _, user := range c.DropReceipts {
-		r.receipts[core.ReceiptKey{Thread: c.Thread, User: user}] = nil
+		r.receipts[core.ReceiptKey{Thread: c.Thread, User: user}] = core.ThreadReceipt{Thread: c.Thread, Receipt: core.Receipt{User: user}}
 	}
 	if c.SendToken != "" {
-		r.sent[core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}] = c.Messages[0].ID
+		k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}
+		r.sent[k] = core.SentToken{SendKey: k, MessageID: c.Messages[0].ID}
 	}
 	if c.Answer != nil {
-		r.answers = append(r.answers, answer{c.Thread, c.Answer})
+		r.answers = append(r.answers, core.ThreadAnswer{Thread: c.Thread, CreateAnswer: *c.Answer})
 	}
 	if c.Purge {
 		r.purge(c.Thread)
@@ -105,35 +93,18 @@ func (r *rows) change(c *core.Change) {
 	r.events = append(r.events, c.Events...)
 }
 
-// purge takes away everything of a thread but its head, members, first answer
-// and events.
+// purge drops all rows of a thread but its head, members, first answer and
+// events.
 func (r *rows) purge(thread string) {
 	r.purged[thread] = true
-	r.messages = slices.DeleteFunc(r.messages, func(m message) bool { return m.thread == thread })
-	maps.DeleteFunc(r.rewrites, func(k core.MessageKey, _ message) bool { return k.Thread == thread })
-	maps.DeleteFunc(r.receipts, func(k core.ReceiptKey, _ *core.Receipt) bool { return k.Thread == thread })
-	maps.DeleteFunc(r.sent, func(k core.SendKey, _ int64) bool { return k.Thread == thread })
+	r.messages = slices.DeleteFunc(r.messages, func(m core.ThreadMessage) bool { return m.Thread == thread })
+	maps.DeleteFunc(r.rewrites, func(k core.MessageKey, _ core.ThreadMessage) bool { return k.Thread == thread })
+	maps.DeleteFunc(r.receipts, func(k core.ReceiptKey, _ core.ThreadReceipt) bool { return k.Thread == thread })
+	maps.DeleteFunc(r.sent, func(k core.SendKey, _ core.SentToken) bool { return k.Thread == thread })
 }
 
-// pair is a key with its row, in place of a map where columns are needed.
-type pair[K comparable, V any] struct {
-	key K
-	row V
-}
-
-func pairs[K comparable, V any](m map[K]V, keep func(V) bool) (ps []pair[K, V]) {
-	for k, v := range m {
-		if keep == nil || keep(v) {
-			ps = append(ps, pair[K, V]{k, v})
-		}
-	}
-	return ps
-}
-
-// inOrder sorts entries of lists, so that neighbours in the index are written together.
-func inOrder(es []entry) []entry {
-	slices.SortFunc(es, func(a, b entry) int {
-		return cmp.Or(cmp.Compare(a.user, b.user), cmp.Compare(a.minute, b.minute), cmp.Compare(a.thread, b.thread))
-	})
-	return es
+// listOrder sorts entries of lists, so that neighbours in the index are written
+// together.
+func listOrder(a, b core.ListMove) int {
+	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.To, b.To), cmp.Compare(a.Thread, b.Thread))
 }

@@ -82,5 +82,5 @@
 //
 // Ids and texts are text COLLATE "C": readable in psql, compared byte by byte.
 // Core lets no zero byte and nothing but UTF-8 into them. Maps and lists inside
-// a row are bytea; see rows.go.
+// a row are bytea; see package row, from which the statements are built too.
 package postgres

@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // fate says what is known of a transaction that ended in an error.
@@ -36,7 +38,7 @@ var transient = map[string]bool{
 func fateOf(err error) fate {
 	var e *pgconn.PgError
 	switch {
-	case errors.Is(err, errFormat), errors.Is(err, errShort): // a damaged row stays damaged
+	case errors.Is(err, row.ErrNewer), errors.Is(err, row.ErrDamaged), errors.Is(err, errColumn): // it stays so
 		return refused
 	case !errors.As(err, &e):
 		return lost

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // Import takes in the records of another store in one transaction; see
@@ -59,12 +61,15 @@ func (im *importer) run(ctx context.Context) error {
 		return err
 	}
 	for im.advance(); im.err == nil && im.record != nil; {
-		table, columns, err := im.target(ctx)
-		if err != nil {
+		i := slices.IndexFunc(exports, func(r records) bool { return r.holds(im.record) })
+		if i < 0 {
+			return fmt.Errorf("records of type %T are not known", im.record)
+		}
+		if err := im.partition(ctx); err != nil {
 			return err
 		}
-		run := &run{importer: im, kind: fmt.Sprintf("%T", im.record), day: im.day}
-		_, err = im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, run)
+		table, columns := exports[i].target()
+		_, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, &run{importer: im, records: exports[i], day: im.day})
 		if im.err != nil {
 			return im.err // the database only heard that the source had failed
 		}
@@ -81,6 +86,9 @@ func (im *importer) run(ctx context.Context) error {
 func (im *importer) advance() {
 	if im.record, im.err = im.next(); errors.Is(im.err, io.EOF) {
 		im.record, im.err = nil, nil
+	}
+	if h, ok := im.record.(core.Head); ok {
+		im.record = row.DatedHead{Head: h} // derive fills the day
 	}
 	e, ok := im.record.(core.Event)
 	if !ok || im.err != nil {
@@ -111,37 +119,19 @@ func (im *importer) resource(ctx context.Context, r core.Resource) error {
 	return nil
 }
 
-// target is the table of the next record, and for an event also the partition.
-func (im *importer) target(ctx context.Context) (table string, columns []string, err error) {
-	switch r := im.record.(type) {
-	case core.User:
-		return "users", []string{"id", "state", "deleted_at", "generation"}, nil
-	case core.Head:
-		return "heads", []string{"id", "revision", "topic", "created_by", "created_on", "deleted_on", "metadata", "retention_days",
-			"last_id", "last_sequence", "last_event", "last_position", "last_message_on", "last_day"}, nil
-	case core.ThreadMember:
-		return "members", []string{"thread", "user_id", "display_name", "share_history", "joined_on", "joining_order", "intervals",
-			"metadata", "left_on", "left_sequence", "left_topic"}, nil
-	case core.ThreadMessage:
-		return "messages", []string{"thread", "sequence", "id", "version", "kind", "created_on", "edited_on", "deleted_on", "sender",
-			"sender_name", "content", "metadata", "initiator", "participants"}, nil
-	case core.ThreadAnswer:
-		return "answers", []string{"thread", "topic", "created_by", "created_on", "metadata", "retention_days", "invalid"}, nil
-	case core.SentToken:
-		return "sent", []string{"thread", "caller", "token", "message_id"}, nil
-	case core.ThreadReceipt:
-		return "receipts", []string{"thread", "user_id", "message_id", "read_on"}, nil
-	case core.Event:
-		_, err := im.tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %[1]s PARTITION OF events FOR VALUES FROM (%[2]d) TO (%[3]d)`, partition(r.Day), r.Day, r.Day+1))
-		return "events", []string{"day", "thread", "number", "position", "kind", "message_id", "version", "actor"}, err
+// partition makes the partition for the next record if that is an event.
+func (im *importer) partition(ctx context.Context) error {
+	if _, ok := im.record.(core.Event); !ok {
+		return nil
 	}
-	return "", nil, fmt.Errorf("records of type %T are not known", im.record)
+	_, err := im.tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %[1]s PARTITION OF events FOR VALUES FROM (%[2]d) TO (%[3]d)`, partition(im.day), im.day, im.day+1))
+	return err
 }
 
 // run is the records of one kind that follow one another, as COPY wants them.
 type run struct {
 	*importer
-	kind  string
+	records
 	day   uint32
 	begun bool
 }
@@ -152,10 +142,10 @@ func (r *run) Next() bool {
 		r.advance()
 	}
 	r.begun = true
-	if r.err != nil || r.record == nil || fmt.Sprintf("%T", r.record) != r.kind {
+	if r.err != nil || r.record == nil || !r.holds(r.record) {
 		return false
 	}
-	return r.kind != "core.Event" || r.record.(core.Event).Day == r.day
+	return r.importer.day == r.day
 }
 
 // Err is the error of the source.
@@ -163,32 +153,7 @@ func (r *run) Err() error { return r.importer.err }
 
 // Values is the row of the record.
 func (r *run) Values() ([]any, error) {
-	switch v := r.record.(type) {
-	case core.User:
-		r.row = append(r.row[:0], v.ID, int16(v.State), v.DeletedAt, int64(v.Generation))
-	case core.Head:
-		r.row = append(r.row[:0], v.ID, int64(v.Revision), v.Topic, v.CreatedBy, v.CreatedOn, v.DeletedOn, encodeMap(v.Metadata), v.RetentionDays,
-			v.LastID, int64(v.LastSequence), int64(v.LastEvent), int64(v.LastPosition), v.LastMessageOn, int32(0))
-	case core.ThreadMember:
-		var leftOn *int64
-		var left core.Left
-		if v.Left != nil {
-			left, leftOn = *v.Left, &v.Left.On
-		}
-		r.row = append(r.row[:0], v.Thread, v.User, v.DisplayName, v.ShareHistory, v.JoinedOn, int64(v.Order), encodeIntervals(v.Intervals),
-			encodeMap(v.Metadata), leftOn, int64(left.Sequence), left.Topic)
-	case core.ThreadMessage:
-		r.row = append(r.row[:0], v.Thread, int64(v.Sequence), v.ID, v.Version, int16(v.Kind), v.CreatedOn, v.EditedOn, v.DeletedOn, v.Sender,
-			v.SenderDisplayName, v.Content, encodeMap(v.Metadata), v.Initiator, encodeParticipants(v.Participants))
-	case core.ThreadAnswer:
-		r.row = append(r.row[:0], v.Thread, v.Topic, v.CreatedBy, v.CreatedOn, encodeMap(v.Metadata), v.RetentionDays, encodeInvalid(v.Invalid))
-	case core.SentToken:
-		r.row = append(r.row[:0], v.Thread, v.Caller, v.Token, v.MessageID)
-	case core.ThreadReceipt:
-		r.row = append(r.row[:0], v.Thread, v.User, v.MessageID, v.ReadOn)
-	case core.Event:
-		r.row = append(r.row[:0], int32(v.Day), v.Thread, int64(v.Number), int64(v.Position), int16(v.Kind), v.MessageID, v.Version, v.Actor)
-	}
+	r.row = r.values(r.row[:0], r.record)
 	return r.row, nil
 }
 
@@ -197,7 +162,7 @@ func (im *importer) derive(ctx context.Context) error {
 	for _, step := range []string{
 		`UPDATE heads SET last_day = last.day FROM (SELECT thread, max(day) AS day FROM events GROUP BY thread) last WHERE last.thread = id`,
 		`INSERT INTO user_threads (user_id, minute, thread)
-			SELECT user_id, coalesce(left_on, last_message_on) / 60000, thread FROM members JOIN heads ON heads.id = thread`,
+			SELECT user_id, ` + minuteOf("coalesce(left_on, last_message_on)") + `, thread FROM members JOIN heads ON heads.id = thread`,
 	} {
 		if _, err := im.tx.Exec(ctx, step); err != nil {
 			return err

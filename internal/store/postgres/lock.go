@@ -33,20 +33,20 @@ func (tx *transaction) lock(ctx context.Context, t times, w *writer, batch core.
 	b.Queue(t.settings())
 	var latest core.Head // the head with the greatest position
 	if len(l.Reads.Threads) > 0 {
-		b.Queue(`SELECT `+headColumns+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
+		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
 			Query(each(func(row pgx.CollectableRow) error {
-				h, day, err := scanHead(row)
-				l.Heads[h.ID], l.Day, tx.there[h.ID] = &h, max(l.Day, day), true
+				h, err := heads.scan(row)
+				l.Heads[h.ID], l.Day, tx.there[h.ID] = &h.Head, max(l.Day, h.LastDay), true
 				if h.LastPosition > latest.LastPosition {
-					latest = h
+					latest = h.Head
 				}
 				return err
 			}))
 	}
 	if len(l.Reads.Users) > 0 {
-		b.Queue(`SELECT id, state, deleted_at, generation FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Users))).
+		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Users))).
 			Query(each(func(row pgx.CollectableRow) error {
-				u, err := pgx.RowToStructByPos[core.User](row)
+				u, err := users.scan(row)
 				l.Users[u.ID], tx.there[u.ID] = u, true
 				return err
 			}))
@@ -85,67 +85,40 @@ func (tx *transaction) later(ctx context.Context, thread string) error {
 // queueReads reads the rows that need no lock of their own: the lock of their
 // thread's head guards them.
 func queueReads(b *pgx.Batch, l *core.BatchState) {
-	if sent := slices.Collect(maps.Keys(l.Reads.Sent)); len(sent) > 0 {
-		b.Queue(`SELECT thread, caller, token, message_id FROM sent
-			JOIN unnest($1::text[], $2::text[], $3::text[]) AS k (thread, caller, token) USING (thread, caller, token)`,
-			column(sent, func(k core.SendKey) string { return k.Thread }),
-			column(sent, func(k core.SendKey) string { return k.Caller }),
-			column(sent, func(k core.SendKey) string { return k.Token })).
-			Query(each(func(row pgx.CollectableRow) error {
-				var k core.SendKey
-				var id int64
-				err := row.Scan(&k.Thread, &k.Caller, &k.Token, &id)
-				l.Sent[k] = id
-				return err
-			}))
+	var wanted struct {
+		sent     []core.SentToken
+		messages []core.ThreadMessage
+		receipts []core.ThreadReceipt
+		rosters  []string
 	}
-	if messages := slices.Collect(maps.Keys(l.Reads.Messages)); len(messages) > 0 {
-		b.Queue(`SELECT thread, `+messageColumns+` FROM messages
-			JOIN unnest($1::text[], $2::bigint[]) AS k (thread, id) USING (thread, id)`,
-			column(messages, func(k core.MessageKey) string { return k.Thread }),
-			column(messages, func(k core.MessageKey) int64 { return k.ID })).
-			Query(each(func(row pgx.CollectableRow) error {
-				var thread string
-				m, err := scanMessage(behind{row, &thread})
-				l.Messages[core.MessageKey{Thread: thread, ID: m.ID}] = m
-				return err
-			}))
+	for k := range l.Reads.Sent {
+		wanted.sent = append(wanted.sent, core.SentToken{SendKey: k})
 	}
-	if receipts := slices.Collect(maps.Keys(l.Reads.Receipts)); len(receipts) > 0 {
-		b.Queue(`SELECT thread, user_id, message_id, read_on FROM receipts
-			JOIN unnest($1::text[], $2::text[]) AS k (thread, user_id) USING (thread, user_id)`,
-			column(receipts, func(k core.ReceiptKey) string { return k.Thread }),
-			column(receipts, func(k core.ReceiptKey) string { return k.User })).
-			Query(each(func(row pgx.CollectableRow) error {
-				var thread string
-				var r core.Receipt
-				err := row.Scan(&thread, &r.User, &r.MessageID, &r.ReadOn)
-				l.Receipts[core.ReceiptKey{Thread: thread, User: r.User}] = r
-				return err
-			}))
+	for k := range l.Reads.Messages {
+		wanted.messages = append(wanted.messages, core.ThreadMessage{Thread: k.Thread, Message: core.Message{ID: k.ID}})
 	}
-	if len(l.Reads.Answers) > 0 {
-		b.Queue(`SELECT `+answerColumns+` FROM answers WHERE thread = ANY($1)`, slices.Collect(maps.Keys(l.Reads.Answers))).
-			Query(each(func(row pgx.CollectableRow) error {
-				a, err := scanAnswer(row)
-				l.Answers[a.thread] = a.CreateAnswer
-				return err
-			}))
+	for k := range l.Reads.Receipts {
+		wanted.receipts = append(wanted.receipts, core.ThreadReceipt{Thread: k.Thread, Receipt: core.Receipt{User: k.User}})
 	}
-	var rosters []string
 	for id, withMembers := range l.Reads.Threads {
 		if withMembers {
-			rosters = append(rosters, id)
+			wanted.rosters = append(wanted.rosters, id)
 		}
 	}
-	if len(rosters) > 0 {
-		b.Queue(`SELECT thread, `+memberColumns+` FROM members WHERE thread = ANY($1)`, rosters).
-			Query(each(func(row pgx.CollectableRow) error {
-				var thread string
-				m, err := scanMember(behind{row, &thread})
-				l.Members[thread] = append(l.Members[thread], m)
-				return err
-			}))
+	sent.find(b, wanted.sent, func(t core.SentToken) { l.Sent[t.SendKey] = t.MessageID }, sent.key...)
+	messages.find(b, wanted.messages, func(m core.ThreadMessage) {
+		l.Messages[core.MessageKey{Thread: m.Thread, ID: m.ID}] = m.Message
+	}, "thread", "id")
+	receipts.find(b, wanted.receipts, func(r core.ThreadReceipt) {
+		l.Receipts[core.ReceiptKey{Thread: r.Thread, User: r.User}] = r.Receipt
+	}, receipts.key...)
+	if len(l.Reads.Answers) > 0 {
+		b.Queue(`SELECT `+answers.list+` FROM answers WHERE thread = ANY($1)`, slices.Collect(maps.Keys(l.Reads.Answers))).
+			Query(answers.each(func(a core.ThreadAnswer) { l.Answers[a.Thread] = &a.CreateAnswer }))
+	}
+	if len(wanted.rosters) > 0 {
+		b.Queue(`SELECT `+members.list+` FROM members WHERE thread = ANY($1)`, wanted.rosters).
+			Query(members.each(func(m core.ThreadMember) { l.Members[m.Thread] = append(l.Members[m.Thread], m.Member) }))
 	}
 }
 
@@ -160,13 +133,4 @@ func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
 		}
 		return rows.Err()
 	}
-}
-
-// column is one column of rows, for an array parameter.
-func column[R, V any](rows []R, value func(R) V) []V {
-	vs := make([]V, len(rows))
-	for i, r := range rows {
-		vs[i] = value(r)
-	}
-	return vs
 }

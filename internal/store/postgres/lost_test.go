@@ -121,7 +121,7 @@ func text(id, content string) *core.Change {
 		Events: []core.Event{{Kind: core.MessageReceived, Actor: "8:acs:ann"}}}
 }
 
-func mustApply(t *testing.T, s *Store, want core.Status, changes ...*core.Change) []core.Result {
+func mustApply(t *testing.T, s *Store, want core.Status, changes ...*core.Change) []core.Outcome {
 	t.Helper()
 	rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: changes})
 	if err != nil {

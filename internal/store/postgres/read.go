@@ -3,7 +3,6 @@ package postgres
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -11,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // readTries is how often a read is begun anew after its connection was lost.
@@ -62,91 +62,27 @@ func pause(ctx context.Context, try int) error {
 
 // Thread returns the head and all members, or nil.
 func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
-	var heads []core.Head
-	var members []core.Member
+	var hs []row.DatedHead
+	var ms []core.Member
 	err := s.read(ctx, "thread "+id, func(b *pgx.Batch) {
-		heads, members = nil, nil
-		b.Queue(`SELECT `+headColumns+` FROM heads WHERE id = $1`, id).Query(all(&heads, func(row pgx.CollectableRow) (core.Head, error) {
-			h, _, err := scanHead(row)
-			return h, err
-		}))
-		b.Queue(`SELECT `+memberColumns+` FROM members WHERE thread = $1`, id).Query(all(&members, scanMember))
+		hs, ms = nil, nil
+		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, id).Query(all(&hs, heads.rowTo))
+		b.Queue(`SELECT `+threadMembers.list+` FROM members WHERE thread = $1`, id).Query(all(&ms, threadMembers.rowTo))
 	})
-	if err != nil || len(heads) == 0 {
+	if err != nil || len(hs) == 0 {
 		return nil, err
 	}
-	return core.NewThread(heads[0], members), nil
-}
-
-const headColumns = `id, revision, topic, created_by, created_on, deleted_on, metadata, retention_days,
-	last_id, last_sequence, last_event, last_position, last_message_on, last_day`
-
-// scanHead also returns the day of the thread's last event.
-func scanHead(row pgx.CollectableRow) (h core.Head, day uint32, err error) {
-	var metadata []byte
-	err = row.Scan(&h.ID, &h.Revision, &h.Topic, &h.CreatedBy, &h.CreatedOn, &h.DeletedOn, &metadata, &h.RetentionDays,
-		&h.LastID, &h.LastSequence, &h.LastEvent, &h.LastPosition, &h.LastMessageOn, &day)
-	if err == nil {
-		h.Metadata, err = decodeMap(metadata)
-	}
-	return h, day, err
-}
-
-const memberColumns = `user_id, display_name, share_history, joined_on, joining_order, intervals, metadata, left_on, left_sequence, left_topic`
-
-func scanMember(row pgx.CollectableRow) (m core.Member, err error) {
-	var intervals, metadata []byte
-	var leftOn *int64
-	var left core.Left
-	err = row.Scan(&m.User, &m.DisplayName, &m.ShareHistory, &m.JoinedOn, &m.Order, &intervals, &metadata, &leftOn, &left.Sequence, &left.Topic)
-	if err != nil {
-		return m, err
-	}
-	if leftOn != nil {
-		left.On = *leftOn
-		m.Left = &left
-	}
-	var err2 error
-	m.Intervals, err = decodeIntervals(intervals)
-	m.Metadata, err2 = decodeMap(metadata)
-	return m, errors.Join(err, err2)
-}
-
-const answerColumns = `thread, topic, created_by, created_on, metadata, retention_days, invalid`
-
-type answer struct {
-	thread string
-	*core.CreateAnswer
-}
-
-func scanAnswer(row pgx.CollectableRow) (answer, error) {
-	a := answer{CreateAnswer: &core.CreateAnswer{}}
-	var metadata, invalid []byte
-	err := row.Scan(&a.thread, &a.Topic, &a.CreatedBy, &a.CreatedOn, &metadata, &a.RetentionDays, &invalid)
-	if err != nil {
-		return a, err
-	}
-	var err2 error
-	a.Metadata, err = decodeMap(metadata)
-	a.Invalid, err2 = decodeInvalid(invalid)
-	return a, errors.Join(err, err2)
+	return core.NewThread(hs[0].Head, ms), nil
 }
 
 // queueView queues the look at the head and the member that goes with a read.
 func queueView(b *pgx.Batch, thread, member string, to *core.View) {
 	*to = core.View{}
-	b.Queue(`SELECT `+headColumns+` FROM heads WHERE id = $1`, thread).Query(each(func(row pgx.CollectableRow) (err error) {
-		to.Head, _, err = scanHead(row)
-		return err
-	}))
-	if member == "" {
-		return
+	b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, thread).Query(heads.each(func(h row.DatedHead) { to.Head = h.Head }))
+	if member != "" {
+		b.Queue(`SELECT `+threadMembers.list+` FROM members WHERE thread = $1 AND user_id = $2`, thread, member).
+			Query(threadMembers.each(func(m core.Member) { to.Member = &m }))
 	}
-	b.Queue(`SELECT `+memberColumns+` FROM members WHERE thread = $1 AND user_id = $2`, thread, member).Query(each(func(row pgx.CollectableRow) error {
-		m, err := scanMember(row)
-		to.Member = &m
-		return err
-	}))
 }
 
 // View returns a thread's head and the row of one of its members.
@@ -155,23 +91,9 @@ func (s *Store) View(ctx context.Context, thread, member string) (v core.View, e
 	return v, err
 }
 
-const messageColumns = `sequence, id, version, kind, created_on, edited_on, deleted_on, sender, sender_name, content, metadata, initiator, participants`
-
-func scanMessage(row pgx.CollectableRow) (m core.Message, err error) {
-	var metadata, participants []byte
-	err = row.Scan(&m.Sequence, &m.ID, &m.Version, &m.Kind, &m.CreatedOn, &m.EditedOn, &m.DeletedOn,
-		&m.Sender, &m.SenderDisplayName, &m.Content, &metadata, &m.Initiator, &participants)
-	if err != nil {
-		return m, err
-	}
-	var err2 error
-	m.Metadata, err = decodeMap(metadata)
-	m.Participants, err2 = decodeParticipants(participants)
-	return m, errors.Join(err, err2)
-}
-
-// boundSQL narrows what is asked for ($2: before, $3: since) to the messages
-// that the reader $4 sees.
+// boundSQL narrows the bounds of a query ($2: before, $3: since) to the messages
+// that the reader $4 sees. A reader who was never in the thread changes nothing:
+// its view says so.
 const boundSQL = `WITH bound AS (
 	SELECT least($2::bigint, min(CASE WHEN left_on IS NOT NULL THEN left_sequence + 1 END)) AS before,
 		greatest($3::bigint, min(least(share_history, joined_on))) AS since
@@ -181,40 +103,41 @@ const boundSQL = `WITH bound AS (
 // pageSQL reads a page of at most $5 rows. Versions rise with the sequence and
 // never lie before the creation: all that stands before a message that is too old
 // and was never edited is too old as well. Without that bound a search that finds
-// little would read a thread to its beginning. The page ends with the row that
-// exceeds $6 bytes of texts; found is how many rows there are without that bound.
-const pageSQL = boundSQL + `, page AS (
-	SELECT ` + messageColumns + `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes
+// little would read a thread to its beginning. The page ends before the row that
+// exceeds $6 bytes of texts; found is the number of rows without that bound.
+var pageSQL = boundSQL + `, page AS (
+	SELECT ` + threadMessages.list + `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes
 	FROM messages
 	WHERE thread = $1 AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound)
 		AND sequence > coalesce((SELECT sequence FROM messages
 			WHERE thread = $1 AND id < (SELECT since FROM bound) AND version = id ORDER BY id DESC LIMIT 1), 0)
 	ORDER BY sequence DESC LIMIT $5
 )
-SELECT found, ` + messageColumns + ` FROM (
+SELECT ` + threadMessages.list + `, found FROM (
 	SELECT *, count(*) OVER () AS found, sum(bytes) OVER (ORDER BY sequence DESC) AS total FROM page
 ) p WHERE total <= $6 OR total = bytes ORDER BY sequence DESC`
 
-const byIDSQL = boundSQL + ` SELECT ` + messageColumns + ` FROM messages
+var byIDSQL = boundSQL + ` SELECT ` + threadMessages.list + `, 0 AS found FROM messages
 	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound)`
 
 // Messages returns a page, newest first, or messages by id.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
-	var page core.MessagesPage
 	before := int64(q.Before)
 	if before == 0 {
 		before = math.MaxInt64
 	}
+	sql, args := pageSQL, []any{q.Thread, before, q.Since, q.Reader, q.Limit, cmp.Or(q.Bytes, core.PageBytes)}
+	if q.IDs != nil {
+		sql, args = byIDSQL, append(args[:4], q.IDs)
+	}
+	var page core.MessagesPage
 	var found int
 	err := s.read(ctx, "messages of thread "+q.Thread, func(b *pgx.Batch) {
 		page.Messages = nil
 		queueView(b, q.Thread, q.Reader, &page.View)
-		if q.IDs != nil {
-			b.Queue(byIDSQL, q.Thread, before, q.Since, q.Reader, q.IDs).Query(all(&page.Messages, scanMessage))
-			return
-		}
-		b.Queue(pageSQL, q.Thread, before, q.Since, q.Reader, q.Limit, cmp.Or(q.Bytes, core.PageBytes)).
-			Query(all(&page.Messages, func(row pgx.CollectableRow) (core.Message, error) { return scanMessage(behind{row, &found}) }))
+		b.Queue(sql, args...).Query(all(&page.Messages, func(from pgx.CollectableRow) (core.Message, error) {
+			return threadMessages.scan(from, extra{"found", &found})
+		}))
 	})
 	if n := len(page.Messages); n > 0 && (n == q.Limit || n < found) {
 		page.Next = page.Messages[n-1].Sequence
@@ -228,29 +151,34 @@ func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.Recei
 	err := s.read(ctx, "receipts of thread "+thread, func(b *pgx.Batch) {
 		page.Receipts = nil
 		queueView(b, thread, reader, &page.View)
-		b.Queue(`SELECT user_id, message_id, read_on FROM receipts WHERE thread = $1 ORDER BY read_on, user_id`, thread).
-			Query(all(&page.Receipts, pgx.RowToStructByPos[core.Receipt]))
+		b.Queue(`SELECT `+threadReceipts.list+` FROM receipts WHERE thread = $1 ORDER BY read_on, user_id`, thread).
+			Query(all(&page.Receipts, threadReceipts.rowTo))
 	})
 	return page, err
 }
+
+// The state is no parameter, so that the partial index users_deleting fits.
+var deletingSQL = fmt.Sprintf(`SELECT %s FROM users WHERE state = %d ORDER BY id`, users.list, core.UserDeleting)
 
 // Deleting returns the users whose deletion has begun and not ended.
 func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 	var us []core.User
 	err := s.read(ctx, "users in deletion", func(b *pgx.Batch) {
 		us = nil
-		b.Queue(`SELECT id, state, deleted_at, generation FROM users WHERE state = 2 ORDER BY id`).Query(all(&us, pgx.RowToStructByPos[core.User]))
+		b.Queue(deletingSQL).Query(all(&us, users.rowTo))
 	})
 	return us, err
 }
+
+var endingSQL = fmt.Sprintf(`SELECT id AS thread, %[1]s AS "on" FROM heads WHERE retention_days > 0 AND deleted_on = 0
+	ORDER BY %[1]s, id LIMIT $1`, endsOn)
 
 // Ending returns the threads that end first.
 func (s *Store) Ending(ctx context.Context, limit int) ([]core.Ending, error) {
 	var es []core.Ending
 	err := s.read(ctx, "threads that end", func(b *pgx.Batch) {
 		es = nil
-		b.Queue(`SELECT id, created_on + retention_days::bigint * 86400000 FROM heads WHERE retention_days > 0 AND deleted_on = 0
-			ORDER BY created_on + retention_days::bigint * 86400000, id LIMIT $1`, limit).Query(all(&es, pgx.RowToStructByPos[core.Ending]))
+		b.Queue(endingSQL, limit).Query(all(&es, pgx.RowToStructByName[core.Ending]))
 	})
 	return es, err
 }
@@ -260,7 +188,7 @@ func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	var us []core.User
 	err := s.read(ctx, fmt.Sprintf("%d users", len(ids)), func(b *pgx.Batch) {
 		us = nil
-		b.Queue(`SELECT id, state, deleted_at, generation FROM users WHERE id = ANY($1)`, ids).Query(all(&us, pgx.RowToStructByPos[core.User]))
+		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids).Query(all(&us, users.rowTo))
 	})
 	return us, err
 }
@@ -271,9 +199,9 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) (core.Event
 	page := core.EventsPage{Position: after}
 	err := s.read(ctx, fmt.Sprintf("events after %d", after), func(b *pgx.Batch) {
 		page.Events = nil
-		b.Queue(`SELECT thread, day, number, position, kind, message_id, version, actor FROM events
+		b.Queue(`SELECT `+events.list+` FROM events
 			WHERE position > $1 AND position < pg_snapshot_xmin(pg_current_snapshot())::text::bigint << $3::int
-			ORDER BY position LIMIT $2`, after, limit, indexBits).Query(all(&page.Events, pgx.RowToStructByPos[core.Event]))
+			ORDER BY position LIMIT $2`, after, limit, indexBits).Query(all(&page.Events, events.rowTo))
 	})
 	if n := len(page.Events); n > 0 && err == nil {
 		page.Position = page.Events[n-1].Position
@@ -283,15 +211,11 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) (core.Event
 
 // all collects the rows of a queued query; none is a nil slice.
 func all[T any](to *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
-	return func(rows pgx.Rows) error {
-		defer rows.Close()
-		for rows.Next() {
-			row, err := scan(rows)
-			if err != nil {
-				return err
-			}
+	return each(func(from pgx.CollectableRow) error {
+		row, err := scan(from)
+		if err == nil {
 			*to = append(*to, row)
 		}
-		return rows.Err()
-	}
+		return err
+	})
 }

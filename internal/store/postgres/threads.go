@@ -25,7 +25,7 @@ WITH listed AS (
 	JOIN heads h ON h.id = l.thread
 	JOIN members m ON m.thread = l.thread AND m.user_id = $1
 )
-SELECT id, topic, deleted_on, active_on FROM entries
+SELECT id AS thread, topic, deleted_on, active_on AS last_message_on FROM entries
 WHERE active_on >= $3 AND (active_on, id) < ($5, $7::text COLLATE "C")
 ORDER BY minute DESC, active_on DESC, id DESC
 LIMIT $6`
@@ -40,7 +40,7 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	err := s.read(ctx, "threads of user "+q.User, func(b *pgx.Batch) {
 		found = nil
 		b.Queue(threadsSQL, q.User, core.MinuteOf(before.On), q.Since, core.MinuteOf(q.Since), before.On, q.Limit+1, before.Thread).
-			Query(all(&found, pgx.RowToStructByPos[core.ThreadEntry]))
+			Query(all(&found, pgx.RowToStructByName[core.ThreadEntry]))
 	})
 	if err != nil {
 		return core.ThreadsPage{}, err

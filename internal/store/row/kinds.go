@@ -183,9 +183,9 @@ var Event = newKind("event",
 // ListEntry is an entry of a user's list of threads, in the minute To. From is
 // not stored.
 var ListEntry = newKind("list entry", keys(
-	text("user_id", func(l *core.Listing) *string { return &l.User }),
-	signed("minute", func(l *core.Listing) *int64 { return &l.To }),
-	text("thread", func(l *core.Listing) *string { return &l.Thread })))
+	text("user_id", func(l *core.ListMove) *string { return &l.User }),
+	signed("minute", func(l *core.ListMove) *int64 { return &l.To }),
+	text("thread", func(l *core.ListMove) *string { return &l.Thread })))
 
 // AccessKey is one of the two access keys.
 var AccessKey = newKind("access key", nil,

@@ -1,0 +1,232 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
+)
+
+// The tables, and the SQL that is built from their columns.
+var (
+	users    = newTable("users", row.User)
+	heads    = newTable("heads", row.HeadWithDay)
+	members  = newTable("members", row.ThreadMember)
+	messages = newTable("messages", row.ThreadMessage)
+	answers  = newTable("answers", row.ThreadAnswer)
+	sent     = newTable("sent", row.SentToken)
+	receipts = newTable("receipts", row.ThreadReceipt)
+	events   = newTable("events", row.Event)
+	lists    = newTable("user_threads", row.ListEntry)
+)
+
+// Rows of one thread, for queries that do not select its id.
+var (
+	threadMembers  = newTable("members", row.Member)
+	threadMessages = newTable("messages", row.Message)
+	threadReceipts = newTable("receipts", row.Receipt)
+)
+
+// Expressions for core's Head.EndsOn, for a head that is not deleted and has a
+// policy, and for core.MinuteOf. The index heads_ending has the first.
+var endsOn = fmt.Sprintf("created_on + retention_days::bigint * %d", core.MillisPerDay)
+
+func minuteOf(time string) string { return fmt.Sprintf("%s / %d", time, core.MillisPerMinute) }
+
+// table is a table and its columns.
+type table[T any] struct {
+	name    string
+	columns []row.Column[T]
+	names   []string // of the columns, those of the key first
+	key     []string
+	list    string // the names, for a SELECT
+	arrays  string // a FROM item n with a row for each element of the arrays $1, $2, ...
+	insert  string
+}
+
+func newTable[T any](name string, k *row.Kind[T]) *table[T] {
+	t := &table[T]{name: name, columns: k.Columns()}
+	for _, c := range t.columns {
+		t.names = append(t.names, c.Name)
+	}
+	t.key = t.names[:len(k.Key)]
+	t.list = strings.Join(t.names, ", ")
+	t.arrays = unnest(t.columns)
+	t.insert = fmt.Sprintf(`INSERT INTO %s (%s) SELECT * FROM %s`, name, t.list, t.arrays)
+	return t
+}
+
+// unnest returns a FROM item n whose rows are made from arrays of columns.
+func unnest[T any](columns []row.Column[T]) string {
+	var arrays, names []string
+	for i, c := range columns {
+		arrays, names = append(arrays, fmt.Sprintf("$%d::%s[]", i+1, c.Type)), append(names, c.Name)
+	}
+	return fmt.Sprintf("unnest(%s) AS n (%s)", strings.Join(arrays, ", "), strings.Join(names, ", "))
+}
+
+// upsert inserts rows or replaces those that have the same key.
+func (t *table[T]) upsert() string {
+	return fmt.Sprintf(`%s ON CONFLICT (%s) DO UPDATE SET %s`, t.insert, strings.Join(t.key, ", "), t.assign("excluded", t.key))
+}
+
+// update replaces the rows that agree in the columns by.
+func (t *table[T]) update(by ...string) string {
+	return fmt.Sprintf(`UPDATE %s t SET %s FROM %s WHERE %s`, t.name, t.assign("n", by), t.arrays, agree(by))
+}
+
+// remove deletes rows by their keys.
+func (t *table[T]) remove() string {
+	return fmt.Sprintf(`DELETE FROM %s t USING %s WHERE %s`, t.name, unnest(t.columns[:len(t.key)]), agree(t.key))
+}
+
+// assign returns the SET list that copies all columns except some from a row.
+func (t *table[T]) assign(from string, except []string) string {
+	var sets []string
+	for _, name := range t.names {
+		if !slices.Contains(except, name) {
+			sets = append(sets, fmt.Sprintf("%s = %s.%s", name, from, name))
+		}
+	}
+	return strings.Join(sets, ", ")
+}
+
+func agree(names []string) string {
+	var same []string
+	for _, name := range names {
+		same = append(same, fmt.Sprintf("t.%s = n.%s", name, name))
+	}
+	return strings.Join(same, " AND ")
+}
+
+// queue queues a statement whose parameters are the columns of rows as arrays.
+// Without rows it does nothing.
+func (t *table[T]) queue(b *pgx.Batch, sql string, rows []T) {
+	t.queueColumns(b, sql, t.columns, rows)
+}
+
+// queueRemoval queues the removal of the rows that have the keys of these.
+func (t *table[T]) queueRemoval(b *pgx.Batch, rows []T) {
+	t.queueColumns(b, t.remove(), t.columns[:len(t.key)], rows)
+}
+
+func (t *table[T]) queueColumns(b *pgx.Batch, sql string, columns []row.Column[T], rows []T) {
+	if len(rows) == 0 {
+		return
+	}
+	b.Queue(sql, arraysOf(columns, rows)...)
+}
+
+func arraysOf[T any](columns []row.Column[T], rows []T) []any {
+	args := make([]any, len(columns))
+	for i, c := range columns {
+		args[i] = c.Array(len(rows), func(i int) *T { return &rows[i] })
+	}
+	return args
+}
+
+// find queues a query for the rows that agree with these in the columns by.
+func (t *table[T]) find(b *pgx.Batch, rows []T, do func(T), by ...string) {
+	if len(rows) == 0 {
+		return
+	}
+	var columns []row.Column[T]
+	for _, c := range t.columns {
+		if slices.Contains(by, c.Name) {
+			columns = append(columns, c)
+		}
+	}
+	sql := fmt.Sprintf(`SELECT %s FROM %s JOIN %s USING (%s)`, t.list, t.name, unnest(columns), strings.Join(by, ", "))
+	b.Queue(sql, arraysOf(columns, rows)...).Query(t.each(do))
+}
+
+// each hands the rows of a queued query on.
+func (t *table[T]) each(do func(T)) func(pgx.Rows) error {
+	return each(func(from pgx.CollectableRow) error {
+		r, err := t.scan(from)
+		if err == nil {
+			do(r)
+		}
+		return err
+	})
+}
+
+// errColumn means that a query returned a column that its table does not have.
+var errColumn = errors.New("the column is not known")
+
+// extra is a column of a query that is none of its table.
+type extra struct {
+	name   string
+	target any
+}
+
+// scan reads a row by the names of its columns, which may be some of the table's
+// in any order, and the extra ones. Each is looked for at its place in the table
+// first.
+func (t *table[T]) scan(from pgx.CollectableRow, extras ...extra) (r T, err error) {
+	fields := from.FieldDescriptions()
+	targets := make([]any, len(fields))
+	for i, f := range fields {
+		at := i
+		if at >= len(t.columns) || t.columns[at].Name != f.Name {
+			at = slices.IndexFunc(t.columns, func(c row.Column[T]) bool { return c.Name == f.Name })
+		}
+		if at >= 0 {
+			targets[i] = t.columns[at].Target(&r)
+			continue
+		}
+		at = slices.IndexFunc(extras, func(e extra) bool { return e.name == f.Name })
+		if at < 0 {
+			return r, fmt.Errorf("scan column %s of %s: %w", f.Name, t.name, errColumn)
+		}
+		targets[i] = extras[at].target
+	}
+	err = from.Scan(targets...)
+	return r, err
+}
+
+// rowTo is scan as pgx wants it.
+func (t *table[T]) rowTo(from pgx.CollectableRow) (T, error) { return t.scan(from) }
+
+// records is a table whose rows an import takes in and an export returns.
+type records interface {
+	target() (table string, columns []string)
+	holds(core.Record) bool
+	values(to []any, r core.Record) []any // appends the columns of a record that it holds
+	scanRecord(pgx.CollectableRow) (core.Record, error)
+	query() string
+}
+
+func (t *table[T]) target() (string, []string) { return t.name, t.names }
+
+func (t *table[T]) holds(r core.Record) bool {
+	_, ok := any(r).(T)
+	return ok
+}
+
+func (t *table[T]) values(to []any, r core.Record) []any {
+	v := any(r).(T)
+	for _, c := range t.columns {
+		to = append(to, c.Value(&v))
+	}
+	return to
+}
+
+func (t *table[T]) scanRecord(from pgx.CollectableRow) (core.Record, error) {
+	r, err := t.scan(from)
+	if err != nil {
+		return nil, err
+	}
+	return any(r).(core.Record), nil
+}
+
+// query selects all rows in the order of their keys, which is the order of
+// core.Record.
+func (t *table[T]) query() string {
+	return fmt.Sprintf(`SELECT %s FROM %s ORDER BY %s`, t.list, t.name, strings.Join(t.key, ", "))
+}
