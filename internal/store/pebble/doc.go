@@ -10,7 +10,7 @@
 //	letter  key                               value
 //	M       name                              schema version, resource, epoch, position
 //	k       index(1)                          an access key
-//	u       user                              a user: state, deletion time, token generation
+//	u       user                              a user: state, deletion time, token generation, erasure
 //	h       thread                            a head: properties and counters
 //	p       thread 0 user                     a member: share and join time, event intervals, what it left
 //	m       thread 0 sequence(8)              a message with its content
@@ -24,7 +24,8 @@
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
 //	o       day(4) position(8)                the event's thread and number
 //
-// This is schema 2. Schema 1 had no x; see upgrade.
+// This is schema 3. Schema 2 had users in format 1 alone, and schema 1 had no x;
+// see upgrade.
 //
 // # Values
 //

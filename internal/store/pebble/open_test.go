@@ -3,6 +3,7 @@ package pebble
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -63,7 +64,7 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.Close()
-		}, ErrNewer, "schema 3"},
+		}, ErrNewer, fmt.Sprint("schema ", schema+1)},
 		{"a missing marker", func(t *testing.T, dir string) { remove(t, dir, "marker.manifest.*") }, ErrDamaged, "marker.manifest"},
 		{"a missing manifest", func(t *testing.T, dir string) { remove(t, dir, "MANIFEST-*") }, ErrDamaged, ""},
 		{"a missing table", func(t *testing.T, dir string) { remove(t, dir, "*.sst") }, ErrDamaged, "does not exist"},

@@ -44,6 +44,7 @@ var (
 	goldenEvent   = core.Event{Thread: goldenThread, Day: 19138, Number: 2, Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: goldenUser}
 	goldenAnswer  = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
 	goldenGone    = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
+	goldenErased  = core.User{ID: goldenUser, State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: goldenThread}
 	goldenReceipt = core.Receipt{User: goldenUser, MessageID: 1653551972669, ReadOn: 1653551980000}
 	goldenKey     = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
 )
@@ -61,6 +62,7 @@ var goldenRows = []struct {
 	{"meta-position", metaKey(metaPosition), encodeNumber(nil, 900), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(900)},
 	{"access-key", keyKey(1), encodeKey(nil, goldenKey), func(v []byte) (any, error) { return decodeKey(v) }, goldenKey},
 	{"user", userKey(goldenUser), encodeUser(nil, goldenGone), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenGone},
+	{"user-2", userKey(goldenUser), encodeUser(nil, goldenErased), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenErased},
 	{"head", headKey(nil, goldenThread), encodeHead(nil, &goldenHead), func(v []byte) (any, error) { return decodeHead(goldenThread, v) }, goldenHead},
 	{"member", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenMember), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenMember},
 	{"message", messageKey(nil, goldenThread, 4), encodeMessage(nil, &goldenMessage), func(v []byte) (any, error) { return decodeMessage(4, v) }, goldenMessage},
@@ -95,11 +97,16 @@ func TestGoldenRows(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			before, dump, _ := strings.Cut(string(golden), "value\n")
+			value := undump(t, dump)
+			if value[0] != row.value[0] { // of an older format: only its key is still written
+				got, _, _ = strings.Cut(got, "value\n")
+				golden = []byte(before)
+			}
 			if diff := cmp.Diff(string(golden), got); diff != "" {
 				t.Errorf("the row is written otherwise than before (-golden +now):\n%s", diff)
 			}
-			_, dump, _ := strings.Cut(string(golden), "value\n")
-			back, err := row.read(undump(t, dump))
+			back, err := row.read(value)
 			if err != nil {
 				t.Fatalf("read the golden value: %v", err)
 			}

@@ -25,7 +25,7 @@ import (
 
 // schema is the version of the key layout. A store with a greater one was
 // written by a newer Confab and is refused, one with a smaller one is upgraded.
-const schema = 2
+const schema = 3
 
 // lanes is how many batches may be in flight: while one waits for the disk,
 // the other gathers.

@@ -11,9 +11,23 @@ import (
 const upgradeBatch = 1024
 
 // upgrade moves a store of an older schema to this one. Schema 2 came with the
-// keys of the threads that end. The new number is in the last batch: until that
-// one is on the disk, and with it all before, the next start begins anew.
+// keys of the threads that end. Schema 3 came with format 2 of users' rows, which
+// an older binary must not open; it rewrites none.
 func (s *Store) upgrade(from uint64) error {
+	if from < 2 {
+		return s.addEndings(from)
+	}
+	if err := s.db.Set(metaKey(metaSchema), encodeNumber(nil, schema), pebble.Sync); err != nil {
+		return err
+	}
+	s.log.Info("store: the layout was upgraded", "from", from, "to", schema)
+	return nil
+}
+
+// addEndings writes the keys of the threads that end. The new schema is in the
+// last batch: until that one is on the disk, and with it all before, the next
+// start begins anew.
+func (s *Store) addEndings(from uint64) error {
 	began := time.Now()
 	// A binary of schema 1 knows nothing of these keys: those that are there may
 	// be of threads that it has deleted since.

@@ -202,8 +202,8 @@ func TestNewStoreHasThisSchema(t *testing.T) {
 	}
 	mustClose(t, s)
 	for _, disk := range []vfs.FS{mem, copied} {
-		if version, endings := onDisk(t, disk); version != 2 || endings != 1 {
-			t.Errorf("schema %d with %d ending keys, want 2 with 1", version, endings)
+		if version, endings := onDisk(t, disk); version != schema || endings != 1 {
+			t.Errorf("schema %d with %d ending keys, want %d with 1", version, endings, schema)
 		}
 	}
 }

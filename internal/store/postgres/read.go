@@ -139,6 +139,9 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 			return threadMessages.scan(from, extra{"found", &found})
 		}))
 	})
+	if q.Reader != "" && page.Member == nil { // a stranger sees none
+		page.Messages = nil
+	}
 	if n := len(page.Messages); n > 0 && (n == q.Limit || n < found) {
 		page.Next = page.Messages[n-1].Sequence
 	}

@@ -13,6 +13,7 @@ var User = newKind("user",
 	unsigned("state", func(u *core.User) *core.UserState { return &u.State }),
 	signed("deleted_at", func(u *core.User) *int64 { return &u.DeletedAt }),
 	unsigned("generation", func(u *core.User) *uint64 { return &u.Generation }),
+	text("erased_to", func(u *core.User) *string { return &u.ErasedTo }).from(2),
 )
 
 // Head is a thread's head.

@@ -56,6 +56,7 @@ func of[T any](k *Kind[T], name string, format byte, want T) sample {
 // samples has every kind in every format.
 var samples = []sample{
 	of(User, "user", 1, core.User{State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}),
+	of(User, "user", 2, core.User{State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: thread}),
 	of(Head, "head", 1, core.Head{
 		Revision:   3,
 		Properties: core.Properties{Topic: "lünch", CreatedBy: ann, CreatedOn: 1653551970948, DeletedOn: 1653551999999, Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
