@@ -1,0 +1,316 @@
+package core_test
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// private is in everything that the erased user of these tests wrote or was
+// called, and nowhere else.
+const private = "bob's own"
+
+// betweenPages is a store that runs a function after the first page of a walk
+// through a user's threads.
+type betweenPages struct {
+	core.Store
+	once *sync.Once // nil: not yet
+	run  func()
+}
+
+func (b *betweenPages) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
+	page, err := b.Store.Threads(ctx, q)
+	if b.once != nil {
+		b.once.Do(b.run)
+	}
+	return page, err
+}
+
+// To be enabled as soon as Store has the method:
+//
+//	func (b *betweenPages) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
+//		ids, err := b.Store.ThreadsOf(ctx, user, after, limit)
+//		if b.once != nil {
+//			b.once.Do(b.run)
+//		}
+//		return ids, err
+//	}
+
+// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads
+// after the erasure has read the first page of them. So the threads of later
+// pages stand in front now, in the order of activity.
+func TestErasureMeetsThreadsThatMove(t *testing.T) {
+	var between *betweenPages
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		between = &betweenPages{Store: s}
+		return between
+	})
+	ann, bob := h.user(t), h.user(t)
+	var threads []string
+	for range 150 { // more than one page
+		thread := h.thread(t, ann, bob)
+		h.send(t, bob, thread, private)
+		threads = append(threads, thread)
+	}
+	if err := h.DeleteUser(t.Context(), bob); err != nil {
+		t.Fatal(err)
+	}
+	h.pass(core.DefaultGrace + time.Hour)
+	moved := false
+	between.run = func() {
+		moved = true
+		for _, thread := range threads {
+			h.send(t, ann, thread, "moves it to the front")
+		}
+	}
+	between.once = new(sync.Once)
+	h.erase(t, bob)
+	if !moved {
+		t.Fatal("the erasure walks through the user's threads by a method that this test does not meet")
+	}
+	readable := 0
+	for _, thread := range threads {
+		for _, m := range h.allMessages(t, ann, thread) {
+			if m.Content == private {
+				readable++
+			}
+		}
+	}
+	if readable > 0 {
+		t.Errorf("the user counts as deleted, and its words are readable in %d of %d threads", readable, len(threads))
+	}
+}
+
+// erase sweeps until the user is deleted.
+func (h *house) erase(t *testing.T, user string) {
+	t.Helper()
+	for range 1000 {
+		next, err := h.Sweep(context.Background())
+		if err != nil {
+			t.Errorf("sweep: %v", err)
+		}
+		u, err := h.store.User(context.Background(), user)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u.State == core.UserDeleted {
+			return
+		}
+		if err == nil && next.UnixMilli() > h.now.Load() {
+			t.Fatalf("the user is %+v, and the sweep waits until %v", u, next)
+		}
+	}
+	t.Fatal("the user is not deleted after 1000 sweeps")
+}
+
+// TestErasureUnderLoad erases a user of three hundred threads while others send
+// to them.
+func TestErasureUnderLoad(t *testing.T) {
+	onEngines(t, func(t *testing.T, houses []*house) {
+		h := houses[0]
+		e := erasure{ann: h.user(t), bob: h.user(t), eve: h.user(t), threads: make([]string, 300)}
+		together(len(e.threads), func(i int) {
+			if err := e.fill(h.Service, i); err != nil {
+				t.Error(err)
+			}
+		})
+		if t.Failed() {
+			t.FailNow()
+		}
+		if err := h.DeleteUser(t.Context(), e.bob); err != nil {
+			t.Fatal(err)
+		}
+		for _, h := range houses {
+			h.pass(core.DefaultGrace)
+		}
+		sent := e.sendDuring(t, houses, func() { h.erase(t, e.bob) })
+		e.check(t, h, sent)
+	})
+}
+
+// erasure is a user, bob, with threads of every kind, in which ann and eve are too.
+type erasure struct {
+	ann, bob, eve string
+	threads       []string
+}
+
+// The kinds of threads, by their number.
+func (e *erasure) alone(i int) bool   { return i%30 == 0 }
+func (e *erasure) deleted(i int) bool { return i%30 == 1 }
+func (e *erasure) left(i int) bool    { return i%6 == 2 }
+func (e *erasure) back(i int) bool    { return i%6 == 3 } // left and was added again
+
+// fill makes thread i, with three messages, a receipt, a name and metadata of
+// bob's and a message and a receipt of ann's.
+func (e *erasure) fill(s *core.Service, i int) error {
+	ctx, metadata := context.Background(), map[string]string{"key": private}
+	person := func(user, name string) core.NewParticipant {
+		return core.NewParticipant{User: communication.ParseRawID(user), DisplayName: name, Metadata: map[string]string{"key": name}}
+	}
+	creator, cmd := e.ann, core.CreateThread{Topic: "topic", Participants: []core.NewParticipant{person(e.bob, private)}}
+	if i%2 == 0 {
+		creator = e.bob
+	}
+	if !e.alone(i) {
+		cmd.Participants = append(cmd.Participants, person(e.ann, "Ann"), person(e.eve, "Eve"))
+	}
+	made, _, err := s.CreateThread(ctx, creator, cmd)
+	if err != nil {
+		return err
+	}
+	thread := made.ID
+	e.threads[i] = thread
+	var ids []int64
+	for range 3 {
+		id, err := s.SendMessage(ctx, e.bob, thread, core.SendMessage{Kind: core.Text, Content: private, SenderDisplayName: private, Metadata: metadata})
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id)
+	}
+	edited := private + ", edited"
+	if err := s.UpdateMessage(ctx, e.bob, thread, ids[1], core.UpdateMessage{Content: &edited}); err != nil {
+		return err
+	}
+	if err := s.DeleteMessage(ctx, e.bob, thread, ids[2]); err != nil { // its sender's name stays
+		return err
+	}
+	if err := s.SendReceipt(ctx, e.bob, thread, ids[0]); err != nil || e.alone(i) {
+		return err
+	}
+	id, err := s.SendMessage(ctx, e.ann, thread, core.SendMessage{Kind: core.Text, Content: "ann's own", SenderDisplayName: "Ann", Metadata: map[string]string{"key": "Ann"}})
+	if err != nil {
+		return err
+	}
+	if err := s.SendReceipt(ctx, e.ann, thread, id); err != nil {
+		return err
+	}
+	if e.left(i) || e.back(i) {
+		if err := s.RemoveParticipant(ctx, e.ann, thread, communication.ParseRawID(e.bob)); err != nil {
+			return err
+		}
+	}
+	if e.back(i) {
+		if _, err := s.AddParticipants(ctx, e.ann, thread, []core.NewParticipant{person(e.bob, private)}); err != nil {
+			return err
+		}
+	}
+	if e.deleted(i) {
+		return s.DeleteThread(ctx, e.ann, thread)
+	}
+	return nil
+}
+
+// sendDuring has ann and eve send through every house while f runs, and returns
+// the contents of their messages by thread.
+func (e *erasure) sendDuring(t *testing.T, houses []*house, f func()) (sent map[string][]string) {
+	t.Helper()
+	sent = map[string][]string{}
+	var mu sync.Mutex // guards sent
+	var senders sync.WaitGroup
+	done := make(chan struct{})
+	stop := sync.OnceFunc(func() {
+		close(done)
+		senders.Wait()
+	})
+	t.Cleanup(stop)
+	const each = 2 // senders of a house
+	for n := range each * len(houses) {
+		h, sender := houses[n%len(houses)], []string{e.ann, e.eve}[n/len(houses)]
+		senders.Go(func() {
+			for k := n; ; k += each * len(houses) {
+				select {
+				case <-done:
+					return
+				default:
+				}
+				i := k % len(e.threads)
+				if e.alone(i) || e.deleted(i) {
+					continue
+				}
+				content := fmt.Sprint("sent meanwhile ", k)
+				if _, err := h.SendMessage(context.Background(), sender, e.threads[i], text(content)); err != nil {
+					t.Errorf("a send while a user is erased: %v", err)
+					return
+				}
+				mu.Lock()
+				sent[e.threads[i]] = append(sent[e.threads[i]], content)
+				mu.Unlock()
+			}
+		})
+	}
+	begin := time.Now()
+	f()
+	took := time.Since(begin)
+	stop()
+	n := 0
+	for _, contents := range sent {
+		n += len(contents)
+	}
+	t.Logf("the user of %d threads was erased in %v; others sent %d messages meanwhile", len(e.threads), took.Round(time.Millisecond), n)
+	if n == 0 {
+		t.Error("nobody sent a message while the user was erased")
+	}
+	return sent
+}
+
+// check wants nothing of bob's in any thread, and all of the others' in place.
+func (e *erasure) check(t *testing.T, h *house, sent map[string][]string) {
+	t.Helper()
+	left, wrong := map[string]int{}, map[string]int{}
+	count := func(counts map[string]int, what string, yes bool) {
+		if yes {
+			counts[what]++
+		}
+	}
+	for i, thread := range e.threads {
+		th := h.inspect(t, thread)
+		bob := th.Member(e.bob)
+		count(left, "member rows", bob == nil || bob.DisplayName != "" || len(bob.Metadata) > 0 || bob.Present() && th.DeletedOn == 0)
+		if e.alone(i) || e.deleted(i) {
+			count(left, "threads in which it was alone", th.DeletedOn == 0)
+			continue
+		}
+		found, own := map[string]int{}, 0
+		for _, m := range h.allMessages(t, e.ann, thread) {
+			count(left, "messages", strings.Contains(fmt.Sprintf("%+v", m), private) || m.Sender == e.bob && m.DeletedOn == 0)
+			if strings.HasPrefix(m.Content, "sent meanwhile ") {
+				found[m.Content]++
+			}
+			if m.Content == "ann's own" && m.SenderDisplayName == "Ann" && m.Metadata["key"] == "Ann" && m.Sender == e.ann {
+				own++
+			}
+		}
+		want := map[string]int{}
+		for _, content := range sent[thread] {
+			want[content] = 1
+		}
+		count(wrong, "threads without a message of before", own != 1)
+		count(wrong, "threads without a message that was sent meanwhile", !maps.Equal(found, want))
+		receipts := map[string]int{}
+		for _, r := range h.allReceipts(t, e.ann, thread) {
+			receipts[r.User]++
+		}
+		count(left, "receipts", receipts[e.bob] > 0)
+		count(wrong, "threads without a receipt", receipts[e.ann] != 1)
+		roster := map[string]string{}
+		for _, m := range h.allParticipants(t, e.ann, thread) {
+			roster[m.User] = m.DisplayName + m.Metadata["key"]
+		}
+		count(left, "places in rosters", roster[e.bob] != "")
+		count(wrong, "rosters", roster[e.ann] != "AnnAnn" || roster[e.eve] != "EveEve")
+	}
+	if len(left) > 0 {
+		t.Errorf("of the erased user are left, in %d threads: %v", len(e.threads), left)
+	}
+	if len(wrong) > 0 {
+		t.Errorf("what others have is harmed, in %d threads: %v", len(e.threads), wrong)
+	}
+}
