@@ -79,8 +79,9 @@ func database(t *testing.T) string {
 	return address
 }
 
-// cluster is two servers on one database.
+// cluster is two servers on one database, or one on the embedded store.
 type cluster struct {
+	binary   string
 	address  string // of the database
 	key      communication.AccessKey
 	keyText  string
@@ -101,27 +102,41 @@ type node struct {
 
 func newCluster(t *testing.T, address string) *cluster {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "confab")
-	if out, err := exec.Command("go", "build", "-o", binary, "../../../cmd/confab").CombinedOutput(); err != nil {
-		t.Fatalf("build confab: %v\n%s", err, out)
+	c := newServers(t)
+	c.address = freshDatabase(t, address)
+	c.postgres = postgres{os.Getenv("TEST_POSTGRES_BIN"), os.Getenv("TEST_POSTGRES_DATA"), os.Getenv("TEST_POSTGRES_USER")}
+	for i := range 2 {
+		c.addNode(t, "CONFAB_DATABASE="+named(t, c.address, nodeName(i)))
 	}
+	return c
+}
+
+// newServers builds the binary and starts none.
+func newServers(t *testing.T) *cluster {
+	t.Helper()
 	c := &cluster{
-		address:  freshDatabase(t, address),
-		keyText:  base64.StdEncoding.EncodeToString([]byte("the access key of the failure tests, 64 bytes long..............")),
-		postgres: postgres{os.Getenv("TEST_POSTGRES_BIN"), os.Getenv("TEST_POSTGRES_DATA"), os.Getenv("TEST_POSTGRES_USER")},
+		binary:  filepath.Join(t.TempDir(), "confab"),
+		keyText: base64.StdEncoding.EncodeToString([]byte("the access key of the failure tests, 64 bytes long..............")),
+	}
+	if out, err := exec.Command("go", "build", "-o", c.binary, "../../../cmd/confab").CombinedOutput(); err != nil {
+		t.Fatalf("build confab: %v\n%s", err, out)
 	}
 	var err error
 	if c.key, err = communication.NewAccessKey(c.keyText); err != nil {
 		t.Fatal(err)
 	}
-	for i := range 2 {
-		n := &node{binary: binary, dir: t.TempDir(), listen: freePort(t), env: append(os.Environ(),
-			"CONFAB_DATABASE="+named(t, c.address, nodeName(i)), "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error")}
-		c.nodes = append(c.nodes, n)
-		n.start(t)
-		t.Cleanup(n.kill)
-	}
 	return c
+}
+
+// addNode starts a server with a data folder of its own.
+func (c *cluster) addNode(t *testing.T, env ...string) *node {
+	t.Helper()
+	n := &node{binary: c.binary, dir: t.TempDir(), listen: freePort(t), env: append(os.Environ(),
+		append(env, "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error")...)}
+	c.nodes = append(c.nodes, n)
+	n.start(t)
+	t.Cleanup(n.kill)
+	return n
 }
 
 func freshDatabase(t *testing.T, address string) string {

@@ -1,0 +1,119 @@
+package failures
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Big messages, and what a list of them may cost.
+const (
+	bigMessages = 80
+	bigSize     = 1_000_000 // bytes of each
+	pageBound   = 4 << 20   // bytes of the rows of a page
+	mostGrowth  = 50_000_000
+)
+
+// TestBigPages lists big messages page by page, and wants the server's memory to
+// grow by little. The server is started again before, so that nothing that it
+// took for the sends hides the growth, and each message is read once, so that
+// what it keeps in its block cache does not count.
+func TestBigPages(t *testing.T) {
+	if os.Getenv("TEST_BIG_PAGES") == "" {
+		t.Skip("set TEST_BIG_PAGES to list eighty megabytes: go test ./internal/server/failures")
+	}
+	if _, err := os.ReadFile("/proc/self/status"); err != nil {
+		t.Skip("a process's memory is read from /proc, which is a matter of Linux")
+	}
+	c := newServers(t)
+	n := c.addNode(t)
+	bearer := c.newUser(t, n).bearer
+	thread := c.newThread(t, n, bearer, nil)
+	want := map[string]string{} // first bytes by id
+	for i := range bigMessages {
+		head := fmt.Sprintf("%08d", i)
+		status, answer := c.ask(n, "POST", "/chat/threads/"+thread+"/messages"+version, bearer, "", map[string]string{"content": head + strings.Repeat("x", bigSize-len(head))})
+		var sent struct{ ID string }
+		if status != 201 || json.Unmarshal(answer, &sent) != nil {
+			t.Fatalf("send a big message: %d %.200s", status, answer)
+		}
+		want[sent.ID] = head
+	}
+	for range 2 { // the first start moves what the log holds into tables
+		n.kill()
+		n.start(t)
+	}
+	cold := n.memory(t, "VmRSS")
+	for id := range want {
+		if status, answer := c.ask(n, "GET", "/chat/threads/"+thread+"/messages/"+id+version, bearer, "", nil); status != 200 {
+			t.Fatalf("read a big message: %d %.200s", status, answer)
+		}
+	}
+	before := n.memory(t, "VmRSS")
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // VmHWM begins anew
+		t.Fatal(err)
+	}
+	begin, pages, most := time.Now(), 0, 0
+	for link := "/chat/threads/" + thread + "/messages" + version + "&maxPageSize=200"; link != ""; pages++ {
+		status, answer := c.ask(n, "GET", link, bearer, "", nil)
+		var page struct {
+			Value []struct {
+				ID      string
+				Content struct{ Message string }
+			}
+			NextLink string
+		}
+		if status != 200 || json.Unmarshal(answer, &page) != nil {
+			t.Fatalf("list messages: %d %.200s", status, answer)
+		}
+		rows := 0
+		for _, m := range page.Value {
+			rows += len(m.Content.Message)
+			if head, ok := want[m.ID]; ok {
+				if len(m.Content.Message) != bigSize || !strings.HasPrefix(m.Content.Message, head) {
+					t.Errorf("message %s has %d bytes and begins with %.8q, want %d and %q", m.ID, len(m.Content.Message), m.Content.Message, bigSize, head)
+				}
+				delete(want, m.ID)
+			}
+		}
+		most = max(most, rows)
+		link = strings.TrimPrefix(page.NextLink, "https://"+n.listen)
+	}
+	took := time.Since(begin)
+	growth := n.memory(t, "VmHWM") - before
+	t.Logf("%d messages of %d bytes in %d pages, the biggest of %d bytes, in %v; memory %d bytes after the start, %d before the list, and %d more at most during it",
+		bigMessages, bigSize, pages, most, took.Round(time.Millisecond), cold, before, growth)
+	if len(want) > 0 {
+		t.Errorf("%d messages are not listed, or twice", len(want))
+	}
+	if most > pageBound {
+		t.Errorf("a page holds %d bytes, want at most %d", most, pageBound)
+	}
+	if growth > mostGrowth {
+		t.Errorf("the memory grew by %d bytes, want at most %d", growth, mostGrowth)
+	}
+}
+
+// memory reads a line of the server's /proc/PID/status, in bytes.
+func (n *node) memory(t *testing.T, name string) int {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(status)) {
+		if value, ok := strings.CutPrefix(line, name+":"); ok {
+			kB, err := strconv.Atoi(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return kB << 10
+		}
+	}
+	t.Fatalf("no %s in %s", name, status)
+	return 0
+}
