@@ -1,0 +1,43 @@
+package compat
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/confab-chat/confab/sdk/chat"
+)
+
+// TestBigPages reads eighty messages of a megabyte each. The server cuts a page
+// at 4 MiB of rows, however many the client allows, and the pager follows.
+func TestBigPages(t *testing.T) {
+	const count, size, bound = 80, 1_000_000, 4 << 20
+	thread := newThread(t, newPerson(t, "Ann"))
+	var want []string // first bytes
+	for n := range count {
+		want = append(want, fmt.Sprintf("%08d", n))
+		send(t, thread, want[n]+strings.Repeat("x", size-8))
+	}
+	slices.Reverse(want)
+	var got []string
+	pages, biggest := 0, 0
+	for pager := thread.NewListMessagesPager(&chat.ListMessagesOptions{MaxPageSize: 200}); pager.More(); pages++ {
+		page, err := pager.NextPage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bytes := 0
+		for _, m := range page.Values {
+			bytes += len(m.Content.Message)
+			if m.Type == chat.MessageTypeText && len(m.Content.Message) == size {
+				got = append(got, m.Content.Message[:8])
+			}
+		}
+		biggest = max(biggest, bytes)
+	}
+	mustEqual(t, "big messages", got, want)
+	if biggest > bound {
+		t.Errorf("the biggest of %d pages holds %d bytes, want at most %d", pages, biggest, bound)
+	}
+}
