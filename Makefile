@@ -56,6 +56,7 @@ floor:
 crash:
 	TEST_KILL_ROUNDS=50 TEST_POWERCUT_ROUNDS=500 $(GO) test -count=1 -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
 	TEST_HISTORIES=200 $(GO) test -count=1 -run '^TestThreadsAreLinearizable$$' -v ./internal/core
+	TEST_ERASURE_KILLS=5 TEST_BIG_PAGES=1 $(GO) test -count=1 -run '^(TestErasureSurvivesKills|TestBigPages)$$' -v ./internal/server/failures
 	TEST_LIST_MESSAGES=1000000 TEST_LIST_THREADS=100000 $(GO) test -count=1 -run '^TestList' -v ./internal/store/pebble
 
 fuzz:
@@ -74,7 +75,7 @@ compat: need-python build
 # All that needs PostgreSQL: scripts/postgres -- make postgres
 postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
-	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers)' -v ./internal/rest ./internal/core
+	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^TestMoving$$' -v ./internal/server
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
