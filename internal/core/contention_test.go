@@ -31,19 +31,18 @@ const (
 // listPage returns one page of messages, and the sequence before which the next
 // page begins, or 0 at the end.
 func listPage(ctx context.Context, s *core.Service, caller, thread string, before uint64) (ms []core.Message, next uint64, err error) {
-	ms, err = s.ListMessages(ctx, caller, thread, core.ListMessages{Before: before, Limit: core.MaxMessagesPage})
-	if err != nil || len(ms) < core.MaxMessagesPage {
-		return ms, 0, err
-	}
-	return ms, ms[len(ms)-1].Sequence, nil
+	page, err := s.ListMessages(ctx, caller, thread, core.ListMessages{Before: before, Limit: core.MaxMessagesPage})
+	return page.Messages, page.Next, err
 }
 
 func participantsPage(ctx context.Context, s *core.Service, caller, thread string, skip int) (ms []core.Member, more bool, err error) {
-	return s.ListParticipants(ctx, caller, thread, skip, 200)
+	page, err := s.ListParticipants(ctx, caller, thread, skip, 200)
+	return page.Participants, page.Next > 0, err
 }
 
 func receiptsPage(ctx context.Context, s *core.Service, caller, thread string, skip int) (rs []core.Receipt, more bool, err error) {
-	return s.ListReceipts(ctx, caller, thread, skip, 200)
+	rs, next, err := s.ListReceipts(ctx, caller, thread, skip, 200)
+	return rs, next > 0, err
 }
 
 // allMessages follows the pages of a thread, newest message first.

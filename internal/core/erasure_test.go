@@ -33,15 +33,13 @@ func (b *betweenPages) Threads(ctx context.Context, q core.ThreadsQuery) (core.T
 	return page, err
 }
 
-// To be enabled as soon as Store has the method:
-//
-//	func (b *betweenPages) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
-//		ids, err := b.Store.ThreadsOf(ctx, user, after, limit)
-//		if b.once != nil {
-//			b.once.Do(b.run)
-//		}
-//		return ids, err
-//	}
+func (b *betweenPages) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
+	ids, err := b.Store.ThreadsOf(ctx, user, after, limit)
+	if b.once != nil {
+		b.once.Do(b.run)
+	}
+	return ids, err
+}
 
 // TestErasureMeetsThreadsThatMove sends a message to each of a user's threads
 // after the erasure has read the first page of them. So the threads of later
@@ -96,10 +94,11 @@ func (h *house) erase(t *testing.T, user string) {
 		if err != nil {
 			t.Errorf("sweep: %v", err)
 		}
-		u, err := h.store.User(context.Background(), user)
-		if err != nil {
-			t.Fatal(err)
+		us, uerr := h.store.Users(context.Background(), []string{user})
+		if uerr != nil || len(us) != 1 {
+			t.Fatalf("read the user: %+v, %v", us, uerr)
 		}
+		u := us[0]
 		if u.State == core.UserDeleted {
 			return
 		}
