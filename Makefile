@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # fails with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: build quick check soak bench lint test race floor crash fuzz compat postgres newest need-cc need-python
+.PHONY: build quick check soak bench bench-compare lint test race floor crash fuzz compat postgres newest need-cc need-python
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -78,6 +78,7 @@ postgres: need-cc need-python build
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^TestMoving$$' -v ./internal/server
+	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 
@@ -88,6 +89,13 @@ newest: need-python build
 bench:
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
+
+# Two builds side by side (docs/benchmarks.md): make bench-compare A=v0.3.0 [B=HEAD]
+# Without B, A is compared with the working tree. OPTIONS="-pairs 3" and others:
+# go run ./internal/bench/compare -h
+bench-compare:
+	@[ -n "$(A)" ] || { echo "usage: make bench-compare A=REVISION [B=REVISION] [OPTIONS=...]" >&2; exit 2; }
+	GO=$(GO) $(GO) run ./internal/bench/compare $(OPTIONS) $(A) $(B)
 
 need-cc:
 	@./scripts/need "a C compiler (for the race detector)" "command -v gcc || command -v clang" gcc libc6-dev

@@ -70,6 +70,7 @@ var may = map[string][]string{
 	"internal/clientenv":       {"internal/localca", "sdk/communication"},
 	"internal/config":          {"internal/clientenv", "internal/limits", "internal/localca", "sdk/communication"},
 	"internal/bench":           {"internal/bus/local", "internal/core", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/chat", "sdk/communication"},
+	"internal/bench/compare":   {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"internal/admin":           {"internal/core", "sdk/communication"},
 	"internal/server/failures": nil,
 	"internal/server": {

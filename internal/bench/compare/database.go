@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// freshDatabase makes an empty database on the server of a postgres:// URL and
+// returns its URL and a function that drops it.
+func freshDatabase(ctx context.Context, server, name string) (address string, drop func() error, err error) {
+	u, err := url.Parse(server)
+	if err != nil {
+		return "", nil, errors.New("--database is not a URL") // the error of Parse shows the password
+	}
+	u.Path = fmt.Sprintf("confab_compare_%d_%s", os.Getpid(), strings.ToLower(name))
+	database := pgx.Identifier{u.Path}.Sanitize()
+	execute := func(ctx context.Context, sql string) error {
+		conn, err := pgx.Connect(ctx, server)
+		if err != nil {
+			return err
+		}
+		defer conn.Close(context.WithoutCancel(ctx))
+		_, err = conn.Exec(ctx, sql)
+		return err
+	}
+	if err := execute(ctx, "CREATE DATABASE "+database); err != nil {
+		return "", nil, err
+	}
+	return u.String(), func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+		defer cancel()
+		return execute(ctx, "DROP DATABASE "+database+" WITH (FORCE)")
+	}, nil
+}

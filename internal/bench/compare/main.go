@@ -1,0 +1,138 @@
+// Command compare measures two builds of Confab against each other. Each runs
+// as a server in its own process, with a fresh data folder; one generator loads
+// them in turn, A B, B A, A B and so on, so that a machine that slows down
+// during the run slows both. The paired ratios are the result; the absolute
+// figures belong to the machine.
+//
+//	make bench-compare A=v0.3.0             # B is the working tree
+//	go run ./internal/bench/compare v0.3.0 HEAD
+//	go run ./internal/bench/compare -pairs 3 -span 10s ./dist/confab ../other
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// options are the flags and arguments.
+type options struct {
+	builds      [2]string // A and B; see build
+	pairs       int
+	span, warm  time.Duration // measured part of a round, and the part before it
+	connections int
+	threads     int
+	size        int    // of a message, in bytes
+	dir         string // parent of the temporary folder; empty: the system's
+	database    string // URL of a PostgreSQL server's database, or empty: the embedded store
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	o, err := parse(os.Args[1:], os.Stderr)
+	if err != nil {
+		os.Exit(2)
+	}
+	if err := run(ctx, o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "compare:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// parse reads the command line. On an error it has printed the usage.
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.Usage = func() {
+		fmt.Fprint(stderr, "usage: compare [flags] A [B]\n"+
+			"A and B are git revisions, or paths (./... or absolute) of source folders or built programs.\n"+
+			"Without B, A is compared with the working tree.\n")
+		flags.PrintDefaults()
+	}
+	flags.IntVar(&o.pairs, "pairs", 5, fmt.Sprintf("`number` of pairs; doubled if they spread by more than %.0f %%", 100*maxSpread))
+	flags.DurationVar(&o.span, "span", 3*time.Second, "`duration` of each measured round")
+	flags.DurationVar(&o.warm, "warm", time.Second, "`duration` of the load before each measured round")
+	flags.IntVar(&o.connections, "connections", 64, "`number` of connections, each with one request at a time")
+	flags.IntVar(&o.threads, "threads", 200, "`number` of threads to send to")
+	flags.IntVar(&o.size, "size", 128, "`bytes` of a message")
+	flags.StringVar(&o.dir, "dir", "", "`folder` on the disk to measure (default the system's for temporary files)")
+	flags.StringVar(&o.database, "database", "", "`URL` of a PostgreSQL on which each build gets a fresh database (default the embedded store)")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	var err error
+	switch {
+	case flags.NArg() < 1 || flags.NArg() > 2:
+		err = fmt.Errorf("want one or two builds, not %d", flags.NArg())
+	case min(o.pairs, o.connections, o.threads, o.size) < 1 || o.span <= 0 || o.warm < 0:
+		err = errors.New("numbers and durations must be positive")
+	}
+	if err != nil {
+		fmt.Fprintln(stderr, err)
+		flags.Usage()
+		return o, err
+	}
+	o.builds = [2]string{flags.Arg(0), cmp.Or(flags.Arg(1), ".")}
+	return o, nil
+}
+
+// run builds, starts and compares the two. Servers, databases and files are
+// removed before it returns.
+func run(ctx context.Context, o options, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp(o.dir, "confab-compare-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if dir, err = filepath.Abs(dir); err != nil {
+		return err
+	}
+
+	var programs [2]string
+	for i, name := range names {
+		var what string
+		if programs[i], what, err = build(ctx, o.builds[i], filepath.Join(dir, name)); err != nil {
+			return fmt.Errorf("build %s: %w", name, err)
+		}
+		fmt.Fprintf(out, "%s: %s\n", name, what)
+	}
+	var servers [2]*server
+	var loads [2]load
+	for i, name := range names {
+		var database string
+		if o.database != "" {
+			var drop func() error
+			if database, drop, err = freshDatabase(ctx, o.database, name); err != nil {
+				return fmt.Errorf("a database for %s: %w", name, err)
+			}
+			defer func() { err = errors.Join(err, drop()) }()
+		}
+		if servers[i], err = start(ctx, programs[i], filepath.Join(dir, name), database); err != nil {
+			return fmt.Errorf("start %s: %w", name, err)
+		}
+		defer servers[i].stop()
+		if loads[i], err = sends(ctx, servers[i], o); err != nil {
+			return fmt.Errorf("prepare %s: %w", name, err)
+		}
+	}
+	store := "embedded store"
+	if o.database != "" {
+		store = "PostgreSQL"
+	}
+	fmt.Fprintf(out, "\n%s: sends of %d bytes to %d threads on %d connections, rounds of %v after %v of warm-up\n\n",
+		store, o.size, o.threads, o.connections, o.span, o.warm)
+	return compare(out, o.pairs, func(side int) (sample, error) {
+		return round(ctx, servers[side], loads[side], o)
+	})
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"time"
+)
+
+// names of the two sides, 0 and 1.
+var names = [2]string{"A", "B"}
+
+// sample is one measured round of one server.
+type sample struct {
+	rate float64       // answered requests per second
+	cpu  time.Duration // of the server, user and system, per request; 0: not known
+}
+
+// pair is two rounds, one of each side, measured one after the other.
+type pair [2]sample
+
+// rate returns B's rate divided by A's.
+func (p pair) rate() float64 { return p[1].rate / p[0].rate }
+
+// cpu returns B's CPU per request divided by A's, or 0 if it is not known.
+func (p pair) cpu() float64 {
+	if p[0].cpu == 0 || p[1].cpu == 0 {
+		return 0
+	}
+	return float64(p[1].cpu) / float64(p[0].cpu)
+}
+
+// order returns the sides in the order of the nth pair, counted from 0: every
+// second pair runs backwards.
+func order(n int) [2]int {
+	if n%2 == 0 {
+		return [2]int{0, 1}
+	}
+	return [2]int{1, 0}
+}
+
+// maxSpread is the spread above which twice as many pairs are measured.
+const maxSpread = 0.06
+
+// spread returns how far the pairs disagree: the largest of their ratios of
+// rates B/A, divided by the smallest, minus 1. The ratios of CPU do not count,
+// and neither do the rates themselves: those move with the machine.
+func spread(pairs []pair) float64 {
+	rates := ratios(pairs, pair.rate)
+	return slices.Max(rates)/slices.Min(rates) - 1
+}
+
+func ratios(pairs []pair, of func(pair) float64) []float64 {
+	rs := make([]float64, len(pairs))
+	for i, p := range pairs {
+		rs[i] = of(p)
+	}
+	return rs
+}
+
+// median returns the middle one, or the mean of the two in the middle.
+func median(xs []float64) float64 {
+	s := slices.Sorted(slices.Values(xs))
+	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
+}
+
+// compare measures n pairs, or 2n if the first n spread too far, and prints
+// each pair and the medians. The first error of measure ends it.
+func compare(out io.Writer, n int, measure func(side int) (sample, error)) error {
+	fmt.Fprintf(out, "%4s %5s | %11s %9s | %11s %9s | %8s %7s\n", "pair", "order", "A sends/s", "CPU", "B sends/s", "CPU", "B/A rate", "CPU")
+	var pairs []pair
+	more := func() error {
+		var p pair
+		sides := order(len(pairs))
+		for _, side := range sides {
+			var err error
+			if p[side], err = measure(side); err != nil {
+				return fmt.Errorf("pair %d, %s: %w", len(pairs)+1, names[side], err)
+			}
+		}
+		pairs = append(pairs, p)
+		fmt.Fprintf(out, "%4d %5s | %11.0f %9s | %11.0f %9s | %8.3f %7s\n", len(pairs), names[sides[0]]+" "+names[sides[1]],
+			p[0].rate, micros(p[0].cpu), p[1].rate, micros(p[1].cpu), p.rate(), ratio(p.cpu()))
+		return nil
+	}
+	for len(pairs) < n {
+		if err := more(); err != nil {
+			return err
+		}
+	}
+	if s := spread(pairs); s > maxSpread {
+		fmt.Fprintf(out, "the pairs spread by %.1f %%: %d more\n", 100*s, n)
+		for len(pairs) < 2*n {
+			if err := more(); err != nil {
+				return err
+			}
+		}
+	}
+	fmt.Fprintf(out, "\nB / A: rate %.3f, CPU per send %s (median of %d pairs; spread %.1f %%)\n",
+		median(ratios(pairs, pair.rate)), ratio(median(ratios(pairs, pair.cpu))), len(pairs), 100*spread(pairs))
+	return nil
+}
+
+const notKnown = "not known"
+
+func micros(d time.Duration) string {
+	if d == 0 {
+		return notKnown
+	}
+	return fmt.Sprintf("%.1fµs", float64(d)/float64(time.Microsecond))
+}
+
+func ratio(r float64) string {
+	if r == 0 {
+		return notKnown
+	}
+	return fmt.Sprintf("%.3f", r)
+}
