@@ -90,7 +90,7 @@ bench:
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
 
-# Two builds side by side (docs/benchmarks.md): make bench-compare A=v0.3.0 [B=HEAD]
+# Two builds side by side (docs/benchmarks.md): make bench-compare A=8a46270 [B=HEAD]
 # Without B, A is compared with the working tree. OPTIONS="-pairs 3" and others:
 # go run ./internal/bench/compare -h
 bench-compare:

@@ -4,8 +4,8 @@
 // during the run slows both. The paired ratios are the result; the absolute
 // figures belong to the machine.
 //
-//	make bench-compare A=v0.3.0             # B is the working tree
-//	go run ./internal/bench/compare v0.3.0 HEAD
+//	make bench-compare A=8a46270             # B is the working tree
+//	go run ./internal/bench/compare 8a46270 HEAD
 //	go run ./internal/bench/compare -pairs 3 -span 10s ./dist/confab ../other
 package main
 
