@@ -6,7 +6,6 @@ package admin
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/signature"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -126,12 +126,11 @@ type Member struct {
 
 // Options of New.
 type Options struct {
-	Core        *core.Service
-	Keys        Keys
-	Backup      func(context.Context, BackupOrder) (Backup, error)
-	Authorities []string // other names that clients may have signed
-	Now         func() time.Time
-	Logger      *slog.Logger
+	Core   *core.Service
+	Keys   Keys
+	Backup func(context.Context, BackupOrder) (Backup, error)
+	Now    func() time.Time
+	Logger *slog.Logger
 }
 
 // New makes the handler of everything below Prefix.
@@ -160,10 +159,7 @@ func (h *handler) signed(next func(http.ResponseWriter, *http.Request) error) ht
 			refuse(w, http.StatusBadRequest, "the body cannot be read or is too long")
 			return
 		}
-		_, err = communication.VerifySignature(communication.SignedRequest{
-			Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get,
-			BodyHash: sha256.Sum256(body), TLS: r.TLS != nil,
-		}, h.Keys.Keys(), h.Now(), &communication.VerifyOptions{Authorities: h.Authorities})
+		_, err = signature.Verify(signature.Of(r, body), h.Keys.Keys(), h.Now())
 		if err != nil {
 			refuse(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")
 			return

@@ -1,13 +1,12 @@
 package rest
 
 import (
-	"crypto/sha256"
 	"errors"
 	"strings"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/signature"
 	"github.com/confab-chat/confab/internal/token"
-	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // authenticateUser verifies the user token of a chat request, then its scope.
@@ -56,19 +55,18 @@ func (h *Handler) authenticateKey(q *request) error {
 	if err := h.readBody(q); err != nil {
 		return err
 	}
-	key, err := communication.VerifySignature(communication.SignedRequest{
-		Method: q.Method, Target: q.RequestURI, Host: q.Host, Header: q.Header.Get,
-		BodyHash: sha256.Sum256(q.body),
-		TLS:      q.TLS != nil || strings.HasPrefix(h.endpoint, "https:"),
-	}, h.tokens.Keys(), h.now(), &communication.VerifyOptions{Authorities: h.authorities})
+	signed := signature.Of(q.Request, q.body)
+	signed.TLS = signed.TLS || strings.HasPrefix(h.endpoint, "https:")
+	signed.Authorities = h.authorities
+	key, err := signature.Verify(signed, h.tokens.Keys(), h.now())
 	if err == nil {
 		q.key = key
 		return nil
 	}
 	denied := *errDenied
 	denied.Cause = err
-	var fault *communication.SignatureError
-	if errors.As(err, &fault) && fault.Fault == communication.FaultContentHash {
+	var refused *signature.Error
+	if errors.As(err, &refused) && refused.Reason == signature.BadContentHash {
 		denied.Message = "Request 'x-ms-content-sha256' differs from generated content hash."
 	}
 	return &denied

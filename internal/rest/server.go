@@ -55,9 +55,6 @@ type Options struct {
 	// "https://chat.example.org": the beginning of absolute links. Empty: the
 	// scheme and the host that the client called.
 	PublicEndpoint string
-	// PublicAuthorities are other names, host or host:port, that clients may
-	// have signed when a proxy puts its own Host into requests.
-	PublicAuthorities []string
 
 	Limiter Limiter // nil: no rates
 	Faults  Faults  // nil: nothing goes wrong on purpose
@@ -95,7 +92,7 @@ type Handler struct {
 	core        *core.Service
 	tokens      Tokens
 	endpoint    string
-	authorities []string
+	authorities []string // of the endpoint, which clients sign behind a proxy
 	limiter     Limiter
 	faults      Faults
 	maxBody     int64
@@ -111,7 +108,7 @@ var _ http.Handler = (*Handler)(nil)
 // New makes a handler.
 func New(o Options) (*Handler, error) {
 	h := &Handler{
-		core: o.Core, tokens: o.Tokens, authorities: o.PublicAuthorities, limiter: o.Limiter, faults: o.Faults,
+		core: o.Core, tokens: o.Tokens, limiter: o.Limiter, faults: o.Faults,
 		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
 		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),
 		bodyTimeout: cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
@@ -131,7 +128,7 @@ func New(o Options) (*Handler, error) {
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.Path != "" || u.RawQuery != "" {
 			return nil, fmt.Errorf("public endpoint %q is not of the form https://host", o.PublicEndpoint)
 		}
-		h.authorities = append([]string{u.Host}, h.authorities...)
+		h.authorities = []string{u.Host}
 	}
 	return h, nil
 }

@@ -17,8 +17,7 @@
 //
 //	cs, err := communication.ParseConnectionString(os.Getenv("CONFAB_CONNECTION_STRING"))
 //
-// An access key signs requests ([AccessKey.Sign]), and a server finds out with
-// [VerifySignature] whether one of its keys made a signature.
+// An access key signs requests ([AccessKey.Sign]).
 //
 // A [TokenCredential] is what a chat client shows of its user: a token, or a function
 // that gets one whenever it is needed.

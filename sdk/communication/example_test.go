@@ -2,14 +2,10 @@ package communication_test
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
-	"net/http/httptest"
-	"strings"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
@@ -104,47 +100,6 @@ func ExampleAccessKey_Sign() {
 	// Output:
 	// Sat, 21 Nov 2026 20:31:40 GMT
 	// HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=r+kdsugSR+FImVN/3GD/vBPlncIJ9hVP4/FyDp92uU8=
-}
-
-func ExampleVerifySignature() {
-	primary, _ := communication.NewAccessKey("cHJpbWFyeQ==")
-	secondary, _ := communication.NewAccessKey(key)
-	keys := []communication.AccessKey{primary, secondary}
-
-	handler := func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 1<<20))
-		if err != nil {
-			http.Error(w, "cannot read the body", http.StatusBadRequest)
-			return
-		}
-		i, err := communication.VerifySignature(communication.SignedRequest{
-			Method:   r.Method,
-			Target:   r.RequestURI,
-			Host:     r.Host,
-			Header:   r.Header.Get,
-			BodyHash: sha256.Sum256(body),
-			TLS:      r.TLS != nil,
-		}, keys, time.Now(), nil)
-
-		var refused *communication.SignatureError
-		if errors.As(err, &refused) {
-			fmt.Println("refused:", refused.Fault)
-			return
-		}
-		fmt.Println("signed with key", i)
-	}
-
-	req := httptest.NewRequest("POST", "/identities?api-version=2023-10-01", strings.NewReader("{}"))
-	handler(httptest.NewRecorder(), req)
-
-	req = httptest.NewRequest("POST", "/identities?api-version=2023-10-01", strings.NewReader("{}"))
-	if err := secondary.Sign(req, time.Now()); err != nil {
-		panic(err)
-	}
-	handler(httptest.NewRecorder(), req)
-	// Output:
-	// refused: scheme
-	// signed with key 1
 }
 
 func ExampleNewTokenCredential() {

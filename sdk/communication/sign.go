@@ -17,7 +17,6 @@ import (
 const (
 	signatureScheme   = "HMAC-SHA256"
 	hostHeader        = "host"
-	dateHeader        = "date" // signed by SDKs from before June 2021
 	msDateHeader      = "x-ms-date"
 	contentHashHeader = "x-ms-content-sha256"
 )
@@ -63,7 +62,7 @@ func (k AccessKey) Sign(req *http.Request, now time.Time) error {
 	date := now.UTC().Format(http.TimeFormat)
 	contentHash := base64.StdEncoding.EncodeToString(sum[:])
 	mac := hmac.New(sha256.New, k.bytes())
-	mac.Write(appendStringToSign(nil, method, req.URL.RequestURI(), date+";"+host+";"+contentHash))
+	io.WriteString(mac, strings.ToUpper(method)+"\n"+req.URL.RequestURI()+"\n"+date+";"+host+";"+contentHash)
 	signature := base64.StdEncoding.EncodeToString(mac.Sum(nil))
 
 	if req.Header == nil {
@@ -75,16 +74,6 @@ func (k AccessKey) Sign(req *http.Request, now time.Time) error {
 		" SignedHeaders="+msDateHeader+";"+hostHeader+";"+contentHashHeader+
 		"&Signature="+signature)
 	return nil
-}
-
-// appendStringToSign appends what a signature covers: values are the signed
-// headers' values, in their order, joined by semicolons.
-func appendStringToSign(b []byte, method, pathAndQuery, values string) []byte {
-	b = append(b, strings.ToUpper(method)...)
-	b = append(b, '\n')
-	b = append(b, pathAndQuery...)
-	b = append(b, '\n')
-	return append(b, values...)
 }
 
 // hashBody returns the SHA-256 of the body that req will send, and leaves req able

@@ -1,4 +1,4 @@
-package communication
+package signature
 
 import (
 	"crypto/hmac"
@@ -9,10 +9,36 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
+// The vectors of the contract share these (identity.md §4.2).
+const (
+	testKey         = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
+	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
+	vectorHost      = "localhost:18443"
+	vectorBody      = `{"scopes":["chat"]}`
+	vectorBodyHash  = "J+doRQjtFVYLx3qOvzptwBLjQWqy6OEWEEk1TY1+rT4="
+	vectorEmptyHash = "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU="
+	createTarget    = "/identities?api-version=2023-10-01"
+	issueTarget     = "/identities/8%3Aacs%3Aaaaaaaaa-368b-45b4-ab52-8493fb117652_00000005-14a2-493b-8a72-5a3a0d000081/:issueAccessToken?api-version=2023-10-01"
+	issueDecoded    = "/identities/8:acs:aaaaaaaa-368b-45b4-ab52-8493fb117652_00000005-14a2-493b-8a72-5a3a0d000081/:issueAccessToken?api-version=2023-10-01"
+)
+
+var vectorTime = time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC)
+
+func mustKey(t testing.TB, text string) communication.AccessKey {
+	t.Helper()
+	k, err := communication.NewAccessKey(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
 // signature signs with nothing but the standard library: it shares no code with
-// Sign and VerifySignature.
+// Sign and Verify.
 func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 	t.Helper()
 	secret, err := base64.StdEncoding.DecodeString(key)
@@ -25,12 +51,12 @@ func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 }
 
 // request builds a received request with a body of vectorBody.
-func request(target, host, auth string) SignedRequest {
+func request(target, host, auth string) Request {
 	header := http.Header{}
 	header.Set("Authorization", auth)
 	header.Set("x-ms-date", vectorDate)
 	header.Set("x-ms-content-sha256", vectorBodyHash)
-	return SignedRequest{
+	return Request{
 		Method:   "POST",
 		Target:   target,
 		Host:     host,
@@ -47,14 +73,14 @@ func authorize(signedHeaders, signature string) string {
 const usualHeaders = "x-ms-date;host;x-ms-content-sha256"
 
 // signed builds a request signed in the usual way.
-func signed(t testing.TB) SignedRequest {
+func signed(t testing.TB) Request {
 	t.Helper()
 	return request(issueTarget, vectorHost, authorize(usualHeaders,
 		signature(t, testKey, "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
 }
 
 // with replaces a header of r; an empty value removes it.
-func (r SignedRequest) with(name, value string) SignedRequest {
+func (r Request) with(name, value string) Request {
 	header := r.Header
 	r.Header = func(n string) string {
 		if strings.EqualFold(n, name) {
@@ -65,16 +91,16 @@ func (r SignedRequest) with(name, value string) SignedRequest {
 	return r
 }
 
-func verify(t testing.TB, r SignedRequest) (int, error) {
+func verify(t testing.TB, r Request) (int, error) {
 	t.Helper()
-	return VerifySignature(r, []AccessKey{mustKey(t, testKey)}, vectorTime, nil)
+	return Verify(r, []communication.AccessKey{mustKey(t, testKey)}, vectorTime)
 }
 
-func wantFault(t *testing.T, what string, err error, want SignatureFault) {
+func wantReason(t *testing.T, what string, err error, want Reason) {
 	t.Helper()
-	var refused *SignatureError
-	if !errors.As(err, &refused) || refused.Fault != want {
-		t.Errorf("%s: error %v, want fault %q", what, err, want)
+	var refused *Error
+	if !errors.As(err, &refused) || refused.Reason != want {
+		t.Errorf("%s: error %v, want reason %d", what, err, want)
 	}
 }
 
@@ -95,9 +121,9 @@ func TestVerifyRefusesEveryChange(t *testing.T) {
 		}
 		return append(list, s+"x", s[1:], s[:len(s)-1])
 	}
-	refused := func(what, value string, r SignedRequest) {
+	refused := func(what, value string, r Request) {
 		t.Helper()
-		var bad *SignatureError
+		var bad *Error
 		if key, err := verify(t, r); !errors.As(err, &bad) || key != -1 {
 			t.Errorf("%s %q: key %d, %v, want a refusal", what, value, key, err)
 		}
@@ -137,14 +163,14 @@ func TestVerifyRefusesEveryChange(t *testing.T) {
 		changed := r
 		changed.BodyHash[i] ^= 1
 		_, err := verify(t, changed)
-		wantFault(t, "body", err, FaultContentHash)
+		wantReason(t, "body", err, BadContentHash)
 	}
 	// A body with its own hash, but not the signed one.
 	other := sha256.Sum256(nil)
 	changed := r.with("x-ms-content-sha256", vectorEmptyHash)
 	changed.BodyHash = other
 	_, err := verify(t, changed)
-	wantFault(t, "other body", err, FaultSignature)
+	wantReason(t, "other body", err, BadSignature)
 }
 
 func TestVerifyAuthorizationHeader(t *testing.T) {
@@ -152,49 +178,49 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 	sig := good[strings.LastIndex(good, "=")-43:]
 	tests := []struct {
 		auth string
-		want SignatureFault // 0: accepted
+		want Reason // 0: accepted
 	}{
 		{good, 0},
 		{strings.Replace(good, "HMAC-SHA256", "hmac-sha256", 1), 0},
 		{strings.Replace(good, "HMAC-SHA256 ", "HMAC-SHA256   ", 1), 0},
 		{strings.Replace(strings.Replace(good, "SignedHeaders", "signedheaders", 1), "Signature", "signature", 1), 0},
 
-		{"", FaultScheme},
-		{"Bearer eyJ", FaultScheme},
-		{"HMAC-SHA512 SignedHeaders=" + usualHeaders + "&Signature=" + sig, FaultScheme},
-		{"HMAC-SHA2560 " + sig, FaultScheme},
-		{" " + good, FaultScheme},
+		{"", BadScheme},
+		{"Bearer eyJ", BadScheme},
+		{"HMAC-SHA512 SignedHeaders=" + usualHeaders + "&Signature=" + sig, BadScheme},
+		{"HMAC-SHA2560 " + sig, BadScheme},
+		{" " + good, BadScheme},
 
-		{"HMAC-SHA256", FaultHeader},
-		{"HMAC-SHA256 ", FaultHeader},
-		{"HMAC-SHA256 " + sig, FaultHeader},
-		{"HMAC-SHA256 Signature=" + sig, FaultHeader},
-		{"HMAC-SHA256 SignedHeaders=" + usualHeaders, FaultHeader},
-		{"HMAC-SHA256 Signature=" + sig + "&SignedHeaders=" + usualHeaders, FaultHeader},
-		{"HMAC-SHA256 Credential=x&SignedHeaders=" + usualHeaders + "&Signature=" + sig, FaultHeader},
-		{good + "&Signature=" + sig, FaultHeader},
-		{good + "&", FaultHeader},
-		{authorize(usualHeaders, ""), FaultHeader},
-		{authorize(usualHeaders, sig[:40]), FaultHeader},
-		{authorize(usualHeaders, sig+"AAAA"), FaultHeader},
-		{authorize(usualHeaders, strings.Repeat("A", 44)), FaultHeader},
-		{authorize(usualHeaders, strings.Repeat("A", 42)+"B="), FaultHeader}, // bits past the end
-		{authorize(usualHeaders, strings.Repeat("A", 40)+"\n\n\n="), FaultHeader},
-		{authorize("", sig), FaultHeader},
-		{authorize("host;x-ms-content-sha256", sig), FaultHeader},
-		{authorize("x-ms-date;host", sig), FaultHeader},
-		{authorize("x-ms-date;x-ms-content-sha256", sig), FaultHeader},
-		{authorize("x-ms-date;date;host;x-ms-content-sha256", sig), FaultHeader},
-		{authorize("x-ms-date;date;host", sig), FaultHeader},
-		{authorize("x-ms-date;host;host", sig), FaultHeader},
-		{authorize(usualHeaders+";", sig), FaultHeader},
-		{authorize(usualHeaders+";x-extra", sig), FaultHeader},
-		{authorize(" x-ms-date;host;x-ms-content-sha256", sig), FaultHeader},
-		{authorize("x-ms-date,host,x-ms-content-sha256", sig), FaultHeader},
+		{"HMAC-SHA256", BadHeader},
+		{"HMAC-SHA256 ", BadHeader},
+		{"HMAC-SHA256 " + sig, BadHeader},
+		{"HMAC-SHA256 Signature=" + sig, BadHeader},
+		{"HMAC-SHA256 SignedHeaders=" + usualHeaders, BadHeader},
+		{"HMAC-SHA256 Signature=" + sig + "&SignedHeaders=" + usualHeaders, BadHeader},
+		{"HMAC-SHA256 Credential=x&SignedHeaders=" + usualHeaders + "&Signature=" + sig, BadHeader},
+		{good + "&Signature=" + sig, BadHeader},
+		{good + "&", BadHeader},
+		{authorize(usualHeaders, ""), BadHeader},
+		{authorize(usualHeaders, sig[:40]), BadHeader},
+		{authorize(usualHeaders, sig+"AAAA"), BadHeader},
+		{authorize(usualHeaders, strings.Repeat("A", 44)), BadHeader},
+		{authorize(usualHeaders, strings.Repeat("A", 42)+"B="), BadHeader}, // bits past the end
+		{authorize(usualHeaders, strings.Repeat("A", 40)+"\n\n\n="), BadHeader},
+		{authorize("", sig), BadHeader},
+		{authorize("host;x-ms-content-sha256", sig), BadHeader},
+		{authorize("x-ms-date;host", sig), BadHeader},
+		{authorize("x-ms-date;x-ms-content-sha256", sig), BadHeader},
+		{authorize("x-ms-date;date;host;x-ms-content-sha256", sig), BadHeader},
+		{authorize("x-ms-date;date;host", sig), BadHeader},
+		{authorize("x-ms-date;host;host", sig), BadHeader},
+		{authorize(usualHeaders+";", sig), BadHeader},
+		{authorize(usualHeaders+";x-extra", sig), BadHeader},
+		{authorize(" x-ms-date;host;x-ms-content-sha256", sig), BadHeader},
+		{authorize("x-ms-date,host,x-ms-content-sha256", sig), BadHeader},
 
-		{authorize("x-ms-content-sha256;host;x-ms-date", sig), FaultSignature},
-		{authorize(usualHeaders, strings.Repeat("A", 43)+"="), FaultSignature},
-		{authorize("date;host;x-ms-content-sha256", sig), FaultDate}, // no such header here
+		{authorize("x-ms-content-sha256;host;x-ms-date", sig), BadSignature},
+		{authorize(usualHeaders, strings.Repeat("A", 43)+"="), BadSignature},
+		{authorize("date;host;x-ms-content-sha256", sig), BadDate}, // no such header here
 	}
 	for _, tt := range tests {
 		key, err := verify(t, signed(t).with("Authorization", tt.auth))
@@ -204,41 +230,35 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 			}
 			continue
 		}
-		wantFault(t, tt.auth, err, tt.want)
+		wantReason(t, tt.auth, err, tt.want)
 		if err != nil && strings.Contains(err.Error(), sig) {
 			t.Errorf("%q: error %q repeats the signature", tt.auth, err)
 		}
 	}
 }
 
-// Unverified: DefaultMaxSkew, the 15 minutes of this table.
+// Unverified: MaxSkew, the 15 minutes of this table.
 func TestVerifyDate(t *testing.T) {
 	const minute = time.Minute
 	tests := []struct {
-		name    string
-		now     time.Duration // after the signed date
-		maxSkew time.Duration
-		ok      bool
+		name string
+		now  time.Duration // after the signed date
+		ok   bool
 	}{
-		{"now", 0, 0, true},
-		{"late, at the edge", 15 * minute, 0, true},
-		{"late, beyond", 15*minute + 1, 0, false},
-		{"early, at the edge", -15 * minute, 0, true},
-		{"early, beyond", -15*minute - 1, 0, false},
-		{"negative means default", 15 * minute, -1, true},
-		{"negative means default, beyond", 15*minute + 1, -1, false},
-		{"configured, at the edge", minute, minute, true},
-		{"configured, beyond", minute + 1, minute, false},
-		{"configured wider", -time.Hour, time.Hour, true},
-		{"centuries", 290 * 365 * 24 * time.Hour, 0, false},
+		{"now", 0, true},
+		{"late, at the edge", 15 * minute, true},
+		{"late, beyond", 15*minute + 1, false},
+		{"early, at the edge", -15 * minute, true},
+		{"early, beyond", -15*minute - 1, false},
+		{"centuries", 290 * 365 * 24 * time.Hour, false},
 	}
 	for _, tt := range tests {
-		_, err := VerifySignature(signed(t), []AccessKey{mustKey(t, testKey)}, vectorTime.Add(tt.now), &VerifyOptions{MaxSkew: tt.maxSkew})
+		_, err := Verify(signed(t), []communication.AccessKey{mustKey(t, testKey)}, vectorTime.Add(tt.now))
 		if tt.ok && err != nil {
 			t.Errorf("%s: %v", tt.name, err)
 		}
 		if !tt.ok {
-			wantFault(t, tt.name, err, FaultDate)
+			wantReason(t, tt.name, err, BadDate)
 		}
 	}
 	for _, date := range []string{
@@ -247,11 +267,11 @@ func TestVerifyDate(t *testing.T) {
 		"Sat, 31 Feb 2026 20:31:40 GMT", vectorDate + ";" + vectorHost, "Sat, 21 Nov 9999 20:31:40 GMT",
 	} {
 		_, err := verify(t, signed(t).with("x-ms-date", date))
-		wantFault(t, "date "+date, err, FaultDate)
+		wantReason(t, "date "+date, err, BadDate)
 	}
 	// The zero time is further from any date than a Duration can tell.
-	_, err := VerifySignature(signed(t), []AccessKey{mustKey(t, testKey)}, time.Time{}, nil)
-	wantFault(t, "zero now", err, FaultDate)
+	_, err := Verify(signed(t), []communication.AccessKey{mustKey(t, testKey)}, time.Time{})
+	wantReason(t, "zero now", err, BadDate)
 }
 
 // When both date headers are there, the signed one counts.
@@ -269,7 +289,7 @@ func TestVerifyUsesTheSignedDate(t *testing.T) {
 func TestVerifyContentHash(t *testing.T) {
 	for _, hash := range []string{"", vectorEmptyHash, vectorBodyHash + " ", strings.TrimRight(vectorBodyHash, "="), "x"} {
 		_, err := verify(t, signed(t).with("x-ms-content-sha256", hash))
-		wantFault(t, "hash "+hash, err, FaultContentHash)
+		wantReason(t, "hash "+hash, err, BadContentHash)
 	}
 }
 
@@ -277,18 +297,18 @@ func TestVerifySaysWhichKey(t *testing.T) {
 	key, other := mustKey(t, testKey), mustKey(t, "AAAA")
 	tests := []struct {
 		name string
-		keys []AccessKey
+		keys []communication.AccessKey
 		want int
 	}{
-		{"primary", []AccessKey{key, other}, 0},
-		{"secondary", []AccessKey{other, key}, 1},
-		{"both the same", []AccessKey{key, key}, 0},
-		{"unset primary", []AccessKey{{}, key}, 1},
-		{"neither", []AccessKey{other, other}, -1},
+		{"primary", []communication.AccessKey{key, other}, 0},
+		{"secondary", []communication.AccessKey{other, key}, 1},
+		{"both the same", []communication.AccessKey{key, key}, 0},
+		{"unset primary", []communication.AccessKey{{}, key}, 1},
+		{"neither", []communication.AccessKey{other, other}, -1},
 		{"none", nil, -1},
 	}
 	for _, tt := range tests {
-		got, err := VerifySignature(signed(t), tt.keys, vectorTime, nil)
+		got, err := Verify(signed(t), tt.keys, vectorTime)
 		if got != tt.want || (err == nil) != (tt.want >= 0) {
 			t.Errorf("%s: key %d, %v, want %d", tt.name, got, err, tt.want)
 		}
@@ -300,8 +320,8 @@ func TestVerifySaysWhichKey(t *testing.T) {
 func TestVerifyEmptyKeyMatchesNothing(t *testing.T) {
 	r := request(issueTarget, vectorHost, authorize(usualHeaders,
 		signature(t, "", "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
-	_, err := VerifySignature(r, []AccessKey{{}, {}}, vectorTime, nil)
-	wantFault(t, "empty key", err, FaultSignature)
+	_, err := Verify(r, []communication.AccessKey{{}, {}}, vectorTime)
+	wantReason(t, "empty key", err, BadSignature)
 }
 
 func TestVerifyMethodInLowerCase(t *testing.T) {
@@ -319,19 +339,8 @@ func TestVerifyTriesFewSpellings(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n := len(r.spellings(auth, vectorDate, vectorBodyHash, nil)); n > 20 {
-		t.Errorf("%d spellings, want at most 20 (§4.4)", n)
-	}
-}
-
-func TestFaultNames(t *testing.T) {
-	for f := FaultScheme; f <= FaultSignature; f++ {
-		if f.String() == "unknown" || f.String() == "" {
-			t.Errorf("fault %d has no name", f)
-		}
-	}
-	if SignatureFault(0).String() != "unknown" || SignatureFault(99).String() != "unknown" {
-		t.Error("a fault that is none has a name")
+	if n := len(r.spellings(auth, vectorDate, vectorBodyHash)); n > 20 {
+		t.Errorf("%d spellings, want at most 20 (identity.md §4.4)", n)
 	}
 }
 
@@ -344,16 +353,16 @@ func FuzzVerify(f *testing.F) {
 	key := mustKey(f, testKey)
 	f.Fuzz(func(t *testing.T, auth, date, target, host string, tls bool) {
 		r := request(target, host, auth).with("x-ms-date", date)
-		r.TLS = tls
-		got, err := VerifySignature(r, []AccessKey{{}, key}, vectorTime, &VerifyOptions{Authorities: []string{host, ""}})
-		var refused *SignatureError
+		r.TLS, r.Authorities = tls, []string{host, ""}
+		got, err := Verify(r, []communication.AccessKey{{}, key}, vectorTime)
+		var refused *Error
 		switch {
 		case err == nil && got == 1:
 			// Nobody guesses a signature: it is the seed's, of the seed's request.
 			if !strings.Contains(auth, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=") {
 				t.Fatalf("forged: %q %q %q %q", auth, date, target, host)
 			}
-		case got != -1 || !errors.As(err, &refused) || refused.Fault.String() == "unknown":
+		case got != -1 || !errors.As(err, &refused) || refused.Reason == 0:
 			t.Fatalf("key %d, error %v", got, err)
 		}
 	})

@@ -1,13 +1,15 @@
-package communication
+package signature
 
 import (
 	"crypto/sha256"
 	"encoding/base64"
 	"strings"
 	"testing"
+
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestVerifyVectors checks the signatures of §4.2 as text: no code of this test or
+// TestVerifyVectors checks the signatures of identity.md §4.2 as text: no code of this test or
 // of Sign made them.
 func TestVerifyVectors(t *testing.T) {
 	tests := []struct {
@@ -31,7 +33,7 @@ func TestVerifyVectors(t *testing.T) {
 	}
 }
 
-// TestVerifySDKs goes through the spellings of §4.3: what each SDK signs, and what
+// TestVerifySDKs goes through the spellings of identity.md §4.3: what each SDK signs, and what
 // a server then receives.
 func TestVerifySDKs(t *testing.T) {
 	const (
@@ -106,13 +108,12 @@ func TestVerifySDKs(t *testing.T) {
 				"x-ms-content-sha256", vectorBodyHash, "host", tt.signedHost).Replace(strings.ToLower(tt.signedHeaders))
 			r := request(tt.target, tt.host, authorize(tt.signedHeaders,
 				signature(t, testKey, "POST", tt.signedTarget, values)))
-			r.TLS = !tt.plain
+			r.TLS, r.Authorities = !tt.plain, tt.authorities
 			if tt.signedHeaders == date {
 				r = r.with("Date", vectorDate).with("x-ms-date", "")
 			}
-			opts := &VerifyOptions{Authorities: tt.authorities}
-			keys := []AccessKey{mustKey(t, "AAAA"), mustKey(t, testKey)}
-			if key, err := VerifySignature(r, keys, vectorTime, opts); key != 1 || err != nil {
+			keys := []communication.AccessKey{mustKey(t, "AAAA"), mustKey(t, testKey)}
+			if key, err := Verify(r, keys, vectorTime); key != 1 || err != nil {
 				t.Errorf("key %d, %v, want key 1", key, err)
 			}
 		})
@@ -143,6 +144,6 @@ func TestVerifyRefusesOtherSpellings(t *testing.T) {
 			signature(t, testKey, "POST", tt.signedTarget, vectorDate+";"+tt.signedHost+";"+vectorBodyHash)))
 		r.TLS = tt.tls
 		_, err := verify(t, r)
-		wantFault(t, tt.name, err, FaultSignature)
+		wantReason(t, tt.name, err, BadSignature)
 	}
 }

@@ -1,4 +1,7 @@
-package communication
+// Package signature verifies requests that are signed with an access key
+// (identity.md §4). Clients sign with [communication.AccessKey.Sign]; only a server
+// verifies, so this package is not part of the SDK.
+package signature
 
 import (
 	"crypto/hmac"
@@ -11,81 +14,88 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// DefaultMaxSkew is how far the date of a signed request may be from the server's
-// time, in either direction, unless [VerifyOptions] say otherwise.
+// MaxSkew is how far the date of a signed request may be from the server's time,
+// in either direction.
 //
 // Unverified: Azure states no number for Communication Services; this is that of
-// App Configuration, whose scheme is the same (§4.5).
-const DefaultMaxSkew = 15 * time.Minute
+// App Configuration, whose scheme is the same (identity.md §4.5).
+const MaxSkew = 15 * time.Minute
 
-// SignedRequest is a request as a server received it, before any router, proxy or
-// cleaner of paths touched it: what a client signed can only be found in the bytes
-// that it sent.
-type SignedRequest struct {
+// The words of access key signing (identity.md §4.1). The SDK has its own copy: it
+// exports nothing that a client does not need.
+const (
+	scheme            = "HMAC-SHA256"
+	hostHeader        = "host"
+	dateHeader        = "date" // signed by SDKs from before June 2021
+	msDateHeader      = "x-ms-date"
+	contentHashHeader = "x-ms-content-sha256"
+)
+
+// Request is a request as a server received it, before any router, proxy or
+// cleaner of paths touched it: the client signed the bytes that it sent.
+type Request struct {
 	// Method is the verb, http.Request.Method.
 	Method string
 	// Target is the raw request target, http.Request.RequestURI.
 	Target string
 	// Host is the Host header or the :authority, http.Request.Host.
 	Host string
-	// Header returns the value of a header whatever the case of its name, "" if
+	// Header returns the value of a header whatever the case of its name, or "" if
 	// there is none: http.Header.Get. It must not be nil.
 	Header func(name string) string
 	// BodyHash is the SHA-256 of the body; that of no body is sha256.Sum256(nil).
 	BodyHash [sha256.Size]byte
 	// TLS is true when the client spoke https, maybe to a proxy. Some clients that
-	// speak plain http sign a path without its first slash (§4.3); only then is
-	// that accepted.
+	// speak plain http sign a path without its first slash (identity.md §4.3); only
+	// then is that accepted.
 	TLS bool
-}
-
-// VerifyOptions change how [VerifySignature] judges. The zero value is the
-// default.
-type VerifyOptions struct {
-	// MaxSkew is how far the date may be off; zero or less means DefaultMaxSkew.
-	MaxSkew time.Duration
-	// Authorities are the names (host or host:port) by which clients reach the
-	// server when a proxy in between puts another Host into requests.
+	// Authorities are more names, host or host:port, that the client may have
+	// signed: those of a proxy that puts another Host into requests.
 	Authorities []string
 }
 
-// VerifySignature finds out which of the keys signed r, and returns its index. It
-// tries the keys in their order, so give the primary key first; zero keys match
+// Of returns r, whose body is given, as a Request.
+func Of(r *http.Request, body []byte) Request {
+	return Request{
+		Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get,
+		BodyHash: sha256.Sum256(body), TLS: r.TLS != nil,
+	}
+}
+
+// Verify returns the index of the key that signed r, or -1 and an [*Error]. It
+// tries the keys in their order, so give the primary key first. A zero key matches
 // nothing, so an unset secondary key may stay in the list.
 //
-// The algorithm is that of §4.4. It reads the order of the signed headers from the
-// Authorization header and accepts every spelling of path and host that the
-// official SDKs of all years sign: the target as received and percent-decoded, the
-// host as received, without its port, and with its port repeated. Secrets and
-// hashes are compared in constant time.
-//
-// A refusal is a [*SignatureError], which says what was wrong. opts may be nil.
-func VerifySignature(r SignedRequest, keys []AccessKey, now time.Time, opts *VerifyOptions) (int, error) {
-	if opts == nil {
-		opts = &VerifyOptions{}
-	}
+// The algorithm is that of identity.md §4.4. It reads the order of the signed
+// headers from the Authorization header and accepts every spelling of path and host
+// that the official SDKs of all years sign: the target as received and
+// percent-decoded, the host as received, without its port, and with its port
+// repeated. Signatures and hashes are compared in constant time.
+func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, error) {
 	auth, err := parseAuthorization(r.Header("Authorization"))
 	if err != nil {
 		return -1, err
 	}
 	date := r.Header(auth.date)
-	if err := checkDate(date, now, opts.MaxSkew); err != nil {
+	if err := checkDate(date, now); err != nil {
 		return -1, err
 	}
 	contentHash := r.Header(contentHashHeader)
 	want := base64.StdEncoding.EncodeToString(r.BodyHash[:])
 	if subtle.ConstantTimeCompare([]byte(contentHash), []byte(want)) == 0 {
-		return -1, refuse(FaultContentHash, contentHashHeader+" is not the hash of the body")
+		return -1, refuse(BadContentHash, contentHashHeader+" is not the hash of the body")
 	}
 
-	messages := r.spellings(auth, date, contentHash, opts.Authorities)
+	messages := r.spellings(auth, date, contentHash)
 	for i, key := range keys {
 		if key.IsZero() {
 			continue
 		}
-		mac := hmac.New(sha256.New, key.bytes())
+		mac := hmac.New(sha256.New, key.Bytes())
 		var sum [sha256.Size]byte
 		for _, message := range messages {
 			mac.Reset()
@@ -95,61 +105,43 @@ func VerifySignature(r SignedRequest, keys []AccessKey, now time.Time, opts *Ver
 			}
 		}
 	}
-	return -1, refuse(FaultSignature, "signature matches no key")
+	return -1, refuse(BadSignature, "signature matches no key")
 }
 
-// SignatureFault is what was wrong with a signed request. The answers differ
-// (§4.5), so a server wants a table of them.
-type SignatureFault uint8
+// Reason says why a request was refused. The responses differ (identity.md §4.5).
+type Reason uint8
 
-// The faults, in the order in which they are looked for.
+// The reasons, in the order in which they are checked.
 const (
-	// FaultScheme: there is no Authorization header, or one of another scheme,
-	// such as Bearer. The request is not signed; nothing else was looked at.
-	FaultScheme SignatureFault = iota + 1
-	// FaultHeader: the Authorization header is not of the form that §4.1 gives, or
+	// BadScheme: there is no Authorization header, or one of another scheme, such
+	// as Bearer. The request is not signed; nothing else was checked.
+	BadScheme Reason = iota + 1
+	// BadHeader: the Authorization header is not of the form of identity.md §4.1, or
 	// does not sign exactly a date header, host and x-ms-content-sha256.
-	FaultHeader
-	// FaultDate: the signed date is missing, unreadable, or too far from now.
-	FaultDate
-	// FaultContentHash: x-ms-content-sha256 is missing or is not the hash of the
+	BadHeader
+	// BadDate: the signed date is missing, unreadable, or too far from now.
+	BadDate
+	// BadContentHash: x-ms-content-sha256 is missing or is not the hash of the
 	// body.
-	FaultContentHash
-	// FaultSignature: no key makes this signature of this request.
-	FaultSignature
+	BadContentHash
+	// BadSignature: no key makes this signature of this request.
+	BadSignature
 )
 
-var faultNames = [...]string{
-	FaultScheme:      "scheme",
-	FaultHeader:      "header",
-	FaultDate:        "date",
-	FaultContentHash: "content hash",
-	FaultSignature:   "signature",
-}
-
-// String returns one or two words for the fault, "unknown" for one without a name.
-func (f SignatureFault) String() string {
-	if f == 0 || int(f) >= len(faultNames) {
-		return "unknown"
-	}
-	return faultNames[f]
-}
-
-// SignatureError is the refusal of a signed request. Its text is for the server's
-// log: it repeats nothing that the client sent, and an answer to the client should
-// say no more than its fault.
-type SignatureError struct {
-	// Fault is what was wrong.
-	Fault SignatureFault
+// Error is the refusal of a signed request. Its text is for the server's log: it
+// repeats nothing that the client sent. A response to the client should say no more
+// than the reason.
+type Error struct {
+	Reason Reason
 
 	detail string
 }
 
-// Error says what was wrong, with the detail that Fault lacks.
-func (e *SignatureError) Error() string { return "verify request signature: " + e.detail }
+// Error says what was wrong, with the detail that Reason lacks.
+func (e *Error) Error() string { return "verify request signature: " + e.detail }
 
-func refuse(fault SignatureFault, format string, args ...any) error {
-	return &SignatureError{Fault: fault, detail: fmt.Sprintf(format, args...)}
+func refuse(reason Reason, format string, args ...any) error {
+	return &Error{Reason: reason, detail: fmt.Sprintf(format, args...)}
 }
 
 // authorization is a parsed Authorization header.
@@ -162,19 +154,19 @@ type authorization struct {
 // parseAuthorization reads
 // "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=BASE64".
 func parseAuthorization(header string) (authorization, error) {
-	scheme, params, _ := strings.Cut(header, " ")
-	if !strings.EqualFold(scheme, signatureScheme) {
+	got, params, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(got, scheme) {
 		if header == "" {
-			return authorization{}, refuse(FaultScheme, "no authorization header")
+			return authorization{}, refuse(BadScheme, "no authorization header")
 		}
-		return authorization{}, refuse(FaultScheme, "authorization scheme is not "+signatureScheme)
+		return authorization{}, refuse(BadScheme, "authorization scheme is not "+scheme)
 	}
 	// Two parameters, each once: one more '&' would be in the second name or value.
 	first, second, _ := strings.Cut(strings.TrimSpace(params), "&")
 	signed, ok1 := cutParam(first, "SignedHeaders")
 	signature, ok2 := cutParam(second, "Signature")
 	if !ok1 || !ok2 {
-		return authorization{}, refuse(FaultHeader, "authorization is not SignedHeaders=...&Signature=...")
+		return authorization{}, refuse(BadHeader, "authorization is not SignedHeaders=...&Signature=...")
 	}
 
 	a := authorization{headers: strings.Split(strings.ToLower(signed), ";")}
@@ -186,7 +178,7 @@ func parseAuthorization(header string) (authorization, error) {
 	}
 	if len(a.headers) != 3 || a.date == "" ||
 		!slices.Contains(a.headers, hostHeader) || !slices.Contains(a.headers, contentHashHeader) {
-		return authorization{}, refuse(FaultHeader,
+		return authorization{}, refuse(BadHeader,
 			"signed headers are not a date header, host and "+contentHashHeader)
 	}
 
@@ -196,7 +188,7 @@ func parseAuthorization(header string) (authorization, error) {
 		a.signature, err = base64.StdEncoding.Strict().DecodeString(signature)
 	}
 	if err != nil || len(a.signature) != sha256.Size {
-		return authorization{}, refuse(FaultHeader, "signature is not the base64 of 32 bytes")
+		return authorization{}, refuse(BadHeader, "signature is not the base64 of 32 bytes")
 	}
 	return a, nil
 }
@@ -207,28 +199,25 @@ func cutParam(s, name string) (value string, ok bool) {
 }
 
 // checkDate reads the date as RFC 1123 with GMT, the only form any SDK sends.
-func checkDate(date string, now time.Time, maxSkew time.Duration) error {
+func checkDate(date string, now time.Time) error {
 	if date == "" {
-		return refuse(FaultDate, "signed date header is missing")
+		return refuse(BadDate, "signed date header is missing")
 	}
 	t, err := time.Parse(http.TimeFormat, date)
 	if err != nil {
-		return refuse(FaultDate, "signed date is not of the form %q", http.TimeFormat)
+		return refuse(BadDate, "signed date is not of the form %q", http.TimeFormat)
 	}
-	if maxSkew <= 0 {
-		maxSkew = DefaultMaxSkew
-	}
-	if skew := now.Sub(t).Abs(); skew > maxSkew {
-		return refuse(FaultDate, "signed date is off by %v, more than %v", skew, maxSkew)
+	if skew := now.Sub(t).Abs(); skew > MaxSkew {
+		return refuse(BadDate, "signed date is off by %v, more than %v", skew, MaxSkew)
 	}
 	return nil
 }
 
 // spellings returns every string that a client may have signed for this request
-// (§4.4), the likeliest first and none twice.
-func (r SignedRequest) spellings(auth authorization, date, contentHash string, authorities []string) [][]byte {
+// (identity.md §4.4), the likeliest first and none twice.
+func (r Request) spellings(auth authorization, date, contentHash string) [][]byte {
 	var hosts []string
-	for _, authority := range append([]string{r.Host}, authorities...) {
+	for _, authority := range append([]string{r.Host}, r.Authorities...) {
 		hosts = appendNew(hosts, hostSpellings(authority)...)
 	}
 	var messages [][]byte
@@ -245,7 +234,7 @@ func (r SignedRequest) spellings(auth authorization, date, contentHash string, a
 					values[i] = date
 				}
 			}
-			messages = append(messages, appendStringToSign(nil, r.Method, target, strings.Join(values, ";")))
+			messages = append(messages, []byte(strings.ToUpper(r.Method)+"\n"+target+"\n"+strings.Join(values, ";")))
 		}
 	}
 	return messages
