@@ -13,14 +13,14 @@ import "slices"
 // order of history; a test holds the lists to that.
 type Version string
 
-// Family is the routes that share a list of versions.
-type Family struct {
+// List is the api-versions of one API.
+type List struct {
 	versions []Version
 	aliases  map[Version]Version
 }
 
 // Chat is the list of the chat routes (api-versions.md §1).
-var Chat = &Family{
+var Chat = &List{
 	versions: []Version{
 		"2020-11-01-preview3",
 		"2021-01-27-preview4",
@@ -36,7 +36,7 @@ var Chat = &Family{
 }
 
 // Identity is the list of the identity routes (identity.md §2).
-var Identity = &Family{
+var Identity = &List{
 	versions: []Version{
 		"2021-03-07",
 		"2022-06-01",
@@ -47,23 +47,23 @@ var Identity = &Family{
 
 // Parse finds a version by the name that a client sent; ok is false for a name
 // that is not in the list.
-func (f *Family) Parse(name string) (v Version, ok bool) {
+func (l *List) Parse(name string) (v Version, ok bool) {
 	v = Version(name)
-	if is, ok := f.aliases[v]; ok {
+	if is, ok := l.aliases[v]; ok {
 		return is, true
 	}
-	return v, slices.Contains(f.versions, v)
+	return v, slices.Contains(l.versions, v)
 }
 
-// Versions is the list, oldest first. It is shared and must not be changed.
-func (f *Family) Versions() []Version { return f.versions }
+// Versions returns the list, oldest first. It is shared and must not be changed.
+func (l *List) Versions() []Version { return l.versions }
 
 // Span is the versions from Since on and before Until. An empty bound is open,
 // so the zero Span is all of history. It has an end because history branches: a
 // thing can live in one preview alone.
 type Span struct{ Since, Until Version }
 
-// Has says whether a version lies in the span.
+// Has reports whether a version lies in the span.
 func (s Span) Has(v Version) bool {
 	return v >= s.Since && (s.Until == "" || v < s.Until)
 }

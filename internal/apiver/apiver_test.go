@@ -9,7 +9,7 @@ import (
 )
 
 func TestListsAreInTheOrderOfHistory(t *testing.T) {
-	for _, f := range []*apiver.Family{apiver.Chat, apiver.Identity} {
+	for _, f := range []*apiver.List{apiver.Chat, apiver.Identity} {
 		vs := f.Versions()
 		if !slices.IsSorted(vs) || len(slices.Compact(slices.Clone(vs))) != len(vs) {
 			t.Errorf("versions %q are not in order or not unique", vs)
@@ -24,10 +24,10 @@ func TestListsAreInTheOrderOfHistory(t *testing.T) {
 
 func TestParse(t *testing.T) {
 	for _, c := range []struct {
-		family *apiver.Family
-		name   string
-		want   apiver.Version
-		ok     bool
+		list *apiver.List
+		name string
+		want apiver.Version
+		ok   bool
 	}{
 		{apiver.Chat, "2021-09-07", "2021-09-07", true},
 		{apiver.Chat, "2021-09-27", "2021-09-07", true},
@@ -38,7 +38,7 @@ func TestParse(t *testing.T) {
 		{apiver.Identity, "2021-09-27", "2021-09-27", false},
 		{apiver.Identity, "", "", false},
 	} {
-		if got, ok := c.family.Parse(c.name); got != c.want || ok != c.ok {
+		if got, ok := c.list.Parse(c.name); got != c.want || ok != c.ok {
 			t.Errorf("Parse(%q) = %q, %v; want %q, %v", c.name, got, ok, c.want, c.ok)
 		}
 	}

@@ -13,54 +13,53 @@ import (
 //
 // Unverified: 403 for a token without the scope that the operation needs, and
 // its text (identity.md §6.5, chat.md §11).
-func (h *Handler) authenticateUser(q *request) error {
-	scheme, text, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+func (h *Handler) authenticateUser(req *request) error {
+	scheme, text, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
 		return &core.Error{Code: core.Unauthorized, Message: "no bearer token"}
 	}
-	claims, err := h.tokens.Verify(q.Context(), strings.TrimSpace(text))
+	claims, err := h.tokens.Verify(req.Context(), strings.TrimSpace(text))
 	if errors.Is(err, token.ErrInvalid) {
 		return &core.Error{Code: core.Unauthorized, Message: "token refused"}
 	}
 	if err != nil {
-		// Nothing was done yet, so the client may repeat the request.
-		return &core.Error{Code: core.Unavailable, Message: "The server is currently unable to handle the request.", Cause: err}
+		return unavailable(err)
 	}
-	q.caller, q.leaving = claims.User, claims.Leaving
-	if q.leaving && q.row.users == live {
-		return errGone
+	req.caller, req.leaving = claims.User, claims.Leaving
+	if req.leaving && req.route.users == onlyLive {
+		return errUserDeleted
 	}
-	if !claims.Scopes.Any(q.row.scopes) {
+	if !claims.Scopes.Any(req.route.scopes) {
 		return &core.Error{Code: core.Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
 	}
 	return nil
 }
 
-// errGone: the user was deleted, and what its token asks for is more than cleaning
-// up after it.
-var errGone = &core.Error{Code: core.Unauthorized, Message: "the user was deleted"}
+// errUserDeleted is the refusal of a deleted user's token for anything but cleaning
+// up after the user.
+var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was deleted"}
 
 // errDenied is recorded for a missing signature or another scheme; for a bad
 // signature or date it is a guess (identity.md §4.5).
 var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider."}
 
-// authenticateKey verifies the signature of an identity request. It is made of
-// the target as it came and of the body, which is read here for that. Entra
-// bearer tokens are refused: there is no tenant (identity.md §3).
-func (h *Handler) authenticateKey(q *request) error {
-	scheme, _, _ := strings.Cut(q.Header.Get("Authorization"), " ")
+// authenticateKey verifies the signature of an identity request. The signature
+// covers the raw target and the body, so the body is read here. Entra bearer tokens
+// are refused: there is no tenant (identity.md §3).
+func (h *Handler) authenticateKey(req *request) error {
+	scheme, _, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "HMAC-SHA256") {
-		return errDenied // before the body of a stranger is read
+		return errDenied // before reading the body of a stranger
 	}
-	if err := h.readBody(q); err != nil {
+	if err := h.readBody(req); err != nil {
 		return err
 	}
-	signed := signature.Of(q.Request, q.body)
+	signed := signature.Of(req.Request, req.body)
 	signed.TLS = signed.TLS || strings.HasPrefix(h.endpoint, "https:")
 	signed.Authorities = h.authorities
 	key, err := signature.Verify(signed, h.tokens.Keys(), h.now())
 	if err == nil {
-		q.key = key
+		req.key = key
 		return nil
 	}
 	denied := *errDenied

@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// The codes of refusals that are about HTTP and that package core never makes.
+// The codes of refusals that concern HTTP, which package core never returns.
 // Unverified, but for UnsupportedApiVersion and Denied: none was recorded.
 const (
 	codeNoVersion   core.Code = "ApiVersionUnspecified"
@@ -27,7 +27,7 @@ const (
 	codeBadExchange core.Code = "InvalidAccessToken"
 )
 
-// statuses is the status of every code.
+// statuses maps every code to its status.
 var statuses = map[core.Code]int{
 	core.BadRequest:       http.StatusBadRequest,
 	core.Validation:       http.StatusBadRequest,
@@ -48,57 +48,64 @@ var statuses = map[core.Code]int{
 	core.Unavailable:      http.StatusServiceUnavailable,
 }
 
+// unavailable is the refusal of a request that had no effect, so that the client may
+// repeat it.
+func unavailable(cause error) *core.Error {
+	return &core.Error{Code: core.Unavailable, Message: "The server is currently unable to handle the request.", Cause: cause}
+}
+
 var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error."}
 
-// refuse is the one place where an error becomes an answer. Its cause goes to
+// refuse is the one place that turns an error into a response. Its cause goes to
 // the log and no further.
-func (h *Handler) refuse(q *request, err error) answer {
-	e := refusal(q.family, err)
-	status := cmp.Or(q.fault.Status, statuses[e.Code])
+func (h *Handler) refuse(req *request, err error) response {
+	e := errorOf(req.api, err)
+	status := cmp.Or(req.fault.Status, statuses[e.Code])
 	if status == 0 {
 		e, status = errInternal, http.StatusInternalServerError
 	}
 	if e == errInternal || e.Cause != nil {
-		h.logCause(q, status, err)
+		h.logCause(req, status, err)
 	}
-	q.note = e.Message
-	a := answer{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
+	req.note = e.Message
+	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
-		a.allow = q.path.allow
+		resp.allow = req.path.allow
 	}
-	if status == http.StatusUnauthorized && q.family.silent401 {
-		return a
+	if status == http.StatusUnauthorized && req.api.emptyBodyOn401 {
+		return resp
 	}
-	a.body = buffer()
-	*a.body = q.envelope()(*a.body, e)
-	return a
+	resp.body = buffer()
+	*resp.body = req.envelope()(*resp.body, e)
+	return resp
 }
 
-func (h *Handler) logCause(q *request, status int, err error) {
+func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
-	if status < http.StatusInternalServerError || q.Context().Err() != nil {
-		level = slog.LevelDebug // a bad signature, or a client that has gone
+	if status < http.StatusInternalServerError || req.Context().Err() != nil {
+		level = slog.LevelDebug // a bad signature, or a client that hung up
 	}
-	h.log.Log(context.WithoutCancel(q.Context()), level, "request refused", "request", q.id,
-		"method", q.Method, "path", q.URL.EscapedPath(), "status", status, "error", err)
+	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,
+		"method", req.Method, "path", req.URL.EscapedPath(), "status", status, "error", err)
 }
 
-func refusal(f *family, err error) *core.Error {
+// errorOf returns err as a core.Error, errInternal if it is none.
+func errorOf(a *api, err error) *core.Error {
 	var e *core.Error
 	if errors.As(err, &e) {
 		return e
 	}
 	if errors.Is(err, core.ErrUnavailable) {
-		return &core.Error{Code: core.Unavailable, Message: "The server is currently unable to handle the request.", Cause: err}
+		return unavailable(err)
 	}
 	var field *wire.Error
 	if errors.As(err, &field) {
-		return &core.Error{Code: f.invalid, Message: field.Error(), Target: field.Field()}
+		return &core.Error{Code: a.invalidBody, Message: field.Error(), Target: field.Field()}
 	}
 	return errInternal
 }
 
-// envelope is the body of a refusal at the versions of its span.
+// envelope writes the body of a refusal at the versions of its span.
 type envelope struct {
 	span  apiver.Span
 	write func(dst []byte, e *core.Error) []byte
@@ -115,11 +122,12 @@ var (
 	}
 )
 
-// envelope is that of the request's version, or the newest if it has none.
-func (q *request) envelope() func([]byte, *core.Error) []byte {
-	all := q.family.envelopes
+// envelope returns the envelope of the request's version, or the newest if it has
+// none.
+func (req *request) envelope() func([]byte, *core.Error) []byte {
+	all := req.api.envelopes
 	for _, e := range all {
-		if q.version != "" && e.span.Has(q.version) {
+		if req.version != "" && e.span.Has(req.version) {
 			return e.write
 		}
 	}

@@ -18,47 +18,47 @@ type Faults interface {
 	Wait(ctx context.Context, d time.Duration)
 }
 
-// What the record says of a request whose connection was dropped.
-var dropped = map[dev.Drop]string{
+// dropNotes are the notes in the record of a request whose connection was dropped.
+var dropNotes = map[dev.Drop]string{
 	dev.Before: "dropped on purpose: not carried out",
 	dev.After:  "dropped on purpose: the answer is lost",
 }
 
-// goWrong finds the fault of a request. It comes before the token is looked at,
-// as that of a machine in between would. A delay is over when it returns, and a
-// status is its error; a drop is for those that called it.
-func (h *Handler) goWrong(q *request) error {
+// injectFault finds the fault of a request. It comes before the token is checked, as
+// a fault of a machine in between would. It waits out a delay and returns a status as
+// an error; its callers carry out a drop.
+func (h *Handler) injectFault(req *request) error {
 	if h.faults == nil {
 		return nil
 	}
-	f, ok := h.faults.Next(q.row.operation)
+	f, ok := h.faults.Next(req.route.operation)
 	if !ok {
 		return nil
 	}
-	q.fault = f
+	req.fault = f
 	if f.Delay > 0 {
-		// The body first: its time runs, and net/http notices that a client has
-		// gone only when there is nothing left to read from it.
-		if err := h.readBody(q); err != nil {
+		// The body first: its deadline runs, and net/http notices that a client hung
+		// up only when the body is read.
+		if err := h.readBody(req); err != nil {
 			return err
 		}
-		h.faults.Wait(q.Context(), f.Delay)
+		h.faults.Wait(req.Context(), f.Delay)
 	}
 	if f.Status == 0 {
 		return nil
 	}
-	q.retryAfter = f.RetryAfter
-	return &core.Error{Code: faultCode(q.family, f.Status), Message: "The development server was told to answer this."}
+	req.retryAfter = f.RetryAfter
+	return &core.Error{Code: faultCode(req.api, f.Status), Message: "The development server was told to answer this."}
 }
 
-// faultCode is the code that an answer of ours with the status has, if there is
-// one.
-func faultCode(f *family, status int) core.Code {
+// faultCode returns the code that the server's own refusals have with the status, or
+// one made of the status's text.
+func faultCode(a *api, status int) core.Code {
 	switch {
-	case status == http.StatusUnauthorized && f == identity:
+	case status == http.StatusUnauthorized && a == identity:
 		return codeDenied
 	case status == http.StatusBadRequest:
-		return f.invalid
+		return a.invalidBody
 	}
 	for _, code := range []core.Code{
 		core.Unauthorized, core.Forbidden, core.NotFound, codeMethod, codeTimeout, codeTooLarge, codeMediaType, codeTooMany, codeInternal, core.Unavailable,

@@ -12,13 +12,13 @@ import (
 
 // Lifetimes of tokens, in minutes (identity.md §6.5).
 const (
-	leastMinutes = 60
-	mostMinutes  = 1440
+	minTokenMinutes = 60
+	maxTokenMinutes = 1440
 )
 
-func (h *Handler) createUser(q *request) (any, error) {
+func (h *Handler) createUser(req *request) (any, error) {
 	var in wire.CommunicationIdentityCreateRequest
-	if err := h.decodeOptional(q, &in); err != nil {
+	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
 	lifetime, err := tokenLifetime(in.ExpiresInMinutes)
@@ -29,30 +29,30 @@ func (h *Handler) createUser(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := h.core.CreateUser(q.Context())
+	user, err := h.core.CreateUser(req.Context())
 	if err != nil {
 		return nil, err
 	}
-	q.caller = user.ID
+	req.caller = user.ID
 	out := &wire.CommunicationIdentityAccessTokenResult{Identity: wire.CommunicationIdentity{ID: user.ID}}
 	if scopes != 0 {
-		out.AccessToken, err = h.issue(q, user, scopes, lifetime)
+		out.AccessToken, err = h.issue(req, user, scopes, lifetime)
 	}
 	return out, err
 }
 
-func (h *Handler) issueToken(q *request) (any, error) {
+func (h *Handler) issueToken(req *request) (any, error) {
 	var in wire.CommunicationIdentityAccessTokenRequest
-	if err := h.decodeOptional(q, &in); err != nil {
+	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
-	// The words and the case of the targets are those of two layers of the
-	// service (identity.md §3.2).
+	// Two layers of the service refuse in words and targets of their own
+	// (identity.md §3.2).
 	if in.Scopes == nil {
-		return nil, invalid("Scopes", "Scopes: The Scopes field is required.")
+		return nil, validationError("Scopes", "Scopes: The Scopes field is required.")
 	}
 	if len(in.Scopes) == 0 {
-		return nil, invalid("scopes", "Invalid scopes - Scopes field is required.")
+		return nil, validationError("scopes", "Invalid scopes - Scopes field is required.")
 	}
 	scopes, err := parseScopes(in.Scopes)
 	if err != nil {
@@ -62,52 +62,52 @@ func (h *Handler) issueToken(q *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := h.core.UserForToken(q.Context(), q.userID())
+	user, err := h.core.UserForToken(req.Context(), req.userID())
 	if err != nil {
 		return nil, err
 	}
-	return h.issue(q, user, scopes, lifetime)
+	return h.issue(req, user, scopes, lifetime)
 }
 
-func (h *Handler) revokeTokens(q *request) (any, error) {
-	return nil, h.core.RevokeTokens(q.Context(), q.userID())
+func (h *Handler) revokeTokens(req *request) (any, error) {
+	return nil, h.core.RevokeTokens(req.Context(), req.userID())
 }
 
-func (h *Handler) deleteUser(q *request) (any, error) {
-	return nil, h.core.DeleteUser(q.Context(), q.userID())
+func (h *Handler) deleteUser(req *request) (any, error) {
+	return nil, h.core.DeleteUser(req.Context(), req.userID())
 }
 
 var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-// exchangeToken checks what can be checked and refuses the rest: there is no
-// Microsoft tenant behind it (identity.md §3.6). Unverified: the order.
-func (h *Handler) exchangeToken(q *request) (any, error) {
+// exchangeToken checks the form of its input and then always refuses: there is no
+// Microsoft tenant (identity.md §3.6). Unverified: the order.
+func (h *Handler) exchangeToken(req *request) (any, error) {
 	var in wire.TeamsUserExchangeTokenRequest
-	if err := h.decodeOptional(q, &in); err != nil {
+	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
 	switch {
 	case in.AppID == "":
-		return nil, invalid("AppId", "AppId: The AppId field is required.")
+		return nil, validationError("AppId", "AppId: The AppId field is required.")
 	case in.UserID == "":
-		return nil, invalid("UserId", "UserId: The UserId field is required.")
+		return nil, validationError("UserId", "UserId: The UserId field is required.")
 	case !guid.MatchString(in.AppID):
-		return nil, invalid("appId", "Provided AppId has invalid format.")
+		return nil, validationError("appId", "Provided AppId has invalid format.")
 	case !guid.MatchString(in.UserID):
-		return nil, invalid("userId", "Provided UserId has invalid format.")
+		return nil, validationError("userId", "Provided UserId has invalid format.")
 	}
 	return nil, &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
 }
 
-// userID is the parameter of the path. A malformed one is refused as an
-// identity of another resource is. Unverified (identity.md §1 rule 10).
-func (q *request) userID() string {
-	q.caller = clip(q.params[0])
-	return q.params[0]
+// userID returns the user id in the path and notes it for the record. A malformed one
+// is refused like an identity of another resource. Unverified (identity.md §1 rule 10).
+func (req *request) userID() string {
+	req.caller = clip(req.params[0])
+	return req.params[0]
 }
 
-func (h *Handler) issue(q *request, user core.User, scopes token.Scopes, lifetime time.Duration) (*wire.CommunicationIdentityAccessToken, error) {
-	text, expires, err := h.tokens.Issue(user, scopes, lifetime, q.key)
+func (h *Handler) issue(req *request, user core.User, scopes token.Scopes, lifetime time.Duration) (*wire.CommunicationIdentityAccessToken, error) {
+	text, expires, err := h.tokens.Issue(user, scopes, lifetime, req.key)
 	if err != nil {
 		return nil, err
 	}
@@ -116,11 +116,11 @@ func (h *Handler) issue(q *request, user core.User, scopes token.Scopes, lifetim
 
 func tokenLifetime(minutes *int32) (time.Duration, error) {
 	if minutes == nil {
-		return mostMinutes * time.Minute, nil
+		return maxTokenMinutes * time.Minute, nil
 	}
-	if *minutes < leastMinutes || *minutes > mostMinutes {
-		return 0, invalid("ExpiresInMinutes", "ExpiresInMinutes value %d is invalid. Value must be within the [%d, %d] interval.",
-			*minutes, leastMinutes, mostMinutes)
+	if *minutes < minTokenMinutes || *minutes > maxTokenMinutes {
+		return 0, validationError("ExpiresInMinutes", "ExpiresInMinutes value %d is invalid. Value must be within the [%d, %d] interval.",
+			*minutes, minTokenMinutes, maxTokenMinutes)
 	}
 	return time.Duration(*minutes) * time.Minute, nil
 }
@@ -131,13 +131,13 @@ func parseScopes(names []string) (scopes token.Scopes, err error) {
 	for _, name := range names {
 		s, ok := token.ParseScope(name)
 		if !ok {
-			return 0, invalid("scopes", "Invalid scopes - Scope '%s' is not supported.", clip(name))
+			return 0, validationError("scopes", "Invalid scopes - Scope '%s' is not supported.", clip(name))
 		}
 		scopes |= s
 	}
 	return scopes, nil
 }
 
-func invalid(target, format string, args ...any) error {
+func validationError(target, format string, args ...any) error {
 	return &core.Error{Code: core.Validation, Target: target, Message: fmt.Sprintf(format, args...)}
 }

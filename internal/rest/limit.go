@@ -12,22 +12,22 @@ type Limiter interface {
 	Allow(operation, user, thread string) (limits.Refusal, bool)
 }
 
-// limit refuses what comes too often (chat.md §9). The budget of a thread is
-// its participants': whoever is not in it has one of its own, and hears 403
-// from the operation. Unverified: the words, which are an example's, and the
-// unit of Retry-After.
-func (h *Handler) limit(q *request) error {
-	if h.limiter == nil || q.family != chat {
+// checkRate refuses a request that comes too often (chat.md §9). Only participants
+// use up the budget of a thread: other callers have a budget of their own, and the
+// operation answers them with 403. Unverified: the words, which are an example's,
+// and the unit of Retry-After.
+func (h *Handler) checkRate(req *request) error {
+	if h.limiter == nil || req.api != chat {
 		return nil
 	}
-	thread := q.thread
-	if thread != "" && !h.core.Participates(q.Context(), q.caller, thread) {
-		thread = "not of " + q.caller
+	thread := req.thread
+	if thread != "" && !h.core.Participates(req.Context(), req.caller, thread) {
+		thread = "not of " + req.caller
 	}
-	refusal, ok := h.limiter.Allow(q.row.operation, q.caller, thread)
+	refusal, ok := h.limiter.Allow(req.route.operation, req.caller, thread)
 	if ok {
 		return nil
 	}
-	q.retryAfter = refusal.RetryAfter
+	req.retryAfter = refusal.RetryAfter
 	return &core.Error{Code: codeTooMany, Message: fmt.Sprintf("Rate limit exceeded (%s).", refusal.Limit)}
 }

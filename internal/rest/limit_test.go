@@ -18,7 +18,7 @@ import (
 // allowed without end.
 func TestEveryChatOperationHasALimit(t *testing.T) {
 	for _, r := range routes {
-		if r.family == chat && !slices.Contains(limits.Operations(), r.operation) {
+		if r.api == chat && !slices.Contains(limits.Operations(), r.operation) {
 			t.Errorf("no profile knows the operation %q", r.operation)
 		}
 	}

@@ -26,10 +26,10 @@ import (
 func TestMalformed(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.MaxBody = testMaxBody })
 	alice, bearer := f.user(t, token.Chat)
-	judged(t, func(t *testing.T, fam *family, v apiver.Version, s swagger) {
+	judged(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		for _, template := range slices.Sorted(maps.Keys(s.Paths)) {
 			for method, operation := range s.Paths[template] {
-				m := &malformer{fixture: f, family: fam, version: v, swagger: s, definitions: objects(t, s), method: strings.ToUpper(method), template: template, bearer: bearer}
+				m := &malformer{fixture: f, api: fam, version: v, swagger: s, definitions: objects(t, s), method: strings.ToUpper(method), template: template, bearer: bearer}
 				m.bob, _ = f.user(t, token.Chat)
 				m.thread, m.message = f.thread(t, alice)
 				if strings.Contains(template, "emove") || strings.Contains(template, "{chatParticipantId}") {
@@ -47,7 +47,7 @@ func TestMalformed(t *testing.T) {
 // malformer makes the requests of one operation.
 type malformer struct {
 	*fixture
-	family           *family
+	api              *api
 	version          apiver.Version
 	swagger          swagger
 	definitions      map[string]schema
@@ -115,7 +115,7 @@ func (m *malformer) do(t *testing.T, v variant) *httptest.ResponseRecorder {
 	path, query, _ := strings.Cut(target, "?")
 	req.URL.RawPath, req.URL.RawQuery = path, query
 	req.URL.Path, _ = url.PathUnescape(path)
-	if m.family == identity {
+	if m.api == identity {
 		signed, err := http.NewRequest(m.method, "https://example.com/", strings.NewReader(v.body))
 		if err != nil {
 			t.Fatal(err)
@@ -147,7 +147,7 @@ func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 		return err.Error()
 	}
 	forms := []string{"error"}
-	if m.family == chat {
+	if m.api == chat {
 		forms = append(forms, "CommunicationError")
 		if v.oldForm && m.version < "2021-03-07" {
 			forms[1] = "Error"

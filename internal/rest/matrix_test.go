@@ -85,7 +85,7 @@ func TestMatrixIsWhole(t *testing.T) {
 		rows[row.operation] = true
 	}
 	for _, r := range routes {
-		if r.family == chat && !rows[r.operation] {
+		if r.api == chat && !rows[r.operation] {
 			t.Errorf("%s %s (%s) has no row in the matrix", r.method, r.path, r.operation)
 		}
 	}

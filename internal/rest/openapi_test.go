@@ -107,8 +107,8 @@ func readSwagger(t *testing.T, elem ...string) (s swagger) {
 }
 
 // judged calls f with each version and its OpenAPI file.
-func judged(t *testing.T, f func(t *testing.T, family *family, v apiver.Version, s swagger)) {
-	for name, fam := range map[string]*family{"chat": chat, "identity": identity} {
+func judged(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s swagger)) {
+	for name, fam := range map[string]*api{"chat": chat, "identity": identity} {
 		for _, v := range fam.versions.Versions() {
 			t.Run(name+"/"+string(v), func(t *testing.T) {
 				f(t, fam, v, readSwagger(t, name, string(v)+".json"))
@@ -118,7 +118,7 @@ func judged(t *testing.T, f func(t *testing.T, family *family, v apiver.Version,
 }
 
 func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
-	judged(t, func(t *testing.T, fam *family, v apiver.Version, s swagger) {
+	judged(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		var want, got []string
 		for p, methods := range s.Paths {
 			for method, operation := range methods {
@@ -130,7 +130,7 @@ func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 		for _, row := range routes {
-			if row.family == fam && row.span.Has(v) {
+			if row.api == fam && row.span.Has(v) {
 				got = append(got, row.method+" "+row.path+" "+map[int]string{200: "200", 201: "201", 204: "204"}[row.status])
 			}
 		}
@@ -147,7 +147,7 @@ func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
 
 func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	var used []string
-	judged(t, func(t *testing.T, _ *family, v apiver.Version, s swagger) {
+	judged(t, func(t *testing.T, _ *api, v apiver.Version, s swagger) {
 		for name, def := range objects(t, s) {
 			used = append(used, name)
 			if slices.Contains(folded, name) {

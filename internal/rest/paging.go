@@ -14,24 +14,24 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// Pages of threads, participants and receipts. A page of 100 threads was
-// recorded (chat.md §3.2). Unverified: the other two, and the greatest.
+// Page sizes of threads, participants and receipts. A page of 100 threads was
+// recorded (chat.md §3.2). Unverified: the other two lists, and the bound.
 const (
-	usualPage = 100
-	mostPage  = core.MaxMessagesPage
+	defaultPageSize = 100
+	maxPageSize     = core.MaxMessagesPage
 )
 
-// messagesPage reads the query of a list of messages (chat.md §5.1). With a
-// syncState, that says where to go on, and startTime is only checked.
-func (q *request) messagesPage() (page core.ListMessages, err error) {
-	if page.Limit, err = q.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
+// messagesPage reads the query of a list of messages (chat.md §5.1). A syncState
+// overrides startTime, which then is only checked.
+func (req *request) messagesPage() (page core.ListMessages, err error) {
+	if page.Limit, err = req.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
 		return page, err
 	}
-	if page.Since, err = q.startTime(); err != nil {
+	if page.Since, err = req.startTime(); err != nil {
 		return page, err
 	}
-	if q.query.Has("syncState") {
-		c, ok := parseCursor(q.thread, q.query.Get("syncState"))
+	if req.query.Has("syncState") {
+		c, ok := parseCursor(req.thread, req.query.Get("syncState"))
 		if !ok {
 			return page, errCursor
 		}
@@ -40,25 +40,25 @@ func (q *request) messagesPage() (page core.ListMessages, err error) {
 	return page, nil
 }
 
-// nextMessages is the link to what follows a full page, in the recorded form:
+// nextMessagesLink returns the link to the messages after a full page, in the recorded form:
 // absolute, the thread id not encoded, startTime written as .NET does.
-func (h *Handler) nextMessages(q *request, page core.ListMessages) string {
+func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string {
 	c := cursor{before: page.Before, since: page.Since}
-	return h.base(q) + "/chat/threads/" + q.thread + "/messages?syncState=" + c.format(q.thread) +
+	return h.baseURL(req) + "/chat/threads/" + req.thread + "/messages?syncState=" + c.format(req.thread) +
 		"&startTime=" + escapeQuery(time.UnixMilli(page.Since).UTC().Format(dotNetTime)) +
-		"&maxPageSize=" + strconv.Itoa(page.Limit) + q.versionParameter()
+		"&maxPageSize=" + strconv.Itoa(page.Limit) + req.versionParameter()
 }
 
 // threadsPage reads the query of a list of threads (chat.md §3.2).
-func (q *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
-	if limit, err = q.pageSize(usualPage, mostPage); err != nil {
+func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
+	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return before, 0, 0, err
 	}
-	if since, err = q.startTime(); err != nil {
+	if since, err = req.startTime(); err != nil {
 		return before, 0, 0, err
 	}
-	if q.query.Has("syncState") {
-		c, ok := parseThreadsCursor(q.caller, q.query.Get("syncState"))
+	if req.query.Has("syncState") {
+		c, ok := parseThreadsCursor(req.caller, req.query.Get("syncState"))
 		if !ok {
 			return before, 0, 0, errCursor
 		}
@@ -67,22 +67,22 @@ func (q *request) threadsPage() (before core.ThreadsCursor, since int64, limit i
 	return before, since, limit, nil
 }
 
-// nextThreads is the link to the threads after last. As recorded, it has a page
+// nextThreadsLink returns the link to the threads after last. As recorded, it has a page
 // size only if the client gave one.
-func (h *Handler) nextThreads(q *request, last core.ThreadsCursor, since int64) string {
+func (h *Handler) nextThreadsLink(req *request, last core.ThreadsCursor, since int64) string {
 	c := threadsCursor{before: last, since: since}
-	return h.base(q) + "/chat/threads?syncState=" + c.format(q.caller) + q.sizeParameter() + q.versionParameter()
+	return h.baseURL(req) + "/chat/threads?syncState=" + c.format(req.caller) + req.sizeParameter() + req.versionParameter()
 }
 
-// skipPage reads the query of a list that is paged by place (chat.md §4.2).
-func (q *request) skipPage() (skip, limit int, err error) {
-	if limit, err = q.pageSize(usualPage, mostPage); err != nil {
+// skipPage reads the query of a list that is paged by skip (chat.md §4.2).
+func (req *request) skipPage() (skip, limit int, err error) {
+	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return 0, 0, err
 	}
-	if !q.query.Has("skip") {
+	if !req.query.Has("skip") {
 		return 0, limit, nil
 	}
-	text := q.query.Get("skip")
+	text := req.query.Get("skip")
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
 		return 0, 0, core.Invalid("skip", "Value for skip (%s) is not valid. It must be 0 or more.", clip(text))
@@ -90,55 +90,55 @@ func (q *request) skipPage() (skip, limit int, err error) {
 	return int(min(n, math.MaxInt32)), limit, nil
 }
 
-// nextSkip is the link to what lies behind the first skip of a list.
-func (h *Handler) nextSkip(q *request, list string, skip int) string {
-	return h.base(q) + "/chat/threads/" + q.thread + list + "?skip=" + strconv.Itoa(skip) + q.sizeParameter() + q.versionParameter()
+// nextSkipLink returns the link to the rest of a list after its first skip entries.
+func (h *Handler) nextSkipLink(req *request, list string, skip int) string {
+	return h.baseURL(req) + "/chat/threads/" + req.thread + list + "?skip=" + strconv.Itoa(skip) + req.sizeParameter() + req.versionParameter()
 }
 
 // sizeParameter repeats maxPageSize in a link, if it was given.
-func (q *request) sizeParameter() string {
-	if !q.query.Has("maxPageSize") {
+func (req *request) sizeParameter() string {
+	if !req.query.Has("maxPageSize") {
 		return ""
 	}
-	return "&maxPageSize=" + escapeQuery(q.query.Get("maxPageSize"))
+	return "&maxPageSize=" + escapeQuery(req.query.Get("maxPageSize"))
 }
 
-// versionParameter repeats the name that the client used, which may be an alias.
-func (q *request) versionParameter() string {
-	return "&api-version=" + escapeQuery(q.query.Get("api-version"))
+// versionParameter repeats the api-version as the client wrote it: it may be an alias.
+func (req *request) versionParameter() string {
+	return "&api-version=" + escapeQuery(req.query.Get("api-version"))
 }
 
-// dotNetTime is how the service writes the startTime of a nextLink:
+// dotNetTime is the layout in which the service writes the startTime of a nextLink:
 // "1/1/1970 12:00:00 AM +00:00".
 const dotNetTime = "1/2/2006 3:04:05 PM -07:00"
 
 // escapeQuery writes a blank as %20, as the service does.
 func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// pageSize reads maxPageSize. Unverified: a greater one than the greatest is
-// clamped; 0, negative numbers and anything else are refused.
-func (q *request) pageSize(usual, most int) (int, error) {
-	if !q.query.Has("maxPageSize") {
-		return usual, nil
+// pageSize reads maxPageSize. Unverified: a size above the bound is clamped to it;
+// 0, negative numbers and anything else are refused.
+func (req *request) pageSize(standard, bound int) (int, error) {
+	if !req.query.Has("maxPageSize") {
+		return standard, nil
 	}
-	text := q.query.Get("maxPageSize")
+	text := req.query.Get("maxPageSize")
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 1 {
-		return 0, core.Invalid("maxPageSize", "Value for maxPageSize (%s) is not valid. It must be from 1 to %d.", clip(text), most)
+		return 0, core.Invalid("maxPageSize", "Value for maxPageSize (%s) is not valid. It must be from 1 to %d.", clip(text), bound)
 	}
-	return int(min(n, int64(most))), nil
+	return int(min(n, int64(bound))), nil
 }
 
-// startTime reads the parameter in RFC 3339 or as a nextLink writes it; 0 if it
-// is not there.
-func (q *request) startTime() (int64, error) {
-	if !q.query.Has("startTime") {
+// startTime reads the parameter in RFC 3339 or as a nextLink writes it. It returns 0
+// if there is none.
+func (req *request) startTime() (int64, error) {
+	if !req.query.Has("startTime") {
 		return 0, nil
 	}
-	text := q.query.Get("startTime")
+	text := req.query.Get("startTime")
 	t, err := wire.ParseTime(text)
-	if odd, oddErr := time.Parse(dotNetTime, text); oddErr == nil {
-		t, err = wire.TimeOf(odd)
+	if t2, err2 := time.Parse(dotNetTime, text); err2 == nil {
+		t, err = wire.TimeOf(t2)
 	}
 	if err != nil {
 		return 0, core.Invalid("startTime", "Value for startTime (%s) is not valid. It %s.", clip(text), err)
@@ -146,12 +146,12 @@ func (q *request) startTime() (int64, error) {
 	return int64(t), nil
 }
 
-// A cursor, which clients know as syncState, is where a list goes on. It is no
-// secret: whoever forges one reads what they may read anyway. The sum only keeps
-// a cursor of another list, or half of one, from quietly giving the wrong page.
+// A cursor, which clients know as syncState, is the position at which a list
+// continues. It is no secret: a forged one gives no more than its caller may read
+// anyway. The checksum only refuses a cursor of another list, or half of one.
 var errCursor = core.Invalid("syncState", "The syncState parameter is not one of this list.")
 
-// cursor is a place in the messages of a thread.
+// cursor is a position in the messages of a thread.
 type cursor struct {
 	before uint64 // sequence, exclusive
 	since  int64
@@ -172,7 +172,7 @@ func parseCursor(thread, text string) (c cursor, ok bool) {
 	return c, c.before > 0
 }
 
-// threadsCursor is a place in a user's list of threads.
+// threadsCursor is a position in a user's list of threads.
 type threadsCursor struct {
 	before core.ThreadsCursor
 	since  int64
@@ -202,7 +202,7 @@ const (
 
 const sumSize = 8
 
-// seal writes a cursor and its sum over the list that it is of.
+// seal encodes a cursor together with a checksum of the cursor and its list.
 func seal(list string, b []byte) string {
 	return hex.EncodeToString(append(b, cursorSum(list, b)...))
 }

@@ -5,32 +5,32 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-func (h *Handler) listParticipants(q *request) (any, error) {
-	skip, limit, err := q.skipPage()
+func (h *Handler) listParticipants(req *request) (any, error) {
+	skip, limit, err := req.skipPage()
 	if err != nil {
 		return nil, err
 	}
-	page, err := h.core.ListParticipants(q.Context(), q.caller, q.thread, skip, limit)
+	page, err := h.core.ListParticipants(req.Context(), req.caller, req.thread, skip, limit)
 	if err != nil {
 		return nil, err
 	}
 	out := &wire.ChatParticipantsCollection{Value: wire.ParticipantsFromCore(page.Participants)}
 	if page.Next > 0 {
-		out.NextLink = h.nextSkip(q, "/participants", page.Next)
+		out.NextLink = h.nextSkipLink(req, "/participants", page.Next)
 	}
 	return out, nil
 }
 
-func (h *Handler) addParticipants(q *request) (any, error) {
+func (h *Handler) addParticipants(req *request) (any, error) {
 	var in wire.AddChatParticipantsRequest
-	if err := h.decode(q, &in); err != nil {
+	if err := h.decode(req, &in); err != nil {
 		return nil, err
 	}
 	ps, err := in.ToCore()
 	if err != nil {
 		return nil, err
 	}
-	invalid, err := h.core.AddParticipants(q.Context(), q.caller, q.thread, ps)
+	invalid, err := h.core.AddParticipants(req.Context(), req.caller, req.thread, ps)
 	if err != nil {
 		return nil, err
 	}
@@ -39,26 +39,26 @@ func (h *Handler) addParticipants(q *request) (any, error) {
 	return out, nil
 }
 
-func (h *Handler) removeParticipant(q *request) (any, error) {
+func (h *Handler) removeParticipant(req *request) (any, error) {
 	var in wire.CommunicationIdentifierModel
-	if err := h.decode(q, &in); err != nil {
+	if err := h.decode(req, &in); err != nil {
 		return nil, err
 	}
 	who, err := in.ToCore()
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.remove(q, who)
+	return nil, h.remove(req, who)
 }
 
-// removeParticipantByID is removeParticipant as 2020-11-01-preview3 has it.
-func (h *Handler) removeParticipantByID(q *request) (any, error) {
-	return nil, h.remove(q, communication.ParseRawID(q.params[1]))
+// removeParticipantByID is removeParticipant at 2020-11-01-preview3.
+func (h *Handler) removeParticipantByID(req *request) (any, error) {
+	return nil, h.remove(req, communication.ParseRawID(req.params[1]))
 }
 
-func (h *Handler) remove(q *request, who communication.Identifier) error {
-	if q.leaving && who.RawID() != q.caller {
-		return errGone
+func (h *Handler) remove(req *request, who communication.Identifier) error {
+	if req.leaving && who.RawID() != req.caller {
+		return errUserDeleted
 	}
-	return h.core.RemoveParticipant(q.Context(), q.caller, q.thread, who)
+	return h.core.RemoveParticipant(req.Context(), req.caller, req.thread, who)
 }

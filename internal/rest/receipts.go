@@ -5,43 +5,43 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// sendReceipt answers an empty 200. Unverified: a malformed message id in the
-// body is refused as one in a path is; only the refusal of one that is not there
-// was recorded (chat.md §4.3).
-func (h *Handler) sendReceipt(q *request) (any, error) {
+// sendReceipt answers an empty 200. Unverified: a malformed message id in the body is
+// refused like one in a path; only the refusal of an unknown id was recorded
+// (chat.md §4.3).
+func (h *Handler) sendReceipt(req *request) (any, error) {
 	var in wire.SendReadReceiptRequest
-	if err := h.decode(q, &in); err != nil {
+	if err := h.decode(req, &in); err != nil {
 		return nil, err
 	}
 	id, err := core.ParseMessageID(in.ChatMessageID)
 	if err != nil {
 		return nil, err
 	}
-	return nil, h.core.SendReceipt(q.Context(), q.caller, q.thread, id)
+	return nil, h.core.SendReceipt(req.Context(), req.caller, req.thread, id)
 }
 
-func (h *Handler) listReceipts(q *request) (any, error) {
-	skip, limit, err := q.skipPage()
+func (h *Handler) listReceipts(req *request) (any, error) {
+	skip, limit, err := req.skipPage()
 	if err != nil {
 		return nil, err
 	}
-	rs, next, err := h.core.ListReceipts(q.Context(), q.caller, q.thread, skip, limit)
+	rs, next, err := h.core.ListReceipts(req.Context(), req.caller, req.thread, skip, limit)
 	if err != nil {
 		return nil, err
 	}
 	out := &wire.ChatMessageReadReceiptsCollection{Value: wire.ReceiptsFromCore(rs)}
 	if next > 0 {
-		out.NextLink = h.nextSkip(q, "/readReceipts", next)
+		out.NextLink = h.nextSkipLink(req, "/readReceipts", next)
 	}
 	return out, nil
 }
 
-// sendTyping has a body only since 2021-04-05-preview6, and even then may come
-// without (chat.md §4.4).
-func (h *Handler) sendTyping(q *request) (any, error) {
+// sendTyping takes a body since 2021-04-05-preview6, and even then it is optional
+// (chat.md §4.4).
+func (h *Handler) sendTyping(req *request) (any, error) {
 	var in wire.SendTypingNotificationRequest
-	if err := h.decodeOptional(q, &in); err != nil {
+	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
-	return nil, h.core.Typing(q.Context(), q.caller, q.thread, in.SenderDisplayName)
+	return nil, h.core.Typing(req.Context(), req.caller, req.thread, in.SenderDisplayName)
 }

@@ -130,7 +130,7 @@ func readRecording(t *testing.T, file string) []exchange {
 	return r.Exchanges
 }
 
-func (e *exchange) family() *family {
+func (e *exchange) api() *api {
 	if strings.HasPrefix(e.Request.Path, "/chat/") {
 		return chat
 	}
@@ -140,6 +140,6 @@ func (e *exchange) family() *family {
 // presupposed says whether the version is one that we do not speak. Recordings of
 // 2020-11-01-preview3 make their users so.
 func (e *exchange) presupposed() bool {
-	_, ok := e.family().versions.Parse(e.Request.Query["api-version"])
+	_, ok := e.api().versions.Parse(e.Request.Query["api-version"])
 	return !ok
 }

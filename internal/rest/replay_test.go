@@ -88,7 +88,7 @@ func (r *replay) exchange(e exchange) []string {
 		r.oldIdentity(e)
 		return nil
 	}
-	if e.family() == chat && e.Request.Path == "/chat/threads" && e.Request.Method == "POST" {
+	if e.api() == chat && e.Request.Path == "/chat/threads" && e.Request.Method == "POST" {
 		r.caller = r.user(creator(e.Response.Body))
 	}
 	target, body := r.request(e)
@@ -102,7 +102,7 @@ func (r *replay) exchange(e exchange) []string {
 			req.Header.Set(name, value)
 		}
 	}
-	if e.family() == identity {
+	if e.api() == identity {
 		r.sign(r.t, req, 0)
 	} else {
 		req.Header.Set("Authorization", "Bearer "+r.bearer())
@@ -277,7 +277,7 @@ func assume(exchanges []exchange) (a assumed) {
 	a.messages = map[string]recordedMessage{}
 	for _, e := range exchanges {
 		path := strings.NewReplacer("%3A", ":", "%40", "@").Replace(e.Request.Path)
-		if e.family() == identity {
+		if e.api() == identity {
 			made = append(made, ids.FindAllString(string(e.Response.Body), -1)...)
 			continue
 		}

@@ -270,13 +270,13 @@ func FuzzPages(f *testing.F) {
 				t.Errorf("%q is refused with %v", query, err)
 			}
 		}
-		if err1 == nil && (skip < 0 || limit < 1 || limit > mostPage) {
+		if err1 == nil && (skip < 0 || limit < 1 || limit > maxPageSize) {
 			t.Errorf("%q gives skip %d, limit %d", query, skip, limit)
 		}
 		if err2 == nil && (messages.Limit < 1 || messages.Limit > core.MaxMessagesPage || messages.Since < 0) {
 			t.Errorf("%q gives %+v", query, messages)
 		}
-		if err3 == nil && (size < 1 || size > mostPage || since < 0) {
+		if err3 == nil && (size < 1 || size > maxPageSize || since < 0) {
 			t.Errorf("%q gives size %d from %d", query, size, since)
 		}
 	})

@@ -12,16 +12,16 @@ import (
 )
 
 // route is an operation at the versions of its span. The same method and path
-// may have another row for other versions.
+// may have another route at other versions.
 type route struct {
 	method    string
 	path      string
-	family    *family
+	api       *api
 	span      apiver.Span
 	status    int
 	operation string       // for logs and limits
 	scopes    token.Scopes // one of them is needed
-	users     users        // whose tokens are good
+	users     tokenUsers   // whose tokens are accepted
 	handler   func(*Handler, *request) (any, error)
 }
 
@@ -32,18 +32,18 @@ const (
 	manage  = token.Chat                  // create, update and delete threads
 )
 
-// users says whose tokens an operation takes.
-type users bool
+// tokenUsers says whose tokens an operation accepts.
+type tokenUsers bool
 
 // A user that was deleted may still clean up for a while: the suites of 2021
 // delete the user first and its thread afterwards, with the same token.
 const (
-	live       users = false
-	orLeaving  users = true
-	leavesSelf       = orLeaving // the handler sees to it that nobody else is removed
+	onlyLive    tokenUsers = false
+	alsoLeaving tokenUsers = true
+	leavingSelf            = alsoLeaving // the handler lets a leaving user remove nobody else
 )
 
-// The api-versions of rows that not all have.
+// The api-versions of the routes that not every version has.
 var (
 	always   = apiver.Span{}
 	flatIDs  = apiver.Span{Until: "2021-01-27-preview4"} // participants are strings
@@ -51,36 +51,36 @@ var (
 	teams    = apiver.Span{Since: "2022-06-01"}
 )
 
-// routes is all that is answered. The OpenAPI files in api/ are the judge. Of two
-// paths that match, the one further up counts.
+// routes are all routes. The OpenAPI files in api/ are the judge. The first path
+// that matches wins.
 var routes = []route{
-	{"POST", "/chat/threads", chat, always, 201, "create thread", manage, live, (*Handler).createThread},
-	{"GET", "/chat/threads", chat, always, 200, "list threads", anyChat, live, (*Handler).listThreads},
-	{"GET", "/chat/threads/{chatThreadId}", chat, always, 200, "get thread", anyChat, live, (*Handler).getThread},
-	{"PATCH", "/chat/threads/{chatThreadId}", chat, always, 204, "update thread", manage, live, (*Handler).updateThread},
-	{"DELETE", "/chat/threads/{chatThreadId}", chat, always, 204, "delete thread", manage, orLeaving, (*Handler).deleteThread},
+	{"POST", "/chat/threads", chat, always, 201, "create thread", manage, onlyLive, (*Handler).createThread},
+	{"GET", "/chat/threads", chat, always, 200, "list threads", anyChat, onlyLive, (*Handler).listThreads},
+	{"GET", "/chat/threads/{chatThreadId}", chat, always, 200, "get thread", anyChat, onlyLive, (*Handler).getThread},
+	{"PATCH", "/chat/threads/{chatThreadId}", chat, always, 204, "update thread", manage, onlyLive, (*Handler).updateThread},
+	{"DELETE", "/chat/threads/{chatThreadId}", chat, always, 204, "delete thread", manage, alsoLeaving, (*Handler).deleteThread},
 
-	{"POST", "/chat/threads/{chatThreadId}/messages", chat, always, 201, "send message", anyChat, live, (*Handler).sendMessage},
-	{"GET", "/chat/threads/{chatThreadId}/messages", chat, always, 200, "list messages", anyChat, live, (*Handler).listMessages},
-	{"GET", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 200, "get message", anyChat, live, (*Handler).getMessage},
-	{"PATCH", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "update message", anyChat, live, (*Handler).updateMessage},
-	{"DELETE", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "delete message", anyChat, live, (*Handler).deleteMessage},
+	{"POST", "/chat/threads/{chatThreadId}/messages", chat, always, 201, "send message", anyChat, onlyLive, (*Handler).sendMessage},
+	{"GET", "/chat/threads/{chatThreadId}/messages", chat, always, 200, "list messages", anyChat, onlyLive, (*Handler).listMessages},
+	{"GET", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 200, "get message", anyChat, onlyLive, (*Handler).getMessage},
+	{"PATCH", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "update message", anyChat, onlyLive, (*Handler).updateMessage},
+	{"DELETE", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "delete message", anyChat, onlyLive, (*Handler).deleteMessage},
 
-	{"GET", "/chat/threads/{chatThreadId}/participants", chat, always, 200, "list participants", anyChat, live, (*Handler).listParticipants},
-	{"POST", "/chat/threads/{chatThreadId}/participants", chat, flatIDs, 201, "add participants", invite, live, (*Handler).addParticipants},
-	{"POST", "/chat/threads/{chatThreadId}/participants/:add", chat, always, 201, "add participants", invite, live, (*Handler).addParticipants},
-	{"POST", "/chat/threads/{chatThreadId}/participants/:remove", chat, modelIDs, 204, "remove participant", invite, leavesSelf, (*Handler).removeParticipant},
-	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, flatIDs, 204, "remove participant", invite, leavesSelf, (*Handler).removeParticipantByID},
+	{"GET", "/chat/threads/{chatThreadId}/participants", chat, always, 200, "list participants", anyChat, onlyLive, (*Handler).listParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants", chat, flatIDs, 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants/:add", chat, always, 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants/:remove", chat, modelIDs, 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipant},
+	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, flatIDs, 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipantByID},
 
-	{"POST", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "send read receipt", anyChat, live, (*Handler).sendReceipt},
-	{"GET", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "list read receipts", anyChat, live, (*Handler).listReceipts},
-	{"POST", "/chat/threads/{chatThreadId}/typing", chat, always, 200, "send typing notification", anyChat, live, (*Handler).sendTyping},
+	{"POST", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "send read receipt", anyChat, onlyLive, (*Handler).sendReceipt},
+	{"GET", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "list read receipts", anyChat, onlyLive, (*Handler).listReceipts},
+	{"POST", "/chat/threads/{chatThreadId}/typing", chat, always, 200, "send typing notification", anyChat, onlyLive, (*Handler).sendTyping},
 
-	{"POST", "/identities", identity, always, 201, "create user", 0, live, (*Handler).createUser},
-	{"DELETE", "/identities/{id}", identity, always, 204, "delete user", 0, live, (*Handler).deleteUser},
-	{"POST", "/identities/{id}/:issueAccessToken", identity, always, 200, "issue token", 0, live, (*Handler).issueToken},
-	{"POST", "/identities/{id}/:revokeAccessTokens", identity, always, 204, "revoke tokens", 0, live, (*Handler).revokeTokens},
-	{"POST", "/teamsUser/:exchangeAccessToken", identity, teams, 200, "exchange token", 0, live, (*Handler).exchangeToken},
+	{"POST", "/identities", identity, always, 201, "create user", 0, onlyLive, (*Handler).createUser},
+	{"DELETE", "/identities/{id}", identity, always, 204, "delete user", 0, onlyLive, (*Handler).deleteUser},
+	{"POST", "/identities/{id}/:issueAccessToken", identity, always, 200, "issue token", 0, onlyLive, (*Handler).issueToken},
+	{"POST", "/identities/{id}/:revokeAccessTokens", identity, always, 204, "revoke tokens", 0, onlyLive, (*Handler).revokeTokens},
+	{"POST", "/teamsUser/:exchangeAccessToken", identity, teams, 200, "exchange token", 0, onlyLive, (*Handler).exchangeToken},
 }
 
 // Operations are the names of all operations, in the order of the routes.
@@ -94,65 +94,65 @@ func Operations() []string {
 	return all
 }
 
-// family is what the routes of one part of the contract have in common.
-type family struct {
-	versions     *apiver.Family
-	invalid      core.Code // of a body that cannot be read
+// api is what the routes of one part of the contract have in common.
+type api struct {
+	versions     *apiver.List
+	invalidBody  core.Code // of a body that cannot be decoded
 	authenticate func(*Handler, *request) error
 	envelopes    []envelope // in the order of history
-	// silent401: an unauthorized request is answered without a body (chat.md §0.2).
-	silent401 bool
-	// announced: the server says that it keeps send tokens, so that a client may
-	// repeat a send whose fate it does not know.
-	announced bool
+	// emptyBodyOn401: a 401 has no body (chat.md §0.2).
+	emptyBodyOn401 bool
+	// idempotentSends: responses say that a send with a token is idempotent, so that
+	// a client may repeat a send whose outcome it does not know.
+	idempotentSends bool
 }
 
 var (
-	chat = &family{
-		versions: apiver.Chat, invalid: core.BadRequest,
+	chat = &api{
+		versions: apiver.Chat, invalidBody: core.BadRequest,
 		authenticate: (*Handler).authenticateUser, envelopes: chatEnvelopes,
-		silent401: true, announced: true,
+		emptyBodyOn401: true, idempotentSends: true,
 	}
-	identity = &family{
-		versions: apiver.Identity, invalid: core.Validation,
+	identity = &api{
+		versions: apiver.Identity, invalidBody: core.Validation,
 		authenticate: (*Handler).authenticateKey, envelopes: identityEnvelopes,
 	}
 )
 
-// path is the rows that share a path.
+// path is a path with its routes.
 type path struct {
 	segments  []string // a parameter is empty
 	names     []string // of the parameters
-	rows      []*route
+	routes    []*route
 	allow     string            // the methods, for Allow
 	supported map[string]string // api-supported-versions by method
 }
 
-func group(rows []route) []*path {
+func pathsOf(table []route) []*path {
 	var paths []*path
 	byTemplate := map[string]*path{}
-	for i := range rows {
-		p := byTemplate[rows[i].path]
+	for i := range table {
+		p := byTemplate[table[i].path]
 		if p == nil {
-			p = &path{segments: strings.Split(rows[i].path[1:], "/")}
+			p = &path{segments: strings.Split(table[i].path[1:], "/")}
 			for j, s := range p.segments {
 				if s[0] == '{' {
 					p.segments[j] = ""
 					p.names = append(p.names, s[1:len(s)-1])
 				}
 			}
-			byTemplate[rows[i].path] = p
+			byTemplate[table[i].path] = p
 			paths = append(paths, p)
 		}
-		p.rows = append(p.rows, &rows[i])
+		p.routes = append(p.routes, &table[i])
 	}
 	for _, p := range paths {
 		p.supported = map[string]string{}
 		var methods []string
-		for _, row := range p.rows {
-			if !slices.Contains(methods, row.method) {
-				methods = append(methods, row.method)
-				p.supported[row.method] = p.versions(row.method)
+		for _, r := range p.routes {
+			if !slices.Contains(methods, r.method) {
+				methods = append(methods, r.method)
+				p.supported[r.method] = p.versions(r.method)
 			}
 		}
 		p.allow = strings.Join(append(methods, http.MethodOptions), ", ")
@@ -163,45 +163,45 @@ func group(rows []route) []*path {
 // versions lists the api-versions at which the path has a method.
 func (p *path) versions(method string) string {
 	var names []string
-	for _, v := range p.rows[0].family.versions.Versions() {
-		if p.row(method, v) != nil {
+	for _, v := range p.routes[0].api.versions.Versions() {
+		if p.route(method, v) != nil {
 			names = append(names, string(v))
 		}
 	}
 	return strings.Join(names, ", ")
 }
 
-func (p *path) row(method string, v apiver.Version) *route {
-	for _, row := range p.rows {
-		if row.method == method && row.span.Has(v) {
-			return row
+func (p *path) route(method string, v apiver.Version) *route {
+	for _, r := range p.routes {
+		if r.method == method && r.span.Has(v) {
+			return r
 		}
 	}
 	return nil
 }
 
-// find finds the path. An unknown one is answered in the envelope of the family
-// that it looks like.
-func (h *Handler) find(q *request) error {
-	q.family = chat
-	segments, err := splitPath(q.URL.EscapedPath())
+// findPath finds the path. An error for an unknown one is in the envelope of the
+// API that it looks like.
+func (h *Handler) findPath(req *request) error {
+	req.api = chat
+	segments, err := splitPath(req.URL.EscapedPath())
 	if err != nil {
 		return err
 	}
 	for _, p := range h.paths {
 		if len(segments) > 0 && strings.EqualFold(segments[0], p.segments[0]) {
-			q.family = p.rows[0].family
+			req.api = p.routes[0].api
 		}
 		if params, ok := p.match(segments); ok {
-			q.path, q.params = p, params
+			req.path, req.params = p, params
 			return nil
 		}
 	}
 	return &core.Error{Code: core.NotFound, Message: "The requested path was not found."}
 }
 
-// match passes over case, as ASP.NET does: /readreceipts was answered as
-// /readReceipts is (chat.md §8).
+// match ignores case, as ASP.NET does: /readreceipts was answered like
+// /readReceipts (chat.md §8).
 func (p *path) match(segments []string) (params []string, ok bool) {
 	if len(segments) != len(p.segments) {
 		return nil, false
@@ -217,44 +217,43 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 	return params, true
 }
 
-// findRow finds the row by method, then by version (api-versions.md §7).
-func (h *Handler) findRow(q *request) error {
-	if _, ok := q.path.supported[q.Method]; !ok {
-		return &core.Error{Code: codeMethod, Message: "The method " + clip(q.Method) + " is not allowed here; the path has " + q.path.allow + "."}
+// findRoute finds the route by method, then by version (api-versions.md §7).
+func (h *Handler) findRoute(req *request) error {
+	if _, ok := req.path.supported[req.Method]; !ok {
+		return &core.Error{Code: codeMethod, Message: "The method " + clip(req.Method) + " is not allowed here; the path has " + req.path.allow + "."}
 	}
 	var err error
-	if q.query, err = url.ParseQuery(q.URL.RawQuery); err != nil {
+	if req.query, err = url.ParseQuery(req.URL.RawQuery); err != nil {
 		return core.Invalid("query", "The query string is malformed.")
 	}
-	name := q.query.Get("api-version")
+	name := req.query.Get("api-version")
 	if name == "" {
 		return &core.Error{Code: codeNoVersion, Target: "api-version", Message: "An API version is required, but was not specified."}
 	}
-	v, ok := q.family.versions.Parse(name)
+	v, ok := req.api.versions.Parse(name)
 	if ok {
-		q.version, q.row = v, q.path.row(q.Method, v)
+		req.version, req.route = v, req.path.route(req.Method, v)
 	}
-	if q.row == nil {
+	if req.route == nil {
 		return &core.Error{Code: codeBadVersion, Target: "api-version", Message: "The HTTP resource that matches the request URI '" +
-			h.base(q) + clip(q.URL.EscapedPath()) + "' does not support the API version '" + clip(name) + "'."}
+			h.baseURL(req) + clip(req.URL.EscapedPath()) + "' does not support the API version '" + clip(name) + "'."}
 	}
 	return nil
 }
 
 // readIDs reads the ids of thread and message in the path. They are checked
-// before anything is looked up (chat.md §7.2). Other parameters are the
-// handlers' own.
-func (q *request) readIDs() error {
-	for i, name := range q.path.names {
+// before anything is looked up (chat.md §7.2). The handlers check other parameters.
+func (req *request) readIDs() error {
+	for i, name := range req.path.names {
 		switch name {
 		case "chatThreadId":
-			if err := core.CheckThreadID(q.params[i]); err != nil {
+			if err := core.CheckThreadID(req.params[i]); err != nil {
 				return err
 			}
-			q.thread = q.params[i]
+			req.thread = req.params[i]
 		case "chatMessageId":
 			var err error
-			if q.message, err = core.ParseMessageID(q.params[i]); err != nil {
+			if req.message, err = core.ParseMessageID(req.params[i]); err != nil {
 				return err
 			}
 		}

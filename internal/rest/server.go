@@ -2,9 +2,9 @@
 //
 // A request goes through the same steps whatever it asks for, in this order:
 // path, method, api-version, token, scope, ids and body, and then the operation
-// in package core, which looks things up. What a route is, is a row in routes.go;
-// the version of a request is known to the codec in package wire and to nobody
-// else. Every refusal is a [core.Error] and is written in one place.
+// in package core. routes.go has a row per route. Only the codec in package wire
+// knows the version of a request. Every refusal is a [core.Error], and one place
+// writes it.
 package rest
 
 import (
@@ -66,12 +66,11 @@ type Options struct {
 	// and of the log. That of the domain is core's and that of Tokens.
 	Now    func() time.Time // time.Now
 	Logger *slog.Logger     // nil is silence
-	// Access is told of every request once its answer was written. It is called
-	// by many goroutines at a time.
+	// Access is called after each response, by many goroutines at a time.
 	Access func(Record)
 }
 
-// Record is a request and its answer, for the access log. It holds nothing
+// Record is a request and its response, for the access log. It holds nothing
 // secret: no query, content, token or key.
 type Record struct {
 	Time      time.Time
@@ -115,7 +114,7 @@ func New(o Options) (*Handler, error) {
 		now:         o.Now,
 		log:         cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
 		access:      o.Access,
-		paths:       group(routes),
+		paths:       pathsOf(routes),
 	}
 	if h.core == nil || h.tokens == nil {
 		return nil, errors.New("rest: Core and Tokens are required")
@@ -133,129 +132,126 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// request is a request on its way through the steps.
+// request is the state of one request.
 type request struct {
 	*http.Request
 	w     http.ResponseWriter
 	start time.Time
 	id    string // of the request, for logs and MS-CV
 
-	family *family
+	api    *api
 	path   *path  // nil: unknown
-	row    *route // nil: unknown path, method or version
+	route  *route // nil: unknown path, method or version
 	params []string
 	query  url.Values
 
-	version apiver.Version // for decode and encode alone
-	body    []byte
-	read    bool // the body was read
-	caller  string
-	leaving bool // the caller was deleted a moment ago
-	key     int  // the index of the access key that signed
+	version  apiver.Version // for decoding and encoding alone
+	body     []byte
+	bodyRead bool
+	caller   string
+	leaving  bool // the caller was deleted a moment ago
+	key      int  // the index of the access key that signed
 
-	// The ids in the path. The thread is for the record too, and so may be that
-	// of a new one.
+	// The ids in the path. The record has the thread too, so createThread sets it.
 	thread  string
 	message int64
 
 	retryAfter time.Duration // with 429
 	fault      dev.Fault
-	// What the operation adds to a successful answer and to the record.
-	location string
-	note     string
+	location   string // of a new thread or message
+	note       string // for the record
 }
 
-// answer is what will be written.
-type answer struct {
+// response is a response that is not written yet.
+type response struct {
 	status int
 	body   *[]byte // JSON from the pool; nil: none
 	code   core.Code
 	allow  string // the methods of a path, with 405 and to OPTIONS
-	close  bool   // the connection is of no further use
+	close  bool   // close the connection
 }
 
 // ServeHTTP answers one request and reports it to Options.Access.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	q := &request{Request: r, w: w, start: h.now(), id: newRequestID()}
-	h.limitBody(q)
-	a := h.answer(q)
-	if q.fault.Drop != "" {
-		defer panic(http.ErrAbortHandler) // the connection ends without an answer
-		q.note = dropped[q.fault.Drop]
+	req := &request{Request: r, w: w, start: h.now(), id: newRequestID()}
+	h.setBodyDeadline(req)
+	resp := h.respond(req)
+	if req.fault.Drop != "" {
+		defer panic(http.ErrAbortHandler) // the connection ends without a response
+		req.note = dropNotes[req.fault.Drop]
 	} else {
-		h.write(q, a)
+		h.write(req, resp)
 	}
 	if h.access == nil {
 		return
 	}
 	record := Record{
-		Time: q.start, Duration: h.now().Sub(q.start), Method: r.Method, Path: r.URL.EscapedPath(),
-		Status: a.status, Thread: q.thread, User: q.caller, Note: q.note,
-		UserAgent: r.UserAgent(), RequestID: cmp.Or(q.clientID(), q.id),
+		Time: req.start, Duration: h.now().Sub(req.start), Method: r.Method, Path: r.URL.EscapedPath(),
+		Status: resp.status, Thread: req.thread, User: req.caller, Note: req.note,
+		UserAgent: r.UserAgent(), RequestID: cmp.Or(req.clientID(), req.id),
 	}
-	if q.row != nil {
-		record.Operation = q.row.operation
+	if req.route != nil {
+		record.Operation = req.route.operation
 	}
 	h.access(record)
 }
 
-// answer never panics: what went wrong inside is logged, and the client hears
-// that something did.
-func (h *Handler) answer(q *request) (a answer) {
+// respond turns errors and panics into responses.
+func (h *Handler) respond(req *request) (resp response) {
 	defer func() {
 		p := recover()
 		if p == http.ErrAbortHandler {
 			panic(p)
 		}
 		if p != nil {
-			h.log.Error("panic", "request", q.id, "method", q.Method, "path", q.URL.EscapedPath(),
+			h.log.Error("panic", "request", req.id, "method", req.Method, "path", req.URL.EscapedPath(),
 				"panic", p, "stack", string(debug.Stack()))
-			a = h.refuse(q, errInternal)
+			resp = h.refuse(req, errInternal)
 		}
 	}()
-	a, err := h.do(q)
+	resp, err := h.handle(req)
 	if err != nil {
-		return h.refuse(q, err)
+		return h.refuse(req, err)
 	}
-	return a
+	return resp
 }
 
-// do takes the steps that all requests share, in their order.
-func (h *Handler) do(q *request) (answer, error) {
-	if err := h.find(q); err != nil {
-		return answer{}, err
+// handle does the steps that all requests share, in their order.
+func (h *Handler) handle(req *request) (response, error) {
+	if err := h.findPath(req); err != nil {
+		return response{}, err
 	}
-	if q.Method == http.MethodOptions {
-		return answer{status: http.StatusNoContent, allow: q.path.allow}, nil
+	if req.Method == http.MethodOptions {
+		return response{status: http.StatusNoContent, allow: req.path.allow}, nil
 	}
-	if err := h.findRow(q); err != nil {
-		return answer{}, err
+	if err := h.findRoute(req); err != nil {
+		return response{}, err
 	}
-	if err := h.goWrong(q); err != nil {
-		return answer{}, err
+	if err := h.injectFault(req); err != nil {
+		return response{}, err
 	}
-	if q.fault.Drop == dev.Before {
-		return answer{}, nil
+	if req.fault.Drop == dev.Before {
+		return response{}, nil
 	}
-	if err := q.family.authenticate(h, q); err != nil {
-		return answer{}, err
+	if err := req.api.authenticate(h, req); err != nil {
+		return response{}, err
 	}
-	if err := q.readIDs(); err != nil {
-		return answer{}, err
+	if err := req.readIDs(); err != nil {
+		return response{}, err
 	}
-	if err := h.limit(q); err != nil {
-		return answer{}, err
+	if err := h.checkRate(req); err != nil {
+		return response{}, err
 	}
-	body, err := q.row.handler(h, q)
+	body, err := req.route.handler(h, req)
 	if err != nil {
-		return answer{}, err
+		return response{}, err
 	}
-	a := answer{status: q.row.status}
+	resp := response{status: req.route.status}
 	if body != nil {
-		a.body = buffer()
-		*a.body = wire.Encode(*a.body, body, q.version)
+		resp.body = buffer()
+		*resp.body = wire.Encode(*resp.body, body, req.version)
 	}
-	return a, nil
+	return resp, nil
 }
 
 var buffers = sync.Pool{New: func() any { return new([]byte) }}
