@@ -8,11 +8,10 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// Decode reads a body into *v, a struct of this package: the fields alive at the
-// version, nothing else. Members that it does not know are passed over, null is
-// the same as absent where the field does not say what it stands for, and of two
-// members with the same name the later counts.
-// What is refused is an [*Error] that names the field.
+// Decode reads a body into *v, a struct of this package. It reads the fields that
+// exist at the version and ignores other members. A null counts as absent unless the
+// field has a null tag; of two members with the same name the later wins. Its errors
+// are of type [*Error] and name the field.
 func Decode(body []byte, v any, version apiver.Version) error {
 	s := scanner{data: body}
 	into := reflect.ValueOf(v).Elem()
@@ -21,11 +20,11 @@ func Decode(body []byte, v any, version apiver.Version) error {
 		if err := p.decode(&s, into); err != nil {
 			return err
 		}
-	} else if err := p.complete(into); err != nil {
+	} else if err := p.checkRequired(into); err != nil {
 		return err
 	}
 	if s.peek() != 0 || s.pos < len(s.data) {
-		return wrong("has more after its end, at byte %d", s.pos)
+		return errorf("has more after its end, at byte %d", s.pos)
 	}
 	return nil
 }
@@ -59,26 +58,26 @@ func (p *plan) decode(s *scanner, v reflect.Value) error {
 	if err != nil {
 		return err
 	}
-	return p.complete(v)
+	return p.checkRequired(v)
 }
 
-// complete refuses a struct that lacks a required field.
-func (p *plan) complete(v reflect.Value) error {
+// checkRequired refuses a struct that lacks a required field.
+func (p *plan) checkRequired(v reflect.Value) error {
 	for i := range p.fields {
 		if f := &p.fields[i]; f.required && v.Field(f.index).IsZero() {
-			return inMember(wrong("is required"), f.name())
+			return inMember(errorf("is required"), f.name())
 		}
 	}
 	return nil
 }
 
-// mismatch is the error of a value of another type. One that is no value at all
-// is bad JSON.
+// mismatch returns the error for a value of another type, or the syntax error if the
+// value is not valid JSON.
 func (s *scanner) mismatch(want string) error {
 	if err := s.skip(); err != nil {
 		return err
 	}
-	return wrong("must be %s", want)
+	return errorf("must be %s", want)
 }
 
 func decodePointer(elem decoder) decoder {
@@ -97,7 +96,7 @@ func decodeList(elem decoder) decoder {
 		return s.list(func() error {
 			i := v.Len()
 			if s.null() {
-				return inElement(wrong("must not be null"), i)
+				return inElement(errorf("must not be null"), i)
 			}
 			if i == v.Cap() {
 				v.Grow(max(4, i))
@@ -145,10 +144,10 @@ func decodeInt(s *scanner, v reflect.Value) error {
 	}
 	n, err := strconv.ParseInt(string(t), 10, 32)
 	if errors.Is(err, strconv.ErrRange) {
-		return wrong("must be an integer of 32 bits")
+		return errorf("must be an integer of 32 bits")
 	}
 	if err != nil {
-		return wrong("must be an integer")
+		return errorf("must be an integer")
 	}
 	v.SetInt(n)
 	return nil

@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// CommunicationIdentifierModel names somebody: kind, raw id, and the member that
-// belongs to the kind (chat.md §2, identity.md §7).
+// CommunicationIdentifierModel identifies a participant: kind, raw id, and the member
+// of that kind (chat.md §2, identity.md §7).
 //
 // Unverified: kind is written where the version's OpenAPI file knows it, as
 // identity.md §7 advises; nothing recorded up to 2023-11-15-preview has one.
@@ -55,12 +55,12 @@ type TeamsExtensionUserIdentifierModel struct {
 	Cloud      string `json:"cloud,omitzero"`
 }
 
-// ToCore is whom the model names. Package communication knows the rules; almost
-// always it is a user, and then there is nothing to decide.
+// ToCore returns the identifier that the model names. Package communication knows the
+// rules; a plain user, by far the most common, takes a short cut.
 func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error) {
 	var id communication.Identifier
 	if m == nil {
-		return id, wrong("is required")
+		return id, errorf("is required")
 	}
 	if u := m.CommunicationUser; u != nil && u.ID != "" && m.onlyUser() {
 		return communication.NewUser(u.ID), nil
@@ -70,7 +70,7 @@ func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error
 		err = id.UnmarshalJSON(text)
 	}
 	if err != nil {
-		return id, wrong("is no identifier: %s", strings.TrimPrefix(err.Error(), "identifier: "))
+		return id, errorf("is no identifier: %s", strings.TrimPrefix(err.Error(), "identifier: "))
 	}
 	return id, nil
 }
@@ -79,7 +79,7 @@ func (m *CommunicationIdentifierModel) onlyUser() bool {
 	return m.PhoneNumber == nil && m.MicrosoftTeamsUser == nil && m.MicrosoftTeamsApp == nil && m.TeamsExtensionUser == nil
 }
 
-// IdentifierFromCore is the model of a raw id.
+// IdentifierFromCore returns the model of a raw id.
 func IdentifierFromCore(raw string) *CommunicationIdentifierModel {
 	id := communication.ParseRawID(raw)
 	if id.Kind() == communication.KindUser {

@@ -9,7 +9,7 @@ type CommunicationIdentityCreateRequest struct {
 	ExpiresInMinutes      *int32   `json:"expiresInMinutes,omitzero" since:"2022-10-01"`
 }
 
-// CommunicationIdentityAccessTokenResult is its answer.
+// CommunicationIdentityAccessTokenResult is its response.
 type CommunicationIdentityAccessTokenResult struct {
 	Identity    CommunicationIdentity             `json:"identity"`
 	AccessToken *CommunicationIdentityAccessToken `json:"accessToken,omitzero"`
@@ -27,8 +27,7 @@ type CommunicationIdentityAccessTokenRequest struct {
 	ExpiresInMinutes *int32   `json:"expiresInMinutes,omitzero" since:"2022-10-01"`
 }
 
-// CommunicationIdentityAccessToken is a token and the end of its life, see
-// [Expiry].
+// CommunicationIdentityAccessToken is a token and its expiry, see [Expiry].
 type CommunicationIdentityAccessToken struct {
 	Token     string `json:"token"`
 	ExpiresOn string `json:"expiresOn"`
@@ -41,6 +40,6 @@ type TeamsUserExchangeTokenRequest struct {
 	UserID string `json:"userId"`
 }
 
-// Expiry writes a date as the identity routes do: up to seven digits of a
-// second and an offset in place of Z (identity.md §1 rule 9).
+// Expiry formats a date as the identity routes do: up to seven digits of a second and
+// an offset instead of Z (identity.md §1 rule 9).
 func Expiry(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999-07:00") }

@@ -14,14 +14,14 @@ type SendChatMessageRequest struct {
 	Metadata          map[string]string `json:"metadata,omitzero" since:"2021-09-07"`
 }
 
-// SendChatMessageResult is its answer.
+// SendChatMessageResult is its response.
 type SendChatMessageResult struct {
 	ID string `json:"id"`
 }
 
 // UpdateChatMessageRequest is the body of PATCH .../messages/{id}, a merge patch.
-// Unverified: a null is read as RFC 7396 has it, so that content goes; metadata
-// that is null takes no key away, since the patch does not name one.
+// Unverified: a null is read as RFC 7396 has it, so that content is emptied; metadata
+// that is null removes no key, since the patch names none.
 type UpdateChatMessageRequest struct {
 	Content  *string `json:"content,omitzero" null:"\"\""`
 	Metadata Patch   `json:"metadata,omitzero" null:"{}" since:"2021-09-07"`
@@ -54,8 +54,8 @@ type ChatMessage struct {
 	Metadata          map[string]string             `json:"metadata,omitzero" since:"2021-09-07"`
 }
 
-// ChatMessageContent is what a message says; the message's type tells which
-// members there are.
+// ChatMessageContent is the content of a message. The message's type decides which
+// members it has.
 type ChatMessageContent struct {
 	Message      *string                       `json:"message,omitzero"`
 	Topic        string                        `json:"topic,omitzero"`
@@ -89,10 +89,10 @@ func (r *SendChatMessageRequest) ToCore() (core.SendMessage, error) {
 	}, nil
 }
 
-// MessageID is a message id on the wire.
+// MessageID formats a message id.
 func MessageID(id int64) string { return strconv.FormatInt(id, 10) }
 
-// MessagesFromCore is a page of messages.
+// MessagesFromCore returns a page of messages.
 func MessagesFromCore(ms []core.Message) []ChatMessage {
 	page := make([]ChatMessage, len(ms))
 	contents := make([]ChatMessageContent, len(ms))
@@ -102,7 +102,7 @@ func MessagesFromCore(ms []core.Message) []ChatMessage {
 	return page
 }
 
-// MessageFromCore is one message, which it points into.
+// MessageFromCore returns one message, which points into *m.
 func MessageFromCore(m *core.Message) *ChatMessage {
 	w := new(ChatMessage)
 	fillMessage(w, new(ChatMessageContent), m)

@@ -5,7 +5,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ChatParticipant is somebody in a thread, or to be put there. Without a
+// ChatParticipant is a participant, present or to be added. Without a
 // shareHistoryTime the whole history is shared: the zero Time is 1970
 // (chat.md §0.7).
 type ChatParticipant struct {
@@ -27,20 +27,20 @@ type AddChatParticipantsRequest struct {
 	Participants []ChatParticipant `json:"participants"`
 }
 
-// AddChatParticipantsResult is its answer: {} when all were added. The Python
-// SDK of the previews stumbles over errors that are there and empty.
+// AddChatParticipantsResult is its response: {} when all were added. The Python SDK of
+// the previews fails on errors that are present and empty.
 type AddChatParticipantsResult struct {
 	Errors              *ParticipantsErrors  `json:"errors,omitzero" until:"2021-03-07"`
 	InvalidParticipants []CommunicationError `json:"invalidParticipants,omitzero" since:"2021-03-07"`
 }
 
-// ParticipantsErrors holds those who could not be added, in the previews.
+// ParticipantsErrors lists the participants who could not be added, in the previews.
 type ParticipantsErrors struct {
 	InvalidParticipants []CommunicationError `json:"invalidParticipants"`
 }
 
-// CommunicationError is a refusal inside an answer. Target is the raw id of the
-// participant whom it is about: the Python SDK joins on it (chat.md §3.1).
+// CommunicationError is a refusal inside a response. Target is the raw id of the
+// participant that was refused: the Python SDK joins on it (chat.md §3.1).
 type CommunicationError struct {
 	Code       string               `json:"code"`
 	Message    string               `json:"message"`
@@ -49,16 +49,16 @@ type CommunicationError struct {
 	InnerError *CommunicationError  `json:"innererror,omitzero"`
 }
 
-// ToCore is the participants to be added.
+// ToCore returns the participants to add.
 func (r *AddChatParticipantsRequest) ToCore() ([]core.NewParticipant, error) {
-	ps, err := participants(r.Participants)
+	ps, err := newParticipants(r.Participants)
 	if err != nil {
 		return nil, inMember(err, "participants")
 	}
 	return ps, nil
 }
 
-func participants(ps []ChatParticipant) ([]core.NewParticipant, error) {
+func newParticipants(ps []ChatParticipant) ([]core.NewParticipant, error) {
 	news := make([]core.NewParticipant, len(ps))
 	for i, p := range ps {
 		user := communication.ParseRawID(p.ID)
@@ -75,7 +75,7 @@ func participants(ps []ChatParticipant) ([]core.NewParticipant, error) {
 	return news, nil
 }
 
-// ParticipantsFromCore is a page of a thread's participants.
+// ParticipantsFromCore returns a page of a thread's participants.
 func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
 	page := make([]ChatParticipant, len(ms))
 	for i, m := range ms {
@@ -87,8 +87,8 @@ func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
 	return page
 }
 
-// InvalidFromCore is the participants who could not be added, as the previews
-// and the other versions have them; nil if there are none (chat.md §3.1).
+// InvalidFromCore returns the participants who could not be added, in the form of the
+// previews and in that of the other versions, or nil if there are none (chat.md §3.1).
 func InvalidFromCore(ps []core.InvalidParticipant) (*ParticipantsErrors, []CommunicationError) {
 	if len(ps) == 0 {
 		return nil, nil

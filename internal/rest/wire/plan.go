@@ -9,8 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// plan is what the codec knows of a struct at one version: the fields that are
-// alive, in their order.
+// plan holds the fields of a struct that exist at one version, in their order.
 type plan struct {
 	fields []field
 	byName map[string]*field
@@ -21,7 +20,7 @@ type field struct {
 	key      string // `"name":`
 	omitZero bool
 	required bool
-	null     []byte // the JSON that a null stands for; nil: absence
+	null     []byte // the JSON that a null stands for; nil: the field is absent
 	encode   encoder
 	decode   decoder
 }
@@ -38,8 +37,7 @@ type planKey struct {
 	v apiver.Version
 }
 
-// Patch is strings by name, as a merge patch has them (RFC 7396): nil takes a
-// name away.
+// Patch is a merge patch of strings (RFC 7396): nil removes a name.
 type Patch map[string]*string
 
 var plans sync.Map // of planKey to *plan
@@ -53,21 +51,21 @@ func planOf(t reflect.Type, v apiver.Version) *plan {
 	return p
 }
 
-// compile makes the plan of a struct and of those inside it. Open holds the
+// compile makes the plan of a struct and of the structs inside it. pending holds the
 // plans under construction, for definitions that contain themselves.
-func compile(t reflect.Type, v apiver.Version, open map[reflect.Type]*plan) *plan {
-	if p := open[t]; p != nil {
+func compile(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) *plan {
+	if p := pending[t]; p != nil {
 		return p
 	}
 	p := &plan{byName: map[string]*field{}}
-	open[t] = p
+	pending[t] = p
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, option, _ := strings.Cut(f.Tag.Get("json"), ",")
 		if !span(f).Has(v) {
 			continue
 		}
-		enc, dec := codecOf(f.Type, v, open)
+		enc, dec := codecOf(f.Type, v, pending)
 		in := field{
 			index: i, key: `"` + name + `":`, omitZero: option == "omitzero", required: f.Tag.Get("required") == "true",
 			encode: enc, decode: dec,
@@ -97,9 +95,9 @@ var (
 	patchType = reflect.TypeFor[Patch]()
 )
 
-// codecOf picks the codec of a field's type. A type that no definition needs is
-// a mistake in a struct of this package.
-func codecOf(t reflect.Type, v apiver.Version, open map[reflect.Type]*plan) (encoder, decoder) {
+// codecOf returns the codec of a field's type. It panics on a type that no definition
+// needs.
+func codecOf(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) (encoder, decoder) {
 	switch {
 	case t == timeType:
 		return encodeTime, decodeTime
@@ -116,13 +114,13 @@ func codecOf(t reflect.Type, v apiver.Version, open map[reflect.Type]*plan) (enc
 	case reflect.Int32:
 		return encodeInt, decodeInt
 	case reflect.Struct:
-		p := compile(t, v, open)
+		p := compile(t, v, pending)
 		return p.encode, p.decode
 	case reflect.Pointer:
-		enc, dec := codecOf(t.Elem(), v, open)
+		enc, dec := codecOf(t.Elem(), v, pending)
 		return encodePointer(enc), decodePointer(dec)
 	case reflect.Slice:
-		enc, dec := codecOf(t.Elem(), v, open)
+		enc, dec := codecOf(t.Elem(), v, pending)
 		return encodeList(enc), decodeList(dec)
 	}
 	panic(fmt.Sprintf("wire: no codec for a field of type %v", t))

@@ -13,7 +13,7 @@ type ChatMessageReadReceiptsCollection struct {
 	NextLink string                   `json:"nextLink,omitzero"`
 }
 
-// ChatMessageReadReceipt says how far somebody has read (chat.md §4.3).
+// ChatMessageReadReceipt says how far a participant has read (chat.md §4.3).
 type ChatMessageReadReceipt struct {
 	SenderID      string                        `json:"senderId" until:"2021-01-27-preview4"`
 	Sender        *CommunicationIdentifierModel `json:"senderCommunicationIdentifier" since:"2021-01-27-preview4"`
@@ -27,7 +27,7 @@ type SendTypingNotificationRequest struct {
 	SenderDisplayName string `json:"senderDisplayName,omitzero" since:"2021-09-07"`
 }
 
-// ReceiptsFromCore is a page of receipts.
+// ReceiptsFromCore returns a page of receipts.
 func ReceiptsFromCore(rs []core.Receipt) []ChatMessageReadReceipt {
 	page := make([]ChatMessageReadReceipt, len(rs))
 	for i, r := range rs {

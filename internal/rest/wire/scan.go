@@ -8,10 +8,10 @@ import (
 	"unicode/utf8"
 )
 
-// MaxDepth is how deep lists and objects may lie in one another.
+// MaxDepth is how deep lists and objects may be nested.
 const MaxDepth = 32
 
-// Error says which field of a request body is wrong, and how.
+// Error says which field of a request body is wrong, and why.
 type Error struct {
 	// Path names the field: "participants[3].communicationIdentifier". It is
 	// empty when the body as a whole is wrong.
@@ -27,7 +27,7 @@ func (e *Error) Error() string {
 	return e.Path + ": " + e.Reason
 }
 
-// Field is the path, or a name for the body as a whole.
+// Field returns the path, or a name for the body as a whole.
 func (e *Error) Field() string {
 	if e.Path == "" {
 		return "request body"
@@ -35,13 +35,13 @@ func (e *Error) Field() string {
 	return e.Path
 }
 
-func wrong(format string, args ...any) error { return &Error{Reason: fmt.Sprintf(format, args...)} }
+func errorf(format string, args ...any) error { return &Error{Reason: fmt.Sprintf(format, args...)} }
 
-// inMember and inElement lead the path of an error one level up.
-func inMember(err error, name string) error { return lead(err, clip(name)) }
-func inElement(err error, i int) error      { return lead(err, "["+strconv.Itoa(i)+"]") }
+// inMember and inElement put a step in front of the path of an error.
+func inMember(err error, name string) error { return prefixPath(err, clip(name)) }
+func inElement(err error, i int) error      { return prefixPath(err, "["+strconv.Itoa(i)+"]") }
 
-func lead(err error, step string) error {
+func prefixPath(err error, step string) error {
 	if e, ok := err.(*Error); ok {
 		if e.Path != "" && e.Path[0] != '[' {
 			step += "."
@@ -60,18 +60,18 @@ func clip(s string) string {
 	return s
 }
 
-// scanner reads JSON text (RFC 8259) and nothing looser.
+// scanner reads JSON (RFC 8259), with no extensions.
 type scanner struct {
 	data  []byte
 	pos   int
 	depth int
 }
 
-func (s *scanner) bad() error {
+func (s *scanner) syntaxError() error {
 	if s.pos >= len(s.data) {
-		return wrong("is not valid JSON: it ends too early")
+		return errorf("is not valid JSON: it ends too early")
 	}
-	return wrong("is not valid JSON at byte %d", s.pos)
+	return errorf("is not valid JSON at byte %d", s.pos)
 }
 
 // peek skips blanks and returns the next byte, 0 at the end.
@@ -95,22 +95,22 @@ func (s *scanner) literal(word string) bool {
 	return false
 }
 
-// null consumes a null, if there is one.
+// null consumes a null and reports whether the next value is one.
 func (s *scanner) null() bool { return s.peek() == 'n' && s.literal("null") }
 
 // object calls member for each member, after its colon; member must consume the
-// value. Name is valid until then.
+// value. name is valid until it does.
 func (s *scanner) object(member func(name []byte) error) error {
 	return s.nested('{', '}', func() error {
 		if s.peek() != '"' {
-			return s.bad()
+			return s.syntaxError()
 		}
 		name, err := s.text()
 		if err != nil {
 			return err
 		}
 		if s.peek() != ':' {
-			return s.bad()
+			return s.syntaxError()
 		}
 		s.pos++
 		return member(name)
@@ -121,11 +121,11 @@ func (s *scanner) list(element func() error) error { return s.nested('[', ']', e
 
 func (s *scanner) nested(begin, end byte, item func() error) error {
 	if s.peek() != begin {
-		return s.bad()
+		return s.syntaxError()
 	}
 	s.pos++
 	if s.depth++; s.depth > MaxDepth {
-		return wrong("is nested deeper than %d levels", MaxDepth)
+		return errorf("is nested deeper than %d levels", MaxDepth)
 	}
 	defer func() { s.depth-- }()
 	if s.peek() == end {
@@ -143,7 +143,7 @@ func (s *scanner) nested(begin, end byte, item func() error) error {
 			s.pos++
 			return nil
 		default:
-			return s.bad()
+			return s.syntaxError()
 		}
 	}
 }
@@ -159,20 +159,20 @@ func (s *scanner) text() ([]byte, error) {
 			t := s.data[start:s.pos]
 			s.pos++
 			if !utf8.Valid(t) {
-				return nil, wrong("is not valid UTF-8")
+				return nil, errorf("is not valid UTF-8")
 			}
 			return t, nil
 		case b == '\\':
 			return s.escaped(start)
 		case b < ' ':
-			return nil, s.bad()
+			return nil, s.syntaxError()
 		}
 		s.pos++
 	}
-	return nil, s.bad()
+	return nil, s.syntaxError()
 }
 
-// escaped goes on with a string in which the first escape has been met.
+// escaped reads the rest of a string from its first escape on.
 func (s *scanner) escaped(start int) ([]byte, error) {
 	t := append([]byte(nil), s.data[start:s.pos]...)
 	for s.pos < len(s.data) {
@@ -181,7 +181,7 @@ func (s *scanner) escaped(start int) ([]byte, error) {
 		case b == '"':
 			s.pos++
 			if !utf8.Valid(t) {
-				return nil, wrong("is not valid UTF-8")
+				return nil, errorf("is not valid UTF-8")
 			}
 			return t, nil
 		case b == '\\':
@@ -191,12 +191,12 @@ func (s *scanner) escaped(start int) ([]byte, error) {
 			}
 			continue
 		case b < ' ':
-			return nil, s.bad()
+			return nil, s.syntaxError()
 		}
 		t = append(t, b)
 		s.pos++
 	}
-	return nil, s.bad()
+	return nil, s.syntaxError()
 }
 
 const escapes = `""\\//b` + "\b" + `f` + "\f" + `n` + "\n" + `r` + "\r" + `t` + "\t"
@@ -204,7 +204,7 @@ const escapes = `""\\//b` + "\b" + `f` + "\f" + `n` + "\n" + `r` + "\r" + `t` + 
 func (s *scanner) escape(t []byte) ([]byte, error) {
 	if s.pos+1 >= len(s.data) {
 		s.pos++
-		return nil, s.bad()
+		return nil, s.syntaxError()
 	}
 	b := s.data[s.pos+1]
 	for i := 0; i < len(escapes); i += 2 {
@@ -214,26 +214,26 @@ func (s *scanner) escape(t []byte) ([]byte, error) {
 		}
 	}
 	if b != 'u' {
-		return nil, s.bad()
+		return nil, s.syntaxError()
 	}
-	r, ok := s.unit()
+	r, ok := s.codeUnit()
 	if !ok {
-		return nil, s.bad()
+		return nil, s.syntaxError()
 	}
 	if utf16.IsSurrogate(r) {
-		low, _ := s.unit()
+		low, _ := s.codeUnit()
 		if r = utf16.DecodeRune(r, low); r == utf8.RuneError {
-			return nil, wrong("has half of a surrogate pair and so is not valid Unicode")
+			return nil, errorf("has half of a surrogate pair and so is not valid Unicode")
 		}
 	}
 	if r == 0 {
-		return nil, wrong("must not contain the NUL character")
+		return nil, errorf("must not contain the NUL character")
 	}
 	return utf8.AppendRune(t, r), nil
 }
 
-// unit reads \uXXXX.
-func (s *scanner) unit() (rune, bool) {
+// codeUnit reads \uXXXX.
+func (s *scanner) codeUnit() (rune, bool) {
 	if len(s.data)-s.pos < 6 || s.data[s.pos] != '\\' || s.data[s.pos+1] != 'u' {
 		return 0, false
 	}
@@ -260,15 +260,15 @@ func (s *scanner) number() ([]byte, error) {
 	start := s.pos
 	s.accept("-")
 	if !s.accept("0") && s.digits() == 0 {
-		return nil, s.bad()
+		return nil, s.syntaxError()
 	}
 	if s.accept(".") && s.digits() == 0 {
-		return nil, s.bad()
+		return nil, s.syntaxError()
 	}
 	if s.accept("eE") {
 		s.accept("+-")
 		if s.digits() == 0 {
-			return nil, s.bad()
+			return nil, s.syntaxError()
 		}
 	}
 	return s.data[start:s.pos], nil
@@ -289,7 +289,7 @@ func (s *scanner) digits() (n int) {
 	return n
 }
 
-// skip passes over a value that nobody reads. It has to be valid all the same.
+// skip consumes a value and checks its syntax.
 func (s *scanner) skip() error {
 	switch b := s.peek(); {
 	case b == '{':
@@ -317,5 +317,5 @@ func (s *scanner) skip() error {
 	case s.literal("true"), s.literal("false"), s.literal("null"):
 		return nil
 	}
-	return s.bad()
+	return s.syntaxError()
 }

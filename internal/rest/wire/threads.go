@@ -14,7 +14,7 @@ type CreateChatThreadRequest struct {
 	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" since:"2025-03-15"`
 }
 
-// CreateChatThreadResult is its answer.
+// CreateChatThreadResult is its response.
 type CreateChatThreadResult struct {
 	ChatThread          *ChatThreadProperties `json:"chatThread,omitzero"`
 	Errors              *ParticipantsErrors   `json:"errors,omitzero" until:"2021-03-07"`
@@ -34,9 +34,9 @@ type ChatThreadProperties struct {
 }
 
 // UpdateChatThreadRequest is the body of PATCH /chat/threads/{id}, a merge
-// patch. Unverified: a null is read as RFC 7396 has it, so that the retention
-// policy goes; a topic cannot go and stays, and metadata that is null takes no
-// key away, since the patch does not name one.
+// patch. Unverified: a null is read as RFC 7396 has it, so that it removes the
+// retention policy; a topic that is null stays, since a thread has one, and metadata
+// that is null removes no key, since the patch names none.
 type UpdateChatThreadRequest struct {
 	Topic           *string              `json:"topic,omitzero"`
 	Metadata        Patch                `json:"metadata,omitzero" null:"{}" since:"2025-03-15"`
@@ -58,26 +58,26 @@ type ChatThreadItem struct {
 	LastMessageReceivedOn Time   `json:"lastMessageReceivedOn,omitzero"`
 }
 
-// ChatRetentionPolicy is the union of the policies of chat.md §3.6; kind says
-// which it is.
+// ChatRetentionPolicy is the union of the policies of chat.md §3.6, told apart by
+// kind.
 type ChatRetentionPolicy struct {
 	Kind                  string `json:"kind"`
 	DeleteThreadAfterDays *int32 `json:"deleteThreadAfterDays,omitzero"`
 }
 
-// The kinds of a retention policy, and its bounds in days.
+// The kinds of a retention policy, and the bounds of its days.
 const (
-	keptForEver  = "none"
-	fromCreation = "threadCreationDate"
-	leastDays    = 30
-	mostDays     = 90
+	policyNone               = "none"
+	policyThreadCreationDate = "threadCreationDate"
+	minRetentionDays         = 30
+	maxRetentionDays         = 90
 )
 
-// ToCore makes the command of the request.
+// ToCore returns the command of the request.
 func (r *CreateChatThreadRequest) ToCore() (core.CreateThread, error) {
 	cmd := core.CreateThread{Topic: r.Topic, Metadata: r.Metadata}
 	var err error
-	if cmd.Participants, err = participants(r.Participants); err != nil {
+	if cmd.Participants, err = newParticipants(r.Participants); err != nil {
 		return cmd, inMember(err, "participants")
 	}
 	if cmd.RetentionDays, err = r.RetentionPolicy.toCore(); err != nil {
@@ -86,7 +86,7 @@ func (r *CreateChatThreadRequest) ToCore() (core.CreateThread, error) {
 	return cmd, nil
 }
 
-// ToCore makes the command of the request.
+// ToCore returns the command of the request.
 func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 	cmd := core.UpdateThread{Topic: r.Topic, Metadata: r.Metadata}
 	if r.RetentionPolicy != nil {
@@ -99,20 +99,20 @@ func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 	return cmd, nil
 }
 
-// toCore is the number of days, 0 for none. Unverified: the refusals; no 400
+// toCore returns the number of days, 0 for none. Unverified: the refusals; no 400
 // was recorded (chat.md §3.6).
 func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	switch {
-	case p == nil || p.Kind == keptForEver:
+	case p == nil || p.Kind == policyNone:
 		return 0, nil
-	case p.Kind != fromCreation:
-		return 0, &Error{Path: "kind", Reason: "must be " + keptForEver + " or " + fromCreation}
+	case p.Kind != policyThreadCreationDate:
+		return 0, &Error{Path: "kind", Reason: "must be " + policyNone + " or " + policyThreadCreationDate}
 	case p.DeleteThreadAfterDays == nil:
 		return 0, &Error{Path: "deleteThreadAfterDays", Reason: "is required"}
-	case *p.DeleteThreadAfterDays < leastDays || *p.DeleteThreadAfterDays > mostDays:
+	case *p.DeleteThreadAfterDays < minRetentionDays || *p.DeleteThreadAfterDays > maxRetentionDays:
 		return 0, &Error{
 			Path:   "deleteThreadAfterDays",
-			Reason: "must be from " + strconv.Itoa(leastDays) + " to " + strconv.Itoa(mostDays),
+			Reason: "must be from " + strconv.Itoa(minRetentionDays) + " to " + strconv.Itoa(maxRetentionDays),
 		}
 	}
 	return *p.DeleteThreadAfterDays, nil
@@ -122,10 +122,10 @@ func retention(days int32) *ChatRetentionPolicy {
 	if days == 0 {
 		return nil
 	}
-	return &ChatRetentionPolicy{Kind: fromCreation, DeleteThreadAfterDays: &days}
+	return &ChatRetentionPolicy{Kind: policyThreadCreationDate, DeleteThreadAfterDays: &days}
 }
 
-// ThreadFromCore is a thread's properties.
+// ThreadFromCore returns a thread's properties.
 func ThreadFromCore(t core.ThreadProperties) *ChatThreadProperties {
 	return &ChatThreadProperties{
 		ID: t.ID, Topic: t.Topic, CreatedOn: Time(t.CreatedOn), CreatedByID: t.CreatedBy, CreatedBy: IdentifierFromCore(t.CreatedBy),
@@ -133,7 +133,7 @@ func ThreadFromCore(t core.ThreadProperties) *ChatThreadProperties {
 	}
 }
 
-// ThreadsFromCore is a page of a user's list.
+// ThreadsFromCore returns a page of a user's list.
 func ThreadsFromCore(ts []core.ThreadEntry) []ChatThreadItem {
 	page := make([]ChatThreadItem, len(ts))
 	for i, t := range ts {

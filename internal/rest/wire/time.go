@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// Time is a date of the chat contract, in epoch milliseconds as rows keep it. It
-// is written in whole seconds, cut off and not rounded, in UTC (chat.md §2).
+// Time is a date of the chat contract, in epoch milliseconds like in rows. It is
+// encoded in UTC and truncated to whole seconds (chat.md §2).
 type Time int64
 
-// endOfTime is the first moment that four digits cannot name.
-var endOfTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
+// maxTime is the first moment whose year has five digits.
+var maxTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
 	errNotDate   = errors.New("must be a date such as 2021-09-07T21:44:01Z")
@@ -27,7 +27,7 @@ func ParseTime(s string) (Time, error) {
 	return TimeOf(t)
 }
 
-// TimeOf is the time in rows of t, which must be from 1970 to 9999.
+// TimeOf converts t to epoch milliseconds. It fails unless t is from 1970 to 9999.
 //
 // Unverified: the year 1 is .NET's DateTime.MinValue, with which many programs
 // for the official SDK ask for the whole history; it counts as 1970.
@@ -35,7 +35,7 @@ func TimeOf(t time.Time) (Time, error) {
 	if t.IsZero() {
 		return 0, nil
 	}
-	if t.Unix() < 0 || !t.Before(endOfTime) {
+	if t.Unix() < 0 || !t.Before(maxTime) {
 		return 0, errDateRange
 	}
 	return Time(t.UnixMilli()), nil
@@ -55,7 +55,7 @@ func decodeTime(s *scanner, v reflect.Value) error {
 	}
 	t, err := ParseTime(string(text))
 	if err != nil {
-		return wrong("%s", err.Error())
+		return errorf("%s", err.Error())
 	}
 	v.SetInt(int64(t))
 	return nil
