@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/rest"
 )
 
 var operations = []string{"create thread", "send message"}
@@ -70,10 +71,10 @@ func TestClockOfManyHands(t *testing.T) {
 
 func TestFaultsAreTakenInOrder(t *testing.T) {
 	f := dev.NewFaults(operations)
-	for _, r := range []dev.Fault{
+	for _, r := range []rest.Fault{
 		{Operation: "send message", Status: 429, Times: 2},
 		{Status: 500},
-		{Operation: "send message", Drop: dev.After, Times: dev.Always},
+		{Operation: "send message", Drop: rest.DropAfter, Times: rest.Always},
 	} {
 		if _, err := f.Add(r); err != nil {
 			t.Fatal(err)
@@ -94,7 +95,7 @@ func TestFaultsAreTakenInOrder(t *testing.T) {
 	if diff := cmp.Diff([]int{429, 500, 0, 429, -1, -1}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	want := []dev.Fault{{Operation: "send message", Drop: dev.After, Times: dev.Always}}
+	want := []rest.Fault{{Operation: "send message", Drop: rest.DropAfter, Times: rest.Always}}
 	if diff := cmp.Diff(want, f.List()); diff != "" {
 		t.Errorf("what is left (-want +got):\n%s", diff)
 	}
@@ -109,22 +110,22 @@ func TestFaultsAreTakenInOrder(t *testing.T) {
 
 func TestFaultsThatCannotBeMeant(t *testing.T) {
 	for _, c := range []struct {
-		fault dev.Fault
+		fault rest.Fault
 		want  string
 	}{
-		{dev.Fault{}, "has a status, a delay or a drop"},
-		{dev.Fault{Operation: "sendMessage", Status: 429}, `did you mean "send message"? the operations are create thread, send message`},
-		{dev.Fault{Operation: "dance", Status: 429}, `no operation "dance": the operations are create thread`},
-		{dev.Fault{Status: 200}, "status is 400 to 599"},
-		{dev.Fault{Status: 600}, "status is 400 to 599"},
-		{dev.Fault{Status: 500, Drop: dev.Before}, "not both"},
-		{dev.Fault{Drop: "during"}, `drop is "before" or "after"`},
-		{dev.Fault{Drop: dev.After, RetryAfter: time.Second}, "retryAfter goes with a status"},
-		{dev.Fault{Status: 429, RetryAfter: -1}, "retryAfter is at most"},
-		{dev.Fault{Status: 429, RetryAfter: 25 * time.Hour}, "retryAfter is at most"},
-		{dev.Fault{Delay: -1}, "delay is at most"},
-		{dev.Fault{Delay: dev.MaxDelay + 1}, "delay is at most"},
-		{dev.Fault{Status: 500, Times: -2}, "times is a count"},
+		{rest.Fault{}, "has a status, a delay or a drop"},
+		{rest.Fault{Operation: "sendMessage", Status: 429}, `did you mean "send message"? the operations are create thread, send message`},
+		{rest.Fault{Operation: "dance", Status: 429}, `no operation "dance": the operations are create thread`},
+		{rest.Fault{Status: 200}, "status is 400 to 599"},
+		{rest.Fault{Status: 600}, "status is 400 to 599"},
+		{rest.Fault{Status: 500, Drop: rest.DropBefore}, "not both"},
+		{rest.Fault{Drop: "during"}, `drop is "before" or "after"`},
+		{rest.Fault{Drop: rest.DropAfter, RetryAfter: time.Second}, "retryAfter goes with a status"},
+		{rest.Fault{Status: 429, RetryAfter: -1}, "retryAfter is at most"},
+		{rest.Fault{Status: 429, RetryAfter: 25 * time.Hour}, "retryAfter is at most"},
+		{rest.Fault{Delay: -1}, "delay is at most"},
+		{rest.Fault{Delay: dev.MaxDelay + 1}, "delay is at most"},
+		{rest.Fault{Status: 500, Times: -2}, "times is a count"},
 	} {
 		f := dev.NewFaults(operations)
 		if _, err := f.Add(c.fault); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -139,11 +140,11 @@ func TestFaultsThatCannotBeMeant(t *testing.T) {
 func TestFaultsAreBounded(t *testing.T) {
 	f := dev.NewFaults(operations)
 	for range dev.MaxFaults {
-		if _, err := f.Add(dev.Fault{Status: 500}); err != nil {
+		if _, err := f.Add(rest.Fault{Status: 500}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if _, err := f.Add(dev.Fault{Status: 500}); err == nil || !strings.Contains(err.Error(), "clear them") {
+	if _, err := f.Add(rest.Fault{Status: 500}); err == nil || !strings.Contains(err.Error(), "clear them") {
 		t.Errorf("one fault too many: %v", err)
 	}
 }

@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net/http"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 	"unicode"
+
+	"github.com/confab-chat/confab/internal/rest"
 )
 
 // Bounds of faults.
@@ -19,60 +20,28 @@ const (
 	MaxRetryAfter = 24 * time.Hour
 )
 
-// Always as the times of a Fault: until the faults are cleared.
-const Always = -1
-
-// Fault is a rule: what goes wrong with which requests. It has a status, a drop
-// or a delay; a delay may come with either of the two others, and before them.
-type Fault struct {
-	// Operation is the name of the operation that is hit, as in the routes of
-	// package rest, such as "send message". Empty is every operation.
-	Operation string
-	// Status, from 400 to 599, is answered, in the operation's own envelope and
-	// without carrying it out.
-	Status int
-	// RetryAfter goes with a status, in seconds; a part of one counts as a whole.
-	RetryAfter time.Duration
-	// Delay is how long the request waits before anything else is done.
-	Delay time.Duration
-	// Drop ends the connection without an answer, or over HTTP/2 the stream.
-	Drop Drop
-	// Times is how many requests are hit: 0 is one, Always is all to come.
-	Times int
-}
-
-// Drop says when a connection is ended.
-type Drop string
-
-// The moments of a drop.
-const (
-	Before Drop = "before" // nothing was carried out
-	After  Drop = "after"  // the operation was carried out and its answer is lost
-)
-
 // Faults are the rules in force. They are safe for concurrent use.
 type Faults struct {
 	operations []string
 	closed     chan struct{}
 	close      func()
 
-	mu    sync.Mutex // guards what follows
-	rules []Fault    // Times is how many requests they have left, or Always
-	asked map[string]int
+	mu       sync.Mutex   // guards what follows
+	rules    []rest.Fault // Times is how many requests they have left, or rest.Always
+	requests map[string]int
 }
 
-// NewFaults makes an empty set of rules on the operations that there are.
+// NewFaults returns an empty set of rules for the given operations.
 func NewFaults(operations []string) *Faults {
-	f := &Faults{operations: operations, closed: make(chan struct{}), asked: map[string]int{}}
+	f := &Faults{operations: operations, closed: make(chan struct{}), requests: map[string]int{}}
 	f.close = sync.OnceFunc(func() { close(f.closed) })
 	return f
 }
 
-// Add puts a rule behind those that are there and returns it with Times filled
-// in. A rule that cannot be meant is refused.
-func (f *Faults) Add(r Fault) (Fault, error) {
+// Add appends a rule and returns it with Times filled in. It refuses an invalid rule.
+func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
 	if err := f.check(r); err != nil {
-		return Fault{}, err
+		return rest.Fault{}, err
 	}
 	if r.Times == 0 {
 		r.Times = 1
@@ -80,13 +49,13 @@ func (f *Faults) Add(r Fault) (Fault, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if len(f.rules) >= MaxFaults {
-		return Fault{}, fmt.Errorf("there are %d faults already, and no more at a time: clear them", MaxFaults)
+		return rest.Fault{}, fmt.Errorf("there are %d faults already, and no more at a time: clear them", MaxFaults)
 	}
 	f.rules = append(f.rules, r)
 	return r, nil
 }
 
-func (f *Faults) check(r Fault) error {
+func (f *Faults) check(r rest.Fault) error {
 	if err := f.Known(r.Operation); err != nil {
 		return err
 	}
@@ -97,22 +66,22 @@ func (f *Faults) check(r Fault) error {
 		return fmt.Errorf("status is 400 to 599, and %d is not", r.Status)
 	case r.Status != 0 && r.Drop != "":
 		return fmt.Errorf("a fault has a status or a drop, not both")
-	case r.Drop != "" && r.Drop != Before && r.Drop != After:
-		return fmt.Errorf("drop is %q or %q, and %q is neither", Before, After, r.Drop)
+	case r.Drop != "" && r.Drop != rest.DropBefore && r.Drop != rest.DropAfter:
+		return fmt.Errorf("drop is %q or %q, and %q is neither", rest.DropBefore, rest.DropAfter, r.Drop)
 	case r.RetryAfter != 0 && r.Status == 0:
 		return fmt.Errorf("retryAfter goes with a status")
 	case r.RetryAfter < 0 || r.RetryAfter > MaxRetryAfter:
 		return fmt.Errorf("retryAfter is at most %v, and %v is not", MaxRetryAfter, r.RetryAfter)
 	case r.Delay < 0 || r.Delay > MaxDelay:
 		return fmt.Errorf("delay is at most %v, and %v is not", MaxDelay, r.Delay)
-	case r.Times < Always:
+	case r.Times < rest.Always:
 		return fmt.Errorf("times is a count or always, and %d is neither", r.Times)
 	}
 	return nil
 }
 
-// Known refuses the name of no operation, with the one that may have been meant
-// and all that there are. Empty is every operation.
+// Known fails unless name is an operation or empty, which stands for all. The error
+// suggests the operation that may have been meant and lists all.
 func (f *Faults) Known(name string) error {
 	if name == "" || slices.Contains(f.operations, name) {
 		return nil
@@ -126,7 +95,8 @@ func (f *Faults) Known(name string) error {
 	return fmt.Errorf("there is no operation %q: %sthe operations are %s", name, hint, strings.Join(f.operations, ", "))
 }
 
-// letters is a name however it was put together: sendMessage, SEND_MESSAGE.
+// letters returns the letters of a name in lower case: those of sendMessage and
+// SEND_MESSAGE are the same.
 func letters(name string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsLetter(r) {
@@ -136,35 +106,35 @@ func letters(name string) string {
 	}, name)
 }
 
-// List is the rules that still have requests to hit, in the order they are
-// asked. Times is how many are left.
-func (f *Faults) List() []Fault {
+// List returns the rules that still have requests to hit, in the order in which they
+// are tried. Times is how many are left.
+func (f *Faults) List() []rest.Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return slices.Clone(f.rules)
 }
 
-// Clear takes all rules away. Requests that wait go on to wait.
+// Clear removes all rules. Requests already delayed stay delayed.
 func (f *Faults) Clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.rules = nil
 }
 
-// Requests is how many requests there were of each operation: those that had a
-// fault, and those that were refused or dropped, too.
+// Requests counts the requests of each operation, with those that had a fault or were
+// refused.
 func (f *Faults) Requests() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return maps.Clone(f.asked)
+	return maps.Clone(f.requests)
 }
 
-// Next counts a request and returns its fault, if it has one: the first rule
-// that matches, which then has one time less.
-func (f *Faults) Next(operation string) (Fault, bool) {
+// Next counts a request and returns its fault, if it has one: the first rule that
+// matches, whose Times then drops by one.
+func (f *Faults) Next(operation string) (rest.Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.asked[operation]++
+	f.requests[operation]++
 	for i := range f.rules {
 		r := f.rules[i]
 		if r.Operation != "" && r.Operation != operation {
@@ -178,7 +148,7 @@ func (f *Faults) Next(operation string) (Fault, bool) {
 		}
 		return r, true
 	}
-	return Fault{}, false
+	return rest.Fault{}, false
 }
 
 // Wait waits out a delay, or until the request has ended or Close is called.
@@ -192,15 +162,5 @@ func (f *Faults) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Close lets everything go on that waits. A server calls it before it waits for
-// its requests.
+// Close ends all delays. A server calls it before it waits for its requests.
 func (f *Faults) Close() { f.close() }
-
-// Code names a status that no error of ours has, for the answer's envelope.
-func Code(status int) string {
-	text := http.StatusText(status)
-	if text == "" {
-		return fmt.Sprintf("Status%d", status)
-	}
-	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) }), "")
-}

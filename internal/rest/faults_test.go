@@ -7,17 +7,47 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
-	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/token"
 )
 
+// queuedFaults are faults that each hit one request, in their order.
+type queuedFaults struct {
+	mu   sync.Mutex
+	left []Fault
+}
+
+func (q *queuedFaults) add(faults ...Fault) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.left = append(q.left, faults...)
+}
+
+func (q *queuedFaults) Next(operation string) (Fault, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.left) == 0 || q.left[0].Operation != "" && q.left[0].Operation != operation {
+		return Fault{}, false
+	}
+	f := q.left[0]
+	q.left = q.left[1:]
+	return f, true
+}
+
+func (q *queuedFaults) Wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
 // withFaults is a fixture with faults, and what it recorded.
-func withFaults(t *testing.T) (f *fixture, faults *dev.Faults, records *[]Record) {
+func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Record) {
 	t.Helper()
-	faults, records = dev.NewFaults(Operations()), new([]Record)
+	faults, records = new(queuedFaults), new([]Record)
 	f = newFixture(t, func(o *Options) {
 		o.Faults = faults
 		o.Access = func(r Record) { *records = append(*records, r) }
@@ -41,13 +71,6 @@ func (f *fixture) ask(method, target, bearer, body string) (w *httptest.Response
 	return w
 }
 
-func addFault(t *testing.T, faults *dev.Faults, r dev.Fault) {
-	t.Helper()
-	if _, err := faults.Add(r); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestFaultStatuses(t *testing.T) {
 	f, faults, _ := withFaults(t)
 	ann, bearer := f.user(t, token.Chat)
@@ -57,25 +80,25 @@ func TestFaultStatuses(t *testing.T) {
 	old := "/chat/threads/" + thread + "/messages?api-version=2020-11-01-preview3"
 	for _, c := range []struct {
 		target string
-		fault  dev.Fault
+		fault  Fault
 		code   string
 		body   string // the beginning
 		retry  string
 	}{
-		{messages, dev.Fault{Status: 400}, "BadRequest", `{"error":{"code":"BadRequest","message":"The development server was told to answer this."},"CommunicationError":{`, ""},
-		{messages, dev.Fault{Status: 401}, "Unauthorized", "", ""},
-		{messages, dev.Fault{Status: 429, RetryAfter: 1500 * time.Millisecond}, "TooManyRequests", `{"error":{"code":"TooManyRequests"`, "2"},
-		{messages, dev.Fault{Status: 429}, "TooManyRequests", `{"error":{"code":"TooManyRequests"`, ""},
-		{messages, dev.Fault{Status: 500}, "InternalServerError", `{"error":{"code":"InternalServerError"`, ""},
-		{messages, dev.Fault{Status: 503, RetryAfter: time.Second}, "ServiceUnavailable", `{"error":{"code":"ServiceUnavailable"`, "1"},
-		{messages, dev.Fault{Status: 418}, "Imateapot", `{"error":{"code":"Imateapot"`, ""},
-		{messages, dev.Fault{Status: 599}, "Status599", `{"error":{"code":"Status599"`, ""},
-		{old, dev.Fault{Status: 404}, "NotFound", `{"Error":{"Code":"NotFound"`, ""},
-		{identities, dev.Fault{Status: 400}, "ValidationError", `{"error":{"code":"ValidationError"`, ""},
-		{identities, dev.Fault{Status: 401}, "Denied", `{"error":{"code":"Denied"`, ""},
-		{identities, dev.Fault{Status: 504}, "GatewayTimeout", `{"error":{"code":"GatewayTimeout"`, ""},
+		{messages, Fault{Status: 400}, "BadRequest", `{"error":{"code":"BadRequest","message":"The development server was told to answer this."},"CommunicationError":{`, ""},
+		{messages, Fault{Status: 401}, "Unauthorized", "", ""},
+		{messages, Fault{Status: 429, RetryAfter: 1500 * time.Millisecond}, "TooManyRequests", `{"error":{"code":"TooManyRequests"`, "2"},
+		{messages, Fault{Status: 429}, "TooManyRequests", `{"error":{"code":"TooManyRequests"`, ""},
+		{messages, Fault{Status: 500}, "InternalServerError", `{"error":{"code":"InternalServerError"`, ""},
+		{messages, Fault{Status: 503, RetryAfter: time.Second}, "ServiceUnavailable", `{"error":{"code":"ServiceUnavailable"`, "1"},
+		{messages, Fault{Status: 418}, "Imateapot", `{"error":{"code":"Imateapot"`, ""},
+		{messages, Fault{Status: 599}, "Status599", `{"error":{"code":"Status599"`, ""},
+		{old, Fault{Status: 404}, "NotFound", `{"Error":{"Code":"NotFound"`, ""},
+		{identities, Fault{Status: 400}, "ValidationError", `{"error":{"code":"ValidationError"`, ""},
+		{identities, Fault{Status: 401}, "Denied", `{"error":{"code":"Denied"`, ""},
+		{identities, Fault{Status: 504}, "GatewayTimeout", `{"error":{"code":"GatewayTimeout"`, ""},
 	} {
-		addFault(t, faults, c.fault)
+		faults.add(c.fault)
 		before := f.written()
 		w := f.ask("POST", c.target, bearer, `{"content":"text"}`)
 		if w.Code != c.fault.Status || w.Header().Get("x-ms-error-code") != c.code || w.Header().Get("Retry-After") != c.retry ||
@@ -95,7 +118,7 @@ func TestFaultsHitTheirOperationAlone(t *testing.T) {
 	f, faults, _ := withFaults(t)
 	ann, bearer := f.user(t, token.Chat)
 	thread, _ := f.thread(t, ann)
-	addFault(t, faults, dev.Fault{Operation: "send message", Status: 503, Times: 2})
+	faults.add(Fault{Operation: "send message", Status: 503}, Fault{Operation: "send message", Status: 503})
 	const version = "?api-version=2021-09-07"
 	var got []int
 	for _, r := range [][2]string{
@@ -117,16 +140,16 @@ func TestDrops(t *testing.T) {
 		return strings.Count(f.ask("GET", target, bearer, "").Body.String(), `"type":"text"`)
 	}
 	for _, c := range []struct {
-		drop   dev.Drop
+		drop   Drop
 		sent   int
 		status int
 		note   string
 	}{
-		{dev.Before, 0, 0, "dropped on purpose: not carried out"},
-		{dev.After, 1, 201, "dropped on purpose: the answer is lost"},
+		{DropBefore, 0, 0, "dropped on purpose: not carried out"},
+		{DropAfter, 1, 201, "dropped on purpose: the answer is lost"},
 	} {
 		before := count()
-		addFault(t, faults, dev.Fault{Operation: "send message", Drop: c.drop})
+		faults.add(Fault{Operation: "send message", Drop: c.drop})
 		w := f.ask("POST", target, bearer, `{"content":"text"}`)
 		if w.Code != 0 || w.Body.Len() > 0 {
 			t.Errorf("dropped %s: answered with %d %s", c.drop, w.Code, w.Body)
@@ -163,12 +186,12 @@ func TestDelay(t *testing.T) {
 		}
 		return w.StatusCode, w.Body.Close()
 	}
-	addFault(t, faults, dev.Fault{Delay: 150 * time.Millisecond})
+	faults.add(Fault{Delay: 150 * time.Millisecond})
 	start := time.Now()
 	if status, err := send(t.Context()); status != 201 || err != nil || time.Since(start) < 150*time.Millisecond {
 		t.Errorf("with a delay of 150 ms: %d %v after %v", status, err, time.Since(start))
 	}
-	addFault(t, faults, dev.Fault{Delay: dev.MaxDelay})
+	faults.add(Fault{Delay: 30 * time.Second})
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	start = time.Now()

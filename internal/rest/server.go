@@ -22,7 +22,6 @@ import (
 
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
-	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -57,7 +56,7 @@ type Options struct {
 	PublicEndpoint string
 
 	Limiter Limiter // nil: no rates
-	Faults  Faults  // nil: nothing goes wrong on purpose
+	Faults  Faults  // nil: no faults
 
 	MaxBody     int64         // in bytes; 0 is DefaultMaxBody
 	BodyTimeout time.Duration // for a whole body to arrive; 0 is DefaultBodyTimeout
@@ -157,7 +156,7 @@ type request struct {
 	message int64
 
 	retryAfter time.Duration // with 429
-	fault      dev.Fault
+	fault      Fault
 	location   string // of a new thread or message
 	note       string // for the record
 }
@@ -230,7 +229,7 @@ func (h *Handler) handle(req *request) (response, error) {
 	if err := h.injectFault(req); err != nil {
 		return response{}, err
 	}
-	if req.fault.Drop == dev.Before {
+	if req.fault.Drop == DropBefore {
 		return response{}, nil
 	}
 	if err := req.api.authenticate(h, req); err != nil {

@@ -18,7 +18,7 @@ import (
 // what a limit counts. It is nil without Config.Dev.
 func (s *Server) Clock() *dev.Clock { return s.clock }
 
-// Faults are what goes wrong on purpose. They are nil without Config.Dev.
+// Faults returns the faults of the server, nil without Config.Dev.
 func (s *Server) Faults() *dev.Faults { return s.faults }
 
 // CreateUser makes a user, as the identity routes do, and returns its id.
@@ -37,9 +37,8 @@ func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scope
 	return s.keys.Issue(u, scopes, lifetime, 0)
 }
 
-// doors answers /dev/clock and /dev/faults. Without --dev there is nothing
-// there, and it is nil.
-func (s *Server) doors(c config.Config) http.Handler {
+// devHandler serves /dev/clock and /dev/faults. It is nil without --dev.
+func (s *Server) devHandler(c config.Config) http.Handler {
 	if s.clock == nil {
 		return nil
 	}

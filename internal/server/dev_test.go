@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -168,7 +169,7 @@ func TestAnAdvanceSweeps(t *testing.T) {
 // server stops.
 func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
-	if _, err := s.Faults().Add(dev.Fault{Delay: dev.MaxDelay}); err != nil {
+	if _, err := s.Faults().Add(rest.Fault{Delay: dev.MaxDelay}); err != nil {
 		t.Fatal(err)
 	}
 	answered := make(chan int, 1)

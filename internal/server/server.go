@@ -318,14 +318,14 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	orders := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
-	doors := s.doors(o.Config)
+	adminHandler := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
+	devHandler := s.devHandler(o.Config)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, admin.Prefix):
-			orders.ServeHTTP(w, r)
-		case doors != nil && strings.HasPrefix(r.URL.Path, dev.Prefix):
-			doors.ServeHTTP(w, r)
+			adminHandler.ServeHTTP(w, r)
+		case devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix):
+			devHandler.ServeHTTP(w, r)
 		default:
 			api.ServeHTTP(w, r)
 		}

@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 )
 
-// TestDoors is a table of one server's life, in order.
-func TestDoors(t *testing.T) {
+// TestHandler is a table of one server's life, in order.
+func TestHandler(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 	faults := dev.NewFaults(operations)
 	for range 3 {
@@ -144,8 +144,8 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// FuzzOrders: whatever is ordered, it is carried out or refused with a reason.
-func FuzzOrders(f *testing.F) {
+// FuzzHandler: every body is accepted or refused with a message.
+func FuzzHandler(f *testing.F) {
 	for _, order := range []string{
 		`{"advance":"25h"}`, `{"operation":"send message","status":429,"retryAfter":1,"times":2}`, `{"delay":"1ms","drop":"after","times":"always"}`,
 		`{"advance":null}`, `{"times":1e99}`, `{"status":-1}`, `[]`, `{"delay":"9223372036854775807ns"}`, "{\"operation\":\"\xff\"}",

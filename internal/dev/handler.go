@@ -15,12 +15,14 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/confab-chat/confab/internal/rest"
 )
 
 // Prefix is where the paths of this package begin.
 const Prefix = "/dev/"
 
-// maxBody is more than any order needs, in bytes.
+// maxBody is more than any request needs, in bytes.
 const maxBody = 4 << 10
 
 // Options of New. Clock and Faults are required.
@@ -33,67 +35,66 @@ type Options struct {
 	Logger *slog.Logger // nil is silence
 }
 
-// New makes the handler of everything below Prefix.
+// New returns the handler of everything below Prefix.
 //
-// Nobody is asked for a key there: whoever reaches a development server may do
-// what they like with it. But a page in the developer's browser must not, so a
-// request that a page of another origin can make is refused: a body has to be
-// declared as JSON, which a page may not do without a preflight, and no
-// preflight is answered; and the Host has to be one of ours, so that no
-// foreign name can be pointed at this machine.
+// It asks for no key: a development server obeys every client that can reach it,
+// except pages of other origins in the developer's browser. A body must be declared as
+// JSON, which such a page cannot do without a preflight, and no preflight is answered.
+// The Host must be a name of this server, so that no foreign name can be pointed at
+// this machine.
 func New(o Options) http.Handler {
-	h := &doors{Options: o, origins: http.NewCrossOriginProtection()}
+	h := &handler{Options: o, origins: http.NewCrossOriginProtection()}
 	h.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
-	h.paths = []door{
-		{"clock", "GET", h.clock},
-		{"clock", "POST", h.advance},
-		{"faults", "GET", h.list},
-		{"faults", "POST", h.add},
-		{"faults", "DELETE", h.clear},
+	h.routes = []route{
+		{"clock", "GET", h.showClock},
+		{"clock", "POST", h.advanceClock},
+		{"faults", "GET", h.listFaults},
+		{"faults", "POST", h.addFault},
+		{"faults", "DELETE", h.clearFaults},
 	}
 	return h
 }
 
-type doors struct {
+type handler struct {
 	Options
 	origins *http.CrossOriginProtection
-	paths   []door
+	routes  []route
 }
 
-type door struct {
+type route struct {
 	path, method string
 	handler      func(*http.Request) (status int, body any, err error)
 }
 
-// refusal is an error with its status.
-type refusal struct {
+// httpError is an error with its status.
+type httpError struct {
 	status  int
 	message string
 }
 
-func (r *refusal) Error() string { return r.message }
+func (r *httpError) Error() string { return r.message }
 
-func refuse(status int, format string, args ...any) error {
-	return &refusal{status, fmt.Sprintf(format, args...)}
+func errorf(status int, format string, args ...any) error {
+	return &httpError{status, fmt.Sprintf(format, args...)}
 }
 
 // ServeHTTP answers one request.
-func (h *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	status, body, err := h.answer(w, r)
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	status, body, err := h.respond(w, r)
 	if err != nil {
 		status = http.StatusBadRequest
-		var refused *refusal
+		var refused *httpError
 		if errors.As(err, &refused) {
 			status = refused.status
 		}
-		body = map[string]any{"error": map[string]string{"code": Code(status), "message": err.Error()}}
+		body = map[string]any{"error": map[string]string{"code": rest.StatusName(status), "message": err.Error()}}
 	}
 	if body == nil {
 		w.WriteHeader(status)
 		return
 	}
 	text, err := json.Marshal(body)
-	if err != nil { // no value of ours
+	if err != nil { // no body of this package
 		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -102,18 +103,18 @@ func (h *doors) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(append(text, '\n'))
 }
 
-func (h *doors) answer(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	if !h.ours(r.Host) {
-		return 0, nil, refuse(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip(r.Host))
+func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, error) {
+	if !h.knownHost(r.Host) {
+		return 0, nil, errorf(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip(r.Host))
 	}
 	path := strings.TrimPrefix(r.URL.Path, Prefix)
 	var methods []string
-	for _, d := range h.paths {
+	for _, d := range h.routes {
 		if d.path != path {
 			continue
 		}
 		if d.method == r.Method {
-			if err := h.fromHere(r); err != nil {
+			if err := h.checkOrigin(r); err != nil {
 				return 0, nil, err
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
@@ -122,17 +123,17 @@ func (h *doors) answer(w http.ResponseWriter, r *http.Request) (int, any, error)
 		methods = append(methods, d.method)
 	}
 	if methods == nil {
-		return 0, nil, refuse(http.StatusNotFound, "there is nothing at this path: the development server has /dev/clock and /dev/faults")
+		return 0, nil, errorf(http.StatusNotFound, "there is nothing at this path: the development server has /dev/clock and /dev/faults")
 	}
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
-	return 0, nil, refuse(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip(r.Method), allow)
+	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip(r.Method), allow)
 }
 
-// ours says whether a Host may be meant for us. A name that is not may be
-// somebody's whose address was changed to this machine's after their page was
-// loaded; an address in numbers cannot be changed.
-func (h *doors) ours(host string) bool {
+// knownHost reports whether a Host may name this server. Another name may be that of a
+// page whose address was changed to this machine's after it was loaded (DNS rebinding);
+// an IP address cannot be changed.
+func (h *handler) knownHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
 	}
@@ -146,59 +147,59 @@ func (h *doors) ours(host string) bool {
 	})
 }
 
-// fromHere refuses what a page of another origin can send.
-func (h *doors) fromHere(r *http.Request) error {
+// checkOrigin refuses requests that a page of another origin can send.
+func (h *handler) checkOrigin(r *http.Request) error {
 	if err := h.origins.Check(r); err != nil {
-		return refuse(http.StatusForbidden, "a page of another origin may not do this: call it from the test's own process")
+		return errorf(http.StatusForbidden, "a page of another origin may not do this: call it from the test's own process")
 	}
 	if r.Method != http.MethodPost {
 		return nil
 	}
 	kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
-		return refuse(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
+		return errorf(http.StatusUnsupportedMediaType, "the Content-Type must be application/json")
 	}
 	return nil
 }
 
-// clockBody is the answer of /dev/clock.
+// clockBody is the response of /dev/clock.
 type clockBody struct {
 	Now   string `json:"now"`
 	Ahead string `json:"ahead"` // of the real time
 }
 
-func (h *doors) clock(*http.Request) (int, any, error) {
+func (h *handler) showClock(*http.Request) (int, any, error) {
 	return http.StatusOK, clockBody{h.Clock.Now().UTC().Format("2006-01-02T15:04:05.000Z"), h.Clock.Ahead().String()}, nil
 }
 
-func (h *doors) advance(r *http.Request) (int, any, error) {
-	var order struct {
+func (h *handler) advanceClock(r *http.Request) (int, any, error) {
+	var input struct {
 		Advance *duration `json:"advance"`
 	}
-	if err := decode(r.Body, &order, "advance"); err != nil {
+	if err := decode(r.Body, &input, "advance"); err != nil {
 		return 0, nil, err
 	}
-	if order.Advance == nil {
+	if input.Advance == nil {
 		return 0, nil, errors.New(`advance is required: how far to move the clock, such as "25h"`)
 	}
-	if err := h.Clock.Advance(time.Duration(*order.Advance)); err != nil {
+	if err := h.Clock.Advance(time.Duration(*input.Advance)); err != nil {
 		return 0, nil, err
 	}
-	h.Logger.Info("clock advanced", "by", time.Duration(*order.Advance), "ahead", h.Clock.Ahead())
-	return h.clock(r)
+	h.Logger.Info("clock advanced", "by", time.Duration(*input.Advance), "ahead", h.Clock.Ahead())
+	return h.showClock(r)
 }
 
-// fault is a Fault in JSON.
+// fault is the JSON form of a rest.Fault, as docs/testing.md has it.
 type fault struct {
-	Operation  string   `json:"operation,omitempty"`
-	Status     int      `json:"status,omitempty"`
-	RetryAfter *seconds `json:"retryAfter,omitempty"`
-	Delay      duration `json:"delay,omitzero"`
-	Drop       Drop     `json:"drop,omitempty"`
-	Times      *times   `json:"times,omitempty"`
+	Operation  string    `json:"operation,omitempty"`
+	Status     int       `json:"status,omitempty"`
+	RetryAfter *seconds  `json:"retryAfter,omitempty"`
+	Delay      duration  `json:"delay,omitzero"`
+	Drop       rest.Drop `json:"drop,omitempty"`
+	Times      *times    `json:"times,omitempty"`
 }
 
-func faultOf(f Fault) fault {
+func faultOf(f rest.Fault) fault {
 	n := times(f.Times)
 	out := fault{Operation: f.Operation, Status: f.Status, Delay: duration(f.Delay), Drop: f.Drop, Times: &n}
 	if f.RetryAfter > 0 {
@@ -208,7 +209,7 @@ func faultOf(f Fault) fault {
 	return out
 }
 
-func (h *doors) list(*http.Request) (int, any, error) {
+func (h *handler) listFaults(*http.Request) (int, any, error) {
 	out := struct {
 		Faults   []fault        `json:"faults"`
 		Requests map[string]int `json:"requests"`
@@ -219,17 +220,17 @@ func (h *doors) list(*http.Request) (int, any, error) {
 	return http.StatusOK, out, nil
 }
 
-func (h *doors) add(r *http.Request) (int, any, error) {
-	var order fault
-	if err := decode(r.Body, &order, "operation, status, retryAfter, delay, drop and times"); err != nil {
+func (h *handler) addFault(r *http.Request) (int, any, error) {
+	var input fault
+	if err := decode(r.Body, &input, "operation, status, retryAfter, delay, drop and times"); err != nil {
 		return 0, nil, err
 	}
-	f := Fault{Operation: order.Operation, Status: order.Status, Delay: time.Duration(order.Delay), Drop: order.Drop}
-	if order.RetryAfter != nil {
-		f.RetryAfter = time.Duration(*order.RetryAfter) * time.Second
+	f := rest.Fault{Operation: input.Operation, Status: input.Status, Delay: time.Duration(input.Delay), Drop: input.Drop}
+	if input.RetryAfter != nil {
+		f.RetryAfter = time.Duration(*input.RetryAfter) * time.Second
 	}
-	if order.Times != nil {
-		f.Times = int(*order.Times)
+	if input.Times != nil {
+		f.Times = int(*input.Times)
 	}
 	f, err := h.Faults.Add(f)
 	if err != nil {
@@ -239,7 +240,7 @@ func (h *doors) add(r *http.Request) (int, any, error) {
 	return http.StatusCreated, faultOf(f), nil
 }
 
-func (h *doors) clear(*http.Request) (int, any, error) {
+func (h *handler) clearFaults(*http.Request) (int, any, error) {
 	h.Faults.Clear()
 	h.Logger.Info("faults cleared")
 	return http.StatusNoContent, nil, nil
@@ -254,12 +255,11 @@ func clip(s string) string {
 	return s
 }
 
-// decode reads one JSON object and nothing but it, which has the members and no
-// others.
+// decode reads exactly one JSON object into v. members names its members, for errors.
 func decode(body io.Reader, v any, members string) error {
 	text, err := io.ReadAll(body)
 	if err != nil {
-		return refuse(http.StatusRequestEntityTooLarge, "the body cannot be read or has more than %d bytes", maxBody)
+		return errorf(http.StatusRequestEntityTooLarge, "the body cannot be read or has more than %d bytes", maxBody)
 	}
 	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 		return errors.New("the body is not a JSON object")
@@ -286,7 +286,7 @@ func decode(body io.Reader, v any, members string) error {
 	return nil
 }
 
-// duration is written as in Go: "25h", "1h30m", "200ms".
+// duration is a time.Duration in the syntax of Go: "25h", "1h30m", "200ms".
 type duration time.Duration
 
 func (d duration) MarshalJSON() ([]byte, error) {
@@ -309,7 +309,7 @@ func (d *duration) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// seconds is a whole number of them, from 1.
+// seconds is a whole number of seconds, from 1.
 type seconds int
 
 func (s *seconds) UnmarshalJSON(text []byte) error {
@@ -321,11 +321,11 @@ func (s *seconds) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// times is a count from 1, or Always, which is written "always" or -1.
+// times is a count from 1, or rest.Always, which is written "always" or -1.
 type times int
 
 func (n times) MarshalJSON() ([]byte, error) {
-	if n == Always {
+	if n == rest.Always {
 		return []byte(`"always"`), nil
 	}
 	return json.Marshal(int(n))
@@ -335,8 +335,8 @@ func (n *times) UnmarshalJSON(text []byte) error {
 	var count int
 	switch {
 	case string(text) == `"always"`:
-		count = Always
-	case json.Unmarshal(text, &count) != nil || count < 1 && count != Always:
+		count = rest.Always
+	case json.Unmarshal(text, &count) != nil || count < 1 && count != rest.Always:
 		return fmt.Errorf(`times is a number from 1, or "always", and %s is neither`, clip(string(text)))
 	}
 	*n = times(count)
