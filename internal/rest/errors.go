@@ -75,7 +75,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	if status == http.StatusUnauthorized && req.api.emptyBodyOn401 {
 		return resp
 	}
-	resp.body = buffer()
+	resp.body = h.getBuffer()
 	*resp.body = req.envelope()(*resp.body, e)
 	return resp
 }

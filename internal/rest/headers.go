@@ -68,7 +68,7 @@ func (h *Handler) write(req *request, resp response) {
 	header.Set("Content-Length", strconv.Itoa(len(*resp.body)))
 	req.w.WriteHeader(resp.status)
 	req.w.Write(*resp.body) // an error means that the client hung up
-	buffers.Put(resp.body)
+	h.putBuffer(resp.body)
 }
 
 // cors allows scripts of every origin: requests are authenticated by a token, not by

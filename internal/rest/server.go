@@ -99,6 +99,7 @@ type Handler struct {
 	log         *slog.Logger
 	access      func(Record)
 	paths       []*path
+	buffers     sync.Pool // of *[]byte
 }
 
 var _ http.Handler = (*Handler)(nil)
@@ -164,7 +165,7 @@ type request struct {
 // response is a response that is not written yet.
 type response struct {
 	status int
-	body   *[]byte // JSON from the pool; nil: none
+	body   *[]byte // JSON, from getBuffer; nil: none
 	code   core.Code
 	allow  string // the methods of a path, with 405 and to OPTIONS
 	close  bool   // close the connection
@@ -247,16 +248,28 @@ func (h *Handler) handle(req *request) (response, error) {
 	}
 	resp := response{status: req.route.status}
 	if body != nil {
-		resp.body = buffer()
+		resp.body = h.getBuffer()
 		*resp.body = wire.Encode(*resp.body, body, req.version)
 	}
 	return resp, nil
 }
 
-var buffers = sync.Pool{New: func() any { return new([]byte) }}
+// maxPooled bounds, in bytes, the buffers that return to the pool: a few big responses
+// must not leave all buffers big.
+const maxPooled = 64 << 10
 
-func buffer() *[]byte {
-	b := buffers.Get().(*[]byte)
+// getBuffer returns an empty buffer, for putBuffer once the response is written.
+func (h *Handler) getBuffer() *[]byte {
+	b, ok := h.buffers.Get().(*[]byte)
+	if !ok {
+		b = new([]byte)
+	}
 	*b = (*b)[:0]
 	return b
+}
+
+func (h *Handler) putBuffer(b *[]byte) {
+	if cap(*b) <= maxPooled {
+		h.buffers.Put(b)
+	}
 }

@@ -1,0 +1,55 @@
+package rest
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// TestBigBuffersAreNotPooled puts big buffers back, also by way of big responses, and
+// never gets one out.
+func TestBigBuffersAreNotPooled(t *testing.T) {
+	f := newFixture(t, nil)
+	for _, size := range []int{maxPooled + 1, 1 << 20} {
+		b := make([]byte, 0, size)
+		for range 8 {
+			f.putBuffer(&b)
+			if got := cap(*f.getBuffer()); got > maxPooled {
+				t.Errorf("a buffer of %d bytes came back, want at most %d", got, maxPooled)
+			}
+		}
+	}
+
+	ann, bearer := f.user(t, token.Chat)
+	thread, _ := f.thread(t, ann)
+	target := "/chat/threads/" + thread + "/messages?api-version=2021-09-07"
+	for range 3 {
+		w := f.ask("POST", target, bearer, `{"content":"`+strings.Repeat("x", maxPooled)+`"}`)
+		if w.Code != 201 {
+			t.Fatalf("send: %d %s", w.Code, w.Body)
+		}
+	}
+	for range 8 {
+		w := f.ask("GET", target, bearer, "")
+		if w.Code != 200 || w.Body.Len() <= 3*maxPooled {
+			t.Fatalf("list: %d with %d bytes", w.Code, w.Body.Len())
+		}
+		if got := cap(*f.getBuffer()); got > maxPooled {
+			t.Errorf("after a list, a buffer of %d bytes is in the pool, want at most %d", got, maxPooled)
+		}
+	}
+}
+
+// TestBuffersBelongToTheirHandler: a handler of one synctest bubble must not get a
+// buffer of another's.
+func TestBuffersBelongToTheirHandler(t *testing.T) {
+	one, two := newFixture(t, nil), newFixture(t, nil)
+	for range 8 {
+		b := make([]byte, 0, 1234)
+		one.putBuffer(&b)
+		if got := two.getBuffer(); cap(*got) == 1234 {
+			t.Fatal("a handler got the buffer of another")
+		}
+	}
+}
