@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"time"
 
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
@@ -56,6 +57,10 @@ func unavailable(cause error) *core.Error {
 
 var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error."}
 
+// retryAfter is the Retry-After of a 503. Such a request had no effect, so that the
+// client may repeat it; an unknown outcome is a 500 and has none.
+const retryAfter = time.Second
+
 // refuse is the one place that turns an error into a response. Its cause goes to
 // the log and no further.
 func (h *Handler) refuse(req *request, err error) response {
@@ -66,6 +71,10 @@ func (h *Handler) refuse(req *request, err error) response {
 	}
 	if e == errInternal || e.Cause != nil {
 		h.logCause(req, status, err)
+	}
+	// A fault on purpose has the Retry-After that it was given, or none.
+	if e.Code == core.Unavailable && req.fault.Status == 0 {
+		req.retryAfter = max(req.retryAfter, retryAfter)
 	}
 	req.note = e.Message
 	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}

@@ -91,6 +91,7 @@ func TestFaultStatuses(t *testing.T) {
 		{messages, Fault{Status: 429}, "TooManyRequests", `{"error":{"code":"TooManyRequests"`, ""},
 		{messages, Fault{Status: 500}, "InternalServerError", `{"error":{"code":"InternalServerError"`, ""},
 		{messages, Fault{Status: 503, RetryAfter: time.Second}, "ServiceUnavailable", `{"error":{"code":"ServiceUnavailable"`, "1"},
+		{messages, Fault{Status: 503}, "ServiceUnavailable", `{"error":{"code":"ServiceUnavailable"`, ""},
 		{messages, Fault{Status: 418}, "Imateapot", `{"error":{"code":"Imateapot"`, ""},
 		{messages, Fault{Status: 599}, "Status599", `{"error":{"code":"Status599"`, ""},
 		{old, Fault{Status: 404}, "NotFound", `{"Error":{"Code":"NotFound"`, ""},

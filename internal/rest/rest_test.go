@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -94,6 +95,35 @@ func TestInternalCausesStayInside(t *testing.T) {
 				t.Errorf("%q is not in the log: %s", c.logged, &log)
 			}
 		})
+	}
+}
+
+// TestRetryAfter: a request without effect may be repeated after a second; one whose
+// outcome is not known must not be.
+func TestRetryAfter(t *testing.T) {
+	f := newFixture(t, nil)
+	for _, c := range []struct {
+		name   string
+		err    error
+		before time.Duration // what was to be sent anyway
+		fault  Fault
+		status int
+		want   string
+	}{
+		{"contention or a full queue", &core.Error{Code: core.Unavailable, Message: "busy"}, 0, Fault{}, 503, "1"},
+		{"database away", fmt.Errorf("read: %w", core.ErrUnavailable), 0, Fault{}, 503, "1"},
+		{"a longer wait", &core.Error{Code: core.Unavailable}, 5 * time.Second, Fault{}, 503, "5"},
+		{"a shorter wait", &core.Error{Code: core.Unavailable}, 5 * time.Millisecond, Fault{}, 503, "1"},
+		{"unknown outcome", errors.New("the connection was lost while committing"), 0, Fault{}, 500, ""},
+		{"forbidden", &core.Error{Code: core.Forbidden}, 0, Fault{}, 403, ""},
+		{"a fault that names no wait", &core.Error{Code: core.Unavailable}, 0, Fault{Status: 503}, 503, ""},
+	} {
+		w := httptest.NewRecorder()
+		req := &request{Request: httptest.NewRequest("GET", "/", nil), w: w, api: chat, retryAfter: c.before, fault: c.fault}
+		f.write(req, f.refuse(req, c.err))
+		if got := w.Header().Get("Retry-After"); w.Code != c.status || got != c.want {
+			t.Errorf("%s: %d with Retry-After %q, want %d with %q", c.name, w.Code, got, c.status, c.want)
+		}
 	}
 }
 

@@ -156,7 +156,7 @@ type request struct {
 	thread  string
 	message int64
 
-	retryAfter time.Duration // with 429
+	retryAfter time.Duration // of a refusal; 0: none
 	fault      Fault
 	location   string // of a new thread or message
 	note       string // for the record
