@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/rest"
 )
 
@@ -105,7 +106,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if !h.knownHost(r.Host) {
-		return 0, nil, errorf(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip(r.Host))
+		return 0, nil, errorf(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip.Text(r.Host, maxEcho))
 	}
 	path := strings.TrimPrefix(r.URL.Path, Prefix)
 	var methods []string
@@ -127,7 +128,7 @@ func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, err
 	}
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
-	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip(r.Method), allow)
+	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip.Text(r.Method, maxEcho), allow)
 }
 
 // knownHost reports whether a Host may name this server. Another name may be that of a
@@ -246,14 +247,8 @@ func (h *handler) clearFaults(*http.Request) (int, any, error) {
 	return http.StatusNoContent, nil, nil
 }
 
-// clip keeps what a client sent from filling an answer.
-func clip(s string) string {
-	const most = 100
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// maxEcho bounds, in bytes, the text of a client that a response repeats.
+const maxEcho = 100
 
 // decode reads exactly one JSON object into v. members names its members, for errors.
 func decode(body io.Reader, v any, members string) error {
@@ -271,12 +266,12 @@ func decode(body io.Reader, v any, members string) error {
 	var syntax *json.SyntaxError
 	switch {
 	case errors.As(err, &kind):
-		return fmt.Errorf("%s is not of the right type: a %s cannot be read there", clip(kind.Field), kind.Value)
+		return fmt.Errorf("%s is not of the right type: a %s cannot be read there", clip.Text(kind.Field, maxEcho), kind.Value)
 	case errors.As(err, &syntax), errors.Is(err, io.ErrUnexpectedEOF):
 		return errors.New("the body is not JSON: " + err.Error())
 	case err != nil:
 		if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-			return fmt.Errorf("there is no member %s: it has %s", clip(name), members)
+			return fmt.Errorf("there is no member %s: it has %s", clip.Text(name, maxEcho), members)
 		}
 		return err
 	}
@@ -296,14 +291,14 @@ func (d duration) MarshalJSON() ([]byte, error) {
 func (d *duration) UnmarshalJSON(text []byte) error {
 	var s string
 	if json.Unmarshal(text, &s) != nil || string(text) == "null" {
-		return fmt.Errorf(`%s is not a duration: write it as "25h", "90s" or "200ms"`, clip(string(text)))
+		return fmt.Errorf(`%s is not a duration: write it as "25h", "90s" or "200ms"`, clip.Text(string(text), maxEcho))
 	}
 	parsed, err := time.ParseDuration(s)
 	if err != nil {
-		return fmt.Errorf(`%q is not a duration: write it as "25h", "90s" or "200ms"`, clip(s))
+		return fmt.Errorf(`%q is not a duration: write it as "25h", "90s" or "200ms"`, clip.Text(s, maxEcho))
 	}
 	if parsed < 0 {
-		return fmt.Errorf("%q is negative: a duration here is not", clip(s))
+		return fmt.Errorf("%q is negative: a duration here is not", clip.Text(s, maxEcho))
 	}
 	*d = duration(parsed)
 	return nil
@@ -315,7 +310,7 @@ type seconds int
 func (s *seconds) UnmarshalJSON(text []byte) error {
 	var n int
 	if json.Unmarshal(text, &n) != nil || n < 1 || time.Duration(n) > MaxRetryAfter/time.Second {
-		return fmt.Errorf("retryAfter is a number of seconds, from 1 to %d, and %s is not", MaxRetryAfter/time.Second, clip(string(text)))
+		return fmt.Errorf("retryAfter is a number of seconds, from 1 to %d, and %s is not", MaxRetryAfter/time.Second, clip.Text(string(text), maxEcho))
 	}
 	*s = seconds(n)
 	return nil
@@ -337,7 +332,7 @@ func (n *times) UnmarshalJSON(text []byte) error {
 	case string(text) == `"always"`:
 		count = rest.Always
 	case json.Unmarshal(text, &count) != nil || count < 1 && count != rest.Always:
-		return fmt.Errorf(`times is a number from 1, or "always", and %s is neither`, clip(string(text)))
+		return fmt.Errorf(`times is a number from 1, or "always", and %s is neither`, clip.Text(string(text), maxEcho))
 	}
 	*n = times(count)
 	return nil

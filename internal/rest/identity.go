@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
@@ -102,7 +103,7 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 // userID returns the user id in the path and notes it for the record. A malformed one
 // is refused like an identity of another resource. Unverified (identity.md §1 rule 10).
 func (req *request) userID() string {
-	req.caller = clip(req.params[0])
+	req.caller = clip.Text(req.params[0], maxEcho)
 	return req.params[0]
 }
 
@@ -131,7 +132,7 @@ func parseScopes(names []string) (scopes token.Scopes, err error) {
 	for _, name := range names {
 		s, ok := token.ParseScope(name)
 		if !ok {
-			return 0, validationError("scopes", "Invalid scopes - Scope '%s' is not supported.", clip(name))
+			return 0, validationError("scopes", "Invalid scopes - Scope '%s' is not supported.", clip.Text(name, maxEcho))
 		}
 		scopes |= s
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
@@ -85,7 +86,7 @@ func (req *request) skipPage() (skip, limit int, err error) {
 	text := req.query.Get("skip")
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		return 0, 0, core.Invalid("skip", "Value for skip (%s) is not valid. It must be 0 or more.", clip(text))
+		return 0, 0, core.Invalid("skip", "Value for skip (%s) is not valid. It must be 0 or more.", clip.Text(text, maxEcho))
 	}
 	return int(min(n, math.MaxInt32)), limit, nil
 }
@@ -124,7 +125,7 @@ func (req *request) pageSize(standard, bound int) (int, error) {
 	text := req.query.Get("maxPageSize")
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 1 {
-		return 0, core.Invalid("maxPageSize", "Value for maxPageSize (%s) is not valid. It must be from 1 to %d.", clip(text), bound)
+		return 0, core.Invalid("maxPageSize", "Value for maxPageSize (%s) is not valid. It must be from 1 to %d.", clip.Text(text, maxEcho), bound)
 	}
 	return int(min(n, int64(bound))), nil
 }
@@ -141,7 +142,7 @@ func (req *request) startTime() (int64, error) {
 		t, err = wire.TimeOf(t2)
 	}
 	if err != nil {
-		return 0, core.Invalid("startTime", "Value for startTime (%s) is not valid. It %s.", clip(text), err)
+		return 0, core.Invalid("startTime", "Value for startTime (%s) is not valid. It %s.", clip.Text(text, maxEcho), err)
 	}
 	return int64(t), nil
 }

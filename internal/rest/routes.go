@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/confab-chat/confab/internal/apiver"
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
 )
@@ -220,7 +221,7 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 // findRoute finds the route by method, then by version (api-versions.md §7).
 func (h *Handler) findRoute(req *request) error {
 	if _, ok := req.path.supported[req.Method]; !ok {
-		return &core.Error{Code: codeMethod, Message: "The method " + clip(req.Method) + " is not allowed here; the path has " + req.path.allow + "."}
+		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + "."}
 	}
 	var err error
 	if req.query, err = url.ParseQuery(req.URL.RawQuery); err != nil {
@@ -236,7 +237,7 @@ func (h *Handler) findRoute(req *request) error {
 	}
 	if req.route == nil {
 		return &core.Error{Code: codeBadVersion, Target: "api-version", Message: "The HTTP resource that matches the request URI '" +
-			h.baseURL(req) + clip(req.URL.EscapedPath()) + "' does not support the API version '" + clip(name) + "'."}
+			h.baseURL(req) + clip.Text(req.URL.EscapedPath(), maxEcho) + "' does not support the API version '" + clip.Text(name, maxEcho) + "'."}
 	}
 	return nil
 }
@@ -279,11 +280,5 @@ func splitPath(escaped string) ([]string, error) {
 	return segments, nil
 }
 
-// clip keeps what a client sent from filling an answer or a log.
-func clip(s string) string {
-	const most = 200
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// maxEcho bounds, in bytes, the text of a client that a response or a log repeats.
+const maxEcho = 200

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/clip"
 )
 
 // MaxDepth is how deep lists and objects may be nested.
@@ -38,7 +40,7 @@ func (e *Error) Field() string {
 func errorf(format string, args ...any) error { return &Error{Reason: fmt.Sprintf(format, args...)} }
 
 // inMember and inElement put a step in front of the path of an error.
-func inMember(err error, name string) error { return prefixPath(err, clip(name)) }
+func inMember(err error, name string) error { return prefixPath(err, clip.Text(name, maxName)) }
 func inElement(err error, i int) error      { return prefixPath(err, "["+strconv.Itoa(i)+"]") }
 
 func prefixPath(err error, step string) error {
@@ -51,14 +53,8 @@ func prefixPath(err error, step string) error {
 	return err
 }
 
-// clip keeps a client's own member names from filling an answer.
-func clip(s string) string {
-	const most = 64
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
-}
+// maxName bounds, in bytes, the name of a client's own member in an error.
+const maxName = 64
 
 // scanner reads JSON (RFC 8259), with no extensions.
 type scanner struct {
