@@ -67,7 +67,7 @@ var may = map[string][]string{
 	"internal/rest":            {"internal/apiver", "internal/clip", "internal/core", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "sdk/communication"},
 	"internal/dev":             {"internal/clip", "internal/rest"},
 	"internal/metrics":         nil,
-	"internal/limits":          nil,
+	"internal/limits":          {"internal/core"},
 	"internal/localca":         nil,
 	"internal/clientenv":       {"internal/localca", "sdk/communication"},
 	"internal/config":          {"internal/clientenv", "internal/limits", "internal/localca", "sdk/communication"},

@@ -2,16 +2,16 @@ package limits
 
 import "time"
 
-// counter is a ring of the times of the latest requests, in order. It grows as
-// long as requests come faster than they leave the longest window, up to the
-// highest count of its limit: no window asks for more.
+// counter is a ring of the times of the latest requests, in order. It grows while
+// requests come faster than they leave the longest window, up to the highest count of
+// its limit: no window needs more.
 type counter struct {
 	times []time.Duration
 	next  int // where the next time goes
 	n     int // how many there are
 }
 
-// latest is the time of the i-th latest request, from 1 to n.
+// latest returns the time of the i-th latest request, from 1 to n.
 func (c *counter) latest(i int) time.Duration {
 	i = c.next - i
 	if i < 0 {
@@ -20,7 +20,7 @@ func (c *counter) latest(i int) time.Duration {
 	return c.times[i]
 }
 
-// wait is how long from t on the window is full; it is not if that is not over 0.
+// wait returns how long after t the window stays full; 0 or less means it is not full.
 func (c *counter) wait(w window, t time.Duration) time.Duration {
 	if c.n < w.count {
 		return 0
@@ -28,12 +28,12 @@ func (c *counter) wait(w window, t time.Duration) time.Duration {
 	return c.latest(w.count) + w.span - t
 }
 
-// count adds a request that was allowed at t, in place of the oldest if that has
-// left every window. In a ring of the highest count it always has: the request
-// would have been refused.
+// count adds a request that was allowed at t. It overwrites the oldest one if that has
+// left every window. In a ring of the highest count the oldest always has, since the
+// request would have been refused otherwise.
 func (c *counter) count(t time.Duration, m *limit) {
 	if c.n == len(c.times) && (c.n == 0 || c.latest(c.n)+m.longest > t) {
-		c.grow(m.most)
+		c.grow(m.maxCount)
 	}
 	c.times[c.next] = t
 	c.n = min(c.n+1, len(c.times))
@@ -43,8 +43,8 @@ func (c *counter) count(t time.Duration, m *limit) {
 }
 
 // grow doubles a full ring.
-func (c *counter) grow(most int) {
-	times := make([]time.Duration, min(max(2*c.n, 4), most))
+func (c *counter) grow(maxCount int) {
+	times := make([]time.Duration, min(max(2*c.n, 4), maxCount))
 	k := copy(times, c.times[c.next:])
 	copy(times[k:], c.times[:c.next])
 	c.times, c.next = times, c.n

@@ -10,18 +10,18 @@ import (
 // Bounds of a Limiter's memory. A counter is some 200 bytes, and up to 8 KB for
 // a user who is at the limit.
 const (
-	shards  = 64
-	maxKeys = 1 << 17 // counters, half of them in the young generations
-	maxTurn = maxKeys / shards / 2
+	shards   = 64
+	maxKeys  = 1 << 17 // counters, half of them in the young generations
+	maxYoung = maxKeys / shards / 2
 )
 
 // Limiter counts requests. It is safe for concurrent use and has no goroutines.
 //
 // It counts exactly: no window of time, wherever it begins, has more requests
-// than its limit. Counters that have been idle for the longest window of the
-// profile are forgotten as others are used. At the bound on counters those that
-// have been idle the longest are forgotten early, and their users may get more
-// than their share; whoever keeps asking keeps their counter.
+// than its limit. Counters that have been idle for the longest window of the profile
+// are dropped as others are used. At the bound on counters, those that have been idle
+// the longest are dropped early, and their users may get more than their share; a
+// counter in use stays.
 type Limiter struct {
 	now     func() time.Time
 	start   time.Time
@@ -31,12 +31,13 @@ type Limiter struct {
 	shards  [shards]shard
 }
 
-// limit is a rate made ready. Its address is part of the keys of its counters.
+// limit is a rate with its derived values. Its address is part of the keys of its
+// counters.
 type limit struct {
 	rate
-	most    int           // the highest count of its windows
-	longest time.Duration // of its windows
-	texts   []string      // what a refusal says, by window
+	maxCount int           // the highest count of its windows
+	longest  time.Duration // of its windows
+	texts    []string      // what a refusal says, by window
 }
 
 // Refusal is why a request is refused.
@@ -55,7 +56,7 @@ func New(p Profile, now func() time.Time) *Limiter {
 	for _, r := range profiles[p].rates {
 		m := &limit{rate: r}
 		for _, w := range r.windows {
-			m.most = max(m.most, w.count)
+			m.maxCount = max(m.maxCount, w.count)
 			m.longest = max(m.longest, w.span)
 			m.texts = append(m.texts, r.text(w))
 		}
@@ -67,12 +68,12 @@ func New(p Profile, now func() time.Time) *Limiter {
 	return l
 }
 
-// Allow counts a request of a user on a thread, or says why it is refused; then
-// nothing is counted. An operation that the profile has no limit on is allowed.
-// The thread is empty for operations on no thread.
+// Allow counts a request of a user on a thread, or returns why it is refused and counts
+// nothing. An operation without a limit in the profile is allowed. The thread is empty
+// for operations on no thread.
 //
-// Whoever is asked about uses up the budget of the thread, so ask after it is
-// known that the user is in it.
+// An allowed request uses up the budget of the thread, so call Allow only for users
+// who are in it.
 func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	all := l.byName[operation]
 	if len(all) == 0 {
@@ -87,7 +88,7 @@ func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	s := &l.shards[maphash.String(l.seed, home)%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t := s.tick(l.now().Sub(l.start), l.longest)
+	t := s.advance(l.now().Sub(l.start), l.longest)
 
 	var refusal Refusal
 	var counters [numScopes]*counter // an operation has a limit for each scope at most
@@ -131,29 +132,29 @@ type key struct {
 	user, thread string
 }
 
-// shard is some of the counters, in two generations. A counter that is used
-// moves to the young one; at a turn the young become the old, and what is old
-// still, and so was not used since the last turn, is forgotten.
+// shard is some of the counters, in two generations. A counter that is used moves to
+// the young one. A rotation drops the old counters, which were not used since the last
+// one, and makes the young ones old.
 type shard struct {
 	mu         sync.Mutex
 	young, old map[key]*counter
-	turned     time.Duration // when young was empty
+	rotatedAt  time.Duration
 	last       time.Duration // the latest time seen
 }
 
-// tick says what time it is, and turns when it is time to. A clock that steps
-// back stands still instead, so that counters stay in order.
-func (s *shard) tick(t, longest time.Duration) time.Duration {
+// advance returns the time, and rotates when that is due. Time never goes back, so
+// that counters stay in order.
+func (s *shard) advance(t, longest time.Duration) time.Duration {
 	s.last = max(s.last, t)
-	if s.last-s.turned >= longest {
-		s.turn()
+	if s.last-s.rotatedAt >= longest {
+		s.rotate()
 	}
 	return s.last
 }
 
-func (s *shard) turn() {
+func (s *shard) rotate() {
 	// A fresh map, not a cleared one: it should not stay as big as it once was.
-	s.young, s.old, s.turned = map[key]*counter{}, s.young, s.last
+	s.young, s.old, s.rotatedAt = map[key]*counter{}, s.young, s.last
 }
 
 func (s *shard) find(k key) *counter {
@@ -163,7 +164,7 @@ func (s *shard) find(k key) *counter {
 	c := s.old[k]
 	if c != nil {
 		delete(s.old, k)
-		s.keep(k, c)
+		s.put(k, c)
 	}
 	return c
 }
@@ -172,14 +173,14 @@ func (s *shard) add(k key) *counter {
 	// Clones, because an id may be part of a whole request's text.
 	k.user, k.thread = strings.Clone(k.user), strings.Clone(k.thread)
 	c := &counter{}
-	s.keep(k, c)
+	s.put(k, c)
 	return c
 }
 
-// keep puts a counter among the young and turns early if they are too many.
-func (s *shard) keep(k key, c *counter) {
-	if len(s.young) >= maxTurn || s.young == nil {
-		s.turn()
+// put adds a counter to the young ones, and rotates early if they are too many.
+func (s *shard) put(k key, c *counter) {
+	if len(s.young) >= maxYoung || s.young == nil {
+		s.rotate()
 	}
 	s.young[k] = c
 }

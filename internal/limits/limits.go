@@ -1,6 +1,7 @@
-// Package limits refuses what is too big or too often.
+// Package limits holds the profiles of limits, and refuses requests that come too
+// often. Package core applies the sizes of a profile.
 //
-// What is too much is a profile. Azure has the documented ceilings of the real
+// Azure has the documented ceilings of the real
 // service, so that a client that passes here passes there. Fair, the default,
 // lifts them and keeps one user from starving the others. Off is for benchmarks.
 //
@@ -13,6 +14,8 @@ package limits
 import (
 	"fmt"
 	"strings"
+
+	"github.com/confab-chat/confab/internal/core"
 )
 
 // Profile is a set of limits. The zero Profile is Fair.
@@ -27,12 +30,12 @@ const (
 
 var profiles = [...]struct {
 	name  string
-	sizes Sizes
+	sizes core.Limits
 	rates []rate
 }{
-	Fair:  {"fair", Sizes{}, fairRates},
+	Fair:  {"fair", core.Limits{}, fairRates},
 	Azure: {"azure", azureSizes, azureRates},
-	Off:   {"off", Sizes{}, nil},
+	Off:   {"off", core.Limits{}, nil},
 }
 
 // Parse finds a profile by its name.
@@ -50,33 +53,18 @@ func Parse(name string) (Profile, error) {
 // String is the name that Parse reads.
 func (p Profile) String() string { return profiles[p].name }
 
-// Sizes are the ceilings of a profile. Those that hold in every profile, such
-// as the length of a topic or of a page, belong to package core.
-func (p Profile) Sizes() Sizes { return profiles[p].sizes }
-
-// Sizes are ceilings; 0 is none.
-type Sizes struct {
-	MaxParticipants int // of a thread
-	MaxPerRequest   int // participants in one create or add
-	MaxContent      int // bytes of a message's content
-	MaxMetadata     int // bytes of all names and values of one thread or participant
-
-	// Read receipts and typing notifications work in threads of up to so many
-	// participants. In bigger ones they are accepted and have no effect
-	// (chat.md §4.3, §4.4).
-	ReceiptsUpTo int
-	TypingUpTo   int
-}
+// Sizes returns the sizes that a profile allows. Those that hold in every profile,
+// such as the length of a topic or of a page, belong to package core.
+func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
 
 // azureSizes is chat.md §9.
 //
 // Unverified: that a KB is 1024 bytes, and that bytes of UTF-8 are counted. The
 // documentation says only "28 KB" and "1KB"; Teams counts UTF-16.
-var azureSizes = Sizes{
-	MaxParticipants: 250,
-	MaxPerRequest:   200,
-	MaxContent:      28 << 10,
-	MaxMetadata:     1 << 10,
-	ReceiptsUpTo:    20,
-	TypingUpTo:      20,
+var azureSizes = core.Limits{
+	Participants: 250,
+	PerRequest:   200,
+	Content:      28 << 10,
+	Metadata:     1 << 10,
+	Receipts:     20,
 }

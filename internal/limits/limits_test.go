@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/limits"
 )
 
@@ -32,8 +33,8 @@ func TestZeroProfileIsFair(t *testing.T) {
 
 // TestUnverifiedSizes is chat.md §9; that they are bytes, 1024 to the KB, is a guess.
 func TestUnverifiedSizes(t *testing.T) {
-	for p, want := range map[limits.Profile]limits.Sizes{
-		limits.Azure: {MaxParticipants: 250, MaxPerRequest: 200, MaxContent: 28672, MaxMetadata: 1024, ReceiptsUpTo: 20, TypingUpTo: 20},
+	for p, want := range map[limits.Profile]core.Limits{
+		limits.Azure: {Participants: 250, PerRequest: 200, Content: 28672, Metadata: 1024, Receipts: 20},
 		limits.Fair:  {},
 		limits.Off:   {},
 	} {

@@ -193,13 +193,8 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		return err
 	}
 	s.metrics = metrics.New(o.Version, storageOf(s.store))
-	sizes := o.Config.Limits.Sizes()
 	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{
-		Now: s.now, Batch: s.metrics.Batch,
-		Limits: core.Limits{
-			Participants: sizes.MaxParticipants, PerRequest: sizes.MaxPerRequest,
-			Content: sizes.MaxContent, Metadata: sizes.MaxMetadata, Receipts: sizes.ReceiptsUpTo,
-		},
+		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Limits.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: o.Config.DeletionGrace,
 	})
 	return err
