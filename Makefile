@@ -25,7 +25,7 @@ check: quick floor crash fuzz compat
 
 soak: check
 	TEST_FAILURE_ROUNDS=300 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
-	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestMoving$$' -v ./internal/server
+	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
 	$(MAKE) fuzz FUZZTIME=200000x
 
@@ -77,7 +77,7 @@ postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
-	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^TestMoving$$' -v ./internal/server
+	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^TestTransfer$$' -v ./internal/server
 	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres

@@ -62,7 +62,7 @@ var may = map[string][]string{
 	"internal/store/postgres":  {"internal/core", "internal/store/row"},
 	"internal/store/storetest": {"internal/core"},
 	"internal/bus/local":       {"internal/core"},
-	"internal/export":          {"internal/core"},
+	"internal/transfer":        {"internal/core"},
 	"internal/rest/wire":       {"internal/apiver", "internal/clip", "internal/core", "sdk/communication"},
 	"internal/rest":            {"internal/apiver", "internal/clip", "internal/core", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "sdk/communication"},
 	"internal/dev":             {"internal/clip", "internal/rest"},
@@ -76,14 +76,14 @@ var may = map[string][]string{
 	"internal/admin":           {"internal/core", "internal/signature", "sdk/communication"},
 	"internal/server/failures": nil,
 	"internal/server": {
-		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/dev", "internal/export", "internal/limits", "internal/localca", "internal/metrics",
-		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/communication",
+		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/dev", "internal/limits", "internal/localca", "internal/metrics",
+		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "internal/transfer", "sdk/communication",
 	},
 	"chattest":             {"internal/clientenv", "internal/config", "internal/dev", "internal/rest", "internal/server", "internal/token", "sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/quickstart":  {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/bot":         {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/tokenserver": {"sdk/communication", "sdk/identity"},
-	"cmd/confab":           {"internal/bench", "internal/clientenv", "internal/config", "internal/localca", "internal/server", "sdk/communication"},
+	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/rest", "internal/server", "internal/transfer", "sdk/communication"},
 }
 
 // never lists what a part must not import from outside, and why.

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/confab-chat/confab/internal/clientenv"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 )
 
@@ -49,7 +50,7 @@ func share(options []*Options) (stop func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := start(o, server.Options{Access: func(server.AccessRecord) {}})
+	s, err := start(o, server.Options{Access: func(rest.Record) {}})
 	if err != nil {
 		return nil, err
 	}

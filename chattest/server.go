@@ -14,6 +14,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 )
 
@@ -64,7 +65,7 @@ func NewServer(t testing.TB, options ...*Options) *Server {
 	if err != nil {
 		t.Fatalf("chattest: start a server: %v", err)
 	}
-	so := server.Options{Access: func(server.AccessRecord) {}}
+	so := server.Options{Access: func(rest.Record) {}}
 	lines := &testLog{t: t}
 	if o.Log {
 		so.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{ReplaceAttr: withoutTime}))

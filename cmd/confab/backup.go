@@ -13,8 +13,10 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/transfer"
 )
 
 func newBackup() *cobra.Command {
@@ -53,7 +55,7 @@ func backUp(cmd *cobra.Command, to string, asJSON bool) error {
 	}
 	b, err := orderBackup(ctx, cfg, to)
 	if err != nil {
-		return explainMoving(ctx, err)
+		return explainStoreError(ctx, err)
 	}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), b)
@@ -63,7 +65,7 @@ func backUp(cmd *cobra.Command, to string, asJSON bool) error {
 }
 
 // orderBackup has the running server make a backup, or makes it where none runs.
-func orderBackup(ctx context.Context, cfg config.Config, to string) (b server.Backup, err error) {
+func orderBackup(ctx context.Context, cfg config.Config, to string) (b admin.Backup, err error) {
 	order, cancel, err := server.PrepareBackup(to)
 	if err != nil {
 		return b, err
@@ -112,9 +114,9 @@ func restore(cmd *cobra.Command, from string, asJSON bool) error {
 	}
 	b, rows, err := server.Restore(ctx, from, cfg)
 	if err != nil {
-		return explainMoving(ctx, err)
+		return explainStoreError(ctx, err)
 	}
-	shown := moved{Data: cfg.Data, Made: b.Made, Rows: rows}
+	shown := transferResult{Data: cfg.Data, Made: b.Made, Rows: rows}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), shown)
 	}
@@ -154,12 +156,12 @@ func storeSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	return dataSettings(cmd, dev)
 }
 
-// explainMoving words why data was not moved.
-func explainMoving(ctx context.Context, err error) error {
+// explainStoreError words why a backup, a restore, an export or an import failed.
+func explainStoreError(ctx context.Context, err error) error {
 	var inUse *server.DataInUseError
 	var none *server.NoDataError
 	var full *server.NotEmptyError
-	var line *server.ExportError
+	var line *transfer.Error
 	var known *failure
 	switch {
 	case ctx.Err() != nil:

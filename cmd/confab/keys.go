@@ -8,7 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/admin"
 )
 
 func newKeys() *cobra.Command {
@@ -17,9 +17,9 @@ func newKeys() *cobra.Command {
 
 // shownKeys is what keys show prints as JSON.
 type shownKeys struct {
-	Since            string       `json:"since"` // the start of the server; live tokens are counted from then
-	Keys             []server.Key `json:"keys"`
-	ConnectionString string       `json:"connectionString,omitempty"` // of a development server
+	Since            string      `json:"since"` // the start of the server; live tokens are counted from then
+	Keys             []admin.Key `json:"keys"`
+	ConnectionString string      `json:"connectionString,omitempty"` // of a development server
 }
 
 func newKeysShow() *cobra.Command {
@@ -92,13 +92,13 @@ primary, and give that one out.`,
 
 // newKey is what keys rotate prints as JSON.
 type newKey struct {
-	server.RotatedKey
+	admin.RotatedKey
 	ConnectionString string `json:"connectionString"`
 }
 
 func rotateKey(cmd *cobra.Command, c *apiClient, name string, yes, asJSON bool) error {
 	if !yes {
-		var keys []server.Key
+		var keys []admin.Key
 		if err := c.call(cmd.Context(), http.MethodGet, "/confab/keys", nil, &keys); err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func rotateKey(cmd *cobra.Command, c *apiClient, name string, yes, asJSON bool) 
 	return err
 }
 
-func rotationQuestion(name, endpoint string, keys []server.Key) string {
+func rotationQuestion(name, endpoint string, keys []admin.Key) string {
 	var tokens string
 	for _, k := range keys {
 		if k.Name == name {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 )
 
@@ -147,7 +148,7 @@ func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, er
 		Version: shortVersion(),
 		// The terminal belongs to the program: only trouble is worth a line.
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
-		Access: func(server.AccessRecord) {},
+		Access: func(rest.Record) {},
 	}, sigs)
 	if err == nil && srv == nil {
 		err = exitCode(130) // a signal came first

@@ -14,6 +14,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 )
 
@@ -153,7 +154,7 @@ func (f facts) screen() string {
 }
 
 // access prints the line of a request.
-func (s *screen) access(r server.AccessRecord) {
+func (s *screen) access(r rest.Record) {
 	s.print(accessLine(r, s.colour))
 }
 
@@ -165,7 +166,7 @@ func (s *screen) print(text string) {
 
 // accessLine is a request for people:
 // 21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"
-func accessLine(r server.AccessRecord, colour bool) string {
+func accessLine(r rest.Record, colour bool) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
 		status = "---" // dropped on purpose

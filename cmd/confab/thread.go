@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/admin"
 )
 
 func newThread() *cobra.Command {
@@ -40,7 +40,7 @@ func newThreadList() *cobra.Command {
 
 // listThreads prints a line for each thread of a user.
 func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) error {
-	var list server.Threads
+	var list admin.Threads
 	if err := c.call(cmd.Context(), http.MethodGet, "/confab/users/"+url.PathEscape(user)+"/threads", nil, &list); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func newThreadShow() *cobra.Command {
 		Example: examples("thread show 19:...@thread.v2"),
 		Args:    oneArg("the id of a thread"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
-		var t server.Thread
+		var t admin.Thread
 		if err := c.call(cmd.Context(), http.MethodGet, "/confab/threads/"+url.PathEscape(args[0]), nil, &t); err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func newThreadShow() *cobra.Command {
 	}, true)
 }
 
-func showThread(w io.Writer, t server.Thread) error {
+func showThread(w io.Writer, t admin.Thread) error {
 	var b strings.Builder
 	field(&b, "Thread", t.ID)
 	field(&b, "Topic", t.Topic)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -177,18 +178,18 @@ func TestAccessLine(t *testing.T) {
 	at := time.Date(2026, 11, 21, 21, 4, 11, 0, time.Local)
 	tests := []struct {
 		name string
-		r    server.AccessRecord
+		r    rest.Record
 		want string
 	}{
-		{"created", server.AccessRecord{Time: at, Status: 201, Operation: "create thread", Duration: 3400 * time.Microsecond,
+		{"created", rest.Record{Time: at, Status: 201, Operation: "create thread", Duration: 3400 * time.Microsecond,
 			UserAgent: "azsdk-python-communication-chat/1.2.0 Python/3.11.7 (Linux)", Thread: "19:6f1c2d3e4f@thread.v2", Note: `"lunch"`},
 			`21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"`},
-		{"refused", server.AccessRecord{Time: at.Add(time.Second), Status: 403, Operation: "list messages",
+		{"refused", rest.Record{Time: at.Add(time.Second), Status: 403, Operation: "list messages",
 			UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "not a participant: 8:acs:...c2"},
 			`21:04:12  403  list messages    0 ms  azsdk-js-communication-chat/1.6.0       19:6f1c...  not a participant: 8:acs:...c2`},
-		{"unknown route", server.AccessRecord{Time: at, Status: 404, Method: "GET", Path: "/x"},
+		{"unknown route", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/x"},
 			`21:04:11  404  GET /x           0 ms`},
-		{"what a terminal would obey", server.AccessRecord{Time: at, Status: 404, Method: "GET", Path: "/\x1b[2J\r\n\x07\u202e\xff", UserAgent: "\x1b]0;x\x07"},
+		{"what a terminal would obey", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/\x1b[2J\r\n\x07\u202e\xff", UserAgent: "\x1b]0;x\x07"},
 			`21:04:11  404  GET /?[2J?????    0 ms  ?]0;x?`},
 	}
 	for _, tt := range tests {
@@ -208,7 +209,7 @@ func TestScreenOrder(t *testing.T) {
 	printed := make(chan struct{})
 	go func() {
 		defer close(printed)
-		s.access(server.AccessRecord{Operation: "create user"})
+		s.access(rest.Record{Operation: "create user"})
 	}()
 	s.show(facts{cfg: load(t, map[string]string{"data": "memory:"})})
 	<-printed

@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
-	"github.com/confab-chat/confab/internal/server"
 )
 
 func newUser() *cobra.Command {
@@ -46,7 +46,7 @@ func newUserShow() *cobra.Command {
 		Example: examples("user show 8:acs:..."),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
-		var u server.User
+		var u admin.User
 		if err := c.call(cmd.Context(), http.MethodGet, "/confab/users/"+url.PathEscape(args[0]), nil, &u); err != nil {
 			return err
 		}
@@ -60,7 +60,7 @@ func newUserShow() *cobra.Command {
 	}, true)
 }
 
-func showUser(w io.Writer, u server.User) error {
+func showUser(w io.Writer, u admin.User) error {
 	var b strings.Builder
 	field(&b, "User", u.ID)
 	field(&b, "State", u.State)

@@ -49,10 +49,10 @@ var ErrConfigured = errors.New("this access key stands in the server's settings:
 // asked for one.
 var ErrBackup = errors.New("no backup was made")
 
-// BackupOrder asks for a backup into a folder of the server's machine. The
+// BackupRequest asks for a backup into a folder of the server's machine. The
 // folder holds nothing but the file ProofFile with the proof in it: who holds
 // an access key from afar cannot have the server write where it likes.
-type BackupOrder struct {
+type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
 }
@@ -128,7 +128,7 @@ type Member struct {
 type Options struct {
 	Core   *core.Service
 	Keys   Keys
-	Backup func(context.Context, BackupOrder) (Backup, error)
+	Backup func(context.Context, BackupRequest) (Backup, error)
 	Now    func() time.Time
 	Logger *slog.Logger
 }
@@ -205,7 +205,7 @@ func (h *handler) rotate(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
-	var order BackupOrder
+	var order BackupRequest
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
 	if err := d.Decode(&order); err != nil {

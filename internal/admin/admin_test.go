@@ -342,7 +342,7 @@ func TestBackupNeedsProof(t *testing.T) {
 	data := t.TempDir()
 	p := start(t, "CONFAB_DATA="+data)
 	order := func(to, proof string) string {
-		text, err := json.Marshal(admin.BackupOrder{To: to, Proof: proof})
+		text, err := json.Marshal(admin.BackupRequest{To: to, Proof: proof})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -15,6 +15,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/bench"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -78,7 +79,7 @@ func serve() error {
 	if err != nil {
 		return err
 	}
-	s, err := server.Start(ctx, server.Options{Config: cfg, Access: func(server.AccessRecord) {}})
+	s, err := server.Start(ctx, server.Options{Config: cfg, Access: func(rest.Record) {}})
 	if err != nil {
 		return err
 	}

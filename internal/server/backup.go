@@ -28,41 +28,40 @@ const backupFile = "confab-backup.json"
 // backupFormat is the version of a backup's layout.
 const backupFormat = 1
 
-// backupNote is what stands in backupFile.
+// backupNote is the content of backupFile.
 type backupNote struct {
 	Confab string `json:"confab"` // "backup"
 	Format int    `json:"format"`
-	Backup
+	admin.Backup
 }
 
-// PrepareBackup makes the folder for a backup, which must not hold anything,
-// and puts a proof into it that whoever orders the backup may write there.
-// cancel takes both back.
-func PrepareBackup(to string) (order BackupOrder, cancel func(), err error) {
-	if order.To, err = filepath.Abs(to); err != nil {
-		return order, nil, err
+// PrepareBackup makes the folder for a backup, which must be empty or not exist, and
+// writes a proof into it that the caller may write there. cancel removes both.
+func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error) {
+	if req.To, err = filepath.Abs(to); err != nil {
+		return req, nil, err
 	}
-	created, err := makeEmpty(order.To)
+	created, err := ensureEmpty(req.To)
 	if err != nil {
-		return order, nil, err
+		return req, nil, err
 	}
-	proof := filepath.Join(order.To, admin.ProofFile)
+	proof := filepath.Join(req.To, admin.ProofFile)
 	cancel = func() {
-		os.Remove(proof) // it is gone once the server has seen it
+		os.Remove(proof) // the server removes it too
 		if created {
-			os.Remove(order.To)
+			os.Remove(req.To)
 		}
 	}
-	order.Proof = rand.Text()
-	if err := os.WriteFile(proof, []byte(order.Proof), 0o600); err != nil {
+	req.Proof = rand.Text()
+	if err := os.WriteFile(proof, []byte(req.Proof), 0o600); err != nil {
 		cancel()
-		return order, nil, err
+		return req, nil, err
 	}
-	return order, cancel, nil
+	return req, cancel, nil
 }
 
-// makeEmpty sees to it that the folder is there and empty.
-func makeEmpty(dir string) (created bool, err error) {
+// ensureEmpty creates the folder. It fails if the folder holds anything.
+func ensureEmpty(dir string) (created bool, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -75,27 +74,27 @@ func makeEmpty(dir string) (created bool, err error) {
 	return false, nil
 }
 
-// OfflineBackup does what a running server does with the order.
-func OfflineBackup(c config.Config, order BackupOrder, version string, now time.Time) (Backup, error) {
+// OfflineBackup makes a backup of a store that no server has open.
+func OfflineBackup(c config.Config, req admin.BackupRequest, version string, now time.Time) (admin.Backup, error) {
 	s, err := openExisting(c)
 	if err != nil {
-		return Backup{}, err
+		return admin.Backup{}, err
 	}
-	b, err := makeBackup(s, c.Data, order, version, now)
+	b, err := makeBackup(s, c.Data, req, version, now)
 	return b, errors.Join(err, s.Close())
 }
 
-// backup carries out the order of the routes below /confab/.
-func (s *Server) backup(version string) func(context.Context, BackupOrder) (Backup, error) {
-	return func(_ context.Context, order BackupOrder) (Backup, error) {
+// backup returns the function that makes the backups of the admin routes.
+func (s *Server) backup(version string) func(context.Context, admin.BackupRequest) (admin.Backup, error) {
+	return func(_ context.Context, req admin.BackupRequest) (admin.Backup, error) {
 		embedded, ok := s.store.(*pebble.Store)
 		switch {
 		case !ok:
-			return Backup{}, fmt.Errorf("%w: this server's chats are in PostgreSQL, which has its own backups; export takes --database", admin.ErrBackup)
+			return admin.Backup{}, fmt.Errorf("%w: this server's chats are in PostgreSQL, which has its own backups; export takes --database", admin.ErrBackup)
 		case s.info.Memory:
-			return Backup{}, fmt.Errorf("%w: this server keeps its data in memory", admin.ErrBackup)
+			return admin.Backup{}, fmt.Errorf("%w: this server keeps its data in memory", admin.ErrBackup)
 		}
-		b, err := makeBackup(embedded, s.info.Data, order, version, s.now())
+		b, err := makeBackup(embedded, s.info.Data, req, version, s.now())
 		if err != nil {
 			err = fmt.Errorf("%w: %w", admin.ErrBackup, err)
 		}
@@ -103,11 +102,11 @@ func (s *Server) backup(version string) func(context.Context, BackupOrder) (Back
 	}
 }
 
-func makeBackup(s *pebble.Store, data string, order BackupOrder, version string, now time.Time) (b Backup, err error) {
-	if err := takeProof(order); err != nil {
+func makeBackup(s *pebble.Store, data string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
+	if err := checkProof(req); err != nil {
 		return b, err
 	}
-	store, tls := storeFolder(order.To), TLSFolder(order.To)
+	store, tls := storeFolder(req.To), TLSFolder(req.To)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, os.RemoveAll(store), os.RemoveAll(tls))
@@ -129,19 +128,19 @@ func makeBackup(s *pebble.Store, data string, order BackupOrder, version string,
 	if err := syncFolders(store, tls); err != nil {
 		return b, err
 	}
-	b = Backup{Folder: order.To, Made: now.UTC().Format("2006-01-02T15:04:05Z"), Version: version, Resource: r.ID}
+	b = admin.Backup{Folder: req.To, Made: now.UTC().Format("2006-01-02T15:04:05Z"), Version: version, Resource: r.ID}
 	text, err := json.MarshalIndent(backupNote{"backup", backupFormat, b}, "", "  ")
 	if err != nil {
 		return b, err
 	}
-	if err := writeSynced(filepath.Join(order.To, backupFile), append(text, '\n'), 0o600); err != nil {
+	if err := writeSynced(filepath.Join(req.To, backupFile), append(text, '\n'), 0o600); err != nil {
 		return b, err
 	}
-	return b, syncFolders(order.To)
+	return b, syncFolders(req.To)
 }
 
-// syncFolders puts the names of files on the disk. A folder that is not there
-// has none, and Windows cannot flush one.
+// syncFolders makes the names of files durable. It skips folders that do not exist, and
+// all of them on Windows, which cannot sync a folder.
 func syncFolders(dirs ...string) error {
 	for _, dir := range dirs {
 		d, err := os.Open(dir)
@@ -158,34 +157,35 @@ func syncFolders(dirs ...string) error {
 	return nil
 }
 
-// takeProof looks for the proof in the folder, which holds nothing else.
-func takeProof(order BackupOrder) error {
-	if !filepath.IsAbs(order.To) {
-		return fmt.Errorf("%q is not an absolute path", order.To)
+// checkProof fails unless the folder holds the proof and nothing else, and removes the
+// proof.
+func checkProof(req admin.BackupRequest) error {
+	if !filepath.IsAbs(req.To) {
+		return fmt.Errorf("%q is not an absolute path", req.To)
 	}
-	proof := filepath.Join(order.To, admin.ProofFile)
+	proof := filepath.Join(req.To, admin.ProofFile)
 	text, err := os.ReadFile(proof)
-	if err != nil || order.Proof == "" || string(text) != order.Proof {
+	if err != nil || req.Proof == "" || string(text) != req.Proof {
 		return fmt.Errorf("the server does not find the proof in %s: the folder has to be one on the server's machine that the server may read", proof)
 	}
-	entries, err := os.ReadDir(order.To)
+	entries, err := os.ReadDir(req.To)
 	if err != nil {
 		return err
 	}
 	if len(entries) > 1 {
-		return &NotEmptyError{Path: order.To}
+		return &NotEmptyError{Path: req.To}
 	}
 	return os.Remove(proof)
 }
 
-// Restore fills an empty data folder from a backup and reads all of it. The
-// store gets a new epoch: it goes back in time, and so must not be taken for
-// the one whose events clients have seen.
-func Restore(ctx context.Context, from string, c config.Config) (b Backup, rows core.Counts, err error) {
+// Restore fills an empty data folder from a backup and checks all of it. The store gets
+// a new epoch: it went back in time, and must not be taken for the one whose events
+// clients have seen.
+func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup, rows core.Counts, err error) {
 	if b, err = readBackup(from); err != nil {
 		return b, rows, err
 	}
-	created, err := makeEmpty(c.Data)
+	created, err := ensureEmpty(c.Data)
 	if err != nil {
 		return b, rows, err
 	}
@@ -214,7 +214,7 @@ func Restore(ctx context.Context, from string, c config.Config) (b Backup, rows 
 	return b, rows, errors.Join(err, s.Close())
 }
 
-func readBackup(from string) (Backup, error) {
+func readBackup(from string) (admin.Backup, error) {
 	var note backupNote
 	text, err := os.ReadFile(filepath.Join(from, backupFile))
 	switch {
@@ -233,7 +233,7 @@ func readBackup(from string) (Backup, error) {
 	return note.Backup, nil
 }
 
-// copyFiles copies the files of a folder, which may not be there, as they are.
+// copyFiles copies the files of a folder, if it exists.
 func copyFiles(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {

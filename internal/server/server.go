@@ -45,15 +45,12 @@ const (
 // still owes is in the store, so it may be late but is not lost.
 const sweepEvery = time.Second
 
-// AccessRecord is one answered request.
-type AccessRecord = rest.Record
-
 // Options of Start.
 type Options struct {
 	Config  config.Config
 	Version string
-	Logger  *slog.Logger       // nil is silence
-	Access  func(AccessRecord) // nil: a log line per request
+	Logger  *slog.Logger      // nil is silence
+	Access  func(rest.Record) // nil: a log line per request
 	// Now is the real clock, time.Now. A development server's domain has one
 	// that can be ahead of it: Server.Clock.
 	Now func() time.Time
@@ -301,7 +298,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	ro := rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
 		Limiter: limits.New(o.Config.Limits, s.now), MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
-		Access: func(r AccessRecord) {
+		Access: func(r rest.Record) {
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
 			access(r)
 		},
@@ -328,7 +325,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 }
 
 // logAccess is the one line that each request leaves in the log.
-func (s *Server) logAccess(r AccessRecord) {
+func (s *Server) logAccess(r rest.Record) {
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
 		slog.Int("status", r.Status), slog.String("operation", r.Operation),
 		slog.Float64("ms", float64(r.Duration.Microseconds())/1000),

@@ -23,11 +23,11 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestMoving moves many messages from store to store, each step in a process of
+// TestTransfer moves many messages from store to store, each step in a process of
 // its own: through an embedded one, and through PostgreSQL and back where there
 // is one. What a client is answered stays the same to the byte, and the memory
 // stays what it is after a fifth of the way.
-func TestMoving(t *testing.T) {
+func TestTransfer(t *testing.T) {
 	messages := 20_000
 	if v := os.Getenv("TEST_EXPORT_MESSAGES"); v != "" {
 		var err error
@@ -258,7 +258,7 @@ func freshDatabase(t *testing.T, address string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := fmt.Sprintf("moving_%d", time.Now().UnixNano())
+	name := fmt.Sprintf("transfer_%d", time.Now().UnixNano())
 	run := func(sql string) {
 		t.Helper()
 		conn, err := pgx.Connect(context.Background(), address)

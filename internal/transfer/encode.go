@@ -1,4 +1,4 @@
-package export
+package transfer
 
 import (
 	"fmt"
@@ -7,11 +7,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// encode returns the line of a record. JSON would put other characters in the
-// place of what is not UTF-8; no text of a store should hold such, and one that
-// does is an error rather than another text.
+// encode returns the line of a record. It fails on text that is not UTF-8, which JSON
+// would silently replace.
 func encode(r core.Record) (any, error) {
-	var t texts
+	var t checker
 	switch r := r.(type) {
 	case core.Resource:
 		line := resourceLine{Kind: "resource", ID: t.text(r.ID)}
@@ -54,7 +53,7 @@ func encode(r core.Record) (any, error) {
 	return nil, fmt.Errorf("records of type %T have no line", r)
 }
 
-func encodeMember(r core.ThreadMember, t *texts) memberLine {
+func encodeMember(r core.ThreadMember, t *checker) memberLine {
 	line := memberLine{
 		Kind: "member", Thread: t.text(r.Thread), User: t.text(r.User), DisplayName: t.text(r.DisplayName),
 		ShareHistory: r.ShareHistory, JoinedOn: r.JoinedOn, Order: r.Order, Metadata: t.dict(r.Metadata),
@@ -68,9 +67,9 @@ func encodeMember(r core.ThreadMember, t *texts) memberLine {
 	return line
 }
 
-func encodeMessage(r core.ThreadMessage, t *texts) messageLine {
+func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
 	line := messageLine{
-		Kind: "message", Thread: t.text(r.Thread), Sequence: r.Sequence, ID: r.ID, Version: r.Version, Type: t.word(messageTypes[r.Kind]),
+		Kind: "message", Thread: t.text(r.Thread), Sequence: r.Sequence, ID: r.ID, Version: r.Version, Type: t.word(messageType(r.Kind)),
 		CreatedOn: r.CreatedOn, EditedOn: r.EditedOn, DeletedOn: r.DeletedOn, Sender: t.text(r.Sender), SenderName: t.text(r.SenderDisplayName),
 		Content: t.text(r.Content), Metadata: t.dict(r.Metadata), Initiator: t.text(r.Initiator),
 	}
@@ -80,21 +79,20 @@ func encodeMessage(r core.ThreadMessage, t *texts) messageLine {
 	return line
 }
 
-// texts notes whether everything that passes is UTF-8, and every number of a
-// kind has its word.
-type texts struct{ bad, unknown bool }
+// checker remembers whether any text was not UTF-8, or any kind had no word.
+type checker struct{ bad, unknown bool }
 
-func (t *texts) text(s string) string {
+func (t *checker) text(s string) string {
 	t.bad = t.bad || !utf8.ValidString(s)
 	return s
 }
 
-func (t *texts) word(s string) string {
+func (t *checker) word(s string) string {
 	t.unknown = t.unknown || s == ""
 	return s
 }
 
-func (t *texts) dict(m map[string]string) map[string]string {
+func (t *checker) dict(m map[string]string) map[string]string {
 	for k, v := range m {
 		t.text(k)
 		t.text(v)
@@ -102,7 +100,7 @@ func (t *texts) dict(m map[string]string) map[string]string {
 	return m
 }
 
-func (t *texts) of(what string) error {
+func (t *checker) of(what string) error {
 	switch {
 	case t.bad:
 		return fmt.Errorf("%q holds text that is not UTF-8, which an export cannot hold", what)

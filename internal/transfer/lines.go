@@ -1,8 +1,8 @@
-package export
+package transfer
 
 import "github.com/confab-chat/confab/internal/core"
 
-// The lines. Times are epoch milliseconds; what is zero or empty is left out.
+// The lines. Times are epoch milliseconds; zero and empty fields are left out.
 
 type resourceLine struct {
 	Kind string    `json:"kind"`
@@ -128,7 +128,7 @@ type eventLine struct {
 	Actor    string `json:"actor,omitempty"`
 }
 
-// The words for numbers that the stores keep.
+// The words for the numbers in rows.
 var userStates = words[core.UserState]{core.UserLive: "live", core.UserDeleting: "deleting", core.UserDeleted: "deleted"}
 
 var eventKinds = words[core.EventKind]{
@@ -137,9 +137,12 @@ var eventKinds = words[core.EventKind]{
 	core.ThreadDeleted: "threadDeleted", core.ParticipantsAdded: "participantsAdded", core.ParticipantsRemoved: "participantsRemoved",
 }
 
-var messageTypes = words[core.MessageKind]{
-	core.Text: "text", core.HTML: "html", core.TopicUpdated: "topicUpdated",
-	core.ParticipantAdded: "participantAdded", core.ParticipantRemoved: "participantRemoved",
+// messageType returns the contract's word for a kind, or "" for an unknown kind.
+func messageType(k core.MessageKind) string {
+	if _, ok := core.ParseMessageKind(k.String()); !ok {
+		return ""
+	}
+	return k.String()
 }
 
 type words[K comparable] map[K]string

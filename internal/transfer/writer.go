@@ -1,4 +1,4 @@
-package export
+package transfer
 
 import (
 	"bufio"
@@ -60,7 +60,7 @@ func (w *Writer) Write(r core.Record) error {
 // Close writes the last line. It does not close what the Writer writes to.
 func (w *Writer) Close() (Summary, error) {
 	s := Summary{Rows: w.rows, Checksum: w.checksum()}
-	w.put(endLine{kindEnd, s})
+	w.put(trailer{kindTrailer, s})
 	if w.err == nil {
 		w.err = w.out.Flush()
 	}

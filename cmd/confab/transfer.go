@@ -16,20 +16,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// moved is what a restore, an export or an import prints.
-type moved struct {
-	File     string        `json:"file,omitempty"`
-	Data     string        `json:"data"`
-	Made     string        `json:"made,omitempty"` // of a backup
-	Rows     server.Counts `json:"rows"`
-	Checksum string        `json:"sha256,omitempty"`
-	Keys     *bool         `json:"keys,omitempty"` // whether the export has the access keys
+// transferResult is printed after a restore, an export or an import.
+type transferResult struct {
+	File     string      `json:"file,omitempty"`
+	Data     string      `json:"data"`
+	Made     string      `json:"made,omitempty"` // of a backup
+	Rows     core.Counts `json:"rows"`
+	Checksum string      `json:"sha256,omitempty"`
+	Keys     *bool       `json:"keys,omitempty"` // whether the export has the access keys
 }
 
-func (m moved) text() string {
+func (m transferResult) text() string {
 	var b strings.Builder
 	field(&b, "File", m.File)
 	field(&b, "Data", m.Data)
@@ -72,7 +74,7 @@ func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	shown := moved{Data: cfg.Data, File: file, Keys: &keys}
+	shown := transferResult{Data: cfg.Data, File: file, Keys: &keys}
 	p := newProgress(cmd.ErrOrStderr(), "exported")
 	write := func(out io.Writer) error {
 		m, err := exportStore(ctx, cfg, out, server.ExportOptions{Keys: keys, Now: time.Now(), Row: p.row})
@@ -82,14 +84,14 @@ func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
 	}
 	if file == "-" {
 		if err := write(cmd.OutOrStdout()); err != nil {
-			return explainMoving(ctx, err)
+			return explainStoreError(ctx, err)
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "exported %d rows: %s, %s, %s\n", shown.Rows.Rows(), count(shown.Rows.Threads, "thread", "threads"),
 			count(shown.Rows.Messages, "message", "messages"), count(shown.Rows.Users, "user", "users"))
 		return nil
 	}
 	if err := writeNew(file, write); err != nil {
-		return explainMoving(ctx, err)
+		return explainStoreError(ctx, err)
 	}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), shown)
@@ -98,9 +100,9 @@ func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
 	return err
 }
 
-// exportStore exports a store that nobody has open, or else a backup of it,
-// which is made for that and goes again.
-func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m server.Moved, err error) {
+// exportStore exports a store that no server has open, or else a temporary backup of
+// it.
+func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m transfer.Summary, err error) {
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
 		copied, err := os.MkdirTemp(cfg.Data, ".export-") // on the same disk, so that the tables are links
 		if err != nil {
@@ -115,8 +117,8 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 	return server.Export(ctx, cfg, out, o)
 }
 
-// writeNew writes a file that is not there yet, and has it under its name only
-// once it is whole. Only the user may read it.
+// writeNew writes a new file, which has its name only once it is complete. It fails if
+// the file exists. Only the user may read it.
 func writeNew(name string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(name); err == nil {
 		return &failure{what: name + " is there already", next: "name another file"}
@@ -186,13 +188,13 @@ func importFrom(cmd *cobra.Command, file string, asJSON bool) error {
 	m, keys, err := server.Import(ctx, cfg, in, p.row)
 	p.end()
 	if err != nil {
-		var line *server.ExportError
+		var line *transfer.Error
 		if errors.As(err, &line) {
 			err = fmt.Errorf("%s: %w", file, err)
 		}
-		return explainMoving(ctx, err)
+		return explainStoreError(ctx, err)
 	}
-	shown := moved{Data: cfg.Data, Rows: m.Rows, Checksum: m.Checksum, Keys: &keys}
+	shown := transferResult{Data: cfg.Data, Rows: m.Rows, Checksum: m.Checksum, Keys: &keys}
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), shown)
 	}
@@ -203,7 +205,7 @@ func importFrom(cmd *cobra.Command, file string, asJSON bool) error {
 	return err
 }
 
-// unzipped takes compression off where there is any.
+// unzipped returns in, decompressed if it is compressed.
 func unzipped(in io.Reader) (io.Reader, error) {
 	b := bufio.NewReader(in)
 	if magic, _ := b.Peek(2); string(magic) != "\x1f\x8b" {

@@ -1,4 +1,4 @@
-package export
+package transfer
 
 import (
 	"bytes"
@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// decode reads a line of a kind.
+// decode decodes a line of a kind.
 func decode(kind string, line []byte) (core.Record, error) {
 	switch kind {
 	case "resource":
@@ -28,7 +28,7 @@ func decode(kind string, line []byte) (core.Record, error) {
 	case "user":
 		return read(line, func(l *userLine) (core.Record, error) {
 			state, ok := userStates.find(l.State)
-			return core.User{ID: l.ID, State: state, DeletedAt: l.DeletedAt, Generation: l.Generation}, known(ok, "state", l.State)
+			return core.User{ID: l.ID, State: state, DeletedAt: l.DeletedAt, Generation: l.Generation}, knownWord(ok, "state", l.State)
 		})
 	case "thread":
 		return read(line, decodeThread)
@@ -58,7 +58,7 @@ func decode(kind string, line []byte) (core.Record, error) {
 	return nil, fmt.Errorf("lines of kind %q are not known", kind)
 }
 
-// read reads a line into its fields, and those into a record.
+// read decodes a line into its fields, and those into a record.
 func read[T any](line []byte, record func(*T) (core.Record, error)) (core.Record, error) {
 	var l T
 	d := json.NewDecoder(bytes.NewReader(line))
@@ -103,7 +103,7 @@ func decodeMember(l *memberLine) (core.Record, error) {
 }
 
 func decodeMessage(l *messageLine) (core.Record, error) {
-	kind, ok := messageTypes.find(l.Type)
+	kind, ok := core.ParseMessageKind(l.Type)
 	m := core.Message{
 		ID: l.ID, Sequence: l.Sequence, Version: l.Version, Kind: kind, CreatedOn: l.CreatedOn, EditedOn: l.EditedOn, DeletedOn: l.DeletedOn,
 		Sender: l.Sender, SenderDisplayName: l.SenderName, Content: l.Content, Metadata: dict(l.Metadata), Initiator: l.Initiator,
@@ -112,7 +112,7 @@ func decodeMessage(l *messageLine) (core.Record, error) {
 		m.Participants = append(m.Participants, core.MessageParticipant(p))
 	}
 	return core.ThreadMessage{Thread: l.Thread, Message: m},
-		errors.Join(known(ok, "type", l.Type), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
+		errors.Join(knownWord(ok, "type", l.Type), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
 }
 
 func decodeEvent(l *eventLine) (core.Record, error) {
@@ -120,10 +120,10 @@ func decodeEvent(l *eventLine) (core.Record, error) {
 	e := core.Event{
 		Thread: l.Thread, Day: l.Day, Number: l.Number, Position: l.Position, Kind: kind, MessageID: l.Message, Version: l.Version, Actor: l.Actor,
 	}
-	return e, errors.Join(place{ids: []string{l.Thread}}.check(), known(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
+	return e, errors.Join(sortKey{ids: []string{l.Thread}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
 }
 
-func known(ok bool, field, word string) error {
+func knownWord(ok bool, field, word string) error {
 	if !ok {
 		return fmt.Errorf("%s %q is not known", field, word)
 	}
@@ -137,7 +137,7 @@ func atLeast(least int64, field string, n int64) error {
 	return nil
 }
 
-// signed is below 0 for what is too great for a store.
+// signed returns n, or -1 if n is too great for a store.
 func signed(n uint64) int64 {
 	if n > math.MaxInt64 {
 		return -1
@@ -145,7 +145,7 @@ func signed(n uint64) int64 {
 	return int64(n)
 }
 
-// dict is the map as rows keep it: none rather than an empty one.
+// dict returns the map in the form of rows: nil instead of an empty one.
 func dict(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil

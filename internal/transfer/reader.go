@@ -1,4 +1,4 @@
-package export
+package transfer
 
 import (
 	"bufio"
@@ -15,10 +15,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// ErrNewer means that the file has a format that this version does not know.
+// ErrNewer means that the file has a newer format than this version knows.
 var ErrNewer = errors.New("the export was written by a newer version of Confab")
 
-// Error is what is wrong with an export, and in which line.
+// Error says what is wrong with an export, and in which line.
 type Error struct {
 	Line int // from 1
 	Err  error
@@ -30,18 +30,18 @@ func (e *Error) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Reader reads an export. It keeps nothing but the line that it reads.
+// Reader reads an export. It keeps only the line that it reads.
 type Reader struct {
-	in      *bufio.Reader
-	long    []byte // a line that is longer than in's buffer
-	sum     hash.Hash
-	at      int // the line's number
-	proved  int // the last line that a checksum has proved
-	last    place
-	started bool
-	rows    core.Counts
-	summary Summary
-	err     error // the first, io.EOF at the end
+	in       *bufio.Reader
+	buf      []byte // a line that is longer than in's buffer
+	sum      hash.Hash
+	at       int // the line's number
+	verified int // the last line that a checksum covers
+	last     sortKey
+	started  bool
+	rows     core.Counts
+	summary  Summary
+	err      error // the first, io.EOF at the end
 }
 
 // NewReader reads from in, line by line.
@@ -49,8 +49,8 @@ func NewReader(in io.Reader) *Reader {
 	return &Reader{in: bufio.NewReaderSize(in, 1<<16), sum: sha256.New()}
 }
 
-// Next returns the next record, io.EOF after the last line of a whole file, or
-// an *Error, which it then goes on to return.
+// Next returns the next record, io.EOF after the last line of a whole file, or an
+// *Error. After an error it returns the same one.
 func (r *Reader) Next() (core.Record, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -63,7 +63,7 @@ func (r *Reader) Next() (core.Record, error) {
 	return record, err
 }
 
-// Summary is what the last line says. It is there after io.EOF.
+// Summary returns the summary of the last line, once Next has returned io.EOF.
 func (r *Reader) Summary() Summary { return r.summary }
 
 func (r *Reader) next() (core.Record, error) {
@@ -73,7 +73,7 @@ func (r *Reader) next() (core.Record, error) {
 			return nil, err
 		}
 		if !r.started {
-			if err := begin(line); err != nil {
+			if err := readHeader(line); err != nil {
 				return nil, err
 			}
 			r.started = true
@@ -85,10 +85,10 @@ func (r *Reader) next() (core.Record, error) {
 			return nil, err
 		}
 		switch kind {
-		case kindEnd:
-			return nil, r.end(line)
+		case kindTrailer:
+			return nil, r.readTrailer(line)
 		case kindSum:
-			if err := r.proves(line, sumLine{kindSum, r.checksum()}); err != nil {
+			if err := r.verify(line, sumLine{kindSum, r.checksum()}); err != nil {
 				return nil, err
 			}
 			r.sum.Write(line)
@@ -97,7 +97,7 @@ func (r *Reader) next() (core.Record, error) {
 		r.sum.Write(line)
 		record, err := decode(kind, line)
 		if err == nil {
-			err = r.follows(record)
+			err = r.checkOrder(record)
 		}
 		if err != nil {
 			return nil, err
@@ -107,8 +107,8 @@ func (r *Reader) next() (core.Record, error) {
 	}
 }
 
-// begin reads the first line.
-func begin(line []byte) error {
+// readHeader checks the first line.
+func readHeader(line []byte) error {
 	var h header
 	if err := json.Unmarshal(line, &h); err != nil || h.Confab != "export" {
 		return errors.New("this is not an export of Confab")
@@ -122,13 +122,13 @@ func begin(line []byte) error {
 	return nil
 }
 
-// end reads the last line, behind which nothing may stand.
-func (r *Reader) end(line []byte) error {
+// readTrailer checks the last line. It returns io.EOF if nothing follows.
+func (r *Reader) readTrailer(line []byte) error {
 	if !r.last.any() {
 		return errors.New("the export names no resource")
 	}
 	r.summary = Summary{r.rows, r.checksum()}
-	if err := r.proves(line, endLine{kindEnd, r.summary}); err != nil {
+	if err := r.verify(line, trailer{kindTrailer, r.summary}); err != nil {
 		return err
 	}
 	switch _, err := r.in.ReadByte(); {
@@ -143,34 +143,34 @@ func (r *Reader) end(line []byte) error {
 
 func (r *Reader) checksum() string { return hex.EncodeToString(r.sum.Sum(nil)) }
 
-// proves compares a line with what it must be after all lines before it.
-func (r *Reader) proves(line []byte, want any) error {
+// verify compares a line with the one that the lines before it require.
+func (r *Reader) verify(line []byte, want any) error {
 	text, err := json.Marshal(want)
 	if err != nil {
 		return err
 	}
 	if !bytes.Equal(line, append(text, '\n')) {
-		return fmt.Errorf("the checksum or the count does not fit: the file was altered between line %d and here", r.proved+1)
+		return fmt.Errorf("the checksum or the count does not fit: the file was altered between line %d and here", r.verified+1)
 	}
-	r.proved = r.at
+	r.verified = r.at
 	return nil
 }
 
-// line returns the next line with its end, good until the next call.
+// line returns the next line with its newline. It is valid until the next call.
 func (r *Reader) line() ([]byte, error) {
 	r.at++
-	r.long = r.long[:0]
+	r.buf = r.buf[:0]
 	for {
 		piece, err := r.in.ReadSlice('\n')
 		switch {
-		case err == nil && len(r.long) == 0:
-			return whole(piece)
+		case err == nil && len(r.buf) == 0:
+			return validLine(piece)
 		case err == nil || errors.Is(err, bufio.ErrBufferFull):
-			if r.long = append(r.long, piece...); len(r.long) > maxLine {
+			if r.buf = append(r.buf, piece...); len(r.buf) > maxLine {
 				return nil, fmt.Errorf("the line is longer than %d bytes", maxLine)
 			}
 			if err == nil {
-				return whole(r.long)
+				return validLine(r.buf)
 			}
 		case errors.Is(err, io.EOF):
 			return nil, errors.New("the file is cut off: it has no last line that says so")
@@ -180,14 +180,14 @@ func (r *Reader) line() ([]byte, error) {
 	}
 }
 
-func whole(line []byte) ([]byte, error) {
+func validLine(line []byte) ([]byte, error) {
 	if !utf8.Valid(line) {
 		return nil, errors.New("the line is not UTF-8 text")
 	}
 	return line, nil
 }
 
-// kindOf returns what a line is; it always says so first.
+// kindOf returns the kind of a line, which is its first member.
 func kindOf(line []byte) (string, error) {
 	rest, ok := bytes.CutPrefix(line, []byte(`{"kind":"`))
 	kind, _, ok2 := bytes.Cut(rest, []byte(`"`))
@@ -197,10 +197,10 @@ func kindOf(line []byte) (string, error) {
 	return string(kind), nil
 }
 
-// follows sees to the order that core.Record promises, and that nothing comes
-// twice.
-func (r *Reader) follows(record core.Record) error {
-	p := placeOf(record)
+// checkOrder refuses a record that is not in the order that core.Record promises, or
+// that repeats one.
+func (r *Reader) checkOrder(record core.Record) error {
+	p := sortKeyOf(record)
 	if err := p.check(); err != nil {
 		return err
 	}
