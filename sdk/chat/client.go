@@ -30,8 +30,8 @@ const (
 	// requestIDHeader makes a repeated create or send the same one (§3.1).
 	requestIDHeader = "Repeatability-Request-Id"
 
-	// announcement tells that the server honours requestIDHeader for messages too.
-	announcement = "Confab-Idempotent-Send"
+	// idempotentSendHeader says that the server honours requestIDHeader for messages too.
+	idempotentSendHeader = "Confab-Idempotent-Send"
 )
 
 // ClientOptions are the optional settings of a [Client]. The zero value is good.
@@ -65,8 +65,8 @@ type ClientOptions struct {
 type Client struct {
 	pipeline *pipeline.Client
 
-	// announced is whether the last answer announced idempotent sends.
-	announced atomic.Bool
+	// idempotentSends is whether the last response said that sends are idempotent.
+	idempotentSends atomic.Bool
 }
 
 // NewClient returns a client for the service at endpoint, such as
@@ -157,7 +157,7 @@ func (c *Client) CreateThread(ctx context.Context, topic string, options *Create
 	}
 	var result CreateThreadResult
 	err := c.do(ctx, pipeline.Request{
-		Operation: operation, Method: http.MethodPost, Path: "/chat/threads", Status: http.StatusCreated, Makes: true,
+		Operation: operation, Method: http.MethodPost, Path: "/chat/threads", Status: http.StatusCreated, Creates: true,
 		Header: map[string]string{requestIDHeader: token},
 		Body: createThreadRequest{
 			Topic: topic, Participants: o.Participants, Metadata: o.Metadata, RetentionPolicy: o.RetentionPolicy,
@@ -239,9 +239,9 @@ func (c *Client) DeleteThread(ctx context.Context, id string) error {
 // it had promised; a refusal may come from a proxy, which promises nothing.
 func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 	header, err := c.pipeline.Do(ctx, r, out)
-	announced := strings.EqualFold(header.Get(announcement), "true")
-	if announced || err == nil {
-		c.announced.Store(announced)
+	idempotentSends := strings.EqualFold(header.Get(idempotentSendHeader), "true")
+	if idempotentSends || err == nil {
+		c.idempotentSends.Store(idempotentSends)
 	}
 	return err
 }

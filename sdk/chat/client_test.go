@@ -69,7 +69,7 @@ func (s *respond) client(t *testing.T) *chat.Client {
 	return client
 }
 
-var announces = map[string]string{"confab-idempotent-send": "true"}
+var idempotentHeader = map[string]string{"confab-idempotent-send": "true"}
 
 func TestNewClientRefuses(t *testing.T) {
 	version := func(v string) *chat.ClientOptions {
@@ -123,8 +123,8 @@ func TestCreateThreadKeepsItsToken(t *testing.T) {
 	}
 }
 
-// TestSendFollowsTheAnnouncement sends after each kind of answer.
-func TestSendFollowsTheAnnouncement(t *testing.T) {
+// TestSendFollowsTheHeader sends after each kind of answer.
+func TestSendFollowsTheHeader(t *testing.T) {
 	var next struct {
 		status int
 		header map[string]string
@@ -145,10 +145,10 @@ func TestSendFollowsTheAnnouncement(t *testing.T) {
 	}{
 		{"first request", 0, nil, false},
 		{"a plain answer", 200, nil, false},
-		{"an announcement on another thread", 200, announces, true},
+		{"the header on another thread", 200, idempotentHeader, true},
 		{"a refusal without it, from a proxy", 403, nil, true},
 		{"an answer without it", 200, nil, false},
-		{"a refusal with it", 403, announces, true},
+		{"a refusal with it", 403, idempotentHeader, true},
 	} {
 		next.status, next.header = step.before, step.header
 		if step.before != 0 {
@@ -156,7 +156,7 @@ func TestSendFollowsTheAnnouncement(t *testing.T) {
 		}
 		next.header = nil
 		if step.token {
-			next.header = announces // the send's own answer keeps it
+			next.header = idempotentHeader // the send's own answer keeps it
 		}
 		if _, err := thread.SendMessage(t.Context(), "hello", nil); err != nil {
 			t.Fatal(err)
@@ -406,7 +406,7 @@ func TestBodiesOfUpdates(t *testing.T) {
 func TestConcurrentUse(t *testing.T) {
 	s := &respond{answer: func(n int, r *http.Request) (int, string, map[string]string) {
 		if r.Method == http.MethodPost {
-			return 201, `{"id":"1"}`, announces
+			return 201, `{"id":"1"}`, idempotentHeader
 		}
 		return 200, `{"value":[{"id":"1"}]}`, nil
 	}}

@@ -28,9 +28,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// operations are the columns of the table of faults. A send is announced when an
-// earlier answer of the server has announced idempotent sends.
-var operations = []string{"read", "create", "send", "announced send", "edit"}
+// operations are the columns of the table of faults. A send is idempotent when an
+// earlier response of the server has said that sends are.
+var operations = []string{"read", "create", "send", "idempotent send", "edit"}
 
 // faultTable says what becomes of each operation under each fault: the outcome, how
 // many requests for it reached the server, and how often the server carried it out.
@@ -136,7 +136,7 @@ func testFault(t *testing.T, f fault, operation, want string) {
 	client := s.client(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if operation == "announced send" {
+	if operation == "idempotent send" {
 		s.warmUp.Store(true)
 		if _, err := client.NewThreadClient(faultThread).GetProperties(ctx); err != nil {
 			t.Fatal(err)
@@ -188,7 +188,7 @@ func perform(ctx context.Context, client *chat.Client, operation string) error {
 			return fmt.Errorf("created %q", result.Thread.ID)
 		}
 		return err
-	case "send", "announced send":
+	case "send", "idempotent send":
 		id, err := thread.SendMessage(ctx, "hello", nil)
 		if err == nil && id != "5" {
 			return fmt.Errorf("sent %q", id)
@@ -338,7 +338,7 @@ func (s *faultyServer) client(t *testing.T) *chat.Client {
 func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	if s.operation == "announced send" {
+	if s.operation == "idempotent send" {
 		w.Header().Set("confab-idempotent-send", "true")
 	}
 	if s.warmUp.Load() {
@@ -402,7 +402,7 @@ func (s *faultyServer) act(r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	honoured := s.operation == "create" || s.operation == "announced send"
+	honoured := s.operation == "create" || s.operation == "idempotent send"
 	token := r.Header.Get("repeatability-request-id")
 	if token != "" && honoured && s.carried[token] > 0 {
 		return

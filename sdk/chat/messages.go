@@ -53,9 +53,9 @@ func (t *ThreadClient) SendMessage(ctx context.Context, content string, options 
 	if err := checkToken("send message", o.IdempotencyToken); err != nil {
 		return "", err
 	}
-	announced := t.client.announced.Load()
+	idempotentSends := t.client.idempotentSends.Load()
 	token := o.IdempotencyToken
-	if token == "" && announced {
+	if token == "" && idempotentSends {
 		token = pipeline.NewID()
 	}
 	r := pipeline.Request{
@@ -63,8 +63,8 @@ func (t *ThreadClient) SendMessage(ctx context.Context, content string, options 
 		Body: sendMessageRequest{
 			Content: content, SenderDisplayName: o.SenderDisplayName, Type: o.Type, Metadata: o.Metadata,
 		},
-		Makes: true,
-		Once:  !announced,
+		Creates: true,
+		Once:    !idempotentSends,
 	}
 	if token != "" {
 		r.Header = map[string]string{requestIDHeader: token}

@@ -82,12 +82,12 @@ func authorize(allowHTTP bool, next policyFunc) policy.Policy {
 // refuser is a credential that wants to know which token a server refused.
 type refuser interface{ Refused(token string) }
 
-// early is how long before its end a kept token is exchanged, and pause how long a
-// failed exchange is not repeated while the kept token is still good. Both are
-// azcore's.
+// refreshEarly is how long before its expiry a kept token is exchanged, and
+// refreshPause how long a failed exchange is not repeated while the kept token is
+// still good. Both are azcore's.
 const (
-	early = 5 * time.Minute
-	pause = 30 * time.Second
+	refreshEarly = 5 * time.Minute
+	refreshPause = 30 * time.Second
 )
 
 // tokens keeps the token of a credential, as azcore's policy does: a credential may
@@ -134,15 +134,15 @@ func (t *tokens) get(ctx context.Context, refused string) (string, error) {
 	}
 	now := time.Now()
 	good := t.kept.Token != "" && t.kept.Token != refused && now.Before(t.kept.ExpiresOn)
-	if good && (now.Before(t.kept.ExpiresOn.Add(-early)) || now.Before(t.after)) {
+	if good && (now.Before(t.kept.ExpiresOn.Add(-refreshEarly)) || now.Before(t.after)) {
 		return t.kept.Token, nil
 	}
 	token, err := t.cred.GetToken(ctx, t.options)
 	switch {
 	case err == nil:
-		t.kept, t.after = token, now.Add(pause)
+		t.kept, t.after = token, now.Add(refreshPause)
 	case good:
-		t.after = now.Add(pause)
+		t.after = now.Add(refreshPause)
 	default:
 		return "", tokenError{err}
 	}

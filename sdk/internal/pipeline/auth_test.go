@@ -136,7 +136,7 @@ func TestKeptToken(t *testing.T) {
 	get("", "1")
 	get("1", "2")
 	get("1", "2") // another call has refreshed it meanwhile
-	tokens.kept.ExpiresOn, tokens.after = time.Now().Add(early-time.Second), time.Time{}
+	tokens.kept.ExpiresOn, tokens.after = time.Now().Add(refreshEarly-time.Second), time.Time{}
 	cred.err = errors.New("no network")
 	get("", "2") // it is good until it ends
 	cred.err = nil

@@ -127,7 +127,7 @@ func TestNoTokenForTheSecondTry(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusServiceUnavailable) })
 	cred := &failsLater{err: &communication.Error{Op: "issue token", StatusCode: http.StatusForbidden}}
 	r := create()
-	r.Once, r.Makes = false, true
+	r.Once, r.Creates = false, true
 	_, err := s.client(t, with(cred)).Do(context.Background(), r, nil)
 	if !errors.Is(err, communication.ErrUnknownFate) || errors.Is(err, communication.ErrForbidden) {
 		t.Errorf("got %v", err)

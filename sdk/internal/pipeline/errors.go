@@ -18,8 +18,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// noAnswer is the error of a call that ended without an answer.
-func noAnswer(c *call, err error) error {
+// noResponseError is the error of a call that ended without an answer.
+func noResponseError(c *call, err error) error {
 	var token tokenError
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &token) {
@@ -119,7 +119,7 @@ func refusal(c *call, resp *http.Response, want int) *communication.Error {
 		}
 	case resp.StatusCode < 300:
 		e.Message = fmt.Sprintf("the answer to success is %d", want)
-		e.UnknownFate = c.makes
+		e.UnknownFate = c.creates
 	case resp.StatusCode == http.StatusUnauthorized && len(body) == 0:
 		e.Message = "the token or key is not accepted: it may have expired or been revoked"
 	case e.Code == "" && e.Message == "" && len(body) > 0:
@@ -129,14 +129,14 @@ func refusal(c *call, resp *http.Response, want int) *communication.Error {
 	return e
 }
 
-// badAnswer is the error of a success that says nothing that can be understood.
-func badAnswer(c *call, resp *http.Response, problem string) error {
+// badResponseError is the error of a success whose body cannot be decoded.
+func badResponseError(c *call, resp *http.Response, problem string) error {
 	return &communication.Error{
 		Op:          c.operation,
 		StatusCode:  resp.StatusCode,
 		Message:     problem,
 		RequestID:   requestID(c, resp),
-		UnknownFate: c.makes,
+		UnknownFate: c.creates,
 		Err:         &azcore.ResponseError{StatusCode: resp.StatusCode, RawResponse: resp},
 	}
 }

@@ -121,7 +121,7 @@ func TestHugeAnswers(t *testing.T) {
 					z.Close()
 					part = b.Bytes() // many of these are one gzip file
 				}
-				for range maxAnswer>>20 + 1 {
+				for range maxResponse>>20 + 1 {
 					if _, err := w.Write(part); err != nil {
 						return
 					}

@@ -131,8 +131,8 @@ type Request struct {
 	Header     map[string]string // beyond what every request has
 	Body       any               // encoded as JSON; nil: no body
 	MergePatch bool              // the body is a JSON merge patch
-	Makes      bool              // makes something new each time: an error says when it may have
-	Once       bool              // Makes, and not to be sent again after an unknown fate
+	Creates    bool              // creates something each time: an error says when it may have
+	Once       bool              // Creates, and not to be sent again after an unknown fate
 	Status     int               // of success
 }
 
@@ -142,15 +142,15 @@ type Request struct {
 //
 // What fails before it reaches the server, and 429, is sent again as the client's
 // RetryOptions say. So is no answer, 408 and 5xx, unless r.Once is set. The error of a
-// request that Makes something reports communication.ErrUnknownFate when any of the
+// request that Creates something reports communication.ErrUnknownFate when any of the
 // tries may have been carried out.
 func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err error) {
 	ctx, end := runtime.StartSpan(ctx, c.component+"."+strings.ReplaceAll(r.Operation, " ", "_"), c.azcore.Tracer(), nil)
 	defer func() { end(err) }()
 
-	call := &call{operation: r.Operation, once: r.Once, makes: r.Makes || r.Once}
+	call := &call{operation: r.Operation, once: r.Once, creates: r.Creates || r.Once}
 	call.end, _ = ctx.Deadline()
-	if call.makes {
+	if call.creates {
 		ctx = call.watch(ctx, c.ownTransport)
 	}
 	req, err := c.newRequest(ctx, r, call)
@@ -159,20 +159,20 @@ func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err
 	}
 	req.SetOperationValue(call)
 	resp, err := c.azcore.Pipeline().Do(req)
-	if err != nil && call.answer != nil {
+	if err != nil && call.response != nil {
 		// azcore drops an answer when the context ends just after it, and the caller
 		// would take what was done for something that was not.
-		resp, err = call.answer, nil
+		resp, err = call.response, nil
 	}
-	if err != nil && !(errors.Is(err, errAnswered) && resp != nil) {
-		return nil, noAnswer(call, err)
+	if err != nil && !(errors.Is(err, errFinalResponse) && resp != nil) {
+		return nil, noResponseError(call, err)
 	}
 	if resp.StatusCode != r.Status {
 		return resp.Header, refusal(call, resp, r.Status)
 	}
 	if out != nil {
 		if problem := decode(resp, out); problem != "" {
-			return resp.Header, badAnswer(call, resp, problem)
+			return resp.Header, badResponseError(call, resp, problem)
 		}
 	}
 	return resp.Header, nil

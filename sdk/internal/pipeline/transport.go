@@ -19,9 +19,9 @@ import (
 // the system's. SSL_CERT_FILE does so on Linux only, and in place of the system's.
 const caFileVariable = "CONFAB_CA_FILE"
 
-// maxAnswer bounds an answer, in bytes, after decompression. The largest one that the
+// maxResponse bounds a response, in bytes, after decompression. The largest one that the
 // contract knows, 200 messages of 28 KB, is a tenth of it.
-const maxAnswer = 64 << 20
+const maxResponse = 64 << 20
 
 // newTransport returns the transport of a client: the user's own, bounded, or one of
 // net/http, which is reported by own.
@@ -129,7 +129,7 @@ func (b bounded) Do(req *http.Request) (*http.Response, error) {
 		return resp, err
 	}
 	if resp.Body != nil {
-		resp.Body = &boundedBody{resp.Body, maxAnswer}
+		resp.Body = &boundedBody{resp.Body, maxResponse}
 	}
 	return resp, nil
 }
@@ -147,7 +147,7 @@ func (b *boundedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	b.left -= int64(n)
 	if b.left < 0 {
-		return n, stop{fmt.Errorf("the answer is larger than %d bytes", maxAnswer)}
+		return n, stop{fmt.Errorf("the answer is larger than %d bytes", maxResponse)}
 	}
 	return n, err
 }

@@ -18,16 +18,16 @@ import (
 // call is what the policies know of one call of Do, over all of its tries. One try
 // follows the other, so nothing guards it.
 type call struct {
-	operation   string
-	requestID   string    // x-ms-client-request-id
-	body        []byte    // nil: none
-	once, makes bool      // of the Request
-	end         time.Time // of the caller's patience; zero: none
-	tries       int
-	unknownFate bool           // makes is set, and a try may have been carried out
-	answer      *http.Response // a success, read to its end
-	refused     *http.Response // the last try's answer, if it was none, read to its end
-	failed      error          // or why there was no answer
+	operation     string
+	requestID     string    // x-ms-client-request-id
+	body          []byte    // nil: none
+	once, creates bool      // of the Request
+	end           time.Time // of the caller's patience; zero: none
+	tries         int
+	unknownFate   bool           // creates is set, and a try may have been carried out
+	response      *http.Response // a success, read to its end
+	refused       *http.Response // the last try's answer, if it was none, read to its end
+	failed        error          // or why there was no answer
 
 	// Whether nothing of a try can have been written: there was a dial or a TLS
 	// handshake, and no connection came of it. A transport that reports nothing may
@@ -86,33 +86,33 @@ func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
 	c.refused, c.failed = nil, err
 	if err != nil {
-		unknown := c.makes && !c.unsent()
+		unknown := c.creates && !c.unsent()
 		c.unknownFate = c.unknownFate || unknown
-		if c.once && unknown || hopeless(err) {
+		if c.once && unknown || permanent(err) {
 			return resp, stop{err}
 		}
 		return resp, err
 	}
 	if resp.StatusCode < 300 {
-		c.answer = resp
+		c.response = resp
 		return resp, nil
 	}
 	c.refused = resp
-	if c.makes && (resp.StatusCode >= 500 || resp.StatusCode == http.StatusRequestTimeout) {
+	if c.creates && (resp.StatusCode >= 500 || resp.StatusCode == http.StatusRequestTimeout) {
 		c.unknownFate = true
 		if c.once {
-			return resp, stop{errAnswered}
+			return resp, stop{errFinalResponse}
 		}
 	}
 	// A pause that outlasts the call is not begun: the answer says more than its end.
 	if !c.end.IsZero() && time.Until(c.end) < retryAfter(resp.Header, time.Now()) {
-		return resp, stop{errAnswered}
+		return resp, stop{errFinalResponse}
 	}
 	return resp, nil
 }
 
-// errAnswered stands beside an answer that must not be followed by another try.
-var errAnswered = errors.New("answered")
+// errFinalResponse stands beside an answer that must not be followed by another try.
+var errFinalResponse = errors.New("answered")
 
 // freshBody gives each try a reader of its own. A transport may still be reading the
 // body of the last try when the next one begins, and azcore's tries share a reader.
@@ -126,8 +126,8 @@ func (p *tryPolicy) freshBody(req *policy.Request, c *call) {
 	req.Raw().Body, _ = req.Raw().GetBody()
 }
 
-// hopeless reports errors that the next try would meet as well.
-func hopeless(err error) bool {
+// permanent reports errors that the next try would meet as well.
+func permanent(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	return errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch)
 }

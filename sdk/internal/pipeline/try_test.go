@@ -325,11 +325,11 @@ func TestUnknownAuthorityIsSaidAtOnce(t *testing.T) {
 	wantError(t, err, "create it: tls: failed to verify certificate: x509: certificate signed by unknown authority (for a private certificate authority set CAFile in the client options or CONFAB_CA_FILE in the environment)")
 }
 
-// makes is a request that may be repeated, and makes something new each time unless
+// creates is a request that may be repeated, and creates something new each time unless
 // the server knows its token.
-func makes() Request {
+func creates() Request {
 	r := create()
-	r.Once, r.Makes = false, true
+	r.Once, r.Creates = false, true
 	return r
 }
 
@@ -356,7 +356,7 @@ func TestRepeatedRequestOfUnknownFate(t *testing.T) {
 				}
 				w.WriteHeader(test.statuses[n-1])
 			})
-			_, err := s.client(t, nil).Do(context.Background(), makes(), nil)
+			_, err := s.client(t, nil).Do(context.Background(), creates(), nil)
 			var e *communication.Error
 			if !errors.As(err, &e) || e.StatusCode != test.status || errors.Is(err, communication.ErrUnknownFate) != test.unknown {
 				t.Errorf("got %v", err)
