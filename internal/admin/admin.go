@@ -1,6 +1,6 @@
-// Package admin answers the questions and orders of whoever holds an access
-// key, for the command line: access keys, users and threads as the store has
-// them. It is no part of the contract; its paths begin with /confab/.
+// Package admin serves the command line, whose requests are signed with an access key:
+// access keys, users and threads as the store has them. It is not part of the contract;
+// its paths begin with /confab/.
 package admin
 
 import (
@@ -19,45 +19,44 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Prefix is where the paths of this package begin.
+// Prefix is the prefix of the paths of this package.
 const Prefix = "/confab/"
 
-// maxBody is more than any order needs, in bytes.
+// maxBody is more than any request needs, in bytes.
 const maxBody = 4 << 10
 
-// pageSize is how many threads one answer holds at most.
+// pageSize bounds the threads of one response.
 const pageSize = 100
 
-// Keys are the access keys and what may be done with them.
+// Keys lists and rotates the access keys.
 type Keys interface {
 	Keys() []communication.AccessKey
-	// List tells of each key, without the key itself.
+	// List describes each key, without its secret.
 	List() []Key
-	// Rotate replaces a key and returns the new one. Tokens made with the old
-	// one end.
+	// Rotate replaces a key and returns the new one. It invalidates the tokens made
+	// with the old one.
 	Rotate(ctx context.Context, name string) (Key, communication.AccessKey, error)
 }
 
-// ErrNoKey means that there is no access key of a name.
+// ErrNoKey means that no access key has the given name.
 var ErrNoKey = errors.New("no access key has this name: it is primary or secondary")
 
-// ErrConfigured means that an access key stands in the server's settings, where
-// alone it can be changed.
+// ErrConfigured means that an access key comes from the server's settings and can only
+// be changed there.
 var ErrConfigured = errors.New("this access key stands in the server's settings: change it there and start the server again")
 
-// ErrBackup means that no backup was made; what stands behind it is for whoever
-// asked for one.
+// ErrBackup means that no backup was made. The client may read the errors that wrap it.
 var ErrBackup = errors.New("no backup was made")
 
-// BackupRequest asks for a backup into a folder of the server's machine. The
-// folder holds nothing but the file ProofFile with the proof in it: who holds
-// an access key from afar cannot have the server write where it likes.
+// BackupRequest asks for a backup into a folder of the server's machine. The folder holds
+// only the file ProofFile with the proof: so a remote holder of an access key cannot
+// make the server write to a folder of its choice.
 type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
 }
 
-// ProofFile is the name of the file in which a proof stands.
+// ProofFile is the name of the file that holds the proof.
 const ProofFile = ".confab-backup"
 
 // Backup is a backup that was made.
@@ -72,13 +71,13 @@ type Backup struct {
 type Key struct {
 	Name       string `json:"name"`       // primary or secondary
 	Serial     uint64 `json:"serial"`     // counts rotations, from 1
-	LiveTokens int    `json:"liveTokens"` // issued or used here since the start; more may hang on it
+	LiveTokens int    `json:"liveTokens"` // issued or used here since the start: a lower bound
 }
 
-// RotatedKey is the answer to a rotation: the one time that a key is told.
+// RotatedKey is the response to a rotation, the only one with a secret.
 type RotatedKey struct {
 	Key
-	Ended     int    `json:"ended"` // tokens that ended, of those known here
+	Ended     int    `json:"ended"` // tokens invalidated, of those known here
 	AccessKey string `json:"accessKey"`
 }
 
@@ -133,35 +132,35 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// New makes the handler of everything below Prefix.
+// New returns the handler of everything below Prefix.
 func New(o Options) http.Handler {
 	h := &handler{o}
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /confab/keys", h.signed(h.keys))
-	mux.HandleFunc("POST /confab/keys/{name}/rotate", h.signed(h.rotate))
-	mux.HandleFunc("GET /confab/users/{id}", h.signed(h.user))
-	mux.HandleFunc("GET /confab/users/{id}/threads", h.signed(h.threads))
-	mux.HandleFunc("GET /confab/threads/{id}", h.signed(h.thread))
-	mux.HandleFunc("POST /confab/backup", h.signed(h.backup))
+	mux.HandleFunc("GET /confab/keys", h.requireSignature(h.keys))
+	mux.HandleFunc("POST /confab/keys/{name}/rotate", h.requireSignature(h.rotate))
+	mux.HandleFunc("GET /confab/users/{id}", h.requireSignature(h.user))
+	mux.HandleFunc("GET /confab/users/{id}/threads", h.requireSignature(h.threads))
+	mux.HandleFunc("GET /confab/threads/{id}", h.requireSignature(h.thread))
+	mux.HandleFunc("POST /confab/backup", h.requireSignature(h.backup))
 	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
-		refuse(w, http.StatusNotFound, "there is nothing at this path")
+		writeError(w, http.StatusNotFound, "there is nothing at this path")
 	})
 	return mux
 }
 
 type handler struct{ Options }
 
-// signed lets through what is signed with an access key.
-func (h *handler) signed(next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+// requireSignature passes requests on that are signed with an access key.
+func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 		if err != nil {
-			refuse(w, http.StatusBadRequest, "the body cannot be read or is too long")
+			writeError(w, http.StatusBadRequest, "the body cannot be read or is too long")
 			return
 		}
 		_, err = signature.Verify(signature.Of(r, body), h.Keys.Keys(), h.Now())
 		if err != nil {
-			refuse(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")
+			writeError(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")
 			return
 		}
 		r.Body = io.NopCloser(bytes.NewReader(body))
@@ -170,22 +169,22 @@ func (h *handler) signed(next func(http.ResponseWriter, *http.Request) error) ht
 		switch {
 		case err == nil:
 		case errors.Is(err, ErrNoKey):
-			refuse(w, http.StatusNotFound, err.Error())
+			writeError(w, http.StatusNotFound, err.Error())
 		case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup):
-			refuse(w, http.StatusConflict, err.Error())
+			writeError(w, http.StatusConflict, err.Error())
 		case errors.As(err, &refusal) && refusal.Code == core.NotFound:
-			refuse(w, http.StatusNotFound, refusal.Message)
+			writeError(w, http.StatusNotFound, refusal.Message)
 		case errors.As(err, &refusal) && refusal.Code == core.BadRequest:
-			refuse(w, http.StatusBadRequest, refusal.Message)
+			writeError(w, http.StatusBadRequest, refusal.Message)
 		default:
 			h.Logger.Error("admin request failed", "path", r.URL.Path, "error", err)
-			refuse(w, http.StatusInternalServerError, "internal server error; the server's log says more")
+			writeError(w, http.StatusInternalServerError, "internal server error; the server's log says more")
 		}
 	}
 }
 
 func (h *handler) keys(w http.ResponseWriter, _ *http.Request) error {
-	return answer(w, http.StatusOK, h.Keys.List())
+	return writeJSON(w, http.StatusOK, h.Keys.List())
 }
 
 func (h *handler) rotate(w http.ResponseWriter, r *http.Request) error {
@@ -201,26 +200,26 @@ func (h *handler) rotate(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	h.Logger.Warn("access key rotated", "name", key.Name, "serial", key.Serial, "ended", ended)
-	return answer(w, http.StatusOK, RotatedKey{Key: key, Ended: ended, AccessKey: secret.Text()})
+	return writeJSON(w, http.StatusOK, RotatedKey{Key: key, Ended: ended, AccessKey: secret.Text()})
 }
 
 func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
-	var order BackupRequest
+	var req BackupRequest
 	d := json.NewDecoder(r.Body)
 	d.DisallowUnknownFields()
-	if err := d.Decode(&order); err != nil {
+	if err := d.Decode(&req); err != nil {
 		return core.Invalid("body", "The body is not an order for a backup.")
 	}
 	// On another disk every byte is copied, which takes its time.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
 		return err
 	}
-	b, err := h.Backup(r.Context(), order)
+	b, err := h.Backup(r.Context(), req)
 	if err != nil {
 		return err
 	}
 	h.Logger.Info("backup made", "folder", b.Folder)
-	return answer(w, http.StatusOK, b)
+	return writeJSON(w, http.StatusOK, b)
 }
 
 var userStates = map[core.UserState]string{
@@ -236,7 +235,7 @@ func (h *handler) user(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return answer(w, http.StatusOK, User{ID: id, State: userStates[u.State], DeletedAt: date(u.DeletedAt), Revoked: max(u.Generation, 1) - 1})
+	return writeJSON(w, http.StatusOK, User{ID: id, State: userStates[u.State], DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1})
 }
 
 func (h *handler) threads(w http.ResponseWriter, r *http.Request) error {
@@ -250,9 +249,9 @@ func (h *handler) threads(w http.ResponseWriter, r *http.Request) error {
 	}
 	out := Threads{Threads: []ThreadEntry{}, More: page.Next != (core.ThreadsCursor{})}
 	for _, t := range page.Threads {
-		out.Threads = append(out.Threads, ThreadEntry{ID: t.Thread, Topic: t.Topic, LastMessageOn: date(t.LastMessageOn), DeletedOn: date(t.DeletedOn)})
+		out.Threads = append(out.Threads, ThreadEntry{ID: t.Thread, Topic: t.Topic, LastMessageOn: formatTime(t.LastMessageOn), DeletedOn: formatTime(t.DeletedOn)})
 	}
-	return answer(w, http.StatusOK, out)
+	return writeJSON(w, http.StatusOK, out)
 }
 
 func (h *handler) thread(w http.ResponseWriter, r *http.Request) error {
@@ -265,23 +264,23 @@ func (h *handler) thread(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	out := Thread{
-		ID: t.ID, Topic: t.Topic, CreatedOn: date(t.CreatedOn), CreatedBy: t.CreatedBy, DeletedOn: date(t.DeletedOn),
+		ID: t.ID, Topic: t.Topic, CreatedOn: formatTime(t.CreatedOn), CreatedBy: t.CreatedBy, DeletedOn: formatTime(t.DeletedOn),
 		Metadata: t.Metadata, LastSequence: t.LastSequence,
 	}
 	for _, m := range t.Members {
-		out.Members = append(out.Members, Member{ID: m.User, DisplayName: m.DisplayName, JoinedOn: date(m.JoinedOn), Left: !m.Present()})
+		out.Members = append(out.Members, Member{ID: m.User, DisplayName: m.DisplayName, JoinedOn: formatTime(m.JoinedOn), Left: !m.Present()})
 	}
-	return answer(w, http.StatusOK, out)
+	return writeJSON(w, http.StatusOK, out)
 }
 
-func date(ms int64) string {
+func formatTime(ms int64) string {
 	if ms == 0 {
 		return ""
 	}
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
 }
 
-func answer(w http.ResponseWriter, status int, body any) error {
+func writeJSON(w http.ResponseWriter, status int, body any) error {
 	text, err := json.MarshalIndent(body, "", "  ")
 	if err != nil {
 		return err
@@ -292,7 +291,7 @@ func answer(w http.ResponseWriter, status int, body any) error {
 	return nil
 }
 
-func refuse(w http.ResponseWriter, status int, message string) {
+func writeError(w http.ResponseWriter, status int, message string) {
 	code := strings.ReplaceAll(http.StatusText(status), " ", "")
-	answer(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
+	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
 }
