@@ -38,10 +38,10 @@ func ParseScope(name string) (scope Scopes, ok bool) {
 	return 0, false
 }
 
-// Has says whether all of want are in the set.
+// Has reports whether all of want are in the set.
 func (s Scopes) Has(want Scopes) bool { return s&want == want }
 
-// Any says whether one of want is in the set.
+// Any reports whether any of want is in the set.
 func (s Scopes) Any(want Scopes) bool { return s&want != 0 }
 
 // String is the claim acsScope: the names, separated by commas.

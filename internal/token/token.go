@@ -26,14 +26,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ErrInvalid is every reason for which a token is refused. The reasons are not
-// told apart: the answer is the same empty 401 (chat.md §0.2).
+// ErrInvalid means that a token is refused. It gives no reason: the response is always
+// the same empty 401 (chat.md §0.2).
 var ErrInvalid = errors.New("token is not valid")
 
 // Limits of tokens.
 const (
-	maxLen = 4096   // bytes of text; ours have about 500
-	cached = 50_000 // verified tokens that are remembered
+	maxTokenLen = 4096   // bytes of text; issued ones have about 500
+	maxVerified = 50_000 // verified tokens that are remembered
 )
 
 // keyContext separates the signing keys from any other use of an access key.
@@ -42,7 +42,7 @@ const keyContext = "confab user token, HS256"
 // Users looks up a user's present row.
 type Users interface {
 	User(ctx context.Context, id string) (core.User, error)
-	// Leaving says whether a row is that of a user in the grace of its deletion.
+	// Leaving reports whether the user is in the grace after its deletion.
 	Leaving(u core.User) bool
 }
 
@@ -51,8 +51,8 @@ type Claims struct {
 	User    string
 	Scopes  Scopes
 	Expires time.Time
-	// Leaving: the user was deleted a moment ago. The token may only delete
-	// threads and take its user out of them.
+	// Leaving: the user is in the grace after its deletion. The token may only delete
+	// threads and remove its user from them.
 	Leaving bool
 }
 
@@ -72,8 +72,8 @@ type signingKey struct {
 	secret []byte
 }
 
-// verified is a token whose signature was checked before, with the key that it
-// was made with: without that key it is worth nothing.
+// verified is a token whose signature was checked before. It is valid only as long as
+// the key with that kid is.
 type verified struct {
 	Claims
 	generation uint64
@@ -87,15 +87,15 @@ func New(r core.Resource, users Users, now func() time.Time) (*Authority, error)
 		now = time.Now
 	}
 	a := &Authority{resource: r.ID, users: users, now: now}
-	a.verified, _ = lru.New[[sha256.Size]byte, verified](cached)
+	a.verified, _ = lru.New[[sha256.Size]byte, verified](maxVerified)
 	if err := a.SetKeys(r.Keys); err != nil {
 		return nil, err
 	}
 	return a, nil
 }
 
-// SetKeys puts access keys in place of those there were. Tokens made with a key
-// that is not among them any more end at once.
+// SetKeys replaces the access keys. It invalidates the tokens made with a key that is
+// not among the new ones.
 func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	var keys [2]signingKey
 	for i, row := range rows {
@@ -113,8 +113,8 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	return nil
 }
 
-// LiveTokens counts, for each key, the tokens that were issued or used here
-// since the start and have not expired: as many at least hang on it.
+// LiveTokens counts, for each key, the unexpired tokens that were issued or used here
+// since the start. The counts are lower bounds.
 func (a *Authority) LiveTokens() (counts [2]int) {
 	keys, now := a.keys.Load(), a.now()
 	for _, v := range a.verified.Values() {
@@ -127,10 +127,10 @@ func (a *Authority) LiveTokens() (counts [2]int) {
 	return counts
 }
 
-// KeyName is what the access key with an index is called: primary or secondary.
+// KeyName returns the name of the access key with an index: primary or secondary.
 func KeyName(index int) string { return [...]string{"primary", "secondary"}[index] }
 
-// Keys are the access keys, primary first, for the verification of requests.
+// Keys returns the access keys, primary first, for the verification of requests.
 func (a *Authority) Keys() []communication.AccessKey {
 	keys := a.keys.Load()
 	return []communication.AccessKey{keys[0].access, keys[1].access}
@@ -184,11 +184,11 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	return text, expires, nil
 }
 
-// Verify returns what a token says, or ErrInvalid if it is malformed, not ours,
-// expired or revoked, or if its user is gone. Another error means that the
+// Verify returns the claims of a token, or ErrInvalid if it is malformed, of another
+// server, expired or revoked, or if its user is deleted. Another error means that the
 // user's row could not be read.
 func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
-	if len(text) > maxLen {
+	if len(text) > maxTokenLen {
 		return Claims{}, ErrInvalid
 	}
 	sum := sha256.Sum256([]byte(text))
@@ -200,7 +200,7 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		}
 		a.verified.Add(sum, v)
 	}
-	if !a.now().Before(v.Expires) || !a.holds(v.kid) {
+	if !a.now().Before(v.Expires) || !a.hasKey(v.kid) {
 		return Claims{}, ErrInvalid
 	}
 	user, err := a.users.User(ctx, v.User)
@@ -215,16 +215,16 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	return c, nil
 }
 
-// holds says whether a key is still one of ours.
-func (a *Authority) holds(kid string) bool {
+// hasKey reports whether a key is still in use.
+func (a *Authority) hasKey(kid string) bool {
 	keys := a.keys.Load()
 	return kid == keys[0].kid || kid == keys[1].kid
 }
 
-// parse checks form and signature, and nothing that changes with time.
+// parse checks the form and the signature of a token, but nothing that changes with time.
 func (a *Authority) parse(text string) (verified, error) {
 	var c claims
-	// One text for each token: base64 itself would drop line breaks.
+	// One text per token: the decoder of base64 ignores line breaks.
 	if strings.ContainsAny(text, "\r\n") {
 		return verified{}, ErrInvalid
 	}
@@ -250,7 +250,7 @@ func (a *Authority) parse(text string) (verified, error) {
 	return verified{
 		Claims:     Claims{User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC()},
 		generation: c.Generation,
-		kid:        t.Header["kid"].(string), // it is: the key was found by it
+		kid:        t.Header["kid"].(string), // a string, since a key was found by it
 	}, nil
 }
 
