@@ -10,26 +10,26 @@ import (
 	"time"
 )
 
-// lookEvery is how often, at most, a handshake looks whether the files have
+// checkInterval is how often, at most, a handshake checks whether the files have
 // changed.
-const lookEvery = time.Second
+const checkInterval = time.Second
 
-// certFiles is a certificate in files of the operator's own, which whoever
-// renews it replaces while the server runs.
+// certFiles is a certificate in files of the operator's, which may be replaced while the
+// server runs.
 type certFiles struct {
 	certFile, keyFile string
 	now               func() time.Time
 	log               *slog.Logger
 	pair              atomic.Pointer[tls.Certificate]
 
-	mu     sync.Mutex // guards what follows; who finds it held serves what there is
-	looked time.Time
-	seen   [2]os.FileInfo // of both files when they were last read
+	mu        sync.Mutex // guards the fields below; a handshake that finds it held uses the current pair
+	checkedAt time.Time
+	seen      [2]os.FileInfo // of both files when they were last read
 }
 
 // openCertFiles reads the files, which must belong together.
 func openCertFiles(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*certFiles, error) {
-	c := &certFiles{certFile: certFile, keyFile: keyFile, now: now, log: log, looked: now()}
+	c := &certFiles{certFile: certFile, keyFile: keyFile, now: now, log: log, checkedAt: now()}
 	var err error
 	if c.seen, err = c.stat(); err == nil {
 		err = c.load()
@@ -45,32 +45,32 @@ func (c *certFiles) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.certificate}
 }
 
-// certificate returns the certificate of the files as they are now. Files that
-// do not load leave the one before in use: they may be half written, and are
-// read again when they change again.
+// certificate returns the certificate that is in the files now. While files do not
+// load, the previous one stays in use: they may be half written, and are read again when
+// they change again.
 func (c *certFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.mu.TryLock() {
 		defer c.mu.Unlock()
-		c.look()
+		c.reloadIfChanged()
 	}
 	return c.pair.Load(), nil
 }
 
-func (c *certFiles) look() {
+func (c *certFiles) reloadIfChanged() {
 	now := c.now()
-	if now.Sub(c.looked) < lookEvery && !now.Before(c.looked) {
+	if now.Sub(c.checkedAt) < checkInterval && !now.Before(c.checkedAt) {
 		return
 	}
-	c.looked = now
-	// Looked at before they are read: what is written meanwhile shows as a change.
+	c.checkedAt = now
+	// Stat before reading: a write in between shows as a change at the next check.
 	seen, err := c.stat()
 	if err == nil {
-		if same(seen[0], c.seen[0]) && same(seen[1], c.seen[1]) {
+		if sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]) {
 			return
 		}
 		err = c.load()
 	} else if c.seen[0] == nil {
-		return // they were missing before, and that was said
+		return // they were missing at the last check, which logged it
 	}
 	c.seen = seen
 	if err != nil {
@@ -98,6 +98,6 @@ func (c *certFiles) load() error {
 	return nil
 }
 
-func same(a, b os.FileInfo) bool {
+func sameFile(a, b os.FileInfo) bool {
 	return a != nil && b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }

@@ -15,20 +15,20 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// keySize is the length of the keys that we make, as of the real service's.
+// keySize is the length of generated keys in bytes, that of the real service's keys.
 const keySize = 64
 
-// devKeyPrefix begins every public key, whatever its place and its serial.
+// devKeyPrefix is the prefix of every public key.
 const devKeyPrefix = "Confab development key, "
 
-// devKey is a key of every development server. It is public knowledge, so that
-// an app's settings survive a lost data folder, and refused without --dev.
+// devKey returns a key that all development servers share. It is public, so that an
+// app's settings survive a lost data folder, and refused without --dev.
 func devKey(i int, serial uint64) []byte {
 	text := fmt.Sprintf(devKeyPrefix+"%s %d, public knowledge ", token.KeyName(i), serial)
 	return []byte((text + strings.Repeat(".", keySize))[:keySize])
 }
 
-// newKey is the secret of a key: the public one with --dev, else a random one.
+// newKey returns the secret of a key: the public one with --dev, else a random one.
 func newKey(dev bool, i int, serial uint64) []byte {
 	if dev {
 		return devKey(i, serial)
@@ -38,10 +38,10 @@ func newKey(dev bool, i int, serial uint64) []byte {
 	return secret
 }
 
-// initialKeys are those of a new store: configured or made.
+// initialKeys returns the keys of a new store: configured or new ones.
 func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	for i := range rows {
-		rows[i] = core.AccessKeyRow{Serial: 1, Secret: configured(c, i)}
+		rows[i] = core.AccessKeyRow{Serial: 1, Secret: configuredKey(c, i)}
 		if rows[i].Secret == nil {
 			rows[i].Secret = newKey(c.Dev, i, 1)
 		}
@@ -49,8 +49,8 @@ func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	return rows
 }
 
-// configured is the secret of a configured key, or nil.
-func configured(c config.Config, i int) []byte {
+// configuredKey returns the secret of a configured key, or nil.
+func configuredKey(c config.Config, i int) []byte {
 	k := [...]communication.AccessKey{c.AccessKey, c.AccessKeySecondary}[i]
 	if k.IsZero() {
 		return nil
@@ -58,10 +58,9 @@ func configured(c config.Config, i int) []byte {
 	return k.Bytes()
 }
 
-// settleKeys puts configured keys in place of the stored ones, and sees to it
-// that the public keys are used with --dev and never without it. What it refuses
-// it leaves as it was.
-func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
+// reconcileKeys replaces stored keys by configured ones. It fails, and changes nothing,
+// if public keys would be used without --dev or other ones with it.
+func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 	r, err := s.Resource(ctx)
 	if err != nil {
 		return fmt.Errorf("read the access keys: %w", err)
@@ -71,14 +70,14 @@ func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
 	}
 	rows := r.Keys
 	for i := range rows {
-		if want := configured(c, i); want != nil && !bytes.Equal(want, rows[i].Secret) {
+		if want := configuredKey(c, i); want != nil && !bytes.Equal(want, rows[i].Secret) {
 			rows[i] = core.AccessKeyRow{Serial: rows[i].Serial + 1, Secret: want}
 		}
 		public := bytes.HasPrefix(rows[i].Secret, []byte(devKeyPrefix))
 		if public && !c.Dev {
 			return fmt.Errorf("the %s access key of %s is the public one of development servers: set CONFAB_ACCESS_KEY and CONFAB_ACCESS_KEY_SECONDARY, or choose another data folder", token.KeyName(i), c.Data)
 		}
-		if !public && c.Dev && configured(c, i) == nil {
+		if !public && c.Dev && configuredKey(c, i) == nil {
 			return fmt.Errorf("the data folder %s has access keys of its own, which a development server would show: serve it without --dev, or choose another data folder", c.Data)
 		}
 	}
@@ -93,18 +92,18 @@ func settleKeys(ctx context.Context, s core.Store, c config.Config) error {
 	return nil
 }
 
-// keyring is the access keys of a running server.
+// keyring holds the access keys of a running server.
 type keyring struct {
 	*token.Authority
 	store   core.Store
 	config  config.Config
-	changed func(communication.AccessKey) // told of a new primary key
+	changed func(communication.AccessKey) // called with a new primary key
 
 	mu   sync.Mutex // guards rows
 	rows [2]core.AccessKeyRow
 }
 
-// List tells of both keys.
+// List describes both keys.
 func (k *keyring) List() []admin.Key {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -116,7 +115,7 @@ func (k *keyring) List() []admin.Key {
 	return keys
 }
 
-// Rotate replaces a key, durably first.
+// Rotate replaces a key, in the store first.
 func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communication.AccessKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -124,8 +123,8 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if token.KeyName(i) != name {
 			continue
 		}
-		// The next start would put it back, and with it every token that it made.
-		if configured(k.config, i) != nil {
+		// The next start would restore it, and with it every token that it made.
+		if configuredKey(k.config, i) != nil {
 			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
 		}
 		serial := k.rows[i].Serial + 1
@@ -145,8 +144,8 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 	return admin.Key{}, communication.AccessKey{}, admin.ErrNoKey
 }
 
-// follow takes over the stored keys if they are others than ours.
-func (k *keyring) follow(rows [2]core.AccessKeyRow) error {
+// update replaces the keys if another server has rotated one.
+func (k *keyring) update(rows [2]core.AccessKeyRow) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if rows[0].Serial == k.rows[0].Serial && rows[1].Serial == k.rows[1].Serial {

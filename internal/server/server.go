@@ -1,5 +1,5 @@
-// Package server puts the house together: settings in, a running server out.
-// It is the only package that imports all others.
+// Package server builds a running server from settings. It is the composition root,
+// which imports all the parts.
 package server
 
 import (
@@ -41,9 +41,9 @@ const (
 	maxHeader     = 32 << 10 // bytes; net/http answers 431 beyond
 )
 
-// sweepEvery is how often what is due is looked for at least. What a deletion
-// still owes is in the store, so it may be late but is not lost.
-const sweepEvery = time.Second
+// sweepInterval is the longest time between two sweeps. The work that is due is in the
+// store, so it may be late but is not lost.
+const sweepInterval = time.Second
 
 // Options of Start.
 type Options struct {
@@ -54,15 +54,15 @@ type Options struct {
 	// Now is the real clock, time.Now. A development server's domain has one
 	// that can be ahead of it: Server.Clock.
 	Now func() time.Time
-	// NoFiles keeps the certificates of a server in memory there alone: clients
-	// find the authority in Info.CA, and no file is written.
+	// NoFiles keeps the certificates of a server without a data folder in memory:
+	// clients find the authority in Info.CA, and no file is written.
 	NoFiles bool
-	// PrimaryKey is told of the new primary access key after a rotation.
+	// PrimaryKey is called with the new primary access key after a rotation.
 	PrimaryKey func(communication.AccessKey)
 }
 
-// Info is what a running server tells its owner. It holds the access key: it
-// is for a file of the owner's alone, and for the terminal only with --dev.
+// Info describes a running server to its owner. It holds the access key: show it only
+// in a file that nobody else can read, and on the terminal only with --dev.
 type Info struct {
 	PID           int
 	Endpoint      string // for clients: the public one, or LocalEndpoint
@@ -183,10 +183,10 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		s.info.DataState, s.info.Fresh = "empty", true
 	}
 	var err error
-	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.fail, now: s.now}); err != nil {
+	if s.store, err = openStore(ctx, o.Config, storeOptions{logger: s.log, fatal: s.storeFailed, now: s.now}); err != nil {
 		return err
 	}
-	if err := settleKeys(ctx, s.store, o.Config); err != nil {
+	if err := reconcileKeys(ctx, s.store, o.Config); err != nil {
 		return err
 	}
 	s.metrics = metrics.New(o.Version, storageOf(s.store))
@@ -197,15 +197,14 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	return err
 }
 
-// sweep ends threads and erases deleted users when their time has come. It looks
-// again when the next is due, and every so often for what other servers have
-// written.
+// sweep ends threads and erases deleted users when they are due. It wakes up when the
+// next one is due, and at least every sweepInterval, for the rows of other servers.
 func (s *Server) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		next := s.sweepOnce(ctx)
-		wait := sweepEvery
+		wait := sweepInterval
 		if !next.IsZero() {
-			wait = min(max(next.Sub(s.now()), sweepEvery/100), wait)
+			wait = min(max(next.Sub(s.now()), sweepInterval/100), wait)
 		}
 		select {
 		case <-ctx.Done():
@@ -230,8 +229,8 @@ func (s *Server) sweepOnce(ctx context.Context) (next time.Time) {
 	return next
 }
 
-// sweepAndWait has the sweeper look at the clock again, and returns when what
-// is due by now is done.
+// sweepAndWait makes the sweeper read the clock again, and returns when all that is due
+// by now is done.
 func (s *Server) sweepAndWait(sweeping context.Context) {
 	done := make(chan struct{})
 	select {
@@ -245,7 +244,8 @@ func (s *Server) sweepAndWait(sweeping context.Context) {
 	}
 }
 
-// certificate finds what https is served with, and writes what clients trust.
+// certificate returns the configuration for https, and writes the files that clients
+// trust.
 func (s *Server) certificate(o Options) (*tls.Config, error) {
 	if o.Config.TLSCert != "" {
 		files, err := openCertFiles(o.Config.TLSCert, o.Config.TLSKey, o.Now, s.log)
@@ -280,7 +280,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 	return ca.TLSConfig(), nil
 }
 
-// TLSFolder is where the local authority of a data folder lies.
+// TLSFolder returns the folder of a data folder's local authority.
 func TLSFolder(data string) string { return filepath.Join(data, "tls") }
 
 func (s *Server) handler(o Options) (http.Handler, error) {
@@ -324,7 +324,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}), nil
 }
 
-// logAccess is the one line that each request leaves in the log.
+// logAccess logs one line per request.
 func (s *Server) logAccess(r rest.Record) {
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
 		slog.Int("status", r.Status), slog.String("operation", r.Operation),
@@ -334,7 +334,7 @@ func (s *Server) logAccess(r rest.Record) {
 		slog.String("agent", r.UserAgent), slog.String("request", r.RequestID))
 }
 
-// serve answers on all listeners of a port. A port that is off has none.
+// serve serves on all listeners of a port. A port that is off has none.
 func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	if len(p.listeners) == 0 {
 		return
@@ -342,7 +342,7 @@ func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	srv := &http.Server{
 		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
-		// Handshakes that clients break off are their business.
+		// Handshakes that clients break off are no errors of the server.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	s.servers = append(s.servers, srv)
@@ -359,11 +359,11 @@ func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	}
 }
 
-// Info tells where the server is and how to trust it.
+// Info returns where the server is and how to trust it.
 func (s *Server) Info() Info { return s.info }
 
-// Wait returns nil when Close was called, or else why the server cannot go on;
-// the process should end then, without Close.
+// Wait returns nil after Close, or the error for which the server cannot continue; the
+// process should then end without Close.
 func (s *Server) Wait() error {
 	select {
 	case err := <-s.failed:
@@ -373,7 +373,7 @@ func (s *Server) Wait() error {
 	}
 }
 
-// stop notes why the server cannot go on.
+// stop makes Wait return err.
 func (s *Server) stop(err error) {
 	select {
 	case s.failed <- err:
@@ -381,9 +381,9 @@ func (s *Server) stop(err error) {
 	}
 }
 
-// fail is what the store calls when it cannot promise anything any more. It
-// does not return: whoever waits for the store must not be answered.
-func (s *Server) fail(err error) {
+// storeFailed is called by the store when it cannot promise durability any more. It does
+// not return: requests that wait for the store must get no response.
+func (s *Server) storeFailed(err error) {
 	s.log.Error("the store failed", "error", err)
 	s.stop(fmt.Errorf("the store failed: %w", err))
 	select {}
@@ -411,7 +411,7 @@ func (s *Server) Close(ctx context.Context) error {
 	return s.err
 }
 
-// release gives back what open took.
+// release undoes open.
 func (s *Server) release() error {
 	var errs []error
 	if s.core != nil {

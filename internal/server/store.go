@@ -17,10 +17,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/postgres"
 )
 
-// storeFolder is where the embedded store of a data folder lies.
+// storeFolder returns the folder of a data folder's embedded store.
 func storeFolder(data string) string { return filepath.Join(data, "store") }
 
-// hasStore says whether the embedded store that the settings name is there.
+// hasStore reports whether the embedded store of the settings exists.
 func hasStore(c config.Config) bool {
 	if c.InMemory() {
 		return false
@@ -29,7 +29,7 @@ func hasStore(c config.Config) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// storeOptions are what an engine may want of whoever opens it; all may be nil.
+// storeOptions are options of an engine; all may be zero.
 type storeOptions struct {
 	logger *slog.Logger
 	fatal  func(error)
@@ -39,8 +39,8 @@ type storeOptions struct {
 	memTable uint64
 }
 
-// openStore opens the store that the settings name, or makes it: the one place
-// that knows which engine that is.
+// openStore opens or creates the store of the settings. It is the one place that chooses
+// the engine.
 func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store, error) {
 	initial := core.Resource{ID: cmp.Or(c.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(c)}
 	if c.Database != "" {
@@ -73,7 +73,7 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 	return s, err
 }
 
-// openExisting opens an embedded store that is there, and never makes one.
+// openExisting opens an embedded store and fails if there is none.
 func openExisting(c config.Config) (*pebble.Store, error) {
 	if !hasStore(c) {
 		return nil, &NoDataError{Path: c.Data}
@@ -81,19 +81,20 @@ func openExisting(c config.Config) (*pebble.Store, error) {
 	return openEmbedded(c, core.Resource{}, storeOptions{})
 }
 
-// NoDataError means that there is nothing in a data folder.
+// NoDataError means that a data folder holds no store.
 type NoDataError struct{ Path string }
 
 // Error names the folder.
 func (e *NoDataError) Error() string { return fmt.Sprintf("there is no store in %s", e.Path) }
 
-// NotEmptyError means that something is in the way of what would be filled.
+// NotEmptyError means that a folder that should be empty is not.
 type NotEmptyError struct{ Path string }
 
 // Error names the folder.
 func (e *NotEmptyError) Error() string { return fmt.Sprintf("%s is not empty", e.Path) }
 
-// storageOf reads the figures of the embedded store; others have none here.
+// storageOf returns a function that reads the figures of the embedded store, or nil for
+// another store.
 func storageOf(s core.Store) func() metrics.Storage {
 	embedded, ok := s.(*pebble.Store)
 	if !ok {
@@ -108,12 +109,12 @@ func storageOf(s core.Store) func() metrics.Storage {
 	}
 }
 
-// watchEvery is how often the keys of a shared store are read again.
-const watchEvery = time.Second
+// watchInterval is how often the keys of a shared store are read again.
+const watchInterval = time.Second
 
-// watchKeys takes over keys that another server has rotated.
+// watchKeys reads the keys of the store again and again, for rotations by other servers.
 func (s *Server) watchKeys(ctx context.Context) {
-	tick := time.NewTicker(watchEvery)
+	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
 		select {
@@ -123,7 +124,7 @@ func (s *Server) watchKeys(ctx context.Context) {
 		}
 		r, err := s.store.Resource(ctx)
 		if err == nil {
-			err = s.keys.follow(r.Keys)
+			err = s.keys.update(r.Keys)
 		}
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("the access keys could not be read again", "error", fmt.Sprint(err))
