@@ -38,8 +38,8 @@ type window struct {
 
 // The columns of chat.md §9.
 const (
-	tenSeconds = 10 * time.Second
-	minute     = time.Minute
+	shortWindow = 10 * time.Second
+	minute      = time.Minute
 )
 
 // azureRates is chat.md §9, row by row.
@@ -54,23 +54,23 @@ const (
 // limits" may mean that it is, but then one client that retries early would keep
 // a thread shut to all.
 var azureRates = []rate{
-	{"create thread", ops("create thread"), byUser, []window{{10, tenSeconds}}},
-	{"delete thread", ops("delete thread"), byUser, []window{{10, tenSeconds}}},
-	{"update thread", ops("update thread"), inThread, []window{{5, tenSeconds}}},
-	{"add or remove participants", ops("add participants", "remove participant"), inThread, []window{{10, tenSeconds}, {30, minute}}},
-	{"get or list threads", ops("get thread", "list threads"), byUser, []window{{50, tenSeconds}}},
-	{"get message", ops("get message"), byUserInThread, []window{{50, tenSeconds}}},
-	{"get message", ops("get message"), inThread, []window{{250, tenSeconds}}},
-	{"list messages", ops("list messages"), byUserInThread, []window{{50, tenSeconds}, {200, minute}}},
-	{"list messages", ops("list messages"), inThread, []window{{250, tenSeconds}, {400, minute}}},
-	{"list read receipts", ops("list read receipts"), byUserInThread, []window{{5, tenSeconds}}},
-	{"list read receipts", ops("list read receipts"), inThread, []window{{100, tenSeconds}}},
-	{"list participants", ops("list participants"), byUserInThread, []window{{10, tenSeconds}}},
-	{"list participants", ops("list participants"), inThread, []window{{250, tenSeconds}}},
-	{"send, update or delete message", ops("send message", "update message", "delete message"), inThread, []window{{10, tenSeconds}, {30, minute}}},
-	{"send read receipt", ops("send read receipt"), byUserInThread, []window{{10, tenSeconds}, {30, minute}}},
-	{"send typing notification", ops("send typing notification"), byUserInThread, []window{{5, tenSeconds}, {15, minute}}},
-	{"send typing notification", ops("send typing notification"), inThread, []window{{10, tenSeconds}, {30, minute}}},
+	{"create thread", ops("create thread"), byUser, []window{{10, shortWindow}}},
+	{"delete thread", ops("delete thread"), byUser, []window{{10, shortWindow}}},
+	{"update thread", ops("update thread"), inThread, []window{{5, shortWindow}}},
+	{"add or remove participants", ops("add participants", "remove participant"), inThread, []window{{10, shortWindow}, {30, minute}}},
+	{"get or list threads", ops("get thread", "list threads"), byUser, []window{{50, shortWindow}}},
+	{"get message", ops("get message"), byUserInThread, []window{{50, shortWindow}}},
+	{"get message", ops("get message"), inThread, []window{{250, shortWindow}}},
+	{"list messages", ops("list messages"), byUserInThread, []window{{50, shortWindow}, {200, minute}}},
+	{"list messages", ops("list messages"), inThread, []window{{250, shortWindow}, {400, minute}}},
+	{"list read receipts", ops("list read receipts"), byUserInThread, []window{{5, shortWindow}}},
+	{"list read receipts", ops("list read receipts"), inThread, []window{{100, shortWindow}}},
+	{"list participants", ops("list participants"), byUserInThread, []window{{10, shortWindow}}},
+	{"list participants", ops("list participants"), inThread, []window{{250, shortWindow}}},
+	{"send, update or delete message", ops("send message", "update message", "delete message"), inThread, []window{{10, shortWindow}, {30, minute}}},
+	{"send read receipt", ops("send read receipt"), byUserInThread, []window{{10, shortWindow}, {30, minute}}},
+	{"send typing notification", ops("send typing notification"), byUserInThread, []window{{5, shortWindow}, {15, minute}}},
+	{"send typing notification", ops("send typing notification"), inThread, []window{{10, shortWindow}, {30, minute}}},
 }
 
 // fairRates lets a user do 200 requests a second for as long as they like, in
