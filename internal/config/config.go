@@ -1,10 +1,10 @@
-// Package config is the server's settings: one struct, one table that says
-// what each setting is, and one loader.
+// Package config reads the server's settings: one struct, one table that describes each
+// setting, and one loader.
 //
-// A setting is looked for in four places: the flag, the variable CONFAB_ plus
-// the flag's name in capitals with _ for -, the file confab.yaml, the default.
-// A key or variable that is not a setting is an error that names the near one,
-// so that a typing error never leaves a default in force unseen.
+// A setting has four sources: the flag, the variable CONFAB_ plus the flag's name in
+// capitals with _ for -, the file confab.yaml, the default. A key or variable that is
+// not a setting is an error that suggests the nearest one, so that a typing error never
+// leaves a default in force unnoticed.
 //
 // Secrets have no flag of their own, because every user of the machine can
 // read a command line. Beside the variable and the key in the file there is a
@@ -23,7 +23,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Config is the effective settings. Load makes one; its zero value is not of use.
+// Config is the effective settings, made by Load. The zero value is invalid.
 type Config struct {
 	Dev  bool
 	Data string // an absolute path, or Memory
@@ -55,7 +55,7 @@ type Config struct {
 	values map[string]value // by setting; the texts of secrets are not kept
 }
 
-// Memory as Data keeps nothing beyond the process.
+// Memory as Data means that nothing outlives the process.
 const Memory = "memory:"
 
 // LogFormat says how logs are written.
@@ -67,15 +67,15 @@ const (
 	LogJSON LogFormat = "json"
 )
 
-// InMemory reports whether nothing is kept beyond the process.
+// InMemory reports whether nothing outlives the process.
 func (c Config) InMemory() bool { return c.Data == Memory }
 
-// Explicit reports whether somebody chose the setting: false means that the default holds.
+// Explicit reports whether the setting was set; false means that the default holds.
 func (c Config) Explicit(setting string) bool {
 	return c.values[setting].source > fromCommand
 }
 
-// Origin says where the setting's value comes from, in words: "flag --listen",
+// Origin returns the source of the setting's value in words: "flag --listen",
 // "variable CONFAB_LISTEN", "confab.yaml:3", "default".
 func (c Config) Origin(setting string) string { return c.values[setting].origin }
 
@@ -86,7 +86,7 @@ type Shown struct {
 	Origin string `json:"origin"` // as from Config.Origin
 }
 
-// Shown are all settings and where they come from. Secrets are hidden.
+// Shown returns all settings and their origins. Secrets are hidden.
 func (c Config) Shown() []Shown {
 	var all []Shown
 	for _, s := range Settings {
@@ -105,7 +105,7 @@ func (c Config) String() string {
 	return b.String()
 }
 
-// LogValue is the settings as a group, secrets hidden.
+// LogValue returns the settings as a group, secrets hidden.
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	for _, s := range c.Shown() {

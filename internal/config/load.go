@@ -28,22 +28,20 @@ const (
 	byDefault  = "default"
 )
 
-// Input is where settings are looked for. All of it may be empty.
+// Input is the sources of settings. All fields may be empty.
 type Input struct {
 	Flags   *pflag.FlagSet // those of AddFlags; only the ones given count
 	Environ []string       // as from os.Environ
-	Dir     string         // the working folder; empty: no confab.yaml is looked for
-	// Defaults stand in for those of the table: what a command or a test wants
-	// unless somebody says otherwise.
+	Dir     string         // the working folder; empty: no confab.yaml is read
+	// Defaults override the defaults of the table, for a command or a test.
 	Defaults map[string]string
-	// Only names the settings that are wanted; nil means all. The others stay
-	// unread: a client command needs the data folder, and may not be allowed to
-	// open the file with the server's key. Keys that are no setting are errors
-	// all the same.
+	// Only names the settings to read; nil means all. A client command needs the data
+	// folder, and may not be allowed to open the file with the server's key. Unknown
+	// keys are errors all the same.
 	Only []string
 }
 
-// Error is what is wrong with a setting, in words for the one who wrote it.
+// Error says what is wrong with a setting, in words for the user who set it.
 type Error struct {
 	Setting string
 	Origin  string // flag --listen, variable CONFAB_LISTEN, confab.yaml:3
@@ -71,11 +69,11 @@ func Load(in Input) (Config, error) {
 	l.flags()
 	c := Config{values: l.values}
 	for _, s := range Settings {
-		if l.wants(s) {
+		if l.reads(s) {
 			l.apply(&c, s)
 		}
 	}
-	l.together(c)
+	l.checkCombinations(c)
 	if err := errors.Join(l.errs...); err != nil {
 		return Config{}, err
 	}
@@ -88,7 +86,7 @@ type loader struct {
 	errs   []error
 }
 
-func (l *loader) wants(s Setting) bool {
+func (l *loader) reads(s Setting) bool {
 	return l.in.Only == nil || slices.Contains(l.in.Only, s.Name)
 }
 
@@ -112,8 +110,8 @@ func (l *loader) defaults(own map[string]string) {
 		command[name] = text
 	}
 	origin := func(string) string { return byDefault }
-	l.layer(confmap.Provider(table, ""), fromDefault, l.in.Dir, origin)
-	l.layer(confmap.Provider(command, ""), fromCommand, l.in.Dir, origin)
+	l.load(confmap.Provider(table, ""), fromDefault, l.in.Dir, origin)
+	l.load(confmap.Provider(command, ""), fromCommand, l.in.Dir, origin)
 }
 
 // apply sets the field of one setting. The table's order puts dev first.
@@ -135,8 +133,8 @@ func (l *loader) apply(c *Config, s Setting) {
 	}
 }
 
-// together checks what one setting cannot know of another.
-func (l *loader) together(c Config) {
+// checkCombinations checks settings against each other.
+func (l *loader) checkCombinations(c Config) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		there, missing := "tls-cert", "tls-key"
 		if c.TLSCert == "" {
@@ -149,8 +147,8 @@ func (l *loader) together(c Config) {
 	}
 }
 
-// devData is where a development server keeps its data, or empty when the
-// environment does not tell.
+// devData returns the data folder of a development server, or "" if the environment
+// names none.
 func devData(goos string, getenv func(string) string) string {
 	home := getenv("HOME")
 	var base string
@@ -207,7 +205,7 @@ func (l *loader) file() {
 		l.fail(Error{Origin: shown, Problem: err.Error(), Next: "write one setting a line, name: value"})
 		return
 	}
-	l.layer(confmap.Provider(m, ""), fromFile, filepath.Dir(path), func(key string) string {
+	l.load(confmap.Provider(m, ""), fromFile, filepath.Dir(path), func(key string) string {
 		top, _, _ := strings.Cut(key, ".")
 		return fmt.Sprintf("%s:%d", shown, lines[top])
 	})
@@ -236,10 +234,10 @@ func readYAML(text []byte) (map[string]any, map[string]int, error) {
 	return m, lines, nil
 }
 
-// notOurs are variables under our prefix that are no settings: those for
-// clients, those of our tests, and those that Kubernetes gives to every
-// container beside a service whose name begins with confab.
-func notOurs(name, value string) bool {
+// otherVariable reports whether a variable with the prefix is no setting: those for
+// clients, those of the tests, and those that Kubernetes sets in every container beside
+// a service whose name starts with confab.
+func otherVariable(name, value string) bool {
 	switch name {
 	case clientenv.Endpoint, clientenv.ConnectionString, clientenv.CAFile, EnvName(configFlag):
 		return true
@@ -263,7 +261,7 @@ func (l *loader) environ() {
 		Prefix:      envPrefix,
 		EnvironFunc: func() []string { return l.in.Environ },
 		TransformFunc: func(name, text string) (string, any) {
-			if text == "" || notOurs(name, text) {
+			if text == "" || otherVariable(name, text) {
 				return "", nil
 			}
 			key := strings.ToLower(strings.ReplaceAll(strings.TrimPrefix(name, envPrefix), "_", "-"))
@@ -271,7 +269,7 @@ func (l *loader) environ() {
 			return key, text
 		},
 	})
-	l.layer(p, fromEnv, l.in.Dir, func(key string) string { return "variable " + names[key] })
+	l.load(p, fromEnv, l.in.Dir, func(key string) string { return "variable " + names[key] })
 }
 
 func (l *loader) flags() {
@@ -285,12 +283,11 @@ func (l *loader) flags() {
 		}
 		return f.Name, f.Value.String()
 	})
-	l.layer(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
+	l.load(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
 }
 
-// layer puts what one place says over what is known, and complains about what
-// is no setting.
-func (l *loader) layer(p koanf.Provider, from source, dir string, origin func(key string) string) {
+// load overrides the settings so far by those of one source. Unknown keys are errors.
+func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key string) string) {
 	k := koanf.New(".")
 	if err := k.Load(p, nil); err != nil {
 		l.errs = append(l.errs, err)
@@ -301,14 +298,14 @@ func (l *loader) layer(p koanf.Provider, from source, dir string, origin func(ke
 		switch v := k.Get(key); {
 		case !ok:
 			l.unknown(key, from, origin(key))
-		case v == nil || !l.wants(s): // nil: a key of a file without a value
+		case v == nil || !l.reads(s): // nil: a key of a file without a value
 		default:
-			l.take(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME")})
+			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME")})
 		}
 	}
 }
 
-func (l *loader) take(k *koanf.Koanf, s Setting, file bool, got any, v value) {
+func (l *loader) set(k *koanf.Koanf, s Setting, file bool, got any, v value) {
 	text, err := textOf(got)
 	if err != nil {
 		l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: err.Error(), Next: "write " + s.Name + ": " + s.Value})
@@ -334,7 +331,7 @@ func (l *loader) take(k *koanf.Koanf, s Setting, file bool, got any, v value) {
 	l.values[s.Name] = v
 }
 
-// textOf is a value as one would write it after a flag.
+// textOf formats a value in the syntax of a flag.
 func textOf(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -355,7 +352,7 @@ func textOf(v any) (string, error) {
 	return "", fmt.Errorf("this is no value but a %T", v)
 }
 
-// unknown complains about a key that is no setting, and never shows its value.
+// unknown adds an error for a key that is no setting, without its value.
 func (l *loader) unknown(key string, from source, origin string) {
 	e := Error{Origin: origin, Problem: fmt.Sprintf("there is no setting %q", key), Next: "the settings are " + strings.Join(keys(), ", ")}
 	spell := func(k string) string { return k }
@@ -369,8 +366,8 @@ func (l *loader) unknown(key string, from source, origin string) {
 	l.fail(e)
 }
 
-// nearest is the word with the fewest letters to change, if these are few, or
-// else one that begins as it does: data for datadir, min-free-space for min-free.
+// nearest returns the word at the smallest distance, if that is small, or else one with
+// the same start: data for datadir, min-free-space for min-free.
 func nearest(word string, words []string) string {
 	best, at := "", max(2, len(word)/3)+1
 	for _, w := range words {
@@ -389,7 +386,7 @@ func nearest(word string, words []string) string {
 	return best
 }
 
-// distance is Levenshtein's: letters to add, drop or change.
+// distance returns the Levenshtein distance.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// source ranks the places a value may come from.
+// source is a source of values; a higher one wins.
 type source int
 
 const (
@@ -29,7 +29,7 @@ const (
 	fromFlag
 )
 
-// value is what one place says of a setting.
+// value is the value of a setting from one source.
 type value struct {
 	text   string
 	source source
@@ -38,7 +38,7 @@ type value struct {
 	home   string
 }
 
-// shown is the text for people. Load drops a secret's text, so there is none to show.
+// shown returns the text for display. Load drops the text of a secret.
 func (v value) shown(s Setting) string {
 	if s.Secret && v.source > fromCommand {
 		return "(hidden)"
@@ -49,7 +49,7 @@ func (v value) shown(s Setting) string {
 	return v.text
 }
 
-// redactURL hides the password of an address.
+// redactURL hides the password of a URL.
 func redactURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -64,7 +64,7 @@ func redactURL(text string) string {
 	return u.Redacted()
 }
 
-// problem is what is wrong with a value and what would be right.
+// problem says what is wrong with a value and what would be right.
 type problem struct{ what, allowed string }
 
 func (p problem) Error() string { return p.what }
@@ -241,7 +241,7 @@ func setShutdownTimeout(c *Config, v value) (err error) {
 	return err
 }
 
-// path is the value as an absolute path, or empty.
+// path returns the value as an absolute path, or "".
 func (v value) path() string {
 	p := v.text
 	// A shell does not do this within --data=~/x, nor anybody in a file.
@@ -271,10 +271,10 @@ func (v value) address(example string) (string, error) {
 	return v.text, nil
 }
 
-// minKeyBytes is what an access key has at least.
+// minKeyBytes is the minimum length of an access key.
 const minKeyBytes = 32
 
-// accessKey never says anything of the value but its length.
+// accessKey parses an access key. Its errors reveal only the length of the value.
 func (v value) accessKey() (communication.AccessKey, error) {
 	const mend = "make one with: openssl rand -base64 48"
 	if v.text == "" {
