@@ -31,7 +31,7 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	stop, err := share(options)
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "chattest: start a server: %v\n", err)
-		os.Exit(1) // whoever ignores the code must not hear that all is well
+		os.Exit(1) // a caller that ignores the code must not see a success
 	}
 	defer func() {
 		if err := stop(); err != nil {

@@ -18,7 +18,7 @@ func decode(kind string, line []byte) (core.Record, error) {
 		return read(line, func(l *resourceLine) (core.Record, error) {
 			r := core.Resource{ID: l.ID}
 			if n := len(l.Keys); n != 0 && n != len(r.Keys) {
-				return nil, fmt.Errorf("there are %d keys in place of %d", n, len(r.Keys))
+				return nil, fmt.Errorf("there are %d keys instead of %d", n, len(r.Keys))
 			}
 			for i, k := range l.Keys {
 				r.Keys[i] = core.AccessKeyRow(k)

@@ -210,7 +210,7 @@ func (r *Reader) checkOrder(record core.Record) error {
 	case r.last.any() && p.compare(r.last) <= 0:
 		return errors.New("the line stands in the wrong place, or comes twice")
 	case p.rank == rankEvent && p.number != r.rows.Events+1:
-		return fmt.Errorf("the event has position %d in place of %d", p.number, r.rows.Events+1)
+		return fmt.Errorf("the event has position %d instead of %d", p.number, r.rows.Events+1)
 	}
 	r.last = p
 	return nil

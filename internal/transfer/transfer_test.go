@@ -225,7 +225,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"an empty id", []core.Record{resource, user("")}, "line 3: an id is missing"},
 		{"an id with a NUL", []core.Record{resource, user("8:\x00")}, "line 3: an id holds a NUL character"},
 		{"an event's thread with a NUL", []core.Record{resource, core.Event{Thread: "\x00", Number: 1, Position: 1, Kind: core.ThreadCreated}}, "line 3: an id holds a NUL"},
-		{"a gap between events", []core.Record{resource, event(1, core.ThreadCreated, 0), event(3, core.ThreadCreated, 0)}, "line 4: the event has position 3 in place of 2"},
+		{"a gap between events", []core.Record{resource, event(1, core.ThreadCreated, 0), event(3, core.ThreadCreated, 0)}, "line 4: the event has position 3 instead of 2"},
 	} {
 		got, _, err := readAll(write(t, Options{Keys: true}, tc.records))
 		if err == nil || !strings.HasPrefix(err.Error(), tc.says) {
@@ -242,7 +242,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"a kind that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"story\"}\n", `line 2: lines of kind "story" are not known`},
 		{"a field that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\",\"colour\":1}\n", "line 2: the line cannot be read: json: unknown field"},
 		{"two values", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\"}{}\n", "line 2: the line has more than one value"},
-		{"one key", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\",\"keys\":[{}]}\n", "line 2: there are 1 keys in place of 2"},
+		{"one key", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\",\"keys\":[{}]}\n", "line 2: there are 1 keys instead of 2"},
 		{"a line without end", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n" + strings.Repeat(" ", maxLine+1<<17), "line 2: the line is longer than"},
 	} {
 		_, _, err := readAll([]byte(tc.file))
