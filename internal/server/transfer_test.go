@@ -124,12 +124,13 @@ func (m *mover) fill(place string, messages int) {
 		s.Close()
 	}()
 	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC).UnixMilli()
-	apply := func(c *core.Change) {
+	apply := func(c *core.Change) *core.Change {
 		at += 700
 		rs, err := s.Apply(context.Background(), core.Batch{At: at, Changes: []*core.Change{c}})
 		if err != nil || rs[0].Status != core.Applied {
 			m.Fatalf("apply %s: %+v, %v", c.Key, rs, err)
 		}
+		return rs[0].Change
 	}
 	for n := range max(messages/1000, 1) {
 		id := fmt.Sprintf("19:%032x@thread.v2", n)
@@ -154,8 +155,8 @@ func (m *mover) fill(place string, messages int) {
 				part.Events = append(part.Events, core.Event{Kind: core.MessageReceived, Actor: who})
 			}
 			part.SendToken, part.Caller = fmt.Sprint("token ", sent), c.Members[0].User
-			apply(part)
-			apply(&core.Change{Key: id, Thread: id, Revision: 1, Receipt: &core.Receipt{User: c.Members[sent%9].User, MessageID: part.Messages[0].ID},
+			first := apply(part).Messages[0].ID
+			apply(&core.Change{Key: id, Thread: id, Revision: 1, Receipt: &core.Receipt{User: c.Members[sent%9].User, MessageID: first},
 				Events: []core.Event{{Kind: core.ReceiptReceived}}})
 		}
 	}
