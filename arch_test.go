@@ -52,7 +52,7 @@ var may = map[string][]string{
 	"sdk/internal/recorded":    nil,
 	"sdk/identity":             {"sdk/communication", "sdk/internal/pipeline"},
 	"sdk/chat":                 {"sdk/communication", "sdk/internal/pipeline"},
-	"internal/core":            {"sdk/communication"},
+	"internal/core":            {"internal/clip", "sdk/communication"},
 	"internal/apiver":          nil,
 	"internal/clip":            nil,
 	"internal/signature":       {"sdk/communication"},

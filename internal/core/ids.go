@@ -9,12 +9,15 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/clip"
 )
 
 // Limits on what a client may name, in bytes.
 const (
 	maxThreadID = 200
 	maxToken    = 256
+	maxEcho     = 100 // of a client's text that an error repeats
 )
 
 // newThreadID makes a random id of the form that the service gives to creates
@@ -60,7 +63,7 @@ func CheckThreadID(id string) error {
 	rest, ok := strings.CutPrefix(id, "19:")
 	name, ok2 := strings.CutSuffix(rest, "@thread.v2")
 	if !ok || !ok2 || name == "" || len(id) > maxThreadID || strings.ContainsFunc(name, notInThreadID) {
-		return Invalid("chatThreadId", "Value for ChatThreadId (%s) is not valid.", clip(id))
+		return Invalid("chatThreadId", "Value for ChatThreadId (%s) is not valid.", clip.Text(id, maxEcho))
 	}
 	return nil
 }
@@ -73,7 +76,7 @@ func notInThreadID(r rune) bool {
 func ParseMessageID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id <= 0 || s[0] == '+' || s[0] == '0' {
-		return 0, Invalid("chatMessageId", "Value for MessageId (%s) is not valid.", clip(s))
+		return 0, Invalid("chatMessageId", "Value for MessageId (%s) is not valid.", clip.Text(s, maxEcho))
 	}
 	return id, nil
 }
@@ -85,13 +88,4 @@ func checkToken(token string) error {
 		return Invalid("repeatability-request-id", "The repeatability-request-id must have at most %d printable characters.", maxToken)
 	}
 	return nil
-}
-
-// clip keeps what a client sent from filling an answer or a log.
-func clip(s string) string {
-	const most = 100
-	if len(s) > most {
-		s = strings.ToValidUTF8(s[:most], "") + "…"
-	}
-	return s
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -88,7 +89,7 @@ func TestParseMessageID(t *testing.T) {
 			t.Errorf("ParseMessageID(%.30q) = %d, %v; want %d", c.text, got, err, c.want)
 		}
 		if c.want == 0 {
-			wantRefusal(t, "ParseMessageID("+strconv.Quote(clip(c.text))+")", err, BadRequest, "Value for MessageId")
+			wantRefusal(t, "ParseMessageID("+strconv.Quote(clip.Text(c.text, maxEcho))+")", err, BadRequest, "Value for MessageId")
 		} else if err != nil {
 			t.Errorf("ParseMessageID(%q): %v", c.text, err)
 		}

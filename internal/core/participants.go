@@ -84,8 +84,8 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 // Unverified: removing somebody who is not there does nothing and answers well.
 // Microsoft's own sample program does it and goes on (compat/samples).
 func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, who communication.Identifier) error {
-	if id := who.RawID(); addable(who) && !communication.ValidUserID(id) {
-		return InvalidIdentifier(clip(id))
+	if err := checkIdentifier(who); err != nil {
+		return err
 	}
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, thread)

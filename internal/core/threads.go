@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"unicode/utf8"
 
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -93,17 +94,21 @@ func checkParticipants(ps []NewParticipant, limits Limits) error {
 		if err := limits.checkMetadata(field+".metadata", p.Metadata); err != nil {
 			return err
 		}
-		if id := p.User.RawID(); addable(p.User) && !communication.ValidUserID(id) {
-			return InvalidIdentifier(clip(id))
+		if err := checkIdentifier(p.User); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// addable says whether the kind is one of a user of this or another resource;
-// phone numbers and Teams users are refused one by one, not as malformed.
-func addable(id communication.Identifier) bool {
-	return id.Kind() == communication.KindUser || id.Kind() == communication.KindUnknown
+// checkIdentifier refuses a malformed id of a user of this or another resource.
+// Phone numbers and Teams users pass: they are refused one by one, not as malformed.
+func checkIdentifier(id communication.Identifier) error {
+	user := id.Kind() == communication.KindUser || id.Kind() == communication.KindUnknown
+	if user && !communication.ValidUserID(id.RawID()) {
+		return InvalidIdentifier(clip.Text(id.RawID(), maxEcho))
+	}
+	return nil
 }
 
 func checkTopic(topic string) error {
