@@ -14,8 +14,6 @@ const (
 	maxBatch  = 1024 // changes in one Apply
 )
 
-var errBusy = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."}
-
 // committer is the group commit: a lane per share of the keys, each with one
 // goroutine that applies whatever has gathered while its last Apply ran. There
 // are no timers: a lone sender waits for nobody.
@@ -80,7 +78,7 @@ func (c *committer) commit(change *Change) (Outcome, error) {
 	defer c.pending.Put(p)
 	p.change = change
 	if !c.lanes[LaneOf(change.Key, len(c.lanes))].put(p) {
-		return Outcome{}, errBusy
+		return Outcome{}, ErrBusy
 	}
 	<-p.done
 	outcome, err := p.outcome, p.err
@@ -176,7 +174,7 @@ func batchError(err error) error {
 		return &Error{Code: Unavailable, Message: "The server is short of disk space and refuses writes.", Cause: err}
 	}
 	if errors.Is(err, ErrUnavailable) {
-		return &Error{Code: Unavailable, Message: errBusy.Message, Cause: err}
+		return &Error{Code: Unavailable, Message: ErrBusy.Message, Cause: err}
 	}
 	return err
 }

@@ -173,11 +173,11 @@ func TestParticipant(t *testing.T) {
 		want   error
 	}{
 		{"in it", live, ann, nil},
-		{"has left", live, bob, errForbidden},
+		{"has left", live, bob, ErrForbidden},
 		{"is back", live, "back", nil},
-		{"has no interval", live, "never in", errForbidden},
-		{"stranger", live, eve, errForbidden},
-		{"nobody", live, "", errForbidden},
+		{"has no interval", live, "never in", ErrForbidden},
+		{"stranger", live, eve, ErrForbidden},
+		{"nobody", live, "", ErrForbidden},
 		{"in a deleted one", deleted, ann, errThreadNotFound},
 		{"stranger to a deleted one", deleted, eve, errThreadNotFound},
 	} {

@@ -48,9 +48,10 @@ func Invalid(target, format string, args ...any) *Error {
 	return &Error{Code: BadRequest, Target: target, Message: fmt.Sprintf(format, args...)}
 }
 
-// The refusals whose words were recorded (chat.md §7.2).
+// The refusals in the contract's words (chat.md §7.2).
 var (
-	errForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
+	ErrBusy            = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."} // Unverified: an example, never recorded.
+	ErrForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
 	errThreadNotFound  = &Error{Code: NotFound, Message: "The specified thread id was not found."}
 	errMessageNotFound = &Error{Code: NotFound, Message: "The specified message id was not found."} // Unverified: only its status is guessed in the contract.
 	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}

@@ -178,7 +178,7 @@ func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, 
 			return nil, errMessageNotFound
 		}
 		if m.Sender != caller {
-			return nil, errForbidden
+			return nil, ErrForbidden
 		}
 		return decide(t, m)
 	})

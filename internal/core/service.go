@@ -147,7 +147,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) 
 			return o, nil
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {
-			return Outcome{}, errBusy
+			return Outcome{}, ErrBusy
 		}
 	}
 }

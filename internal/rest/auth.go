@@ -30,7 +30,7 @@ func (h *Handler) authenticateUser(req *request) error {
 		return errUserDeleted
 	}
 	if !claims.Scopes.Any(req.route.scopes) {
-		return &core.Error{Code: core.Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
+		return core.ErrForbidden
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ var statuses = map[core.Code]int{
 // unavailable is the refusal of a request that had no effect, so that the client may
 // repeat it.
 func unavailable(cause error) *core.Error {
-	return &core.Error{Code: core.Unavailable, Message: "The server is currently unable to handle the request.", Cause: cause}
+	return &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message, Cause: cause}
 }
 
 var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error."}
