@@ -222,10 +222,6 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, b)
 }
 
-var userStates = map[core.UserState]string{
-	core.UserUnknown: "unknown", core.UserLive: "live", core.UserDeleting: "deleting", core.UserDeleted: "deleted",
-}
-
 func (h *handler) user(w http.ResponseWriter, r *http.Request) error {
 	id := r.PathValue("id")
 	if !communication.ValidUserID(id) {
@@ -235,7 +231,7 @@ func (h *handler) user(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, User{ID: id, State: userStates[u.State], DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1})
+	return writeJSON(w, http.StatusOK, User{ID: id, State: u.State.String(), DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1})
 }
 
 func (h *handler) threads(w http.ResponseWriter, r *http.Request) error {

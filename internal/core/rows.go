@@ -185,22 +185,12 @@ var messageKinds = [...]string{
 	ParticipantAdded: "participantAdded", ParticipantRemoved: "participantRemoved",
 }
 
-// String is the contract's word for the kind.
-func (k MessageKind) String() string {
-	if int(k) < len(messageKinds) && k > 0 {
-		return messageKinds[k]
-	}
-	return "unknown"
-}
+// String returns the contract's word for the kind, or "unknown".
+func (k MessageKind) String() string { return wordOf(messageKinds[:], k) }
 
-// ParseMessageKind reads the contract's word; ok is false for any other.
+// ParseMessageKind parses the contract's word; ok is false for any other.
 func ParseMessageKind(s string) (k MessageKind, ok bool) {
-	for i, name := range messageKinds {
-		if i > 0 && name == s {
-			return MessageKind(i), true
-		}
-	}
-	return 0, false
+	return parseWord[MessageKind](messageKinds[:], s)
 }
 
 // Message is a row of a thread. Its place is (thread, Sequence); its ID never
@@ -323,6 +313,28 @@ const (
 	UserDeleting UserState = 2
 	UserDeleted  UserState = 3
 )
+
+var userStates = [...]string{UserLive: "live", UserDeleting: "deleting", UserDeleted: "deleted"}
+
+// String returns the word for the state, or "unknown".
+func (u UserState) String() string { return wordOf(userStates[:], u) }
+
+// ParseUserState parses the word of a known state; ok is false for any other.
+func ParseUserState(s string) (u UserState, ok bool) { return parseWord[UserState](userStates[:], s) }
+
+// wordOf returns the word at index k, or "unknown" if the table has none.
+func wordOf[K ~uint8](words []string, k K) string {
+	if int(k) < len(words) && words[k] != "" {
+		return words[k]
+	}
+	return "unknown"
+}
+
+// parseWord is the inverse of wordOf; ok is false for a word outside the table.
+func parseWord[K ~uint8](words []string, s string) (k K, ok bool) {
+	i := slices.Index(words[1:], s) + 1
+	return K(i), i > 0
+}
 
 // User is a user's row. It is never removed and only moves forward, so the
 // row's value is its own version: equal rows mean that nothing happened between.

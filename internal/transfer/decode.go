@@ -27,7 +27,7 @@ func decode(kind string, line []byte) (core.Record, error) {
 		})
 	case "user":
 		return read(line, func(l *userLine) (core.Record, error) {
-			state, ok := userStates.find(l.State)
+			state, ok := core.ParseUserState(l.State)
 			return core.User{ID: l.ID, State: state, DeletedAt: l.DeletedAt, Generation: l.Generation}, knownWord(ok, "state", l.State)
 		})
 	case "thread":
@@ -116,7 +116,7 @@ func decodeMessage(l *messageLine) (core.Record, error) {
 }
 
 func decodeEvent(l *eventLine) (core.Record, error) {
-	kind, ok := eventKinds.find(l.Event)
+	kind, ok := core.ParseEventKind(l.Event)
 	e := core.Event{
 		Thread: l.Thread, Day: l.Day, Number: l.Number, Position: l.Position, Kind: kind, MessageID: l.Message, Version: l.Version, Actor: l.Actor,
 	}

@@ -21,7 +21,7 @@ func encode(r core.Record) (any, error) {
 		}
 		return line, t.of("the resource")
 	case core.User:
-		return userLine{"user", t.text(r.ID), t.word(userStates[r.State]), r.DeletedAt, r.Generation}, t.of("user " + r.ID)
+		return userLine{"user", t.text(r.ID), word(&t, r.State, core.ParseUserState), r.DeletedAt, r.Generation}, t.of("user " + r.ID)
 	case core.Head:
 		return threadLine{
 			Kind: "thread", ID: t.text(r.ID), Revision: r.Revision, Topic: t.text(r.Topic), CreatedBy: t.text(r.CreatedBy),
@@ -47,7 +47,7 @@ func encode(r core.Record) (any, error) {
 		return receiptLine{"receipt", t.text(r.Thread), t.text(r.User), r.MessageID, r.ReadOn}, t.of("a receipt of thread " + r.Thread)
 	case core.Event:
 		return eventLine{
-			"event", r.Position, r.Day, t.text(r.Thread), r.Number, t.word(eventKinds[r.Kind]), r.MessageID, r.Version, t.text(r.Actor),
+			"event", r.Position, r.Day, t.text(r.Thread), r.Number, word(&t, r.Kind, core.ParseEventKind), r.MessageID, r.Version, t.text(r.Actor),
 		}, t.of(fmt.Sprintf("event %d of thread %s", r.Number, r.Thread))
 	}
 	return nil, fmt.Errorf("records of type %T have no line", r)
@@ -69,7 +69,7 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 
 func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
 	line := messageLine{
-		Kind: "message", Thread: t.text(r.Thread), Sequence: r.Sequence, ID: r.ID, Version: r.Version, Type: t.word(messageType(r.Kind)),
+		Kind: "message", Thread: t.text(r.Thread), Sequence: r.Sequence, ID: r.ID, Version: r.Version, Type: word(t, r.Kind, core.ParseMessageKind),
 		CreatedOn: r.CreatedOn, EditedOn: r.EditedOn, DeletedOn: r.DeletedOn, Sender: t.text(r.Sender), SenderName: t.text(r.SenderDisplayName),
 		Content: t.text(r.Content), Metadata: t.dict(r.Metadata), Initiator: t.text(r.Initiator),
 	}
@@ -87,9 +87,11 @@ func (t *checker) text(s string) string {
 	return s
 }
 
-func (t *checker) word(s string) string {
-	t.unknown = t.unknown || s == ""
-	return s
+// word returns the word of a kind or state that parse knows.
+func word[K fmt.Stringer](t *checker, k K, parse func(string) (K, bool)) string {
+	_, known := parse(k.String())
+	t.unknown = t.unknown || !known
+	return k.String()
 }
 
 func (t *checker) dict(m map[string]string) map[string]string {

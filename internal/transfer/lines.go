@@ -1,7 +1,5 @@
 package transfer
 
-import "github.com/confab-chat/confab/internal/core"
-
 // The lines. Times are epoch milliseconds; zero and empty fields are left out.
 
 type resourceLine struct {
@@ -126,32 +124,4 @@ type eventLine struct {
 	Message  int64  `json:"message,omitempty"`
 	Version  int64  `json:"version,omitempty"`
 	Actor    string `json:"actor,omitempty"`
-}
-
-// The words for the numbers in rows.
-var userStates = words[core.UserState]{core.UserLive: "live", core.UserDeleting: "deleting", core.UserDeleted: "deleted"}
-
-var eventKinds = words[core.EventKind]{
-	core.ThreadCreated: "threadCreated", core.MessageReceived: "messageReceived", core.MessageEdited: "messageEdited",
-	core.MessageDeleted: "messageDeleted", core.ReceiptReceived: "receiptReceived", core.ThreadUpdated: "threadUpdated",
-	core.ThreadDeleted: "threadDeleted", core.ParticipantsAdded: "participantsAdded", core.ParticipantsRemoved: "participantsRemoved",
-}
-
-// messageType returns the contract's word for a kind, or "" for an unknown kind.
-func messageType(k core.MessageKind) string {
-	if _, ok := core.ParseMessageKind(k.String()); !ok {
-		return ""
-	}
-	return k.String()
-}
-
-type words[K comparable] map[K]string
-
-func (w words[K]) find(word string) (k K, ok bool) {
-	for k, v := range w {
-		if v == word {
-			return k, true
-		}
-	}
-	return k, false
 }
