@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -222,8 +223,8 @@ func TestCheckSend(t *testing.T) {
 	}{
 		{"text", SendMessage{Content: "x", Kind: Text}, ""},
 		{"html", SendMessage{Content: "x", Kind: HTML}, ""},
-		{"no kind", SendMessage{Content: "x"}, "The type field must be text or html."},
-		{"system kind", SendMessage{Content: "x", Kind: TopicUpdated}, "The type field must be text or html."},
+		{"no kind", SendMessage{Content: "x"}, "type: must be text or html"},
+		{"system kind", SendMessage{Content: "x", Kind: TopicUpdated}, "type: must be text or html"},
 		{"no content", SendMessage{Kind: Text}, "The content field is required."},
 		{"NUL", SendMessage{Content: "a\x00", Kind: Text}, "The content field must not contain the NUL"},
 		{"no encoding", SendMessage{Content: "\xff", Kind: Text}, "The content field is not valid UTF-8."},
@@ -240,6 +241,17 @@ func TestCheckSend(t *testing.T) {
 		if c.message != "" {
 			wantRefusal(t, c.name, err, BadRequest, c.message)
 		}
+	}
+}
+
+func TestCheckRetentionDays(t *testing.T) {
+	for _, days := range []int32{30, 60, 90} {
+		if err := CheckRetentionDays(days); err != nil {
+			t.Errorf("%d days: %v", days, err)
+		}
+	}
+	for _, days := range []int32{-60, 0, 29, 91} {
+		wantRefusal(t, fmt.Sprint(days, " days"), CheckRetentionDays(days), BadRequest, "retentionPolicy.deleteThreadAfterDays: must be from 30 to 90")
 	}
 }
 

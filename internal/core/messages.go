@@ -46,9 +46,11 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	return o.Change.Messages[0].ID, nil
 }
 
+// check refuses a malformed command. Unverified: a type other than text and html is
+// refused (chat.md §4.1).
 func (cmd *SendMessage) check(limits Limits) error {
 	if cmd.Kind != Text && cmd.Kind != HTML {
-		return Invalid("type", "The type field must be text or html.")
+		return Invalid("type", "type: must be %s or %s", Text, HTML)
 	}
 	if cmd.Content == "" {
 		return Invalid("content", "The content field is required.")

@@ -13,6 +13,8 @@ import (
 const (
 	maxTopic       = 250 // characters
 	maxDisplayName = 256 // characters
+
+	minRetentionDays, maxRetentionDays = 30, 90 // chat.md §3.6
 )
 
 // NewParticipant is somebody whom a command adds.
@@ -116,6 +118,16 @@ func checkTopic(topic string) error {
 		return Invalid("topic", "The topic field is required.")
 	}
 	return checkText("topic", topic, maxTopic)
+}
+
+// CheckRetentionDays refuses a policy that keeps a thread for too few or too many
+// days. Unverified: the refusal; no 400 was recorded (chat.md §3.6).
+func CheckRetentionDays(days int32) error {
+	if days < minRetentionDays || days > maxRetentionDays {
+		const field = "retentionPolicy.deleteThreadAfterDays"
+		return Invalid(field, "%s: must be from %d to %d", field, minRetentionDays, maxRetentionDays)
+	}
+	return nil
 }
 
 // checkText refuses what no row may hold and nothing could show.

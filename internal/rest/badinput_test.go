@@ -162,6 +162,7 @@ func TestBadInput(t *testing.T) {
 		{"user id in capitals", participant(`{"communicationUser":{"id":"8:ACS:` + resourceID + `"}}`), 400, "Identifier format is invalid"},
 		{"no user id", participant(`{}`), 400, "participants[0].communicationIdentifier"},
 		{"metadata of another type", create(`{"topic":"t","metadata":{"a":{}}}`), 400, "metadata.a: must be a string"},
+		{"policy of no days", create(`{"topic":"t","retentionPolicy":{"kind":"threadCreationDate","deleteThreadAfterDays":0}}`), 400, "retentionPolicy.deleteThreadAfterDays: must be from 30 to 90"},
 		{"policy of another kind", create(`{"topic":"t","retentionPolicy":{"kind":"soon"}}`), 400, "retentionPolicy.kind"},
 		{"message type of another type", post(`{"content":"c","type":1}`), 400, "type: must be a string"},
 		{"no content", post(`{}`), 400, "content"},

@@ -7,10 +7,7 @@ func (h *Handler) sendMessage(req *request) (any, error) {
 	if err := h.decode(req, &in); err != nil {
 		return nil, err
 	}
-	cmd, err := in.ToCore()
-	if err != nil {
-		return nil, err
-	}
+	cmd := in.ToCore()
 	cmd.Token = req.Header.Get(idempotencyHeader)
 	id, err := h.core.SendMessage(req.Context(), req.caller, req.thread, cmd)
 	if err != nil {

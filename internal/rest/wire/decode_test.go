@@ -185,7 +185,6 @@ func TestToCoreNamesTheField(t *testing.T) {
 			"participants[0].communicationIdentifier: is no identifier: only one of the members [communicationUser phoneNumber] may be present"},
 		{`{"retentionPolicy":{}}`, "retentionPolicy.kind: must be none or threadCreationDate"},
 		{`{"retentionPolicy":{"kind":"threadCreationDate"}}`, "retentionPolicy.deleteThreadAfterDays: is required"},
-		{`{"retentionPolicy":{"kind":"threadCreationDate","deleteThreadAfterDays":91}}`, "retentionPolicy.deleteThreadAfterDays: must be from 30 to 90"},
 	} {
 		var in CreateChatThreadRequest
 		if err := Decode([]byte(c.body), &in, "2025-03-15"); err != nil {

@@ -74,19 +74,14 @@ type ChatAttachment struct {
 	PreviewURL     string `json:"previewUrl,omitzero"`
 }
 
-// ToCore makes the command of the request. Unverified: a type other than text
-// and html is refused (chat.md §4.1).
-func (r *SendChatMessageRequest) ToCore() (core.SendMessage, error) {
+// ToCore returns the command of the request. An unknown type becomes kind 0, which
+// core refuses.
+func (r *SendChatMessageRequest) ToCore() core.SendMessage {
 	kind := core.Text // also for null and for no type at all
 	if r.Type != "" {
-		var ok bool
-		if kind, ok = core.ParseMessageKind(r.Type); !ok || kind != core.Text && kind != core.HTML {
-			return core.SendMessage{}, &Error{Path: "type", Reason: "must be text or html"}
-		}
+		kind, _ = core.ParseMessageKind(r.Type)
 	}
-	return core.SendMessage{
-		Content: r.Content, Kind: kind, SenderDisplayName: r.SenderDisplayName, Metadata: r.Metadata,
-	}, nil
+	return core.SendMessage{Content: r.Content, Kind: kind, SenderDisplayName: r.SenderDisplayName, Metadata: r.Metadata}
 }
 
 // MessageID formats a message id.

@@ -1,10 +1,6 @@
 package wire
 
-import (
-	"strconv"
-
-	"github.com/confab-chat/confab/internal/core"
-)
+import "github.com/confab-chat/confab/internal/core"
 
 // CreateChatThreadRequest is the body of POST /chat/threads.
 type CreateChatThreadRequest struct {
@@ -65,12 +61,10 @@ type ChatRetentionPolicy struct {
 	DeleteThreadAfterDays *int32 `json:"deleteThreadAfterDays,omitzero"`
 }
 
-// The kinds of a retention policy, and the bounds of its days.
+// The kinds of a retention policy.
 const (
 	policyNone               = "none"
 	policyThreadCreationDate = "threadCreationDate"
-	minRetentionDays         = 30
-	maxRetentionDays         = 90
 )
 
 // ToCore returns the command of the request.
@@ -109,13 +103,8 @@ func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 		return 0, &Error{Path: "kind", Reason: "must be " + policyNone + " or " + policyThreadCreationDate}
 	case p.DeleteThreadAfterDays == nil:
 		return 0, &Error{Path: "deleteThreadAfterDays", Reason: "is required"}
-	case *p.DeleteThreadAfterDays < minRetentionDays || *p.DeleteThreadAfterDays > maxRetentionDays:
-		return 0, &Error{
-			Path:   "deleteThreadAfterDays",
-			Reason: "must be from " + strconv.Itoa(minRetentionDays) + " to " + strconv.Itoa(maxRetentionDays),
-		}
 	}
-	return *p.DeleteThreadAfterDays, nil
+	return *p.DeleteThreadAfterDays, core.CheckRetentionDays(*p.DeleteThreadAfterDays)
 }
 
 func retention(days int32) *ChatRetentionPolicy {
