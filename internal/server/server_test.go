@@ -28,8 +28,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	if what := os.Getenv("TEST_MOVE_CHILD"); what != "" {
-		moveChild(what)
+	if what := os.Getenv("TEST_TRANSFER_CHILD"); what != "" {
+		transferChild(what)
 	}
 	goleak.VerifyTestMain(m)
 }

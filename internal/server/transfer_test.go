@@ -37,7 +37,7 @@ func TestTransfer(t *testing.T) {
 	}
 	dir := t.TempDir()
 	from := filepath.Join(dir, "from")
-	m := mover{T: t, dir: dir}
+	m := transfer{T: t, dir: dir}
 	m.fill(from, messages)
 	want := m.checksum(from)
 
@@ -61,8 +61,8 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// mover moves a store about.
-type mover struct {
+// transfer moves a store from place to place.
+type transfer struct {
 	*testing.T
 	dir            string
 	threads, users []string
@@ -83,7 +83,7 @@ func settingsOf(place string) config.Config {
 	return config.Config{Data: place}
 }
 
-func (m *mover) open(place string) (s core.Store) {
+func (m *transfer) open(place string) (s core.Store) {
 	m.Helper()
 	var err error
 	if kindOf(place) == "PostgreSQL" {
@@ -97,7 +97,7 @@ func (m *mover) open(place string) (s core.Store) {
 	return s
 }
 
-func (m *mover) checksum(place string) string {
+func (m *transfer) checksum(place string) string {
 	m.Helper()
 	began := time.Now()
 	s := m.open(place)
@@ -109,7 +109,7 @@ func (m *mover) checksum(place string) string {
 
 // fill makes threads of a thousand messages, with ten members who read and send.
 // Two of three have a retention policy.
-func (m *mover) fill(place string, messages int) {
+func (m *transfer) fill(place string, messages int) {
 	m.Helper()
 	if err := os.MkdirAll(place, 0o700); err != nil {
 		m.Fatal(err)
@@ -163,10 +163,10 @@ func (m *mover) fill(place string, messages int) {
 }
 
 // step exports or imports in a process of its own and reports what it took.
-func (m *mover) step(what, place, file string) {
+func (m *transfer) step(what, place, file string) {
 	m.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), "TEST_MOVE_CHILD="+what, "TEST_MOVE_PLACE="+place, "TEST_MOVE_FILE="+file, fmt.Sprint("TEST_MOVE_ROWS=", m.rows), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), "TEST_TRANSFER_CHILD="+what, "TEST_TRANSFER_PLACE="+place, "TEST_TRANSFER_FILE="+file, fmt.Sprint("TEST_TRANSFER_ROWS=", m.rows), "GORACE=atexit_sleep_ms=0")
 	out, err := cmd.Output()
 	if err != nil {
 		m.Fatalf("%s %s: %v\n%s", what, kindOf(place), err, err.(*exec.ExitError).Stderr)
@@ -197,11 +197,11 @@ func (m *mover) step(what, place, file string) {
 // fifths is how often the memory is looked at.
 const fifths = 5
 
-// moveChild is the process of a step; TestMain starts it. It prints the rows,
+// transferChild is the process of a step; TestMain starts it. It prints the rows,
 // the nanoseconds, and the resident MiB after each fifth.
-func moveChild(what string) {
-	cfg, name := settingsOf(os.Getenv("TEST_MOVE_PLACE")), os.Getenv("TEST_MOVE_FILE")
-	expected, _ := strconv.Atoi(os.Getenv("TEST_MOVE_ROWS"))
+func transferChild(what string) {
+	cfg, name := settingsOf(os.Getenv("TEST_TRANSFER_PLACE")), os.Getenv("TEST_TRANSFER_FILE")
+	expected, _ := strconv.Atoi(os.Getenv("TEST_TRANSFER_ROWS"))
 	rows, held, began := 0, []int{}, time.Now()
 	row := func() {
 		if rows++; rows%max(expected/fifths, 1) == 0 && len(held) < fifths-1 {

@@ -148,16 +148,16 @@ func TestEndingPassesOverOrphans(t *testing.T) {
 	}
 	b := s.db.NewBatch()
 	for n := 1; n <= 100; n++ {
-		b.Set(endingKey(int64(n), movingThread(90+n)), encodeEntry(nil), nil) // of no thread
-		b.Set(endingKey(int64(n), movingThread(0)), encodeEntry(nil), nil)    // of one that does not end
-		b.Set(endingKey(int64(n), ends[0].Thread), encodeEntry(nil), nil)     // of one that ends at another time
+		b.Set(endingKey(int64(n), threadID(90+n)), encodeEntry(nil), nil) // of no thread
+		b.Set(endingKey(int64(n), threadID(0)), encodeEntry(nil), nil)    // of one that does not end
+		b.Set(endingKey(int64(n), ends[0].Thread), encodeEntry(nil), nil) // of one that ends at another time
 	}
-	b.Set(endingKey(1, movingThread(1)), encodeEntry(nil), nil)
-	b.Set(headKey(nil, movingThread(1)), []byte{9}, nil) // it cannot be read, and is for its reader to report
+	b.Set(endingKey(1, threadID(1)), encodeEntry(nil), nil)
+	b.Set(headKey(nil, threadID(1)), []byte{9}, nil) // it cannot be read, and is for its reader to report
 	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}
-	want := append([]core.Ending{{Thread: movingThread(1), On: 1}}, ends...)
+	want := append([]core.Ending{{Thread: threadID(1), On: 1}}, ends...)
 	for limit := range len(want) + 2 {
 		got, err := s.Ending(t.Context(), limit)
 		if err != nil || !slices.Equal(got, want[:min(limit, len(want))]) {

@@ -26,8 +26,8 @@ func asSchema1(t *testing.T, s *Store) {
 	t.Helper()
 	b := s.db.NewBatch()
 	b.DeleteRange([]byte{kindEnding}, []byte{kindEnding + 1}, nil)
-	b.Set(endingKey(1, movingThread(0)), encodeEntry(nil), nil)
-	b.Set(endingKey(2, movingThread(99)), encodeEntry(nil), nil)
+	b.Set(endingKey(1, threadID(0)), encodeEntry(nil), nil)
+	b.Set(endingKey(2, threadID(99)), encodeEntry(nil), nil)
 	b.Set(metaKey(metaSchema), encodeNumber(nil, 1), nil)
 	if err := b.Commit(pebble.Sync); err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 	mem := vfs.NewMem()
 	s := mustOpen(t, "store", mem)
 	fillThreads(t, s, 6, 3)
-	want := []core.Ending{{Thread: movingThread(2), On: made + 30*day}, {Thread: movingThread(5), On: made + 30*day}}
+	want := []core.Ending{{Thread: threadID(2), On: made + 30*day}, {Thread: threadID(5), On: made + 30*day}}
 	asSchema1(t, s)
 
 	for _, when := range []string{"at the upgrade", "afterwards"} {
@@ -92,7 +92,7 @@ func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 		t.Errorf("the sweep: next %v, %v", next, err)
 	}
 	for n := range 6 {
-		th, err := s.Thread(t.Context(), movingThread(n))
+		th, err := s.Thread(t.Context(), threadID(n))
 		if err != nil || (th.DeletedOn != 0) != (n%3 == 2) {
 			t.Errorf("thread %d after the sweep: %+v, %v", n, th, err)
 		}
@@ -107,7 +107,7 @@ func TestUpgradeIsCutOff(t *testing.T) {
 	s := mustOpen(t, "store", mem)
 	b := s.db.NewBatch()
 	for n := range threads {
-		h := core.Head{ID: movingThread(n), Revision: 1, Properties: core.Properties{CreatedOn: int64(n), RetentionDays: 30}}
+		h := core.Head{ID: threadID(n), Revision: 1, Properties: core.Properties{CreatedOn: int64(n), RetentionDays: 30}}
 		b.Set(headKey(nil, h.ID), encodeHead(nil, &h), nil)
 	}
 	if err := b.Commit(pebble.Sync); err != nil {
@@ -164,14 +164,14 @@ func TestUpgradeNeedsRoomAndGoodHeads(t *testing.T) {
 		says    string
 	}{
 		{"no room", Options{MinFree: 1 << 62}, nil, core.ErrStorageFull, "store"},
-		{"a head that cannot be read", Options{}, []byte{9}, ErrDamaged, fmt.Sprintf("%q", headKey(nil, movingThread(50)))},
+		{"a head that cannot be read", Options{}, []byte{9}, ErrDamaged, fmt.Sprintf("%q", headKey(nil, threadID(50)))},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
 			s := mustOpen(t, dir, nil)
 			fillThreads(t, s, 3, 1)
 			if tc.head != nil {
-				if err := s.db.Set(headKey(nil, movingThread(50)), tc.head, pebble.Sync); err != nil {
+				if err := s.db.Set(headKey(nil, threadID(50)), tc.head, pebble.Sync); err != nil {
 					t.Fatal(err)
 				}
 			}

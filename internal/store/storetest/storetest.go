@@ -61,8 +61,8 @@ func Run(t *testing.T, e Engine) {
 	t.Run("clock steps back", func(t *testing.T) { testClock(t, e) })
 	t.Run("blocked sync", func(t *testing.T) { testBlockedSync(t, e) })
 	t.Run("random histories", func(t *testing.T) { testHistories(t, e) })
-	t.Run("export and import", func(t *testing.T) { testMoving(t, e) })
-	t.Run("imports that are refused", func(t *testing.T) { testMovingRefusals(t, e) })
+	t.Run("export and import", func(t *testing.T) { testTransfer(t, e) })
+	t.Run("imports that are refused", func(t *testing.T) { testTransferRefusals(t, e) })
 	t.Run("two writers", func(t *testing.T) { TwoWriters(t, e) })
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,8 +14,72 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Import takes in the records of another store in one transaction; see
-// core.Importer. So it is there whole or not at all.
+var (
+	_ core.Exporter = (*Store)(nil)
+	_ core.Importer = (*Store)(nil)
+)
+
+// numbered is the log with the positions of an export: 1 and on.
+const numbered = `(SELECT *, row_number() OVER (ORDER BY position) AS place FROM events)`
+
+// exports are the kinds of records in their order.
+var exports = []records{
+	users,
+	queried{heads, fmt.Sprintf(`SELECT %s FROM heads LEFT JOIN (SELECT thread, max(place) AS place FROM %s e GROUP BY thread) last ON last.thread = id ORDER BY id`,
+		instead(heads.list, "last_position", "coalesce(place, 0)"), numbered)},
+	members, messages, answers, sent, receipts,
+	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`, instead(events.list, "position", "place"), numbered)},
+}
+
+// queried is a table with a query of its own.
+type queried struct {
+	records
+	sql string
+}
+
+func (q queried) query() string { return q.sql }
+
+// instead returns a list of columns with an expression under the name of one.
+func instead(list, column, expression string) string {
+	return strings.Replace(list, column, expression+" AS "+column, 1)
+}
+
+// Export yields every record as one transaction sees them; see core.Exporter.
+// The rows arrive one after another and are not kept.
+func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error {
+	resource, err := s.Resource(ctx)
+	if err != nil {
+		return err
+	}
+	if err := yield(resource); err != nil {
+		return err
+	}
+	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		for _, e := range exports {
+			rows, err := tx.Query(ctx, e.query())
+			if err == nil {
+				err = each(func(from pgx.CollectableRow) error {
+					record, err := e.scanRecord(from)
+					if err != nil {
+						return err
+					}
+					if h, ok := record.(row.DatedHead); ok {
+						record = h.Head
+					}
+					return yield(record)
+				})(rows)
+			}
+			if err != nil {
+				table, _ := e.target()
+				return fmt.Errorf("export %s: %w", table, err)
+			}
+		}
+		return nil
+	})
+}
+
+// Import writes the records of another store in one transaction, all or none; see
+// core.Importer.
 func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if err := mustBeEmpty(ctx, tx); err != nil {
@@ -38,7 +103,7 @@ func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// importer copies runs of records of one kind, as they come.
+// importer copies records in runs of one kind.
 type importer struct {
 	tx       pgx.Tx
 	next     func() (core.Record, error)
@@ -49,8 +114,8 @@ type importer struct {
 	err      error
 }
 
-// run copies run after run: the end of one is the first record of another kind,
-// or of another day of the log, whose partition has to be made first.
+// run copies run after run. A run ends at the first record of another kind, or of
+// another day of the log, whose partition is made first.
 func (im *importer) run(ctx context.Context) error {
 	im.advance()
 	resource, ok := im.record.(core.Resource)
@@ -95,7 +160,7 @@ func (im *importer) advance() {
 		return
 	}
 	if e.Position != im.position+1 {
-		im.err = fmt.Errorf("event %d of thread %s has position %d in place of %d", e.Number, e.Thread, e.Position, im.position+1)
+		im.err = fmt.Errorf("event %d of thread %s has position %d instead of %d", e.Number, e.Thread, e.Position, im.position+1)
 		return
 	}
 	// Days rise with positions: another engine's writers may have had other clocks.
@@ -128,7 +193,7 @@ func (im *importer) partition(ctx context.Context) error {
 	return err
 }
 
-// run is the records of one kind that follow one another, as COPY wants them.
+// run is a sequence of records of one kind; it implements pgx.CopyFromSource.
 type run struct {
 	*importer
 	records
@@ -136,7 +201,8 @@ type run struct {
 	begun bool
 }
 
-// Next moves on. It ends at the first record of another kind, which stays.
+// Next advances to the next record. It returns false at the first one of another
+// kind, which stays for the next run.
 func (r *run) Next() bool {
 	if r.begun {
 		r.advance()
@@ -157,7 +223,8 @@ func (r *run) Values() ([]any, error) {
 	return r.row, nil
 }
 
-// derive makes what records leave out, and holds the counters against the rows.
+// derive writes the rows that records leave out. It fails if a row has no head, or
+// if the log is too long for this cluster's transaction ids.
 func (im *importer) derive(ctx context.Context) error {
 	for _, step := range []string{
 		`UPDATE heads SET last_day = last.day FROM (SELECT thread, max(day) AS day FROM events GROUP BY thread) last WHERE last.thread = id`,

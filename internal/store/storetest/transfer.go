@@ -18,9 +18,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// testMoving exports what random histories left, imports it into an empty
-// store, and goes on writing there.
-func testMoving(t *testing.T, e Engine) {
+// testTransfer exports the rows of random histories, imports them into an empty
+// store, and continues to write there.
+func testTransfer(t *testing.T, e Engine) {
 	probe := e.Open(t)
 	_, exports := probe.(core.Exporter)
 	_, imports := probe.(core.Importer)
@@ -58,8 +58,9 @@ func testMoving(t *testing.T, e Engine) {
 	})
 }
 
-// testMovingRefusals imports where it must not be done, and what cannot be.
-func testMovingRefusals(t *testing.T, e Engine) {
+// testTransferRefusals imports into stores that are not empty, and from sources that
+// fail.
+func testTransferRefusals(t *testing.T, e Engine) {
 	from := e.Open(t)
 	defer closeStore(t, from)
 	if _, ok := from.(core.Importer); !ok {
@@ -143,7 +144,7 @@ func (m *model) replays(rt *rapid.T, s core.Store, at int64) {
 	}
 }
 
-// Records are all that a store exports.
+// Records returns all records that a store exports.
 func Records(t rapid.TB, s core.Store) (all []core.Record) {
 	t.Helper()
 	err := s.(core.Exporter).Export(context.Background(), func(r core.Record) error {
@@ -156,7 +157,7 @@ func Records(t rapid.TB, s core.Store) (all []core.Record) {
 	return all
 }
 
-// Reading is a source for an import.
+// Reading returns a source of the records for an import.
 func Reading(records []core.Record) func() (core.Record, error) {
 	return func() (core.Record, error) {
 		if len(records) == 0 {

@@ -19,14 +19,14 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-func movingThread(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
+func threadID(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
 
 // fillThreads makes threads with messages, tokens, receipts and events. Every
 // third one ends after 30 days.
 func fillThreads(t *testing.T, s *Store, threads, messages int) {
 	t.Helper()
 	for n := range threads {
-		id, who := movingThread(n), fmt.Sprintf("8:acs:user-%d", n%3)
+		id, who := threadID(n), fmt.Sprintf("8:acs:user-%d", n%3)
 		c := &core.Change{
 			Key: id, Thread: id, Properties: &core.Properties{Topic: "topic", CreatedBy: who}, Answer: &core.CreateAnswer{Topic: "topic"},
 			Members: []core.Member{{User: who, Order: 1, Intervals: []core.Interval{{}}}},
@@ -90,8 +90,8 @@ func TestExportIsOneDurableMoment(t *testing.T) {
 			wg.Go(func() {
 				for i := range 60 {
 					for n := range 4 {
-						if core.LaneOf(movingThread(n), lanes) == lane {
-							mustApply(t, s, sendTo(movingThread(n), "8:acs:user", fmt.Sprint(round, "/", i)))
+						if core.LaneOf(threadID(n), lanes) == lane {
+							mustApply(t, s, sendTo(threadID(n), "8:acs:user", fmt.Sprint(round, "/", i)))
 						}
 					}
 				}
@@ -183,7 +183,7 @@ func TestImportRefusesRowsWithoutThread(t *testing.T) {
 
 // TestCheckFindsDamage takes rows away and puts rows in.
 func TestCheckFindsDamage(t *testing.T) {
-	a, ends, ghost := movingThread(1), movingThread(2), movingThread(99)
+	a, ends, ghost := threadID(1), threadID(2), threadID(99)
 	for _, tc := range []struct {
 		name   string
 		damage func(b *pebble.Batch)
@@ -205,7 +205,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"a head less", func(b *pebble.Batch) { b.Delete(headKey(nil, a), nil) }, "belongs to no thread"},
 		{"a member that cannot be read", func(b *pebble.Batch) { b.Set(memberKey(nil, a, "8:x"), []byte{9}, nil) }, "format"},
 		{"an event less", func(b *pebble.Batch) {
-			b.DeleteRange([]byte{kindEvent}, eventKey(nil, core.DayOf(1_700_000_000_000), movingThread(0), 2), nil)
+			b.DeleteRange([]byte{kindEvent}, eventKey(nil, core.DayOf(1_700_000_000_000), threadID(0), 2), nil)
 		}, "events and"},
 		{"a position less", func(b *pebble.Batch) {
 			b.Delete(positionKey(nil, core.DayOf(1_700_000_000_000), 3), nil)
@@ -264,7 +264,7 @@ func TestExportNumbersPositionsAnew(t *testing.T) {
 			events = append(events, r.Position)
 		}
 	}
-	if heads[movingThread(0)] != 0 || heads[movingThread(1)] != 2 || fmt.Sprint(events) != "[1 2]" {
+	if heads[threadID(0)] != 0 || heads[threadID(1)] != 2 || fmt.Sprint(events) != "[1 2]" {
 		t.Errorf("heads have positions %v, events %v; want 0 for the thread without events, 2 for the other, and 1 2", heads, events)
 	}
 	mustClose(t, s)
@@ -283,7 +283,7 @@ func TestCheckpointAndRestore(t *testing.T) {
 	if err := s.Checkpoint(backup); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a checkpoint over another: %v", err)
 	}
-	fillMore := sendTo(movingThread(0), "8:acs:user", "later")
+	fillMore := sendTo(threadID(0), "8:acs:user", "later")
 	mustApply(t, s, fillMore)
 	mustClose(t, s)
 	if err := Restore(t.Context(), backup, back); err != nil {
@@ -318,8 +318,8 @@ func TestCheckpointAndRestore(t *testing.T) {
 	}
 }
 
-// TestMovingStops ends an export and an import by their context.
-func TestMovingStops(t *testing.T) {
+// TestTransferStops ends an export and an import by their context.
+func TestTransferStops(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
 	ctx, stop := context.WithCancel(context.Background())
