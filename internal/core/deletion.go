@@ -16,7 +16,7 @@ const DefaultGrace = 30 * time.Second
 // sweepPage is how many rows the clean-up reads at a time.
 const sweepPage = 100
 
-// Sweep deletes the threads that their retention policies have ended, and erases
+// Sweep deletes the threads that have expired by their retention policies, and erases
 // the users whose grace is over. It does one page of each and returns when the
 // next one is due, or the zero time. All that it needs is in the store, every
 // step can be done again, and a step that another server did is found done.
@@ -36,12 +36,12 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sweepThreads ends at most one page of threads. The next one is due now if this
-// one was full and a thread of it was ended.
+// sweepThreads deletes at most one page of expired threads. The next one is due now if
+// this one was full and a thread of it was deleted.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
-	threads, err := s.store.Ending(ctx, sweepPage)
+	threads, err := s.store.Expiring(ctx, sweepPage)
 	if err != nil {
-		return time.Time{}, fmt.Errorf("list threads that end: %w", err)
+		return time.Time{}, fmt.Errorf("list threads that expire: %w", err)
 	}
 	var errs []error
 	gone := 0
@@ -49,11 +49,11 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 		if s.now().UnixMilli() < e.On {
 			return time.UnixMilli(e.On), errors.Join(errs...)
 		}
-		ended, err := s.end(ctx, e.Thread)
+		expired, err := s.expire(ctx, e.Thread)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("end thread %s: %w", e.Thread, err))
+			errs = append(errs, fmt.Errorf("expire thread %s: %w", e.Thread, err))
 		}
-		if ended {
+		if expired {
 			gone++
 		}
 	}
@@ -63,13 +63,12 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 	return next, errors.Join(errs...)
 }
 
-// end deletes a thread in nobody's name, if its time has come, and says whether
-// it did. Unverified: that a thread ended so is like one that a participant has
-// deleted.
-func (s *Service) end(ctx context.Context, thread string) (ended bool, err error) {
+// expire deletes a thread in nobody's name if it has expired, and reports whether it
+// did. Unverified: that an expired thread is like one that a participant has deleted.
+func (s *Service) expire(ctx context.Context, thread string) (expired bool, err error) {
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := rows.Thread(thread)
-		if err != nil || t == nil || !t.ended(s.now().UnixMilli()) {
+		if err != nil || t == nil || !t.expired(s.now().UnixMilli()) {
 			return &Change{}, err
 		}
 		c := changeOf(t)

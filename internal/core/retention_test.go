@@ -20,7 +20,7 @@ func (h *house) kept(t *testing.T, caller string, days int32) string {
 	return th.ID
 }
 
-// TestRetention lets threads reach the end that their policies give them.
+// TestRetention lets threads expire by their policies.
 func TestRetention(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -31,10 +31,10 @@ func TestRetention(t *testing.T) {
 	}
 	h.pass(30*day - time.Millisecond)
 	if next, err := h.Sweep(ctx); err != nil || !next.Equal(start.Add(30*day)) {
-		t.Errorf("a sweep before the end: next %v, %v; want %v", next, err, start.Add(30*day))
+		t.Errorf("a sweep before the expiry: next %v, %v; want %v", next, err, start.Add(30*day))
 	}
 	if got := h.contents(t, ann, month); got[0] != "hello" {
-		t.Errorf("a millisecond before its end the thread reads %v", got)
+		t.Errorf("a millisecond before it expires the thread reads %v", got)
 	}
 
 	h.pass(time.Millisecond)
@@ -63,7 +63,7 @@ func TestRetention(t *testing.T) {
 	h.pass(60 * day)
 	h.send(t, ann, quarter, "still here")
 	if next, err := h.Sweep(ctx); err != nil || !next.IsZero() {
-		t.Errorf("nothing more to end: next %v, %v", next, err)
+		t.Errorf("nothing more to expire: next %v, %v", next, err)
 	}
 	h.send(t, ann, ever, "still here")
 }
@@ -95,20 +95,20 @@ func TestRetentionOfMany(t *testing.T) {
 	}
 }
 
-// orphaned lists threads in front that are not there or do not end, as long as
+// orphaned lists threads in front that are not there or do not expire, as long as
 // nobody takes them away.
 type orphaned struct {
 	core.Store
-	first []core.Ending
+	first []core.Expiry
 }
 
-func (o *orphaned) Ending(ctx context.Context, limit int) ([]core.Ending, error) {
-	es, err := o.Store.Ending(ctx, limit)
-	es = append(append([]core.Ending(nil), o.first...), es...)
+func (o *orphaned) Expiring(ctx context.Context, limit int) ([]core.Expiry, error) {
+	es, err := o.Store.Expiring(ctx, limit)
+	es = append(append([]core.Expiry(nil), o.first...), es...)
 	return es[:min(limit, len(es))], err
 }
 
-// TestRetentionOfNothing sweeps a page of which nothing is to be ended: it must
+// TestRetentionOfNothing sweeps a page of which nothing has expired: it must
 // not ask to be called again at once, for ever.
 func TestRetentionOfNothing(t *testing.T) {
 	var o *orphaned
@@ -118,19 +118,19 @@ func TestRetentionOfNothing(t *testing.T) {
 	})
 	ann := h.user(t)
 	ever, month := h.kept(t, ann, 0), h.kept(t, ann, 30)
-	o.first = []core.Ending{{Thread: ever, On: 1}}
+	o.first = []core.Expiry{{Thread: ever, On: 1}}
 	for n := range 98 {
-		o.first = append(o.first, core.Ending{Thread: fmt.Sprint("19:gone-", n), On: int64(n + 2)})
+		o.first = append(o.first, core.Expiry{Thread: fmt.Sprint("19:gone-", n), On: int64(n + 2)})
 	}
 	h.pass(31 * day)
-	// The last of the page ends, so there may be more of them.
+	// The last of the page has expired, so there may be more of them.
 	if next, err := h.Sweep(t.Context()); err != nil || next.UnixMilli() != h.now.Load() {
-		t.Errorf("a sweep that ended one of a full page: next %v, %v; want now", next, err)
+		t.Errorf("a sweep that deleted one of a full page: next %v, %v; want now", next, err)
 	}
 	if th, err := h.Inspect(t.Context(), month); err != nil || th.DeletedOn == 0 {
 		t.Errorf("the thread was left: %+v, %v", th, err)
 	}
-	o.first = append(o.first, core.Ending{Thread: month, On: h.now.Load()})
+	o.first = append(o.first, core.Expiry{Thread: month, On: h.now.Load()})
 	if next, err := h.Sweep(t.Context()); err != nil || !next.IsZero() {
 		t.Errorf("a sweep of a full page of nothing: next %v, %v; want none", next, err)
 	}

@@ -21,17 +21,17 @@ type Head struct {
 	Counters
 }
 
-// EndsOn is when the retention policy of a live thread ends it, or 0: so many
-// days after its creation (chat.md §3.6).
-func (h *Head) EndsOn() int64 {
+// ExpiresOn returns the time at which a live thread expires by its retention policy,
+// RetentionDays after its creation (chat.md §3.6), or 0 if it has none.
+func (h *Head) ExpiresOn() int64 {
 	if h.RetentionDays == 0 || h.DeletedOn != 0 {
 		return 0
 	}
 	return h.CreatedOn + int64(h.RetentionDays)*MillisPerDay
 }
 
-// ended says whether that time has come.
-func (h *Head) ended(now int64) bool { return h.EndsOn() != 0 && h.EndsOn() <= now }
+// expired reports whether that time has come.
+func (h *Head) expired(now int64) bool { return h.ExpiresOn() != 0 && h.ExpiresOn() <= now }
 
 // Properties of a thread, replaced as a whole when one of them changes.
 type Properties struct {

@@ -200,7 +200,7 @@ func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 
 // exists fails with 404 for a thread that does not exist, was deleted or is over.
 func (s *Service) exists(h *Head) error {
-	if h.Revision == 0 || h.DeletedOn != 0 || h.ended(s.now().UnixMilli()) {
+	if h.Revision == 0 || h.DeletedOn != 0 || h.expired(s.now().UnixMilli()) {
 		return errThreadNotFound
 	}
 	return nil

@@ -52,9 +52,9 @@ type Store interface {
 	// Deleting returns the users whose deletion has begun and not ended.
 	Deleting(ctx context.Context) ([]User, error)
 
-	// Ending returns up to limit threads whose retention policy gives them an
-	// end, those that end first in front. They may have changed since.
-	Ending(ctx context.Context, limit int) ([]Ending, error)
+	// Expiring returns up to limit threads that have a retention policy, those that
+	// expire first in front. They may have changed since.
+	Expiring(ctx context.Context, limit int) ([]Expiry, error)
 
 	// Users returns the rows of those of the users that exist, in any order.
 	Users(ctx context.Context, ids []string) ([]User, error)
@@ -156,8 +156,8 @@ type ThreadsPage struct {
 	Next    ThreadsCursor
 }
 
-// Ending is a thread and the time from which it is over.
-type Ending struct {
+// Expiry is the time at which a thread expires by its retention policy.
+type Expiry struct {
 	Thread string
 	On     int64
 }

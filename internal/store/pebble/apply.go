@@ -37,18 +37,18 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	if err := load(s.db, state); err != nil {
 		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
-	var ends map[string]int64 // as they are before the batch
+	var expiries map[string]int64 // before the batch
 	for id, h := range state.Heads {
-		if on := h.EndsOn(); on != 0 {
-			if ends == nil {
-				ends = map[string]int64{}
+		if on := h.ExpiresOn(); on != 0 {
+			if expiries == nil {
+				expiries = map[string]int64{}
 			}
-			ends[id] = on
+			expiries[id] = on
 		}
 	}
 	outcomes := core.Assign(b, state)
 
-	w := writer{batch: s.db.NewBatch(), ends: ends}
+	w := writer{batch: s.db.NewBatch(), expiries: expiries}
 	for i := range outcomes {
 		if outcomes[i].Status == core.Applied {
 			w.change(&outcomes[i], state)
@@ -119,7 +119,7 @@ type writer struct {
 	batch      *pebble.Batch
 	key, value []byte
 	heads      map[string]bool  // written already: the last state of a thread is enough
-	ends       map[string]int64 // when threads end, as their entries say
+	expiries   map[string]int64 // of threads, as their entries have them
 }
 
 func (w *writer) set() { w.batch.Set(w.key, w.value, nil) }
@@ -148,7 +148,7 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 		w.heads[c.Thread] = true
 		w.key, w.value = headKey(w.key[:0], c.Thread), encodeHead(w.value[:0], s.Heads[c.Thread])
 		w.set()
-		w.ending(w.ends[c.Thread], s.Heads[c.Thread])
+		w.expiry(w.expiries[c.Thread], s.Heads[c.Thread])
 	}
 	for i := range c.Members {
 		m := &c.Members[i]
@@ -182,16 +182,16 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	}
 }
 
-// ending moves a thread's entry among those that end.
-func (w *writer) ending(was int64, h *core.Head) {
-	if h.EndsOn() == was {
+// expiry moves a thread's entry among those that expire.
+func (w *writer) expiry(was int64, h *core.Head) {
+	if h.ExpiresOn() == was {
 		return
 	}
 	if was != 0 {
-		w.batch.Delete(endingKey(was, h.ID), nil)
+		w.batch.Delete(expiryKey(was, h.ID), nil)
 	}
-	if on := h.EndsOn(); on != 0 {
-		w.key, w.value = endingKey(on, h.ID), encodeEntry(w.value[:0])
+	if on := h.ExpiresOn(); on != 0 {
+		w.key, w.value = expiryKey(on, h.ID), encodeEntry(w.value[:0])
 		w.set()
 	}
 }

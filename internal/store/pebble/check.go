@@ -97,17 +97,17 @@ func (c *checker) threads(ctx context.Context) (err error) {
 		it.First()
 		kinds = append(kinds, &threadRows{it, read})
 	}
-	var ending uint64
+	var expiring uint64
 	err = c.scan(ctx, c.snap, kindHead, func(key, value []byte) error {
 		h, err := decodeHead(string(key[1:]), value)
 		if err != nil {
 			return c.row(key, err)
 		}
-		if on := h.EndsOn(); on != 0 {
-			ending++
-			_, found, err := get(c.snap, endingKey(on, h.ID), decodeEntry)
+		if on := h.ExpiresOn(); on != 0 {
+			expiring++
+			_, found, err := get(c.snap, expiryKey(on, h.ID), decodeEntry)
 			if err == nil && !found {
-				err = errors.New("it is not among those that end")
+				err = errors.New("it is not among those that expire")
 			}
 			if err != nil {
 				return c.damaged("thread "+h.ID, err)
@@ -134,12 +134,12 @@ func (c *checker) threads(ctx context.Context) (err error) {
 			return c.damaged("the threads", fmt.Errorf("row %q belongs to no thread", k.Key()))
 		}
 	}
-	err = c.scan(ctx, c.snap, kindEnding, func([]byte, []byte) error {
-		ending--
+	err = c.scan(ctx, c.snap, kindExpiry, func([]byte, []byte) error {
+		expiring--
 		return nil
 	})
-	if err == nil && ending != 0 {
-		err = c.damaged("the threads that end", errors.New("there are more entries than such threads"))
+	if err == nil && expiring != 0 {
+		err = c.damaged("the threads that expire", errors.New("there are more entries than such threads"))
 	}
 	return err
 }

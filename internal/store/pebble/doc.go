@@ -19,7 +19,7 @@
 //	t       thread 0 caller 0 token           the message id of a send with a token
 //	r       thread 0 user                     a read receipt
 //	d       user                              a user whose deletion has begun and not ended
-//	x       time(8) thread                    a thread that its retention policy ends then
+//	x       time(8) thread                    a thread that expires then by its retention policy
 //	l       user 0 minute(8) thread           an entry in the user's list of threads
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
 //	o       day(4) position(8)                the event's thread and number

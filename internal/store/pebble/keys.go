@@ -21,7 +21,7 @@ const (
 	kindReceipt  = 'r'
 	kindList     = 'l'
 	kindDeleting = 'd'
-	kindEnding   = 'x'
+	kindExpiry   = 'x'
 	kindEvent    = 'e'
 	kindPosition = 'o'
 )
@@ -57,13 +57,13 @@ func receiptKey(b []byte, thread, user string) []byte {
 
 func deletingKey(user string) []byte { return append([]byte{kindDeleting}, user...) }
 
-func endingKey(on int64, thread string) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{kindEnding}, uint64(on)), thread...)
+func expiryKey(on int64, thread string) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{kindExpiry}, uint64(on)), thread...)
 }
 
-// endingOf takes an ending key apart.
-func endingOf(key []byte) core.Ending {
-	return core.Ending{On: int64(binary.BigEndian.Uint64(key[1:])), Thread: string(key[9:])}
+// expiryOf parses the key of an expiry.
+func expiryOf(key []byte) core.Expiry {
+	return core.Expiry{On: int64(binary.BigEndian.Uint64(key[1:])), Thread: string(key[9:])}
 }
 
 func idKey(b []byte, thread string, id int64) []byte {

@@ -137,29 +137,29 @@ func TestListThreadsReadsFewKeys(t *testing.T) {
 	}
 }
 
-// TestEndingPassesOverOrphans puts entries that fit no thread before one that does.
-func TestEndingPassesOverOrphans(t *testing.T) {
+// TestExpiringPassesOverOrphans puts entries that fit no thread before one that does.
+func TestExpiringPassesOverOrphans(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
 	fillThreads(t, s, 6, 1)
-	ends, err := s.Ending(t.Context(), 10)
-	if err != nil || len(ends) != 2 {
-		t.Fatalf("threads that end: %+v, %v", ends, err)
+	expiries, err := s.Expiring(t.Context(), 10)
+	if err != nil || len(expiries) != 2 {
+		t.Fatalf("threads that expire: %+v, %v", expiries, err)
 	}
 	b := s.db.NewBatch()
 	for n := 1; n <= 100; n++ {
-		b.Set(endingKey(int64(n), threadID(90+n)), encodeEntry(nil), nil) // of no thread
-		b.Set(endingKey(int64(n), threadID(0)), encodeEntry(nil), nil)    // of one that does not end
-		b.Set(endingKey(int64(n), ends[0].Thread), encodeEntry(nil), nil) // of one that ends at another time
+		b.Set(expiryKey(int64(n), threadID(90+n)), encodeEntry(nil), nil)     // of no thread
+		b.Set(expiryKey(int64(n), threadID(0)), encodeEntry(nil), nil)        // of one that does not expire
+		b.Set(expiryKey(int64(n), expiries[0].Thread), encodeEntry(nil), nil) // of one that expires at another time
 	}
-	b.Set(endingKey(1, threadID(1)), encodeEntry(nil), nil)
+	b.Set(expiryKey(1, threadID(1)), encodeEntry(nil), nil)
 	b.Set(headKey(nil, threadID(1)), []byte{9}, nil) // it cannot be read, and is for its reader to report
 	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}
-	want := append([]core.Ending{{Thread: threadID(1), On: 1}}, ends...)
+	want := append([]core.Expiry{{Thread: threadID(1), On: 1}}, expiries...)
 	for limit := range len(want) + 2 {
-		got, err := s.Ending(t.Context(), limit)
+		got, err := s.Expiring(t.Context(), limit)
 		if err != nil || !slices.Equal(got, want[:min(limit, len(want))]) {
 			t.Errorf("the first %d: %+v, %v; want those of %+v", limit, got, err, want)
 		}

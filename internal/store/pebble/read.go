@@ -182,22 +182,22 @@ func (s *Store) Deleting(context.Context) (us []core.User, err error) {
 	return us, err
 }
 
-// Ending returns the threads that end first.
-func (s *Store) Ending(_ context.Context, limit int) ([]core.Ending, error) {
+// Expiring returns the threads that expire first.
+func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	it, err := snap.NewIter(kindRange(kindEnding))
+	it, err := snap.NewIter(kindRange(kindExpiry))
 	if err != nil {
 		return nil, err
 	}
-	var es []core.Ending
+	var es []core.Expiry
 	for it.First(); it.Valid() && len(es) < limit; it.Next() {
-		e := endingOf(it.Key())
+		e := expiryOf(it.Key())
 		h, found, err := head(snap, e.Thread)
 		// An entry that does not fit its thread must not stand before those that
-		// do; Check reports it. Of a head that cannot be read, whoever ends the
-		// thread is told.
-		if err != nil || found && h.EndsOn() == e.On {
+		// do; Check reports it. Of a head that cannot be read, the error is for the
+		// sweep that reads it next.
+		if err != nil || found && h.ExpiresOn() == e.On {
 			es = append(es, e)
 		}
 	}

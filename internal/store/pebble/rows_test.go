@@ -72,7 +72,7 @@ var goldenRows = []struct {
 	{"sent", sentKey(nil, core.SendKey{Thread: goldenThread, Caller: goldenUser, Token: "4147a30f"}), encodeNumber(nil, 1653551972669), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(1653551972669)},
 	{"receipt", receiptKey(nil, goldenThread, goldenUser), encodeReceipt(nil, &goldenReceipt), func(v []byte) (any, error) { return decodeReceipt(goldenUser, v) }, goldenReceipt},
 	{"deleting", deletingKey(goldenUser), encodeEntry(nil), func(v []byte) (any, error) { return decodeEntry(v) }, struct{}{}},
-	{"ending", endingKey(goldenMessage.CreatedOn, goldenThread), encodeEntry(nil), func(v []byte) (any, error) { return decodeEntry(v) }, struct{}{}},
+	{"ending", expiryKey(goldenMessage.CreatedOn, goldenThread), encodeEntry(nil), func(v []byte) (any, error) { return decodeEntry(v) }, struct{}{}},
 	{"listing", listKey(nil, goldenUser, 27559199, goldenThread), encodeEntry(nil), func(v []byte) (any, error) { return decodeEntry(v) }, struct{}{}},
 	{"event", eventKey(nil, goldenEvent.Day, goldenThread, 2), encodeEvent(nil, &goldenEvent), func(v []byte) (any, error) { return decodeEvent(goldenEvent.Day, goldenThread, 2, v) }, goldenEvent},
 	{"position", positionKey(nil, goldenEvent.Day, 900), encodePosition(nil, &goldenEvent), func(v []byte) (any, error) {

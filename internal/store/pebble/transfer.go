@@ -156,7 +156,7 @@ const importBatch = 4 << 20
 // contents are the kinds of rows that a new store has none of.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindAnswer, kindSent,
-	kindReceipt, kindList, kindDeleting, kindEnding, kindEvent, kindPosition,
+	kindReceipt, kindList, kindDeleting, kindExpiry, kindEvent, kindPosition,
 }
 
 // Import writes the records of another store; see core.Importer. Only the last
@@ -287,7 +287,7 @@ func (im *importer) put(record core.Record) error {
 	case core.Head:
 		im.key, im.value = headKey(im.key[:0], r.ID), encodeHead(im.value[:0], &r)
 		im.set()
-		im.ending(0, &r)
+		im.expiry(0, &r)
 		return nil
 	case core.ThreadMember:
 		return im.member(r)

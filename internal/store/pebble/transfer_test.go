@@ -22,7 +22,7 @@ import (
 func threadID(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
 
 // fillThreads makes threads with messages, tokens, receipts and events. Every
-// third one ends after 30 days.
+// third one expires after 30 days.
 func fillThreads(t *testing.T, s *Store, threads, messages int) {
 	t.Helper()
 	for n := range threads {
@@ -183,7 +183,7 @@ func TestImportRefusesRowsWithoutThread(t *testing.T) {
 
 // TestCheckFindsDamage takes rows away and puts rows in.
 func TestCheckFindsDamage(t *testing.T) {
-	a, ends, ghost := threadID(1), threadID(2), threadID(99)
+	a, expires, ghost := threadID(1), threadID(2), threadID(99)
 	for _, tc := range []struct {
 		name   string
 		damage func(b *pebble.Batch)
@@ -210,20 +210,20 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"a position less", func(b *pebble.Batch) {
 			b.Delete(positionKey(nil, core.DayOf(1_700_000_000_000), 3), nil)
 		}, "position 3 is missing"},
-		{"a thread less among those that end", func(b *pebble.Batch) {
-			b.Delete(endingKey(1_700_000_000_000+30*86_400_000, ends), nil)
-		}, ends + ": it is not among those that end"},
-		{"a thread of those that end with another end", func(b *pebble.Batch) {
-			b.Delete(endingKey(1_700_000_000_000+30*86_400_000, ends), nil)
-			b.Set(endingKey(1_700_000_000_000+90*86_400_000, ends), encodeEntry(nil), nil)
-		}, ends + ": it is not among those that end"},
-		{"an end that cannot be read", func(b *pebble.Batch) {
-			b.Set(endingKey(1_700_000_000_000+30*86_400_000, ends), []byte{9}, nil)
+		{"a thread less among those that expire", func(b *pebble.Batch) {
+			b.Delete(expiryKey(1_700_000_000_000+30*86_400_000, expires), nil)
+		}, expires + ": it is not among those that expire"},
+		{"a thread of those that expire with another time", func(b *pebble.Batch) {
+			b.Delete(expiryKey(1_700_000_000_000+30*86_400_000, expires), nil)
+			b.Set(expiryKey(1_700_000_000_000+90*86_400_000, expires), encodeEntry(nil), nil)
+		}, expires + ": it is not among those that expire"},
+		{"an expiry that cannot be read", func(b *pebble.Batch) {
+			b.Set(expiryKey(1_700_000_000_000+30*86_400_000, expires), []byte{9}, nil)
 		}, "format"},
-		{"a thread more among those that end", func(b *pebble.Batch) {
-			b.Set(endingKey(1_700_000_000_000+30*86_400_000, a), encodeEntry(nil), nil)
+		{"a thread more among those that expire", func(b *pebble.Batch) {
+			b.Set(expiryKey(1_700_000_000_000+30*86_400_000, a), encodeEntry(nil), nil)
 		}, "more entries than such threads"},
-		{"an end of no thread", func(b *pebble.Batch) { b.Set(endingKey(5, ghost), encodeEntry(nil), nil) }, "more entries than such threads"},
+		{"an expiry of no thread", func(b *pebble.Batch) { b.Set(expiryKey(5, ghost), encodeEntry(nil), nil) }, "more entries than such threads"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := mustOpen(t, "store", vfs.NewMem())

@@ -11,11 +11,11 @@ import (
 const upgradeBatch = 1024
 
 // upgrade moves a store of an older schema to this one. Schema 2 came with the
-// keys of the threads that end. Schema 3 came with format 2 of users' rows, which
+// keys of the threads that expire. Schema 3 came with format 2 of users' rows, which
 // an older binary must not open; it rewrites none.
 func (s *Store) upgrade(from uint64) error {
 	if from < 2 {
-		return s.addEndings(from)
+		return s.addExpiries(from)
 	}
 	if err := s.db.Set(metaKey(metaSchema), encodeNumber(nil, schema), pebble.Sync); err != nil {
 		return err
@@ -24,33 +24,33 @@ func (s *Store) upgrade(from uint64) error {
 	return nil
 }
 
-// addEndings writes the keys of the threads that end. The new schema is in the
+// addExpiries writes the keys of the threads that expire. The new schema is in the
 // last batch: until that one is on the disk, and with it all before, the next
 // start begins anew.
-func (s *Store) addEndings(from uint64) error {
+func (s *Store) addExpiries(from uint64) error {
 	began := time.Now()
 	// A binary of schema 1 knows nothing of these keys: those that are there may
 	// be of threads that it has deleted since.
 	w := writer{batch: s.db.NewBatch()}
-	w.batch.DeleteRange([]byte{kindEnding}, []byte{kindEnding + 1}, nil)
+	w.batch.DeleteRange([]byte{kindExpiry}, []byte{kindExpiry + 1}, nil)
 
 	it, err := s.db.NewIter(kindRange(kindHead))
 	if err != nil {
 		return err
 	}
 	defer it.Close()
-	threads, ending := 0, 0
+	threads, expiring := 0, 0
 	for it.First(); it.Valid(); it.Next() {
 		threads++
 		h, err := decodeHead(string(it.Key()[1:]), it.Value())
 		if err != nil {
 			return s.damaged(fmt.Sprintf("row %q", it.Key()), err)
 		}
-		if h.EndsOn() == 0 {
+		if h.ExpiresOn() == 0 {
 			continue
 		}
-		w.ending(0, &h)
-		if ending++; ending%upgradeBatch == 0 {
+		w.expiry(0, &h)
+		if expiring++; expiring%upgradeBatch == 0 {
 			if err := s.commitUpgrade(&w, pebble.NoSync); err != nil {
 				return err
 			}
@@ -63,7 +63,7 @@ func (s *Store) addEndings(from uint64) error {
 	if err := s.commitUpgrade(&w, pebble.Sync); err != nil {
 		return err
 	}
-	s.log.Info("store: the layout was upgraded", "from", from, "to", schema, "threads", threads, "ending", ending, "took", time.Since(began))
+	s.log.Info("store: the layout was upgraded", "from", from, "to", schema, "threads", threads, "expiring", expiring, "took", time.Since(began))
 	return nil
 }
 

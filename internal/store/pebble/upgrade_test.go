@@ -19,15 +19,15 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// asSchema1 makes of a store what a binary before the ending keys leaves, and
+// asSchema1 makes of a store what a binary before the expiry keys leaves, and
 // closes it. Some of the keys may be there, when such a binary was called back
 // after half an upgrade: then they are of threads that have changed since.
 func asSchema1(t *testing.T, s *Store) {
 	t.Helper()
 	b := s.db.NewBatch()
-	b.DeleteRange([]byte{kindEnding}, []byte{kindEnding + 1}, nil)
-	b.Set(endingKey(1, threadID(0)), encodeEntry(nil), nil)
-	b.Set(endingKey(2, threadID(99)), encodeEntry(nil), nil)
+	b.DeleteRange([]byte{kindExpiry}, []byte{kindExpiry + 1}, nil)
+	b.Set(expiryKey(1, threadID(0)), encodeEntry(nil), nil)
+	b.Set(expiryKey(2, threadID(99)), encodeEntry(nil), nil)
 	b.Set(metaKey(metaSchema), encodeNumber(nil, 1), nil)
 	if err := b.Commit(pebble.Sync); err != nil {
 		t.Fatal(err)
@@ -35,8 +35,8 @@ func asSchema1(t *testing.T, s *Store) {
 	mustClose(t, s)
 }
 
-// onDisk reads the schema and counts the ending keys, without an upgrade.
-func onDisk(t *testing.T, disk vfs.FS) (version uint64, endings int) {
+// onDisk reads the schema and counts the expiry keys, without an upgrade.
+func onDisk(t *testing.T, disk vfs.FS) (version uint64, expiries int) {
 	t.Helper()
 	db, err := pebble.Open("store", &pebble.Options{FS: disk, Logger: logger{log: discard}})
 	if err != nil {
@@ -46,15 +46,15 @@ func onDisk(t *testing.T, disk vfs.FS) (version uint64, endings int) {
 	if version, _, err = get(db, metaKey(metaSchema), decodeNumber); err != nil {
 		t.Fatal(err)
 	}
-	it, err := db.NewIter(kindRange(kindEnding))
+	it, err := db.NewIter(kindRange(kindExpiry))
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer it.Close()
 	for it.First(); it.Valid(); it.Next() {
-		endings++
+		expiries++
 	}
-	return version, endings
+	return version, expiries
 }
 
 // TestUpgradeFindsThreadsThatEnd opens a store of schema 1 and lets a thread in
@@ -64,7 +64,7 @@ func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 	mem := vfs.NewMem()
 	s := mustOpen(t, "store", mem)
 	fillThreads(t, s, 6, 3)
-	want := []core.Ending{{Thread: threadID(2), On: made + 30*day}, {Thread: threadID(5), On: made + 30*day}}
+	want := []core.Expiry{{Thread: threadID(2), On: made + 30*day}, {Thread: threadID(5), On: made + 30*day}}
 	asSchema1(t, s)
 
 	for _, when := range []string{"at the upgrade", "afterwards"} {
@@ -72,12 +72,12 @@ func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 		if _, err := s.Check(t.Context()); err != nil {
 			t.Errorf("check %s: %v", when, err)
 		}
-		if got, err := s.Ending(t.Context(), 100); err != nil || !slices.Equal(got, want) {
-			t.Errorf("threads that end %s: %+v, %v; want %+v", when, got, err, want)
+		if got, err := s.Expiring(t.Context(), 100); err != nil || !slices.Equal(got, want) {
+			t.Errorf("threads that expire %s: %+v, %v; want %+v", when, got, err, want)
 		}
 		mustClose(t, s)
-		if version, endings := onDisk(t, mem); version != schema || endings != len(want) {
-			t.Errorf("%s: schema %d with %d ending keys, want %d with %d", when, version, endings, schema, len(want))
+		if version, expiries := onDisk(t, mem); version != schema || expiries != len(want) {
+			t.Errorf("%s: schema %d with %d expiry keys, want %d with %d", when, version, expiries, schema, len(want))
 		}
 	}
 
@@ -132,8 +132,8 @@ func TestUpgradeIsCutOff(t *testing.T) {
 
 	half := 0
 	for i, disk := range disks {
-		version, endings := onDisk(t, disk)
-		if version == 1 && endings > 2 {
+		version, expiries := onDisk(t, disk)
+		if version == 1 && expiries > 2 {
 			half++
 		}
 		if i == len(disks)-1 && version != schema {
@@ -144,7 +144,7 @@ func TestUpgradeIsCutOff(t *testing.T) {
 		if err != nil || counts.Threads != threads {
 			t.Errorf("a power cut before write %d of %d: %d threads, %v", i, len(disks), counts.Threads, err)
 		}
-		if got, err := s.Ending(t.Context(), 2*threads); err != nil || len(got) != threads {
+		if got, err := s.Expiring(t.Context(), 2*threads); err != nil || len(got) != threads {
 			t.Errorf("a power cut before write %d of %d: %d threads end, %v", i, len(disks), len(got), err)
 		}
 		mustClose(t, s)
@@ -202,8 +202,8 @@ func TestNewStoreHasThisSchema(t *testing.T) {
 	}
 	mustClose(t, s)
 	for _, disk := range []vfs.FS{mem, copied} {
-		if version, endings := onDisk(t, disk); version != schema || endings != 1 {
-			t.Errorf("schema %d with %d ending keys, want %d with 1", version, endings, schema)
+		if version, expiries := onDisk(t, disk); version != schema || expiries != 1 {
+			t.Errorf("schema %d with %d expiry keys, want %d with 1", version, expiries, schema)
 		}
 	}
 }

@@ -173,15 +173,15 @@ func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 	return us, err
 }
 
-var endingSQL = fmt.Sprintf(`SELECT id AS thread, %[1]s AS "on" FROM heads WHERE retention_days > 0 AND deleted_on = 0
-	ORDER BY %[1]s, id LIMIT $1`, endsOn)
+var expiringSQL = fmt.Sprintf(`SELECT id AS thread, %[1]s AS "on" FROM heads WHERE retention_days > 0 AND deleted_on = 0
+	ORDER BY %[1]s, id LIMIT $1`, expiresOn)
 
-// Ending returns the threads that end first.
-func (s *Store) Ending(ctx context.Context, limit int) ([]core.Ending, error) {
-	var es []core.Ending
-	err := s.read(ctx, "threads that end", func(b *pgx.Batch) {
+// Expiring returns the threads that expire first.
+func (s *Store) Expiring(ctx context.Context, limit int) ([]core.Expiry, error) {
+	var es []core.Expiry
+	err := s.read(ctx, "threads that expire", func(b *pgx.Batch) {
 		es = nil
-		b.Queue(endingSQL, limit).Query(all(&es, pgx.RowToStructByName[core.Ending]))
+		b.Queue(expiringSQL, limit).Query(all(&es, pgx.RowToStructByName[core.Expiry]))
 	})
 	return es, err
 }

@@ -32,9 +32,9 @@ var (
 	threadReceipts = newTable("receipts", row.Receipt)
 )
 
-// Expressions for core's Head.EndsOn, for a head that is not deleted and has a
+// Expressions for core's Head.ExpiresOn, for a head that is not deleted and has a
 // policy, and for core.MinuteOf. The index heads_ending has the first.
-var endsOn = fmt.Sprintf("created_on + retention_days::bigint * %d", core.MillisPerDay)
+var expiresOn = fmt.Sprintf("created_on + retention_days::bigint * %d", core.MillisPerDay)
 
 func minuteOf(time string) string { return fmt.Sprintf("%s / %d", time, core.MillisPerMinute) }
 

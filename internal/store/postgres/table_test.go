@@ -43,15 +43,15 @@ func TestExpressions(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
 	h := core.Head{Properties: core.Properties{CreatedOn: 1_700_000_000_123, RetentionDays: 90}}
-	var ends, minute int64
-	err := s.pool.QueryRow(t.Context(), fmt.Sprintf(`SELECT %s, %s FROM (VALUES ($1::bigint, $2::integer)) AS h (created_on, retention_days)`, endsOn, minuteOf("created_on")),
-		h.CreatedOn, h.RetentionDays).Scan(&ends, &minute)
-	if err != nil || ends != h.EndsOn() || minute != core.MinuteOf(h.CreatedOn) {
-		t.Errorf("a thread ends on %d and was made in minute %d (%v); want %d and %d", ends, minute, err, h.EndsOn(), core.MinuteOf(h.CreatedOn))
+	var expires, minute int64
+	err := s.pool.QueryRow(t.Context(), fmt.Sprintf(`SELECT %s, %s FROM (VALUES ($1::bigint, $2::integer)) AS h (created_on, retention_days)`, expiresOn, minuteOf("created_on")),
+		h.CreatedOn, h.RetentionDays).Scan(&expires, &minute)
+	if err != nil || expires != h.ExpiresOn() || minute != core.MinuteOf(h.CreatedOn) {
+		t.Errorf("a thread expires on %d and was made in minute %d (%v); want %d and %d", expires, minute, err, h.ExpiresOn(), core.MinuteOf(h.CreatedOn))
 	}
 	for _, tc := range []struct{ sql, index string }{
 		{deletingSQL, "users_deleting"},
-		{endingSQL, "heads_ending"},
+		{expiringSQL, "heads_ending"},
 	} {
 		var plan []string
 		err := pgx.BeginFunc(t.Context(), s.pool, func(tx pgx.Tx) error {

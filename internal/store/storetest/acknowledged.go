@@ -10,8 +10,8 @@ import (
 
 // check carries out a thread's changes in the order of their events and holds
 // every number that was given, and the store in the end, against that. It returns
-// when the thread's last retention policy ends it, or 0.
-func (h *history) check(s core.Store, id string, th *threadHistory) (ends int64) {
+// when the thread expires by its last retention policy, or 0.
+func (h *history) check(s core.Store, id string, th *threadHistory) (expires int64) {
 	slices.SortFunc(th.applied, func(a, b *core.Change) int { return cmp.Compare(a.Events[0].Number, b.Events[0].Number) })
 	var revision, sequence, number, position uint64
 	rows, sent := map[int64]core.Message{}, map[string]bool{}

@@ -463,7 +463,7 @@ type view struct {
 	Resource   core.Resource
 	User       core.User
 	Deleting   []core.User
-	Ending     []core.Ending
+	Expiring   []core.Expiry
 	Events     core.EventsPage
 	IDs        []string // ThreadsOf
 	Threads    []*core.Thread
@@ -490,7 +490,7 @@ func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v
 	v.User = userRow(t, s, who)
 	v.Deleting, err = s.Deleting(ctx)
 	must(err)
-	v.Ending, err = s.Ending(ctx, 100)
+	v.Expiring, err = s.Expiring(ctx, 100)
 	must(err)
 	v.Events = events(t, s, 0, 100)
 	v.IDs, err = s.ThreadsOf(ctx, who, "", 100)
@@ -597,8 +597,8 @@ func testBlockedSync(t *testing.T, e Engine) {
 	if after.Messages[0].Messages[0].Content != "not durable" || after.Threads[0].Topic != "not durable" || after.Messages[0].Head.Revision != 2 || after.Threads[2].DeletedOn != late || after.Threads[3] == nil {
 		t.Errorf("once durable, the threads are %+v with %+v", after.Threads, after.Messages)
 	}
-	if after.Message[0].ID != late || after.User != deleting || len(after.Deleting) != 1 || len(after.Ending) != 1 || len(after.Events.Events) != len(before.Events.Events)+5 {
-		t.Errorf("once durable: message %d, user %+v, %d in deletion, %d that end, %d events", after.Message[0].ID, after.User, len(after.Deleting), len(after.Ending), len(after.Events.Events))
+	if after.Message[0].ID != late || after.User != deleting || len(after.Deleting) != 1 || len(after.Expiring) != 1 || len(after.Events.Events) != len(before.Events.Events)+5 {
+		t.Errorf("once durable: message %d, user %+v, %d in deletion, %d that expire, %d events", after.Message[0].ID, after.User, len(after.Deleting), len(after.Expiring), len(after.Events.Events))
 	}
 	if len(after.Receipts[0]) != 1 || after.Resource.Keys[0].Serial != 2 || len(after.List) != 4 || len(after.IDs) != 4 || len(after.Ones) != 4 {
 		t.Errorf("once durable: receipts %+v, key %d, lists of %d and %d", after.Receipts[0], after.Resource.Keys[0].Serial, len(after.List), len(after.Ones))

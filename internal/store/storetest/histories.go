@@ -349,11 +349,11 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 			rt.Fatalf("user %+v; want %+v", got, want)
 		}
 	}
-	ending, err := s.Ending(ctx, len(m.threads)+1)
+	expiring, err := s.Expiring(ctx, len(m.threads)+1)
 	if err != nil {
-		rt.Fatalf("threads that end: %v", err)
+		rt.Fatalf("threads that expire: %v", err)
 	}
-	mustEqual(rt, "threads that end", ending, m.ending())
+	mustEqual(rt, "threads that expire", expiring, m.expiring())
 	page, err := s.Events(ctx, 0, len(m.log)+1)
 	if err != nil || len(page.Events) != len(m.log) {
 		rt.Fatalf("the log has %d events, want %d (%v)", len(page.Events), len(m.log), err)
@@ -365,17 +365,17 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 	}
 }
 
-// ending are the threads that their policies end, in that order.
-func (m *model) ending() (es []core.Ending) {
+// expiring returns the threads that have a policy, by the time at which they expire.
+func (m *model) expiring() (es []core.Expiry) {
 	for id, th := range m.threads {
 		if th.days > 0 && th.deleted == 0 {
-			es = append(es, core.Ending{Thread: id, On: th.created + int64(th.days)*24*60*60*1000})
+			es = append(es, core.Expiry{Thread: id, On: th.created + int64(th.days)*24*60*60*1000})
 		}
 	}
-	sortEnding(es)
+	sortExpiries(es)
 	return es
 }
 
-func sortEnding(es []core.Ending) {
-	slices.SortFunc(es, func(a, b core.Ending) int { return cmp.Or(cmp.Compare(a.On, b.On), cmp.Compare(a.Thread, b.Thread)) })
+func sortExpiries(es []core.Expiry) {
+	slices.SortFunc(es, func(a, b core.Expiry) int { return cmp.Or(cmp.Compare(a.On, b.On), cmp.Compare(a.Thread, b.Thread)) })
 }

@@ -316,7 +316,7 @@ func testDeleting(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-func testEnding(t *testing.T, e Engine) {
+func testExpiring(t *testing.T, e Engine) {
 	const day = 86_400_000
 	s := e.Open(t)
 	update := func(id string, revision uint64, days int32) *core.Change {
@@ -331,31 +331,31 @@ func testEnding(t *testing.T, e Engine) {
 		what   string
 		at     int64
 		change func() *core.Change
-		want   []core.Ending
+		want   []core.Expiry
 	}{
 		{"a thread for ever", start, func() *core.Change { return create(c, "", user(1)) }, nil},
-		{"one for 60 days", start, func() *core.Change { return keptFor(60, create(a, "", user(1))) }, []core.Ending{{Thread: a, On: start + 60*day}}},
+		{"one for 60 days", start, func() *core.Change { return keptFor(60, create(a, "", user(1))) }, []core.Expiry{{Thread: a, On: start + 60*day}}},
 		{"one for 30 days", start + 5, func() *core.Change { return keptFor(30, create(b, "", user(1))) },
-			[]core.Ending{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},
+			[]core.Expiry{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},
 		{"a message", start + 6, func() *core.Change { return send(b, 1, user(1), "", "hello") },
-			[]core.Ending{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},
+			[]core.Expiry{{Thread: b, On: start + 5 + 30*day}, {Thread: a, On: start + 60*day}}},
 		{"90 days now", start + 7, func() *core.Change { return update(b, 1, 90) },
-			[]core.Ending{{Thread: a, On: start + 60*day}, {Thread: b, On: start + 5 + 90*day}}},
-		{"for ever now", start + 8, func() *core.Change { return update(a, 1, 0) }, []core.Ending{{Thread: b, On: start + 5 + 90*day}}},
+			[]core.Expiry{{Thread: a, On: start + 60*day}, {Thread: b, On: start + 5 + 90*day}}},
+		{"for ever now", start + 8, func() *core.Change { return update(a, 1, 0) }, []core.Expiry{{Thread: b, On: start + 5 + 90*day}}},
 		{"30 days after all", start + 9, func() *core.Change { return update(c, 1, 30) },
-			[]core.Ending{{Thread: c, On: start + 30*day}, {Thread: b, On: start + 5 + 90*day}}},
-		{"deleted", start + 10, func() *core.Change { return purge(c, 2) }, []core.Ending{{Thread: b, On: start + 5 + 90*day}}},
-		{"stale", start + 11, func() *core.Change { return purge(b, 1) }, []core.Ending{{Thread: b, On: start + 5 + 90*day}}},
+			[]core.Expiry{{Thread: c, On: start + 30*day}, {Thread: b, On: start + 5 + 90*day}}},
+		{"deleted", start + 10, func() *core.Change { return purge(c, 2) }, []core.Expiry{{Thread: b, On: start + 5 + 90*day}}},
+		{"stale", start + 11, func() *core.Change { return purge(b, 1) }, []core.Expiry{{Thread: b, On: start + 5 + 90*day}}},
 	} {
 		apply(t, s, step.at, step.change())
 		s = e.Reopen(t, s)
-		got, err := s.Ending(context.Background(), 100)
+		got, err := s.Expiring(context.Background(), 100)
 		if err != nil {
 			t.Fatal(err)
 		}
 		mustEqual(t, step.what, got, step.want)
 	}
-	if got, err := s.Ending(context.Background(), 0); err != nil || len(got) != 0 {
+	if got, err := s.Expiring(context.Background(), 0); err != nil || len(got) != 0 {
 		t.Errorf("none of them: %+v, %v", got, err)
 	}
 	closeStore(t, s)

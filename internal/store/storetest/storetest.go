@@ -56,7 +56,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("purge", func(t *testing.T) { testPurge(t, e) })
 	t.Run("list of threads", func(t *testing.T) { testThreads(t, e) })
 	t.Run("users in deletion", func(t *testing.T) { testDeleting(t, e) })
-	t.Run("threads that end", func(t *testing.T) { testEnding(t, e) })
+	t.Run("threads that expire", func(t *testing.T) { testExpiring(t, e) })
 	t.Run("positions", func(t *testing.T) { testPositions(t, e) })
 	t.Run("clock steps back", func(t *testing.T) { testClock(t, e) })
 	t.Run("blocked sync", func(t *testing.T) { testBlockedSync(t, e) })

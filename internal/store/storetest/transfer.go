@@ -204,8 +204,8 @@ func Answers(t rapid.TB, s core.Store, threads, users []string, out io.Writer) {
 	}
 	deleting, err := s.Deleting(context.Background())
 	a.add("users in deletion", deleting, err)
-	ending, err := s.Ending(context.Background(), 1000)
-	a.add("threads that end", ending, err)
+	expiring, err := s.Expiring(context.Background(), 1000)
+	a.add("threads that expire", expiring, err)
 	for after := uint64(0); ; {
 		page := events(t, s, after, 997)
 		if len(page.Events) == 0 {

@@ -153,19 +153,19 @@ func (h *history) run(operations int) {
 	if h.t.Failed() {
 		return
 	}
-	var want []core.Ending
+	var want []core.Expiry
 	for id, th := range h.threads {
 		if on := h.check(second, id, th); on != 0 {
-			want = append(want, core.Ending{Thread: id, On: on})
+			want = append(want, core.Expiry{Thread: id, On: on})
 		}
 	}
-	sortEnding(want)
+	sortExpiries(want)
 	for _, s := range []core.Store{first, second} {
-		got, err := s.Ending(context.Background(), historyThreads+1)
+		got, err := s.Expiring(context.Background(), historyThreads+1)
 		if err != nil {
 			h.t.Fatal(err)
 		}
-		mustEqual(h.t, "threads that end", got, want)
+		mustEqual(h.t, "threads that expire", got, want)
 	}
 	h.checkUsers(first)
 }
