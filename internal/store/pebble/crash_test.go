@@ -129,7 +129,7 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 }
 
 // crashSender works on its own messages and its own guest, one operation after
-// another, so that each has at most one operation whose fate it does not know.
+// another, so that each has at most one operation whose outcome it does not know.
 type crashSender struct {
 	service *core.Service
 	round   int

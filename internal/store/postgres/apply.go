@@ -26,7 +26,7 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 	if n := countEvents(b.Changes); n >= 1<<indexBits {
 		return nil, fmt.Errorf("apply %d changes: %w: %d events are too many for a transaction", len(b.Changes), core.ErrUnavailable, n)
 	}
-	deadline := time.Now().Add(s.times.patience)
+	deadline := time.Now().Add(s.timeouts.patience)
 	for try := 1; ; try++ {
 		outcomes, f, err := s.attempt(ctx, b)
 		switch {
@@ -44,13 +44,13 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 	}
 }
 
-// attempt is one transaction. With an error it also says what is known: nothing
-// was committed, unless the fate is refused, which ends the matter either way.
-func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fate, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.times.trip)
+// attempt runs one transaction. With an error, nothing was committed, unless the
+// failure is refused: then the outcome may be unknown, and Apply does not try again.
+func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, failure, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
 	defer cancel()
 	if err := s.prepareDay(ctx, core.DayOf(b.At)); err != nil {
-		return nil, fateOf(err), err
+		return nil, classify(err), err
 	}
 	conn, err := s.pool.Acquire(ctx)
 	if err != nil {
@@ -61,9 +61,9 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fate
 	w := &s.writers[core.LaneOf(b.Changes[0].Key, lanes)]
 	w.batch++
 	tx := transaction{conn: conn}
-	if err := tx.lock(ctx, s.times, w, b); err != nil {
+	if err := tx.lock(ctx, s.timeouts, w, b); err != nil {
 		tx.rollback()
-		return nil, fateOf(err), fmt.Errorf("lock the rows of a batch: %w", err)
+		return nil, classify(err), fmt.Errorf("lock the rows of a batch: %w", err)
 	}
 	outcomes := core.Assign(b, tx.state)
 	rows := collect(outcomes, tx.state)
@@ -72,13 +72,13 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fate
 		return outcomes, 0, nil
 	}
 	// From here on a COMMIT may be on its way: the caller's patience counts no more.
-	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.times.trip)
+	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.timeouts.trip)
 	defer cancel()
 	err = tx.write(ctx, rows)
 	if err == nil {
 		return outcomes, 0, nil
 	}
-	f := fateOf(err)
+	f := classify(err)
 	if f != lost {
 		tx.rollback()
 		if f == missing {
@@ -142,20 +142,20 @@ const ask = `INSERT INTO writers AS w (id, batch) VALUES ($1, 0)
 // connection was lost. See the package documentation for why this is not
 // asked of pg_xact_status.
 func (s *Store) outcome(w *writer) (committed bool, err error) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.times.unknown)
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeouts.unknown)
 	defer cancel()
 	for try := 1; ; try++ {
 		var batch int64
 		var b pgx.Batch
 		b.Queue("BEGIN")
-		b.Queue(s.times.settings())
+		b.Queue(s.timeouts.settings())
 		b.Queue(ask, w.id).QueryRow(func(row pgx.Row) error { return row.Scan(&batch) })
 		b.Queue("COMMIT")
 		if err = s.send(ctx, &b); err == nil {
 			return batch == w.batch, nil
 		}
 		s.log.Warn("store: the outcome of a batch is not known yet", "try", try, "error", err)
-		if f := fateOf(err); f == refused || f == full || pause(ctx, try) != nil {
+		if f := classify(err); f == refused || f == full || pause(ctx, try) != nil {
 			return false, err
 		}
 	}
@@ -163,7 +163,7 @@ func (s *Store) outcome(w *writer) (committed bool, err error) {
 
 // send is a round trip that does not wait for ever on a silent connection.
 func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
-	ctx, cancel := context.WithTimeout(ctx, s.times.lock+2*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, s.timeouts.lock+2*time.Second)
 	defer cancel()
 	return s.pool.SendBatch(ctx, b).Close()
 }

@@ -9,15 +9,15 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// fate says what is known of a transaction that ended in an error.
-type fate uint8
+// failure says what is known of a transaction that failed.
+type failure uint8
 
 const (
-	refused fate = iota // nothing was written, and trying again would not help
-	again               // nothing was written, and trying again may help
-	missing             // nothing was written, for want of a day's partition
-	full                // nothing was written, for want of disk space
-	lost                // the connection was lost: known only if COMMIT had not been sent
+	refused failure = iota // nothing was written, and trying again would not help
+	again                  // nothing was written, and trying again may help
+	missing                // nothing was written, for want of a day's partition
+	full                   // nothing was written, for want of disk space
+	lost                   // the connection was lost: known only if COMMIT had not been sent
 )
 
 // SQLSTATEs after which a new attempt sees a newer state and may do better.
@@ -31,11 +31,11 @@ var transient = map[string]bool{
 	"53300": true, // too many connections
 }
 
-// fateOf reads an error of the driver. Only an error of the server with the
+// classify classifies an error of the driver. Only an error of the server with the
 // severity ERROR is an answer: the transaction is aborted then, and the rest of
 // the pipeline, with its COMMIT, was skipped. A FATAL ends the connection at any
 // point, even behind a COMMIT that was carried out but not yet answered.
-func fateOf(err error) fate {
+func classify(err error) failure {
 	var e *pgconn.PgError
 	switch {
 	case errors.Is(err, row.ErrNewer), errors.Is(err, row.ErrDamaged), errors.Is(err, errColumn): // it stays so
@@ -62,6 +62,6 @@ func fateOf(err error) fate {
 
 // gone says whether a read failed because of its connection, not its contents.
 func gone(ctx context.Context, err error) bool {
-	f := fateOf(err)
+	f := classify(err)
 	return ctx.Err() == nil && (f == lost || f == again)
 }

@@ -32,8 +32,8 @@ func TestKillServer(t *testing.T) {
 		mustApply(t, stores[0], core.Applied, newThread(fmt.Sprint("t", n)))
 	}
 
-	var mu sync.Mutex                 // guards fates
-	fates := map[string]core.Status{} // 0: not known
+	var mu sync.Mutex                    // guards statuses
+	statuses := map[string]core.Status{} // 0: not known
 	refused := map[string]bool{}
 	stop := make(chan struct{})
 	var writers sync.WaitGroup
@@ -65,11 +65,11 @@ func TestKillServer(t *testing.T) {
 						content := c.Messages[0].Content
 						switch {
 						case err == nil:
-							fates[content] = rs[k].Status
+							statuses[content] = rs[k].Status
 						case errors.Is(err, core.ErrUnavailable):
 							refused[content] = true
 						default:
-							fates[content] = 0
+							statuses[content] = 0
 							t.Logf("unknown: %v", err)
 						}
 					}
@@ -102,7 +102,7 @@ func TestKillServer(t *testing.T) {
 		}
 	}
 	applied, unknown := 0, 0
-	for content, status := range fates {
+	for content, status := range statuses {
 		switch n := there[content]; {
 		case status == core.Applied && n != 1:
 			t.Errorf("%q was acknowledged and is there %d times", content, n)

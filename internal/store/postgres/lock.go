@@ -14,7 +14,7 @@ import (
 // settings limits a transaction, and has it wait for the disk whatever the
 // server's own setting. They are set inside of it because a session's settings
 // do not survive PgBouncer.
-func (t times) settings() string {
+func (t timeouts) settings() string {
 	return fmt.Sprintf(`SELECT set_config('lock_timeout', '%d', true), set_config('statement_timeout', '%d', true),
 		set_config('idle_in_transaction_session_timeout', '%d', true),
 		set_config('synchronous_commit', coalesce(nullif(current_setting('synchronous_commit'), 'off'), 'on'), true)`,
@@ -25,7 +25,7 @@ func (t times) settings() string {
 // order of their ids, reads what else the changes name, and claims the lane's
 // row. Each statement sees what was committed when it began, so that whatever
 // is read behind the heads' locks is as their last holder left it.
-func (tx *transaction) lock(ctx context.Context, t times, w *writer, batch core.Batch) error {
+func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch core.Batch) error {
 	l := core.NewBatchState(batch)
 	tx.state, tx.there = l, map[string]bool{}
 	var b pgx.Batch

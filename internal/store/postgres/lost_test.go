@@ -239,7 +239,7 @@ func TestSilentConnection(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
 	defer s.Close()
-	s.times.trip, s.times.idle, s.times.lock = 500*time.Millisecond, time.Second, 2*time.Second
+	s.timeouts.trip, s.timeouts.idle, s.timeouts.lock = 500*time.Millisecond, time.Second, 2*time.Second
 	mustApply(t, s, core.Applied, newThread("t"))
 	mustApply(t, s, core.Applied, text("t", "one"))
 	var once sync.Once

@@ -134,7 +134,7 @@ func TestHeldHead(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
 	defer s.Close()
-	s.times.lock, s.times.patience = 100*time.Millisecond, 400*time.Millisecond
+	s.timeouts.lock, s.timeouts.patience = 100*time.Millisecond, 400*time.Millisecond
 	mustApply(t, s, core.Applied, newThread("t"))
 	ctx := context.Background()
 	other := dial(t, url)
@@ -158,7 +158,7 @@ func TestHeldHead(t *testing.T) {
 	}
 
 	// Shorter than that, though longer than the lock timeout: written once.
-	s.times.patience = 10 * time.Second
+	s.timeouts.patience = 10 * time.Second
 	hold()
 	var released sync.WaitGroup
 	released.Go(func() {
@@ -192,7 +192,7 @@ func TestStoppedWriter(t *testing.T) {
 	stopped, other := open(t, through), open(t, url)
 	defer stopped.Close()
 	defer other.Close()
-	stopped.times.idle = 300 * time.Millisecond
+	stopped.timeouts.idle = 300 * time.Millisecond
 	mustApply(t, stopped, core.Applied, newThread("t"))
 	mustApply(t, stopped, core.Applied, text("t", "one"))
 	var once sync.Once

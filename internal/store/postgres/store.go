@@ -43,11 +43,11 @@ var ErrNewer = errors.New("written by a newer version of Confab")
 
 // Store is the PostgreSQL engine. See core.Store for its promises.
 type Store struct {
-	pool    *pgxpool.Pool
-	log     *slog.Logger
-	now     func() time.Time
-	writers [lanes]writer
-	times   times
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	now      func() time.Time
+	writers  [lanes]writer
+	timeouts timeouts
 
 	mu   sync.Mutex // guards days
 	days map[uint32]bool
@@ -64,17 +64,17 @@ type writer struct {
 	batch int64
 }
 
-// times are how long what may take; tests shorten them.
-type times struct {
-	lock      time.Duration // a batch waits so long for another writer's row
-	statement time.Duration // a statement before the COMMIT takes so long at most
-	idle      time.Duration // a writer that stops in mid-transaction loses its locks after this
-	patience  time.Duration // what certainly was not committed is tried again so long
-	unknown   time.Duration // what may have been committed is asked for so long
-	trip      time.Duration // a connection that is silent for so long counts as lost
+// timeouts of the phases of a batch; tests shorten them.
+type timeouts struct {
+	lock      time.Duration // of waiting for another writer's row
+	statement time.Duration // of a statement before the COMMIT
+	idle      time.Duration // after which a writer that stops in mid-transaction loses its locks
+	patience  time.Duration // of trying a batch again that certainly was not committed
+	unknown   time.Duration // of asking whether a batch was committed
+	trip      time.Duration // after which a silent connection counts as lost
 }
 
-var defaultTimes = times{
+var defaultTimeouts = timeouts{
 	lock: 3 * time.Second, statement: 10 * time.Second, idle: 5 * time.Second,
 	patience: 15 * time.Second, unknown: time.Minute, trip: 30 * time.Second,
 }
@@ -96,7 +96,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	s := &Store{pool: pool, log: o.Logger, now: o.Now, times: defaultTimes, days: map[uint32]bool{}}
+	s := &Store{pool: pool, log: o.Logger, now: o.Now, timeouts: defaultTimeouts, days: map[uint32]bool{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -123,8 +123,8 @@ func TestScanByName(t *testing.T) {
 		}
 	}
 	for _, err := range []error{errColumn, row.ErrNewer, row.ErrDamaged} {
-		if f := fateOf(fmt.Errorf("scan: %w", err)); f != refused {
-			t.Errorf("%v has fate %v: it would be tried again", err, f)
+		if f := classify(fmt.Errorf("scan: %w", err)); f != refused {
+			t.Errorf("%v is classified as %v: it would be tried again", err, f)
 		}
 	}
 }
