@@ -116,8 +116,9 @@ func insert[K comparable, V any](m *map[K]V, k K, v V) {
 // else, for every engine.
 func Assign(b Batch, s *BatchState) []Outcome {
 	s.Day = max(s.Day, DayOf(b.At))
-	outcomes := make([]Outcome, len(b.Changes))
-	a := newAssigner(b, s)
+	n := len(b.Changes)
+	a := &assigner{BatchState: s, at: b.At, changes: make([]Change, 0, n), messages: make([]Message, 0, n), events: make([]Event, 0, n)}
+	outcomes := make([]Outcome, n)
 	for i, c := range b.Changes {
 		outcomes[i] = a.assign(c)
 	}
@@ -132,18 +133,6 @@ type assigner struct {
 	changes  []Change
 	messages []Message
 	events   []Event
-}
-
-func newAssigner(b Batch, s *BatchState) *assigner {
-	messages, events := 0, 0
-	for _, c := range b.Changes {
-		messages += len(c.Messages)
-		events += len(c.Events)
-	}
-	return &assigner{
-		BatchState: s, at: b.At,
-		changes: make([]Change, 0, len(b.Changes)), messages: make([]Message, 0, messages), events: make([]Event, 0, events),
-	}
 }
 
 func (a *assigner) assign(c *Change) Outcome {
