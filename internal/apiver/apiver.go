@@ -19,7 +19,7 @@ type List struct {
 	aliases  map[Version]Version
 }
 
-// Chat is the list of the chat routes (api-versions.md §1).
+// Chat is the list of the chat routes (docs/contract/api-versions.md §1).
 var Chat = &List{
 	versions: []Version{
 		"2020-11-01-preview3",
@@ -31,11 +31,11 @@ var Chat = &List{
 		"2025-03-15",
 	},
 	// A slip in the Java SDK's enum; whether it was ever sent is not known
-	// (api-versions.md §6).
+	// (docs/contract/api-versions.md §6).
 	aliases: map[Version]Version{"2021-09-27": "2021-09-07"},
 }
 
-// Identity is the list of the identity routes (identity.md §2).
+// Identity is the list of the identity routes (docs/contract/identity.md §2).
 var Identity = &List{
 	versions: []Version{
 		"2021-03-07",

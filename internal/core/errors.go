@@ -5,7 +5,7 @@ import "fmt"
 // Code names a kind of refusal. Package rest maps each to a status.
 type Code string
 
-// The codes of the contract (chat.md §7.2, identity.md §3).
+// The codes of the contract (docs/contract/chat.md §7.2, docs/contract/identity.md §3).
 const (
 	BadRequest       Code = "BadRequest"
 	Validation       Code = "ValidationError"
@@ -48,7 +48,7 @@ func Invalid(target, format string, args ...any) *Error {
 	return &Error{Code: BadRequest, Target: target, Message: fmt.Sprintf(format, args...)}
 }
 
-// The refusals in the contract's words (chat.md §7.2).
+// The refusals in the contract's words (docs/contract/chat.md §7.2).
 var (
 	ErrBusy            = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."} // Unverified: an example, never recorded.
 	ErrForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
@@ -57,7 +57,7 @@ var (
 	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
 )
 
-// InvalidIdentifier is the refusal of a malformed user id (chat.md §7.2).
+// InvalidIdentifier is the refusal of a malformed user id (docs/contract/chat.md §7.2).
 func InvalidIdentifier(id string) *Error {
 	return &Error{Code: BadRequest, Target: "communicationIdentifier", Message: fmt.Sprintf("Identifier format is invalid (%s).", id)}
 }

@@ -10,5 +10,5 @@ import (
 // in silence or leaves the message's place.
 var htmlPolicy = sync.OnceValue(bluemonday.UGCPolicy)
 
-// cleanHTML is what is stored of an HTML message (chat.md §4.1).
+// cleanHTML is what is stored of an HTML message (docs/contract/chat.md §4.1).
 func cleanHTML(s string) string { return htmlPolicy().Sanitize(s) }

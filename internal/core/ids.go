@@ -21,7 +21,7 @@ const (
 )
 
 // newThreadID makes a random id of the form that the service gives to creates
-// without a token (chat.md §2).
+// without a token (docs/contract/chat.md §2).
 func newThreadID(random io.Reader) string {
 	var b [16]byte
 	mustRead(random, b[:])
@@ -31,7 +31,7 @@ func newThreadID(random io.Reader) string {
 // threadIDFor is the id of a create with an idempotency token: a hash of who
 // asked and the token, so that the thread's own row is the lock of the create
 // and its replays need no other. Unverified: the form was recorded, what is
-// hashed was not (chat.md §2).
+// hashed was not (docs/contract/chat.md §2).
 func threadIDFor(resource, caller, token string) string {
 	h := sha256.New()
 	for _, part := range []string{resource, caller, token} {
@@ -48,7 +48,7 @@ func mustRead(random io.Reader, b []byte) {
 }
 
 // newUserPart makes the second half of a user id: shaped like a GUID, sortable
-// by time, and free of "_" (identity.md §6.7).
+// by time, and free of "_" (docs/contract/identity.md §6.7).
 func newUserPart(random io.Reader, ms int64) string {
 	var b [10]byte
 	mustRead(random, b[:])
@@ -58,7 +58,7 @@ func newUserPart(random io.Reader, ms int64) string {
 }
 
 // CheckThreadID refuses what cannot be a thread id, before any look-up. Every
-// form that was recorded passes (chat.md §2).
+// form that was recorded passes (docs/contract/chat.md §2).
 func CheckThreadID(id string) error {
 	rest, ok := strings.CutPrefix(id, "19:")
 	name, ok2 := strings.CutSuffix(rest, "@thread.v2")
@@ -72,7 +72,7 @@ func notInThreadID(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-:.=+", r))
 }
 
-// ParseMessageID reads a message id: decimal epoch milliseconds (chat.md §2).
+// ParseMessageID reads a message id: decimal epoch milliseconds (docs/contract/chat.md §2).
 func ParseMessageID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id <= 0 || s[0] == '+' || s[0] == '0' {
@@ -82,7 +82,7 @@ func ParseMessageID(s string) (int64, error) {
 }
 
 // checkToken refuses an idempotency token that could not be kept. Any opaque
-// text was recorded (chat.md §3.1). Unverified: the length and the characters.
+// text was recorded (docs/contract/chat.md §3.1). Unverified: the length and the characters.
 func checkToken(token string) error {
 	if len(token) > maxToken || !utf8.ValidString(token) || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return Invalid("repeatability-request-id", "The repeatability-request-id must have at most %d printable characters.", maxToken)

@@ -8,7 +8,7 @@ type Limits struct {
 	Content      int // bytes of a message
 	Metadata     int // bytes of all keys and values of one thread or participant
 	// Receipts is how many participants a thread may have for its receipts to
-	// be listed. Beyond, sending one still answers well (chat.md §4.3).
+	// be listed. Beyond, sending one still answers well (docs/contract/chat.md §4.3).
 	Receipts int
 }
 
@@ -25,7 +25,7 @@ func (l Limits) checkCount(field string, n, most int) error {
 	return nil
 }
 
-// checkContent counts UTF-8 bytes. Unverified: the unit (chat.md §9).
+// checkContent counts UTF-8 bytes. Unverified: the unit (docs/contract/chat.md §9).
 func (l Limits) checkContent(content string) error {
 	most := maxContent
 	if l.Content > 0 {

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Pages of messages (chat.md §5.1).
+// Pages of messages (docs/contract/chat.md §5.1).
 const (
 	DefaultMessagesPage = 10
 	MaxMessagesPage     = 200
@@ -21,7 +21,7 @@ type SendMessage struct {
 	Token             string // idempotency; empty: none
 }
 
-// SendMessage adds a message and returns its id (chat.md §4.1). A later send
+// SendMessage adds a message and returns its id (docs/contract/chat.md §4.1). A later send
 // by the same caller with the same token returns the first one's id.
 func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd SendMessage) (int64, error) {
 	if err := cmd.check(s.limits); err != nil {
@@ -47,7 +47,7 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 }
 
 // check refuses a malformed command. Unverified: a type other than text and html is
-// refused (chat.md §4.1).
+// refused (docs/contract/chat.md §4.1).
 func (cmd *SendMessage) check(limits Limits) error {
 	if cmd.Kind != Text && cmd.Kind != HTML {
 		return Invalid("type", "type: must be %s or %s", Text, HTML)
@@ -90,7 +90,7 @@ type UpdateMessage struct {
 	Metadata map[string]*string
 }
 
-// UpdateMessage edits the caller's own message (chat.md §4.1): same id and
+// UpdateMessage edits the caller's own message (docs/contract/chat.md §4.1): same id and
 // creation, new version, next sequence. Unverified: the status for somebody
 // else's message (403) and for a deleted one (404).
 func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id int64, cmd UpdateMessage) error {
@@ -110,7 +110,7 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 }
 
 // decideUpdateMessage is pure. Unverified: that keys which are not sent stay
-// (chat.md §4.1).
+// (docs/contract/chat.md §4.1).
 func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() string) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound
@@ -139,7 +139,7 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	return c, nil
 }
 
-// DeleteMessage empties the caller's own message and marks it (chat.md §4.1).
+// DeleteMessage empties the caller's own message and marks it (docs/contract/chat.md §4.1).
 // Unverified: deleting it again answers well and does nothing.
 func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id int64) error {
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
@@ -187,7 +187,7 @@ func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, 
 	return err
 }
 
-// Message returns one message to a participant who may see it (chat.md §4.1).
+// Message returns one message to a participant who may see it (docs/contract/chat.md §4.1).
 func (s *Service) Message(ctx context.Context, caller, thread string, id int64) (Message, error) {
 	page, err := s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, IDs: []int64{id}})
 	if err == nil && len(page.Messages) == 0 {
@@ -207,7 +207,7 @@ type ListMessages struct {
 }
 
 // ListMessages returns a page of the messages that a participant may see, newest
-// first, of PageBytes at most. A full page may be the last one (chat.md §5.1).
+// first, of PageBytes at most. A full page may be the last one (docs/contract/chat.md §5.1).
 func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (MessagesPage, error) {
 	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit})
 }

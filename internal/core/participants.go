@@ -8,7 +8,7 @@ import (
 )
 
 // AddParticipants adds those who can be added and returns the others; any
-// participant may (chat.md §4.2). Who is in the thread already is left as it
+// participant may (docs/contract/chat.md §4.2). Who is in the thread already is left as it
 // is. Those added are told of by one system message.
 func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps []NewParticipant) ([]InvalidParticipant, error) {
 	if len(ps) == 0 {
@@ -80,7 +80,7 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 }
 
 // RemoveParticipant takes somebody out of a thread; any participant may, and
-// may go itself (chat.md §4.2). Who was removed keeps the history up to then.
+// may go itself (docs/contract/chat.md §4.2). Who was removed keeps the history up to then.
 // Unverified: removing somebody who is not there does nothing and answers well.
 // Microsoft's own sample program does it and goes on (compat/samples).
 func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, who communication.Identifier) error {
@@ -134,7 +134,7 @@ type ParticipantsPage struct {
 }
 
 // ListParticipants returns at most limit participants from place skip on, in
-// join order, of PageBytes at most (chat.md §4.2).
+// join order, of PageBytes at most (docs/contract/chat.md §4.2).
 func (s *Service) ListParticipants(ctx context.Context, caller, thread string, skip, limit int) (page ParticipantsPage, err error) {
 	v, err := s.view(ctx, caller, thread)
 	if err != nil {

@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// errReceiptRefused has no message, as recorded (chat.md §4.3).
+// errReceiptRefused has no message, as recorded (docs/contract/chat.md §4.3).
 var errReceiptRefused = &Error{Code: NotFound}
 
-// SendReceipt notes that the caller has read up to a message (chat.md §4.3). A
+// SendReceipt notes that the caller has read up to a message (docs/contract/chat.md §4.3). A
 // receipt for an older message than before does nothing.
 func (s *Service) SendReceipt(ctx context.Context, caller, thread string, message int64) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
@@ -36,7 +36,7 @@ func (s *Service) SendReceipt(ctx context.Context, caller, thread string, messag
 }
 
 // ListReceipts returns at most limit receipts from place skip on, by time of
-// reading, and the place of the next page, or 0 (chat.md §4.3).
+// reading, and the place of the next page, or 0 (docs/contract/chat.md §4.3).
 func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip, limit int) (rs []Receipt, next int, err error) {
 	page, err := s.store.Receipts(ctx, thread, caller)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // Times in rows are epoch milliseconds, UTC. Zero means "not set", except for
-// ShareHistory, where zero is 1970 and so "the whole history" (chat.md §0.7).
+// ShareHistory, where zero is 1970 and so "the whole history" (docs/contract/chat.md §0.7).
 
 // Head is a thread's first row: its properties, and the counters from which
 // ids, sequences and event numbers are drawn.
@@ -22,7 +22,7 @@ type Head struct {
 }
 
 // ExpiresOn returns the time at which a live thread expires by its retention policy,
-// RetentionDays after its creation (chat.md §3.6), or 0 if it has none.
+// RetentionDays after its creation (docs/contract/chat.md §3.6), or 0 if it has none.
 func (h *Head) ExpiresOn() int64 {
 	if h.RetentionDays == 0 || h.DeletedOn != 0 {
 		return 0
@@ -370,7 +370,7 @@ type CreateAnswer struct {
 // InvalidParticipant is somebody who could not be added; the others were.
 type InvalidParticipant struct {
 	User    string
-	Code    string // "403" or "404" (chat.md §3.1)
+	Code    string // "403" or "404" (docs/contract/chat.md §3.1)
 	Message string
 }
 

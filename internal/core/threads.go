@@ -14,7 +14,7 @@ const (
 	maxTopic       = 250 // characters
 	maxDisplayName = 256 // characters
 
-	minRetentionDays, maxRetentionDays = 30, 90 // chat.md §3.6
+	minRetentionDays, maxRetentionDays = 30, 90 // docs/contract/chat.md §3.6
 )
 
 // NewParticipant is somebody whom a command adds.
@@ -41,7 +41,7 @@ type ThreadProperties struct {
 }
 
 // CreateThread makes a thread with the caller and all participants who could
-// be added; the others are returned (chat.md §3.1). The same caller with the
+// be added; the others are returned (docs/contract/chat.md §3.1). The same caller with the
 // same token gets the first answer again, whatever else it asks for.
 func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThread) (ThreadProperties, []InvalidParticipant, error) {
 	if err := cmd.check(s.limits); err != nil {
@@ -83,7 +83,7 @@ func (cmd *CreateThread) check(limits Limits) error {
 }
 
 // checkParticipants refuses the whole request for one malformed participant,
-// as was recorded (chat.md §7.2).
+// as was recorded (docs/contract/chat.md §7.2).
 func checkParticipants(ps []NewParticipant, limits Limits) error {
 	if err := limits.checkCount("participants", len(ps), limits.PerRequest); err != nil {
 		return err
@@ -121,7 +121,7 @@ func checkTopic(topic string) error {
 }
 
 // CheckRetentionDays refuses a policy that keeps a thread for too few or too many
-// days. Unverified: the refusal; no 400 was recorded (chat.md §3.6).
+// days. Unverified: the refusal; no 400 was recorded (docs/contract/chat.md §3.6).
 func CheckRetentionDays(days int32) error {
 	if days < minRetentionDays || days > maxRetentionDays {
 		const field = "retentionPolicy.deleteThreadAfterDays"
@@ -209,7 +209,7 @@ func lists(ps []NewParticipant, user string) bool {
 }
 
 // refuse says why a user cannot be added, if so. Unverified: which of the two
-// recorded codes stands for an unknown and which for a foreign user (chat.md §3.1).
+// recorded codes stands for an unknown and which for a foreign user (docs/contract/chat.md §3.1).
 func refuse(id communication.Identifier, users map[string]User) (InvalidParticipant, bool) {
 	u, own := users[id.RawID()]
 	switch {
@@ -229,7 +229,7 @@ func named(ms []Member) []MessageParticipant {
 	return ps
 }
 
-// Thread returns a thread's properties to a participant (chat.md §3.3).
+// Thread returns a thread's properties to a participant (docs/contract/chat.md §3.3).
 func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperties, error) {
 	v, err := s.view(ctx, caller, id)
 	if err == nil {
@@ -284,7 +284,7 @@ func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd Updat
 }
 
 // decideUpdateThread is pure. Unverified: that metadata alone writes no message,
-// and that a null removes its key (chat.md §3.4).
+// and that a null removes its key (docs/contract/chat.md §3.4).
 func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limits) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
@@ -337,7 +337,7 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 	return out
 }
 
-// DeleteThread ends a thread for everybody; any participant may (chat.md §3.5).
+// DeleteThread ends a thread for everybody; any participant may (docs/contract/chat.md §3.5).
 // Its messages and receipts go; it stays in its participants' lists, marked.
 // Unverified: who may, and that every operation answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
@@ -362,7 +362,7 @@ func decideDeleteThread(t *Thread, caller string) (*Change, error) {
 }
 
 // ListThreads returns a page of the caller's threads, newest activity first
-// (chat.md §3.2): deleted ones are marked, and those it has left stand as they
+// (docs/contract/chat.md §3.2): deleted ones are marked, and those it has left stand as they
 // were when it left.
 func (s *Service) ListThreads(ctx context.Context, caller string, before ThreadsCursor, since int64, limit int) (ThreadsPage, error) {
 	page, err := s.store.Threads(ctx, ThreadsQuery{User: caller, Before: before, Since: since, Limit: limit})
@@ -393,7 +393,7 @@ func participates(m *Member) error {
 }
 
 // reads fails with 403 for a stranger. A participant may read the thread's
-// history, and a former one that up to the moment of leaving (chat.md §7.3).
+// history, and a former one that up to the moment of leaving (docs/contract/chat.md §7.3).
 func reads(m *Member) error {
 	if m != nil && m.Left != nil {
 		return nil

@@ -62,7 +62,7 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 	return us, nil
 }
 
-// CreateUser makes a user with a new id (identity.md §3.1).
+// CreateUser makes a user with a new id (docs/contract/identity.md §3.1).
 func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	u := User{State: UserLive, Generation: 1}
 	u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.random, s.now().UnixMilli()))
@@ -77,7 +77,7 @@ func (s *Service) CreateUser(ctx context.Context) (User, error) {
 
 // LiveUser returns the row of a user for whom tokens may be issued, or fails
 // with 401 IdentityNotOwned: for an id of another resource, an unknown id and
-// a deleted user alike (identity.md §1 rule 10). Unverified: the last two.
+// a deleted user alike (docs/contract/identity.md §1 rule 10). Unverified: the last two.
 func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	if !s.owns(id) {
 		return User{}, errNotOwned
@@ -116,12 +116,12 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	return u, nil
 }
 
-// RevokeTokens ends every token issued to the user so far (identity.md §3.3).
+// RevokeTokens ends every token issued to the user so far (docs/contract/identity.md §3.3).
 func (s *Service) RevokeTokens(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, func(u *User) { u.Generation++ })
 }
 
-// DeleteUser begins the user's deletion (identity.md §3.4). From now on its
+// DeleteUser begins the user's deletion (docs/contract/identity.md §3.4). From now on its
 // tokens may only delete threads and leave them; after the grace Sweep erases
 // its content.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {

@@ -26,7 +26,7 @@ func newLimiter(p limits.Profile) (*limits.Limiter, *clock) {
 	return limits.New(p, c.now), c
 }
 
-// section9 is the table of chat.md §9, as it is there.
+// section9 is the table of docs/contract/chat.md §9, as it is there.
 var section9 = []struct {
 	operations string
 	scope      string
@@ -52,7 +52,7 @@ var section9 = []struct {
 	{"send typing notification", "thread", 10, 30},
 }
 
-// TestAzure holds every figure of §9: so many are allowed, shared by the
+// TestAzure holds every figure of docs/contract/chat.md §9: so many are allowed, shared by the
 // operations of the row, and the next one when the first leaves the window.
 func TestAzure(t *testing.T) {
 	for _, row := range section9 {
@@ -117,7 +117,7 @@ func TestAzure(t *testing.T) {
 	}
 }
 
-// TestUnverifiedSharing: rows of §9 do not share a count, operations of one do.
+// TestUnverifiedSharing: rows of docs/contract/chat.md §9 do not share a count, operations of one do.
 func TestUnverifiedSharing(t *testing.T) {
 	for _, c := range []struct {
 		first, second string

@@ -57,7 +57,7 @@ func (p Profile) String() string { return profiles[p].name }
 // such as the length of a topic or of a page, belong to package core.
 func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
 
-// azureSizes is chat.md §9.
+// azureSizes is docs/contract/chat.md §9.
 //
 // Unverified: that a KB is 1024 bytes, and that bytes of UTF-8 are counted. The
 // documentation says only "28 KB" and "1KB"; Teams counts UTF-16.

@@ -36,13 +36,13 @@ type window struct {
 	span  time.Duration
 }
 
-// The columns of chat.md §9.
+// The columns of docs/contract/chat.md §9.
 const (
 	shortWindow = 10 * time.Second
 	minute      = time.Minute
 )
 
-// azureRates is chat.md §9, row by row.
+// azureRates is docs/contract/chat.md §9, row by row.
 //
 // Unverified: that the operations of a row share one count, and those of two
 // rows do not. The documentation has a row for "Send message / update message /

@@ -12,7 +12,7 @@ import (
 // authenticateUser verifies the user token of a chat request, then its scope.
 //
 // Unverified: 403 for a token without the scope that the operation needs, and
-// its text (identity.md §6.5, chat.md §11).
+// its text (docs/contract/identity.md §6.5, docs/contract/chat.md §11).
 func (h *Handler) authenticateUser(req *request) error {
 	scheme, text, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -40,12 +40,12 @@ func (h *Handler) authenticateUser(req *request) error {
 var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was deleted"}
 
 // errDenied is recorded for a missing signature or another scheme; for a bad
-// signature or date it is a guess (identity.md §4.5).
+// signature or date it is a guess (docs/contract/identity.md §4.5).
 var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider."}
 
 // authenticateKey verifies the signature of an identity request. The signature
 // covers the raw target and the body, so the body is read here. Entra bearer tokens
-// are refused: there is no tenant (identity.md §3).
+// are refused: there is no tenant (docs/contract/identity.md §3).
 func (h *Handler) authenticateKey(req *request) error {
 	scheme, _, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "HMAC-SHA256") {

@@ -281,7 +281,7 @@ func TestBadInput(t *testing.T) {
 }
 
 // The doubled port of JavaScript 2.0 to 2.4.0 passes net/http, the signature and
-// the links (identity.md §4.3).
+// the links (docs/contract/identity.md §4.3).
 func TestDoubledPort(t *testing.T) {
 	s := newWireServer(t)
 	double := func(raw string) string {

@@ -68,7 +68,7 @@ func (h *Handler) decode(req *request, v any) error {
 }
 
 // decodeOptional reads the body into *v, or leaves *v alone if there is none
-// (identity.md §1 rule 3).
+// (docs/contract/identity.md §1 rule 3).
 func (h *Handler) decodeOptional(req *request, v any) error {
 	if err := h.readBody(req); err != nil {
 		return err
@@ -83,7 +83,7 @@ func (h *Handler) decodeOptional(req *request, v any) error {
 }
 
 // isJSON accepts every kind of JSON in UTF-8. Unverified: what the service does
-// with another type, or none (chat.md §7.2).
+// with another type, or none (docs/contract/chat.md §7.2).
 func isJSON(contentType string) bool {
 	if contentType == "" {
 		return true

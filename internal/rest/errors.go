@@ -120,9 +120,9 @@ type envelope struct {
 	write func(dst []byte, e *core.Error) []byte
 }
 
-// Identity routes have {"error":{...}} (identity.md §3.8). Chat routes have both
+// Identity routes have {"error":{...}} (docs/contract/identity.md §3.8). Chat routes have both
 // the documented and the recorded form, so that SDK users find code and message
-// and nobody misses the other (chat.md §7.1).
+// and nobody misses the other (docs/contract/chat.md §7.1).
 var (
 	identityEnvelopes = []envelope{{always, object(documented)}}
 	chatEnvelopes     = []envelope{

@@ -20,7 +20,7 @@ const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-s
 const allowedHeaders = "authorization, content-type, accept, repeatability-request-id, x-ms-client-request-id, " +
 	"x-ms-return-client-request-id, x-ms-content-sha256, x-ms-date, x-ms-useragent, traceparent"
 
-// write sends a response with the headers of chat.md §1 and identity.md §3.
+// write sends a response with the headers of docs/contract/chat.md §1 and docs/contract/identity.md §3.
 func (h *Handler) write(req *request, resp response) {
 	header := req.w.Header()
 	header.Set("Strict-Transport-Security", "max-age=2592000")
@@ -31,7 +31,7 @@ func (h *Handler) write(req *request, resp response) {
 	if req.api.idempotentSends {
 		header.Set("confab-idempotent-send", "true")
 	}
-	// A 401 lacks it (chat.md §1), except the one for an identity of another resource,
+	// A 401 lacks it (docs/contract/chat.md §1), except the one for an identity of another resource,
 	// which was recorded with it.
 	if req.path != nil && (resp.status != http.StatusUnauthorized || resp.code == core.IdentityNotOwned) {
 		if versions, ok := req.path.supported[req.Method]; ok {
@@ -124,7 +124,7 @@ func (h *Handler) baseURL(req *request) string {
 }
 
 // repairHost drops a doubled port: JavaScript 2.0 to 2.4.0 send
-// "localhost:8443:8443", to which no link can lead (identity.md §4.3).
+// "localhost:8443:8443", to which no link can lead (docs/contract/identity.md §4.3).
 func repairHost(host string) string {
 	rest, last, ok := cutPort(host)
 	if !ok {

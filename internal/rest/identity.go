@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Lifetimes of tokens, in minutes (identity.md §6.5).
+// Lifetimes of tokens, in minutes (docs/contract/identity.md §6.5).
 const (
 	minTokenMinutes = 60
 	maxTokenMinutes = 1440
@@ -48,7 +48,7 @@ func (h *Handler) issueToken(req *request) (any, error) {
 		return nil, err
 	}
 	// Two layers of the service refuse in words and targets of their own
-	// (identity.md §3.2).
+	// (docs/contract/identity.md §3.2).
 	if in.Scopes == nil {
 		return nil, validationError("Scopes", "Scopes: The Scopes field is required.")
 	}
@@ -81,7 +81,7 @@ func (h *Handler) deleteUser(req *request) (any, error) {
 var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
 // exchangeToken checks the form of its input and then always refuses: there is no
-// Microsoft tenant (identity.md §3.6). Unverified: the order.
+// Microsoft tenant (docs/contract/identity.md §3.6). Unverified: the order.
 func (h *Handler) exchangeToken(req *request) (any, error) {
 	var in wire.TeamsUserExchangeTokenRequest
 	if err := h.decodeOptional(req, &in); err != nil {
@@ -101,7 +101,7 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 }
 
 // userID returns the user id in the path and notes it for the record. A malformed one
-// is refused like an identity of another resource. Unverified (identity.md §1 rule 10).
+// is refused like an identity of another resource. Unverified (docs/contract/identity.md §1 rule 10).
 func (req *request) userID() string {
 	req.caller = clip.Text(req.params[0], maxEcho)
 	return req.params[0]
@@ -126,7 +126,7 @@ func tokenLifetime(minutes *int32) (time.Duration, error) {
 	return time.Duration(*minutes) * time.Minute, nil
 }
 
-// parseScopes accepts all five scopes at every version (identity.md §2).
+// parseScopes accepts all five scopes at every version (docs/contract/identity.md §2).
 // Unverified: the refusal of another name.
 func parseScopes(names []string) (scopes token.Scopes, err error) {
 	for _, name := range names {

@@ -12,7 +12,7 @@ type Limiter interface {
 	Allow(operation, user, thread string) (limits.Refusal, bool)
 }
 
-// checkRate refuses a request that comes too often (chat.md §9). Only participants
+// checkRate refuses a request that comes too often (docs/contract/chat.md §9). Only participants
 // use up the budget of a thread: other callers have a budget of their own, and the
 // operation answers them with 403. Unverified: the words, which are an example's,
 // and the unit of Retry-After.

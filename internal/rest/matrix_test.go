@@ -18,8 +18,8 @@ import (
 // with the whole history; removed has left since.
 var callers = []string{"none", "expired", "revoked", "voip", "join", "limited", "stranger", "removed", "later", "participant", "sender", "creator"}
 
-// matrix is who may do what: a decided status for each cell (chat.md §7.3,
-// identity.md §6.5). Of the columns only "none" to "limited" are about tokens;
+// matrix is who may do what: a decided status for each cell (docs/contract/chat.md §7.3,
+// docs/contract/identity.md §6.5). Of the columns only "none" to "limited" are about tokens;
 // join and limited belong to participants. A removed participant may read its
 // history and nothing else.
 var matrix = []struct {

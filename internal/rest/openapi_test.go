@@ -18,7 +18,7 @@ import (
 
 // beside are operations that we answer and no OpenAPI file has.
 var beside = map[apiver.Version][]string{
-	// Recorded at the earliest of this version (chat.md §4.2).
+	// Recorded at the earliest of this version (docs/contract/chat.md §4.2).
 	"2020-11-01-preview3": {"POST /chat/threads/{chatThreadId}/participants 201"},
 }
 

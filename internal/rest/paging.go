@@ -16,13 +16,13 @@ import (
 )
 
 // Page sizes of threads, participants and receipts. A page of 100 threads was
-// recorded (chat.md §3.2). Unverified: the other two lists, and the bound.
+// recorded (docs/contract/chat.md §3.2). Unverified: the other two lists, and the bound.
 const (
 	defaultPageSize = 100
 	maxPageSize     = core.MaxMessagesPage
 )
 
-// messagesPage reads the query of a list of messages (chat.md §5.1). A syncState
+// messagesPage reads the query of a list of messages (docs/contract/chat.md §5.1). A syncState
 // overrides startTime, which then is only checked.
 func (req *request) messagesPage() (page core.ListMessages, err error) {
 	if page.Limit, err = req.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
@@ -50,7 +50,7 @@ func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string 
 		"&maxPageSize=" + strconv.Itoa(page.Limit) + req.versionParameter()
 }
 
-// threadsPage reads the query of a list of threads (chat.md §3.2).
+// threadsPage reads the query of a list of threads (docs/contract/chat.md §3.2).
 func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
 	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return before, 0, 0, err
@@ -75,7 +75,7 @@ func (h *Handler) nextThreadsLink(req *request, last core.ThreadsCursor, since i
 	return h.baseURL(req) + "/chat/threads?syncState=" + c.format(req.caller) + req.sizeParameter() + req.versionParameter()
 }
 
-// skipPage reads the query of a list that is paged by skip (chat.md §4.2).
+// skipPage reads the query of a list that is paged by skip (docs/contract/chat.md §4.2).
 func (req *request) skipPage() (skip, limit int, err error) {
 	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return 0, 0, err

@@ -7,7 +7,7 @@ import (
 
 // sendReceipt answers an empty 200. Unverified: a malformed message id in the body is
 // refused like one in a path; only the refusal of an unknown id was recorded
-// (chat.md §4.3).
+// (docs/contract/chat.md §4.3).
 func (h *Handler) sendReceipt(req *request) (any, error) {
 	var in wire.SendReadReceiptRequest
 	if err := h.decode(req, &in); err != nil {
@@ -37,7 +37,7 @@ func (h *Handler) listReceipts(req *request) (any, error) {
 }
 
 // sendTyping takes a body since 2021-04-05-preview6, and even then it is optional
-// (chat.md §4.4).
+// (docs/contract/chat.md §4.4).
 func (h *Handler) sendTyping(req *request) (any, error) {
 	var in wire.SendTypingNotificationRequest
 	if err := h.decodeOptional(req, &in); err != nil {

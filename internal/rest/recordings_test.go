@@ -12,18 +12,18 @@ import (
 
 // unspoken are recordings of api-versions that we do not speak.
 var unspoken = map[string]string{
-	"chat-js_2020-09-21-preview2_adds_members":               "preview2 has other routes and other bodies (api-versions.md §5); nothing in the seeds needs it",
+	"chat-js_2020-09-21-preview2_adds_members":               "preview2 has other routes and other bodies (docs/contract/api-versions.md §5); no SDK that we run speaks it",
 	"chat-js_2020-09-21-preview2_creates_a_thread":           "as above",
 	"chat-js_2020-09-21-preview2_lists_messages":             "as above",
 	"chat-js_2020-09-21-preview2_lists_read_receipts":        "as above",
 	"chat-js_2020-09-21-preview2_lists_threads":              "as above",
 	"chat-js_2020-09-21-preview2_remove_a_member":            "as above",
 	"chat-js_2020-09-21-preview2_retrieves_a_thread":         "as above",
-	"chat-js_2021-03-01-preview5_lists_read_receipts":        "preview5 was the default of no released SDK (api-versions.md §1)",
+	"chat-js_2021-03-01-preview5_lists_read_receipts":        "preview5 was the default of no released SDK (docs/contract/api-versions.md §1)",
 	"chat-js_2021-04-05-preview6_lists_messages":             "preview6 is 2021-09-07 under another name; no stable SDK sends it",
 	"chat-js_2021-04-05-preview6_sends_a_message":            "as above",
 	"chat-js_2023-11-15-preview_updates_the_thread_metadata": "a preview; 2025-03-15 has the same metadata, see update_thread.txtar",
-	"identity-2020-07-20-preview2-create-issue-patch":        "the shape before 2021; its SDKs have other package names (identity.md §2)",
+	"identity-2020-07-20-preview2-create-issue-patch":        "the shape before 2021; its SDKs have other package names (docs/contract/identity.md §2)",
 }
 
 // difference is what an answer of ours may have otherwise than the recorded one.
@@ -42,7 +42,7 @@ var accepted = []difference{
 	{"identity-2022-06-01-issue-missing-scopes-400", "POST /identities/sanitized/:issueAccessToken", "Api-Supported-Versions:",
 		"the service leaves it out where its model binding fails, before it knows the version; ours is known by then and harmless"},
 	{"identity-2022-06-01-teams-wrong-app-400", "POST /teamsUser/:exchangeAccessToken", "",
-		"there is no Microsoft tenant behind Confab, so every exchange is refused as that of a bad token is (identity.md §3.6)"},
+		"there is no Microsoft tenant behind Confab, so every exchange is refused as that of a bad token is (docs/contract/identity.md §3.6)"},
 	{"identity-2022-10-01-js-teams-exchange", "POST /teamsUser/:exchangeAccessToken", "", "as above"},
 }
 

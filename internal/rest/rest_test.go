@@ -168,7 +168,7 @@ func TestRepairHost(t *testing.T) {
 	}
 }
 
-// Tokens of a scope end where identity.md §6.5 says.
+// Tokens of a scope end where docs/contract/identity.md §6.5 says.
 func TestScopes(t *testing.T) {
 	f := newFixture(t, nil)
 	for scope, want := range map[token.Scopes][2]int{ // create, get

@@ -26,7 +26,7 @@ type route struct {
 	handler   func(*Handler, *request) (any, error)
 }
 
-// The scopes that an operation may need one of (identity.md §6.5).
+// The scopes that an operation may need one of (docs/contract/identity.md §6.5).
 const (
 	anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
 	invite  = token.Chat | token.ChatJoin // add and remove participants
@@ -101,7 +101,7 @@ type api struct {
 	invalidBody  core.Code // of a body that cannot be decoded
 	authenticate func(*Handler, *request) error
 	envelopes    []envelope // in the order of history
-	// emptyBodyOn401: a 401 has no body (chat.md §0.2).
+	// emptyBodyOn401: a 401 has no body (docs/contract/chat.md §0.2).
 	emptyBodyOn401 bool
 	// idempotentSends: responses say that a send with a token is idempotent, so that
 	// a client may repeat a send whose outcome it does not know.
@@ -202,7 +202,7 @@ func (h *Handler) findPath(req *request) error {
 }
 
 // match ignores case, as ASP.NET does: /readreceipts was answered like
-// /readReceipts (chat.md §8).
+// /readReceipts (docs/contract/chat.md §8).
 func (p *path) match(segments []string) (params []string, ok bool) {
 	if len(segments) != len(p.segments) {
 		return nil, false
@@ -218,7 +218,7 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 	return params, true
 }
 
-// findRoute finds the route by method, then by version (api-versions.md §7).
+// findRoute finds the route by method, then by version (docs/contract/api-versions.md §7).
 func (h *Handler) findRoute(req *request) error {
 	if _, ok := req.path.supported[req.Method]; !ok {
 		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + "."}
@@ -243,7 +243,7 @@ func (h *Handler) findRoute(req *request) error {
 }
 
 // readIDs reads the ids of thread and message in the path. They are checked
-// before anything is looked up (chat.md §7.2). The handlers check other parameters.
+// before anything is looked up (docs/contract/chat.md §7.2). The handlers check other parameters.
 func (req *request) readIDs() error {
 	for i, name := range req.path.names {
 		switch name {
@@ -264,7 +264,7 @@ func (req *request) readIDs() error {
 
 // splitPath splits an escaped path at its slashes and then decodes the parts, so
 // that an encoded slash stays inside its part. Empty parts are dropped: SDKs
-// double slashes (identity.md §4.4), and a redirect would lose the body.
+// double slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.
 func splitPath(escaped string) ([]string, error) {
 	var segments []string
 	for s := range strings.SplitSeq(escaped, "/") {

@@ -9,7 +9,7 @@ import (
 )
 
 // idempotencyHeader makes a create or a send idempotent. Unverified for sends: the
-// contract has it for creates alone (chat.md §3.1).
+// contract has it for creates alone (docs/contract/chat.md §3.1).
 const idempotencyHeader = "repeatability-request-id"
 
 func (h *Handler) createThread(req *request) (any, error) {
@@ -74,7 +74,7 @@ func (h *Handler) deleteThread(req *request) (any, error) {
 }
 
 // escapeID escapes an id as in the recorded Location: the colon, not the at-sign
-// (chat.md §3.1).
+// (docs/contract/chat.md §3.1).
 func escapeID(id string) string {
 	return strings.ReplaceAll(url.PathEscape(id), ":", "%3A")
 }

@@ -1,5 +1,5 @@
 // Package signature verifies requests that are signed with an access key
-// (identity.md §4). Clients sign with [communication.AccessKey.Sign]; only a server
+// (docs/contract/identity.md §4). Clients sign with [communication.AccessKey.Sign]; only a server
 // verifies, so this package is not part of the SDK.
 package signature
 
@@ -22,10 +22,10 @@ import (
 // in either direction.
 //
 // Unverified: Azure states no number for Communication Services; this is that of
-// App Configuration, whose scheme is the same (identity.md §4.5).
+// App Configuration, whose scheme is the same (docs/contract/identity.md §4.5).
 const MaxSkew = 15 * time.Minute
 
-// The words of access key signing (identity.md §4.1). The SDK has its own copy: it
+// The words of access key signing (docs/contract/identity.md §4.1). The SDK has its own copy: it
 // exports nothing that a client does not need.
 const (
 	scheme            = "HMAC-SHA256"
@@ -50,7 +50,7 @@ type Request struct {
 	// BodyHash is the SHA-256 of the body; that of no body is sha256.Sum256(nil).
 	BodyHash [sha256.Size]byte
 	// TLS is true when the client spoke https, maybe to a proxy. Some clients that
-	// speak plain http sign a path without its first slash (identity.md §4.3); only
+	// speak plain http sign a path without its first slash (docs/contract/identity.md §4.3); only
 	// then is that accepted.
 	TLS bool
 	// Authorities are more names, host or host:port, that the client may have
@@ -70,7 +70,7 @@ func Of(r *http.Request, body []byte) Request {
 // tries the keys in their order, so give the primary key first. A zero key matches
 // nothing, so an unset secondary key may stay in the list.
 //
-// The algorithm is that of identity.md §4.4. It reads the order of the signed
+// The algorithm is that of docs/contract/identity.md §4.4. It reads the order of the signed
 // headers from the Authorization header and accepts every spelling of path and host
 // that the official SDKs of all years sign: the target as received and
 // percent-decoded, the host as received, without its port, and with its port
@@ -108,7 +108,7 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 	return -1, refuse(BadSignature, "signature matches no key")
 }
 
-// Reason says why a request was refused. The responses differ (identity.md §4.5).
+// Reason says why a request was refused. The responses differ (docs/contract/identity.md §4.5).
 type Reason uint8
 
 // The reasons, in the order in which they are checked.
@@ -116,7 +116,7 @@ const (
 	// BadScheme: there is no Authorization header, or one of another scheme, such
 	// as Bearer. The request is not signed; nothing else was checked.
 	BadScheme Reason = iota + 1
-	// BadHeader: the Authorization header is not of the form of identity.md §4.1, or
+	// BadHeader: the Authorization header is not of the form of docs/contract/identity.md §4.1, or
 	// does not sign exactly a date header, host and x-ms-content-sha256.
 	BadHeader
 	// BadDate: the signed date is missing, unreadable, or too far from now.
@@ -214,7 +214,7 @@ func checkDate(date string, now time.Time) error {
 }
 
 // spellings returns every string that a client may have signed for this request
-// (identity.md §4.4), the likeliest first and none twice.
+// (docs/contract/identity.md §4.4), the likeliest first and none twice.
 func (r Request) spellings(auth authorization, date, contentHash string) [][]byte {
 	var hosts []string
 	for _, authority := range append([]string{r.Host}, r.Authorities...) {

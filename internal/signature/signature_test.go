@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The vectors of the contract share these (identity.md §4.2).
+// The vectors of the contract share these (docs/contract/identity.md §4.2).
 const (
 	testKey         = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
 	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
@@ -340,7 +340,7 @@ func TestVerifyTriesFewSpellings(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(r.spellings(auth, vectorDate, vectorBodyHash)); n > 20 {
-		t.Errorf("%d spellings, want at most 20 (identity.md §4.4)", n)
+		t.Errorf("%d spellings, want at most 20 (docs/contract/identity.md §4.4)", n)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestVerifyVectors checks the signatures of identity.md §4.2 as text: no code of this test or
+// TestVerifyVectors checks the signatures of docs/contract/identity.md §4.2 as text: no code of this test or
 // of Sign made them.
 func TestVerifyVectors(t *testing.T) {
 	tests := []struct {
@@ -33,7 +33,7 @@ func TestVerifyVectors(t *testing.T) {
 	}
 }
 
-// TestVerifySDKs goes through the spellings of identity.md §4.3: what each SDK signs, and what
+// TestVerifySDKs goes through the spellings of docs/contract/identity.md §4.3: what each SDK signs, and what
 // a server then receives.
 func TestVerifySDKs(t *testing.T) {
 	const (

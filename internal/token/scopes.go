@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Scopes is a set of the scopes of identity.md §6.5.
+// Scopes is a set of the scopes of docs/contract/identity.md §6.5.
 type Scopes uint8
 
 // The scopes. Those of voice have no effect here.

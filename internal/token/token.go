@@ -27,7 +27,7 @@ import (
 )
 
 // ErrInvalid means that a token is refused. It gives no reason: the response is always
-// the same empty 401 (chat.md §0.2).
+// the same empty 401 (docs/contract/chat.md §0.2).
 var ErrInvalid = errors.New("token is not valid")
 
 // Limits of tokens.
@@ -136,9 +136,9 @@ func (a *Authority) Keys() []communication.AccessKey {
 	return []communication.AccessKey{keys[0].access, keys[1].access}
 }
 
-// claims is the payload, in the order of the real service's (identity.md §6.1).
+// claims is the payload, in the order of the real service's (docs/contract/identity.md §6.1).
 // Several SDKs decode it with the wrong alphabet, so no claim may hold any of
-// the characters > ? ~, and all of it is ASCII (identity.md §1 rule 8).
+// the characters > ? ~, and all of it is ASCII (docs/contract/identity.md §1 rule 8).
 type claims struct {
 	jwt.Claims       `json:"-"` // none of them is checked by the library
 	SkypeID          string     `json:"skypeid"`
@@ -152,7 +152,7 @@ type claims struct {
 	Generation       uint64     `json:"kgen"`
 }
 
-// scpChat is the number in a token with the scope chat (identity.md §6.1).
+// scpChat is the number in a token with the scope chat (docs/contract/identity.md §6.1).
 const scpChat = 1792
 
 // Issue makes a token for a user who is live. Key is the index of the access

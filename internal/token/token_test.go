@@ -135,7 +135,7 @@ func parts(t testing.TB, text string) (header, payload string) {
 	return three[0], three[1]
 }
 
-// TestClaims holds a token to identity.md §6.1, byte for byte.
+// TestClaims holds a token to docs/contract/identity.md §6.1, byte for byte.
 func TestClaims(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
@@ -182,7 +182,7 @@ func TestClaims(t *testing.T) {
 }
 
 // TestPayloadIsReadByEverySDK: four SDKs decode the payload with the standard
-// alphabet, and one with a blank look at exp (identity.md §1 rule 8).
+// alphabet, and one with a blank look at exp (docs/contract/identity.md §1 rule 8).
 func TestPayloadIsReadByEverySDK(t *testing.T) {
 	f := newFixture(t)
 	random := rand.New(rand.NewPCG(1, 2))

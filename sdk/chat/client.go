@@ -27,7 +27,7 @@ const (
 const scope = "https://communication.azure.com/.default"
 
 const (
-	// requestIDHeader makes a repeated create or send the same one (§3.1).
+	// requestIDHeader makes a repeated create or send the same one (docs/contract/chat.md §3.1).
 	requestIDHeader = "Repeatability-Request-Id"
 
 	// idempotentSendHeader says that the server honours requestIDHeader for messages too.
@@ -129,7 +129,7 @@ type CreateThreadOptions struct {
 }
 
 // CreateThread creates a thread with the given topic and puts the participants
-// into it (§3.1).
+// into it (docs/contract/chat.md §3.1).
 //
 // Participants whom the service refuses are no error: the thread exists without
 // them, and the result tells who and why. See [FailedParticipants].
@@ -192,7 +192,7 @@ type ListThreadsOptions struct {
 }
 
 // ListThreads returns the threads that the user is in or was in, deleted ones
-// included, the one with the newest message first (§3.2). Pages are fetched as they
+// included, the one with the newest message first (docs/contract/chat.md §3.2). Pages are fetched as they
 // are needed. An error is yielded once, as the last element:
 //
 //	for item, err := range client.ListThreads(ctx, nil) {
@@ -217,7 +217,7 @@ func (c *Client) NewListThreadsPager(options *ListThreadsOptions) *Pager[ThreadI
 	})
 }
 
-// DeleteThread deletes a thread with all its messages, for everybody in it (§3.5).
+// DeleteThread deletes a thread with all its messages, for everybody in it (docs/contract/chat.md §3.5).
 //
 // It is retried after any failure that may pass. Where an attempt did its work and
 // its answer was lost, the next one finds no thread: after a failure of the

@@ -121,7 +121,7 @@ func ExampleClient_CreateThread() {
 	// test topic 2022-05-26 07:59:30 +0000 UTC true
 }
 
-// Page of a list of threads, written by hand after the contract (§3.2).
+// Page of a list of threads, written by hand after the contract (docs/contract/chat.md §3.2).
 var threadsPage = []recorded.Exchange{{
 	Request: recorded.Request{Method: "GET", Path: "/chat/threads", Query: map[string]string{"maxPageSize": "2"}},
 	Response: recorded.Response{Status: 200, Body: []byte(`{

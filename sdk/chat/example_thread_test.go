@@ -224,7 +224,7 @@ func ExampleThreadClient_AddParticipant() {
 }
 
 // addBoth is a refusal of one of two participants, written by hand after the
-// contract (§3.1).
+// contract (docs/contract/chat.md §3.1).
 var addBoth = recorded.Exchange{
 	Request: recorded.Request{
 		Method: "POST", Path: "/chat/threads/" + threadID + "/participants/:add",

@@ -7,7 +7,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Message is one message of a thread (§4.1, §6): what somebody wrote, or a
+// Message is one message of a thread (docs/contract/chat.md §4.1, §6): what somebody wrote, or a
 // system message that tells of a new topic, of participants who came or of
 // participants who left. Type says which.
 type Message struct {
@@ -76,7 +76,7 @@ type MessageContent struct {
 // do not know as something to show little of, not as an error.
 type MessageType string
 
-// The types of a message (§4.1, §6). Only the first two can be sent.
+// The types of a message (docs/contract/chat.md §4.1, §6). Only the first two can be sent.
 const (
 	MessageTypeText               MessageType = "text"
 	MessageTypeHTML               MessageType = "html"
@@ -103,7 +103,7 @@ type Attachment struct {
 // [MessageType] is.
 type AttachmentType string
 
-// The types of an attachment (§4.1).
+// The types of an attachment (docs/contract/chat.md §4.1).
 const (
 	AttachmentTypeImage AttachmentType = "image"
 	AttachmentTypeFile  AttachmentType = "file"
@@ -142,7 +142,7 @@ func (c *MessageContent) isZero() bool {
 	return c.Message == "" && c.Topic == "" && c.Participants == nil && c.Attachments == nil && c.Initiator.IsZero()
 }
 
-// seconds is how the contract writes a time: whole seconds, UTC (§0.6). Zero
+// seconds is how the contract writes a time: whole seconds, UTC (docs/contract/chat.md §0.6). Zero
 // stays zero, so that it is left out.
 func seconds(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Second)

@@ -29,7 +29,7 @@ type SendMessageOptions struct {
 	IdempotencyToken string
 }
 
-// SendMessage writes a message into the thread and returns its id (§4.1).
+// SendMessage writes a message into the thread and returns its id (docs/contract/chat.md §4.1).
 //
 // A send is never doubled by a retry. Where the server announces idempotent sends,
 // as Confab does with every answer, a send after the first answer to this Client
@@ -85,7 +85,7 @@ type sendMessageResult struct {
 	ID string `json:"id"`
 }
 
-// GetMessage returns one message (§4.1). It is retried after any failure that may
+// GetMessage returns one message (docs/contract/chat.md §4.1). It is retried after any failure that may
 // pass.
 func (t *ThreadClient) GetMessage(ctx context.Context, messageID string) (Message, error) {
 	var m Message
@@ -110,7 +110,7 @@ type ListMessagesOptions struct {
 }
 
 // ListMessages returns the thread's messages that the user may see, system
-// messages and deleted ones included, by SequenceID, the newest first (§5.1). A
+// messages and deleted ones included, by SequenceID, the newest first (docs/contract/chat.md §5.1). A
 // message that was edited or deleted comes first again: for a transcript, sort by
 // CreatedOn and leave out those with DeletedOn. Pages are fetched as they are needed.
 // An error is yielded once, as the last element.
@@ -144,7 +144,7 @@ type UpdateMessageOptions struct {
 	RemoveMetadata []string
 }
 
-// UpdateMessage edits a message that the user has sent (§4.1). The message keeps
+// UpdateMessage edits a message that the user has sent (docs/contract/chat.md §4.1). The message keeps
 // its ID and gets a new Version and SequenceID: it moves to the top of the list.
 // It is an error when nothing is given to change, and when a key of the metadata is
 // both set and removed.
@@ -181,7 +181,7 @@ type updateMessageRequest struct {
 	Metadata map[string]*string `json:"metadata,omitempty"`
 }
 
-// DeleteMessage deletes a message that the user has sent (§4.1). It stays in the
+// DeleteMessage deletes a message that the user has sent (docs/contract/chat.md §4.1). It stays in the
 // list, without content and with DeletedOn set. Deleting it again is no error. It is
 // retried after any failure that may pass.
 func (t *ThreadClient) DeleteMessage(ctx context.Context, messageID string) error {

@@ -7,7 +7,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Participant is somebody in a thread, or somebody to be put there (§3.1, §4.2).
+// Participant is somebody in a thread, or somebody to be put there (docs/contract/chat.md §3.1, §4.2).
 // Only the identifier is required.
 type Participant struct {
 	// Identifier says who it is, such as communication.NewUser(id).
@@ -35,7 +35,7 @@ func (p Participant) MarshalJSON() ([]byte, error) {
 }
 
 // FailedParticipant is somebody whom the service did not add to a thread, and
-// why (§3.1).
+// why (docs/contract/chat.md §3.1).
 type FailedParticipant struct {
 	// Identifier says who was refused.
 	Identifier communication.Identifier
@@ -82,7 +82,7 @@ func (f FailedParticipants) Participants() []Participant {
 	return ps
 }
 
-// failedJSON is CommunicationError of the contract inside a success (§3.1).
+// failedJSON is CommunicationError of the contract inside a success (docs/contract/chat.md §3.1).
 // Target is the raw id of the participant.
 type failedJSON struct {
 	Target  string `json:"target,omitzero"`

@@ -24,7 +24,7 @@ type ListParticipantsOptions struct {
 	Continuation string
 }
 
-// ListParticipants returns who is in the thread, in the order of joining (§4.2).
+// ListParticipants returns who is in the thread, in the order of joining (docs/contract/chat.md §4.2).
 // Pages are fetched as they are needed. An error is yielded once, as the last
 // element.
 func (t *ThreadClient) ListParticipants(ctx context.Context, options *ListParticipantsOptions) iter.Seq2[Participant, error] {
@@ -45,7 +45,7 @@ func (t *ThreadClient) NewListParticipantsPager(options *ListParticipantsOptions
 }
 
 // AddParticipants puts participants into the thread, at most 200 on the real service
-// (§4.2). Whoever is in it already stays as before. With nobody to add it does
+// (docs/contract/chat.md §4.2). Whoever is in it already stays as before. With nobody to add it does
 // nothing.
 //
 // Participants whom the service refuses are no error: the others are in the
@@ -70,7 +70,7 @@ func (t *ThreadClient) AddParticipant(ctx context.Context, participant Participa
 	e := &communication.Error{
 		Op: operation, Code: failed[0].Code, Message: failed[0].Message, Target: failed[0].Identifier.RawID(), Err: errRefused,
 	}
-	// The code is a status, as a text: "403" (§3.1).
+	// The code is a status, as a text: "403" (docs/contract/chat.md §3.1).
 	if status, err := strconv.Atoi(e.Code); err == nil && status >= 400 && status < 600 {
 		e.StatusCode, e.Code = status, ""
 	}
@@ -115,7 +115,7 @@ func checkParticipants(operation string, ps []Participant) error {
 	return nil
 }
 
-// RemoveParticipant takes somebody out of the thread, the user perhaps (§4.2). Who
+// RemoveParticipant takes somebody out of the thread, the user perhaps (docs/contract/chat.md §4.2). Who
 // was removed sees the thread's messages up to then, and no later ones.
 //
 // It is retried after any failure that may pass. A Confab server does nothing when the

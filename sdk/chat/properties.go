@@ -7,7 +7,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ThreadProperties is what a thread has besides messages and participants (§3.3).
+// ThreadProperties is what a thread has besides messages and participants (docs/contract/chat.md §3.3).
 type ThreadProperties struct {
 	// ID names the thread in every request; see [Client.NewThreadClient].
 	ID    string `json:"id"`
@@ -35,7 +35,7 @@ func (p ThreadProperties) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(p))
 }
 
-// ThreadItem is one entry of the caller's list of threads (§3.2).
+// ThreadItem is one entry of the caller's list of threads (docs/contract/chat.md §3.2).
 type ThreadItem struct {
 	ID    string `json:"id"`
 	Topic string `json:"topic"`
@@ -56,7 +56,7 @@ func (i ThreadItem) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(i))
 }
 
-// RetentionPolicy says when a thread is deleted without anybody asking (§3.6).
+// RetentionPolicy says when a thread is deleted without anybody asking (docs/contract/chat.md §3.6).
 // The zero value says nothing: the thread is kept, and an update leaves the policy
 // as it is. It needs a service of 2025-03-15.
 //
@@ -75,7 +75,7 @@ type RetentionPolicy struct {
 // RetentionKind is what a [RetentionPolicy] goes by. The set is open.
 type RetentionKind string
 
-// The kinds of a retention policy (§3.6).
+// The kinds of a retention policy (docs/contract/chat.md §3.6).
 const (
 	RetentionKindNone               RetentionKind = "none"
 	RetentionKindThreadCreationDate RetentionKind = "threadCreationDate"

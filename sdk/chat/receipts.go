@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// ReadReceipt says how far somebody has read (§4.3). The service keeps one for
+// ReadReceipt says how far somebody has read (docs/contract/chat.md §4.3). The service keeps one for
 // each user, the newest.
 type ReadReceipt struct {
 	// Sender is who has read.
@@ -31,7 +31,7 @@ func (r ReadReceipt) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(r))
 }
 
-// SendReadReceipt tells the others that the user has read up to the message (§4.3).
+// SendReadReceipt tells the others that the user has read up to the message (docs/contract/chat.md §4.3).
 // It is retried after any failure that may pass: the same receipt twice is one.
 //
 // In a thread of more than 20 participants the service keeps no receipts.
@@ -64,7 +64,7 @@ type ListReadReceiptsOptions struct {
 }
 
 // ListReadReceipts returns how far everybody has read, the user included: one
-// receipt for each who has sent any (§4.3). Pages are fetched as they are needed. An
+// receipt for each who has sent any (docs/contract/chat.md §4.3). Pages are fetched as they are needed. An
 // error is yielded once, as the last element.
 func (t *ThreadClient) ListReadReceipts(ctx context.Context, options *ListReadReceiptsOptions) iter.Seq2[ReadReceipt, error] {
 	return all(ctx, func() *Pager[ReadReceipt] { return t.NewListReadReceiptsPager(options) })
@@ -89,7 +89,7 @@ type SendTypingNotificationOptions struct {
 	SenderDisplayName string
 }
 
-// SendTypingNotification tells the others that the user is typing (§4.4). It lasts
+// SendTypingNotification tells the others that the user is typing (docs/contract/chat.md §4.4). It lasts
 // for some seconds, so send one every 8 seconds while it is true.
 //
 // It is retried after any failure that may pass: the others see no difference

@@ -171,7 +171,7 @@ func value(t testing.TB, text []byte) any {
 
 // withoutKind takes the member kind out of every identifier. It is the one
 // difference that is accepted: our encoder writes it, as the contract asks, and
-// the service was never seen to (chat.md §2).
+// the service was never seen to (docs/contract/chat.md §2).
 func withoutKind(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

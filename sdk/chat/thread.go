@@ -24,7 +24,7 @@ type ThreadClient struct {
 func (t *ThreadClient) ID() string { return t.id }
 
 // GetProperties returns the thread's topic, creator and the rest of its
-// properties (§3.3). It is retried after any failure that may pass.
+// properties (docs/contract/chat.md §3.3). It is retried after any failure that may pass.
 func (t *ThreadClient) GetProperties(ctx context.Context) (ThreadProperties, error) {
 	var p ThreadProperties
 	err := t.do(ctx, pipeline.Request{
@@ -33,7 +33,7 @@ func (t *ThreadClient) GetProperties(ctx context.Context) (ThreadProperties, err
 	return p, err
 }
 
-// UpdateTopic gives the thread another topic (§3.4), and its messages a system
+// UpdateTopic gives the thread another topic (docs/contract/chat.md §3.4), and its messages a system
 // message that tells so.
 //
 // It is retried after any failure that may pass. Where an attempt did its work and
@@ -60,7 +60,7 @@ type UpdateThreadOptions struct {
 }
 
 // Update changes the thread's topic, metadata and retention policy, any of them
-// (§3.4). It is an error when nothing is given to change, and when a key of the
+// (docs/contract/chat.md §3.4). It is an error when nothing is given to change, and when a key of the
 // metadata is both set and removed.
 // Metadata and retention policy need a service of 2025-03-15.
 //
@@ -146,5 +146,5 @@ func escapeID(operation, what, id string) (string, error) {
 	return delimiters.Replace(url.PathEscape(id)), nil
 }
 
-// delimiters are escaped as most SDKs of the service do: 19%3A...%40thread.v2 (§1).
+// delimiters are escaped as most SDKs of the service do: 19%3A...%40thread.v2 (docs/contract/chat.md §1).
 var delimiters = strings.NewReplacer(":", "%3A", "@", "%40")

@@ -17,7 +17,7 @@ import (
 const redacted = "(redacted)"
 
 // AccessKey is a secret that a client and a server share; the client signs
-// requests with it (§4). Make one with [NewAccessKey] or take it from a
+// requests with it (docs/contract/identity.md §4). Make one with [NewAccessKey] or take it from a
 // [ConnectionString].
 //
 // No verb of fmt, no log/slog handler and no encoder of JSON, XML or text shows

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// testKey is the key of the contract's vectors (§4.2).
+// testKey is the key of the contract's vectors (docs/contract/identity.md §4.2).
 const testKey = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
 
 func mustKey(t testing.TB, text string) AccessKey {

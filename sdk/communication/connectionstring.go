@@ -12,7 +12,7 @@ import (
 
 // ConnectionString is all that a client with an access key needs: where the server
 // is, and the key. It is the form in which portals and command lines hand both out
-// (§5). Read one with [ParseConnectionString], build one with
+// (docs/contract/identity.md §5). Read one with [ParseConnectionString], build one with
 // [NewConnectionString].
 //
 // Printing, logging or encoding a ConnectionString shows its endpoint and
@@ -25,7 +25,7 @@ type ConnectionString struct {
 }
 
 // ParseConnectionString reads "endpoint=https://host/;accesskey=BASE64" and
-// whatever any official SDK accepts and is safe to accept (§5): the two pairs in
+// whatever any official SDK accepts and is safe to accept (docs/contract/identity.md §5): the two pairs in
 // any order, their names in any case of letters, blanks around names, values and
 // pairs, empty parts between semicolons, and other pairs, which are ignored. Of
 // two pairs with the same name the last one counts.
@@ -95,7 +95,7 @@ func (c ConnectionString) Endpoint() string { return c.endpoint }
 func (c ConnectionString) AccessKey() AccessKey { return c.key.clone() }
 
 // Text returns the connection string with its key in the one form that every
-// official SDK reads (§5): "endpoint=https://host[:port]/;accesskey=BASE64". Keep
+// official SDK reads (docs/contract/identity.md §5): "endpoint=https://host[:port]/;accesskey=BASE64". Keep
 // it out of logs. It returns "" for the zero ConnectionString.
 func (c ConnectionString) Text() string {
 	if c.IsZero() {

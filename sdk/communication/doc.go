@@ -38,7 +38,7 @@
 // accident: not with any verb of fmt, not in log/slog, not in JSON, and not from
 // inside another struct. The methods named Text, and GetToken, give it out, on request.
 //
-// Comments name sections of the contract where the code follows one: §4 is access
+// Comments name sections of the contract where the code follows one: docs/contract/identity.md §4 is access
 // key signing, §5 connection strings, §6 tokens, §7 identifiers, all of the identity
 // contract.
 package communication

@@ -30,7 +30,7 @@ var (
 	teamsAppPrefixes  = [...]string{CloudPublic: "28:orgid:", CloudDoD: "28:dod:", CloudGCCH: "28:gcch:"}
 )
 
-// rawPrefixes is the grammar of §7 for all that is not a phone number. No prefix
+// rawPrefixes is the grammar of docs/contract/identity.md §7 for all that is not a phone number. No prefix
 // begins another one, so their order means nothing; the commonest comes first.
 var rawPrefixes = [...]struct {
 	prefix string
@@ -54,7 +54,7 @@ var rawPrefixes = [...]struct {
 // never allocates: a raw id of no known form has the kind KindUnknown, and the
 // empty one is the zero Identifier.
 //
-// The kinds are told apart by the grammar of §7, which looks at prefixes only. So
+// The kinds are told apart by the grammar of docs/contract/identity.md §7, which looks at prefixes only. So
 // "8:acs:anything" is of kind KindUser although no server issues such an id;
 // [ValidUserID] is the strict test. An id of three parts, "8:acs:a_b_c", is a
 // Teams extension user.

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// identifierJSON is CommunicationIdentifierModel (§7), the union of all versions.
+// identifierJSON is CommunicationIdentifierModel (docs/contract/identity.md §7), the union of all versions.
 type identifierJSON struct {
 	Kind               any                     `json:"kind"` // written, never read
 	RawID              string                  `json:"rawId"`
@@ -46,7 +46,7 @@ type teamsExtensionUserJSON struct {
 	Cloud      string `json:"cloud"`
 }
 
-// MarshalJSON writes the contract's CommunicationIdentifierModel (§7) with the
+// MarshalJSON writes the contract's CommunicationIdentifierModel (docs/contract/identity.md §7) with the
 // members kind, rawId and the nested one that belongs to the kind, in this order.
 // Every version from 2021 on can read it: older SDKs pass over a kind that they
 // do not know. Of an unknown kind only kind and rawId are written. The cloud of
@@ -86,7 +86,7 @@ func (id Identifier) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// UnmarshalJSON reads a CommunicationIdentifierModel (§7) in every form that
+// UnmarshalJSON reads a CommunicationIdentifierModel (docs/contract/identity.md §7) in every form that
 // clients and servers send: a nested member with or without rawId, or rawId
 // alone. A string is read as a raw id; the versions of 2020 write identifiers so,
 // and so do keys of maps. The member kind is ignored, as are members without a

@@ -9,7 +9,7 @@ import (
 // Kind says what an [Identifier] identifies. The zero value is KindUnknown.
 type Kind uint8
 
-// The kinds of identifier (§7).
+// The kinds of identifier (docs/contract/identity.md §7).
 const (
 	// KindUnknown is every raw id whose form this package does not know. A later
 	// version may know it, so keep such an id rather than reject it.
@@ -54,7 +54,7 @@ func (k Kind) String() string {
 // CloudPublic, which the contract also means when it leaves the cloud out.
 type Cloud uint8
 
-// The clouds (§7).
+// The clouds (docs/contract/identity.md §7).
 const (
 	// CloudPublic is the Azure that everybody can use.
 	CloudPublic Cloud = iota

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The words of access key signing (§4.1).
+// The words of access key signing (docs/contract/identity.md §4.1).
 const (
 	signatureScheme   = "HMAC-SHA256"
 	hostHeader        = "host"
@@ -21,7 +21,7 @@ const (
 	contentHashHeader = "x-ms-content-sha256"
 )
 
-// Sign authorizes req with the key, as §4.1 prescribes: it sets the headers
+// Sign authorizes req with the key, as docs/contract/identity.md §4.1 prescribes: it sets the headers
 // x-ms-date (to now), x-ms-content-sha256 and Authorization, in place of any that
 // are there. Sign last: a later change of method, URL, Host, body or of these
 // headers breaks the signature. A server accepts it for some minutes around now,

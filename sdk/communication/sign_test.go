@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// What the contract's vectors share (§4.2).
+// What the contract's vectors share (docs/contract/identity.md §4.2).
 const (
 	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
 	vectorHost      = "localhost:18443"

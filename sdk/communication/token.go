@@ -44,7 +44,7 @@ type RefreshingOptions struct {
 // NewTokenCredential returns a credential with a token that nobody renews: when it
 // has expired, requests fail with [ErrUnauthorized]. A token that has expired already
 // is taken too. Blanks around token are dropped. It is an error when token is not a
-// JWT with an expiry (§6.3); the signature is for the server to check. The error never
+// JWT with an expiry (docs/contract/identity.md §6.3); the signature is for the server to check. The error never
 // contains token.
 func NewTokenCredential(token string) (*TokenCredential, error) {
 	parsed, err := parseToken(token)
@@ -114,7 +114,7 @@ func (c *TokenCredential) GetToken(ctx context.Context, _ policy.TokenRequestOpt
 	return azcore.AccessToken{Token: t.text, ExpiresOn: t.expires}, err
 }
 
-// User returns the user whose token it is, as the token says (§6): who the caller of a
+// User returns the user whose token it is, as the token says (docs/contract/identity.md §6): who the caller of a
 // chat client is. It waits for a token when it has to, as GetToken does. It is an error
 // when the token names nobody.
 func (c *TokenCredential) User(ctx context.Context) (Identifier, error) {

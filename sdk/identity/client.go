@@ -33,7 +33,7 @@ const (
 	// minVersion is the first with {"identity":{"id"}}: those before have another form.
 	minVersion = "2021-02-22"
 	// entraScope is what official SDKs ask an Entra credential for; both slashes are real
-	// (§3).
+	// (docs/contract/identity.md §3).
 	entraScope = "https://communication.azure.com//.default"
 )
 
@@ -92,7 +92,7 @@ func (c *Client) Endpoint() string { return c.pipeline.Endpoint() }
 // CreateUserOptions are the optional arguments of CreateUser. There are none yet.
 type CreateUserOptions struct{}
 
-// CreateUser makes a user (§3.1). Keep its RawID: nobody can list users. options may
+// CreateUser makes a user (docs/contract/identity.md §3.1). Keep its RawID: nobody can list users. options may
 // be nil.
 //
 // The service has no way to ask for the same user twice. When a try may have made one
@@ -112,7 +112,7 @@ type TokenOptions struct {
 }
 
 // CreateUserAndToken makes a user and a token with scopes for it, in one request
-// (§3.1). options may be nil. What CreateUser says of lost answers is true here too.
+// (docs/contract/identity.md §3.1). options may be nil. What CreateUser says of lost answers is true here too.
 func (c *Client) CreateUserAndToken(ctx context.Context, scopes []Scope, options *TokenOptions) (UserAndToken, error) {
 	const operation = "create user"
 	if len(scopes) == 0 {
@@ -149,7 +149,7 @@ func (c *Client) create(ctx context.Context, operation string, body createReques
 	return created, nil
 }
 
-// GetToken issues a token with scopes for user (§3.2). Tokens issued before stay good.
+// GetToken issues a token with scopes for user (docs/contract/identity.md §3.2). Tokens issued before stay good.
 // options may be nil.
 func (c *Client) GetToken(ctx context.Context, user communication.Identifier, scopes []Scope, options *TokenOptions) (AccessToken, error) {
 	const operation = "issue token"
@@ -171,7 +171,7 @@ func (c *Client) GetToken(ctx context.Context, user communication.Identifier, sc
 	return token, err
 }
 
-// RevokeTokens ends all tokens that were issued to user before (§3.3). A Confab server
+// RevokeTokens ends all tokens that were issued to user before (docs/contract/identity.md §3.3). A Confab server
 // refuses them at once, Azure within 15 minutes. Tokens issued afterwards are good;
 // when an answer is lost and the request is tried again, it also ends those issued
 // between the tries.
@@ -184,7 +184,7 @@ func (c *Client) RevokeTokens(ctx context.Context, user communication.Identifier
 	}, nil)
 }
 
-// DeleteUser deletes user, what belongs to it, and ends its tokens (§3.4). When an
+// DeleteUser deletes user, what belongs to it, and ends its tokens (docs/contract/identity.md §3.4). When an
 // answer is lost and the request is tried again, it may find the user gone already:
 // the error then has the Code "IdentityNotOwned", as for a user that never was.
 func (c *Client) DeleteUser(ctx context.Context, user communication.Identifier) error {

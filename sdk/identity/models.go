@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Scope is what a token allows its bearer to do (§6.5).
+// Scope is what a token allows its bearer to do (docs/contract/identity.md §6.5).
 type Scope string
 
 const (
@@ -64,7 +64,7 @@ func (u UserAndToken) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("user", u.User.RawID()), slog.Any("token", u.Token))
 }
 
-// userAndTokenJSON is the form of §3.1.
+// userAndTokenJSON is the form of docs/contract/identity.md §3.1.
 type userAndTokenJSON struct {
 	Identity struct {
 		ID string `json:"id"`
@@ -72,7 +72,7 @@ type userAndTokenJSON struct {
 	AccessToken *AccessToken `json:"accessToken,omitempty"`
 }
 
-// MarshalJSON writes the form in which the service answers (§3.1).
+// MarshalJSON writes the form in which the service answers (docs/contract/identity.md §3.1).
 func (u UserAndToken) MarshalJSON() ([]byte, error) {
 	var j userAndTokenJSON
 	j.Identity.ID = u.User.RawID()
@@ -98,13 +98,13 @@ func (u *UserAndToken) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// createRequest has the names of §3.1: what is zero is left out.
+// createRequest has the names of docs/contract/identity.md §3.1: what is zero is left out.
 type createRequest struct {
 	Scopes           []Scope `json:"createTokenWithScopes,omitempty"`
 	ExpiresInMinutes int64   `json:"expiresInMinutes,omitempty"`
 }
 
-// issueRequest has the names of §3.2. No scopes and a nil slice are two mistakes that
+// issueRequest has the names of docs/contract/identity.md §3.2. No scopes and a nil slice are two mistakes that
 // the service has words for.
 type issueRequest struct {
 	Scopes           []Scope `json:"scopes,omitzero"`

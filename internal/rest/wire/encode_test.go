@@ -22,7 +22,7 @@ func sample() core.Message {
 	}
 }
 
-// The bytes of chat.md §4.1, member by member.
+// The bytes of docs/contract/chat.md §4.1, member by member.
 func TestEncodeMessageAsRecorded(t *testing.T) {
 	m := sample()
 	got := string(Encode(nil, MessageFromCore(&m), "2021-09-07"))

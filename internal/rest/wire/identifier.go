@@ -8,10 +8,10 @@ import (
 )
 
 // CommunicationIdentifierModel identifies a participant: kind, raw id, and the member
-// of that kind (chat.md §2, identity.md §7).
+// of that kind (docs/contract/chat.md §2, docs/contract/identity.md §7).
 //
 // Unverified: kind is written where the version's OpenAPI file knows it, as
-// identity.md §7 advises; nothing recorded up to 2023-11-15-preview has one.
+// docs/contract/identity.md §7 advises; nothing recorded up to 2023-11-15-preview has one.
 type CommunicationIdentifierModel struct {
 	Kind               string                             `json:"kind,omitzero" since:"2023-11-07"`
 	RawID              string                             `json:"rawId,omitzero"`

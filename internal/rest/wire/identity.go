@@ -41,5 +41,5 @@ type TeamsUserExchangeTokenRequest struct {
 }
 
 // Expiry formats a date as the identity routes do: up to seven digits of a second and
-// an offset instead of Z (identity.md §1 rule 9).
+// an offset instead of Z (docs/contract/identity.md §1 rule 9).
 func Expiry(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999-07:00") }

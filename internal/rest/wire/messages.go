@@ -38,7 +38,7 @@ type ChatMessagesCollection struct {
 	NextLink string        `json:"nextLink,omitzero"`
 }
 
-// ChatMessage is a message, its members in the recorded order (chat.md §4.1).
+// ChatMessage is a message, its members in the recorded order (docs/contract/chat.md §4.1).
 type ChatMessage struct {
 	ID                string                        `json:"id"`
 	Type              string                        `json:"type"`
@@ -112,14 +112,14 @@ func fillMessage(w *ChatMessage, c *ChatMessageContent, m *core.Message) {
 		Content: c, CreatedOn: Time(m.CreatedOn), DeletedOn: Time(m.DeletedOn), EditedOn: Time(m.EditedOn),
 		Metadata: m.Metadata,
 	}
-	if m.Sender != "" { // a system message has neither name nor sender (chat.md §6)
+	if m.Sender != "" { // a system message has neither name nor sender (docs/contract/chat.md §6)
 		w.SenderDisplayName = &m.SenderDisplayName
 		w.SenderID, w.Sender = m.Sender, IdentifierFromCore(m.Sender)
 	}
 }
 
 // noAttachments is a list that is present and empty. Unverified: recorded for a
-// preview only, and for type text (chat.md §4.1).
+// preview only, and for type text (docs/contract/chat.md §4.1).
 var noAttachments = []ChatAttachment{}
 
 func fillContent(c *ChatMessageContent, m *core.Message) {

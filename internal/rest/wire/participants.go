@@ -7,7 +7,7 @@ import (
 
 // ChatParticipant is a participant, present or to be added. Without a
 // shareHistoryTime the whole history is shared: the zero Time is 1970
-// (chat.md §0.7).
+// (docs/contract/chat.md §0.7).
 type ChatParticipant struct {
 	ID               string                        `json:"id" required:"true" until:"2021-01-27-preview4"`
 	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true" since:"2021-01-27-preview4"`
@@ -40,7 +40,7 @@ type ParticipantsErrors struct {
 }
 
 // CommunicationError is a refusal inside a response. Target is the raw id of the
-// participant that was refused: the Python SDK joins on it (chat.md §3.1).
+// participant that was refused: the Python SDK joins on it (docs/contract/chat.md §3.1).
 type CommunicationError struct {
 	Code       string               `json:"code"`
 	Message    string               `json:"message"`
@@ -88,7 +88,7 @@ func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
 }
 
 // InvalidFromCore returns the participants who could not be added, in the form of the
-// previews and in that of the other versions, or nil if there are none (chat.md §3.1).
+// previews and in that of the other versions, or nil if there are none (docs/contract/chat.md §3.1).
 func InvalidFromCore(ps []core.InvalidParticipant) (*ParticipantsErrors, []CommunicationError) {
 	if len(ps) == 0 {
 		return nil, nil

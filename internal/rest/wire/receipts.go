@@ -13,7 +13,7 @@ type ChatMessageReadReceiptsCollection struct {
 	NextLink string                   `json:"nextLink,omitzero"`
 }
 
-// ChatMessageReadReceipt says how far a participant has read (chat.md §4.3).
+// ChatMessageReadReceipt says how far a participant has read (docs/contract/chat.md §4.3).
 type ChatMessageReadReceipt struct {
 	SenderID      string                        `json:"senderId" until:"2021-01-27-preview4"`
 	Sender        *CommunicationIdentifierModel `json:"senderCommunicationIdentifier" since:"2021-01-27-preview4"`

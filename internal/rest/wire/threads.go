@@ -46,7 +46,7 @@ type ChatThreadsItemCollection struct {
 }
 
 // ChatThreadItem is a thread in the caller's list, its members in the recorded
-// order (chat.md §3.2).
+// order (docs/contract/chat.md §3.2).
 type ChatThreadItem struct {
 	ID                    string `json:"id"`
 	Topic                 string `json:"topic"`
@@ -54,7 +54,7 @@ type ChatThreadItem struct {
 	LastMessageReceivedOn Time   `json:"lastMessageReceivedOn,omitzero"`
 }
 
-// ChatRetentionPolicy is the union of the policies of chat.md §3.6, told apart by
+// ChatRetentionPolicy is the union of the policies of docs/contract/chat.md §3.6, told apart by
 // kind.
 type ChatRetentionPolicy struct {
 	Kind                  string `json:"kind"`
@@ -94,7 +94,7 @@ func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 }
 
 // toCore returns the number of days, 0 for none. Unverified: the refusals; no 400
-// was recorded (chat.md §3.6).
+// was recorded (docs/contract/chat.md §3.6).
 func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	switch {
 	case p == nil || p.Kind == policyNone:

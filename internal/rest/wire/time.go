@@ -7,7 +7,7 @@ import (
 )
 
 // Time is a date of the chat contract, in epoch milliseconds like in rows. It is
-// encoded in UTC and truncated to whole seconds (chat.md §2).
+// encoded in UTC and truncated to whole seconds (docs/contract/chat.md §2).
 type Time int64
 
 // maxTime is the first moment whose year has five digits.

@@ -14,7 +14,7 @@ import (
 // It is an error when nextLink, which may be relative to that path, leads to another
 // scheme, host, port or operation: whoever can put a link into an answer or into a
 // store of links would otherwise be sent the token. The path may be escaped in another
-// way: the service's links have thread ids as they are (contract of chat, §0.8).
+// way: the service's links have thread ids as they are (docs/contract/chat.md §0.8).
 func (c *Client) Continuation(nextLink, wantPath string) (string, error) {
 	if nextLink == "" {
 		return "", errors.New("the link to the next page is empty")

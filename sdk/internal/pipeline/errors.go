@@ -176,7 +176,7 @@ func describe(resp *http.Response, body []byte) string {
 }
 
 // envelope reads the two forms in which the services say what is wrong: the swagger's
-// and the one on the wire (contract of chat, §7.1).
+// and the one on the wire (docs/contract/chat.md §7.1).
 func envelope(body []byte) (code, message, target string) {
 	// encoding/json takes member names in any case of letters: "Code" is "code".
 	type detail struct {
