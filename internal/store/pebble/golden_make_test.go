@@ -1,0 +1,222 @@
+package pebble
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/export"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// This file makes the golden stores. It compiles with the code of every schema
+// from 1 on; testdata/store-schema2/README.md says how to run it there.
+
+var goldenOut = flag.String("golden-out", "", "a folder into which TestMakeGoldenStore also writes store.tar.gz and export.jsonl")
+
+// goldenMidnight is the day boundary in the event log of a golden store.
+var goldenMidnight = time.Date(2026, 3, 5, 0, 0, 0, 0, time.UTC)
+
+// golden fills a store by calls of the service.
+type golden struct {
+	*core.Service
+	t   *testing.T
+	now time.Time
+}
+
+// ok fails the test at the first error, and moves the clock on.
+func (g *golden) ok(err error) {
+	g.t.Helper()
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.now = g.now.Add(1500 * time.Millisecond)
+}
+
+func (g *golden) user() string {
+	g.t.Helper()
+	u, err := g.CreateUser(context.Background())
+	g.ok(err)
+	return u.ID
+}
+
+func (g *golden) thread(caller string, cmd core.CreateThread) string {
+	g.t.Helper()
+	p, _, err := g.CreateThread(context.Background(), caller, cmd)
+	g.ok(err)
+	return p.ID
+}
+
+func (g *golden) send(caller, thread string, cmd core.SendMessage) int64 {
+	g.t.Helper()
+	id, err := g.SendMessage(context.Background(), caller, thread, cmd)
+	g.ok(err)
+	return id
+}
+
+func (g *golden) add(caller, thread string, p core.NewParticipant) {
+	g.t.Helper()
+	_, err := g.AddParticipants(context.Background(), caller, thread, []core.NewParticipant{p})
+	g.ok(err)
+}
+
+func (g *golden) text(caller, thread, content string) int64 {
+	g.t.Helper()
+	return g.send(caller, thread, core.SendMessage{Kind: core.Text, Content: content})
+}
+
+// makeGolden makes a store in dir. Its rows are in one table of the last level
+// and, the latest, in the log alone. A second table, of the first level, would
+// be compacted soon after the log's rows are flushed, and the test could not
+// tell that from an upgrade that rewrites rows.
+func makeGolden(t *testing.T, dir string) {
+	ctx := context.Background()
+	s, err := Open(dir, Options{CacheSize: 1 << 20, Initial: core.Resource{
+		ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Epoch: "golden-epoch",
+		Keys: [2]core.AccessKeyRow{
+			{Serial: 1, Secret: []byte("the primary key of the golden store")},
+			{Serial: 2, Secret: []byte("the secondary key of the golden store")},
+		},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &golden{t: t, now: goldenMidnight.Add(-20 * time.Second)}
+	g.Service, err = core.New(ctx, s, new(local.Bus), core.Options{
+		Now: func() time.Time { return g.now }, Random: rand.NewChaCha8([32]byte{1}),
+	})
+	g.ok(err)
+	id := communication.ParseRawID
+
+	// The first day.
+	ann, bob, carol, dave, eve := g.user(), g.user(), g.user(), g.user(), g.user()
+	lunch := g.thread(ann, core.CreateThread{
+		Topic: "lunch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60, Token: "create-1",
+		Participants: []core.NewParticipant{
+			{User: id(bob), DisplayName: "Bob", Metadata: map[string]string{"role": "host"}},
+			{User: id(carol), DisplayName: "Carol", ShareHistory: 1},
+			{User: id(communication.JoinUserID(g.Resource().ID, "00000000-0000-0000-0000-000000000009"))},
+		},
+	})
+	first := g.send(bob, lunch, core.SendMessage{
+		Kind: core.Text, Content: "noodles? 😀\nor <soup>", SenderDisplayName: "Bob",
+		Metadata: map[string]string{"tags": "food", "": "empty"}, Token: "send-1",
+	})
+	page := g.send(ann, lunch, core.SendMessage{Kind: core.HTML, Content: "<b>soup</b>", SenderDisplayName: "Ann", Token: "send-2"})
+	g.ok(g.SendReceipt(ctx, carol, lunch, first))
+	g.ok(g.RemoveParticipant(ctx, ann, lunch, id(bob)))
+	g.ok(g.RemoveParticipant(ctx, carol, lunch, id(carol)))
+	plans := g.thread(dave, core.CreateThread{Topic: "plans", Participants: []core.NewParticipant{
+		{User: id(ann), DisplayName: "Ann"}, {User: id(dave), DisplayName: "Dave"}, {User: id(eve), DisplayName: "Eve"},
+	}})
+	typo := g.text(ann, plans, "moday")
+	wrong := g.text(dave, plans, "a secret")
+	g.text(dave, plans, "a word of Dave")
+	g.ok(g.SendReceipt(ctx, dave, plans, typo))
+
+	// The second day.
+	g.now = goldenMidnight.Add(time.Minute)
+	lost := g.thread(carol, core.CreateThread{Topic: "lost", Participants: []core.NewParticipant{{User: id(ann)}}})
+	g.send(carol, lost, core.SendMessage{Kind: core.Text, Content: "to be lost", Token: "send-1"})
+	monday := "monday"
+	g.ok(g.UpdateMessage(ctx, ann, plans, typo, core.UpdateMessage{Content: &monday, Metadata: map[string]*string{"edited": &monday}}))
+	g.ok(g.DeleteMessage(ctx, dave, plans, wrong))
+	g.add(ann, lunch, core.NewParticipant{User: id(bob), DisplayName: "Bob again", ShareHistory: goldenMidnight.UnixMilli()})
+	g.ok(g.SendReceipt(ctx, bob, lunch, g.text(ann, lunch, "you are back")))
+	g.ok(g.RevokeTokens(ctx, ann))
+	g.ok(g.DeleteUser(ctx, dave))
+	g.now = g.now.Add(time.Minute)
+	_, err = g.Sweep(ctx)
+	g.ok(err)
+	g.ok(s.Compact(ctx))
+
+	// The rest, in the log.
+	supper, days := "supper", int32(90)
+	g.ok(g.UpdateThread(ctx, ann, lunch, core.UpdateThread{Topic: &supper, Metadata: map[string]*string{"a": nil, "c": &supper}}))
+	g.ok(g.UpdateThread(ctx, ann, plans, core.UpdateThread{RetentionDays: &days}))
+	g.ok(g.DeleteThread(ctx, carol, lost))
+	g.send(bob, lunch, core.SendMessage{Kind: core.Text, Content: "and bread", Token: "send-3"})
+	g.ok(g.SendReceipt(ctx, ann, lunch, page))
+	g.ok(g.DeleteUser(ctx, eve))
+	g.Close()
+	g.ok(s.Close())
+}
+
+// exportGolden is the export, with the access keys, of the store in dir. It
+// opens the store, so that an old one is upgraded.
+func exportGolden(t *testing.T, dir string) []byte {
+	t.Helper()
+	s, err := Open(dir, Options{CacheSize: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	w := export.NewWriter(&out, export.Options{Made: goldenMidnight.Add(time.Hour).UnixMilli(), Keys: true})
+	if err := s.Export(context.Background(), w.Write); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// packGolden makes a compressed archive of the files in dir, without their times.
+func packGolden(t *testing.T, dir string) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	zip := gzip.NewWriter(&out)
+	w := tar.NewWriter(zip)
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		content, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.WriteHeader(&tar.Header{Name: f.Name(), Mode: 0o600, Size: int64(len(content)), Format: tar.FormatUSTAR}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := zip.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// TestMakeGoldenStore makes the golden store of the schema that this code has,
+// so that the maker works on the day when a new schema needs it.
+func TestMakeGoldenStore(t *testing.T) {
+	dir := t.TempDir()
+	makeGolden(t, dir)
+	archive := packGolden(t, dir)
+	lines := exportGolden(t, dir)
+	if *goldenOut == "" {
+		return
+	}
+	for name, content := range map[string][]byte{"store.tar.gz": archive, "export.jsonl": lines} {
+		if err := os.WriteFile(filepath.Join(*goldenOut, name), content, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

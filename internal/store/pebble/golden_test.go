@@ -1,0 +1,300 @@
+package pebble
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2"
+	gocmp "github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/export"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+// TestGoldenStore opens stores that older binaries wrote. Each record must be
+// the one that the older binary exported, and opening must rewrite no row.
+func TestGoldenStore(t *testing.T) {
+	for version := uint64(1); version < schema; version++ {
+		t.Run(fmt.Sprintf("schema %d", version), func(t *testing.T) {
+			folder := filepath.Join("testdata", fmt.Sprintf("store-schema%d", version))
+			dir := t.TempDir()
+			unpackGolden(t, filepath.Join(folder, "store.tar.gz"), dir)
+			want := readExport(t, filepath.Join(folder, "export.jsonl"))
+			tables, rows := tablesIn(t, dir), rowsIn(t, dir)
+			if got := rows[string(metaKey(metaSchema))]; got != string(encodeNumber(nil, version)) {
+				t.Errorf("the golden store's schema is %q, want %d", got, version)
+			}
+
+			openGolden(t, dir, want)
+			now := tablesIn(t, dir)
+			for name, table := range tables {
+				if !bytes.Equal(now[name], table) {
+					t.Errorf("table %s was rewritten", name)
+				}
+			}
+			// The next start flushes what this one wrote, and may compact tables.
+			openGolden(t, dir, want)
+
+			after := rowsIn(t, dir)
+			rows[string(metaKey(metaSchema))] = string(encodeNumber(nil, schema))
+			if version < 2 {
+				for _, r := range want {
+					if h, ok := r.(core.Head); ok && h.EndsOn() != 0 {
+						rows[string(endingKey(h.EndsOn(), h.ID))] = string(encodeEntry(nil))
+					}
+				}
+			}
+			if diff := gocmp.Diff(rows, after); diff != "" {
+				t.Errorf("rows before the upgrade, with the new schema, and after it (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// openGolden opens the store in dir, checks it and closes it.
+func openGolden(t *testing.T, dir string, want []core.Record) {
+	t.Helper()
+	s, err := Open(dir, Options{CacheSize: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGolden(t, s, want)
+	mustClose(t, s)
+}
+
+// checkGolden holds all reads of a store against its records.
+func checkGolden(t *testing.T, s *Store, want []core.Record) {
+	t.Helper()
+	var counts core.Counts
+	for _, r := range want {
+		counts.Add(r)
+	}
+	got, err := s.Check(t.Context())
+	equalGolden(t, "counts of the check", got, counts, err)
+	records := storetest.Records(t, s)
+	for i, r := range records {
+		if r, ok := r.(core.Resource); ok {
+			if r.Epoch != "golden-epoch" {
+				t.Errorf("epoch %q", r.Epoch)
+			}
+			r.Epoch = "" // is not exported
+			records[i] = r
+		}
+	}
+	equalGolden(t, "records", records, want, nil)
+
+	var events []core.Event
+	for _, r := range want {
+		switch r := r.(type) {
+		case core.User:
+			checkGoldenUser(t, s, r, want)
+		case core.Head:
+			checkGoldenThread(t, s, r, want)
+		case core.Event:
+			events = append(events, r)
+		}
+	}
+	for after := uint64(0); ; {
+		page, err := s.Events(t.Context(), after, 4)
+		n := min(4, len(events))
+		equalGolden(t, "events", page.Events, events[:n], err)
+		if n == 0 || t.Failed() {
+			return
+		}
+		after, events = events[n-1].Position, events[n:]
+	}
+}
+
+func checkGoldenUser(t *testing.T, s *Store, u core.User, want []core.Record) {
+	t.Helper()
+	users, err := s.Users(t.Context(), []string{u.ID})
+	equalGolden(t, "users", users, []core.User{u}, err)
+	deleting, err := s.Deleting(t.Context())
+	if is := slices.Contains(deleting, u); err != nil || is != (u.State == core.UserDeleting) {
+		t.Errorf("users in deletion: %+v, %v; user %+v", deleting, err, u)
+	}
+	var threads []string
+	for _, r := range want {
+		if m, ok := r.(core.ThreadMember); ok && m.User == u.ID {
+			threads = append(threads, m.Thread)
+		}
+	}
+	ids, err := s.ThreadsOf(t.Context(), u.ID, "", 100)
+	equalGolden(t, "ids of threads of "+u.ID, ids, threads, err)
+	var listed []string
+	for q := (core.ThreadsQuery{User: u.ID, Limit: 2}); ; {
+		page, err := s.Threads(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range page.Threads {
+			listed = append(listed, e.Thread)
+		}
+		if q.Before = page.Next; q.Before == (core.ThreadsCursor{}) {
+			break
+		}
+	}
+	slices.Sort(listed)
+	equalGolden(t, "threads of "+u.ID, listed, threads, nil)
+}
+
+func checkGoldenThread(t *testing.T, s *Store, h core.Head, want []core.Record) {
+	t.Helper()
+	var members []core.Member
+	var messages []core.Message
+	var receipts []core.Receipt
+	for _, r := range want {
+		switch r := r.(type) {
+		case core.ThreadMember:
+			if r.Thread == h.ID {
+				members = append(members, r.Member)
+			}
+		case core.ThreadMessage:
+			if r.Thread == h.ID {
+				messages = append(messages, r.Message)
+			}
+		case core.ThreadReceipt:
+			if r.Thread == h.ID {
+				receipts = append(receipts, r.Receipt)
+			}
+		}
+	}
+	th, err := s.Thread(t.Context(), h.ID)
+	if err != nil || th == nil {
+		t.Fatalf("thread %s: %+v, %v", h.ID, th, err)
+	}
+	slices.SortFunc(th.Members, func(a, b core.Member) int { return cmp.Compare(a.User, b.User) })
+	equalGolden(t, "head", th.Head, h, nil)
+	equalGolden(t, "members of "+h.ID, th.Members, members, nil)
+
+	ending, err := s.Ending(t.Context(), 100)
+	if is := slices.Contains(ending, core.Ending{Thread: h.ID, On: h.EndsOn()}); err != nil || is != (h.EndsOn() != 0) {
+		t.Errorf("threads that end: %+v, %v; thread %s ends on %d", ending, err, h.ID, h.EndsOn())
+	}
+	page, err := s.Receipts(t.Context(), h.ID, "")
+	slices.SortFunc(receipts, func(a, b core.Receipt) int { return cmp.Compare(a.ReadOn, b.ReadOn) })
+	equalGolden(t, "receipts of "+h.ID, page.Receipts, receipts, err)
+
+	slices.Reverse(messages)
+	var listed []core.Message
+	for q := (core.MessagesQuery{Thread: h.ID, Limit: 3}); ; {
+		page, err := s.Messages(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		listed = append(listed, page.Messages...)
+		if q.Before = page.Next; q.Before == 0 {
+			break
+		}
+	}
+	equalGolden(t, "messages of "+h.ID, listed, messages, nil)
+	for _, m := range messages {
+		page, err := s.Messages(t.Context(), core.MessagesQuery{Thread: h.ID, IDs: []int64{m.ID}})
+		equalGolden(t, "message by id", page.Messages, []core.Message{m}, err)
+	}
+}
+
+func equalGolden(t *testing.T, name string, got, want any, err error) {
+	t.Helper()
+	if diff := gocmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || diff != "" {
+		t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
+	}
+}
+
+// unpackGolden unpacks an archive of files into a folder.
+func unpackGolden(t *testing.T, archive, dir string) {
+	t.Helper()
+	f, err := os.Open(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	unzipped, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for files := tar.NewReader(unzipped); ; {
+		h, err := files.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, h.Name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// readExport reads the records of an export.
+func readExport(t *testing.T, name string) (records []core.Record) {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for r := export.NewReader(f); ; {
+		record, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return records
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, record)
+	}
+}
+
+// tablesIn reads the table files of a store.
+func tablesIn(t *testing.T, dir string) map[string][]byte {
+	t.Helper()
+	tables := map[string][]byte{}
+	for _, name := range matches(t, dir, "*.sst") {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables[filepath.Base(name)] = content
+	}
+	return tables
+}
+
+// rowsIn reads all keys and values of a store, without an upgrade.
+func rowsIn(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	db, err := pebble.Open(dir, &pebble.Options{ReadOnly: true, Logger: logger{log: discard}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	it, err := db.NewIter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	rows := map[string]string{}
+	for it.First(); it.Valid(); it.Next() {
+		rows[string(it.Key())] = string(it.Value())
+	}
+	if err := it.Error(); err != nil {
+		t.Fatal(err)
+	}
+	return rows
+}
