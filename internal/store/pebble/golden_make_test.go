@@ -14,7 +14,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
-	"github.com/confab-chat/confab/internal/export"
+	"github.com/confab-chat/confab/internal/transfer"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -160,7 +160,7 @@ func exportGolden(t *testing.T, dir string) []byte {
 		t.Fatal(err)
 	}
 	var out bytes.Buffer
-	w := export.NewWriter(&out, export.Options{Made: goldenMidnight.Add(time.Hour).UnixMilli(), Keys: true})
+	w := transfer.NewWriter(&out, transfer.Options{Made: goldenMidnight.Add(time.Hour).UnixMilli(), Keys: true})
 	if err := s.Export(context.Background(), w.Write); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/confab-chat/confab/internal/core"
-	"github.com/confab-chat/confab/internal/export"
+	"github.com/confab-chat/confab/internal/transfer"
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
@@ -50,8 +50,8 @@ func TestGoldenStore(t *testing.T) {
 			rows[string(metaKey(metaSchema))] = string(encodeNumber(nil, schema))
 			if version < 2 {
 				for _, r := range want {
-					if h, ok := r.(core.Head); ok && h.EndsOn() != 0 {
-						rows[string(endingKey(h.EndsOn(), h.ID))] = string(encodeEntry(nil))
+					if h, ok := r.(core.Head); ok && h.ExpiresOn() != 0 {
+						rows[string(endingKey(h.ExpiresOn(), h.ID))] = string(encodeEntry(nil))
 					}
 				}
 			}
@@ -178,9 +178,9 @@ func checkGoldenThread(t *testing.T, s *Store, h core.Head, want []core.Record) 
 	equalGolden(t, "head", th.Head, h, nil)
 	equalGolden(t, "members of "+h.ID, th.Members, members, nil)
 
-	ending, err := s.Ending(t.Context(), 100)
-	if is := slices.Contains(ending, core.Ending{Thread: h.ID, On: h.EndsOn()}); err != nil || is != (h.EndsOn() != 0) {
-		t.Errorf("threads that end: %+v, %v; thread %s ends on %d", ending, err, h.ID, h.EndsOn())
+	ending, err := s.Expiring(t.Context(), 100)
+	if is := slices.Contains(ending, core.Expiry{Thread: h.ID, On: h.ExpiresOn()}); err != nil || is != (h.ExpiresOn() != 0) {
+		t.Errorf("threads that end: %+v, %v; thread %s ends on %d", ending, err, h.ID, h.ExpiresOn())
 	}
 	page, err := s.Receipts(t.Context(), h.ID, "")
 	slices.SortFunc(receipts, func(a, b core.Receipt) int { return cmp.Compare(a.ReadOn, b.ReadOn) })
@@ -250,7 +250,7 @@ func readExport(t *testing.T, name string) (records []core.Record) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	for r := export.NewReader(f); ; {
+	for r := transfer.NewReader(f); ; {
 		record, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return records
