@@ -68,7 +68,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 // load reads the rows that the batch names, as the log has them.
 func load(r pebble.Reader, s *core.BatchState) error {
 	for id, withMembers := range s.Reads.Threads {
-		h, found, err := head(r, id)
+		h, found, err := heads.get(r, core.Head{ID: id})
 		if err != nil {
 			return err
 		}
@@ -76,28 +76,26 @@ func load(r pebble.Reader, s *core.BatchState) error {
 			s.Heads[id] = &h
 		}
 		if withMembers {
-			if s.Members[id], err = members(r, id); err != nil {
+			if s.Members[id], err = membersOf(r, id); err != nil {
 				return err
 			}
 		}
 	}
-	users := func(id string) (core.User, bool, error) { return user(r, id) }
-	sent := func(k core.SendKey) (int64, bool, error) {
-		return get(r, sentKey(nil, k), func(v []byte) (int64, error) {
-			id, err := decodeNumber(v)
-			return int64(id), err
-		})
-	}
-	receipts := func(k core.ReceiptKey) (core.Receipt, bool, error) {
-		return get(r, receiptKey(nil, k.Thread, k.User), func(v []byte) (core.Receipt, error) { return decodeReceipt(k.User, v) })
-	}
-	messages := func(k core.MessageKey) (core.Message, bool, error) { return message(r, k.Thread, k.ID) }
-	answers := func(thread string) (*core.CreateAnswer, bool, error) {
-		return get(r, answerKey(nil, thread), decodeAnswer)
-	}
 	return errors.Join(
-		loadRows(s.Users, s.Reads.Users, users), loadRows(s.Sent, s.Reads.Sent, sent), loadRows(s.Receipts, s.Reads.Receipts, receipts),
-		loadRows(s.Messages, s.Reads.Messages, messages), loadRows(s.Answers, s.Reads.Answers, answers))
+		loadRows(s.Users, s.Reads.Users, func(id string) (core.User, bool, error) { return users.get(r, core.User{ID: id}) }),
+		loadRows(s.Messages, s.Reads.Messages, func(k core.MessageKey) (core.Message, bool, error) { return message(r, k.Thread, k.ID) }),
+		loadRows(s.Sent, s.Reads.Sent, func(k core.SendKey) (int64, bool, error) {
+			t, found, err := sent.get(r, core.SentToken{SendKey: k})
+			return t.MessageID, found, err
+		}),
+		loadRows(s.Receipts, s.Reads.Receipts, func(k core.ReceiptKey) (core.Receipt, bool, error) {
+			t, found, err := receipts.get(r, core.ThreadReceipt{Thread: k.Thread, Receipt: core.Receipt{User: k.User}})
+			return t.Receipt, found, err
+		}),
+		loadRows(s.Answers, s.Reads.Answers, func(thread string) (*core.CreateAnswer, bool, error) {
+			t, found, err := answers.get(r, core.ThreadAnswer{Thread: thread})
+			return &t.CreateAnswer, found, err
+		}))
 }
 
 // loadRows reads those of the named rows that exist.
@@ -118,25 +116,16 @@ func loadRows[K comparable, V any](to map[K]V, names map[K]struct{}, get func(K)
 type writer struct {
 	batch      *pebble.Batch
 	key, value []byte
-	heads      map[string]bool  // written already: the last state of a thread is enough
-	expiries   map[string]int64 // of threads, as their entries have them
+	row        core.ThreadMessage // that is being written
+	heads      map[string]bool    // written already: the last state of a thread is enough
+	expiries   map[string]int64   // of threads, as their entries have them
 }
-
-func (w *writer) set() { w.batch.Set(w.key, w.value, nil) }
 
 // change writes the rows of an applied change.
 func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	c := o.Change
-	for _, u := range c.PutUsers {
-		w.key, w.value = userKey(u.ID), encodeUser(w.value[:0], u)
-		w.set()
-		switch u.State {
-		case core.UserDeleting:
-			w.key, w.value = deletingKey(u.ID), encodeEntry(w.value[:0])
-			w.set()
-		case core.UserDeleted:
-			w.batch.Delete(deletingKey(u.ID), nil)
-		}
+	for i := range c.PutUsers {
+		w.user(&c.PutUsers[i])
 	}
 	if c.Thread == "" {
 		return
@@ -146,14 +135,11 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	}
 	if !w.heads[c.Thread] {
 		w.heads[c.Thread] = true
-		w.key, w.value = headKey(w.key[:0], c.Thread), encodeHead(w.value[:0], s.Heads[c.Thread])
-		w.set()
+		heads.put(w, s.Heads[c.Thread])
 		w.expiry(w.expiries[c.Thread], s.Heads[c.Thread])
 	}
-	for i := range c.Members {
-		m := &c.Members[i]
-		w.key, w.value = memberKey(w.key[:0], c.Thread, m.User), encodeMember(w.value[:0], m)
-		w.set()
+	for _, m := range c.Members {
+		members.put(w, &core.ThreadMember{Thread: c.Thread, Member: m})
 	}
 	for i := range c.Messages {
 		w.message(c.Thread, &c.Messages[i])
@@ -161,7 +147,12 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	for i := range c.Rewrites {
 		w.rewrite(c.Thread, &c.Rewrites[i])
 	}
-	w.receipts(c)
+	if c.Receipt != nil {
+		receipts.put(w, &core.ThreadReceipt{Thread: c.Thread, Receipt: *c.Receipt})
+	}
+	for _, user := range c.DropReceipts {
+		receipts.remove(w, &core.ThreadReceipt{Thread: c.Thread, Receipt: core.Receipt{User: user}})
+	}
 	if c.Purge {
 		w.purge(c.Thread)
 	}
@@ -170,85 +161,71 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	}
 	if c.SendToken != "" {
 		k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}
-		w.key, w.value = sentKey(w.key[:0], k), encodeNumber(w.value[:0], uint64(c.Messages[0].ID))
-		w.set()
+		sent.put(w, &core.SentToken{SendKey: k, MessageID: c.Messages[0].ID})
 	}
 	if c.Answer != nil {
-		w.key, w.value = answerKey(w.key[:0], c.Thread), encodeAnswer(w.value[:0], c.Answer)
-		w.set()
+		answers.put(w, &core.ThreadAnswer{Thread: c.Thread, CreateAnswer: *c.Answer})
 	}
-	for _, m := range o.ListMoves {
-		w.listMove(m)
+	for i := range o.ListMoves {
+		w.listMove(&o.ListMoves[i])
+	}
+}
+
+// user writes a user's row, and its entry among the users in deletion.
+func (w *writer) user(u *core.User) {
+	users.put(w, u)
+	switch u.State {
+	case core.UserDeleting:
+		deleting.put(w, u)
+	case core.UserDeleted:
+		deleting.remove(w, u)
 	}
 }
 
 // expiry moves a thread's entry among those that expire.
 func (w *writer) expiry(was int64, h *core.Head) {
-	if h.ExpiresOn() == was {
-		return
+	on := h.ExpiresOn()
+	if was != 0 && was != on {
+		expiries.remove(w, &core.Expiry{On: was, Thread: h.ID})
 	}
-	if was != 0 {
-		w.batch.Delete(expiryKey(was, h.ID), nil)
-	}
-	if on := h.ExpiresOn(); on != 0 {
-		w.key, w.value = expiryKey(on, h.ID), encodeEntry(w.value[:0])
-		w.set()
+	if on != 0 && was != on {
+		expiries.put(w, &core.Expiry{On: on, Thread: h.ID})
 	}
 }
 
-// message is the row and the way to it from its id.
+// message writes a message, and the way to it from its id.
 func (w *writer) message(thread string, m *core.Message) {
-	w.key, w.value = messageKey(w.key[:0], thread, m.Sequence), encodeMessage(w.value[:0], m)
-	w.set()
-	w.key, w.value = idKey(w.key[:0], thread, m.ID), encodeNumber(w.value[:0], m.Sequence)
-	w.set()
+	w.row = core.ThreadMessage{Thread: thread, Message: *m}
+	messages.put(w, &w.row)
+	ids.put(w, &w.row)
 }
 
-// logged is an event of the log, and its place among all.
+// logged writes an event, and the way to it from its position.
 func (w *writer) logged(e *core.Event) {
-	w.key, w.value = eventKey(w.key[:0], e.Day, e.Thread, e.Number), encodeEvent(w.value[:0], e)
-	w.set()
-	w.key, w.value = positionKey(w.key[:0], e.Day, e.Position), encodePosition(w.value[:0], e)
-	w.set()
+	events.put(w, e)
+	positions.put(w, e)
 }
 
-// rewrite moves a message to its new sequence; its id leads there.
+// rewrite moves a message to its new sequence.
 func (w *writer) rewrite(thread string, r *core.Rewrite) {
 	if r.Sequence != r.OldSequence {
-		w.key = messageKey(w.key[:0], thread, r.OldSequence)
-		w.batch.Delete(w.key, nil)
-		w.key, w.value = idKey(w.key[:0], thread, r.ID), encodeNumber(w.value[:0], r.Sequence)
-		w.set()
+		messages.remove(w, &core.ThreadMessage{Thread: thread, Message: core.Message{Sequence: r.OldSequence}})
 	}
-	w.key, w.value = messageKey(w.key[:0], thread, r.Sequence), encodeMessage(w.value[:0], &r.Message)
-	w.set()
+	w.message(thread, &r.Message)
 }
 
-func (w *writer) receipts(c *core.Change) {
-	if c.Receipt != nil {
-		w.key, w.value = receiptKey(w.key[:0], c.Thread, c.Receipt.User), encodeReceipt(w.value[:0], c.Receipt)
-		w.set()
-	}
-	for _, user := range c.DropReceipts {
-		w.key = receiptKey(w.key[:0], c.Thread, user)
-		w.batch.Delete(w.key, nil)
-	}
-}
-
-// purge takes away everything of a thread but its head, members, first answer
-// and events.
+// purge deletes all rows of a thread but its head, members, first answer and
+// events.
 func (w *writer) purge(thread string) {
 	for _, kind := range []byte{kindMessage, kindID, kindSent, kindReceipt} {
-		lower := text(append([]byte{kind}, thread...), "")
+		lower := append([]byte{kind}, part(thread)...)
 		w.batch.DeleteRange(lower, after(lower), nil)
 	}
 }
 
-func (w *writer) listMove(l core.ListMove) {
-	if l.From != 0 {
-		w.key = listKey(w.key[:0], l.User, l.From, l.Thread)
-		w.batch.Delete(w.key, nil)
+func (w *writer) listMove(m *core.ListMove) {
+	if m.From != 0 {
+		lists.remove(w, &core.ListMove{User: m.User, Thread: m.Thread, To: m.From})
 	}
-	w.key, w.value = listKey(w.key[:0], l.User, l.To, l.Thread), encodeEntry(w.value[:0])
-	w.set()
+	lists.put(w, m)
 }

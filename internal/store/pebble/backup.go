@@ -9,6 +9,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // Checkpoint makes a store in dir, which must not be there, that holds all that
@@ -53,7 +55,7 @@ func Restore(ctx context.Context, from, to string) error {
 // SetEpoch tells everybody who holds a cursor that positions begin anew, as
 // they do when a store goes back in time.
 func (s *Store) SetEpoch(epoch string) error {
-	return s.set(metaKey(metaEpoch), encodeText(nil, epoch))
+	return s.set(metaKey(metaEpoch), row.Text.Encode(nil, &epoch))
 }
 
 // unfinished is the file that stands in a store while it is being filled.

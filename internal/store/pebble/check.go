@@ -35,9 +35,7 @@ func (c *checker) run(ctx context.Context) error {
 		return c.damaged("the resource", err)
 	}
 	err := c.scan(ctx, c.snap, kindUser, func(key, value []byte) error {
-		c.counts.Users++
-		_, err := decodeUser(string(key[1:]), value)
-		return c.row(key, err)
+		return c.row(key, c.count(users.exported(key, value)))
 	})
 	if err != nil {
 		return err
@@ -46,6 +44,14 @@ func (c *checker) run(ctx context.Context) error {
 		return err
 	}
 	return c.events(ctx)
+}
+
+// count counts a record that was read.
+func (c *checker) count(r core.Record, err error) error {
+	if err == nil {
+		c.counts.Add(r)
+	}
+	return err
 }
 
 func (c *checker) row(key []byte, err error) error {
@@ -99,13 +105,13 @@ func (c *checker) threads(ctx context.Context) (err error) {
 	}
 	var expiring uint64
 	err = c.scan(ctx, c.snap, kindHead, func(key, value []byte) error {
-		h, err := decodeHead(string(key[1:]), value)
+		h, err := heads.decode(key, value)
 		if err != nil {
 			return c.row(key, err)
 		}
 		if on := h.ExpiresOn(); on != 0 {
 			expiring++
-			_, found, err := get(c.snap, expiryKey(on, h.ID), decodeEntry)
+			_, found, err := expiries.get(c.snap, core.Expiry{On: on, Thread: h.ID})
 			if err == nil && !found {
 				err = errors.New("it is not among those that expire")
 			}
@@ -173,16 +179,16 @@ func (t tally) fits(h core.Head) error {
 
 // readers read a row of each kind that belongs to threads.
 func (c *checker) readers(of *tally) map[byte]func(h *core.Head, key, value []byte) error {
+	counting := func(read func(key, value []byte) (core.Record, error)) func(*core.Head, []byte, []byte) error {
+		return func(_ *core.Head, key, value []byte) error { return c.count(read(key, value)) }
+	}
 	return map[byte]func(h *core.Head, key, value []byte) error{
-		kindMember: func(_ *core.Head, key, value []byte) error {
-			c.counts.Members++
-			_, err := decodeMember(memberOf(key), value)
-			return err
-		},
+		kindMember: counting(members.exported), kindAnswer: counting(answers.exported),
+		kindSent: counting(sent.exported), kindReceipt: counting(receipts.exported),
 		kindMessage: func(h *core.Head, key, value []byte) error {
 			of.messages++
-			of.last = number(key)
-			m, err := decodeMessage(of.last, value)
+			m, err := messages.decode(key, value)
+			of.last = m.Sequence
 			of.ways += way(m.ID, of.last)
 			if err == nil && (of.last > h.LastSequence || max(m.ID, m.Version) > h.LastID) {
 				err = fmt.Errorf("message %d is newer than its thread knows", m.ID)
@@ -191,23 +197,8 @@ func (c *checker) readers(of *tally) map[byte]func(h *core.Head, key, value []by
 		},
 		kindID: func(_ *core.Head, key, value []byte) error {
 			of.ids++
-			sequence, err := decodeNumber(value)
-			of.ways -= way(int64(number(key)), sequence)
-			return err
-		},
-		kindAnswer: func(_ *core.Head, _, value []byte) error {
-			c.counts.Answers++
-			_, err := decodeAnswer(value)
-			return err
-		},
-		kindSent: func(_ *core.Head, _, value []byte) error {
-			c.counts.Tokens++
-			_, err := decodeNumber(value)
-			return err
-		},
-		kindReceipt: func(_ *core.Head, key, value []byte) error {
-			c.counts.Receipts++
-			_, err := decodeReceipt(memberOf(key), value)
+			m, err := ids.decode(key, value)
+			of.ways -= way(m.ID, m.Sequence)
 			return err
 		},
 	}
@@ -218,12 +209,11 @@ func (c *checker) events(ctx context.Context) error {
 	var h core.Head
 	err := c.scan(ctx, c.snap, kindEvent, func(key, value []byte) error {
 		c.counts.Events++
-		thread, n := string(key[5:len(key)-9]), number(key)
-		_, err := decodeEvent(0, thread, n, value)
-		if err == nil && h.ID != thread {
-			h, _, err = head(c.snap, thread)
+		e, err := events.decode(key, value)
+		if err == nil && h.ID != e.Thread {
+			h, _, err = heads.get(c.snap, core.Head{ID: e.Thread})
 		}
-		if err == nil && n > h.LastEvent {
+		if err == nil && e.Number > h.LastEvent {
 			err = fmt.Errorf("its thread knows %d events", h.LastEvent)
 		}
 		return c.row(key, err)
@@ -236,17 +226,17 @@ func (c *checker) events(ctx context.Context) error {
 		return c.damaged("the event log", err)
 	}
 	last--
-	var positions uint64
+	var n uint64
 	err = c.scan(ctx, c.snap, kindPosition, func(key, value []byte) error {
-		positions++
-		_, _, err := decodePosition(value)
+		n++
+		_, err := positions.decode(key, value)
 		if last++; err == nil && number(key) != last {
 			err = fmt.Errorf("position %d is missing", last)
 		}
 		return c.row(key, err)
 	})
-	if err == nil && positions != c.counts.Events {
-		err = c.damaged("the event log", fmt.Errorf("it has %d events and %d positions", c.counts.Events, positions))
+	if err == nil && n != c.counts.Events {
+		err = c.damaged("the event log", fmt.Errorf("it has %d events and %d positions", c.counts.Events, n))
 	}
 	return err
 }

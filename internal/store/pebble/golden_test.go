@@ -18,8 +18,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/confab-chat/confab/internal/core"
-	"github.com/confab-chat/confab/internal/transfer"
 	"github.com/confab-chat/confab/internal/store/storetest"
+	"github.com/confab-chat/confab/internal/transfer"
 )
 
 // TestGoldenStore opens stores that older binaries wrote. Each record must be
@@ -51,7 +51,7 @@ func TestGoldenStore(t *testing.T) {
 			if version < 2 {
 				for _, r := range want {
 					if h, ok := r.(core.Head); ok && h.ExpiresOn() != 0 {
-						rows[string(endingKey(h.ExpiresOn(), h.ID))] = string(encodeEntry(nil))
+						rows[string(expiryKey(h.ExpiresOn(), h.ID))] = string(encodeEntry(nil))
 					}
 				}
 			}

@@ -1,10 +1,14 @@
 package pebble
 
 import (
-	"bytes"
 	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // The first byte of a key; see the package documentation.
@@ -26,83 +30,118 @@ const (
 	kindPosition = 'o'
 )
 
+// The kinds of rows that have fields in their keys.
+var (
+	users     = kind[core.User]{kindUser, row.User}
+	heads     = kind[core.Head]{kindHead, row.Head}
+	members   = kind[core.ThreadMember]{kindMember, row.ThreadMember}
+	messages  = kind[core.ThreadMessage]{kindMessage, row.ThreadMessage}
+	ids       = kind[core.ThreadMessage]{kindID, row.MessageID}
+	answers   = kind[core.ThreadAnswer]{kindAnswer, row.ThreadAnswer}
+	sent      = kind[core.SentToken]{kindSent, row.SentToken}
+	receipts  = kind[core.ThreadReceipt]{kindReceipt, row.ThreadReceipt}
+	lists     = kind[core.ListMove]{kindList, row.ListEntry}
+	deleting  = kind[core.User]{kindDeleting, row.Deleting}
+	expiries  = kind[core.Expiry]{kindExpiry, row.Expiry}
+	events    = kind[core.Event]{kindEvent, row.Event}
+	positions = kind[core.Event]{kindPosition, row.Position}
+)
+
+// kind is a kind of row and the first byte of its keys. T is the row with its key.
+type kind[T any] struct {
+	letter byte
+	schema *row.Kind[T]
+}
+
+// key appends the key of a row.
+func (k kind[T]) key(b []byte, r T) []byte { return k.schema.EncodeKey(append(b, k.letter), &r) }
+
+// decode returns the row of a key and its value.
+func (k kind[T]) decode(key, value []byte) (T, error) {
+	return k.schema.Decode(value, k.schema.DecodeKey(key[1:]))
+}
+
+// get reads the row that has the key of r; found is false if there is none.
+func (k kind[T]) get(from pebble.Reader, r T) (T, bool, error) {
+	value, closer, err := from.Get(k.key(nil, r))
+	if err != nil {
+		if errors.Is(err, pebble.ErrNotFound) {
+			err = nil
+		}
+		return r, false, err
+	}
+	defer closer.Close()
+	r, err = k.schema.Decode(value, r)
+	return r, err == nil, err
+}
+
+// put writes a row.
+func (k kind[T]) put(w *writer, r *T) {
+	w.key, w.value = k.schema.EncodeKey(append(w.key[:0], k.letter), r), k.schema.Encode(w.value[:0], r)
+	w.batch.Set(w.key, w.value, nil)
+}
+
+// remove deletes the row that has the key of r.
+func (k kind[T]) remove(w *writer, r *T) {
+	w.key = k.schema.EncodeKey(append(w.key[:0], k.letter), r)
+	w.batch.Delete(w.key, nil)
+}
+
+// each calls f for all rows whose keys start with the letter and a prefix, in order.
+func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error {
+	lower := append([]byte{k.letter}, prefix...)
+	it, err := from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
+	if err != nil {
+		return err
+	}
+	for it.First(); it.Valid() && err == nil; it.Next() {
+		var r T
+		if r, err = k.decode(it.Key(), it.Value()); err == nil {
+			err = f(r)
+		}
+	}
+	return errors.Join(err, it.Close())
+}
+
+// exported returns a row as a record, for kinds whose rows are records.
+func (k kind[T]) exported(key, value []byte) (core.Record, error) {
+	r, err := k.decode(key, value)
+	if err != nil {
+		return nil, err
+	}
+	record, ok := any(r).(core.Record)
+	if !ok {
+		return nil, fmt.Errorf("rows of type %T are no records", r)
+	}
+	return record, nil
+}
+
 // Names of the meta rows.
 const (
 	metaSchema   = "schema"
 	metaResource = "resource"
 	metaEpoch    = "epoch"
-	metaPosition = "position" // written before old events are trimmed, so that positions never go back
 )
 
 func metaKey(name string) []byte { return append([]byte{kindMeta}, name...) }
 func keyKey(index int) []byte    { return []byte{kindKey, byte(index)} }
-func userKey(id string) []byte   { return append([]byte{kindUser}, id...) }
 
-// The keys of a send are appended to a buffer that a batch reuses.
-
-func headKey(b []byte, thread string) []byte   { return append(append(b, kindHead), thread...) }
-func answerKey(b []byte, thread string) []byte { return append(append(b, kindAnswer), thread...) }
-
-func memberKey(b []byte, thread, user string) []byte {
-	return append(text(append(b, kindMember), thread), user...)
+// value reads a row that has no fields in its key.
+func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, found bool, err error) {
+	b, closer, err := from.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return v, false, nil
+	}
+	if err != nil {
+		return v, false, err
+	}
+	defer closer.Close()
+	v, err = schema.Decode(b, v)
+	return v, err == nil, err
 }
 
-func messageKey(b []byte, thread string, sequence uint64) []byte {
-	return binary.BigEndian.AppendUint64(text(append(b, kindMessage), thread), sequence)
-}
-
-func receiptKey(b []byte, thread, user string) []byte {
-	return append(text(append(b, kindReceipt), thread), user...)
-}
-
-func deletingKey(user string) []byte { return append([]byte{kindDeleting}, user...) }
-
-func expiryKey(on int64, thread string) []byte {
-	return append(binary.BigEndian.AppendUint64([]byte{kindExpiry}, uint64(on)), thread...)
-}
-
-// expiryOf parses the key of an expiry.
-func expiryOf(key []byte) core.Expiry {
-	return core.Expiry{On: int64(binary.BigEndian.Uint64(key[1:])), Thread: string(key[9:])}
-}
-
-func idKey(b []byte, thread string, id int64) []byte {
-	return binary.BigEndian.AppendUint64(text(append(b, kindID), thread), uint64(id))
-}
-
-func sentKey(b []byte, k core.SendKey) []byte {
-	return append(text(text(append(b, kindSent), k.Thread), k.Caller), k.Token...)
-}
-
-func listKey(b []byte, user string, minute int64, thread string) []byte {
-	b = binary.BigEndian.AppendUint64(text(append(b, kindList), user), uint64(minute))
-	return append(b, thread...)
-}
-
-func eventKey(b []byte, day uint32, thread string, number uint64) []byte {
-	b = binary.BigEndian.AppendUint32(append(b, kindEvent), day)
-	return binary.BigEndian.AppendUint64(text(b, thread), number)
-}
-
-func positionKey(b []byte, day uint32, position uint64) []byte {
-	b = binary.BigEndian.AppendUint32(append(b, kindPosition), day)
-	return binary.BigEndian.AppendUint64(b, position)
-}
-
-// text appends a part that another follows.
-func text(b []byte, s string) []byte { return append(append(b, s...), 0) }
-
-// memberOf returns the user of a member key.
-func memberOf(key []byte) string { return string(key[bytes.IndexByte(key, 0)+1:]) }
-
-// listOf takes a list key apart.
-func listOf(key []byte) (minute int64, thread string) {
-	rest := key[bytes.IndexByte(key, 0)+1:]
-	return int64(binary.BigEndian.Uint64(rest)), string(rest[8:])
-}
+// part is the first part of a key of which more follows.
+func part(s string) string { return s + "\x00" }
 
 // number returns the last eight bytes of a key.
 func number(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }
-
-// dayOf returns the day of a position key.
-func dayOf(key []byte) uint32 { return binary.BigEndian.Uint32(key[1:5]) }

@@ -10,43 +10,30 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // Thread returns the head and all members, or nil.
 func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	h, found, err := head(snap, id)
+	h, found, err := heads.get(snap, core.Head{ID: id})
 	if err != nil || !found {
 		return nil, err
 	}
-	ms, err := members(snap, id)
+	ms, err := membersOf(snap, id)
 	if err != nil {
 		return nil, err
 	}
 	return core.NewThread(h, ms), nil
 }
 
-func members(r pebble.Reader, thread string) (ms []core.Member, err error) {
-	err = scanPrefix(r, memberKey(nil, thread, ""), func(key, value []byte) error {
-		m, err := decodeMember(memberOf(key), value)
-		ms = append(ms, m)
-		return err
+func membersOf(r pebble.Reader, thread string) (ms []core.Member, err error) {
+	err = members.each(r, part(thread), func(m core.ThreadMember) error {
+		ms = append(ms, m.Member)
+		return nil
 	})
 	return ms, err
-}
-
-// scanPrefix reads all rows whose keys start with a prefix, in order. Key and
-// value are good until f returns.
-func scanPrefix(r pebble.Reader, prefix []byte, f func(key, value []byte) error) error {
-	it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
-	if err != nil {
-		return err
-	}
-	for it.First(); it.Valid() && err == nil; it.Next() {
-		err = f(it.Key(), it.Value())
-	}
-	return errors.Join(err, it.Close())
 }
 
 // View returns a thread's head and the row of one of its members.
@@ -57,30 +44,28 @@ func (s *Store) View(_ context.Context, thread, member string) (core.View, error
 }
 
 func view(r pebble.Reader, thread, user string) (v core.View, err error) {
-	var found bool
-	if v.Head, found, err = head(r, thread); err != nil || !found || user == "" {
+	h, found, err := heads.get(r, core.Head{ID: thread})
+	if err != nil || !found {
 		return v, err
 	}
-	m, found, err := member(r, thread, user)
+	v.Head = h
+	if user == "" {
+		return v, nil
+	}
+	m, found, err := members.get(r, core.ThreadMember{Thread: thread, Member: core.Member{User: user}})
 	if found {
-		v.Member = &m
+		v.Member = &m.Member
 	}
 	return v, err
 }
 
-func member(r pebble.Reader, thread, user string) (core.Member, bool, error) {
-	return get(r, memberKey(nil, thread, user), func(v []byte) (core.Member, error) { return decodeMember(user, v) })
-}
-
 // message follows the id to the row.
 func message(r pebble.Reader, thread string, id int64) (core.Message, bool, error) {
-	sequence, found, err := get(r, idKey(nil, thread, id), decodeNumber)
-	if err != nil || !found {
-		return core.Message{}, false, err
+	at, found, err := ids.get(r, core.ThreadMessage{Thread: thread, Message: core.Message{ID: id}})
+	if err == nil && found {
+		at, found, err = messages.get(r, at)
 	}
-	return get(r, messageKey(nil, thread, sequence), func(v []byte) (core.Message, error) {
-		return decodeMessage(sequence, v)
-	})
+	return at.Message, found, err
 }
 
 // Messages returns a page, newest first, or messages by id. A page reads its own
@@ -116,10 +101,10 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 			q.Before = last + 1
 		}
 	}
-	lower := messageKey(nil, q.Thread, 0)
-	upper := after(lower[:len(lower)-8])
+	lower := append([]byte{kindMessage}, part(q.Thread)...)
+	upper := after(lower)
 	if q.Before > 0 {
-		upper = messageKey(nil, q.Thread, q.Before)
+		upper = messages.key(nil, core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.Before}})
 	}
 	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
@@ -131,7 +116,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 			page.Next = page.Messages[len(page.Messages)-1].Sequence
 			break
 		}
-		m, err := decodeMessage(number(it.Key()), it.Value())
+		m, err := row.Message.Decode(it.Value(), core.Message{Sequence: number(it.Key())})
 		if err != nil {
 			return page, stats, errors.Join(err, it.Close())
 		}
@@ -159,10 +144,9 @@ func (s *Store) Receipts(_ context.Context, thread, reader string) (page core.Re
 	if page.View, err = view(snap, thread, reader); err != nil {
 		return page, err
 	}
-	err = scanPrefix(snap, receiptKey(nil, thread, ""), func(key, value []byte) error {
-		r, err := decodeReceipt(memberOf(key), value)
-		page.Receipts = append(page.Receipts, r)
-		return err
+	err = receipts.each(snap, part(thread), func(r core.ThreadReceipt) error {
+		page.Receipts = append(page.Receipts, r.Receipt)
+		return nil
 	})
 	slices.SortFunc(page.Receipts, func(a, b core.Receipt) int {
 		return cmp.Or(cmp.Compare(a.ReadOn, b.ReadOn), cmp.Compare(a.User, b.User))
@@ -174,8 +158,8 @@ func (s *Store) Receipts(_ context.Context, thread, reader string) (page core.Re
 func (s *Store) Deleting(context.Context) (us []core.User, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	err = scanPrefix(snap, []byte{kindDeleting}, func(key, _ []byte) error {
-		u, _, err := user(snap, string(key[1:]))
+	err = deleting.each(snap, "", func(u core.User) error {
+		u, _, err := users.get(snap, u)
 		us = append(us, u)
 		return err
 	})
@@ -192,8 +176,8 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	}
 	var es []core.Expiry
 	for it.First(); it.Valid() && len(es) < limit; it.Next() {
-		e := expiryOf(it.Key())
-		h, found, err := head(snap, e.Thread)
+		e := row.Expiry.DecodeKey(it.Key()[1:])
+		h, found, err := heads.get(snap, core.Head{ID: e.Thread})
 		// An entry that does not fit its thread must not stand before those that
 		// do; Check reports it. Of a head that cannot be read, the error is for the
 		// sweep that reads it next.
@@ -209,7 +193,7 @@ func (s *Store) Users(_ context.Context, ids []string) (us []core.User, err erro
 	snap := s.durable.acquire()
 	defer snap.release()
 	for _, id := range ids {
-		u, found, err := user(snap, id)
+		u, found, err := users.get(snap, core.User{ID: id})
 		if err != nil {
 			return nil, err
 		}
@@ -218,10 +202,6 @@ func (s *Store) Users(_ context.Context, ids []string) (us []core.User, err erro
 		}
 	}
 	return us, nil
-}
-
-func user(r pebble.Reader, id string) (core.User, bool, error) {
-	return get(r, userKey(id), func(v []byte) (core.User, error) { return decodeUser(id, v) })
 }
 
 // Events returns a piece of the log.
@@ -235,15 +215,15 @@ func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsP
 	}
 	defer it.Close()
 	for ok := it.First(); ok; {
-		day := dayOf(it.Key())
-		if ok = it.SeekGE(positionKey(nil, day, after+1)); !ok {
+		day := row.Position.DecodeKey(it.Key()[1:]).Day
+		if ok = it.SeekGE(positions.key(nil, core.Event{Day: day, Position: after + 1})); !ok {
 			break
 		}
-		for ; ok && dayOf(it.Key()) == day; ok = it.Next() {
+		for ; ok && row.Position.DecodeKey(it.Key()[1:]).Day == day; ok = it.Next() {
 			if len(page.Events) == limit {
 				return page, it.Error()
 			}
-			e, err := event(snap, day, it.Value())
+			e, err := event(snap, it.Key(), it.Value())
 			if err != nil {
 				return page, err
 			}
@@ -256,36 +236,16 @@ func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsP
 }
 
 // event follows a position row to the event.
-func event(r pebble.Reader, day uint32, value []byte) (core.Event, error) {
-	thread, number, err := decodePosition(value)
+func event(r pebble.Reader, key, value []byte) (core.Event, error) {
+	at, err := positions.decode(key, value)
 	if err != nil {
-		return core.Event{}, err
+		return at, err
 	}
-	e, found, err := get(r, eventKey(nil, day, thread, number), func(v []byte) (core.Event, error) {
-		return decodeEvent(day, thread, number, v)
-	})
+	e, found, err := events.get(r, core.Event{Day: at.Day, Thread: at.Thread, Number: at.Number})
 	if err == nil && !found {
-		err = errShort
+		err = row.ErrDamaged
 	}
 	return e, err
-}
-
-func head(r pebble.Reader, thread string) (core.Head, bool, error) {
-	return get(r, headKey(nil, thread), func(v []byte) (core.Head, error) { return decodeHead(thread, v) })
-}
-
-// get reads one key; found is false if it is not there.
-func get[T any](r pebble.Reader, key []byte, decode func([]byte) (T, error)) (row T, found bool, err error) {
-	value, closer, err := r.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return row, false, nil
-	}
-	if err != nil {
-		return row, false, err
-	}
-	defer closer.Close()
-	row, err = decode(value)
-	return row, err == nil, err
 }
 
 // after is the first key behind all that start with prefix.

@@ -59,7 +59,6 @@ var goldenRows = []struct {
 	{"meta-schema", metaKey(metaSchema), encodeNumber(nil, 1), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(1)},
 	{"meta-resource", metaKey(metaResource), encodeText(nil, "a5ba7870-ef05-4e2b-9901-7751faa29e20"), func(v []byte) (any, error) { return decodeText(v) }, "a5ba7870-ef05-4e2b-9901-7751faa29e20"},
 	{"meta-epoch", metaKey(metaEpoch), encodeText(nil, "7d9a"), func(v []byte) (any, error) { return decodeText(v) }, "7d9a"},
-	{"meta-position", metaKey(metaPosition), encodeNumber(nil, 900), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(900)},
 	{"access-key", keyKey(1), encodeKey(nil, goldenKey), func(v []byte) (any, error) { return decodeKey(v) }, goldenKey},
 	{"user", userKey(goldenUser), encodeUser(nil, goldenGone), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenGone},
 	{"user-2", userKey(goldenUser), encodeUser(nil, goldenErased), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenErased},

@@ -21,11 +21,14 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // schema is the version of the key layout. A store with a greater one was
 // written by a newer Confab and is refused, one with a smaller one is upgraded.
-const schema = 3
+const schema uint64 = 3
+
+var schemaValue = func() []byte { v := schema; return row.Number.Encode(nil, &v) }()
 
 // lanes is how many batches may be in flight: while one waits for the disk,
 // the other gathers.
@@ -213,7 +216,7 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 
 // start reads the meta rows, or writes those of a new store.
 func (s *Store) start(initial core.Resource) error {
-	v, found, err := get(s.db, metaKey(metaSchema), decodeNumber)
+	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
 	case err != nil:
 		return fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err)
@@ -226,28 +229,24 @@ func (s *Store) start(initial core.Resource) error {
 			return fmt.Errorf("upgrade store %s from schema %d to %d: %w", s.dir, v, schema, err)
 		}
 	}
-	trimmed, _, err := get(s.db, metaKey(metaPosition), decodeNumber)
-	if err != nil {
-		return fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err)
-	}
 	it, err := s.db.NewIter(kindRange(kindPosition))
 	if err != nil {
 		return err
 	}
-	s.position = trimmed
 	if it.Last() {
-		s.day, s.position = dayOf(it.Key()), max(trimmed, number(it.Key()))
+		last := row.Position.DecodeKey(it.Key()[1:])
+		s.day, s.position = last.Day, last.Position
 	}
 	return it.Close()
 }
 
 func (s *Store) create(r core.Resource) error {
 	b := s.db.NewBatch()
-	b.Set(metaKey(metaSchema), encodeNumber(nil, schema), nil)
-	b.Set(metaKey(metaResource), encodeText(nil, r.ID), nil)
-	b.Set(metaKey(metaEpoch), encodeText(nil, r.Epoch), nil)
+	b.Set(metaKey(metaSchema), schemaValue, nil)
+	b.Set(metaKey(metaResource), row.Text.Encode(nil, &r.ID), nil)
+	b.Set(metaKey(metaEpoch), row.Text.Encode(nil, &r.Epoch), nil)
 	for i, k := range r.Keys {
-		b.Set(keyKey(i), encodeKey(nil, k), nil)
+		b.Set(keyKey(i), row.AccessKey.Encode(nil, &k), nil)
 	}
 	if err := b.Commit(pebble.Sync); err != nil {
 		return fmt.Errorf("write the first rows of store %s: %w", s.dir, err)
@@ -266,14 +265,14 @@ func (s *Store) Resource(context.Context) (core.Resource, error) {
 }
 
 func readResource(db pebble.Reader) (r core.Resource, err error) {
-	if r.ID, _, err = get(db, metaKey(metaResource), decodeText); err != nil {
+	if r.ID, _, err = value(db, metaKey(metaResource), row.Text); err != nil {
 		return r, err
 	}
-	if r.Epoch, _, err = get(db, metaKey(metaEpoch), decodeText); err != nil {
+	if r.Epoch, _, err = value(db, metaKey(metaEpoch), row.Text); err != nil {
 		return r, err
 	}
 	for i := range r.Keys {
-		if r.Keys[i], _, err = get(db, keyKey(i), decodeKey); err != nil {
+		if r.Keys[i], _, err = value(db, keyKey(i), row.AccessKey); err != nil {
 			return r, err
 		}
 	}
@@ -282,7 +281,7 @@ func readResource(db pebble.Reader) (r core.Resource, err error) {
 
 // SetKey replaces an access key, durably.
 func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) error {
-	return s.set(keyKey(index), encodeKey(nil, k))
+	return s.set(keyKey(index), row.AccessKey.Encode(nil, &k))
 }
 
 // Compact rewrites everything into its final place. It is for measurements.

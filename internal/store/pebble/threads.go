@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // Threads returns a page of a user's threads. The list is kept by minutes;
@@ -25,10 +26,10 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	if before == (core.ThreadsCursor{}) {
 		before.On = math.MaxInt64
 	}
-	lower := text(append([]byte{kindList}, q.User...), "")
+	lower := append([]byte{kindList}, part(q.User)...)
 	upper := after(lower)
 	if before.On != math.MaxInt64 { // all of the cursor's own minute: its order is not that of the keys
-		upper = listKey(nil, q.User, core.MinuteOf(before.On)+1, "")
+		upper = lists.key(nil, core.ListMove{User: q.User, To: core.MinuteOf(before.On) + 1})
 	}
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -54,7 +55,8 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
 	}
 	for it.Last(); it.Valid(); it.Prev() {
-		m, thread := listOf(it.Key())
+		entry := row.ListEntry.DecodeKey(it.Key()[1:])
+		m, thread := entry.To, entry.Thread
 		if m != current {
 			if take() || len(page.Threads) == q.Limit {
 				full()
@@ -91,9 +93,9 @@ func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids
 		ids = slices.Compact(ids)
 		ids = ids[:min(n, len(ids))]
 	}
-	err = scanPrefix(snap, text(append([]byte{kindList}, user...), ""), func(key, _ []byte) error {
-		if _, id := listOf(key); id > after {
-			ids = append(ids, id)
+	err = lists.each(snap, part(user), func(entry core.ListMove) error {
+		if entry.Thread > after {
+			ids = append(ids, entry.Thread)
 		}
 		if len(ids) >= 8*limit { // keeps memory bounded
 			cut(limit)
@@ -111,17 +113,13 @@ func newestFirst(a, b core.ThreadEntry) int {
 
 // listed reads a thread as it stands in the user's list.
 func listed(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, error) {
-	h, found, err := head(r, thread)
-	if err != nil || !found {
+	v, err := view(r, thread, user)
+	if err != nil || v.Member == nil {
 		return core.ThreadEntry{}, false, err
 	}
-	m, found, err := member(r, thread, user)
-	if err != nil || !found {
-		return core.ThreadEntry{}, false, err
-	}
-	e := core.ThreadEntry{Thread: thread, Topic: h.Topic, DeletedOn: h.DeletedOn, LastMessageOn: h.LastMessageOn}
-	if m.Left != nil {
-		e.Topic, e.LastMessageOn = m.Left.Topic, m.Left.On
+	e := core.ThreadEntry{Thread: thread, Topic: v.Head.Topic, DeletedOn: v.Head.DeletedOn, LastMessageOn: v.Head.LastMessageOn}
+	if left := v.Member.Left; left != nil {
+		e.Topic, e.LastMessageOn = left.Topic, left.On
 	}
 	return e, true, nil
 }

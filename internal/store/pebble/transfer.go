@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 var (
@@ -87,40 +87,19 @@ type exportedKind struct {
 func exported(snap pebble.Reader, first uint64) []exportedKind {
 	last := first - 1
 	return []exportedKind{
-		{kindUser, func(key, value []byte) (core.Record, error) { return decodeUser(string(key[1:]), value) }},
+		{kindUser, users.exported},
 		{kindHead, func(key, value []byte) (core.Record, error) {
-			h, err := decodeHead(string(key[1:]), value)
+			h, err := heads.decode(key, value)
 			h.LastPosition = max(h.LastPosition, first-1) - (first - 1)
 			return h, err
 		}},
-		{kindMember, func(key, value []byte) (core.Record, error) {
-			m, err := decodeMember(memberOf(key), value)
-			return core.ThreadMember{Thread: threadOf(key), Member: m}, err
-		}},
-		{kindMessage, func(key, value []byte) (core.Record, error) {
-			m, err := decodeMessage(number(key), value)
-			return core.ThreadMessage{Thread: threadOf(key), Message: m}, err
-		}},
-		{kindAnswer, func(key, value []byte) (core.Record, error) {
-			a, err := decodeAnswer(value)
-			if err != nil {
-				return nil, err
-			}
-			return core.ThreadAnswer{Thread: string(key[1:]), CreateAnswer: *a}, nil
-		}},
-		{kindSent, func(key, value []byte) (core.Record, error) {
-			id, err := decodeNumber(value)
-			return core.SentToken{SendKey: sendKeyOf(key), MessageID: int64(id)}, err
-		}},
-		{kindReceipt, func(key, value []byte) (core.Record, error) {
-			r, err := decodeReceipt(memberOf(key), value)
-			return core.ThreadReceipt{Thread: threadOf(key), Receipt: r}, err
-		}},
+		{kindMember, members.exported}, {kindMessage, messages.exported}, {kindAnswer, answers.exported},
+		{kindSent, sent.exported}, {kindReceipt, receipts.exported},
 		{kindPosition, func(key, value []byte) (core.Record, error) {
 			if last++; number(key) != last {
 				return nil, fmt.Errorf("position %d is missing", last)
 			}
-			e, err := event(snap, dayOf(key), value)
+			e, err := event(snap, key, value)
 			e.Position = last - (first - 1)
 			return e, err
 		}},
@@ -138,16 +117,6 @@ func firstPosition(r pebble.Reader) (uint64, error) {
 		first = max(number(it.Key()), 1)
 	}
 	return first, it.Close()
-}
-
-// threadOf returns the thread of a key of which it is not the last part.
-func threadOf(key []byte) string { return string(key[1:bytes.IndexByte(key, 0)]) }
-
-// sendKeyOf parses the key of a send token.
-func sendKeyOf(key []byte) core.SendKey {
-	thread, rest, _ := bytes.Cut(key[1:], []byte{0})
-	caller, token, _ := bytes.Cut(rest, []byte{0})
-	return core.SendKey{Thread: string(thread), Caller: string(caller), Token: string(token)}
 }
 
 // importBatch is how many bytes are written at a time.
@@ -239,10 +208,10 @@ func (im *importer) end() error {
 	if im.resource.ID == "" {
 		return errors.New("the records name no resource")
 	}
-	im.batch.Set(metaKey(metaResource), encodeText(nil, im.resource.ID), nil)
+	im.batch.Set(metaKey(metaResource), row.Text.Encode(nil, &im.resource.ID), nil)
 	for i, k := range im.resource.Keys {
 		if len(k.Secret) > 0 {
-			im.batch.Set(keyKey(i), encodeKey(nil, k), nil)
+			im.batch.Set(keyKey(i), row.AccessKey.Encode(nil, &k), nil)
 		}
 	}
 	return im.commit(pebble.Sync)
@@ -282,32 +251,25 @@ func (im *importer) put(record core.Record) error {
 		im.resource = r
 		return nil
 	case core.User:
-		im.change(&core.Outcome{Change: &core.Change{PutUsers: []core.User{r}}}, nil)
+		im.user(&r)
 		return nil
 	case core.Head:
-		im.key, im.value = headKey(im.key[:0], r.ID), encodeHead(im.value[:0], &r)
-		im.set()
+		heads.put(&im.writer, &r)
 		im.expiry(0, &r)
 		return nil
 	case core.ThreadMember:
 		return im.member(r)
 	case core.ThreadMessage:
-		if err := im.requireHead(r.Thread); err != nil {
-			return err
-		}
 		im.message(r.Thread, &r.Message)
-		return nil
+		return im.requireHead(r.Thread)
 	case core.ThreadAnswer:
-		im.key, im.value = answerKey(im.key[:0], r.Thread), encodeAnswer(im.value[:0], &r.CreateAnswer)
-		im.set()
+		answers.put(&im.writer, &r)
 		return im.requireHead(r.Thread)
 	case core.SentToken:
-		im.key, im.value = sentKey(im.key[:0], r.SendKey), encodeNumber(im.value[:0], uint64(r.MessageID))
-		im.set()
+		sent.put(&im.writer, &r)
 		return im.requireHead(r.Thread)
 	case core.ThreadReceipt:
-		im.key, im.value = receiptKey(im.key[:0], r.Thread, r.User), encodeReceipt(im.value[:0], &r.Receipt)
-		im.set()
+		receipts.put(&im.writer, &r)
 		return im.requireHead(r.Thread)
 	case core.Event:
 		return im.event(r)
@@ -321,13 +283,12 @@ func (im *importer) member(r core.ThreadMember) error {
 	if err := im.requireHead(r.Thread); err != nil {
 		return err
 	}
-	im.key, im.value = memberKey(im.key[:0], r.Thread, r.User), encodeMember(im.value[:0], &r.Member)
-	im.set()
+	members.put(&im.writer, &r)
 	on := im.head.LastMessageOn
 	if r.Left != nil {
 		on = r.Left.On
 	}
-	im.listMove(core.ListMove{User: r.User, Thread: r.Thread, To: core.MinuteOf(on)})
+	im.listMove(&core.ListMove{User: r.User, Thread: r.Thread, To: core.MinuteOf(on)})
 	return nil
 }
 
@@ -348,10 +309,10 @@ func (im *importer) requireHead(thread string) error {
 	if im.head.ID == thread {
 		return nil
 	}
-	h, found, err := head(im.store.db, thread)
+	h, found, err := heads.get(im.store.db, core.Head{ID: thread})
 	if err == nil && !found { // it may still be in the batch
 		if err = im.commit(pebble.NoSync); err == nil {
-			h, found, err = head(im.store.db, thread)
+			h, found, err = heads.get(im.store.db, core.Head{ID: thread})
 		}
 	}
 	if err == nil && !found {

@@ -17,7 +17,7 @@ func (s *Store) upgrade(from uint64) error {
 	if from < 2 {
 		return s.addExpiries(from)
 	}
-	if err := s.db.Set(metaKey(metaSchema), encodeNumber(nil, schema), pebble.Sync); err != nil {
+	if err := s.db.Set(metaKey(metaSchema), schemaValue, pebble.Sync); err != nil {
 		return err
 	}
 	s.log.Info("store: the layout was upgraded", "from", from, "to", schema)
@@ -42,7 +42,7 @@ func (s *Store) addExpiries(from uint64) error {
 	threads, expiring := 0, 0
 	for it.First(); it.Valid(); it.Next() {
 		threads++
-		h, err := decodeHead(string(it.Key()[1:]), it.Value())
+		h, err := heads.decode(it.Key(), it.Value())
 		if err != nil {
 			return s.damaged(fmt.Sprintf("row %q", it.Key()), err)
 		}
@@ -59,7 +59,7 @@ func (s *Store) addExpiries(from uint64) error {
 	if err := it.Error(); err != nil {
 		return s.damaged("the heads of its threads", err)
 	}
-	w.batch.Set(metaKey(metaSchema), encodeNumber(nil, schema), nil)
+	w.batch.Set(metaKey(metaSchema), schemaValue, nil)
 	if err := s.commitUpgrade(&w, pebble.Sync); err != nil {
 		return err
 	}

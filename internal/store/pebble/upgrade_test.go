@@ -16,6 +16,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
@@ -43,7 +44,7 @@ func onDisk(t *testing.T, disk vfs.FS) (version uint64, expiries int) {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	if version, _, err = get(db, metaKey(metaSchema), decodeNumber); err != nil {
+	if version, _, err = value(db, metaKey(metaSchema), row.Number); err != nil {
 		t.Fatal(err)
 	}
 	it, err := db.NewIter(kindRange(kindExpiry))

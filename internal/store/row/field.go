@@ -1,6 +1,7 @@
 package row
 
 import (
+	"bytes"
 	"encoding/binary"
 	"maps"
 	"slices"
@@ -12,6 +13,9 @@ type Field[T any] struct {
 	since   byte // the first format that has it
 	put     func(b []byte, row *T) []byte
 	get     func(r *reader, row *T)
+	// Of the fields of a key: bytes that compare as the field does.
+	putKey func(b []byte, row *T) []byte
+	getKey func(key []byte, row *T) (rest []byte)
 }
 
 // Column is a column of a field in PostgreSQL. Numbers pass as bigint, whatever
@@ -45,9 +49,14 @@ func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) an
 
 func signed[T any](name string, at func(*T) *int64) Field[T] {
 	return Field[T]{
-		since: 1,
-		put:   func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) },
-		get:   func(r *reader, row *T) { *at(row) = r.signed() },
+		since:  1,
+		put:    func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) },
+		get:    func(r *reader, row *T) { *at(row) = r.signed() },
+		putKey: func(b []byte, row *T) []byte { return binary.BigEndian.AppendUint64(b, uint64(*at(row))) },
+		getKey: func(key []byte, row *T) []byte {
+			*at(row) = int64(binary.BigEndian.Uint64(key))
+			return key[8:]
+		},
 		Columns: []Column[T]{column(name, "bigint",
 			func(row *T) int64 { return *at(row) },
 			func(row *T) any { return at(row) })},
@@ -55,10 +64,24 @@ func signed[T any](name string, at func(*T) *int64) Field[T] {
 }
 
 func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string, at func(*T) *V) Field[T] {
+	width := binary.Size(V(0)) // of a key
 	return Field[T]{
 		since: 1,
 		put:   func(b []byte, row *T) []byte { return binary.AppendUvarint(b, uint64(*at(row))) },
 		get:   func(r *reader, row *T) { *at(row) = V(r.unsigned()) },
+		putKey: func(b []byte, row *T) []byte {
+			var all [8]byte
+			binary.BigEndian.PutUint64(all[:], uint64(*at(row)))
+			return append(b, all[8-width:]...)
+		},
+		getKey: func(key []byte, row *T) []byte {
+			n := uint64(0)
+			for _, digit := range key[:width] {
+				n = n<<8 | uint64(digit)
+			}
+			*at(row) = V(n)
+			return key[width:]
+		},
 		Columns: []Column[T]{column(name, "bigint",
 			func(row *T) int64 { return int64(*at(row)) },
 			func(row *T) any { return at(row) })},
@@ -67,9 +90,15 @@ func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string
 
 func text[T any](name string, at func(*T) *string) Field[T] {
 	return Field[T]{
-		since: 1,
-		put:   func(b []byte, row *T) []byte { return putText(b, *at(row)) },
-		get:   func(r *reader, row *T) { *at(row) = r.text() },
+		since:  1,
+		put:    func(b []byte, row *T) []byte { return putText(b, *at(row)) },
+		get:    func(r *reader, row *T) { *at(row) = r.text() },
+		putKey: func(b []byte, row *T) []byte { return append(append(b, *at(row)...), 0) },
+		getKey: func(key []byte, row *T) []byte {
+			own, rest, _ := bytes.Cut(key, []byte{0})
+			*at(row) = string(own)
+			return rest
+		},
 		Columns: []Column[T]{column(name, "text",
 			func(row *T) string { return *at(row) },
 			func(row *T) any { return at(row) })},

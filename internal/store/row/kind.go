@@ -8,11 +8,14 @@ type Kind[T any] struct {
 	Key    []Field[T] // the primary key; not in the value
 	Fields []Field[T] // of the value, in this order
 	format byte
+	// textLast says that the last field of the key is a text, which needs no end.
+	textLast bool
 }
 
 // newKind makes a kind, whose format is the greatest of its fields.
 func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	k := &Kind[T]{Name: name, Key: key, Fields: fields, format: 1}
+	k.textLast = len(key) > 0 && key[len(key)-1].Columns[0].Type == "text"
 	for _, f := range fields {
 		k.format = max(k.format, f.since)
 	}
@@ -56,6 +59,29 @@ func (k *Kind[T]) Decode(value []byte, key T) (T, error) {
 	return d.row, d.close(k.Name)
 }
 
+// EncodeKey appends the key of a row: bytes that compare as the fields of the key
+// do. Numbers are big-endian; a text that other fields follow ends with a zero
+// byte, which no id contains.
+func (k *Kind[T]) EncodeKey(b []byte, row *T) []byte {
+	begin := len(b)
+	for i := range k.Key {
+		b = k.Key[i].putKey(b, row)
+	}
+	if k.textLast && len(b) > begin {
+		b = b[:len(b)-1]
+	}
+	return b
+}
+
+// DecodeKey returns a row that has the fields of a key. It panics for a key that
+// is too short for its numbers.
+func (k *Kind[T]) DecodeKey(key []byte) (row T) {
+	for i := range k.Key {
+		key = k.Key[i].getKey(key, &row)
+	}
+	return row
+}
+
 // Columns returns the columns of the key, one for each of its fields, then those
 // of the other fields.
 func (k *Kind[T]) Columns() (all []Column[T]) {
@@ -76,9 +102,11 @@ func lift[R, T any](fields []Field[T], in func(*R) *T) []Field[R] {
 	up := make([]Field[R], len(fields))
 	for i, f := range fields {
 		up[i] = Field[R]{
-			since: f.since,
-			put:   func(b []byte, row *R) []byte { return f.put(b, in(row)) },
-			get:   func(r *reader, row *R) { f.get(r, in(row)) },
+			since:  f.since,
+			put:    func(b []byte, row *R) []byte { return f.put(b, in(row)) },
+			get:    func(r *reader, row *R) { f.get(r, in(row)) },
+			putKey: func(b []byte, row *R) []byte { return f.putKey(b, in(row)) },
+			getKey: func(key []byte, row *R) []byte { return f.getKey(key, in(row)) },
 		}
 		for _, c := range f.Columns {
 			up[i].Columns = append(up[i].Columns, Column[R]{

@@ -215,10 +215,20 @@ var (
 			unsigned("position", func(e *core.Event) *uint64 { return &e.Position })),
 		text("thread", func(e *core.Event) *string { return &e.Thread }),
 		unsigned("number", func(e *core.Event) *uint64 { return &e.Number }))
+	// MessageID leads from a message's id to its sequence.
+	MessageID = newKind("message id",
+		keys(
+			text("thread", func(m *core.ThreadMessage) *string { return &m.Thread }),
+			signed("id", func(m *core.ThreadMessage) *int64 { return &m.ID })),
+		unsigned("sequence", func(m *core.ThreadMessage) *uint64 { return &m.Sequence }))
+	// Deleting is a user whose deletion has begun and not ended.
+	Deleting = newKind("user in deletion", User.Key)
+	// Expiry is a thread that its retention policy ends.
+	Expiry = newKind("expiry", keys(
+		signed("on", func(e *core.Expiry) *int64 { return &e.On }),
+		text("thread", func(e *core.Expiry) *string { return &e.Thread })))
 	// Number is a sequence, a message id, a schema version or a position.
 	Number = newKind("number", nil, unsigned("value", func(v *uint64) *uint64 { return v }))
 	// Text is the resource's id or the epoch.
 	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
-	// Entry is an entry of an index. It has no fields outside its key.
-	Entry = newKind[struct{}]("entry", nil)
 )

@@ -87,7 +87,9 @@ var samples = []sample{
 	of(AccessKey, "access-key", 1, core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}),
 	of(Number, "number", 1, 1653551972669),
 	of(Text, "text", 1, "a5ba7870-ef05-4e2b-9901-7751faa29e20"),
-	of(Entry, "entry", 1, struct{}{}),
+	of(MessageID, "number", 1, core.ThreadMessage{Message: core.Message{Sequence: 1653551972669}}),
+	of(Deleting, "entry", 1, core.User{}),
+	of(Expiry, "entry", 1, core.Expiry{}),
 }
 
 // TestGoldenValues holds every format of every kind: what was written in it is

@@ -1,16 +1,52 @@
 package pebble
 
 import (
-	"encoding/binary"
-
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-var errShort = row.ErrDamaged
+// Keys and values of single rows, for tests that damage a store or hold its
+// layout.
 
-// The values of the rows are those of package row; here each gets what its key
-// tells.
+func userKey(id string) []byte               { return users.key(nil, core.User{ID: id}) }
+func headKey(b []byte, thread string) []byte { return heads.key(b, core.Head{ID: thread}) }
+func answerKey(b []byte, thread string) []byte {
+	return answers.key(b, core.ThreadAnswer{Thread: thread})
+}
+func deletingKey(user string) []byte          { return deleting.key(nil, core.User{ID: user}) }
+func sentKey(b []byte, k core.SendKey) []byte { return sent.key(b, core.SentToken{SendKey: k}) }
+
+func memberKey(b []byte, thread, user string) []byte {
+	return members.key(b, core.ThreadMember{Thread: thread, Member: core.Member{User: user}})
+}
+
+func receiptKey(b []byte, thread, user string) []byte {
+	return receipts.key(b, core.ThreadReceipt{Thread: thread, Receipt: core.Receipt{User: user}})
+}
+
+func messageKey(b []byte, thread string, sequence uint64) []byte {
+	return messages.key(b, core.ThreadMessage{Thread: thread, Message: core.Message{Sequence: sequence}})
+}
+
+func idKey(b []byte, thread string, id int64) []byte {
+	return ids.key(b, core.ThreadMessage{Thread: thread, Message: core.Message{ID: id}})
+}
+
+func expiryKey(on int64, thread string) []byte {
+	return expiries.key(nil, core.Expiry{On: on, Thread: thread})
+}
+
+func listKey(b []byte, user string, minute int64, thread string) []byte {
+	return lists.key(b, core.ListMove{User: user, To: minute, Thread: thread})
+}
+
+func eventKey(b []byte, day uint32, thread string, number uint64) []byte {
+	return events.key(b, core.Event{Day: day, Thread: thread, Number: number})
+}
+
+func positionKey(b []byte, day uint32, position uint64) []byte {
+	return positions.key(b, core.Event{Day: day, Position: position})
+}
 
 func encodeHead(b []byte, h *core.Head) []byte { return row.Head.Encode(b, h) }
 
@@ -69,15 +105,14 @@ func decodeKey(value []byte) (core.AccessKeyRow, error) {
 	return row.AccessKey.Decode(value, core.AccessKeyRow{})
 }
 
-func encodeEntry(b []byte) []byte { return row.Entry.Encode(b, nil) }
+func encodeEntry(b []byte) []byte { return row.Expiry.Encode(b, nil) }
 
-func decodeEntry(value []byte) (struct{}, error) { return row.Entry.Decode(value, struct{}{}) }
-
-// encodeNumber writes a row.Number out: every send has one, and Encode would
-// need it in the heap.
-func encodeNumber(b []byte, v uint64) []byte {
-	return binary.AppendUvarint(append(b, row.Number.Format()), v)
+func decodeEntry(value []byte) (struct{}, error) {
+	_, err := row.Expiry.Decode(value, core.Expiry{})
+	return struct{}{}, err
 }
+
+func encodeNumber(b []byte, v uint64) []byte { return row.Number.Encode(b, &v) }
 
 func decodeNumber(value []byte) (uint64, error) { return row.Number.Decode(value, 0) }
 
