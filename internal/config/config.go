@@ -48,7 +48,9 @@ type Config struct {
 
 	MinFreeSpace    int64 // bytes; writes are refused below; 0: never
 	MaxBodySize     int64 // bytes
+	ThreadCache     int64 // bytes
 	BodyTimeout     time.Duration
+	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
 	ShutdownTimeout time.Duration
 

@@ -74,7 +74,7 @@ var ignoreOrigins = cmpopts.IgnoreUnexported(Config{})
 func TestDefaults(t *testing.T) {
 	production := Config{
 		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo,
-		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, BodyTimeout: 30 * time.Second, DeletionGrace: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
+		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, ThreadCache: 64 << 20, BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, ShutdownTimeout: 10 * time.Second,
 	}
 	got, dir, err := place{flags: []string{"--data", "d"}}.load(t)
 	if err != nil {
@@ -190,6 +190,8 @@ log-format: json
 min-free-space: 1048576
 max-body-size: 2 MiB
 body-timeout: 1m30s
+request-timeout: 3s
+thread-cache: 8MiB
 access-key-file: secrets/key
 resource-id: A5BA7870-ef05-4e2b-9901-7751faa29e20
 limits: azure
@@ -207,14 +209,14 @@ deletion-grace: 1h
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
-		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, BodyTimeout: 90 * time.Second, DeletionGrace: time.Hour, ShutdownTimeout: 500 * time.Millisecond,
+		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, ShutdownTimeout: 500 * time.Millisecond,
 		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Limits: limits.Azure,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got, want := got.Origin("access-key"), "confab.yaml:15"; got != want {
+	if got, want := got.Origin("access-key"), "confab.yaml:17"; got != want {
 		t.Errorf("origin of the key %q, want %q", got, want)
 	}
 }

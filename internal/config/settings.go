@@ -65,6 +65,10 @@ var Settings = []Setting{
 		Help: "largest request body"},
 	{Name: "body-timeout", Default: "30s", Value: "duration", set: setBodyTimeout,
 		Help: "time a client has to send a request"},
+	{Name: "request-timeout", Default: "10s", Value: "duration", set: setRequestTimeout,
+		Help: "time after which a change of rows that others keep changing is refused with 503"},
+	{Name: "thread-cache", Default: "64MiB", Value: "size", set: setThreadCache,
+		Help: "memory for threads that were used last"},
 	{Name: "shutdown-timeout", Default: "10s", Value: "duration", set: setShutdownTimeout,
 		Help: "time that requests in progress have to end when the server stops"},
 }

@@ -236,6 +236,16 @@ func setBodyTimeout(c *Config, v value) (err error) {
 	return err
 }
 
+func setRequestTimeout(c *Config, v value) (err error) {
+	c.RequestTimeout, err = v.duration()
+	return err
+}
+
+func setThreadCache(c *Config, v value) (err error) {
+	c.ThreadCache, err = v.size(1)
+	return err
+}
+
 func setShutdownTimeout(c *Config, v value) (err error) {
 	c.ShutdownTimeout, err = v.duration()
 	return err

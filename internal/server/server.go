@@ -193,6 +193,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{
 		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Limits.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: o.Config.DeletionGrace,
+		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
 	})
 	return err
 }
