@@ -37,9 +37,11 @@ func (c *threadCache) Add(id string, t *Thread) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lru.Remove(id)
+	if t.bytes > c.most {
+		return
+	}
 	c.lru.Add(id, t)
-	c.bytes += t.bytes
-	for c.bytes > c.most {
+	for c.bytes += t.bytes; c.bytes > c.most; {
 		c.lru.RemoveOldest()
 	}
 }

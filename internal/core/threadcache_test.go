@@ -1,0 +1,60 @@
+package core
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+)
+
+// cachedThread is a thread that costs a little more than its metadata.
+func cachedThread(n, metadata int) *Thread {
+	h := Head{ID: fmt.Sprint(n), Properties: Properties{Metadata: map[string]string{"k": strings.Repeat("x", metadata)}}}
+	return NewThread(h, []Member{{User: ann, Order: 1, Intervals: []Interval{{From: 1}}}})
+}
+
+func TestThreadCacheIsBoundedInBytes(t *testing.T) {
+	const most = 100_000
+	c := newThreadCache(most)
+	random := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		th := cachedThread(random.IntN(300), random.IntN(10_000))
+		switch random.IntN(4) {
+		case 0:
+			c.Remove(th.ID)
+		case 1:
+			c.Get(th.ID)
+		default:
+			c.Add(th.ID, th)
+		}
+		sum := 0
+		for _, kept := range c.lru.Values() {
+			sum += kept.bytes
+		}
+		if c.bytes != sum || sum > most {
+			t.Fatalf("the cache counts %d bytes and holds %d, want the same, at most %d", c.bytes, sum, most)
+		}
+	}
+	if c.lru.Len() < 5 {
+		t.Errorf("%d threads are cached, want about 15", c.lru.Len())
+	}
+}
+
+func TestThreadCacheDropsTheLeastRecentlyUsed(t *testing.T) {
+	one := cachedThread(1, 1000)
+	c := newThreadCache(3 * one.bytes)
+	for n := 1; n <= 3; n++ {
+		c.Add(fmt.Sprint(n), cachedThread(n, 1000))
+	}
+	c.Get("1")
+	c.Add("4", cachedThread(4, 1000))
+	for id, want := range map[string]bool{"1": true, "2": false, "3": true, "4": true} {
+		if _, got := c.Get(id); got != want {
+			t.Errorf("thread %s is cached: %v, want %v", id, got, want)
+		}
+	}
+	c.Add("5", cachedThread(5, 10_000)) // larger than the cache
+	if c.lru.Len() != 3 {
+		t.Errorf("after a thread that does not fit: %d threads, want the 3 from before", c.lru.Len())
+	}
+}
