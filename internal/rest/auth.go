@@ -9,10 +9,11 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// authenticateUser verifies the user token of a chat request, then its scope.
+// authenticateUser verifies the bearer token of a chat request and sets the caller. It
+// fails with Unauthorized for an invalid token, with Forbidden for a token without a
+// scope that the route accepts, and with Unavailable if the user cannot be read.
 //
-// Unverified: 403 for a token without the scope that the operation needs, and
-// its text (docs/contract/identity.md §6.5, docs/contract/chat.md §11).
+// Unverified: the 403 and its text (docs/contract/identity.md §6.5, docs/contract/chat.md §11).
 func (h *Handler) authenticateUser(req *request) error {
 	scheme, text, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -35,21 +36,22 @@ func (h *Handler) authenticateUser(req *request) error {
 	return nil
 }
 
-// errUserDeleted is the refusal of a deleted user's token for anything but cleaning
-// up after the user.
+// errUserDeleted refuses the token of a deleted user for every operation but deleting
+// threads and removing that user from threads.
 var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was deleted"}
 
-// errDenied is recorded for a missing signature or another scheme; for a bad
-// signature or date it is a guess (docs/contract/identity.md §4.5).
+// errDenied refuses an identity request that is not signed with an access key. It was
+// recorded for a missing signature and for another scheme. Unverified: that a wrong
+// signature or date has the same error (docs/contract/identity.md §4.5).
 var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider."}
 
-// authenticateKey verifies the signature of an identity request. The signature
-// covers the raw target and the body, so the body is read here. Entra bearer tokens
-// are refused: there is no tenant (docs/contract/identity.md §3).
+// authenticateKey verifies the signature of an identity request and sets the index of
+// the access key. The signature covers the body, so it reads the body. It refuses
+// Entra bearer tokens: no tenant exists (docs/contract/identity.md §3).
 func (h *Handler) authenticateKey(req *request) error {
 	scheme, _, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "HMAC-SHA256") {
-		return errDenied // before reading the body of a stranger
+		return errDenied // without reading the body
 	}
 	if err := h.readBody(req); err != nil {
 		return err

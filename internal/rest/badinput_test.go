@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// wireServer is the fixture behind a real listener, for requests that no client
-// would send.
+// wireServer serves the fixture's handler on a real listener, for raw requests that no
+// HTTP client can send.
 type wireServer struct {
 	*fixture
 	addr   string
@@ -48,8 +48,8 @@ func newWireServer(t *testing.T) *wireServer {
 	return s
 }
 
-// send writes raw bytes and reads one answer. It does not close its side first,
-// so a body that is announced and not sent is a slow one.
+// send writes raw bytes to a new connection and reads one response. It keeps its side
+// open, so the server waits for the rest of a body that is shorter than announced.
 func (s *wireServer) send(t *testing.T, raw string) (status int, header http.Header, body string) {
 	t.Helper()
 	conn, err := tls.Dial("tcp", s.addr, s.client)
@@ -72,7 +72,7 @@ func (s *wireServer) send(t *testing.T, raw string) (status int, header http.Hea
 	return resp.StatusCode, resp.Header, string(data)
 }
 
-// request is the text of one with a body of a known length.
+// request returns the text of an HTTP request with a Content-Length and the body.
 func (s *wireServer) request(method, target, body string, headers ...string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n", method, target, s.addr)
@@ -99,8 +99,8 @@ func (s *wireServer) signed(t *testing.T, method, target, body string) string {
 	return s.request(method, target, body, headers...)
 }
 
-// TestBadInput is the bar of the first issue: whatever is sent, the answer is a
-// 4xx that names what is wrong, and nothing is written.
+// TestBadInput sends bad requests. Each gets a 4xx that names the mistake, and the store
+// is not written to.
 func TestBadInput(t *testing.T) {
 	s := newWireServer(t)
 	auth := "Authorization: Bearer " + s.bearer
@@ -273,15 +273,15 @@ func TestBadInput(t *testing.T) {
 	}
 
 	if status, _, body := s.send(t, post(`{"content":"c"}`)); status != 201 || s.written() == before {
-		t.Errorf("the control got %d %s and wrote %d bytes", status, body, s.written()-before)
+		t.Errorf("the valid request got %d %s and wrote %d bytes", status, body, s.written()-before)
 	}
 	if status, _, _ := s.send(t, list("maxPageSize=1000000000")); status != 200 {
-		t.Errorf("a page of 10^9 got %d", status)
+		t.Errorf("a list with maxPageSize 10^9: status %d", status)
 	}
 }
 
-// The doubled port of JavaScript 2.0 to 2.4.0 passes net/http, the signature and
-// the links (docs/contract/identity.md §4.3).
+// A Host header with a repeated port, as the JavaScript SDK 2.0 to 2.4.0 sends it, is
+// accepted, and links do not repeat the port (docs/contract/identity.md §4.3).
 func TestDoubledPort(t *testing.T) {
 	s := newWireServer(t)
 	double := func(raw string) string {
@@ -297,7 +297,7 @@ func TestDoubledPort(t *testing.T) {
 	}
 }
 
-// deadlines is a writer that keeps the read deadlines it was given.
+// deadlines is a ResponseWriter that records the read deadlines that are set.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	set []time.Time
@@ -308,8 +308,8 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// A connection has no deadline any more once a body was read: net/http goes on
-// reading in the background, and would take the deadline for a client that left.
+// The read deadline is removed after the body was read: net/http keeps reading in the
+// background, and would treat an expired deadline like a client that hung up.
 func TestBodyDeadlineIsLifted(t *testing.T) {
 	f := newFixture(t, nil)
 	_, bearer := f.user(t, token.Chat)
@@ -322,7 +322,7 @@ func TestBodyDeadlineIsLifted(t *testing.T) {
 	}
 }
 
-// HTTP/2 has deadlines of its own, per request.
+// The body deadline also works over HTTP/2, where it applies to the stream.
 func TestSlowBodyOverHTTP2(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BodyTimeout = testTimeout })
 	_, bearer := f.user(t, token.Chat)

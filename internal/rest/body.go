@@ -14,17 +14,18 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// setBodyDeadline gives the body a deadline from the start: before it sends the
-// response, net/http reads the rest of a body that the handler did not read, and
-// would wait for a slow client.
+// setBodyDeadline sets the deadline for reading the request body. It is needed even if
+// no handler reads the body: net/http reads the rest of it before it sends the
+// response, and would wait for a slow client.
 func (h *Handler) setBodyDeadline(req *request) {
 	if req.ContentLength != 0 {
-		// The writer of a test knows no deadlines; its error is ignored.
+		// httptest.ResponseRecorder does not support deadlines; ignore its error.
 		http.NewResponseController(req.w).SetReadDeadline(time.Now().Add(h.bodyTimeout))
 	}
 }
 
-// readBody reads the body once, within its limit and its deadline.
+// readBody reads the request body, once. It fails if the body is longer than
+// Options.MaxBody, ends early or does not arrive within Options.BodyTimeout.
 func (h *Handler) readBody(req *request) error {
 	if req.bodyRead {
 		return nil
@@ -48,15 +49,16 @@ func (h *Handler) readBody(req *request) error {
 	return nil
 }
 
-// tooLarge reads and drops some more of the body first: a client that finds the
-// connection closed while it still writes never reads the response.
+// tooLarge returns the refusal of a body that is longer than Options.MaxBody. It first
+// discards up to four times MaxBody of the rest: a client that is still writing when
+// the connection closes would not read the response.
 func (h *Handler) tooLarge(req *request) error {
 	io.CopyN(io.Discard, req.Body, 4*h.maxBody)
 	return &core.Error{Code: codeTooLarge, Target: "request body",
 		Message: "The request body is larger than the limit of " + strconv.FormatInt(h.maxBody, 10) + " bytes."}
 }
 
-// decode reads a required body into *v.
+// decode decodes the JSON request body into *v. It fails if the request has no body.
 func (h *Handler) decode(req *request, v any) error {
 	if err := h.readBody(req); err != nil {
 		return err
@@ -67,8 +69,8 @@ func (h *Handler) decode(req *request, v any) error {
 	return h.decodeOptional(req, v)
 }
 
-// decodeOptional reads the body into *v, or leaves *v alone if there is none
-// (docs/contract/identity.md §1 rule 3).
+// decodeOptional decodes the JSON request body into *v. It leaves *v unchanged if the
+// request has no body (docs/contract/identity.md §1 rule 3).
 func (h *Handler) decodeOptional(req *request, v any) error {
 	if err := h.readBody(req); err != nil {
 		return err
@@ -82,8 +84,8 @@ func (h *Handler) decodeOptional(req *request, v any) error {
 	return wire.Decode(req.body, v, req.version)
 }
 
-// isJSON accepts every kind of JSON in UTF-8. Unverified: what the service does
-// with another type, or none (docs/contract/chat.md §7.2).
+// isJSON reports whether a Content-Type means JSON in UTF-8; an empty one does.
+// Unverified: no request with another type was recorded (docs/contract/chat.md §7.2).
 func isJSON(contentType string) bool {
 	if contentType == "" {
 		return true

@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestBigBuffersAreNotPooled puts big buffers back, also by way of big responses, and
-// never gets one out.
+// TestBigBuffersAreNotPooled returns buffers larger than maxPooled to the pool, directly
+// and through big responses, and expects getBuffer never to return one.
 func TestBigBuffersAreNotPooled(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, size := range []int{maxPooled + 1, 1 << 20} {
@@ -41,8 +41,8 @@ func TestBigBuffersAreNotPooled(t *testing.T) {
 	}
 }
 
-// TestBuffersBelongToTheirHandler: a handler of one synctest bubble must not get a
-// buffer of another's.
+// TestBuffersBelongToTheirHandler checks that handlers do not share a buffer pool: a
+// handler in one synctest bubble must not get a buffer from another bubble.
 func TestBuffersBelongToTheirHandler(t *testing.T) {
 	one, two := newFixture(t, nil), newFixture(t, nil)
 	for range 8 {

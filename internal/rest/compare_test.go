@@ -15,7 +15,7 @@ var (
 	correlation  = regexp.MustCompile(`^[A-Za-z0-9+/]{22}\.[0-9.]+$`)
 )
 
-// compareHead compares status and headers.
+// compareHead compares status and headers of a recorded response with ours.
 func (r *replay) compareHead(e exchange, resp *http.Response) (differences []string) {
 	differ := func(what string, want, got any) {
 		differences = append(differences, fmt.Sprintf("%s: %v, want %v", what, got, want))
@@ -39,7 +39,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 			if complete && (w == "") != (g == "") {
 				differ(name, w, g)
 			}
-		case "Content-Length": // of answers that vary
+		case "Content-Length": // ids have other lengths
 			if w == "0" && g != "0" {
 				differ(name, w, g)
 			}
@@ -47,7 +47,7 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 			if complete && !milliseconds.MatchString(g) {
 				differ(name, w, g)
 			}
-		case "Ms-Cv": // taken out of the recordings of chat
+		case "Ms-Cv": // the recordings of chat routes lack it
 			if !correlation.MatchString(g) {
 				differ(name, w, g)
 			}
@@ -61,15 +61,16 @@ func (r *replay) compareHead(e exchange, resp *http.Response) (differences []str
 	return differences
 }
 
-// tree is JSON with the order of its members.
+// tree is a JSON value that keeps the order of object members.
 type tree struct {
-	names []string // of an object's members
-	elems []*tree  // of an object or a list
+	names []string // member names of an object
+	elems []*tree  // member values of an object, or elements of a list
 	open  json.Delim
-	value any // of anything else
+	value any // a string, number, boolean or null
 }
 
-// parseTree is nil for no JSON at all, and for null, which is none in a recording.
+// parseTree parses JSON. It returns nil for an empty text and for null, because
+// recordings write null for a missing body.
 func parseTree(data []byte) *tree {
 	if len(data) == 0 || string(data) == "null" {
 		return nil
@@ -110,7 +111,7 @@ func readTree(d *json.Decoder) (*tree, error) {
 	return t, err
 }
 
-// compare compares recorded JSON with ours.
+// compare reports the differences between recorded JSON and ours.
 func (r *replay) compare(path string, want, got *tree) (differences []string) {
 	switch {
 	case want.value == sanitized || want.value == "TOKEN" || want.value == "token":
@@ -141,7 +142,8 @@ func (r *replay) compare(path string, want, got *tree) (differences []string) {
 	return differences
 }
 
-// forms are values of which only the form is compared.
+// forms are patterns of values that differ from run to run: a recorded value and ours
+// need to match the same one.
 var forms = []struct {
 	re   *regexp.Regexp
 	name string
@@ -151,8 +153,8 @@ var forms = []struct {
 	{regexp.MustCompile(`syncState=[0-9a-f]+`), "syncState={hex}"},
 }
 
-// compareText compares two texts but for ids, which must be those that belong to
-// one another, and times.
+// compareText compares two texts. Times may differ, and a recorded id must always stand
+// for the same id of ours.
 func (r *replay) compareText(path, want, got string) []string {
 	form := func(s string) string {
 		for _, f := range forms {

@@ -25,9 +25,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestEnginesGiveEqualAnswers sends one script of two thousand requests to a
-// server on each engine, with the same clock and the same randomness for ids,
-// and wants the same bytes back.
+// TestEnginesGiveEqualAnswers sends the same two thousand requests to a server on each
+// store engine, with the same clock and the same random ids, and expects equal bytes in
+// all responses.
 func TestEnginesGiveEqualAnswers(t *testing.T) {
 	database := os.Getenv("TEST_POSTGRES_URL")
 	if database == "" {
@@ -49,7 +49,7 @@ func TestEnginesGiveEqualAnswers(t *testing.T) {
 		}
 	}
 	if len(first.statuses) < 6 {
-		t.Errorf("only the statuses %v were met", first.statuses)
+		t.Errorf("the responses have only the statuses %v", first.statuses)
 	}
 	t.Logf("2000 requests, equal answers; statuses %v", first.statuses)
 }
@@ -62,14 +62,15 @@ var engineResource = core.Resource{
 	},
 }
 
-// script is a server on an engine and what the script knows of it by now.
+// script is a server on one engine, and the ids and links that earlier responses of it
+// contained.
 type script struct {
 	*fixture
-	random            *rand.Rand // decides what is asked
+	random            *rand.Rand // chooses the requests
 	users, bearers    []string
 	threads, messages []string
 	links             []string
-	owners            map[string]int // who made a thread
+	owners            map[string]int // creator of each thread, as an index into users
 	asker             int
 	statuses          map[int]int
 }
@@ -102,7 +103,7 @@ func (s *script) pick(from []string) string {
 	return from[s.random.IntN(len(from))]
 }
 
-// step asks the next question and returns the whole answer.
+// step sends the next request and returns the request and its response as text.
 func (s *script) step(t *testing.T, n int) string {
 	t.Helper()
 	s.clock.advance(time.Duration(s.random.IntN(3000)) * time.Millisecond)
@@ -112,7 +113,7 @@ func (s *script) step(t *testing.T, n int) string {
 		thread = message[len("/chat/threads/"):i]
 	}
 	if owner, ok := s.owners[thread]; ok && s.random.IntN(4) > 0 {
-		who = owner // a stranger is only told that it is one
+		who = owner // most others only get a 403
 	}
 	s.asker = who
 	t19 := "/chat/threads/" + thread
@@ -177,7 +178,7 @@ func (s *script) step(t *testing.T, n int) string {
 	return fmt.Sprintf("%s %s\n%s", k.method, path, transcript(w))
 }
 
-// learn keeps ids and links of an answer for later questions.
+// learn keeps the ids and links of a response for later requests.
 func (s *script) learn(w *httptest.ResponseRecorder, path string) {
 	s.statuses[w.Code]++
 	body := w.Body.String()
@@ -202,7 +203,7 @@ func (s *script) learn(w *httptest.ResponseRecorder, path string) {
 	}
 }
 
-// freshDatabase makes a database of its own beside the one of the URL.
+// freshDatabase creates an empty database on the server of the URL and returns its URL.
 func freshDatabase(t *testing.T, address string) string {
 	t.Helper()
 	ctx := context.Background()
@@ -226,7 +227,7 @@ func freshDatabase(t *testing.T, address string) string {
 	return u.String()
 }
 
-// transcript is an answer without what is different every time.
+// transcript returns a response as text, without the headers that differ every time.
 func transcript(w *httptest.ResponseRecorder) string {
 	var b bytes.Buffer
 	fmt.Fprintln(&b, w.Code)

@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// The codes of refusals that concern HTTP, which package core never returns.
-// Unverified, but for UnsupportedApiVersion and Denied: none was recorded.
+// The codes of refusals that package core never returns. UnsupportedApiVersion and
+// Denied were recorded. Unverified: all others.
 const (
 	codeNoVersion   core.Code = "ApiVersionUnspecified"
 	codeBadVersion  core.Code = "UnsupportedApiVersion"
@@ -28,7 +28,7 @@ const (
 	codeBadExchange core.Code = "InvalidAccessToken"
 )
 
-// statuses maps every code to its status.
+// statuses maps every error code to its HTTP status.
 var statuses = map[core.Code]int{
 	core.BadRequest:       http.StatusBadRequest,
 	core.Validation:       http.StatusBadRequest,
@@ -49,20 +49,20 @@ var statuses = map[core.Code]int{
 	core.Unavailable:      http.StatusServiceUnavailable,
 }
 
-// unavailable is the refusal of a request that had no effect, so that the client may
-// repeat it.
+// unavailable returns a 503 for a request that had no effect, which the client may
+// repeat. Only the log shows the cause.
 func unavailable(cause error) *core.Error {
 	return &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message, Cause: cause}
 }
 
 var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error."}
 
-// retryAfter is the Retry-After of a 503. Such a request had no effect, so that the
-// client may repeat it; an unknown outcome is a 500 and has none.
+// retryAfter is the Retry-After of a 503. A request that got a 503 had no effect and
+// may be repeated; a request whose outcome is unknown gets a 500 without Retry-After.
 const retryAfter = time.Second
 
-// refuse is the one place that turns an error into a response. Its cause goes to
-// the log and no further.
+// refuse turns an error into a response. It logs the cause of the error, and the
+// response does not contain it.
 func (h *Handler) refuse(req *request, err error) response {
 	e := errorOf(req.api, err)
 	status := cmp.Or(req.fault.Status, statuses[e.Code])
@@ -72,7 +72,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	if e == errInternal || e.Cause != nil {
 		h.logCause(req, status, err)
 	}
-	// A fault on purpose has the Retry-After that it was given, or none.
+	// An injected fault has only the Retry-After of its rule.
 	if e.Code == core.Unavailable && req.fault.Status == 0 {
 		req.retryAfter = max(req.retryAfter, retryAfter)
 	}
@@ -89,6 +89,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	return resp
 }
 
+// logCause logs the error behind a refusal.
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
 	if status < http.StatusInternalServerError || req.Context().Err() != nil {
@@ -98,7 +99,7 @@ func (h *Handler) logCause(req *request, status int, err error) {
 		"method", req.Method, "path", req.URL.EscapedPath(), "status", status, "error", err)
 }
 
-// errorOf returns err as a core.Error, errInternal if it is none.
+// errorOf converts err to a core.Error. An error of no known type becomes errInternal.
 func errorOf(a *api, err error) *core.Error {
 	var e *core.Error
 	if errors.As(err, &e) {
@@ -114,15 +115,15 @@ func errorOf(a *api, err error) *core.Error {
 	return errInternal
 }
 
-// envelope writes the body of a refusal at the versions of its span.
+// envelope writes the body of an error response at the api-versions of its span.
 type envelope struct {
 	span  apiver.Span
 	write func(dst []byte, e *core.Error) []byte
 }
 
-// Identity routes have {"error":{...}} (docs/contract/identity.md §3.8). Chat routes have both
-// the documented and the recorded form, so that SDK users find code and message
-// and nobody misses the other (docs/contract/chat.md §7.1).
+// The error bodies of all api-versions. Identity routes have {"error":{...}}
+// (docs/contract/identity.md §3.8). Chat routes have both the form of the OpenAPI files
+// and the form that the service was recorded to send (docs/contract/chat.md §7.1).
 var (
 	identityEnvelopes = []envelope{{always, object(documented)}}
 	chatEnvelopes     = []envelope{
@@ -131,8 +132,8 @@ var (
 	}
 )
 
-// envelope returns the envelope of the request's version, or the newest if it has
-// none.
+// envelope returns the function that writes the error body at the request's
+// api-version, or at the newest version if the request has no valid one.
 func (req *request) envelope() func([]byte, *core.Error) []byte {
 	all := req.api.envelopes
 	for _, e := range all {
@@ -143,8 +144,10 @@ func (req *request) envelope() func([]byte, *core.Error) []byte {
 	return all[len(all)-1].write
 }
 
+// errorMember appends one member of the JSON object of an error body to dst.
 type errorMember func(dst []byte, e *core.Error) []byte
 
+// object returns a function that writes a JSON object of the members.
 func object(members ...errorMember) func(dst []byte, e *core.Error) []byte {
 	return func(dst []byte, e *core.Error) []byte {
 		separator := byte('{')
@@ -156,7 +159,8 @@ func object(members ...errorMember) func(dst []byte, e *core.Error) []byte {
 	}
 }
 
-// recorded is the form that the service sends, with the key of its time.
+// recorded writes an error as the service was recorded to send it, under the given key:
+// "Error" in the previews, "CommunicationError" later.
 func recorded(key string) errorMember {
 	return func(dst []byte, e *core.Error) []byte {
 		dst = append(append(append(dst, '"'), key...), `":{"Code":`...)
@@ -166,7 +170,7 @@ func recorded(key string) errorMember {
 	}
 }
 
-// documented is the form of the OpenAPI files.
+// documented writes an error as the OpenAPI files define it, under the key "error".
 func documented(dst []byte, e *core.Error) []byte {
 	dst = append(dst, `"error":{"code":`...)
 	dst = wire.AppendString(dst, string(e.Code))
@@ -175,6 +179,7 @@ func documented(dst []byte, e *core.Error) []byte {
 	return append(dst, '}')
 }
 
+// member appends a comma and a JSON member, or nothing if the value is empty.
 func member(dst []byte, name, value string) []byte {
 	if value == "" {
 		return dst

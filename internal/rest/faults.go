@@ -11,55 +11,58 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Fault is a rule by which requests go wrong on purpose. It has a status, a drop or a
-// delay; a delay may come with either of the two others, and before them. Package dev
-// decides which rules are valid; chattest.Fault is the same struct for tests in Go.
+// Fault is a rule that makes requests to a development server fail or wait. It has a
+// status, a drop or a delay. A delay may be combined with a status or a drop and comes
+// first. dev.Faults.Add validates rules; chattest.Fault is the same struct for Go tests.
 type Fault struct {
-	// Operation names the operation that is hit, such as "send message". Empty is
+	// Operation is the operation that fails, such as "send message". Empty means
 	// every operation.
 	Operation string
-	// Status, from 400 to 599, is the status of a refusal in the operation's own
-	// envelope. The operation is not carried out.
+	// Status is the HTTP status of the response, from 400 to 599. The operation is
+	// not carried out, and the body has the operation's usual error format.
 	Status int
-	// RetryAfter is sent with a status, rounded up to whole seconds.
+	// RetryAfter is the Retry-After of the response, rounded up to whole seconds. It
+	// requires a Status.
 	RetryAfter time.Duration
-	// Delay is how long the request waits before anything else is done.
+	// Delay is how long the request waits before it is authenticated.
 	Delay time.Duration
-	// Drop closes the connection without a response, or over HTTP/2 the stream.
+	// Drop closes the connection (HTTP/2: the stream) without a response.
 	Drop Drop
-	// Times is how many requests are hit: 0 is one, Always is all to come.
+	// Times is the number of requests that the rule applies to. 0 means one, Always
+	// means all.
 	Times int
 }
 
-// Always as the Times of a Fault: until the faults are cleared.
+// Always is the Times of a Fault that applies until it is cleared.
 const Always = -1
 
 // Drop says when a connection is closed.
 type Drop string
 
-// The moments of a drop.
+// The values of Drop.
 const (
 	DropBefore Drop = "before" // the operation is not carried out
 	DropAfter  Drop = "after"  // the operation is carried out and its response is lost
 )
 
-// Faults says which requests go wrong on purpose. Package dev implements it.
+// Faults decides which requests get a fault. dev.Faults implements it.
 type Faults interface {
-	// Next returns the fault of a request of an operation; ok is false for none.
+	// Next returns the fault for the next request of an operation. ok is false if
+	// there is none.
 	Next(operation string) (f Fault, ok bool)
-	// Wait waits out a delay, or until the context or the server has ended.
+	// Wait returns after d, or as soon as ctx is done or the server closes.
 	Wait(ctx context.Context, d time.Duration)
 }
 
-// dropNotes are the notes in the record of a request whose connection was dropped.
+// dropNotes holds the Record.Note of requests whose connection was dropped.
 var dropNotes = map[Drop]string{
 	DropBefore: "dropped on purpose: not carried out",
 	DropAfter:  "dropped on purpose: the answer is lost",
 }
 
-// injectFault finds the fault of a request. It comes before the token is checked, as
-// a fault of a machine in between would. It waits out a delay and returns a status as
-// an error; its callers carry out a drop.
+// injectFault sets the fault of a request. It waits out the fault's delay and returns
+// an error for the fault's status; callers of injectFault carry out a drop. It runs
+// before authentication, like a failing proxy in front of the server.
 func (h *Handler) injectFault(req *request) error {
 	if h.faults == nil {
 		return nil
@@ -70,8 +73,8 @@ func (h *Handler) injectFault(req *request) error {
 	}
 	req.fault = f
 	if f.Delay > 0 {
-		// The body first: its deadline runs, and net/http notices that a client hung
-		// up only when the body is read.
+		// Read the body before the delay: its deadline may be shorter than the delay,
+		// and net/http detects that a client hung up only after the body was read.
 		if err := h.readBody(req); err != nil {
 			return err
 		}
@@ -84,8 +87,8 @@ func (h *Handler) injectFault(req *request) error {
 	return &core.Error{Code: faultCode(req.api, f.Status), Message: "The development server was told to answer this."}
 }
 
-// faultCode returns the code that the server's own refusals have with the status, or
-// one made of the status's text.
+// faultCode returns the error code that real refusals with the status have. For other
+// statuses it returns StatusName.
 func faultCode(a *api, status int) core.Code {
 	switch {
 	case status == http.StatusUnauthorized && a == identity:
@@ -103,7 +106,8 @@ func faultCode(a *api, status int) core.Code {
 	return core.Code(StatusName(status))
 }
 
-// StatusName returns the text of a status as a code, such as "GatewayTimeout".
+// StatusName returns the text of an HTTP status without blanks, such as
+// "GatewayTimeout" for 504, or "Status499" for a status without text.
 func StatusName(status int) string {
 	text := http.StatusText(status)
 	if text == "" {

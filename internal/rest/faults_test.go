@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// queuedFaults are faults that each hit one request, in their order.
+// queuedFaults implements Faults: each fault applies to one request, in order.
 type queuedFaults struct {
 	mu   sync.Mutex
 	left []Fault
@@ -44,7 +44,7 @@ func (q *queuedFaults) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// withFaults is a fixture with faults, and what it recorded.
+// withFaults is a fixture with faults, and the Records of its requests.
 func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Record) {
 	t.Helper()
 	faults, records = new(queuedFaults), new([]Record)
@@ -55,7 +55,7 @@ func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Reco
 	return f, faults, records
 }
 
-// ask sends a request. A connection that is ended is a status of 0.
+// ask sends a request. The status is 0 if the connection was dropped.
 func (f *fixture) ask(method, target, bearer, body string) (w *httptest.ResponseRecorder) {
 	w = httptest.NewRecorder()
 	defer func() {
@@ -82,7 +82,7 @@ func TestFaultStatuses(t *testing.T) {
 		target string
 		fault  Fault
 		code   string
-		body   string // the beginning
+		body   string // prefix of the body
 		retry  string
 	}{
 		{messages, Fault{Status: 400}, "BadRequest", `{"error":{"code":"BadRequest","message":"The development server was told to answer this."},"CommunicationError":{`, ""},
@@ -107,11 +107,11 @@ func TestFaultStatuses(t *testing.T) {
 			t.Errorf("%+v on %s: %d %q, Retry-After %q\n%s", c.fault, c.target, w.Code, w.Header().Get("x-ms-error-code"), w.Header().Get("Retry-After"), w.Body)
 		}
 		if f.written() != before {
-			t.Errorf("%+v: something was carried out", c.fault)
+			t.Errorf("%+v: the operation was carried out", c.fault)
 		}
 	}
 	if w := f.ask("POST", messages, bearer, `{"content":"text"}`); w.Code != 201 {
-		t.Errorf("when the faults are used up: %d %s", w.Code, w.Body)
+		t.Errorf("after all faults were used: %d %s", w.Code, w.Body)
 	}
 }
 
@@ -160,13 +160,13 @@ func TestDrops(t *testing.T) {
 			t.Errorf("dropped %s: recorded as %+v", c.drop, last)
 		}
 		if got := count() - before; got != c.sent {
-			t.Errorf("dropped %s: %d messages are there, want %d", c.drop, got, c.sent)
+			t.Errorf("dropped %s: the thread has %d messages, want %d", c.drop, got, c.sent)
 		}
 	}
 }
 
-// TestDelay: the wait is the server's, so that a body which came in time is
-// still read, and it ends when the client goes.
+// TestDelay checks that a delay may be longer than the body timeout if the body arrived
+// in time, and that a delay ends when the client hangs up.
 func TestDelay(t *testing.T) {
 	f, faults, _ := withFaults(t)
 	f.Handler.bodyTimeout = 100 * time.Millisecond
@@ -201,11 +201,12 @@ func TestDelay(t *testing.T) {
 	}
 	srv.Close() // waits for the handler
 	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("the request of a client that had gone was waited for %v", took)
+		t.Errorf("the delay went on for %v after the client hung up", took)
 	}
 }
 
-// TestOperationsAreNamed keeps the names apart: a fault means one of them.
+// TestOperationsAreNamed checks that operations have distinct, nonempty names, by which
+// faults refer to them.
 func TestOperationsAreNamed(t *testing.T) {
 	all := Operations()
 	if !slices.Contains(all, "send message") || !slices.Contains(all, "issue token") || slices.Contains(all, "") {

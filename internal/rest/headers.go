@@ -11,16 +11,17 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// exposedHeaders are the headers that scripts of another origin may read. The names
-// are for browsers that do not know the star.
+// exposedHeaders lists the response headers that scripts of other origins may read. It
+// names them besides "*" for browsers that do not support "*".
 const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-send, MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, X-Processing-Time"
 
-// allowedHeaders answers a preflight that names none. The star never stands for
-// authorization.
+// allowedHeaders lists the request headers that scripts of other origins may send, for
+// a CORS preflight that names none. It is not "*", which does not include authorization.
 const allowedHeaders = "authorization, content-type, accept, repeatability-request-id, x-ms-client-request-id, " +
 	"x-ms-return-client-request-id, x-ms-content-sha256, x-ms-date, x-ms-useragent, traceparent"
 
-// write sends a response with the headers of docs/contract/chat.md §1 and docs/contract/identity.md §3.
+// write sends a response with the headers that docs/contract/chat.md §1 and
+// docs/contract/identity.md §3 require, and returns its body to the buffer pool.
 func (h *Handler) write(req *request, resp response) {
 	header := req.w.Header()
 	header.Set("Strict-Transport-Security", "max-age=2592000")
@@ -31,8 +32,8 @@ func (h *Handler) write(req *request, resp response) {
 	if req.api.idempotentSends {
 		header.Set("confab-idempotent-send", "true")
 	}
-	// A 401 lacks it (docs/contract/chat.md §1), except the one for an identity of another resource,
-	// which was recorded with it.
+	// A 401 lacks api-supported-versions (docs/contract/chat.md §1), except the recorded 401
+	// for an identity of another resource.
 	if req.path != nil && (resp.status != http.StatusUnauthorized || resp.code == core.IdentityNotOwned) {
 		if versions, ok := req.path.supported[req.Method]; ok {
 			header.Set("api-supported-versions", versions)
@@ -45,12 +46,12 @@ func (h *Handler) write(req *request, resp response) {
 	if resp.close {
 		header.Set("Connection", "close")
 	}
-	if req.retryAfter > 0 { // rounded up to whole seconds
+	if req.retryAfter > 0 { // round up to whole seconds
 		header.Set("Retry-After", strconv.FormatInt(int64((req.retryAfter+time.Second-1)/time.Second), 10))
 	}
 	switch {
 	case resp.code != "":
-		// For azcore. Unverified: the service was never seen to send it.
+		// The Azure SDK for Go reads this header. Unverified: no recording has it.
 		header.Set("x-ms-error-code", string(resp.code))
 	case req.location != "":
 		header.Set("Location", req.location)
@@ -71,8 +72,8 @@ func (h *Handler) write(req *request, resp response) {
 	h.putBuffer(resp.body)
 }
 
-// cors allows scripts of every origin: requests are authenticated by a token, not by
-// a cookie.
+// cors sets the CORS headers of a response. It allows every origin, because requests
+// are authenticated by a token, not by a cookie.
 func (h *Handler) cors(req *request, resp response) {
 	if req.Header.Get("Origin") == "" {
 		return
@@ -92,8 +93,8 @@ func (h *Handler) cors(req *request, resp response) {
 	header.Set("Access-Control-Max-Age", "7200")
 }
 
-// clientID returns the id that the client gave to the request, or "" if there is none
-// or it is too long to echo.
+// clientID returns the request's x-ms-client-request-id, or "" if it is missing or
+// longer than 200 bytes.
 func (req *request) clientID() string {
 	id := req.Header.Get("x-ms-client-request-id")
 	if len(id) > 200 {
@@ -102,16 +103,16 @@ func (req *request) clientID() string {
 	return id
 }
 
-// newRequestID returns 22 characters of base64, as the front door of the service
-// does.
+// newRequestID returns a random id of 22 base64 characters, the form that the service
+// uses.
 func newRequestID() string {
 	var b [16]byte
 	rand.Read(b[:])
 	return base64.RawStdEncoding.EncodeToString(b[:])
 }
 
-// baseURL returns the start of absolute links: the public endpoint, or the scheme and
-// host that the client called.
+// baseURL returns the scheme and host of absolute links, without a final slash: the
+// public endpoint if one is configured, else those of the request.
 func (h *Handler) baseURL(req *request) string {
 	if h.endpoint != "" {
 		return h.endpoint
@@ -123,8 +124,8 @@ func (h *Handler) baseURL(req *request) string {
 	return scheme + repairHost(req.Host)
 }
 
-// repairHost drops a doubled port: JavaScript 2.0 to 2.4.0 send
-// "localhost:8443:8443", to which no link can lead (docs/contract/identity.md §4.3).
+// repairHost removes a repeated port from a Host header: the JavaScript SDK 2.0 to
+// 2.4.0 sends "localhost:8443:8443" (docs/contract/identity.md §4.3).
 func repairHost(host string) string {
 	rest, last, ok := cutPort(host)
 	if !ok {
@@ -136,7 +137,8 @@ func repairHost(host string) string {
 	return host
 }
 
-// cutPort cuts a port off, and nothing off an IPv6 address.
+// cutPort splits host:port at its last colon. ok is false if host has no port. It does
+// not split inside the brackets of an IPv6 address.
 func cutPort(host string) (rest, port string, ok bool) {
 	i := strings.LastIndexByte(host, ':')
 	if i < 0 || i < strings.LastIndexByte(host, ']') {

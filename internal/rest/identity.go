@@ -11,7 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Lifetimes of tokens, in minutes (docs/contract/identity.md §6.5).
+// Bounds of the lifetime of a token, in minutes (docs/contract/identity.md §6.5). The
+// upper one is also the default.
 const (
 	minTokenMinutes = 60
 	maxTokenMinutes = 1440
@@ -47,7 +48,7 @@ func (h *Handler) issueToken(req *request) (any, error) {
 	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
-	// Two layers of the service refuse in words and targets of their own
+	// The service has different messages for missing and for empty scopes
 	// (docs/contract/identity.md §3.2).
 	if in.Scopes == nil {
 		return nil, validationError("Scopes", "Scopes: The Scopes field is required.")
@@ -80,8 +81,9 @@ func (h *Handler) deleteUser(req *request) (any, error) {
 
 var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-// exchangeToken checks the form of its input and then always refuses: there is no
-// Microsoft tenant (docs/contract/identity.md §3.6). Unverified: the order.
+// exchangeToken always fails: it validates the request and then refuses the Teams token,
+// because no Microsoft tenant exists (docs/contract/identity.md §3.6). Unverified: the
+// order of the checks.
 func (h *Handler) exchangeToken(req *request) (any, error) {
 	var in wire.TeamsUserExchangeTokenRequest
 	if err := h.decodeOptional(req, &in); err != nil {
@@ -100,13 +102,15 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 	return nil, &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
 }
 
-// userID returns the user id in the path and notes it for the record. A malformed one
-// is refused like an identity of another resource. Unverified (docs/contract/identity.md §1 rule 10).
+// userID returns the user id in the path and sets the caller to it, for the Record.
+// Unverified: package core refuses a malformed id like an id of another resource
+// (docs/contract/identity.md §1 rule 10).
 func (req *request) userID() string {
 	req.caller = clip.Text(req.params[0], maxEcho)
 	return req.params[0]
 }
 
+// issue returns a new token of the user, signed with the key that signed the request.
 func (h *Handler) issue(req *request, user core.User, scopes token.Scopes, lifetime time.Duration) (*wire.CommunicationIdentityAccessToken, error) {
 	text, expires, err := h.tokens.Issue(user, scopes, lifetime, req.key)
 	if err != nil {
@@ -115,6 +119,8 @@ func (h *Handler) issue(req *request, user core.User, scopes token.Scopes, lifet
 	return &wire.CommunicationIdentityAccessToken{Token: text, ExpiresOn: wire.Expiry(expires)}, nil
 }
 
+// tokenLifetime converts minutes to a lifetime; nil means the longest one. It fails if
+// minutes is out of bounds.
 func tokenLifetime(minutes *int32) (time.Duration, error) {
 	if minutes == nil {
 		return maxTokenMinutes * time.Minute, nil
@@ -126,8 +132,9 @@ func tokenLifetime(minutes *int32) (time.Duration, error) {
 	return time.Duration(*minutes) * time.Minute, nil
 }
 
-// parseScopes accepts all five scopes at every version (docs/contract/identity.md §2).
-// Unverified: the refusal of another name.
+// parseScopes returns the set of the named scopes. It accepts all five scopes at every
+// api-version (docs/contract/identity.md §2) and fails for another name. Unverified: the
+// error.
 func parseScopes(names []string) (scopes token.Scopes, err error) {
 	for _, name := range names {
 		s, ok := token.ParseScope(name)
@@ -139,6 +146,7 @@ func parseScopes(names []string) (scopes token.Scopes, err error) {
 	return scopes, nil
 }
 
+// validationError returns a 400 with the code of identity routes and a formatted message.
 func validationError(target, format string, args ...any) error {
 	return &core.Error{Code: core.Validation, Target: target, Message: fmt.Sprintf(format, args...)}
 }

@@ -7,15 +7,16 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// Limiter counts requests. Package limits has the one implementation.
+// Limiter applies rate limits. limits.Limiter implements it.
 type Limiter interface {
+	// Allow counts a request, or returns false and the limit that refuses it.
 	Allow(operation, user, thread string) (limits.Refusal, bool)
 }
 
-// checkRate refuses a request that comes too often (docs/contract/chat.md §9). Only participants
-// use up the budget of a thread: other callers have a budget of their own, and the
-// operation answers them with 403. Unverified: the words, which are an example's,
-// and the unit of Retry-After.
+// checkRate fails with a 429 if a chat request exceeds a rate limit (docs/contract/chat.md §9).
+// Only participants use up the limit of a thread. A caller that is not one is counted
+// under a separate key, and the operation refuses it later. Unverified: the message,
+// which is that of an example in the documentation, and the unit of Retry-After.
 func (h *Handler) checkRate(req *request) error {
 	if h.limiter == nil || req.api != chat {
 		return nil

@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestEveryChatOperationHasALimit: one that the profiles do not know would be
-// allowed without end.
+// TestEveryChatOperationHasALimit checks that the limit profiles contain every chat
+// operation: an operation without a limit is always allowed.
 func TestEveryChatOperationHasALimit(t *testing.T) {
 	for _, r := range routes {
 		if r.api == chat && !slices.Contains(limits.Operations(), r.operation) {
@@ -41,7 +41,7 @@ func TestTooManyRequests(t *testing.T) {
 		f.ServeHTTP(w, r)
 		return w
 	}
-	for range 20 { // a stranger uses up nothing of the thread's
+	for range 20 { // requests of a nonparticipant do not use up the thread's limit
 		if w := send(eves); w.Code != 403 && w.Code != 429 {
 			t.Fatalf("a stranger: %d", w.Code)
 		}

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// clock is the time of a test: it stands still until it is moved.
+// clock is a clock that shows a fixed time until a test moves it.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
@@ -36,7 +36,7 @@ func (c *clock) advance(d time.Duration) {
 	c.t = c.t.Add(d)
 }
 
-// fixture is a handler on a real core on the real embedded store, in memory.
+// fixture is a Handler with a core.Service and the embedded store in memory.
 type fixture struct {
 	*Handler
 	core   *core.Service
@@ -81,7 +81,7 @@ func newFixture(t testing.TB, tweak func(*Options)) *fixture {
 	return f
 }
 
-// user makes a user and a token for it.
+// user creates a user and a token for it.
 func (f *fixture) user(t testing.TB, scopes token.Scopes) (id, bearer string) {
 	t.Helper()
 	u, err := f.core.CreateUser(context.Background())
@@ -95,7 +95,7 @@ func (f *fixture) user(t testing.TB, scopes token.Scopes) (id, bearer string) {
 	return u.ID, text
 }
 
-// thread makes a thread with one message and returns its id and the message's.
+// thread creates a thread with one message and returns the ids of both.
 func (f *fixture) thread(t testing.TB, creator string) (thread string, message int64) {
 	t.Helper()
 	made, _, err := f.core.CreateThread(context.Background(), creator, core.CreateThread{Topic: "topic"})
@@ -109,8 +109,8 @@ func (f *fixture) thread(t testing.TB, creator string) (thread string, message i
 	return made.ID, message
 }
 
-// written is how many bytes the store was ever given. It stands still exactly
-// when nothing is written.
+// written returns the number of bytes ever written to the store. Equal results mean that
+// nothing was written in between.
 func (f *fixture) written() uint64 { return f.store.Stats().Logged }
 
 // sign signs a request with the primary or the secondary key.

@@ -18,11 +18,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestMalformed sends every operation of every OpenAPI file at least a hundred
-// malformed requests, made from the file: each field of the body with values of
-// other types, broken, huge and nested too deep, each parameter in forms that it
-// cannot have. Each is answered with a 4xx in our envelope and writes nothing;
-// the request that they were made from is answered well.
+// TestMalformed sends at least a hundred malformed requests to every operation of every
+// OpenAPI file. It derives them from a valid request: each body field with values of
+// other types, broken, huge and nested too deep, and each parameter with invalid values.
+// Each must get a 4xx with an error body and write nothing; the valid request must
+// succeed.
 func TestMalformed(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.MaxBody = testMaxBody })
 	alice, bearer := f.user(t, token.Chat)
@@ -44,7 +44,7 @@ func TestMalformed(t *testing.T) {
 	})
 }
 
-// malformer makes the requests of one operation.
+// malformer generates the malformed requests of one operation.
 type malformer struct {
 	*fixture
 	api              *api
@@ -57,14 +57,14 @@ type malformer struct {
 	message          int64
 }
 
-// variant is a request with one thing wrong.
+// variant is a request with one mistake.
 type variant struct {
 	name     string
-	template string // with {names} of parameters
+	template string // path with {names} of parameters
 	query    string
 	body     string
 	headers  map[string]string
-	oldForm  bool // the version is known, so the envelope is that of it
+	oldForm  bool // the error body must be that of the request's api-version
 }
 
 func (m *malformer) run(t *testing.T, parameters []parameter) {
@@ -103,7 +103,7 @@ func (m *malformer) run(t *testing.T, parameters []parameter) {
 		}
 	}
 	if w := m.do(t, good); w.Code >= 300 && m.template != "/teamsUser/:exchangeAccessToken" {
-		t.Errorf("the good request got %d %s\n%s", w.Code, w.Body, good.body)
+		t.Errorf("the valid request got %d %s\n%s", w.Code, w.Body, good.body)
 	}
 }
 
@@ -134,7 +134,7 @@ func (m *malformer) do(t *testing.T, v variant) *httptest.ResponseRecorder {
 	return w
 }
 
-// judge says what is wrong with an answer.
+// judge describes what is wrong with a response, or returns "".
 func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 	if w.Code < 400 || w.Code > 499 {
 		return "not refused"
@@ -164,10 +164,10 @@ func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 	return ""
 }
 
-// raw is JSON text, or what should have been.
+// raw is text to put into a body as it is; it may be invalid JSON.
 type raw string
 
-// text writes a tree of maps, lists, strings and raw text.
+// text encodes a tree of maps, lists, strings and raw text as JSON.
 func text(v any) string {
 	var parts []string
 	switch v := v.(type) {
@@ -187,8 +187,8 @@ func text(v any) string {
 	return strconv.Quote(v.(string))
 }
 
-// resolve follows a reference. What is no object, such as a kind of identifier,
-// is taken for a string.
+// resolve returns the schema that s refers to, or s if it is no reference. An unknown
+// name gives the zero schema.
 func (m *malformer) resolve(s schema) schema {
 	if s.Ref == "" {
 		return s
@@ -200,7 +200,7 @@ func (m *malformer) resolve(s schema) schema {
 	return m.swagger.Definitions[name]
 }
 
-// valid is a good value of a schema. Of an identifier it has the user alone.
+// valid returns a valid value of a schema. An identifier is always a user.
 func (m *malformer) valid(s schema) any {
 	s = m.resolve(s)
 	switch {
@@ -233,7 +233,7 @@ func (m *malformer) valid(s schema) any {
 	return "text"
 }
 
-// fields are good values that the schema does not tell.
+// fields holds valid values, by field name, that cannot be derived from a schema.
 var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
@@ -243,11 +243,11 @@ func (m *malformer) fill(s string) string {
 	return strings.NewReplacer("{bob}", m.bob, "{message}", strconv.FormatInt(m.message, 10)).Replace(s)
 }
 
-// bodies makes the malformed bodies.
+// bodies generates the variants with a malformed body.
 func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	m.wrong("", s, base, func(path string, v any) { emit("body"+path, text(v)) })
 	good := text(base)
-	// From 1: an empty body is none, and that is well where a body is optional.
+	// Start at 1: an empty body is valid where the body is optional.
 	for i := 1; i < len(good); i += max(1, len(good)/25) {
 		emit(fmt.Sprintf("body cut at %d", i), good[:i])
 	}
@@ -261,7 +261,7 @@ func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	}
 }
 
-// wrong makes the values that a schema does not allow.
+// wrong generates values that a schema does not allow.
 func (m *malformer) wrong(path string, s schema, base any, emit func(path string, v any)) {
 	name := s.Ref
 	s = m.resolve(s)
@@ -291,13 +291,13 @@ func (m *malformer) wrong(path string, s schema, base any, emit func(path string
 		if s.Format == "date-time" {
 			bad(`""`, `"noon"`, `"2021-02-30T00:00:00Z"`, `"2021-09-07"`, `"2021-09-07T21:44:01"`, `"1969-12-31T23:59:59Z"`, `"10000-01-01T00:00:00Z"`, `"1631051041"`)
 		}
-		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // that kind is told by the members
+		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // the server ignores that kind and looks at the other members
 			bad(`"participantAdded"`, `"TEXT"`, `" "`)
 		}
 	}
 }
 
-// members makes objects with one member wrong, null or absent.
+// members generates objects with one member wrong, null or absent.
 func (m *malformer) members(path string, s schema, base map[string]any, emit func(path string, v any)) {
 	with := func(name string, v any) map[string]any {
 		o := maps.Clone(base)
@@ -310,7 +310,7 @@ func (m *malformer) members(path string, s schema, base map[string]any, emit fun
 			child = m.valid(p)
 		}
 		m.wrong(path+"."+name, p, child, func(at string, v any) { emit(at, with(name, v)) })
-		if slices.Contains(s.Required, name) && path+name != "participants" { // which the previews' own SDKs leave out
+		if slices.Contains(s.Required, name) && path+name != "participants" { // SDKs of the previews leave participants out
 			emit(path+"."+name+" null", with(name, raw("null")))
 			absent := maps.Clone(base)
 			delete(absent, name)
@@ -319,7 +319,7 @@ func (m *malformer) members(path string, s schema, base map[string]any, emit fun
 	}
 }
 
-// element is the first of a list, or a good one.
+// element returns the first element of a list, or a valid element if it is empty.
 func (m *malformer) element(base any, s schema) any {
 	if list, ok := base.([]any); ok && len(list) > 0 {
 		return list[0]
@@ -327,7 +327,7 @@ func (m *malformer) element(base any, s schema) any {
 	return m.valid(s)
 }
 
-// badIDs are no ids of anything.
+// badIDs are texts that are not valid as any id.
 var badIDs = []string{
 	"abc", "%20", "%00", "%ff%fe", "a%2Fb", "..%2F..", "%2e%2e", "'", "%22", "%5c", "%3Cscript%3E", "%E2%80%AE", "%F0%9F%98%80", "0x10", "1.5", "1e3", "-1", "%2B1", "00", "0",
 	"99999999999999999999999", "NaN", "null", "undefined", "19:", "19%3A", "@thread.v2", "19:@thread.v2", "19:a@thread.v1", "19:a@thread", "20:a@thread.v2",
@@ -336,7 +336,7 @@ var badIDs = []string{
 	strings.Repeat("a", 2000), "19:" + strings.Repeat("a", 300) + "@thread.v2",
 }
 
-// badQueries are forms that a parameter cannot have.
+// badQueries holds invalid values of query parameters.
 var badQueries = map[string][]string{
 	"maxPageSize": {"", "0", "-1", "x", "1.5", "1e1", "0x10", "+-1", "%20", "1%202", "%00", "%ff", "10000000000000000000000", "null", "[]", "1,2", "%E2%91%A0"},
 	"skip":        {"", "-1", "x", "1.5", "1e1", "0x10", "--1", "%20", "1%202", "%00", "%ff", "10000000000000000000000", "null", "[]"},
@@ -345,7 +345,7 @@ var badQueries = map[string][]string{
 	"syncState": {"", "x", "zz", "00", "0000000000000000", strings.Repeat("00", 24), strings.Repeat("ff", 24), strings.Repeat("00", 60), "%00", "%ff", "null", strings.Repeat("ab", 3000)},
 }
 
-// parameters makes requests with one parameter wrong.
+// parameters generates the variants with one invalid parameter.
 func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 	switch {
 	case p.In == "path" && p.Name != "endpoint":
@@ -356,7 +356,7 @@ func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 		}
 	case p.In == "query" && p.Name != "api-version":
 		names := []string{p.Name}
-		if p.Name == "startTime" { // lists with a start have cursors
+		if p.Name == "startTime" { // lists with a startTime also accept syncState
 			names = append(names, "syncState")
 		}
 		for _, name := range names {
@@ -382,7 +382,7 @@ func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 	}
 }
 
-// versions makes requests with a wrong version or query.
+// versions generates the variants with a wrong api-version or a malformed query.
 func (m *malformer) versions(good variant, emit func(variant)) {
 	for _, name := range []string{
 		"", "x", "latest", "1", "0", "-1", "null", "2019-01-01", "2099-01-01", "2021-9-7", "2021-09-7", "20210907", "2021-13-07", "2021-09-07%20", "%202021-09-07", "2021-09-07-preview",
@@ -399,7 +399,7 @@ func (m *malformer) versions(good variant, emit func(variant)) {
 		v.name, v.query, v.oldForm = "query "+query, query, false
 		emit(v)
 	}
-	// Beyond what is below, at paths that are not there.
+	// Paths that do not exist.
 	for _, more := range []string{"x", "a/b", "%00", "%2F", ":add:", ":remove/x", ":typing", "typing/typing", "messages/1/2", "%E2%80%8B", "..%2f..", "$batch", "{id}", "*", "~"} {
 		v := good
 		v.name, v.template, v.oldForm = "path "+more, good.template+"/"+more+"/nowhere/at/all", false

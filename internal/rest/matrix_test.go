@@ -13,15 +13,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// callers of the matrix, in the order of its columns. The thread was made by
-// creator; sender wrote the message that is meant; later was added after it,
-// with the whole history; removed has left since.
+// callers are the columns of the matrix. creator created the thread, sender sent the
+// message that the requests refer to, later was added after that message with the whole
+// history, and removed was removed from the thread.
 var callers = []string{"none", "expired", "revoked", "voip", "join", "limited", "stranger", "removed", "later", "participant", "sender", "creator"}
 
-// matrix is who may do what: a decided status for each cell (docs/contract/chat.md §7.3,
-// docs/contract/identity.md §6.5). Of the columns only "none" to "limited" are about tokens;
-// join and limited belong to participants. A removed participant may read its
-// history and nothing else.
+// matrix holds the expected status of each operation for each caller
+// (docs/contract/chat.md §7.3, docs/contract/identity.md §6.5). The columns "none" to "limited"
+// vary the token; the callers of join and limited are participants. A removed
+// participant may only read its history.
 var matrix = []struct {
 	operation, method, path, body string
 	statuses                      string
@@ -78,7 +78,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 	}
 }
 
-// TestMatrixIsWhole: every operation of chat has its row.
+// TestMatrixIsWhole checks that every chat operation has a row in the matrix.
 func TestMatrixIsWhole(t *testing.T) {
 	rows := map[string]bool{}
 	for _, row := range matrix {
@@ -91,7 +91,7 @@ func TestMatrixIsWhole(t *testing.T) {
 	}
 }
 
-// matrixHouse is a thread with everybody of the matrix around it.
+// matrixHouse is a thread with all callers of the matrix.
 type matrixHouse struct {
 	*fixture
 	thread, message, newcomer string
@@ -131,7 +131,7 @@ func newMatrixHouse(t *testing.T) *matrixHouse {
 	if err := m.core.RevokeTokens(ctx, ids["revoked"]); err != nil {
 		t.Fatal(err)
 	}
-	// The expired token is of an hour; all others live for a day.
+	// The expired token was issued for an hour; all others last a day.
 	u, err := m.core.User(ctx, ids["expired"])
 	if err != nil {
 		t.Fatal(err)

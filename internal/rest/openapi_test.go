@@ -16,17 +16,17 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// beside are operations that we answer and no OpenAPI file has.
+// beside lists the operations that we serve at versions whose OpenAPI file lacks them.
 var beside = map[apiver.Version][]string{
-	// Recorded at the earliest of this version (docs/contract/chat.md §4.2).
+	// Recorded at this version (docs/contract/chat.md §4.2).
 	"2020-11-01-preview3": {"POST /chat/threads/{chatThreadId}/participants 201"},
 }
 
-// folded are definitions that are not a struct of their own: the envelope is
-// written by errors.go, and a kind of policy is part of the union of policies.
+// folded lists the definitions that have no struct in package wire: errors.go writes the
+// error body, and ChatRetentionPolicy includes all kinds of policy.
 var folded = []string{"CommunicationErrorResponse", "NoneRetentionPolicy", "ThreadCreationDateRetentionPolicy"}
 
-// definitions are the structs of wire by the name in the OpenAPI files.
+// definitions maps names of definitions in the OpenAPI files to structs of package wire.
 var definitions = map[string]any{
 	"AddChatParticipantsErrors":               wire.ParticipantsErrors{},
 	"AddChatParticipantsRequest":              wire.AddChatParticipantsRequest{},
@@ -34,7 +34,7 @@ var definitions = map[string]any{
 	"ChatMessageReadReceipt":                  wire.ChatMessageReadReceipt{},
 	"ChatMessageReadReceiptsCollection":       wire.ChatMessageReadReceiptsCollection{},
 	"ChatParticipantsCollection":              wire.ChatParticipantsCollection{},
-	"ChatThread":                              wire.ChatThreadProperties{}, // its name in the previews
+	"ChatThread":                              wire.ChatThreadProperties{}, // ChatThreadProperties in the previews
 	"ChatThreadInfo":                          wire.ChatThreadItem{},
 	"ChatThreadItem":                          wire.ChatThreadItem{},
 	"ChatThreadsInfoCollection":               wire.ChatThreadsItemCollection{},
@@ -106,7 +106,7 @@ func readSwagger(t *testing.T, elem ...string) (s swagger) {
 	return s
 }
 
-// judged calls f with each version and its OpenAPI file.
+// judged calls f for each api-version that has an OpenAPI file.
 func judged(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s swagger)) {
 	for name, fam := range map[string]*api{"chat": chat, "identity": identity} {
 		for _, v := range fam.versions.Versions() {
@@ -163,7 +163,7 @@ func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 			for _, field := range required(reflect.TypeOf(in), v) {
 				if !slices.Contains(def.Required, field) {
-					t.Errorf("%s of %s is required here alone", field, name)
+					t.Errorf("%s of %s is required in wire but not in the file", field, name)
 				}
 			}
 		}
@@ -177,8 +177,8 @@ func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	}
 }
 
-// objects are the object definitions of a file and of the common file that its
-// identifiers are in, kinds of a policy joined with the policy.
+// objects returns the object definitions of an OpenAPI file and of the common file that
+// defines its identifiers. It merges the kinds of a retention policy into the policy.
 func objects(t *testing.T, s swagger) map[string]schema {
 	all := map[string]schema{}
 	add := func(defs map[string]schema) {
@@ -189,7 +189,7 @@ func objects(t *testing.T, s swagger) map[string]schema {
 		}
 	}
 	// CommunicationIdentifierModel of 2025-03-15 is of a later common file than
-	// its errors are; where both define a thing, the identifiers' file counts.
+	// its errors are; where both define a name, the identifiers' file wins.
 	for _, alias := range []string{"CommunicationError", "CommunicationIdentifierModel"} {
 		if ref := s.Definitions[alias].Ref; ref != "" {
 			add(common(t, ref))
@@ -213,19 +213,19 @@ func objects(t *testing.T, s swagger) map[string]schema {
 	return all
 }
 
-// common are the definitions of the file that a reference leads to.
+// common returns the definitions of the file that a reference points to.
 func common(t *testing.T, ref string) map[string]schema {
 	t.Helper()
 	file, _, _ := strings.Cut(ref, "#")
 	return readSwagger(t, "common", filepath.Base(filepath.Dir(file))+".json").Definitions
 }
 
-// alive is the names of a struct's fields at a version, sorted.
+// alive returns the JSON names of a struct's fields at a version, sorted.
 func alive(t reflect.Type, v apiver.Version) []string {
 	return fieldNames(t, v, func(reflect.StructField) bool { return true })
 }
 
-// required is the names of those that must be there.
+// required returns the JSON names of a struct's required fields.
 func required(t reflect.Type, v apiver.Version) []string {
 	return fieldNames(t, v, func(f reflect.StructField) bool { return f.Tag.Get("required") == "true" })
 }

@@ -15,15 +15,16 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// Page sizes of threads, participants and receipts. A page of 100 threads was
-// recorded (docs/contract/chat.md §3.2). Unverified: the other two lists, and the bound.
+// Default and largest page size of lists of threads, participants and read receipts. A
+// page of 100 threads was recorded (docs/contract/chat.md §3.2). Unverified: the default of
+// the other two lists, and the largest size.
 const (
 	defaultPageSize = 100
 	maxPageSize     = core.MaxMessagesPage
 )
 
-// messagesPage reads the query of a list of messages (docs/contract/chat.md §5.1). A syncState
-// overrides startTime, which then is only checked.
+// messagesPage reads the query parameters of a list of messages (docs/contract/chat.md §5.1).
+// A syncState overrides startTime, but an invalid startTime is refused even then.
 func (req *request) messagesPage() (page core.ListMessages, err error) {
 	if page.Limit, err = req.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
 		return page, err
@@ -41,8 +42,8 @@ func (req *request) messagesPage() (page core.ListMessages, err error) {
 	return page, nil
 }
 
-// nextMessagesLink returns the link to the messages after a full page, in the recorded form:
-// absolute, the thread id not encoded, startTime written as .NET does.
+// nextMessagesLink returns the nextLink of a list of messages, in the recorded form: an
+// absolute URL in which the thread id is not escaped and startTime has .NET's format.
 func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string {
 	c := cursor{before: page.Before, since: page.Since}
 	return h.baseURL(req) + "/chat/threads/" + req.thread + "/messages?syncState=" + c.format(req.thread) +
@@ -50,7 +51,8 @@ func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string 
 		"&maxPageSize=" + strconv.Itoa(page.Limit) + req.versionParameter()
 }
 
-// threadsPage reads the query of a list of threads (docs/contract/chat.md §3.2).
+// threadsPage reads the query parameters of a list of threads (docs/contract/chat.md §3.2).
+// A syncState overrides startTime.
 func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
 	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return before, 0, 0, err
@@ -68,14 +70,15 @@ func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit
 	return before, since, limit, nil
 }
 
-// nextThreadsLink returns the link to the threads after last. As recorded, it has a page
-// size only if the client gave one.
+// nextThreadsLink returns the nextLink of a list of threads, which continues after last.
+// As recorded, it has maxPageSize only if the request had it.
 func (h *Handler) nextThreadsLink(req *request, last core.ThreadsCursor, since int64) string {
 	c := threadsCursor{before: last, since: since}
 	return h.baseURL(req) + "/chat/threads?syncState=" + c.format(req.caller) + req.sizeParameter() + req.versionParameter()
 }
 
-// skipPage reads the query of a list that is paged by skip (docs/contract/chat.md §4.2).
+// skipPage reads maxPageSize and skip, the query parameters of lists of participants and
+// receipts (docs/contract/chat.md §4.2). It fails if one is malformed or negative.
 func (req *request) skipPage() (skip, limit int, err error) {
 	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return 0, 0, err
@@ -91,12 +94,13 @@ func (req *request) skipPage() (skip, limit int, err error) {
 	return int(min(n, math.MaxInt32)), limit, nil
 }
 
-// nextSkipLink returns the link to the rest of a list after its first skip entries.
+// nextSkipLink returns the nextLink of a list below a thread, which continues after the
+// first skip entries.
 func (h *Handler) nextSkipLink(req *request, list string, skip int) string {
 	return h.baseURL(req) + "/chat/threads/" + req.thread + list + "?skip=" + strconv.Itoa(skip) + req.sizeParameter() + req.versionParameter()
 }
 
-// sizeParameter repeats maxPageSize in a link, if it was given.
+// sizeParameter returns the request's maxPageSize as a parameter for a link, or "".
 func (req *request) sizeParameter() string {
 	if !req.query.Has("maxPageSize") {
 		return ""
@@ -104,7 +108,8 @@ func (req *request) sizeParameter() string {
 	return "&maxPageSize=" + escapeQuery(req.query.Get("maxPageSize"))
 }
 
-// versionParameter repeats the api-version as the client wrote it: it may be an alias.
+// versionParameter returns the request's api-version as a parameter for a link, as the
+// client wrote it: it may be an alias.
 func (req *request) versionParameter() string {
 	return "&api-version=" + escapeQuery(req.query.Get("api-version"))
 }
@@ -113,11 +118,11 @@ func (req *request) versionParameter() string {
 // "1/1/1970 12:00:00 AM +00:00".
 const dotNetTime = "1/2/2006 3:04:05 PM -07:00"
 
-// escapeQuery writes a blank as %20, as the service does.
+// escapeQuery escapes a query value. It writes a blank as %20, as the service does.
 func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// pageSize reads maxPageSize. Unverified: a size above the bound is clamped to it;
-// 0, negative numbers and anything else are refused.
+// pageSize returns maxPageSize, or standard if the request has none. Unverified: it
+// reduces a size above bound to bound, and fails for anything but a positive integer.
 func (req *request) pageSize(standard, bound int) (int, error) {
 	if !req.query.Has("maxPageSize") {
 		return standard, nil
@@ -130,8 +135,8 @@ func (req *request) pageSize(standard, bound int) (int, error) {
 	return int(min(n, int64(bound))), nil
 }
 
-// startTime reads the parameter in RFC 3339 or as a nextLink writes it. It returns 0
-// if there is none.
+// startTime returns the startTime parameter in epoch milliseconds, or 0 if the request
+// has none. It accepts RFC 3339 and the format of a nextLink.
 func (req *request) startTime() (int64, error) {
 	if !req.query.Has("startTime") {
 		return 0, nil
@@ -147,23 +152,26 @@ func (req *request) startTime() (int64, error) {
 	return int64(t), nil
 }
 
-// A cursor, which clients know as syncState, is the position at which a list
-// continues. It is no secret: a forged one gives no more than its caller may read
-// anyway. The checksum only refuses a cursor of another list, or half of one.
+// errCursor refuses a syncState that does not belong to the list. A syncState encodes the
+// position at which a list continues, with a checksum that detects one of another list
+// or a truncated one. It is not secret: a forged one shows only entries that its caller
+// may read anyway.
 var errCursor = core.Invalid("syncState", "The syncState parameter is not one of this list.")
 
-// cursor is a position in the messages of a thread.
+// cursor is the position at which a list of messages continues, with its start time.
 type cursor struct {
-	before uint64 // sequence, exclusive
-	since  int64
+	before uint64 // the page holds messages with smaller sequence numbers
+	since  int64  // epoch milliseconds
 }
 
+// format returns the cursor as the syncState of a thread's messages.
 func (c cursor) format(thread string) string {
 	b := binary.BigEndian.AppendUint64(nil, c.before)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.since))
 	return seal(messagesList+thread, b)
 }
 
+// parseCursor reads the syncState of a thread's messages; ok is false if it is invalid.
 func parseCursor(thread, text string) (c cursor, ok bool) {
 	b, ok := unseal(messagesList+thread, text)
 	if !ok || len(b) != 16 {
@@ -173,18 +181,20 @@ func parseCursor(thread, text string) (c cursor, ok bool) {
 	return c, c.before > 0
 }
 
-// threadsCursor is a position in a user's list of threads.
+// threadsCursor is the position at which a list of threads continues, with its start time.
 type threadsCursor struct {
 	before core.ThreadsCursor
-	since  int64
+	since  int64 // epoch milliseconds
 }
 
+// format returns the cursor as the syncState of a user's threads.
 func (c threadsCursor) format(user string) string {
 	b := binary.BigEndian.AppendUint64(nil, uint64(c.before.On))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.since))
 	return seal(threadsList+user, append(b, c.before.Thread...))
 }
 
+// parseThreadsCursor reads the syncState of a user's threads; ok is false if it is invalid.
 func parseThreadsCursor(user, text string) (c threadsCursor, ok bool) {
 	b, ok := unseal(threadsList+user, text)
 	if !ok || len(b) < 16 {
@@ -195,19 +205,22 @@ func parseThreadsCursor(user, text string) (c threadsCursor, ok bool) {
 	return c, core.CheckThreadID(c.before.Thread) == nil
 }
 
-// The lists that have cursors.
+// Prefixes of the text that a cursor's checksum covers, one per kind of list. A thread
+// or user id follows.
 const (
 	messagesList = "confab messages cursor 1\x00"
 	threadsList  = "confab threads cursor 1\x00"
 )
 
-const sumSize = 8
+const sumSize = 8 // bytes of the checksum
 
-// seal encodes a cursor together with a checksum of the cursor and its list.
+// seal returns the hexadecimal form of a cursor and of a checksum over it and the name
+// of its list.
 func seal(list string, b []byte) string {
 	return hex.EncodeToString(append(b, cursorSum(list, b)...))
 }
 
+// unseal reverses seal. ok is false if the text is malformed or of another list.
 func unseal(list, text string) (b []byte, ok bool) {
 	b, err := hex.DecodeString(text)
 	if err != nil || len(b) < sumSize {
@@ -217,6 +230,7 @@ func unseal(list, text string) (b []byte, ok bool) {
 	return b, string(sum) == string(cursorSum(list, b))
 }
 
+// cursorSum returns the checksum of a cursor and the name of its list.
 func cursorSum(list string, b []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(list))

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// unspoken are recordings of api-versions that we do not speak.
+// unspoken lists the recordings whose api-version we do not support.
 var unspoken = map[string]string{
 	"chat-js_2020-09-21-preview2_adds_members":               "preview2 has other routes and other bodies (docs/contract/api-versions.md §5); no SDK that we run speaks it",
 	"chat-js_2020-09-21-preview2_creates_a_thread":           "as above",
@@ -26,11 +26,11 @@ var unspoken = map[string]string{
 	"identity-2020-07-20-preview2-create-issue-patch":        "the shape before 2021; its SDKs have other package names (docs/contract/identity.md §2)",
 }
 
-// difference is what an answer of ours may have otherwise than the recorded one.
+// difference is an accepted difference between our response and the recorded one.
 type difference struct {
 	recording string // a pattern of path.Match
 	request   string // such as "POST /identities"; empty: all
-	what      string // the beginning of the report
+	what      string // prefix of the reported difference
 	because   string
 }
 
@@ -46,11 +46,10 @@ var accepted = []difference{
 	{"identity-2022-10-01-js-teams-exchange", "POST /teamsUser/:exchangeAccessToken", "", "as above"},
 }
 
-// TestRecordings sends the recorded requests of the real service to the handler
-// and compares the answers with the recorded ones: status, headers, JSON, and the
-// order of its members. Ids and tokens of ours take the place of those recorded,
-// consistently: what was one id there is one id here. What a recording takes for
-// granted, such as a thread, is made first.
+// TestRecordings replays the requests that were recorded from the real service. It
+// compares our responses with the recorded ones: status, headers, JSON and the order of
+// members. It replaces each recorded id and token by one id or token of ours, always the
+// same. It first creates whatever a recording assumes to exist, such as a thread.
 func TestRecordings(t *testing.T) {
 	f := newFixture(t, nil)
 	server := httptest.NewTLSServer(f.Handler)
@@ -93,7 +92,7 @@ func TestRecordings(t *testing.T) {
 	}
 	for i, a := range accepted {
 		if !used[i] {
-			t.Errorf("no answer differs any more in this: %+v", a)
+			t.Errorf("no response has this accepted difference any more: %+v", a)
 		}
 	}
 	for name := range unspoken {
@@ -137,8 +136,8 @@ func (e *exchange) api() *api {
 	return identity
 }
 
-// presupposed says whether the version is one that we do not speak. Recordings of
-// 2020-11-01-preview3 make their users so.
+// presupposed reports whether a request has an api-version that we do not support.
+// Recordings of 2020-11-01-preview3 create their users with such requests.
 func (e *exchange) presupposed() bool {
 	_, ok := e.api().versions.Parse(e.Request.Query["api-version"])
 	return !ok

@@ -20,26 +20,26 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// sanitized stands in the recordings of Python for what was taken out.
+// sanitized is the text that recordings of the Python SDK have instead of removed values.
 const sanitized = "sanitized"
 
-// replay is a recording on its way. Recorded and live values belong to one
-// another one by one.
+// replay is the state of replaying one recording. Each recorded value corresponds to one
+// live value, and each live value to one recorded value.
 type replay struct {
 	*fixture
 	t              *testing.T
 	client         *http.Client
 	endpoint       string
 	live, recorded map[string]string
-	tokens         map[string]string // by live user
-	users          []string          // live, in the order of making
-	thread         string            // live, the last one
-	message        string            // live, the last one
-	caller         string            // live
-	nextLink       string            // of the last answer
+	tokens         map[string]string // by id of the live user
+	users          []string          // live ids, oldest first
+	thread         string            // live id of the latest thread
+	message        string            // live id of the latest message
+	caller         string            // live id
+	nextLink       string            // of the latest response
 }
 
-// ids are values that differ from run to run. Their lengths tell their forms.
+// ids matches values that differ from run to run. Their lengths identify their forms.
 var ids = regexp.MustCompile(`8:acs:[0-9a-f-]{36}_[0-9a-f-]{36}|19(?::|%3A)[\w-]{32,44}@thread\.v2|\b1[0-9]{12}\b`)
 
 func plain(id string) string { return strings.Replace(id, "19%3A", "19:", 1) }
@@ -55,7 +55,7 @@ func (r *replay) bind(recorded, live string) bool {
 	return true
 }
 
-// user is the live user for a recorded one, who is made if need be.
+// user returns the live user for a recorded one. It creates the user if necessary.
 func (r *replay) user(recorded string) string {
 	if _, ok := r.live[recorded]; !ok {
 		r.bind(recorded, r.newUser())
@@ -70,7 +70,7 @@ func (r *replay) newUser() string {
 	return id
 }
 
-// fill puts live values in place of recorded ones.
+// fill replaces recorded values in a text by live ones.
 func (r *replay) fill(s string) string {
 	return ids.ReplaceAllStringFunc(s, func(id string) string {
 		if strings.HasPrefix(id, "8:acs:") {
@@ -129,8 +129,8 @@ func (r *replay) exchange(e exchange) []string {
 	return differences
 }
 
-// request is the target and the body, in which what was taken out stands for
-// the last of its kind.
+// request returns the target and the body of a recorded request with live values. It
+// replaces a removed value by the latest live one of its kind.
 func (r *replay) request(e exchange) (target, body string) {
 	q := e.Request.Query
 	if q["syncState"] != "" {
@@ -156,8 +156,8 @@ func (r *replay) request(e exchange) (target, body string) {
 	return path + "?" + values.Encode(), body
 }
 
-// lastUser is a user of another resource where the recording makes none: those
-// recordings are about such.
+// lastUser returns the latest live user, or a user of another resource if the recording
+// creates none: such recordings test users of other resources.
 func (r *replay) lastUser() string {
 	if len(r.users) == 0 {
 		return "8:acs:99999999-2222-3333-4444-555555555555_0000000c-6219-6975-dc7b-2548220015a8"
@@ -172,7 +172,7 @@ func (r *replay) participant(e exchange) string {
 	return `{"communicationIdentifier":{"communicationUser":{"id":"` + r.caller + `"}}}`
 }
 
-// bearer is the token of who made the thread.
+// bearer returns the token of the creator of the thread.
 func (r *replay) bearer() string {
 	if r.tokens[r.caller] == "" {
 		user, err := r.core.User(r.t.Context(), r.caller)
@@ -186,7 +186,7 @@ func (r *replay) bearer() string {
 	return r.tokens[r.caller]
 }
 
-// learn takes from an answer what later requests are about.
+// learn keeps the ids and links of a response for later requests.
 func (r *replay) learn(e exchange, answer []byte) {
 	var a struct {
 		Identity    struct{ ID string }
@@ -216,7 +216,7 @@ func (r *replay) learn(e exchange, answer []byte) {
 	r.nextLink = a.NextLink
 }
 
-// oldIdentity makes and deletes users as the identity routes of 2020 did.
+// oldIdentity creates and deletes users as the identity API of 2020 did.
 func (r *replay) oldIdentity(e exchange) {
 	var a struct{ ID string }
 	json.Unmarshal(e.Response.Body, &a)
@@ -232,7 +232,7 @@ func (r *replay) oldIdentity(e exchange) {
 	}
 }
 
-// creator is who made a thread, by an answer of any version.
+// creator returns the creator of a thread from a response of any api-version.
 func creator(body json.RawMessage) string {
 	type model struct{ RawID string }
 	var a struct {
@@ -251,27 +251,27 @@ func creator(body json.RawMessage) string {
 	return ""
 }
 
-// assumed is the thread that a recording takes for granted, as its requests and
-// answers tell of it.
+// assumed describes the thread that a recording assumes to exist, as derived from its
+// requests and responses.
 type assumed struct {
 	thread, owner string
 	people        []string
-	messages      map[string]recordedMessage // by sequence
+	messages      map[string]recordedMessage // by sequence number
 	mentioned     []string                   // messages
 	receipts      []recordedMessage
 }
 
-// recordedMessage is a message or a receipt, as far as it is made again.
+// recordedMessage holds the fields of a recorded message or receipt that a replay needs.
 type recordedMessage struct {
 	ID, Type, SequenceID, ChatMessageID string
 	Content                             struct{ Message, Topic string }
 	SenderCommunicationIdentifier       struct{ RawID string }
 	Metadata                            map[string]string
-	Value                               []recordedMessage // of a page
+	Value                               []recordedMessage // entries of a page
 }
 
-// assume finds out what a recording assumes. One that makes its own thread, or is
-// about none, assumes nothing.
+// assume derives what a recording assumes to exist: nothing if it creates its thread or
+// uses no thread.
 func assume(exchanges []exchange) (a assumed) {
 	var made []string // users
 	a.messages = map[string]recordedMessage{}
@@ -304,7 +304,7 @@ func assume(exchanges []exchange) (a assumed) {
 	return a
 }
 
-// read takes people, messages and receipts from an answer.
+// read adds the people, messages and receipts of a response.
 func (a *assumed) read(e exchange) {
 	for _, id := range ids.FindAllString(string(e.Response.Body), -1) {
 		if strings.HasPrefix(id, "8:") {
@@ -327,7 +327,7 @@ func (a *assumed) read(e exchange) {
 	}
 }
 
-// prepare makes what a recording assumes.
+// prepare creates the thread that a recording assumes, with its members and messages.
 func (r *replay) prepare(exchanges []exchange) {
 	a := assume(exchanges)
 	if a.thread == "" {
@@ -338,7 +338,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 	create := core.CreateThread{Topic: "test topic"}
 	if len(a.thread) > len("19:@thread.v2")+32 {
-		create.Token = a.thread // ids of creates with a token have another form
+		create.Token = a.thread // the id of a thread that was created with a token has another form
 	}
 	for _, id := range a.people {
 		create.Participants = append(create.Participants, core.NewParticipant{User: communication.NewUser(r.user(id))})
@@ -349,7 +349,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 	r.thread = made.ID
 	r.bind(a.thread, made.ID)
-	for n := 3; a.reaches(n); n++ { // 1 and 2 are those of the create
+	for n := 3; a.reaches(n); n++ { // creating the thread uses 1 and 2
 		r.clock.advance(time.Second)
 		r.say(a.messages[strconv.Itoa(n)])
 	}
@@ -369,7 +369,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 }
 
-// reaches says whether there is a message of sequence n or a later one.
+// reaches reports whether the thread needs a message with sequence number n or more.
 func (a *assumed) reaches(n int) bool {
 	for sequence := range a.messages {
 		if s, _ := strconv.Atoi(sequence); s >= n {
@@ -379,8 +379,8 @@ func (a *assumed) reaches(n int) bool {
 	return false
 }
 
-// say sends a recorded message again, or changes the topic: also for one that
-// was not recorded and only counts.
+// say sends a recorded message again, or updates the topic: for a recorded update, and
+// for a message that was not recorded but uses up a sequence number.
 func (r *replay) say(m recordedMessage) {
 	if m.Type != "text" {
 		topic := cmp.Or(m.Content.Topic, "topic")

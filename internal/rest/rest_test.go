@@ -54,7 +54,7 @@ func TestAccessRecords(t *testing.T) {
 	}
 }
 
-// broken is an authority whose store fails, or that has a bug.
+// broken implements Tokens; Verify fails or panics.
 type broken struct {
 	*token.Authority
 	verify func() error
@@ -98,14 +98,14 @@ func TestInternalCausesStayInside(t *testing.T) {
 	}
 }
 
-// TestRetryAfter: a request without effect may be repeated after a second; one whose
-// outcome is not known must not be.
+// TestRetryAfter checks that only a request that had no effect gets a Retry-After, of at
+// least a second; one with an unknown outcome gets none.
 func TestRetryAfter(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, c := range []struct {
 		name   string
 		err    error
-		before time.Duration // what was to be sent anyway
+		before time.Duration // req.retryAfter before the refusal
 		fault  Fault
 		status int
 		want   string
@@ -138,7 +138,7 @@ func TestPublicEndpoint(t *testing.T) {
 		t.Errorf("Location is %s, want %s...", w.Header().Get("Location"), want)
 	}
 
-	// What a client signed for the public name holds behind a proxy too.
+	// A signature for the public host name is valid although a proxy changed Host.
 	signed, _ := http.NewRequest("POST", "https://chat.example.org/identities?api-version=2023-10-01", strings.NewReader("{}"))
 	f.sign(t, signed, 1)
 	req = httptest.NewRequest("POST", "http://inside:8080/identities?api-version=2023-10-01", strings.NewReader("{}"))
@@ -168,7 +168,7 @@ func TestRepairHost(t *testing.T) {
 	}
 }
 
-// Tokens of a scope end where docs/contract/identity.md §6.5 says.
+// Tokens may call only the operations of their scopes (docs/contract/identity.md §6.5).
 func TestScopes(t *testing.T) {
 	f := newFixture(t, nil)
 	for scope, want := range map[token.Scopes][2]int{ // create, get
@@ -189,7 +189,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// A revoked token ends at once.
+// A revoked token is refused at once.
 func TestRevokedToken(t *testing.T) {
 	f := newFixture(t, nil)
 	user, bearer := f.user(t, token.Chat)
@@ -278,8 +278,8 @@ func FuzzThreadsCursor(f *testing.F) {
 	})
 }
 
-// Whatever a query says, a page has a size and a place in bounds, or is refused
-// by the name of the parameter.
+// For any query, the size and position of a page are within bounds, or the request is
+// refused with the name of the parameter.
 func FuzzPages(f *testing.F) {
 	for _, s := range []string{"", "maxPageSize=2&skip=2", "maxPageSize=999999999999&skip=99999999999999", "skip=-1", "startTime=2021-09-07T21:44:01.5%2B01:00",
 		"startTime=1%2F1%2F1970%2012%3A00%3A00%20AM%20%2B00%3A00", "startTime=0001-01-01T00:00:00Z", "syncState=00", "maxPageSize=%00&maxPageSize=1"} {
@@ -312,8 +312,8 @@ func FuzzPages(f *testing.F) {
 	})
 }
 
-// An app that moves in keeps the ids that it has stored: the first token for one
-// makes the user.
+// An app that moves to this server keeps the user ids that it stored: the first token
+// request for such an id creates the user.
 func TestIssueAdoptsOwnIDs(t *testing.T) {
 	f := newFixture(t, nil)
 	adopting, err := core.New(t.Context(), f.store, new(local.Bus), core.Options{Now: f.clock.now, Adopt: true})

@@ -12,39 +12,39 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// route is an operation at the versions of its span. The same method and path
-// may have another route at other versions.
+// route is one method and path at the api-versions of its span. Two routes may have
+// the same method and path if their spans do not overlap.
 type route struct {
 	method    string
 	path      string
 	api       *api
 	span      apiver.Span
 	status    int
-	operation string       // for logs and limits
-	scopes    token.Scopes // one of them is needed
-	users     tokenUsers   // whose tokens are accepted
+	operation string       // name in logs, rate limits and faults
+	scopes    token.Scopes // a token needs one of these
+	users     tokenUsers   // whether a deleted user may still call it
 	handler   func(*Handler, *request) (any, error)
 }
 
-// The scopes that an operation may need one of (docs/contract/identity.md §6.5).
+// Sets of scopes. A token needs one scope of its route's set (docs/contract/identity.md §6.5).
 const (
 	anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
 	invite  = token.Chat | token.ChatJoin // add and remove participants
 	manage  = token.Chat                  // create, update and delete threads
 )
 
-// tokenUsers says whose tokens an operation accepts.
+// tokenUsers says whether a route accepts the token of a user in its deletion grace.
 type tokenUsers bool
 
-// A user that was deleted may still clean up for a while: the suites of 2021
-// delete the user first and its thread afterwards, with the same token.
+// The values of tokenUsers. A deleted user may clean up until its deletion grace ends:
+// the SDK test suites of 2021 delete a user and then its thread with the user's token.
 const (
 	onlyLive    tokenUsers = false
 	alsoLeaving tokenUsers = true
-	leavingSelf            = alsoLeaving // the handler lets a leaving user remove nobody else
+	leavingSelf            = alsoLeaving // the handler also refuses to remove anybody but the caller
 )
 
-// The api-versions of the routes that not every version has.
+// The spans of api-versions at which routes exist.
 var (
 	always   = apiver.Span{}
 	flatIDs  = apiver.Span{Until: "2021-01-27-preview4"} // participants are strings
@@ -52,8 +52,8 @@ var (
 	teams    = apiver.Span{Since: "2022-06-01"}
 )
 
-// routes are all routes. The OpenAPI files in api/ are the judge. The first path
-// that matches wins.
+// routes lists all routes. A test compares them with the OpenAPI files in api/. The
+// first path that matches a request wins.
 var routes = []route{
 	{"POST", "/chat/threads", chat, always, 201, "create thread", manage, onlyLive, (*Handler).createThread},
 	{"GET", "/chat/threads", chat, always, 200, "list threads", anyChat, onlyLive, (*Handler).listThreads},
@@ -84,7 +84,8 @@ var routes = []route{
 	{"POST", "/teamsUser/:exchangeAccessToken", identity, teams, 200, "exchange token", 0, onlyLive, (*Handler).exchangeToken},
 }
 
-// Operations are the names of all operations, in the order of the routes.
+// Operations returns the names of all operations, such as "send message", in the order
+// of the routes.
 func Operations() []string {
 	var all []string
 	for _, r := range routes {
@@ -95,16 +96,16 @@ func Operations() []string {
 	return all
 }
 
-// api is what the routes of one part of the contract have in common.
+// api holds the settings that all chat routes, or all identity routes, share.
 type api struct {
 	versions     *apiver.List
-	invalidBody  core.Code // of a body that cannot be decoded
-	authenticate func(*Handler, *request) error
-	envelopes    []envelope // in the order of history
-	// emptyBodyOn401: a 401 has no body (docs/contract/chat.md §0.2).
+	invalidBody  core.Code                      // code of the refusal of a body that cannot be decoded
+	authenticate func(*Handler, *request) error // sets the request's caller or key
+	envelopes    []envelope                     // oldest api-version first
+	// emptyBodyOn401 leaves out the body of a 401 (docs/contract/chat.md §0.2).
 	emptyBodyOn401 bool
-	// idempotentSends: responses say that a send with a token is idempotent, so that
-	// a client may repeat a send whose outcome it does not know.
+	// idempotentSends adds the header confab-idempotent-send to responses: it tells a
+	// client that it may repeat a send with an idempotency token.
 	idempotentSends bool
 }
 
@@ -120,15 +121,16 @@ var (
 	}
 )
 
-// path is a path with its routes.
+// path is a path template with its routes.
 type path struct {
-	segments  []string // a parameter is empty
-	names     []string // of the parameters
+	segments  []string // fixed text; empty for a parameter
+	names     []string // of the parameters, in order
 	routes    []*route
-	allow     string            // the methods, for Allow
-	supported map[string]string // api-supported-versions by method
+	allow     string            // value of the Allow header
+	supported map[string]string // value of the api-supported-versions header, by method
 }
 
+// pathsOf groups the routes by their path, in the order of the table.
 func pathsOf(table []route) []*path {
 	var paths []*path
 	byTemplate := map[string]*path{}
@@ -161,7 +163,8 @@ func pathsOf(table []route) []*path {
 	return paths
 }
 
-// versions lists the api-versions at which the path has a method.
+// versions returns the api-versions at which the path has the method, separated by
+// commas.
 func (p *path) versions(method string) string {
 	var names []string
 	for _, v := range p.routes[0].api.versions.Versions() {
@@ -172,6 +175,7 @@ func (p *path) versions(method string) string {
 	return strings.Join(names, ", ")
 }
 
+// route returns the route of a method at a version, or nil.
 func (p *path) route(method string, v apiver.Version) *route {
 	for _, r := range p.routes {
 		if r.method == method && r.span.Has(v) {
@@ -181,8 +185,8 @@ func (p *path) route(method string, v apiver.Version) *route {
 	return nil
 }
 
-// findPath finds the path. An error for an unknown one is in the envelope of the
-// API that it looks like.
+// findPath sets the request's path, its parameters and its api. It fails with NotFound
+// if no path matches; then the first segment decides the api and so the error format.
 func (h *Handler) findPath(req *request) error {
 	req.api = chat
 	segments, err := splitPath(req.URL.EscapedPath())
@@ -201,8 +205,8 @@ func (h *Handler) findPath(req *request) error {
 	return &core.Error{Code: core.NotFound, Message: "The requested path was not found."}
 }
 
-// match ignores case, as ASP.NET does: /readreceipts was answered like
-// /readReceipts (docs/contract/chat.md §8).
+// match reports whether the path matches the decoded segments, and returns the values
+// of its parameters. It ignores case, as the service does (docs/contract/chat.md §8).
 func (p *path) match(segments []string) (params []string, ok bool) {
 	if len(segments) != len(p.segments) {
 		return nil, false
@@ -218,7 +222,8 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 	return params, true
 }
 
-// findRoute finds the route by method, then by version (docs/contract/api-versions.md §7).
+// findRoute sets the request's query, version and route. It fails if the path does not
+// have the method, or not at the api-version (docs/contract/api-versions.md §7).
 func (h *Handler) findRoute(req *request) error {
 	if _, ok := req.path.supported[req.Method]; !ok {
 		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + "."}
@@ -242,8 +247,8 @@ func (h *Handler) findRoute(req *request) error {
 	return nil
 }
 
-// readIDs reads the ids of thread and message in the path. They are checked
-// before anything is looked up (docs/contract/chat.md §7.2). The handlers check other parameters.
+// readIDs sets the request's thread and message id from the path. It fails if one is
+// malformed (docs/contract/chat.md §7.2). The handlers check other parameters.
 func (req *request) readIDs() error {
 	for i, name := range req.path.names {
 		switch name {
@@ -262,9 +267,9 @@ func (req *request) readIDs() error {
 	return nil
 }
 
-// splitPath splits an escaped path at its slashes and then decodes the parts, so
-// that an encoded slash stays inside its part. Empty parts are dropped: SDKs
-// double slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.
+// splitPath splits an escaped path at its slashes and then decodes each segment, so an
+// encoded slash stays inside its segment. It drops empty segments: some SDKs double
+// slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.
 func splitPath(escaped string) ([]string, error) {
 	var segments []string
 	for s := range strings.SplitSeq(escaped, "/") {
@@ -280,5 +285,5 @@ func splitPath(escaped string) ([]string, error) {
 	return segments, nil
 }
 
-// maxEcho bounds, in bytes, the text of a client that a response or a log repeats.
+// maxEcho is the most bytes of a client's text that a response or the log repeats.
 const maxEcho = 200

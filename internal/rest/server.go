@@ -1,10 +1,10 @@
-// Package rest answers the HTTP requests of the contract.
+// Package rest serves the chat and identity HTTP API that docs/contract describes.
 //
-// A request goes through the same steps whatever it asks for, in this order:
-// path, method, api-version, token, scope, ids and body, and then the operation
-// in package core. routes.go has a row per route. Only the codec in package wire
-// knows the version of a request. Every refusal is a [core.Error], and one place
-// writes it.
+// Every request passes the same checks in this order: path, method, api-version,
+// access token or request signature, scope, ids in the path, rate limit, body. Then
+// the route's handler calls the operation in package core. The table in routes.go
+// lists all routes. Only package wire encodes and decodes differently by api-version.
+// A refusal is a [core.Error], which Handler.refuse turns into a response.
 package rest
 
 import (
@@ -27,70 +27,74 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Defaults of Options.
+// Values that New uses for zero fields of Options: the longest request body in bytes,
+// and the time for a request body to arrive.
 const (
 	DefaultMaxBody     = 1 << 20
 	DefaultBodyTimeout = 10 * time.Second
 )
 
-// Tokens issues and verifies user tokens and holds the access keys. Package
-// token has the one implementation.
+// Tokens issues and verifies user access tokens and returns the access keys.
+// token.Authority implements it.
 type Tokens interface {
-	// Verify fails with token.ErrInvalid if the token is no good, and with
-	// another error if that could not be found out.
+	// Verify returns the claims of a token. It fails with token.ErrInvalid if the
+	// token is not valid, and with another error if the user's row cannot be read.
 	Verify(ctx context.Context, text string) (token.Claims, error)
-	// Issue makes a token with the access key that has the given index.
+	// Issue returns a new token for the user, signed with the access key at index
+	// key: 0 is the primary key, 1 the secondary.
 	Issue(user core.User, scopes token.Scopes, lifetime time.Duration, key int) (text string, expires time.Time, err error)
-	// Keys are the access keys, primary first.
+	// Keys returns the access keys, primary first.
 	Keys() []communication.AccessKey
 }
 
-// Options of a Handler. Core and Tokens are required.
+// Options configures a Handler. Core and Tokens are required.
 type Options struct {
 	Core   *core.Service
 	Tokens Tokens
 
-	// PublicEndpoint is where clients reach the server, such as
-	// "https://chat.example.org": the beginning of absolute links. Empty: the
-	// scheme and the host that the client called.
+	// PublicEndpoint is the URL at which clients reach the server, such as
+	// "https://chat.example.org". Absolute links in responses begin with it. If it
+	// is empty, they begin with the scheme and the Host of the request.
 	PublicEndpoint string
 
-	Limiter Limiter // nil: no rates
-	Faults  Faults  // nil: no faults
+	Limiter Limiter // nil: no rate limits
+	Faults  Faults  // nil: no injected faults
 
-	MaxBody     int64         // in bytes; 0 is DefaultMaxBody
-	BodyTimeout time.Duration // for a whole body to arrive; 0 is DefaultBodyTimeout
+	MaxBody     int64         // longest request body in bytes; 0 means DefaultMaxBody
+	BodyTimeout time.Duration // time for the whole request body to arrive; 0 means DefaultBodyTimeout
 
-	// Now is the clock of the world outside: of clients that date what they sign,
-	// and of the log. That of the domain is core's and that of Tokens.
-	Now    func() time.Time // time.Now
-	Logger *slog.Logger     // nil is silence
-	// Access is called after each response, by many goroutines at a time.
+	// Now returns the real time, for checking the dates of signed requests and for
+	// Record; nil means time.Now. Core and Tokens have their own clock, which a
+	// development server can move ahead.
+	Now    func() time.Time
+	Logger *slog.Logger // nil: nothing is logged
+	// Access is called after each request, concurrently by many goroutines. It may
+	// be nil.
 	Access func(Record)
 }
 
-// Record is a request and its response, for the access log. It holds nothing
-// secret: no query, content, token or key.
+// Record describes one request and its response for the access log. It holds no
+// secrets: no query string, message content, token or key.
 type Record struct {
 	Time      time.Time
 	Duration  time.Duration
 	Method    string
 	Path      string
-	Status    int    // 0: the connection was dropped before
+	Status    int    // HTTP status; 0 if an injected fault closed the connection before the operation
 	Operation string // such as "send message"; empty for an unknown path
 	Thread    string
-	User      string // the caller's id; on identity routes, whom the request is about
-	Note      string // the topic of a new thread, or what was refused
+	User      string // id of the caller; on identity routes, of the user in the path or the new user
+	Note      string // topic of a new thread, or message of a refusal
 	UserAgent string
 	RequestID string
 }
 
-// Handler answers requests. It is safe for concurrent use.
+// Handler serves all chat and identity routes. It is safe for concurrent use.
 type Handler struct {
 	core        *core.Service
 	tokens      Tokens
 	endpoint    string
-	authorities []string // of the endpoint, which clients sign behind a proxy
+	authorities []string // host of the public endpoint, which clients behind a proxy sign
 	limiter     Limiter
 	faults      Faults
 	maxBody     int64
@@ -104,7 +108,8 @@ type Handler struct {
 
 var _ http.Handler = (*Handler)(nil)
 
-// New makes a handler.
+// New returns a Handler. It fails if Core or Tokens is missing or PublicEndpoint is not
+// of the form https://host or http://host.
 func New(o Options) (*Handler, error) {
 	h := &Handler{
 		core: o.Core, tokens: o.Tokens, limiter: o.Limiter, faults: o.Faults,
@@ -137,41 +142,41 @@ type request struct {
 	*http.Request
 	w     http.ResponseWriter
 	start time.Time
-	id    string // of the request, for logs and MS-CV
+	id    string // random id of the request, for the log and the MS-CV header
 
 	api    *api
-	path   *path  // nil: unknown
-	route  *route // nil: unknown path, method or version
-	params []string
+	path   *path    // nil if no path matches
+	route  *route   // nil if path, method or api-version is unknown
+	params []string // values of the path's parameters, decoded
 	query  url.Values
 
-	version  apiver.Version // for decoding and encoding alone
+	version  apiver.Version // only for decoding and encoding bodies
 	body     []byte
 	bodyRead bool
-	caller   string
-	leaving  bool // the caller was deleted a moment ago
-	key      int  // the index of the access key that signed
+	caller   string // user id
+	leaving  bool   // the caller was deleted, and its deletion grace has not ended
+	key      int    // index of the access key that signed the request
 
-	// The ids in the path. The record has the thread too, so createThread sets it.
+	// The ids in the path. createThread sets thread to the new id, for the Record.
 	thread  string
 	message int64
 
-	retryAfter time.Duration // of a refusal; 0: none
+	retryAfter time.Duration // for the Retry-After header; 0: no header
 	fault      Fault
-	location   string // of a new thread or message
-	note       string // for the record
+	location   string // URL of the new thread or message, for the Location header
+	note       string // Record.Note
 }
 
-// response is a response that is not written yet.
+// response is a response before it is written.
 type response struct {
 	status int
-	body   *[]byte // JSON, from getBuffer; nil: none
-	code   core.Code
-	allow  string // the methods of a path, with 405 and to OPTIONS
-	close  bool   // close the connection
+	body   *[]byte   // JSON in a buffer from getBuffer; nil: no body
+	code   core.Code // of a refusal; empty for a success
+	allow  string    // Allow header: the methods of the path, for a 405 and for OPTIONS
+	close  bool      // send Connection: close
 }
 
-// ServeHTTP answers one request and reports it to Options.Access.
+// ServeHTTP handles one request and calls Options.Access.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &request{Request: r, w: w, start: h.now(), id: newRequestID()}
 	h.setBodyDeadline(req)
@@ -196,7 +201,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.access(record)
 }
 
-// respond turns errors and panics into responses.
+// respond handles a request and turns an error or a panic of it into a refusal. It
+// panics only with http.ErrAbortHandler.
 func (h *Handler) respond(req *request) (resp response) {
 	defer func() {
 		p := recover()
@@ -216,7 +222,8 @@ func (h *Handler) respond(req *request) (resp response) {
 	return resp
 }
 
-// handle does the steps that all requests share, in their order.
+// handle checks a request, calls the handler of its route and encodes the result. The
+// response is empty if an injected fault drops the connection before the operation.
 func (h *Handler) handle(req *request) (response, error) {
 	if err := h.findPath(req); err != nil {
 		return response{}, err
@@ -254,11 +261,12 @@ func (h *Handler) handle(req *request) (response, error) {
 	return resp, nil
 }
 
-// maxPooled bounds, in bytes, the buffers that return to the pool: a few big responses
-// must not leave all buffers big.
+// maxPooled is the largest buffer, in bytes, that putBuffer returns to the pool. It
+// keeps a few big responses from making every pooled buffer big.
 const maxPooled = 64 << 10
 
-// getBuffer returns an empty buffer, for putBuffer once the response is written.
+// getBuffer returns an empty buffer from the pool. Give it back with putBuffer after
+// the response is written.
 func (h *Handler) getBuffer() *[]byte {
 	b, ok := h.buffers.Get().(*[]byte)
 	if !ok {
@@ -268,6 +276,7 @@ func (h *Handler) getBuffer() *[]byte {
 	return b
 }
 
+// putBuffer returns a buffer to the pool, unless it is larger than maxPooled.
 func (h *Handler) putBuffer(b *[]byte) {
 	if cap(*b) <= maxPooled {
 		h.buffers.Put(b)

@@ -8,8 +8,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// idempotencyHeader makes a create or a send idempotent. Unverified for sends: the
-// contract has it for creates alone (docs/contract/chat.md §3.1).
+// idempotencyHeader is the header whose token makes creating a thread or sending a
+// message idempotent. Azure has it only for creating (docs/contract/chat.md §3.1).
+// Unverified: that it may be used for sends.
 const idempotencyHeader = "repeatability-request-id"
 
 func (h *Handler) createThread(req *request) (any, error) {
@@ -73,8 +74,8 @@ func (h *Handler) deleteThread(req *request) (any, error) {
 	return nil, h.core.DeleteThread(req.Context(), req.caller, req.thread)
 }
 
-// escapeID escapes an id as in the recorded Location: the colon, not the at-sign
-// (docs/contract/chat.md §3.1).
+// escapeID escapes a thread id for the Location header. As recorded, it escapes the colon
+// but not the at-sign (docs/contract/chat.md §3.1).
 func escapeID(id string) string {
 	return strings.ReplaceAll(url.PathEscape(id), ":", "%3A")
 }

@@ -24,14 +24,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata; read the diff")
 
-// TestExchanges plays the exchanges of testdata/*.txtar. A file's comment says
-// what it is about; each exchange is a request, a line "---", and the answer.
+// TestExchanges sends the requests in testdata/*.txtar and compares the responses. A
+// file's comment says what it tests; each exchange is a request, a line "---", and the
+// response.
 //
 // Three headers of a request are for this test: "As: alice" adds the user's
 // token (or a signature: "As: key", "As: secondary"), "Scopes: chat.join" gives
 // the token other scopes than chat, "After: 2s" moves the clock first. Ids that
 // differ from run to run are written {alice}, {thread1}, {token1}, {cursor1}.
-// Headers that every answer has are left out unless the comment has the line
+// Headers that every response has are left out unless the comment has the line
 // "All headers."
 func TestExchanges(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
@@ -149,7 +150,7 @@ func (p *play) prepare(req *http.Request, body string) {
 		}
 		p.sign(p.t, signed, map[string]int{"key": 0, "secondary": 1}[as])
 		for name := range signed.Header {
-			if req.Header.Get(name) == "" { // a given one is wrong on purpose
+			if req.Header.Get(name) == "" { // keep a header that the exchange sets: it is wrong on purpose
 				req.Header.Set(name, signed.Header.Get(name))
 			}
 		}
@@ -166,7 +167,7 @@ func (p *play) prepare(req *http.Request, body string) {
 	}
 }
 
-// constant are the headers that every answer has, or nearly so.
+// constant lists the headers that almost every response has.
 var constant = []string{"Api-Supported-Versions", "Confab-Idempotent-Send", "Content-Length", "Ms-Cv", "Strict-Transport-Security", "X-Processing-Time"}
 
 func (p *play) show(w *httptest.ResponseRecorder) string {
@@ -207,7 +208,7 @@ var random = []struct {
 	{"cursor", regexp.MustCompile(`syncState=([0-9a-f]+)`)},
 }
 
-// mask puts names for the values that differ from run to run, and learns new ones.
+// mask replaces values that differ from run to run by names, and names new values.
 func (p *play) mask(s string) string {
 	for _, r := range random {
 		for _, m := range r.re.FindAllStringSubmatch(s, -1) {
