@@ -8,10 +8,10 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// Decode reads a body into *v, a struct of this package. It reads the fields that
-// exist at the version and ignores other members. A null counts as absent unless the
-// field has a null tag; of two members with the same name the later wins. Its errors
-// are of type [*Error] and name the field.
+// Decode decodes a JSON request body into *v, a struct of this package. It reads the
+// fields that exist at the api-version and ignores other members. A null means absent
+// unless the field has a null tag. If a name occurs twice, the last member wins. It fails
+// with an [*Error], which names the field.
 func Decode(body []byte, v any, version apiver.Version) error {
 	s := scanner{data: body}
 	into := reflect.ValueOf(v).Elem()
@@ -29,6 +29,7 @@ func Decode(body []byte, v any, version apiver.Version) error {
 	return nil
 }
 
+// decode decodes a JSON object into the struct v.
 func (p *plan) decode(s *scanner, v reflect.Value) error {
 	if s.peek() != '{' {
 		return s.mismatch("an object")
@@ -61,7 +62,7 @@ func (p *plan) decode(s *scanner, v reflect.Value) error {
 	return p.checkRequired(v)
 }
 
-// checkRequired refuses a struct that lacks a required field.
+// checkRequired fails if a required field of the struct is zero.
 func (p *plan) checkRequired(v reflect.Value) error {
 	for i := range p.fields {
 		if f := &p.fields[i]; f.required && v.Field(f.index).IsZero() {
@@ -71,8 +72,8 @@ func (p *plan) checkRequired(v reflect.Value) error {
 	return nil
 }
 
-// mismatch returns the error for a value of another type, or the syntax error if the
-// value is not valid JSON.
+// mismatch returns the error for a value that should be of type want, or a syntax error
+// if the value is not valid JSON.
 func (s *scanner) mismatch(want string) error {
 	if err := s.skip(); err != nil {
 		return err
@@ -92,7 +93,7 @@ func decodeList(elem decoder) decoder {
 		if s.peek() != '[' {
 			return s.mismatch("a list")
 		}
-		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // empty is not absent
+		v.Set(reflect.MakeSlice(v.Type(), 0, 0)) // an empty list is not nil, unlike an absent one
 		return s.list(func() error {
 			i := v.Len()
 			if s.null() {
@@ -153,7 +154,7 @@ func decodeInt(s *scanner, v reflect.Value) error {
 	return nil
 }
 
-// decodeDict reads an object of strings. A member that is null is absent.
+// decodeDict decodes an object of strings into a map. It ignores members that are null.
 func decodeDict(s *scanner, v reflect.Value) error {
 	m := map[string]string{}
 	*v.Addr().Interface().(*map[string]string) = m
@@ -165,14 +166,14 @@ func decodeDict(s *scanner, v reflect.Value) error {
 	})
 }
 
-// decodePatch reads an object of strings and nulls.
+// decodePatch decodes an object of strings and nulls into a Patch.
 func decodePatch(s *scanner, v reflect.Value) error {
 	m := Patch{}
 	*v.Addr().Interface().(*Patch) = m
 	return s.dict(func(key string, text *string) { m[key] = text })
 }
 
-// dict calls member for each member of an object of strings, with nil for null.
+// dict reads an object of strings and calls member for each member; text is nil for null.
 func (s *scanner) dict(member func(key string, text *string)) error {
 	if s.peek() != '{' {
 		return s.mismatch("an object of strings")

@@ -141,7 +141,7 @@ func TestDecodeNamesTheField(t *testing.T) {
 	}
 }
 
-// In a merge patch absent, null and empty are three things.
+// In a merge patch, absent, null and empty values have different meanings.
 func TestDecodePatch(t *testing.T) {
 	text := func(s string) *string { return &s }
 	for body, want := range map[string]UpdateChatMessageRequest{
@@ -196,7 +196,7 @@ func TestToCoreNamesTheField(t *testing.T) {
 	}
 }
 
-// requests are new structs of every request, with what becomes of them.
+// requests maps a new value of each request type to a function that calls its ToCore.
 func requests() map[any]func(any) {
 	return map[any]func(any){
 		new(CreateChatThreadRequest):                 func(v any) { v.(*CreateChatThreadRequest).ToCore() },
@@ -213,8 +213,8 @@ func requests() map[any]func(any) {
 	}
 }
 
-// What Decode accepts is JSON to encoding/json too, means the same there, and
-// comes back from Encode.
+// FuzzDecode checks that every body that Decode accepts is valid for encoding/json too,
+// with the same meaning, and survives Encode and Decode.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		`{"topic":"a\u00e9\ud83d\ude00","participants":[{"communicationIdentifier":{"rawId":"4:+1","phoneNumber":{"value":"+1"}},"shareHistoryTime":"2021-09-07T21:44:01Z"}]}`,

@@ -1,19 +1,19 @@
-// Package wire is the JSON of the contract: one struct per definition of the
-// OpenAPI files, and the codec that writes and reads them.
+// Package wire encodes and decodes the JSON of request and response bodies. It has one
+// struct per definition of the OpenAPI files in api/.
 //
-// A struct holds the union of all api-versions. A field that not every version has
-// carries the span of versions in which it exists:
+// A struct has the fields of all api-versions. Tags of a field name the first version
+// that has it (since) and the first that no longer has it (until):
 //
 //	Metadata map[string]string `json:"metadata,omitzero" since:"2021-09-07"`
 //
-// Encode writes exactly the fields of a version, in the order of the struct; Decode
-// reads exactly those and ignores everything else. So code that fills or reads a
-// struct never asks for the version.
+// Encode writes only the fields that a version has, in the order of the struct; Decode
+// reads only those and ignores other members. Code that fills or reads a struct
+// therefore does not depend on the version.
 //
-// Two more tags are for requests. A field with required:"true" must be present and
-// not empty. A field with null:"{}" reads null as that JSON text: in a merge patch
-// null has a meaning.
+// Two more tags apply to decoding. A field with required:"true" must be present and not
+// empty. For a field with a null tag, such as null:"{}", Decode reads null as the JSON
+// text of the tag: null has a meaning in a merge patch.
 //
-// A field marked omitzero is left out when it is zero. A list that is present though
-// empty, such as attachments, is therefore a slice that is not nil.
+// Encode leaves out a zero field that is marked omitzero. A list that must be present
+// although it is empty, such as attachments, has to be a non-nil slice.
 package wire

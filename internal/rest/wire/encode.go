@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// Encode appends v, a pointer to a struct of this package, as JSON: the fields that
-// exist at the version, in the order of the struct. It escapes text like
-// encoding/json without HTML escaping.
+// Encode appends the JSON form of v, a pointer to a struct of this package, to dst. It
+// writes the fields that exist at the api-version, in the order of the struct, and
+// escapes text like encoding/json without HTML escaping.
 func Encode(dst []byte, v any, version apiver.Version) []byte {
 	s := reflect.ValueOf(v).Elem()
 	return planOf(s.Type(), version).encode(dst, s)
@@ -63,7 +63,7 @@ func encodeString(dst []byte, v reflect.Value) []byte { return AppendString(dst,
 func encodeBool(dst []byte, v reflect.Value) []byte   { return strconv.AppendBool(dst, v.Bool()) }
 func encodeInt(dst []byte, v reflect.Value) []byte    { return strconv.AppendInt(dst, v.Int(), 10) }
 
-// encodeDict sorts the members by name, since rows keep no order.
+// encodeDict encodes a map as an object whose members are sorted by name.
 func encodeDict(dst []byte, v reflect.Value) []byte {
 	m := *v.Addr().Interface().(*map[string]string)
 	dst = append(dst, '{')
@@ -97,8 +97,8 @@ func encodePatch(dst []byte, v reflect.Value) []byte {
 
 const hexDigits = "0123456789abcdef"
 
-// AppendString appends s as a JSON string. It escapes only the characters that JSON
-// requires, and the two line separators that old JavaScript cannot read.
+// AppendString appends s to dst as a JSON string. It escapes the characters that JSON
+// requires to be escaped, and U+2028 and U+2029. It replaces invalid UTF-8 by U+FFFD.
 func AppendString(dst []byte, s string) []byte {
 	dst = append(dst, '"')
 	start := 0

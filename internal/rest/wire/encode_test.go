@@ -22,7 +22,7 @@ func sample() core.Message {
 	}
 }
 
-// The bytes of docs/contract/chat.md §4.1, member by member.
+// An encoded message has the members of docs/contract/chat.md §4.1 in the same order.
 func TestEncodeMessageAsRecorded(t *testing.T) {
 	m := sample()
 	got := string(Encode(nil, MessageFromCore(&m), "2021-09-07"))
@@ -85,7 +85,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// Recorded answers survive a decode and an encode, member order included.
+// Recorded responses are unchanged after Decode and Encode, including member order.
 func TestRecordedMessagesRoundTrip(t *testing.T) {
 	recorded, err := os.ReadFile(filepath.Join("testdata", "messages_2021-09-07.json"))
 	if err != nil {

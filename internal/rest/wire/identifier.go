@@ -7,11 +7,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// CommunicationIdentifierModel identifies a participant: kind, raw id, and the member
-// of that kind (docs/contract/chat.md §2, docs/contract/identity.md §7).
+// CommunicationIdentifierModel identifies a participant by its kind, its raw id and one
+// member with the details of that kind (docs/contract/chat.md §2, docs/contract/identity.md §7).
 //
-// Unverified: kind is written where the version's OpenAPI file knows it, as
-// docs/contract/identity.md §7 advises; nothing recorded up to 2023-11-15-preview has one.
+// Unverified: Encode writes kind at versions whose OpenAPI file defines it, as
+// docs/contract/identity.md §7 advises; no recording up to 2023-11-15-preview has it.
 type CommunicationIdentifierModel struct {
 	Kind               string                             `json:"kind,omitzero" since:"2023-11-07"`
 	RawID              string                             `json:"rawId,omitzero"`
@@ -55,8 +55,9 @@ type TeamsExtensionUserIdentifierModel struct {
 	Cloud      string `json:"cloud,omitzero"`
 }
 
-// ToCore returns the identifier that the model names. Package communication knows the
-// rules; a plain user, by far the most common, takes a short cut.
+// ToCore converts the model to an identifier. It fails if m is nil or
+// communication.Identifier cannot be decoded from the model. A model with only
+// communicationUser, by far the most common, takes a fast path.
 func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error) {
 	var id communication.Identifier
 	if m == nil {
@@ -75,11 +76,12 @@ func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error
 	return id, nil
 }
 
+// onlyUser reports whether the model has no details of another kind than a user.
 func (m *CommunicationIdentifierModel) onlyUser() bool {
 	return m.PhoneNumber == nil && m.MicrosoftTeamsUser == nil && m.MicrosoftTeamsApp == nil && m.TeamsExtensionUser == nil
 }
 
-// IdentifierFromCore returns the model of a raw id.
+// IdentifierFromCore converts a raw id to its model.
 func IdentifierFromCore(raw string) *CommunicationIdentifierModel {
 	id := communication.ParseRawID(raw)
 	if id.Kind() == communication.KindUser {

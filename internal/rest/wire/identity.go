@@ -2,32 +2,31 @@ package wire
 
 import "time"
 
-// CommunicationIdentityCreateRequest is the body of POST /identities; it may be
-// missing altogether.
+// CommunicationIdentityCreateRequest is the optional body of POST /identities.
 type CommunicationIdentityCreateRequest struct {
 	CreateTokenWithScopes []string `json:"createTokenWithScopes,omitzero"`
 	ExpiresInMinutes      *int32   `json:"expiresInMinutes,omitzero" since:"2022-10-01"`
 }
 
-// CommunicationIdentityAccessTokenResult is its response.
+// CommunicationIdentityAccessTokenResult is the response to POST /identities.
 type CommunicationIdentityAccessTokenResult struct {
 	Identity    CommunicationIdentity             `json:"identity"`
 	AccessToken *CommunicationIdentityAccessToken `json:"accessToken,omitzero"`
 }
 
-// CommunicationIdentity is a user.
+// CommunicationIdentity is the id of a user.
 type CommunicationIdentity struct {
 	ID string `json:"id"`
 }
 
-// CommunicationIdentityAccessTokenRequest is the body of :issueAccessToken. No
-// scopes and an empty list of them are refused in different words.
+// CommunicationIdentityAccessTokenRequest is the body of :issueAccessToken. Scopes is nil
+// if the request has none and empty if its list is empty: the errors differ.
 type CommunicationIdentityAccessTokenRequest struct {
 	Scopes           []string `json:"scopes"`
 	ExpiresInMinutes *int32   `json:"expiresInMinutes,omitzero" since:"2022-10-01"`
 }
 
-// CommunicationIdentityAccessToken is a token and its expiry, see [Expiry].
+// CommunicationIdentityAccessToken is a user token and its expiry, formatted by [Expiry].
 type CommunicationIdentityAccessToken struct {
 	Token     string `json:"token"`
 	ExpiresOn string `json:"expiresOn"`
@@ -40,6 +39,6 @@ type TeamsUserExchangeTokenRequest struct {
 	UserID string `json:"userId"`
 }
 
-// Expiry formats a date as the identity routes do: up to seven digits of a second and
-// an offset instead of Z (docs/contract/identity.md §1 rule 9).
+// Expiry formats t in UTC as the identity routes do: with at most seven digits after the
+// seconds, and the offset +00:00 instead of Z (docs/contract/identity.md §1 rule 9).
 func Expiry(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.9999999-07:00") }

@@ -14,31 +14,31 @@ type SendChatMessageRequest struct {
 	Metadata          map[string]string `json:"metadata,omitzero" since:"2021-09-07"`
 }
 
-// SendChatMessageResult is its response.
+// SendChatMessageResult is the response to POST .../messages.
 type SendChatMessageResult struct {
 	ID string `json:"id"`
 }
 
 // UpdateChatMessageRequest is the body of PATCH .../messages/{id}, a merge patch.
-// Unverified: a null is read as RFC 7396 has it, so that content is emptied; metadata
-// that is null removes no key, since the patch names none.
+// Unverified: a null content empties the content, as RFC 7396 says; a null metadata
+// changes nothing, because it names no key.
 type UpdateChatMessageRequest struct {
 	Content  *string `json:"content,omitzero" null:"\"\""`
 	Metadata Patch   `json:"metadata,omitzero" null:"{}" since:"2021-09-07"`
 }
 
-// ToCore makes the command of the request.
+// ToCore converts the request to a command of package core.
 func (r *UpdateChatMessageRequest) ToCore() core.UpdateMessage {
 	return core.UpdateMessage{Content: r.Content, Metadata: r.Metadata}
 }
 
-// ChatMessagesCollection is a page of messages.
+// ChatMessagesCollection is a page of messages. NextLink is empty on the last page.
 type ChatMessagesCollection struct {
 	Value    []ChatMessage `json:"value"`
 	NextLink string        `json:"nextLink,omitzero"`
 }
 
-// ChatMessage is a message, its members in the recorded order (docs/contract/chat.md §4.1).
+// ChatMessage is a message. Its fields are in the recorded order (docs/contract/chat.md §4.1).
 type ChatMessage struct {
 	ID                string                        `json:"id"`
 	Type              string                        `json:"type"`
@@ -65,7 +65,7 @@ type ChatMessageContent struct {
 	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero" since:"2021-01-27-preview4"`
 }
 
-// ChatAttachment is a file of a message. Only Teams and image uploads make them.
+// ChatAttachment is a file of a message. This server creates none.
 type ChatAttachment struct {
 	ID             string `json:"id"`
 	AttachmentType string `json:"attachmentType"`
@@ -74,20 +74,20 @@ type ChatAttachment struct {
 	PreviewURL     string `json:"previewUrl,omitzero"`
 }
 
-// ToCore returns the command of the request. An unknown type becomes kind 0, which
-// core refuses.
+// ToCore converts the request to a command of package core. An unknown type becomes kind
+// 0, which core refuses; a missing one becomes Text.
 func (r *SendChatMessageRequest) ToCore() core.SendMessage {
-	kind := core.Text // also for null and for no type at all
+	kind := core.Text
 	if r.Type != "" {
 		kind, _ = core.ParseMessageKind(r.Type)
 	}
 	return core.SendMessage{Content: r.Content, Kind: kind, SenderDisplayName: r.SenderDisplayName, Metadata: r.Metadata}
 }
 
-// MessageID formats a message id.
+// MessageID returns a message id in decimal.
 func MessageID(id int64) string { return strconv.FormatInt(id, 10) }
 
-// MessagesFromCore returns a page of messages.
+// MessagesFromCore converts messages to their JSON form. The results point into ms.
 func MessagesFromCore(ms []core.Message) []ChatMessage {
 	page := make([]ChatMessage, len(ms))
 	contents := make([]ChatMessageContent, len(ms))
@@ -97,13 +97,14 @@ func MessagesFromCore(ms []core.Message) []ChatMessage {
 	return page
 }
 
-// MessageFromCore returns one message, which points into *m.
+// MessageFromCore converts a message to its JSON form. The result points into *m.
 func MessageFromCore(m *core.Message) *ChatMessage {
 	w := new(ChatMessage)
 	fillMessage(w, new(ChatMessageContent), m)
 	return w
 }
 
+// fillMessage sets *w to the JSON form of m and *c to its content.
 func fillMessage(w *ChatMessage, c *ChatMessageContent, m *core.Message) {
 	fillContent(c, m)
 	*w = ChatMessage{
@@ -118,10 +119,11 @@ func fillMessage(w *ChatMessage, c *ChatMessageContent, m *core.Message) {
 	}
 }
 
-// noAttachments is a list that is present and empty. Unverified: recorded for a
-// preview only, and for type text (docs/contract/chat.md §4.1).
+// noAttachments is encoded as an empty list. Unverified: an empty list was recorded only
+// at a preview version and for type text (docs/contract/chat.md §4.1).
 var noAttachments = []ChatAttachment{}
 
+// fillContent sets the members of *c that messages of m's kind have.
 func fillContent(c *ChatMessageContent, m *core.Message) {
 	switch m.Kind {
 	case core.Text, core.HTML:

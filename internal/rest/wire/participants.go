@@ -5,9 +5,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ChatParticipant is a participant, present or to be added. Without a
-// shareHistoryTime the whole history is shared: the zero Time is 1970
-// (docs/contract/chat.md §0.7).
+// ChatParticipant is a participant of a thread, or one to be added. ShareHistoryTime is
+// the time from which it may read messages; zero, also if absent, shares the whole
+// history (docs/contract/chat.md §0.7).
 type ChatParticipant struct {
 	ID               string                        `json:"id" required:"true" until:"2021-01-27-preview4"`
 	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true" since:"2021-01-27-preview4"`
@@ -16,7 +16,7 @@ type ChatParticipant struct {
 	Metadata         map[string]string             `json:"metadata,omitzero" since:"2025-03-15"`
 }
 
-// ChatParticipantsCollection is a page of participants.
+// ChatParticipantsCollection is a page of participants. NextLink is empty on the last page.
 type ChatParticipantsCollection struct {
 	Value    []ChatParticipant `json:"value"`
 	NextLink string            `json:"nextLink,omitzero"`
@@ -27,20 +27,22 @@ type AddChatParticipantsRequest struct {
 	Participants []ChatParticipant `json:"participants"`
 }
 
-// AddChatParticipantsResult is its response: {} when all were added. The Python SDK of
-// the previews fails on errors that are present and empty.
+// AddChatParticipantsResult is the response to POST .../participants/:add: {} if all
+// were added. Errors is then nil, because the Python SDK of the previews fails on an
+// empty one.
 type AddChatParticipantsResult struct {
 	Errors              *ParticipantsErrors  `json:"errors,omitzero" until:"2021-03-07"`
 	InvalidParticipants []CommunicationError `json:"invalidParticipants,omitzero" since:"2021-03-07"`
 }
 
-// ParticipantsErrors lists the participants who could not be added, in the previews.
+// ParticipantsErrors lists the participants that were not added, in the form of the
+// preview versions.
 type ParticipantsErrors struct {
 	InvalidParticipants []CommunicationError `json:"invalidParticipants"`
 }
 
-// CommunicationError is a refusal inside a response. Target is the raw id of the
-// participant that was refused: the Python SDK joins on it (docs/contract/chat.md §3.1).
+// CommunicationError says why a participant was not added. Target is the participant's
+// raw id, by which the Python SDK finds it (docs/contract/chat.md §3.1).
 type CommunicationError struct {
 	Code       string               `json:"code"`
 	Message    string               `json:"message"`
@@ -49,7 +51,8 @@ type CommunicationError struct {
 	InnerError *CommunicationError  `json:"innererror,omitzero"`
 }
 
-// ToCore returns the participants to add.
+// ToCore converts the request to the participants to add. It fails with an *Error for an
+// invalid identifier.
 func (r *AddChatParticipantsRequest) ToCore() ([]core.NewParticipant, error) {
 	ps, err := newParticipants(r.Participants)
 	if err != nil {
@@ -58,6 +61,7 @@ func (r *AddChatParticipantsRequest) ToCore() ([]core.NewParticipant, error) {
 	return ps, nil
 }
 
+// newParticipants converts participants to add. It fails for an invalid identifier.
 func newParticipants(ps []ChatParticipant) ([]core.NewParticipant, error) {
 	news := make([]core.NewParticipant, len(ps))
 	for i, p := range ps {
@@ -75,7 +79,7 @@ func newParticipants(ps []ChatParticipant) ([]core.NewParticipant, error) {
 	return news, nil
 }
 
-// ParticipantsFromCore returns a page of a thread's participants.
+// ParticipantsFromCore converts the members of a thread to their JSON form.
 func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
 	page := make([]ChatParticipant, len(ms))
 	for i, m := range ms {
@@ -87,8 +91,9 @@ func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
 	return page
 }
 
-// InvalidFromCore returns the participants who could not be added, in the form of the
-// previews and in that of the other versions, or nil if there are none (docs/contract/chat.md §3.1).
+// InvalidFromCore converts the participants that were not added. It returns the form of
+// the preview versions and that of all others, both nil if ps is empty
+// (docs/contract/chat.md §3.1).
 func InvalidFromCore(ps []core.InvalidParticipant) (*ParticipantsErrors, []CommunicationError) {
 	if len(ps) == 0 {
 		return nil, nil

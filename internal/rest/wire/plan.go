@@ -9,18 +9,18 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// plan holds the fields of a struct that exist at one version, in their order.
+// plan holds the codecs of a struct's fields that exist at one api-version, in order.
 type plan struct {
 	fields []field
 	byName map[string]*field
 }
 
 type field struct {
-	index    int
+	index    int    // in the struct
 	key      string // `"name":`
 	omitZero bool
 	required bool
-	null     []byte // the JSON that a null stands for; nil: the field is absent
+	null     []byte // JSON that Decode reads instead of null; nil: null means absent
 	encode   encoder
 	decode   decoder
 }
@@ -37,11 +37,13 @@ type planKey struct {
 	v apiver.Version
 }
 
-// Patch is a merge patch of strings (RFC 7396): nil removes a name.
+// Patch is a JSON merge patch (RFC 7396) of an object of strings. A nil value removes the
+// member.
 type Patch map[string]*string
 
-var plans sync.Map // of planKey to *plan
+var plans sync.Map // planKey to *plan, filled on first use
 
+// planOf returns the plan of a struct type at a version.
 func planOf(t reflect.Type, v apiver.Version) *plan {
 	if p, ok := plans.Load(planKey{t, v}); ok {
 		return p.(*plan)
@@ -51,8 +53,8 @@ func planOf(t reflect.Type, v apiver.Version) *plan {
 	return p
 }
 
-// compile makes the plan of a struct and of the structs inside it. pending holds the
-// plans under construction, for definitions that contain themselves.
+// compile returns a new plan of a struct type and of the structs inside it. pending holds
+// the plans under construction, for types that contain themselves.
 func compile(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) *plan {
 	if p := pending[t]; p != nil {
 		return p
@@ -82,6 +84,7 @@ func compile(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) *
 	return p
 }
 
+// span returns the versions at which a field exists, from its since and until tags.
 func span(f reflect.StructField) apiver.Span {
 	return apiver.Span{
 		Since: apiver.Version(f.Tag.Get("since")),
@@ -95,8 +98,8 @@ var (
 	patchType = reflect.TypeFor[Patch]()
 )
 
-// codecOf returns the codec of a field's type. It panics on a type that no definition
-// needs.
+// codecOf returns the encoder and the decoder of a field's type. It panics for a type
+// that it does not support.
 func codecOf(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) (encoder, decoder) {
 	switch {
 	case t == timeType:

@@ -7,7 +7,8 @@ type SendReadReceiptRequest struct {
 	ChatMessageID string `json:"chatMessageId" required:"true"`
 }
 
-// ChatMessageReadReceiptsCollection is a page of receipts.
+// ChatMessageReadReceiptsCollection is a page of read receipts. NextLink is empty on the
+// last page.
 type ChatMessageReadReceiptsCollection struct {
 	Value    []ChatMessageReadReceipt `json:"value"`
 	NextLink string                   `json:"nextLink,omitzero"`
@@ -21,13 +22,12 @@ type ChatMessageReadReceipt struct {
 	ReadOn        Time                          `json:"readOn"`
 }
 
-// SendTypingNotificationRequest is the body of POST .../typing; it may be
-// missing altogether.
+// SendTypingNotificationRequest is the optional body of POST .../typing.
 type SendTypingNotificationRequest struct {
 	SenderDisplayName string `json:"senderDisplayName,omitzero" since:"2021-09-07"`
 }
 
-// ReceiptsFromCore returns a page of receipts.
+// ReceiptsFromCore converts read receipts to their JSON form.
 func ReceiptsFromCore(rs []core.Receipt) []ChatMessageReadReceipt {
 	page := make([]ChatMessageReadReceipt, len(rs))
 	for i, r := range rs {

@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 )
 
-// MaxDepth is how deep lists and objects may be nested.
+// MaxDepth is the deepest nesting of lists and objects that Decode accepts.
 const MaxDepth = 32
 
 // Error says which field of a request body is wrong, and why.
@@ -39,7 +39,7 @@ func (e *Error) Field() string {
 
 func errorf(format string, args ...any) error { return &Error{Reason: fmt.Sprintf(format, args...)} }
 
-// inMember and inElement put a step in front of the path of an error.
+// inMember and inElement prefix the path of an *Error with a member name or an index.
 func inMember(err error, name string) error { return prefixPath(err, clip.Text(name, maxName)) }
 func inElement(err error, i int) error      { return prefixPath(err, "["+strconv.Itoa(i)+"]") }
 
@@ -53,16 +53,17 @@ func prefixPath(err error, step string) error {
 	return err
 }
 
-// maxName bounds, in bytes, the name of a client's own member in an error.
+// maxName is the most bytes of a client's member name that an error path contains.
 const maxName = 64
 
-// scanner reads JSON (RFC 8259), with no extensions.
+// scanner reads JSON (RFC 8259) without extensions.
 type scanner struct {
 	data  []byte
 	pos   int
 	depth int
 }
 
+// syntaxError returns the error for invalid JSON at the current position.
 func (s *scanner) syntaxError() error {
 	if s.pos >= len(s.data) {
 		return errorf("is not valid JSON: it ends too early")
@@ -70,7 +71,7 @@ func (s *scanner) syntaxError() error {
 	return errorf("is not valid JSON at byte %d", s.pos)
 }
 
-// peek skips blanks and returns the next byte, 0 at the end.
+// peek skips white space and returns the next byte without consuming it, 0 at the end.
 func (s *scanner) peek() byte {
 	for s.pos < len(s.data) {
 		switch b := s.data[s.pos]; b {
@@ -83,6 +84,7 @@ func (s *scanner) peek() byte {
 	return 0
 }
 
+// literal consumes word if the input continues with it, and reports whether it did.
 func (s *scanner) literal(word string) bool {
 	if len(s.data)-s.pos >= len(word) && string(s.data[s.pos:s.pos+len(word)]) == word {
 		s.pos += len(word)
@@ -91,11 +93,11 @@ func (s *scanner) literal(word string) bool {
 	return false
 }
 
-// null consumes a null and reports whether the next value is one.
+// null consumes the next value if it is null, and reports whether it was.
 func (s *scanner) null() bool { return s.peek() == 'n' && s.literal("null") }
 
-// object calls member for each member, after its colon; member must consume the
-// value. name is valid until it does.
+// object reads an object. It calls member for each member after its colon; member must
+// consume the value. name is valid until then.
 func (s *scanner) object(member func(name []byte) error) error {
 	return s.nested('{', '}', func() error {
 		if s.peek() != '"' {
@@ -113,8 +115,11 @@ func (s *scanner) object(member func(name []byte) error) error {
 	})
 }
 
+// list reads a list. It calls element before each element; element must consume it.
 func (s *scanner) list(element func() error) error { return s.nested('[', ']', element) }
 
+// nested reads items, separated by commas, between begin and end. It fails if they are
+// nested deeper than MaxDepth.
 func (s *scanner) nested(begin, end byte, item func() error) error {
 	if s.peek() != begin {
 		return s.syntaxError()
@@ -144,8 +149,8 @@ func (s *scanner) nested(begin, end byte, item func() error) error {
 	}
 }
 
-// text reads a string. The result is valid UTF-8 without NUL; it may point into
-// the data.
+// text reads a string and returns its value, which is valid UTF-8 without NUL and may
+// point into the input.
 func (s *scanner) text() ([]byte, error) {
 	s.pos++ // the quote
 	start := s.pos
@@ -168,7 +173,8 @@ func (s *scanner) text() ([]byte, error) {
 	return nil, s.syntaxError()
 }
 
-// escaped reads the rest of a string from its first escape on.
+// escaped reads the rest of a string that began at start, from its first escape on. It
+// returns the whole string.
 func (s *scanner) escaped(start int) ([]byte, error) {
 	t := append([]byte(nil), s.data[start:s.pos]...)
 	for s.pos < len(s.data) {
@@ -195,8 +201,10 @@ func (s *scanner) escaped(start int) ([]byte, error) {
 	return nil, s.syntaxError()
 }
 
+// escapes has pairs of the character after a backslash and the character that it means.
 const escapes = `""\\//b` + "\b" + `f` + "\f" + `n` + "\n" + `r` + "\r" + `t` + "\t"
 
+// escape reads one escape sequence and appends its character to t.
 func (s *scanner) escape(t []byte) ([]byte, error) {
 	if s.pos+1 >= len(s.data) {
 		s.pos++
@@ -228,7 +236,7 @@ func (s *scanner) escape(t []byte) ([]byte, error) {
 	return utf8.AppendRune(t, r), nil
 }
 
-// codeUnit reads \uXXXX.
+// codeUnit reads \uXXXX, one UTF-16 code unit. ok is false if the input is anything else.
 func (s *scanner) codeUnit() (rune, bool) {
 	if len(s.data)-s.pos < 6 || s.data[s.pos] != '\\' || s.data[s.pos+1] != 'u' {
 		return 0, false
@@ -251,7 +259,7 @@ func (s *scanner) codeUnit() (rune, bool) {
 	return r, true
 }
 
-// number reads a number of any size as its text.
+// number reads a number and returns its text.
 func (s *scanner) number() ([]byte, error) {
 	start := s.pos
 	s.accept("-")
@@ -270,6 +278,7 @@ func (s *scanner) number() ([]byte, error) {
 	return s.data[start:s.pos], nil
 }
 
+// accept consumes the next byte if it is one of any, and reports whether it did.
 func (s *scanner) accept(any string) bool {
 	if s.pos < len(s.data) && strings.IndexByte(any, s.data[s.pos]) >= 0 {
 		s.pos++
@@ -278,6 +287,7 @@ func (s *scanner) accept(any string) bool {
 	return false
 }
 
+// digits consumes decimal digits and returns their number.
 func (s *scanner) digits() (n int) {
 	for s.accept("0123456789") {
 		n++
@@ -285,7 +295,7 @@ func (s *scanner) digits() (n int) {
 	return n
 }
 
-// skip consumes a value and checks its syntax.
+// skip consumes a value. It fails if the value is not valid JSON.
 func (s *scanner) skip() error {
 	switch b := s.peek(); {
 	case b == '{':

@@ -10,14 +10,15 @@ type CreateChatThreadRequest struct {
 	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" since:"2025-03-15"`
 }
 
-// CreateChatThreadResult is its response.
+// CreateChatThreadResult is the response to POST /chat/threads.
 type CreateChatThreadResult struct {
 	ChatThread          *ChatThreadProperties `json:"chatThread,omitzero"`
 	Errors              *ParticipantsErrors   `json:"errors,omitzero" until:"2021-03-07"`
 	InvalidParticipants []CommunicationError  `json:"invalidParticipants,omitzero" since:"2021-03-07"`
 }
 
-// ChatThreadProperties is a thread.
+// ChatThreadProperties holds the properties of a thread. DeletedOn is zero unless it is
+// deleted.
 type ChatThreadProperties struct {
 	ID              string                        `json:"id"`
 	Topic           string                        `json:"topic"`
@@ -30,23 +31,24 @@ type ChatThreadProperties struct {
 }
 
 // UpdateChatThreadRequest is the body of PATCH /chat/threads/{id}, a merge
-// patch. Unverified: a null is read as RFC 7396 has it, so that it removes the
-// retention policy; a topic that is null stays, since a thread has one, and metadata
-// that is null removes no key, since the patch names none.
+// patch. Unverified: a null retentionPolicy removes the policy, as RFC 7396 says; a null
+// topic keeps the topic, because every thread has one; a null metadata changes nothing,
+// because it names no key.
 type UpdateChatThreadRequest struct {
 	Topic           *string              `json:"topic,omitzero"`
 	Metadata        Patch                `json:"metadata,omitzero" null:"{}" since:"2025-03-15"`
 	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" null:"{\"kind\":\"none\"}" since:"2025-03-15"`
 }
 
-// ChatThreadsItemCollection is a page of the caller's threads.
+// ChatThreadsItemCollection is a page of the caller's threads. NextLink is empty on the
+// last page.
 type ChatThreadsItemCollection struct {
 	Value    []ChatThreadItem `json:"value"`
 	NextLink string           `json:"nextLink,omitzero"`
 }
 
-// ChatThreadItem is a thread in the caller's list, its members in the recorded
-// order (docs/contract/chat.md §3.2).
+// ChatThreadItem is a thread in the caller's list. Its fields are in the recorded order
+// (docs/contract/chat.md §3.2).
 type ChatThreadItem struct {
 	ID                    string `json:"id"`
 	Topic                 string `json:"topic"`
@@ -54,20 +56,21 @@ type ChatThreadItem struct {
 	LastMessageReceivedOn Time   `json:"lastMessageReceivedOn,omitzero"`
 }
 
-// ChatRetentionPolicy is the union of the policies of docs/contract/chat.md §3.6, told apart by
-// kind.
+// ChatRetentionPolicy is a retention policy of any kind (docs/contract/chat.md §3.6). Only
+// kind threadCreationDate has deleteThreadAfterDays.
 type ChatRetentionPolicy struct {
 	Kind                  string `json:"kind"`
 	DeleteThreadAfterDays *int32 `json:"deleteThreadAfterDays,omitzero"`
 }
 
-// The kinds of a retention policy.
+// The values of ChatRetentionPolicy.Kind.
 const (
 	policyNone               = "none"
 	policyThreadCreationDate = "threadCreationDate"
 )
 
-// ToCore returns the command of the request.
+// ToCore converts the request to a command of package core. It fails for an invalid
+// participant or retention policy.
 func (r *CreateChatThreadRequest) ToCore() (core.CreateThread, error) {
 	cmd := core.CreateThread{Topic: r.Topic, Metadata: r.Metadata}
 	var err error
@@ -80,7 +83,8 @@ func (r *CreateChatThreadRequest) ToCore() (core.CreateThread, error) {
 	return cmd, nil
 }
 
-// ToCore returns the command of the request.
+// ToCore converts the request to a command of package core. It fails for an invalid
+// retention policy.
 func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 	cmd := core.UpdateThread{Topic: r.Topic, Metadata: r.Metadata}
 	if r.RetentionPolicy != nil {
@@ -93,8 +97,8 @@ func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 	return cmd, nil
 }
 
-// toCore returns the number of days, 0 for none. Unverified: the refusals; no 400
-// was recorded (docs/contract/chat.md §3.6).
+// toCore returns the days after which the thread is deleted, 0 for no policy. Unverified:
+// the errors; no 400 was recorded (docs/contract/chat.md §3.6).
 func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	switch {
 	case p == nil || p.Kind == policyNone:
@@ -107,6 +111,7 @@ func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	return *p.DeleteThreadAfterDays, core.CheckRetentionDays(*p.DeleteThreadAfterDays)
 }
 
+// retention returns the policy that deletes a thread after days, or nil for 0.
 func retention(days int32) *ChatRetentionPolicy {
 	if days == 0 {
 		return nil
@@ -114,7 +119,7 @@ func retention(days int32) *ChatRetentionPolicy {
 	return &ChatRetentionPolicy{Kind: policyThreadCreationDate, DeleteThreadAfterDays: &days}
 }
 
-// ThreadFromCore returns a thread's properties.
+// ThreadFromCore converts the properties of a thread to their JSON form.
 func ThreadFromCore(t core.ThreadProperties) *ChatThreadProperties {
 	return &ChatThreadProperties{
 		ID: t.ID, Topic: t.Topic, CreatedOn: Time(t.CreatedOn), CreatedByID: t.CreatedBy, CreatedBy: IdentifierFromCore(t.CreatedBy),
@@ -122,7 +127,7 @@ func ThreadFromCore(t core.ThreadProperties) *ChatThreadProperties {
 	}
 }
 
-// ThreadsFromCore returns a page of a user's list.
+// ThreadsFromCore converts entries of a user's thread list to their JSON form.
 func ThreadsFromCore(ts []core.ThreadEntry) []ChatThreadItem {
 	page := make([]ChatThreadItem, len(ts))
 	for i, t := range ts {

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// Time is a date of the chat contract, in epoch milliseconds like in rows. It is
-// encoded in UTC and truncated to whole seconds (docs/contract/chat.md §2).
+// Time is a date in the bodies of chat routes, in epoch milliseconds. Encode writes it in
+// UTC and truncates it to whole seconds (docs/contract/chat.md §2).
 type Time int64
 
-// maxTime is the first moment whose year has five digits.
+// maxTime is the first moment after the latest valid Time: its year has five digits.
 var maxTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
@@ -18,7 +18,8 @@ var (
 	errDateRange = errors.New("must be a date from 1970 to 9999")
 )
 
-// ParseTime reads RFC 3339 with any fraction and offset.
+// ParseTime parses an RFC 3339 date with any fraction and offset. It fails unless the
+// date is from 1970 to 9999; see TimeOf for the year 1.
 func ParseTime(s string) (Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
@@ -27,10 +28,11 @@ func ParseTime(s string) (Time, error) {
 	return TimeOf(t)
 }
 
-// TimeOf converts t to epoch milliseconds. It fails unless t is from 1970 to 9999.
+// TimeOf converts t to epoch milliseconds. It fails unless t is from 1970 to 9999 or the
+// zero time.Time, for which it returns 0.
 //
-// Unverified: the year 1 is .NET's DateTime.MinValue, with which many programs
-// for the official SDK ask for the whole history; it counts as 1970.
+// Unverified: the zero time.Time is .NET's DateTime.MinValue, which many programs with
+// the official SDK send to request the whole history.
 func TimeOf(t time.Time) (Time, error) {
 	if t.IsZero() {
 		return 0, nil
