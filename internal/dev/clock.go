@@ -7,31 +7,31 @@ import (
 	"time"
 )
 
-// MaxAhead is how far a Clock goes ahead of the real time at most: ten years.
+// MaxAhead is the most that a Clock can be ahead of the real time: ten years.
 const MaxAhead = 10 * 365 * 24 * time.Hour
 
-// Clock is a real clock and an offset that only grows. It is safe for
+// Clock shows the real time plus an offset, which Advance increases. It is safe for
 // concurrent use.
 type Clock struct {
 	base  func() time.Time
-	ahead atomic.Int64 // a time.Duration
+	ahead atomic.Int64 // the offset, a time.Duration
 
-	mu    sync.Mutex // guards what follows, and changes of ahead
+	mu    sync.Mutex // guards wakes and writes of ahead
 	wakes []func()
 }
 
-// NewClock makes a clock that shows what base shows until it is advanced.
+// NewClock returns a clock that shows the time of base until it is advanced.
 func NewClock(base func() time.Time) *Clock { return &Clock{base: base} }
 
-// Now is the time on the clock.
+// Now returns the time that the clock shows.
 func (c *Clock) Now() time.Time { return c.base().Add(c.Ahead()) }
 
-// Ahead is how far the clock was advanced in all.
+// Ahead returns how far the clock is ahead of the real time.
 func (c *Clock) Ahead() time.Duration { return time.Duration(c.ahead.Load()) }
 
-// Advance moves the clock forward and returns when all that waits for a time on
-// it has looked at it again. It refuses to go back, and to go further than
-// MaxAhead; then nothing has moved.
+// Advance moves the clock forward by d and then calls the functions that were registered
+// with Wake. It fails, and does not move the clock, if d is negative or the clock would
+// be ahead by more than MaxAhead.
 func (c *Clock) Advance(d time.Duration) error {
 	wakes, err := c.move(d)
 	if err != nil {
@@ -43,6 +43,7 @@ func (c *Clock) Advance(d time.Duration) error {
 	return nil
 }
 
+// move adds d to the offset and returns the functions to call.
 func (c *Clock) move(d time.Duration) ([]func(), error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -56,8 +57,8 @@ func (c *Clock) move(d time.Duration) ([]func(), error) {
 	return c.wakes, nil
 }
 
-// Wake has f called after every advance, before Advance returns, by the
-// goroutine that called it.
+// Wake registers a function that every later Advance calls, after it has moved the clock
+// and before it returns.
 func (c *Clock) Wake(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -27,7 +27,7 @@ func TestClock(t *testing.T) {
 		c.Wake(func() {
 			woken++
 			if got := c.Now().Sub(start); got != 25*time.Hour {
-				t.Errorf("who is woken sees a clock %v ahead, want 25h", got)
+				t.Errorf("a function that Wake registered sees the clock %v ahead, want 25h", got)
 			}
 		})
 		if err := c.Advance(25 * time.Hour); err != nil || woken != 1 {
@@ -43,7 +43,7 @@ func TestClock(t *testing.T) {
 		if woken != 1 || c.Ahead() != 25*time.Hour {
 			t.Errorf("after refusals: woken %d times, %v ahead", woken, c.Ahead())
 		}
-		time.Sleep(time.Minute) // of the bubble
+		time.Sleep(time.Minute) // returns at once in a synctest bubble
 		if got := c.Now().Sub(start); got != 25*time.Hour+time.Minute {
 			t.Errorf("a minute later the clock is %v ahead of the start", got)
 		}
@@ -97,7 +97,7 @@ func TestFaultsAreTakenInOrder(t *testing.T) {
 	}
 	want := []rest.Fault{{Operation: "send message", Drop: rest.DropAfter, Times: rest.Always}}
 	if diff := cmp.Diff(want, f.List()); diff != "" {
-		t.Errorf("what is left (-want +got):\n%s", diff)
+		t.Errorf("rules left (-want +got):\n%s", diff)
 	}
 	if diff := cmp.Diff(map[string]int{"send message": 4, "create thread": 2}, f.Requests()); diff != "" {
 		t.Errorf("requests (-want +got):\n%s", diff)
@@ -132,7 +132,7 @@ func TestFaultsThatCannotBeMeant(t *testing.T) {
 			t.Errorf("%+v: %v, want an error with %q", c.fault, err, c.want)
 		}
 		if len(f.List()) != 0 {
-			t.Errorf("%+v: refused, and there", c.fault)
+			t.Errorf("%+v: refused, but listed", c.fault)
 		}
 	}
 }
@@ -161,12 +161,12 @@ func TestDelaysEnd(t *testing.T) {
 		defer cancel()
 		f.Wait(gone, time.Second)
 		if got := time.Since(start); got != time.Second+time.Millisecond {
-			t.Errorf("a client that had gone was waited for %v", got-time.Second)
+			t.Errorf("Wait returned %v after its context was done", got-time.Second)
 		}
 		time.AfterFunc(time.Millisecond, f.Close)
 		f.Wait(t.Context(), time.Second)
 		if got := time.Since(start); got != time.Second+2*time.Millisecond {
-			t.Errorf("a server that stops waited %v", got-time.Second)
+			t.Errorf("Wait returned %v after Close", got-time.Second)
 		}
 		f.Close() // again
 	})

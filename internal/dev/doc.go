@@ -1,17 +1,17 @@
-// Package dev is the part of a development server that no other server has: a clock
-// that a test moves forward, and faults that it adds.
+// Package dev implements the features that only a development server has: a clock that
+// tests can move forward, and faults that make requests fail or wait.
 //
-// A [Clock] and [Faults] can be reached in two ways: through the paths /dev/clock and
-// /dev/faults of `confab serve --dev` and `confab run`, which [New] serves, and through
-// package chattest for tests in Go.
+// Tests reach the [Clock] and the [Faults] of a server through the paths /dev/clock and
+// /dev/faults of `confab serve --dev` and `confab run`, which [New] serves. Tests in Go
+// can use package chattest instead.
 //
 //	clock := dev.NewClock(time.Now)
-//	clock.Advance(25 * time.Hour) // tokens of a day have expired
+//	clock.Advance(25 * time.Hour) // tokens that were valid for a day have expired
 //
 //	faults := dev.NewFaults(rest.Operations())
 //	faults.Add(rest.Fault{Operation: "send message", Status: 429, RetryAfter: time.Second, Times: 2})
 //
-// The clock drives the domain: the expiry of tokens, the dates of messages, the windows
-// of limits, the grace of deleted users. The dates of signed requests, certificates and
-// the log keep the real time, since clients and other machines do.
+// The clock determines when tokens expire, the dates of messages, the windows of rate
+// limits and the deletion grace of users. Signed requests, certificates and the log use
+// the real time, because clients and other machines do.
 package dev

@@ -13,22 +13,23 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// Bounds of faults.
+// Bounds of the rules that Add accepts.
 const (
-	MaxFaults     = 100              // rules at a time; one more is refused
-	MaxDelay      = 30 * time.Second // a whole answer may take a minute
+	MaxFaults     = 100              // rules in force at a time
+	MaxDelay      = 30 * time.Second // a response must be written within a minute
 	MaxRetryAfter = 24 * time.Hour
 )
 
-// Faults are the rules in force. They are safe for concurrent use.
+// Faults holds the fault rules of a server and counts its requests. It implements
+// rest.Faults and is safe for concurrent use.
 type Faults struct {
 	operations []string
 	closed     chan struct{}
 	close      func()
 
-	mu       sync.Mutex   // guards what follows
-	rules    []rest.Fault // Times is how many requests they have left, or rest.Always
-	requests map[string]int
+	mu       sync.Mutex     // guards rules and requests
+	rules    []rest.Fault   // Times is the number of requests left, or rest.Always
+	requests map[string]int // by operation
 }
 
 // NewFaults returns an empty set of rules for the given operations.
@@ -38,7 +39,8 @@ func NewFaults(operations []string) *Faults {
 	return f
 }
 
-// Add appends a rule and returns it with Times filled in. It refuses an invalid rule.
+// Add appends a rule and returns it, with Times set to 1 if it was 0. It fails for an
+// invalid rule and if MaxFaults rules are in force.
 func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
 	if err := f.check(r); err != nil {
 		return rest.Fault{}, err
@@ -55,6 +57,7 @@ func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
 	return r, nil
 }
 
+// check fails for a rule that is invalid.
 func (f *Faults) check(r rest.Fault) error {
 	if err := f.Known(r.Operation); err != nil {
 		return err
@@ -80,8 +83,8 @@ func (f *Faults) check(r rest.Fault) error {
 	return nil
 }
 
-// Known fails unless name is an operation or empty, which stands for all. The error
-// suggests the operation that may have been meant and lists all.
+// Known fails unless name is an operation or empty. The error lists all operations and
+// suggests the one whose letters are the same.
 func (f *Faults) Known(name string) error {
 	if name == "" || slices.Contains(f.operations, name) {
 		return nil
@@ -95,8 +98,8 @@ func (f *Faults) Known(name string) error {
 	return fmt.Errorf("there is no operation %q: %sthe operations are %s", name, hint, strings.Join(f.operations, ", "))
 }
 
-// letters returns the letters of a name in lower case: those of sendMessage and
-// SEND_MESSAGE are the same.
+// letters returns the letters of a name in lower case: "sendmessage" for both
+// "sendMessage" and "SEND_MESSAGE".
 func letters(name string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsLetter(r) {
@@ -106,8 +109,8 @@ func letters(name string) string {
 	}, name)
 }
 
-// List returns the rules that still have requests to hit, in the order in which they
-// are tried. Times is how many are left.
+// List returns the rules in force, in the order in which Next tries them. Times is the
+// number of requests that a rule still applies to.
 func (f *Faults) List() []rest.Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -121,16 +124,17 @@ func (f *Faults) Clear() {
 	f.rules = nil
 }
 
-// Requests counts the requests of each operation, with those that had a fault or were
-// refused.
+// Requests returns the number of requests of each operation since the start, including
+// those that had a fault or were refused.
 func (f *Faults) Requests() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return maps.Clone(f.requests)
 }
 
-// Next counts a request and returns its fault, if it has one: the first rule that
-// matches, whose Times then drops by one.
+// Next counts a request of the operation and returns the first rule that matches it. It
+// decrements the rule's Times and removes the rule when none are left. It returns false
+// if no rule matches.
 func (f *Faults) Next(operation string) (rest.Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -151,7 +155,7 @@ func (f *Faults) Next(operation string) (rest.Fault, bool) {
 	return rest.Fault{}, false
 }
 
-// Wait waits out a delay, or until the request has ended or Close is called.
+// Wait returns after d, or as soon as ctx is done or Close is called.
 func (f *Faults) Wait(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -162,5 +166,6 @@ func (f *Faults) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Close ends all delays. A server calls it before it waits for its requests.
+// Close ends all calls of Wait, present and later ones. A closing server calls it before
+// it waits for running requests. It may be called more than once.
 func (f *Faults) Close() { f.close() }

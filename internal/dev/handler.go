@@ -20,29 +20,29 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// Prefix is where the paths of this package begin.
+// Prefix is the prefix of the paths that New serves.
 const Prefix = "/dev/"
 
-// maxBody is more than any request needs, in bytes.
+// maxBody is the longest request body that is accepted, in bytes.
 const maxBody = 4 << 10
 
-// Options of New. Clock and Faults are required.
+// Options configures New. Clock and Faults are required.
 type Options struct {
 	Clock  *Clock
 	Faults *Faults
-	// Names are the host names by which clients reach the server, beside
-	// localhost and addresses in numbers.
+	// Names lists the host names of the server besides localhost and IP addresses. A
+	// name may begin with "*." for one label.
 	Names  []string
-	Logger *slog.Logger // nil is silence
+	Logger *slog.Logger // nil: nothing is logged
 }
 
-// New returns the handler of everything below Prefix.
+// New returns the handler of all paths below Prefix.
 //
-// It asks for no key: a development server obeys every client that can reach it,
-// except pages of other origins in the developer's browser. A body must be declared as
-// JSON, which such a page cannot do without a preflight, and no preflight is answered.
-// The Host must be a name of this server, so that no foreign name can be pointed at
-// this machine.
+// It authenticates nobody: every client that can reach a development server may use it,
+// except web pages of other origins in the developer's browser. A POST must have the
+// Content-Type application/json, which such a page cannot send without a CORS preflight,
+// and preflights are refused. The Host must be a name of this server, which protects
+// against DNS rebinding.
 func New(o Options) http.Handler {
 	h := &handler{Options: o, origins: http.NewCrossOriginProtection()}
 	h.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
@@ -67,7 +67,7 @@ type route struct {
 	handler      func(*http.Request) (status int, body any, err error)
 }
 
-// httpError is an error with its status.
+// httpError is an error with the HTTP status of its response.
 type httpError struct {
 	status  int
 	message string
@@ -79,7 +79,7 @@ func errorf(status int, format string, args ...any) error {
 	return &httpError{status, fmt.Sprintf(format, args...)}
 }
 
-// ServeHTTP answers one request.
+// ServeHTTP handles one request. An error response is JSON with a code and a message.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	status, body, err := h.respond(w, r)
 	if err != nil {
@@ -95,7 +95,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text, err := json.Marshal(body)
-	if err != nil { // no body of this package
+	if err != nil { // impossible: all bodies of this package can be encoded
 		panic(err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
@@ -104,6 +104,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(append(text, '\n'))
 }
 
+// respond checks a request and calls the handler of its route. An error that is not an
+// *httpError is a 400.
 func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if !h.knownHost(r.Host) {
 		return 0, nil, errorf(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip.Text(r.Host, maxEcho))
@@ -131,9 +133,9 @@ func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, err
 	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip.Text(r.Method, maxEcho), allow)
 }
 
-// knownHost reports whether a Host may name this server. Another name may be that of a
-// page whose address was changed to this machine's after it was loaded (DNS rebinding);
-// an IP address cannot be changed.
+// knownHost reports whether a Host header names this server: localhost, any IP address
+// or one of Options.Names. Other names are refused because the owner of a web page can
+// make its name resolve to this machine (DNS rebinding).
 func (h *handler) knownHost(host string) bool {
 	if name, _, err := net.SplitHostPort(host); err == nil {
 		host = name
@@ -148,7 +150,7 @@ func (h *handler) knownHost(host string) bool {
 	})
 }
 
-// checkOrigin refuses requests that a page of another origin can send.
+// checkOrigin fails for requests that a web page of another origin can send.
 func (h *handler) checkOrigin(r *http.Request) error {
 	if err := h.origins.Check(r); err != nil {
 		return errorf(http.StatusForbidden, "a page of another origin may not do this: call it from the test's own process")
@@ -166,7 +168,7 @@ func (h *handler) checkOrigin(r *http.Request) error {
 // clockBody is the response of /dev/clock.
 type clockBody struct {
 	Now   string `json:"now"`
-	Ahead string `json:"ahead"` // of the real time
+	Ahead string `json:"ahead"` // of the real time, as a Go duration
 }
 
 func (h *handler) showClock(*http.Request) (int, any, error) {
@@ -190,7 +192,7 @@ func (h *handler) advanceClock(r *http.Request) (int, any, error) {
 	return h.showClock(r)
 }
 
-// fault is the JSON form of a rest.Fault, as docs/testing.md has it.
+// fault is the JSON form of a rest.Fault, which docs/testing.md describes.
 type fault struct {
 	Operation  string    `json:"operation,omitempty"`
 	Status     int       `json:"status,omitempty"`
@@ -247,10 +249,11 @@ func (h *handler) clearFaults(*http.Request) (int, any, error) {
 	return http.StatusNoContent, nil, nil
 }
 
-// maxEcho bounds, in bytes, the text of a client that a response repeats.
+// maxEcho is the most bytes of a client's text that a response repeats.
 const maxEcho = 100
 
-// decode reads exactly one JSON object into v. members names its members, for errors.
+// decode decodes a body of one JSON object into v. It fails for unknown members and if
+// anything follows the object. members lists the known ones for the error.
 func decode(body io.Reader, v any, members string) error {
 	text, err := io.ReadAll(body)
 	if err != nil {
@@ -281,7 +284,8 @@ func decode(body io.Reader, v any, members string) error {
 	return nil
 }
 
-// duration is a time.Duration in the syntax of Go: "25h", "1h30m", "200ms".
+// duration is a time.Duration whose JSON form is a Go duration that is not negative:
+// "25h", "1h30m", "200ms".
 type duration time.Duration
 
 func (d duration) MarshalJSON() ([]byte, error) {
@@ -304,7 +308,7 @@ func (d *duration) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// seconds is a whole number of seconds, from 1.
+// seconds is a whole number of seconds, from 1 to MaxRetryAfter.
 type seconds int
 
 func (s *seconds) UnmarshalJSON(text []byte) error {
@@ -316,7 +320,8 @@ func (s *seconds) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// times is a count from 1, or rest.Always, which is written "always" or -1.
+// times is a count from 1, or rest.Always. The JSON form of rest.Always is "always"; -1
+// is accepted too.
 type times int
 
 func (n times) MarshalJSON() ([]byte, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 )
 
-// TestHandler is a table of one server's life, in order.
+// TestHandler sends a sequence of requests to one server and checks the responses.
 func TestHandler(t *testing.T) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 	faults := dev.NewFaults(operations)
@@ -24,7 +24,7 @@ func TestHandler(t *testing.T) {
 	for _, c := range []struct {
 		method, path, body string
 		status             int
-		want               string // in the body
+		want               string // substring of the body
 	}{
 		{"GET", "/dev/clock", "", 200, `{"now":"2026-01-02T03:04:05.678Z","ahead":"0s"}`},
 		{"POST", "/dev/clock", `{"advance":"25h"}`, 200, `{"now":"2026-01-03T04:04:05.678Z","ahead":"25h0m0s"}`},
@@ -88,8 +88,8 @@ func TestHandler(t *testing.T) {
 	}
 }
 
-// TestPagesOfOtherOrigins: a page in the developer's browser must not move the
-// clock of their server.
+// TestPagesOfOtherOrigins checks that a web page of another origin in the developer's
+// browser cannot move the clock of the server.
 func TestPagesOfOtherOrigins(t *testing.T) {
 	const order = `{"advance":"1h"}`
 	for _, c := range []struct {
@@ -144,7 +144,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// FuzzHandler: every body is accepted or refused with a message.
+// FuzzHandler checks that every request body is accepted or refused with a message.
 func FuzzHandler(f *testing.F) {
 	for _, order := range []string{
 		`{"advance":"25h"}`, `{"operation":"send message","status":429,"retryAfter":1,"times":2}`, `{"delay":"1ms","drop":"after","times":"always"}`,
