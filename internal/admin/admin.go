@@ -1,6 +1,7 @@
-// Package admin serves the command line, whose requests are signed with an access key:
-// access keys, users and threads as the store has them. It is not part of the contract;
-// its paths begin with /confab/.
+// Package admin serves the HTTP API that the confab command uses: it lists and rotates
+// access keys, shows users and threads as the store has them, and makes backups.
+// Requests must be signed with an access key. Azure has no such API; its paths begin
+// with /confab/.
 package admin
 
 import (
@@ -22,19 +23,21 @@ import (
 // Prefix is the prefix of the paths of this package.
 const Prefix = "/confab/"
 
-// maxBody is more than any request needs, in bytes.
+// maxBody is the longest request body that is accepted, in bytes.
 const maxBody = 4 << 10
 
-// pageSize bounds the threads of one response.
+// pageSize is the most threads that one response lists.
 const pageSize = 100
 
 // Keys lists and rotates the access keys.
 type Keys interface {
+	// Keys returns the access keys, primary first.
 	Keys() []communication.AccessKey
 	// List describes each key, without its secret.
 	List() []Key
-	// Rotate replaces a key and returns the new one. It invalidates the tokens made
-	// with the old one.
+	// Rotate replaces the key with the name, primary or secondary, and returns the new
+	// one. It invalidates all tokens that were signed with the old one. It fails with
+	// ErrNoKey or ErrConfigured.
 	Rotate(ctx context.Context, name string) (Key, communication.AccessKey, error)
 }
 
@@ -45,39 +48,41 @@ var ErrNoKey = errors.New("no access key has this name: it is primary or seconda
 // be changed there.
 var ErrConfigured = errors.New("this access key stands in the server's settings: change it there and start the server again")
 
-// ErrBackup means that no backup was made. The client may read the errors that wrap it.
+// ErrBackup means that no backup was made. The response shows the text of an error that
+// wraps it.
 var ErrBackup = errors.New("no backup was made")
 
-// BackupRequest asks for a backup into a folder of the server's machine. The folder holds
-// only the file ProofFile with the proof: so a remote holder of an access key cannot
-// make the server write to a folder of its choice.
+// BackupRequest asks the server to write a backup to a folder on its machine. The folder
+// must contain only a file named ProofFile with the text Proof. This proves that the
+// client can write there: a remote client with an access key cannot choose a folder.
 type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
 }
 
-// ProofFile is the name of the file that holds the proof.
+// ProofFile is the name of the file in the folder of a backup that contains
+// BackupRequest.Proof.
 const ProofFile = ".confab-backup"
 
-// Backup is a backup that was made.
+// Backup describes a finished backup.
 type Backup struct {
 	Folder   string `json:"folder"`
-	Made     string `json:"made"`
+	Made     string `json:"made"`    // when, in UTC
 	Version  string `json:"version"` // of Confab
 	Resource string `json:"resource"`
 }
 
-// Key is an access key as it may be shown.
+// Key describes an access key without its secret.
 type Key struct {
 	Name       string `json:"name"`       // primary or secondary
-	Serial     uint64 `json:"serial"`     // counts rotations, from 1
-	LiveTokens int    `json:"liveTokens"` // issued or used here since the start: a lower bound
+	Serial     uint64 `json:"serial"`     // 1 for the first key, one more after each rotation
+	LiveTokens int    `json:"liveTokens"` // lower bound: unexpired tokens issued or used here since the start
 }
 
-// RotatedKey is the response to a rotation, the only one with a secret.
+// RotatedKey is the response to a rotation. AccessKey is the new secret, in base64.
 type RotatedKey struct {
 	Key
-	Ended     int    `json:"ended"` // tokens invalidated, of those known here
+	Ended     int    `json:"ended"` // lower bound of the tokens that were invalidated
 	AccessKey string `json:"accessKey"`
 }
 
@@ -86,10 +91,10 @@ type User struct {
 	ID        string `json:"id"`
 	State     string `json:"state"` // unknown, live, deleting or deleted
 	DeletedAt string `json:"deletedAt,omitempty"`
-	Revoked   uint64 `json:"revoked"` // how often its tokens were revoked
+	Revoked   uint64 `json:"revoked"` // number of times that its tokens were revoked
 }
 
-// Threads is a page of a user's threads.
+// Threads is the beginning of a user's list of threads. More means that the list is longer.
 type Threads struct {
 	Threads []ThreadEntry `json:"threads"`
 	More    bool          `json:"more,omitempty"`
@@ -115,7 +120,7 @@ type Thread struct {
 	Members      []Member          `json:"members"`
 }
 
-// Member is a member of a thread, past ones too.
+// Member is a present or past member of a thread.
 type Member struct {
 	ID          string `json:"id"`
 	DisplayName string `json:"displayName,omitempty"`
@@ -123,7 +128,7 @@ type Member struct {
 	Left        bool   `json:"left,omitempty"`
 }
 
-// Options of New.
+// Options configures New. All fields are required.
 type Options struct {
 	Core   *core.Service
 	Keys   Keys
@@ -132,7 +137,7 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// New returns the handler of everything below Prefix.
+// New returns the handler of all paths below Prefix.
 func New(o Options) http.Handler {
 	h := &handler{o}
 	mux := http.NewServeMux()
@@ -150,7 +155,8 @@ func New(o Options) http.Handler {
 
 type handler struct{ Options }
 
-// requireSignature passes requests on that are signed with an access key.
+// requireSignature wraps next. It answers 401 unless the request is signed with an access
+// key, and turns an error of next into a response.
 func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
@@ -210,7 +216,8 @@ func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
 	if err := d.Decode(&req); err != nil {
 		return core.Invalid("body", "The body is not an order for a backup.")
 	}
-	// On another disk every byte is copied, which takes its time.
+	// A backup to another disk copies all files, which may take longer than the server's
+	// write timeout.
 	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
 		return err
 	}
@@ -269,6 +276,7 @@ func (h *handler) thread(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, out)
 }
 
+// formatTime formats epoch milliseconds in RFC 3339, and 0 as "".
 func formatTime(ms int64) string {
 	if ms == 0 {
 		return ""

@@ -30,14 +30,14 @@ const (
 	nowhere  = "19:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA1@thread.v2"
 )
 
-// place is a whole server, as keys and tokens are only real there.
+// place is a whole server, because only that has real access keys and tokens.
 type place struct {
 	*testing.T
 	url     string
 	client  *http.Client
 	key     communication.AccessKey
 	log     *lockedBuffer
-	primary []communication.AccessKey // what the owner was told of rotations
+	primary []communication.AccessKey // arguments of the calls of Options.PrimaryKey
 }
 
 type lockedBuffer struct {
@@ -66,7 +66,7 @@ func start(t *testing.T, environ ...string) *place {
 		t.Fatal(err)
 	}
 	p := &place{T: t, log: new(lockedBuffer), client: &http.Client{Transport: &http.Transport{
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // the certificate is none of this package's business
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // this test is not about certificates
 	}}}
 	s, err := server.Start(t.Context(), server.Options{
 		Config:     cfg,
@@ -90,8 +90,8 @@ func start(t *testing.T, environ ...string) *place {
 	return p
 }
 
-// call sends a request, signed with the key unless that is zero, and returns
-// status and body.
+// call sends a request and returns status and body of the response. It signs the request
+// unless key is zero.
 func (p *place) call(key communication.AccessKey, method, path, body string, header ...string) (int, string) {
 	p.Helper()
 	req, err := http.NewRequestWithContext(p.Context(), method, p.url+path, strings.NewReader(body))
@@ -124,7 +124,7 @@ func (p *place) call(key communication.AccessKey, method, path, body string, hea
 	return res.StatusCode, string(text)
 }
 
-// want calls with the server's key, and reads the answer into out.
+// want sends a request signed with the server's key and decodes the response into out.
 func (p *place) want(status int, method, path, body string, out any) string {
 	p.Helper()
 	got, text := p.call(p.key, method, path, body)
@@ -149,7 +149,7 @@ func (p *place) newUser() (id, token string) {
 	return made.Identity.ID, made.AccessToken.Token
 }
 
-// newThread makes a thread as a user, and reports the status.
+// newThread creates a thread as a user and returns the status of the response.
 func (p *place) newThread(token string) (status int, id string) {
 	p.Helper()
 	status, text := p.call(communication.AccessKey{}, "POST", "/chat/threads?api-version=2021-09-07",
@@ -247,7 +247,7 @@ func TestUnknownIDs(t *testing.T) {
 	var user admin.User
 	p.want(200, "GET", "/confab/users/"+nobody, "", &user)
 	if user.State != "unknown" {
-		t.Errorf("nobody is %+v", user)
+		t.Errorf("an unknown user is %+v", user)
 	}
 	for path, status := range map[string]int{
 		"/confab/users/8:acs:x":                        400,
@@ -305,7 +305,8 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Tokens of the primary key outlive the secondary, which is nobody's file.
+	// Rotating the secondary key keeps the tokens of the primary key and does not call
+	// Options.PrimaryKey.
 	_, token = p.newUser()
 	var second admin.RotatedKey
 	p.want(200, "POST", "/confab/keys/secondary/rotate", "", &second)
@@ -325,7 +326,7 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// A key of the settings would be back with the next start.
+// A key that the settings contain cannot be rotated: the next start would restore it.
 func TestConfiguredKeysStay(t *testing.T) {
 	p := start(t, "CONFAB_ACCESS_KEY="+otherKey)
 	text := p.want(409, "POST", "/confab/keys/primary/rotate", "", nil)
@@ -336,8 +337,8 @@ func TestConfiguredKeysStay(t *testing.T) {
 	p.want(200, "POST", "/confab/keys/secondary/rotate", "", nil)
 }
 
-// TestBackupNeedsProof: who holds an access key from afar cannot have the
-// server write where it likes.
+// TestBackupNeedsProof checks that a client with an access key cannot make the server
+// write a backup to a folder in which the client cannot write.
 func TestBackupNeedsProof(t *testing.T) {
 	data := t.TempDir()
 	p := start(t, "CONFAB_DATA="+data)
