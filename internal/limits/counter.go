@@ -2,16 +2,16 @@ package limits
 
 import "time"
 
-// counter is a ring of the times of the latest requests, in order. It grows while
-// requests come faster than they leave the longest window, up to the highest count of
-// its limit: no window needs more.
+// counter is a ring buffer of the times of the latest requests, in order. It grows until
+// it holds all requests of the longest window, at most to the highest count of its
+// limit.
 type counter struct {
 	times []time.Duration
-	next  int // where the next time goes
-	n     int // how many there are
+	next  int // index for the next time
+	n     int // number of times
 }
 
-// latest returns the time of the i-th latest request, from 1 to n.
+// latest returns the time of the i-th latest request; i is from 1, the latest, to n.
 func (c *counter) latest(i int) time.Duration {
 	i = c.next - i
 	if i < 0 {
@@ -28,9 +28,9 @@ func (c *counter) wait(w window, t time.Duration) time.Duration {
 	return c.latest(w.count) + w.span - t
 }
 
-// count adds a request that was allowed at t. It overwrites the oldest one if that has
-// left every window. In a ring of the highest count the oldest always has, since the
-// request would have been refused otherwise.
+// count adds an allowed request at t. It overwrites the oldest one if that is out of all
+// windows, and grows the ring otherwise. A ring of maximal size never grows: if its
+// oldest request were still in a window, the new one would have been refused.
 func (c *counter) count(t time.Duration, m *limit) {
 	if c.n == len(c.times) && (c.n == 0 || c.latest(c.n)+m.longest > t) {
 		c.grow(m.maxCount)
@@ -42,7 +42,7 @@ func (c *counter) count(t time.Duration, m *limit) {
 	}
 }
 
-// grow doubles a full ring.
+// grow doubles a full ring, up to maxCount.
 func (c *counter) grow(maxCount int) {
 	times := make([]time.Duration, min(max(2*c.n, 4), maxCount))
 	k := copy(times, c.times[c.next:])

@@ -2,10 +2,10 @@ package limits
 
 import "time"
 
-// MaxKeys is the bound on counters.
+// MaxKeys is the largest number of counters.
 const MaxKeys = maxKeys
 
-// Counters is how many counters there are, and the room in their rings.
+// Counters returns the number of counters and the total capacity of their rings.
 func (l *Limiter) Counters() (counters, room int) {
 	for i := range l.shards {
 		s := &l.shards[i]
@@ -21,8 +21,8 @@ func (l *Limiter) Counters() (counters, room int) {
 	return counters, room
 }
 
-// Consistent says whether the limits of every operation of a profile are kept in
-// one shard, and are one at most for each scope, as Allow takes for granted.
+// Consistent reports whether the profile is as Allow requires: the counters of each
+// operation are in one shard, and each operation has at most one limit per scope.
 func Consistent(p Profile) bool {
 	for _, all := range New(p, time.Now).byName {
 		seen := map[scope]bool{}

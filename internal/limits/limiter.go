@@ -7,50 +7,50 @@ import (
 	"time"
 )
 
-// Bounds of a Limiter's memory. A counter is some 200 bytes, and up to 8 KB for
-// a user who is at the limit.
+// Bounds of a Limiter's memory. A counter takes some 200 bytes, and up to 8 KB if it is
+// at its limit.
 const (
 	shards   = 64
-	maxKeys  = 1 << 17 // counters, half of them in the young generations
-	maxYoung = maxKeys / shards / 2
+	maxKeys  = 1 << 17              // counters of all shards
+	maxYoung = maxKeys / shards / 2 // counters of a shard's young generation
 )
 
-// Limiter counts requests. It is safe for concurrent use and has no goroutines.
+// Limiter applies the rate limits of a profile. It is safe for concurrent use and starts
+// no goroutines.
 //
-// It counts exactly: no window of time, wherever it begins, has more requests
-// than its limit. Counters that have been idle for the longest window of the profile
-// are dropped as others are used. At the bound on counters, those that have been idle
-// the longest are dropped early, and their users may get more than their share; a
-// counter in use stays.
+// Its windows slide and it counts exactly: a window never has more requests than its
+// limit, wherever it begins. Counters that were idle for the longest window of the
+// profile are dropped when others are used. If there are too many counters, those that
+// were idle longest are dropped early, and their users may exceed their limits.
 type Limiter struct {
 	now     func() time.Time
 	start   time.Time
-	longest time.Duration // of all windows
-	byName  map[string][]*limit
+	longest time.Duration       // longest window of all limits
+	byName  map[string][]*limit // by operation
 	seed    maphash.Seed
 	shards  [shards]shard
 }
 
-// limit is a rate with its derived values. Its address is part of the keys of its
+// limit is a rate with values derived from it. Its address is part of the keys of its
 // counters.
 type limit struct {
 	rate
-	maxCount int           // the highest count of its windows
-	longest  time.Duration // of its windows
-	texts    []string      // what a refusal says, by window
+	maxCount int           // highest count of its windows
+	longest  time.Duration // longest of its windows
+	texts    []string      // Refusal.Limit for each window
 }
 
-// Refusal is why a request is refused.
+// Refusal says which limit a refused request exceeds, and for how long.
 type Refusal struct {
-	// Limit is the limit that was hit, such as "get message: 50 per 10 s by a
-	// user in a thread". If several were, it is the one that holds the longest.
+	// Limit describes the limit, such as "get message: 50 per 10 s by a user in a
+	// thread". If the request exceeds several, it is the one with the longest wait.
 	Limit string
-	// RetryAfter is the time, more than 0, until the same request is allowed if
-	// nothing else is counted meanwhile.
+	// RetryAfter is the time, more than 0, after which the same request is allowed
+	// unless others are counted in between.
 	RetryAfter time.Duration
 }
 
-// New makes a Limiter.
+// New returns a Limiter for the profile. now returns the current time.
 func New(p Profile, now func() time.Time) *Limiter {
 	l := &Limiter{now: now, start: now(), byName: map[string][]*limit{}, seed: maphash.MakeSeed()}
 	for _, r := range profiles[p].rates {
@@ -68,30 +68,30 @@ func New(p Profile, now func() time.Time) *Limiter {
 	return l
 }
 
-// Allow counts a request of a user on a thread, or returns why it is refused and counts
-// nothing. An operation without a limit in the profile is allowed. The thread is empty
-// for operations on no thread.
+// Allow counts a request and returns true, or returns false and the limit that the
+// request exceeds; then it counts nothing. It always allows an operation that has no
+// limit in the profile. thread is empty for operations that concern no thread.
 //
-// An allowed request uses up the budget of the thread, so call Allow only for users
-// who are in it.
+// An allowed request counts for all users of the thread, so call Allow only for
+// participants.
 func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	all := l.byName[operation]
 	if len(all) == 0 {
 		return Refusal{}, true
 	}
-	// The limits of an operation are either all by user alone or all about the
-	// thread, so their counters are in one shard, under one lock.
-	home := thread
+	// The limits of one operation are either all by user or all by thread, so their
+	// counters are in the same shard, under one lock.
+	shardKey := thread
 	if all[0].scope == byUser {
-		home = user
+		shardKey = user
 	}
-	s := &l.shards[maphash.String(l.seed, home)%shards]
+	s := &l.shards[maphash.String(l.seed, shardKey)%shards]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.advance(l.now().Sub(l.start), l.longest)
 
 	var refusal Refusal
-	var counters [numScopes]*counter // an operation has a limit for each scope at most
+	var counters [numScopes]*counter // an operation has at most one limit per scope
 	for i, m := range all {
 		c := s.find(m.key(user, thread))
 		if c == nil {
@@ -116,6 +116,7 @@ func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	return Refusal{}, true
 }
 
+// key returns the key of the counter for a user and a thread.
 func (m *limit) key(user, thread string) key {
 	switch m.scope {
 	case byUser:
@@ -132,18 +133,18 @@ type key struct {
 	user, thread string
 }
 
-// shard is some of the counters, in two generations. A counter that is used moves to
-// the young one. A rotation drops the old counters, which were not used since the last
-// one, and makes the young ones old.
+// shard holds part of the counters, in two generations. Using a counter moves it to the
+// young generation. A rotation drops the old generation, whose counters were not used
+// since the last rotation, and makes the young generation the old one.
 type shard struct {
 	mu         sync.Mutex
 	young, old map[key]*counter
-	rotatedAt  time.Duration
+	rotatedAt  time.Duration // since the limiter's start, like last
 	last       time.Duration // the latest time seen
 }
 
-// advance returns the time, and rotates when that is due. Time never goes back, so
-// that counters stay in order.
+// advance returns t, or the latest time seen if t is earlier, because the times in a
+// counter must be in order. It rotates if the last rotation was at least longest ago.
 func (s *shard) advance(t, longest time.Duration) time.Duration {
 	s.last = max(s.last, t)
 	if s.last-s.rotatedAt >= longest {
@@ -152,11 +153,13 @@ func (s *shard) advance(t, longest time.Duration) time.Duration {
 	return s.last
 }
 
+// rotate drops the old generation and starts a new young one.
 func (s *shard) rotate() {
-	// A fresh map, not a cleared one: it should not stay as big as it once was.
+	// A new map, because a cleared one would keep its memory.
 	s.young, s.old, s.rotatedAt = map[key]*counter{}, s.young, s.last
 }
 
+// find returns the counter of a key, or nil, and moves it to the young generation.
 func (s *shard) find(k key) *counter {
 	if c := s.young[k]; c != nil {
 		return c
@@ -169,15 +172,16 @@ func (s *shard) find(k key) *counter {
 	return c
 }
 
+// add creates the counter of a key.
 func (s *shard) add(k key) *counter {
-	// Clones, because an id may be part of a whole request's text.
+	// Clone the ids: they may be slices of a longer string that would stay in memory.
 	k.user, k.thread = strings.Clone(k.user), strings.Clone(k.thread)
 	c := &counter{}
 	s.put(k, c)
 	return c
 }
 
-// put adds a counter to the young ones, and rotates early if they are too many.
+// put adds a counter to the young generation. It rotates first if that is full.
 func (s *shard) put(k key, c *counter) {
 	if len(s.young) >= maxYoung || s.young == nil {
 		s.rotate()

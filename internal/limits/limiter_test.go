@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// clock is told what time it is. It is a wall clock, not the monotonic one.
+// clock shows the time that the test sets, without a monotonic reading.
 type clock struct{ time.Time }
 
 func newClock() *clock                { return &clock{time.Unix(1_700_000_000, 0)} }
@@ -26,7 +26,7 @@ func newLimiter(p limits.Profile) (*limits.Limiter, *clock) {
 	return limits.New(p, c.now), c
 }
 
-// section9 is the table of docs/contract/chat.md §9, as it is there.
+// section9 is a copy of the table in docs/contract/chat.md §9.
 var section9 = []struct {
 	operations string
 	scope      string
@@ -52,12 +52,13 @@ var section9 = []struct {
 	{"send typing notification", "thread", 10, 30},
 }
 
-// TestAzure holds every figure of docs/contract/chat.md §9: so many are allowed, shared by the
-// operations of the row, and the next one when the first leaves the window.
+// TestAzure checks every figure of docs/contract/chat.md §9: that number of requests is
+// allowed, counted for all operations of the row together, and the next request is
+// allowed when the first one leaves the window.
 func TestAzure(t *testing.T) {
 	for _, row := range section9 {
 		operations := strings.Split(row.operations, ", ")
-		// Nobody may hit a narrower limit, so a thread's is filled by many users.
+		// Many users share the requests to a thread, so that none exceeds its own limit.
 		who := func(i int) (user, thread string) {
 			switch row.scope {
 			case "user":
@@ -92,7 +93,7 @@ func TestAzure(t *testing.T) {
 					c.pass(w.step)
 				}
 				wait := w.span - time.Duration(w.count)*w.step
-				for i := range operations { // and refusals are not counted
+				for i := range operations { // refused requests are not counted
 					r, ok := allow(w.count + i)
 					if ok || r.RetryAfter != wait {
 						t.Fatalf("request %d: got %v, %+v; want a refusal for %v", w.count+1, ok, r, wait)
@@ -117,7 +118,8 @@ func TestAzure(t *testing.T) {
 	}
 }
 
-// TestUnverifiedSharing: rows of docs/contract/chat.md §9 do not share a count, operations of one do.
+// TestUnverifiedSharing checks that operations in the same row of docs/contract/chat.md §9
+// are counted together, and operations in different rows are not.
 func TestUnverifiedSharing(t *testing.T) {
 	for _, c := range []struct {
 		first, second string
@@ -141,7 +143,8 @@ func TestUnverifiedSharing(t *testing.T) {
 	}
 }
 
-// TestUnverifiedRefusalsAreNotCounted: nor by the other limits of the operation.
+// TestUnverifiedRefusalsAreNotCounted checks that a refused request is not counted by any
+// limit of its operation.
 func TestUnverifiedRefusalsAreNotCounted(t *testing.T) {
 	l, _ := newLimiter(limits.Azure)
 	for range 100 {
@@ -158,7 +161,7 @@ func TestUnverifiedRefusalsAreNotCounted(t *testing.T) {
 	}
 }
 
-// TestLongestRefusalWins: after RetryAfter nothing else refuses.
+// TestLongestRefusalWins checks that RetryAfter is the longest of all exceeded limits.
 func TestLongestRefusalWins(t *testing.T) {
 	l, c := newLimiter(limits.Azure)
 	for _, at := range []time.Duration{0, 10 * time.Second, 20 * time.Second} {
@@ -237,7 +240,7 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
-// model is the naive limiter: all that was ever allowed, looked through anew.
+// model is a simple limiter that keeps all allowed requests and searches them each time.
 type model []struct {
 	operation, user, thread string
 	at                      time.Time
@@ -269,7 +272,7 @@ func TestSameAsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l, c := newLimiter(limits.Azure)
 		var m model
-		// A few operations at a time, so that they get to their limits.
+		// Use few operations in each run, so that they reach their limits.
 		some := rapid.SliceOfN(rapid.SampledFrom(limits.Operations()), 1, 3).Draw(t, "operations")
 		allowed := 0
 		for range rapid.IntRange(1, 60).Draw(t, "bursts") {
@@ -351,7 +354,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("it may retry after %v, want 10 s", r.RetryAfter)
 	}
 
-	// Idle counters go as others are used: two turns, and only the new are left.
+	// Idle counters are dropped when others are used: after two rotations only the new
+	// counters are left.
 	for range 2 {
 		c.pass(time.Minute)
 		for i := range 2000 {
@@ -365,7 +369,7 @@ func TestMemoryIsBounded(t *testing.T) {
 
 func TestRingsGrowAsNeeded(t *testing.T) {
 	l, c := newLimiter(limits.Fair)
-	for range 100_000 { // slower than a ring of 4 goes round in 5 s
+	for range 100_000 { // fewer than four requests in 5 s, so the ring need not grow
 		l.Allow("send message", "slow", "work")
 		c.pass(1300 * time.Millisecond)
 	}
@@ -380,8 +384,8 @@ func TestRingsGrowAsNeeded(t *testing.T) {
 	}
 }
 
-// TestRingsKeepWhatCounts: a ring grows rather than lose what is in the window
-// by a moment.
+// TestRingsKeepWhatCounts checks that a ring grows rather than overwrite a request that is
+// still just within a window.
 func TestRingsKeepWhatCounts(t *testing.T) {
 	for early := range 11 {
 		l, c := newLimiter(limits.Azure)
@@ -401,8 +405,8 @@ func TestRingsKeepWhatCounts(t *testing.T) {
 	}
 }
 
-// TestNotForgottenTooSoon: a counter outlives its longest window, whenever the
-// generations turn.
+// TestNotForgottenTooSoon checks that a counter is kept at least for its longest window,
+// whenever the generations rotate.
 func TestNotForgottenTooSoon(t *testing.T) {
 	for start := range 60 {
 		l, c := newLimiter(limits.Azure)
@@ -429,7 +433,7 @@ func TestAllocations(t *testing.T) {
 			l.Allow("list messages", "ann", "work")
 		}
 		if n := testing.AllocsPerRun(200, func() {
-			c.pass(200 * time.Millisecond) // refused at times
+			c.pass(200 * time.Millisecond) // some requests are refused
 			l.Allow("list messages", "ann", "work")
 		}); n > 0 {
 			t.Errorf("%v allocates %v times for a request, want 0", p, n)

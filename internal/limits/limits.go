@@ -1,9 +1,9 @@
-// Package limits holds the profiles of limits, and refuses requests that come too
-// often. Package core applies the sizes of a profile.
+// Package limits defines the profiles of limits: sizes, which package core applies, and
+// request rates, which a [Limiter] applies.
 //
-// Azure has the documented ceilings of the real
-// service, so that a client that passes here passes there. Fair, the default,
-// lifts them and keeps one user from starving the others. Off is for benchmarks.
+// Azure has the documented limits of the real service, for testing that a client stays
+// within them. Fair, the default, has only a rate limit per user that keeps one user from
+// slowing down the others. Off has no limits and is for benchmarks.
 //
 //	l := limits.New(limits.Azure, time.Now)
 //	if refusal, ok := l.Allow("send message", user, thread); !ok {
@@ -18,10 +18,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Profile is a set of limits. The zero Profile is Fair.
+// Profile is a named set of limits. The zero Profile is Fair.
 type Profile uint8
 
-// The profiles.
+// The profiles; the package comment compares them.
 const (
 	Fair Profile = iota
 	Azure
@@ -38,7 +38,7 @@ var profiles = [...]struct {
 	Off:   {"off", core.Limits{}, nil},
 }
 
-// Parse finds a profile by its name.
+// Parse returns the profile with the name: fair, azure or off. It fails for another name.
 func Parse(name string) (Profile, error) {
 	var names []string
 	for p := range profiles {
@@ -50,16 +50,16 @@ func Parse(name string) (Profile, error) {
 	return 0, fmt.Errorf("unknown limits profile %q: it is one of %s", name, strings.Join(names, ", "))
 }
 
-// String is the name that Parse reads.
+// String returns the name of the profile, which Parse accepts.
 func (p Profile) String() string { return profiles[p].name }
 
-// Sizes returns the sizes that a profile allows. Those that hold in every profile,
-// such as the length of a topic or of a page, belong to package core.
+// Sizes returns the size limits of the profile. Package core has further limits that
+// apply in every profile, such as the length of a topic.
 func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
 
-// azureSizes is docs/contract/chat.md §9.
+// azureSizes holds the size limits of Azure (docs/contract/chat.md §9).
 //
-// Unverified: that a KB is 1024 bytes, and that bytes of UTF-8 are counted. The
+// Unverified: that a KB is 1024 bytes and that sizes are in bytes of UTF-8. The
 // documentation says only "28 KB" and "1KB"; Teams counts UTF-16.
 var azureSizes = core.Limits{
 	Participants: 250,

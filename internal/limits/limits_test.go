@@ -31,7 +31,8 @@ func TestZeroProfileIsFair(t *testing.T) {
 	}
 }
 
-// TestUnverifiedSizes is docs/contract/chat.md §9; that they are bytes, 1024 to the KB, is a guess.
+// TestUnverifiedSizes checks the sizes of docs/contract/chat.md §9. Unverified: that they are
+// in bytes, with 1024 bytes per KB.
 func TestUnverifiedSizes(t *testing.T) {
 	for p, want := range map[limits.Profile]core.Limits{
 		limits.Azure: {Participants: 250, PerRequest: 200, Content: 28672, Metadata: 1024, Receipts: 20},

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// scope is what a count is kept for.
+// scope says what has a count of its own: a user, a thread, or a user in a thread.
 type scope uint8
 
 const (
@@ -22,37 +22,36 @@ var scopeNames = [numScopes]string{
 	byUserInThread: "by a user in a thread",
 }
 
-// rate is one count, which its operations share, and the windows that it has to
-// keep within.
+// rate is a rate limit. Requests of its operations are counted together, and the count
+// must stay within all windows.
 type rate struct {
-	name       string // in refusals
+	name       string // for Refusal.Limit
 	operations []string
 	scope      scope
 	windows    []window
 }
 
+// window allows count requests in any period of length span.
 type window struct {
 	count int
 	span  time.Duration
 }
 
-// The columns of docs/contract/chat.md §9.
+// The lengths of windows in the table of docs/contract/chat.md §9.
 const (
 	shortWindow = 10 * time.Second
 	minute      = time.Minute
 )
 
-// azureRates is docs/contract/chat.md §9, row by row.
+// azureRates holds the rate limits of Azure, in the order of docs/contract/chat.md §9.
 //
-// Unverified: that the operations of a row share one count, and those of two
-// rows do not. The documentation has a row for "Send message / update message /
-// delete message" and one each for creating and deleting a thread; the service
-// was never seen to refuse.
+// Unverified: that operations in one row of the documentation, such as "Send message /
+// update message / delete message", are counted together, and operations in different
+// rows are not. No recording has a refusal.
 //
-// Unverified: that windows slide rather than start at round times, and that a
-// refused request is not counted. "All requests accrue against your usage
-// limits" may mean that it is, but then one client that retries early would keep
-// a thread shut to all.
+// Unverified: that windows slide, and that refused requests are not counted. "All
+// requests accrue against your usage limits" may mean that they are, but then one client
+// that retries too early would block a thread for all.
 var azureRates = []rate{
 	{"create thread", ops("create thread"), byUser, []window{{10, shortWindow}}},
 	{"delete thread", ops("delete thread"), byUser, []window{{10, shortWindow}}},
@@ -73,18 +72,18 @@ var azureRates = []rate{
 	{"send typing notification", ops("send typing notification"), inThread, []window{{10, shortWindow}, {30, minute}}},
 }
 
-// fairRates lets a user do 200 requests a second for as long as they like, in
-// bursts of up to 1000. That is 40 times the fastest that Azure lets a user do
-// any one thing in a thread, far above a person with a few clients and enough
-// for a bot that serves many, yet a small part of what a node can do. The window
-// is short so that a refused client is soon let in again. There is no count by
-// thread: a busy thread is many users, and each has a share.
+// fairRates allows each user 200 requests a second on average, in bursts of up to 1000.
+// That is 40 times the highest rate that Azure allows a user for one operation, and
+// enough for a bot that serves many people, but a small part of what a server can handle.
+// The window is short, so a refused client is soon allowed again. Threads have no limit,
+// because a busy thread has many users.
 var fairRates = []rate{
 	{"chat requests", Operations(), byUser, []window{{1000, 5 * time.Second}}},
 }
 
-// Operations are the operations that can be limited, sorted: all of chat. Those
-// on identities are called with an access key, by the one who runs the server.
+// Operations returns the names of the operations that have rate limits, sorted: those of
+// all chat routes. Identity routes have none, because only the owner of the server, with
+// an access key, calls them.
 func Operations() []string {
 	var all []string
 	for _, r := range azureRates {
@@ -96,7 +95,7 @@ func Operations() []string {
 
 func ops(names ...string) []string { return names }
 
-// text is what a refusal says of a window.
+// text returns the Refusal.Limit of a window.
 func (r rate) text(w window) string {
 	return fmt.Sprintf("%s: %d per %d s %s", r.name, w.count, w.span/time.Second, scopeNames[r.scope])
 }
