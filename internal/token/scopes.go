@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Scopes is a set of the scopes of docs/contract/identity.md §6.5.
+// Scopes is a set of token scopes (docs/contract/identity.md §6.5).
 type Scopes uint8
 
-// The scopes. Those of voice have no effect here.
+// The scopes. VoIP and VoIPJoin permit nothing on this server.
 const (
 	Chat Scopes = 1 << iota
 	VoIP
@@ -28,7 +28,8 @@ var scopeNames = []struct {
 	{VoIPJoin, "voip.join"},
 }
 
-// ParseScope reads the name of one scope; ok is false for any other text.
+// ParseScope returns the scope with the name, such as "chat.join". ok is false if there is
+// none.
 func ParseScope(name string) (scope Scopes, ok bool) {
 	for _, s := range scopeNames {
 		if s.name == name {
@@ -38,13 +39,13 @@ func ParseScope(name string) (scope Scopes, ok bool) {
 	return 0, false
 }
 
-// Has reports whether all of want are in the set.
+// Has reports whether the set contains all scopes of want.
 func (s Scopes) Has(want Scopes) bool { return s&want == want }
 
-// Any reports whether any of want is in the set.
+// Any reports whether the set contains at least one scope of want.
 func (s Scopes) Any(want Scopes) bool { return s&want != 0 }
 
-// String is the claim acsScope: the names, separated by commas.
+// String returns the names of the scopes, separated by commas, as in the claim acsScope.
 func (s Scopes) String() string {
 	var names []string
 	for _, n := range scopeNames {
@@ -55,6 +56,7 @@ func (s Scopes) String() string {
 	return strings.Join(names, ",")
 }
 
+// parseScopes reads a claim acsScope. It fails for an unknown name.
 func parseScopes(claim string) (s Scopes, err error) {
 	for name := range strings.SplitSeq(claim, ",") {
 		scope, ok := ParseScope(name)

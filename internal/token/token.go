@@ -1,10 +1,10 @@
-// Package token issues and verifies the tokens that users carry.
+// Package token issues and verifies user access tokens.
 //
-// A token is a JWT, signed with HS256 by a key that is derived from the access
-// key which authenticated the request for it; its kid says which. So every node
-// can verify every token, and rotating an access key ends the tokens made with
-// it. A token also carries its user's generation at that time: revoking bumps
-// the generation, and older tokens end with it.
+// A token is a JWT, signed with HS256. The signing key is derived from the access key
+// that signed the request for the token; the kid header names it. Every server with the
+// same access keys can verify a token, and rotating an access key invalidates the tokens
+// made with it. A token also contains its user's generation; revoking a user's tokens
+// increments the generation and so invalidates earlier tokens.
 package token
 
 import (
@@ -26,38 +26,40 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ErrInvalid means that a token is refused. It gives no reason: the response is always
-// the same empty 401 (docs/contract/chat.md §0.2).
+// ErrInvalid means that a token is not valid. It gives no reason, because the response
+// is always the same empty 401 (docs/contract/chat.md §0.2).
 var ErrInvalid = errors.New("token is not valid")
 
-// Limits of tokens.
+// Limits of the text of a token and of the cache of verified tokens.
 const (
-	maxTokenLen = 4096   // bytes of text; issued ones have about 500
-	maxVerified = 50_000 // verified tokens that are remembered
+	maxTokenLen = 4096   // bytes; issued tokens have about 500
+	maxVerified = 50_000 // tokens in the cache
 )
 
-// keyContext separates the signing keys from any other use of an access key.
+// keyContext is the HKDF info from which signing keys are derived. It makes them differ
+// from keys that are derived from an access key for other uses.
 const keyContext = "confab user token, HS256"
 
-// Users looks up a user's present row.
+// Users reads the current state of users. core.Service implements it.
 type Users interface {
+	// User returns the row of a user. For an unknown user, its State is not UserLive.
 	User(ctx context.Context, id string) (core.User, error)
-	// Leaving reports whether the user is in the grace after its deletion.
+	// Leaving reports whether the user was deleted and its deletion grace has not ended.
 	Leaving(u core.User) bool
 }
 
-// Claims are what a verified token says.
+// Claims holds the contents of a verified token.
 type Claims struct {
 	User    string
 	Scopes  Scopes
 	Expires time.Time
-	// Leaving: the user is in the grace after its deletion. The token may only delete
-	// threads and remove its user from them.
+	// Leaving reports whether the user was deleted and its deletion grace has not ended.
+	// The token may then only delete threads and remove the user from threads.
 	Leaving bool
 }
 
-// Authority issues and verifies tokens of one resource. It is safe for
-// concurrent use.
+// Authority issues and verifies the tokens of one resource. It is safe for concurrent
+// use.
 type Authority struct {
 	resource string
 	users    Users
@@ -66,22 +68,23 @@ type Authority struct {
 	verified *lru.Cache[[sha256.Size]byte, verified]
 }
 
+// signingKey is an access key and the key derived from it.
 type signingKey struct {
 	access communication.AccessKey
-	kid    string
-	secret []byte
+	kid    string // name and serial of the access key
+	secret []byte // signs tokens
 }
 
-// verified is a token whose signature was checked before. It is valid only as long as
-// the key with that kid is.
+// verified is a cached token whose signature was verified. Verify still checks its expiry,
+// its key and its user.
 type verified struct {
 	Claims
 	generation uint64
 	kid        string
 }
 
-// New makes the authority of a resource from its access keys. A nil now is
-// time.Now.
+// New returns the Authority of a resource with its access keys. It fails if a key cannot
+// be used. now returns the current time; nil means time.Now.
 func New(r core.Resource, users Users, now func() time.Time) (*Authority, error) {
 	if now == nil {
 		now = time.Now
@@ -113,8 +116,9 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	return nil
 }
 
-// LiveTokens counts, for each key, the unexpired tokens that were issued or used here
-// since the start. The counts are lower bounds.
+// LiveTokens returns, for each access key, a lower bound of the number of unexpired
+// tokens: those that this server issued or verified since the start and still has in its
+// cache.
 func (a *Authority) LiveTokens() (counts [2]int) {
 	keys, now := a.keys.Load(), a.now()
 	for _, v := range a.verified.Values() {
@@ -127,20 +131,22 @@ func (a *Authority) LiveTokens() (counts [2]int) {
 	return counts
 }
 
-// KeyName returns the name of the access key with an index: primary or secondary.
+// KeyName returns "primary" for index 0 and "secondary" for index 1. It panics for other
+// indexes.
 func KeyName(index int) string { return [...]string{"primary", "secondary"}[index] }
 
-// Keys returns the access keys, primary first, for the verification of requests.
+// Keys returns the access keys, primary first.
 func (a *Authority) Keys() []communication.AccessKey {
 	keys := a.keys.Load()
 	return []communication.AccessKey{keys[0].access, keys[1].access}
 }
 
-// claims is the payload, in the order of the real service's (docs/contract/identity.md §6.1).
-// Several SDKs decode it with the wrong alphabet, so no claim may hold any of
-// the characters > ? ~, and all of it is ASCII (docs/contract/identity.md §1 rule 8).
+// claims is the payload of a token, with the members and their order as in the tokens of
+// the real service (docs/contract/identity.md §6.1). All values must be ASCII without the
+// characters > ? ~, because several SDKs decode the payload with standard base64 instead
+// of base64url (docs/contract/identity.md §1 rule 8).
 type claims struct {
-	jwt.Claims       `json:"-"` // none of them is checked by the library
+	jwt.Claims       `json:"-"` // satisfies the library, which checks no claims
 	SkypeID          string     `json:"skypeid"`
 	Scp              int        `json:"scp"`
 	Csi              string     `json:"csi"`
@@ -152,11 +158,12 @@ type claims struct {
 	Generation       uint64     `json:"kgen"`
 }
 
-// scpChat is the number in a token with the scope chat (docs/contract/identity.md §6.1).
+// scpChat is the claim scp of a token with the scope chat (docs/contract/identity.md §6.1).
 const scpChat = 1792
 
-// Issue makes a token for a user who is live. Key is the index of the access
-// key that authenticated the request. The expiry has whole seconds.
+// Issue returns a new token of a live user and the time when it expires, in whole
+// seconds. key is the index of the access key that signed the request. It fails if scopes
+// is empty.
 func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration, key int) (text string, expires time.Time, err error) {
 	if scopes == 0 {
 		return "", time.Time{}, errors.New("issue a token: no scopes")
@@ -184,9 +191,10 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	return text, expires, nil
 }
 
-// Verify returns the claims of a token, or ErrInvalid if it is malformed, of another
-// server, expired or revoked, or if its user is deleted. Another error means that the
-// user's row could not be read.
+// Verify returns the claims of a token. It fails with ErrInvalid if the token is
+// malformed, not signed with a current key, expired or revoked, or if its user was
+// deleted and the deletion grace has ended. It returns the error of Users.User if the
+// user cannot be read.
 func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	if len(text) > maxTokenLen {
 		return Claims{}, ErrInvalid
@@ -215,16 +223,17 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	return c, nil
 }
 
-// hasKey reports whether a key is still in use.
+// hasKey reports whether kid names a current access key.
 func (a *Authority) hasKey(kid string) bool {
 	keys := a.keys.Load()
 	return kid == keys[0].kid || kid == keys[1].kid
 }
 
-// parse checks the form and the signature of a token, but nothing that changes with time.
+// parse verifies the form and the signature of a token. It does not check the expiry or
+// the user.
 func (a *Authority) parse(text string) (verified, error) {
 	var c claims
-	// One text per token: the decoder of base64 ignores line breaks.
+	// The base64 decoder ignores line breaks; refuse them so that a token has one text.
 	if strings.ContainsAny(text, "\r\n") {
 		return verified{}, ErrInvalid
 	}
@@ -250,7 +259,7 @@ func (a *Authority) parse(text string) (verified, error) {
 	return verified{
 		Claims:     Claims{User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC()},
 		generation: c.Generation,
-		kid:        t.Header["kid"].(string), // a string, since a key was found by it
+		kid:        t.Header["kid"].(string), // it equals the kid of a key, so it is a string
 	}, nil
 }
 

@@ -37,14 +37,14 @@ var resource = core.Resource{ID: resourceID, Epoch: "epoch", Keys: [2]core.Acces
 	{Serial: 4, Secret: []byte("the secondary key of these tests, long too")},
 }}
 
-// fixture is an authority with its users in the real store, in memory.
+// fixture is an Authority whose users are in the embedded store, in memory.
 type fixture struct {
 	*token.Authority
 	core  *core.Service
 	clock *clock
 }
 
-// clock stands still until it is moved.
+// clock shows a fixed time until a test moves it.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
@@ -78,7 +78,7 @@ func newFixture(t testing.TB) *fixture {
 	return f
 }
 
-// another is an authority of its own on the same users: it has seen no token.
+// another returns a new Authority with the same keys and users and an empty cache.
 func (f *fixture) another(t testing.TB, r core.Resource) *token.Authority {
 	t.Helper()
 	a, err := token.New(r, f.core, f.clock.now)
@@ -106,12 +106,12 @@ func (f *fixture) issue(t testing.TB, u core.User, key int) string {
 	return text
 }
 
-// verify asks the authority, which may have the token in its cache, and a new
-// one, which cannot. Both must say the same.
+// verify verifies a token with the fixture's authority, which may have it in its cache, and
+// with a new authority. The results must be equal.
 func (f *fixture) verify(t testing.TB, text string) (token.Claims, error) {
 	t.Helper()
 	got, err := f.Verify(context.Background(), text)
-	again, err2 := f.Verify(context.Background(), text) // cached by now, if ever
+	again, err2 := f.Verify(context.Background(), text) // now from the cache, if it is valid
 	fresh, err3 := f.another(t, resource).Verify(context.Background(), text)
 	if diff := cmp.Diff(got, again) + cmp.Diff(got, fresh); diff != "" || err != err2 || err != err3 {
 		t.Errorf("verified %v, %v; then %v, %v; by a new authority %v, %v", got, err, again, err2, fresh, err3)
@@ -135,7 +135,7 @@ func parts(t testing.TB, text string) (header, payload string) {
 	return three[0], three[1]
 }
 
-// TestClaims holds a token to docs/contract/identity.md §6.1, byte for byte.
+// TestClaims compares the bytes of a token with docs/contract/identity.md §6.1.
 func TestClaims(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
@@ -181,8 +181,8 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestPayloadIsReadByEverySDK: four SDKs decode the payload with the standard
-// alphabet, and one with a blank look at exp (docs/contract/identity.md §1 rule 8).
+// TestPayloadIsReadByEverySDK checks that the payload can be decoded as four SDKs do, with
+// the standard base64 alphabet (docs/contract/identity.md §1 rule 8).
 func TestPayloadIsReadByEverySDK(t *testing.T) {
 	f := newFixture(t)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -238,7 +238,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// secretOf is the signing key that is derived from an access key.
+// secretOf returns the signing key that is derived from an access key.
 func secretOf(t testing.TB, row core.AccessKeyRow) []byte {
 	t.Helper()
 	secret, err := hkdf.Key(sha256.New, row.Secret, nil, "confab user token, HS256", sha256.Size)
@@ -326,7 +326,7 @@ func TestForgeries(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %v", name, got, err, token.ErrInvalid)
 		}
 	}
-	// A change anywhere: each byte in turn becomes another of the alphabet.
+	// Replace each byte in turn by another character of the alphabet.
 	for i := range good {
 		b := []byte(good)
 		if b[i] == 'A' {
@@ -369,7 +369,7 @@ func TestRevocationAndDeletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// In the second of the revoke: the generation tells them apart.
+	// A token from the same second as the revocation is valid: only the generation decides.
 	after := f.issue(t, u, 0)
 	if c, err := f.verify(t, after); err != nil || c.Leaving {
 		t.Errorf("a token from after the revoke: %+v, %v", c, err)
@@ -430,7 +430,7 @@ func TestKeyRotation(t *testing.T) {
 			if _, err := fresh.Verify(t.Context(), text); (err == nil) != c.holds[i] {
 				t.Errorf("%s, restarted: %s token: %v, want it to hold: %v", c.name, token.KeyName(i), err, c.holds[i])
 			}
-			// While it runs, a rotation is told by its serial, which only grows.
+			// A running server detects a rotation by the serial, which only increases.
 			if c.name == "secret alone" || c.name == "swapped" {
 				continue
 			}
@@ -463,7 +463,7 @@ func TestLiveTokens(t *testing.T) {
 	}
 }
 
-// failing are users whose rows cannot be read.
+// failing implements Users; reading a user always fails.
 type failing struct {
 	*core.Service
 	err error
@@ -485,7 +485,7 @@ func TestStoreErrorIsNoRefusal(t *testing.T) {
 		}
 	}
 	if _, err := a.Verify(t.Context(), text+"x"); err != token.ErrInvalid {
-		t.Errorf("a forgery asks for the user: %v, want %v", err, token.ErrInvalid)
+		t.Errorf("a forged token made Verify read the user: %v, want %v", err, token.ErrInvalid)
 	}
 }
 
@@ -516,7 +516,7 @@ func TestScopes(t *testing.T) {
 			t.Errorf("%v of %v: has %v, any %v; want %v, %v", c.want, c.set, c.set.Has(c.want), c.set.Any(c.want), c.has, c.any)
 		}
 	}
-	// Every set is read back as it was written.
+	// Every set survives formatting and parsing.
 	f := newFixture(t)
 	u := f.user(t)
 	for set := token.Scopes(1); set < 32; set++ {
@@ -533,7 +533,8 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestSecretsStayInside prints all that an authority gives out, but for keys.
+// TestSecretsStayInside prints everything that an Authority returns, except for keys, and
+// checks that it contains no secret.
 func TestSecretsStayInside(t *testing.T) {
 	f := newFixture(t)
 	text := f.issue(t, f.user(t), 0)
@@ -557,7 +558,7 @@ func TestSecretsStayInside(t *testing.T) {
 	}
 }
 
-// live are users who are all there: the fuzzer needs no store that runs beside it.
+// live implements Users without a store, for the fuzz test: every user is live.
 type live struct{}
 
 func (live) User(_ context.Context, id string) (core.User, error) {
