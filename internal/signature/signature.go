@@ -18,15 +18,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// MaxSkew is how far the date of a signed request may be from the server's time,
-// in either direction.
+// MaxSkew is the largest difference between the date of a signed request and the server's
+// time, in either direction.
 //
-// Unverified: Azure states no number for Communication Services; this is that of
-// App Configuration, whose scheme is the same (docs/contract/identity.md §4.5).
+// Unverified: Azure documents no value for Communication Services. This is the value of
+// App Configuration, which signs in the same way (docs/contract/identity.md §4.5).
 const MaxSkew = 15 * time.Minute
 
-// The words of access key signing (docs/contract/identity.md §4.1). The SDK has its own copy: it
-// exports nothing that a client does not need.
+// The scheme and the header names of access key signing (docs/contract/identity.md §4.1).
+// Package communication has its own copy and does not export it.
 const (
 	scheme            = "HMAC-SHA256"
 	hostHeader        = "host"
@@ -35,30 +35,30 @@ const (
 	contentHashHeader = "x-ms-content-sha256"
 )
 
-// Request is a request as a server received it, before any router, proxy or
-// cleaner of paths touched it: the client signed the bytes that it sent.
+// Request holds the parts of an HTTP request that a signature covers. They must be as
+// received, before a router or proxy changes them: the client signed the bytes it sent.
 type Request struct {
-	// Method is the verb, http.Request.Method.
+	// Method is http.Request.Method.
 	Method string
 	// Target is the raw request target, http.Request.RequestURI.
 	Target string
-	// Host is the Host header or the :authority, http.Request.Host.
+	// Host is the Host header or :authority, http.Request.Host.
 	Host string
-	// Header returns the value of a header whatever the case of its name, or "" if
-	// there is none: http.Header.Get. It must not be nil.
+	// Header returns the value of a header, whose name is case-insensitive, or "" if the
+	// request lacks it, like http.Header.Get. It must not be nil.
 	Header func(name string) string
-	// BodyHash is the SHA-256 of the body; that of no body is sha256.Sum256(nil).
+	// BodyHash is the SHA-256 of the body; without a body, sha256.Sum256(nil).
 	BodyHash [sha256.Size]byte
-	// TLS is true when the client spoke https, maybe to a proxy. Some clients that
-	// speak plain http sign a path without its first slash (docs/contract/identity.md §4.3); only
-	// then is that accepted.
+	// TLS is true if the client used https, to the server or to a proxy. Only without
+	// TLS does Verify accept a signature of the path without its first slash, which some
+	// clients make over plain http (docs/contract/identity.md §4.3).
 	TLS bool
-	// Authorities are more names, host or host:port, that the client may have
-	// signed: those of a proxy that puts another Host into requests.
+	// Authorities lists further names, host or host:port, that the client may have
+	// signed instead of Host: those of a proxy that changes the Host header.
 	Authorities []string
 }
 
-// Of returns r, whose body is given, as a Request.
+// Of returns the Request for r and its body, which the caller has read.
 func Of(r *http.Request, body []byte) Request {
 	return Request{
 		Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get,
@@ -66,15 +66,14 @@ func Of(r *http.Request, body []byte) Request {
 	}
 }
 
-// Verify returns the index of the key that signed r, or -1 and an [*Error]. It
-// tries the keys in their order, so give the primary key first. A zero key matches
-// nothing, so an unset secondary key may stay in the list.
+// Verify returns the index in keys of the key that signed r. It fails with an [*Error]
+// and index -1 if no key did. It tries the keys in order and skips zero keys, so an unset
+// secondary key may be in the list.
 //
-// The algorithm is that of docs/contract/identity.md §4.4. It reads the order of the signed
-// headers from the Authorization header and accepts every spelling of path and host
-// that the official SDKs of all years sign: the target as received and
-// percent-decoded, the host as received, without its port, and with its port
-// repeated. Signatures and hashes are compared in constant time.
+// It implements docs/contract/identity.md §4.4. It reads the order of the signed headers
+// from the Authorization header and accepts all forms of path and host that official SDKs
+// sign: the target as received and percent-decoded; the host as received, without its
+// port, and with its port repeated. It compares signatures and hashes in constant time.
 func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, error) {
 	auth, err := parseAuthorization(r.Header("Authorization"))
 	if err != nil {
@@ -108,36 +107,38 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 	return -1, refuse(BadSignature, "signature matches no key")
 }
 
-// Reason says why a request was refused. The responses differ (docs/contract/identity.md §4.5).
+// Reason says why a signed request was refused. The responses to the client differ by
+// reason (docs/contract/identity.md §4.5).
 type Reason uint8
 
 // The reasons, in the order in which they are checked.
 const (
-	// BadScheme: there is no Authorization header, or one of another scheme, such
-	// as Bearer. The request is not signed; nothing else was checked.
+	// BadScheme means that the request is not signed: it has no Authorization header,
+	// or one with another scheme, such as Bearer.
 	BadScheme Reason = iota + 1
-	// BadHeader: the Authorization header is not of the form of docs/contract/identity.md §4.1, or
-	// does not sign exactly a date header, host and x-ms-content-sha256.
+	// BadHeader means that the Authorization header is malformed (docs/contract/identity.md
+	// §4.1) or that the signed headers are not a date header, host and
+	// x-ms-content-sha256.
 	BadHeader
-	// BadDate: the signed date is missing, unreadable, or too far from now.
+	// BadDate means that the signed date is missing, malformed, or differs from the
+	// current time by more than MaxSkew.
 	BadDate
-	// BadContentHash: x-ms-content-sha256 is missing or is not the hash of the
-	// body.
+	// BadContentHash means that x-ms-content-sha256 is missing or is not the hash of
+	// the body.
 	BadContentHash
-	// BadSignature: no key makes this signature of this request.
+	// BadSignature means that no key produces the signature.
 	BadSignature
 )
 
-// Error is the refusal of a signed request. Its text is for the server's log: it
-// repeats nothing that the client sent. A response to the client should say no more
-// than the reason.
+// Error says why Verify refused a request. Its text is for the server's log and contains
+// nothing that the client sent. Do not show the client more than the reason.
 type Error struct {
 	Reason Reason
 
 	detail string
 }
 
-// Error says what was wrong, with the detail that Reason lacks.
+// Error returns the reason in words, with details.
 func (e *Error) Error() string { return "verify request signature: " + e.detail }
 
 func refuse(reason Reason, format string, args ...any) error {
@@ -146,13 +147,14 @@ func refuse(reason Reason, format string, args ...any) error {
 
 // authorization is a parsed Authorization header.
 type authorization struct {
-	headers   []string // lower case: date or x-ms-date, host, x-ms-content-sha256, in the client's order
-	date      string   // which one of the two date headers is signed
+	headers   []string // names of the signed headers in lower case, in the client's order
+	date      string   // the signed date header: x-ms-date or date
 	signature []byte
 }
 
-// parseAuthorization reads
+// parseAuthorization parses an Authorization header of the form
 // "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature=BASE64".
+// It fails with BadScheme or BadHeader.
 func parseAuthorization(header string) (authorization, error) {
 	got, params, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(got, scheme) {
@@ -161,7 +163,8 @@ func parseAuthorization(header string) (authorization, error) {
 		}
 		return authorization{}, refuse(BadScheme, "authorization scheme is not "+scheme)
 	}
-	// Two parameters, each once: one more '&' would be in the second name or value.
+	// Exactly two parameters: a further '&' becomes part of the second value, which then
+	// is not base64.
 	first, second, _ := strings.Cut(strings.TrimSpace(params), "&")
 	signed, ok1 := cutParam(first, "SignedHeaders")
 	signature, ok2 := cutParam(second, "Signature")
@@ -182,7 +185,7 @@ func parseAuthorization(header string) (authorization, error) {
 			"signed headers are not a date header, host and "+contentHashHeader)
 	}
 
-	// Strict, and of the one length a SHA-256 has: one signature, one spelling.
+	// Check the length and decode strictly, so that a signature has only one text.
 	var err error
 	if len(signature) == base64.StdEncoding.EncodedLen(sha256.Size) {
 		a.signature, err = base64.StdEncoding.Strict().DecodeString(signature)
@@ -193,12 +196,14 @@ func parseAuthorization(header string) (authorization, error) {
 	return a, nil
 }
 
+// cutParam returns the value of "name=value"; the name is case-insensitive.
 func cutParam(s, name string) (value string, ok bool) {
 	got, value, ok := strings.Cut(s, "=")
 	return value, ok && strings.EqualFold(got, name)
 }
 
-// checkDate reads the date as RFC 1123 with GMT, the only form any SDK sends.
+// checkDate fails with BadDate unless the date is within MaxSkew of now. It must have the
+// format http.TimeFormat, the only one that SDKs send.
 func checkDate(date string, now time.Time) error {
 	if date == "" {
 		return refuse(BadDate, "signed date header is missing")
@@ -213,8 +218,8 @@ func checkDate(date string, now time.Time) error {
 	return nil
 }
 
-// spellings returns every string that a client may have signed for this request
-// (docs/contract/identity.md §4.4), the likeliest first and none twice.
+// spellings returns all strings that a client may have signed for the request, without
+// duplicates and the most likely first (docs/contract/identity.md §4.4).
 func (r Request) spellings(auth authorization, date, contentHash string) [][]byte {
 	var hosts []string
 	for _, authority := range append([]string{r.Host}, r.Authorities...) {
@@ -240,9 +245,9 @@ func (r Request) spellings(auth authorization, date, contentHash string) [][]byt
 	return messages
 }
 
-// targetSpellings returns the target as received and percent-decoded (Python's
-// async client signs that), and over plain http both without the first slash
-// (Python's sync client drops it there).
+// targetSpellings returns the forms of a target that clients sign: as received,
+// percent-decoded (Python's async client), and without TLS both also without the first
+// slash (Python's sync client).
 func targetSpellings(target string, tls bool) []string {
 	target = originForm(target)
 	targets := []string{target}
@@ -260,8 +265,8 @@ func targetSpellings(target string, tls bool) []string {
 	return targets
 }
 
-// originForm drops scheme and host from the target of a request that was sent to a
-// forward proxy; clients sign path and query only.
+// originForm returns path and query of a target, which is what clients sign. The target
+// of a request to a forward proxy also has scheme and host.
 func originForm(target string) string {
 	_, rest, ok := strings.Cut(target, "://")
 	if !ok || strings.HasPrefix(target, "/") {
@@ -277,9 +282,8 @@ func originForm(target string) string {
 	return rest[i:]
 }
 
-// hostSpellings returns authority as it is, without its port (Java signs that),
-// with its port, and with its port twice (JavaScript 2.0 to 2.4.0 sign and send
-// that).
+// hostSpellings returns the forms of a host that clients sign: as received, without its
+// port (Java), with its port, and with its port twice (JavaScript 2.0 to 2.4.0).
 func hostSpellings(authority string) []string {
 	if authority == "" {
 		return nil
@@ -296,7 +300,7 @@ func hostSpellings(authority string) []string {
 	return appendNew([]string{authority}, name, name+":"+port, name+":"+port+":"+port)
 }
 
-// appendNew appends those of more that list does not have yet.
+// appendNew appends the elements of more that list does not contain.
 func appendNew(list []string, more ...string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The vectors of the contract share these (docs/contract/identity.md §4.2).
+// The values that all test vectors of docs/contract/identity.md §4.2 have.
 const (
 	testKey         = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
 	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
@@ -37,8 +37,8 @@ func mustKey(t testing.TB, text string) communication.AccessKey {
 	return k
 }
 
-// signature signs with nothing but the standard library: it shares no code with
-// Sign and Verify.
+// signature computes a signature with only the standard library, independently of Sign and
+// Verify.
 func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 	t.Helper()
 	secret, err := base64.StdEncoding.DecodeString(key)
@@ -110,7 +110,7 @@ func TestVerifyRefusesEveryChange(t *testing.T) {
 	if _, err := verify(t, r); err != nil {
 		t.Fatal(err)
 	}
-	// altered gives s with each byte in turn replaced by others of each class.
+	// altered yields copies of s in which one byte is replaced by characters of all classes.
 	altered := func(s string) (list []string) {
 		for i := range len(s) {
 			for _, c := range []byte("aZ09+/;=& %\n\x00\xff") {
@@ -165,7 +165,7 @@ func TestVerifyRefusesEveryChange(t *testing.T) {
 		_, err := verify(t, changed)
 		wantReason(t, "body", err, BadContentHash)
 	}
-	// A body with its own hash, but not the signed one.
+	// Replace the body and its hash header, but not the signature.
 	other := sha256.Sum256(nil)
 	changed := r.with("x-ms-content-sha256", vectorEmptyHash)
 	changed.BodyHash = other
@@ -269,12 +269,12 @@ func TestVerifyDate(t *testing.T) {
 		_, err := verify(t, signed(t).with("x-ms-date", date))
 		wantReason(t, "date "+date, err, BadDate)
 	}
-	// The zero time is further from any date than a Duration can tell.
+	// The difference to the zero time does not fit into a Duration.
 	_, err := Verify(signed(t), []communication.AccessKey{mustKey(t, testKey)}, time.Time{})
 	wantReason(t, "zero now", err, BadDate)
 }
 
-// When both date headers are there, the signed one counts.
+// If a request has both date headers, only the signed one is checked.
 func TestVerifyUsesTheSignedDate(t *testing.T) {
 	if _, err := verify(t, signed(t).with("Date", "yesterday")); err != nil {
 		t.Errorf("x-ms-date is signed, and Date was looked at: %v", err)
@@ -315,8 +315,8 @@ func TestVerifySaysWhichKey(t *testing.T) {
 	}
 }
 
-// A signature made with the empty key, which everybody has, must never match an
-// unset key.
+// A signature made with an empty key, which anybody can make, must not match an unset
+// key.
 func TestVerifyEmptyKeyMatchesNothing(t *testing.T) {
 	r := request(issueTarget, vectorHost, authorize(usualHeaders,
 		signature(t, "", "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
@@ -358,7 +358,7 @@ func FuzzVerify(f *testing.F) {
 		var refused *Error
 		switch {
 		case err == nil && got == 1:
-			// Nobody guesses a signature: it is the seed's, of the seed's request.
+			// Only the seed's signature can be valid, and only for the seed's request.
 			if !strings.Contains(auth, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=") {
 				t.Fatalf("forged: %q %q %q %q", auth, date, target, host)
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestVerifyVectors checks the signatures of docs/contract/identity.md §4.2 as text: no code of this test or
-// of Sign made them.
+// TestVerifyVectors verifies the literal signatures of docs/contract/identity.md §4.2, which
+// were not computed by Sign or by this test.
 func TestVerifyVectors(t *testing.T) {
 	tests := []struct {
 		target, host, body, signature string
@@ -33,8 +33,8 @@ func TestVerifyVectors(t *testing.T) {
 	}
 }
 
-// TestVerifySDKs goes through the spellings of docs/contract/identity.md §4.3: what each SDK signs, and what
-// a server then receives.
+// TestVerifySDKs verifies requests as each SDK signs them and as a server receives them
+// (docs/contract/identity.md §4.3).
 func TestVerifySDKs(t *testing.T) {
 	const (
 		date    = "date;host;x-ms-content-sha256"

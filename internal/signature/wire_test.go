@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestSignedRequestsOnTheWire lets net/http carry signed requests and verifies
-// what a server gets.
+// TestSignedRequestsOnTheWire sends signed requests through net/http and verifies them in
+// the server.
 func TestSignedRequestsOnTheWire(t *testing.T) {
 	key := mustKey(t, testKey)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
