@@ -1,10 +1,10 @@
-// Package clip bounds the text of a client that a server repeats in a response or a log.
+// Package clip shortens client text that a server repeats in a response or the log.
 package clip
 
 import "strings"
 
-// Text returns s, cut off with an ellipsis after at most limit bytes. It cuts no
-// character in two.
+// Text returns s if it has at most limit bytes. Otherwise it returns the whole characters
+// within the first limit bytes, followed by an ellipsis.
 func Text(s string, limit int) string {
 	if len(s) <= limit {
 		return s
