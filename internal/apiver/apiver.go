@@ -1,25 +1,24 @@
-// Package apiver is the dated list of the api-versions that Confab speaks, and
-// Span, a stretch of it.
+// Package apiver lists the api-versions that Confab supports and defines Span, a range of
+// api-versions.
 //
-// Everything that differs between versions is a span on a row of a table: on a
-// route, on a field of a wire struct. A new version is a row here, and a new
-// bound there; no code asks for the version.
+// Routes and fields of JSON bodies have the span of the versions in which they exist. To
+// support a new version, add it to the list and adjust the spans; no other code depends
+// on versions.
 package apiver
 
 import "slices"
 
-// Version is the name of an api-version, such as "2021-09-07" or
-// "2021-01-27-preview4". Names start with a date and compare as text in the
-// order of history; a test holds the lists to that.
+// Version is the name of an api-version, such as "2021-09-07" or "2021-01-27-preview4".
+// Names start with a date, so comparing them as strings gives their chronological order.
 type Version string
 
-// List is the api-versions of one API.
+// List is the list of the api-versions of one API.
 type List struct {
-	versions []Version
+	versions []Version // oldest first
 	aliases  map[Version]Version
 }
 
-// Chat is the list of the chat routes (docs/contract/api-versions.md §1).
+// Chat lists the api-versions of the chat routes (docs/contract/api-versions.md §1).
 var Chat = &List{
 	versions: []Version{
 		"2020-11-01-preview3",
@@ -30,12 +29,12 @@ var Chat = &List{
 		"2024-03-07",
 		"2025-03-15",
 	},
-	// A slip in the Java SDK's enum; whether it was ever sent is not known
-	// (docs/contract/api-versions.md §6).
+	// The Java SDK has this typing error (docs/contract/api-versions.md §6). Unverified:
+	// that any client sends it.
 	aliases: map[Version]Version{"2021-09-27": "2021-09-07"},
 }
 
-// Identity is the list of the identity routes (docs/contract/identity.md §2).
+// Identity lists the api-versions of the identity routes (docs/contract/identity.md §2).
 var Identity = &List{
 	versions: []Version{
 		"2021-03-07",
@@ -45,8 +44,8 @@ var Identity = &List{
 	},
 }
 
-// Parse finds a version by the name that a client sent; ok is false for a name
-// that is not in the list.
+// Parse returns the version with the name, or the version that the name is an alias of.
+// ok is false for any other name.
 func (l *List) Parse(name string) (v Version, ok bool) {
 	v = Version(name)
 	if is, ok := l.aliases[v]; ok {
@@ -55,15 +54,14 @@ func (l *List) Parse(name string) (v Version, ok bool) {
 	return v, slices.Contains(l.versions, v)
 }
 
-// Versions returns the list, oldest first. It is shared and must not be changed.
+// Versions returns the versions, oldest first. The caller must not change the slice.
 func (l *List) Versions() []Version { return l.versions }
 
-// Span is the versions from Since on and before Until. An empty bound is open,
-// so the zero Span is all of history. It has an end because history branches: a
-// thing can live in one preview alone.
+// Span is the range of the versions from Since on and before Until. An empty Since or
+// Until does not limit the range, so the zero Span contains all versions.
 type Span struct{ Since, Until Version }
 
-// Has reports whether a version lies in the span.
+// Has reports whether the span contains the version.
 func (s Span) Has(v Version) bool {
 	return v >= s.Since && (s.Until == "" || v < s.Until)
 }
