@@ -11,7 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// decode decodes a line of a kind.
+// decode decodes a line of the kind into a record. It fails for an unknown kind or member
+// and for values out of range.
 func decode(kind string, line []byte) (core.Record, error) {
 	switch kind {
 	case "resource":
@@ -58,7 +59,8 @@ func decode(kind string, line []byte) (core.Record, error) {
 	return nil, fmt.Errorf("lines of kind %q are not known", kind)
 }
 
-// read decodes a line into its fields, and those into a record.
+// read decodes the JSON object of a line into a T and converts it with record. It fails
+// for unknown members.
 func read[T any](line []byte, record func(*T) (core.Record, error)) (core.Record, error) {
 	var l T
 	d := json.NewDecoder(bytes.NewReader(line))
@@ -123,6 +125,7 @@ func decodeEvent(l *eventLine) (core.Record, error) {
 	return e, errors.Join(sortKey{ids: []string{l.Thread}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
 }
 
+// knownWord returns an error for the word of a field unless ok.
 func knownWord(ok bool, field, word string) error {
 	if !ok {
 		return fmt.Errorf("%s %q is not known", field, word)
@@ -130,6 +133,7 @@ func knownWord(ok bool, field, word string) error {
 	return nil
 }
 
+// atLeast fails if n, the value of a field, is less than least.
 func atLeast(least int64, field string, n int64) error {
 	if n < least {
 		return fmt.Errorf("%s is out of range", field)
@@ -137,7 +141,7 @@ func atLeast(least int64, field string, n int64) error {
 	return nil
 }
 
-// signed returns n, or -1 if n is too great for a store.
+// signed converts n to an int64, or to -1 if n is too large for one.
 func signed(n uint64) int64 {
 	if n > math.MaxInt64 {
 		return -1
@@ -145,7 +149,7 @@ func signed(n uint64) int64 {
 	return int64(n)
 }
 
-// dict returns the map in the form of rows: nil instead of an empty one.
+// dict returns m, or nil if m is empty, as records have it.
 func dict(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil

@@ -1,38 +1,39 @@
-// Package transfer moves the records of a store to another: it writes them to an
-// export, a file of lines of text, and reads them back. docs/export-format.md describes
-// the file; testdata has a line of each kind.
+// Package transfer writes the records of a store to an export, a text file with one JSON
+// object per line, and reads them back. docs/export-format.md describes the format, and
+// testdata has lines of all kinds.
 //
-// A Reader returns io.EOF only after the checksum of the last line has proved that the
-// file is complete and unaltered. An import that commits nothing before then never keeps
-// part of a damaged file.
+// A Reader returns io.EOF only after it has checked that the file is complete and
+// unaltered. So an import that commits only after io.EOF never keeps part of a damaged
+// file.
 package transfer
 
 import "github.com/confab-chat/confab/internal/core"
 
-// Format is the version of the file that this package writes, and the newest that it
-// reads.
+// Format is the version of the export format that a Writer writes, and the newest that a
+// Reader reads.
 const Format = 1
 
-// sumEvery is the number of rows between two checksums, so that an altered file is
-// detected early and roughly located.
+// sumEvery is the number of rows between two checksum lines. They detect an altered file
+// early and roughly locate the change.
 const sumEvery = 10_000
 
-// maxLine is more than a row can have, in bytes: a message has a megabyte of
-// text at most, and a byte of it six characters at most.
+// maxLine is the longest line, in bytes. No row needs more: a message has at most a
+// megabyte of text, and JSON needs at most six bytes for one.
 const maxLine = 64 << 20
 
-// Summary counts the rows of an export.
+// Summary holds the number of rows of an export and its checksum.
 type Summary struct {
 	Rows     core.Counts `json:"rows"`
-	Checksum string      `json:"sha256"` // of all lines before the last
+	Checksum string      `json:"sha256"` // hexadecimal SHA-256 of all lines before the last
 }
 
-// The first line, the checksums on the way and the last line.
+// The lines that are not records: header is the first, trailer the last, and a sumLine
+// follows every sumEvery rows.
 type (
 	header struct {
 		Confab string `json:"confab"` // "export"
 		Format int    `json:"format"`
-		Made   int64  `json:"made"`
+		Made   int64  `json:"made"` // epoch milliseconds
 	}
 	sumLine struct {
 		Kind     string `json:"kind"`

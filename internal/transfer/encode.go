@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// encode returns the line of a record. It fails on text that is not UTF-8, which JSON
-// would silently replace.
+// encode returns the line of a record, to be encoded as JSON. It fails for text that is
+// not UTF-8, which encoding/json would silently replace, and for unknown kinds.
 func encode(r core.Record) (any, error) {
 	var t checker
 	switch r := r.(type) {
@@ -19,19 +19,19 @@ func encode(r core.Record) (any, error) {
 				line.Keys = append(line.Keys, keyLine(k))
 			}
 		}
-		return line, t.of("the resource")
+		return line, t.err("the resource")
 	case core.User:
-		return userLine{"user", t.text(r.ID), word(&t, r.State, core.ParseUserState), r.DeletedAt, r.Generation}, t.of("user " + r.ID)
+		return userLine{"user", t.text(r.ID), word(&t, r.State, core.ParseUserState), r.DeletedAt, r.Generation}, t.err("user " + r.ID)
 	case core.Head:
 		return threadLine{
 			Kind: "thread", ID: t.text(r.ID), Revision: r.Revision, Topic: t.text(r.Topic), CreatedBy: t.text(r.CreatedBy),
 			CreatedOn: r.CreatedOn, DeletedOn: r.DeletedOn, Metadata: t.dict(r.Metadata), RetentionDays: r.RetentionDays,
 			LastID: r.LastID, LastSequence: r.LastSequence, LastEvent: r.LastEvent, LastPosition: r.LastPosition, LastMessageOn: r.LastMessageOn,
-		}, t.of("thread " + r.ID)
+		}, t.err("thread " + r.ID)
 	case core.ThreadMember:
-		return encodeMember(r, &t), t.of("member " + r.User + " of thread " + r.Thread)
+		return encodeMember(r, &t), t.err("member " + r.User + " of thread " + r.Thread)
 	case core.ThreadMessage:
-		return encodeMessage(r, &t), t.of(fmt.Sprintf("message %d of thread %s", r.ID, r.Thread))
+		return encodeMessage(r, &t), t.err(fmt.Sprintf("message %d of thread %s", r.ID, r.Thread))
 	case core.ThreadAnswer:
 		line := answerLine{
 			Kind: "answer", Thread: t.text(r.Thread), Topic: t.text(r.Topic), CreatedBy: t.text(r.CreatedBy), CreatedOn: r.CreatedOn,
@@ -40,15 +40,15 @@ func encode(r core.Record) (any, error) {
 		for _, p := range r.Invalid {
 			line.Invalid = append(line.Invalid, invalidLine{t.text(p.User), t.text(p.Code), t.text(p.Message)})
 		}
-		return line, t.of("the first answer of thread " + r.Thread)
+		return line, t.err("the first answer of thread " + r.Thread)
 	case core.SentToken:
-		return tokenLine{"token", t.text(r.Thread), t.text(r.Caller), t.text(r.Token), r.MessageID}, t.of("a send token of thread " + r.Thread)
+		return tokenLine{"token", t.text(r.Thread), t.text(r.Caller), t.text(r.Token), r.MessageID}, t.err("a send token of thread " + r.Thread)
 	case core.ThreadReceipt:
-		return receiptLine{"receipt", t.text(r.Thread), t.text(r.User), r.MessageID, r.ReadOn}, t.of("a receipt of thread " + r.Thread)
+		return receiptLine{"receipt", t.text(r.Thread), t.text(r.User), r.MessageID, r.ReadOn}, t.err("a receipt of thread " + r.Thread)
 	case core.Event:
 		return eventLine{
 			"event", r.Position, r.Day, t.text(r.Thread), r.Number, word(&t, r.Kind, core.ParseEventKind), r.MessageID, r.Version, t.text(r.Actor),
-		}, t.of(fmt.Sprintf("event %d of thread %s", r.Number, r.Thread))
+		}, t.err(fmt.Sprintf("event %d of thread %s", r.Number, r.Thread))
 	}
 	return nil, fmt.Errorf("records of type %T have no line", r)
 }
@@ -79,21 +79,23 @@ func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
 	return line
 }
 
-// checker remembers whether any text was not UTF-8, or any kind had no word.
+// checker records whether a text of a record is not UTF-8 or a kind is unknown.
 type checker struct{ bad, unknown bool }
 
+// text returns s and checks that it is UTF-8.
 func (t *checker) text(s string) string {
 	t.bad = t.bad || !utf8.ValidString(s)
 	return s
 }
 
-// word returns the word of a kind or state that parse knows.
+// word returns the name of a kind or state and checks that parse knows it.
 func word[K fmt.Stringer](t *checker, k K, parse func(string) (K, bool)) string {
 	_, known := parse(k.String())
 	t.unknown = t.unknown || !known
 	return k.String()
 }
 
+// dict returns m and checks that its texts are UTF-8.
 func (t *checker) dict(m map[string]string) map[string]string {
 	for k, v := range m {
 		t.text(k)
@@ -102,12 +104,13 @@ func (t *checker) dict(m map[string]string) map[string]string {
 	return m
 }
 
-func (t *checker) of(what string) error {
+// err returns an error for the named record if a check has failed.
+func (t *checker) err(record string) error {
 	switch {
 	case t.bad:
-		return fmt.Errorf("%q holds text that is not UTF-8, which an export cannot hold", what)
+		return fmt.Errorf("%q holds text that is not UTF-8, which an export cannot hold", record)
 	case t.unknown:
-		return fmt.Errorf("%q is of a kind that this version does not know", what)
+		return fmt.Errorf("%q is of a kind that this version does not know", record)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package transfer
 
-// The lines. Times are epoch milliseconds; zero and empty fields are left out.
+// The structs below are the JSON forms of records, one per kind of line. Times are in
+// epoch milliseconds. Optional zero and empty fields are left out.
 
 type resourceLine struct {
 	Kind string    `json:"kind"`

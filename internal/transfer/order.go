@@ -8,7 +8,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// The kinds of rows in their order.
+// The order of the kinds of records in an export.
 const (
 	rankResource = iota + 1
 	rankUser
@@ -21,15 +21,18 @@ const (
 	rankEvent
 )
 
-// sortKey is the sort key of a record. Its ids are those in the key of its row.
+// sortKey is the sort key of a record: its kind, then the ids of its row's key, then its
+// number in the thread or in the store.
 type sortKey struct {
-	rank   int
+	rank   int // the kind; 0 in the zero sortKey
 	ids    []string
 	number uint64
 }
 
-func (p sortKey) any() bool { return p.rank > 0 }
+// isSet reports whether p is the key of a record.
+func (p sortKey) isSet() bool { return p.rank > 0 }
 
+// sortKeyOf returns the sort key of a record, or the zero sortKey for an unknown type.
 func sortKeyOf(r core.Record) sortKey {
 	switch r := r.(type) {
 	case core.Resource:
@@ -54,7 +57,8 @@ func sortKeyOf(r core.Record) sortKey {
 	return sortKey{}
 }
 
-// compare compares by rank, then by ids, then by number; there is one resource.
+// compare returns -1, 0 or +1 as p is before, equal to or after q. Two resources are
+// equal, because a store has only one.
 func (p sortKey) compare(q sortKey) int {
 	if c := cmp.Compare(p.rank, q.rank); c != 0 || p.rank == rankResource {
 		return c
@@ -67,7 +71,8 @@ func (p sortKey) compare(q sortKey) int {
 	return cmp.Compare(p.number, q.number)
 }
 
-// check refuses ids that no store can keep in its keys.
+// check fails if an id is empty or contains a NUL character, which the keys of a store
+// cannot contain.
 func (p sortKey) check() error {
 	for _, id := range p.ids {
 		if id == "" {

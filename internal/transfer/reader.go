@@ -15,42 +15,42 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// ErrNewer means that the file has a newer format than this version knows.
+// ErrNewer means that an export has a newer format than this package can read.
 var ErrNewer = errors.New("the export was written by a newer version of Confab")
 
-// Error says what is wrong with an export, and in which line.
+// Error is an error in a line of an export.
 type Error struct {
-	Line int // from 1
+	Line int // number of the line, from 1
 	Err  error
 }
 
-// Error names the line.
+// Error returns the line number and the cause.
 func (e *Error) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Reader reads an export. It keeps only the line that it reads.
+// Reader reads the records of an export. It keeps only one line in memory.
 type Reader struct {
 	in       *bufio.Reader
-	buf      []byte // a line that is longer than in's buffer
-	sum      hash.Hash
-	at       int // the line's number
-	verified int // the last line that a checksum covers
-	last     sortKey
-	started  bool
+	buf      []byte    // a line that is longer than in's buffer
+	sum      hash.Hash // of the lines so far
+	at       int       // number of the current line, from 1
+	verified int       // number of the latest correct checksum line
+	last     sortKey   // of the latest record
+	started  bool      // the header was read
 	rows     core.Counts
 	summary  Summary
-	err      error // the first, io.EOF at the end
+	err      error // the first error of Next, io.EOF after the last line
 }
 
-// NewReader reads from in, line by line.
+// NewReader returns a Reader of the export in.
 func NewReader(in io.Reader) *Reader {
 	return &Reader{in: bufio.NewReaderSize(in, 1<<16), sum: sha256.New()}
 }
 
-// Next returns the next record, io.EOF after the last line of a whole file, or an
-// *Error. After an error it returns the same one.
+// Next returns the next record. It fails with io.EOF after the last line if the file is
+// complete, and with an *Error otherwise. Further calls return the same error.
 func (r *Reader) Next() (core.Record, error) {
 	if r.err != nil {
 		return nil, r.err
@@ -63,7 +63,8 @@ func (r *Reader) Next() (core.Record, error) {
 	return record, err
 }
 
-// Summary returns the summary of the last line, once Next has returned io.EOF.
+// Summary returns the counts and the checksum of the last line. It is zero until Next has
+// reached that line.
 func (r *Reader) Summary() Summary { return r.summary }
 
 func (r *Reader) next() (core.Record, error) {
@@ -107,7 +108,7 @@ func (r *Reader) next() (core.Record, error) {
 	}
 }
 
-// readHeader checks the first line.
+// readHeader checks the first line. It fails with ErrNewer for a newer format.
 func readHeader(line []byte) error {
 	var h header
 	if err := json.Unmarshal(line, &h); err != nil || h.Confab != "export" {
@@ -122,9 +123,10 @@ func readHeader(line []byte) error {
 	return nil
 }
 
-// readTrailer checks the last line. It returns io.EOF if nothing follows.
+// readTrailer checks the last line. It returns io.EOF if the line is correct and nothing
+// follows.
 func (r *Reader) readTrailer(line []byte) error {
-	if !r.last.any() {
+	if !r.last.isSet() {
 		return errors.New("the export names no resource")
 	}
 	r.summary = Summary{r.rows, r.checksum()}
@@ -135,7 +137,7 @@ func (r *Reader) readTrailer(line []byte) error {
 	case err == nil:
 		r.at++
 		return errors.New("there is more behind the last line")
-	case err != io.EOF: // of a compressed file the end is checked here
+	case err != io.EOF: // a gzip reader checks its checksum here
 		return err
 	}
 	return io.EOF
@@ -143,7 +145,8 @@ func (r *Reader) readTrailer(line []byte) error {
 
 func (r *Reader) checksum() string { return hex.EncodeToString(r.sum.Sum(nil)) }
 
-// verify compares a line with the one that the lines before it require.
+// verify fails unless the line is the JSON form of want, which is computed from the lines
+// before it.
 func (r *Reader) verify(line []byte, want any) error {
 	text, err := json.Marshal(want)
 	if err != nil {
@@ -156,7 +159,8 @@ func (r *Reader) verify(line []byte, want any) error {
 	return nil
 }
 
-// line returns the next line with its newline. It is valid until the next call.
+// line returns the next line with its newline. The slice is valid until the next call. It
+// fails if the line is longer than maxLine or not UTF-8, and at the end of the file.
 func (r *Reader) line() ([]byte, error) {
 	r.at++
 	r.buf = r.buf[:0]
@@ -187,7 +191,7 @@ func validLine(line []byte) ([]byte, error) {
 	return line, nil
 }
 
-// kindOf returns the kind of a line, which is its first member.
+// kindOf returns the member kind of a line, which must be the first one.
 func kindOf(line []byte) (string, error) {
 	rest, ok := bytes.CutPrefix(line, []byte(`{"kind":"`))
 	kind, _, ok2 := bytes.Cut(rest, []byte(`"`))
@@ -197,17 +201,17 @@ func kindOf(line []byte) (string, error) {
 	return string(kind), nil
 }
 
-// checkOrder refuses a record that is not in the order that core.Record promises, or
-// that repeats one.
+// checkOrder fails if the record repeats the previous one or is not in the order that
+// core.Record documents.
 func (r *Reader) checkOrder(record core.Record) error {
 	p := sortKeyOf(record)
 	if err := p.check(); err != nil {
 		return err
 	}
 	switch {
-	case !r.last.any() && p.rank != rankResource:
+	case !r.last.isSet() && p.rank != rankResource:
 		return errors.New("the resource has to come first")
-	case r.last.any() && p.compare(r.last) <= 0:
+	case r.last.isSet() && p.compare(r.last) <= 0:
 		return errors.New("the line stands in the wrong place, or comes twice")
 	case p.rank == rankEvent && p.number != r.rows.Events+1:
 		return fmt.Errorf("the event has position %d instead of %d", p.number, r.rows.Events+1)

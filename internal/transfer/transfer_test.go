@@ -28,7 +28,7 @@ const (
 	funny = "a line\nand <another> & \"quotes\" \\ \u2028 \U0001F600 \x01"
 )
 
-// golden has each kind of record, full and empty.
+// golden has records of every kind, with all fields set and with none.
 var golden = []core.Record{
 	core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Keys: [2]core.AccessKeyRow{
 		{Serial: 1, Secret: []byte("the primary key of the golden file")}, {Serial: 7, Secret: []byte("the secondary key of the golden file")},
@@ -91,7 +91,7 @@ func write(t testing.TB, o Options, records []core.Record) []byte {
 	return file.Bytes()
 }
 
-// readAll reads to the end or to the first error.
+// readAll reads records until io.EOF or the first error.
 func readAll(file []byte) (records []core.Record, s Summary, err error) {
 	r := NewReader(bytes.NewReader(file))
 	for {
@@ -106,8 +106,8 @@ func readAll(file []byte) (records []core.Record, s Summary, err error) {
 	}
 }
 
-// TestGolden keeps the format: every line is written as it always was, and
-// what was written then is read as it was meant.
+// TestGolden checks that the format has not changed: the Writer writes the bytes of the
+// golden file, and the Reader reads its records.
 func TestGolden(t *testing.T) {
 	name := filepath.Join("testdata", "format1.jsonl")
 	got := write(t, Options{Made: made, Keys: true}, golden)
@@ -121,7 +121,7 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	if diff := cmp.Diff(string(want), string(got)); diff != "" {
-		t.Errorf("the file is written otherwise than before (-golden +now):\n%s", diff)
+		t.Errorf("the written file has changed (-golden +now):\n%s", diff)
 	}
 	records, s, err := readAll(want)
 	if err != nil {
@@ -149,8 +149,8 @@ func TestKeysStayAtHome(t *testing.T) {
 	}
 }
 
-// TestAnyAlteredByteIsRefused flips bits and removes, doubles, puts in and cuts
-// off bytes all over the file.
+// TestAnyAlteredByteIsRefused flips, removes, repeats and inserts bytes everywhere in a
+// file and cuts it off everywhere; the Reader must refuse each result.
 func TestAnyAlteredByteIsRefused(t *testing.T) {
 	file := write(t, Options{Made: made, Keys: true}, golden)
 	lines := bytes.Count(file, []byte("\n"))
@@ -166,7 +166,7 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 		flipped := bytes.Clone(file)
 		flipped[i] ^= 1 << (i % 8)
 		refused("flipped", i, flipped)
-		if i%4 != 0 { // the rest is for the fuzzer
+		if i%4 != 0 { // the fuzz test covers the others
 			continue
 		}
 		refused("cut", i, file[:i])
@@ -178,7 +178,8 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 	refused("twice", len(file), append(bytes.Clone(file), file...))
 }
 
-// TestAlteredIsFoundBetweenTwoSums changes a text in a large file.
+// TestAlteredIsFoundBetweenTwoSums changes a text in a large file. The error must name the
+// lines of the checksums around it.
 func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	records := []core.Record{golden[0]}
 	for n := range 3*sumEvery + 5 {
@@ -186,7 +187,7 @@ func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	}
 	file := write(t, Options{}, records)
 	if got := bytes.Count(file, []byte(`{"kind":"sum"`)); got != 3 {
-		t.Errorf("%d checksums on the way, want 3", got)
+		t.Errorf("%d checksum lines, want 3", got)
 	}
 	if got, _, err := readAll(file); err != nil || len(got) != len(records) {
 		t.Fatalf("%d records, %v", len(got), err)
@@ -200,7 +201,7 @@ func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	}
 }
 
-// TestReaderRefuses has files whose checksums fit and whose content does not.
+// TestReaderRefuses reads files with correct checksums and invalid content.
 func TestReaderRefuses(t *testing.T) {
 	resource := golden[0]
 	user := func(id string) core.Record { return core.User{ID: id, State: core.UserLive} }
@@ -252,7 +253,7 @@ func TestReaderRefuses(t *testing.T) {
 	}
 }
 
-// TestWriterRefuses has records that JSON would alter or that have no word.
+// TestWriterRefuses writes records that JSON would alter or whose kind is unknown.
 func TestWriterRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		record core.Record
@@ -281,8 +282,8 @@ type failing struct{ err error }
 
 func (f failing) Write([]byte) (int, error) { return 0, f.err }
 
-// FuzzReader throws bytes at the reader: never a panic, and what it accepts is
-// to the byte what the writer writes of it.
+// FuzzReader reads arbitrary bytes. The Reader must not panic, and if it accepts a file,
+// the Writer must write the same bytes for its records.
 func FuzzReader(f *testing.F) {
 	file := write(f, Options{Made: made, Keys: true}, golden)
 	f.Add(file)
@@ -294,7 +295,7 @@ func FuzzReader(f *testing.F) {
 		if _, _, err := readAll(text); err == nil {
 			again(t, text)
 		}
-		// With checksums that fit, so that the fuzzer gets behind them.
+		// Correct the checksums, so that the fuzzer also tests the other checks.
 		repaired := repair(text)
 		if _, _, err := readAll(repaired); err == nil && !bytes.HasSuffix(text, repaired) {
 			if _, _, err := readAll(append(repaired, ' ')); err == nil {
@@ -304,7 +305,7 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// again changes each byte of an accepted file.
+// again changes each byte of an accepted file and expects the Reader to refuse it.
 func again(t *testing.T, text []byte) {
 	t.Helper()
 	for i := range text {
@@ -316,7 +317,7 @@ func again(t *testing.T, text []byte) {
 	}
 }
 
-// repair takes the text as lines of a file and gives it a last line that fits.
+// repair makes a file of the lines of text, with a correct last line.
 func repair(text []byte) []byte {
 	var out bytes.Buffer
 	w := NewWriter(&out, Options{})

@@ -13,24 +13,25 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Options of NewWriter.
+// Options configures NewWriter.
 type Options struct {
-	Made int64 // epoch milliseconds
-	Keys bool  // with the access keys
+	Made int64 // time of the export in epoch milliseconds
+	Keys bool  // include the access keys
 }
 
-// Writer writes an export. It keeps nothing but the line that it writes.
+// Writer writes an export. It keeps only one line in memory.
 type Writer struct {
 	out  *bufio.Writer
 	line bytes.Buffer
-	json *json.Encoder // into line
-	sum  hash.Hash
+	json *json.Encoder // writes to line
+	sum  hash.Hash     // of the lines so far
 	keys bool
 	rows core.Counts
-	err  error // the first
+	err  error // the first error of writing
 }
 
-// NewWriter writes the first line to out.
+// NewWriter returns a Writer that writes to out, and writes the first line. An error of
+// that write is returned by the next method call.
 func NewWriter(out io.Writer, o Options) *Writer {
 	w := &Writer{out: bufio.NewWriterSize(out, 1<<16), sum: sha256.New(), keys: o.Keys}
 	w.json = json.NewEncoder(&w.line)
@@ -39,7 +40,8 @@ func NewWriter(out io.Writer, o Options) *Writer {
 	return w
 }
 
-// Write writes a record.
+// Write writes the line of a record, without its access keys unless Options.Keys is set.
+// Records must come in the order that core.Record documents.
 func (w *Writer) Write(r core.Record) error {
 	if resource, ok := r.(core.Resource); ok && !w.keys {
 		resource.Keys = [2]core.AccessKeyRow{}
@@ -57,7 +59,8 @@ func (w *Writer) Write(r core.Record) error {
 	return w.err
 }
 
-// Close writes the last line. It does not close what the Writer writes to.
+// Close writes the last line, flushes and returns the summary. It does not close the
+// underlying writer.
 func (w *Writer) Close() (Summary, error) {
 	s := Summary{Rows: w.rows, Checksum: w.checksum()}
 	w.put(trailer{kindTrailer, s})
@@ -69,6 +72,7 @@ func (w *Writer) Close() (Summary, error) {
 
 func (w *Writer) checksum() string { return hex.EncodeToString(w.sum.Sum(nil)) }
 
+// put writes a line and adds it to the checksum. It does nothing after an error.
 func (w *Writer) put(line any) {
 	if w.err != nil {
 		return
