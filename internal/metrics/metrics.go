@@ -1,5 +1,5 @@
-// Package metrics names every metric once. Scrapes are answered from a
-// registry of the server's own, so several servers fit in one process.
+// Package metrics defines the Prometheus metrics of a server. Each Metrics has its own
+// registry, so a process can run several servers.
 package metrics
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Metrics of one server.
+// Metrics holds the metrics of one server. It is safe for concurrent use.
 type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
@@ -21,16 +21,16 @@ type Metrics struct {
 	commits  prometheus.Histogram
 }
 
-// Storage is what an engine tells of itself at a scrape.
+// Storage holds the figures of the embedded store engine.
 type Storage struct {
 	DiskBytes    float64 // on disk now
 	WrittenBytes float64 // written to files since the start: log, flushes, compactions
-	ReadAmp      float64 // files that a read may have to look into
-	LogSyncs     float64 // since the start
+	ReadAmp      float64 // most files that one read may have to search
+	LogSyncs     float64 // syncs of the log since the start
 }
 
-// New makes the metrics. Storage is called at each scrape; nil if the engine is
-// another server, which has metrics of its own.
+// New returns the metrics of a server of the given version. It calls storage at each
+// scrape; storage is nil for a store without figures, such as PostgreSQL.
 func New(version string, storage func() Storage) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
@@ -62,7 +62,7 @@ func New(version string, storage func() Storage) *Metrics {
 	return m
 }
 
-// Request counts an answered request. An unknown path has no operation.
+// Request counts a request and its duration. operation is empty for an unknown path.
 func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	if operation == "" {
 		operation = "none"
@@ -71,18 +71,18 @@ func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	m.seconds.WithLabelValues(operation).Observe(took.Seconds())
 }
 
-// Batch counts a commit of a lane.
+// Batch records one commit of the store: the number of changes and the duration.
 func (m *Metrics) Batch(changes int, took time.Duration) {
 	m.batches.Observe(float64(changes))
 	m.commits.Observe(took.Seconds())
 }
 
-// Handler answers scrapes.
+// Handler returns the HTTP handler for scrapes.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// storageCollector asks the engine once for all its metrics.
+// storageCollector is a prometheus.Collector that calls its function once per scrape.
 type storageCollector func() Storage
 
 var storageDescs = []struct {
@@ -98,14 +98,14 @@ var storageDescs = []struct {
 
 func desc(name, help string) *prometheus.Desc { return prometheus.NewDesc(name, help, nil, nil) }
 
-// Describe tells the registry which metrics there are.
+// Describe sends the descriptions of the storage metrics to c.
 func (storageCollector) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range storageDescs {
 		c <- d.desc
 	}
 }
 
-// Collect asks the engine.
+// Collect sends the current storage metrics to c.
 func (f storageCollector) Collect(c chan<- prometheus.Metric) {
 	s := f()
 	for _, d := range storageDescs {

@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scrape returns the lines of our own metrics.
+// scrape returns the lines of a scrape whose metrics begin with confab_.
 func scrape(t *testing.T, m *metrics.Metrics) (lines []string) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -31,8 +31,8 @@ func scrape(t *testing.T, m *metrics.Metrics) (lines []string) {
 	return lines
 }
 
-// TestNames is the list of what operators may have built on: a name, its kind
-// and that it has help.
+// TestNames checks the names and the types of all metrics, because dashboards of operators
+// depend on them, and that each has a help text.
 func TestNames(t *testing.T) {
 	m := metrics.New("v1", func() metrics.Storage { return metrics.Storage{} })
 	m.Request("send message", 201, time.Millisecond)
@@ -95,7 +95,7 @@ func TestValues(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("a scrape asked the engine %d times, want once", asked)
 	}
-	// Two servers fit in one process.
+	// Two servers in one process have separate metrics.
 	if other := strings.Join(scrape(t, metrics.New("v2", func() metrics.Storage { return metrics.Storage{} })), "\n"); strings.Contains(other, "send message") {
 		t.Errorf("another server's metrics:\n%s", other)
 	}
