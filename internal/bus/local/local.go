@@ -1,5 +1,5 @@
-// Package local is the bus of one process: committed events go from the lanes
-// to whoever has subscribed, in memory.
+// Package local implements core.Bus in memory: it passes committed events to subscribers
+// in the same process.
 package local
 
 import (
@@ -8,7 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Bus hands events to its subscribers. The zero value is ready to use.
+// Bus passes events to its subscriptions. The zero value is ready to use. It is safe for
+// concurrent use.
 type Bus struct {
 	mu   sync.RWMutex // guards subs
 	subs map[*Subscription]struct{}
@@ -16,11 +17,11 @@ type Bus struct {
 
 var _ core.Bus = (*Bus)(nil)
 
-// Subscription receives events until it is closed.
+// Subscription receives all events that are published until it is closed.
 type Subscription struct {
 	bus *Bus
-	// C carries the events, a slice per batch, shared by all subscribers and
-	// never changed. In a slice the events of a thread are in order.
+	// C receives one slice of events per call of Publish. The events of a thread are in
+	// order. Subscribers share the slice and must not change it.
 	C    <-chan []core.Event
 	c    chan []core.Event
 	once sync.Once
@@ -29,9 +30,9 @@ type Subscription struct {
 	missed bool
 }
 
-// Subscribe returns a subscription that holds up to queue batches. At the
-// bound further batches are dropped for this subscriber, and Missed says so:
-// it then reads the store by position.
+// Subscribe returns a new subscription whose channel buffers up to queue batches. When
+// the buffer is full, further batches are dropped for this subscription, and Missed
+// returns true; the subscriber must then read the missed events from the store.
 func (b *Bus) Subscribe(queue int) *Subscription {
 	c := make(chan []core.Event, queue)
 	s := &Subscription{bus: b, C: c, c: c}
@@ -44,7 +45,8 @@ func (b *Bus) Subscribe(queue int) *Subscription {
 	return s
 }
 
-// Publish hands the events to every subscriber and waits for none.
+// Publish sends the events to all subscriptions without blocking. It takes ownership of
+// events.
 func (b *Bus) Publish(events []core.Event) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -59,7 +61,7 @@ func (b *Bus) Publish(events []core.Event) {
 	}
 }
 
-// Missed says whether a batch was dropped since the last call.
+// Missed reports whether a batch was dropped since the previous call of Missed.
 func (s *Subscription) Missed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,7 +70,7 @@ func (s *Subscription) Missed() bool {
 	return missed
 }
 
-// Close ends the subscription and closes C.
+// Close ends the subscription and closes C. It may be called more than once.
 func (s *Subscription) Close() {
 	s.once.Do(func() {
 		s.bus.mu.Lock()

@@ -28,7 +28,7 @@ func TestSubscribersGetEventsInOrder(t *testing.T) {
 	if first.Missed() || second.Missed() {
 		t.Error("Missed is true though nothing was dropped")
 	}
-	b.Publish([]core.Event{{Number: 4}}) // must not reach the closed one
+	b.Publish([]core.Event{{Number: 4}}) // must not be sent to the closed subscription
 	if n := len(second.C); n != 3 {
 		t.Errorf("the open subscription holds %d batches, want 3", n)
 	}
