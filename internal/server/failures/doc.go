@@ -1,5 +1,5 @@
-// Package failures has no code, only tests of the built server: two of them on
-// one PostgreSQL, which are killed, cut off and started again while clients
-// send; one on the embedded store, which is killed while it erases a user; and
-// the memory that one needs to list big messages.
+// Package failures has only tests, which run the built server. They kill and disconnect
+// two servers on one PostgreSQL database while clients send, kill a server on the
+// embedded store while it erases a user, and measure the memory that a server needs to
+// list big messages.
 package failures

@@ -13,13 +13,13 @@ import (
 	"time"
 )
 
-// private is in everything that the erased user wrote or was called, and nowhere
-// else.
+// private is a text that all messages and names of the erased user contain, and nothing
+// else does.
 const private = "bob's own"
 
-// TestErasureSurvivesKills kills a server on the embedded store again and again
-// while it erases a user and others send to that user's threads. Afterwards
-// nothing of the user is left, and nothing of the others is missing.
+// TestErasureSurvivesKills repeatedly kills a server on the embedded store while it erases
+// a user and others send to that user's threads. Afterwards no data of the user is left,
+// and no data of the others is missing.
 func TestErasureSurvivesKills(t *testing.T) {
 	v := os.Getenv("TEST_ERASURE_KILLS")
 	if v == "" {
@@ -32,7 +32,7 @@ func TestErasureSurvivesKills(t *testing.T) {
 	const threads = 300
 	c := newServers(t)
 	n := c.addNode(t, "CONFAB_DELETION_GRACE=1ms")
-	c.nodes = append(c.nodes, n) // a load is of two
+	c.nodes = append(c.nodes, n) // a load needs two nodes
 	l := c.newLoad(t)
 	e := &erasure{load: l, node: n, bob: c.newUser(t, n), rows: 10}
 	l.threads = make([]string, threads)
@@ -66,10 +66,10 @@ type erasure struct {
 	*load
 	node *node
 	bob  user
-	rows int // messages of bob's in each thread
+	rows int // number of bob's messages in each thread
 }
 
-// user is one with a token.
+// user is a user's id and token.
 type user struct{ id, bearer string }
 
 func (c *cluster) newUser(t *testing.T, n *node) user {
@@ -85,7 +85,7 @@ func (c *cluster) newUser(t *testing.T, n *node) user {
 	return user{made.Identity.ID, made.AccessToken.Token}
 }
 
-// newThread makes a thread with participants, as the API words them.
+// newThread creates a thread with the participants, given as JSON.
 func (c *cluster) newThread(t *testing.T, n *node, bearer string, participants any) (id string) {
 	t.Helper()
 	status, answer := c.ask(n, "POST", "/chat/threads"+version, bearer, "", map[string]any{"topic": "failures", "participants": participants})
@@ -96,7 +96,7 @@ func (c *cluster) newThread(t *testing.T, n *node, bearer string, participants a
 	return made.ChatThread.ID
 }
 
-// each runs f for every thread, a few at a time.
+// each calls f for every thread, for a few threads concurrently.
 func (e *erasure) each(threads []string, f func(i int, thread string)) {
 	var workers sync.WaitGroup
 	next := make(chan int)
@@ -114,7 +114,7 @@ func (e *erasure) each(threads []string, f func(i int, thread string)) {
 	workers.Wait()
 }
 
-// fill makes the threads, of the load's user and bob.
+// fill creates the threads, whose members are the load's user and bob.
 func (e *erasure) fill(t *testing.T) {
 	t.Helper()
 	metadata := map[string]string{"key": private}
@@ -140,8 +140,8 @@ func (e *erasure) fill(t *testing.T) {
 	slices.Sort(e.threads)
 }
 
-// await waits until about so many threads are erased, by a look at thirty, or at
-// all of them when all are wanted. It returns how many are.
+// await waits until about the wanted number of threads are erased, and returns their
+// number. It estimates it from thirty threads, unless all threads are wanted.
 func (e *erasure) await(t *testing.T, want int) (erased int) {
 	t.Helper()
 	some := e.threads
@@ -180,7 +180,7 @@ func (e *erasure) await(t *testing.T, want int) (erased int) {
 // check reads every thread as the load's user.
 func (e *erasure) check(t *testing.T) {
 	t.Helper()
-	var mu sync.Mutex // guards what follows
+	var mu sync.Mutex // guards the variables below
 	left, found := map[string]int{}, map[string]int{}
 	e.each(e.threads, func(_ int, thread string) {
 		for _, list := range []string{"messages", "participants", "readReceipts"} {
@@ -221,7 +221,7 @@ func (e *erasure) check(t *testing.T) {
 	})
 	for list, n := range left {
 		if n > 0 {
-			t.Errorf("%s: of the erased user are left: %d", list, n)
+			t.Errorf("%s: rows left of the erased user: %d", list, n)
 		}
 	}
 	for content, id := range e.acked {

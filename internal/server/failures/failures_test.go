@@ -34,10 +34,10 @@ const (
 	identity = "?api-version=2023-10-01"
 )
 
-// TestFailures kills PostgreSQL, kills a server and cuts connections, in turn
-// and at random moments, while clients send to both servers. Afterwards every
-// acknowledged message is there exactly once, one that was not at most once for
-// each attempt, and one with a token at most once in all.
+// TestFailures kills PostgreSQL, kills a server and cuts connections, in turn and at random
+// moments, while clients send to both servers. Afterwards every acknowledged message is
+// stored exactly once, every other message at most once per attempt, and a message with
+// an idempotency token at most once.
 func TestFailures(t *testing.T) {
 	address := database(t)
 	rounds := 3
@@ -54,7 +54,7 @@ func TestFailures(t *testing.T) {
 	}
 	t.Cleanup(l.abandon)
 	for round := range rounds {
-		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // the moment is the test's matter
+		time.Sleep(time.Duration(100+rand.IntN(300)) * time.Millisecond) // a random moment
 		switch round % 3 {
 		case 0:
 			c.killPostgres(t)
@@ -69,7 +69,8 @@ func TestFailures(t *testing.T) {
 	l.verify(t)
 }
 
-// database is where PostgreSQL is, or the test is skipped.
+// database returns the URL of the PostgreSQL server that the test may kill. It skips the
+// test if none is configured.
 func database(t *testing.T) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES_URL")
@@ -111,7 +112,7 @@ func newCluster(t *testing.T, address string) *cluster {
 	return c
 }
 
-// newServers builds the binary and starts none.
+// newServers builds the server's binary. It starts no server.
 func newServers(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{
@@ -128,7 +129,7 @@ func newServers(t *testing.T) *cluster {
 	return c
 }
 
-// addNode starts a server with a data folder of its own.
+// addNode starts a server with a new data folder.
 func (c *cluster) addNode(t *testing.T, env ...string) *node {
 	t.Helper()
 	n := &node{binary: c.binary, dir: t.TempDir(), listen: freePort(t), env: append(os.Environ(),
@@ -159,7 +160,7 @@ func freshDatabase(t *testing.T, address string) string {
 	return u.String()
 }
 
-// nodeName is what PostgreSQL knows a server's connections by.
+// nodeName returns the application_name of a server's PostgreSQL connections.
 func nodeName(i int) string { return fmt.Sprint("confab-", i) }
 
 func named(t *testing.T, address, name string) string {
@@ -184,7 +185,7 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// start starts the server and waits until it answers.
+// start starts the server and waits until it is ready.
 func (n *node) start(t *testing.T) {
 	t.Helper()
 	cmd := exec.Command(n.binary, "serve", "--data", n.dir, "--listen", n.listen, "--listen-ops", "off")
@@ -249,7 +250,7 @@ func (c *cluster) ctl(t *testing.T, args ...string) {
 	}
 }
 
-// cutConnections ends about half of the servers' connections.
+// cutConnections makes PostgreSQL close about half of the servers' connections.
 func (c *cluster) cutConnections(t *testing.T) {
 	t.Helper()
 	ctx := context.Background()
@@ -264,7 +265,7 @@ func (c *cluster) cutConnections(t *testing.T) {
 	}
 }
 
-// ask sends one request to a node. The status is 0 if there was no answer.
+// ask sends one request to a node. The status is 0 if no response came.
 func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (status int, answer []byte) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -295,20 +296,20 @@ func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (st
 	return res.StatusCode, answer
 }
 
-// load is the clients and what they know.
+// load runs clients that send messages, and records which were acknowledged.
 type load struct {
 	*cluster
 	bearer    string
 	threads   []string
 	stopped   chan struct{}
-	abandoned chan struct{} // the test has failed: nobody waits for an acknowledgement
+	abandoned chan struct{} // closed when the test has failed: clients stop waiting
 	clients   sync.WaitGroup
 	once      sync.Once // of stop
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	attempts map[string]int
 	acked    map[string]string // content to message id
-	tokens   map[string]bool   // content that went out with a token
+	tokens   map[string]bool   // content that was sent with a token
 	outcomes map[int]int
 }
 
@@ -332,9 +333,9 @@ func (c *cluster) newLoad(t *testing.T) *load {
 	return l
 }
 
-// send is one client. What carries a token is sent again until it is
-// acknowledged, to either server; the rest is tried once, or again after a 503,
-// which says that nothing was written.
+// send runs one client. It repeats a message with a token, to either server, until it is
+// acknowledged. It sends a message without a token once, and repeats it only after a 503,
+// which means that nothing was written.
 func (l *load) send(sender int) {
 	for n := 0; ; n++ {
 		content := fmt.Sprintf("%d/%d", sender, n)
@@ -376,7 +377,7 @@ func (l *load) send(sender int) {
 	}
 }
 
-// waitForProgress waits until the clients are served again.
+// waitForProgress waits until messages are acknowledged again.
 func (l *load) waitForProgress(t *testing.T) {
 	t.Helper()
 	count := func() int {
@@ -398,14 +399,14 @@ func (l *load) stop() {
 	l.clients.Wait()
 }
 
-// abandon ends the clients whatever they wait for. It follows every test, before
-// the servers are killed.
+// abandon stops the clients at once. Every test calls it at its end, before the servers are
+// killed.
 func (l *load) abandon() {
 	close(l.abandoned)
 	l.stop()
 }
 
-// verify reads every thread through both servers.
+// verify lists the messages of every thread through both servers and checks them.
 func (l *load) verify(t *testing.T) {
 	t.Helper()
 	for _, n := range l.nodes {
@@ -447,7 +448,7 @@ func (l *load) verify(t *testing.T) {
 		}
 		for content, ids := range found {
 			if len(ids) > max(l.attempts[content], 1) || l.tokens[content] && len(ids) > 1 {
-				t.Errorf("message %q is there %d times after %d attempts (token: %v)", content, len(ids), l.attempts[content], l.tokens[content])
+				t.Errorf("message %q is stored %d times after %d attempts (token: %v)", content, len(ids), l.attempts[content], l.tokens[content])
 			}
 		}
 	}

@@ -10,18 +10,17 @@ import (
 	"time"
 )
 
-// Big messages, and what a list of them may cost.
+// The sizes of the test: messages, pages and the growth of memory that is allowed.
 const (
 	bigMessages = 80
 	bigSize     = 1_000_000 // bytes of each
-	pageBound   = 4 << 20   // bytes of the rows of a page
+	pageBound   = 4 << 20   // most bytes of content in a page
 	mostGrowth  = 50_000_000
 )
 
-// TestBigPages lists big messages page by page, and wants the server's memory to
-// grow by little. The server is started again before, so that nothing that it
-// took for the sends hides the growth, and each message is read once, so that
-// what it keeps in its block cache does not count.
+// TestBigPages lists big messages page by page and checks that the server's memory grows
+// only a little. It first restarts the server, so that memory used for sending does not
+// hide the growth, and reads each message once, so that the block cache is already full.
 func TestBigPages(t *testing.T) {
 	if os.Getenv("TEST_BIG_PAGES") == "" {
 		t.Skip("set TEST_BIG_PAGES to list eighty megabytes: go test ./internal/server/failures")
@@ -33,7 +32,7 @@ func TestBigPages(t *testing.T) {
 	n := c.addNode(t)
 	bearer := c.newUser(t, n).bearer
 	thread := c.newThread(t, n, bearer, nil)
-	want := map[string]string{} // first bytes by id
+	want := map[string]string{} // first bytes of each message, by id
 	for i := range bigMessages {
 		head := fmt.Sprintf("%08d", i)
 		status, answer := c.ask(n, "POST", "/chat/threads/"+thread+"/messages"+version, bearer, "", map[string]string{"content": head + strings.Repeat("x", bigSize-len(head))})
@@ -43,7 +42,7 @@ func TestBigPages(t *testing.T) {
 		}
 		want[sent.ID] = head
 	}
-	for range 2 { // the first start moves what the log holds into tables
+	for range 2 { // the first start moves the log's contents into tables
 		n.kill()
 		n.start(t)
 	}
@@ -54,7 +53,7 @@ func TestBigPages(t *testing.T) {
 		}
 	}
 	before := n.memory(t, "VmRSS")
-	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // VmHWM begins anew
+	if err := os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", n.cmd.Process.Pid), []byte("5"), 0); err != nil { // resets VmHWM
 		t.Fatal(err)
 	}
 	begin, pages, most := time.Now(), 0, 0
@@ -98,7 +97,7 @@ func TestBigPages(t *testing.T) {
 	}
 }
 
-// memory reads a line of the server's /proc/PID/status, in bytes.
+// memory returns a value of the server's /proc/PID/status in bytes.
 func (n *node) memory(t *testing.T, name string) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", n.cmd.Process.Pid))

@@ -15,19 +15,19 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The load of a pause: little enough for porcupine, which has to find a place
-// for every operation that hangs while thousands of others go on.
+// The size of the load. It is small because porcupine has to order the operations that
+// hang during the pause among thousands of others.
 const (
 	pause      = 40 * time.Second
 	clients    = 12
 	betweenOps = 50 * time.Millisecond
-	shown      = 50 // messages that a read shows
+	shown      = 50 // messages that a read returns
 )
 
-// TestPausedServer stops one of two servers in mid-transaction for 40 seconds,
-// as a machine that swaps or a container that is frozen does, and lets it go on
-// with what it knew. Afterwards nothing is lost, doubled or out of order, and
-// porcupine finds an order in which every answer was right.
+// TestPausedServer pauses one of two servers in the middle of a transaction for 40 seconds,
+// like a machine that swaps or a frozen container, and then lets it continue. Afterwards
+// no message is lost, repeated or out of order, and porcupine finds that the history is
+// linearizable.
 func TestPausedServer(t *testing.T) {
 	c := newCluster(t, database(t))
 	l := c.newLoad(t)
@@ -44,7 +44,7 @@ func TestPausedServer(t *testing.T) {
 	if served == 0 {
 		t.Error("while one server was stopped the other one answered nothing")
 	}
-	// Both go on until the one that slept has answered what it owed, and more.
+	// Continue until the paused server has answered its pending requests and more.
 	for want, deadline := h.answered[0].Load()+5*clients, time.Now().Add(time.Minute); h.answered[0].Load() < want; time.Sleep(betweenOps) {
 		if time.Now().After(deadline) {
 			t.Fatal("the server that was stopped does not go on")
@@ -67,8 +67,8 @@ func (n *node) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// freeze stops a server at a moment when it holds locks, and returns how many
-// of its transactions are open.
+// freeze pauses a server while it holds locks, and returns the number of its open
+// transactions.
 func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	t.Helper()
 	ctx := context.Background()
@@ -78,9 +78,10 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	}
 	defer conn.Close(ctx)
 	for range 1000 {
-		time.Sleep(10 * time.Millisecond) // the moment is the test's matter
+		time.Sleep(10 * time.Millisecond) // try another moment
 		c.nodes[i].signal(t, syscall.SIGSTOP)
-		// What it has sent is carried out; then it is its turn, or it is done.
+		// PostgreSQL finishes what the server has sent; then the transaction waits for the
+		// server, or it is done.
 		for active, deadline := 1, time.Now().Add(time.Second); active > 0 && time.Now().Before(deadline); {
 			if err := conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
 				count(*) FILTER (WHERE state = 'idle in transaction') FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1`,
@@ -97,11 +98,11 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	return 0
 }
 
-// history is what clients did and saw.
+// history records the operations of clients and their results.
 type history struct {
 	*load
 	begin    time.Time
-	answered [2]atomic.Int64 // by each server
+	answered [2]atomic.Int64 // number of responses of each server
 
 	mu  sync.Mutex // guards ops
 	ops []porcupine.Operation
@@ -110,8 +111,9 @@ type history struct {
 // listOp sends a text to a thread, or reads its newest messages.
 type listOp struct{ thread, text string }
 
-// act is one client, of one server and one thread. A send carries a token and
-// is sent again until it is acknowledged; a read is of the try that was answered.
+// act runs one client of one server and one thread. It repeats a send, which has an
+// idempotency token, until it is acknowledged. Of a read it records only the attempt that
+// succeeded.
 func (h *history) act(client int) {
 	server, thread := client%2, h.threads[client/2%len(h.threads)]
 	for n := 0; ; n++ {
@@ -136,7 +138,8 @@ func (h *history) act(client int) {
 	}
 }
 
-// carryOut returns what a read showed. It gives up a read, and never a send.
+// carryOut carries out an operation and returns the result of a read. It may give up a
+// read, but never a send.
 func (h *history) carryOut(n *node, op listOp, called *time.Duration) (output string, ok bool) {
 	for ; ; time.Sleep(betweenOps) {
 		select {
@@ -172,7 +175,7 @@ func (h *history) carryOut(n *node, op listOp, called *time.Duration) (output st
 	}
 }
 
-// texts are the messages of a page, newest first, a line each.
+// texts returns the messages of a page, newest first, one per line.
 func texts(page []byte) string {
 	var p struct {
 		Value []struct{ Content struct{ Message string } }
@@ -182,14 +185,15 @@ func texts(page []byte) string {
 	}
 	var b strings.Builder
 	for _, m := range p.Value {
-		if m.Content.Message != "" { // not what the create wrote
+		if m.Content.Message != "" { // not a system message of creating the thread
 			b.WriteString(m.Content.Message + "\n")
 		}
 	}
 	return b.String()
 }
 
-// listModel is a list to which texts are added, of which a read shows the newest.
+// listModel is the porcupine model of a thread: sends append texts to a list, and reads
+// return the newest ones.
 var listModel = porcupine.Model{
 	Init: func() any { return "" },
 	Partition: func(history []porcupine.Operation) (parts [][]porcupine.Operation) {
