@@ -19,10 +19,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// A backup is a folder with all that is needed to serve again as the same
-// server: the store, the local certificate authority, and backupFile, which is
-// written last, so that a folder without it is no backup. The owner's own
-// certificate and settings are not in the data folder, nor in its backup.
+// backupFile is the name of the file that completes a backup. A backup is a folder with a
+// copy of the store, of the local certificate authority, and this file, which is written
+// last: a folder without it is not a complete backup. The owner's own certificate and
+// settings are not part of the data folder or of a backup.
 const backupFile = "confab-backup.json"
 
 // backupFormat is the version of a backup's layout.
@@ -35,8 +35,10 @@ type backupNote struct {
 	admin.Backup
 }
 
-// PrepareBackup makes the folder for a backup, which must be empty or not exist, and
-// writes a proof into it that the caller may write there. cancel removes both.
+// PrepareBackup creates the folder for a backup and writes a random proof into it, which
+// shows the server that the caller can write there. It fails with *NotEmptyError if the
+// folder exists and is not empty. cancel removes the proof, and the folder if it is new
+// and empty.
 func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error) {
 	if req.To, err = filepath.Abs(to); err != nil {
 		return req, nil, err
@@ -60,7 +62,8 @@ func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error
 	return req, cancel, nil
 }
 
-// ensureEmpty creates the folder. It fails if the folder holds anything.
+// ensureEmpty creates the folder if it does not exist. It fails with *NotEmptyError if the
+// folder is not empty.
 func ensureEmpty(dir string) (created bool, err error) {
 	entries, err := os.ReadDir(dir)
 	switch {
@@ -74,7 +77,8 @@ func ensureEmpty(dir string) (created bool, err error) {
 	return false, nil
 }
 
-// OfflineBackup makes a backup of a store that no server has open.
+// OfflineBackup makes a backup of the embedded store while no server uses it. It fails
+// with *NoDataError if no store exists and *DataInUseError if a server runs.
 func OfflineBackup(c config.Config, req admin.BackupRequest, version string, now time.Time) (admin.Backup, error) {
 	s, err := openExisting(c)
 	if err != nil {
@@ -84,7 +88,8 @@ func OfflineBackup(c config.Config, req admin.BackupRequest, version string, now
 	return b, errors.Join(err, s.Close())
 }
 
-// backup returns the function that makes the backups of the admin routes.
+// backup returns the function that makes a backup of the running server. Its errors wrap
+// admin.ErrBackup.
 func (s *Server) backup(version string) func(context.Context, admin.BackupRequest) (admin.Backup, error) {
 	return func(_ context.Context, req admin.BackupRequest) (admin.Backup, error) {
 		embedded, ok := s.store.(*pebble.Store)
@@ -102,6 +107,8 @@ func (s *Server) backup(version string) func(context.Context, admin.BackupReques
 	}
 }
 
+// makeBackup writes a backup of the store and of the certificate authority in the folder
+// data. It removes what it wrote if it fails.
 func makeBackup(s *pebble.Store, data string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
 	if err := checkProof(req); err != nil {
 		return b, err
@@ -139,8 +146,8 @@ func makeBackup(s *pebble.Store, data string, req admin.BackupRequest, version s
 	return b, syncFolders(req.To)
 }
 
-// syncFolders makes the names of files durable. It skips folders that do not exist, and
-// all of them on Windows, which cannot sync a folder.
+// syncFolders calls fsync on the folders, which makes the names of their files durable. It
+// skips folders that do not exist, and does nothing on Windows, which cannot sync folders.
 func syncFolders(dirs ...string) error {
 	for _, dir := range dirs {
 		d, err := os.Open(dir)
@@ -157,8 +164,8 @@ func syncFolders(dirs ...string) error {
 	return nil
 }
 
-// checkProof fails unless the folder holds the proof and nothing else, and removes the
-// proof.
+// checkProof removes the proof file from the folder of the request. It fails if that file
+// does not contain the request's proof or the folder contains anything else.
 func checkProof(req admin.BackupRequest) error {
 	if !filepath.IsAbs(req.To) {
 		return fmt.Errorf("%q is not an absolute path", req.To)
@@ -178,9 +185,10 @@ func checkProof(req admin.BackupRequest) error {
 	return os.Remove(proof)
 }
 
-// Restore fills an empty data folder from a backup and checks all of it. The store gets
-// a new epoch: it went back in time, and must not be taken for the one whose events
-// clients have seen.
+// Restore copies a backup into the data folder, which must be empty or not exist, and
+// checks all rows. It returns the number of rows. The store gets a new epoch, because
+// clients may have seen later events of the old one. If it fails, it removes what it
+// copied.
 func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup, rows core.Counts, err error) {
 	if b, err = readBackup(from); err != nil {
 		return b, rows, err
@@ -214,6 +222,8 @@ func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup,
 	return b, rows, errors.Join(err, s.Close())
 }
 
+// readBackup reads the backupFile of a backup. It fails if the folder is not a complete
+// backup or was made by a newer format.
 func readBackup(from string) (admin.Backup, error) {
 	var note backupNote
 	text, err := os.ReadFile(filepath.Join(from, backupFile))
@@ -233,7 +243,8 @@ func readBackup(from string) (admin.Backup, error) {
 	return note.Backup, nil
 }
 
-// copyFiles copies the files of a folder, if it exists.
+// copyFiles copies the regular files of a folder and syncs the copies. It does nothing if
+// the folder does not exist.
 func copyFiles(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -264,6 +275,7 @@ func copyFiles(from, to string) error {
 	return nil
 }
 
+// writeSynced creates a file, which must not exist, and syncs it.
 func writeSynced(name string, text []byte, mode fs.FileMode) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {

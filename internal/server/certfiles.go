@@ -10,12 +10,12 @@ import (
 	"time"
 )
 
-// checkInterval is how often, at most, a handshake checks whether the files have
+// checkInterval is the shortest time between two checks whether the certificate files have
 // changed.
 const checkInterval = time.Second
 
-// certFiles is a certificate in files of the operator's, which may be replaced while the
-// server runs.
+// certFiles is the TLS certificate in the files of the settings tls-cert and tls-key. It is
+// reloaded when the files change.
 type certFiles struct {
 	certFile, keyFile string
 	now               func() time.Time
@@ -27,7 +27,8 @@ type certFiles struct {
 	seen      [2]os.FileInfo // of both files when they were last read
 }
 
-// openCertFiles reads the files, which must belong together.
+// openCertFiles loads a certificate and its key. It fails if they cannot be read or do not
+// match.
 func openCertFiles(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*certFiles, error) {
 	c := &certFiles{certFile: certFile, keyFile: keyFile, now: now, log: log, checkedAt: now()}
 	var err error
@@ -40,14 +41,14 @@ func openCertFiles(certFile, keyFile string, now func() time.Time, log *slog.Log
 	return c, nil
 }
 
-// tlsConfig is a server's configuration with the certificate.
+// tlsConfig returns a TLS server configuration with the current certificate.
 func (c *certFiles) tlsConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: c.certificate}
 }
 
-// certificate returns the certificate that is in the files now. While files do not
-// load, the previous one stays in use: they may be half written, and are read again when
-// they change again.
+// certificate returns the current certificate. It reloads the files if they have changed.
+// If they cannot be loaded, for instance because they are half written, it returns the
+// previous certificate until they change again.
 func (c *certFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if c.mu.TryLock() {
 		defer c.mu.Unlock()
@@ -56,13 +57,15 @@ func (c *certFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return c.pair.Load(), nil
 }
 
+// reloadIfChanged loads the files if they have changed, at most once per checkInterval. It
+// logs the result. The caller holds mu.
 func (c *certFiles) reloadIfChanged() {
 	now := c.now()
 	if now.Sub(c.checkedAt) < checkInterval && !now.Before(c.checkedAt) {
 		return
 	}
 	c.checkedAt = now
-	// Stat before reading: a write in between shows as a change at the next check.
+	// Call stat before reading, so that the next check detects a write in between.
 	seen, err := c.stat()
 	if err == nil {
 		if sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]) {

@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// pairOf makes a certificate with a serial and its key.
+// pairOf creates a key and a certificate with the serial number.
 func pairOf(t *testing.T, serial int64) (cert, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -41,7 +41,7 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 	certFile, keyFile := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	put := func(path string, text []byte) {
 		t.Helper()
-		// By a rename, as those who renew certificates do.
+		// Replace the files by renaming, as tools that renew certificates do.
 		if err := os.WriteFile(path+".new", text, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +96,7 @@ func TestCertificateFilesAreReadAgain(t *testing.T) {
 	check("still gone", 2, 4)
 	put(certFile, cert1)
 	put(keyFile, key1)
-	now = now.Add(-time.Hour) // a clock that was put back
+	now = now.Add(-time.Hour) // a clock that goes back
 	check("back again", 1, 5)
 	if strings.Contains(logged.String(), "PRIVATE") {
 		t.Errorf("the log shows a key:\n%s", logged.String())

@@ -14,21 +14,21 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Clock is the clock of the domain: when tokens expire, how old messages are,
-// what a limit counts. It is nil without Config.Dev.
+// Clock returns the development clock, which determines the expiry of tokens, the dates of
+// messages and the windows of rate limits. It is nil without Config.Dev.
 func (s *Server) Clock() *dev.Clock { return s.clock }
 
-// Faults returns the faults of the server, nil without Config.Dev.
+// Faults returns the fault rules of the server. It is nil without Config.Dev.
 func (s *Server) Faults() *dev.Faults { return s.faults }
 
-// CreateUser makes a user, as the identity routes do, and returns its id.
+// CreateUser creates a user, like POST /identities, and returns its id.
 func (s *Server) CreateUser(ctx context.Context) (id string, err error) {
 	u, err := s.core.CreateUser(ctx)
 	return u.ID, err
 }
 
-// IssueToken makes a token for a user with the primary access key, as the
-// identity routes do, but for a lifetime of any length.
+// IssueToken returns a new token of a user, signed with the primary access key, and its
+// expiry. Unlike the identity routes it accepts any lifetime.
 func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scopes, lifetime time.Duration) (text string, expires time.Time, err error) {
 	u, err := s.core.UserForToken(ctx, user)
 	if err != nil {
@@ -37,7 +37,7 @@ func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scope
 	return s.keys.Issue(u, scopes, lifetime, 0)
 }
 
-// devHandler serves /dev/clock and /dev/faults. It is nil without --dev.
+// devHandler returns the handler of /dev/clock and /dev/faults. It is nil without --dev.
 func (s *Server) devHandler(c config.Config) http.Handler {
 	if s.clock == nil {
 		return nil
@@ -45,7 +45,8 @@ func (s *Server) devHandler(c config.Config) http.Handler {
 	return dev.New(dev.Options{Clock: s.clock, Faults: s.faults, Names: ownNames(c), Logger: s.log})
 }
 
-// ownNames are the host names that the settings give to the server.
+// ownNames returns the host names of the server: those in the settings and that of the
+// machine.
 func ownNames(c config.Config) []string {
 	names := slices.Clone(c.TLSNames)
 	for _, address := range []string{c.Listen, c.ListenHTTP} {

@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// post sends an order as JSON.
+// post sends a POST request with a JSON body.
 func (r *running) post(t *testing.T, address, body string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequest("POST", address, strings.NewReader(body))
@@ -71,7 +71,8 @@ func TestDevelopmentDoors(t *testing.T) {
 	}
 }
 
-// TestNoDoorsWithoutDev: the paths are unknown ones, whoever asks.
+// TestNoDoorsWithoutDev checks that a server without --dev answers the paths below /dev/
+// like any unknown path.
 func TestNoDoorsWithoutDev(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, unknown := s.get(t, s.Endpoint+"/nothing")
@@ -100,7 +101,7 @@ func TestTokensExpireAfterAnAdvance(t *testing.T) {
 	if status, body := s.chat(t, "GET", "", bearer, ""); status != 401 || body != "" {
 		t.Errorf("a token of 24 hours a day later: %d %s, want an empty 401", status, body)
 	}
-	// A client's own clock has not moved: what it signs is still good.
+	// Signatures with the real time are still valid, because clients' clocks have not moved.
 	status, _, fresh := s.newUser(t, s.AccessKey)
 	if status != 201 {
 		t.Fatalf("a request signed with the real time: %d", status)
@@ -144,7 +145,8 @@ func TestThrottlingEndsAfterAnAdvance(t *testing.T) {
 	}
 }
 
-// TestAnAdvanceSweeps: when the order is answered, what was due is done.
+// TestAnAdvanceSweeps checks that everything that became due was done when the request to
+// advance the clock returns.
 func TestAnAdvanceSweeps(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	_, ann, bearer := s.newUser(t, s.AccessKey)
@@ -154,19 +156,19 @@ func TestAnAdvanceSweeps(t *testing.T) {
 		t.Fatalf("add: %d %s", status, body)
 	}
 	if _, body := s.chat(t, "GET", "/"+thread+"/participants", bearer, ""); !strings.Contains(body, `"Bob"`) {
-		t.Fatalf("Bob is not there: %s", body)
+		t.Fatalf("Bob is not a participant: %s", body)
 	}
 	if status := s.signed(t, "DELETE", "/identities/"+bob+"?api-version=2023-10-01"); status != 204 {
 		t.Fatalf("delete Bob: %d", status)
 	}
-	s.advance(t, "30s") // the grace
+	s.advance(t, "30s") // the deletion grace
 	if _, body := s.chat(t, "GET", "/"+thread+"/participants", bearer, ""); strings.Contains(body, bob) || !strings.Contains(body, ann) {
 		t.Errorf("after the grace of the deletion the participants are %s", body)
 	}
 }
 
-// TestDelaysDoNotHoldUpTheEnd: a request that waits on purpose goes on when the
-// server stops.
+// TestDelaysDoNotHoldUpTheEnd checks that closing the server ends the delay of a request
+// with a fault.
 func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	if _, err := s.Faults().Add(rest.Fault{Delay: dev.MaxDelay}); err != nil {
@@ -182,7 +184,7 @@ func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 		r.Body.Close()
 		answered <- r.StatusCode
 	}()
-	for len(s.Faults().List()) > 0 { // until the request has met its fault
+	for len(s.Faults().List()) > 0 { // until the request has got its fault
 		runtime.Gosched()
 	}
 	start := time.Now()
@@ -198,18 +200,19 @@ func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 	s.client.CloseIdleConnections()
 }
 
-// TestNoFiles: all of a server is in memory, and its authority is trusted.
+// TestNoFiles checks that a server with NoFiles writes no files, and that clients can trust
+// the authority in Info.CA.
 func TestNoFiles(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
 	t.Setenv("TMP", temp)
 	s := start(t, server.Options{Config: settings(t, "dev", "true"), NoFiles: true})
 	if s.CAFile != "" || s.BundleFile != "" || s.TrustStoreFile != "" {
-		t.Errorf("there are files: %+v", s.Info)
+		t.Errorf("Info names files: %+v", s.Info)
 	}
 	s.roots = x509.NewCertPool()
 	if !s.roots.AppendCertsFromPEM(s.CA) {
-		t.Fatalf("the authority is no certificate: %s", s.CA)
+		t.Fatalf("Info.CA is not a certificate: %s", s.CA)
 	}
 	s.client.Transport.(*http.Transport).TLSClientConfig.RootCAs = s.roots
 	id, err := s.CreateUser(t.Context())

@@ -15,20 +15,22 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// keySize is the length of generated keys in bytes, that of the real service's keys.
+// keySize is the length of generated access keys in bytes, as in the real service.
 const keySize = 64
 
-// devKeyPrefix is the prefix of every public key.
+// devKeyPrefix is the prefix of every public development key.
 const devKeyPrefix = "Confab development key, "
 
-// devKey returns a key that all development servers share. It is public, so that an
-// app's settings survive a lost data folder, and refused without --dev.
+// devKey returns the access key that all development servers use for an index and a
+// serial. It is public: an app keeps working when the data folder is deleted. A server
+// without --dev does not start with it.
 func devKey(i int, serial uint64) []byte {
 	text := fmt.Sprintf(devKeyPrefix+"%s %d, public knowledge ", token.KeyName(i), serial)
 	return []byte((text + strings.Repeat(".", keySize))[:keySize])
 }
 
-// newKey returns the secret of a key: the public one with --dev, else a random one.
+// newKey returns the secret of a new access key: the public devKey if dev is set, else
+// random bytes.
 func newKey(dev bool, i int, serial uint64) []byte {
 	if dev {
 		return devKey(i, serial)
@@ -38,7 +40,7 @@ func newKey(dev bool, i int, serial uint64) []byte {
 	return secret
 }
 
-// initialKeys returns the keys of a new store: configured or new ones.
+// initialKeys returns the access keys of a new store: the configured ones, or new ones.
 func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	for i := range rows {
 		rows[i] = core.AccessKeyRow{Serial: 1, Secret: configuredKey(c, i)}
@@ -49,7 +51,7 @@ func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	return rows
 }
 
-// configuredKey returns the secret of a configured key, or nil.
+// configuredKey returns the secret of the access key with index i in the settings, or nil.
 func configuredKey(c config.Config, i int) []byte {
 	k := [...]communication.AccessKey{c.AccessKey, c.AccessKeySecondary}[i]
 	if k.IsZero() {
@@ -58,8 +60,10 @@ func configuredKey(c config.Config, i int) []byte {
 	return k.Bytes()
 }
 
-// reconcileKeys replaces stored keys by configured ones. It fails, and changes nothing,
-// if public keys would be used without --dev or other ones with it.
+// reconcileKeys replaces the access keys in the store by those in the settings. It fails
+// and changes nothing if the store belongs to another resource, if a public development
+// key would be used without --dev, or if with --dev a stored key is neither public nor
+// from the settings.
 func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 	r, err := s.Resource(ctx)
 	if err != nil {
@@ -92,18 +96,18 @@ func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 	return nil
 }
 
-// keyring holds the access keys of a running server.
+// keyring holds the access keys of a running server. It implements admin.Keys.
 type keyring struct {
 	*token.Authority
 	store   core.Store
 	config  config.Config
-	changed func(communication.AccessKey) // called with a new primary key
+	changed func(communication.AccessKey) // Options.PrimaryKey, or nil
 
 	mu   sync.Mutex // guards rows
 	rows [2]core.AccessKeyRow
 }
 
-// List describes both keys.
+// List describes the primary and the secondary key.
 func (k *keyring) List() []admin.Key {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -115,7 +119,8 @@ func (k *keyring) List() []admin.Key {
 	return keys
 }
 
-// Rotate replaces a key, in the store first.
+// Rotate replaces the key with the name by a new one, in the store and then in memory. It
+// fails with admin.ErrNoKey or admin.ErrConfigured.
 func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communication.AccessKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -123,7 +128,7 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if token.KeyName(i) != name {
 			continue
 		}
-		// The next start would restore it, and with it every token that it made.
+		// The next start would restore the configured key and its tokens.
 		if configuredKey(k.config, i) != nil {
 			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
 		}
@@ -144,7 +149,8 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 	return admin.Key{}, communication.AccessKey{}, admin.ErrNoKey
 }
 
-// update replaces the keys if another server has rotated one.
+// update replaces the keys in memory if those in the store have other serials, because
+// another server on the same store rotated one.
 func (k *keyring) update(rows [2]core.AccessKeyRow) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -18,13 +18,13 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// Keys that somebody configures.
+// Access keys for the settings of the tests.
 var (
 	keyA = base64.StdEncoding.EncodeToString([]byte("key A of these tests, of more than 32 bytes"))
 	keyB = base64.StdEncoding.EncodeToString([]byte("key B of these tests, of more than 32 bytes"))
 )
 
-// stored is what a stopped server's folder says of the resource.
+// stored returns the resource in the data folder of a stopped server.
 func stored(t *testing.T, dir string) core.Resource {
 	t.Helper()
 	s, err := pebble.Open(filepath.Join(dir, "store"), pebble.Options{})
@@ -39,8 +39,8 @@ func stored(t *testing.T, dir string) core.Resource {
 	return r
 }
 
-// TestKeysOfAFolder starts twice on one folder. A start that is refused leaves
-// the keys as they were.
+// TestKeysOfAFolder starts a server twice on one data folder with different settings. A
+// second start that fails must not change the stored keys.
 func TestKeysOfAFolder(t *testing.T) {
 	public := start(t, server.Options{Config: settings(t, "dev", "true")}).AccessKey
 	const (
@@ -50,7 +50,7 @@ func TestKeysOfAFolder(t *testing.T) {
 	for _, c := range []struct {
 		name          string
 		first, second []string
-		refusal       string // of the second start; empty: it works
+		refusal       string // error of the second start; empty: it succeeds
 	}{
 		{"development, then production", []string{"dev", "true"}, nil, isPublic},
 		{"development, then production with a primary key", []string{"dev", "true"}, []string{"access-key", keyA}, isPublic},
@@ -111,13 +111,13 @@ func TestConfiguredKeysReplaceStoredOnes(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		pairs  []string
-		status [2]int // of the token by the first primary, and of that by the secondary
-		old    int    // of a request signed with the first primary key
+		status [2]int // of requests with the tokens of the first primary and of the secondary key
+		old    int    // status of a request signed with the first primary key
 	}{
 		{"same keys", []string{"access-key-secondary", keyB}, [2]int{200, 200}, 201},
 		{"another primary", []string{"access-key", keyA, "access-key-secondary", keyB}, [2]int{401, 200}, 401},
 		{"it stays without being named", nil, [2]int{401, 200}, 401},
-		{"back to the first key", []string{"access-key", first.AccessKey}, [2]int{401, 200}, 201}, // what has ended stays so
+		{"back to the first key", []string{"access-key", first.AccessKey}, [2]int{401, 200}, 201}, // the token stays invalid
 		{"another secondary", []string{"access-key-secondary", keyA}, [2]int{401, 401}, 201},
 	} {
 		s := start(t, server.Options{Config: settings(t, append(c.pairs, "data", dir)...)})
@@ -136,7 +136,7 @@ func TestConfiguredKeysReplaceStoredOnes(t *testing.T) {
 	}
 }
 
-// log collects what a server says.
+// log is a buffer for the log of a server.
 type log struct {
 	mu  sync.Mutex
 	buf bytes.Buffer
@@ -154,8 +154,8 @@ func (l *log) String() string {
 	return l.buf.String()
 }
 
-// TestNoSecretIsLogged does what goes well and what fails, listens at the
-// lowest level, and looks for keys and tokens.
+// TestNoSecretIsLogged sends requests that succeed and requests that fail, and checks that
+// the log, at the lowest level, contains no keys or tokens.
 func TestNoSecretIsLogged(t *testing.T) {
 	var out log
 	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))

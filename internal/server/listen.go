@@ -11,42 +11,44 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// PortInUseError means that somebody else listens on an address.
+// PortInUseError means that another process listens on an address.
 type PortInUseError struct {
-	Setting string // such as "listen"
+	Setting string // name of the setting, such as "listen"
 	Address string // host:port
 	Err     error
 }
 
-// Error names the address and the setting that chose it.
+// Error returns a message with the address and the setting that contains it.
 func (e *PortInUseError) Error() string {
 	return fmt.Sprintf("%s (%s) is in use", e.Address, e.Setting)
 }
 
-// Unwrap returns the system's error.
+// Unwrap returns the error of the operating system.
 func (e *PortInUseError) Unwrap() error { return e.Err }
 
-// DataInUseError means that another process holds the data folder.
+// DataInUseError means that another process has the store in the data folder open.
 type DataInUseError struct {
 	Path string
 	Err  error
 }
 
-// Error names the folder.
+// Error returns a message with the folder.
 func (e *DataInUseError) Error() string { return fmt.Sprintf("data folder %s is in use", e.Path) }
 
-// Unwrap returns the store's error.
+// Unwrap returns the error of the store.
 func (e *DataInUseError) Unwrap() error { return e.Err }
 
-// port is one address of the settings and its listeners; localhost has two.
+// port holds the listeners of one address in the settings: none if it is off, up to two
+// for localhost.
 type port struct {
-	host      string // as it was written
+	host      string // as in the settings
 	listeners []net.Listener
 }
 
+// ports holds the ports of a server: https and http for clients, ops for operators.
 type ports struct{ https, http, ops port }
 
-// listen opens all ports, or none.
+// listen opens all ports of the settings. It closes them again if one fails.
 func listen(c config.Config) (ps ports, err error) {
 	defer func() {
 		if err != nil {
@@ -60,8 +62,7 @@ func listen(c config.Config) (ps ports, err error) {
 		return ps, err
 	}
 	ps.ops, err = listenPort("listen-ops", c.ListenOps)
-	// A second development server has more to do than to ask for a port that
-	// nobody chose.
+	// A second development server uses a free port unless the user has set one.
 	var used *PortInUseError
 	if errors.As(err, &used) && c.Dev && !c.Explicit("listen-ops") {
 		ps.ops, err = listenPort("listen-ops", "localhost:0")
@@ -69,8 +70,8 @@ func listen(c config.Config) (ps ports, err error) {
 	return ps, err
 }
 
-// listenPort listens on an address; an empty one is off. A free port that is
-// asked for by 0 may be free on one address of localhost alone: then another.
+// listenPort listens on an address, or nowhere if it is empty. For port 0 it tries up to
+// five times, because a port may be free on only one of the addresses of localhost.
 func listenPort(setting, address string) (p port, err error) {
 	for range 5 {
 		p, err = listenOnce(setting, address)
@@ -82,8 +83,9 @@ func listenPort(setting, address string) (p port, err error) {
 	return p, err
 }
 
-// listenOnce listens on every address of the host: clients find "localhost"
-// under either loopback address, so it is both, where there are two.
+// listenOnce listens on an address. For localhost it listens on 127.0.0.1 and, where IPv6
+// works, on ::1, because clients use either. It fails with *PortInUseError if another
+// process uses the port.
 func listenOnce(setting, address string) (port, error) {
 	if address == "" {
 		return port{}, nil
@@ -114,7 +116,7 @@ func listenOnce(setting, address string) (port, error) {
 	return p, nil
 }
 
-// url is where the port is reached on this machine, or empty if it is off.
+// url returns the URL of the port for clients on this machine, or "" if it is off.
 func (p port) url(scheme string) string {
 	if len(p.listeners) == 0 {
 		return ""

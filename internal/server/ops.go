@@ -6,8 +6,8 @@ import (
 	"net/http/pprof"
 )
 
-// opsHandler answers on the port for operators, which is a loopback one unless
-// somebody chose otherwise.
+// opsHandler serves metrics, health checks and profiles on the operators' port. It
+// authenticates nobody; by default the port is reachable only from this machine.
 func (s *Server) opsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())

@@ -1,5 +1,5 @@
-// Package server builds a running server from settings. It is the composition root,
-// which imports all the parts.
+// Package server starts a server with given settings: it opens the store and the
+// listeners and connects the packages that implement the server.
 package server
 
 import (
@@ -33,60 +33,62 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Limits of a connection, beside those of a request in package rest.
+// Limits of an HTTP connection. Package rest has further limits of a request.
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = time.Minute
-	maxHeader     = 32 << 10 // bytes; net/http answers 431 beyond
+	maxHeader     = 32 << 10 // bytes; net/http answers 431 to longer headers
 )
 
-// sweepInterval is the longest time between two sweeps. The work that is due is in the
-// store, so it may be late but is not lost.
+// sweepInterval is the longest time between two calls of core.Service.Sweep. A late sweep
+// loses nothing, because the store has the work that is due.
 const sweepInterval = time.Second
 
-// Options of Start.
+// Options configures Start.
 type Options struct {
 	Config  config.Config
-	Version string
-	Logger  *slog.Logger      // nil is silence
-	Access  func(rest.Record) // nil: a log line per request
-	// Now is the real clock, time.Now. A development server's domain has one
-	// that can be ahead of it: Server.Clock.
+	Version string            // of Confab, for metrics and backups
+	Logger  *slog.Logger      // nil: nothing is logged
+	Access  func(rest.Record) // called after each request; nil: log one line per request
+	// Now returns the real time; nil means time.Now. A development server also has
+	// Server.Clock, which can be ahead of it.
 	Now func() time.Time
-	// NoFiles keeps the certificates of a server without a data folder in memory:
-	// clients find the authority in Info.CA, and no file is written.
+	// NoFiles makes a server without a data folder write no files: it keeps its
+	// certificates in memory and returns that of the authority in Info.CA.
 	NoFiles bool
-	// PrimaryKey is called with the new primary access key after a rotation.
+	// PrimaryKey is called with the new primary access key after a rotation. It may be
+	// nil.
 	PrimaryKey func(communication.AccessKey)
 }
 
-// Info describes a running server to its owner. It holds the access key: show it only
-// in a file that nobody else can read, and on the terminal only with --dev.
+// Info describes a running server to its owner. It contains the access key, which is a
+// secret: write it only to a file that nobody else can read, and print it only with --dev.
 type Info struct {
 	PID           int
-	Endpoint      string // for clients: the public one, or LocalEndpoint
-	LocalEndpoint string // https, on this machine
-	HTTP          string // plain http, or empty
-	Ops           string // metrics and health, or empty
+	Endpoint      string // URL for clients: the public endpoint if one is set, else LocalEndpoint
+	LocalEndpoint string // https URL on this machine
+	HTTP          string // plain http URL, or empty if off
+	Ops           string // URL of metrics and health checks, or empty if off
 
-	Data      string // the folder, or config.Memory
-	DataState string // what is in it, in a word; empty when it is not known
-	Memory    bool
-	Database  bool // chats are in PostgreSQL
-	Dev       bool
-	Fresh     bool // the data folder is new
-	NewCA     bool // the certificate authority is new: no client trusts it yet
+	Data      string // the data folder, or config.Memory
+	DataState string // "empty" for a new folder, "chats in PostgreSQL", or ""
+	Memory    bool   // the server keeps its data in memory
+	Database  bool   // chats are in PostgreSQL
+	Dev       bool   // it is a development server
+	Fresh     bool   // the data folder is new
+	NewCA     bool   // the certificate authority is new: no client trusts it yet
 
-	AccessKey string
-	// What clients trust, in files; empty with a certificate of the user's own.
+	AccessKey string // the primary access key in base64
+	// CAFile, BundleFile and TrustStoreFile are files that make clients trust the
+	// server, in different formats. They are empty with a certificate of the user's own.
 	CAFile, BundleFile, TrustStoreFile string
 	CertFile                           string // the user's own certificate, or empty
-	// CA is the authority's certificate in PEM, with Options.NoFiles.
+	// CA is the certificate of the authority in PEM. It is nil without Options.NoFiles.
 	CA []byte
 }
 
-// Server is a running server.
+// Server is a running server. Start makes one.
 type Server struct {
 	info    Info
 	log     *slog.Logger
@@ -97,23 +99,23 @@ type Server struct {
 	ready   atomic.Bool
 	servers []*http.Server
 	serving sync.WaitGroup
-	temp    string // a folder to remove at the end, or empty
+	temp    string // temporary folder that release removes, or empty
 
 	stopSweep context.CancelFunc
-	sweepNow  chan chan struct{} // asks the sweeper to sweep and to close the channel then
-	now       func() time.Time   // the domain's clock
+	sweepNow  chan chan struct{} // asks for a sweep, after which the sweeper closes the sent channel
+	now       func() time.Time   // clock.Now with --dev, else Options.Now
 	clock     *dev.Clock         // with --dev, or nil
 	faults    *dev.Faults        // with --dev, or nil
 
-	failed chan error // of capacity 1: why the server cannot go on
-	closed chan struct{}
+	failed chan error    // of capacity 1: the error for which the server cannot continue
+	closed chan struct{} // closed by Close
 	once   sync.Once
-	err    error // of Close
+	err    error // result of Close
 }
 
-// Start opens the store, listens and serves. It returns when every listener
-// accepts, or with an error after undoing what it did: *PortInUseError and
-// *DataInUseError are for the caller to word.
+// Start opens the store, listens on all ports and serves requests. It returns when all
+// listeners accept connections. If it fails, it closes what it opened; the error may be a
+// *PortInUseError or a *DataInUseError.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Now == nil {
@@ -124,7 +126,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(rest.Operations())
 		s.now = s.clock.Now
 	}
-	// Ports first: they are quick to try and the store is not.
+	// Open the ports before the store, because opening a store may take long.
 	ports, err := listen(o.Config)
 	if err != nil {
 		return nil, err
@@ -166,7 +168,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	return s, nil
 }
 
-// open opens the store and starts core on it.
+// open opens the store, applies the configured access keys, and creates the metrics and
+// the core service.
 func (s *Server) open(ctx context.Context, o Options) error {
 	s.info.Data, s.info.Memory = o.Config.Data, o.Config.InMemory()
 	if s.info.Memory && !o.NoFiles {
@@ -198,8 +201,9 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	return err
 }
 
-// sweep ends threads and erases deleted users when they are due. It wakes up when the
-// next one is due, and at least every sweepInterval, for the rows of other servers.
+// sweep deletes expired threads and erases deleted users when they are due, until ctx is
+// done. It sweeps when the next one is due, and at least every sweepInterval, because
+// other servers may share the store.
 func (s *Server) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		next := s.sweepOnce(ctx)
@@ -219,8 +223,8 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
-// sweepOnce returns when the next is due, or the zero time when nothing is or it
-// failed.
+// sweepOnce sweeps once and returns when the next sweep is due. It returns the zero time
+// if none is known to be due or the sweep failed.
 func (s *Server) sweepOnce(ctx context.Context) (next time.Time) {
 	next, err := s.core.Sweep(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -230,8 +234,8 @@ func (s *Server) sweepOnce(ctx context.Context) (next time.Time) {
 	return next
 }
 
-// sweepAndWait makes the sweeper read the clock again, and returns when all that is due
-// by now is done.
+// sweepAndWait makes the sweeper sweep at once, and returns when everything that is due
+// now is done or the context is done.
 func (s *Server) sweepAndWait(sweeping context.Context) {
 	done := make(chan struct{})
 	select {
@@ -245,8 +249,9 @@ func (s *Server) sweepAndWait(sweeping context.Context) {
 	}
 }
 
-// certificate returns the configuration for https, and writes the files that clients
-// trust.
+// certificate returns the TLS configuration of the https port. It uses the certificate in
+// the settings if they have one, else one of a local authority, and then sets the trust
+// files of Info.
 func (s *Server) certificate(o Options) (*tls.Config, error) {
 	if o.Config.TLSCert != "" {
 		files, err := openCertFiles(o.Config.TLSCert, o.Config.TLSKey, o.Now, s.log)
@@ -281,9 +286,11 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 	return ca.TLSConfig(), nil
 }
 
-// TLSFolder returns the folder of a data folder's local authority.
+// TLSFolder returns the folder of the local certificate authority in a data folder.
 func TLSFolder(data string) string { return filepath.Join(data, "tls") }
 
+// handler returns the handler of the API ports: the chat and identity routes, the admin
+// routes and, with --dev, the development routes.
 func (s *Server) handler(o Options) (http.Handler, error) {
 	resource := s.core.Resource()
 	tokens, err := token.New(resource, s.core, s.now)
@@ -304,7 +311,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 			access(r)
 		},
 	}
-	if s.faults != nil { // not a Faults that holds a nil pointer
+	if s.faults != nil { // a nil *dev.Faults would make a non-nil interface
 		ro.Faults = s.faults
 	}
 	api, err := rest.New(ro)
@@ -325,7 +332,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}), nil
 }
 
-// logAccess logs one line per request.
+// logAccess logs one line about a request. It is the default of Options.Access.
 func (s *Server) logAccess(r rest.Record) {
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
 		slog.Int("status", r.Status), slog.String("operation", r.Operation),
@@ -335,7 +342,8 @@ func (s *Server) logAccess(r rest.Record) {
 		slog.String("agent", r.UserAgent), slog.String("request", r.RequestID))
 }
 
-// serve serves on all listeners of a port. A port that is off has none.
+// serve starts an HTTP server on the listeners of a port, with TLS if config is not nil.
+// It does nothing for a port that is off.
 func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	if len(p.listeners) == 0 {
 		return
@@ -343,7 +351,7 @@ func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	srv := &http.Server{
 		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
-		// Handshakes that clients break off are no errors of the server.
+		// Log failed handshakes only at debug level: they are errors of clients.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	s.servers = append(s.servers, srv)
@@ -360,11 +368,11 @@ func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	}
 }
 
-// Info returns where the server is and how to trust it.
+// Info returns the addresses, the access key and the trust files of the server.
 func (s *Server) Info() Info { return s.info }
 
-// Wait returns nil after Close, or the error for which the server cannot continue; the
-// process should then end without Close.
+// Wait blocks until the server is closed and returns nil, or until it fails and returns
+// the error. After an error the process should exit without calling Close.
 func (s *Server) Wait() error {
 	select {
 	case err := <-s.failed:
@@ -374,7 +382,7 @@ func (s *Server) Wait() error {
 	}
 }
 
-// stop makes Wait return err.
+// stop makes Wait return err. Only the first call has an effect.
 func (s *Server) stop(err error) {
 	select {
 	case s.failed <- err:
@@ -382,16 +390,17 @@ func (s *Server) stop(err error) {
 	}
 }
 
-// storeFailed is called by the store when it cannot promise durability any more. It does
-// not return: requests that wait for the store must get no response.
+// storeFailed makes Wait return err. The store calls it when it can no longer make writes
+// durable. It never returns, so requests that wait for the store get no response.
 func (s *Server) storeFailed(err error) {
 	s.log.Error("the store failed", "error", err)
 	s.stop(fmt.Errorf("the store failed: %w", err))
 	select {}
 }
 
-// Close stops accepting, finishes what was accepted within the context's time,
-// and closes the store. It may be called more than once.
+// Close stops accepting connections, waits for running requests until ctx is done, and
+// closes the store. It fails if requests were cut off or the store could not be closed.
+// Further calls return the same error.
 func (s *Server) Close(ctx context.Context) error {
 	s.once.Do(func() {
 		s.ready.Store(false)
@@ -412,7 +421,7 @@ func (s *Server) Close(ctx context.Context) error {
 	return s.err
 }
 
-// release undoes open.
+// release closes the core service and the store and removes the temporary folder.
 func (s *Server) release() error {
 	var errs []error
 	if s.core != nil {
@@ -427,6 +436,7 @@ func (s *Server) release() error {
 	return errors.Join(errs...)
 }
 
+// newGUID returns a random UUID of version 4.
 func newGUID() string {
 	var b [16]byte
 	rand.Read(b[:])

@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// settings are those of a server on free ports, in memory; pairs of a setting
-// and its value come before.
+// settings returns the settings of a server in memory on free ports. The arguments are
+// pairs of a setting and its value that override these.
 func settings(t *testing.T, pairs ...string) config.Config {
 	t.Helper()
 	in := config.Input{Environ: []string{"CONFAB_DATA=memory:", "CONFAB_LISTEN=localhost:0", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_OPS=localhost:0"}}
@@ -49,7 +49,7 @@ func settings(t *testing.T, pairs ...string) config.Config {
 	return c
 }
 
-// running is a server with a client that trusts it.
+// running is a running server and an HTTP client that trusts it.
 type running struct {
 	*server.Server
 	server.Info
@@ -108,7 +108,7 @@ func (r *running) get(t *testing.T, address string) (status int, body string) {
 	return r.do(t, req)
 }
 
-// newUser makes a user with a token, signed with the key.
+// newUser creates a user with a token, in a request signed with the key.
 func (r *running) newUser(t *testing.T, key string) (status int, id, bearer string) {
 	t.Helper()
 	req, err := http.NewRequest("POST", r.Endpoint+"/identities?api-version=2023-10-01", strings.NewReader(`{"createTokenWithScopes":["chat"]}`))
@@ -134,7 +134,7 @@ func (r *running) newUser(t *testing.T, key string) (status int, id, bearer stri
 	return status, out.Identity.ID, out.AccessToken.Token
 }
 
-// chat asks for what lies below /chat/threads.
+// chat sends a request to a path below /chat/threads.
 func (r *running) chat(t *testing.T, method, path, bearer, body string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.Endpoint+"/chat/threads"+path+"?api-version=2021-09-07", strings.NewReader(body))
@@ -146,7 +146,7 @@ func (r *running) chat(t *testing.T, method, path, bearer, body string) (status 
 	return r.do(t, req)
 }
 
-// newThread makes a thread and returns its id.
+// newThread creates a thread and returns its id.
 func (r *running) newThread(t *testing.T, bearer string) string {
 	t.Helper()
 	status, body := r.chat(t, "POST", "", bearer, `{"topic":"lunch"}`)
@@ -193,7 +193,7 @@ func TestOpsPort(t *testing.T) {
 	}
 	_, body := s.get(t, s.Ops+"/metrics")
 	checkHelp(t, body)
-	// Nothing of it on the port that clients reach.
+	// The port for clients does not serve the operators' paths.
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/metrics", "/healthz", "/readyz"} {
 		if status, body := s.get(t, s.Endpoint+path); status != 404 {
 			t.Errorf("%s on the API port: %d %.80s, want 404", path, status, body)
@@ -201,7 +201,7 @@ func TestOpsPort(t *testing.T) {
 	}
 }
 
-// checkHelp wants a line of help before the type of every metric.
+// checkHelp checks that every metric of a scrape has a help text.
 func checkHelp(t *testing.T, scrape string) {
 	t.Helper()
 	helped, n := map[string]bool{}, 0
@@ -295,14 +295,15 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
-// upload is a send whose last byte its client holds back.
+// upload is a request to send a message whose last byte the client has not sent yet.
 type upload struct {
 	conn net.Conn
 	in   *bufio.Reader
 	last []byte
 }
 
-// begin returns when the server waits for the body.
+// begin sends the request without its last byte. It returns when the server waits for the
+// body.
 func (r *running) begin(t *testing.T, thread, bearer, content string) *upload {
 	t.Helper()
 	u, err := url.Parse(r.Endpoint)
@@ -320,7 +321,7 @@ func (r *running) begin(t *testing.T, thread, bearer, content string) *upload {
 	up := &upload{conn: conn, in: bufio.NewReader(conn), last: []byte(body[len(body)-1:])}
 	line, err := up.in.ReadString('\n')
 	if err != nil || !strings.Contains(line, "100 Continue") {
-		t.Fatalf("the server says %q, %v; want it to ask for the body", line, err)
+		t.Fatalf("the server sent %q, %v; want 100 Continue", line, err)
 	}
 	if _, err := up.in.ReadString('\n'); err != nil {
 		t.Fatal(err)
@@ -331,7 +332,7 @@ func (r *running) begin(t *testing.T, thread, bearer, content string) *upload {
 	return up
 }
 
-// drains waits until the server says that it stops, and no longer accepts.
+// drains waits until the server is not ready any more and refuses connections.
 func (r *running) drains(t *testing.T) {
 	t.Helper()
 	for {
@@ -374,11 +375,11 @@ func TestCloseFinishesWhatWasAccepted(t *testing.T) {
 	}
 	resp, err := http.ReadResponse(up.in, nil)
 	if err != nil {
-		t.Fatalf("the answer of what was accepted: %v", err)
+		t.Fatalf("the response to the accepted request: %v", err)
 	}
 	var sent struct{ ID string }
 	if err := json.NewDecoder(resp.Body).Decode(&sent); err != nil || resp.StatusCode != 201 || sent.ID == "" {
-		t.Errorf("the answer of what was accepted: %d, id %q, %v; want 201", resp.StatusCode, sent.ID, err)
+		t.Errorf("the response to the accepted request: %d, id %q, %v; want 201", resp.StatusCode, sent.ID, err)
 	}
 	if err := <-closed; err != nil {
 		t.Errorf("close: %v", err)
@@ -442,7 +443,7 @@ func TestRestartKeepsEverything(t *testing.T) {
 	for name, mode := range map[string]os.FileMode{dir: 0o700, filepath.Join(dir, "tls", "ca.key"): 0o600} {
 		if i, err := os.Stat(name); err != nil || i.Mode().Perm() != mode {
 			if errors.Is(err, os.ErrNotExist) && name != dir {
-				continue // named otherwise; package localca looks at it
+				continue // these names vary; package localca tests them
 			}
 			t.Errorf("%s: %v, %v; want mode %v", name, i, err, mode)
 		}

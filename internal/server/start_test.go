@@ -32,7 +32,7 @@ func occupy(t *testing.T, host string) (address string) {
 	return l.Addr().String()
 }
 
-// free is an address that nobody listens on.
+// free returns an address on which nothing listens.
 func free(t *testing.T) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -80,18 +80,19 @@ func TestBusyPort(t *testing.T) {
 						wantFree(t, address)
 					}
 				}
-				if host == "::1" { // the other half of localhost
+				if host == "::1" { // the IPv6 address of localhost
 					wantFree(t, "127.0.0.1:"+port)
 				}
 				if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
-					t.Errorf("the data folder was made for nothing: %v", err)
+					t.Errorf("a failed start created the data folder: %v", err)
 				}
 			})
 		}
 	}
 }
 
-// TestBusyOpsPortOfDevelopment: nobody chose it, so another one will do.
+// TestBusyOpsPortOfDevelopment checks that a development server uses another ops port if
+// the default one is in use.
 func TestBusyOpsPortOfDevelopment(t *testing.T) {
 	_, port, _ := net.SplitHostPort(occupy(t, "127.0.0.1"))
 	c, err := config.Load(config.Input{
@@ -155,7 +156,7 @@ func TestUnusableDataFolder(t *testing.T) {
 	wantFree(t, address)
 }
 
-// writeCertificate makes a certificate of our own for localhost.
+// writeCertificate writes files with a self-made certificate for localhost and its key.
 func writeCertificate(t *testing.T) (cert *x509.Certificate, certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -192,10 +193,10 @@ func TestOwnCertificate(t *testing.T) {
 	dir := t.TempDir()
 	s := start(t, server.Options{Config: settings(t, "data", dir, "tls-cert", certFile, "tls-key", keyFile)})
 	if s.CAFile != "" || s.BundleFile != "" || s.TrustStoreFile != "" || s.NewCA {
-		t.Errorf("with an own certificate the server names trust of its own: %+v", s.Info)
+		t.Errorf("with a certificate in the settings, Info names trust files: %+v", s.Info)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "tls")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a local CA was made for nothing: %v", err)
+		t.Errorf("a local CA was created although it is not needed: %v", err)
 	}
 	s.roots.AddCert(cert)
 	conn, err := tls.Dial("tcp", strings.TrimPrefix(s.Endpoint, "https://"), &tls.Config{RootCAs: s.roots, NextProtos: []string{"h2"}})

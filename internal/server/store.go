@@ -17,10 +17,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/postgres"
 )
 
-// storeFolder returns the folder of a data folder's embedded store.
+// storeFolder returns the folder of the embedded store in a data folder.
 func storeFolder(data string) string { return filepath.Join(data, "store") }
 
-// hasStore reports whether the embedded store of the settings exists.
+// hasStore reports whether the data folder of the settings has an embedded store.
 func hasStore(c config.Config) bool {
 	if c.InMemory() {
 		return false
@@ -29,24 +29,26 @@ func hasStore(c config.Config) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// storeOptions are options of an engine; all may be zero.
+// storeOptions holds the options of openStore. All may be zero.
 type storeOptions struct {
 	logger *slog.Logger
 	fatal  func(error)
 	now    func() time.Time
-	// Memory of the embedded engine, in bytes; 0 is its default.
+	// cache and memTable bound memory of the embedded engine, in bytes; 0 means its
+	// default.
 	cache    int64
 	memTable uint64
 }
 
-// openStore opens or creates the store of the settings. It is the one place that chooses
-// the engine.
+// openStore opens or creates the store of the settings: PostgreSQL if they name a
+// database, else the embedded store. It fails with *DataInUseError if another process has
+// the embedded store open.
 func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store, error) {
 	initial := core.Resource{ID: cmp.Or(c.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(c)}
 	if c.Database != "" {
 		s, err := postgres.Open(ctx, c.Database, postgres.Options{Initial: initial, Logger: o.logger, Now: o.now})
 		if err != nil {
-			return nil, err // not a Store that holds a nil pointer
+			return nil, err // returning s would make a non-nil interface
 		}
 		return s, nil
 	}
@@ -57,7 +59,7 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 	return s, nil
 }
 
-// openEmbedded opens the store in the data folder, or one in memory.
+// openEmbedded opens or creates the embedded store, in the data folder or in memory.
 func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebble.Store, error) {
 	po := pebble.Options{Initial: initial, MinFree: uint64(c.MinFreeSpace), Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable}
 	dir := storeFolder(c.Data)
@@ -73,7 +75,8 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 	return s, err
 }
 
-// openExisting opens an embedded store and fails if there is none.
+// openExisting opens the embedded store in the data folder. It fails with *NoDataError if
+// there is none.
 func openExisting(c config.Config) (*pebble.Store, error) {
 	if !hasStore(c) {
 		return nil, &NoDataError{Path: c.Data}
@@ -84,17 +87,17 @@ func openExisting(c config.Config) (*pebble.Store, error) {
 // NoDataError means that a data folder holds no store.
 type NoDataError struct{ Path string }
 
-// Error names the folder.
+// Error returns a message with the folder.
 func (e *NoDataError) Error() string { return fmt.Sprintf("there is no store in %s", e.Path) }
 
 // NotEmptyError means that a folder that should be empty is not.
 type NotEmptyError struct{ Path string }
 
-// Error names the folder.
+// Error returns a message with the folder.
 func (e *NotEmptyError) Error() string { return fmt.Sprintf("%s is not empty", e.Path) }
 
-// storageOf returns a function that reads the figures of the embedded store, or nil for
-// another store.
+// storageOf returns a function that reads the metrics of the embedded store. It returns
+// nil for another store.
 func storageOf(s core.Store) func() metrics.Storage {
 	embedded, ok := s.(*pebble.Store)
 	if !ok {
@@ -109,10 +112,11 @@ func storageOf(s core.Store) func() metrics.Storage {
 	}
 }
 
-// watchInterval is how often the keys of a shared store are read again.
+// watchInterval is the time between two reads of the access keys in a shared store.
 const watchInterval = time.Second
 
-// watchKeys reads the keys of the store again and again, for rotations by other servers.
+// watchKeys reads the access keys of the store every watchInterval until ctx is done, and
+// so adopts keys that other servers rotated.
 func (s *Server) watchKeys(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()

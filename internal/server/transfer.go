@@ -12,22 +12,23 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// ExportOptions of Export.
+// ExportOptions configures Export. Row is required.
 type ExportOptions struct {
-	Keys bool // with the access keys
-	Now  time.Time
-	Row  func() // called for each record
+	Keys bool      // include the access keys
+	Now  time.Time // time of the export, written to the file
+	Row  func()    // called before each record is written
 }
 
-// Options of a store whose rows are read or written once: a bigger cache would hold
-// memory and nothing that is read again.
+// Options of the store for Export and Import. The cache is small, because each row is read
+// or written only once.
 var (
 	forExport = storeOptions{cache: 8 << 20, memTable: 4 << 20}
 	forImport = storeOptions{cache: 8 << 20}
 )
 
-// Export writes all records of the store of the settings to out. No server may run on
-// an embedded store; export a backup of it instead.
+// Export writes all records of the store of the settings to out and returns their summary.
+// It fails with *NoDataError if the store does not exist, and with *DataInUseError if a
+// server uses the embedded store; export a backup then.
 func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions) (sum transfer.Summary, err error) {
 	if c.Database == "" && !hasStore(c) {
 		return sum, &NoDataError{Path: c.Data}
@@ -52,22 +53,24 @@ func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions
 	return w.Close()
 }
 
-// Import fills the store of the settings, which must be empty or not exist, and checks
-// all of it where the engine can. keys reports whether the export has the access keys.
+// Import reads an export into the store of the settings, which must be empty or not exist,
+// and then checks all rows if the engine can. It calls row for each record. keys reports
+// whether the export contained access keys. If it fails, it removes a store that it
+// created.
 func Import(ctx context.Context, c config.Config, in io.Reader, row func()) (sum transfer.Summary, keys bool, err error) {
-	made := c.Database == "" && !hasStore(c)
+	newStore := c.Database == "" && !hasStore(c)
 	_, err = os.Stat(c.Data)
-	folder := made && errors.Is(err, os.ErrNotExist)
+	newFolder := newStore && errors.Is(err, os.ErrNotExist)
 	s, err := openStore(ctx, c, forImport)
 	if err != nil {
 		return sum, false, err
 	}
 	defer func() {
 		err = errors.Join(err, s.Close())
-		if err != nil && made {
+		if err != nil && newStore {
 			err = errors.Join(err, os.RemoveAll(storeFolder(c.Data)))
 		}
-		if err != nil && folder {
+		if err != nil && newFolder {
 			os.Remove(c.Data)
 		}
 	}()

@@ -23,10 +23,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestTransfer moves many messages from store to store, each step in a process of
-// its own: through an embedded one, and through PostgreSQL and back where there
-// is one. What a client is answered stays the same to the byte, and the memory
-// stays what it is after a fifth of the way.
+// TestTransfer exports and imports a store with many messages, each step in a separate
+// process: into an embedded store, and into PostgreSQL and back if it is available. The
+// responses to clients must stay the same to the byte, and the memory of a step must not
+// grow after its first fifth.
 func TestTransfer(t *testing.T) {
 	messages := 20_000
 	if v := os.Getenv("TEST_EXPORT_MESSAGES"); v != "" {
@@ -61,7 +61,8 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
-// transfer moves a store from place to place.
+// transfer is the state of TestTransfer: its folder, the ids of its threads and users, and
+// the number of rows.
 type transfer struct {
 	*testing.T
 	dir            string
@@ -107,8 +108,8 @@ func (m *transfer) checksum(place string) string {
 	return sum
 }
 
-// fill makes threads of a thousand messages, with ten members who read and send.
-// Two of three have a retention policy.
+// fill creates threads of a thousand messages, with ten members that send messages and
+// read receipts. Two of three threads have a retention policy.
 func (m *transfer) fill(place string, messages int) {
 	m.Helper()
 	if err := os.MkdirAll(place, 0o700); err != nil {
@@ -120,7 +121,7 @@ func (m *transfer) fill(place string, messages int) {
 		if err != nil {
 			m.Fatal(err)
 		}
-		m.rows = int(counts.Rows()) + 1 // with the resource
+		m.rows = int(counts.Rows()) + 1 // plus one for the resource
 		s.Close()
 	}()
 	at := time.Date(2026, 11, 20, 9, 0, 0, 0, time.UTC).UnixMilli()
@@ -162,7 +163,7 @@ func (m *transfer) fill(place string, messages int) {
 	}
 }
 
-// step exports or imports in a process of its own and reports what it took.
+// step exports or imports in a new process and logs its time and memory.
 func (m *transfer) step(what, place, file string) {
 	m.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -187,18 +188,18 @@ func (m *transfer) step(what, place, file string) {
 	}
 	m.Logf("%s %s: %d rows in %.1f s, %.0f rows/s, MiB resident after each fifth: %d",
 		what, kindOf(place), rows, took.Seconds(), float64(rows)/took.Seconds(), resident)
-	// The first fifth of that many fills the tables and caches of fixed sizes;
-	// with few rows that takes all the way.
+	// With this many rows, the first fifth fills all tables and caches of fixed size. With
+	// fewer rows, filling them may take the whole step.
 	if rows > 1_000_000 && resident[fifths-1] > resident[0]+resident[0]/4+16 {
 		m.Errorf("%s %s: %d MiB resident: the memory grows with the rows", what, kindOf(place), resident)
 	}
 }
 
-// fifths is how often the memory is looked at.
+// fifths is the number of times that a step measures its memory.
 const fifths = 5
 
-// transferChild is the process of a step; TestMain starts it. It prints the rows,
-// the nanoseconds, and the resident MiB after each fifth.
+// transferChild runs one step; TestMain calls it in the process of the step. It prints the
+// number of rows, the nanoseconds, and the resident memory in MiB after each fifth.
 func transferChild(what string) {
 	cfg, name := settingsOf(os.Getenv("TEST_TRANSFER_PLACE")), os.Getenv("TEST_TRANSFER_FILE")
 	expected, _ := strconv.Atoi(os.Getenv("TEST_TRANSFER_ROWS"))
@@ -236,7 +237,7 @@ func transferChild(what string) {
 	os.Exit(0)
 }
 
-// resident is how many MiB of memory the process holds, or 0 where that is not told.
+// resident returns the resident memory of the process in MiB, or 0 if it is not known.
 func resident() int {
 	f, err := os.Open("/proc/self/status")
 	if err != nil {
@@ -252,7 +253,7 @@ func resident() int {
 	return 0
 }
 
-// freshDatabase makes a database for the test and returns its address.
+// freshDatabase creates a database for the test and returns its URL.
 func freshDatabase(t *testing.T, address string) string {
 	t.Helper()
 	u, err := url.Parse(address)
