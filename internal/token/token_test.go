@@ -181,8 +181,9 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestPayloadIsReadByEverySDK checks that the payload can be decoded as four SDKs do, with
-// the standard base64 alphabet (docs/contract/identity.md §1 rule 8).
+// TestPayloadIsReadByEverySDK checks that four SDKs can decode the payload, which they do
+// with the standard base64 alphabet, and that a text search finds exp, as another SDK
+// needs (docs/contract/identity.md §1 rule 8).
 func TestPayloadIsReadByEverySDK(t *testing.T) {
 	f := newFixture(t)
 	random := rand.New(rand.NewPCG(1, 2))
