@@ -15,7 +15,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scrape returns the lines of a scrape whose metrics begin with confab_.
+// scrape returns the lines of a scrape that contain confab_, the prefix of our metrics.
 func scrape(t *testing.T, m *metrics.Metrics) (lines []string) {
 	t.Helper()
 	w := httptest.NewRecorder()
