@@ -369,7 +369,7 @@ func TestMemoryIsBounded(t *testing.T) {
 
 func TestRingsGrowAsNeeded(t *testing.T) {
 	l, c := newLimiter(limits.Fair)
-	for range 100_000 { // fewer than four requests in 5 s, so the ring need not grow
+	for range 100_000 { // at most four requests in 5 s, so the ring does not grow
 		l.Allow("send message", "slow", "work")
 		c.pass(1300 * time.Millisecond)
 	}
