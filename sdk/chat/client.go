@@ -16,66 +16,67 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// The versions of the contract.
+// API versions of the chat contract.
 const (
-	apiVersion    = "2025-03-15" // spoken unless ClientOptions.APIVersion says otherwise
-	minAPIVersion = "2021-03-07" // the oldest one whose shapes the models have
+	apiVersion    = "2025-03-15" // the version of every request, unless ClientOptions.APIVersion names another
+	minAPIVersion = "2021-03-07" // the oldest version that the types of this package can encode and decode
 )
 
-// scope is what the service's own tokens are good for. A credential of user
-// access tokens does not look at it.
+// scope is the OAuth scope that NewClient requests from its credential. Credentials that hold user
+// access tokens ignore it.
 const scope = "https://communication.azure.com/.default"
 
 const (
-	// requestIDHeader makes a repeated create or send the same one (docs/contract/chat.md §3.1).
+	// requestIDHeader carries an idempotency token. The service treats two creates with the same
+	// token as one (docs/contract/chat.md §3.1).
 	requestIDHeader = "Repeatability-Request-Id"
 
-	// idempotentSendHeader says that the server honours requestIDHeader for messages too.
+	// idempotentSendHeader is "true" in a response of a server that honours requestIDHeader for
+	// sending messages too.
 	idempotentSendHeader = "Confab-Idempotent-Send"
 )
 
-// ClientOptions are the optional settings of a [Client]. The zero value is good.
+// ClientOptions are the optional settings of a [Client]. The zero value selects the defaults.
 type ClientOptions struct {
-	// ClientOptions of azcore: retries, transport, logging of bodies, policies,
-	// tracing. APIVersion chooses another version of the contract, from
-	// "2021-03-07" on; an older service knows no metadata of threads and
-	// participants and no retention policy. InsecureAllowCredentialWithHTTP allows
-	// an endpoint of plain http, which is refused otherwise.
+	// ClientOptions configures azcore: retries, transport, logging of bodies, policies and tracing.
+	// APIVersion selects an API version other than 2025-03-15, from "2021-03-07" on; a service of
+	// an older version has no metadata of threads and participants and no retention policy.
+	// InsecureAllowCredentialWithHTTP allows a plain http endpoint, which NewClient refuses
+	// otherwise.
 	azcore.ClientOptions
 
-	// CAFile names a PEM file of certificate authorities to trust besides those of
-	// the system. Empty is the file that the environment variable CONFAB_CA_FILE
-	// names, if any. A Transport has its own trust: the two together are an error,
-	// and the variable does not count then.
+	// CAFile names a PEM file of certificate authorities to trust in addition to the system's. If
+	// it is empty, the environment variable CONFAB_CA_FILE may name the file. A Transport brings
+	// its own trust: setting both Transport and CAFile is an error, and with a Transport the
+	// environment variable is ignored.
 	CAFile string
 
-	// Logger is told of every attempt of every request, at level debug: operation,
-	// path, status and time, never a query, a header or a body. Nil logs nothing.
+	// Logger receives one line at level debug for each attempt of a request: operation, path,
+	// status and duration, but no query, header or body. Nil disables logging.
 	Logger *slog.Logger
 }
 
-// Client creates, lists and deletes the threads of one user: the one whose token
-// the credential gives. It makes a [ThreadClient] for what happens inside a
-// thread.
+// Client creates, lists and deletes the threads of one user, the user whose token the credential
+// holds. [Client.NewThreadClient] returns a [ThreadClient] for the contents of one thread.
 //
-// A Client is immutable and safe for concurrent use. Make one for each user and
-// keep it: it remembers what the service announced, and a new one has to hear it
-// again before its sends are retried. The connections are those of the process, shared
-// by all clients that trust the same certificates, unless the options have a Transport.
+// A Client is safe for concurrent use. Make one for each user and keep it: it remembers whether the
+// service announced idempotent sends, and a new Client does not retry sends until it has received
+// that announcement (see [ThreadClient.SendMessage]). All clients of the process that trust the
+// same certificates share their connections, unless the options set a Transport.
 type Client struct {
 	pipeline *pipeline.Client
 
-	// idempotentSends is whether the last response said that sends are idempotent.
+	// idempotentSends reports whether the server currently announces idempotent sends; do updates
+	// it after each response.
 	idempotentSends atomic.Bool
 }
 
-// NewClient returns a client for the service at endpoint, such as
-// "https://localhost:8443", which acts for the user of the credential: see
-// communication.NewTokenCredential. It sends nothing. Nil options are the defaults.
+// NewClient returns a client for the service at endpoint, such as "https://localhost:8443". It acts
+// for the user of cred: see communication.NewTokenCredential. It sends no request. Nil options
+// select the defaults.
 //
-// It is an error when the endpoint is no https URL, when the credential is nil and
-// when the options name a version before 2021-03-07 or a file that cannot be read.
-// The zero Client is not usable.
+// NewClient fails if endpoint is not an https URL, if cred is nil, if the options name a version
+// before 2021-03-07, or if the CA file cannot be read. The zero Client is not usable.
 func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOptions) (*Client, error) {
 	if own, ok := cred.(*communication.TokenCredential); cred == nil || ok && own == nil {
 		return nil, errors.New("chat client: credential is nil: see communication.NewTokenCredential")
@@ -94,51 +95,49 @@ func NewClient(endpoint string, cred azcore.TokenCredential, options *ClientOpti
 	return &Client{pipeline: p}, nil
 }
 
-// NewThreadClient returns a client for the thread with the given id. It sends
-// nothing, so it does not find out whether the thread exists: the first call of
-// the ThreadClient does. An empty id is an error of every call.
+// NewThreadClient returns a client for the thread with the given id. It sends no request, so a
+// thread that does not exist is reported by the first call of the ThreadClient. With an empty id
+// every call of the ThreadClient fails.
 func (c *Client) NewThreadClient(id string) *ThreadClient {
 	path, err := threadPath("", id)
 	if err != nil {
-		path = "" // told by every call
+		path = "" // every call of the ThreadClient reports it
 	}
 	return &ThreadClient{client: c, id: id, path: path}
 }
 
-// CreateThreadOptions are the optional parts of a new thread.
+// CreateThreadOptions are the optional arguments of CreateThread.
 type CreateThreadOptions struct {
-	// Participants are put into the thread, at most 200 on the real service. The
-	// caller is in it anyway; to have a display name, the caller is listed too
-	// (communication.TokenCredential.User tells who that is).
+	// Participants are added to the thread; the real service accepts at most 200. The caller is
+	// always added. To give the caller a display name, include the caller in the list
+	// (communication.TokenCredential.User returns the caller's identifier).
 	Participants []Participant
 
-	// Metadata is anything to keep with the thread, all pairs together at most
-	// 1 KB. It needs a service of 2025-03-15.
+	// Metadata is stored with the thread. All keys and values together may have at most 1 KB. It
+	// requires API version 2025-03-15.
 	Metadata map[string]string
 
-	// RetentionPolicy says when the service deletes the thread by itself. The zero
-	// value asks for nothing.
+	// RetentionPolicy sets after how many days the service deletes the thread. The zero value sends
+	// no policy.
 	RetentionPolicy RetentionPolicy
 
-	// IdempotencyToken makes this creation the same as every other one of this
-	// user with this token, whatever else is in it: the service answers with the
-	// thread that exists. Give one to repeat a creation safely in a later call or
-	// after a restart: at most 256 printable characters. When it is empty, each call
-	// makes a new token for its own retries, and forgets it.
+	// IdempotencyToken identifies this creation. If the user has already created a thread with the
+	// same token, the service returns that thread and ignores the other fields. Set it to repeat a
+	// creation safely in a later call or after a restart. It has at most 256 printable ASCII
+	// characters. If it is empty, each call uses a new random token for its own retries.
 	IdempotencyToken string
 }
 
-// CreateThread creates a thread with the given topic and puts the participants
-// into it (docs/contract/chat.md §3.1).
+// CreateThread creates a thread with the given topic and adds the participants to it
+// (docs/contract/chat.md §3.1).
 //
-// Participants whom the service refuses are no error: the thread exists without
-// them, and the result tells who and why. See [FailedParticipants].
+// A participant that the service refuses does not make CreateThread fail: the thread is created
+// without that participant, and the result lists the refusals. See [FailedParticipants].
 //
-// It is retried after any failure that may pass: every attempt has the same
-// idempotency token, so that one call never creates two threads. When it fails in
-// the end, and one of the attempts may have created the thread, the error is
-// communication.ErrUnknownFate: calling again is safe with an IdempotencyToken of
-// your own, and may create a second thread without.
+// Temporary failures are retried. All attempts of one call carry the same idempotency token, so one
+// call never creates two threads. If the call fails and one of its attempts may have created the
+// thread, errors.Is(err, communication.ErrUnknownFate) is true. Calling again is then safe with the
+// same CreateThreadOptions.IdempotencyToken; without one it may create a second thread.
 func (c *Client) CreateThread(ctx context.Context, topic string, options *CreateThreadOptions) (CreateThreadResult, error) {
 	const operation = "create thread"
 	var o CreateThreadOptions
@@ -177,23 +176,23 @@ type createThreadRequest struct {
 	RetentionPolicy RetentionPolicy   `json:"retentionPolicy,omitzero"`
 }
 
-// ListThreadsOptions are the optional parts of a list of threads.
+// ListThreadsOptions are the optional arguments of ListThreads.
 type ListThreadsOptions struct {
-	// StartTime leaves out threads whose last message is older. The service is
-	// told whole seconds.
+	// StartTime omits threads whose last message is older. It is sent in whole seconds, rounded
+	// down.
 	StartTime time.Time
 
-	// MaxPageSize is how many elements a page may have. 0 leaves it to the service.
+	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation is the Continuation of an earlier [Page], where the list goes
-	// on. The other options are part of it and are not looked at.
+	// Continuation is the Continuation of an earlier [Page], where the list resumes. It includes
+	// the options of the earlier list, so the other options here are ignored.
 	Continuation string
 }
 
-// ListThreads returns the threads that the user is in or was in, deleted ones
-// included, the one with the newest message first (docs/contract/chat.md §3.2). Pages are fetched as they
-// are needed. An error is yielded once, as the last element:
+// ListThreads returns the threads that the user is or was a participant of, including deleted ones,
+// ordered by their last message, newest first (docs/contract/chat.md §3.2). It fetches pages as
+// they are needed. An error is yielded once, as the last element:
 //
 //	for item, err := range client.ListThreads(ctx, nil) {
 //		if err != nil {
@@ -205,8 +204,8 @@ func (c *Client) ListThreads(ctx context.Context, options *ListThreadsOptions) i
 	return all(ctx, func() *Pager[ThreadItem] { return c.NewListThreadsPager(options) })
 }
 
-// NewListThreadsPager returns a pager over what ListThreads lists. It sends
-// nothing; options that can never be right are an error of the first NextPage.
+// NewListThreadsPager returns a pager over the threads that ListThreads returns. It sends no
+// request; the first NextPage reports invalid options.
 func (c *Client) NewListThreadsPager(options *ListThreadsOptions) *Pager[ThreadItem] {
 	var o ListThreadsOptions
 	if options != nil {
@@ -217,12 +216,12 @@ func (c *Client) NewListThreadsPager(options *ListThreadsOptions) *Pager[ThreadI
 	})
 }
 
-// DeleteThread deletes a thread with all its messages, for everybody in it (docs/contract/chat.md §3.5).
+// DeleteThread deletes a thread with all its messages, for all its participants
+// (docs/contract/chat.md §3.5).
 //
-// It is retried after any failure that may pass. Where an attempt did its work and
-// its answer was lost, the next one finds no thread: after a failure of the
-// network, errors.Is(err, communication.ErrNotFound) can mean that this call has
-// deleted it.
+// Temporary failures are retried. If an attempt deletes the thread but its response is lost, the
+// retry finds no thread: after a network failure, communication.ErrNotFound can mean that this call
+// deleted the thread.
 func (c *Client) DeleteThread(ctx context.Context, id string) error {
 	const operation = "delete thread"
 	path, err := threadPath(operation, id)
@@ -234,9 +233,9 @@ func (c *Client) DeleteThread(ctx context.Context, id string) error {
 	}, nil)
 }
 
-// do sends a request and remembers what the answer announces. The last success
-// counts, so that a server which gives way to an older one is not trusted with what
-// it had promised; a refusal may come from a proxy, which promises nothing.
+// do sends a request and records whether the response announces idempotent sends. The last success
+// decides, so that an upgraded server that is rolled back is not trusted with the announcement of
+// the newer one. A failed response without the header is ignored: it may come from a proxy.
 func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 	header, err := c.pipeline.Do(ctx, r, out)
 	idempotentSends := strings.EqualFold(header.Get(idempotentSendHeader), "true")
@@ -246,12 +245,13 @@ func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 	return err
 }
 
-// invalid is the error of a call that can never succeed and sends nothing.
+// invalid returns the error for arguments that can never be right. The call sends no request.
 func invalid(operation, format string, args ...any) error {
 	return &communication.Error{Op: operation, Err: fmt.Errorf(format, args...)}
 }
 
-// checkToken refuses what no header can carry; how long one may be is for the server.
+// checkToken returns an error if token has characters other than printable ASCII, which a header
+// cannot carry. The server checks the length.
 func checkToken(operation, token string) error {
 	if i := strings.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 		return invalid(operation, "IdempotencyToken has a character that is not printable ASCII, at byte %d", i)

@@ -22,7 +22,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// respond is a transport that answers by a function and keeps what it was asked.
+// respond is a transport that calls answer for each request and records the requests. n counts the
+// requests from 1.
 type respond struct {
 	answer func(n int, r *http.Request) (status int, body string, header map[string]string)
 
@@ -49,7 +50,7 @@ func (s *respond) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }
 
-// tokens are the idempotency tokens of the requests, in their order.
+// tokens returns the idempotency token of each request, "" for none.
 func (s *respond) tokens() []string {
 	var tokens []string
 	for _, r := range s.requests {
@@ -123,7 +124,8 @@ func TestCreateThreadKeepsItsToken(t *testing.T) {
 	}
 }
 
-// TestSendFollowsTheHeader sends after each kind of answer.
+// TestSendFollowsTheHeader checks after which responses a send carries an idempotency token: after
+// each one that announces idempotent sends, until a successful response does not.
 func TestSendFollowsTheHeader(t *testing.T) {
 	var next struct {
 		status int
@@ -139,7 +141,7 @@ func TestSendFollowsTheHeader(t *testing.T) {
 	thread, other := client.NewThreadClient("19:1@thread.v2"), client.NewThreadClient("19:2@thread.v2")
 	for _, step := range []struct {
 		name   string
-		before int // status of a read before the send
+		before int // status of the response to a read before the send, 0 for no read
 		header map[string]string
 		token  bool
 	}{
@@ -156,7 +158,7 @@ func TestSendFollowsTheHeader(t *testing.T) {
 		}
 		next.header = nil
 		if step.token {
-			next.header = idempotentHeader // the send's own answer keeps it
+			next.header = idempotentHeader // so that the response to the send does not withdraw the announcement
 		}
 		if _, err := thread.SendMessage(t.Context(), "hello", nil); err != nil {
 			t.Fatal(err)
@@ -176,8 +178,8 @@ func TestSendFollowsTheHeader(t *testing.T) {
 	}
 }
 
-// TestAnswerOutlivesTheContext keeps an answer that was read when the context ended:
-// the message was sent, and an error would invite to send it again.
+// TestAnswerOutlivesTheContext checks that a send succeeds if the context ends just after the
+// response was read: an error would invite the caller to send the message again.
 func TestAnswerOutlivesTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) {
@@ -218,7 +220,7 @@ func TestFailedParticipantsAreAsGiven(t *testing.T) {
 	}
 }
 
-// TestNothingIsSent has the calls that can never be right.
+// TestNothingIsSent checks that calls with invalid arguments fail without sending a request.
 func TestNothingIsSent(t *testing.T) {
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) { return 500, "", nil }}
 	client := s.client(t)
@@ -291,7 +293,7 @@ func firstParticipants(ctx context.Context, t *chat.ThreadClient, skip int) erro
 	return nil
 }
 
-// TestContinuationOfAnotherThread keeps a stored continuation to its own list.
+// TestContinuationOfAnotherThread checks that a stored continuation works only for its own thread.
 func TestContinuationOfAnotherThread(t *testing.T) {
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) { return 200, `{"value":[]}`, nil }}
 	client := s.client(t)
@@ -311,7 +313,8 @@ func TestContinuationOfAnotherThread(t *testing.T) {
 	}
 }
 
-// TestPagerGoesOnAfterAnError loses neither place nor element, and ends for good.
+// TestPagerGoesOnAfterAnError checks that a pager neither loses nor repeats elements after an
+// error, and that NextPage after the last page fails without a request.
 func TestPagerGoesOnAfterAnError(t *testing.T) {
 	s := &respond{answer: func(n int, r *http.Request) (int, string, map[string]string) {
 		if n%2 == 0 {
@@ -343,7 +346,8 @@ func TestPagerGoesOnAfterAnError(t *testing.T) {
 	}
 }
 
-// TestIteratorStops asks for no page that nobody wants, and begins anew each time.
+// TestIteratorStops checks that an iterator fetches no page after the loop stops, and that each
+// range starts at the first page again.
 func TestIteratorStops(t *testing.T) {
 	s := &respond{answer: func(n int, _ *http.Request) (int, string, map[string]string) {
 		return 200, fmt.Sprintf(`{"value":[{"id":"1"},{"id":"2"}],"nextLink":"/chat/threads?p=%d"}`, n), nil
@@ -430,8 +434,8 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// TestEveryMethodHasAnExample holds the examples to the methods, but for those that
-// packages of the standard library call.
+// TestEveryMethodHasAnExample checks that every exported method has an example, except those that
+// the standard library calls, such as MarshalJSON.
 func TestEveryMethodHasAnExample(t *testing.T) {
 	examples := map[string]bool{}
 	for _, file := range []string{"example_test.go", "example_thread_test.go"} {

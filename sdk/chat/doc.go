@@ -1,15 +1,14 @@
-// Package chat is a client for the Azure Communication Services Chat protocol:
-// for Confab and, in the same way, for the real service.
+// Package chat is a client for the Azure Communication Services Chat protocol. It works with Confab
+// and with the real service alike.
 //
 // # From a token to a thread
 //
-// Somebody who chats is a user, and speaks with a user access token. Your own server
-// makes users and their tokens, with package identity; for a first try, a development
-// server of Confab prints one:
+// A chat user authenticates with a user access token. Your own server creates users and tokens with
+// package identity. For a first try, a Confab development server prints a token:
 //
 //	confab token --new-user
 //
-// A credential holds the token, and a client acts for its user:
+// A credential holds the token, and a client acts for the user of that token:
 //
 //	cred, err := communication.NewTokenCredential(token)
 //	if err != nil {
@@ -20,15 +19,15 @@
 //		return err
 //	}
 //
-// A token lives for hours. communication.NewRefreshingTokenCredential asks a function
-// of yours for the next one. The certificate of a development server is its own, too:
-// ClientOptions.CAFile or CONFAB_CA_FILE names the authority to trust, and "confab run
-// -- program" sets it for a program, with CONFAB_ENDPOINT.
+// A token expires within hours. communication.NewRefreshingTokenCredential calls your function to
+// get the next one. A development server signs its own certificate: ClientOptions.CAFile or the
+// environment variable CONFAB_CA_FILE names the certificate authority to trust. "confab run --
+// program" sets that variable and CONFAB_ENDPOINT for a program.
 //
-// A connection string has the endpoint in it: see communication.ParseConnectionString.
-// The token knows its user: cred.User(ctx).
+// A connection string contains the endpoint: see communication.ParseConnectionString. The token
+// contains its user's id: cred.User(ctx) returns it.
 //
-// A thread is a conversation. Its creator is in it, and others can be put there:
+// A thread is a conversation. Its creator is a participant and can add others:
 //
 //	result, err := client.CreateThread(ctx, "Lunch", &chat.CreateThreadOptions{
 //		Participants: []chat.Participant{
@@ -40,12 +39,12 @@
 //	}
 //	thread := client.NewThreadClient(result.Thread.ID)
 //
-// Keep the id: client.NewThreadClient(id) is all that it takes to come back, and
-// client.ListThreads finds every thread that the user is in.
+// Keep the id: client.NewThreadClient(id) returns a client for the same thread later, and
+// client.ListThreads lists all threads of the user.
 //
 // # Messages
 //
-// A message is sent, and read again with all the others, the newest first:
+// SendMessage sends a message, and ListMessages returns all of them, newest first:
 //
 //	id, err := thread.SendMessage(ctx, "Pizza or noodles?", nil)
 //	if err != nil {
@@ -60,11 +59,12 @@
 //		}
 //	}
 //
-// Lists hold system messages too, which tell who came and went. A message can be
-// edited (UpdateMessage) and deleted (DeleteMessage) by its sender, and keeps its id.
+// The list also contains system messages, which report a new topic and participants that were added
+// or removed. The sender can edit a message (UpdateMessage) and delete it (DeleteMessage); it keeps
+// its id.
 //
-// Every list is an iterator. Beside it there is a [Pager] for those who work page by
-// page, or who want to go on later, from the stored Continuation of a [Page].
+// Every list is available as an iterator, and as a [Pager] for programs that work page by page or
+// that store the Continuation of a [Page] and resume the list later.
 //
 // # Participants
 //
@@ -73,15 +73,15 @@
 //		chat.Participant{Identifier: communication.NewUser(daveID)},
 //	)
 //
-// The service may add some participants and refuse others. That is data and not an
-// error: failed says who is not in the thread and why, and failed.Participants() are
-// the same ones as they were given, to be added again. ListParticipants lists who
-// is there, and RemoveParticipant takes somebody out.
+// The service may add some participants and refuse others. A refusal is not an error: failed lists
+// the refused participants with the reasons, and failed.Participants() returns them as they were
+// passed in, ready to be added again. ListParticipants lists the participants of the thread, and
+// RemoveParticipant removes one.
 //
 // # Receipts and typing
 //
-// SendReadReceipt tells the others how far the user has read, ListReadReceipts says
-// how far everybody has. SendTypingNotification tells that the user is typing.
+// SendReadReceipt reports how far the user has read, and ListReadReceipts returns the last receipt
+// of each participant. SendTypingNotification reports that the user is typing.
 //
 // # Errors
 //
@@ -89,56 +89,55 @@
 //
 //	send message: 403 Forbidden: The initiator doesn't have the permission to perform the requested operation.
 //
-// Ask what it is with errors.Is:
+// Test for the common cases with errors.Is:
 //
 //	switch {
 //	case errors.Is(err, communication.ErrNotFound): // no such thread or message
 //	case errors.Is(err, communication.ErrForbidden): // the user is not in the thread
 //	case errors.Is(err, communication.ErrUnauthorized): // the token has expired or was revoked
 //	case errors.Is(err, communication.ErrThrottled): // too many requests, after all retries
-//	case errors.Is(err, communication.ErrUnknownFate): // carried out, perhaps: see below
+//	case errors.Is(err, communication.ErrUnknownFate): // may have been carried out: see below
 //	}
 //
-// errors.As finds the *communication.Error, with status, code and request id, and
-// the *azcore.ResponseError inside it. Arguments that can never be right (an empty
-// id, a participant without an identifier) are the same kind of error, and send
-// nothing. All limits are the service's own.
+// errors.As finds the *communication.Error, with status, code and request id, and the
+// *azcore.ResponseError inside it. Arguments that can never be right (an empty id, a participant
+// without an identifier) fail with a *communication.Error too, before any request is sent. The
+// client does not check the limits of the service, such as the size of a message.
 //
-// Constructors return plain errors, since there is no request yet.
+// Constructors return other errors, because they send no request.
 //
 // # Retries
 //
-// What may pass is tried again: three times by default, with pauses that begin at
-// about a second and double, or after the pause that the service asks for. A try has no
-// time limit of its own, so give ctx a deadline: it bounds the whole call, and when it
-// ends in a pause the error names the reason for the pause too. Other numbers:
+// Temporary failures are retried, by default up to three times. The pauses start at about a second
+// and double, or have the length that the service asks for. A single attempt has no time limit, so
+// give ctx a deadline: it bounds the whole call. If ctx ends during a pause, the error also
+// contains the failure that caused the pause. To change these numbers, use the packages azcore and
+// azcore/policy:
 //
 //	&chat.ClientOptions{ClientOptions: azcore.ClientOptions{
 //		Retry: policy.RetryOptions{MaxRetries: 5, TryTimeout: 10 * time.Second},
 //	}}
 //
-// with the packages azcore and azcore/policy. The comment of each method says what a
-// retry of it means. In short:
+// The comment of each method says how it is retried. In short:
 //
-//   - Reading is harmless, and so is doing twice what adds up to the same: editing,
-//     adding, removing, receipts, typing, deleting. All are retried.
-//   - CreateThread carries an idempotency token, the same for all attempts of one
-//     call, and never makes two threads.
-//   - SendMessage carries such a token where the service announces that it honours
-//     it, as Confab does with every answer. Elsewhere, and for the first request of a
-//     client, a message is not sent again once it may have been written.
-//   - When either fails in the end and may have been carried out all the same, the
-//     error is communication.ErrUnknownFate. To call again safely, set IdempotencyToken
-//     yourself before the first call.
+//   - Reading, editing, deleting, adding, removing, receipts and typing notifications have the same
+//     effect when they are repeated. All are retried.
+//   - CreateThread sends the same idempotency token with all attempts of one call, and never
+//     creates two threads.
+//   - SendMessage sends an idempotency token and is retried if the service has announced that it
+//     honours one, as Confab does in every response. With other services, and in the first request
+//     of a client, a message is not sent again once it may have been stored.
+//   - If either fails and may have been carried out, the error is communication.ErrUnknownFate. To
+//     be able to repeat the call safely, set IdempotencyToken before the first call.
 //
 // # Live events
 //
-// This version has none: read new messages with ListMessages and StartTime. Nothing
-// here receives typing notifications.
+// This version has no live events. Poll for new messages with ListMessages and StartTime. The
+// package cannot receive typing notifications.
 //
 // # Versions
 //
-// The client speaks api-version 2025-03-15, and older ones from 2021-03-07 on when
-// told so (ClientOptions.APIVersion). All times are in UTC and whole seconds. Comments
-// name sections of the contract where the code follows one.
+// The client uses api-version 2025-03-15; ClientOptions.APIVersion selects an older one, from
+// 2021-03-07 on. All times are in UTC and whole seconds. Comments cite the sections of the contract
+// that the code implements.
 package chat

@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/recorded"
 )
 
-// The answers are recorded traffic of the real service, as in all examples that do
-// not say otherwise. In a program the client comes from chat.NewClient.
+// The responses are recorded traffic of the real service, as in all examples that do not say
+// otherwise. In a program, chat.NewClient returns the client.
 func Example() {
 	ctx := context.Background()
 	client := newClient(recordedService("js_2021-09-07_scenario_one_thread", 0, 4, 8, 12, 6))
@@ -63,7 +63,7 @@ func Example() {
 	// refused: 0
 }
 
-// The answer is written by hand: it is what the service says to strangers.
+// The response is written by hand: the service sends it to users that are not in the thread.
 func Example_errors() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{Method: "GET", Path: "/chat/threads/" + threadID},
@@ -91,7 +91,7 @@ func Example_errors() {
 }
 
 func ExampleNewClient() {
-	// A token of your own server, or of package identity.
+	// In a program, a credential with a token from your own server or from package identity.
 	cred := exampleToken{}
 
 	_, err := chat.NewClient("https://localhost:8443", cred, nil)
@@ -121,7 +121,8 @@ func ExampleClient_CreateThread() {
 	// test topic 2022-05-26 07:59:30 +0000 UTC true
 }
 
-// Page of a list of threads, written by hand after the contract (docs/contract/chat.md §3.2).
+// threadsPage is the response to a list of threads, written by hand after the contract
+// (docs/contract/chat.md §3.2).
 var threadsPage = []recorded.Exchange{{
 	Request: recorded.Request{Method: "GET", Path: "/chat/threads", Query: map[string]string{"maxPageSize": "2"}},
 	Response: recorded.Response{Status: 200, Body: []byte(`{
@@ -136,7 +137,7 @@ var threadsPage = []recorded.Exchange{{
 	Response: recorded.Response{Status: 200, Body: []byte(`{"value": [{"id": "19:3@thread.v2", "topic": "Breakfast", "lastMessageReceivedOn": "2021-09-07T07:00:00Z"}]}`)},
 }}
 
-// The answers are written by hand, after the contract.
+// The responses are written by hand, after the contract.
 func ExampleClient_ListThreads() {
 	client := newClient(writtenService(threadsPage...))
 
@@ -153,7 +154,7 @@ func ExampleClient_ListThreads() {
 	// Breakfast 7:00AM
 }
 
-// The answers are written by hand, after the contract.
+// The responses are written by hand, after the contract.
 func ExampleClient_NewListThreadsPager() {
 	client := newClient(writtenService(threadsPage...))
 
@@ -182,7 +183,7 @@ func ExampleClient_DeleteThread() {
 func ExampleClient_NewThreadClient() {
 	client := newClient(recordedService("js_2021-09-07_scenario_one_thread", 1))
 
-	thread := client.NewThreadClient(threadID) // asks nobody
+	thread := client.NewThreadClient(threadID) // sends no request
 
 	p, err := thread.GetProperties(context.Background())
 	if err != nil {
@@ -193,7 +194,7 @@ func ExampleClient_NewThreadClient() {
 	// test topic
 }
 
-// A list goes on where a page ended, in another process too.
+// Store the continuation of a page to resume the list later, also in another process.
 func ExamplePage() {
 	ctx := context.Background()
 	thread := newThread(recordedService("js_2021-09-07_scenario_one_thread", 9, 10))
@@ -204,7 +205,7 @@ func ExamplePage() {
 	}
 	fmt.Println(len(page.Values))
 
-	stored := page.Continuation // a text
+	stored := page.Continuation // a string that can be stored
 	for m, err := range thread.ListMessages(ctx, &chat.ListMessagesOptions{Continuation: stored}) {
 		if err != nil {
 			log.Fatal(err)
@@ -216,8 +217,8 @@ func ExamplePage() {
 	// participantAdded
 }
 
-// A pager goes on after an error: here the first answer is missing. The error is
-// written by hand.
+// After an error the pager requests the same page again. Here the first response is an error, which
+// is written by hand.
 func ExamplePager_NextPage() {
 	ctx := context.Background()
 	service := recordedService("js_2021-09-07_scenario_one_thread", 8)

@@ -59,7 +59,7 @@ func ExampleThreadClient_Update() {
 	// map[secondaryThread:test-id threadType:secondary] <nil>
 }
 
-// The answer is written by hand: no recording removes anything.
+// The response is written by hand: no recording removes metadata.
 func ExampleThreadClient_Update_remove() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{
@@ -89,8 +89,8 @@ func ExampleThreadClient_SendMessage() {
 	// 1653551972669 <nil>
 }
 
-// The answer is written by hand. It does not tell whether the message was written,
-// and this service has not announced that a second send would be the same one.
+// The response is written by hand. It does not tell whether the message was stored, and this
+// service has not announced idempotent sends.
 func ExampleThreadClient_SendMessage_unknownFate() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{
@@ -151,7 +151,7 @@ func ExampleThreadClient_NewListMessagesPager() {
 	// 1 messages
 }
 
-// The recorder replaced the ids by the word sanitized.
+// The recorder replaced the ids with the word "sanitized".
 func ExampleThreadClient_UpdateMessage() {
 	thread := newClient(recordedService("py_2021-09-07_test_update_message", 6)).NewThreadClient("sanitized")
 
@@ -223,8 +223,8 @@ func ExampleThreadClient_AddParticipant() {
 	// <nil>
 }
 
-// addBoth is a refusal of one of two participants, written by hand after the
-// contract (docs/contract/chat.md §3.1).
+// addBoth is a response that refuses one of two participants, written by hand after the contract
+// (docs/contract/chat.md §3.1).
 var addBoth = recorded.Exchange{
 	Request: recorded.Request{
 		Method: "POST", Path: "/chat/threads/" + threadID + "/participants/:add",
@@ -236,7 +236,7 @@ var addBoth = recorded.Exchange{
 	},
 }
 
-// The answers are written by hand, after the contract.
+// The responses are written by hand, after the contract.
 func ExampleFailedParticipants_Participants() {
 	ctx := context.Background()
 	again := recorded.Exchange{
@@ -253,7 +253,7 @@ func ExampleFailedParticipants_Participants() {
 		fmt.Println(f.Identifier == carol, f.Code, f.Message)
 	}
 
-	// Carol's permissions are mended. Now she is added as she was given.
+	// Carol may be added now: add her again with the same display name.
 	if len(failed) > 0 {
 		failed, err = thread.AddParticipants(ctx, failed.Participants()...)
 	}
@@ -272,7 +272,7 @@ func ExampleThreadClient_RemoveParticipant() {
 	// <nil>
 }
 
-// The recorder replaced the id of the thread by the word sanitized.
+// The recorder replaced the id of the thread with the word "sanitized".
 func ExampleThreadClient_SendTypingNotification() {
 	service := recordedService("py_2021-09-07_test_send_typing_notification_with_display_name", 5)
 	thread := newClient(service).NewThreadClient("sanitized")

@@ -28,17 +28,17 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// operations are the columns of the table of faults. A send is idempotent when an
-// earlier response of the server has said that sends are.
+// operations are the columns of faultTable. "idempotent send" is a send after the server has
+// announced idempotent sends.
 var operations = []string{"read", "create", "send", "idempotent send", "edit"}
 
-// faultTable says what becomes of each operation under each fault: the outcome, how
-// many requests for it reached the server, and how often the server carried it out.
-// A read takes two requests, one for each page, and carries out nothing. A dash is
-// for what cannot happen to the operation.
+// faultTable holds the result of each operation under each fault: the outcome, the number of
+// requests that reached the server, and how often the server carried out the operation ("ok 2/1").
+// A read sends two requests, one for each page, and carries out nothing. A dash means that the
+// fault cannot happen to the operation.
 //
-// No row carries out a create or a send twice, and after "unknown" it is the caller
-// who decides.
+// In no row is a create or a send carried out twice; after "unknown" the caller decides whether to
+// repeat it.
 var faultTable = []struct {
 	fault    fault
 	outcomes [5]string
@@ -106,8 +106,8 @@ const (
 
 const faultThread = "19:00000000000000000000000000000000@thread.v2"
 
-// oldToken and goodToken are user access tokens of the year 2100. Only the second
-// one is good.
+// oldToken and goodToken are user access tokens that expire in the year 2100. Only goodToken is
+// accepted by the server.
 var oldToken, goodToken = userToken("old"), userToken("good")
 
 func userToken(name string) string {
@@ -122,7 +122,7 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 			t.Run(string(row.fault)+"/"+operation, func(t *testing.T) {
-				if row.fault != hugeBody { // one at a time is enough memory
+				if row.fault != hugeBody { // these use much memory and run one at a time
 					t.Parallel()
 				}
 				testFault(t, row.fault, operation, row.outcomes[i])
@@ -166,8 +166,7 @@ func testFault(t *testing.T, f fault, operation, want string) {
 	}
 }
 
-// perform returns the error of an operation, and one of its own when a success is
-// not what it should be.
+// perform runs an operation and returns its error, or an error if a successful result is wrong.
 func perform(ctx context.Context, client *chat.Client, operation string) error {
 	thread := client.NewThreadClient(faultThread)
 	switch operation {
@@ -234,7 +233,7 @@ func checkError(t *testing.T, err error) {
 	}
 }
 
-// faultyServer serves the five operations over TLS, with one fault.
+// faultyServer serves the operations of the table over TLS and injects one fault.
 type faultyServer struct {
 	*httptest.Server
 	fault     fault
@@ -242,20 +241,20 @@ type faultyServer struct {
 
 	warmUp    atomic.Bool
 	requests  atomic.Int32
-	elsewhere atomic.Int32 // connections to another host
-	other     string       // its address
-	cuts      atomic.Int32 // connections to be cut as soon as they are made
+	elsewhere atomic.Int32 // counts connections to a second server, which no client should contact
+	other     string       // address of the second server
+	cuts      atomic.Int32 // number of new connections to close as soon as they are accepted
 	cancel    context.CancelFunc
 
 	mu      sync.Mutex
-	carried map[string]int // by idempotency token; without one, by request
+	carried map[string]int // how often each idempotency token, or request without one, was carried out
 }
 
 func newFaultyServer(t *testing.T, f fault, operation string) *faultyServer {
 	s := &faultyServer{fault: f, operation: operation, carried: map[string]int{}}
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Listener = cutter{s.Listener, &s.cuts}
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it tells of the cut connections
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // the log would report the closed connections
 	s.StartTLS()
 	t.Cleanup(s.Close)
 
@@ -280,7 +279,7 @@ func newFaultyServer(t *testing.T, f fault, operation string) *faultyServer {
 	return s
 }
 
-// cutter is a listener that cuts some connections before anything is read.
+// cutter is a listener that closes some connections before it reads from them.
 type cutter struct {
 	net.Listener
 	cuts *atomic.Int32
@@ -296,7 +295,7 @@ func (c cutter) Accept() (net.Conn, error) {
 	}
 }
 
-// acts is how often the operation was carried out.
+// acts returns how often the operation was carried out.
 func (s *faultyServer) acts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -342,7 +341,7 @@ func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("confab-idempotent-send", "true")
 	}
 	if s.warmUp.Load() {
-		w.Header().Set("Connection", "close") // the fault has a connection of its own
+		w.Header().Set("Connection", "close") // the request under test then uses a new connection
 		json.NewEncoder(w).Encode(chat.ThreadProperties{ID: faultThread})
 		return
 	}
@@ -352,15 +351,15 @@ func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	n := int(s.requests.Add(1))
 	if n > 20 {
-		panic(http.ErrAbortHandler) // an endless loop, which the count will show
+		panic(http.ErrAbortHandler) // stops a client that never stops; the number of requests then differs
 	}
 	if !s.strike(w, r, n) {
 		s.answer(w, r, n)
 	}
 }
 
-// strike does what the fault is before or instead of the answer. It reports whether
-// there is no answer to be given.
+// strike injects the fault before the response or instead of it. It reports whether the request has
+// been handled.
 func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) bool {
 	first := n == 1
 	switch {
@@ -387,15 +386,14 @@ func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) boo
 		s.act(r)
 		s.cancel()
 		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // the client may read until its close is through
+		panic(http.ErrAbortHandler) // the client may still read a response while it closes the connection
 	default:
 		return false
 	}
 	return true
 }
 
-// act carries out the operation, once for each idempotency token. A read changes
-// nothing.
+// act carries out the operation, once for each idempotency token. For a read it does nothing.
 func (s *faultyServer) act(r *http.Request) {
 	if r.Method == http.MethodGet {
 		return
@@ -450,7 +448,7 @@ func (s *faultyServer) answer(w http.ResponseWriter, r *http.Request, n int) {
 	io.WriteString(w, body)
 }
 
-// writeBlanks writes n blanks, which are JSON so far, while they are wanted.
+// writeBlanks writes n spaces, a valid prefix of JSON, until the client stops reading.
 func writeBlanks(w io.Writer, n int) {
 	blanks := []byte(strings.Repeat(" ", 1<<20))
 	for ; n > 0; n -= len(blanks) {
@@ -460,8 +458,8 @@ func writeBlanks(w io.Writer, n int) {
 	}
 }
 
-// page is a page of the four messages, two by two. The query of a link says how
-// many were read.
+// page returns one of the two pages of four messages. The query parameter read of a link is the
+// number of messages that were returned before.
 func (s *faultyServer) page(r *http.Request) string {
 	read, _ := strconv.Atoi(r.URL.Query().Get("read"))
 	link := func(read int) string {

@@ -7,76 +7,77 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Message is one message of a thread (docs/contract/chat.md §4.1, §6): what somebody wrote, or a
-// system message that tells of a new topic, of participants who came or of
-// participants who left. Type says which.
+// Message is one message of a thread (docs/contract/chat.md §4.1, §6): a text that a participant
+// sent, or a system message that reports a new topic or participants that were added or removed.
+// Type tells which.
 type Message struct {
-	// ID is decimal text, unique in the thread, and never changes.
+	// ID is a decimal number as text, unique in the thread. It never changes.
 	ID string `json:"id"`
 
-	// Type says which members of Content are set. A later server may know types
-	// that have no constant here; they are kept as they came.
+	// Type determines which fields of Content are set. A newer server may send types that have no
+	// constant here; they are kept unchanged.
 	Type MessageType `json:"type"`
 
-	// SequenceID is the message's place in the thread, a decimal number. Lists are
-	// ordered by it, the highest first. An edit or a deletion gives the message a
-	// new one, so that it moves to the top.
+	// SequenceID is the message's position in the thread, a decimal number as text. Lists are
+	// ordered by it, highest first. An edit or a deletion assigns a new SequenceID, which moves the
+	// message to the top.
 	SequenceID string `json:"sequenceId,omitzero"`
 
-	// Version is decimal text too. It is the ID until an edit or a deletion gives
-	// the message another one, which is larger.
+	// Version is a decimal number as text. It equals ID until an edit or a deletion assigns a
+	// larger one.
 	Version string `json:"version"`
 
-	// Content is what the message says.
+	// Content is the text of the message, or the details of a system message.
 	Content MessageContent `json:"content,omitzero"`
 
-	// SenderDisplayName is the name that the sender gave with the message, if any.
+	// SenderDisplayName is the display name that the sender set for the message, if any.
 	SenderDisplayName string `json:"senderDisplayName,omitzero"`
 
-	// CreatedOn is when the message arrived at the server.
+	// CreatedOn is the time at which the server received the message.
 	CreatedOn time.Time `json:"createdOn"`
 
-	// Sender is who wrote the message. It is zero for system messages, which have
-	// an initiator in their Content.
+	// Sender is the user that sent the message. It is zero for system messages, which have
+	// Content.Initiator instead.
 	Sender communication.Identifier `json:"senderCommunicationIdentifier,omitzero"`
 
-	// DeletedOn is when the message was deleted, and zero if it was not. A deleted
-	// message stays in the list, with empty Content.
+	// DeletedOn is the time of the deletion, zero if the message is not deleted. A deleted message
+	// stays in the list, with empty Content.
 	DeletedOn time.Time `json:"deletedOn,omitzero"`
 
-	// EditedOn is when the message was last edited, and zero if it never was.
+	// EditedOn is the time of the last edit, zero if the message was never edited.
 	EditedOn time.Time `json:"editedOn,omitzero"`
 
-	// Metadata is what the sender attached to the message.
+	// Metadata holds the keys and values that the sender attached to the message.
 	Metadata map[string]string `json:"metadata,omitzero"`
 }
 
-// MessageContent is what a [Message] says. Its type tells which members are set.
+// MessageContent is the content of a [Message]. The type of the message determines which fields are
+// set.
 type MessageContent struct {
-	// Message is the text of a MessageTypeText or MessageTypeHTML. It is empty
-	// once the message is deleted.
+	// Message is the text of a message of type MessageTypeText or MessageTypeHTML. It is empty
+	// after the message is deleted.
 	Message string `json:"message,omitzero"`
 
-	// Topic is the new topic, of a MessageTypeTopicUpdated.
+	// Topic is the new topic, in a message of type MessageTypeTopicUpdated.
 	Topic string `json:"topic,omitzero"`
 
-	// Participants are those who came or left, of a MessageTypeParticipantAdded
-	// or MessageTypeParticipantRemoved.
+	// Participants are the participants that were added or removed, in a message of type
+	// MessageTypeParticipantAdded or MessageTypeParticipantRemoved.
 	Participants []Participant `json:"participants,omitzero"`
 
-	// Attachments are the files that came with a text, from Microsoft Teams for
-	// the most part. They can be read here, and not sent.
+	// Attachments are the files of a text message, which mostly come from Microsoft Teams. This
+	// package can read attachments but not send them.
 	Attachments []Attachment `json:"attachments,omitzero"`
 
-	// Initiator is who caused a system message, and zero for all others.
+	// Initiator is the user that caused a system message. It is zero for other messages.
 	Initiator communication.Identifier `json:"initiatorCommunicationIdentifier,omitzero"`
 }
 
-// MessageType is the kind of a [Message]. The set is open: treat a type that you
-// do not know as something to show little of, not as an error.
+// MessageType is the type of a [Message]. Newer servers may add types, so a program should ignore
+// or show a placeholder for a type that it does not know, not fail.
 type MessageType string
 
-// The types of a message (docs/contract/chat.md §4.1, §6). Only the first two can be sent.
+// Message types (docs/contract/chat.md §4.1, §6). Only text and HTML messages can be sent.
 const (
 	MessageTypeText               MessageType = "text"
 	MessageTypeHTML               MessageType = "html"
@@ -85,39 +86,38 @@ const (
 	MessageTypeParticipantRemoved MessageType = "participantRemoved"
 )
 
-// Attachment is a file of a message.
+// Attachment is a file that is attached to a message.
 type Attachment struct {
 	ID   string         `json:"id"`
 	Type AttachmentType `json:"attachmentType"`
 
-	// Name is the name of the file, if it has one.
+	// Name is the file name; it may be empty.
 	Name string `json:"name,omitzero"`
 
-	// URL is where the file can be downloaded, and PreviewURL where a smaller
-	// picture of it can. Either may be empty.
+	// URL is the address of the file, and PreviewURL that of a smaller picture of it. Either may be
+	// empty.
 	URL        string `json:"url,omitzero"`
 	PreviewURL string `json:"previewUrl,omitzero"`
 }
 
-// AttachmentType is the kind of an [Attachment]. The set is open, as that of
-// [MessageType] is.
+// AttachmentType is the type of an [Attachment]. Newer servers may add types.
 type AttachmentType string
 
-// The types of an attachment (docs/contract/chat.md §4.1).
+// Attachment types (docs/contract/chat.md §4.1).
 const (
 	AttachmentTypeImage AttachmentType = "image"
 	AttachmentTypeFile  AttachmentType = "file"
 )
 
-// MarshalJSON writes the message as the service does. A text or HTML message has
-// the member message even when it is empty, and a message with a sender has the
-// sender's display name even when it is empty.
+// MarshalJSON encodes the message as the service does, with times in whole seconds. A text or HTML
+// message always has the member content.message, and a message with a sender always has
+// senderDisplayName, even if they are empty.
 func (m Message) MarshalJSON() ([]byte, error) {
-	type plain Message // without this method
+	type plain Message // has no MarshalJSON, so that json.Marshal does not recurse
 	type content MessageContent
 	w := struct {
 		plain
-		// These two hide the members of plain that have the same names.
+		// These fields shadow the fields of plain with the same JSON names.
 		Content           any     `json:"content,omitempty"`
 		SenderDisplayName *string `json:"senderDisplayName,omitempty"`
 	}{plain: plain(m)}
@@ -142,8 +142,8 @@ func (c *MessageContent) isZero() bool {
 	return c.Message == "" && c.Topic == "" && c.Participants == nil && c.Attachments == nil && c.Initiator.IsZero()
 }
 
-// seconds is how the contract writes a time: whole seconds, UTC (docs/contract/chat.md §0.6). Zero
-// stays zero, so that it is left out.
+// seconds converts t to UTC and truncates it to whole seconds, as the contract writes times
+// (docs/contract/chat.md §0.6). The zero time stays zero, so that omitzero omits it.
 func seconds(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Second)
 }

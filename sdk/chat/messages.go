@@ -9,42 +9,40 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// SendMessageOptions are the optional parts of a message.
+// SendMessageOptions are the optional arguments of SendMessage.
 type SendMessageOptions struct {
 	// Type is MessageTypeText or MessageTypeHTML. Empty means text.
 	Type MessageType
 
-	// SenderDisplayName is shown with the message, and in push notifications.
+	// SenderDisplayName is shown with the message and in push notifications.
 	SenderDisplayName string
 
-	// Metadata is anything to keep with the message.
+	// Metadata is stored with the message.
 	Metadata map[string]string
 
-	// IdempotencyToken makes this message the same as every other one of this
-	// user with this token, where the server supports that (see SendMessage). Give
-	// one to repeat a send safely in a later call or after a restart: at most 256
-	// printable characters. It is always sent; a service that does not know it passes
-	// over it, and sends again. It does not make the first send of a Client one that is
-	// retried: the server has announced nothing yet.
+	// IdempotencyToken identifies this message. If the user has already sent a message with the
+	// same token, a server with idempotent sends returns the id of that message and stores nothing
+	// (see SendMessage). Set it to repeat a send safely in a later call or after a restart. It has
+	// at most 256 printable ASCII characters. It is always sent; a service without idempotent sends
+	// ignores it and stores the message again. It does not make the first send of a Client
+	// retriable, because the server has not announced idempotent sends yet.
 	IdempotencyToken string
 }
 
-// SendMessage writes a message into the thread and returns its id (docs/contract/chat.md §4.1).
+// SendMessage sends a message to the thread and returns its id (docs/contract/chat.md §4.1).
 //
-// A send is never doubled by a retry. Where the server announces idempotent sends,
-// as Confab does with every answer, a send after the first answer to this Client
-// carries a token, made once for each call, and is retried like anything else.
-// Everywhere else (the first request of a Client, and Azure) it is retried only
-// while it is certain that the message was not written: when there was no
-// connection, or the service was too busy to take it (429). Otherwise the fate of
-// the message is unknown, and
+// A retry never stores a message twice. If the server has announced idempotent sends in an earlier
+// response to this Client, as Confab does in every response, each call carries an idempotency token
+// and is retried like any other request. Otherwise (in the first request of a Client, and with
+// Azure) it is retried only if the message was certainly not stored: if no connection was made, or
+// if the service answered 429. If a call fails and any of its attempts may have stored the message,
+// then
 //
 //	errors.Is(err, communication.ErrUnknownFate)
 //
-// says so, and so does the error of a send that failed in the end, or whose context
-// ended, when any attempt may have been written. Any other error means that the
-// message was not sent. List the newest messages then, to see whether it is there, or
-// send again with an IdempotencyToken that you gave the first time.
+// is true. This includes a call whose context ended. Any other error means that the message was not
+// sent. After ErrUnknownFate, list the newest messages to see whether the message was stored, or
+// send it again if the first call had an IdempotencyToken.
 func (t *ThreadClient) SendMessage(ctx context.Context, content string, options *SendMessageOptions) (id string, err error) {
 	var o SendMessageOptions
 	if options != nil {
@@ -85,8 +83,7 @@ type sendMessageResult struct {
 	ID string `json:"id"`
 }
 
-// GetMessage returns one message (docs/contract/chat.md §4.1). It is retried after any failure that may
-// pass.
+// GetMessage returns one message (docs/contract/chat.md §4.1). Temporary failures are retried.
 func (t *ThreadClient) GetMessage(ctx context.Context, messageID string) (Message, error) {
 	var m Message
 	err := t.doMessage(ctx, messageID, pipeline.Request{
@@ -95,31 +92,31 @@ func (t *ThreadClient) GetMessage(ctx context.Context, messageID string) (Messag
 	return m, err
 }
 
-// ListMessagesOptions are the optional parts of a list of messages.
+// ListMessagesOptions are the optional arguments of ListMessages.
 type ListMessagesOptions struct {
-	// StartTime leaves out messages before it. The service is told whole seconds.
+	// StartTime omits older messages. It is sent in whole seconds, rounded down.
 	StartTime time.Time
 
-	// MaxPageSize is how many elements a page may have; the service gives 200 when it
-	// is more. 0 leaves it to the service.
+	// MaxPageSize is the maximum number of elements in a page; the service caps it at 200. 0 lets
+	// the service choose.
 	MaxPageSize int
 
-	// Continuation is the Continuation of an earlier [Page], where the list goes
-	// on. The other options are part of it and are not looked at.
+	// Continuation is the Continuation of an earlier [Page], where the list resumes. It includes
+	// the options of the earlier list, so the other options here are ignored.
 	Continuation string
 }
 
-// ListMessages returns the thread's messages that the user may see, system
-// messages and deleted ones included, by SequenceID, the newest first (docs/contract/chat.md §5.1). A
-// message that was edited or deleted comes first again: for a transcript, sort by
-// CreatedOn and leave out those with DeletedOn. Pages are fetched as they are needed.
-// An error is yielded once, as the last element.
+// ListMessages returns the messages of the thread that the user may see, including system messages
+// and deleted messages, ordered by SequenceID, highest first (docs/contract/chat.md §5.1). Editing
+// or deleting a message moves it to the top: for a transcript, sort by CreatedOn and skip messages
+// with DeletedOn. It fetches pages as they are needed. An error is yielded once, as the last
+// element.
 func (t *ThreadClient) ListMessages(ctx context.Context, options *ListMessagesOptions) iter.Seq2[Message, error] {
 	return all(ctx, func() *Pager[Message] { return t.NewListMessagesPager(options) })
 }
 
-// NewListMessagesPager returns a pager over what ListMessages lists. It sends
-// nothing; options that can never be right are an error of the first NextPage.
+// NewListMessagesPager returns a pager over the messages that ListMessages returns. It sends no
+// request; the first NextPage reports invalid options.
 func (t *ThreadClient) NewListMessagesPager(options *ListMessagesOptions) *Pager[Message] {
 	var o ListMessagesOptions
 	if options != nil {
@@ -130,27 +127,24 @@ func (t *ThreadClient) NewListMessagesPager(options *ListMessagesOptions) *Pager
 	})
 }
 
-// UpdateMessageOptions is what [ThreadClient.UpdateMessage] changes. What is zero
-// stays.
+// UpdateMessageOptions are the changes that [ThreadClient.UpdateMessage] makes. Zero fields change
+// nothing.
 type UpdateMessageOptions struct {
-	// Content is the new text, of the same type as the old one.
+	// Content is the new text. The type of the message does not change.
 	Content string
 
-	// Metadata sets these keys. Others keep their values. An empty value takes its
-	// key away.
+	// Metadata sets these keys; other keys keep their values. An empty value removes its key.
 	Metadata map[string]string
 
-	// RemoveMetadata takes these keys away.
+	// RemoveMetadata lists the keys to remove.
 	RemoveMetadata []string
 }
 
-// UpdateMessage edits a message that the user has sent (docs/contract/chat.md §4.1). The message keeps
-// its ID and gets a new Version and SequenceID: it moves to the top of the list.
-// It is an error when nothing is given to change, and when a key of the metadata is
-// both set and removed.
+// UpdateMessage edits a message that the user sent (docs/contract/chat.md §4.1). The message keeps
+// its ID and gets a new Version and SequenceID, which moves it to the top of the list.
+// UpdateMessage fails if options change nothing, or if they both set and remove a metadata key.
 //
-// It is retried after any failure that may pass: the same edit twice leaves the
-// same message.
+// Temporary failures are retried: repeating an edit has no further effect on the content.
 func (t *ThreadClient) UpdateMessage(ctx context.Context, messageID string, options *UpdateMessageOptions) error {
 	const operation = "update message"
 	var o UpdateMessageOptions
@@ -161,14 +155,14 @@ func (t *ThreadClient) UpdateMessage(ctx context.Context, messageID string, opti
 	if o.Content != "" {
 		r.Content = &o.Content
 	}
-	// The service takes a key of a message away when its value is empty (recorded).
+	// The service removes a message's metadata key when its value is empty (recorded).
 	metadata, err := patch(operation, o.Metadata, o.RemoveMetadata, new(string))
 	if err != nil {
 		return err
 	}
 	r.Metadata = metadata
 	if r.Content == nil && metadata == nil {
-		// The service would take it for an edit, and mark the message.
+		// The service treats an empty update as an edit and sets editedOn.
 		return invalid(operation, "there is nothing to change")
 	}
 	return t.doMessage(ctx, messageID, pipeline.Request{
@@ -181,9 +175,9 @@ type updateMessageRequest struct {
 	Metadata map[string]*string `json:"metadata,omitempty"`
 }
 
-// DeleteMessage deletes a message that the user has sent (docs/contract/chat.md §4.1). It stays in the
-// list, without content and with DeletedOn set. Deleting it again is no error. It is
-// retried after any failure that may pass.
+// DeleteMessage deletes a message that the user sent (docs/contract/chat.md §4.1). The message
+// stays in the list, without content and with DeletedOn set. Deleting it again is not an error.
+// Temporary failures are retried.
 func (t *ThreadClient) DeleteMessage(ctx context.Context, messageID string) error {
 	return t.doMessage(ctx, messageID, pipeline.Request{
 		Operation: "delete message", Method: http.MethodDelete, Status: http.StatusNoContent,

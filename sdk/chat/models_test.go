@@ -10,7 +10,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestModelsKeep encodes what it has decoded, beyond what was ever recorded.
+// TestModelsKeep checks that decoding and encoding a model keeps all members, also of values that
+// no recording has.
 func TestModelsKeep(t *testing.T) {
 	const alice = `{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
 	for _, test := range []struct {
@@ -40,8 +41,8 @@ func TestModelsKeep(t *testing.T) {
 	}
 }
 
-// TestModelsBear gives the models what no contract allows: they take it or return
-// an error.
+// TestModelsBear checks that decoding values that the contract does not allow succeeds or returns
+// an error, and does not panic.
 func TestModelsBear(t *testing.T) {
 	for operation, model := range models {
 		for _, text := range []string{
@@ -89,8 +90,8 @@ func TestRetentionKindFollowsFromDays(t *testing.T) {
 	}
 }
 
-// FuzzModels decodes anything into every model. What decodes must encode, and what
-// was encoded must decode to the same again.
+// FuzzModels decodes arbitrary input into every model. If that succeeds, encoding must succeed, and
+// decoding the result must return the same value.
 func FuzzModels(f *testing.F) {
 	f.Add([]byte(`{"value":[{"id":"1","type":"text","content":{"message":"","attachments":[{}]},"createdOn":"2022-05-26T07:59:32Z"}],"nextLink":"x"}`))
 	f.Add([]byte(`{"chatThread":{"id":"1","retentionPolicy":{"kind":"none"}},"invalidParticipants":[{"target":"8:acs:a_b"}]}`))
@@ -108,7 +109,8 @@ func FuzzModels(f *testing.F) {
 				}
 				once, err := json.Marshal(first)
 				if err != nil {
-					// A time that is in its year only with its own offset.
+					// Converting the offset to UTC may move a time into a year that JSON cannot
+					// hold.
 					if strings.Contains(err.Error(), "year outside of range") {
 						continue
 					}

@@ -14,13 +14,13 @@ import (
 
 // Page is one page of a list.
 type Page[T any] struct {
-	// Values are the page's elements, in the order of the service. There may be
-	// few or none although other pages follow.
+	// Values are the elements of the page, in the order of the service. A page may be empty even if
+	// more pages follow.
 	Values []T
 
-	// Continuation is where the next page begins, and "" on the last page. Keep it
-	// and give it to the options of the same list later, in another process too, to
-	// go on from there. It is a path and query, without host or secret.
+	// Continuation is where the next page begins, and "" on the last page. To resume the list
+	// later, also in another process, store it and set it in the options of the same list. It is a
+	// path and query, without host or secret.
 	Continuation string
 }
 
@@ -37,33 +37,33 @@ type Page[T any] struct {
 //		}
 //	}
 //
-// The methods named List give the elements one by one, which is easier where the
-// pages do not matter.
+// The methods named List return iterators over the elements, which are easier to use if pages do
+// not matter.
 //
-// A Pager stays usable after an error: NextPage asks for the same page again. It
-// is for one goroutine at a time; the clients can make any number of them.
+// A Pager stays usable after an error: NextPage requests the same page again. A Pager is not safe
+// for concurrent use, but a client can create any number of them.
 type Pager[T any] struct {
 	client    *Client
-	operation string // in words, for errors: "list messages"
-	path      string // of the list; a link elsewhere is refused
+	operation string // the name in errors, such as "list messages"
+	path      string // escaped path of the list; links to other paths are refused
 	query     url.Values
-	next      string // path and query of the next page, "" for the first one
+	next      string // path and query of the next page, "" before the first and after the last page
 	started   bool
-	wrong     error // the options; told by NextPage
+	wrong     error // the error of invalid options; NextPage returns it
 
-	// mark is a link followed earlier. It moves up after twice as many steps each
-	// time, so that every circle of links meets it.
+	// mark is a link that was followed earlier. To detect a cycle of links, it moves to the current
+	// link after limit steps, and limit doubles each time (Brent's algorithm).
 	mark         string
 	steps, limit int
 }
 
-// pageJSON is every collection of the contract.
+// pageJSON is the JSON form of a page of any list.
 type pageJSON[T any] struct {
 	Value    []T    `json:"value"`
 	NextLink string `json:"nextLink,omitzero"`
 }
 
-// listOptions are those that some list has, checked and written by newPager.
+// listOptions are the options of all lists. newPager checks them and encodes them in the query.
 type listOptions struct {
 	startTime    time.Time
 	maxPageSize  int
@@ -95,9 +95,8 @@ func newPager[T any](c *Client, operation, path string, wrong error, o listOptio
 	return p
 }
 
-// resume begins at a stored continuation. It comes from a place that we do not
-// know, so it gets no more trust than a link of the service: its own list, and
-// not even a host.
+// resume starts the pager at a stored continuation. The string may come from an untrusted store, so
+// it must be a path and query of the same list, without a host.
 func (p *Pager[T]) resume(continuation string) error {
 	if !strings.HasPrefix(continuation, "/") || strings.HasPrefix(continuation, "//") {
 		return invalid(p.operation, "the continuation is not a path and query of an earlier page")
@@ -110,20 +109,18 @@ func (p *Pager[T]) resume(continuation string) error {
 	return nil
 }
 
-// More reports whether there may be another page. It does not ask the service, and
-// is true until NextPage has returned the last page.
+// More reports whether there may be another page: it is true until NextPage returns the last page.
+// It sends no request.
 func (p *Pager[T]) More() bool {
 	return !p.started || p.next != ""
 }
 
-// NextPage asks the service for the next page. After the last page it returns an
-// error without asking.
+// NextPage requests the next page and returns it. After the last page it returns an error without
+// sending a request.
 //
-// On an error the pager stays where it was, and NextPage can be called again:
-// the list goes on with no element lost or doubled by that. It is an error when the
-// service gives a link that leads away from the list, to another host or to
-// another path, and when the links lead round in a circle. Nothing is sent to such
-// a link.
+// After an error the pager keeps its position, and NextPage can be called again without losing or
+// repeating elements. NextPage fails if the service returns a link to another host or another path,
+// or links that form a cycle; it sends no request to such a link.
 func (p *Pager[T]) NextPage(ctx context.Context) (Page[T], error) {
 	if p.wrong != nil {
 		return Page[T]{}, p.wrong
@@ -151,8 +148,8 @@ func (p *Pager[T]) request() pipeline.Request {
 	return r
 }
 
-// follow checks the link of a page. It changes nothing on an error, since the same
-// page may be asked for again.
+// follow checks the link to the next page and returns its path and query, "" for no link. It does
+// not change p on an error, because the same page may be requested again.
 func (p *Pager[T]) follow(link string) (next string, err error) {
 	if link == "" {
 		return "", nil
@@ -170,7 +167,8 @@ func (p *Pager[T]) follow(link string) (next string, err error) {
 	return next, nil
 }
 
-// all yields the elements of every page. Each range over it begins anew.
+// all returns an iterator over the elements of all pages. Each range over it starts with a new
+// pager.
 func all[T any](ctx context.Context, newPager func() *Pager[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

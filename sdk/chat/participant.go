@@ -7,56 +7,53 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Participant is somebody in a thread, or somebody to be put there (docs/contract/chat.md §3.1, §4.2).
-// Only the identifier is required.
+// Participant is a participant of a thread, or one to add (docs/contract/chat.md §3.1, §4.2). Only
+// the identifier is required.
 type Participant struct {
-	// Identifier says who it is, such as communication.NewUser(id).
+	// Identifier identifies the participant, such as communication.NewUser(id).
 	Identifier communication.Identifier `json:"communicationIdentifier"`
 
-	// DisplayName is shown to the others.
+	// DisplayName is shown to the other participants.
 	DisplayName string `json:"displayName,omitzero"`
 
-	// ShareHistoryTime is the time from which on the participant sees the
-	// thread's messages. Zero leaves it to the service, which shares the whole
-	// history: it then answers with the first second of 1970.
+	// ShareHistoryTime is the time of the oldest messages that the participant may see. If it is
+	// zero, the service shares the whole history and returns the first second of 1970 in lists.
 	ShareHistoryTime time.Time `json:"shareHistoryTime,omitzero"`
 
-	// Metadata is anything to keep with the participant, all pairs together at
-	// most 1 KB. It needs a service of 2025-03-15.
+	// Metadata is stored with the participant. All keys and values together may have at most 1 KB.
+	// It requires API version 2025-03-15.
 	Metadata map[string]string `json:"metadata,omitzero"`
 }
 
-// MarshalJSON writes the participant as the contract has it, ShareHistoryTime in
-// whole seconds.
+// MarshalJSON encodes the participant as the contract defines it, with ShareHistoryTime in whole
+// seconds.
 func (p Participant) MarshalJSON() ([]byte, error) {
-	type plain Participant // without this method
+	type plain Participant // has no MarshalJSON, so that json.Marshal does not recurse
 	p.ShareHistoryTime = seconds(p.ShareHistoryTime)
 	return json.Marshal(plain(p))
 }
 
-// FailedParticipant is somebody whom the service did not add to a thread, and
-// why (docs/contract/chat.md §3.1).
+// FailedParticipant is a participant that the service did not add to a thread, with the reason
+// (docs/contract/chat.md §3.1).
 type FailedParticipant struct {
-	// Identifier says who was refused.
+	// Identifier identifies the refused participant.
 	Identifier communication.Identifier
 
-	// Code is the service's short reason: "403" for somebody who may not be
-	// added, "404" for somebody who does not exist.
+	// Code is the service's error code: "403" for a user that may not be added, "404" for one that
+	// does not exist.
 	Code string
 
-	// Message is the reason in words.
+	// Message is the service's error message.
 	Message string
 
-	// Participant is the participant as the call was given it, with display name,
-	// history time and metadata. It is zero where the service refused somebody
-	// whom the call did not name.
+	// Participant is the participant that was passed to the call, with display name, history time
+	// and metadata. It is zero if the service refused a participant that the call did not contain.
 	Participant Participant
 }
 
-// FailedParticipants are the participants whom the service did not add, while
-// the rest of the request was carried out. It is data, not an error: a thread
-// exists, or others were added, although these were not. It is empty when all
-// went well.
+// FailedParticipants are the participants that the service did not add, although it carried out the
+// rest of the request: the thread exists, or the others were added. It is not an error. It is empty
+// if all participants were added.
 //
 //	failed, err := thread.AddParticipants(ctx, bob, carol)
 //	if err != nil {
@@ -67,9 +64,9 @@ type FailedParticipant struct {
 //	}
 type FailedParticipants []FailedParticipant
 
-// Participants returns the refused ones as they were given, ready to be added
-// again once the reason is gone; somebody who does not exist (Code "404") is refused
-// every time:
+// Participants returns the refused participants as they were passed to the call, so that they can
+// be added again once the reason for the refusal is resolved. A user that does not exist (Code
+// "404") is refused again:
 //
 //	failed, err = thread.AddParticipants(ctx, failed.Participants()...)
 func (f FailedParticipants) Participants() []Participant {
@@ -82,22 +79,21 @@ func (f FailedParticipants) Participants() []Participant {
 	return ps
 }
 
-// failedJSON is CommunicationError of the contract inside a success (docs/contract/chat.md §3.1).
-// Target is the raw id of the participant.
+// failedJSON is the contract's CommunicationError in the list of refused participants
+// (docs/contract/chat.md §3.1). Target is the raw id of the participant.
 type failedJSON struct {
 	Target  string `json:"target,omitzero"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// MarshalJSON writes the refusal as the service does. The participant who was
-// given is not part of it.
+// MarshalJSON encodes the refusal as the service does. It omits Participant.
 func (f FailedParticipant) MarshalJSON() ([]byte, error) {
 	return json.Marshal(failedJSON{f.Identifier.RawID(), f.Code, f.Message})
 }
 
-// UnmarshalJSON reads a refusal as the service writes it. Participant holds no
-// more than the identifier then.
+// UnmarshalJSON decodes a refusal as the service encodes it. It sets only the Identifier of
+// f.Participant.
 func (f *FailedParticipant) UnmarshalJSON(data []byte) error {
 	var w failedJSON
 	if err := json.Unmarshal(data, &w); err != nil {
@@ -108,7 +104,7 @@ func (f *FailedParticipant) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// join gives every refusal the participant that was given to the call.
+// join sets the Participant of each refusal to the one in given that has the same identifier.
 func (f FailedParticipants) join(given []Participant) {
 	if len(f) == 0 {
 		return

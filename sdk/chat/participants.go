@@ -11,29 +11,28 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// ListParticipantsOptions are the optional parts of a list of participants.
+// ListParticipantsOptions are the optional arguments of ListParticipants.
 type ListParticipantsOptions struct {
-	// Skip leaves out that many participants from the start of the list.
+	// Skip is the number of participants to omit from the start of the list.
 	Skip int
 
-	// MaxPageSize is how many elements a page may have. 0 leaves it to the service.
+	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation is the Continuation of an earlier [Page], where the list goes
-	// on. The other options are part of it and are not looked at.
+	// Continuation is the Continuation of an earlier [Page], where the list resumes. It includes
+	// the options of the earlier list, so the other options here are ignored.
 	Continuation string
 }
 
-// ListParticipants returns who is in the thread, in the order of joining (docs/contract/chat.md §4.2).
-// Pages are fetched as they are needed. An error is yielded once, as the last
-// element.
+// ListParticipants returns the participants of the thread, in the order in which they joined
+// (docs/contract/chat.md §4.2). It fetches pages as they are needed. An error is yielded once, as
+// the last element.
 func (t *ThreadClient) ListParticipants(ctx context.Context, options *ListParticipantsOptions) iter.Seq2[Participant, error] {
 	return all(ctx, func() *Pager[Participant] { return t.NewListParticipantsPager(options) })
 }
 
-// NewListParticipantsPager returns a pager over what ListParticipants lists. It
-// sends nothing; options that can never be right are an error of the first
-// NextPage.
+// NewListParticipantsPager returns a pager over the participants that ListParticipants returns. It
+// sends no request; the first NextPage reports invalid options.
 func (t *ThreadClient) NewListParticipantsPager(options *ListParticipantsOptions) *Pager[Participant] {
 	var o ListParticipantsOptions
 	if options != nil {
@@ -44,22 +43,20 @@ func (t *ThreadClient) NewListParticipantsPager(options *ListParticipantsOptions
 	})
 }
 
-// AddParticipants puts participants into the thread, at most 200 on the real service
-// (docs/contract/chat.md §4.2). Whoever is in it already stays as before. With nobody to add it does
-// nothing.
+// AddParticipants adds participants to the thread; the real service accepts at most 200
+// (docs/contract/chat.md §4.2). Existing participants are not changed. Without arguments
+// AddParticipants does nothing.
 //
-// Participants whom the service refuses are no error: the others are in the
-// thread, and the result tells who is not and why. See [FailedParticipants].
+// A participant that the service refuses does not make AddParticipants fail: the others are added,
+// and the result lists the refusals. See [FailedParticipants].
 //
-// It is retried after any failure that may pass: whoever an attempt had added
-// stays as before in the next one.
+// Temporary failures are retried: a participant that an earlier attempt added is not changed.
 func (t *ThreadClient) AddParticipants(ctx context.Context, participants ...Participant) (FailedParticipants, error) {
 	return t.addParticipants(ctx, "add participants", participants)
 }
 
-// AddParticipant puts one participant into the thread, as AddParticipants does.
-// Unlike there it is an error when the service refuses the participant: a
-// *communication.Error with the reason, so that
+// AddParticipant adds one participant to the thread. Unlike AddParticipants, it fails if the
+// service refuses the participant: the error is a *communication.Error with the reason, so that
 // errors.Is(err, communication.ErrForbidden) works.
 func (t *ThreadClient) AddParticipant(ctx context.Context, participant Participant) error {
 	const operation = "add participants"
@@ -70,7 +67,7 @@ func (t *ThreadClient) AddParticipant(ctx context.Context, participant Participa
 	e := &communication.Error{
 		Op: operation, Code: failed[0].Code, Message: failed[0].Message, Target: failed[0].Identifier.RawID(), Err: errRefused,
 	}
-	// The code is a status, as a text: "403" (docs/contract/chat.md §3.1).
+	// The code of a refusal is an HTTP status as text, such as "403" (docs/contract/chat.md §3.1).
 	if status, err := strconv.Atoi(e.Code); err == nil && status >= 400 && status < 600 {
 		e.StatusCode, e.Code = status, ""
 	}
@@ -81,7 +78,7 @@ var errRefused = errors.New("the service did not add the participant")
 
 func (t *ThreadClient) addParticipants(ctx context.Context, operation string, ps []Participant) (FailedParticipants, error) {
 	if len(ps) == 0 {
-		return nil, nil // as after an AddParticipants(ctx, failed.Participants()...) of no one
+		return nil, nil // so that AddParticipants(ctx, failed.Participants()...) works if nothing failed
 	}
 	if err := checkParticipants(operation, ps); err != nil {
 		return nil, err
@@ -115,12 +112,12 @@ func checkParticipants(operation string, ps []Participant) error {
 	return nil
 }
 
-// RemoveParticipant takes somebody out of the thread, the user perhaps (docs/contract/chat.md §4.2). Who
-// was removed sees the thread's messages up to then, and no later ones.
+// RemoveParticipant removes a participant, possibly the user itself, from the thread
+// (docs/contract/chat.md §4.2). The removed user still sees the messages up to the removal.
 //
-// It is retried after any failure that may pass. A Confab server does nothing when the
-// participant is gone already. Unverified: the real service may answer an attempt after
-// one that did its work with communication.ErrNotFound.
+// Temporary failures are retried. A Confab server does nothing if the participant has already been
+// removed. Unverified: if an attempt removed the participant but its response was lost, the real
+// service may answer the retry with communication.ErrNotFound.
 func (t *ThreadClient) RemoveParticipant(ctx context.Context, participant communication.Identifier) error {
 	const operation = "remove participant"
 	if participant.IsZero() {

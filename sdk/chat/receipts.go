@@ -11,30 +11,31 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// ReadReceipt says how far somebody has read (docs/contract/chat.md §4.3). The service keeps one for
-// each user, the newest.
+// ReadReceipt reports how far a user has read (docs/contract/chat.md §4.3). The service keeps only
+// the newest receipt of each user.
 type ReadReceipt struct {
-	// Sender is who has read.
+	// Sender is the user that sent the receipt.
 	Sender communication.Identifier `json:"senderCommunicationIdentifier"`
 
-	// MessageID is the message up to which Sender has read.
+	// MessageID is the id of the last message that Sender has read.
 	MessageID string `json:"chatMessageId"`
 
-	// ReadOn is when the receipt was sent.
+	// ReadOn is the time at which the receipt was sent.
 	ReadOn time.Time `json:"readOn"`
 }
 
-// MarshalJSON writes the receipt as the service does, the time in whole seconds.
+// MarshalJSON encodes the receipt as the service does, with the time in whole seconds.
 func (r ReadReceipt) MarshalJSON() ([]byte, error) {
-	type plain ReadReceipt // without this method
+	type plain ReadReceipt // has no MarshalJSON, so that json.Marshal does not recurse
 	r.ReadOn = seconds(r.ReadOn)
 	return json.Marshal(plain(r))
 }
 
-// SendReadReceipt tells the others that the user has read up to the message (docs/contract/chat.md §4.3).
-// It is retried after any failure that may pass: the same receipt twice is one.
+// SendReadReceipt reports to the other participants that the user has read all messages up to the
+// given one (docs/contract/chat.md §4.3). Temporary failures are retried: repeating a receipt has
+// no effect.
 //
-// In a thread of more than 20 participants the service keeps no receipts.
+// The real service keeps no receipts in threads with more than 20 participants.
 func (t *ThreadClient) SendReadReceipt(ctx context.Context, messageID string) error {
 	const operation = "send read receipt"
 	if messageID == "" {
@@ -50,29 +51,28 @@ type sendReadReceiptRequest struct {
 	MessageID string `json:"chatMessageId"`
 }
 
-// ListReadReceiptsOptions are the optional parts of a list of read receipts.
+// ListReadReceiptsOptions are the optional arguments of ListReadReceipts.
 type ListReadReceiptsOptions struct {
-	// Skip leaves out that many receipts from the start of the list.
+	// Skip is the number of receipts to omit from the start of the list.
 	Skip int
 
-	// MaxPageSize is how many elements a page may have. 0 leaves it to the service.
+	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation is the Continuation of an earlier [Page], where the list goes
-	// on. The other options are part of it and are not looked at.
+	// Continuation is the Continuation of an earlier [Page], where the list resumes. It includes
+	// the options of the earlier list, so the other options here are ignored.
 	Continuation string
 }
 
-// ListReadReceipts returns how far everybody has read, the user included: one
-// receipt for each who has sent any (docs/contract/chat.md §4.3). Pages are fetched as they are needed. An
-// error is yielded once, as the last element.
+// ListReadReceipts returns the newest read receipt of each user that has sent one, including the
+// caller (docs/contract/chat.md §4.3). It fetches pages as they are needed. An error is yielded
+// once, as the last element.
 func (t *ThreadClient) ListReadReceipts(ctx context.Context, options *ListReadReceiptsOptions) iter.Seq2[ReadReceipt, error] {
 	return all(ctx, func() *Pager[ReadReceipt] { return t.NewListReadReceiptsPager(options) })
 }
 
-// NewListReadReceiptsPager returns a pager over what ListReadReceipts lists. It
-// sends nothing; options that can never be right are an error of the first
-// NextPage.
+// NewListReadReceiptsPager returns a pager over the receipts that ListReadReceipts returns. It
+// sends no request; the first NextPage reports invalid options.
 func (t *ThreadClient) NewListReadReceiptsPager(options *ListReadReceiptsOptions) *Pager[ReadReceipt] {
 	var o ListReadReceiptsOptions
 	if options != nil {
@@ -83,18 +83,18 @@ func (t *ThreadClient) NewListReadReceiptsPager(options *ListReadReceiptsOptions
 	})
 }
 
-// SendTypingNotificationOptions are the optional parts of a typing notification.
+// SendTypingNotificationOptions are the optional arguments of SendTypingNotification.
 type SendTypingNotificationOptions struct {
-	// SenderDisplayName is shown to the others as the name of who types.
+	// SenderDisplayName is the display name that the other participants see.
 	SenderDisplayName string
 }
 
-// SendTypingNotification tells the others that the user is typing (docs/contract/chat.md §4.4). It lasts
-// for some seconds, so send one every 8 seconds while it is true.
+// SendTypingNotification reports to the other participants that the user is typing
+// (docs/contract/chat.md §4.4). A notification is valid for some seconds only, so send one every 8
+// seconds while the user types.
 //
-// It is retried after any failure that may pass: the others see no difference
-// between one notification and two. Give ctx a short deadline, since an old one is
-// of no use.
+// Temporary failures are retried: the other participants cannot tell one notification from two.
+// Give ctx a short deadline, because a late notification is useless.
 func (t *ThreadClient) SendTypingNotification(ctx context.Context, options *SendTypingNotificationOptions) error {
 	var r sendTypingNotificationRequest
 	if options != nil {

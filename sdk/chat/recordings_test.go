@@ -11,9 +11,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// otherShapes are the recordings of chat that are not in testdata, with the
-// reason: they are of versions before 2021-03-07, the oldest one that a Client
-// can be told to speak.
+// otherShapes lists the recordings that are not in testdata, with the reasons: they use versions
+// before 2021-03-07, the oldest one that a Client supports.
 var otherShapes = map[string]string{
 	"chat-js_2020-09-21-preview2_adds_members.json":            "members instead of participants, 207 with a status for each",
 	"chat-js_2020-09-21-preview2_creates_a_thread.json":        "members instead of participants, 207 with a status for each",
@@ -31,8 +30,8 @@ var otherShapes = map[string]string{
 	"chat-js_2021-03-01-preview5_lists_read_receipts.json":     "a preview before 2021-03-07",
 }
 
-// sanitized is what the recorder of the Python suite put in the place of ids and
-// of whole lists. Such a list is no JSON array, and is refused.
+// sanitized is the word that the recorder of the Python suite wrote instead of ids and whole lists.
+// A list that was replaced is no JSON array and fails to decode.
 const sanitized = "sanitized"
 
 type recording struct {
@@ -52,8 +51,7 @@ type exchange struct {
 	}
 }
 
-// models says what the bodies of an operation decode into: request and answer.
-// A nil has no body.
+// models holds the types of the request and response body of each operation, nil for no body.
 var models = map[string][2]func() any{
 	"POST /chat/threads":                         {of[createThreadRequest], of[CreateThreadResult]},
 	"GET /chat/threads":                          {nil, of[pageJSON[ThreadItem]]},
@@ -75,8 +73,8 @@ var models = map[string][2]func() any{
 
 func of[T any]() any { return new(T) }
 
-// TestRecordings decodes every body of the recorded traffic into the model of its
-// operation, encodes it again and compares the two as JSON values.
+// TestRecordings decodes every body of the recorded traffic into the model of its operation,
+// encodes it again and compares the two as JSON values.
 func TestRecordings(t *testing.T) {
 	files, err := filepath.Glob("testdata/recordings/*.json")
 	if err != nil {
@@ -89,7 +87,7 @@ func TestRecordings(t *testing.T) {
 		}
 		for _, e := range readRecording(t, file).Exchanges {
 			if !strings.HasPrefix(e.Request.Path, "/chat/") {
-				continue // the suites made their users first
+				continue // the suites created users first, with the identity API
 			}
 			operation := e.Request.Method + " " + template(e.Request.Path)
 			model, ok := models[operation]
@@ -119,7 +117,7 @@ func readRecording(t testing.TB, file string) recording {
 	return r
 }
 
-// template is the path with every id replaced by ID.
+// template returns path with every id replaced by "ID".
 func template(path string) string {
 	parts := strings.Split(path, "/")
 	for i := 3; i < len(parts); i += 2 { // /chat/threads/ID/messages/ID
@@ -130,7 +128,8 @@ func template(path string) string {
 	return strings.Join(parts, "/")
 }
 
-// roundTrip returns how many bodies it compared.
+// roundTrip decodes and encodes body and compares the two. It returns the number of compared
+// bodies, 0 or 1.
 func roundTrip(t *testing.T, where string, model func() any, body json.RawMessage) int {
 	t.Helper()
 	if len(body) == 0 || string(body) == "null" {
@@ -143,7 +142,7 @@ func roundTrip(t *testing.T, where string, model func() any, body json.RawMessag
 	v := model()
 	if err := json.Unmarshal(body, v); err != nil {
 		if strings.Contains(string(body), `"value": "`+sanitized) || strings.Contains(string(body), `"participants": "`+sanitized) {
-			return 0 // a list that the recorder took away
+			return 0 // the recorder replaced a list in this body
 		}
 		t.Errorf("%s: %v", where, err)
 		return 0
@@ -169,9 +168,9 @@ func value(t testing.TB, text []byte) any {
 	return v
 }
 
-// withoutKind takes the member kind out of every identifier. It is the one
-// difference that is accepted: our encoder writes it, as the contract asks, and
-// the service was never seen to (docs/contract/chat.md §2).
+// withoutKind removes the member kind from every identifier in v. It is the only accepted
+// difference: our encoder writes kind, as the contract requires, but no recording of the service
+// has it (docs/contract/chat.md §2).
 func withoutKind(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

@@ -12,11 +12,11 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/recorded"
 )
 
-// This file is the plumbing of the examples: services that answer with recorded
-// traffic of the real one, or with what was written by hand where no recording has
-// it. A program has none of it, and gets its client from chat.NewClient.
+// This file holds helpers of the examples: services that respond with recorded traffic of the real
+// one, or with hand-written traffic where no recording exists. A program needs none of it and gets
+// its client from chat.NewClient.
 
-// Who was there when the traffic was recorded.
+// The users in the recorded traffic.
 var (
 	alice = communication.NewUser("8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-58fb-88f7-08482200b425")
 	bob   = communication.NewUser("8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426")
@@ -28,7 +28,8 @@ const (
 	messageID = "1653551972669"
 )
 
-// recordedService answers with these exchanges of a recording, in this order.
+// recordedService returns a transport that responds with the given exchanges of a recording, in
+// order.
 func recordedService(name string, exchanges ...int) *recorded.Transport {
 	all := recorded.MustLoad("testdata/recordings/chat-" + name + ".json").Exchanges
 	t := &recorded.Transport{AnyVersion: true}
@@ -40,8 +41,8 @@ func recordedService(name string, exchanges ...int) *recorded.Transport {
 	return t
 }
 
-// withKind gives the identifiers of a recorded request the member that SDKs of 2022
-// did not send.
+// withKind adds the member kind, which the SDKs of 2022 did not send, to the identifiers of a
+// recorded request.
 func withKind(body json.RawMessage) json.RawMessage {
 	var v any
 	if len(body) == 0 {
@@ -74,7 +75,7 @@ func withKind(body json.RawMessage) json.RawMessage {
 	return text
 }
 
-// writtenService answers with exchanges that were written by hand, from the contract.
+// writtenService returns a transport that responds with hand-written exchanges, in order.
 func writtenService(exchanges ...recorded.Exchange) *recorded.Transport {
 	for i := range exchanges {
 		q := &exchanges[i].Request.Query
@@ -100,14 +101,14 @@ func newThread(service *recorded.Transport) *chat.ThreadClient {
 	return newClient(service).NewThreadClient(threadID)
 }
 
-// exampleToken is a credential with a token that no service looks at.
+// exampleToken is a credential with a token that no service checks.
 type exampleToken struct{}
 
 func (exampleToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// addBody is the request that adds these users.
+// addBody returns the body of a request that adds users.
 func addBody(users ...communication.Identifier) json.RawMessage {
 	var body struct {
 		Participants []chat.Participant `json:"participants"`

@@ -9,22 +9,22 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// ThreadClient is for all that happens inside one thread: messages, participants,
-// receipts and typing. [Client.NewThreadClient] makes one.
+// ThreadClient accesses the messages, participants, receipts and typing notifications of one
+// thread. [Client.NewThreadClient] returns one.
 //
-// It is immutable and safe for concurrent use, and shares everything with the
-// Client that made it.
+// It is safe for concurrent use, and shares its connections and state with the Client that created
+// it.
 type ThreadClient struct {
 	client *Client
 	id     string
-	path   string // of the thread, escaped; "" for an id that cannot be one
+	path   string // escaped path of the thread, "" if the id is invalid
 }
 
 // ID returns the id of the thread.
 func (t *ThreadClient) ID() string { return t.id }
 
-// GetProperties returns the thread's topic, creator and the rest of its
-// properties (docs/contract/chat.md §3.3). It is retried after any failure that may pass.
+// GetProperties returns the topic, the creator and the other properties of the thread
+// (docs/contract/chat.md §3.3). Temporary failures are retried.
 func (t *ThreadClient) GetProperties(ctx context.Context) (ThreadProperties, error) {
 	var p ThreadProperties
 	err := t.do(ctx, pipeline.Request{
@@ -33,38 +33,35 @@ func (t *ThreadClient) GetProperties(ctx context.Context) (ThreadProperties, err
 	return p, err
 }
 
-// UpdateTopic gives the thread another topic (docs/contract/chat.md §3.4), and its messages a system
-// message that tells so.
+// UpdateTopic changes the topic of the thread (docs/contract/chat.md §3.4). The service adds a
+// system message about the new topic.
 //
-// It is retried after any failure that may pass. Where an attempt did its work and
-// its answer was lost, the next one changes nothing, and may write a second system
-// message.
+// Temporary failures are retried. If an attempt changes the topic but its response is lost, the
+// retry may add a second system message.
 func (t *ThreadClient) UpdateTopic(ctx context.Context, topic string) error {
 	return t.update(ctx, "update thread", updateThreadRequest{Topic: &topic})
 }
 
-// UpdateThreadOptions is what [ThreadClient.Update] changes. What is zero stays.
+// UpdateThreadOptions are the changes that [ThreadClient.Update] makes. Zero fields change nothing.
 type UpdateThreadOptions struct {
 	// Topic is the new topic.
 	Topic string
 
-	// Metadata sets these keys. Others keep their values.
+	// Metadata sets these keys; other keys keep their values.
 	Metadata map[string]string
 
-	// RemoveMetadata takes these keys away.
+	// RemoveMetadata lists the keys to remove.
 	RemoveMetadata []string
 
-	// RetentionPolicy replaces the policy. RetentionPolicy{Kind: RetentionKindNone}
-	// takes it away.
+	// RetentionPolicy replaces the policy. RetentionPolicy{Kind: RetentionKindNone} removes it.
 	RetentionPolicy RetentionPolicy
 }
 
-// Update changes the thread's topic, metadata and retention policy, any of them
-// (docs/contract/chat.md §3.4). It is an error when nothing is given to change, and when a key of the
-// metadata is both set and removed.
-// Metadata and retention policy need a service of 2025-03-15.
+// Update changes the topic, the metadata or the retention policy of the thread, or several of them
+// (docs/contract/chat.md §3.4). It fails if options change nothing, or if they both set and remove
+// a metadata key. Metadata and retention policy require API version 2025-03-15.
 //
-// It is retried as UpdateTopic is.
+// Temporary failures are retried, as those of UpdateTopic are.
 func (t *ThreadClient) Update(ctx context.Context, options *UpdateThreadOptions) error {
 	const operation = "update thread"
 	var o UpdateThreadOptions
@@ -75,8 +72,8 @@ func (t *ThreadClient) Update(ctx context.Context, options *UpdateThreadOptions)
 	if o.Topic != "" {
 		r.Topic = &o.Topic
 	}
-	// Unverified: null takes a key of a thread away, as a merge patch has it. No
-	// recording removes one.
+	// Unverified: null removes a metadata key of a thread, as in any merge patch. No recording
+	// removes one.
 	metadata, err := patch(operation, o.Metadata, o.RemoveMetadata, nil)
 	if err != nil {
 		return err
@@ -100,8 +97,9 @@ type updateThreadRequest struct {
 	RetentionPolicy RetentionPolicy    `json:"retentionPolicy,omitzero"`
 }
 
-// patch is a merge patch that sets the keys of set and gives those of remove the
-// value removed.
+// patch returns the members of a merge patch: each key of set with its value, and each key of
+// remove with the value removed. It returns nil if both are empty, and an error if a key is in
+// both.
 func patch(operation string, set map[string]string, remove []string, removed *string) (map[string]*string, error) {
 	if len(set) == 0 && len(remove) == 0 {
 		return nil, nil
@@ -119,7 +117,7 @@ func patch(operation string, set map[string]string, remove []string, removed *st
 	return m, nil
 }
 
-// do sends a request whose Path is below the thread.
+// do sends a request. r.Path is relative to the thread.
 func (t *ThreadClient) do(ctx context.Context, r pipeline.Request, out any) error {
 	if t.path == "" {
 		_, err := threadPath(r.Operation, t.id)
@@ -134,8 +132,9 @@ func threadPath(operation, id string) (string, error) {
 	return "/chat/threads/" + segment, err
 }
 
-// escapeID is an id as one segment of a path. An empty segment, and one that every
-// proxy would take out of the path, would address something else.
+// escapeID returns id escaped as one segment of a path. It fails for "", "." and "..", which
+// proxies remove from a path, so that the request would address another resource. what names the
+// kind of id in the error.
 func escapeID(operation, what, id string) (string, error) {
 	switch id {
 	case "":
@@ -146,5 +145,6 @@ func escapeID(operation, what, id string) (string, error) {
 	return delimiters.Replace(url.PathEscape(id)), nil
 }
 
-// delimiters are escaped as most SDKs of the service do: 19%3A...%40thread.v2 (docs/contract/chat.md §1).
+// delimiters escapes two characters that url.PathEscape leaves alone but most SDKs of the service
+// escape: 19%3A...%40thread.v2 (docs/contract/chat.md §1).
 var delimiters = strings.NewReplacer(":", "%3A", "@", "%40")
