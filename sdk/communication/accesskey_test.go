@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// testKey is the key of the contract's vectors (docs/contract/identity.md §4.2).
+// testKey is the key of the contract's test vectors (docs/contract/identity.md §4.2).
 const testKey = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
 
 func mustKey(t testing.TB, text string) AccessKey {
@@ -42,7 +42,7 @@ func TestNewAccessKey(t *testing.T) {
 	}
 	for _, text := range []string{"", "  ", "=", "c2VjcmV0", "c2VjcmV0LWtleS1mb3ItdGVzdA=", "-_-_", redacted, "c2Vj cmV0"} {
 		_, err := NewAccessKey(text)
-		if text == "c2VjcmV0" { // a multiple of four needs no padding
+		if text == "c2VjcmV0" { // needs no padding: its length is a multiple of four
 			if err != nil {
 				t.Errorf("NewAccessKey(%q): %v", text, err)
 			}
@@ -86,15 +86,15 @@ func TestAccessKeyEqual(t *testing.T) {
 	}
 }
 
-// TestSecretsNeverPrint looks for the key in every output that a program makes
-// without asking for the key by name.
+// TestSecretsNeverPrint checks that no way of printing or encoding a value shows the key in it,
+// except Text and Bytes.
 func TestSecretsNeverPrint(t *testing.T) {
 	key := mustKey(t, testKey)
 	cs, err := ParseConnectionString("endpoint=https://localhost:8443/;accesskey=" + testKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	type inside struct { // unexported fields: fmt cannot ask their methods
+	type inside struct { // fmt does not call the methods of unexported fields
 		key  AccessKey
 		cs   ConnectionString
 		keys []AccessKey
@@ -153,7 +153,7 @@ func TestSecretsNeverPrint(t *testing.T) {
 	}
 }
 
-// leaks looks for the test key in the spellings that printing could give it.
+// leaks reports whether out contains the test key in any encoding that printing could use.
 func leaks(out string) bool {
 	secret := []byte("secret-key-for-test")
 	for _, s := range []string{

@@ -10,35 +10,32 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/endpoint"
 )
 
-// ConnectionString is all that a client with an access key needs: where the server
-// is, and the key. It is the form in which portals and command lines hand both out
-// (docs/contract/identity.md §5). Read one with [ParseConnectionString], build one with
-// [NewConnectionString].
+// ConnectionString is the endpoint of a server and an access key. Portals and command lines show
+// both in this form (docs/contract/identity.md §5). [ParseConnectionString] parses one, and
+// [NewConnectionString] builds one.
 //
-// Printing, logging or encoding a ConnectionString shows its endpoint and
-// "(redacted)" for its key; [ConnectionString.Text] gives out the real one.
-// Connection strings do not compare with ==; use Equal. The zero ConnectionString
-// has neither endpoint nor key.
+// Printing, logging or encoding a ConnectionString shows the endpoint and "(redacted)" instead of
+// the key; [ConnectionString.Text] returns the string with the key. Compare connection strings with
+// Equal, not ==. The zero ConnectionString has neither endpoint nor key.
 type ConnectionString struct {
 	endpoint string
 	key      AccessKey
 }
 
-// ParseConnectionString reads "endpoint=https://host/;accesskey=BASE64" and
-// whatever any official SDK accepts and is safe to accept (docs/contract/identity.md §5): the two pairs in
-// any order, their names in any case of letters, blanks around names, values and
-// pairs, empty parts between semicolons, and other pairs, which are ignored. Of
-// two pairs with the same name the last one counts.
+// ParseConnectionString parses "endpoint=https://host/;accesskey=BASE64". It accepts everything
+// that any official SDK accepts, as far as it is safe (docs/contract/identity.md §5): the two pairs
+// in any order, names in any letter case, white space around names, values and pairs, empty parts
+// between semicolons, and unknown pairs, which it ignores. If a name occurs twice, the last pair
+// wins.
 //
-// It is an error when one of the two pairs is missing or empty, when the endpoint
-// is not an http or https URL of just a host and maybe a port, and when the key is
-// not base64. No error contains any part of s, which may be a secret in the wrong
-// place.
+// It fails if one of the two pairs is missing or empty, if the endpoint is not an http or https URL
+// with only a host and an optional port, or if the key is not base64. Errors contain no part of s,
+// which may be a secret in the wrong place.
 func ParseConnectionString(s string) (ConnectionString, error) {
 	var address, key string
 	var hasEndpoint, hasKey bool
 	for part := range strings.SplitSeq(s, ";") {
-		// The key's padding is made of '=' too: only the first one separates.
+		// Only the first '=' separates name and value: the padding of the key consists of '=' too.
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
 			continue
@@ -73,8 +70,8 @@ func ParseConnectionString(s string) (ConnectionString, error) {
 	return cs, nil
 }
 
-// NewConnectionString joins an endpoint and a key. The endpoint is checked as
-// ParseConnectionString does. The zero AccessKey is an error.
+// NewConnectionString returns a connection string for an endpoint and a key. It fails if key is the
+// zero AccessKey, or if address is not an http or https URL with only a host and an optional port.
 func NewConnectionString(address string, key AccessKey) (ConnectionString, error) {
 	if key.IsZero() {
 		return ConnectionString{}, errors.New("access key is empty")
@@ -90,13 +87,13 @@ func NewConnectionString(address string, key AccessKey) (ConnectionString, error
 // at the end: "https://localhost:8443".
 func (c ConnectionString) Endpoint() string { return c.endpoint }
 
-// AccessKey returns the key, as a key of its own: rotating it changes neither c nor
-// what AccessKey returned before.
+// AccessKey returns the access key. Each call returns a new AccessKey with its own secret: rotating
+// it changes neither c nor the keys of earlier calls.
 func (c ConnectionString) AccessKey() AccessKey { return c.key.clone() }
 
-// Text returns the connection string with its key in the one form that every
-// official SDK reads (docs/contract/identity.md §5): "endpoint=https://host[:port]/;accesskey=BASE64". Keep
-// it out of logs. It returns "" for the zero ConnectionString.
+// Text returns the connection string with its key, in the form that every official SDK reads
+// (docs/contract/identity.md §5): "endpoint=https://host[:port]/;accesskey=BASE64". It returns ""
+// for the zero ConnectionString. Keep it out of logs.
 func (c ConnectionString) Text() string {
 	if c.IsZero() {
 		return ""
@@ -112,7 +109,8 @@ func (c ConnectionString) Equal(other ConnectionString) bool {
 	return c.endpoint == other.endpoint && c.key.Equal(other.key)
 }
 
-// String returns the connection string with "(redacted)" for its key.
+// String returns the connection string with "(redacted)" instead of the key, or "" for the zero
+// ConnectionString.
 func (c ConnectionString) String() string {
 	if c.IsZero() {
 		return ""
@@ -126,11 +124,11 @@ func (c ConnectionString) GoString() string { return c.String() }
 // Format writes the same as String for every verb.
 func (c ConnectionString) Format(f fmt.State, _ rune) { io.WriteString(f, c.String()) }
 
-// LogValue makes log/slog show what String returns.
+// LogValue returns the same as String, so that log/slog does not print the key.
 func (c ConnectionString) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
-// MarshalText returns the same as String: it keeps the key out of JSON, XML and
-// logs. To store a connection string, store what Text returns.
+// MarshalText returns the same as String. It keeps the key out of JSON, XML and logs. To store a
+// connection string, store the result of Text.
 func (c ConnectionString) MarshalText() ([]byte, error) { return []byte(c.String()), nil }
 
 func (c ConnectionString) text(key string) string {

@@ -1,44 +1,42 @@
-// Package communication holds what the Confab clients share with each other and
-// with the Confab server: identifiers, connection strings, access keys, tokens and
-// errors.
+// Package communication contains the types that the Confab clients and the Confab server share:
+// identifiers, connection strings, access keys, token credentials and errors.
 //
-// An [Identifier] names somebody who can take part in a conversation: a
-// communication user, a phone number, a Microsoft Teams user or app. It is a
-// small value that can be compared with == and used as a map key. Its raw id is
-// a string that a database can keep:
+// An [Identifier] identifies a participant of a conversation: a communication user, a phone number,
+// or a Microsoft Teams user or application. It can be compared with == and used as a map key. Its
+// raw id is a string that can be stored in a database:
 //
 //	id := communication.ParseRawID(row.UserID)
 //	if id.Kind() == communication.KindUser {
 //		...
 //	}
 //
-// A [ConnectionString] is an endpoint and an [AccessKey] in one text, the form
-// in which a portal or a command line hands them out:
+// A [ConnectionString] combines an endpoint and an [AccessKey] in one string, as portals and
+// command lines show them:
 //
 //	cs, err := communication.ParseConnectionString(os.Getenv("CONFAB_CONNECTION_STRING"))
 //
 // An access key signs requests ([AccessKey.Sign]).
 //
-// A [TokenCredential] is what a chat client shows of its user: a token, or a function
-// that gets one whenever it is needed.
+// A [TokenCredential] authenticates the user of a chat client: it holds a token, or calls a
+// function to get one when it is needed.
 //
 //	cred, err := communication.NewRefreshingTokenCredential(fetchTokenFromMyServer, nil)
 //
-// An [Error] is what every method of a client returns when it fails:
+// Every method of a client that fails returns an [Error]:
 //
 //	if errors.Is(err, communication.ErrNotFound) {
 //		...
 //	}
 //
-// What a client's errors report is about the operation: when a credential had no token
-// for it, what the issuer of tokens answered is no ErrForbidden of the operation. It is
-// in the Err of the Error, for errors.As.
+// The status of an Error always belongs to the operation. If a credential fails to get a token, the
+// response of the token issuer does not make the error an ErrForbidden, for example; errors.As
+// finds it in the field Err of the Error.
 //
-// No connection string, access key or credential ever shows its secret by
-// accident: not with any verb of fmt, not in log/slog, not in JSON, and not from
-// inside another struct. The methods named Text, and GetToken, give it out, on request.
+// Connection strings, access keys and credentials never print their secret: not with any verb of
+// fmt, not with log/slog, not in JSON, and not as a field of another struct. Only the methods named
+// Text, AccessKey.Bytes and TokenCredential.GetToken return it.
 //
-// Comments name sections of the contract where the code follows one: docs/contract/identity.md §4 is access
-// key signing, §5 connection strings, §6 tokens, §7 identifiers, all of the identity
-// contract.
+// Comments cite the sections of the contract that the code implements, such as
+// docs/contract/identity.md §4 for access key signing, §5 for connection strings, §6 for tokens and
+// §7 for identifiers.
 package communication

@@ -9,60 +9,59 @@ import (
 	"unicode"
 )
 
-// What an [Error] can be, for errors.Is. An Error is the first four by its status.
+// Errors to test for with errors.Is. An [Error] matches the first four by its status code.
 var (
-	// ErrUnauthorized: the server knows no caller behind the token or key (401). A
-	// token may have expired or been revoked.
+	// ErrUnauthorized: the server did not accept the token or key (401). A token may have expired
+	// or been revoked.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrForbidden: the caller may not do this (403), for example because it is not
-	// in the thread.
+	// ErrForbidden: the caller is not allowed to do this (403), for example because it is not a
+	// participant of the thread.
 	ErrForbidden = errors.New("forbidden")
-	// ErrNotFound: there is no such thing (404).
+	// ErrNotFound: the resource does not exist (404).
 	ErrNotFound = errors.New("not found")
-	// ErrThrottled: too many requests (429). Error.RetryAfter says how long to wait,
-	// when the server said it.
+	// ErrThrottled: the caller sent too many requests (429). Error.RetryAfter is the time to wait,
+	// if the server returned one.
 	ErrThrottled = errors.New("throttled")
-	// ErrUnknownFate: a request that makes something new may have been carried out or
-	// not. The answer got lost, or was one that does not tell (408 and 5xx). Sending it
-	// again may do the thing twice, unless it has the same idempotency token.
+	// ErrUnknownFate: a request that creates something may or may not have been carried out. Its
+	// response was lost, unusable, or has a status that does not tell (408 and 5xx). Repeating the
+	// request may create a second one, unless it has the same idempotency token.
 	ErrUnknownFate = errors.New("the request may have been carried out")
 )
 
-// Error is what every method of a client returns when it fails: the server refused,
-// or there was no answer that could be used. Get it with errors.As, or ask errors.Is
-// for one of the sentinels of this package.
+// Error is returned by every method of a client that fails, because the server refused the request,
+// no usable response arrived, or the arguments are invalid. Get it with errors.As, or test it with
+// errors.Is against the sentinels of this package.
 //
-// An error of the one who issues tokens is not the operation's: errors.Is finds none of
-// the sentinels in it, errors.As(e.Err, &issuer) the *Error that it may be.
+// If the credential could not get a token from its issuer, errors.Is finds none of the sentinels in
+// the Error; errors.As(e.Err, &issuer) finds the *Error of the issuer, if there is one.
 //
-// It wraps an *azcore.ResponseError, with the whole answer, when there was an answer,
-// and otherwise the reason why there was none: errors.Is(err, context.Canceled)
-// works.
+// An Error with a response wraps an *azcore.ResponseError, which holds it. Otherwise it wraps the
+// cause: errors.Is(err, context.Canceled) works.
 type Error struct {
-	// Op is the operation, in words: "send message". Faults of a Confab server for
-	// tests have the same names.
+	// Op is the name of the operation, such as "send message". The faults that a Confab server
+	// injects in tests use the same names.
 	Op string
-	// StatusCode is the HTTP status of the answer, 0 when there was none.
+	// StatusCode is the HTTP status of the response, 0 if there was none.
 	StatusCode int
-	// Code and Message are the server's, for programs and for people; either may be
-	// empty. Target is the part of the request that Code is about, and mostly empty.
+	// Code and Message are the error code and the text of the server; either may be empty. Target
+	// is the part of the request that Code refers to, and usually empty.
 	Code, Message, Target string
-	// RequestID is the name of the request in the server's log, or, when the server
-	// gave none, the one that the client sent.
+	// RequestID identifies the request in the server's log. If the server returned none, it is the
+	// id that the client sent.
 	RequestID string
-	// RetryAfter is how long the server asks to wait, 0 when it does not say.
+	// RetryAfter is the time that the server asks to wait, 0 if it does not.
 	RetryAfter time.Duration
-	// UnknownFate is what errors.Is reports for ErrUnknownFate.
+	// UnknownFate is the result of errors.Is for ErrUnknownFate.
 	UnknownFate bool
-	// Err is the cause, never nil in an Error of a client.
+	// Err is the cause. It is not nil in errors of a client.
 	Err error
 }
 
-// maxErrorText bounds, in bytes, what the server can put into a line of a log.
+// maxErrorText is the maximum length in bytes of each text of the server in an error message.
 const maxErrorText = 500
 
-// Error returns one line: what was attempted, the status, what the server said, and
-// in brackets what helps to find out more.
+// Error returns one line: the operation, the status, the server's error, and in parentheses details
+// such as the request id.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.Op != "" {
@@ -108,10 +107,10 @@ func (e *Error) name() string {
 	return "unknown status"
 }
 
-// Unwrap returns the cause.
+// Unwrap returns e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is reports whether e is what target, one of the sentinels of this package, says.
+// Is reports whether e matches target, one of the sentinels of this package.
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrUnauthorized:
@@ -128,7 +127,8 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
-// oneLine makes text of a server fit for a line of a log or a terminal.
+// oneLine truncates s to maxErrorText bytes and replaces white space and unprintable characters, so
+// that it fits into a line of a log or a terminal.
 func oneLine(s string) string {
 	cut := len(s) > maxErrorText
 	if cut {

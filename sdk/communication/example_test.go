@@ -103,7 +103,7 @@ func ExampleAccessKey_Sign() {
 }
 
 func ExampleNewTokenCredential() {
-	// A token is a JWT; this one says that it ends in the year 2100.
+	// A token is a JWT; this one expires in the year 2100.
 	cred, err := communication.NewTokenCredential("e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln")
 	if err != nil {
 		panic(err)
@@ -117,7 +117,8 @@ func ExampleNewTokenCredential() {
 }
 
 func ExampleNewRefreshingTokenCredential() {
-	// A real function asks the program's own server, which knows who is logged in.
+	// In a program, the function requests a token from the program's own server, which knows the
+	// user.
 	fetch := func(ctx context.Context) (string, error) {
 		fmt.Println("asked for a token")
 		return "e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln", nil
@@ -128,7 +129,7 @@ func ExampleNewRefreshingTokenCredential() {
 	}
 	// client, err := chat.NewClient(endpoint, cred, nil)
 
-	for range 2 { // what the client does for each request
+	for range 2 { // a client calls GetToken for each request
 		if _, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{}); err != nil {
 			panic(err)
 		}
@@ -141,7 +142,7 @@ func ExampleAccessKey_Rotate() {
 	if err != nil {
 		panic(err)
 	}
-	inUse := key // as a client has it
+	inUse := key // a copy, such as the one that a client holds
 	if err := key.Rotate("c2Vjb25k"); err != nil {
 		panic(err)
 	}
@@ -150,7 +151,7 @@ func ExampleAccessKey_Rotate() {
 }
 
 func ExampleError() {
-	// What a method of a client returned:
+	// An error that a method of a client returned.
 	var err error = &communication.Error{Op: "send message", StatusCode: 429, Code: "TooManyRequests", Message: "Rate limit exceeded.", RetryAfter: 7 * time.Second}
 
 	var e *communication.Error

@@ -2,15 +2,14 @@ package communication
 
 import "strings"
 
-// Identifier names a participant of any kind. It is a small value: compare it
-// with ==, use it as a map key, copy it freely.
+// Identifier identifies a participant of any kind. It is a small value: compare it with ==, use it
+// as a map key, copy it freely.
 //
-// Two identifiers are equal exactly when their raw ids are. The raw id decides
-// everything else too, so ParseRawID(id.RawID()) == id for every identifier,
-// whichever way it was made.
+// Two identifiers are equal if and only if their raw ids are equal. The raw id determines all other
+// properties, so ParseRawID(id.RawID()) == id for every identifier.
 //
-// The zero Identifier has an empty raw id and the kind KindUnknown. It stands for
-// "nobody"; IsZero finds it.
+// The zero Identifier has an empty raw id and the kind KindUnknown. It identifies nobody; IsZero
+// reports it.
 type Identifier struct {
 	raw   string
 	kind  Kind
@@ -23,15 +22,16 @@ const (
 	teamsVisitorPrefix = "8:teamsvisitor:"
 )
 
-// The prefixes of the kinds that know clouds, indexed by Cloud.
+// The raw id prefixes of the kinds that exist in several clouds, indexed by Cloud.
 var (
 	userPrefixes      = [...]string{CloudPublic: "8:acs:", CloudDoD: "8:dod-acs:", CloudGCCH: "8:gcch-acs:"}
 	teamsUserPrefixes = [...]string{CloudPublic: "8:orgid:", CloudDoD: "8:dod:", CloudGCCH: "8:gcch:"}
 	teamsAppPrefixes  = [...]string{CloudPublic: "28:orgid:", CloudDoD: "28:dod:", CloudGCCH: "28:gcch:"}
 )
 
-// rawPrefixes is the grammar of docs/contract/identity.md §7 for all that is not a phone number. No prefix
-// begins another one, so their order means nothing; the commonest comes first.
+// rawPrefixes lists the raw id prefixes of all kinds except phone numbers
+// (docs/contract/identity.md §7). No prefix is a prefix of another one, so the order does not
+// matter; the most common is first.
 var rawPrefixes = [...]struct {
 	prefix string
 	kind   Kind
@@ -50,14 +50,12 @@ var rawPrefixes = [...]struct {
 	{teamsAppPrefixes[CloudDoD], KindTeamsApp, CloudDoD},
 }
 
-// ParseRawID returns the identifier with the given raw id. It never fails and
-// never allocates: a raw id of no known form has the kind KindUnknown, and the
-// empty one is the zero Identifier.
+// ParseRawID returns the identifier with the given raw id. It never fails and never allocates: a
+// raw id of unknown form has the kind KindUnknown, and the empty string is the zero Identifier.
 //
-// The kinds are told apart by the grammar of docs/contract/identity.md §7, which looks at prefixes only. So
-// "8:acs:anything" is of kind KindUser although no server issues such an id;
-// [ValidUserID] is the strict test. An id of three parts, "8:acs:a_b_c", is a
-// Teams extension user.
+// The kind depends only on the prefix and the number of parts (docs/contract/identity.md §7). So
+// "8:acs:anything" has the kind KindUser, although no server issues such an id; [ValidUserID] is
+// the strict test. An id of three parts, "8:acs:a_b_c", is a Teams extension user.
 func ParseRawID(raw string) Identifier {
 	if strings.HasPrefix(raw, phonePrefix) && len(raw) > len(phonePrefix) {
 		return Identifier{raw: raw, kind: KindPhoneNumber}
@@ -67,9 +65,9 @@ func ParseRawID(raw string) Identifier {
 		if !ok {
 			continue
 		}
-		// Unverified: what the real service makes of a third colon. The newest
-		// JavaScript SDK says unknown, Python keeps it in the id. An empty suffix
-		// is unknown here alone: it names nobody.
+		// Unverified: how the real service treats a third colon. The newest JavaScript SDK returns
+		// an unknown identifier, Python keeps the colon in the id. An empty suffix is unknown only
+		// here: it identifies nobody.
 		if suffix == "" || strings.IndexByte(suffix, ':') >= 0 {
 			break
 		}
@@ -84,54 +82,51 @@ func ParseRawID(raw string) Identifier {
 	return Identifier{raw: raw}
 }
 
-// NewUser returns the identifier of a communication user from its id, which is
-// its raw id: "8:acs:RESOURCE_USER", as an identity client returns it. The id is
-// not checked; an id of another form yields an identifier of the kind it has. To
-// build an id from its parts, see [JoinUserID].
+// NewUser returns the identifier of a communication user. id is the raw id of the user,
+// "8:acs:RESOURCE_USER", as an identity client returns it. NewUser does not check it: an id of
+// another form returns an identifier of another kind. To build an id from its parts, see
+// [JoinUserID].
 func NewUser(id string) Identifier {
 	return ParseRawID(id)
 }
 
-// NewPhoneNumber returns the identifier of a phone number in E.164 form, such as
-// "+14255550123". The number is not checked. "anonymous" is the number of a
-// caller who hides it. An empty number names nobody and has the kind KindUnknown.
+// NewPhoneNumber returns the identifier of a phone number in E.164 form, such as "+14255550123". It
+// does not check the number. The number "anonymous" is that of a caller with a hidden number. An
+// empty number returns an identifier of kind KindUnknown.
 func NewPhoneNumber(number string) Identifier {
 	return ParseRawID(phonePrefix + number)
 }
 
-// NewTeamsUser returns the identifier of a Microsoft Teams user: userID is the
-// object id that Entra ID gave to the user. It must be neither empty nor contain
-// a colon: no raw id of this kind has such a part, and the identifier would be of
-// kind KindUnknown.
+// NewTeamsUser returns the identifier of a Microsoft Teams user. userID is the user's object id in
+// Entra ID. If it is empty or contains a colon, the identifier has the kind KindUnknown.
 func NewTeamsUser(userID string, cloud Cloud) Identifier {
 	return ParseRawID(cloudPrefix(&teamsUserPrefixes, cloud) + userID)
 }
 
-// NewAnonymousTeamsUser returns the identifier of somebody who joined a Teams
-// meeting without an account: visitorID is the id that Teams gave for the visit.
-// The raw id of a visitor does not name a cloud, so Cloud reports CloudPublic. As
-// for NewTeamsUser, visitorID must be neither empty nor contain a colon.
+// NewAnonymousTeamsUser returns the identifier of a visitor who joined a Teams meeting without an
+// account. visitorID is the id that Teams assigned for the visit. Raw ids of visitors contain no
+// cloud, so Cloud returns CloudPublic. If visitorID is empty or contains a colon, the identifier
+// has the kind KindUnknown.
 func NewAnonymousTeamsUser(visitorID string) Identifier {
 	return ParseRawID(teamsVisitorPrefix + visitorID)
 }
 
-// NewTeamsApp returns the identifier of a Microsoft Teams application from its
-// application id. As for NewTeamsUser, appID must be neither empty nor contain a
-// colon.
+// NewTeamsApp returns the identifier of a Microsoft Teams application with the given application
+// id. If appID is empty or contains a colon, the identifier has the kind KindUnknown.
 func NewTeamsApp(appID string, cloud Cloud) Identifier {
 	return ParseRawID(cloudPrefix(&teamsAppPrefixes, cloud) + appID)
 }
 
-// NewTeamsExtensionUser returns the identifier of a Teams Phone user who works
-// through a Communication Services resource: resourceID is the resource's GUID,
-// tenantID and userID are the tenant and the object id in Entra ID. None of the
-// three may be empty or contain a colon or an underscore: the raw id joins them
-// with underscores, and the identifier would be of another kind.
+// NewTeamsExtensionUser returns the identifier of a Teams Phone user of a Communication Services
+// resource. resourceID is the GUID of the resource; tenantID and userID are the tenant and the
+// object id in Entra ID. If one of the three is empty or contains a colon or an underscore, the
+// identifier has another kind, because the raw id joins them with underscores.
 func NewTeamsExtensionUser(resourceID, tenantID, userID string, cloud Cloud) Identifier {
 	return ParseRawID(cloudPrefix(&userPrefixes, cloud) + resourceID + "_" + tenantID + "_" + userID)
 }
 
-// cloudPrefix treats a Cloud without a name as public, as Cloud.String does.
+// cloudPrefix returns the prefix for cloud c. It treats an invalid Cloud as CloudPublic, as
+// Cloud.String does.
 func cloudPrefix(prefixes *[len(cloudNames)]string, c Cloud) string {
 	if int(c) >= len(prefixes) {
 		c = CloudPublic
@@ -139,25 +134,24 @@ func cloudPrefix(prefixes *[len(cloudNames)]string, c Cloud) string {
 	return prefixes[c]
 }
 
-// RawID returns the identifier as one string, the form to keep in a database and
-// to give to [ParseRawID] later. Raw ids compare byte by byte.
+// RawID returns the identifier as a string, which can be stored in a database and passed to
+// [ParseRawID] later. Raw ids are case-sensitive.
 func (id Identifier) RawID() string { return id.raw }
 
 // String returns the raw id.
 func (id Identifier) String() string { return id.raw }
 
-// Kind returns what the identifier identifies.
+// Kind returns the kind of the identifier, such as KindUser.
 func (id Identifier) Kind() Kind { return id.kind }
 
-// Cloud returns the cloud that the identifier's raw id names, and CloudPublic for
-// identifiers that name none.
+// Cloud returns the cloud that the raw id names, or CloudPublic if it names none.
 func (id Identifier) Cloud() Cloud { return id.cloud }
 
 // IsZero reports whether id is the zero Identifier, the one without a raw id.
 func (id Identifier) IsZero() bool { return id == Identifier{} }
 
-// IsAnonymous reports whether the identifier is a Teams visitor or the phone
-// number of a caller who hides it ("4:anonymous").
+// IsAnonymous reports whether the identifier is a Teams visitor without an account or a caller with
+// a hidden phone number ("4:anonymous").
 func (id Identifier) IsAnonymous() bool {
 	switch id.kind {
 	case KindTeamsUser:
@@ -168,9 +162,9 @@ func (id Identifier) IsAnonymous() bool {
 	return false
 }
 
-// PhoneNumber returns the phone number of a KindPhoneNumber, and "" for every
-// other kind. Where the number carries an asserted id, that is part of the result
-// ("+14255550123_5"), as it is in every official SDK and in the JSON member value.
+// PhoneNumber returns the phone number of an identifier of kind KindPhoneNumber, and "" for other
+// kinds. The result includes an asserted id ("+14255550123_5"), as in all official SDKs and in the
+// JSON member value.
 func (id Identifier) PhoneNumber() string {
 	if id.kind != KindPhoneNumber {
 		return ""
@@ -178,9 +172,8 @@ func (id Identifier) PhoneNumber() string {
 	return id.raw[len(phonePrefix):]
 }
 
-// AssertedID returns what follows the last underscore of a phone number: the id
-// that tells connections through one number apart. It returns "" for a phone
-// number without one and for every other kind.
+// AssertedID returns the part of a phone number after its last underscore, an id that distinguishes
+// connections through the same number. It returns "" if there is none, and for other kinds.
 func (id Identifier) AssertedID() string {
 	number := id.PhoneNumber()
 	if i := strings.LastIndexByte(number, '_'); i >= 0 {
@@ -189,9 +182,8 @@ func (id Identifier) AssertedID() string {
 	return ""
 }
 
-// TeamsUserID returns the Entra ID object id of a KindTeamsUser or a
-// KindTeamsExtensionUser, and the visitor's id of an anonymous Teams user. It
-// returns "" for every other kind.
+// TeamsUserID returns the Entra ID object id of a KindTeamsUser or a KindTeamsExtensionUser, and
+// the visitor id of an anonymous Teams user. It returns "" for other kinds.
 func (id Identifier) TeamsUserID() string {
 	switch id.kind {
 	case KindTeamsUser:
@@ -203,8 +195,7 @@ func (id Identifier) TeamsUserID() string {
 	return ""
 }
 
-// AppID returns the application id of a KindTeamsApp, and "" for every other
-// kind.
+// AppID returns the application id of a KindTeamsApp, and "" for other kinds.
 func (id Identifier) AppID() string {
 	if id.kind != KindTeamsApp {
 		return ""
@@ -212,8 +203,7 @@ func (id Identifier) AppID() string {
 	return id.suffix()
 }
 
-// TenantID returns the tenant of a KindTeamsExtensionUser, and "" for every other
-// kind.
+// TenantID returns the Entra ID tenant of a KindTeamsExtensionUser, and "" for other kinds.
 func (id Identifier) TenantID() string {
 	if id.kind != KindTeamsExtensionUser {
 		return ""
@@ -222,10 +212,9 @@ func (id Identifier) TenantID() string {
 	return tenantID
 }
 
-// ResourceID returns the Communication Services resource of a KindUser
-// ("8:acs:RESOURCE_USER") or a KindTeamsExtensionUser. It returns "" for every
-// other kind and for users whose raw id has no such part. The result is the text
-// as it stands; whether it is a GUID is for [ValidUserID] to say.
+// ResourceID returns the id of the Communication Services resource of a KindUser
+// ("8:acs:RESOURCE_USER") or a KindTeamsExtensionUser. It returns "" for other kinds and for users
+// whose raw id has no such part. It does not check that the result is a GUID; [ValidUserID] does.
 func (id Identifier) ResourceID() string {
 	switch {
 	case id.kind == KindTeamsExtensionUser:
@@ -240,14 +229,13 @@ func (id Identifier) ResourceID() string {
 	return resourceID
 }
 
-// suffix returns what follows the prefix. Every known raw id that is not a phone
-// number has exactly two colons.
+// suffix returns the part of the raw id after its last colon. A raw id of a known kind, except
+// phone numbers, has exactly two colons.
 func (id Identifier) suffix() string {
 	return id.raw[strings.LastIndexByte(id.raw, ':')+1:]
 }
 
-// cutThree splits a_b_c. It is not ok when there are more or fewer parts, or when
-// one is empty.
+// cutThree splits "a_b_c". ok is false if s does not have exactly three non-empty parts.
 func cutThree(s string) (a, b, c string, ok bool) {
 	a, rest, _ := strings.Cut(s, "_")
 	b, c, _ = strings.Cut(rest, "_")

@@ -7,9 +7,10 @@ import (
 	"strings"
 )
 
-// identifierJSON is CommunicationIdentifierModel (docs/contract/identity.md §7), the union of all versions.
+// identifierJSON is the CommunicationIdentifierModel of the contract
+// (docs/contract/identity.md §7), with the members of all API versions.
 type identifierJSON struct {
-	Kind               any                     `json:"kind"` // written, never read
+	Kind               any                     `json:"kind"` // encoded, but ignored when decoding
 	RawID              string                  `json:"rawId"`
 	CommunicationUser  *userJSON               `json:"communicationUser,omitempty"`
 	PhoneNumber        *phoneNumberJSON        `json:"phoneNumber,omitempty"`
@@ -24,13 +25,13 @@ type userJSON struct {
 
 type phoneNumberJSON struct {
 	Value       string `json:"value"`
-	IsAnonymous bool   `json:"isAnonymous,omitempty"` // follows from Value, never read
+	IsAnonymous bool   `json:"isAnonymous,omitempty"` // determined by Value; ignored when decoding
 	AssertedID  string `json:"assertedId,omitempty"`
 }
 
 type teamsUserJSON struct {
 	UserID      string `json:"userId"`
-	IsAnonymous *bool  `json:"isAnonymous"` // nil only when read; SDKs demand it
+	IsAnonymous *bool  `json:"isAnonymous"` // always encoded, because SDKs require it; nil if a decoded identifier lacks it
 	Cloud       string `json:"cloud"`
 }
 
@@ -46,12 +47,12 @@ type teamsExtensionUserJSON struct {
 	Cloud      string `json:"cloud"`
 }
 
-// MarshalJSON writes the contract's CommunicationIdentifierModel (docs/contract/identity.md §7) with the
-// members kind, rawId and the nested one that belongs to the kind, in this order.
-// Every version from 2021 on can read it: older SDKs pass over a kind that they
-// do not know. Of an unknown kind only kind and rawId are written. The cloud of
-// Teams users and apps, and whether a Teams user is anonymous, are always written,
-// because SDKs refuse an answer without them. The zero Identifier is null.
+// MarshalJSON encodes the identifier as the contract's CommunicationIdentifierModel
+// (docs/contract/identity.md §7), with the members kind, rawId and the nested one of the kind, in
+// this order. SDKs of all versions from 2021 on can read it: older ones ignore a kind that they do
+// not know. An identifier of unknown kind has only kind and rawId. The cloud of Teams users and
+// applications, and isAnonymous of Teams users, are always present, because SDKs require them. The
+// zero Identifier is null.
 func (id Identifier) MarshalJSON() ([]byte, error) {
 	if id.IsZero() {
 		return []byte("null"), nil
@@ -86,23 +87,20 @@ func (id Identifier) MarshalJSON() ([]byte, error) {
 	return json.Marshal(m)
 }
 
-// UnmarshalJSON reads a CommunicationIdentifierModel (docs/contract/identity.md §7) in every form that
-// clients and servers send: a nested member with or without rawId, or rawId
-// alone. A string is read as a raw id; the versions of 2020 write identifiers so,
-// and so do keys of maps. The member kind is ignored, as are members without a
-// meaning here.
+// UnmarshalJSON decodes a CommunicationIdentifierModel (docs/contract/identity.md §7) in every form
+// that clients and servers send: a nested member with or without rawId, or rawId alone. A string is
+// decoded as a raw id, as in the API versions of 2020 and in map keys. The member kind and unknown
+// members are ignored.
 //
-// Where rawId and the nested member contradict each other, the nested member wins;
-// an optional member that it leaves out (cloud, isAnonymous, assertedId) is taken
-// from a rawId of the same kind. The result has the kind of the raw id so made: a
-// communicationUser whose id is no raw id of a user keeps that id and has another
-// kind. A Teams identifier of a cloud that is unknown here has the kind
-// KindUnknown, if a rawId of unknown form comes with it.
+// If rawId and the nested member contradict each other, the nested member wins. An optional member
+// that it omits (cloud, isAnonymous, assertedId) is taken from rawId, if rawId has the same kind.
+// The kind of the result is that of the resulting raw id: if the id of a communicationUser is not
+// the raw id of a user, the result keeps that id and has another kind. A Teams identifier of an
+// unknown cloud with a rawId of unknown form has the kind KindUnknown.
 //
-// It is an error when there is more than one nested member, when there is neither
-// a nested member nor a rawId, when the nested member lacks a required member, and
-// when it holds a value that no raw id of its kind can hold. As usual, null leaves
-// id as it is.
+// UnmarshalJSON fails if there is more than one nested member, if there is neither a nested member
+// nor a rawId, if the nested member lacks a required member, or if it has a value that a raw id of
+// its kind cannot have. JSON null does not change id.
 func (id *Identifier) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		return nil
@@ -127,11 +125,10 @@ func (id *Identifier) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// MarshalText returns the raw id, so that an Identifier can be the key of a map
-// in JSON and the value of a text flag.
+// MarshalText returns the raw id, so that an Identifier can be a map key in JSON and a text flag.
 func (id Identifier) MarshalText() ([]byte, error) { return []byte(id.raw), nil }
 
-// UnmarshalText is ParseRawID: it never fails.
+// UnmarshalText sets id to ParseRawID(text). It never fails.
 func (id *Identifier) UnmarshalText(text []byte) error {
 	*id = ParseRawID(string(text))
 	return nil
@@ -164,13 +161,14 @@ func (m *identifierJSON) identifier() (Identifier, error) {
 	return ParseRawID(m.RawID), nil
 }
 
-// nested reads the member called kind, which is present.
+// nested returns the identifier that the nested member of the given kind holds. The member must be
+// present.
 //
-// Unverified: that the nested member wins over rawId, and that rawId completes it.
-// No recorded request has the two contradict each other.
+// Unverified: that the nested member wins over rawId, and that rawId fills in what it omits. In no
+// recorded request do the two contradict each other.
 func (m *identifierJSON) nested(kind Kind) (Identifier, error) {
 	raw := ParseRawID(m.RawID)
-	base := raw // where the nested member finds what it leaves out
+	base := raw // supplies the members that the nested member omits
 	if base.kind != kind {
 		base = Identifier{}
 	}
@@ -179,7 +177,7 @@ func (m *identifierJSON) nested(kind Kind) (Identifier, error) {
 	var err error
 	switch kind {
 	case KindUser:
-		// No check of the kind below: the id is the raw id, whatever it is.
+		// Return here, without the check of the kind below: the id may be any raw id.
 		if m.CommunicationUser.ID == "" {
 			return Identifier{}, missing(kind, "id")
 		}

@@ -78,8 +78,8 @@ func wantUnmarshal(t *testing.T, in, want string) {
 	}
 }
 
-// Unverified: what the real service does when rawId and the nested member say
-// different things, or one says more.
+// Unverified: how the real service treats a rawId and a nested member that differ, or of which one
+// has fewer details.
 func TestUnverifiedNestedMemberWinsOverRawID(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"nested wins", `{"rawId":"8:acs:R_V","communicationUser":{"id":"8:acs:R_U"}}`, "8:acs:R_U"},
@@ -173,7 +173,7 @@ func FuzzIdentifierJSON(f *testing.F) {
 	f.Add(`{"rawId":"4:+1425_5","phoneNumber":{"value":"+1425"}}`)
 	f.Add(`{"communicationUser":{"id":"x"},"phoneNumber":{}}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		// s as a raw id, then as a document.
+		// Try s as a raw id, then as a JSON document.
 		ids := []Identifier{ParseRawID(s)}
 		var read Identifier
 		if json.Unmarshal([]byte(s), &read) == nil {
@@ -181,7 +181,7 @@ func FuzzIdentifierJSON(f *testing.F) {
 		}
 		for _, id := range ids {
 			if !utf8.ValidString(id.RawID()) {
-				continue // JSON cannot hold it
+				continue // JSON cannot encode it
 			}
 			text, err := json.Marshal(id)
 			if err != nil {

@@ -12,7 +12,7 @@ const (
 	userID = "8:acs:" + guidA + "_" + guidB
 )
 
-// parts are all accessors of an Identifier but RawID.
+// parts holds the results of all accessors of an Identifier except RawID.
 type parts struct {
 	kind       Kind
 	cloud      Cloud
@@ -39,7 +39,7 @@ func partsOf(id Identifier) parts {
 	}
 }
 
-// rawIDs are the examples of the official SDKs' own tests, and ours.
+// rawIDs are the examples in the tests of the official SDKs, and some more.
 var rawIDs = []struct {
 	raw  string
 	want parts
@@ -119,8 +119,8 @@ func TestParseRawID(t *testing.T) {
 	}
 }
 
-// Unverified: the JavaScript SDK calls ids with a third colon unknown, the Python
-// SDK does not.
+// Unverified: the JavaScript SDK returns an unknown identifier for an id with a third colon, the
+// Python SDK does not.
 func TestUnverifiedThirdColonIsUnknown(t *testing.T) {
 	for _, raw := range []string{"8:orgid:a:b", "8:acs:" + guidA + "_" + guidB + ":", "28:dod::x"} {
 		if got := ParseRawID(raw).Kind(); got != KindUnknown {

@@ -6,16 +6,15 @@ import (
 	"strings"
 )
 
-// Kind says what an [Identifier] identifies. The zero value is KindUnknown.
+// Kind is the kind of an [Identifier]. The zero value is KindUnknown.
 type Kind uint8
 
 // The kinds of identifier (docs/contract/identity.md §7).
 const (
-	// KindUnknown is every raw id whose form this package does not know. A later
-	// version may know it, so keep such an id rather than reject it.
+	// KindUnknown is the kind of raw ids whose form this package does not know. A later version may
+	// know it, so keep such an id instead of rejecting it.
 	KindUnknown Kind = iota
-	// KindUser is a communication user: created by an identity client, or by the
-	// server itself.
+	// KindUser is a communication user, created by an identity client or by the server.
 	KindUser
 	// KindPhoneNumber is a phone number, an anonymous caller, or one of several
 	// connections made through the same number.
@@ -30,8 +29,8 @@ const (
 	KindTeamsExtensionUser
 )
 
-// kindNames holds the contract's words, which are also the names of the nested
-// members of the JSON form.
+// kindNames are the names of the kinds in the contract, which are also the names of the nested JSON
+// members.
 var kindNames = [...]string{
 	KindUnknown:            "unknown",
 	KindUser:               "communicationUser",
@@ -41,8 +40,8 @@ var kindNames = [...]string{
 	KindTeamsExtensionUser: "teamsExtensionUser",
 }
 
-// String returns the word that the wire uses for the kind, such as
-// "communicationUser". It returns "unknown" for a Kind that has no name.
+// String returns the name of the kind in JSON, such as "communicationUser". It returns "unknown"
+// for an invalid Kind.
 func (k Kind) String() string {
 	if int(k) >= len(kindNames) {
 		return kindNames[KindUnknown]
@@ -50,24 +49,24 @@ func (k Kind) String() string {
 	return kindNames[k]
 }
 
-// Cloud is the Azure cloud that an identifier belongs to. The zero value is
-// CloudPublic, which the contract also means when it leaves the cloud out.
+// Cloud is the Azure cloud that an identifier belongs to. The zero value is CloudPublic, the
+// default of the contract if an identifier names no cloud.
 type Cloud uint8
 
 // The clouds (docs/contract/identity.md §7).
 const (
-	// CloudPublic is the Azure that everybody can use.
+	// CloudPublic is the public Azure cloud.
 	CloudPublic Cloud = iota
 	// CloudDoD is the cloud of the United States Department of Defense.
 	CloudDoD
-	// CloudGCCH is the Government Community Cloud High.
+	// CloudGCCH is the United States Government Community Cloud High.
 	CloudGCCH
 )
 
 var cloudNames = [...]string{CloudPublic: "public", CloudDoD: "dod", CloudGCCH: "gcch"}
 
-// String returns the word that the wire uses for the cloud: "public", "dod" or
-// "gcch". It returns "public" for a Cloud that has no name.
+// String returns the name of the cloud in JSON: "public", "dod" or "gcch". It returns "public" for
+// an invalid Cloud.
 func (c Cloud) String() string {
 	if int(c) >= len(cloudNames) {
 		return cloudNames[CloudPublic]
@@ -77,9 +76,8 @@ func (c Cloud) String() string {
 
 var errUnknownCloud = errors.New("unknown cloud")
 
-// ParseCloud returns the cloud that the wire calls name, in any case of letters.
-// Every other name, the empty one included, is an error: the list of clouds is
-// open, and an identifier of a cloud unknown here has no raw id.
+// ParseCloud returns the cloud with the given JSON name, in any letter case. It fails for all other
+// names, including "". Azure may add clouds, and an identifier of an unknown cloud has no raw id.
 func ParseCloud(name string) (Cloud, error) {
 	for c, known := range cloudNames {
 		if strings.EqualFold(name, known) {

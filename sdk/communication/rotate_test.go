@@ -36,10 +36,11 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// Every signature is of one of the secrets, whole, while they change.
+// TestRotateWhileSigning checks that each signature is made with exactly one of two secrets while
+// another goroutine rotates the key.
 func TestRotateWhileSigning(t *testing.T) {
 	texts := []string{"Zmlyc3Q=", "c2Vjb25k"}
-	var whole []string // the signatures that the secrets make
+	var whole []string // the expected signature for each secret
 	for _, text := range texts {
 		whole = append(whole, signature(t, text, "GET", "/identities", vectorDate+";localhost;"+vectorEmptyHash))
 	}

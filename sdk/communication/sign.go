@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// The words of access key signing (docs/contract/identity.md §4.1).
+// Names in the headers of a signed request (docs/contract/identity.md §4.1).
 const (
 	signatureScheme   = "HMAC-SHA256"
 	hostHeader        = "host"
@@ -21,20 +21,17 @@ const (
 	contentHashHeader = "x-ms-content-sha256"
 )
 
-// Sign authorizes req with the key, as docs/contract/identity.md §4.1 prescribes: it sets the headers
-// x-ms-date (to now), x-ms-content-sha256 and Authorization, in place of any that
-// are there. Sign last: a later change of method, URL, Host, body or of these
-// headers breaks the signature. A server accepts it for some minutes around now,
-// so sign anew before every retry.
+// Sign authorizes req with the key (docs/contract/identity.md §4.1): it sets the headers x-ms-date
+// (to now), x-ms-content-sha256 and Authorization, and replaces existing ones. Sign last: changing
+// the method, URL, Host, body or these headers later invalidates the signature. A server accepts a
+// signature for some minutes around now only, so sign again before every retry.
 //
-// Sign has to read the whole body. It rewinds a body that is an io.Seeker, reads a
-// copy of one that has GetBody, and otherwise keeps the content in memory and sets
-// Body, GetBody and ContentLength.
+// Sign reads the whole body. It rewinds a body that is an io.Seeker and reads a copy if req has
+// GetBody. Otherwise it keeps the content in memory and sets Body, GetBody and ContentLength.
 //
-// It is an error when the key is zero, when the request has no URL or names no
-// host, and when the body cannot be read; req then has the headers it had. Hosts that are not
-// ASCII must be given in their ASCII form. The scheme of the URL is not looked at:
-// the signature keeps nobody from reading a request sent over http.
+// Sign fails, and does not change the headers of req, if the key is zero, if req has no URL or no
+// host, or if the body cannot be read. Hosts must be in ASCII form. Sign does not check the scheme
+// of the URL: a signature does not encrypt a request that is sent over http.
 func (k AccessKey) Sign(req *http.Request, now time.Time) error {
 	if k.IsZero() {
 		return errors.New("sign request: access key is empty")
@@ -46,7 +43,7 @@ func (k AccessKey) Sign(req *http.Request, now time.Time) error {
 	if host == "" {
 		host = req.URL.Host
 	}
-	host = strings.TrimSuffix(host, ":") // net/http does not send an empty port
+	host = strings.TrimSuffix(host, ":") // net/http drops the colon of an empty port
 	if host == "" {
 		return errors.New("sign request: no host")
 	}
@@ -76,8 +73,7 @@ func (k AccessKey) Sign(req *http.Request, now time.Time) error {
 	return nil
 }
 
-// hashBody returns the SHA-256 of the body that req will send, and leaves req able
-// to send it.
+// hashBody returns the SHA-256 of the body of req. The body can still be sent afterwards.
 func hashBody(req *http.Request) (sum [sha256.Size]byte, err error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return sha256.Sum256(nil), nil

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// What the contract's vectors share (docs/contract/identity.md §4.2).
+// Values that the contract's test vectors share (docs/contract/identity.md §4.2).
 const (
 	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
 	vectorHost      = "localhost:18443"
@@ -29,8 +29,7 @@ const (
 
 var vectorTime = time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC)
 
-// signature signs with nothing but the standard library: it shares no code with
-// Sign.
+// signature computes a signature with the standard library only; it shares no code with Sign.
 func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 	t.Helper()
 	secret, err := base64.StdEncoding.DecodeString(key)
@@ -53,7 +52,8 @@ func TestSignVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// What a retry finds must be replaced; the time zone must not matter.
+		// Sign must replace the headers of an earlier attempt, and the time zone of now must not
+		// matter.
 		req.Header.Set("x-ms-date", "old")
 		req.Header.Set("Authorization", "old")
 		if err := mustKey(t, testKey).Sign(req, vectorTime.In(time.FixedZone("CET", 3600))); err != nil {
@@ -73,7 +73,7 @@ func TestSignVectors(t *testing.T) {
 	}
 }
 
-// seekable is a body that can be rewound, as azcore makes them.
+// seekable is a body with a Seek method, as azcore's request bodies have.
 type seekable struct {
 	*strings.Reader
 	closed bool
@@ -137,7 +137,7 @@ func TestSignLeavesBodyToSend(t *testing.T) {
 	}
 }
 
-// noSeek is a body whose position cannot be had, like a pipe.
+// noSeek is a body whose Seek fails, like that of a pipe.
 type noSeek struct{ io.Reader }
 
 func (noSeek) Seek(int64, int) (int64, error) { return 0, errors.New("cannot seek") }

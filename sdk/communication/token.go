@@ -19,33 +19,32 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// TokenCredential holds the access token of a user for the clients of this module.
-// Make one with [NewTokenCredential], [NewRefreshingTokenCredential] or the method
-// NewTokenCredential of an identity client. It is an azcore.TokenCredential, and
-// safe for concurrent use.
+// TokenCredential holds the access token of a user for the clients of this module. Make one with
+// [NewTokenCredential], [NewRefreshingTokenCredential] or the method NewTokenCredential of an
+// identity client. It implements azcore.TokenCredential and is safe for concurrent use.
 //
-// Printing, logging or encoding it shows "(redacted)", never the token. The zero
+// Printing, logging or encoding a TokenCredential shows "(redacted)", never the token. The zero
 // TokenCredential has no token.
 type TokenCredential struct {
-	// A function for the reason that AccessKey has one.
+	// state is a function so that fmt cannot print the token, as in AccessKey.
 	state func() *tokenState
 }
 
 // RefreshingOptions are the optional settings of [NewRefreshingTokenCredential].
 type RefreshingOptions struct {
-	// Token is a token that is there already. Empty: the first request waits for one.
+	// Token is the first token. If it is empty, the first request waits for refresh.
 	Token string
-	// Proactive asks for the next token in the background: 10 minutes before the old
-	// one ends, or after half of its life when that is shorter than 20 minutes, so that
-	// no request waits for it, also after a long rest. The background ends with Close.
+	// Proactive gets the next token in the background, so that no request waits for it: 10 minutes
+	// before the token expires, or after half of its life if it lives less than 20 minutes. Close
+	// stops the background goroutine.
 	Proactive bool
 }
 
-// NewTokenCredential returns a credential with a token that nobody renews: when it
-// has expired, requests fail with [ErrUnauthorized]. A token that has expired already
-// is taken too. Blanks around token are dropped. It is an error when token is not a
-// JWT with an expiry (docs/contract/identity.md §6.3); the signature is for the server to check. The error never
-// contains token.
+// NewTokenCredential returns a credential with a fixed token. Once it expires, requests fail with
+// [ErrUnauthorized]; a token that has already expired is accepted too. Leading and trailing white
+// space is ignored. NewTokenCredential fails if token is not a JWT with an expiry
+// (docs/contract/identity.md §6.3). It does not verify the signature. The error never contains
+// token.
 func NewTokenCredential(token string) (*TokenCredential, error) {
 	parsed, err := parseToken(token)
 	if err != nil {
@@ -54,25 +53,24 @@ func NewTokenCredential(token string) (*TokenCredential, error) {
 	return newTokenCredential(&tokenState{token: parsed}), nil
 }
 
-// NewRefreshingTokenCredential returns a credential that asks refresh for a token:
-// when there is none, within the last 2 minutes of one (or the second half of its
-// life, when it lives for less than 4), and when the server refused one. o may be nil.
+// NewRefreshingTokenCredential returns a credential that calls refresh to get a token: if it has
+// none, in the last 2 minutes before its token expires (or in the second half of the token's life,
+// if that is less than 4 minutes), and when the server refused the token. o may be nil.
 //
-// While a token is good and not refused, no request waits: refresh runs beside the
-// requests, until a minute after the end of the token at most. Without a good token,
-// or with a refused one, requests wait for refresh as long as their contexts let them.
-// When refresh fails, the old token is used until it has really expired, also a refused
-// one, so that the caller gets the server's 401, and refresh is asked again after a
-// pause of seconds that grows to half a minute; without a good token each request asks,
-// and fails with the error of refresh.
+// While the token is valid and not refused, requests do not wait: refresh runs concurrently, until
+// at most a minute after the token expires. Without a valid token, or with a refused one, requests
+// wait for refresh or for the end of their contexts. If refresh fails, requests continue with the
+// old token until it expires, even with a refused one, so that the caller gets the server's 401;
+// refresh is called again after a pause that grows from one second to about half a minute. Without
+// a valid token each request calls refresh and fails with its error.
 //
-// However many requests need a token, refresh runs once for all of them, in a goroutine
-// of its own. Its context ends when none of them waits any longer, if they are why it
-// runs, and with Close. It has no values of theirs: azcore's (WithHTTPHeader,
-// WithCaptureResponse) are about one request, and a refresh is another one. refresh
-// should heed the end of its context: Close waits for it.
+// At most one refresh runs for all requests, in its own goroutine. If it was started by waiting
+// requests, its context is cancelled when none of them waits any longer; Close also cancels it. The
+// context has no values of the requests: the values of azcore (WithHTTPHeader, WithCaptureResponse)
+// are about a single request. refresh should return soon after its context is cancelled, because
+// Close waits for it.
 //
-// It is an error when refresh is nil, or when o.Token is set and not a token.
+// It fails if refresh is nil, or if o.Token is neither empty nor a JWT with an expiry.
 func NewRefreshingTokenCredential(refresh func(context.Context) (string, error), o *RefreshingOptions) (*TokenCredential, error) {
 	if refresh == nil {
 		return nil, errors.New("refreshing token credential: the function refresh is nil")
@@ -103,9 +101,9 @@ func newTokenCredential(s *tokenState) *TokenCredential {
 	return &TokenCredential{state: func() *tokenState { return s }}
 }
 
-// GetToken returns the token and when it ends, and waits for a new one first when it
-// has to. The options are not looked at: a token has the scopes that it was issued
-// with. It implements azcore.TokenCredential.
+// GetToken returns the token and its expiry. It waits for a new token if it has no valid one or the
+// server refused it. It ignores the options: a token has the scopes that it was issued with. It
+// implements azcore.TokenCredential.
 func (c *TokenCredential) GetToken(ctx context.Context, _ policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if c == nil || c.state == nil {
 		return azcore.AccessToken{}, errors.New("token credential is empty")
@@ -114,16 +112,15 @@ func (c *TokenCredential) GetToken(ctx context.Context, _ policy.TokenRequestOpt
 	return azcore.AccessToken{Token: t.text, ExpiresOn: t.expires}, err
 }
 
-// User returns the user whose token it is, as the token says (docs/contract/identity.md §6): who the caller of a
-// chat client is. It waits for a token when it has to, as GetToken does. It is an error
-// when the token names nobody.
+// User returns the user that the token names (docs/contract/identity.md §6), which is the caller of
+// a chat client. It waits for a token like GetToken. It fails if the token names no user.
 func (c *TokenCredential) User(ctx context.Context) (Identifier, error) {
 	t, err := c.GetToken(ctx, policy.TokenRequestOptions{})
 	if err != nil {
 		return Identifier{}, err
 	}
 	var claims struct {
-		SkypeID string `json:"skypeid"` // the id without its first two characters, "8:"
+		SkypeID string `json:"skypeid"` // the raw id without its leading "8:"
 	}
 	payload, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(strings.Split(t.Token, ".")[1], "="))
 	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.SkypeID == "" {
@@ -132,9 +129,8 @@ func (c *TokenCredential) User(ctx context.Context) (Identifier, error) {
 	return ParseRawID("8:" + claims.SkypeID), nil
 }
 
-// Refused tells that a server did not accept token: if it is the current one, the
-// next GetToken waits for another. You do not need it: the clients of this module
-// call it on 401.
+// Refused records that a server did not accept token. If it is the current token, the next GetToken
+// waits for another one. Programs need not call it: the clients of this module do so on a 401.
 func (c *TokenCredential) Refused(token string) {
 	if c == nil || c.state == nil {
 		return
@@ -146,19 +142,19 @@ func (c *TokenCredential) Refused(token string) {
 		return
 	}
 	s.refused = true
-	// After a failure the pause goes on: the server that issues tokens has trouble.
+	// If refresh has failed before, keep its pause: the token issuer has problems.
 	if s.failures == 0 {
 		s.due = time.Now()
 	}
 }
 
-// Close ends the background of a proactive credential, and every refresh that runs, and
-// waits until the function refresh has returned. A request that waits for one goes on
-// with the old token, or fails when there is no good one. Close does nothing for a token
-// that nobody renews, and may be called more than once.
+// Close stops the background goroutine of a proactive credential, cancels every running refresh,
+// and waits until the function refresh has returned. Requests that wait for a refresh continue with
+// the old token, or fail if it is not valid. Close does nothing for a credential with a fixed
+// token. It may be called more than once.
 //
-// The credential can be used after Close, and starts nothing that no request waits for:
-// a token is used until it ends or is refused, and then requests wait for the next one.
+// The credential can be used after Close. It then calls refresh only for requests that cannot
+// continue without a new token, not before the token expires or is refused.
 func (c *TokenCredential) Close() {
 	if c == nil || c.state == nil {
 		return
@@ -181,7 +177,7 @@ func (c *TokenCredential) LogValue() slog.Value { return slog.StringValue(redact
 // MarshalText returns "(redacted)".
 func (c *TokenCredential) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
-// token is an access token and what it says of its end.
+// token is an access token and its expiry.
 type token struct {
 	text    string
 	expires time.Time
@@ -189,43 +185,43 @@ type token struct {
 
 func (t token) good(now time.Time) bool { return t.text != "" && now.Before(t.expires) }
 
-// tokenState is what a TokenCredential hides.
+// tokenState is the state of a TokenCredential.
 type tokenState struct {
-	refresh func(context.Context) (string, error) // nil: the token is all there is
-	early   time.Duration                         // before its end a token is renewed
+	refresh func(context.Context) (string, error) // nil for a fixed token
+	early   time.Duration                         // how long before its expiry a token is renewed
 
-	stop       context.CancelFunc // of the background; nil: there is none
+	stop       context.CancelFunc // stops the goroutine of refreshAhead; nil if it does not run
 	background sync.WaitGroup
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	token    token
-	due      time.Time // when the token is to be renewed
-	refused  bool      // by a server: a request waits for the next token
-	failures int       // of refresh, since it succeeded
-	closed   bool      // no refresh but for a request that waits
-	flight   *flight   // the refresh that can be waited for, or nil
-	// running are all whose function has not returned: flight, and those that were
-	// ended. No WaitGroup: after Close there may be new ones, while another Close waits.
+	due      time.Time // when to call refresh
+	refused  bool      // a server refused the token: requests wait for the next one
+	failures int       // failures of refresh since its last success
+	closed   bool      // call refresh only for requests that wait
+	flight   *flight   // the current call of refresh, or nil
+	// running holds every call of refresh that has not returned: flight, and the abandoned ones. It
+	// is no WaitGroup because new calls may start after Close, while another Close waits.
 	running map[*flight]struct{}
 }
 
-// flight is one run of refresh.
+// flight is one call of refresh.
 type flight struct {
 	cancel   context.CancelFunc
-	bound    *time.Timer   // ends one that began beside a good token; nil: its last waiter does
-	waiting  int           // guarded by tokenState.mu
-	done     chan struct{} // closed when err is there
+	bound    *time.Timer   // abandons a call that no request waits for; nil if the last waiting request does so
+	waiting  int           // waiting requests; guarded by tokenState.mu
+	done     chan struct{} // closed after err is set
 	err      error
 	returned chan struct{} // closed when refresh has returned
 }
 
-// Why a refresh ended before it was done.
+// Reasons to abandon a call of refresh.
 var (
 	errClosed = errors.New("the credential was closed")
 	errLate   = errors.New("it takes too long")
 )
 
-// late is how long after the end of a token a refresh goes on that began beside it.
+// late is how long after the expiry of the token a concurrent refresh may run.
 const late = time.Minute
 
 func (s *tokenState) get(ctx context.Context) (token, error) {
@@ -253,8 +249,8 @@ func (s *tokenState) get(ctx context.Context) (token, error) {
 	return token{}, err
 }
 
-// current returns the token, or the refresh to wait for when a request cannot do
-// without. It begins a refresh that is due.
+// current returns the token, or the refresh to wait for if the token is not valid or was refused.
+// It starts a refresh that is due.
 func (s *tokenState) current() (token, *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,7 +258,7 @@ func (s *tokenState) current() (token, *flight) {
 	due := !now.Before(s.due)
 	if s.token.good(now) && !(s.refused && due) {
 		if due && s.flight == nil && !s.closed {
-			s.beginBeside()
+			s.beginConcurrent()
 		}
 		return s.token, nil
 	}
@@ -273,7 +269,8 @@ func (s *tokenState) current() (token, *flight) {
 	return token{}, s.flight
 }
 
-// wait returns when f or ctx ends.
+// wait waits for the end of f or ctx and returns its error. If the last waiting request leaves, it
+// abandons f.
 func (s *tokenState) wait(ctx context.Context, f *flight) error {
 	select {
 	case <-f.done:
@@ -289,8 +286,8 @@ func (s *tokenState) wait(ctx context.Context, f *flight) error {
 	return ctx.Err()
 }
 
-// begin starts a refresh for a request that waits. The caller holds mu, and there is no
-// flight.
+// begin starts a refresh, which its last waiting request abandons. The caller holds mu, and
+// s.flight is nil.
 func (s *tokenState) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &flight{cancel: cancel, done: make(chan struct{}), returned: make(chan struct{})}
@@ -301,9 +298,9 @@ func (s *tokenState) begin() {
 	go s.run(ctx, f)
 }
 
-// beginBeside starts a refresh that no request has to wait for. It does not end with the
-// last one that does, so it has a bound. The caller holds mu, and there is no flight.
-func (s *tokenState) beginBeside() {
+// beginConcurrent starts a refresh that runs concurrently with requests that use the current token. A
+// timer abandons it a minute after the token expires. The caller holds mu, and s.flight is nil.
+func (s *tokenState) beginConcurrent() {
 	s.begin()
 	f := s.flight
 	f.bound = time.AfterFunc(max(time.Until(s.token.expires), 0)+late, func() {
@@ -316,8 +313,8 @@ func (s *tokenState) beginBeside() {
 	})
 }
 
-// end ends f with err, unless it has ended: whoever waits for it goes on, and the next
-// one can begin, even while refresh has not returned. The caller holds mu.
+// end completes f with err, unless f is already complete. Waiting requests continue, and the next
+// refresh can start even if f's call of the function refresh has not returned. The caller holds mu.
 func (s *tokenState) end(f *flight, err error) {
 	if s.flight != f {
 		return
@@ -346,7 +343,7 @@ func (s *tokenState) run(ctx context.Context, f *flight) {
 	defer s.mu.Unlock()
 	delete(s.running, f)
 	if s.flight != f {
-		return // it was ended
+		return // it was abandoned, and its result is not used
 	}
 	if err == nil {
 		s.keep(fresh)
@@ -373,8 +370,8 @@ func (s *tokenState) close() {
 	}
 }
 
-// keep takes a new token. A short one is renewed after half of its life, so that a
-// credential whose tokens end soon does not ask for one with every request.
+// keep stores a new token and sets when to renew it. A token with a short life is renewed after
+// half of it, so that the credential does not call refresh for every request.
 func (s *tokenState) keep(t token) {
 	now := time.Now()
 	life := t.expires.Sub(now)
@@ -382,16 +379,15 @@ func (s *tokenState) keep(t token) {
 	s.due = now.Add(max(life-s.early, life/2))
 }
 
-// postpone sets when a failed refresh is tried again: after 1, 2, 4 to 32 seconds,
-// give or take a quarter, so that the clients of a server that comes back do not come
-// all at once.
+// postpone schedules the next attempt after a failed refresh: after 1, 2, 4, ... 32 seconds, plus
+// or minus a quarter, so that not all clients of a restarted server return at once.
 func (s *tokenState) postpone() {
 	pause := time.Second << min(s.failures, 5)
 	s.failures++
 	s.due = time.Now().Add(pause*3/4 + rand.N(pause/2))
 }
 
-// refreshAhead renews the token whenever it is due, until Close, which ends ctx.
+// refreshAhead renews the token whenever it is due. It returns when Close cancels ctx.
 func (s *tokenState) refreshAhead(ctx context.Context) {
 	for {
 		s.mu.Lock()
@@ -405,12 +401,12 @@ func (s *tokenState) refreshAhead(ctx context.Context) {
 			due = time.After(wait)
 		} else {
 			if s.flight == nil {
-				s.beginBeside()
+				s.beginConcurrent()
 			}
 			done = s.flight.done
 		}
 		s.mu.Unlock()
-		select { // and look again: the token may have been renewed, or refused
+		select { // then check again: the token may have been renewed or refused
 		case <-due:
 		case <-done:
 		case <-ctx.Done():
@@ -418,7 +414,8 @@ func (s *tokenState) refreshAhead(ctx context.Context) {
 	}
 }
 
-// parseToken reads when a token ends. It checks no signature: only the server can.
+// parseToken returns the token with its expiry. It fails if text is not a JWT with an expiry. It
+// does not verify the signature, which only the server can do.
 func parseToken(text string) (token, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -449,8 +446,7 @@ func parseToken(text string) (token, error) {
 	return token{text: text, expires: time.Unix(int64(seconds), 0)}, nil
 }
 
-// notInToken is false for base64url, its padding and the dot. Everything else in a
-// header is a mistake, or worse.
+// notInToken reports whether r is none of the characters of a JWT: base64url, '=' and the dot.
 func notInToken(r rune) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':

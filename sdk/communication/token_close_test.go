@@ -12,7 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// lateIssuer is an issuer that heeds the end of its context a second late.
+// lateIssuer is a token issuer that returns one second after its context was cancelled.
 type lateIssuer struct {
 	issuer
 	running atomic.Int32
@@ -32,7 +32,7 @@ func TestCloseWaitsForTheRefresh(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		o    *RefreshingOptions
-		gone bool // the request that began it, before Close
+		gone bool // the request that started the refresh left before Close
 	}{
 		{"in the background", &RefreshingOptions{Proactive: true}, false},
 		{"of a request", nil, false},

@@ -11,7 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// getWithin is a request that has no more time than d.
+// getWithin calls GetToken with a timeout of d.
 func getWithin(c *TokenCredential, d time.Duration) (azcore.AccessToken, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -22,7 +22,7 @@ func TestGoodTokenIsNotHeldBack(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		o    RefreshingOptions
-		due  time.Duration // after the token was issued
+		due  time.Duration // time from issuing the token to its renewal
 	}{
 		{"on demand", RefreshingOptions{}, 58 * time.Minute},
 		{"proactive", RefreshingOptions{Proactive: true}, 50 * time.Minute},
@@ -47,7 +47,7 @@ func TestGoodTokenIsNotHeldBack(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				i.wantCalls(t, 1)
-				// Now there is something to wait for, but not for ever.
+				// Now the request waits for the refresh, but not beyond its deadline.
 				if got, err := getWithin(c, 5*time.Second); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("after the end: got %v, %v", got, err)
 				}
@@ -82,7 +82,8 @@ func TestSlowRefreshArrives(t *testing.T) {
 	})
 }
 
-// A refresh of a good token belongs to no request, and still comes to an end.
+// TestRefreshThatNobodyWaitsForEnds checks that a refresh that runs concurrently with a valid token
+// is abandoned some time after the token expires.
 func TestRefreshThatNobodyWaitsForEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ended time.Time
@@ -118,7 +119,7 @@ func TestRefusedTokenWaitsForTheNext(t *testing.T) {
 			t.Errorf("got the refused token %t after %s", second == first, took)
 		}
 
-		// A refresh runs already, because the token ends soon.
+		// The token expires soon, so a refresh already runs.
 		time.Sleep(58 * time.Minute)
 		get(t, c)
 		synctest.Wait()
@@ -130,9 +131,9 @@ func TestRefusedTokenWaitsForTheNext(t *testing.T) {
 		if third == second {
 			t.Error("got the refused token")
 		}
-		i.wantCalls(t, 3) // the one that gave up did not end it
+		i.wantCalls(t, 3) // the request that left did not stop the refresh
 
-		// Nobody issues another: the caller goes on with what it has, and gets the 401.
+		// If no other token is issued, the caller keeps the refused one and gets the 401.
 		i.err.Store(&errDown)
 		c.Refused(third.Token)
 		start = time.Now()

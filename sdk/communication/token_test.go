@@ -19,13 +19,13 @@ import (
 
 var _ azcore.TokenCredential = (*TokenCredential)(nil)
 
-// jwt returns a token that ends at end; name tells tokens apart.
+// jwt returns a token that expires at end. Tokens with different names differ.
 func jwt(name string, end time.Time) string {
 	part := base64.RawURLEncoding.EncodeToString
 	return part([]byte(`{"alg":"none"}`)) + "." + part(fmt.Appendf(nil, `{"exp":%d}`, end.Unix())) + "." + part([]byte(name))
 }
 
-// issuer is what a program's refresh function asks.
+// issuer is a fake token issuer; its method is the refresh function of a credential.
 type issuer struct {
 	calls atomic.Int32
 	life  time.Duration
@@ -179,7 +179,7 @@ func TestOneRefreshForAll(t *testing.T) {
 				ctx, cancel := context.WithCancel(context.Background())
 				defer cancel()
 				if n%2 == 0 {
-					time.AfterFunc(500*time.Millisecond, cancel) // also the one that began it
+					time.AfterFunc(500*time.Millisecond, cancel) // cancels also the request that started the refresh
 				}
 				_, err := c.GetToken(ctx, policy.TokenRequestOptions{})
 				if want := n%2 == 0; errors.Is(err, context.Canceled) != want {
@@ -201,7 +201,7 @@ func TestRefreshEndsWhenNobodyWaits(t *testing.T) {
 		if _, err := c.GetToken(ctx, policy.TokenRequestOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		get(t, c) // not the end of the first one
+		get(t, c) // starts a second refresh: the first one was abandoned
 		i.wantCalls(t, 2)
 	})
 }
@@ -245,7 +245,7 @@ func TestRefusedToken(t *testing.T) {
 		if second == first {
 			t.Error("got the refused token")
 		}
-		// Nobody issues another: the server may judge the old one again.
+		// No other token is issued: the old one is used again.
 		i.err.Store(&errDown)
 		for range 10 {
 			c.Refused(second.Token)

@@ -14,13 +14,14 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
-// transport is a function as azcore's transport.
+// transport implements azcore's policy.Transporter with a function.
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) Do(req *http.Request) (*http.Response, error) { return f(req) }
 
-// What azcore reads from the context of a request is about that request, and a refresh
-// is another one. The race detector judges captured.
+// TestRefreshHasNoValuesOfARequest checks that the context of refresh has no context values of the
+// request that started it: azcore's values are about that request only. The race detector checks
+// captured.
 func TestRefreshHasNoValuesOfARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var header http.Header
@@ -59,7 +60,7 @@ func TestRefreshHasNoValuesOfARequest(t *testing.T) {
 			_, err := c.GetToken(context.Background(), policy.TokenRequestOptions{})
 			second <- err
 		}()
-		// The first request begins the refresh and gives up, the second keeps it alive.
+		// The first request starts the refresh and times out; the second one keeps it running.
 		if _, err := c.GetToken(ctx, policy.TokenRequestOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("first request: got %v", err)
 		}

@@ -2,19 +2,17 @@ package communication
 
 import "strings"
 
-// guidLen is the length of a GUID in its usual form: 8-4-4-4-12 digits.
+// guidLen is the length of a GUID in the form 8-4-4-4-12.
 const guidLen = 36
 
-// JoinUserID returns the id of the communication user called user in a resource:
-// "8:acs:RESOURCE_USER". It does not check its arguments; the result satisfies
-// [ValidUserID] when both are GUIDs in lower case.
+// JoinUserID returns the id of a communication user in a resource, "8:acs:RESOURCE_USER". It does
+// not check its arguments; the result satisfies [ValidUserID] if both are lower-case GUIDs.
 func JoinUserID(resourceID, user string) string {
 	return userPrefixes[CloudPublic] + resourceID + "_" + user
 }
 
-// SplitUserID splits a well-formed id of a communication user into the GUID of
-// its resource and the part that tells the users of that resource apart. It is ok
-// exactly when ValidUserID(id) is.
+// SplitUserID splits the id of a communication user into the GUID of its resource and the GUID of
+// the user within the resource. ok is false if ValidUserID(id) is false.
 func SplitUserID(id string) (resourceID, user string, ok bool) {
 	p := ParseRawID(id)
 	if p.kind != KindUser {
@@ -31,18 +29,17 @@ func SplitUserID(id string) (resourceID, user string, ok bool) {
 	return resourceID, user, true
 }
 
-// ValidUserID reports whether id has the form in which a server issues ids of
-// communication users: "8:acs:", "8:gcch-acs:" or "8:dod-acs:", then two GUIDs
-// joined by an underscore. A GUID here is 32 digits 0-9a-f in groups of
-// 8-4-4-4-12, with hyphens between; no version or variant is asked of it, because
-// the second one only looks like a GUID ("0000000c-6219-6975-dc7b-2548220015a8").
+// ValidUserID reports whether id has the form of ids that servers issue to communication users:
+// "8:acs:", "8:gcch-acs:" or "8:dod-acs:", then two GUIDs joined by an underscore. A GUID is 32
+// digits 0-9a-f in groups of 8-4-4-4-12, joined by hyphens. Version and variant are not checked,
+// because the second one has none ("0000000c-6219-6975-dc7b-2548220015a8").
 //
-// Everything else is malformed: "8:acs:invalidUserId", the three GUIDs of a Teams
-// extension user, ids with blanks around them, upper-case digits. That the id
-// belongs to anybody is not checked.
+// All other ids are malformed: "8:acs:invalidUserId", the three GUIDs of a Teams extension user,
+// ids with surrounding white space or with upper-case digits. ValidUserID does not check that the
+// user exists.
 //
-// Unverified: whether the real service takes upper-case digits. No recorded id has
-// any, ids are compared byte by byte, and a second spelling would be a second user.
+// Unverified: whether the real service accepts upper-case digits. No recorded id has any. Ids are
+// compared byte by byte, so a second spelling would be a second user.
 func ValidUserID(id string) bool {
 	_, _, ok := SplitUserID(id)
 	return ok
