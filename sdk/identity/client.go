@@ -14,35 +14,37 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// ClientOptions are the optional settings of a client.
+// ClientOptions are the optional settings of a [Client]. The zero value selects the defaults.
 type ClientOptions struct {
-	// ClientOptions are azcore's: retries, a transport, policies, tracing. APIVersion
-	// overrides 2023-10-01; versions from 2021-02-22-preview1 on have the same form.
-	// InsecureAllowCredentialWithHTTP allows an endpoint of plain http.
+	// ClientOptions configures azcore: retries, transport, policies and tracing. APIVersion selects
+	// an API version other than 2023-10-01; versions from 2021-02-22-preview1 on have the same
+	// form. InsecureAllowCredentialWithHTTP allows a plain http endpoint, which is refused
+	// otherwise.
 	azcore.ClientOptions
-	// CAFile names a PEM file of certificates to trust besides the system's. When it is
-	// empty, and Transport is nil, CONFAB_CA_FILE in the environment does.
+	// CAFile names a PEM file of certificate authorities to trust in addition to the system's. If
+	// it is empty and Transport is nil, the environment variable CONFAB_CA_FILE may name the file.
+	// Setting both Transport and CAFile is an error.
 	CAFile string
-	// Logger gets a line at level debug for each try of each request. The lines have no
-	// tokens, keys, bodies or queries. nil: no lines.
+	// Logger receives one line at level debug for each attempt of a request, without tokens, keys,
+	// bodies or queries. Nil disables logging.
 	Logger *slog.Logger
 }
 
 const (
 	apiVersion = "2023-10-01"
-	// minVersion is the first with {"identity":{"id"}}: those before have another form.
+	// minVersion is the first version with the JSON form {"identity":{"id"}}.
 	minVersion = "2021-02-22"
-	// entraScope is what official SDKs ask an Entra credential for; both slashes are real
-	// (docs/contract/identity.md §3).
+	// entraScope is the scope that the official SDKs request from an Entra ID credential. The
+	// double slash is intended (docs/contract/identity.md §3).
 	entraScope = "https://communication.azure.com//.default"
 )
 
-// Client makes users and tokens for one resource. Its methods are safe for concurrent
-// use.
+// Client creates users and access tokens of one resource. It is safe for concurrent use.
 type Client struct{ pipeline *pipeline.Client }
 
-// NewClient returns a client that signs its requests with the access key of the
-// resource at endpoint, https://host[:port]. It makes no request. options may be nil.
+// NewClient returns a client that signs its requests with the access key of the resource at
+// endpoint, "https://host[:port]". It sends no request. Nil options select the defaults. It fails
+// if the key is zero, the endpoint is invalid, or the options are invalid.
 func NewClient(endpoint string, key communication.AccessKey, options *ClientOptions) (*Client, error) {
 	if key.IsZero() {
 		return nil, errors.New("identity client: access key is empty")
@@ -50,9 +52,10 @@ func NewClient(endpoint string, key communication.AccessKey, options *ClientOpti
 	return newClient(endpoint, pipeline.Signature(key), options)
 }
 
-// NewClientFromConnectionString returns a client for the endpoint and the access key of
-// a connection string. options may be nil. To rotate the key later, parse the string
-// with communication.ParseConnectionString and give its key to NewClient.
+// NewClientFromConnectionString returns a client for the endpoint and the access key of a
+// connection string. Nil options select the defaults. It fails as
+// communication.ParseConnectionString and NewClient do. To rotate the key later, call
+// ParseConnectionString yourself and pass its key to NewClient.
 func NewClientFromConnectionString(connectionString string, options *ClientOptions) (*Client, error) {
 	cs, err := communication.ParseConnectionString(connectionString)
 	if err != nil {
@@ -61,9 +64,10 @@ func NewClientFromConnectionString(connectionString string, options *ClientOptio
 	return NewClient(cs.Endpoint(), cs.AccessKey(), options)
 }
 
-// NewClientWithTokenCredential returns a client that shows tokens of cred, as those of
-// package azidentity, to the resource at endpoint. Azure takes them; a Confab server
-// takes access keys only. options may be nil.
+// NewClientWithTokenCredential returns a client that authenticates to the resource at endpoint with
+// tokens of cred, such as a credential of package azidentity. Azure accepts them; a Confab server
+// accepts access keys only. Nil options select the defaults. It fails if cred is nil, or as
+// NewClient does.
 func NewClientWithTokenCredential(endpoint string, cred azcore.TokenCredential, options *ClientOptions) (*Client, error) {
 	if cred == nil {
 		return nil, errors.New("identity client: credential is nil")
@@ -86,19 +90,19 @@ func newClient(endpoint string, auth pipeline.Auth, options *ClientOptions) (*Cl
 	return &Client{p}, nil
 }
 
-// Endpoint returns where the server is, for a chat client beside this one.
+// Endpoint returns the endpoint of the client, "https://host[:port]", which a chat client can use
+// too.
 func (c *Client) Endpoint() string { return c.pipeline.Endpoint() }
 
-// CreateUserOptions are the optional arguments of CreateUser. There are none yet.
+// CreateUserOptions are the optional arguments of CreateUser. It has no fields yet.
 type CreateUserOptions struct{}
 
-// CreateUser makes a user (docs/contract/identity.md §3.1). Keep its RawID: nobody can list users. options may
-// be nil.
+// CreateUser creates a user and returns its identifier (docs/contract/identity.md §3.1). Store the
+// RawID: the service cannot list users. options may be nil.
 //
-// The service has no way to ask for the same user twice. When a try may have made one
-// and its answer is lost, CreateUser does not try again, and its error is
-// communication.ErrUnknownFate; calling it again then costs at most a user that nobody
-// knows.
+// The service does not support idempotent creation. If an attempt may have created a user but its
+// response is lost, CreateUser does not retry and returns communication.ErrUnknownFate. Calling it
+// again may then leave an unused user behind.
 func (c *Client) CreateUser(ctx context.Context, options *CreateUserOptions) (communication.Identifier, error) {
 	created, err := c.create(ctx, "create user", createRequest{})
 	return created.User, err
@@ -106,17 +110,19 @@ func (c *Client) CreateUser(ctx context.Context, options *CreateUserOptions) (co
 
 // TokenOptions are the optional arguments of the methods that issue a token.
 type TokenOptions struct {
-	// ExpiresIn is how long the token lives, in whole minutes. The service takes 60 to
-	// 1440 (from 1 hour to 1 day); a Confab server may be set to take less. 0: 1 day.
+	// ExpiresIn is the lifetime of the token in whole minutes. The service accepts 60 to 1440
+	// minutes (1 hour to 1 day); a Confab server may be configured to accept less. 0 means 1 day.
 	ExpiresIn time.Duration
 }
 
-// CreateUserAndToken makes a user and a token with scopes for it, in one request
-// (docs/contract/identity.md §3.1). options may be nil. What CreateUser says of lost answers is true here too.
+// CreateUserAndToken creates a user and a token with the given scopes in one request
+// (docs/contract/identity.md §3.1). It fails without scopes. options may be nil. Like CreateUser,
+// it is not retried after an attempt that may have created a user, and returns
+// communication.ErrUnknownFate.
 func (c *Client) CreateUserAndToken(ctx context.Context, scopes []Scope, options *TokenOptions) (UserAndToken, error) {
 	const operation = "create user"
 	if len(scopes) == 0 {
-		// The service would make a user without a token.
+		// Without scopes, the service creates a user but no token.
 		return UserAndToken{}, failed(operation, errors.New("no scopes"))
 	}
 	minutes, err := options.minutes()
@@ -149,8 +155,8 @@ func (c *Client) create(ctx context.Context, operation string, body createReques
 	return created, nil
 }
 
-// GetToken issues a token with scopes for user (docs/contract/identity.md §3.2). Tokens issued before stay good.
-// options may be nil.
+// GetToken issues a token with the given scopes for user (docs/contract/identity.md §3.2). Earlier
+// tokens remain valid. options may be nil. Temporary failures are retried.
 func (c *Client) GetToken(ctx context.Context, user communication.Identifier, scopes []Scope, options *TokenOptions) (AccessToken, error) {
 	const operation = "issue token"
 	minutes, err := options.minutes()
@@ -171,10 +177,10 @@ func (c *Client) GetToken(ctx context.Context, user communication.Identifier, sc
 	return token, err
 }
 
-// RevokeTokens ends all tokens that were issued to user before (docs/contract/identity.md §3.3). A Confab server
-// refuses them at once, Azure within 15 minutes. Tokens issued afterwards are good;
-// when an answer is lost and the request is tried again, it also ends those issued
-// between the tries.
+// RevokeTokens revokes all tokens that were issued to user before (docs/contract/identity.md §3.3).
+// A Confab server rejects them at once, Azure within 15 minutes. Tokens that are issued later are
+// valid. Temporary failures are retried; if the response of an attempt is lost, the retry also
+// revokes tokens that were issued between the attempts.
 func (c *Client) RevokeTokens(ctx context.Context, user communication.Identifier) error {
 	return c.do(ctx, user, pipeline.Request{
 		Operation: "revoke tokens",
@@ -184,9 +190,9 @@ func (c *Client) RevokeTokens(ctx context.Context, user communication.Identifier
 	}, nil)
 }
 
-// DeleteUser deletes user, what belongs to it, and ends its tokens (docs/contract/identity.md §3.4). When an
-// answer is lost and the request is tried again, it may find the user gone already:
-// the error then has the Code "IdentityNotOwned", as for a user that never was.
+// DeleteUser deletes user and its data, and revokes its tokens (docs/contract/identity.md §3.4).
+// Temporary failures are retried. If an attempt deletes the user but its response is lost, the
+// retry fails with the Code "IdentityNotOwned", as for a user that never existed.
 func (c *Client) DeleteUser(ctx context.Context, user communication.Identifier) error {
 	return c.do(ctx, user, pipeline.Request{
 		Operation: "delete user",
@@ -195,10 +201,10 @@ func (c *Client) DeleteUser(ctx context.Context, user communication.Identifier) 
 	}, nil)
 }
 
-// do sends r, whose Path is what follows the user.
+// do sends r. r.Path is relative to the path of the user.
 func (c *Client) do(ctx context.Context, user communication.Identifier, r pipeline.Request, out any) error {
 	if user.RawID() == "" {
-		return failed(r.Operation, errors.New("the user has no id")) // the path would be another one
+		return failed(r.Operation, errors.New("the user has no id")) // the request would go to another path
 	}
 	r.Path = "/identities/" + url.PathEscape(user.RawID()) + r.Path
 	_, err := c.pipeline.Do(ctx, r, out)
@@ -207,23 +213,22 @@ func (c *Client) do(ctx context.Context, user communication.Identifier, r pipeli
 
 // TokenCredentialOptions are the optional settings of NewTokenCredential.
 type TokenCredentialOptions struct {
-	// Scopes are those of the tokens. Empty: ScopeChat.
+	// Scopes are the scopes of the tokens. If it is empty, they have ScopeChat.
 	Scopes []Scope
-	// ExpiresIn is how long each token lives, as in TokenOptions.
+	// ExpiresIn is the lifetime of each token, as in TokenOptions.
 	ExpiresIn time.Duration
-	// Proactive gets each next token in the background before the last one ends, until
-	// the credential is closed. communication.RefreshingOptions tells more.
+	// Proactive gets the next token in the background before the current one expires, until the
+	// credential is closed. See communication.RefreshingOptions.
 	Proactive bool
 }
 
-// NewTokenCredential returns a credential for a chat client that acts for user, and
-// renews itself, unlike that of communication.NewTokenCredential: it issues a token
-// with c whenever one is needed, and again when a server refuses one. It
-// makes no request before the first one of the chat client, unless options.Proactive
-// is set. options may be nil.
+// NewTokenCredential returns a credential for a chat client that acts for user. Unlike a credential
+// of communication.NewTokenCredential, it renews its token: it issues one with c when it has none,
+// before its token expires, and when the server refuses one. It sends no request before the first
+// request of the chat client, unless options.Proactive is set. options may be nil.
 //
-// It is for servers and bots, which hold the access key: everybody else gets a token
-// from them.
+// It is for servers and bots, which hold the access key. Other programs get their tokens from such
+// a server.
 func (c *Client) NewTokenCredential(user communication.Identifier, options *TokenCredentialOptions) *communication.TokenCredential {
 	o := TokenCredentialOptions{}
 	if options != nil {
@@ -239,7 +244,7 @@ func (c *Client) NewTokenCredential(user communication.Identifier, options *Toke
 	}
 	cred, err := communication.NewRefreshingTokenCredential(issue, &communication.RefreshingOptions{Proactive: o.Proactive})
 	if err != nil {
-		panic(err) // only for a nil function or a bad first token
+		panic(err) // impossible: refresh is not nil, and there is no first token
 	}
 	return cred
 }

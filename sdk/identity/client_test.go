@@ -20,7 +20,8 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// service returns a client of a server with these answers, and the count of requests.
+// service returns a client of a server that responds with answer, and the number of requests that
+// the server received.
 func service(t *testing.T, answer http.HandlerFunc) (*identity.Client, *atomic.Int32) {
 	t.Helper()
 	var requests atomic.Int32
@@ -43,8 +44,8 @@ func service(t *testing.T, answer http.HandlerFunc) (*identity.Client, *atomic.I
 	return c, &requests
 }
 
-// operations are the methods that make a request; once is set for those that must not
-// be carried out twice.
+// operations are the methods that send a request; once is set for those that must not be carried
+// out twice.
 var operations = []struct {
 	name string
 	once bool
@@ -75,9 +76,9 @@ func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		fault   http.HandlerFunc
-		all     int32 // requests of what may be repeated
-		once    int32 // and of what must not
-		unknown bool  // what became of the latter
+		all     int32 // number of requests of operations that may be repeated
+		once    int32 // number of requests of operations that must not be repeated
+		unknown bool  // whether the latter return ErrUnknownFate
 	}{
 		{"429", status(429), 4, 4, false},
 		{"500", status(500), 4, 1, true},
@@ -252,7 +253,8 @@ func TestRotatedKeySigns(t *testing.T) {
 	}
 }
 
-// What the comment of AccessToken promises, and no more: unexported fields are not here.
+// TestTokensDoNotPrint checks what the comment of AccessToken promises; it does not cover
+// unexported fields.
 func TestTokensDoNotPrint(t *testing.T) {
 	token := identity.AccessToken{Token: "secret", ExpiresOn: time.Unix(0, 0).UTC()}
 	both := identity.UserAndToken{User: bob, Token: token}

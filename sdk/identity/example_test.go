@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/recorded"
 )
 
-// replay returns options whose transport answers with recorded traffic of the real
-// service, in which ids and tokens read "sanitized". A program needs none of this.
+// replay returns options whose transport responds with recorded traffic of the real service, in
+// which ids and tokens are replaced with "sanitized". A program does not need it.
 func replay(name string) *identity.ClientOptions {
 	traffic := recorded.MustLoad("testdata/recordings/identity-" + name + ".json")
 	o := &identity.ClientOptions{}
@@ -68,7 +68,7 @@ func ExampleNewClientFromConnectionString() {
 }
 
 func ExampleNewClientWithTokenCredential() {
-	// A real program has a credential of package azidentity here.
+	// A program uses a credential of package azidentity here.
 	ids, err := identity.NewClientWithTokenCredential("https://contoso.communication.azure.com", entra{}, replay("2022-06-01-create-entra-auth-async"))
 	if err != nil {
 		log.Fatal(err)
@@ -157,7 +157,7 @@ func ExampleClient_NewTokenCredential() {
 	cred := ids.NewTokenCredential(communication.NewUser("sanitized"), nil)
 	// client, err := chat.NewClient(endpoint, cred, nil)
 
-	// What the chat client does with it:
+	// A chat client calls GetToken for each request:
 	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{})
 	if err != nil {
 		log.Fatal(err)
@@ -171,7 +171,8 @@ func ExampleClient_NewTokenCredential() {
 	// <nil>
 }
 
-// issuing answers with n tokens. Those of the recordings are sanitized, and no JWTs.
+// issuing returns options whose transport responds with n tokens. They are made up, because the
+// recorded tokens are no JWTs.
 func issuing(n int) *identity.ClientOptions {
 	o := replay("2022-10-01-js-issue-foreign-identity-401")
 	traffic := o.Transport.(*recorded.Transport)

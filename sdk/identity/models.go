@@ -10,39 +10,40 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Scope is what a token allows its bearer to do (docs/contract/identity.md §6.5).
+// Scope is a permission of an access token (docs/contract/identity.md §6.5).
 type Scope string
 
 const (
-	// ScopeChat allows everything in a chat.
+	// ScopeChat allows all chat operations.
 	ScopeChat Scope = "chat"
-	// ScopeChatJoin is ScopeChat without making, changing and deleting threads.
+	// ScopeChatJoin allows what ScopeChat allows except creating, updating and deleting threads.
 	ScopeChatJoin Scope = "chat.join"
-	// ScopeChatJoinLimited is ScopeChatJoin without adding and removing participants.
+	// ScopeChatJoinLimited allows what ScopeChatJoin allows except adding and removing
+	// participants.
 	ScopeChatJoinLimited Scope = "chat.join.limited"
-	// ScopeVoIP is for calls, and allows nothing in a chat.
+	// ScopeVoIP allows calls, and no chat operations.
 	ScopeVoIP Scope = "voip"
-	// ScopeVoIPJoin is for joining calls, and allows nothing in a chat.
+	// ScopeVoIPJoin allows joining calls, and no chat operations.
 	ScopeVoIPJoin Scope = "voip.join"
 )
 
-// AccessToken is a token and when it ends, as a server hands it to its client: its JSON
-// has the token.
+// AccessToken is an access token with its expiry. Its JSON form contains the token, so that a
+// server can return it to its clients.
 //
-// Printed or logged by itself, or in an exported field, a slice or a map that package
-// fmt prints, it shows "(redacted)" and when it ends. Nothing hides the token where Go
-// does not ask an AccessToken how to show itself: in an unexported field, which %v
-// prints as it is, and in whatever is logged as JSON around it, such as a slice of
-// tokens in a slog.JSONHandler. A program that keeps a token, and does not hand it out,
-// is safer with a communication.TokenCredential, which never shows it.
+// Printing or logging an AccessToken, also in an exported field, a slice or a map that package fmt
+// prints, shows "(redacted)" and the expiry. The token is visible where Go does not call the
+// methods of AccessToken: in an unexported field printed with %v, and in JSON logs of a value that
+// contains one, such as a slice of tokens in a slog.JSONHandler. A program that keeps a token, and
+// does not return it to clients, is safer with a communication.TokenCredential, which never shows
+// it.
 type AccessToken struct {
-	// Token is a secret: whoever has it acts for the user.
+	// Token is a secret: a program that has it can act for the user.
 	Token string `json:"token"`
-	// ExpiresOn is when the token ends.
+	// ExpiresOn is the time at which the token expires.
 	ExpiresOn time.Time `json:"expiresOn"`
 }
 
-// String returns when the token ends, and "(redacted)" for the token.
+// String returns "(redacted)" and the expiry of the token.
 func (t AccessToken) String() string {
 	return "(redacted), expires on " + t.ExpiresOn.UTC().Format(time.RFC3339)
 }
@@ -50,21 +51,22 @@ func (t AccessToken) String() string {
 // Format writes the same as String for every verb.
 func (t AccessToken) Format(f fmt.State, _ rune) { io.WriteString(f, t.String()) }
 
-// LogValue makes log/slog show what String returns.
+// LogValue returns the same as String, so that log/slog does not print the token.
 func (t AccessToken) LogValue() slog.Value { return slog.StringValue(t.String()) }
 
-// UserAndToken is a new user and its first token, which is shown where an AccessToken is.
+// UserAndToken is a new user and its first token. Printing it shows the token as AccessToken does.
 type UserAndToken struct {
 	User  communication.Identifier
 	Token AccessToken
 }
 
-// LogValue makes log/slog show the user, and of the token when it ends.
+// LogValue returns the raw id of the user and the expiry of the token, so that log/slog does not
+// print the token.
 func (u UserAndToken) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("user", u.User.RawID()), slog.Any("token", u.Token))
 }
 
-// userAndTokenJSON is the form of docs/contract/identity.md §3.1.
+// userAndTokenJSON is the JSON form of UserAndToken (docs/contract/identity.md §3.1).
 type userAndTokenJSON struct {
 	Identity struct {
 		ID string `json:"id"`
@@ -72,7 +74,7 @@ type userAndTokenJSON struct {
 	AccessToken *AccessToken `json:"accessToken,omitempty"`
 }
 
-// MarshalJSON writes the form in which the service answers (docs/contract/identity.md §3.1).
+// MarshalJSON encodes u as the service does (docs/contract/identity.md §3.1).
 func (u UserAndToken) MarshalJSON() ([]byte, error) {
 	var j userAndTokenJSON
 	j.Identity.ID = u.User.RawID()
@@ -82,7 +84,7 @@ func (u UserAndToken) MarshalJSON() ([]byte, error) {
 	return json.Marshal(j)
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON decodes the JSON form that MarshalJSON returns.
 func (u *UserAndToken) UnmarshalJSON(text []byte) error {
 	var j userAndTokenJSON
 	if err := json.Unmarshal(text, &j); err != nil {
@@ -98,21 +100,22 @@ func (u *UserAndToken) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// createRequest has the names of docs/contract/identity.md §3.1: what is zero is left out.
+// createRequest is the body of a request that creates a user (docs/contract/identity.md §3.1). Zero
+// fields are omitted.
 type createRequest struct {
 	Scopes           []Scope `json:"createTokenWithScopes,omitempty"`
 	ExpiresInMinutes int64   `json:"expiresInMinutes,omitempty"`
 }
 
-// issueRequest has the names of docs/contract/identity.md §3.2. No scopes and a nil slice are two mistakes that
-// the service has words for.
+// issueRequest is the body of a request for a token (docs/contract/identity.md §3.2). An empty list
+// of scopes is sent and a nil one omitted, because the service returns different errors for them.
 type issueRequest struct {
 	Scopes           []Scope `json:"scopes,omitzero"`
 	ExpiresInMinutes int64   `json:"expiresInMinutes,omitempty"`
 }
 
-// minutes says how long the token lives, 0 for the service's default. Its bounds are
-// the service's to judge.
+// minutes returns the lifetime of the token in minutes, 0 for the service's default. It fails if
+// ExpiresIn is not a whole number of minutes. The service checks the range.
 func (o *TokenOptions) minutes() (int64, error) {
 	if o == nil {
 		return 0, nil

@@ -22,7 +22,7 @@ import (
 
 const connectionString = "endpoint=https://localhost/;accesskey=c2VjcmV0LWtleS1mb3ItdGVzdA=="
 
-// entra is a credential such as those of package azidentity.
+// entra is a fake of an Entra ID credential of package azidentity.
 type entra struct{}
 
 func (entra) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -32,9 +32,9 @@ func (entra) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.A
 	return azcore.AccessToken{Token: "entra", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// TestRecordings sends what official SDKs sent to the real service, at their
-// api-version, and takes its answers. A recording that another test does not know is
-// an error.
+// TestRecordings checks that the client sends the requests that official SDKs sent to the real
+// service, at their api-version, and decodes the responses. It fails for a recording that it does
+// not know.
 func TestRecordings(t *testing.T) {
 	ctx := context.Background()
 	user := communication.NewUser("sanitized")
@@ -67,7 +67,7 @@ func TestRecordings(t *testing.T) {
 		"2022-10-01-js-revoke-foreign-identity-401": {revoke},
 		"2023-10-01-js-create-join-scopes":          {withToken(0, identity.ScopeChatJoin, identity.ScopeVoIPJoin)},
 	}
-	// A variadic call without arguments passes nil; this recording has an empty list.
+	// A variadic call without arguments would pass nil; the recorded list is empty.
 	calls["2022-10-01-js-issue-empty-scopes-400"][1] = func(c *identity.Client) (any, error) {
 		return c.GetToken(ctx, user, []identity.Scope{}, nil)
 	}
@@ -134,7 +134,7 @@ func wantRefusal(t *testing.T, err error, answer recorded.Response) {
 	}
 }
 
-// wantAnswer checks that got, encoded again, says all that the service said.
+// wantAnswer checks that got, when it is encoded, has all members of the recorded body.
 func wantAnswer(t *testing.T, got any, body json.RawMessage) {
 	t.Helper()
 	if user, ok := got.(communication.Identifier); ok {
@@ -155,7 +155,8 @@ func wantAnswer(t *testing.T, got any, body json.RawMessage) {
 	}
 }
 
-// leaves returns the values of a JSON object by their paths, times as what they mean.
+// leaves returns the values of a JSON object, keyed by their paths. Times are parsed, so that their
+// spelling does not matter.
 func leaves(t *testing.T, text []byte) map[string]any {
 	t.Helper()
 	var v any
