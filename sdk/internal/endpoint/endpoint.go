@@ -1,5 +1,5 @@
-// Package endpoint checks where a server is said to be: the address in a
-// connection string, and the one that a client is given.
+// Package endpoint validates the addresses of servers, in connection strings and in the arguments
+// of clients, and compares the origins of URLs.
 package endpoint
 
 import (
@@ -9,10 +9,9 @@ import (
 	"strings"
 )
 
-// Clean returns endpoint as scheme://host[:port], without a slash at its end. It
-// is an error when endpoint is not an http or https URL of just a host and maybe a
-// port. The errors quote nothing of endpoint, which may be a secret in the wrong
-// place.
+// Clean returns endpoint as scheme://host[:port], without a trailing slash. It fails if endpoint is
+// not an http or https URL with only a host and an optional port. Errors quote no part of endpoint,
+// which may be a secret in the wrong place.
 func Clean(endpoint string) (string, error) {
 	if endpoint == "" {
 		return "", errors.New("endpoint is empty")
@@ -44,8 +43,8 @@ func Clean(endpoint string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// notInHost is false for the characters of names, IP addresses and ports. Names
-// in other alphabets have an ASCII form, which is also what a signature covers.
+// notInHost reports whether r is none of the characters of host names, IP addresses and ports.
+// International names must be given in their ASCII form, which a signature covers too.
 func notInHost(r rune) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
@@ -54,9 +53,8 @@ func notInHost(r rune) bool {
 	return !strings.ContainsRune(".-_:[]", r)
 }
 
-// SameOrigin reports whether both URLs have the same scheme, host and port. The
-// case of letters does not count, and a port that is the scheme's own may be left
-// out.
+// SameOrigin reports whether both URLs have the same scheme, host and port. Letter case does not
+// matter, and a missing port is the default port of the scheme.
 func SameOrigin(a, b *url.URL) bool {
 	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }

@@ -12,10 +12,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Auth makes the policy that authorizes each try.
+// Auth returns the policy that authorizes each attempt of a request. Unless allowHTTP is set, the
+// policy fails for requests over plain http.
 type Auth func(allowHTTP bool) policy.Policy
 
-// Signature signs each try with key.
+// Signature returns an Auth that signs each attempt with key.
 func Signature(key communication.AccessKey) Auth {
 	return func(allowHTTP bool) policy.Policy {
 		return authorize(allowHTTP, func(req *policy.Request) (*http.Response, error) {
@@ -27,12 +28,12 @@ func Signature(key communication.AccessKey) Auth {
 	}
 }
 
-// Bearer puts a token of cred on each try. When the server refuses it with 401, cred
-// is asked once for another, and only a different one is tried, once: azcore's own
-// policy does so only for an answer that has a WWW-Authenticate header, and the
-// service sends none.
+// Bearer returns an Auth that adds a token of cred to each attempt. If the server answers 401, it
+// asks cred once for another token, and repeats the attempt if that token differs. azcore's own
+// policy does so only for responses with a WWW-Authenticate header, which the service does not
+// send.
 //
-// A credential with a method Refused(token string) is told of a refused token.
+// If cred has a method Refused(token string), it is called with each token that the server refused.
 func Bearer(cred azcore.TokenCredential, scopes ...string) Auth {
 	return func(allowHTTP bool) policy.Policy {
 		tokens := newTokens(cred, scopes)
@@ -47,7 +48,7 @@ func Bearer(cred azcore.TokenCredential, scopes ...string) Auth {
 			}
 			fresh, err := tokens.get(req.Raw().Context(), token)
 			if err != nil || fresh == token {
-				// The refusal tells more than why there is no other token.
+				// Return the 401: it says more than the reason why there is no other token.
 				return resp, nil
 			}
 			runtime.Drain(resp)
@@ -64,12 +65,13 @@ func sendWith(req *policy.Request, token string) (*http.Response, error) {
 	return req.Next()
 }
 
-// policyFunc is a function as a policy.
+// policyFunc implements policy.Policy with a function.
 type policyFunc func(*policy.Request) (*http.Response, error)
 
 func (f policyFunc) Do(req *policy.Request) (*http.Response, error) { return f(req) }
 
-// authorize lets next put its credential only on requests that nobody can overhear.
+// authorize returns a policy that calls next, which adds a credential. It fails for requests over
+// plain http, unless allowHTTP is set.
 func authorize(allowHTTP bool, next policyFunc) policy.Policy {
 	return policyFunc(func(req *policy.Request) (*http.Response, error) {
 		if req.Raw().URL.Scheme != "https" && !allowHTTP {
@@ -79,28 +81,27 @@ func authorize(allowHTTP bool, next policyFunc) policy.Policy {
 	})
 }
 
-// refuser is a credential that wants to know which token a server refused.
+// refuser is a credential that is told which tokens the server refused.
 type refuser interface{ Refused(token string) }
 
-// refreshEarly is how long before its expiry a kept token is exchanged, and
-// refreshPause how long a failed exchange is not repeated while the kept token is
-// still good. Both are azcore's.
+// refreshEarly is how long before its expiry a cached token is replaced. refreshPause is how long
+// to wait after a failed replacement while the cached token is valid. Both values are azcore's.
 const (
 	refreshEarly = 5 * time.Minute
 	refreshPause = 30 * time.Second
 )
 
-// tokens keeps the token of a credential, as azcore's policy does: a credential may
-// make a request for each. The credentials of package communication keep their own,
-// and are asked each time.
+// tokens caches the token of a credential, as azcore's policy does, because a credential may send a
+// request for each token. The credentials of package communication have their own cache and are
+// called each time.
 type tokens struct {
 	cred    azcore.TokenCredential
 	options policy.TokenRequestOptions
 	keeps   bool
 
-	lock  chan struct{} // holds one value while the fields below are used; a mutex cannot be left
+	lock  chan struct{} // a mutex whose wait can be cancelled: a channel that holds one value while the fields below are used
 	kept  azcore.AccessToken
-	after time.Time // no exchange before, unless it must be
+	after time.Time // do not replace a valid token before this time
 }
 
 func newTokens(cred azcore.TokenCredential, scopes []string) *tokens {
@@ -113,8 +114,7 @@ func newTokens(cred azcore.TokenCredential, scopes []string) *tokens {
 	}
 }
 
-// get returns a token for a request; refused is the one that the server refused just
-// now, or "".
+// get returns a token for a request. refused is the token that the server has just refused, or "".
 func (t *tokens) get(ctx context.Context, refused string) (string, error) {
 	if !t.keeps {
 		if refused != "" {

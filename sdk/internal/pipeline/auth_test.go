@@ -14,7 +14,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// numbered is a foreign credential: its n-th token is "n", good for life.
+// numbered is a credential of another package. Its first token is "1", its second "2", and so on;
+// each lives for life.
 type numbered struct {
 	n    int
 	life time.Duration
@@ -29,7 +30,7 @@ func (c *numbered) GetToken(context.Context, policy.TokenRequestOptions) (azcore
 	return azcore.AccessToken{Token: fmt.Sprint(c.n), ExpiresOn: time.Now().Add(c.life)}, nil
 }
 
-// told is a credential of the kind that is told of refused tokens.
+// told is a credential with a method Refused.
 type told struct {
 	token   string
 	refused []string
@@ -44,7 +45,8 @@ func (c *told) Refused(token string) {
 	c.token = "fresh"
 }
 
-// accepts answers 201 with the body to the token that it is given, and 401 to others.
+// accepts returns a server that answers 201 with the request's body if the request has the given
+// token, and 401 otherwise. It also returns the Authorization headers that the server received.
 func accepts(t *testing.T, token string) (*server, *[]string) {
 	t.Helper()
 	var seen []string
@@ -135,12 +137,12 @@ func TestKeptToken(t *testing.T) {
 	get("", "1")
 	get("", "1")
 	get("1", "2")
-	get("1", "2") // another call has refreshed it meanwhile
+	get("1", "2") // another call has replaced the refused token in the meantime
 	tokens.kept.ExpiresOn, tokens.after = time.Now().Add(refreshEarly-time.Second), time.Time{}
 	cred.err = errors.New("no network")
-	get("", "2") // it is good until it ends
+	get("", "2") // the cached token is used until it expires
 	cred.err = nil
-	get("", "2") // and the exchange is not tried at once
+	get("", "2") // and no new token is requested during the pause
 	tokens.after = time.Time{}
 	get("", "3")
 	tokens.kept.ExpiresOn = time.Now().Add(-time.Second)
@@ -152,7 +154,7 @@ func TestKeptToken(t *testing.T) {
 
 func TestWaitForTokenEndsWithContext(t *testing.T) {
 	tokens := newTokens(&numbered{life: time.Hour}, nil)
-	tokens.lock <- struct{}{} // somebody is at it
+	tokens.lock <- struct{}{} // another call holds the lock
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := tokens.get(ctx, ""); !errors.Is(err, context.Canceled) {
@@ -196,8 +198,8 @@ func TestSignature(t *testing.T) {
 	wantError(t, err, "create it: sign request: access key is empty")
 }
 
-// verify signs the request that a server received again, at its own date, and
-// compares: the SDK verifies nothing else.
+// verify checks the signature of a received request: it signs the request again at the request's
+// own date and compares the headers.
 func verify(r *http.Request, key communication.AccessKey) error {
 	again, err := http.NewRequest(r.Method, "https://"+r.Host+r.RequestURI, r.Body)
 	if err != nil {

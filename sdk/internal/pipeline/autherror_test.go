@@ -20,10 +20,11 @@ var sentinels = []error{
 	communication.ErrUnauthorized, communication.ErrForbidden, communication.ErrNotFound, communication.ErrThrottled, communication.ErrUnknownFate,
 }
 
-// What the issuer of tokens answered is not what the chat answered.
+// TestErrorOfTheIssuerIsNotThatOfTheOperation checks that the status of a token issuer's response
+// is not reported as the status of the operation.
 func TestErrorOfTheIssuerIsNotThatOfTheOperation(t *testing.T) {
 	for _, test := range []struct {
-		status int // of the issuer, for a request that makes something
+		status int // status of the issuer's response to a request that creates something
 		is     error
 	}{
 		{http.StatusUnauthorized, communication.ErrUnauthorized},
@@ -59,7 +60,7 @@ func TestErrorOfTheIssuerIsNotThatOfTheOperation(t *testing.T) {
 			if errors.As(err, &response) {
 				t.Errorf("got the issuer's answer as that of the operation: %v", response.StatusCode)
 			}
-			// Whoever wants to know asks for it.
+			// The issuer's error can be found in the Err of the operation's error.
 			if !errors.As(outer.Err, &inner) || !errors.Is(inner, test.is) || !errors.As(inner, &response) || response.StatusCode != test.status {
 				t.Errorf("the error of the issuer: got %v", inner)
 			}
@@ -103,7 +104,8 @@ func TestErrorOfTheIssuerIsWhatElseItIs(t *testing.T) {
 	}
 }
 
-// The caller's own deadline ends the wait for a token.
+// TestDeadlineWhileWaitingForAToken checks that the deadline of the caller ends the wait for a
+// token.
 func TestDeadlineWhileWaitingForAToken(t *testing.T) {
 	cred, err := communication.NewRefreshingTokenCredential(func(ctx context.Context) (string, error) {
 		<-ctx.Done()
@@ -122,7 +124,8 @@ func TestDeadlineWhileWaitingForAToken(t *testing.T) {
 	}
 }
 
-// What an earlier try of the operation met stays true when the next has no token.
+// TestNoTokenForTheSecondTry checks that an unknown fate of the first attempt is reported even if
+// the credential has no token for the second one.
 func TestNoTokenForTheSecondTry(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusServiceUnavailable) })
 	cred := &failsLater{err: &communication.Error{Op: "issue token", StatusCode: http.StatusForbidden}}
@@ -134,7 +137,8 @@ func TestNoTokenForTheSecondTry(t *testing.T) {
 	}
 }
 
-// failsLater is a foreign credential whose only token ends at once.
+// failsLater is a credential of another package that returns one token, which expires at once, and
+// then fails.
 type failsLater struct {
 	asked bool
 	err   error

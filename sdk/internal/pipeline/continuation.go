@@ -8,13 +8,13 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/endpoint"
 )
 
-// Continuation returns the path and query of nextLink, to be sent as Request.Path.
-// wantPath is the path, escaped, of the operation that nextLink continues.
+// Continuation returns the path and query of nextLink, to be used as Request.Path. wantPath is the
+// escaped path of the list that nextLink continues.
 //
-// It is an error when nextLink, which may be relative to that path, leads to another
-// scheme, host, port or operation: whoever can put a link into an answer or into a
-// store of links would otherwise be sent the token. The path may be escaped in another
-// way: the service's links have thread ids as they are (docs/contract/chat.md §0.8).
+// It fails if nextLink, which may be relative to wantPath, has another scheme, host, port or path:
+// otherwise a forged link in a response or in a stored continuation would make the client send its
+// token there. The path may be escaped differently: the service does not escape thread ids in its
+// links (docs/contract/chat.md §0.8).
 func (c *Client) Continuation(nextLink, wantPath string) (string, error) {
 	if nextLink == "" {
 		return "", errors.New("the link to the next page is empty")
@@ -40,8 +40,8 @@ func (c *Client) Continuation(nextLink, wantPath string) (string, error) {
 	return path, nil
 }
 
-// withoutURL drops what package url says of the URL itself, which is long and may hold
-// what is not for a log.
+// withoutURL returns the cause of a *url.Error, without the URL, which is long and may contain
+// secrets.
 func withoutURL(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

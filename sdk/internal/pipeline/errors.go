@@ -18,14 +18,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// noResponseError is the error of a call that ended without an answer.
+// noResponseError returns the error of a call that got no usable response.
 func noResponseError(c *call, err error) error {
 	var token tokenError
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &token) {
-		err = token // the options of this client are no help with the issuer's certificate
+		err = token // do not suggest CAFile: the certificate may be that of the token issuer
 	} else {
-		// The URL adds nothing to the operation, and its query is nobody's business.
+		// The URL adds nothing to the operation, and its query should not be logged.
 		err = withoutURL(err)
 		if errors.As(err, &certificate) {
 			err = fmt.Errorf("%w (for a private certificate authority set CAFile in the client options or %s in the environment)", err, caFileVariable)
@@ -35,7 +35,7 @@ func noResponseError(c *call, err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return e
 	}
-	// The context ended in a pause: what the pause was for is the reason.
+	// The context ended during a pause: add the failure that caused the pause.
 	switch {
 	case c.refused != nil:
 		last := refusal(c, c.refused, 0)
@@ -47,13 +47,13 @@ func noResponseError(c *call, err error) error {
 	return e
 }
 
-// tokenError is the error of a credential. It is what its cause is, but for what the
-// errors of a client are asked: who learns that a message was forbidden, throttled or
-// perhaps sent must not read the answer of another server, the issuer of tokens. It has
-// no Unwrap, so that Is and As decide alone.
+// tokenError is the error of a credential that failed to return a token. It hides the sentinels of
+// package communication and the response of the token issuer: otherwise a caller could take them
+// for the result of the operation. It has no Unwrap method, so that only its Is and As methods
+// decide.
 type tokenError struct{ cause error }
 
-// Error leaves out the URL of the issuer, whose query may hold a key.
+// Error omits the URL of the token issuer, whose query may contain a key.
 func (e tokenError) Error() string {
 	text := e.cause.Error()
 	var u *url.Error
@@ -63,7 +63,8 @@ func (e tokenError) Error() string {
 	return "get a token: " + text
 }
 
-// Is reports what the cause is, and false for the sentinels of package communication.
+// Is reports whether the cause matches target, but false for the sentinels of package
+// communication.
 func (e tokenError) Is(target error) bool {
 	switch target {
 	case communication.ErrUnauthorized, communication.ErrForbidden, communication.ErrNotFound, communication.ErrThrottled, communication.ErrUnknownFate:
@@ -72,9 +73,8 @@ func (e tokenError) Is(target error) bool {
 	return errors.Is(e.cause, target)
 }
 
-// As finds what the cause holds, also the *communication.Error of an issuer, for those
-// who look into the Err of the operation's. An *azcore.ResponseError would be taken for
-// the answer to the operation: it is found in the issuer's error.
+// As finds target in the cause, including the *communication.Error of a token issuer, but no
+// *azcore.ResponseError, which would be taken for the response to the operation.
 func (e tokenError) As(target any) bool {
 	if _, ok := target.(**azcore.ResponseError); ok {
 		return false
@@ -82,10 +82,12 @@ func (e tokenError) As(target any) bool {
 	return errors.As(e.cause, target)
 }
 
-// interrupted is the end of a context between two tries.
+// interrupted is the error of a call whose context ended between two attempts: end is the error of
+// the context, last that of the last attempt.
 type interrupted struct{ end, last error }
 
-// Error says both, the last try without what the outer error says already.
+// Error returns both errors. It omits the operation from the last one, because the outer error
+// names it.
 func (i interrupted) Error() string {
 	last := i.last.Error()
 	if e, ok := i.last.(*communication.Error); ok {
@@ -94,12 +96,12 @@ func (i interrupted) Error() string {
 	return i.end.Error() + ", last try: " + last
 }
 
-// Unwrap returns both, so that errors.Is finds what either is.
+// Unwrap returns both errors.
 func (i interrupted) Unwrap() []error { return []error{i.end, i.last} }
 
-// refusal is the error of an answer whose status is not that of success.
+// refusal returns the error for a response whose status is not want.
 func refusal(c *call, resp *http.Response, want int) *communication.Error {
-	body, _ := runtime.Payload(resp) // read already, by azcore
+	body, _ := runtime.Payload(resp) // does not fail: azcore has read the body
 	e := &communication.Error{
 		Op:          c.operation,
 		StatusCode:  resp.StatusCode,
@@ -129,7 +131,8 @@ func refusal(c *call, resp *http.Response, want int) *communication.Error {
 	return e
 }
 
-// badResponseError is the error of a success whose body cannot be decoded.
+// badResponseError returns the error for a successful response whose body cannot be decoded.
+// problem is the reason.
 func badResponseError(c *call, resp *http.Response, problem string) error {
 	return &communication.Error{
 		Op:          c.operation,
@@ -141,7 +144,8 @@ func badResponseError(c *call, resp *http.Response, problem string) error {
 	}
 }
 
-// decode returns what is wrong with the answer, "" when it is in out.
+// decode decodes the body of resp into out. It returns "" on success, and otherwise a description
+// of the problem.
 func decode(resp *http.Response, out any) string {
 	body, err := runtime.Payload(resp)
 	switch {
@@ -175,10 +179,11 @@ func describe(resp *http.Response, body []byte) string {
 	return fmt.Sprintf("%d bytes, %s", len(body), kind)
 }
 
-// envelope reads the two forms in which the services say what is wrong: the swagger's
-// and the one on the wire (docs/contract/chat.md §7.1).
+// envelope returns the error that body contains, in one of the two forms that the service uses:
+// "error", as the swagger specifies, and "CommunicationError" (docs/contract/chat.md §7.1). It
+// returns empty strings if there is none.
 func envelope(body []byte) (code, message, target string) {
-	// encoding/json takes member names in any case of letters: "Code" is "code".
+	// encoding/json ignores the letter case of member names: "Code" matches "code".
 	type detail struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
@@ -201,7 +206,8 @@ func envelope(body []byte) (code, message, target string) {
 	return "", "", ""
 }
 
-// requestID prefers the server's own name of the request, which its logs have.
+// requestID returns the id of the request in the server's log, or the id that the client sent if
+// the response has none.
 func requestID(c *call, resp *http.Response) string {
 	for _, name := range []string{"x-ms-request-id", "MS-CV"} {
 		if id := resp.Header.Get(name); id != "" {
@@ -211,7 +217,8 @@ func requestID(c *call, resp *http.Response) string {
 	return c.requestID
 }
 
-// retryAfter reads the headers that azcore's retry policy reads.
+// retryAfter returns the time to wait before the next attempt, 0 if the response does not say. It
+// reads the same headers as azcore's retry policy.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	for _, name := range []string{"retry-after-ms", "x-ms-retry-after-ms"} {
 		if n, err := strconv.ParseInt(h.Get(name), 10, 32); err == nil && n > 0 {

@@ -1,13 +1,13 @@
-// Package pipeline sends the requests of the clients: it puts azcore's pipeline
-// together, and meets on purpose what azcore leaves open.
+// Package pipeline sends the requests of the clients. It configures azcore's pipeline and adds what
+// azcore does not do:
 //
-//   - Every failure is a [communication.Error], of one line (errors.go).
-//   - A 401 is answered with a fresh token once, and no token goes to another host or
-//     over plain http (auth.go, transport.go).
-//   - A request of unknown fate is sent again only where that is harmless (try.go).
-//   - A link to the next page is followed on the own origin only (continuation.go).
-//   - Answers have a bound, and a private certificate authority works alike on every
-//     system (transport.go).
+//   - Every failure is a [communication.Error] with a message of one line (errors.go).
+//   - After a 401 the request is repeated once with a new token. No token is sent to another host
+//     or over plain http (auth.go, transport.go).
+//   - A request that may have been carried out is repeated only if that is harmless (try.go).
+//   - A link to the next page is followed only on the same origin (continuation.go).
+//   - The size of responses is limited, and a private certificate authority can be configured in
+//     the same way on every system (transport.go).
 package pipeline
 
 import (
@@ -32,25 +32,25 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/endpoint"
 )
 
-// sdkVersion is what the User-Agent header and traces tell of this module.
+// sdkVersion is the version of this module in the User-Agent header and in traces.
 const sdkVersion = "v0.1.0"
 
-// Options are the ClientOptions of every client, which are struct types with the
-// same fields and convert.
+// Options has the same fields as the ClientOptions of each client package, so that they can be
+// converted.
 type Options struct {
 	azcore.ClientOptions
 	CAFile string
 	Logger *slog.Logger
 }
 
-// Config is what a client is made of.
+// Config holds the arguments of New.
 type Config struct {
-	Component  string   // the package: "chat"
-	Version    string   // the api-version, unless the options name another
-	MinVersion string   // the oldest api-version that the package speaks; empty: any
+	Component  string   // name of the package, such as "chat"
+	Version    string   // api-version, unless the options set another one
+	MinVersion string   // oldest supported api-version; empty for any
 	Endpoint   string   // https://host[:port]
 	Auth       Auth     // Bearer or Signature
-	Options    *Options // nil: defaults
+	Options    *Options // nil for the defaults
 }
 
 // Client sends requests to one endpoint. It is safe for concurrent use.
@@ -60,12 +60,13 @@ type Client struct {
 	version   string
 	azcore    *azcore.Client
 	component string
-	// ownTransport is set for a transport of net/http that repeats a request only when
-	// none of it was written. Of others nobody knows.
+	// ownTransport is set if the transport is one of this package, based on net/http. It repeats a
+	// request internally only if nothing of it was written. Other transports may behave
+	// differently.
 	ownTransport bool
 }
 
-// New returns a client, or says in one line what is wrong with c. It makes no request.
+// New returns a client. It sends no request. It fails if c is invalid, with a message of one line.
 func New(c Config) (*Client, error) {
 	o := Options{}
 	if c.Options != nil {
@@ -90,7 +91,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.APIVersion = "" // set by Do: azcore would set it on continuations too
+	o.APIVersion = "" // newRequest sets it: azcore would also add it to continuations, which contain it already
 	o.Transport = transport
 	az, err := azcore.NewClient("confab-"+c.Component, sdkVersion, runtime.PipelineOptions{
 		PerRetry: []policy.Policy{
@@ -124,26 +125,26 @@ func (c *Client) Endpoint() string { return c.endpoint }
 
 // Request is one request to the service.
 type Request struct {
-	Operation  string            // in words, for errors: "send message"
-	Method     string            // of HTTP
-	Path       string            // escaped, from the root; or what Continuation returned
+	Operation  string            // name of the operation in errors, such as "send message"
+	Method     string            // HTTP method
+	Path       string            // escaped absolute path, or a result of Continuation
 	Query      url.Values        // without api-version
-	Header     map[string]string // beyond what every request has
-	Body       any               // encoded as JSON; nil: no body
+	Header     map[string]string // additional headers
+	Body       any               // encoded as JSON; nil for no body
 	MergePatch bool              // the body is a JSON merge patch
-	Creates    bool              // creates something each time: an error says when it may have
-	Once       bool              // Creates, and not to be sent again after an unknown fate
-	Status     int               // of success
+	Creates    bool              // each repetition may create another resource, so errors report an unknown fate
+	Once       bool              // implies Creates; not retried after an attempt that may have been carried out
+	Status     int               // expected status
 }
 
-// Do sends r and decodes the answer into out; with a nil out no body is wanted and
-// none is looked at. It returns the headers of the answer, also beside an error, and
-// nil when there was no answer. Every error is a *communication.Error.
+// Do sends r and decodes the response into out. If out is nil, it ignores the body. It returns the
+// headers of the response, also together with an error, or nil if there was no response. Every
+// error is a *communication.Error.
 //
-// What fails before it reaches the server, and 429, is sent again as the client's
-// RetryOptions say. So is no answer, 408 and 5xx, unless r.Once is set. The error of a
-// request that Creates something reports communication.ErrUnknownFate when any of the
-// tries may have been carried out.
+// Attempts that certainly did not reach the server, and those answered 429, are repeated as the
+// client's RetryOptions say. Without r.Once, so are attempts without a response and those answered
+// 408 or 5xx. If r creates something and any attempt may have been carried out, the error matches
+// communication.ErrUnknownFate.
 func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err error) {
 	ctx, end := runtime.StartSpan(ctx, c.component+"."+strings.ReplaceAll(r.Operation, " ", "_"), c.azcore.Tracer(), nil)
 	defer func() { end(err) }()
@@ -160,8 +161,8 @@ func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err
 	req.SetOperationValue(call)
 	resp, err := c.azcore.Pipeline().Do(req)
 	if err != nil && call.response != nil {
-		// azcore drops an answer when the context ends just after it, and the caller
-		// would take what was done for something that was not.
+		// azcore discards a response if the context ends just after it was read. Use it: with an
+		// error the caller would assume that the operation failed.
 		resp, err = call.response, nil
 	}
 	if err != nil && !(errors.Is(err, errFinalResponse) && resp != nil) {
@@ -190,7 +191,8 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 	if err != nil {
 		return nil, err
 	}
-	// Names in net/http's own spelling, here and in Request.Header, cost nothing to find.
+	// Header names are in canonical form, here and in Request.Header, so that net/http need not
+	// convert them.
 	req.Raw().Header.Set(clientRequestID, NewID())
 	req.Raw().Header.Set("Accept", "application/json")
 	for name, value := range r.Header {
@@ -211,11 +213,10 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 	return req, req.SetBody(streaming.NopCloser(bytes.NewReader(call.body)), contentType)
 }
 
-// clientRequestID is the header with the client's name of a call.
+// clientRequestID is the header with the id that the client assigns to a call.
 const clientRequestID = "X-Ms-Client-Request-Id"
 
-// NewID returns what nobody has used: a random UUID, as the SDKs of the service send
-// for requests and for idempotency.
+// NewID returns a random UUID, as the service's SDKs send for request ids and idempotency tokens.
 func NewID() string {
 	var b [16]byte
 	rand.Read(b[:]) // never fails
@@ -231,7 +232,8 @@ func NewID() string {
 	return string(text[:])
 }
 
-// encode leaves <, > and & as they are: the text of a chat is full of them.
+// encode returns body as JSON, with <, > and & unescaped, because chat messages contain many of
+// them.
 func encode(body any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -249,7 +251,7 @@ func join(query, more string) string {
 	return query + "&" + more
 }
 
-// parseQuery takes what it can read of a query.
+// parseQuery parses a query and ignores malformed parts.
 func parseQuery(query string) url.Values {
 	values, _ := url.ParseQuery(query)
 	return values

@@ -24,7 +24,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// server counts its requests and answers the n-th, from 1, with answer.
+// server is a TLS server that calls answer for each request and counts the requests, from 1.
 type server struct {
 	*httptest.Server
 	requests atomic.Int32
@@ -42,7 +42,7 @@ func newServer(t *testing.T, answer func(w http.ResponseWriter, r *http.Request,
 	return s
 }
 
-// caFile returns a file with the certificate of s.
+// caFile returns the name of a file with the certificate of s.
 func (s *server) caFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.pem")
@@ -53,7 +53,7 @@ func (s *server) caFile(t *testing.T) string {
 	return file
 }
 
-// quick are the retries of tests: as many as usual, without the waiting.
+// quick are retry options with the usual number of retries and short pauses.
 var quick = policy.RetryOptions{RetryDelay: time.Millisecond, MaxRetryDelay: 5 * time.Second}
 
 func (s *server) client(t *testing.T, change func(*Config)) *Client {
@@ -76,7 +76,7 @@ func (s *server) client(t *testing.T, change func(*Config)) *Client {
 	return client
 }
 
-// staticToken is a foreign credential.
+// staticToken is a credential of another package that always returns the same token.
 type staticToken string
 
 func (s staticToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -87,12 +87,12 @@ func read() Request {
 	return Request{Operation: "read it", Method: http.MethodGet, Path: "/it", Status: http.StatusOK}
 }
 
-// create is what must not happen twice.
+// create returns a request that must not be carried out twice.
 func create() Request {
 	return Request{Operation: "create it", Method: http.MethodPost, Path: "/it", Body: map[string]string{"topic": "<b>"}, Status: http.StatusCreated, Once: true}
 }
 
-// edit may happen twice.
+// edit returns a request that may be carried out twice.
 func edit() Request {
 	return Request{Operation: "edit it", Method: http.MethodPatch, Path: "/it", Body: map[string]string{"topic": "a"}, MergePatch: true, Status: http.StatusNoContent}
 }
@@ -103,7 +103,7 @@ func answerJSON(w http.ResponseWriter, status int, body string) {
 	io.WriteString(w, body)
 }
 
-// wantError checks that err is an Error whose one line is text.
+// wantError checks that err is a *communication.Error with the message text, and returns it.
 func wantError(t *testing.T, err error, text string) *communication.Error {
 	t.Helper()
 	var e *communication.Error

@@ -15,16 +15,17 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// caFileVariable names, in the environment, a file of certificates to trust besides
-// the system's. SSL_CERT_FILE does so on Linux only, and in place of the system's.
+// caFileVariable is the environment variable that names a file of certificates to trust in addition
+// to the system's. Go supports SSL_CERT_FILE on Linux only, and it replaces the system's
+// certificates.
 const caFileVariable = "CONFAB_CA_FILE"
 
-// maxResponse bounds a response, in bytes, after decompression. The largest one that the
-// contract knows, 200 messages of 28 KB, is a tenth of it.
+// maxResponse is the maximum size of a response in bytes, after decompression. It is ten times the
+// largest response of the contract, 200 messages of 28 KB.
 const maxResponse = 64 << 20
 
-// newTransport returns the transport of a client: the user's own, bounded, or one of
-// net/http, which is reported by own.
+// newTransport returns the transport of a client: the one in the options, with a limit on the size
+// of responses, or a shared one of net/http. own reports the latter.
 func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 	if o.Transport != nil {
 		if o.CAFile != "" {
@@ -50,9 +51,9 @@ func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 	return bounded{direct{transport}}, true, nil
 }
 
-// transports are the connections of the whole process, by the certificates they trust
-// besides the system's: a program with a client for each of its users dials once, not
-// once for each. http.DefaultTransport is shared for the same reason.
+// transports holds the transports of the process, keyed by the certificates that they trust in
+// addition to the system's. They are shared, as http.DefaultTransport is, so that a program with a
+// client for each user does not open a connection for each.
 var transports struct {
 	sync.Mutex
 	byPEM map[string]*http.Transport
@@ -83,8 +84,8 @@ func sharedTransport(pem string) (*http.Transport, error) {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		// A connection that died without a word is found out by a ping: otherwise
-		// every request would go into it until the system gives it up.
+		// HTTP/2 pings detect a dead connection. Without them, all requests would use it until the
+		// operating system closes it.
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 64,
@@ -94,20 +95,20 @@ func sharedTransport(pem string) (*http.Transport, error) {
 	return t, nil
 }
 
-// direct sends one request and follows nothing, without the copies that an
-// http.Client makes for redirects that are not followed.
+// direct implements policy.Transporter with RoundTrip, which does not follow redirects and avoids
+// the copies that an http.Client makes.
 type direct struct{ *http.Transport }
 
 // Do implements policy.Transporter.
 func (d direct) Do(req *http.Request) (*http.Response, error) { return d.RoundTrip(req) }
 
-// useLastResponse makes a redirect an answer like others. The services redirect
-// nowhere; a signature covers the path, a POST would become a GET, and net/http takes
-// the token along to subdomains and other ports.
+// useLastResponse makes an http.Client return a redirect as the response. The services do not
+// redirect; a signature covers the path, a POST would become a GET, and net/http would send the
+// token to subdomains and other ports.
 func useLastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// withoutRedirects returns t, or a copy that does not follow redirects: an http.Client
-// follows them, and other transporters are their owner's matter.
+// withoutRedirects returns a copy of t that does not follow redirects if t is an *http.Client, and
+// otherwise t.
 func withoutRedirects(t policy.Transporter) policy.Transporter {
 	client, ok := t.(*http.Client)
 	if !ok {
@@ -118,8 +119,8 @@ func withoutRedirects(t policy.Transporter) policy.Transporter {
 	return &c
 }
 
-// bounded is a transport whose answers have an end. azcore reads each to its end, so
-// the bound has to be beneath it.
+// bounded is a transport that limits the size of responses to maxResponse. azcore reads each
+// response to its end, so the limit must be applied below azcore.
 type bounded struct{ policy.Transporter }
 
 // Do implements policy.Transporter.
@@ -140,7 +141,8 @@ type boundedBody struct {
 }
 
 func (b *boundedBody) Read(p []byte) (int, error) {
-	// One more than the bound tells the answer that has just its size from a longer.
+	// Read one byte more than the limit, to distinguish a response of exactly that size from a
+	// larger one.
 	if int64(len(p)) > b.left+1 {
 		p = p[:b.left+1]
 	}

@@ -14,7 +14,7 @@ func TestCAFileOfTheEnvironment(t *testing.T) {
 	if _, err := c.Do(context.Background(), read(), nil); err != nil {
 		t.Error(err)
 	}
-	// The option comes first, and a transport of the user's knows what it trusts.
+	// CAFile takes precedence over the variable, and with a Transport the variable is ignored.
 	t.Setenv("CONFAB_CA_FILE", "missing.pem")
 	s.client(t, nil)
 	c = s.client(t, func(c *Config) { c.Options.CAFile, c.Options.Transport = "", s.Client() })

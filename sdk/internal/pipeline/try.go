@@ -15,33 +15,34 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// call is what the policies know of one call of Do, over all of its tries. One try
-// follows the other, so nothing guards it.
+// call is the state of one call of Do, across its attempts. Attempts are sequential, so no mutex is
+// needed.
 type call struct {
 	operation     string
 	requestID     string    // x-ms-client-request-id
-	body          []byte    // nil: none
-	once, creates bool      // of the Request
-	end           time.Time // of the caller's patience; zero: none
+	body          []byte    // nil for no body
+	once, creates bool      // copied from the Request
+	end           time.Time // deadline of the caller's context; zero for none
 	tries         int
-	unknownFate   bool           // creates is set, and a try may have been carried out
-	response      *http.Response // a success, read to its end
-	refused       *http.Response // the last try's answer, if it was none, read to its end
-	failed        error          // or why there was no answer
+	unknownFate   bool           // creates is set, and an attempt may have been carried out
+	response      *http.Response // a successful response, with its body read
+	refused       *http.Response // the failed response of the last attempt, with its body read
+	failed        error          // or the error of the last attempt
 
-	// Whether nothing of a try can have been written: there was a dial or a TLS
-	// handshake, and no connection came of it. A transport that reports nothing may
-	// have written all of it.
+	// dialing and connected tell whether part of the current attempt may have been written: it was
+	// not if a connection was requested (dialing) but not obtained (connected). A transport that
+	// reports neither may have written all of it.
 	dialing, connected atomic.Bool
 }
 
-// watch adds to ctx what finds that out.
+// watch returns ctx with a trace that sets c.dialing and c.connected.
 func (c *call) watch(ctx context.Context, ownTransport bool) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
 			c.dialing.Store(true)
 			if ownTransport {
-				// A second time in one try: nothing went over the first connection.
+				// net/http requests a second connection only if nothing was written to the first
+				// one.
 				c.connected.Store(false)
 			}
 		},
@@ -51,16 +52,15 @@ func (c *call) watch(ctx context.Context, ownTransport bool) context.Context {
 
 func (c *call) unsent() bool { return c.dialing.Load() && !c.connected.Load() }
 
-// stop ends a call: azcore's retry policy sends nothing again after an error that has
-// a NonRetriable method.
+// stop is an error after which azcore's retry policy does not retry, because it has a NonRetriable
+// method.
 type stop struct{ error }
 
 func (stop) NonRetriable()   {}
 func (s stop) Unwrap() error { return s.error }
 
-// tryPolicy sends one try: it finds out whether the server can have carried it out,
-// ends the call where another try could do the thing twice, and writes a line to the
-// log.
+// tryPolicy sends one attempt: it determines whether the server may have carried it out, stops the
+// retries if another attempt could carry it out twice, and logs the attempt.
 type tryPolicy struct{ log *slog.Logger }
 
 // Do implements policy.Policy.
@@ -71,7 +71,7 @@ func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 	}
 	c.tries++
 	if err := req.Raw().Context().Err(); err != nil {
-		return nil, err // nothing is sent
+		return nil, err // no request is sent
 	}
 	c.dialing.Store(false)
 	c.connected.Store(false)
@@ -82,7 +82,8 @@ func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 	return c.judge(resp, err)
 }
 
-// judge passes on what may be tried again, and ends the call otherwise.
+// judge records the result of an attempt. It returns it unchanged if azcore may retry it, and
+// otherwise with an error that stops the retries.
 func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
 	c.refused, c.failed = nil, err
 	if err != nil {
@@ -104,18 +105,19 @@ func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
 			return resp, stop{errFinalResponse}
 		}
 	}
-	// A pause that outlasts the call is not begun: the answer says more than its end.
+	// Do not start a pause beyond the deadline: the response is a better error than the end of the
+	// context.
 	if !c.end.IsZero() && time.Until(c.end) < retryAfter(resp.Header, time.Now()) {
 		return resp, stop{errFinalResponse}
 	}
 	return resp, nil
 }
 
-// errFinalResponse stands beside an answer that must not be followed by another try.
+// errFinalResponse accompanies a response that must not be retried.
 var errFinalResponse = errors.New("answered")
 
-// freshBody gives each try a reader of its own. A transport may still be reading the
-// body of the last try when the next one begins, and azcore's tries share a reader.
+// freshBody sets a new body reader for each attempt, because a transport may still read the body of
+// the last attempt, and azcore's attempts share one reader.
 func (p *tryPolicy) freshBody(req *policy.Request, c *call) {
 	if c.body == nil {
 		return
@@ -126,13 +128,13 @@ func (p *tryPolicy) freshBody(req *policy.Request, c *call) {
 	req.Raw().Body, _ = req.Raw().GetBody()
 }
 
-// permanent reports errors that the next try would meet as well.
+// permanent reports whether err would also occur in the next attempt.
 func permanent(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	return errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// write tells of a try: never a header, a body or a query.
+// write logs an attempt, without headers, body and query.
 func (p *tryPolicy) write(req *policy.Request, c *call, took time.Duration, resp *http.Response, err error) {
 	ctx := req.Raw().Context()
 	if p.log == nil || !p.log.Enabled(ctx, slog.LevelDebug) {

@@ -17,11 +17,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The fault table: what becomes of a read, a creation and an edit, and how many
-// requests the server gets. A creation must never come twice after it may have been
+// TestFaultTable checks the outcome of a read, a creation and an edit under each fault, and how
+// many requests the server receives. A creation must not be sent again once it may have been
 // carried out.
 func TestFaultTable(t *testing.T) {
-	const all = 4 // the first try and azcore's three more
+	const all = 4 // one attempt and azcore's three retries
 	status := func(status int, header ...string) func(http.ResponseWriter, *http.Request) {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			if len(header) > 0 {
@@ -40,7 +40,7 @@ func TestFaultTable(t *testing.T) {
 	for _, test := range []struct {
 		name                string
 		fault               func(http.ResponseWriter, *http.Request)
-		read, create, edit  int // requests when the fault stays
+		read, create, edit  int // number of requests if the fault persists
 		createIsUnknownFate bool
 	}{
 		{"429", status(429), all, all, all, false},
@@ -134,7 +134,7 @@ func TestThrottledTellsHowLong(t *testing.T) {
 	}
 }
 
-// closing is a listener that closes its first connections before TLS begins.
+// closing is a listener that closes its first connections before the TLS handshake.
 type closing struct {
 	net.Listener
 	first atomic.Int32
@@ -181,13 +181,14 @@ func TestNobodyThere(t *testing.T) {
 	}
 }
 
-// A pooled connection that the server has closed: net/http tries another one when it
-// wrote nothing, and nobody is there either. Nothing was sent.
+// TestServerGoneBetweenRequests checks unsent after the events of a connection trace. For example,
+// the server closed a pooled connection: net/http wrote nothing, dials again and fails, so nothing
+// was sent.
 func TestServerGoneBetweenRequests(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		own    bool
-		events string // d: a connection is wanted, c: it is there
+		events string // d: GetConn (a connection is requested), c: GotConn (it was obtained)
 		unsent bool
 	}{
 		{"dial failed", true, "d", true},
@@ -214,7 +215,7 @@ func TestServerGoneBetweenRequests(t *testing.T) {
 	}
 }
 
-// failing is a transport of the user's that fails, nobody knows where.
+// failing is a custom transport that fails without telling whether the request was sent.
 type failing struct{ requests int }
 
 func (f *failing) Do(*http.Request) (*http.Response, error) {
@@ -237,7 +238,7 @@ func TestFailureOfAnotherTransport(t *testing.T) {
 	}
 	f.requests = 0
 	if _, err = c.Do(context.Background(), read(), nil); err == nil || f.requests != 4 {
-		t.Errorf("got %v after %d requests, want 4", err, f.requests)
+		t.Errorf("got %v after %d requests, want unexpected EOF after 1", err, f.requests)
 	}
 }
 
@@ -247,7 +248,7 @@ func TestCancelled(t *testing.T) {
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			s := newServer(t, func(w http.ResponseWriter, r *http.Request, _ int) {
-				io.Copy(io.Discard, r.Body) // else the server does not see that the client left
+				io.Copy(io.Discard, r.Body) // otherwise the server does not notice that the client disconnected
 				if where == "between tries" {
 					time.AfterFunc(10*time.Millisecond, cancel)
 					w.Header().Set("Retry-After", "4")
@@ -285,7 +286,7 @@ func TestSlowBodyEndsWithItsContext(t *testing.T) {
 		answerJSON(w, http.StatusOK, "{")
 		http.NewResponseController(w).Flush()
 		<-r.Context().Done()
-		panic(http.ErrAbortHandler) // a client that goes may still read an end
+		panic(http.ErrAbortHandler) // otherwise the client may still read the end of the body
 	})
 	ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
@@ -325,21 +326,21 @@ func TestUnknownAuthorityIsSaidAtOnce(t *testing.T) {
 	wantError(t, err, "create it: tls: failed to verify certificate: x509: certificate signed by unknown authority (for a private certificate authority set CAFile in the client options or CONFAB_CA_FILE in the environment)")
 }
 
-// creates is a request that may be repeated, and creates something new each time unless
-// the server knows its token.
+// creates returns a request that creates something each time, unless the server recognizes its
+// idempotency token, and may be retried.
 func creates() Request {
 	r := create()
 	r.Once, r.Creates = false, true
 	return r
 }
 
-// What was repeated as often as it may be, and perhaps carried out all the same, says
-// so: otherwise the caller would do it again.
+// TestRepeatedRequestOfUnknownFate checks that a request that fails after all retries reports an
+// unknown fate if any attempt may have been carried out: otherwise the caller would repeat it.
 func TestRepeatedRequestOfUnknownFate(t *testing.T) {
 	for _, test := range []struct {
 		name     string
-		statuses []int // of the tries; 0: the connection ends
-		status   int   // of the error
+		statuses []int // the response to each attempt; 0 closes the connection
+		status   int   // expected status of the error
 		unknown  bool
 	}{
 		{"answers lost", []int{0, 0, 0, 0}, 0, true},
@@ -368,7 +369,8 @@ func TestRepeatedRequestOfUnknownFate(t *testing.T) {
 	}
 }
 
-// A context that ends in a pause hides nothing of the reason for the pause.
+// TestEndOfTheContextInAPause checks that an error of a context that ended during a pause contains
+// the reason for the pause.
 func TestEndOfTheContextInAPause(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 		w.Header().Set("MS-CV", "cv.0")
@@ -395,7 +397,8 @@ func TestEndOfTheContextInAPause(t *testing.T) {
 	}
 }
 
-// A pause that is longer than the caller waits is not begun.
+// TestRetryAfterBeyondTheDeadline checks that a call ends at once if the server asks for a pause
+// beyond the deadline.
 func TestRetryAfterBeyondTheDeadline(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 		w.Header().Set("Retry-After", "3600")

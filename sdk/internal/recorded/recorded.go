@@ -1,5 +1,5 @@
-// Package recorded replays recorded traffic of the real service to a client under
-// test. Only tests and examples import it.
+// Package recorded replays recorded traffic of the real service to a client under test. It is for
+// tests and examples only.
 package recorded
 
 import (
@@ -17,43 +17,42 @@ import (
 	"sync"
 )
 
-// Exchange is one request and its answer.
+// Exchange is one request and its response.
 type Exchange struct {
 	Request  Request
 	Response Response
 }
 
-// Request is what a client must send.
+// Request is the request that a client must send.
 type Request struct {
 	Method  string
-	Path    string            // compared decoded: escaped in another way it is the same
-	Query   map[string]string // all of it, api-version included
-	Headers map[string]string // of these, Content-Type is compared, and repeatability-request-id must be there
-	Body    json.RawMessage   // compared as JSON; none, null and {} are the same
+	Path    string            // compared after unescaping
+	Query   map[string]string // all parameters, including api-version
+	Headers map[string]string // only Content-Type is compared; Repeatability-Request-Id must be present if it is here
+	Body    json.RawMessage   // compared as JSON; an absent body, null and {} are equal
 }
 
-// Response is the answer.
+// Response is the response to replay.
 type Response struct {
 	Status  int
 	Headers map[string]string
 	Body    json.RawMessage
 }
 
-// Transport answers the requests of a client with the exchanges of a recording, in
-// their order; a request that differs from the recorded one is an error of the
-// transport that says how. It implements azcore's policy.Transporter and is safe for
-// concurrent use.
+// Transport responds to the requests of a client with the exchanges of a recording, in order. If a
+// request differs from the recorded one, Do returns an error that describes the difference. It
+// implements azcore's policy.Transporter and is safe for concurrent use.
 type Transport struct {
-	// AnyVersion lets the client send another api-version than the recorded one.
+	// AnyVersion accepts any api-version, not only the recorded one.
 	AnyVersion bool
-	// Exchanges is what is replayed. Tests may change it before the first request.
+	// Exchanges are the exchanges to replay. Tests may change them before the first request.
 	Exchanges []Exchange
 
 	mu   sync.Mutex
 	used int
 }
 
-// Load reads a recording: {"exchanges": [{"request": {...}, "response": {...}}]}.
+// Load reads a recording from a file: {"exchanges": [{"request": {...}, "response": {...}}]}.
 func Load(file string) (*Transport, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -69,7 +68,7 @@ func Load(file string) (*Transport, error) {
 	return &Transport{Exchanges: r.Exchanges}, nil
 }
 
-// MustLoad is Load for examples: it panics when the recording cannot be read.
+// MustLoad is like Load but panics if the recording cannot be read. It is for examples.
 func MustLoad(file string) *Transport {
 	t, err := Load(file)
 	if err != nil {
@@ -78,7 +77,7 @@ func MustLoad(file string) *Transport {
 	return t
 }
 
-// Skip drops the next n exchanges, which another client made.
+// Skip skips the next n exchanges, which another client made, and returns t.
 func (t *Transport) Skip(n int) *Transport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -86,7 +85,7 @@ func (t *Transport) Skip(n int) *Transport {
 	return t
 }
 
-// Done returns an error when exchanges were not used.
+// Done returns an error if not all exchanges were used.
 func (t *Transport) Done() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -112,7 +111,7 @@ func (t *Transport) Do(req *http.Request) (*http.Response, error) {
 	return e.Response.http(req), nil
 }
 
-// final keeps azcore's retry policy from sending a request again.
+// final is an error that azcore's retry policy does not retry.
 type final struct{ error }
 
 func (final) NonRetriable() {}
@@ -187,7 +186,8 @@ func bodyDiffers(want json.RawMessage, wantType string, req *http.Request) error
 	return nil
 }
 
-// canonical decodes text; no text and null are an empty object.
+// canonical decodes JSON for a comparison. It returns an empty object for an empty text and for
+// null.
 func canonical(text []byte) (any, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return map[string]any{}, nil
@@ -207,7 +207,7 @@ func (r Response) http(req *http.Request) *http.Response {
 	for name, value := range r.Headers {
 		h.Set(name, value)
 	}
-	// The recorder wrote bodies anew, so what is about their bytes is no longer true.
+	// The recorder re-encoded the bodies, so the headers about their encoding and length are wrong.
 	h.Del("Content-Length")
 	h.Del("Content-Encoding")
 	h.Del("Transfer-Encoding")
