@@ -7,7 +7,8 @@ import (
 	"github.com/confab-chat/confab/chattest"
 )
 
-// round is one round of a benchmark, with an end of its own.
+// round is the testing.TB of one benchmark iteration. It runs its cleanup functions at the end of
+// the iteration.
 type round struct {
 	testing.TB
 	cleanups []func()
@@ -21,8 +22,8 @@ func (r *round) end() {
 	}
 }
 
-// BenchmarkNewServer measures what a test waits for: from NewServer to the first
-// answered request, over TLS on a new connection, and the end of the server.
+// BenchmarkNewServer measures starting a server, its first response over TLS on a new connection,
+// and closing the server.
 func BenchmarkNewServer(b *testing.B) {
 	var first, end time.Duration
 	for b.Loop() {

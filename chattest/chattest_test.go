@@ -23,7 +23,7 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// withServer is a *testing.M whose Run has the server of Main around it.
+// withServer wraps a *testing.M. Its Run calls chattest.Main.
 type withServer struct{ m *testing.M }
 
 func (w withServer) Run() int { return chattest.Main(w.m) }
@@ -32,7 +32,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(withServer{m}) }
 
 const version = "?api-version=2021-09-07"
 
-// call sends a request with a token.
+// call sends a request with a token and returns the response and its body.
 func call(t testing.TB, s *chattest.Server, method, path, token, body string) (*http.Response, string, error) {
 	t.Helper()
 	r, err := http.NewRequest(method, s.Endpoint()+path, strings.NewReader(body))
@@ -52,7 +52,8 @@ func call(t testing.TB, s *chattest.Server, method, path, token, body string) (*
 	return w, string(text), err
 }
 
-// list lists the threads of a token's user.
+// list lists the threads of the token's user and returns the body of the response, whose status
+// must be want.
 func list(t testing.TB, s *chattest.Server, token string, want int) (body string) {
 	t.Helper()
 	w, body, err := call(t, s, "GET", "/chat/threads"+version, token, "")
@@ -62,7 +63,7 @@ func list(t testing.TB, s *chattest.Server, token string, want int) (body string
 	return body
 }
 
-// create creates a thread.
+// create sends a request that creates a thread; the status of the response must be want.
 func create(t testing.TB, s *chattest.Server, token string, want int) {
 	t.Helper()
 	w, body, err := call(t, s, "POST", "/chat/threads"+version, token, `{"topic":"lunch"}`)
@@ -74,7 +75,7 @@ func create(t testing.TB, s *chattest.Server, token string, want int) {
 func TestServer(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)
-	t.Setenv("CONFAB_LISTEN", "nowhere") // settings of a server that is none of ours
+	t.Setenv("CONFAB_LISTEN", "nowhere") // a setting of another server, which NewServer must ignore
 	s := chattest.NewServer(t)
 	user := s.NewUser()
 	create(t, s, user.Token(), 201)
@@ -95,7 +96,7 @@ func TestServer(t *testing.T) {
 	}
 }
 
-// TestParallel: servers know nothing of one another.
+// TestParallel checks that servers that run in parallel share no data.
 func TestParallel(t *testing.T) {
 	for i := range 8 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
@@ -169,7 +170,7 @@ func TestFaults(t *testing.T) {
 	}
 	s.Faults.Add(chattest.Fault{Status: 500, Times: chattest.Always})
 	list(t, s, user.Token(), 500)
-	s.NewUser() // is not hit
+	s.NewUser() // the fault does not apply to it
 	list(t, s, user.Token(), 500)
 	s.Faults.Clear()
 	list(t, s, user.Token(), 200)
@@ -182,7 +183,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestOperations: the comment of Fault names all that there are.
+// TestOperations checks that the comment of Fault lists all operations.
 func TestOperations(t *testing.T) {
 	source, err := os.ReadFile("faults.go")
 	if err != nil {
@@ -198,7 +199,7 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// TestDocument: the example of docs/testing.md is lunch_test.go.
+// TestDocument checks that the example in docs/testing.md equals lunch_test.go.
 func TestDocument(t *testing.T) {
 	document, err := os.ReadFile("../docs/testing.md")
 	if err != nil {
@@ -219,7 +220,7 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// told is a test whose failures and log are kept.
+// told is a fake testing.TB that records its failure and its log.
 type told struct {
 	testing.TB
 	failure string
@@ -236,7 +237,7 @@ func (t *told) Fatalf(f string, args ...any) {
 	runtime.Goexit()
 }
 
-// run runs f as a test is run, and its clean-up.
+// run calls f in a goroutine, as go test does, and then the cleanup functions.
 func (t *told) run(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -249,7 +250,7 @@ func (t *told) run(f func()) {
 	}
 }
 
-// TestMistakesEndTheTest: each says what is wrong, in the words of the package.
+// TestMistakesEndTheTest checks that mistakes of a test fail it with a message of this package.
 func TestMistakesEndTheTest(t *testing.T) {
 	for want, f := range map[string]func(*chattest.Server){
 		"chattest: advance the clock: the clock goes forward only": func(s *chattest.Server) { s.Clock.Advance(-time.Hour) },
@@ -331,7 +332,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// code is a *testing.M of a package with nothing to test.
+// code is a fake *testing.M. Its Run calls run and returns n.
 type code struct {
 	n   int
 	run func()
@@ -339,7 +340,7 @@ type code struct {
 
 func (c code) Run() int { c.run(); return c.n }
 
-// TestMainEnds looks at a second Main, which puts back what there was.
+// TestMainEnds checks that Main restores the environment and removes its CA file when it ends.
 func TestMainEnds(t *testing.T) {
 	for _, name := range []string{"CONFAB_ENDPOINT", "CONFAB_CONNECTION_STRING", "CONFAB_CA_FILE"} {
 		t.Setenv(name, "before")
@@ -357,7 +358,7 @@ func TestMainEnds(t *testing.T) {
 	}
 }
 
-// TestReadyMadeClientsWait: they do what a Retry-After asks of them.
+// TestReadyMadeClientsWait checks that the clients of Chat wait as long as a Retry-After says.
 func TestReadyMadeClientsWait(t *testing.T) {
 	t.Parallel()
 	s := chattest.NewServer(t)
@@ -371,8 +372,8 @@ func TestReadyMadeClientsWait(t *testing.T) {
 	}
 }
 
-// TestErrorsHaveTheNamesOfOperations: what a client's error calls an operation is
-// what a fault calls it.
+// TestErrorsHaveTheNamesOfOperations checks that the operation names in the errors of clients are
+// those of Fault.Operation.
 func TestErrorsHaveTheNamesOfOperations(t *testing.T) {
 	s := chattest.NewServer(t)
 	user := s.NewUser()

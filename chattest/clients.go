@@ -8,13 +8,14 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// retryDelay is the first pause between the attempts of a ready made client. It
-// tries again as often as any other, and waits as long as a Retry-After says.
+// retryDelay is the first pause between the attempts of the clients that Chat and Identity return.
+// The number of retries is the default one, and they wait as long as a Retry-After says.
 const retryDelay = 5 * time.Millisecond
 
-// Chat is a chat client that speaks for a user with the token that NewUser made,
-// and with no other when that has expired. It tries again as often as any client,
-// after pauses of milliseconds, or as long as a Retry-After asks for.
+// Chat returns a chat client that acts for u, with the token that NewUser issued. It does not renew
+// the token: after the token has expired, requests fail with communication.ErrUnauthorized. It
+// retries as often as any client, with pauses of milliseconds, or as long as a Retry-After asks
+// for.
 func (s *Server) Chat(u User) *chat.Client {
 	s.t.Helper()
 	o := &chat.ClientOptions{}
@@ -30,8 +31,8 @@ func (s *Server) Chat(u User) *chat.Client {
 	return c
 }
 
-// Identity is an identity client with the server's access key, for what token
-// servers do. Its requests are met by faults and counted as any other.
+// Identity returns an identity client with the server's access key, for tests that do what a token
+// server does. Faults apply to its requests, and Requests counts them.
 func (s *Server) Identity() *identity.Client {
 	s.t.Helper()
 	o := &identity.ClientOptions{}

@@ -6,25 +6,24 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 )
 
-// Clock is the clock of a server: by it tokens expire, messages are dated,
-// limits count, and deleted users go. It runs, and it can be moved forward.
+// Clock is the clock of a server. It determines when tokens expire, the time of messages, the
+// windows of rate limits, and when deleted users are erased. It runs, and a test can move it
+// forward.
 //
-// Clients keep their own time. So a credential that renews its token when the
-// token's own expiry is near does not notice an advance: it meets a 401, as
-// with a token that was revoked. Requests that are signed with an access key
-// and certificates are judged by the real time, and so stay good.
+// Clients use the real time. So a credential that renews its token shortly before the expiry does
+// not notice that the clock was moved: its client gets a 401, as with a revoked token. Signatures
+// with an access key and certificates are checked against the real time and remain valid.
 type Clock struct {
 	t     failer
 	clock *dev.Clock
 }
 
-// Now is the time on the clock.
+// Now returns the time of the clock.
 func (c *Clock) Now() time.Time { return c.clock.Now() }
 
-// Advance moves the clock forward and returns when the server has done what was
-// due by then. It ends the test when d is negative, or when the clock would be
-// more than ten years ahead. There is no way back: ids of messages come from
-// the clock, and rise.
+// Advance moves the clock forward by d. It returns after the server has completed the work that was
+// due by then. It fails the test if d is negative, or if the clock would be more than ten years
+// ahead. The clock cannot be moved back: message ids are taken from it and must increase.
 func (c *Clock) Advance(d time.Duration) {
 	c.t.Helper()
 	if err := c.clock.Advance(d); err != nil {

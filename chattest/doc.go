@@ -1,7 +1,7 @@
-// Package chattest is a chat server for tests: a whole Confab in the test's own
-// process, in memory, over TLS, ready in some five milliseconds and gone with
-// the test. Nothing has to be installed or started, no port is fixed, no file
-// is written, and every test can have a server of its own.
+// Package chattest runs a chat server for tests: a complete Confab server in the process of the
+// test, in memory, over TLS. It starts in about five milliseconds and stops with the test. Nothing
+// has to be installed or started, no port is fixed, no file is written, and every test can have its
+// own server.
 //
 //	func TestLunch(t *testing.T) {
 //		s := chattest.NewServer(t)
@@ -13,71 +13,66 @@
 //		}
 //	}
 //
-// It is the server that speaks the protocol of Azure Communication Services in
-// production, with its checks, error bodies and limits: not a fake that agrees
-// with the test.
+// It is the production server, which implements the protocol of Azure Communication Services with
+// its checks, error bodies and limits, not a fake.
 //
 // # Clients
 //
-// [Server.Chat] is a client of package chat, ready made for a user, and
-// [Server.Identity] one of package identity: for what the test itself says and
-// looks at.
+// [Server.Chat] returns a client of package chat for a user, and [Server.Identity] one of package
+// identity: tests use them to prepare and to inspect the data of the server.
 //
-// The code under test has clients of its own. The certificate of a server is its
-// own, so a client must be told to trust it. [Server.Client] is an http.Client that
-// does; it also is the Transport of every SDK that is built on azcore:
+// The code under test creates its own clients. Each server has its own certificate, which clients
+// must trust. [Server.Client] returns an http.Client that does; it can be the Transport of every
+// SDK that is based on azcore:
 //
 //	&chat.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: s.Client()}}
 //
-// Code that takes its roots from somewhere else gets them from [Server.CA].
+// Code that needs a certificate gets it from [Server.CA].
 //
-// Its identity clients take [Server.ConnectionString]; its chat clients take the
-// token of a [User], or one of [Server.Token] with other scopes or another
-// lifetime.
+// Identity clients need [Server.ConnectionString]. Chat clients need the token of a [User], or one
+// of [Server.Token] with other scopes or another lifetime.
 //
 // # Time
 //
-// A day passes in a call, and what was due in it is done when the call returns:
+// A call moves the clock by a day. When it returns, the server has completed the work that was due:
 //
 //	s.Clock.Advance(25 * time.Hour)
 //
-// Tokens of a day have expired then: chat requests with them are answered 401,
-// and what renews tokens can be watched doing so. Throttled clients are let in,
-// deleted users are gone with what they wrote. The [Clock] says what keeps the
-// real time.
+// Tokens with a lifetime of a day have then expired: chat requests with them are answered 401, and
+// a test can check that the code renews its tokens. Throttled clients may send again, and deleted
+// users are erased with their messages. See [Clock] for what uses the real time.
 //
 // # Faults
 //
-// What goes wrong one day in production goes wrong in a test on order:
+// A test can make requests fail as they may fail in production:
 //
 //	s.Faults.Add(chattest.Fault{Operation: "send message", Status: 429, RetryAfter: time.Second, Times: 2})
 //	s.Faults.Add(chattest.Fault{Operation: "create thread", Drop: chattest.DropAfter})
 //	s.Faults.Add(chattest.Fault{Delay: 200 * time.Millisecond, Times: chattest.Always})
 //
-// The second line is the one that finds doubled threads: the thread is made, and
-// its answer is lost. [Server.Requests] tells how often the code under test asked,
-// [Faults.Left] whether it met all that was ordered.
+// The second fault finds code that creates threads twice: the thread is created, but the response
+// is lost. [Server.Requests] returns how many requests the code under test sent, and [Faults.Left]
+// the faults that did not occur yet.
 //
 // # One server for a package
 //
-// Code that finds its server through the environment, and packages of many small
-// tests, may share one:
+// Code that reads the address of its server from the environment, and packages with many small
+// tests, can share a server:
 //
 //	func TestMain(m *testing.M) { chattest.Main(m) }
 //
-// [Main] sets CONFAB_ENDPOINT, CONFAB_CONNECTION_STRING and CONFAB_CA_FILE for
-// the time of the tests; [Shared] is the server.
+// [Main] sets CONFAB_ENDPOINT, CONFAB_CONNECTION_STRING and CONFAB_CA_FILE while the tests run;
+// [Shared] returns the server.
 //
-// # What it brings along
+// # Dependencies
 //
-// The server's own dependencies: they come into the go.mod of whoever imports this
-// package, and Go 1.26 with them, though into no program that does not. To keep them
-// out, put such tests into a module of their own, or run them as
-// `confab run -- go test ./...` does.
+// A module that imports this package gets the server's dependencies in its go.mod, and requires Go
+// 1.26. Programs that do not import it are not affected. To avoid this, put such tests into a
+// separate module, or run them with `confab run -- go test ./...`.
 //
 // # Other languages
 //
-// `confab run -- pytest` gives the same server to programs in any language, with
-// the clock and the faults at $CONFAB_ENDPOINT/dev/clock and /dev/faults;
-// docs/testing.md of the repository has an example for each.
+// `confab run -- pytest` starts the same server for programs in any language, with the clock and
+// the faults at $CONFAB_ENDPOINT/dev/clock and /dev/faults; docs/testing.md in the repository has
+// an example for each.
 package chattest

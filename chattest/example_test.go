@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// example stands for the *testing.T of a test, which an example does not have.
+// example replaces the *testing.T of a test, which an example does not have.
 type example struct {
 	testing.TB
 	ends []func()
@@ -25,14 +25,14 @@ func (e *example) Fatal(args ...any)         { panic(fmt.Sprint(args...)) }
 func (e *example) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 func (e *example) Errorf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
-// end is what a test does at its end.
+// end runs the cleanup functions, as a test does when it ends.
 func (e *example) end() {
 	for _, f := range e.ends {
 		f()
 	}
 }
 
-// A server with two users, who talk.
+// Start a server with two users that chat with each other.
 func Example() {
 	t := &example{} // in a test: its t, which ends by itself
 	defer t.end()
@@ -60,7 +60,7 @@ func Example() {
 	// Output: Where do we eat?
 }
 
-// A day later a token of a day has expired.
+// After a day, a token with a lifetime of a day has expired.
 func ExampleClock_Advance() {
 	t := &example{} // in a test: its t, which ends by itself
 	defer t.end()
@@ -74,7 +74,7 @@ func ExampleClock_Advance() {
 	// Output: true
 }
 
-// A credential that renews its token brings its client through that day.
+// A client whose credential renews its token works after a day too.
 func ExampleServer_Token() {
 	t := &example{} // in a test: its t, which ends by itself
 	defer t.end()
@@ -105,7 +105,7 @@ func ExampleServer_Token() {
 	// lunch <nil>
 }
 
-// The answer to a create is lost, and no second thread is made.
+// The response to a create is lost, and the retry does not create a second thread.
 func ExampleFaults_Add() {
 	t := &example{} // in a test: its t, which ends by itself
 	defer t.end()
@@ -126,7 +126,7 @@ func ExampleFaults_Add() {
 	// asked 2 times, left []
 }
 
-// A service that answers that it is too busy, until the client gives up.
+// The server answers 429 until the client stops retrying.
 func ExampleFault() {
 	t := &example{} // in a test: its t, which ends by itself
 	defer t.end()
@@ -140,8 +140,8 @@ func ExampleFault() {
 	// Output: true 4
 }
 
-// An identity client makes users and tokens, as a token server does, and a
-// credential of its own brings a chat client through the day.
+// An identity client creates users and tokens, as a token server does. A chat client whose
+// credential uses the identity client works after a day too.
 func ExampleServer_Identity() {
 	t := &example{} // in a test: its t, which ends by itself
 	defer t.end()
@@ -173,10 +173,10 @@ func ExampleServer_Identity() {
 	// tokens: 2
 }
 
-// Code that finds its server through the environment gets one from Main.
+// Code that reads the address of its server from the environment uses the server of Main.
 func ExampleMain() {
 	// func TestMain(m *testing.M) { chattest.Main(m) }
-	var t *testing.T // of a test in the same package
+	var t *testing.T // the *testing.T of a test in the same package
 
 	s := chattest.Shared(t)
 	fmt.Println(os.Getenv("CONFAB_ENDPOINT") == s.Endpoint())

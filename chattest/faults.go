@@ -7,10 +7,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// Fault is a rule by which requests go wrong. It has a Status or a Drop, or a Delay,
-// which may come with either and is waited out first. Its fields are written out here
-// for the documentation; Add and Left convert it, and compile only while it is the
-// server's own struct.
+// Fault is a rule that makes requests fail. It has a Status, a Drop or a Delay; a Delay can be
+// combined with either and comes first. The fields are repeated here for the documentation: Add and
+// Left convert a Fault to the server's own type, which must have the same fields.
 type Fault struct {
 	// Operation is hit; empty is every one. The operations are "create thread",
 	// "list threads", "get thread", "update thread", "delete thread", "send
@@ -20,45 +19,45 @@ type Fault struct {
 	// "create user", "delete user", "issue token", "revoke tokens" and "exchange
 	// token".
 	Operation string
-	// Status, from 400 to 599, is answered instead of carrying the operation out,
-	// in the words of the server's own refusals.
+	// Status, from 400 to 599, is returned instead of carrying out the operation, with the body
+	// that the server's own errors have.
 	Status int
-	// RetryAfter is the header of that name, with a Status. A part of a second
-	// counts as a whole one; at most a day.
+	// RetryAfter is the Retry-After header of a response with Status. It is rounded up to whole
+	// seconds; at most a day.
 	RetryAfter time.Duration
-	// Delay is waited out before anything else, or until the client goes; at
-	// most 30 seconds.
+	// Delay is the time to wait before anything else, unless the client disconnects; at most 30
+	// seconds.
 	Delay time.Duration
-	// Drop ends the connection without an answer, or over HTTP/2 the request's
-	// stream. HTTP clients, net/http among them, may then repeat a GET on their own.
+	// Drop closes the connection without a response, or the stream with HTTP/2. HTTP clients such
+	// as net/http may then repeat a GET on their own.
 	Drop Drop
-	// Times is how many requests are hit. Zero is one.
+	// Times is the number of requests that the fault applies to. 0 means 1.
 	Times int
 }
 
-// Always as Fault.Times hits all requests until Clear.
+// Always is the value of Fault.Times for a fault that applies to all requests until Clear.
 const Always = rest.Always
 
-// Drop says when a connection is ended.
+// Drop selects when the connection is closed.
 type Drop = rest.Drop
 
-// The moments of a drop.
+// Values of Drop.
 const (
 	// DropBefore: the operation is not carried out.
 	DropBefore = rest.DropBefore
-	// DropAfter: the operation is carried out, and its answer is lost.
+	// DropAfter: the operation is carried out, but its response is lost.
 	DropAfter = rest.DropAfter
 )
 
-// Faults are the rules in force on a server.
+// Faults are the active faults of a server.
 type Faults struct {
 	t      failer
 	faults *dev.Faults
 }
 
-// Add appends a rule. A request is hit by the first rule that matches it and has times
-// left. An invalid rule, such as one for an unknown operation, ends the test; so does
-// the 101st.
+// Add appends a fault. The first fault that matches a request and has requests left applies to it.
+// Add fails the test if the fault is invalid, for example for an unknown operation, or if there are
+// already 100 faults.
 func (f *Faults) Add(r Fault) {
 	f.t.Helper()
 	if _, err := f.faults.Add(rest.Fault(r)); err != nil {
@@ -66,8 +65,7 @@ func (f *Faults) Add(r Fault) {
 	}
 }
 
-// Left returns the rules that still have requests to hit; Times is how many. It is
-// empty once every rule has been used up.
+// Left returns the faults that still have requests left, with the remaining number in Times.
 func (f *Faults) Left() []Fault {
 	var left []Fault
 	for _, r := range f.faults.List() {
@@ -76,5 +74,5 @@ func (f *Faults) Left() []Fault {
 	return left
 }
 
-// Clear removes all rules.
+// Clear removes all faults.
 func (f *Faults) Clear() { f.faults.Clear() }

@@ -12,21 +12,20 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// shared is the server of Main. It belongs to the process as the variables in
-// the environment do that lead to it.
+// shared is the server that Main started, or nil. It is global because the environment variables
+// that point to it are.
 var shared atomic.Pointer[Server]
 
-// Main runs the tests of a package, of which m is the *testing.M, with one
-// server for all of them. While they run the environment of the process has
-// CONFAB_ENDPOINT, CONFAB_CONNECTION_STRING and CONFAB_CA_FILE, and the first
-// two under the names that Microsoft's samples read; Shared is the server
-// itself. Main returns what m.Run did:
+// Main runs the tests of a package with one server for all of them; m is the *testing.M. While the
+// tests run, the environment has CONFAB_ENDPOINT, CONFAB_CONNECTION_STRING and CONFAB_CA_FILE, and
+// the first two also under the names that Microsoft's samples use. Shared returns the server. Main
+// returns the result of m.Run:
 //
 //	func TestMain(m *testing.M) { chattest.Main(m) }
 //
-// is enough, and os.Exit(chattest.Main(m)) the same. If no server can be started,
-// or it does not end well, Main says why and ends the process. Options.Log has no effect: there
-// is no test yet whose log it could be.
+// is sufficient, and os.Exit(chattest.Main(m)) does the same. If the server cannot be started or
+// does not stop cleanly, Main prints the error and exits the process. Options.Log has no effect,
+// because no test exists yet to log to.
 func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	stop, err := share(options)
 	if err != nil {
@@ -44,7 +43,8 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	return m.Run()
 }
 
-// share starts the server of Main and leads the environment to it.
+// share starts the server of Main and sets the environment variables of its clients. stop restores
+// them and closes the server.
 func share(options []*Options) (stop func() error, err error) {
 	o, err := one(options)
 	if err != nil {
@@ -80,7 +80,7 @@ func share(options []*Options) (stop func() error, err error) {
 	}, nil
 }
 
-// setenv sets a variable and returns what puts back what was there.
+// setenv sets a variable. undo restores its previous value.
 func setenv(name, value string) (undo func() error) {
 	old, was := os.LookupEnv(name)
 	os.Setenv(name, value)
@@ -90,10 +90,10 @@ func setenv(name, value string) (undo func() error) {
 	return func() error { return os.Unsetenv(name) }
 }
 
-// Shared is the server of Main, whose failures end t. Its users, its clock and
-// its faults are shared by all tests of the package: a test that moves the
-// clock or orders a fault does so for those that run in parallel too, and is
-// better off with a server of its own.
+// Shared returns the server of Main; its methods fail t on errors. It fails t if Main was not
+// called. All tests of the package share the users, the clock and the faults of the server: a test
+// that moves the clock or adds a fault affects tests that run in parallel, and should start its own
+// server.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	s := shared.Load()

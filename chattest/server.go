@@ -18,28 +18,28 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// patience is how long a server that is closed waits for requests in progress.
+// patience is how long closing a server waits for active requests.
 const patience = 5 * time.Second
 
-// Options of a server; the zero value is the default.
+// Options are the optional settings of a server. The zero value selects the defaults.
 type Options struct {
-	// Limits is "fair", the default, which no test of ordinary size meets;
-	// "azure", the ceilings of the real service and its 429s; or "off".
+	// Limits is "fair", the default, which ordinary tests do not reach; "azure", the rate limits of
+	// the real service with its 429s; or "off".
 	Limits string
-	// DeletionGrace is how long a deleted user's tokens may still delete threads
-	// and leave them, before its content goes. Zero is 30 seconds.
+	// DeletionGrace is how long the tokens of a deleted user can still delete threads and leave
+	// them, before the user's data is erased. 0 means 30 seconds.
 	DeletionGrace time.Duration
-	// Log writes a line for every request, and the server's own words, to the
-	// log of the test, which `go test -v` shows, and a test that fails.
+	// Log writes a line for every request, and the log of the server, to the log of the test, which
+	// `go test -v` and failed tests show.
 	Log bool
 }
 
-// Server is a running server. Its methods are safe for concurrent use; those
-// that fail end the test with t.Fatal, and so belong into the test's goroutine.
+// Server is a running server. Its methods are safe for concurrent use. Methods that fail call
+// t.Fatal, so call them in the goroutine of the test.
 type Server struct {
-	// Clock is the server's clock, which goes forward when the test says so.
+	// Clock is the server's clock, which the test can move forward.
 	Clock *Clock
-	// Faults are what goes wrong when the test says so.
+	// Faults are the faults that the test adds.
 	Faults *Faults
 
 	t      failer
@@ -48,17 +48,16 @@ type Server struct {
 	roots  *x509.CertPool
 }
 
-// failer is what is needed of a test.
+// failer is the part of testing.TB that the package uses to fail a test.
 type failer interface {
 	Helper()
 	Fatalf(format string, args ...any)
 }
 
-// NewServer starts a server for the test and closes it when the test and all
-// its subtests have ended. It keeps everything in memory, writes no file and
-// listens on a free port of 127.0.0.1, so any number may run side by side, in
-// parallel tests too. At most one Options may be given; none, or nil, is the
-// default.
+// NewServer starts a server for the test and closes it when the test and all its subtests have
+// ended. It keeps all data in memory, writes no file and listens on a free port of 127.0.0.1, so
+// any number of servers can run in parallel. At most one Options may be given; none or nil selects
+// the defaults. It fails the test if the server cannot be started.
 func NewServer(t testing.TB, options ...*Options) *Server {
 	t.Helper()
 	o, err := one(options)
@@ -69,7 +68,7 @@ func NewServer(t testing.TB, options ...*Options) *Server {
 	lines := &testLog{t: t}
 	if o.Log {
 		so.Logger = slog.New(slog.NewTextHandler(lines, &slog.HandlerOptions{ReplaceAttr: withoutTime}))
-		so.Access = nil // a line of the log
+		so.Access = nil // nil: write requests to the log
 	}
 	s, err := start(o, so)
 	if err != nil {
@@ -95,7 +94,7 @@ func one(options []*Options) (Options, error) {
 	return *options[0], nil
 }
 
-// start starts a server that belongs to no test yet.
+// start starts a server that is not bound to a test yet.
 func start(o Options, so server.Options) (*Server, error) {
 	settings := map[string]string{
 		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off",
@@ -106,7 +105,7 @@ func start(o Options, so server.Options) (*Server, error) {
 	if o.DeletionGrace != 0 {
 		settings["deletion-grace"] = o.DeletionGrace.String()
 	}
-	// No environment and no confab.yaml: a test meets the same server everywhere.
+	// Ignore the environment and confab.yaml, so that a test gets the same server everywhere.
 	cfg, err := config.Load(config.Input{Defaults: settings})
 	var wrong *config.Error
 	if errors.As(err, &wrong) {
@@ -135,11 +134,11 @@ func (s *Server) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	err := s.server.Close(ctx)
-	s.client.CloseIdleConnections() // of requests that ended meanwhile
+	s.client.CloseIdleConnections() // connections of requests that ended in the meantime
 	return err
 }
 
-// of is the server with its failures told to a test.
+// of returns a copy of s whose methods fail t.
 func (s *Server) of(t failer) *Server {
 	own := *s
 	own.t = t
@@ -148,27 +147,28 @@ func (s *Server) of(t failer) *Server {
 	return &own
 }
 
-// Endpoint is the address for clients, such as "https://127.0.0.1:43121".
+// Endpoint returns the address for clients, such as "https://127.0.0.1:43121".
 func (s *Server) Endpoint() string { return s.server.Info().Endpoint }
 
-// ConnectionString is the endpoint and an access key, as a portal would show
-// them: for identity clients. The key is public knowledge.
+// ConnectionString returns the endpoint and an access key, as a portal shows them, for identity
+// clients. The key is the same for all development servers and not secret.
 func (s *Server) ConnectionString() string {
 	i := s.server.Info()
 	return clientenv.Server{Endpoint: i.Endpoint, AccessKey: i.AccessKey}.ConnectionString()
 }
 
-// Client is an HTTP client that trusts the server. It is a policy.Transporter
-// of azcore too, and so the Transport of any SDK's client that is built on it.
+// Client returns an HTTP client that trusts the server. It implements azcore's policy.Transporter,
+// so it can be the Transport of every SDK client that is based on azcore.
 func (s *Server) Client() *http.Client { return s.client }
 
-// CA is the certificate of the authority that signed the server's, in PEM: for
-// code under test that takes its roots from a file or a pool of its own.
+// CA returns the certificate of the authority that signed the server's certificate, in PEM, for
+// code under test that needs a file or a pool of certificates.
 func (s *Server) CA() []byte { return append([]byte(nil), s.server.Info().CA...) }
 
-// Requests is how many requests the server got for an operation, or for all of
-// them if it is empty: those that were refused or dropped too. It tells how
-// often the code under test tries again. Names are those of Fault.Operation.
+// Requests returns how many requests for an operation the server received, or all requests if
+// operation is "", including refused and dropped ones. Tests use it to check how often code
+// retries. The names of operations are those of Fault.Operation; it fails the test for an unknown
+// one.
 func (s *Server) Requests(operation string) int {
 	s.t.Helper()
 	if err := s.server.Faults().Known(operation); err != nil {
@@ -183,11 +183,11 @@ func (s *Server) Requests(operation string) int {
 	return n
 }
 
-// testLog writes lines to a test's log, until the test has ended.
+// testLog writes lines to the log of a test, and discards them after the test has ended.
 type testLog struct {
 	t testing.TB
 
-	mu    sync.Mutex // guards ended, and the end against lines under way
+	mu    sync.Mutex // guards ended, and makes end wait for active writes
 	ended bool
 }
 
@@ -206,7 +206,7 @@ func (l *testLog) end() {
 	l.ended = true
 }
 
-// withoutTime leaves the time out of log lines: a test has little of it.
+// withoutTime omits the time from log lines, because a test is short.
 func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.TimeKey {
 		return slog.Attr{}

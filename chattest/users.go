@@ -11,23 +11,23 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// User is a user of a server.
+// User is a chat user on a server, with a token.
 type User struct {
-	// ID is what threads and messages know the user by.
+	// ID identifies the user in threads and messages.
 	ID communication.Identifier
 
 	token string
 }
 
-// Token is a token of the user's with the scope "chat", for a day of the
-// server's clock from the moment that NewUser made it.
+// Token returns the token that NewUser issued for the user. It has the scope "chat" and expires
+// after a day of the server's clock.
 func (u User) Token() string { return u.token }
 
-// Format writes the id with every verb, and never the token.
+// Format writes the raw id for every verb, never the token.
 func (u User) Format(f fmt.State, _ rune) { io.WriteString(f, u.ID.RawID()) }
 
-// NewUser makes a user. It asks the server from within: no fault hits it, and
-// it is not counted.
+// NewUser creates a user. It calls the server directly: faults do not apply to it, and Requests
+// does not count it.
 func (s *Server) NewUser() User {
 	s.t.Helper()
 	id, err := s.server.CreateUser(context.Background())
@@ -39,17 +39,18 @@ func (s *Server) NewUser() User {
 	return u
 }
 
-// TokenOptions of Server.Token; nil, and the zero value, is the default.
+// TokenOptions are the optional settings of Server.Token. The zero value selects the defaults.
 type TokenOptions struct {
-	// Scopes are what the token allows; none is identity.ScopeChat.
+	// Scopes are the scopes of the token. If it is empty, the token has identity.ScopeChat.
 	Scopes []identity.Scope
-	// Lifetime is how long the token lasts by the server's clock, in whole
-	// seconds; zero is 24 hours. Over the wire the least is an hour; here it
-	// is a second.
+	// Lifetime is the lifetime of the token by the server's clock, from 1 second to 24 hours, in
+	// whole seconds. 0 means 24 hours. A request to the server can ask for an hour at the least.
 	Lifetime time.Duration
 }
 
-// Token makes a token for a user of the server. As NewUser it asks from within.
+// Token issues a token for a user of the server. Nil options select the defaults. Like NewUser, it
+// calls the server directly. It fails the test if the user does not exist or the options are
+// invalid.
 func (s *Server) Token(user communication.Identifier, o *TokenOptions) string {
 	s.t.Helper()
 	scopes, lifetime, err := o.read()
