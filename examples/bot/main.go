@@ -1,10 +1,10 @@
-// Command bot is a participant that answers. It makes a user and a thread,
-// prints what somebody needs to join it, and answers every message in it until
-// it is interrupted:
+// Command bot is a chat participant that answers messages. It creates a user and a thread, prints
+// the thread id and a token for a guest, and answers every message in the thread until it is
+// interrupted:
 //
 //	go run ./cmd/confab run -- go run ./examples/bot
 //
-// It asks for new messages once a second. Live events will spare it that.
+// It polls for new messages once a second, because the SDK has no live events yet.
 package main
 
 import (
@@ -45,7 +45,7 @@ func run(ctx context.Context, connection string, every time.Duration, out io.Wri
 	if err != nil {
 		return err
 	}
-	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(self, nil), nil) // a bot outlives a token
+	client, err := chat.NewClient(ids.Endpoint(), ids.NewTokenCredential(self, nil), nil) // renews its token, because the bot runs longer than a token lives
 	if err != nil {
 		return err
 	}
@@ -60,15 +60,15 @@ func run(ctx context.Context, connection string, every time.Duration, out io.Wri
 	return b.run(ctx, every)
 }
 
-// bot answers what others write into its thread.
+// bot answers the messages that other participants send to its thread.
 type bot struct {
 	self   communication.Identifier
 	thread *chat.ThreadClient
-	since  time.Time // of the newest message that was looked at
-	seen   []string  // the ids of those of that second
+	since  time.Time // creation time of the newest processed message
+	seen   []string  // ids of the processed messages of that second
 }
 
-// run looks for messages until ctx ends, which is no error.
+// run polls for messages at the interval every until ctx ends; then it returns nil.
 func (b *bot) run(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -76,7 +76,7 @@ func (b *bot) run(ctx context.Context, every time.Duration) error {
 		switch err := b.look(ctx); {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, communication.ErrThrottled): // after all retries: later, then
+		case errors.Is(err, communication.ErrThrottled): // still throttled after all retries: try again at the next tick
 		case err != nil:
 			return err
 		}
@@ -88,14 +88,14 @@ func (b *bot) run(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// look answers what is new, oldest first.
+// look answers the new messages, oldest first.
 func (b *bot) look(ctx context.Context) error {
 	var fresh []chat.Message
 	for m, err := range b.thread.ListMessages(ctx, &chat.ListMessagesOptions{StartTime: b.since}) {
 		if err != nil {
 			return err
 		}
-		// Edited messages come to the top again; their id stays.
+		// An edit moves a message to the top of the list; skip it, because it is not new.
 		if m.Type == chat.MessageTypeText && !slices.Contains(b.seen, m.ID) && m.Sender != b.self && m.DeletedOn.IsZero() && m.EditedOn.IsZero() {
 			fresh = append(fresh, m)
 		}
@@ -103,7 +103,8 @@ func (b *bot) look(ctx context.Context) error {
 	slices.Reverse(fresh)
 	for _, m := range fresh {
 		if answer := reply(m.Content.Message); answer != "" {
-			// The same message is never answered twice, whatever happens to the answer.
+			// With this token the same message is never answered twice, even if the response is
+			// lost.
 			if _, err := b.thread.SendMessage(ctx, answer, &chat.SendMessageOptions{SenderDisplayName: "Bot", IdempotencyToken: "answer to " + m.ID}); err != nil {
 				return err
 			}
@@ -111,7 +112,7 @@ func (b *bot) look(ctx context.Context) error {
 		if err := b.thread.SendReadReceipt(ctx, m.ID); err != nil {
 			return err
 		}
-		if m.CreatedOn.After(b.since) { // times are whole seconds: more may come in this one
+		if m.CreatedOn.After(b.since) { // times are whole seconds: other messages of the same second may follow
 			b.since, b.seen = m.CreatedOn, nil
 		}
 		b.seen = append(b.seen, m.ID)
@@ -119,7 +120,7 @@ func (b *bot) look(ctx context.Context) error {
 	return nil
 }
 
-// reply is what the bot knows.
+// reply returns the answer to a text, "" for none.
 func reply(text string) string {
 	switch word, rest, _ := strings.Cut(strings.TrimSpace(text), " "); strings.ToLower(word) {
 	case "":

@@ -17,7 +17,7 @@ import (
 // TestMain starts a server and sets CONFAB_CA_FILE, as `confab run` does.
 func TestMain(m *testing.M) { os.Exit(chattest.Main(m)) }
 
-// TestBot starts it, joins as the guest whom it invites, and talks to it.
+// TestBot starts the bot, joins its thread with the token of the guest, and chats with it.
 func TestBot(t *testing.T) {
 	s := chattest.Shared(t)
 	ctx, stop := context.WithTimeout(t.Context(), time.Minute)

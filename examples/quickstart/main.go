@@ -1,11 +1,11 @@
-// Command quickstart does, step by step, everything that the README of Python's
-// azure-communication-chat 1.2.0 and the quickstart of March 2021 show, and says
-// what it does. Run it against a server in memory:
+// Command quickstart performs, step by step, all operations of the README of Python's
+// azure-communication-chat 1.2.0 and of Microsoft's quickstart of March 2021, and prints the
+// results. Run it against a server in memory:
 //
 //	go run ./cmd/confab run -- go run ./examples/quickstart
 //
-// or against any other by setting CONFAB_CONNECTION_STRING, and CONFAB_CA_FILE
-// where its certificate needs that.
+// or against another server by setting CONFAB_CONNECTION_STRING, and CONFAB_CA_FILE if its
+// certificate needs it.
 package main
 
 import (
@@ -54,23 +54,24 @@ func run(ctx context.Context, connection string, out io.Writer) error {
 	return nil
 }
 
-// quickstart carries what one step makes to the next.
+// quickstart holds the results of a step that later steps use.
 type quickstart struct {
 	ctx context.Context
 	out io.Writer
 
 	identities *identity.Client
 	ann, bob   communication.Identifier
-	client     *chat.Client       // of Ann
+	client     *chat.Client       // Ann's client
 	room       *chat.ThreadClient // Ann's client of the thread
-	message    string             // the id of one
+	message    string             // id of the first message
 }
 
 func (q *quickstart) say(format string, args ...any) {
 	fmt.Fprintf(q.out, "  "+format+"\n", args...)
 }
 
-// users is for your server: whoever has the access key can be everybody.
+// users creates two users. Only your server should do this: a program with the access key can act
+// for every user.
 func (q *quickstart) users(connection string) (err error) {
 	if q.identities, err = identity.NewClientFromConnectionString(connection, nil); err != nil {
 		return err
@@ -91,8 +92,8 @@ func (q *quickstart) users(connection string) (err error) {
 	q.bob = bob.User
 	q.say("created user %s with a token, in one step", q.bob)
 
-	// A token alone is enough for a client that does not outlive it. This
-	// credential asks for another one when it is needed.
+	// A fixed token is sufficient for a program that ends before the token expires. This credential
+	// renews its token.
 	q.client, err = chat.NewClient(q.identities.Endpoint(), q.identities.NewTokenCredential(q.ann, nil), nil)
 	return err
 }
@@ -103,14 +104,15 @@ func (q *quickstart) thread() error {
 			{Identifier: q.ann, DisplayName: "Ann"},
 			{Identifier: q.bob, DisplayName: "Bob", ShareHistoryTime: time.Now()},
 		},
-		// One is made for each call anyway. Your own outlives the process.
+		// Optional: each call makes its own token. A token of yours also protects retries after a
+		// restart.
 		IdempotencyToken: fmt.Sprint("lunch of ", q.ann),
 	})
 	if err != nil {
 		return err
 	}
 	q.say("created thread %s with the topic %q", result.Thread.ID, result.Thread.Topic)
-	// Who could not be added is data, and can be added again.
+	// Refused participants are in the result and can be added again.
 	for _, failed := range result.Failed {
 		q.say("%s could not be added: %s", failed.Identifier, failed.Message)
 	}
@@ -128,7 +130,7 @@ func (q *quickstart) thread() error {
 	if err != nil {
 		return err
 	}
-	q.say("the topic is %q now, the metadata %v, and the thread goes after %d days",
+	q.say("the topic is %q now, the metadata %v, and the thread is deleted after %d days",
 		properties.Topic, properties.Metadata, properties.RetentionPolicy.DeleteThreadAfterDays)
 	return nil
 }
@@ -166,7 +168,7 @@ func (q *quickstart) messages() (err error) {
 		case m.Type == chat.MessageTypeTopicUpdated:
 			q.say("  %-16s %s", m.Type, m.Content.Topic)
 		case m.Type == chat.MessageTypeParticipantAdded:
-			q.say("  %-16s %d of them", m.Type, len(m.Content.Participants))
+			q.say("  %-16s %d participants", m.Type, len(m.Content.Participants))
 		default:
 			q.say("  %-16s %s", m.Type, m.Content.Message)
 		}
@@ -230,7 +232,7 @@ func (q *quickstart) threads() error {
 			return err
 		}
 	}
-	// Page by page, for whoever shows pages. Otherwise range over ListThreads.
+	// A pager is for programs that show pages. Otherwise, range over ListThreads.
 	pager := q.client.NewListThreadsPager(&chat.ListThreadsOptions{MaxPageSize: 2})
 	for n := 1; pager.More(); n++ {
 		page, err := pager.NextPage(q.ctx)
@@ -267,7 +269,7 @@ func (q *quickstart) errors() error {
 	}
 	_, err = stranger.CreateThread(q.ctx, "Mine", nil)
 	if !errors.Is(err, communication.ErrUnauthorized) {
-		return fmt.Errorf("a revoked token is good: %v", err)
+		return fmt.Errorf("a revoked token was accepted: %v", err)
 	}
 	q.say("%v", err)
 	return q.identities.DeleteUser(q.ctx, eve.User)

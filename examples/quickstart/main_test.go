@@ -11,7 +11,7 @@ import (
 // TestMain starts a server and sets CONFAB_CA_FILE, as `confab run` does.
 func TestMain(m *testing.M) { os.Exit(chattest.Main(m)) }
 
-// TestQuickstart runs it to its end and holds what it says against what it does.
+// TestQuickstart runs the program and checks its output.
 func TestQuickstart(t *testing.T) {
 	s := chattest.Shared(t)
 	var out strings.Builder
@@ -19,8 +19,8 @@ func TestQuickstart(t *testing.T) {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	for _, want := range []string{
-		`created thread 19:`, `the topic is "Dinner" now, the metadata map[place:canteen], and the thread goes after 60 days`,
-		`edited it: "Where do we eat today?"`, "html             (deleted)", "participantAdded 2 of them",
+		`created thread 19:`, `the topic is "Dinner" now, the metadata map[place:canteen], and the thread is deleted after 60 days`,
+		`edited it: "Where do we eat today?"`, "html             (deleted)", "participantAdded 2 participants",
 		"a telephone cannot be in a thread", "in the thread: Fred", "has read up to", "page 2: Dinner",
 		"send message: 403 Forbidden", "create thread: 401 Unauthorized", `deleted thread "Dinner"`, "deleted the users",
 	} {

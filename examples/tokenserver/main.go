@@ -1,11 +1,11 @@
-// Command tokenserver is the part of your own server that a chat application
-// needs: it knows who is signed in, and hands out the tokens of chat users.
+// Command tokenserver is the part of your own server that a chat application needs: it checks who
+// signs in and issues tokens for the chat user of that person.
 //
 //	go run ./cmd/confab run -- go run ./examples/tokenserver
 //	curl -X POST -u ann:secret http://localhost:8090/token
 //
-// The access key stays here. A browser or a phone gets a token of its own user,
-// which ends within hours, and asks again when it does.
+// The access key stays on this server. A browser or a phone gets a token for its own user, which
+// expires within hours, and then requests another one.
 package main
 
 import (
@@ -53,17 +53,17 @@ func run(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	// Whoever is being answered is answered to the end.
+	// Let active requests finish.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return srv.Shutdown(ending)
 }
 
-// server issues tokens to whoever signs in.
+// server issues tokens to people that sign in.
 type server struct {
 	http.ServeMux
 	identities *identity.Client
-	passwords  map[string]string // of your sign-in, here in the plainest form
+	passwords  map[string]string // stands for your sign-in; a real server stores password hashes
 
 	mu    sync.Mutex // guards users
 	users map[string]communication.Identifier
@@ -77,13 +77,13 @@ func newServer(connection string) (*server, error) {
 	s := &server{
 		identities: ids,
 		passwords:  map[string]string{"ann": "secret", "bob": "secret"},
-		users:      map[string]communication.Identifier{}, // in a database, in earnest: an id is for life
+		users:      map[string]communication.Identifier{}, // a real server uses a database, because it must keep the ids
 	}
 	s.HandleFunc("POST /token", s.token)
 	return s, nil
 }
 
-// answer is what a client needs to chat.
+// answer is the response to a client: all that it needs to chat.
 type answer struct {
 	Endpoint  string    `json:"endpoint"`
 	User      string    `json:"user"`
@@ -113,8 +113,8 @@ func (s *server) token(w http.ResponseWriter, r *http.Request) {
 	json.NewEncoder(w).Encode(answer{s.identities.Endpoint(), user.RawID(), token.Token, token.ExpiresOn})
 }
 
-// user returns the chat user of somebody, and makes it when it is the first time: one
-// after the other, so that nobody gets two. A database would see to that in earnest.
+// user returns the chat user of the person with the given name, and creates it the first time. The
+// mutex ensures that no person gets two users; a real server would use a database for that.
 func (s *server) user(ctx context.Context, name string) (communication.Identifier, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +128,7 @@ func (s *server) user(ctx context.Context, name string) (communication.Identifie
 	return user, err
 }
 
-// fail tells the client nothing that it could not help, and the log everything.
+// fail logs err and sends the client an error without details, which it could not use.
 func (s *server) fail(w http.ResponseWriter, err error) {
 	slog.Error("token", "error", err)
 	if errors.Is(err, communication.ErrThrottled) {
