@@ -8,15 +8,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestRetention lets a thread reach the end that its policy gives it, a month
-// later, and one without a policy stay.
+// TestRetention checks that a thread with a retention policy is deleted when it is due, and that a
+// thread without a policy is kept.
 func TestRetention(t *testing.T) {
 	ids := newIdentity(t)
 	user, err := ids.CreateUser(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := chat.NewClient(connection.Endpoint(), ids.NewTokenCredential(user, nil), nil) // tokens end sooner
+	client, err := chat.NewClient(connection.Endpoint(), ids.NewTokenCredential(user, nil), nil) // renews its token: the test moves the clock beyond the life of one
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,7 @@
-// Package compat has no code, only tests: the whole surface of the Go SDK against
-// the built server, as compat/python has Microsoft's SDK. It is a module of its
-// own because that is how its users have it, with the SDK and nothing else.
+// Package compat contains only tests: they call every method of the Go SDK against the built
+// server, as compat/python does with Microsoft's SDK. It is a separate module that depends on the
+// SDK only, like the programs of the SDK's users.
 //
-// Run them with compat/go/run: each needs CONFAB_CONNECTION_STRING and
-// CONFAB_CA_FILE, which `confab run` sets.
+// Run the tests with compat/go/run: they need CONFAB_CONNECTION_STRING and CONFAB_CA_FILE, which
+// `confab run` sets.
 package compat

@@ -82,8 +82,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestRenewing lets tokens reach their end: a credential of an identity client
-// gets another one, a static one is refused.
+// TestRenewing checks that, after a token has expired, a credential of an identity client gets
+// another one and a fixed token is refused.
 func TestRenewing(t *testing.T) {
 	ids := newIdentity(t)
 	user, err := ids.CreateUser(t.Context(), nil)
@@ -132,7 +132,7 @@ func TestRenewing(t *testing.T) {
 		create(what+", a day later", c)
 	}
 	mustEqual(t, "refreshes", refreshes, 2)
-	// And what was revoked, too.
+	// A credential of an identity client also renews a revoked token.
 	if err := ids.RevokeTokens(t.Context(), user); err != nil {
 		t.Fatal(err)
 	}

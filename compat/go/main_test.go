@@ -40,7 +40,7 @@ func newIdentity(t *testing.T) *identity.Client {
 	return c
 }
 
-// person is a user of the server with a client.
+// person is a user of the server with a chat client.
 type person struct {
 	id   communication.Identifier
 	name string
@@ -78,7 +78,7 @@ func newClient(t *testing.T, token string, options *chat.ClientOptions) *chat.Cl
 	return c
 }
 
-// newThread is a thread of its creator and others.
+// newThread creates a thread with its creator and others, and returns the creator's client of it.
 func newThread(t *testing.T, creator person, others ...person) *chat.ThreadClient {
 	t.Helper()
 	var o chat.CreateThreadOptions
@@ -104,7 +104,7 @@ func send(t *testing.T, thread *chat.ThreadClient, content string) string {
 	return id
 }
 
-// messages are the texts of a thread, newest first.
+// messages returns the texts of the messages in a thread, newest first.
 func messages(t *testing.T, thread *chat.ThreadClient) (texts []string) {
 	t.Helper()
 	for m, err := range thread.ListMessages(t.Context(), nil) {
@@ -133,7 +133,8 @@ func mustBe(t *testing.T, what string, err, target error) {
 	}
 }
 
-// dev orders something of the development server: a step of the clock, a fault.
+// dev sends a request to the /dev routes of the development server, which move the clock and add
+// faults. It returns the body of the response.
 func dev(t *testing.T, method, path, body string) (answer []byte) {
 	t.Helper()
 	pem, err := os.ReadFile(os.Getenv("CONFAB_CA_FILE"))
@@ -160,7 +161,7 @@ func dev(t *testing.T, method, path, body string) (answer []byte) {
 	return answer
 }
 
-// serverNow is the server's time, which other tests have moved.
+// serverNow returns the time of the server's clock, which other tests may have moved.
 func serverNow(t *testing.T) time.Time {
 	t.Helper()
 	var told struct{ Now time.Time }
@@ -170,7 +171,7 @@ func serverNow(t *testing.T) time.Time {
 	return told.Now
 }
 
-// fault orders one, and takes back what is left of it at the end.
+// fault adds a fault to the server, and removes what is left of it when the test ends.
 func fault(t *testing.T, body string) {
 	t.Helper()
 	dev(t, http.MethodPost, "/dev/faults", body)

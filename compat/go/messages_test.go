@@ -116,12 +116,12 @@ func TestListMessages(t *testing.T) {
 	}
 }
 
-// TestSendIsNeverDoubled loses the answer of a send: where the server was heard
-// to announce idempotent sends it is sent again and there once, and on a
-// client's first request the caller is told that its fate is not known.
+// TestSendIsNeverDoubled drops the response to a send. If the server has announced idempotent
+// sends, the send is retried and the message is stored once; in the first request of a client the
+// error is ErrUnknownFate.
 func TestSendIsNeverDoubled(t *testing.T) {
 	ann := newPerson(t, "Ann")
-	thread := newThread(t, ann) // the answer announces
+	thread := newThread(t, ann) // its response announces idempotent sends
 	fault(t, `{"operation":"send message","drop":"after","times":1}`)
 	send(t, thread, "once")
 	mustEqual(t, "messages", messages(t, thread), []string{"once"})

@@ -9,12 +9,12 @@ import (
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
-// TestBigPages reads eighty messages of a megabyte each. The server cuts a page
-// at 4 MiB of rows, however many the client allows, and the pager follows.
+// TestBigPages lists eighty messages of a megabyte each. The server limits a page to 4 MiB of rows,
+// regardless of the page size, and the pager fetches all pages.
 func TestBigPages(t *testing.T) {
 	const count, size, bound = 80, 1_000_000, 4 << 20
 	thread := newThread(t, newPerson(t, "Ann"))
-	var want []string // first bytes
+	var want []string // first bytes of each message
 	for n := range count {
 		want = append(want, fmt.Sprintf("%08d", n))
 		send(t, thread, want[n]+strings.Repeat("x", size-8))

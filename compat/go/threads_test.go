@@ -32,7 +32,7 @@ func TestCreateThread(t *testing.T) {
 	mustEqual(t, "metadata", made.Metadata, map[string]string{"place": "canteen"})
 	mustEqual(t, "retention", made.RetentionPolicy, chat.RetentionPolicy{Kind: chat.RetentionKindThreadCreationDate, DeleteThreadAfterDays: 60})
 
-	// Who was refused is data, and ready to be added again.
+	// The refused participant is in the result and can be added again.
 	if len(result.Failed) != 1 || result.Failed[0].Identifier != nobody || result.Failed[0].Code == "" {
 		t.Fatalf("failed: %+v", result.Failed)
 	}
@@ -62,7 +62,7 @@ func TestCreateThreadOnce(t *testing.T) {
 	if first, again, other := create(o), create(o), create(nil); first != again || first == other {
 		t.Errorf("threads %s and %s with one token, %s without", first, again, other)
 	}
-	// The answer to the first attempt is lost: the second one finds the thread.
+	// The response to the first attempt is lost: the retry returns the same thread.
 	fault(t, `{"operation":"create thread","drop":"after","times":1}`)
 	lost := create(nil)
 	n := 0
@@ -110,7 +110,7 @@ func TestListThreads(t *testing.T) {
 		t.Fatalf("first page %+v, %v", first, err)
 	}
 	mustEqual(t, "the rest, from a stored continuation", count(t, ann, &chat.ListThreadsOptions{Continuation: first.Continuation}), 3)
-	// After a failure the pager goes on where it was.
+	// After an error the pager requests the same page again.
 	fault(t, `{"operation":"list threads","status":400,"times":1}`)
 	if _, err := pager.NextPage(t.Context()); err == nil {
 		t.Error("the fault did not strike")
@@ -188,7 +188,7 @@ func TestUpdateThread(t *testing.T) {
 	mustEqual(t, "system messages", topics, []string{"supper", "dinner", "lunch"})
 }
 
-// TestVersions speaks every version that both sides know.
+// TestVersions checks every API version that the SDK and the server support.
 func TestVersions(t *testing.T) {
 	for _, version := range []string{"2021-03-07", "2021-09-07", "2023-11-07", "2024-03-07", "2025-03-15"} {
 		t.Run(version, func(t *testing.T) {

@@ -37,7 +37,7 @@ def identity(flavour):
 
 
 class Person:
-    """A fresh user with a token and a chat client."""
+    """A new user with a token and a chat client."""
 
     def __init__(self, sdk, identity, scopes):
         self._sdk = sdk
@@ -67,20 +67,20 @@ def bob(new_person):
 
 @pytest.fixture
 def thread(alice):
-    """Alice's client of a new thread in which she is alone."""
+    """A new thread whose only participant is Alice, as her client."""
     return alice.thread(alice.chat.create_chat_thread("lunch").chat_thread.id)
 
 
 @pytest.fixture
 def unknown_id(identity):
-    """A well-formed id of this resource that was never given to anybody."""
+    """A well-formed user id of this resource that was never issued."""
     resource = re.match(r"8:acs:[0-9a-f-]{36}_", identity.create_user().raw_id).group()
     return resource + "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
 def foreign_id():
-    """A well-formed id of somebody else's resource."""
+    """A well-formed user id of another resource."""
     return "8:acs:11111111-1111-4111-8111-111111111111_00000000-0000-4000-8000-000000000000"
 
 

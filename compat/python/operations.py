@@ -1,4 +1,4 @@
-"""Every operation on a thread, as a call of Microsoft's clients: OPERATIONS[name](chat, thread, **options)."""
+"""OPERATIONS maps the name of each thread operation to a call of Microsoft's clients: (chat, thread, **options)."""
 from azure.communication.chat import ChatParticipant, CommunicationUserIdentifier
 
 NO_SUCH_THREAD = "19:" + "0" * 32 + "@thread.v2"

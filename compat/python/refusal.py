@@ -1,14 +1,14 @@
-"""What an SDK raises when the server refuses."""
+"""Checks of the exceptions that an SDK raises for a failed request."""
 import json
 
 from azure.core.exceptions import ClientAuthenticationError
 
-# The answer to one who is not in the thread, word for word as the real service gives it.
+# The message of the real service's 403 for a user who is not in the thread.
 NOT_A_PARTICIPANT = "The initiator doesn't have the permission to perform the requested operation."
 
 
 def assert_refused(raised, kind, status, code, message=None):
-    """Checks the exception's class, the status, and the error as azure-core reads it from the answer."""
+    """Checks the class of the exception, the status, and the error that azure-core parsed from the response."""
     error = raised.value
     assert type(error) is kind
     assert error.status_code == status
@@ -19,7 +19,7 @@ def assert_refused(raised, kind, status, code, message=None):
 
 
 def assert_chat_refused(raised, kind, status, code, message=None):
-    """As assert_refused, for chat routes: the envelope that the real service sends is there too."""
+    """Like assert_refused, for the chat API: also checks the second error envelope that the real service sends."""
     assert_refused(raised, kind, status, code, message)
     recorded = json.loads(raised.value.response.text())["CommunicationError"]
     assert recorded["Code"] == code
@@ -28,7 +28,7 @@ def assert_chat_refused(raised, kind, status, code, message=None):
 
 
 def assert_token_refused(raised):
-    """Chat routes answer a token that is not good with 401 and no body at all."""
+    """Checks for a 401 without a body, the response of the chat API to an invalid token."""
     error = raised.value
     assert type(error) is ClientAuthenticationError
     assert error.status_code == 401

@@ -1,7 +1,7 @@
-"""Microsoft's clients, in their two flavours, behind one face.
+"""One interface for Microsoft's synchronous and asynchronous clients.
 
-SyncSDK hands out the clients as they are. AioSDK hands out the asynchronous ones inside Waiting, which
-waits for each answer, so that one test body judges both. Nothing else is changed: arguments, results
+SyncSDK returns the synchronous clients unchanged. AioSDK returns the asynchronous ones wrapped in Waiting, which
+waits for each response, so that the same test runs with both. Nothing else is changed: arguments, results
 and exceptions are the SDK's own.
 """
 import asyncio
@@ -22,7 +22,7 @@ class SyncSDK:
         self._chats = []
 
     def identity_client(self, connection_string=None, **options):
-        # The one client of the four that has no close().
+        # Only this one of the four clients has no close().
         return CommunicationIdentityClient.from_connection_string(
             connection_string or os.environ["CONFAB_CONNECTION_STRING"], **options
         )
@@ -43,7 +43,7 @@ class SyncSDK:
         return client
 
     def close_chats(self):
-        """Closes what chat_client and thread_client made."""
+        """Closes the clients that chat_client and thread_client returned."""
         while self._chats:
             self._chats.pop().close()
 
@@ -77,7 +77,7 @@ class AioSDK:
                 endpoint or os.environ["CONFAB_ENDPOINT"], AioCommunicationTokenCredential(token), **options
             ),
         )
-        # The one method that hands out a client instead of an answer.
+        # Replaced because it returns a client, not a response.
         chat.get_chat_thread_client = lambda thread_id, **options: self.thread_client(chat, thread_id, **options)
         return chat
 
@@ -85,7 +85,7 @@ class AioSDK:
         return self._made(self._chats, lambda: chat.client.get_chat_thread_client(thread_id, **options))
 
     def close_chats(self):
-        """Closes what chat_client and thread_client made."""
+        """Closes the clients that chat_client and thread_client returned."""
         while self._chats:
             self._wait(self._chats.pop().close())
 
@@ -108,7 +108,7 @@ class AioSDK:
 
 
 class Waiting:
-    """An asynchronous client whose methods wait for their answer."""
+    """Wraps an asynchronous client: its methods wait for the response and return it."""
 
     def __init__(self, client, wait):
         self.client = client
@@ -131,7 +131,7 @@ class Waiting:
 
 
 class WaitingPager:
-    """An AsyncItemPaged that is read with a plain `for`."""
+    """Wraps an AsyncItemPaged so that a plain `for` can iterate over it."""
 
     def __init__(self, pager, wait):
         self._pager = pager

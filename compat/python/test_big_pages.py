@@ -2,7 +2,7 @@
 
 COUNT = 80
 SIZE = 1_000_000
-BOUND = 4 << 20  # bytes of the rows of a page
+BOUND = 4 << 20  # maximum size of the rows of a page in bytes
 
 
 def test_a_list_of_big_messages_comes_in_small_pages(thread):

@@ -1,4 +1,4 @@
-"""What `confab run` and `confab env` put into a program's environment."""
+"""Checks the environment variables that `confab run` and `confab env` set."""
 import base64
 import os
 import re
@@ -56,7 +56,7 @@ def test_bundle_holds_our_ca_and_the_roots_of_the_system(name):
 
 
 def test_node_is_given_our_ca_beside_its_own_roots():
-    # The CA alone, or the bundle where another root was set before.
+    # The file has only the CA, or a bundle if a file of other certificates was set before.
     (ours,) = certificates(os.environ["CONFAB_CA_FILE"])
     assert ours in certificates(os.environ["NODE_EXTRA_CA_CERTS"])
 

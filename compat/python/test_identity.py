@@ -22,8 +22,8 @@ def claims(token):
 
 
 def expiry(access):
-    """When it expires. The identity SDK hands the server's text on as it is, where azure-core promises a number."""
-    text = re.sub(r"\.\d+", "", access.expires_on)  # Python 3.9 and 3.10 read no fractions but of 3 or 6 digits
+    """Returns the expiry of a token. expires_on is the server's text, although azure-core documents a number."""
+    text = re.sub(r"\.\d+", "", access.expires_on)  # Python 3.9 and 3.10 parse only fractions of 3 or 6 digits
     return datetime.fromisoformat(text)
 
 
@@ -54,7 +54,7 @@ def test_endpoint_and_key_do_as_well_as_the_connection_string(sdk):
 
 
 def test_a_wrong_key_is_refused(sdk):
-    # Unverified: the code was recorded for another fault in the same header.
+    # Unverified: the error code was recorded for another error in the same header.
     wrong = base64.b64encode(b"not the key of this server, but just as long as a key could be").decode()
     client = sdk.identity_client("endpoint={}/;accesskey={}".format(os.environ["CONFAB_ENDPOINT"], wrong))
     with pytest.raises(ClientAuthenticationError) as raised:
@@ -146,14 +146,14 @@ def test_a_token_without_scopes_is_refused(identity):
 
 
 def test_an_unknown_scope_is_refused(identity):
-    # Unverified: nothing was recorded.
+    # Unverified: no recording exists.
     with pytest.raises(HttpResponseError) as raised:
         identity.get_token(identity.create_user(), ["chat", "telepathy"])
     assert_refused(raised, HttpResponseError, 400, "ValidationError")
 
 
 def test_a_token_is_plain_ascii_that_every_sdk_can_decode(identity):
-    """Four SDKs decode the payload with the standard alphabet, and Python reads nothing but ASCII."""
+    """Payloads must be ASCII and valid in the standard base64 alphabet: four SDKs decode it, and Python reads only ASCII."""
     for _ in range(20):
         _, access = identity.create_user_and_token(["chat"])
         header, payload, signature = access.token.split(".")
@@ -232,7 +232,7 @@ def test_an_identity_of_another_resource_is_not_owned(identity, operation, forei
     assert_not_owned(identity, operation, CommunicationUserIdentifier(foreign_id))
 
 
-# Unverified: the next three. Only the identity of another resource was recorded.
+# Unverified: the next three tests. Only the response for a user of another resource was recorded.
 
 
 def test_an_identity_that_never_existed_is_not_owned(identity, operation, unknown_id):

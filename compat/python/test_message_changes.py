@@ -15,7 +15,7 @@ METADATA = {"hasAttachment": "true", "tags": "sometag"}
 
 @pytest.fixture
 def sent(thread):
-    """The third message of the thread."""
+    """Sends a message, the third one in the thread, and returns its id."""
     return thread.send_message("one", sender_display_name="Alice", metadata=METADATA).id
 
 
@@ -75,7 +75,7 @@ def test_metadata_alone_keeps_the_content(thread, sent):
 
 
 def test_metadata_merges_key_by_key(thread, sent):
-    # Unverified: recorded for threads.
+    # Unverified for messages: recorded for threads only.
     thread.update_message(sent, metadata={"tags": "other", "more": "yes"})
     assert thread.get_message(sent).metadata == {"hasAttachment": "true", "tags": "other", "more": "yes"}
 
@@ -87,7 +87,7 @@ def test_a_metadata_key_sent_empty_goes(thread, sent):
 
 
 def test_an_update_of_nothing_empties_the_message(thread, sent):
-    """As the README says: "if not specified, it is assigned to be empty"."""
+    """The README says of the content: "if not specified, it is assigned to be empty"."""
     thread.update_message(sent)
     message = thread.get_message(sent)
     assert message.content.message == ""
@@ -158,7 +158,7 @@ def test_a_deleted_message_cannot_be_edited(thread, sent):
     assert_chat_refused(raised, ResourceNotFoundError, 404, "NotFound")
 
 
-# Whose message it is
+# Messages of other senders
 
 CHANGES = {
     "update": lambda thread, id: thread.update_message(id, content="won"),
@@ -203,7 +203,7 @@ def test_a_message_edited_while_paging_is_not_lost_and_shifts_nothing(thread):
     ids = [thread.send_message(str(n)).id for n in range(4)]
     pages = thread.list_messages(results_per_page=2).by_page()
     first = [message.id for message in next(pages)]
-    thread.update_message(ids[3], content="again")  # on the page that was read
+    thread.update_message(ids[3], content="again")  # a message of the page that was already read
     rest = [message.id for page in pages for message in page]
     assert first + rest[:2] == ids[::-1]
     assert len(first + rest) == 6

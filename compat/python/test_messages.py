@@ -93,7 +93,7 @@ def test_text_that_looks_like_html_is_not_touched(thread):
     ["<script>alert(1)</script>", '<img src="x" onerror="alert(1)">', '<a href="javascript:alert(1)">'],
 )
 def test_html_is_cleaned_before_anybody_reads_it(thread, hostile):
-    # That it is, is documented; how, is ours.
+    # The documentation says that HTML is sanitized, but not how.
     sent = thread.send_message("<b>bold</b>" + hostile, chat_message_type="html")
     thread.update_message(thread.send_message("x", chat_message_type="html").id, "<b>bold</b>" + hostile)
     for message in list(thread.list_messages())[:2] + [thread.get_message(sent.id)]:
@@ -138,7 +138,7 @@ def test_one_participant_reads_what_another_sent(alice, bob):
 
 
 def test_twenty_sends_at_once_are_numbered_without_gaps():
-    """The one thing that only the asynchronous clients can do."""
+    """Only the asynchronous clients can send several requests at once."""
 
     async def twenty_sends():
         async with AioCommunicationIdentityClient.from_connection_string(

@@ -1,4 +1,4 @@
-"""Who may do what: every operation on a thread, asked by those who may not."""
+"""Permissions: every operation on a thread, requested by users that may not do it."""
 import pytest
 from azure.communication.chat import ChatParticipant
 from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
@@ -68,7 +68,7 @@ def forbidden_with(scope):
 
 @pytest.mark.parametrize("scope", ["chat.join", "chat.join.limited"])
 def test_the_lesser_scopes_join_in_but_do_not_manage(sdk, identity, alice, thread, name, scope):
-    # Unverified: the status. What each scope may do is documented.
+    # Unverified: the status. The permissions of each scope are documented.
     guest = sdk.chat_client(identity.get_token(alice.user, [scope]).token)
     hers = sdk.thread_client(guest, thread.thread_id)
     sent = thread.send_message("hello").id
@@ -105,7 +105,7 @@ def test_a_thread_that_never_was_is_not_found(alice, operation, wire):
 
 
 def test_a_deleted_thread_is_not_found(alice, thread, operation):
-    # Unverified: nothing was recorded after a deletion.
+    # Unverified: no request after a deletion was recorded.
     alice.chat.delete_chat_thread(thread.thread_id)
     with pytest.raises(ResourceNotFoundError) as raised:
         operation(alice.chat, thread)
@@ -131,7 +131,7 @@ def test_a_malformed_message_id_is_a_bad_request(thread, call, message_id):
     )
 
 
-# The recorded clean-up of the suites of 2021: the user goes first, its threads after it, with the token it still has.
+# The suites of 2021 clean up like this (recorded): delete the user, then its threads with its token, which still works.
 
 
 def test_the_token_of_a_deleted_user_still_deletes_its_threads(identity, alice, thread, wire):

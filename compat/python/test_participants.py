@@ -134,7 +134,7 @@ def test_who_was_added_may_read_send_and_add_others(bob, thread, users):
 
 def test_an_addition_writes_one_system_message(alice, thread, users):
     since = datetime(2021, 9, 7, 21, 44, 1, tzinfo=timezone.utc)
-    # Unverified: that several are told of by one message.
+    # Unverified: that one system message reports several added participants.
     thread.add_participants([guest(users[0], display_name="Fred", share_history_time=since), guest(users[1])])
     message, *rest = thread.list_messages()
     assert len(rest) == 2
@@ -164,7 +164,7 @@ def test_adding_somebody_twice_at_once_adds_one(bob, thread):
 
 
 def test_an_empty_list_is_no_request_at_all(thread, wire):
-    # The SDK's own doing.
+    # The SDK sends no request for an empty list.
     assert thread.add_participants([], **wire.hooks) == []
     assert wire.requests == []
 
@@ -185,12 +185,12 @@ def test_more_than_twenty_participants(identity, bob, thread):
     assert thread.add_participants([guest(user) for user in crowd] + [guest(bob.user)]) == []
     assert len(list(thread.list_participants(results_per_page=10))) == 26
     sent = bob.thread(thread.thread_id).send_message("hello, all").id
-    # Unlike the real service above twenty, unless its limits are asked for: the receipt is kept and shown.
+    # The real service keeps no receipts with more than 20 participants; Confab does, unless it runs with --limits azure.
     thread.send_read_receipt(sent)
     assert [receipt.chat_message_id for receipt in bob.thread(thread.thread_id).list_read_receipts()] == [sent]
 
 
-# Participants that cannot be added. Unverified: that 404 is the unknown and 403 the foreign one; both were recorded.
+# Participants that cannot be added. Unverified: that 404 is for an unknown user and 403 for one of another resource; both were recorded.
 
 
 def test_each_refused_one_is_paired_with_its_error_and_the_others_are_added(
@@ -227,7 +227,7 @@ def test_a_deleted_user_is_refused(identity, bob, thread):
 
 
 def test_the_retry_of_a_create_adds_who_was_left_out(alice, bob, unknown_id):
-    """The README's other retry: create, then add those whom the create could not."""
+    """The README's other retry: create a thread, then add the participants that the creation refused."""
     result = alice.chat.create_chat_thread("lunch", thread_participants=[guest_of(unknown_id), guest(bob.user)])
     thread = alice.thread(result.chat_thread.id)
     retry = [participant for participant, error in result.errors]
@@ -292,7 +292,7 @@ def test_a_removal_writes_a_system_message(alice, bob, thread):
 
 
 def test_removing_somebody_who_is_not_there_does_nothing(bob, thread, wire):
-    """Microsoft's own sample program does so, and goes on (compat/samples)."""
+    """Microsoft's sample program does this and expects no error (compat/samples)."""
     thread.remove_participant(bob.user, **wire.hooks)
     assert [answer.status_code for answer in wire.answers] == [204]
     assert len(types(thread)) == 2
@@ -337,7 +337,7 @@ def test_who_was_removed_can_be_added_again(alice, bob, thread):
     bob.thread(thread.thread_id).send_message("back again")
 
 
-# Which part of the history is shared
+# Shared history
 
 
 def seen(person, thread):
@@ -374,12 +374,12 @@ def test_a_share_history_time_of_now_shares_what_comes(bob, thread):
     pass_millisecond(thread.send_message("one").id)
     thread.add_participants([guest(bob.user, share_history_time=datetime.now(timezone.utc))])
     thread.send_message("two")
-    # The second None is its own addition.
+    # None is the system message about Bob's addition.
     assert seen(bob, thread) == ["two", None]
 
 
 def test_a_share_history_time_to_come_is_now(bob, thread):
-    """As from a client whose clock is ahead."""
+    """The request of a client whose clock is ahead."""
     pass_millisecond(thread.send_message("one").id)
     in_an_hour = datetime.now(timezone.utc) + timedelta(hours=1)
     thread.add_participants([guest(bob.user, share_history_time=in_an_hour)])
@@ -390,7 +390,7 @@ def test_a_share_history_time_to_come_is_now(bob, thread):
 
 
 def test_a_naive_share_history_time_is_utc(thread, users):
-    # As the README writes it, with datetime.utcnow().
+    # A naive time, as in the README, which calls datetime.utcnow().
     naive = datetime(2021, 9, 7, 21, 44, 1)
     thread.add_participants([guest(users[0], share_history_time=naive)])
     *_, last = thread.list_participants()

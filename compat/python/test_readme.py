@@ -1,8 +1,8 @@
-"""Every example of the package's own README, a test each, as printed there.
+"""Runs every example of the package's README, unchanged, in a test of its own.
 
-Both flavours run the same text: what a block imports as ChatClient and CommunicationTokenCredential comes from the
-`microsoft` fixture, its placeholders are looked up in the environment, and what it takes from the blocks before it is
-a fixture. What the document says around a block is asserted after it.
+The same text runs with the synchronous and the asynchronous clients: ChatClient and CommunicationTokenCredential come from the
+`microsoft` fixture, placeholders are read from the environment, and variables of earlier examples are fixtures.
+What the README says about an example is checked after it.
 """
 import os
 from datetime import datetime
@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import pytest
 
-# The README takes naive times for UTC with datetime.utcnow(), and so does this file.
+# The README uses datetime.utcnow(), which returns naive times in UTC, and so does this file.
 
 
 @pytest.fixture
 def microsoft(sdk):
-    """The names of azure.communication.chat that differ between the flavours."""
+    """The names of azure.communication.chat that differ between the synchronous and the asynchronous clients."""
     return SimpleNamespace(
         CommunicationTokenCredential=lambda token: token,
         ChatClient=lambda endpoint, token: sdk.chat_client(token),
@@ -59,7 +59,7 @@ def send_message_result_id(chat_thread_client):
 
 @pytest.fixture
 def new_user(identity, chat_thread_client):
-    """In the thread already, as after the block that adds it."""
+    """A user that is in the thread, as after the example that adds it."""
     from azure.communication.chat import ChatParticipant
 
     user = identity.create_user()
@@ -170,7 +170,7 @@ def test_create_a_thread_with_idempotency_token_and_thread_participants(microsof
 
 
 def test_create_a_thread_with_a_participant_who_fails(chat_client, user, bob, unknown_id):
-    """The same retry with something to retry."""
+    """The same retry, with a participant that was refused."""
     from azure.communication.chat import ChatParticipant, CommunicationUserIdentifier
 
     thread_participants = [
@@ -228,7 +228,7 @@ def test_update_the_topic_of_a_thread(chat_thread_client):
 
 
 def test_the_documents_get_properties_of_a_thread_id_is_a_type_error(chat_thread_client, thread_id):
-    """KNOWN mistake of the document, no matter what the server does."""
+    """KNOWN mistake of the README: the SDK raises TypeError before any request."""
     with pytest.raises(TypeError):
         chat_thread_client.get_properties(thread_id)
 
@@ -364,7 +364,7 @@ def test_add_thread_participants(identity_client, chat_thread_client, user):
 
 
 def test_add_an_existing_user_to_a_thread(chat_thread_client, bob):
-    # The block's commented half.
+    # The part of the example that is commented out there.
     from azure.communication.chat import ChatParticipant, CommunicationUserIdentifier
 
     user_id = bob.id
@@ -387,7 +387,7 @@ def test_remove_a_thread_participant(chat_thread_client, user, new_user):
 
 
 def test_remove_a_thread_participant_whose_id_is_known(chat_thread_client, user, new_user):
-    # The block's commented half. KNOWN: the document says CommunicationUserIdentifier(new_user).
+    # The part of the example that is commented out there. KNOWN: the document says CommunicationUserIdentifier(new_user).
     from azure.communication.chat import CommunicationUserIdentifier
 
     user_id = new_user.raw_id

@@ -14,7 +14,7 @@ from wire import Wire
 
 @pytest.fixture
 def his(bob, thread):
-    """Bob's client of Alice's thread."""
+    """Alice's thread, to which Bob was added, as Bob's client."""
     thread.add_participants([ChatParticipant(identifier=bob.user)])
     return bob.thread(thread.thread_id)
 

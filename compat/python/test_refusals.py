@@ -1,4 +1,4 @@
-"""What the server refuses, and how it reaches the caller of the SDK."""
+"""Requests that the server refuses, and the exceptions that the SDK raises for them."""
 import base64
 import json
 import time
@@ -26,7 +26,7 @@ def operation(request):
 
 
 def forged(token, **changes):
-    """The same token with other claims, under the signature it had."""
+    """Returns the token with changed claims and its old signature."""
     header, payload, signature = token.split(".")
     claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     claims.update(changes)
@@ -98,7 +98,7 @@ def test_a_stranger_cannot_read_a_message_whose_id_it_knows(bob, thread):
     assert_chat_refused(raised, HttpResponseError, 403, "Forbidden", NOT_A_PARTICIPANT)
 
 
-# Unverified: the status for a wrong scope. What each scope may do is documented.
+# Unverified: the status for a wrong scope. The permissions of each scope are documented.
 
 
 def test_a_token_for_calls_alone_opens_no_chat(sdk, identity, alice, thread, operation):
@@ -217,7 +217,7 @@ def test_a_page_of_nothing_is_a_bad_request(thread, results_per_page):
     assert_chat_refused(raised, HttpResponseError, 400, "BadRequest")
 
 
-# How refusals travel
+# Error responses on the wire
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_a_refused_token_is_not_tried_again(identity, alice, wire):
     assert len(wire.requests) == 1
 
 
-# What the SDK refuses by itself, before a request: no fact about the server, but the reason for Wire(body=...) above.
+# Arguments that the SDK refuses before it sends a request. They say nothing about the server, but explain Wire(body=...) above.
 
 
 def test_the_sdk_itself_refuses_what_is_empty_or_a_system_type(alice, thread, wire):

@@ -1,4 +1,4 @@
-"""Listing threads, giving them another topic, deleting them, through azure-communication-chat."""
+"""Listing, updating and deleting threads, through azure-communication-chat."""
 import os
 from datetime import datetime, timedelta, timezone
 
@@ -61,7 +61,7 @@ def test_pages_hold_no_more_than_asked_for_and_each_thread_once(alice, wire):
     made = create(alice, *"abcdefg")
     pages = [ids(page) for page in alice.chat.list_chat_threads(results_per_page=3, **wire.hooks).by_page()]
     assert [id for page in pages for id in page] == made[::-1]
-    # A page may be short, and still not be the last.
+    # A page may have fewer elements than asked for and not be the last.
     assert all(len(page) <= 3 for page in pages)
     assert len(wire.requests) == len(pages) > 2
 
@@ -149,7 +149,7 @@ def test_update_topic_changes_nothing_else(thread):
 
 def test_update_topic_writes_a_system_message(alice, bob, thread):
     thread.add_participants([ChatParticipant(identifier=bob.user)])
-    bob.thread(thread.thread_id).update_topic("dinner")  # any participant may; Unverified
+    bob.thread(thread.thread_id).update_topic("dinner")  # Unverified: that every participant may do this
     message = next(iter(thread.list_messages()))
     assert message.type == ChatMessageType.TOPIC_UPDATED
     assert (message.content.topic, message.content.message, message.content.participants) == ("dinner", None, [])
@@ -198,7 +198,7 @@ def test_any_participant_may_delete(alice, bob, thread):
 
 
 def test_a_malformed_thread_id_is_refused_by_name(alice):
-    # The real service's 400 was recorded without a message; ours says which id is wrong.
+    # The real service's 400 was recorded without a message; Confab's message names the malformed id.
     with pytest.raises(HttpResponseError) as raised:
         alice.chat.delete_chat_thread("invalid_chat_thread_id")
     assert_chat_refused(raised, HttpResponseError, 400, "BadRequest")

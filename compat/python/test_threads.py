@@ -1,4 +1,4 @@
-"""Creating chat threads and looking at them, through azure-communication-chat."""
+"""Creating and reading chat threads, through azure-communication-chat."""
 import asyncio
 import os
 import re
@@ -126,7 +126,7 @@ def test_every_stable_version_serves_every_operation(sdk, alice, bob, unknown_id
 
 @pytest.mark.parametrize("slash", ["", "/", "//"], ids=repr)
 def test_an_endpoint_may_end_in_slashes(sdk, alice, slash):
-    """The SDK puts its paths behind them."""
+    """An endpoint may end with a slash: the SDK appends its paths to it."""
     chat = sdk.chat_client(alice.token, endpoint=os.environ["CONFAB_ENDPOINT"] + slash)
     thread = sdk.thread_client(chat, chat.create_chat_thread("lunch").chat_thread.id)
     for n in range(3):
@@ -170,7 +170,7 @@ def test_idempotency_tokens_of_two_users_do_not_meet(alice, bob):
 
 
 def test_fifty_creates_at_once_with_one_idempotency_token_make_one_thread():
-    """The one thing that only the asynchronous clients can do."""
+    """Only the asynchronous clients can send several requests at once."""
 
     async def fifty_creates():
         async with AioCommunicationIdentityClient.from_connection_string(
@@ -193,7 +193,7 @@ def test_without_an_idempotency_token_each_call_makes_a_thread(alice):
     assert len({alice.chat.create_chat_thread("lunch").chat_thread.id for _ in range(3)}) == 3
 
 
-# Participants that cannot be added. Unverified: that 404 is the unknown and 403 the foreign one; both were recorded.
+# Participants that cannot be added. Unverified: that 404 is for an unknown user and 403 for one of another resource; both were recorded.
 
 
 def test_an_unknown_participant_is_reported_and_the_others_are_added(alice, bob, unknown_id):

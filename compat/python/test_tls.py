@@ -1,4 +1,4 @@
-"""Certificates are really verified: the same calls that pass elsewhere fail where our CA is not trusted."""
+"""Checks that the SDK verifies certificates: calls fail if the server's CA is not trusted."""
 import json
 import os
 import subprocess
@@ -12,7 +12,7 @@ CLIENTS = ("identity-sync", "identity-aio", "chat-sync", "chat-aio")
 
 
 def probe(environment, *arguments):
-    """Runs tls_probe.py in a process of its own, since both SDK flavours read the roots once."""
+    """Runs tls_probe.py in a separate process, because the SDK reads the trusted certificates only once."""
     done = subprocess.run(
         [sys.executable, os.path.join(os.path.dirname(__file__), "tls_probe.py"), *arguments],
         env=environment,
@@ -25,7 +25,7 @@ def probe(environment, *arguments):
 
 @pytest.fixture(scope="module")
 def public_roots_only(tmp_path_factory):
-    """This environment, with the public roots that certifi ships as the only ones trusted."""
+    """The current environment without our CA: only the public certificates of certifi are trusted."""
     environment = {name: value for name, value in os.environ.items() if name not in TRUST}
     environment["REQUESTS_CA_BUNDLE"] = environment["SSL_CERT_FILE"] = certifi.where()
     environment["SSL_CERT_DIR"] = str(tmp_path_factory.mktemp("no-certificates"))

@@ -1,6 +1,6 @@
-"""Asks the server one question with each of the four clients and prints, as JSON, what came of it.
+"""Sends one request with each of the four clients and prints the results as JSON.
 
-An answer of any status means that TLS stood. With an argument, that CA file is handed to the clients.
+A response of any status means that the TLS handshake succeeded. An argument names a CA file for the clients.
 Run by test_tls.py.
 """
 import asyncio
@@ -15,7 +15,7 @@ from azure.communication.identity import CommunicationIdentityClient
 from azure.communication.identity.aio import CommunicationIdentityClient as AioCommunicationIdentityClient
 from azure.core.exceptions import HttpResponseError, ServiceRequestError
 
-# Well formed, never issued: {"alg":"none"}.{"exp":9999999999}.
+# A well-formed token that no server issued: {"alg":"none"}.{"exp":9999999999}.
 STRANGERS_TOKEN = "eyJhbGciOiJub25lIn0.eyJleHAiOjk5OTk5OTk5OTl9.c2lnbmF0dXJl"
 ENDPOINT = os.environ["CONFAB_ENDPOINT"]
 CONNECTION_STRING = os.environ["CONFAB_CONNECTION_STRING"]

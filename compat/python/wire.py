@@ -1,12 +1,12 @@
-"""What goes over the wire, seen and changed through two options that azure-core gives every SDK."""
+"""Records and changes requests through two options that azure-core adds to every SDK."""
 import re
 
 
 class Wire:
-    """Sees each request and each answer of the calls it is given to: `client.call(..., **wire.hooks)`.
+    """Records the requests and responses of the calls that get its hooks: `client.call(..., **wire.hooks)`.
 
-    With `body`, the call sends that JSON in place of the SDK's own: so a test can say what the SDK
-    would refuse to say.
+    With `body`, the call sends that JSON instead of the SDK's own, so that a test can send requests that the
+    SDK would refuse.
     """
 
     def __init__(self, body=None):
@@ -17,7 +17,7 @@ class Wire:
 
     @property
     def api_version(self):
-        """The version that the SDK spoke."""
+        """The api-version of the SDK's first request."""
         return re.search("[?&]api-version=([^&]+)", self.requests[0].url).group(1)
 
     def _request(self, request):

@@ -33,7 +33,7 @@ def identity_client(connection_string):
 
 
 class Person:
-    """A fresh user with a token and a chat client, as the document makes them."""
+    """A new user with a token and a chat client, created as in the document."""
 
     def __init__(self, identity_client, endpoint):
         self.user, access = identity_client.create_user_and_token(["chat"])
@@ -79,18 +79,18 @@ def bob(new_person):
 
 @pytest.fixture
 def thread(alice):
-    """Alice's client of a new thread in which she is alone."""
+    """A new thread whose only participant is Alice, as her client."""
     return alice.thread(alice.chat.create_chat_thread("lunch").chat_thread.id)
 
 
 @pytest.fixture
 def unknown(identity_client):
-    """A well-formed user of this resource that was never given to anybody."""
+    """A well-formed user of this resource that was never created."""
     resource = re.match(r"8:acs:[0-9a-f-]{36}_", identity_client.create_user().identifier).group()
     return CommunicationUserIdentifier(resource + "00000000-0000-4000-8000-000000000000")
 
 
-# What the document's blocks expect from the blocks before them.
+# Fixtures for the variables that blocks of the document take from earlier blocks.
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def send_message_result_id(chat_thread_client):
 
 @pytest.fixture
 def new_user(identity_client, chat_thread_client):
-    """In the thread already, as after the block that adds it."""
+    """A user that is in the thread, as after the example that adds it."""
     user = identity_client.create_user()
     chat_thread_client.add_participant(
         ChatThreadParticipant(user=user, display_name="Fred Flinstone", share_history_time=datetime.utcnow())
@@ -134,7 +134,7 @@ def new_user(identity_client, chat_thread_client):
 
 
 class Wire:
-    """Sees each request and answer of the calls it is given to: `client.call(..., **wire.hooks)`.
+    """Records the requests and responses of the calls that get its hooks: `client.call(..., **wire.hooks)`.
 
     With `body`, the call sends that JSON in place of the SDK's own.
     """
@@ -161,5 +161,5 @@ def wire():
 
 @pytest.fixture
 def saying():
-    """A wire that says `body` in place of what the SDK would say."""
+    """Returns hooks that replace the body of a request with `body`."""
     return lambda body: Wire(body).hooks

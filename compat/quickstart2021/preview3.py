@@ -1,4 +1,4 @@
-"""Takes the SDK of 2020-11-01-preview3 through every operation and prints, as JSON, what was answered and what it raised.
+"""Calls every operation of the SDK of 2020-11-01-preview3 and prints the responses and exceptions as JSON.
 
 Run by test_preview3.py with the Python of .venv-preview3.
 """
@@ -28,7 +28,7 @@ def person():
 
 
 def call(name, method, *args, pages=False, **kwargs):
-    """Calls, keeps the answers under the name, and gives the result."""
+    """Calls the function, stores the responses under the name, and returns the result."""
     answers = []
     result = None
     try:
@@ -52,7 +52,7 @@ said["nobody"] = nobody.identifier
 
 me = ChatThreadParticipant(user=alice, display_name="Alice", share_history_time=datetime(2021, 3, 10, 1, 2, 3, 456))
 create = {"topic": "lunch", "thread_participants": [me], "repeatability_request_id": "any opaque words"}
-# This SDK hands its options on to the thread client, the hook among them: so the answer is taken from the next create.
+# This SDK passes its options, including the hook, to the thread client, so the response comes from the next creation.
 thread = chat.create_chat_thread(**create)
 said["thread"] = thread.thread_id
 again = call("create", chat.create_chat_thread, **create)

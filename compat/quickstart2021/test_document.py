@@ -1,6 +1,6 @@
-"""The document's blocks, one test each, as they are printed there; what it says around them is asserted after them.
+"""Runs each block of the document, unchanged, in a test of its own, and then checks what the document says about it.
 
-Its placeholders are looked up in the environment; what a block takes from the blocks before it comes as a fixture.
+Placeholders are read from the environment; variables of earlier blocks are fixtures.
 """
 import os
 import re
@@ -29,7 +29,7 @@ def test_create_a_chat_client(alice):
 
 
 def test_create_an_user(endpoint):
-    # The commented half of the blocks that start a thread.
+    # The part that is commented out in the blocks that start a thread.
     from azure.communication.identity import CommunicationIdentityClient
 
     # create an user
@@ -62,7 +62,7 @@ def test_start_a_chat_thread_without_repeatability_request_id(chat_client, user)
 
     with chat_thread_client:
         assert re.fullmatch(THREAD_ID, chat_thread_client.thread_id)
-        # The block makes a list of participants and hands it to nobody: the creator is there all the same, unnamed.
+        # The block creates a list of participants but does not use it: the only participant is the creator, without a name.
         assert [(one.user.identifier, one.display_name) for one in chat_thread_client.list_participants()] == [
             (user.identifier, None)
         ]
@@ -84,7 +84,7 @@ def test_start_a_chat_thread_with_repeatability_request_id(chat_client, user):
                                                         thread_participants=participants,
                                                         repeatability_request_id=repeatability_request_id)
 
-    # The document takes the result for a thread client, as it was in 1.0.0b4: see the README.
+    # The document treats the result as a thread client, which it was in 1.0.0b4: see the README.
     created = chat_thread_client.chat_thread
     assert chat_thread_client.errors is None
     assert (created.topic, created.created_by.identifier) == (topic, user.identifier)
@@ -353,7 +353,7 @@ def test_remove_a_user(chat_thread_client, user, new_user):
 
 
 def test_remove_a_user_whose_id_is_known(chat_thread_client, user, new_user):
-    # The block's commented half, with the class's name spelled and its argument an id: see the README.
+    # The part of the block that is commented out there, with the class name and the argument corrected: see the README.
     from azure.communication.identity import CommunicationUserIdentifier
 
     user_id = new_user.identifier

@@ -1,4 +1,4 @@
-"""What SDKs of this generation (2021-01-27-preview4) rely on beyond the document's blocks."""
+"""Checks what SDKs of api-version 2021-01-27-preview4 require beyond the document's blocks."""
 import json
 from datetime import datetime, timedelta, timezone
 
@@ -25,7 +25,7 @@ def recent(moment):
 
 
 def said(wire):
-    """The JSON of the only answer, with its members in order."""
+    """Returns the JSON of the only response, with its members in order."""
     (answer,) = wire.answers
     return json.loads(answer.text())
 
@@ -34,7 +34,7 @@ def assert_refused(raised, kind, status, code, message=None):
     error = raised.value
     assert type(error) is kind
     assert error.status_code == status
-    # This version's envelope, as recorded.
+    # The error envelope of this version, as recorded.
     recorded = json.loads(error.response.text())["Error"]
     assert recorded["Code"] == code
     assert recorded["Details"] == []
@@ -58,7 +58,7 @@ def test_revoke_ends_the_tokens(identity_client, alice):
 
 
 def test_the_recorded_clean_up_order(identity_client, alice, thread, wire):
-    """The suites of 2021 delete the user first, and its threads with the token that has not expired."""
+    """Like the suites of 2021, deletes the user first, and then its threads with its token, which still works."""
     identity_client.delete_user(alice.user)
     alice.chat.delete_chat_thread(thread.thread_id, **wire.hooks)
     assert [answer.status_code for answer in wire.answers] == [204]
@@ -123,7 +123,7 @@ def test_the_repeatability_request_ids_of_two_users_do_not_meet(alice, bob):
 
 
 def test_a_refused_participant_is_told_under_errors_and_breaks_the_sdk(alice, bob, unknown, wire):
-    """The SDK's own mistake (see the README): the thread is there, its caller never learns of it."""
+    """A bug of the SDK (see the README): the thread is created, but the call raises an exception."""
     people = [bob.participant(), guest(unknown)]
     with pytest.raises(AttributeError, match="'list' object has no attribute 'user'"):
         alice.chat.create_chat_thread("lunch", thread_participants=people, **wire.hooks)
@@ -207,7 +207,7 @@ def test_an_html_message_is_one(thread, kind):
 
 
 def test_polling_brings_what_was_sent_meanwhile(alice, bob):
-    """As the document receives: list_messages again and again, from the time of the last look."""
+    """Polls as the document does: calls list_messages repeatedly with the time of the last call."""
     created = alice.chat.create_chat_thread("lunch", thread_participants=[bob.participant()]).chat_thread
     hers, his = alice.thread(created.id), bob.thread(created.id)
     heard = []
@@ -353,7 +353,7 @@ def test_add_participants_pairs_each_refused_one_with_its_error_and_adds_the_oth
     assert {error.target: error.code for _, error in response} == {unknown.identifier: "404", FOREIGN.identifier: "403"}
     assert list(said(wire)) == ["errors"] and list(said(wire)["errors"]) == ["invalidParticipants"]
 
-    # The document's retry: the same are refused again, and nothing else happens.
+    # The document's retry: the same participants are refused again, and nothing else changes.
     retry = [p for p, e in response]
     assert [p for p, _ in thread.add_participants(retry)] == retry
     assert [id for id, _ in names(thread.list_participants())] == [alice.id, fred.user.identifier]
@@ -382,7 +382,7 @@ def test_one_may_remove_oneself(bob, thread):
     assert bob.id not in [id for id, _ in names(thread.list_participants())]
 
 
-# Refusals, in this version's envelope
+# Error responses, in the envelope of this version
 
 
 def test_a_stranger_is_kept_out(bob, thread):

@@ -1,4 +1,4 @@
-"""The generation before, 2020-11-01-preview3, through every operation with azure-communication-chat 1.0.0b4."""
+"""Checks every operation of api-version 2020-11-01-preview3 with azure-communication-chat 1.0.0b4."""
 import json
 import re
 import subprocess
@@ -25,7 +25,7 @@ def said():
 
 @pytest.fixture
 def body(said):
-    """The JSON of an answer, of its last page if there are more."""
+    """Returns a function from the name of a call to the JSON of its last response."""
     return lambda name: json.loads(said["answers"][name][-1]["body"])
 
 
@@ -90,7 +90,7 @@ def test_a_refused_participant_is_told_under_errors(said, body):
 
 def test_get_thread(said, body):
     thread = body("get thread")
-    # "participants" was there in early preview3 only.
+    # Only early versions of preview3 had "participants".
     assert list(thread) == ["id", "topic", "createdOn", "createdBy"]
     assert (thread["id"], thread["createdBy"]) == (said["thread"], said["alice"])
 

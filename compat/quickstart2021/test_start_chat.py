@@ -1,4 +1,4 @@
-"""start-chat.py, the document's blocks glued into one program, run as the document ends: python start-chat.py"""
+"""Runs start-chat.py, the document's blocks in one program, as the document says: python start-chat.py"""
 import os
 import re
 import subprocess
@@ -34,7 +34,7 @@ PRINTED = [
 
 
 def run(alice, environment):
-    # The document's own prerequisites: a token and the user it is for.
+    # The prerequisites of the document: a user and its token.
     done = subprocess.run(
         [sys.executable, str(PROGRAM)],
         env=dict(environment, ACCESS_TOKEN=alice.token, USER_ID=alice.id),
@@ -43,7 +43,7 @@ def run(alice, environment):
         universal_newlines=True,
         timeout=120,
     )
-    assert done.returncode == 0, done.stdout + done.stderr  # it catches every Exception, so this says little
+    assert done.returncode == 0, done.stdout + done.stderr  # a weak check: the program catches every Exception
     return done
 
 
@@ -61,7 +61,7 @@ def test_without_our_ca_the_certificate_is_refused(alice, tmp_path):
 
 
 def test_only_the_last_participants_are_left(alice):
-    """What the program leaves behind: in its last thread the two whom it added last, and not the one it removed."""
+    """Checks the program's last thread: it has the two users that were added last, and not the removed one."""
     run(alice, os.environ)
     newest = next(iter(alice.chat.list_chat_threads()))
     people = [(one.user.identifier, one.display_name) for one in alice.thread(newest.id).list_participants()]

@@ -1,4 +1,4 @@
-"""Microsoft's sample programs, run as they are: each must end with 0 and print what it prints when all goes well."""
+"""Runs Microsoft's sample programs unchanged: each must exit with 0 and print the lines of a successful run."""
 import re
 import subprocess
 import sys
@@ -13,7 +13,7 @@ AN_OBJECT = r"<azure\.communication\.chat\._models\.{} object at 0x[0-9a-f]+>".f
 PARTICIPANT = "ChatParticipant:  " + AN_OBJECT("ChatParticipant")
 TOKEN = r"Token issued with value: (?:[\w-]+\.){2}[\w-]+"
 
-# A pattern a line. Where a message is listed as None, it is one of the system's, newest first: the topic was updated, the
+# One pattern for each printed line. A message that is printed as None is a system message, newest first: the topic was updated, the
 # topic was set, the first participant was added.
 PRINTED = {
     "chat_client_sample.py": [
@@ -119,8 +119,8 @@ PRINTED = {
 }
 
 
-# The asynchronous thread sample closes its ChatClient after its first step and opens it again for the next. azure-core has
-# never allowed that, whatever the server says: as it is, the program stops there.
+# The asynchronous thread sample closes its ChatClient after its first step and reopens it for the next. azure-core does not
+# allow that, whatever the server does, so the unchanged program stops there.
 REOPENS = "chat_thread_client_sample_async.py"
 RUN_WITH_FRESH_CLIENTS = Path(__file__).parent / "with_fresh_clients.py"
 

@@ -1,6 +1,6 @@
-"""Runs Microsoft's asynchronous thread sample with a fresh ChatClient wherever it would open a closed one again.
+"""Runs Microsoft's asynchronous thread sample with a new ChatClient wherever it would reopen a closed one.
 
-The file is imported as it is; only what its class attribute _chat_client gives is another. See README.md.
+The file is imported unchanged; only its class attribute _chat_client is replaced. See README.md.
 """
 import asyncio
 import importlib.util

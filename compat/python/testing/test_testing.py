@@ -1,7 +1,7 @@
-"""The clock and the faults of a development server, used as docs/testing.md says.
+"""Tests the clock and the faults of a development server, as docs/testing.md describes them.
 
-A clock that was moved stays moved, and faults hit whoever comes next. So this folder has a server of its own, which
-../run starts for it, and the suite beside it passes it by.
+The clock cannot be moved back, and faults apply to the next requests of any client. So these tests use a separate server,
+which ../run starts, and the rest of the suite does not include them.
 """
 import os
 import re
@@ -99,7 +99,7 @@ def test_an_order_that_cannot_be_meant_is_refused(what, body, words):
 
 
 def test_the_example_of_the_document(tmp_path):
-    """The Python example of docs/testing.md, as it stands there."""
+    """Runs the Python example of docs/testing.md, unchanged."""
     document = Path(__file__).resolve().parents[3] / "docs" / "testing.md"
     (example,) = re.findall(r"^```python\n(.*?)^```$", document.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
     (tmp_path / "test_lunch.py").write_text(example, encoding="utf-8")
