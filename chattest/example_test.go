@@ -34,7 +34,7 @@ func (e *example) end() {
 
 // Start a server with two users that chat with each other.
 func Example() {
-	t := &example{} // in a test: its t, which ends by itself
+	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -62,7 +62,7 @@ func Example() {
 
 // After a day, a token with a lifetime of a day has expired.
 func ExampleClock_Advance() {
-	t := &example{} // in a test: its t, which ends by itself
+	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -76,7 +76,7 @@ func ExampleClock_Advance() {
 
 // A client whose credential renews its token works after a day too.
 func ExampleServer_Token() {
-	t := &example{} // in a test: its t, which ends by itself
+	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -107,7 +107,7 @@ func ExampleServer_Token() {
 
 // The response to a create is lost, and the retry does not create a second thread.
 func ExampleFaults_Add() {
-	t := &example{} // in a test: its t, which ends by itself
+	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -128,7 +128,7 @@ func ExampleFaults_Add() {
 
 // The server answers 429 until the client stops retrying.
 func ExampleFault() {
-	t := &example{} // in a test: its t, which ends by itself
+	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
 
 	ctx := context.Background()
@@ -143,7 +143,7 @@ func ExampleFault() {
 // An identity client creates users and tokens, as a token server does. A chat client whose
 // credential uses the identity client works after a day too.
 func ExampleServer_Identity() {
-	t := &example{} // in a test: its t, which ends by itself
+	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
 
 	ctx := context.Background()
