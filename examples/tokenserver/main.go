@@ -63,7 +63,7 @@ func run(ctx context.Context) error {
 type server struct {
 	http.ServeMux
 	identities *identity.Client
-	passwords  map[string]string // stands for your sign-in; a real server stores password hashes
+	passwords  map[string]string // example only: a real server stores password hashes
 
 	mu    sync.Mutex // guards users
 	users map[string]communication.Identifier

@@ -61,6 +61,6 @@ func TestTokens(t *testing.T) {
 	}
 	s.Clock.Advance(61 * time.Minute)
 	if _, err := client.CreateThread(t.Context(), "t", nil); err == nil {
-		t.Error("a token of an hour is good after 61 minutes")
+		t.Error("a token of an hour was accepted after 61 minutes")
 	}
 }
