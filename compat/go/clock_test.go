@@ -16,7 +16,7 @@ func TestRetention(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := chat.NewClient(connection.Endpoint(), ids.NewTokenCredential(user, nil), nil) // renews its token: the test moves the clock beyond the life of one
+	client, err := chat.NewClient(connection.Endpoint(), ids.NewTokenCredential(user, nil), nil) // renews its token after the clock moves
 	if err != nil {
 		t.Fatal(err)
 	}

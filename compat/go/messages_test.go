@@ -166,7 +166,7 @@ func TestReceiptsAndTyping(t *testing.T) {
 	mustEqual(t, "receipts", read, map[communication.Identifier]string{ann.id: last, bob.id: last})
 	pager := thread.NewListReadReceiptsPager(&chat.ListReadReceiptsOptions{MaxPageSize: 1, Skip: 1})
 	if page, err := pager.NextPage(t.Context()); err != nil || len(page.Values) != 1 || pager.More() {
-		t.Errorf("behind the first: %+v, more %v, %v", page, pager.More(), err)
+		t.Errorf("after skipping the first: %+v, more %v, %v", page, pager.More(), err)
 	}
 	mustBe(t, "an unknown message", thread.SendReadReceipt(t.Context(), "1"), communication.ErrNotFound)
 

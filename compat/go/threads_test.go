@@ -39,7 +39,7 @@ func TestCreateThread(t *testing.T) {
 	mustEqual(t, "failed.Participants()", result.Failed.Participants(), []chat.Participant{{Identifier: nobody, DisplayName: "Nobody"}})
 	failed, err := ann.NewThreadClient(made.ID).AddParticipants(t.Context(), result.Failed.Participants()...)
 	if err != nil || len(failed) != 1 {
-		t.Errorf("once more: %+v, %v", failed, err)
+		t.Errorf("added again: %+v, %v", failed, err)
 	}
 	got, err := bob.NewThreadClient(made.ID).GetProperties(t.Context())
 	if err != nil {
@@ -113,7 +113,7 @@ func TestListThreads(t *testing.T) {
 	// After an error the pager requests the same page again.
 	fault(t, `{"operation":"list threads","status":400,"times":1}`)
 	if _, err := pager.NextPage(t.Context()); err == nil {
-		t.Error("the fault did not strike")
+		t.Error("the fault did not apply")
 	}
 	second, err := pager.NextPage(t.Context())
 	if err != nil || len(second.Values) != 2 {
