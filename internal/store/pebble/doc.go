@@ -24,8 +24,7 @@
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
 //	o       day(4) position(8)                the event's thread and number
 //
-// This is schema 3. Schema 2 had users in format 1 alone, and schema 1 had no x;
-// see upgrade.
+// A store has a schema number, which an older binary refuses; see upgrade.
 //
 // # Values
 //

@@ -24,9 +24,13 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// schema is the version of the key layout. A store with a greater one was
-// written by a newer Confab and is refused, one with a smaller one is upgraded.
-const schema uint64 = 3
+// layout is the version of the keys. Version 1 had no x.
+const layout = 2
+
+// schema is the version of a store: of its keys and of the formats of its rows. A
+// store with a greater one was written by a newer Confab and is refused, one with a
+// smaller one is upgraded.
+var schema = layout + row.Formats()
 
 var schemaValue = func() []byte { v := schema; return row.Number.Encode(nil, &v) }()
 

@@ -11,8 +11,8 @@ import (
 const upgradeBatch = 1024
 
 // upgrade moves a store of an older schema to this one. Schema 2 came with the
-// keys of the threads that expire. Schema 3 came with format 2 of users' rows, which
-// an older binary must not open; it rewrites none.
+// keys of the threads that expire. Later ones came with formats of rows, which an
+// older binary must not open; they rewrite none.
 func (s *Store) upgrade(from uint64) error {
 	if from < 2 {
 		return s.addExpiries(from)

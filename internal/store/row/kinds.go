@@ -232,3 +232,15 @@ var (
 	// Text is the resource's id or the epoch.
 	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
 )
+
+// Formats counts the formats that kinds got after their first one. It grows with
+// every new format, so a store that keeps it tells an older binary that it is newer.
+func Formats() (n uint64) {
+	for _, newest := range []byte{
+		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format,
+		ListEntry.format, AccessKey.format, Position.format, MessageID.format, Deleting.format, Expiry.format, Number.format, Text.format,
+	} {
+		n += uint64(newest - 1)
+	}
+	return n
+}

@@ -142,6 +142,13 @@ func TestEveryFormatHasAGoldenValue(t *testing.T) {
 		has[fmt.Sprint(s.kind, s.format)] = true
 		newest[s.kind] = s.newest
 	}
+	var formats uint64
+	for _, format := range newest {
+		formats += uint64(format - 1)
+	}
+	if got := Formats(); got != formats {
+		t.Errorf("Formats() = %d, want %d, as the samples have", got, formats)
+	}
 	for _, k := range kinds {
 		for f := byte(1); f <= max(newest[string(k[1])], 1); f++ {
 			if !has[fmt.Sprint(string(k[1]), f)] {
