@@ -104,19 +104,6 @@ func decodeMember(l *memberLine) (core.Record, error) {
 	return core.ThreadMember{Thread: l.Thread, Member: m}, nil
 }
 
-func decodeMessage(l *messageLine) (core.Record, error) {
-	kind, ok := core.ParseMessageKind(l.Type)
-	m := core.Message{
-		ID: l.ID, Sequence: l.Sequence, Version: l.Version, Kind: kind, CreatedOn: l.CreatedOn, EditedOn: l.EditedOn, DeletedOn: l.DeletedOn,
-		Sender: l.Sender, SenderDisplayName: l.SenderName, Content: l.Content, Metadata: dict(l.Metadata), Initiator: l.Initiator,
-	}
-	for _, p := range l.Participants {
-		m.Participants = append(m.Participants, core.MessageParticipant(p))
-	}
-	return core.ThreadMessage{Thread: l.Thread, Message: m},
-		errors.Join(knownWord(ok, "type", l.Type), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
-}
-
 func decodeEvent(l *eventLine) (core.Record, error) {
 	kind, ok := core.ParseEventKind(l.Event)
 	e := core.Event{

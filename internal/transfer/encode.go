@@ -67,18 +67,6 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 	return line
 }
 
-func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
-	line := messageLine{
-		Kind: "message", Thread: t.text(r.Thread), Sequence: r.Sequence, ID: r.ID, Version: r.Version, Type: word(t, r.Kind, core.ParseMessageKind),
-		CreatedOn: r.CreatedOn, EditedOn: r.EditedOn, DeletedOn: r.DeletedOn, Sender: t.text(r.Sender), SenderName: t.text(r.SenderDisplayName),
-		Content: t.text(r.Content), Metadata: t.dict(r.Metadata), Initiator: t.text(r.Initiator),
-	}
-	for _, p := range r.Participants {
-		line.Participants = append(line.Participants, participantLine{t.text(p.User), t.text(p.DisplayName), p.ShareHistory})
-	}
-	return line
-}
-
 // checker records whether a text of a record is not UTF-8 or a kind is unknown.
 type checker struct{ bad, unknown bool }
 

@@ -58,30 +58,6 @@ type leftLine struct {
 	Topic    string `json:"topic,omitempty"`
 }
 
-type messageLine struct {
-	Kind         string            `json:"kind"`
-	Thread       string            `json:"thread"`
-	Sequence     uint64            `json:"sequence"`
-	ID           int64             `json:"id"`
-	Version      int64             `json:"version"`
-	Type         string            `json:"type"`
-	CreatedOn    int64             `json:"createdOn"`
-	EditedOn     int64             `json:"editedOn,omitempty"`
-	DeletedOn    int64             `json:"deletedOn,omitempty"`
-	Sender       string            `json:"sender,omitempty"`
-	SenderName   string            `json:"senderDisplayName,omitempty"`
-	Content      string            `json:"content,omitempty"`
-	Metadata     map[string]string `json:"metadata,omitempty"`
-	Initiator    string            `json:"initiator,omitempty"`
-	Participants []participantLine `json:"participants,omitempty"`
-}
-
-type participantLine struct {
-	User         string `json:"user"`
-	DisplayName  string `json:"displayName,omitempty"`
-	ShareHistory int64  `json:"shareHistory,omitempty"`
-}
-
 type answerLine struct {
 	Kind          string            `json:"kind"`
 	Thread        string            `json:"thread"`

@@ -1,0 +1,56 @@
+package transfer
+
+import (
+	"errors"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+type messageLine struct {
+	Kind         string            `json:"kind"`
+	Thread       string            `json:"thread"`
+	Sequence     uint64            `json:"sequence"`
+	ID           int64             `json:"id"`
+	Version      int64             `json:"version"`
+	Type         string            `json:"type"`
+	CreatedOn    int64             `json:"createdOn"`
+	EditedOn     int64             `json:"editedOn,omitempty"`
+	DeletedOn    int64             `json:"deletedOn,omitempty"`
+	Sender       string            `json:"sender,omitempty"`
+	SenderName   string            `json:"senderDisplayName,omitempty"`
+	Content      string            `json:"content,omitempty"`
+	Metadata     map[string]string `json:"metadata,omitempty"`
+	Initiator    string            `json:"initiator,omitempty"`
+	Participants []participantLine `json:"participants,omitempty"`
+}
+
+type participantLine struct {
+	User         string `json:"user"`
+	DisplayName  string `json:"displayName,omitempty"`
+	ShareHistory int64  `json:"shareHistory,omitempty"`
+}
+
+func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
+	line := messageLine{
+		Kind: "message", Thread: t.text(r.Thread), Sequence: r.Sequence, ID: r.ID, Version: r.Version, Type: word(t, r.Kind, core.ParseMessageKind),
+		CreatedOn: r.CreatedOn, EditedOn: r.EditedOn, DeletedOn: r.DeletedOn, Sender: t.text(r.Sender), SenderName: t.text(r.SenderDisplayName),
+		Content: t.text(r.Content), Metadata: t.dict(r.Metadata), Initiator: t.text(r.Initiator),
+	}
+	for _, p := range r.Participants {
+		line.Participants = append(line.Participants, participantLine{t.text(p.User), t.text(p.DisplayName), p.ShareHistory})
+	}
+	return line
+}
+
+func decodeMessage(l *messageLine) (core.Record, error) {
+	kind, ok := core.ParseMessageKind(l.Type)
+	m := core.Message{
+		ID: l.ID, Sequence: l.Sequence, Version: l.Version, Kind: kind, CreatedOn: l.CreatedOn, EditedOn: l.EditedOn, DeletedOn: l.DeletedOn,
+		Sender: l.Sender, SenderDisplayName: l.SenderName, Content: l.Content, Metadata: dict(l.Metadata), Initiator: l.Initiator,
+	}
+	for _, p := range l.Participants {
+		m.Participants = append(m.Participants, core.MessageParticipant(p))
+	}
+	return core.ThreadMessage{Thread: l.Thread, Message: m},
+		errors.Join(knownWord(ok, "type", l.Type), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
+}
