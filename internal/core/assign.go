@@ -5,23 +5,23 @@ import (
 	"slices"
 )
 
-// BatchState is what an engine holds while it applies a batch: the rows that
-// the batch names, as the last commit left them. Assign moves them forward.
+// BatchState holds the locked rows that a batch needs, as of the last commit.
+// Assign updates them with each change that it applies.
 type BatchState struct {
-	Reads    Reads                    // the rows that the engine has locked and loaded
-	Heads    map[string]*Head         // by thread; a thread that does not exist has no entry
-	Members  map[string][]Member      // by thread, all of them; of the threads of decisions
+	Reads    Reads                    // names the rows that the engine has locked and loaded
+	Heads    map[string]*Head         // by thread id; a thread that does not exist has no entry
+	Members  map[string][]Member      // by thread id; all members, only for changes with Decide
 	Users    map[string]User          // by id
 	Sent     map[SendKey]int64        // message ids by send token
 	Answers  map[string]*CreateAnswer // by thread
 	Messages map[MessageKey]Message   // a message that does not exist has no entry
 	Receipts map[ReceiptKey]Receipt
-	Position uint64 // the last one given in this store
-	Day      uint32 // of the event log; it never goes back, whatever the clock does
+	Position uint64 // of the last event in the store
+	Day      uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
 }
 
-// NewBatchState returns the state that a batch needs, without rows. The engine
-// loads those that Reads names before it calls Assign.
+// NewBatchState returns a state without rows. Before the engine calls Assign, it
+// must load the rows that Reads names.
 func NewBatchState(b Batch) *BatchState {
 	return &BatchState{
 		Reads: b.reads(),
@@ -30,10 +30,11 @@ func NewBatchState(b Batch) *BatchState {
 	}
 }
 
-// SendKey is where the message id of a send with a token is kept.
+// SendKey identifies a send with an idempotency token. The store maps it to the id
+// of the message.
 type SendKey struct{ Thread, Caller, Token string }
 
-// MessageKey names a message; ReceiptKey a receipt.
+// MessageKey identifies a message in the store, and ReceiptKey a receipt.
 type (
 	MessageKey struct {
 		Thread string
@@ -48,22 +49,22 @@ type ListMove struct {
 	From, To     int64 // minutes since 1970; From is 0 for a new entry
 }
 
-// MinuteOf is the activity minute of a time.
+// MinuteOf converts epoch milliseconds to minutes since 1970.
 func MinuteOf(ms int64) int64 { return ms / MillisPerMinute }
 
-// DayOf is the day of the event log that a time belongs to.
+// DayOf converts epoch milliseconds to days since 1970, by which the event log is divided.
 func DayOf(ms int64) uint32 { return uint32(ms / MillisPerDay) }
 
-// Lengths of time in rows.
+// Durations in milliseconds, the unit of all times in rows.
 const (
 	MillisPerMinute = 60_000
 	MillisPerDay    = 86_400_000
 )
 
-// Reads names the rows that the changes of a batch were decided on, and those
-// that they write over.
+// Reads names the rows that an engine must lock and load before it applies a
+// batch: those that the changes were decided on, and those that they replace.
 type Reads struct {
-	Threads  map[string]bool // true: with all members, for a decision
+	Threads  map[string]bool // by thread id; true: all members are needed too, for a change with Decide
 	Users    map[string]struct{}
 	Sent     map[SendKey]struct{}
 	Answers  map[string]struct{} // by thread
@@ -100,7 +101,7 @@ func (b Batch) reads() (r Reads) {
 	return r
 }
 
-// insert puts an entry into a map, which it makes for the first one.
+// insert sets (*m)[k] to v. It allocates the map if it is nil.
 func insert[K comparable, V any](m *map[K]V, k K, v V) {
 	if *m == nil {
 		*m = map[K]V{}
@@ -108,12 +109,12 @@ func insert[K comparable, V any](m *map[K]V, k K, v V) {
 	(*m)[k] = v
 }
 
-// Assign applies the changes of a batch to the state one by one, each seeing the
-// effect of those before it, and returns an outcome for each. An applied one
-// holds a copy of the change with its empty fields filled: message ids, versions,
-// sequences, event numbers, positions and times. The changes stay as they are.
-// Assign is pure: staleness, replay and numbering are decided here and nowhere
-// else, for every engine.
+// Assign applies the changes of a batch to the state in order and returns one
+// outcome per change. Each change sees the effects of those before it. An applied
+// outcome has a copy of the change in which message ids, versions, sequences,
+// event numbers, positions and times are filled. Assign does not modify the changes
+// and performs no I/O. All engines call it, so that they detect stale and repeated
+// changes and number rows in the same way.
 func Assign(b Batch, s *BatchState) []Outcome {
 	s.Day = max(s.Day, DayOf(b.At))
 	n := len(b.Changes)
@@ -125,8 +126,8 @@ func Assign(b Batch, s *BatchState) []Outcome {
 	return outcomes
 }
 
-// assigner is one call of Assign. The rows of all copies come from a few
-// slices, so that a batch costs few allocations.
+// assigner is the state of one call of Assign. The copies of all changes share
+// its three slices, which saves allocations.
 type assigner struct {
 	*BatchState
 	at       int64
@@ -165,7 +166,8 @@ func (a *assigner) assign(c *Change) Outcome {
 	return Outcome{Status: Applied, Head: *head, Change: c, ListMoves: moves}
 }
 
-// replayed says whether a change with this one's token was written before.
+// replayed returns a Replayed outcome and true if an earlier change had the same
+// idempotency token.
 func (a *assigner) replayed(c *Change, head *Head) (Outcome, bool) {
 	if c.SendToken != "" {
 		if id, ok := a.Sent[c.sendKey()]; ok {
@@ -180,14 +182,14 @@ func (a *assigner) replayed(c *Change, head *Head) (Outcome, bool) {
 	return Outcome{}, false
 }
 
-// decide takes the decision of a change on the rows of the state. The outcome
-// counts when there is no change to apply.
+// decide calls the change's Decide with the rows of the state. It returns the
+// resulting change, or nil and an outcome if there is none to apply.
 func (a *assigner) decide(c *Change) (*Change, Outcome) {
 	rows := &lockedRows{BatchState: a.BatchState}
 	decided, err := c.Decide(rows)
 	switch {
 	case len(rows.unread.users)+len(rows.unread.messages) > 0:
-		return nil, Outcome{Status: Unread, Change: c.naming(rows.unread)}
+		return nil, Outcome{Status: Unread, Change: c.withReads(rows.unread)}
 	case err != nil:
 		return nil, Outcome{Status: Refused, Err: err}
 	case decided.empty():
@@ -196,7 +198,7 @@ func (a *assigner) decide(c *Change) (*Change, Outcome) {
 	return decided, Outcome{}
 }
 
-// stale says whether a row that the change was decided on has changed since.
+// stale reports whether a row that the change was decided on has changed since.
 func (a *assigner) stale(c *Change, head *Head) bool {
 	revision := uint64(0)
 	if head != nil {
@@ -207,7 +209,7 @@ func (a *assigner) stale(c *Change, head *Head) bool {
 	}
 	for _, read := range c.ReadUsers {
 		now := a.Users[read.ID]
-		now.ID = read.ID // a user who does not exist has no row, and so no id
+		now.ID = read.ID // the zero User of a missing row has no id
 		if now != read {
 			return true
 		}
@@ -220,7 +222,7 @@ func (a *assigner) stale(c *Change, head *Head) bool {
 	return false
 }
 
-// copy returns the change with slices of its own where fields are filled.
+// copy copies a change, together with the slices whose elements Assign fills.
 func (a *assigner) copy(c *Change) *Change {
 	a.changes = append(a.changes, *c)
 	n := &a.changes[len(a.changes)-1]
@@ -234,14 +236,15 @@ func (a *assigner) copy(c *Change) *Change {
 	return n
 }
 
-// carve appends the rows to a slice that many share and returns their part.
+// carve appends rows to a shared slice and returns the appended part of it.
 func carve[T any](from *[]T, rows []T) []T {
 	n := len(*from)
 	*from = append(*from, rows...)
 	return (*from)[n:len(*from):len(*from)]
 }
 
-// number fills the fields of a change of a thread, and moves the state forward.
+// number fills the fields of a change to a thread and updates the state. It returns
+// the moves in the users' lists of threads.
 func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 	minute := MinuteOf(head.LastMessageOn)
 	a.assignProperties(c, head)
@@ -257,7 +260,7 @@ func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 		a.Members[c.Thread] = replaceMembers(members, c.Members)
 	}
 	if to := MinuteOf(head.LastMessageOn); to != minute {
-		// Only now: on every send it would cost a row for each member.
+		// Once a minute at most: a move costs a row for each participant.
 		for i := range c.Roster {
 			moves = append(moves, ListMove{User: c.Roster[i].User, Thread: c.Thread, From: minute, To: to})
 		}
@@ -277,14 +280,16 @@ func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 	return moves
 }
 
+// assignProperties updates the head's revision, properties and times of creation
+// and deletion.
 func (a *assigner) assignProperties(c *Change, head *Head) {
-	born := head.Revision == 0
+	created := head.Revision == 0
 	if c.changesRevision() {
 		head.Revision++
 	}
 	if c.Properties != nil {
 		head.Properties = *c.Properties
-		if born {
+		if created {
 			head.CreatedOn = a.at
 		}
 	}
@@ -293,17 +298,17 @@ func (a *assigner) assignProperties(c *Change, head *Head) {
 	}
 }
 
-// forgetThread drops a purged thread's rows, so that later changes do not find
-// them; the thread's head, members and first answer stay.
+// forgetThread removes a purged thread's send tokens, messages and receipts from
+// the state. Its head, members and first answer stay.
 func (s *BatchState) forgetThread(thread string) {
 	maps.DeleteFunc(s.Sent, func(k SendKey, _ int64) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Messages, func(k MessageKey, _ Message) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Receipts, func(k ReceiptKey, _ Receipt) bool { return k.Thread == thread })
 }
 
-// replaceMembers returns the members with those that were put.
+// replaceMembers returns a copy of members in which those of put are replaced or added.
 func replaceMembers(members, put []Member) []Member {
-	members = slices.Clone(members) // decisions share the old ones
+	members = slices.Clone(members) // earlier decisions may still refer to the old slice
 	for _, m := range put {
 		if i := slices.IndexFunc(members, func(old Member) bool { return old.User == m.User }); i >= 0 {
 			members[i] = m
@@ -314,8 +319,9 @@ func replaceMembers(members, put []Member) []Member {
 	return members
 }
 
-// assignMessages numbers the messages that are added and rewritten. A rewritten
-// message keeps its id and its creation, and moves to the next sequence.
+// assignMessages gives new messages their ids, and new and rewritten ones their
+// versions, sequences and times. A rewritten message keeps its id and its time of
+// creation. One rewritten in place keeps its version and sequence too.
 func (a *assigner) assignMessages(c *Change, head *Head) {
 	next := func() (version int64, sequence uint64) {
 		head.LastID = max(a.at, head.LastID+1)
@@ -345,8 +351,8 @@ func (a *assigner) assignMessages(c *Change, head *Head) {
 	}
 }
 
-// assignReceipt moves a receipt forward. One that would move back is dropped
-// with its event.
+// assignReceipt stores the receipt's time and fills its event. A receipt for an
+// older message than the stored one is removed from the change, with its event.
 func (a *assigner) assignReceipt(c *Change) {
 	key := ReceiptKey{c.Thread, c.Receipt.User}
 	if a.Receipts[key].MessageID > c.Receipt.MessageID {
@@ -361,8 +367,8 @@ func (a *assigner) assignReceipt(c *Change) {
 	}
 }
 
-// assignEvents numbers the events and points each at its message: the added
-// messages in their order, or the rewritten ones in theirs.
+// assignEvents gives each event its day, number and position, and the id and
+// version of its message: the next added or the next rewritten one, by its kind.
 func (a *assigner) assignEvents(c *Change, head *Head) {
 	added, rewritten := 0, 0
 	for i := range c.Events {
@@ -373,12 +379,12 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 		e.Thread, e.Day, e.Number, e.Position = c.Thread, a.Day, head.LastEvent, a.Position
 		switch e.Kind.row().message {
 		case addedMessage:
-			if added < len(c.Messages) { // metadata changes without a message
+			if added < len(c.Messages) { // an update of metadata alone adds no message
 				e.MessageID, e.Version = c.Messages[added].ID, c.Messages[added].Version
 				added++
 			}
 		case rewrittenMessage:
-			for c.Rewrites[rewritten].How == InPlace { // nobody is told of those
+			for c.Rewrites[rewritten].How == InPlace { // these have no event
 				rewritten++
 			}
 			e.MessageID, e.Version = c.Rewrites[rewritten].ID, c.Rewrites[rewritten].Version
@@ -387,9 +393,10 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 	}
 }
 
-// assignMember fills the ends of the member's intervals: the event by which it
-// joins is the first that it sees, the one by which it leaves the last. Its list
-// follows: the thread enters it, or freezes.
+// assignMember fills the interval of a member that joins or leaves: the event of
+// joining is the first that the member sees, that of leaving the last. It appends
+// the move in the member's list of threads. minute is the thread's minute of last
+// activity before the change.
 func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, moves []ListMove) []ListMove {
 	if len(m.Intervals) == 0 {
 		return moves

@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Bounds of a lane. A full queue refuses, and nothing of the refused is written.
+// Bounds of a lane. A change that finds the queue full is refused with ErrBusy.
 const (
-	maxQueued = 8192 // changes that wait
-	maxBatch  = 1024 // changes in one Apply
+	maxQueued = 8192 // changes in the queue
+	maxBatch  = 1024 // changes in one batch
 )
 
-// committer is the group commit: a lane per share of the keys, each with one
-// goroutine that applies whatever has gathered while its last Apply ran. There
-// are no timers: a lone sender waits for nobody.
+// committer commits changes in groups. Each lane has one goroutine, which applies
+// all changes that were queued while its last Store.Apply ran as one batch. No
+// timer delays a batch: a single change is applied at once.
 type committer struct {
 	store   Store
 	bus     Bus
@@ -24,22 +24,24 @@ type committer struct {
 	observe func(changes int, took time.Duration)
 	lanes   []*lane
 	done    sync.WaitGroup
-	pending sync.Pool // of *pending; here, since a channel must not leave its synctest bubble
+	pending sync.Pool // of *pending; not global, because synctest forbids sharing channels between tests
 }
 
 type lane struct {
-	wake chan struct{} // of capacity 1: there is something in the queue, or closed
+	wake chan struct{} // capacity 1; has an element if the queue may not be empty; closed with the lane
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards queue and closed
 	queue  []*pending
 	closed bool
 }
 
+// pending is a queued change and its result. done receives one element when
+// outcome and err are set.
 type pending struct {
 	change  *Change
 	outcome Outcome
 	err     error
-	done    chan struct{} // of capacity 1
+	done    chan struct{} // capacity 1
 }
 
 func newCommitter(store Store, bus Bus, now func() time.Time, observe func(int, time.Duration)) *committer {
@@ -57,7 +59,7 @@ func newCommitter(store Store, bus Bus, now func() time.Time, observe func(int, 
 	return c
 }
 
-// close lets the lanes finish what they hold and refuses the rest.
+// close refuses new changes with ErrBusy and waits until the queued ones are applied.
 func (c *committer) close() {
 	for _, l := range c.lanes {
 		l.mu.Lock()
@@ -70,9 +72,9 @@ func (c *committer) close() {
 	c.done.Wait()
 }
 
-// commit waits for the outcome of the change, durable if it was applied. It takes
-// no context: once a change is in the queue its fate is the lane's, and an answer
-// before that would be a guess.
+// commit queues a change and returns its outcome when the batch is durable. It
+// returns ErrBusy if the lane's queue is full or closed. It cannot be cancelled:
+// a queued change may be applied at any time, so only the lane knows its outcome.
 func (c *committer) commit(change *Change) (Outcome, error) {
 	p := c.pending.Get().(*pending)
 	defer c.pending.Put(p)
@@ -86,6 +88,7 @@ func (c *committer) commit(change *Change) (Outcome, error) {
 	return outcome, err
 }
 
+// put appends p to the queue. It returns false if the queue is full or closed.
 func (l *lane) put(p *pending) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,7 +103,7 @@ func (l *lane) put(p *pending) bool {
 	return true
 }
 
-// take moves the queue, or its first maxBatch changes, into batch.
+// take removes up to maxBatch changes from the queue and returns them in the memory of batch.
 func (l *lane) take(batch []*pending) []*pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -112,13 +115,14 @@ func (l *lane) take(batch []*pending) []*pending {
 	return batch
 }
 
+// run applies the queue of a lane in batches until the lane is closed and empty.
 func (c *committer) run(l *lane) {
 	var batch []*pending
 	for open := true; open; {
 		_, open = <-l.wake
 		for {
-			// The senders that the last batch has just answered are runnable
-			// now: letting them go first is what fills the next batch.
+			// Let the callers of the last batch run first: they may queue
+			// their next changes, which makes the next batch larger.
 			runtime.Gosched()
 			if batch = l.take(batch); len(batch) == 0 {
 				break
@@ -128,6 +132,7 @@ func (c *committer) run(l *lane) {
 	}
 }
 
+// apply applies a batch, publishes its events and wakes the callers.
 func (c *committer) apply(batch []*pending) {
 	changes := make([]*Change, len(batch))
 	for i, p := range batch {
@@ -153,8 +158,8 @@ func (c *committer) apply(batch []*pending) {
 	}
 }
 
-// announce tells the bus before anyone is answered: whoever has an answer finds
-// its event under way.
+// announce publishes the events of the applied changes. It is called before the
+// callers get their answers.
 func (c *committer) announce(outcomes []Outcome) {
 	var events []Event
 	for _, o := range outcomes {
@@ -167,8 +172,9 @@ func (c *committer) announce(outcomes []Outcome) {
 	}
 }
 
-// batchError says 503 only when certainly nothing was committed: SDKs repeat a
-// request after a 503, and a send would be doubled.
+// batchError converts an error of Store.Apply to a 503 if nothing was written, and
+// returns any other error unchanged: SDKs repeat a request after a 503, and a send
+// that was written would be repeated.
 func batchError(err error) error {
 	if errors.Is(err, ErrStorageFull) {
 		return &Error{Code: Unavailable, Message: "The server is short of disk space and refuses writes.", Cause: err}

@@ -8,28 +8,30 @@ import (
 	"slices"
 )
 
-// Decision decides what an operation writes, or refuses with an *Error. It is
-// a pure function of the rows that it asks for: it is called again when a row
-// has changed meanwhile. A change that writes nothing is not committed.
+// Decision returns the change that an operation makes, or an *Error if it refuses.
+// It may be called several times, with newer rows each time, so it must depend only
+// on the rows that it reads and must have no side effects. A change that writes no
+// row is not committed.
 type Decision func(Rows) (*Change, error)
 
-// Rows gives a decision the rows that it is taken on.
+// Rows reads the rows that a Decision needs.
 type Rows interface {
 	// Thread returns a thread with its members, or nil if it does not exist.
 	Thread(id string) (*Thread, error)
 	// Users returns the rows of these users by id; State is UserUnknown for one
 	// that was never created.
 	Users(ids ...string) (map[string]User, error)
-	// Messages returns those of the messages of a thread that exist, by id.
+	// Messages returns the messages of a thread with these ids, by id. Messages
+	// that do not exist are missing in the map.
 	Messages(thread string, ids ...int64) (map[int64]Message, error)
 }
 
-// storedRows are rows as the caches have them, or else the store.
+// storedRows implements Rows with the caches of a Service and its store.
 type storedRows struct {
 	*Service
 	ctx    context.Context
-	fresh  bool // the caches are not asked
-	cached bool // a row came from a cache
+	fresh  bool // read from the store only
+	cached bool // a row may have come from a cache
 }
 
 func (r *storedRows) Thread(id string) (*Thread, error) {
@@ -74,19 +76,19 @@ func (r *storedRows) Messages(thread string, ids ...int64) (map[int64]Message, e
 	return ms, nil
 }
 
-// lockedRows are the rows that an engine holds while it applies a batch.
+// lockedRows implements Rows with the rows that an engine has locked for a batch.
 type lockedRows struct {
 	*BatchState
 	unread unread
 }
 
-// unread are rows that a decision asked for and the engine did not hold.
+// unread names the rows that a decision asked for and that were not locked.
 type unread struct {
 	users    []string
 	messages []int64
 }
 
-// errUnread ends a decision that needs a row which is not locked.
+// errUnread is returned to a decision that asks for a row which is not locked.
 var errUnread = errors.New("a row is not locked")
 
 func (r *lockedRows) Thread(id string) (*Thread, error) {
@@ -130,8 +132,8 @@ func (u unread) err() error {
 	return nil
 }
 
-// naming returns the change with these rows among those that it reads.
-func (c *Change) naming(u unread) *Change {
+// withReads returns a copy of the change that also names the rows of u as read.
+func (c *Change) withReads(u unread) *Change {
 	n := *c
 	n.ReadUsers, n.Rewrites = slices.Clone(c.ReadUsers), slices.Clone(c.Rewrites)
 	for _, id := range u.users {

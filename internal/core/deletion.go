@@ -9,17 +9,19 @@ import (
 	"time"
 )
 
-// DefaultGrace is how long a deleted user's tokens may still clean up: test
-// suites of 2021 delete the user first and its threads afterwards.
+// DefaultGrace is the time after a user's deletion during which its tokens may
+// still delete and leave threads. Test suites of 2021 delete a user first and its
+// threads afterwards.
 const DefaultGrace = 30 * time.Second
 
-// sweepPage is how many rows the clean-up reads at a time.
+// sweepPage is the number of threads or messages that Sweep reads at a time.
 const sweepPage = 100
 
-// Sweep deletes the threads that have expired by their retention policies, and erases
-// the users whose grace is over. It does one page of each and returns when the
-// next one is due, or the zero time. All that it needs is in the store, every
-// step can be done again, and a step that another server did is found done.
+// Sweep deletes threads that have expired by their retention policies, and erases
+// deleted users whose grace is over. It handles at most sweepPage threads of each
+// and returns the time at which more work is due, or the zero time if none is
+// known. Progress is stored and every step can be repeated, so several servers may
+// call Sweep and it may be interrupted at any point.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
@@ -28,7 +30,7 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	return earlier(thread, user), errors.Join(errThreads, errUsers)
 }
 
-// earlier returns the earlier of two times; a zero one does not count.
+// earlier returns the earlier of two times, or the other one if one is zero.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -36,15 +38,16 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sweepThreads deletes at most one page of expired threads. The next one is due now if
-// this one was full and a thread of it was deleted.
+// sweepThreads deletes at most sweepPage expired threads. It returns the next
+// expiry, the current time if a full page made progress, or the zero time if no
+// other thread expires.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
 	threads, err := s.store.Expiring(ctx, sweepPage)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("list threads that expire: %w", err)
 	}
 	var errs []error
-	gone := 0
+	deleted := 0
 	for _, e := range threads {
 		if s.now().UnixMilli() < e.On {
 			return time.UnixMilli(e.On), errors.Join(errs...)
@@ -54,17 +57,18 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 			errs = append(errs, fmt.Errorf("expire thread %s: %w", e.Thread, err))
 		}
 		if expired {
-			gone++
+			deleted++
 		}
 	}
-	if len(threads) == sweepPage && gone > 0 {
+	if len(threads) == sweepPage && deleted > 0 {
 		next = s.now()
 	}
 	return next, errors.Join(errs...)
 }
 
-// expire deletes a thread in nobody's name if it has expired, and reports whether it
-// did. Unverified: that an expired thread is like one that a participant has deleted.
+// expire deletes a thread if it has expired, and reports whether it did. The event
+// has no actor. Unverified: that an expired thread is like one that a participant
+// has deleted.
 func (s *Service) expire(ctx context.Context, thread string) (expired bool, err error) {
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := rows.Thread(thread)
@@ -79,13 +83,14 @@ func (s *Service) expire(ctx context.Context, thread string) (expired bool, err 
 	return o.Status == Applied, err
 }
 
-// sweepUsers erases every user whose grace is over from one page of its threads.
+// sweepUsers erases every user whose grace is over from at most sweepPage of its
+// threads. It returns the time at which the next page or the next grace is due.
 func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	users, err := s.store.Deleting(ctx)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("list users in deletion: %w", err)
 	}
-	maps.DeleteFunc(s.erasures, func(id string, _ *erasure) bool { // another server has finished it
+	maps.DeleteFunc(s.erasures, func(id string, _ *erasure) bool { // finished by another server
 		return !slices.ContainsFunc(users, func(u User) bool { return u.ID == id })
 	})
 	var errs []error
@@ -101,18 +106,19 @@ func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	return next, errors.Join(errs...)
 }
 
-// erasure is how far a user's deletion has come in this process. It goes on
-// behind a thread that fails; the stored progress does not, so that the thread's
-// turn comes again.
+// erasure is the progress of a user's erasure in this process. It continues after
+// a thread that failed, but then the stored progress, User.ErasedTo, stays before
+// that thread, so that a later pass tries it again.
 type erasure struct {
-	after  string // a thread
-	failed bool
+	after  string // id of the last thread that was tried
+	failed bool   // a thread failed in this pass
 }
 
-// erase removes the user's content, display names, metadata and receipts from
-// one page of the threads that it was ever in. Its messages become tombstones; a
-// thread that it is alone in is deleted. The next page is due now, or at the
-// next sweep if a thread of the list failed.
+// erase removes the user's messages, display names, metadata and receipts from the
+// next sweepPage threads of its list. Messages become tombstones. A thread without
+// another participant is deleted. After the last thread, erase sets the user's
+// state to UserDeleted, or begins a new pass at the next sweep if one failed. It
+// returns the current time if threads remain, else the zero time.
 func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error) {
 	e := s.erasures[u.ID]
 	if e == nil {
@@ -147,10 +153,11 @@ func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error)
 	return next, errors.Join(errs...)
 }
 
-// progress stores how far a user's deletion has come, or that it has ended.
+// progress stores u.ErasedTo unless the stored value is greater, or sets the state
+// UserDeleted if the erasure has ended.
 func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 	_, err := s.changeUser(ctx, u.ID, func(now User) (User, error) {
-		if now.State != UserDeleting { // another server was faster
+		if now.State != UserDeleting { // finished by another server
 			return now, nil
 		}
 		now.ErasedTo = max(now.ErasedTo, u.ErasedTo)
@@ -162,8 +169,8 @@ func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 	return err
 }
 
-// eraseFrom removes a user from one thread. It leaves first: from then on nothing
-// of it can be written there.
+// eraseFrom removes a user's data from one thread. The user leaves the thread
+// first, so that it cannot write new messages meanwhile.
 func (s *Service) eraseFrom(ctx context.Context, thread, user string) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := rows.Thread(thread)
@@ -175,8 +182,8 @@ func (s *Service) eraseFrom(ctx context.Context, thread, user string) error {
 	if err != nil {
 		return err
 	}
-	// From the newest message down: rewritten ones move above the place where
-	// this began, so it ends.
+	// From the newest message to the oldest. A tombstone gets a sequence greater
+	// than all before, so this loop does not see it again.
 	for before := uint64(0); ; {
 		page, err := s.store.Messages(ctx, MessagesQuery{Thread: thread, Before: before, Limit: sweepPage})
 		if err != nil {
@@ -197,7 +204,7 @@ func (s *Service) eraseFrom(ctx context.Context, thread, user string) error {
 	}
 }
 
-// mentions says whether a message holds content or a name of the user.
+// mentions reports whether a message has content or a display name of the user.
 func mentions(m *Message, user string) bool {
 	if m.Sender == user && (m.DeletedOn == 0 || m.SenderDisplayName != "") {
 		return true
@@ -205,6 +212,7 @@ func mentions(m *Message, user string) bool {
 	return slices.ContainsFunc(m.Participants, func(p MessageParticipant) bool { return p.User == user && p.DisplayName != "" })
 }
 
+// eraseMessages erases the user from these messages of a thread in one change.
 func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64, user string) error {
 	if len(ids) == 0 {
 		return nil
@@ -229,8 +237,9 @@ func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64,
 	return err
 }
 
-// eraseMessage makes the user's own message a tombstone without a name; from a
-// system message only the name goes, in its place.
+// eraseMessage adds the rewrite of one message to c. The user's own message becomes
+// a tombstone without a display name. In a system message the user's display name
+// is removed in place, without a new version.
 func eraseMessage(c *Change, m Message, user string) {
 	w := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence, How: InPlace}
 	if m.Sender == user && m.DeletedOn == 0 {
@@ -249,9 +258,9 @@ func eraseMessage(c *Change, m Message, user string) {
 	c.Rewrites = append(c.Rewrites, w)
 }
 
-// decideErase is pure: the member's row loses its name and metadata, its
-// receipt is deleted, and if it is still in the thread it leaves; the last one to
-// leave deletes the thread.
+// decideErase returns the change that removes a user's display name, metadata and
+// receipt from a thread. A participant also leaves the thread, and the last one
+// deletes it.
 func decideErase(t *Thread, user string) *Change {
 	c := changeOf(t)
 	m := t.Member(user)

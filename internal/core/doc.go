@@ -1,17 +1,18 @@
-// Package core is the domain: what may happen to a chat thread and what follows.
+// Package core implements the rules of chat threads, messages and users.
 //
-// It is plain Go. It knows nothing of HTTP, SQL or api-versions, and it
-// declares the two things that it needs from outside: a Store, which keeps
-// rows, and a Bus, which carries committed events to whoever listens.
+// It does not depend on HTTP, SQL or api-versions. It declares two interfaces
+// that others implement: a Store, which keeps rows, and a Bus, which delivers
+// committed events to subscribers.
 //
-// Every operation has the same four steps:
+// Every operation that writes has four steps:
 //
-//	load      the thread's head and members, mostly from a cache
-//	decide    a pure function of (thread, command): a Change or an *Error
-//	commit    a lane applies what has gathered as one durable batch
-//	announce  the lane hands the committed events to the bus, then answers
+//	load      read the thread's head and members, usually from a cache
+//	decide    a pure function of those rows and the command returns a Change or an *Error
+//	commit    a lane applies all queued changes as one durable batch
+//	announce  the lane publishes the committed events on the bus, then answers the callers
 //
-// A Change is data. It lists what it was decided on, and Assign checks that
-// under the engine's lock, so a decision made on an old head is never written:
-// it comes back stale, and the operation loads and decides again.
+// A Change lists the rows and versions that it was decided on. Assign compares
+// them with the stored rows while the engine holds its locks, and reports the
+// change as Stale if they differ. The operation then commits the change once
+// more, with its decision, and Assign decides again on the locked rows.
 package core

@@ -2,7 +2,7 @@ package core
 
 import "fmt"
 
-// Code names a kind of refusal. Package rest maps each to a status.
+// Code names the reason for a refusal. Package rest maps each to an HTTP status.
 type Code string
 
 // The codes of the contract (docs/contract/chat.md §7.2, docs/contract/identity.md §3).
@@ -16,16 +16,16 @@ const (
 	Unavailable      Code = "ServiceUnavailable"
 )
 
-// Error is a refusal. Message and Target are safe to show to anybody; the
-// cause is for the log alone.
+// Error is the refusal of an operation. Code, Message and Target may be shown to
+// a client; Cause must only be logged.
 type Error struct {
 	Code    Code
 	Message string
-	Target  string // the field that is wrong, if one is
-	Cause   error
+	Target  string // the name of the invalid field; may be empty
+	Cause   error  // may be nil
 }
 
-// Error includes the cause and so belongs in a log, not in an answer.
+// Error returns a text for logs. It includes the cause and must not be sent to a client.
 func (e *Error) Error() string {
 	s := string(e.Code)
 	if e.Message != "" {
@@ -43,12 +43,12 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Invalid is a BadRequest that names the field it is about.
+// Invalid returns a BadRequest error whose Target is the invalid field.
 func Invalid(target, format string, args ...any) *Error {
 	return &Error{Code: BadRequest, Target: target, Message: fmt.Sprintf(format, args...)}
 }
 
-// The refusals in the contract's words (docs/contract/chat.md §7.2).
+// Refusals with the codes and messages of the contract (docs/contract/chat.md §7.2).
 var (
 	ErrBusy            = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."} // Unverified: an example, never recorded.
 	ErrForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
@@ -57,7 +57,7 @@ var (
 	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
 )
 
-// InvalidIdentifier is the refusal of a malformed user id (docs/contract/chat.md §7.2).
+// InvalidIdentifier returns a BadRequest error for a malformed user id (docs/contract/chat.md §7.2).
 func InvalidIdentifier(id string) *Error {
 	return &Error{Code: BadRequest, Target: "communicationIdentifier", Message: fmt.Sprintf("Identifier format is invalid (%s).", id)}
 }

@@ -6,9 +6,10 @@ import (
 	"github.com/microcosm-cc/bluemonday"
 )
 
-// htmlPolicy lets through what formats a message and nothing that runs, loads
-// in silence or leaves the message's place.
+// htmlPolicy is bluemonday's policy for user-generated content. It allows formatting,
+// links and images, and removes scripts, styles, forms and embedded documents.
 var htmlPolicy = sync.OnceValue(bluemonday.UGCPolicy)
 
-// cleanHTML is what is stored of an HTML message (docs/contract/chat.md §4.1).
+// cleanHTML removes everything from an HTML message that htmlPolicy does not allow
+// (docs/contract/chat.md §4.1).
 func cleanHTML(s string) string { return htmlPolicy().Sanitize(s) }

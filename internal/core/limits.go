@@ -1,57 +1,63 @@
 package core
 
-// Limits are the sizes that a profile allows. Zero is no limit beyond those
-// that keep a row from growing without bound.
+// Limits are the sizes that a profile allows. A field of zero sets no limit of
+// its own: only maxContent and maxMetadata apply then.
 type Limits struct {
-	Participants int // of a thread
-	PerRequest   int // participants of one create or add
-	Content      int // bytes of a message
+	Participants int // participants of a thread when some are added
+	PerRequest   int // participants in one request to create a thread or to add some
+	Content      int // bytes of a message's content
 	Metadata     int // bytes of all keys and values of one thread or participant
-	// Receipts is how many participants a thread may have for its receipts to
-	// be listed. Beyond, sending one still answers well (docs/contract/chat.md §4.3).
+	// Receipts is the greatest number of participants with which a thread's
+	// receipts are listed. In a larger thread the list is empty, and sending a
+	// receipt still succeeds (docs/contract/chat.md §4.3).
 	Receipts int
 }
 
-// Bounds that hold in every profile.
+// Bounds in bytes for a profile that sets no limit.
 const (
-	maxContent  = 1 << 20 // bytes
+	maxContent  = 1 << 20
 	maxMetadata = 64 << 10
 )
 
-func (l Limits) checkCount(field string, n, most int) error {
-	if most > 0 && n > most {
-		return Invalid(field, "%d %s are too many: at most %d are allowed.", n, field, most)
+// checkCount returns a BadRequest if n exceeds limit. A limit of 0 allows any n.
+func (l Limits) checkCount(field string, n, limit int) error {
+	if limit > 0 && n > limit {
+		return Invalid(field, "%d %s are too many: at most %d are allowed.", n, field, limit)
 	}
 	return nil
 }
 
-// checkContent counts UTF-8 bytes. Unverified: the unit (docs/contract/chat.md §9).
+// checkContent returns a BadRequest if a message's content has more UTF-8 bytes
+// than allowed, is not UTF-8 or contains NUL. Unverified: that the limit is in
+// bytes (docs/contract/chat.md §9).
 func (l Limits) checkContent(content string) error {
-	most := maxContent
+	limit := maxContent
 	if l.Content > 0 {
-		most = l.Content
+		limit = l.Content
 	}
-	if len(content) > most {
-		return Invalid("content", "The content field has %d bytes; at most %d are allowed.", len(content), most)
+	if len(content) > limit {
+		return Invalid("content", "The content field has %d bytes; at most %d are allowed.", len(content), limit)
 	}
-	return checkText("content", content, most)
+	return checkText("content", content, limit)
 }
 
+// checkMetadata returns a BadRequest if the keys and values together have too many
+// bytes, or if one of them is not UTF-8 or contains NUL.
 func (l Limits) checkMetadata(field string, m map[string]string) error {
-	size, most := 0, maxMetadata
+	size, limit := 0, maxMetadata
 	if l.Metadata > 0 {
-		most = l.Metadata
+		limit = l.Metadata
 	}
 	for k, v := range m {
 		for _, s := range []string{k, v} {
-			if err := checkText(field, s, most); err != nil {
+			if err := checkText(field, s, limit); err != nil {
 				return err
 			}
 		}
 		size += len(k) + len(v)
 	}
-	if size > most {
-		return Invalid(field, "The %s field has %d bytes in all; at most %d are allowed.", field, size, most)
+	if size > limit {
+		return Invalid(field, "The %s field has %d bytes in all; at most %d are allowed.", field, size, limit)
 	}
 	return nil
 }

@@ -6,7 +6,7 @@ import (
 	"sync"
 )
 
-// Pages of messages (docs/contract/chat.md §5.1).
+// Sizes of a page of messages (docs/contract/chat.md §5.1).
 const (
 	DefaultMessagesPage = 10
 	MaxMessagesPage     = 200
@@ -18,7 +18,7 @@ type SendMessage struct {
 	Kind              MessageKind
 	SenderDisplayName string
 	Metadata          map[string]string
-	Token             string // idempotency; empty: none
+	Token             string // idempotency token; may be empty
 }
 
 // SendMessage adds a message and returns its id (docs/contract/chat.md §4.1). A later send
@@ -46,8 +46,8 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	return o.Change.Messages[0].ID, nil
 }
 
-// check refuses a malformed command. Unverified: a type other than text and html is
-// refused (docs/contract/chat.md §4.1).
+// check returns a BadRequest for a malformed command. Unverified: that a type other
+// than text and html is refused (docs/contract/chat.md §4.1).
 func (cmd *SendMessage) check(limits Limits) error {
 	if cmd.Kind != Text && cmd.Kind != HTML {
 		return Invalid("type", "type: must be %s or %s", Text, HTML)
@@ -67,7 +67,8 @@ func (cmd *SendMessage) check(limits Limits) error {
 	return checkToken(cmd.Token)
 }
 
-// decideSend is pure: what a send writes.
+// decideSend returns the change that adds a message. It fails with 403 if the caller
+// is not a participant.
 func decideSend(t *Thread, caller string, cmd SendMessage) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
@@ -102,15 +103,16 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 			return err
 		}
 	}
-	// Cleaned once, and not again under an engine's lock.
+	// OnceValue: the decision may run again while the engine holds locks.
 	html := sync.OnceValue(func() string { return cleanHTML(*cmd.Content) })
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		return decideUpdateMessage(t, m, caller, cmd, html)
 	})
 }
 
-// decideUpdateMessage is pure. Unverified: that keys which are not sent stay
-// (docs/contract/chat.md §4.1).
+// decideUpdateMessage returns the change that edits a message. html returns the
+// cleaned content of an HTML message. Unverified: that metadata keys which the
+// command does not name stay (docs/contract/chat.md §4.1).
 func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() string) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound
@@ -125,7 +127,7 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	patch := make(map[string]*string, len(cmd.Metadata))
 	for k, v := range cmd.Metadata {
 		if v != nil && *v == "" {
-			v = nil // recorded: an empty value takes the key away
+			v = nil // recorded: an empty value removes the key
 		}
 		patch[k] = v
 	}
@@ -139,8 +141,8 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	return c, nil
 }
 
-// DeleteMessage empties the caller's own message and marks it (docs/contract/chat.md §4.1).
-// Unverified: deleting it again answers well and does nothing.
+// DeleteMessage removes the content of the caller's own message and marks it as
+// deleted (docs/contract/chat.md §4.1). Unverified: that deleting it again succeeds and does nothing.
 func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id int64) error {
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		if m.DeletedOn != 0 {
@@ -153,14 +155,17 @@ func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id i
 	})
 }
 
-// tombstone is what stays of a deleted message.
+// tombstone returns the rewrite that deletes a message: it removes the content, the
+// metadata and the time of the edit.
 func tombstone(m Message) Rewrite {
 	r := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence, How: Delete}
 	r.Content, r.Metadata, r.EditedOn = "", nil, 0
 	return r
 }
 
-// rewrite lets decide change a message that the caller has sent.
+// rewrite commits the change that decide makes to a message. It fails with 403 if the
+// caller is not a participant or did not send the message, and with 404 if the
+// caller cannot see it.
 func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, thread)
@@ -187,7 +192,8 @@ func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, 
 	return err
 }
 
-// Message returns one message to a participant who may see it (docs/contract/chat.md §4.1).
+// Message returns one message. It fails with 404 if the message does not exist or the
+// caller may not see it (docs/contract/chat.md §4.1).
 func (s *Service) Message(ctx context.Context, caller, thread string, id int64) (Message, error) {
 	page, err := s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, IDs: []int64{id}})
 	if err == nil && len(page.Messages) == 0 {
@@ -199,27 +205,29 @@ func (s *Service) Message(ctx context.Context, caller, thread string, id int64) 
 	return page.Messages[0], nil
 }
 
-// ListMessages asks for a page, newest first.
+// ListMessages is the query of GET .../messages.
 type ListMessages struct {
-	Before uint64 // sequence, exclusive; 0: from the newest
-	Since  int64  // epoch milliseconds; 0: all
+	Before uint64 // only sequences less than this; 0: from the newest
+	Since  int64  // only messages created at this time or later, epoch milliseconds
 	Limit  int    // 1 to MaxMessagesPage
 }
 
-// ListMessages returns a page of the messages that a participant may see, newest
-// first, of PageBytes at most. A full page may be the last one (docs/contract/chat.md §5.1).
+// ListMessages returns a page of at most PageBytes of the messages that the caller
+// may see, newest first. A full page has a Next even if it is the last one
+// (docs/contract/chat.md §5.1).
 func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (MessagesPage, error) {
 	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit})
 }
 
-// messages runs a query, and shows its outcome to a reader alone.
+// messages runs a query. It fails with 404 if the thread is not live, and with 403 if
+// q.Reader was never a member of it.
 func (s *Service) messages(ctx context.Context, q MessagesQuery) (MessagesPage, error) {
 	page, err := s.store.Messages(ctx, q)
 	if err != nil {
 		return MessagesPage{}, fmt.Errorf("read messages of %s: %w", q.Thread, err)
 	}
 	if err = s.exists(&page.Head); err == nil {
-		err = reads(page.Member)
+		err = mayRead(page.Member)
 	}
 	if err != nil {
 		return MessagesPage{}, err

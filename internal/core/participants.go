@@ -7,9 +7,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// AddParticipants adds those who can be added and returns the others; any
-// participant may (docs/contract/chat.md §4.2). Who is in the thread already is left as it
-// is. Those added are told of by one system message.
+// AddParticipants adds users to a thread and returns those who could not be added.
+// The caller must be a participant (docs/contract/chat.md §4.2). Users who are already
+// participants are ignored. One system message names all added users.
 func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps []NewParticipant) ([]InvalidParticipant, error) {
 	if len(ps) == 0 {
 		return nil, Invalid("participants", "The participants field is required.")
@@ -34,7 +34,8 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 	return o.Change.Invalid, nil
 }
 
-// decideAdd is pure, given the rows of those who belong to this resource.
+// decideAdd returns the change that adds participants. users has the rows of those
+// who belong to this resource; the others are refused.
 func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, limits Limits, now int64) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 			User: id, DisplayName: p.DisplayName, Metadata: clone(p.Metadata),
 			ShareHistory: min(p.ShareHistory, now), Order: order, Intervals: []Interval{{}},
 		}
-		if old != nil { // its earlier times in the thread stay visible to it
+		if old != nil { // the events of its earlier intervals stay visible
 			m.Intervals = append(slices.Clone(old.Intervals), Interval{})
 			m.Left = old.Left
 		}
@@ -79,10 +80,11 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 	return c, nil
 }
 
-// RemoveParticipant takes somebody out of a thread; any participant may, and
-// may go itself (docs/contract/chat.md §4.2). Who was removed keeps the history up to then.
-// Unverified: removing somebody who is not there does nothing and answers well.
-// Microsoft's own sample program does it and goes on (compat/samples).
+// RemoveParticipant removes a user from a thread. The caller must be a participant
+// and may remove itself (docs/contract/chat.md §4.2). A removed user may still read the
+// messages up to its removal. Unverified: that removing a user who is not in the
+// thread succeeds and does nothing. Microsoft's own sample program does so and
+// continues (compat/samples).
 func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, who communication.Identifier) error {
 	if err := checkIdentifier(who); err != nil {
 		return err
@@ -97,7 +99,8 @@ func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, 
 	return err
 }
 
-// decideRemove is pure.
+// decideRemove returns the change that removes a user from a thread, without rows if
+// the user is not a participant.
 func decideRemove(t *Thread, caller, user string) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
@@ -109,7 +112,8 @@ func decideRemove(t *Thread, caller, user string) (*Change, error) {
 	return leave(t, caller, *m), nil
 }
 
-// leave is the change by which a participant goes. Its receipt stays.
+// leave returns the change by which m leaves the thread. m is the new row of the
+// member, whose last interval is still open. The member's receipt stays.
 func leave(t *Thread, initiator string, m Member) *Change {
 	m.Intervals = slices.Clone(m.Intervals)
 	m.Intervals[len(m.Intervals)-1].To = CloseInterval
@@ -126,15 +130,15 @@ func leave(t *Thread, initiator string, m Member) *Change {
 	return c
 }
 
-// ParticipantsPage is a page of participants. Next is the place of the next
-// page, or 0.
+// ParticipantsPage is a page of participants. Next is the skip of the next page, or
+// 0 after the last page.
 type ParticipantsPage struct {
 	Participants []Member
 	Next         int
 }
 
-// ListParticipants returns at most limit participants from place skip on, in
-// join order, of PageBytes at most (docs/contract/chat.md §4.2).
+// ListParticipants skips the first skip participants, in the order of joining, and
+// returns at most limit of the others and at most PageBytes (docs/contract/chat.md §4.2).
 func (s *Service) ListParticipants(ctx context.Context, caller, thread string, skip, limit int) (page ParticipantsPage, err error) {
 	v, err := s.view(ctx, caller, thread)
 	if err != nil {
@@ -151,8 +155,9 @@ func (s *Service) ListParticipants(ctx context.Context, caller, thread string, s
 	return page, nil
 }
 
-// cutPage takes a page out of a whole list, and returns the place of the next
-// one, or 0.
+// cutPage returns at most limit elements of all from index skip on. It ends before
+// PageBytes of size are exceeded, but not before the first element. next is the
+// index of the next page, or 0 after the last page.
 func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next int) {
 	from := min(skip, len(all))
 	to := from
@@ -167,8 +172,8 @@ func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next
 	return all[from:to], next
 }
 
-// Typing checks that the caller may tell others that it is typing (chat.md
-// §4.4). Nothing of it is stored.
+// Typing checks that the caller may send a typing notification to the thread
+// (docs/contract/chat.md §4.4). It stores nothing.
 func (s *Service) Typing(ctx context.Context, caller, thread string, displayName string) error {
 	if err := checkText("senderDisplayName", displayName, maxDisplayName); err != nil {
 		return err

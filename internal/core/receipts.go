@@ -5,11 +5,12 @@ import (
 	"fmt"
 )
 
-// errReceiptRefused has no message, as recorded (docs/contract/chat.md §4.3).
+// errReceiptRefused is the 404 for a receipt of a message that the caller cannot see.
+// It has no text, as was recorded (docs/contract/chat.md §4.3).
 var errReceiptRefused = &Error{Code: NotFound}
 
-// SendReceipt notes that the caller has read up to a message (docs/contract/chat.md §4.3). A
-// receipt for an older message than before does nothing.
+// SendReceipt stores that the caller has read the messages up to the given id
+// (docs/contract/chat.md §4.3). It does nothing if the stored receipt is for a later message.
 func (s *Service) SendReceipt(ctx context.Context, caller, thread string, message int64) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, thread)
@@ -35,8 +36,10 @@ func (s *Service) SendReceipt(ctx context.Context, caller, thread string, messag
 	return err
 }
 
-// ListReceipts returns at most limit receipts from place skip on, by time of
-// reading, and the place of the next page, or 0 (docs/contract/chat.md §4.3).
+// ListReceipts skips the first skip receipts of a thread, ordered by ReadOn, and
+// returns at most limit of the others (docs/contract/chat.md §4.3). next is the skip of
+// the next page, or 0. The list is empty if the thread has more participants than
+// Limits.Receipts.
 func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip, limit int) (rs []Receipt, next int, err error) {
 	page, err := s.store.Receipts(ctx, thread, caller)
 	if err != nil {

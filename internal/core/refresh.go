@@ -7,32 +7,31 @@ import (
 	"time"
 )
 
-// Shared is a Store that other processes write to as well, so that the rows of
-// users which a Service has cached may be old. It reads those again that it is
-// asked about, all in one query a second.
+// Shared marks a Store to which other processes write as well. A Service with such
+// a store reads the cached rows of active users again every refreshEvery.
 type Shared interface {
 	Store
 
-	// Shared does nothing.
+	// Shared does nothing; it only marks the type.
 	Shared()
 }
 
-// How old a remembered row of a user may be, where others write too: a token
-// that was revoked elsewhere ends after freshFor at most; without the store
-// nobody is let in after trustedFor.
+// Greatest ages of a cached user row in a store with other writers. A token that
+// another process revokes is accepted for freshFor at most. While the store cannot
+// be reached, tokens are accepted for trustedFor after the last read.
 const (
 	refreshEvery = time.Second
 	freshFor     = 2 * time.Second
 	trustedFor   = 10 * time.Second
 )
 
-// cachedUser is a user's row and when it was read.
+// cachedUser is a user's row and the time at which it was read.
 type cachedUser struct {
 	User
 	read time.Time
 }
 
-// refresh keeps the rows of users who are active fresh, until the context ends.
+// refresh reads the rows of active users again every refreshEvery, until the context ends.
 func (s *Service) refresh(ctx context.Context) {
 	tick := time.NewTicker(refreshEvery)
 	defer tick.Stop()
@@ -41,12 +40,12 @@ func (s *Service) refresh(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			s.refreshUsers(ctx) // if it fails the rows grow old, and User says so
+			s.refreshUsers(ctx) // after an error the cached rows become too old, and User reads the store
 		}
 	}
 }
 
-// refreshUsers reads the rows again that were asked for since the last time.
+// refreshUsers reads the rows of all users that were looked up since its last call.
 func (s *Service) refreshUsers(ctx context.Context) error {
 	s.mu.Lock()
 	ids := slices.Collect(maps.Keys(s.asked))

@@ -7,15 +7,16 @@ import (
 	"slices"
 )
 
-// Times in rows are epoch milliseconds, UTC. Zero means "not set", except for
+// Times in rows are epoch milliseconds, UTC. Zero means "not set", except in
 // ShareHistory, where zero is 1970 and so "the whole history" (docs/contract/chat.md §0.7).
 
-// Head is a thread's first row: its properties, and the counters from which
-// ids, sequences and event numbers are drawn.
+// Head is the row of a thread itself: its properties, and the counters from which
+// ids, sequences and event numbers are taken.
 type Head struct {
 	ID string // of the thread
-	// Revision is bumped by roster, topic, metadata, retention and deletion;
-	// never by messages. A thread that exists has a revision of 1 or more.
+	// Revision is incremented by changes of members, topic, metadata and retention
+	// policy and by deletion, but not by messages. It is 1 or more for a thread
+	// that exists.
 	Revision uint64
 	Properties
 	Counters
@@ -30,72 +31,72 @@ func (h *Head) ExpiresOn() int64 {
 	return h.CreatedOn + int64(h.RetentionDays)*MillisPerDay
 }
 
-// expired reports whether that time has come.
+// expired reports whether a live thread has expired by its retention policy.
 func (h *Head) expired(now int64) bool { return h.ExpiresOn() != 0 && h.ExpiresOn() <= now }
 
-// Properties of a thread, replaced as a whole when one of them changes.
+// Properties of a thread. A Change that sets one replaces them all.
 type Properties struct {
 	Topic         string
 	CreatedBy     string
 	CreatedOn     int64
 	DeletedOn     int64 // 0: live
 	Metadata      map[string]string
-	RetentionDays int32 // 0: kept for ever
+	RetentionDays int32 // days from creation to expiry; 0: no expiry
 }
 
-// Counters of a thread. One counter, LastID, gives message ids and versions.
+// Counters of a thread. Message ids and versions both come from LastID.
 type Counters struct {
 	LastID        int64  // epoch milliseconds, strictly increasing in the thread
 	LastSequence  uint64 // of messages, from 1, without gaps
 	LastEvent     uint64 // of events, from 1, without gaps
 	LastPosition  uint64 // store-wide position of the last event
-	LastMessageOn int64  // true time of the last message, system messages included
+	LastMessageOn int64  // creation time of the last message, system messages included
 }
 
-// Member is a user's row in a thread. It stays when the user leaves.
+// Member is the row of a user who is or was in a thread.
 type Member struct {
 	User         string
 	DisplayName  string
-	ShareHistory int64 // messages created before are hidden, see VisibleFrom
+	ShareHistory int64 // earlier messages are hidden; see VisibleFrom
 	JoinedOn     int64
-	Order        uint32 // of joining, from 1: the order of the participants list
-	// Intervals of event numbers in which the user sees the thread's events,
-	// both ends included. An open end is 0: the user is a participant now.
+	Order        uint32 // number by order of joining, from 1; sorts the list of participants
+	// Intervals are the ranges of event numbers that the user may see, one for
+	// each time that it was in the thread.
 	Intervals []Interval
 	Metadata  map[string]string
-	// Left is set while the user is out of the thread: what it keeps seeing.
+	// Left is set while the user is not in the thread.
 	Left *Left
 }
 
-// Left is the thread as it was when a member left: the user's list shows it so,
-// and its history ends there.
+// Left records the state of a thread when a member left it. The member's list of
+// threads shows this state, and the member may read the messages up to it.
 type Left struct {
-	On       int64  // the time by which the thread stands in the user's list
-	Sequence uint64 // the last one that the user may read
+	On       int64  // LastMessageOn then; sorts the member's list of threads
+	Sequence uint64 // of the last message that the member may read
 	Topic    string
 }
 
-// Interval of event numbers, both ends included; To is 0 while it is open.
+// Interval is a range of event numbers, both ends included. To is 0 while the member
+// is in the thread.
 type Interval struct{ From, To uint64 }
 
-// Present says whether the member is a participant now.
+// Present reports whether the member is in the thread now.
 func (m *Member) Present() bool {
 	return len(m.Intervals) > 0 && m.Intervals[len(m.Intervals)-1].To == 0
 }
 
-// VisibleFrom is the creation time from which the member may read messages:
-// the smaller of share-history time and join time.
+// VisibleFrom returns the creation time of the oldest messages that the member may
+// read: the earlier of its share-history time and its join time.
 func (m *Member) VisibleFrom() int64 { return min(m.ShareHistory, m.JoinedOn) }
 
-// Sees says whether the member may read a message: none from before its history,
-// and none written or edited after it left.
+// Sees reports whether the member may read a message: not if it was created before
+// VisibleFrom, and not if it was written or edited after the member left.
 func (m *Member) Sees(msg *Message) bool {
 	last := m.LastSequence()
 	return msg.CreatedOn >= m.VisibleFrom() && (last == 0 || msg.Sequence <= last)
 }
 
-// size is the bytes of the member's texts, of which a row in memory or in an
-// answer mostly consists, and a little for the rest.
+// size returns the approximate size of a member in memory or in an answer, in bytes.
 func (m *Member) size() int {
 	n := 128 + len(m.User) + len(m.DisplayName) + 16*len(m.Intervals) + sizeOf(m.Metadata)
 	if m.Left != nil {
@@ -104,6 +105,7 @@ func (m *Member) size() int {
 	return n
 }
 
+// sizeOf returns the bytes of all keys and values of a map.
 func sizeOf(m map[string]string) (n int) {
 	for k, v := range m {
 		n += len(k) + len(v)
@@ -111,7 +113,8 @@ func sizeOf(m map[string]string) (n int) {
 	return n
 }
 
-// LastSequence is the last message that a member who left may read, or 0.
+// LastSequence returns the sequence of the last message that a member who left may
+// read, or 0 for a member who has not left.
 func (m *Member) LastSequence() uint64 {
 	if m.Left == nil {
 		return 0
@@ -119,21 +122,22 @@ func (m *Member) LastSequence() uint64 {
 	return m.Left.Sequence
 }
 
-// Thread is a head with its members, as one consistent read gave it. It is
-// shared between goroutines and never changed.
+// Thread is a head with its members, read at one moment. It is shared between
+// goroutines and read-only.
 type Thread struct {
 	Head
 	Members []Member // by Order
 	present []Member
 	byUser  map[string]int
-	bytes   int // that it takes in a cache, roughly
+	bytes   int // approximate size in memory
 }
 
-// Participants are the members who are in the thread now, in join order. The
-// slice is shared and never changed.
+// Participants returns the members who are in the thread now, in the order of
+// joining. The slice is shared and read-only.
 func (t *Thread) Participants() []Member { return t.present }
 
-// NewThread joins a head and its members, which it keeps and sorts.
+// NewThread returns a thread of a head and its members. It sorts members and takes
+// ownership of it.
 func NewThread(h Head, members []Member) *Thread {
 	slices.SortFunc(members, func(a, b Member) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
@@ -155,6 +159,7 @@ func (t *Thread) Member(user string) *Member {
 	return nil
 }
 
+// present returns the members who are in the thread now; ms itself if all are.
 func present(ms []Member) []Member {
 	if !slices.ContainsFunc(ms, func(m Member) bool { return !m.Present() }) {
 		return ms
@@ -193,39 +198,38 @@ func ParseMessageKind(s string) (k MessageKind, ok bool) {
 	return parseWord[MessageKind](messageKinds[:], s)
 }
 
-// Message is a row of a thread. Its place is (thread, Sequence); its ID never
-// changes and points there. Assign fills ID, Sequence, Version and CreatedOn.
+// Message is the row of a message. Its key is the thread and Sequence, which changes
+// with every edit; ID never changes. Assign fills ID, Sequence, Version and CreatedOn.
 type Message struct {
 	ID        int64
 	Sequence  uint64
 	Version   int64 // equals ID until the message is edited or deleted
 	Kind      MessageKind
-	CreatedOn int64 // true time; the ID may run ahead of it
+	CreatedOn int64 // the ID may be greater, because ids of a thread increase
 	EditedOn  int64
 	DeletedOn int64
 
 	Sender            string // empty for system messages
 	SenderDisplayName string
-	Content           string // of text and html; the topic of topicUpdated
+	Content           string // the text or HTML; the new topic of a TopicUpdated
 	Metadata          map[string]string
 
-	// Of system messages: who did it, and to whom.
+	// Only of system messages: the user who made the change, and the users added or removed.
 	Initiator    string
 	Participants []MessageParticipant
 }
 
-// MessageParticipant is a participant as a system message names it.
+// MessageParticipant is a user named in a system message.
 type MessageParticipant struct {
 	User         string
 	DisplayName  string
 	ShareHistory int64
 }
 
-// EventKind says what happened. The numbers are stored and never reused.
+// EventKind is the type of an event. The numbers are stored and never reused.
 type EventKind uint8
 
-// The event kinds, in the order of eventKinds. Typing is not among them: nothing
-// of it is stored.
+// The event kinds. Typing notifications are not stored and have none.
 const (
 	ThreadCreated       EventKind = 1
 	MessageReceived     EventKind = 2
@@ -238,11 +242,11 @@ const (
 	ParticipantsRemoved EventKind = 9
 )
 
-// eventMessage says which message of its change an event points at.
+// eventMessage tells which message of its change an event refers to.
 type eventMessage uint8
 
 const (
-	noMessage        eventMessage = iota + 1 // none, or the one that the change's receipt names
+	noMessage        eventMessage = iota + 1 // none, or that of the change's receipt
 	addedMessage                             // the next one that was added, if there is one
 	rewrittenMessage                         // the next one that was rewritten
 )
@@ -252,7 +256,7 @@ type eventRow struct {
 	message eventMessage
 }
 
-// eventKinds is the table of kinds. The index is the number that is stored.
+// eventKinds describes the event kinds, by their number.
 var eventKinds = [...]eventRow{
 	ThreadCreated:       {"threadCreated", noMessage},
 	MessageReceived:     {"messageReceived", addedMessage},
@@ -265,8 +269,8 @@ var eventKinds = [...]eventRow{
 	ParticipantsRemoved: {"participantsRemoved", addedMessage},
 }
 
-// row panics for a kind that is not in the table: an event without a kind must
-// never be numbered.
+// row returns the description of a kind. It panics for an unknown kind, which must
+// not be stored.
 func (k EventKind) row() eventRow {
 	if int(k) >= len(eventKinds) || eventKinds[k].message == 0 {
 		panic(fmt.Sprintf("core: event kind %d is not in the table", k))
@@ -274,7 +278,7 @@ func (k EventKind) row() eventRow {
 	return eventKinds[k]
 }
 
-// String is the word for the kind in exports, or "unknown".
+// String returns the word for the kind in exports, or "unknown".
 func (k EventKind) String() string {
 	if int(k) < len(eventKinds) && eventKinds[k].name != "" {
 		return eventKinds[k].name
@@ -282,16 +286,16 @@ func (k EventKind) String() string {
 	return "unknown"
 }
 
-// ParseEventKind reads the word; ok is false for any other.
+// ParseEventKind parses the word for a kind in exports; ok is false for any other.
 func ParseEventKind(s string) (k EventKind, ok bool) {
 	i := slices.IndexFunc(eventKinds[:], func(row eventRow) bool { return s != "" && row.name == s })
 	return EventKind(max(i, 0)), i > 0
 }
 
-// Event is a pointer into the rows and holds no content, so that nothing
-// deleted lives on in the log. Assign fills what an operation leaves empty. The
-// message of an event about participants or the topic is the system message
-// that was written with it; the version of a receipt is the time of reading.
+// Event is an entry of the event log. It refers to rows and has no content, so that
+// the log keeps no deleted text. An operation sets Kind and Actor, and Assign fills
+// the other fields. An event about participants or the topic refers to the system
+// message that was written with it. The Version of a receipt is the time of reading.
 type Event struct {
 	Thread    string
 	Day       uint32 // days since 1970, UTC
@@ -303,10 +307,10 @@ type Event struct {
 	Actor     string
 }
 
-// UserState is where a user is in its life.
+// UserState is the state of a user. The numbers are stored and never reused.
 type UserState uint8
 
-// A user that was never created has the zero state.
+// The states of a user. UserUnknown is the state of a user that was never created.
 const (
 	UserUnknown  UserState = 0
 	UserLive     UserState = 1
@@ -336,28 +340,28 @@ func parseWord[K ~uint8](words []string, s string) (k K, ok bool) {
 	return K(i), i > 0
 }
 
-// User is a user's row. It is never removed and only moves forward, so the
-// row's value is its own version: equal rows mean that nothing happened between.
+// User is the row of a user. It is never deleted and never returns to an earlier
+// value, so a row that equals one read before has not changed since.
 type User struct {
 	ID         string
 	State      UserState
 	DeletedAt  int64
-	Generation uint64 // of tokens; revoking bumps it
-	// ErasedTo is how far a deletion has come: the user is erased from every
-	// thread of its list whose id is not greater.
+	Generation uint64 // of access tokens; incremented to revoke all earlier ones
+	// ErasedTo is the progress of an erasure, as a thread id: the user is erased
+	// from all threads of its list up to this id.
 	ErasedTo string
 }
 
-// Receipt is how far a user has read. There is one per user and thread, and it
-// never moves back.
+// Receipt records the last message that a user has read in a thread. It is only
+// replaced by one for the same or a later message.
 type Receipt struct {
 	User      string
 	MessageID int64
 	ReadOn    int64
 }
 
-// CreateAnswer is the first answer of a create with an idempotency token, kept
-// for the thread's life and given again to every replay.
+// CreateAnswer is the answer of a create with an idempotency token. It is stored
+// with the thread and returned again when the create is repeated.
 type CreateAnswer struct {
 	Topic         string
 	CreatedBy     string
@@ -367,27 +371,28 @@ type CreateAnswer struct {
 	Invalid       []InvalidParticipant
 }
 
-// InvalidParticipant is somebody who could not be added; the others were.
+// InvalidParticipant is a user who could not be added to a thread, and the reason.
 type InvalidParticipant struct {
 	User    string
 	Code    string // "403" or "404" (docs/contract/chat.md §3.1)
 	Message string
 }
 
-// Resource is what the store says of itself.
+// Resource is the identity of a store and its access keys.
 type Resource struct {
 	ID    string // GUID, part of every user id
-	Epoch string // of the store; a cursor of another epoch is a gap
+	Epoch string // random id of this store; positions of another epoch are not valid in it
 	Keys  [2]AccessKeyRow
 }
 
-// AccessKeyRow is one of the two access keys; its serial counts rotations.
+// AccessKeyRow is one of the two access keys. Serial is incremented when the key is
+// regenerated.
 type AccessKeyRow struct {
 	Serial uint64
 	Secret []byte
 }
 
-// clone copies a map so that rows never share one with their caller.
+// clone returns a copy of a map, or nil if it is empty.
 func clone(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil

@@ -16,28 +16,29 @@ import (
 // cachedUsers bounds the cached users. Their rows are small and of one size.
 const cachedUsers = 100_000
 
-// DefaultPatience is how long an operation goes on when its rows keep changing.
+// DefaultPatience is the time for which an operation is tried again when its rows keep changing.
 const DefaultPatience = 10 * time.Second
 
 // Options of a Service; the zero value works.
 type Options struct {
 	Now    func() time.Time // time.Now
 	Limits Limits
-	// Adopt makes a user of an unknown id of this resource when a token is asked
-	// for it: so an app moves in with the ids that it has stored.
+	// Adopt creates a user for an unknown id of this resource when a token is
+	// issued for it, so that an app can keep the ids that it has stored.
 	Adopt bool
-	// Grace is how long a deleted user's tokens may still delete threads and
-	// leave them; then its content goes. Zero: DefaultGrace.
+	// Grace is the time after a user's deletion during which its tokens may still
+	// delete and leave threads. Then its content is erased. Zero: DefaultGrace.
 	Grace time.Duration
-	// Patience is how long an operation goes on when its rows keep changing; then
-	// it answers 503, and nothing was written. Zero: DefaultPatience.
+	// Patience is the time for which an operation is tried again when its rows
+	// keep changing. Then it fails with 503 and has written nothing. Zero:
+	// DefaultPatience.
 	Patience time.Duration
 	// ThreadCache bounds the cached threads, in bytes. Zero: DefaultThreadCache.
 	ThreadCache int
-	// Random is where ids come from. Nil is crypto/rand; tests that compare
-	// answers byte for byte give their own.
+	// Random is the source of ids. Nil: crypto/rand.
 	Random io.Reader
-	// Batch is told of every batch that was applied.
+	// Batch, if set, is called after each Store.Apply, failed ones included, with
+	// the number of changes and the duration.
 	Batch func(changes int, took time.Duration)
 }
 
@@ -61,13 +62,14 @@ type Service struct {
 	sweeping sync.Mutex          // guards erasures
 	erasures map[string]*erasure // by user
 
-	mu          sync.Mutex // guards what follows
+	mu          sync.Mutex // guards the fields below
 	users       *lru.Cache[string, cachedUser]
-	userChanges uint64              // counts what was dropped from users because it had changed
-	asked       map[string]struct{} // since the last refresh
+	userChanges uint64              // incremented when changed users are removed from users
+	asked       map[string]struct{} // ids looked up since the last refresh
 }
 
-// New starts the lanes. Close ends them.
+// New returns a Service on a store and starts its goroutines, which Close ends. It
+// fails if the store's resource cannot be read.
 func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -97,19 +99,20 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	return s, nil
 }
 
-// Close finishes the changes under way and refuses later ones with 503.
+// Close waits for running changes and refuses later ones with 503.
 func (s *Service) Close() {
 	s.stopRefresh()
 	s.refreshing.Wait()
 	s.commits.close()
 }
 
-// Resource is the store's resource as it was when the service started.
+// Resource returns the store's resource as it was when New read it.
 func (s *Service) Resource() Resource { return s.resource }
 
-// change runs decide and commit. A change that is stale is decided once more by
-// the engine, on rows that it holds locked; only a decision that then asks for
-// further rows needs another batch.
+// change calls decide and commits its change. If the change is Stale, it is committed
+// again with Decide, so that the engine decides on locked rows. If that decision
+// needs rows that are not locked, it is committed once more with these. change
+// returns ErrBusy when ctx ends or s.patience has passed between two commits.
 func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) {
 	deadline := time.Now().Add(s.patience)
 	c, err := s.decide(ctx, decide)
@@ -152,8 +155,8 @@ func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) 
 	}
 }
 
-// decide takes a decision. A refusal that rests on cached rows is taken again on
-// stored ones: the caller may have just joined.
+// decide calls a decision with cached rows. If it refuses or changes nothing, decide
+// calls it again with rows from the store, because the cached rows may be outdated.
 func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) {
 	rows := &storedRows{Service: s, ctx: ctx}
 	c, err := decide(rows)
@@ -163,7 +166,8 @@ func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) 
 	return c, err
 }
 
-// live returns a thread that a decision may change, or fails with 404.
+// live returns a thread. It fails with 404 if the thread does not exist, was deleted
+// or has expired.
 func (s *Service) live(rows Rows, id string) (*Thread, error) {
 	t, err := rows.Thread(id)
 	if err == nil && t == nil {
@@ -175,7 +179,8 @@ func (s *Service) live(rows Rows, id string) (*Thread, error) {
 	return t, err
 }
 
-// loadThread returns a thread as the store has it, or nil, and caches it.
+// loadThread reads a thread from the store and caches it. It returns nil if the
+// thread does not exist.
 func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 	t, err := s.store.Thread(ctx, id)
 	if err != nil {
@@ -189,7 +194,8 @@ func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 	return t, nil
 }
 
-// view reads a thread's head and the caller's row, or fails with 404.
+// view reads a thread's head and the caller's row from the store. It fails with 404
+// if the thread does not exist, was deleted or has expired.
 func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 	v, err := s.store.View(ctx, id, caller)
 	if err != nil {
@@ -198,7 +204,7 @@ func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 	return v, s.exists(&v.Head)
 }
 
-// exists fails with 404 for a thread that does not exist, was deleted or is over.
+// exists fails with 404 if the thread does not exist, was deleted or has expired.
 func (s *Service) exists(h *Head) error {
 	if h.Revision == 0 || h.DeletedOn != 0 || h.expired(s.now().UnixMilli()) {
 		return errThreadNotFound
@@ -206,7 +212,7 @@ func (s *Service) exists(h *Head) error {
 	return nil
 }
 
-// threadAt returns the thread with its members as of a view, or of a later moment.
+// threadAt returns the thread of a view with all members, as of the view or later.
 func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 	if t, ok := s.threads.Get(v.Head.ID); ok && t.Revision == v.Head.Revision {
 		return t, nil

@@ -6,143 +6,149 @@ import (
 	"hash/fnv"
 )
 
-// Store keeps the rows. Two engines implement it, and package storetest holds
-// both to these promises:
+// Store keeps the rows of users, threads and events. Two engines implement it,
+// and package storetest tests that both keep these promises:
 //
-//   - Apply is atomic: after a crash either all changes of a batch are there or
-//     none; it returns only when they are durable.
-//   - Reads show durable rows only, all rows of a read as of one moment. A batch
-//     that is not durable yet is not seen and hides nothing.
-//   - Sequences and event numbers of a thread have no gaps and no doubles.
+//   - Apply is atomic: after a crash the store has either all changes of a batch
+//     or none. Apply returns only when they are durable.
+//   - A read returns durable rows only, all as of one moment. It does not wait
+//     for a batch that is not durable yet, and sees the rows as they were before it.
+//   - Sequences and event numbers of a thread have no gaps and no duplicates.
 //   - Positions strictly increase in the order of commits, and an event is
 //     readable before any event with a greater position is.
 //
-// All methods may be called concurrently, Apply by one goroutine per lane.
+// All methods may be called concurrently, but Apply only by one goroutine per lane.
 type Store interface {
-	// Lanes is how many Apply calls the engine wants in flight. Every change
-	// of a batch belongs to the lane that LaneOf gives for its Key.
+	// Lanes returns the number of Apply calls that should run at the same time.
+	// All changes of a batch have Keys for which LaneOf returns the same lane.
 	Lanes() int
 
-	// Apply has Assign check and number the changes, and writes the rows of those
-	// that hold. It returns an outcome for each; the changes stay as they were. An
-	// error means the whole batch: ErrStorageFull or ErrUnavailable if certainly
-	// nothing was written, else unknown.
+	// Apply calls Assign to check and number the changes, and writes the rows of
+	// those that it applied. It returns one outcome per change and does not modify
+	// the changes. An error concerns the whole batch. With ErrStorageFull and
+	// ErrUnavailable nothing was written; after any other error it is unknown.
 	Apply(ctx context.Context, b Batch) ([]Outcome, error)
 
-	// Thread returns the head with all members, past ones too, or nil.
+	// Thread returns a thread's head and all members, former ones included, or nil
+	// if the thread does not exist.
 	Thread(ctx context.Context, thread string) (*Thread, error)
 
-	// View returns a thread's head and the row of one of its members.
+	// View returns a thread's head and the row of one member.
 	View(ctx context.Context, thread, member string) (View, error)
 
-	// Messages returns a page, newest sequence first, or messages by id.
+	// Messages returns a page of a thread's messages, the greatest sequence first,
+	// or the messages with given ids.
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
 
-	// Receipts returns the receipts of a thread, by time of reading.
+	// Receipts returns all read receipts of a thread, ordered by ReadOn, with the
+	// view of the reader.
 	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
 
-	// Threads returns a page of a user's threads by last activity, newest first:
-	// those it is in, deleted ones too, and those it has left.
+	// Threads returns a page of the threads that the user is or was in, deleted
+	// ones included, the latest activity first.
 	Threads(ctx context.Context, q ThreadsQuery) (ThreadsPage, error)
 
 	// ThreadsOf returns up to limit ids, in ascending order, of the threads in the
 	// user's list whose ids are greater than after.
 	ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error)
 
-	// Deleting returns the users whose deletion has begun and not ended.
+	// Deleting returns the users in state UserDeleting.
 	Deleting(ctx context.Context) ([]User, error)
 
-	// Expiring returns up to limit threads that have a retention policy, those that
-	// expire first in front. They may have changed since.
+	// Expiring returns up to limit live threads that have a retention policy, the
+	// earliest expiry first. A thread may have changed by the time it is returned.
 	Expiring(ctx context.Context, limit int) ([]Expiry, error)
 
-	// Users returns the rows of those of the users that exist, in any order.
+	// Users returns the rows of the users that exist, in any order.
 	Users(ctx context.Context, ids []string) ([]User, error)
 
-	// Events returns up to limit events with a position above after, in the
-	// order of positions, and the position up to which the answer is complete.
+	// Events returns up to limit events with a position greater than after, in
+	// the order of positions, and the position up to which the answer is complete.
 	Events(ctx context.Context, after uint64, limit int) (EventsPage, error)
 
-	// Resource returns the resource's GUID, epoch and access keys.
+	// Resource returns the resource's GUID, the store's epoch and the access keys.
 	Resource(ctx context.Context) (Resource, error)
 
-	// SetKey replaces one access key, durably.
+	// SetKey replaces the access key 0 or 1 and returns when it is durable.
 	SetKey(ctx context.Context, index int, key AccessKeyRow) error
 
-	// Close waits for what is under way. No call may follow.
+	// Close waits for running calls and closes the store. No call may follow.
 	Close() error
 }
 
-// Bus carries committed events, as fast as it can and without promise: whoever
-// must not miss one reads the store by position.
+// Bus delivers committed events to subscribers. It may lose events: a reader that
+// must not miss one calls Store.Events.
 type Bus interface {
 	// Publish is called by one goroutine per lane, in commit order for each
-	// thread. It must not block; the slice is its to keep and share.
+	// thread. It must not block. It takes ownership of events.
 	Publish(events []Event)
 }
 
-// ErrStorageFull means that nothing of the batch was written because free
-// space is below the floor.
+// ErrStorageFull means that free disk space is below the configured minimum, and
+// that nothing of the batch was written.
 var ErrStorageFull = errors.New("free space is below the floor")
 
-// ErrUnavailable means that the database could not be reached, or not in time,
-// and that certainly nothing was written.
+// ErrUnavailable means that the database did not answer in time, and that nothing
+// was written.
 var ErrUnavailable = errors.New("the database is not available")
 
-// View is a thread's head and a member's row, of the same moment as the rows
-// that come with them. The decision to show these is taken on it.
+// View is a thread's head and one member's row, read at the same moment as the
+// rows of the page that embeds it. The Service decides on it whether the member
+// may see the page.
 type View struct {
-	Head   Head    // its revision is 0 if there is no such thread
+	Head   Head    // Revision is 0 if the thread does not exist
 	Member *Member // nil if the user was never in the thread
 }
 
-// PageBytes bounds a page of messages or participants, in bytes of their texts.
-// A page has one row at least.
+// PageBytes is the greatest size of a page of messages or participants, in bytes
+// of their texts. A page of a single larger row exceeds it.
 const PageBytes = 4 << 20
 
-// MessagesQuery asks for messages of a thread, newest first.
+// MessagesQuery selects messages of a thread, newest first.
 type MessagesQuery struct {
 	Thread string
-	// Reader, if set, bounds the page to the messages that this member sees, and
-	// is the member of the page's view.
+	// Reader, if set, limits the result to messages that this member may read.
+	// View.Member is then the reader's row.
 	Reader string
-	IDs    []int64 // these alone, without bound; otherwise a page:
-	Before uint64  // sequence, exclusive; 0: from the newest
-	Since  int64   // only messages created then or later
-	Limit  int     // rows; 1 or more
-	Bytes  int     // of texts; 0: PageBytes
+	IDs    []int64 // if not nil, the messages with these ids; Limit and Bytes are ignored
+	Before uint64  // only sequences less than this; 0: from the newest
+	Since  int64   // only messages created at this time or later, epoch milliseconds
+	Limit  int     // most rows of a page; 1 or more
+	Bytes  int     // most bytes of texts of a page; 0: PageBytes
 }
 
-// MessagesPage is the answer.
+// MessagesPage is the result of Store.Messages.
 type MessagesPage struct {
 	View
 	Messages []Message
-	// Next is Before of the next page; 0 after the last one. A page that is full
-	// has one, even if nothing follows.
+	// Next is the value of Before for the next page, or 0 after the last page. It
+	// is set for every full page, even if no row follows.
 	Next uint64
 }
 
-// ReceiptsPage is all receipts of a thread.
+// ReceiptsPage is the result of Store.Receipts: all receipts of a thread.
 type ReceiptsPage struct {
 	View
 	Receipts []Receipt
 }
 
-// ThreadsQuery asks for a user's threads, newest activity first.
+// ThreadsQuery selects threads of a user, the latest activity first.
 type ThreadsQuery struct {
 	User   string
-	Before ThreadsCursor // exclusive; zero: from the newest
-	Since  int64         // only those with activity then or later
-	Limit  int           // 1 or more
+	Before ThreadsCursor // only entries before this one; zero: from the newest
+	Since  int64         // only threads with activity at this time or later, epoch milliseconds
+	Limit  int           // most entries; 1 or more
 }
 
-// ThreadsCursor is a place in a user's list: by time, then by id.
+// ThreadsCursor identifies an entry of a user's list of threads, which is ordered
+// by the time of the last activity, then by thread id.
 type ThreadsCursor struct {
 	On     int64
 	Thread string
 }
 
-// ThreadEntry is a thread as it stands in a user's list.
+// ThreadEntry is one thread in a user's list. For a thread that the user has left,
+// Topic and LastMessageOn are as of then.
 type ThreadEntry struct {
 	Thread        string
 	Topic         string
@@ -150,7 +156,8 @@ type ThreadEntry struct {
 	LastMessageOn int64
 }
 
-// ThreadsPage is the answer. Next is Before of the next page, or zero.
+// ThreadsPage is the result of Store.Threads. Next is the value of Before for the
+// next page, or zero after the last page.
 type ThreadsPage struct {
 	Threads []ThreadEntry
 	Next    ThreadsCursor
@@ -162,134 +169,138 @@ type Expiry struct {
 	On     int64
 }
 
-// EventsPage is a piece of the event log.
+// EventsPage is the result of Store.Events: a range of the event log.
 type EventsPage struct {
 	Events []Event
-	// Position up to which every event is in this page or an earlier one.
+	// Position is where the next page starts: no event that becomes readable later
+	// has this position or a smaller one.
 	Position uint64
 }
 
-// Batch is what a lane hands to the engine.
+// Batch is a group of changes that Store.Apply writes atomically.
 type Batch struct {
-	At      int64 // the time of all its changes, epoch milliseconds
+	At      int64 // the time of all changes, epoch milliseconds
 	Changes []*Change
 }
 
-// Change is what one operation wants written, and what it was decided on.
-// Nobody alters a change that a lane has.
+// Change lists the rows that one operation writes, and the rows that it was
+// decided on. It must not be modified once it was committed to a lane.
 type Change struct {
-	// Key is the thread's id, or the user's for a change of a user alone. It
-	// chooses the lane.
+	// Key is the id of the changed thread, or of the user if no thread changes.
+	// LaneOf maps it to a lane.
 	Key string
 
-	// Decide, if set, makes the change out of the rows that the engine holds
-	// locked. The fields below then name the rows to lock, and a replay; none is
-	// written. Such a change is never stale.
+	// Decide, if set, is called by Assign with the locked rows, and its result is
+	// applied instead of this change. The other fields then only name the rows to
+	// lock and the token of a replay.
 	Decide Decision
 
-	// The rows that it was decided on. Any difference makes it stale.
+	// The rows that the change was decided on. It is Stale if one of them differs
+	// from the stored row.
 
-	Thread    string // "" for a change of users alone
-	Revision  uint64 // of the head; 0: there must be no such thread
-	ReadUsers []User // as they were; UserUnknown: there must be none
+	Thread    string // "" if no thread changes
+	Revision  uint64 // of the thread's head; 0: the thread must not exist
+	ReadUsers []User // with state UserUnknown: the user must not exist
 
-	// What makes it a replay.
+	// The fields by which Assign recognizes a repeated operation. It then returns
+	// the first result and writes nothing.
 
-	// SendToken with Caller makes a later send with the same pair the replay
-	// of this one. Empty: no token.
+	// SendToken is the idempotency token of a send, unique per thread and Caller;
+	// empty if it has none.
 	SendToken string
 	Caller    string
-	// Answer is stored with a new thread. A create of a thread that already
-	// has one is its replay.
+	// Answer is stored with a thread that is created with an idempotency token. A
+	// create of a thread that has a stored answer is a repetition.
 	Answer *CreateAnswer
 
-	// The rows to write. Assign fills ids, versions, sequences, numbers, times.
+	// The rows to write. Assign fills ids, versions, sequences, numbers and times.
 
-	Properties   *Properties // nil: unchanged
-	Members      []Member    // rows put
-	Messages     []Message   // rows added, in this order
-	Rewrites     []Rewrite   // rows replaced
-	Receipt      *Receipt    // moves the user's forward, or does nothing
+	Properties   *Properties // new properties of the thread; nil: unchanged
+	Members      []Member    // members to insert or replace
+	Messages     []Message   // messages to insert, in this order
+	Rewrites     []Rewrite   // messages to replace
+	Receipt      *Receipt    // the user's new receipt; ignored if the stored one is for a later message
 	DropReceipts []string    // users whose receipts are deleted
-	Purge        bool        // ends the thread: messages, receipts and send tokens are deleted
+	Purge        bool        // marks the thread as deleted and deletes its messages, receipts and send tokens
 	Events       []Event
-	PutUsers     []User
+	PutUsers     []User // users to insert or replace
 
-	// Roster is the participants who stay in the thread, for their lists of
-	// threads by activity. It is shared and never changed. New participants are
-	// in Members alone.
+	// Roster is the participants who stay in the thread. Assign moves the thread
+	// in their lists when its minute of last activity changes. The slice is shared
+	// and read-only. New participants are only in Members.
 	Roster []Member
 
-	// Invalid is the participants that were refused, for the answer. It is not
-	// stored.
+	// Invalid is the refused participants, which the operation returns. It is not
+	// stored, except in Answer.
 	Invalid []InvalidParticipant
 }
 
 func (c *Change) sendKey() SendKey { return SendKey{c.Thread, c.Caller, c.SendToken} }
 
-// changesRevision says whether the change makes cached copies of its thread old.
+// changesRevision reports whether the change increments the thread's revision, which
+// makes cached copies of the thread outdated.
 func (c *Change) changesRevision() bool {
 	return c.Properties != nil || len(c.Members) > 0 || c.Purge
 }
 
-// empty says whether the change writes nothing.
+// empty reports whether the change writes no row.
 func (c *Change) empty() bool {
 	return !c.changesRevision() && len(c.Messages)+len(c.Rewrites)+len(c.DropReceipts)+len(c.PutUsers) == 0 && c.Receipt == nil
 }
 
-// Rewrite is a message as it is to be, decided on its version ReadVersion at the
-// sequence OldSequence.
+// Rewrite is the new content of a message's row.
 type Rewrite struct {
 	Message
-	ReadVersion int64
-	OldSequence uint64
+	ReadVersion int64  // of the row that the change was decided on
+	OldSequence uint64 // of that row; the engine deletes it there
 	How         RewriteKind
 }
 
-// RewriteKind says what a rewrite is to its readers.
+// RewriteKind is the kind of a Rewrite.
 type RewriteKind uint8
 
-// The kinds of rewrites. Edit and Delete give the message a new version, the
-// next sequence and a time; InPlace gives it none, and nobody is told.
+// The kinds of rewrites. Edit and Delete give the message a new version, the next
+// sequence and a time of edit or deletion. InPlace changes none of these and has
+// no event.
 const (
 	Edit RewriteKind = iota
 	Delete
 	InPlace
 )
 
-// CloseInterval, as the end of an interval, becomes the number of the change's
-// last event.
+// CloseInterval marks the end of a leaving member's interval in a Change. Assign
+// replaces it by the number of the change's last event.
 const CloseInterval = ^uint64(0)
 
-// Status says what became of a change.
+// Status is the result of one change of a batch.
 type Status uint8
 
-// The outcomes of a change.
+// The statuses of a change. Only an applied one writes rows.
 const (
 	Applied   Status = iota + 1
-	Stale            // decided on rows that have changed since
-	Replayed         // a change with the same token was written before
-	Unchanged        // its decision found nothing to write
-	Refused          // its decision refused
-	Unread           // its decision asked for rows that were not locked
+	Stale            // a row that it was decided on has changed since
+	Replayed         // an earlier change had the same token
+	Unchanged        // Decide returned a change without rows
+	Refused          // Decide returned an error
+	Unread           // Decide needs rows that were not locked
 )
 
-// Outcome is what became of one change.
+// Outcome is the result of one change of a batch.
 type Outcome struct {
 	Status Status
-	// Change is, after Applied, a copy with all fields filled: the rows to
-	// write. After Unchanged it is the decision's, and after Unread the same
-	// change again, naming the rows that were missing.
+	// Change depends on Status. Applied: a copy with all fields filled, which the
+	// engine writes. Unchanged: the result of Decide. Replayed: the change itself.
+	// Unread: a copy that also names the missing rows, to be committed again.
 	Change    *Change
-	ListMoves []ListMove    // of an applied change
-	Head      Head          // after an applied change of a thread
-	MessageID int64         // of the first send, when a send was replayed
-	Answer    *CreateAnswer // of the first create, when a create was replayed
-	Err       error         // of the decision, when it refused
+	ListMoves []ListMove    // Applied: moves in the users' lists of threads
+	Head      Head          // Applied: the thread's head after the change
+	MessageID int64         // Replayed: the id of the first send's message
+	Answer    *CreateAnswer // Replayed: the answer of the first create
+	Err       error         // Refused: the error of Decide
 }
 
-// LaneOf says which of n lanes a key belongs to. Engines and the committer
-// must agree on it.
+// LaneOf returns the lane of a key, from 0 to n-1. Engines and the committer both
+// use it.
 func LaneOf(key string, n int) int {
 	h := fnv.New32a()
 	h.Write([]byte(key))

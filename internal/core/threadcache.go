@@ -10,18 +10,18 @@ import (
 // DefaultThreadCache bounds the cached threads of a Service, in bytes.
 const DefaultThreadCache = 64 << 20
 
-// threadCache keeps the threads that were used last, as many as fit into a
-// number of bytes. A thread that alone is larger is not kept.
+// threadCache caches the most recently used threads, up to a total size in bytes. A
+// single thread that exceeds the bound is not cached.
 type threadCache struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards lru and bytes
 	lru   *simplelru.LRU[string, *Thread]
-	bytes int
-	most  int
+	bytes int // of all cached threads
+	bound int // of bytes
 }
 
-func newThreadCache(most int) *threadCache {
-	c := &threadCache{most: most}
-	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, t *Thread) { c.bytes -= t.bytes }) // fails for a size of 0 alone
+func newThreadCache(bound int) *threadCache {
+	c := &threadCache{bound: bound}
+	c.lru, _ = simplelru.NewLRU(math.MaxInt, func(_ string, t *Thread) { c.bytes -= t.bytes }) // fails only for a size of 0
 	return c
 }
 
@@ -32,21 +32,21 @@ func (c *threadCache) Get(id string) (*Thread, bool) {
 	return c.lru.Get(id)
 }
 
-// Add caches a thread, and drops the least recently used ones beyond the bound.
+// Add caches a thread, then removes the least recently used threads until all fit.
 func (c *threadCache) Add(id string, t *Thread) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.lru.Remove(id)
-	if t.bytes > c.most {
+	if t.bytes > c.bound {
 		return
 	}
 	c.lru.Add(id, t)
-	for c.bytes += t.bytes; c.bytes > c.most; {
+	for c.bytes += t.bytes; c.bytes > c.bound; {
 		c.lru.RemoveOldest()
 	}
 }
 
-// Remove drops a thread.
+// Remove removes a thread, if it is cached.
 func (c *threadCache) Remove(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -17,11 +17,11 @@ const (
 	minRetentionDays, maxRetentionDays = 30, 90 // docs/contract/chat.md §3.6
 )
 
-// NewParticipant is somebody whom a command adds.
+// NewParticipant is a user that a command adds to a thread.
 type NewParticipant struct {
 	User         communication.Identifier
 	DisplayName  string
-	ShareHistory int64 // epoch milliseconds; a future time counts as now
+	ShareHistory int64 // epoch milliseconds; a future time is replaced by the current one
 	Metadata     map[string]string
 }
 
@@ -30,19 +30,20 @@ type CreateThread struct {
 	Topic         string
 	Participants  []NewParticipant
 	Metadata      map[string]string
-	RetentionDays int32
-	Token         string // idempotency; empty: none
+	RetentionDays int32  // 0: no expiry
+	Token         string // idempotency token; may be empty
 }
 
-// ThreadProperties is what a thread says of itself.
+// ThreadProperties is a thread's id and properties.
 type ThreadProperties struct {
 	ID string
 	Properties
 }
 
-// CreateThread makes a thread with the caller and all participants who could
-// be added; the others are returned (docs/contract/chat.md §3.1). The same caller with the
-// same token gets the first answer again, whatever else it asks for.
+// CreateThread creates a thread of the caller and the given participants, and returns
+// those who could not be added (docs/contract/chat.md §3.1). A later call by the same caller
+// with the same token creates nothing and returns the first answer, even if the
+// rest of the command differs.
 func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThread) (ThreadProperties, []InvalidParticipant, error) {
 	if err := cmd.check(s.limits); err != nil {
 		return ThreadProperties{}, nil, err
@@ -82,8 +83,8 @@ func (cmd *CreateThread) check(limits Limits) error {
 	return checkToken(cmd.Token)
 }
 
-// checkParticipants refuses the whole request for one malformed participant,
-// as was recorded (docs/contract/chat.md §7.2).
+// checkParticipants returns a BadRequest if there are too many participants or one of
+// them is malformed: then none is added, as was recorded (docs/contract/chat.md §7.2).
 func checkParticipants(ps []NewParticipant, limits Limits) error {
 	if err := limits.checkCount("participants", len(ps), limits.PerRequest); err != nil {
 		return err
@@ -103,8 +104,8 @@ func checkParticipants(ps []NewParticipant, limits Limits) error {
 	return nil
 }
 
-// checkIdentifier refuses a malformed id of a user of this or another resource.
-// Phone numbers and Teams users pass: they are refused one by one, not as malformed.
+// checkIdentifier returns a BadRequest for a malformed user id. Phone numbers and
+// Teams users pass: they are well-formed, and each is refused as a participant later.
 func checkIdentifier(id communication.Identifier) error {
 	user := id.Kind() == communication.KindUser || id.Kind() == communication.KindUnknown
 	if user && !communication.ValidUserID(id.RawID()) {
@@ -120,7 +121,7 @@ func checkTopic(topic string) error {
 	return checkText("topic", topic, maxTopic)
 }
 
-// CheckRetentionDays refuses a policy that keeps a thread for too few or too many
+// CheckRetentionDays returns a BadRequest unless a retention policy has 30 to 90
 // days. Unverified: the refusal; no 400 was recorded (docs/contract/chat.md §3.6).
 func CheckRetentionDays(days int32) error {
 	if days < minRetentionDays || days > maxRetentionDays {
@@ -130,8 +131,9 @@ func CheckRetentionDays(days int32) error {
 	return nil
 }
 
-// checkText refuses what no row may hold and nothing could show.
-func checkText(field, s string, most int) error {
+// checkText returns a BadRequest for a text that is not UTF-8, contains NUL or has
+// more than limit characters.
+func checkText(field, s string, limit int) error {
 	if !utf8.ValidString(s) {
 		return Invalid(field, "The %s field is not valid UTF-8.", field)
 	}
@@ -140,13 +142,13 @@ func checkText(field, s string, most int) error {
 			return Invalid(field, "The %s field must not contain the NUL character.", field)
 		}
 	}
-	if n := utf8.RuneCountInString(s); n > most {
-		return Invalid(field, "The %s field has %d characters; at most %d are allowed.", field, n, most)
+	if n := utf8.RuneCountInString(s); n > limit {
+		return Invalid(field, "The %s field has %d characters; at most %d are allowed.", field, n, limit)
 	}
 	return nil
 }
 
-// lookUp reads the rows of the participants who belong to this resource.
+// lookUp returns the rows of the participants who belong to this resource, by id.
 func (s *Service) lookUp(rows Rows, ps []NewParticipant) (map[string]User, error) {
 	var ids []string
 	for _, p := range ps {
@@ -157,8 +159,8 @@ func (s *Service) lookUp(rows Rows, ps []NewParticipant) (map[string]User, error
 	return rows.Users(ids...)
 }
 
-// decideCreate is pure: the change that makes a thread, given the rows of the
-// participants of this resource.
+// decideCreate returns the change that creates a thread. users has the rows of the
+// participants of this resource; the others are refused.
 func decideCreate(id, caller string, cmd CreateThread, users map[string]User, now int64) *Change {
 	c := &Change{Key: id, Thread: id}
 	seen := map[string]bool{}
@@ -181,7 +183,7 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, no
 			Order:        uint32(len(c.Members) + 1), Intervals: []Interval{{}},
 		})
 	}
-	if !lists(cmd.Participants, caller) {
+	if !includes(cmd.Participants, caller) {
 		add(NewParticipant{User: communication.ParseRawID(caller)})
 	}
 	for _, p := range cmd.Participants {
@@ -199,7 +201,8 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, no
 	return c
 }
 
-func lists(ps []NewParticipant, user string) bool {
+// includes reports whether the user is among the participants of a command.
+func includes(ps []NewParticipant, user string) bool {
 	for _, p := range ps {
 		if p.User.RawID() == user {
 			return true
@@ -208,8 +211,9 @@ func lists(ps []NewParticipant, user string) bool {
 	return false
 }
 
-// refuse says why a user cannot be added, if so. Unverified: which of the two
-// recorded codes stands for an unknown and which for a foreign user (docs/contract/chat.md §3.1).
+// refuse returns the reason and true if a user cannot be added to a thread. Unverified:
+// which of the two recorded codes is for an unknown user and which for a user of
+// another resource (docs/contract/chat.md §3.1).
 func refuse(id communication.Identifier, users map[string]User) (InvalidParticipant, bool) {
 	u, own := users[id.RawID()]
 	switch {
@@ -221,6 +225,7 @@ func refuse(id communication.Identifier, users map[string]User) (InvalidParticip
 	return InvalidParticipant{}, false
 }
 
+// named returns the members as a system message names them.
 func named(ms []Member) []MessageParticipant {
 	ps := make([]MessageParticipant, len(ms))
 	for i, m := range ms {
@@ -229,7 +234,8 @@ func named(ms []Member) []MessageParticipant {
 	return ps
 }
 
-// Thread returns a thread's properties to a participant (docs/contract/chat.md §3.3).
+// Thread returns a thread's properties. It fails with 404 unless the thread is live,
+// and with 403 unless the caller is a participant (docs/contract/chat.md §3.3).
 func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperties, error) {
 	v, err := s.view(ctx, caller, id)
 	if err == nil {
@@ -241,14 +247,15 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperti
 	return ThreadProperties{ID: id, Properties: v.Head.Properties}, nil
 }
 
-// Participates says whether the caller is in a thread, as far as this node
-// knows: enough to choose whose budget a request counts on.
+// Participates reports whether the caller is in a live thread. It may answer from an
+// outdated cache, so it only serves to choose the rate limit of a request.
 func (s *Service) Participates(ctx context.Context, caller, id string) bool {
 	t, err := s.live(&storedRows{Service: s, ctx: ctx}, id)
 	return err == nil && participates(t.Member(caller)) == nil
 }
 
-// Inspect returns a thread as the store has it, for whoever runs the server.
+// Inspect returns a thread with all members, deleted ones too, without a check of
+// permissions. It is for the server's operator.
 func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	t, err := s.store.Thread(ctx, id)
 	if err == nil && t == nil {
@@ -257,16 +264,17 @@ func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	return t, err
 }
 
-// UpdateThread is the command of PATCH /chat/threads/{id}. A nil field stays
-// as it is; a nil value in Metadata removes its key.
+// UpdateThread is the command of PATCH /chat/threads/{id}. A nil field is not
+// changed; a nil value in Metadata removes its key.
 type UpdateThread struct {
 	Topic         *string
 	Metadata      map[string]*string
-	RetentionDays *int32 // 0: kept for ever
+	RetentionDays *int32 // 0: no expiry
 }
 
-// UpdateThread changes a thread's properties; any participant may (chat.md
-// §3.4). A new topic is told by a system message. Nothing given: nothing done.
+// UpdateThread changes a thread's properties. The caller must be a participant
+// (docs/contract/chat.md §3.4). A topic adds a system message. A command without fields
+// does nothing.
 func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd UpdateThread) error {
 	if cmd.Topic != nil {
 		if err := checkTopic(*cmd.Topic); err != nil {
@@ -283,8 +291,9 @@ func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd Updat
 	return err
 }
 
-// decideUpdateThread is pure. Unverified: that metadata alone writes no message,
-// and that a null removes its key (docs/contract/chat.md §3.4).
+// decideUpdateThread returns the change that updates a thread's properties.
+// Unverified: that metadata alone adds no system message, and that a null removes
+// its key (docs/contract/chat.md §3.4).
 func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limits) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
@@ -310,12 +319,12 @@ func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limit
 	return c, nil
 }
 
-// changeOf begins a change of a thread that was decided on t.
+// changeOf returns a change without rows that was decided on thread t.
 func changeOf(t *Thread) *Change {
 	return &Change{Key: t.ID, Thread: t.ID, Revision: t.Revision, Roster: t.Participants()}
 }
 
-// merge puts the pairs of patch over those of m; a nil value removes its key.
+// merge returns m with the pairs of patch set; a nil value removes its key.
 func merge(m map[string]string, patch map[string]*string) map[string]string {
 	if len(patch) == 0 {
 		return m
@@ -337,9 +346,10 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 	return out
 }
 
-// DeleteThread ends a thread for everybody; any participant may (docs/contract/chat.md §3.5).
-// Its messages and receipts go; it stays in its participants' lists, marked.
-// Unverified: who may, and that every operation answers 404 afterwards.
+// DeleteThread deletes a thread with its messages and receipts. The caller must be a
+// participant (docs/contract/chat.md §3.5). The participants' lists keep the thread, marked
+// as deleted. Unverified: which users may delete it, and that every operation
+// answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, id)
@@ -361,9 +371,9 @@ func decideDeleteThread(t *Thread, caller string) (*Change, error) {
 	return c, nil
 }
 
-// ListThreads returns a page of the caller's threads, newest activity first
-// (docs/contract/chat.md §3.2): deleted ones are marked, and those it has left stand as they
-// were when it left.
+// ListThreads returns a page of the caller's threads, the latest activity first
+// (docs/contract/chat.md §3.2). Deleted threads are marked, and threads that the caller has
+// left are shown as they were then.
 func (s *Service) ListThreads(ctx context.Context, caller string, before ThreadsCursor, since int64, limit int) (ThreadsPage, error) {
 	page, err := s.store.Threads(ctx, ThreadsQuery{User: caller, Before: before, Since: since, Limit: limit})
 	if err != nil {
@@ -372,7 +382,8 @@ func (s *Service) ListThreads(ctx context.Context, caller string, before Threads
 	return page, nil
 }
 
-// participant returns the caller's row if it is in the thread now.
+// participant returns the caller's row. It fails with 404 if the thread was deleted,
+// and with 403 if the caller is not in the thread now.
 func participant(t *Thread, caller string) (*Member, error) {
 	if t.DeletedOn != 0 {
 		return nil, errThreadNotFound
@@ -392,9 +403,9 @@ func participates(m *Member) error {
 	return nil
 }
 
-// reads fails with 403 for a stranger. A participant may read the thread's
-// history, and a former one that up to the moment of leaving (docs/contract/chat.md §7.3).
-func reads(m *Member) error {
+// mayRead fails with 403 unless the member is or was in the thread. A former member
+// may read the messages up to its leaving (docs/contract/chat.md §7.3).
+func mayRead(m *Member) error {
 	if m != nil && m.Left != nil {
 		return nil
 	}

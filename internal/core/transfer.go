@@ -5,20 +5,19 @@ import (
 	"errors"
 )
 
-// Record is one row on its way from one store to another, the same for every
-// engine: Resource, User, Head, ThreadMember, ThreadMessage, ThreadAnswer,
-// SentToken, ThreadReceipt or Event.
+// Record is one row of an export: a Resource, User, Head, ThreadMember,
+// ThreadMessage, ThreadAnswer, SentToken, ThreadReceipt or Event. It is the same
+// for every engine.
 //
-// They come in this order. Within a kind they ascend, ids compared by their
-// bytes: users and heads by id, what belongs to a thread by the thread and then
-// by user, by sequence, or by caller and token. Events come in the order of
-// their positions, which count from 1 here whatever they are in the store: they
-// are an engine's own, and a store that takes the records in has another epoch.
-// What can be derived is not there: the users' lists of threads, the way from a
-// message's id to its row, the users in deletion.
+// The kinds come in this order. Within a kind, records ascend by key, with ids
+// compared byte by byte: users and heads by id; rows of a thread by the thread and
+// then by user, by sequence, or by caller and token; events by position. Positions
+// in an export are 1, 2, 3 and so on, because those of a store are only valid in
+// its epoch. Rows that an engine can derive from others are left out: the users'
+// lists of threads, the index of message ids, the list of users in deletion.
 type Record interface{ record() }
 
-// What belongs to a thread.
+// Rows of a thread, with the thread's id.
 type (
 	ThreadMember struct {
 		Thread string
@@ -36,7 +35,7 @@ type (
 		Thread string
 		Receipt
 	}
-	// SentToken is the message that a send with a token made.
+	// SentToken maps the idempotency token of a send to its message.
 	SentToken struct {
 		SendKey
 		MessageID int64
@@ -53,45 +52,48 @@ func (SentToken) record()     {}
 func (ThreadReceipt) record() {}
 func (Event) record()         {}
 
-// Exporter is a store that can tell all it holds.
+// Exporter is a store that can export its rows.
 type Exporter interface {
-	// Export yields every record of one moment, whatever is written meanwhile,
-	// and nothing that is not durable. It needs the same memory however much
-	// there is. LastPosition of a head is the new position of its last event, 0
-	// if the log has lost it. An error of yield ends it and is returned.
+	// Export calls yield with every durable record, all as of one moment, even if
+	// the store is written to meanwhile. Its memory does not grow with the number
+	// of rows. A head's LastPosition is the position of its last event in the
+	// export, or 0 if that event was deleted from the log. Export stops at the
+	// first error of yield and returns it.
 	Export(ctx context.Context, yield func(Record) error) error
 }
 
-// Importer is a store that can take in what another has told.
+// Importer is a store that can import the records of an export.
 type Importer interface {
-	// Import takes records until next returns io.EOF, in the order that Record
-	// names, and returns when they are durable. Ids, times, sequences and
-	// numbers stay as they are; of the resource it takes the id and the keys
-	// that are there, and keeps its own epoch.
+	// Import writes the records that next returns until io.EOF, in the order that
+	// Record describes, and returns when they are durable. Ids, times, sequences
+	// and numbers stay the same. Import sets the resource's id and those access
+	// keys that the record has; the store keeps its own epoch.
 	//
-	// It needs an empty store, which nobody else uses meanwhile: any other is
-	// ErrNotEmpty. After an error the store is empty as before. Where the
-	// process ends on the way, whoever opens the store next gets ErrUnfinished.
+	// The store must be empty, or Import returns ErrNotEmpty, and must not be used
+	// meanwhile. After an error it is empty again. If the process ends before
+	// Import returns, the store is either still empty or cannot be opened: then
+	// the engine returns ErrUnfinished.
 	Import(ctx context.Context, next func() (Record, error)) error
 }
 
-// Checker is a store that can say whether it is whole.
+// Checker is a store that can verify its rows.
 type Checker interface {
-	// Check reads every row and holds what belongs together against each other:
-	// every row has its thread, and every thread the messages that it counts.
+	// Check reads every row and returns the number of rows of each kind. It fails
+	// if rows contradict each other: a row without its thread, or a thread without
+	// the messages that its counters require.
 	Check(ctx context.Context) (Counts, error)
 }
 
-// Refusals to do with moving a store.
+// Errors of an import, of a restore, and of opening a store after one.
 var (
-	// ErrNotEmpty means that the store holds something already.
+	// ErrNotEmpty means that the store already has rows.
 	ErrNotEmpty = errors.New("not empty")
-	// ErrUnfinished means that an import or a restore was broken off in the
-	// store: it does not hold all that it should.
+	// ErrUnfinished means that an import or a restore into the store was
+	// interrupted, so that rows are missing.
 	ErrUnfinished = errors.New("unfinished")
 )
 
-// Counts are how many rows of each kind there are.
+// Counts has the number of rows of each kind.
 type Counts struct {
 	Users    uint64 `json:"users"`
 	Threads  uint64 `json:"threads"`
@@ -103,7 +105,7 @@ type Counts struct {
 	Events   uint64 `json:"events"`
 }
 
-// Add counts a record.
+// Add increments the count of the record's kind.
 func (c *Counts) Add(r Record) {
 	switch r.(type) {
 	case User:
@@ -125,7 +127,7 @@ func (c *Counts) Add(r Record) {
 	}
 }
 
-// Rows is the sum.
+// Rows returns the sum of all counts.
 func (c Counts) Rows() uint64 {
 	return c.Users + c.Threads + c.Members + c.Messages + c.Answers + c.Tokens + c.Receipts + c.Events
 }

@@ -7,9 +7,10 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// User returns the row of a user of this resource; State is UserUnknown for an
-// id that was never made. It is cached, and a change made here shows at once;
-// one made by another process shows after freshFor.
+// User returns the row of a user, with state UserUnknown if it was never created. It
+// may come from a cache, which changes by this process update at once; changes by
+// another process are seen after freshFor at most. If the store fails, User returns
+// a cached row that is younger than trustedFor.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
 	if u, ok := s.cachedUser(id); ok {
 		return u, nil
@@ -25,7 +26,8 @@ func (s *Service) User(ctx context.Context, id string) (User, error) {
 	return us[id], err
 }
 
-// cachedUser returns a row that is not too old to be trusted.
+// cachedUser returns the cached row of a user, and false if there is none or if it
+// is older than freshFor in a store with other writers.
 func (s *Service) cachedUser(id string) (User, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,7 +38,8 @@ func (s *Service) cachedUser(id string) (User, bool) {
 	return u.User, ok && (!s.shared || s.now().Sub(u.read) < freshFor)
 }
 
-// loadUsers reads the rows of users by id, and caches those that exist.
+// loadUsers reads the rows of users from the store and caches those that exist. The
+// result has all ids, with state UserUnknown for users that do not exist.
 func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User, error) {
 	s.mu.Lock()
 	seen := s.userChanges
@@ -54,7 +57,7 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 	defer s.mu.Unlock()
 	for _, u := range rows {
 		us[u.ID] = u
-		// A change that was committed since must not be hidden by this older row.
+		// Do not cache a row that may be older than a change committed meanwhile.
 		if seen == s.userChanges {
 			s.users.Add(u.ID, cachedUser{u, read})
 		}
@@ -62,7 +65,7 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 	return us, nil
 }
 
-// CreateUser makes a user with a new id (docs/contract/identity.md §3.1).
+// CreateUser creates a user with a new id (docs/contract/identity.md §3.1).
 func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	u := User{State: UserLive, Generation: 1}
 	u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.random, s.now().UnixMilli()))
@@ -92,8 +95,8 @@ func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	return u, nil
 }
 
-// UserForToken is LiveUser, and with Options.Adopt makes a user of an id of
-// this resource that it does not know yet.
+// UserForToken is like LiveUser. With Options.Adopt it also creates the user if the id
+// belongs to this resource and is unknown.
 func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	u, err := s.LiveUser(ctx, id)
 	if err == nil || !s.adopt || !s.owns(id) {
@@ -116,25 +119,27 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	return u, nil
 }
 
-// RevokeTokens ends every token issued to the user so far (docs/contract/identity.md §3.3).
+// RevokeTokens invalidates all access tokens that were issued to the user so far (docs/contract/identity.md §3.3).
 func (s *Service) RevokeTokens(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, func(u *User) { u.Generation++ })
 }
 
-// DeleteUser begins the user's deletion (docs/contract/identity.md §3.4). From now on its
-// tokens may only delete threads and leave them; after the grace Sweep erases
-// its content.
+// DeleteUser sets the state UserDeleting (docs/contract/identity.md §3.4). From then on the
+// user's tokens only allow it to delete and leave threads. After the grace, Sweep
+// erases the user's content.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
 	})
 }
 
-// Leaving says whether a user is in the grace of its deletion.
+// Leaving reports whether a user was deleted and its grace is not over.
 func (s *Service) Leaving(u User) bool {
 	return u.State == UserDeleting && s.now().UnixMilli() < u.DeletedAt+s.grace.Milliseconds()
 }
 
+// changeLiveUser commits an edit of a live user's row. It fails with 401
+// IdentityNotOwned for any other user.
 func (s *Service) changeLiveUser(ctx context.Context, id string, edit func(*User)) error {
 	if !s.owns(id) {
 		return errNotOwned
@@ -149,7 +154,8 @@ func (s *Service) changeLiveUser(ctx context.Context, id string, edit func(*User
 	return err
 }
 
-// changeUser replaces a user's row, unless edit returns it as it was.
+// changeUser replaces a user's row by the result of edit, which may be called several
+// times. It writes nothing if edit returns an error or the same row.
 func (s *Service) changeUser(ctx context.Context, id string, edit func(User) (User, error)) (Outcome, error) {
 	return s.change(ctx, func(rows Rows) (*Change, error) {
 		us, err := rows.Users(id)
@@ -165,9 +171,9 @@ func (s *Service) changeUser(ctx context.Context, id string, edit func(User) (Us
 	})
 }
 
-// invalidateUsers drops cached rows, so that the next question reads them from
-// the store. The writer does not put its own row there: of two changes the first
-// to commit may be the last to come back from its lane.
+// invalidateUsers removes users from the cache, so that they are read from the store
+// again. It does not cache the new rows instead: of two concurrent changes, the one
+// that was committed first may arrive here last.
 func (s *Service) invalidateUsers(users []User) {
 	if len(users) == 0 {
 		return
@@ -180,7 +186,7 @@ func (s *Service) invalidateUsers(users []User) {
 	}
 }
 
-// owns says whether a well-formed user id belongs to this resource.
+// owns reports whether a user id is well-formed and belongs to this resource.
 func (s *Service) owns(id string) bool {
 	_, user, ok := communication.SplitUserID(id)
 	return ok && id == communication.JoinUserID(s.resource.ID, user)
