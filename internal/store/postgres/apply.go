@@ -12,13 +12,15 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// indexBits is the part of a position that counts the events of a transaction.
+// indexBits is the number of low bits of a position that number the events of a
+// transaction.
 const indexBits = 20
 
-// Apply commits a batch in one transaction; see core.Store. What certainly was
-// not committed is tried again for a while and then given up with
-// core.ErrUnavailable. What may have been committed is asked for until the
-// answer is known.
+// Apply commits a batch in one transaction; see core.Store. A batch that was not
+// committed is tried again for timeouts.patience, then Apply returns
+// core.ErrUnavailable. Decisions are called again with each try. If the connection is
+// lost during the COMMIT, Apply asks for up to timeouts.unknown whether the batch
+// was committed.
 func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	if len(b.Changes) == 0 {
 		return nil, nil
@@ -44,8 +46,8 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 	}
 }
 
-// attempt runs one transaction. With an error, nothing was committed, unless the
-// failure is refused: then the outcome may be unknown, and Apply does not try again.
+// attempt runs the batch in one transaction. If it fails, nothing was committed,
+// except that after a failure of refused it may be unknown; Apply then gives up.
 func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, failure, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
 	defer cancel()
@@ -66,12 +68,12 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 		return nil, classify(err), fmt.Errorf("lock the rows of a batch: %w", err)
 	}
 	outcomes := core.Assign(b, tx.state)
-	rows := collect(outcomes, tx.state)
+	rows := rowsOf(outcomes, tx.state)
 	if rows.empty() {
 		tx.rollback()
 		return outcomes, 0, nil
 	}
-	// From here on a COMMIT may be on its way: the caller's patience counts no more.
+	// The COMMIT is sent with the writes, so the caller's context must not interrupt them.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.timeouts.trip)
 	defer cancel()
 	err = tx.write(ctx, rows)
@@ -101,14 +103,14 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 
 // transaction is an open transaction and the rows that it holds locked.
 type transaction struct {
-	conn  *pgxpool.Conn
-	state *core.BatchState
-	there map[string]bool // threads that have a head, users that have a row
-	xid   uint64
+	conn   *pgxpool.Conn
+	state  *core.BatchState
+	exists map[string]bool // ids of the threads and users that have a row
+	xid    uint64          // id of the transaction
 }
 
-// rollback gives the locks free. If it cannot, the connection is closed, which
-// does it too.
+// rollback ends the transaction and releases its locks. If ROLLBACK fails, it closes
+// the connection, which has the same effect.
 func (tx *transaction) rollback() {
 	if tx.conn.Conn().IsClosed() || tx.conn.Conn().PgConn().TxStatus() == 'I' {
 		return
@@ -120,27 +122,29 @@ func (tx *transaction) rollback() {
 	}
 }
 
+// abandon closes the connection without waiting for the server.
 func (tx *transaction) abandon() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = tx.conn.Conn().Close(ctx) // it is broken already, and says so again
+	_ = tx.conn.Conn().Close(ctx) // a broken connection returns its error again
 }
 
-// claim writes the number of the batch into the lane's row in the transaction
-// itself, and keeps that row locked until it ends.
-const claim = `INSERT INTO writers AS w (id, batch) VALUES ($1, $2)
+// claimSQL writes the number of the batch into the lane's row of writers and locks
+// the row until the transaction ends. It returns the transaction's id.
+const claimSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, $2)
 	ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = now()
 	RETURNING pg_current_xact_id()::text::bigint`
 
-// ask waits for whoever holds the lane's row and then reads the number. It
-// writes too, for only a writer waits for a row whose first insert is under way.
-const ask = `INSERT INTO writers AS w (id, batch) VALUES ($1, 0)
+// askSQL waits until no transaction locks the lane's row of writers, then returns the
+// batch number in it. It is an insert because a SELECT would not wait for a
+// transaction that inserts the row.
+const askSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, 0)
 	ON CONFLICT (id) DO UPDATE SET at = now()
 	RETURNING batch`
 
-// outcome says whether the lane's last batch was committed, after the
-// connection was lost. See the package documentation for why this is not
-// asked of pg_xact_status.
+// outcome reports whether the lane's last batch was committed, after its connection
+// was lost. It tries for timeouts.unknown, then returns an error. The package
+// documentation tells why it does not use pg_xact_status.
 func (s *Store) outcome(w *writer) (committed bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeouts.unknown)
 	defer cancel()
@@ -149,7 +153,7 @@ func (s *Store) outcome(w *writer) (committed bool, err error) {
 		var b pgx.Batch
 		b.Queue("BEGIN")
 		b.Queue(s.timeouts.settings())
-		b.Queue(ask, w.id).QueryRow(func(row pgx.Row) error { return row.Scan(&batch) })
+		b.Queue(askSQL, w.id).QueryRow(func(row pgx.Row) error { return row.Scan(&batch) })
 		b.Queue("COMMIT")
 		if err = s.send(ctx, &b); err == nil {
 			return batch == w.batch, nil
@@ -161,13 +165,16 @@ func (s *Store) outcome(w *writer) (committed bool, err error) {
 	}
 }
 
-// send is a round trip that does not wait for ever on a silent connection.
+// send runs a batch of statements in one round trip, with a timeout a little longer
+// than the lock timeout.
 func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.lock+2*time.Second)
 	defer cancel()
 	return s.pool.SendBatch(ctx, b).Close()
 }
 
+// countEvents returns the number of events of the changes, not counting those that
+// their decisions will add.
 func countEvents(changes []*core.Change) (n int) {
 	for _, c := range changes {
 		n += len(c.Events)

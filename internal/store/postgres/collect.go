@@ -9,26 +9,26 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// rows are what a batch writes, as its changes leave them in the end: a
-// statement may touch a row only once. Within a batch later changes win, and a
-// purge removes the rows of those before it.
+// rows has the rows that a batch writes, each at most once and in its final state: a
+// later change of the batch replaces a row of an earlier one, and a purge removes
+// the rows that earlier changes wrote to the thread.
 type rows struct {
 	heads    []row.DatedHead
 	users    []core.User
 	messages []core.ThreadMessage // added
 	rewrites map[core.MessageKey]core.ThreadMessage
 	members  map[core.ReceiptKey]core.ThreadMember
-	receipts map[core.ReceiptKey]core.ThreadReceipt // without a message: deleted
+	receipts map[core.ReceiptKey]core.ThreadReceipt // message id 0: to be deleted
 	sent     map[core.SendKey]core.SentToken
 	answers  []core.ThreadAnswer
-	lists    map[core.ListMove]bool // by user, thread and To; false: deleted
-	purged   map[string]bool
+	lists    map[core.ListMove]bool // by user, thread and To; false: to be deleted
+	purged   map[string]bool        // ids of the purged threads
 	events   []core.Event
 }
 
-// collect gathers the rows of the changes that were applied. Heads and users are
-// in the order of their ids, which is the order of locking.
-func collect(outcomes []core.Outcome, s *core.BatchState) *rows {
+// rowsOf returns the rows of the applied changes. Heads and users are in the order of
+// their ids, which is the order of locking.
+func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	r := &rows{
 		rewrites: map[core.MessageKey]core.ThreadMessage{}, members: map[core.ReceiptKey]core.ThreadMember{},
 		receipts: map[core.ReceiptKey]core.ThreadReceipt{}, sent: map[core.SendKey]core.SentToken{},
@@ -62,8 +62,10 @@ func collect(outcomes []core.Outcome, s *core.BatchState) *rows {
 	return r
 }
 
+// empty reports whether there is nothing to write.
 func (r *rows) empty() bool { return len(r.heads) == 0 && len(r.users) == 0 }
 
+// change adds the rows of an applied change to a thread.
 func (r *rows) change(c *core.Change) {
 	for _, m := range c.Members {
 		r.members[core.ReceiptKey{Thread: c.Thread, User: m.User}] = core.ThreadMember{Thread: c.Thread, Member: m}
@@ -93,8 +95,8 @@ func (r *rows) change(c *core.Change) {
 	r.events = append(r.events, c.Events...)
 }
 
-// purge drops all rows of a thread but its head, members, first answer and
-// events.
+// purge removes the messages, receipts and send tokens of a thread, and marks it so
+// that the stored ones are deleted.
 func (r *rows) purge(thread string) {
 	r.purged[thread] = true
 	r.messages = slices.DeleteFunc(r.messages, func(m core.ThreadMessage) bool { return m.Thread == thread })
@@ -103,8 +105,8 @@ func (r *rows) purge(thread string) {
 	maps.DeleteFunc(r.sent, func(k core.SendKey, _ core.SentToken) bool { return k.Thread == thread })
 }
 
-// listOrder sorts entries of lists, so that neighbours in the index are written
-// together.
+// listOrder compares entries of users' lists by the key of user_threads, so that they
+// are written in the order of the index.
 func listOrder(a, b core.ListMove) int {
 	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.To, b.To), cmp.Compare(a.Thread, b.Thread))
 }

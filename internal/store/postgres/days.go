@@ -8,15 +8,16 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// prefix of the partitions' names; the date follows, as in events_20261122.
+// prefix is the beginning of a partition's name, before the date: events_20261122.
 const prefix = "events_"
 
+// partition returns the name of a day's partition of events. day is in days since 1970.
 func partition(day uint32) string {
 	return prefix + time.Unix(int64(day)*86_400, 0).UTC().Format("20060102")
 }
 
-// prepareDay sees to it that a day's events have a partition, and the next
-// day's too. A store asks the database at the first batch of a day only.
+// prepareDay creates the partitions of a day and of the next one unless they exist.
+// After the first success for a day it does nothing.
 func (s *Store) prepareDay(ctx context.Context, day uint32) error {
 	s.mu.Lock()
 	known := s.days[day]
@@ -35,16 +36,17 @@ func (s *Store) prepareDay(ctx context.Context, day uint32) error {
 	return nil
 }
 
-// makePartition makes the table first and attaches it then: that lock lets
-// batches pass, while CREATE TABLE ... PARTITION OF would wait for all of them.
+// makePartition creates the partition of a day unless it exists. It creates a table
+// and then attaches it, because CREATE TABLE ... PARTITION OF takes a lock on events
+// that waits for all running batches.
 func (s *Store) makePartition(ctx context.Context, day uint32) error {
 	name := partition(day)
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, startLock); err != nil {
 			return err
 		}
-		var there bool
-		if err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, name).Scan(&there); err != nil || there {
+		var exists bool
+		if err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, name).Scan(&exists); err != nil || exists {
 			return err
 		}
 		_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE %[1]s (LIKE events INCLUDING ALL);
@@ -53,15 +55,15 @@ func (s *Store) makePartition(ctx context.Context, day uint32) error {
 	})
 }
 
-// forgetDay makes the next batch ask again: somebody has dropped the partition.
+// forgetDay makes prepareDay check a day's partition again, after it was found missing.
 func (s *Store) forgetDay(day uint32) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.days, day)
 }
 
-// Trim drops the events of all days before the given one. Batches and readers
-// go on meanwhile.
+// Trim deletes the events of all days before the given one, in days since 1970. It
+// does not block batches or readers.
 func (s *Store) Trim(ctx context.Context, before uint32) error {
 	rows, err := s.pool.Query(ctx, `SELECT c.relname, i.inhdetachpending FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
 		WHERE i.inhparent = 'events'::regclass AND c.relname < $1 ORDER BY c.relname`, partition(before))
@@ -78,7 +80,7 @@ func (s *Store) Trim(ctx context.Context, before uint32) error {
 	}
 	for _, c := range old {
 		how := "CONCURRENTLY"
-		if c.Pending { // an earlier Trim was cut off
+		if c.Pending { // an earlier Trim was interrupted
 			how = "FINALIZE"
 		}
 		if _, err := s.pool.Exec(ctx, fmt.Sprintf(`ALTER TABLE events DETACH PARTITION %s %s`, c.Name, how)); err != nil {

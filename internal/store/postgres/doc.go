@@ -1,14 +1,14 @@
-// Package postgres is the engine for several nodes: the rows of core.Store in
-// PostgreSQL 13 or later, directly or behind PgBouncer in transaction mode.
+// Package postgres implements core.Store for several nodes, in PostgreSQL 13 or
+// later, directly or behind PgBouncer in transaction mode.
 //
 // # Tables
 //
-// Everything of a thread is found by the thread's id, everything of a user by
-// the user's, and nothing is shared by all threads: no sequence, no NOTIFY, no
-// advisory lock on the way of a send.
+// The keys of a thread's rows begin with the thread's id, those of a user's rows
+// with the user's id. A send uses nothing that all threads share: no sequence, no
+// NOTIFY, no advisory lock.
 //
 //	heads         thread                        properties, counters, day of the last event
-//	members       thread, user                  share and join time, event intervals, what it left
+//	members       thread, user                  share and join time, event intervals, state when it left
 //	messages      thread, sequence; also by id  a message with its content; an edit moves the row
 //	answers       thread                        the first answer of a create, for replays
 //	sent          thread, caller, token         the message id of a send with a token
@@ -20,8 +20,8 @@
 //	meta          name                          resource and epoch
 //	writers       process and lane              the number of its last batch
 //
-// Migrations are SQL files, embedded and only ever added to. What a newer
-// version has migrated is refused.
+// Migrations are embedded SQL files, which are never changed after a release. Open
+// refuses tables that a newer version has migrated.
 //
 // # A batch
 //
@@ -34,53 +34,54 @@
 //
 // The order of locking, which keeps two batches from waiting for each other:
 //
-//  1. heads that are there, by id
-//  2. users that are there, by id
-//  3. the lane's row in writers, which nobody else touches
-//  4. heads that are new, by id
-//  5. users that are new, by id
+//  1. existing heads, by id
+//  2. existing users, by id
+//  3. the lane's row in writers, which no other lane uses
+//  4. new heads, by id
+//  5. new users, by id
 //
-// All other rows are guarded by their thread's head. A row that another writer
-// made between 1 and 4 is a unique violation; the batch then begins anew and
-// finds it, so that it becomes a replay or stale and never an error. So do a
-// deadlock and a lock timeout. A writer that stops in mid-transaction loses its
-// locks after five seconds, by idle_in_transaction_session_timeout.
+// The lock of a thread's head guards all other rows of the thread. If another
+// writer inserts the same row between 1 and 4, the insert is a unique violation.
+// The batch is then tried again and reads that row, so that the change becomes a
+// replay or stale, not an error. A deadlock and a lock timeout are tried again too.
+// A writer that stalls in a transaction loses its locks after five seconds, by
+// idle_in_transaction_session_timeout.
 //
 // # Positions
 //
-// A position is the transaction's id (xid8) times 2^20 plus the event's place
-// in the batch. Events shows what lies below the oldest transaction that is
-// under way, so a slow commit holds the rest of the log back and nothing ever
-// appears behind a reader. Transactions of all databases of a server count.
+// A position is the transaction's id (xid8) times 2^20 plus the event's number in
+// the batch. Store.Events returns events below the oldest running transaction, so
+// no event can appear later at a position that a reader has passed. A slow
+// transaction in any database of the server delays the events behind it.
 //
-// A transaction gets its id with its first lock and may then wait for a second
-// head, on which a younger one writes events. Its own would come before them.
-// It sees that in the head's last position, and takes the id of a
-// subtransaction in place of its own: that one is new once all locks are held.
+// A transaction gets its id with its first lock. While it waits for a second head,
+// a transaction with a greater id may write events of that thread. The older id
+// would then give smaller positions to later events. The batch recognizes this by
+// the head's last position, and uses the id of a subtransaction instead, which it
+// begins when it holds all locks.
 //
 // # Days
 //
-// An event's day is that of its batch's clock, or of the last event of any
-// thread in the batch if that is later: it never goes back within a thread.
-// Across threads it may, by as much as the clocks of two nodes differ, which
-// moves an event into a neighbouring partition and nothing else. A store makes
-// the partition of a new day, and of the one after, before its first batch.
-// Trim drops days.
+// An event's day is that of the batch's time, or of the last event of any thread
+// in the batch if that is later, so days never decrease within a thread. Across
+// threads they may, by the difference of two nodes' clocks, which only puts an
+// event into a neighbouring partition. Before its first batch of a day, a store
+// creates the partitions of that day and the next one. Trim drops old partitions.
 //
 // # A connection that is lost
 //
-// Before the COMMIT was sent, nothing was committed, and the batch is tried
-// again for a while. After that, the lane asks for its row in writers on a new
-// connection. The old transaction holds that row, so the answer waits for its
-// end, and the row's number says how it ended.
+// If the connection is lost before the COMMIT was sent, nothing was committed, and
+// the batch is tried again for a while. If it is lost later, the lane reads its row
+// in writers on a new connection. The old transaction locks that row until it ends,
+// and the batch number in the row tells whether it was committed.
 //
-// Not pg_xact_status: the server writes no record when it gives a transaction
-// its id. After a crash it gives the ids of the lost ones again, and would call
-// a lost batch committed because another one was.
+// pg_xact_status cannot tell this: the server does not log the assignment of a
+// transaction id. After a crash it may assign the id of a lost transaction again,
+// and would report the lost batch as committed because the new one was.
 //
 // # Texts
 //
 // Ids and texts are text COLLATE "C": readable in psql, compared byte by byte.
-// Core lets no zero byte and nothing but UTF-8 into them. Maps and lists inside
-// a row are bytea; see package row, from which the statements are built too.
+// Package core only accepts valid UTF-8 without NUL. Maps and lists inside a row are
+// bytea. The statements are built from the columns in package row.
 package postgres

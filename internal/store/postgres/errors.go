@@ -9,18 +9,18 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// failure says what is known of a transaction that failed.
+// failure classifies the error of a transaction, for Apply to decide whether to retry.
 type failure uint8
 
 const (
-	refused failure = iota // nothing was written, and trying again would not help
-	again                  // nothing was written, and trying again may help
-	missing                // nothing was written, for want of a day's partition
-	full                   // nothing was written, for want of disk space
-	lost                   // the connection was lost: known only if COMMIT had not been sent
+	refused failure = iota // nothing was written, and a retry would fail too
+	again                  // nothing was written, and a retry may succeed
+	missing                // nothing was written, because a day has no partition
+	full                   // nothing was written, because the disk is full
+	lost                   // the connection was lost: if COMMIT was sent, it may have been carried out
 )
 
-// SQLSTATEs after which a new attempt sees a newer state and may do better.
+// transient has the SQLSTATEs after which a retry may succeed.
 var transient = map[string]bool{
 	"23505": true, // unique violation: another writer made the same row first
 	"40001": true, // serialization failure
@@ -31,14 +31,14 @@ var transient = map[string]bool{
 	"53300": true, // too many connections
 }
 
-// classify classifies an error of the driver. Only an error of the server with the
-// severity ERROR is an answer: the transaction is aborted then, and the rest of
-// the pipeline, with its COMMIT, was skipped. A FATAL ends the connection at any
-// point, even behind a COMMIT that was carried out but not yet answered.
+// classify classifies an error of the driver. After a server error of severity ERROR
+// the transaction is aborted, and the server has skipped the rest of the pipeline
+// with its COMMIT. A FATAL may end the connection at any point, even after a COMMIT
+// that was carried out but not yet answered, so it is classified as lost.
 func classify(err error) failure {
 	var e *pgconn.PgError
 	switch {
-	case errors.Is(err, row.ErrNewer), errors.Is(err, row.ErrDamaged), errors.Is(err, errColumn): // it stays so
+	case errors.Is(err, row.ErrNewer), errors.Is(err, row.ErrDamaged), errors.Is(err, errColumn): // a retry reads the same row
 		return refused
 	case !errors.As(err, &e):
 		return lost
@@ -60,8 +60,8 @@ func classify(err error) failure {
 	return refused
 }
 
-// gone says whether a read failed because of its connection, not its contents.
-func gone(ctx context.Context, err error) bool {
+// retryable reports whether a read may succeed if it is repeated, and ctx has not ended.
+func retryable(ctx context.Context, err error) bool {
 	f := classify(err)
 	return ctx.Err() == nil && (f == lost || f == again)
 }

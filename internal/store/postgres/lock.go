@@ -11,9 +11,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// settings limits a transaction, and has it wait for the disk whatever the
-// server's own setting. They are set inside of it because a session's settings
-// do not survive PgBouncer.
+// settings returns a statement that sets the timeouts of a transaction, and turns
+// synchronous_commit on if it is off. The settings are local to the transaction,
+// because behind PgBouncer those of a session do not last.
 func (t timeouts) settings() string {
 	return fmt.Sprintf(`SELECT set_config('lock_timeout', '%d', true), set_config('statement_timeout', '%d', true),
 		set_config('idle_in_transaction_session_timeout', '%d', true),
@@ -21,13 +21,14 @@ func (t timeouts) settings() string {
 		t.lock.Milliseconds(), t.statement.Milliseconds(), t.idle.Milliseconds())
 }
 
-// lock is the first round trip: it locks the heads and the users, each in the
-// order of their ids, reads what else the changes name, and claims the lane's
-// row. Each statement sees what was committed when it began, so that whatever
-// is read behind the heads' locks is as their last holder left it.
+// lock is the first round trip of a batch: it begins the transaction, locks heads
+// and then users, each in the order of ids, reads the other rows that the changes
+// name, and claims the lane's row in writers. In READ COMMITTED each statement sees
+// what was committed before it, so the rows of a thread are read as the last
+// holder of the head's lock left them.
 func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch core.Batch) error {
 	l := core.NewBatchState(batch)
-	tx.state, tx.there = l, map[string]bool{}
+	tx.state, tx.exists = l, map[string]bool{}
 	var b pgx.Batch
 	b.Queue("BEGIN")
 	b.Queue(t.settings())
@@ -36,7 +37,7 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
 			Query(each(func(row pgx.CollectableRow) error {
 				h, err := heads.scan(row)
-				l.Heads[h.ID], l.Day, tx.there[h.ID] = &h.Head, max(l.Day, h.LastDay), true
+				l.Heads[h.ID], l.Day, tx.exists[h.ID] = &h.Head, max(l.Day, h.LastDay), true
 				if h.LastPosition > latest.LastPosition {
 					latest = h.Head
 				}
@@ -47,27 +48,28 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Users))).
 			Query(each(func(row pgx.CollectableRow) error {
 				u, err := users.scan(row)
-				l.Users[u.ID], tx.there[u.ID] = u, true
+				l.Users[u.ID], tx.exists[u.ID] = u, true
 				return err
 			}))
 	}
 	queueReads(&b, l)
-	b.Queue(claim, w.id, w.batch).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.xid) })
+	b.Queue(claimSQL, w.id, w.batch).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.xid) })
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
 	l.Position = tx.xid << indexBits
 	if latest.LastPosition >= l.Position {
-		return tx.later(ctx, latest.ID)
+		return tx.takeLaterID(ctx, latest.ID)
 	}
 	return nil
 }
 
-// later mends what is rare: this transaction got its id, then waited for a head
-// on which a younger one wrote events. Their positions would come before those
-// that the thread already has. The id of a subtransaction, taken now that all
-// locks are held, is greater than any before.
-func (tx *transaction) later(ctx context.Context, thread string) error {
+// takeLaterID sets the position from the id of a new subtransaction. It is needed
+// if, while this transaction waited for the thread's head, one with a greater id
+// wrote events of the thread: positions made from this transaction's own id would
+// be less than theirs. As all locks are held now, no transaction with a greater id
+// than the subtransaction has written to these threads.
+func (tx *transaction) takeLaterID(ctx context.Context, thread string) error {
 	var xmin uint32
 	var b pgx.Batch
 	b.Queue(`SAVEPOINT later`)
@@ -77,13 +79,13 @@ func (tx *transaction) later(ctx context.Context, thread string) error {
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
-	// A row knows the lower half of the id; it lies less than half a turn ahead.
+	// xmin has the lower 32 bits of the new id, which is less than 2^32 greater than xid.
 	tx.state.Position = (tx.xid + uint64(xmin-uint32(tx.xid))) << indexBits
 	return nil
 }
 
-// queueReads reads the rows that need no lock of their own: the lock of their
-// thread's head guards them.
+// queueReads queues the queries for the other rows that a batch reads. They are not
+// locked, because the lock of their thread's head guards them.
 func queueReads(b *pgx.Batch, l *core.BatchState) {
 	var wanted struct {
 		sent     []core.SentToken
@@ -122,7 +124,7 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 	}
 }
 
-// each hands the rows of a queued query on, one by one.
+// each returns a function that calls do for each row of a queued query, until it fails.
 func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		defer rows.Close()

@@ -13,15 +13,16 @@ import (
 	"github.com/pressly/goose/v3/database"
 )
 
-// The migrations are only ever added to; a test holds the first one fast.
+// Released migrations must not be changed; a test checks the first one.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// versions is the table in which goose notes what has been carried out.
+// versions is the table in which goose records the applied migrations.
 const versions = "schema_versions"
 
-// migrate brings the tables up to this version, or refuses what a newer one made.
+// migrate applies the missing migrations. It fails with ErrNewer if the tables have a
+// later version than it knows.
 func migrate(ctx context.Context, pool *pgxpool.Pool) (err error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {

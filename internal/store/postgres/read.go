@@ -13,13 +13,13 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// readTries is how often a read is begun anew after its connection was lost.
+// readTries is the number of attempts of a read whose connection is lost.
 const readTries = 4
 
-// read sends what queue queues in one round trip and one snapshot, so that a
-// head and the rows under it are of the same moment. A read that loses its
-// connection is begun anew, and queue with it. It takes no transaction id, and
-// so holds back no position.
+// read runs the statements that queue adds to a batch, in one round trip and one
+// snapshot, so that all rows are as of the same moment. If the connection is lost, it
+// calls queue again and retries. A read-only transaction has no transaction id and so
+// does not delay Events.
 func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch)) error {
 	return s.retry(ctx, "read "+what, func() error {
 		var b pgx.Batch
@@ -30,14 +30,16 @@ func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch))
 	})
 }
 
-// retry repeats what may be done twice.
+// retry calls do up to readTries times, as long as its error is a lost connection or
+// may not occur again. do must be safe to repeat. After the last try the error wraps
+// core.ErrUnavailable.
 func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
 		switch {
 		case err == nil:
 			return nil
-		case !gone(ctx, err):
+		case !retryable(ctx, err):
 			return fmt.Errorf("%s: %w", what, err)
 		case try == readTries:
 			return fmt.Errorf("%s: %w: %w", what, core.ErrUnavailable, err)
@@ -48,7 +50,8 @@ func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 	}
 }
 
-// pause waits a little longer before each attempt: 20, 40, ... 640 ms.
+// pause waits 20 ms before the second try, and twice as long before each further one,
+// up to 640 ms. It returns early with an error if ctx ends.
 func pause(ctx context.Context, try int) error {
 	t := time.NewTimer(10 * time.Millisecond << min(try, 6))
 	defer t.Stop()
@@ -60,14 +63,14 @@ func pause(ctx context.Context, try int) error {
 	}
 }
 
-// Thread returns the head and all members, or nil.
+// Thread returns a thread's head and all members, or nil if it does not exist.
 func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	var hs []row.DatedHead
 	var ms []core.Member
 	err := s.read(ctx, "thread "+id, func(b *pgx.Batch) {
 		hs, ms = nil, nil
-		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, id).Query(all(&hs, heads.rowTo))
-		b.Queue(`SELECT `+threadMembers.list+` FROM members WHERE thread = $1`, id).Query(all(&ms, threadMembers.rowTo))
+		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, id).Query(collect(&hs, heads.rowTo))
+		b.Queue(`SELECT `+threadMembers.list+` FROM members WHERE thread = $1`, id).Query(collect(&ms, threadMembers.rowTo))
 	})
 	if err != nil || len(hs) == 0 {
 		return nil, err
@@ -75,7 +78,8 @@ func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	return core.NewThread(hs[0].Head, ms), nil
 }
 
-// queueView queues the look at the head and the member that goes with a read.
+// queueView queues the queries for a thread's head and one member, which fill to.
+// Without a member only the head is read.
 func queueView(b *pgx.Batch, thread, member string, to *core.View) {
 	*to = core.View{}
 	b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, thread).Query(heads.each(func(h row.DatedHead) { to.Head = h.Head }))
@@ -91,20 +95,21 @@ func (s *Store) View(ctx context.Context, thread, member string) (v core.View, e
 	return v, err
 }
 
-// boundSQL narrows the bounds of a query ($2: before, $3: since) to the messages
-// that the reader $4 sees. A reader who was never in the thread changes nothing:
-// its view says so.
+// boundSQL defines bound, the sequence before which ($2) and the creation time since
+// which ($3) messages of thread $1 are selected, narrowed to those that the reader
+// $4 may see. A reader who was never in the thread does not narrow them.
 const boundSQL = `WITH bound AS (
 	SELECT least($2::bigint, min(CASE WHEN left_on IS NOT NULL THEN left_sequence + 1 END)) AS before,
 		greatest($3::bigint, min(least(share_history, joined_on))) AS since
 	FROM members WHERE thread = $1 AND user_id = $4
 )`
 
-// pageSQL reads a page of at most $5 rows. Versions rise with the sequence and
-// never lie before the creation: all that stands before a message that is too old
-// and was never edited is too old as well. Without that bound a search that finds
-// little would read a thread to its beginning. The page ends before the row that
-// exceeds $6 bytes of texts; found is the number of rows without that bound.
+// pageSQL selects a page of at most $5 messages and $6 bytes of texts, but at least
+// one message. found is the number of rows before the limit of bytes.
+//
+// Versions increase with the sequence and are never less than the creation time. So
+// if a message was never edited and is too old, all messages before it are too old,
+// and the search ends there instead of at the beginning of the thread.
 var pageSQL = boundSQL + `, page AS (
 	SELECT ` + threadMessages.list + `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes
 	FROM messages
@@ -117,10 +122,11 @@ SELECT ` + threadMessages.list + `, found FROM (
 	SELECT *, count(*) OVER () AS found, sum(bytes) OVER (ORDER BY sequence DESC) AS total FROM page
 ) p WHERE total <= $6 OR total = bytes ORDER BY sequence DESC`
 
+// byIDSQL selects the messages with the ids $5 that the reader may see.
 var byIDSQL = boundSQL + ` SELECT ` + threadMessages.list + `, 0 AS found FROM messages
 	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound)`
 
-// Messages returns a page, newest first, or messages by id.
+// Messages returns a page of messages, newest first, or the messages with q.IDs.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
 	before := int64(q.Before)
 	if before == 0 {
@@ -135,11 +141,11 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 	err := s.read(ctx, "messages of thread "+q.Thread, func(b *pgx.Batch) {
 		page.Messages = nil
 		queueView(b, q.Thread, q.Reader, &page.View)
-		b.Queue(sql, args...).Query(all(&page.Messages, func(from pgx.CollectableRow) (core.Message, error) {
+		b.Queue(sql, args...).Query(collect(&page.Messages, func(from pgx.CollectableRow) (core.Message, error) {
 			return threadMessages.scan(from, extra{"found", &found})
 		}))
 	})
-	if q.Reader != "" && page.Member == nil { // a stranger sees none
+	if q.Reader != "" && page.Member == nil { // never in the thread
 		page.Messages = nil
 	}
 	if n := len(page.Messages); n > 0 && (n == q.Limit || n < found) {
@@ -148,27 +154,28 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 	return page, err
 }
 
-// Receipts returns a thread's receipts by time of reading.
+// Receipts returns a thread's receipts ordered by ReadOn, with the view of the reader.
 func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.ReceiptsPage, error) {
 	var page core.ReceiptsPage
 	err := s.read(ctx, "receipts of thread "+thread, func(b *pgx.Batch) {
 		page.Receipts = nil
 		queueView(b, thread, reader, &page.View)
 		b.Queue(`SELECT `+threadReceipts.list+` FROM receipts WHERE thread = $1 ORDER BY read_on, user_id`, thread).
-			Query(all(&page.Receipts, threadReceipts.rowTo))
+			Query(collect(&page.Receipts, threadReceipts.rowTo))
 	})
 	return page, err
 }
 
-// The state is no parameter, so that the partial index users_deleting fits.
+// The state is a literal, not a parameter, so that the partial index users_deleting
+// can be used.
 var deletingSQL = fmt.Sprintf(`SELECT %s FROM users WHERE state = %d ORDER BY id`, users.list, core.UserDeleting)
 
-// Deleting returns the users whose deletion has begun and not ended.
+// Deleting returns the users in state core.UserDeleting.
 func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 	var us []core.User
 	err := s.read(ctx, "users in deletion", func(b *pgx.Batch) {
 		us = nil
-		b.Queue(deletingSQL).Query(all(&us, users.rowTo))
+		b.Queue(deletingSQL).Query(collect(&us, users.rowTo))
 	})
 	return us, err
 }
@@ -176,35 +183,37 @@ func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 var expiringSQL = fmt.Sprintf(`SELECT id AS thread, %[1]s AS "on" FROM heads WHERE retention_days > 0 AND deleted_on = 0
 	ORDER BY %[1]s, id LIMIT $1`, expiresOn)
 
-// Expiring returns the threads that expire first.
+// Expiring returns up to limit live threads with a retention policy, the earliest
+// expiry first.
 func (s *Store) Expiring(ctx context.Context, limit int) ([]core.Expiry, error) {
 	var es []core.Expiry
 	err := s.read(ctx, "threads that expire", func(b *pgx.Batch) {
 		es = nil
-		b.Queue(expiringSQL, limit).Query(all(&es, pgx.RowToStructByName[core.Expiry]))
+		b.Queue(expiringSQL, limit).Query(collect(&es, pgx.RowToStructByName[core.Expiry]))
 	})
 	return es, err
 }
 
-// Users returns the rows of those of the ids that have one, in one query.
+// Users returns the rows of the users that exist, in any order.
 func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	var us []core.User
 	err := s.read(ctx, fmt.Sprintf("%d users", len(ids)), func(b *pgx.Batch) {
 		us = nil
-		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids).Query(all(&us, users.rowTo))
+		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids).Query(collect(&us, users.rowTo))
 	})
 	return us, err
 }
 
-// Events returns a piece of the log: what lies below every transaction that was
-// under way when it looked, so that nothing can appear behind it.
+// Events returns up to limit events with positions greater than after and less than
+// that of any running transaction, so that no event can appear at a returned
+// position later.
 func (s *Store) Events(ctx context.Context, after uint64, limit int) (core.EventsPage, error) {
 	page := core.EventsPage{Position: after}
 	err := s.read(ctx, fmt.Sprintf("events after %d", after), func(b *pgx.Batch) {
 		page.Events = nil
 		b.Queue(`SELECT `+events.list+` FROM events
 			WHERE position > $1 AND position < pg_snapshot_xmin(pg_current_snapshot())::text::bigint << $3::int
-			ORDER BY position LIMIT $2`, after, limit, indexBits).Query(all(&page.Events, events.rowTo))
+			ORDER BY position LIMIT $2`, after, limit, indexBits).Query(collect(&page.Events, events.rowTo))
 	})
 	if n := len(page.Events); n > 0 && err == nil {
 		page.Position = page.Events[n-1].Position
@@ -212,8 +221,8 @@ func (s *Store) Events(ctx context.Context, after uint64, limit int) (core.Event
 	return page, err
 }
 
-// all collects the rows of a queued query; none is a nil slice.
-func all[T any](to *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
+// collect returns a function that appends the rows of a queued query to *to.
+func collect[T any](to *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
 	return each(func(from pgx.CollectableRow) error {
 		row, err := scan(from)
 		if err == nil {

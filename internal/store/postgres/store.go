@@ -17,28 +17,28 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// lanes is how many batches may be in flight: while one waits for the disk or
-// the network, the other gathers.
+// lanes is the number of batches that run at the same time.
 const lanes = 2
 
-// leastPool is a connection for each lane, two to open the store with, and some
-// for readers.
-const leastPool = lanes + 4
+// minPool is the smallest size of the connection pool: one connection for each lane,
+// and four for readers. Opening the store needs two at once.
+const minPool = lanes + 4
 
 // Options of Open; the zero value works.
 type Options struct {
-	// Initial is what a new store is given: the resource's GUID, the epoch and
-	// the access keys. An existing store keeps its own.
+	// Initial is the resource's GUID, the epoch and the access keys of a new store.
+	// It is ignored if the store exists.
 	Initial core.Resource
-	// PoolSize is the most connections that are held; 0 is 16.
+	// PoolSize is the greatest number of connections. 0 means 16; values less than
+	// 6 are raised to 6.
 	PoolSize int
-	// Logger hears of lost connections and what became of them. Nil is silence.
+	// Logger logs lost connections and failed batches. Nil discards them.
 	Logger *slog.Logger
-	// Now is the clock by which partitions are made ahead. Nil is time.Now.
+	// Now is the clock by which Open creates partitions. Nil means time.Now.
 	Now func() time.Time
 }
 
-// ErrNewer means that a newer version of Confab has moved the tables on.
+// ErrNewer means that a newer version of Confab has migrated the tables.
 var ErrNewer = errors.New("written by a newer version of Confab")
 
 // Store is the PostgreSQL engine. See core.Store for its promises.
@@ -55,23 +55,24 @@ type Store struct {
 
 var _ core.Shared = (*Store)(nil)
 
-// Shared says that other processes write to the store as well.
+// Shared marks the store as one to which other processes write as well; see
+// core.Shared.
 func (s *Store) Shared() {}
 
-// writer is a lane's name in the table of writers, and its last batch.
+// writer identifies a lane in the table writers.
 type writer struct {
-	id    string
-	batch int64
+	id    string // random per process, with the number of the lane
+	batch int64  // number of the last attempt to commit a batch
 }
 
 // timeouts of the phases of a batch; tests shorten them.
 type timeouts struct {
-	lock      time.Duration // of waiting for another writer's row
-	statement time.Duration // of a statement before the COMMIT
-	idle      time.Duration // after which a writer that stops in mid-transaction loses its locks
-	patience  time.Duration // of trying a batch again that certainly was not committed
-	unknown   time.Duration // of asking whether a batch was committed
-	trip      time.Duration // after which a silent connection counts as lost
+	lock      time.Duration // waiting for one lock
+	statement time.Duration // one statement before the COMMIT
+	idle      time.Duration // an idle transaction; then the server closes its connection
+	patience  time.Duration // retrying a batch that was not committed
+	unknown   time.Duration // finding out whether a batch was committed
+	trip      time.Duration // one round trip; then the connection is treated as lost
 }
 
 var defaultTimeouts = timeouts{
@@ -79,19 +80,20 @@ var defaultTimeouts = timeouts{
 	patience: 15 * time.Second, unknown: time.Minute, trip: 30 * time.Second,
 }
 
-// Open connects, brings the tables up to date and gives a new store its first
-// rows. The URL is PostgreSQL's own, with any setting that pgx knows.
+// Open connects to a database, migrates its tables and writes the first rows of a new
+// store. The url is a PostgreSQL connection URL, with any setting that pgx knows.
+// Open fails with ErrNewer if a newer version has migrated the tables.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("read the database's address: %w", err)
 	}
-	// Statements without a name: PgBouncer may give every transaction another
-	// server connection, and older ones know no prepared statements.
+	// No named prepared statements: PgBouncer may run every transaction on another
+	// server connection, and its older versions do not support them.
 	if !strings.Contains(url, "default_query_exec_mode") {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
-	config.MaxConns = int32(max(cmp.Or(o.PoolSize, 16), leastPool))
+	config.MaxConns = int32(max(cmp.Or(o.PoolSize, 16), minPool))
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
@@ -114,12 +116,12 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// startLock is the advisory lock under which tables and partitions are made.
+// startLock is the key of the advisory lock under which tables and partitions are created.
 const startLock = 0x636f6e666162 // "confab"
 
-// start lets one process at a time migrate and write the first rows. The lock
-// is held by a transaction of its own, because behind PgBouncer nothing else
-// holds a lock from one statement to the next.
+// start migrates the tables and writes the first rows. An advisory lock admits one
+// process at a time. It is held by a transaction, because behind PgBouncer a session
+// lock may end between two statements.
 func (s *Store) start(ctx context.Context, initial core.Resource) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, startLock); err != nil {
@@ -143,6 +145,8 @@ func (s *Store) start(ctx context.Context, initial core.Resource) error {
 	return s.prepareDay(ctx, core.DayOf(s.now().UnixMilli()))
 }
 
+// writeFirstRows inserts the resource, the epoch and the access keys unless they exist,
+// and deletes the rows of writers that were not used for 30 days.
 func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	var b pgx.Batch
 	const meta = `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`
@@ -158,10 +162,10 @@ func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	return nil
 }
 
-// Lanes is how many batches the engine wants in flight.
+// Lanes returns the number of Apply calls that should run at the same time.
 func (s *Store) Lanes() int { return lanes }
 
-// Resource returns the meta rows and the access keys.
+// Resource returns the resource's GUID, the store's epoch and the access keys.
 func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	var r core.Resource
 	err := s.read(ctx, "the resource", func(b *pgx.Batch) {
@@ -181,8 +185,8 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	return r, err
 }
 
-// SetKey replaces an access key, durably. Doing it twice does no harm, so a
-// lost connection is no reason to give up.
+// SetKey replaces the access key 0 or 1 and returns when it is durable. After a lost
+// connection it tries again, since the statement may be repeated.
 func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) error {
 	return s.retry(ctx, "write an access key", func() error {
 		_, err := s.pool.Exec(ctx, `INSERT INTO access_keys (index, serial, secret) VALUES ($1, $2, $3)
@@ -191,7 +195,8 @@ func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) erro
 	})
 }
 
-// Close waits for what is under way and lets the connections go.
+// Close deletes the lanes' rows in writers, then waits for running calls and closes
+// all connections. It always returns nil.
 func (s *Store) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -199,7 +204,7 @@ func (s *Store) Close() error {
 	for i := range s.writers {
 		ids[i] = s.writers[i].id
 	}
-	// If it fails, the rows stay for 30 days and disturb nobody.
+	// If this fails, another process deletes the rows after 30 days.
 	if _, err := s.pool.Exec(ctx, `DELETE FROM writers WHERE id = ANY($1)`, ids); err != nil {
 		s.log.Warn("store: could not sign off", "error", err)
 	}

@@ -25,17 +25,18 @@ var (
 	lists    = newTable("user_threads", row.ListEntry)
 )
 
-// Rows of one thread, for queries that do not select its id.
+// The tables of a thread's rows again, for queries that do not select the thread's id.
 var (
 	threadMembers  = newTable("members", row.Member)
 	threadMessages = newTable("messages", row.Message)
 	threadReceipts = newTable("receipts", row.Receipt)
 )
 
-// Expressions for core's Head.ExpiresOn, for a head that is not deleted and has a
-// policy, and for core.MinuteOf. The index heads_ending has the first.
+// expiresOn is core's Head.ExpiresOn in SQL, for a live thread with a retention
+// policy. It must be the expression of the index heads_ending.
 var expiresOn = fmt.Sprintf("created_on + retention_days::bigint * %d", core.MillisPerDay)
 
+// minuteOf returns core.MinuteOf in SQL, for a time in epoch milliseconds.
 func minuteOf(time string) string { return fmt.Sprintf("%s / %d", time, core.MillisPerMinute) }
 
 // table is a table and its columns.
@@ -45,10 +46,11 @@ type table[T any] struct {
 	names   []string // of the columns, those of the key first
 	key     []string
 	list    string // the names, for a SELECT
-	arrays  string // a FROM item n with a row for each element of the arrays $1, $2, ...
-	insert  string
+	arrays  string // a FROM item n that makes rows from the arrays $1, $2, ..., one per column
+	insert  string // an INSERT of these rows
 }
 
+// newTable returns the table of a kind of row.
 func newTable[T any](name string, k *row.Kind[T]) *table[T] {
 	t := &table[T]{name: name, columns: k.Columns()}
 	for _, c := range t.columns {
@@ -61,7 +63,8 @@ func newTable[T any](name string, k *row.Kind[T]) *table[T] {
 	return t
 }
 
-// unnest returns a FROM item n whose rows are made from arrays of columns.
+// unnest returns a FROM item n that makes rows from the arrays $1, $2, ..., one per
+// column.
 func unnest[T any](columns []row.Column[T]) string {
 	var arrays, names []string
 	for i, c := range columns {
@@ -70,22 +73,22 @@ func unnest[T any](columns []row.Column[T]) string {
 	return fmt.Sprintf("unnest(%s) AS n (%s)", strings.Join(arrays, ", "), strings.Join(names, ", "))
 }
 
-// upsert inserts rows or replaces those that have the same key.
+// upsert returns a statement that inserts rows or replaces those with the same key.
 func (t *table[T]) upsert() string {
 	return fmt.Sprintf(`%s ON CONFLICT (%s) DO UPDATE SET %s`, t.insert, strings.Join(t.key, ", "), t.assign("excluded", t.key))
 }
 
-// update replaces the rows that agree in the columns by.
+// update returns a statement that replaces the rows that are equal in the columns by.
 func (t *table[T]) update(by ...string) string {
 	return fmt.Sprintf(`UPDATE %s t SET %s FROM %s WHERE %s`, t.name, t.assign("n", by), t.arrays, agree(by))
 }
 
-// remove deletes rows by their keys.
+// remove returns a statement that deletes rows by their keys.
 func (t *table[T]) remove() string {
 	return fmt.Sprintf(`DELETE FROM %s t USING %s WHERE %s`, t.name, unnest(t.columns[:len(t.key)]), agree(t.key))
 }
 
-// assign returns the SET list that copies all columns except some from a row.
+// assign returns a SET list that copies all columns but those of except from a row.
 func (t *table[T]) assign(from string, except []string) string {
 	var sets []string
 	for _, name := range t.names {
@@ -96,6 +99,7 @@ func (t *table[T]) assign(from string, except []string) string {
 	return strings.Join(sets, ", ")
 }
 
+// agree returns a condition that t and n are equal in the named columns.
 func agree(names []string) string {
 	var same []string
 	for _, name := range names {
@@ -104,13 +108,13 @@ func agree(names []string) string {
 	return strings.Join(same, " AND ")
 }
 
-// queue queues a statement whose parameters are the columns of rows as arrays.
-// Without rows it does nothing.
+// queue queues a statement whose parameters are the columns of rows as arrays. It
+// does nothing if there are no rows.
 func (t *table[T]) queue(b *pgx.Batch, sql string, rows []T) {
 	t.queueColumns(b, sql, t.columns, rows)
 }
 
-// queueRemoval queues the removal of the rows that have the keys of these.
+// queueRemoval queues the deletion of rows by their keys.
 func (t *table[T]) queueRemoval(b *pgx.Batch, rows []T) {
 	t.queueColumns(b, t.remove(), t.columns[:len(t.key)], rows)
 }
@@ -122,6 +126,7 @@ func (t *table[T]) queueColumns(b *pgx.Batch, sql string, columns []row.Column[T
 	b.Queue(sql, arraysOf(columns, rows)...)
 }
 
+// arraysOf returns one array per column, with the values of all rows.
 func arraysOf[T any](columns []row.Column[T], rows []T) []any {
 	args := make([]any, len(columns))
 	for i, c := range columns {
@@ -130,7 +135,8 @@ func arraysOf[T any](columns []row.Column[T], rows []T) []any {
 	return args
 }
 
-// find queues a query for the rows that agree with these in the columns by.
+// find queues a query for the stored rows that equal one of rows in the columns by,
+// and calls do for each. It does nothing if there are no rows.
 func (t *table[T]) find(b *pgx.Batch, rows []T, do func(T), by ...string) {
 	if len(rows) == 0 {
 		return
@@ -145,7 +151,7 @@ func (t *table[T]) find(b *pgx.Batch, rows []T, do func(T), by ...string) {
 	b.Queue(sql, arraysOf(columns, rows)...).Query(t.each(do))
 }
 
-// each hands the rows of a queued query on.
+// each returns a function that calls do for each row of a queued query.
 func (t *table[T]) each(do func(T)) func(pgx.Rows) error {
 	return each(func(from pgx.CollectableRow) error {
 		r, err := t.scan(from)
@@ -159,15 +165,14 @@ func (t *table[T]) each(do func(T)) func(pgx.Rows) error {
 // errColumn means that a query returned a column that its table does not have.
 var errColumn = errors.New("the column is not known")
 
-// extra is a column of a query that is none of its table.
+// extra is a column of a query that the table does not have.
 type extra struct {
 	name   string
 	target any
 }
 
-// scan reads a row by the names of its columns, which may be some of the table's
-// in any order, and the extra ones. Each is looked for at its place in the table
-// first.
+// scan reads a row of a query. Its columns are matched by name; they may be any of
+// the table's, in any order, and the extras. It fails with errColumn for another.
 func (t *table[T]) scan(from pgx.CollectableRow, extras ...extra) (r T, err error) {
 	fields := from.FieldDescriptions()
 	targets := make([]any, len(fields))
@@ -190,10 +195,10 @@ func (t *table[T]) scan(from pgx.CollectableRow, extras ...extra) (r T, err erro
 	return r, err
 }
 
-// rowTo is scan as pgx wants it.
+// rowTo is scan without extras, as a pgx.RowToFunc.
 func (t *table[T]) rowTo(from pgx.CollectableRow) (T, error) { return t.scan(from) }
 
-// records is a table whose rows an import takes in and an export returns.
+// records is a table whose rows are exported and imported.
 type records interface {
 	target() (table string, columns []string)
 	holds(core.Record) bool

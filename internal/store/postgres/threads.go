@@ -9,8 +9,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// threadsSQL reads whole minutes of a user's list: the cursor's own, and as
-// many older ones as a page needs. Within them the exact times decide.
+// threadsSQL selects $6 threads of user $1 with activity before the cursor ($5, $7)
+// and at $3 or later. The list is stored by minute, so it first reads the entries of
+// the cursor's minute $2 and of as many earlier whole minutes as a page needs, not
+// earlier than minute $4. Then it selects by the exact times.
 const threadsSQL = `
 WITH listed AS (
 	(SELECT thread, minute FROM user_threads WHERE user_id = $1 AND minute = $2 AND minute >= $4)
@@ -30,7 +32,7 @@ WHERE active_on >= $3 AND (active_on, id) < ($5, $7::text COLLATE "C")
 ORDER BY minute DESC, active_on DESC, id DESC
 LIMIT $6`
 
-// Threads returns a page of a user's threads.
+// Threads returns a page of a user's threads, the latest activity first.
 func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
 	before := q.Before
 	if before == (core.ThreadsCursor{}) {
@@ -40,7 +42,7 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	err := s.read(ctx, "threads of user "+q.User, func(b *pgx.Batch) {
 		found = nil
 		b.Queue(threadsSQL, q.User, core.MinuteOf(before.On), q.Since, core.MinuteOf(q.Since), before.On, q.Limit+1, before.Thread).
-			Query(all(&found, pgx.RowToStructByName[core.ThreadEntry]))
+			Query(collect(&found, pgx.RowToStructByName[core.ThreadEntry]))
 	})
 	if err != nil {
 		return core.ThreadsPage{}, err
@@ -54,13 +56,14 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	return page, nil
 }
 
-// ThreadsOf returns ids of the threads in a user's list, in the order of ids.
+// ThreadsOf returns up to limit ids, in ascending order, of the threads in the user's
+// list whose ids are greater than after.
 func (s *Store) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
 	var ids []string
 	err := s.read(ctx, "threads of user "+user, func(b *pgx.Batch) {
 		ids = nil
 		b.Queue(`SELECT thread FROM user_threads WHERE user_id = $1 AND thread > $2::text COLLATE "C" ORDER BY thread LIMIT $3`, user, after, limit).
-			Query(all(&ids, pgx.RowTo[string]))
+			Query(collect(&ids, pgx.RowTo[string]))
 	})
 	return ids, err
 }

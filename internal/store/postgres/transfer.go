@@ -19,19 +19,19 @@ var (
 	_ core.Importer = (*Store)(nil)
 )
 
-// numbered is the log with the positions of an export: 1 and on.
+// numbered selects all events with their positions in an export, 1, 2, 3, as place.
 const numbered = `(SELECT *, row_number() OVER (ORDER BY position) AS place FROM events)`
 
-// exports are the kinds of records in their order.
+// exports lists the tables of an export in the order of core.Record.
 var exports = []records{
 	users,
 	queried{heads, fmt.Sprintf(`SELECT %s FROM heads LEFT JOIN (SELECT thread, max(place) AS place FROM %s e GROUP BY thread) last ON last.thread = id ORDER BY id`,
-		instead(heads.list, "last_position", "coalesce(place, 0)"), numbered)},
+		replaceColumn(heads.list, "last_position", "coalesce(place, 0)"), numbered)},
 	members, messages, answers, sent, receipts,
-	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`, instead(events.list, "position", "place"), numbered)},
+	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`, replaceColumn(events.list, "position", "place"), numbered)},
 }
 
-// queried is a table with a query of its own.
+// queried is a table that is exported with the query sql.
 type queried struct {
 	records
 	sql string
@@ -39,13 +39,13 @@ type queried struct {
 
 func (q queried) query() string { return q.sql }
 
-// instead returns a list of columns with an expression under the name of one.
-func instead(list, column, expression string) string {
+// replaceColumn replaces a column in a list of columns by an expression of that name.
+func replaceColumn(list, column, expression string) string {
 	return strings.Replace(list, column, expression+" AS "+column, 1)
 }
 
-// Export yields every record as one transaction sees them; see core.Exporter.
-// The rows arrive one after another and are not kept.
+// Export yields every record, read in one repeatable-read transaction; see
+// core.Exporter. It does not keep the rows in memory.
 func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error {
 	resource, err := s.Resource(ctx)
 	if err != nil {
@@ -78,8 +78,7 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 	})
 }
 
-// Import writes the records of another store in one transaction, all or none; see
-// core.Importer.
+// Import writes the records of an export in one transaction; see core.Importer.
 func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if err := mustBeEmpty(ctx, tx); err != nil {
@@ -94,6 +93,7 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 	return nil
 }
 
+// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread or an event.
 func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	var used bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events)`).Scan(&used)
@@ -103,19 +103,19 @@ func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// importer copies records in runs of one kind.
+// importer is the state of an Import.
 type importer struct {
 	tx       pgx.Tx
 	next     func() (core.Record, error)
-	record   core.Record // the next one; nil at the end
-	position uint64
-	day      uint32
-	row      []any
-	err      error
+	record   core.Record // the next record to write; nil at the end
+	position uint64      // of the last event that was read
+	day      uint32      // of the last event that was read
+	row      []any       // buffer for Values
+	err      error       // of next, or of an invalid record
 }
 
-// run copies run after run. A run ends at the first record of another kind, or of
-// another day of the log, whose partition is made first.
+// run writes all records, with one COPY for each sequence of records of the same kind
+// and, for events, of the same day.
 func (im *importer) run(ctx context.Context) error {
 	im.advance()
 	resource, ok := im.record.(core.Resource)
@@ -136,7 +136,7 @@ func (im *importer) run(ctx context.Context) error {
 		table, columns := exports[i].target()
 		_, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, &run{importer: im, records: exports[i], day: im.day})
 		if im.err != nil {
-			return im.err // the database only heard that the source had failed
+			return im.err // err only tells that the source failed
 		}
 		if err != nil {
 			return fmt.Errorf("copy into %s: %w", table, err)
@@ -148,12 +148,13 @@ func (im *importer) run(ctx context.Context) error {
 	return im.derive(ctx)
 }
 
+// advance reads the next record, and checks and adapts it for this store.
 func (im *importer) advance() {
 	if im.record, im.err = im.next(); errors.Is(im.err, io.EOF) {
 		im.record, im.err = nil, nil
 	}
 	if h, ok := im.record.(core.Head); ok {
-		im.record = row.DatedHead{Head: h} // derive fills the day
+		im.record = row.DatedHead{Head: h} // derive sets LastDay
 	}
 	e, ok := im.record.(core.Event)
 	if !ok || im.err != nil {
@@ -163,12 +164,13 @@ func (im *importer) advance() {
 		im.err = fmt.Errorf("event %d of thread %s has position %d instead of %d", e.Number, e.Thread, e.Position, im.position+1)
 		return
 	}
-	// Days rise with positions: another engine's writers may have had other clocks.
+	// Days must not decrease, but the exporting store's writers may have had different clocks.
 	im.position, im.day = e.Position, max(im.day, e.Day)
 	e.Day = im.day
 	im.record = e
 }
 
+// resource sets the resource's id and the access keys that the record has.
 func (im *importer) resource(ctx context.Context, r core.Resource) error {
 	if _, err := im.tx.Exec(ctx, `UPDATE meta SET value = $1 WHERE name = 'resource'`, r.ID); err != nil {
 		return err
@@ -184,7 +186,7 @@ func (im *importer) resource(ctx context.Context, r core.Resource) error {
 	return nil
 }
 
-// partition makes the partition for the next record if that is an event.
+// partition creates the partition for the next record if that is an event.
 func (im *importer) partition(ctx context.Context) error {
 	if _, ok := im.record.(core.Event); !ok {
 		return nil
@@ -193,16 +195,16 @@ func (im *importer) partition(ctx context.Context) error {
 	return err
 }
 
-// run is a sequence of records of one kind; it implements pgx.CopyFromSource.
+// run is a sequence of records of one kind and day, as a pgx.CopyFromSource.
 type run struct {
 	*importer
 	records
 	day   uint32
-	begun bool
+	begun bool // Next was called
 }
 
-// Next advances to the next record. It returns false at the first one of another
-// kind, which stays for the next run.
+// Next advances to the next record. It returns false at the first record of another
+// kind or day, which begins the next run.
 func (r *run) Next() bool {
 	if r.begun {
 		r.advance()
@@ -214,17 +216,17 @@ func (r *run) Next() bool {
 	return r.importer.day == r.day
 }
 
-// Err is the error of the source.
+// Err returns the error of reading or checking a record.
 func (r *run) Err() error { return r.importer.err }
 
-// Values is the row of the record.
+// Values returns the columns of the record. The slice is reused by the next call.
 func (r *run) Values() ([]any, error) {
 	r.row = r.values(r.row[:0], r.record)
 	return r.row, nil
 }
 
-// derive writes the rows that records leave out. It fails if a row has no head, or
-// if the log is too long for this cluster's transaction ids.
+// derive writes the rows that an export leaves out. It fails if a row of a thread has
+// no head, or if the log has more events than this cluster's next position.
 func (im *importer) derive(ctx context.Context) error {
 	for _, step := range []string{
 		`UPDATE heads SET last_day = last.day FROM (SELECT thread, max(day) AS day FROM events GROUP BY thread) last WHERE last.thread = id`,
@@ -235,7 +237,7 @@ func (im *importer) derive(ctx context.Context) error {
 			return err
 		}
 	}
-	// Positions that come later are this cluster's transaction ids, shifted.
+	// Later positions are made from this cluster's transaction ids and must be greater.
 	var next int64
 	if err := im.tx.QueryRow(ctx, `SELECT pg_current_xact_id()::text::bigint << $1::int`, indexBits).Scan(&next); err != nil {
 		return err

@@ -21,14 +21,15 @@ var (
 	insertLists    = lists.insert + ` ON CONFLICT DO NOTHING`
 )
 
-// write is the second round trip: the rows as arrays, a statement per table,
-// then the COMMIT. New heads come first and new users last, each in the order
-// of their ids: the only rows for which it may wait for another writer.
+// write is the second round trip of a batch: it writes the rows with one statement
+// per table, their columns as arrays, and commits. New heads come first and new
+// users last, each in the order of ids, because their inserts may wait for another
+// writer that inserts the same id.
 func (tx *transaction) write(ctx context.Context, r *rows) error {
 	var b pgx.Batch
-	moved, born := split(r.heads, func(h row.DatedHead) bool { return tx.there[h.ID] })
-	heads.queue(&b, heads.insert, born)
-	heads.queue(&b, updateHeads, moved)
+	updated, added := split(r.heads, func(h row.DatedHead) bool { return tx.exists[h.ID] })
+	heads.queue(&b, heads.insert, added)
+	heads.queue(&b, updateHeads, updated)
 	queuePurges(&b, r)
 	messages.queue(&b, messages.insert, r.messages)
 	messages.queue(&b, updateMessages, slices.Collect(maps.Values(r.rewrites)))
@@ -42,18 +43,20 @@ func (tx *transaction) write(ctx context.Context, r *rows) error {
 	listed, unlisted := split(slices.SortedFunc(maps.Keys(r.lists), listOrder), func(m core.ListMove) bool { return r.lists[m] })
 	lists.queueRemoval(&b, unlisted)
 	lists.queue(&b, insertLists, listed)
-	// A new user is inserted without more ado: if another writer has made it
-	// meanwhile, the batch begins anew and sees it.
-	changed, created := split(r.users, func(u core.User) bool { return tx.there[u.ID] })
+	// No ON CONFLICT: if another writer has inserted the user meanwhile, the batch
+	// must be decided again with that row.
+	changed, created := split(r.users, func(u core.User) bool { return tx.exists[u.ID] })
 	users.queue(&b, updateUsers, changed)
 	users.queue(&b, users.insert, created)
-	// A COMMIT that waits for a standby must not be cut short: it would be
-	// reported as done all the same.
+	// A COMMIT that waits for a standby must not time out: the server would report
+	// it as done although the standby has not confirmed it.
 	b.Queue(`SELECT set_config('statement_timeout', '0', true)`)
 	b.Queue(`COMMIT`)
 	return tx.conn.SendBatch(ctx, &b).Close()
 }
 
+// queuePurges queues the deletion of all messages, send tokens and receipts of the
+// purged threads.
 func queuePurges(b *pgx.Batch, r *rows) {
 	if len(r.purged) == 0 {
 		return
@@ -64,7 +67,7 @@ func queuePurges(b *pgx.Batch, r *rows) {
 	b.Queue(`DELETE FROM receipts WHERE thread = ANY($1)`, threads)
 }
 
-// split separates the rows for which is holds from the others.
+// split returns the rows for which is returns true, and the others, in their order.
 func split[T any](all []T, is func(T) bool) (yes, no []T) {
 	for _, r := range all {
 		if is(r) {
