@@ -8,9 +8,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// check carries out a thread's changes in the order of their events and holds
-// every number that was given, and the store in the end, against that. It returns
-// when the thread expires by its last retention policy, or 0.
+// check replays a thread's applied changes in the order of their event numbers. It
+// fails the test if a number that the store assigned, or a row that it has in the
+// end, differs. It returns the time at which the thread expires, or 0.
 func (h *history) check(s core.Store, id string, th *threadHistory) (expires int64) {
 	slices.SortFunc(th.applied, func(a, b *core.Change) int { return cmp.Compare(a.Events[0].Number, b.Events[0].Number) })
 	var revision, sequence, number, position uint64
@@ -19,7 +19,7 @@ func (h *history) check(s core.Store, id string, th *threadHistory) (expires int
 	var days int32
 	take := func(m core.Message) {
 		if sequence++; m.Sequence != sequence {
-			h.t.Errorf("%s: sequence %d in place of %d", id, m.Sequence, sequence)
+			h.t.Errorf("%s: sequence %d, want %d", id, m.Sequence, sequence)
 		}
 		rows[m.ID] = m
 	}
@@ -56,7 +56,7 @@ func (h *history) check(s core.Store, id string, th *threadHistory) (expires int
 		}
 		for _, ev := range c.Events {
 			if number++; ev.Number != number || ev.Position <= position {
-				h.t.Errorf("%s: event %d at %d in place of %d, after %d", id, ev.Number, ev.Position, number, position)
+				h.t.Errorf("%s: event %d at position %d, want event %d at a position after %d", id, ev.Number, ev.Position, number, position)
 			}
 			position = ev.Position
 		}
@@ -78,7 +78,7 @@ func (h *history) check(s core.Store, id string, th *threadHistory) (expires int
 	return created + int64(days)*24*60*60*1000
 }
 
-// checkUsers sees each generation put once.
+// checkUsers fails the test unless each generation of each user was written exactly once.
 func (h *history) checkUsers(s core.Store) {
 	for id, gs := range h.generations {
 		slices.Sort(gs)
@@ -94,8 +94,9 @@ func (h *history) checkUsers(s core.Store) {
 	}
 }
 
-// follow reads the log in pages while it grows, and once more when all is
-// written: every acknowledged event once, in order, and none behind its back.
+// follow reads the event log in pages while others write, until done is closed and
+// no event is left. It fails the test if it misses an acknowledged event, or reads
+// one twice or out of order.
 func (h *history) follow(s core.Store, done <-chan struct{}) {
 	next := map[string]uint64{}
 	for after, ended := uint64(0), false; !h.t.Failed(); {

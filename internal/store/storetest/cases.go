@@ -58,8 +58,8 @@ func testResource(t *testing.T, e Engine) {
 	mustEqual(t, "resource after a key was set and the store opened again", r, want)
 }
 
-// testInBatchOrder puts changes that depend on one another into one batch:
-// each must see the effect of those before it.
+// testInBatchOrder applies one batch of changes that depend on each other: each
+// change must see the effects of those before it.
 func testInBatchOrder(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -77,7 +77,7 @@ func testInBatchOrder(t *testing.T, e Engine) {
 		again,                                    // 6: was decided on revision 1
 		send(a, 1, ann, "", "stale"),             // 7: so was this
 		send(a, 2, ann, "", "three"),             // 8
-		send(thread(2), 1, ann, "", "no thread"), // 9: decided on a thread that is not there
+		send(thread(2), 1, ann, "", "no thread"), // 9: decided on a thread that does not exist
 	)
 	mustEqual(t, "statuses", statuses(rs), []core.Status{
 		core.Applied, core.Replayed, core.Applied, core.Replayed, core.Applied, core.Applied, core.Stale, core.Stale, core.Applied, core.Stale,
@@ -100,7 +100,7 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	if page.Head.Revision != 2 {
 		t.Errorf("revision %d, want 2", page.Head.Revision)
 	}
-	// The answer of a create outlives the batch and a change of topic.
+	// The stored answer of a create does not change with the topic.
 	if rs := apply(t, s, start+1, create(a, "key", ann)); rs[0].Status != core.Replayed || rs[0].Answer.Topic != "topic of "+a {
 		t.Errorf("a later replay of the create: %+v", rs[0])
 	}
@@ -109,7 +109,8 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	}
 }
 
-// testPreconditions is a table of rows read against rows as they are.
+// testPreconditions applies changes that were decided on current, outdated and missing
+// rows, and checks which of them are stale.
 func testPreconditions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -152,7 +153,7 @@ func testPreconditions(t *testing.T, e Engine) {
 	if got := userRow(t, s, eve); got != deleted {
 		t.Errorf("user row %+v; want %+v", got, deleted)
 	}
-	// In one batch: whoever comes after the deletion must see it.
+	// In one batch: the change after the deletion must be stale.
 	u := core.User{ID: user(3), State: core.UserLive, Generation: 1}
 	apply(t, s, start, putUser(core.User{ID: u.ID}, u))
 	gone := u
@@ -161,7 +162,7 @@ func testPreconditions(t *testing.T, e Engine) {
 		statuses(apply(t, s, start, putUser(u, gone), putUser(u, gone))), []core.Status{core.Applied, core.Stale})
 }
 
-// testRowsSurvive reads every field back, before and after a restart.
+// testRowsSurvive reads every field of every row, before and after a restart.
 func testRowsSurvive(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann, bob := thread(1), user(1), user(2)
@@ -172,7 +173,7 @@ func testRowsSurvive(t *testing.T, e Engine) {
 	m.Messages[0].Kind = core.HTML
 	rs := apply(t, s, start, c, m)
 	created, sent := c.Events[0].Position, m.Events[0].Position
-	if created == 0 || sent <= created { // which they are is the engine's business
+	if created == 0 || sent <= created { // the values differ by engine
 		t.Errorf("positions %d and %d do not rise from 1", created, sent)
 	}
 	wantHead := core.Head{ID: a, Revision: 1, Properties: *c.Properties, Counters: core.Counters{
@@ -230,7 +231,7 @@ func testPaging(t *testing.T, e Engine) {
 		if before = page.Next; before == 0 {
 			break
 		}
-		// A writer that appends meanwhile must not move what is still to come.
+		// A message that is added between two pages must not shift the later pages.
 		apply(t, s, start+1000, send(a, 1, ann, "", "later"))
 	}
 	if len(all) != n+2 {
@@ -247,8 +248,8 @@ func testPaging(t *testing.T, e Engine) {
 	}
 }
 
-// testPageBytes reads messages of 1,000 bytes in pages of 2,500, and one that
-// alone is larger than a page.
+// testPageBytes reads messages of 1,000 bytes in pages of 2,500 bytes, and one
+// message that is larger than a page.
 func testPageBytes(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -287,13 +288,14 @@ func testPageBytes(t *testing.T, e Engine) {
 	}
 }
 
-// testReader reads a thread as its members see it, and as a stranger.
+// testReader reads a thread's messages as each of its members, and as a user who was
+// never in it.
 func testReader(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
 	a, ann, bob, eve := thread(1), user(1), user(2), user(3)
 	first := create(a, "", ann, bob)
-	first.Members[1].ShareHistory = start + 100 // joined at start: sees all from then on
+	first.Members[1].ShareHistory = start + 100 // joined at start, so it sees all messages since then
 	one, two, three := send(a, 1, ann, "", "one"), send(a, 1, ann, "", "two"), send(a, 2, ann, "", "three")
 	apply(t, s, start, first, one)
 	apply(t, s, start+50, two)
@@ -342,7 +344,8 @@ func testReader(t *testing.T, e Engine) {
 	}
 }
 
-// testPositions follows the log across threads, days, pages and a restart.
+// testPositions reads the event log of several threads and days, in pages and after a
+// restart.
 func testPositions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ann := user(1)
@@ -389,8 +392,8 @@ func testPositions(t *testing.T, e Engine) {
 	}
 }
 
-// testClock steps the clock back by two days: ids, sequences and positions
-// still rise, and the log is still read in order.
+// testClock sets the clock back by two days: ids, sequences and positions must still
+// increase, and the log must still be in order.
 func testClock(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -408,18 +411,18 @@ func testClock(t *testing.T, e Engine) {
 	}
 }
 
-// Gate holds back syncs.
+// Gate blocks the syncs of a store while it is shut.
 type Gate struct {
-	// Shutting and Opening, if set, are called when the gate shuts and opens: for
-	// an engine whose syncs are another process's, which must hold them there.
+	// Shutting and Opening, if set, are called when the gate shuts and opens, for
+	// an engine that must block the syncs of another process.
 	Shutting, Opening func()
 
 	mu     sync.Mutex
 	closed chan struct{} // not nil while the gate is closed
-	held   chan struct{} // told when a sync arrives at the closed gate
+	held   chan struct{} // receives an element when a sync waits at the closed gate
 }
 
-// Shut makes later syncs wait. Held is told when one does.
+// Shut makes later syncs wait. The returned channel receives an element when one does.
 func (g *Gate) Shut() (held <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -430,7 +433,7 @@ func (g *Gate) Shut() (held <-chan struct{}) {
 	return g.held
 }
 
-// Open lets all syncs pass again.
+// Open releases waiting syncs and lets later ones pass.
 func (g *Gate) Open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -443,7 +446,7 @@ func (g *Gate) Open() {
 	}
 }
 
-// Pass is called by the engine's file system before a sync.
+// Pass waits while the gate is shut. The engine's file system calls it before a sync.
 func (g *Gate) Pass() {
 	g.mu.Lock()
 	closed, held := g.closed, g.held
@@ -458,7 +461,7 @@ func (g *Gate) Pass() {
 	<-closed
 }
 
-// view is all that the reads of a store show of two threads and a user.
+// view has the results of all read methods of a store for two threads and a user.
 type view struct {
 	Resource   core.Resource
 	User       core.User
@@ -474,7 +477,7 @@ type view struct {
 	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
 }
 
-// look reads everything. A new read of core.Store belongs in here.
+// look calls every read method of core.Store. A new method must be added here.
 func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v view) {
 	t.Helper()
 	ctx := context.Background()
@@ -509,7 +512,7 @@ func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v
 	return v
 }
 
-// listOf reads a user's list to its end, in pages of so many.
+// listOf returns a user's whole list of threads, read in pages of limit entries.
 func listOf(t testing.TB, s core.Store, who string, limit int) (list []core.ThreadEntry) {
 	t.Helper()
 	for q := (core.ThreadsQuery{User: who, Limit: limit}); ; {
@@ -524,8 +527,8 @@ func listOf(t testing.TB, s core.Store, who string, limit int) (list []core.Thre
 	}
 }
 
-// testBlockedSync looks at everything while a sync hangs: rows that are not
-// durable are not seen, and hide nothing that is.
+// testBlockedSync reads everything while a sync hangs. The reads must return the rows
+// as they were before the batch that is not durable yet.
 func testBlockedSync(t *testing.T, e Engine) {
 	if e.Blockable == nil {
 		t.Skip("this engine has no syncs of its own to block")
@@ -534,8 +537,8 @@ func testBlockedSync(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	ann := user(1)
 	live := core.User{ID: ann, State: core.UserLive, Generation: 1}
-	// Threads of both lanes, so that one lane's batch hangs while readers of the
-	// other lane's threads look.
+	// Threads of both lanes, because one lane's batch must not disturb readers of
+	// the other lane's threads.
 	a, b, c, born := thread(1), "", thread(50), thread(51)
 	for n := 2; b == ""; n++ {
 		if core.LaneOf(thread(n), s.Lanes()) != core.LaneOf(a, s.Lanes()) || s.Lanes() == 1 {
@@ -544,7 +547,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 	}
 	first := send(a, 1, ann, "", "durable")
 	apply(t, s, start, putUser(core.User{ID: ann}, live), create(a, "", ann), create(b, "", ann), create(c, "", ann), first)
-	late := start + 5*60_000 // another minute: lists move
+	late := start + 5*60_000 // another minute, so that the thread moves in the lists
 	threads := []string{a, b, c, born}
 	before := look(t, s, ann, threads, late)
 	if len(before.Ones) != 3 {
@@ -555,7 +558,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 	held := gate.Shut()
 	var wg sync.WaitGroup
 	defer wg.Wait()
-	defer gate.Open() // a test that has failed must not wait for ever
+	defer gate.Open() // so that closing the store does not hang if the test fails
 	deleting := live
 	deleting.State, deleting.DeletedAt = core.UserDeleting, late
 	byLane := make([][]*core.Change, s.Lanes())
@@ -587,7 +590,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 		}
 	})
 	<-held
-	for range 100 { // the batches arrive one after another; none may ever show
+	for range 100 { // no read may see one of the batches
 		mustEqual(t, "all that is seen while a sync hangs", look(t, s, ann, threads, late), before)
 	}
 	gate.Open()

@@ -8,7 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// testDecisions has the engine take decisions on the rows that it holds locked.
+// testDecisions applies changes with Decide: decisions must see the locked rows,
+// earlier changes of the batch included, and may ask for rows that were not locked.
 func testDecisions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -18,8 +19,8 @@ func testDecisions(t *testing.T, e Engine) {
 	apply(t, s, start, create(a, "key", ann), putUser(core.User{ID: live.ID}, live), m)
 	id := m.Messages[0].ID
 
-	// Each counts on from the content that the one before it wrote. A rename
-	// between them makes all changes stale that were decided outside.
+	// Each decision appends to the content that the one before it wrote. The rename
+	// between them makes changes without Decide stale.
 	count := func(c *core.Change) *core.Change {
 		c.Decide = func(rows core.Rows) (*core.Change, error) {
 			th, err := rows.Thread(a)
@@ -41,8 +42,8 @@ func testDecisions(t *testing.T, e Engine) {
 		t.Errorf("two decisions in a batch made %+v of the message", got)
 	}
 
-	// A decision sees the members that those before it have added, and asks for
-	// a user's row that the change has not named.
+	// A decision sees members that earlier changes have added, and asks for the row
+	// of a user that its change does not name.
 	joins := func(who string) *core.Change {
 		return &core.Change{Key: a, Thread: a, Decide: func(rows core.Rows) (*core.Change, error) {
 			th, err := rows.Thread(a)
@@ -75,7 +76,7 @@ func testDecisions(t *testing.T, e Engine) {
 		t.Errorf("the thread has %d participants at revision %d, want 2 at 3", len(th.Participants()), th.Revision)
 	}
 
-	// A token makes a replay of a change that is yet to be decided, too.
+	// A repeated create with a token is a replay: its decision is not called.
 	again := create(a, "key", ann)
 	again.Decide = func(core.Rows) (*core.Change, error) { return nil, errors.New("decided") }
 	born := create(b, "key", ann)

@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// model is what a store should hold, kept in the plainest way. It knows
-// nothing of core.Assign: the two were written apart so that they can differ.
+// model is a simple implementation of a store's rows, to compare an engine with. It
+// does not use core.Assign, so that it does not repeat its bugs.
 type model struct {
 	threads map[string]*modelThread
 	users   map[string]core.User
@@ -26,11 +26,11 @@ type modelThread struct {
 	topic    string
 	created  int64
 	days     int32           // of the retention policy
-	messages []modelMessage  // in the order of sequences; sequences count up to last
-	last     uint64          // sequence
+	messages []modelMessage  // in the order of sequences
+	last     uint64          // the greatest sequence
 	members  map[string]bool // present or not
 	receipts map[string]int64
-	deleted  int64 // when, or 0
+	deleted  int64 // time of deletion, or 0
 	events   int
 	sent     map[string]bool // by caller and token
 	answer   string          // the topic of the first create, if it had a token
@@ -44,8 +44,7 @@ type modelMessage struct {
 	deleted         bool
 }
 
-// message is the model's message as a store would return it, for a change to
-// be decided on.
+// message returns a message of the model as a core.Message, to decide a change on.
 func (m modelMessage) message() core.Message {
 	return core.Message{ID: m.id, Version: m.version, Sequence: m.sequence, CreatedOn: m.at, Kind: core.Text, Content: m.content}
 }
@@ -70,7 +69,7 @@ func testHistories(t *testing.T, e Engine) {
 	})
 }
 
-// checkRows has the engine hold its rows against one another, if it can.
+// checkRows fails the test if the engine's own Check, if it has one, finds an error.
 func checkRows(t rapid.TB, s core.Store) {
 	t.Helper()
 	if c, ok := s.(core.Checker); ok {
@@ -80,13 +79,13 @@ func checkRows(t rapid.TB, s core.Store) {
 	}
 }
 
-// run applies some batches to the store and to the model, which must agree on
-// what becomes of each change, and returns the time of the last.
+// run applies random batches to the store and to the model. It fails the test if the
+// outcomes differ, and returns the time of the last batch.
 func (m *model) run(rt *rapid.T, s core.Store, at int64, batches int) int64 {
 	for range batches {
 		at += int64(rapid.IntRange(0, 40_000).Draw(rt, "ms")) // crosses minutes
 		n := rapid.IntRange(1, 6).Draw(rt, "changes")
-		// Each lane's part of the batch is applied as one.
+		// The changes of each lane are one batch.
 		byLane := make([][]*core.Change, s.Lanes())
 		for range n {
 			c := m.draw(rt)
@@ -116,7 +115,7 @@ func (m *model) run(rt *rapid.T, s core.Store, at int64, batches int) int64 {
 	return at
 }
 
-// roster is the participants whom a change leaves in place.
+// roster returns the participants who stay in the thread after a change.
 func (m *model) roster(c *core.Change) (in []core.Member) {
 	th := m.threads[c.Thread]
 	if th == nil {
@@ -130,8 +129,7 @@ func (m *model) roster(c *core.Change) (in []core.Member) {
 	return in
 }
 
-// draw makes a change that is sometimes decided on rows as they are and
-// sometimes on older ones.
+// draw returns a random change, decided on current rows or, at times, on older ones.
 func (m *model) draw(rt *rapid.T) *core.Change {
 	id := thread(rapid.IntRange(1, 4).Draw(rt, "thread"))
 	who := user(rapid.IntRange(1, 3).Draw(rt, "user"))
@@ -146,11 +144,11 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		kind = min(kind, 9)
 	}
 	if th == nil {
-		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // a thread is made by a create, with its messages
+		kind = []int{0, 1, 0, 0, 4, 5, 6, 7, 8, 9}[kind] // only a create can make a thread
 	}
 	if kind == 3 && th != nil {
 		if _, was := th.members[who]; was {
-			kind = 9 // who comes back brings what it kept; see testLeaving
+			kind = 9 // users who return are tested in testLeaving
 		}
 	}
 	switch kind {
@@ -231,7 +229,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 	}
 	th.apply(at, c)
 	if c.Receipt != nil && !th.receive(*c.Receipt) {
-		return core.Applied // it would move back: nothing is done and nobody told
+		return core.Applied // for an older message: writes nothing and has no event
 	}
 	for range c.Events {
 		th.events++
@@ -240,7 +238,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 	return core.Applied
 }
 
-// find is the place of a message, or -1.
+// find returns the index of a message, or -1.
 func (th *modelThread) find(id int64) int {
 	for i, msg := range th.messages {
 		if msg.id == id {
@@ -302,7 +300,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 	}
 }
 
-// compare reads everything and holds it against the model.
+// compare reads all rows of the store and fails the test if they differ from the model.
 func (m *model) compare(rt *rapid.T, s core.Store) {
 	ctx := context.Background()
 	for id, want := range m.threads {
@@ -365,7 +363,8 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 	}
 }
 
-// expiring returns the threads that have a policy, by the time at which they expire.
+// expiring returns the live threads that have a retention policy, the earliest expiry
+// first.
 func (m *model) expiring() (es []core.Expiry) {
 	for id, th := range m.threads {
 		if th.days > 0 && th.deleted == 0 {

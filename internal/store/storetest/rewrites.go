@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// edit is the change of a message's content, decided on m.
+// edit returns the change that replaces the content of message m.
 func edit(id string, revision uint64, m core.Message, content string) *core.Change {
 	r := core.Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence}
 	r.Content = content
@@ -29,7 +29,7 @@ func receipt(id string, revision uint64, user string, message int64) *core.Chang
 		Events: []core.Event{{Kind: core.ReceiptReceived, Actor: user}}}
 }
 
-// leaves is the change by which a member goes, decided on the thread.
+// leaves returns the change by which a member leaves the thread.
 func leaves(t *core.Thread, user string) *core.Change {
 	m := *t.Member(user)
 	m.Intervals = append([]core.Interval(nil), m.Intervals...)
@@ -61,7 +61,7 @@ func testRewrites(t *testing.T, e Engine) {
 	apply(t, s, start, create(a, "", ann), one, two)
 	first := one.Messages[0]
 
-	// The edit takes the next sequence and leaves no gap for readers.
+	// An edit moves the message to the next sequence, where readers find it.
 	editing := edit(a, 1, first, "one, edited")
 	rs := apply(t, s, start+10, editing, edit(a, 1, first, "decided on the old version"), remove(a, 1, first))
 	mustEqual(t, "edit, edit and delete of one version in a batch", statuses(rs), []core.Status{core.Applied, core.Stale, core.Stale})
@@ -81,7 +81,7 @@ func testRewrites(t *testing.T, e Engine) {
 	if m := messages(t, s, core.MessagesQuery{Thread: a, Limit: 1}).Messages[0]; m.ID != first.ID || m.DeletedOn != start+20 || m.Content != "" || m.Sequence != 6 || m.CreatedOn != start {
 		t.Errorf("the tombstone is %+v", m)
 	}
-	// In place: the same version and sequence, and nobody is told.
+	// A rewrite in place keeps the version and the sequence, and has no event.
 	scrubbed := core.Rewrite{Message: two.Messages[0], ReadVersion: two.Messages[0].Version, OldSequence: two.Messages[0].Sequence, How: core.InPlace}
 	scrubbed.SenderDisplayName = ""
 	apply(t, s, start+30, &core.Change{Key: a, Thread: a, Revision: 1, Rewrites: []core.Rewrite{scrubbed}})
@@ -98,8 +98,8 @@ func testRewrites(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testSince asks by time of creation in a thread whose older messages have been
-// edited, and so stand behind newer ones.
+// testSince reads messages since a time of creation, in a thread where edits have
+// moved older messages behind newer ones.
 func testSince(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -239,13 +239,13 @@ func testPurge(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testThreads reads a user's list in pages while threads keep moving.
+// testThreads reads a user's list of threads in pages while new messages reorder it.
 func testThreads(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
 	ann := user(1)
 	const n = 23
-	// Several share a minute, and one minute holds more than a page.
+	// One minute has more threads than a page.
 	times := map[string]int64{}
 	for i := range n {
 		id := thread(i)
@@ -279,7 +279,7 @@ func testThreads(t *testing.T, e Engine) {
 			t.Fatalf("limit %d: ids %v, want %v", limit, got, want)
 		}
 	}
-	// A message moves its thread to the top, with an entry of its own minute.
+	// A message in a later minute moves its thread to the top.
 	apply(t, s, start+600_000, withRoster(send(thread(0), 1, ann, "", "up"), load(t, s, thread(0))))
 	page, err := s.Threads(context.Background(), core.ThreadsQuery{User: ann, Limit: 100})
 	if err != nil || len(page.Threads) != n || page.Threads[0].Thread != thread(0) {

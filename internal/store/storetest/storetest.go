@@ -1,6 +1,6 @@
-// Package storetest holds every engine to the promises of core.Store.
+// Package storetest tests that an engine keeps the promises of core.Store.
 //
-// An engine's own test calls Run. A bug found in one engine becomes a case here.
+// The test of each engine calls Run. A bug found in one engine becomes a case here.
 package storetest
 
 import (
@@ -17,28 +17,28 @@ import (
 
 // Engine is an engine under test.
 type Engine struct {
-	// Open makes an empty store, which the suite closes.
+	// Open returns an empty store, which the suite closes.
 	Open func(t *testing.T) core.Store
 
 	// Reopen closes a store that Open made and opens its data again.
 	Reopen func(t *testing.T, s core.Store) core.Store
 
-	// Second opens the data of a store again beside it, as a second process
-	// would. Nil: the engine locks its folder, and the suite says so.
+	// Second opens the data of an open store a second time, as another process
+	// would. Nil: the engine does not allow it, and the tests that need it are skipped.
 	Second func(t *testing.T, s core.Store) core.Store
 
-	// Blockable makes an empty store whose syncs can be made to hang. Nil: the
-	// engine has no syncs of its own, and the suite says so.
+	// Blockable returns an empty store and a gate that can block its syncs. Nil:
+	// the tests that need it are skipped.
 	Blockable func(t *testing.T) (core.Store, *Gate)
 }
 
-// Initial is what Open gives a new store.
+// Initial is the resource of a store that Engine.Open returns.
 var Initial = core.Resource{
 	ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch",
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: make([]byte, 64)}},
 }
 
-// Run runs the whole suite.
+// Run runs all tests of the suite on an engine.
 func Run(t *testing.T, e Engine) {
 	t.Run("empty", func(t *testing.T) { testEmpty(t, e) })
 	t.Run("resource", func(t *testing.T) { testResource(t, e) })
@@ -66,8 +66,8 @@ func Run(t *testing.T, e Engine) {
 	t.Run("two writers", func(t *testing.T) { TwoWriters(t, e) })
 }
 
-// start is the clock of the suite, a second before midnight UTC so that the
-// day of the event log changes on the way.
+// start is the time of the first batches, epoch milliseconds: a second before
+// midnight UTC, so that the day of the event log changes during a test.
 const start = int64(20_000)*86_400_000 - 1000
 
 func user(n int) string {
@@ -76,7 +76,7 @@ func user(n int) string {
 
 func thread(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
 
-// create is the change of a new thread with the given users.
+// create returns the change that creates a thread with the given users.
 func create(id, token string, users ...string) *core.Change {
 	c := &core.Change{
 		Key: id, Thread: id,
@@ -96,16 +96,16 @@ func create(id, token string, users ...string) *core.Change {
 	return c
 }
 
-// policies are the days of the retention policies that histories draw from.
+// policies are the retention policies in days that random histories use.
 var policies = []int32{0, 30, 90}
 
-// keptFor gives the thread of a change that has its properties a retention policy.
+// keptFor sets the retention policy of a change that has Properties.
 func keptFor(days int32, c *core.Change) *core.Change {
 	c.Properties.RetentionDays = days
 	return c
 }
 
-// send is the change of a text message, decided at a revision.
+// send returns the change that adds a text message, decided at a revision.
 func send(id string, revision uint64, sender, token, content string) *core.Change {
 	return &core.Change{
 		Key: id, Thread: id, Revision: revision, SendToken: token, Caller: sender,
@@ -114,14 +114,14 @@ func send(id string, revision uint64, sender, token, content string) *core.Chang
 	}
 }
 
-// putUser is the change of a user's row from one value to another.
+// putUser returns the change that replaces a user's row.
 func putUser(from, to core.User) *core.Change {
 	return &core.Change{Key: to.ID, ReadUsers: []core.User{from}, PutUsers: []core.User{to}}
 }
 
-// apply applies the changes, lane by lane as a committer would, and returns
-// the outcomes in their order. It holds Apply to its promise that the changes
-// stay as they were, and then puts the numbered rows into them, for tests to read.
+// apply applies the changes, one batch per lane, and returns the outcomes in the order
+// of the changes. It fails the test if Store.Apply modifies a change. Afterwards it
+// replaces each applied change by the copy that has its numbers.
 func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.Outcome {
 	t.Helper()
 	outcomes := make([]core.Outcome, len(changes))
@@ -147,6 +147,7 @@ func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.O
 	return outcomes
 }
 
+// applyBatch is apply for the changes of one lane. It returns the error of Store.Apply.
 func applyBatch(t rapid.TB, s core.Store, b core.Batch) ([]core.Outcome, error) {
 	t.Helper()
 	before := make([]*core.Change, len(b.Changes))
@@ -162,7 +163,7 @@ func applyBatch(t rapid.TB, s core.Store, b core.Batch) ([]core.Outcome, error) 
 	return outcomes, err
 }
 
-// putRows puts the numbered rows of applied changes into them.
+// putRows replaces each applied change by the copy in its outcome, which has ids and numbers.
 func putRows(changes []*core.Change, outcomes []core.Outcome) {
 	for i, o := range outcomes {
 		if o.Status == core.Applied {
@@ -188,7 +189,7 @@ func cloneChange(c *core.Change) *core.Change {
 	return &n
 }
 
-// userRow reads the row of one user, as Users would show it.
+// userRow returns the row of a user, with state core.UserUnknown if it has none.
 func userRow(t rapid.TB, s core.Store, id string) core.User {
 	t.Helper()
 	us, err := s.Users(context.Background(), []string{id})
@@ -201,7 +202,7 @@ func userRow(t rapid.TB, s core.Store, id string) core.User {
 	return us[0]
 }
 
-// message reads one message; its ID is 0 if there is none.
+// message returns a message by its id, or the zero Message if there is none.
 func message(t rapid.TB, s core.Store, thread string, id int64) core.Message {
 	t.Helper()
 	page, err := s.Messages(context.Background(), core.MessagesQuery{Thread: thread, IDs: []int64{id}})
@@ -223,11 +224,11 @@ func receipts(t rapid.TB, s core.Store, thread string) []core.Receipt {
 	return page.Receipts
 }
 
-// answer returns the first answer of a create, as its replay gets it, or nil.
+// answer returns the stored answer of the create of a thread, or nil if there is none.
 func answer(t rapid.TB, s core.Store, thread string) *core.CreateAnswer {
 	t.Helper()
 	replay := create(thread, "key", user(1))
-	replay.Decide = func(core.Rows) (*core.Change, error) { return &core.Change{}, nil } // no replay: nothing is written
+	replay.Decide = func(core.Rows) (*core.Change, error) { return &core.Change{}, nil } // called only if there is no stored answer; writes nothing
 	return apply(t, s, start, replay)[0].Answer
 }
 

@@ -77,7 +77,7 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	}
 	mustEqualRecords(t, Records(t, from), records)
 
-	// Whatever ends an import leaves the store as empty as it was.
+	// After every failed import the store is empty.
 	to := e.Open(t)
 	broken := errors.New("the source is broken")
 	for n := range records {
@@ -101,7 +101,7 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	to = e.Reopen(t, to)
 	defer func() { closeStore(t, to) }()
 
-	// The resource takes the id and those keys that are there, and keeps its epoch.
+	// An import sets the resource's id and the keys that the record has, but not the epoch.
 	moved := core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Epoch: "another"}
 	moved.Keys[1] = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret that came with the export")}
 	if err := to.(core.Importer).Import(ctx, Reading(append([]core.Record{moved}, records[1:]...))); err != nil {
@@ -126,7 +126,7 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	}
 }
 
-// replays sends every token again: each must be known.
+// replays repeats the send of every token: each must be a replay.
 func (m *model) replays(rt *rapid.T, s core.Store, at int64) {
 	for _, id := range slices.Sorted(maps.Keys(m.threads)) {
 		th := m.threads[id]
@@ -157,7 +157,7 @@ func Records(t rapid.TB, s core.Store) (all []core.Record) {
 	return all
 }
 
-// Reading returns a source of the records for an import.
+// Reading returns a function for core.Importer that returns the records one by one.
 func Reading(records []core.Record) func() (core.Record, error) {
 	return func() (core.Record, error) {
 		if len(records) == 0 {
@@ -169,8 +169,8 @@ func Reading(records []core.Record) func() (core.Record, error) {
 	}
 }
 
-// mustEqualRecords compares two exports but for the resource and the day of
-// events, which is an engine's own.
+// mustEqualRecords fails the test if two exports differ, except in the resource and in
+// the days of events, which depend on the engine.
 func mustEqualRecords(t rapid.TB, got, want []core.Record) {
 	t.Helper()
 	mustEqual(t, "exported records", comparable(got), comparable(want))
@@ -190,9 +190,8 @@ func comparable(records []core.Record) []core.Record {
 	return out
 }
 
-// Answers writes all that a client can be answered about the threads and users,
-// in pages of an odd size. Positions and days are not written: they are an
-// engine's own, but for their order.
+// Answers writes the results of all reads of the given threads and users to out.
+// Positions and days of events are left out, because they depend on the engine.
 func Answers(t rapid.TB, s core.Store, threads, users []string, out io.Writer) {
 	t.Helper()
 	a := answers{t, s, out}
@@ -219,7 +218,7 @@ func Answers(t rapid.TB, s core.Store, threads, users []string, out io.Writer) {
 	}
 }
 
-// Checksum is one of the Answers.
+// Checksum returns a checksum of the text that Answers writes.
 func Checksum(t rapid.TB, s core.Store, threads, users []string) string {
 	t.Helper()
 	sum := sha256.New()
@@ -227,7 +226,7 @@ func Checksum(t rapid.TB, s core.Store, threads, users []string) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// messagesPage is how many messages are read at a time.
+// messagesPage is the number of messages that are read at a time.
 const messagesPage = 97
 
 type answers struct {

@@ -13,9 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TwoWriters is the two-writer case of the suite. It lets two stores on the same
-// data write at the same time, each deciding on heads that the other may have
-// changed.
+// TwoWriters tests two stores that write to the same data at the same time, where each
+// decides on heads that the other may have changed. It needs Engine.Second.
 func TwoWriters(t *testing.T, e Engine) {
 	if e.Second == nil {
 		t.Skip("this engine locks its folder: there is never a second writer")
@@ -81,10 +80,10 @@ func testRenamesAndSends(t *testing.T, e Engine) {
 	}
 }
 
-// testTwoWriterHistories lets two stores write random changes, lane by lane and
-// each on what it last saw, and then carries out what was acknowledged one by
-// one, in the order of each thread's event numbers, as one writer would have.
-// TEST_TWO_WRITER_HISTORIES=100 runs as many, of 5,000 operations each.
+// testTwoWriterHistories lets two stores write random changes at the same time, each
+// lane deciding on rows that it read earlier. Then it replays the acknowledged
+// changes in the order of each thread's event numbers and compares the result with
+// the store. TEST_TWO_WRITER_HISTORIES=100 runs 100 histories of 5,000 operations.
 func testTwoWriterHistories(t *testing.T, e Engine) {
 	histories, operations := 3, 600
 	if v := os.Getenv("TEST_TWO_WRITER_HISTORIES"); v != "" {
@@ -111,15 +110,15 @@ func testTwoWriterHistories(t *testing.T, e Engine) {
 	}
 }
 
-// history is what two stores did at the same time.
+// history records the acknowledged changes of two stores that write at the same time.
 type history struct {
 	t      *testing.T
 	engine Engine
 	seed   uint64
 
-	mu          sync.Mutex // guards what follows
+	mu          sync.Mutex // guards the fields below
 	threads     map[string]*threadHistory
-	generations map[string][]uint64 // of each user, as they were put
+	generations map[string][]uint64 // by user, in the order of writing
 	statuses    map[core.Status]int
 }
 
@@ -128,7 +127,7 @@ type threadHistory struct {
 	events  uint64 // the greatest number that was acknowledged
 }
 
-// historyThreads and historyUsers are few, so that the writers meet.
+// historyThreads and historyUsers are small, so that the writers often conflict.
 const historyThreads, historyUsers = 8, 4
 
 func (h *history) run(operations int) {
@@ -170,8 +169,8 @@ func (h *history) run(operations int) {
 	h.checkUsers(first)
 }
 
-// historyWriter is one lane of one store. It forgets what it saw only when it
-// was told that it is stale, and not even always then.
+// historyWriter is one lane of one store. It decides on cached rows, which it reads
+// again only after a stale outcome, and not always then.
 type historyWriter struct {
 	*history
 	store    core.Store
@@ -208,7 +207,7 @@ func (w *historyWriter) run(operations int) {
 	}
 }
 
-// change draws a change of this lane, or nil if its key belongs to another.
+// change returns a random change, or nil if its key belongs to another lane.
 func (w *historyWriter) change() *core.Change {
 	who := user(w.random.IntN(historyUsers))
 	if w.random.IntN(12) == 0 {
@@ -268,7 +267,7 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 		if m := th.Member(who); m != nil && m.Present() {
 			return leaves(th, who)
 		}
-		return create(id, "key", who) // again: a replay
+		return create(id, "key", who) // a replay, if the thread exists
 	case 7, 8:
 		return withRoster(send(id, th.Revision, who, fmt.Sprint("token ", w.random.IntN(20)), fmt.Sprint("once ", w.random.Int())), th)
 	default:
@@ -276,11 +275,11 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 	}
 }
 
-// days draws a retention policy.
+// days returns a random retention policy in days.
 func (w *historyWriter) days() int32 { return policies[w.random.IntN(len(policies))] }
 
-// acknowledged are the event numbers that anybody has been told of before the
-// batch began: whatever it writes must come behind them.
+// acknowledged returns the greatest acknowledged event number of each thread of the
+// batch. Events that the batch writes must have greater numbers.
 func (w *historyWriter) acknowledged(changes []*core.Change) map[string]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -308,7 +307,7 @@ func (w *historyWriter) note(changes []*core.Change, rs []core.Outcome, before m
 			put := c.PutUsers[0]
 			w.users[put.ID] = put
 			w.generations[put.ID] = append(w.generations[put.ID], put.Generation)
-		case len(c.Events) > 0: // a receipt that did nothing has none
+		case len(c.Events) > 0: // a receipt for an older message has none
 			th := w.threads[c.Thread]
 			if th == nil {
 				th = &threadHistory{}
