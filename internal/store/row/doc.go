@@ -1,6 +1,6 @@
-// Package row is the schema of the rows that both engines keep. Each kind of
-// row is one table of fields, a Kind, and a field is described once: its bytes
-// in a value, its columns in PostgreSQL, and its place in the struct of core.
+// Package row defines the schema of the rows that both engines store. A Kind lists
+// the fields of one kind of row. A Field defines the bytes of a field in a value,
+// its columns in PostgreSQL and the corresponding field of a struct of package core.
 //
 // # Values
 //
@@ -8,13 +8,13 @@
 // in the order of the table: unsigned numbers as uvarints, signed ones as
 // zig-zag varints, texts as a length and bytes, lists and maps (sorted by key)
 // as a count and entries. The fields of a kind's key are not in the value; the
-// embedded engine has them in its keys.
+// embedded engine encodes them in its keys.
 //
-// Each kind counts its own formats. A field that is added later names the first
-// format that has it, with since; the kind writes its greatest format and reads
-// every format from 1 to that one. A field that is newer than the value reads as
-// zero. testdata has a value of each kind in each format, which must
-// decode for ever.
+// Each kind numbers its formats from 1. A field that is added later has the number
+// of the first format that contains it. A kind writes its greatest format and reads
+// all formats up to that one. A field that the format of a value does not contain
+// reads as zero. The directory testdata has a value of each kind in each format,
+// which every later version must be able to read.
 //
 // # Columns
 //

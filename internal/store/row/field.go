@@ -10,7 +10,7 @@ import (
 // Field is one field of a kind of row.
 type Field[T any] struct {
 	Columns []Column[T]
-	since   byte // the first format that has it
+	since   byte // the first format that contains it
 	put     func(b []byte, row *T) []byte
 	get     func(r *reader, row *T)
 	// Of the fields of a key: bytes that compare as the field does.
@@ -18,21 +18,22 @@ type Field[T any] struct {
 	getKey func(key []byte, row *T) (rest []byte)
 }
 
-// Column is a column of a field in PostgreSQL. Numbers pass as bigint, whatever
-// integer the column is; the server converts them.
+// Column is a PostgreSQL column of a field. Integers are sent as bigint, and the
+// server converts them to the type of the column.
 type Column[T any] struct {
 	Name, Type string
-	Value      func(row *T) any                    // for COPY
-	Array      func(n int, row func(i int) *T) any // of n rows, as a parameter
-	Target     func(row *T) any                    // for Scan
+	Value      func(row *T) any                    // returns the value of a row, for COPY
+	Array      func(n int, row func(i int) *T) any // returns the values of n rows, as a parameter
+	Target     func(row *T) any                    // returns where Scan stores the value
 }
 
-// from returns the field as one that was added in a format.
+// from returns a copy of the field that is contained in values since the given format.
 func (f Field[T]) from(format byte) Field[T] {
 	f.since = format
 	return f
 }
 
+// column returns a column with the value and the scan target that the functions return.
 func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) any) Column[T] {
 	return Column[T]{
 		Name: name, Type: sqlType, Target: target,
@@ -47,6 +48,7 @@ func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) an
 	}
 }
 
+// signed returns a field of an int64, stored as a zig-zag varint and a bigint.
 func signed[T any](name string, at func(*T) *int64) Field[T] {
 	return Field[T]{
 		since:  1,
@@ -63,6 +65,7 @@ func signed[T any](name string, at func(*T) *int64) Field[T] {
 	}
 }
 
+// unsigned returns a field of an integer, stored as a uvarint and a bigint.
 func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string, at func(*T) *V) Field[T] {
 	width := binary.Size(V(0)) // of a key
 	return Field[T]{
@@ -88,6 +91,7 @@ func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string
 	}
 }
 
+// text returns a field of a string.
 func text[T any](name string, at func(*T) *string) Field[T] {
 	return Field[T]{
 		since:  1,
@@ -105,11 +109,12 @@ func text[T any](name string, at func(*T) *string) Field[T] {
 	}
 }
 
+// putText appends the length of s and s.
 func putText[S ~string | ~[]byte](b []byte, s S) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// octets is a text that need not be UTF-8.
+// octets returns a field of bytes, stored like a text and as a bytea.
 func octets[T any](name string, at func(*T) *[]byte) Field[T] {
 	return Field[T]{
 		since: 1,
@@ -121,6 +126,8 @@ func octets[T any](name string, at func(*T) *[]byte) Field[T] {
 	}
 }
 
+// dict returns a field of a map, stored as a count and the pairs sorted by key. An
+// empty map reads as nil.
 func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 	put := func(b []byte, row *T) []byte {
 		m := *at(row)
@@ -148,15 +155,16 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
 }
 
-// list is a count and the fields of each entry. An entry gets no fields later: a
-// reader cannot tell the format of an entry. An empty list reads as nil.
+// list returns a field of a slice, stored as a count and the fields of each entry. An
+// empty slice reads as nil. Later formats cannot add fields to an entry, because
+// entries have no format number.
 func list[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
 	put, get := entries(at, entry)
 	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
 }
 
-// requiredList is a list whose column is never NULL. An empty one reads as a
-// slice that is not nil.
+// requiredList is like list, but its column is never NULL, and an empty slice reads as
+// an empty slice that is not nil.
 func requiredList[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
 	put, get := entries(at, entry)
 	return packed(name, put, func(r *reader, row *T) {
@@ -165,6 +173,7 @@ func requiredList[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Fi
 	}, func(*T) bool { return false })
 }
 
+// entries returns the functions that write and read a count and the fields of each entry.
 func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T) []byte, get func(*reader, *T)) {
 	put = func(b []byte, row *T) []byte {
 		es := *at(row)
@@ -192,10 +201,10 @@ func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T)
 	return put, get
 }
 
-// packedFormat is the byte in front of lists and maps in PostgreSQL.
+// packedFormat is the first byte of a list or map in PostgreSQL.
 const packedFormat = 1
 
-// packed makes a field whose column is a bytea with the same bytes that the
+// packed returns a field whose column is a bytea: packedFormat and the bytes that the
 // field has in a value, or NULL if the field is empty.
 func packed[T any](name string, put func([]byte, *T) []byte, get func(*reader, *T), empty func(*T) bool) Field[T] {
 	value := func(row *T) []byte {
@@ -220,14 +229,14 @@ func packed[T any](name string, put func([]byte, *T) []byte, get func(*reader, *
 	return Field[T]{since: 1, put: put, get: get, Columns: []Column[T]{column(name, "bytea", value, target)}}
 }
 
-// bytesTarget is a scan target for bytea, as pgtype.BytesScanner.
+// bytesTarget is a scan target for a bytea. It implements pgtype.BytesScanner.
 type bytesTarget func(value []byte) error
 
-// ScanBytes takes the column's bytes, or nil for NULL.
+// ScanBytes calls f with the column's bytes, or with nil for NULL.
 func (f bytesTarget) ScanBytes(value []byte) error { return f(value) }
 
-// anyTarget is a scan target for a column that may be NULL, as sql.Scanner.
+// anyTarget is a scan target for a column that may be NULL. It implements sql.Scanner.
 type anyTarget func(value any) error
 
-// Scan takes the column's value, or nil for NULL.
+// Scan calls f with the column's value, or with nil for NULL.
 func (f anyTarget) Scan(value any) error { return f(value) }

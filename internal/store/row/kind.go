@@ -2,9 +2,9 @@ package row
 
 import "slices"
 
-// Kind is the schema of one kind of row. T is the row with its key.
+// Kind is the schema of one kind of row. T is the type of a row, its key included.
 type Kind[T any] struct {
-	Name   string     // in errors
+	Name   string     // for errors
 	Key    []Field[T] // the primary key; not in the value
 	Fields []Field[T] // of the value, in this order
 	format byte
@@ -12,7 +12,7 @@ type Kind[T any] struct {
 	textLast bool
 }
 
-// newKind makes a kind, whose format is the greatest of its fields.
+// newKind returns a kind. Its format is the greatest since of its fields.
 func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	k := &Kind[T]{Name: name, Key: key, Fields: fields, format: 1}
 	k.textLast = len(key) > 0 && key[len(key)-1].Columns[0].Type == "text"
@@ -22,13 +22,14 @@ func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	return k
 }
 
-// keys lists the fields of a key.
+// keys returns its arguments, the fields of a key.
 func keys[T any](fields ...Field[T]) []Field[T] { return fields }
 
-// Format is the number that Encode writes and the greatest that Decode reads.
+// Format returns the number of the format that Encode writes, which is the greatest
+// that Decode reads.
 func (k *Kind[T]) Format() byte { return k.format }
 
-// Encode appends the value of a row.
+// Encode appends the encoded value of a row to b.
 func (k *Kind[T]) Encode(b []byte, row *T) []byte {
 	b = append(b, k.format)
 	for i := range k.Fields {
@@ -37,12 +38,12 @@ func (k *Kind[T]) Encode(b []byte, row *T) []byte {
 	return b
 }
 
-// Decode returns the row of a value; key is a row that has its key. The texts of
-// the row share one copy of the value. The error is ErrNewer or ErrDamaged and
-// names the kind.
+// Decode decodes a value. It returns a row with the fields of key as its key. The
+// strings of the row share one copy of the value. The error wraps ErrNewer or
+// ErrDamaged and names the kind.
 func (k *Kind[T]) Decode(value []byte, key T) (T, error) {
-	// The functions of the fields move the reader and the row to the heap. One
-	// struct for both makes that one allocation.
+	// The reader and the row escape to the heap. One struct for both makes this one
+	// allocation.
 	d := struct {
 		reader
 		row T
@@ -82,8 +83,7 @@ func (k *Kind[T]) DecodeKey(key []byte) (row T) {
 	return row
 }
 
-// Columns returns the columns of the key, one for each of its fields, then those
-// of the other fields.
+// Columns returns the columns of the key's fields, then those of the other fields.
 func (k *Kind[T]) Columns() (all []Column[T]) {
 	for _, f := range slices.Concat(k.Key, k.Fields) {
 		all = append(all, f.Columns...)
@@ -91,13 +91,14 @@ func (k *Kind[T]) Columns() (all []Column[T]) {
 	return all
 }
 
-// within makes the schema of a row R that contains a row of kind k. The key of R
-// is key, then the key of k.
+// within returns the kind of a row R that contains a row of kind k, at the pointer
+// that in returns. The key of R is key, followed by the key of k.
 func within[R, T any](k *Kind[T], in func(*R) *T, key ...Field[R]) *Kind[R] {
 	return newKind(k.Name, append(key, lift(k.Key, in)...), lift(k.Fields, in)...)
 }
 
-// lift returns the fields of T as fields of R, which contains a T.
+// lift converts fields of T to fields of R, which contains a T at the pointer that in
+// returns.
 func lift[R, T any](fields []Field[T], in func(*R) *T) []Field[R] {
 	up := make([]Field[R], len(fields))
 	for i, f := range fields {

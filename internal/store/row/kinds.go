@@ -7,7 +7,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// User is a user.
+// User is the schema of a user.
 var User = newKind("user",
 	keys(text("id", func(u *core.User) *string { return &u.ID })),
 	unsigned("state", func(u *core.User) *core.UserState { return &u.State }),
@@ -16,7 +16,7 @@ var User = newKind("user",
 	text("erased_to", func(u *core.User) *string { return &u.ErasedTo }).from(2),
 )
 
-// Head is a thread's head.
+// Head is the schema of a thread's head.
 var Head = newKind("head",
 	keys(text("id", func(h *core.Head) *string { return &h.ID })),
 	unsigned("revision", func(h *core.Head) *uint64 { return &h.Revision }),
@@ -33,20 +33,20 @@ var Head = newKind("head",
 	signed("last_message_on", func(h *core.Head) *int64 { return &h.LastMessageOn }),
 )
 
-// DatedHead is a head with the day of the thread's last event. PostgreSQL keeps
-// it in a column; the embedded engine reads it from its log.
+// DatedHead is a head with the day of the thread's last event, in days since 1970.
+// PostgreSQL stores the day in a column; the embedded engine reads it from its log.
 type DatedHead struct {
 	core.Head
 	LastDay uint32
 }
 
-// HeadWithDay is a thread's head in PostgreSQL.
+// HeadWithDay is the schema of a thread's head in PostgreSQL.
 var HeadWithDay = newKind("head", lift(Head.Key, headOf), append(lift(Head.Fields, headOf),
 	unsigned("last_day", func(h *DatedHead) *uint32 { return &h.LastDay }))...)
 
 func headOf(h *DatedHead) *core.Head { return &h.Head }
 
-// Member is a member of a thread.
+// Member is the schema of a member of a thread.
 var Member = newKind("member",
 	keys(text("user_id", func(m *core.Member) *string { return &m.User })),
 	text("display_name", func(m *core.Member) *string { return &m.DisplayName }),
@@ -119,7 +119,7 @@ func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.
 	}
 }
 
-// Message is a message of a thread.
+// Message is the schema of a message.
 var Message = newKind("message",
 	keys(unsigned("sequence", func(m *core.Message) *uint64 { return &m.Sequence })),
 	signed("id", func(m *core.Message) *int64 { return &m.ID }),
@@ -139,7 +139,7 @@ var Message = newKind("message",
 		signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
 )
 
-// Answer is the first answer of a create.
+// Answer is the schema of the stored answer of a create with an idempotency token.
 var Answer = newKind("answer", nil,
 	text("topic", func(a *core.CreateAnswer) *string { return &a.Topic }),
 	text("created_by", func(a *core.CreateAnswer) *string { return &a.CreatedBy }),
@@ -152,7 +152,7 @@ var Answer = newKind("answer", nil,
 		text("message", func(p *core.InvalidParticipant) *string { return &p.Message })),
 )
 
-// SentToken is the message that a send with a token made.
+// SentToken is the schema of the idempotency token of a send, with the message's id.
 var SentToken = newKind("send token",
 	keys(
 		text("thread", func(s *core.SentToken) *string { return &s.Thread }),
@@ -161,14 +161,14 @@ var SentToken = newKind("send token",
 	unsigned("message_id", func(s *core.SentToken) *int64 { return &s.MessageID }),
 )
 
-// Receipt is how far a member has read.
+// Receipt is the schema of a read receipt.
 var Receipt = newKind("receipt",
 	keys(text("user_id", func(r *core.Receipt) *string { return &r.User })),
 	signed("message_id", func(r *core.Receipt) *int64 { return &r.MessageID }),
 	signed("read_on", func(r *core.Receipt) *int64 { return &r.ReadOn }),
 )
 
-// Event is an event of the log.
+// Event is the schema of an event of the log.
 var Event = newKind("event",
 	keys(
 		unsigned("day", func(e *core.Event) *uint32 { return &e.Day }),
@@ -181,20 +181,20 @@ var Event = newKind("event",
 	unsigned("position", func(e *core.Event) *uint64 { return &e.Position }),
 )
 
-// ListEntry is an entry of a user's list of threads, in the minute To. From is
-// not stored.
+// ListEntry is the schema of an entry of a user's list of threads: its user, its
+// minute, which is the field To of core.ListMove, and its thread. From is not stored.
 var ListEntry = newKind("list entry", keys(
 	text("user_id", func(l *core.ListMove) *string { return &l.User }),
 	signed("minute", func(l *core.ListMove) *int64 { return &l.To }),
 	text("thread", func(l *core.ListMove) *string { return &l.Thread })))
 
-// AccessKey is one of the two access keys.
+// AccessKey is the schema of one of the two access keys.
 var AccessKey = newKind("access key", nil,
 	unsigned("serial", func(k *core.AccessKeyRow) *uint64 { return &k.Serial }),
 	octets("secret", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
 )
 
-// The kinds that belong to a thread, with the thread in front of their key.
+// The kinds of rows of a thread, with the thread's id as the first field of the key.
 var (
 	ThreadMember = within(Member, func(r *core.ThreadMember) *core.Member { return &r.Member },
 		text("thread", func(r *core.ThreadMember) *string { return &r.Thread }))
@@ -206,9 +206,9 @@ var (
 		text("thread", func(r *core.ThreadReceipt) *string { return &r.Thread }))
 )
 
-// The kinds that the embedded engine alone has.
+// Kinds that only the embedded engine stores.
 var (
-	// Position leads from a position to its event.
+	// Position maps the position of an event to its thread and number.
 	Position = newKind("position",
 		keys(
 			unsigned("day", func(e *core.Event) *uint32 { return &e.Day }),
@@ -227,9 +227,10 @@ var (
 	Expiry = newKind("expiry", keys(
 		signed("on", func(e *core.Expiry) *int64 { return &e.On }),
 		text("thread", func(e *core.Expiry) *string { return &e.Thread })))
-	// Number is a sequence, a message id, a schema version or a position.
+	// Number is a value of one number: a sequence, a message id, a schema version or
+	// a position.
 	Number = newKind("number", nil, unsigned("value", func(v *uint64) *uint64 { return v }))
-	// Text is the resource's id or the epoch.
+	// Text is a value of one string: the resource's id or the epoch.
 	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
 )
 

@@ -13,15 +13,16 @@ var (
 	ErrDamaged = errors.New("value is damaged: it ends too early or holds too much")
 )
 
-// reader takes a value apart. After the first error bad is set, nothing is left
-// to read, and every later read returns zero.
+// reader reads the fields of a value. After the first error bad is true and every
+// read returns zero.
 type reader struct {
 	b    []byte
-	copy string // of the value from its first text on; all texts share it
+	copy string // the rest of the value at the first text; all texts are substrings of it
 	bad  bool
 }
 
-// open begins to read a value and returns its format, which is newest at most.
+// open begins to read a value and returns its format. It fails with ErrNewer if the
+// format is greater than newest.
 func (r *reader) open(name string, value []byte, newest byte) (format byte, err error) {
 	if len(value) == 0 || value[0] == 0 {
 		return 0, fmt.Errorf("%s: %w", name, ErrDamaged)
@@ -33,7 +34,7 @@ func (r *reader) open(name string, value []byte, newest byte) (format byte, err 
 	return value[0], nil
 }
 
-// close returns ErrDamaged unless the value was read to its end.
+// close returns ErrDamaged unless all bytes were read without an error.
 func (r *reader) close(name string) error {
 	if r.bad || len(r.b) > 0 {
 		return fmt.Errorf("%s: %w", name, ErrDamaged)
@@ -41,8 +42,9 @@ func (r *reader) close(name string) error {
 	return nil
 }
 
+// unsigned reads a uvarint.
 func (r *reader) unsigned() uint64 {
-	if len(r.b) > 0 && r.b[0] < 0x80 { // most numbers and lengths
+	if len(r.b) > 0 && r.b[0] < 0x80 { // fast path: one byte
 		v := r.b[0]
 		r.b = r.b[1:]
 		return uint64(v)
@@ -56,14 +58,14 @@ func (r *reader) unsigned() uint64 {
 	return v
 }
 
-// signed undoes the zig-zag of a varint.
+// signed reads a zig-zag varint.
 func (r *reader) signed() int64 {
 	v := r.unsigned()
 	return int64(v>>1) ^ -int64(v&1)
 }
 
-// count reads the number of bytes or entries that follow. An entry takes a byte
-// at least, so a greater count than there are bytes is damage.
+// count reads the number of bytes or entries that follow. A count greater than the
+// number of bytes left is an error, because each entry has at least one byte.
 func (r *reader) count() int {
 	n := r.unsigned()
 	if n > uint64(len(r.b)) {
@@ -73,6 +75,7 @@ func (r *reader) count() int {
 	return int(n)
 }
 
+// text reads a length and a string of that many bytes.
 func (r *reader) text() string {
 	n := r.count()
 	if n == 0 {
