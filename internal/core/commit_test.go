@@ -14,19 +14,20 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// gate is the real store with a door before Apply.
+// gate is a store whose Apply calls wait until the test lets them run.
 type gate struct {
 	core.Store
 	shut  atomic.Bool
 	calls chan *call // each Apply at the shut door
 	loads atomic.Int64
-	stale atomic.Int64 // so many changes are called stale without a look
+	stale atomic.Int64 // number of changes to report as stale without applying them
 
 	mu      sync.Mutex // guards batches
 	batches []int      // their sizes
 }
 
-// call is an Apply that waits for its turn: an error takes the store's place.
+// call is a waiting Apply. If the test sends it an error, Apply returns that error and
+// the store is not called.
 type call struct {
 	changes []*core.Change
 	turn    chan error
@@ -74,7 +75,7 @@ func (g *gate) sizes() []int {
 	return slices.Clone(g.batches)
 }
 
-// open lets every Apply through from now on, those that wait too.
+// open lets all waiting and later Apply calls run.
 func (g *gate) open(waiting ...*call) {
 	g.shut.Store(false)
 	for _, c := range waiting {
@@ -82,7 +83,7 @@ func (g *gate) open(waiting ...*call) {
 	}
 }
 
-// until waits for what another goroutine is about to do.
+// until waits until a condition holds that another goroutine causes.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for !done() {
@@ -93,7 +94,7 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// sending is a send under way.
+// sending is a running send.
 type sending struct {
 	id   int64
 	err  error
@@ -158,7 +159,7 @@ func (h *house) inLane(t *testing.T, caller, key string, same bool) string {
 	}
 }
 
-// TestCreatesInOneBatch has a create and its replays answered by one Apply.
+// TestCreatesInOneBatch applies a create and its repetitions in one batch.
 func TestCreatesInOneBatch(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
@@ -323,7 +324,7 @@ func TestErrorOfApplyIsTheWholeBatchs(t *testing.T) {
 	}
 }
 
-// recorder is a bus that takes its time.
+// recorder is a slow bus that records the published events.
 type recorder struct {
 	mu     sync.Mutex // guards events
 	events []core.Event
@@ -401,8 +402,8 @@ func TestStaleIsDecidedByTheEngine(t *testing.T) {
 	}
 }
 
-// TestPatience: an engine that never holds a change costs an operation its
-// patience, and then 503; nothing is written.
+// TestPatience runs operations on an engine that reports every change as stale: they
+// must fail with 503 after Options.Patience and write nothing.
 func TestPatience(t *testing.T) {
 	ctx := t.Context()
 	g := &gate{calls: make(chan *call)}
@@ -435,7 +436,7 @@ func TestPatience(t *testing.T) {
 	equal(t, "messages", h.contents(t, ann, thread), []string{"topicUpdated", "participantAdded"})
 }
 
-// failing is a store whose reads fail once they are told to.
+// failing is a store whose reads fail when the test says so.
 type failing struct {
 	core.Store
 	err atomic.Pointer[error]

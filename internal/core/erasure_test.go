@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// private is in everything that the erased user of these tests wrote or was
-// called, and nowhere else.
+// private is a word in all messages, names and metadata of the erased user, and in
+// no other text.
 const private = "bob's own"
 
 // betweenPages is a store that runs a function after the first page of a walk
@@ -41,9 +41,9 @@ func (b *betweenPages) ThreadsOf(ctx context.Context, user, after string, limit 
 	return ids, err
 }
 
-// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads
-// after the erasure has read the first page of them. So the threads of later
-// pages stand in front now, in the order of activity.
+// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads after
+// the erasure has read their first page, which changes their order by activity. The
+// erasure must still find all of them.
 func TestErasureMeetsThreadsThatMove(t *testing.T) {
 	var between *betweenPages
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -260,7 +260,7 @@ func (e *erasure) sendDuring(t *testing.T, houses []*house, f func()) (sent map[
 	return sent
 }
 
-// check wants nothing of bob's in any thread, and all of the others' in place.
+// check fails the test if a thread still has data of bob, or lacks data of the others.
 func (e *erasure) check(t *testing.T, h *house, sent map[string][]string) {
 	t.Helper()
 	left, wrong := map[string]int{}, map[string]int{}

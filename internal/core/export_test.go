@@ -2,13 +2,13 @@ package core
 
 import "context"
 
-// Bounds, for the tests outside.
+// Bounds of a lane, for the tests in package core_test.
 const (
 	MaxQueued = maxQueued
 	MaxBatch  = maxBatch
 )
 
-// Queued is how many changes wait in the lane of a key.
+// Queued returns the number of changes in the queue of a key's lane.
 func (s *Service) Queued(key string) int {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -16,7 +16,7 @@ func (s *Service) Queued(key string) int {
 	return len(l.queue)
 }
 
-// Closing says whether the lane of a key refuses by now.
+// Closing reports whether the lane of a key refuses changes.
 func (s *Service) Closing(key string) bool {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -24,25 +24,25 @@ func (s *Service) Closing(key string) bool {
 	return l.closed
 }
 
-// ThreadIDFor is the id of a create with a token.
+// ThreadIDFor returns the id of a thread that is created with a token.
 func (s *Service) ThreadIDFor(caller, token string) string {
 	return threadIDFor(s.resource.ID, caller, token)
 }
 
-// Enqueue puts a change into its lane and waits for nothing. It says whether
-// there was room.
+// Enqueue puts a change into the queue of its lane without waiting for the outcome. It
+// returns false if the queue is full.
 func (s *Service) Enqueue(c *Change) bool {
 	return s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, done: make(chan struct{}, 1)})
 }
 
-// Forget drops a user's row from the cache, as want of room would.
+// Forget removes a user from the cache.
 func (s *Service) Forget(u User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.users.Remove(u.ID)
 }
 
-// RefreshUsers is one round of the refresh of a shared store.
+// RefreshUsers reads the active users of a shared store again, once.
 func (s *Service) RefreshUsers(ctx context.Context) error {
 	return s.refreshUsers(ctx)
 }

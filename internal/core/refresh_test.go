@@ -10,8 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// sharedStore is a store that says that others write to it, too. It can be
-// cut off.
+// sharedStore is a store that implements core.Shared. The test can make its reads fail.
 type sharedStore struct {
 	core.Store
 	away    *atomic.Bool
@@ -30,9 +29,9 @@ func (s sharedStore) Users(ctx context.Context, ids []string) ([]core.User, erro
 	return s.Store.Users(ctx, ids)
 }
 
-// TestUsersOfASharedStore: what another process did to a user is seen after two
-// seconds at most, with one query for all who are active; a store that is away
-// is forgiven for ten, and then nobody is let in.
+// TestUsersOfASharedStore checks that a change of a user by another process is seen
+// after two seconds at most, with one query for all active users, and that cached
+// rows are used for ten seconds while the store fails.
 func TestUsersOfASharedStore(t *testing.T) {
 	var away atomic.Bool
 	var queries atomic.Int32

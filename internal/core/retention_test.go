@@ -38,7 +38,7 @@ func TestRetention(t *testing.T) {
 	}
 
 	h.pass(time.Millisecond)
-	// Nobody has swept yet, and it is over all the same.
+	// The thread has expired, although no sweep has deleted it yet.
 	_, err := h.SendMessage(ctx, ann, month, core.SendMessage{Kind: core.Text, Content: "late"})
 	wantError(t, "send", err, core.NotFound, "The specified thread id was not found.")
 	_, err = h.ListMessages(ctx, ann, month, core.ListMessages{Limit: 10})
@@ -95,8 +95,8 @@ func TestRetentionOfMany(t *testing.T) {
 	}
 }
 
-// orphaned lists threads in front that are not there or do not expire, as long as
-// nobody takes them away.
+// orphaned is a store whose Expiring lists threads first that do not exist or do not
+// expire.
 type orphaned struct {
 	core.Store
 	first []core.Expiry
@@ -108,8 +108,8 @@ func (o *orphaned) Expiring(ctx context.Context, limit int) ([]core.Expiry, erro
 	return es[:min(limit, len(es))], err
 }
 
-// TestRetentionOfNothing sweeps a page of which nothing has expired: it must
-// not ask to be called again at once, for ever.
+// TestRetentionOfNothing sweeps a full page in which no thread can be deleted: Sweep
+// must not return the current time, or its caller would never stop.
 func TestRetentionOfNothing(t *testing.T) {
 	var o *orphaned
 	h := newHouse(t, nil, func(s core.Store) core.Store {

@@ -23,14 +23,14 @@ const resourceID = "11111111-2222-4333-8444-555555555555"
 // start is the clock of these tests until it is moved.
 var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
-// house is a service on the real embedded store, in memory.
+// house is a service on an embedded store in memory, with a clock that the test sets.
 type house struct {
 	*core.Service
 	store core.Store
 	now   atomic.Int64 // epoch milliseconds
 }
 
-// newHouse opens one; wrap, if given, is put around the store.
+// newHouse opens a house. wrap, if given, wraps the store.
 func newHouse(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store) *house {
 	t.Helper()
 	return newHouseWith(t, bus, wrap, core.Options{})
@@ -122,8 +122,8 @@ func (h *house) contents(t *testing.T, caller, thread string) []string {
 	return out
 }
 
-// behind writes a change that the service knows nothing of, as another node
-// would. Nothing else may be under way.
+// behind applies a change to the store without the service, as another node would. No
+// other change may run at the same time.
 func (h *house) behind(t *testing.T, c *core.Change) {
 	t.Helper()
 	rs, err := h.store.Apply(context.Background(), core.Batch{At: h.now.Load(), Changes: []*core.Change{c}})
@@ -132,7 +132,7 @@ func (h *house) behind(t *testing.T, c *core.Change) {
 	}
 }
 
-// member puts a member's row behind the service.
+// member writes a member's row to the store without the service.
 func (h *house) member(t *testing.T, thread string, m core.Member) {
 	t.Helper()
 	th, err := h.store.Thread(context.Background(), thread)
@@ -502,8 +502,8 @@ func TestUsers(t *testing.T) {
 	equal(t, "invalid participants", invalid, []core.InvalidParticipant{{User: eve, Code: "404", Message: "Not found"}})
 }
 
-// TestRevokedIsSeenAtOnce reads a user from all sides while its tokens are
-// revoked: once a revoke has returned, nobody may see the row before it.
+// TestRevokedIsSeenAtOnce reads a user from many goroutines while its tokens are
+// revoked: a read that begins after a revoke has returned must see its generation.
 func TestRevokedIsSeenAtOnce(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -562,8 +562,8 @@ func (s *slowReads) Users(ctx context.Context, ids []string) ([]core.User, error
 	return us, err
 }
 
-// TestSlowReaderCachesNoOldRow: the row was read before a revoke and comes back
-// after it.
+// TestSlowReaderCachesNoOldRow reads a row before a revoke and returns it after the
+// revoke: it must not be cached.
 func TestSlowReaderCachesNoOldRow(t *testing.T) {
 	ctx := t.Context()
 	var slow *slowReads

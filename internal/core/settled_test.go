@@ -140,8 +140,8 @@ func TestUpdateMessageWithoutContent(t *testing.T) {
 	}
 }
 
-// TestAddingSomeoneAgain: nothing is written, and it is well; somebody who had
-// left comes in anew, sees what is new, and its earlier time stays visible.
+// TestAddingSomeoneAgain checks that adding a participant again writes nothing and
+// succeeds, and that a user who had left joins again and sees old and new messages.
 func TestAddingSomeoneAgain(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -233,7 +233,8 @@ func (h *house) every(user, other, thread string, message int64) map[string]func
 	}
 }
 
-// TestEveryOperationAfterDeletion: 404 for who was in it and for who never was.
+// TestEveryOperationAfterDeletion checks that every operation on a deleted thread
+// fails with 404, for former participants and for others.
 func TestEveryOperationAfterDeletion(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob, eve := h.user(t), h.user(t), h.user(t)
@@ -255,8 +256,8 @@ func TestEveryOperationAfterDeletion(t *testing.T) {
 	}
 }
 
-// TestWellFormedUnknownIDs: 404 for threads, messages and receipts; strangers
-// hear 403 and nothing of what is there.
+// TestWellFormedUnknownIDs checks that unknown threads, messages and receipts give 404
+// to a participant, and that any other user gets 403 for ids that exist or not.
 func TestWellFormedUnknownIDs(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, eve := h.user(t), h.user(t)
@@ -285,9 +286,9 @@ func TestWellFormedUnknownIDs(t *testing.T) {
 	}
 }
 
-// TestReplaysAfterwards: a create's token answers for the thread's life and
-// beyond it, whatever else is asked; a send's ends with the thread, and asks
-// for the sender to be in it still.
+// TestReplaysAfterwards checks that a repeated create returns the first answer even
+// after the thread's deletion, and that a repeated send does so only while the thread
+// is live and the sender is a participant.
 func TestReplaysAfterwards(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -349,8 +350,9 @@ func TestReceiptsNeverMoveBack(t *testing.T) {
 	}
 }
 
-// TestUserDeletion: for the grace, its tokens may clean up; then what it wrote
-// and was called goes, what others wrote stays, and a thread of its own ends.
+// TestUserDeletion checks that a deleted user's data stays during the grace, that the
+// sweep then removes its messages and names but not those of others, and that it
+// deletes a thread in which the user was alone.
 func TestUserDeletion(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
