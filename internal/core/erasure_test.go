@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -311,5 +313,95 @@ func (e *erasure) check(t *testing.T, h *house, sent map[string][]string) {
 	}
 	if len(wrong) > 0 {
 		t.Errorf("what others have is harmed, in %d threads: %v", len(e.threads), wrong)
+	}
+}
+
+// hooked is a store that calls a function after each read of messages and after each
+// batch.
+type hooked struct {
+	core.Store
+	read    func(core.MessagesQuery)
+	applied func(core.Batch)
+}
+
+func (s *hooked) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
+	page, err := s.Store.Messages(ctx, q)
+	s.read(q)
+	return page, err
+}
+
+func (s *hooked) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
+	outcomes, err := s.Store.Apply(ctx, b)
+	s.applied(b)
+	return outcomes, err
+}
+
+// TestTwoErasuresOfOneMessage erases two users whom the same system message names, on
+// two servers at the same time. The first server reads the message to remove bob's
+// name, then the second one removes eve's name, then the first one writes the message.
+// Neither name may be left.
+func TestTwoErasuresOfOneMessage(t *testing.T) {
+	h := newHouse(t, nil, nil)
+	server := func(read func(core.MessagesQuery), applied func(core.Batch)) *house {
+		on := &house{store: h.store}
+		var err error
+		on.Service, err = core.New(t.Context(), &hooked{h.store, read, applied}, new(local.Bus),
+			core.Options{Now: func() time.Time { return time.UnixMilli(on.now.Load()) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(on.Close)
+		return on
+	}
+	ann, eve := h.user(t), h.user(t)
+	h.now.Add(1) // so that bob's id is greater, and a sweep erases eve before bob
+	bob := h.user(t)
+	thread := h.thread(t, ann)
+	if bad, err := h.AddParticipants(t.Context(), ann, thread, []core.NewParticipant{
+		{User: communication.ParseRawID(bob), DisplayName: "Bob"},
+		{User: communication.ParseRawID(eve), DisplayName: "Eve"},
+	}); err != nil || len(bad) > 0 {
+		t.Fatalf("add: %v, %v", bad, err)
+	}
+	var begun, read, written sync.Once
+	hasRead, mayWrite, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	first := server(func(q core.MessagesQuery) {
+		if q.IDs != nil {
+			read.Do(func() { close(hasRead); <-mayWrite })
+		}
+	}, func(core.Batch) {})
+	second := server(func(core.MessagesQuery) {
+		begun.Do(func() { // eve has left the thread, but the message still names her
+			go func() {
+				defer close(done)
+				first.erase(t, bob)
+			}()
+			<-hasRead
+		})
+	}, func(b core.Batch) {
+		if slices.ContainsFunc(b.Changes, func(c *core.Change) bool { return len(c.Rewrites) > 0 }) {
+			written.Do(func() { close(mayWrite); <-done })
+		}
+	})
+	remove := func(on *house, user string, at time.Duration) {
+		on.now.Store(start.Add(at).UnixMilli())
+		if err := on.DeleteUser(t.Context(), user); err != nil {
+			t.Fatal(err)
+		}
+		on.now.Store(start.Add(at + core.DefaultGrace).UnixMilli())
+	}
+	remove(first, bob, 0)
+	remove(second, eve, time.Second) // when the first server sweeps, her grace is not over
+	second.erase(t, eve)
+	page, err := h.store.Messages(t.Context(), core.MessagesQuery{Thread: thread, Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range page.Messages {
+		for _, p := range m.Participants {
+			if p.DisplayName != "" {
+				t.Errorf("message %d of kind %v still names %s", m.ID, m.Kind, p.DisplayName)
+			}
+		}
 	}
 }
