@@ -1,7 +1,7 @@
-// Package clientenv says what a program's environment must hold to talk to a
-// Confab: where it is, the key, and whom to trust, under the names that the
-// SDKs, their samples and the TLS libraries read. It also writes those
-// variables down for a shell or a file.
+// Package clientenv makes the environment variables that a client of a Confab
+// server needs: the endpoint, the access key and the trusted certificates,
+// under the names that the SDKs, their samples and the TLS libraries read. It
+// also formats the variables for a shell or a file.
 //
 //	server := clientenv.Server{Endpoint: "https://localhost:8443", AccessKey: key, CAFile: ...}
 //	cmd.Env = clientenv.Merge(os.Environ(), server.Vars(os.Getenv))
@@ -14,40 +14,41 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 )
 
-// The variables that are ours. They are for clients: the server's settings
-// loader knows them and passes over them.
+// The names of Confab's own variables for clients. They start with CONFAB_ as
+// settings do, so package config ignores them.
 const (
 	Endpoint         = "CONFAB_ENDPOINT"
 	ConnectionString = "CONFAB_CONNECTION_STRING"
 	CAFile           = "CONFAB_CA_FILE"
 )
 
-// Server is what a client must know of a running server.
+// Server describes a running server to a client.
 type Server struct {
 	Endpoint  string // https://localhost:8443
 	AccessKey string
-	// The trust files of a local authority. All empty when the server has a
-	// certificate that the world trusts: then no trust variable is set.
+	// Paths of the local authority's trust files, see localca.Trust. All are empty
+	// if the server does not use the local authority; then Vars sets no trust variable.
 	CAFile, BundleFile, TrustStoreFile string
 }
 
 // Var is a variable of the environment.
 type Var struct{ Name, Value string }
 
-// ConnectionString is the one spelling that every SDK accepts: endpoint first,
-// nothing after the key.
+// ConnectionString returns the connection string of the server, in the one form that
+// every SDK accepts: endpoint first, nothing after the key.
 func (s Server) ConnectionString() string {
 	return "endpoint=" + strings.TrimSuffix(s.Endpoint, "/") + "/;accesskey=" + s.AccessKey
 }
 
-// Vars are the variables for a client, in the order they are shown. getenv
-// reads the environment they will be put into: some values add to what is there.
+// Vars returns the variables for a client, in the order in which they are shown. getenv
+// reads the client's environment, because JAVA_TOOL_OPTIONS and NODE_EXTRA_CA_CERTS
+// take their old values into account.
 func (s Server) Vars(getenv func(string) string) []Var {
 	endpoint, connect := strings.TrimSuffix(s.Endpoint, "/"), s.ConnectionString()
 	vars := []Var{
 		{Endpoint, endpoint},
 		{ConnectionString, connect},
-		// The same for the official samples: Python and Java; Python's chat; .NET.
+		// The same values under the names of the official samples: Python and Java; Python's chat; .NET.
 		{"AZURE_COMMUNICATION_SERVICE_ENDPOINT", endpoint},
 		{"COMMUNICATION_SAMPLES_CONNECTION_STRING", connect},
 		{"AZURE_COMMUNICATION_SERVICE_CONNECTION_STRING", connect},
@@ -65,7 +66,8 @@ func (s Server) Vars(getenv func(string) string) []Var {
 	)
 }
 
-// Merge puts vars into environ, in place of what is there under their names.
+// Merge returns environ with vars added. A variable in vars replaces those of the
+// same name.
 func Merge(environ []string, vars []Var) []string {
 	set := make(map[string]bool, len(vars))
 	for _, v := range vars {
@@ -84,7 +86,7 @@ func Merge(environ []string, vars []Var) []string {
 	return out
 }
 
-// foldName makes equal the names that the system takes for equal.
+// foldName returns name in capitals on Windows, where the names of variables ignore case.
 func foldName(name string) string {
 	if runtime.GOOS == "windows" {
 		return strings.ToUpper(name)
@@ -97,9 +99,9 @@ const (
 	javaOptions = "JAVA_TOOL_OPTIONS"
 )
 
-// nodeExtraValue is our authority alone, since Node adds it to roots of its
-// own. A user who had something there (a company's root, most likely) gets the
-// bundle, which holds the system's roots too.
+// nodeExtraValue returns the value of NODE_EXTRA_CA_CERTS: the local authority alone,
+// since Node adds it to its built-in roots. If the variable named another file (probably
+// a company's root), it returns the bundle, which includes the system's roots.
 func nodeExtraValue(old string, s Server) string {
 	if old == "" || old == s.CAFile {
 		return s.CAFile
@@ -107,9 +109,9 @@ func nodeExtraValue(old string, s Server) string {
 	return s.BundleFile
 }
 
-// javaOptionsValue adds our trust store to the options that are there, in
-// place of another one: of a property that is given twice Java takes the last,
-// but the value should not grow with every `eval "$(confab env)"`.
+// javaOptionsValue returns the options in old with the trust store set. It removes
+// another trust store first: Java uses the last value of a property, but without the
+// removal the options would grow with every `eval "$(confab env)"`.
 func javaOptionsValue(old, trustStore string) string {
 	var words []string
 	for _, word := range javaWords(old) {
@@ -124,8 +126,8 @@ func javaOptionsValue(old, trustStore string) string {
 	return strings.Join(words, " ")
 }
 
-// javaWords splits options as the Java VM does: at white space outside of
-// quotes, of which it knows two kinds and no escape. Quotes stay in the words.
+// javaWords splits options as the Java VM does: at white space outside of single or
+// double quotes; there are no escapes. The words keep their quotes.
 func javaWords(s string) []string {
 	var words []string
 	var quote rune
@@ -152,7 +154,7 @@ func javaWords(s string) []string {
 	return words
 }
 
-// javaQuote writes s as one word for javaWords.
+// javaQuote quotes s so that javaWords reads it as one word.
 func javaQuote(s string) string {
 	if !strings.ContainsFunc(s, func(c rune) bool { return isJavaSpace(c) || c == '"' || c == '\'' }) {
 		return s

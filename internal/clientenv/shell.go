@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// Shell is a way to write variables down.
+// Shell is a syntax for assigning environment variables.
 type Shell string
 
 const (
@@ -18,10 +18,11 @@ const (
 	Dotenv     Shell = "dotenv" // a .env file
 )
 
-// Shells are all there are, for help texts.
+// Shells lists all values of Shell.
 var Shells = []Shell{Sh, Fish, PowerShell, Cmd, Dotenv}
 
-// ParseShell reads the name of a shell, or of one that speaks the same.
+// ParseShell returns the syntax of the named shell, such as Sh for bash or zsh. It fails
+// for unknown names.
 func ParseShell(name string) (Shell, error) {
 	switch name {
 	case "sh", "bash", "zsh", "dash", "ash", "ksh":
@@ -31,12 +32,13 @@ func ParseShell(name string) (Shell, error) {
 	case "fish", "cmd", "dotenv":
 		return Shell(name), nil
 	}
-	return "", fmt.Errorf("unknown shell %q: there are sh, fish, powershell, cmd and dotenv", name)
+	return "", fmt.Errorf("unknown shell %q: use sh, fish, powershell, cmd or dotenv", name)
 }
 
-// GuessShell is the user's shell as far as the environment tells. goos is runtime.GOOS.
+// GuessShell returns the syntax of the shell that the variable SHELL names, or the usual one
+// of the system goos (a value of runtime.GOOS) if SHELL is unset or unknown.
 func GuessShell(getenv func(string) string, goos string) Shell {
-	// Windows has SHELL only where a Unix shell set it.
+	// On Windows, SHELL is set only by a Unix shell such as Git's.
 	name := path.Base(strings.ReplaceAll(getenv("SHELL"), `\`, "/"))
 	shell, err := ParseShell(strings.TrimSuffix(name, ".exe"))
 	switch {
@@ -48,7 +50,8 @@ func GuessShell(getenv func(string) string, goos string) Shell {
 	return Sh
 }
 
-// Format writes the variables for the shell, a line each.
+// Format returns one line for each variable, which sets it in the shell. It fails if a
+// value holds a zero byte, or, for Cmd and Dotenv, a line break.
 func Format(shell Shell, vars []Var) (string, error) {
 	var b strings.Builder
 	for _, v := range vars {
@@ -79,7 +82,7 @@ func Format(shell Shell, vars []Var) (string, error) {
 	return b.String(), nil
 }
 
-// JSON writes the variables as an object.
+// JSON returns the variables as an indented JSON object.
 func JSON(vars []Var) (string, error) {
 	m := make(map[string]string, len(vars))
 	for _, v := range vars {
@@ -96,14 +99,14 @@ func quoteFish(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
 }
 
-// PowerShell ends such a string at typographic quotes too; doubled, each stands for itself.
+// PowerShell ends a single-quoted string at typographic quotes too; a doubled quote is a literal one.
 func quotePowerShell(s string) string {
 	return "'" + strings.NewReplacer("'", "''", "‘", "‘‘", "’", "’’", "‚", "‚‚", "‛", "‛‛").Replace(s) + "'"
 }
 
-// escapeCmd writes s for set "NAME=s" in a batch file: percent signs are
-// doubled, and what an inner quote lays bare is escaped; set itself takes
-// everything up to the last quote of the line.
+// escapeCmd escapes s for set "NAME=s" in a batch file. It doubles percent signs, and puts
+// ^ before the operators that quotes in s leave unquoted. The set command takes everything
+// up to the last quote of the line.
 //
 // Unverified: no cmd.exe has read this yet.
 func escapeCmd(s string) string {
@@ -123,10 +126,10 @@ func escapeCmd(s string) string {
 	return b.String()
 }
 
-// quoteDotenv writes s so that the usual readers (Python, Node, Go, Ruby,
-// Compose, and a shell that sources the file) agree on it: bare where nothing
-// is special, else in single quotes, else in double ones with escapes. On
-// backslashes that are doubled or come last they do not agree.
+// quoteDotenv quotes s for a .env file so that the usual readers (Python, Node, Go, Ruby,
+// Compose, and a shell that sources the file) read the same value: unquoted if no character
+// is special, else in single quotes, else in double quotes with escapes. The readers differ
+// on a doubled backslash and on a backslash at the end.
 func quoteDotenv(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=,-"
 	switch {

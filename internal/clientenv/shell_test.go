@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// nasty are values with what shells trip over.
+// nasty holds values with characters that are special to shells.
 var nasty = []string{
 	"", "plain", "/d/a b/ca.pem", "endpoint=https://localhost:8443/;accesskey=a+b/c==",
 	`it's`, `"quoted"`, `'`, `\`, `\'`, `a\\b\`, "$HOME", "`id`", "$(id)", "%PATH%", "!x!", "a&b|c<d>e^f(g)",
@@ -52,7 +52,7 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// evalSh returns what the values are after sh has read them, from a file of the kind.
+// evalSh formats the values as shell, has sh evaluate them and returns the values that sh reads.
 func evalSh(t *testing.T, kind Shell, values []string) []string {
 	t.Helper()
 	sh, err := exec.LookPath("sh")
@@ -79,7 +79,7 @@ func evalSh(t *testing.T, kind Shell, values []string) []string {
 	return got[:len(got)-1]
 }
 
-// What the formats for a shell say, a real shell reads back.
+// A real shell reads the same values from the formatted variables.
 func TestEvalBySh(t *testing.T) {
 	if diff := cmp.Diff(append(nasty, "two\nlines\n"), evalSh(t, Sh, append(nasty, "two\nlines\n"))); diff != "" {
 		t.Errorf("sh (-want +got):\n%s", diff)
