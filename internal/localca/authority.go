@@ -29,29 +29,29 @@ const (
 	caLife      = 10 * 365 * 24 * time.Hour
 	serverLife  = 397 * 24 * time.Hour // what browsers and Apple's libraries accept at most
 	renewBefore = 30 * 24 * time.Hour
-	// backdate makes a new certificate valid for machines whose clock is a little behind.
+	// backdate is how far before now a new certificate becomes valid, for clients whose clock is behind.
 	backdate = time.Hour
-	// retryRenewal is how long a failed renewal waits, so that a full disk does
-	// not cost every handshake a try.
+	// retryRenewal is the pause after a failed renewal, so that not every handshake
+	// tries again, for example while the disk is full.
 	retryRenewal = time.Minute
 )
 
-// Options is what Open may be told beyond the folder.
+// Options are the optional settings of Open.
 type Options struct {
-	// Names are the DNS names and IP addresses the server certificate must
-	// hold, beside localhost, the loopback addresses and the host's name.
+	// Names lists DNS names and IP addresses for the server certificate. It always
+	// has localhost, the loopback addresses and the host's name too.
 	Names []string
 	// Now is the clock; nil means time.Now.
 	Now func() time.Time
-	// Temporary says that the folder does not outlive the process: nothing is
+	// Temporary says that the folder is deleted with the process: files are not
 	// flushed to the disk.
 	Temporary bool
-	// Logger is told of renewals, and of those that fail; nil is silence.
+	// Logger logs renewals and their failures; nil discards them.
 	Logger *slog.Logger
 }
 
-// Authority is an authority with its server certificate. Its methods are safe
-// for concurrent use.
+// Authority is a certificate authority with one server certificate. Open makes it. Its
+// methods are safe for concurrent use.
 type Authority struct {
 	dir   string
 	now   func() time.Time
@@ -63,16 +63,17 @@ type Authority struct {
 	caCert *x509.Certificate
 	caKey  *ecdsa.PrivateKey
 
-	mu        sync.Mutex // guards what follows, and the server's files
+	mu        sync.Mutex // guards the fields below, and the files of the server certificate
 	leaf      *tls.Certificate
-	renewFrom time.Time // no renewal is tried before
-	said      time.Time // when the log was told last that nobody is served
+	renewFrom time.Time // no renewal is tried before this time
+	said      time.Time // time of the last log line about an expired certificate
 }
 
-// Open finds the authority in dir or makes one, and sees to it that its server
-// certificate holds every name asked for and is not about to end. It refuses
-// files that are damaged or do not belong together, naming them: making a new
-// authority in silence would leave clients with a root that no longer counts.
+// Open loads the authority in dir, or makes one if dir has none. It makes a new server
+// certificate if there is none, if a name is missing from it or if it expires within 30
+// days. It fails, and names the file, if a file is damaged, the files do not belong
+// together or the authority has expired: a new authority would silently invalidate the
+// root that clients trust.
 func Open(dir string, o Options) (*Authority, error) {
 	a := &Authority{dir: dir, now: o.Now, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), sync: !o.Temporary}
 	if a.now == nil {
@@ -112,24 +113,24 @@ func Open(dir string, o Options) (*Authority, error) {
 	return a, nil
 }
 
-// Fresh reports whether Open made the authority, so that no client trusts it yet.
+// Fresh reports whether Open made the authority; then no client trusts it yet.
 func (a *Authority) Fresh() bool { return a.fresh }
 
-// CAFile is the path of the certificate, PEM, of the authority in dir, which
-// need not be there.
+// CAFile returns the path of the PEM certificate of an authority in dir. The file need
+// not exist.
 func CAFile(dir string) string { return filepath.Join(dir, caCertFile) }
 
-// CAFile is the path of the authority's certificate, PEM.
+// CAFile returns the path of the authority's PEM certificate.
 func (a *Authority) CAFile() string { return a.path(caCertFile) }
 
-// TLSConfig is a server's configuration with our certificate.
+// TLSConfig returns a configuration for a server that uses Certificate, with TLS 1.2 or later.
 func (a *Authority) TLSConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.Certificate}
 }
 
-// Certificate returns the server certificate, after renewing it when it is
-// about to end. A renewal that fails leaves the old one in use while it lasts.
-// It has the shape of tls.Config.GetCertificate; the hello is not looked at.
+// Certificate returns the server certificate and renews it if it expires within 30 days.
+// If the renewal fails, it returns the old certificate until that has expired, and then
+// the error. It is a tls.Config.GetCertificate function and ignores its argument.
 func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -143,12 +144,12 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 		a.leaf = leaf
 		a.renewFrom = leaf.Leaf.NotAfter.Add(-renewBefore)
 		a.log.Info("server certificate renewed", "file", a.path(serverCertFile), "until", leaf.Leaf.NotAfter)
-		// Near the end of the authority itself the new certificate is short too.
+		// A new certificate expires with its authority, possibly soon: do not renew it again at once.
 		if next := now.Add(retryRenewal); a.renewFrom.Before(next) {
 			a.renewFrom = next
 		}
 	case now.After(a.leaf.Leaf.NotAfter):
-		// Every handshake tries and fails; one line a minute says so.
+		// Every handshake tries to renew it; log the failure at most once a minute.
 		if now.Sub(a.said) >= retryRenewal {
 			a.said = now
 			a.log.Error("the server certificate has ended and cannot be renewed", "file", a.path(serverCertFile), "error", err)
@@ -161,9 +162,9 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return a.leaf, nil
 }
 
-// loadCA reads the authority. The key is written before the certificate, so a
-// missing certificate means that there is no authority yet, whatever else an
-// interrupted first start left behind.
+// loadCA loads the authority's certificate and key. It returns fs.ErrNotExist if the
+// certificate is missing: that is written last, so there is no authority yet, even if an
+// interrupted first start left a key.
 func (a *Authority) loadCA() error {
 	cert, err := readCert(a.path(caCertFile))
 	if err != nil {
@@ -171,7 +172,7 @@ func (a *Authority) loadCA() error {
 	}
 	key, err := readKey(a.path(caKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s is missing but %s is there: put the key back, or remove both to have a new authority made",
+		return fmt.Errorf("%s is missing but %s exists: put the key back, or remove both to have a new authority made",
 			a.path(caKeyFile), caCertFile)
 	}
 	if err != nil {
@@ -211,8 +212,8 @@ func (a *Authority) makeCA(host string) error {
 	return err
 }
 
-// loadServer reads the server's pair. Nil without an error means that one has
-// to be made: there is none, or a part is missing.
+// loadServer loads the server's certificate and key. It returns nil without an error if
+// either file is missing.
 func (a *Authority) loadServer() (*tls.Certificate, error) {
 	cert, err := readCert(a.path(serverCertFile))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -235,12 +236,12 @@ func (a *Authority) loadServer() (*tls.Certificate, error) {
 	return a.pair(cert, key), nil
 }
 
-// makeServer makes a server certificate, with the key that is there: a renewal
-// then replaces one file and cannot be interrupted halfway.
+// makeServer makes and stores a server certificate. It reuses the existing key, so that a
+// renewal replaces one file and cannot be interrupted halfway.
 func (a *Authority) makeServer() (*tls.Certificate, error) {
 	key, err := readKey(a.path(serverKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		// An old certificate goes first, so that it never stands beside a key that is not its own.
+		// Remove an old certificate first, so that it is never beside a key that does not match.
 		if err := os.Remove(a.path(serverCertFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -265,7 +266,8 @@ func (a *Authority) makeServer() (*tls.Certificate, error) {
 	return a.pair(cert, key), nil
 }
 
-// serves reports whether cert is ours, lasts long enough and holds every name.
+// serves reports whether the authority signed cert, cert is not due for renewal, and it
+// holds every name in a.names.
 func (a *Authority) serves(cert *x509.Certificate) bool {
 	if cert.CheckSignatureFrom(a.caCert) != nil || a.now().After(cert.NotAfter.Add(-renewBefore)) {
 		return false

@@ -105,7 +105,7 @@ func TestFirstStart(t *testing.T) {
 		}
 	}
 
-	// The second start finds what the first made.
+	// The second start loads the files of the first.
 	b := open(t, dir, c.now, "chat.lan")
 	if b.Fresh() || !leaf(t, b).Equal(cert) || !b.caCert.Equal(a.caCert) {
 		t.Error("the second start did not take over the certificates of the first")
@@ -147,7 +147,7 @@ func TestRenewal(t *testing.T) {
 			if got := leaf(t, b).NotAfter; got.Sub(c.now()) < renewBefore {
 				t.Errorf("the certificate ends on %v, too soon after %v", got, c.now())
 			}
-			if len(tt.names) == 0 && tt.after > 0 { // a server that kept running does the same by itself
+			if len(tt.names) == 0 && tt.after > 0 { // a running server renews it too
 				got, err := a.Certificate(nil)
 				if err != nil {
 					t.Fatal(err)
@@ -273,7 +273,7 @@ func TestDamage(t *testing.T) {
 	tests := []struct {
 		name   string
 		damage func(*testing.T, string)
-		want   string // in the error; empty: it heals
+		want   string // part of the error; empty if Open repairs the files
 		fresh  bool
 	}{
 		{"authority empty", write(caCertFile, ""), caCertFile, false},
@@ -367,7 +367,7 @@ func FuzzCheckName(f *testing.F) {
 		if CheckName(name) != nil {
 			return
 		}
-		// What is accepted can be signed and is then held.
+		// A certificate can be made for every accepted name, and holds it.
 		key, err := newKey()
 		if err != nil {
 			t.Fatal(err)
@@ -388,7 +388,7 @@ func FuzzCheckName(f *testing.F) {
 	})
 }
 
-// Handshakes, a renewal among them, run side by side.
+// Concurrent handshakes, one of which renews the certificate, succeed.
 func TestConcurrentHandshakes(t *testing.T) {
 	dir, c := t.TempDir(), &clock{t: time.Now()}
 	a := open(t, dir, c.now)

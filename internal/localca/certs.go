@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// CheckName says whether a certificate can be made for name: a DNS name (its
-// first label may be *) or an IP address, without a scheme or a port.
+// CheckName returns an error unless name is a DNS name, whose first label may be *, or an
+// IP address, without a scheme or a port.
 func CheckName(name string) error {
 	if net.ParseIP(name) != nil {
 		return nil
@@ -36,7 +36,7 @@ func CheckName(name string) error {
 
 const labelChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
-// hostName is the machine's name, or empty when it has none that fits into a certificate.
+// hostName returns the machine's name, or "" if that fails CheckName.
 func hostName() string {
 	host, err := os.Hostname()
 	if err != nil || CheckName(host) != nil {
@@ -45,7 +45,8 @@ func hostName() string {
 	return host
 }
 
-// allNames is every name the certificate holds, each once, lower case.
+// allNames returns the names for the server certificate in lower case, without duplicates:
+// localhost, the loopback addresses, host and extra.
 func allNames(host string, extra []string) []string {
 	all := []string{"localhost", "127.0.0.1", "::1"}
 	for _, name := range append([]string{host}, extra...) {
@@ -59,8 +60,8 @@ func allNames(host string, extra []string) []string {
 	return all
 }
 
-// holds reports whether cert lists name itself: a wildcard that would match it
-// does not count, so that what was asked for is there in plain words.
+// holds reports whether cert lists name literally. A wildcard that matches name is not
+// enough.
 func holds(cert *x509.Certificate, name string) bool {
 	if ip := net.ParseIP(name); ip != nil {
 		return slices.ContainsFunc(cert.IPAddresses, ip.Equal)
@@ -72,8 +73,8 @@ func newKey() (*ecdsa.PrivateKey, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-// signCA makes the authority's certificate. The random part of its name tells
-// apart the authorities of one machine in a trust store's list.
+// signCA returns the self-signed certificate of an authority in DER. Its name has a random
+// part, so that the list of a trust store distinguishes several authorities of one machine.
 func signCA(key *ecdsa.PrivateKey, host string, now time.Time) ([]byte, error) {
 	if host == "" {
 		host = "localhost"
@@ -101,6 +102,8 @@ func signCA(key *ecdsa.PrivateKey, host string, now time.Time) ([]byte, error) {
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
 
+// signServer returns a server certificate for the names, signed by the authority, in DER.
+// It expires after 397 days, or with the authority if that is earlier.
 func signServer(ca *x509.Certificate, caKey, key *ecdsa.PrivateKey, names []string, now time.Time) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {

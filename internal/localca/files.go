@@ -7,8 +7,9 @@ import (
 	"runtime"
 )
 
-// writeFile replaces a file of the folder whole: a reader, or a start after a
-// power cut, sees the old text or the new one, and in the order of the writes.
+// writeFile replaces a file in the folder atomically: a reader, or a start after a power
+// cut, finds the old content or the new. Unless a.sync is false, the file is on disk when
+// it returns.
 func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err error) {
 	defer func() {
 		if err != nil {
@@ -41,7 +42,7 @@ func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err e
 }
 
 func (a *Authority) syncDir() error {
-	if !a.sync || runtime.GOOS == "windows" { // which cannot flush a folder
+	if !a.sync || runtime.GOOS == "windows" { // Windows cannot flush a folder
 		return nil
 	}
 	d, err := os.Open(a.dir)

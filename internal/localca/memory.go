@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Temporary makes an authority and a server certificate in memory alone, for a
-// server that lives as long as a test. The authority's key is thrown away, so
-// nothing is renewed; ca is the authority's certificate, PEM. Of the options,
-// Names and Now count.
+// Temporary makes an authority and a server certificate in memory, for a test's server.
+// It returns the server's key pair and the authority's PEM certificate. The authority's
+// key is discarded, so the pair cannot be renewed. It uses only the options Names and Now,
+// and fails if a name is invalid.
 func Temporary(o Options) (pair tls.Certificate, ca []byte, err error) {
 	if o.Now == nil {
 		o.Now = time.Now

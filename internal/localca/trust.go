@@ -10,26 +10,28 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// TrustStorePassword opens truststore.p12. It guards nothing: the file holds
-// public certificates, and Java wants a password.
+// TrustStorePassword is the password of truststore.p12. It is not a secret: the file holds
+// public certificates only, but Java requires a password.
 const TrustStorePassword = pkcs12.DefaultPassword
 
-// Trust names the files that make clients trust the authority.
+// Trust holds the paths of the files that make clients trust the authority.
 type Trust struct {
 	CAFile         string // the authority alone, PEM: for variables that add a root
 	BundleFile     string // the system's roots and the authority, PEM: for variables that replace the roots
 	TrustStoreFile string // the same for Java, PKCS #12, opened by TrustStorePassword
-	// SystemRoots is the file the system's roots came from. Empty: none was
-	// found, the bundle and the trust store hold our authority alone, and a
-	// client that uses them trusts nobody else.
+	// SystemRoots is the file from which the system's roots were read. If it is
+	// empty, none was found: the bundle and the trust store hold only the local
+	// authority, and a client that uses them trusts no other server.
 	SystemRoots string
 }
 
-// bundleMark opens every bundle of ours, so that a Confab that is started in
-// an environment made by another one does not take its bundle for the system's.
+// bundleMark is the first line of every bundle that Confab writes. A server whose
+// SSL_CERT_FILE was set by another Confab recognizes that bundle by it and does not take
+// it for the system's roots.
 const bundleMark = "# Made by Confab: the system's roots and a local authority.\n"
 
-// systemBundles are the files that OpenSSL and Go look for, in Go's order.
+// systemBundles lists the usual files with the system's roots, in the order in which Go
+// looks for them.
 var systemBundles = []string{
 	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Gentoo, Arch
 	"/etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL 6
@@ -42,8 +44,9 @@ var systemBundles = []string{
 	"/etc/openssl/certs/ca-certificates.crt",            // NetBSD
 }
 
-// WriteTrust writes the trust files beside the authority, unless those that
-// are there say the same already.
+// WriteTrust writes the bundle and the trust store into the authority's folder, unless
+// they are up to date, and returns the paths of the trust files. The system's roots come
+// from the file that SSL_CERT_FILE names, or else from the system's usual file.
 func (a *Authority) WriteTrust() (Trust, error) {
 	source, roots := systemRoots(os.Getenv("SSL_CERT_FILE"), systemBundles)
 	t := Trust{
@@ -73,7 +76,8 @@ func (a *Authority) WriteTrust() (Trust, error) {
 	return t, nil
 }
 
-// IsBundle reports whether the file is a bundle made by a Confab.
+// IsBundle reports whether the file at path is a bundle that Confab wrote. It returns false
+// if the file cannot be read.
 func IsBundle(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -85,8 +89,9 @@ func IsBundle(path string) bool {
 	return err == nil && string(head) == bundleMark
 }
 
-// systemRoots reads the first bundle there is: what the user named, if it is
-// not ours, then the system's.
+// systemRoots returns the path and the content of the first file that holds certificates:
+// named first, then files. It skips bundles that Confab wrote, and returns "" and nil if
+// there is none.
 func systemRoots(named string, files []string) (path string, roots []byte) {
 	for _, path := range append([]string{named}, files...) {
 		if path == "" {
@@ -100,6 +105,7 @@ func systemRoots(named string, files []string) (path string, roots []byte) {
 	return "", nil
 }
 
+// bundleOf returns bundleMark, the system's roots and the authority's certificate as PEM.
 func bundleOf(roots []byte, ca *x509.Certificate) []byte {
 	var b bytes.Buffer
 	b.Grow(len(bundleMark) + len(roots) + 2048)
@@ -112,16 +118,16 @@ func bundleOf(roots []byte, ca *x509.Certificate) []byte {
 	return b.Bytes()
 }
 
-// trustStoreOf encodes for every Java since 8, which rules out the modern
-// ciphers; there is nothing to keep secret. Names are numbered because Java
-// keeps one certificate per name, and roots of one subject exist.
+// trustStoreOf returns a PKCS #12 trust store with the authority and the system's roots.
+// It uses an old cipher that Java 8 can read; the certificates are public. Entries are
+// numbered, because Java keeps one certificate per name and several roots share a subject.
 func trustStoreOf(roots []byte, ca *x509.Certificate) ([]byte, error) {
 	entries := []pkcs12.TrustStoreEntry{{Cert: ca, FriendlyName: "confab"}}
 	for block, rest := pem.Decode(roots); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != "CERTIFICATE" {
 			continue
 		}
-		// A system's bundle may hold what Go does not read; Java would hardly use it.
+		// Skip certificates that Go cannot parse.
 		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
 			entries = append(entries, pkcs12.TrustStoreEntry{Cert: cert, FriendlyName: fmt.Sprintf("system-%03d", len(entries))})
 		}

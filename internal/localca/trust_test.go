@@ -156,7 +156,7 @@ func TestSystemRoots(t *testing.T) {
 	}
 }
 
-// Without the system's roots the files hold our authority alone.
+// Without the system's roots, the bundle and the trust store hold only the authority.
 func TestTrustWithoutSystemRoots(t *testing.T) {
 	a := open(t, t.TempDir(), nil)
 	if got, want := bundleOf(nil, a.caCert), append([]byte(bundleMark), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.caCert.Raw})...); !bytes.Equal(got, want) {
@@ -168,7 +168,7 @@ func TestTrustWithoutSystemRoots(t *testing.T) {
 	}
 	certs, err := pkcs12.DecodeTrustStore(store, TrustStorePassword)
 	if err != nil || len(certs) != 1 {
-		t.Errorf("the trust store holds %d certificates (%v), want 1: what cannot be read is left out", len(certs), err)
+		t.Errorf("the trust store holds %d certificates (%v), want 1 without the damaged one", len(certs), err)
 	}
 }
 
@@ -194,9 +194,8 @@ func TestGoClient(t *testing.T) {
 	res.Body.Close()
 }
 
-// TestJava shows the trust store to a real Java, which reads its options with
-// rules of its own (the folder's name holds a space). It starts three virtual
-// machines, so it runs only where compatibility is judged.
+// TestJava has a real Java use the trust store, in a folder whose name holds a space. It
+// starts two Java programs, so it runs only if CONFAB_TEST_JAVA is set.
 func TestJava(t *testing.T) {
 	if os.Getenv("CONFAB_TEST_JAVA") == "" {
 		t.Skip("starts real Java programs: set CONFAB_TEST_JAVA=1 to run it")
