@@ -1,15 +1,15 @@
 // Package config reads the server's settings: one struct, one table that describes each
 // setting, and one loader.
 //
-// A setting has four sources: the flag, the variable CONFAB_ plus the flag's name in
-// capitals with _ for -, the file confab.yaml, the default. A key or variable that is
-// not a setting is an error that suggests the nearest one, so that a typing error never
-// leaves a default in force unnoticed.
+// A setting has four sources, the first of which wins: the flag; the environment variable
+// CONFAB_ plus the flag's name in capitals, with _ for -; the file confab.yaml; the
+// default. An unknown key or CONFAB_ variable is an error that suggests the nearest
+// setting, because ignoring a typing error would leave the default in force.
 //
-// Secrets have no flag of their own, because every user of the machine can
-// read a command line. Beside the variable and the key in the file there is a
-// -file form in all three places, which names a file that holds the secret:
-// --access-key-file, CONFAB_ACCESS_KEY_FILE, access-key-file.
+// A secret has no flag for its value, because every user of the machine can read a
+// command line. It can be set by its variable, by its key in confab.yaml, or by the
+// name of a file that holds it: --access-key-file, CONFAB_ACCESS_KEY_FILE or
+// access-key-file in confab.yaml.
 package config
 
 import (
@@ -23,30 +23,30 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Config is the effective settings, made by Load. The zero value is invalid.
+// Config holds the effective settings. Load makes it; the zero value is invalid.
 type Config struct {
 	Dev  bool
 	Data string // an absolute path, or Memory
 
-	Database string // postgres://..., or empty: the embedded store. It may hold a password.
+	Database string // postgres://..., which may hold a password; empty selects the embedded store
 
 	Listen     string // host:port of https
 	ListenHTTP string // host:port of plain http, or empty: off
 	ListenOps  string // host:port of metrics and health, or empty: off
 
-	TLSNames        []string // extra names and addresses for the local certificate
-	TLSCert, TLSKey string   // paths of an own certificate, both or none
+	TLSNames        []string // extra DNS names and IP addresses for the local certificate
+	TLSCert, TLSKey string   // paths of the user's certificate and key; both are set or none
 	PublicEndpoint  string   // the URL that clients use, without a final slash, or empty
 
-	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero
+	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero if not set
 
-	ResourceID string // GUID to move in with, or empty
+	ResourceID string // GUID of the Azure resource whose user ids the server accepts, or empty
 	Limits     limits.Profile
 
 	LogLevel  slog.Level
 	LogFormat LogFormat
 
-	MinFreeSpace    int64 // bytes; writes are refused below; 0: never
+	MinFreeSpace    int64 // bytes; writes are refused while less is free; 0 never refuses
 	MaxBodySize     int64 // bytes
 	ThreadCache     int64 // bytes
 	BodyTimeout     time.Duration
@@ -54,25 +54,27 @@ type Config struct {
 	DeletionGrace   time.Duration
 	ShutdownTimeout time.Duration
 
-	values map[string]value // by setting; the texts of secrets are not kept
+	values map[string]value // by setting; the text of a secret is dropped
 }
 
-// Memory as Data means that nothing outlives the process.
+// Memory is the value of Config.Data that keeps all data in memory, so that nothing
+// outlives the process.
 const Memory = "memory:"
 
-// LogFormat says how logs are written.
+// LogFormat is the format of the log.
 type LogFormat string
 
 const (
-	LogAuto LogFormat = "auto" // for people on a terminal, else text
+	LogAuto LogFormat = "auto" // LogText, but short lines for people from a development server on a terminal
 	LogText LogFormat = "text"
 	LogJSON LogFormat = "json"
 )
 
-// InMemory reports whether nothing outlives the process.
+// InMemory reports whether the server keeps its data in memory only.
 func (c Config) InMemory() bool { return c.Data == Memory }
 
-// Explicit reports whether the setting was set; false means that the default holds.
+// Explicit reports whether a flag, a variable or the file sets the setting. It returns
+// false if the setting has its default.
 func (c Config) Explicit(setting string) bool {
 	return c.values[setting].source > fromCommand
 }
@@ -81,7 +83,7 @@ func (c Config) Explicit(setting string) bool {
 // "variable CONFAB_LISTEN", "confab.yaml:3", "default".
 func (c Config) Origin(setting string) string { return c.values[setting].origin }
 
-// Shown is a setting as it may be shown to anybody.
+// Shown is the public form of a setting, with its secret hidden.
 type Shown struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`
@@ -98,7 +100,8 @@ func (c Config) Shown() []Shown {
 	return all
 }
 
-// String shows every setting and where it comes from, a line each. Secrets are hidden.
+// String returns one line for each setting, with its value and its source. Secrets are
+// hidden.
 func (c Config) String() string {
 	var b strings.Builder
 	for _, s := range c.Shown() {
@@ -107,7 +110,7 @@ func (c Config) String() string {
 	return b.String()
 }
 
-// LogValue returns the settings as a group, secrets hidden.
+// LogValue returns the settings as a slog group. Secrets are hidden.
 func (c Config) LogValue() slog.Value {
 	var attrs []slog.Attr
 	for _, s := range c.Shown() {
@@ -116,7 +119,8 @@ func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Loopback reports whether a listener on addr can be reached from this machine alone.
+// Loopback reports whether addr, a host:port, is a loopback address or localhost, so that
+// only programs on this machine can connect to it.
 func Loopback(addr string) bool {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {

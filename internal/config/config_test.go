@@ -47,11 +47,11 @@ func TestSecretsStayHidden(t *testing.T) {
 		t.Errorf("String does not say that there is a key:\n%s", c)
 	}
 	if strings.Contains(c.String(), "access-key-secondary: (hidden)") {
-		t.Errorf("String hides a key that is not there:\n%s", c)
+		t.Errorf("String shows a hidden key where none is set:\n%s", c)
 	}
 }
 
-// The example says nothing but the defaults, and becomes a file that loads.
+// TestExample: WriteExample's settings, uncommented, load and equal the defaults.
 func TestExample(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteExample(&b); err != nil {
@@ -142,7 +142,8 @@ func FuzzParseSize(f *testing.F) {
 	})
 }
 
-// No text in a file or a variable makes the loader panic, and what it takes it can show.
+// FuzzLoad: no text in a file or a variable makes Load panic, and String shows every Config
+// that Load returns.
 func FuzzLoad(f *testing.F) {
 	f.Add("dev: true\nlisten: localhost:1", "LISTEN", "localhost:2")
 	f.Add("access-key: x\n? [a]\n: b", "ACCESS_KEY", key1)
@@ -164,8 +165,8 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// TestTheDatabasesPasswordIsNotShown: an address is worth seeing, its password
-// is not, nor in the words of a refusal.
+// TestTheDatabasesPasswordIsNotShown: String shows the database's address without its
+// password, and so does the error about an invalid address.
 func TestTheDatabasesPasswordIsNotShown(t *testing.T) {
 	for _, address := range []string{"postgres://ann:secret@db/chat", "postgres://db/chat?user=ann&password=secret"} {
 		c, _, err := place{flags: []string{"--data", "d", "--database", address}}.load(t)

@@ -28,25 +28,25 @@ const (
 	byDefault  = "default"
 )
 
-// Input is the sources of settings. All fields may be empty.
+// Input holds the sources that Load reads. All fields may be empty.
 type Input struct {
-	Flags   *pflag.FlagSet // those of AddFlags; only the ones given count
-	Environ []string       // as from os.Environ
-	Dir     string         // the working folder; empty: no confab.yaml is read
-	// Defaults override the defaults of the table, for a command or a test.
+	Flags   *pflag.FlagSet // flags added by AddFlags; flags that were not given are ignored
+	Environ []string       // as returned by os.Environ
+	Dir     string         // the working folder; if empty, no confab.yaml is read
+	// Defaults override the defaults in Settings, for a command or a test.
 	Defaults map[string]string
-	// Only names the settings to read; nil means all. A client command needs the data
-	// folder, and may not be allowed to open the file with the server's key. Unknown
-	// keys are errors all the same.
+	// Only names the settings to read; nil means all. A client command reads only the data
+	// folder's setting, because its user may not be allowed to open the file with the
+	// server's key. Unknown keys are errors even then.
 	Only []string
 }
 
-// Error says what is wrong with a setting, in words for the user who set it.
+// Error describes one mistake in the settings for the user who made it.
 type Error struct {
 	Setting string
-	Origin  string // flag --listen, variable CONFAB_LISTEN, confab.yaml:3
-	Problem string // what is wrong; never a secret
-	Next    string // what would be right
+	Origin  string // the source: "flag --listen", "variable CONFAB_LISTEN", "confab.yaml:3"
+	Problem string // the mistake, without secrets
+	Next    string // how to correct it
 }
 
 func (e *Error) Error() string {
@@ -59,8 +59,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s (%s)", e.Setting, e.Problem, e.Origin)
 }
 
-// Load gathers the settings and checks them. All that is wrong is reported at
-// once: the error holds an *Error for each, see errors.Join.
+// Load reads the settings from all sources and checks them. It reports every mistake at
+// once: the error joins (see errors.Join) an *Error for each.
 func Load(in Input) (Config, error) {
 	l := &loader{in: in, values: map[string]value{}}
 	l.defaults(in.Defaults)
@@ -114,7 +114,8 @@ func (l *loader) defaults(own map[string]string) {
 	l.load(confmap.Provider(command, ""), fromCommand, l.in.Dir, origin)
 }
 
-// apply sets the field of one setting. The table's order puts dev first.
+// apply parses the value of s and sets its field in c. It reads c.Dev to choose the
+// default, so dev must be applied first, as the order of Settings does.
 func (l *loader) apply(c *Config, s Setting) {
 	v := l.values[s.Name]
 	if v.source == fromDefault && c.Dev && s.DevDefault != "" {
@@ -133,17 +134,18 @@ func (l *loader) apply(c *Config, s Setting) {
 	}
 }
 
-// checkCombinations checks settings against each other.
+// checkCombinations reports settings that contradict each other: tls-cert without tls-key
+// or the reverse, and equal access keys.
 func (l *loader) checkCombinations(c Config) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
-		there, missing := "tls-cert", "tls-key"
+		set, missing := "tls-cert", "tls-key"
 		if c.TLSCert == "" {
-			there, missing = missing, there
+			set, missing = missing, set
 		}
-		l.fail(Error{Setting: there, Origin: c.Origin(there), Problem: "it comes without " + missing, Next: "set both, or none to use the local certificate"})
+		l.fail(Error{Setting: set, Origin: c.Origin(set), Problem: "it is set without " + missing, Next: "set both, or none to use the local certificate"})
 	}
 	if !c.AccessKeySecondary.IsZero() && c.AccessKey.Equal(c.AccessKeySecondary) {
-		l.fail(Error{Setting: "access-key-secondary", Origin: c.Origin("access-key-secondary"), Problem: "it is the primary key again", Next: "give it a key of its own, or none"})
+		l.fail(Error{Setting: "access-key-secondary", Origin: c.Origin("access-key-secondary"), Problem: "it equals the primary key", Next: "set a different key, or none"})
 	}
 }
 
@@ -160,7 +162,7 @@ func devData(goos string, getenv func(string) string) string {
 			base = home + "/Library/Application Support"
 		}
 	default:
-		if base = getenv("XDG_DATA_HOME"); !filepath.IsAbs(base) && home != "" { // relative ones do not count, says the specification
+		if base = getenv("XDG_DATA_HOME"); !filepath.IsAbs(base) && home != "" { // the XDG specification ignores relative paths
 			base = home + "/.local/share"
 		}
 	}
@@ -170,7 +172,8 @@ func devData(goos string, getenv func(string) string) string {
 	return filepath.Join(base, "confab", "dev")
 }
 
-// file reads confab.yaml, or the file that --config or CONFAB_CONFIG names.
+// file loads the settings of confab.yaml in the working folder, or of the file that
+// --config or CONFAB_CONFIG names. A missing confab.yaml is no error.
 func (l *loader) file() {
 	path, origin := "", ""
 	if p := l.getenv(EnvName(configFlag)); p != "" {
@@ -197,7 +200,7 @@ func (l *loader) file() {
 		return
 	}
 	if err != nil {
-		l.fail(Error{Origin: origin, Problem: "the file of settings cannot be read: " + err.Error(), Next: "name a file that is there, or none"})
+		l.fail(Error{Origin: origin, Problem: "the file of settings cannot be read: " + err.Error(), Next: "name a file that exists, or none"})
 		return
 	}
 	m, lines, err := readYAML(text)
@@ -211,7 +214,8 @@ func (l *loader) file() {
 	})
 }
 
-// readYAML reads a map and the line of each of its keys.
+// readYAML parses a YAML mapping and returns it with the line number of each top-level
+// key. An empty document is an empty mapping; anything else is an error.
 func readYAML(text []byte) (map[string]any, map[string]int, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
@@ -234,9 +238,9 @@ func readYAML(text []byte) (map[string]any, map[string]int, error) {
 	return m, lines, nil
 }
 
-// otherVariable reports whether a variable with the prefix is no setting: those for
-// clients, those of the tests, and those that Kubernetes sets in every container beside
-// a service whose name starts with confab.
+// otherVariable reports whether a CONFAB_ variable is not meant as a setting: CONFAB_CONFIG,
+// a variable for clients or tests, or one that Kubernetes sets in containers because a
+// service's name starts with confab.
 func otherVariable(name, value string) bool {
 	switch name {
 	case clientenv.Endpoint, clientenv.ConnectionString, clientenv.CAFile, EnvName(configFlag):
@@ -253,8 +257,8 @@ var (
 	servicePortParts = regexp.MustCompile(`_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$`)
 )
 
-// environ reads the variables. An empty one counts as not set: that is what
-// Compose and CI systems make of a variable they do not know.
+// environ loads the settings of CONFAB_ variables. It ignores empty variables, because
+// Compose and CI systems pass an undefined variable as an empty one.
 func (l *loader) environ() {
 	names := map[string]string{}
 	p := env.Provider("", env.Opt{
@@ -277,7 +281,7 @@ func (l *loader) flags() {
 		return
 	}
 	p := posflag.ProviderWithFlag(l.in.Flags, "", nil, func(f *pflag.Flag) (string, any) {
-		// A command has flags that are no settings; pflag has refused unknown ones.
+		// Skip flags that are not settings, such as --json; pflag has refused unknown flags.
 		if _, _, ok := find(f.Name); !ok || !f.Changed {
 			return "", nil
 		}
@@ -286,7 +290,8 @@ func (l *loader) flags() {
 	l.load(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
 }
 
-// load overrides the settings so far by those of one source. Unknown keys are errors.
+// load reads one source; its settings override those loaded before. It reports unknown
+// keys as errors.
 func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key string) string) {
 	k := koanf.New(".")
 	if err := k.Load(p, nil); err != nil {
@@ -314,12 +319,12 @@ func (l *loader) set(k *koanf.Koanf, s Setting, file bool, got any, v value) {
 	v.text = text
 	if file {
 		if k.Exists(s.Name) {
-			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the secret is there twice, itself and as a file", Next: "keep one of the two"})
+			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the secret is set twice, by value and by file", Next: "keep one of the two"})
 			return
 		}
 		secret, err := os.ReadFile(v.path())
 		if err != nil {
-			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret cannot be read: " + err.Error(), Next: "name a file that is there"})
+			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret cannot be read: " + err.Error(), Next: "name a file that exists"})
 			return
 		}
 		v.text = strings.TrimSuffix(strings.TrimSuffix(string(secret), "\n"), "\r")
@@ -331,7 +336,8 @@ func (l *loader) set(k *koanf.Koanf, s Setting, file bool, got any, v value) {
 	l.values[s.Name] = v
 }
 
-// textOf formats a value in the syntax of a flag.
+// textOf formats a value from a source in the syntax of a flag; a list becomes its texts
+// joined by commas. It fails for other types.
 func textOf(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -343,16 +349,17 @@ func textOf(v any) (string, error) {
 		for _, x := range v {
 			s, ok := x.(string)
 			if !ok {
-				return "", errors.New("the list holds something else than text")
+				return "", errors.New("the list holds something other than text")
 			}
 			words = append(words, s)
 		}
 		return strings.Join(words, ","), nil
 	}
-	return "", fmt.Errorf("this is no value but a %T", v)
+	return "", fmt.Errorf("a %T is not a value", v)
 }
 
-// unknown adds an error for a key that is no setting, without its value.
+// unknown adds an error for a key that is not a setting and suggests the nearest one. It
+// leaves out the key's value, which may be a secret.
 func (l *loader) unknown(key string, from source, origin string) {
 	e := Error{Origin: origin, Problem: fmt.Sprintf("there is no setting %q", key), Next: "the settings are " + strings.Join(keys(), ", ")}
 	spell := func(k string) string { return k }
@@ -366,8 +373,9 @@ func (l *loader) unknown(key string, from source, origin string) {
 	l.fail(e)
 }
 
-// nearest returns the word at the smallest distance, if that is small, or else one with
-// the same start: data for datadir, min-free-space for min-free.
+// nearest returns the word with the smallest edit distance to word, if that is at most a
+// third of its length (at least 2). Otherwise it returns the longest that is a prefix of
+// word or begins with word (data for datadir, min-free-space for min-free), or "".
 func nearest(word string, words []string) string {
 	best, at := "", max(2, len(word)/3)+1
 	for _, w := range words {
@@ -386,7 +394,7 @@ func nearest(word string, words []string) string {
 	return best
 }
 
-// distance returns the Levenshtein distance.
+// distance returns the Levenshtein distance between a and b in bytes.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

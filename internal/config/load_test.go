@@ -22,7 +22,7 @@ const (
 	key2 = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
 )
 
-// place is a working folder with a confab.yaml, flags and variables.
+// place holds the sources of settings for a test: the text of confab.yaml, flags and variables.
 type place struct {
 	yaml  string
 	env   []string
@@ -103,7 +103,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// Without anything around it, Load gives what its caller asks for: the way tests start a server.
+// Without flags, variables and files, Load returns the caller's defaults, as tests that start a server need.
 func TestNothingAround(t *testing.T) {
 	c, err := Load(Input{Defaults: map[string]string{"dev": "true", "data": Memory, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off"}})
 	if err != nil {
@@ -117,7 +117,7 @@ func TestNothingAround(t *testing.T) {
 	}
 }
 
-// A command that wants the data folder does not stumble over the rest.
+// A command that reads only the data folder's setting does not fail for mistakes in others.
 func TestOnly(t *testing.T) {
 	dir := t.TempDir()
 	yaml := "data: /srv/chat\naccess-key-file: /nowhere\ntls-cert: c.pem\nlisten: 1"
@@ -221,7 +221,7 @@ deletion-grace: 1h
 	}
 }
 
-// Variables of others under our prefix are passed over.
+// CONFAB_ variables that are not settings, of clients, tests and Kubernetes, are ignored.
 func TestForeignVariables(t *testing.T) {
 	_, _, err := place{flags: []string{"--dev"}, env: []string{
 		"CONFAB_ENDPOINT=https://localhost:8443", "CONFAB_CONNECTION_STRING=x", "CONFAB_CA_FILE=/x",
@@ -256,35 +256,35 @@ func TestRefused(t *testing.T) {
 		{"-file of no secret", yaml("listen-file: x"), []Error{{"", "confab.yaml:1", `there is no setting "listen-file"`, "did you mean listen?"}}},
 		{"two at once", place{yaml: "dev: maybe\nlog-level: loud", env: []string{"CONFAB_DATA=/d"}}, []Error{
 			{"dev", "confab.yaml:1", `"maybe" is neither true nor false`, "write true or false"},
-			{"log-level", "confab.yaml:2", `"loud" is no level`, "write debug, info, warn or error"},
+			{"log-level", "confab.yaml:2", `"loud" is not a level`, "write debug, info, warn or error"},
 		}},
 		{"port alone", flag("--listen=8443"), []Error{{"listen", "flag --listen", `"8443" is a port without a host`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"host alone", flag("--listen=localhost"), []Error{{"listen", "flag --listen", `"localhost" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"listen cannot be off", flag("--listen=off"), []Error{{"listen", "flag --listen", `"off" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"port too high", env("CONFAB_LISTEN_OPS=localhost:70000"), []Error{{"listen-ops", "variable CONFAB_LISTEN_OPS", `"localhost:70000" has no port between 0 and 65535`, "write host:port, such as localhost:8081, or off"}}},
 		{"port by name", flag("--listen-http=localhost:http"), []Error{{"listen-http", "flag --listen-http", `"localhost:http" has no port between 0 and 65535`, "write host:port, such as localhost:8080, or off"}}},
-		{"host with blanks", flag("--listen=a b:1"), []Error{{"listen", "flag --listen", `"a b:1" has a host that is no name and no address`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
+		{"host with blanks", flag("--listen=a b:1"), []Error{{"listen", "flag --listen", `"a b:1" has a host that is neither a name nor an address`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"tls name with port", flag("--tls-names=chat.lan:8443"), []Error{{"tls-names", "flag --tls-names", `"chat.lan:8443" is not a host name or an IP address`, "write names and addresses without scheme and port: chat.lan,192.168.1.20"}}},
-		{"certificate without key", flag("--tls-cert=c.pem"), []Error{{"tls-cert", "flag --tls-cert", "it comes without tls-key", "set both, or none to use the local certificate"}}},
-		{"key without certificate", flag("--tls-key=k.pem"), []Error{{"tls-key", "flag --tls-key", "it comes without tls-cert", "set both, or none to use the local certificate"}}},
+		{"certificate without key", flag("--tls-cert=c.pem"), []Error{{"tls-cert", "flag --tls-cert", "it is set without tls-key", "set both, or none to use the local certificate"}}},
+		{"key without certificate", flag("--tls-key=k.pem"), []Error{{"tls-key", "flag --tls-key", "it is set without tls-cert", "set both, or none to use the local certificate"}}},
 		{"endpoint with path", flag("--public-endpoint=https://a.example/chat"), []Error{{"public-endpoint", "flag --public-endpoint", "the URL has more than a host and a port", "write https://chat.example.com, without a path"}}},
 		{"endpoint without scheme", flag("--public-endpoint=a.example"), []Error{{"public-endpoint", "flag --public-endpoint", `"a.example" is not the URL of a server`, "write https://chat.example.com, without a path"}}},
-		{"short key", env("CONFAB_ACCESS_KEY=c2hvcnQ="), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key has 5 bytes, 32 are the least", "make one with: openssl rand -base64 48"}}},
+		{"short key", env("CONFAB_ACCESS_KEY=c2hvcnQ="), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key has 5 bytes, and needs at least 32", "make one with: openssl rand -base64 48"}}},
 		{"key not base64", env("CONFAB_ACCESS_KEY=hunter2!hunter2!hunter2!hunter2!hunter2!hunter2!"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key is not base64 in one line", "make one with: openssl rand -base64 48"}}},
 		{"key in two lines", place{flags: []string{"--dev", "--access-key-file=k"}, files: map[string]string{"k": key1[:20] + "\n" + key1[20:]}}, []Error{{"access-key", "flag --access-key-file", "the key is not base64 in one line", "make one with: openssl rand -base64 48"}}},
-		{"same keys", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_SECONDARY="+key1), []Error{{"access-key-secondary", "variable CONFAB_ACCESS_KEY_SECONDARY", "it is the primary key again", "give it a key of its own, or none"}}},
-		{"key twice", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_FILE=k"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY_FILE", "the secret is there twice, itself and as a file", "keep one of the two"}}},
+		{"same keys", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_SECONDARY="+key1), []Error{{"access-key-secondary", "variable CONFAB_ACCESS_KEY_SECONDARY", "it equals the primary key", "set a different key, or none"}}},
+		{"key twice", env("CONFAB_ACCESS_KEY="+key1, "CONFAB_ACCESS_KEY_FILE=k"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY_FILE", "the secret is set twice, by value and by file", "keep one of the two"}}},
 		{"key file empty", place{flags: []string{"--dev"}, yaml: "access-key-file: k", files: map[string]string{"k": "\n"}}, []Error{{"access-key", "confab.yaml:1", "the file of the secret is empty", "put the secret into it"}}},
-		{"format", flag("--log-format=xml"), []Error{{"log-format", "flag --log-format", `"xml" is no format`, "write auto, text or json"}}},
-		{"size", flag("--min-free-space=10parsec"), []Error{{"min-free-space", "flag --min-free-space", `"10parsec" is no size that is allowed`, "write a number from 0 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
-		{"no body", flag("--max-body-size=0"), []Error{{"max-body-size", "flag --max-body-size", `"0" is no size that is allowed`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
-		{"duration", yaml("body-timeout: 30"), []Error{{"body-timeout", "confab.yaml:1", `"30" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
-		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"format", flag("--log-format=xml"), []Error{{"log-format", "flag --log-format", `"xml" is not a format`, "write auto, text or json"}}},
+		{"size", flag("--min-free-space=10parsec"), []Error{{"min-free-space", "flag --min-free-space", `"10parsec" is not an allowed size`, "write a number from 0 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
+		{"no body", flag("--max-body-size=0"), []Error{{"max-body-size", "flag --max-body-size", `"0" is not an allowed size`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
+		{"duration", yaml("body-timeout: 30"), []Error{{"body-timeout", "confab.yaml:1", `"30" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"resource id of a user", flag("--resource-id=8:acs:x"), []Error{{"resource-id", "flag --resource-id", `"8:acs:x" is not a GUID`, "write the part of a user id between 8:acs: and _, such as a5ba7870-ef05-4e2b-9901-7751faa29e20"}}},
 		{"limits", env("CONFAB_LIMITS=Fair"), []Error{{"limits", "variable CONFAB_LIMITS", `"Fair" is not a profile of limits`, "write azure, fair or off"}}},
-		{"no grace", flag("--deletion-grace=0s"), []Error{{"deletion-grace", "flag --deletion-grace", `"0s" is no duration that is allowed`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"no grace", flag("--deletion-grace=0s"), []Error{{"deletion-grace", "flag --deletion-grace", `"0s" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"map", yaml("listen: {host: a}"), []Error{{"", "confab.yaml:1", `there is no setting "listen.host"`, "did you mean listen-http?"}}},
-		{"list of numbers", yaml("tls-names: [1]"), []Error{{"tls-names", "confab.yaml:1", "the list holds something else than text", "write tls-names: names"}}},
+		{"list of numbers", yaml("tls-names: [1]"), []Error{{"tls-names", "confab.yaml:1", "the list holds something other than text", "write tls-names: names"}}},
 		{"no settings", yaml("just words"), []Error{{"", "confab.yaml", "line 1: this is not a list of settings", "write one setting a line, name: value"}}},
 		{"broken file", yaml("a: b: c"), []Error{{"", "confab.yaml", "yaml: mapping values are not allowed in this context", "write one setting a line, name: value"}}},
 	}

@@ -9,73 +9,73 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Setting is a row of the table: all that flags, the loader and the
-// documentation know of a setting.
+// Setting describes one setting. Flags, the loader and the help texts are made from it.
 type Setting struct {
 	Name       string
-	Default    string // as one would write it
-	DevDefault string // with dev, where it differs
-	Value      string // what a value looks like, in one word
+	Default    string // in the syntax of a flag; empty if the setting has no default
+	DevDefault string // default of a development server (--dev); empty if it is Default
+	Value      string // placeholder for the value in help texts, such as "host:port"
 	Help       string
 	Secret     bool
-	redact     func(string) string // what may be shown of the value; nil: all of it
+	redact     func(string) string // removes secrets from the value for display; nil shows all of it
 
 	set func(*Config, value) error
 }
 
-// Settings are all settings, in the order they are shown.
+// Settings lists all settings in the order in which they are shown and applied.
 var Settings = []Setting{
 	{Name: "dev", Default: "false", Value: "bool", set: setDev,
-		Help: "development server: a well-known access key, plain http for the browser, data in your own folder"},
+		Help: "start a development server: a well-known access key, plain http for the browser, data in your own folder"},
 	{Name: "data", Value: "folder", DevDefault: "your data folder, confab/dev in it", set: setData,
-		Help: "folder that holds everything, or memory: to keep nothing"},
+		Help: "folder for all data, or memory: to keep everything in memory"},
 	{Name: "database", Value: "url", set: setDatabase, redact: redactURL,
-		Help: "postgres://... to keep chats there, for several servers; empty: the embedded store in the data folder"},
+		Help: "PostgreSQL database (postgres://...) for chats, shared by several servers; empty: the embedded store in the data folder"},
 	{Name: "listen", Default: "localhost:8443", Value: "host:port", set: setListen,
-		Help: "https listener for the SDKs; port 0 takes a free one"},
+		Help: "https listener for the SDKs; port 0 picks a free port"},
 	{Name: "listen-http", Default: "off", DevDefault: "localhost:8080", Value: "host:port", set: setListenHTTP,
 		Help: "plain http listener for the browser on this machine or a proxy, or off"},
 	{Name: "listen-ops", Default: "localhost:8081", Value: "host:port", set: setListenOps,
 		Help: "http listener for metrics, health and profiles, or off"},
 	{Name: "tls-names", Value: "names", set: setTLSNames,
-		Help: "names and addresses, separated by commas, that the local certificate holds beside localhost and the host's name"},
+		Help: "more names and IP addresses for the local certificate, separated by commas, beside localhost and the host's name"},
 	{Name: "tls-cert", Value: "file", set: setTLSCert,
-		Help: "certificate chain (PEM) to use in place of the local one; needs tls-key"},
+		Help: "certificate chain (PEM) to use instead of the local certificate; needs tls-key"},
 	{Name: "tls-key", Value: "file", set: setTLSKey,
 		Help: "private key (PEM) of tls-cert"},
 	{Name: "public-endpoint", Value: "url", set: setPublicEndpoint,
-		Help: "address that clients use, where it is not the listener's, for example behind a proxy"},
+		Help: "URL that clients use if it is not the listener's, for example behind a proxy"},
 	{Name: "access-key", Value: "key", Secret: true, set: setAccessKey,
 		Help: "primary access key, base64 of at least 32 bytes"},
 	{Name: "access-key-secondary", Value: "key", Secret: true, set: setAccessKeySecondary,
 		Help: "secondary access key, so that the primary can be changed while clients run"},
 	{Name: "resource-id", Value: "guid", set: setResourceID,
-		Help: "GUID of an Azure resource to move in from: its stored user ids go on to work"},
+		Help: "GUID of the Azure resource that the app moves from: user ids stored by the app stay valid"},
 	{Name: "limits", Default: "fair", Value: "profile", set: setLimits,
 		Help: "azure (the service's ceilings and 429s), fair (fairness between users) or off (benchmarks)"},
 	{Name: "deletion-grace", Default: "30s", Value: "duration", set: setDeletionGrace,
-		Help: "time in which a deleted user's tokens may still delete threads and leave them"},
+		Help: "time after a user's deletion in which the user's tokens may still delete and leave threads"},
 	{Name: "log-level", Default: "info", Value: "level", set: setLogLevel,
 		Help: "debug, info, warn or error"},
 	{Name: "log-format", Default: "auto", Value: "format", set: setLogFormat,
-		Help: "auto (for people on a terminal, else text), text or json"},
+		Help: "text, json or auto (text, but short lines for people from --dev on a terminal)"},
 	{Name: "min-free-space", Default: "64MiB", Value: "size", set: setMinFreeSpace,
-		Help: "writes are refused when the disk has less than this left; 0 never refuses"},
+		Help: "refuse writes while the disk has less free space than this; 0 never refuses"},
 	{Name: "max-body-size", Default: "1MiB", Value: "size", set: setMaxBodySize,
 		Help: "largest request body"},
 	{Name: "body-timeout", Default: "30s", Value: "duration", set: setBodyTimeout,
-		Help: "time a client has to send a request"},
+		Help: "time that a client has to send the body of a request"},
 	{Name: "request-timeout", Default: "10s", Value: "duration", set: setRequestTimeout,
-		Help: "time after which a change of rows that others keep changing is refused with 503"},
+		Help: "time after which a change is refused with 503 if other requests keep changing the same rows"},
 	{Name: "thread-cache", Default: "64MiB", Value: "size", set: setThreadCache,
-		Help: "memory for threads that were used last"},
+		Help: "memory for recently used threads"},
 	{Name: "shutdown-timeout", Default: "10s", Value: "duration", set: setShutdownTimeout,
-		Help: "time that requests in progress have to end when the server stops"},
+		Help: "time that requests in progress have to finish when the server stops"},
 }
 
 const fileSuffix = "-file"
 
-// find returns the row of a setting. file reports that key is the -file form of a secret.
+// find returns the setting that a key names; ok is false if there is none. file is true
+// if key is the -file form of a secret.
 func find(key string) (s Setting, file, ok bool) {
 	for _, s := range Settings {
 		switch {
@@ -88,7 +88,8 @@ func find(key string) (s Setting, file, ok bool) {
 	return Setting{}, false, false
 }
 
-// keys are the names that may stand in a file.
+// keys returns the keys that confab.yaml may have: every setting and the -file form of
+// each secret.
 func keys() []string {
 	var all []string
 	for _, s := range Settings {
@@ -100,10 +101,10 @@ func keys() []string {
 	return all
 }
 
-// AddFlags gives fs the flag --config and those of the settings named, or of
-// all when none is named.
+// AddFlags adds the flag --config to fs, and the flags of the named settings, or of all
+// settings if none is named.
 func AddFlags(fs *pflag.FlagSet, settings ...string) {
-	fs.Var(&textFlag{kind: "file"}, configFlag, "file with settings (default confab.yaml in the working folder, if there is one)")
+	fs.Var(&textFlag{kind: "file"}, configFlag, "file with settings (default confab.yaml in the working folder, if it exists)")
 	for _, s := range Settings {
 		if len(settings) > 0 && !slices.Contains(settings, s.Name) {
 			continue
@@ -120,20 +121,22 @@ func AddFlags(fs *pflag.FlagSet, settings ...string) {
 	}
 }
 
-// textFlag is a flag's text; the loader reads it. The kind stands in the help.
+// textFlag is a pflag.Value that keeps the text of a flag; the loader parses it later.
+// The help shows kind as the placeholder for the value.
 type textFlag struct{ text, kind string }
 
 func (f *textFlag) String() string { return f.text }
 func (f *textFlag) Type() string   { return f.kind }
 func (f *textFlag) Set(text string) error {
-	if f.kind == "names" && f.text != "" { // a list may be given piece by piece
+	if f.kind == "names" && f.text != "" { // repeating the flag extends the list
 		text = f.text + "," + text
 	}
 	f.text = text
 	return nil
 }
 
-// defaults is the end of a help text.
+// defaults returns the end of the help text, such as " (default 10s)", or "" if the
+// setting has no default.
 func (s Setting) defaults() string {
 	switch {
 	case s.DevDefault != "" && s.Default != "":
@@ -149,7 +152,7 @@ func (s Setting) defaults() string {
 // WriteExample writes a confab.yaml with every setting, commented out, at its default.
 func WriteExample(w io.Writer) error {
 	var b strings.Builder
-	b.WriteString("# Settings of Confab. A flag (--listen) or a variable (CONFAB_LISTEN) comes before what stands here.\n")
+	b.WriteString("# Settings of Confab. A flag (--listen) or a variable (CONFAB_LISTEN) overrides this file.\n")
 	for _, s := range Settings {
 		fmt.Fprintf(&b, "\n# %s%s\n", s.Help, s.defaults())
 		if s.Secret {
@@ -161,7 +164,8 @@ func WriteExample(w io.Writer) error {
 	return err
 }
 
-// EnvName is the variable of a setting.
+// EnvName returns the environment variable of a setting: CONFAB_LISTEN_HTTP for
+// listen-http.
 func EnvName(setting string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
 }

@@ -18,27 +18,28 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// source is a source of values; a higher one wins.
+// source is the kind of a value's source. A value from a higher source overrides others.
 type source int
 
 const (
-	fromDefault source = iota // of the table
-	fromCommand               // of the command or test, see Input.Defaults
+	fromDefault source = iota // Setting.Default or Setting.DevDefault
+	fromCommand               // Input.Defaults
 	fromFile
 	fromEnv
 	fromFlag
 )
 
-// value is the value of a setting from one source.
+// value is the unparsed value of a setting, with its source.
 type value struct {
 	text   string
 	source source
-	origin string // in words
-	dir    string // where relative paths start
-	home   string
+	origin string // as returned by Config.Origin
+	dir    string // base folder of a relative path
+	home   string // replaces a leading ~ in a path
 }
 
-// shown returns the text for display. Load drops the text of a secret.
+// shown returns the text for display: "(hidden)" for a secret that is set, and without
+// its password for a URL.
 func (v value) shown(s Setting) string {
 	if s.Secret && v.source > fromCommand {
 		return "(hidden)"
@@ -49,11 +50,11 @@ func (v value) shown(s Setting) string {
 	return v.text
 }
 
-// redactURL hides the password of a URL.
+// redactURL returns a URL without its passwords, or a note if text is not a URL.
 func redactURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
-		return "(hidden: it is no URL)"
+		return "(hidden: it is not a URL)"
 	}
 	query := u.Query()
 	if query.Has("password") || query.Has("sslpassword") {
@@ -64,11 +65,12 @@ func redactURL(text string) string {
 	return u.Redacted()
 }
 
-// problem says what is wrong with a value and what would be right.
+// problem is the error of a value: what is wrong, and which values are allowed.
 type problem struct{ what, allowed string }
 
 func (p problem) Error() string { return p.what }
 
+// bad returns a problem that quotes the first 60 bytes of the value.
 func bad(v value, is, allowed string) error {
 	text := v.text
 	if len(text) > 60 {
@@ -185,7 +187,7 @@ func setPublicEndpoint(c *Config, v value) error {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 		return bad(v, "is not the URL of a server", "write https://chat.example.com, without a path")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		// Connection strings have no room for more: the SDKs refuse it.
+		// The SDKs refuse a connection string whose endpoint has a path or a query.
 		return problem{"the URL has more than a host and a port", "write https://chat.example.com, without a path"}
 	}
 	c.PublicEndpoint = u.Scheme + "://" + u.Host
@@ -209,7 +211,7 @@ func setLogLevel(c *Config, v value) error {
 			return nil
 		}
 	}
-	return bad(v, "is no level", "write debug, info, warn or error")
+	return bad(v, "is not a level", "write debug, info, warn or error")
 }
 
 func setLogFormat(c *Config, v value) error {
@@ -218,7 +220,7 @@ func setLogFormat(c *Config, v value) error {
 		c.LogFormat = f
 		return nil
 	}
-	return bad(v, "is no format", "write auto, text or json")
+	return bad(v, "is not a format", "write auto, text or json")
 }
 
 func setMinFreeSpace(c *Config, v value) (err error) {
@@ -251,10 +253,11 @@ func setShutdownTimeout(c *Config, v value) (err error) {
 	return err
 }
 
-// path returns the value as an absolute path, or "".
+// path returns the value as an absolute path, or "" if it is empty. A leading ~ is the
+// home folder; a relative path starts at v.dir.
 func (v value) path() string {
 	p := v.text
-	// A shell does not do this within --data=~/x, nor anybody in a file.
+	// Shells do not expand ~ within --data=~/x, and nothing expands it in a file.
 	if rest, ok := strings.CutPrefix(p, "~"); ok && v.home != "" && (rest == "" || os.IsPathSeparator(rest[0])) {
 		p = v.home + rest
 	}
@@ -264,6 +267,8 @@ func (v value) path() string {
 	return filepath.Join(v.dir, p)
 }
 
+// address returns the value if it is host:port with a numeric port; the host may be empty.
+// The error shows the example.
 func (v value) address(example string) (string, error) {
 	host, port, err := net.SplitHostPort(v.text)
 	if err != nil {
@@ -276,7 +281,7 @@ func (v value) address(example string) (string, error) {
 		return "", bad(v, "has no port between 0 and 65535", "write host:port, "+example)
 	}
 	if host != "" && localca.CheckName(host) != nil {
-		return "", bad(v, "has a host that is no name and no address", "write host:port, "+example)
+		return "", bad(v, "has a host that is neither a name nor an address", "write host:port, "+example)
 	}
 	return v.text, nil
 }
@@ -295,23 +300,25 @@ func (v value) accessKey() (communication.AccessKey, error) {
 		return communication.AccessKey{}, problem{"the key is not base64 in one line", mend}
 	}
 	if n := len(key.Bytes()); n < minKeyBytes {
-		return communication.AccessKey{}, problem{fmt.Sprintf("the key has %d bytes, %d are the least", n, minKeyBytes), mend}
+		return communication.AccessKey{}, problem{fmt.Sprintf("the key has %d bytes, and needs at least %d", n, minKeyBytes), mend}
 	}
 	return key, nil
 }
 
+// size returns the value as a number of bytes. It fails below least.
 func (v value) size(least int64) (int64, error) {
 	n, err := ParseSize(v.text)
 	if err != nil || n < least {
-		return 0, bad(v, "is no size that is allowed", fmt.Sprintf("write a number from %d up, with or without a unit: 500MB, 64MiB, 2GiB", least))
+		return 0, bad(v, "is not an allowed size", fmt.Sprintf("write a number from %d up, with or without a unit: 500MB, 64MiB, 2GiB", least))
 	}
 	return n, nil
 }
 
+// duration returns the value as a duration. It fails unless it is positive.
 func (v value) duration() (time.Duration, error) {
 	d, err := time.ParseDuration(v.text)
 	if err != nil || d <= 0 {
-		return 0, bad(v, "is no duration that is allowed", "write a number above 0 with a unit: 500ms, 30s, 2m")
+		return 0, bad(v, "is not an allowed duration", "write a number above 0 with a unit: 500ms, 30s, 2m")
 	}
 	return d, nil
 }
@@ -323,13 +330,14 @@ var sizeUnits = map[string]int64{
 	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
 }
 
-// ParseSize reads a number of bytes with an optional unit: 512, 64MiB, 2 GB.
-// A lone letter (64M) means powers of 1024, as elsewhere.
+// ParseSize parses a number of bytes with an optional unit in any case: 512, 64MiB, 2 GB.
+// A single letter (64M) means a power of 1024. It fails for signs, fractions, unknown
+// units and sizes above 1<<63 - 1.
 func ParseSize(s string) (int64, error) {
 	digits := strings.TrimRight(s, " ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 	unit, ok := sizeUnits[strings.ToLower(strings.TrimLeft(s[len(digits):], " "))]
 	if !ok {
-		return 0, fmt.Errorf("%q has no unit that is known", s)
+		return 0, fmt.Errorf("%q has an unknown unit", s)
 	}
 	n, err := strconv.ParseUint(digits, 10, 63)
 	if errors.Is(err, strconv.ErrRange) || err == nil && int64(n) > math.MaxInt64/unit {
