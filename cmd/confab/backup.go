@@ -23,12 +23,12 @@ func newBackup() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "backup FOLDER",
-		Short: "Copy the data folder as it is now, while the server runs",
-		Long: `Copy the data folder as it is now into a folder that is not there or empty:
-the store, with the access keys, and the certificate authority. The server may
-run. On the same disk the tables are links and take no space at first; copy the
-folder to another machine before you count on it. Settings, and a certificate of
-your own, are yours to keep.`,
+		Short: "Copy the data folder, also while the server runs",
+		Long: `Copy the data folder into a new or empty folder: the store with the access keys,
+and the certificate authority. The server may run. On the same disk the store's
+files are hard links and take no space at first; copy the backup to another
+machine, because a link does not protect against a broken disk. A backup does
+not hold confab.yaml or the files of tls-cert and tls-key.`,
 		Example: examples("backup /backup/today", "backup /backup/today --data /var/lib/confab"),
 		Args:    oneArg("the folder to make"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -51,7 +51,7 @@ func backUp(cmd *cobra.Command, to string, asJSON bool) error {
 		return err
 	}
 	if rel, err := filepath.Rel(cfg.Data, to); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
-		return &failure{what: "a backup does not belong into the data folder " + tilde(cfg.Data), next: "name a folder outside"}
+		return &failure{what: "a backup cannot be inside the data folder " + tilde(cfg.Data), next: "name a folder outside of it"}
 	}
 	b, err := orderBackup(ctx, cfg, to)
 	if err != nil {
@@ -64,7 +64,8 @@ func backUp(cmd *cobra.Command, to string, asJSON bool) error {
 	return err
 }
 
-// orderBackup has the running server make a backup, or makes it where none runs.
+// orderBackup asks the running server to write a backup to the folder, or writes it
+// itself if no server runs.
 func orderBackup(ctx context.Context, cfg config.Config, to string) (b admin.Backup, err error) {
 	order, cancel, err := server.PrepareBackup(to)
 	if err != nil {
@@ -91,9 +92,10 @@ func newRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FOLDER --data FOLDER",
 		Short: "Fill an empty data folder from a backup",
-		Long: `Fill a data folder that is not there or empty from a backup, and read every row
-of it. What happened after the backup is gone: tokens that were revoked since
-are good again until they expire, unless you rotate the access keys.`,
+		Long: `Fill a new or empty data folder from a backup, and read every row to check it.
+Changes after the backup are lost, including revocations: a token that was
+revoked after the backup is valid again until it expires, unless you rotate the
+access keys.`,
 		Example: examples("restore /backup/today --data /var/lib/confab"),
 		Args:    oneArg("the folder of a backup"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -124,9 +126,9 @@ func restore(cmd *cobra.Command, from string, asJSON bool) error {
 	return err
 }
 
-// dataSettings are those that name a data folder on a disk. A command that
-// looks for data takes the development server's by default; one that makes
-// data wants to be told where.
+// dataSettings loads the settings that name the data folder. If dev is true, the default
+// is the development server's folder; otherwise --data must name it. It fails for
+// --data memory:.
 func dataSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	in, err := input(cmd)
 	if err != nil {
@@ -138,12 +140,13 @@ func dataSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	in.Only = []string{"dev", "data"}
 	cfg, err := config.Load(in)
 	if err == nil && cfg.InMemory() {
-		err = &failure{what: "a server that keeps its data in memory has none to copy, and takes none", next: "name a folder with --data"}
+		err = &failure{what: "data in memory cannot be copied or restored", next: "name a folder with --data"}
 	}
 	return cfg, err
 }
 
-// storeSettings are those that name a store: a database, or else a data folder.
+// storeSettings loads the settings that name a store: a database if one is set, otherwise
+// the data folder, as dataSettings does.
 func storeSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	in, err := input(cmd)
 	if err != nil {
@@ -156,7 +159,8 @@ func storeSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	return dataSettings(cmd, dev)
 }
 
-// explainStoreError words why a backup, a restore, an export or an import failed.
+// explainStoreError returns the error of a backup, restore, export or import as a failure
+// for the user, or exit code 130 if a signal ended ctx.
 func explainStoreError(ctx context.Context, err error) error {
 	var inUse *server.DataInUseError
 	var none *server.NoDataError
@@ -173,9 +177,9 @@ func explainStoreError(ctx context.Context, err error) error {
 	case errors.As(err, &none):
 		return &failure{what: fmt.Sprintf("there is no store in %s", tilde(none.Path)), next: "name the data folder with --data", cause: err}
 	case errors.As(err, &full):
-		return &failure{what: fmt.Sprintf("folder %s is not empty", tilde(full.Path)), next: "name one that is empty or not there", cause: err}
+		return &failure{what: fmt.Sprintf("folder %s is not empty", tilde(full.Path)), next: "name an empty or a new one", cause: err}
 	case errors.As(err, &line):
-		return &failure{what: oneLine(err), next: "nothing of it was kept; get a whole copy of the export", cause: err}
+		return &failure{what: oneLine(err), next: "nothing was imported; get an intact copy of the export", cause: err}
 	}
 	return errors.New(oneLine(err))
 }

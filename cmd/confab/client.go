@@ -20,20 +20,21 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// identityVersion is the api-version that we speak on the identity routes.
+// identityVersion is the query of every request to the identity routes.
 const identityVersion = "?api-version=2023-10-01"
 
-// patience is how long a command waits for the server's answer.
-const patience = 30 * time.Second
+// answerTimeout is the time that apiClient.call waits for the server's answer.
+const answerTimeout = 30 * time.Second
 
-// apiClient talks to a running server with its access key.
+// apiClient sends requests to a running server, signed with its access key.
 type apiClient struct {
 	server running
 	key    communication.AccessKey
 	http   *http.Client
 }
 
-// newAPIClient finds the server that a command means.
+// newAPIClient returns a client of the running server that the command's flags and
+// settings name.
 func newAPIClient(cmd *cobra.Command) (*apiClient, error) {
 	in, err := input(cmd)
 	if err != nil {
@@ -46,7 +47,7 @@ func newAPIClient(cmd *cobra.Command) (*apiClient, error) {
 	return clientTo(r)
 }
 
-// clientTo talks to a server that was found.
+// clientTo returns a client of the server r.
 func clientTo(r running) (*apiClient, error) {
 	key, err := communication.NewAccessKey(r.AccessKey)
 	if err != nil {
@@ -56,14 +57,15 @@ func clientTo(r running) (*apiClient, error) {
 	return &apiClient{server: r, key: key, http: client}, err
 }
 
-// call sends a signed request and reads the answer, each unless it is nil.
+// call sends a signed request with body as JSON and decodes the response into answer;
+// either may be nil. It fails if the status is not 2xx or after answerTimeout.
 func (c *apiClient) call(ctx context.Context, method, path string, body, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	return c.wait(ctx, method, path, body, answer)
 }
 
-// wait is call for what may take long.
+// wait is call without a timeout.
 func (c *apiClient) wait(ctx context.Context, method, path string, body, answer any) error {
 	var text []byte
 	if body != nil {
@@ -103,21 +105,22 @@ func (c *apiClient) wait(ctx context.Context, method, path string, body, answer 
 
 func userAgent() string { return "confab-cli/" + shortVersion() }
 
-// refusal is the server's error in its own words.
+// refusal returns the error of a response: the server's message, or the status text if
+// there is none.
 func refusal(res *http.Response) error {
 	var body struct {
 		Error struct{ Code, Message string }
 	}
-	json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&body) // without a body there is still the status
+	json.NewDecoder(io.LimitReader(res.Body, 1<<20)).Decode(&body) // the body may be missing
 	if body.Error.Message == "" {
 		body.Error.Message = http.StatusText(res.StatusCode)
 	}
 	return &failure{what: fmt.Sprintf("the server refused: %s (%d %s)", body.Error.Message, res.StatusCode, body.Error.Code)}
 }
 
-// httpClient meets the server on this machine: it trusts the local authority,
-// or the very certificate that the server's owner gave it, whose name is seldom
-// that of this machine.
+// httpClient returns an HTTP client for the server, which runs on this machine. It trusts
+// the local authority or, if the server has a certificate of the user's, that certificate
+// only, whatever name it holds.
 func (r running) httpClient() (*http.Client, error) {
 	config := &tls.Config{}
 	switch {
@@ -130,16 +133,16 @@ func (r running) httpClient() (*http.Client, error) {
 		if !config.RootCAs.AppendCertsFromPEM(text) {
 			return nil, errors.New(r.CAFile + " holds no certificate")
 		}
-		config.ServerName = "localhost" // its certificate always holds this, by whichever address we come
+		config.ServerName = "localhost" // the local certificate always holds it; the address may be another
 	default:
-		config.InsecureSkipVerify = true // what stands below is stricter
+		config.InsecureSkipVerify = true // VerifyConnection below is stricter
 		config.VerifyConnection = func(s tls.ConnectionState) error { return isCertificateOf(r.CertFile, s.PeerCertificates[0]) }
 	}
 	// No proxy: the server is on this machine.
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}}, nil
 }
 
-// isCertificateOf checks that cert is the first one in a file.
+// isCertificateOf returns an error unless cert is the first certificate in a PEM file.
 func isCertificateOf(file string, cert *x509.Certificate) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -154,10 +157,10 @@ func isCertificateOf(file string, cert *x509.Certificate) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("it shows another certificate than that of %s", file)
+	return fmt.Errorf("its certificate is not the one in %s", file)
 }
 
-// printJSON writes a result for programs.
+// printJSON writes v as indented JSON.
 func printJSON(w io.Writer, v any) error {
 	var text bytes.Buffer
 	e := json.NewEncoder(&text)
@@ -170,7 +173,8 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-// oneArg wants exactly one argument, which is not empty.
+// oneArg returns a check that a command has exactly one argument, which is not blank. The
+// error describes the argument as what.
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 || strings.TrimSpace(args[0]) == "" {
@@ -180,7 +184,7 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
-// group is a command that only holds others.
+// group returns a command that only has subcommands. Alone it prints its help.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name,

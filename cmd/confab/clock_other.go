@@ -2,5 +2,5 @@
 
 package main
 
-// clockSynced would ask whether somebody keeps the clock in time.
+// clockSynced is implemented for Linux only; known is false elsewhere.
 func clockSynced() (synced, known bool) { return false, false }

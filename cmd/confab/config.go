@@ -12,10 +12,10 @@ func newConfig() *cobra.Command {
 	var defaults, asJSON bool
 	cmd := &cobra.Command{
 		Use:   "config",
-		Short: "Print the settings in force, or a file of all of them",
+		Short: "Print the effective settings, or a confab.yaml with the defaults",
 		Long: `Print the settings that serve would use in this folder, with these flags and
-this environment, and where each comes from. Secrets are hidden. With --defaults
-print a confab.yaml that holds every setting, commented out, at its default.`,
+this environment, and the source of each. Secrets are hidden. With --defaults,
+print a confab.yaml that has every setting, commented out, with its default.`,
 		Example: examples("config --dev", "config --defaults > confab.yaml"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

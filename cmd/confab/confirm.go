@@ -10,17 +10,18 @@ import (
 	"golang.org/x/term"
 )
 
-// confirm says what is going to happen and asks whether it may. Where nobody
-// can be asked, it may not.
+// confirm prints what is going to happen and asks the user to agree. It returns an error
+// if the user does not, or if stdin is not a terminal.
 func confirm(cmd *cobra.Command, what string) error {
 	if in, ok := cmd.InOrStdin().(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
-		return &failure{what: what + " Nobody can be asked here, and nothing was done", next: "say so with --yes"}
+		return &failure{what: what + " Stdin is not a terminal, so you cannot be asked, and nothing was done", next: "agree with --yes"}
 	}
 	return ask(cmd, what)
 }
 
+// ask prints what is going to happen and returns an error unless the answer is y or yes.
 func ask(cmd *cobra.Command, what string) error {
-	fmt.Fprintf(cmd.ErrOrStderr(), "%s\nGo on? [y/N] ", what)
+	fmt.Fprintf(cmd.ErrOrStderr(), "%s\nContinue? [y/N] ", what)
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil {
 		fmt.Fprintln(cmd.ErrOrStderr()) // Ctrl-D leaves the cursor behind the question

@@ -26,12 +26,12 @@ func newDoctor() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Find out what is wrong with this machine, and how to mend it",
-		Long: `Look at what a server needs of this machine (settings, ports, clock, disk, file
-descriptors) and at what its clients see of it: each interpreter that is
-installed tries a TLS request to the running server, or to one in memory, with
-the variables of run and env. Each failure comes with its mend; the exit code
-is 1 if something is broken. Warnings do not count.`,
+		Short: "Check this machine and say how to fix problems",
+		Long: `Check what a server needs from this machine (settings, ports, clock, disk, file
+descriptors), and whether clients trust it: each installed interpreter makes a
+TLS request to the running server, or to a temporary one in memory, with the
+variables of run and env. Each problem is printed with a remedy. The exit code
+is 1 if something is broken; warnings do not change it.`,
 		Example: examples("doctor", "doctor --data /var/lib/confab --listen 0.0.0.0:8443"),
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return doctor(cmd, asJSON) },
@@ -41,7 +41,7 @@ is 1 if something is broken. Warnings do not count.`,
 	return cmd
 }
 
-// The states of a finding.
+// The values of finding.State.
 const (
 	fine    = "ok"
 	warning = "warning"
@@ -49,12 +49,12 @@ const (
 	skipped = "skipped"
 )
 
-// finding is what doctor found out about one thing.
+// finding is the result of one check of doctor.
 type finding struct {
 	Check string `json:"check"`
 	State string `json:"state"`
 	Found string `json:"found"`
-	Mend  string `json:"mend,omitempty"`
+	Mend  string `json:"mend,omitempty"` // the remedy
 }
 
 func doctor(cmd *cobra.Command, asJSON bool) error {
@@ -86,7 +86,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	if !runs {
 		srv, err := startForProgram("", sigs)
 		if err != nil {
-			all = append(all, finding{"server", broken, "one in memory does not start: " + oneLine(err), "its message says why"})
+			all = append(all, finding{"server", broken, "a temporary one in memory does not start: " + oneLine(err), "the message says why"})
 			return printFindings(cmd, all, asJSON)
 		}
 		defer srv.Close(context.Background())
@@ -94,7 +94,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 		client = r.client()
 	}
 	all = append(all, serverFinding(ctx, r, runs), certificateFinding(time.Now(), r))
-	// From here on the other programs run, which a signal ends with us.
+	// A signal ends the interpreters too.
 	go func() {
 		select {
 		case <-sigs:
@@ -109,8 +109,8 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	return printFindings(cmd, all, asJSON)
 }
 
-// settingsOf are the settings that serve would have: of a development server,
-// unless a data folder is chosen and development is not.
+// settingsOf loads the settings that serve would use. They are those of a development
+// server, unless a data folder is set and dev is not.
 func settingsOf(in config.Input) (config.Config, error) {
 	in.Defaults, in.Only = map[string]string{"dev": "true"}, []string{"dev", "data"}
 	c, err := config.Load(in)
@@ -124,7 +124,8 @@ func settingsOf(in config.Input) (config.Config, error) {
 	return config.Load(in)
 }
 
-// settingFindings is a finding for each setting that is wrong.
+// settingFindings returns a finding for each error that config.Load joined in err, or one
+// that says the settings load.
 func settingFindings(err error) []finding {
 	if err == nil {
 		return []finding{{Check: "settings", State: fine, Found: "they load"}}
@@ -146,7 +147,7 @@ func settingFindings(err error) []finding {
 	return all
 }
 
-// portFindings tries every port that serve would listen on.
+// portFindings tries to listen on every address that serve would use.
 func portFindings(cfg config.Config) []finding {
 	var all []finding
 	var free []string
@@ -162,7 +163,7 @@ func portFindings(cfg config.Config) []finding {
 		case err == nil:
 			free = append(free, p.address)
 		case errors.Is(err, syscall.EADDRINUSE) && p.setting == "listen-ops" && cfg.Dev && !cfg.Explicit(p.setting):
-			free = append(free, "another one than "+p.address+", which is taken")
+			free = append(free, "a free port instead of "+p.address+", which is in use")
 		case errors.Is(err, syscall.EADDRINUSE) && errors.As(portInUse(&server.PortInUseError{Setting: p.setting, Address: p.address, Err: err}, cfg), &what):
 			all = append(all, finding{"ports", broken, what.what, what.next})
 		default:
@@ -175,7 +176,8 @@ func portFindings(cfg config.Config) []finding {
 	return all
 }
 
-// tryListen listens for a moment, on both addresses of localhost as serve does.
+// tryListen listens on an address and closes the listener at once. For localhost it tries
+// both loopback addresses, as serve does.
 func tryListen(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -197,7 +199,8 @@ func tryListen(address string) error {
 	return nil
 }
 
-// certFileFindings loads a certificate of the user's own, as serve would.
+// certFileFindings reports whether the files of tls-cert and tls-key load. It returns nil
+// if they are not set.
 func certFileFindings(cfg config.Config) []finding {
 	if cfg.TLSCert == "" {
 		return nil
@@ -208,6 +211,8 @@ func certFileFindings(cfg config.Config) []finding {
 	return []finding{{Check: "certificate", State: fine, Found: "tls-cert and tls-key load: " + tilde(cfg.TLSCert)}}
 }
 
+// serverFinding reports whether the server r is ready. If runs is false, r is a temporary
+// server in memory.
 func serverFinding(ctx context.Context, r running, runs bool) finding {
 	if err := r.ready(ctx); err != nil {
 		f := finding{"server", broken, r.LocalEndpoint + ": " + err.Error(), ""}
@@ -218,14 +223,16 @@ func serverFinding(ctx context.Context, r running, runs bool) finding {
 		return f
 	}
 	if !runs {
-		return finding{Check: "server", State: fine, Found: "none runs on this data folder; one in memory starts and answers"}
+		return finding{Check: "server", State: fine, Found: "none runs on this data folder; a temporary one in memory starts and answers"}
 	}
 	return finding{Check: "server", State: fine, Found: fmt.Sprintf("%s is ready (process %d, Confab %s)", r.LocalEndpoint, r.PID, r.Version)}
 }
 
-// soonOver is when the end of a certificate is worth a word. A local authority
-// renews its own before.
-const soonOver = 14 * 24 * time.Hour
+// expiryWarning is how long before its expiry a certificate is worth a warning. The local
+// authority renews its certificate earlier.
+const expiryWarning = 14 * 24 * time.Hour
+
+// certificateFinding connects to the server and checks the dates of its certificate.
 
 func certificateFinding(now time.Time, r running) finding {
 	f := finding{Check: "certificate", State: fine}
@@ -233,7 +240,7 @@ func certificateFinding(now time.Time, r running) finding {
 	if err != nil {
 		return finding{"certificate", broken, err.Error(), ""}
 	}
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: healthPatience}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true}) // only its dates are looked at
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: healthTimeout}, "tcp", u.Host, &tls.Config{InsecureSkipVerify: true}) // only the dates are checked
 	if err != nil {
 		return finding{"certificate", broken, "no TLS with " + r.LocalEndpoint + ": " + rootCause(err).Error(), "the server's log says more"}
 	}
@@ -242,22 +249,22 @@ func certificateFinding(now time.Time, r running) finding {
 	f.Found = "valid until " + cert.NotAfter.UTC().Format(time.DateOnly)
 	switch {
 	case now.After(cert.NotAfter):
-		f.State, f.Found = broken, "it ended on "+cert.NotAfter.UTC().Format(time.DateOnly)
+		f.State, f.Found = broken, "it expired on "+cert.NotAfter.UTC().Format(time.DateOnly)
 	case now.Before(cert.NotBefore):
-		f.State, f.Found = broken, "it begins on "+cert.NotBefore.UTC().Format(time.DateTime)+" UTC"
-	case now.After(cert.NotAfter.Add(-soonOver)):
+		f.State, f.Found = broken, "it is not valid before "+cert.NotBefore.UTC().Format(time.DateTime)+" UTC"
+	case now.After(cert.NotAfter.Add(-expiryWarning)):
 		f.State = warning
 	default:
 		return f
 	}
-	f.Mend = "renew " + r.CertFile + "; the server reads it again by itself"
+	f.Mend = "renew " + r.CertFile + "; the server reloads it"
 	if r.CertFile == "" {
 		f.Mend = "set the clock right, and start the server again"
 	}
 	return f
 }
 
-// printFindings prints them all, and fails if something is broken.
+// printFindings prints the findings, and returns an error if one is broken.
 func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
 	var err error
 	if asJSON {
@@ -291,7 +298,8 @@ func findingsText(all []finding) string {
 	return b.String()
 }
 
-// trustFindings is what each interpreter on PATH sees of the server.
+// trustFindings runs every probe at once and returns their findings. One finding names
+// the interpreters that are not installed.
 func trustFindings(ctx context.Context, client clientenv.Server) []finding {
 	environ := clientenv.Merge(os.Environ(), client.Vars(os.Getenv))
 	all := make([]finding, len(probes))

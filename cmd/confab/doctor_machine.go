@@ -13,7 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// diskFindings is what there is to say of the disk under the data folder.
+// diskFindings checks the speed and the free space of the data folder's disk. It returns
+// nil for data in memory.
 func diskFindings(cfg config.Config) []finding {
 	if cfg.InMemory() {
 		return nil
@@ -25,7 +26,7 @@ func diskFindings(cfg config.Config) []finding {
 	return append(all, spaceFinding(dir, usage.AvailBytes, cfg.MinFreeSpace, err))
 }
 
-// existing is the folder itself, or the nearest one above it that is there.
+// existing returns dir, or its nearest parent that exists.
 func existing(dir string) string {
 	for {
 		up := filepath.Dir(dir)
@@ -36,8 +37,9 @@ func existing(dir string) string {
 	}
 }
 
-// flushTime writes small blocks to a file of its own, each with a flush as
-// every acknowledged write has one, and returns the median time.
+// flushTime returns the median time of writing a block of 4 KiB to a temporary file in dir
+// and flushing it, as the store does before it acknowledges a write. It takes about a
+// second at most.
 func flushTime(dir string) (median time.Duration, err error) {
 	f, err := os.CreateTemp(dir, ".confab-doctor-")
 	if err != nil {
@@ -62,8 +64,8 @@ func flushTime(dir string) (median time.Duration, err error) {
 }
 
 const (
-	slowFlush  = 20 * time.Millisecond
-	quickFlush = 20 * time.Microsecond // no disk is that quick
+	slowFlush  = 20 * time.Millisecond // a slower disk gets a warning
+	quickFlush = 20 * time.Microsecond // no disk flushes faster
 )
 
 func flushFinding(dir string, took time.Duration, err error) finding {
@@ -73,9 +75,9 @@ func flushFinding(dir string, took time.Duration, err error) finding {
 		return finding{"disk", broken, "nothing can be written to " + tilde(dir) + ": " + rootCause(err).Error(),
 			"make it a folder that this user may write to, run this as the server's user, or choose another with --data"}
 	case took > slowFlush:
-		f.State, f.Mend = warning, "each send waits for one: put the data folder on a local SSD"
+		f.State, f.Mend = warning, "each send waits for a flush: put the data folder on a local SSD"
 	case took < quickFlush:
-		f.State, f.Mend = warning, "that is memory or a disk that does not flush: a power cut may take what was acknowledged"
+		f.State, f.Mend = warning, "this is memory, or a disk that does not flush: a power cut may lose acknowledged writes"
 	}
 	return f
 }
@@ -103,8 +105,9 @@ func sizeText(n uint64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// clockFinding judges the clock. No other one is asked: the network may not be
-// ours to use. Signed requests and tokens need it right to some minutes.
+// clockFinding checks that the clock is not before the build of this program and that the
+// system synchronizes it. Signed requests and tokens need it to be right to some minutes.
+// It asks no time server, because it must not use the network.
 func clockFinding(now, built time.Time, synced, known bool) finding {
 	f := finding{Check: "clock", State: fine, Found: now.UTC().Format(time.DateTime) + " UTC"}
 	if now.Before(built) {
@@ -112,14 +115,15 @@ func clockFinding(now, built time.Time, synced, known bool) finding {
 	}
 	switch {
 	case synced:
-		f.Found += ", kept in time by the system"
+		f.Found += ", synchronized by the system"
 	case known:
-		f.State, f.Mend = warning, "the system does not say that it keeps it in time: run an NTP client, for instance with: timedatectl set-ntp true"
+		f.State, f.Mend = warning, "the system does not synchronize it: run an NTP client, for instance with: timedatectl set-ntp true"
 	}
 	return f
 }
 
-// builtAt is when the source of this program was committed, or zero.
+// builtAt returns the time of the commit that this program was built from, or the zero
+// time if that is unknown.
 func builtAt() time.Time {
 	info, _ := debug.ReadBuildInfo()
 	if info == nil {
@@ -127,17 +131,18 @@ func builtAt() time.Time {
 	}
 	for _, s := range info.Settings {
 		if s.Key == "vcs.time" {
-			t, _ := time.Parse(time.RFC3339, s.Value) // zero says nothing
+			t, _ := time.Parse(time.RFC3339, s.Value) // the zero time on an error
 			return t
 		}
 	}
 	return time.Time{}
 }
 
-// fewFiles is what a server for some hundred clients can do with: each
-// connection takes a descriptor, and so does each file of the store.
+// fewFiles is the smallest limit of open files without a warning. It is enough for some
+// hundred clients: each connection and each open file of the store takes a descriptor.
 const fewFiles = 4096
 
+// filesFinding checks the limit of open files. known is false if the system has none.
 func filesFinding(limit uint64, known bool) finding {
 	f := finding{Check: "files", State: fine, Found: fmt.Sprintf("this process may have %d files and connections open", limit)}
 	switch {

@@ -16,18 +16,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// probePatience is long: a Java that compiles on a busy machine takes its time.
-const probePatience = time.Minute
+// probeTimeout bounds one probe. It is long because Java compiles its probe, which takes
+// time on a busy machine.
+const probeTimeout = time.Minute
 
-// probe is a way to ask what programs in a language see of the server. Its
-// program prints what it is and ends with 0, or prints the error to stderr.
+// probe makes a request to the server from one language. Its program prints its version
+// and exits with 0, or prints the error to stderr.
 type probe struct {
 	name     string
-	programs []string // the first that is found; none: this program itself
-	file     string   // that holds the source; empty: the source is an argument
-	args     []string // before the URL; SOURCE stands for the source or its file
+	programs []string // names of the interpreter, tried in order; empty runs this program itself
+	file     string   // name of the file for the source; empty passes the source as an argument
+	args     []string // arguments before the URL; SOURCE is replaced by the source or its file
 	source   string
-	mend     string
+	mend     string // remedy for a failure
 }
 
 var probes = []probe{
@@ -95,8 +96,7 @@ public class Probe {
 }
 `
 
-// probeCommand is the hidden command by which this program is the Go program
-// that is tried.
+// probeCommand is the hidden command that runs the Go probe: this program requests the URL.
 const probeCommand = "probe"
 
 func newProbe() *cobra.Command {
@@ -112,7 +112,7 @@ func newProbe() *cobra.Command {
 			}
 			res, err := http.DefaultClient.Do(req)
 			if err != nil {
-				return errors.Unwrap(err) // without the method and the address
+				return errors.Unwrap(err) // drops the method and the URL
 			}
 			res.Body.Close()
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), "Go "+strings.TrimPrefix(runtime.Version(), "go"))
@@ -121,14 +121,16 @@ func newProbe() *cobra.Command {
 	}
 }
 
+// goMend returns the remedy for a Go client that does not trust the server.
 func goMend(goos string) string {
 	if goos == "windows" || goos == "darwin" {
-		return "Go asks the system here, whatever SSL_CERT_FILE says: read CONFAB_CA_FILE into your client's RootCAs, or: " + programName() + " trust"
+		return "Go ignores SSL_CERT_FILE on this system: read CONFAB_CA_FILE into your client's RootCAs, or: " + programName() + " trust"
 	}
 	return "read CONFAB_CA_FILE into your client's RootCAs"
 }
 
-// try runs the probe against a URL.
+// try runs the probe with a URL and the environment environ. The finding's state is
+// skipped if the interpreter is not installed.
 func (p probe) try(ctx context.Context, url string, environ []string) finding {
 	path, err := p.find()
 	if err != nil {
@@ -150,20 +152,21 @@ func (p probe) try(ctx context.Context, url string, environ []string) finding {
 	for _, a := range p.args {
 		args = append(args, strings.Replace(a, "SOURCE", source, 1))
 	}
-	ctx, cancel := context.WithTimeout(ctx, probePatience)
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path, append(args, url+"/")...)
 	cmd.Env = environ
-	cmd.WaitDelay = time.Second // a shim's child may hold the pipes
+	cmd.WaitDelay = time.Second // a child of a wrapper script may keep the pipes open
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if ctx.Err() != nil {
-		err = fmt.Errorf("no answer within %v", probePatience)
+		err = fmt.Errorf("no answer within %v", probeTimeout)
 	}
 	return p.judge(string(out), stderr.String(), err, os.Getenv)
 }
 
+// find returns the path of the probe's interpreter, or of this program if it has none.
 func (p probe) find() (path string, err error) {
 	if len(p.programs) == 0 {
 		return os.Executable()
@@ -176,12 +179,12 @@ func (p probe) find() (path string, err error) {
 	return "", err
 }
 
-// judge makes a finding of what the program printed.
+// judge turns the output and the error of the probe's program into a finding.
 func (p probe) judge(out, stderr string, err error, getenv func(string) string) finding {
 	if err == nil {
 		return finding{Check: p.name, State: fine, Found: lastLine(out) + " trusts the server"}
 	}
-	said := strings.TrimPrefix(lastLine(stderr), "confab: ") // as our own probe says it
+	said := strings.TrimPrefix(lastLine(stderr), "confab: ") // the Go probe's prefix
 	if said == "" {
 		said = err.Error()
 	}
@@ -189,13 +192,13 @@ func (p probe) judge(out, stderr string, err error, getenv func(string) string) 
 	var exit *exec.ExitError
 	switch {
 	case p.name == "Java" && (strings.Contains(stderr, "jdk.compiler") || strings.Contains(stderr, "Could not find or load main class")):
-		f.State, f.Found, f.Mend = warning, "this Java cannot compile the program that tries it", "try one of a JDK from 11 on"
+		f.State, f.Found, f.Mend = warning, "this Java cannot compile the probe", "try a JDK, version 11 or later"
 	case !errors.As(err, &exit):
-		// It did not run to its end: that says nothing of trust.
+		// The program did not run or did not exit: that says nothing about trust.
 		f.State, f.Mend = warning, ""
 		f.Found = "not tried: " + said
 	default:
-		// In none of the languages does a proxy know our localhost.
+		// A proxy cannot reach this machine's localhost.
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 			if getenv(name) != "" {
 				f.Mend = "a proxy is set (" + name + "): add localhost to NO_PROXY. If that is not it: " + p.mend

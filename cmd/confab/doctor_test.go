@@ -20,18 +20,18 @@ func TestFindings(t *testing.T) {
 		got  finding
 		want finding
 	}{
-		{"clock", clockFinding(now, now.Add(-time.Hour), true, true), finding{"clock", fine, "2026-11-21 21:04:11 UTC, kept in time by the system", ""}},
+		{"clock", clockFinding(now, now.Add(-time.Hour), true, true), finding{"clock", fine, "2026-11-21 21:04:11 UTC, synchronized by the system", ""}},
 		{"clock of which nothing is known", clockFinding(now, time.Time{}, false, false), finding{"clock", fine, "2026-11-21 21:04:11 UTC", ""}},
 		{"clock that nobody keeps", clockFinding(now, time.Time{}, false, true), finding{"clock", warning, "2026-11-21 21:04:11 UTC",
-			"the system does not say that it keeps it in time: run an NTP client, for instance with: timedatectl set-ntp true"}},
+			"the system does not synchronize it: run an NTP client, for instance with: timedatectl set-ntp true"}},
 		{"clock of long ago", clockFinding(now, now.Add(time.Hour), true, true), finding{"clock", broken,
 			"2026-11-21 21:04:11 UTC is before this program was built, 2026-11-21 22:04:11 UTC", "set the clock: tokens and certificates depend on it"}},
 
 		{"disk", flushFinding("/d", 2*time.Millisecond, nil), finding{"disk", fine, "a flush in /d takes 2ms", ""}},
 		{"slow disk", flushFinding("/d", 40*time.Millisecond, nil), finding{"disk", warning, "a flush in /d takes 40ms",
-			"each send waits for one: put the data folder on a local SSD"}},
+			"each send waits for a flush: put the data folder on a local SSD"}},
 		{"no disk", flushFinding("/d", 3*time.Microsecond, nil), finding{"disk", warning, "a flush in /d takes 3µs",
-			"that is memory or a disk that does not flush: a power cut may take what was acknowledged"}},
+			"this is memory, or a disk that does not flush: a power cut may lose acknowledged writes"}},
 		{"read only", flushFinding("/d", 0, &fs.PathError{Op: "open", Path: "/d/x", Err: errors.New("read-only file system")}), finding{"disk", broken,
 			"nothing can be written to /d: read-only file system",
 			"make it a folder that this user may write to, run this as the server's user, or choose another with --data"}},
@@ -77,9 +77,9 @@ func TestJudge(t *testing.T) {
 		{name: "a Java that talks", probe: "Java", stderr: "Picked up JAVA_TOOL_OPTIONS: -D\njavax.net.ssl.SSLHandshakeException: PKIX", err: exit,
 			state: broken, found: "javax.net.ssl.SSLHandshakeException: PKIX", mend: "look for another javax.net.ssl.trustStore"},
 		{name: "a Java without a compiler", probe: "Java", stderr: "java.lang.module.FindException: Module jdk.compiler not found\n", err: exit,
-			state: warning, found: "this Java cannot compile the program that tries it", mend: "try one of a JDK from 11 on"},
+			state: warning, found: "this Java cannot compile the probe", mend: "try a JDK, version 11 or later"},
 		{name: "an old Java", probe: "Java", stderr: "Error: Could not find or load main class .tmp.Probe.java", err: exit,
-			state: warning, found: "this Java cannot compile the program that tries it", mend: "try one"},
+			state: warning, found: "this Java cannot compile the probe", mend: "try a JDK"},
 		{name: "ourselves", probe: "Go", stderr: "confab: tls: failed.\n", err: exit, state: broken, found: "tls: failed.", mend: "read CONFAB_CA_FILE"},
 		{name: "too slow", probe: "Python", err: errors.New("no answer within 1m0s"), state: warning, found: "not tried: no answer within 1m0s"},
 		{name: "what a terminal would obey", probe: "Node", stderr: "\x1b[2Jx", err: exit, state: broken, found: "?[2Jx", mend: "give"},
@@ -102,7 +102,7 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// A folder chosen without --dev is a production server's.
+// Without --dev, a data folder that is set means a production server.
 func TestSettingsOf(t *testing.T) {
 	for _, tt := range []struct {
 		environ []string

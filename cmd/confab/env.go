@@ -19,16 +19,16 @@ func newEnv() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "env",
-		Short: "Print the environment for clients of the running server",
-		Long: `Print the environment for clients of the running server: endpoint, connection
-string and certificates, under the names that the SDKs, their samples and the
-TLS libraries read.`,
+		Short: "Print environment variables for clients of the running server",
+		Long: `Print environment variables for clients of the running server: the endpoint, the
+connection string and certificate files, under the names that the SDKs, their
+samples and the TLS libraries read.`,
 		Example: envExamples(),
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return printEnv(cmd, shell, asJSON) },
 	}
 	cmd.Flags().StringVar(&shell, "shell", "", "`shell` to print for: sh, fish, powershell, cmd or dotenv (default your shell)")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print all that is known of the server, as JSON")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print everything known about the server as JSON")
 	config.AddFlags(cmd.Flags(), "data")
 	return cmd
 }
@@ -85,7 +85,8 @@ func printEnvJSON(w io.Writer, r running, vars []clientenv.Var) error {
 	}{r, env})
 }
 
-// input is where a command looks for settings.
+// input returns the sources of a command's settings: its flags, the environment and the
+// working folder. It fails if the working folder is unknown.
 func input(cmd *cobra.Command) (config.Input, error) {
 	dir, err := os.Getwd()
 	return config.Input{Flags: cmd.Flags(), Environ: os.Environ(), Dir: dir}, err

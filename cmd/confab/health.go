@@ -13,15 +13,16 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// healthPatience is less than what container runtimes give a check.
-const healthPatience = 5 * time.Second
+// healthTimeout bounds the check of health. It is shorter than the limits that container
+// runtimes set.
+const healthTimeout = 5 * time.Second
 
 func newHealth() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "health",
-		Short: "Say whether the server is ready",
-		Long: `Say whether the server that runs on the data folder is ready: exit code 0 if it
-is, and 1 if not. It is for container health checks, which then need no curl:
+		Short: "Check whether the server is ready",
+		Long: `Check whether the server on the data folder is ready. The exit code is 0 if it
+is, and 1 if not. Container health checks can use it and need no curl:
 
   HEALTHCHECK CMD ["confab", "health"]`,
 		Example: examples("health --data /var/lib/confab"),
@@ -48,10 +49,10 @@ func health(cmd *cobra.Command) error {
 	return err
 }
 
-// ready asks the server whether it takes requests: by its port for operators
-// or, where that is off, by any answer of the endpoint.
+// ready returns an error unless the server accepts requests. It asks /readyz on the port
+// for operators; if that is off, any response of the endpoint below 500 will do.
 func (r running) ready(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, healthPatience)
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
 	address, client := r.Ops+"/readyz", &http.Client{Transport: &http.Transport{}}
 	if r.Ops == "" {
@@ -72,7 +73,7 @@ func (r running) ready(ctx context.Context) error {
 		return &failure{what: fmt.Sprintf("the server does not answer at %s: %v", address, rootCause(err)), next: "its log says more", cause: err}
 	}
 	defer res.Body.Close()
-	// Without the port for operators there is no page of this kind: 404 is an answer too.
+	// The endpoint has no page for this, so it answers 404.
 	if res.StatusCode == http.StatusOK || r.Ops == "" && res.StatusCode < 500 {
 		return nil
 	}

@@ -10,14 +10,14 @@ import (
 	"github.com/confab-chat/confab/internal/clientenv"
 )
 
-// goRunBinary matches where go run puts the program: a work folder or, since
-// Go 1.24, the build cache.
+// goRunBinary matches the path of a program that go run built: in a temporary folder or,
+// since Go 1.24, in the build cache.
 var goRunBinary = regexp.MustCompile(`[/\\](go-build\d+[/\\]b001[/\\]exe|[0-9a-f]{2}[/\\][0-9a-f]{64}-d)[/\\][^/\\]+$`)
 
 const importPath = "github.com/confab-chat/confab/cmd/confab"
 
-// programName is how the user starts this program again: go run, the path
-// typed, or the bare name when the shell found it on PATH.
+// programName returns the command with which the user started this program, for hints:
+// "go run ./cmd/confab", for example, or the path or name as typed.
 func programName() string {
 	exe, err := os.Executable()
 	if err != nil {
@@ -30,6 +30,8 @@ func programName() string {
 	return nameFor(exe, os.Args[0], here)
 }
 
+// nameFor implements programName for the path of the running file, the first argument,
+// and a function that reports whether a file exists in the working folder.
 func nameFor(exe, arg0 string, here func(file string) bool) string {
 	switch {
 	case !goRunBinary.MatchString(exe):
@@ -42,7 +44,7 @@ func nameFor(exe, arg0 string, here func(file string) bool) string {
 	return "go run " + importPath
 }
 
-// shellWord is s as one word of a command line to be copied.
+// shellWord quotes s, if needed, as one word of a command line for the system's shell.
 func shellWord(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=,-~"
 	switch {
@@ -57,7 +59,7 @@ func shellWord(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// evalHint is the line that puts the output of command into the shell's environment.
+// evalHint returns the command line that makes the shell execute the output of command.
 func evalHint(shell clientenv.Shell, command string) string {
 	switch shell {
 	case clientenv.Fish:
@@ -70,7 +72,7 @@ func evalHint(shell clientenv.Shell, command string) string {
 	return `eval "$(` + command + `)"`
 }
 
-// tilde shortens a path in the user's home folder, for showing only.
+// tilde replaces the user's home folder at the start of a path by ~, for display.
 func tilde(path string) string {
 	home, err := os.UserHomeDir()
 	if err != nil || home == "" || home == "/" {

@@ -15,20 +15,21 @@ func newKeys() *cobra.Command {
 	return group("keys", "Show and rotate the access keys", newKeysShow(), newKeysRotate())
 }
 
-// shownKeys is what keys show prints as JSON.
+// shownKeys is the JSON output of keys show.
 type shownKeys struct {
-	Since            string      `json:"since"` // the start of the server; live tokens are counted from then
+	Since            string      `json:"since"` // when the server started, and with it the count of live tokens
 	Keys             []admin.Key `json:"keys"`
-	ConnectionString string      `json:"connectionString,omitempty"` // of a development server
+	ConnectionString string      `json:"connectionString,omitempty"` // only of a development server
 }
 
 func newKeysShow() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:   "show",
-		Short: "Tell of the access keys, and not the keys themselves",
-		Long: `Tell of the access keys: how often each was rotated, and how many live tokens
-hang on it. The keys themselves are not shown; of a development server, whose
-key is no secret, the connection string is.`,
+		Short: "Show the state of the access keys, but not the keys",
+		Long: `Show the state of the access keys: the serial number, which grows with each
+rotation, and the number of live tokens issued with the key. The keys are not
+shown. The key of a development server is not secret, so its connection string
+is shown.`,
 		Example: examples("keys show"),
 		Args:    noArgs,
 	}, func(cmd *cobra.Command, _ []string, c *apiClient, asJSON bool) error {
@@ -58,8 +59,8 @@ func (s shownKeys) text() string {
 	return b.String()
 }
 
-// liveTokens says what is known of the tokens that hang on a key: those from
-// before the server's start are known only once they are used.
+// liveTokens returns the number of live tokens of a key in words. It is a lower bound: the
+// server learns of a token from before its start only when the token is used.
 func liveTokens(n int) string {
 	return "at least " + count(n, "live token", "live tokens") + ", since the server started"
 }
@@ -68,14 +69,15 @@ func newKeysRotate() *cobra.Command {
 	var yes bool
 	cmd := clientOf(&cobra.Command{
 		Use:   "rotate primary|secondary",
-		Short: "Put a new access key in place of one",
-		Long: `Put a new access key in place of the primary or the secondary one. The old key
-and every token that was made with it end at once. The new connection string
-goes to stdout, this one time.
+		Short: "Replace an access key by a new one",
+		Long: `Replace the primary or the secondary access key by a new random one. The old key
+and every token issued with it become invalid at once. The new connection string
+is printed to stdout; it is not shown again.
 
-To rotate without a break: give the secondary key to whoever makes tokens, wait
-until no live token hangs on the primary (keys show; a day at most), rotate the
-primary, and give that one out.`,
+To rotate the primary key without an interruption: let the services that issue
+tokens use the secondary key, wait until no token issued with the primary key is
+live (keys show; a day at most), rotate the primary key, and let the services use
+the new one.`,
 		Example: examples("keys rotate secondary", "keys rotate primary --yes > connection-string.txt"),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 || args[0] != "primary" && args[0] != "secondary" {
@@ -90,7 +92,7 @@ primary, and give that one out.`,
 	return cmd
 }
 
-// newKey is what keys rotate prints as JSON.
+// newKey is the JSON output of keys rotate.
 type newKey struct {
 	admin.RotatedKey
 	ConnectionString string `json:"connectionString"`
@@ -111,7 +113,7 @@ func rotateKey(cmd *cobra.Command, c *apiClient, name string, yes, asJSON bool) 
 		return err
 	}
 	k.ConnectionString = c.server.withKey(k.AccessKey).ConnectionString
-	fmt.Fprintf(cmd.ErrOrStderr(), "The %s key is new (serial %d); at least %s ended with the old one.\n", name, k.Serial, count(k.Ended, "live token", "live tokens"))
+	fmt.Fprintf(cmd.ErrOrStderr(), "The %s key was replaced (serial %d); at least %s of the old one became invalid.\n", name, k.Serial, count(k.Ended, "live token", "live tokens"))
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), k)
 	}
@@ -126,5 +128,5 @@ func rotationQuestion(name, endpoint string, keys []admin.Key) string {
 			tokens = ": " + liveTokens(k.LiveTokens)
 		}
 	}
-	return fmt.Sprintf("The %s key of %s ends, and every token made with it%s.", name, endpoint, tokens)
+	return fmt.Sprintf("The %s key of %s becomes invalid, and with it every token issued with it%s.", name, endpoint, tokens)
 }

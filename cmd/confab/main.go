@@ -1,13 +1,15 @@
 // Command confab is a chat server that speaks the protocol of Azure
-// Communication Services, and what one does with it from a shell: serve starts
-// it, run and env hand its address, key and certificates to other programs,
-// token, user, thread and keys ask and order the running server, backup,
-// restore, export and import look after its data, and config, doctor, health
-// and trust after the machine around it.
+// Communication Services, with the tools to operate it:
 //
-// Results go to stdout alone, words to stderr. A failure is one line of what
-// and one of what next; the exit code is 1, or 2 when the command line itself
-// is wrong. run has that of its program.
+//   - serve starts the server;
+//   - run and env give its address, access key and certificates to other programs;
+//   - token, user, thread and keys manage a running server;
+//   - backup, restore, export and import copy its data;
+//   - config, doctor, health and trust check and configure the machine.
+//
+// Results are written to stdout, messages to stderr. A failure prints the
+// problem on one line and a remedy on the next. The exit code is 1, or 2 for a
+// wrong command line; run exits with the code of its program.
 package main
 
 import (
@@ -54,7 +56,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// failure is an error with what to do about it.
+// failure is an error for the user: the problem, and a remedy or "".
 type failure struct {
 	what, next string
 	code       int // 0 means 1
@@ -64,24 +66,27 @@ type failure struct {
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.cause }
 
-// exitCode ends the process with the code of the program that run ran.
+// exitCode is an error that is not printed and sets the exit code, such as that of run's
+// program or 130 after a signal.
 type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// usage is a command line that is wrong.
+// usage returns the error of a wrong command line, which points to the command's help.
 func usage(cmd *cobra.Command, what string) error {
 	return &failure{what: what, next: "See: " + cmd.CommandPath() + " --help", code: 2}
 }
 
-// noArgs is cobra.NoArgs in our words.
+// noArgs returns an error if the command has arguments, as cobra.NoArgs does.
 func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
-		return usage(cmd, fmt.Sprintf("%s takes no arguments, and %q is one", cmd.Name(), args[0]))
+		return usage(cmd, fmt.Sprintf("%s takes no arguments, but got %q", cmd.Name(), args[0]))
 	}
 	return nil
 }
 
+// unknownCommand returns an error for the first argument, which is not a command, and
+// suggests the nearest command. It returns nil if there are no arguments.
 func unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -94,7 +99,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return f
 }
 
-// examples are lines of a help text, with the name that this program is started by.
+// examples formats command lines for a help text. It puts programName before each.
 func examples(lines ...string) string {
 	return "  " + programName() + " " + strings.Join(lines, "\n  "+programName()+" ")
 }
@@ -113,7 +118,7 @@ func report(w io.Writer, err error) int {
 	case errors.As(err, &f):
 		say(w, f.what, f.next)
 		return max(f.code, 1)
-	case errors.As(err, &several): // settings, all that are wrong
+	case errors.As(err, &several): // every mistake in the settings
 		for _, err := range several.Unwrap() {
 			report(w, err)
 		}
@@ -125,21 +130,21 @@ func report(w io.Writer, err error) int {
 	return 1
 }
 
-// say prints a line of what is the matter and one of what to do.
+// say prints the problem on one line and, unless it is empty, the remedy on the next.
 func say(w io.Writer, what, next string) {
 	text := "confab: " + what + stop(what) + "\n"
 	if next != "" {
 		r, n := utf8.DecodeRuneInString(next)
 		text += "        " + string(unicode.ToUpper(r)) + next[n:]
-		if !strings.Contains(next, ": ") { // what follows a colon is to be copied
+		if !strings.Contains(next, ": ") { // the text after a colon is a command to copy
 			text += stop(next)
 		}
 		text += "\n"
 	}
-	io.WriteString(w, text) // in one piece; nothing can be done when stderr is gone
+	io.WriteString(w, text) // in one call; an error of stderr cannot be reported
 }
 
-// stop is the full stop that s lacks.
+// stop returns ".", or "" if s ends with a punctuation mark.
 func stop(s string) string {
 	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") {
 		return ""

@@ -12,14 +12,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alive reports whether a process runs.
+// alive reports whether a process with this id exists.
 func alive(pid int) bool {
 	err := unix.Kill(pid, 0)
 	return err == nil || errors.Is(err, unix.EPERM)
 }
 
-// stopSignals end a server, and are passed on by run. A hang-up that was
-// ignored when we started (nohup) stays ignored.
+// stopSignals returns the signals that stop a server. It leaves out SIGHUP if that was
+// ignored when this process started, as nohup does.
 func stopSignals() []os.Signal {
 	s := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -28,22 +28,23 @@ func stopSignals() []os.Signal {
 	return s
 }
 
-// passedSignals are those that run passes on to its program.
+// passedSignals returns the signals that run forwards to its program.
 func passedSignals() []os.Signal {
 	return append(stopSignals(), syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 }
 
-// passOn gives a signal to the program. Those that a key of the terminal makes
-// reach the program by themselves, with its whole process group; a second one
-// would cut short what the program does upon the first.
+// passOn forwards a signal to the program. It does not forward SIGINT and SIGQUIT from a
+// key of the terminal: the terminal sends these to the whole process group, and a second
+// signal could interrupt the program's own shutdown.
 func passOn(p *os.Process, sig os.Signal) {
 	if (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && inForeground() {
 		return
 	}
-	p.Signal(sig) // an error means that it has ended
+	p.Signal(sig) // fails only if the program has ended
 }
 
-// inForeground reports whether the terminal's keys signal this process group.
+// inForeground reports whether this process group is in the foreground of its terminal, so
+// that Ctrl-C signals it.
 func inForeground() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {
@@ -54,8 +55,8 @@ func inForeground() bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// codeOf is what a shell makes of an ended process: its exit code, or 128 and
-// the signal that killed it.
+// codeOf returns the exit code of an ended process as shells do: its own code, or 128 plus
+// the number of the signal that killed it.
 func codeOf(state *os.ProcessState) exitCode {
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return exitCode(128 + int(ws.Signal()))
@@ -63,7 +64,8 @@ func codeOf(state *os.ProcessState) exitCode {
 	return exitCode(state.ExitCode())
 }
 
-// cannotRun is the exit code of a shell for a program that does not start.
+// cannotRun returns the exit code that shells use for a program that does not start: 127
+// if it was not found, else 126.
 func cannotRun(err error) int {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return 127
@@ -71,8 +73,8 @@ func cannotRun(err error) int {
 	return 126
 }
 
-// openFiles is how many files and connections a server may have open. Go has
-// raised the limit to what this user may have.
+// openFiles returns the limit of open files and connections of this process. The Go runtime
+// has raised it to the user's hard limit. known is false on an error.
 func openFiles() (limit uint64, known bool) {
 	var r unix.Rlimit
 	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r)

@@ -8,7 +8,7 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// alive reports whether a process runs.
+// alive reports whether a process with this id runs.
 func alive(pid int) bool {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION, false, uint32(pid))
 	if err != nil {
@@ -20,16 +20,20 @@ func alive(pid int) bool {
 	return windows.GetExitCodeProcess(h, &code) == nil && code == stillActive
 }
 
+// stopSignals returns the signals that stop a server.
 func stopSignals() []os.Signal { return []os.Signal{os.Interrupt} }
 
+// passedSignals returns the signals that run forwards to its program.
 func passedSignals() []os.Signal { return stopSignals() }
 
-// passOn does nothing: the console interrupts every program in it by itself.
+// passOn does nothing: the console sends an interrupt to every program in it.
 func passOn(*os.Process, os.Signal) {}
 
+// codeOf returns the exit code of an ended process.
 func codeOf(state *os.ProcessState) exitCode { return exitCode(state.ExitCode()) }
 
-// cannotRun is the exit code for a program that does not start.
+// cannotRun returns the exit code for a program that does not start: 127 if it was not
+// found, else 126, as on Unix.
 func cannotRun(err error) int {
 	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
 		return 127
@@ -37,4 +41,5 @@ func cannotRun(err error) int {
 	return 126
 }
 
+// openFiles reports that Windows sets no limit to open files.
 func openFiles() (limit uint64, known bool) { return 0, false }

@@ -9,17 +9,17 @@ import (
 	"golang.org/x/term"
 )
 
-// How often progress is shown: on a terminal in one line that is written over,
-// elsewhere as lines of a log.
+// The intervals between reports of progress: on a terminal, which shows one line that is
+// overwritten, and elsewhere, where each report is a new line.
 const (
 	progressOnTerminal = time.Second
 	progressInLog      = 10 * time.Second
 )
 
-// progress counts the rows of something that takes long.
+// progress counts rows and prints reports such as "exported 20480 rows, 2048 rows/s".
 type progress struct {
 	out      io.Writer
-	verb     string
+	verb     string // such as "exported"
 	terminal bool
 	now      func() time.Time
 
@@ -37,9 +37,9 @@ func newProgress(out io.Writer, verb string) *progress {
 	return p
 }
 
-// row counts one.
+// row counts one row and prints a report if one is due.
 func (p *progress) row() {
-	if p.rows++; p.rows%1024 != 0 { // the clock costs more than the row
+	if p.rows++; p.rows%1024 != 0 { // reading the clock for each row would be slow
 		return
 	}
 	every := progressInLog
@@ -58,7 +58,7 @@ func (p *progress) row() {
 	fmt.Fprintf(p.out, "%s%s %d rows, %.0f rows/s%s", start, p.verb, p.rows, float64(p.rows)/now.Sub(p.began).Seconds(), end)
 }
 
-// end leaves the line that was written over.
+// end clears the line of reports on a terminal.
 func (p *progress) end() {
 	if p.terminal && p.last != p.began {
 		fmt.Fprint(p.out, "\r\x1b[K")

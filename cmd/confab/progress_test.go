@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestProgress: a line is written over every second on a terminal, and one
-// comes every ten seconds elsewhere.
+// TestProgress: a terminal's line is overwritten every second; elsewhere a new line is
+// printed every ten seconds.
 func TestProgress(t *testing.T) {
 	for _, tc := range []struct {
 		terminal bool

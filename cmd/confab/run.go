@@ -23,18 +23,19 @@ func newRun() *cobra.Command {
 		Use:                   "run [flags] -- command [arguments]",
 		DisableFlagsInUseLine: true,
 		Short:                 "Run any program against a development server",
-		Long: `Run any program with a server's address, key and certificates in its
-environment. It is the development server that runs already or, when there is
-none, one in memory that ends with the program; with --data memory: always the
-latter. A production server is used only where --data names its folder. With
---database it is always a new one, on that PostgreSQL. The exit code is the
-program's.
+		Long: `Run any program with the endpoint, access key and certificates of a server in its
+environment. run uses the development server if one runs; otherwise it starts
+one in memory, which ends with the program. With --data memory: it always starts
+one. It uses a production server only if --data names its folder. With
+--database it always starts a server, which stores its chats in that PostgreSQL
+database. The exit code is that of the program.
 
-A test can move the server's clock and order faults, so that tokens expire and
-requests fail in milliseconds: POST {"advance":"25h"} to
-$CONFAB_ENDPOINT/dev/clock, {"operation":"send message","status":429} to
-$CONFAB_ENDPOINT/dev/faults (docs/testing.md). On a database that clock ends
-what is due for every server on it: give tests one of their own.`,
+A test can move the server's clock and inject faults, so that tokens expire and
+requests fail within milliseconds: POST {"advance":"25h"} to
+$CONFAB_ENDPOINT/dev/clock, or {"operation":"send message","status":429} to
+$CONFAB_ENDPOINT/dev/faults (see docs/testing.md). With --database, moving the
+clock also expires threads and erases deleted users for all other servers on the
+database: give tests a database of their own.`,
 		Example: examples("run -- pytest", "run -- npm test", "run --data memory: -- go test ./..."),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
@@ -44,7 +45,7 @@ what is due for every server on it: give tests one of their own.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, args) },
 	}
-	cmd.Flags().SetInterspersed(false) // what follows the command is the command's
+	cmd.Flags().SetInterspersed(false) // flags after the command belong to it
 	config.AddFlags(cmd.Flags(), "data", "database")
 	return cmd
 }
@@ -58,7 +59,7 @@ func run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	// From here on signals are the program's, also those that come before it runs.
+	// From here on, signals are forwarded to the program, also those from before its start.
 	sigs := make(chan os.Signal, 16)
 	signal.Notify(sigs, passedSignals()...)
 	defer signal.Stop(sigs)
@@ -94,8 +95,8 @@ func run(cmd *cobra.Command, args []string) error {
 	}
 }
 
-// serverFor finds the server to use or starts one for the program, which stop
-// ends.
+// serverFor returns the server for run's program: one that runs already, or a new one. The
+// caller must call stop, which ends a new server and does nothing otherwise.
 func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (client clientenv.Server, stop func(), err error) {
 	data, err := clientCommand{in}.dataFolder()
 	if err != nil {
@@ -106,12 +107,13 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 		database = f.Value.String()
 	}
 	if data != config.Memory && database == "" {
-		// Nobody's tests should meet a production server because of the folder they run in.
+		// Use a production server only if --data names it, not because a confab.yaml or a
+		// variable does: tests must not run against it by accident.
 		if r, ok := findRunning(data); ok && (r.Dev || cmd.Flags().Changed("data")) {
 			fmt.Fprintf(cmd.ErrOrStderr(), "confab: using the server at %s (process %d)\n", r.Endpoint, r.PID)
 			return r.client(), func() {}, nil
 		}
-		if cmd.Flags().Changed("data") { // somebody meant that very server
+		if cmd.Flags().Changed("data") { // the named server does not run: an error
 			_, err := findServer(clientCommand{in})
 			return client, nil, err
 		}
@@ -133,9 +135,10 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 	return client, stop, nil
 }
 
-// startForProgram starts a development server on a free port that keeps nothing,
-// or its chats in a database. It does not look at confab.yaml or the environment:
-// tests get the same server everywhere.
+// startForProgram starts a development server on a free port. It stores its data in memory
+// or, if database is not empty, its chats in that database. It ignores confab.yaml and the
+// environment, so that tests get the same server everywhere. If a signal comes before the
+// server has started, the error is exit code 130.
 func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, error) {
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
 		"dev": "true", "data": config.Memory, "database": database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off",
@@ -146,7 +149,7 @@ func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, er
 	srv, err := startServer(server.Options{
 		Config:  cfg,
 		Version: shortVersion(),
-		// The terminal belongs to the program: only trouble is worth a line.
+		// The terminal belongs to the program, so only errors are logged.
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Access: func(rest.Record) {},
 	}, sigs)
@@ -156,6 +159,8 @@ func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, er
 	return srv, err
 }
 
+// notStarted returns the failure for a program that does not start, with the exit code
+// that a shell would use.
 func notStarted(name string, err error) error {
 	code := cannotRun(err)
 	f := &failure{what: fmt.Sprintf("the command %q was not found", name), next: "is it spelled right, installed, and on PATH?", code: code, cause: err}
@@ -165,7 +170,8 @@ func notStarted(name string, err error) error {
 	return f
 }
 
-// rootCause is the innermost error, without the operation and path around it.
+// rootCause unwraps err to the innermost error, such as "permission denied" without the
+// operation and the path.
 func rootCause(err error) error {
 	for {
 		inner := errors.Unwrap(err)
@@ -176,7 +182,7 @@ func rootCause(err error) error {
 	}
 }
 
-// where says what keeps the data of a server that was started for a program.
+// where says where a server stores its chats, for a message.
 func where(i server.Info) string {
 	if i.Database {
 		return "on the database"

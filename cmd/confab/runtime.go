@@ -22,9 +22,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// running is what a server tells the other commands of itself. It stands in
-// <data>/server.json while the server runs, for its user's eyes alone: it
-// holds the access key.
+// running describes a running server to the other commands. The server writes it to
+// <data>/server.json and removes the file when it stops. Only the server's user may read
+// the file, because it holds the access key.
 type running struct {
 	PID              int       `json:"pid"`
 	Version          string    `json:"version"`
@@ -40,7 +40,7 @@ type running struct {
 	CAFile           string    `json:"caFile,omitempty"`
 	BundleFile       string    `json:"bundleFile,omitempty"`
 	TrustStoreFile   string    `json:"trustStoreFile,omitempty"`
-	CertFile         string    `json:"certFile,omitempty"` // of a certificate of the user's own
+	CertFile         string    `json:"certFile,omitempty"` // the user's certificate (tls-cert), if set
 }
 
 func newRunning(i server.Info, started time.Time) running {
@@ -55,24 +55,25 @@ func newRunning(i server.Info, started time.Time) running {
 	return r.withKey(i.AccessKey)
 }
 
-// client is what a client of the server must know.
+// client returns the description of the server for clientenv.
 func (r running) client() clientenv.Server {
 	return clientenv.Server{Endpoint: r.Endpoint, AccessKey: r.AccessKey, CAFile: r.CAFile, BundleFile: r.BundleFile, TrustStoreFile: r.TrustStoreFile}
 }
 
 const runtimeFile = "server.json"
 
-// announcement is what a server says of itself in files while it runs.
+// announcement manages the files that describe a running server to other commands. The
+// zero value is ready to use.
 type announcement struct {
-	mu    sync.Mutex // guards what follows, and the files
+	mu    sync.Mutex // guards the fields below, and the files
 	r     running
-	key   string // a primary key that was rotated in, or empty
-	path  string // of the runtime file; empty before and after
-	notes []string
+	key   string   // the primary key after a rotation, or empty
+	path  string   // path of the runtime file; empty if it is not published
+	notes []string // paths of the port notes
 }
 
-// publish writes the runtime file and, for each port, a note for whoever finds
-// it taken.
+// publish writes the runtime file. For a development server it also writes a port note for
+// each port, for the message of another server that finds the port in use.
 func (a *announcement) publish(r running) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -89,7 +90,7 @@ func (a *announcement) publish(r running) error {
 		for _, address := range []string{r.LocalEndpoint, r.HTTP, r.Ops} {
 			if u, err := url.Parse(address); err == nil && u.Port() != "" {
 				note := filepath.Join(dir, u.Port()+".json")
-				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // a courtesy: the server does not depend on it
+				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // not essential: ignore errors
 					a.notes = append(a.notes, note)
 				}
 			}
@@ -98,8 +99,8 @@ func (a *announcement) publish(r running) error {
 	return nil
 }
 
-// rotated puts the new primary key into the runtime file. A rotation may come
-// before there is one: clients are served first.
+// rotated writes the new primary key to the runtime file. Before publish it only remembers
+// the key, because the server serves clients, and rotations, before publish.
 func (a *announcement) rotated(key communication.AccessKey) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -111,7 +112,7 @@ func (a *announcement) rotated(key communication.AccessKey) error {
 	return writeJSON(a.path, a.r)
 }
 
-// withdraw takes all of it back.
+// withdraw removes the runtime file and the port notes.
 func (a *announcement) withdraw() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -121,26 +122,26 @@ func (a *announcement) withdraw() {
 	a.path, a.notes = "", nil
 }
 
+// withKey returns r with another access key and the connection string for it.
 func (r running) withKey(key string) running {
 	r.AccessKey = key
 	r.ConnectionString = r.client().ConnectionString()
 	return r
 }
 
-// portNote says which development server has a port.
+// portNote is the content of a file that names the development server on a port.
 type portNote struct {
 	PID  int    `json:"pid"`
 	Data string `json:"data"`
 }
 
-// whoHas returns the note on a port. Notes of servers that are gone count for
-// nothing and are removed.
-func whoHas(address string) (portNote, bool) {
+// whoHas returns the port note of the server that listens on an address; ok is false if
+// there is none. It removes a note whose server has ended.
+func whoHas(address string) (n portNote, ok bool) {
 	_, port, err := net.SplitHostPort(address)
 	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n == 0 || noteFolder() == "" {
 		return portNote{}, false
 	}
-	var n portNote
 	path := filepath.Join(noteFolder(), port+".json")
 	if err := readJSON(path, &n); err != nil {
 		return portNote{}, false
@@ -152,7 +153,7 @@ func whoHas(address string) (portNote, bool) {
 	return n, true
 }
 
-// noteFolder is the user's folder of notes on running servers, or empty.
+// noteFolder returns the user's folder of port notes, or "" if the user has no cache folder.
 func noteFolder() string {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -161,22 +162,23 @@ func noteFolder() string {
 	return filepath.Join(cache, "confab", "running")
 }
 
-// runtimePath is where the runtime file of a server stands. One that keeps
-// nothing has no data folder: its file lies among the notes.
+// runtimePath returns the path of a server's runtime file: in the data folder or, for a
+// server in memory, in the folder of port notes.
 func runtimePath(data string, pid int) (string, error) {
 	if data != config.Memory {
 		return filepath.Join(data, runtimeFile), nil
 	}
 	dir := noteFolder()
 	if dir == "" {
-		return "", errors.New("there is no cache folder to say in that the server runs: set HOME")
+		return "", errors.New("there is no cache folder for the file that describes the server: set HOME")
 	}
 	return filepath.Join(dir, fmt.Sprintf("memory-%d.json", pid)), nil
 }
 
-// findRunning returns the server that runs on a data folder, or on none for
-// config.Memory. Files of servers that are gone are removed.
-func findRunning(data string) (running, bool) {
+// findRunning returns the server that runs on a data folder or, for config.Memory, the
+// server in memory that started last; ok is false if there is none. It removes runtime
+// files whose server has ended.
+func findRunning(data string) (r running, ok bool) {
 	paths := []string{filepath.Join(data, runtimeFile)}
 	if data == config.Memory {
 		paths, _ = filepath.Glob(filepath.Join(noteFolder(), "memory-*.json")) // the pattern is well-formed
@@ -191,7 +193,7 @@ func findRunning(data string) (running, bool) {
 			os.Remove(path)
 			continue
 		}
-		// A process id may have come round to another program, in containers above all.
+		// Another program may have the process id by now, in containers above all.
 		if r.Started.After(newest.Started) && answers(r.LocalEndpoint) {
 			newest = r
 		}
@@ -199,9 +201,9 @@ func findRunning(data string) (running, bool) {
 	return newest, newest.PID != 0
 }
 
-// answers reports whether a TLS server listens at the endpoint. The handshake
-// is finished, since the server would log a broken one; who it is does not
-// matter here, clients look at the certificate themselves.
+// answers reports whether a TLS server listens at the endpoint. It completes the handshake,
+// because the server would log a broken one. It does not verify the certificate, because
+// clients do that later.
 func answers(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -223,8 +225,9 @@ func readJSON(path string, v any) error {
 	return json.Unmarshal(text, v)
 }
 
-// writeJSON replaces a file that only the user may read. It is not flushed to
-// the disk: what it says ends with the process.
+// writeJSON writes v to a file that only the user may read. It replaces the file
+// atomically, and does not flush it to the disk, since its content is invalid once the
+// process has ended.
 func writeJSON(path string, v any) error {
 	text, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
@@ -247,8 +250,8 @@ func writeJSON(path string, v any) error {
 	return err
 }
 
-// findServer returns the server that a client command means, by its --data,
-// the settings around it, or the development server's folder.
+// findServer returns the running server on the command's data folder. Without --data or
+// another setting that is the development server's folder. It fails if no server runs.
 func findServer(cmd clientCommand) (running, error) {
 	data, err := cmd.dataFolder()
 	if err != nil {
@@ -268,9 +271,11 @@ func findServer(cmd clientCommand) (running, error) {
 	return running{}, &failure{what: what, next: "start one: " + programName() + " serve --dev" + cmd.dataFlag()}
 }
 
-// clientCommand is a command that looks for a running server.
+// clientCommand holds the settings of a command that looks for a running server.
 type clientCommand struct{ in config.Input }
 
+// dataFolder returns the data folder that the settings name. The default is that of the
+// development server.
 func (c clientCommand) dataFolder() (string, error) {
 	c.in.Defaults = map[string]string{"dev": "true"}
 	c.in.Only = []string{"dev", "data"}
@@ -278,7 +283,7 @@ func (c clientCommand) dataFolder() (string, error) {
 	return cfg.Data, err
 }
 
-// dataFlag is the --data that was given, to be repeated in a hint.
+// dataFlag returns " --data FOLDER" if the flag was given, to be repeated in a hint, or "".
 func (c clientCommand) dataFlag() string {
 	if f := c.in.Flags.Lookup("data"); f != nil && f.Changed && strings.TrimSpace(f.Value.String()) != "" {
 		return " --data " + shellWord(f.Value.String())

@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// facts are what serve says once it serves.
+// facts is the information that serve prints or logs once the server is ready.
 type facts struct {
 	server.Info
 	cfg     config.Config
@@ -27,7 +27,7 @@ type facts struct {
 	data    string // the --data flag to repeat in hints
 }
 
-// state is what there is to say of the data.
+// state describes the data, such as "empty, new certificate authority made".
 func (f facts) state() string {
 	var parts []string
 	switch {
@@ -42,7 +42,7 @@ func (f facts) state() string {
 	return strings.Join(parts, ", ")
 }
 
-// open are the listeners that other machines can reach.
+// open returns the addresses of the listeners that other machines can reach.
 func (f facts) open() []string {
 	var open []string
 	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} {
@@ -53,7 +53,7 @@ func (f facts) open() []string {
 	return open
 }
 
-// log says the facts for machines: no key, ever.
+// log writes the facts to the log, without access keys.
 func (f facts) log(l *slog.Logger) {
 	kind := "server"
 	if f.Dev {
@@ -78,7 +78,8 @@ func (f facts) log(l *slog.Logger) {
 	l.Info("ready", "after", f.ready.Round(time.Millisecond))
 }
 
-// publicKey is which key is the well-known one, or empty.
+// publicKey returns which access key is the well-known one of development servers
+// ("access key" or "secondary access key"), or "" if none is.
 func (f facts) publicKey() string {
 	switch {
 	case f.Dev && f.cfg.AccessKey.IsZero():
@@ -89,8 +90,8 @@ func (f facts) publicKey() string {
 	return ""
 }
 
-// screen is the terminal of a development server. Requests that come before
-// the facts are shown wait for them.
+// screen prints to the terminal of a development server. Lines of requests wait until the
+// facts are shown.
 type screen struct {
 	colour bool
 	mu     sync.Mutex // guards w; held from newScreen to show
@@ -103,17 +104,18 @@ func newScreen(w io.Writer, colour bool) *screen {
 	return s
 }
 
-// show prints the facts, and lets the lines of requests follow.
+// show prints the facts and then lets waiting lines of requests be printed.
 func (s *screen) show(f facts) {
 	defer s.mu.Unlock()
 	io.WriteString(s.w, f.screen())
 }
 
+// screen returns the text that a development server prints when it is ready.
 func (f facts) screen() string {
 	var b strings.Builder
 	keeps := "your data stays"
 	if f.Memory {
-		keeps = "your data goes with it"
+		keeps = "its data is lost then"
 	}
 	fmt.Fprintf(&b, "Confab %s, development server. Ctrl-C stops it; %s.\n\n", f.version, keeps)
 	line := func(name, value, note string) {
@@ -130,7 +132,7 @@ func (f facts) screen() string {
 	b.WriteString("\nTry, in a second terminal:\n")
 	name := programName()
 	env := evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data)
-	if f.Memory { // run would start a server of its own
+	if f.Memory { // "run" would start a second server
 		b.WriteString("  " + env + "    this shell, with these settings\n")
 	} else {
 		run := name + " run" + f.data + " -- python start-chat.py"
@@ -153,7 +155,7 @@ func (f facts) screen() string {
 	return b.String()
 }
 
-// access prints the line of a request.
+// access prints one line for a request.
 func (s *screen) access(r rest.Record) {
 	s.print(accessLine(r, s.colour))
 }
@@ -164,12 +166,12 @@ func (s *screen) print(text string) {
 	io.WriteString(s.w, text)
 }
 
-// accessLine is a request for people:
+// accessLine formats a request for people:
 // 21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"
 func accessLine(r rest.Record, colour bool) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
-		status = "---" // dropped on purpose
+		status = "---" // dropped by an injected fault
 	}
 	if colour {
 		status = statusColour(r.Status) + status + "\x1b[0m"
@@ -199,11 +201,11 @@ func statusColour(status int) string {
 	return "\x1b[32m" // green
 }
 
-// colour reports whether the terminal's user wants any.
+// colour reports whether to print colours, as NO_COLOR and TERM say.
 func colour() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
-// printable is what a client sent, without what a terminal would obey, and cut
-// at n characters.
+// printable returns a client's text for a terminal: each unprintable character is replaced
+// by ?, and the text is cut to n characters.
 func printable(s string, n int) string {
 	clean := strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {
@@ -217,7 +219,7 @@ func printable(s string, n int) string {
 	return clean
 }
 
-// pad fills s up to the width, and to two blanks at least.
+// pad appends blanks to s: up to the width in characters, and at least two.
 func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(2, width-utf8.RuneCountInString(s)))
 }

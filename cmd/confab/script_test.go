@@ -50,7 +50,7 @@ func child() {
 		for _, name := range os.Args[2:] {
 			fmt.Printf("%s=%s\n", name, os.Getenv(name))
 		}
-	case "reads": // the trust files, and says how many bytes they have
+	case "reads": // VAR...: prints whether the files that the variables name are readable and not empty
 		for _, name := range os.Args[2:] {
 			text, err := os.ReadFile(os.Getenv(name))
 			fmt.Println(name, len(text) > 0, err)
@@ -63,14 +63,14 @@ func child() {
 		fmt.Println("up")
 		fmt.Println("got", <-c)
 		os.Exit(7)
-	case "wait": // to be killed
+	case "wait": // runs until it is killed
 		fmt.Println("up")
 		select {}
 	}
 	os.Exit(0)
 }
 
-// call prints the status and the body of an answer.
+// call sends a request to the server and prints the status and the body of the response.
 func call(method, path, body string) (code int) {
 	pool := x509.NewCertPool()
 	roots, err := os.ReadFile(os.Getenv("CONFAB_CA_FILE"))
@@ -112,7 +112,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("SHELL", "/bin/sh")
-			e.Setenv("GORACE", "atexit_sleep_ms=0") // else every process of a race build ends a second late
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise every process of a race build ends a second late
 			e.Values["jobs"] = &jobs{m: map[string]*job{}}
 			return nil
 		},
@@ -174,8 +174,8 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	startJob(ts, args[0], args[1], cmd, bufio.NewReader(r))
 }
 
-// startJob follows a command that was started until it prints the word, and
-// sees to its end with the script.
+// startJob reads the output of a started command until it prints a line with the word. The
+// command is killed when the script ends.
 func startJob(ts *testscript.TestScript, name, word string, cmd *exec.Cmd, out *bufio.Reader) {
 	j := &job{cmd: cmd, done: make(chan struct{})}
 	ts.Value("jobs").(*jobs).m[name] = j
@@ -218,25 +218,25 @@ func (j *job) text() string {
 	return j.output.String()
 }
 
-// key NAME: Ctrl-C on the terminal of a started command.
+// key NAME: types Ctrl-C on the terminal of a started command.
 func key(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte{3})
 	ts.Check(err)
 }
 
-// type NAME TEXT: a line on the terminal of a started command.
+// type NAME TEXT: types a line on the terminal of a started command.
 func typeText(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte(args[1] + "\n"))
 	ts.Check(err)
 }
 
-// onlypath DIR: PATH holds our own commands and those of the folder, and no others.
+// onlypath DIR: sets PATH to the folders of the test's commands and DIR.
 func onlyPath(ts *testscript.TestScript, _ bool, args []string) {
 	own := filepath.SplitList(ts.Getenv("PATH"))[0]
 	ts.Setenv("PATH", own+string(filepath.ListSeparator)+ts.MkAbs(args[0]))
 }
 
-// newcert NAME CERT KEY: a certificate for the name that nobody trusts.
+// newcert NAME CERT KEY: writes a self-signed certificate for the name, and its key.
 func newCert(ts *testscript.TestScript, _ bool, args []string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
@@ -277,7 +277,7 @@ func lacks(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// signal NAME SIGNAL...
+// signal NAME SIGNAL...: sends the signals to a started command.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	sigs := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
 	for _, s := range args[1:] {
@@ -340,7 +340,7 @@ func hang(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// mode FILE OCTAL
+// mode FILE OCTAL: the file must have these permissions.
 func mode(ts *testscript.TestScript, _ bool, args []string) {
 	st, err := os.Stat(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -349,7 +349,7 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cutfile FILE N: takes the last bytes off.
+// cutfile FILE N: removes the last N bytes of the file.
 func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
@@ -358,7 +358,8 @@ func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), st.Size()-int64(n)))
 }
 
-// jsonenv VAR KEY: sets a variable to a text value in the JSON on stdout.
+// jsonenv VAR KEY: sets a variable to the string at KEY in the JSON on stdout, without
+// "https://localhost:" at its start.
 func jsonEnv(ts *testscript.TestScript, _ bool, args []string) {
 	_, rest, ok := strings.Cut(ts.ReadFile("stdout"), `"`+args[1]+`": "`)
 	value, _, ok2 := strings.Cut(rest, `"`)

@@ -27,8 +27,9 @@ func newServe() *cobra.Command {
 		Short: "Start the server",
 		Long: `Start the server.
 
-A setting is its flag, the variable CONFAB_ plus the flag's name in capitals
-(CONFAB_LISTEN_HTTP), or a line in confab.yaml, in this order.`,
+Every setting can be a flag, a variable CONFAB_ plus the flag's name in capitals
+(CONFAB_LISTEN_HTTP), or a line in confab.yaml. A flag overrides a variable, and
+a variable overrides the file.`,
 		Example: examples("serve --dev", "serve --data /var/lib/confab --listen 0.0.0.0:8443 --tls-names chat.lan"),
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd) },
@@ -63,7 +64,7 @@ func serve(cmd *cobra.Command) error {
 	defer notice.withdraw()
 	o.PrimaryKey = func(key communication.AccessKey) {
 		if err := notice.rotated(key); err != nil {
-			o.Logger.Error("the commands on this machine do not learn of the new access key; start the server again", "error", err)
+			o.Logger.Error("cannot write the new access key for the commands on this machine; start the server again", "error", err)
 		}
 	}
 
@@ -82,12 +83,12 @@ func serve(cmd *cobra.Command) error {
 	}
 	stopping := func(sig os.Signal) { o.Logger.Info("stopping", "signal", sig.String()) }
 	if onTerminal {
-		stopping = func(os.Signal) { scr.print("\nStopping. Ctrl-C again stops it at once.\n") }
+		stopping = func(os.Signal) { scr.print("\nStopping. Press Ctrl-C again to stop at once.\n") }
 	}
 	return serveUntil(srv, sigs, cfg.ShutdownTimeout, stopping)
 }
 
-// startServer starts the server unless a signal to stop comes before; then it
+// startServer starts the server. If a signal to stop comes before it has started, it
 // returns neither a server nor an error.
 func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error) {
 	type result struct {
@@ -102,7 +103,7 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 	}()
 	select {
 	case r := <-started:
-		// The context stays alive: it is the server's, and Close ends that.
+		// The context must not be cancelled: the server uses it until Close.
 		_ = cancel
 		return r.srv, r.err
 	case <-sigs:
@@ -114,37 +115,38 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 	}
 }
 
-// serveUntil waits for the server's end or for a signal, and stops it in
-// order. A second signal stops it at once.
-func serveUntil(srv *server.Server, sigs <-chan os.Signal, patience time.Duration, stopping func(os.Signal)) error {
+// serveUntil waits until the server ends, which is an error, or a signal arrives. Upon a
+// signal it calls stopping and closes the server, which may take up to timeout. A second
+// signal makes it return at once.
+func serveUntil(srv *server.Server, sigs <-chan os.Signal, timeout time.Duration, stopping func(os.Signal)) error {
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Wait() }()
 	select {
 	case err := <-ended:
 		if err == nil {
-			err = errors.New("the server stopped by itself")
+			err = errors.New("the server stopped unexpectedly")
 		}
 		return err
 	case sig := <-sigs:
 		stopping(sig)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	closed := make(chan error, 1)
 	go func() { closed <- srv.Close(ctx) }()
 	select {
 	case err := <-closed:
 		if errors.Is(err, context.DeadlineExceeded) {
-			return &failure{what: fmt.Sprintf("requests were still in progress after %v and were cut off", patience), next: "give them more time with --shutdown-timeout", cause: err}
+			return &failure{what: fmt.Sprintf("requests were still in progress after %v and were cut off", timeout), next: "give them more time with --shutdown-timeout", cause: err}
 		}
 		return err
 	case sig := <-sigs:
-		return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "what was acknowledged is on the disk"}
+		return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
 	}
 }
 
-// newLogger writes for machines; on a terminal the screen says what is worth
-// knowing, so that only trouble is left to log there.
+// newLogger returns a logger in the format of the settings. If the screen shows requests on
+// the terminal, it logs only warnings and errors, unless log-level is set.
 func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
 	level := cfg.LogLevel
 	if onTerminal && !cfg.Explicit("log-level") {
@@ -157,7 +159,7 @@ func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, o))
 }
 
-// explainStart words why the server did not start.
+// explainStart returns the error of a server that did not start as a failure for the user.
 func explainStart(err error, cfg config.Config) error {
 	var port *server.PortInUseError
 	var data *server.DataInUseError
@@ -182,6 +184,8 @@ func explainStart(err error, cfg config.Config) error {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
+// portInUse returns the failure for a port that is in use, and names the development server
+// that has it, if one does.
 func portInUse(e *server.PortInUseError, cfg config.Config) error {
 	_, port, err := net.SplitHostPort(e.Address)
 	if err != nil {
@@ -203,12 +207,12 @@ func portInUse(e *server.PortInUseError, cfg config.Config) error {
 	return f
 }
 
-// otherServer is what to do when another Confab is in the way.
+// otherServer returns the remedy if another Confab has the port or the data folder.
 func otherServer(cfg config.Config) string {
 	if !cfg.Dev {
 		return "Use that one, stop it, or choose another folder and other ports with --data and --listen"
 	}
-	// A second server meets the first one's other ports too, where they are fixed.
+	// The other server's fixed ports are in use too.
 	flags := []string{"--listen localhost:0"}
 	if cfg.ListenHTTP != "" && !strings.HasSuffix(cfg.ListenHTTP, ":0") {
 		flags = append(flags, "--listen-http localhost:0")

@@ -13,7 +13,7 @@ import (
 
 const hasTerminal = true
 
-// terminal NAME WORD command...: as start, with a terminal of its own.
+// terminal NAME WORD command...: is start with a new terminal for the command.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	master, slave, err := openTerminal()
 	ts.Check(err)

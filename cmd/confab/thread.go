@@ -23,7 +23,7 @@ func newThreadList() *cobra.Command {
 	cmd := clientOf(&cobra.Command{
 		Use:     "list --user ID",
 		Short:   "List a user's threads",
-		Long:    "List a user's threads, as user threads does.",
+		Long:    "List a user's threads. This is the same as user threads ID.",
 		Example: examples("thread list --user 8:acs:..."),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if user == "" {
@@ -70,7 +70,7 @@ func newThreadShow() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:     "show ID",
 		Short:   "Show a thread and its members",
-		Long:    "Show a thread as the store has it, with past members and without messages.",
+		Long:    "Show a thread as stored, with former members, without messages.",
 		Example: examples("thread show 19:...@thread.v2"),
 		Args:    oneArg("the id of a thread"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {

@@ -17,9 +17,9 @@ func newToken() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "token",
-		Short: "Make a user and a token, or a token for a user",
-		Long: `Make a token on the running server, for a new user or one that exists. The
-token alone goes to stdout.`,
+		Short: "Issue a token for a new or an existing user",
+		Long: `Issue a token on the running server, for a new or an existing user. Only the
+token is printed to stdout.`,
 		Example: examples("token --new-user", "token --user 8:acs:... --expires 1h", "token --new-user --json"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -29,16 +29,16 @@ token alone goes to stdout.`,
 			return printToken(cmd, t, asJSON)
 		},
 	}
-	cmd.Flags().BoolVar(&t.newUser, "new-user", false, "make a user for the token")
-	cmd.Flags().StringVar(&t.user, "user", "", "`id` of the user to make a token for")
+	cmd.Flags().BoolVar(&t.newUser, "new-user", false, "create a user for the token")
+	cmd.Flags().StringVar(&t.user, "user", "", "`id` of the user of the token")
 	cmd.Flags().StringSliceVar(&t.scopes, "scope", []string{"chat"}, "`scopes` of the token: chat, chat.join, chat.join.limited, voip, voip.join")
-	cmd.Flags().DurationVar(&t.expires, "expires", 24*time.Hour, "`duration` until the token ends, in whole minutes")
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print user, token and end as JSON")
+	cmd.Flags().DurationVar(&t.expires, "expires", 24*time.Hour, "`duration` until the token expires, in whole minutes")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print user, token and expiry as JSON")
 	config.AddFlags(cmd.Flags(), "data")
 	return cmd
 }
 
-// tokenRequest is what the flags ask for.
+// tokenRequest holds the values of the flags of token.
 type tokenRequest struct {
 	newUser bool
 	user    string
@@ -46,7 +46,7 @@ type tokenRequest struct {
 	expires time.Duration
 }
 
-// issuedToken is the result, as --json prints it.
+// issuedToken is the JSON output of token.
 type issuedToken struct {
 	User      string `json:"user"`
 	Token     string `json:"token"`
@@ -73,7 +73,7 @@ func printToken(cmd *cobra.Command, t tokenRequest, asJSON bool) error {
 	return err
 }
 
-// issue asks the server for the token, as any SDK would.
+// issue requests the token from the server.
 func (t tokenRequest) issue(ctx context.Context, c *apiClient) (issuedToken, error) {
 	minutes := int(t.expires / time.Minute)
 	if !t.newUser {

@@ -21,11 +21,11 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// transferResult is printed after a restore, an export or an import.
+// transferResult is the output of restore, export and import.
 type transferResult struct {
 	File     string      `json:"file,omitempty"`
 	Data     string      `json:"data"`
-	Made     string      `json:"made,omitempty"` // of a backup
+	Made     string      `json:"made,omitempty"` // time of the restored backup
 	Rows     core.Counts `json:"rows"`
 	Checksum string      `json:"sha256,omitempty"`
 	Keys     *bool       `json:"keys,omitempty"` // whether the export has the access keys
@@ -47,16 +47,16 @@ func newExport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Write all data as text, for another store",
-		Long: `Write all that the store holds as lines of JSON, or to stdout where FILE is -.
-A name that ends in .gz is compressed. The server may run. The access keys stay
-at home unless --with-keys says otherwise: the store that takes the export in
-then has new ones. Everything else is there, so keep the file as safe as the
-data folder.`,
+		Long: `Write all rows of the store to a file as lines of JSON, or to stdout if FILE is -.
+The file is compressed if its name ends in .gz. The server may run. Access keys
+are left out unless --with-keys is given; a store that imports the file without
+them makes new ones. The file holds all other data, so protect it like the data
+folder.`,
 		Example: examples("export chat.jsonl.gz", "export - --data /var/lib/confab | gzip > chat.jsonl.gz"),
 		Args:    oneArg("the file to write, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "-" && asJSON {
-				return usage(cmd, "--json and an export to stdout do not go together")
+				return usage(cmd, "--json cannot be used with an export to stdout")
 			}
 			return exportTo(cmd, args[0], keys, asJSON)
 		},
@@ -100,8 +100,8 @@ func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
 	return err
 }
 
-// exportStore exports a store that no server has open, or else a temporary backup of
-// it.
+// exportStore writes an export of the store to out. If a server has the embedded store
+// open, it exports a temporary backup, which it removes.
 func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m transfer.Summary, err error) {
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
 		copied, err := os.MkdirTemp(cfg.Data, ".export-") // on the same disk, so that the tables are links
@@ -117,11 +117,11 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 	return server.Export(ctx, cfg, out, o)
 }
 
-// writeNew writes a new file, which has its name only once it is complete. It fails if
-// the file exists. Only the user may read it.
+// writeNew writes a file that only the user may read, compressed if its name ends in .gz.
+// The file gets its name once it is complete and on disk. It fails if the file exists.
 func writeNew(name string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(name); err == nil {
-		return &failure{what: name + " is there already", next: "name another file"}
+		return &failure{what: name + " exists already", next: "name another file"}
 	}
 	f, err := os.CreateTemp(filepath.Dir(name), ".confab-*") // made with 0600
 	if err != nil {
@@ -150,10 +150,9 @@ func newImport() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE --data FOLDER",
 		Short: "Fill an empty store from an export",
-		Long: `Fill a store that is not there or empty from an export, compressed or not, or
-from stdin where FILE is -. Ids and times stay as they are. An export that was
-cut or altered is refused with the line that is wrong, and nothing of it is
-kept. No server may run on the folder.`,
+		Long: `Fill a new or empty store from an export, compressed or not, or from stdin if
+FILE is -. Ids and times do not change. If the export was cut or altered, import
+names the wrong line and imports nothing. No server may run on the folder.`,
 		Example: examples("import chat.jsonl.gz --data /var/lib/confab"),
 		Args:    oneArg("the file to read, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -199,13 +198,13 @@ func importFrom(cmd *cobra.Command, file string, asJSON bool) error {
 		return printJSON(cmd.OutOrStdout(), shown)
 	}
 	if !keys {
-		fmt.Fprintf(cmd.ErrOrStderr(), "The export has no access keys: the store has its own. Once it is served, this tells them: %s env --data %s\n", programName(), shellWord(cfg.Data))
+		fmt.Fprintf(cmd.ErrOrStderr(), "The export has no access keys, so the store made new ones. To print them while its server runs: %s env --data %s\n", programName(), shellWord(cfg.Data))
 	}
 	_, err = io.WriteString(cmd.OutOrStdout(), shown.text())
 	return err
 }
 
-// unzipped returns in, decompressed if it is compressed.
+// unzipped returns a reader of in, which decompresses if in begins like a gzip file.
 func unzipped(in io.Reader) (io.Reader, error) {
 	b := bufio.NewReader(in)
 	if magic, _ := b.Peek(2); string(magic) != "\x1f\x8b" {

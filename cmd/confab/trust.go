@@ -24,12 +24,11 @@ func newTrust() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "trust",
 		Short: "Make this machine's programs and browsers trust the server",
-		Long: `Put the local authority of a data folder into the certificate stores of the
-system and of this user's browsers, or take it out again with --remove. Most
-programs need no such thing: run and env tell them whom to trust. It is for
-browsers, and for programs that read no variables. Java has a store of its own:
-where the system does not fill that too, as Debian does, it is left to run and
-env.`,
+		Long: `Add the local certificate authority of a data folder to the certificate stores of
+the system and of this user's browsers, or remove it with --remove. Browsers
+need this, and programs that ignore the variables of run and env. Other programs
+do not. Java has its own certificate store: trust changes it only if the system
+keeps it up to date, as Debian does; otherwise use run or env.`,
 		Example: examples("trust", "trust --remove"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,14 +44,15 @@ env.`,
 			return changeTrust(cmd.OutOrStdout(), trustStores(), ca, remove)
 		},
 	}
-	cmd.Flags().BoolVar(&remove, "remove", false, "take the authority out again")
+	cmd.Flags().BoolVar(&remove, "remove", false, "remove the authority")
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	config.AddFlags(cmd.Flags(), "data")
 	return cmd
 }
 
-// authorityOf finds the certificate of the data folder's authority, which is
-// there whether the server runs or not.
+// authorityOf reads the certificate of the data folder's local authority and returns it with
+// its path. The server need not run. It fails for a server in memory, and if the server
+// uses the user's certificate.
 func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err error) {
 	in, err := input(cmd)
 	if err != nil {
@@ -64,7 +64,7 @@ func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err err
 		return nil, "", err
 	}
 	if data == config.Memory {
-		return nil, "", &failure{what: "a server in memory takes its authority with it when it ends", next: "use run or env, or a server with a data folder"}
+		return nil, "", &failure{what: "the authority of a server in memory ends with the server", next: "use run or env, or a server with a data folder"}
 	}
 	if r, ok := findRunning(data); ok && r.CAFile == "" {
 		return nil, "", &failure{what: "the server has a certificate of your own (" + r.CertFile + ") and no local authority", next: "trust the authority that issued it"}
@@ -77,11 +77,12 @@ func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err err
 	return ca, path, err
 }
 
+// trustQuestion says what trust is going to change.
 func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string {
-	text := fmt.Sprintf("%q leaves the certificate stores of this system and of this user's browsers.", ca.Subject.CommonName)
+	text := fmt.Sprintf("%q will be removed from the certificate stores of this system and of this user's browsers.", ca.Subject.CommonName)
 	if !remove {
-		text = fmt.Sprintf("%q goes into the certificate stores of this system and of this user's browsers. "+
-			"Whoever has the key beside %s can then pretend to be any site to them.", ca.Subject.CommonName, tilde(path))
+		text = fmt.Sprintf("%q will be added to the certificate stores of this system and of this user's browsers. "+
+			"Anybody who has the key beside %s can then impersonate any site to them.", ca.Subject.CommonName, tilde(path))
 	}
 	if sudo {
 		text += " sudo may ask for your password."
@@ -89,14 +90,14 @@ func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string 
 	return text
 }
 
-// sudoAsks reports whether the system's store is changed by sudo.
+// sudoAsks reports whether sudo is needed to change the system's store.
 func sudoAsks() bool {
 	_, err := exec.LookPath("sudo")
 	return err == nil && runtime.GOOS != "windows" && os.Geteuid() != 0
 }
 
-// trustStore keeps authorities that are trusted. Its functions return what
-// became of it, in words.
+// trustStore is a certificate store. Its functions add or remove an authority and return
+// the outcome in words.
 type trustStore struct {
 	name        string
 	add, remove func(*x509.Certificate) (string, error)
@@ -117,10 +118,11 @@ func trustStores() []trustStore {
 	}
 }
 
-// inBrowsers changes the stores of Firefox and, on Linux, of Chrome.
+// inBrowsers calls change for the stores of Firefox and, on Linux, of Chrome, and returns
+// done, or the reason in words why it changed nothing.
 func inBrowsers(done string, change func(...truststore.Option) error) (string, error) {
 	if runtime.GOOS == "windows" {
-		return "they ask the system (Firefox: security.enterprise_roots in about:config)", nil
+		return "they use the system's store (Firefox: security.enterprise_roots in about:config)", nil
 	}
 	nss, err := truststore.NewNSSTrust()
 	if err != nil {
@@ -132,7 +134,8 @@ func inBrowsers(done string, change func(...truststore.Option) error) (string, e
 	return done, change(truststore.WithNoSystem(), truststore.WithTrust(nss))
 }
 
-// changeTrust changes every store, says what it changed, and fails when one did.
+// changeTrust adds the authority to every store, or removes it, and prints the outcome of
+// each. It tries them all, and returns an error if one failed.
 func changeTrust(w io.Writer, stores []trustStore, ca *x509.Certificate, remove bool) error {
 	var failed []string
 	for _, s := range stores {
@@ -148,12 +151,13 @@ func changeTrust(w io.Writer, stores []trustStore, ca *x509.Certificate, remove 
 		fmt.Fprintf(w, "%-10s %s\n", s.name, said)
 	}
 	if len(failed) > 0 {
-		return &failure{what: "not every store could be changed (" + strings.Join(failed, ", ") + ")", next: "the lines above say why; may this user change it?"}
+		return &failure{what: "not every store could be changed (" + strings.Join(failed, ", ") + ")", next: "the lines above say why; is this user allowed to change it?"}
 	}
 	return nil
 }
 
-// trustError adds what the failed program said last.
+// trustError returns the text of an error and, if a program failed, the last line of its
+// output.
 func trustError(err error) string {
 	var ran *truststore.CmdError
 	if !errors.As(err, &ran) {
@@ -166,7 +170,7 @@ func trustError(err error) string {
 	return text
 }
 
-// lastLine is the last line that says something, ready to be shown.
+// lastLine returns the last line of text that is not empty, as printable returns it.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return printable(strings.TrimSpace(lines[len(lines)-1]), 300)

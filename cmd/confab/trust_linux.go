@@ -10,17 +10,21 @@ import (
 	"github.com/smallstep/truststore"
 )
 
+// addToSystem adds the authority to the system's certificate store.
 func addToSystem(ca *x509.Certificate) (string, error) {
 	return "added as " + systemFile(ca), truststore.Install(ca)
 }
 
-// debianJavaHook is how Debian's ca-certificates passes changes on to Java's store.
+// debianJavaHook is the script with which Debian's ca-certificates updates Java's store.
 const debianJavaHook = "/etc/ca-certificates/update.d/jks-keystore"
+
+// removeFromSystem removes the authority from the system's certificate store and, on
+// Debian, from Java's.
 
 func removeFromSystem(ca *x509.Certificate) (string, error) {
 	said := "removed " + systemFile(ca)
-	// By itself this program leaves links that dangle, and what its hook has put
-	// into Java's store would stay trusted there.
+	// Without --fresh this program leaves dangling links. Its hook does not remove the
+	// authority from Java's store; that is done below.
 	if c := truststore.SystemTrustCommand; len(c) == 1 && c[0] == "update-ca-certificates" {
 		truststore.SystemTrustCommand = append(c, "--fresh")
 	}
@@ -38,7 +42,8 @@ func removeFromSystem(ca *x509.Certificate) (string, error) {
 	return said + ", and from Java's store", nil
 }
 
-// systemFile is what truststore calls the file of an authority.
+// systemFile returns the path under which truststore installs an authority, or "nothing" if
+// truststore does not know this system.
 func systemFile(ca *x509.Certificate) string {
 	if truststore.SystemTrustFilename == "" {
 		return "nothing"
@@ -47,7 +52,8 @@ func systemFile(ca *x509.Certificate) string {
 	return fmt.Sprintf(truststore.SystemTrustFilename, strings.ReplaceAll(name, " ", "_"))
 }
 
-// javaHookLine takes the file's copy among the system's certificates back.
+// javaHookLine returns the input with which debianJavaHook removes a certificate file from
+// Java's store.
 func javaHookLine(file string) string {
 	return "-/etc/ssl/certs/" + strings.TrimSuffix(filepath.Base(file), ".crt") + ".pem\n"
 }

@@ -8,8 +8,10 @@ import (
 	"github.com/smallstep/truststore"
 )
 
+// addToSystem adds the authority to the system's certificate store.
 func addToSystem(ca *x509.Certificate) (string, error) { return "added", truststore.Install(ca) }
 
+// removeFromSystem removes the authority from the system's certificate store.
 func removeFromSystem(ca *x509.Certificate) (string, error) {
 	return "removed", truststore.Uninstall(ca)
 }

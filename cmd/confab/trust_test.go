@@ -36,7 +36,7 @@ func TestChangeTrust(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
-	// One that fails does not keep the others from their turn.
+	// A store that fails does not keep the others from being changed.
 	out.Reset()
 	failed := truststore.NewCmdError(errors.New("exit status 1"), exec.Command("/bin/tee", "x"), []byte("tee: x: Permission denied\n"))
 	err := changeTrust(&out, []trustStore{store("system", "removed", failed), store("browsers", "removed", nil)}, ca, true)
@@ -55,13 +55,13 @@ func TestTrustQuestion(t *testing.T) {
 	t.Setenv("HOME", "/home/a")
 	ca := &x509.Certificate{Subject: pkix.Name{CommonName: "Confab local CA box 1a2b3c"}}
 	got := trustQuestion(ca, "/home/a/d/tls/ca.pem", false, true)
-	want := `"Confab local CA box 1a2b3c" goes into the certificate stores of this system and of this user's browsers. ` +
-		`Whoever has the key beside ~/d/tls/ca.pem can then pretend to be any site to them. sudo may ask for your password.`
+	want := `"Confab local CA box 1a2b3c" will be added to the certificate stores of this system and of this user's browsers. ` +
+		`Anybody who has the key beside ~/d/tls/ca.pem can then impersonate any site to them. sudo may ask for your password.`
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 	got = trustQuestion(ca, "/x", true, false)
-	if want := `"Confab local CA box 1a2b3c" leaves the certificate stores of this system and of this user's browsers.`; got != want {
+	if want := `"Confab local CA box 1a2b3c" will be removed from the certificate stores of this system and of this user's browsers.`; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
@@ -75,7 +75,7 @@ func TestAsk(t *testing.T) {
 		if err := ask(cmd, "It ends."); (err == nil) != want {
 			t.Errorf("%q: %v", answer, err)
 		}
-		if !strings.HasPrefix(out.String(), "It ends.\nGo on? [y/N] ") {
+		if !strings.HasPrefix(out.String(), "It ends.\nContinue? [y/N] ") {
 			t.Errorf("asked %q", out.String())
 		}
 	}

@@ -70,7 +70,7 @@ func load(t *testing.T, own map[string]string) config.Config {
 	return cfg
 }
 
-// The screen of the first minutes, word for word.
+// TestScreen compares the text that a development server prints at its start.
 func TestScreen(t *testing.T) {
 	t.Setenv("HOME", "/home/a")
 	t.Setenv("SHELL", "/bin/bash")
@@ -103,7 +103,7 @@ Ready in 84 ms.
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// In memory, with a key of one's own, open to others: nothing is said that is not true.
+	// A server in memory, with the user's primary key, that listens for other machines.
 	f.Memory, f.Data = true, "memory:"
 	f.data = " --data memory:"
 	cfg, err := config.Load(config.Input{
@@ -114,7 +114,7 @@ Ready in 84 ms.
 		t.Fatal(err)
 	}
 	f.cfg = cfg
-	want = `Confab 0.1.0, development server. Ctrl-C stops it; your data goes with it.
+	want = `Confab 0.1.0, development server. Ctrl-C stops it; its data is lost then.
 
   Endpoint  https://localhost:8443           for the SDKs
   Connect   endpoint=https://localhost:8443/;accesskey=a2V5
@@ -132,7 +132,8 @@ Ready in 84 ms.
 	}
 }
 
-// A rotation may come before the runtime file, while there is one, and after.
+// Keys may be rotated before the runtime file is written, while it exists, and after it was
+// removed.
 func TestAnnouncement(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", dir)
@@ -202,7 +203,7 @@ func TestAccessLine(t *testing.T) {
 	}
 }
 
-// Requests that come before the facts are printed wait for them.
+// Lines of requests are printed after the facts, even if the requests come earlier.
 func TestScreenOrder(t *testing.T) {
 	var out bytes.Buffer
 	s := newScreen(&out, false)

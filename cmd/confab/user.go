@@ -14,16 +14,16 @@ import (
 )
 
 func newUser() *cobra.Command {
-	return group("user", "Make, show, revoke and delete users",
+	return group("user", "Create, show, revoke and delete users",
 		newUserCreate(), newUserShow(), newUserThreads(), newUserRevoke(), newUserDelete())
 }
 
 func newUserCreate() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:   "create",
-		Short: "Make a user",
-		Long: `Make a user on the running server. Its id alone goes to stdout. For a user and
-a token in one step there is token --new-user.`,
+		Short: "Create a user",
+		Long: `Create a user on the running server. Only the id is printed to stdout. To create
+a user with a token, use token --new-user.`,
 		Example: examples("user create", "user create --json"),
 		Args:    noArgs,
 	}, func(cmd *cobra.Command, _ []string, c *apiClient, asJSON bool) error {
@@ -76,8 +76,8 @@ func newUserThreads() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:   "threads ID",
 		Short: "List a user's threads",
-		Long: `List a user's threads, those with the newest messages first: id, time of the
-last message and topic, a line each.`,
+		Long: `List a user's threads, one a line, with id, time of the last message and topic.
+Threads with the newest messages come first.`,
 		Example: examples("user threads 8:acs:..."),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
@@ -88,8 +88,8 @@ last message and topic, a line each.`,
 func newUserRevoke() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:     "revoke ID",
-		Short:   "End every token of a user",
-		Long:    "End every token that was issued to a user so far. New ones may be issued.",
+		Short:   "Revoke all tokens of a user",
+		Long:    "Revoke all tokens that were issued to a user so far. New ones can be issued.",
 		Example: examples("user revoke 8:acs:..."),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, _ bool) error {
@@ -97,7 +97,7 @@ func newUserRevoke() *cobra.Command {
 		if err := c.call(cmd.Context(), http.MethodPost, path, nil, nil); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "every token of %s has ended\n", args[0])
+		fmt.Fprintf(cmd.ErrOrStderr(), "all tokens of %s were revoked\n", args[0])
 		return nil
 	}, false)
 }
@@ -105,22 +105,24 @@ func newUserRevoke() *cobra.Command {
 func newUserDelete() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:   "delete ID",
-		Short: "Delete a user, and what it wrote",
-		Long: `Delete a user for good. Its tokens end, but for deleting threads and leaving
-them during the server's deletion-grace; then the content of its messages goes,
-and so do its names and receipts, and it leaves its threads.`,
+		Short: "Delete a user and erase the user's messages",
+		Long: `Delete a user permanently. The user's tokens become invalid, except that they can
+delete and leave threads for the time of the server's setting deletion-grace.
+After that time the server erases the content of the user's messages, display
+names and read receipts, and removes the user from all threads.`,
 		Example: examples("user delete 8:acs:..."),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, _ bool) error {
 		if err := c.call(cmd.Context(), http.MethodDelete, "/identities/"+url.PathEscape(args[0])+identityVersion, nil, nil); err != nil {
 			return err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "deleted %s; what it wrote goes once the grace is over\n", args[0])
+		fmt.Fprintf(cmd.ErrOrStderr(), "deleted %s; the user's messages are erased after the grace period\n", args[0])
 		return nil
 	}, false)
 }
 
-// clientOf makes a command that talks to a running server.
+// clientOf completes cmd as a client of a running server: cmd calls do with a client, and
+// has the flag --data and, if hasJSON is true, --json.
 func clientOf(cmd *cobra.Command, do func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error, hasJSON bool) *cobra.Command {
 	var asJSON bool
 	cmd.DisableFlagsInUseLine = true
@@ -138,15 +140,15 @@ func clientOf(cmd *cobra.Command, do func(cmd *cobra.Command, args []string, c *
 	return cmd
 }
 
-// field writes a line of a result, unless the value is empty. Values may be what
-// clients sent.
+// field writes a line of a result unless the value is empty. It replaces unprintable
+// characters, since the value may come from a client.
 func field(b *strings.Builder, name, value string) {
 	if value != "" {
 		fmt.Fprintf(b, "%-10s %s\n", name, printable(value, 2000))
 	}
 }
 
-// count is a number of things in words.
+// count returns n with the singular or the plural of a noun: "1 token", "2 tokens".
 func count[N int | uint64](n N, one, many string) string {
 	if n == 1 {
 		return "1 " + one

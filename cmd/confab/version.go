@@ -23,7 +23,8 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// shortVersion is the version alone: 0.1.0, v0.1.0 of a module, or devel.
+// shortVersion returns the version of a release (0.1.0) or of the module (v0.1.0), or
+// "devel".
 func shortVersion() string {
 	if version != "" {
 		return version
@@ -34,6 +35,8 @@ func shortVersion() string {
 	return "devel"
 }
 
+// versionLine returns the program's name with its version, Go's version, the platform and
+// the commit, if known.
 func versionLine() string {
 	commit := ""
 	if info, ok := debug.ReadBuildInfo(); ok {
