@@ -1,4 +1,4 @@
-// Package bench measures Confab against bare limits, in pairs within one run.
-// Only the ratios mean anything: the machine is shared and the disk is whatever
-// it is.
+// Package bench measures Confab against lower bounds such as a plain log. Both
+// sides of a comparison run in turn within one process. Only their ratio is
+// meaningful, because absolute figures depend on the machine and its load.
 package bench

@@ -29,9 +29,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// The figures take minutes and are the machine's as much as ours: they are
-// printed with their bars and fail nothing. `make bench` and `make check` ask
-// for them.
+// TestFigures prints the figures with their limits for `make bench` and `make check`. A
+// missed limit does not fail it, because the figures depend on the machine.
 
 func TestFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
@@ -81,8 +80,8 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// database makes an empty one on the PostgreSQL that scripts/postgres starts, if
-// it does; without, the engine is left out of the figures.
+// database makes an empty database on the PostgreSQL that scripts/postgres started and
+// returns its URL, or "" if there is none.
 func database(t *testing.T) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES_URL")
@@ -107,15 +106,15 @@ func database(t *testing.T) string {
 	return u.String()
 }
 
-// TestFrontRuns runs the front for a moment, with whatever engines there are.
+// TestFrontRuns runs Front briefly, with PostgreSQL if it is available.
 func TestFrontRuns(t *testing.T) {
 	if _, err := (bench.Front{Dir: t.TempDir(), Clients: 4, Pairs: 1, Span: 50 * time.Millisecond, Out: io.Discard}).Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestStartAfterKill is the same with few messages: a check of the way, not of
-// the time.
+// TestStartAfterKill starts a server on a store whose process was killed, with few messages.
+// It checks the code that measures, not the time.
 func TestStartAfterKill(t *testing.T) {
 	dir := t.TempDir()
 	fillAndKill(t, dir, 2000)

@@ -22,18 +22,18 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Front measures sends over HTTP and TLS, clients in the same process: each
-// engine behind the same front, against that front over the reference log.
+// Front measures sends over HTTP and TLS with each store, from clients in the same process,
+// and compares them with sends to the same HTTP server on the reference log.
 type Front struct {
-	Dir      string        // for the files
-	Database string        // of an empty PostgreSQL database; empty: not measured
-	Clients  int           // connections; 0 is 64
-	Pairs    int           // rounds in which all take turns; 0 is 5
-	Span     time.Duration // of each turn; 0 is two seconds
+	Dir      string        // folder for files
+	Database string        // URL of an empty PostgreSQL database; empty leaves PostgreSQL out
+	Clients  int           // number of connections; 0 means 64
+	Pairs    int           // number of rounds, in which each store is measured once; 0 means 5
+	Span     time.Duration // duration of each measurement; 0 means two seconds
 	Out      io.Writer
 }
 
-// Run prints the table and returns the bars that were missed.
+// Run prints a table of the results and returns a text for each store that is too slow.
 func (o Front) Run(ctx context.Context) (missed []string, err error) {
 	o.Clients, o.Pairs, o.Span = cmp.Or(o.Clients, 64), cmp.Or(o.Pairs, 5), cmp.Or(o.Span, 2*time.Second)
 	log, err := newRefLog(filepath.Join(o.Dir, "front.log"), lanesOfLog)
@@ -48,7 +48,7 @@ func (o Front) Run(ctx context.Context) (missed []string, err error) {
 	engines := []struct {
 		name  string
 		store core.Store
-		least float64 // of the log's rate
+		least float64 // the least rate, as a fraction of the log's
 	}{{"preallocated log", newLogStore(log), 0}, {"embedded store", embedded, 0}}
 	if o.Database != "" {
 		shared, err := postgres.Open(ctx, o.Database, postgres.Options{Initial: benchResource})
@@ -91,7 +91,7 @@ func (o Front) Run(ctx context.Context) (missed []string, err error) {
 	return missed, nil
 }
 
-// lanesOfLog is the lanes of both engines.
+// lanesOfLog is the number of lanes of the reference log; the stores have as many.
 const lanesOfLog = 2
 
 var benchResource = core.Resource{
@@ -99,7 +99,7 @@ var benchResource = core.Resource{
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: bytes.Repeat([]byte{1}, 64)}},
 }
 
-// front is an HTTP server on a store, with a user and threads to send to.
+// front is an HTTP server on a store that has one user and some threads of that user.
 type front struct {
 	store   core.Store
 	core    *core.Service
@@ -146,7 +146,7 @@ func (f *front) close() error {
 	return f.store.Close()
 }
 
-// run sends from all clients for a while and returns the sends a second.
+// run sends messages from all clients for span and returns the sends per second.
 func (f *front) run(clients int, span time.Duration) (rate float64, err error) {
 	transport := f.server.Client().Transport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost, transport.ForceAttemptHTTP2 = clients, false
@@ -181,19 +181,19 @@ func (f *front) send(client *http.Client, thread, body string) error {
 	defer res.Body.Close()
 	answer, err := io.ReadAll(res.Body)
 	if err == nil && res.StatusCode != http.StatusCreated {
-		err = fmt.Errorf("a send is answered with %d: %s", res.StatusCode, answer)
+		err = fmt.Errorf("status %d of a send: %s", res.StatusCode, answer)
 	}
 	return err
 }
 
-// logStore is a store that keeps what a send needs in memory and writes the
-// rest to the reference log: the least that a durable send can cost behind this
-// front. It answers nothing but creates and sends.
+// logStore is a core.Store that keeps threads and users in memory and writes messages to
+// the reference log. Its cost is a lower bound for durable sends behind the HTTP server. It
+// implements only the methods that creating threads and sending need.
 type logStore struct {
-	core.Store // nil: any other call is a mistake of the benchmark's
+	core.Store // nil, so that a call of any other method panics
 	log        *refLog
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the fields below
 	heads    map[string]*core.Head
 	members  map[string][]core.Member
 	users    map[string]core.User

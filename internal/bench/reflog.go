@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// refLog is the denominator: a preallocated file to which lanes append what
-// has gathered, one fdatasync per batch. It keeps nothing but the bytes. It is
-// frozen: a change here would move every ratio ever printed.
+// refLog is the reference log, the denominator of the ratios: a preallocated file to which
+// lanes append batches of bytes, with one fdatasync per batch. Do not change it: ratios
+// measured before would no longer be comparable.
 type refLog struct {
 	file  *os.File
 	lanes []*refLane
@@ -22,7 +22,7 @@ type refLog struct {
 
 type refLane struct {
 	wake  chan struct{}
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards queue
 	queue []*refWrite
 }
 
@@ -31,8 +31,8 @@ type refWrite struct {
 	done chan struct{}
 }
 
-// refLogSize is written with zeros first, so that no append grows the file; at
-// its end the log starts over.
+// refLogSize is the size of the log in bytes. The file is filled with zeros first, so that
+// no append grows it; at its end the log continues at the start.
 const refLogSize = 128 << 20
 
 func newRefLog(path string, lanes int) (*refLog, error) {
@@ -58,7 +58,7 @@ func newRefLog(path string, lanes int) (*refLog, error) {
 	return l, nil
 }
 
-// append returns when the data is on disk.
+// append adds w to a batch of the lane and returns when its data is on disk.
 func (l *refLog) append(lane int, w *refWrite) {
 	n := l.lanes[lane%len(l.lanes)]
 	n.mu.Lock()

@@ -22,13 +22,13 @@ import (
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
-// SDK measures what a client pays for SendMessage of the Go SDK, beside the same
-// request written by hand on net/http and encoding/json, and beside azcore with
-// nothing of ours in it. The server is another process.
+// SDK measures the client's CPU time and allocations of SendMessage of the Go SDK. It
+// compares them with the same request written by hand with net/http and encoding/json, and
+// with azcore alone. The server is another process.
 type SDK struct {
 	Endpoint, CAFile, Token, Thread string
-	Rounds                          int       // of every way in turn; their median counts
-	Sends                           int       // in each
+	Rounds                          int       // measured rounds of each way; the medians are printed
+	Sends                           int       // sends in each round
 	Out                             io.Writer `json:"-"`
 }
 
@@ -40,7 +40,7 @@ type way struct {
 	allocs []float64       // per send
 }
 
-// Run prints the table and returns the bars that were missed.
+// Run prints a table of the results and returns a text for each limit that was exceeded.
 func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	ways, err := s.ways()
 	if err != nil {
@@ -69,7 +69,7 @@ func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	return missed, nil
 }
 
-// ratio is the median of the rounds' ratios: the ways of one round ran side by side.
+// ratio returns the median over the rounds of w's CPU time divided by that of to.
 func (w way) ratio(to way) float64 {
 	rs := make([]float64, len(w.cpu))
 	for i := range rs {
@@ -78,6 +78,7 @@ func (w way) ratio(to way) float64 {
 	return median(rs)
 }
 
+// round sends messages and, if counts is true, records their CPU time and allocations.
 func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -90,21 +91,21 @@ func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	}
 	used := cpuTime() - began
 	runtime.ReadMemStats(&after)
-	if counts { // the first round opens connections
+	if counts {
 		w.cpu = append(w.cpu, used/time.Duration(sends))
 		w.allocs = append(w.allocs, float64(after.Mallocs-before.Mallocs)/float64(sends))
 	}
 	return nil
 }
 
-// ways are by hand, bare azcore, and ours, in that order.
+// ways returns the ways to send: by hand, with azcore alone, and with sdk/chat, in this order.
 func (s SDK) ways() ([]way, error) {
 	client, err := chat.NewClient(s.Endpoint, staticToken(s.Token), &chat.ClientOptions{CAFile: s.CAFile})
 	if err != nil {
 		return nil, err
 	}
 	thread := client.NewThreadClient(s.Thread)
-	if _, err := thread.GetProperties(context.Background()); err != nil { // from here on sends carry a token
+	if _, err := thread.GetProperties(context.Background()); err != nil { // the client has fetched its token after this
 		return nil, err
 	}
 	address := s.Endpoint + "/chat/threads/" + url.PathEscape(s.Thread) + "/messages?api-version=2025-03-15"
@@ -194,7 +195,8 @@ func sendByAzcore(ctx context.Context, p azruntime.Pipeline, address, content st
 	return azruntime.UnmarshalAsJSON(res, &sent)
 }
 
-// HTTPClient is the standard one, with another root.
+// HTTPClient returns a client like http.DefaultClient that trusts only the certificates in
+// a PEM file. It fails if the file cannot be read or holds none.
 func HTTPClient(caFile string) (*http.Client, error) {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
@@ -209,10 +211,10 @@ func HTTPClient(caFile string) (*http.Client, error) {
 	return &http.Client{Transport: transport}, nil
 }
 
-// staticToken is a credential with one token.
+// staticToken is an azcore.TokenCredential that always returns the same token.
 type staticToken string
 
-// GetToken returns the token.
+// GetToken returns the token, with an expiry in an hour.
 func (t staticToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{Token: string(t), ExpiresOn: time.Now().Add(time.Hour)}, nil
 }

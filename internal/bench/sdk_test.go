@@ -20,8 +20,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestSDKRuns sends a few messages each way: the figures are for `make bench`,
-// this is for the code that measures.
+// TestSDKRuns sends a few messages each way, to check the code that measures.
 func TestSDKRuns(t *testing.T) {
 	var out strings.Builder
 	if _, err := serveApart(t, bench.SDK{Rounds: 1, Sends: 5, Out: &out}).Run(t.Context()); err != nil {
@@ -32,8 +31,8 @@ func TestSDKRuns(t *testing.T) {
 	}
 }
 
-// serveApart starts a server in a process of its own and fills in where it is,
-// with a thread and the token of its creator.
+// serveApart starts a server in another process and sets the endpoint, the CA file, a thread
+// and its creator's token in an SDK.
 func serveApart(t *testing.T, s bench.SDK) bench.SDK {
 	t.Helper()
 	child := exec.Command(os.Args[0])
@@ -51,7 +50,7 @@ func serveApart(t *testing.T, s bench.SDK) bench.SDK {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		stdin.Close() // it ends by itself, and takes its files with it
+		stdin.Close() // the server ends upon this and removes its files
 		if err := child.Wait(); err != nil {
 			t.Errorf("the server: %v", err)
 		}
@@ -62,7 +61,7 @@ func serveApart(t *testing.T, s bench.SDK) bench.SDK {
 	return s
 }
 
-// serveChild is that process.
+// serveChild is the process that serveApart starts: a server that runs until stdin ends.
 func serveChild() {
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -19,14 +19,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// SendPath measures sends without HTTP, from core to disk, against the
-// reference log with the same bytes, lanes and senders.
+// SendPath measures sends without HTTP, from package core to the disk, and compares them
+// with the reference log, which gets as many bytes, lanes and senders.
 type SendPath struct {
-	Dir     string        // for the files, on the disk that is to be measured
-	Pairs   int           // interleaved pairs per cell; 0 is 5
-	Span    time.Duration // of each half of a pair; 0 is a second
-	Threads int           // in the cells with many; 0 is 1,000
-	Members int           // of each thread; 0 is 10
+	Dir     string        // folder for files, on the disk to measure
+	Pairs   int           // number of pairs per row of the table; 0 means 5
+	Span    time.Duration // duration of each half of a pair; 0 means a second
+	Threads int           // number of threads in rows with many; 0 means 1,000
+	Members int           // number of participants of each thread; 0 means 10
 	Out     io.Writer
 }
 
@@ -35,8 +35,9 @@ const messageSize = 128 // bytes of content
 // cell is one row of the table.
 type cell struct {
 	senders, threads int
-	// The bars: least ratio of rates, most CPU per send, most fsyncs per send
-	// and most ratio of median latencies. Zero: none.
+	// The limits, zero for none: the least ratio of rates (ratio), the least number of
+	// sends per fsync (perSync), the greatest ratio of median latencies (p50) and the
+	// most CPU time per send (cpu).
 	ratio, perSync, p50 float64
 	cpu                 time.Duration
 }
@@ -52,16 +53,16 @@ func (o SendPath) cells() []cell {
 	}
 }
 
-// sample is one half of a pair.
+// sample is the result of one half of a pair: of the store or of the log.
 type sample struct {
 	rate    float64       // sends per second
-	cpu     time.Duration // of the process, per send
+	cpu     time.Duration // CPU time of the process per send
 	p50     time.Duration
 	perSync float64 // sends per fsync
-	bytes   float64 // per send, into the log
+	bytes   float64 // bytes per send written to the log
 }
 
-// Run prints the table and returns the bars that were missed.
+// Run prints a table of the results and returns a text for each limit that was missed.
 func (o SendPath) Run(ctx context.Context) (missed []string, err error) {
 	o.Pairs, o.Span = cmp.Or(o.Pairs, 5), cmp.Or(o.Span, time.Second)
 	o.Threads, o.Members = cmp.Or(o.Threads, 1000), cmp.Or(o.Members, 10)
@@ -145,7 +146,7 @@ func medians(ss []sample) (m sample) {
 	return m
 }
 
-// stand is a store with threads to send to.
+// stand is a test stand: an embedded store with a user and threads of that user.
 type stand struct {
 	store   *pebble.Store
 	core    *core.Service
@@ -190,7 +191,7 @@ func (st *stand) close() error {
 
 var content = strings.Repeat("Confab ", messageSize)[:messageSize]
 
-// run sends for a while with the cell's senders.
+// run sends messages for span with the senders and threads of c and measures them.
 func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, error) {
 	before := st.store.Stats()
 	var failure atomic.Pointer[error]
@@ -212,6 +213,8 @@ func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, e
 	return s, nil
 }
 
+// runLog appends size bytes at a time to the reference log, with the senders of c, and
+// measures it.
 func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 	data := make([]byte, size)
 	writes := make([]refWrite, c.senders)
@@ -220,7 +223,7 @@ func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 	}
 	before := l.syncs
 	s := load(c.senders, span, func(sender, n int) bool {
-		lane := 0 // one thread is one lane, there and here
+		lane := 0 // a store uses one lane for one thread
 		if c.threads > 1 {
 			lane = sender + n
 		}
@@ -231,7 +234,8 @@ func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 	return s
 }
 
-// load runs senders, each waiting for its own answer, and measures them.
+// load calls send from concurrent senders for span, or until send returns false, and returns
+// the rate, the CPU time and the median latency. Each sender waits for its last call.
 func load(senders int, span time.Duration, send func(sender, n int) bool) sample {
 	var wg sync.WaitGroup
 	latencies := make([][]time.Duration, senders)
@@ -261,8 +265,8 @@ func load(senders int, span time.Duration, send func(sender, n int) bool) sample
 	}
 }
 
-// BigThread compares the CPU of a send to a thread of many participants with
-// that of a send to a pair, in pairs within one run. Events are on both sides.
+// BigThread returns the CPU time of a send to a thread with members participants, divided by
+// that of a send to a thread with two: the median of the pairs.
 func BigThread(ctx context.Context, dir string, members, pairs int, span time.Duration) (ratio float64, err error) {
 	big, err := newStand(ctx, filepath.Join(dir, "big"), 20, members)
 	if err != nil {
@@ -290,8 +294,9 @@ func BigThread(ctx context.Context, dir string, members, pairs int, span time.Du
 	return median(ratios), nil
 }
 
-// Footprint sends n messages, compacts, and returns the bytes that were written
-// to disk for each and those that each takes there, from Pebble's own metrics.
+// Footprint sends n messages to a new store in dir, compacts it and returns the bytes per
+// message that were written to disk and that the tables keep, from Pebble's metrics. It
+// removes dir.
 func Footprint(ctx context.Context, dir string, n int) (written, kept float64, err error) {
 	st, err := newStand(ctx, dir, 1000, 10)
 	if err != nil {
@@ -312,8 +317,8 @@ func Footprint(ctx context.Context, dir string, n int) (written, kept float64, e
 	return float64(after.Written-before.Written) / float64(n), float64(after.Tables-before.Tables) / float64(n), nil
 }
 
-// Fill makes a store in dir with n messages and leaves it open, for whoever
-// wants to see what becomes of it.
+// Fill makes a store in dir with n messages. It leaves the store open, so that a test can
+// kill the process.
 func Fill(ctx context.Context, dir string, n int) error {
 	st, err := newStand(ctx, dir, 1000, 10)
 	if err != nil {

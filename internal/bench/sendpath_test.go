@@ -6,8 +6,7 @@ import (
 	"time"
 )
 
-// TestSendPathRuns runs every cell for a moment: the figures are for
-// `make check` and `confab bench`, this is for the code that measures.
+// TestSendPathRuns runs every row of the table briefly, to check the code that measures.
 func TestSendPathRuns(t *testing.T) {
 	o := SendPath{Dir: t.TempDir(), Pairs: 1, Span: 20 * time.Millisecond, Threads: 20, Members: 2, Out: io.Discard}
 	if _, err := o.Run(t.Context()); err != nil {

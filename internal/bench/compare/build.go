@@ -13,10 +13,9 @@ import (
 	"strings"
 )
 
-// build returns the path of a program and a line that says what it is. arg
-// names it as Go names packages: what begins with a dot or is absolute is a
-// path, of a source folder or of a built program; anything else is a git
-// revision. Source is built into dir, which build makes.
+// build returns the path of a built program and a line that describes it. If arg begins with
+// a dot or is absolute, it is the path of a source folder or of a built program; otherwise
+// it is a git revision. Source is built into dir, which build makes.
 func build(ctx context.Context, arg, dir string) (program, what string, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", "", err

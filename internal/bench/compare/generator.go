@@ -15,13 +15,13 @@ import (
 	"time"
 )
 
-// load is the requests of a scenario. A scenario is a function that prepares a
-// server and returns its load, such as sends.
+// load describes the requests of a scenario. A scenario is a function, such as sends, that
+// prepares a server and returns its load.
 type load struct {
 	// request appends the nth request of a connection to buf, both counted from
 	// 0, in full. All connections call it at once.
 	request func(buf []byte, connection, n int) []byte
-	status  int // of every answer; another one ends the run
+	status  int // the expected status of every response; another one ends the run
 }
 
 // round opens connections, loads the server for o.warm and then measures it
@@ -71,8 +71,8 @@ func round(ctx context.Context, s *server, l load, o options) (sample, error) {
 	}
 }
 
-// watch measures the requests that are answered between the end of o.warm and
-// that of o.span.
+// watch waits for o.warm, and then measures for o.span how many requests are answered and
+// how much CPU time the server uses.
 func watch(ctx context.Context, pid int, answered *atomic.Int64, failed <-chan error, o options) (sample, error) {
 	pause := func(d time.Duration) error {
 		select {

@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// parse reads the command line. On an error it has printed the usage.
+// parse parses the command line. On an error it prints the usage to stderr.
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("compare", flag.ContinueOnError)
@@ -87,8 +87,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, nil
 }
 
-// run builds, starts and compares the two. Servers, databases and files are
-// removed before it returns.
+// run builds, starts and compares the two builds and prints the result to out. Before it
+// returns, it stops the servers and removes their databases and files.
 func run(ctx context.Context, o options, out io.Writer) (err error) {
 	dir, err := os.MkdirTemp(o.dir, "confab-compare-")
 	if err != nil {

@@ -58,7 +58,7 @@ func ratios(pairs []pair, of func(pair) float64) []float64 {
 	return rs
 }
 
-// median returns the middle one, or the mean of the two in the middle.
+// median returns the median of xs: of an even number, the mean of the two in the middle.
 func median(xs []float64) float64 {
 	s := slices.Sorted(slices.Values(xs))
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2

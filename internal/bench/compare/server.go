@@ -27,13 +27,12 @@ type server struct {
 	ended chan struct{} // closed when the process has ended
 }
 
-// patience bounds the start of a server and the wait for one answer.
+// patience is the most time that a server has to start and to answer one request.
 const patience = time.Minute
 
-// start starts a program with a data folder below dir and returns when it
-// serves. The flags are older than this command, so that old builds know them.
-// A line of log for each request would measure the log: only warnings are
-// written, to this process's stderr.
+// start starts a program with a data folder below dir and returns when the server is ready.
+// It uses only flags that old builds know too. The server logs only warnings, to this
+// process's stderr, because logging each request would distort the measurement.
 func start(ctx context.Context, program, dir, database string) (*server, error) {
 	data := filepath.Join(dir, "data")
 	s := &server{
@@ -59,7 +58,7 @@ func start(ctx context.Context, program, dir, database string) (*server, error) 
 	return s, nil
 }
 
-// ready waits until `confab env` knows the server, and keeps what it says.
+// ready waits until `confab env` finds the server, and stores its endpoint, key and CA.
 func (s *server) ready(ctx context.Context, program, data string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -103,7 +102,7 @@ func (s *server) stop() {
 	<-s.ended
 }
 
-// environment is this process's, without Confab's settings.
+// environment returns the environment of this process without CONFAB_ variables.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "CONFAB_") })
 }
