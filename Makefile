@@ -1,11 +1,11 @@
-# Two commands do everything: `go run ./cmd/confab serve --dev` runs Confab, and
-# `make check` tests it, installing what it needs itself. `make quick` is for
-# every day, `make soak` runs the long bars whole.
+# `go run ./cmd/confab serve --dev` runs Confab. `make check` runs all tests and
+# installs the packages that they need, `make quick` runs the tests for every
+# day, and `make soak` the longest tests.
 
 GO ?= go
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-# Counts, not seconds: a target that is in the middle of a run when its time ends
-# fails with "context deadline exceeded".
+# The number of inputs for each fuzz target. It is not a time, because a target that
+# is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
 .PHONY: build quick check soak bench bench-compare lint test race floor crash fuzz compat postgres newest need-cc need-python
@@ -21,7 +21,7 @@ quick: lint race
 check: quick floor crash fuzz compat
 	./scripts/postgres -- $(MAKE) postgres bench
 	scripts/compatibility dist/compat dist/compat-postgres
-	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md is not what the judges say: commit what make check wrote"; exit 1; }
+	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md differs from the results of the tests: commit the file that make check wrote"; exit 1; }
 
 soak: check
 	TEST_FAILURE_ROUNDS=300 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
@@ -40,7 +40,7 @@ lint:
 	cd compat/go && $(GO) run $(STATICCHECK) ./...
 	GO=$(GO) scripts/apidiff
 
-# As a machine with Go alone runs them.
+# All Go tests without the race detector: needs only Go.
 test:
 	$(GO) test ./...
 	cd sdk && $(GO) test ./...
@@ -62,7 +62,7 @@ crash:
 fuzz:
 	GO=$(GO) ./scripts/fuzz $(FUZZTIME)
 
-# The SDKs, Microsoft's and ours, against the built binary.
+# The tests of Microsoft's SDKs and of Confab's, against the built binary.
 RESULTS ?= dist/compat
 compat: need-python build
 	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
@@ -72,7 +72,7 @@ compat: need-python build
 	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/go.json compat/go/run
 	dist/confab run --data memory: -- $(GO) run ./examples/quickstart
 
-# All that needs PostgreSQL: scripts/postgres -- make postgres
+# The tests that need PostgreSQL. Usage: scripts/postgres -- make postgres
 postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
@@ -82,7 +82,7 @@ postgres: need-cc need-python build
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 
-# The newest SDK releases, pre-releases included: it reports, and never fails.
+# Tests the newest SDK releases, also pre-releases. It prints failures and succeeds anyway.
 newest: need-python build
 	COMPAT_BIN=dist/confab compat/python/run-newest
 
