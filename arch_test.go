@@ -15,7 +15,7 @@ import (
 
 const root = "github.com/confab-chat/confab"
 
-// pkg is what `go list` says of a package.
+// pkg is a package in the output of `go list -json`.
 type pkg struct {
 	ImportPath string
 	Imports    []string
@@ -43,8 +43,8 @@ func packages(t *testing.T, dir string) []pkg {
 	}
 }
 
-// may lists what each part of the house may import of the house; everything
-// below a path that ends in /... counts as one part. Data flows one way.
+// may lists the packages of this module that each part may import. A path that ends in
+// /... is one part with everything below it. Data flows one way: rest, core, store.
 var may = map[string][]string{
 	"sdk/communication":        {"sdk/internal/endpoint"},
 	"sdk/internal/endpoint":    nil,
@@ -86,7 +86,7 @@ var may = map[string][]string{
 	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/rest", "internal/server", "internal/transfer", "sdk/communication"},
 }
 
-// never lists what a part must not import from outside, and why.
+// never lists packages of other modules that a part must not import, with the reason.
 var never = []struct{ part, path, why string }{
 	{"internal/core", "net/http", "the domain knows nothing of HTTP"},
 	{"internal/core", "database/sql", "the domain knows nothing of SQL"},
@@ -127,7 +127,7 @@ func TestEveryPackageHasADocComment(t *testing.T) {
 	}
 }
 
-// TestNoInitAndNoCatchAllPackages keeps out what the design leaves out.
+// TestNoInitAndNoCatchAllPackages fails for func init and for package names such as util.
 func TestNoInitAndNoCatchAllPackages(t *testing.T) {
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -8,7 +8,7 @@ import (
 )
 
 // TestArchitecturePageFollowsTheImports holds the table of docs/ARCHITECTURE.md
-// against the code: every package has its place there, below all that it imports.
+// against the code: every package is named there, below the packages that it imports.
 func TestArchitecturePageFollowsTheImports(t *testing.T) {
 	page, err := os.ReadFile("docs/ARCHITECTURE.md")
 	if err != nil {

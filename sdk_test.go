@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestSDKBringsAzcoreAlone makes a fresh program that imports sdk/chat and asks
-// what `go mod tidy` requires: azcore's own tree, each module in the version in
-// which azcore alone would bring it, and at most a package for WebSockets.
+// TestSDKBringsAzcoreAlone runs `go mod tidy` for a new program that imports sdk/chat. The
+// program may require only azcore and its dependencies, in the versions that azcore alone
+// requires, and a package for WebSockets.
 func TestSDKBringsAzcoreAlone(t *testing.T) {
 	sdk, err := filepath.Abs("sdk")
 	if err != nil {
@@ -43,7 +43,7 @@ func TestSDKBringsAzcoreAlone(t *testing.T) {
 	}
 }
 
-// tidy returns what a program requires after `go mod tidy`, with versions.
+// tidy returns the modules that a program requires after `go mod tidy`, with their versions.
 func tidy(t *testing.T, mod, program string) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
