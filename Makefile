@@ -17,7 +17,7 @@ build:
 # race detector.
 quick: lint race
 
-# All that CI runs, under 25 minutes.
+# All that CI runs, under 40 minutes.
 check: quick floor crash fuzz compat
 	./scripts/postgres -- $(MAKE) postgres bench
 	scripts/compatibility dist/compat dist/compat-postgres

@@ -6,6 +6,59 @@ import (
 	"sync"
 )
 
+// MessageKind is a message's type. The numbers are stored and never reused.
+type MessageKind uint8
+
+// The message kinds of the contract.
+const (
+	Text               MessageKind = 1
+	HTML               MessageKind = 2
+	TopicUpdated       MessageKind = 3
+	ParticipantAdded   MessageKind = 4
+	ParticipantRemoved MessageKind = 5
+)
+
+var messageKinds = [...]string{
+	Text: "text", HTML: "html", TopicUpdated: "topicUpdated",
+	ParticipantAdded: "participantAdded", ParticipantRemoved: "participantRemoved",
+}
+
+// String returns the contract's word for the kind, or "unknown".
+func (k MessageKind) String() string { return wordOf(messageKinds[:], k) }
+
+// ParseMessageKind parses the contract's word; ok is false for any other.
+func ParseMessageKind(s string) (k MessageKind, ok bool) {
+	return parseWord[MessageKind](messageKinds[:], s)
+}
+
+// Message is the row of a message. Its key is the thread and Sequence, which changes
+// with every edit; ID never changes. Assign fills ID, Sequence, Version and CreatedOn.
+type Message struct {
+	ID        int64
+	Sequence  uint64
+	Version   int64 // equals ID until the message is edited or deleted
+	Kind      MessageKind
+	CreatedOn int64 // the ID may be greater, because ids of a thread increase
+	EditedOn  int64
+	DeletedOn int64
+
+	Sender            string // empty for system messages
+	SenderDisplayName string
+	Content           string // the text or HTML; the new topic of a TopicUpdated
+	Metadata          map[string]string
+
+	// Only of system messages: the user who made the change, and the users added or removed.
+	Initiator    string
+	Participants []MessageParticipant
+}
+
+// MessageParticipant is a user named in a system message.
+type MessageParticipant struct {
+	User         string
+	DisplayName  string
+	ShareHistory int64
+}
+
 // Sizes of a page of messages (docs/contract/chat.md §5.1).
 const (
 	DefaultMessagesPage = 10
