@@ -23,11 +23,22 @@ type BatchState struct {
 // NewBatchState returns a state without rows. Before the engine calls Assign, it
 // must load the rows that Reads names.
 func NewBatchState(b Batch) *BatchState {
-	return &BatchState{
-		Reads: b.reads(),
-		Heads: make(map[string]*Head, len(b.Changes)), Members: map[string][]Member{}, Users: map[string]User{}, Sent: map[SendKey]int64{},
-		Answers: map[string]*CreateAnswer{}, Messages: map[MessageKey]Message{}, Receipts: map[ReceiptKey]Receipt{},
+	s := &BatchState{Reads: b.reads(), Heads: make(map[string]*Head, len(b.Changes)), Members: map[string][]Member{}}
+	s.Users = rowsFor[User](s.Reads.Users)
+	s.Sent = rowsFor[int64](s.Reads.Sent)
+	s.Answers = rowsFor[*CreateAnswer](s.Reads.Answers)
+	s.Messages = rowsFor[Message](s.Reads.Messages)
+	s.Receipts = rowsFor[Receipt](s.Reads.Receipts)
+	return s
+}
+
+// rowsFor returns a map for the named rows, or nil if there are none: most batches
+// only send.
+func rowsFor[V any, K comparable](names map[K]struct{}) map[K]V {
+	if len(names) == 0 {
+		return nil
 	}
+	return make(map[K]V, len(names))
 }
 
 // SendKey identifies a send with an idempotency token. The store maps it to the id

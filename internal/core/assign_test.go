@@ -20,7 +20,13 @@ const (
 )
 
 // newState is the state of an empty store.
-func newState() *BatchState { return NewBatchState(Batch{}) }
+func newState() *BatchState {
+	s := NewBatchState(Batch{Changes: []*Change{{ // names a row of each kind, so that every map is made
+		Thread: "named", ReadUsers: []User{{}}, SendToken: "named", Answer: &CreateAnswer{}, Rewrites: []Rewrite{{}}, Receipt: &Receipt{},
+	}}})
+	s.Reads = Reads{}
+	return s
+}
 
 // created is an empty store in which thread1 was made at noon by the users.
 func created(t *testing.T, users ...string) *BatchState {

@@ -39,7 +39,7 @@ type lane struct {
 // outcome and err are set.
 type pending struct {
 	change  *Change
-	outcome Outcome
+	outcome *Outcome
 	err     error
 	done    chan struct{} // capacity 1
 }
@@ -75,16 +75,16 @@ func (c *committer) close() {
 // commit queues a change and returns its outcome when the batch is durable. It
 // returns ErrBusy if the lane's queue is full or closed. It cannot be cancelled:
 // a queued change may be applied at any time, so only the lane knows its outcome.
-func (c *committer) commit(change *Change) (Outcome, error) {
+func (c *committer) commit(change *Change) (*Outcome, error) {
 	p := c.pending.Get().(*pending)
 	defer c.pending.Put(p)
 	p.change = change
 	if !c.lanes[LaneOf(change.Key, len(c.lanes))].put(p) {
-		return Outcome{}, ErrBusy
+		return nil, ErrBusy
 	}
 	<-p.done
 	outcome, err := p.outcome, p.err
-	p.change, p.outcome, p.err = nil, Outcome{}, nil
+	p.change, p.outcome, p.err = nil, nil, nil
 	return outcome, err
 }
 
@@ -153,7 +153,7 @@ func (c *committer) apply(batch []*pending) {
 	}
 	c.announce(outcomes)
 	for i, p := range batch {
-		p.outcome = outcomes[i]
+		p.outcome = &outcomes[i]
 		p.done <- struct{}{}
 	}
 }

@@ -80,7 +80,7 @@ func (s *Service) expire(ctx context.Context, thread string) (expired bool, err 
 		c.Events = []Event{{Kind: ThreadDeleted}}
 		return c, nil
 	})
-	return o.Status == Applied, err
+	return err == nil && o.Status == Applied, err
 }
 
 // sweepUsers erases every user whose grace is over from at most sweepPage of its

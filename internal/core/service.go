@@ -113,14 +113,14 @@ func (s *Service) Resource() Resource { return s.resource }
 // again with Decide, so that the engine decides on locked rows. If that decision
 // needs rows that are not locked, it is committed once more with these. change
 // returns ErrBusy when ctx ends or s.patience has passed between two commits.
-func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) {
+func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error) {
 	deadline := time.Now().Add(s.patience)
 	c, err := s.decide(ctx, decide)
 	if err != nil {
-		return Outcome{}, err
+		return nil, err
 	}
 	if c.empty() {
-		return Outcome{Status: Unchanged, Change: c}, nil
+		return &Outcome{Status: Unchanged, Change: c}, nil
 	}
 	for {
 		o, err := s.commits.commit(c)
@@ -129,7 +129,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) 
 			if !errors.As(err, &refusal) {
 				err = fmt.Errorf("commit a change of %s: %w", c.Key, err)
 			}
-			return Outcome{}, err
+			return nil, err
 		}
 		switch o.Status {
 		case Stale:
@@ -141,7 +141,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) 
 		case Unread:
 			c = o.Change
 		case Refused:
-			return Outcome{}, o.Err
+			return nil, o.Err
 		default:
 			if o.Change.changesRevision() {
 				s.threads.Remove(c.Thread)
@@ -150,7 +150,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (Outcome, error) 
 			return o, nil
 		}
 		if ctx.Err() != nil || time.Now().After(deadline) {
-			return Outcome{}, ErrBusy
+			return nil, ErrBusy
 		}
 	}
 }

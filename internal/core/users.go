@@ -156,7 +156,7 @@ func (s *Service) changeLiveUser(ctx context.Context, id string, edit func(*User
 
 // changeUser replaces a user's row by the result of edit, which may be called several
 // times. It writes nothing if edit returns an error or the same row.
-func (s *Service) changeUser(ctx context.Context, id string, edit func(User) (User, error)) (Outcome, error) {
+func (s *Service) changeUser(ctx context.Context, id string, edit func(User) (User, error)) (*Outcome, error) {
 	return s.change(ctx, func(rows Rows) (*Change, error) {
 		us, err := rows.Users(id)
 		if err != nil {
