@@ -26,8 +26,8 @@ type Options struct {
 	// Limits is "fair", the default, which ordinary tests do not reach; "azure", the rate limits of
 	// the real service with its 429s; or "off".
 	Limits string
-	// DeletionGrace is how long the tokens of a deleted user can still delete threads and leave
-	// them, before the user's data is erased. 0 means 30 seconds.
+	// DeletionGrace is the time between the deletion of a user and the erasure of its data. Until
+	// then the user's tokens can still leave threads and delete threads. 0 means 30 seconds.
 	DeletionGrace time.Duration
 	// Log writes a line for every request, and the log of the server, to the log of the test, which
 	// `go test -v` and failed tests show.

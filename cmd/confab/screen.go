@@ -78,8 +78,9 @@ func (f facts) log(l *slog.Logger) {
 	l.Info("ready", "after", f.ready.Round(time.Millisecond))
 }
 
-// publicKey returns which access key is the well-known one of development servers
-// ("access key" or "secondary access key"), or "" if none is.
+// publicKey names the setting of the first access key that is not configured on a
+// development server, "access key" or "secondary access key": the server then uses the
+// published development key. It returns "" if both are configured.
 func (f facts) publicKey() string {
 	switch {
 	case f.Dev && f.cfg.AccessKey.IsZero():

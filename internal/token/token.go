@@ -83,8 +83,9 @@ type verified struct {
 	kid        string
 }
 
-// New returns the Authority of a resource with its access keys. It fails if a key cannot
-// be used. now returns the current time; nil means time.Now.
+// New returns an Authority that issues and verifies tokens with the access keys of r, and
+// looks up users in users. It fails if a key cannot be used. now returns the current time;
+// nil means time.Now.
 func New(r core.Resource, users Users, now func() time.Time) (*Authority, error) {
 	if now == nil {
 		now = time.Now

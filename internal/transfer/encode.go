@@ -70,7 +70,7 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 // checker records whether a text of a record is not UTF-8 or a kind is unknown.
 type checker struct{ bad, unknown bool }
 
-// text returns s and checks that it is UTF-8.
+// text returns s, and notes an error for err to return if s is not UTF-8.
 func (t *checker) text(s string) string {
 	t.bad = t.bad || !utf8.ValidString(s)
 	return s

@@ -66,8 +66,8 @@ func ParseRawID(raw string) Identifier {
 			continue
 		}
 		// Unverified: how the real service treats a third colon. The newest JavaScript SDK returns
-		// an unknown identifier, Python keeps the colon in the id. An empty suffix is unknown only
-		// here: it identifies nobody.
+		// an unknown identifier, as this function does; Python keeps the colon in the id. The SDKs
+		// accept an empty suffix; this function returns an unknown identifier, since it names nobody.
 		if suffix == "" || strings.IndexByte(suffix, ':') >= 0 {
 			break
 		}

@@ -53,7 +53,7 @@ func (k Kind) String() string {
 // default of the contract if an identifier names no cloud.
 type Cloud uint8
 
-// The clouds (docs/contract/identity.md §7).
+// The Azure clouds in which a user or an app can be registered (docs/contract/identity.md §7).
 const (
 	// CloudPublic is the public Azure cloud.
 	CloudPublic Cloud = iota

@@ -72,8 +72,8 @@ func (p *plan) checkRequired(v reflect.Value) error {
 	return nil
 }
 
-// mismatch returns the error for a value that should be of type want, or a syntax error
-// if the value is not valid JSON.
+// mismatch skips the next value and returns an error that names the wanted type, or a
+// syntax error if the value is not valid JSON. It never returns nil.
 func (s *scanner) mismatch(want string) error {
 	if err := s.skip(); err != nil {
 		return err

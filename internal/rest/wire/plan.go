@@ -9,7 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// plan holds the codecs of a struct's fields that exist at one api-version, in order.
+// plan lists, in the order of the struct, the fields that exist at one api-version, and
+// how each is encoded and decoded.
 type plan struct {
 	fields []field
 	byName map[string]*field

@@ -193,8 +193,8 @@ func TestLostCommit(t *testing.T) {
 	}
 }
 
-// TestCutConnections cuts connections at random while messages are sent: each
-// acknowledged one is there once, each refused one is not there.
+// TestCutConnections cuts the connections to PostgreSQL at random while messages are
+// sent. Each acknowledged message must be stored exactly once, and no refused one.
 func TestCutConnections(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
