@@ -137,7 +137,7 @@
 //
 // # Versions
 //
-// The client uses api-version 2025-03-15; ClientOptions.APIVersion selects an older one, from
+// The client uses the newest api-version that it knows; ClientOptions.APIVersion selects an older one, from
 // 2021-03-07 on. All times are in UTC and whole seconds. Comments cite the sections of the contract
 // that the code implements.
 package chat
