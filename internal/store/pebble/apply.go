@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -18,13 +19,30 @@ func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 		return nil, err
 	}
 	outcomes, logged, err := s.write(b)
-	if err != nil || logged == nil {
-		return outcomes, err
+	if err != nil {
+		return nil, err
+	}
+	if logged == nil {
+		return outcomes, s.syncDecisions(outcomes)
 	}
 	if err := s.sync(logged); err != nil {
 		return nil, fmt.Errorf("sync a batch of %d changes: %w", len(b.Changes), err)
 	}
 	return outcomes, nil
+}
+
+// syncDecisions waits for the log if a decision wrote nothing: its answer may rest on
+// rows that another lane has logged and that are not durable yet.
+func (s *Store) syncDecisions(outcomes []core.Outcome) error {
+	decided := func(o core.Outcome) bool { return o.Status == core.Refused || o.Status == core.Unchanged }
+	if !slices.ContainsFunc(outcomes, decided) {
+		return nil
+	}
+	if err := s.db.LogData(nil, pebble.Sync); err != nil {
+		s.fatal(err)
+		return fmt.Errorf("sync the log before a decision is answered: %w", err)
+	}
+	return nil
 }
 
 // write checks and numbers the changes and puts them into the log. Nothing is

@@ -1,8 +1,10 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -90,5 +92,72 @@ func testDecisions(t *testing.T, e Engine) {
 	mustEqual(t, "creates", statuses(os), []core.Status{core.Replayed, core.Applied})
 	if load(t, s, b).LastSequence != 2 {
 		t.Error("the thread that was made by a decision has no messages")
+	}
+}
+
+// testDecisionsAreDurable refuses on the row of a user whose change hangs in its
+// sync: the refusal must not be returned before that row is durable.
+func testDecisionsAreDurable(t *testing.T, e Engine) {
+	if e.Blockable == nil {
+		t.Skip("this engine has no syncs of its own to block")
+	}
+	s, gate := e.Blockable(t)
+	defer closeStore(t, s)
+	a := thread(1)
+	who := user(1)
+	for n := 2; core.LaneOf(who, s.Lanes()) == core.LaneOf(a, s.Lanes()) && s.Lanes() > 1; n++ {
+		who = user(n)
+	}
+	live := core.User{ID: who, State: core.UserLive, Generation: 1}
+	deleting := live
+	deleting.State = core.UserDeleting
+	apply(t, s, start, create(a, "", user(1)), putUser(core.User{ID: who}, live))
+	adds := &core.Change{Key: a, Thread: a, ReadUsers: []core.User{live}, Decide: func(rows core.Rows) (*core.Change, error) {
+		us, err := rows.Users(who)
+		if err == nil && us[who].State != core.UserLive {
+			err = errors.New("the user is not live")
+		}
+		return &core.Change{Key: a, Thread: a}, err
+	}}
+
+	held := gate.Shut()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer gate.Open()
+	applied := func(c *core.Change) <-chan core.Outcome {
+		done := make(chan core.Outcome, 1)
+		wg.Go(func() {
+			os, err := s.Apply(context.Background(), core.Batch{At: start, Changes: []*core.Change{c}})
+			if err != nil {
+				t.Errorf("apply: %v", err)
+				return
+			}
+			done <- os[0]
+		})
+		return done
+	}
+	deletion := applied(putUser(live, deleting))
+	<-held
+	refusal := applied(adds)
+	for range 200 {
+		select {
+		case o := <-refusal:
+			// PostgreSQL may read the row before the deletion locks it.
+			if o.Status == core.Refused {
+				t.Fatal("a decision was answered on a row that is not durable")
+			}
+			return
+		default:
+		}
+		if got := userRow(t, s, who); got != live {
+			t.Fatalf("the user is %+v before its change is durable", got)
+		}
+	}
+	gate.Open()
+	if o := <-deletion; o.Status != core.Applied {
+		t.Errorf("the deletion has status %d", o.Status)
+	}
+	if o := <-refusal; o.Status != core.Refused {
+		t.Errorf("the decision has status %d after the deletion, want %d", o.Status, core.Refused)
 	}
 }

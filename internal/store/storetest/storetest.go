@@ -49,6 +49,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("pages in bytes", func(t *testing.T) { testPageBytes(t, e) })
 	t.Run("readers", func(t *testing.T) { testReader(t, e) })
 	t.Run("decisions", func(t *testing.T) { testDecisions(t, e) })
+	t.Run("decisions are durable", func(t *testing.T) { testDecisionsAreDurable(t, e) })
 	t.Run("since", func(t *testing.T) { testSince(t, e) })
 	t.Run("rewrites", func(t *testing.T) { testRewrites(t, e) })
 	t.Run("receipts", func(t *testing.T) { testReceipts(t, e) })
