@@ -13,7 +13,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Apply commits a batch with one sync; see core.Store.
+// Apply commits a batch with one sync and returns the outcome of each change when
+// they are durable; see core.Store. It returns core.ErrStorageFull if too little
+// disk space is free.
 func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 	if err := s.floor.check(time.Now()); err != nil {
 		return nil, err
@@ -45,8 +47,9 @@ func (s *Store) syncDecisions(outcomes []core.Outcome) error {
 	return nil
 }
 
-// write checks and numbers the changes and puts them into the log. Nothing is
-// logged when none of them holds.
+// write decides which changes of b apply, gives them their ids, sequences and
+// positions, and appends their rows to the write-ahead log without waiting for the
+// disk. The returned logged is nil if no change applied.
 func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
@@ -56,7 +59,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	if err := load(s.db, state); err != nil {
 		return nil, nil, fmt.Errorf("read the rows of a batch: %w", err)
 	}
-	var expiries map[string]int64 // before the batch
+	var expiries map[string]int64 // expiry time of each thread before the batch
 	for id, h := range state.Heads {
 		if on := h.ExpiresOn(); on != 0 {
 			if expiries == nil {
@@ -84,7 +87,8 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	return outcomes, l, nil
 }
 
-// load reads the rows that the batch names, as the log has them.
+// load reads the rows that the batch needs into s. It also sees rows that are in the
+// write-ahead log but not yet durable.
 func load(r pebble.Reader, s *core.BatchState) error {
 	for id, withMembers := range s.Reads.Threads {
 		h, found, err := heads.get(r, core.Head{ID: id})
@@ -117,7 +121,7 @@ func load(r pebble.Reader, s *core.BatchState) error {
 		}))
 }
 
-// loadRows reads those of the named rows that exist.
+// loadRows calls get for each key in names and stores the rows that exist in to.
 func loadRows[K comparable, V any](to map[K]V, names map[K]struct{}, get func(K) (V, bool, error)) error {
 	for k := range names {
 		v, found, err := get(k)
@@ -131,16 +135,16 @@ func loadRows[K comparable, V any](to map[K]V, names map[K]struct{}, get func(K)
 	return nil
 }
 
-// writer turns changes into keys and values; its buffers are used again.
+// writer adds the rows of changes to a Pebble batch.
 type writer struct {
 	batch      *pebble.Batch
-	key, value []byte
-	row        core.ThreadMessage // thread, id and sequence of the message that is being written
-	heads      map[string]bool    // written already: the last state of a thread is enough
-	expiries   map[string]int64   // of threads, as their entries have them
+	key, value []byte             // buffers, reused for each row
+	row        core.ThreadMessage // thread, id and sequence of the message that is being added
+	heads      map[string]bool    // threads whose head is in the batch; it is the head after all changes, so one write is enough
+	expiries   map[string]int64   // expiry time of each thread in the stored expiry rows
 }
 
-// change writes the rows of an applied change.
+// change adds all rows of an applied change to the batch.
 func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	c := o.Change
 	for i := range c.PutUsers {
@@ -176,7 +180,7 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 		w.purge(c.Thread)
 	}
 	for i := range c.Events {
-		w.logged(&c.Events[i])
+		w.putEvent(&c.Events[i])
 	}
 	if c.SendToken != "" {
 		k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}
@@ -190,7 +194,8 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	}
 }
 
-// user writes a user's row, and its entry among the users in deletion.
+// user writes a user's row, and adds or removes the user in the index of users whose
+// deletion is not complete.
 func (w *writer) user(u *core.User) {
 	users.put(w, u)
 	switch u.State {
@@ -201,7 +206,8 @@ func (w *writer) user(u *core.User) {
 	}
 }
 
-// expiry moves a thread's entry among those that expire.
+// expiry updates the index of threads by expiry time: was is the thread's time in the
+// index, in epoch milliseconds, or 0 if the thread is not in it.
 func (w *writer) expiry(was int64, h *core.Head) {
 	on := h.ExpiresOn()
 	if was != 0 && was != on {
@@ -212,7 +218,7 @@ func (w *writer) expiry(was int64, h *core.Head) {
 	}
 }
 
-// message writes a message, and the way to it from its id.
+// message writes a message's row, and the index row that maps its id to its sequence.
 func (w *writer) message(thread string, m *core.Message) {
 	w.row.Thread, w.row.ID, w.row.Sequence = thread, m.ID, m.Sequence
 	w.key, w.value = messages.schema.EncodeKey(append(w.key[:0], kindMessage), &w.row), row.Message.Encode(w.value[:0], m)
@@ -220,13 +226,14 @@ func (w *writer) message(thread string, m *core.Message) {
 	ids.put(w, &w.row)
 }
 
-// logged writes an event, and the way to it from its position.
-func (w *writer) logged(e *core.Event) {
+// putEvent writes an event's row, and the index row that maps its position to it.
+func (w *writer) putEvent(e *core.Event) {
 	events.put(w, e)
 	positions.put(w, e)
 }
 
-// rewrite moves a message to its new sequence.
+// rewrite writes the new state of a message, and deletes its row at the old sequence
+// if the sequence changed.
 func (w *writer) rewrite(thread string, r *core.Rewrite) {
 	if r.Sequence != r.OldSequence {
 		messages.remove(w, &core.ThreadMessage{Thread: thread, Message: core.Message{Sequence: r.OldSequence}})
@@ -234,15 +241,16 @@ func (w *writer) rewrite(thread string, r *core.Rewrite) {
 	w.message(thread, &r.Message)
 }
 
-// purge deletes all rows of a thread but its head, members, first answer and
-// events.
+// purge deletes a thread's messages, their ids, its idempotency tokens and its
+// receipts. The head, the members, the answer to the create and the events stay.
 func (w *writer) purge(thread string) {
 	for _, kind := range []byte{kindMessage, kindID, kindSent, kindReceipt} {
 		lower := append([]byte{kind}, part(thread)...)
-		w.batch.DeleteRange(lower, after(lower), nil)
+		w.batch.DeleteRange(lower, prefixEnd(lower), nil)
 	}
 }
 
+// listMove moves a thread's entry in a user's list of threads to another minute.
 func (w *writer) listMove(m *core.ListMove) {
 	if m.From != 0 {
 		lists.remove(w, &core.ListMove{User: m.User, Thread: m.Thread, To: m.From})

@@ -13,9 +13,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Checkpoint makes a store in dir, which must not be there, that holds all that
-// is durable now. Where dir is on the same disk its tables are links, which
-// cost no space until this store drops them.
+// Checkpoint copies the store to dir, which must not exist; otherwise the error wraps
+// os.ErrExist. The copy has every batch that is durable now. If dir is on the same
+// disk, the copy's table files are hard links: they take no space until this store
+// deletes the originals.
 func (s *Store) Checkpoint(dir string) error {
 	if err := s.db.Checkpoint(dir, pebble.WithFlushedWAL()); err != nil {
 		return fmt.Errorf("copy store %s to %s: %w", s.dir, dir, err)
@@ -23,8 +24,9 @@ func (s *Store) Checkpoint(dir string) error {
 	return nil
 }
 
-// Restore copies a store that nobody has open into a folder that is not there.
-// A copy that is broken off is refused when it is opened.
+// Restore copies the store in folder from, which no process may have open, to the
+// folder to, which must not exist; otherwise the error wraps os.ErrExist. If Restore
+// fails or is interrupted, Open refuses the copy with core.ErrUnfinished.
 func Restore(ctx context.Context, from, to string) error {
 	fs := vfs.Default
 	names, err := fs.List(from)
@@ -52,15 +54,18 @@ func Restore(ctx context.Context, from, to string) error {
 	return finish(fs, to)
 }
 
-// SetEpoch tells everybody who holds a cursor that positions begin anew, as
-// they do when a store goes back in time.
+// SetEpoch replaces the epoch of the event log, durably. A reader that finds another
+// epoch than before knows that its cursor is invalid: after a restore, positions are
+// given a second time.
 func (s *Store) SetEpoch(epoch string) error {
 	return s.set(metaKey(metaEpoch), row.Text.Encode(nil, &epoch))
 }
 
-// unfinished is the file that stands in a store while it is being filled.
+// unfinished is the name of a file that exists in a store's folder while an import or
+// a restore fills it. Open refuses a store that has it.
 const unfinished = "UNFINISHED"
 
+// markUnfinished creates the file unfinished in dir, durably.
 func markUnfinished(fs vfs.FS, dir string) error {
 	f, err := fs.Create(fs.PathJoin(dir, unfinished), vfs.WriteCategoryUnspecified)
 	if err == nil {
@@ -73,8 +78,9 @@ func markUnfinished(fs vfs.FS, dir string) error {
 	return nil
 }
 
+// finish removes the file unfinished from dir, durably.
 func finish(fs vfs.FS, dir string) error {
-	err := syncFolder(fs, dir) // what was filled in, before the mark goes
+	err := syncFolder(fs, dir) // the store's files must be durable before the mark is removed
 	if err == nil {
 		err = fs.Remove(fs.PathJoin(dir, unfinished))
 	}
@@ -87,6 +93,7 @@ func finish(fs vfs.FS, dir string) error {
 	return nil
 }
 
+// syncFolder makes the names of the files in dir durable.
 func syncFolder(fs vfs.FS, dir string) error {
 	d, err := fs.OpenDir(dir)
 	if err != nil {

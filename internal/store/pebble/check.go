@@ -12,8 +12,11 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Check reads every row; see core.Checker. It follows the heads and, beside
-// them, what belongs to their threads, all in the order of their keys.
+// Check verifies the store and returns the number of rows of each kind; see
+// core.Checker. The error wraps ErrDamaged if a row cannot be read or contradicts
+// another. It reads the heads and the threads' rows of each kind side by side, all in
+// key order. It does not read the users' lists of threads or the index of users in
+// deletion.
 func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -24,6 +27,7 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	return c.counts, nil
 }
 
+// checker is one run of Check.
 type checker struct {
 	*Store
 	snap   pebble.Reader
@@ -46,7 +50,7 @@ func (c *checker) run(ctx context.Context) error {
 	return c.events(ctx)
 }
 
-// count counts a record that was read.
+// count adds r to the counts unless err is set, and returns err.
 func (c *checker) count(r core.Record, err error) error {
 	if err == nil {
 		c.counts.Add(r)
@@ -54,6 +58,7 @@ func (c *checker) count(r core.Record, err error) error {
 	return err
 }
 
+// row returns err, if it is not nil, as damage of the row with this key.
 func (c *checker) row(key []byte, err error) error {
 	if err == nil {
 		return nil
@@ -61,13 +66,15 @@ func (c *checker) row(key []byte, err error) error {
 	return c.damaged(fmt.Sprintf("row %q", key), err)
 }
 
-// threadRows are the rows of a kind, to be taken thread by thread.
+// threadRows iterates over the rows of one kind, of all threads, in key order.
 type threadRows struct {
 	*pebble.Iterator
 	read func(h *core.Head, key, value []byte) error
 }
 
-// take reads the rows of the thread. One of a thread before it has no head.
+// take calls read for each row of the thread h and stops at the first row of a later
+// thread. Threads come in key order, so a row of an earlier thread has no head: that
+// is an error.
 func (r *threadRows) take(h *core.Head) error {
 	for ; r.Valid(); r.Next() {
 		thread, _, _ := bytes.Cut(r.Key()[1:], []byte{0})
@@ -84,9 +91,10 @@ func (r *threadRows) take(h *core.Head) error {
 	return r.Error()
 }
 
-// threads holds the heads against everything that hangs on them.
+// threads verifies each head against its thread's rows, and the index of threads by
+// expiry time against the heads.
 func (c *checker) threads(ctx context.Context) (err error) {
-	var of tally
+	var seen tally
 	var kinds []*threadRows
 	defer func() {
 		for _, k := range kinds {
@@ -95,7 +103,7 @@ func (c *checker) threads(ctx context.Context) (err error) {
 			}
 		}
 	}()
-	for kind, read := range c.readers(&of) {
+	for kind, read := range c.readers(&seen) {
 		it, err := c.snap.NewIter(kindRange(kind))
 		if err != nil {
 			return err
@@ -113,23 +121,23 @@ func (c *checker) threads(ctx context.Context) (err error) {
 			expiring++
 			_, found, err := expiries.get(c.snap, core.Expiry{On: on, Thread: h.ID})
 			if err == nil && !found {
-				err = errors.New("it is not among those that expire")
+				err = errors.New("it is missing in the index of threads that expire")
 			}
 			if err != nil {
 				return c.damaged("thread "+h.ID, err)
 			}
 		}
-		of = tally{}
+		seen = tally{}
 		for _, k := range kinds {
 			if err := k.take(&h); err != nil {
 				return c.damaged("thread "+h.ID, err)
 			}
 		}
-		if err := of.fits(h); err != nil {
+		if err := seen.verify(h); err != nil {
 			return c.damaged("thread "+h.ID, err)
 		}
 		c.counts.Threads++
-		c.counts.Messages += of.messages
+		c.counts.Messages += seen.messages
 		return nil
 	})
 	if err != nil {
@@ -145,40 +153,46 @@ func (c *checker) threads(ctx context.Context) (err error) {
 		return nil
 	})
 	if err == nil && expiring != 0 {
-		err = c.damaged("the threads that expire", errors.New("there are more entries than such threads"))
+		err = c.damaged("the threads that expire", errors.New("their index has more entries than there are such threads"))
 	}
 	return err
 }
 
-// tally is what was read of a thread.
+// tally summarizes the message rows and the id rows of one thread.
 type tally struct {
-	ids, messages, last uint64
-	ways                uint64 // hashes of all messages' ids and places, less those of the ids' rows
+	messages, ids uint64 // number of message rows and of id rows
+	last          uint64 // sequence of the last message
+	checksum      uint64 // zero if message rows and id rows have the same pairs of id and sequence
 }
 
-var waySeed = maphash.MakeSeed()
+var hashSeed = maphash.MakeSeed()
 
-// way is a hash of a message's id and place. To look every id up would take ten
-// times as long as to read all rows.
-func way(id int64, sequence uint64) uint64 {
-	return maphash.Comparable(waySeed, [2]uint64{uint64(id), sequence})
+// hash returns a hash of a message's id and sequence. The tally's checksum adds the
+// hashes of all message rows and subtracts those of all id rows. To look up each id
+// instead would take ten times as long as reading all rows.
+func hash(id int64, sequence uint64) uint64 {
+	return maphash.Comparable(hashSeed, [2]uint64{uint64(id), sequence})
 }
 
-func (t tally) fits(h core.Head) error {
+// verify fails if message rows and id rows differ, or if the last message does not
+// have the last sequence of the head.
+func (t tally) verify(h core.Head) error {
 	switch {
 	case t.ids != t.messages:
 		return fmt.Errorf("it has %d messages and %d ids of messages", t.messages, t.ids)
-	case t.ways != 0:
-		return errors.New("the ids of its messages lead to other places")
-	// The last place is always taken, unless the thread's end took the message.
+	case t.checksum != 0:
+		return errors.New("the rows of its messages' ids have other sequences than the messages")
+	// The last sequence always has a message, unless the thread was deleted and its
+	// messages purged.
 	case t.last != h.LastSequence && h.DeletedOn == 0:
-		return fmt.Errorf("its last message has place %d in place of %d", t.last, h.LastSequence)
+		return fmt.Errorf("its last message has sequence %d instead of %d", t.last, h.LastSequence)
 	}
 	return nil
 }
 
-// readers read a row of each kind that belongs to threads.
-func (c *checker) readers(of *tally) map[byte]func(h *core.Head, key, value []byte) error {
+// readers returns, for each kind of row that belongs to a thread, the function that
+// verifies a row of that kind and adds it to the counts and to seen.
+func (c *checker) readers(seen *tally) map[byte]func(h *core.Head, key, value []byte) error {
 	counting := func(read func(key, value []byte) (core.Record, error)) func(*core.Head, []byte, []byte) error {
 		return func(_ *core.Head, key, value []byte) error { return c.count(read(key, value)) }
 	}
@@ -186,25 +200,26 @@ func (c *checker) readers(of *tally) map[byte]func(h *core.Head, key, value []by
 		kindMember: counting(members.exported), kindAnswer: counting(answers.exported),
 		kindSent: counting(sent.exported), kindReceipt: counting(receipts.exported),
 		kindMessage: func(h *core.Head, key, value []byte) error {
-			of.messages++
+			seen.messages++
 			m, err := messages.decode(key, value)
-			of.last = m.Sequence
-			of.ways += way(m.ID, of.last)
-			if err == nil && (of.last > h.LastSequence || max(m.ID, m.Version) > h.LastID) {
-				err = fmt.Errorf("message %d is newer than its thread knows", m.ID)
+			seen.last = m.Sequence
+			seen.checksum += hash(m.ID, m.Sequence)
+			if err == nil && (m.Sequence > h.LastSequence || max(m.ID, m.Version) > h.LastID) {
+				err = fmt.Errorf("message %d is newer than its thread's head", m.ID)
 			}
 			return err
 		},
 		kindID: func(_ *core.Head, key, value []byte) error {
-			of.ids++
+			seen.ids++
 			m, err := ids.decode(key, value)
-			of.ways -= way(m.ID, m.Sequence)
+			seen.checksum -= hash(m.ID, m.Sequence)
 			return err
 		},
 	}
 }
 
-// events holds the log against its index by position, and against the heads.
+// events verifies the event log: no event has a number above its head's last one,
+// positions have no gaps, and there are as many positions as events.
 func (c *checker) events(ctx context.Context) error {
 	var h core.Head
 	err := c.scan(ctx, c.snap, kindEvent, func(key, value []byte) error {
@@ -214,7 +229,7 @@ func (c *checker) events(ctx context.Context) error {
 			h, _, err = heads.get(c.snap, core.Head{ID: e.Thread})
 		}
 		if err == nil && e.Number > h.LastEvent {
-			err = fmt.Errorf("its thread knows %d events", h.LastEvent)
+			err = fmt.Errorf("its thread's head says that there are %d events", h.LastEvent)
 		}
 		return c.row(key, err)
 	})

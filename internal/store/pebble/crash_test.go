@@ -23,17 +23,18 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The crash tests run 64 senders until the store is cut off, then open what
-// is left and look for every acknowledgement.
+// The crash tests run 64 senders until the process is killed or the power is cut. Then
+// they open the store again and verify every acknowledged operation.
 const (
 	crashSenders = 64
 	crashThreads = 9
 )
 
-// crashPolicies are the days that a thread is kept for, one after another.
+// crashPolicies are the retention policies, in days, that a thread gets in turn.
 var crashPolicies = [...]int32{30, 90, 0}
 
-// rounds is how often a crash test crashes: few in `go test`, all in `make check`.
+// rounds returns the number of crashes of a crash test: the value of the environment
+// variable, which `make check` sets, or few.
 func rounds(t *testing.T, variable string, few int) int {
 	t.Helper()
 	v := os.Getenv(variable)
@@ -47,14 +48,14 @@ func rounds(t *testing.T, variable string, few int) int {
 	return n
 }
 
-// ack is an acknowledged operation: what its sender may rely on from then on.
-// A message is known by its content without the number of its last edit.
+// ack is an acknowledged operation, which must survive a crash. A message is
+// identified by its content without the number of its last edit.
 type ack struct {
 	op      string // send, edit, delete, receipt, add, remove or keep
 	thread  string
 	content string // of a send: round/sender/count; of add and remove: the guest; of keep: round/sender
 	id      int64  // of the message
-	edits   int    // of the message or the retention policy, with this one
+	edits   int    // number of edits of the message or of the retention policy, including this one
 }
 
 func (a ack) String() string {
@@ -68,9 +69,9 @@ func parseAck(line string) (a ack, ok bool) {
 
 func (a ack) text() string { return fmt.Sprintf("%s#%d", a.content, a.edits) }
 
-// crashLoad has all senders send, edit, delete, read, add, remove and change
-// retention policies until stop is closed or an operation fails, and reports each acknowledgement. Some sends
-// carry a token.
+// crashLoad runs all senders until stop is closed or an operation fails. They send, some
+// with an idempotency token, edit and delete messages, send receipts, add and remove
+// guests, and change retention policies. crashLoad calls acked for each success.
 func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) error {
 	ctx := context.Background()
 	service, err := core.New(ctx, s, new(local.Bus), core.Options{})
@@ -78,7 +79,7 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 		return err
 	}
 	defer service.Close()
-	// A sender and its guest each; the guests come and go.
+	// Each sender has a guest, which it adds to its thread and removes again.
 	var users, guests []core.NewParticipant
 	for range crashSenders {
 		for _, list := range []*[]core.NewParticipant{&users, &guests} {
@@ -110,7 +111,7 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 				a, err := me.act(ctx, n)
 				var refusal *core.Error
 				if errors.As(err, &refusal) && refusal.Code == core.Unavailable {
-					continue // certainly nothing was written
+					continue // the server was busy and wrote nothing
 				}
 				if err != nil {
 					return
@@ -128,22 +129,23 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 	return nil
 }
 
-// crashSender works on its own messages and its own guest, one operation after
-// another, so that each has at most one operation whose outcome it does not know.
+// crashSender changes only its own messages and its own guest, one operation after
+// another. So a crash leaves at most one operation of each sender with an unknown
+// outcome.
 type crashSender struct {
 	service *core.Service
 	round   int
 	number  int
 	user    string
 	guest   core.NewParticipant
-	inside  bool // the guest
+	inside  bool // whether the guest is in the thread
 	threads []string
 	last    ack // its newest message
-	kept    int // how often it changed the policy of its home, which only the first in each thread does
+	kept    int // number of its changes of the home thread's retention policy; only the first sender of each thread changes it
 }
 
 func (c *crashSender) act(ctx context.Context, n int) (ack, error) {
-	home := c.threads[c.number%len(c.threads)] // of the guest
+	home := c.threads[c.number%len(c.threads)] // the thread that the guest is added to
 	a := c.last
 	switch n % 8 {
 	case 3:
@@ -189,22 +191,22 @@ func (c *crashSender) act(ctx context.Context, n int) (ack, error) {
 	return a, err
 }
 
-// kept is what the acknowledgements of one message or guest add up to.
+// kept is the expected state of one message or guest after all acknowledged operations.
 type kept struct {
 	ack
 	deleted bool
 }
 
-// verifyCrash reads everything and holds the acknowledgements against it: every
-// acknowledged message is there exactly once, as it was last acknowledged or one
-// step further; senders' messages are in their order; there are no gaps; what
-// was not acknowledged is there at most once for a sender.
+// verifyCrash compares the store with the acknowledged operations. Each acknowledged
+// message must exist once, in its last acknowledged state or one operation further.
+// Messages must be in order, without gaps. Each sender may have at most one operation
+// in the store that was not acknowledged.
 func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	t.Helper()
 	messages := map[string]kept{}
 	guests := map[string]kept{}
 	policies := map[string]ack{}   // by thread
-	receipts := map[string]int64{} // the last, by thread and sender
+	receipts := map[string]int64{} // the last receipt, by thread and sender
 	sends := 0
 	for _, a := range acks {
 		switch a.op {
@@ -233,7 +235,7 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 		threads[a.thread] = true
 	}
 	found := 0
-	ahead := map[string]int{} // how often something went further than was acknowledged, by sender
+	ahead := map[string]int{} // number of unacknowledged operations in the store, by sender
 	senders := map[string]string{}
 	for thread := range threads {
 		found += verifyThread(t, s, thread, messages, ahead, senders)
@@ -246,16 +248,17 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	}
 	verifyReceipts(t, s, threads, receipts, senders)
 	if unacked := found - sends; unacked < 0 || unacked > crashSenders {
-		t.Fatalf("%d messages for %d acknowledgements: more than one unacknowledged for a sender", found, sends)
+		t.Fatalf("%d messages for %d acknowledged sends: want at most one unacknowledged per sender", found, sends)
 	}
 	for sender, n := range ahead {
 		if n > 1 {
-			t.Fatalf("%d things of %s went further than was acknowledged, want at most 1", n, sender)
+			t.Fatalf("%d unacknowledged operations of %s are in the store, want at most 1", n, sender)
 		}
 	}
 }
 
-// verifyThread takes what it finds out of messages.
+// verifyThread verifies the messages of a thread and deletes those that it finds from
+// messages. It returns the number of text messages.
 func verifyThread(t *testing.T, s core.Store, thread string, messages map[string]kept, ahead map[string]int, senders map[string]string) (found int) {
 	t.Helper()
 	ctx := context.Background()
@@ -274,7 +277,7 @@ func verifyThread(t *testing.T, s core.Store, thread string, messages map[string
 	version, sequence := int64(1<<62), ^uint64(0)
 	for _, m := range page.Messages {
 		if m.Sequence >= sequence || m.Version >= version || seen[m.ID] {
-			t.Fatalf("%s: sequence %d, version %d follow %d, %d downwards; id %d", thread, m.Sequence, m.Version, sequence, version, m.ID)
+			t.Fatalf("%s: sequence %d, version %d listed after %d, %d, want smaller ones; id %d", thread, m.Sequence, m.Version, sequence, version, m.ID)
 		}
 		version, sequence, seen[m.ID] = m.Version, m.Sequence, true
 		if row := messageByID(t, s, thread, m.ID); row.Sequence != m.Sequence {
@@ -286,7 +289,7 @@ func verifyThread(t *testing.T, s core.Store, thread string, messages map[string
 		found++
 		base, _, _ := strings.Cut(m.Content, "#")
 		if base != "" && texts[base] {
-			t.Fatalf("%s: message %q is there twice", thread, base)
+			t.Fatalf("%s: message %q exists twice", thread, base)
 		}
 		texts[base] = true
 		k, acked := byID[m.ID]
@@ -302,15 +305,15 @@ func verifyThread(t *testing.T, s core.Store, thread string, messages map[string
 		case !k.deleted && (m.DeletedOn != 0 || m.Content == next.text()):
 			ahead[sender]++
 		default:
-			t.Fatalf("%s: message %d is %q (deleted on %d), acknowledged was %q, deleted: %v", thread, m.ID, m.Content, m.DeletedOn, k.text(), k.deleted)
+			t.Fatalf("%s: message %d is %q (deleted on %d), want %q, deleted: %v", thread, m.ID, m.Content, m.DeletedOn, k.text(), k.deleted)
 		}
 		delete(messages, k.content)
 	}
 	return found
 }
 
-// verifyHead looks for the guests that were added to a thread, and for its
-// retention policy: the last that was acknowledged, or the one after.
+// verifyHead verifies that the guests added to a thread are its members, and that its
+// retention policy is the last acknowledged one or the next one.
 func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kept, policy ack, ahead map[string]int) {
 	t.Helper()
 	head, err := s.Thread(context.Background(), thread)
@@ -319,17 +322,17 @@ func verifyHead(t *testing.T, s core.Store, thread string, guests map[string]kep
 	}
 	for guest, k := range guests {
 		if m := head.Member(guest); k.thread == thread && k.op == "add" && m == nil {
-			t.Fatalf("%s: the guest %s was added and is not there", thread, guest)
+			t.Fatalf("%s: the guest %s was added but is no member", thread, guest)
 		}
 	}
 	switch n := len(crashPolicies); head.RetentionDays {
 	case crashPolicies[policy.edits%n]:
 	case crashPolicies[(policy.edits+1)%n]:
-		if policy.op != "" { // else nobody knows whose it is
+		if policy.op != "" { // without an acknowledged change, the sender is unknown
 			ahead[policy.content]++
 		}
 	default:
-		t.Fatalf("%s: kept for %d days after %d acknowledged changes of that", thread, head.RetentionDays, policy.edits)
+		t.Fatalf("%s: retention policy of %d days after %d acknowledged changes", thread, head.RetentionDays, policy.edits)
 	}
 }
 
@@ -347,13 +350,14 @@ func verifyReceipts(t *testing.T, s core.Store, threads map[string]bool, acked m
 		for key, id := range acked {
 			of, sender, _ := strings.Cut(key, " ")
 			if user := senders[sender]; of == thread && user != "" && have[user] < id {
-				t.Fatalf("%s: the receipt of %s is at %d, acknowledged was %d", thread, sender, have[user], id)
+				t.Fatalf("%s: the receipt of %s is at %d, want %d", thread, sender, have[user], id)
 			}
 		}
 	}
 }
 
-// TestKill kills a child process under load, again and again on one folder.
+// TestKill kills a child process under load, several times on one folder, and verifies
+// the store after each kill.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	var byRound [][]ack
@@ -385,7 +389,8 @@ func TestKill(t *testing.T) {
 	t.Logf("%d acknowledged operations, all there", total)
 }
 
-// killOne starts the child, lets it work for a random while and kills it.
+// killOne starts a child process, kills it after a random time, and returns the
+// operations that the child acknowledged.
 func killOne(t *testing.T, dir string, round int) (acks []ack) {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^$")
@@ -403,7 +408,7 @@ func killOne(t *testing.T, dir string, round int) (acks []ack) {
 	for lines.Scan() {
 		a, ok := parseAck(lines.Text())
 		if !ok {
-			continue // cut off in the middle: not acknowledged
+			continue // an incomplete last line, so not acknowledged
 		}
 		acks = append(acks, a)
 		if timer == nil {
@@ -411,12 +416,13 @@ func killOne(t *testing.T, dir string, round int) (acks []ack) {
 		}
 	}
 	if err := child.Wait(); err == nil || err.Error() != "signal: killed" {
-		t.Fatalf("round %d: the child ended with %v, not by our kill", round, err)
+		t.Fatalf("round %d: the child ended with %v, want signal: killed", round, err)
 	}
 	return acks
 }
 
-// crashChild is the other side of TestKill; TestMain starts it.
+// crashChild is the main function of TestKill's child process; TestMain calls it. It
+// prints each acknowledged operation.
 func crashChild(dir string) {
 	s, err := Open(dir, Options{Initial: storetest.Initial})
 	if err != nil {
@@ -431,8 +437,8 @@ func crashChild(dir string) {
 	os.Exit(4)
 }
 
-// TestPowerCut takes copies of a crashable file system under load: what was
-// synced, and a random part of what was not.
+// TestPowerCut copies a file system in memory under load, with all synced data and a
+// random part of the data that is not synced. It opens and verifies each copy.
 func TestPowerCut(t *testing.T) {
 	acked := 0
 	for round := range rounds(t, "TEST_POWERCUT_ROUNDS", 25) {
@@ -448,7 +454,7 @@ func powerCut(t *testing.T, round int) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mu sync.Mutex // guards acks and cut: what is acknowledged after the copy proves nothing
+	var mu sync.Mutex // guards acks and cut: operations acknowledged after the copy may be missing in it
 	var acks []ack
 	var clone *vfs.MemFS
 	var n atomic.Int64
@@ -488,8 +494,8 @@ func powerCut(t *testing.T, round int) int {
 	return len(acks)
 }
 
-// verifyLog reads the whole event log: positions rise, numbers have no gaps, and
-// each thread's head has the sequences that its events took, no more.
+// verifyLog reads the whole event log. Positions must rise, the numbers of each thread
+// must have no gaps, and each head's last sequence must agree with the events.
 func verifyLog(t *testing.T, s core.Store) {
 	t.Helper()
 	var last uint64
@@ -512,7 +518,7 @@ func verifyLog(t *testing.T, s core.Store) {
 				moves[e.Thread]++
 			}
 			if numbers[e.Thread]++; e.Number != numbers[e.Thread] {
-				t.Fatalf("%s: event %d in place of %d", e.Thread, e.Number, numbers[e.Thread])
+				t.Fatalf("%s: event %d instead of %d", e.Thread, e.Number, numbers[e.Thread])
 			}
 		}
 		if len(page.Events) == 0 {

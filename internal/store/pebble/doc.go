@@ -1,41 +1,43 @@
-// Package pebble is the embedded engine: ordered keys in cockroachdb/pebble,
-// one process, one folder, no other service.
+// Package pebble is the embedded storage engine. It implements core.Store with the
+// key-value store cockroachdb/pebble, in one folder that one process opens.
 //
 // # Keys
 //
-// A key is a letter, then its parts. A text that others follow ends with a
-// zero byte, which no id contains; numbers are big-endian, so that byte order
-// is number order. The comparer is Pebble's default one.
+// A key is a letter, which names the kind of row, followed by the key's fields. A
+// text that is not the last field ends with a zero byte, which no id contains.
+// Numbers are big-endian, so that byte order is numeric order. Keys are compared
+// with Pebble's default comparer. The table gives the size of numbers in bytes.
 //
 //	letter  key                               value
 //	M       name                              schema version, resource, epoch, position
 //	k       index(1)                          an access key
 //	u       user                              a user: state, deletion time, token generation, erasure
-//	h       thread                            a head: properties and counters
-//	p       thread 0 user                     a member: share and join time, event intervals, what it left
+//	h       thread                            a head: the thread's properties and counters
+//	p       thread 0 user                     a member: share and join time, event intervals, when and where it left
 //	m       thread 0 sequence(8)              a message with its content
 //	i       thread 0 message-id(8)            the message's sequence; an edit moves the row
-//	c       thread                            the first answer of a create, for replays
-//	t       thread 0 caller 0 token           the message id of a send with a token
+//	c       thread                            the answer to the create request, for its repeats
+//	t       thread 0 caller 0 token           the id of the message that was sent with an idempotency token
 //	r       thread 0 user                     a read receipt
-//	d       user                              a user whose deletion has begun and not ended
-//	x       time(8) thread                    a thread that expires then by its retention policy
+//	d       user                              a user whose deletion has begun but is not complete
+//	x       time(8) thread                    a thread that expires at this time by its retention policy
 //	l       user 0 minute(8) thread           an entry in the user's list of threads
 //	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
-//	o       day(4) position(8)                the event's thread and number
+//	o       day(4) position(8)                the thread and number of the event at this position
 //
-// A store has a schema number, which an older binary refuses; see upgrade.
+// A store records its schema number. Open upgrades an older schema and refuses a
+// newer one; see upgrade.
 //
 // # Values
 //
-// Package row has the fields of each value and its format. testdata/rows has an
-// example of each key and value of format 1.
+// Package row defines the fields and the format of each value. testdata/rows has an
+// example of each key and of its value in format 1.
 //
 // # Durability
 //
-// The lanes' batches enter the log one after another, under one lock; each
-// lane then waits for its own sync. A durable batch implies all before it.
-// Pebble shows a batch to readers before it is durable, so all reads use one
-// snapshot: it is taken under that lock, right after a batch has entered the
-// log, and published when the sync of that batch has returned.
+// Batches are appended to the write-ahead log one after another, under one lock;
+// each then waits for its own sync. When a batch is durable, so are all batches
+// before it. Pebble shows a batch to readers before it is durable. Reads must not
+// see such a batch, so they use a published snapshot: it is taken under that lock,
+// right after a batch was appended, and published when that batch's sync returns.
 package pebble

@@ -7,25 +7,24 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// durable publishes the newest state of the store that is on the disk. Pebble
-// shows a batch to readers before its sync returns, so reads use this snapshot
-// and nothing else.
+// durable holds the newest snapshot of the store that is on the disk. Pebble shows a
+// batch to readers before its sync returns, so all reads use this snapshot.
 type durable struct {
 	mu  sync.Mutex // guards now
 	now *snapshot
 }
 
-// snapshot is the store right after one batch. Its readers share it, and the
-// last one closes it.
+// snapshot is the state of the store right after one batch. Its users share it, and
+// the last release closes it.
 type snapshot struct {
 	*pebble.Snapshot
-	batch    uint64 // the place of that batch in the log
+	batch    uint64 // the number of that batch since the store was opened
 	position uint64 // of the last event
 	uses     atomic.Int32
 }
 
-// publish replaces the published snapshot, unless that one is newer: the log is
-// durable in order, so a newer snapshot includes this one.
+// publish makes s the published snapshot. If the published one is newer, publish
+// releases s instead: batches become durable in order, so the newer one includes s.
 func (d *durable) publish(s *snapshot) {
 	s.uses.Store(1)
 	d.mu.Lock()
@@ -47,6 +46,7 @@ func (d *durable) acquire() *snapshot {
 	return d.now
 }
 
+// close releases the published snapshot.
 func (d *durable) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -56,21 +56,23 @@ func (d *durable) close() {
 	}
 }
 
+// release ends one use of the snapshot; see acquire.
 func (s *snapshot) release() {
 	if s.uses.Add(-1) == 0 {
 		s.Snapshot.Close()
 	}
 }
 
-// logged is a batch in the log whose sync has not returned yet, and the state
-// of the store that is published when it has.
+// logged is a batch in the write-ahead log whose sync has not returned yet, and the
+// snapshot to publish when it has.
 type logged struct {
 	batch *pebble.Batch
 	after *snapshot
 }
 
-// logBatch puts a batch into the log. The caller holds applying, so that the order
-// of snapshots is the order of the log, and calls sync after it has let go.
+// logBatch appends a batch to the write-ahead log without waiting for the disk. The
+// caller holds s.applying, so that snapshots have the order of the log; it unlocks
+// s.applying before it calls sync with the result.
 func (s *Store) logBatch(b *pebble.Batch) (*logged, error) {
 	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
 		s.fatal(err)
@@ -79,14 +81,15 @@ func (s *Store) logBatch(b *pebble.Batch) (*logged, error) {
 	return &logged{b, s.snapshot()}, nil
 }
 
-// snapshot is the state of the store after the batch that was logged last. The
-// caller holds applying.
+// snapshot returns a new snapshot of the store after the batch that was logged last.
+// The caller holds s.applying or is the only user of the store.
 func (s *Store) snapshot() *snapshot {
 	s.batches++
 	return &snapshot{Snapshot: s.db.NewSnapshot(), batch: s.batches, position: s.position}
 }
 
-// sync returns when the batch is on the disk and readers see it.
+// sync waits until the batch is on the disk, and publishes it to readers. After an
+// error it calls s.fatal: nobody can tell if the batch is on the disk.
 func (s *Store) sync(l *logged) error {
 	if err := l.batch.SyncWait(); err != nil {
 		s.fatal(err)
@@ -96,7 +99,7 @@ func (s *Store) sync(l *logged) error {
 	return l.batch.Close()
 }
 
-// commit writes rows that no change writes, durably.
+// commit writes a batch outside of Apply, and returns when it is durable.
 func (s *Store) commit(b *pebble.Batch) error {
 	s.applying.Lock()
 	l, err := s.logBatch(b)
@@ -107,7 +110,7 @@ func (s *Store) commit(b *pebble.Batch) error {
 	return s.sync(l)
 }
 
-// set is commit for one row.
+// set writes one row, and returns when it is durable.
 func (s *Store) set(key, value []byte) error {
 	b := s.db.NewBatch()
 	b.Set(key, value, nil)

@@ -18,22 +18,22 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// This file makes the golden stores. It compiles with the code of every schema
-// from 1 on; testdata/store-schema2/README.md says how to run it there.
+// This file makes the golden stores. It compiles with the code of every schema;
+// testdata/store-schema2/README.md says how to run it in an older revision.
 
 var goldenOut = flag.String("golden-out", "", "a folder into which TestMakeGoldenStore also writes store.tar.gz and export.jsonl")
 
-// goldenMidnight is the day boundary in the event log of a golden store.
+// goldenMidnight is the midnight between the two days of events in a golden store.
 var goldenMidnight = time.Date(2026, 3, 5, 0, 0, 0, 0, time.UTC)
 
-// golden fills a store by calls of the service.
+// golden fills a store through a core.Service with a fixed clock.
 type golden struct {
 	*core.Service
 	t   *testing.T
 	now time.Time
 }
 
-// ok fails the test at the first error, and moves the clock on.
+// ok ends the test if err is not nil, and moves the clock forward by 1.5 seconds.
 func (g *golden) ok(err error) {
 	g.t.Helper()
 	if err != nil {
@@ -74,10 +74,10 @@ func (g *golden) text(caller, thread, content string) int64 {
 	return g.send(caller, thread, core.SendMessage{Kind: core.Text, Content: content})
 }
 
-// makeGolden makes a store in dir. Its rows are in one table of the last level
-// and, the latest, in the log alone. A second table, of the first level, would
-// be compacted soon after the log's rows are flushed, and the test could not
-// tell that from an upgrade that rewrites rows.
+// makeGolden makes a store in dir. Its older rows are in one table of the last level,
+// and its latest only in the write-ahead log. It has no table of the first level: that
+// would be compacted soon after the log's rows are flushed, and the test could not
+// tell the compaction from an upgrade that rewrites rows.
 func makeGolden(t *testing.T, dir string) {
 	ctx := context.Background()
 	s, err := Open(dir, Options{CacheSize: 1 << 20, Initial: core.Resource{
@@ -139,7 +139,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(err)
 	g.ok(s.Compact(ctx))
 
-	// The rest, in the log.
+	// The latest rows, which stay in the write-ahead log.
 	supper, days := "supper", int32(90)
 	g.ok(g.UpdateThread(ctx, ann, lunch, core.UpdateThread{Topic: &supper, Metadata: map[string]*string{"a": nil, "c": &supper}}))
 	g.ok(g.UpdateThread(ctx, ann, plans, core.UpdateThread{RetentionDays: &days}))
@@ -151,8 +151,8 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(s.Close())
 }
 
-// exportGolden is the export, with the access keys, of the store in dir. It
-// opens the store, so that an old one is upgraded.
+// exportGolden returns the export of the store in dir, with the access keys. It opens
+// the store, which upgrades an old one.
 func exportGolden(t *testing.T, dir string) []byte {
 	t.Helper()
 	s, err := Open(dir, Options{CacheSize: 1 << 20})
@@ -173,7 +173,7 @@ func exportGolden(t *testing.T, dir string) []byte {
 	return out.Bytes()
 }
 
-// packGolden makes a compressed archive of the files in dir, without their times.
+// packGolden returns a tar.gz archive of the files in dir, without their times.
 func packGolden(t *testing.T, dir string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -204,8 +204,8 @@ func packGolden(t *testing.T, dir string) []byte {
 	return out.Bytes()
 }
 
-// TestMakeGoldenStore makes the golden store of the schema that this code has,
-// so that the maker works on the day when a new schema needs it.
+// TestMakeGoldenStore makes a golden store of the current schema. It always runs, so
+// that this file still works when a new schema needs a golden store of this one.
 func TestMakeGoldenStore(t *testing.T) {
 	dir := t.TempDir()
 	makeGolden(t, dir)

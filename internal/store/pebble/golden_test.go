@@ -22,8 +22,8 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// TestGoldenStore opens stores that older binaries wrote. Each record must be
-// the one that the older binary exported, and opening must rewrite no row.
+// TestGoldenStore opens stores that older binaries wrote. The records must equal the
+// older binary's export, and Open must rewrite no row.
 func TestGoldenStore(t *testing.T) {
 	for version := uint64(1); version < schema; version++ {
 		t.Run(fmt.Sprintf("schema %d", version), func(t *testing.T) {
@@ -43,7 +43,7 @@ func TestGoldenStore(t *testing.T) {
 					t.Errorf("table %s was rewritten", name)
 				}
 			}
-			// The next start flushes what this one wrote, and may compact tables.
+			// Open it again: this flushes the rows in the write-ahead log, and may compact.
 			openGolden(t, dir, want)
 
 			after := rowsIn(t, dir)
@@ -56,13 +56,13 @@ func TestGoldenStore(t *testing.T) {
 				}
 			}
 			if diff := gocmp.Diff(rows, after); diff != "" {
-				t.Errorf("rows before the upgrade, with the new schema, and after it (-want +got):\n%s", diff)
+				t.Errorf("rows after the upgrade; want those before it with the new schema (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// openGolden opens the store in dir, checks it and closes it.
+// openGolden opens the store in dir, compares it with the records and closes it.
 func openGolden(t *testing.T, dir string, want []core.Record) {
 	t.Helper()
 	s, err := Open(dir, Options{CacheSize: 1 << 20})
@@ -73,7 +73,7 @@ func openGolden(t *testing.T, dir string, want []core.Record) {
 	mustClose(t, s)
 }
 
-// checkGolden holds all reads of a store against its records.
+// checkGolden compares the results of all reads of a store with its records.
 func checkGolden(t *testing.T, s *Store, want []core.Record) {
 	t.Helper()
 	var counts core.Counts
@@ -88,7 +88,7 @@ func checkGolden(t *testing.T, s *Store, want []core.Record) {
 			if r.Epoch != "golden-epoch" {
 				t.Errorf("epoch %q", r.Epoch)
 			}
-			r.Epoch = "" // is not exported
+			r.Epoch = "" // the export does not have it
 			records[i] = r
 		}
 	}
@@ -180,7 +180,7 @@ func checkGoldenThread(t *testing.T, s *Store, h core.Head, want []core.Record) 
 
 	ending, err := s.Expiring(t.Context(), 100)
 	if is := slices.Contains(ending, core.Expiry{Thread: h.ID, On: h.ExpiresOn()}); err != nil || is != (h.ExpiresOn() != 0) {
-		t.Errorf("threads that end: %+v, %v; thread %s ends on %d", ending, err, h.ID, h.ExpiresOn())
+		t.Errorf("threads that expire: %+v, %v; thread %s expires on %d", ending, err, h.ID, h.ExpiresOn())
 	}
 	page, err := s.Receipts(t.Context(), h.ID, "")
 	slices.SortFunc(receipts, func(a, b core.Receipt) int { return cmp.Compare(a.ReadOn, b.ReadOn) })
@@ -242,7 +242,7 @@ func unpackGolden(t *testing.T, archive, dir string) {
 	}
 }
 
-// readExport reads the records of an export.
+// readExport returns the records of an export file.
 func readExport(t *testing.T, name string) (records []core.Record) {
 	t.Helper()
 	f, err := os.Open(name)
@@ -262,7 +262,7 @@ func readExport(t *testing.T, name string) (records []core.Record) {
 	}
 }
 
-// tablesIn reads the table files of a store.
+// tablesIn returns the contents of a store's table files by name.
 func tablesIn(t *testing.T, dir string) map[string][]byte {
 	t.Helper()
 	tables := map[string][]byte{}
@@ -276,7 +276,7 @@ func tablesIn(t *testing.T, dir string) map[string][]byte {
 	return tables
 }
 
-// rowsIn reads all keys and values of a store, without an upgrade.
+// rowsIn returns all keys and values of a store, without upgrading it.
 func rowsIn(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	db, err := pebble.Open(dir, &pebble.Options{ReadOnly: true, Logger: logger{log: discard}})

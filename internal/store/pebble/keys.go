@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// The first byte of a key; see the package documentation.
+// The first byte of each kind of key; see the package documentation.
 const (
 	kindMeta     = 'M'
 	kindKey      = 'k'
@@ -30,7 +30,7 @@ const (
 	kindPosition = 'o'
 )
 
-// The kinds of rows that have fields in their keys.
+// The kinds of rows whose keys have fields; rows M and k are read by value instead.
 var (
 	users     = kind[core.User]{kindUser, row.User}
 	heads     = kind[core.Head]{kindHead, row.Head}
@@ -47,21 +47,22 @@ var (
 	positions = kind[core.Event]{kindPosition, row.Position}
 )
 
-// kind is a kind of row and the first byte of its keys. T is the row with its key.
+// kind reads and writes the rows of one kind. T has the fields of the key and of the
+// value; letter is the first byte of the keys.
 type kind[T any] struct {
 	letter byte
 	schema *row.Kind[T]
 }
 
-// key appends the key of a row.
+// key appends the key of r to b.
 func (k kind[T]) key(b []byte, r T) []byte { return k.schema.EncodeKey(append(b, k.letter), &r) }
 
-// decode returns the row of a key and its value.
+// decode returns the row that is stored as this key and value.
 func (k kind[T]) decode(key, value []byte) (T, error) {
 	return k.schema.Decode(value, k.schema.DecodeKey(key[1:]))
 }
 
-// get reads the row that has the key of r; found is false if there is none.
+// get reads the row that has the key of r. The bool is false if it does not exist.
 func (k kind[T]) get(from pebble.Reader, r T) (T, bool, error) {
 	value, closer, err := from.Get(k.key(nil, r))
 	if err != nil {
@@ -75,22 +76,23 @@ func (k kind[T]) get(from pebble.Reader, r T) (T, bool, error) {
 	return r, err == nil, err
 }
 
-// put writes a row.
+// put adds the writing of r to the batch of w.
 func (k kind[T]) put(w *writer, r *T) {
 	w.key, w.value = k.schema.EncodeKey(append(w.key[:0], k.letter), r), k.schema.Encode(w.value[:0], r)
 	w.batch.Set(w.key, w.value, nil)
 }
 
-// remove deletes the row that has the key of r.
+// remove adds the deletion of the row that has the key of r to the batch of w.
 func (k kind[T]) remove(w *writer, r *T) {
 	w.key = k.schema.EncodeKey(append(w.key[:0], k.letter), r)
 	w.batch.Delete(w.key, nil)
 }
 
-// each calls f for all rows whose keys start with the letter and a prefix, in order.
+// each calls f for each row of the kind whose key, after the letter, starts with
+// prefix, in key order. It stops at the first error.
 func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error {
 	lower := append([]byte{k.letter}, prefix...)
-	it, err := from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: after(lower)})
+	it, err := from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(lower)})
 	if err != nil {
 		return err
 	}
@@ -103,7 +105,8 @@ func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error 
 	return errors.Join(err, it.Close())
 }
 
-// exported returns a row as a record, for kinds whose rows are records.
+// exported decodes a row and returns it as a record of an export. It fails if T is not
+// a core.Record.
 func (k kind[T]) exported(key, value []byte) (core.Record, error) {
 	r, err := k.decode(key, value)
 	if err != nil {
@@ -126,7 +129,8 @@ const (
 func metaKey(name string) []byte { return append([]byte{kindMeta}, name...) }
 func keyKey(index int) []byte    { return []byte{kindKey, byte(index)} }
 
-// value reads a row that has no fields in its key.
+// value reads the row with this key; found is false if it does not exist. It is for
+// rows whose keys have no fields.
 func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, found bool, err error) {
 	b, closer, err := from.Get(key)
 	if errors.Is(err, pebble.ErrNotFound) {
@@ -140,8 +144,9 @@ func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, fou
 	return v, err == nil, err
 }
 
-// part is the first part of a key of which more follows.
+// part returns s encoded as a field of a key that is not its last field.
 func part(s string) string { return s + "\x00" }
 
-// number returns the last eight bytes of a key.
+// number returns the number in the last eight bytes of a key: a message's sequence or
+// an event's position.
 func number(key []byte) uint64 { return binary.BigEndian.Uint64(key[len(key)-8:]) }

@@ -15,9 +15,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestListReadsFewKeys lists pages of 50 from a thread with very many messages:
-// at the new end, in the middle and at the old end each reads the page's keys
-// and a few more, by Pebble's own count.
+// TestListReadsFewKeys lists pages of 50 messages of a long thread: the newest, from
+// the middle and the oldest. Each page must read at most 70 keys, by Pebble's
+// statistics.
 func TestListReadsFewKeys(t *testing.T) {
 	messages := 30_000
 	if v := os.Getenv("TEST_LIST_MESSAGES"); v != "" {
@@ -57,7 +57,7 @@ func TestListReadsFewKeys(t *testing.T) {
 		{Limit: 50, Before: uint64(messages / 2)},
 		{Limit: 50, Before: 51},
 		{Limit: 50, Since: at - 500_000},
-		{Limit: 50, Before: uint64(messages / 2), Since: at}, // nothing is new enough
+		{Limit: 50, Before: uint64(messages / 2), Since: at}, // no message is new enough
 	} {
 		q.Thread = thread
 		page, stats, err := s.messages(q)
@@ -68,7 +68,7 @@ func TestListReadsFewKeys(t *testing.T) {
 		for _, counts := range [][pebble.NumStatsKind]int{stats.ForwardSeekCount, stats.ReverseSeekCount, stats.ForwardStepCount, stats.ReverseStepCount} {
 			steps += max(counts[pebble.InterfaceCall], counts[pebble.InternalIterCall])
 		}
-		keys := max(steps, int(stats.InternalStats.PointCount)) + 1 // and the head
+		keys := max(steps, int(stats.InternalStats.PointCount)) + 1 // 1 for the head
 		t.Logf("%d messages, %+v: %d messages listed, %d keys read", messages, q, len(page.Messages), keys)
 		if keys > 70 {
 			t.Errorf("a page of %d read %d keys, want at most 70", len(page.Messages), keys)
@@ -76,9 +76,9 @@ func TestListReadsFewKeys(t *testing.T) {
 	}
 }
 
-// TestListThreadsReadsFewKeys pages through the list of a user with very many
-// threads: a page reads what it shows, three keys for each, and the rest of the
-// minute that it ends in.
+// TestListThreadsReadsFewKeys pages through the list of a user with many threads. A
+// page must read three keys for each thread that it shows, and for the other threads
+// of its first and its last minute, but hardly more.
 func TestListThreadsReadsFewKeys(t *testing.T) {
 	threads := 5_000
 	if v := os.Getenv("TEST_LIST_THREADS"); v != "" {
@@ -137,7 +137,8 @@ func TestListThreadsReadsFewKeys(t *testing.T) {
 	}
 }
 
-// TestExpiringPassesOverOrphans puts entries that fit no thread before one that does.
+// TestExpiringPassesOverOrphans adds expiry entries that contradict their threads, with
+// earlier times than the correct ones. Expiring must skip them.
 func TestExpiringPassesOverOrphans(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
@@ -148,12 +149,12 @@ func TestExpiringPassesOverOrphans(t *testing.T) {
 	}
 	b := s.db.NewBatch()
 	for n := 1; n <= 100; n++ {
-		b.Set(expiryKey(int64(n), threadID(90+n)), encodeEntry(nil), nil)     // of no thread
-		b.Set(expiryKey(int64(n), threadID(0)), encodeEntry(nil), nil)        // of one that does not expire
-		b.Set(expiryKey(int64(n), expiries[0].Thread), encodeEntry(nil), nil) // of one that expires at another time
+		b.Set(expiryKey(int64(n), threadID(90+n)), encodeEntry(nil), nil)     // of a thread that does not exist
+		b.Set(expiryKey(int64(n), threadID(0)), encodeEntry(nil), nil)        // of a thread that does not expire
+		b.Set(expiryKey(int64(n), expiries[0].Thread), encodeEntry(nil), nil) // of a thread that expires at another time
 	}
 	b.Set(expiryKey(1, threadID(1)), encodeEntry(nil), nil)
-	b.Set(headKey(nil, threadID(1)), []byte{9}, nil) // it cannot be read, and is for its reader to report
+	b.Set(headKey(nil, threadID(1)), []byte{9}, nil) // a head that cannot be read: Expiring returns its thread
 	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +162,7 @@ func TestExpiringPassesOverOrphans(t *testing.T) {
 	for limit := range len(want) + 2 {
 		got, err := s.Expiring(t.Context(), limit)
 		if err != nil || !slices.Equal(got, want[:min(limit, len(want))]) {
-			t.Errorf("the first %d: %+v, %v; want those of %+v", limit, got, err, want)
+			t.Errorf("Expiring(%d): %+v, %v; want the first of %+v", limit, got, err, want)
 		}
 	}
 }

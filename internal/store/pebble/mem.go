@@ -2,6 +2,6 @@ package pebble
 
 import "github.com/cockroachdb/pebble/v2/vfs"
 
-// NewMem is a file system in memory, for a store that keeps nothing beyond the
-// process.
+// NewMem returns a new, empty file system in memory, for Options.FS. The store's data
+// is lost when the process ends.
 func NewMem() vfs.FS { return vfs.NewMem() }

@@ -19,7 +19,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// fill makes a store in dir with some sends, flushed to files.
+// fill creates a store in dir with a few rows, flushed to tables.
 func fill(t *testing.T, dir string) {
 	t.Helper()
 	s, err := Open(dir, Options{Initial: storetest.Initial})
@@ -82,11 +82,11 @@ func TestOpenRefuses(t *testing.T) {
 				t.Fatal("opened")
 			}
 			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), dir) {
-				t.Errorf("error %q; want %q that names the folder and %q", err, tc.want, tc.says)
+				t.Errorf("error %q; want %q with the folder and %q", err, tc.want, tc.says)
 			}
 			for name := range before {
 				if _, ok := list(t, dir)[name]; !ok && tc.want == ErrDamaged && strings.HasSuffix(name, ".sst") {
-					t.Errorf("%s is gone after the refusal", name)
+					t.Errorf("%s was deleted by the failed Open", name)
 				}
 			}
 		})
@@ -119,9 +119,9 @@ func TestLowSpaceIsRefusedByName(t *testing.T) {
 	}
 }
 
-// TestFullDiskEndsTheProcess lets the log hit a full disk: Fatal hears of it,
-// nothing of the write is acknowledged, and what was before is there when the
-// disk is opened again.
+// TestFullDiskEndsTheProcess fills the disk, so that a write to the write-ahead log
+// fails. Apply must return the error and call Fatal; a store opened afterwards must
+// have the rows from before, without the failed one.
 func TestFullDiskEndsTheProcess(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	var full atomic.Bool
@@ -150,7 +150,7 @@ func TestFullDiskEndsTheProcess(t *testing.T) {
 	}
 	disk2 := mem.CrashClone(vfs.CrashCloneCfg{})
 	full.Store(false)
-	s.Close() // the process would be gone; here its goroutines have to end
+	s.Close() // a real process would have ended; here its goroutines must end
 	again, err := Open("store", Options{FS: disk2})
 	if err != nil {
 		t.Fatalf("open after the disk was full: %v", err)

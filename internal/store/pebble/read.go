@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Thread returns the head and all members, or nil.
+// Thread returns a thread with all its members, or nil if it does not exist.
 func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -28,6 +28,7 @@ func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
 	return core.NewThread(h, ms), nil
 }
 
+// membersOf returns all member rows of a thread, of former members too, by user id.
 func membersOf(r pebble.Reader, thread string) (ms []core.Member, err error) {
 	err = members.each(r, part(thread), func(m core.ThreadMember) error {
 		ms = append(ms, m.Member)
@@ -36,13 +37,15 @@ func membersOf(r pebble.Reader, thread string) (ms []core.Member, err error) {
 	return ms, err
 }
 
-// View returns a thread's head and the row of one of its members.
+// View returns a thread's head and the row of one member. The head is zero if the
+// thread does not exist, and the member nil if it has no row or member is empty.
 func (s *Store) View(_ context.Context, thread, member string) (core.View, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
 	return view(snap, thread, member)
 }
 
+// view is View on a given reader.
 func view(r pebble.Reader, thread, user string) (v core.View, err error) {
 	h, found, err := heads.get(r, core.Head{ID: thread})
 	if err != nil || !found {
@@ -59,7 +62,8 @@ func view(r pebble.Reader, thread, user string) (v core.View, err error) {
 	return v, err
 }
 
-// message follows the id to the row.
+// message reads a message by its id: it looks up the sequence, then the row at that
+// sequence. The bool is false if there is no such message.
 func message(r pebble.Reader, thread string, id int64) (core.Message, bool, error) {
 	at, found, err := ids.get(r, core.ThreadMessage{Thread: thread, Message: core.Message{ID: id}})
 	if err == nil && found {
@@ -68,14 +72,15 @@ func message(r pebble.Reader, thread string, id int64) (core.Message, bool, erro
 	return at.Message, found, err
 }
 
-// Messages returns a page, newest first, or messages by id. A page reads its own
-// keys and a few more, however many messages the thread has.
+// Messages returns a page of messages, newest first, or the messages with the ids
+// q.IDs; see core.Store. It reads few keys beyond those of the page, however many
+// messages the thread has.
 func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
 	page, _, err := s.messages(q)
 	return page, err
 }
 
-// messages also returns what the iterator did, for the tests.
+// messages is Messages; it also returns the iterator's statistics, for tests.
 func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pebble.IteratorStats, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -102,7 +107,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		}
 	}
 	lower := append([]byte{kindMessage}, part(q.Thread)...)
-	upper := after(lower)
+	upper := prefixEnd(lower)
 	if q.Before > 0 {
 		upper = messages.key(nil, core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.Before}})
 	}
@@ -120,8 +125,8 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		if err != nil {
 			return page, stats, errors.Join(err, it.Close())
 		}
-		// Versions fall with the sequence and never lie before the creation,
-		// so nothing below is new enough either.
+		// Messages come newest first, so versions fall from here on. No message is
+		// created after its version, so all that follow were created before q.Since.
 		if m.Version < q.Since {
 			break
 		}
@@ -137,7 +142,8 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	return page, stats, it.Close()
 }
 
-// Receipts returns a thread's receipts by time of reading.
+// Receipts returns a thread's read receipts, sorted by the time of reading, and the
+// reader's view of the thread.
 func (s *Store) Receipts(_ context.Context, thread, reader string) (page core.ReceiptsPage, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -154,7 +160,7 @@ func (s *Store) Receipts(_ context.Context, thread, reader string) (page core.Re
 	return page, err
 }
 
-// Deleting returns the users whose deletion has begun and not ended.
+// Deleting returns all users whose deletion has begun but is not complete.
 func (s *Store) Deleting(context.Context) (us []core.User, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -166,7 +172,7 @@ func (s *Store) Deleting(context.Context) (us []core.User, err error) {
 	return us, err
 }
 
-// Expiring returns the threads that expire first.
+// Expiring returns at most limit threads that have an expiry time, earliest first.
 func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -178,9 +184,9 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	for it.First(); it.Valid() && len(es) < limit; it.Next() {
 		e := row.Expiry.DecodeKey(it.Key()[1:])
 		h, found, err := heads.get(snap, core.Head{ID: e.Thread})
-		// An entry that does not fit its thread must not stand before those that
-		// do; Check reports it. Of a head that cannot be read, the error is for the
-		// sweep that reads it next.
+		// Skip an entry whose thread does not expire at this time, or it would hide
+		// those behind the limit; Check reports it. Return a thread whose head cannot
+		// be read: the caller gets the error when it reads the thread.
 		if err != nil || found && h.ExpiresOn() == e.On {
 			es = append(es, e)
 		}
@@ -188,7 +194,8 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	return es, it.Close()
 }
 
-// Users returns the rows of those of the users that exist.
+// Users returns the users with these ids, in the order of ids. It leaves out the ones
+// that do not exist.
 func (s *Store) Users(_ context.Context, ids []string) (us []core.User, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -204,7 +211,8 @@ func (s *Store) Users(_ context.Context, ids []string) (us []core.User, err erro
 	return us, nil
 }
 
-// Events returns a piece of the log.
+// Events returns at most limit events of the log whose positions are greater than
+// after, in order of position. The page's Position is where the next call continues.
 func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsPage, error) {
 	page := core.EventsPage{Position: after}
 	snap := s.durable.acquire()
@@ -235,7 +243,8 @@ func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsP
 	return page, it.Error()
 }
 
-// event follows a position row to the event.
+// event returns the event that a position row refers to. It fails with
+// row.ErrDamaged if there is none.
 func event(r pebble.Reader, key, value []byte) (core.Event, error) {
 	at, err := positions.decode(key, value)
 	if err != nil {
@@ -248,8 +257,9 @@ func event(r pebble.Reader, key, value []byte) (core.Event, error) {
 	return e, err
 }
 
-// after is the first key behind all that start with prefix.
-func after(prefix []byte) []byte {
+// prefixEnd returns the smallest key that is greater than all keys that start with
+// prefix. The last byte of prefix must not be 0xff.
+func prefixEnd(prefix []byte) []byte {
 	upper := bytes.Clone(prefix)
 	upper[len(upper)-1]++
 	return upper

@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-var update = flag.Bool("update", false, "write the golden rows anew: only for a kind that no release has written yet")
+var update = flag.Bool("update", false, "write the golden rows again: only for a kind that no release has written yet")
 
 const (
 	goldenThread = "19:aWuNSmqHe3jJOGl36l6DBhxQDcimoCzk5-N6HxAeDWI1@thread.v2"
@@ -49,7 +49,8 @@ var (
 	goldenKey     = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
 )
 
-// goldenRows has a row of each kind, and how to read it back.
+// goldenRows has a row of each kind, the function that decodes its value, and the
+// decoded value.
 var goldenRows = []struct {
 	name       string
 	key, value []byte
@@ -80,8 +81,8 @@ var goldenRows = []struct {
 	}, goldenThread + " 2"},
 }
 
-// TestGoldenRows keeps the layout on disk: every kind is written as it always
-// was, and what was written then is read as it was meant.
+// TestGoldenRows encodes a row of each kind and compares it with the golden file, and
+// decodes the golden value. So the layout on disk cannot change by mistake.
 func TestGoldenRows(t *testing.T) {
 	for _, row := range goldenRows {
 		t.Run(row.name, func(t *testing.T) {
@@ -98,25 +99,25 @@ func TestGoldenRows(t *testing.T) {
 			}
 			before, dump, _ := strings.Cut(string(golden), "value\n")
 			value := undump(t, dump)
-			if value[0] != row.value[0] { // of an older format: only its key is still written
+			if value[0] != row.value[0] { // the golden value has an older format, so only the keys must be equal
 				got, _, _ = strings.Cut(got, "value\n")
 				golden = []byte(before)
 			}
 			if diff := cmp.Diff(string(golden), got); diff != "" {
-				t.Errorf("the row is written otherwise than before (-golden +now):\n%s", diff)
+				t.Errorf("the row differs from the golden file (-golden +got):\n%s", diff)
 			}
 			back, err := row.read(value)
 			if err != nil {
 				t.Fatalf("read the golden value: %v", err)
 			}
 			if diff := cmp.Diff(row.want, back); diff != "" {
-				t.Errorf("the golden value reads otherwise (-want +got):\n%s", diff)
+				t.Errorf("the decoded golden value (-want +got):\n%s", diff)
 			}
 		})
 	}
 }
 
-// undump reads hex.Dump's form.
+// undump returns the bytes of an output of hex.Dump.
 func undump(t *testing.T, dump string) []byte {
 	t.Helper()
 	var out []byte

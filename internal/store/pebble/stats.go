@@ -4,17 +4,18 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Stats are the figures that operators and benchmarks want of the store.
+// Stats are measurements of a store, for operators and benchmarks. Logged, Written
+// and Syncs count from the opening of the store. "Log" is the write-ahead log.
 type Stats struct {
 	Disk    uint64 // bytes on disk now
-	Tables  uint64 // of these, bytes in tables: without the log
-	Logged  uint64 // bytes that batches put into the log
-	Written uint64 // bytes written to files: the log, flushes and compactions
-	ReadAmp int    // files that one read may have to look into
-	Syncs   uint64 // of the log
+	Tables  uint64 // bytes of Disk that are in tables, so without the log
+	Logged  uint64 // bytes of the batches appended to the log
+	Written uint64 // bytes written to files by the log, by flushes and by compactions
+	ReadAmp int    // read amplification: the number of tables that one read may have to search
+	Syncs   uint64 // number of syncs of the log
 }
 
-// Stats reads Pebble's own metrics.
+// Stats returns the current measurements, from Pebble's metrics.
 func (s *Store) Stats() Stats {
 	m := s.db.Metrics()
 	st := Stats{Disk: m.DiskSpaceUsage(), Logged: m.WAL.BytesIn, Written: m.WAL.BytesWritten, ReadAmp: m.ReadAmp()}

@@ -24,59 +24,63 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// layout is the version of the keys. Version 1 had no x.
+// layout is the version of the keys. Version 2 added the keys x, the index of threads
+// by expiry time.
 const layout = 2
 
-// schema is the version of a store: of its keys and of the formats of its rows. A
-// store with a greater one was written by a newer Confab and is refused, one with a
-// smaller one is upgraded.
+// schema is the version of keys and row formats that this binary writes. Open refuses
+// a store with a greater schema, which a newer Confab wrote, and upgrades a store with
+// a smaller one.
 var schema = layout + row.Formats()
 
 var schemaValue = func() []byte { v := schema; return row.Number.Encode(nil, &v) }()
 
-// lanes is how many batches may be in flight: while one waits for the disk,
-// the other gathers.
+// lanes is the number of batches that may be in flight: while one waits for the disk,
+// the other collects changes.
 const lanes = 2
 
-// memTables is in how many tables the log is held in memory at most.
+// memTables is the maximum number of memtables: tables in memory with the rows that
+// are not flushed to files yet.
 const memTables = 3
 
 // Options of Open; the zero value works.
 type Options struct {
-	// FS is where the folder is; nil is the operating system's file system.
+	// FS is the file system of the store's folder; nil is that of the operating system.
 	FS vfs.FS
-	// Initial is what a new store is given: the resource's GUID, the epoch and
-	// the access keys. An existing store keeps its own.
+	// Initial has the resource's GUID, the epoch and the access keys for a new
+	// store. An existing store keeps its own.
 	Initial core.Resource
-	// MinFree is the free space, in bytes, below which writes are refused.
+	// MinFree is the free disk space, in bytes, below which writes fail with
+	// core.ErrStorageFull.
 	MinFree uint64
-	// Logger hears of background errors. Nil is silence.
+	// Logger logs background errors and upgrades; nil discards them.
 	Logger *slog.Logger
-	// Fatal is told that the log or the disk failed in a way after which
-	// nothing can be promised. It must end the process; nil is a panic.
+	// Fatal is called when the write-ahead log or the disk fails, so that nobody
+	// can tell which batches are durable. It must end the process; nil panics.
 	Fatal func(error)
-	// CacheSize is the block cache in bytes; 0 is 64 MiB.
+	// CacheSize is the size of the block cache in bytes; 0 is 64 MiB.
 	CacheSize int64
-	// MemTableSize is what is held of the log before it is flushed, in bytes, up
-	// to three times over; 0 is 32 MiB. A store that is only read needs little,
-	// and what it does not use the block cache takes.
+	// MemTableSize is the size, in bytes, at which a memtable is flushed to a
+	// file; 0 is 32 MiB. There are up to three memtables. A store that is only read
+	// needs little; the block cache uses the memory that memtables do not.
 	MemTableSize uint64
 }
 
-// Errors of Open that a person can mend.
+// Errors of Open that an operator can act on.
 var (
-	// ErrInUse means that another process holds the folder.
+	// ErrInUse means that another process has opened the store.
 	ErrInUse = errors.New("in use by another process")
-	// ErrDamaged means that files are missing or changed.
+	// ErrDamaged means that files or rows are missing, unreadable or inconsistent.
 	ErrDamaged = errors.New("damaged")
-	// ErrNewer means that a newer version wrote the folder.
+	// ErrNewer means that a newer version of Confab wrote the store.
 	ErrNewer = errors.New("written by a newer version of Confab")
 )
 
-// discard is a logger for those who want none.
+// discard is the logger of stores without Options.Logger.
 var discard = slog.New(slog.DiscardHandler)
 
-// Store is the embedded engine. See core.Store for its promises.
+// Store is an open store of the embedded engine. It implements core.Store. Its methods
+// may be called at the same time, except for Import and Close.
 type Store struct {
 	db    *pebble.DB
 	lock  io.Closer
@@ -86,19 +90,22 @@ type Store struct {
 	fatal func(error)
 	floor floor
 
-	durable durable // what readers see
+	durable durable // the snapshot that reads use
 
-	// applying is held while a batch is checked, numbered and put into the
-	// log, so that the order of the log is the order of the decisions.
+	// applying is locked while a batch is checked, numbered and appended to the
+	// write-ahead log, so that each batch is checked against all earlier ones. It
+	// guards the fields below.
 	applying sync.Mutex
-	position uint64 // the last one given
-	day      uint32 // of the event log
-	batches  uint64 // in the log since the start
+	position uint64 // of the last event
+	day      uint32 // of the last event, as in the keys of the event log
+	batches  uint64 // number of batches logged since the store was opened
 }
 
 var _ core.Store = (*Store)(nil)
 
-// Open opens the store in dir, or makes it.
+// Open opens the store in dir, or creates it if dir is missing or empty. It upgrades a
+// store of an older schema. The error wraps ErrInUse, ErrDamaged, ErrNewer or
+// core.ErrUnfinished where one of them is the reason.
 func Open(dir string, o Options) (*Store, error) {
 	fs := o.FS
 	if fs == nil {
@@ -142,8 +149,8 @@ func (s *Store) open(lock *pebble.Lock, o Options) error {
 		return fmt.Errorf("open store %s: %w", s.dir, err)
 	}
 	s.db = db
-	// Reads the head of every file, so that a damaged one is found now and not
-	// by its first reader.
+	// Read the properties of each table, to find a damaged file now instead of at
+	// its first read.
 	if _, err := db.SSTables(pebble.WithProperties()); err != nil {
 		return errors.Join(fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err), db.Close())
 	}
@@ -154,9 +161,10 @@ func (s *Store) open(lock *pebble.Lock, o Options) error {
 	return nil
 }
 
-// checkFiles refuses a folder that was never filled to the end, and one that
-// holds data but not the file that says which data is live: Pebble would take
-// it for a new one and tidy the rest away.
+// checkFiles fails with core.ErrUnfinished if an import or a restore into the folder
+// did not finish. It fails with ErrDamaged if the folder has data but no marker file,
+// which names the current manifest: Pebble would create a new store there and delete
+// the data.
 func (s *Store) checkFiles() error {
 	names, err := s.fs.List(s.dir)
 	if err != nil {
@@ -180,14 +188,14 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 		FS:     s.fs,
 		Lock:   lock,
 		Logger: logger{s.log, s.fatal},
-		// Pinned: a later Pebble must not move the files forward by itself,
-		// for there is no way back.
+		// Fixed, so that a later Pebble does not upgrade the files: an upgrade cannot
+		// be undone.
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		// Pebble takes the log in memory out of the cache's size: without room for
-		// it, two full tables leave a cache of nothing.
+		// Pebble subtracts the memtables from the cache's size, so add them. Without
+		// that, two full memtables of 32 MiB would use up a cache of 64 MiB.
 		CacheSize: cmp.Or(o.CacheSize, 64<<20) + int64(memTables*memTableSize),
-		// What is in memory is read again from the log after a crash: this is
-		// the time to start, against the bytes that compactions rewrite.
+		// Large memtables make a start after a crash slower, because it reads them
+		// from the write-ahead log; small ones make compactions rewrite more bytes.
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       4,
@@ -199,8 +207,7 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 				s.log.Error("store: background work failed", "error", err)
 				s.floor.failed(err)
 			},
-			// A damaged file costs its own rows, not the process: their readers
-			// get an error.
+			// The process goes on with a damaged file; reads of its rows fail.
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				s.log.Error("store: a file is damaged", "file", i.Path, "error", i.Details)
 			},
@@ -218,7 +225,8 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 	return opts
 }
 
-// start reads the meta rows, or writes those of a new store.
+// start compares the store's schema with this binary's, upgrades an older store, and
+// reads the last position of the event log. It writes the first rows of a new store.
 func (s *Store) start(initial core.Resource) error {
 	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
@@ -244,6 +252,7 @@ func (s *Store) start(initial core.Resource) error {
 	return it.Close()
 }
 
+// create writes the schema, the resource, the epoch and the access keys.
 func (s *Store) create(r core.Resource) error {
 	b := s.db.NewBatch()
 	b.Set(metaKey(metaSchema), schemaValue, nil)
@@ -258,16 +267,17 @@ func (s *Store) create(r core.Resource) error {
 	return nil
 }
 
-// Lanes is how many batches the engine wants in flight.
+// Lanes returns the number of batches that the caller should keep in flight.
 func (s *Store) Lanes() int { return lanes }
 
-// Resource returns the meta rows and the access keys.
+// Resource returns the resource's id, the epoch of the event log and the access keys.
 func (s *Store) Resource(context.Context) (core.Resource, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
 	return readResource(snap)
 }
 
+// readResource is Resource on a given reader.
 func readResource(db pebble.Reader) (r core.Resource, err error) {
 	if r.ID, _, err = value(db, metaKey(metaResource), row.Text); err != nil {
 		return r, err
@@ -283,12 +293,12 @@ func readResource(db pebble.Reader) (r core.Resource, err error) {
 	return r, nil
 }
 
-// SetKey replaces an access key, durably.
+// SetKey replaces the access key at index, 0 or 1, and returns when it is durable.
 func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) error {
 	return s.set(keyKey(index), row.AccessKey.Encode(nil, &k))
 }
 
-// Compact rewrites everything into its final place. It is for measurements.
+// Compact flushes the memtables and compacts all tables. It is for measurements.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.db.Flush(); err != nil {
 		return err
@@ -296,18 +306,19 @@ func (s *Store) Compact(ctx context.Context) error {
 	return s.db.Compact(ctx, []byte{0}, []byte{0xff}, false)
 }
 
-// Close waits for background work and gives the folder free.
+// Close waits for background work, closes the store and unlocks its folder.
 func (s *Store) Close() error {
 	s.durable.close()
 	return errors.Join(s.db.Close(), s.lock.Close())
 }
 
-// kindRange are the bounds of all keys of a kind.
+// kindRange returns iterator options whose bounds enclose all keys of a kind.
 func kindRange(kind byte) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}}
 }
 
-// logger passes Pebble's words on. It is chatty when nothing is wrong.
+// logger is the logger that Pebble gets: it logs Pebble's errors, drops its frequent
+// info messages, and passes fatal errors to fatal.
 type logger struct {
 	log   *slog.Logger
 	fatal func(error)
@@ -323,28 +334,29 @@ func (l logger) Fatalf(format string, args ...any) {
 	l.fatal(fmt.Errorf(format, args...))
 }
 
-// floor watches free space, so that writes are refused by name while there is
-// still room for the store's own work.
+// floor checks the free disk space, so that writes fail with core.ErrStorageFull while
+// flushes and compactions still have space.
 type floor struct {
 	fs    vfs.FS
 	dir   string
-	least uint64
+	least uint64 // minimum free space in bytes
 
-	next atomic.Int64 // when to look again, unix nanoseconds
-	low  atomic.Bool  // at the last look
-	full atomic.Bool  // a background write found no space
+	next atomic.Int64 // time of the next measurement, in Unix nanoseconds
+	low  atomic.Bool  // free space was below least at the last measurement
+	full atomic.Bool  // a background write failed for lack of space, and no flush has succeeded since
 }
 
-// lookEvery is how long a look at the free space is good for.
-const lookEvery = time.Second
+// measureEvery is the minimum time between two measurements of the free space.
+const measureEvery = time.Second
 
+// check returns an error that wraps core.ErrStorageFull if too little space is free.
 func (f *floor) check(now time.Time) error {
 	if f.full.Load() {
 		return fmt.Errorf("%w: no space is left in %s", core.ErrStorageFull, filepath.Dir(f.dir))
 	}
-	if next := f.next.Load(); now.UnixNano() >= next && f.next.CompareAndSwap(next, now.Add(lookEvery).UnixNano()) {
+	if next := f.next.Load(); now.UnixNano() >= next && f.next.CompareAndSwap(next, now.Add(measureEvery).UnixNano()) {
 		usage, err := f.fs.GetDiskUsage(f.dir)
-		f.low.Store(err == nil && usage.AvailBytes < f.least) // a file system that cannot tell has no floor
+		f.low.Store(err == nil && usage.AvailBytes < f.least) // no limit if the file system cannot tell
 	}
 	if f.low.Load() {
 		return fmt.Errorf("%w of %d bytes in %s", core.ErrStorageFull, f.least, filepath.Dir(f.dir))
@@ -352,10 +364,12 @@ func (f *floor) check(now time.Time) error {
 	return nil
 }
 
+// failed records the error of a background write.
 func (f *floor) failed(err error) {
 	if errors.Is(err, syscall.ENOSPC) {
 		f.full.Store(true)
 	}
 }
 
+// flushed records that a flush succeeded, so there is space again.
 func (f *floor) flushed() { f.full.Store(false) }

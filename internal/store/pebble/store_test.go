@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// stores remembers the file system of each store, to open it again.
+// stores keeps the file system of each store, so that the store can be reopened.
 type stores struct {
 	mu sync.Mutex
 	fs map[core.Store]vfs.FS
@@ -66,8 +66,9 @@ func TestSuite(t *testing.T) {
 	})
 }
 
-// TestTwoWriterCaseItself runs the case that Pebble skips on two doors to one
-// store, so that it is known to work before the first engine that needs it.
+// TestTwoWriterCaseItself runs the suite's case with two writers, which Pebble's own
+// engine skips because one process opens it. Here both writers wrap one store. So the
+// case itself is tested.
 func TestTwoWriterCaseItself(t *testing.T) {
 	var r stores
 	storetest.TwoWriters(t, storetest.Engine{
@@ -78,7 +79,7 @@ func TestTwoWriterCaseItself(t *testing.T) {
 	})
 }
 
-// gatedFS holds back the syncs of the log.
+// gatedFS is a file system whose syncs of the write-ahead log wait for the gate.
 type gatedFS struct {
 	vfs.FS
 	gate *storetest.Gate
@@ -120,10 +121,10 @@ func (f gatedFile) SyncTo(length int64) (bool, error) {
 	return f.File.SyncTo(length)
 }
 
-// door is one of two ways to the same store.
+// door is one of two writers to the same store.
 type door struct {
 	core.Store
-	mu     *sync.Mutex // one Apply at a time in a lane, whichever door it came through
+	mu     *sync.Mutex // shared by both doors: one Apply at a time, as in a lane
 	second bool
 }
 
@@ -140,7 +141,7 @@ func (d *door) Close() error {
 	return d.Store.Close()
 }
 
-// messageByID reads one message; its ID is 0 if there is none.
+// messageByID returns a message by its id, or the zero Message if it does not exist.
 func messageByID(t *testing.T, s core.Store, thread string, id int64) core.Message {
 	t.Helper()
 	page, err := s.Messages(context.Background(), core.MessagesQuery{Thread: thread, IDs: []int64{id}})

@@ -13,22 +13,23 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Threads returns a page of a user's threads. The list is kept by minutes;
-// within one, the heads' exact times decide.
+// Threads returns a page of a user's threads, newest message first; see core.Store. The
+// keys of the list have the minute of the last message only, so each minute's
+// threads are sorted by the exact times in their heads.
 func (s *Store) Threads(_ context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
 	page, _, err := s.threads(q)
 	return page, err
 }
 
-// threads also returns how many keys were read, for the tests.
+// threads is Threads; it also returns the number of keys that it read, for tests.
 func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, err error) {
 	before := q.Before
 	if before == (core.ThreadsCursor{}) {
 		before.On = math.MaxInt64
 	}
 	lower := append([]byte{kindList}, part(q.User)...)
-	upper := after(lower)
-	if before.On != math.MaxInt64 { // all of the cursor's own minute: its order is not that of the keys
+	upper := prefixEnd(lower)
+	if before.On != math.MaxInt64 { // read the cursor's whole minute: its keys are not in the order of the list
 		upper = lists.key(nil, core.ListMove{User: q.User, To: core.MinuteOf(before.On) + 1})
 	}
 	snap := s.durable.acquire()
@@ -39,9 +40,9 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 
-	var minute []core.ThreadEntry // those of the minute that is being read
+	var minute []core.ThreadEntry // the threads of the current minute
 	current := int64(-1)
-	// take moves the minute's entries into the page and says whether more follow.
+	// take moves the minute's threads into the page and reports whether some did not fit.
 	take := func() (more bool) {
 		slices.SortFunc(minute, newestFirst)
 		n := min(len(minute), q.Limit-len(page.Threads))
@@ -50,6 +51,7 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 		minute = minute[:0]
 		return more
 	}
+	// full sets the cursor of the next page.
 	full := func() {
 		last := page.Threads[len(page.Threads)-1]
 		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
@@ -68,7 +70,7 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 			break
 		}
 		keys += 3
-		e, ok, err := listed(snap, q.User, thread)
+		e, ok, err := listEntry(snap, q.User, thread)
 		if err != nil {
 			return page, keys, err
 		}
@@ -83,11 +85,13 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	return page, keys, nil
 }
 
-// ThreadsOf returns ids of the threads in a user's list, in the order of ids. It
-// reads the whole list, which is kept by time.
+// ThreadsOf returns at most limit ids of threads in a user's list that are greater
+// than after, in order. It reads the user's whole list, because the list is sorted by
+// time.
 func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids []string, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
+	// cut keeps the n smallest ids.
 	cut := func(n int) {
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
@@ -97,7 +101,7 @@ func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids
 		if entry.Thread > after {
 			ids = append(ids, entry.Thread)
 		}
-		if len(ids) >= 8*limit { // keeps memory bounded
+		if len(ids) >= 8*limit { // bounds the memory
 			cut(limit)
 		}
 		return nil
@@ -106,13 +110,15 @@ func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids
 	return ids, err
 }
 
-// newestFirst is the order of a user's list.
+// newestFirst compares two threads for a user's list: by time of the last message,
+// then by id, both descending.
 func newestFirst(a, b core.ThreadEntry) int {
 	return cmp.Or(cmp.Compare(b.LastMessageOn, a.LastMessageOn), cmp.Compare(b.Thread, a.Thread))
 }
 
-// listed reads a thread as it stands in the user's list.
-func listed(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, error) {
+// listEntry reads a thread as the user's list shows it: a user who has left sees the
+// topic and the time of leaving. The bool is false if the user has no row in it.
+func listEntry(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, error) {
 	v, err := view(r, thread, user)
 	if err != nil || v.Member == nil {
 		return core.ThreadEntry{}, false, err

@@ -19,10 +19,11 @@ var (
 	_ core.Checker  = (*Store)(nil)
 )
 
-// askEvery is the number of rows between two checks of the context.
-const askEvery = 1024
+// checkEvery is the number of rows between two checks of the context.
+const checkEvery = 1024
 
-// Export yields the rows of one snapshot; see core.Exporter.
+// Export calls yield with each record of one snapshot; see core.Exporter. The error
+// wraps ErrDamaged if a row cannot be read.
 func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -51,11 +52,14 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 	return nil
 }
 
+// damaged returns an error that wraps ErrDamaged and err, and names the store and the
+// damaged part.
 func (s *Store) damaged(what string, err error) error {
 	return fmt.Errorf("store %s is %w: %s: %w", s.dir, ErrDamaged, what, err)
 }
 
-// scan calls f for all rows of a kind. Key and value are valid until f returns.
+// scan calls f for each row of a kind, in key order, and stops at the first error or
+// when ctx is done. Key and value are valid only until f returns.
 func (s *Store) scan(ctx context.Context, r pebble.Reader, kind byte, f func(key, value []byte) error) error {
 	it, err := r.NewIter(kindRange(kind))
 	if err != nil {
@@ -63,7 +67,7 @@ func (s *Store) scan(ctx context.Context, r pebble.Reader, kind byte, f func(key
 	}
 	n := 0
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		if n++; n%askEvery == 0 {
+		if n++; n%checkEvery == 0 {
 			err = ctx.Err()
 		}
 		if err == nil {
@@ -76,14 +80,15 @@ func (s *Store) scan(ctx context.Context, r pebble.Reader, kind byte, f func(key
 	return err
 }
 
-// exportedKind says how the rows of a kind become records.
+// exportedKind is a kind of row with the function that makes a record of a row.
 type exportedKind struct {
 	kind byte
 	read func(key, value []byte) (core.Record, error)
 }
 
-// exported returns the kinds in the order of core.Record. Positions count from the
-// first one that the log still has; after it there are no gaps.
+// exported returns the exported kinds in the order that core.Record describes. first
+// is the first position in the event log: it is exported as 1, the next one as 2, and
+// so on. A gap between positions is an error.
 func exported(snap pebble.Reader, first uint64) []exportedKind {
 	last := first - 1
 	return []exportedKind{
@@ -106,7 +111,7 @@ func exported(snap pebble.Reader, first uint64) []exportedKind {
 	}
 }
 
-// firstPosition is the lowest one in the event log, or 1.
+// firstPosition returns the lowest position in the event log, or 1 if it is empty.
 func firstPosition(r pebble.Reader) (uint64, error) {
 	it, err := r.NewIter(kindRange(kindPosition))
 	if err != nil {
@@ -119,17 +124,18 @@ func firstPosition(r pebble.Reader) (uint64, error) {
 	return first, it.Close()
 }
 
-// importBatch is how many bytes are written at a time.
+// importBatch is the size, in bytes, above which an import commits its batch.
 const importBatch = 4 << 20
 
-// contents are the kinds of rows that a new store has none of.
+// contents are the kinds of rows that a new store does not have.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindAnswer, kindSent,
 	kindReceipt, kindList, kindDeleting, kindExpiry, kindEvent, kindPosition,
 }
 
-// Import writes the records of another store; see core.Importer. Only the last
-// batch is synced: until then a file marks the store as unfinished.
+// Import writes the records of an export into the store, which must be empty; see
+// core.Importer. Only the last batch is synced, which makes all before it durable;
+// until then a file marks the store as unfinished.
 func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
@@ -145,7 +151,7 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 		err = errors.Join(err, im.undo())
 	}
 	if errors.Is(err, errNotUndone) {
-		return err // and the file stays
+		return err // the store stays marked as unfinished
 	}
 	if ferr := finish(s.fs, s.dir); err != nil || ferr != nil {
 		return errors.Join(err, ferr)
@@ -155,6 +161,7 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 	return nil
 }
 
+// mustBeEmpty fails with core.ErrNotEmpty if the store has rows of contents.
 func (s *Store) mustBeEmpty() error {
 	for _, kind := range contents {
 		it, err := s.db.NewIter(kindRange(kind))
@@ -172,23 +179,24 @@ func (s *Store) mustBeEmpty() error {
 	return nil
 }
 
-// importer turns records into rows.
+// importer is the state of one import.
 type importer struct {
 	store *Store
 	writer
 	resource core.Resource
-	head     core.Head // of the thread that is being read
-	position uint64
-	day      uint32
+	head     core.Head // of the thread of the last record
+	position uint64    // of the last event
+	day      uint32    // of the last event
 }
 
+// take writes the records that next returns until io.EOF.
 func (im *importer) take(ctx context.Context, next func() (core.Record, error)) error {
 	for n := 1; ; n++ {
 		record, err := next()
 		if errors.Is(err, io.EOF) {
 			return im.end()
 		}
-		if err == nil && n%askEvery == 0 {
+		if err == nil && n%checkEvery == 0 {
 			err = ctx.Err()
 		}
 		if err == nil {
@@ -203,7 +211,8 @@ func (im *importer) take(ctx context.Context, next func() (core.Record, error)) 
 	}
 }
 
-// end writes the resource after all other rows, and waits for the disk.
+// end writes the resource and the access keys after all other rows, and returns when
+// all rows are durable. It fails if the records had no resource.
 func (im *importer) end() error {
 	if im.resource.ID == "" {
 		return errors.New("the records name no resource")
@@ -217,6 +226,7 @@ func (im *importer) end() error {
 	return im.commit(pebble.Sync)
 }
 
+// commit commits the batch and begins a new one.
 func (im *importer) commit(o *pebble.WriteOptions) error {
 	if err := im.store.floor.check(time.Now()); err != nil {
 		return err
@@ -229,9 +239,10 @@ func (im *importer) commit(o *pebble.WriteOptions) error {
 	return nil
 }
 
-// errNotUndone means that rows of a failed import are left.
+// errNotUndone means that rows of a failed import are still in the store.
 var errNotUndone = errors.New("the rows imported so far could not be deleted")
 
+// undo deletes all imported rows. If that fails, the error wraps errNotUndone.
 func (im *importer) undo() error {
 	im.batch.Close()
 	b := im.store.db.NewBatch()
@@ -244,7 +255,8 @@ func (im *importer) undo() error {
 	return b.Close()
 }
 
-// put writes the rows of a record, and those that are derived from it.
+// put adds the row of a record to the batch, and the rows that are derived from it:
+// message ids, expiry times, list entries and positions.
 func (im *importer) put(record core.Record) error {
 	switch r := record.(type) {
 	case core.Resource:
@@ -277,8 +289,8 @@ func (im *importer) put(record core.Record) error {
 	return fmt.Errorf("records of type %T are not known", record)
 }
 
-// member also writes the entry in the user's list, at the time of leaving if the
-// member has left.
+// member adds the row of a member, and the thread's entry in the user's list: at the
+// time of the thread's last message, or of leaving if the member has left.
 func (im *importer) member(r core.ThreadMember) error {
 	if err := im.requireHead(r.Thread); err != nil {
 		return err
@@ -292,15 +304,16 @@ func (im *importer) member(r core.ThreadMember) error {
 	return nil
 }
 
-// event raises a day to that of the event before: days must rise with positions, and
-// another engine's writers may have had different clocks.
+// event adds the rows of an event. Its position must be the next one. If its day is
+// before that of the previous event, it gets the later day: positions are sorted by
+// day, and servers that wrote to the exported store may have had different clocks.
 func (im *importer) event(e core.Event) error {
 	if e.Position != im.position+1 {
 		return fmt.Errorf("event %d of thread %s has position %d instead of %d", e.Number, e.Thread, e.Position, im.position+1)
 	}
 	im.position, im.day = e.Position, max(im.day, e.Day)
 	e.Day = im.day
-	im.logged(&e)
+	im.putEvent(&e)
 	return nil
 }
 

@@ -21,8 +21,8 @@ import (
 
 func threadID(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
 
-// fillThreads makes threads with messages, tokens, receipts and events. Every
-// third one expires after 30 days.
+// fillThreads creates threads, each with its number of messages, and with idempotency
+// tokens, receipts and events. Every third thread expires after 30 days.
 func fillThreads(t *testing.T, s *Store, threads, messages int) {
 	t.Helper()
 	for n := range threads {
@@ -59,7 +59,7 @@ func mustApply(t *testing.T, s *Store, c *core.Change) {
 		t.Errorf("apply: %+v, %v", rs, err)
 		return
 	}
-	*c = *rs[0].Change // with its numbers, for the test to read
+	*c = *rs[0].Change // the applied change, with its ids and sequences
 }
 
 func mustOpen(t *testing.T, dir string, fs vfs.FS) *Store {
@@ -78,8 +78,8 @@ func mustClose(t *testing.T, s *Store) {
 	}
 }
 
-// TestExportIsOneDurableMoment exports while others write: all that comes out
-// is on the disk before the first of it comes out, and heads and messages fit.
+// TestExportIsOneDurableMoment exports while others write. All exported records must
+// be durable before the first one is yielded, and heads must agree with messages.
 func TestExportIsOneDurableMoment(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "store", mem)
@@ -115,13 +115,13 @@ func TestExportIsOneDurableMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 		if _, err := copied.Check(context.Background()); err != nil {
-			t.Errorf("what came out is not of one moment: %v", err)
+			t.Errorf("the export is not of one moment: %v", err)
 		}
 		left := mustOpen(t, "store", disk)
 		for _, r := range records {
 			if m, ok := r.(core.ThreadMessage); ok {
 				if messageByID(t, left, m.Thread, m.ID).ID != m.ID {
-					t.Errorf("message %d came out before it was on the disk", m.ID)
+					t.Errorf("message %d was exported before it was durable", m.ID)
 				}
 			}
 		}
@@ -131,7 +131,8 @@ func TestExportIsOneDurableMoment(t *testing.T) {
 	mustClose(t, s)
 }
 
-// TestBrokenOffImportIsRefused cuts the power at every step of an import.
+// TestBrokenOffImportIsRefused cuts the power before each record of an import. Open
+// must return core.ErrUnfinished.
 func TestBrokenOffImportIsRefused(t *testing.T) {
 	from := mustOpen(t, "store", vfs.NewMem())
 	fillThreads(t, from, 3, 4)
@@ -181,7 +182,7 @@ func TestImportRefusesRowsWithoutThread(t *testing.T) {
 	}
 }
 
-// TestCheckFindsDamage takes rows away and puts rows in.
+// TestCheckFindsDamage deletes and adds rows. Check must report each damage.
 func TestCheckFindsDamage(t *testing.T) {
 	a, expires, ghost := threadID(1), threadID(2), threadID(99)
 	for _, tc := range []struct {
@@ -190,40 +191,40 @@ func TestCheckFindsDamage(t *testing.T) {
 		says   string
 	}{
 		{"nothing", func(b *pebble.Batch) {}, ""},
-		{"a message less", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "2 messages and 3 ids"},
-		{"the last message less", func(b *pebble.Batch) {
+		{"a missing message", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "2 messages and 3 ids"},
+		{"a missing last message", func(b *pebble.Batch) {
 			b.DeleteRange(messageKey(nil, a, 3), messageKey(nil, a, 4), nil)
 			b.DeleteRange(idKey(nil, a, 1_700_000_000_002), idKey(nil, a, 1_700_000_000_003), nil)
-		}, "its last message has place 2 in place of 3"},
-		{"an id less", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_001), nil) }, "3 messages and 2 ids"},
-		{"an id that leads elsewhere", func(b *pebble.Batch) {
+		}, "its last message has sequence 2 instead of 3"},
+		{"a missing id", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_001), nil) }, "3 messages and 2 ids"},
+		{"an id with another sequence", func(b *pebble.Batch) {
 			b.Set(idKey(nil, a, 1_700_000_000_001), encodeNumber(nil, 1), nil)
-		}, "lead to other places"},
-		{"a message of no thread", func(b *pebble.Batch) {
+		}, "have other sequences than the messages"},
+		{"a message without a thread", func(b *pebble.Batch) {
 			b.Set(messageKey(nil, ghost, 1), encodeMessage(nil, &core.Message{ID: 1}), nil)
 		}, "belongs to no thread"},
-		{"a head less", func(b *pebble.Batch) { b.Delete(headKey(nil, a), nil) }, "belongs to no thread"},
+		{"a missing head", func(b *pebble.Batch) { b.Delete(headKey(nil, a), nil) }, "belongs to no thread"},
 		{"a member that cannot be read", func(b *pebble.Batch) { b.Set(memberKey(nil, a, "8:x"), []byte{9}, nil) }, "format"},
-		{"an event less", func(b *pebble.Batch) {
+		{"a missing event", func(b *pebble.Batch) {
 			b.DeleteRange([]byte{kindEvent}, eventKey(nil, core.DayOf(1_700_000_000_000), threadID(0), 2), nil)
 		}, "events and"},
-		{"a position less", func(b *pebble.Batch) {
+		{"a missing position", func(b *pebble.Batch) {
 			b.Delete(positionKey(nil, core.DayOf(1_700_000_000_000), 3), nil)
 		}, "position 3 is missing"},
-		{"a thread less among those that expire", func(b *pebble.Batch) {
+		{"a missing expiry entry", func(b *pebble.Batch) {
 			b.Delete(expiryKey(1_700_000_000_000+30*86_400_000, expires), nil)
-		}, expires + ": it is not among those that expire"},
-		{"a thread of those that expire with another time", func(b *pebble.Batch) {
+		}, expires + ": it is missing in the index of threads that expire"},
+		{"an expiry entry with another time", func(b *pebble.Batch) {
 			b.Delete(expiryKey(1_700_000_000_000+30*86_400_000, expires), nil)
 			b.Set(expiryKey(1_700_000_000_000+90*86_400_000, expires), encodeEntry(nil), nil)
-		}, expires + ": it is not among those that expire"},
-		{"an expiry that cannot be read", func(b *pebble.Batch) {
+		}, expires + ": it is missing in the index of threads that expire"},
+		{"an expiry entry that cannot be read", func(b *pebble.Batch) {
 			b.Set(expiryKey(1_700_000_000_000+30*86_400_000, expires), []byte{9}, nil)
 		}, "format"},
-		{"a thread more among those that expire", func(b *pebble.Batch) {
+		{"an expiry entry of a thread that does not expire", func(b *pebble.Batch) {
 			b.Set(expiryKey(1_700_000_000_000+30*86_400_000, a), encodeEntry(nil), nil)
-		}, "more entries than such threads"},
-		{"an expiry of no thread", func(b *pebble.Batch) { b.Set(expiryKey(5, ghost), encodeEntry(nil), nil) }, "more entries than such threads"},
+		}, "more entries than there are such threads"},
+		{"an expiry entry without a thread", func(b *pebble.Batch) { b.Set(expiryKey(5, ghost), encodeEntry(nil), nil) }, "more entries than there are such threads"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := mustOpen(t, "store", vfs.NewMem())
@@ -245,7 +246,8 @@ func TestCheckFindsDamage(t *testing.T) {
 	}
 }
 
-// TestExportNumbersPositionsAnew exports a log whose older days are gone.
+// TestExportNumbersPositionsAnew exports an event log whose first days were deleted.
+// The exported positions must begin with 1.
 func TestExportNumbersPositionsAnew(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	fillThreads(t, s, 2, 2) // positions 1 to 3, and 4 to 6
@@ -270,7 +272,8 @@ func TestExportNumbersPositionsAnew(t *testing.T) {
 	mustClose(t, s)
 }
 
-// TestCheckpointAndRestore goes by way of a folder while the store is written to.
+// TestCheckpointAndRestore copies a store, writes to it, and restores the copy. The
+// restored store must have the rows of the moment of the copy.
 func TestCheckpointAndRestore(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, filepath.Join(dir, "store"), nil)
@@ -294,7 +297,7 @@ func TestCheckpointAndRestore(t *testing.T) {
 	}
 	s = mustOpen(t, back, nil)
 	if got := storetest.Records(t, s); len(got) != len(want) {
-		t.Errorf("%d records are back, want %d", len(got), len(want))
+		t.Errorf("the restored store has %d records, want %d", len(got), len(want))
 	}
 	if err := s.SetEpoch("later"); err != nil {
 		t.Fatal(err)
@@ -306,19 +309,20 @@ func TestCheckpointAndRestore(t *testing.T) {
 	}
 	mustClose(t, s)
 
-	// A copy that ends on the way is known for what it is.
+	// A copy that was interrupted is refused.
 	stopped, stop := context.WithCancel(t.Context())
 	stop()
 	half := filepath.Join(dir, "half")
 	if err := Restore(stopped, backup, half); !errors.Is(err, context.Canceled) {
-		t.Errorf("a restore that is stopped: %v", err)
+		t.Errorf("a canceled restore: %v, want context.Canceled", err)
 	}
 	if _, err := Open(half, Options{}); !errors.Is(err, core.ErrUnfinished) {
 		t.Errorf("open half a restore: %v, want %v", err, core.ErrUnfinished)
 	}
 }
 
-// TestTransferStops ends an export and an import by their context.
+// TestTransferStops cancels the context of an export and of an import. Both must end
+// soon.
 func TestTransferStops(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)
@@ -331,15 +335,15 @@ func TestTransferStops(t *testing.T) {
 		stop()
 		return core.User{ID: fmt.Sprintf("8:%09d", n), State: core.UserLive}, nil
 	})
-	if !errors.Is(err, context.Canceled) || n > 2*askEvery {
-		t.Errorf("an import that is stopped: %v after %d records", err, n)
+	if !errors.Is(err, context.Canceled) || n > 2*checkEvery {
+		t.Errorf("a canceled import: %v after %d records", err, n)
 	}
 	n = 0
 	err = s.Import(context.Background(), func() (core.Record, error) {
 		switch n++; {
 		case n == 1:
 			return storetest.Initial, nil
-		case n > 3*askEvery:
+		case n > 3*checkEvery:
 			return nil, io.EOF
 		}
 		return core.User{ID: fmt.Sprintf("8:%09d", n), State: core.UserLive}, nil
@@ -349,7 +353,7 @@ func TestTransferStops(t *testing.T) {
 	}
 	n = 0
 	err = s.Export(ctx, func(core.Record) error { n++; return nil })
-	if !errors.Is(err, context.Canceled) || n > askEvery {
-		t.Errorf("an export that is stopped: %v after %d records", err, n)
+	if !errors.Is(err, context.Canceled) || n > checkEvery {
+		t.Errorf("a canceled export: %v after %d records", err, n)
 	}
 }

@@ -7,12 +7,12 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// upgradeBatch is how many rows an upgrade writes at a time.
+// upgradeBatch is the number of rows in each batch of an upgrade.
 const upgradeBatch = 1024
 
-// upgrade moves a store of an older schema to this one. Schema 2 came with the
-// keys of the threads that expire. Later ones came with formats of rows, which an
-// older binary must not open; they rewrite none.
+// upgrade changes a store from schema from, which is older, to this binary's. Schema 2
+// added the index of threads by expiry time. Later schemas only added row formats: no
+// row is rewritten, but older binaries cannot read new rows and must refuse the store.
 func (s *Store) upgrade(from uint64) error {
 	if from < 2 {
 		return s.addExpiries(from)
@@ -24,13 +24,13 @@ func (s *Store) upgrade(from uint64) error {
 	return nil
 }
 
-// addExpiries writes the keys of the threads that expire. The new schema is in the
-// last batch: until that one is on the disk, and with it all before, the next
-// start begins anew.
+// addExpiries writes the index of threads by expiry time. The last batch has the new
+// schema, and it is durable only if all batches before it are. If the process ends
+// earlier, the next Open does the upgrade again.
 func (s *Store) addExpiries(from uint64) error {
 	began := time.Now()
-	// A binary of schema 1 knows nothing of these keys: those that are there may
-	// be of threads that it has deleted since.
+	// Delete keys of an earlier upgrade that was interrupted: a binary of schema 1
+	// may have run since and deleted their threads.
 	w := writer{batch: s.db.NewBatch()}
 	w.batch.DeleteRange([]byte{kindExpiry}, []byte{kindExpiry + 1}, nil)
 
@@ -67,7 +67,8 @@ func (s *Store) addExpiries(from uint64) error {
 	return nil
 }
 
-// commitUpgrade puts the batch into the log and begins the next one.
+// commitUpgrade commits the batch of w and begins a new one. It fails with
+// core.ErrStorageFull if too little disk space is free.
 func (s *Store) commitUpgrade(w *writer, o *pebble.WriteOptions) error {
 	if err := s.floor.check(time.Now()); err != nil {
 		return err

@@ -20,9 +20,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// asSchema1 makes of a store what a binary before the expiry keys leaves, and
-// closes it. Some of the keys may be there, when such a binary was called back
-// after half an upgrade: then they are of threads that have changed since.
+// asSchema1 turns a store into one of schema 1 and closes it. Schema 1 has no expiry
+// keys, but asSchema1 writes two that are wrong: an upgrade that was interrupted may
+// leave keys, and a binary of schema 1 that runs afterwards does not update them.
 func asSchema1(t *testing.T, s *Store) {
 	t.Helper()
 	b := s.db.NewBatch()
@@ -36,7 +36,8 @@ func asSchema1(t *testing.T, s *Store) {
 	mustClose(t, s)
 }
 
-// onDisk reads the schema and counts the expiry keys, without an upgrade.
+// onDisk returns the schema and the number of expiry keys of a store, without
+// upgrading it.
 func onDisk(t *testing.T, disk vfs.FS) (version uint64, expiries int) {
 	t.Helper()
 	db, err := pebble.Open("store", &pebble.Options{FS: disk, Logger: logger{log: discard}})
@@ -58,8 +59,8 @@ func onDisk(t *testing.T, disk vfs.FS) (version uint64, expiries int) {
 	return version, expiries
 }
 
-// TestUpgradeFindsThreadsThatEnd opens a store of schema 1 and lets a thread in
-// it reach its end.
+// TestUpgradeFindsThreadsThatEnd opens a store of schema 1. After the upgrade, the
+// sweep must delete the threads in it that have expired.
 func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 	const made, day = 1_700_000_000_000, 86_400_000
 	mem := vfs.NewMem()
@@ -100,8 +101,8 @@ func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 	}
 }
 
-// TestUpgradeIsCutOff cuts the power at every write of an upgrade: whatever is
-// left is upgraded by the next start.
+// TestUpgradeIsCutOff cuts the power before each write of an upgrade. The next Open
+// must complete the upgrade.
 func TestUpgradeIsCutOff(t *testing.T) {
 	const threads = 3*upgradeBatch + 1
 	mem := vfs.NewCrashableMem()
@@ -138,7 +139,7 @@ func TestUpgradeIsCutOff(t *testing.T) {
 			half++
 		}
 		if i == len(disks)-1 && version != schema {
-			t.Errorf("the upgrade is not on the disk when the store is open: schema %d", version)
+			t.Errorf("Open returned before the upgrade was durable: schema %d", version)
 		}
 		s := mustOpen(t, "store", disk)
 		counts, err := s.Check(t.Context())
@@ -146,16 +147,17 @@ func TestUpgradeIsCutOff(t *testing.T) {
 			t.Errorf("a power cut before write %d of %d: %d threads, %v", i, len(disks), counts.Threads, err)
 		}
 		if got, err := s.Expiring(t.Context(), 2*threads); err != nil || len(got) != threads {
-			t.Errorf("a power cut before write %d of %d: %d threads end, %v", i, len(disks), len(got), err)
+			t.Errorf("a power cut before write %d of %d: %d threads expire, %v", i, len(disks), len(got), err)
 		}
 		mustClose(t, s)
 	}
 	if half == 0 {
-		t.Errorf("none of %d power cuts fell into the middle of the upgrade", len(disks))
+		t.Errorf("none of %d power cuts was in the middle of the upgrade", len(disks))
 	}
 }
 
-// TestUpgradeNeedsRoomAndGoodHeads refuses by name, however often it is tried.
+// TestUpgradeNeedsRoomAndGoodHeads upgrades a store without free space, and one with a
+// damaged head. Open must fail with an error that names the cause, each time.
 func TestUpgradeNeedsRoomAndGoodHeads(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
@@ -190,7 +192,8 @@ func TestUpgradeNeedsRoomAndGoodHeads(t *testing.T) {
 	}
 }
 
-// TestNewStoreHasThisSchema makes one, and fills another by an import.
+// TestNewStoreHasThisSchema creates a store, and imports its rows into another. Both
+// must have the current schema and the expiry keys.
 func TestNewStoreHasThisSchema(t *testing.T) {
 	mem, copied := vfs.NewMem(), vfs.NewMem()
 	s := mustOpen(t, "store", mem)

@@ -5,8 +5,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Keys and values of single rows, for tests that damage a store or hold its
-// layout.
+// Functions that encode and decode single keys and values, for tests that damage a
+// store or compare its rows with golden files.
 
 func userKey(id string) []byte               { return users.key(nil, core.User{ID: id}) }
 func headKey(b []byte, thread string) []byte { return heads.key(b, core.Head{ID: thread}) }
@@ -72,7 +72,7 @@ func decodeEvent(day uint32, thread string, number uint64, value []byte) (core.E
 	return row.Event.Decode(value, core.Event{Day: day, Thread: thread, Number: number})
 }
 
-// encodePosition is the value of a position key: where the event is.
+// encodePosition appends the value of a position row: the event's thread and number.
 func encodePosition(b []byte, e *core.Event) []byte { return row.Position.Encode(b, e) }
 
 func decodePosition(value []byte) (thread string, number uint64, err error) {
