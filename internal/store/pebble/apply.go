@@ -47,6 +47,10 @@ func (s *Store) syncDecisions(outcomes []core.Outcome) error {
 	return nil
 }
 
+// maxKeptValue is the capacity in bytes up to which the buffer for values is kept for
+// the next batch.
+const maxKeptValue = 64 << 10
+
 // write decides which changes of b apply, gives them their ids, sequences and
 // positions, and appends their rows to the write-ahead log without waiting for the
 // disk. The returned logged is nil if no change applied.
@@ -70,11 +74,14 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	}
 	outcomes := core.Assign(b, state)
 
-	w := writer{batch: s.db.NewBatch(), expiries: expiries}
+	w := writer{batch: s.db.NewBatch(), key: s.key, value: s.value, expiries: expiries}
 	for i := range outcomes {
 		if outcomes[i].Status == core.Applied {
 			w.change(&outcomes[i], state)
 		}
+	}
+	if s.key = w.key; cap(w.value) <= maxKeptValue {
+		s.value = w.value
 	}
 	if w.batch.Empty() {
 		return outcomes, nil, w.batch.Close()

@@ -54,8 +54,13 @@ type kind[T any] struct {
 	schema *row.Kind[T]
 }
 
-// key appends the key of r to b.
-func (k kind[T]) key(b []byte, r T) []byte { return k.schema.EncodeKey(append(b, k.letter), &r) }
+// key appends the key of r to b, or to a new buffer if b is nil.
+func (k kind[T]) key(b []byte, r T) []byte {
+	if b == nil {
+		b = make([]byte, 0, 160) // most keys fit without growing it
+	}
+	return k.schema.EncodeKey(append(b, k.letter), &r)
+}
 
 // decode returns the row that is stored as this key and value.
 func (k kind[T]) decode(key, value []byte) (T, error) {

@@ -99,6 +99,8 @@ type Store struct {
 	position uint64 // of the last event
 	day      uint32 // of the last event, as in the keys of the event log
 	batches  uint64 // number of batches logged since the store was opened
+	key      []byte // buffer of write
+	value    []byte // buffer of write, of at most maxKeptValue
 }
 
 var _ core.Store = (*Store)(nil)
