@@ -221,20 +221,11 @@ func tombstone(m Message) Rewrite {
 // caller cannot see it.
 func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, thread)
+		t, me, m, err := s.messageFor(rows, caller, thread, id)
 		if err != nil {
 			return nil, err
 		}
-		me, err := participant(t, caller)
-		if err != nil {
-			return nil, err
-		}
-		ms, err := rows.Messages(thread, id)
-		if err != nil {
-			return nil, err
-		}
-		m, ok := ms[id]
-		if !ok || m.CreatedOn < me.VisibleFrom() {
+		if m.ID == 0 || m.CreatedOn < me.VisibleFrom() {
 			return nil, errMessageNotFound
 		}
 		if m.Sender != caller {
@@ -243,6 +234,20 @@ func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, 
 		return decide(t, m)
 	})
 	return err
+}
+
+// messageFor returns a thread that the caller participates in, the caller's row, and one
+// of its messages; the message's ID is 0 if there is none. It fails with 404 for a
+// thread that cannot be changed, and with 403 for a caller who is no participant.
+func (s *Service) messageFor(rows Rows, caller, thread string, id int64) (t *Thread, me *Member, m Message, err error) {
+	if t, err = s.live(rows, thread); err != nil {
+		return nil, nil, m, err
+	}
+	if me, err = participant(t, caller); err != nil {
+		return nil, nil, m, err
+	}
+	ms, err := rows.Messages(thread, id)
+	return t, me, ms[id], err
 }
 
 // Message returns one message. It fails with 404 if the message does not exist or the

@@ -13,19 +13,11 @@ var errReceiptRefused = &Error{Code: NotFound}
 // (docs/contract/chat.md §4.3). It does nothing if the stored receipt is for a later message.
 func (s *Service) SendReceipt(ctx context.Context, caller, thread string, message int64) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, thread)
+		t, me, m, err := s.messageFor(rows, caller, thread, message)
 		if err != nil {
 			return nil, err
 		}
-		me, err := participant(t, caller)
-		if err != nil {
-			return nil, err
-		}
-		ms, err := rows.Messages(thread, message)
-		if err != nil {
-			return nil, err
-		}
-		if m, ok := ms[message]; !ok || !me.Sees(&m) {
+		if m.ID == 0 || !me.Sees(&m) {
 			return nil, errReceiptRefused
 		}
 		c := changeOf(t)
