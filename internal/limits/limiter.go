@@ -68,6 +68,9 @@ func New(p Profile, now func() time.Time) *Limiter {
 	return l
 }
 
+// Limits reports whether the operation has a limit in the profile.
+func (l *Limiter) Limits(operation string) bool { return len(l.byName[operation]) > 0 }
+
 // Allow counts a request and returns true, or returns false and the limit that the
 // request exceeds; then it counts nothing. It always allows an operation that has no
 // limit in the profile. thread is empty for operations that concern no thread.

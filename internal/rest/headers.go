@@ -21,22 +21,23 @@ const allowedHeaders = "authorization, content-type, accept, repeatability-reque
 	"x-ms-return-client-request-id, x-ms-content-sha256, x-ms-date, x-ms-useragent, traceparent"
 
 // write sends a response with the headers that docs/contract/chat.md §1 and
-// docs/contract/identity.md §3 require, and returns its body to the buffer pool.
+// docs/contract/identity.md §3 require, and returns its body to the buffer pool. It
+// spells the names as net/http does, which would allocate for any other spelling.
 func (h *Handler) write(req *request, resp response) {
 	header := req.w.Header()
 	header.Set("Strict-Transport-Security", "max-age=2592000")
-	header.Set("MS-CV", req.id+".0")
+	header.Set("Ms-Cv", req.id+".0")
 	if id := req.clientID(); id != "" {
-		header.Set("x-ms-client-request-id", id)
+		header.Set("X-Ms-Client-Request-Id", id)
 	}
 	if req.api.idempotentSends {
-		header.Set("confab-idempotent-send", "true")
+		header.Set("Confab-Idempotent-Send", "true")
 	}
 	// A 401 lacks api-supported-versions (docs/contract/chat.md §1), except the recorded 401
 	// for an identity of another resource.
 	if req.path != nil && (resp.status != http.StatusUnauthorized || resp.code == core.IdentityNotOwned) {
 		if versions, ok := req.path.supported[req.Method]; ok {
-			header.Set("api-supported-versions", versions)
+			header.Set("Api-Supported-Versions", versions)
 		}
 	}
 	h.cors(req, resp)
@@ -52,7 +53,7 @@ func (h *Handler) write(req *request, resp response) {
 	switch {
 	case resp.code != "":
 		// The Azure SDK for Go reads this header. Unverified: no recording has it.
-		header.Set("x-ms-error-code", string(resp.code))
+		header.Set("X-Ms-Error-Code", string(resp.code))
 	case req.location != "":
 		header.Set("Location", req.location)
 	}
@@ -96,7 +97,7 @@ func (h *Handler) cors(req *request, resp response) {
 // clientID returns the request's x-ms-client-request-id, or "" if it is missing or
 // longer than 200 bytes.
 func (req *request) clientID() string {
-	id := req.Header.Get("x-ms-client-request-id")
+	id := req.Header.Get("X-Ms-Client-Request-Id")
 	if len(id) > 200 {
 		return ""
 	}

@@ -9,6 +9,8 @@ import (
 
 // Limiter applies rate limits. limits.Limiter implements it.
 type Limiter interface {
+	// Limits reports whether the operation has a limit.
+	Limits(operation string) bool
 	// Allow counts a request, or returns false and the limit that refuses it.
 	Allow(operation, user, thread string) (limits.Refusal, bool)
 }
@@ -18,7 +20,7 @@ type Limiter interface {
 // under a separate key, and the operation refuses it later. Unverified: the message,
 // which is that of an example in the documentation, and the unit of Retry-After.
 func (h *Handler) checkRate(req *request) error {
-	if h.limiter == nil || req.api != chat {
+	if h.limiter == nil || req.api != chat || !h.limiter.Limits(req.route.operation) {
 		return nil
 	}
 	thread := req.thread

@@ -271,7 +271,7 @@ func (req *request) readIDs() error {
 // encoded slash stays inside its segment. It drops empty segments: some SDKs double
 // slashes (docs/contract/identity.md §4.4), and a redirect would lose the body.
 func splitPath(escaped string) ([]string, error) {
-	var segments []string
+	segments := make([]string, 0, 8) // more than the longest path has
 	for s := range strings.SplitSeq(escaped, "/") {
 		if s == "" {
 			continue

@@ -11,7 +11,7 @@ import (
 // idempotencyHeader is the header whose token makes creating a thread or sending a
 // message idempotent. Azure has it only for creating (docs/contract/chat.md §3.1).
 // Unverified: that it may be used for sends.
-const idempotencyHeader = "repeatability-request-id"
+const idempotencyHeader = "Repeatability-Request-Id"
 
 func (h *Handler) createThread(req *request) (any, error) {
 	var in wire.CreateChatThreadRequest
