@@ -174,7 +174,7 @@ func (a *assigner) assign(c *Change) Outcome {
 		a.Heads[c.Thread] = head
 	}
 	moves := a.number(c, head)
-	return Outcome{Status: Applied, Head: *head, Change: c, ListMoves: moves}
+	return Outcome{Status: Applied, Change: c, ListMoves: moves}
 }
 
 // replayed returns a Replayed outcome and true if an earlier change had the same
@@ -299,10 +299,11 @@ func (a *assigner) assignProperties(c *Change, head *Head) {
 		head.Revision++
 	}
 	if c.Properties != nil {
-		head.Properties = *c.Properties
+		p := *c.Properties
 		if created {
-			head.CreatedOn = a.at
+			p.CreatedOn = a.at
 		}
+		c.Properties, head.Properties = &p, p
 	}
 	if c.Purge {
 		head.DeletedOn = a.at

@@ -161,9 +161,9 @@ func (c *committer) apply(batch []*pending) {
 // announce publishes the events of the applied changes. It is called before the
 // callers get their answers.
 func (c *committer) announce(outcomes []Outcome) {
-	var events []Event
-	for _, o := range outcomes {
-		if o.Status == Applied {
+	events := make([]Event, 0, len(outcomes))
+	for i := range outcomes {
+		if o := &outcomes[i]; o.Status == Applied {
 			events = append(events, o.Change.Events...)
 		}
 	}

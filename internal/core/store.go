@@ -293,7 +293,6 @@ type Outcome struct {
 	// Unread: a copy that also names the missing rows, to be committed again.
 	Change    *Change
 	ListMoves []ListMove    // Applied: moves in the users' lists of threads
-	Head      Head          // Applied: the thread's head after the change
 	MessageID int64         // Replayed: the id of the first send's message
 	Answer    *CreateAnswer // Replayed: the answer of the first create
 	Err       error         // Refused: the error of Decide

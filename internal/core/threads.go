@@ -67,7 +67,7 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 			Topic: first.Topic, CreatedBy: first.CreatedBy, CreatedOn: first.CreatedOn, Metadata: first.Metadata, RetentionDays: first.RetentionDays,
 		}}, first.Invalid, nil
 	}
-	return ThreadProperties{ID: id, Properties: o.Head.Properties}, o.Change.Invalid, nil
+	return ThreadProperties{ID: id, Properties: *o.Change.Properties}, o.Change.Invalid, nil
 }
 
 func (cmd *CreateThread) check(limits Limits) error {
