@@ -152,14 +152,15 @@ func (a *assigner) assign(c *Change) Outcome {
 	if o, ok := a.replayed(c, head); ok {
 		return o
 	}
-	if c.Decide != nil {
+	locked := c.Decide != nil
+	if locked {
 		decided, o := a.decide(c)
 		if decided == nil {
 			return o
 		}
 		c = decided
 	}
-	if a.stale(c, head) {
+	if a.stale(c, head, locked) {
 		return Outcome{Status: Stale}
 	}
 	for _, u := range c.PutUsers {
@@ -209,8 +210,11 @@ func (a *assigner) decide(c *Change) (*Change, Outcome) {
 	return decided, Outcome{}
 }
 
-// stale reports whether a row that the change was decided on has changed since.
-func (a *assigner) stale(c *Change, head *Head) bool {
+// stale reports whether a row that the change was decided on may have changed since.
+// locked means that the change was decided on the locked rows. A rewrite in place keeps
+// the version of its message, so an earlier one does not show there: a change with such
+// a rewrite is stale unless it was decided on the locked rows.
+func (a *assigner) stale(c *Change, head *Head, locked bool) bool {
 	revision := uint64(0)
 	if head != nil {
 		revision = head.Revision
@@ -226,7 +230,7 @@ func (a *assigner) stale(c *Change, head *Head) bool {
 		}
 	}
 	for _, w := range c.Rewrites {
-		if a.Messages[MessageKey{c.Thread, w.ID}].Version != w.ReadVersion {
+		if a.Messages[MessageKey{c.Thread, w.ID}].Version != w.ReadVersion || w.How == InPlace && !locked {
 			return true
 		}
 	}

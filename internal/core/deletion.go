@@ -217,8 +217,7 @@ func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64,
 	if len(ids) == 0 {
 		return nil
 	}
-	var decide Decision
-	decide = func(rows Rows) (*Change, error) {
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := rows.Thread(thread)
 		if err != nil || t == nil {
 			return &Change{}, err
@@ -233,13 +232,8 @@ func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64,
 				eraseMessage(c, m, user)
 			}
 		}
-		// A rewrite in place keeps the version, so Assign cannot tell whether another
-		// server has erased another name of the message meanwhile. Deciding again on
-		// the locked rows keeps that name erased.
-		c.Decide = decide
 		return c, nil
-	}
-	_, err := s.change(ctx, decide)
+	})
 	return err
 }
 

@@ -261,7 +261,7 @@ type RewriteKind uint8
 
 // The kinds of rewrites. Edit and Delete give the message a new version, the next
 // sequence and a time of edit or deletion. InPlace changes none of these and has
-// no event.
+// no event; it only applies if its change was decided on locked rows.
 const (
 	Edit RewriteKind = iota
 	Delete

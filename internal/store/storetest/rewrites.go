@@ -84,7 +84,14 @@ func testRewrites(t *testing.T, e Engine) {
 	// A rewrite in place keeps the version and the sequence, and has no event.
 	scrubbed := core.Rewrite{Message: two.Messages[0], ReadVersion: two.Messages[0].Version, OldSequence: two.Messages[0].Sequence, How: core.InPlace}
 	scrubbed.SenderDisplayName = ""
-	apply(t, s, start+30, &core.Change{Key: a, Thread: a, Revision: 1, Rewrites: []core.Rewrite{scrubbed}})
+	inPlace := &core.Change{Key: a, Thread: a, Revision: 1, Rewrites: []core.Rewrite{scrubbed}}
+	refused := apply(t, s, start+30, inPlace)
+	if refused[0].Status != core.Stale {
+		t.Errorf("a rewrite in place that was not decided on locked rows has status %d, want Stale", refused[0].Status)
+	}
+	locked := *inPlace
+	locked.Decide = func(core.Rows) (*core.Change, error) { return inPlace, nil }
+	apply(t, s, start+30, &locked)
 	want := two.Messages[0]
 	want.SenderDisplayName = ""
 	if m := message(t, s, a, want.ID); m.Sequence != want.Sequence || m.SenderDisplayName != "" || m.Version != want.Version {
