@@ -144,9 +144,7 @@ func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error)
 	if end {
 		delete(s.erasures, u.ID)
 	}
-	if err := s.progress(ctx, u, end && !failed); err != nil {
-		errs = append(errs, err)
-	}
+	errs = append(errs, s.progress(ctx, u, end && !failed))
 	if !end {
 		next = s.now()
 	}
@@ -156,17 +154,16 @@ func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error)
 // progress stores u.ErasedTo unless the stored value is greater, or sets the state
 // UserDeleted if the erasure has ended.
 func (s *Service) progress(ctx context.Context, u User, ended bool) error {
-	_, err := s.changeUser(ctx, u.ID, func(now User) (User, error) {
+	return s.changeUser(ctx, u.ID, func(now *User) error {
 		if now.State != UserDeleting { // finished by another server
-			return now, nil
+			return nil
 		}
 		now.ErasedTo = max(now.ErasedTo, u.ErasedTo)
 		if ended {
 			now.State, now.ErasedTo = UserDeleted, ""
 		}
-		return now, nil
+		return nil
 	})
-	return err
 }
 
 // eraseFrom removes a user's data from one thread. The user leaves the thread

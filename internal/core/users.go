@@ -87,12 +87,9 @@ func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	}
 	u, err := s.User(ctx, id)
 	if err == nil && u.State != UserLive {
-		err = errNotOwned
+		return User{}, errNotOwned
 	}
-	if err != nil {
-		return User{}, err
-	}
-	return u, nil
+	return u, err
 }
 
 // UserForToken is like LiveUser. With Options.Adopt it also creates the user if the id
@@ -102,16 +99,16 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	if err == nil || !s.adopt || !s.owns(id) {
 		return u, err
 	}
-	_, err = s.changeUser(ctx, id, func(was User) (User, error) {
-		switch was.State {
+	err = s.changeUser(ctx, id, func(row *User) error {
+		switch row.State {
 		case UserUnknown:
-			u = User{ID: id, State: UserLive, Generation: 1}
-			return u, nil
+			*row = User{ID: id, State: UserLive, Generation: 1}
 		case UserLive:
-			u = was
-			return was, nil
+		default:
+			return errNotOwned
 		}
-		return User{}, errNotOwned
+		u = *row
+		return nil
 	})
 	if err != nil {
 		return User{}, err
@@ -144,31 +141,32 @@ func (s *Service) changeLiveUser(ctx context.Context, id string, edit func(*User
 	if !s.owns(id) {
 		return errNotOwned
 	}
-	_, err := s.changeUser(ctx, id, func(u User) (User, error) {
+	return s.changeUser(ctx, id, func(u *User) error {
 		if u.State != UserLive {
-			return u, errNotOwned
+			return errNotOwned
 		}
-		edit(&u)
-		return u, nil
+		edit(u)
+		return nil
 	})
-	return err
 }
 
-// changeUser replaces a user's row by the result of edit, which may be called several
-// times. It writes nothing if edit returns an error or the same row.
-func (s *Service) changeUser(ctx context.Context, id string, edit func(User) (User, error)) (*Outcome, error) {
-	return s.change(ctx, func(rows Rows) (*Change, error) {
+// changeUser commits an edit of a user's row. edit may be called several times. If it
+// returns an error or does not change the row, nothing is written.
+func (s *Service) changeUser(ctx context.Context, id string, edit func(*User) error) error {
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		us, err := rows.Users(id)
 		if err != nil {
 			return nil, err
 		}
 		c := &Change{Key: id, ReadUsers: []User{us[id]}}
-		u, err := edit(us[id])
+		u := us[id]
+		err = edit(&u)
 		if err == nil && u != us[id] {
 			c.PutUsers = []User{u}
 		}
 		return c, err
 	})
+	return err
 }
 
 // invalidateUsers removes users from the cache, so that they are read from the store
