@@ -1,5 +1,7 @@
 package core
 
+import "cmp"
+
 // Limits are the sizes that a profile allows. A field of zero sets no limit of
 // its own: only maxContent and maxMetadata apply then.
 type Limits struct {
@@ -31,10 +33,7 @@ func (l Limits) checkCount(field string, n, limit int) error {
 // than allowed, is not UTF-8 or contains NUL. Unverified: that the limit is in
 // bytes (docs/contract/chat.md §9).
 func (l Limits) checkContent(content string) error {
-	limit := maxContent
-	if l.Content > 0 {
-		limit = l.Content
-	}
+	limit := cmp.Or(l.Content, maxContent)
 	if len(content) > limit {
 		return Invalid("content", "The content field has %d bytes; at most %d are allowed.", len(content), limit)
 	}
@@ -44,19 +43,13 @@ func (l Limits) checkContent(content string) error {
 // checkMetadata returns a BadRequest if the keys and values together have too many
 // bytes, or if one of them is not UTF-8 or contains NUL.
 func (l Limits) checkMetadata(field string, m map[string]string) error {
-	size, limit := 0, maxMetadata
-	if l.Metadata > 0 {
-		limit = l.Metadata
-	}
+	limit := cmp.Or(l.Metadata, maxMetadata)
 	for k, v := range m {
-		for _, s := range []string{k, v} {
-			if err := checkText(field, s, limit); err != nil {
-				return err
-			}
+		if err := cmp.Or(checkText(field, k, limit), checkText(field, v, limit)); err != nil {
+			return err
 		}
-		size += len(k) + len(v)
 	}
-	if size > limit {
+	if size := sizeOf(m); size > limit {
 		return Invalid(field, "The %s field has %d bytes in all; at most %d are allowed.", field, size, limit)
 	}
 	return nil

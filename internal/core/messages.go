@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"sync"
@@ -108,16 +109,12 @@ func (cmd *SendMessage) check(limits Limits) error {
 	if cmd.Content == "" {
 		return Invalid("content", "The content field is required.")
 	}
-	if err := limits.checkContent(cmd.Content); err != nil {
-		return err
-	}
-	if err := (Limits{}).checkMetadata("metadata", cmd.Metadata); err != nil {
-		return err
-	}
-	if err := checkText("senderDisplayName", cmd.SenderDisplayName, maxDisplayName); err != nil {
-		return err
-	}
-	return checkToken(cmd.Token)
+	return cmp.Or(
+		limits.checkContent(cmd.Content),
+		Limits{}.checkMetadata("metadata", cmd.Metadata),
+		checkText("senderDisplayName", cmd.SenderDisplayName, maxDisplayName),
+		checkToken(cmd.Token),
+	)
 }
 
 // decideSend returns the change that adds a message. It fails with 403 if the caller
@@ -284,10 +281,7 @@ func (s *Service) messages(ctx context.Context, q MessagesQuery) (MessagesPage, 
 	if err != nil {
 		return MessagesPage{}, fmt.Errorf("read messages of %s: %w", q.Thread, err)
 	}
-	if err = s.exists(&page.Head); err == nil {
-		err = mayRead(page.Member)
-	}
-	if err != nil {
+	if err := cmp.Or(s.exists(&page.Head), mayRead(page.Member)); err != nil {
 		return MessagesPage{}, err
 	}
 	return page, nil

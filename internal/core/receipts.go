@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 )
@@ -37,10 +38,7 @@ func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip,
 	if err != nil {
 		return nil, 0, fmt.Errorf("list receipts of %s: %w", thread, err)
 	}
-	if err = s.exists(&page.Head); err == nil {
-		err = participates(page.Member)
-	}
-	if err != nil {
+	if err := cmp.Or(s.exists(&page.Head), participates(page.Member)); err != nil {
 		return nil, 0, err
 	}
 	if s.limits.Receipts > 0 {

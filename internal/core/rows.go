@@ -161,16 +161,11 @@ func (t *Thread) Member(user string) *Member {
 
 // present returns the members who are in the thread now; ms itself if all are.
 func present(ms []Member) []Member {
-	if !slices.ContainsFunc(ms, func(m Member) bool { return !m.Present() }) {
+	absent := func(m Member) bool { return !m.Present() }
+	if !slices.ContainsFunc(ms, absent) {
 		return ms
 	}
-	var in []Member
-	for _, m := range ms {
-		if m.Present() {
-			in = append(in, m)
-		}
-	}
-	return in
+	return slices.DeleteFunc(slices.Clone(ms), absent)
 }
 
 // EventKind is the type of an event. The numbers are stored and never reused.

