@@ -41,6 +41,24 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 		return nil, err
 	}
 	c := changeOf(t)
+	c.admit(t, caller, ps, users, now)
+	if len(c.Members) == 0 {
+		return c, nil
+	}
+	if err := limits.checkCount("participants", len(t.Participants())+len(c.Members), limits.Participants); err != nil {
+		return nil, err
+	}
+	c.Messages = []Message{{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)}}
+	c.Events = []Event{{Kind: ParticipantsAdded, Actor: caller}}
+	return c, nil
+}
+
+// admit adds to c the members who join thread t: those of ps who are not in it. A user
+// who cannot join is added to c.Invalid instead. users has the rows of those who
+// belong to this resource; the caller needs none. Unverified: which of the two
+// recorded codes is for an unknown user and which for a user of another resource
+// (docs/contract/chat.md §3.1).
+func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[string]User, now int64) {
 	order := uint32(0)
 	for i := range t.Members {
 		order = max(order, t.Members[i].Order)
@@ -53,9 +71,17 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 			continue
 		}
 		seen[id] = true
-		if bad, ok := refuse(p.User, users); ok {
-			c.Invalid = append(c.Invalid, bad)
+		u, own := users[id]
+		switch {
+		case id == caller:
+		case !own:
+			c.Invalid = append(c.Invalid, InvalidParticipant{User: id, Code: "403", Message: "Permissions check failed"})
 			continue
+		case u.State != UserLive:
+			c.Invalid = append(c.Invalid, InvalidParticipant{User: id, Code: "404", Message: "Not found"})
+			continue
+		default:
+			c.ReadUsers = append(c.ReadUsers, u)
 		}
 		order++
 		m := Member{
@@ -67,17 +93,7 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 			m.Left = old.Left
 		}
 		c.Members = append(c.Members, m)
-		c.ReadUsers = append(c.ReadUsers, users[id])
 	}
-	if len(c.Members) == 0 {
-		return c, nil
-	}
-	if err := limits.checkCount("participants", len(t.Participants())+len(c.Members), limits.Participants); err != nil {
-		return nil, err
-	}
-	c.Messages = []Message{{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)}}
-	c.Events = []Event{{Kind: ParticipantsAdded, Actor: caller}}
-	return c, nil
 }
 
 // RemoveParticipant removes a user from a thread. The caller must be a participant
@@ -118,12 +134,7 @@ func leave(t *Thread, initiator string, m Member) *Change {
 	m.Intervals = slices.Clone(m.Intervals)
 	m.Intervals[len(m.Intervals)-1].To = CloseInterval
 	c := changeOf(t)
-	c.Roster = nil
-	for _, p := range t.Participants() {
-		if p.User != m.User {
-			c.Roster = append(c.Roster, p)
-		}
-	}
+	c.Roster = slices.DeleteFunc(slices.Clone(c.Roster), func(p Member) bool { return p.User == m.User })
 	c.Members = []Member{m}
 	c.Messages = []Message{{Kind: ParticipantRemoved, Initiator: initiator, Participants: named(c.Members)}}
 	c.Events = []Event{{Kind: ParticipantsRemoved, Actor: initiator}}

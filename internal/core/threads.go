@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -159,32 +160,11 @@ func (s *Service) lookUp(rows Rows, ps []NewParticipant) (map[string]User, error
 // participants of this resource; the others are refused.
 func decideCreate(id, caller string, cmd CreateThread, users map[string]User, now int64) *Change {
 	c := &Change{Key: id, Thread: id}
-	seen := map[string]bool{}
-	add := func(p NewParticipant) {
-		user := p.User.RawID()
-		if seen[user] {
-			return
-		}
-		seen[user] = true
-		if user != caller {
-			if bad, ok := refuse(p.User, users); ok {
-				c.Invalid = append(c.Invalid, bad)
-				return
-			}
-			c.ReadUsers = append(c.ReadUsers, users[user])
-		}
-		c.Members = append(c.Members, Member{
-			User: user, DisplayName: p.DisplayName, Metadata: clone(p.Metadata),
-			ShareHistory: min(p.ShareHistory, now),
-			Order:        uint32(len(c.Members) + 1), Intervals: []Interval{{}},
-		})
+	ps := cmd.Participants
+	if !slices.ContainsFunc(ps, func(p NewParticipant) bool { return p.User.RawID() == caller }) {
+		ps = slices.Insert(slices.Clone(ps), 0, NewParticipant{User: communication.ParseRawID(caller)})
 	}
-	if !includes(cmd.Participants, caller) {
-		add(NewParticipant{User: communication.ParseRawID(caller)})
-	}
-	for _, p := range cmd.Participants {
-		add(p)
-	}
+	c.admit(&Thread{}, caller, ps, users, now)
 	c.Properties = &Properties{Topic: cmd.Topic, CreatedBy: caller, Metadata: clone(cmd.Metadata), RetentionDays: cmd.RetentionDays}
 	c.Messages = []Message{
 		{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)},
@@ -195,30 +175,6 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, no
 		c.Answer = &CreateAnswer{Topic: cmd.Topic, CreatedBy: caller, Metadata: clone(cmd.Metadata), RetentionDays: cmd.RetentionDays, Invalid: c.Invalid}
 	}
 	return c
-}
-
-// includes reports whether the user is among the participants of a command.
-func includes(ps []NewParticipant, user string) bool {
-	for _, p := range ps {
-		if p.User.RawID() == user {
-			return true
-		}
-	}
-	return false
-}
-
-// refuse returns the reason and true if a user cannot be added to a thread. Unverified:
-// which of the two recorded codes is for an unknown user and which for a user of
-// another resource (docs/contract/chat.md §3.1).
-func refuse(id communication.Identifier, users map[string]User) (InvalidParticipant, bool) {
-	u, own := users[id.RawID()]
-	switch {
-	case !own:
-		return InvalidParticipant{User: id.RawID(), Code: "403", Message: "Permissions check failed"}, true
-	case u.State != UserLive:
-		return InvalidParticipant{User: id.RawID(), Code: "404", Message: "Not found"}, true
-	}
-	return InvalidParticipant{}, false
 }
 
 // named returns the members as a system message names them.
