@@ -75,10 +75,7 @@ func (s *Service) expire(ctx context.Context, thread string) (expired bool, err 
 		if err != nil || t == nil || !t.expired(s.now().UnixMilli()) {
 			return &Change{}, err
 		}
-		c := changeOf(t)
-		c.Purge = true
-		c.Events = []Event{{Kind: ThreadDeleted}}
-		return c, nil
+		return purge(t, ""), nil
 	})
 	return err == nil && o.Status == Applied, err
 }
@@ -275,8 +272,8 @@ func decideErase(t *Thread, user string) *Change {
 	case !m.Present():
 		c.Members = []Member{bare}
 	case len(t.Participants()) == 1:
-		c.Members, c.Purge = []Member{bare}, true
-		c.Events = []Event{{Kind: ThreadDeleted, Actor: user}}
+		c = purge(t, user)
+		c.Members = []Member{bare}
 		return c
 	default:
 		c = leave(t, user, bare)

@@ -217,34 +217,30 @@ func tombstone(m Message) Rewrite {
 // caller is not a participant or did not send the message, and with 404 if the
 // caller cannot see it.
 func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
-	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, me, m, err := s.messageFor(rows, caller, thread, id)
-		if err != nil {
-			return nil, err
-		}
-		if m.ID == 0 || m.CreatedOn < me.VisibleFrom() {
-			return nil, errMessageNotFound
-		}
+	return s.changeMessage(ctx, caller, thread, id, errMessageNotFound, func(t *Thread, m Message) (*Change, error) {
 		if m.Sender != caller {
 			return nil, ErrForbidden
 		}
 		return decide(t, m)
 	})
-	return err
 }
 
-// messageFor returns a thread that the caller participates in, the caller's row, and one
-// of its messages; the message's ID is 0 if there is none. It fails with 404 for a
-// thread that cannot be changed, and with 403 for a caller who is no participant.
-func (s *Service) messageFor(rows Rows, caller, thread string, id int64) (t *Thread, me *Member, m Message, err error) {
-	if t, err = s.live(rows, thread); err != nil {
-		return nil, nil, m, err
-	}
-	if me, err = participant(t, caller); err != nil {
-		return nil, nil, m, err
-	}
-	ms, err := rows.Messages(thread, id)
-	return t, me, ms[id], err
+// changeMessage is changeThread for an operation on a message: decide also gets the
+// message. It fails with notFound if the message does not exist or the caller may not
+// see it.
+func (s *Service) changeMessage(ctx context.Context, caller, thread string, id int64, notFound *Error, decide func(*Thread, Message) (*Change, error)) error {
+	_, err := s.changeThread(ctx, caller, thread, func(rows Rows, t *Thread, me *Member) (*Change, error) {
+		ms, err := rows.Messages(thread, id)
+		if err != nil {
+			return nil, err
+		}
+		m, ok := ms[id]
+		if !ok || !me.Sees(&m) {
+			return nil, notFound
+		}
+		return decide(t, m)
+	})
+	return err
 }
 
 // Message returns one message. It fails with 404 if the message does not exist or the

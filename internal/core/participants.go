@@ -17,11 +17,7 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 	if err := checkParticipants(ps, s.limits); err != nil {
 		return nil, err
 	}
-	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, thread)
-		if err != nil {
-			return nil, err
-		}
+	o, err := s.changeThread(ctx, caller, thread, func(rows Rows, t *Thread, _ *Member) (*Change, error) {
 		users, err := s.lookUp(rows, ps)
 		if err != nil {
 			return nil, err
@@ -37,9 +33,6 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 // decideAdd returns the change that adds participants. users has the rows of those
 // who belong to this resource; the others are refused.
 func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, limits Limits, now int64) (*Change, error) {
-	if _, err := participant(t, caller); err != nil {
-		return nil, err
-	}
 	c := changeOf(t)
 	c.admit(t, caller, ps, users, now)
 	if len(c.Members) == 0 {
@@ -105,27 +98,14 @@ func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, 
 	if err := checkIdentifier(who); err != nil {
 		return err
 	}
-	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, thread)
-		if err != nil {
-			return nil, err
+	_, err := s.changeThread(ctx, caller, thread, func(_ Rows, t *Thread, _ *Member) (*Change, error) {
+		m := t.Member(who.RawID())
+		if m == nil || !m.Present() {
+			return changeOf(t), nil
 		}
-		return decideRemove(t, caller, who.RawID())
+		return leave(t, caller, *m), nil
 	})
 	return err
-}
-
-// decideRemove returns the change that removes a user from a thread, without rows if
-// the user is not a participant.
-func decideRemove(t *Thread, caller, user string) (*Change, error) {
-	if _, err := participant(t, caller); err != nil {
-		return nil, err
-	}
-	m := t.Member(user)
-	if m == nil || !m.Present() {
-		return changeOf(t), nil
-	}
-	return leave(t, caller, *m), nil
 }
 
 // leave returns the change by which m leaves the thread. m is the new row of the

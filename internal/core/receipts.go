@@ -13,20 +13,12 @@ var errReceiptRefused = &Error{Code: NotFound}
 // SendReceipt stores that the caller has read the messages up to the given id
 // (docs/contract/chat.md §4.3). It does nothing if the stored receipt is for a later message.
 func (s *Service) SendReceipt(ctx context.Context, caller, thread string, message int64) error {
-	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, me, m, err := s.messageFor(rows, caller, thread, message)
-		if err != nil {
-			return nil, err
-		}
-		if m.ID == 0 || !me.Sees(&m) {
-			return nil, errReceiptRefused
-		}
+	return s.changeMessage(ctx, caller, thread, message, errReceiptRefused, func(t *Thread, _ Message) (*Change, error) {
 		c := changeOf(t)
 		c.Receipt = &Receipt{User: caller, MessageID: message}
 		c.Events = []Event{{Kind: ReceiptReceived, Actor: caller}}
 		return c, nil
 	})
-	return err
 }
 
 // ListReceipts skips the first skip receipts of a thread, ordered by ReadOn, and

@@ -152,6 +152,23 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 	}
 }
 
+// changeThread is change for an operation on a thread by a participant: decide also
+// gets the thread and the caller's row. It fails with 404 if the thread does not exist,
+// was deleted or has expired, and with 403 if the caller is not in it.
+func (s *Service) changeThread(ctx context.Context, caller, id string, decide func(Rows, *Thread, *Member) (*Change, error)) (*Outcome, error) {
+	return s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, id)
+		if err != nil {
+			return nil, err
+		}
+		me, err := participant(t, caller)
+		if err != nil {
+			return nil, err
+		}
+		return decide(rows, t, me)
+	})
+}
+
 // decide calls a decision with cached rows. If it refuses or changes nothing, decide
 // calls it again with rows from the store, because the cached rows may be outdated.
 func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) {

@@ -230,11 +230,7 @@ func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd Updat
 			return err
 		}
 	}
-	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, id)
-		if err != nil {
-			return nil, err
-		}
+	_, err := s.changeThread(ctx, caller, id, func(_ Rows, t *Thread, _ *Member) (*Change, error) {
 		return decideUpdateThread(t, caller, cmd, s.limits)
 	})
 	return err
@@ -244,9 +240,6 @@ func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd Updat
 // Unverified: that metadata alone adds no system message, and that a null removes
 // its key (docs/contract/chat.md §3.4).
 func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limits) (*Change, error) {
-	if _, err := participant(t, caller); err != nil {
-		return nil, err
-	}
 	if cmd.Topic == nil && len(cmd.Metadata) == 0 && cmd.RetentionDays == nil {
 		return changeOf(t), nil
 	}
@@ -298,24 +291,18 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 // as deleted. Unverified: which users may delete it, and that every operation
 // answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
-	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, id)
-		if err != nil {
-			return nil, err
-		}
-		return decideDeleteThread(t, caller)
+	_, err := s.changeThread(ctx, caller, id, func(_ Rows, t *Thread, _ *Member) (*Change, error) {
+		return purge(t, caller), nil
 	})
 	return err
 }
 
-func decideDeleteThread(t *Thread, caller string) (*Change, error) {
-	if _, err := participant(t, caller); err != nil {
-		return nil, err
-	}
+// purge returns the change that deletes a thread.
+func purge(t *Thread, actor string) *Change {
 	c := changeOf(t)
 	c.Purge = true
-	c.Events = []Event{{Kind: ThreadDeleted, Actor: caller}}
-	return c, nil
+	c.Events = []Event{{Kind: ThreadDeleted, Actor: actor}}
+	return c
 }
 
 // ListThreads returns a page of the caller's threads, the latest activity first
