@@ -84,7 +84,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 	if f != lost {
 		tx.rollback()
 		if f == missing {
-			s.forgetDay(tx.state.Day)
+			s.days.Delete(tx.state.Day)
 			err = errors.Join(err, s.prepareDay(ctx, tx.state.Day))
 		}
 		return nil, f, fmt.Errorf("write the rows of a batch: %w", err)

@@ -19,10 +19,7 @@ func partition(day uint32) string {
 // prepareDay creates the partitions of a day and of the next one unless they exist.
 // After the first success for a day it does nothing.
 func (s *Store) prepareDay(ctx context.Context, day uint32) error {
-	s.mu.Lock()
-	known := s.days[day]
-	s.mu.Unlock()
-	if known {
+	if _, known := s.days.Load(day); known {
 		return nil
 	}
 	for _, d := range []uint32{day, day + 1} {
@@ -30,9 +27,7 @@ func (s *Store) prepareDay(ctx context.Context, day uint32) error {
 			return fmt.Errorf("make the partition %s: %w", partition(d), err)
 		}
 	}
-	s.mu.Lock()
-	s.days[day] = true
-	s.mu.Unlock()
+	s.days.Store(day, true)
 	return nil
 }
 
@@ -53,49 +48,4 @@ func (s *Store) makePartition(ctx context.Context, day uint32) error {
 			ALTER TABLE events ATTACH PARTITION %[1]s FOR VALUES FROM (%[2]d) TO (%[3]d)`, name, day, day+1))
 		return err
 	})
-}
-
-// forgetDay makes prepareDay check a day's partition again, after it was found missing.
-func (s *Store) forgetDay(day uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.days, day)
-}
-
-// Trim deletes the events of all days before the given one, in days since 1970. It
-// does not block batches or readers.
-func (s *Store) Trim(ctx context.Context, before uint32) error {
-	rows, err := s.pool.Query(ctx, `SELECT c.relname, i.inhdetachpending FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
-		WHERE i.inhparent = 'events'::regclass AND c.relname < $1 ORDER BY c.relname`, partition(before))
-	if err != nil {
-		return fmt.Errorf("list the partitions before %s: %w", partition(before), err)
-	}
-	type child struct {
-		Name    string
-		Pending bool
-	}
-	old, err := pgx.CollectRows(rows, pgx.RowToStructByPos[child])
-	if err != nil {
-		return fmt.Errorf("list the partitions before %s: %w", partition(before), err)
-	}
-	for _, c := range old {
-		how := "CONCURRENTLY"
-		if c.Pending { // an earlier Trim was interrupted
-			how = "FINALIZE"
-		}
-		if _, err := s.pool.Exec(ctx, fmt.Sprintf(`ALTER TABLE events DETACH PARTITION %s %s`, c.Name, how)); err != nil {
-			return fmt.Errorf("detach %s: %w", c.Name, err)
-		}
-		if _, err := s.pool.Exec(ctx, `DROP TABLE `+c.Name); err != nil {
-			return fmt.Errorf("drop %s: %w", c.Name, err)
-		}
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for day := range s.days {
-		if day < before {
-			delete(s.days, day)
-		}
-	}
-	return nil
 }

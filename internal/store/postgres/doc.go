@@ -66,7 +66,7 @@
 // in the batch if that is later, so days never decrease within a thread. Across
 // threads they may, by the difference of two nodes' clocks, which only puts an
 // event into a neighbouring partition. Before its first batch of a day, a store
-// creates the partitions of that day and the next one. Trim drops old partitions.
+// creates the partitions of that day and the next one.
 //
 // # A connection that is lost
 //

@@ -86,9 +86,9 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestTrim drops the partitions of old days; a batch of such a day, by a clock
-// that is far behind, makes its partition anew.
-func TestTrim(t *testing.T) {
+// TestDroppedPartition drops partitions that the store has made; a batch of such a day
+// makes its partition again.
+func TestDroppedPartition(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
 	const day = 86_400_000
@@ -113,14 +113,12 @@ func TestTrim(t *testing.T) {
 		id := fmt.Sprint("t", i)
 		apply(s, at+int64(i)*day, id, newThread(id))
 	}
-	if err := s.Trim(context.Background(), 20_002); err != nil {
-		t.Fatal(err)
+	for _, day := range []uint32{20_000, 20_001, 20_003} {
+		execute(t, s.pool.Config().ConnString(), `DROP TABLE `+partition(day))
 	}
-	if got := days(); !reflect.DeepEqual(got, []uint32{20_002, 20_003}) {
+	if got := days(); !reflect.DeepEqual(got, []uint32{20_002}) {
 		t.Errorf("events of days %v are left", got)
 	}
-	// Somebody else trims, so this store does not know.
-	execute(t, s.pool.Config().ConnString(), `DROP TABLE `+partition(20_003))
 	apply(s, at, "t3", text("t3", "by a clock that is behind"))
 	apply(s, at, "late", newThread("late"))
 	apply(s, at+3*day, "t3", text("t3", "again"))

@@ -48,9 +48,7 @@ type Store struct {
 	now      func() time.Time
 	writers  [lanes]writer
 	timeouts timeouts
-
-	mu   sync.Mutex // guards days
-	days map[uint32]bool
+	days     sync.Map // of true, by the days for which prepareDay has succeeded
 }
 
 var _ core.Shared = (*Store)(nil)
@@ -98,10 +96,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	s := &Store{pool: pool, log: o.Logger, now: o.Now, timeouts: defaultTimeouts, days: map[uint32]bool{}}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
+	s := &Store{pool: pool, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, timeouts: defaultTimeouts}
 	if s.now == nil {
 		s.now = time.Now
 	}
