@@ -68,7 +68,6 @@ func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	var hs []row.DatedHead
 	var ms []core.Member
 	err := s.read(ctx, "thread "+id, func(b *pgx.Batch) {
-		hs, ms = nil, nil
 		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, id).Query(collect(&hs, heads.rowTo))
 		b.Queue(`SELECT `+threadMembers.list+` FROM members WHERE thread = $1`, id).Query(collect(&ms, threadMembers.rowTo))
 	})
@@ -139,7 +138,6 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 	var page core.MessagesPage
 	var found int
 	err := s.read(ctx, "messages of thread "+q.Thread, func(b *pgx.Batch) {
-		page.Messages = nil
 		queueView(b, q.Thread, q.Reader, &page.View)
 		b.Queue(sql, args...).Query(collect(&page.Messages, func(from pgx.CollectableRow) (core.Message, error) {
 			return threadMessages.scan(from, extra{"found", &found})
@@ -158,7 +156,6 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.ReceiptsPage, error) {
 	var page core.ReceiptsPage
 	err := s.read(ctx, "receipts of thread "+thread, func(b *pgx.Batch) {
-		page.Receipts = nil
 		queueView(b, thread, reader, &page.View)
 		b.Queue(`SELECT `+threadReceipts.list+` FROM receipts WHERE thread = $1 ORDER BY read_on, user_id`, thread).
 			Query(collect(&page.Receipts, threadReceipts.rowTo))
@@ -172,12 +169,7 @@ var deletingSQL = fmt.Sprintf(`SELECT %s FROM users WHERE state = %d ORDER BY id
 
 // Deleting returns the users in state core.UserDeleting.
 func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
-	var us []core.User
-	err := s.read(ctx, "users in deletion", func(b *pgx.Batch) {
-		us = nil
-		b.Queue(deletingSQL).Query(collect(&us, users.rowTo))
-	})
-	return us, err
+	return readAll(ctx, s, "users in deletion", users.rowTo, deletingSQL)
 }
 
 var expiringSQL = fmt.Sprintf(`SELECT id AS thread, %[1]s AS "on" FROM heads WHERE retention_days > 0 AND deleted_on = 0
@@ -186,22 +178,12 @@ var expiringSQL = fmt.Sprintf(`SELECT id AS thread, %[1]s AS "on" FROM heads WHE
 // Expiring returns up to limit live threads with a retention policy, the earliest
 // expiry first.
 func (s *Store) Expiring(ctx context.Context, limit int) ([]core.Expiry, error) {
-	var es []core.Expiry
-	err := s.read(ctx, "threads that expire", func(b *pgx.Batch) {
-		es = nil
-		b.Queue(expiringSQL, limit).Query(collect(&es, pgx.RowToStructByName[core.Expiry]))
-	})
-	return es, err
+	return readAll(ctx, s, "threads that expire", pgx.RowToStructByName[core.Expiry], expiringSQL, limit)
 }
 
 // Users returns the rows of the users that exist, in any order.
 func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
-	var us []core.User
-	err := s.read(ctx, fmt.Sprintf("%d users", len(ids)), func(b *pgx.Batch) {
-		us = nil
-		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids).Query(collect(&us, users.rowTo))
-	})
-	return us, err
+	return readAll(ctx, s, fmt.Sprintf("%d users", len(ids)), users.rowTo, `SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids)
 }
 
 // Events returns up to limit events with positions greater than after and less than
@@ -209,25 +191,27 @@ func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
 // position later.
 func (s *Store) Events(ctx context.Context, after uint64, limit int) (core.EventsPage, error) {
 	page := core.EventsPage{Position: after}
-	err := s.read(ctx, fmt.Sprintf("events after %d", after), func(b *pgx.Batch) {
-		page.Events = nil
-		b.Queue(`SELECT `+events.list+` FROM events
-			WHERE position > $1 AND position < pg_snapshot_xmin(pg_current_snapshot())::text::bigint << $3::int
-			ORDER BY position LIMIT $2`, after, limit, indexBits).Query(collect(&page.Events, events.rowTo))
-	})
-	if n := len(page.Events); n > 0 && err == nil {
-		page.Position = page.Events[n-1].Position
+	es, err := readAll(ctx, s, fmt.Sprintf("events after %d", after), events.rowTo, `SELECT `+events.list+` FROM events
+		WHERE position > $1 AND position < pg_snapshot_xmin(pg_current_snapshot())::text::bigint << $3::int
+		ORDER BY position LIMIT $2`, after, limit, indexBits)
+	if n := len(es); n > 0 && err == nil {
+		page.Events, page.Position = es, es[n-1].Position
 	}
 	return page, err
 }
 
-// collect returns a function that appends the rows of a queued query to *to.
-func collect[T any](to *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
-	return each(func(from pgx.CollectableRow) error {
-		row, err := scan(from)
-		if err == nil {
-			*to = append(*to, row)
-		}
-		return err
+// readAll returns the rows of one query.
+func readAll[T any](ctx context.Context, s *Store, what string, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
+	err = s.read(ctx, what, func(b *pgx.Batch) {
+		b.Queue(sql, args...).Query(collect(&all, scan))
 	})
+	return all, err
+}
+
+// collect returns a function that sets *to to the rows of a queued query.
+func collect[T any](to *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
+	return func(rows pgx.Rows) (err error) {
+		*to, err = pgx.AppendRows([]T(nil), rows, scan)
+		return err
+	}
 }

@@ -38,12 +38,8 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	if before == (core.ThreadsCursor{}) {
 		before.On = math.MaxInt64
 	}
-	var found []core.ThreadEntry
-	err := s.read(ctx, "threads of user "+q.User, func(b *pgx.Batch) {
-		found = nil
-		b.Queue(threadsSQL, q.User, core.MinuteOf(before.On), q.Since, core.MinuteOf(q.Since), before.On, q.Limit+1, before.Thread).
-			Query(collect(&found, pgx.RowToStructByName[core.ThreadEntry]))
-	})
+	found, err := readAll(ctx, s, "threads of user "+q.User, pgx.RowToStructByName[core.ThreadEntry], threadsSQL,
+		q.User, core.MinuteOf(before.On), q.Since, core.MinuteOf(q.Since), before.On, q.Limit+1, before.Thread)
 	if err != nil {
 		return core.ThreadsPage{}, err
 	}
@@ -59,11 +55,6 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 // ThreadsOf returns up to limit ids, in ascending order, of the threads in the user's
 // list whose ids are greater than after.
 func (s *Store) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
-	var ids []string
-	err := s.read(ctx, "threads of user "+user, func(b *pgx.Batch) {
-		ids = nil
-		b.Queue(`SELECT thread FROM user_threads WHERE user_id = $1 AND thread > $2::text COLLATE "C" ORDER BY thread LIMIT $3`, user, after, limit).
-			Query(collect(&ids, pgx.RowTo[string]))
-	})
-	return ids, err
+	const sql = `SELECT thread FROM user_threads WHERE user_id = $1 AND thread > $2::text COLLATE "C" ORDER BY thread LIMIT $3`
+	return readAll(ctx, s, "threads of user "+user, pgx.RowTo[string], sql, user, after, limit)
 }
