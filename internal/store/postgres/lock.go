@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
 // settings returns a statement that sets the timeouts of a transaction, and turns
@@ -35,22 +36,16 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 	var latest core.Head // the head with the greatest position
 	if len(l.Reads.Threads) > 0 {
 		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
-			Query(each(func(row pgx.CollectableRow) error {
-				h, err := heads.scan(row)
+			Query(heads.each(func(h row.DatedHead) {
 				l.Heads[h.ID], l.Day, tx.exists[h.ID] = &h.Head, max(l.Day, h.LastDay), true
 				if h.LastPosition > latest.LastPosition {
 					latest = h.Head
 				}
-				return err
 			}))
 	}
 	if len(l.Reads.Users) > 0 {
 		b.Queue(`SELECT `+users.list+` FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Users))).
-			Query(each(func(row pgx.CollectableRow) error {
-				u, err := users.scan(row)
-				l.Users[u.ID], tx.exists[u.ID] = u, true
-				return err
-			}))
+			Query(users.each(func(u core.User) { l.Users[u.ID], tx.exists[u.ID] = u, true }))
 	}
 	queueReads(&b, l)
 	b.Queue(claimSQL, w.id, w.batch).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.xid) })
@@ -87,52 +82,37 @@ func (tx *transaction) takeLaterID(ctx context.Context, thread string) error {
 // queueReads queues the queries for the other rows that a batch reads. They are not
 // locked, because the lock of their thread's head guards them.
 func queueReads(b *pgx.Batch, l *core.BatchState) {
-	var wanted struct {
-		sent     []core.SentToken
-		messages []core.ThreadMessage
-		receipts []core.ThreadReceipt
-		rosters  []string
-	}
+	var tokens []core.SentToken
 	for k := range l.Reads.Sent {
-		wanted.sent = append(wanted.sent, core.SentToken{SendKey: k})
+		tokens = append(tokens, core.SentToken{SendKey: k})
 	}
+	sent.find(b, tokens, func(t core.SentToken) { l.Sent[t.SendKey] = t.MessageID }, sent.key...)
+	var ms []core.ThreadMessage
 	for k := range l.Reads.Messages {
-		wanted.messages = append(wanted.messages, core.ThreadMessage{Thread: k.Thread, Message: core.Message{ID: k.ID}})
+		ms = append(ms, core.ThreadMessage{Thread: k.Thread, Message: core.Message{ID: k.ID}})
 	}
-	for k := range l.Reads.Receipts {
-		wanted.receipts = append(wanted.receipts, core.ThreadReceipt{Thread: k.Thread, Receipt: core.Receipt{User: k.User}})
-	}
-	for id, withMembers := range l.Reads.Threads {
-		if withMembers {
-			wanted.rosters = append(wanted.rosters, id)
-		}
-	}
-	sent.find(b, wanted.sent, func(t core.SentToken) { l.Sent[t.SendKey] = t.MessageID }, sent.key...)
-	messages.find(b, wanted.messages, func(m core.ThreadMessage) {
+	messages.find(b, ms, func(m core.ThreadMessage) {
 		l.Messages[core.MessageKey{Thread: m.Thread, ID: m.ID}] = m.Message
 	}, "thread", "id")
-	receipts.find(b, wanted.receipts, func(r core.ThreadReceipt) {
+	var rs []core.ThreadReceipt
+	for k := range l.Reads.Receipts {
+		rs = append(rs, core.ThreadReceipt{Thread: k.Thread, Receipt: core.Receipt{User: k.User}})
+	}
+	receipts.find(b, rs, func(r core.ThreadReceipt) {
 		l.Receipts[core.ReceiptKey{Thread: r.Thread, User: r.User}] = r.Receipt
 	}, receipts.key...)
 	if len(l.Reads.Answers) > 0 {
 		b.Queue(`SELECT `+answers.list+` FROM answers WHERE thread = ANY($1)`, slices.Collect(maps.Keys(l.Reads.Answers))).
 			Query(answers.each(func(a core.ThreadAnswer) { l.Answers[a.Thread] = &a.CreateAnswer }))
 	}
-	if len(wanted.rosters) > 0 {
-		b.Queue(`SELECT `+members.list+` FROM members WHERE thread = ANY($1)`, wanted.rosters).
-			Query(members.each(func(m core.ThreadMember) { l.Members[m.Thread] = append(l.Members[m.Thread], m.Member) }))
-	}
-}
-
-// each returns a function that calls do for each row of a queued query, until it fails.
-func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
-	return func(rows pgx.Rows) error {
-		defer rows.Close()
-		for rows.Next() {
-			if err := do(rows); err != nil {
-				return err
-			}
+	var rosters []string
+	for id, withMembers := range l.Reads.Threads {
+		if withMembers {
+			rosters = append(rosters, id)
 		}
-		return rows.Err()
+	}
+	if len(rosters) > 0 {
+		b.Queue(`SELECT `+members.list+` FROM members WHERE thread = ANY($1)`, rosters).
+			Query(members.each(func(m core.ThreadMember) { l.Members[m.Thread] = append(l.Members[m.Thread], m.Member) }))
 	}
 }

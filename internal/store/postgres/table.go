@@ -162,6 +162,19 @@ func (t *table[T]) each(do func(T)) func(pgx.Rows) error {
 	})
 }
 
+// each returns a function that calls do for each row of a queued query, until it fails.
+func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
+		defer rows.Close()
+		for rows.Next() {
+			if err := do(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	}
+}
+
 // errColumn means that a query returned a column that its table does not have.
 var errColumn = errors.New("the column is not known")
 
