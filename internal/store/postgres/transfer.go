@@ -56,19 +56,17 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 	}
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
 		for _, e := range exports {
-			rows, err := tx.Query(ctx, e.query())
-			if err == nil {
-				err = each(func(from pgx.CollectableRow) error {
-					record, err := e.scanRecord(from)
-					if err != nil {
-						return err
-					}
-					if h, ok := record.(row.DatedHead); ok {
-						record = h.Head
-					}
-					return yield(record)
-				})(rows)
-			}
+			rows, _ := tx.Query(ctx, e.query()) // rows returns its error too
+			err := each(func(from pgx.CollectableRow) error {
+				record, err := e.scanRecord(from)
+				if err != nil {
+					return err
+				}
+				if h, ok := record.(row.DatedHead); ok {
+					record = h.Head
+				}
+				return yield(record)
+			})(rows)
 			if err != nil {
 				table, _ := e.target()
 				return fmt.Errorf("export %s: %w", table, err)
@@ -110,7 +108,7 @@ type importer struct {
 	record   core.Record // the next record to write; nil at the end
 	position uint64      // of the last event that was read
 	day      uint32      // of the last event that was read
-	row      []any       // buffer for Values
+	row      []any       // buffer for the columns of a record
 	err      error       // of next, or of an invalid record
 }
 
@@ -134,7 +132,7 @@ func (im *importer) run(ctx context.Context) error {
 			return err
 		}
 		table, columns := exports[i].target()
-		_, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, &run{importer: im, records: exports[i], day: im.day})
+		_, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, im.source(exports[i]))
 		if im.err != nil {
 			return im.err // err only tells that the source failed
 		}
@@ -195,34 +193,18 @@ func (im *importer) partition(ctx context.Context) error {
 	return err
 }
 
-// run is a sequence of records of one kind and day, as a pgx.CopyFromSource.
-type run struct {
-	*importer
-	records
-	day   uint32
-	begun bool // Next was called
-}
-
-// Next advances to the next record. It returns false at the first record of another
-// kind or day, which begins the next run.
-func (r *run) Next() bool {
-	if r.begun {
-		r.advance()
-	}
-	r.begun = true
-	if r.err != nil || r.record == nil || !r.holds(r.record) {
-		return false
-	}
-	return r.importer.day == r.day
-}
-
-// Err returns the error of reading or checking a record.
-func (r *run) Err() error { return r.importer.err }
-
-// Values returns the columns of the record. The slice is reused by the next call.
-func (r *run) Values() ([]any, error) {
-	r.row = r.values(r.row[:0], r.record)
-	return r.row, nil
+// source returns the columns of the next records, up to the first record that another
+// table holds or that is an event of another day.
+func (im *importer) source(kind records) pgx.CopyFromSource {
+	day := im.day
+	return pgx.CopyFromFunc(func() ([]any, error) {
+		if im.err != nil || im.record == nil || !kind.holds(im.record) || im.day != day {
+			return nil, im.err
+		}
+		im.row = kind.values(im.row[:0], im.record)
+		im.advance()
+		return im.row, nil
+	})
 }
 
 // derive writes the rows that an export leaves out. It fails if a row of a thread has
