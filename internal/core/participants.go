@@ -66,7 +66,7 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 		seen[id] = true
 		u, own := users[id]
 		switch {
-		case id == caller:
+		case id == caller: // creates the thread
 		case !own:
 			c.Invalid = append(c.Invalid, InvalidParticipant{User: id, Code: "403", Message: "Permissions check failed"})
 			continue
