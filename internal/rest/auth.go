@@ -9,11 +9,13 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// authenticateUser verifies the bearer token of a chat request and sets the caller. It
-// fails with Unauthorized for an invalid token, with Forbidden for a token without a
-// scope that the route accepts, and with Unavailable if the user cannot be read.
+// authenticateUser verifies the bearer token of a chat request and sets req.caller to
+// the token's user. It fails with Unauthorized for an invalid token, with Forbidden for
+// a token without a scope that the route accepts, and with Unavailable if the user
+// cannot be read from the store.
 //
-// Unverified: the 403 and its text (docs/contract/identity.md §6.5, docs/contract/chat.md §11).
+// Unverified: that the real service answers 403 to a token without the scope, and the
+// text of that answer (docs/contract/identity.md §6.5, docs/contract/chat.md §11).
 func (h *Handler) authenticateUser(req *request) error {
 	scheme, text, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
@@ -36,18 +38,20 @@ func (h *Handler) authenticateUser(req *request) error {
 	return nil
 }
 
-// errUserDeleted refuses the token of a deleted user for every operation but deleting
-// threads and removing that user from threads.
+// errUserDeleted is the error for a request with the token of a deleted user. Such a
+// token is valid only for deleting threads and for removing that user from threads.
 var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was deleted"}
 
-// errDenied refuses an identity request that is not signed with an access key. It was
-// recorded for a missing signature and for another scheme. Unverified: that a wrong
-// signature or date has the same error (docs/contract/identity.md §4.5).
+// errDenied is the error for an identity request that is not signed with an access key.
+// The real service was recorded to send it for a missing signature and for a scheme
+// other than HMAC-SHA256. Unverified: that it sends the same error for a wrong
+// signature or date (docs/contract/identity.md §4.5).
 var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider."}
 
-// authenticateKey verifies the signature of an identity request and sets the index of
-// the access key. The signature covers the body, so it reads the body. It refuses
-// Entra bearer tokens: no tenant exists (docs/contract/identity.md §3).
+// authenticateKey verifies the HMAC signature of an identity request and sets req.key
+// to the index of the access key that made it. It reads the request body, because the
+// signature covers the body. It refuses bearer tokens of Microsoft Entra, because this
+// server has no Entra tenant (docs/contract/identity.md §3).
 func (h *Handler) authenticateKey(req *request) error {
 	scheme, _, _ := strings.Cut(req.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "HMAC-SHA256") {

@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// wireServer serves the fixture's handler on a real listener, for raw requests that no
-// HTTP client can send.
+// wireServer serves a test's handler on a real TCP listener. Tests use it to send raw
+// bytes that no HTTP client would send.
 type wireServer struct {
 	*fixture
 	addr   string
@@ -48,8 +48,9 @@ func newWireServer(t *testing.T) *wireServer {
 	return s
 }
 
-// send writes raw bytes to a new connection and reads one response. It keeps its side
-// open, so the server waits for the rest of a body that is shorter than announced.
+// send writes raw bytes to a new connection, reads one response and returns its status,
+// headers and body. It keeps its side of the connection open, so the server waits for
+// the rest of a body that is shorter than its Content-Length.
 func (s *wireServer) send(t *testing.T, raw string) (status int, header http.Header, body string) {
 	t.Helper()
 	conn, err := tls.Dial("tcp", s.addr, s.client)
@@ -99,8 +100,8 @@ func (s *wireServer) signed(t *testing.T, method, target, body string) string {
 	return s.request(method, target, body, headers...)
 }
 
-// TestBadInput sends bad requests. Each gets a 4xx that names the mistake, and the store
-// is not written to.
+// TestBadInput sends bad requests. It checks that each gets a 4xx that names the
+// mistake, and that none writes to the store.
 func TestBadInput(t *testing.T) {
 	s := newWireServer(t)
 	auth := "Authorization: Bearer " + s.bearer
@@ -280,8 +281,9 @@ func TestBadInput(t *testing.T) {
 	}
 }
 
-// A Host header with a repeated port, as the JavaScript SDK 2.0 to 2.4.0 sends it, is
-// accepted, and links do not repeat the port (docs/contract/identity.md §4.3).
+// TestDoubledPort sends a Host header with a repeated port, as the JavaScript SDK 2.0
+// to 2.4.0 does. It checks that the request is accepted and that links in the response
+// do not repeat the port (docs/contract/identity.md §4.3).
 func TestDoubledPort(t *testing.T) {
 	s := newWireServer(t)
 	double := func(raw string) string {
@@ -297,7 +299,8 @@ func TestDoubledPort(t *testing.T) {
 	}
 }
 
-// deadlines is a ResponseWriter that records the read deadlines that are set.
+// deadlines is an http.ResponseWriter that records the read deadlines that a handler
+// sets.
 type deadlines struct {
 	*httptest.ResponseRecorder
 	set []time.Time
@@ -308,8 +311,9 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// The read deadline is removed after the body was read: net/http keeps reading in the
-// background, and would treat an expired deadline like a client that hung up.
+// TestBodyDeadlineIsLifted checks that the handler removes the read deadline after it
+// has read the body. net/http keeps reading from the connection in the background, and
+// would treat an expired deadline like a client that hung up.
 func TestBodyDeadlineIsLifted(t *testing.T) {
 	f := newFixture(t, nil)
 	_, bearer := f.user(t, token.Chat)
@@ -322,7 +326,9 @@ func TestBodyDeadlineIsLifted(t *testing.T) {
 	}
 }
 
-// The body deadline also works over HTTP/2, where it applies to the stream.
+// TestSlowBodyOverHTTP2 sends a request body too slowly over HTTP/2. It checks that the
+// body deadline refuses the request, although there the deadline applies to one stream
+// and not to the connection.
 func TestSlowBodyOverHTTP2(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.BodyTimeout = testTimeout })
 	_, bearer := f.user(t, token.Chat)

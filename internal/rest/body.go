@@ -15,9 +15,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// setBodyDeadline sets the deadline for reading the request body. It is needed even if
-// no handler reads the body: net/http reads the rest of it before it sends the
-// response, and would wait for a slow client.
+// setBodyDeadline sets the deadline for reading the request body. The deadline is
+// needed even if no handler reads the body, because net/http reads the rest of the body
+// before it sends the response, and would wait for a slow client.
 func (h *Handler) setBodyDeadline(req *request) {
 	if req.ContentLength != 0 {
 		// httptest.ResponseRecorder does not support deadlines; ignore its error.
@@ -38,7 +38,9 @@ func (h *Handler) readBody(req *request) error {
 	if req.ContentLength > h.maxBody {
 		return h.tooLarge(req)
 	}
-	// The claimed length saves io.ReadAll's growing, but it is trusted for a small body only.
+	// A buffer of the announced length saves growing it while reading. The client may
+	// lie about the length, so the buffer is allocated in advance for small bodies
+	// only.
 	var b bytes.Buffer
 	b.Grow(int(min(max(req.ContentLength, 0), maxTrusted)) + bytes.MinRead)
 	_, err := b.ReadFrom(io.LimitReader(req.Body, h.maxBody+1))
@@ -58,9 +60,9 @@ func (h *Handler) readBody(req *request) error {
 	return nil
 }
 
-// tooLarge returns the refusal of a body that is longer than Options.MaxBody. It first
-// discards up to four times MaxBody of the rest: a client that is still writing when
-// the connection closes would not read the response.
+// tooLarge returns the error for a body that is longer than Options.MaxBody. It first
+// reads and discards up to four times MaxBody of the rest: a client that is still
+// writing when the connection closes would not read the response.
 func (h *Handler) tooLarge(req *request) error {
 	io.CopyN(io.Discard, req.Body, 4*h.maxBody)
 	return &core.Error{Code: codeTooLarge, Target: "request body",

@@ -7,8 +7,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestBigBuffersAreNotPooled returns buffers larger than maxPooled to the pool, directly
-// and through big responses, and expects getBuffer never to return one.
+// TestBigBuffersAreNotPooled returns buffers larger than maxPooled bytes to the pool,
+// directly and by sending big responses. It checks that getBuffer never returns such a
+// buffer.
 func TestBigBuffersAreNotPooled(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, size := range []int{maxPooled + 1, 1 << 20} {

@@ -15,7 +15,8 @@ var (
 	correlation  = regexp.MustCompile(`^[A-Za-z0-9+/]{22}\.[0-9.]+$`)
 )
 
-// compareHead compares status and headers of a recorded response with ours.
+// compareHead compares the status and headers of a recorded response with those of this
+// server's response and returns a line for each difference.
 func (r *replay) compareHead(e exchange, resp *http.Response) (differences []string) {
 	differ := func(what string, want, got any) {
 		differences = append(differences, fmt.Sprintf("%s: %v, want %v", what, got, want))
@@ -111,7 +112,9 @@ func readTree(d *json.Decoder) (*tree, error) {
 	return t, err
 }
 
-// compare reports the differences between recorded JSON and ours.
+// compare compares a JSON value of a recorded response with that of this server's
+// response, and returns a line for each difference. path is the position of the value
+// in the body.
 func (r *replay) compare(path string, want, got *tree) (differences []string) {
 	switch {
 	case want.value == sanitized || want.value == "TOKEN" || want.value == "token":
@@ -142,8 +145,9 @@ func (r *replay) compare(path string, want, got *tree) (differences []string) {
 	return differences
 }
 
-// forms are patterns of values that differ from run to run: a recorded value and ours
-// need to match the same one.
+// forms holds regular expressions for values that differ from run to run, such as
+// tokens. A recorded value and this server's value are equal if they match the same
+// expression.
 var forms = []struct {
 	re   *regexp.Regexp
 	name string
@@ -153,8 +157,9 @@ var forms = []struct {
 	{regexp.MustCompile(`syncState=[0-9a-f]+`), "syncState={hex}"},
 }
 
-// compareText compares two texts. Times may differ, and a recorded id must always stand
-// for the same id of ours.
+// compareText compares a recorded text with this server's text and returns the
+// differences. Times may differ. Ids may differ too, but the same recorded id must
+// always correspond to the same id of this server.
 func (r *replay) compareText(path, want, got string) []string {
 	form := func(s string) string {
 		for _, f := range forms {

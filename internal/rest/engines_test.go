@@ -26,8 +26,8 @@ import (
 )
 
 // TestEnginesGiveEqualAnswers sends the same two thousand requests to a server on each
-// store engine, with the same clock and the same random ids, and expects equal bytes in
-// all responses.
+// store engine, with the same clock and the same random ids. It checks that all
+// responses are equal to the byte.
 func TestEnginesGiveEqualAnswers(t *testing.T) {
 	database := os.Getenv("TEST_POSTGRES_URL")
 	if database == "" {
@@ -62,8 +62,8 @@ var engineResource = core.Resource{
 	},
 }
 
-// script is a server on one engine, and the ids and links that earlier responses of it
-// contained.
+// script sends a fixed sequence of requests to a server on one store engine. It keeps
+// the ids and links of earlier responses for later requests.
 type script struct {
 	*fixture
 	random            *rand.Rand // chooses the requests
@@ -178,7 +178,7 @@ func (s *script) step(t *testing.T, n int) string {
 	return fmt.Sprintf("%s %s\n%s", k.method, path, transcript(w))
 }
 
-// learn keeps the ids and links of a response for later requests.
+// learn keeps the ids and links of a response, so that later requests can contain them.
 func (s *script) learn(w *httptest.ResponseRecorder, path string) {
 	s.statuses[w.Code]++
 	body := w.Body.String()
@@ -203,7 +203,8 @@ func (s *script) learn(w *httptest.ResponseRecorder, path string) {
 	}
 }
 
-// freshDatabase creates an empty database on the server of the URL and returns its URL.
+// freshDatabase creates an empty database on the PostgreSQL server at the address and
+// returns the URL of the database.
 func freshDatabase(t *testing.T, address string) string {
 	t.Helper()
 	ctx := context.Background()
@@ -227,7 +228,8 @@ func freshDatabase(t *testing.T, address string) string {
 	return u.String()
 }
 
-// transcript returns a response as text, without the headers that differ every time.
+// transcript returns the status, headers and body of a response as text. It leaves out
+// the headers that differ from run to run.
 func transcript(w *httptest.ResponseRecorder) string {
 	var b bytes.Buffer
 	fmt.Fprintln(&b, w.Code)

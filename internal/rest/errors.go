@@ -13,8 +13,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// The codes of refusals that package core never returns. UnsupportedApiVersion and
-// Denied were recorded. Unverified: all others.
+// The error codes that this package uses beside those of package core.
+// UnsupportedApiVersion and Denied were recorded from the real service. Unverified:
+// that the service uses the other codes.
 const (
 	codeNoVersion   core.Code = "ApiVersionUnspecified"
 	codeBadVersion  core.Code = "UnsupportedApiVersion"
@@ -49,8 +50,9 @@ var statuses = map[core.Code]int{
 	core.Unavailable:      http.StatusServiceUnavailable,
 }
 
-// unavailable returns a 503 for a request that had no effect, which the client may
-// repeat. Only the log shows the cause.
+// unavailable returns the error for a 503. Use it only if the request had no effect,
+// because the client may repeat it. The cause appears in the log but not in the
+// response.
 func unavailable(cause error) *core.Error {
 	return &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message, Cause: cause}
 }
@@ -61,8 +63,8 @@ var errInternal = &core.Error{Code: codeInternal, Message: "Internal server erro
 // may be repeated; a request whose outcome is unknown gets a 500 without Retry-After.
 const retryAfter = time.Second
 
-// refuse turns an error into a response. It logs the cause of the error, and the
-// response does not contain it.
+// refuse returns the error response for err. It writes the cause of the error to the
+// log, and not into the response.
 func (h *Handler) refuse(req *request, err error) response {
 	e := errorOf(req.api, err)
 	status := cmp.Or(req.fault.Status, statuses[e.Code])
@@ -72,7 +74,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	if e == errInternal || e.Cause != nil {
 		h.logCause(req, status, err)
 	}
-	// An injected fault has only the Retry-After of its rule.
+	// A 503 from a fault rule has a Retry-After only if the rule has one.
 	if e.Code == core.Unavailable && req.fault.Status == 0 {
 		req.retryAfter = max(req.retryAfter, retryAfter)
 	}
@@ -89,7 +91,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	return resp
 }
 
-// logCause logs the error behind a refusal.
+// logCause writes err, for which a request gets the status, to the log.
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
 	if status < http.StatusInternalServerError || req.Context().Err() != nil {
@@ -99,7 +101,8 @@ func (h *Handler) logCause(req *request, status int, err error) {
 		"method", req.Method, "path", req.URL.EscapedPath(), "status", status, "error", err)
 }
 
-// errorOf converts err to a core.Error. An error of no known type becomes errInternal.
+// errorOf converts err to a core.Error. It returns errInternal for an error of a type
+// that it does not know.
 func errorOf(a *api, err error) *core.Error {
 	var e *core.Error
 	if errors.As(err, &e) {
@@ -115,15 +118,17 @@ func errorOf(a *api, err error) *core.Error {
 	return errInternal
 }
 
-// envelope writes the body of an error response at the api-versions of its span.
+// envelope is the format of error bodies at a range of api-versions. write appends the
+// JSON of an error to dst.
 type envelope struct {
 	span  apiver.Span
 	write func(dst []byte, e *core.Error) []byte
 }
 
-// The error bodies of all api-versions. Identity routes have {"error":{...}}
-// (docs/contract/identity.md §3.8). Chat routes have both the form of the OpenAPI files
-// and the form that the service was recorded to send (docs/contract/chat.md §7.1).
+// The formats of error bodies by api-version. Identity routes send {"error":{...}}
+// (docs/contract/identity.md §3.8). Chat routes send the same error twice in one
+// object: as the OpenAPI files define it, and as the real service was recorded to send
+// it (docs/contract/chat.md §7.1).
 var (
 	identityEnvelopes = []envelope{{always, object(documented)}}
 	chatEnvelopes     = []envelope{
@@ -132,8 +137,8 @@ var (
 	}
 )
 
-// envelope returns the function that writes the error body at the request's
-// api-version, or at the newest version if the request has no valid one.
+// envelope returns the function that writes the error body in the format of the
+// request's api-version, or of the newest version if the request has no valid one.
 func (req *request) envelope() func([]byte, *core.Error) []byte {
 	all := req.api.envelopes
 	for _, e := range all {
@@ -147,7 +152,7 @@ func (req *request) envelope() func([]byte, *core.Error) []byte {
 // errorMember appends one member of the JSON object of an error body to dst.
 type errorMember func(dst []byte, e *core.Error) []byte
 
-// object returns a function that writes a JSON object of the members.
+// object returns a function that writes a JSON object with the given members.
 func object(members ...errorMember) func(dst []byte, e *core.Error) []byte {
 	return func(dst []byte, e *core.Error) []byte {
 		separator := byte('{')
@@ -159,8 +164,9 @@ func object(members ...errorMember) func(dst []byte, e *core.Error) []byte {
 	}
 }
 
-// recorded writes an error as the service was recorded to send it, under the given key:
-// "Error" in the previews, "CommunicationError" later.
+// recorded returns a function that writes an error as a JSON member in the form in
+// which the real service was recorded to send it. The key is "Error" in the preview
+// api-versions and "CommunicationError" later.
 func recorded(key string) errorMember {
 	return func(dst []byte, e *core.Error) []byte {
 		dst = append(append(append(dst, '"'), key...), `":{"Code":`...)
@@ -170,7 +176,8 @@ func recorded(key string) errorMember {
 	}
 }
 
-// documented writes an error as the OpenAPI files define it, under the key "error".
+// documented appends the JSON member "error" with the error in the form that the
+// OpenAPI files define.
 func documented(dst []byte, e *core.Error) []byte {
 	dst = append(dst, `"error":{"code":`...)
 	dst = wire.AppendString(dst, string(e.Code))
@@ -179,7 +186,8 @@ func documented(dst []byte, e *core.Error) []byte {
 	return append(dst, '}')
 }
 
-// member appends a comma and a JSON member, or nothing if the value is empty.
+// member appends a comma and a JSON member with the name and value to dst. It appends
+// nothing if the value is empty.
 func member(dst []byte, name, value string) []byte {
 	if value == "" {
 		return dst

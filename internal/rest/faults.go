@@ -11,9 +11,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Fault is a rule that makes requests to a development server fail or wait. It has a
-// status, a drop or a delay. A delay may be combined with a status or a drop and comes
-// first. dev.Faults.Add validates rules; chattest.Fault is the same struct for Go tests.
+// Fault is a rule that makes requests to a development server fail or wait, for testing
+// clients. A rule has a Status, a Drop or a Delay. A Delay may be combined with one of
+// the others and comes first. dev.Faults.Add checks rules. chattest.Fault is the same
+// type.
 type Fault struct {
 	// Operation is the operation that fails, such as "send message". Empty means
 	// every operation.
@@ -24,22 +25,25 @@ type Fault struct {
 	// RetryAfter is the Retry-After of the response, rounded up to whole seconds. It
 	// requires a Status.
 	RetryAfter time.Duration
-	// Delay is how long the request waits before it is authenticated.
+	// Delay is how long the server waits before it authenticates the request.
 	Delay time.Duration
 	// Drop closes the connection (HTTP/2: the stream) without a response.
 	Drop Drop
-	// Times is the number of requests that the rule applies to. 0 means one, Always
+	// Times is the number of requests to which the rule applies. 0 means one; Always
 	// means all.
 	Times int
 }
 
-// Always is the Times of a Fault that applies until it is cleared.
+// Always as the Times of a Fault makes the rule apply to all requests until it is
+// removed.
 const Always = -1
 
-// Drop says when a connection is closed.
+// Drop says whether a Fault closes the connection before or after the operation is
+// carried out.
 type Drop string
 
-// The values of Drop.
+// The values of Drop: do not close the connection, or close it before or after the
+// operation.
 const (
 	DropBefore Drop = "before" // the operation is not carried out
 	DropAfter  Drop = "after"  // the operation is carried out and its response is lost
@@ -54,15 +58,17 @@ type Faults interface {
 	Wait(ctx context.Context, d time.Duration)
 }
 
-// dropNotes holds the Record.Note of requests whose connection was dropped.
+// dropNotes maps the Drop of a fault to the note in the access log about a request
+// whose connection the fault closed.
 var dropNotes = map[Drop]string{
 	DropBefore: "dropped on purpose: not carried out",
 	DropAfter:  "dropped on purpose: the answer is lost",
 }
 
-// injectFault sets the fault of a request. It waits out the fault's delay and returns
-// an error for the fault's status; callers of injectFault carry out a drop. It runs
-// before authentication, like a failing proxy in front of the server.
+// injectFault sets req.fault to the fault rule for the request, if any. It waits for
+// the rule's Delay, and returns an error if the rule has a Status. The caller closes
+// the connection if the rule has a Drop. injectFault runs before authentication, so a
+// fault looks like one of a proxy in front of the server.
 func (h *Handler) injectFault(req *request) error {
 	if h.faults == nil {
 		return nil
@@ -87,8 +93,8 @@ func (h *Handler) injectFault(req *request) error {
 	return &core.Error{Code: faultCode(req.api, f.Status), Message: "The development server was told to answer this."}
 }
 
-// faultCode returns the error code that real refusals with the status have. For other
-// statuses it returns StatusName.
+// faultCode returns the error code for a fault with the HTTP status: the code that this
+// server's own errors with the status have, or StatusName(status) if none has it.
 func faultCode(a *api, status int) core.Code {
 	switch {
 	case status == http.StatusUnauthorized && a == identity:

@@ -14,7 +14,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// queuedFaults implements Faults: each fault applies to one request, in order.
+// queuedFaults implements Faults with a queue: each request takes the first fault from
+// it.
 type queuedFaults struct {
 	mu   sync.Mutex
 	left []Fault
@@ -44,7 +45,8 @@ func (q *queuedFaults) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// withFaults is a fixture with faults, and the Records of its requests.
+// withFaults returns a fixture whose faults the test can set, and the list of access
+// log records of its requests.
 func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Record) {
 	t.Helper()
 	faults, records = new(queuedFaults), new([]Record)
@@ -55,7 +57,8 @@ func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Reco
 	return f, faults, records
 }
 
-// ask sends a request. The status is 0 if the connection was dropped.
+// ask sends a request and returns the response. The status is 0 if the server closed
+// the connection without a response.
 func (f *fixture) ask(method, target, bearer, body string) (w *httptest.ResponseRecorder) {
 	w = httptest.NewRecorder()
 	defer func() {
@@ -165,8 +168,9 @@ func TestDrops(t *testing.T) {
 	}
 }
 
-// TestDelay checks that a delay may be longer than the body timeout if the body arrived
-// in time, and that a delay ends when the client hangs up.
+// TestDelay sends requests with a Delay fault. It checks that the delay may be longer
+// than the body timeout if the body arrived in time, and that the delay ends when the
+// client hangs up.
 func TestDelay(t *testing.T) {
 	f, faults, _ := withFaults(t)
 	f.Handler.bodyTimeout = 100 * time.Millisecond
@@ -205,8 +209,8 @@ func TestDelay(t *testing.T) {
 	}
 }
 
-// TestOperationsAreNamed checks that operations have distinct, nonempty names, by which
-// faults refer to them.
+// TestOperationsAreNamed checks that every operation has a name and that no two
+// operations share one, because fault rules refer to operations by name.
 func TestOperationsAreNamed(t *testing.T) {
 	all := Operations()
 	if !slices.Contains(all, "send message") || !slices.Contains(all, "issue token") || slices.Contains(all, "") {

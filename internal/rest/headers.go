@@ -11,18 +11,21 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// exposedHeaders lists the response headers that scripts of other origins may read. It
-// names them besides "*" for browsers that do not support "*".
+// exposedHeaders is the value of Access-Control-Expose-Headers: the response headers
+// that browser scripts of other origins may read. It lists names besides "*" for
+// browsers that do not support "*".
 const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-send, MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, X-Processing-Time"
 
-// allowedHeaders lists the request headers that scripts of other origins may send, for
-// a CORS preflight that names none. It is not "*", which does not include authorization.
+// allowedHeaders is the Access-Control-Allow-Headers of the response to a CORS
+// preflight that asks for no particular headers. It is not "*", because "*" does not
+// include the Authorization header.
 const allowedHeaders = "authorization, content-type, accept, repeatability-request-id, x-ms-client-request-id, " +
 	"x-ms-return-client-request-id, x-ms-content-sha256, x-ms-date, x-ms-useragent, traceparent"
 
 // write sends a response with the headers that docs/contract/chat.md §1 and
 // docs/contract/identity.md §3 require, and returns its body to the buffer pool. It
-// spells the names as net/http does, which would allocate for any other spelling.
+// writes header names in net/http's canonical form: Header.Set allocates memory to
+// convert others.
 func (h *Handler) write(req *request, resp response) {
 	header := req.w.Header()
 	header.Set("Strict-Transport-Security", "max-age=2592000")
@@ -73,8 +76,8 @@ func (h *Handler) write(req *request, resp response) {
 	h.putBuffer(resp.body)
 }
 
-// cors sets the CORS headers of a response. It allows every origin, because requests
-// are authenticated by a token, not by a cookie.
+// cors sets the CORS headers of a response. It allows every origin, because a token and
+// not a cookie authenticates requests.
 func (h *Handler) cors(req *request, resp response) {
 	if req.Header.Get("Origin") == "" {
 		return
@@ -112,8 +115,9 @@ func newRequestID() string {
 	return base64.RawStdEncoding.EncodeToString(b[:])
 }
 
-// baseURL returns the scheme and host of absolute links, without a final slash: the
-// public endpoint if one is configured, else those of the request.
+// baseURL returns the scheme and host with which absolute links in responses begin,
+// without a final slash. It returns Options.PublicEndpoint if set, else the scheme and
+// host of the request.
 func (h *Handler) baseURL(req *request) string {
 	if h.endpoint != "" {
 		return h.endpoint
@@ -125,8 +129,9 @@ func (h *Handler) baseURL(req *request) string {
 	return scheme + repairHost(req.Host)
 }
 
-// repairHost removes a repeated port from a Host header: the JavaScript SDK 2.0 to
-// 2.4.0 sends "localhost:8443:8443" (docs/contract/identity.md §4.3).
+// repairHost returns a Host header without its repeated port: "localhost:8443" for
+// "localhost:8443:8443", which the JavaScript SDK 2.0 to 2.4.0 sends
+// (docs/contract/identity.md §4.3).
 func repairHost(host string) string {
 	rest, last, ok := cutPort(host)
 	if !ok {

@@ -11,8 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Bounds of the lifetime of a token, in minutes (docs/contract/identity.md §6.5). The
-// upper one is also the default.
+// The shortest and the longest lifetime of a token, in minutes
+// (docs/contract/identity.md §6.5). The longest one is also the default.
 const (
 	minTokenMinutes = 60
 	maxTokenMinutes = 1440
@@ -81,9 +81,9 @@ func (h *Handler) deleteUser(req *request) (any, error) {
 
 var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-// exchangeToken always fails: it validates the request and then refuses the Teams token,
-// because no Microsoft tenant exists (docs/contract/identity.md §3.6). Unverified: the
-// order of the checks.
+// exchangeToken handles the request to exchange a Microsoft Teams token. It checks the
+// request body and then always fails, because this server has no Microsoft tenant
+// (docs/contract/identity.md §3.6). Unverified: the order of the checks.
 func (h *Handler) exchangeToken(req *request) (any, error) {
 	var in wire.TeamsUserExchangeTokenRequest
 	if err := h.decodeOptional(req, &in); err != nil {
@@ -102,15 +102,17 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 	return nil, &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
 }
 
-// userID returns the user id in the path and sets the caller to it, for the Record.
-// Unverified: package core refuses a malformed id like an id of another resource
+// userID returns the user id in the request's path and sets req.caller to it, for the
+// access log. It accepts a malformed id; package core then refuses it like an id of
+// another resource. Unverified: that the real service does the same
 // (docs/contract/identity.md §1 rule 10).
 func (req *request) userID() string {
 	req.caller = clip.Text(req.params[0], maxEcho)
 	return req.params[0]
 }
 
-// issue returns a new token of the user, signed with the key that signed the request.
+// issue returns a new token of the user, signed with the access key that signed the
+// identity request.
 func (h *Handler) issue(req *request, user core.User, scopes token.Scopes, lifetime time.Duration) (*wire.CommunicationIdentityAccessToken, error) {
 	text, expires, err := h.tokens.Issue(user, scopes, lifetime, req.key)
 	if err != nil {
@@ -119,8 +121,8 @@ func (h *Handler) issue(req *request, user core.User, scopes token.Scopes, lifet
 	return &wire.CommunicationIdentityAccessToken{Token: text, ExpiresOn: wire.Expiry(expires)}, nil
 }
 
-// tokenLifetime converts minutes to a lifetime; nil means the longest one. It fails if
-// minutes is out of bounds.
+// tokenLifetime returns the number of minutes as a duration, or the longest lifetime if
+// minutes is nil. It fails if minutes is out of bounds.
 func tokenLifetime(minutes *int32) (time.Duration, error) {
 	if minutes == nil {
 		return maxTokenMinutes * time.Minute, nil
@@ -132,9 +134,9 @@ func tokenLifetime(minutes *int32) (time.Duration, error) {
 	return time.Duration(*minutes) * time.Minute, nil
 }
 
-// parseScopes returns the set of the named scopes. It accepts all five scopes at every
-// api-version (docs/contract/identity.md §2) and fails for another name. Unverified: the
-// error.
+// parseScopes returns the set of token scopes with the given names. It accepts all five
+// scopes at every api-version (docs/contract/identity.md §2) and fails for any other
+// name. Unverified: the code and text of that error.
 func parseScopes(names []string) (scopes token.Scopes, err error) {
 	for _, name := range names {
 		s, ok := token.ParseScope(name)
@@ -146,7 +148,8 @@ func parseScopes(names []string) (scopes token.Scopes, err error) {
 	return scopes, nil
 }
 
-// validationError returns a 400 with the code of identity routes and a formatted message.
+// validationError returns the error for a 400 of an identity route, about the field
+// target and with a formatted message.
 func validationError(target, format string, args ...any) error {
 	return &core.Error{Code: core.Validation, Target: target, Message: fmt.Sprintf(format, args...)}
 }

@@ -11,14 +11,16 @@ import (
 type Limiter interface {
 	// Limits reports whether the operation has a limit.
 	Limits(operation string) bool
-	// Allow counts a request, or returns false and the limit that refuses it.
+	// Allow counts a request and returns true. If the request exceeds a limit, Allow
+	// returns that limit and false, and does not count the request.
 	Allow(operation, user, thread string) (limits.Refusal, bool)
 }
 
-// checkRate fails with a 429 if a chat request exceeds a rate limit (docs/contract/chat.md §9).
-// Only participants use up the limit of a thread. A caller that is not one is counted
-// under a separate key, and the operation refuses it later. Unverified: the message,
-// which is that of an example in the documentation, and the unit of Retry-After.
+// checkRate fails with a 429 if a chat request exceeds a rate limit
+// (docs/contract/chat.md §9). Only participants use up the limit of a thread: a request
+// of any other user is counted under a separate key, and package core refuses it later.
+// Unverified: the unit of Retry-After and the message, which is from an example in
+// Microsoft's documentation.
 func (h *Handler) checkRate(req *request) error {
 	if h.limiter == nil || req.api != chat || !h.limiter.Limits(req.route.operation) {
 		return nil

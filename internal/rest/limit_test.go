@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestEveryChatOperationHasALimit checks that the limit profiles contain every chat
-// operation: an operation without a limit is always allowed.
+// TestEveryChatOperationHasALimit checks that every chat operation has a rate limit in
+// the limit profiles, because the Limiter always allows an operation without a limit.
 func TestEveryChatOperationHasALimit(t *testing.T) {
 	for _, r := range routes {
 		if r.api == chat && !slices.Contains(limits.Operations(), r.operation) {

@@ -81,7 +81,8 @@ func newFixture(t testing.TB, tweak func(*Options)) *fixture {
 	return f
 }
 
-// user creates a user and a token for it.
+// user creates a user and a token with the scopes, and returns the user's id and the
+// token.
 func (f *fixture) user(t testing.TB, scopes token.Scopes) (id, bearer string) {
 	t.Helper()
 	u, err := f.core.CreateUser(context.Background())
@@ -109,11 +110,11 @@ func (f *fixture) thread(t testing.TB, creator string) (thread string, message i
 	return made.ID, message
 }
 
-// written returns the number of bytes ever written to the store. Equal results mean that
-// nothing was written in between.
+// written returns the number of bytes written to the store so far. If two calls return
+// the same number, nothing was written in between.
 func (f *fixture) written() uint64 { return f.store.Stats().Logged }
 
-// sign signs a request with the primary or the secondary key.
+// sign signs a request with the primary access key (key is 0) or the secondary one (1).
 func (f *fixture) sign(t testing.TB, req *http.Request, key int) {
 	t.Helper()
 	if err := f.tokens.Keys()[key].Sign(req, f.clock.now()); err != nil {

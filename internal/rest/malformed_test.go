@@ -19,14 +19,14 @@ import (
 )
 
 // TestMalformed sends at least a hundred malformed requests to every operation of every
-// OpenAPI file. It derives them from a valid request: each body field with values of
-// other types, broken, huge and nested too deep, and each parameter with invalid values.
-// Each must get a 4xx with an error body and write nothing; the valid request must
-// succeed.
+// OpenAPI file. It makes them from a valid request: it gives each body field values
+// that are of the wrong type, broken, huge or nested too deep, and each parameter
+// invalid values. It checks that each gets a 4xx with an error body and writes nothing,
+// and that the valid request succeeds.
 func TestMalformed(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.MaxBody = testMaxBody })
 	alice, bearer := f.user(t, token.Chat)
-	judged(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
+	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		for _, template := range slices.Sorted(maps.Keys(s.Paths)) {
 			for method, operation := range s.Paths[template] {
 				m := &malformer{fixture: f, api: fam, version: v, swagger: s, definitions: objects(t, s), method: strings.ToUpper(method), template: template, bearer: bearer}
@@ -57,7 +57,7 @@ type malformer struct {
 	message          int64
 }
 
-// variant is a request with one mistake.
+// variant is a copy of a valid request with one mistake.
 type variant struct {
 	name     string
 	template string // path with {names} of parameters
@@ -134,7 +134,8 @@ func (m *malformer) do(t *testing.T, v variant) *httptest.ResponseRecorder {
 	return w
 }
 
-// judge describes what is wrong with a response, or returns "".
+// judge returns an error text if the response to a malformed request is not as
+// TestMalformed demands, or "".
 func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 	if w.Code < 400 || w.Code > 499 {
 		return "not refused"
@@ -164,10 +165,10 @@ func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 	return ""
 }
 
-// raw is text to put into a body as it is; it may be invalid JSON.
+// raw is a text that is put into a JSON body unchanged. It may be invalid JSON.
 type raw string
 
-// text encodes a tree of maps, lists, strings and raw text as JSON.
+// text returns the JSON of a tree of maps, lists, strings and raw texts.
 func text(v any) string {
 	var parts []string
 	switch v := v.(type) {
@@ -187,8 +188,8 @@ func text(v any) string {
 	return strconv.Quote(v.(string))
 }
 
-// resolve returns the schema that s refers to, or s if it is no reference. An unknown
-// name gives the zero schema.
+// resolve returns the definition to which a schema's $ref points, or s if it has no
+// $ref. It returns the zero schema for an unknown name.
 func (m *malformer) resolve(s schema) schema {
 	if s.Ref == "" {
 		return s
@@ -200,7 +201,8 @@ func (m *malformer) resolve(s schema) schema {
 	return m.swagger.Definitions[name]
 }
 
-// valid returns a valid value of a schema. An identifier is always a user.
+// valid returns a valid value of a schema. For a communication identifier, it returns a
+// user.
 func (m *malformer) valid(s schema) any {
 	s = m.resolve(s)
 	switch {
@@ -233,7 +235,8 @@ func (m *malformer) valid(s schema) any {
 	return "text"
 }
 
-// fields holds valid values, by field name, that cannot be derived from a schema.
+// fields holds a valid value for each body field whose valid values the schema does not
+// tell.
 var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
@@ -243,7 +246,8 @@ func (m *malformer) fill(s string) string {
 	return strings.NewReplacer("{bob}", m.bob, "{message}", strconv.FormatInt(m.message, 10)).Replace(s)
 }
 
-// bodies generates the variants with a malformed body.
+// bodies calls emit with each malformed body made from the valid body base. s is the
+// schema of the body; what describes the mistake.
 func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	m.wrong("", s, base, func(path string, v any) { emit("body"+path, text(v)) })
 	good := text(base)
@@ -261,7 +265,8 @@ func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	}
 }
 
-// wrong generates values that a schema does not allow.
+// wrong calls emit with values that the schema s does not allow at the path. base is a
+// valid value.
 func (m *malformer) wrong(path string, s schema, base any, emit func(path string, v any)) {
 	name := s.Ref
 	s = m.resolve(s)
@@ -297,7 +302,8 @@ func (m *malformer) wrong(path string, s schema, base any, emit func(path string
 	}
 }
 
-// members generates objects with one member wrong, null or absent.
+// members calls emit with copies of the object base in which one member is wrong, null
+// or absent.
 func (m *malformer) members(path string, s schema, base map[string]any, emit func(path string, v any)) {
 	with := func(name string, v any) map[string]any {
 		o := maps.Clone(base)
@@ -319,7 +325,8 @@ func (m *malformer) members(path string, s schema, base map[string]any, emit fun
 	}
 }
 
-// element returns the first element of a list, or a valid element if it is empty.
+// element returns the first element of the list base, or a valid element if base is
+// empty.
 func (m *malformer) element(base any, s schema) any {
 	if list, ok := base.([]any); ok && len(list) > 0 {
 		return list[0]
@@ -327,7 +334,7 @@ func (m *malformer) element(base any, s schema) any {
 	return m.valid(s)
 }
 
-// badIDs are texts that are not valid as any id.
+// badIDs holds texts that are not valid as the id of a thread, a message or a user.
 var badIDs = []string{
 	"abc", "%20", "%00", "%ff%fe", "a%2Fb", "..%2F..", "%2e%2e", "'", "%22", "%5c", "%3Cscript%3E", "%E2%80%AE", "%F0%9F%98%80", "0x10", "1.5", "1e3", "-1", "%2B1", "00", "0",
 	"99999999999999999999999", "NaN", "null", "undefined", "19:", "19%3A", "@thread.v2", "19:@thread.v2", "19:a@thread.v1", "19:a@thread", "20:a@thread.v2",
@@ -345,7 +352,8 @@ var badQueries = map[string][]string{
 	"syncState": {"", "x", "zz", "00", "0000000000000000", strings.Repeat("00", 24), strings.Repeat("ff", 24), strings.Repeat("00", 60), "%00", "%ff", "null", strings.Repeat("ab", 3000)},
 }
 
-// parameters generates the variants with one invalid parameter.
+// parameters calls emit with copies of the valid request in which the parameter p is
+// invalid.
 func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 	switch {
 	case p.In == "path" && p.Name != "endpoint":
@@ -382,7 +390,8 @@ func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 	}
 }
 
-// versions generates the variants with a wrong api-version or a malformed query.
+// versions calls emit with copies of the valid request that have a wrong api-version or
+// a malformed query.
 func (m *malformer) versions(good variant, emit func(variant)) {
 	for _, name := range []string{
 		"", "x", "latest", "1", "0", "-1", "null", "2019-01-01", "2099-01-01", "2021-9-7", "2021-09-7", "20210907", "2021-13-07", "2021-09-07%20", "%202021-09-07", "2021-09-07-preview",
@@ -399,7 +408,7 @@ func (m *malformer) versions(good variant, emit func(variant)) {
 		v.name, v.query, v.oldForm = "query "+query, query, false
 		emit(v)
 	}
-	// Paths that do not exist.
+	// Append to the path, so that no route matches it.
 	for _, more := range []string{"x", "a/b", "%00", "%2F", ":add:", ":remove/x", ":typing", "typing/typing", "messages/1/2", "%E2%80%8B", "..%2f..", "$batch", "{id}", "*", "~"} {
 		v := good
 		v.name, v.template, v.oldForm = "path "+more, good.template+"/"+more+"/nowhere/at/all", false

@@ -13,15 +13,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// callers are the columns of the matrix. creator created the thread, sender sent the
-// message that the requests refer to, later was added after that message with the whole
-// history, and removed was removed from the thread.
+// callers are the columns of the matrix: callers of each operation. creator created the
+// thread; sender sent the message that the requests refer to; later joined after that
+// message and may read the whole history; removed was removed from the thread.
 var callers = []string{"none", "expired", "revoked", "voip", "join", "limited", "stranger", "removed", "later", "participant", "sender", "creator"}
 
-// matrix holds the expected status of each operation for each caller
-// (docs/contract/chat.md §7.3, docs/contract/identity.md §6.5). The columns "none" to "limited"
-// vary the token; the callers of join and limited are participants. A removed
-// participant may only read its history.
+// matrix holds the expected HTTP status of each operation for each caller
+// (docs/contract/chat.md §7.3, docs/contract/identity.md §6.5). The callers "none" to
+// "limited" have no token, an invalid one, or one with other scopes; join and limited
+// are participants. A removed participant may only read the history up to its removal.
 var matrix = []struct {
 	operation, method, path, body string
 	statuses                      string
@@ -78,7 +78,8 @@ func TestAuthorizationMatrix(t *testing.T) {
 	}
 }
 
-// TestMatrixIsWhole checks that every chat operation has a row in the matrix.
+// TestMatrixIsWhole checks that the matrix of expected statuses has a row for every
+// chat operation.
 func TestMatrixIsWhole(t *testing.T) {
 	rows := map[string]bool{}
 	for _, row := range matrix {
@@ -91,7 +92,7 @@ func TestMatrixIsWhole(t *testing.T) {
 	}
 }
 
-// matrixHouse is a thread with all callers of the matrix.
+// matrixHouse is a server with a thread and all callers of the matrix.
 type matrixHouse struct {
 	*fixture
 	thread, message, newcomer string
@@ -131,7 +132,8 @@ func newMatrixHouse(t *testing.T) *matrixHouse {
 	if err := m.core.RevokeTokens(ctx, ids["revoked"]); err != nil {
 		t.Fatal(err)
 	}
-	// The expired token was issued for an hour; all others last a day.
+	// Move the clock by more than an hour: only the token of "expired" expires then,
+	// because it was issued for an hour and all others last a day.
 	u, err := m.core.User(ctx, ids["expired"])
 	if err != nil {
 		t.Fatal(err)

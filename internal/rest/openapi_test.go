@@ -16,17 +16,21 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// beside lists the operations that we serve at versions whose OpenAPI file lacks them.
-var beside = map[apiver.Version][]string{
-	// Recorded at this version (docs/contract/chat.md §4.2).
+// extraOperations lists the operations that this server has at an api-version although
+// the OpenAPI file of that version lacks them.
+var extraOperations = map[apiver.Version][]string{
+	// The real service was recorded to accept this operation (docs/contract/chat.md
+	// §4.2).
 	"2020-11-01-preview3": {"POST /chat/threads/{chatThreadId}/participants 201"},
 }
 
-// folded lists the definitions that have no struct in package wire: errors.go writes the
-// error body, and ChatRetentionPolicy includes all kinds of policy.
-var folded = []string{"CommunicationErrorResponse", "NoneRetentionPolicy", "ThreadCreationDateRetentionPolicy"}
+// withoutStruct lists the OpenAPI definitions that have no struct in package wire.
+// errors.go writes the error body, and the struct ChatRetentionPolicy has the fields of
+// all kinds of policy.
+var withoutStruct = []string{"CommunicationErrorResponse", "NoneRetentionPolicy", "ThreadCreationDateRetentionPolicy"}
 
-// definitions maps names of definitions in the OpenAPI files to structs of package wire.
+// definitions maps the name of each definition in the OpenAPI files to a value of the
+// struct of package wire that implements it.
 var definitions = map[string]any{
 	"AddChatParticipantsErrors":               wire.ParticipantsErrors{},
 	"AddChatParticipantsRequest":              wire.AddChatParticipantsRequest{},
@@ -106,8 +110,8 @@ func readSwagger(t *testing.T, elem ...string) (s swagger) {
 	return s
 }
 
-// judged calls f for each api-version that has an OpenAPI file.
-func judged(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s swagger)) {
+// eachSpec runs f as a subtest for each api-version that has an OpenAPI file.
+func eachSpec(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s swagger)) {
 	for name, fam := range map[string]*api{"chat": chat, "identity": identity} {
 		for _, v := range fam.versions.Versions() {
 			t.Run(name+"/"+string(v), func(t *testing.T) {
@@ -118,7 +122,7 @@ func judged(t *testing.T, f func(t *testing.T, api *api, v apiver.Version, s swa
 }
 
 func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
-	judged(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
+	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
 		var want, got []string
 		for p, methods := range s.Paths {
 			for method, operation := range methods {
@@ -135,7 +139,7 @@ func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 		if fam == chat {
-			want = append(want, beside[v]...)
+			want = append(want, extraOperations[v]...)
 		}
 		slices.Sort(want)
 		slices.Sort(got)
@@ -147,10 +151,10 @@ func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
 
 func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	var used []string
-	judged(t, func(t *testing.T, _ *api, v apiver.Version, s swagger) {
+	eachSpec(t, func(t *testing.T, _ *api, v apiver.Version, s swagger) {
 		for name, def := range objects(t, s) {
 			used = append(used, name)
-			if slices.Contains(folded, name) {
+			if slices.Contains(withoutStruct, name) {
 				continue
 			}
 			in, ok := definitions[name]
@@ -158,7 +162,7 @@ func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 				t.Errorf("wire has no %s", name)
 				continue
 			}
-			if diff := cmp.Diff(slices.Sorted(maps.Keys(def.Properties)), alive(reflect.TypeOf(in), v)); diff != "" {
+			if diff := cmp.Diff(slices.Sorted(maps.Keys(def.Properties)), fieldsAt(reflect.TypeOf(in), v)); diff != "" {
 				t.Errorf("properties of %s (-file +wire):\n%s", name, diff)
 			}
 			for _, field := range required(reflect.TypeOf(in), v) {
@@ -168,7 +172,7 @@ func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 	})
-	for _, names := range [][]string{slices.Collect(maps.Keys(definitions)), folded} {
+	for _, names := range [][]string{slices.Collect(maps.Keys(definitions)), withoutStruct} {
 		for _, name := range names {
 			if !slices.Contains(used, name) {
 				t.Errorf("no OpenAPI file defines %s", name)
@@ -177,8 +181,9 @@ func TestDefinitionsAreThoseOfTheOpenAPIFiles(t *testing.T) {
 	}
 }
 
-// objects returns the object definitions of an OpenAPI file and of the common file that
-// defines its identifiers. It merges the kinds of a retention policy into the policy.
+// objects returns the definitions of objects in an OpenAPI file and in the common file
+// to which its identifiers refer. It merges the fields of all kinds of retention policy
+// into one definition.
 func objects(t *testing.T, s swagger) map[string]schema {
 	all := map[string]schema{}
 	add := func(defs map[string]schema) {
@@ -188,15 +193,16 @@ func objects(t *testing.T, s swagger) map[string]schema {
 			}
 		}
 	}
-	// CommunicationIdentifierModel of 2025-03-15 is of a later common file than
-	// its errors are; where both define a name, the identifiers' file wins.
+	// At version 2025-03-15, identifiers are defined in a newer common file than
+	// errors. If both files define a name, the file of the identifiers wins.
 	for _, alias := range []string{"CommunicationError", "CommunicationIdentifierModel"} {
 		if ref := s.Definitions[alias].Ref; ref != "" {
 			add(common(t, ref))
 		}
 	}
-	// The previews take errors from one. The identifiers beside them are not used
-	// by 2020-11-01-preview3, which has strings.
+	// The preview versions take the definition of errors from a common file. Its
+	// definitions of identifiers are not used by 2020-11-01-preview3, where an
+	// identifier is a string.
 	if ref := s.Definitions["Error"].Ref; ref != "" {
 		add(map[string]schema{"CommunicationError": common(t, ref)["CommunicationError"]})
 	}
@@ -213,19 +219,20 @@ func objects(t *testing.T, s swagger) map[string]schema {
 	return all
 }
 
-// common returns the definitions of the file that a reference points to.
+// common returns the definitions of the OpenAPI file to which the reference ref points.
 func common(t *testing.T, ref string) map[string]schema {
 	t.Helper()
 	file, _, _ := strings.Cut(ref, "#")
 	return readSwagger(t, "common", filepath.Base(filepath.Dir(file))+".json").Definitions
 }
 
-// alive returns the JSON names of a struct's fields at a version, sorted.
-func alive(t reflect.Type, v apiver.Version) []string {
+// fieldsAt returns the sorted JSON names of the fields that a struct has at the
+// api-version.
+func fieldsAt(t reflect.Type, v apiver.Version) []string {
 	return fieldNames(t, v, func(reflect.StructField) bool { return true })
 }
 
-// required returns the JSON names of a struct's required fields.
+// required returns the JSON names of a struct's required fields at the api-version.
 func required(t reflect.Type, v apiver.Version) []string {
 	return fieldNames(t, v, func(f reflect.StructField) bool { return f.Tag.Get("required") == "true" })
 }

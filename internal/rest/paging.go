@@ -15,16 +15,17 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// Default and largest page size of lists of threads, participants and read receipts. A
-// page of 100 threads was recorded (docs/contract/chat.md §3.2). Unverified: the default of
-// the other two lists, and the largest size.
+// The default and the largest page size of lists of threads, participants and read
+// receipts. A page of 100 threads was recorded (docs/contract/chat.md §3.2).
+// Unverified: the default for participants and receipts, and the largest size.
 const (
 	defaultPageSize = 100
 	maxPageSize     = core.MaxMessagesPage
 )
 
-// messagesPage reads the query parameters of a list of messages (docs/contract/chat.md §5.1).
-// A syncState overrides startTime, but an invalid startTime is refused even then.
+// messagesPage reads the query parameters of a list of messages (docs/contract/chat.md
+// §5.1). A syncState, which says where the list continues, overrides startTime. It
+// fails for an invalid parameter, even for an overridden startTime.
 func (req *request) messagesPage() (page core.ListMessages, err error) {
 	if page.Limit, err = req.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
 		return page, err
@@ -42,8 +43,9 @@ func (req *request) messagesPage() (page core.ListMessages, err error) {
 	return page, nil
 }
 
-// nextMessagesLink returns the nextLink of a list of messages, in the recorded form: an
-// absolute URL in which the thread id is not escaped and startTime has .NET's format.
+// nextMessagesLink returns the link to the next page of a list of messages, in the form
+// that was recorded: an absolute URL in which the thread id is not escaped and
+// startTime has .NET's format.
 func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string {
 	c := cursor{before: page.Before, since: page.Since}
 	return h.baseURL(req) + "/chat/threads/" + req.thread + "/messages?syncState=" + c.format(req.thread) +
@@ -51,8 +53,9 @@ func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string 
 		"&maxPageSize=" + strconv.Itoa(page.Limit) + req.versionParameter()
 }
 
-// threadsPage reads the query parameters of a list of threads (docs/contract/chat.md §3.2).
-// A syncState overrides startTime.
+// threadsPage reads the query parameters of a list of threads (docs/contract/chat.md
+// §3.2): the entry before which the page begins, the earliest time, and the page size.
+// A syncState, which says where the list continues, overrides startTime.
 func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
 	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return before, 0, 0, err
@@ -70,8 +73,8 @@ func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit
 	return before, since, limit, nil
 }
 
-// nextThreadsLink returns the nextLink of a list of threads, which continues after last.
-// As recorded, it has maxPageSize only if the request had it.
+// nextThreadsLink returns the link to the page of threads after the entry last. As was
+// recorded, the link has maxPageSize only if the request had it.
 func (h *Handler) nextThreadsLink(req *request, last core.ThreadsCursor, since int64) string {
 	c := threadsCursor{before: last, since: since}
 	return h.baseURL(req) + "/chat/threads?syncState=" + c.format(req.caller) + req.sizeParameter() + req.versionParameter()
@@ -94,13 +97,14 @@ func (req *request) skipPage() (skip, limit int, err error) {
 	return int(min(n, math.MaxInt32)), limit, nil
 }
 
-// nextSkipLink returns the nextLink of a list below a thread, which continues after the
-// first skip entries.
+// nextSkipLink returns the link to the next page of a list of participants or receipts.
+// The next page begins after the first skip entries.
 func (h *Handler) nextSkipLink(req *request, list string, skip int) string {
 	return h.baseURL(req) + "/chat/threads/" + req.thread + list + "?skip=" + strconv.Itoa(skip) + req.sizeParameter() + req.versionParameter()
 }
 
-// sizeParameter returns the request's maxPageSize as a parameter for a link, or "".
+// sizeParameter returns "&maxPageSize=N" for a link if the request has maxPageSize,
+// else "".
 func (req *request) sizeParameter() string {
 	if !req.query.Has("maxPageSize") {
 		return ""
@@ -108,21 +112,22 @@ func (req *request) sizeParameter() string {
 	return "&maxPageSize=" + escapeQuery(req.query.Get("maxPageSize"))
 }
 
-// versionParameter returns the request's api-version as a parameter for a link, as the
-// client wrote it: it may be an alias.
+// versionParameter returns the request's api-version as a query parameter for a link.
+// It repeats the client's text, which may be another name of the version.
 func (req *request) versionParameter() string {
 	return "&api-version=" + escapeQuery(req.query.Get("api-version"))
 }
 
-// dotNetTime is the layout in which the service writes the startTime of a nextLink:
-// "1/1/1970 12:00:00 AM +00:00".
+// dotNetTime is the layout in which the real service writes the startTime of a link to
+// the next page: "1/1/1970 12:00:00 AM +00:00".
 const dotNetTime = "1/2/2006 3:04:05 PM -07:00"
 
 // escapeQuery escapes a query value. It writes a blank as %20, as the service does.
 func escapeQuery(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// pageSize returns maxPageSize, or standard if the request has none. Unverified: it
-// reduces a size above bound to bound, and fails for anything but a positive integer.
+// pageSize returns the request's maxPageSize, or standard if it has none. It returns
+// bound for a greater size, and fails for anything but a positive integer. Unverified:
+// both rules.
 func (req *request) pageSize(standard, bound int) (int, error) {
 	if !req.query.Has("maxPageSize") {
 		return standard, nil
@@ -136,7 +141,7 @@ func (req *request) pageSize(standard, bound int) (int, error) {
 }
 
 // startTime returns the startTime parameter in epoch milliseconds, or 0 if the request
-// has none. It accepts RFC 3339 and the format of a nextLink.
+// has none. It accepts RFC 3339 and the .NET format that links to a next page have.
 func (req *request) startTime() (int64, error) {
 	if !req.query.Has("startTime") {
 		return 0, nil
@@ -152,26 +157,29 @@ func (req *request) startTime() (int64, error) {
 	return int64(t), nil
 }
 
-// errCursor refuses a syncState that does not belong to the list. A syncState encodes the
-// position at which a list continues, with a checksum that detects one of another list
-// or a truncated one. It is not secret: a forged one shows only entries that its caller
-// may read anyway.
+// errCursor is the error for a syncState that does not belong to the list. A syncState
+// is the position at which a list continues, with a checksum that detects the syncState
+// of another list and a truncated one. A client could forge one, but would see only
+// entries that it may read anyway.
 var errCursor = core.Invalid("syncState", "The syncState parameter is not one of this list.")
 
-// cursor is the position at which a list of messages continues, with its start time.
+// cursor is the position at which a list of messages continues, and the list's start
+// time.
 type cursor struct {
 	before uint64 // the page holds messages with smaller sequence numbers
 	since  int64  // epoch milliseconds
 }
 
-// format returns the cursor as the syncState of a thread's messages.
+// format returns the cursor as the syncState parameter for a list of the thread's
+// messages.
 func (c cursor) format(thread string) string {
 	b := binary.BigEndian.AppendUint64(nil, c.before)
 	b = binary.BigEndian.AppendUint64(b, uint64(c.since))
 	return seal(messagesList+thread, b)
 }
 
-// parseCursor reads the syncState of a thread's messages; ok is false if it is invalid.
+// parseCursor returns the cursor in the syncState of a list of the thread's messages.
+// ok is false if the text is invalid or belongs to another list.
 func parseCursor(thread, text string) (c cursor, ok bool) {
 	b, ok := unseal(messagesList+thread, text)
 	if !ok || len(b) != 16 {
@@ -181,20 +189,23 @@ func parseCursor(thread, text string) (c cursor, ok bool) {
 	return c, c.before > 0
 }
 
-// threadsCursor is the position at which a list of threads continues, with its start time.
+// threadsCursor is the position at which a list of threads continues, and the list's
+// start time.
 type threadsCursor struct {
 	before core.ThreadsCursor
 	since  int64 // epoch milliseconds
 }
 
-// format returns the cursor as the syncState of a user's threads.
+// format returns the cursor as the syncState parameter for a list of the user's
+// threads.
 func (c threadsCursor) format(user string) string {
 	b := binary.BigEndian.AppendUint64(nil, uint64(c.before.On))
 	b = binary.BigEndian.AppendUint64(b, uint64(c.since))
 	return seal(threadsList+user, append(b, c.before.Thread...))
 }
 
-// parseThreadsCursor reads the syncState of a user's threads; ok is false if it is invalid.
+// parseThreadsCursor returns the cursor in the syncState of a list of the user's
+// threads. ok is false if the text is invalid or belongs to another list.
 func parseThreadsCursor(user, text string) (c threadsCursor, ok bool) {
 	b, ok := unseal(threadsList+user, text)
 	if !ok || len(b) < 16 {
@@ -205,8 +216,8 @@ func parseThreadsCursor(user, text string) (c threadsCursor, ok bool) {
 	return c, core.CheckThreadID(c.before.Thread) == nil
 }
 
-// Prefixes of the text that a cursor's checksum covers, one per kind of list. A thread
-// or user id follows.
+// Prefixes of the names of lists. A syncState has a checksum over the name of its list:
+// the prefix for the kind of list, and the id of the thread or user.
 const (
 	messagesList = "confab messages cursor 1\x00"
 	threadsList  = "confab threads cursor 1\x00"
@@ -214,13 +225,13 @@ const (
 
 const sumSize = 8 // bytes of the checksum
 
-// seal returns the hexadecimal form of a cursor and of a checksum over it and the name
-// of its list.
+// seal returns b and a checksum over list and b, in hexadecimal.
 func seal(list string, b []byte) string {
 	return hex.EncodeToString(append(b, cursorSum(list, b)...))
 }
 
-// unseal reverses seal. ok is false if the text is malformed or of another list.
+// unseal returns the bytes that seal encoded in text for the list. ok is false if the
+// text is malformed or was made for another list.
 func unseal(list, text string) (b []byte, ok bool) {
 	b, err := hex.DecodeString(text)
 	if err != nil || len(b) < sumSize {
@@ -230,7 +241,7 @@ func unseal(list, text string) (b []byte, ok bool) {
 	return b, string(sum) == string(cursorSum(list, b))
 }
 
-// cursorSum returns the checksum of a cursor and the name of its list.
+// cursorSum returns the checksum of a position in a list and the name of the list.
 func cursorSum(list string, b []byte) []byte {
 	h := sha256.New()
 	h.Write([]byte(list))

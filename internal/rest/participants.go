@@ -51,14 +51,14 @@ func (h *Handler) removeParticipant(req *request) (any, error) {
 	return nil, h.remove(req, who)
 }
 
-// removeParticipantByID removes the participant whose id is in the path, which only
-// 2020-11-01-preview3 has.
+// removeParticipantByID removes the participant whose id is in the path. Only
+// api-version 2020-11-01-preview3 has this route.
 func (h *Handler) removeParticipantByID(req *request) (any, error) {
 	return nil, h.remove(req, communication.ParseRawID(req.params[1]))
 }
 
-// remove removes a participant from the thread. A caller in its deletion grace may remove
-// only itself.
+// remove removes a participant from the thread. A deleted user, whose token stays valid
+// for a while, may remove only itself.
 func (h *Handler) remove(req *request, who communication.Identifier) error {
 	if req.leaving && who.RawID() != req.caller {
 		return errUserDeleted

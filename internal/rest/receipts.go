@@ -5,9 +5,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// sendReceipt stores a read receipt; its response has no body. Unverified: it refuses a
-// malformed message id in the body like one in a path; only the refusal of an unknown id
-// was recorded (docs/contract/chat.md §4.3).
+// sendReceipt handles a request that stores a read receipt. The response has no body.
+// Unverified: that a malformed message id in the body gets the same error as one in a
+// path; only the error for an unknown id was recorded (docs/contract/chat.md §4.3).
 func (h *Handler) sendReceipt(req *request) (any, error) {
 	var in wire.SendReadReceiptRequest
 	if err := h.decode(req, &in); err != nil {
@@ -36,8 +36,8 @@ func (h *Handler) listReceipts(req *request) (any, error) {
 	return out, nil
 }
 
-// sendTyping sends a typing notification. Its body, with the sender's display name, is
-// optional (docs/contract/chat.md §4.4).
+// sendTyping handles a request that sends a typing notification. The request's body,
+// which has the sender's display name, is optional (docs/contract/chat.md §4.4).
 func (h *Handler) sendTyping(req *request) (any, error) {
 	var in wire.SendTypingNotificationRequest
 	if err := h.decodeOptional(req, &in); err != nil {

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// unspoken lists the recordings whose api-version we do not support.
-var unspoken = map[string]string{
+// unsupported maps each recording whose api-version this server does not support to the
+// reason.
+var unsupported = map[string]string{
 	"chat-js_2020-09-21-preview2_adds_members":               "preview2 has other routes and other bodies (docs/contract/api-versions.md §5); no SDK that we run speaks it",
 	"chat-js_2020-09-21-preview2_creates_a_thread":           "as above",
 	"chat-js_2020-09-21-preview2_lists_messages":             "as above",
@@ -26,7 +27,8 @@ var unspoken = map[string]string{
 	"identity-2020-07-20-preview2-create-issue-patch":        "the shape before 2021; its SDKs have other package names (docs/contract/identity.md §2)",
 }
 
-// difference is an accepted difference between our response and the recorded one.
+// difference is an accepted difference between this server's response and the recorded
+// one.
 type difference struct {
 	recording string // a pattern of path.Match
 	request   string // such as "POST /identities"; empty: all
@@ -46,10 +48,11 @@ var accepted = []difference{
 	{"identity-2022-10-01-js-teams-exchange", "POST /teamsUser/:exchangeAccessToken", "", "as above"},
 }
 
-// TestRecordings replays the requests that were recorded from the real service. It
-// compares our responses with the recorded ones: status, headers, JSON and the order of
-// members. It replaces each recorded id and token by one id or token of ours, always the
-// same. It first creates whatever a recording assumes to exist, such as a thread.
+// TestRecordings replays requests that were recorded from the real service, and
+// compares the responses with the recorded ones: status, headers, JSON and the order of
+// members. It replaces each recorded id and token by one of this server, always the
+// same. It first creates the thread, users and messages that a recording assumes to
+// exist.
 func TestRecordings(t *testing.T) {
 	f := newFixture(t, nil)
 	server := httptest.NewTLSServer(f.Handler)
@@ -67,11 +70,11 @@ func TestRecordings(t *testing.T) {
 				live: map[string]string{}, recorded: map[string]string{}, tokens: map[string]string{},
 			}
 			exchanges := readRecording(t, file)
-			spoken := slices.ContainsFunc(exchanges, func(e exchange) bool { return !e.presupposed() })
-			if _, ok := unspoken[name]; ok == spoken {
-				t.Fatalf("spoken: %v; listed as unspoken: %v", spoken, ok)
+			supported := slices.ContainsFunc(exchanges, func(e exchange) bool { return !e.presupposed() })
+			if _, ok := unsupported[name]; ok == supported {
+				t.Fatalf("supported: %v; listed as unsupported: %v", supported, ok)
 			}
-			if !spoken {
+			if !supported {
 				return
 			}
 			r.prepare(exchanges)
@@ -95,7 +98,7 @@ func TestRecordings(t *testing.T) {
 			t.Errorf("no response has this accepted difference any more: %+v", a)
 		}
 	}
-	for name := range unspoken {
+	for name := range unsupported {
 		if !slices.Contains(files, filepath.Join("testdata", "recordings", name+".json")) {
 			t.Errorf("no recording is called %s", name)
 		}
@@ -136,8 +139,8 @@ func (e *exchange) api() *api {
 	return identity
 }
 
-// presupposed reports whether a request has an api-version that we do not support.
-// Recordings of 2020-11-01-preview3 create their users with such requests.
+// presupposed reports whether a request has an api-version that this server does not
+// support. Recordings of 2020-11-01-preview3 create their users with such requests.
 func (e *exchange) presupposed() bool {
 	_, ok := e.api().versions.Parse(e.Request.Query["api-version"])
 	return !ok

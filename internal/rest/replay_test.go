@@ -20,11 +20,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// sanitized is the text that recordings of the Python SDK have instead of removed values.
+// sanitized is the text by which recordings of the Python SDK replace private values.
 const sanitized = "sanitized"
 
-// replay is the state of replaying one recording. Each recorded value corresponds to one
-// live value, and each live value to one recorded value.
+// replay is the state of replaying one recording. It maps each recorded id to the id
+// that this server has for it, the live id, and back.
 type replay struct {
 	*fixture
 	t              *testing.T
@@ -39,7 +39,7 @@ type replay struct {
 	nextLink       string            // of the latest response
 }
 
-// ids matches values that differ from run to run. Their lengths identify their forms.
+// ids matches ids of users, threads and messages, which differ from run to run.
 var ids = regexp.MustCompile(`8:acs:[0-9a-f-]{36}_[0-9a-f-]{36}|19(?::|%3A)[\w-]{32,44}@thread\.v2|\b1[0-9]{12}\b`)
 
 func plain(id string) string { return strings.Replace(id, "19%3A", "19:", 1) }
@@ -55,7 +55,8 @@ func (r *replay) bind(recorded, live string) bool {
 	return true
 }
 
-// user returns the live user for a recorded one. It creates the user if necessary.
+// user returns the id of this server's user that stands for a recorded user id. It
+// creates the user at the first call.
 func (r *replay) user(recorded string) string {
 	if _, ok := r.live[recorded]; !ok {
 		r.bind(recorded, r.newUser())
@@ -70,7 +71,7 @@ func (r *replay) newUser() string {
 	return id
 }
 
-// fill replaces recorded values in a text by live ones.
+// fill returns the text with each recorded id replaced by this server's id.
 func (r *replay) fill(s string) string {
 	return ids.ReplaceAllStringFunc(s, func(id string) string {
 		if strings.HasPrefix(id, "8:acs:") {
@@ -129,8 +130,9 @@ func (r *replay) exchange(e exchange) []string {
 	return differences
 }
 
-// request returns the target and the body of a recorded request with live values. It
-// replaces a removed value by the latest live one of its kind.
+// request returns the target and the body of a recorded request with the ids of this
+// server. Where the recording has "sanitized", it inserts the latest user, thread or
+// message.
 func (r *replay) request(e exchange) (target, body string) {
 	q := e.Request.Query
 	if q["syncState"] != "" {
@@ -156,8 +158,8 @@ func (r *replay) request(e exchange) (target, body string) {
 	return path + "?" + values.Encode(), body
 }
 
-// lastUser returns the latest live user, or a user of another resource if the recording
-// creates none: such recordings test users of other resources.
+// lastUser returns the latest user that the replay created. It returns a user of
+// another resource if there is none, because a recording without users tests such ids.
 func (r *replay) lastUser() string {
 	if len(r.users) == 0 {
 		return "8:acs:99999999-2222-3333-4444-555555555555_0000000c-6219-6975-dc7b-2548220015a8"
@@ -172,7 +174,7 @@ func (r *replay) participant(e exchange) string {
 	return `{"communicationIdentifier":{"communicationUser":{"id":"` + r.caller + `"}}}`
 }
 
-// bearer returns the token of the creator of the thread.
+// bearer returns a token of the user that created the latest thread.
 func (r *replay) bearer() string {
 	if r.tokens[r.caller] == "" {
 		user, err := r.core.User(r.t.Context(), r.caller)
@@ -186,7 +188,7 @@ func (r *replay) bearer() string {
 	return r.tokens[r.caller]
 }
 
-// learn keeps the ids and links of a response for later requests.
+// learn keeps the ids, tokens and links of a response for later requests.
 func (r *replay) learn(e exchange, answer []byte) {
 	var a struct {
 		Identity    struct{ ID string }
@@ -216,7 +218,8 @@ func (r *replay) learn(e exchange, answer []byte) {
 	r.nextLink = a.NextLink
 }
 
-// oldIdentity creates and deletes users as the identity API of 2020 did.
+// oldIdentity creates or deletes a user as a recorded request to the identity API of
+// 2020 did, without HTTP, because this server does not have that API.
 func (r *replay) oldIdentity(e exchange) {
 	var a struct{ ID string }
 	json.Unmarshal(e.Response.Body, &a)
@@ -232,7 +235,8 @@ func (r *replay) oldIdentity(e exchange) {
 	}
 }
 
-// creator returns the creator of a thread from a response of any api-version.
+// creator returns the id of the thread's creator from a response of any api-version, or
+// "".
 func creator(body json.RawMessage) string {
 	type model struct{ RawID string }
 	var a struct {
@@ -251,8 +255,8 @@ func creator(body json.RawMessage) string {
 	return ""
 }
 
-// assumed describes the thread that a recording assumes to exist, as derived from its
-// requests and responses.
+// assumed describes the thread, users and messages that a recording assumes to exist.
+// They are derived from its requests and responses.
 type assumed struct {
 	thread, owner string
 	people        []string
@@ -270,8 +274,8 @@ type recordedMessage struct {
 	Value                               []recordedMessage // entries of a page
 }
 
-// assume derives what a recording assumes to exist: nothing if it creates its thread or
-// uses no thread.
+// assume derives the thread, users and messages that must exist before a recording is
+// replayed. The result is empty if the recording creates its thread or uses none.
 func assume(exchanges []exchange) (a assumed) {
 	var made []string // users
 	a.messages = map[string]recordedMessage{}
@@ -304,7 +308,7 @@ func assume(exchanges []exchange) (a assumed) {
 	return a
 }
 
-// read adds the people, messages and receipts of a response.
+// read adds the users, messages and receipts in a recorded response to a.
 func (a *assumed) read(e exchange) {
 	for _, id := range ids.FindAllString(string(e.Response.Body), -1) {
 		if strings.HasPrefix(id, "8:") {
@@ -369,7 +373,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	}
 }
 
-// reaches reports whether the thread needs a message with sequence number n or more.
+// reaches reports whether a has a message with a sequence number of at least n.
 func (a *assumed) reaches(n int) bool {
 	for sequence := range a.messages {
 		if s, _ := strconv.Atoi(sequence); s >= n {
@@ -379,8 +383,8 @@ func (a *assumed) reaches(n int) bool {
 	return false
 }
 
-// say sends a recorded message again, or updates the topic: for a recorded update, and
-// for a message that was not recorded but uses up a sequence number.
+// say sends a recorded text message. If m is no text message, it updates the thread's
+// topic to use up one sequence number.
 func (r *replay) say(m recordedMessage) {
 	if m.Type != "text" {
 		topic := cmp.Or(m.Content.Topic, "topic")

@@ -54,7 +54,7 @@ func TestAccessRecords(t *testing.T) {
 	}
 }
 
-// broken implements Tokens; Verify fails or panics.
+// broken implements Tokens. Its Verify always fails, or panics if the test says so.
 type broken struct {
 	*token.Authority
 	verify func() error
@@ -98,8 +98,9 @@ func TestInternalCausesStayInside(t *testing.T) {
 	}
 }
 
-// TestRetryAfter checks that only a request that had no effect gets a Retry-After, of at
-// least a second; one with an unknown outcome gets none.
+// TestRetryAfter checks that the response to a failed request has a Retry-After, of at
+// least a second, only if the request had no effect. If the outcome is unknown, it has
+// none.
 func TestRetryAfter(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, c := range []struct {
@@ -168,7 +169,8 @@ func TestRepairHost(t *testing.T) {
 	}
 }
 
-// Tokens may call only the operations of their scopes (docs/contract/identity.md §6.5).
+// TestScopes checks that a token may call only the operations of its scopes
+// (docs/contract/identity.md §6.5).
 func TestScopes(t *testing.T) {
 	f := newFixture(t, nil)
 	for scope, want := range map[token.Scopes][2]int{ // create, get
@@ -189,7 +191,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// A revoked token is refused at once.
+// TestRevokedToken checks that a token is refused at once after it was revoked.
 func TestRevokedToken(t *testing.T) {
 	f := newFixture(t, nil)
 	user, bearer := f.user(t, token.Chat)
@@ -278,8 +280,8 @@ func FuzzThreadsCursor(f *testing.F) {
 	})
 }
 
-// For any query, the size and position of a page are within bounds, or the request is
-// refused with the name of the parameter.
+// FuzzPages sends any query to the lists. It checks that the size and position of the
+// page are within bounds, or that the error names the parameter.
 func FuzzPages(f *testing.F) {
 	for _, s := range []string{"", "maxPageSize=2&skip=2", "maxPageSize=999999999999&skip=99999999999999", "skip=-1", "startTime=2021-09-07T21:44:01.5%2B01:00",
 		"startTime=1%2F1%2F1970%2012%3A00%3A00%20AM%20%2B00%3A00", "startTime=0001-01-01T00:00:00Z", "syncState=00", "maxPageSize=%00&maxPageSize=1"} {
@@ -312,8 +314,9 @@ func FuzzPages(f *testing.F) {
 	})
 }
 
-// An app that moves to this server keeps the user ids that it stored: the first token
-// request for such an id creates the user.
+// TestIssueAdoptsOwnIDs requests tokens for user ids that this server does not have.
+// Apps that move from Azure keep the ids that they stored, so the first token request
+// for an id of this resource creates the user.
 func TestIssueAdoptsOwnIDs(t *testing.T) {
 	f := newFixture(t, nil)
 	adopting, err := core.New(t.Context(), f.store, new(local.Bus), core.Options{Now: f.clock.now, Adopt: true})

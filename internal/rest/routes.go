@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// route is one method and path at the api-versions of its span. Two routes may have
-// the same method and path if their spans do not overlap.
+// route is one method and path at a range of api-versions. Two routes may have the same
+// method and path if their ranges do not overlap.
 type route struct {
 	method    string
 	path      string
@@ -26,25 +26,27 @@ type route struct {
 	handler   func(*Handler, *request) (any, error)
 }
 
-// Sets of scopes. A token needs one scope of its route's set (docs/contract/identity.md §6.5).
+// Sets of scopes that routes accept. A token needs one scope of the set
+// (docs/contract/identity.md §6.5).
 const (
 	anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
 	invite  = token.Chat | token.ChatJoin // add and remove participants
 	manage  = token.Chat                  // create, update and delete threads
 )
 
-// tokenUsers says whether a route accepts the token of a user in its deletion grace.
+// tokenUsers says whether a route accepts the token of a deleted user until the user's
+// deletion grace, a time after the deletion, has ended.
 type tokenUsers bool
 
-// The values of tokenUsers. A deleted user may clean up until its deletion grace ends:
-// the SDK test suites of 2021 delete a user and then its thread with the user's token.
+// The values of tokenUsers. A deleted user may clean up for a while: the SDK test
+// suites of 2021 delete a user and then delete its thread with the user's token.
 const (
 	onlyLive    tokenUsers = false
 	alsoLeaving tokenUsers = true
 	leavingSelf            = alsoLeaving // the handler also refuses to remove anybody but the caller
 )
 
-// The spans of api-versions at which routes exist.
+// The ranges of api-versions at which routes exist.
 var (
 	always   = apiver.Span{}
 	flatIDs  = apiver.Span{Until: "2021-01-27-preview4"} // participants are strings
@@ -52,8 +54,8 @@ var (
 	teams    = apiver.Span{Since: "2022-06-01"}
 )
 
-// routes lists all routes. A test compares them with the OpenAPI files in api/. The
-// first path that matches a request wins.
+// routes lists all routes. If several paths match a request, the first one wins. A test
+// compares the list with the OpenAPI files in api/.
 var routes = []route{
 	{"POST", "/chat/threads", chat, always, 201, "create thread", manage, onlyLive, (*Handler).createThread},
 	{"GET", "/chat/threads", chat, always, 200, "list threads", anyChat, onlyLive, (*Handler).listThreads},
@@ -102,10 +104,10 @@ type api struct {
 	invalidBody  core.Code                      // code of the refusal of a body that cannot be decoded
 	authenticate func(*Handler, *request) error // sets the request's caller or key
 	envelopes    []envelope                     // oldest api-version first
-	// emptyBodyOn401 leaves out the body of a 401 (docs/contract/chat.md §0.2).
+	// emptyBodyOn401 makes a 401 have no body (docs/contract/chat.md §0.2).
 	emptyBodyOn401 bool
-	// idempotentSends adds the header confab-idempotent-send to responses: it tells a
-	// client that it may repeat a send with an idempotency token.
+	// idempotentSends adds the header confab-idempotent-send to responses. The header
+	// tells a client that it may repeat a send that has an idempotency token.
 	idempotentSends bool
 }
 
@@ -121,7 +123,7 @@ var (
 	}
 )
 
-// path is a path template with its routes.
+// path is a path template, such as /chat/threads/{id}, with its routes.
 type path struct {
 	segments  []string // fixed text; empty for a parameter
 	names     []string // of the parameters, in order
@@ -130,7 +132,7 @@ type path struct {
 	supported map[string]string // value of the api-supported-versions header, by method
 }
 
-// pathsOf groups the routes by their path, in the order of the table.
+// pathsOf groups the routes by path, in the order of the table.
 func pathsOf(table []route) []*path {
 	var paths []*path
 	byTemplate := map[string]*path{}
@@ -185,8 +187,9 @@ func (p *path) route(method string, v apiver.Version) *route {
 	return nil
 }
 
-// findPath sets the request's path, its parameters and its api. It fails with NotFound
-// if no path matches; then the first segment decides the api and so the error format.
+// findPath sets req.path, the path's parameters and req.api. If no path matches, it
+// fails with NotFound, and sets req.api, which has the error format, by the first
+// segment.
 func (h *Handler) findPath(req *request) error {
 	req.api = chat
 	segments, err := splitPath(req.URL.EscapedPath())
@@ -222,8 +225,9 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 	return params, true
 }
 
-// findRoute sets the request's query, version and route. It fails if the path does not
-// have the method, or not at the api-version (docs/contract/api-versions.md §7).
+// findRoute sets the request's query, api-version and route. It fails if the path does
+// not have the method at all or not at the api-version (docs/contract/api-versions.md
+// §7).
 func (h *Handler) findRoute(req *request) error {
 	if _, ok := req.path.supported[req.Method]; !ok {
 		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + "."}
@@ -247,8 +251,8 @@ func (h *Handler) findRoute(req *request) error {
 	return nil
 }
 
-// readIDs sets the request's thread and message id from the path. It fails if one is
-// malformed (docs/contract/chat.md §7.2). The handlers check other parameters.
+// readIDs sets the request's thread and message id from the path. It fails if an id is
+// malformed (docs/contract/chat.md §7.2). It does not check other parameters.
 func (req *request) readIDs() error {
 	for i, name := range req.path.names {
 		switch name {
@@ -285,5 +289,6 @@ func splitPath(escaped string) ([]string, error) {
 	return segments, nil
 }
 
-// maxEcho is the most bytes of a client's text that a response or the log repeats.
+// maxEcho is the largest number of bytes of a client's text that a response or the log
+// repeats.
 const maxEcho = 200

@@ -27,8 +27,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Values that New uses for zero fields of Options: the longest request body in bytes,
-// and the time for a request body to arrive.
+// The defaults of Options: the longest request body in bytes, and the longest time for
+// a request body to arrive.
 const (
 	DefaultMaxBody     = 1 << 20
 	DefaultBodyTimeout = 10 * time.Second
@@ -37,8 +37,8 @@ const (
 // Tokens issues and verifies user access tokens and returns the access keys.
 // token.Authority implements it.
 type Tokens interface {
-	// Verify returns the claims of a token. It fails with token.ErrInvalid if the
-	// token is not valid, and with another error if the user's row cannot be read.
+	// Verify returns the claims of a token. It fails with token.ErrInvalid if the token
+	// is not valid, and with another error if its user cannot be read from the store.
 	Verify(ctx context.Context, text string) (token.Claims, error)
 	// Issue returns a new token for the user, signed with the access key at index
 	// key: 0 is the primary key, 1 the secondary.
@@ -64,12 +64,12 @@ type Options struct {
 	BodyTimeout time.Duration // time for the whole request body to arrive; 0 means DefaultBodyTimeout
 
 	// Now returns the real time, for checking the dates of signed requests and for
-	// Record; nil means time.Now. Core and Tokens have their own clock, which a
-	// development server can move ahead.
+	// Record; nil means time.Now. Core and Tokens have a clock of their own, because
+	// tests can move the clock of a development server ahead.
 	Now    func() time.Time
 	Logger *slog.Logger // nil: nothing is logged
-	// Access is called after each request, concurrently by many goroutines. It may
-	// be nil.
+	// Access, if not nil, is called after each request, concurrently by many
+	// goroutines.
 	Access func(Record)
 }
 
@@ -157,7 +157,8 @@ type request struct {
 	leaving  bool   // the caller was deleted, and its deletion grace has not ended
 	key      int    // index of the access key that signed the request
 
-	// The ids in the path. createThread sets thread to the new id, for the Record.
+	// thread and message are the ids in the path. createThread sets thread to the new
+	// id, for the access log.
 	thread  string
 	message int64
 
@@ -201,8 +202,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.access(record)
 }
 
-// respond handles a request and turns an error or a panic of it into a refusal. It
-// panics only with http.ErrAbortHandler.
+// respond handles a request and returns its response. It turns an error or a panic into
+// an error response, but lets a panic with http.ErrAbortHandler pass.
 func (h *Handler) respond(req *request) (resp response) {
 	defer func() {
 		p := recover()
@@ -222,8 +223,8 @@ func (h *Handler) respond(req *request) (resp response) {
 	return resp
 }
 
-// handle checks a request, calls the handler of its route and encodes the result. The
-// response is empty if an injected fault drops the connection before the operation.
+// handle checks a request, calls the handler of its route and encodes the result. It
+// returns an empty response if a fault rule closes the connection before the operation.
 func (h *Handler) handle(req *request) (response, error) {
 	if err := h.findPath(req); err != nil {
 		return response{}, err
@@ -261,8 +262,8 @@ func (h *Handler) handle(req *request) (response, error) {
 	return resp, nil
 }
 
-// maxPooled is the largest buffer, in bytes, that putBuffer returns to the pool. It
-// keeps a few big responses from making every pooled buffer big.
+// maxPooled is the size in bytes of the largest buffer that putBuffer returns to the
+// pool. Without the limit, a few big responses would make every pooled buffer big.
 const maxPooled = 64 << 10
 
 // getBuffer returns an empty buffer from the pool. Give it back with putBuffer after

@@ -8,9 +8,10 @@ import (
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// idempotencyHeader is the header whose token makes creating a thread or sending a
-// message idempotent. Azure has it only for creating (docs/contract/chat.md §3.1).
-// Unverified: that it may be used for sends.
+// idempotencyHeader is the request header with an idempotency token: a repeated request
+// with the same token does not create a second thread or message. Azure documents it
+// only for creating threads (docs/contract/chat.md §3.1). Unverified: that it may be
+// used for sends.
 const idempotencyHeader = "Repeatability-Request-Id"
 
 func (h *Handler) createThread(req *request) (any, error) {
@@ -74,8 +75,8 @@ func (h *Handler) deleteThread(req *request) (any, error) {
 	return nil, h.core.DeleteThread(req.Context(), req.caller, req.thread)
 }
 
-// escapeID escapes a thread id for the Location header. As recorded, it escapes the colon
-// but not the at-sign (docs/contract/chat.md §3.1).
+// escapeID escapes a thread id for the Location header. It escapes the colon but not
+// the at-sign, as was recorded (docs/contract/chat.md §3.1).
 func escapeID(id string) string {
 	return strings.ReplaceAll(url.PathEscape(id), ":", "%3A")
 }

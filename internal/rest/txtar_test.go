@@ -24,16 +24,15 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata; read the diff")
 
-// TestExchanges sends the requests in testdata/*.txtar and compares the responses. A
-// file's comment says what it tests; each exchange is a request, a line "---", and the
-// response.
+// TestExchanges sends the requests in testdata/*.txtar and compares the responses with
+// those in the files. The comment of a file says what it tests. Each section is a
+// request, a line "---", and the response.
 //
-// Three headers of a request are for this test: "As: alice" adds the user's
-// token (or a signature: "As: key", "As: secondary"), "Scopes: chat.join" gives
-// the token other scopes than chat, "After: 2s" moves the clock first. Ids that
-// differ from run to run are written {alice}, {thread1}, {token1}, {cursor1}.
-// Headers that every response has are left out unless the comment has the line
-// "All headers."
+// Three request headers are instructions to this test: "As: alice" adds the user's
+// token (or a signature: "As: key", "As: secondary"), "Scopes: chat.join" gives the
+// token other scopes than chat, "After: 2s" moves the clock first. Ids that differ from
+// run to run are written {alice}, {thread1}, {token1}, {cursor1}. Headers that every
+// response has are left out unless the comment has the line "All headers."
 func TestExchanges(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
@@ -167,7 +166,8 @@ func (p *play) prepare(req *http.Request, body string) {
 	}
 }
 
-// constant lists the headers that almost every response has.
+// constant lists the headers that almost every response has. The test files leave them
+// out.
 var constant = []string{"Api-Supported-Versions", "Confab-Idempotent-Send", "Content-Length", "Ms-Cv", "Strict-Transport-Security", "X-Processing-Time"}
 
 func (p *play) show(w *httptest.ResponseRecorder) string {
@@ -208,7 +208,8 @@ var random = []struct {
 	{"cursor", regexp.MustCompile(`syncState=([0-9a-f]+)`)},
 }
 
-// mask replaces values that differ from run to run by names, and names new values.
+// mask returns the text with values that differ from run to run replaced by names, such
+// as {thread1}. It invents a name for a new value.
 func (p *play) mask(s string) string {
 	for _, r := range random {
 		for _, m := range r.re.FindAllStringSubmatch(s, -1) {
