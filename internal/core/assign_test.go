@@ -8,7 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// noon is the clock of these tests: a whole minute in the middle of a day.
+// noon is the time of these tests in epoch milliseconds: noon of a day, so a whole
+// minute.
 const noon = int64(20_000)*86_400_000 + 12*3_600_000
 
 const (
@@ -19,7 +20,7 @@ const (
 	eve     = "8:acs:11111111-2222-4333-8444-555555555555_00000000-0000-0000-0000-000000000003"
 )
 
-// newState is the state of an empty store.
+// newState returns the batch state of an empty store.
 func newState() *BatchState {
 	s := NewBatchState(Batch{Changes: []*Change{{ // names a row of each kind, so that every map is made
 		Thread: "named", ReadUsers: []User{{}}, SendToken: "named", Answer: &CreateAnswer{}, Rewrites: []Rewrite{{}}, Receipt: &Receipt{},
@@ -28,7 +29,8 @@ func newState() *BatchState {
 	return s
 }
 
-// created is an empty store in which thread1 was made at noon by the users.
+// created returns the batch state after the users created thread1 at noon in an empty
+// store.
 func created(t *testing.T, users ...string) *BatchState {
 	t.Helper()
 	l := newState()
@@ -36,7 +38,8 @@ func created(t *testing.T, users ...string) *BatchState {
 	return l
 }
 
-// assign applies changes that must all hold, and returns the moves in lists.
+// assign applies changes with Assign and fails the test unless each is applied. It
+// returns the resulting moves in the users' lists of threads.
 func assign(t *testing.T, s *BatchState, at int64, changes ...*Change) []ListMove {
 	t.Helper()
 	outcomes, moves := runAssign(Batch{At: at, Changes: changes}, s)
@@ -48,8 +51,9 @@ func assign(t *testing.T, s *BatchState, at int64, changes ...*Change) []ListMov
 	return moves
 }
 
-// runAssign calls Assign and puts the numbered rows into the changes, for tests
-// to read. The outcomes that it returns are without them.
+// runAssign calls Assign and copies the rows with their assigned numbers into the
+// changes, so that tests can read them there. It removes the rows from the outcomes
+// that it returns.
 func runAssign(b Batch, s *BatchState) (outcomes []Outcome, moves []ListMove) {
 	s.Reads = b.reads()
 	outcomes = Assign(b, s)
@@ -96,7 +100,8 @@ func rosterOf(users ...string) (roster []Member) {
 	return roster
 }
 
-// rename, remove, add and putUser are the changes of operations to come.
+// The functions rename, remove, add and putUser return changes as the operations of a
+// Service make them.
 
 func rename(revision uint64, topic string) *Change {
 	return &Change{Key: thread1, Thread: thread1, Revision: revision, Properties: &Properties{Topic: topic, CreatedBy: ann, CreatedOn: noon}}
@@ -132,7 +137,7 @@ func TestAssignNumbersACreate(t *testing.T) {
 			{ID: noon, Version: noon, Sequence: 1, CreatedOn: noon, Kind: ParticipantAdded, Initiator: ann},
 			{ID: noon + 1, Version: noon + 1, Sequence: 2, CreatedOn: noon, Kind: TopicUpdated, Initiator: ann, Content: "topic"},
 		},
-		// One event: the thread's two system messages have none of their own.
+		// One event only: the two system messages of a new thread have no events.
 		Events: []Event{{Thread: thread1, Day: DayOf(noon), Number: 1, Position: 42, Kind: ThreadCreated, Actor: ann}},
 		Answer: &CreateAnswer{Topic: "topic", CreatedBy: ann, CreatedOn: noon},
 	}
@@ -172,7 +177,8 @@ func TestAssignIDs(t *testing.T) {
 	}
 }
 
-// TestAssignNumbersAnyHistory draws clocks and batches over two threads.
+// TestAssignNumbersAnyHistory applies random batches to two threads, with a clock that
+// jumps at random, and checks the numbers that Assign gives to messages and events.
 func TestAssignNumbersAnyHistory(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := newState()
@@ -309,7 +315,8 @@ func withUsers(c *Change, read ...User) *Change {
 	return c
 }
 
-// TestAssignStaleWritesNothing looks at all that a stale change could leave.
+// TestAssignStaleWritesNothing applies a stale change and checks that neither the state
+// nor the outcome has any trace of it.
 func TestAssignStaleWritesNothing(t *testing.T) {
 	l, want := created(t, ann), created(t, ann)
 	live := User{ID: eve, State: UserLive, Generation: 1}

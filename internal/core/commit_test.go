@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// gate is a store whose Apply calls wait until the test lets them run.
+// gate is a store whose Apply calls wait until the test lets them continue.
 type gate struct {
 	core.Store
 	shut  atomic.Bool
@@ -83,7 +83,7 @@ func (g *gate) open(waiting ...*call) {
 	}
 }
 
-// until waits until a condition holds that another goroutine causes.
+// until waits until done returns true. Another goroutine must cause that.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for !done() {
@@ -94,7 +94,7 @@ func until(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// sending is a running send.
+// sending is a call of SendMessage that runs in another goroutine.
 type sending struct {
 	id   int64
 	err  error
@@ -148,7 +148,9 @@ func TestWhatGathersIsOneBatch(t *testing.T) {
 	}
 }
 
-// inLane makes threads until one is in the lane of the key, or in the other.
+// inLane creates threads until the lane, which is the queue for a part of the keys, of
+// a new thread is that of key (same is true) or another one (same is false). It returns
+// that thread's id.
 func (h *house) inLane(t *testing.T, caller, key string, same bool) string {
 	t.Helper()
 	for {
@@ -159,7 +161,9 @@ func (h *house) inLane(t *testing.T, caller, key string, same bool) string {
 	}
 }
 
-// TestCreatesInOneBatch applies a create and its repetitions in one batch.
+// TestCreatesInOneBatch applies the creation of a thread and repetitions of it in one
+// batch. It checks that the thread is created once and that each caller gets the same
+// answer.
 func TestCreatesInOneBatch(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)

@@ -21,8 +21,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Changes of one thread at once, and how long the slowest percent of them may
-// take. The goal is 2 s on two cores; other work on the machine is forgiven.
+// The number of concurrent changes of one thread, and the time within which 99 percent
+// of them must end. The goal is 2 s on two cores; the tests allow more, because other
+// programs may be running.
 const (
 	atOnce  = 200
 	slowest = 10 * time.Second
@@ -45,7 +46,8 @@ func receiptsPage(ctx context.Context, s *core.Service, caller, thread string, s
 	return rs, next > 0, err
 }
 
-// allMessages follows the pages of a thread, newest message first.
+// allMessages returns all messages of a thread that the caller sees, newest first. It
+// reads them page by page.
 func (h *house) allMessages(t *testing.T, caller, thread string) (all []core.Message) {
 	t.Helper()
 	for before, first := uint64(0), true; first || before != 0; first = false {
@@ -58,7 +60,7 @@ func (h *house) allMessages(t *testing.T, caller, thread string) (all []core.Mes
 	return all
 }
 
-// allParticipants follows the pages of a thread's roster.
+// allParticipants returns all participants of a thread. It reads them page by page.
 func (h *house) allParticipants(t *testing.T, caller, thread string) (all []core.Member) {
 	t.Helper()
 	for more := true; more; {
@@ -72,7 +74,7 @@ func (h *house) allParticipants(t *testing.T, caller, thread string) (all []core
 	return all
 }
 
-// allReceipts follows the pages of a thread's receipts.
+// allReceipts returns all read receipts of a thread. It reads them page by page.
 func (h *house) allReceipts(t *testing.T, caller, thread string) (all []core.Receipt) {
 	t.Helper()
 	for more := true; more; {
@@ -86,8 +88,9 @@ func (h *house) allReceipts(t *testing.T, caller, thread string) (all []core.Rec
 	return all
 }
 
-// onEngines runs f on the embedded engine, on PostgreSQL, and with two services
-// on one PostgreSQL, each with a store and a cache of its own.
+// onEngines runs f with one service on the embedded engine, with one service on
+// PostgreSQL, and with two services, each with its own store and cache, on one
+// PostgreSQL database.
 func onEngines(t *testing.T, f func(*testing.T, []*house)) {
 	initial := core.Resource{ID: resourceID, Epoch: "epoch", Keys: [2]core.AccessKeyRow{{Secret: []byte{1}}, {Secret: []byte{2}}}}
 	t.Run("embedded", func(t *testing.T) {
@@ -117,7 +120,7 @@ func onEngines(t *testing.T, f func(*testing.T, []*house)) {
 	}
 }
 
-// newHouseOn starts a service on a store, which it closes at the end.
+// newHouseOn starts a service on a store. It closes both at the end of the test.
 func newHouseOn(t *testing.T, store core.Store) *house {
 	t.Helper()
 	t.Cleanup(func() {
@@ -136,7 +139,7 @@ func newHouseOn(t *testing.T, store core.Store) *house {
 	return h
 }
 
-// people makes n users.
+// people creates n users and returns their ids.
 func (h *house) people(t *testing.T, n int) []string {
 	t.Helper()
 	users := make([]string, n)
@@ -153,15 +156,14 @@ func (h *house) people(t *testing.T, n int) []string {
 	return users
 }
 
-// job is one of many calls at once.
+// job is one of many calls that a test makes at the same time.
 type job struct {
 	kind string
 	do   func(*core.Service) error
 }
 
-// run makes all calls at once, spread over the houses, and prints how long each
-// kind of them took. A call that fails fails the test, which then ends: what
-// follows counts on all of them.
+// run makes the calls of all jobs at the same time, spread over the houses, and logs
+// how long each kind of call took. The test ends there if a call fails.
 func run(t *testing.T, houses []*house, jobs []job) {
 	t.Helper()
 	took, errs := make([]time.Duration, len(jobs)), make([]error, len(jobs))
@@ -198,7 +200,7 @@ func run(t *testing.T, houses []*house, jobs []job) {
 	}
 }
 
-// inspect returns the thread as the store has it.
+// inspect returns the thread as it is in the store.
 func (h *house) inspect(t *testing.T, thread string) *core.Thread {
 	t.Helper()
 	th, err := h.Inspect(context.Background(), thread)
@@ -208,9 +210,10 @@ func (h *house) inspect(t *testing.T, thread string) *core.Thread {
 	return th
 }
 
-// checkEvents wants the thread's events numbered without a gap up to the head's
-// count, and so many of each kind. The log may show the last ones a moment
-// after their changes were answered.
+// checkEvents checks that the thread's events are numbered without gaps up to the last
+// number in the thread's head row, and that each kind occurs as often as in want. It
+// retries for a while, because events can appear in the log a moment after their
+// changes returned.
 func (h *house) checkEvents(t *testing.T, thread string, want map[core.EventKind]int) {
 	t.Helper()
 	last := h.inspect(t, thread).LastEvent
@@ -235,7 +238,8 @@ func (h *house) checkEvents(t *testing.T, thread string, want map[core.EventKind
 	equal(t, "events by kind", kinds, want)
 }
 
-// TestManyAddAtOnce adds different people to one thread at the same time.
+// TestManyAddAtOnce adds different users to one thread at the same time and checks that
+// each becomes a participant once.
 func TestManyAddAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -280,8 +284,8 @@ func TestManyAddAtOnce(t *testing.T) {
 	})
 }
 
-// TestManyPatchAtOnce patches one thread's metadata at the same time, each call
-// with a key of its own.
+// TestManyPatchAtOnce patches one thread's metadata with many concurrent calls, each
+// with another key, and checks that no key is lost.
 func TestManyPatchAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -312,8 +316,8 @@ func TestManyPatchAtOnce(t *testing.T) {
 	})
 }
 
-// TestManyEditAtOnce edits one message at the same time. Each edit adds a key to
-// the message's metadata, so that a read shows which edits it was after.
+// TestManyEditAtOnce edits one message with many concurrent calls. Each edit adds a key
+// to the message's metadata, so a read shows after which edits it was made.
 func TestManyEditAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -376,8 +380,9 @@ func TestManyEditAtOnce(t *testing.T) {
 	})
 }
 
-// TestSendsBesideRosterChanges sends to a thread while people are added to it
-// and removed from it.
+// TestSendsBesideRosterChanges sends to a thread while users are added to it and
+// removed from it. It checks participants, messages and events, and that all answers
+// fit one order.
 func TestSendsBesideRosterChanges(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -474,8 +479,8 @@ func TestSendsBesideRosterChanges(t *testing.T) {
 	})
 }
 
-// record is what clients did to a thread at the same time, and what readers saw
-// of it meanwhile.
+// record holds the operations that clients carried out on a thread at the same time,
+// and the pages that readers read meanwhile.
 type record struct {
 	thread, caller string
 	begin          time.Time
@@ -485,8 +490,8 @@ type record struct {
 	reads [][]core.Message // the newest page of each
 }
 
-// add carries an operation out and records it. Every fourth is followed by a
-// read.
+// add carries out an operation by calling do, and records it with its result. After
+// every fourth operation it also reads the thread.
 func (r *record) add(s *core.Service, op threadOp, do func() error) error {
 	call := time.Since(r.begin).Nanoseconds()
 	err := do()
@@ -501,7 +506,7 @@ func (r *record) add(s *core.Service, op threadOp, do func() error) error {
 	return err
 }
 
-// read records a read of the newest page.
+// read reads the newest page of messages and records the result.
 func (r *record) read(s *core.Service) {
 	call := time.Since(r.begin).Nanoseconds()
 	ms, _, err := listPage(context.Background(), s, r.caller, r.thread, 0)
@@ -516,26 +521,27 @@ func (r *record) read(s *core.Service) {
 	r.ops = append(r.ops, porcupine.Operation{ClientId: len(r.ops), Input: op, Output: threadOut{refusal: code(err), messages: told(ms)}, Call: call, Return: back})
 }
 
-// placedOp is an operation with the sequences that its message can have had, by
-// what was read. A read stands after the newest message that it shows.
+// placedOp is an operation and the range of sequence numbers that its message can have.
+// For a read, the range is the sequence number of the newest message that it returned.
 //
-// Without them hundreds of operations at once are too many for porcupine, which
-// would try them in every order.
+// The ranges tell porcupine, the checker, most of the order. Without them it would try
+// hundreds of operations in every order.
 type placedOp struct {
 	threadOp
 	from, to uint64
 }
 
-// placedState is the model's thread with the sequence of its newest message, and
-// how many reads have shown this one as the newest.
+// placedState is the state of the model of a thread, the sequence number of the newest
+// message, and the number of reads so far that returned this message as the newest.
 type placedState struct {
 	threadState
 	sequence uint64
 	reads    int
 }
 
-// check asks porcupine for an order of all that was recorded, in which every
-// answer was right. place sets the sequences of an operation that is no read.
+// check fails the test unless porcupine finds an order of all recorded operations in
+// which every answer is right. place sets the range of sequence numbers of an operation
+// that is not a read.
 func (r *record) check(t *testing.T, members string, place func(*placedOp)) {
 	t.Helper()
 	readsAt := map[uint64]int{}
@@ -585,7 +591,7 @@ func (r *record) check(t *testing.T, members string, place func(*placedOp)) {
 	t.Logf("%d operations, %d reads at %d moments among them, linearizable (checked in %v)", len(ops)-1, len(r.reads), len(readsAt), time.Since(begin).Round(time.Millisecond))
 }
 
-// newest cuts what a page has room for out of a whole list in words of the model.
+// newest returns the first page of a list of messages, which are one line each.
 func newest(messages string) string {
 	lines := strings.SplitAfterN(messages, "\n", core.MaxMessagesPage+1)
 	return strings.Join(lines[:min(len(lines), core.MaxMessagesPage)], "")

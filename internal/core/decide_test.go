@@ -14,7 +14,8 @@ func person(id, name string) NewParticipant {
 	return NewParticipant{User: communication.ParseRawID(id), DisplayName: name}
 }
 
-// rows are what lookUp finds: users of this resource, whether they exist or not.
+// rows returns the rows of users of this resource that the decision functions look up.
+// Some of the users do not exist.
 func rows() map[string]User {
 	return map[string]User{
 		ann:    {ID: ann, State: UserLive, Generation: 1},
@@ -89,7 +90,8 @@ func TestDecideCreateChange(t *testing.T) {
 		},
 		Events: []Event{{Kind: ThreadCreated, Actor: ann}},
 	})
-	// Rows never share a map with the command.
+	// Changing the maps of the command must not change the rows, so they must not share
+	// maps.
 	metadata["k"], bobs.Metadata["role"] = "changed", "changed"
 	if change.Properties.Metadata["k"] != "v" || change.Answer.Metadata["k"] != "v" || change.Members[1].Metadata["role"] != "guest" {
 		t.Error("a row changes with the command's map")
@@ -133,7 +135,7 @@ func TestCheckCreate(t *testing.T) {
 		{"long token", CreateThread{Topic: "t", Token: strings.Repeat("a", 257)}, "repeatability-request-id", "The repeatability-request-id"},
 		{"long name", with(person(bob, strings.Repeat("x", 257))), "participants[0].displayName", "The participants[0].displayName field has 257"},
 		{"all kinds", with(person(ann, ""), person(foreign, ""), person("4:+1", ""), person("8:orgid:u", ""), person("28:orgid:a", ""), person("8:acs:a_b_c", "")), "", ""},
-		// One malformed id is the whole request's, whoever else is listed.
+		// One malformed id makes the whole request fail, even if other ids are valid.
 		{"malformed", with(person(bob, ""), person("8:acs:invalidUserId", "")), "communicationIdentifier", "Identifier format is invalid (8:acs:invalidUserId)."},
 		{"upper case", with(person(strings.ToUpper(bob), "")), "communicationIdentifier", "Identifier format is invalid"},
 		{"no kind", with(person("bob", "")), "communicationIdentifier", "Identifier format is invalid (bob)."},
@@ -154,7 +156,8 @@ func TestCheckCreate(t *testing.T) {
 	}
 }
 
-// thread1With is a thread with ann, who is in it, and bob, who has left.
+// thread1With returns a thread with the given head row, the participant ann, and bob, a
+// former participant.
 func thread1With(h Head) *Thread {
 	h.ID, h.Revision = thread1, 7
 	return NewThread(h, []Member{

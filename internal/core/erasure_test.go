@@ -19,8 +19,8 @@ import (
 // no other text.
 const private = "bob's own"
 
-// betweenPages is a store that runs a function after the first page of a walk
-// through a user's threads.
+// betweenPages is a store that calls a function after it has read the first page of a
+// list of a user's threads.
 type betweenPages struct {
 	core.Store
 	once *sync.Once // nil: not yet
@@ -43,9 +43,9 @@ func (b *betweenPages) ThreadsOf(ctx context.Context, user, after string, limit 
 	return ids, err
 }
 
-// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads after
-// the erasure has read their first page, which changes their order by activity. The
-// erasure must still find all of them.
+// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads after the
+// erasure has read the first page of them. Each message moves its thread to the top of
+// the list. The erasure must still find all threads.
 func TestErasureMeetsThreadsThatMove(t *testing.T) {
 	var between *betweenPages
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -88,7 +88,7 @@ func TestErasureMeetsThreadsThatMove(t *testing.T) {
 	}
 }
 
-// erase sweeps until the user is deleted.
+// erase calls Sweep until the deleted user's data is erased.
 func (h *house) erase(t *testing.T, user string) {
 	t.Helper()
 	for range 1000 {
@@ -111,8 +111,9 @@ func (h *house) erase(t *testing.T, user string) {
 	t.Fatal("the user is not deleted after 1000 sweeps")
 }
 
-// TestErasureUnderLoad erases a user of three hundred threads while others send
-// to them.
+// TestErasureUnderLoad erases a user of three hundred threads while others send to
+// these threads. It checks that no data of the user is left and no message of the
+// others is lost.
 func TestErasureUnderLoad(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -136,20 +137,21 @@ func TestErasureUnderLoad(t *testing.T) {
 	})
 }
 
-// erasure is a user, bob, with threads of every kind, in which ann and eve are too.
+// erasure is a test's user, bob, who is erased, and his threads of every kind. The
+// users ann and eve are also in the threads.
 type erasure struct {
 	ann, bob, eve string
 	threads       []string
 }
 
-// The kinds of threads, by their number.
+// The kinds of threads. Each function reports whether thread i is of its kind.
 func (e *erasure) alone(i int) bool   { return i%30 == 0 }
 func (e *erasure) deleted(i int) bool { return i%30 == 1 }
 func (e *erasure) left(i int) bool    { return i%6 == 2 }
 func (e *erasure) back(i int) bool    { return i%6 == 3 } // left and was added again
 
-// fill makes thread i, with three messages, a receipt, a name and metadata of
-// bob's and a message and a receipt of ann's.
+// fill creates thread i with three messages, a receipt, a name and metadata of bob, and
+// a message and a receipt of ann.
 func (e *erasure) fill(s *core.Service, i int) error {
 	ctx, metadata := context.Background(), map[string]string{"key": private}
 	person := func(user, name string) core.NewParticipant {
@@ -209,8 +211,8 @@ func (e *erasure) fill(s *core.Service, i int) error {
 	return nil
 }
 
-// sendDuring has ann and eve send through every house while f runs, and returns
-// the contents of their messages by thread.
+// sendDuring lets ann and eve send messages through every house while f runs. It
+// returns the contents of these messages by thread.
 func (e *erasure) sendDuring(t *testing.T, houses []*house, f func()) (sent map[string][]string) {
 	t.Helper()
 	sent = map[string][]string{}
@@ -336,10 +338,10 @@ func (s *hooked) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error
 	return outcomes, err
 }
 
-// TestTwoErasuresOfOneMessage erases two users whom the same system message names, on
-// two servers at the same time. The first server reads the message to remove bob's
-// name, then the second one removes eve's name, then the first one writes the message.
-// Neither name may be left.
+// TestTwoErasuresOfOneMessage erases, on two servers at the same time, two users that
+// one system message names. The first server reads the message to remove bob's name,
+// then the second one removes eve's name, then the first one writes the message. The
+// message must have neither name afterwards.
 func TestTwoErasuresOfOneMessage(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	server := func(read func(core.MessagesQuery), applied func(core.Batch)) *house {

@@ -2,13 +2,14 @@ package core
 
 import "context"
 
-// Bounds of a lane, for the tests in package core_test.
+// Limits of a lane, which is one of the Service's queues of changes, for the tests in
+// package core_test.
 const (
 	MaxQueued = maxQueued
 	MaxBatch  = maxBatch
 )
 
-// Queued returns the number of changes in the queue of a key's lane.
+// Queued returns the number of changes that wait in the lane of a key.
 func (s *Service) Queued(key string) int {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -16,7 +17,8 @@ func (s *Service) Queued(key string) int {
 	return len(l.queue)
 }
 
-// Closing reports whether the lane of a key refuses changes.
+// Closing reports whether the lane of a key refuses changes because the Service is
+// closing.
 func (s *Service) Closing(key string) bool {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -29,8 +31,8 @@ func (s *Service) ThreadIDFor(caller, token string) string {
 	return threadIDFor(s.resource.ID, caller, token)
 }
 
-// Enqueue puts a change into the queue of its lane without waiting for the outcome. It
-// returns false if the queue is full.
+// Enqueue puts a change into the lane of its key without waiting for the outcome. It
+// returns false if the lane is full.
 func (s *Service) Enqueue(c *Change) bool {
 	return s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, done: make(chan struct{}, 1)})
 }

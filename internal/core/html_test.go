@@ -11,11 +11,12 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// harmful is what no browser may be given: something that runs, loads a frame
-// or a form, or styles the page around the message.
+// harmful matches HTML that must not reach a browser: scripts, frames, forms and styles
+// that change the page around the message.
 var harmful = regexp.MustCompile(`(?i)<\s*/?\s*(script|iframe|object|embed|style|link|meta|base|form|input|button|svg|math|video|audio|template|textarea|select)\b|\son[a-z]+\s*=|javascript\s*:|vbscript\s*:|data\s*:\s*text|<!--|expression\s*\(|srcdoc|formaction`)
 
-// TestHostileHTML sends sixty hostile inputs and reads back what was stored.
+// TestHostileHTML sends sixty messages with hostile HTML and checks that the stored
+// content has nothing harmful.
 func TestHostileHTML(t *testing.T) {
 	f, err := os.Open("testdata/hostile.html.txt")
 	if err != nil {
@@ -56,7 +57,8 @@ func TestHostileHTML(t *testing.T) {
 	}
 }
 
-// TestHTMLThatFormatsStays keeps what people write.
+// TestHTMLThatFormatsStays sends HTML that formats text and checks that it is stored
+// unchanged.
 func TestHTMLThatFormatsStays(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -73,7 +75,7 @@ func TestHTMLThatFormatsStays(t *testing.T) {
 			t.Errorf("%q is stored as %q", in, m.Content)
 		}
 	}
-	// A text message is text, whatever it looks like.
+	// A message of type text is not HTML, so its content is stored unchanged.
 	id := h.send(t, ann, thread, "<script>1</script>")
 	if m, _ := h.Message(context.Background(), ann, thread, id); m.Content != "<script>1</script>" {
 		t.Errorf("a text message is stored as %q", m.Content)

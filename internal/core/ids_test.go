@@ -26,7 +26,7 @@ func TestThreadIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	// Whatever differs makes another id, also when the parts joined are equal.
+	// Ids must differ if any part differs, even if the parts joined together are equal.
 	for _, parts := range [][3]string{
 		{resourceID, ann, "token"}, {resourceID, bob, "token"}, {resourceID, ann, "Token"}, {resourceID, ann, "token "},
 		{"other", ann, "token"}, {resourceID, ann + "t", "oken"}, {resourceID, ann, "5:token"}, {resourceID + ann, "", "token"},
@@ -40,7 +40,7 @@ func TestThreadIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	// Stored threads depend on it.
+	// The ids must not change in a new version, because stored threads have them.
 	if got, want := threadIDFor("r", "c", "t"), "19:uCVFpNw_DHx-9CSclN4E14KTJimZMr64JQSDeY0erk81@thread.v2"; got != want {
 		t.Errorf("the hash has changed: %q, want %q", got, want)
 	}
@@ -96,7 +96,8 @@ func TestParseMessageID(t *testing.T) {
 	}
 }
 
-// FuzzIDs holds the two parsers to what they promise: one text for each id.
+// FuzzIDs parses arbitrary texts as thread and message ids. It checks that each id has
+// only one valid text.
 func FuzzIDs(f *testing.F) {
 	for _, s := range []string{"1653551972669", "0", "-1", "+7", "19:a@thread.v2", "19:\x00@thread.v2", "9223372036854775808"} {
 		f.Add(s)
@@ -146,7 +147,7 @@ func TestCheckToken(t *testing.T) {
 	}
 }
 
-// wantRefusal checks the code and the beginning of the words of a refusal.
+// wantRefusal checks the code of a core.Error and the beginning of its message.
 func wantRefusal(t *testing.T, what string, err error, code Code, message string) {
 	t.Helper()
 	var e *Error

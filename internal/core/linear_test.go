@@ -23,7 +23,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// threadOp is what a client asks of the thread, in the words of the model.
+// threadOp is an operation that a client carries out on a thread, as the model sees it.
 type threadOp struct {
 	kind  string // send, edit, delete, add, remove, topic, read or end
 	who   string // asks
@@ -32,14 +32,14 @@ type threadOp struct {
 	text  string // of send, edit and topic
 }
 
-// threadOut is what the client was told.
+// threadOut is the answer to an operation on a thread, as the model sees it.
 type threadOut struct {
 	refusal  core.Code // empty: it was done
 	messages string    // of read: newest first
 }
 
-// threadState is the model: the rules of one thread, in the plainest form. It
-// is compared by its text.
+// threadState is the state of the model, a simple implementation of one thread. States
+// are equal if their fields are equal.
 type threadState struct {
 	deleted bool
 	topic   string
@@ -64,7 +64,8 @@ func (s threadState) without(user string) threadState {
 	return s
 }
 
-// put writes a message on top, in place of the one with its label.
+// put returns the state with a message added as the newest. The message replaces an
+// older one with the same label.
 func (s threadState) put(label, text string) threadState {
 	s.history = label + " " + text + "\n" + s.drop(label).history
 	return s
@@ -90,14 +91,15 @@ func (s threadState) find(label string) (text string, ok bool) {
 	return "", false
 }
 
-// step says what the thread answers and becomes.
+// step returns the answer of the thread to an operation and the thread's next state.
 func (s threadState) step(op threadOp) (threadOut, threadState) {
 	refuse := func(c core.Code) (threadOut, threadState) { return threadOut{refusal: c}, s }
 	switch {
 	case s.deleted:
 		return refuse(core.NotFound)
 	case !s.has(op.who) && op.kind == "read":
-		// Who has left reads what was there when it left and has not moved since.
+		// A removed participant may read the messages up to its removal, except those
+		// that were edited later and so moved to the top.
 		if i := strings.Index("\n"+s.history, "\n-"+op.who+"#"); i >= 0 {
 			s2 := s
 			s2.history = s.history[i:]
@@ -141,10 +143,10 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 	return threadOut{messages: s.readable()}, s
 }
 
-// tick tells system messages apart, which have no label of their own.
+// tick returns a suffix that makes the label of a system message unique.
 func (s threadState) tick() string { return fmt.Sprint("#", strings.Count(s.history, "\n")) }
 
-// readable is the history as a reader can tell it: without the ticks.
+// readable returns the history as clients see it: without the suffixes that tick added.
 func (s threadState) readable() string {
 	var b strings.Builder
 	for line := range strings.Lines(s.history) {
@@ -172,9 +174,9 @@ var threadModel = porcupine.Model{
 	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
 }
 
-// TestThreadsAreLinearizable lets clients work on one thread at the same time
-// and asks porcupine for an order of their operations, each between its call
-// and its answer, in which every answer is right.
+// TestThreadsAreLinearizable lets clients use one thread at the same time. It checks
+// with porcupine that an order of the operations exists in which every answer is right
+// and each operation is between its call and its return.
 func TestThreadsAreLinearizable(t *testing.T) {
 	histories := 40
 	if v := os.Getenv("TEST_HISTORIES"); v != "" {
@@ -187,8 +189,9 @@ func TestThreadsAreLinearizable(t *testing.T) {
 	checkHistories(t, histories, h.Service)
 }
 
-// TestTwoServersAreLinearizable is the same with clients on two services, each
-// with a store and a cache of its own, on one PostgreSQL.
+// TestTwoServersAreLinearizable lets clients use one thread through two services, each
+// with its own store and cache, on one PostgreSQL database. It checks, like
+// TestThreadsAreLinearizable, that an order exists in which every answer is right.
 func TestTwoServersAreLinearizable(t *testing.T) {
 	address := os.Getenv("TEST_POSTGRES_URL")
 	if address == "" {
@@ -214,7 +217,8 @@ func TestTwoServersAreLinearizable(t *testing.T) {
 	checkHistories(t, 100, services...)
 }
 
-// freshDatabase makes a database of its own beside the one of the address.
+// freshDatabase creates a database on the PostgreSQL server at the address, returns its
+// URL, and drops it at the end of the test.
 func freshDatabase(t *testing.T, address string) string {
 	t.Helper()
 	ctx := context.Background()
@@ -238,7 +242,8 @@ func freshDatabase(t *testing.T, address string) string {
 	return u.String()
 }
 
-// checkHistories runs histories with the clients spread over the services.
+// checkHistories runs a number of histories, with the clients spread over the services,
+// and fails the test unless porcupine accepts each.
 func checkHistories(t *testing.T, histories int, services ...*core.Service) {
 	t.Helper()
 	var users []string
@@ -276,7 +281,8 @@ func checkHistories(t *testing.T, histories int, services ...*core.Service) {
 	t.Logf("%d histories, no violation; %d operations were refused, as the rules say", histories, refused)
 }
 
-// runHistory has four clients act on a new thread and records what they saw.
+// runHistory lets four clients carry out random operations on a new thread at the same
+// time. It returns the operations with their answers and times.
 func runHistory(t *testing.T, services []*core.Service, users []string, seed uint64) []porcupine.Operation {
 	t.Helper()
 	names := map[string]string{} // short, for the model
@@ -304,7 +310,8 @@ func runHistory(t *testing.T, services []*core.Service, users []string, seed uin
 			var mine []string
 			for n := range 12 {
 				op := threadOp{kind: "read", who: names[user]}
-				// Many reads: the checker tries all orders of the writes between two.
+				// Many reads keep the check fast: the checker tries all orders of the
+				// writes between two reads.
 				kinds := []string{"send", "send", "send", "read", "read", "read", "read", "read", "add", "remove", "topic"}
 				if len(mine) > 0 {
 					kinds = append(kinds, "edit", "edit", "delete")
@@ -342,7 +349,8 @@ func runHistory(t *testing.T, services []*core.Service, users []string, seed uin
 	return ops
 }
 
-// act carries an operation out for real.
+// act carries out an operation of the model with the service and returns the answer.
+// ids maps the labels of messages to their ids.
 func act(h *core.Service, thread, user, other string, op threadOp, mu *sync.Mutex, ids map[string]int64) (out threadOut, message int64) {
 	ctx := context.Background()
 	mu.Lock()
@@ -379,8 +387,8 @@ func act(h *core.Service, thread, user, other string, op threadOp, mu *sync.Mute
 	return out, message
 }
 
-// told is what a reader sees, in the model's words. The two messages of the
-// create are left out, as in the model.
+// told returns messages in the form of the model's history. It leaves out the first
+// two, the system messages of a new thread, because the model does not have them.
 func told(ms []core.Message) string {
 	var b strings.Builder
 	for _, m := range ms {

@@ -59,7 +59,7 @@ func TestUsersOfASharedStore(t *testing.T) {
 		t.Errorf("two seconds after another process's revoke: %+v", got)
 	}
 
-	// The refresh reads all who are active, and leaves the requests nothing to do.
+	// One refresh reads all active users, so the requests after it read none.
 	for range 5 {
 		h.pass(1500 * time.Millisecond)
 		if err := h.RefreshUsers(ctx); err != nil {

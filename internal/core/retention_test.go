@@ -20,7 +20,8 @@ func (h *house) kept(t *testing.T, caller string, days int32) string {
 	return th.ID
 }
 
-// TestRetention lets threads expire by their policies.
+// TestRetention checks that threads expire at the time of their retention policies, are
+// then refused, and are deleted by the next sweep.
 func TestRetention(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -58,7 +59,8 @@ func TestRetention(t *testing.T) {
 		t.Errorf("messages are left: %+v, %v", page, err)
 	}
 
-	// A policy may change until then, on this server and on others.
+	// Remove the retention policy of another thread as another server would. The thread
+	// must not expire then.
 	h.behind(t, keepFor(t, h, quarter, 0))
 	h.pass(60 * day)
 	h.send(t, ann, quarter, "still here")
@@ -68,7 +70,8 @@ func TestRetention(t *testing.T) {
 	h.send(t, ann, ever, "still here")
 }
 
-// TestRetentionOfMany sweeps more threads than a sweep reads at a time.
+// TestRetentionOfMany lets more threads expire than one sweep reads, and checks that
+// repeated sweeps delete all of them.
 func TestRetentionOfMany(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -123,7 +126,8 @@ func TestRetentionOfNothing(t *testing.T) {
 		o.first = append(o.first, core.Expiry{Thread: fmt.Sprint("19:gone-", n), On: int64(n + 2)})
 	}
 	h.pass(31 * day)
-	// The last of the page has expired, so there may be more of them.
+	// The last thread of the page has expired, so more threads may have expired: the
+	// next sweep must be due now.
 	if next, err := h.Sweep(t.Context()); err != nil || next.UnixMilli() != h.now.Load() {
 		t.Errorf("a sweep that deleted one of a full page: next %v, %v; want now", next, err)
 	}

@@ -11,8 +11,8 @@ func TestWords(t *testing.T) {
 	testWords(t, ParseUserState, UserLive, UserDeleted)
 }
 
-// testWords checks that the numbers from first to last alone have words, and that
-// parse reads these and no other.
+// testWords checks that exactly the numbers from first to last have names, and that
+// parse accepts exactly these names.
 func testWords[K interface {
 	~uint8
 	fmt.Stringer

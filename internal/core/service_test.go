@@ -20,7 +20,7 @@ import (
 
 const resourceID = "11111111-2222-4333-8444-555555555555"
 
-// start is the clock of these tests until it is moved.
+// start is the time of these tests until a test moves the clock.
 var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
 // house is a service on an embedded store in memory, with a clock that the test sets.
@@ -30,13 +30,15 @@ type house struct {
 	now   atomic.Int64 // epoch milliseconds
 }
 
-// newHouse opens a house. wrap, if given, wraps the store.
+// newHouse opens a service on an embedded store in memory. wrap, if not nil, returns
+// the store that the service uses.
 func newHouse(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store) *house {
 	t.Helper()
 	return newHouseWith(t, bus, wrap, core.Options{})
 }
 
-// newHouseWith opens one with options of its own; the clock is the house's.
+// newHouseWith opens a house like newHouse, with the given options of the service
+// except for the clock.
 func newHouseWith(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store, o core.Options) *house {
 	t.Helper()
 	engine, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
@@ -103,8 +105,8 @@ func (h *house) send(t *testing.T, caller, thread, content string) int64 {
 	return id
 }
 
-// contents are those of the messages that the caller sees, newest first;
-// system messages show their kind.
+// contents returns the contents of the messages that the caller sees, newest first. For
+// a system message it has the kind.
 func (h *house) contents(t *testing.T, caller, thread string) []string {
 	t.Helper()
 	page, err := h.ListMessages(context.Background(), caller, thread, core.ListMessages{Limit: core.MaxMessagesPage})
@@ -122,8 +124,8 @@ func (h *house) contents(t *testing.T, caller, thread string) []string {
 	return out
 }
 
-// behind applies a change to the store without the service, as another node would. No
-// other change may run at the same time.
+// behind applies a change to the store directly, as another server would, so the
+// service's caches do not know of it. No other change may run at the same time.
 func (h *house) behind(t *testing.T, c *core.Change) {
 	t.Helper()
 	rs, err := h.store.Apply(context.Background(), core.Batch{At: h.now.Load(), Changes: []*core.Change{c}})
@@ -132,7 +134,7 @@ func (h *house) behind(t *testing.T, c *core.Change) {
 	}
 }
 
-// member writes a member's row to the store without the service.
+// member writes a member's row to the store directly, without the service.
 func (h *house) member(t *testing.T, thread string, m core.Member) {
 	t.Helper()
 	th, err := h.store.Thread(context.Background(), thread)
@@ -142,7 +144,8 @@ func (h *house) member(t *testing.T, thread string, m core.Member) {
 	h.behind(t, &core.Change{Key: thread, Thread: thread, Revision: th.Revision, Members: []core.Member{m}})
 }
 
-// The ends of intervals that Assign fills, or leaves as they are.
+// Intervals of membership for changes: Assign fills the zero ends and leaves the
+// others.
 func joined() []core.Interval { return []core.Interval{{}} }
 func left() []core.Interval   { return []core.Interval{{From: 1, To: 1}} }
 
@@ -279,19 +282,22 @@ func TestStaleHead(t *testing.T) {
 	thread := h.thread(t, ann, bob)
 	first := h.send(t, bob, thread, "one") // the head is cached from here on
 
-	// Removed behind the cache: nothing more, neither to write nor to read.
+	// Bob is removed in the store while the cache still has him: he may neither write
+	// nor read.
 	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: h.now.Load(), Intervals: left()})
 	_, err := h.SendMessage(ctx, bob, thread, text("never"))
 	wantError(t, "send by one who was removed", err, core.Forbidden, noPermission)
 	equal(t, "messages", h.contents(t, ann, thread), []string{"one", "topicUpdated", "participantAdded"})
 
-	// Added behind the cache: the refusal rests on the stored head.
+	// Eve is added in the store while the cache lacks her: the service must read the
+	// store before it refuses her.
 	h.member(t, thread, core.Member{User: eve, Order: 3, Intervals: joined()})
 	h.send(t, eve, thread, "two")
 	h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined()})
 	equal(t, "messages of one who was added", h.contents(t, bob, thread), []string{"two", "one", "topicUpdated", "participantAdded"})
 
-	// Reads, with the head cached each time before it changes.
+	// Repeat with reads: each time, the head row is in the cache before the store
+	// changes.
 	_ = h.contents(t, ann, thread)
 	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: 1, Intervals: left()})
 	_, err = h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10})
@@ -307,8 +313,8 @@ func TestStaleHead(t *testing.T) {
 	}
 }
 
-// TestHistoryIsHidden follows what a member sees from its share-history time
-// on: after it was added, and with a head that was cached before it changed.
+// TestHistoryIsHidden checks that a member sees only messages since its share-history
+// time, also if the thread's head row was in the cache before the member was added.
 func TestHistoryIsHidden(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -345,7 +351,8 @@ func TestHistoryIsHidden(t *testing.T) {
 			}
 		}
 	}
-	// Since and share-history: the later counts.
+	// If a list has a start time and the member a share-history time, the later one
+	// applies.
 	h.member(t, thread, core.Member{User: bob, Order: 2, ShareHistory: ids[1], Intervals: joined()})
 	page, err := h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10, Since: ids[0]})
 	ms := page.Messages
@@ -354,7 +361,8 @@ func TestHistoryIsHidden(t *testing.T) {
 	}
 }
 
-// together runs f n times at once and waits for all.
+// together calls f n times concurrently, with 0 to n-1, and waits until all calls
+// return.
 func together(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	gate := make(chan struct{})
@@ -400,7 +408,8 @@ func TestConcurrentCreatesWithOneToken(t *testing.T) {
 		t.Errorf("%d events, %v; want 1: one thread was created", len(page.Events), err)
 	}
 
-	// The first answer is replayed for ever, to this caller alone.
+	// A repeated create returns the first answer even a day later, but only to the same
+	// caller.
 	h.now.Add(86_400_000)
 	again, invalid, err := h.CreateThread(t.Context(), ann, core.CreateThread{Topic: "another", Token: "token"})
 	equal(t, "a later replay", answer{again, invalid}, answers[0])
@@ -488,7 +497,8 @@ func TestUsers(t *testing.T) {
 		wantError(t, name+": revoke", h.RevokeTokens(ctx, id), core.IdentityNotOwned, notOwned)
 		wantError(t, name+": delete", h.DeleteUser(ctx, id), core.IdentityNotOwned, notOwned)
 	}
-	// A user who was deleted behind the cache is not added to a thread.
+	// A user that was deleted in the store, unknown to the cache, cannot be added to a
+	// thread.
 	bob, eve := h.user(t), h.user(t)
 	if _, err := h.User(ctx, eve); err != nil { // cached from here on
 		t.Fatal(err)
@@ -546,8 +556,8 @@ func TestRevokedIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-// slowReads is a store in which a reader of a user's row can be held back once
-// it has the row.
+// slowReads is a store that can hold back a reader of a user's row after the row was
+// read.
 type slowReads struct {
 	core.Store
 	held atomic.Pointer[chan struct{}]
@@ -562,8 +572,8 @@ func (s *slowReads) Users(ctx context.Context, ids []string) ([]core.User, error
 	return us, err
 }
 
-// TestSlowReaderCachesNoOldRow reads a row before a revoke and returns it after the
-// revoke: it must not be cached.
+// TestSlowReaderCachesNoOldRow reads a user's row before a revocation of its tokens and
+// returns it after the revocation. It checks that the old row is not cached.
 func TestSlowReaderCachesNoOldRow(t *testing.T) {
 	ctx := t.Context()
 	var slow *slowReads
@@ -592,10 +602,10 @@ func TestSlowReaderCachesNoOldRow(t *testing.T) {
 	}
 }
 
-// TestWriterCachesNoRow: of two revokes the first to commit may be the last to
-// come back from its lane. If it cached its row then, tokens that the second one
-// ended would live on; so the next reader asks the store. The change behind the
-// service stands for the second one.
+// TestWriterCachesNoRow checks that a revocation of tokens does not cache the user row
+// that it wrote. Of two revocations, the first to commit may return last, and would
+// cache an outdated row, with which revoked tokens would be valid. A change of the
+// store behind the service plays the second revocation.
 func TestWriterCachesNoRow(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -622,7 +632,7 @@ func TestConcurrentRevokesAllCount(t *testing.T) {
 			}
 			done.Add(1)
 		})
-		// Whoever commits first may come back last: its row must not be cached then.
+		// The next reader must get the row of the other revocation from the store.
 		u, err := h.User(t.Context(), ann)
 		if err != nil || u.Generation != 1+done.Load() || done.Load() == 0 {
 			t.Errorf("generation %d, %v, after %d revokes", u.Generation, err, done.Load())

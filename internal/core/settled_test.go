@@ -16,8 +16,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// What the contract leaves open is settled here, a test for each question; the
-// answers are listed in docs/decisions/0005-settled-on-purpose.md.
+// Each test in this file settles a question that the contract with the real service
+// leaves open. docs/decisions/0005-settled-on-purpose.md lists the answers.
 
 func code(err error) core.Code {
 	var refusal *core.Error
@@ -46,8 +46,9 @@ func (h *house) remove(t *testing.T, caller, thread, user string) {
 	}
 }
 
-// TestShareHistory: a participant sees messages from the smaller of its
-// share-history time and its join time, in milliseconds; a future one is now.
+// TestShareHistory adds participants with different share-history times. Each must see
+// the messages since that time, to the millisecond. A time in the future counts as the
+// time of joining.
 func TestShareHistory(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -76,7 +77,7 @@ func TestShareHistory(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			bob := h.user(t)
 			h.add(t, ann, thread, core.NewParticipant{User: communication.ParseRawID(bob), ShareHistory: c.share})
-			// The coming and going of the cases before is left aside.
+			// Ignore the system messages about the participants of the earlier cases.
 			got := slices.DeleteFunc(h.contents(t, bob, thread), func(s string) bool { return strings.HasPrefix(s, "participant") })
 			if diff := cmp.Diff(c.want, got, cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("history (-want +got):\n%s", diff)
@@ -104,8 +105,9 @@ func TestShareHistory(t *testing.T) {
 	}
 }
 
-// TestUpdateMessageWithoutContent: nothing at all empties it, metadata alone
-// keeps it, an empty value takes its key away.
+// TestUpdateMessageWithoutContent updates a message: an empty update empties the
+// content, an update of only metadata keeps it, and an empty value removes its key from
+// the metadata.
 func TestUpdateMessageWithoutContent(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -165,7 +167,7 @@ func TestAddingSomeoneAgain(t *testing.T) {
 	if ps := page.Participants; err != nil || page.Next != 0 || len(ps) != 2 || ps[1].User != bob || ps[1].DisplayName != "Bob" {
 		t.Errorf("participants %+v, %v", page, err)
 	}
-	// One request that names somebody twice adds it once.
+	// A request that names the same user twice adds that user once.
 	eve := core.NewParticipant{User: communication.ParseRawID(h.user(t))}
 	if _, err := h.AddParticipants(context.Background(), ann, thread, []core.NewParticipant{eve, eve}); err != nil {
 		t.Fatal(err)
@@ -175,8 +177,8 @@ func TestAddingSomeoneAgain(t *testing.T) {
 	}
 }
 
-// TestStartTimeAndAnEditedOlderMessage: the time of creation counts, so an edit
-// brings no older message into a list with a start time, and hides no newer one.
+// TestStartTimeAndAnEditedOlderMessage lists messages since a start time after an older
+// message was edited. The list must have exactly the messages created since that time.
 func TestStartTimeAndAnEditedOlderMessage(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -200,7 +202,7 @@ func TestStartTimeAndAnEditedOlderMessage(t *testing.T) {
 	}
 }
 
-// every is each operation on a thread, as the user would call it.
+// every returns a function for each operation on a thread, which calls it as the user.
 func (h *house) every(user, other, thread string, message int64) map[string]func() error {
 	ctx := context.Background()
 	text := "text"
@@ -274,7 +276,8 @@ func TestWellFormedUnknownIDs(t *testing.T) {
 			t.Errorf("%s of an unknown id: %q, want %q", name, got, core.NotFound)
 		}
 	}
-	// Microsoft's own sample removes somebody who is not there, and goes on.
+	// Removing a user that is not a participant succeeds and writes nothing, because a
+	// sample program of Microsoft does so.
 	before := h.contents(t, ann, thread)
 	if err := ops["remove participant"](); err != nil || len(h.contents(t, ann, thread)) != len(before) {
 		t.Errorf("removing somebody who is not there: %v; want nothing done, and well", err)
@@ -332,7 +335,8 @@ func TestReplaysAfterwards(t *testing.T) {
 	}
 }
 
-// TestReceiptsNeverMoveBack, also with many participants.
+// TestReceiptsNeverMoveBack sends read receipts for older messages and checks that the
+// stored receipts do not change, also in a thread with many participants.
 func TestReceiptsNeverMoveBack(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -445,8 +449,9 @@ func TestUserDeletion(t *testing.T) {
 	}
 }
 
-// TestMovingIn: an unknown id of the own resource becomes a user when a token
-// is asked for it, and only then, and only when the server was told to.
+// TestMovingIn requests a user for a token by ids that do not exist. Only with
+// Options.Adopt, and only for an id of this resource, is the user created. A deleted
+// user is never created again.
 func TestMovingIn(t *testing.T) {
 	unknown := communication.JoinUserID(resourceID, "00000011-9f42-58fb-88f7-08482200b425")
 	foreign := communication.JoinUserID("99999999-2222-4333-8444-555555555555", "00000011-9f42-58fb-88f7-08482200b425")
@@ -473,7 +478,8 @@ func TestMovingIn(t *testing.T) {
 	}
 }
 
-// TestLimits of a profile with ceilings; each refusal names its limit.
+// TestLimits exceeds each limit of a service with size limits, and checks that the
+// error names the limit.
 func TestLimits(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Participants: 3, PerRequest: 2, Content: 10, Metadata: 8, Receipts: 2}})
 	ctx := context.Background()

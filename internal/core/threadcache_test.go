@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// cachedThread is a thread that costs a little more than its metadata.
+// cachedThread returns a thread whose cost in the cache is a little more than its
+// metadata.
 func cachedThread(n, metadata int) *Thread {
 	h := Head{ID: fmt.Sprint(n), Properties: Properties{Metadata: map[string]string{"k": strings.Repeat("x", metadata)}}}
 	return NewThread(h, []Member{{User: ann, Order: 1, Intervals: []Interval{{From: 1}}}})
