@@ -8,9 +8,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// check replays a thread's applied changes in the order of their event numbers. It
-// fails the test if a number that the store assigned, or a row that it has in the
-// end, differs. It returns the time at which the thread expires, or 0.
+// check applies the acknowledged changes of a thread again, in the order of their event
+// numbers, and fails the test if the store assigned another number or has another row.
+// It returns the time at which the thread expires, or 0.
 func (h *history) check(s core.Store, id string, th *threadHistory) (expires int64) {
 	slices.SortFunc(th.applied, func(a, b *core.Change) int { return cmp.Compare(a.Events[0].Number, b.Events[0].Number) })
 	var revision, sequence, number, position uint64
@@ -78,7 +78,8 @@ func (h *history) check(s core.Store, id string, th *threadHistory) (expires int
 	return created + int64(days)*24*60*60*1000
 }
 
-// checkUsers fails the test unless each generation of each user was written exactly once.
+// checkUsers fails the test unless each generation of each user, a number that grows with
+// every change of the user's row increments, was written exactly once.
 func (h *history) checkUsers(s core.Store) {
 	for id, gs := range h.generations {
 		slices.Sort(gs)
@@ -94,9 +95,9 @@ func (h *history) checkUsers(s core.Store) {
 	}
 }
 
-// follow reads the event log in pages while others write, until done is closed and
-// no event is left. It fails the test if it misses an acknowledged event, or reads
-// one twice or out of order.
+// follow reads the event log page by page while others write, until done is closed and
+// no event is left. It fails the test if an acknowledged event is missing, repeated or
+// out of order.
 func (h *history) follow(s core.Store, done <-chan struct{}) {
 	next := map[string]uint64{}
 	for after, ended := uint64(0), false; !h.t.Failed(); {

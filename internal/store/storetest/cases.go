@@ -100,7 +100,7 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	if page.Head.Revision != 2 {
 		t.Errorf("revision %d, want 2", page.Head.Revision)
 	}
-	// The stored answer of a create does not change with the topic.
+	// The answer to the creation of a thread stays as it was when the topic changes.
 	if rs := apply(t, s, start+1, create(a, "key", ann)); rs[0].Status != core.Replayed || rs[0].Answer.Topic != "topic of "+a {
 		t.Errorf("a later replay of the create: %+v", rs[0])
 	}
@@ -109,8 +109,9 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	}
 }
 
-// testPreconditions applies changes that were decided on current, outdated and missing
-// rows, and checks which of them are stale.
+// testPreconditions applies changes that were computed from current, outdated and
+// missing rows. It checks that exactly the changes from outdated rows are refused as
+// stale.
 func testPreconditions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -153,7 +154,8 @@ func testPreconditions(t *testing.T, e Engine) {
 	if got := userRow(t, s, eve); got != deleted {
 		t.Errorf("user row %+v; want %+v", got, deleted)
 	}
-	// In one batch: the change after the deletion must be stale.
+	// The second change was computed from the row before the first change of the same
+	// batch deleted the user, so it must be stale.
 	u := core.User{ID: user(3), State: core.UserLive, Generation: 1}
 	apply(t, s, start, putUser(core.User{ID: u.ID}, u))
 	gone := u
@@ -288,8 +290,8 @@ func testPageBytes(t *testing.T, e Engine) {
 	}
 }
 
-// testReader reads a thread's messages as each of its members, and as a user who was
-// never in it.
+// testReader lists a thread's messages as each member and as a user that was never in
+// the thread. It checks that each gets the messages that it may read.
 func testReader(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -344,8 +346,8 @@ func testReader(t *testing.T, e Engine) {
 	}
 }
 
-// testPositions reads the event log of several threads and days, in pages and after a
-// restart.
+// testPositions writes events of several threads and days and reads the event log page
+// by page, also after a restart. It checks the order and the positions.
 func testPositions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ann := user(1)
@@ -413,8 +415,8 @@ func testClock(t *testing.T, e Engine) {
 
 // Gate blocks the syncs of a store while it is shut.
 type Gate struct {
-	// Shutting and Opening, if set, are called when the gate shuts and opens, for
-	// an engine that must block the syncs of another process.
+	// Shutting and Opening, if not nil, are called when the gate shuts and opens. They
+	// are for an engine whose syncs happen in another process, as in PostgreSQL.
 	Shutting, Opening func()
 
 	mu     sync.Mutex
@@ -422,7 +424,7 @@ type Gate struct {
 	held   chan struct{} // receives an element when a sync waits at the closed gate
 }
 
-// Shut makes later syncs wait. The returned channel receives an element when one does.
+// Shut makes later syncs wait. The returned channel receives a value when a sync waits.
 func (g *Gate) Shut() (held <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -461,7 +463,7 @@ func (g *Gate) Pass() {
 	<-closed
 }
 
-// view has the results of all read methods of a store for two threads and a user.
+// view holds the results of all read methods of a store for some threads and one user.
 type view struct {
 	Resource   core.Resource
 	User       core.User
@@ -477,7 +479,8 @@ type view struct {
 	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
 }
 
-// look calls every read method of core.Store. A new method must be added here.
+// look calls every read method of core.Store and returns the results. Add new methods
+// here.
 func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v view) {
 	t.Helper()
 	ctx := context.Background()
@@ -512,7 +515,7 @@ func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v
 	return v
 }
 
-// listOf returns a user's whole list of threads, read in pages of limit entries.
+// listOf returns all threads in a user's list, read in pages of limit entries.
 func listOf(t testing.TB, s core.Store, who string, limit int) (list []core.ThreadEntry) {
 	t.Helper()
 	for q := (core.ThreadsQuery{User: who, Limit: limit}); ; {
@@ -537,8 +540,8 @@ func testBlockedSync(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	ann := user(1)
 	live := core.User{ID: ann, State: core.UserLive, Generation: 1}
-	// Threads of both lanes, because one lane's batch must not disturb readers of
-	// the other lane's threads.
+	// The threads are in both lanes, the independent queues of the store: the blocked
+	// batch of one lane must not disturb readers of the other lane's threads.
 	a, b, c, born := thread(1), "", thread(50), thread(51)
 	for n := 2; b == ""; n++ {
 		if core.LaneOf(thread(n), s.Lanes()) != core.LaneOf(a, s.Lanes()) || s.Lanes() == 1 {

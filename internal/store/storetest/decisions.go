@@ -10,8 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// testDecisions applies changes with Decide: decisions must see the locked rows,
-// earlier changes of the batch included, and may ask for rows that were not locked.
+// testDecisions applies changes with a Decide function, which computes the change from
+// the locked rows. It must see the effects of earlier changes of the batch, and may ask
+// for further rows.
 func testDecisions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -21,8 +22,8 @@ func testDecisions(t *testing.T, e Engine) {
 	apply(t, s, start, create(a, "key", ann), putUser(core.User{ID: live.ID}, live), m)
 	id := m.Messages[0].ID
 
-	// Each decision appends to the content that the one before it wrote. The rename
-	// between them makes changes without Decide stale.
+	// Each Decide function appends to the content that the one before it wrote. The
+	// change of the topic between them makes changes without Decide stale.
 	count := func(c *core.Change) *core.Change {
 		c.Decide = func(rows core.Rows) (*core.Change, error) {
 			th, err := rows.Thread(a)
@@ -44,8 +45,8 @@ func testDecisions(t *testing.T, e Engine) {
 		t.Errorf("two decisions in a batch made %+v of the message", got)
 	}
 
-	// A decision sees members that earlier changes have added, and asks for the row
-	// of a user that its change does not name.
+	// This Decide function must see members that earlier changes added, and asks for
+	// the row of a user that its change does not name.
 	joins := func(who string) *core.Change {
 		return &core.Change{Key: a, Thread: a, Decide: func(rows core.Rows) (*core.Change, error) {
 			th, err := rows.Thread(a)
@@ -78,7 +79,8 @@ func testDecisions(t *testing.T, e Engine) {
 		t.Errorf("the thread has %d participants at revision %d, want 2 at 3", len(th.Participants()), th.Revision)
 	}
 
-	// A repeated create with a token is a replay: its decision is not called.
+	// A repeated creation with the same token gets the first answer, without calling
+	// Decide.
 	again := create(a, "key", ann)
 	again.Decide = func(core.Rows) (*core.Change, error) { return nil, errors.New("decided") }
 	born := create(b, "key", ann)
@@ -95,8 +97,8 @@ func testDecisions(t *testing.T, e Engine) {
 	}
 }
 
-// testDecisionsAreDurable refuses on the row of a user whose change hangs in its
-// sync: the refusal must not be returned before that row is durable.
+// testDecisionsAreDurable makes a Decide function refuse a change because of a user's
+// row whose sync hangs. The refusal must not be returned before that row is durable.
 func testDecisionsAreDurable(t *testing.T, e Engine) {
 	if e.Blockable == nil {
 		t.Skip("this engine has no syncs of its own to block")
@@ -142,7 +144,7 @@ func testDecisionsAreDurable(t *testing.T, e Engine) {
 	for range 200 {
 		select {
 		case o := <-refusal:
-			// PostgreSQL may read the row before the deletion locks it.
+			// PostgreSQL may read the user's row before the deletion has locked it.
 			if o.Status == core.Refused {
 				t.Fatal("a decision was answered on a row that is not durable")
 			}

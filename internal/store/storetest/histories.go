@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// model is a simple implementation of a store's rows, to compare an engine with. It
-// does not use core.Assign, so that it does not repeat its bugs.
+// model is a simple implementation of a store for comparison with an engine. It does
+// not use core.Assign, because it would then have the same bugs.
 type model struct {
 	threads map[string]*modelThread
 	users   map[string]core.User
@@ -44,7 +44,8 @@ type modelMessage struct {
 	deleted         bool
 }
 
-// message returns a message of the model as a core.Message, to decide a change on.
+// message returns a message of the model as the core.Message from which a change is
+// made.
 func (m modelMessage) message() core.Message {
 	return core.Message{ID: m.id, Version: m.version, Sequence: m.sequence, CreatedOn: m.at, Kind: core.Text, Content: m.content}
 }
@@ -69,7 +70,7 @@ func testHistories(t *testing.T, e Engine) {
 	})
 }
 
-// checkRows fails the test if the engine's own Check, if it has one, finds an error.
+// checkRows calls the engine's Check, if it has one, and fails the test on an error.
 func checkRows(t rapid.TB, s core.Store) {
 	t.Helper()
 	if c, ok := s.(core.Checker); ok {
@@ -115,7 +116,8 @@ func (m *model) run(rt *rapid.T, s core.Store, at int64, batches int) int64 {
 	return at
 }
 
-// roster returns the participants who stay in the thread after a change.
+// roster returns the participants of the change's thread that are still in it
+// afterwards.
 func (m *model) roster(c *core.Change) (in []core.Member) {
 	th := m.threads[c.Thread]
 	if th == nil {
@@ -129,7 +131,7 @@ func (m *model) roster(c *core.Change) (in []core.Member) {
 	return in
 }
 
-// draw returns a random change, decided on current rows or, at times, on older ones.
+// draw returns a random change, made from current rows or sometimes from outdated ones.
 func (m *model) draw(rt *rapid.T) *core.Change {
 	id := thread(rapid.IntRange(1, 4).Draw(rt, "thread"))
 	who := user(rapid.IntRange(1, 3).Draw(rt, "user"))
@@ -238,7 +240,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 	return core.Applied
 }
 
-// find returns the index of a message, or -1.
+// find returns the index of the message with the id, or -1.
 func (th *modelThread) find(id int64) int {
 	for i, msg := range th.messages {
 		if msg.id == id {
@@ -363,8 +365,7 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 	}
 }
 
-// expiring returns the live threads that have a retention policy, the earliest expiry
-// first.
+// expiring returns the existing threads with a retention policy, by time of expiry.
 func (m *model) expiring() (es []core.Expiry) {
 	for id, th := range m.threads {
 		if th.days > 0 && th.deleted == 0 {

@@ -29,7 +29,7 @@ func receipt(id string, revision uint64, user string, message int64) *core.Chang
 		Events: []core.Event{{Kind: core.ReceiptReceived, Actor: user}}}
 }
 
-// leaves returns the change by which a member leaves the thread.
+// leaves returns the change by which a user leaves thread t.
 func leaves(t *core.Thread, user string) *core.Change {
 	m := *t.Member(user)
 	m.Intervals = append([]core.Interval(nil), m.Intervals...)
@@ -61,7 +61,8 @@ func testRewrites(t *testing.T, e Engine) {
 	apply(t, s, start, create(a, "", ann), one, two)
 	first := one.Messages[0]
 
-	// An edit moves the message to the next sequence, where readers find it.
+	// An edit gives the message the next sequence number, so it moves to the top of the
+	// list.
 	editing := edit(a, 1, first, "one, edited")
 	rs := apply(t, s, start+10, editing, edit(a, 1, first, "decided on the old version"), remove(a, 1, first))
 	mustEqual(t, "edit, edit and delete of one version in a batch", statuses(rs), []core.Status{core.Applied, core.Stale, core.Stale})
@@ -81,7 +82,8 @@ func testRewrites(t *testing.T, e Engine) {
 	if m := messages(t, s, core.MessagesQuery{Thread: a, Limit: 1}).Messages[0]; m.ID != first.ID || m.DeletedOn != start+20 || m.Content != "" || m.Sequence != 6 || m.CreatedOn != start {
 		t.Errorf("the tombstone is %+v", m)
 	}
-	// A rewrite in place keeps the version and the sequence, and has no event.
+	// A rewrite in place keeps the message's version and sequence number and writes no
+	// event.
 	scrubbed := core.Rewrite{Message: two.Messages[0], ReadVersion: two.Messages[0].Version, OldSequence: two.Messages[0].Sequence, How: core.InPlace}
 	scrubbed.SenderDisplayName = ""
 	inPlace := &core.Change{Key: a, Thread: a, Revision: 1, Rewrites: []core.Rewrite{scrubbed}}
@@ -105,8 +107,8 @@ func testRewrites(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testSince reads messages since a time of creation, in a thread where edits have
-// moved older messages behind newer ones.
+// testSince lists the messages created since a time, in a thread where edits have moved
+// older messages behind newer ones. It checks that the list has exactly these messages.
 func testSince(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -252,7 +254,8 @@ func testThreads(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	ann := user(1)
 	const n = 23
-	// One minute has more threads than a page.
+	// All threads have the same minute of activity, and there are more than fit on a
+	// page.
 	times := map[string]int64{}
 	for i := range n {
 		id := thread(i)
@@ -286,7 +289,7 @@ func testThreads(t *testing.T, e Engine) {
 			t.Fatalf("limit %d: ids %v, want %v", limit, got, want)
 		}
 	}
-	// A message in a later minute moves its thread to the top.
+	// A message in a later minute must move its thread to the top of the list.
 	apply(t, s, start+600_000, withRoster(send(thread(0), 1, ann, "", "up"), load(t, s, thread(0))))
 	page, err := s.Threads(context.Background(), core.ThreadsQuery{User: ann, Limit: 100})
 	if err != nil || len(page.Threads) != n || page.Threads[0].Thread != thread(0) {

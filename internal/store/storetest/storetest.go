@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Engine is an engine under test.
+// Engine holds the functions by which the suite opens the engine under test.
 type Engine struct {
 	// Open returns an empty store, which the suite closes.
 	Open func(t *testing.T) core.Store
@@ -23,12 +23,12 @@ type Engine struct {
 	// Reopen closes a store that Open made and opens its data again.
 	Reopen func(t *testing.T, s core.Store) core.Store
 
-	// Second opens the data of an open store a second time, as another process
-	// would. Nil: the engine does not allow it, and the tests that need it are skipped.
+	// Second opens the data of an open store again, as another process would. It is nil
+	// if the engine does not allow that; tests that need it are then skipped.
 	Second func(t *testing.T, s core.Store) core.Store
 
-	// Blockable returns an empty store and a gate that can block its syncs. Nil:
-	// the tests that need it are skipped.
+	// Blockable returns an empty store and a gate that can block its syncs to disk. It
+	// is nil if the engine cannot; tests that need it are then skipped.
 	Blockable func(t *testing.T) (core.Store, *Gate)
 }
 
@@ -38,7 +38,7 @@ var Initial = core.Resource{
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: make([]byte, 64)}},
 }
 
-// Run runs all tests of the suite on an engine.
+// Run runs all tests of the suite as subtests on an engine.
 func Run(t *testing.T, e Engine) {
 	t.Run("empty", func(t *testing.T) { testEmpty(t, e) })
 	t.Run("resource", func(t *testing.T) { testResource(t, e) })
@@ -67,7 +67,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("two writers", func(t *testing.T) { TwoWriters(t, e) })
 }
 
-// start is the time of the first batches, epoch milliseconds: a second before
+// start is the time of the first batches in epoch milliseconds. It is a second before
 // midnight UTC, so that the day of the event log changes during a test.
 const start = int64(20_000)*86_400_000 - 1000
 
@@ -97,16 +97,16 @@ func create(id, token string, users ...string) *core.Change {
 	return c
 }
 
-// policies are the retention policies in days that random histories use.
+// policies are the retention policies, in days, that random tests use; 0 means none.
 var policies = []int32{0, 30, 90}
 
-// keptFor sets the retention policy of a change that has Properties.
+// keptFor sets the days after which a thread is deleted in change c, and returns c.
 func keptFor(days int32, c *core.Change) *core.Change {
 	c.Properties.RetentionDays = days
 	return c
 }
 
-// send returns the change that adds a text message, decided at a revision.
+// send returns the change that adds a text message to a thread with the given revision.
 func send(id string, revision uint64, sender, token, content string) *core.Change {
 	return &core.Change{
 		Key: id, Thread: id, Revision: revision, SendToken: token, Caller: sender,
@@ -115,14 +115,15 @@ func send(id string, revision uint64, sender, token, content string) *core.Chang
 	}
 }
 
-// putUser returns the change that replaces a user's row.
+// putUser returns the change that replaces the user row from by the row to.
 func putUser(from, to core.User) *core.Change {
 	return &core.Change{Key: to.ID, ReadUsers: []core.User{from}, PutUsers: []core.User{to}}
 }
 
-// apply applies the changes, one batch per lane, and returns the outcomes in the order
-// of the changes. It fails the test if Store.Apply modifies a change. Afterwards it
-// replaces each applied change by the copy that has its numbers.
+// apply applies the changes, as one batch per lane (a lane is a queue of the store),
+// and returns the outcomes in the order of the changes. It fails the test if
+// Store.Apply modifies a change, and then replaces each applied change by the copy with
+// assigned numbers.
 func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.Outcome {
 	t.Helper()
 	outcomes := make([]core.Outcome, len(changes))
@@ -148,7 +149,8 @@ func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.O
 	return outcomes
 }
 
-// applyBatch is apply for the changes of one lane. It returns the error of Store.Apply.
+// applyBatch applies a batch with changes of one lane and returns the outcomes, or the
+// error of Store.Apply. Like apply, it checks that Store.Apply modifies no change.
 func applyBatch(t rapid.TB, s core.Store, b core.Batch) ([]core.Outcome, error) {
 	t.Helper()
 	before := make([]*core.Change, len(b.Changes))
@@ -164,7 +166,8 @@ func applyBatch(t rapid.TB, s core.Store, b core.Batch) ([]core.Outcome, error) 
 	return outcomes, err
 }
 
-// putRows replaces each applied change by the copy in its outcome, which has ids and numbers.
+// putRows replaces each applied change by the copy in its outcome, which has the ids
+// and numbers that the store assigned.
 func putRows(changes []*core.Change, outcomes []core.Outcome) {
 	for i, o := range outcomes {
 		if o.Status == core.Applied {
@@ -225,7 +228,8 @@ func receipts(t rapid.TB, s core.Store, thread string) []core.Receipt {
 	return page.Receipts
 }
 
-// answer returns the stored answer of the create of a thread, or nil if there is none.
+// answer returns the stored answer to the creation of a thread, or nil if none is
+// stored.
 func answer(t rapid.TB, s core.Store, thread string) *core.CreateAnswer {
 	t.Helper()
 	replay := create(thread, "key", user(1))

@@ -18,8 +18,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// testTransfer exports the rows of random histories, imports them into an empty
-// store, and continues to write there.
+// testTransfer writes random changes to a store, exports its rows, imports them into an
+// empty store and continues to write there. All reads must return the same.
 func testTransfer(t *testing.T, e Engine) {
 	probe := e.Open(t)
 	_, exports := probe.(core.Exporter)
@@ -58,8 +58,8 @@ func testTransfer(t *testing.T, e Engine) {
 	})
 }
 
-// testTransferRefusals imports into stores that are not empty, and from sources that
-// fail.
+// testTransferRefusals checks that an import into a store that is not empty fails, and
+// that an import from a source that fails leaves the store empty.
 func testTransferRefusals(t *testing.T, e Engine) {
 	from := e.Open(t)
 	defer closeStore(t, from)
@@ -101,7 +101,8 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	to = e.Reopen(t, to)
 	defer func() { closeStore(t, to) }()
 
-	// An import sets the resource's id and the keys that the record has, but not the epoch.
+	// An import sets the resource's id, and the access keys if the record has some, but
+	// leaves the epoch.
 	moved := core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Epoch: "another"}
 	moved.Keys[1] = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret that came with the export")}
 	if err := to.(core.Importer).Import(ctx, Reading(append([]core.Record{moved}, records[1:]...))); err != nil {
@@ -126,7 +127,8 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	}
 }
 
-// replays repeats the send of every token: each must be a replay.
+// replays repeats every send that had an idempotency token. Each must return the first
+// message and write nothing.
 func (m *model) replays(rt *rapid.T, s core.Store, at int64) {
 	for _, id := range slices.Sorted(maps.Keys(m.threads)) {
 		th := m.threads[id]
@@ -157,7 +159,8 @@ func Records(t rapid.TB, s core.Store) (all []core.Record) {
 	return all
 }
 
-// Reading returns a function for core.Importer that returns the records one by one.
+// Reading returns a function that returns the records one by one and then io.EOF, as
+// core.Importer expects.
 func Reading(records []core.Record) func() (core.Record, error) {
 	return func() (core.Record, error) {
 		if len(records) == 0 {
@@ -190,8 +193,8 @@ func comparable(records []core.Record) []core.Record {
 	return out
 }
 
-// Answers writes the results of all reads of the given threads and users to out.
-// Positions and days of events are left out, because they depend on the engine.
+// Answers writes the results of all reads of the given threads and users to out. It
+// leaves out the positions and days of events, because they differ between engines.
 func Answers(t rapid.TB, s core.Store, threads, users []string, out io.Writer) {
 	t.Helper()
 	a := answers{t, s, out}
@@ -226,7 +229,7 @@ func Checksum(t rapid.TB, s core.Store, threads, users []string) string {
 	return hex.EncodeToString(sum.Sum(nil))
 }
 
-// messagesPage is the number of messages that are read at a time.
+// messagesPage is the number of messages that Answers reads at a time.
 const messagesPage = 97
 
 type answers struct {

@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TwoWriters tests two stores that write to the same data at the same time, where each
-// decides on heads that the other may have changed. It needs Engine.Second.
+// TwoWriters tests two stores that write to the same data at the same time, so that one
+// may compute changes from rows that the other has changed. It needs Engine.Second.
 func TwoWriters(t *testing.T, e Engine) {
 	if e.Second == nil {
 		t.Skip("this engine locks its folder: there is never a second writer")
@@ -80,10 +80,11 @@ func testRenamesAndSends(t *testing.T, e Engine) {
 	}
 }
 
-// testTwoWriterHistories lets two stores write random changes at the same time, each
-// lane deciding on rows that it read earlier. Then it replays the acknowledged
-// changes in the order of each thread's event numbers and compares the result with
-// the store. TEST_TWO_WRITER_HISTORIES=100 runs 100 histories of 5,000 operations.
+// testTwoWriterHistories lets two stores write random changes at the same time,
+// computed from rows that may be outdated. Then it applies the acknowledged changes to
+// a model in the order of each thread's event numbers, and compares the model with the
+// store. The environment variable TEST_TWO_WRITER_HISTORIES sets the number of long
+// histories.
 func testTwoWriterHistories(t *testing.T, e Engine) {
 	histories, operations := 3, 600
 	if v := os.Getenv("TEST_TWO_WRITER_HISTORIES"); v != "" {
@@ -127,7 +128,7 @@ type threadHistory struct {
 	events  uint64 // the greatest number that was acknowledged
 }
 
-// historyThreads and historyUsers are small, so that the writers often conflict.
+// Few threads and users, so that the writers often conflict.
 const historyThreads, historyUsers = 8, 4
 
 func (h *history) run(operations int) {
@@ -169,8 +170,9 @@ func (h *history) run(operations int) {
 	h.checkUsers(first)
 }
 
-// historyWriter is one lane of one store. It decides on cached rows, which it reads
-// again only after a stale outcome, and not always then.
+// historyWriter writes the changes of one lane, which is a queue, of one store. It
+// computes changes from cached rows, and reads a row again only after a stale outcome,
+// not always.
 type historyWriter struct {
 	*history
 	store    core.Store
@@ -278,8 +280,8 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 // days returns a random retention policy in days.
 func (w *historyWriter) days() int32 { return policies[w.random.IntN(len(policies))] }
 
-// acknowledged returns the greatest acknowledged event number of each thread of the
-// batch. Events that the batch writes must have greater numbers.
+// acknowledged returns, for each thread of the changes, the greatest event number that
+// was acknowledged. Events that the changes write must have greater numbers.
 func (w *historyWriter) acknowledged(changes []*core.Change) map[string]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
