@@ -48,8 +48,9 @@ func rounds(t *testing.T, variable string, few int) int {
 	return n
 }
 
-// ack is an acknowledged operation, which must survive a crash. A message is
-// identified by its content without the number of its last edit.
+// ack is an operation that the store acknowledged before a crash, so it must be there
+// after the crash. Its message is identified by the content without the number of the
+// last edit.
 type ack struct {
 	op      string // send, edit, delete, receipt, add, remove or keep
 	thread  string
@@ -69,9 +70,9 @@ func parseAck(line string) (a ack, ok bool) {
 
 func (a ack) text() string { return fmt.Sprintf("%s#%d", a.content, a.edits) }
 
-// crashLoad runs all senders until stop is closed or an operation fails. They send, some
-// with an idempotency token, edit and delete messages, send receipts, add and remove
-// guests, and change retention policies. crashLoad calls acked for each success.
+// crashLoad runs all senders until stop is closed or an operation fails. They send,
+// edit and delete messages, send receipts, add and remove a guest, and change retention
+// policies. It calls acked for each operation that succeeds.
 func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) error {
 	ctx := context.Background()
 	service, err := core.New(ctx, s, new(local.Bus), core.Options{})
@@ -79,7 +80,7 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 		return err
 	}
 	defer service.Close()
-	// Each sender has a guest, which it adds to its thread and removes again.
+	// Each sender has a guest, a user that it adds to its thread and removes again.
 	var users, guests []core.NewParticipant
 	for range crashSenders {
 		for _, list := range []*[]core.NewParticipant{&users, &guests} {

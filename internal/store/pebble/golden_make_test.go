@@ -23,7 +23,9 @@ import (
 
 var goldenOut = flag.String("golden-out", "", "a folder into which TestMakeGoldenStore also writes store.tar.gz and export.jsonl")
 
-// goldenMidnight is the midnight between the two days of events in a golden store.
+// goldenMidnight is the midnight in the middle of the history of a golden store, a
+// store for tests of later versions. The store has events of the day before and the day
+// after.
 var goldenMidnight = time.Date(2026, 3, 5, 0, 0, 0, 0, time.UTC)
 
 // golden fills a store through a core.Service with a fixed clock.
@@ -33,7 +35,8 @@ type golden struct {
 	now time.Time
 }
 
-// ok ends the test if err is not nil, and moves the clock forward by 1.5 seconds.
+// ok ends the test if err is not nil. Otherwise it moves the clock forward by 1.5
+// seconds.
 func (g *golden) ok(err error) {
 	g.t.Helper()
 	if err != nil {
@@ -74,10 +77,10 @@ func (g *golden) text(caller, thread, content string) int64 {
 	return g.send(caller, thread, core.SendMessage{Kind: core.Text, Content: content})
 }
 
-// makeGolden makes a store in dir. Its older rows are in one table of the last level,
-// and its latest only in the write-ahead log. It has no table of the first level: that
-// would be compacted soon after the log's rows are flushed, and the test could not
-// tell the compaction from an upgrade that rewrites rows.
+// makeGolden creates a golden store, for tests of later versions, in dir. Its older
+// rows are in one table of the last level of Pebble's tree, and its latest rows only in
+// the write-ahead log. It has no table of the first level, because Pebble would soon
+// compact one, and the test could not tell that from an upgrade that rewrites rows.
 func makeGolden(t *testing.T, dir string) {
 	ctx := context.Background()
 	s, err := Open(dir, Options{CacheSize: 1 << 20, Initial: core.Resource{
@@ -97,7 +100,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(err)
 	id := communication.ParseRawID
 
-	// The first day.
+	// The first day of the history.
 	ann, bob, carol, dave, eve := g.user(), g.user(), g.user(), g.user(), g.user()
 	lunch := g.thread(ann, core.CreateThread{
 		Topic: "lunch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60, Token: "create-1",
@@ -123,7 +126,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.text(dave, plans, "a word of Dave")
 	g.ok(g.SendReceipt(ctx, dave, plans, typo))
 
-	// The second day.
+	// The second day of the history.
 	g.now = goldenMidnight.Add(time.Minute)
 	lost := g.thread(carol, core.CreateThread{Topic: "lost", Participants: []core.NewParticipant{{User: id(ann)}}})
 	g.send(carol, lost, core.SendMessage{Kind: core.Text, Content: "to be lost", Token: "send-1"})

@@ -22,8 +22,8 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// TestGoldenStore opens stores that older binaries wrote. The records must equal the
-// older binary's export, and Open must rewrite no row.
+// TestGoldenStore opens stores that older versions wrote. The records must equal those
+// that the older version exported, and Open must rewrite no row.
 func TestGoldenStore(t *testing.T) {
 	for version := uint64(1); version < schema; version++ {
 		t.Run(fmt.Sprintf("schema %d", version), func(t *testing.T) {

@@ -76,9 +76,9 @@ func TestListReadsFewKeys(t *testing.T) {
 	}
 }
 
-// TestListThreadsReadsFewKeys pages through the list of a user with many threads. A
-// page must read three keys for each thread that it shows, and for the other threads
-// of its first and its last minute, but hardly more.
+// TestListThreadsReadsFewKeys lists the threads of a user with many threads, page by
+// page. It checks that a page reads about three keys for each thread that it shows or
+// that is in the same minute as its first or last one, and few others.
 func TestListThreadsReadsFewKeys(t *testing.T) {
 	threads := 5_000
 	if v := os.Getenv("TEST_LIST_THREADS"); v != "" {
@@ -137,8 +137,8 @@ func TestListThreadsReadsFewKeys(t *testing.T) {
 	}
 }
 
-// TestExpiringPassesOverOrphans adds expiry entries that contradict their threads, with
-// earlier times than the correct ones. Expiring must skip them.
+// TestExpiringPassesOverOrphans adds keys to the index of expiry times that contradict
+// the threads and have earlier times than the correct ones. Expiring must skip them.
 func TestExpiringPassesOverOrphans(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	defer mustClose(t, s)

@@ -66,9 +66,9 @@ func TestSuite(t *testing.T) {
 	})
 }
 
-// TestTwoWriterCaseItself runs the suite's case with two writers, which Pebble's own
-// engine skips because one process opens it. Here both writers wrap one store. So the
-// case itself is tested.
+// TestTwoWriterCaseItself runs the test suite's case with two writers on two wrappers
+// of one store. The engine itself skips that case, because only one process can open a
+// Pebble store, so the case would otherwise run only on PostgreSQL.
 func TestTwoWriterCaseItself(t *testing.T) {
 	var r stores
 	storetest.TwoWriters(t, storetest.Engine{
@@ -121,7 +121,7 @@ func (f gatedFile) SyncTo(length int64) (bool, error) {
 	return f.File.SyncTo(length)
 }
 
-// door is one of two writers to the same store.
+// door is one of two wrappers of the same store, which stand for two writers.
 type door struct {
 	core.Store
 	mu     *sync.Mutex // shared by both doors: one Apply at a time, as in a lane

@@ -78,8 +78,9 @@ func mustClose(t *testing.T, s *Store) {
 	}
 }
 
-// TestExportIsOneDurableMoment exports while others write. All exported records must
-// be durable before the first one is yielded, and heads must agree with messages.
+// TestExportIsOneDurableMoment exports a store while others write to it. All exported
+// records must be durable before the first one is returned, and the heads, which count
+// a thread's messages, must agree with the messages.
 func TestExportIsOneDurableMoment(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "store", mem)
@@ -247,7 +248,7 @@ func TestCheckFindsDamage(t *testing.T) {
 }
 
 // TestExportNumbersPositionsAnew exports an event log whose first days were deleted.
-// The exported positions must begin with 1.
+// The positions of the exported events must begin with 1.
 func TestExportNumbersPositionsAnew(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	fillThreads(t, s, 2, 2) // positions 1 to 3, and 4 to 6

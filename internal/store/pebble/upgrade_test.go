@@ -20,9 +20,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// asSchema1 turns a store into one of schema 1 and closes it. Schema 1 has no expiry
-// keys, but asSchema1 writes two that are wrong: an upgrade that was interrupted may
-// leave keys, and a binary of schema 1 that runs afterwards does not update them.
+// asSchema1 changes a store to schema 1, which has no expiry keys, and closes it. It
+// writes two wrong expiry keys, because an interrupted upgrade may leave keys, and a
+// program of schema 1 that runs afterwards does not update them.
 func asSchema1(t *testing.T, s *Store) {
 	t.Helper()
 	b := s.db.NewBatch()
@@ -59,8 +59,8 @@ func onDisk(t *testing.T, disk vfs.FS) (version uint64, expiries int) {
 	return version, expiries
 }
 
-// TestUpgradeFindsThreadsThatEnd opens a store of schema 1. After the upgrade, the
-// sweep must delete the threads in it that have expired.
+// TestUpgradeFindsThreadsThatEnd opens a store of schema 1, which has no expiry keys.
+// After the upgrade, the sweep must delete the threads that have expired.
 func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 	const made, day = 1_700_000_000_000, 86_400_000
 	mem := vfs.NewMem()
@@ -156,8 +156,9 @@ func TestUpgradeIsCutOff(t *testing.T) {
 	}
 }
 
-// TestUpgradeNeedsRoomAndGoodHeads upgrades a store without free space, and one with a
-// damaged head. Open must fail with an error that names the cause, each time.
+// TestUpgradeNeedsRoomAndGoodHeads upgrades a store on a full disk, and a store in
+// which the head row of a thread is damaged. Open must fail each time with an error
+// that names the cause.
 func TestUpgradeNeedsRoomAndGoodHeads(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
