@@ -16,9 +16,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestFigures prints what group commit is worth on this machine: durable sends
-// per second by 256 senders, against one transaction per send on as many
-// connections as serve that best. It never fails: the figures are for people.
+// TestFigures measures group commit on this machine. It prints the durable sends per
+// second of 256 senders with group commit, and with one transaction per send on the
+// number of connections that is fastest. It never fails.
 func TestFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("TEST_FIGURES is not set")
@@ -70,11 +70,12 @@ func perSecond(run func(stop <-chan struct{}, sent *atomic.Int64)) float64 {
 	return float64(sent.Load()) / time.Since(begun).Seconds()
 }
 
-// 300 bytes, as in the measurements that chose the engines.
+// 300 bytes, as in the measurements by which the store engines were chosen.
 var content = string(slices.Repeat([]byte("some words of a chat message, "), 10))
 
-// groupCommit is what core's committer does: while a batch is under way, all
-// others' sends gather.
+// groupCommit sends like the committer of package core: while a batch is being written,
+// the sends of all others gather for the next batch. It adds to sent until stop is
+// closed.
 func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, stop <-chan struct{}, sent *atomic.Int64) {
 	var wg sync.WaitGroup
 	for _, ids := range byLane {
@@ -102,8 +103,8 @@ func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, stop <-
 	wg.Wait()
 }
 
-// transactionPerSend writes the same rows, each send in a transaction of its
-// own: four round trips, as a plain program would.
+// transactionPerSend writes the same rows with a separate transaction for each send, in
+// four round trips, as a simple program would. It adds to sent until stop is closed.
 func transactionPerSend(t *testing.T, s *Store, byLane [][]string, senders int, stop <-chan struct{}, sent *atomic.Int64) {
 	ids := slices.Concat(byLane...)
 	ctx := context.Background()

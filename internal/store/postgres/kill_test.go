@@ -15,9 +15,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestKillServer shuts PostgreSQL down at once, again and again, while two
-// stores write to the same threads. What was acknowledged is there once, what
-// was refused is not there, and what is unknown at most once.
+// TestKillServer repeatedly kills PostgreSQL while two stores write to the same
+// threads. It checks that acknowledged changes are stored once, refused ones not at
+// all, and those with an unknown outcome at most once.
 func TestKillServer(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("TEST_POSTGRES_KILLS"))
 	if err != nil {
@@ -124,7 +124,7 @@ func TestKillServer(t *testing.T) {
 	t.Logf("%d rounds: %d acknowledged, %d refused, %d unknown", rounds, applied, len(refused), unknown)
 }
 
-// control runs pg_ctl on the server that scripts/postgres started.
+// control runs pg_ctl on the PostgreSQL server that scripts/postgres started.
 func control(t *testing.T, args ...string) {
 	t.Helper()
 	command := append([]string{os.Getenv("TEST_POSTGRES_BIN") + "/pg_ctl", "-D", os.Getenv("TEST_POSTGRES_DATA"), "-s"}, args...)

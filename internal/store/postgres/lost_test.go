@@ -16,7 +16,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// cutter stands between a store and the server and cuts connections.
+// cutter is a TCP proxy between a store and PostgreSQL that can cut connections.
 type cutter struct {
 	target string
 	listen net.Listener
@@ -27,7 +27,8 @@ type cutter struct {
 	conns map[net.Conn]bool
 }
 
-// behindCutter returns the URL with the cutter in the way.
+// behindCutter starts a cutter, a proxy to the server of url, and returns the URL that
+// leads through it.
 func behindCutter(t *testing.T, url string) (*cutter, string) {
 	t.Helper()
 	u, err := neturl.Parse(url)
@@ -102,7 +103,8 @@ func (c *cutter) cutAll() {
 	}
 }
 
-// when installs what is decided of each piece of data.
+// when sets the function that decides for each piece of data whether the proxy forwards
+// it and whether it then cuts the connection.
 func (c *cutter) when(decide func(toServer bool, data []byte) (forward, cut bool)) {
 	c.cut.Store(&decide)
 }
@@ -135,7 +137,7 @@ func mustApply(t *testing.T, s *Store, want core.Status, changes ...*core.Change
 	return rs
 }
 
-// contents are the messages of a thread, oldest first.
+// contents returns the contents of the messages of a thread, oldest first.
 func contents(t *testing.T, s *Store, id string) (all []string) {
 	t.Helper()
 	page, err := s.Messages(context.Background(), core.MessagesQuery{Thread: id, Limit: 1_000_000})
@@ -148,8 +150,9 @@ func contents(t *testing.T, s *Store, id string) (all []string) {
 	return all
 }
 
-// TestLostCommit loses the connection on either side of a COMMIT: the batch is
-// answered truly, and is there once.
+// TestLostCommit cuts the connection before PostgreSQL gets a COMMIT, and after it has
+// carried out the COMMIT. In both cases Apply must return the true outcome, and the
+// batch must be stored once.
 func TestLostCommit(t *testing.T) {
 	for name, server := range map[string]string{"direct": server(t, "TEST_POSTGRES_URL"), "pgbouncer": server(t, "TEST_PGBOUNCER_URL")} {
 		for _, answered := range []bool{false, true} {
@@ -233,8 +236,9 @@ func TestCutConnections(t *testing.T) {
 	t.Logf("%d cuts, %d messages", cuts, len(want))
 }
 
-// TestSilentConnection loses data without a word: the server keeps the locks
-// until its own patience ends, and the batch is written once all the same.
+// TestSilentConnection drops the data of a COMMIT without closing the connection.
+// PostgreSQL keeps the locks until its idle timeout. The batch must then be stored
+// once.
 func TestSilentConnection(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)

@@ -17,8 +17,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestFirstSchemaIsFrozen: databases exist that were made by this file. A change
-// of the tables is another file.
+// TestFirstSchemaIsFrozen checks that the first migration has not changed, because
+// databases exist that it created. Change tables in a new migration.
 func TestFirstSchemaIsFrozen(t *testing.T) {
 	sql, err := fs.ReadFile(migrations, "migrations/00001_tables.sql")
 	if err != nil {
@@ -41,8 +41,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// TestOpenTogether opens an empty database by several processes at once: one of
-// them migrates, and all find the same resource.
+// TestOpenTogether opens an empty database with several stores at the same time. It
+// checks that the tables are created once and that all stores have the same resource.
 func TestOpenTogether(t *testing.T) {
 	for _, variable := range []string{"TEST_POSTGRES_URL", "TEST_PGBOUNCER_URL"} {
 		t.Run(variable, func(t *testing.T) {
@@ -86,8 +86,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestDroppedPartition drops partitions that the store has made; a batch of such a day
-// makes its partition again.
+// TestDroppedPartition drops the event tables of two days behind the store's back, and
+// checks that a change of such a day creates its table again.
 func TestDroppedPartition(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -127,7 +127,9 @@ func TestDroppedPartition(t *testing.T) {
 	}
 }
 
-// TestHeldHead has another writer stop in mid-transaction, holding a head.
+// TestHeldHead lets another connection hold the lock of a thread's row in a
+// transaction. Apply must fail if that takes longer than its patience, and must succeed
+// otherwise.
 func TestHeldHead(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -144,7 +146,7 @@ func TestHeldHead(t *testing.T) {
 		}
 	}
 
-	// Longer than this one's patience: certainly nothing was written.
+	// The lock is held longer than Apply's patience: it must fail and write nothing.
 	hold()
 	joins := text("t", "never")
 	joins.Members = []core.Member{{User: "8:acs:bob", Order: 2, Intervals: []core.Interval{{}}}}
@@ -155,7 +157,8 @@ func TestHeldHead(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Shorter than that, though longer than the lock timeout: written once.
+	// The lock is held longer than the lock timeout, but less than Apply's patience:
+	// the change must be written once.
 	s.timeouts.patience = 10 * time.Second
 	hold()
 	var released sync.WaitGroup
@@ -182,8 +185,9 @@ func TestHeldHead(t *testing.T) {
 	}
 }
 
-// TestStoppedWriter stops for longer than the server lets a transaction idle:
-// others get its locks, and it writes its batch in another transaction.
+// TestStoppedWriter delays a store's COMMIT for longer than PostgreSQL lets a
+// transaction idle. Another store gets the locks and writes first. The delayed batch
+// must then be written once, in a new transaction.
 func TestStoppedWriter(t *testing.T) {
 	url := emptyDatabase(t)
 	c, through := behindCutter(t, url)

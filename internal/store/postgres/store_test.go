@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(dropping{m}) }
 
-// dropping drops the tests' databases when all have run.
+// dropping runs the tests and then drops the databases that they created.
 type dropping struct{ *testing.M }
 
 func (d dropping) Run() int {
@@ -30,7 +30,8 @@ func (d dropping) Run() int {
 	return code
 }
 
-// server is where the tests' databases are made, or the test is skipped.
+// server returns the URL of the server in an environment variable. It skips the test if
+// the variable is not set.
 func server(t testing.TB, variable string) string {
 	t.Helper()
 	u := os.Getenv(variable)
@@ -40,8 +41,8 @@ func server(t testing.TB, variable string) string {
 	return u
 }
 
-// databases are used again when a test is done with one: the suite opens a
-// hundred stores, and a new database each would take a minute.
+// databases holds databases that a later test may use again. The suite opens a hundred
+// stores, and creating a database for each would take a minute.
 var databases pool
 
 type pool struct {
@@ -49,7 +50,7 @@ type pool struct {
 	made, free []string // names
 }
 
-// take returns the name of an empty database.
+// take returns the name of an empty database. It creates one if none is free.
 func (p *pool) take(t testing.TB) string {
 	t.Helper()
 	p.mu.Lock()
@@ -68,7 +69,7 @@ func (p *pool) take(t testing.TB) string {
 	return name
 }
 
-// give takes a database back whose tables are as Open made them.
+// give makes a database free for later tests. Its tables must be as Open created them.
 func (p *pool) give(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -93,7 +94,7 @@ func (p *pool) drop() error {
 	return nil
 }
 
-// onServer is the URL of a database on a server.
+// onServer returns the URL of the database with the name on a server.
 func onServer(t testing.TB, server, name string) string {
 	t.Helper()
 	u, err := neturl.Parse(server)
@@ -104,14 +105,15 @@ func onServer(t testing.TB, server, name string) string {
 	return u.String()
 }
 
-// emptyDatabase is the URL of a database for one test, on the server itself.
+// emptyDatabase returns the URL of an empty database that no other test uses. The URL
+// leads directly to PostgreSQL, not through PgBouncer.
 func emptyDatabase(t testing.TB) string {
 	t.Helper()
 	name := databases.take(t) // and never given back: the test may do to it what it likes
 	return onServer(t, server(t, "TEST_POSTGRES_URL"), name)
 }
 
-// execute runs statements on a connection of their own.
+// execute runs SQL statements on a new connection.
 func execute(t testing.TB, url, sql string) {
 	t.Helper()
 	conn := dial(t, url)
@@ -139,9 +141,9 @@ func open(t testing.TB, url string) *Store {
 	return s
 }
 
-// patient is a store as the suite wants to see it: alone on its server. Its
-// events wait until every transaction that had begun anywhere on the server,
-// an autovacuum's too, has ended.
+// patient is a store for the test suite whose Events first waits until all transactions
+// on the server that had begun, also autovacuum's, have ended. Until then the store
+// hides the latest events, which the suite does not expect.
 type patient struct {
 	*Store
 	name, url string // of its database
@@ -173,7 +175,8 @@ func (p patient) Events(ctx context.Context, after uint64, limit int) (core.Even
 	return p.Store.Events(ctx, after, limit)
 }
 
-// engine is the store as it is reached through a server.
+// engine returns the PostgreSQL engine for the test suite, reached through the server's
+// URL.
 func engine(server string) storetest.Engine {
 	return storetest.Engine{
 		Open: func(t *testing.T) core.Store {
@@ -209,15 +212,15 @@ func TestSuite(t *testing.T) {
 	storetest.Run(t, engine(server(t, "TEST_POSTGRES_URL")))
 }
 
-// TestSuiteBehindPgBouncer runs the suite with another server connection for
-// every transaction.
+// TestSuiteBehindPgBouncer runs the test suite through PgBouncer, which gives each
+// transaction another connection to PostgreSQL.
 func TestSuiteBehindPgBouncer(t *testing.T) {
 	storetest.Run(t, engine(server(t, "TEST_PGBOUNCER_URL")))
 }
 
-// gate makes every COMMIT that writes an event, a user or a key wait for an advisory
-// lock that the gate holds while it is shut: all statements are carried out by
-// then, and only the commit record is missing.
+// gate returns a Gate for the database: while it is shut, every COMMIT that writes an
+// event, a user or an access key waits for an advisory lock. The transaction's
+// statements are carried out by then, but nothing is committed.
 func gate(t *testing.T, url string) *storetest.Gate {
 	ctx := context.Background()
 	holder, watcher := dial(t, url), dial(t, url)

@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// TestTablesHaveTheColumns holds the schema of the rows against the tables that
-// the migrations make.
+// TestTablesHaveTheColumns checks that the tables that the migrations create have the
+// columns that package row defines.
 func TestTablesHaveTheColumns(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -37,8 +37,8 @@ func TestTablesHaveTheColumns(t *testing.T) {
 	}
 }
 
-// TestExpressions holds times that SQL computes against core, and the indexes
-// that are made for a query against that query.
+// TestExpressions checks that times that SQL computes equal those of package core, and
+// that PostgreSQL uses the index that was made for each query.
 func TestExpressions(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -71,7 +71,7 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
-// fakeRow is a row of a query with these columns.
+// fakeRow is a row of a query result with the given columns and values.
 type fakeRow struct {
 	pgx.CollectableRow
 	columns []string
@@ -99,7 +99,7 @@ func (r fakeRow) Scan(targets ...any) error {
 	return nil
 }
 
-// TestScanByName reads columns in any order, some of them only.
+// TestScanByName reads rows whose columns are in any order or partly missing.
 func TestScanByName(t *testing.T) {
 	want := core.ThreadReceipt{Thread: "19:a", Receipt: core.Receipt{User: "8:a", MessageID: 5, ReadOn: 6}}
 	values := map[string]any{"thread": "19:a", "user_id": "8:a", "message_id": int64(5), "read_on": int64(6)}
