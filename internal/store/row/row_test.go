@@ -25,7 +25,7 @@ const (
 	bob    = "8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426"
 )
 
-// sample is a row of a kind in one of its formats.
+// sample is a row of one kind, encoded in one format of that kind.
 type sample struct {
 	kind, name string
 	format     byte
@@ -36,8 +36,8 @@ type sample struct {
 	want       any
 }
 
-// of makes a sample of what a value of the format decodes to. Keys are empty:
-// no value holds them.
+// of returns a sample of format with the row that decoding must return. The fields of
+// the row's key are empty, because the encoded value does not contain them.
 func of[T any](k *Kind[T], name string, format byte, want T) sample {
 	return sample{
 		kind: k.Name, name: name, format: format, newest: k.Format(), value: k.Encode(nil, &want), want: want,
@@ -53,7 +53,7 @@ func of[T any](k *Kind[T], name string, format byte, want T) sample {
 	}
 }
 
-// samples has every kind in every format.
+// samples has a sample of every format of every kind of row.
 var samples = []sample{
 	of(User, "user", 1, core.User{State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}),
 	of(User, "user", 2, core.User{State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: thread}),
@@ -92,8 +92,9 @@ var samples = []sample{
 	of(Expiry, "entry", 1, core.Expiry{}),
 }
 
-// TestGoldenValues holds every format of every kind: what was written in it is
-// read as it was meant, and the newest is written as it always was.
+// TestGoldenValues compares every format of every kind of row with stored bytes:
+// decoding them must return the row, and encoding in the newest format must return the
+// same bytes.
 func TestGoldenValues(t *testing.T) {
 	for _, s := range samples {
 		t.Run(s.name, func(t *testing.T) {
@@ -158,7 +159,8 @@ func TestEveryFormatHasAGoldenValue(t *testing.T) {
 	}
 }
 
-// TestDamagedValuesAreErrors cuts, lengthens and relabels every value.
+// TestDamagedValuesAreErrors shortens and lengthens each encoded value and changes its
+// format. Decoding must fail.
 func TestDamagedValuesAreErrors(t *testing.T) {
 	for _, s := range samples {
 		for n := range s.value {
@@ -181,8 +183,8 @@ func TestDamagedValuesAreErrors(t *testing.T) {
 	}
 }
 
-// FuzzDecode throws bytes at every kind: an error, or a row that is written and
-// read again as the same; never a panic.
+// FuzzDecode decodes arbitrary bytes as every kind of row. It must not panic, and an
+// accepted row must be equal after encoding and decoding.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(s.value)
@@ -210,8 +212,9 @@ type toy struct {
 	Score uint64
 }
 
-// TestFormatsOfOneKind gives a kind another field in format 2: a value of format
-// 1 reads with the zero value, format 2 round-trips, format 3 is refused.
+// TestFormatsOfOneKind defines a kind of row with a second format that has one more
+// field. A value of format 1 must decode with the zero value of that field, format 2
+// must round-trip, and format 3 must be refused.
 func TestFormatsOfOneKind(t *testing.T) {
 	name := text("name", func(r *toy) *string { return &r.Name })
 	mood := text("mood", func(r *toy) *string { return &r.Mood })
@@ -247,7 +250,8 @@ func TestFormatsOfOneKind(t *testing.T) {
 	}
 }
 
-// TestPackedColumns holds the bytes of maps and lists in PostgreSQL.
+// TestPackedColumns compares the bytes of maps and lists in PostgreSQL columns with
+// golden ones.
 func TestPackedColumns(t *testing.T) {
 	check(t, Message, "metadata", core.Message{Metadata: map[string]string{"b": "2", "a": "\x00\xff"}}, "01020161"+"0200ff"+"01620132")
 	check(t, Message, "metadata", core.Message{}, "")
@@ -258,7 +262,8 @@ func TestPackedColumns(t *testing.T) {
 	check(t, Answer, "invalid", core.CreateAnswer{Invalid: []core.InvalidParticipant{{User: "8:b", Code: "404", Message: "Not found"}}}, "010103383a6203343034094e6f7420666f756e64")
 }
 
-// check holds a column of bytes to its digits, both ways.
+// check encodes a column of a row and decodes it again, and compares the bytes with the
+// hexadecimal digits.
 func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 	t.Helper()
 	for _, c := range k.Columns() {
@@ -300,7 +305,8 @@ func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 	t.Errorf("no column %s", name)
 }
 
-// TestLeftColumns scans the columns of a member that left, in any order.
+// TestLeftColumns decodes the columns of a member that has left its thread, in any
+// order.
 func TestLeftColumns(t *testing.T) {
 	var columns []Column[core.Member]
 	for _, c := range Member.Columns() {
@@ -332,7 +338,8 @@ func TestLeftColumns(t *testing.T) {
 	}
 }
 
-// TestEncodeDoesNotAllocate holds the rows that every send writes.
+// TestEncodeDoesNotAllocate checks that encoding the rows that every send writes does
+// not allocate memory.
 func TestEncodeDoesNotAllocate(t *testing.T) {
 	b := make([]byte, 0, 1024)
 	message := core.Message{ID: 1653551972669, Kind: core.Text, Sender: ann, Content: "hello"}
