@@ -78,8 +78,8 @@ func (h *history) check(s core.Store, id string, th *threadHistory) (expires int
 	return created + int64(days)*24*60*60*1000
 }
 
-// checkUsers fails the test unless each generation of each user, a number that grows with
-// every change of the user's row increments, was written exactly once.
+// checkUsers fails the test unless each generation of each user, a number in
+// the user's row, was written exactly once.
 func (h *history) checkUsers(s core.Store) {
 	for id, gs := range h.generations {
 		slices.Sort(gs)
