@@ -17,9 +17,9 @@ import (
 // else does.
 const private = "bob's own"
 
-// TestErasureSurvivesKills repeatedly kills a server on the embedded store while it erases
-// a user and others send to that user's threads. Afterwards no data of the user is left,
-// and no data of the others is missing.
+// TestErasureSurvivesKills repeatedly kills a server on the embedded store while it
+// erases a user and others send to that user's threads. Afterwards no data of the user
+// may be left, and no data of the others may be missing.
 func TestErasureSurvivesKills(t *testing.T) {
 	v := os.Getenv("TEST_ERASURE_KILLS")
 	if v == "" {
@@ -85,7 +85,8 @@ func (c *cluster) newUser(t *testing.T, n *node) user {
 	return user{made.Identity.ID, made.AccessToken.Token}
 }
 
-// newThread creates a thread with the participants, given as JSON.
+// newThread creates a thread on a server as the user of the token bearer, with the
+// given participants, and returns the thread's id.
 func (c *cluster) newThread(t *testing.T, n *node, bearer string, participants any) (id string) {
 	t.Helper()
 	status, answer := c.ask(n, "POST", "/chat/threads"+version, bearer, "", map[string]any{"topic": "failures", "participants": participants})
@@ -96,7 +97,7 @@ func (c *cluster) newThread(t *testing.T, n *node, bearer string, participants a
 	return made.ChatThread.ID
 }
 
-// each calls f for every thread, for a few threads concurrently.
+// each calls f for every thread, for several threads concurrently.
 func (e *erasure) each(threads []string, f func(i int, thread string)) {
 	var workers sync.WaitGroup
 	next := make(chan int)
@@ -114,7 +115,8 @@ func (e *erasure) each(threads []string, f func(i int, thread string)) {
 	workers.Wait()
 }
 
-// fill creates the threads, whose members are the load's user and bob.
+// fill creates the test's threads, each with two participants: the user that keeps
+// sending, and bob, who is erased later.
 func (e *erasure) fill(t *testing.T) {
 	t.Helper()
 	metadata := map[string]string{"key": private}
@@ -141,7 +143,7 @@ func (e *erasure) fill(t *testing.T) {
 }
 
 // await waits until about the wanted number of threads are erased, and returns their
-// number. It estimates it from thirty threads, unless all threads are wanted.
+// number. It estimates the number from thirty threads, unless all threads are wanted.
 func (e *erasure) await(t *testing.T, want int) (erased int) {
 	t.Helper()
 	some := e.threads
@@ -177,7 +179,8 @@ func (e *erasure) await(t *testing.T, want int) (erased int) {
 	}
 }
 
-// check reads every thread as the load's user.
+// check reads every thread as the user that kept sending. It fails the test if data of
+// the erased user is left or a message of others is missing.
 func (e *erasure) check(t *testing.T) {
 	t.Helper()
 	var mu sync.Mutex // guards the variables below

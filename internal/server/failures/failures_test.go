@@ -34,10 +34,10 @@ const (
 	identity = "?api-version=2023-10-01"
 )
 
-// TestFailures kills PostgreSQL, kills a server and cuts connections, in turn and at random
-// moments, while clients send to both servers. Afterwards every acknowledged message is
-// stored exactly once, every other message at most once per attempt, and a message with
-// an idempotency token at most once.
+// TestFailures kills PostgreSQL, kills a server and cuts connections at random moments,
+// while clients send to two servers. It checks that every acknowledged message is
+// stored once, every other message at most once per attempt, and a message with an
+// idempotency token at most once.
 func TestFailures(t *testing.T) {
 	address := database(t)
 	rounds := 3
@@ -112,7 +112,7 @@ func newCluster(t *testing.T, address string) *cluster {
 	return c
 }
 
-// newServers builds the server's binary. It starts no server.
+// newServers builds the server's program. It starts no server.
 func newServers(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{
@@ -236,7 +236,7 @@ func (c *cluster) killPostgres(t *testing.T) {
 	c.ctl(t, "start", "-w", "-l", filepath.Join(c.postgres.data, "again.log"))
 }
 
-// ctl runs pg_ctl as the server's user.
+// ctl runs pg_ctl on the test's PostgreSQL as the operating system user that owns it.
 func (c *cluster) ctl(t *testing.T, args ...string) {
 	t.Helper()
 	command := append([]string{filepath.Join(c.postgres.bin, "pg_ctl"), "-D", c.postgres.data, "-s"}, args...)
@@ -265,7 +265,8 @@ func (c *cluster) cutConnections(t *testing.T) {
 	}
 }
 
-// ask sends one request to a node. The status is 0 if no response came.
+// ask sends one request to a server and returns the response. The status is 0 if none
+// came.
 func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (status int, answer []byte) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -296,7 +297,7 @@ func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (st
 	return res.StatusCode, answer
 }
 
-// load runs clients that send messages, and records which were acknowledged.
+// load runs clients that send messages, and records the acknowledged messages.
 type load struct {
 	*cluster
 	bearer    string
@@ -333,9 +334,9 @@ func (c *cluster) newLoad(t *testing.T) *load {
 	return l
 }
 
-// send runs one client. It repeats a message with a token, to either server, until it is
-// acknowledged. It sends a message without a token once, and repeats it only after a 503,
-// which means that nothing was written.
+// send runs one client that sends messages to the servers. It repeats a message with an
+// idempotency token until it is acknowledged. It repeats a message without a token only
+// after a 503, which means that nothing was written.
 func (l *load) send(sender int) {
 	for n := 0; ; n++ {
 		content := fmt.Sprintf("%d/%d", sender, n)
@@ -377,7 +378,7 @@ func (l *load) send(sender int) {
 	}
 }
 
-// waitForProgress waits until messages are acknowledged again.
+// waitForProgress waits until further messages are acknowledged.
 func (l *load) waitForProgress(t *testing.T) {
 	t.Helper()
 	count := func() int {
@@ -399,14 +400,15 @@ func (l *load) stop() {
 	l.clients.Wait()
 }
 
-// abandon stops the clients at once. Every test calls it at its end, before the servers are
-// killed.
+// abandon stops the sending clients at once. Every test calls it at its end, before the
+// servers are killed.
 func (l *load) abandon() {
 	close(l.abandoned)
 	l.stop()
 }
 
-// verify lists the messages of every thread through both servers and checks them.
+// verify lists the messages of every thread through both servers. It fails the test if
+// one is missing, repeated or out of order.
 func (l *load) verify(t *testing.T) {
 	t.Helper()
 	for _, n := range l.nodes {

@@ -15,8 +15,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The size of the load. It is small because porcupine has to order the operations that
-// hang during the pause among thousands of others.
+// The number of clients and operations. They are few because porcupine, the checker,
+// has to find an order for operations that hang during the pause among all others.
 const (
 	pause      = 40 * time.Second
 	clients    = 12
@@ -24,10 +24,10 @@ const (
 	shown      = 50 // messages that a read returns
 )
 
-// TestPausedServer pauses one of two servers in the middle of a transaction for 40 seconds,
-// like a machine that swaps or a frozen container, and then lets it continue. Afterwards
-// no message is lost, repeated or out of order, and porcupine finds that the history is
-// linearizable.
+// TestPausedServer pauses one of two servers in the middle of a transaction for 40
+// seconds, as if its machine were frozen, and lets it continue. It checks that no
+// message is lost, repeated or out of order, and that all answers fit one order of the
+// operations.
 func TestPausedServer(t *testing.T) {
 	c := newCluster(t, database(t))
 	l := c.newLoad(t)
@@ -44,7 +44,7 @@ func TestPausedServer(t *testing.T) {
 	if served == 0 {
 		t.Error("while one server was stopped the other one answered nothing")
 	}
-	// Continue until the paused server has answered its pending requests and more.
+	// Wait until the paused server has answered its pending requests and some more.
 	for want, deadline := h.answered[0].Load()+5*clients, time.Now().Add(time.Minute); h.answered[0].Load() < want; time.Sleep(betweenOps) {
 		if time.Now().After(deadline) {
 			t.Fatal("the server that was stopped does not go on")
@@ -80,8 +80,8 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	for range 1000 {
 		time.Sleep(10 * time.Millisecond) // try another moment
 		c.nodes[i].signal(t, syscall.SIGSTOP)
-		// PostgreSQL finishes what the server has sent; then the transaction waits for the
-		// server, or it is done.
+		// PostgreSQL carries out the statements that the server has sent. Then the
+		// transaction has ended or waits for the server.
 		for active, deadline := 1, time.Now().Add(time.Second); active > 0 && time.Now().Before(deadline); {
 			if err := conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
 				count(*) FILTER (WHERE state = 'idle in transaction') FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1`,
@@ -98,7 +98,8 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	return 0
 }
 
-// history records the operations of clients and their results.
+// history records the operations of clients and their answers for porcupine, the
+// checker.
 type history struct {
 	*load
 	begin    time.Time
@@ -108,12 +109,11 @@ type history struct {
 	ops []porcupine.Operation
 }
 
-// listOp sends a text to a thread, or reads its newest messages.
+// listOp is an operation on a thread: it sends the text, or reads the newest messages.
 type listOp struct{ thread, text string }
 
-// act runs one client of one server and one thread. It repeats a send, which has an
-// idempotency token, until it is acknowledged. Of a read it records only the attempt that
-// succeeded.
+// act runs one client on one server and one thread. It repeats a send, which has an
+// idempotency token, until it is acknowledged. It records a read only if it succeeded.
 func (h *history) act(client int) {
 	server, thread := client%2, h.threads[client/2%len(h.threads)]
 	for n := 0; ; n++ {
@@ -138,8 +138,8 @@ func (h *history) act(client int) {
 	}
 }
 
-// carryOut carries out an operation and returns the result of a read. It may give up a
-// read, but never a send.
+// carryOut carries out an operation and returns the result of a read. It repeats a send
+// until it succeeds. ok is false if a read failed.
 func (h *history) carryOut(n *node, op listOp, called *time.Duration) (output string, ok bool) {
 	for ; ; time.Sleep(betweenOps) {
 		select {
@@ -175,7 +175,7 @@ func (h *history) carryOut(n *node, op listOp, called *time.Duration) (output st
 	}
 }
 
-// texts returns the messages of a page, newest first, one per line.
+// texts returns the contents of a page of messages, newest first, one per line.
 func texts(page []byte) string {
 	var p struct {
 		Value []struct{ Content struct{ Message string } }
@@ -192,8 +192,8 @@ func texts(page []byte) string {
 	return b.String()
 }
 
-// listModel is the porcupine model of a thread: sends append texts to a list, and reads
-// return the newest ones.
+// listModel is the model of a thread for porcupine, the checker: sends append to a list
+// of texts, and reads return the newest ones.
 var listModel = porcupine.Model{
 	Init: func() any { return "" },
 	Partition: func(history []porcupine.Operation) (parts [][]porcupine.Operation) {
