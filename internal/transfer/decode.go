@@ -11,8 +11,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// decode decodes a line of the kind into a record. It fails for an unknown kind or member
-// and for values out of range.
+// decode decodes a line of an export, of the given kind, into a record. It fails for an
+// unknown kind or member and for values out of range.
 func decode(kind string, line []byte) (core.Record, error) {
 	switch kind {
 	case "resource":
@@ -59,8 +59,8 @@ func decode(kind string, line []byte) (core.Record, error) {
 	return nil, fmt.Errorf("lines of kind %q are not known", kind)
 }
 
-// read decodes the JSON object of a line into a T and converts it with record. It fails
-// for unknown members.
+// read decodes the JSON object in line into a T and converts it to a record with the
+// function record. It fails for unknown members.
 func read[T any](line []byte, record func(*T) (core.Record, error)) (core.Record, error) {
 	var l T
 	d := json.NewDecoder(bytes.NewReader(line))
@@ -112,7 +112,8 @@ func decodeEvent(l *eventLine) (core.Record, error) {
 	return e, errors.Join(sortKey{ids: []string{l.Thread}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
 }
 
-// knownWord returns an error for the word of a field unless ok.
+// knownWord returns nil if ok, else an error: the word is not a valid value of the
+// field.
 func knownWord(ok bool, field, word string) error {
 	if !ok {
 		return fmt.Errorf("%s %q is not known", field, word)
@@ -120,7 +121,7 @@ func knownWord(ok bool, field, word string) error {
 	return nil
 }
 
-// atLeast fails if n, the value of a field, is less than least.
+// atLeast fails if n, the value of the field, is less than least.
 func atLeast(least int64, field string, n int64) error {
 	if n < least {
 		return fmt.Errorf("%s is out of range", field)
@@ -136,7 +137,7 @@ func signed(n uint64) int64 {
 	return int64(n)
 }
 
-// dict returns m, or nil if m is empty, as records have it.
+// dict returns m, or nil if m is empty, because records have nil for an empty map.
 func dict(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil

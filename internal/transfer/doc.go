@@ -13,8 +13,8 @@ import "github.com/confab-chat/confab/internal/core"
 // Reader reads.
 const Format = 1
 
-// sumEvery is the number of rows between two checksum lines. They detect an altered file
-// early and roughly locate the change.
+// sumEvery is the number of rows between two checksum lines. The checksums detect an
+// altered file early and show roughly where it was altered.
 const sumEvery = 10_000
 
 // maxLine is the longest line, in bytes. No row needs more: a message has at most a
@@ -27,8 +27,8 @@ type Summary struct {
 	Checksum string      `json:"sha256"` // hexadecimal SHA-256 of all lines before the last
 }
 
-// The lines that are not records: header is the first, trailer the last, and a sumLine
-// follows every sumEvery rows.
+// The lines of an export that are not records. header is the first line and trailer the
+// last; a sumLine with a checksum follows every sumEvery rows.
 type (
 	header struct {
 		Confab string `json:"confab"` // "export"

@@ -7,8 +7,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// encode returns the line of a record, to be encoded as JSON. It fails for text that is
-// not UTF-8, which encoding/json would silently replace, and for unknown kinds.
+// encode returns a struct that encoding/json encodes as the line of a record. It fails
+// for an unknown kind, and for text that is not UTF-8, because encoding/json would
+// replace it.
 func encode(r core.Record) (any, error) {
 	var t checker
 	switch r := r.(type) {
@@ -67,23 +68,25 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 	return line
 }
 
-// checker records whether a text of a record is not UTF-8 or a kind is unknown.
+// checker records whether a text of a record was not UTF-8 or a kind was unknown.
 type checker struct{ bad, unknown bool }
 
-// text returns s, and notes an error for err to return if s is not UTF-8.
+// text returns s unchanged. If s is not UTF-8, it makes err return an error.
 func (t *checker) text(s string) string {
 	t.bad = t.bad || !utf8.ValidString(s)
 	return s
 }
 
-// word returns the name of a kind or state and checks that parse knows it.
+// word returns the name of a kind or state. If parse does not accept the name, it makes
+// checker.err return an error.
 func word[K fmt.Stringer](t *checker, k K, parse func(string) (K, bool)) string {
 	_, known := parse(k.String())
 	t.unknown = t.unknown || !known
 	return k.String()
 }
 
-// dict returns m and checks that its texts are UTF-8.
+// dict returns m unchanged. If a key or value is not UTF-8, it makes err return an
+// error.
 func (t *checker) dict(m map[string]string) map[string]string {
 	for k, v := range m {
 		t.text(k)
@@ -92,7 +95,8 @@ func (t *checker) dict(m map[string]string) map[string]string {
 	return m
 }
 
-// err returns an error for the named record if a check has failed.
+// err returns an error with the name of the record if an earlier check failed, else
+// nil.
 func (t *checker) err(record string) error {
 	switch {
 	case t.bad:

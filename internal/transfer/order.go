@@ -8,7 +8,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// The order of the kinds of records in an export.
+// The order of the kinds of records in an export file.
 const (
 	rankResource = iota + 1
 	rankUser
@@ -21,15 +21,15 @@ const (
 	rankEvent
 )
 
-// sortKey is the sort key of a record: its kind, then the ids of its row's key, then its
-// number in the thread or in the store.
+// sortKey is the position of a record in an export: its kind first, then the ids in its
+// row's key, then its number in the thread or in the store.
 type sortKey struct {
 	rank   int // the kind; 0 in the zero sortKey
 	ids    []string
 	number uint64
 }
 
-// isSet reports whether p is the key of a record.
+// isSet reports whether p belongs to a record, and is not the zero sortKey.
 func (p sortKey) isSet() bool { return p.rank > 0 }
 
 // sortKeyOf returns the sort key of a record, or the zero sortKey for an unknown type.
@@ -71,8 +71,8 @@ func (p sortKey) compare(q sortKey) int {
 	return cmp.Compare(p.number, q.number)
 }
 
-// check fails if an id is empty or contains a NUL character, which the keys of a store
-// cannot contain.
+// check fails if an id in the key is empty or contains a NUL character, because the
+// keys of a store cannot contain such ids.
 func (p sortKey) check() error {
 	for _, id := range p.ids {
 		if id == "" {

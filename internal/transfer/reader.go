@@ -191,7 +191,8 @@ func validLine(line []byte) ([]byte, error) {
 	return line, nil
 }
 
-// kindOf returns the member kind of a line, which must be the first one.
+// kindOf returns the value of the member "kind" of a line. It fails if that is not the
+// first member.
 func kindOf(line []byte) (string, error) {
 	rest, ok := bytes.CutPrefix(line, []byte(`{"kind":"`))
 	kind, _, ok2 := bytes.Cut(rest, []byte(`"`))

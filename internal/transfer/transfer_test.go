@@ -28,7 +28,7 @@ const (
 	funny = "a line\nand <another> & \"quotes\" \\ \u2028 \U0001F600 \x01"
 )
 
-// golden has records of every kind, with all fields set and with none.
+// golden has records of every kind, both with all fields set and with none.
 var golden = []core.Record{
 	core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Keys: [2]core.AccessKeyRow{
 		{Serial: 1, Secret: []byte("the primary key of the golden file")}, {Serial: 7, Secret: []byte("the secondary key of the golden file")},
@@ -106,8 +106,8 @@ func readAll(file []byte) (records []core.Record, s Summary, err error) {
 	}
 }
 
-// TestGolden checks that the format has not changed: the Writer writes the bytes of the
-// golden file, and the Reader reads its records.
+// TestGolden checks that the export format has not changed: writing the golden records
+// must give the bytes of the golden file, and reading that file must give the records.
 func TestGolden(t *testing.T) {
 	name := filepath.Join("testdata", "format1.jsonl")
 	got := write(t, Options{Made: made, Keys: true}, golden)
@@ -149,8 +149,8 @@ func TestKeysStayAtHome(t *testing.T) {
 	}
 }
 
-// TestAnyAlteredByteIsRefused flips, removes, repeats and inserts bytes everywhere in a
-// file and cuts it off everywhere; the Reader must refuse each result.
+// TestAnyAlteredByteIsRefused changes, removes, repeats and inserts each byte of an
+// export and cuts it off at each byte. It checks that the Reader refuses each result.
 func TestAnyAlteredByteIsRefused(t *testing.T) {
 	file := write(t, Options{Made: made, Keys: true}, golden)
 	lines := bytes.Count(file, []byte("\n"))
@@ -178,8 +178,8 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 	refused("twice", len(file), append(bytes.Clone(file), file...))
 }
 
-// TestAlteredIsFoundBetweenTwoSums changes a text in a large file. The error must name the
-// lines of the checksums around it.
+// TestAlteredIsFoundBetweenTwoSums changes a text in a large export. It checks that the
+// error names the lines of the checksums before and after the change.
 func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	records := []core.Record{golden[0]}
 	for n := range 3*sumEvery + 5 {
@@ -201,7 +201,8 @@ func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	}
 }
 
-// TestReaderRefuses reads files with correct checksums and invalid content.
+// TestReaderRefuses checks that the Reader refuses files with correct checksums but
+// invalid content.
 func TestReaderRefuses(t *testing.T) {
 	resource := golden[0]
 	user := func(id string) core.Record { return core.User{ID: id, State: core.UserLive} }
@@ -253,7 +254,8 @@ func TestReaderRefuses(t *testing.T) {
 	}
 }
 
-// TestWriterRefuses writes records that JSON would alter or whose kind is unknown.
+// TestWriterRefuses checks that the Writer refuses records whose text JSON would alter
+// and records of an unknown kind.
 func TestWriterRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		record core.Record
@@ -305,7 +307,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// again changes each byte of an accepted file and expects the Reader to refuse it.
+// again changes each byte of a file that the Reader accepted, and checks that the
+// Reader refuses the result.
 func again(t *testing.T, text []byte) {
 	t.Helper()
 	for i := range text {
@@ -317,7 +320,7 @@ func again(t *testing.T, text []byte) {
 	}
 }
 
-// repair makes a file of the lines of text, with a correct last line.
+// repair returns an export of the given lines with correct checksums.
 func repair(text []byte) []byte {
 	var out bytes.Buffer
 	w := NewWriter(&out, Options{})

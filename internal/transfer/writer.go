@@ -72,7 +72,8 @@ func (w *Writer) Close() (Summary, error) {
 
 func (w *Writer) checksum() string { return hex.EncodeToString(w.sum.Sum(nil)) }
 
-// put writes a line and adds it to the checksum. It does nothing after an error.
+// put writes a line and adds it to the checksum. It does nothing after an earlier
+// error.
 func (w *Writer) put(line any) {
 	if w.err != nil {
 		return
