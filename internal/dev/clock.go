@@ -43,7 +43,7 @@ func (c *Clock) Advance(d time.Duration) error {
 	return nil
 }
 
-// move adds d to the offset and returns the functions to call.
+// move adds d to the clock's offset and returns the functions that Wake registered.
 func (c *Clock) move(d time.Duration) ([]func(), error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

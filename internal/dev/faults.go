@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// Bounds of the rules that Add accepts.
+// Limits of the fault rules that Add accepts.
 const (
 	MaxFaults     = 100              // rules in force at a time
 	MaxDelay      = 30 * time.Second // a response must be written within a minute

@@ -165,7 +165,7 @@ func (h *handler) checkOrigin(r *http.Request) error {
 	return nil
 }
 
-// clockBody is the response of /dev/clock.
+// clockBody is the JSON body of the response of /dev/clock.
 type clockBody struct {
 	Now   string `json:"now"`
 	Ahead string `json:"ahead"` // of the real time, as a Go duration
@@ -320,8 +320,8 @@ func (s *seconds) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// times is a count from 1, or rest.Always. The JSON form of rest.Always is "always"; -1
-// is accepted too.
+// times is the number of requests to which a fault rule applies. Its JSON form is a
+// number from 1, or "always" or -1 for rest.Always.
 type times int
 
 func (n times) MarshalJSON() ([]byte, error) {
