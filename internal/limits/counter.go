@@ -2,9 +2,9 @@ package limits
 
 import "time"
 
-// counter is a ring buffer of the times of the latest requests, in order. It grows until
-// it holds all requests of the longest window, at most to the highest count of its
-// limit.
+// counter is a ring buffer of the times of the latest requests, in order. It grows
+// until it holds all requests of the longest window (a window is a period in which the
+// number of requests is limited).
 type counter struct {
 	times []time.Duration
 	next  int // index for the next time
@@ -20,7 +20,8 @@ func (c *counter) latest(i int) time.Duration {
 	return c.times[i]
 }
 
-// wait returns how long after t the window stays full; 0 or less means it is not full.
+// wait returns how long after t no further request fits in the window. It returns 0 or
+// less if one fits at t.
 func (c *counter) wait(w window, t time.Duration) time.Duration {
 	if c.n < w.count {
 		return 0
@@ -28,9 +29,10 @@ func (c *counter) wait(w window, t time.Duration) time.Duration {
 	return c.latest(w.count) + w.span - t
 }
 
-// count adds an allowed request at t. It overwrites the oldest one if that is out of all
-// windows, and grows the ring otherwise. A ring of maximal size never grows: if its
-// oldest request were still in a window, the new one would have been refused.
+// count adds a request at time t. It overwrites the oldest request if that no longer
+// counts in any window, and makes the ring larger otherwise. A ring of maximal size
+// never has to grow: if its oldest request still counted, the new one would have been
+// refused.
 func (c *counter) count(t time.Duration, m *limit) {
 	if c.n == len(c.times) && (c.n == 0 || c.latest(c.n)+m.longest > t) {
 		c.grow(m.maxCount)
@@ -42,7 +44,7 @@ func (c *counter) count(t time.Duration, m *limit) {
 	}
 }
 
-// grow doubles a full ring, up to maxCount.
+// grow doubles the capacity of a full ring, up to maxCount.
 func (c *counter) grow(maxCount int) {
 	times := make([]time.Duration, min(max(2*c.n, 4), maxCount))
 	k := copy(times, c.times[c.next:])

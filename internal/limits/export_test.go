@@ -2,7 +2,7 @@ package limits
 
 import "time"
 
-// MaxKeys is the largest number of counters.
+// MaxKeys is the largest number of counters of a Limiter.
 const MaxKeys = maxKeys
 
 // Counters returns the number of counters and the total capacity of their rings.
@@ -21,8 +21,9 @@ func (l *Limiter) Counters() (counters, room int) {
 	return counters, room
 }
 
-// Consistent reports whether the profile is as Allow requires: the counters of each
-// operation are in one shard, and each operation has at most one limit per scope.
+// Consistent reports whether a profile fulfils two conditions of Allow: the counters of
+// each operation are in one shard (a part of the counters with one lock), and each
+// operation has at most one limit per scope.
 func Consistent(p Profile) bool {
 	for _, all := range New(p, time.Now).byName {
 		seen := map[scope]bool{}

@@ -31,8 +31,8 @@ type Limiter struct {
 	shards  [shards]shard
 }
 
-// limit is a rate with values derived from it. Its address is part of the keys of its
-// counters.
+// limit is a rate limit with values derived from it. The keys of its counters contain
+// its address.
 type limit struct {
 	rate
 	maxCount int           // highest count of its windows
@@ -82,8 +82,8 @@ func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	if len(all) == 0 {
 		return Refusal{}, true
 	}
-	// The limits of one operation are either all by user or all by thread, so their
-	// counters are in the same shard, under one lock.
+	// All limits of one operation have their counters in the same shard, under one
+	// lock, because they are either all by user or all by thread.
 	shardKey := thread
 	if all[0].scope == byUser {
 		shardKey = user
@@ -136,9 +136,10 @@ type key struct {
 	user, thread string
 }
 
-// shard holds part of the counters, in two generations. Using a counter moves it to the
-// young generation. A rotation drops the old generation, whose counters were not used
-// since the last rotation, and makes the young generation the old one.
+// shard holds a part of the counters under one lock, in two generations. Using a
+// counter moves it to the young generation. A rotation drops the old generation, whose
+// counters were not used since the last rotation, and makes the young generation the
+// old one.
 type shard struct {
 	mu         sync.Mutex
 	young, old map[key]*counter
@@ -146,8 +147,9 @@ type shard struct {
 	last       time.Duration // the latest time seen
 }
 
-// advance returns t, or the latest time seen if t is earlier, because the times in a
-// counter must be in order. It rotates if the last rotation was at least longest ago.
+// advance returns t, or the latest time so far if t is earlier, because the times in a
+// counter must be in order. It drops unused counters with rotate if the last rotation
+// was at least longest ago.
 func (s *shard) advance(t, longest time.Duration) time.Duration {
 	s.last = max(s.last, t)
 	if s.last-s.rotatedAt >= longest {
@@ -156,13 +158,13 @@ func (s *shard) advance(t, longest time.Duration) time.Duration {
 	return s.last
 }
 
-// rotate drops the old generation and starts a new young one.
+// rotate drops the counters that were not used since the previous call of rotate.
 func (s *shard) rotate() {
-	// A new map, because a cleared one would keep its memory.
+	// Make a new map, because a cleared map would keep its memory.
 	s.young, s.old, s.rotatedAt = map[key]*counter{}, s.young, s.last
 }
 
-// find returns the counter of a key, or nil, and moves it to the young generation.
+// find returns the counter of a key and marks it as used, or returns nil.
 func (s *shard) find(k key) *counter {
 	if c := s.young[k]; c != nil {
 		return c
@@ -184,7 +186,8 @@ func (s *shard) add(k key) *counter {
 	return c
 }
 
-// put adds a counter to the young generation. It rotates first if that is full.
+// put adds a counter to the young generation, the counters used lately. If there are
+// too many, it first drops unused counters with rotate.
 func (s *shard) put(k key, c *counter) {
 	if len(s.young) >= maxYoung || s.young == nil {
 		s.rotate()

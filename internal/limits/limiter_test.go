@@ -26,7 +26,7 @@ func newLimiter(p limits.Profile) (*limits.Limiter, *clock) {
 	return limits.New(p, c.now), c
 }
 
-// section9 is a copy of the table in docs/contract/chat.md §9.
+// section9 is a copy of the table of rate limits in docs/contract/chat.md §9.
 var section9 = []struct {
 	operations string
 	scope      string
@@ -52,13 +52,14 @@ var section9 = []struct {
 	{"send typing notification", "thread", 10, 30},
 }
 
-// TestAzure checks every figure of docs/contract/chat.md §9: that number of requests is
-// allowed, counted for all operations of the row together, and the next request is
-// allowed when the first one leaves the window.
+// TestAzure checks every rate limit of the table in docs/contract/chat.md §9: the given
+// number of requests must be allowed, counted for all operations of the row together,
+// and the next request must be allowed when the first one leaves the window.
 func TestAzure(t *testing.T) {
 	for _, row := range section9 {
 		operations := strings.Split(row.operations, ", ")
-		// Many users share the requests to a thread, so that none exceeds its own limit.
+		// Let many users share the requests to a thread, so that no user exceeds its
+		// own limit.
 		who := func(i int) (user, thread string) {
 			switch row.scope {
 			case "user":
@@ -240,7 +241,8 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
-// model is a simple limiter that keeps all allowed requests and searches them each time.
+// model is a simple rate limiter for comparison. It keeps all allowed requests and
+// searches them each time.
 type model []struct {
 	operation, user, thread string
 	at                      time.Time
@@ -354,8 +356,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("it may retry after %v, want 10 s", r.RetryAfter)
 	}
 
-	// Idle counters are dropped when others are used: after two rotations only the new
-	// counters are left.
+	// After two rotations, only new counters are left: using other counters drops idle
+	// ones.
 	for range 2 {
 		c.pass(time.Minute)
 		for i := range 2000 {
@@ -384,8 +386,8 @@ func TestRingsGrowAsNeeded(t *testing.T) {
 	}
 }
 
-// TestRingsKeepWhatCounts checks that a ring grows rather than overwrite a request that is
-// still just within a window.
+// TestRingsKeepWhatCounts checks that a counter grows rather than overwrite a request
+// that still counts in a window.
 func TestRingsKeepWhatCounts(t *testing.T) {
 	for early := range 11 {
 		l, c := newLimiter(limits.Azure)
@@ -405,8 +407,8 @@ func TestRingsKeepWhatCounts(t *testing.T) {
 	}
 }
 
-// TestNotForgottenTooSoon checks that a counter is kept at least for its longest window,
-// whenever the generations rotate.
+// TestNotForgottenTooSoon checks that a counter is kept for at least its longest
+// window, at whatever time unused counters are dropped.
 func TestNotForgottenTooSoon(t *testing.T) {
 	for start := range 60 {
 		l, c := newLimiter(limits.Azure)

@@ -21,7 +21,8 @@ import (
 // Profile is a named set of limits. The zero Profile is Fair.
 type Profile uint8
 
-// The profiles; the package comment compares them.
+// The profiles. Azure has the documented limits of the real service, Fair only a rate
+// limit per user, and Off none.
 const (
 	Fair Profile = iota
 	Azure

@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// scope says what has a count of its own: a user, a thread, or a user in a thread.
+// scope says by which ids requests are counted: per user, per thread, or per user in a
+// thread.
 type scope uint8
 
 const (
@@ -95,7 +96,7 @@ func Operations() []string {
 
 func ops(names ...string) []string { return names }
 
-// text returns the Refusal.Limit of a window.
+// text describes the limit of a window, as in Refusal.Limit.
 func (r rate) text(w window) string {
 	return fmt.Sprintf("%s: %d per %d s %s", r.name, w.count, w.span/time.Second, scopeNames[r.scope])
 }
