@@ -145,7 +145,7 @@ func refuse(reason Reason, format string, args ...any) error {
 	return &Error{Reason: reason, detail: fmt.Sprintf(format, args...)}
 }
 
-// authorization is a parsed Authorization header.
+// authorization holds the parts of an Authorization header.
 type authorization struct {
 	headers   []string // names of the signed headers in lower case, in the client's order
 	date      string   // the signed date header: x-ms-date or date
@@ -163,8 +163,8 @@ func parseAuthorization(header string) (authorization, error) {
 		}
 		return authorization{}, refuse(BadScheme, "authorization scheme is not "+scheme)
 	}
-	// Exactly two parameters: a further '&' becomes part of the second value, which then
-	// is not base64.
+	// The header has exactly two parameters. A further '&' becomes part of the second
+	// value, which is then not valid base64.
 	first, second, _ := strings.Cut(strings.TrimSpace(params), "&")
 	signed, ok1 := cutParam(first, "SignedHeaders")
 	signature, ok2 := cutParam(second, "Signature")
@@ -185,7 +185,8 @@ func parseAuthorization(header string) (authorization, error) {
 			"signed headers are not a date header, host and "+contentHashHeader)
 	}
 
-	// Check the length and decode strictly, so that a signature has only one text.
+	// Check the length and decode strictly, so that each signature has only one valid
+	// text.
 	var err error
 	if len(signature) == base64.StdEncoding.EncodedLen(sha256.Size) {
 		a.signature, err = base64.StdEncoding.Strict().DecodeString(signature)
@@ -218,8 +219,8 @@ func checkDate(date string, now time.Time) error {
 	return nil
 }
 
-// spellings returns all strings that a client may have signed for the request, without
-// duplicates and the most likely first (docs/contract/identity.md §4.4).
+// spellings returns all texts that a client may have signed for the request, the most
+// likely first and without duplicates (docs/contract/identity.md §4.4).
 func (r Request) spellings(auth authorization, date, contentHash string) [][]byte {
 	var hosts []string
 	for _, authority := range append([]string{r.Host}, r.Authorities...) {

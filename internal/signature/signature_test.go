@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The values that all test vectors of docs/contract/identity.md §4.2 have.
+// The values that all test signatures of docs/contract/identity.md §4.2 share.
 const (
 	testKey         = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
 	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
@@ -79,7 +79,7 @@ func signed(t testing.TB) Request {
 		signature(t, testKey, "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
 }
 
-// with replaces a header of r; an empty value removes it.
+// with replaces a header of r and returns r. An empty value removes the header.
 func (r Request) with(name, value string) Request {
 	header := r.Header
 	r.Header = func(n string) string {
@@ -104,13 +104,15 @@ func wantReason(t *testing.T, what string, err error, want Reason) {
 	}
 }
 
-// TestVerifyRefusesEveryChange alters the signed request byte by byte.
+// TestVerifyRefusesEveryChange changes each byte of a signed request and checks that
+// Verify refuses the result.
 func TestVerifyRefusesEveryChange(t *testing.T) {
 	r := signed(t)
 	if _, err := verify(t, r); err != nil {
 		t.Fatal(err)
 	}
-	// altered yields copies of s in which one byte is replaced by characters of all classes.
+	// altered returns copies of s with one byte replaced, each byte by several
+	// characters.
 	altered := func(s string) (list []string) {
 		for i := range len(s) {
 			for _, c := range []byte("aZ09+/;=& %\n\x00\xff") {
@@ -237,7 +239,8 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 	}
 }
 
-// Unverified: MaxSkew, the 15 minutes of this table.
+// TestVerifyDate verifies requests with dates up to and beyond MaxSkew, the allowed
+// difference. Unverified: that the real service allows 15 minutes.
 func TestVerifyDate(t *testing.T) {
 	const minute = time.Minute
 	tests := []struct {
@@ -274,7 +277,8 @@ func TestVerifyDate(t *testing.T) {
 	wantReason(t, "zero now", err, BadDate)
 }
 
-// If a request has both date headers, only the signed one is checked.
+// TestVerifyUsesTheSignedDate checks that, of two date headers, Verify checks only the
+// signed one.
 func TestVerifyUsesTheSignedDate(t *testing.T) {
 	if _, err := verify(t, signed(t).with("Date", "yesterday")); err != nil {
 		t.Errorf("x-ms-date is signed, and Date was looked at: %v", err)
@@ -315,8 +319,8 @@ func TestVerifySaysWhichKey(t *testing.T) {
 	}
 }
 
-// A signature made with an empty key, which anybody can make, must not match an unset
-// key.
+// TestVerifyEmptyKeyMatchesNothing checks that a signature made with an empty key,
+// which anybody can make, does not match an access key that is not set.
 func TestVerifyEmptyKeyMatchesNothing(t *testing.T) {
 	r := request(issueTarget, vectorHost, authorize(usualHeaders,
 		signature(t, "", "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
@@ -358,7 +362,8 @@ func FuzzVerify(f *testing.F) {
 		var refused *Error
 		switch {
 		case err == nil && got == 1:
-			// Only the seed's signature can be valid, and only for the seed's request.
+			// Only the signature of the first input can be valid, and only for that
+			// input's request.
 			if !strings.Contains(auth, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=") {
 				t.Fatalf("forged: %q %q %q %q", auth, date, target, host)
 			}

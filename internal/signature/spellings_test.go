@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestVerifyVectors verifies the literal signatures of docs/contract/identity.md §4.2, which
-// were not computed by Sign or by this test.
+// TestVerifyVectors verifies the signatures listed in docs/contract/identity.md §4.2,
+// which neither Sign nor this test computed.
 func TestVerifyVectors(t *testing.T) {
 	tests := []struct {
 		target, host, body, signature string
