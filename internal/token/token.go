@@ -30,14 +30,14 @@ import (
 // is always the same empty 401 (docs/contract/chat.md §0.2).
 var ErrInvalid = errors.New("token is not valid")
 
-// Limits of the text of a token and of the cache of verified tokens.
+// Limits: the longest text of a token, and the size of the cache of verified tokens.
 const (
 	maxTokenLen = 4096   // bytes; issued tokens have about 500
 	maxVerified = 50_000 // tokens in the cache
 )
 
-// keyContext is the HKDF info from which signing keys are derived. It makes them differ
-// from keys that are derived from an access key for other uses.
+// keyContext is the HKDF info for deriving the keys that sign tokens from access keys.
+// It makes them differ from keys derived for other uses.
 const keyContext = "confab user token, HS256"
 
 // Users reads the current state of users. core.Service implements it.
@@ -75,8 +75,8 @@ type signingKey struct {
 	secret []byte // signs tokens
 }
 
-// verified is a cached token whose signature was verified. Verify still checks its expiry,
-// its key and its user.
+// verified is a cached token whose signature was verified. Its expiry, key and user can
+// change, so Verify checks them each time.
 type verified struct {
 	Claims
 	generation uint64

@@ -78,7 +78,8 @@ func newFixture(t testing.TB) *fixture {
 	return f
 }
 
-// another returns a new Authority with the same keys and users and an empty cache.
+// another returns a new Authority with the given keys, the same users and an empty
+// cache.
 func (f *fixture) another(t testing.TB, r core.Resource) *token.Authority {
 	t.Helper()
 	a, err := token.New(r, f.core, f.clock.now)
@@ -135,7 +136,8 @@ func parts(t testing.TB, text string) (header, payload string) {
 	return three[0], three[1]
 }
 
-// TestClaims compares the bytes of a token with docs/contract/identity.md §6.1.
+// TestClaims compares the payload of a token with that of a token of the real service
+// (docs/contract/identity.md §6.1).
 func TestClaims(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
@@ -431,7 +433,8 @@ func TestKeyRotation(t *testing.T) {
 			if _, err := fresh.Verify(t.Context(), text); (err == nil) != c.holds[i] {
 				t.Errorf("%s, restarted: %s token: %v, want it to hold: %v", c.name, token.KeyName(i), err, c.holds[i])
 			}
-			// A running server detects a rotation by the serial, which only increases.
+			// A running server detects a new key by its serial number, which only increases.
+			// These cases do not increase it.
 			if c.name == "secret alone" || c.name == "swapped" {
 				continue
 			}
@@ -517,7 +520,7 @@ func TestScopes(t *testing.T) {
 			t.Errorf("%v of %v: has %v, any %v; want %v, %v", c.want, c.set, c.set.Has(c.want), c.set.Any(c.want), c.has, c.any)
 		}
 	}
-	// Every set survives formatting and parsing.
+	// Each set of scopes must be equal after formatting and parsing.
 	f := newFixture(t)
 	u := f.user(t)
 	for set := token.Scopes(1); set < 32; set++ {
@@ -559,7 +562,7 @@ func TestSecretsStayInside(t *testing.T) {
 	}
 }
 
-// live implements Users without a store, for the fuzz test: every user is live.
+// live implements Users for the fuzz test: it reports every user as live.
 type live struct{}
 
 func (live) User(_ context.Context, id string) (core.User, error) {
