@@ -30,7 +30,7 @@ const (
 	nowhere  = "19:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA1@thread.v2"
 )
 
-// place is a whole server, because only that has real access keys and tokens.
+// place is a running server with its access keys, for the tests of the admin API.
 type place struct {
 	*testing.T
 	url     string
@@ -124,7 +124,8 @@ func (p *place) call(key communication.AccessKey, method, path, body string, hea
 	return res.StatusCode, string(text)
 }
 
-// want sends a request signed with the server's key and decodes the response into out.
+// want sends a request signed with the server's access key, checks the status and
+// decodes the response into out. It returns the body.
 func (p *place) want(status int, method, path, body string, out any) string {
 	p.Helper()
 	got, text := p.call(p.key, method, path, body)
@@ -149,7 +150,8 @@ func (p *place) newUser() (id, token string) {
 	return made.Identity.ID, made.AccessToken.Token
 }
 
-// newThread creates a thread as a user and returns the status of the response.
+// newThread creates a thread with a user's token and returns the status and the
+// thread's id.
 func (p *place) newThread(token string) (status int, id string) {
 	p.Helper()
 	status, text := p.call(communication.AccessKey{}, "POST", "/chat/threads?api-version=2021-09-07",
@@ -326,7 +328,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// A key that the settings contain cannot be rotated: the next start would restore it.
+// TestConfiguredKeysStay checks that an access key that is in the settings cannot be
+// rotated: the next start of the server would restore it.
 func TestConfiguredKeysStay(t *testing.T) {
 	p := start(t, "CONFAB_ACCESS_KEY="+otherKey)
 	text := p.want(409, "POST", "/confab/keys/primary/rotate", "", nil)
