@@ -82,7 +82,7 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// storageCollector is a prometheus.Collector that calls its function once per scrape.
+// storageCollector is a prometheus.Collector that calls the function once per scrape.
 type storageCollector func() Storage
 
 var storageDescs = []struct {

@@ -95,7 +95,7 @@ func TestValues(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("a scrape asked the engine %d times, want once", asked)
 	}
-	// Two servers in one process have separate metrics.
+	// Two servers in one process must have separate metrics.
 	if other := strings.Join(scrape(t, metrics.New("v2", func() metrics.Storage { return metrics.Storage{} })), "\n"); strings.Contains(other, "send message") {
 		t.Errorf("another server's metrics:\n%s", other)
 	}
