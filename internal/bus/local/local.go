@@ -45,8 +45,8 @@ func (b *Bus) Subscribe(queue int) *Subscription {
 	return s
 }
 
-// Publish sends the events to all subscriptions without blocking. It takes ownership of
-// events.
+// Publish sends the events to all subscriptions without blocking. The caller must not
+// change events afterwards.
 func (b *Bus) Publish(events []core.Event) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
