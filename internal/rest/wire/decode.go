@@ -29,7 +29,7 @@ func Decode(body []byte, v any, version apiver.Version) error {
 	return nil
 }
 
-// decode decodes a JSON object into the struct v.
+// decode reads a JSON object and sets the fields of the struct v.
 func (p *plan) decode(s *scanner, v reflect.Value) error {
 	if s.peek() != '{' {
 		return s.mismatch("an object")
@@ -166,14 +166,15 @@ func decodeDict(s *scanner, v reflect.Value) error {
 	})
 }
 
-// decodePatch decodes an object of strings and nulls into a Patch.
+// decodePatch decodes an object whose values are strings or null into a Patch.
 func decodePatch(s *scanner, v reflect.Value) error {
 	m := Patch{}
 	*v.Addr().Interface().(*Patch) = m
 	return s.dict(func(key string, text *string) { m[key] = text })
 }
 
-// dict reads an object of strings and calls member for each member; text is nil for null.
+// dict reads an object whose values are strings or null and calls member for each. text
+// is nil for null.
 func (s *scanner) dict(member func(key string, text *string)) error {
 	if s.peek() != '{' {
 		return s.mismatch("an object of strings")

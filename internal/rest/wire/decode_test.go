@@ -141,7 +141,8 @@ func TestDecodeNamesTheField(t *testing.T) {
 	}
 }
 
-// In a merge patch, absent, null and empty values have different meanings.
+// TestDecodePatch checks that Decode distinguishes absent, null and empty values in a
+// JSON merge patch.
 func TestDecodePatch(t *testing.T) {
 	text := func(s string) *string { return &s }
 	for body, want := range map[string]UpdateChatMessageRequest{
@@ -196,7 +197,8 @@ func TestToCoreNamesTheField(t *testing.T) {
 	}
 }
 
-// requests maps a new value of each request type to a function that calls its ToCore.
+// requests returns a new value of each request type with a function that calls the
+// ToCore method of such a value.
 func requests() map[any]func(any) {
 	return map[any]func(any){
 		new(CreateChatThreadRequest):                 func(v any) { v.(*CreateChatThreadRequest).ToCore() },
@@ -213,8 +215,8 @@ func requests() map[any]func(any) {
 	}
 }
 
-// FuzzDecode checks that every body that Decode accepts is valid for encoding/json too,
-// with the same meaning, and survives Encode and Decode.
+// FuzzDecode checks that encoding/json accepts every body that Decode accepts, with the
+// same meaning, and that the value is equal after Encode and Decode.
 func FuzzDecode(f *testing.F) {
 	for _, s := range []string{
 		`{"topic":"a\u00e9\ud83d\ude00","participants":[{"communicationIdentifier":{"rawId":"4:+1","phoneNumber":{"value":"+1"}},"shareHistoryTime":"2021-09-07T21:44:01Z"}]}`,

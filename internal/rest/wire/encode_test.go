@@ -22,7 +22,8 @@ func sample() core.Message {
 	}
 }
 
-// An encoded message has the members of docs/contract/chat.md §4.1 in the same order.
+// TestEncodeMessageAsRecorded checks that an encoded message has the members of the
+// recorded one in docs/contract/chat.md §4.1, in the same order.
 func TestEncodeMessageAsRecorded(t *testing.T) {
 	m := sample()
 	got := string(Encode(nil, MessageFromCore(&m), "2021-09-07"))
@@ -85,7 +86,8 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// Recorded responses are unchanged after Decode and Encode, including member order.
+// TestRecordedMessagesRoundTrip decodes and encodes recorded responses and checks that
+// they are unchanged, including the order of members.
 func TestRecordedMessagesRoundTrip(t *testing.T) {
 	recorded, err := os.ReadFile(filepath.Join("testdata", "messages_2021-09-07.json"))
 	if err != nil {

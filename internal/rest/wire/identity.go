@@ -19,8 +19,9 @@ type CommunicationIdentity struct {
 	ID string `json:"id"`
 }
 
-// CommunicationIdentityAccessTokenRequest is the body of :issueAccessToken. Scopes is nil
-// if the request has none and empty if its list is empty: the errors differ.
+// CommunicationIdentityAccessTokenRequest is the body of :issueAccessToken. Scopes is
+// nil if the request has no scopes and empty if its list is empty, because the errors
+// differ.
 type CommunicationIdentityAccessTokenRequest struct {
 	Scopes           []string `json:"scopes"`
 	ExpiresInMinutes *int32   `json:"expiresInMinutes,omitzero" since:"2022-10-01"`

@@ -20,8 +20,8 @@ type SendChatMessageResult struct {
 }
 
 // UpdateChatMessageRequest is the body of PATCH .../messages/{id}, a merge patch.
-// Unverified: a null content empties the content, as RFC 7396 says; a null metadata
-// changes nothing, because it names no key.
+// Unverified: that content null empties the content, as RFC 7396 says, and that
+// metadata null changes nothing, because it names no key.
 type UpdateChatMessageRequest struct {
 	Content  *string `json:"content,omitzero" null:"\"\""`
 	Metadata Patch   `json:"metadata,omitzero" null:"{}" since:"2021-09-07"`
@@ -87,7 +87,8 @@ func (r *SendChatMessageRequest) ToCore() core.SendMessage {
 // MessageID returns a message id in decimal.
 func MessageID(id int64) string { return strconv.FormatInt(id, 10) }
 
-// MessagesFromCore converts messages to their JSON form. The results point into ms.
+// MessagesFromCore converts messages to their JSON form. The results share memory with
+// ms.
 func MessagesFromCore(ms []core.Message) []ChatMessage {
 	page := make([]ChatMessage, len(ms))
 	contents := make([]ChatMessageContent, len(ms))
@@ -97,7 +98,8 @@ func MessagesFromCore(ms []core.Message) []ChatMessage {
 	return page
 }
 
-// MessageFromCore converts a message to its JSON form. The result points into *m.
+// MessageFromCore converts a message to its JSON form. The result shares memory with
+// *m.
 func MessageFromCore(m *core.Message) *ChatMessage {
 	w := new(ChatMessage)
 	fillMessage(w, new(ChatMessageContent), m)

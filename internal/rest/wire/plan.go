@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 )
 
-// plan lists, in the order of the struct, the fields that exist at one api-version, and
-// how each is encoded and decoded.
+// plan tells how to encode and decode a struct at one api-version: the fields that
+// exist at the version, in the order of the struct, with their functions.
 type plan struct {
 	fields []field
 	byName map[string]*field
@@ -44,7 +44,7 @@ type Patch map[string]*string
 
 var plans sync.Map // planKey to *plan, filled on first use
 
-// planOf returns the plan of a struct type at a version.
+// planOf returns the plan, the list of fields, of a struct type at an api-version.
 func planOf(t reflect.Type, v apiver.Version) *plan {
 	if p, ok := plans.Load(planKey{t, v}); ok {
 		return p.(*plan)
@@ -54,8 +54,8 @@ func planOf(t reflect.Type, v apiver.Version) *plan {
 	return p
 }
 
-// compile returns a new plan of a struct type and of the structs inside it. pending holds
-// the plans under construction, for types that contain themselves.
+// compile returns a new plan for a struct type at an api-version, and for the structs
+// inside it. pending holds the unfinished plans, for types that contain themselves.
 func compile(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) *plan {
 	if p := pending[t]; p != nil {
 		return p

@@ -96,8 +96,8 @@ func (s *scanner) literal(word string) bool {
 // null consumes the next value if it is null, and reports whether it was.
 func (s *scanner) null() bool { return s.peek() == 'n' && s.literal("null") }
 
-// object reads an object. It calls member for each member after its colon; member must
-// consume the value. name is valid until then.
+// object reads an object. It calls member for each member after its colon, and member
+// must read the value. name is valid only until member reads on.
 func (s *scanner) object(member func(name []byte) error) error {
 	return s.nested('{', '}', func() error {
 		if s.peek() != '"' {
@@ -115,11 +115,12 @@ func (s *scanner) object(member func(name []byte) error) error {
 	})
 }
 
-// list reads a list. It calls element before each element; element must consume it.
+// list reads a list. It calls element at the start of each element, and element must
+// read it.
 func (s *scanner) list(element func() error) error { return s.nested('[', ']', element) }
 
-// nested reads items, separated by commas, between begin and end. It fails if they are
-// nested deeper than MaxDepth.
+// nested reads a list or object: items, separated by commas, between begin and end. It
+// fails if lists and objects are nested deeper than MaxDepth.
 func (s *scanner) nested(begin, end byte, item func() error) error {
 	if s.peek() != begin {
 		return s.syntaxError()
@@ -173,8 +174,8 @@ func (s *scanner) text() ([]byte, error) {
 	return nil, s.syntaxError()
 }
 
-// escaped reads the rest of a string that began at start, from its first escape on. It
-// returns the whole string.
+// escaped reads the rest of a string that contains an escape. The string began at
+// start, and the scanner is at the first escape. It returns the whole string.
 func (s *scanner) escaped(start int) ([]byte, error) {
 	t := append([]byte(nil), s.data[start:s.pos]...)
 	for s.pos < len(s.data) {
@@ -201,7 +202,8 @@ func (s *scanner) escaped(start int) ([]byte, error) {
 	return nil, s.syntaxError()
 }
 
-// escapes has pairs of the character after a backslash and the character that it means.
+// escapes holds pairs: the character after a backslash in a JSON string, and the
+// character that both stand for.
 const escapes = `""\\//b` + "\b" + `f` + "\f" + `n` + "\n" + `r` + "\r" + `t` + "\t"
 
 // escape reads one escape sequence and appends its character to t.
@@ -278,7 +280,7 @@ func (s *scanner) number() ([]byte, error) {
 	return s.data[start:s.pos], nil
 }
 
-// accept consumes the next byte if it is one of any, and reports whether it did.
+// accept consumes the next byte if any contains it, and reports whether it did.
 func (s *scanner) accept(any string) bool {
 	if s.pos < len(s.data) && strings.IndexByte(any, s.data[s.pos]) >= 0 {
 		s.pos++

@@ -30,10 +30,10 @@ type ChatThreadProperties struct {
 	RetentionPolicy *ChatRetentionPolicy          `json:"retentionPolicy,omitzero" since:"2025-03-15"`
 }
 
-// UpdateChatThreadRequest is the body of PATCH /chat/threads/{id}, a merge
-// patch. Unverified: a null retentionPolicy removes the policy, as RFC 7396 says; a null
-// topic keeps the topic, because every thread has one; a null metadata changes nothing,
-// because it names no key.
+// UpdateChatThreadRequest is the body of PATCH /chat/threads/{id}, a merge patch.
+// Unverified: that a null retentionPolicy removes the policy, as RFC 7396 says, that a
+// null topic keeps the topic, because every thread has one, and that a null metadata
+// changes nothing, because it names no key.
 type UpdateChatThreadRequest struct {
 	Topic           *string              `json:"topic,omitzero"`
 	Metadata        Patch                `json:"metadata,omitzero" null:"{}" since:"2025-03-15"`
@@ -97,8 +97,9 @@ func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 	return cmd, nil
 }
 
-// toCore returns the days after which the thread is deleted, 0 for no policy. Unverified:
-// the errors; no 400 was recorded (docs/contract/chat.md §3.6).
+// toCore returns the number of days after which the thread is deleted, or 0 for no
+// policy. It fails for an invalid policy. Unverified: its errors, because none was
+// recorded (docs/contract/chat.md §3.6).
 func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	switch {
 	case p == nil || p.Kind == policyNone:
