@@ -19,10 +19,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// backupFile is the name of the file that completes a backup. A backup is a folder with a
-// copy of the store, of the local certificate authority, and this file, which is written
-// last: a folder without it is not a complete backup. The owner's own certificate and
-// settings are not part of the data folder or of a backup.
+// backupFile is the name of the file that is written last into a backup: a folder
+// without it is not a complete backup. A backup is a folder with this file and copies
+// of the store and of the local certificate authority. It does not have the settings or
+// a certificate that the settings name.
 const backupFile = "confab-backup.json"
 
 // backupFormat is the version of a backup's layout.
@@ -35,10 +35,10 @@ type backupNote struct {
 	admin.Backup
 }
 
-// PrepareBackup creates the folder for a backup and writes a random proof into it, which
-// shows the server that the caller can write there. It fails with *NotEmptyError if the
-// folder exists and is not empty. cancel removes the proof, and the folder if it is new
-// and empty.
+// PrepareBackup creates the folder for a backup and writes a file with a random proof
+// into it. The server reads the proof to see that the client can write to the folder.
+// It fails with *NotEmptyError if the folder exists and is not empty. cancel removes
+// the proof, and the folder if it is new and empty.
 func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error) {
 	if req.To, err = filepath.Abs(to); err != nil {
 		return req, nil, err
@@ -88,8 +88,8 @@ func OfflineBackup(c config.Config, req admin.BackupRequest, version string, now
 	return b, errors.Join(err, s.Close())
 }
 
-// backup returns the function that makes a backup of the running server. Its errors wrap
-// admin.ErrBackup.
+// backup returns the function with which the admin API makes a backup of the running
+// server. The function's errors wrap admin.ErrBackup.
 func (s *Server) backup(version string) func(context.Context, admin.BackupRequest) (admin.Backup, error) {
 	return func(_ context.Context, req admin.BackupRequest) (admin.Backup, error) {
 		embedded, ok := s.store.(*pebble.Store)
@@ -186,9 +186,9 @@ func checkProof(req admin.BackupRequest) error {
 }
 
 // Restore copies a backup into the data folder, which must be empty or not exist, and
-// checks all rows. It returns the number of rows. The store gets a new epoch, because
-// clients may have seen later events of the old one. If it fails, it removes what it
-// copied.
+// checks all rows. It returns the backup's description and the number of rows. The
+// store gets a new epoch (a random name of its event log), because clients may have
+// seen later events of the old one. If Restore fails, it removes what it copied.
 func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup, rows core.Counts, err error) {
 	if b, err = readBackup(from); err != nil {
 		return b, rows, err

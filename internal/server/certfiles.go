@@ -65,7 +65,7 @@ func (c *certFiles) reloadIfChanged() {
 		return
 	}
 	c.checkedAt = now
-	// Call stat before reading, so that the next check detects a write in between.
+	// Call stat before reading the files, so that the next check detects a later write.
 	seen, err := c.stat()
 	if err == nil {
 		if sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]) {

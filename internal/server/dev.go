@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Clock returns the development clock, which determines the expiry of tokens, the dates of
-// messages and the windows of rate limits. It is nil without Config.Dev.
+// Clock returns the clock of a development server. It determines when tokens expire,
+// the dates of messages and the windows of rate limits. It is nil without Config.Dev.
 func (s *Server) Clock() *dev.Clock { return s.clock }
 
 // Faults returns the fault rules of the server. It is nil without Config.Dev.

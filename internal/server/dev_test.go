@@ -29,7 +29,8 @@ func (r *running) post(t *testing.T, address, body string) (status int, answer s
 	return r.do(t, req)
 }
 
-// signed sends a request without a body, signed with the access key.
+// signed sends a request without a body, signed with the server's access key, and
+// returns the status.
 func (r *running) signed(t *testing.T, method, path string) (status int) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.Endpoint+path, nil)
@@ -71,8 +72,8 @@ func TestDevelopmentDoors(t *testing.T) {
 	}
 }
 
-// TestNoDoorsWithoutDev checks that a server without --dev answers the paths below /dev/
-// like any unknown path.
+// TestNoDoorsWithoutDev checks that a server without --dev answers requests to paths
+// below /dev/ like requests to any unknown path.
 func TestNoDoorsWithoutDev(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, unknown := s.get(t, s.Endpoint+"/nothing")
@@ -145,8 +146,8 @@ func TestThrottlingEndsAfterAnAdvance(t *testing.T) {
 	}
 }
 
-// TestAnAdvanceSweeps checks that everything that became due was done when the request to
-// advance the clock returns.
+// TestAnAdvanceSweeps moves the development clock ahead and checks that expired threads
+// are deleted, and deleted users erased, by the time the response comes.
 func TestAnAdvanceSweeps(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	_, ann, bearer := s.newUser(t, s.AccessKey)
@@ -167,8 +168,8 @@ func TestAnAdvanceSweeps(t *testing.T) {
 	}
 }
 
-// TestDelaysDoNotHoldUpTheEnd checks that closing the server ends the delay of a request
-// with a fault.
+// TestDelaysDoNotHoldUpTheEnd checks that closing the server ends the delay of a
+// request that a fault rule delays.
 func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	if _, err := s.Faults().Add(rest.Fault{Delay: dev.MaxDelay}); err != nil {

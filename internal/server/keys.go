@@ -21,16 +21,16 @@ const keySize = 64
 // devKeyPrefix is the prefix of every public development key.
 const devKeyPrefix = "Confab development key, "
 
-// devKey returns the access key that all development servers use for an index and a
-// serial. It is public: an app keeps working when the data folder is deleted. A server
-// without --dev does not start with it.
+// devKey returns the access key with index i and the serial number, the same on all
+// development servers. It is public, so that an app keeps working after the data folder
+// was deleted. A server without --dev does not start with such a key.
 func devKey(i int, serial uint64) []byte {
 	text := fmt.Sprintf(devKeyPrefix+"%s %d, public knowledge ", token.KeyName(i), serial)
 	return []byte((text + strings.Repeat(".", keySize))[:keySize])
 }
 
-// newKey returns the secret of a new access key: the public devKey if dev is set, else
-// random bytes.
+// newKey returns the secret of a new access key: the public development key if dev is
+// set, else random bytes.
 func newKey(dev bool, i int, serial uint64) []byte {
 	if dev {
 		return devKey(i, serial)
@@ -40,7 +40,8 @@ func newKey(dev bool, i int, serial uint64) []byte {
 	return secret
 }
 
-// initialKeys returns the access keys of a new store: the configured ones, or new ones.
+// initialKeys returns the access keys for a new store: those in the settings, and new
+// ones where the settings have none.
 func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	for i := range rows {
 		rows[i] = core.AccessKeyRow{Serial: 1, Secret: configuredKey(c, i)}
@@ -60,10 +61,10 @@ func configuredKey(c config.Config, i int) []byte {
 	return k.Bytes()
 }
 
-// reconcileKeys replaces the access keys in the store by those in the settings. It fails
-// and changes nothing if the store belongs to another resource, if a public development
-// key would be used without --dev, or if with --dev a stored key is neither public nor
-// from the settings.
+// reconcileKeys replaces access keys in the store by those in the settings. It fails
+// and changes nothing in three cases: the store belongs to another resource; a public
+// development key would be used without --dev; or, with --dev, a stored key is neither
+// public nor in the settings.
 func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 	r, err := s.Resource(ctx)
 	if err != nil {
@@ -128,7 +129,8 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if token.KeyName(i) != name {
 			continue
 		}
-		// The next start would restore the configured key and its tokens.
+		// A key from the settings cannot be replaced: the next start would restore the
+		// old one and make its tokens valid again.
 		if configuredKey(k.config, i) != nil {
 			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
 		}

@@ -38,8 +38,8 @@ func (e *DataInUseError) Error() string { return fmt.Sprintf("data folder %s is 
 // Unwrap returns the error of the store.
 func (e *DataInUseError) Unwrap() error { return e.Err }
 
-// port holds the listeners of one address in the settings: none if it is off, up to two
-// for localhost.
+// port holds the listeners for one address in the settings: none if the address is
+// empty, up to two for localhost.
 type port struct {
 	host      string // as in the settings
 	listeners []net.Listener
@@ -116,7 +116,8 @@ func listenOnce(setting, address string) (port, error) {
 	return p, nil
 }
 
-// url returns the URL of the port for clients on this machine, or "" if it is off.
+// url returns the URL by which clients on this machine reach the port, or "" if the
+// port is off.
 func (p port) url(scheme string) string {
 	if len(p.listeners) == 0 {
 		return ""

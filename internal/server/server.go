@@ -234,8 +234,8 @@ func (s *Server) sweepOnce(ctx context.Context) (next time.Time) {
 	return next
 }
 
-// sweepAndWait makes the sweeper sweep at once, and returns when everything that is due
-// now is done or the context is done.
+// sweepAndWait starts a sweep, which deletes expired threads and erases deleted users.
+// It returns when all work that is due now is done, or when the context is done.
 func (s *Server) sweepAndWait(sweeping context.Context) {
 	done := make(chan struct{})
 	select {
@@ -249,9 +249,9 @@ func (s *Server) sweepAndWait(sweeping context.Context) {
 	}
 }
 
-// certificate returns the TLS configuration of the https port. It uses the certificate in
-// the settings if they have one, else one of a local authority, and then sets the trust
-// files of Info.
+// certificate returns the TLS configuration of the https port. It uses the certificate
+// in the settings if they name one. Otherwise it uses a certificate of a local
+// authority, and sets the fields of Info with the files by which clients trust it.
 func (s *Server) certificate(o Options) (*tls.Config, error) {
 	if o.Config.TLSCert != "" {
 		files, err := openCertFiles(o.Config.TLSCert, o.Config.TLSKey, o.Now, s.log)
@@ -421,7 +421,8 @@ func (s *Server) Close(ctx context.Context) error {
 	return s.err
 }
 
-// release closes the core service and the store and removes the temporary folder.
+// release closes the core service and the store and removes the server's temporary
+// folder.
 func (s *Server) release() error {
 	var errs []error
 	if s.core != nil {

@@ -34,8 +34,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// settings returns the settings of a server in memory on free ports. The arguments are
-// pairs of a setting and its value that override these.
+// settings returns the settings of a test's server: in memory and on free ports. pairs
+// are names and values of settings that replace these.
 func settings(t *testing.T, pairs ...string) config.Config {
 	t.Helper()
 	in := config.Input{Environ: []string{"CONFAB_DATA=memory:", "CONFAB_LISTEN=localhost:0", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_OPS=localhost:0"}}
@@ -108,7 +108,8 @@ func (r *running) get(t *testing.T, address string) (status int, body string) {
 	return r.do(t, req)
 }
 
-// newUser creates a user with a token, in a request signed with the key.
+// newUser sends a request, signed with the access key, that creates a user with a
+// token.
 func (r *running) newUser(t *testing.T, key string) (status int, id, bearer string) {
 	t.Helper()
 	req, err := http.NewRequest("POST", r.Endpoint+"/identities?api-version=2023-10-01", strings.NewReader(`{"createTokenWithScopes":["chat"]}`))
@@ -295,15 +296,16 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
-// upload is a request to send a message whose last byte the client has not sent yet.
+// upload is a request to send a message, of which the client has not yet sent the last
+// byte.
 type upload struct {
 	conn net.Conn
 	in   *bufio.Reader
 	last []byte
 }
 
-// begin sends the request without its last byte. It returns when the server waits for the
-// body.
+// begin sends a request without its last byte and returns when the server waits for the
+// rest of the body.
 func (r *running) begin(t *testing.T, thread, bearer, content string) *upload {
 	t.Helper()
 	u, err := url.Parse(r.Endpoint)
@@ -332,7 +334,8 @@ func (r *running) begin(t *testing.T, thread, bearer, content string) *upload {
 	return up
 }
 
-// drains waits until the server is not ready any more and refuses connections.
+// drains waits until the closing server reports that it is not ready and refuses new
+// connections.
 func (r *running) drains(t *testing.T) {
 	t.Helper()
 	for {

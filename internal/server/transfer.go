@@ -19,8 +19,8 @@ type ExportOptions struct {
 	Row  func()    // called before each record is written
 }
 
-// Options of the store for Export and Import. The cache is small, because each row is read
-// or written only once.
+// The store's options for Export and Import. The cache is small, because each row is
+// read or written only once.
 var (
 	forExport = storeOptions{cache: 8 << 20, memTable: 4 << 20}
 	forImport = storeOptions{cache: 8 << 20}
@@ -53,10 +53,10 @@ func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions
 	return w.Close()
 }
 
-// Import reads an export into the store of the settings, which must be empty or not exist,
-// and then checks all rows if the engine can. It calls row for each record. keys reports
-// whether the export contained access keys. If it fails, it removes a store that it
-// created.
+// Import reads an export into the store of the settings, which must be empty or not
+// exist, and checks all rows if the engine can. It calls row for each record, to show
+// progress. keys reports whether the export contained access keys. If Import fails, it
+// removes a store that it created.
 func Import(ctx context.Context, c config.Config, in io.Reader, row func()) (sum transfer.Summary, keys bool, err error) {
 	newStore := c.Database == "" && !hasStore(c)
 	_, err = os.Stat(c.Data)

@@ -23,9 +23,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestTransfer exports and imports a store with many messages, each step in a separate
-// process: into an embedded store, and into PostgreSQL and back if it is available. The
-// responses to clients must stay the same to the byte, and the memory of a step must not
+// TestTransfer exports and imports a store with many messages, each step in a process
+// of its own: into an embedded store, and into PostgreSQL and back if available.
+// Responses to clients must stay the same to the byte, and a step's memory must not
 // grow after its first fifth.
 func TestTransfer(t *testing.T) {
 	messages := 20_000
@@ -108,8 +108,8 @@ func (m *transfer) checksum(place string) string {
 	return sum
 }
 
-// fill creates threads of a thousand messages, with ten members that send messages and
-// read receipts. Two of three threads have a retention policy.
+// fill creates threads of a thousand messages each, with ten members that send messages
+// and read receipts. Two of three threads have a retention policy.
 func (m *transfer) fill(place string, messages int) {
 	m.Helper()
 	if err := os.MkdirAll(place, 0o700); err != nil {
@@ -163,7 +163,7 @@ func (m *transfer) fill(place string, messages int) {
 	}
 }
 
-// step exports or imports in a new process and logs its time and memory.
+// step runs an export or import in a new process and logs its time and memory.
 func (m *transfer) step(what, place, file string) {
 	m.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -198,8 +198,9 @@ func (m *transfer) step(what, place, file string) {
 // fifths is the number of times that a step measures its memory.
 const fifths = 5
 
-// transferChild runs one step; TestMain calls it in the process of the step. It prints the
-// number of rows, the nanoseconds, and the resident memory in MiB after each fifth.
+// transferChild runs one export or import in a process that TestTransfer started;
+// TestMain calls it. It prints the number of rows, the nanoseconds, and the memory in
+// MiB after each fifth of the rows.
 func transferChild(what string) {
 	cfg, name := settingsOf(os.Getenv("TEST_TRANSFER_PLACE")), os.Getenv("TEST_TRANSFER_FILE")
 	expected, _ := strconv.Atoi(os.Getenv("TEST_TRANSFER_ROWS"))
