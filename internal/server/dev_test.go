@@ -146,8 +146,8 @@ func TestThrottlingEndsAfterAnAdvance(t *testing.T) {
 	}
 }
 
-// TestAnAdvanceSweeps moves the development clock ahead and checks that expired threads
-// are deleted, and deleted users erased, by the time the response comes.
+// TestAnAdvanceSweeps moves the development clock ahead by the grace that a deleted user
+// has, and checks that the user is no participant any more when the response comes.
 func TestAnAdvanceSweeps(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	_, ann, bearer := s.newUser(t, s.AccessKey)
