@@ -86,7 +86,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestDroppedPartition drops the event tables of two days behind the store's back, and
+// TestDroppedPartition drops the event tables of three days behind the store's back, and
 // checks that a change of such a day creates its table again.
 func TestDroppedPartition(t *testing.T) {
 	s := open(t, emptyDatabase(t))
