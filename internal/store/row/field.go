@@ -10,7 +10,7 @@ import (
 // Field is one field of a kind of row.
 type Field[T any] struct {
 	Columns []Column[T]
-	since   byte // the first format that contains it
+	since   byte // the first format that contains it; 0 is the same as 1
 	put     func(b []byte, row *T) []byte
 	get     func(r *reader, row *T)
 	// Of the fields of a key: bytes that compare as the field does.
@@ -48,41 +48,21 @@ func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) an
 	}
 }
 
-// signed returns a field of an int64, stored as a zig-zag varint and a bigint.
-func signed[T any](name string, at func(*T) *int64) Field[T] {
-	return Field[T]{
-		since:  1,
-		put:    func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) },
-		get:    func(r *reader, row *T) { *at(row) = r.signed() },
-		putKey: func(b []byte, row *T) []byte { return binary.BigEndian.AppendUint64(b, uint64(*at(row))) },
-		getKey: func(key []byte, row *T) []byte {
-			*at(row) = int64(binary.BigEndian.Uint64(key))
-			return key[8:]
-		},
-		Columns: []Column[T]{column(name, "bigint",
-			func(row *T) int64 { return *at(row) },
-			func(row *T) any { return at(row) })},
-	}
-}
-
 // unsigned returns a field of an integer, stored as a uvarint and a bigint.
 func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string, at func(*T) *V) Field[T] {
 	width := binary.Size(V(0)) // of a key
 	return Field[T]{
-		since: 1,
-		put:   func(b []byte, row *T) []byte { return binary.AppendUvarint(b, uint64(*at(row))) },
-		get:   func(r *reader, row *T) { *at(row) = V(r.unsigned()) },
+		put: func(b []byte, row *T) []byte { return binary.AppendUvarint(b, uint64(*at(row))) },
+		get: func(r *reader, row *T) { *at(row) = V(r.unsigned()) },
 		putKey: func(b []byte, row *T) []byte {
 			var all [8]byte
 			binary.BigEndian.PutUint64(all[:], uint64(*at(row)))
 			return append(b, all[8-width:]...)
 		},
 		getKey: func(key []byte, row *T) []byte {
-			n := uint64(0)
-			for _, digit := range key[:width] {
-				n = n<<8 | uint64(digit)
-			}
-			*at(row) = V(n)
+			var all [8]byte
+			copy(all[8-width:], key[:width])
+			*at(row) = V(binary.BigEndian.Uint64(all[:]))
 			return key[width:]
 		},
 		Columns: []Column[T]{column(name, "bigint",
@@ -91,20 +71,33 @@ func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string
 	}
 }
 
-// text returns a field of a string.
+// signed is like unsigned, but the value has a zig-zag varint.
+func signed[T any](name string, at func(*T) *int64) Field[T] {
+	f := unsigned(name, at)
+	f.put = func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) }
+	f.get = func(r *reader, row *T) { *at(row) = r.signed() }
+	return f
+}
+
+// text returns a field of a string, stored as a length and bytes and as a text.
 func text[T any](name string, at func(*T) *string) Field[T] {
+	return octets(name, "text", at)
+}
+
+// octets returns a field of a string or of bytes, stored as a length and bytes. Its
+// column has the given type.
+func octets[T any, V ~string | ~[]byte](name, sqlType string, at func(*T) *V) Field[T] {
 	return Field[T]{
-		since:  1,
 		put:    func(b []byte, row *T) []byte { return putText(b, *at(row)) },
-		get:    func(r *reader, row *T) { *at(row) = r.text() },
+		get:    func(r *reader, row *T) { *at(row) = V(r.text()) },
 		putKey: func(b []byte, row *T) []byte { return append(append(b, *at(row)...), 0) },
 		getKey: func(key []byte, row *T) []byte {
 			own, rest, _ := bytes.Cut(key, []byte{0})
-			*at(row) = string(own)
+			*at(row) = V(own)
 			return rest
 		},
-		Columns: []Column[T]{column(name, "text",
-			func(row *T) string { return *at(row) },
+		Columns: []Column[T]{column(name, sqlType,
+			func(row *T) V { return *at(row) },
 			func(row *T) any { return at(row) })},
 	}
 }
@@ -112,18 +105,6 @@ func text[T any](name string, at func(*T) *string) Field[T] {
 // putText appends the length of s and s.
 func putText[S ~string | ~[]byte](b []byte, s S) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
-}
-
-// octets returns a field of bytes, stored like a text and as a bytea.
-func octets[T any](name string, at func(*T) *[]byte) Field[T] {
-	return Field[T]{
-		since: 1,
-		put:   func(b []byte, row *T) []byte { return putText(b, *at(row)) },
-		get:   func(r *reader, row *T) { *at(row) = []byte(r.text()) },
-		Columns: []Column[T]{column(name, "bytea",
-			func(row *T) []byte { return *at(row) },
-			func(row *T) any { return at(row) })},
-	}
 }
 
 // dict returns a field of a map, stored as a count and the pairs sorted by key. An
@@ -156,26 +137,10 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 }
 
 // list returns a field of a slice, stored as a count and the fields of each entry. An
-// empty slice reads as nil. Later formats cannot add fields to an entry, because
-// entries have no format number.
-func list[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
-	put, get := entries(at, entry)
-	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
-}
-
-// requiredList is like list, but its column is never NULL, and an empty slice reads as
-// an empty slice that is not nil.
-func requiredList[T, E any](name string, at func(*T) *[]E, entry ...Field[E]) Field[T] {
-	put, get := entries(at, entry)
-	return packed(name, put, func(r *reader, row *T) {
-		*at(row) = []E{}
-		get(r, row)
-	}, func(*T) bool { return false })
-}
-
-// entries returns the functions that write and read a count and the fields of each entry.
-func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T) []byte, get func(*reader, *T)) {
-	put = func(b []byte, row *T) []byte {
+// empty slice reads as none: nil, or an empty slice, and then the column is never NULL.
+// Later formats cannot add fields to an entry, because entries have no format number.
+func list[T, E any](name string, at func(*T) *[]E, none []E, entry ...Field[E]) Field[T] {
+	put := func(b []byte, row *T) []byte {
 		es := *at(row)
 		b = binary.AppendUvarint(b, uint64(len(es)))
 		for i := range es {
@@ -185,12 +150,11 @@ func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T)
 		}
 		return b
 	}
-	get = func(r *reader, row *T) {
-		n := r.count()
-		if n == 0 {
-			return
+	get := func(r *reader, row *T) {
+		es := none
+		if n := r.count(); n > 0 {
+			es = make([]E, n)
 		}
-		es := make([]E, n)
 		for i := range es {
 			for j := range entry {
 				entry[j].get(r, &es[i])
@@ -198,7 +162,7 @@ func entries[T, E any](at func(*T) *[]E, entry []Field[E]) (put func([]byte, *T)
 		}
 		*at(row) = es
 	}
-	return put, get
+	return packed(name, put, get, func(row *T) bool { return none == nil && len(*at(row)) == 0 })
 }
 
 // packedFormat is the first byte of a list or map in PostgreSQL.
@@ -226,7 +190,7 @@ func packed[T any](name string, put func([]byte, *T) []byte, get func(*reader, *
 			return r.close(name)
 		})
 	}
-	return Field[T]{since: 1, put: put, get: get, Columns: []Column[T]{column(name, "bytea", value, target)}}
+	return Field[T]{put: put, get: get, Columns: []Column[T]{column(name, "bytea", value, target)}}
 }
 
 // bytesTarget is a scan target for a bytea. It implements pgtype.BytesScanner.

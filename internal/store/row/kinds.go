@@ -1,6 +1,7 @@
 package row
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 
@@ -53,7 +54,7 @@ var Member = newKind("member",
 	signed("share_history", func(m *core.Member) *int64 { return &m.ShareHistory }),
 	signed("joined_on", func(m *core.Member) *int64 { return &m.JoinedOn }),
 	unsigned("joining_order", func(m *core.Member) *uint32 { return &m.Order }),
-	requiredList("intervals", func(m *core.Member) *[]core.Interval { return &m.Intervals },
+	list("intervals", func(m *core.Member) *[]core.Interval { return &m.Intervals }, []core.Interval{},
 		unsigned("from", func(i *core.Interval) *uint64 { return &i.From }),
 		unsigned("to", func(i *core.Interval) *uint64 { return &i.To })),
 	dict("metadata", func(m *core.Member) *map[string]string { return &m.Metadata }),
@@ -63,7 +64,6 @@ var Member = newKind("member",
 // left is a flag, then three fields if the flag is set. If it is not, PostgreSQL
 // has NULL in left_on and zero in the other two columns.
 var left = Field[core.Member]{
-	since: 1,
 	put: func(b []byte, m *core.Member) []byte {
 		if m.Left == nil {
 			return binary.AppendUvarint(b, 0)
@@ -84,16 +84,10 @@ var left = Field[core.Member]{
 			return &m.Left.On
 		}, leftTarget(nil, func(l *core.Left, on int64) { l.On = on })),
 		column("left_sequence", "bigint", func(m *core.Member) int64 {
-			if m.Left == nil {
-				return 0
-			}
-			return int64(m.Left.Sequence)
+			return int64(cmp.Or(m.Left, &core.Left{}).Sequence)
 		}, leftTarget(int64(0), func(l *core.Left, sequence int64) { l.Sequence = uint64(sequence) })),
 		column("left_topic", "text", func(m *core.Member) string {
-			if m.Left == nil {
-				return ""
-			}
-			return m.Left.Topic
+			return cmp.Or(m.Left, &core.Left{}).Topic
 		}, leftTarget("", func(l *core.Left, topic string) { l.Topic = topic })),
 	},
 }
@@ -133,7 +127,7 @@ var Message = newKind("message",
 	text("content", func(m *core.Message) *string { return &m.Content }),
 	dict("metadata", func(m *core.Message) *map[string]string { return &m.Metadata }),
 	text("initiator", func(m *core.Message) *string { return &m.Initiator }),
-	list("participants", func(m *core.Message) *[]core.MessageParticipant { return &m.Participants },
+	list("participants", func(m *core.Message) *[]core.MessageParticipant { return &m.Participants }, nil,
 		text("user", func(p *core.MessageParticipant) *string { return &p.User }),
 		text("display_name", func(p *core.MessageParticipant) *string { return &p.DisplayName }),
 		signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
@@ -146,7 +140,7 @@ var Answer = newKind("answer", nil,
 	signed("created_on", func(a *core.CreateAnswer) *int64 { return &a.CreatedOn }),
 	dict("metadata", func(a *core.CreateAnswer) *map[string]string { return &a.Metadata }),
 	unsigned("retention_days", func(a *core.CreateAnswer) *int32 { return &a.RetentionDays }),
-	list("invalid", func(a *core.CreateAnswer) *[]core.InvalidParticipant { return &a.Invalid },
+	list("invalid", func(a *core.CreateAnswer) *[]core.InvalidParticipant { return &a.Invalid }, nil,
 		text("user", func(p *core.InvalidParticipant) *string { return &p.User }),
 		text("code", func(p *core.InvalidParticipant) *string { return &p.Code }),
 		text("message", func(p *core.InvalidParticipant) *string { return &p.Message })),
@@ -191,7 +185,7 @@ var ListEntry = newKind("list entry", keys(
 // AccessKey is the schema of one of the two access keys.
 var AccessKey = newKind("access key", nil,
 	unsigned("serial", func(k *core.AccessKeyRow) *uint64 { return &k.Serial }),
-	octets("secret", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
+	octets("secret", "bytea", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
 )
 
 // The kinds of rows of a thread, with the thread's id as the first field of the key.
