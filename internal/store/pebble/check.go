@@ -30,8 +30,10 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 // checker is one run of Check.
 type checker struct {
 	*Store
-	snap   pebble.Reader
-	counts core.Counts
+	snap     pebble.Reader
+	counts   core.Counts
+	seen     tally  // of the current thread
+	expiring uint64 // number of threads that expire
 }
 
 func (c *checker) run(ctx context.Context) error {
@@ -39,7 +41,9 @@ func (c *checker) run(ctx context.Context) error {
 		return c.damaged("the resource", err)
 	}
 	err := c.scan(ctx, c.snap, kindUser, func(key, value []byte) error {
-		return c.row(key, c.count(users.exported(key, value)))
+		_, err := users.decode(key, value)
+		c.counts.Users++
+		return c.row(key, err)
 	})
 	if err != nil {
 		return err
@@ -50,14 +54,6 @@ func (c *checker) run(ctx context.Context) error {
 	return c.events(ctx)
 }
 
-// count adds r to the counts unless err is set, and returns err.
-func (c *checker) count(r core.Record, err error) error {
-	if err == nil {
-		c.counts.Add(r)
-	}
-	return err
-}
-
 // row returns err, if it is not nil, as damage of the row with this key.
 func (c *checker) row(key []byte, err error) error {
 	if err == nil {
@@ -66,16 +62,26 @@ func (c *checker) row(key []byte, err error) error {
 	return c.damaged(fmt.Sprintf("row %q", key), err)
 }
 
-// threadRows iterates over the rows of one kind, of all threads, in key order.
-type threadRows struct {
+// cursor iterates over the rows of one kind, of all threads, in key order.
+type cursor struct {
 	*pebble.Iterator
-	read func(h *core.Head, key, value []byte) error
+	letter byte
+	read   func(h *core.Head, key, value []byte) error
+}
+
+// counting returns a cursor that decodes the rows of a kind and adds them to n.
+func counting[T any](k kind[T], n *uint64) *cursor {
+	return &cursor{letter: k.letter, read: func(_ *core.Head, key, value []byte) error {
+		*n++
+		_, err := k.decode(key, value)
+		return err
+	}}
 }
 
 // take calls read for each row of the thread h and stops at the first row of a later
 // thread. Threads come in key order, so a row of an earlier thread has no head: that
 // is an error.
-func (r *threadRows) take(h *core.Head) error {
+func (r *cursor) take(h *core.Head) error {
 	for ; r.Valid(); r.Next() {
 		thread, _, _ := bytes.Cut(r.Key()[1:], []byte{0})
 		switch bytes.Compare(thread, []byte(h.ID)) {
@@ -93,69 +99,81 @@ func (r *threadRows) take(h *core.Head) error {
 
 // threads verifies each head against its thread's rows, and the index of threads by
 // expiry time against the heads.
-func (c *checker) threads(ctx context.Context) (err error) {
-	var seen tally
-	var kinds []*threadRows
-	defer func() {
-		for _, k := range kinds {
-			if cerr := k.Close(); err == nil && cerr != nil {
-				err = c.damaged("rows of threads", cerr)
-			}
-		}
-	}()
-	for kind, read := range c.readers(&seen) {
-		it, err := c.snap.NewIter(kindRange(kind))
+func (c *checker) threads(ctx context.Context) error {
+	cursors := []*cursor{
+		counting(members, &c.counts.Members), counting(answers, &c.counts.Answers),
+		counting(sent, &c.counts.Tokens), counting(receipts, &c.counts.Receipts),
+		{letter: kindMessage, read: c.message}, {letter: kindID, read: c.id},
+	}
+	for _, k := range cursors {
+		it, err := c.snap.NewIter(kindRange(k.letter))
 		if err != nil {
 			return err
 		}
+		defer it.Close()
 		it.First()
-		kinds = append(kinds, &threadRows{it, read})
+		k.Iterator = it
 	}
-	var expiring uint64
-	err = c.scan(ctx, c.snap, kindHead, func(key, value []byte) error {
+	err := c.scan(ctx, c.snap, kindHead, func(key, value []byte) error {
 		h, err := heads.decode(key, value)
 		if err != nil {
 			return c.row(key, err)
 		}
-		if on := h.ExpiresOn(); on != 0 {
-			expiring++
-			_, found, err := expiries.get(c.snap, core.Expiry{On: on, Thread: h.ID})
-			if err == nil && !found {
-				err = errors.New("it is missing in the index of threads that expire")
-			}
-			if err != nil {
-				return c.damaged("thread "+h.ID, err)
-			}
-		}
-		seen = tally{}
-		for _, k := range kinds {
-			if err := k.take(&h); err != nil {
-				return c.damaged("thread "+h.ID, err)
-			}
-		}
-		if err := seen.verify(h); err != nil {
+		c.counts.Threads++
+		if err := c.thread(&h, cursors); err != nil {
 			return c.damaged("thread "+h.ID, err)
 		}
-		c.counts.Threads++
-		c.counts.Messages += seen.messages
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, k := range kinds {
-		if k.Valid() {
-			return c.damaged("the threads", fmt.Errorf("row %q belongs to no thread", k.Key()))
+	for _, k := range cursors { // every id is less than this one, so the rows that are left have no head
+		if err := k.take(&core.Head{ID: "\xff"}); err != nil {
+			return c.damaged("the threads", err)
 		}
 	}
 	err = c.scan(ctx, c.snap, kindExpiry, func([]byte, []byte) error {
-		expiring--
+		c.expiring--
 		return nil
 	})
-	if err == nil && expiring != 0 {
+	if err == nil && c.expiring != 0 {
 		err = c.damaged("the threads that expire", errors.New("their index has more entries than there are such threads"))
 	}
 	return err
+}
+
+// thread verifies the rows of a thread: message rows and id rows must agree, and the
+// last message must have the last sequence of the head.
+func (c *checker) thread(h *core.Head, cursors []*cursor) error {
+	if on := h.ExpiresOn(); on != 0 {
+		c.expiring++
+		_, found, err := expiries.get(c.snap, core.Expiry{On: on, Thread: h.ID})
+		if err != nil {
+			return err
+		}
+		if !found {
+			return errors.New("it is missing in the index of threads that expire")
+		}
+	}
+	c.seen = tally{}
+	for _, k := range cursors {
+		if err := k.take(h); err != nil {
+			return err
+		}
+	}
+	c.counts.Messages += c.seen.messages
+	switch t := c.seen; {
+	case t.ids != t.messages:
+		return fmt.Errorf("it has %d messages and %d ids of messages", t.messages, t.ids)
+	case t.checksum != 0:
+		return errors.New("the rows of its messages' ids have other sequences than the messages")
+	// The last sequence always has a message, unless the thread was deleted and its
+	// messages purged.
+	case t.last != h.LastSequence && h.DeletedOn == 0:
+		return fmt.Errorf("its last message has sequence %d instead of %d", t.last, h.LastSequence)
+	}
+	return nil
 }
 
 // tally summarizes the message rows and the id rows of one thread.
@@ -174,48 +192,24 @@ func hash(id int64, sequence uint64) uint64 {
 	return maphash.Comparable(hashSeed, [2]uint64{uint64(id), sequence})
 }
 
-// verify fails if message rows and id rows differ, or if the last message does not
-// have the last sequence of the head.
-func (t tally) verify(h core.Head) error {
-	switch {
-	case t.ids != t.messages:
-		return fmt.Errorf("it has %d messages and %d ids of messages", t.messages, t.ids)
-	case t.checksum != 0:
-		return errors.New("the rows of its messages' ids have other sequences than the messages")
-	// The last sequence always has a message, unless the thread was deleted and its
-	// messages purged.
-	case t.last != h.LastSequence && h.DeletedOn == 0:
-		return fmt.Errorf("its last message has sequence %d instead of %d", t.last, h.LastSequence)
+// message verifies a message row of the thread h and adds it to the tally.
+func (c *checker) message(h *core.Head, key, value []byte) error {
+	m, err := messages.decode(key, value)
+	c.seen.messages++
+	c.seen.last = m.Sequence
+	c.seen.checksum += hash(m.ID, m.Sequence)
+	if err == nil && (m.Sequence > h.LastSequence || max(m.ID, m.Version) > h.LastID) {
+		err = fmt.Errorf("message %d is newer than its thread's head", m.ID)
 	}
-	return nil
+	return err
 }
 
-// readers returns, for each kind of row that belongs to a thread, the function that
-// verifies a row of that kind and adds it to the counts and to seen.
-func (c *checker) readers(seen *tally) map[byte]func(h *core.Head, key, value []byte) error {
-	counting := func(read func(key, value []byte) (core.Record, error)) func(*core.Head, []byte, []byte) error {
-		return func(_ *core.Head, key, value []byte) error { return c.count(read(key, value)) }
-	}
-	return map[byte]func(h *core.Head, key, value []byte) error{
-		kindMember: counting(members.exported), kindAnswer: counting(answers.exported),
-		kindSent: counting(sent.exported), kindReceipt: counting(receipts.exported),
-		kindMessage: func(h *core.Head, key, value []byte) error {
-			seen.messages++
-			m, err := messages.decode(key, value)
-			seen.last = m.Sequence
-			seen.checksum += hash(m.ID, m.Sequence)
-			if err == nil && (m.Sequence > h.LastSequence || max(m.ID, m.Version) > h.LastID) {
-				err = fmt.Errorf("message %d is newer than its thread's head", m.ID)
-			}
-			return err
-		},
-		kindID: func(_ *core.Head, key, value []byte) error {
-			seen.ids++
-			m, err := ids.decode(key, value)
-			seen.checksum -= hash(m.ID, m.Sequence)
-			return err
-		},
-	}
+// id adds an id row to the tally.
+func (c *checker) id(_ *core.Head, key, value []byte) error {
+	m, err := ids.decode(key, value)
+	c.seen.ids++
+	c.seen.checksum -= hash(m.ID, m.Sequence)
+	return err
 }
 
 // events verifies the event log: no event has a number above its head's last one,
