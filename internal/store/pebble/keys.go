@@ -3,7 +3,6 @@ package pebble
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -108,20 +107,6 @@ func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error 
 		}
 	}
 	return errors.Join(err, it.Close())
-}
-
-// exported decodes a row and returns it as a record of an export. It fails if T is not
-// a core.Record.
-func (k kind[T]) exported(key, value []byte) (core.Record, error) {
-	r, err := k.decode(key, value)
-	if err != nil {
-		return nil, err
-	}
-	record, ok := any(r).(core.Record)
-	if !ok {
-		return nil, fmt.Errorf("rows of type %T are no records", r)
-	}
-	return record, nil
 }
 
 // Names of the meta rows.

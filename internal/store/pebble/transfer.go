@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -39,7 +38,7 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 		return s.damaged("the event log", err)
 	}
 	for _, k := range exported(snap, first) {
-		if err := s.scan(ctx, snap, k.kind, func(key, value []byte) error {
+		if err := s.scan(ctx, snap, k.letter, func(key, value []byte) error {
 			record, err := k.read(key, value)
 			if err != nil {
 				return s.damaged(fmt.Sprintf("row %q", key), err)
@@ -80,26 +79,30 @@ func (s *Store) scan(ctx context.Context, r pebble.Reader, kind byte, f func(key
 	return err
 }
 
-// exportedKind is a kind of row with the function that makes a record of a row.
-type exportedKind struct {
-	kind byte
-	read func(key, value []byte) (core.Record, error)
+// recordKind is a kind of row with the function that makes a record of a row.
+type recordKind struct {
+	letter byte
+	read   func(key, value []byte) (core.Record, error)
+}
+
+// recordsOf returns the recordKind of a kind whose rows are records as they are.
+func recordsOf[T core.Record](k kind[T]) recordKind {
+	return recordKind{k.letter, func(key, value []byte) (core.Record, error) { return k.decode(key, value) }}
 }
 
 // exported returns the exported kinds in the order that core.Record describes. first
 // is the first position in the event log: it is exported as 1, the next one as 2, and
 // so on. A gap between positions is an error.
-func exported(snap pebble.Reader, first uint64) []exportedKind {
+func exported(snap pebble.Reader, first uint64) []recordKind {
 	last := first - 1
-	return []exportedKind{
-		{kindUser, users.exported},
+	return []recordKind{
+		recordsOf(users),
 		{kindHead, func(key, value []byte) (core.Record, error) {
 			h, err := heads.decode(key, value)
 			h.LastPosition = max(h.LastPosition, first-1) - (first - 1)
 			return h, err
 		}},
-		{kindMember, members.exported}, {kindMessage, messages.exported}, {kindAnswer, answers.exported},
-		{kindSent, sent.exported}, {kindReceipt, receipts.exported},
+		recordsOf(members), recordsOf(messages), recordsOf(answers), recordsOf(sent), recordsOf(receipts),
 		{kindPosition, func(key, value []byte) (core.Record, error) {
 			if last++; number(key) != last {
 				return nil, fmt.Errorf("position %d is missing", last)
@@ -139,22 +142,18 @@ var contents = []byte{
 func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
-	if err := s.mustBeEmpty(); err != nil {
+	if err := s.mustBeEmpty(ctx); err != nil {
 		return err
 	}
 	if err := markUnfinished(s.fs, s.dir); err != nil {
 		return err
 	}
 	im := importer{store: s, writer: writer{batch: s.db.NewBatch()}}
-	err := im.take(ctx, next)
-	if err != nil {
-		err = errors.Join(err, im.undo())
+	if err := im.take(ctx, next); err != nil {
+		return errors.Join(err, im.undo())
 	}
-	if errors.Is(err, errNotUndone) {
-		return err // the store stays marked as unfinished
-	}
-	if ferr := finish(s.fs, s.dir); err != nil || ferr != nil {
-		return errors.Join(err, ferr)
+	if err := finish(s.fs, s.dir); err != nil {
+		return err
 	}
 	s.position, s.day = im.position, im.day
 	s.durable.publish(s.snapshot())
@@ -162,18 +161,13 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 }
 
 // mustBeEmpty fails with core.ErrNotEmpty if the store has rows of contents.
-func (s *Store) mustBeEmpty() error {
+func (s *Store) mustBeEmpty(ctx context.Context) error {
+	notEmpty := func(_, _ []byte) error {
+		return fmt.Errorf("store %s is %w: an import needs an empty one", s.dir, core.ErrNotEmpty)
+	}
 	for _, kind := range contents {
-		it, err := s.db.NewIter(kindRange(kind))
-		if err != nil {
+		if err := s.scan(ctx, s.db, kind, notEmpty); err != nil {
 			return err
-		}
-		found := it.First()
-		if err := it.Close(); err != nil {
-			return err
-		}
-		if found {
-			return fmt.Errorf("store %s is %w: an import needs an empty one", s.dir, core.ErrNotEmpty)
 		}
 	}
 	return nil
@@ -203,7 +197,7 @@ func (im *importer) take(ctx context.Context, next func() (core.Record, error)) 
 			err = im.put(record)
 		}
 		if err == nil && im.batch.Len() > importBatch {
-			err = im.commit(pebble.NoSync)
+			err = im.store.commitNext(&im.writer, pebble.NoSync)
 		}
 		if err != nil {
 			return err
@@ -223,26 +217,10 @@ func (im *importer) end() error {
 			im.batch.Set(keyKey(i), row.AccessKey.Encode(nil, &k), nil)
 		}
 	}
-	return im.commit(pebble.Sync)
+	return im.store.commitNext(&im.writer, pebble.Sync)
 }
 
-// commit commits the batch and begins a new one.
-func (im *importer) commit(o *pebble.WriteOptions) error {
-	if err := im.store.floor.check(time.Now()); err != nil {
-		return err
-	}
-	if err := im.batch.Commit(o); err != nil {
-		return fmt.Errorf("write imported rows: %w", err)
-	}
-	im.batch.Close()
-	im.batch = im.store.db.NewBatch()
-	return nil
-}
-
-// errNotUndone means that rows of a failed import are still in the store.
-var errNotUndone = errors.New("the rows imported so far could not be deleted")
-
-// undo deletes all imported rows. If that fails, the error wraps errNotUndone.
+// undo deletes all imported rows. If that fails, the store stays marked as unfinished.
 func (im *importer) undo() error {
 	im.batch.Close()
 	b := im.store.db.NewBatch()
@@ -250,9 +228,9 @@ func (im *importer) undo() error {
 		b.DeleteRange([]byte{kind}, []byte{kind + 1}, nil)
 	}
 	if err := b.Commit(pebble.Sync); err != nil {
-		return fmt.Errorf("%w: %w", errNotUndone, err)
+		return fmt.Errorf("the rows imported so far could not be deleted: %w", err)
 	}
-	return b.Close()
+	return errors.Join(b.Close(), finish(im.store.fs, im.store.dir))
 }
 
 // put adds the row of a record to the batch, and the rows that are derived from it:
@@ -261,14 +239,11 @@ func (im *importer) put(record core.Record) error {
 	switch r := record.(type) {
 	case core.Resource:
 		im.resource = r
-		return nil
 	case core.User:
 		im.user(&r)
-		return nil
 	case core.Head:
 		heads.put(&im.writer, &r)
 		im.expiry(0, &r)
-		return nil
 	case core.ThreadMember:
 		return im.member(r)
 	case core.ThreadMessage:
@@ -285,8 +260,10 @@ func (im *importer) put(record core.Record) error {
 		return im.requireHead(r.Thread)
 	case core.Event:
 		return im.event(r)
+	default:
+		return fmt.Errorf("records of type %T are not known", record)
 	}
-	return fmt.Errorf("records of type %T are not known", record)
+	return nil
 }
 
 // member adds the row of a member, and the thread's entry in the user's list: at the
@@ -324,7 +301,7 @@ func (im *importer) requireHead(thread string) error {
 	}
 	h, found, err := heads.get(im.store.db, core.Head{ID: thread})
 	if err == nil && !found { // it may still be in the batch
-		if err = im.commit(pebble.NoSync); err == nil {
+		if err = im.store.commitNext(&im.writer, pebble.NoSync); err == nil {
 			h, found, err = heads.get(im.store.db, core.Head{ID: thread})
 		}
 	}

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -13,72 +14,56 @@ const upgradeBatch = 1024
 // upgrade changes a store from schema from, which is older, to this binary's. Schema 2
 // added the index of threads by expiry time. Later schemas only added row formats: no
 // row is rewritten, but older binaries cannot read new rows and must refuse the store.
+//
+// The new schema is written last, and it is durable only if all rows before it are. If
+// the process ends earlier, the next Open does the upgrade again.
 func (s *Store) upgrade(from uint64) error {
+	began := time.Now()
 	if from < 2 {
-		return s.addExpiries(from)
+		if err := s.addExpiries(); err != nil {
+			return err
+		}
 	}
 	if err := s.db.Set(metaKey(metaSchema), schemaValue, pebble.Sync); err != nil {
 		return err
 	}
-	s.log.Info("store: the layout was upgraded", "from", from, "to", schema)
+	s.log.Info("store: the layout was upgraded", "from", from, "to", schema, "took", time.Since(began))
 	return nil
 }
 
-// addExpiries writes the index of threads by expiry time. The last batch has the new
-// schema, and it is durable only if all batches before it are. If the process ends
-// earlier, the next Open does the upgrade again.
-func (s *Store) addExpiries(from uint64) error {
-	began := time.Now()
+// addExpiries writes the index of threads by expiry time, without waiting for the disk.
+func (s *Store) addExpiries() error {
 	// Delete keys of an earlier upgrade that was interrupted: a binary of schema 1
 	// may have run since and deleted their threads.
 	w := writer{batch: s.db.NewBatch()}
 	w.batch.DeleteRange([]byte{kindExpiry}, []byte{kindExpiry + 1}, nil)
-
-	it, err := s.db.NewIter(kindRange(kindHead))
+	err := s.scan(context.Background(), s.db, kindHead, func(key, value []byte) error {
+		h, err := heads.decode(key, value)
+		if err != nil {
+			return s.damaged(fmt.Sprintf("row %q", key), err)
+		}
+		w.expiry(0, &h)
+		if w.batch.Count() < upgradeBatch {
+			return nil
+		}
+		return s.commitNext(&w, pebble.NoSync)
+	})
 	if err != nil {
 		return err
 	}
-	defer it.Close()
-	threads, expiring := 0, 0
-	for it.First(); it.Valid(); it.Next() {
-		threads++
-		h, err := heads.decode(it.Key(), it.Value())
-		if err != nil {
-			return s.damaged(fmt.Sprintf("row %q", it.Key()), err)
-		}
-		if h.ExpiresOn() == 0 {
-			continue
-		}
-		w.expiry(0, &h)
-		if expiring++; expiring%upgradeBatch == 0 {
-			if err := s.commitUpgrade(&w, pebble.NoSync); err != nil {
-				return err
-			}
-		}
-	}
-	if err := it.Error(); err != nil {
-		return s.damaged("the heads of its threads", err)
-	}
-	w.batch.Set(metaKey(metaSchema), schemaValue, nil)
-	if err := s.commitUpgrade(&w, pebble.Sync); err != nil {
-		return err
-	}
-	s.log.Info("store: the layout was upgraded", "from", from, "to", schema, "threads", threads, "expiring", expiring, "took", time.Since(began))
-	return nil
+	return s.commitNext(&w, pebble.NoSync)
 }
 
-// commitUpgrade commits the batch of w and begins a new one. It fails with
-// core.ErrStorageFull if too little disk space is free.
-func (s *Store) commitUpgrade(w *writer, o *pebble.WriteOptions) error {
+// commitNext commits the batch of w, which an upgrade or an import fills, and begins a
+// new one. It fails with core.ErrStorageFull if too little disk space is free.
+func (s *Store) commitNext(w *writer, o *pebble.WriteOptions) error {
 	if err := s.floor.check(time.Now()); err != nil {
 		return err
 	}
 	if err := w.batch.Commit(o); err != nil {
 		return fmt.Errorf("write the new rows: %w", err)
 	}
-	if err := w.batch.Close(); err != nil {
-		return err
-	}
+	w.batch.Close()
 	w.batch = s.db.NewBatch()
 	return nil
 }
