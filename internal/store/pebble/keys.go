@@ -95,8 +95,7 @@ func (k kind[T]) remove(w *writer, r *T) {
 // each calls f for each row of the kind whose key, after the letter, starts with
 // prefix, in key order. It stops at the first error.
 func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error {
-	lower := append([]byte{k.letter}, prefix...)
-	it, err := from.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(lower)})
+	it, err := from.NewIter(prefixRange(k.letter, prefix))
 	if err != nil {
 		return err
 	}

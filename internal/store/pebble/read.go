@@ -106,12 +106,11 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 			q.Before = last + 1
 		}
 	}
-	lower := append([]byte{kindMessage}, part(q.Thread)...)
-	upper := prefixEnd(lower)
+	bounds := prefixRange(kindMessage, part(q.Thread))
 	if q.Before > 0 {
-		upper = messages.key(nil, core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.Before}})
+		bounds.UpperBound = messages.key(nil, core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.Before}})
 	}
-	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := snap.NewIter(bounds)
 	if err != nil {
 		return page, stats, err
 	}
@@ -223,21 +222,21 @@ func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsP
 	}
 	defer it.Close()
 	for ok := it.First(); ok; {
-		day := row.Position.DecodeKey(it.Key()[1:]).Day
-		if ok = it.SeekGE(positions.key(nil, core.Event{Day: day, Position: after + 1})); !ok {
-			break
+		at := row.Position.DecodeKey(it.Key()[1:])
+		if at.Position <= after { // one seek passes over the rest of this day, or as much of it as needed
+			ok = it.SeekGE(positions.key(nil, core.Event{Day: at.Day, Position: after + 1}))
+			continue
 		}
-		for ; ok && row.Position.DecodeKey(it.Key()[1:]).Day == day; ok = it.Next() {
-			if len(page.Events) == limit {
-				return page, it.Error()
-			}
-			e, err := event(snap, it.Key(), it.Value())
-			if err != nil {
-				return page, err
-			}
-			page.Events = append(page.Events, e)
-			page.Position = e.Position
+		if len(page.Events) == limit {
+			return page, it.Error()
 		}
+		e, err := event(snap, it.Key(), it.Value())
+		if err != nil {
+			return page, err
+		}
+		page.Events = append(page.Events, e)
+		page.Position = e.Position
+		ok = it.Next()
 	}
 	page.Position = max(after, snap.position)
 	return page, it.Error()

@@ -315,8 +315,13 @@ func (s *Store) Close() error {
 }
 
 // kindRange returns iterator options whose bounds enclose all keys of a kind.
-func kindRange(kind byte) *pebble.IterOptions {
-	return &pebble.IterOptions{LowerBound: []byte{kind}, UpperBound: []byte{kind + 1}}
+func kindRange(kind byte) *pebble.IterOptions { return prefixRange(kind, "") }
+
+// prefixRange returns iterator options whose bounds enclose all keys of a kind that
+// start with prefix after the letter.
+func prefixRange(kind byte, prefix string) *pebble.IterOptions {
+	lower := append([]byte{kind}, prefix...)
+	return &pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(lower)}
 }
 
 // logger is the logger that Pebble gets: it logs Pebble's errors, drops its frequent

@@ -14,8 +14,8 @@ import (
 )
 
 // Threads returns a page of a user's threads, newest message first; see core.Store. The
-// keys of the list have the minute of the last message only, so each minute's
-// threads are sorted by the exact times in their heads.
+// keys of the list have the minute of the last message only, so the page reads whole
+// minutes and is sorted by the exact times in the heads.
 func (s *Store) Threads(_ context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
 	page, _, err := s.threads(q)
 	return page, err
@@ -23,64 +23,46 @@ func (s *Store) Threads(_ context.Context, q core.ThreadsQuery) (core.ThreadsPag
 
 // threads is Threads; it also returns the number of keys that it read, for tests.
 func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, err error) {
-	before := q.Before
-	if before == (core.ThreadsCursor{}) {
-		before.On = math.MaxInt64
-	}
-	lower := append([]byte{kindList}, part(q.User)...)
-	upper := prefixEnd(lower)
-	if before.On != math.MaxInt64 { // read the cursor's whole minute: its keys are not in the order of the list
-		upper = lists.key(nil, core.ListMove{User: q.User, To: core.MinuteOf(before.On) + 1})
+	before := core.ThreadEntry{LastMessageOn: math.MaxInt64}
+	bounds := prefixRange(kindList, part(q.User))
+	if q.Before != (core.ThreadsCursor{}) { // read the cursor's whole minute: its keys are not in the order of the list
+		before = core.ThreadEntry{Thread: q.Before.Thread, LastMessageOn: q.Before.On}
+		bounds.UpperBound = lists.key(nil, core.ListMove{User: q.User, To: core.MinuteOf(q.Before.On) + 1})
 	}
 	snap := s.durable.acquire()
 	defer snap.release()
-	it, err := snap.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	it, err := snap.NewIter(bounds)
 	if err != nil {
 		return page, 0, err
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
 
-	var minute []core.ThreadEntry // the threads of the current minute
-	current := int64(-1)
-	// take moves the minute's threads into the page and reports whether some did not fit.
-	take := func() (more bool) {
-		slices.SortFunc(minute, newestFirst)
-		n := min(len(minute), q.Limit-len(page.Threads))
-		page.Threads = append(page.Threads, minute[:n]...)
-		more = n < len(minute)
-		minute = minute[:0]
-		return more
-	}
-	// full sets the cursor of the next page.
-	full := func() {
-		last := page.Threads[len(page.Threads)-1]
-		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
-	}
+	more := false        // whether other threads may follow the page
+	current := int64(-1) // the minute of the last entry
 	for it.Last(); it.Valid(); it.Prev() {
 		entry := row.ListEntry.DecodeKey(it.Key()[1:])
-		m, thread := entry.To, entry.Thread
-		if m != current {
-			if take() || len(page.Threads) == q.Limit {
-				full()
-				return page, keys + 1, nil
-			}
-			current = m
-		}
-		if m < core.MinuteOf(q.Since) {
+		if more = entry.To != current && len(page.Threads) >= q.Limit; more {
+			keys++
 			break
 		}
+		if entry.To < core.MinuteOf(q.Since) {
+			break
+		}
+		current = entry.To
 		keys += 3
-		e, ok, err := listEntry(snap, q.User, thread)
+		e, found, err := listEntry(snap, q.User, entry.Thread)
 		if err != nil {
 			return page, keys, err
 		}
-		after := newestFirst(core.ThreadEntry{Thread: before.Thread, LastMessageOn: before.On}, e) < 0
-		if ok && after && e.LastMessageOn >= q.Since {
-			minute = append(minute, e)
+		if found && newestFirst(before, e) < 0 && e.LastMessageOn >= q.Since {
+			page.Threads = append(page.Threads, e)
 		}
 	}
-	if take() {
-		full()
+	slices.SortFunc(page.Threads, newestFirst)
+	if more || len(page.Threads) > q.Limit {
+		page.Threads = page.Threads[:q.Limit]
+		last := page.Threads[q.Limit-1]
+		page.Next = core.ThreadsCursor{On: last.LastMessageOn, Thread: last.Thread}
 	}
 	return page, keys, nil
 }
