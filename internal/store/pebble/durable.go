@@ -46,16 +46,6 @@ func (d *durable) acquire() *snapshot {
 	return d.now
 }
 
-// close releases the published snapshot.
-func (d *durable) close() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.now != nil {
-		d.now.release()
-		d.now = nil
-	}
-}
-
 // release ends one use of the snapshot; see acquire.
 func (s *snapshot) release() {
 	if s.uses.Add(-1) == 0 {

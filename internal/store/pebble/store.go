@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -83,7 +82,7 @@ var discard = slog.New(slog.DiscardHandler)
 // may be called at the same time, except for Import and Close.
 type Store struct {
 	db    *pebble.DB
-	lock  io.Closer
+	lock  *pebble.Lock
 	fs    vfs.FS
 	dir   string
 	log   *slog.Logger
@@ -109,38 +108,37 @@ var _ core.Store = (*Store)(nil)
 // store of an older schema. The error wraps ErrInUse, ErrDamaged, ErrNewer or
 // core.ErrUnfinished where one of them is the reason.
 func Open(dir string, o Options) (*Store, error) {
-	fs := o.FS
-	if fs == nil {
-		fs = vfs.Default
+	if o.FS == nil {
+		o.FS = vfs.Default
 	}
-	s := &Store{fs: fs, dir: dir, log: cmp.Or(o.Logger, discard)}
-	s.fatal = o.Fatal
-	if s.fatal == nil {
-		s.fatal = func(err error) { panic(err) }
+	if o.Fatal == nil {
+		o.Fatal = func(err error) { panic(err) }
 	}
-	s.floor = floor{fs: fs, dir: dir, least: o.MinFree}
-	if err := fs.MkdirAll(dir, 0o700); err != nil {
+	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
-	lock, err := pebble.LockDirectory(dir, fs)
+	lock, err := pebble.LockDirectory(dir, o.FS)
 	if err != nil {
 		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held") {
 			return nil, fmt.Errorf("store %s: %w", dir, ErrInUse)
 		}
 		return nil, fmt.Errorf("lock the store's folder: %w", err)
 	}
-	s.lock = lock
-	if err := s.open(lock, o); err != nil {
-		return nil, errors.Join(err, s.lock.Close())
+	s := &Store{
+		lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), fatal: o.Fatal,
+		floor: floor{fs: o.FS, dir: dir, least: o.MinFree},
+	}
+	if err := s.open(o); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
 }
 
-func (s *Store) open(lock *pebble.Lock, o Options) error {
+func (s *Store) open(o Options) error {
 	if err := s.checkFiles(); err != nil {
 		return err
 	}
-	db, err := pebble.Open(s.dir, s.options(lock, o))
+	db, err := pebble.Open(s.dir, s.options(o))
 	if err != nil {
 		if pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, vfs.ErrUnsupported) {
 			return fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err)
@@ -184,11 +182,11 @@ func (s *Store) checkFiles() error {
 	return nil
 }
 
-func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
+func (s *Store) options(o Options) *pebble.Options {
 	memTableSize := cmp.Or(o.MemTableSize, 32<<20)
 	opts := &pebble.Options{
 		FS:     s.fs,
-		Lock:   lock,
+		Lock:   s.lock,
 		Logger: logger{s.log, s.fatal},
 		// Fixed, so that a later Pebble does not upgrade the files: an upgrade cannot
 		// be undone.
@@ -207,7 +205,9 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 		EventListener: &pebble.EventListener{
 			BackgroundError: func(err error) {
 				s.log.Error("store: background work failed", "error", err)
-				s.floor.failed(err)
+				if errors.Is(err, syscall.ENOSPC) {
+					s.floor.full.Store(true)
+				}
 			},
 			// The process goes on with a damaged file; reads of its rows fail.
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
@@ -215,7 +215,7 @@ func (s *Store) options(lock *pebble.Lock, o Options) *pebble.Options {
 			},
 			FlushEnd: func(i pebble.FlushInfo) {
 				if i.Err == nil {
-					s.floor.flushed()
+					s.floor.full.Store(false) // there is space again
 				}
 			},
 		},
@@ -310,7 +310,7 @@ func (s *Store) Compact(ctx context.Context) error {
 
 // Close waits for background work, closes the store and unlocks its folder.
 func (s *Store) Close() error {
-	s.durable.close()
+	s.durable.now.release()
 	return errors.Join(s.db.Close(), s.lock.Close())
 }
 
@@ -370,13 +370,3 @@ func (f *floor) check(now time.Time) error {
 	}
 	return nil
 }
-
-// failed records the error of a background write.
-func (f *floor) failed(err error) {
-	if errors.Is(err, syscall.ENOSPC) {
-		f.full.Store(true)
-	}
-}
-
-// flushed records that a flush succeeded, so there is space again.
-func (f *floor) flushed() { f.full.Store(false) }

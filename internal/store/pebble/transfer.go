@@ -12,11 +12,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-var (
-	_ core.Exporter = (*Store)(nil)
-	_ core.Importer = (*Store)(nil)
-	_ core.Checker  = (*Store)(nil)
-)
+var _ core.Exporter = (*Store)(nil)
+var _ core.Importer = (*Store)(nil)
+var _ core.Checker = (*Store)(nil)
 
 // checkEvery is the number of rows between two checks of the context.
 const checkEvery = 1024
