@@ -21,7 +21,21 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
 	c := checker{Store: s, snap: snap}
-	if err := c.run(ctx); err != nil {
+	if _, err := readResource(snap); err != nil {
+		return core.Counts{}, s.damaged("the resource", err)
+	}
+	err := s.scan(ctx, snap, kindUser, func(key, value []byte) error {
+		_, err := users.decode(key, value)
+		c.counts.Users++
+		return c.row(key, err)
+	})
+	if err == nil {
+		err = c.threads(ctx)
+	}
+	if err == nil {
+		err = c.events(ctx)
+	}
+	if err != nil {
 		return core.Counts{}, err
 	}
 	return c.counts, nil
@@ -34,24 +48,6 @@ type checker struct {
 	counts   core.Counts
 	seen     tally  // of the current thread
 	expiring uint64 // number of threads that expire
-}
-
-func (c *checker) run(ctx context.Context) error {
-	if _, err := readResource(c.snap); err != nil {
-		return c.damaged("the resource", err)
-	}
-	err := c.scan(ctx, c.snap, kindUser, func(key, value []byte) error {
-		_, err := users.decode(key, value)
-		c.counts.Users++
-		return c.row(key, err)
-	})
-	if err != nil {
-		return err
-	}
-	if err := c.threads(ctx); err != nil {
-		return err
-	}
-	return c.events(ctx)
 }
 
 // row returns err, if it is not nil, as damage of the row with this key.
@@ -128,10 +124,9 @@ func (c *checker) threads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, k := range cursors { // every id is less than this one, so the rows that are left have no head
-		if err := k.take(&core.Head{ID: "\xff"}); err != nil {
-			return c.damaged("the threads", err)
-		}
+	// Every id is less than this one, so the rows that are left have no head.
+	if err := c.thread(&core.Head{ID: "\xff"}, cursors); err != nil {
+		return c.damaged("the threads", err)
 	}
 	err = c.scan(ctx, c.snap, kindExpiry, func([]byte, []byte) error {
 		c.expiring--
@@ -230,22 +225,22 @@ func (c *checker) events(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	last, err := firstPosition(c.snap)
+	first, err := positions.end(c.snap, (*pebble.Iterator).First)
 	if err != nil {
 		return c.damaged("the event log", err)
 	}
-	last--
-	var n uint64
+	start := max(first.Position, 1)
+	next := start
 	err = c.scan(ctx, c.snap, kindPosition, func(key, value []byte) error {
-		n++
 		_, err := positions.decode(key, value)
-		if last++; err == nil && number(key) != last {
-			err = fmt.Errorf("position %d is missing", last)
+		if err == nil && number(key) != next {
+			err = fmt.Errorf("position %d is missing", next)
 		}
+		next++
 		return c.row(key, err)
 	})
-	if err == nil && n != c.counts.Events {
-		err = c.damaged("the event log", fmt.Errorf("it has %d events and %d positions", c.counts.Events, n))
+	if err == nil && next-start != c.counts.Events {
+		err = c.damaged("the event log", fmt.Errorf("it has %d events and %d positions", c.counts.Events, next-start))
 	}
 	return err
 }

@@ -28,13 +28,12 @@ type snapshot struct {
 func (d *durable) publish(s *snapshot) {
 	s.uses.Store(1)
 	d.mu.Lock()
-	old := s
 	if d.now == nil || d.now.batch < s.batch {
-		d.now, old = s, d.now
+		d.now, s = s, d.now
 	}
 	d.mu.Unlock()
-	if old != nil {
-		old.release()
+	if s != nil {
+		s.release() // the older of the two
 	}
 }
 

@@ -108,6 +108,19 @@ func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error 
 	return errors.Join(err, it.Close())
 }
 
+// end returns a row with the key of the first or the last row of the kind; seek is the
+// iterator's First or Last. It returns a zero row if the kind has none.
+func (k kind[T]) end(from pebble.Reader, seek func(*pebble.Iterator) bool) (r T, err error) {
+	it, err := from.NewIter(kindRange(k.letter))
+	if err != nil {
+		return r, err
+	}
+	if seek(it) {
+		r = k.schema.DecodeKey(it.Key()[1:])
+	}
+	return r, it.Close()
+}
+
 // Names of the meta rows.
 const (
 	metaSchema   = "schema"
@@ -122,10 +135,10 @@ func keyKey(index int) []byte    { return []byte{kindKey, byte(index)} }
 // rows whose keys have no fields.
 func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, found bool, err error) {
 	b, closer, err := from.Get(key)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return v, false, nil
-	}
 	if err != nil {
+		if errors.Is(err, pebble.ErrNotFound) {
+			err = nil
+		}
 		return v, false, err
 	}
 	defer closer.Close()

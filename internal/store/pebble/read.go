@@ -88,17 +88,12 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	if err != nil || page.Head.ID == "" || q.Reader != "" && page.Member == nil {
 		return page, stats, err
 	}
-	for _, id := range q.IDs {
-		m, found, err := message(snap, q.Thread, id)
-		if err != nil {
-			return page, stats, err
-		}
-		if found && (page.Member == nil || page.Member.Sees(&m)) {
-			page.Messages = append(page.Messages, m)
-		}
-	}
 	if q.IDs != nil {
-		return page, stats, nil
+		page.Messages, err = collect(q.IDs, func(id int64) (core.Message, bool, error) {
+			m, found, err := message(snap, q.Thread, id)
+			return m, found && (page.Member == nil || page.Member.Sees(&m)), err
+		})
+		return page, stats, err
 	}
 	if m := page.Member; m != nil {
 		q.Since = max(q.Since, m.VisibleFrom())
@@ -195,19 +190,24 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 
 // Users returns the users with these ids, in the order of ids. It leaves out the ones
 // that do not exist.
-func (s *Store) Users(_ context.Context, ids []string) (us []core.User, err error) {
+func (s *Store) Users(_ context.Context, ids []string) ([]core.User, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	for _, id := range ids {
-		u, found, err := users.get(snap, core.User{ID: id})
+	return collect(ids, func(id string) (core.User, bool, error) { return users.get(snap, core.User{ID: id}) })
+}
+
+// collect calls get for each key and returns the rows that it finds.
+func collect[K, T any](keys []K, get func(K) (T, bool, error)) (found []T, err error) {
+	for _, key := range keys {
+		r, ok, err := get(key)
 		if err != nil {
 			return nil, err
 		}
-		if found {
-			us = append(us, u)
+		if ok {
+			found = append(found, r)
 		}
 	}
-	return us, nil
+	return found, nil
 }
 
 // Events returns at most limit events of the log whose positions are greater than

@@ -65,6 +65,10 @@ type Options struct {
 	MemTableSize uint64
 }
 
+// NewMem returns a new, empty file system in memory, for Options.FS. The store's data
+// is lost when the process ends.
+func NewMem() vfs.FS { return vfs.NewMem() }
+
 // Errors of Open that an operator can act on.
 var (
 	// ErrInUse means that another process has opened the store.
@@ -243,15 +247,9 @@ func (s *Store) start(initial core.Resource) error {
 			return fmt.Errorf("upgrade store %s from schema %d to %d: %w", s.dir, v, schema, err)
 		}
 	}
-	it, err := s.db.NewIter(kindRange(kindPosition))
-	if err != nil {
-		return err
-	}
-	if it.Last() {
-		last := row.Position.DecodeKey(it.Key()[1:])
-		s.day, s.position = last.Day, last.Position
-	}
-	return it.Close()
+	last, err := positions.end(s.db, (*pebble.Iterator).Last)
+	s.day, s.position = last.Day, last.Position
+	return err
 }
 
 // create writes the schema, the resource, the epoch and the access keys.
@@ -281,18 +279,14 @@ func (s *Store) Resource(context.Context) (core.Resource, error) {
 
 // readResource is Resource on a given reader.
 func readResource(db pebble.Reader) (r core.Resource, err error) {
-	if r.ID, _, err = value(db, metaKey(metaResource), row.Text); err != nil {
-		return r, err
+	r.ID, _, err = value(db, metaKey(metaResource), row.Text)
+	if err == nil {
+		r.Epoch, _, err = value(db, metaKey(metaEpoch), row.Text)
 	}
-	if r.Epoch, _, err = value(db, metaKey(metaEpoch), row.Text); err != nil {
-		return r, err
+	for i := 0; err == nil && i < len(r.Keys); i++ {
+		r.Keys[i], _, err = value(db, keyKey(i), row.AccessKey)
 	}
-	for i := range r.Keys {
-		if r.Keys[i], _, err = value(db, keyKey(i), row.AccessKey); err != nil {
-			return r, err
-		}
-	}
-	return r, nil
+	return r, err
 }
 
 // SetKey replaces the access key at index, 0 or 1, and returns when it is durable.
@@ -302,9 +296,6 @@ func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) error 
 
 // Compact flushes the memtables and compacts all tables. It is for measurements.
 func (s *Store) Compact(ctx context.Context) error {
-	if err := s.db.Flush(); err != nil {
-		return err
-	}
 	return s.db.Compact(ctx, []byte{0}, []byte{0xff}, false)
 }
 

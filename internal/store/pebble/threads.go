@@ -73,22 +73,22 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids []string, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	// cut keeps the n smallest ids.
-	cut := func(n int) {
+	// cut keeps the smallest ids, at most limit.
+	cut := func() {
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
-		ids = ids[:min(n, len(ids))]
+		ids = ids[:min(limit, len(ids))]
 	}
 	err = lists.each(snap, part(user), func(entry core.ListMove) error {
 		if entry.Thread > after {
 			ids = append(ids, entry.Thread)
 		}
 		if len(ids) >= 8*limit { // bounds the memory
-			cut(limit)
+			cut()
 		}
 		return nil
 	})
-	cut(limit)
+	cut()
 	return ids, err
 }
 

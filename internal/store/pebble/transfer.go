@@ -31,11 +31,11 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 	if err := yield(resource); err != nil {
 		return err
 	}
-	first, err := firstPosition(snap)
+	first, err := positions.end(snap, (*pebble.Iterator).First)
 	if err != nil {
 		return s.damaged("the event log", err)
 	}
-	for _, k := range exported(snap, first) {
+	for _, k := range exported(snap, max(first.Position, 1)) {
 		if err := s.scan(ctx, snap, k.letter, func(key, value []byte) error {
 			record, err := k.read(key, value)
 			if err != nil {
@@ -110,19 +110,6 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 			return e, err
 		}},
 	}
-}
-
-// firstPosition returns the lowest position in the event log, or 1 if it is empty.
-func firstPosition(r pebble.Reader) (uint64, error) {
-	it, err := r.NewIter(kindRange(kindPosition))
-	if err != nil {
-		return 0, err
-	}
-	first := uint64(1)
-	if it.First() {
-		first = max(number(it.Key()), 1)
-	}
-	return first, it.Close()
 }
 
 // importBatch is the size, in bytes, above which an import commits its batch.

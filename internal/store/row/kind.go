@@ -7,7 +7,7 @@ type Kind[T any] struct {
 	Name   string     // for errors
 	Key    []Field[T] // the primary key; not in the value
 	Fields []Field[T] // of the value, in this order
-	format byte
+	format byte       // that Encode writes; the greatest that Decode reads
 	// textLast says that the last field of the key is a text, which needs no end.
 	textLast bool
 }
@@ -24,10 +24,6 @@ func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 
 // keys returns its arguments, the fields of a key.
 func keys[T any](fields ...Field[T]) []Field[T] { return fields }
-
-// Format returns the number of the format that Encode writes, which is the greatest
-// that Decode reads.
-func (k *Kind[T]) Format() byte { return k.format }
 
 // Encode appends the encoded value of a row to b.
 func (k *Kind[T]) Encode(b []byte, row *T) []byte {
@@ -64,11 +60,10 @@ func (k *Kind[T]) Decode(value []byte, key T) (T, error) {
 // do. Numbers are big-endian; a text that other fields follow ends with a zero
 // byte, which no id contains.
 func (k *Kind[T]) EncodeKey(b []byte, row *T) []byte {
-	begin := len(b)
 	for i := range k.Key {
 		b = k.Key[i].putKey(b, row)
 	}
-	if k.textLast && len(b) > begin {
+	if k.textLast {
 		b = b[:len(b)-1]
 	}
 	return b

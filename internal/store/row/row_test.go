@@ -40,7 +40,7 @@ type sample struct {
 // the row's key are empty, because the encoded value does not contain them.
 func of[T any](k *Kind[T], name string, format byte, want T) sample {
 	return sample{
-		kind: k.Name, name: name, format: format, newest: k.Format(), value: k.Encode(nil, &want), want: want,
+		kind: k.Name, name: name, format: format, newest: k.format, value: k.Encode(nil, &want), want: want,
 		read: func(value []byte) (any, error) {
 			var key T
 			return k.Decode(value, key)
@@ -242,7 +242,7 @@ func TestFormatsOfOneKind(t *testing.T) {
 		}
 		got, err := tc.read.Decode(value, toy{})
 		if !errors.Is(err, tc.err) || got != tc.want {
-			t.Errorf("format %d read by %d: %+v, %v; want %+v, %v", tc.format, tc.read.Format(), got, err, tc.want, tc.err)
+			t.Errorf("format %d read by %d: %+v, %v; want %+v, %v", tc.format, tc.read.format, got, err, tc.want, tc.err)
 		}
 		if tc.err != nil && err != nil && !strings.Contains(err.Error(), "toy") {
 			t.Errorf("the error does not name the kind: %v", err)
