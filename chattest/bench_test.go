@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/chattest"
 )
 
-// round is the testing.TB of one benchmark iteration. It runs its cleanup functions at the end of
-// the iteration.
+// round is a testing.TB for one iteration of a benchmark. Its method end runs the functions that
+// were registered with Cleanup.
 type round struct {
 	testing.TB
 	cleanups []func()
@@ -22,8 +22,8 @@ func (r *round) end() {
 	}
 }
 
-// BenchmarkNewServer measures starting a server, its first response over TLS on a new connection,
-// and closing the server.
+// BenchmarkNewServer starts a server, sends one request over a new TLS connection and closes the
+// server. It reports the time to the first response and the time to close.
 func BenchmarkNewServer(b *testing.B) {
 	var first, end time.Duration
 	for b.Loop() {

@@ -23,7 +23,8 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// withServer wraps a *testing.M. Its Run calls chattest.Main.
+// withServer is a *testing.M whose Run runs the tests of this package with one shared server: it
+// calls chattest.Main.
 type withServer struct{ m *testing.M }
 
 func (w withServer) Run() int { return chattest.Main(w.m) }
@@ -32,7 +33,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(withServer{m}) }
 
 const version = "?api-version=2021-09-07"
 
-// call sends a request with a token and returns the response and its body.
+// call sends a request with the user access token to the server s. It returns the response and the
+// text of its body.
 func call(t testing.TB, s *chattest.Server, method, path, token, body string) (*http.Response, string, error) {
 	t.Helper()
 	r, err := http.NewRequest(method, s.Endpoint()+path, strings.NewReader(body))
@@ -52,8 +54,8 @@ func call(t testing.TB, s *chattest.Server, method, path, token, body string) (*
 	return w, string(text), err
 }
 
-// list lists the threads of the token's user and returns the body of the response, whose status
-// must be want.
+// list requests the threads of the user of the token and returns the body of the response. The test
+// fails unless the status is want.
 func list(t testing.TB, s *chattest.Server, token string, want int) (body string) {
 	t.Helper()
 	w, body, err := call(t, s, "GET", "/chat/threads"+version, token, "")
@@ -63,7 +65,8 @@ func list(t testing.TB, s *chattest.Server, token string, want int) (body string
 	return body
 }
 
-// create sends a request that creates a thread; the status of the response must be want.
+// create sends a request to create a thread. The test fails unless the status of the response is
+// want.
 func create(t testing.TB, s *chattest.Server, token string, want int) {
 	t.Helper()
 	w, body, err := call(t, s, "POST", "/chat/threads"+version, token, `{"topic":"lunch"}`)
@@ -183,7 +186,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestOperations checks that the comment of Fault lists all operations.
+// TestOperations checks that the comment of the type Fault names every operation of the server, and
+// that Add accepts every one.
 func TestOperations(t *testing.T) {
 	source, err := os.ReadFile("faults.go")
 	if err != nil {
@@ -199,7 +203,8 @@ func TestOperations(t *testing.T) {
 	}
 }
 
-// TestDocument checks that the example in docs/testing.md equals lunch_test.go.
+// TestDocument checks that docs/testing.md contains the code of lunch_test.go as its example and
+// names every operation of the server.
 func TestDocument(t *testing.T) {
 	document, err := os.ReadFile("../docs/testing.md")
 	if err != nil {
@@ -220,7 +225,8 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// told is a fake testing.TB that records its failure and its log.
+// told is a fake testing.TB. It records the message of Fatal or Fatalf, the log output and the
+// cleanup functions.
 type told struct {
 	testing.TB
 	failure string
@@ -237,7 +243,8 @@ func (t *told) Fatalf(f string, args ...any) {
 	runtime.Goexit()
 }
 
-// run calls f in a goroutine, as go test does, and then the cleanup functions.
+// run calls f in a new goroutine, because Fatal ends the goroutine that calls it. Then it runs the
+// cleanup functions.
 func (t *told) run(f func()) {
 	done := make(chan struct{})
 	go func() {
@@ -250,7 +257,8 @@ func (t *told) run(f func()) {
 	}
 }
 
-// TestMistakesEndTheTest checks that mistakes of a test fail it with a message of this package.
+// TestMistakesEndTheTest calls methods of a Server with invalid arguments and checks that each call
+// fails the test with the expected message.
 func TestMistakesEndTheTest(t *testing.T) {
 	for want, f := range map[string]func(*chattest.Server){
 		"chattest: advance the clock: the clock goes forward only": func(s *chattest.Server) { s.Clock.Advance(-time.Hour) },
@@ -332,7 +340,7 @@ func TestShared(t *testing.T) {
 	}
 }
 
-// code is a fake *testing.M. Its Run calls run and returns n.
+// code is a fake *testing.M. Its method Run calls the function run and returns the exit code n.
 type code struct {
 	n   int
 	run func()
@@ -340,7 +348,8 @@ type code struct {
 
 func (c code) Run() int { c.run(); return c.n }
 
-// TestMainEnds checks that Main restores the environment and removes its CA file when it ends.
+// TestMainEnds checks that Main returns the exit code of the tests, restores the environment
+// variables and removes the file with the CA certificate.
 func TestMainEnds(t *testing.T) {
 	for _, name := range []string{"CONFAB_ENDPOINT", "CONFAB_CONNECTION_STRING", "CONFAB_CA_FILE"} {
 		t.Setenv(name, "before")
@@ -358,7 +367,8 @@ func TestMainEnds(t *testing.T) {
 	}
 }
 
-// TestReadyMadeClientsWait checks that the clients of Chat wait as long as a Retry-After says.
+// TestReadyMadeClientsWait lets the server answer a client of Server.Chat with status 429 and a
+// Retry-After of one second. It checks that the client retries only after that second.
 func TestReadyMadeClientsWait(t *testing.T) {
 	t.Parallel()
 	s := chattest.NewServer(t)
@@ -372,8 +382,8 @@ func TestReadyMadeClientsWait(t *testing.T) {
 	}
 }
 
-// TestErrorsHaveTheNamesOfOperations checks that the operation names in the errors of clients are
-// those of Fault.Operation.
+// TestErrorsHaveTheNamesOfOperations makes every method of the clients fail. It checks that the
+// operation in each error is a name that Fault.Operation accepts.
 func TestErrorsHaveTheNamesOfOperations(t *testing.T) {
 	s := chattest.NewServer(t)
 	user := s.NewUser()

@@ -8,14 +8,15 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// retryDelay is the first pause between the attempts of the clients that Chat and Identity return.
-// The number of retries is the default one, and they wait as long as a Retry-After says.
+// retryDelay is the pause before the first retry of the clients that Chat and Identity return. It
+// is short to keep tests fast. The clients make the default number of retries and wait as long as a
+// Retry-After header says.
 const retryDelay = 5 * time.Millisecond
 
-// Chat returns a chat client that acts for u, with the token that NewUser issued. It does not renew
-// the token: after the token has expired, requests fail with communication.ErrUnauthorized. It
-// retries as often as any client, with pauses of milliseconds, or as long as a Retry-After asks
-// for.
+// Chat returns a chat client that acts for u, with the token that NewUser issued. The client does
+// not renew the token: after the token has expired, requests fail with
+// communication.ErrUnauthorized. The client makes the default number of retries, with pauses of
+// milliseconds. If a response has a Retry-After header, the pause has that length.
 func (s *Server) Chat(u User) *chat.Client {
 	s.t.Helper()
 	o := &chat.ClientOptions{}
@@ -31,8 +32,9 @@ func (s *Server) Chat(u User) *chat.Client {
 	return c
 }
 
-// Identity returns an identity client with the server's access key, for tests that do what a token
-// server does. Faults apply to its requests, and Requests counts them.
+// Identity returns an identity client with the server's access key. It is for tests that create
+// users and issue tokens, as a token server does. Faults apply to its requests, and Requests counts
+// them.
 func (s *Server) Identity() *identity.Client {
 	s.t.Helper()
 	o := &identity.ClientOptions{}

@@ -6,9 +6,9 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 )
 
-// Clock is the clock of a server. It determines when tokens expire, the time of messages, the
-// windows of rate limits, and when deleted users are erased. It runs, and a test can move it
-// forward.
+// Clock is the clock of a server. The server takes from it the expiry of tokens, the times of
+// messages, the windows of rate limits and the time at which a deleted user is erased. It runs like
+// a normal clock, and a test can move it forward.
 //
 // Clients use the real time. So a credential that renews its token shortly before the expiry does
 // not notice that the clock was moved: its client gets a 401, as with a revoked token. Signatures

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// example replaces the *testing.T of a test, which an example does not have.
+// example is a testing.TB for an example function, which has no *testing.T.
 type example struct {
 	testing.TB
 	ends []func()
@@ -25,7 +25,7 @@ func (e *example) Fatal(args ...any)         { panic(fmt.Sprint(args...)) }
 func (e *example) Fatalf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 func (e *example) Errorf(f string, a ...any) { panic(fmt.Sprintf(f, a...)) }
 
-// end runs the cleanup functions, as a test does when it ends.
+// end runs the functions that were registered with Cleanup, as the end of a test does.
 func (e *example) end() {
 	for _, f := range e.ends {
 		f()
@@ -105,7 +105,8 @@ func ExampleServer_Token() {
 	// lunch <nil>
 }
 
-// The response to a create is lost, and the retry does not create a second thread.
+// The response to a request that creates a thread is lost. The client retries, and the server does
+// not create a second thread.
 func ExampleFaults_Add() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
@@ -173,7 +174,7 @@ func ExampleServer_Identity() {
 	// tokens: 2
 }
 
-// Code that reads the address of its server from the environment uses the server of Main.
+// Code that reads the address of its server from the environment uses the server that Main starts.
 func ExampleMain() {
 	// func TestMain(m *testing.M) { chattest.Main(m) }
 	var t *testing.T // the *testing.T of a test in the same package

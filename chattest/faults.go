@@ -11,25 +11,24 @@ import (
 // combined with either and comes first. The fields are repeated here for the documentation: Add and
 // Left convert a Fault to the server's own type, which must have the same fields.
 type Fault struct {
-	// Operation is hit; empty is every one. The operations are "create thread",
-	// "list threads", "get thread", "update thread", "delete thread", "send
-	// message", "list messages", "get message", "update message", "delete
-	// message", "list participants", "add participants", "remove participant",
-	// "send read receipt", "list read receipts", "send typing notification",
-	// "create user", "delete user", "issue token", "revoke tokens" and "exchange
-	// token".
+	// Operation is the name of the operation that the fault applies to. If it is empty, the fault
+	// applies to every operation. The operations are "create thread", "list threads", "get thread",
+	// "update thread", "delete thread", "send message", "list messages", "get message", "update
+	// message", "delete message", "list participants", "add participants", "remove participant",
+	// "send read receipt", "list read receipts", "send typing notification", "create user", "delete
+	// user", "issue token", "revoke tokens" and "exchange token".
 	Operation string
-	// Status, from 400 to 599, is returned instead of carrying out the operation, with the body
-	// that the server's own errors have.
+	// Status, from 400 to 599, is the status of a response that the server sends instead of
+	// carrying out the operation. The response has the body that the server's own errors have.
 	Status int
-	// RetryAfter is the Retry-After header of a response with Status. It is rounded up to whole
+	// RetryAfter is the Retry-After header of the response with Status. It is rounded up to whole
 	// seconds; at most a day.
 	RetryAfter time.Duration
-	// Delay is the time to wait before anything else, unless the client disconnects; at most 30
-	// seconds.
+	// Delay is the time that the server waits before it does anything else with the request. The
+	// wait ends early if the client disconnects. It is at most 30 seconds.
 	Delay time.Duration
-	// Drop closes the connection without a response, or the stream with HTTP/2. HTTP clients such
-	// as net/http may then repeat a GET on their own.
+	// Drop makes the server close the connection, or with HTTP/2 the stream, without a response.
+	// HTTP clients such as net/http may then repeat a GET on their own.
 	Drop Drop
 	// Times is the number of requests that the fault applies to. 0 means 1.
 	Times int
@@ -38,26 +37,28 @@ type Fault struct {
 // Always is the value of Fault.Times for a fault that applies to all requests until Clear.
 const Always = rest.Always
 
-// Drop selects when the connection is closed.
+// Drop selects whether the server closes the connection before or after it carries out the
+// operation. The empty Drop closes nothing.
 type Drop = rest.Drop
 
-// Values of Drop.
+// The values of Fault.Drop that close the connection.
 const (
-	// DropBefore: the operation is not carried out.
+	// DropBefore closes the connection without carrying out the operation.
 	DropBefore = rest.DropBefore
-	// DropAfter: the operation is carried out, but its response is lost.
+	// DropAfter carries out the operation and then closes the connection, so that the response is
+	// lost.
 	DropAfter = rest.DropAfter
 )
 
-// Faults are the active faults of a server.
+// Faults is the list of the active faults of a server.
 type Faults struct {
 	t      failer
 	faults *dev.Faults
 }
 
-// Add appends a fault. The first fault that matches a request and has requests left applies to it.
-// Add fails the test if the fault is invalid, for example for an unknown operation, or if there are
-// already 100 faults.
+// Add appends a fault to the list. The server applies to a request the first fault in the list that
+// has the operation of the request and has not been applied Times times yet. Add fails the test if
+// the fault is invalid, for example for an unknown operation, or if there are already 100 faults.
 func (f *Faults) Add(r Fault) {
 	f.t.Helper()
 	if _, err := f.faults.Add(rest.Fault(r)); err != nil {
@@ -65,7 +66,8 @@ func (f *Faults) Add(r Fault) {
 	}
 }
 
-// Left returns the faults that still have requests left, with the remaining number in Times.
+// Left returns the faults that will still apply to requests. The Times of each is the number of
+// requests that it will still apply to.
 func (f *Faults) Left() []Fault {
 	var left []Fault
 	for _, r := range f.faults.List() {
@@ -74,5 +76,5 @@ func (f *Faults) Left() []Fault {
 	return left
 }
 
-// Clear removes all faults.
+// Clear removes all faults of the server.
 func (f *Faults) Clear() { f.faults.Clear() }

@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// shared is the server that Main started, or nil. It is global because the environment variables
-// that point to it are.
+// shared is the server that Main started, or nil. It is a global variable because the environment
+// variables with its address are global too.
 var shared atomic.Pointer[Server]
 
 // Main runs the tests of a package with one server for all of them; m is the *testing.M. While the
@@ -43,8 +43,8 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	return m.Run()
 }
 
-// share starts the server of Main and sets the environment variables of its clients. stop restores
-// them and closes the server.
+// share starts the server of Main and sets the environment variables with its address. The returned
+// function stop restores the variables and closes the server.
 func share(options []*Options) (stop func() error, err error) {
 	o, err := one(options)
 	if err != nil {
@@ -80,7 +80,7 @@ func share(options []*Options) (stop func() error, err error) {
 	}, nil
 }
 
-// setenv sets a variable. undo restores its previous value.
+// setenv sets an environment variable. The returned function undo restores its previous value.
 func setenv(name, value string) (undo func() error) {
 	old, was := os.LookupEnv(name)
 	os.Setenv(name, value)

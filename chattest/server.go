@@ -18,13 +18,13 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// patience is how long closing a server waits for active requests.
+// patience is the time that closing a server waits for active requests to end.
 const patience = 5 * time.Second
 
 // Options are the optional settings of a server. The zero value selects the defaults.
 type Options struct {
-	// Limits is "fair", the default, which ordinary tests do not reach; "azure", the rate limits of
-	// the real service with its 429s; or "off".
+	// Limits selects the rate limits: "fair", the default, which ordinary tests do not reach;
+	// "azure", the limits of the real service, above which the server answers 429; or "off".
 	Limits string
 	// DeletionGrace is the time between the deletion of a user and the erasure of its data. Until
 	// then the user's tokens can still leave threads and delete threads. 0 means 30 seconds.
@@ -94,7 +94,7 @@ func one(options []*Options) (Options, error) {
 	return *options[0], nil
 }
 
-// start starts a server that is not bound to a test yet.
+// start starts a server with the options. No test owns the server yet.
 func start(o Options, so server.Options) (*Server, error) {
 	settings := map[string]string{
 		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off",
@@ -105,7 +105,7 @@ func start(o Options, so server.Options) (*Server, error) {
 	if o.DeletionGrace != 0 {
 		settings["deletion-grace"] = o.DeletionGrace.String()
 	}
-	// Ignore the environment and confab.yaml, so that a test gets the same server everywhere.
+	// Do not read the environment and confab.yaml, so that a test gets the same server everywhere.
 	cfg, err := config.Load(config.Input{Defaults: settings})
 	var wrong *config.Error
 	if errors.As(err, &wrong) {
@@ -138,7 +138,7 @@ func (s *Server) close() error {
 	return err
 }
 
-// of returns a copy of s whose methods fail t.
+// of returns a copy of s whose methods report their failures to t.
 func (s *Server) of(t failer) *Server {
 	own := *s
 	own.t = t
@@ -206,7 +206,7 @@ func (l *testLog) end() {
 	l.ended = true
 }
 
-// withoutTime omits the time from log lines, because a test is short.
+// withoutTime removes the time from each line of a log. It is a ReplaceAttr function for log/slog.
 func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	if len(groups) == 0 && a.Key == slog.TimeKey {
 		return slog.Attr{}
