@@ -64,8 +64,8 @@ func backUp(cmd *cobra.Command, to string, asJSON bool) error {
 	return err
 }
 
-// orderBackup asks the running server to write a backup to the folder, or writes it
-// itself if no server runs.
+// orderBackup writes a backup to the folder. If a server uses the store, it asks the server
+// to write the backup. Otherwise it opens the store itself.
 func orderBackup(ctx context.Context, cfg config.Config, to string) (b admin.Backup, err error) {
 	order, cancel, err := server.PrepareBackup(to)
 	if err != nil {
@@ -126,9 +126,9 @@ func restore(cmd *cobra.Command, from string, asJSON bool) error {
 	return err
 }
 
-// dataSettings loads the settings that name the data folder. If dev is true, the default
-// is the development server's folder; otherwise --data must name it. It fails for
-// --data memory:.
+// dataSettings loads the settings that name the data folder. If dev is true, the default is
+// the development server's folder; otherwise the flag --data must name a folder. It fails
+// for --data memory:.
 func dataSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	in, err := input(cmd)
 	if err != nil {

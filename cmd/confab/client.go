@@ -20,7 +20,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// identityVersion is the query of every request to the identity routes.
+// identityVersion is the query string with the API version that every request to the
+// identity routes has.
 const identityVersion = "?api-version=2023-10-01"
 
 // answerTimeout is the time that apiClient.call waits for the server's answer.
@@ -65,7 +66,8 @@ func (c *apiClient) call(ctx context.Context, method, path string, body, answer 
 	return c.wait(ctx, method, path, body, answer)
 }
 
-// wait is call without a timeout.
+// wait sends a signed request and decodes the response, as call does, but without a time
+// limit.
 func (c *apiClient) wait(ctx context.Context, method, path string, body, answer any) error {
 	var text []byte
 	if body != nil {
@@ -118,9 +120,10 @@ func refusal(res *http.Response) error {
 	return &failure{what: fmt.Sprintf("the server refused: %s (%d %s)", body.Error.Message, res.StatusCode, body.Error.Code)}
 }
 
-// httpClient returns an HTTP client for the server, which runs on this machine. It trusts
-// the local authority or, if the server has a certificate of the user's, that certificate
-// only, whatever name it holds.
+// httpClient returns an HTTP client for the server, which runs on this machine. If the
+// server uses a certificate that the user provided, the client trusts only that certificate
+// and accepts every host name in it. Otherwise the client trusts the local certificate
+// authority.
 func (r running) httpClient() (*http.Client, error) {
 	config := &tls.Config{}
 	switch {
@@ -138,11 +141,12 @@ func (r running) httpClient() (*http.Client, error) {
 		config.InsecureSkipVerify = true // VerifyConnection below is stricter
 		config.VerifyConnection = func(s tls.ConnectionState) error { return isCertificateOf(r.CertFile, s.PeerCertificates[0]) }
 	}
-	// No proxy: the server is on this machine.
+	// Use no proxy, because the server runs on this machine.
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: config, ForceAttemptHTTP2: true}}, nil
 }
 
-// isCertificateOf returns an error unless cert is the first certificate in a PEM file.
+// isCertificateOf returns nil if cert is the first certificate in the PEM file, and an
+// error otherwise.
 func isCertificateOf(file string, cert *x509.Certificate) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -173,8 +177,9 @@ func printJSON(w io.Writer, v any) error {
 	return err
 }
 
-// oneArg returns a check that a command has exactly one argument, which is not blank. The
-// error describes the argument as what.
+// oneArg returns a function that checks the arguments of a command. The function fails
+// unless the command has exactly one argument, which is not blank. The text what names the
+// argument in the error.
 func oneArg(what string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != 1 || strings.TrimSpace(args[0]) == "" {
@@ -184,7 +189,8 @@ func oneArg(what string) cobra.PositionalArgs {
 	}
 }
 
-// group returns a command that only has subcommands. Alone it prints its help.
+// group returns a command that only contains subcommands. Without a subcommand it prints
+// its help.
 func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   name,

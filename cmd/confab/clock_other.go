@@ -2,5 +2,6 @@
 
 package main
 
-// clockSynced is implemented for Linux only; known is false elsewhere.
+// clockSynced returns known as false, because only Linux tells whether the clock is
+// synchronized.
 func clockSynced() (synced, known bool) { return false, false }

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/term"
 )
 
-// confirm prints what is going to happen and asks the user to agree. It returns an error
-// if the user does not, or if stdin is not a terminal.
+// confirm prints the text what, which describes a change, and asks the user to agree. It
+// returns an error if the user does not agree or if stdin is not a terminal.
 func confirm(cmd *cobra.Command, what string) error {
 	if in, ok := cmd.InOrStdin().(*os.File); !ok || !term.IsTerminal(int(in.Fd())) {
 		return &failure{what: what + " Stdin is not a terminal, so you cannot be asked, and nothing was done", next: "agree with --yes"}
@@ -19,7 +19,8 @@ func confirm(cmd *cobra.Command, what string) error {
 	return ask(cmd, what)
 }
 
-// ask prints what is going to happen and returns an error unless the answer is y or yes.
+// ask prints the text what, which describes a change, and reads an answer. It returns an
+// error unless the answer is y or yes.
 func ask(cmd *cobra.Command, what string) error {
 	fmt.Fprintf(cmd.ErrOrStderr(), "%s\nContinue? [y/N] ", what)
 	answer, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')

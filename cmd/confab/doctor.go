@@ -41,7 +41,7 @@ is 1 if something is broken; warnings do not change it.`,
 	return cmd
 }
 
-// The values of finding.State.
+// The results of a check of `confab doctor`, in the field State of a finding.
 const (
 	fine    = "ok"
 	warning = "warning"
@@ -49,7 +49,7 @@ const (
 	skipped = "skipped"
 )
 
-// finding is the result of one check of doctor.
+// finding is the result of one check of `confab doctor`.
 type finding struct {
 	Check string `json:"check"`
 	State string `json:"state"`
@@ -94,7 +94,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 		client = r.client()
 	}
 	all = append(all, serverFinding(ctx, r, runs), certificateFinding(time.Now(), r))
-	// A signal ends the interpreters too.
+	// A signal also ends the interpreters that the following checks start.
 	go func() {
 		select {
 		case <-sigs:
@@ -109,8 +109,9 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	return printFindings(cmd, all, asJSON)
 }
 
-// settingsOf loads the settings that serve would use. They are those of a development
-// server, unless a data folder is set and dev is not.
+// settingsOf loads the settings that `confab serve` would use. They are the settings of a
+// production server if a data folder is set and dev is not. Otherwise they are those of a
+// development server.
 func settingsOf(in config.Input) (config.Config, error) {
 	in.Defaults, in.Only = map[string]string{"dev": "true"}, []string{"dev", "data"}
 	c, err := config.Load(in)
@@ -124,8 +125,8 @@ func settingsOf(in config.Input) (config.Config, error) {
 	return config.Load(in)
 }
 
-// settingFindings returns a finding for each error that config.Load joined in err, or one
-// that says the settings load.
+// settingFindings returns a finding for each error in err, which config.Load returned. If
+// err is nil, the only finding says that the settings are valid.
 func settingFindings(err error) []finding {
 	if err == nil {
 		return []finding{{Check: "settings", State: fine, Found: "they load"}}
@@ -147,7 +148,8 @@ func settingFindings(err error) []finding {
 	return all
 }
 
-// portFindings tries to listen on every address that serve would use.
+// portFindings tries to listen on every address of the server and returns findings that say
+// which addresses are free or in use.
 func portFindings(cfg config.Config) []finding {
 	var all []finding
 	var free []string
@@ -177,7 +179,7 @@ func portFindings(cfg config.Config) []finding {
 }
 
 // tryListen listens on an address and closes the listener at once. For localhost it tries
-// both loopback addresses, as serve does.
+// both loopback addresses, as `confab serve` does. It returns the error of listening.
 func tryListen(address string) error {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -199,8 +201,8 @@ func tryListen(address string) error {
 	return nil
 }
 
-// certFileFindings reports whether the files of tls-cert and tls-key load. It returns nil
-// if they are not set.
+// certFileFindings loads the certificate and the key that the settings tls-cert and tls-key
+// name, and reports whether that succeeds. It returns nil if the settings are empty.
 func certFileFindings(cfg config.Config) []finding {
 	if cfg.TLSCert == "" {
 		return nil
@@ -228,12 +230,12 @@ func serverFinding(ctx context.Context, r running, runs bool) finding {
 	return finding{Check: "server", State: fine, Found: fmt.Sprintf("%s is ready (process %d, Confab %s)", r.LocalEndpoint, r.PID, r.Version)}
 }
 
-// expiryWarning is how long before its expiry a certificate is worth a warning. The local
-// authority renews its certificate earlier.
+// expiryWarning is the time before the expiry of a certificate from which on `confab
+// doctor` warns. The local certificate authority renews its certificate earlier.
 const expiryWarning = 14 * 24 * time.Hour
 
-// certificateFinding connects to the server and checks the dates of its certificate.
-
+// certificateFinding connects to the server and checks that its certificate is valid now
+// and does not expire soon.
 func certificateFinding(now time.Time, r running) finding {
 	f := finding{Check: "certificate", State: fine}
 	u, err := url.Parse(r.LocalEndpoint)
@@ -264,7 +266,8 @@ func certificateFinding(now time.Time, r running) finding {
 	return f
 }
 
-// printFindings prints the findings, and returns an error if one is broken.
+// printFindings prints the findings as a table or as JSON. It returns an error if the state
+// of a finding is broken.
 func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
 	var err error
 	if asJSON {
@@ -298,8 +301,8 @@ func findingsText(all []finding) string {
 	return b.String()
 }
 
-// trustFindings runs every probe at once and returns their findings. One finding names
-// the interpreters that are not installed.
+// trustFindings runs the probes of all languages at once and returns their findings. A
+// single finding names all languages whose interpreters are not installed.
 func trustFindings(ctx context.Context, client clientenv.Server) []finding {
 	environ := clientenv.Merge(os.Environ(), client.Vars(os.Getenv))
 	all := make([]finding, len(probes))

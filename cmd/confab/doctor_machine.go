@@ -26,7 +26,7 @@ func diskFindings(cfg config.Config) []finding {
 	return append(all, spaceFinding(dir, usage.AvailBytes, cfg.MinFreeSpace, err))
 }
 
-// existing returns dir, or its nearest parent that exists.
+// existing returns dir if it exists, and otherwise its nearest parent folder that exists.
 func existing(dir string) string {
 	for {
 		up := filepath.Dir(dir)
@@ -105,9 +105,10 @@ func sizeText(n uint64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-// clockFinding checks that the clock is not before the build of this program and that the
-// system synchronizes it. Signed requests and tokens need it to be right to some minutes.
-// It asks no time server, because it must not use the network.
+// clockFinding checks that the time now is not before built, the time when this program was
+// built, and that the system synchronizes the clock. Signed requests and tokens need a
+// clock that is right to some minutes. It asks no time server, because it must not use the
+// network.
 func clockFinding(now, built time.Time, synced, known bool) finding {
 	f := finding{Check: "clock", State: fine, Found: now.UTC().Format(time.DateTime) + " UTC"}
 	if now.Before(built) {
@@ -138,11 +139,12 @@ func builtAt() time.Time {
 	return time.Time{}
 }
 
-// fewFiles is the smallest limit of open files without a warning. It is enough for some
-// hundred clients: each connection and each open file of the store takes a descriptor.
+// fewFiles is the limit of open files below which `confab doctor` warns. It is enough for
+// some hundred clients: each connection and each open file of the store takes a descriptor.
 const fewFiles = 4096
 
-// filesFinding checks the limit of open files. known is false if the system has none.
+// filesFinding checks whether this process may open enough files at once. known is false if
+// the system sets no limit.
 func filesFinding(limit uint64, known bool) finding {
 	f := finding{Check: "files", State: fine, Found: fmt.Sprintf("this process may have %d files and connections open", limit)}
 	switch {

@@ -16,12 +16,13 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// probeTimeout bounds one probe. It is long because Java compiles its probe, which takes
-// time on a busy machine.
+// probeTimeout is the time limit of one probe of `confab doctor`. It is long because Java
+// compiles its probe first, which takes time on a busy machine.
 const probeTimeout = time.Minute
 
-// probe makes a request to the server from one language. Its program prints its version
-// and exits with 0, or prints the error to stderr.
+// probe is a small program in one language that sends a request to the server, to check
+// that the language trusts the server's certificate. The program prints its version and
+// exits with 0, or prints the error to stderr.
 type probe struct {
 	name     string
 	programs []string // names of the interpreter, tried in order; empty runs this program itself
@@ -96,7 +97,8 @@ public class Probe {
 }
 `
 
-// probeCommand is the hidden command that runs the Go probe: this program requests the URL.
+// probeCommand is the name of the hidden command with which this program requests a URL.
+// `confab doctor` runs it to check a client in Go.
 const probeCommand = "probe"
 
 func newProbe() *cobra.Command {
@@ -129,8 +131,8 @@ func goMend(goos string) string {
 	return "read CONFAB_CA_FILE into your client's RootCAs"
 }
 
-// try runs the probe with a URL and the environment environ. The finding's state is
-// skipped if the interpreter is not installed.
+// try runs the probe's program with the URL and the environment environ. The state of the
+// finding is skipped if the interpreter is not installed.
 func (p probe) try(ctx context.Context, url string, environ []string) finding {
 	path, err := p.find()
 	if err != nil {
@@ -166,7 +168,8 @@ func (p probe) try(ctx context.Context, url string, environ []string) finding {
 	return p.judge(string(out), stderr.String(), err, os.Getenv)
 }
 
-// find returns the path of the probe's interpreter, or of this program if it has none.
+// find returns the path of the probe's interpreter. For the Go probe, which needs no
+// interpreter, it returns the path of this program.
 func (p probe) find() (path string, err error) {
 	if len(p.programs) == 0 {
 		return os.Executable()
@@ -179,7 +182,8 @@ func (p probe) find() (path string, err error) {
 	return "", err
 }
 
-// judge turns the output and the error of the probe's program into a finding.
+// judge makes a finding of the stdout, the stderr and the exit error of the probe's
+// program.
 func (p probe) judge(out, stderr string, err error, getenv func(string) string) finding {
 	if err == nil {
 		return finding{Check: p.name, State: fine, Found: lastLine(out) + " trusts the server"}
@@ -194,11 +198,12 @@ func (p probe) judge(out, stderr string, err error, getenv func(string) string) 
 	case p.name == "Java" && (strings.Contains(stderr, "jdk.compiler") || strings.Contains(stderr, "Could not find or load main class")):
 		f.State, f.Found, f.Mend = warning, "this Java cannot compile the probe", "try a JDK, version 11 or later"
 	case !errors.As(err, &exit):
-		// The program did not run or did not exit: that says nothing about trust.
+		// The program did not run or did not exit, so nothing is known about the trust.
 		f.State, f.Mend = warning, ""
 		f.Found = "not tried: " + said
 	default:
-		// A proxy cannot reach this machine's localhost.
+		// A proxy cannot reach localhost on this machine, so it may be the cause of the
+		// failure.
 		for _, name := range []string{"HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"} {
 			if getenv(name) != "" {
 				f.Mend = "a proxy is set (" + name + "): add localhost to NO_PROXY. If that is not it: " + p.mend

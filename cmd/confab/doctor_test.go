@@ -102,7 +102,8 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// Without --dev, a data folder that is set means a production server.
+// TestSettingsOf checks that settings with a data folder and without dev are those of a
+// production server, and that all others are those of a development server.
 func TestSettingsOf(t *testing.T) {
 	for _, tt := range []struct {
 		environ []string

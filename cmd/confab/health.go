@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// healthTimeout bounds the check of health. It is shorter than the limits that container
-// runtimes set.
+// healthTimeout is the time limit of the command health. It is shorter than the limits that
+// container runtimes set for such a check.
 const healthTimeout = 5 * time.Second
 
 func newHealth() *cobra.Command {
@@ -49,8 +49,9 @@ func health(cmd *cobra.Command) error {
 	return err
 }
 
-// ready returns an error unless the server accepts requests. It asks /readyz on the port
-// for operators; if that is off, any response of the endpoint below 500 will do.
+// ready returns nil if the server accepts requests, and an error otherwise. It requests
+// /readyz on the port for operators. If that port is off, it requests the endpoint and
+// accepts every response below 500.
 func (r running) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -73,7 +74,7 @@ func (r running) ready(ctx context.Context) error {
 		return &failure{what: fmt.Sprintf("the server does not answer at %s: %v", address, rootCause(err)), next: "its log says more", cause: err}
 	}
 	defer res.Body.Close()
-	// The endpoint has no page for this, so it answers 404.
+	// The endpoint has no page at this address, so a ready server answers 404.
 	if res.StatusCode == http.StatusOK || r.Ops == "" && res.StatusCode < 500 {
 		return nil
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/clientenv"
 )
 
-// goRunBinary matches the path of a program that go run built: in a temporary folder or,
-// since Go 1.24, in the build cache.
+// goRunBinary matches the path of a program that `go run` built. The path lies in a
+// temporary folder or, since Go 1.24, in the build cache.
 var goRunBinary = regexp.MustCompile(`[/\\](go-build\d+[/\\]b001[/\\]exe|[0-9a-f]{2}[/\\][0-9a-f]{64}-d)[/\\][^/\\]+$`)
 
 const importPath = "github.com/confab-chat/confab/cmd/confab"

@@ -15,7 +15,7 @@ func newKeys() *cobra.Command {
 	return group("keys", "Show and rotate the access keys", newKeysShow(), newKeysRotate())
 }
 
-// shownKeys is the JSON output of keys show.
+// shownKeys is the JSON output of the command keys show.
 type shownKeys struct {
 	Since            string      `json:"since"` // when the server started, and with it the count of live tokens
 	Keys             []admin.Key `json:"keys"`
@@ -59,8 +59,9 @@ func (s shownKeys) text() string {
 	return b.String()
 }
 
-// liveTokens returns the number of live tokens of a key in words. It is a lower bound: the
-// server learns of a token from before its start only when the token is used.
+// liveTokens returns a text with the number n of valid tokens that were issued with a key.
+// The text says "at least", because the server counts a token from before its start only
+// when a client uses the token.
 func liveTokens(n int) string {
 	return "at least " + count(n, "live token", "live tokens") + ", since the server started"
 }
@@ -92,7 +93,7 @@ the new one.`,
 	return cmd
 }
 
-// newKey is the JSON output of keys rotate.
+// newKey is the JSON output of the command keys rotate.
 type newKey struct {
 	admin.RotatedKey
 	ConnectionString string `json:"connectionString"`

@@ -56,7 +56,7 @@ func newRoot() *cobra.Command {
 	return root
 }
 
-// failure is an error for the user: the problem, and a remedy or "".
+// failure is an error that is shown to the user: the problem, and the remedy or "".
 type failure struct {
 	what, next string
 	code       int // 0 means 1
@@ -66,13 +66,14 @@ type failure struct {
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.cause }
 
-// exitCode is an error that is not printed and sets the exit code, such as that of run's
-// program or 130 after a signal.
+// exitCode is an error that prints nothing and sets the exit code of this program: 130
+// after a signal, for example, or the exit code of the program that `confab run` started.
 type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-// usage returns the error of a wrong command line, which points to the command's help.
+// usage returns the error for a wrong command line. Its remedy is the command line that
+// prints the command's help.
 func usage(cmd *cobra.Command, what string) error {
 	return &failure{what: what, next: "See: " + cmd.CommandPath() + " --help", code: 2}
 }
@@ -99,12 +100,13 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return f
 }
 
-// examples formats command lines for a help text. It puts programName before each.
+// examples formats command lines for a help text. It puts the name of this program before
+// each.
 func examples(lines ...string) string {
 	return "  " + programName() + " " + strings.Join(lines, "\n  "+programName()+" ")
 }
 
-// report prints err and returns the exit code.
+// report prints err for the user and returns the exit code of this program.
 func report(w io.Writer, err error) int {
 	var code exitCode
 	var f *failure
@@ -144,7 +146,8 @@ func say(w io.Writer, what, next string) {
 	io.WriteString(w, text) // in one call; an error of stderr cannot be reported
 }
 
-// stop returns ".", or "" if s ends with a punctuation mark.
+// stop returns the full stop to append to s: ".", or "" if s already ends with a
+// punctuation mark.
 func stop(s string) string {
 	if strings.HasSuffix(s, ".") || strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") {
 		return ""

@@ -28,14 +28,15 @@ func stopSignals() []os.Signal {
 	return s
 }
 
-// passedSignals returns the signals that run forwards to its program.
+// passedSignals returns the signals that `confab run` forwards to the program that it
+// started.
 func passedSignals() []os.Signal {
 	return append(stopSignals(), syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
 }
 
-// passOn forwards a signal to the program. It does not forward SIGINT and SIGQUIT from a
-// key of the terminal: the terminal sends these to the whole process group, and a second
-// signal could interrupt the program's own shutdown.
+// passOn forwards a signal to the program that `confab run` started. It does not forward
+// SIGINT and SIGQUIT from a key of the terminal: the terminal sends these to the whole
+// process group, and a second signal could interrupt the program's own shutdown.
 func passOn(p *os.Process, sig os.Signal) {
 	if (sig == syscall.SIGINT || sig == syscall.SIGQUIT) && inForeground() {
 		return
@@ -44,7 +45,7 @@ func passOn(p *os.Process, sig os.Signal) {
 }
 
 // inForeground reports whether this process group is in the foreground of its terminal, so
-// that Ctrl-C signals it.
+// that the terminal sends it SIGINT for Ctrl-C.
 func inForeground() bool {
 	tty, err := os.Open("/dev/tty")
 	if err != nil {
@@ -55,8 +56,8 @@ func inForeground() bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// codeOf returns the exit code of an ended process as shells do: its own code, or 128 plus
-// the number of the signal that killed it.
+// codeOf returns the exit code that a shell reports for an ended process: the code of the
+// process, or 128 plus the number of the signal that killed it.
 func codeOf(state *os.ProcessState) exitCode {
 	if ws, ok := state.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
 		return exitCode(128 + int(ws.Signal()))
@@ -74,7 +75,8 @@ func cannotRun(err error) int {
 }
 
 // openFiles returns the limit of open files and connections of this process. The Go runtime
-// has raised it to the user's hard limit. known is false on an error.
+// has already raised it to the user's hard limit. known is false if the limit cannot be
+// read.
 func openFiles() (limit uint64, known bool) {
 	var r unix.Rlimit
 	err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r)

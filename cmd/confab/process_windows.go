@@ -23,10 +23,12 @@ func alive(pid int) bool {
 // stopSignals returns the signals that stop a server.
 func stopSignals() []os.Signal { return []os.Signal{os.Interrupt} }
 
-// passedSignals returns the signals that run forwards to its program.
+// passedSignals returns the signals that `confab run` forwards to the program that it
+// started.
 func passedSignals() []os.Signal { return stopSignals() }
 
-// passOn does nothing: the console sends an interrupt to every program in it.
+// passOn does nothing: the Windows console sends an interrupt to every program in it, so
+// nothing must be forwarded.
 func passOn(*os.Process, os.Signal) {}
 
 // codeOf returns the exit code of an ended process.
@@ -41,5 +43,5 @@ func cannotRun(err error) int {
 	return 126
 }
 
-// openFiles reports that Windows sets no limit to open files.
+// openFiles returns known as false, because Windows sets no limit to open files.
 func openFiles() (limit uint64, known bool) { return 0, false }

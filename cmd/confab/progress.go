@@ -9,8 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// The intervals between reports of progress: on a terminal, which shows one line that is
-// overwritten, and elsewhere, where each report is a new line.
+// The times between two printed reports of progress. A terminal shows one line, which each
+// report overwrites. Elsewhere each report is a new line, so they are rarer.
 const (
 	progressOnTerminal = time.Second
 	progressInLog      = 10 * time.Second
@@ -37,7 +37,7 @@ func newProgress(out io.Writer, verb string) *progress {
 	return p
 }
 
-// row counts one row and prints a report if one is due.
+// row counts one more row and prints a report if the last one is old enough.
 func (p *progress) row() {
 	if p.rows++; p.rows%1024 != 0 { // reading the clock for each row would be slow
 		return
@@ -58,7 +58,7 @@ func (p *progress) row() {
 	fmt.Fprintf(p.out, "%s%s %d rows, %.0f rows/s%s", start, p.verb, p.rows, float64(p.rows)/now.Sub(p.began).Seconds(), end)
 }
 
-// end clears the line of reports on a terminal.
+// end removes the last report from a terminal. Elsewhere it does nothing.
 func (p *progress) end() {
 	if p.terminal && p.last != p.began {
 		fmt.Fprint(p.out, "\r\x1b[K")

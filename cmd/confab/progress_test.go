@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestProgress: a terminal's line is overwritten every second; elsewhere a new line is
-// printed every ten seconds.
+// TestProgress checks that progress on a terminal overwrites one line every second, and
+// that elsewhere it prints a new line every ten seconds.
 func TestProgress(t *testing.T) {
 	for _, tc := range []struct {
 		terminal bool

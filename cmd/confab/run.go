@@ -59,7 +59,8 @@ func run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	// From here on, signals are forwarded to the program, also those from before its start.
+	// Forward signals to the program from here on. Signals that arrive before the program
+	// starts are kept in the channel.
 	sigs := make(chan os.Signal, 16)
 	signal.Notify(sigs, passedSignals()...)
 	defer signal.Stop(sigs)
@@ -95,8 +96,9 @@ func run(cmd *cobra.Command, args []string) error {
 	}
 }
 
-// serverFor returns the server for run's program: one that runs already, or a new one. The
-// caller must call stop, which ends a new server and does nothing otherwise.
+// serverFor returns the server for the program of `confab run`. It finds a running server
+// or starts a new one. The caller must call stop, which ends a new server and does nothing
+// to one that was running before.
 func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (client clientenv.Server, stop func(), err error) {
 	data, err := clientCommand{in}.dataFolder()
 	if err != nil {
@@ -149,7 +151,7 @@ func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, er
 	srv, err := startServer(server.Options{
 		Config:  cfg,
 		Version: shortVersion(),
-		// The terminal belongs to the program, so only errors are logged.
+		// Log only errors, because the terminal belongs to the program of `confab run`.
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 		Access: func(rest.Record) {},
 	}, sigs)
@@ -159,8 +161,8 @@ func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, er
 	return srv, err
 }
 
-// notStarted returns the failure for a program that does not start, with the exit code
-// that a shell would use.
+// notStarted returns the failure for a program that cannot be started. Its exit code is the
+// one that a shell would use.
 func notStarted(name string, err error) error {
 	code := cannotRun(err)
 	f := &failure{what: fmt.Sprintf("the command %q was not found", name), next: "is it spelled right, installed, and on PATH?", code: code, cause: err}
@@ -182,7 +184,7 @@ func rootCause(err error) error {
 	}
 }
 
-// where says where a server stores its chats, for a message.
+// where returns a text that says where a server stores its chats.
 func where(i server.Info) string {
 	if i.Database {
 		return "on the database"

@@ -72,8 +72,9 @@ type announcement struct {
 	notes []string // paths of the port notes
 }
 
-// publish writes the runtime file. For a development server it also writes a port note for
-// each port, for the message of another server that finds the port in use.
+// publish writes the file server.json, which describes the server r to other commands. For
+// a development server it also writes a file for each port, from which another server
+// learns which program uses the port.
 func (a *announcement) publish(r running) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -99,8 +100,9 @@ func (a *announcement) publish(r running) error {
 	return nil
 }
 
-// rotated writes the new primary key to the runtime file. Before publish it only remembers
-// the key, because the server serves clients, and rotations, before publish.
+// rotated writes a new primary access key to the file that describes the server. If publish
+// has not written that file yet, rotated only remembers the key: a client can rotate a key
+// before publish runs.
 func (a *announcement) rotated(key communication.AccessKey) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -112,7 +114,7 @@ func (a *announcement) rotated(key communication.AccessKey) error {
 	return writeJSON(a.path, a.r)
 }
 
-// withdraw removes the runtime file and the port notes.
+// withdraw removes the files that publish wrote.
 func (a *announcement) withdraw() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -129,14 +131,14 @@ func (r running) withKey(key string) running {
 	return r
 }
 
-// portNote is the content of a file that names the development server on a port.
+// portNote is the content of a file that says which development server uses a port.
 type portNote struct {
 	PID  int    `json:"pid"`
 	Data string `json:"data"`
 }
 
-// whoHas returns the port note of the server that listens on an address; ok is false if
-// there is none. It removes a note whose server has ended.
+// whoHas returns the note about the server that listens on an address. ok is false if no
+// running server left a note. whoHas removes the note of a server that has ended.
 func whoHas(address string) (n portNote, ok bool) {
 	_, port, err := net.SplitHostPort(address)
 	if n, perr := strconv.Atoi(port); err != nil || perr != nil || n == 0 || noteFolder() == "" {
@@ -153,7 +155,8 @@ func whoHas(address string) (n portNote, ok bool) {
 	return n, true
 }
 
-// noteFolder returns the user's folder of port notes, or "" if the user has no cache folder.
+// noteFolder returns the folder in the user's cache folder for the notes about used ports,
+// or "" if the user has no cache folder.
 func noteFolder() string {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -162,8 +165,8 @@ func noteFolder() string {
 	return filepath.Join(cache, "confab", "running")
 }
 
-// runtimePath returns the path of a server's runtime file: in the data folder or, for a
-// server in memory, in the folder of port notes.
+// runtimePath returns the path of the file that describes a running server. The file is in
+// the data folder or, for a server in memory, in the folder of port notes.
 func runtimePath(data string, pid int) (string, error) {
 	if data != config.Memory {
 		return filepath.Join(data, runtimeFile), nil
@@ -176,8 +179,8 @@ func runtimePath(data string, pid int) (string, error) {
 }
 
 // findRunning returns the server that runs on a data folder or, for config.Memory, the
-// server in memory that started last; ok is false if there is none. It removes runtime
-// files whose server has ended.
+// server in memory that started last. ok is false if no server runs. findRunning removes
+// the files that describe servers that have ended.
 func findRunning(data string) (r running, ok bool) {
 	paths := []string{filepath.Join(data, runtimeFile)}
 	if data == config.Memory {
@@ -193,7 +196,8 @@ func findRunning(data string) (r running, ok bool) {
 			os.Remove(path)
 			continue
 		}
-		// Another program may have the process id by now, in containers above all.
+		// Check that the server answers: another program may have its process id by now,
+		// especially in containers.
 		if r.Started.After(newest.Started) && answers(r.LocalEndpoint) {
 			newest = r
 		}
@@ -202,8 +206,8 @@ func findRunning(data string) (r running, ok bool) {
 }
 
 // answers reports whether a TLS server listens at the endpoint. It completes the handshake,
-// because the server would log a broken one. It does not verify the certificate, because
-// clients do that later.
+// because the server would log an incomplete one. It does not verify the certificate,
+// because clients do that later.
 func answers(endpoint string) bool {
 	u, err := url.Parse(endpoint)
 	if err != nil {
@@ -250,8 +254,8 @@ func writeJSON(path string, v any) error {
 	return err
 }
 
-// findServer returns the running server on the command's data folder. Without --data or
-// another setting that is the development server's folder. It fails if no server runs.
+// findServer returns the running server on the command's data folder. If no flag or setting
+// names a folder, it looks in the development server's folder. It fails if no server runs.
 func findServer(cmd clientCommand) (running, error) {
 	data, err := cmd.dataFolder()
 	if err != nil {
@@ -283,7 +287,8 @@ func (c clientCommand) dataFolder() (string, error) {
 	return cfg.Data, err
 }
 
-// dataFlag returns " --data FOLDER" if the flag was given, to be repeated in a hint, or "".
+// dataFlag returns the flag --data for a command line in a hint to the user: " --data
+// FOLDER" if this command was given the flag, and "" otherwise.
 func (c clientCommand) dataFlag() string {
 	if f := c.in.Flags.Lookup("data"); f != nil && f.Changed && strings.TrimSpace(f.Value.String()) != "" {
 		return " --data " + shellWord(f.Value.String())

@@ -18,7 +18,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// facts is the information that serve prints or logs once the server is ready.
+// facts is the information about a server that `confab serve` prints or logs once the
+// server is ready.
 type facts struct {
 	server.Info
 	cfg     config.Config
@@ -27,7 +28,8 @@ type facts struct {
 	data    string // the --data flag to repeat in hints
 }
 
-// state describes the data, such as "empty, new certificate authority made".
+// state returns a text about the server's data, such as "empty, new certificate authority
+// made".
 func (f facts) state() string {
 	var parts []string
 	switch {
@@ -78,9 +80,10 @@ func (f facts) log(l *slog.Logger) {
 	l.Info("ready", "after", f.ready.Round(time.Millisecond))
 }
 
-// publicKey names the setting of the first access key that is not configured on a
-// development server, "access key" or "secondary access key": the server then uses the
-// published development key. It returns "" if both are configured.
+// publicKey returns "access key" or "secondary access key": the first of the two keys that
+// the user of a development server has not set. The server then uses a published key, which
+// everybody knows. It returns "" if both keys are set or the server is no development
+// server.
 func (f facts) publicKey() string {
 	switch {
 	case f.Dev && f.cfg.AccessKey.IsZero():
@@ -91,8 +94,8 @@ func (f facts) publicKey() string {
 	return ""
 }
 
-// screen prints to the terminal of a development server. Lines of requests wait until the
-// facts are shown.
+// screen prints to the terminal of a development server. It prints no line for a request
+// before show has printed the addresses and keys of the server.
 type screen struct {
 	colour bool
 	mu     sync.Mutex // guards w; held from newScreen to show
@@ -105,7 +108,8 @@ func newScreen(w io.Writer, colour bool) *screen {
 	return s
 }
 
-// show prints the facts and then lets waiting lines of requests be printed.
+// show prints the facts about the server, and then lets access print the lines for
+// requests.
 func (s *screen) show(f facts) {
 	defer s.mu.Unlock()
 	io.WriteString(s.w, f.screen())
@@ -156,7 +160,8 @@ func (f facts) screen() string {
 	return b.String()
 }
 
-// access prints one line for a request.
+// access prints one line for a request. It waits until show has printed the facts about the
+// server.
 func (s *screen) access(r rest.Record) {
 	s.print(accessLine(r, s.colour))
 }
@@ -167,8 +172,9 @@ func (s *screen) print(text string) {
 	io.WriteString(s.w, text)
 }
 
-// accessLine formats a request for people:
-// 21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"
+// accessLine returns a line about a request for a person to read:
+//
+//	21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"
 func accessLine(r rest.Record, colour bool) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
@@ -202,11 +208,12 @@ func statusColour(status int) string {
 	return "\x1b[32m" // green
 }
 
-// colour reports whether to print colours, as NO_COLOR and TERM say.
+// colour reports whether to print colours. It returns false if NO_COLOR is set or if TERM
+// is "dumb".
 func colour() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
-// printable returns a client's text for a terminal: each unprintable character is replaced
-// by ?, and the text is cut to n characters.
+// printable makes text of a client safe for a terminal. It returns the first n characters
+// of s, with ? for each unprintable character.
 func printable(s string, n int) string {
 	clean := strings.Map(func(r rune) rune {
 		if r == utf8.RuneError || !unicode.IsPrint(r) {

@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	})
 }
 
-// child is a program for confab run: it exits with a code, shows its
-// environment, or waits for a signal.
+// child is the program that the tests start with `confab run`. Its first argument selects
+// an action, such as to exit with a code, to print its environment or to wait for a signal.
 func child() {
 	switch os.Args[1] {
 	case "exit":
@@ -70,7 +70,8 @@ func child() {
 	os.Exit(0)
 }
 
-// call sends a request to the server and prints the status and the body of the response.
+// call sends a request to the server and prints the status and the body of the response. It
+// returns an exit code.
 func call(method, path, body string) (code int) {
 	pool := x509.NewCertPool()
 	roots, err := os.ReadFile(os.Getenv("CONFAB_CA_FILE"))
@@ -154,8 +155,8 @@ type job struct {
 	done     chan struct{}
 }
 
-// start NAME WORD command...: starts a command and waits until it prints a
-// line that holds the word.
+// start implements the script command "start NAME WORD command...". It starts a command and
+// waits until the command prints a line that contains the word.
 func start(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 3 {
 		ts.Fatalf("usage: start name word command...")
@@ -174,8 +175,8 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 	startJob(ts, args[0], args[1], cmd, bufio.NewReader(r))
 }
 
-// startJob reads the output of a started command until it prints a line with the word. The
-// command is killed when the script ends.
+// startJob reads the output of a started command until the command prints a line with the
+// word. It kills the command when the script ends.
 func startJob(ts *testscript.TestScript, name, word string, cmd *exec.Cmd, out *bufio.Reader) {
 	j := &job{cmd: cmd, done: make(chan struct{})}
 	ts.Value("jobs").(*jobs).m[name] = j
@@ -218,25 +219,29 @@ func (j *job) text() string {
 	return j.output.String()
 }
 
-// key NAME: types Ctrl-C on the terminal of a started command.
+// key implements the script command "key NAME". It types Ctrl-C on the terminal of the
+// started command with that name.
 func key(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte{3})
 	ts.Check(err)
 }
 
-// type NAME TEXT: types a line on the terminal of a started command.
+// typeText implements the script command "type NAME TEXT". It types a line on the terminal
+// of the started command with that name.
 func typeText(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte(args[1] + "\n"))
 	ts.Check(err)
 }
 
-// onlypath DIR: sets PATH to the folders of the test's commands and DIR.
+// onlyPath implements the script command "onlypath DIR". It sets PATH to the folder with
+// the test's own commands and to DIR.
 func onlyPath(ts *testscript.TestScript, _ bool, args []string) {
 	own := filepath.SplitList(ts.Getenv("PATH"))[0]
 	ts.Setenv("PATH", own+string(filepath.ListSeparator)+ts.MkAbs(args[0]))
 }
 
-// newcert NAME CERT KEY: writes a self-signed certificate for the name, and its key.
+// newCert implements the script command "newcert NAME CERT KEY". It writes a self-signed
+// certificate for a DNS name to the file CERT and its private key to the file KEY.
 func newCert(ts *testscript.TestScript, _ bool, args []string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
@@ -250,7 +255,9 @@ func newCert(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// newthread VAR TOPIC TOKENFILE: makes a thread on the development server.
+// newThreadByToken implements the script command "newthread VAR TOPIC TOKENFILE". It
+// creates a thread on the development server, with the token in the file, and sets the
+// variable VAR to the thread's id.
 func newThreadByToken(ts *testscript.TestScript, _ bool, args []string) {
 	var r running
 	ts.Check(readJSON(ts.MkAbs("share/confab/dev/server.json"), &r))
@@ -270,14 +277,16 @@ func newThreadByToken(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], made.ChatThread.ID)
 }
 
-// lacks FILE TEXT: the file does not hold the text.
+// lacks implements the script command "lacks FILE TEXT". It fails if the file contains the
+// text.
 func lacks(ts *testscript.TestScript, _ bool, args []string) {
 	if strings.Contains(ts.ReadFile(args[0]), args[1]) {
 		ts.Fatalf("%s holds what it must not", args[0])
 	}
 }
 
-// signal NAME SIGNAL...: sends the signals to a started command.
+// sendSignal implements the script command "signal NAME SIGNAL...". It sends the signals to
+// the started command with that name.
 func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	sigs := map[string]os.Signal{"INT": syscall.SIGINT, "TERM": syscall.SIGTERM, "HUP": syscall.SIGHUP, "KILL": syscall.SIGKILL}
 	for _, s := range args[1:] {
@@ -285,7 +294,8 @@ func sendSignal(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// ended NAME CODE: waits for the end of a started command; its output goes to the file NAME.
+// ended implements the script command "ended NAME CODE". It waits for the end of a started
+// command, checks its exit code and writes its output to the file NAME.
 func ended(ts *testscript.TestScript, _ bool, args []string) {
 	j := ts.Value("jobs").(*jobs).m[args[0]]
 	<-j.done
@@ -295,7 +305,8 @@ func ended(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(j.text()), 0o600))
 }
 
-// exits CODE command...: the command must end with the code.
+// exits implements the script command "exits CODE command...". It runs a command and fails
+// unless the command ends with the exit code.
 func exits(ts *testscript.TestScript, _ bool, args []string) {
 	var exit *exec.ExitError
 	err := ts.Exec(args[1], args[2:]...)
@@ -310,7 +321,8 @@ func exits(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// busy VAR: takes a port until the script ends.
+// busy implements the script command "busy VAR". It listens on a free port until the script
+// ends and sets the variable VAR to the port.
 func busy(ts *testscript.TestScript, _ bool, args []string) {
 	ln, err := net.Listen("tcp", "localhost:0")
 	ts.Check(err)
@@ -318,7 +330,8 @@ func busy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strconv.Itoa(ln.Addr().(*net.TCPAddr).Port))
 }
 
-// hang PORT KEY: sends half a request, and keeps it open until the script ends.
+// hang implements the script command "hang PORT KEY". It sends the header of a request, but
+// not its body, and keeps the connection open until the script ends.
 func hang(ts *testscript.TestScript, _ bool, args []string) {
 	key, err := communication.NewAccessKey(args[1])
 	ts.Check(err)
@@ -333,14 +346,16 @@ func hang(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(req.Header.Write(&head))
 	_, err = conn.Write(append(head.Bytes(), "\r\n"...))
 	ts.Check(err)
-	// The server says this once it reads the body: the request is in progress.
+	// The server sends "100 Continue" when it starts to read the body, so the request is in
+	// progress.
 	line, err := bufio.NewReader(conn).ReadString('\n')
 	if err != nil || !strings.Contains(line, "100 Continue") {
 		ts.Fatalf("the server said %q, %v", line, err)
 	}
 }
 
-// mode FILE OCTAL: the file must have these permissions.
+// mode implements the script command "mode FILE OCTAL". It fails unless the file has these
+// permissions.
 func mode(ts *testscript.TestScript, _ bool, args []string) {
 	st, err := os.Stat(ts.MkAbs(args[0]))
 	ts.Check(err)
@@ -349,7 +364,8 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// cutfile FILE N: removes the last N bytes of the file.
+// cutFile implements the script command "cutfile FILE N". It removes the last N bytes of
+// the file.
 func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
@@ -358,8 +374,8 @@ func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.Truncate(ts.MkAbs(args[0]), st.Size()-int64(n)))
 }
 
-// jsonenv VAR KEY: sets a variable to the string at KEY in the JSON on stdout, without
-// "https://localhost:" at its start.
+// jsonEnv implements the script command "jsonenv VAR KEY". It sets the variable VAR to the
+// string with the key KEY in the JSON on stdout, without a leading "https://localhost:".
 func jsonEnv(ts *testscript.TestScript, _ bool, args []string) {
 	_, rest, ok := strings.Cut(ts.ReadFile("stdout"), `"`+args[1]+`": "`)
 	value, _, ok2 := strings.Cut(rest, `"`)
@@ -369,7 +385,8 @@ func jsonEnv(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimPrefix(value, "https://localhost:"))
 }
 
-// tokenenv VAR FILE: sets a variable to the line in a file.
+// tokenEnv implements the script command "tokenenv VAR FILE". It sets the variable VAR to
+// the line in the file.
 func tokenEnv(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile(args[1])))
 }

@@ -88,8 +88,8 @@ func serve(cmd *cobra.Command) error {
 	return serveUntil(srv, sigs, cfg.ShutdownTimeout, stopping)
 }
 
-// startServer starts the server. If a signal to stop comes before it has started, it
-// returns neither a server nor an error.
+// startServer starts the server and returns it. If a signal arrives before the server has
+// started, it returns nil and no error.
 func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error) {
 	type result struct {
 		srv *server.Server
@@ -103,7 +103,7 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 	}()
 	select {
 	case r := <-started:
-		// The context must not be cancelled: the server uses it until Close.
+		// Do not cancel the context, because the server uses it until Close.
 		_ = cancel
 		return r.srv, r.err
 	case <-sigs:
@@ -115,9 +115,9 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 	}
 }
 
-// serveUntil waits until the server ends, which is an error, or a signal arrives. Upon a
-// signal it calls stopping and closes the server, which may take up to timeout. A second
-// signal makes it return at once.
+// serveUntil waits until the server fails or a signal arrives. If the server fails, it
+// returns the error. Upon a signal it calls stopping and closes the server, which may take
+// up to timeout. Upon a second signal it returns at once.
 func serveUntil(srv *server.Server, sigs <-chan os.Signal, timeout time.Duration, stopping func(os.Signal)) error {
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Wait() }()
@@ -145,8 +145,9 @@ func serveUntil(srv *server.Server, sigs <-chan os.Signal, timeout time.Duration
 	}
 }
 
-// newLogger returns a logger in the format of the settings. If the screen shows requests on
-// the terminal, it logs only warnings and errors, unless log-level is set.
+// newLogger returns a logger that writes to w in the format of the settings. If onTerminal
+// is true, the terminal shows the requests, and the logger logs only warnings and errors
+// unless log-level is set.
 func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
 	level := cfg.LogLevel
 	if onTerminal && !cfg.Explicit("log-level") {
@@ -184,8 +185,8 @@ func explainStart(err error, cfg config.Config) error {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-// portInUse returns the failure for a port that is in use, and names the development server
-// that has it, if one does.
+// portInUse returns the failure for a port that is in use. If a development server has the
+// port, the failure names that server.
 func portInUse(e *server.PortInUseError, cfg config.Config) error {
 	_, port, err := net.SplitHostPort(e.Address)
 	if err != nil {
@@ -207,12 +208,13 @@ func portInUse(e *server.PortInUseError, cfg config.Config) error {
 	return f
 }
 
-// otherServer returns the remedy if another Confab has the port or the data folder.
+// otherServer returns the remedy if another Confab server uses the port or the data folder.
 func otherServer(cfg config.Config) string {
 	if !cfg.Dev {
 		return "Use that one, stop it, or choose another folder and other ports with --data and --listen"
 	}
-	// The other server's fixed ports are in use too.
+	// The other server probably uses the default ports too, so the remedy changes all of
+	// them.
 	flags := []string{"--listen localhost:0"}
 	if cfg.ListenHTTP != "" && !strings.HasSuffix(cfg.ListenHTTP, ":0") {
 		flags = append(flags, "--listen-http localhost:0")

@@ -13,7 +13,9 @@ import (
 
 const hasTerminal = true
 
-// terminal NAME WORD command...: is start with a new terminal for the command.
+// terminal implements the script command "terminal NAME WORD command...". It starts a
+// command on a new terminal and waits until the command prints a line that contains the
+// word.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	master, slave, err := openTerminal()
 	ts.Check(err)

@@ -38,7 +38,7 @@ token is printed to stdout.`,
 	return cmd
 }
 
-// tokenRequest holds the values of the flags of token.
+// tokenRequest holds the values of the flags of the command token.
 type tokenRequest struct {
 	newUser bool
 	user    string
@@ -46,7 +46,7 @@ type tokenRequest struct {
 	expires time.Duration
 }
 
-// issuedToken is the JSON output of token.
+// issuedToken is the JSON output of the command token.
 type issuedToken struct {
 	User      string `json:"user"`
 	Token     string `json:"token"`

@@ -21,7 +21,7 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// transferResult is the output of restore, export and import.
+// transferResult is the result that the commands restore, export and import print.
 type transferResult struct {
 	File     string      `json:"file,omitempty"`
 	Data     string      `json:"data"`
@@ -100,8 +100,8 @@ func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
 	return err
 }
 
-// exportStore writes an export of the store to out. If a server has the embedded store
-// open, it exports a temporary backup, which it removes.
+// exportStore writes an export of the store to out. If a running server has the embedded
+// store open, it asks the server for a temporary backup, exports that and removes it.
 func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m transfer.Summary, err error) {
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
 		copied, err := os.MkdirTemp(cfg.Data, ".export-") // on the same disk, so that the tables are links
@@ -117,8 +117,9 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 	return server.Export(ctx, cfg, out, o)
 }
 
-// writeNew writes a file that only the user may read, compressed if its name ends in .gz.
-// The file gets its name once it is complete and on disk. It fails if the file exists.
+// writeNew creates a file with the content that the function write writes. Only the user
+// may read the file. The content is compressed if the name ends in .gz. The file gets its
+// name once it is complete and on disk. writeNew fails if the file exists.
 func writeNew(name string, write func(io.Writer) error) error {
 	if _, err := os.Lstat(name); err == nil {
 		return &failure{what: name + " exists already", next: "name another file"}
@@ -204,7 +205,8 @@ func importFrom(cmd *cobra.Command, file string, asJSON bool) error {
 	return err
 }
 
-// unzipped returns a reader of in, which decompresses if in begins like a gzip file.
+// unzipped returns a reader of the content of in. If in begins like a gzip file, the reader
+// decompresses it.
 func unzipped(in io.Reader) (io.Reader, error) {
 	b := bufio.NewReader(in)
 	if magic, _ := b.Peek(2); string(magic) != "\x1f\x8b" {

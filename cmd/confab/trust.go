@@ -50,9 +50,9 @@ keeps it up to date, as Debian does; otherwise use run or env.`,
 	return cmd
 }
 
-// authorityOf reads the certificate of the data folder's local authority and returns it with
-// its path. The server need not run. It fails for a server in memory, and if the server
-// uses the user's certificate.
+// authorityOf returns the certificate of the local certificate authority in the command's
+// data folder, and its path. The server need not run. It fails for a server in memory, and
+// if the server uses a certificate that the user provided.
 func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err error) {
 	in, err := input(cmd)
 	if err != nil {
@@ -77,7 +77,8 @@ func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err err
 	return ca, path, err
 }
 
-// trustQuestion says what trust is going to change.
+// trustQuestion returns a text that tells the user which certificate stores the command
+// trust is going to change.
 func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string {
 	text := fmt.Sprintf("%q will be removed from the certificate stores of this system and of this user's browsers.", ca.Subject.CommonName)
 	if !remove {
@@ -90,14 +91,15 @@ func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string 
 	return text
 }
 
-// sudoAsks reports whether sudo is needed to change the system's store.
+// sudoAsks reports whether this program has to use sudo to change the system's certificate
+// store.
 func sudoAsks() bool {
 	_, err := exec.LookPath("sudo")
 	return err == nil && runtime.GOOS != "windows" && os.Geteuid() != 0
 }
 
-// trustStore is a certificate store. Its functions add or remove an authority and return
-// the outcome in words.
+// trustStore is a certificate store, such as that of the system. The functions add and
+// remove change whether it trusts an authority, and return a text about the result.
 type trustStore struct {
 	name        string
 	add, remove func(*x509.Certificate) (string, error)
@@ -118,8 +120,8 @@ func trustStores() []trustStore {
 	}
 }
 
-// inBrowsers calls change for the stores of Firefox and, on Linux, of Chrome, and returns
-// done, or the reason in words why it changed nothing.
+// inBrowsers calls change for the certificate stores of Firefox and, on Linux, of Chrome,
+// and returns the text done. If it changed nothing, it returns a text with the reason.
 func inBrowsers(done string, change func(...truststore.Option) error) (string, error) {
 	if runtime.GOOS == "windows" {
 		return "they use the system's store (Firefox: security.enterprise_roots in about:config)", nil
@@ -134,8 +136,9 @@ func inBrowsers(done string, change func(...truststore.Option) error) (string, e
 	return done, change(truststore.WithNoSystem(), truststore.WithTrust(nss))
 }
 
-// changeTrust adds the authority to every store, or removes it, and prints the outcome of
-// each. It tries them all, and returns an error if one failed.
+// changeTrust adds the authority ca to every certificate store, or removes it, and prints
+// the result for each. If one store fails it continues with the others, and returns an
+// error at the end.
 func changeTrust(w io.Writer, stores []trustStore, ca *x509.Certificate, remove bool) error {
 	var failed []string
 	for _, s := range stores {
@@ -170,7 +173,8 @@ func trustError(err error) string {
 	return text
 }
 
-// lastLine returns the last line of text that is not empty, as printable returns it.
+// lastLine returns the last line of text that is not empty, without unprintable characters
+// and cut to a length for a terminal.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	return printable(strings.TrimSpace(lines[len(lines)-1]), 300)

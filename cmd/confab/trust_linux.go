@@ -19,12 +19,11 @@ func addToSystem(ca *x509.Certificate) (string, error) {
 const debianJavaHook = "/etc/ca-certificates/update.d/jks-keystore"
 
 // removeFromSystem removes the authority from the system's certificate store and, on
-// Debian, from Java's.
-
+// Debian, from Java's store too. It returns a text about the result.
 func removeFromSystem(ca *x509.Certificate) (string, error) {
 	said := "removed " + systemFile(ca)
-	// Without --fresh this program leaves dangling links. Its hook does not remove the
-	// authority from Java's store; that is done below.
+	// Without --fresh, update-ca-certificates leaves dangling links. It does not remove the
+	// authority from Java's store, so the code below does.
 	if c := truststore.SystemTrustCommand; len(c) == 1 && c[0] == "update-ca-certificates" {
 		truststore.SystemTrustCommand = append(c, "--fresh")
 	}
@@ -52,8 +51,8 @@ func systemFile(ca *x509.Certificate) string {
 	return fmt.Sprintf(truststore.SystemTrustFilename, strings.ReplaceAll(name, " ", "_"))
 }
 
-// javaHookLine returns the input with which debianJavaHook removes a certificate file from
-// Java's store.
+// javaHookLine returns the line on stdin with which debianJavaHook removes the certificate
+// file from Java's store.
 func javaHookLine(file string) string {
 	return "-/etc/ssl/certs/" + strings.TrimSuffix(filepath.Base(file), ".crt") + ".pem\n"
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/smallstep/truststore"
 )
 
-// addToSystem adds the authority to the system's certificate store.
+// addToSystem adds the authority to the system's certificate store and returns "added".
 func addToSystem(ca *x509.Certificate) (string, error) { return "added", truststore.Install(ca) }
 
 // removeFromSystem removes the authority from the system's certificate store.

@@ -103,7 +103,8 @@ Ready in 84 ms.
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// A server in memory, with the user's primary key, that listens for other machines.
+	// The second case is a server in memory that has a primary key of the user and listens
+	// for other machines.
 	f.Memory, f.Data = true, "memory:"
 	f.data = " --data memory:"
 	cfg, err := config.Load(config.Input{
@@ -132,8 +133,9 @@ Ready in 84 ms.
 	}
 }
 
-// Keys may be rotated before the runtime file is written, while it exists, and after it was
-// removed.
+// TestAnnouncement rotates the access key before the file that describes a server is
+// written, while the file exists, and after it was removed. It checks the key in the file
+// each time.
 func TestAnnouncement(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_CACHE_HOME", dir)
@@ -203,7 +205,8 @@ func TestAccessLine(t *testing.T) {
 	}
 }
 
-// Lines of requests are printed after the facts, even if the requests come earlier.
+// TestScreenOrder reports a request before the server is ready. It checks that the line for
+// the request is printed after the facts about the server.
 func TestScreenOrder(t *testing.T) {
 	var out bytes.Buffer
 	s := newScreen(&out, false)

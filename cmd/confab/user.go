@@ -121,8 +121,8 @@ names and read receipts, and removes the user from all threads.`,
 	}, false)
 }
 
-// clientOf completes cmd as a client of a running server: cmd calls do with a client, and
-// has the flag --data and, if hasJSON is true, --json.
+// clientOf sets the function of cmd so that it finds a running server and calls do with a
+// client of that server. It gives cmd the flag --data and, if hasJSON is true, --json.
 func clientOf(cmd *cobra.Command, do func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error, hasJSON bool) *cobra.Command {
 	var asJSON bool
 	cmd.DisableFlagsInUseLine = true
@@ -140,8 +140,8 @@ func clientOf(cmd *cobra.Command, do func(cmd *cobra.Command, args []string, c *
 	return cmd
 }
 
-// field writes a line of a result unless the value is empty. It replaces unprintable
-// characters, since the value may come from a client.
+// field writes a line with a name and a value, unless the value is empty. It replaces
+// unprintable characters, since the value may come from a client.
 func field(b *strings.Builder, name, value string) {
 	if value != "" {
 		fmt.Fprintf(b, "%-10s %s\n", name, printable(value, 2000))
