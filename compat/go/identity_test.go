@@ -82,8 +82,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestRenewing checks that, after a token has expired, a credential of an identity client gets
-// another one and a fixed token is refused.
+// TestRenewing moves the server's clock until tokens have expired. It checks that a credential of
+// an identity client then gets a new token, and that a fixed token is refused.
 func TestRenewing(t *testing.T) {
 	ids := newIdentity(t)
 	user, err := ids.CreateUser(t.Context(), nil)

@@ -40,7 +40,7 @@ func newIdentity(t *testing.T) *identity.Client {
 	return c
 }
 
-// person is a user of the server with a chat client.
+// person is a user of the server with the chat client of that user.
 type person struct {
 	id   communication.Identifier
 	name string
@@ -78,7 +78,8 @@ func newClient(t *testing.T, token string, options *chat.ClientOptions) *chat.Cl
 	return c
 }
 
-// newThread creates a thread with its creator and others, and returns the creator's client of it.
+// newThread creates a thread with the creator and the other persons, and returns the creator's
+// client for the thread.
 func newThread(t *testing.T, creator person, others ...person) *chat.ThreadClient {
 	t.Helper()
 	var o chat.CreateThreadOptions
@@ -133,8 +134,8 @@ func mustBe(t *testing.T, what string, err, target error) {
 	}
 }
 
-// dev sends a request to the /dev routes of the development server, which move the clock and add
-// faults. It returns the body of the response.
+// dev sends a request to a path below /dev of the development server, where tests move the clock
+// and add faults. It returns the body of the response.
 func dev(t *testing.T, method, path, body string) (answer []byte) {
 	t.Helper()
 	pem, err := os.ReadFile(os.Getenv("CONFAB_CA_FILE"))
@@ -171,7 +172,8 @@ func serverNow(t *testing.T) time.Time {
 	return told.Now
 }
 
-// fault adds a fault to the server, and removes what is left of it when the test ends.
+// fault adds a fault, which makes requests fail, to the server. When the test ends, it removes the
+// fault.
 func fault(t *testing.T, body string) {
 	t.Helper()
 	dev(t, http.MethodPost, "/dev/faults", body)

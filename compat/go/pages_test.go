@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
-// TestBigPages lists eighty messages of a megabyte each. The server limits a page to 4 MiB of rows,
-// regardless of the page size, and the pager fetches all pages.
+// TestBigPages lists eighty messages of a megabyte each. The server puts at most 4 MiB into a page,
+// whatever page size the client asks for. The test checks that the pager returns all messages.
 func TestBigPages(t *testing.T) {
 	const count, size, bound = 80, 1_000_000, 4 << 20
 	thread := newThread(t, newPerson(t, "Ann"))

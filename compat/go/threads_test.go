@@ -32,7 +32,8 @@ func TestCreateThread(t *testing.T) {
 	mustEqual(t, "metadata", made.Metadata, map[string]string{"place": "canteen"})
 	mustEqual(t, "retention", made.RetentionPolicy, chat.RetentionPolicy{Kind: chat.RetentionKindThreadCreationDate, DeleteThreadAfterDays: 60})
 
-	// The refused participant is in the result and can be added again.
+	// The result contains the participant that the server refused, in a form that can be passed to
+	// AddParticipants.
 	if len(result.Failed) != 1 || result.Failed[0].Identifier != nobody || result.Failed[0].Code == "" {
 		t.Fatalf("failed: %+v", result.Failed)
 	}
@@ -62,7 +63,8 @@ func TestCreateThreadOnce(t *testing.T) {
 	if first, again, other := create(o), create(o), create(nil); first != again || first == other {
 		t.Errorf("threads %s and %s with one token, %s without", first, again, other)
 	}
-	// The response to the first attempt is lost: the retry returns the same thread.
+	// The response to the first attempt is lost. The client retries and gets the thread that the
+	// first attempt created.
 	fault(t, `{"operation":"create thread","drop":"after","times":1}`)
 	lost := create(nil)
 	n := 0
@@ -110,7 +112,7 @@ func TestListThreads(t *testing.T) {
 		t.Fatalf("first page %+v, %v", first, err)
 	}
 	mustEqual(t, "the rest, from a stored continuation", count(t, ann, &chat.ListThreadsOptions{Continuation: first.Continuation}), 3)
-	// After an error the pager requests the same page again.
+	// After an error, NextPage requests the same page again.
 	fault(t, `{"operation":"list threads","status":400,"times":1}`)
 	if _, err := pager.NextPage(t.Context()); err == nil {
 		t.Error("the fault did not apply")
@@ -188,7 +190,8 @@ func TestUpdateThread(t *testing.T) {
 	mustEqual(t, "system messages", topics, []string{"supper", "dinner", "lunch"})
 }
 
-// TestVersions checks every API version that the SDK and the server support.
+// TestVersions sends and reads a message, sends a read receipt and lists participants with every
+// API version that both the SDK and the server support.
 func TestVersions(t *testing.T) {
 	for _, version := range []string{"2021-03-07", "2021-09-07", "2023-11-07", "2024-03-07", "2025-03-15"} {
 		t.Run(version, func(t *testing.T) {
