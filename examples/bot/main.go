@@ -68,7 +68,7 @@ type bot struct {
 	seen   []string  // ids of the processed messages of that second
 }
 
-// run polls for messages at the interval every until ctx ends; then it returns nil.
+// run answers new messages once per interval every, until ctx ends. Then it returns nil.
 func (b *bot) run(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -88,14 +88,14 @@ func (b *bot) run(ctx context.Context, every time.Duration) error {
 	}
 }
 
-// look answers the new messages, oldest first.
+// look lists the messages of the thread and answers the new ones, oldest first.
 func (b *bot) look(ctx context.Context) error {
 	var fresh []chat.Message
 	for m, err := range b.thread.ListMessages(ctx, &chat.ListMessagesOptions{StartTime: b.since}) {
 		if err != nil {
 			return err
 		}
-		// An edit moves a message to the top of the list; skip it, because it is not new.
+		// An edit moves an old message to the top of the list, so skip edited messages.
 		if m.Type == chat.MessageTypeText && !slices.Contains(b.seen, m.ID) && m.Sender != b.self && m.DeletedOn.IsZero() && m.EditedOn.IsZero() {
 			fresh = append(fresh, m)
 		}
@@ -103,8 +103,8 @@ func (b *bot) look(ctx context.Context) error {
 	slices.Reverse(fresh)
 	for _, m := range fresh {
 		if answer := reply(m.Content.Message); answer != "" {
-			// With this token the same message is never answered twice, even if the response is
-			// lost.
+			// The server stores only one message with this token. So the bot never answers a
+			// message twice, even if the response is lost and the request is repeated.
 			if _, err := b.thread.SendMessage(ctx, answer, &chat.SendMessageOptions{SenderDisplayName: "Bot", IdempotencyToken: "answer to " + m.ID}); err != nil {
 				return err
 			}
@@ -120,7 +120,7 @@ func (b *bot) look(ctx context.Context) error {
 	return nil
 }
 
-// reply returns the answer to a text, "" for none.
+// reply returns the answer to a text, or "" if the bot does not answer it.
 func reply(text string) string {
 	switch word, rest, _ := strings.Cut(strings.TrimSpace(text), " "); strings.ToLower(word) {
 	case "":

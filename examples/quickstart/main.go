@@ -54,7 +54,7 @@ func run(ctx context.Context, connection string, out io.Writer) error {
 	return nil
 }
 
-// quickstart holds the results of a step that later steps use.
+// quickstart holds values that one step of the program creates and later steps use.
 type quickstart struct {
 	ctx context.Context
 	out io.Writer
@@ -70,8 +70,8 @@ func (q *quickstart) say(format string, args ...any) {
 	fmt.Fprintf(q.out, "  "+format+"\n", args...)
 }
 
-// users creates two users. Only your server should do this: a program with the access key can act
-// for every user.
+// users creates two users. In your application, only your server should do this: a program with the
+// access key can act for every user.
 func (q *quickstart) users(connection string) (err error) {
 	if q.identities, err = identity.NewClientFromConnectionString(connection, nil); err != nil {
 		return err
@@ -92,8 +92,8 @@ func (q *quickstart) users(connection string) (err error) {
 	q.bob = bob.User
 	q.say("created user %s with a token, in one step", q.bob)
 
-	// A fixed token is sufficient for a program that ends before the token expires. This credential
-	// renews its token.
+	// This credential renews its token. A fixed token is sufficient for a program that ends before
+	// the token expires.
 	q.client, err = chat.NewClient(q.identities.Endpoint(), q.identities.NewTokenCredential(q.ann, nil), nil)
 	return err
 }
@@ -104,15 +104,15 @@ func (q *quickstart) thread() error {
 			{Identifier: q.ann, DisplayName: "Ann"},
 			{Identifier: q.bob, DisplayName: "Bob", ShareHistoryTime: time.Now()},
 		},
-		// Optional: each call makes its own token. A token of yours also protects retries after a
-		// restart.
+		// The token is optional: without it, each call makes its own. A token that you choose also
+		// prevents a second thread if the program is restarted and repeats the call.
 		IdempotencyToken: fmt.Sprint("lunch of ", q.ann),
 	})
 	if err != nil {
 		return err
 	}
 	q.say("created thread %s with the topic %q", result.Thread.ID, result.Thread.Topic)
-	// Refused participants are in the result and can be added again.
+	// The result lists the participants that the service refused. They can be added again later.
 	for _, failed := range result.Failed {
 		q.say("%s could not be added: %s", failed.Identifier, failed.Message)
 	}
@@ -232,7 +232,7 @@ func (q *quickstart) threads() error {
 			return err
 		}
 	}
-	// A pager is for programs that show pages. Otherwise, range over ListThreads.
+	// A pager is for programs that show one page at a time. Other programs range over ListThreads.
 	pager := q.client.NewListThreadsPager(&chat.ListThreadsOptions{MaxPageSize: 2})
 	for n := 1; pager.More(); n++ {
 		page, err := pager.NextPage(q.ctx)

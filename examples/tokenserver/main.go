@@ -53,13 +53,13 @@ func run(ctx context.Context) error {
 		return err
 	case <-ctx.Done():
 	}
-	// Let active requests finish.
+	// Wait up to ten seconds for active requests to finish.
 	ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	return srv.Shutdown(ending)
 }
 
-// server issues tokens to people that sign in.
+// server issues chat tokens to people that sign in with a name and a password.
 type server struct {
 	http.ServeMux
 	identities *identity.Client
@@ -83,7 +83,8 @@ func newServer(connection string) (*server, error) {
 	return s, nil
 }
 
-// answer is the response to a client: all that it needs to chat.
+// answer is the response to a client that signed in. It contains everything that the client needs
+// to chat.
 type answer struct {
 	Endpoint  string    `json:"endpoint"`
 	User      string    `json:"user"`
@@ -128,7 +129,7 @@ func (s *server) user(ctx context.Context, name string) (communication.Identifie
 	return user, err
 }
 
-// fail logs err and sends the client an error without details, which it could not use.
+// fail logs err and sends the client a short error without the details of err.
 func (s *server) fail(w http.ResponseWriter, err error) {
 	slog.Error("token", "error", err)
 	if errors.Is(err, communication.ErrThrottled) {

@@ -16,7 +16,8 @@ import (
 // TestMain starts a server and sets CONFAB_CA_FILE, as `confab run` does.
 func TestMain(m *testing.M) { os.Exit(chattest.Main(m)) }
 
-// TestTokens signs in, creates a thread with the token that it gets, and checks that the token expires.
+// TestTokens signs in and creates a thread with the token that the server issued. Then it checks
+// that the token expires.
 func TestTokens(t *testing.T) {
 	s := chattest.Shared(t)
 	tokens, err := newServer(s.ConnectionString())
