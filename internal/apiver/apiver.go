@@ -1,9 +1,9 @@
 // Package apiver lists the api-versions that Confab supports and defines Span, a range of
 // api-versions.
 //
-// Routes and fields of JSON bodies have the span of the versions in which they exist. To
-// support a new version, add it to the list and adjust the spans; no other code depends
-// on versions.
+// A route and a field of a JSON body each have a Span: the versions in which they exist. To
+// support a new version, add it to the list and adjust the spans; no other code depends on
+// versions.
 package apiver
 
 import "slices"
@@ -12,7 +12,7 @@ import "slices"
 // Names start with a date, so comparing them as strings gives their chronological order.
 type Version string
 
-// List is the list of the api-versions of one API.
+// List contains the api-versions that one API supports.
 type List struct {
 	versions []Version // oldest first
 	aliases  map[Version]Version
@@ -29,7 +29,7 @@ var Chat = &List{
 		"2024-03-07",
 		"2025-03-15",
 	},
-	// The Java SDK has this typing error (docs/contract/api-versions.md §6). Unverified:
+	// The Java SDK contains this wrong date (docs/contract/api-versions.md §6). Unverified:
 	// that any client sends it.
 	aliases: map[Version]Version{"2021-09-27": "2021-09-07"},
 }
@@ -44,8 +44,8 @@ var Identity = &List{
 	},
 }
 
-// Parse returns the version with the name, or the version that the name is an alias of.
-// ok is false for any other name.
+// Parse returns the version with the given name, or with the given alias, a wrong name that
+// a client may send. ok is false for any other name.
 func (l *List) Parse(name string) (v Version, ok bool) {
 	v = Version(name)
 	if is, ok := l.aliases[v]; ok {
