@@ -4,5 +4,6 @@ package bench
 
 import "os"
 
-// datasync flushes f to the disk.
+// datasync flushes the data of f to the disk with f.Sync, because this system has no
+// fdatasync.
 func datasync(f *os.File) error { return f.Sync() }

@@ -1,4 +1,5 @@
-// Package bench measures Confab against lower bounds such as a plain log. Both
-// sides of a comparison run in turn within one process. Only their ratio is
-// meaningful, because absolute figures depend on the machine and its load.
+// Package bench measures Confab against simpler programs that do the least possible work
+// for the same result, such as appending to a file. Both sides of a comparison run
+// alternately within one process. Only their ratio is meaningful, because absolute figures
+// depend on the machine and its load.
 package bench

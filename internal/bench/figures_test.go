@@ -29,9 +29,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestFigures prints the figures with their limits for `make bench` and `make check`. A
-// missed limit does not fail it, because the figures depend on the machine.
-
+// TestFigures measures the performance and prints the figures with their limits for `make
+// bench` and `make check`. It does not fail if a limit is missed, because the figures
+// depend on the machine.
 func TestFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes two minutes")
@@ -80,8 +80,8 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// database makes an empty database on the PostgreSQL that scripts/postgres started and
-// returns its URL, or "" if there is none.
+// database creates an empty database on the PostgreSQL server that scripts/postgres
+// started, and returns its URL. It returns "" if no server was started.
 func database(t *testing.T) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES_URL")
@@ -106,23 +106,25 @@ func database(t *testing.T) string {
 	return u.String()
 }
 
-// TestFrontRuns runs Front briefly, with PostgreSQL if it is available.
+// TestFrontRuns runs the benchmark Front for a short time and checks that it returns no
+// error. It includes PostgreSQL if a server is available.
 func TestFrontRuns(t *testing.T) {
 	if _, err := (bench.Front{Dir: t.TempDir(), Clients: 4, Pairs: 1, Span: 50 * time.Millisecond, Out: io.Discard}).Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 }
 
-// TestStartAfterKill starts a server on a store whose process was killed, with few messages.
-// It checks the code that measures, not the time.
+// TestStartAfterKill kills a process that stored a few messages and starts a server on its
+// data folder. It checks that the functions that measure the start work, not the time of
+// the start.
 func TestStartAfterKill(t *testing.T) {
 	dir := t.TempDir()
 	fillAndKill(t, dir, 2000)
 	start(t, dir)
 }
 
-// start runs a whole server on the folder and returns how long it took until
-// every listener accepted.
+// start starts a complete server on a data folder, closes it and returns how long the start
+// took.
 func start(t *testing.T, dir string) time.Duration {
 	t.Helper()
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
@@ -143,8 +145,8 @@ func start(t *testing.T, dir string) time.Duration {
 	return took
 }
 
-// fillAndKill fills the store of a data folder in a child process and kills it
-// as soon as everything is acknowledged.
+// fillAndKill stores messages in a data folder with a child process. It kills the process
+// as soon as all messages are stored.
 func fillAndKill(t *testing.T, dir string, messages int) {
 	t.Helper()
 	child := exec.Command(os.Args[0])

@@ -22,8 +22,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Front measures sends over HTTP and TLS with each store, from clients in the same process,
-// and compares them with sends to the same HTTP server on the reference log.
+// Front measures how many messages per second clients in the same process can send over
+// HTTP and TLS, with each store. It compares the rates with those of the same HTTP server
+// on a plain log file.
 type Front struct {
 	Dir      string        // folder for files
 	Database string        // URL of an empty PostgreSQL database; empty leaves PostgreSQL out
@@ -33,7 +34,8 @@ type Front struct {
 	Out      io.Writer
 }
 
-// Run prints a table of the results and returns a text for each store that is too slow.
+// Run prints a table of the results. It returns a text for each store whose rate is below
+// its limit.
 func (o Front) Run(ctx context.Context) (missed []string, err error) {
 	o.Clients, o.Pairs, o.Span = cmp.Or(o.Clients, 64), cmp.Or(o.Pairs, 5), cmp.Or(o.Span, 2*time.Second)
 	log, err := newRefLog(filepath.Join(o.Dir, "front.log"), lanesOfLog)
@@ -91,7 +93,8 @@ func (o Front) Run(ctx context.Context) (missed []string, err error) {
 	return missed, nil
 }
 
-// lanesOfLog is the number of lanes of the reference log; the stores have as many.
+// lanesOfLog is the number of concurrent writers of the plain log file. The stores have as
+// many.
 const lanesOfLog = 2
 
 var benchResource = core.Resource{
@@ -99,7 +102,7 @@ var benchResource = core.Resource{
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: bytes.Repeat([]byte{1}, 64)}},
 }
 
-// front is an HTTP server on a store that has one user and some threads of that user.
+// front is an HTTP server on a store with one user and some threads of that user.
 type front struct {
 	store   core.Store
 	core    *core.Service
@@ -186,9 +189,9 @@ func (f *front) send(client *http.Client, thread, body string) error {
 	return err
 }
 
-// logStore is a core.Store that keeps threads and users in memory and writes messages to
-// the reference log. Its cost is a lower bound for durable sends behind the HTTP server. It
-// implements only the methods that creating threads and sending need.
+// logStore is a core.Store that appends messages to a plain log file and keeps threads and
+// users in memory. Its cost is the least that an HTTP server needs to store messages on a
+// disk. It implements only the methods that creating threads and sending messages need.
 type logStore struct {
 	core.Store // nil, so that a call of any other method panics
 	log        *refLog

@@ -7,9 +7,9 @@ import (
 	"sync"
 )
 
-// refLog is the reference log, the denominator of the ratios: a preallocated file to which
-// lanes append batches of bytes, with one fdatasync per batch. Do not change it: ratios
-// measured before would no longer be comparable.
+// refLog is a log file with which the stores are compared. Several writers, the lanes,
+// append batches of bytes to the preallocated file, with one fdatasync per batch. Do not
+// change it: the measured ratios could no longer be compared with earlier ones.
 type refLog struct {
 	file  *os.File
 	lanes []*refLane
@@ -31,8 +31,8 @@ type refWrite struct {
 	done chan struct{}
 }
 
-// refLogSize is the size of the log in bytes. The file is filled with zeros first, so that
-// no append grows it; at its end the log continues at the start.
+// refLogSize is the size of the log file in bytes. The file is filled with zeros at the
+// start, so that no append makes it longer. At its end the log continues at its start.
 const refLogSize = 128 << 20
 
 func newRefLog(path string, lanes int) (*refLog, error) {
@@ -58,7 +58,8 @@ func newRefLog(path string, lanes int) (*refLog, error) {
 	return l, nil
 }
 
-// append adds w to a batch of the lane and returns when its data is on disk.
+// append adds the write w to the next batch of a lane, and returns when the data of w is on
+// disk.
 func (l *refLog) append(lane int, w *refWrite) {
 	n := l.lanes[lane%len(l.lanes)]
 	n.mu.Lock()

@@ -22,8 +22,8 @@ import (
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
-// SDK measures the client's CPU time and allocations of SendMessage of the Go SDK. It
-// compares them with the same request written by hand with net/http and encoding/json, and
+// SDK measures the CPU time and the allocations of the client for each SendMessage of the
+// Go SDK. It compares them with the same request made with net/http and encoding/json, and
 // with azcore alone. The server is another process.
 type SDK struct {
 	Endpoint, CAFile, Token, Thread string
@@ -32,7 +32,7 @@ type SDK struct {
 	Out                             io.Writer `json:"-"`
 }
 
-// way is one way to send a message.
+// way is one way to send a message, such as with net/http or with the SDK, and its results.
 type way struct {
 	name   string
 	send   func(ctx context.Context, content string) error
@@ -40,7 +40,8 @@ type way struct {
 	allocs []float64       // per send
 }
 
-// Run prints a table of the results and returns a text for each limit that was exceeded.
+// Run prints a table of the results. It returns a text for each limit that the SDK
+// exceeded.
 func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	ways, err := s.ways()
 	if err != nil {
@@ -69,7 +70,8 @@ func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	return missed, nil
 }
 
-// ratio returns the median over the rounds of w's CPU time divided by that of to.
+// ratio returns how much CPU time w uses relative to the way to: the median of the
+// quotients of all rounds.
 func (w way) ratio(to way) float64 {
 	rs := make([]float64, len(w.cpu))
 	for i := range rs {
@@ -78,7 +80,8 @@ func (w way) ratio(to way) float64 {
 	return median(rs)
 }
 
-// round sends messages and, if counts is true, records their CPU time and allocations.
+// round sends messages and, if counts is true, records the CPU time and the allocations per
+// message.
 func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	var before, after runtime.MemStats
 	runtime.GC()
@@ -98,7 +101,8 @@ func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	return nil
 }
 
-// ways returns the ways to send: by hand, with azcore alone, and with sdk/chat, in this order.
+// ways returns the ways to send a message: with net/http, with azcore alone and with
+// sdk/chat, in this order.
 func (s SDK) ways() ([]way, error) {
 	client, err := chat.NewClient(s.Endpoint, staticToken(s.Token), &chat.ClientOptions{CAFile: s.CAFile})
 	if err != nil {
@@ -196,7 +200,7 @@ func sendByAzcore(ctx context.Context, p azruntime.Pipeline, address, content st
 }
 
 // HTTPClient returns a client like http.DefaultClient that trusts only the certificates in
-// a PEM file. It fails if the file cannot be read or holds none.
+// a PEM file. It fails if the file cannot be read or contains no certificate.
 func HTTPClient(caFile string) (*http.Client, error) {
 	pem, err := os.ReadFile(caFile)
 	if err != nil {

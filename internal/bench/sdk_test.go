@@ -20,7 +20,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestSDKRuns sends a few messages each way, to check the code that measures.
+// TestSDKRuns runs the benchmark SDK with a few messages and checks that it returns no
+// error.
 func TestSDKRuns(t *testing.T) {
 	var out strings.Builder
 	if _, err := serveApart(t, bench.SDK{Rounds: 1, Sends: 5, Out: &out}).Run(t.Context()); err != nil {
@@ -31,8 +32,8 @@ func TestSDKRuns(t *testing.T) {
 	}
 }
 
-// serveApart starts a server in another process and sets the endpoint, the CA file, a thread
-// and its creator's token in an SDK.
+// serveApart starts a server in another process and creates a thread on it. It returns s
+// with the server's endpoint and CA file, the thread's id and the creator's token.
 func serveApart(t *testing.T, s bench.SDK) bench.SDK {
 	t.Helper()
 	child := exec.Command(os.Args[0])
@@ -61,7 +62,8 @@ func serveApart(t *testing.T, s bench.SDK) bench.SDK {
 	return s
 }
 
-// serveChild is the process that serveApart starts: a server that runs until stdin ends.
+// serveChild is the main function of the process that serveApart starts. It runs a server
+// until stdin ends.
 func serveChild() {
 	if err := serve(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -93,7 +95,8 @@ func serve() error {
 	return s.Close(ctx)
 }
 
-// prepare makes a user and a thread.
+// prepare creates a user and a thread on the server, and returns the values that the client
+// process needs, by name.
 func prepare(i server.Info) (map[string]string, error) {
 	client, err := bench.HTTPClient(i.CAFile)
 	if err != nil {

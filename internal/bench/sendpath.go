@@ -19,8 +19,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// SendPath measures sends without HTTP, from package core to the disk, and compares them
-// with the reference log, which gets as many bytes, lanes and senders.
+// SendPath measures how fast messages are sent without HTTP, from package core to the disk.
+// It compares this with a plain log file that gets as many bytes from as many concurrent
+// senders.
 type SendPath struct {
 	Dir     string        // folder for files, on the disk to measure
 	Pairs   int           // number of pairs per row of the table; 0 means 5
@@ -32,12 +33,13 @@ type SendPath struct {
 
 const messageSize = 128 // bytes of content
 
-// cell is one row of the table.
+// cell is one row of the printed table: a number of senders and threads, with the limits
+// for the results.
 type cell struct {
 	senders, threads int
-	// The limits, zero for none: the least ratio of rates (ratio), the least number of
-	// sends per fsync (perSync), the greatest ratio of median latencies (p50) and the
-	// most CPU time per send (cpu).
+	// Limits of the results, 0 for no limit: the least ratio of rates (ratio), the least
+	// number of sends per fsync (perSync), the greatest ratio of median latencies (p50) and
+	// the most CPU time per send (cpu).
 	ratio, perSync, p50 float64
 	cpu                 time.Duration
 }
@@ -53,7 +55,7 @@ func (o SendPath) cells() []cell {
 	}
 }
 
-// sample is the result of one half of a pair: of the store or of the log.
+// sample is the result of one measurement, of the store or of the plain log file.
 type sample struct {
 	rate    float64       // sends per second
 	cpu     time.Duration // CPU time of the process per send
@@ -62,7 +64,7 @@ type sample struct {
 	bytes   float64 // bytes per send written to the log
 }
 
-// Run prints a table of the results and returns a text for each limit that was missed.
+// Run prints a table of the results. It returns a text for each limit that was missed.
 func (o SendPath) Run(ctx context.Context) (missed []string, err error) {
 	o.Pairs, o.Span = cmp.Or(o.Pairs, 5), cmp.Or(o.Span, time.Second)
 	o.Threads, o.Members = cmp.Or(o.Threads, 1000), cmp.Or(o.Members, 10)
@@ -146,7 +148,7 @@ func medians(ss []sample) (m sample) {
 	return m
 }
 
-// stand is a test stand: an embedded store with a user and threads of that user.
+// stand is an embedded store for measurements, with one user and some threads of that user.
 type stand struct {
 	store   *pebble.Store
 	core    *core.Service
@@ -213,8 +215,8 @@ func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, e
 	return s, nil
 }
 
-// runLog appends size bytes at a time to the reference log, with the senders of c, and
-// measures it.
+// runLog appends size bytes at a time to the log file for span, with as many concurrent
+// senders as c has, and measures it.
 func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 	data := make([]byte, size)
 	writes := make([]refWrite, c.senders)
@@ -234,8 +236,8 @@ func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 	return s
 }
 
-// load calls send from concurrent senders for span, or until send returns false, and returns
-// the rate, the CPU time and the median latency. Each sender waits for its last call.
+// load calls send from concurrent senders for span. A sender ends early if send returns
+// false. load returns the rate of the calls, the CPU time per call and the median latency.
 func load(senders int, span time.Duration, send func(sender, n int) bool) sample {
 	var wg sync.WaitGroup
 	latencies := make([][]time.Duration, senders)
@@ -265,8 +267,9 @@ func load(senders int, span time.Duration, send func(sender, n int) bool) sample
 	}
 }
 
-// BigThread returns the CPU time of a send to a thread with members participants, divided by
-// that of a send to a thread with two: the median of the pairs.
+// BigThread compares the CPU time of a send to a thread with many participants, members,
+// with that of a send to a thread with two. It returns the median ratio of the pairs of
+// measurements.
 func BigThread(ctx context.Context, dir string, members, pairs int, span time.Duration) (ratio float64, err error) {
 	big, err := newStand(ctx, filepath.Join(dir, "big"), 20, members)
 	if err != nil {
@@ -294,9 +297,9 @@ func BigThread(ctx context.Context, dir string, members, pairs int, span time.Du
 	return median(ratios), nil
 }
 
-// Footprint sends n messages to a new store in dir, compacts it and returns the bytes per
-// message that were written to disk and that the tables keep, from Pebble's metrics. It
-// removes dir.
+// Footprint sends n messages to a new store in dir and compacts the store. It returns the
+// bytes per message that were written to disk and that the tables keep, from Pebble's
+// metrics. It removes dir.
 func Footprint(ctx context.Context, dir string, n int) (written, kept float64, err error) {
 	st, err := newStand(ctx, dir, 1000, 10)
 	if err != nil {
@@ -317,8 +320,8 @@ func Footprint(ctx context.Context, dir string, n int) (written, kept float64, e
 	return float64(after.Written-before.Written) / float64(n), float64(after.Tables-before.Tables) / float64(n), nil
 }
 
-// Fill makes a store in dir with n messages. It leaves the store open, so that a test can
-// kill the process.
+// Fill creates a store in dir and stores n messages in it. It leaves the store open, so
+// that a test can kill the process.
 func Fill(ctx context.Context, dir string, n int) error {
 	st, err := newStand(ctx, dir, 1000, 10)
 	if err != nil {
@@ -327,7 +330,7 @@ func Fill(ctx context.Context, dir string, n int) error {
 	return st.fill(ctx, n)
 }
 
-// fill sends n messages from 256 senders.
+// fill sends n messages from 256 concurrent senders.
 func (st *stand) fill(ctx context.Context, n int) error {
 	var next atomic.Int64
 	var wg sync.WaitGroup

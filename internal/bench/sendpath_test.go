@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// TestSendPathRuns runs every row of the table briefly, to check the code that measures.
+// TestSendPathRuns measures every row of the table of SendPath for a short time and checks
+// that no error is returned.
 func TestSendPathRuns(t *testing.T) {
 	o := SendPath{Dir: t.TempDir(), Pairs: 1, Span: 20 * time.Millisecond, Threads: 20, Members: 2, Out: io.Discard}
 	if _, err := o.Run(t.Context()); err != nil {

@@ -13,9 +13,10 @@ import (
 	"strings"
 )
 
-// build returns the path of a built program and a line that describes it. If arg begins with
-// a dot or is absolute, it is the path of a source folder or of a built program; otherwise
-// it is a git revision. Source is built into dir, which build makes.
+// build returns the path of a built program and a line what that describes it. If arg
+// begins with a dot or is absolute, it is the path of a source folder or of a built
+// program; otherwise it is a git revision. Source code is built into the folder dir, which
+// build creates.
 func build(ctx context.Context, arg, dir string) (program, what string, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", "", err
@@ -43,9 +44,9 @@ func build(ctx context.Context, arg, dir string) (program, what string, err erro
 	return program, what, err
 }
 
-// extract writes the files of a revision of the repository around the working
-// folder to dir, and returns the commit's short hash and subject. An archive
-// leaves nothing behind in the repository, as `git worktree add` does.
+// extract writes the files of a git revision to the folder dir, and returns the commit's
+// short hash and subject. The repository is the one around the working folder. It stays
+// unchanged, which it would not with `git worktree add`.
 func extract(ctx context.Context, revision, dir string) (what string, err error) {
 	hash, err := output(ctx, "", "git", "rev-parse", "--verify", "--end-of-options", revision+"^{commit}")
 	if err != nil {
@@ -70,8 +71,8 @@ func extract(ctx context.Context, revision, dir string) (what string, err error)
 	return what, os.CopyFS(dir, files)
 }
 
-// output runs a command in a folder and returns its output without the final
-// newline. Its error holds what the command wrote to stderr.
+// output runs a command in a folder and returns its stdout without the final newline. If
+// the command fails, the error contains its stderr.
 func output(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir

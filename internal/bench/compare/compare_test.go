@@ -26,7 +26,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// TestRun compares a program with itself in two tiny pairs.
+// TestRun compares a program with itself in two very short pairs of measurements and checks
+// the printed result.
 func TestRun(t *testing.T) {
 	t.Setenv("GOFLAGS", os.Getenv("GOFLAGS")+" -ldflags=-s") // halves the time of linking
 	program, what, err := build(t.Context(), "../../..", filepath.Join(t.TempDir(), "build"))
@@ -82,7 +83,8 @@ func TestFailedRunLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestBuildARevision builds a commit whose file the working tree has lost.
+// TestBuildARevision commits a program, deletes its file from the working tree and checks
+// that build still builds the commit.
 func TestBuildARevision(t *testing.T) {
 	if _, err := exec.LookPath("git"); err != nil {
 		t.Skip("git is needed")
@@ -148,8 +150,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// played returns a measure that gives the rates of A and B pair by pair, and
-// notes the order in which it was asked.
+// played returns a fake function measure for compare. It returns the given rates of the
+// sides A and B, pair by pair, and appends to asked the sides in the order of the calls.
 func played(rates [][2]float64, asked *string) func(int) (sample, error) {
 	var n [2]int
 	return func(side int) (sample, error) {
@@ -226,7 +228,8 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// serve returns a server for round whose every answer is from h.
+// serve starts an HTTPS server with the handler h and returns it as the server that round
+// can measure.
 func serve(t *testing.T, h http.HandlerFunc) *server {
 	t.Helper()
 	s := httptest.NewTLSServer(h)

@@ -17,12 +17,13 @@ func cpuTime(pid int) (time.Duration, error) {
 	return parseStat(string(stat))
 }
 
-// tick is the unit of times in /proc, USER_HZ: 100 a second on every
-// architecture that Go knows.
+// tick is the unit of the CPU times in /proc, USER_HZ in C. It is a hundredth of a second
+// on every architecture that Go supports.
 const tick = 10 * time.Millisecond
 
-// parseStat reads utime and stime, the 14th and 15th field (proc_pid_stat(5)).
-// The second field is the program's name in parentheses and may hold spaces.
+// parseStat returns the user and system CPU time in a line of /proc/PID/stat: the 14th and
+// the 15th field (proc_pid_stat(5)). The second field is the program's name in parentheses
+// and may contain spaces.
 func parseStat(stat string) (time.Duration, error) {
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:]) // from the third field on
 	if len(fields) < 13 {

@@ -7,5 +7,6 @@ import (
 	"time"
 )
 
-// cpuTime returns errors.ErrUnsupported: only Linux tells it in /proc.
+// cpuTime returns errors.ErrUnsupported, because only Linux shows the CPU time of a process
+// in /proc.
 func cpuTime(int) (time.Duration, error) { return 0, errors.ErrUnsupported }

@@ -12,8 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// freshDatabase makes an empty database on the server of a postgres:// URL and
-// returns its URL and a function that drops it.
+// freshDatabase creates an empty database on the server of a postgres:// URL. It returns
+// the URL of the database and a function that drops the database.
 func freshDatabase(ctx context.Context, server, name string) (address string, drop func() error, err error) {
 	u, err := url.Parse(server)
 	if err != nil {

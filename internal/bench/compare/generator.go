@@ -15,17 +15,18 @@ import (
 	"time"
 )
 
-// load describes the requests of a scenario. A scenario is a function, such as sends, that
-// prepares a server and returns its load.
+// load describes the requests that round sends to a server. A function such as sends
+// prepares a server and returns the load for it.
 type load struct {
-	// request appends the nth request of a connection to buf, both counted from
-	// 0, in full. All connections call it at once.
+	// request appends a complete HTTP request to buf and returns the result: the nth
+	// request of a connection, both counted from 0. It is called concurrently for all
+	// connections.
 	request func(buf []byte, connection, n int) []byte
 	status  int // the expected status of every response; another one ends the run
 }
 
-// round opens connections, loads the server for o.warm and then measures it
-// for o.span. Any request that is not answered as expected is an error.
+// round opens connections to the server, sends requests for o.warm and then measures for
+// o.span. It fails if a request gets no answer or an unexpected one.
 func round(ctx context.Context, s *server, l load, o options) (sample, error) {
 	var answered atomic.Int64
 	var stopped atomic.Bool
@@ -71,8 +72,8 @@ func round(ctx context.Context, s *server, l load, o options) (sample, error) {
 	}
 }
 
-// watch waits for o.warm, and then measures for o.span how many requests are answered and
-// how much CPU time the server uses.
+// watch waits for o.warm. Then it measures for o.span how many requests are answered and
+// how much CPU time the server process uses.
 func watch(ctx context.Context, pid int, answered *atomic.Int64, failed <-chan error, o options) (sample, error) {
 	pause := func(d time.Duration) error {
 		select {
@@ -122,7 +123,8 @@ func dial(ctx context.Context, s *server) (*conn, error) {
 	return &conn{Conn: c, in: bufio.NewReaderSize(c, 16<<10)}, nil
 }
 
-// ask sends the nth request and reads its answer.
+// ask sends the nth request of the connection and reads the response. It fails if the
+// status is not l.status.
 func (c *conn) ask(l load, connection, n int) error {
 	c.out = l.request(c.out[:0], connection, n)
 	if _, err := c.Write(c.out); err != nil {
@@ -135,8 +137,8 @@ func (c *conn) ask(l load, connection, n int) error {
 	return err
 }
 
-// readAnswer reads an answer that has a Content-Length and fits the reader's
-// buffer. The body is valid until the next read.
+// readAnswer reads an HTTP response that has a Content-Length and fits the reader's buffer.
+// The body is valid until the next read.
 func readAnswer(in *bufio.Reader) (status int, body []byte, err error) {
 	line, err := in.ReadSlice('\n')
 	if err != nil {

@@ -1,8 +1,8 @@
-// Command compare measures two builds of Confab against each other. Each runs
-// as a server in its own process, with a fresh data folder; one generator loads
-// them in turn, A B, B A, A B and so on, so that a machine that slows down
-// during the run slows both. The paired ratios are the result; the absolute
-// figures belong to the machine.
+// Command compare measures two builds of Confab, A and B, against each other. Each runs as
+// a server in its own process with a new data folder. The command measures both in each
+// pair and alternates the order: A B, B A, A B and so on. So a machine that slows down
+// during the run slows both. The result is the median of the ratios B/A of the pairs; the
+// absolute figures depend on the machine.
 //
 //	make bench-compare A=8a46270             # B is the working tree
 //	go run ./internal/bench/compare 8a46270 HEAD
@@ -23,7 +23,7 @@ import (
 	"time"
 )
 
-// options are the flags and arguments.
+// options holds the flags and arguments of the command line.
 type options struct {
 	builds      [2]string // A and B; see build
 	pairs       int

@@ -7,22 +7,22 @@ import (
 	"time"
 )
 
-// names of the two sides, 0 and 1.
+// names holds the names of the two builds that are compared. The index is the side, 0 or 1.
 var names = [2]string{"A", "B"}
 
-// sample is one measured round of one server.
+// sample is the result of measuring one server once.
 type sample struct {
 	rate float64       // answered requests per second
 	cpu  time.Duration // of the server, user and system, per request; 0: not known
 }
 
-// pair is two rounds, one of each side, measured one after the other.
+// pair holds the results of two measurements that followed each other, one of each side.
 type pair [2]sample
 
 // rate returns B's rate divided by A's.
 func (p pair) rate() float64 { return p[1].rate / p[0].rate }
 
-// cpu returns B's CPU per request divided by A's, or 0 if it is not known.
+// cpu returns B's CPU time per request divided by A's, or 0 if one of them is not known.
 func (p pair) cpu() float64 {
 	if p[0].cpu == 0 || p[1].cpu == 0 {
 		return 0
@@ -30,8 +30,8 @@ func (p pair) cpu() float64 {
 	return float64(p[1].cpu) / float64(p[0].cpu)
 }
 
-// order returns the sides in the order of the nth pair, counted from 0: every
-// second pair runs backwards.
+// order returns the order in which the nth pair, counted from 0, measures the two sides: A
+// before B if n is even, and B before A if n is odd.
 func order(n int) [2]int {
 	if n%2 == 0 {
 		return [2]int{0, 1}
@@ -39,12 +39,13 @@ func order(n int) [2]int {
 	return [2]int{1, 0}
 }
 
-// maxSpread is the spread above which twice as many pairs are measured.
+// maxSpread is the greatest accepted value of spread, which says how far the results
+// differ. Above it, compare measures twice as many pairs.
 const maxSpread = 0.06
 
-// spread returns how far the pairs disagree: the largest of their ratios of
-// rates B/A, divided by the smallest, minus 1. The ratios of CPU do not count,
-// and neither do the rates themselves: those move with the machine.
+// spread returns how far the results of the pairs differ: the largest ratio of the rates
+// B/A divided by the smallest, minus 1. It ignores CPU times, and the rates themselves,
+// which change with the load of the machine.
 func spread(pairs []pair) float64 {
 	rates := ratios(pairs, pair.rate)
 	return slices.Max(rates)/slices.Min(rates) - 1
@@ -58,14 +59,15 @@ func ratios(pairs []pair, of func(pair) float64) []float64 {
 	return rs
 }
 
-// median returns the median of xs: of an even number, the mean of the two in the middle.
+// median returns the median of xs. For an even number of values it is the mean of the
+// middle two.
 func median(xs []float64) float64 {
 	s := slices.Sorted(slices.Values(xs))
 	return (s[(len(s)-1)/2] + s[len(s)/2]) / 2
 }
 
-// compare measures n pairs, or 2n if the first n spread too far, and prints
-// each pair and the medians. The first error of measure ends it.
+// compare measures n pairs, or 2n if the results of the first n differ too much, and prints
+// each pair and the medians. It returns the first error of measure.
 func compare(out io.Writer, n int, measure func(side int) (sample, error)) error {
 	fmt.Fprintf(out, "%4s %5s | %11s %9s | %11s %9s | %8s %7s\n", "pair", "order", "A sends/s", "CPU", "B sends/s", "CPU", "B/A rate", "CPU")
 	var pairs []pair

@@ -14,8 +14,9 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// sends makes a user with threads of two participants and returns a load in
-// which the user sends to all of them in turn. Both servers get the same texts.
+// sends creates a user and threads with two participants each. It returns a load in which
+// the user sends a message to each thread in turn. The texts are the same in every call, so
+// that both servers get the same.
 func sends(ctx context.Context, s *server, o options) (load, error) {
 	bearer, threads, err := makeThreads(ctx, s, o.threads)
 	if err != nil {
@@ -37,7 +38,8 @@ func sends(ctx context.Context, s *server, o options) (load, error) {
 	}}, nil
 }
 
-// makeThreads returns a user's token and the ids of its threads.
+// makeThreads creates a user and n threads. It returns an access token of the user and the
+// ids of the threads.
 func makeThreads(ctx context.Context, s *server, n int) (bearer string, threads []string, err error) {
 	transport := &http.Transport{TLSClientConfig: s.tls.Clone()}
 	defer transport.CloseIdleConnections()
@@ -80,8 +82,8 @@ var words = strings.Fields(`the be to of and a in that have it for not on with h
 	her she or an will my one all would there their lunch train office meeting tomorrow yesterday please thanks question answer
 	number ticket morning evening coffee report customer delivery address invoice weather weekend garden window kitchen`)
 
-// text returns size bytes of ordinary words, so that compression finds about as
-// much as in real messages. No character of it needs an escape in JSON.
+// text returns size bytes of ordinary words, so that compression finds about as much as in
+// real messages. No character needs an escape in JSON.
 func text(random *rand.Rand, size int) string {
 	var b strings.Builder
 	for b.Len() < size {

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// server is a build that runs.
+// server is a running Confab server that is measured.
 type server struct {
 	pid      int
 	endpoint *url.URL
@@ -27,12 +27,13 @@ type server struct {
 	ended chan struct{} // closed when the process has ended
 }
 
-// patience is the most time that a server has to start and to answer one request.
+// patience is the maximum time that a server may take to start and to answer one request.
 const patience = time.Minute
 
-// start starts a program with a data folder below dir and returns when the server is ready.
-// It uses only flags that old builds know too. The server logs only warnings, to this
-// process's stderr, because logging each request would distort the measurement.
+// start starts a Confab server from a built program, with a data folder below dir, and
+// returns when the server is ready. It uses only flags that old builds have too. The server
+// logs only warnings, because logging each request would distort the measurement. Its log
+// goes to this process's stderr.
 func start(ctx context.Context, program, dir, database string) (*server, error) {
 	data := filepath.Join(dir, "data")
 	s := &server{
@@ -58,7 +59,8 @@ func start(ctx context.Context, program, dir, database string) (*server, error) 
 	return s, nil
 }
 
-// ready waits until `confab env` finds the server, and stores its endpoint, key and CA.
+// ready waits until the command `confab env` finds the server. It stores the endpoint, the
+// access key and the CA certificate in s.
 func (s *server) ready(ctx context.Context, program, data string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -96,13 +98,15 @@ func (s *server) know(text []byte) error {
 	return err
 }
 
-// stop kills the server, since its data is thrown away, and waits for its end.
+// stop kills the server process and waits for its end. The server need not stop cleanly,
+// because its data is not used again.
 func (s *server) stop() {
 	_ = s.cmd.Process.Kill() // fails if it has ended already
 	<-s.ended
 }
 
-// environment returns the environment of this process without CONFAB_ variables.
+// environment returns the environment of this process without the variables whose names
+// start with CONFAB_.
 func environment() []string {
 	return slices.DeleteFunc(os.Environ(), func(pair string) bool { return strings.HasPrefix(pair, "CONFAB_") })
 }
