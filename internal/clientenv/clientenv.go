@@ -1,7 +1,7 @@
-// Package clientenv makes the environment variables that a client of a Confab
-// server needs: the endpoint, the access key and the trusted certificates,
-// under the names that the SDKs, their samples and the TLS libraries read. It
-// also formats the variables for a shell or a file.
+// Package clientenv returns the environment variables that a client of a Confab server
+// needs: the endpoint, the access key and the trusted certificates, under the names that
+// the SDKs, their samples and the TLS libraries read. It also formats the variables for a
+// shell or a file.
 //
 //	server := clientenv.Server{Endpoint: "https://localhost:8443", AccessKey: key, CAFile: ...}
 //	cmd.Env = clientenv.Merge(os.Environ(), server.Vars(os.Getenv))
@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 )
 
-// The names of Confab's own variables for clients. They start with CONFAB_ as
-// settings do, so package config ignores them.
+// The names of Confab's own variables for clients. They start with CONFAB_, like the
+// variables of the server's settings; package config ignores them.
 const (
 	Endpoint         = "CONFAB_ENDPOINT"
 	ConnectionString = "CONFAB_CONNECTION_STRING"
@@ -26,29 +26,31 @@ const (
 type Server struct {
 	Endpoint  string // https://localhost:8443
 	AccessKey string
-	// Paths of the local authority's trust files, see localca.Trust. All are empty
-	// if the server does not use the local authority; then Vars sets no trust variable.
+	// Paths of the files with the certificates to trust, as localca.Trust returns them. All
+	// are empty if the server does not use the local certificate authority; then Vars sets
+	// no variable for certificates.
 	CAFile, BundleFile, TrustStoreFile string
 }
 
 // Var is a variable of the environment.
 type Var struct{ Name, Value string }
 
-// ConnectionString returns the connection string of the server, in the one form that
-// every SDK accepts: endpoint first, nothing after the key.
+// ConnectionString returns the connection string of the server in a form that every SDK
+// accepts: first the endpoint, then the key, and nothing after the key.
 func (s Server) ConnectionString() string {
 	return "endpoint=" + strings.TrimSuffix(s.Endpoint, "/") + "/;accesskey=" + s.AccessKey
 }
 
 // Vars returns the variables for a client, in the order in which they are shown. getenv
-// reads the client's environment, because JAVA_TOOL_OPTIONS and NODE_EXTRA_CA_CERTS
-// take their old values into account.
+// reads the client's current environment, because the new values of JAVA_TOOL_OPTIONS and
+// NODE_EXTRA_CA_CERTS depend on the old ones.
 func (s Server) Vars(getenv func(string) string) []Var {
 	endpoint, connect := strings.TrimSuffix(s.Endpoint, "/"), s.ConnectionString()
 	vars := []Var{
 		{Endpoint, endpoint},
 		{ConnectionString, connect},
-		// The same values under the names of the official samples: Python and Java; Python's chat; .NET.
+		// The official samples read the same values under these names: Python and Java the
+		// first, Python's chat the second, .NET the third.
 		{"AZURE_COMMUNICATION_SERVICE_ENDPOINT", endpoint},
 		{"COMMUNICATION_SAMPLES_CONNECTION_STRING", connect},
 		{"AZURE_COMMUNICATION_SERVICE_CONNECTION_STRING", connect},
@@ -86,7 +88,8 @@ func Merge(environ []string, vars []Var) []string {
 	return out
 }
 
-// foldName returns name in capitals on Windows, where the names of variables ignore case.
+// foldName returns name in capitals on Windows, where the letter case of variables does not
+// matter, and unchanged on other systems.
 func foldName(name string) string {
 	if runtime.GOOS == "windows" {
 		return strings.ToUpper(name)
@@ -99,9 +102,10 @@ const (
 	javaOptions = "JAVA_TOOL_OPTIONS"
 )
 
-// nodeExtraValue returns the value of NODE_EXTRA_CA_CERTS: the local authority alone,
-// since Node adds it to its built-in roots. If the variable named another file (probably
-// a company's root), it returns the bundle, which includes the system's roots.
+// nodeExtraValue returns the value of NODE_EXTRA_CA_CERTS, a file of certificates that Node
+// trusts in addition to its own. Usually it is the file of the local certificate authority.
+// If old names another file, probably with a company's certificate, it is the bundle, which
+// includes the certificates of the system.
 func nodeExtraValue(old string, s Server) string {
 	if old == "" || old == s.CAFile {
 		return s.CAFile
@@ -109,9 +113,9 @@ func nodeExtraValue(old string, s Server) string {
 	return s.BundleFile
 }
 
-// javaOptionsValue returns the options in old with the trust store set. It removes
-// another trust store first: Java uses the last value of a property, but without the
-// removal the options would grow with every `eval "$(confab env)"`.
+// javaOptionsValue returns the Java options old with the trust store set. It removes an
+// earlier trust store from old. Java would use the last one, but the options would become
+// longer with every `eval "$(confab env)"`.
 func javaOptionsValue(old, trustStore string) string {
 	var words []string
 	for _, word := range javaWords(old) {
@@ -126,8 +130,8 @@ func javaOptionsValue(old, trustStore string) string {
 	return strings.Join(words, " ")
 }
 
-// javaWords splits options as the Java VM does: at white space outside of single or
-// double quotes; there are no escapes. The words keep their quotes.
+// javaWords splits options into words as the Java VM does: at white space outside of single
+// or double quotes, without escapes. The words keep their quotes.
 func javaWords(s string) []string {
 	var words []string
 	var quote rune

@@ -91,7 +91,8 @@ func TestJavaOptions(t *testing.T) {
 	}
 }
 
-// javaUnquote reads a word as the Java VM does (parse_options_buffer in its arguments.cpp).
+// javaUnquote removes the quotes from a word as the Java VM does (parse_options_buffer in
+// its arguments.cpp).
 func javaUnquote(word string) string {
 	var b strings.Builder
 	var quote byte

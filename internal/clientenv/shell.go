@@ -18,7 +18,7 @@ const (
 	Dotenv     Shell = "dotenv" // a .env file
 )
 
-// Shells lists all values of Shell.
+// Shells lists all syntaxes that Format supports.
 var Shells = []Shell{Sh, Fish, PowerShell, Cmd, Dotenv}
 
 // ParseShell returns the syntax of the named shell, such as Sh for bash or zsh. It fails
@@ -35,10 +35,11 @@ func ParseShell(name string) (Shell, error) {
 	return "", fmt.Errorf("unknown shell %q: use sh, fish, powershell, cmd or dotenv", name)
 }
 
-// GuessShell returns the syntax of the shell that the variable SHELL names, or the usual one
-// of the system goos (a value of runtime.GOOS) if SHELL is unset or unknown.
+// GuessShell returns the syntax of the shell that the variable SHELL names. If SHELL is
+// unset or unknown, it returns the usual syntax of the system goos, a value of
+// runtime.GOOS.
 func GuessShell(getenv func(string) string, goos string) Shell {
-	// On Windows, SHELL is set only by a Unix shell such as Git's.
+	// Windows sets no SHELL, so a Unix shell such as Git's has set it.
 	name := path.Base(strings.ReplaceAll(getenv("SHELL"), `\`, "/"))
 	shell, err := ParseShell(strings.TrimSuffix(name, ".exe"))
 	switch {
@@ -50,8 +51,8 @@ func GuessShell(getenv func(string) string, goos string) Shell {
 	return Sh
 }
 
-// Format returns one line for each variable, which sets it in the shell. It fails if a
-// value holds a zero byte, or, for Cmd and Dotenv, a line break.
+// Format returns a line for each variable that sets the variable in the shell. It fails if
+// a value contains a zero byte, or, for Cmd and Dotenv, a line break.
 func Format(shell Shell, vars []Var) (string, error) {
 	var b strings.Builder
 	for _, v := range vars {
@@ -94,19 +95,21 @@ func JSON(vars []Var) (string, error) {
 
 func quoteSh(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// In fish a backslash inside quotes escapes itself and the quote, nothing else.
+// quoteFish returns s in single quotes for the shell fish. Inside quotes, fish treats only
+// \\ and \' as escapes.
 func quoteFish(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, "'", `\'`).Replace(s) + "'"
 }
 
-// PowerShell ends a single-quoted string at typographic quotes too; a doubled quote is a literal one.
+// quotePowerShell returns s in single quotes for PowerShell. PowerShell also ends such a
+// string at a typographic quote, so each quote of any kind is doubled.
 func quotePowerShell(s string) string {
 	return "'" + strings.NewReplacer("'", "''", "‘", "‘‘", "’", "’’", "‚", "‚‚", "‛", "‛‛").Replace(s) + "'"
 }
 
-// escapeCmd escapes s for set "NAME=s" in a batch file. It doubles percent signs, and puts
-// ^ before the operators that quotes in s leave unquoted. The set command takes everything
-// up to the last quote of the line.
+// escapeCmd escapes s for the command set "NAME=s" in a Windows batch file. It doubles each
+// percent sign. It puts ^ before the operators that are outside of quotes because s itself
+// contains quotes. The command set takes everything up to the last quote of the line.
 //
 // Unverified: no cmd.exe has read this yet.
 func escapeCmd(s string) string {
@@ -127,9 +130,9 @@ func escapeCmd(s string) string {
 }
 
 // quoteDotenv quotes s for a .env file so that the usual readers (Python, Node, Go, Ruby,
-// Compose, and a shell that sources the file) read the same value: unquoted if no character
-// is special, else in single quotes, else in double quotes with escapes. The readers differ
-// on a doubled backslash and on a backslash at the end.
+// Compose, and a shell that sources the file) read the same value. It uses no quotes if no
+// character is special, else single quotes if possible, else double quotes with escapes.
+// The readers differ on a doubled backslash and on a backslash at the end.
 func quoteDotenv(s string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_./:@%+=,-"
 	switch {

@@ -52,7 +52,8 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// evalSh formats the values as shell, has sh evaluate them and returns the values that sh reads.
+// evalSh formats the values as variables in the syntax kind and lets sh execute the result.
+// It returns the values of the variables in sh.
 func evalSh(t *testing.T, kind Shell, values []string) []string {
 	t.Helper()
 	sh, err := exec.LookPath("sh")
@@ -79,7 +80,8 @@ func evalSh(t *testing.T, kind Shell, values []string) []string {
 	return got[:len(got)-1]
 }
 
-// A real shell reads the same values from the formatted variables.
+// TestEvalBySh formats values with special characters as variables and checks that sh reads
+// the same values.
 func TestEvalBySh(t *testing.T) {
 	if diff := cmp.Diff(append(nasty, "two\nlines\n"), evalSh(t, Sh, append(nasty, "two\nlines\n"))); diff != "" {
 		t.Errorf("sh (-want +got):\n%s", diff)
