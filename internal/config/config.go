@@ -1,15 +1,15 @@
-// Package config reads the server's settings: one struct, one table that describes each
-// setting, and one loader.
+// Package config reads the settings of the server. The struct Config holds them, the table
+// Settings describes each one, and Load reads them.
 //
 // A setting has four sources, the first of which wins: the flag; the environment variable
 // CONFAB_ plus the flag's name in capitals, with _ for -; the file confab.yaml; the
 // default. An unknown key or CONFAB_ variable is an error that suggests the nearest
-// setting, because ignoring a typing error would leave the default in force.
+// setting. If a typing error were ignored, the server would use the default.
 //
-// A secret has no flag for its value, because every user of the machine can read a
-// command line. It can be set by its variable, by its key in confab.yaml, or by the
-// name of a file that holds it: --access-key-file, CONFAB_ACCESS_KEY_FILE or
-// access-key-file in confab.yaml.
+// A secret has no flag for its value, because every user of the machine can read a command
+// line. It can be set by its variable, by its key in confab.yaml, or by the name of a file
+// that holds it: --access-key-file, CONFAB_ACCESS_KEY_FILE or access-key-file in
+// confab.yaml.
 package config
 
 import (
@@ -23,7 +23,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Config holds the effective settings. Load makes it; the zero value is invalid.
+// Config holds the effective settings of a server. Load returns one; the zero value is
+// invalid.
 type Config struct {
 	Dev  bool
 	Data string // an absolute path, or Memory
@@ -57,8 +58,8 @@ type Config struct {
 	values map[string]value // by setting; the text of a secret is dropped
 }
 
-// Memory is the value of Config.Data that keeps all data in memory, so that nothing
-// outlives the process.
+// Memory is the value of Config.Data for a server that keeps all data in memory and loses
+// it when the process ends.
 const Memory = "memory:"
 
 // LogFormat is the format of the log.
@@ -73,8 +74,8 @@ const (
 // InMemory reports whether the server keeps its data in memory only.
 func (c Config) InMemory() bool { return c.Data == Memory }
 
-// Explicit reports whether a flag, a variable or the file sets the setting. It returns
-// false if the setting has its default.
+// Explicit reports whether a flag, a variable or the configuration file sets the setting.
+// It returns false if the setting has its default value.
 func (c Config) Explicit(setting string) bool {
 	return c.values[setting].source > fromCommand
 }
@@ -83,7 +84,7 @@ func (c Config) Explicit(setting string) bool {
 // "variable CONFAB_LISTEN", "confab.yaml:3", "default".
 func (c Config) Origin(setting string) string { return c.values[setting].origin }
 
-// Shown is the public form of a setting, with its secret hidden.
+// Shown is a setting in a form that may be printed: a secret is replaced.
 type Shown struct {
 	Name   string `json:"name"`
 	Value  string `json:"value"`

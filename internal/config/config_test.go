@@ -51,7 +51,8 @@ func TestSecretsStayHidden(t *testing.T) {
 	}
 }
 
-// TestExample: WriteExample's settings, uncommented, load and equal the defaults.
+// TestExample checks that the file that WriteExample writes, without its comment signs, is
+// valid and sets every setting to its default.
 func TestExample(t *testing.T) {
 	var b bytes.Buffer
 	if err := WriteExample(&b); err != nil {
@@ -142,8 +143,8 @@ func FuzzParseSize(f *testing.F) {
 	})
 }
 
-// FuzzLoad: no text in a file or a variable makes Load panic, and String shows every Config
-// that Load returns.
+// FuzzLoad loads arbitrary text from a configuration file and a variable. Load must not
+// panic, and String must return a text for every Config that Load returns.
 func FuzzLoad(f *testing.F) {
 	f.Add("dev: true\nlisten: localhost:1", "LISTEN", "localhost:2")
 	f.Add("access-key: x\n? [a]\n: b", "ACCESS_KEY", key1)
@@ -165,8 +166,8 @@ func FuzzLoad(f *testing.F) {
 	})
 }
 
-// TestTheDatabasesPasswordIsNotShown: String shows the database's address without its
-// password, and so does the error about an invalid address.
+// TestTheDatabasesPasswordIsNotShown checks that Config.String and the error for an invalid
+// database address do not contain the password in the address.
 func TestTheDatabasesPasswordIsNotShown(t *testing.T) {
 	for _, address := range []string{"postgres://ann:secret@db/chat", "postgres://db/chat?user=ann&password=secret"} {
 		c, _, err := place{flags: []string{"--data", "d", "--database", address}}.load(t)

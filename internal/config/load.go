@@ -33,15 +33,16 @@ type Input struct {
 	Flags   *pflag.FlagSet // flags added by AddFlags; flags that were not given are ignored
 	Environ []string       // as returned by os.Environ
 	Dir     string         // the working folder; if empty, no confab.yaml is read
-	// Defaults override the defaults in Settings, for a command or a test.
+	// Defaults replaces the default values of the settings that it names, for a command or
+	// a test.
 	Defaults map[string]string
-	// Only names the settings to read; nil means all. A client command reads only the data
-	// folder's setting, because its user may not be allowed to open the file with the
-	// server's key. Unknown keys are errors even then.
+	// Only names the settings to read; nil means all. A client command reads only the
+	// setting of the data folder, because its user may not be allowed to open the file with
+	// the server's key. Unknown keys are errors in any case.
 	Only []string
 }
 
-// Error describes one mistake in the settings for the user who made it.
+// Error describes one mistake in the settings to the user.
 type Error struct {
 	Setting string
 	Origin  string // the source: "flag --listen", "variable CONFAB_LISTEN", "confab.yaml:3"
@@ -59,8 +60,8 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s (%s)", e.Setting, e.Problem, e.Origin)
 }
 
-// Load reads the settings from all sources and checks them. It reports every mistake at
-// once: the error joins (see errors.Join) an *Error for each.
+// Load reads the settings from all sources and checks them. It reports all mistakes: the
+// returned error joins, with errors.Join, one *Error for each.
 func Load(in Input) (Config, error) {
 	l := &loader{in: in, values: map[string]value{}}
 	l.defaults(in.Defaults)
@@ -114,8 +115,9 @@ func (l *loader) defaults(own map[string]string) {
 	l.load(confmap.Provider(command, ""), fromCommand, l.in.Dir, origin)
 }
 
-// apply parses the value of s and sets its field in c. It reads c.Dev to choose the
-// default, so dev must be applied first, as the order of Settings does.
+// apply parses the value of the setting s and stores it in c. The default of some settings
+// depends on c.Dev, so the setting dev must be applied first, as the order of Settings
+// ensures.
 func (l *loader) apply(c *Config, s Setting) {
 	v := l.values[s.Name]
 	if v.source == fromDefault && c.Dev && s.DevDefault != "" {
@@ -134,8 +136,8 @@ func (l *loader) apply(c *Config, s Setting) {
 	}
 }
 
-// checkCombinations reports settings that contradict each other: tls-cert without tls-key
-// or the reverse, and equal access keys.
+// checkCombinations adds an error for settings that contradict each other: tls-cert without
+// tls-key or the reverse, and equal access keys.
 func (l *loader) checkCombinations(c Config) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		set, missing := "tls-cert", "tls-key"
@@ -149,8 +151,8 @@ func (l *loader) checkCombinations(c Config) {
 	}
 }
 
-// devData returns the data folder of a development server, or "" if the environment
-// names none.
+// devData returns the default data folder of a development server. It returns "" if the
+// environment does not name the user's folder for data.
 func devData(goos string, getenv func(string) string) string {
 	home := getenv("HOME")
 	var base string
@@ -214,8 +216,8 @@ func (l *loader) file() {
 	})
 }
 
-// readYAML parses a YAML mapping and returns it with the line number of each top-level
-// key. An empty document is an empty mapping; anything else is an error.
+// readYAML parses a YAML mapping. It returns the mapping and the line number of each
+// top-level key. An empty document is an empty mapping; any other document is an error.
 func readYAML(text []byte) (map[string]any, map[string]int, error) {
 	var doc yaml.Node
 	if err := yaml.Unmarshal(text, &doc); err != nil {
@@ -238,9 +240,9 @@ func readYAML(text []byte) (map[string]any, map[string]int, error) {
 	return m, lines, nil
 }
 
-// otherVariable reports whether a CONFAB_ variable is not meant as a setting: CONFAB_CONFIG,
-// a variable for clients or tests, or one that Kubernetes sets in containers because a
-// service's name starts with confab.
+// otherVariable reports whether an environment variable with the prefix CONFAB_ is not a
+// setting of the server: it is CONFAB_CONFIG, a variable for clients or tests, or one that
+// Kubernetes sets in containers because a service's name starts with confab.
 func otherVariable(name, value string) bool {
 	switch name {
 	case clientenv.Endpoint, clientenv.ConnectionString, clientenv.CAFile, EnvName(configFlag):
@@ -257,8 +259,9 @@ var (
 	servicePortParts = regexp.MustCompile(`_PORT_\d+_(TCP|UDP|SCTP)_(PROTO|PORT|ADDR)$`)
 )
 
-// environ loads the settings of CONFAB_ variables. It ignores empty variables, because
-// Compose and CI systems pass an undefined variable as an empty one.
+// environ loads the settings from the environment variables with the prefix CONFAB_. It
+// ignores empty variables, because Compose and CI systems pass an undefined variable as an
+// empty one.
 func (l *loader) environ() {
 	names := map[string]string{}
 	p := env.Provider("", env.Opt{
@@ -281,7 +284,8 @@ func (l *loader) flags() {
 		return
 	}
 	p := posflag.ProviderWithFlag(l.in.Flags, "", nil, func(f *pflag.Flag) (string, any) {
-		// Skip flags that are not settings, such as --json; pflag has refused unknown flags.
+		// Skip flags that are not settings, such as --json. The package pflag has already
+		// refused unknown flags.
 		if _, _, ok := find(f.Name); !ok || !f.Changed {
 			return "", nil
 		}
@@ -290,8 +294,8 @@ func (l *loader) flags() {
 	l.load(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
 }
 
-// load reads one source; its settings override those loaded before. It reports unknown
-// keys as errors.
+// load reads the settings of one source, such as a file. They replace the values of sources
+// that were loaded before. load adds an error for each unknown key.
 func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key string) string) {
 	k := koanf.New(".")
 	if err := k.Load(p, nil); err != nil {
@@ -336,8 +340,9 @@ func (l *loader) set(k *koanf.Koanf, s Setting, file bool, got any, v value) {
 	l.values[s.Name] = v
 }
 
-// textOf formats a value from a source in the syntax of a flag; a list becomes its texts
-// joined by commas. It fails for other types.
+// textOf returns a value from a source as the text that a flag would have. The texts of a
+// list are joined by commas. It fails for a value that is no string, boolean, number or
+// list.
 func textOf(v any) (string, error) {
 	switch v := v.(type) {
 	case string:
@@ -373,9 +378,10 @@ func (l *loader) unknown(key string, from source, origin string) {
 	l.fail(e)
 }
 
-// nearest returns the word with the smallest edit distance to word, if that is at most a
-// third of its length (at least 2). Otherwise it returns the longest that is a prefix of
-// word or begins with word (data for datadir, min-free-space for min-free), or "".
+// nearest returns the word in words with the smallest edit distance to word, if the
+// distance is at most a third of the length of word (at least 2). Otherwise it returns the
+// longest one that is a prefix of word or begins with word (data for datadir,
+// min-free-space for min-free). It returns "" if none is similar.
 func nearest(word string, words []string) string {
 	best, at := "", max(2, len(word)/3)+1
 	for _, w := range words {

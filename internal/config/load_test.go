@@ -22,7 +22,8 @@ const (
 	key2 = "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
 )
 
-// place holds the sources of settings for a test: the text of confab.yaml, flags and variables.
+// place holds the sources of settings for a test, such as the text of confab.yaml, flags
+// and environment variables.
 type place struct {
 	yaml  string
 	env   []string
@@ -103,7 +104,8 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-// Without flags, variables and files, Load returns the caller's defaults, as tests that start a server need.
+// TestNothingAround loads settings without flags, variables and files. It checks that Load
+// returns the defaults that the caller passed.
 func TestNothingAround(t *testing.T) {
 	c, err := Load(Input{Defaults: map[string]string{"dev": "true", "data": Memory, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off"}})
 	if err != nil {
@@ -117,7 +119,8 @@ func TestNothingAround(t *testing.T) {
 	}
 }
 
-// A command that reads only the data folder's setting does not fail for mistakes in others.
+// TestOnly loads only the settings of the data folder. It checks that mistakes in other
+// settings are ignored and that an unknown variable is still an error.
 func TestOnly(t *testing.T) {
 	dir := t.TempDir()
 	yaml := "data: /srv/chat\naccess-key-file: /nowhere\ntls-cert: c.pem\nlisten: 1"
@@ -221,7 +224,8 @@ deletion-grace: 1h
 	}
 }
 
-// CONFAB_ variables that are not settings, of clients, tests and Kubernetes, are ignored.
+// TestForeignVariables checks that Load ignores variables that start with CONFAB_ but are
+// not settings of the server: those of clients, of tests and of Kubernetes.
 func TestForeignVariables(t *testing.T) {
 	_, _, err := place{flags: []string{"--dev"}, env: []string{
 		"CONFAB_ENDPOINT=https://localhost:8443", "CONFAB_CONNECTION_STRING=x", "CONFAB_CA_FILE=/x",

@@ -9,7 +9,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// Setting describes one setting. Flags, the loader and the help texts are made from it.
+// Setting describes one setting of the server. The flags, the function Load and the help
+// texts use it.
 type Setting struct {
 	Name       string
 	Default    string // in the syntax of a flag; empty if the setting has no default
@@ -74,8 +75,8 @@ var Settings = []Setting{
 
 const fileSuffix = "-file"
 
-// find returns the setting that a key names; ok is false if there is none. file is true
-// if key is the -file form of a secret.
+// find returns the setting that a key in confab.yaml or a flag names. file is true if the
+// key ends in -file and names the file of a secret. ok is false for an unknown key.
 func find(key string) (s Setting, file, ok bool) {
 	for _, s := range Settings {
 		switch {
@@ -88,8 +89,8 @@ func find(key string) (s Setting, file, ok bool) {
 	return Setting{}, false, false
 }
 
-// keys returns the keys that confab.yaml may have: every setting and the -file form of
-// each secret.
+// keys returns the keys that confab.yaml may have: the name of every setting, and for a
+// secret also the name with -file at the end.
 func keys() []string {
 	var all []string
 	for _, s := range Settings {
@@ -101,8 +102,8 @@ func keys() []string {
 	return all
 }
 
-// AddFlags adds the flag --config to fs, and the flags of the named settings, or of all
-// settings if none is named.
+// AddFlags adds to fs the flag --config and the flags of the named settings. If no setting
+// is named, it adds the flags of all.
 func AddFlags(fs *pflag.FlagSet, settings ...string) {
 	fs.Var(&textFlag{kind: "file"}, configFlag, "file with settings (default confab.yaml in the working folder, if it exists)")
 	for _, s := range Settings {
@@ -121,8 +122,8 @@ func AddFlags(fs *pflag.FlagSet, settings ...string) {
 	}
 }
 
-// textFlag is a pflag.Value that keeps the text of a flag; the loader parses it later.
-// The help shows kind as the placeholder for the value.
+// textFlag is a pflag.Value that keeps the text of a flag without parsing it. The help text
+// shows kind as the placeholder for the value.
 type textFlag struct{ text, kind string }
 
 func (f *textFlag) String() string { return f.text }
@@ -135,8 +136,8 @@ func (f *textFlag) Set(text string) error {
 	return nil
 }
 
-// defaults returns the end of the help text, such as " (default 10s)", or "" if the
-// setting has no default.
+// defaults returns a text about the setting's default for the end of its help text, such as
+// " (default 10s)". It returns "" if the setting has no default.
 func (s Setting) defaults() string {
 	switch {
 	case s.DevDefault != "" && s.Default != "":
@@ -149,7 +150,8 @@ func (s Setting) defaults() string {
 	return ""
 }
 
-// WriteExample writes a confab.yaml with every setting, commented out, at its default.
+// WriteExample writes an example of confab.yaml to w. Every setting is a comment with its
+// default value.
 func WriteExample(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Settings of Confab. A flag (--listen) or a variable (CONFAB_LISTEN) overrides this file.\n")
@@ -164,8 +166,8 @@ func WriteExample(w io.Writer) error {
 	return err
 }
 
-// EnvName returns the environment variable of a setting: CONFAB_LISTEN_HTTP for
-// listen-http.
+// EnvName returns the name of the environment variable for a setting, such as
+// CONFAB_LISTEN_HTTP for listen-http.
 func EnvName(setting string) string {
 	return envPrefix + strings.ToUpper(strings.ReplaceAll(setting, "-", "_"))
 }

@@ -18,7 +18,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// source is the kind of a value's source. A value from a higher source overrides others.
+// source is the kind of place that a value comes from, such as a file or a flag. A value of
+// a higher source replaces one of a lower source.
 type source int
 
 const (
@@ -29,7 +30,7 @@ const (
 	fromFlag
 )
 
-// value is the unparsed value of a setting, with its source.
+// value is the unparsed text of a setting, with the place that it comes from.
 type value struct {
 	text   string
 	source source
@@ -38,8 +39,8 @@ type value struct {
 	home   string // replaces a leading ~ in a path
 }
 
-// shown returns the text for display: "(hidden)" for a secret that is set, and without
-// its password for a URL.
+// shown returns the value as a text that may be printed: "(hidden)" for a secret that was
+// set, and a URL without its password.
 func (v value) shown(s Setting) string {
 	if s.Secret && v.source > fromCommand {
 		return "(hidden)"
@@ -50,7 +51,8 @@ func (v value) shown(s Setting) string {
 	return v.text
 }
 
-// redactURL returns a URL without its passwords, or a note if text is not a URL.
+// redactURL returns a URL without its passwords. If text is not a URL, it returns a text
+// that says so.
 func redactURL(text string) string {
 	u, err := url.Parse(text)
 	if err != nil {
@@ -65,12 +67,14 @@ func redactURL(text string) string {
 	return u.Redacted()
 }
 
-// problem is the error of a value: what is wrong, and which values are allowed.
+// problem is the error for an invalid value. It says what is wrong and which values are
+// allowed.
 type problem struct{ what, allowed string }
 
 func (p problem) Error() string { return p.what }
 
-// bad returns a problem that quotes the first 60 bytes of the value.
+// bad returns the error for an invalid value. The error quotes the first 60 bytes of the
+// value, followed by the text is.
 func bad(v value, is, allowed string) error {
 	text := v.text
 	if len(text) > 60 {
@@ -187,7 +191,8 @@ func setPublicEndpoint(c *Config, v value) error {
 	case err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
 		return bad(v, "is not the URL of a server", "write https://chat.example.com, without a path")
 	case strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		// The SDKs refuse a connection string whose endpoint has a path or a query.
+		// The URL becomes part of a connection string, and the SDKs refuse one with a path
+		// or a query.
 		return problem{"the URL has more than a host and a port", "write https://chat.example.com, without a path"}
 	}
 	c.PublicEndpoint = u.Scheme + "://" + u.Host
@@ -253,11 +258,12 @@ func setShutdownTimeout(c *Config, v value) (err error) {
 	return err
 }
 
-// path returns the value as an absolute path, or "" if it is empty. A leading ~ is the
-// home folder; a relative path starts at v.dir.
+// path returns the value as an absolute path, or "" if it is empty. A leading ~ stands for
+// the home folder; a relative path starts at the folder v.dir.
 func (v value) path() string {
 	p := v.text
-	// Shells do not expand ~ within --data=~/x, and nothing expands it in a file.
+	// Replace ~ here, because a shell does not expand it in --data=~/x, and nothing does in
+	// a file.
 	if rest, ok := strings.CutPrefix(p, "~"); ok && v.home != "" && (rest == "" || os.IsPathSeparator(rest[0])) {
 		p = v.home + rest
 	}
@@ -267,8 +273,8 @@ func (v value) path() string {
 	return filepath.Join(v.dir, p)
 }
 
-// address returns the value if it is host:port with a numeric port; the host may be empty.
-// The error shows the example.
+// address returns the value if it has the form host:port with a numeric port; the host may
+// be empty. Otherwise it fails, and the error shows example as a correct address.
 func (v value) address(example string) (string, error) {
 	host, port, err := net.SplitHostPort(v.text)
 	if err != nil {
@@ -286,10 +292,11 @@ func (v value) address(example string) (string, error) {
 	return v.text, nil
 }
 
-// minKeyBytes is the minimum length of an access key.
+// minKeyBytes is the minimum length of a decoded access key in bytes.
 const minKeyBytes = 32
 
-// accessKey parses an access key. Its errors reveal only the length of the value.
+// accessKey returns the value as an access key. It fails if the value is no key; the error
+// reveals only the length of the value, because it may be secret.
 func (v value) accessKey() (communication.AccessKey, error) {
 	const mend = "make one with: openssl rand -base64 48"
 	if v.text == "" {
@@ -305,7 +312,7 @@ func (v value) accessKey() (communication.AccessKey, error) {
 	return key, nil
 }
 
-// size returns the value as a number of bytes. It fails below least.
+// size returns the value as a number of bytes. It fails if the number is less than least.
 func (v value) size(least int64) (int64, error) {
 	n, err := ParseSize(v.text)
 	if err != nil || n < least {
