@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// The files in the folder of an authority. All but the two keys are public.
+// The names of the files in the folder of an authority. All but the two keys are public.
 const (
 	caCertFile     = "ca.pem"
 	caKeyFile      = "ca.key"
@@ -29,28 +29,29 @@ const (
 	caLife      = 10 * 365 * 24 * time.Hour
 	serverLife  = 397 * 24 * time.Hour // what browsers and Apple's libraries accept at most
 	renewBefore = 30 * 24 * time.Hour
-	// backdate is how far before now a new certificate becomes valid, for clients whose clock is behind.
+	// backdate is the time by which a new certificate is already valid when it is made, for
+	// clients whose clock is slow.
 	backdate = time.Hour
-	// retryRenewal is the pause after a failed renewal, so that not every handshake
-	// tries again, for example while the disk is full.
+	// retryRenewal is the pause after a failed renewal of the certificate. Without it every
+	// TLS handshake would try again, for example while the disk is full.
 	retryRenewal = time.Minute
 )
 
 // Options are the optional settings of Open.
 type Options struct {
-	// Names lists DNS names and IP addresses for the server certificate. It always
-	// has localhost, the loopback addresses and the host's name too.
+	// Names lists DNS names and IP addresses for the server certificate. The certificate
+	// always contains localhost, the loopback addresses and the host's name too.
 	Names []string
-	// Now is the clock; nil means time.Now.
+	// Now returns the time; nil means time.Now.
 	Now func() time.Time
-	// Temporary says that the folder is deleted with the process: files are not
-	// flushed to the disk.
+	// Temporary means that the folder is deleted when the process ends, so its files are
+	// not flushed to the disk.
 	Temporary bool
 	// Logger logs renewals and their failures; nil discards them.
 	Logger *slog.Logger
 }
 
-// Authority is a certificate authority with one server certificate. Open makes it. Its
+// Authority is a certificate authority with one server certificate. Open returns one. Its
 // methods are safe for concurrent use.
 type Authority struct {
 	dir   string
@@ -69,11 +70,11 @@ type Authority struct {
 	said      time.Time // time of the last log line about an expired certificate
 }
 
-// Open loads the authority in dir, or makes one if dir has none. It makes a new server
-// certificate if there is none, if a name is missing from it or if it expires within 30
-// days. It fails, and names the file, if a file is damaged, the files do not belong
-// together or the authority has expired: a new authority would silently invalidate the
-// root that clients trust.
+// Open loads the authority in the folder dir, or creates one if the folder has none. It
+// makes a new server certificate if the folder has none, if the certificate lacks a name or
+// if it expires within 30 days. Open fails, and names the file, if a file is damaged, if
+// the files do not belong together or if the authority has expired. It does not make a new
+// authority then, because clients trust the old one.
 func Open(dir string, o Options) (*Authority, error) {
 	a := &Authority{dir: dir, now: o.Now, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), sync: !o.Temporary}
 	if a.now == nil {
@@ -113,24 +114,26 @@ func Open(dir string, o Options) (*Authority, error) {
 	return a, nil
 }
 
-// Fresh reports whether Open made the authority; then no client trusts it yet.
+// Fresh reports whether Open created the authority. No client trusts it yet in that case.
 func (a *Authority) Fresh() bool { return a.fresh }
 
-// CAFile returns the path of the PEM certificate of an authority in dir. The file need
-// not exist.
+// CAFile returns the path of the PEM certificate of an authority in the folder dir. The
+// file need not exist.
 func CAFile(dir string) string { return filepath.Join(dir, caCertFile) }
 
 // CAFile returns the path of the authority's PEM certificate.
 func (a *Authority) CAFile() string { return a.path(caCertFile) }
 
-// TLSConfig returns a configuration for a server that uses Certificate, with TLS 1.2 or later.
+// TLSConfig returns the TLS configuration of a server that uses the certificate of a. It
+// requires TLS 1.2 or later.
 func (a *Authority) TLSConfig() *tls.Config {
 	return &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: a.Certificate}
 }
 
-// Certificate returns the server certificate and renews it if it expires within 30 days.
-// If the renewal fails, it returns the old certificate until that has expired, and then
-// the error. It is a tls.Config.GetCertificate function and ignores its argument.
+// Certificate returns the server certificate. It renews the certificate first if it expires
+// within 30 days. If the renewal fails, it returns the old certificate until that has
+// expired, and then the error. It is a tls.Config.GetCertificate function and ignores its
+// argument.
 func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -144,12 +147,14 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 		a.leaf = leaf
 		a.renewFrom = leaf.Leaf.NotAfter.Add(-renewBefore)
 		a.log.Info("server certificate renewed", "file", a.path(serverCertFile), "until", leaf.Leaf.NotAfter)
-		// A new certificate expires with its authority, possibly soon: do not renew it again at once.
+		// A new certificate expires no later than its authority, which may be soon. Wait
+		// before the next renewal, so that not every handshake makes a certificate.
 		if next := now.Add(retryRenewal); a.renewFrom.Before(next) {
 			a.renewFrom = next
 		}
 	case now.After(a.leaf.Leaf.NotAfter):
-		// Every handshake tries to renew it; log the failure at most once a minute.
+		// Every handshake tries to renew the expired certificate, so log the failure at
+		// most once a minute.
 		if now.Sub(a.said) >= retryRenewal {
 			a.said = now
 			a.log.Error("the server certificate has ended and cannot be renewed", "file", a.path(serverCertFile), "error", err)
@@ -163,8 +168,8 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 }
 
 // loadCA loads the authority's certificate and key. It returns fs.ErrNotExist if the
-// certificate is missing: that is written last, so there is no authority yet, even if an
-// interrupted first start left a key.
+// certificate is missing. The certificate is written last, so the folder then has no
+// authority, even if a first start was interrupted and left a key.
 func (a *Authority) loadCA() error {
 	cert, err := readCert(a.path(caCertFile))
 	if err != nil {
@@ -236,12 +241,13 @@ func (a *Authority) loadServer() (*tls.Certificate, error) {
 	return a.pair(cert, key), nil
 }
 
-// makeServer makes and stores a server certificate. It reuses the existing key, so that a
-// renewal replaces one file and cannot be interrupted halfway.
+// makeServer makes a server certificate and stores it. It uses the existing key again, so
+// that a renewal replaces only one file and cannot be interrupted between two.
 func (a *Authority) makeServer() (*tls.Certificate, error) {
 	key, err := readKey(a.path(serverKeyFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		// Remove an old certificate first, so that it is never beside a key that does not match.
+		// Remove an old certificate first, so that the folder never contains a certificate
+		// with another key.
 		if err := os.Remove(a.path(serverCertFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, err
 		}
@@ -266,8 +272,8 @@ func (a *Authority) makeServer() (*tls.Certificate, error) {
 	return a.pair(cert, key), nil
 }
 
-// serves reports whether the authority signed cert, cert is not due for renewal, and it
-// holds every name in a.names.
+// serves reports whether the server can use cert: the authority signed it, it need not be
+// renewed yet, and it contains every name in a.names.
 func (a *Authority) serves(cert *x509.Certificate) bool {
 	if cert.CheckSignatureFrom(a.caCert) != nil || a.now().After(cert.NotAfter.Add(-renewBefore)) {
 		return false

@@ -20,7 +20,7 @@ import (
 
 var epoch = time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC)
 
-// clock is a clock that a test moves.
+// clock is a fake clock. The method add moves it forward.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
@@ -105,7 +105,7 @@ func TestFirstStart(t *testing.T) {
 		}
 	}
 
-	// The second start loads the files of the first.
+	// Open the folder a second time: it loads the files that the first call wrote.
 	b := open(t, dir, c.now, "chat.lan")
 	if b.Fresh() || !leaf(t, b).Equal(cert) || !b.caCert.Equal(a.caCert) {
 		t.Error("the second start did not take over the certificates of the first")
@@ -160,8 +160,9 @@ func TestRenewal(t *testing.T) {
 	}
 }
 
-// A renewal that cannot be written leaves the old certificate in use until it
-// ends, and the log says so.
+// TestRenewalThatFails removes the folder of the authority, so that the certificate cannot
+// be renewed. It checks that the old certificate is used until it expires, that the log
+// reports the failure, and that the renewal succeeds once the folder exists again.
 func TestRenewalThatFails(t *testing.T) {
 	dir, c := t.TempDir(), &clock{t: epoch}
 	var logged bytes.Buffer
@@ -208,8 +209,9 @@ func TestRenewalThatFails(t *testing.T) {
 	said("server certificate renewed")
 }
 
-// The certificate never outlives its authority, and an authority near its end
-// does not make every handshake a renewal.
+// TestAuthorityNearItsEnd opens an authority shortly before it expires. It checks that the
+// certificate does not expire later than the authority, and that not every handshake makes
+// a new certificate.
 func TestAuthorityNearItsEnd(t *testing.T) {
 	dir, c := t.TempDir(), &clock{t: epoch}
 	open(t, dir, c.now)
@@ -367,7 +369,8 @@ func FuzzCheckName(f *testing.F) {
 		if CheckName(name) != nil {
 			return
 		}
-		// A certificate can be made for every accepted name, and holds it.
+		// A certificate can be made for every name that CheckName accepts, and contains the
+		// name.
 		key, err := newKey()
 		if err != nil {
 			t.Fatal(err)
@@ -388,7 +391,8 @@ func FuzzCheckName(f *testing.F) {
 	})
 }
 
-// Concurrent handshakes, one of which renews the certificate, succeed.
+// TestConcurrentHandshakes makes TLS connections at the same time while the certificate has
+// to be renewed, and checks that all succeed.
 func TestConcurrentHandshakes(t *testing.T) {
 	dir, c := t.TempDir(), &clock{t: time.Now()}
 	a := open(t, dir, c.now)

@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// CheckName returns an error unless name is a DNS name, whose first label may be *, or an
-// IP address, without a scheme or a port.
+// CheckName returns nil if name is an IP address or a DNS name, whose first label may be *.
+// It returns an error for all else, such as a name with a scheme or a port.
 func CheckName(name string) error {
 	if net.ParseIP(name) != nil {
 		return nil
@@ -36,7 +36,7 @@ func CheckName(name string) error {
 
 const labelChars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
-// hostName returns the machine's name, or "" if that fails CheckName.
+// hostName returns the machine's name, or "" if the name is not valid in a certificate.
 func hostName() string {
 	host, err := os.Hostname()
 	if err != nil || CheckName(host) != nil {
@@ -46,7 +46,7 @@ func hostName() string {
 }
 
 // allNames returns the names for the server certificate in lower case, without duplicates:
-// localhost, the loopback addresses, host and extra.
+// localhost, the loopback addresses, host and the names in extra.
 func allNames(host string, extra []string) []string {
 	all := []string{"localhost", "127.0.0.1", "::1"}
 	for _, name := range append([]string{host}, extra...) {
@@ -60,8 +60,8 @@ func allNames(host string, extra []string) []string {
 	return all
 }
 
-// holds reports whether cert lists name literally. A wildcard that matches name is not
-// enough.
+// holds reports whether cert contains exactly name. A wildcard that matches name does not
+// count.
 func holds(cert *x509.Certificate, name string) bool {
 	if ip := net.ParseIP(name); ip != nil {
 		return slices.ContainsFunc(cert.IPAddresses, ip.Equal)
@@ -73,8 +73,9 @@ func newKey() (*ecdsa.PrivateKey, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-// signCA returns the self-signed certificate of an authority in DER. Its name has a random
-// part, so that the list of a trust store distinguishes several authorities of one machine.
+// signCA returns the self-signed certificate of a new authority in DER. The name in the
+// certificate has a random part, so that a user can distinguish several authorities of one
+// machine in a trust store.
 func signCA(key *ecdsa.PrivateKey, host string, now time.Time) ([]byte, error) {
 	if host == "" {
 		host = "localhost"
@@ -102,8 +103,8 @@ func signCA(key *ecdsa.PrivateKey, host string, now time.Time) ([]byte, error) {
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
 
-// signServer returns a server certificate for the names, signed by the authority, in DER.
-// It expires after 397 days, or with the authority if that is earlier.
+// signServer returns a server certificate for the names in DER, signed by the authority ca.
+// The certificate expires after 397 days, or with the authority if that is earlier.
 func signServer(ca *x509.Certificate, caKey, key *ecdsa.PrivateKey, names []string, now time.Time) ([]byte, error) {
 	serial, err := newSerial()
 	if err != nil {
@@ -118,7 +119,7 @@ func signServer(ca *x509.Certificate, caKey, key *ecdsa.PrivateKey, names []stri
 		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 		BasicConstraintsValid: true,
 	}
-	// A certificate that outlives its authority is refused by some clients.
+	// Some clients refuse a certificate that expires after its authority.
 	if template.NotAfter.After(ca.NotAfter) {
 		template.NotAfter = ca.NotAfter
 	}

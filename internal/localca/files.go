@@ -7,9 +7,9 @@ import (
 	"runtime"
 )
 
-// writeFile replaces a file in the folder atomically: a reader, or a start after a power
-// cut, finds the old content or the new. Unless a.sync is false, the file is on disk when
-// it returns.
+// writeFile replaces a file in the folder atomically: after a crash or a power cut the file
+// has the old content or the new one. Unless a.sync is false, the content is on disk when
+// writeFile returns.
 func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err error) {
 	defer func() {
 		if err != nil {

@@ -7,10 +7,10 @@ import (
 	"time"
 )
 
-// Temporary makes an authority and a server certificate in memory, for a test's server.
-// It returns the server's key pair and the authority's PEM certificate. The authority's
-// key is discarded, so the pair cannot be renewed. It uses only the options Names and Now,
-// and fails if a name is invalid.
+// Temporary makes an authority and a server certificate in memory, for the server of a
+// test. It returns the server's certificate with its key, and the authority's certificate
+// in PEM. The key of the authority is discarded, so the certificate cannot be renewed.
+// Temporary uses only the options Names and Now, and fails if a name is invalid.
 func Temporary(o Options) (pair tls.Certificate, ca []byte, err error) {
 	if o.Now == nil {
 		o.Now = time.Now

@@ -14,24 +14,25 @@ import (
 // public certificates only, but Java requires a password.
 const TrustStorePassword = pkcs12.DefaultPassword
 
-// Trust holds the paths of the files that make clients trust the authority.
+// Trust holds the paths of the files from which clients read the certificates that they
+// trust.
 type Trust struct {
 	CAFile         string // the authority alone, PEM: for variables that add a root
 	BundleFile     string // the system's roots and the authority, PEM: for variables that replace the roots
 	TrustStoreFile string // the same for Java, PKCS #12, opened by TrustStorePassword
-	// SystemRoots is the file from which the system's roots were read. If it is
-	// empty, none was found: the bundle and the trust store hold only the local
+	// SystemRoots is the file from which the system's root certificates were read. If it is
+	// empty, none was found: the bundle and the trust store contain only the local
 	// authority, and a client that uses them trusts no other server.
 	SystemRoots string
 }
 
-// bundleMark is the first line of every bundle that Confab writes. A server whose
-// SSL_CERT_FILE was set by another Confab recognizes that bundle by it and does not take
-// it for the system's roots.
+// bundleMark is the first line of every certificate bundle that Confab writes. If
+// SSL_CERT_FILE names such a bundle, a server recognizes it by this line and does not take
+// it for the root certificates of the system.
 const bundleMark = "# Made by Confab: the system's roots and a local authority.\n"
 
-// systemBundles lists the usual files with the system's roots, in the order in which Go
-// looks for them.
+// systemBundles lists the usual files with the system's root certificates, in the order in
+// which Go looks for them.
 var systemBundles = []string{
 	"/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Gentoo, Arch
 	"/etc/pki/tls/certs/ca-bundle.crt",                  // Fedora, RHEL 6
@@ -44,9 +45,10 @@ var systemBundles = []string{
 	"/etc/openssl/certs/ca-certificates.crt",            // NetBSD
 }
 
-// WriteTrust writes the bundle and the trust store into the authority's folder, unless
-// they are up to date, and returns the paths of the trust files. The system's roots come
-// from the file that SSL_CERT_FILE names, or else from the system's usual file.
+// WriteTrust writes two files with the authority and the system's root certificates into
+// the authority's folder: a PEM bundle and a trust store for Java. It leaves them unchanged
+// if they are up to date. It returns their paths. The system's roots come from the file
+// that SSL_CERT_FILE names, or else from the system's usual file.
 func (a *Authority) WriteTrust() (Trust, error) {
 	source, roots := systemRoots(os.Getenv("SSL_CERT_FILE"), systemBundles)
 	t := Trust{
@@ -56,8 +58,8 @@ func (a *Authority) WriteTrust() (Trust, error) {
 		SystemRoots:    source,
 	}
 	bundle := bundleOf(roots, a.caCert)
-	// The trust store is made from the bundle and written before it: a bundle
-	// that is up to date has its trust store beside it.
+	// The trust store is made from the bundle and written before it. So if the bundle is up
+	// to date, the trust store is too.
 	if old, err := os.ReadFile(t.BundleFile); err == nil && bytes.Equal(old, bundle) {
 		if _, err := os.Stat(t.TrustStoreFile); err == nil {
 			return t, nil
@@ -76,8 +78,8 @@ func (a *Authority) WriteTrust() (Trust, error) {
 	return t, nil
 }
 
-// IsBundle reports whether the file at path is a bundle that Confab wrote. It returns false
-// if the file cannot be read.
+// IsBundle reports whether the file at path is a certificate bundle that Confab wrote. It
+// returns false if the file cannot be read.
 func IsBundle(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {
@@ -89,9 +91,9 @@ func IsBundle(path string) bool {
 	return err == nil && string(head) == bundleMark
 }
 
-// systemRoots returns the path and the content of the first file that holds certificates:
-// named first, then files. It skips bundles that Confab wrote, and returns "" and nil if
-// there is none.
+// systemRoots looks for the system's root certificates in the file named and then in files.
+// It returns the path and the content of the first file with certificates, or "" and nil.
+// It skips bundles that Confab wrote.
 func systemRoots(named string, files []string) (path string, roots []byte) {
 	for _, path := range append([]string{named}, files...) {
 		if path == "" {
@@ -105,7 +107,8 @@ func systemRoots(named string, files []string) (path string, roots []byte) {
 	return "", nil
 }
 
-// bundleOf returns bundleMark, the system's roots and the authority's certificate as PEM.
+// bundleOf returns a PEM bundle: the first line bundleMark, the system's root certificates
+// and the authority's certificate.
 func bundleOf(roots []byte, ca *x509.Certificate) []byte {
 	var b bytes.Buffer
 	b.Grow(len(bundleMark) + len(roots) + 2048)
@@ -118,9 +121,10 @@ func bundleOf(roots []byte, ca *x509.Certificate) []byte {
 	return b.Bytes()
 }
 
-// trustStoreOf returns a PKCS #12 trust store with the authority and the system's roots.
-// It uses an old cipher that Java 8 can read; the certificates are public. Entries are
-// numbered, because Java keeps one certificate per name and several roots share a subject.
+// trustStoreOf returns a PKCS #12 trust store with the authority and the system's root
+// certificates. It uses an old cipher that Java 8 can read; the certificates are public.
+// Entries are numbered, because Java keeps one certificate per name and several roots have
+// the same subject.
 func trustStoreOf(roots []byte, ca *x509.Certificate) ([]byte, error) {
 	entries := []pkcs12.TrustStoreEntry{{Cert: ca, FriendlyName: "confab"}}
 	for block, rest := pem.Decode(roots); block != nil; block, rest = pem.Decode(rest) {

@@ -21,7 +21,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// rootsFile writes the certificates of n other authorities, as a system's bundle.
+// rootsFile writes a file with the certificates of n new authorities, which tests use as
+// the system's root certificates.
 func rootsFile(t *testing.T, n int) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -85,7 +86,8 @@ func TestWriteTrust(t *testing.T) {
 		t.Errorf("the trust store holds %d certificates, want 4 with ours first", len(certs))
 	}
 
-	// In an environment that a Confab made, the system's roots are still the system's.
+	// If SSL_CERT_FILE names a bundle that Confab wrote, the roots still come from the
+	// system's file.
 	t.Setenv("SSL_CERT_FILE", trust.BundleFile)
 	if source, _ := systemRoots(trust.BundleFile, []string{"/nowhere", system}); source != system {
 		t.Errorf("our own bundle was taken for the system's roots: %q", source)
@@ -156,7 +158,8 @@ func TestSystemRoots(t *testing.T) {
 	}
 }
 
-// Without the system's roots, the bundle and the trust store hold only the authority.
+// TestTrustWithoutSystemRoots checks that without any root certificates of the system, the
+// bundle and the trust store contain only the authority.
 func TestTrustWithoutSystemRoots(t *testing.T) {
 	a := open(t, t.TempDir(), nil)
 	if got, want := bundleOf(nil, a.caCert), append([]byte(bundleMark), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.caCert.Raw})...); !bytes.Equal(got, want) {
@@ -194,8 +197,9 @@ func TestGoClient(t *testing.T) {
 	res.Body.Close()
 }
 
-// TestJava has a real Java use the trust store, in a folder whose name holds a space. It
-// starts two Java programs, so it runs only if CONFAB_TEST_JAVA is set.
+// TestJava lets a real Java connect to a server with the trust store, in a folder whose
+// name contains a space. It starts two Java programs, so it runs only if CONFAB_TEST_JAVA
+// is set.
 func TestJava(t *testing.T) {
 	if os.Getenv("CONFAB_TEST_JAVA") == "" {
 		t.Skip("starts real Java programs: set CONFAB_TEST_JAVA=1 to run it")
@@ -223,9 +227,9 @@ func TestJava(t *testing.T) {
 	}
 }
 
-// serve answers 200 to everything with the authority's certificate. (httptest
-// would fall back to its own certificate where a client names no host: Java
-// does not for localhost.)
+// serve starts an HTTPS server with the authority's certificate, which answers 200 to every
+// request. A server of httptest would use its own certificate for a client that sends no
+// host name, as Java does for localhost.
 func serve(t *testing.T, a *Authority) string {
 	t.Helper()
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", a.TLSConfig())
