@@ -15,7 +15,7 @@ import (
 
 const root = "github.com/confab-chat/confab"
 
-// pkg is a package in the output of `go list -json`.
+// pkg is a package as `go list -json` describes it.
 type pkg struct {
 	ImportPath string
 	Imports    []string
@@ -43,8 +43,9 @@ func packages(t *testing.T, dir string) []pkg {
 	}
 }
 
-// may lists the packages of this module that each part may import. A path that ends in
-// /... is one part with everything below it. Data flows one way: rest, core, store.
+// may lists, for each package of this module, the packages of the module that it may
+// import. A path that ends in /... stands for a package and all packages below it. Package
+// rest may import core, and core no store.
 var may = map[string][]string{
 	"sdk/communication":        {"sdk/internal/endpoint"},
 	"sdk/internal/endpoint":    nil,
@@ -86,7 +87,9 @@ var may = map[string][]string{
 	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/rest", "internal/server", "internal/transfer", "sdk/communication"},
 }
 
-// never lists packages of other modules that a part must not import, with the reason.
+// never lists imports that are forbidden: part is a package of this module with all
+// packages below it, path is the start of the path that part must not import, and why is
+// the reason.
 var never = []struct{ part, path, why string }{
 	{"internal/core", "net/http", "the domain knows nothing of HTTP"},
 	{"internal/core", "database/sql", "the domain knows nothing of SQL"},
@@ -127,7 +130,8 @@ func TestEveryPackageHasADocComment(t *testing.T) {
 	}
 }
 
-// TestNoInitAndNoCatchAllPackages fails for func init and for package names such as util.
+// TestNoInitAndNoCatchAllPackages fails if a package has a func init or a name such as
+// util.
 func TestNoInitAndNoCatchAllPackages(t *testing.T) {
 	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestArchitecturePageFollowsTheImports holds the table of docs/ARCHITECTURE.md
-// against the code: every package is named there, below the packages that it imports.
+// TestArchitecturePageFollowsTheImports checks the table of packages in
+// docs/ARCHITECTURE.md. The table must name every package, and each one below the packages
+// that it imports.
 func TestArchitecturePageFollowsTheImports(t *testing.T) {
 	page, err := os.ReadFile("docs/ARCHITECTURE.md")
 	if err != nil {

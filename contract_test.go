@@ -14,8 +14,8 @@ import (
 
 const contractDir = "docs/contract"
 
-// contractPage is one page of docs/contract. It maps the number of each section,
-// such as "4.1", to the text below its heading and before the next heading.
+// contractPage is one page of docs/contract. It maps the number of each section, such as
+// "4.1", to the text between its heading and the next one.
 type contractPage map[string]string
 
 var contractHeading = regexp.MustCompile(`(?m)^#{2,3} ([0-9]+(?:\.[0-9]+)?)\.? .+$`)
@@ -33,7 +33,8 @@ func parseContractPage(text string) contractPage {
 	return page
 }
 
-// contractPages returns the pages that have sections, by file name.
+// contractPages returns the pages of docs/contract that have numbered sections, keyed by
+// their file names.
 func contractPages(t *testing.T) map[string]contractPage {
 	t.Helper()
 	pages := map[string]contractPage{}
@@ -49,14 +50,15 @@ func contractPages(t *testing.T) map[string]contractPage {
 }
 
 var (
-	// citations matches the name of a page and the sections cited after it, also
-	// when a line comment is broken between them.
+	// citations matches the name of a page and the numbers of the sections that are cited
+	// after it. A line break inside a comment does not end the match.
 	citations = regexp.MustCompile(`(docs/contract/)?\b([a-z-]+\.md)(?:(?:[\s/,]|and|to)*§[0-9]+(?:\.[0-9]+)*(?:[\s/]+rule[\s/]+[0-9]+)?)+`)
 	section   = regexp.MustCompile(`§([0-9]+(?:\.[0-9]+)*)(?:[\s/]+rule[\s/]+([0-9]+))?`)
 )
 
-// broken returns the citations in text that lead nowhere. A section sign that
-// follows no page's name cites the page self, and is ignored if self is empty.
+// broken returns the cited sections in text that do not exist, and the number n of all
+// cited sections. A section sign without the name of a page before it cites the page self,
+// or is ignored if self is empty.
 func broken(pages map[string]contractPage, self, text string) (bad []string, n int) {
 	check := func(name, cited string) {
 		for _, s := range section.FindAllStringSubmatch(cited, -1) {
@@ -83,7 +85,7 @@ func broken(pages map[string]contractPage, self, text string) (bad []string, n i
 	return bad, n
 }
 
-// TestContractCitations: every section of docs/contract that a comment or a
+// TestContractCitations checks that every section of docs/contract that a Go file or a
 // document cites exists.
 func TestContractCitations(t *testing.T) {
 	pages := contractPages(t)
@@ -128,11 +130,13 @@ func TestBrokenCitations(t *testing.T) {
 	}
 }
 
-// mark is the legend of docs/contract/README.md.
+// mark matches the words with which a section of docs/contract says how its statement is
+// known. docs/contract/README.md explains them.
 var mark = regexp.MustCompile(`\b(Recorded|Asserted|Documented|Reported|Ran|Read|Decided|Planned|Unverified)\b`)
 
-// TestContractMarks: every section says how far to trust it, and so does every
-// row of a table that has a column for it.
+// TestContractMarks checks that every section of docs/contract says how its statements are
+// known, with a word that mark matches. The same holds for every row of a table with a
+// column "evidence".
 func TestContractMarks(t *testing.T) {
 	legend := readText(t, filepath.Join(contractDir, "README.md"))
 	for _, m := range strings.Split(strings.Trim(mark.String(), `\b()`), "|") {
@@ -165,7 +169,8 @@ func TestContractMarks(t *testing.T) {
 
 var recordingName = regexp.MustCompile("`((?:chat-(?:js|py)_|identity-[0-9])[^`…]+)`")
 
-// TestContractRecordings: the recordings that docs/contract names are kept.
+// TestContractRecordings checks that every recording that docs/contract names is a file in
+// internal/rest/testdata/recordings.
 func TestContractRecordings(t *testing.T) {
 	for _, path := range textFiles(t, contractDir, ".md") {
 		for _, m := range recordingName.FindAllStringSubmatch(readText(t, path), -1) {
@@ -181,8 +186,8 @@ var (
 	link = regexp.MustCompile(`\]\(([^()\s]+)\)`)
 )
 
-// TestDocsLinks: every relative link of the documents leads to a file, and its
-// anchor to a heading.
+// TestDocsLinks checks that every relative link in the documents leads to a file that
+// exists, and to a heading if it names one.
 func TestDocsLinks(t *testing.T) {
 	for _, path := range append(textFiles(t, "docs", ".md"), "README.md") {
 		for _, m := range link.FindAllStringSubmatch(code.ReplaceAllString(readText(t, path), "code"), -1) {
@@ -208,7 +213,7 @@ var (
 	heading = regexp.MustCompile(`(?m)^#{1,6} +(.+?) *$`)
 )
 
-// anchors returns the anchors that GitHub gives to the headings of a document.
+// anchors returns the names with which links on GitHub address the headings of a document.
 func anchors(text string) []string {
 	var all []string
 	for _, h := range heading.FindAllStringSubmatch(fence.ReplaceAllString(text, ""), -1) {
@@ -225,8 +230,8 @@ func anchors(text string) []string {
 	return all
 }
 
-// textFiles returns the files below dir with one of the suffixes. It leaves out
-// hidden folders and installed packages.
+// textFiles returns the paths of the files below dir that have one of the suffixes. It
+// leaves out hidden folders and installed packages.
 func textFiles(t *testing.T, dir string, suffixes ...string) []string {
 	t.Helper()
 	var paths []string

@@ -12,8 +12,8 @@ import (
 )
 
 // TestSDKBringsAzcoreAlone runs `go mod tidy` for a new program that imports sdk/chat. The
-// program may require only azcore and its dependencies, in the versions that azcore alone
-// requires, and a package for WebSockets.
+// program may require only azcore, the modules that azcore requires, in the same versions,
+// and one module for WebSockets.
 func TestSDKBringsAzcoreAlone(t *testing.T) {
 	sdk, err := filepath.Abs("sdk")
 	if err != nil {
@@ -43,7 +43,8 @@ func TestSDKBringsAzcoreAlone(t *testing.T) {
 	}
 }
 
-// tidy returns the modules that a program requires after `go mod tidy`, with their versions.
+// tidy runs `go mod tidy` for a program with the files mod and program. It returns the
+// required modules with their versions.
 func tidy(t *testing.T, mod, program string) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
