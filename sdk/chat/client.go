@@ -16,23 +16,24 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// API versions of the chat contract.
+// The API versions of the chat protocol with which a client can work.
 const (
 	apiVersion    = "2025-03-15" // the version of every request, unless ClientOptions.APIVersion names another
 	minAPIVersion = "2021-03-07" // the oldest version that the types of this package can encode and decode
 )
 
-// scope is the OAuth scope that NewClient requests from its credential. Credentials that hold user
-// access tokens ignore it.
+// scope is the OAuth scope that a client requests from its credential. A credential with a user
+// access token ignores it.
 const scope = "https://communication.azure.com/.default"
 
 const (
-	// requestIDHeader carries an idempotency token. The service treats two creates with the same
-	// token as one (docs/contract/chat.md §3.1).
+	// requestIDHeader is the header with an idempotency token. If two requests to create a thread
+	// have the same token, the service creates one thread (docs/contract/chat.md §3.1).
 	requestIDHeader = "Repeatability-Request-Id"
 
-	// idempotentSendHeader is "true" in a response of a server that honours requestIDHeader for
-	// sending messages too.
+	// idempotentSendHeader is the response header with which a server announces idempotent sends:
+	// its value is "true" if the server stores only one of several messages with the same
+	// idempotency token.
 	idempotentSendHeader = "Confab-Idempotent-Send"
 )
 
@@ -66,8 +67,8 @@ type ClientOptions struct {
 type Client struct {
 	pipeline *pipeline.Client
 
-	// idempotentSends reports whether the server currently announces idempotent sends; do updates
-	// it after each response.
+	// idempotentSends reports whether the server announces that it stores a repeated message once.
+	// The method do sets it after each response.
 	idempotentSends atomic.Bool
 }
 
@@ -205,7 +206,7 @@ func (c *Client) ListThreads(ctx context.Context, options *ListThreadsOptions) i
 }
 
 // NewListThreadsPager returns a pager over the threads that ListThreads returns. It sends no
-// request; the first NextPage reports invalid options.
+// request; the first call of NextPage reports invalid options.
 func (c *Client) NewListThreadsPager(options *ListThreadsOptions) *Pager[ThreadItem] {
 	var o ListThreadsOptions
 	if options != nil {
@@ -233,9 +234,9 @@ func (c *Client) DeleteThread(ctx context.Context, id string) error {
 	}, nil)
 }
 
-// do sends a request and records whether the response announces idempotent sends. The last success
-// decides, so that an upgraded server that is rolled back is not trusted with the announcement of
-// the newer one. A failed response without the header is ignored: it may come from a proxy.
+// do sends a request and stores whether the server announces idempotent sends. The last successful
+// response decides, because a server can be replaced by an older one without them. A failed
+// response without the announcement is ignored, because it may come from a proxy.
 func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 	header, err := c.pipeline.Do(ctx, r, out)
 	idempotentSends := strings.EqualFold(header.Get(idempotentSendHeader), "true")
@@ -245,13 +246,13 @@ func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 	return err
 }
 
-// invalid returns the error for arguments that can never be right. The call sends no request.
+// invalid returns the error for a call with invalid arguments, which sends no request.
 func invalid(operation, format string, args ...any) error {
 	return &communication.Error{Op: operation, Err: fmt.Errorf(format, args...)}
 }
 
-// checkToken returns an error if token has characters other than printable ASCII, which a header
-// cannot carry. The server checks the length.
+// checkToken returns an error if an idempotency token contains a character other than printable
+// ASCII, which a header cannot contain. The server checks the length of the token.
 func checkToken(operation, token string) error {
 	if i := strings.IndexFunc(token, func(r rune) bool { return r < ' ' || r > '~' }); i >= 0 {
 		return invalid(operation, "IdempotencyToken has a character that is not printable ASCII, at byte %d", i)

@@ -22,8 +22,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// respond is a transport that calls answer for each request and records the requests. n counts the
-// requests from 1.
+// respond is a fake transport. It records each request and returns the response of the function
+// answer. n is the number of the request, counted from 1.
 type respond struct {
 	answer func(n int, r *http.Request) (status int, body string, header map[string]string)
 
@@ -50,7 +50,7 @@ func (s *respond) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Header: h, Body: io.NopCloser(strings.NewReader(text)), Request: r}, nil
 }
 
-// tokens returns the idempotency token of each request, "" for none.
+// tokens returns the idempotency token of each recorded request, or "" for a request without one.
 func (s *respond) tokens() []string {
 	var tokens []string
 	for _, r := range s.requests {
@@ -124,8 +124,9 @@ func TestCreateThreadKeepsItsToken(t *testing.T) {
 	}
 }
 
-// TestSendFollowsTheHeader checks after which responses a send carries an idempotency token: after
-// each one that announces idempotent sends, until a successful response does not.
+// TestSendFollowsTheHeader sends messages after responses with and without the announcement of
+// idempotent sends. A message must carry an idempotency token once a response made the
+// announcement, until a successful response does not make it.
 func TestSendFollowsTheHeader(t *testing.T) {
 	var next struct {
 		status int
@@ -178,8 +179,8 @@ func TestSendFollowsTheHeader(t *testing.T) {
 	}
 }
 
-// TestAnswerOutlivesTheContext checks that a send succeeds if the context ends just after the
-// response was read: an error would invite the caller to send the message again.
+// TestAnswerOutlivesTheContext ends the context just after the response to a message was read. The
+// call must succeed, because after an error the caller would send the message again.
 func TestAnswerOutlivesTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) {
@@ -293,7 +294,8 @@ func firstParticipants(ctx context.Context, t *chat.ThreadClient, skip int) erro
 	return nil
 }
 
-// TestContinuationOfAnotherThread checks that a stored continuation works only for its own thread.
+// TestContinuationOfAnotherThread checks that a stored continuation of the messages of one thread
+// is refused for another thread.
 func TestContinuationOfAnotherThread(t *testing.T) {
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) { return 200, `{"value":[]}`, nil }}
 	client := s.client(t)
@@ -313,8 +315,8 @@ func TestContinuationOfAnotherThread(t *testing.T) {
 	}
 }
 
-// TestPagerGoesOnAfterAnError checks that a pager neither loses nor repeats elements after an
-// error, and that NextPage after the last page fails without a request.
+// TestPagerGoesOnAfterAnError makes requests for pages fail. It checks that the pager neither loses
+// nor repeats elements, and that NextPage after the last page fails without a request.
 func TestPagerGoesOnAfterAnError(t *testing.T) {
 	s := &respond{answer: func(n int, r *http.Request) (int, string, map[string]string) {
 		if n%2 == 0 {
@@ -346,8 +348,8 @@ func TestPagerGoesOnAfterAnError(t *testing.T) {
 	}
 }
 
-// TestIteratorStops checks that an iterator fetches no page after the loop stops, and that each
-// range starts at the first page again.
+// TestIteratorStops checks that an iterator requests no further page after the loop ends, and that
+// a second loop over the iterator starts at the first page again.
 func TestIteratorStops(t *testing.T) {
 	s := &respond{answer: func(n int, _ *http.Request) (int, string, map[string]string) {
 		return 200, fmt.Sprintf(`{"value":[{"id":"1"},{"id":"2"}],"nextLink":"/chat/threads?p=%d"}`, n), nil
@@ -434,8 +436,8 @@ func TestConcurrentUse(t *testing.T) {
 	wg.Wait()
 }
 
-// TestEveryMethodHasAnExample checks that every exported method has an example, except those that
-// the standard library calls, such as MarshalJSON.
+// TestEveryMethodHasAnExample checks that every exported method of this package has an example.
+// Methods that the standard library calls, such as MarshalJSON, need none.
 func TestEveryMethodHasAnExample(t *testing.T) {
 	examples := map[string]bool{}
 	for _, file := range []string{"example_test.go", "example_thread_test.go"} {

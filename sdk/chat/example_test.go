@@ -12,8 +12,9 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/recorded"
 )
 
-// The responses are recorded traffic of the real service, as in all examples that do not say
-// otherwise. In a program, chat.NewClient returns the client.
+// Create a thread and read its messages. The transport replays recorded responses of the real
+// service, as in all examples that do not say otherwise. In a program, chat.NewClient returns the
+// client.
 func Example() {
 	ctx := context.Background()
 	client := newClient(recordedService("js_2021-09-07_scenario_one_thread", 0, 4, 8, 12, 6))
@@ -63,7 +64,8 @@ func Example() {
 	// refused: 0
 }
 
-// The response is written by hand: the service sends it to users that are not in the thread.
+// Test for common errors. The response is written by hand: the service sends it to a user who is
+// not in the thread.
 func Example_errors() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{Method: "GET", Path: "/chat/threads/" + threadID},
@@ -91,7 +93,7 @@ func Example_errors() {
 }
 
 func ExampleNewClient() {
-	// In a program, a credential with a token from your own server or from package identity.
+	// In a program, the credential contains a token from your own server or from package identity.
 	cred := exampleToken{}
 
 	_, err := chat.NewClient("https://localhost:8443", cred, nil)
@@ -121,8 +123,8 @@ func ExampleClient_CreateThread() {
 	// test topic 2022-05-26 07:59:30 +0000 UTC true
 }
 
-// threadsPage is the response to a list of threads, written by hand after the contract
-// (docs/contract/chat.md §3.2).
+// threadsPage is the response to a list of threads. It is written by hand, in the form that
+// docs/contract/chat.md §3.2 describes.
 var threadsPage = []recorded.Exchange{{
 	Request: recorded.Request{Method: "GET", Path: "/chat/threads", Query: map[string]string{"maxPageSize": "2"}},
 	Response: recorded.Response{Status: 200, Body: []byte(`{
@@ -137,7 +139,8 @@ var threadsPage = []recorded.Exchange{{
 	Response: recorded.Response{Status: 200, Body: []byte(`{"value": [{"id": "19:3@thread.v2", "topic": "Breakfast", "lastMessageReceivedOn": "2021-09-07T07:00:00Z"}]}`)},
 }}
 
-// The responses are written by hand, after the contract.
+// Iterate over the threads of a user. The responses are written by hand, in the form that the
+// service uses.
 func ExampleClient_ListThreads() {
 	client := newClient(writtenService(threadsPage...))
 
@@ -154,7 +157,8 @@ func ExampleClient_ListThreads() {
 	// Breakfast 7:00AM
 }
 
-// The responses are written by hand, after the contract.
+// Read the threads of a user page by page. The responses are written by hand, in the form that the
+// service uses.
 func ExampleClient_NewListThreadsPager() {
 	client := newClient(writtenService(threadsPage...))
 
@@ -217,8 +221,8 @@ func ExamplePage() {
 	// participantAdded
 }
 
-// After an error the pager requests the same page again. Here the first response is an error, which
-// is written by hand.
+// NextPage can be called again after an error: the pager then requests the same page. In this
+// example the first response is an error, which is written by hand.
 func ExamplePager_NextPage() {
 	ctx := context.Background()
 	service := recordedService("js_2021-09-07_scenario_one_thread", 8)

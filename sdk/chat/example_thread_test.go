@@ -59,7 +59,8 @@ func ExampleThreadClient_Update() {
 	// map[secondaryThread:test-id threadType:secondary] <nil>
 }
 
-// The response is written by hand: no recording removes metadata.
+// Remove a key from the metadata of a thread. The response is written by hand, because no recording
+// removes metadata.
 func ExampleThreadClient_Update_remove() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{
@@ -89,8 +90,9 @@ func ExampleThreadClient_SendMessage() {
 	// 1653551972669 <nil>
 }
 
-// The response is written by hand. It does not tell whether the message was stored, and this
-// service has not announced idempotent sends.
+// Send a message and get an error that does not tell whether the message was stored. The response
+// is written by hand. The service in this example has not announced idempotent sends, so the client
+// does not retry.
 func ExampleThreadClient_SendMessage_unknownFate() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{
@@ -151,7 +153,7 @@ func ExampleThreadClient_NewListMessagesPager() {
 	// 1 messages
 }
 
-// The recorder replaced the ids with the word "sanitized".
+// Edit a message. In the recorded traffic, ids are replaced with the word "sanitized".
 func ExampleThreadClient_UpdateMessage() {
 	thread := newClient(recordedService("py_2021-09-07_test_update_message", 6)).NewThreadClient("sanitized")
 
@@ -223,8 +225,8 @@ func ExampleThreadClient_AddParticipant() {
 	// <nil>
 }
 
-// addBoth is a response that refuses one of two participants, written by hand after the contract
-// (docs/contract/chat.md §3.1).
+// addBoth is a response that refuses one of two participants. It is written by hand, in the form
+// that docs/contract/chat.md §3.1 describes.
 var addBoth = recorded.Exchange{
 	Request: recorded.Request{
 		Method: "POST", Path: "/chat/threads/" + threadID + "/participants/:add",
@@ -236,7 +238,8 @@ var addBoth = recorded.Exchange{
 	},
 }
 
-// The responses are written by hand, after the contract.
+// Add refused participants again. The responses are written by hand, in the form that the service
+// uses.
 func ExampleFailedParticipants_Participants() {
 	ctx := context.Background()
 	again := recorded.Exchange{
@@ -253,7 +256,7 @@ func ExampleFailedParticipants_Participants() {
 		fmt.Println(f.Identifier == carol, f.Code, f.Message)
 	}
 
-	// Carol may be added now: add her again with the same display name.
+	// If Carol may be added now, add her again, with the same display name.
 	if len(failed) > 0 {
 		failed, err = thread.AddParticipants(ctx, failed.Participants()...)
 	}
@@ -272,7 +275,8 @@ func ExampleThreadClient_RemoveParticipant() {
 	// <nil>
 }
 
-// The recorder replaced the id of the thread with the word "sanitized".
+// Report that the user is typing. In the recorded traffic, the id of the thread is replaced with
+// the word "sanitized".
 func ExampleThreadClient_SendTypingNotification() {
 	service := recordedService("py_2021-09-07_test_send_typing_notification_with_display_name", 5)
 	thread := newClient(service).NewThreadClient("sanitized")

@@ -28,17 +28,17 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// operations are the columns of faultTable. "idempotent send" is a send after the server has
-// announced idempotent sends.
+// operations lists the columns of faultTable. An "idempotent send" sends a message after the server
+// has announced that it stores a repeated message once.
 var operations = []string{"read", "create", "send", "idempotent send", "edit"}
 
-// faultTable holds the result of each operation under each fault: the outcome, the number of
-// requests that reached the server, and how often the server carried out the operation ("ok 2/1").
-// A read sends two requests, one for each page, and carries out nothing. A dash means that the
-// fault cannot happen to the operation.
+// faultTable lists the expected result of each operation under each fault of the server. A result
+// such as "ok 2/1" is the outcome of the call, the number of requests that reached the server, and
+// the number of times that the server carried out the operation. A read sends two requests, one for
+// each page, and carries out nothing. A dash means that the fault cannot happen to the operation.
 //
-// In no row is a create or a send carried out twice; after "unknown" the caller decides whether to
-// repeat it.
+// No row carries out a create or a send twice. After the outcome "unknown" the caller decides
+// whether to repeat the operation.
 var faultTable = []struct {
 	fault    fault
 	outcomes [5]string
@@ -106,8 +106,8 @@ const (
 
 const faultThread = "19:00000000000000000000000000000000@thread.v2"
 
-// oldToken and goodToken are user access tokens that expire in the year 2100. Only goodToken is
-// accepted by the server.
+// oldToken and goodToken are user access tokens that expire in the year 2100. The fake server
+// accepts only goodToken.
 var oldToken, goodToken = userToken("old"), userToken("good")
 
 func userToken(name string) string {
@@ -166,7 +166,8 @@ func testFault(t *testing.T, f fault, operation, want string) {
 	}
 }
 
-// perform runs an operation and returns its error, or an error if a successful result is wrong.
+// perform calls the client method for an operation, such as "send". It returns the error of the
+// method, or an error if the method returns a wrong result.
 func perform(ctx context.Context, client *chat.Client, operation string) error {
 	thread := client.NewThreadClient(faultThread)
 	switch operation {
@@ -233,7 +234,7 @@ func checkError(t *testing.T, err error) {
 	}
 }
 
-// faultyServer serves the operations of the table over TLS and injects one fault.
+// faultyServer is a fake chat server with TLS that makes requests fail in one way.
 type faultyServer struct {
 	*httptest.Server
 	fault     fault
@@ -279,7 +280,8 @@ func newFaultyServer(t *testing.T, f fault, operation string) *faultyServer {
 	return s
 }
 
-// cutter is a listener that closes some connections before it reads from them.
+// cutter is a listener that closes its first connections, cuts in number, before it reads from
+// them.
 type cutter struct {
 	net.Listener
 	cuts *atomic.Int32
@@ -295,7 +297,7 @@ func (c cutter) Accept() (net.Conn, error) {
 	}
 }
 
-// acts returns how often the operation was carried out.
+// acts returns how often the server carried out the operation.
 func (s *faultyServer) acts() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -358,8 +360,8 @@ func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// strike injects the fault before the response or instead of it. It reports whether the request has
-// been handled.
+// strike makes the nth request fail in the way of the server's fault. It reports whether the
+// request is finished, so that no other response is sent.
 func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) bool {
 	first := n == 1
 	switch {
@@ -393,7 +395,8 @@ func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) boo
 	return true
 }
 
-// act carries out the operation, once for each idempotency token. For a read it does nothing.
+// act carries out the operation of a request, once for each idempotency token. For a read it does
+// nothing.
 func (s *faultyServer) act(r *http.Request) {
 	if r.Method == http.MethodGet {
 		return
@@ -458,8 +461,8 @@ func writeBlanks(w io.Writer, n int) {
 	}
 }
 
-// page returns one of the two pages of four messages. The query parameter read of a link is the
-// number of messages that were returned before.
+// page returns one of the two pages with four messages in all. The query parameter read is the
+// number of messages that earlier pages returned.
 func (s *faultyServer) page(r *http.Request) string {
 	read, _ := strconv.Atoi(r.URL.Query().Get("read"))
 	link := func(read int) string {

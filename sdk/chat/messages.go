@@ -13,7 +13,7 @@ import (
 
 // Message is one message of a thread (docs/contract/chat.md §4.1, §6): a text that a participant
 // sent, or a system message that reports a new topic or participants that were added or removed.
-// Type tells which.
+// The field Type distinguishes them.
 type Message struct {
 	// ID is a decimal number as text, unique in the thread. It never changes.
 	ID string `json:"id"`
@@ -81,7 +81,7 @@ type MessageContent struct {
 // or show a placeholder for a type that it does not know, not fail.
 type MessageType string
 
-// Message types (docs/contract/chat.md §4.1, §6). Only text and HTML messages can be sent.
+// The types of messages (docs/contract/chat.md §4.1, §6). Only text and HTML messages can be sent.
 const (
 	MessageTypeText               MessageType = "text"
 	MessageTypeHTML               MessageType = "html"
@@ -107,7 +107,7 @@ type Attachment struct {
 // AttachmentType is the type of an [Attachment]. Newer servers may add types.
 type AttachmentType string
 
-// Attachment types (docs/contract/chat.md §4.1).
+// The types of attachments (docs/contract/chat.md §4.1).
 const (
 	AttachmentTypeImage AttachmentType = "image"
 	AttachmentTypeFile  AttachmentType = "file"
@@ -121,7 +121,8 @@ func (m Message) MarshalJSON() ([]byte, error) {
 	type content MessageContent
 	w := struct {
 		plain
-		// These fields shadow the fields of plain with the same JSON names.
+		// These two fields replace those of plain in the JSON form, because they have the same JSON
+		// names.
 		Content           any     `json:"content,omitempty"`
 		SenderDisplayName *string `json:"senderDisplayName,omitempty"`
 	}{plain: plain(m)}
@@ -146,8 +147,8 @@ func (c *MessageContent) isZero() bool {
 	return c.Message == "" && c.Topic == "" && c.Participants == nil && c.Attachments == nil && c.Initiator.IsZero()
 }
 
-// seconds converts t to UTC and truncates it to whole seconds, as the contract writes times
-// (docs/contract/chat.md §0.6). The zero time stays zero, so that omitzero omits it.
+// seconds converts t to UTC and truncates it to whole seconds, the form of times in requests and
+// responses (docs/contract/chat.md §0.6). The zero time stays zero, so that omitzero omits it.
 func seconds(t time.Time) time.Time {
 	return t.UTC().Truncate(time.Second)
 }
@@ -259,7 +260,7 @@ func (t *ThreadClient) ListMessages(ctx context.Context, options *ListMessagesOp
 }
 
 // NewListMessagesPager returns a pager over the messages that ListMessages returns. It sends no
-// request; the first NextPage reports invalid options.
+// request; the first call of NextPage reports invalid options.
 func (t *ThreadClient) NewListMessagesPager(options *ListMessagesOptions) *Pager[Message] {
 	var o ListMessagesOptions
 	if options != nil {
@@ -298,14 +299,15 @@ func (t *ThreadClient) UpdateMessage(ctx context.Context, messageID string, opti
 	if o.Content != "" {
 		r.Content = &o.Content
 	}
-	// The service removes a message's metadata key when its value is empty (recorded).
+	// The service removes a key from a message's metadata if its new value is empty. Recorded
+	// traffic shows this.
 	metadata, err := patch(operation, o.Metadata, o.RemoveMetadata, new(string))
 	if err != nil {
 		return err
 	}
 	r.Metadata = metadata
 	if r.Content == nil && metadata == nil {
-		// The service treats an empty update as an edit and sets editedOn.
+		// Do not send an update without changes: the service would mark the message as edited.
 		return invalid(operation, "there is nothing to change")
 	}
 	return t.doMessage(ctx, messageID, pipeline.Request{

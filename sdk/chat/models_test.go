@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestModelsKeep checks that decoding and encoding a model keeps all members, also of values that
-// no recording has.
+// TestModelsKeep decodes JSON into each model and encodes it again. It checks that no member is
+// lost, also for values that occur in no recorded traffic.
 func TestModelsKeep(t *testing.T) {
 	const alice = `{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
 	for _, test := range []struct {
@@ -41,8 +41,8 @@ func TestModelsKeep(t *testing.T) {
 	}
 }
 
-// TestModelsBear checks that decoding values that the contract does not allow succeeds or returns
-// an error, and does not panic.
+// TestModelsBear decodes invalid values, which no correct service sends. Decoding must succeed or
+// return an error, and must not panic.
 func TestModelsBear(t *testing.T) {
 	for operation, model := range models {
 		for _, text := range []string{
@@ -90,8 +90,8 @@ func TestRetentionKindFollowsFromDays(t *testing.T) {
 	}
 }
 
-// FuzzModels decodes arbitrary input into every model. If that succeeds, encoding must succeed, and
-// decoding the result must return the same value.
+// FuzzModels decodes arbitrary input into every model. If decoding succeeds, encoding must succeed,
+// and decoding the encoded text must return the same value.
 func FuzzModels(f *testing.F) {
 	f.Add([]byte(`{"value":[{"id":"1","type":"text","content":{"message":"","attachments":[{}]},"createdOn":"2022-05-26T07:59:32Z"}],"nextLink":"x"}`))
 	f.Add([]byte(`{"chatThread":{"id":"1","retentionPolicy":{"kind":"none"}},"invalidParticipants":[{"target":"8:acs:a_b"}]}`))
@@ -109,8 +109,8 @@ func FuzzModels(f *testing.F) {
 				}
 				once, err := json.Marshal(first)
 				if err != nil {
-					// Converting the offset to UTC may move a time into a year that JSON cannot
-					// hold.
+					// JSON cannot hold a year after 9999. Converting a time to UTC may move it into
+					// such a year.
 					if strings.Contains(err.Error(), "year outside of range") {
 						continue
 					}

@@ -18,7 +18,7 @@ type Page[T any] struct {
 	// more pages follow.
 	Values []T
 
-	// Continuation is where the next page begins, and "" on the last page. To resume the list
+	// Continuation tells where the next page begins. It is "" on the last page. To resume the list
 	// later, also in another process, store it and set it in the options of the same list. It is a
 	// path and query, without host or secret.
 	Continuation string
@@ -51,8 +51,9 @@ type Pager[T any] struct {
 	started   bool
 	wrong     error // the error of invalid options; NextPage returns it
 
-	// mark is a link that was followed earlier. To detect a cycle of links, it moves to the current
-	// link after limit steps, and limit doubles each time (Brent's algorithm).
+	// mark is a link that the pager followed earlier. If the service returns mark again, the links
+	// form a cycle, and the pager fails. After limit steps mark moves to the current link, and
+	// limit doubles (Brent's algorithm).
 	mark         string
 	steps, limit int
 }
@@ -63,7 +64,8 @@ type pageJSON[T any] struct {
 	NextLink string `json:"nextLink,omitzero"`
 }
 
-// listOptions are the options of all lists. newPager checks them and encodes them in the query.
+// listOptions holds the options of all kinds of lists. newPager checks them and encodes them in the
+// query.
 type listOptions struct {
 	startTime    time.Time
 	maxPageSize  int
@@ -95,8 +97,8 @@ func newPager[T any](c *Client, operation, path string, wrong error, o listOptio
 	return p
 }
 
-// resume starts the pager at a stored continuation. The string may come from an untrusted store, so
-// it must be a path and query of the same list, without a host.
+// resume makes the pager start at a stored continuation. It fails if the continuation, which may
+// come from an untrusted place, is not a path and query of the same list, or names a host.
 func (p *Pager[T]) resume(continuation string) error {
 	if !strings.HasPrefix(continuation, "/") || strings.HasPrefix(continuation, "//") {
 		return invalid(p.operation, "the continuation is not a path and query of an earlier page")
@@ -148,8 +150,8 @@ func (p *Pager[T]) request() pipeline.Request {
 	return r
 }
 
-// follow checks the link to the next page and returns its path and query, "" for no link. It does
-// not change p on an error, because the same page may be requested again.
+// follow checks the link to the next page and returns its path and query, or "" for no link. On an
+// error it leaves p unchanged, so that the same page can be requested again.
 func (p *Pager[T]) follow(link string) (next string, err error) {
 	if link == "" {
 		return "", nil
@@ -167,8 +169,8 @@ func (p *Pager[T]) follow(link string) (next string, err error) {
 	return next, nil
 }
 
-// all returns an iterator over the elements of all pages. Each range over it starts with a new
-// pager.
+// all returns an iterator over the elements of all pages of a list. Each loop over the iterator
+// calls newPager and starts at the first page.
 func all[T any](ctx context.Context, newPager func() *Pager[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T

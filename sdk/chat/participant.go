@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Participant is a participant of a thread, or one to add (docs/contract/chat.md §3.1, §4.2). Only
-// the identifier is required.
+// Participant is a participant of a thread, or a user to add to one (docs/contract/chat.md §3.1,
+// §4.2). Only the identifier is required.
 type Participant struct {
 	// Identifier identifies the participant, such as communication.NewUser(id).
 	Identifier communication.Identifier `json:"communicationIdentifier"`
@@ -33,7 +33,7 @@ func (p Participant) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(p))
 }
 
-// FailedParticipant is a participant that the service did not add to a thread, with the reason
+// FailedParticipant is a participant that the service refused to add to a thread, with the reason
 // (docs/contract/chat.md §3.1).
 type FailedParticipant struct {
 	// Identifier identifies the refused participant.
@@ -51,9 +51,9 @@ type FailedParticipant struct {
 	Participant Participant
 }
 
-// FailedParticipants are the participants that the service did not add, although it carried out the
-// rest of the request: the thread exists, or the others were added. It is not an error. It is empty
-// if all participants were added.
+// FailedParticipants lists the participants that the service refused to add, although it carried
+// out the rest of the request: the thread exists, or the others were added. A refusal is not an
+// error. The list is empty if all participants were added.
 //
 //	failed, err := thread.AddParticipants(ctx, bob, carol)
 //	if err != nil {
@@ -79,21 +79,21 @@ func (f FailedParticipants) Participants() []Participant {
 	return ps
 }
 
-// failedJSON is the contract's CommunicationError in the list of refused participants
-// (docs/contract/chat.md §3.1). Target is the raw id of the participant.
+// failedJSON is the JSON form of a refused participant, CommunicationError in docs/contract/chat.md
+// §3.1. Target is the raw id of the participant.
 type failedJSON struct {
 	Target  string `json:"target,omitzero"`
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
 
-// MarshalJSON encodes the refusal as the service does. It omits Participant.
+// MarshalJSON encodes the refusal as the service does. It omits the field Participant.
 func (f FailedParticipant) MarshalJSON() ([]byte, error) {
 	return json.Marshal(failedJSON{f.Identifier.RawID(), f.Code, f.Message})
 }
 
-// UnmarshalJSON decodes a refusal as the service encodes it. It sets only the Identifier of
-// f.Participant.
+// UnmarshalJSON decodes a refusal as the service encodes it. In the field Participant it sets only
+// the Identifier.
 func (f *FailedParticipant) UnmarshalJSON(data []byte) error {
 	var w failedJSON
 	if err := json.Unmarshal(data, &w); err != nil {
@@ -104,7 +104,8 @@ func (f *FailedParticipant) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// join sets the Participant of each refusal to the one in given that has the same identifier.
+// join completes each refusal: it sets the field Participant to the participant in given that has
+// the same identifier.
 func (f FailedParticipants) join(given []Participant) {
 	if len(f) == 0 {
 		return

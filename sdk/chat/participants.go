@@ -32,7 +32,7 @@ func (t *ThreadClient) ListParticipants(ctx context.Context, options *ListPartic
 }
 
 // NewListParticipantsPager returns a pager over the participants that ListParticipants returns. It
-// sends no request; the first NextPage reports invalid options.
+// sends no request; the first call of NextPage reports invalid options.
 func (t *ThreadClient) NewListParticipantsPager(options *ListParticipantsOptions) *Pager[Participant] {
 	var o ListParticipantsOptions
 	if options != nil {

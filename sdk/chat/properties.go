@@ -14,7 +14,8 @@ type ThreadProperties struct {
 	ID    string `json:"id"`
 	Topic string `json:"topic"`
 
-	// CreatedOn is the time of creation, and CreatedBy the user that created the thread.
+	// CreatedOn is the time at which the thread was created, and CreatedBy the user that created
+	// it.
 	CreatedOn time.Time                `json:"createdOn"`
 	CreatedBy communication.Identifier `json:"createdByCommunicationIdentifier"`
 
@@ -76,7 +77,7 @@ type RetentionPolicy struct {
 // RetentionKind is the rule of a [RetentionPolicy]. Newer servers may add kinds.
 type RetentionKind string
 
-// Kinds of retention policies (docs/contract/chat.md §3.6).
+// The kinds of retention policies (docs/contract/chat.md §3.6).
 const (
 	RetentionKindNone               RetentionKind = "none"
 	RetentionKindThreadCreationDate RetentionKind = "threadCreationDate"
@@ -98,7 +99,8 @@ func (p RetentionPolicy) MarshalJSON() ([]byte, error) {
 	return json.Marshal(plain(p))
 }
 
-// CreateThreadResult is a new thread and the participants that were not added to it.
+// CreateThreadResult contains a new thread and the participants that the service refused to add to
+// it.
 type CreateThreadResult struct {
 	// Thread holds the properties of the new thread. The thread exists even if Failed is not empty.
 	Thread ThreadProperties `json:"chatThread"`

@@ -32,8 +32,8 @@ func (r ReadReceipt) MarshalJSON() ([]byte, error) {
 }
 
 // SendReadReceipt reports to the other participants that the user has read all messages up to the
-// given one (docs/contract/chat.md §4.3). Temporary failures are retried: repeating a receipt has
-// no effect.
+// one with the given id (docs/contract/chat.md §4.3). Temporary failures are retried: repeating a
+// receipt has no effect.
 //
 // The real service keeps no receipts in threads with more than 20 participants.
 func (t *ThreadClient) SendReadReceipt(ctx context.Context, messageID string) error {
@@ -72,7 +72,7 @@ func (t *ThreadClient) ListReadReceipts(ctx context.Context, options *ListReadRe
 }
 
 // NewListReadReceiptsPager returns a pager over the receipts that ListReadReceipts returns. It
-// sends no request; the first NextPage reports invalid options.
+// sends no request; the first call of NextPage reports invalid options.
 func (t *ThreadClient) NewListReadReceiptsPager(options *ListReadReceiptsOptions) *Pager[ReadReceipt] {
 	var o ListReadReceiptsOptions
 	if options != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// otherShapes lists the recordings that are not in testdata, with the reasons: they use versions
-// before 2021-03-07, the oldest one that a Client supports.
+// otherShapes lists the recordings that the tests of this package do not use, with the reasons:
+// they have API versions before 2021-03-07, the oldest one that a Client supports.
 var otherShapes = map[string]string{
 	"chat-js_2020-09-21-preview2_adds_members.json":            "members instead of participants, 207 with a status for each",
 	"chat-js_2020-09-21-preview2_creates_a_thread.json":        "members instead of participants, 207 with a status for each",
@@ -30,8 +30,8 @@ var otherShapes = map[string]string{
 	"chat-js_2021-03-01-preview5_lists_read_receipts.json":     "a preview before 2021-03-07",
 }
 
-// sanitized is the word that the recorder of the Python suite wrote instead of ids and whole lists.
-// A list that was replaced is no JSON array and fails to decode.
+// sanitized is the word by which the recorder of the traffic replaced ids and whole lists. A
+// replaced list is no JSON array and cannot be decoded.
 const sanitized = "sanitized"
 
 type recording struct {
@@ -51,7 +51,8 @@ type exchange struct {
 	}
 }
 
-// models holds the types of the request and response body of each operation, nil for no body.
+// models maps each operation to functions that return new values for the request body and the
+// response body, nil for no body.
 var models = map[string][2]func() any{
 	"POST /chat/threads":                         {of[createThreadRequest], of[CreateThreadResult]},
 	"GET /chat/threads":                          {nil, of[pageJSON[ThreadItem]]},
@@ -117,7 +118,7 @@ func readRecording(t testing.TB, file string) recording {
 	return r
 }
 
-// template returns path with every id replaced by "ID".
+// template returns the path of a request with every id replaced by "ID".
 func template(path string) string {
 	parts := strings.Split(path, "/")
 	for i := 3; i < len(parts); i += 2 { // /chat/threads/ID/messages/ID
@@ -128,8 +129,8 @@ func template(path string) string {
 	return strings.Join(parts, "/")
 }
 
-// roundTrip decodes and encodes body and compares the two. It returns the number of compared
-// bodies, 0 or 1.
+// roundTrip decodes body into a model, encodes the result and checks that it equals body. It
+// returns the number of compared bodies, 0 or 1.
 func roundTrip(t *testing.T, where string, model func() any, body json.RawMessage) int {
 	t.Helper()
 	if len(body) == 0 || string(body) == "null" {
@@ -168,9 +169,9 @@ func value(t testing.TB, text []byte) any {
 	return v
 }
 
-// withoutKind removes the member kind from every identifier in v. It is the only accepted
-// difference: our encoder writes kind, as the contract requires, but no recording of the service
-// has it (docs/contract/chat.md §2).
+// withoutKind removes the member kind from every identifier in v. The encoder writes kind, because
+// the protocol requires it, but no recorded traffic has it (docs/contract/chat.md §2). No other
+// difference is accepted.
 func withoutKind(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

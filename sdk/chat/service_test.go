@@ -12,9 +12,9 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/recorded"
 )
 
-// This file holds helpers of the examples: services that respond with recorded traffic of the real
-// one, or with hand-written traffic where no recording exists. A program needs none of it and gets
-// its client from chat.NewClient.
+// This file contains fake services for the examples. They respond with recorded traffic of the real
+// service, or with hand-written traffic if no recording exists. A program needs none of them:
+// chat.NewClient returns its client.
 
 // The users in the recorded traffic.
 var (
@@ -28,8 +28,8 @@ const (
 	messageID = "1653551972669"
 )
 
-// recordedService returns a transport that responds with the given exchanges of a recording, in
-// order.
+// recordedService returns a transport that responds with some exchanges of a recorded file, in the
+// given order.
 func recordedService(name string, exchanges ...int) *recorded.Transport {
 	all := recorded.MustLoad("testdata/recordings/chat-" + name + ".json").Exchanges
 	t := &recorded.Transport{AnyVersion: true}
@@ -41,8 +41,8 @@ func recordedService(name string, exchanges ...int) *recorded.Transport {
 	return t
 }
 
-// withKind adds the member kind, which the SDKs of 2022 did not send, to the identifiers of a
-// recorded request.
+// withKind adds the member kind to the identifiers in a recorded request. The SDKs of 2022, whose
+// traffic was recorded, did not send it.
 func withKind(body json.RawMessage) json.RawMessage {
 	var v any
 	if len(body) == 0 {
@@ -75,7 +75,7 @@ func withKind(body json.RawMessage) json.RawMessage {
 	return text
 }
 
-// writtenService returns a transport that responds with hand-written exchanges, in order.
+// writtenService returns a transport that responds with the given hand-written exchanges, in order.
 func writtenService(exchanges ...recorded.Exchange) *recorded.Transport {
 	for i := range exchanges {
 		q := &exchanges[i].Request.Query
@@ -101,14 +101,14 @@ func newThread(service *recorded.Transport) *chat.ThreadClient {
 	return newClient(service).NewThreadClient(threadID)
 }
 
-// exampleToken is a credential with a token that no service checks.
+// exampleToken is a credential for examples, whose token no service checks.
 type exampleToken struct{}
 
 func (exampleToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// addBody returns the body of a request that adds users.
+// addBody returns the body of a request that adds users to a thread.
 func addBody(users ...communication.Identifier) json.RawMessage {
 	var body struct {
 		Participants []chat.Participant `json:"participants"`

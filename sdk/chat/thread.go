@@ -12,8 +12,8 @@ import (
 // ThreadClient accesses the messages, participants, receipts and typing notifications of one
 // thread. [Client.NewThreadClient] returns one.
 //
-// It is safe for concurrent use, and shares its connections and state with the Client that created
-// it.
+// A ThreadClient is safe for concurrent use, and shares its connections and state with the Client
+// that created it.
 type ThreadClient struct {
 	client *Client
 	id     string
@@ -61,7 +61,7 @@ type UpdateThreadOptions struct {
 // (docs/contract/chat.md §3.4). It fails if options change nothing, or if they both set and remove
 // a metadata key. Metadata and retention policy require API version 2025-03-15.
 //
-// Temporary failures are retried, as those of UpdateTopic are.
+// Temporary failures are retried, with the same effects as those of UpdateTopic.
 func (t *ThreadClient) Update(ctx context.Context, options *UpdateThreadOptions) error {
 	const operation = "update thread"
 	var o UpdateThreadOptions
@@ -72,8 +72,8 @@ func (t *ThreadClient) Update(ctx context.Context, options *UpdateThreadOptions)
 	if o.Topic != "" {
 		r.Topic = &o.Topic
 	}
-	// Unverified: null removes a metadata key of a thread, as in any merge patch. No recording
-	// removes one.
+	// The value null removes a key from a thread's metadata, as in any JSON merge patch.
+	// Unverified: no recorded traffic removes a key.
 	metadata, err := patch(operation, o.Metadata, o.RemoveMetadata, nil)
 	if err != nil {
 		return err
@@ -97,9 +97,9 @@ type updateThreadRequest struct {
 	RetentionPolicy RetentionPolicy    `json:"retentionPolicy,omitzero"`
 }
 
-// patch returns the members of a merge patch: each key of set with its value, and each key of
-// remove with the value removed. It returns nil if both are empty, and an error if a key is in
-// both.
+// patch returns the metadata member of a JSON merge patch: the keys of set with their values, and
+// the keys in remove with the value removed. It returns nil if set and remove are empty, and an
+// error if both contain the same key.
 func patch(operation string, set map[string]string, remove []string, removed *string) (map[string]*string, error) {
 	if len(set) == 0 && len(remove) == 0 {
 		return nil, nil
@@ -117,7 +117,7 @@ func patch(operation string, set map[string]string, remove []string, removed *st
 	return m, nil
 }
 
-// do sends a request. r.Path is relative to the thread.
+// do sends a request whose path is relative to the path of the thread.
 func (t *ThreadClient) do(ctx context.Context, r pipeline.Request, out any) error {
 	if t.path == "" {
 		_, err := threadPath(r.Operation, t.id)
@@ -132,8 +132,8 @@ func threadPath(operation, id string) (string, error) {
 	return "/chat/threads/" + segment, err
 }
 
-// escapeID returns id escaped as one segment of a path. It fails for "", "." and "..", which
-// proxies remove from a path, so that the request would address another resource. what names the
+// escapeID returns id escaped as one segment of a URL path. It fails for "", "." and "..", because
+// proxies remove these, so that the request would address another resource. The text what names the
 // kind of id in the error.
 func escapeID(operation, what, id string) (string, error) {
 	switch id {
@@ -145,6 +145,6 @@ func escapeID(operation, what, id string) (string, error) {
 	return delimiters.Replace(url.PathEscape(id)), nil
 }
 
-// delimiters escapes two characters that url.PathEscape leaves alone but most SDKs of the service
-// escape: 19%3A...%40thread.v2 (docs/contract/chat.md §1).
+// delimiters escapes the characters : and @ in an id. url.PathEscape does not escape them, but most
+// SDKs of the service do: 19%3A...%40thread.v2 (docs/contract/chat.md §1).
 var delimiters = strings.NewReplacer(":", "%3A", "@", "%40")
