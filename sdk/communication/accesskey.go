@@ -12,7 +12,8 @@ import (
 	"sync/atomic"
 )
 
-// redacted replaces a secret in printed text. It is not base64, so it cannot be mistaken for a key.
+// redacted is the text that is printed instead of a secret. It is not base64, so nobody can take it
+// for a key.
 const redacted = "(redacted)"
 
 // AccessKey is a secret that a client and a server share. The client signs its requests with it
@@ -27,8 +28,9 @@ const redacted = "(redacted)"
 // methods are safe for concurrent use. Compare keys with Equal, not ==. The zero AccessKey is no
 // key: it signs nothing and equals no other key.
 type AccessKey struct {
-	// secret is a function because fmt reads unexported fields without calling their methods, and
-	// even follows pointers in them for an unsuitable verb. It cannot look into a closure.
+	// secret is a function that returns the pointer to the key, because package fmt cannot look
+	// into a function. fmt reads other unexported fields without calling their methods, and for an
+	// unsuitable verb even follows pointers in them.
 	secret func() *atomic.Pointer[[]byte]
 }
 
@@ -68,7 +70,7 @@ func newKey(secret []byte) AccessKey {
 	return AccessKey{secret: func() *atomic.Pointer[[]byte] { return cell }}
 }
 
-// clone returns a key with the same secret that Rotate on k does not change.
+// clone returns a new AccessKey with the secret of k. Rotating k does not change it.
 func (k AccessKey) clone() AccessKey {
 	if k.IsZero() {
 		return k
@@ -83,7 +85,7 @@ func decodeKey(text string) ([]byte, error) {
 	}
 	secret, err := base64.StdEncoding.DecodeString(text)
 	if err != nil || len(secret) == 0 {
-		// The error of the decoder is not wrapped, because it describes the secret.
+		// Do not wrap the error of the decoder, because it describes the secret.
 		return nil, errors.New("access key is not base64 (standard alphabet, with padding)")
 	}
 	return secret, nil
@@ -99,7 +101,8 @@ func (k AccessKey) Bytes() []byte { return slices.Clone(k.bytes()) }
 // IsZero reports whether k is the zero AccessKey.
 func (k AccessKey) IsZero() bool { return k.secret == nil }
 
-// Equal reports whether both keys have the same secret. Its run time depends only on their lengths.
+// Equal reports whether both keys have the same secret. Its run time depends only on the lengths of
+// the keys.
 func (k AccessKey) Equal(other AccessKey) bool { return hmac.Equal(k.bytes(), other.bytes()) }
 
 // String returns "(redacted)".

@@ -11,7 +11,7 @@ import (
 	"testing"
 )
 
-// testKey is the key of the contract's test vectors (docs/contract/identity.md §4.2).
+// testKey is the access key in the examples of signatures in docs/contract/identity.md §4.2.
 const testKey = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
 
 func mustKey(t testing.TB, text string) AccessKey {
@@ -86,8 +86,8 @@ func TestAccessKeyEqual(t *testing.T) {
 	}
 }
 
-// TestSecretsNeverPrint checks that no way of printing or encoding a value shows the key in it,
-// except Text and Bytes.
+// TestSecretsNeverPrint prints and encodes values that contain an access key in many ways. The key
+// must not appear, except in the results of Text and Bytes.
 func TestSecretsNeverPrint(t *testing.T) {
 	key := mustKey(t, testKey)
 	cs, err := ParseConnectionString("endpoint=https://localhost:8443/;accesskey=" + testKey)
@@ -153,7 +153,8 @@ func TestSecretsNeverPrint(t *testing.T) {
 	}
 }
 
-// leaks reports whether out contains the test key in any encoding that printing could use.
+// leaks reports whether a printed text contains the test key, as text or in an encoding such as
+// hexadecimal.
 func leaks(out string) bool {
 	secret := []byte("secret-key-for-test")
 	for _, s := range []string{

@@ -11,8 +11,8 @@ import (
 )
 
 // ConnectionString is the endpoint of a server and an access key. Portals and command lines show
-// both in this form (docs/contract/identity.md §5). [ParseConnectionString] parses one, and
-// [NewConnectionString] builds one.
+// the two in one string (docs/contract/identity.md §5). [ParseConnectionString] parses such a
+// string, and [NewConnectionString] combines an endpoint and a key.
 //
 // Printing, logging or encoding a ConnectionString shows the endpoint and "(redacted)" instead of
 // the key; [ConnectionString.Text] returns the string with the key. Compare connection strings with
@@ -35,7 +35,8 @@ func ParseConnectionString(s string) (ConnectionString, error) {
 	var address, key string
 	var hasEndpoint, hasKey bool
 	for part := range strings.SplitSeq(s, ";") {
-		// Only the first '=' separates name and value: the padding of the key consists of '=' too.
+		// Cut at the first '=' only, because the padding at the end of a base64 key consists of '='
+		// too.
 		name, value, ok := strings.Cut(part, "=")
 		if !ok {
 			continue
@@ -104,7 +105,7 @@ func (c ConnectionString) Text() string {
 // IsZero reports whether c is the zero ConnectionString.
 func (c ConnectionString) IsZero() bool { return c.endpoint == "" && c.key.IsZero() }
 
-// Equal reports whether both have the same endpoint and the same key.
+// Equal reports whether c and other have the same endpoint and the same key.
 func (c ConnectionString) Equal(other ConnectionString) bool {
 	return c.endpoint == other.endpoint && c.key.Equal(other.key)
 }

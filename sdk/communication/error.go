@@ -9,22 +9,23 @@ import (
 	"unicode"
 )
 
-// Errors to test for with errors.Is. An [Error] matches the first four by its status code.
+// The errors that programs test for with errors.Is. An [Error] matches the first four by its status
+// code.
 var (
-	// ErrUnauthorized: the server did not accept the token or key (401). A token may have expired
-	// or been revoked.
+	// ErrUnauthorized means that the server did not accept the token or key (401). A token may have
+	// expired or been revoked.
 	ErrUnauthorized = errors.New("unauthorized")
-	// ErrForbidden: the caller is not allowed to do this (403), for example because it is not a
-	// participant of the thread.
+	// ErrForbidden means that the caller is not allowed to carry out the operation (403), for
+	// example because it is not a participant of the thread.
 	ErrForbidden = errors.New("forbidden")
-	// ErrNotFound: the resource does not exist (404).
+	// ErrNotFound means that the resource does not exist (404).
 	ErrNotFound = errors.New("not found")
-	// ErrThrottled: the caller sent too many requests (429). Error.RetryAfter is the time to wait,
-	// if the server returned one.
+	// ErrThrottled means that the caller sent too many requests (429). Error.RetryAfter is the time
+	// to wait, if the server returned one.
 	ErrThrottled = errors.New("throttled")
-	// ErrUnknownFate: a request that creates something may or may not have been carried out. Its
-	// response was lost, unusable, or has a status that does not tell (408 and 5xx). Repeating the
-	// request may create a second one, unless it has the same idempotency token.
+	// ErrUnknownFate means that a request that creates something may or may not have been carried
+	// out. Its response was lost, unusable, or has a status that does not tell (408 and 5xx).
+	// Repeating the request may create a second thing, unless it has the same idempotency token.
 	ErrUnknownFate = errors.New("the request may have been carried out")
 )
 
@@ -51,13 +52,14 @@ type Error struct {
 	RequestID string
 	// RetryAfter is the time that the server asks to wait, 0 if it does not.
 	RetryAfter time.Duration
-	// UnknownFate is the result of errors.Is for ErrUnknownFate.
+	// UnknownFate is true if the request may have been carried out. errors.Is for ErrUnknownFate
+	// returns it.
 	UnknownFate bool
 	// Err is the cause. It is not nil in errors of a client.
 	Err error
 }
 
-// maxErrorText is the maximum length in bytes of each text of the server in an error message.
+// maxErrorText is the maximum length in bytes of each text from the server in an error message.
 const maxErrorText = 500
 
 // Error returns one line: the operation, the status, the server's error, and in parentheses details
@@ -107,7 +109,7 @@ func (e *Error) name() string {
 	return "unknown status"
 }
 
-// Unwrap returns e.Err.
+// Unwrap returns the cause of the error, e.Err.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is reports whether e matches target, one of the sentinels of this package.
@@ -128,7 +130,7 @@ func (e *Error) Is(target error) bool {
 }
 
 // oneLine truncates s to maxErrorText bytes and replaces white space and unprintable characters, so
-// that it fits into a line of a log or a terminal.
+// that s fits into one line of a log or a terminal.
 func oneLine(s string) string {
 	cut := len(s) > maxErrorText
 	if cut {

@@ -103,7 +103,7 @@ func ExampleAccessKey_Sign() {
 }
 
 func ExampleNewTokenCredential() {
-	// A token is a JWT; this one expires in the year 2100.
+	// A token is a JWT. This example token expires in the year 2100.
 	cred, err := communication.NewTokenCredential("e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln")
 	if err != nil {
 		panic(err)
@@ -117,8 +117,8 @@ func ExampleNewTokenCredential() {
 }
 
 func ExampleNewRefreshingTokenCredential() {
-	// In a program, the function requests a token from the program's own server, which knows the
-	// user.
+	// In a program, the function fetch requests a token from the program's own server, which knows
+	// the user.
 	fetch := func(ctx context.Context) (string, error) {
 		fmt.Println("asked for a token")
 		return "e30.eyJleHAiOjQxMDI0NDQ4MDB9.c2ln", nil
@@ -151,7 +151,7 @@ func ExampleAccessKey_Rotate() {
 }
 
 func ExampleError() {
-	// An error that a method of a client returned.
+	// In a program, a method of a client returns such an error.
 	var err error = &communication.Error{Op: "send message", StatusCode: 429, Code: "TooManyRequests", Message: "Rate limit exceeded.", RetryAfter: 7 * time.Second}
 
 	var e *communication.Error

@@ -2,8 +2,8 @@ package communication
 
 import "strings"
 
-// Identifier identifies a participant of any kind. It is a small value: compare it with ==, use it
-// as a map key, copy it freely.
+// Identifier identifies a participant of any kind. It is a small value: compare identifiers with
+// ==, use them as map keys, copy them freely.
 //
 // Two identifiers are equal if and only if their raw ids are equal. The raw id determines all other
 // properties, so ParseRawID(id.RawID()) == id for every identifier.
@@ -22,16 +22,16 @@ const (
 	teamsVisitorPrefix = "8:teamsvisitor:"
 )
 
-// The raw id prefixes of the kinds that exist in several clouds, indexed by Cloud.
+// The start of the raw ids of each kind that exists in several clouds. The index is a Cloud.
 var (
 	userPrefixes      = [...]string{CloudPublic: "8:acs:", CloudDoD: "8:dod-acs:", CloudGCCH: "8:gcch-acs:"}
 	teamsUserPrefixes = [...]string{CloudPublic: "8:orgid:", CloudDoD: "8:dod:", CloudGCCH: "8:gcch:"}
 	teamsAppPrefixes  = [...]string{CloudPublic: "28:orgid:", CloudDoD: "28:dod:", CloudGCCH: "28:gcch:"}
 )
 
-// rawPrefixes lists the raw id prefixes of all kinds except phone numbers
-// (docs/contract/identity.md §7). No prefix is a prefix of another one, so the order does not
-// matter; the most common is first.
+// rawPrefixes lists the start of the raw ids of each kind except phone numbers
+// (docs/contract/identity.md §7). No entry is a prefix of another one, so their order does not
+// matter; the most common one is first.
 var rawPrefixes = [...]struct {
 	prefix string
 	kind   Kind
@@ -65,9 +65,10 @@ func ParseRawID(raw string) Identifier {
 		if !ok {
 			continue
 		}
-		// Unverified: how the real service treats a third colon. The newest JavaScript SDK returns
-		// an unknown identifier, as this function does; Python keeps the colon in the id. The SDKs
-		// accept an empty suffix; this function returns an unknown identifier, since it names nobody.
+		// Unverified: the kind that the real service gives to an id with a third colon. The newest
+		// JavaScript SDK returns an unknown identifier, as this function does; Python keeps the
+		// colon in the id. The SDKs accept an empty suffix; this function returns an unknown
+		// identifier, since it names nobody.
 		if suffix == "" || strings.IndexByte(suffix, ':') >= 0 {
 			break
 		}
@@ -125,8 +126,8 @@ func NewTeamsExtensionUser(resourceID, tenantID, userID string, cloud Cloud) Ide
 	return ParseRawID(cloudPrefix(&userPrefixes, cloud) + resourceID + "_" + tenantID + "_" + userID)
 }
 
-// cloudPrefix returns the prefix for cloud c. It treats an invalid Cloud as CloudPublic, as
-// Cloud.String does.
+// cloudPrefix returns the start of raw ids in the cloud c, an element of prefixes. For an invalid
+// Cloud it returns that of CloudPublic.
 func cloudPrefix(prefixes *[len(cloudNames)]string, c Cloud) string {
 	if int(c) >= len(prefixes) {
 		c = CloudPublic
@@ -229,13 +230,14 @@ func (id Identifier) ResourceID() string {
 	return resourceID
 }
 
-// suffix returns the part of the raw id after its last colon. A raw id of a known kind, except
-// phone numbers, has exactly two colons.
+// suffix returns the part of the raw id after its last colon. The raw ids of all known kinds,
+// except phone numbers, have exactly two colons.
 func (id Identifier) suffix() string {
 	return id.raw[strings.LastIndexByte(id.raw, ':')+1:]
 }
 
-// cutThree splits "a_b_c". ok is false if s does not have exactly three non-empty parts.
+// cutThree splits a string of the form "a_b_c" at its underscores. ok is false if s does not have
+// exactly three non-empty parts.
 func cutThree(s string) (a, b, c string, ok bool) {
 	a, rest, _ := strings.Cut(s, "_")
 	b, c, _ = strings.Cut(rest, "_")

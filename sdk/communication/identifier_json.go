@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// identifierJSON is the CommunicationIdentifierModel of the contract
-// (docs/contract/identity.md §7), with the members of all API versions.
+// identifierJSON is the JSON form of an identifier, CommunicationIdentifierModel in
+// docs/contract/identity.md §7, with the members of all API versions.
 type identifierJSON struct {
 	Kind               any                     `json:"kind"` // encoded, but ignored when decoding
 	RawID              string                  `json:"rawId"`
@@ -47,12 +47,12 @@ type teamsExtensionUserJSON struct {
 	Cloud      string `json:"cloud"`
 }
 
-// MarshalJSON encodes the identifier as the contract's CommunicationIdentifierModel
-// (docs/contract/identity.md §7), with the members kind, rawId and the nested one of the kind, in
-// this order. SDKs of all versions from 2021 on can read it: older ones ignore a kind that they do
-// not know. An identifier of unknown kind has only kind and rawId. The cloud of Teams users and
-// applications, and isAnonymous of Teams users, are always present, because SDKs require them. The
-// zero Identifier is null.
+// MarshalJSON encodes the identifier as a CommunicationIdentifierModel (docs/contract/identity.md
+// §7), with the members kind, rawId and the nested one of the kind, in this order. SDKs of all
+// versions from 2021 on can read it: older ones ignore a kind that they do not know. An identifier
+// of unknown kind has only kind and rawId. The cloud of Teams users and applications, and
+// isAnonymous of Teams users, are always present, because SDKs require them. The zero Identifier is
+// null.
 func (id Identifier) MarshalJSON() ([]byte, error) {
 	if id.IsZero() {
 		return []byte("null"), nil
@@ -161,11 +161,11 @@ func (m *identifierJSON) identifier() (Identifier, error) {
 	return ParseRawID(m.RawID), nil
 }
 
-// nested returns the identifier that the nested member of the given kind holds. The member must be
-// present.
+// nested returns the identifier that m contains in the nested member of the given kind, which must
+// be present.
 //
-// Unverified: that the nested member wins over rawId, and that rawId fills in what it omits. In no
-// recorded request do the two contradict each other.
+// Unverified: that the nested member wins over rawId, and that members that it omits are taken from
+// rawId. In no recorded request do the two contradict each other.
 func (m *identifierJSON) nested(kind Kind) (Identifier, error) {
 	raw := ParseRawID(m.RawID)
 	base := raw // supplies the members that the nested member omits
@@ -177,7 +177,7 @@ func (m *identifierJSON) nested(kind Kind) (Identifier, error) {
 	var err error
 	switch kind {
 	case KindUser:
-		// Return here, without the check of the kind below: the id may be any raw id.
+		// Any raw id may be in this member, so return here, before the code below checks the kind.
 		if m.CommunicationUser.ID == "" {
 			return Identifier{}, missing(kind, "id")
 		}

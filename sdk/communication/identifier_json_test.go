@@ -78,8 +78,9 @@ func wantUnmarshal(t *testing.T, in, want string) {
 	}
 }
 
-// Unverified: how the real service treats a rawId and a nested member that differ, or of which one
-// has fewer details.
+// TestUnverifiedNestedMemberWinsOverRawID decodes identifiers whose nested member and rawId differ,
+// or of which one has fewer details. The nested member must win. Unverified: that the real service
+// does the same.
 func TestUnverifiedNestedMemberWinsOverRawID(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"nested wins", `{"rawId":"8:acs:R_V","communicationUser":{"id":"8:acs:R_U"}}`, "8:acs:R_U"},
@@ -173,7 +174,7 @@ func FuzzIdentifierJSON(f *testing.F) {
 	f.Add(`{"rawId":"4:+1425_5","phoneNumber":{"value":"+1425"}}`)
 	f.Add(`{"communicationUser":{"id":"x"},"phoneNumber":{}}`)
 	f.Fuzz(func(t *testing.T, s string) {
-		// Try s as a raw id, then as a JSON document.
+		// Use the fuzzer's text as a raw id, and then as a JSON document.
 		ids := []Identifier{ParseRawID(s)}
 		var read Identifier
 		if json.Unmarshal([]byte(s), &read) == nil {

@@ -12,7 +12,8 @@ const (
 	userID = "8:acs:" + guidA + "_" + guidB
 )
 
-// parts holds the results of all accessors of an Identifier except RawID.
+// parts holds the results of all methods of an Identifier that return one of its parts, except
+// RawID.
 type parts struct {
 	kind       Kind
 	cloud      Cloud
@@ -39,7 +40,8 @@ func partsOf(id Identifier) parts {
 	}
 }
 
-// rawIDs are the examples in the tests of the official SDKs, and some more.
+// rawIDs lists raw ids with the expected parts of their identifiers: the examples in the tests of
+// the official SDKs, and some more.
 var rawIDs = []struct {
 	raw  string
 	want parts
@@ -119,8 +121,9 @@ func TestParseRawID(t *testing.T) {
 	}
 }
 
-// Unverified: the JavaScript SDK returns an unknown identifier for an id with a third colon, the
-// Python SDK does not.
+// TestUnverifiedThirdColonIsUnknown checks that a raw id with a third colon has the kind
+// KindUnknown. Unverified: that the real service does the same. The JavaScript SDK does, the Python
+// SDK does not.
 func TestUnverifiedThirdColonIsUnknown(t *testing.T) {
 	for _, raw := range []string{"8:orgid:a:b", "8:acs:" + guidA + "_" + guidB + ":", "28:dod::x"} {
 		if got := ParseRawID(raw).Kind(); got != KindUnknown {
@@ -256,7 +259,8 @@ func TestValidUserID(t *testing.T) {
 	}
 }
 
-// Unverified: no recorded id has upper-case digits.
+// TestUnverifiedUpperCaseUserIDIsMalformed checks that ValidUserID rejects ids with upper-case
+// digits. Unverified: no recorded id has such digits.
 func TestUnverifiedUpperCaseUserIDIsMalformed(t *testing.T) {
 	if id := "8:acs:" + strings.ToUpper(guidA) + "_" + guidB; ValidUserID(id) {
 		t.Errorf("ValidUserID(%q) = true, want false", id)

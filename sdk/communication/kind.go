@@ -9,7 +9,7 @@ import (
 // Kind is the kind of an [Identifier]. The zero value is KindUnknown.
 type Kind uint8
 
-// The kinds of identifier (docs/contract/identity.md §7).
+// The kinds of identifiers (docs/contract/identity.md §7).
 const (
 	// KindUnknown is the kind of raw ids whose form this package does not know. A later version may
 	// know it, so keep such an id instead of rejecting it.
@@ -29,8 +29,8 @@ const (
 	KindTeamsExtensionUser
 )
 
-// kindNames are the names of the kinds in the contract, which are also the names of the nested JSON
-// members.
+// kindNames holds the names of the kinds in JSON, which are also the names of the nested JSON
+// members. The index is a Kind.
 var kindNames = [...]string{
 	KindUnknown:            "unknown",
 	KindUser:               "communicationUser",

@@ -36,8 +36,8 @@ func TestRotate(t *testing.T) {
 	}
 }
 
-// TestRotateWhileSigning checks that each signature is made with exactly one of two secrets while
-// another goroutine rotates the key.
+// TestRotateWhileSigning signs requests while another goroutine rotates the key between two
+// secrets. Each signature must be made with exactly one of them.
 func TestRotateWhileSigning(t *testing.T) {
 	texts := []string{"Zmlyc3Q=", "c2Vjb25k"}
 	var whole []string // the expected signature for each secret

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Names in the headers of a signed request (docs/contract/identity.md §4.1).
+// The names of the headers of a signed request (docs/contract/identity.md §4.1).
 const (
 	signatureScheme   = "HMAC-SHA256"
 	hostHeader        = "host"
@@ -73,7 +73,7 @@ func (k AccessKey) Sign(req *http.Request, now time.Time) error {
 	return nil
 }
 
-// hashBody returns the SHA-256 of the body of req. The body can still be sent afterwards.
+// hashBody returns the SHA-256 hash of the body of req. The body can still be sent afterwards.
 func hashBody(req *http.Request) (sum [sha256.Size]byte, err error) {
 	if req.Body == nil || req.Body == http.NoBody {
 		return sha256.Sum256(nil), nil

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// Values that the contract's test vectors share (docs/contract/identity.md §4.2).
+// Values that several examples of signatures in docs/contract/identity.md §4.2 have in common.
 const (
 	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"
 	vectorHost      = "localhost:18443"
@@ -29,7 +29,8 @@ const (
 
 var vectorTime = time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC)
 
-// signature computes a signature with the standard library only; it shares no code with Sign.
+// signature returns the signature of a request. It uses only the standard library and shares no
+// code with Sign, so that it can check Sign.
 func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 	t.Helper()
 	secret, err := base64.StdEncoding.DecodeString(key)
@@ -52,8 +53,8 @@ func TestSignVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Sign must replace the headers of an earlier attempt, and the time zone of now must not
-		// matter.
+		// Set headers as an earlier attempt would, which Sign must replace. The time zone of now
+		// must not matter.
 		req.Header.Set("x-ms-date", "old")
 		req.Header.Set("Authorization", "old")
 		if err := mustKey(t, testKey).Sign(req, vectorTime.In(time.FixedZone("CET", 3600))); err != nil {
@@ -73,7 +74,7 @@ func TestSignVectors(t *testing.T) {
 	}
 }
 
-// seekable is a body with a Seek method, as azcore's request bodies have.
+// seekable is a request body with a Seek method, like the bodies that azcore makes.
 type seekable struct {
 	*strings.Reader
 	closed bool
@@ -137,7 +138,7 @@ func TestSignLeavesBodyToSend(t *testing.T) {
 	}
 }
 
-// noSeek is a body whose Seek fails, like that of a pipe.
+// noSeek is a request body whose Seek fails, like that of a pipe.
 type noSeek struct{ io.Reader }
 
 func (noSeek) Seek(int64, int) (int64, error) { return 0, errors.New("cannot seek") }

@@ -26,17 +26,18 @@ import (
 // Printing, logging or encoding a TokenCredential shows "(redacted)", never the token. The zero
 // TokenCredential has no token.
 type TokenCredential struct {
-	// state is a function so that fmt cannot print the token, as in AccessKey.
+	// state is a function that returns the state, because package fmt cannot look into a function
+	// and so never prints the token.
 	state func() *tokenState
 }
 
 // RefreshingOptions are the optional settings of [NewRefreshingTokenCredential].
 type RefreshingOptions struct {
-	// Token is the first token. If it is empty, the first request waits for refresh.
+	// Token is the first token. If it is empty, the first request waits for a call of refresh.
 	Token string
-	// Proactive gets the next token in the background, so that no request waits for it: 10 minutes
-	// before the token expires, or after half of its life if it lives less than 20 minutes. Close
-	// stops the background goroutine.
+	// Proactive makes the credential get the next token in the background, so that no request waits
+	// for it: 10 minutes before the token expires, or after half of its life if it lives less than
+	// 20 minutes. Close stops the background goroutine.
 	Proactive bool
 }
 
@@ -130,7 +131,8 @@ func (c *TokenCredential) User(ctx context.Context) (Identifier, error) {
 }
 
 // Refused records that a server did not accept token. If it is the current token, the next GetToken
-// waits for another one. Programs need not call it: the clients of this module do so on a 401.
+// waits for another one. Programs need not call Refused: the clients of this module call it on a
+// 401.
 func (c *TokenCredential) Refused(token string) {
 	if c == nil || c.state == nil {
 		return
@@ -142,7 +144,8 @@ func (c *TokenCredential) Refused(token string) {
 		return
 	}
 	s.refused = true
-	// If refresh has failed before, keep its pause: the token issuer has problems.
+	// If an earlier refresh failed, keep the pause after that failure, because the token issuer has
+	// problems.
 	if s.failures == 0 {
 		s.due = time.Now()
 	}
@@ -185,7 +188,7 @@ type token struct {
 
 func (t token) good(now time.Time) bool { return t.text != "" && now.Before(t.expires) }
 
-// tokenState is the state of a TokenCredential.
+// tokenState is the state of a TokenCredential: its token and the calls of the function refresh.
 type tokenState struct {
 	refresh func(context.Context) (string, error) // nil for a fixed token
 	early   time.Duration                         // how long before its expiry a token is renewed
@@ -200,12 +203,14 @@ type tokenState struct {
 	failures int       // failures of refresh since its last success
 	closed   bool      // call refresh only for requests that wait
 	flight   *flight   // the current call of refresh, or nil
-	// running holds every call of refresh that has not returned: flight, and the abandoned ones. It
-	// is no WaitGroup because new calls may start after Close, while another Close waits.
+	// running holds every call of the function refresh that has not returned: flight, and the calls
+	// that were given up. It is no WaitGroup because new calls may start after Close, while another
+	// Close waits.
 	running map[*flight]struct{}
 }
 
-// flight is one call of refresh.
+// flight is one call of the function refresh, which gets a new token. Several requests can wait for
+// it.
 type flight struct {
 	cancel   context.CancelFunc
 	bound    *time.Timer   // abandons a call that no request waits for; nil if the last waiting request does so
@@ -215,13 +220,13 @@ type flight struct {
 	returned chan struct{} // closed when refresh has returned
 }
 
-// Reasons to abandon a call of refresh.
+// The reasons to give up a call of the function refresh.
 var (
 	errClosed = errors.New("the credential was closed")
 	errLate   = errors.New("it takes too long")
 )
 
-// late is how long after the expiry of the token a concurrent refresh may run.
+// late is how long after the expiry of the old token a refresh in the background may still run.
 const late = time.Minute
 
 func (s *tokenState) get(ctx context.Context) (token, error) {
@@ -249,8 +254,8 @@ func (s *tokenState) get(ctx context.Context) (token, error) {
 	return token{}, err
 }
 
-// current returns the token, or the refresh to wait for if the token is not valid or was refused.
-// It starts a refresh that is due.
+// current returns the token, if it is valid and was not refused. Otherwise it returns the call of
+// refresh that the request must wait for. It starts a call of refresh that is due.
 func (s *tokenState) current() (token, *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -269,8 +274,8 @@ func (s *tokenState) current() (token, *flight) {
 	return token{}, s.flight
 }
 
-// wait waits for the end of f or ctx and returns its error. If the last waiting request leaves, it
-// abandons f.
+// wait waits until the call f of refresh or ctx ends, and returns the error. If ctx ends and no
+// other request waits for f, it gives up f.
 func (s *tokenState) wait(ctx context.Context, f *flight) error {
 	select {
 	case <-f.done:
@@ -286,8 +291,8 @@ func (s *tokenState) wait(ctx context.Context, f *flight) error {
 	return ctx.Err()
 }
 
-// begin starts a refresh, which its last waiting request abandons. The caller holds mu, and
-// s.flight is nil.
+// begin starts a call of refresh, which is given up when no request waits for it any longer. The
+// caller holds mu, and s.flight is nil.
 func (s *tokenState) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &flight{cancel: cancel, done: make(chan struct{}), returned: make(chan struct{})}
@@ -298,8 +303,8 @@ func (s *tokenState) begin() {
 	go s.run(ctx, f)
 }
 
-// beginConcurrent starts a refresh that runs concurrently with requests that use the current token. A
-// timer abandons it a minute after the token expires. The caller holds mu, and s.flight is nil.
+// beginConcurrent starts a call of refresh while requests still use the current token. A timer
+// gives up the call a minute after the token expires. The caller holds mu, and s.flight is nil.
 func (s *tokenState) beginConcurrent() {
 	s.begin()
 	f := s.flight
@@ -313,8 +318,9 @@ func (s *tokenState) beginConcurrent() {
 	})
 }
 
-// end completes f with err, unless f is already complete. Waiting requests continue, and the next
-// refresh can start even if f's call of the function refresh has not returned. The caller holds mu.
+// end marks the call f of refresh as ended with err, unless f has already ended. Waiting requests
+// continue, and a new call can start even if the function refresh has not returned. The caller
+// holds mu.
 func (s *tokenState) end(f *flight, err error) {
 	if s.flight != f {
 		return
@@ -370,8 +376,9 @@ func (s *tokenState) close() {
 	}
 }
 
-// keep stores a new token and sets when to renew it. A token with a short life is renewed after
-// half of it, so that the credential does not call refresh for every request.
+// keep stores a new token and sets the time from which on it is renewed. A token with a short life
+// is renewed after half of its life, so that the credential does not call refresh for every
+// request.
 func (s *tokenState) keep(t token) {
 	now := time.Now()
 	life := t.expires.Sub(now)
@@ -379,15 +386,16 @@ func (s *tokenState) keep(t token) {
 	s.due = now.Add(max(life-s.early, life/2))
 }
 
-// postpone schedules the next attempt after a failed refresh: after 1, 2, 4, ... 32 seconds, plus
-// or minus a quarter, so that not all clients of a restarted server return at once.
+// postpone sets the time of the next call of refresh after a failed one: after 1, 2, 4, ... 32
+// seconds, plus or minus a quarter, so that not all clients of a restarted server return at once.
 func (s *tokenState) postpone() {
 	pause := time.Second << min(s.failures, 5)
 	s.failures++
 	s.due = time.Now().Add(pause*3/4 + rand.N(pause/2))
 }
 
-// refreshAhead renews the token whenever it is due. It returns when Close cancels ctx.
+// refreshAhead renews the token in the background whenever that is due. It returns when Close
+// cancels ctx.
 func (s *tokenState) refreshAhead(ctx context.Context) {
 	for {
 		s.mu.Lock()
@@ -415,7 +423,7 @@ func (s *tokenState) refreshAhead(ctx context.Context) {
 }
 
 // parseToken returns the token with its expiry. It fails if text is not a JWT with an expiry. It
-// does not verify the signature, which only the server can do.
+// does not verify the signature, because only the server can do that.
 func parseToken(text string) (token, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -446,7 +454,8 @@ func parseToken(text string) (token, error) {
 	return token{text: text, expires: time.Unix(int64(seconds), 0)}, nil
 }
 
-// notInToken reports whether r is none of the characters of a JWT: base64url, '=' and the dot.
+// notInToken reports whether the character r cannot occur in a JWT, which consists of base64url
+// characters, '=' and dots.
 func notInToken(r rune) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':

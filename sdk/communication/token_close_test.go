@@ -12,7 +12,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// lateIssuer is a token issuer that returns one second after its context was cancelled.
+// lateIssuer is a fake token issuer that returns one second after its context was cancelled.
 type lateIssuer struct {
 	issuer
 	running atomic.Int32

@@ -11,7 +11,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// getWithin calls GetToken with a timeout of d.
+// getWithin calls GetToken with a context that ends after d.
 func getWithin(c *TokenCredential, d time.Duration) (azcore.AccessToken, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	defer cancel()
@@ -47,7 +47,8 @@ func TestGoodTokenIsNotHeldBack(t *testing.T) {
 					time.Sleep(time.Second)
 				}
 				i.wantCalls(t, 1)
-				// Now the request waits for the refresh, but not beyond its deadline.
+				// The token has expired, so the request waits for the refresh, but not beyond its
+				// own deadline.
 				if got, err := getWithin(c, 5*time.Second); !errors.Is(err, context.DeadlineExceeded) {
 					t.Errorf("after the end: got %v, %v", got, err)
 				}
@@ -82,8 +83,8 @@ func TestSlowRefreshArrives(t *testing.T) {
 	})
 }
 
-// TestRefreshThatNobodyWaitsForEnds checks that a refresh that runs concurrently with a valid token
-// is abandoned some time after the token expires.
+// TestRefreshThatNobodyWaitsForEnds lets a call of refresh hang while requests use a valid token.
+// It checks that the call is given up some time after the token expires.
 func TestRefreshThatNobodyWaitsForEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ended time.Time
@@ -119,7 +120,7 @@ func TestRefusedTokenWaitsForTheNext(t *testing.T) {
 			t.Errorf("got the refused token %t after %s", second == first, took)
 		}
 
-		// The token expires soon, so a refresh already runs.
+		// The token expires within minutes, so the next request starts a refresh in the background.
 		time.Sleep(58 * time.Minute)
 		get(t, c)
 		synctest.Wait()
@@ -133,7 +134,8 @@ func TestRefusedTokenWaitsForTheNext(t *testing.T) {
 		}
 		i.wantCalls(t, 3) // the request that left did not stop the refresh
 
-		// If no other token is issued, the caller keeps the refused one and gets the 401.
+		// If the issuer fails, GetToken returns the refused token again, and the caller gets the
+		// server's 401.
 		i.err.Store(&errDown)
 		c.Refused(third.Token)
 		start = time.Now()

@@ -19,13 +19,13 @@ import (
 
 var _ azcore.TokenCredential = (*TokenCredential)(nil)
 
-// jwt returns a token that expires at end. Tokens with different names differ.
+// jwt returns a token that expires at end. Two tokens with different names are different.
 func jwt(name string, end time.Time) string {
 	part := base64.RawURLEncoding.EncodeToString
 	return part([]byte(`{"alg":"none"}`)) + "." + part(fmt.Appendf(nil, `{"exp":%d}`, end.Unix())) + "." + part([]byte(name))
 }
 
-// issuer is a fake token issuer; its method is the refresh function of a credential.
+// issuer is a fake token issuer. Its method is the function refresh of a credential.
 type issuer struct {
 	calls atomic.Int32
 	life  time.Duration
@@ -245,7 +245,7 @@ func TestRefusedToken(t *testing.T) {
 		if second == first {
 			t.Error("got the refused token")
 		}
-		// No other token is issued: the old one is used again.
+		// The issuer fails from here on, so GetToken returns the refused token again.
 		i.err.Store(&errDown)
 		for range 10 {
 			c.Refused(second.Token)

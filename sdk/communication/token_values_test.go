@@ -14,14 +14,14 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 )
 
-// transport implements azcore's policy.Transporter with a function.
+// transport is a function that implements policy.Transporter of azcore.
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) Do(req *http.Request) (*http.Response, error) { return f(req) }
 
-// TestRefreshHasNoValuesOfARequest checks that the context of refresh has no context values of the
-// request that started it: azcore's values are about that request only. The race detector checks
-// captured.
+// TestRefreshHasNoValuesOfARequest checks that the context of refresh has no values of the request
+// that started it: the context values of azcore are about that request only. The race detector
+// checks that the refresh does not write the variable captured.
 func TestRefreshHasNoValuesOfARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var header http.Header
@@ -60,7 +60,8 @@ func TestRefreshHasNoValuesOfARequest(t *testing.T) {
 			_, err := c.GetToken(context.Background(), policy.TokenRequestOptions{})
 			second <- err
 		}()
-		// The first request starts the refresh and times out; the second one keeps it running.
+		// The first request starts the refresh and times out. The refresh continues, because the
+		// second request waits for it too.
 		if _, err := c.GetToken(ctx, policy.TokenRequestOptions{}); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("first request: got %v", err)
 		}

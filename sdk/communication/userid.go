@@ -2,7 +2,7 @@ package communication
 
 import "strings"
 
-// guidLen is the length of a GUID in the form 8-4-4-4-12.
+// guidLen is the length of a GUID as text, with groups of 8-4-4-4-12 digits.
 const guidLen = 36
 
 // JoinUserID returns the id of a communication user in a resource, "8:acs:RESOURCE_USER". It does
