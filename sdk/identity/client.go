@@ -18,8 +18,8 @@ import (
 type ClientOptions struct {
 	// ClientOptions configures azcore: retries, transport, policies and tracing. APIVersion selects
 	// an API version other than 2023-10-01; versions from 2021-02-22-preview1 on have the same
-	// form. InsecureAllowCredentialWithHTTP allows a plain http endpoint, which is refused
-	// otherwise.
+	// form. InsecureAllowCredentialWithHTTP allows a plain http endpoint, which a constructor
+	// refuses otherwise.
 	azcore.ClientOptions
 	// CAFile names a PEM file of certificate authorities to trust in addition to the system's. If
 	// it is empty and Transport is nil, the environment variable CONFAB_CA_FILE may name the file.
@@ -32,7 +32,8 @@ type ClientOptions struct {
 
 const (
 	apiVersion = "2023-10-01"
-	// minVersion is the first version with the JSON form {"identity":{"id"}}.
+	// minVersion is the first API version in which the service returns a user in the JSON form
+	// {"identity":{"id"}}.
 	minVersion = "2021-02-22"
 	// entraScope is the scope that the official SDKs request from an Entra ID credential. The
 	// double slash is intended (docs/contract/identity.md §3).
@@ -117,12 +118,12 @@ type TokenOptions struct {
 
 // CreateUserAndToken creates a user and a token with the given scopes in one request
 // (docs/contract/identity.md §3.1). It fails without scopes. options may be nil. Like CreateUser,
-// it is not retried after an attempt that may have created a user, and returns
+// it does not retry after an attempt that may have created a user, and returns
 // communication.ErrUnknownFate.
 func (c *Client) CreateUserAndToken(ctx context.Context, scopes []Scope, options *TokenOptions) (UserAndToken, error) {
 	const operation = "create user"
 	if len(scopes) == 0 {
-		// Without scopes, the service creates a user but no token.
+		// Refuse the call, because the service would create a user without a token.
 		return UserAndToken{}, failed(operation, errors.New("no scopes"))
 	}
 	minutes, err := options.minutes()
@@ -177,10 +178,10 @@ func (c *Client) GetToken(ctx context.Context, user communication.Identifier, sc
 	return token, err
 }
 
-// RevokeTokens revokes all tokens that were issued to user before (docs/contract/identity.md §3.3).
-// A Confab server rejects them at once, Azure within 15 minutes. Tokens that are issued later are
-// valid. Temporary failures are retried; if the response of an attempt is lost, the retry also
-// revokes tokens that were issued between the attempts.
+// RevokeTokens revokes all tokens that have been issued to user so far (docs/contract/identity.md
+// §3.3). A Confab server rejects them at once, Azure within 15 minutes. Tokens that are issued
+// later are valid. Temporary failures are retried; if the response of an attempt is lost, the retry
+// also revokes tokens that were issued between the attempts.
 func (c *Client) RevokeTokens(ctx context.Context, user communication.Identifier) error {
 	return c.do(ctx, user, pipeline.Request{
 		Operation: "revoke tokens",
@@ -201,7 +202,7 @@ func (c *Client) DeleteUser(ctx context.Context, user communication.Identifier) 
 	}, nil)
 }
 
-// do sends r. r.Path is relative to the path of the user.
+// do sends a request whose path is relative to the path of the user.
 func (c *Client) do(ctx context.Context, user communication.Identifier, r pipeline.Request, out any) error {
 	if user.RawID() == "" {
 		return failed(r.Operation, errors.New("the user has no id")) // the request would go to another path
@@ -227,8 +228,8 @@ type TokenCredentialOptions struct {
 // before its token expires, and when the server refuses one. It sends no request before the first
 // request of the chat client, unless options.Proactive is set. options may be nil.
 //
-// It is for servers and bots, which hold the access key. Other programs get their tokens from such
-// a server.
+// The credential is for servers and bots, which hold the access key. Other programs get their
+// tokens from such a server.
 func (c *Client) NewTokenCredential(user communication.Identifier, options *TokenCredentialOptions) *communication.TokenCredential {
 	o := TokenCredentialOptions{}
 	if options != nil {

@@ -20,8 +20,8 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// service returns a client of a server that responds with answer, and the number of requests that
-// the server received.
+// service starts a server that responds with answer. It returns a client of the server and the
+// number of requests that the server has received.
 func service(t *testing.T, answer http.HandlerFunc) (*identity.Client, *atomic.Int32) {
 	t.Helper()
 	var requests atomic.Int32
@@ -44,8 +44,8 @@ func service(t *testing.T, answer http.HandlerFunc) (*identity.Client, *atomic.I
 	return c, &requests
 }
 
-// operations are the methods that send a request; once is set for those that must not be carried
-// out twice.
+// operations lists the methods of a Client that send a request. once is true for a method that must
+// not be carried out twice.
 var operations = []struct {
 	name string
 	once bool
@@ -253,8 +253,9 @@ func TestRotatedKeySigns(t *testing.T) {
 	}
 }
 
-// TestTokensDoNotPrint checks what the comment of AccessToken promises; it does not cover
-// unexported fields.
+// TestTokensDoNotPrint prints and logs access tokens, alone and in slices, maps and exported
+// fields. The output must contain "(redacted)" and not the token. Unexported fields are not tested,
+// because AccessToken cannot protect them.
 func TestTokensDoNotPrint(t *testing.T) {
 	token := identity.AccessToken{Token: "secret", ExpiresOn: time.Unix(0, 0).UTC()}
 	both := identity.UserAndToken{User: bob, Token: token}

@@ -16,7 +16,8 @@ import (
 )
 
 // replay returns options whose transport responds with recorded traffic of the real service, in
-// which ids and tokens are replaced with "sanitized". A program does not need it.
+// which ids and tokens are replaced with "sanitized". Only the examples need it, a program does
+// not.
 func replay(name string) *identity.ClientOptions {
 	traffic := recorded.MustLoad("testdata/recordings/identity-" + name + ".json")
 	o := &identity.ClientOptions{}
@@ -68,7 +69,7 @@ func ExampleNewClientFromConnectionString() {
 }
 
 func ExampleNewClientWithTokenCredential() {
-	// A program uses a credential of package azidentity here.
+	// A program would use a credential of package azidentity; entra is a fake one.
 	ids, err := identity.NewClientWithTokenCredential("https://contoso.communication.azure.com", entra{}, replay("2022-06-01-create-entra-auth-async"))
 	if err != nil {
 		log.Fatal(err)
@@ -171,8 +172,8 @@ func ExampleClient_NewTokenCredential() {
 	// <nil>
 }
 
-// issuing returns options whose transport responds with n tokens. They are made up, because the
-// recorded tokens are no JWTs.
+// issuing returns options whose transport responds with n made-up tokens. Recorded tokens cannot be
+// used, because they are no JWTs.
 func issuing(n int) *identity.ClientOptions {
 	o := replay("2022-10-01-js-issue-foreign-identity-401")
 	traffic := o.Transport.(*recorded.Transport)

@@ -66,7 +66,8 @@ func (u UserAndToken) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("user", u.User.RawID()), slog.Any("token", u.Token))
 }
 
-// userAndTokenJSON is the JSON form of UserAndToken (docs/contract/identity.md §3.1).
+// userAndTokenJSON is the JSON form of UserAndToken, as the service returns it
+// (docs/contract/identity.md §3.1).
 type userAndTokenJSON struct {
 	Identity struct {
 		ID string `json:"id"`
@@ -108,13 +109,14 @@ type createRequest struct {
 }
 
 // issueRequest is the body of a request for a token (docs/contract/identity.md §3.2). An empty list
-// of scopes is sent and a nil one omitted, because the service returns different errors for them.
+// of scopes is encoded and a nil one is omitted, because the service returns different errors for
+// the two.
 type issueRequest struct {
 	Scopes           []Scope `json:"scopes,omitzero"`
 	ExpiresInMinutes int64   `json:"expiresInMinutes,omitempty"`
 }
 
-// minutes returns the lifetime of the token in minutes, 0 for the service's default. It fails if
+// minutes returns the lifetime of the token in minutes, or 0 for the service's default. It fails if
 // ExpiresIn is not a whole number of minutes. The service checks the range.
 func (o *TokenOptions) minutes() (int64, error) {
 	if o == nil {

@@ -22,7 +22,7 @@ import (
 
 const connectionString = "endpoint=https://localhost/;accesskey=c2VjcmV0LWtleS1mb3ItdGVzdA=="
 
-// entra is a fake of an Entra ID credential of package azidentity.
+// entra is a fake credential that returns a token like a credential of package azidentity does.
 type entra struct{}
 
 func (entra) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -32,9 +32,9 @@ func (entra) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.A
 	return azcore.AccessToken{Token: "entra", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// TestRecordings checks that the client sends the requests that official SDKs sent to the real
-// service, at their api-version, and decodes the responses. It fails for a recording that it does
-// not know.
+// TestRecordings replays the recorded traffic between official SDKs and the real service. It checks
+// that the client sends the recorded requests, at their api-version, and decodes the responses. It
+// fails for a recording that it does not know.
 func TestRecordings(t *testing.T) {
 	ctx := context.Background()
 	user := communication.NewUser("sanitized")
@@ -67,7 +67,8 @@ func TestRecordings(t *testing.T) {
 		"2022-10-01-js-revoke-foreign-identity-401": {revoke},
 		"2023-10-01-js-create-join-scopes":          {withToken(0, identity.ScopeChatJoin, identity.ScopeVoIPJoin)},
 	}
-	// A variadic call without arguments would pass nil; the recorded list is empty.
+	// Pass an empty list, as in the recorded request. A variadic call without arguments would pass
+	// nil.
 	calls["2022-10-01-js-issue-empty-scopes-400"][1] = func(c *identity.Client) (any, error) {
 		return c.GetToken(ctx, user, []identity.Scope{}, nil)
 	}
@@ -101,7 +102,8 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
-// replaying returns a client whose api-version is that of the recording.
+// replaying returns a client that gets its responses from the recorded traffic and uses the
+// api-version of the recording.
 func replaying(t *testing.T, traffic *recorded.Transport, bearer bool) *identity.Client {
 	t.Helper()
 	o := &identity.ClientOptions{}
@@ -134,7 +136,7 @@ func wantRefusal(t *testing.T, err error, answer recorded.Response) {
 	}
 }
 
-// wantAnswer checks that got, when it is encoded, has all members of the recorded body.
+// wantAnswer encodes got and checks that the result has all members of the recorded response body.
 func wantAnswer(t *testing.T, got any, body json.RawMessage) {
 	t.Helper()
 	if user, ok := got.(communication.Identifier); ok {
@@ -155,8 +157,8 @@ func wantAnswer(t *testing.T, got any, body json.RawMessage) {
 	}
 }
 
-// leaves returns the values of a JSON object, keyed by their paths. Times are parsed, so that their
-// spelling does not matter.
+// leaves returns the values in a JSON object, keyed by their paths in the object. Times are parsed,
+// so that two spellings of one time are equal.
 func leaves(t *testing.T, text []byte) map[string]any {
 	t.Helper()
 	var v any
