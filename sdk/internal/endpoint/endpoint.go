@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// Clean returns endpoint as scheme://host[:port], without a trailing slash. It fails if endpoint is
-// not an http or https URL with only a host and an optional port. Errors quote no part of endpoint,
-// which may be a secret in the wrong place.
+// Clean returns endpoint in the form scheme://host[:port], without a trailing slash. It fails if
+// endpoint is not an http or https URL with only a host and an optional port. Errors quote no part
+// of endpoint, because a user may have passed a secret by mistake.
 func Clean(endpoint string) (string, error) {
 	if endpoint == "" {
 		return "", errors.New("endpoint is empty")
@@ -43,8 +43,8 @@ func Clean(endpoint string) (string, error) {
 	return u.Scheme + "://" + u.Host, nil
 }
 
-// notInHost reports whether r is none of the characters of host names, IP addresses and ports.
-// International names must be given in their ASCII form, which a signature covers too.
+// notInHost reports whether the character r cannot occur in a host name, an IP address or a port.
+// International names must be given in their ASCII form, because signatures use that form too.
 func notInHost(r rune) bool {
 	switch {
 	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9':
