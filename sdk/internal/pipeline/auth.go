@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Auth returns the policy that authorizes each attempt of a request. Unless allowHTTP is set, the
-// policy fails for requests over plain http.
+// Auth returns a policy that authorizes each attempt of a request with a token or a signature.
+// Unless allowHTTP is true, the policy fails for requests over plain http.
 type Auth func(allowHTTP bool) policy.Policy
 
 // Signature returns an Auth that signs each attempt with key.
@@ -28,12 +28,13 @@ func Signature(key communication.AccessKey) Auth {
 	}
 }
 
-// Bearer returns an Auth that adds a token of cred to each attempt. If the server answers 401, it
-// asks cred once for another token, and repeats the attempt if that token differs. azcore's own
-// policy does so only for responses with a WWW-Authenticate header, which the service does not
-// send.
+// Bearer returns an Auth that adds a token of cred to each attempt of a request. If the server
+// answers 401, the policy asks cred once for another token, and repeats the attempt if that token
+// differs. azcore's own policy does so only for responses with a WWW-Authenticate header, which the
+// service does not send.
 //
-// If cred has a method Refused(token string), it is called with each token that the server refused.
+// If cred has a method Refused(token string), the policy calls it with each token that the server
+// refused.
 func Bearer(cred azcore.TokenCredential, scopes ...string) Auth {
 	return func(allowHTTP bool) policy.Policy {
 		tokens := newTokens(cred, scopes)
@@ -48,7 +49,7 @@ func Bearer(cred azcore.TokenCredential, scopes ...string) Auth {
 			}
 			fresh, err := tokens.get(req.Raw().Context(), token)
 			if err != nil || fresh == token {
-				// Return the 401: it says more than the reason why there is no other token.
+				// Return the 401 of the server, which tells more than the error of the credential.
 				return resp, nil
 			}
 			runtime.Drain(resp)
@@ -65,13 +66,13 @@ func sendWith(req *policy.Request, token string) (*http.Response, error) {
 	return req.Next()
 }
 
-// policyFunc implements policy.Policy with a function.
+// policyFunc is a function that implements policy.Policy.
 type policyFunc func(*policy.Request) (*http.Response, error)
 
 func (f policyFunc) Do(req *policy.Request) (*http.Response, error) { return f(req) }
 
-// authorize returns a policy that calls next, which adds a credential. It fails for requests over
-// plain http, unless allowHTTP is set.
+// authorize returns a policy that calls next, a function that adds a token or a signature to a
+// request. The policy fails for requests over plain http, unless allowHTTP is true.
 func authorize(allowHTTP bool, next policyFunc) policy.Policy {
 	return policyFunc(func(req *policy.Request) (*http.Response, error) {
 		if req.Raw().URL.Scheme != "https" && !allowHTTP {
@@ -81,19 +82,20 @@ func authorize(allowHTTP bool, next policyFunc) policy.Policy {
 	})
 }
 
-// refuser is a credential that is told which tokens the server refused.
+// refuser is a credential with the method Refused, which is called with each token that the server
+// did not accept.
 type refuser interface{ Refused(token string) }
 
-// refreshEarly is how long before its expiry a cached token is replaced. refreshPause is how long
-// to wait after a failed replacement while the cached token is valid. Both values are azcore's.
+// refreshEarly is how long before its expiry a cached token is replaced. refreshPause is the time
+// between two attempts to replace a token that is still valid. azcore has the same values.
 const (
 	refreshEarly = 5 * time.Minute
 	refreshPause = 30 * time.Second
 )
 
-// tokens caches the token of a credential, as azcore's policy does, because a credential may send a
-// request for each token. The credentials of package communication have their own cache and are
-// called each time.
+// tokens caches the token of a credential, as azcore's policy does, because GetToken of a
+// credential may send a request. It does not cache tokens of the credentials of package
+// communication, which have their own cache.
 type tokens struct {
 	cred    azcore.TokenCredential
 	options policy.TokenRequestOptions
@@ -114,7 +116,8 @@ func newTokens(cred azcore.TokenCredential, scopes []string) *tokens {
 	}
 }
 
-// get returns a token for a request. refused is the token that the server has just refused, or "".
+// get returns a token for a request, from the cache or the credential. refused is a token that the
+// server has just refused, or "".
 func (t *tokens) get(ctx context.Context, refused string) (string, error) {
 	if !t.keeps {
 		if refused != "" {

@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// numbered is a credential of another package. Its first token is "1", its second "2", and so on;
-// each lives for life.
+// numbered is a fake credential that is not of package communication. Its first token is "1", its
+// second "2", and so on. Each token expires after the duration life.
 type numbered struct {
 	n    int
 	life time.Duration
@@ -30,7 +30,8 @@ func (c *numbered) GetToken(context.Context, policy.TokenRequestOptions) (azcore
 	return azcore.AccessToken{Token: fmt.Sprint(c.n), ExpiresOn: time.Now().Add(c.life)}, nil
 }
 
-// told is a credential with a method Refused.
+// told is a fake credential with the method Refused. It records the refused tokens and returns
+// another token afterwards.
 type told struct {
 	token   string
 	refused []string
@@ -46,7 +47,8 @@ func (c *told) Refused(token string) {
 }
 
 // accepts returns a server that answers 201 with the request's body if the request has the given
-// token, and 401 otherwise. It also returns the Authorization headers that the server received.
+// token, and 401 otherwise. It also returns the list of the Authorization headers that the server
+// receives.
 func accepts(t *testing.T, token string) (*server, *[]string) {
 	t.Helper()
 	var seen []string
@@ -198,8 +200,8 @@ func TestSignature(t *testing.T) {
 	wantError(t, err, "create it: sign request: access key is empty")
 }
 
-// verify checks the signature of a received request: it signs the request again at the request's
-// own date and compares the headers.
+// verify checks the signature of a received request. It signs the request again, at the date in the
+// request's header, and compares the headers.
 func verify(r *http.Request, key communication.AccessKey) error {
 	again, err := http.NewRequest(r.Method, "https://"+r.Host+r.RequestURI, r.Body)
 	if err != nil {

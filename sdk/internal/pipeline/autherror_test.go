@@ -20,8 +20,8 @@ var sentinels = []error{
 	communication.ErrUnauthorized, communication.ErrForbidden, communication.ErrNotFound, communication.ErrThrottled, communication.ErrUnknownFate,
 }
 
-// TestErrorOfTheIssuerIsNotThatOfTheOperation checks that the status of a token issuer's response
-// is not reported as the status of the operation.
+// TestErrorOfTheIssuerIsNotThatOfTheOperation lets a token issuer refuse to issue a token. The
+// error of the operation must not match the sentinel error for the issuer's status.
 func TestErrorOfTheIssuerIsNotThatOfTheOperation(t *testing.T) {
 	for _, test := range []struct {
 		status int // status of the issuer's response to a request that creates something
@@ -60,7 +60,7 @@ func TestErrorOfTheIssuerIsNotThatOfTheOperation(t *testing.T) {
 			if errors.As(err, &response) {
 				t.Errorf("got the issuer's answer as that of the operation: %v", response.StatusCode)
 			}
-			// The issuer's error can be found in the Err of the operation's error.
+			// The field Err of the operation's error contains the error of the token issuer.
 			if !errors.As(outer.Err, &inner) || !errors.Is(inner, test.is) || !errors.As(inner, &response) || response.StatusCode != test.status {
 				t.Errorf("the error of the issuer: got %v", inner)
 			}
@@ -104,8 +104,8 @@ func TestErrorOfTheIssuerIsWhatElseItIs(t *testing.T) {
 	}
 }
 
-// TestDeadlineWhileWaitingForAToken checks that the deadline of the caller ends the wait for a
-// token.
+// TestDeadlineWhileWaitingForAToken checks that a call ends at the caller's deadline while it waits
+// for a token.
 func TestDeadlineWhileWaitingForAToken(t *testing.T) {
 	cred, err := communication.NewRefreshingTokenCredential(func(ctx context.Context) (string, error) {
 		<-ctx.Done()
@@ -124,8 +124,8 @@ func TestDeadlineWhileWaitingForAToken(t *testing.T) {
 	}
 }
 
-// TestNoTokenForTheSecondTry checks that an unknown fate of the first attempt is reported even if
-// the credential has no token for the second one.
+// TestNoTokenForTheSecondTry sends a request whose first attempt may have been carried out, with a
+// credential that has no token for the second attempt. The error must be ErrUnknownFate.
 func TestNoTokenForTheSecondTry(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) { w.WriteHeader(http.StatusServiceUnavailable) })
 	cred := &failsLater{err: &communication.Error{Op: "issue token", StatusCode: http.StatusForbidden}}
@@ -137,8 +137,8 @@ func TestNoTokenForTheSecondTry(t *testing.T) {
 	}
 }
 
-// failsLater is a credential of another package that returns one token, which expires at once, and
-// then fails.
+// failsLater is a fake credential that is not of package communication. It returns one token, which
+// expires at once, and then fails.
 type failsLater struct {
 	asked bool
 	err   error

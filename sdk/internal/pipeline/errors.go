@@ -18,14 +18,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// noResponseError returns the error of a call that got no usable response.
+// noResponseError returns the error of a call that got no usable response, with err as its cause.
 func noResponseError(c *call, err error) error {
 	var token tokenError
 	var certificate *tls.CertificateVerificationError
 	if errors.As(err, &token) {
 		err = token // do not suggest CAFile: the certificate may be that of the token issuer
 	} else {
-		// The URL adds nothing to the operation, and its query should not be logged.
+		// Remove the URL: the error already names the operation, and the query should not be
+		// logged.
 		err = withoutURL(err)
 		if errors.As(err, &certificate) {
 			err = fmt.Errorf("%w (for a private certificate authority set CAFile in the client options or %s in the environment)", err, caFileVariable)
@@ -35,7 +36,7 @@ func noResponseError(c *call, err error) error {
 	if !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return e
 	}
-	// The context ended during a pause: add the failure that caused the pause.
+	// If the context ended during a pause between attempts, add the failure that caused the pause.
 	switch {
 	case c.refused != nil:
 		last := refusal(c, c.refused, 0)
@@ -48,12 +49,13 @@ func noResponseError(c *call, err error) error {
 }
 
 // tokenError is the error of a credential that failed to return a token. It hides the sentinels of
-// package communication and the response of the token issuer: otherwise a caller could take them
-// for the result of the operation. It has no Unwrap method, so that only its Is and As methods
-// decide.
+// package communication and the response of the token issuer, because a caller could take them for
+// the result of the operation. It has no method Unwrap, so that errors.Is and errors.As use only
+// its own methods.
 type tokenError struct{ cause error }
 
-// Error omits the URL of the token issuer, whose query may contain a key.
+// Error returns the text of the cause without the URL of the token issuer, whose query may contain
+// a key.
 func (e tokenError) Error() string {
 	text := e.cause.Error()
 	var u *url.Error
@@ -63,7 +65,7 @@ func (e tokenError) Error() string {
 	return "get a token: " + text
 }
 
-// Is reports whether the cause matches target, but false for the sentinels of package
+// Is reports whether the cause matches target. It returns false for the sentinel errors of package
 // communication.
 func (e tokenError) Is(target error) bool {
 	switch target {
@@ -73,8 +75,8 @@ func (e tokenError) Is(target error) bool {
 	return errors.Is(e.cause, target)
 }
 
-// As finds target in the cause, including the *communication.Error of a token issuer, but no
-// *azcore.ResponseError, which would be taken for the response to the operation.
+// As looks for target in the cause. It finds the *communication.Error of a token issuer, but no
+// *azcore.ResponseError, because a caller would take that for the response to the operation.
 func (e tokenError) As(target any) bool {
 	if _, ok := target.(**azcore.ResponseError); ok {
 		return false
@@ -82,12 +84,12 @@ func (e tokenError) As(target any) bool {
 	return errors.As(e.cause, target)
 }
 
-// interrupted is the error of a call whose context ended between two attempts: end is the error of
-// the context, last that of the last attempt.
+// interrupted is the error of a call whose context ended between two attempts. The field end is the
+// error of the context, and last the error of the last attempt.
 type interrupted struct{ end, last error }
 
-// Error returns both errors. It omits the operation from the last one, because the outer error
-// names it.
+// Error returns the texts of both errors. It removes the name of the operation from the text of
+// last, because the outer error begins with it.
 func (i interrupted) Error() string {
 	last := i.last.Error()
 	if e, ok := i.last.(*communication.Error); ok {
@@ -96,10 +98,10 @@ func (i interrupted) Error() string {
 	return i.end.Error() + ", last try: " + last
 }
 
-// Unwrap returns both errors.
+// Unwrap returns the error of the context and the error of the last attempt.
 func (i interrupted) Unwrap() []error { return []error{i.end, i.last} }
 
-// refusal returns the error for a response whose status is not want.
+// refusal returns the error for a response with another status than want.
 func refusal(c *call, resp *http.Response, want int) *communication.Error {
 	body, _ := runtime.Payload(resp) // does not fail: azcore has read the body
 	e := &communication.Error{
@@ -131,8 +133,8 @@ func refusal(c *call, resp *http.Response, want int) *communication.Error {
 	return e
 }
 
-// badResponseError returns the error for a successful response whose body cannot be decoded.
-// problem is the reason.
+// badResponseError returns the error for a successful response whose body cannot be decoded. The
+// text problem says why.
 func badResponseError(c *call, resp *http.Response, problem string) error {
 	return &communication.Error{
 		Op:          c.operation,
@@ -179,11 +181,12 @@ func describe(resp *http.Response, body []byte) string {
 	return fmt.Sprintf("%d bytes, %s", len(body), kind)
 }
 
-// envelope returns the error that body contains, in one of the two forms that the service uses:
-// "error", as the swagger specifies, and "CommunicationError" (docs/contract/chat.md §7.1). It
-// returns empty strings if there is none.
+// envelope returns the code, message and target of the error in a response body. The service uses
+// two forms: the member "error", as the swagger specifies, and "CommunicationError"
+// (docs/contract/chat.md §7.1). envelope returns empty strings if the body contains no error.
 func envelope(body []byte) (code, message, target string) {
-	// encoding/json ignores the letter case of member names: "Code" matches "code".
+	// One type is enough, because encoding/json ignores the letter case of member names: "Code"
+	// matches "code".
 	type detail struct {
 		Code    string `json:"code"`
 		Message string `json:"message"`
@@ -217,8 +220,8 @@ func requestID(c *call, resp *http.Response) string {
 	return c.requestID
 }
 
-// retryAfter returns the time to wait before the next attempt, 0 if the response does not say. It
-// reads the same headers as azcore's retry policy.
+// retryAfter returns the time to wait before the next attempt, or 0 if the headers of the response
+// do not say. It reads the same headers as azcore's retry policy.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	for _, name := range []string{"retry-after-ms", "x-ms-retry-after-ms"} {
 		if n, err := strconv.ParseInt(h.Get(name), 10, 32); err == nil && n > 0 {

@@ -35,15 +35,15 @@ import (
 // sdkVersion is the version of this module in the User-Agent header and in traces.
 const sdkVersion = "v0.1.0"
 
-// Options has the same fields as the ClientOptions of each client package, so that they can be
-// converted.
+// Options holds the settings of a client. It has the same fields as the ClientOptions of each
+// client package, so that these can be converted to it.
 type Options struct {
 	azcore.ClientOptions
 	CAFile string
 	Logger *slog.Logger
 }
 
-// Config holds the arguments of New.
+// Config holds the arguments of New, which returns a Client.
 type Config struct {
 	Component  string   // name of the package, such as "chat"
 	Version    string   // api-version, unless the options set another one
@@ -60,13 +60,14 @@ type Client struct {
 	version   string
 	azcore    *azcore.Client
 	component string
-	// ownTransport is set if the transport is one of this package, based on net/http. It repeats a
-	// request internally only if nothing of it was written. Other transports may behave
-	// differently.
+	// ownTransport is true if the transport is one of this package, based on net/http. Such a
+	// transport repeats a request internally only if nothing of the request was written. Other
+	// transports may behave differently.
 	ownTransport bool
 }
 
-// New returns a client. It sends no request. It fails if c is invalid, with a message of one line.
+// New returns a client. It sends no request. It fails if c is invalid; the error message has one
+// line.
 func New(c Config) (*Client, error) {
 	o := Options{}
 	if c.Options != nil {
@@ -120,7 +121,7 @@ func apiVersion(c Config, o Options) (string, error) {
 	return o.APIVersion, nil
 }
 
-// Endpoint returns scheme://host[:port].
+// Endpoint returns the endpoint of the client in the form scheme://host[:port].
 func (c *Client) Endpoint() string { return c.endpoint }
 
 // Request is one request to the service.
@@ -141,10 +142,10 @@ type Request struct {
 // headers of the response, also together with an error, or nil if there was no response. Every
 // error is a *communication.Error.
 //
-// Attempts that certainly did not reach the server, and those answered 429, are repeated as the
-// client's RetryOptions say. Without r.Once, so are attempts without a response and those answered
-// 408 or 5xx. If r creates something and any attempt may have been carried out, the error matches
-// communication.ErrUnknownFate.
+// An attempt that certainly did not reach the server, or that was answered 429, is repeated as the
+// client's RetryOptions say. Unless r.Once is set, so is an attempt without a response or one
+// answered 408 or 5xx. If r creates something and any attempt may have been carried out, the error
+// matches communication.ErrUnknownFate.
 func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err error) {
 	ctx, end := runtime.StartSpan(ctx, c.component+"."+strings.ReplaceAll(r.Operation, " ", "_"), c.azcore.Tracer(), nil)
 	defer func() { end(err) }()
@@ -161,8 +162,8 @@ func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err
 	req.SetOperationValue(call)
 	resp, err := c.azcore.Pipeline().Do(req)
 	if err != nil && call.response != nil {
-		// azcore discards a response if the context ends just after it was read. Use it: with an
-		// error the caller would assume that the operation failed.
+		// azcore discards a response if the context ends just after the response was read. Use the
+		// response, because with an error the caller would assume that the operation failed.
 		resp, err = call.response, nil
 	}
 	if err != nil && !(errors.Is(err, errFinalResponse) && resp != nil) {
@@ -191,8 +192,8 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 	if err != nil {
 		return nil, err
 	}
-	// Header names are in canonical form, here and in Request.Header, so that net/http need not
-	// convert them.
+	// Here and in Request.Header, the names of headers are in canonical form, so that net/http need
+	// not convert them.
 	req.Raw().Header.Set(clientRequestID, NewID())
 	req.Raw().Header.Set("Accept", "application/json")
 	for name, value := range r.Header {
@@ -213,7 +214,8 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 	return req, req.SetBody(streaming.NopCloser(bytes.NewReader(call.body)), contentType)
 }
 
-// clientRequestID is the header with the id that the client assigns to a call.
+// clientRequestID is the header with the id that the client assigns to a call, for the server's
+// log.
 const clientRequestID = "X-Ms-Client-Request-Id"
 
 // NewID returns a random UUID, as the service's SDKs send for request ids and idempotency tokens.
@@ -232,7 +234,7 @@ func NewID() string {
 	return string(text[:])
 }
 
-// encode returns body as JSON, with <, > and & unescaped, because chat messages contain many of
+// encode returns body as JSON. It does not escape <, > and &, because chat messages contain many of
 // them.
 func encode(body any) ([]byte, error) {
 	var b bytes.Buffer
@@ -251,7 +253,7 @@ func join(query, more string) string {
 	return query + "&" + more
 }
 
-// parseQuery parses a query and ignores malformed parts.
+// parseQuery parses the query of a URL and ignores malformed parts.
 func parseQuery(query string) url.Values {
 	values, _ := url.ParseQuery(query)
 	return values

@@ -24,7 +24,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// server is a TLS server that calls answer for each request and counts the requests, from 1.
+// server is a TLS server that calls answer for each request. It counts the requests, from 1.
 type server struct {
 	*httptest.Server
 	requests atomic.Int32
@@ -42,7 +42,7 @@ func newServer(t *testing.T, answer func(w http.ResponseWriter, r *http.Request,
 	return s
 }
 
-// caFile returns the name of a file with the certificate of s.
+// caFile writes the certificate of s to a file and returns the file's name.
 func (s *server) caFile(t *testing.T) string {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.pem")
@@ -53,7 +53,7 @@ func (s *server) caFile(t *testing.T) string {
 	return file
 }
 
-// quick are retry options with the usual number of retries and short pauses.
+// quick holds retry options for tests: the usual number of retries, with short pauses.
 var quick = policy.RetryOptions{RetryDelay: time.Millisecond, MaxRetryDelay: 5 * time.Second}
 
 func (s *server) client(t *testing.T, change func(*Config)) *Client {
@@ -76,7 +76,8 @@ func (s *server) client(t *testing.T, change func(*Config)) *Client {
 	return client
 }
 
-// staticToken is a credential of another package that always returns the same token.
+// staticToken is a fake credential that is not of package communication. It always returns the same
+// token.
 type staticToken string
 
 func (s staticToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -103,7 +104,8 @@ func answerJSON(w http.ResponseWriter, status int, body string) {
 	io.WriteString(w, body)
 }
 
-// wantError checks that err is a *communication.Error with the message text, and returns it.
+// wantError checks that err is a *communication.Error with exactly the message text, and returns
+// the error.
 func wantError(t *testing.T, err error, text string) *communication.Error {
 	t.Helper()
 	var e *communication.Error

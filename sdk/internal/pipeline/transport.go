@@ -24,8 +24,9 @@ const caFileVariable = "CONFAB_CA_FILE"
 // largest response of the contract, 200 messages of 28 KB.
 const maxResponse = 64 << 20
 
-// newTransport returns the transport of a client: the one in the options, with a limit on the size
-// of responses, or a shared one of net/http. own reports the latter.
+// newTransport returns the transport of a client, with a limit on the size of responses: the
+// transport in the options, or else one of net/http that several clients share. own is true for the
+// latter.
 func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 	if o.Transport != nil {
 		if o.CAFile != "" {
@@ -51,9 +52,9 @@ func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 	return bounded{direct{transport}}, true, nil
 }
 
-// transports holds the transports of the process, keyed by the certificates that they trust in
-// addition to the system's. They are shared, as http.DefaultTransport is, so that a program with a
-// client for each user does not open a connection for each.
+// transports holds the HTTP transports of the process, keyed by the certificates that they trust in
+// addition to the system's. Clients share them, as they share http.DefaultTransport, so that a
+// program with a client for each user does not open a connection for each.
 var transports struct {
 	sync.Mutex
 	byPEM map[string]*http.Transport
@@ -84,8 +85,8 @@ func sharedTransport(pem string) (*http.Transport, error) {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		// HTTP/2 pings detect a dead connection. Without them, all requests would use it until the
-		// operating system closes it.
+		// HTTP/2 pings detect a dead connection. Without them, all requests would use the
+		// connection until the operating system closes it.
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 64,
@@ -95,20 +96,20 @@ func sharedTransport(pem string) (*http.Transport, error) {
 	return t, nil
 }
 
-// direct implements policy.Transporter with RoundTrip, which does not follow redirects and avoids
-// the copies that an http.Client makes.
+// direct implements policy.Transporter with the method RoundTrip of net/http, which does not follow
+// redirects and avoids the copies that an http.Client makes.
 type direct struct{ *http.Transport }
 
-// Do implements policy.Transporter.
+// Do sends the request with RoundTrip. It implements policy.Transporter.
 func (d direct) Do(req *http.Request) (*http.Response, error) { return d.RoundTrip(req) }
 
-// useLastResponse makes an http.Client return a redirect as the response. The services do not
-// redirect; a signature covers the path, a POST would become a GET, and net/http would send the
-// token to subdomains and other ports.
+// useLastResponse makes an http.Client return a redirect as the response and not follow it. A
+// redirect would be unsafe: a signature covers the path, a POST would become a GET, and net/http
+// would send the token to subdomains and other ports. The services do not redirect.
 func useLastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// withoutRedirects returns a copy of t that does not follow redirects if t is an *http.Client, and
-// otherwise t.
+// withoutRedirects returns a copy of t that does not follow redirects if t is an *http.Client.
+// Otherwise it returns t.
 func withoutRedirects(t policy.Transporter) policy.Transporter {
 	client, ok := t.(*http.Client)
 	if !ok {
@@ -119,11 +120,12 @@ func withoutRedirects(t policy.Transporter) policy.Transporter {
 	return &c
 }
 
-// bounded is a transport that limits the size of responses to maxResponse. azcore reads each
-// response to its end, so the limit must be applied below azcore.
+// bounded is a transport that limits the size of responses to maxResponse. The limit must be
+// applied below azcore, because azcore reads each response to its end.
 type bounded struct{ policy.Transporter }
 
-// Do implements policy.Transporter.
+// Do sends the request and limits the size of the response's body. It implements
+// policy.Transporter.
 func (b bounded) Do(req *http.Request) (*http.Response, error) {
 	resp, err := b.Transporter.Do(req)
 	if err != nil {

@@ -14,7 +14,8 @@ func TestCAFileOfTheEnvironment(t *testing.T) {
 	if _, err := c.Do(context.Background(), read(), nil); err != nil {
 		t.Error(err)
 	}
-	// CAFile takes precedence over the variable, and with a Transport the variable is ignored.
+	// CAFile in the options takes precedence over the environment variable. If the options have a
+	// Transport, the variable is ignored.
 	t.Setenv("CONFAB_CA_FILE", "missing.pem")
 	s.client(t, nil)
 	c = s.client(t, func(c *Config) { c.Options.CAFile, c.Options.Transport = "", s.Client() })

@@ -15,8 +15,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// call is the state of one call of Do, across its attempts. Attempts are sequential, so no mutex is
-// needed.
+// call is the state of one call of Do, from its first attempt to its last. Attempts follow each
+// other, so no mutex is needed.
 type call struct {
 	operation     string
 	requestID     string    // x-ms-client-request-id
@@ -29,20 +29,20 @@ type call struct {
 	refused       *http.Response // the failed response of the last attempt, with its body read
 	failed        error          // or the error of the last attempt
 
-	// dialing and connected tell whether part of the current attempt may have been written: it was
-	// not if a connection was requested (dialing) but not obtained (connected). A transport that
-	// reports neither may have written all of it.
+	// dialing is true if the current attempt has requested a connection, and connected if it has
+	// obtained one. If the first is true and the second false, nothing of the attempt was written.
+	// A transport that sets neither may have written all of it.
 	dialing, connected atomic.Bool
 }
 
-// watch returns ctx with a trace that sets c.dialing and c.connected.
+// watch returns a context with an httptrace that sets c.dialing and c.connected when an attempt
+// requests and obtains a connection.
 func (c *call) watch(ctx context.Context, ownTransport bool) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn: func(string) {
 			c.dialing.Store(true)
 			if ownTransport {
-				// net/http requests a second connection only if nothing was written to the first
-				// one.
+				// net/http requests a second connection only if nothing was written to the first.
 				c.connected.Store(false)
 			}
 		},
@@ -52,18 +52,19 @@ func (c *call) watch(ctx context.Context, ownTransport bool) context.Context {
 
 func (c *call) unsent() bool { return c.dialing.Load() && !c.connected.Load() }
 
-// stop is an error after which azcore's retry policy does not retry, because it has a NonRetriable
-// method.
+// stop is an error that ends the retries: azcore's retry policy does not retry after an error with
+// the method NonRetriable.
 type stop struct{ error }
 
 func (stop) NonRetriable()   {}
 func (s stop) Unwrap() error { return s.error }
 
-// tryPolicy sends one attempt: it determines whether the server may have carried it out, stops the
-// retries if another attempt could carry it out twice, and logs the attempt.
+// tryPolicy sends one attempt of a request and logs it. It determines whether the server may have
+// carried out the attempt, and stops the retries if another attempt could carry out the operation
+// twice.
 type tryPolicy struct{ log *slog.Logger }
 
-// Do implements policy.Policy.
+// Do sends one attempt of the request. It implements policy.Policy.
 func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 	var c *call
 	if !req.OperationValue(&c) {
@@ -82,8 +83,8 @@ func (p *tryPolicy) Do(req *policy.Request) (*http.Response, error) {
 	return c.judge(resp, err)
 }
 
-// judge records the result of an attempt. It returns it unchanged if azcore may retry it, and
-// otherwise with an error that stops the retries.
+// judge records the result of an attempt. It returns resp and err unchanged if azcore may retry,
+// and otherwise resp with an error that stops the retries.
 func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
 	c.refused, c.failed = nil, err
 	if err != nil {
@@ -105,19 +106,19 @@ func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
 			return resp, stop{errFinalResponse}
 		}
 	}
-	// Do not start a pause beyond the deadline: the response is a better error than the end of the
-	// context.
+	// Stop here if the pause that the server asks for ends after the deadline: the response is a
+	// better error than the end of the context.
 	if !c.end.IsZero() && time.Until(c.end) < retryAfter(resp.Header, time.Now()) {
 		return resp, stop{errFinalResponse}
 	}
 	return resp, nil
 }
 
-// errFinalResponse accompanies a response that must not be retried.
+// errFinalResponse is the error that stops the retries after a response.
 var errFinalResponse = errors.New("answered")
 
-// freshBody sets a new body reader for each attempt, because a transport may still read the body of
-// the last attempt, and azcore's attempts share one reader.
+// freshBody gives each attempt its own reader of the body. azcore would use one reader for all
+// attempts, while a transport may still read from the last attempt's body.
 func (p *tryPolicy) freshBody(req *policy.Request, c *call) {
 	if c.body == nil {
 		return
@@ -128,13 +129,13 @@ func (p *tryPolicy) freshBody(req *policy.Request, c *call) {
 	req.Raw().Body, _ = req.Raw().GetBody()
 }
 
-// permanent reports whether err would also occur in the next attempt.
+// permanent reports whether the next attempt would certainly fail with err too.
 func permanent(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	return errors.As(err, &certificate) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// write logs an attempt, without headers, body and query.
+// write logs one attempt: its operation, path, status and duration, but no header, body or query.
 func (p *tryPolicy) write(req *policy.Request, c *call, took time.Duration, resp *http.Response, err error) {
 	ctx := req.Raw().Context()
 	if p.log == nil || !p.log.Enabled(ctx, slog.LevelDebug) {

@@ -17,9 +17,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestFaultTable checks the outcome of a read, a creation and an edit under each fault, and how
-// many requests the server receives. A creation must not be sent again once it may have been
-// carried out.
+// TestFaultTable sends a read, a creation and an edit to a server that fails in several ways. It
+// checks the outcome of the call and the number of requests that the server receives. A creation
+// must not be sent again once it may have been carried out.
 func TestFaultTable(t *testing.T) {
 	const all = 4 // one attempt and azcore's three retries
 	status := func(status int, header ...string) func(http.ResponseWriter, *http.Request) {
@@ -134,7 +134,8 @@ func TestThrottledTellsHowLong(t *testing.T) {
 	}
 }
 
-// closing is a listener that closes its first connections before the TLS handshake.
+// closing is a listener that closes its first connections before the TLS handshake, and leaves
+// later ones open.
 type closing struct {
 	net.Listener
 	first atomic.Int32
@@ -181,9 +182,9 @@ func TestNobodyThere(t *testing.T) {
 	}
 }
 
-// TestServerGoneBetweenRequests checks unsent after the events of a connection trace. For example,
-// the server closed a pooled connection: net/http wrote nothing, dials again and fails, so nothing
-// was sent.
+// TestServerGoneBetweenRequests calls the functions of a connection trace in several orders and
+// checks whether the call then knows that nothing was sent. For example, if the server closed a
+// pooled connection, net/http wrote nothing to it and dials again. If that fails, nothing was sent.
 func TestServerGoneBetweenRequests(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -215,7 +216,7 @@ func TestServerGoneBetweenRequests(t *testing.T) {
 	}
 }
 
-// failing is a custom transport that fails without telling whether the request was sent.
+// failing is a custom transport that always fails and does not tell whether the request was sent.
 type failing struct{ requests int }
 
 func (f *failing) Do(*http.Request) (*http.Response, error) {
@@ -326,16 +327,17 @@ func TestUnknownAuthorityIsSaidAtOnce(t *testing.T) {
 	wantError(t, err, "create it: tls: failed to verify certificate: x509: certificate signed by unknown authority (for a private certificate authority set CAFile in the client options or CONFAB_CA_FILE in the environment)")
 }
 
-// creates returns a request that creates something each time, unless the server recognizes its
-// idempotency token, and may be retried.
+// creates returns a request that may be retried. It creates something each time, unless the server
+// recognizes its idempotency token.
 func creates() Request {
 	r := create()
 	r.Once, r.Creates = false, true
 	return r
 }
 
-// TestRepeatedRequestOfUnknownFate checks that a request that fails after all retries reports an
-// unknown fate if any attempt may have been carried out: otherwise the caller would repeat it.
+// TestRepeatedRequestOfUnknownFate sends a request that fails after all retries. If any attempt may
+// have been carried out, the error must be ErrUnknownFate, because the caller would otherwise
+// repeat the request.
 func TestRepeatedRequestOfUnknownFate(t *testing.T) {
 	for _, test := range []struct {
 		name     string
@@ -369,8 +371,8 @@ func TestRepeatedRequestOfUnknownFate(t *testing.T) {
 	}
 }
 
-// TestEndOfTheContextInAPause checks that an error of a context that ended during a pause contains
-// the reason for the pause.
+// TestEndOfTheContextInAPause ends the context during a pause between two attempts. The error must
+// contain the failure that caused the pause.
 func TestEndOfTheContextInAPause(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 		w.Header().Set("MS-CV", "cv.0")
@@ -398,7 +400,7 @@ func TestEndOfTheContextInAPause(t *testing.T) {
 }
 
 // TestRetryAfterBeyondTheDeadline checks that a call ends at once if the server asks for a pause
-// beyond the deadline.
+// that ends after the caller's deadline.
 func TestRetryAfterBeyondTheDeadline(t *testing.T) {
 	s := newServer(t, func(w http.ResponseWriter, _ *http.Request, _ int) {
 		w.Header().Set("Retry-After", "3600")
