@@ -17,13 +17,13 @@ import (
 	"sync"
 )
 
-// Exchange is one request and its response.
+// Exchange is one recorded request and its response.
 type Exchange struct {
 	Request  Request
 	Response Response
 }
 
-// Request is the request that a client must send.
+// Request is a recorded request, which the client under test must send.
 type Request struct {
 	Method  string
 	Path    string            // compared after unescaping
@@ -32,27 +32,29 @@ type Request struct {
 	Body    json.RawMessage   // compared as JSON; an absent body, null and {} are equal
 }
 
-// Response is the response to replay.
+// Response is a recorded response, which the client under test receives.
 type Response struct {
 	Status  int
 	Headers map[string]string
 	Body    json.RawMessage
 }
 
-// Transport responds to the requests of a client with the exchanges of a recording, in order. If a
-// request differs from the recorded one, Do returns an error that describes the difference. It
-// implements azcore's policy.Transporter and is safe for concurrent use.
+// Transport responds to the requests of a client with recorded responses, in the recorded order. If
+// a request differs from the recorded one, Do returns an error that describes the difference. A
+// Transport implements azcore's policy.Transporter and is safe for concurrent use.
 type Transport struct {
 	// AnyVersion accepts any api-version, not only the recorded one.
 	AnyVersion bool
-	// Exchanges are the exchanges to replay. Tests may change them before the first request.
+	// Exchanges lists the recorded requests and responses. Tests may change them before the first
+	// request.
 	Exchanges []Exchange
 
 	mu   sync.Mutex
 	used int
 }
 
-// Load reads a recording from a file: {"exchanges": [{"request": {...}, "response": {...}}]}.
+// Load reads recorded traffic from a JSON file: {"exchanges": [{"request": {...}, "response":
+// {...}}]}. It fails if the file cannot be read or has no exchanges.
 func Load(file string) (*Transport, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -68,7 +70,7 @@ func Load(file string) (*Transport, error) {
 	return &Transport{Exchanges: r.Exchanges}, nil
 }
 
-// MustLoad is like Load but panics if the recording cannot be read. It is for examples.
+// MustLoad reads recorded traffic as Load does, but panics on an error. It is for examples.
 func MustLoad(file string) *Transport {
 	t, err := Load(file)
 	if err != nil {
@@ -77,7 +79,7 @@ func MustLoad(file string) *Transport {
 	return t
 }
 
-// Skip skips the next n exchanges, which another client made, and returns t.
+// Skip leaves out the next n exchanges, which another client sent, and returns t.
 func (t *Transport) Skip(n int) *Transport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -85,7 +87,7 @@ func (t *Transport) Skip(n int) *Transport {
 	return t
 }
 
-// Done returns an error if not all exchanges were used.
+// Done returns an error if the client has not sent all recorded requests.
 func (t *Transport) Done() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -96,7 +98,8 @@ func (t *Transport) Done() error {
 	return nil
 }
 
-// Do implements policy.Transporter.
+// Do returns the recorded response to req, or an error if req differs from the next recorded
+// request. It implements policy.Transporter.
 func (t *Transport) Do(req *http.Request) (*http.Response, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,7 +114,7 @@ func (t *Transport) Do(req *http.Request) (*http.Response, error) {
 	return e.Response.http(req), nil
 }
 
-// final is an error that azcore's retry policy does not retry.
+// final is an error after which azcore's retry policy does not retry.
 type final struct{ error }
 
 func (final) NonRetriable() {}
@@ -186,8 +189,8 @@ func bodyDiffers(want json.RawMessage, wantType string, req *http.Request) error
 	return nil
 }
 
-// canonical decodes JSON for a comparison. It returns an empty object for an empty text and for
-// null.
+// canonical decodes JSON so that two texts can be compared. It returns an empty object for an empty
+// text and for null.
 func canonical(text []byte) (any, error) {
 	if len(bytes.TrimSpace(text)) == 0 {
 		return map[string]any{}, nil
@@ -207,7 +210,8 @@ func (r Response) http(req *http.Request) *http.Response {
 	for name, value := range r.Headers {
 		h.Set(name, value)
 	}
-	// The recorder re-encoded the bodies, so the headers about their encoding and length are wrong.
+	// Remove the headers about the encoding and the length of the body, which are wrong because the
+	// recorder encoded the body again.
 	h.Del("Content-Length")
 	h.Del("Content-Encoding")
 	h.Del("Transfer-Encoding")
