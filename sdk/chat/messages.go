@@ -245,8 +245,8 @@ type ListMessagesOptions struct {
 	// the service choose.
 	MaxPageSize int
 
-	// Continuation is the Continuation of an earlier [Page], where the list resumes. It includes
-	// the options of the earlier list, so the other options here are ignored.
+	// Continuation resumes an earlier list after a page: it is the Continuation of that [Page]. It
+	// includes the options of the earlier list, so the other options here are ignored.
 	Continuation string
 }
 
@@ -277,7 +277,8 @@ type UpdateMessageOptions struct {
 	// Content is the new text. The type of the message does not change.
 	Content string
 
-	// Metadata sets these keys; other keys keep their values. An empty value removes its key.
+	// Metadata holds the metadata keys to set, with their new values. Other keys of the message keep
+	// their values. An empty value removes its key.
 	Metadata map[string]string
 
 	// RemoveMetadata lists the keys to remove.

@@ -19,8 +19,8 @@ type ListParticipantsOptions struct {
 	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation is the Continuation of an earlier [Page], where the list resumes. It includes
-	// the options of the earlier list, so the other options here are ignored.
+	// Continuation resumes an earlier list after a page: it is the Continuation of that [Page]. It
+	// includes the options of the earlier list, so the other options here are ignored.
 	Continuation string
 }
 

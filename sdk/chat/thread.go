@@ -47,7 +47,8 @@ type UpdateThreadOptions struct {
 	// Topic is the new topic.
 	Topic string
 
-	// Metadata sets these keys; other keys keep their values.
+	// Metadata holds the metadata keys to set, with their new values. Other keys of the thread keep
+	// their values.
 	Metadata map[string]string
 
 	// RemoveMetadata lists the keys to remove.
