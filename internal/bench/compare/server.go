@@ -32,8 +32,8 @@ const patience = time.Minute
 
 // start starts a Confab server from a built program, with a data folder below dir, and
 // returns when the server is ready. It uses only flags that old builds have too. The server
-// logs only warnings, because logging each request would distort the measurement. Its log
-// goes to this process's stderr.
+// logs only warnings, because logging each request would distort the measurement. It
+// writes its log to this process's stderr.
 func start(ctx context.Context, program, dir, database string) (*server, error) {
 	data := filepath.Join(dir, "data")
 	s := &server{
