@@ -43,7 +43,11 @@ func (h *Handler) readBody(req *request) error {
 	// only.
 	var b bytes.Buffer
 	b.Grow(int(min(max(req.ContentLength, 0), maxTrusted)) + bytes.MinRead)
-	_, err := b.ReadFrom(io.LimitReader(req.Body, h.maxBody+1))
+	from := io.Reader(req.Body)
+	if req.ContentLength < 0 { // otherwise net/http ends the body at its announced length
+		from = io.LimitReader(from, h.maxBody+1)
+	}
+	_, err := b.ReadFrom(from)
 	body := b.Bytes()
 	switch {
 	case int64(len(body)) > h.maxBody:

@@ -22,25 +22,34 @@ const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-s
 const allowedHeaders = "authorization, content-type, accept, repeatability-request-id, x-ms-client-request-id, " +
 	"x-ms-return-client-request-id, x-ms-content-sha256, x-ms-date, x-ms-useragent, traceparent"
 
+// Values of headers that all responses share. Header.Set would allocate a slice for each
+// response; net/http only reads these.
+var (
+	transportSecurity = []string{"max-age=2592000"}
+	yes               = []string{"true"}
+	jsonUTF8          = []string{"application/json; charset=utf-8"}
+	plainJSON         = []string{"application/json"}
+)
+
 // write sends a response with the headers that docs/contract/chat.md §1 and
 // docs/contract/identity.md §3 require, and returns its body to the buffer pool. It
 // writes header names in net/http's canonical form: Header.Set allocates memory to
 // convert others.
 func (h *Handler) write(req *request, resp response) {
 	header := req.w.Header()
-	header.Set("Strict-Transport-Security", "max-age=2592000")
+	header["Strict-Transport-Security"] = transportSecurity
 	header.Set("Ms-Cv", req.id+".0")
 	if id := req.clientID(); id != "" {
 		header.Set("X-Ms-Client-Request-Id", id)
 	}
 	if req.api.idempotentSends {
-		header.Set("Confab-Idempotent-Send", "true")
+		header["Confab-Idempotent-Send"] = yes
 	}
 	// A 401 lacks api-supported-versions (docs/contract/chat.md §1), except the recorded 401
 	// for an identity of another resource.
 	if req.path != nil && (resp.status != http.StatusUnauthorized || resp.code == core.IdentityNotOwned) {
 		if versions, ok := req.path.supported[req.Method]; ok {
-			header.Set("Api-Supported-Versions", versions)
+			header["Api-Supported-Versions"] = versions
 		}
 	}
 	h.cors(req, resp)
@@ -65,11 +74,10 @@ func (h *Handler) write(req *request, resp response) {
 		req.w.WriteHeader(resp.status)
 		return
 	}
-	contentType := "application/json; charset=utf-8"
+	header["Content-Type"] = jsonUTF8
 	if resp.code != "" {
-		contentType = "application/json"
+		header["Content-Type"] = plainJSON
 	}
-	header.Set("Content-Type", contentType)
 	header.Set("Content-Length", strconv.Itoa(len(*resp.body)))
 	req.w.WriteHeader(resp.status)
 	req.w.Write(*resp.body) // an error means that the client hung up

@@ -128,8 +128,8 @@ type path struct {
 	segments  []string // fixed text; empty for a parameter
 	names     []string // of the parameters, in order
 	routes    []*route
-	allow     string            // value of the Allow header
-	supported map[string]string // value of the api-supported-versions header, by method
+	allow     string              // value of the Allow header
+	supported map[string][]string // value of the api-supported-versions header, by method
 }
 
 // pathsOf groups the routes by path, in the order of the table.
@@ -152,12 +152,12 @@ func pathsOf(table []route) []*path {
 		p.routes = append(p.routes, &table[i])
 	}
 	for _, p := range paths {
-		p.supported = map[string]string{}
+		p.supported = map[string][]string{}
 		var methods []string
 		for _, r := range p.routes {
 			if !slices.Contains(methods, r.method) {
 				methods = append(methods, r.method)
-				p.supported[r.method] = p.versions(r.method)
+				p.supported[r.method] = []string{p.versions(r.method)}
 			}
 		}
 		p.allow = strings.Join(append(methods, http.MethodOptions), ", ")
