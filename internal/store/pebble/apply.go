@@ -98,12 +98,13 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 // write-ahead log but not yet durable.
 func load(r pebble.Reader, s *core.BatchState) error {
 	for id, withMembers := range s.Reads.Threads {
-		h, found, err := heads.get(r, core.Head{ID: id})
+		h := &core.Head{ID: id}
+		found, err := heads.fill(r, h)
 		if err != nil {
 			return err
 		}
 		if found {
-			s.Heads[id] = &h
+			s.Heads[id] = h
 		}
 		if withMembers {
 			if s.Members[id], err = membersOf(r, id); err != nil {

@@ -54,11 +54,11 @@ type kind[T any] struct {
 }
 
 // key appends the key of r to b, or to a new buffer if b is nil.
-func (k kind[T]) key(b []byte, r T) []byte {
+func (k kind[T]) key(b []byte, r *T) []byte {
 	if b == nil {
 		b = make([]byte, 0, 160) // most keys fit without growing it
 	}
-	return k.schema.EncodeKey(append(b, k.letter), &r)
+	return k.schema.EncodeKey(append(b, k.letter), r)
 }
 
 // decode returns the row that is stored as this key and value.
@@ -68,16 +68,21 @@ func (k kind[T]) decode(key, value []byte) (T, error) {
 
 // get reads the row that has the key of r. The bool is false if it does not exist.
 func (k kind[T]) get(from pebble.Reader, r T) (T, bool, error) {
+	found, err := k.fill(from, &r)
+	return r, found, err
+}
+
+// fill reads the row that has the key of *r into *r, and reports whether it exists.
+func (k kind[T]) fill(from pebble.Reader, r *T) (bool, error) {
 	value, closer, err := from.Get(k.key(nil, r))
-	if err != nil {
-		if errors.Is(err, pebble.ErrNotFound) {
-			err = nil
-		}
-		return r, false, err
+	if errors.Is(err, pebble.ErrNotFound) {
+		return false, nil
 	}
-	defer closer.Close()
-	r, err = k.schema.Decode(value, r)
-	return r, err == nil, err
+	if err != nil {
+		return false, err
+	}
+	err = k.schema.Fill(value, r)
+	return err == nil, errors.Join(err, closer.Close())
 }
 
 // put adds the writing of r to the batch of w.

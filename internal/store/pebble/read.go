@@ -103,7 +103,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	}
 	bounds := prefixRange(kindMessage, part(q.Thread))
 	if q.Before > 0 {
-		bounds.UpperBound = messages.key(nil, core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.Before}})
+		bounds.UpperBound = messages.key(nil, &core.ThreadMessage{Thread: q.Thread, Message: core.Message{Sequence: q.Before}})
 	}
 	it, err := snap.NewIter(bounds)
 	if err != nil {
@@ -224,7 +224,7 @@ func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsP
 	for ok := it.First(); ok; {
 		at := row.Position.DecodeKey(it.Key()[1:])
 		if at.Position <= after { // one seek passes over the rest of this day, or as much of it as needed
-			ok = it.SeekGE(positions.key(nil, core.Event{Day: at.Day, Position: after + 1}))
+			ok = it.SeekGE(positions.key(nil, &core.Event{Day: at.Day, Position: after + 1}))
 			continue
 		}
 		if len(page.Events) == limit {

@@ -27,7 +27,7 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	bounds := prefixRange(kindList, part(q.User))
 	if q.Before != (core.ThreadsCursor{}) { // read the cursor's whole minute: its keys are not in the order of the list
 		before = core.ThreadEntry{Thread: q.Before.Thread, LastMessageOn: q.Before.On}
-		bounds.UpperBound = lists.key(nil, core.ListMove{User: q.User, To: core.MinuteOf(q.Before.On) + 1})
+		bounds.UpperBound = lists.key(nil, &core.ListMove{User: q.User, To: core.MinuteOf(q.Before.On) + 1})
 	}
 	snap := s.durable.acquire()
 	defer snap.release()

@@ -8,44 +8,44 @@ import (
 // Functions that encode and decode single keys and values, for tests that damage a
 // store or compare its rows with golden files.
 
-func userKey(id string) []byte               { return users.key(nil, core.User{ID: id}) }
-func headKey(b []byte, thread string) []byte { return heads.key(b, core.Head{ID: thread}) }
+func userKey(id string) []byte               { return users.key(nil, &core.User{ID: id}) }
+func headKey(b []byte, thread string) []byte { return heads.key(b, &core.Head{ID: thread}) }
 func answerKey(b []byte, thread string) []byte {
-	return answers.key(b, core.ThreadAnswer{Thread: thread})
+	return answers.key(b, &core.ThreadAnswer{Thread: thread})
 }
-func deletingKey(user string) []byte          { return deleting.key(nil, core.User{ID: user}) }
-func sentKey(b []byte, k core.SendKey) []byte { return sent.key(b, core.SentToken{SendKey: k}) }
+func deletingKey(user string) []byte          { return deleting.key(nil, &core.User{ID: user}) }
+func sentKey(b []byte, k core.SendKey) []byte { return sent.key(b, &core.SentToken{SendKey: k}) }
 
 func memberKey(b []byte, thread, user string) []byte {
-	return members.key(b, core.ThreadMember{Thread: thread, Member: core.Member{User: user}})
+	return members.key(b, &core.ThreadMember{Thread: thread, Member: core.Member{User: user}})
 }
 
 func receiptKey(b []byte, thread, user string) []byte {
-	return receipts.key(b, core.ThreadReceipt{Thread: thread, Receipt: core.Receipt{User: user}})
+	return receipts.key(b, &core.ThreadReceipt{Thread: thread, Receipt: core.Receipt{User: user}})
 }
 
 func messageKey(b []byte, thread string, sequence uint64) []byte {
-	return messages.key(b, core.ThreadMessage{Thread: thread, Message: core.Message{Sequence: sequence}})
+	return messages.key(b, &core.ThreadMessage{Thread: thread, Message: core.Message{Sequence: sequence}})
 }
 
 func idKey(b []byte, thread string, id int64) []byte {
-	return ids.key(b, core.ThreadMessage{Thread: thread, Message: core.Message{ID: id}})
+	return ids.key(b, &core.ThreadMessage{Thread: thread, Message: core.Message{ID: id}})
 }
 
 func expiryKey(on int64, thread string) []byte {
-	return expiries.key(nil, core.Expiry{On: on, Thread: thread})
+	return expiries.key(nil, &core.Expiry{On: on, Thread: thread})
 }
 
 func listKey(b []byte, user string, minute int64, thread string) []byte {
-	return lists.key(b, core.ListMove{User: user, To: minute, Thread: thread})
+	return lists.key(b, &core.ListMove{User: user, To: minute, Thread: thread})
 }
 
 func eventKey(b []byte, day uint32, thread string, number uint64) []byte {
-	return events.key(b, core.Event{Day: day, Thread: thread, Number: number})
+	return events.key(b, &core.Event{Day: day, Thread: thread, Number: number})
 }
 
 func positionKey(b []byte, day uint32, position uint64) []byte {
-	return positions.key(b, core.Event{Day: day, Position: position})
+	return positions.key(b, &core.Event{Day: day, Position: position})
 }
 
 func encodeHead(b []byte, h *core.Head) []byte { return row.Head.Encode(b, h) }

@@ -38,22 +38,23 @@ func (k *Kind[T]) Encode(b []byte, row *T) []byte {
 // strings of the row share one copy of the value. The error wraps ErrNewer or
 // ErrDamaged and names the kind.
 func (k *Kind[T]) Decode(value []byte, key T) (T, error) {
-	// The reader and the row escape to the heap. One struct for both makes this one
-	// allocation.
-	d := struct {
-		reader
-		row T
-	}{row: key}
-	format, err := d.open(k.Name, value, k.format)
+	err := k.Fill(value, &key)
+	return key, err
+}
+
+// Fill is Decode into a row that already has the fields of its key.
+func (k *Kind[T]) Fill(value []byte, row *T) error {
+	var r reader
+	format, err := r.open(k.Name, value, k.format)
 	if err != nil {
-		return key, err
+		return err
 	}
 	for i := range k.Fields {
 		if f := &k.Fields[i]; f.since <= format {
-			f.get(&d.reader, &d.row)
+			f.get(&r, row)
 		}
 	}
-	return d.row, d.close(k.Name)
+	return r.close(k.Name)
 }
 
 // EncodeKey appends the key of a row: bytes that compare as the fields of the key
