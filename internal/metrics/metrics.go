@@ -5,6 +5,7 @@ package metrics
 import (
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ type Metrics struct {
 	registry *prometheus.Registry
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
+	answers  sync.Map // from answer to *answerMetrics
 	batches  prometheus.Histogram
 	commits  prometheus.Histogram
 }
@@ -67,8 +69,29 @@ func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	if operation == "" {
 		operation = "none"
 	}
-	m.requests.WithLabelValues(operation, strconv.Itoa(status)).Inc()
-	m.seconds.WithLabelValues(operation).Observe(took.Seconds())
+	key := answer{operation, status}
+	of, ok := m.answers.Load(key)
+	if !ok {
+		of, _ = m.answers.LoadOrStore(key, &answerMetrics{
+			m.requests.WithLabelValues(operation, strconv.Itoa(status)), m.seconds.WithLabelValues(operation),
+		})
+	}
+	found := of.(*answerMetrics)
+	found.requests.Inc()
+	found.seconds.Observe(took.Seconds())
+}
+
+// answer is an operation with the HTTP status of its response.
+type answer struct {
+	operation string
+	status    int
+}
+
+// answerMetrics holds the metrics of an answer. Finding them by their labels takes three
+// times as long as finding them in a map.
+type answerMetrics struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
 }
 
 // Batch records one commit of the store: the number of changes and the duration.

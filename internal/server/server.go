@@ -334,6 +334,9 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 
 // logAccess logs one line about a request. It is the default of Options.Access.
 func (s *Server) logAccess(r rest.Record) {
+	if !s.log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
 		slog.Int("status", r.Status), slog.String("operation", r.Operation),
 		slog.Float64("ms", float64(r.Duration.Microseconds())/1000),
