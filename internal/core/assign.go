@@ -32,8 +32,8 @@ func NewBatchState(b Batch) *BatchState {
 	return s
 }
 
-// rowsFor returns a map for the named rows, or nil if there are none: most batches
-// only send.
+// rowsFor returns an empty map with space for the named rows, or nil if no row is
+// named. Most batches only send messages and need none of these maps.
 func rowsFor[V any, K comparable](names map[K]struct{}) map[K]V {
 	if len(names) == 0 {
 		return nil
@@ -54,7 +54,8 @@ type (
 	ReceiptKey struct{ Thread, User string }
 )
 
-// ListMove moves a thread in a user's list from one activity minute to another.
+// ListMove moves a thread in a user's list of threads, which is sorted by the minute of
+// each thread's last activity.
 type ListMove struct {
 	User, Thread string
 	From, To     int64 // minutes since 1970; From is 0 for a new entry
@@ -212,8 +213,9 @@ func (a *assigner) decide(c *Change) (*Change, Outcome) {
 
 // stale reports whether a row that the change was decided on may have changed since.
 // locked means that the change was decided on the locked rows. A rewrite in place keeps
-// the version of its message, so an earlier one does not show there: a change with such
-// a rewrite is stale unless it was decided on the locked rows.
+// the version of its message, so the version does not show that the row has changed. A
+// change with such a rewrite is therefore stale unless it was decided on the locked
+// rows.
 func (a *assigner) stale(c *Change, head *Head, locked bool) bool {
 	revision := uint64(0)
 	if head != nil {
@@ -258,8 +260,8 @@ func carve[T any](from *[]T, rows []T) []T {
 	return (*from)[n:len(*from):len(*from)]
 }
 
-// number fills the fields of a change to a thread and updates the state. It returns
-// the moves in the users' lists of threads.
+// number fills the ids, sequences, event numbers and times of a change to a thread, and
+// updates the state. It returns the moves in the users' lists of threads.
 func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 	minute := MinuteOf(head.LastMessageOn)
 	a.assignProperties(c, head)
@@ -275,7 +277,8 @@ func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 		a.Members[c.Thread] = replaceMembers(members, c.Members)
 	}
 	if to := MinuteOf(head.LastMessageOn); to != minute {
-		// Once a minute at most: a move costs a row for each participant.
+		// Move the thread once a minute at most, because a move writes a row for each
+		// participant.
 		for i := range c.Roster {
 			moves = append(moves, ListMove{User: c.Roster[i].User, Thread: c.Thread, From: minute, To: to})
 		}
@@ -322,7 +325,8 @@ func (s *BatchState) forgetThread(thread string) {
 	maps.DeleteFunc(s.Receipts, func(k ReceiptKey, _ Receipt) bool { return k.Thread == thread })
 }
 
-// replaceMembers returns a copy of members in which those of put are replaced or added.
+// replaceMembers returns a copy of members with the rows of put. Each of them replaces
+// the row of the same user, or is added.
 func replaceMembers(members, put []Member) []Member {
 	members = slices.Clone(members) // earlier decisions may still refer to the old slice
 	for _, m := range put {
@@ -337,7 +341,7 @@ func replaceMembers(members, put []Member) []Member {
 
 // assignMessages gives new messages their ids, and new and rewritten ones their
 // versions, sequences and times. A rewritten message keeps its id and its time of
-// creation. One rewritten in place keeps its version and sequence too.
+// creation. A message rewritten in place also keeps its version and sequence.
 func (a *assigner) assignMessages(c *Change, head *Head) {
 	next := func() (version int64, sequence uint64) {
 		head.LastID = max(a.at, head.LastID+1)
@@ -383,8 +387,9 @@ func (a *assigner) assignReceipt(c *Change) {
 	}
 }
 
-// assignEvents gives each event its day, number and position, and the id and
-// version of its message: the next added or the next rewritten one, by its kind.
+// assignEvents gives each event its day, number and position, and the id and version of
+// its message. By the event's kind that is the next message that the change adds, or
+// the next message that it rewrites.
 func (a *assigner) assignEvents(c *Change, head *Head) {
 	added, rewritten := 0, 0
 	for i := range c.Events {
@@ -409,10 +414,11 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 	}
 }
 
-// assignMember fills the interval of a member that joins or leaves: the event of
-// joining is the first that the member sees, that of leaving the last. It appends
-// the move in the member's list of threads. minute is the thread's minute of last
-// activity before the change.
+// assignMember fills the interval of event numbers that a member may see, if the member
+// joins or leaves. The event of joining is the first in the interval, the event of
+// leaving the last. assignMember returns moves with the thread's move in the member's
+// list of threads appended. minute is the thread's minute of last activity before the
+// change.
 func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, moves []ListMove) []ListMove {
 	if len(m.Intervals) == 0 {
 		return moves

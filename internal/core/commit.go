@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// Bounds of a lane. A change that finds the queue full is refused with ErrBusy.
+// Bounds of a lane, which is a queue of changes and the goroutine that commits them. A
+// change is refused with ErrBusy if the queue is full.
 const (
 	maxQueued = 8192 // changes in the queue
 	maxBatch  = 1024 // changes in one batch
@@ -103,7 +104,8 @@ func (l *lane) put(p *pending) bool {
 	return true
 }
 
-// take removes up to maxBatch changes from the queue and returns them in the memory of batch.
+// take removes up to maxBatch changes from the queue and returns them. It overwrites
+// batch and returns its memory, to save an allocation.
 func (l *lane) take(batch []*pending) []*pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -173,8 +175,8 @@ func (c *committer) announce(outcomes []Outcome) {
 }
 
 // batchError converts an error of Store.Apply to a 503 if nothing was written, and
-// returns any other error unchanged: SDKs repeat a request after a 503, and a send
-// that was written would be repeated.
+// returns any other error unchanged. After such an error the batch may have been
+// written: SDKs repeat a request after a 503, so a 503 could store a message twice.
 func batchError(err error) error {
 	if errors.Is(err, ErrStorageFull) {
 		return &Error{Code: Unavailable, Message: "The server is short of disk space and refuses writes.", Cause: err}

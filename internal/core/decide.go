@@ -132,7 +132,8 @@ func (u unread) err() error {
 	return nil
 }
 
-// withReads returns a copy of the change that also names the rows of u as read.
+// withReads returns a copy of the change that also names the rows of u, so that the
+// engine locks them when the copy is committed.
 func (c *Change) withReads(u unread) *Change {
 	n := *c
 	n.ReadUsers, n.Rewrites = slices.Clone(c.ReadUsers), slices.Clone(c.Rewrites)

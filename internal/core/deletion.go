@@ -18,10 +18,10 @@ const DefaultGrace = 30 * time.Second
 const sweepPage = 100
 
 // Sweep deletes threads that have expired by their retention policies, and erases
-// deleted users whose grace is over. It handles at most sweepPage threads of each
-// and returns the time at which more work is due, or the zero time if none is
-// known. Progress is stored and every step can be repeated, so several servers may
-// call Sweep and it may be interrupted at any point.
+// deleted users whose grace is over. It deletes at most sweepPage threads, and erases
+// each user from at most sweepPage threads. It returns the time at which more work is
+// due, or the zero time if none is known. Progress is stored and every step can be
+// repeated, so several servers may call Sweep and it may be interrupted at any point.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
@@ -30,7 +30,8 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	return earlier(thread, user), errors.Join(errThreads, errUsers)
 }
 
-// earlier returns the earlier of two times, or the other one if one is zero.
+// earlier returns the earlier of two times. If a or b is the zero time, earlier returns
+// the other time.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -38,9 +39,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sweepThreads deletes at most sweepPage expired threads. It returns the next
-// expiry, the current time if a full page made progress, or the zero time if no
-// other thread expires.
+// sweepThreads deletes at most sweepPage expired threads. It returns the time of the
+// next expiry, the current time if more threads may have expired already, or the zero
+// time if no other thread is known to expire.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
 	threads, err := s.store.Expiring(ctx, sweepPage)
 	if err != nil {
@@ -80,8 +81,9 @@ func (s *Service) expire(ctx context.Context, thread string) (expired bool, err 
 	return err == nil && o.Status == Applied, err
 }
 
-// sweepUsers erases every user whose grace is over from at most sweepPage of its
-// threads. It returns the time at which the next page or the next grace is due.
+// sweepUsers erases each deleted user whose grace is over: it removes the user's
+// content from at most sweepPage threads. It returns the time at which the next page or
+// the next grace is due.
 func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	users, err := s.store.Deleting(ctx)
 	if err != nil {
@@ -103,19 +105,19 @@ func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	return next, errors.Join(errs...)
 }
 
-// erasure is the progress of a user's erasure in this process. It continues after
-// a thread that failed, but then the stored progress, User.ErasedTo, stays before
-// that thread, so that a later pass tries it again.
+// erasure is the progress of a user's erasure in this process. If a thread fails, the
+// erasure continues with the next thread. The stored progress, User.ErasedTo, then
+// stays before the failed thread, so that a later pass tries that thread again.
 type erasure struct {
 	after  string // id of the last thread that was tried
 	failed bool   // a thread failed in this pass
 }
 
-// erase removes the user's messages, display names, metadata and receipts from the
-// next sweepPage threads of its list. Messages become tombstones. A thread without
-// another participant is deleted. After the last thread, erase sets the user's
-// state to UserDeleted, or begins a new pass at the next sweep if one failed. It
-// returns the current time if threads remain, else the zero time.
+// erase removes the user's messages, display names, metadata and receipts from the next
+// sweepPage threads of its list. Messages become tombstones. A thread without another
+// participant is deleted. After the last thread, erase sets the user's state to
+// UserDeleted, or, if a thread failed, begins a new pass at the next sweep. It returns
+// the current time if threads remain, else the zero time.
 func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error) {
 	e := s.erasures[u.ID]
 	if e == nil {
@@ -176,8 +178,8 @@ func (s *Service) eraseFrom(ctx context.Context, thread, user string) error {
 	if err != nil {
 		return err
 	}
-	// From the newest message to the oldest. A tombstone gets a sequence greater
-	// than all before, so this loop does not see it again.
+	// Read from the newest message to the oldest. An erased message gets a sequence
+	// greater than all before, so this loop does not read it again.
 	for before := uint64(0); ; {
 		page, err := s.store.Messages(ctx, MessagesQuery{Thread: thread, Before: before, Limit: sweepPage})
 		if err != nil {

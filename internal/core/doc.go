@@ -1,7 +1,7 @@
 // Package core implements the rules of chat threads, messages and users.
 //
-// It does not depend on HTTP, SQL or api-versions. It declares two interfaces
-// that others implement: a Store, which keeps rows, and a Bus, which delivers
+// It does not depend on HTTP, SQL or api-versions. It declares two interfaces that
+// other packages implement: a Store, which keeps rows, and a Bus, which delivers
 // committed events to subscribers.
 //
 // Every operation that writes has four steps:

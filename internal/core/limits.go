@@ -2,8 +2,8 @@ package core
 
 import "cmp"
 
-// Limits are the sizes that a profile allows. A field of zero sets no limit of
-// its own: only maxContent and maxMetadata apply then.
+// Limits are the greatest sizes that the service accepts. A field of zero sets no
+// limit. For Content and Metadata the bounds maxContent and maxMetadata apply then.
 type Limits struct {
 	Participants int // participants of a thread when some are added
 	PerRequest   int // participants in one request to create a thread or to add some
@@ -15,7 +15,7 @@ type Limits struct {
 	Receipts int
 }
 
-// Bounds in bytes for a profile that sets no limit.
+// Bounds in bytes that apply if Limits.Content or Limits.Metadata is zero.
 const (
 	maxContent  = 1 << 20
 	maxMetadata = 64 << 10

@@ -27,7 +27,8 @@ var messageKinds = [...]string{
 // String returns the contract's word for the kind, or "unknown".
 func (k MessageKind) String() string { return wordOf(messageKinds[:], k) }
 
-// ParseMessageKind parses the contract's word; ok is false for any other.
+// ParseMessageKind returns the message kind with the contract's word s. ok is false if
+// no kind has this word.
 func ParseMessageKind(s string) (k MessageKind, ok bool) {
 	return parseWord[MessageKind](messageKinds[:], s)
 }
@@ -66,7 +67,7 @@ const (
 	MaxMessagesPage     = 200
 )
 
-// SendMessage is the command of POST /chat/threads/{id}/messages.
+// SendMessage has the fields of a request POST /chat/threads/{id}/messages.
 type SendMessage struct {
 	Content           string
 	Kind              MessageKind
@@ -133,17 +134,18 @@ func decideSend(t *Thread, caller string, cmd SendMessage) (*Change, error) {
 	return c, nil
 }
 
-// UpdateMessage is the command of PATCH .../messages/{id}. Without content and
-// without metadata it empties the message; metadata alone keeps the content. In
-// Metadata an empty or nil value removes its key.
+// UpdateMessage has the fields of a request PATCH .../messages/{id}. A request without
+// content and without metadata empties the message. A request with metadata only keeps
+// the content. In Metadata an empty or nil value removes its key.
 type UpdateMessage struct {
 	Content  *string
 	Metadata map[string]*string
 }
 
-// UpdateMessage edits the caller's own message (docs/contract/chat.md §4.1): same id and
-// creation, new version, next sequence. Unverified: the status for somebody
-// else's message (403) and for a deleted one (404).
+// UpdateMessage edits the caller's own message (docs/contract/chat.md §4.1): the
+// message keeps its id and creation time and gets a new version and the next sequence.
+// It fails with 403 for somebody else's message and with 404 for a deleted message.
+// Unverified: these two statuses.
 func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id int64, cmd UpdateMessage) error {
 	if cmd.Content == nil && cmd.Metadata == nil {
 		cmd.Content = new(string)
@@ -153,7 +155,8 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 			return err
 		}
 	}
-	// OnceValue: the decision may run again while the engine holds locks.
+	// Clean the HTML only once: the decision may run again while the engine holds
+	// locks.
 	html := sync.OnceValue(func() string { return cleanHTML(*cmd.Content) })
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		return decideUpdateMessage(t, m, caller, cmd, html)
@@ -225,9 +228,10 @@ func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, 
 	})
 }
 
-// changeMessage is changeThread for an operation on a message: decide also gets the
-// message. It fails with notFound if the message does not exist or the caller may not
-// see it.
+// changeMessage commits the Change that decide returns for a message. decide gets the
+// thread and the message. changeMessage fails with 404 if the thread does not exist,
+// with 403 if the caller is not in it, and with notFound if the message does not exist
+// or the caller may not see it.
 func (s *Service) changeMessage(ctx context.Context, caller, thread string, id int64, notFound *Error, decide func(*Thread, Message) (*Change, error)) error {
 	_, err := s.changeThread(ctx, caller, thread, func(rows Rows, t *Thread, me *Member) (*Change, error) {
 		ms, err := rows.Messages(thread, id)
@@ -256,7 +260,7 @@ func (s *Service) Message(ctx context.Context, caller, thread string, id int64) 
 	return page.Messages[0], nil
 }
 
-// ListMessages is the query of GET .../messages.
+// ListMessages has the parameters of a request GET .../messages.
 type ListMessages struct {
 	Before uint64 // only sequences less than this; 0: from the newest
 	Since  int64  // only messages created at this time or later, epoch milliseconds
@@ -270,8 +274,9 @@ func (s *Service) ListMessages(ctx context.Context, caller, thread string, list 
 	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit})
 }
 
-// messages runs a query. It fails with 404 if the thread is not live, and with 403 if
-// q.Reader was never a member of it.
+// messages returns the messages that q selects. It fails with 404 if the thread does
+// not exist, was deleted or has expired, and with 403 if q.Reader was never a member of
+// it.
 func (s *Service) messages(ctx context.Context, q MessagesQuery) (MessagesPage, error) {
 	page, err := s.store.Messages(ctx, q)
 	if err != nil {

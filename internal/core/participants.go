@@ -146,9 +146,9 @@ func (s *Service) ListParticipants(ctx context.Context, caller, thread string, s
 	return page, nil
 }
 
-// cutPage returns at most limit elements of all from index skip on. It ends before
-// PageBytes of size are exceeded, but not before the first element. next is the
-// index of the next page, or 0 after the last page.
+// cutPage returns at most limit elements of all from index skip on. The page ends
+// before its sizes exceed PageBytes together, but it has its first element in any case.
+// next is the index of the next page, or 0 after the last page.
 func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next int) {
 	from := min(skip, len(all))
 	to := from

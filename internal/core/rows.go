@@ -159,7 +159,8 @@ func (t *Thread) Member(user string) *Member {
 	return nil
 }
 
-// present returns the members who are in the thread now; ms itself if all are.
+// present returns the members of ms who are in the thread now. It returns ms itself if
+// all are.
 func present(ms []Member) []Member {
 	absent := func(m Member) bool { return !m.Present() }
 	if !slices.ContainsFunc(ms, absent) {
@@ -198,7 +199,8 @@ type eventRow struct {
 	message eventMessage
 }
 
-// eventKinds describes the event kinds, by their number.
+// eventKinds has the name of each event kind and the message that its events refer to.
+// The index is the number of the kind.
 var eventKinds = [...]eventRow{
 	ThreadCreated:       {"threadCreated", noMessage},
 	MessageReceived:     {"messageReceived", addedMessage},
@@ -211,8 +213,8 @@ var eventKinds = [...]eventRow{
 	ParticipantsRemoved: {"participantsRemoved", addedMessage},
 }
 
-// row returns the description of a kind. It panics for an unknown kind, which must
-// not be stored.
+// row returns the entry of a kind in eventKinds. It panics for an unknown kind, which
+// must not be stored.
 func (k EventKind) row() eventRow {
 	if int(k) >= len(eventKinds) || eventKinds[k].message == 0 {
 		panic(fmt.Sprintf("core: event kind %d is not in the table", k))
@@ -228,7 +230,8 @@ func (k EventKind) String() string {
 	return "unknown"
 }
 
-// ParseEventKind parses the word for a kind in exports; ok is false for any other.
+// ParseEventKind returns the event kind with the name s. ok is false if no kind has
+// this name.
 func ParseEventKind(s string) (k EventKind, ok bool) {
 	i := slices.IndexFunc(eventKinds[:], func(row eventRow) bool { return s != "" && row.name == s })
 	return EventKind(max(i, 0)), i > 0
@@ -265,7 +268,8 @@ var userStates = [...]string{UserLive: "live", UserDeleting: "deleting", UserDel
 // String returns the word for the state, or "unknown".
 func (u UserState) String() string { return wordOf(userStates[:], u) }
 
-// ParseUserState parses the word of a known state; ok is false for any other.
+// ParseUserState returns the user state with the name s. ok is false if no state has
+// this name.
 func ParseUserState(s string) (u UserState, ok bool) { return parseWord[UserState](userStates[:], s) }
 
 // wordOf returns the word at index k, or "unknown" if the table has none.
@@ -276,7 +280,8 @@ func wordOf[K ~uint8](words []string, k K) string {
 	return "unknown"
 }
 
-// parseWord is the inverse of wordOf; ok is false for a word outside the table.
+// parseWord returns the index of the word s in words. ok is false if words does not
+// contain s.
 func parseWord[K ~uint8](words []string, s string) (k K, ok bool) {
 	i := slices.Index(words[1:], s) + 1
 	return K(i), i > 0
@@ -295,7 +300,7 @@ type User struct {
 }
 
 // Receipt records the last message that a user has read in a thread. It is only
-// replaced by one for the same or a later message.
+// replaced by a receipt for the same or a later message.
 type Receipt struct {
 	User      string
 	MessageID int64

@@ -13,10 +13,12 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// cachedUsers bounds the cached users. Their rows are small and of one size.
+// cachedUsers is the greatest number of user rows in a cache. The rows are small and of
+// one size, so a number bounds the memory.
 const cachedUsers = 100_000
 
-// DefaultPatience is the time for which an operation is tried again when its rows keep changing.
+// DefaultPatience is the time for which an operation is tried again while others keep
+// changing the rows that it depends on.
 const DefaultPatience = 10 * time.Second
 
 // Options of a Service; the zero value works.
@@ -29,9 +31,9 @@ type Options struct {
 	// Grace is the time after a user's deletion during which its tokens may still
 	// delete and leave threads. Then its content is erased. Zero: DefaultGrace.
 	Grace time.Duration
-	// Patience is the time for which an operation is tried again when its rows
-	// keep changing. Then it fails with 503 and has written nothing. Zero:
-	// DefaultPatience.
+	// Patience is the time for which an operation is tried again while others keep
+	// changing the rows that it depends on. After that time the operation fails with
+	// 503 and has written nothing. Zero: DefaultPatience.
 	Patience time.Duration
 	// ThreadCache bounds the cached threads, in bytes. Zero: DefaultThreadCache.
 	ThreadCache int
@@ -42,7 +44,8 @@ type Options struct {
 	Batch func(changes int, took time.Duration)
 }
 
-// Service carries out the operations of the contract on a store.
+// Service carries out the operations on users, threads and messages that docs/contract
+// describes. It keeps their rows in a store.
 type Service struct {
 	store    Store
 	commits  *committer
@@ -106,9 +109,10 @@ func (s *Service) Close() {
 // Resource returns the store's resource as it was when New read it.
 func (s *Service) Resource() Resource { return s.resource }
 
-// change calls decide and commits its change. If the change is Stale, it is committed
-// again with Decide, so that the engine decides on locked rows. If that decision
-// needs rows that are not locked, it is committed once more with these. change
+// change calls decide, commits the Change that it returns, and returns the outcome. If
+// rows have changed since decide read them (Stale), change commits again with Decide,
+// so that the engine calls decide on locked rows. If decide then reads rows that are
+// not locked (Unread), change commits again and the engine locks these too. change
 // returns ErrBusy when ctx ends or s.patience has passed between two commits.
 func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error) {
 	deadline := time.Now().Add(s.patience)
@@ -152,9 +156,10 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 	}
 }
 
-// changeThread is change for an operation on a thread by a participant: decide also
-// gets the thread and the caller's row. It fails with 404 if the thread does not exist,
-// was deleted or has expired, and with 403 if the caller is not in it.
+// changeThread commits the Change that decide returns for a thread, and returns the
+// outcome. decide gets the thread and the caller's row in it. changeThread fails with
+// 404 if the thread does not exist, was deleted or has expired, and with 403 if the
+// caller is not in it.
 func (s *Service) changeThread(ctx context.Context, caller, id string, decide func(Rows, *Thread, *Member) (*Change, error)) (*Outcome, error) {
 	return s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, id)
@@ -169,8 +174,9 @@ func (s *Service) changeThread(ctx context.Context, caller, id string, decide fu
 	})
 }
 
-// decide calls a decision with cached rows. If it refuses or changes nothing, decide
-// calls it again with rows from the store, because the cached rows may be outdated.
+// decide calls a decision with cached rows and returns its Change or error. If the
+// decision refuses or changes nothing, decide calls it again with rows from the store,
+// because the cached rows may be outdated.
 func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) {
 	rows := &storedRows{Service: s, ctx: ctx}
 	c, err := decide(rows)
@@ -227,7 +233,8 @@ func (s *Service) exists(h *Head) error {
 	return nil
 }
 
-// threadAt returns the thread of a view with all members, as of the view or later.
+// threadAt returns the thread of a view with all members, read at the same time as the
+// view or later. It fails with 404 if the thread does not exist.
 func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 	if t, ok := s.threads.Get(v.Head.ID); ok && t.Revision == v.Head.Revision {
 		return t, nil

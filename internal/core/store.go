@@ -23,10 +23,11 @@ type Store interface {
 	// All changes of a batch have Keys for which LaneOf returns the same lane.
 	Lanes() int
 
-	// Apply calls Assign to check and number the changes, and writes the rows of
-	// those that it applied. It returns one outcome per change and does not modify
-	// the changes. An error concerns the whole batch. With ErrStorageFull and
-	// ErrUnavailable nothing was written; after any other error it is unknown.
+	// Apply writes a batch. It calls Assign to check and number the changes, and writes
+	// the rows of those with status Applied. It returns one outcome per change and does
+	// not modify the changes. An error concerns the whole batch. After ErrStorageFull
+	// and ErrUnavailable nothing was written. After any other error the batch may have
+	// been written or not.
 	Apply(ctx context.Context, b Batch) ([]Outcome, error)
 
 	// Thread returns a thread's head and all members, former ones included, or nil
@@ -41,7 +42,7 @@ type Store interface {
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
 
 	// Receipts returns all read receipts of a thread, ordered by ReadOn, with the
-	// view of the reader.
+	// thread's head and the row of the member reader.
 	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
 
 	// Threads returns a page of the threads that the user is or was in, deleted
@@ -52,14 +53,16 @@ type Store interface {
 	// user's list whose ids are greater than after.
 	ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error)
 
-	// Deleting returns the users in state UserDeleting.
+	// Deleting returns the users whose deletion has begun but is not complete: those in
+	// state UserDeleting.
 	Deleting(ctx context.Context) ([]User, error)
 
 	// Expiring returns up to limit live threads that have a retention policy, the
 	// earliest expiry first. A thread may have changed by the time it is returned.
 	Expiring(ctx context.Context, limit int) ([]Expiry, error)
 
-	// Users returns the rows of the users that exist, in any order.
+	// Users returns the rows of the users with these ids, in any order. It leaves out
+	// users that do not exist.
 	Users(ctx context.Context, ids []string) ([]User, error)
 
 	// Events returns up to limit events with a position greater than after, in
@@ -92,9 +95,9 @@ var ErrStorageFull = errors.New("free space is below the floor")
 // was written.
 var ErrUnavailable = errors.New("the database is not available")
 
-// View is a thread's head and one member's row, read at the same moment as the
-// rows of the page that embeds it. The Service decides on it whether the member
-// may see the page.
+// View is a thread's head and one member's row, read at the same moment as the rows of
+// the page that embeds it. The Service uses the View to decide if the member may see
+// the page.
 type View struct {
 	Head   Head    // Revision is 0 if the thread does not exist
 	Member *Member // nil if the user was never in the thread
@@ -172,8 +175,8 @@ type Expiry struct {
 // EventsPage is the result of Store.Events: a range of the event log.
 type EventsPage struct {
 	Events []Event
-	// Position is where the next page starts: no event that becomes readable later
-	// has this position or a smaller one.
+	// Position is the argument after of Store.Events for the next page: no event that
+	// becomes readable later has this position or a smaller one.
 	Position uint64
 }
 
@@ -191,12 +194,12 @@ type Change struct {
 	Key string
 
 	// Decide, if set, is called by Assign with the locked rows, and its result is
-	// applied instead of this change. The other fields then only name the rows to
-	// lock and the token of a replay.
+	// applied instead of this change. The other fields then only name the rows to lock
+	// and the idempotency token.
 	Decide Decision
 
-	// The rows that the change was decided on. It is Stale if one of them differs
-	// from the stored row.
+	// These fields tell which rows the operation read. The outcome is Stale if one of
+	// these rows differs from the stored row.
 
 	Thread    string // "" if no thread changes
 	Revision  uint64 // of the thread's head; 0: the thread must not exist
@@ -225,13 +228,13 @@ type Change struct {
 	Events       []Event
 	PutUsers     []User // users to insert or replace
 
-	// Roster is the participants who stay in the thread. Assign moves the thread
-	// in their lists when its minute of last activity changes. The slice is shared
-	// and read-only. New participants are only in Members.
+	// Roster lists the participants who stay in the thread. When the minute of the
+	// thread's last activity changes, Assign moves the thread in their lists of
+	// threads. The slice is shared and read-only. New participants are only in Members.
 	Roster []Member
 
-	// Invalid is the refused participants, which the operation returns. It is not
-	// stored, except in Answer.
+	// Invalid lists the refused participants, which the operation returns. The list is
+	// not stored, except in Answer.
 	Invalid []InvalidParticipant
 }
 
@@ -256,7 +259,7 @@ type Rewrite struct {
 	How         RewriteKind
 }
 
-// RewriteKind is the kind of a Rewrite.
+// RewriteKind tells how a Rewrite changes a message: Edit, Delete or InPlace.
 type RewriteKind uint8
 
 // The kinds of rewrites. Edit and Delete give the message a new version, the next
@@ -268,8 +271,8 @@ const (
 	InPlace
 )
 
-// CloseInterval marks the end of a leaving member's interval in a Change. Assign
-// replaces it by the number of the change's last event.
+// CloseInterval is the value of Interval.To in a Change by which a member leaves.
+// Assign replaces it with the number of the change's last event.
 const CloseInterval = ^uint64(0)
 
 // Status is the result of one change of a batch.
@@ -298,8 +301,8 @@ type Outcome struct {
 	Err       error         // Refused: the error of Decide
 }
 
-// LaneOf returns the lane of a key, from 0 to n-1. Engines and the committer both
-// use it.
+// LaneOf returns the number of the lane that commits the changes with this key, from 0
+// to n-1. A lane is a goroutine that commits batches one after another.
 func LaneOf(key string, n int) int {
 	h := fnv.New32a()
 	h.Write([]byte(key))

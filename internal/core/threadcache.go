@@ -7,7 +7,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// DefaultThreadCache bounds the cached threads of a Service, in bytes.
+// DefaultThreadCache is the greatest size of all cached threads of a Service, in bytes,
+// if Options.ThreadCache is zero.
 const DefaultThreadCache = 64 << 20
 
 // threadCache caches the most recently used threads, up to a total size in bytes. A

@@ -29,7 +29,7 @@ type NewParticipant struct {
 	Metadata     map[string]string
 }
 
-// CreateThread is the command of POST /chat/threads.
+// CreateThread has the fields of a request POST /chat/threads.
 type CreateThread struct {
 	Topic         string
 	Participants  []NewParticipant
@@ -186,8 +186,9 @@ func named(ms []Member) []MessageParticipant {
 	return ps
 }
 
-// Thread returns a thread's properties. It fails with 404 unless the thread is live,
-// and with 403 unless the caller is a participant (docs/contract/chat.md §3.3).
+// Thread returns a thread's properties. It fails with 404 if the thread does not exist,
+// was deleted or has expired, and with 403 unless the caller is a participant
+// (docs/contract/chat.md §3.3).
 func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperties, error) {
 	v, err := s.view(ctx, caller, id)
 	if err != nil {
@@ -203,8 +204,9 @@ func (s *Service) Participates(ctx context.Context, caller, id string) bool {
 	return err == nil && participates(t.Member(caller)) == nil
 }
 
-// Inspect returns a thread with all members, deleted ones too, without a check of
-// permissions. It is for the server's operator.
+// Inspect returns a thread with all members, even a deleted thread, without a check of
+// permissions. It fails with 404 if the thread does not exist. It is for the server's
+// operator.
 func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	t, err := s.store.Thread(ctx, id)
 	if err == nil && t == nil {
@@ -213,7 +215,7 @@ func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	return t, err
 }
 
-// UpdateThread is the command of PATCH /chat/threads/{id}. A nil field is not
+// UpdateThread has the fields of a request PATCH /chat/threads/{id}. A nil field is not
 // changed; a nil value in Metadata removes its key.
 type UpdateThread struct {
 	Topic         *string
@@ -222,8 +224,8 @@ type UpdateThread struct {
 }
 
 // UpdateThread changes a thread's properties. The caller must be a participant
-// (docs/contract/chat.md §3.4). A topic adds a system message. A command without fields
-// does nothing.
+// (docs/contract/chat.md §3.4). A new topic adds a system message. A command without
+// fields does nothing.
 func (s *Service) UpdateThread(ctx context.Context, caller, id string, cmd UpdateThread) error {
 	if cmd.Topic != nil {
 		if err := checkTopic(*cmd.Topic); err != nil {
@@ -261,7 +263,8 @@ func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limit
 	return c, nil
 }
 
-// changeOf returns a change without rows that was decided on thread t.
+// changeOf returns a change of thread t that writes no rows yet. It has the revision of
+// t, so that Assign detects if the thread has changed since.
 func changeOf(t *Thread) *Change {
 	return &Change{Key: t.ID, Thread: t.ID, Revision: t.Revision, Roster: t.Participants()}
 }

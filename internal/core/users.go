@@ -78,9 +78,10 @@ func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	return u, nil
 }
 
-// LiveUser returns the row of a user for whom tokens may be issued, or fails
-// with 401 IdentityNotOwned: for an id of another resource, an unknown id and
-// a deleted user alike (docs/contract/identity.md §1 rule 10). Unverified: the last two.
+// LiveUser returns the row of a user for whom tokens may be issued, or fails with 401
+// IdentityNotOwned: for an id of another resource, an unknown id and a deleted user
+// alike (docs/contract/identity.md §1 rule 10). Unverified: the status for an unknown
+// id and for a deleted user.
 func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	if !s.owns(id) {
 		return User{}, errNotOwned
@@ -92,8 +93,9 @@ func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	return u, err
 }
 
-// UserForToken is like LiveUser. With Options.Adopt it also creates the user if the id
-// belongs to this resource and is unknown.
+// UserForToken returns the row of a user for whom a token is to be issued. It fails
+// with 401 IdentityNotOwned if LiveUser does. With Options.Adopt it first creates a
+// user whose id belongs to this resource and is unknown.
 func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	u, err := s.LiveUser(ctx, id)
 	if err == nil || !s.adopt || !s.owns(id) {
@@ -121,9 +123,9 @@ func (s *Service) RevokeTokens(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, func(u *User) { u.Generation++ })
 }
 
-// DeleteUser sets the state UserDeleting (docs/contract/identity.md §3.4). From then on the
-// user's tokens only allow it to delete and leave threads. After the grace, Sweep
-// erases the user's content.
+// DeleteUser begins a user's deletion: it sets the state UserDeleting
+// (docs/contract/identity.md §3.4). From then on the user's tokens only allow it to
+// delete and leave threads. After the grace, Sweep erases the user's content.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
