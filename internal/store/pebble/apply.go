@@ -33,8 +33,9 @@ func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 	return outcomes, nil
 }
 
-// syncDecisions waits for the log if a decision wrote nothing: its answer may rest on
-// rows that another lane has logged and that are not durable yet.
+// syncDecisions waits until the write-ahead log is on the disk if a change was refused
+// or changed nothing. Such an outcome may depend on rows that another lane has logged
+// and that are not durable yet.
 func (s *Store) syncDecisions(outcomes []core.Outcome) error {
 	decided := func(o core.Outcome) bool { return o.Status == core.Refused || o.Status == core.Unchanged }
 	if !slices.ContainsFunc(outcomes, decided) {
@@ -47,8 +48,8 @@ func (s *Store) syncDecisions(outcomes []core.Outcome) error {
 	return nil
 }
 
-// maxKeptValue is the capacity in bytes up to which the buffer for values is kept for
-// the next batch.
+// maxKeptValue is the greatest capacity, in bytes, of a buffer for values that is kept
+// for the next batch.
 const maxKeptValue = 64 << 10
 
 // write decides which changes of b apply, gives them their ids, sequences and
@@ -129,7 +130,8 @@ func load(r pebble.Reader, s *core.BatchState) error {
 		}))
 }
 
-// loadRows calls get for each key in names and stores the rows that exist in to.
+// loadRows calls get for each key in names. It stores each row that exists in the map
+// to.
 func loadRows[K comparable, V any](to map[K]V, names map[K]struct{}, get func(K) (V, bool, error)) error {
 	for k := range names {
 		v, found, err := get(k)
@@ -234,7 +236,8 @@ func (w *writer) message(thread string, m *core.Message) {
 	ids.put(w, &w.row)
 }
 
-// putEvent writes an event's row, and the index row that maps its position to it.
+// putEvent writes an event's row, and the index row that maps its position to its
+// thread and number.
 func (w *writer) putEvent(e *core.Event) {
 	events.put(w, e)
 	positions.put(w, e)

@@ -55,8 +55,8 @@ func Restore(ctx context.Context, from, to string) error {
 }
 
 // SetEpoch replaces the epoch of the event log, durably. A reader that finds another
-// epoch than before knows that its cursor is invalid: after a restore, positions are
-// given a second time.
+// epoch than before knows that its cursor is invalid: after a restore, new events get
+// positions that lost events had before.
 func (s *Store) SetEpoch(epoch string) error {
 	return s.set(metaKey(metaEpoch), row.Text.Encode(nil, &epoch))
 }

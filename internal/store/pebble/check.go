@@ -50,7 +50,8 @@ type checker struct {
 	expiring uint64 // number of threads that expire
 }
 
-// row returns err, if it is not nil, as damage of the row with this key.
+// row returns nil if err is nil. Otherwise it returns an error that wraps ErrDamaged
+// and err, and names the row with this key.
 func (c *checker) row(key []byte, err error) error {
 	if err == nil {
 		return nil
@@ -75,8 +76,8 @@ func counting[T any](k kind[T], n *uint64) *cursor {
 }
 
 // take calls read for each row of the thread h and stops at the first row of a later
-// thread. Threads come in key order, so a row of an earlier thread has no head: that
-// is an error.
+// thread. It fails if read fails, and for a row of an earlier thread: take is called
+// for all heads in key order, so that row has no head.
 func (r *cursor) take(h *core.Head) error {
 	for ; r.Valid(); r.Next() {
 		thread, _, _ := bytes.Cut(r.Key()[1:], []byte{0})
@@ -124,7 +125,8 @@ func (c *checker) threads(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// Every id is less than this one, so the rows that are left have no head.
+	// Every thread id is less than this one, so the call fails if rows are left. Such
+	// rows have no head.
 	if err := c.thread(&core.Head{ID: "\xff"}, cursors); err != nil {
 		return c.damaged("the threads", err)
 	}
@@ -199,7 +201,7 @@ func (c *checker) message(h *core.Head, key, value []byte) error {
 	return err
 }
 
-// id adds an id row to the tally.
+// id adds an id row, which maps a message's id to its sequence, to the tally.
 func (c *checker) id(_ *core.Head, key, value []byte) error {
 	m, err := ids.decode(key, value)
 	c.seen.ids++

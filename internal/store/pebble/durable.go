@@ -45,7 +45,7 @@ func (d *durable) acquire() *snapshot {
 	return d.now
 }
 
-// release ends one use of the snapshot; see acquire.
+// release ends one use of the snapshot. After the last use it closes the snapshot.
 func (s *snapshot) release() {
 	if s.uses.Add(-1) == 0 {
 		s.Snapshot.Close()

@@ -29,7 +29,8 @@ const (
 	kindPosition = 'o'
 )
 
-// The kinds of rows whose keys have fields; rows M and k are read by value instead.
+// The kinds of rows whose keys have fields. The function value reads the other rows,
+// whose keys start with M and k.
 var (
 	users     = kind[core.User]{kindUser, row.User}
 	heads     = kind[core.Head]{kindHead, row.Head}
@@ -85,13 +86,13 @@ func (k kind[T]) fill(from pebble.Reader, r *T) (bool, error) {
 	return err == nil, errors.Join(err, closer.Close())
 }
 
-// put adds the writing of r to the batch of w.
+// put writes the row r to the batch of w.
 func (k kind[T]) put(w *writer, r *T) {
 	w.key, w.value = k.schema.EncodeKey(append(w.key[:0], k.letter), r), k.schema.Encode(w.value[:0], r)
 	w.batch.Set(w.key, w.value, nil)
 }
 
-// remove adds the deletion of the row that has the key of r to the batch of w.
+// remove writes to the batch of w that the row with the key of r is deleted.
 func (k kind[T]) remove(w *writer, r *T) {
 	w.key = k.schema.EncodeKey(append(w.key[:0], k.letter), r)
 	w.batch.Delete(w.key, nil)
@@ -151,7 +152,8 @@ func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, fou
 	return v, err == nil, err
 }
 
-// part returns s encoded as a field of a key that is not its last field.
+// part returns s encoded as a field of a key that other fields follow: s and a zero
+// byte.
 func part(s string) string { return s + "\x00" }
 
 // number returns the number in the last eight bytes of a key: a message's sequence or

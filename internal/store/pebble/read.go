@@ -45,7 +45,8 @@ func (s *Store) View(_ context.Context, thread, member string) (core.View, error
 	return view(snap, thread, member)
 }
 
-// view is View on a given reader.
+// view reads a thread's head and the row of one member from r. The head is zero if the
+// thread does not exist, and the member nil if it has no row or user is empty.
 func view(r pebble.Reader, thread, user string) (v core.View, err error) {
 	h, found, err := heads.get(r, core.Head{ID: thread})
 	if err != nil || !found {
@@ -80,7 +81,8 @@ func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.Messages
 	return page, err
 }
 
-// messages is Messages; it also returns the iterator's statistics, for tests.
+// messages returns the page that Messages returns. It also returns the iterator's
+// statistics, for tests.
 func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pebble.IteratorStats, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -178,9 +180,10 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	for it.First(); it.Valid() && len(es) < limit; it.Next() {
 		e := row.Expiry.DecodeKey(it.Key()[1:])
 		h, found, err := heads.get(snap, core.Head{ID: e.Thread})
-		// Skip an entry whose thread does not expire at this time, or it would hide
-		// those behind the limit; Check reports it. Return a thread whose head cannot
-		// be read: the caller gets the error when it reads the thread.
+		// Skip an entry whose thread does not expire at this time: many such entries
+		// would fill the page and hide the entries after them. Check reports them.
+		// Return a thread whose head cannot be read: the caller gets the error when it
+		// reads the thread.
 		if err != nil || found && h.ExpiresOn() == e.On {
 			es = append(es, e)
 		}

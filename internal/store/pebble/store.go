@@ -277,7 +277,8 @@ func (s *Store) Resource(context.Context) (core.Resource, error) {
 	return readResource(snap)
 }
 
-// readResource is Resource on a given reader.
+// readResource reads the resource's id, the epoch of the event log and the access keys
+// from db.
 func readResource(db pebble.Reader) (r core.Resource, err error) {
 	r.ID, _, err = value(db, metaKey(metaResource), row.Text)
 	if err == nil {

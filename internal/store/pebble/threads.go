@@ -21,7 +21,8 @@ func (s *Store) Threads(_ context.Context, q core.ThreadsQuery) (core.ThreadsPag
 	return page, err
 }
 
-// threads is Threads; it also returns the number of keys that it read, for tests.
+// threads returns the page that Threads returns. It also returns the number of keys
+// that it read, for tests.
 func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, err error) {
 	before := core.ThreadEntry{LastMessageOn: math.MaxInt64}
 	bounds := prefixRange(kindList, part(q.User))
@@ -99,7 +100,8 @@ func newestFirst(a, b core.ThreadEntry) int {
 }
 
 // listEntry reads a thread as the user's list shows it: a user who has left sees the
-// topic and the time of leaving. The bool is false if the user has no row in it.
+// topic and the time of leaving. The bool is false if the user has no row in the
+// thread.
 func listEntry(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, error) {
 	v, err := view(r, thread, user)
 	if err != nil || v.Member == nil {

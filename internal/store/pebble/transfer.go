@@ -83,7 +83,7 @@ type recordKind struct {
 	read   func(key, value []byte) (core.Record, error)
 }
 
-// recordsOf returns the recordKind of a kind whose rows are records as they are.
+// recordsOf returns the recordKind of a kind whose decoded rows are exported unchanged.
 func recordsOf[T core.Record](k kind[T]) recordKind {
 	return recordKind{k.letter, func(key, value []byte) (core.Record, error) { return k.decode(key, value) }}
 }
