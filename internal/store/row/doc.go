@@ -4,11 +4,11 @@
 //
 // # Values
 //
-// A value starts with the number of its format, one byte. Then come its fields
-// in the order of the table: unsigned numbers as uvarints, signed ones as
-// zig-zag varints, texts as a length and bytes, lists and maps (sorted by key)
-// as a count and entries. The fields of a kind's key are not in the value; the
-// embedded engine encodes them in its keys.
+// A value starts with the number of its format, one byte. Then come its fields in the
+// order in which the Kind lists them: unsigned numbers as uvarints, signed ones as
+// zig-zag varints, texts as a length and bytes, lists and maps (sorted by key) as a
+// count and entries. The fields of a kind's key are not in the value; the embedded
+// engine encodes them in its keys.
 //
 // Each kind numbers its formats from 1. A field that is added later has the number
 // of the first format that contains it. A kind writes its greatest format and reads

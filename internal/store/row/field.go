@@ -13,7 +13,8 @@ type Field[T any] struct {
 	since   byte // the first format that contains it; 0 is the same as 1
 	put     func(b []byte, row *T) []byte
 	get     func(r *reader, row *T)
-	// Of the fields of a key: bytes that compare as the field does.
+	// putKey and getKey write and read the field in a key. The bytes sort in the order
+	// of the values of the field.
 	putKey func(b []byte, row *T) []byte
 	getKey func(key []byte, row *T) (rest []byte)
 }
@@ -71,7 +72,8 @@ func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string
 	}
 }
 
-// signed is like unsigned, but the value has a zig-zag varint.
+// signed returns a field of an integer that may be negative, stored as a zig-zag varint
+// and a bigint.
 func signed[T any](name string, at func(*T) *int64) Field[T] {
 	f := unsigned(name, at)
 	f.put = func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) }
@@ -137,8 +139,9 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 }
 
 // list returns a field of a slice, stored as a count and the fields of each entry. An
-// empty slice reads as none: nil, or an empty slice, and then the column is never NULL.
-// Later formats cannot add fields to an entry, because entries have no format number.
+// empty slice is read as none, which is nil or an empty slice. If none is nil, the
+// column of an empty slice is NULL. Later formats cannot add fields to an entry,
+// because entries have no format number.
 func list[T, E any](name string, at func(*T) *[]E, none []E, entry ...Field[E]) Field[T] {
 	put := func(b []byte, row *T) []byte {
 		es := *at(row)

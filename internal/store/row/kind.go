@@ -8,11 +8,12 @@ type Kind[T any] struct {
 	Key    []Field[T] // the primary key; not in the value
 	Fields []Field[T] // of the value, in this order
 	format byte       // that Encode writes; the greatest that Decode reads
-	// textLast says that the last field of the key is a text, which needs no end.
+	// textLast is true if the last field of the key is a text. No zero byte ends it.
 	textLast bool
 }
 
-// newKind returns a kind. Its format is the greatest since of its fields.
+// newKind returns a kind with the given fields of the key and of the value. Its format
+// is the greatest format in which one of the fields was added.
 func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	k := &Kind[T]{Name: name, Key: key, Fields: fields, format: 1}
 	k.textLast = len(key) > 0 && key[len(key)-1].Columns[0].Type == "text"

@@ -61,8 +61,9 @@ var Member = newKind("member",
 	left,
 )
 
-// left is a flag, then three fields if the flag is set. If it is not, PostgreSQL
-// has NULL in left_on and zero in the other two columns.
+// left is the field Left of a member: a flag, and three values if the flag is set. If
+// Left is nil, the flag is not set, and PostgreSQL has NULL in left_on and zero values
+// in the other two columns.
 var left = Field[core.Member]{
 	put: func(b []byte, m *core.Member) []byte {
 		if m.Left == nil {
@@ -92,8 +93,8 @@ var left = Field[core.Member]{
 	},
 }
 
-// leftTarget returns the scan target of one column of Left. The columns may come
-// in any order, so the first one that differs from none allocates the Left.
+// leftTarget returns the scan target of a column of Member.Left. The columns may come
+// in any order, so the first column with another value than none allocates Left.
 func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.Member) any {
 	return func(m *core.Member) any {
 		return anyTarget(func(value any) error {
@@ -209,15 +210,16 @@ var (
 			unsigned("position", func(e *core.Event) *uint64 { return &e.Position })),
 		text("thread", func(e *core.Event) *string { return &e.Thread }),
 		unsigned("number", func(e *core.Event) *uint64 { return &e.Number }))
-	// MessageID leads from a message's id to its sequence.
+	// MessageID maps a message's id to its sequence.
 	MessageID = newKind("message id",
 		keys(
 			text("thread", func(m *core.ThreadMessage) *string { return &m.Thread }),
 			signed("id", func(m *core.ThreadMessage) *int64 { return &m.ID })),
 		unsigned("sequence", func(m *core.ThreadMessage) *uint64 { return &m.Sequence }))
-	// Deleting is a user whose deletion has begun and not ended.
+	// Deleting is an index of the users whose deletion has begun and not ended.
 	Deleting = newKind("user in deletion", User.Key)
-	// Expiry is a thread that its retention policy ends.
+	// Expiry is an index of threads by the time at which their retention policies
+	// delete them.
 	Expiry = newKind("expiry", keys(
 		signed("on", func(e *core.Expiry) *int64 { return &e.On }),
 		text("thread", func(e *core.Expiry) *string { return &e.Thread })))
@@ -228,8 +230,9 @@ var (
 	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
 )
 
-// Formats counts the formats that kinds got after their first one. It grows with
-// every new format, so a store that keeps it tells an older binary that it is newer.
+// Formats returns the number of formats of all kinds, without the first format of each.
+// The number grows with every new format. A store records it, so that an older binary
+// finds a greater number than its own and refuses the store.
 func Formats() (n uint64) {
 	for _, newest := range []byte{
 		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format,
