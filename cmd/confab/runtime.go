@@ -72,9 +72,9 @@ type announcement struct {
 	notes []string // paths of the port notes
 }
 
-// publish writes the file server.json, which describes the server r to other commands. For
-// a development server it also writes a file for each port, from which another server
-// learns which program uses the port.
+// publish writes the file that describes the server r to other commands; runtimePath
+// returns its name. For a development server it also writes a note for each of its ports:
+// if another Confab server finds the port in use, it can say which server has it.
 func (a *announcement) publish(r running) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -13,9 +13,9 @@ import (
 
 const hasTerminal = true
 
-// terminal implements the script command "terminal NAME WORD command...". It starts a
-// command on a new terminal and waits until the command prints a line that contains the
-// word.
+// terminal implements the script command "terminal NAME WORD command...". It starts the
+// command on a new terminal, as a background job called NAME, and waits until the command
+// prints a line that contains WORD. The job then runs on, at most until the script ends.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	master, slave, err := openTerminal()
 	ts.Check(err)

@@ -98,8 +98,9 @@ func sudoAsks() bool {
 	return err == nil && runtime.GOOS != "windows" && os.Geteuid() != 0
 }
 
-// trustStore is a certificate store, such as that of the system. The functions add and
-// remove change whether it trusts an authority, and return a text about the result.
+// trustStore is one of the certificate stores that the command trust changes. add and
+// remove add a certificate authority to the store or remove it, and return a message to
+// print, such as "added".
 type trustStore struct {
 	name        string
 	add, remove func(*x509.Certificate) (string, error)

@@ -64,7 +64,8 @@ type sample struct {
 	bytes   float64 // bytes per send written to the log
 }
 
-// Run prints a table of the results. It returns a text for each limit that was missed.
+// Run makes the measurements and prints a table of the results. It returns a message for
+// each result that is below its minimum or above its maximum.
 func (o SendPath) Run(ctx context.Context) (missed []string, err error) {
 	o.Pairs, o.Span = cmp.Or(o.Pairs, 5), cmp.Or(o.Span, time.Second)
 	o.Threads, o.Members = cmp.Or(o.Threads, 1000), cmp.Or(o.Members, 10)

@@ -13,8 +13,8 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 )
 
-// cachedUsers is the greatest number of user rows in a cache. The rows are small and of
-// one size, so a number bounds the memory.
+// cachedUsers is the maximum number of rows in a Service's cache of users. All rows are
+// small, so limiting their number is enough to limit the memory.
 const cachedUsers = 100_000
 
 // DefaultPatience is the time for which an operation is tried again while others keep

@@ -197,8 +197,9 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperti
 	return ThreadProperties{ID: id, Properties: v.Head.Properties}, nil
 }
 
-// Participates reports whether the caller is in a live thread. It may answer from an
-// outdated cache, so it only serves to choose the rate limit of a request.
+// Participates reports whether the caller is a participant of the thread, and the thread is
+// neither deleted nor expired. It may use outdated cached rows, and returns false on any
+// error. Use it only to decide whether a request counts towards the thread's rate limit.
 func (s *Service) Participates(ctx context.Context, caller, id string) bool {
 	t, err := s.live(&storedRows{Service: s, ctx: ctx}, id)
 	return err == nil && participates(t.Member(caller)) == nil

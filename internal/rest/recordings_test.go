@@ -70,7 +70,7 @@ func TestRecordings(t *testing.T) {
 				live: map[string]string{}, recorded: map[string]string{}, tokens: map[string]string{},
 			}
 			exchanges := readRecording(t, file)
-			supported := slices.ContainsFunc(exchanges, func(e exchange) bool { return !e.presupposed() })
+			supported := slices.ContainsFunc(exchanges, func(e exchange) bool { return !e.unsupportedVersion() })
 			if _, ok := unsupported[name]; ok == supported {
 				t.Fatalf("supported: %v; listed as unsupported: %v", supported, ok)
 			}
@@ -139,9 +139,10 @@ func (e *exchange) api() *api {
 	return identity
 }
 
-// presupposed reports whether a request has an api-version that this server does not
-// support. Recordings of 2020-11-01-preview3 create their users with such requests.
-func (e *exchange) presupposed() bool {
+// unsupportedVersion reports whether the request has an api-version that this server does
+// not support. Recordings of 2020-11-01-preview3 create their users with such requests; the
+// replay creates them directly instead.
+func (e *exchange) unsupportedVersion() bool {
 	_, ok := e.api().versions.Parse(e.Request.Query["api-version"])
 	return !ok
 }

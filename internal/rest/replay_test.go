@@ -85,7 +85,7 @@ func (r *replay) fill(s string) string {
 }
 
 func (r *replay) exchange(e exchange) []string {
-	if e.presupposed() {
+	if e.unsupportedVersion() {
 		r.oldIdentity(e)
 		return nil
 	}

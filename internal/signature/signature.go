@@ -197,7 +197,8 @@ func parseAuthorization(header string) (authorization, error) {
 	return a, nil
 }
 
-// cutParam returns the value of "name=value"; the name is case-insensitive.
+// cutParam returns the value if s is "name=value". ok is false if s has another name or no
+// '='. The case of the name is ignored.
 func cutParam(s, name string) (value string, ok bool) {
 	got, value, ok := strings.Cut(s, "=")
 	return value, ok && strings.EqualFold(got, name)

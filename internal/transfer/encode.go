@@ -68,7 +68,8 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 	return line
 }
 
-// checker records whether a text of a record was not UTF-8 or a kind was unknown.
+// checker collects the problems found while a record is encoded: bad is set if a text is
+// not UTF-8, unknown if a kind or a state has no known name.
 type checker struct{ bad, unknown bool }
 
 // text returns s unchanged. If s is not UTF-8, it makes err return an error.

@@ -29,7 +29,7 @@ type sortKey struct {
 	number uint64
 }
 
-// isSet reports whether p belongs to a record, and is not the zero sortKey.
+// isSet reports whether p is the key of a record. It is false only for the zero sortKey.
 func (p sortKey) isSet() bool { return p.rank > 0 }
 
 // sortKeyOf returns the sort key of a record, or the zero sortKey for an unknown type.

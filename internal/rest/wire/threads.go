@@ -98,8 +98,8 @@ func (r *UpdateChatThreadRequest) ToCore() (core.UpdateThread, error) {
 }
 
 // toCore returns the number of days after which the thread is deleted, or 0 for no
-// policy. It fails for an invalid policy. Unverified: its errors, because none was
-// recorded (docs/contract/chat.md §3.6).
+// policy. It fails for an invalid policy. Unverified: the responses to invalid
+// policies, because no recording has one (docs/contract/chat.md §3.6).
 func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	switch {
 	case p == nil || p.Kind == policyNone:

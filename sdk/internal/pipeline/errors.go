@@ -75,8 +75,9 @@ func (e tokenError) Is(target error) bool {
 	return errors.Is(e.cause, target)
 }
 
-// As looks for target in the cause. It finds the *communication.Error of a token issuer, but no
-// *azcore.ResponseError, because a caller would take that for the response to the operation.
+// As implements errors.As on the error of the credential. It never finds an *azcore.ResponseError:
+// that would be the token issuer's response, and a caller would take it for the response to the
+// operation.
 func (e tokenError) As(target any) bool {
 	if _, ok := target.(**azcore.ResponseError); ok {
 		return false
