@@ -130,7 +130,7 @@ func insert[K comparable, V any](m *map[K]V, k K, v V) {
 func Assign(b Batch, s *BatchState) []Outcome {
 	s.Day = max(s.Day, DayOf(b.At))
 	n := len(b.Changes)
-	a := &assigner{BatchState: s, at: b.At, changes: make([]Change, 0, n), messages: make([]Message, 0, n), events: make([]Event, 0, n)}
+	a := &assigner{BatchState: s, at: b.At, check: b.Check, changes: make([]Change, 0, n), messages: make([]Message, 0, n), events: make([]Event, 0, n)}
 	outcomes := make([]Outcome, n)
 	for i, c := range b.Changes {
 		outcomes[i] = a.assign(c)
@@ -143,6 +143,7 @@ func Assign(b Batch, s *BatchState) []Outcome {
 type assigner struct {
 	*BatchState
 	at       int64
+	check    uint32
 	changes  []Change
 	messages []Message
 	events   []Event
@@ -169,6 +170,11 @@ func (a *assigner) assign(c *Change) Outcome {
 	}
 	c = a.copy(c)
 	if c.Thread == "" {
+		for i := range c.Events { // of a user: the position is the number
+			e := &c.Events[i]
+			a.place(e)
+			e.Number, e.Version = e.Position, a.at
+		}
 		return Outcome{Status: Applied, Change: c}
 	}
 	if head == nil {
@@ -176,7 +182,7 @@ func (a *assigner) assign(c *Change) Outcome {
 		a.Heads[c.Thread] = head
 	}
 	moves := a.number(c, head)
-	return Outcome{Status: Applied, Change: c, ListMoves: moves}
+	return Outcome{Status: Applied, Change: c, ListMoves: moves, Revision: head.Revision}
 }
 
 // replayed returns a Replayed outcome and true if an earlier change had the same
@@ -387,23 +393,35 @@ func (a *assigner) assignReceipt(c *Change) {
 	}
 }
 
-// assignEvents gives each event its day, number and position, and the id and version of
-// its message. By the event's kind that is the next message that the change adds, or
-// the next message that it rewrites.
+// assignEvents gives each event of a thread its number, its place in the log, and the id
+// and version of its message. By the event's kind that is the next message that the
+// change adds, or the next message that it rewrites. An event without a message gets the
+// next version of the thread.
 func (a *assigner) assignEvents(c *Change, head *Head) {
 	added, rewritten := 0, 0
 	for i := range c.Events {
 		e := &c.Events[i]
 		head.LastEvent++
-		a.Position++
+		a.place(e)
 		head.LastPosition = a.Position
-		e.Thread, e.Day, e.Number, e.Position = c.Thread, a.Day, head.LastEvent, a.Position
-		switch e.Kind.row().message {
-		case addedMessage:
-			if added < len(c.Messages) { // an update of metadata alone adds no message
-				e.MessageID, e.Version = c.Messages[added].ID, c.Messages[added].Version
-				added++
+		e.Thread, e.Number = c.Thread, head.LastEvent
+		message := e.Kind.row().message
+		if message == addedMessage && added == len(c.Messages) {
+			message = noMessage // a new time of expiry, or new metadata: nobody is told by a message
+		}
+		switch message {
+		case noMessage:
+			switch {
+			case e.Version != 0: // a receipt has its time of reading
+			case len(c.Messages) > 0: // of a new thread
+				e.Version = c.Messages[0].Version
+			default:
+				head.LastID = max(a.at, head.LastID+1)
+				e.Version = head.LastID
 			}
+		case addedMessage:
+			e.MessageID, e.Version = c.Messages[added].ID, c.Messages[added].Version
+			added++
 		case rewrittenMessage:
 			for c.Rewrites[rewritten].How == InPlace { // these have no event
 				rewritten++
@@ -412,6 +430,12 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 			rewritten++
 		}
 	}
+}
+
+// place gives an event its position, its time, and the check of its batch.
+func (a *assigner) place(e *Event) {
+	a.Position++
+	e.Day, e.Position, e.At, e.Check = a.Day, a.Position, a.at, a.check
 }
 
 // assignMember fills the interval of event numbers that a member may see, if the member

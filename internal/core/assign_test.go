@@ -138,10 +138,10 @@ func TestAssignNumbersACreate(t *testing.T) {
 			{ID: noon + 1, Version: noon + 1, Sequence: 2, CreatedOn: noon, Kind: TopicUpdated, Initiator: ann, Content: "topic"},
 		},
 		// One event only: the two system messages of a new thread have no events.
-		Events: []Event{{Thread: thread1, Day: DayOf(noon), Number: 1, Position: 42, Kind: ThreadCreated, Actor: ann}},
+		Events: []Event{{Thread: thread1, Day: DayOf(noon), Number: 1, Position: 42, Kind: ThreadCreated, Version: noon, Actor: ann, At: noon}},
 		Answer: &CreateAnswer{Topic: "topic", CreatedBy: ann, CreatedOn: noon},
 	}
-	equal(t, "results", results, []Outcome{{Status: Applied}})
+	equal(t, "results", results, []Outcome{{Status: Applied, Revision: 1}})
 	equal(t, "change", c, want)
 	equal(t, "listings", listings, []ListMove{{User: ann, Thread: thread1, To: MinuteOf(noon)}, {User: bob, Thread: thread1, To: MinuteOf(noon)}})
 	wantState := newState()

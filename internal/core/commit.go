@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"runtime"
 	"sync"
 	"time"
@@ -141,7 +142,7 @@ func (c *committer) apply(batch []*pending) {
 		changes[i] = p.change
 	}
 	start := c.now()
-	outcomes, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Changes: changes})
+	outcomes, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Check: rand.Uint32(), Changes: changes})
 	if c.observe != nil {
 		c.observe(len(batch), c.now().Sub(start))
 	}
@@ -160,18 +161,44 @@ func (c *committer) apply(batch []*pending) {
 	}
 }
 
-// announce publishes the events of the applied changes. It is called before the
-// callers get their answers.
+// announce publishes the events of the applied changes, if anybody listens. It is called
+// before the callers get their answers.
 func (c *committer) announce(outcomes []Outcome) {
-	events := make([]Event, 0, len(outcomes))
+	if !c.bus.Listening() {
+		return
+	}
+	var hs []*Happening
 	for i := range outcomes {
 		if o := &outcomes[i]; o.Status == Applied {
-			events = append(events, o.Change.Events...)
+			for j := range o.Change.Events {
+				hs = append(hs, o.happening(&o.Change.Events[j]))
+			}
 		}
 	}
-	if len(events) > 0 {
-		c.bus.Publish(events)
+	if len(hs) > 0 {
+		c.bus.Publish(hs)
 	}
+}
+
+// happening returns an event of an applied change with the rows of the change that it
+// refers to.
+func (o *Outcome) happening(e *Event) *Happening {
+	c := o.Change
+	h := &Happening{Event: *e, Revision: o.Revision, Properties: c.Properties}
+	if e.Kind.ChangesMembers() {
+		h.Members = c.Members
+	}
+	for i := range c.Messages {
+		if c.Messages[i].ID == e.MessageID {
+			h.Message = &c.Messages[i]
+		}
+	}
+	for i := range c.Rewrites {
+		if c.Rewrites[i].ID == e.MessageID {
+			h.Message = &c.Rewrites[i].Message
+		}
+	}
+	return h
 }
 
 // batchError converts an error of Store.Apply to a 503 if nothing was written, and

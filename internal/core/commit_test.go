@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
 // gate is a store whose Apply calls wait until the test lets them continue.
@@ -334,14 +335,21 @@ type recorder struct {
 	events []core.Event
 }
 
-func (r *recorder) Publish(events []core.Event) {
+func (r *recorder) Publish(hs []*core.Happening) {
 	for range 100 { // whoever was answered too early would run now
 		runtime.Gosched()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.events = append(r.events, events...)
+	for _, h := range hs {
+		r.events = append(r.events, h.Event)
+	}
 }
+
+func (r *recorder) Listening() bool { return true }
+
+// Subscribe is not used by the tests of this bus.
+func (r *recorder) Subscribe(int) core.Subscription { panic("nobody subscribes") }
 
 func (r *recorder) all() []core.Event {
 	r.mu.Lock()
@@ -384,9 +392,9 @@ func TestPublishedBeforeAnswered(t *testing.T) {
 			t.Errorf("%d events of %s were published, want %d", next[thread], thread, want)
 		}
 	}
-	page, err := h.store.Events(t.Context(), 0, 1000)
-	if err != nil || len(page.Events) != len(bus.all()) {
-		t.Errorf("the log has %d events, %v; the bus %d", len(page.Events), err, len(bus.all()))
+	log, err := storetest.Events(t.Context(), h.store)
+	if err != nil || len(log) != len(bus.all()) {
+		t.Errorf("the log has %d events, %v; the bus %d", len(log), err, len(bus.all()))
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/store/postgres"
+	"github.com/confab-chat/confab/internal/store/storetest"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -211,29 +212,23 @@ func (h *house) inspect(t *testing.T, thread string) *core.Thread {
 }
 
 // checkEvents checks that the thread's events are numbered without gaps up to the last
-// number in the thread's head row, and that each kind occurs as often as in want. It
-// retries for a while, because events can appear in the log a moment after their
-// changes returned.
+// number in the thread's head row, and that each kind occurs as often as in want.
 func (h *house) checkEvents(t *testing.T, thread string, want map[core.EventKind]int) {
 	t.Helper()
-	last := h.inspect(t, thread).LastEvent
-	kinds, next, after := map[core.EventKind]int{}, uint64(1), uint64(0)
-	for deadline := time.Now().Add(10 * time.Second); next <= last && time.Now().Before(deadline); {
-		page, err := h.store.Events(context.Background(), after, 1000)
-		if err != nil {
-			t.Fatal(err)
+	kinds, next := map[core.EventKind]int{}, uint64(1)
+	log, err := storetest.Events(context.Background(), h.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range log {
+		if e.Thread != thread {
+			continue
 		}
-		for _, e := range page.Events {
-			if e.Thread != thread {
-				continue
-			}
-			if e.Number != next {
-				t.Fatalf("event %d follows event %d", e.Number, next-1)
-			}
-			next++
-			kinds[e.Kind]++
+		if e.Number != next {
+			t.Fatalf("event %d follows event %d", e.Number, next-1)
 		}
-		after = page.Position
+		next++
+		kinds[e.Kind]++
 	}
 	equal(t, "events by kind", kinds, want)
 }

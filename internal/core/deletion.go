@@ -17,17 +17,35 @@ const DefaultGrace = 30 * time.Second
 // sweepPage is the number of threads or messages that Sweep reads at a time.
 const sweepPage = 100
 
-// Sweep deletes threads that have expired by their retention policies, and erases
-// deleted users whose grace is over. It deletes at most sweepPage threads, and erases
-// each user from at most sweepPage threads. It returns the time at which more work is
-// due, or the zero time if none is known. Progress is stored and every step can be
-// repeated, so several servers may call Sweep and it may be interrupted at any point.
+// Sweep deletes threads that have expired by their retention policies, erases deleted
+// users whose grace is over, and deletes old days of the event log. It deletes at most
+// sweepPage threads, and erases each user from at most sweepPage threads. It returns the
+// time at which more work is due, or the zero time if none is known. Progress is stored
+// and every step can be repeated, so several servers may call Sweep and it may be
+// interrupted at any point.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
 	thread, errThreads := s.sweepThreads(ctx)
 	user, errUsers := s.sweepUsers(ctx)
-	return earlier(thread, user), errors.Join(errThreads, errUsers)
+	return earlier(thread, user), errors.Join(errThreads, errUsers, s.trimEvents(ctx))
+}
+
+// trimEvents gives positions to all committed events, and once a day deletes the days of
+// the event log that are older than Options.EventsKept.
+func (s *Service) trimEvents(ctx context.Context) error {
+	if _, err := s.store.Sequence(ctx); err != nil {
+		return fmt.Errorf("give positions to events: %w", err)
+	}
+	day := DayOf(s.now().UnixMilli())
+	if day <= s.eventsKept || day-s.eventsKept == s.trimmed {
+		return nil
+	}
+	if err := s.store.Trim(ctx, day-s.eventsKept); err != nil {
+		return fmt.Errorf("trim the event log: %w", err)
+	}
+	s.trimmed = day - s.eventsKept
+	return nil
 }
 
 // earlier returns the earlier of two times. If a or b is the zero time, earlier returns
@@ -153,7 +171,7 @@ func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error)
 // progress stores u.ErasedTo unless the stored value is greater, or sets the state
 // UserDeleted if the erasure has ended.
 func (s *Service) progress(ctx context.Context, u User, ended bool) error {
-	return s.changeUser(ctx, u.ID, func(now *User) error {
+	return s.changeUser(ctx, u.ID, nil, func(now *User) error {
 		if now.State != UserDeleting { // finished by another server
 			return nil
 		}

@@ -183,6 +183,9 @@ const (
 	ThreadDeleted       EventKind = 7
 	ParticipantsAdded   EventKind = 8
 	ParticipantsRemoved EventKind = 9
+	// Events of a user, without a thread: all access tokens of the Actor have ended.
+	TokensRevoked EventKind = 10
+	UserRemoved   EventKind = 11
 )
 
 // eventMessage tells which message of its change an event refers to.
@@ -211,6 +214,8 @@ var eventKinds = [...]eventRow{
 	ThreadDeleted:       {"threadDeleted", noMessage},
 	ParticipantsAdded:   {"participantsAdded", addedMessage},
 	ParticipantsRemoved: {"participantsRemoved", addedMessage},
+	TokensRevoked:       {"tokensRevoked", noMessage},
+	UserRemoved:         {"userDeleted", noMessage},
 }
 
 // row returns the entry of a kind in eventKinds. It panics for an unknown kind, which
@@ -230,6 +235,14 @@ func (k EventKind) String() string {
 	return "unknown"
 }
 
+// OfUser reports whether events of the kind belong to a user instead of a thread.
+func (k EventKind) OfUser() bool { return k == TokensRevoked || k == UserRemoved }
+
+// ChangesMembers reports whether events of the kind are about users who joined or left.
+func (k EventKind) ChangesMembers() bool {
+	return k == ThreadCreated || k == ParticipantsAdded || k == ParticipantsRemoved
+}
+
 // ParseEventKind returns the event kind with the name s. ok is false if no kind has
 // this name.
 func ParseEventKind(s string) (k EventKind, ok bool) {
@@ -237,19 +250,23 @@ func ParseEventKind(s string) (k EventKind, ok bool) {
 	return EventKind(max(i, 0)), i > 0
 }
 
-// Event is an entry of the event log. It refers to rows and has no content, so that
+// Event is an entry of the event log, of a thread or of a user. It refers to rows and has no content, so that
 // the log keeps no deleted text. An operation sets Kind and Actor, and Assign fills
 // the other fields. An event about participants or the topic refers to the system
-// message that was written with it. The Version of a receipt is the time of reading.
+// message that was written with it. Version is that of the message, the time of
+// reading for a receipt, and a version of its own for an event without a message.
 type Event struct {
-	Thread    string
+	Thread    string // empty for the event of a user
 	Day       uint32 // days since 1970, UTC
-	Number    uint64 // in the thread, from 1, without gaps
-	Position  uint64 // in the store, strictly increasing
+	Number    uint64 // in the thread, from 1, without gaps; for the event of a user unique in the store
+	Position  uint64 // in the log; while Batch is set, a place that only orders the events of a thread
+	Batch     uint64 // the batch that Store.Sequence has yet to give positions to, or 0
 	Kind      EventKind
 	MessageID int64
 	Version   int64
 	Actor     string
+	At        int64  // epoch milliseconds; 0 for an event of Confab before this field
+	Check     uint32 // of the batch: a random number that tells this event from another at the same position
 }
 
 // UserState is the state of a user. The numbers are stored and never reused.

@@ -7,7 +7,7 @@ import (
 
 func TestWords(t *testing.T) {
 	testWords(t, ParseMessageKind, Text, ParticipantRemoved)
-	testWords(t, ParseEventKind, ThreadCreated, ParticipantsRemoved)
+	testWords(t, ParseEventKind, ThreadCreated, UserRemoved)
 	testWords(t, ParseUserState, UserLive, UserDeleted)
 }
 

@@ -35,6 +35,9 @@ type Options struct {
 	// changing the rows that it depends on. After that time the operation fails with
 	// 503 and has written nothing. Zero: DefaultPatience.
 	Patience time.Duration
+	// EventsKept is the number of days for which Sweep keeps the event log. Zero:
+	// DefaultEventsKept. Less than MinEventsKept is raised to it.
+	EventsKept int
 	// ThreadCache bounds the cached threads, in bytes. Zero: DefaultThreadCache.
 	ThreadCache int
 	// Random is the source of ids. Nil: crypto/rand.
@@ -57,6 +60,9 @@ type Service struct {
 	random   io.Reader
 	resource Resource
 	threads  *threadCache
+
+	eventsKept uint32 // days
+	trimmed    uint32 // the day before which the event log was trimmed last; only Sweep uses it
 
 	shared      bool // other processes write to the store as well
 	stopRefresh context.CancelFunc
@@ -88,6 +94,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	}
 	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
 	s.erasures = map[string]*erasure{}
+	s.eventsKept = uint32(max(cmp.Or(o.EventsKept, DefaultEventsKept), MinEventsKept))
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
 	refreshing, stop := context.WithCancel(context.WithoutCancel(ctx))

@@ -15,6 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/store/storetest"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -403,9 +404,9 @@ func TestConcurrentCreatesWithOneToken(t *testing.T) {
 	}
 	id := answers[0].Thread.ID
 	equal(t, "messages", h.contents(t, bob, id), []string{"topicUpdated", "participantAdded"})
-	page, err := h.store.Events(t.Context(), 0, 1000)
-	if err != nil || len(page.Events) != 1 {
-		t.Errorf("%d events, %v; want 1: one thread was created", len(page.Events), err)
+	log, err := storetest.Events(t.Context(), h.store)
+	if err != nil || len(log) != 1 {
+		t.Errorf("%d events, %v; want 1: one thread was created", len(log), err)
 	}
 
 	// A repeated create returns the first answer even a day later, but only to the same

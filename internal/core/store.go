@@ -65,9 +65,35 @@ type Store interface {
 	// users that do not exist.
 	Users(ctx context.Context, ids []string) ([]User, error)
 
-	// Events returns up to limit events with a position greater than after, in
-	// the order of positions, and the position up to which the answer is complete.
-	Events(ctx context.Context, after uint64, limit int) (EventsPage, error)
+	// Sequence gives positions to committed events that have none, and returns them in
+	// the order of positions. It does nothing in a store whose Apply gives positions.
+	Sequence(ctx context.Context) ([]Placed, error)
+
+	// Tip returns the cursor after the last event that has a position.
+	Tip(ctx context.Context) (Cursor, error)
+
+	// Log returns up to limit events after a cursor, in the order of positions, or
+	// a gap if the log does not continue the cursor.
+	Log(ctx context.Context, after Cursor, limit int) (LogPage, error)
+
+	// News returns up to limit threads of a user's list that have events after a
+	// position, in any order, with the user's view of each.
+	News(ctx context.Context, user string, after uint64, limit int) ([]News, error)
+
+	// ThreadEvents returns up to limit events of a thread that have a position, from
+	// this number on, in order. Trimmed events are missing.
+	ThreadEvents(ctx context.Context, thread string, from uint64, limit int) ([]Event, error)
+
+	// Tell returns the events with the rows that they refer to, all as of one moment.
+	Tell(ctx context.Context, events []Event) ([]Happening, error)
+
+	// Trim deletes the events of days before this one, in days since 1970, from the
+	// log. Cursors before the last deleted event become gaps first, durably.
+	Trim(ctx context.Context, day uint32) error
+
+	// RenewEpoch replaces the store's epoch, unless it differs from was: then another
+	// server has replaced it. It returns when that is durable.
+	RenewEpoch(ctx context.Context, was, epoch string) error
 
 	// Resource returns the resource's GUID, the store's epoch and the access keys.
 	Resource(ctx context.Context) (Resource, error)
@@ -79,12 +105,27 @@ type Store interface {
 	Close() error
 }
 
-// Bus delivers committed events to subscribers. It may lose events: a reader that
-// must not miss one calls Store.Events.
+// Bus delivers what was committed to subscribers, before the callers get their answers.
+// It may lose happenings: a reader that must not miss one reads Store.Log. Feed does.
 type Bus interface {
 	// Publish is called by one goroutine per lane, in commit order for each
-	// thread. It must not block. It takes ownership of events.
-	Publish(events []Event)
+	// thread. It must not block. It takes ownership of hs.
+	Publish(hs []*Happening)
+	// Subscribe returns a subscription whose channel holds up to queue calls of
+	// Publish. Later ones are dropped while it is full.
+	Subscribe(queue int) Subscription
+	// Listening reports whether there is a subscription.
+	Listening() bool
+}
+
+// Subscription receives what is published on a Bus until it is closed.
+type Subscription interface {
+	// Happenings returns the channel, which Close closes. Its subscribers share the
+	// slices and must not change them.
+	Happenings() <-chan []*Happening
+	// Missed reports whether something was dropped since the previous call.
+	Missed() bool
+	Close()
 }
 
 // ErrStorageFull means that free disk space is below the configured minimum, and
@@ -172,17 +213,10 @@ type Expiry struct {
 	On     int64
 }
 
-// EventsPage is the result of Store.Events: a range of the event log.
-type EventsPage struct {
-	Events []Event
-	// Position is the argument after of Store.Events for the next page: no event that
-	// becomes readable later has this position or a smaller one.
-	Position uint64
-}
-
 // Batch is a group of changes that Store.Apply writes atomically.
 type Batch struct {
-	At      int64 // the time of all changes, epoch milliseconds
+	At      int64  // the time of all changes, epoch milliseconds
+	Check   uint32 // the Check of all events
 	Changes []*Change
 }
 
@@ -296,6 +330,7 @@ type Outcome struct {
 	// Unread: a copy that also names the missing rows, to be committed again.
 	Change    *Change
 	ListMoves []ListMove    // Applied: moves in the users' lists of threads
+	Revision  uint64        // Applied: of the thread's head, after the change
 	MessageID int64         // Replayed: the id of the first send's message
 	Answer    *CreateAnswer // Replayed: the answer of the first create
 	Err       error         // Refused: the error of Decide

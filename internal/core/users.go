@@ -101,7 +101,7 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	if err == nil || !s.adopt || !s.owns(id) {
 		return u, err
 	}
-	err = s.changeUser(ctx, id, func(row *User) error {
+	err = s.changeUser(ctx, id, nil, func(row *User) error {
 		switch row.State {
 		case UserUnknown:
 			*row = User{ID: id, State: UserLive, Generation: 1}
@@ -120,14 +120,14 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 
 // RevokeTokens invalidates all access tokens that were issued to the user so far (docs/contract/identity.md §3.3).
 func (s *Service) RevokeTokens(ctx context.Context, id string) error {
-	return s.changeLiveUser(ctx, id, func(u *User) { u.Generation++ })
+	return s.changeLiveUser(ctx, id, TokensRevoked, func(u *User) { u.Generation++ })
 }
 
 // DeleteUser begins a user's deletion: it sets the state UserDeleting
 // (docs/contract/identity.md §3.4). From then on the user's tokens only allow it to
 // delete and leave threads. After the grace, Sweep erases the user's content.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
-	return s.changeLiveUser(ctx, id, func(u *User) {
+	return s.changeLiveUser(ctx, id, UserRemoved, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
 	})
 }
@@ -137,13 +137,14 @@ func (s *Service) Leaving(u User) bool {
 	return u.State == UserDeleting && s.now().UnixMilli() < u.DeletedAt+s.grace.Milliseconds()
 }
 
-// changeLiveUser commits an edit of a live user's row. It fails with 401
-// IdentityNotOwned for any other user.
-func (s *Service) changeLiveUser(ctx context.Context, id string, edit func(*User)) error {
+// changeLiveUser commits an edit of a live user's row, which ends the user's tokens, with
+// an event of this kind. It fails with 401 IdentityNotOwned for any other user.
+func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind, edit func(*User)) error {
 	if !s.owns(id) {
 		return errNotOwned
 	}
-	return s.changeUser(ctx, id, func(u *User) error {
+	ended := Event{Kind: kind, Actor: id}
+	return s.changeUser(ctx, id, []Event{ended}, func(u *User) error {
 		if u.State != UserLive {
 			return errNotOwned
 		}
@@ -152,9 +153,9 @@ func (s *Service) changeLiveUser(ctx context.Context, id string, edit func(*User
 	})
 }
 
-// changeUser commits an edit of a user's row. edit may be called several times. If it
-// returns an error or does not change the row, nothing is written.
-func (s *Service) changeUser(ctx context.Context, id string, edit func(*User) error) error {
+// changeUser commits an edit of a user's row, with events. edit may be called several
+// times. If it returns an error or does not change the row, nothing is written.
+func (s *Service) changeUser(ctx context.Context, id string, events []Event, edit func(*User) error) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		us, err := rows.Users(id)
 		if err != nil {
@@ -164,7 +165,7 @@ func (s *Service) changeUser(ctx context.Context, id string, edit func(*User) er
 		u := us[id]
 		err = edit(&u)
 		if err == nil && u != us[id] {
-			c.PutUsers = []User{u}
+			c.PutUsers, c.Events = []User{u}, events
 		}
 		return c, err
 	})

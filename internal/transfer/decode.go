@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -107,9 +108,14 @@ func decodeMember(l *memberLine) (core.Record, error) {
 func decodeEvent(l *eventLine) (core.Record, error) {
 	kind, ok := core.ParseEventKind(l.Event)
 	e := core.Event{
-		Thread: l.Thread, Day: l.Day, Number: l.Number, Position: l.Position, Kind: kind, MessageID: l.Message, Version: l.Version, Actor: l.Actor,
+		Thread: l.Thread, Day: l.Day, Number: l.Number, Position: l.Position, Kind: kind, MessageID: l.Message, Version: l.Version, Actor: l.Actor, At: l.At,
 	}
-	return e, errors.Join(sortKey{ids: []string{l.Thread}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
+	owner := cmp.Or(l.Thread, l.Actor) // an event without a thread is of its actor
+	var misplaced error
+	if kind.OfUser() != (l.Thread == "") {
+		misplaced = fmt.Errorf("thread %q does not go with event %q", l.Thread, l.Event)
+	}
+	return e, errors.Join(misplaced, sortKey{ids: []string{owner}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
 }
 
 // knownWord returns nil if ok, else an error: the word is not a valid value of the

@@ -48,7 +48,7 @@ func encode(r core.Record) (any, error) {
 		return receiptLine{"receipt", t.text(r.Thread), t.text(r.User), r.MessageID, r.ReadOn}, t.err("a receipt of thread " + r.Thread)
 	case core.Event:
 		return eventLine{
-			"event", r.Position, r.Day, t.text(r.Thread), r.Number, word(&t, r.Kind, core.ParseEventKind), r.MessageID, r.Version, t.text(r.Actor),
+			"event", r.Position, r.Day, t.text(r.Thread), r.Number, word(&t, r.Kind, core.ParseEventKind), r.MessageID, r.Version, t.text(r.Actor), r.At,
 		}, t.err(fmt.Sprintf("event %d of thread %s", r.Number, r.Thread))
 	}
 	return nil, fmt.Errorf("records of type %T have no line", r)

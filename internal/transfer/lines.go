@@ -95,10 +95,11 @@ type eventLine struct {
 	Kind     string `json:"kind"`
 	Position uint64 `json:"position"`
 	Day      uint32 `json:"day"`
-	Thread   string `json:"thread"`
+	Thread   string `json:"thread,omitempty"`
 	Number   uint64 `json:"number"`
 	Event    string `json:"event"`
 	Message  int64  `json:"message,omitempty"`
 	Version  int64  `json:"version,omitempty"`
 	Actor    string `json:"actor,omitempty"`
+	At       int64  `json:"at,omitempty"`
 }

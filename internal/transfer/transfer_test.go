@@ -70,10 +70,11 @@ var golden = []core.Record{
 	event(1, core.ThreadCreated, 0), event(2, core.MessageReceived, t0+2), event(3, core.MessageEdited, t0+3), event(4, core.MessageDeleted, t0+3),
 	event(5, core.ReceiptReceived, t0+2), event(6, core.ThreadUpdated, t0+1), event(7, core.ParticipantsAdded, t0), event(8, core.ParticipantsRemoved, t0+9),
 	event(9, core.ThreadDeleted, 0),
+	core.Event{Day: 19138, Number: 10, Position: 10, Kind: core.TokensRevoked, Version: t0 + 10, Actor: ann, At: t0 + 10},
 }
 
 func event(n uint64, kind core.EventKind, message int64) core.Event {
-	return core.Event{Thread: a, Day: 19138, Number: n, Position: n, Kind: kind, MessageID: message, Version: message, Actor: ann}
+	return core.Event{Thread: a, Day: 19138, Number: n, Position: n, Kind: kind, MessageID: message, Version: message, Actor: ann, At: t0 + int64(n)}
 }
 
 func write(t testing.TB, o Options, records []core.Record) []byte {
@@ -109,7 +110,7 @@ func readAll(file []byte) (records []core.Record, s Summary, err error) {
 // TestGolden checks that the export format has not changed: writing the golden records
 // must give the bytes of the golden file, and reading that file must give the records.
 func TestGolden(t *testing.T) {
-	name := filepath.Join("testdata", "format1.jsonl")
+	name := filepath.Join("testdata", "format2.jsonl")
 	got := write(t, Options{Made: made, Keys: true}, golden)
 	if *update {
 		if err := os.WriteFile(name, got, 0o644); err != nil {
@@ -130,8 +131,35 @@ func TestGolden(t *testing.T) {
 	if diff := cmp.Diff(golden, records); diff != "" {
 		t.Errorf("the golden file reads otherwise (-want +got):\n%s", diff)
 	}
-	if rows := (core.Counts{Users: 3, Threads: 2, Members: 3, Messages: 5, Answers: 2, Tokens: 1, Receipts: 1, Events: 9}); s.Rows != rows {
+	if rows := (core.Counts{Users: 3, Threads: 2, Members: 3, Messages: 5, Answers: 2, Tokens: 1, Receipts: 1, Events: 10}); s.Rows != rows {
 		t.Errorf("rows %+v, want %+v", s.Rows, rows)
+	}
+}
+
+// TestReadsFormat1 reads the golden file of format 1, in which events have no time and
+// users have no events.
+func TestReadsFormat1(t *testing.T) {
+	file, err := os.ReadFile(filepath.Join("testdata", "format1.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	records, _, err := readAll(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []core.Record
+	for _, r := range golden {
+		if e, ok := r.(core.Event); ok {
+			if e.Kind.OfUser() {
+				continue
+			}
+			e.At = 0
+			r = e
+		}
+		want = append(want, r)
+	}
+	if diff := cmp.Diff(want, records); diff != "" {
+		t.Errorf("the file of format 1 reads otherwise (-want +got):\n%s", diff)
 	}
 }
 
@@ -227,6 +255,8 @@ func TestReaderRefuses(t *testing.T) {
 		{"an empty id", []core.Record{resource, user("")}, "line 3: an id is missing"},
 		{"an id with a NUL", []core.Record{resource, user("8:\x00")}, "line 3: an id holds a NUL character"},
 		{"an event's thread with a NUL", []core.Record{resource, core.Event{Thread: "\x00", Number: 1, Position: 1, Kind: core.ThreadCreated}}, "line 3: an id holds a NUL"},
+		{"a thread's event without a thread", []core.Record{resource, core.Event{Number: 1, Position: 1, Kind: core.ThreadCreated, Actor: ann}}, `line 3: thread "" does not go with event "threadCreated"`},
+		{"a user's event with a thread", []core.Record{resource, core.Event{Thread: a, Number: 1, Position: 1, Kind: core.TokensRevoked, Actor: ann}}, "line 3: thread "},
 		{"a gap between events", []core.Record{resource, event(1, core.ThreadCreated, 0), event(3, core.ThreadCreated, 0)}, "line 4: the event has position 3 instead of 2"},
 	} {
 		got, _, err := readAll(write(t, Options{Keys: true}, tc.records))
@@ -238,7 +268,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"an empty file", "", "line 1: the file is cut off"},
 		{"another file", "hello\n", "line 1: this is not an export of Confab"},
 		{"other JSON", "{\"confab\":\"backup\",\"format\":1}\n", "line 1: this is not an export"},
-		{"a newer format", "{\"confab\":\"export\",\"format\":2,\"made\":1}\n", "line 1: the export was written by a newer version of Confab: its format is 2"},
+		{"a newer format", "{\"confab\":\"export\",\"format\":3,\"made\":1}\n", "line 1: the export was written by a newer version of Confab: its format is 3"},
 		{"no format", "{\"confab\":\"export\"}\n", "line 1: there is no format 0"},
 		{"not UTF-8", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n\xff\n", "line 2: the line is not UTF-8 text"},
 		{"a kind that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"story\"}\n", `line 2: lines of kind "story" are not known`},

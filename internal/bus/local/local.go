@@ -4,78 +4,75 @@ package local
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Bus passes events to its subscriptions. The zero value is ready to use. It is safe for
-// concurrent use.
+// Bus passes happenings to its subscriptions. The zero value is ready to use. It is safe
+// for concurrent use.
 type Bus struct {
-	mu   sync.RWMutex // guards subs
-	subs map[*Subscription]struct{}
+	mu    sync.RWMutex // guards subs
+	subs  map[*subscription]struct{}
+	count atomic.Int64 // of subs
 }
 
 var _ core.Bus = (*Bus)(nil)
 
-// Subscription receives all events that are published until it is closed.
-type Subscription struct {
-	bus *Bus
-	// C receives one slice of events per call of Publish. The events of a thread are in
-	// order. Subscribers share the slice and must not change it.
-	C    <-chan []core.Event
-	c    chan []core.Event
-	once sync.Once
-
-	mu     sync.Mutex // guards missed
-	missed bool
+// subscription implements core.Subscription.
+type subscription struct {
+	bus    *Bus
+	c      chan []*core.Happening
+	missed atomic.Bool
+	once   sync.Once
 }
 
-// Subscribe returns a new subscription whose channel buffers up to queue batches. When
-// the buffer is full, further batches are dropped for this subscription, and Missed
-// returns true; the subscriber must then read the missed events from the store.
-func (b *Bus) Subscribe(queue int) *Subscription {
-	c := make(chan []core.Event, queue)
-	s := &Subscription{bus: b, C: c, c: c}
+// Subscribe returns a new subscription whose channel holds up to queue slices. When the
+// channel is full, further slices are dropped for this subscription, and Missed returns
+// true; the subscriber must then read the missed events from the store.
+func (b *Bus) Subscribe(queue int) core.Subscription {
+	s := &subscription{bus: b, c: make(chan []*core.Happening, queue)}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.subs == nil {
-		b.subs = make(map[*Subscription]struct{})
+		b.subs = make(map[*subscription]struct{})
 	}
 	b.subs[s] = struct{}{}
+	b.count.Store(int64(len(b.subs)))
 	return s
 }
 
-// Publish sends the events to all subscriptions without blocking. The caller must not
-// change events afterwards.
-func (b *Bus) Publish(events []core.Event) {
+// Listening reports whether there is a subscription.
+func (b *Bus) Listening() bool { return b.count.Load() > 0 }
+
+// Publish sends the happenings to all subscriptions without blocking. It takes ownership
+// of hs.
+func (b *Bus) Publish(hs []*core.Happening) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for s := range b.subs {
 		select {
-		case s.c <- events:
+		case s.c <- hs:
 		default:
-			s.mu.Lock()
-			s.missed = true
-			s.mu.Unlock()
+			s.missed.Store(true)
 		}
 	}
 }
 
-// Missed reports whether a batch was dropped since the previous call of Missed.
-func (s *Subscription) Missed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	missed := s.missed
-	s.missed = false
-	return missed
-}
+// Happenings returns the channel of the subscription. It receives one slice per call of
+// Publish; those of a thread are in order.
+func (s *subscription) Happenings() <-chan []*core.Happening { return s.c }
 
-// Close ends the subscription and closes C. It may be called more than once.
-func (s *Subscription) Close() {
+// Missed reports whether a slice was dropped since the previous call of Missed.
+func (s *subscription) Missed() bool { return s.missed.Swap(false) }
+
+// Close ends the subscription and closes its channel. It may be called more than once.
+func (s *subscription) Close() {
 	s.once.Do(func() {
 		s.bus.mu.Lock()
 		defer s.bus.mu.Unlock()
 		delete(s.bus.subs, s)
+		s.bus.count.Store(int64(len(s.bus.subs)))
 		close(s.c)
 	})
 }

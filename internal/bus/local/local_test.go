@@ -9,17 +9,28 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
+// happenings returns happenings with these event numbers.
+func happenings(numbers ...uint64) (hs []*core.Happening) {
+	for _, n := range numbers {
+		hs = append(hs, &core.Happening{Event: core.Event{Number: n}})
+	}
+	return hs
+}
+
 func TestSubscribersGetEventsInOrder(t *testing.T) {
 	var b local.Bus
 	first, second := b.Subscribe(4), b.Subscribe(4)
 	defer second.Close()
-	want := [][]core.Event{{{Number: 1}, {Number: 2}}, {{Number: 3}}}
+	want := [][]*core.Happening{happenings(1, 2), happenings(3)}
 	for _, events := range want {
 		b.Publish(events)
 	}
+	if !b.Listening() {
+		t.Error("nobody listens, with two subscriptions")
+	}
 	first.Close()
-	var got [][]core.Event
-	for events := range first.C {
+	var got [][]*core.Happening
+	for events := range first.Happenings() {
 		got = append(got, events)
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -28,8 +39,8 @@ func TestSubscribersGetEventsInOrder(t *testing.T) {
 	if first.Missed() || second.Missed() {
 		t.Error("Missed is true though nothing was dropped")
 	}
-	b.Publish([]core.Event{{Number: 4}}) // must not be sent to the closed subscription
-	if n := len(second.C); n != 3 {
+	b.Publish(happenings(4)) // must not be sent to the closed subscription
+	if n := len(second.Happenings()); n != 3 {
 		t.Errorf("the open subscription holds %d batches, want 3", n)
 	}
 }
@@ -39,9 +50,9 @@ func TestFullSubscriberIsToldAndHoldsUpNobody(t *testing.T) {
 	slow, fast := b.Subscribe(1), b.Subscribe(2)
 	defer slow.Close()
 	defer fast.Close()
-	b.Publish([]core.Event{{Number: 1}})
-	b.Publish([]core.Event{{Number: 2}})
-	if len(fast.C) != 2 || fast.Missed() {
+	b.Publish(happenings(1))
+	b.Publish(happenings(2))
+	if len(fast.Happenings()) != 2 || fast.Missed() {
 		t.Error("a full subscriber cost another one its events")
 	}
 	if !slow.Missed() {

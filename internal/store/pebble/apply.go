@@ -160,6 +160,9 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	for i := range c.PutUsers {
 		w.user(&c.PutUsers[i])
 	}
+	for i := range c.Events {
+		w.putEvent(&c.Events[i])
+	}
 	if c.Thread == "" {
 		return
 	}
@@ -188,9 +191,6 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	}
 	if c.Purge {
 		w.purge(c.Thread)
-	}
-	for i := range c.Events {
-		w.putEvent(&c.Events[i])
 	}
 	if c.SendToken != "" {
 		k := core.SendKey{Thread: c.Thread, Caller: c.Caller, Token: c.SendToken}

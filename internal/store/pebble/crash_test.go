@@ -501,31 +501,25 @@ func verifyLog(t *testing.T, s core.Store) {
 	t.Helper()
 	var last uint64
 	numbers, moves := map[string]uint64{}, map[string]uint64{}
-	for after := uint64(0); ; {
-		page, err := s.Events(context.Background(), after, 5000)
-		if err != nil {
-			t.Fatalf("read the log after %d: %v", after, err)
+	log, err := storetest.Events(context.Background(), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range log {
+		if e.Position <= last {
+			t.Fatalf("position %d after %d", e.Position, last)
 		}
-		for _, e := range page.Events {
-			if e.Position <= last {
-				t.Fatalf("position %d after %d", e.Position, last)
-			}
-			last = e.Position
-			switch e.Kind {
-			case core.ThreadCreated:
-				moves[e.Thread] += 2 // its two system messages
-			case core.ReceiptReceived:
-			default:
-				moves[e.Thread]++
-			}
-			if numbers[e.Thread]++; e.Number != numbers[e.Thread] {
-				t.Fatalf("%s: event %d instead of %d", e.Thread, e.Number, numbers[e.Thread])
-			}
+		last = e.Position
+		switch e.Kind {
+		case core.ThreadCreated:
+			moves[e.Thread] += 2 // its two system messages
+		case core.ReceiptReceived:
+		default:
+			moves[e.Thread]++
 		}
-		if len(page.Events) == 0 {
-			break
+		if numbers[e.Thread]++; e.Number != numbers[e.Thread] {
+			t.Fatalf("%s: event %d instead of %d", e.Thread, e.Number, numbers[e.Thread])
 		}
-		after = page.Position
 	}
 	for thread, n := range moves {
 		head, err := s.Thread(context.Background(), thread)

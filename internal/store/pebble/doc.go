@@ -9,7 +9,7 @@
 // with Pebble's default comparer. The table gives the size of numbers in bytes.
 //
 //	letter  key                               value
-//	M       name                              schema version, resource, epoch, position
+//	M       name                              schema version, resource, epoch, the last event that was trimmed
 //	k       index(1)                          an access key
 //	u       user                              a user: state, deletion time, token generation, erasure
 //	h       thread                            a head: the thread's properties and counters
@@ -22,7 +22,7 @@
 //	d       user                              a user whose deletion has begun but is not complete
 //	x       time(8) thread                    a thread that expires at this time by its retention policy
 //	l       user 0 minute(8) thread           an entry in the user's list of threads
-//	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position
+//	e       day(4) thread 0 number(8)         an event: kind, message id, version, actor, position, time, check
 //	o       day(4) position(8)                the thread and number of the event at this position
 //
 // A store records its schema number. Open upgrades an older schema and refuses a

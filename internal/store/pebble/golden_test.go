@@ -105,15 +105,8 @@ func checkGolden(t *testing.T, s *Store, want []core.Record) {
 			events = append(events, r)
 		}
 	}
-	for after := uint64(0); ; {
-		page, err := s.Events(t.Context(), after, 4)
-		n := min(4, len(events))
-		equalGolden(t, "events", page.Events, events[:n], err)
-		if n == 0 || t.Failed() {
-			return
-		}
-		after, events = events[n-1].Position, events[n:]
-	}
+	log, err := storetest.Events(t.Context(), s)
+	equalGolden(t, "events", log, events, err)
 }
 
 func checkGoldenUser(t *testing.T, s *Store, u core.User, want []core.Record) {

@@ -114,14 +114,14 @@ func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error 
 	return errors.Join(err, it.Close())
 }
 
-// end returns a row with the key of the first or the last row of the kind; seek is the
-// iterator's First or Last. It returns a zero row if the kind has none.
-func (k kind[T]) end(from pebble.Reader, seek func(*pebble.Iterator) bool) (r T, err error) {
+// last returns the row with the greatest key, which has only the fields of the key, or
+// a zero row if there is none.
+func (k kind[T]) last(from pebble.Reader) (r T, err error) {
 	it, err := from.NewIter(kindRange(k.letter))
 	if err != nil {
 		return r, err
 	}
-	if seek(it) {
+	if it.Last() {
 		r = k.schema.DecodeKey(it.Key()[1:])
 	}
 	return r, it.Close()
@@ -132,6 +132,7 @@ const (
 	metaSchema   = "schema"
 	metaResource = "resource"
 	metaEpoch    = "epoch"
+	metaFloor    = "floor" // the last event that was deleted from the log
 )
 
 func metaKey(name string) []byte { return append([]byte{kindMeta}, name...) }

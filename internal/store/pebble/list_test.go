@@ -166,3 +166,40 @@ func TestExpiringPassesOverOrphans(t *testing.T) {
 		}
 	}
 }
+
+// TestNewsReadsFewKeys asks for the news of a user in 200 threads, three of which have two
+// new events each. It must read at most two keys for each thread, one more for each with
+// news, and its new events with the one before them.
+func TestNewsReadsFewKeys(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	const threads, who = 200, "8:acs:user"
+	for n := range threads {
+		mustApply(t, s, &core.Change{
+			Key: threadID(n), Thread: threadID(n), Properties: &core.Properties{Topic: "topic", CreatedBy: who},
+			Members: []core.Member{{User: who, Order: 1, Intervals: []core.Interval{{}}}},
+			Events:  []core.Event{{Kind: core.ThreadCreated, Actor: who}},
+		})
+	}
+	before, err := s.Tip(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := []int{7, 77, 177}
+	for _, n := range fresh {
+		mustApply(t, s, sendTo(threadID(n), who, "a"))
+		mustApply(t, s, sendTo(threadID(n), who, "b"))
+	}
+	news, keys, err := s.news(t.Context(), who, before.Position, 100)
+	if err != nil || len(news) != len(fresh) {
+		t.Fatalf("%d threads with news, %v; want %d", len(news), err, len(fresh))
+	}
+	for _, n := range news {
+		if n.First != 2 {
+			t.Errorf("thread %s has news from event %d, want 2", n.Head.ID, n.First)
+		}
+	}
+	if most := 2*threads + len(fresh)*(1+3); keys > most {
+		t.Errorf("%d keys were read, want at most %d", keys, most)
+	}
+}

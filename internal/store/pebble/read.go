@@ -213,38 +213,6 @@ func collect[K, T any](keys []K, get func(K) (T, bool, error)) (found []T, err e
 	return found, nil
 }
 
-// Events returns at most limit events of the log whose positions are greater than
-// after, in order of position. The page's Position is where the next call continues.
-func (s *Store) Events(_ context.Context, after uint64, limit int) (core.EventsPage, error) {
-	page := core.EventsPage{Position: after}
-	snap := s.durable.acquire()
-	defer snap.release()
-	it, err := snap.NewIter(kindRange(kindPosition))
-	if err != nil {
-		return page, err
-	}
-	defer it.Close()
-	for ok := it.First(); ok; {
-		at := row.Position.DecodeKey(it.Key()[1:])
-		if at.Position <= after { // one seek passes over the rest of this day, or as much of it as needed
-			ok = it.SeekGE(positions.key(nil, &core.Event{Day: at.Day, Position: after + 1}))
-			continue
-		}
-		if len(page.Events) == limit {
-			return page, it.Error()
-		}
-		e, err := event(snap, it.Key(), it.Value())
-		if err != nil {
-			return page, err
-		}
-		page.Events = append(page.Events, e)
-		page.Position = e.Position
-		ok = it.Next()
-	}
-	page.Position = max(after, snap.position)
-	return page, it.Error()
-}
-
 // event returns the event that a position row refers to. It fails with
 // row.ErrDamaged if there is none.
 func event(r pebble.Reader, key, value []byte) (core.Event, error) {

@@ -247,8 +247,12 @@ func (s *Store) start(initial core.Resource) error {
 			return fmt.Errorf("upgrade store %s from schema %d to %d: %w", s.dir, v, schema, err)
 		}
 	}
-	last, err := positions.end(s.db, (*pebble.Iterator).Last)
-	s.day, s.position = last.Day, last.Position
+	last, err := positions.last(s.db)
+	if err != nil {
+		return err
+	}
+	floor, err := logStart(s.db)
+	s.day, s.position = last.Day, max(last.Position, floor.Position)
 	return err
 }
 

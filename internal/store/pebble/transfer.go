@@ -31,11 +31,11 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 	if err := yield(resource); err != nil {
 		return err
 	}
-	first, err := positions.end(snap, (*pebble.Iterator).First)
+	start, err := logStart(snap)
 	if err != nil {
 		return s.damaged("the event log", err)
 	}
-	for _, k := range exported(snap, max(first.Position, 1)) {
+	for _, k := range exported(snap, start.Position+1) {
 		if err := s.scan(ctx, snap, k.letter, func(key, value []byte) error {
 			record, err := k.read(key, value)
 			if err != nil {
@@ -106,7 +106,10 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 				return nil, fmt.Errorf("position %d is missing", last)
 			}
 			e, err := event(snap, key, value)
-			e.Position = last - (first - 1)
+			e.Position, e.Check = last-(first-1), 0
+			if e.Thread == "" {
+				e.Number = e.Position
+			}
 			return e, err
 		}},
 	}

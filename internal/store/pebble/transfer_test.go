@@ -16,6 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
@@ -195,11 +196,11 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"a missing message", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "2 messages and 3 ids"},
 		{"a missing last message", func(b *pebble.Batch) {
 			b.DeleteRange(messageKey(nil, a, 3), messageKey(nil, a, 4), nil)
-			b.DeleteRange(idKey(nil, a, 1_700_000_000_002), idKey(nil, a, 1_700_000_000_003), nil)
+			b.DeleteRange(idKey(nil, a, 1_700_000_000_003), idKey(nil, a, 1_700_000_000_004), nil)
 		}, "its last message has sequence 2 instead of 3"},
-		{"a missing id", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_001), nil) }, "3 messages and 2 ids"},
+		{"a missing id", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_002), nil) }, "3 messages and 2 ids"},
 		{"an id with another sequence", func(b *pebble.Batch) {
-			b.Set(idKey(nil, a, 1_700_000_000_001), encodeNumber(nil, 1), nil)
+			b.Set(idKey(nil, a, 1_700_000_000_002), encodeNumber(nil, 1), nil)
 		}, "have other sequences than the messages"},
 		{"a message without a thread", func(b *pebble.Batch) {
 			b.Set(messageKey(nil, ghost, 1), encodeMessage(nil, &core.Message{ID: 1}), nil)
@@ -255,6 +256,7 @@ func TestExportNumbersPositionsAnew(t *testing.T) {
 	day := core.DayOf(1_700_000_000_000)
 	b := s.db.NewBatch()
 	b.DeleteRange(positionKey(nil, day, 0), positionKey(nil, day, 5), nil)
+	b.Set(metaKey(metaFloor), row.Floor.Encode(nil, &core.Cursor{Position: 4}), nil)
 	if err := s.commit(b); err != nil {
 		t.Fatal(err)
 	}

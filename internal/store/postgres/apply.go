@@ -12,10 +12,6 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// indexBits is the number of low bits of a position that number the events of a
-// transaction.
-const indexBits = 20
-
 // Apply commits a batch in one transaction; see core.Store. A batch that was not
 // committed is tried again for timeouts.patience, then Apply returns
 // core.ErrUnavailable. Decisions are called again with each try. If the connection is
@@ -24,9 +20,6 @@ const indexBits = 20
 func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	if len(b.Changes) == 0 {
 		return nil, nil
-	}
-	if n := countEvents(b.Changes); n >= 1<<indexBits {
-		return nil, fmt.Errorf("apply %d changes: %w: %d events are too many for a transaction", len(b.Changes), core.ErrUnavailable, n)
 	}
 	deadline := time.Now().Add(s.timeouts.patience)
 	for try := 1; ; try++ {
@@ -73,17 +66,25 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 		tx.rollback()
 		return outcomes, 0, nil
 	}
+	if n := len(rows.events); n > core.MaxBatchEvents {
+		tx.rollback()
+		return nil, refused, fmt.Errorf("%w: %d events are too many for a batch", core.ErrUnavailable, n)
+	}
 	// The COMMIT is sent with the writes, so the caller's context must not interrupt them.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.timeouts.trip)
 	defer cancel()
-	err = tx.write(ctx, rows)
+	err = tx.write(ctx, rows, b.Check)
 	if err == nil {
-		return outcomes, 0, nil
+		return unplaced(outcomes, tx.number), 0, nil
 	}
 	f := classify(err)
 	if f != lost {
 		tx.rollback()
-		if f == missing {
+		switch {
+		case numberTaken(err):
+			s.log.Error("store: the sequence of batch numbers is behind the tables; it is lifted", "number", tx.number)
+			err = errors.Join(err, s.liftNumbers(ctx))
+		case f == missing:
 			s.days.Delete(tx.state.Day)
 			err = errors.Join(err, s.prepareDay(ctx, tx.state.Day))
 		}
@@ -96,9 +97,24 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 		return nil, refused, fmt.Errorf("connection lost while committing, outcome unknown: %w", errors.Join(err, err2))
 	case committed:
 		s.log.Warn("store: connection lost while committing; the batch was committed", "error", err)
-		return outcomes, 0, nil
+		return unplaced(outcomes, tx.number), 0, nil
 	}
 	return nil, lost, fmt.Errorf("connection lost while committing, nothing was committed: %w", err)
+}
+
+// unplaced sets the number of the batch in the events of applied outcomes, which tells
+// the caller that their positions only order the events of a thread. It returns the
+// outcomes.
+func unplaced(outcomes []core.Outcome, number uint64) []core.Outcome {
+	for _, o := range outcomes {
+		if o.Status != core.Applied {
+			continue
+		}
+		for i := range o.Change.Events {
+			o.Change.Events[i].Batch = number
+		}
+	}
+	return outcomes
 }
 
 // transaction is an open transaction and the rows that it holds locked.
@@ -106,7 +122,7 @@ type transaction struct {
 	conn   *pgxpool.Conn
 	state  *core.BatchState
 	exists map[string]bool // ids of the threads and users that have a row
-	xid    uint64          // id of the transaction
+	number uint64          // of the batch
 }
 
 // rollback ends the transaction and releases its locks. If ROLLBACK fails, it closes
@@ -130,10 +146,12 @@ func (tx *transaction) abandon() {
 }
 
 // claimSQL writes the number of the batch into the lane's row of writers and locks
-// the row until the transaction ends. It returns the transaction's id.
+// the row until the transaction ends. It returns a new number for the batch: all heads
+// and users that exist are locked by now, so the batches of a thread have ascending
+// numbers.
 const claimSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, $2)
 	ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = now()
-	RETURNING pg_current_xact_id()::text::bigint`
+	RETURNING nextval('batch_numbers')`
 
 // askSQL waits until no transaction locks the lane's row of writers, then returns the
 // batch number in it. It is an insert because a SELECT would not wait for a
@@ -171,13 +189,4 @@ func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.lock+2*time.Second)
 	defer cancel()
 	return s.pool.SendBatch(ctx, b).Close()
-}
-
-// countEvents returns the number of events of the changes, not counting those that
-// their decisions will add.
-func countEvents(changes []*core.Change) (n int) {
-	for _, c := range changes {
-		n += len(c.Events)
-	}
-	return n
 }

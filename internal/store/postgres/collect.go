@@ -45,6 +45,8 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 		if o.Change.Thread != "" {
 			heads[o.Change.Thread] = true
 			r.change(o.Change)
+		} else {
+			r.events = append(r.events, o.Change.Events...)
 		}
 		for _, m := range o.ListMoves {
 			if m.From != 0 {

@@ -33,19 +33,26 @@ func (s *Store) prepareDay(ctx context.Context, day uint32) error {
 
 // makePartition creates the partition of a day unless it exists. It creates a table
 // and then attaches it, because CREATE TABLE ... PARTITION OF takes a lock on events
-// that waits for all running batches.
+// that waits for all running batches. A table of that name that is not attached, as an
+// interrupted DETACH leaves it, becomes the partition.
 func (s *Store) makePartition(ctx context.Context, day uint32) error {
 	name := partition(day)
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, startLock); err != nil {
 			return err
 		}
-		var exists bool
-		if err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, name).Scan(&exists); err != nil || exists {
+		var exists, attached bool
+		err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL,
+			EXISTS (SELECT FROM pg_inherits WHERE inhrelid = to_regclass($1) AND inhparent = 'events'::regclass)`, name).Scan(&exists, &attached)
+		if err != nil || attached {
 			return err
 		}
-		_, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE %[1]s (LIKE events INCLUDING ALL);
-			ALTER TABLE events ATTACH PARTITION %[1]s FOR VALUES FROM (%[2]d) TO (%[3]d)`, name, day, day+1))
+		if !exists {
+			if _, err := tx.Exec(ctx, fmt.Sprintf(`CREATE TABLE %s (LIKE events INCLUDING ALL)`, name)); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Exec(ctx, fmt.Sprintf(`ALTER TABLE events ATTACH PARTITION %s FOR VALUES FROM (%d) TO (%d)`, name, day, day+1))
 		return err
 	})
 }

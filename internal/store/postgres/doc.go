@@ -4,8 +4,8 @@
 // # Tables
 //
 // The keys of a thread's rows begin with the thread's id, those of a user's rows
-// with the user's id. A send uses nothing that all threads share: no sequence, no
-// NOTIFY, no advisory lock.
+// with the user's id. All that sends to different threads share is a sequence, from
+// which each batch draws its number: no NOTIFY, no advisory lock.
 //
 //	heads         thread                        properties, counters, day of the last event
 //	members       thread, user                  share and join time, event intervals, state when it left
@@ -13,7 +13,11 @@
 //	answers       thread                        the first answer of a create, for replays
 //	sent          thread, caller, token         the message id of a send with a token
 //	receipts      thread, user                  how far the user has read
-//	events        day, thread, number           kind, message id, version, actor, position; a partition a day
+//	events        thread, number, day           kind, message id, version, actor, time, place; a partition a day
+//	batches       number                        a committed batch with events: how many, and on which day
+//	log           last position                 a batch whose events have positions
+//	runs          last position                 the state of the sequencer
+//	log_floor     (one row)                     the last position that was trimmed
 //	users         user                          state, deletion time, token generation
 //	user_threads  user, minute, thread          the user's list of threads by activity
 //	access_keys   index                         the two keys
@@ -28,7 +32,7 @@
 // A batch is one READ COMMITTED transaction in two round trips (the first use
 // of a statement on a connection costs one more, in which it is described):
 //
-//	BEGIN; limits; lock heads; lock users; read what else is named; claim the lane's row
+//	BEGIN; limits; lock heads; lock users; read what else is named; claim the lane's row, draw a number
 //	core.Assign, in this process, under those locks
 //	new heads; heads; the other tables; new users; COMMIT
 //
@@ -49,16 +53,44 @@
 //
 // # Positions
 //
-// A position is the transaction's id (xid8) times 2^20 plus the event's number in
-// the batch. Store.Events returns events below the oldest running transaction, so
-// no event can appear later at a position that a reader has passed. A slow
-// transaction in any database of the server delays the events behind it.
+// An event gets its position in the log after its batch is committed. So the log needs
+// no comparison of transaction ids: no transaction of anybody can hold it up, and the
+// positions stay valid in a dump, an upgrade or a failover.
 //
-// A transaction gets its id with its first lock. While it waits for a second head,
-// a transaction with a greater id may write events of that thread. The older id
-// would then give smaller positions to later events. The batch recognizes this by
-// the head's last position, and uses the id of a subtransaction instead, which it
-// begins when it holds all locks.
+// A batch draws a number from the sequence batch_numbers while it holds all heads and
+// users that it changes. Its events are stored with places: the number times 2^20, plus
+// 1, 2, 3 and so on. As the heads are locked until the commit, places ascend within each
+// thread, and when a batch is visible, so are all earlier batches of its threads. Both
+// need a sequence without a cache, which Open checks.
+//
+// Store.Sequence calls the sequencer, the function place_batches. It waits for a lock
+// that admits one caller in the database. Then, in a second statement, whose snapshot
+// has all that the previous caller committed, it finds the committed batches without a
+// position, and inserts them into the table log in the order of their numbers. A row of
+// log has the batch's last position, so the position of an event is
+//
+//	log.last - log.events + (events.position & (2^20 - 1))
+//
+// A batch that is committed later than one with a greater number comes later in the log.
+// They have no thread in common, since one of them would have waited for the other.
+//
+// To find the batches, the sequencer reads those above the greatest number that it has
+// placed, and looks for each lesser number that was missing by then. It keeps both in
+// the table runs, to which it adds a row and never updates one: while an old transaction
+// is open, the dead entries of an updated row would make each call slower. A number that
+// is missing for a minute was rolled back, and is given up. Once a minute each process
+// looks for a batch that was committed even later.
+//
+// A standby may lag, so it must neither answer for the log nor take writes. Each read of
+// the log and each call of the sequencer fails on one, and a batch fails there with its
+// first lock.
+//
+// # The start of the log
+//
+// Store.Trim drops partitions. First it raises the floor, the position of the last event
+// that it deletes. A dropped partition vanishes from snapshots that are already taken.
+// So a reader of the log first locks events, then takes its snapshot: it sees either the
+// partition or the new floor, by which it knows that events are missing.
 //
 // # Days
 //

@@ -65,3 +65,10 @@ func retryable(ctx context.Context, err error) bool {
 	f := classify(err)
 	return ctx.Err() == nil && (f == lost || f == again)
 }
+
+// numberTaken reports whether a batch could not be written because another one has its
+// number: the sequence is behind the tables, as it may be after a restore.
+func numberTaken(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "23505" && e.ConstraintName == "batches_pkey"
+}

@@ -121,16 +121,17 @@ func transactionPerSend(t *testing.T, s *Store, byLane [][]string, senders int, 
 				err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 					var message, sequence, number, position int64
 					if err := tx.QueryRow(ctx, `UPDATE heads SET last_id = greatest($2, last_id + 1), last_sequence = last_sequence + 1, last_event = last_event + 1,
-						last_position = pg_current_xact_id()::text::bigint << 20, last_message_on = $2 WHERE id = $1
-						RETURNING last_id, last_sequence, last_event, last_position`, id, now).Scan(&message, &sequence, &number, &position); err != nil {
+						last_message_on = $2 WHERE id = $1
+						RETURNING last_id, last_sequence, last_event, (nextval('batch_numbers') << 20) + 1`, id, now).Scan(&message, &sequence, &number, &position); err != nil {
 						return err
 					}
 					if _, err := tx.Exec(ctx, `INSERT INTO messages (thread, sequence, id, version, kind, created_on, edited_on, deleted_on, sender, sender_name, content, initiator)
 						VALUES ($1, $2, $3, $3, 1, $4, 0, 0, '', '', $5, '')`, id, sequence, message, now, content); err != nil {
 						return err
 					}
-					_, err := tx.Exec(ctx, `INSERT INTO events (day, thread, number, position, kind, message_id, version, actor)
-						VALUES ($1, $2, $3, $4, 2, $5, $5, '8:acs:ann')`, core.DayOf(now), id, number, position, message)
+					_, err := tx.Exec(ctx, `WITH batch AS (INSERT INTO batches (number, events, batch_check, day) VALUES ($4::bigint >> 20, 1, 0, $1))
+						INSERT INTO events (day, thread, number, position, kind, message_id, version, actor, at)
+						VALUES ($1, $2, $3, $4, 2, $5, $5, '8:acs:ann', $5)`, core.DayOf(now), id, number, position, message)
 					return err
 				})
 				if err != nil {

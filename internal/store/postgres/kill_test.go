@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -16,8 +17,10 @@ import (
 )
 
 // TestKillServer repeatedly kills PostgreSQL while two stores write to the same
-// threads. It checks that acknowledged changes are stored once, refused ones not at
-// all, and those with an unknown outcome at most once.
+// threads, two callers give positions and a reader follows the log. It checks that
+// acknowledged changes are stored once, refused ones not at all, and those with an
+// unknown outcome at most once, and that the log has each event once and does not change
+// behind the reader.
 func TestKillServer(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("TEST_POSTGRES_KILLS"))
 	if err != nil {
@@ -78,6 +81,29 @@ func TestKillServer(t *testing.T) {
 			})
 		}
 	}
+	var seen []core.Event // by the reader
+	for _, s := range stores {
+		writers.Go(func() {
+			until(stop, func() {
+				if _, err := s.Sequence(context.Background()); err != nil && !errors.Is(err, core.ErrUnavailable) {
+					t.Errorf("give positions: %v", err)
+				}
+			})
+		})
+	}
+	f := follow(t, stores[0])
+	writers.Go(func() {
+		cursor := f.at
+		until(stop, func() {
+			page, err := stores[0].Log(context.Background(), cursor, 100)
+			if err != nil && !errors.Is(err, core.ErrUnavailable) || page.Gap != 0 {
+				t.Errorf("the log after %+v: gap %q, %v", cursor, page.Gap, err)
+			}
+			if err == nil {
+				seen, cursor = append(seen, page.Events...), page.Next
+			}
+		})
+	})
 	for range rounds {
 		time.Sleep(time.Duration(100+rand.IntN(400)) * time.Millisecond)
 		control(t, "-m", "immediate", "stop")
@@ -101,6 +127,17 @@ func TestKillServer(t *testing.T) {
 			there[m.Content]++
 		}
 	}
+	sequence(t, stores[0])
+	log := f.rest()
+	if len(seen) > len(log) || !slices.Equal(seen, log[:len(seen)]) {
+		t.Errorf("the log has changed behind the reader of %d events", len(seen))
+	}
+	for n := range threads {
+		th, err := stores[0].Thread(context.Background(), fmt.Sprint("t", n))
+		if err != nil || th.LastEvent != f.numbers[th.ID] {
+			t.Errorf("%s has event %d, the log ends with %d: %v", th.ID, th.LastEvent, f.numbers[th.ID], err)
+		}
+	}
 	applied, unknown := 0, 0
 	for content, status := range statuses {
 		switch n := there[content]; {
@@ -121,7 +158,19 @@ func TestKillServer(t *testing.T) {
 			t.Errorf("%q was refused and is there", content)
 		}
 	}
-	t.Logf("%d rounds: %d acknowledged, %d refused, %d unknown", rounds, applied, len(refused), unknown)
+	t.Logf("%d rounds: %d acknowledged, %d refused, %d unknown, %d of %d events seen meanwhile", rounds, applied, len(refused), unknown, len(seen), len(log))
+}
+
+// until calls do again and again until stop is closed.
+func until(stop <-chan struct{}, do func()) {
+	for {
+		select {
+		case <-stop:
+			return
+		default:
+			do()
+		}
+	}
 }
 
 // control runs pg_ctl on the PostgreSQL server that scripts/postgres started.

@@ -24,23 +24,19 @@ func (t timeouts) settings() string {
 
 // lock is the first round trip of a batch: it begins the transaction, locks heads
 // and then users, each in the order of ids, reads the other rows that the changes
-// name, and claims the lane's row in writers. In READ COMMITTED each statement sees
-// what was committed before it, so the rows of a thread are read as the last
-// holder of the head's lock left them.
+// name, claims the lane's row in writers and draws the batch's number. In READ COMMITTED
+// each statement sees what was committed before it, so the rows of a thread are read as
+// the last holder of the head's lock left them. On a standby it fails.
 func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch core.Batch) error {
 	l := core.NewBatchState(batch)
 	tx.state, tx.exists = l, map[string]bool{}
 	var b pgx.Batch
 	b.Queue("BEGIN")
 	b.Queue(t.settings())
-	var latest core.Head // the head with the greatest position
 	if len(l.Reads.Threads) > 0 {
 		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1) ORDER BY id FOR UPDATE`, slices.Sorted(maps.Keys(l.Reads.Threads))).
 			Query(heads.each(func(h row.DatedHead) {
 				l.Heads[h.ID], l.Day, tx.exists[h.ID] = &h.Head, max(l.Day, h.LastDay), true
-				if h.LastPosition > latest.LastPosition {
-					latest = h.Head
-				}
 			}))
 	}
 	if len(l.Reads.Users) > 0 {
@@ -48,34 +44,11 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 			Query(users.each(func(u core.User) { l.Users[u.ID], tx.exists[u.ID] = u, true }))
 	}
 	queueReads(&b, l)
-	b.Queue(claimSQL, w.id, w.batch).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.xid) })
+	b.Queue(claimSQL, w.id, w.batch).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.number) })
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
-	l.Position = tx.xid << indexBits
-	if latest.LastPosition >= l.Position {
-		return tx.takeLaterID(ctx, latest.ID)
-	}
-	return nil
-}
-
-// takeLaterID sets the position from the id of a new subtransaction. It is needed
-// if, while this transaction waited for the thread's head, one with a greater id
-// wrote events of the thread: positions made from this transaction's own id would
-// be less than theirs. As all locks are held now, no transaction with a greater id
-// than the subtransaction has written to these threads.
-func (tx *transaction) takeLaterID(ctx context.Context, thread string) error {
-	var xmin uint32
-	var b pgx.Batch
-	b.Queue(`SAVEPOINT later`)
-	b.Queue(`UPDATE heads SET revision = revision WHERE id = $1 RETURNING xmin::text::bigint`, thread).
-		QueryRow(func(row pgx.Row) error { return row.Scan(&xmin) })
-	b.Queue(`RELEASE SAVEPOINT later`)
-	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
-		return err
-	}
-	// xmin has the lower 32 bits of the new id, which is less than 2^32 greater than xid.
-	tx.state.Position = (tx.xid + uint64(xmin-uint32(tx.xid))) << indexBits
+	l.Position = core.PlaceOf(tx.number)
 	return nil
 }
 

@@ -18,8 +18,7 @@ const readTries = 4
 
 // read runs the statements that queue adds to a batch, in one round trip and one
 // snapshot, so that all rows are as of the same moment. If the connection is lost, it
-// calls queue again and retries. A read-only transaction has no transaction id and so
-// does not delay Events.
+// calls queue again and retries.
 func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch)) error {
 	return s.retry(ctx, "read "+what, func() error {
 		var b pgx.Batch
@@ -184,20 +183,6 @@ func (s *Store) Expiring(ctx context.Context, limit int) ([]core.Expiry, error) 
 // Users returns the rows of the users that exist, in any order.
 func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	return readAll(ctx, s, fmt.Sprintf("%d users", len(ids)), users.rowTo, `SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids)
-}
-
-// Events returns up to limit events with positions greater than after and less than
-// that of any running transaction, so that no event can appear at a returned
-// position later.
-func (s *Store) Events(ctx context.Context, after uint64, limit int) (core.EventsPage, error) {
-	page := core.EventsPage{Position: after}
-	es, err := readAll(ctx, s, fmt.Sprintf("events after %d", after), events.rowTo, `SELECT `+events.list+` FROM events
-		WHERE position > $1 AND position < pg_snapshot_xmin(pg_current_snapshot())::text::bigint << $3::int
-		ORDER BY position LIMIT $2`, after, limit, indexBits)
-	if n := len(es); n > 0 && err == nil {
-		page.Events, page.Position = es, es[n-1].Position
-	}
-	return page, err
 }
 
 // readAll returns the rows of one query.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -48,7 +49,8 @@ type Store struct {
 	now      func() time.Time
 	writers  [lanes]writer
 	timeouts timeouts
-	days     sync.Map // of true, by the days for which prepareDay has succeeded
+	days     sync.Map     // of true, by the days for which prepareDay has succeeded
+	swept    atomic.Int64 // epoch milliseconds of the last sweepLog
 }
 
 var _ core.Shared = (*Store)(nil)
@@ -123,6 +125,9 @@ func (s *Store) start(ctx context.Context, initial core.Resource) error {
 			return fmt.Errorf("wait for the right to migrate: %w", err)
 		}
 		if err := migrate(ctx, s.pool); err != nil {
+			return err
+		}
+		if err := checkNumbers(ctx, tx); err != nil {
 			return err
 		}
 		return writeFirstRows(ctx, tx, initial)

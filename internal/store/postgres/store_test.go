@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
@@ -60,7 +59,8 @@ func (p *pool) take(t testing.TB) string {
 		name := p.free[n]
 		p.free = p.free[:n]
 		execute(t, onServer(t, url, name), `DELETE FROM meta; DELETE FROM access_keys; DELETE FROM users; DELETE FROM heads; DELETE FROM members;
-			DELETE FROM messages; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM events`)
+			DELETE FROM messages; DELETE FROM sent; DELETE FROM answers; DELETE FROM receipts; DELETE FROM user_threads; DELETE FROM events;
+			DELETE FROM batches; DELETE FROM log; DELETE FROM runs; UPDATE log_floor SET position = 0, batch_check = 0`)
 		return name
 	}
 	name := fmt.Sprintf("confab_test_%d_%d", os.Getpid(), len(p.made))
@@ -141,38 +141,19 @@ func open(t testing.TB, url string) *Store {
 	return s
 }
 
-// patient is a store for the test suite whose Events first waits until all transactions
-// on the server that had begun, also autovacuum's, have ended. Until then the store
-// hides the latest events, which the suite does not expect.
-type patient struct {
+// pooled is a store for the test suite whose database is used again after it is closed.
+type pooled struct {
 	*Store
 	name, url string // of its database
 	second    bool   // the first store on it gives it back
 }
 
-func (p patient) Close() error {
+func (p pooled) Close() error {
 	err := p.Store.Close()
 	if !p.second {
 		databases.give(p.name)
 	}
 	return err
-}
-
-func (p patient) Events(ctx context.Context, after uint64, limit int) (core.EventsPage, error) {
-	for deadline, until := time.Now().Add(10*time.Second), int64(0); time.Now().Before(deadline); {
-		var least, next int64
-		err := p.pool.QueryRow(ctx, `SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint FROM pg_current_snapshot() s`).Scan(&least, &next)
-		if err != nil {
-			return core.EventsPage{}, err
-		}
-		if until == 0 {
-			until = next
-		}
-		if least >= until {
-			break
-		}
-	}
-	return p.Store.Events(ctx, after, limit)
 }
 
 // engine returns the PostgreSQL engine for the test suite, reached through the server's
@@ -182,11 +163,11 @@ func engine(server string) storetest.Engine {
 		Open: func(t *testing.T) core.Store {
 			name := databases.take(t)
 			url := onServer(t, server, name)
-			return patient{Store: open(t, url), name: name, url: url}
+			return pooled{Store: open(t, url), name: name, url: url}
 		},
 		Reopen: func(t *testing.T, s core.Store) core.Store {
 			t.Helper()
-			p := s.(patient)
+			p := s.(pooled)
 			if err := p.Store.Close(); err != nil {
 				t.Fatalf("close: %v", err)
 			}
@@ -194,8 +175,8 @@ func engine(server string) storetest.Engine {
 			return p
 		},
 		Second: func(t *testing.T, s core.Store) core.Store {
-			url := s.(patient).url
-			return patient{Store: open(t, url), url: url, second: true}
+			url := s.(pooled).url
+			return pooled{Store: open(t, url), url: url, second: true}
 		},
 		Blockable: func(t *testing.T) (core.Store, *storetest.Gate) {
 			url := emptyDatabase(t)

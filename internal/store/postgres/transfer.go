@@ -19,16 +19,22 @@ var (
 	_ core.Importer = (*Store)(nil)
 )
 
-// numbered selects all events with their positions in an export, 1, 2, 3, as place.
-const numbered = `(SELECT *, row_number() OVER (ORDER BY position) AS place FROM events)`
+// numbered selects the events of the log with their positions in an export, 1, 2, 3, as
+// place. Events that have no position yet follow those that have one, in the order in
+// which they will get one. Trimmed events have a row neither in log nor in batches.
+const numbered = `(SELECT e.*, row_number() OVER (ORDER BY l.last NULLS LAST, e.position) AS place
+	FROM events e LEFT JOIN log l ON l.batch = e.position >> 20
+	WHERE l.last > (SELECT position FROM log_floor) OR l.last IS NULL AND EXISTS (SELECT FROM batches b WHERE b.number = e.position >> 20))`
 
-// exports lists the tables of an export in the order of core.Record.
+// exports lists the tables of an export in the order of core.Record. The number of an
+// event without a thread is its position, and checks are left out.
 var exports = []records{
 	users,
 	queried{heads, fmt.Sprintf(`SELECT %s FROM heads LEFT JOIN (SELECT thread, max(place) AS place FROM %s e GROUP BY thread) last ON last.thread = id ORDER BY id`,
 		replaceColumn(heads.list, "last_position", "coalesce(place, 0)"), numbered)},
 	members, messages, answers, sent, receipts,
-	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`, replaceColumn(events.list, "position", "place"), numbered)},
+	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`,
+		replaceColumn(replaceColumn(replaceColumn(events.list, "position", "place"), "number", "CASE thread WHEN '' THEN place ELSE number END"), "batch_check", "0"), numbered)},
 }
 
 // queried is a table that is exported with the query sql.
@@ -40,8 +46,10 @@ type queried struct {
 func (q queried) query() string { return q.sql }
 
 // replaceColumn replaces a column in a list of columns by an expression of that name.
+// The column may be qualified by its table.
 func replaceColumn(list, column, expression string) string {
-	return strings.Replace(list, column, expression+" AS "+column, 1)
+	name := column[strings.LastIndex(column, ".")+1:]
+	return strings.Replace(list, column, expression+" AS "+name, 1)
 }
 
 // Export yields every record, read in one repeatable-read transaction; see
@@ -54,7 +62,14 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 	if err := yield(resource); err != nil {
 		return err
 	}
+	if _, err := s.Sequence(ctx); err != nil {
+		return err
+	}
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		// Before the snapshot is taken, so that no partition that it sees is dropped.
+		if _, err := tx.Exec(ctx, `LOCK TABLE ONLY events IN ACCESS SHARE MODE`); err != nil {
+			return err
+		}
 		for _, e := range exports {
 			rows, _ := tx.Query(ctx, e.query()) // rows returns its error too
 			err := each(func(from pgx.CollectableRow) error {
@@ -91,10 +106,11 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 	return nil
 }
 
-// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread or an event.
+// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread, an event or
+// a row of the log.
 func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	var used bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events)`).Scan(&used)
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM batches)`).Scan(&used)
 	if err == nil && used {
 		err = fmt.Errorf("the database is %w: an import needs an empty one", core.ErrNotEmpty)
 	}
@@ -108,13 +124,28 @@ type importer struct {
 	record   core.Record // the next record to write; nil at the end
 	position uint64      // of the last event that was read
 	day      uint32      // of the last event that was read
+	first    uint64      // number of the first batch
+	batches  []batch     // of the events that were read
 	row      []any       // buffer for the columns of a record
 	err      error       // of next, or of an invalid record
 }
 
+// batch is a row of the tables batches and log. Its Check is 0, as that of its events.
+type batch struct {
+	number, last uint64
+	events       int
+	day          uint32
+}
+
+// maxImported is the greatest number of events of an imported batch; tests lower it.
+var maxImported = core.MaxBatchEvents
+
 // run writes all records, with one COPY for each sequence of records of the same kind
 // and, for events, of the same day.
 func (im *importer) run(ctx context.Context) error {
+	if err := im.tx.QueryRow(ctx, `SELECT nextval('batch_numbers')`).Scan(&im.first); err != nil {
+		return err
+	}
 	im.advance()
 	resource, ok := im.record.(core.Resource)
 	if !ok || resource.ID == "" {
@@ -164,8 +195,25 @@ func (im *importer) advance() {
 	}
 	// Days must not decrease, but the exporting store's writers may have had different clocks.
 	im.position, im.day = e.Position, max(im.day, e.Day)
-	e.Day = im.day
+	e.Day, e.Position = im.day, im.place()
+	if e.Thread == "" {
+		e.Number = e.Position
+	}
 	im.record = e
+}
+
+// place adds the event that was read to the last batch, or to a new one if it is of
+// another day or the last one is full. It returns the event's place.
+func (im *importer) place() uint64 {
+	n := len(im.batches)
+	if n == 0 || im.batches[n-1].day != im.day || im.batches[n-1].events == maxImported {
+		im.batches = append(im.batches, batch{number: im.first + uint64(n), day: im.day})
+		n++
+	}
+	b := &im.batches[n-1]
+	b.events++
+	b.last = im.position
+	return core.PlaceOf(b.number) + uint64(b.events)
 }
 
 // resource sets the resource's id and the access keys that the record has.
@@ -208,10 +256,11 @@ func (im *importer) source(kind records) pgx.CopyFromSource {
 }
 
 // derive writes the rows that an export leaves out. It fails if a row of a thread has
-// no head, or if the log has more events than this cluster's next position.
+// no head.
 func (im *importer) derive(ctx context.Context) error {
 	for _, step := range []string{
-		`UPDATE heads SET last_day = last.day FROM (SELECT thread, max(day) AS day FROM events GROUP BY thread) last WHERE last.thread = id`,
+		`UPDATE heads SET last_position = last.place, last_day = last.day
+			FROM (SELECT thread, max(position) AS place, max(day) AS day FROM events GROUP BY thread) last WHERE last.thread = id`,
 		`INSERT INTO user_threads (user_id, minute, thread)
 			SELECT user_id, ` + minuteOf("coalesce(left_on, last_message_on)") + `, thread FROM members JOIN heads ON heads.id = thread`,
 	} {
@@ -219,17 +268,12 @@ func (im *importer) derive(ctx context.Context) error {
 			return err
 		}
 	}
-	// Later positions are made from this cluster's transaction ids and must be greater.
-	var next int64
-	if err := im.tx.QueryRow(ctx, `SELECT pg_current_xact_id()::text::bigint << $1::int`, indexBits).Scan(&next); err != nil {
+	if err := im.sequence(ctx); err != nil {
 		return err
-	}
-	if int64(im.position) >= next {
-		return fmt.Errorf("the log has %d events, more than this young cluster can number before its own: use an older one", im.position)
 	}
 	var orphan string
 	err := im.tx.QueryRow(ctx, `SELECT thread FROM (SELECT thread FROM members UNION SELECT thread FROM messages UNION SELECT thread FROM answers
-		UNION SELECT thread FROM sent UNION SELECT thread FROM receipts UNION SELECT thread FROM events) rows
+		UNION SELECT thread FROM sent UNION SELECT thread FROM receipts UNION SELECT thread FROM events WHERE thread <> '') rows
 		WHERE NOT EXISTS (SELECT FROM heads WHERE heads.id = thread) LIMIT 1`).Scan(&orphan)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil
@@ -238,4 +282,22 @@ func (im *importer) derive(ctx context.Context) error {
 		err = fmt.Errorf("thread %s has rows but no head", orphan)
 	}
 	return err
+}
+
+// sequence writes the batches of the imported events, with their positions, and moves
+// the sequence of batch numbers behind them.
+func (im *importer) sequence(ctx context.Context) error {
+	if len(im.batches) == 0 {
+		return nil
+	}
+	var b pgx.Batch
+	for _, r := range im.batches {
+		b.Queue(insertBatch, int64(r.number), r.events, int64(0), int64(r.day))
+		b.Queue(`INSERT INTO log (last, batch, events, batch_check, day) VALUES ($1, $2, $3, 0, $4)`, int64(r.last), int64(r.number), r.events, int64(r.day))
+	}
+	last := im.batches[len(im.batches)-1]
+	b.Queue(`DELETE FROM runs`)
+	b.Queue(`INSERT INTO runs (last, high, missing, missed_at) VALUES ($1, $2, '{}', '{}')`, int64(last.last), int64(last.number))
+	b.Queue(`SELECT setval('batch_numbers', $1)`, int64(last.number))
+	return im.tx.SendBatch(ctx, &b).Close()
 }

@@ -21,11 +21,14 @@ var (
 	insertLists    = lists.insert + ` ON CONFLICT DO NOTHING`
 )
 
+// insertBatch tells the sequencer that a batch with events is committed.
+const insertBatch = `INSERT INTO batches (number, events, batch_check, day) VALUES ($1, $2, $3, $4)`
+
 // write is the second round trip of a batch: it writes the rows with one statement
 // per table, their columns as arrays, and commits. New heads come first and new
 // users last, each in the order of ids, because their inserts may wait for another
-// writer that inserts the same id.
-func (tx *transaction) write(ctx context.Context, r *rows) error {
+// writer that inserts the same id. check is the random number of the batch.
+func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	var b pgx.Batch
 	updated, added := split(r.heads, func(h row.DatedHead) bool { return tx.exists[h.ID] })
 	heads.queue(&b, heads.insert, added)
@@ -33,7 +36,10 @@ func (tx *transaction) write(ctx context.Context, r *rows) error {
 	queuePurges(&b, r)
 	messages.queue(&b, messages.insert, r.messages)
 	messages.queue(&b, updateMessages, slices.Collect(maps.Values(r.rewrites)))
-	events.queue(&b, events.insert, r.events)
+	if len(r.events) > 0 {
+		events.queue(&b, events.insert, r.events)
+		b.Queue(insertBatch, int64(tx.number), len(r.events), int64(check), int64(tx.state.Day))
+	}
 	members.queue(&b, upsertMembers, slices.Collect(maps.Values(r.members)))
 	put, dropped := split(slices.Collect(maps.Values(r.receipts)), func(r core.ThreadReceipt) bool { return r.MessageID != 0 })
 	receipts.queueRemoval(&b, dropped)

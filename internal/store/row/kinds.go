@@ -174,6 +174,8 @@ var Event = newKind("event",
 	signed("version", func(e *core.Event) *int64 { return &e.Version }),
 	text("actor", func(e *core.Event) *string { return &e.Actor }),
 	unsigned("position", func(e *core.Event) *uint64 { return &e.Position }),
+	signed("at", func(e *core.Event) *int64 { return &e.At }).from(2),
+	unsigned("batch_check", func(e *core.Event) *uint32 { return &e.Check }).from(2),
 )
 
 // ListEntry is the schema of an entry of a user's list of threads: its user, its
@@ -223,6 +225,10 @@ var (
 	Expiry = newKind("expiry", keys(
 		signed("on", func(e *core.Expiry) *int64 { return &e.On }),
 		text("thread", func(e *core.Expiry) *string { return &e.Thread })))
+	// Floor is the last event that was deleted from the log.
+	Floor = newKind("floor", nil,
+		unsigned("position", func(c *core.Cursor) *uint64 { return &c.Position }),
+		unsigned("check", func(c *core.Cursor) *uint32 { return &c.Check }))
 	// Number is a value of one number: a sequence, a message id, a schema version or
 	// a position.
 	Number = newKind("number", nil, unsigned("value", func(v *uint64) *uint64 { return v }))

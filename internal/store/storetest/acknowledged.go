@@ -100,19 +100,27 @@ func (h *history) checkUsers(s core.Store) {
 // out of order.
 func (h *history) follow(s core.Store, done <-chan struct{}) {
 	next := map[string]uint64{}
-	for after, ended := uint64(0), false; !h.t.Failed(); {
-		page, err := s.Events(context.Background(), after, 100)
-		if err != nil {
-			h.t.Errorf("read events after %d: %v", after, err)
+	end, err := s.Tip(context.Background())
+	if err != nil {
+		h.t.Errorf("read the end of the log: %v", err)
+		return
+	}
+	for at, ended := (core.Cursor{Epoch: end.Epoch}), false; !h.t.Failed(); {
+		if _, err := s.Sequence(context.Background()); err != nil {
+			h.t.Errorf("give positions: %v", err)
 			return
 		}
-		for _, ev := range page.Events {
-			if next[ev.Thread]++; ev.Number != next[ev.Thread] || ev.Position <= after {
-				h.t.Errorf("the log gives event %d of %s at %d, want %d, after %d", ev.Number, ev.Thread, ev.Position, next[ev.Thread], after)
-			}
-			after = ev.Position
+		page, err := s.Log(context.Background(), at, 100)
+		if err != nil || page.Gap != 0 {
+			h.t.Errorf("read the log after %+v: gap %q, %v", at, page.Gap, err)
+			return
 		}
-		after = max(after, page.Position)
+		for i, ev := range page.Events {
+			if next[ev.Thread]++; ev.Number != next[ev.Thread] || ev.Position != at.Position+uint64(i)+1 {
+				h.t.Errorf("the log gives event %d of %s at %d, want %d, after %d", ev.Number, ev.Thread, ev.Position, next[ev.Thread], at.Position)
+			}
+		}
+		at = page.Next
 		if len(page.Events) > 0 {
 			continue
 		}

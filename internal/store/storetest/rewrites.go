@@ -100,7 +100,7 @@ func testRewrites(t *testing.T, e Engine) {
 		t.Errorf("rewritten in place: %+v, want %+v", m, want)
 	}
 	var kinds []core.EventKind
-	for _, ev := range events(t, s, 0, 100).Events {
+	for _, ev := range events(t, s) {
 		kinds = append(kinds, ev.Kind)
 	}
 	mustEqual(t, "events", kinds, []core.EventKind{core.ThreadCreated, core.MessageReceived, core.MessageReceived, core.MessageEdited, core.MessageDeleted})
@@ -155,7 +155,7 @@ func testReceipts(t *testing.T, e Engine) {
 	s = e.Reopen(t, s)
 	mustEqual(t, "receipts", receipts(t, s, a), []core.Receipt{{User: bob, MessageID: second, ReadOn: start + 1}, {User: ann, MessageID: second, ReadOn: start + 3}})
 	var told int
-	for _, ev := range events(t, s, 0, 100).Events {
+	for _, ev := range events(t, s) {
 		if ev.Kind == core.ReceiptReceived {
 			told++
 		}

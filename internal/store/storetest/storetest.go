@@ -59,6 +59,11 @@ func Run(t *testing.T, e Engine) {
 	t.Run("users in deletion", func(t *testing.T) { testDeleting(t, e) })
 	t.Run("threads that expire", func(t *testing.T) { testExpiring(t, e) })
 	t.Run("positions", func(t *testing.T) { testPositions(t, e) })
+	t.Run("events", func(t *testing.T) { testEvents(t, e) })
+	t.Run("cursors", func(t *testing.T) { testCursors(t, e) })
+	t.Run("trim", func(t *testing.T) { testTrim(t, e) })
+	t.Run("news", func(t *testing.T) { testNews(t, e) })
+	t.Run("tell", func(t *testing.T) { testTell(t, e) })
 	t.Run("clock steps back", func(t *testing.T) { testClock(t, e) })
 	t.Run("blocked sync", func(t *testing.T) { testBlockedSync(t, e) })
 	t.Run("random histories", func(t *testing.T) { testHistories(t, e) })
@@ -138,7 +143,7 @@ func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.O
 		if len(batch) == 0 {
 			continue
 		}
-		os, err := applyBatch(t, s, core.Batch{At: at, Changes: batch})
+		os, err := applyBatch(t, s, core.Batch{At: at, Check: uint32(at), Changes: batch})
 		if err != nil {
 			t.Fatalf("apply %d changes: %v", len(batch), err)
 		}
@@ -254,13 +259,36 @@ func messages(t rapid.TB, s core.Store, q core.MessagesQuery) core.MessagesPage 
 	return page
 }
 
-func events(t rapid.TB, s core.Store, after uint64, limit int) core.EventsPage {
+// events returns all events of the log.
+func events(t rapid.TB, s core.Store) []core.Event {
 	t.Helper()
-	page, err := s.Events(context.Background(), after, limit)
+	es, err := Events(context.Background(), s)
 	if err != nil {
-		t.Fatalf("read events after %d: %v", after, err)
+		t.Fatal(err)
 	}
-	return page
+	return es
+}
+
+// Events gives positions to all committed events and returns the whole log. It fails if
+// the beginning of the log was trimmed.
+func Events(ctx context.Context, s core.Store) (es []core.Event, err error) {
+	if _, err := s.Sequence(ctx); err != nil {
+		return nil, fmt.Errorf("give positions: %w", err)
+	}
+	end, err := s.Tip(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the end of the log: %w", err)
+	}
+	for at := (core.Cursor{Epoch: end.Epoch}); ; {
+		page, err := s.Log(ctx, at, 1000)
+		if err != nil || page.Gap != 0 {
+			return nil, fmt.Errorf("read the log after %d: gap %q, %w", at.Position, page.Gap, err)
+		}
+		if len(page.Events) == 0 {
+			return es, nil
+		}
+		es, at = append(es, page.Events...), page.Next
+	}
 }
 
 func closeStore(t testing.TB, s core.Store) {

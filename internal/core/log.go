@@ -1,0 +1,99 @@
+package core
+
+import "slices"
+
+// Cursor is a place in the event log: after the event at Position. It is only valid in
+// the store of its Epoch. Check is that of the event, so that a store which was put back
+// to an older state, and has since written another event at this position, can tell.
+type Cursor struct {
+	Epoch    string
+	Position uint64 // 0: before the first event
+	Check    uint32
+}
+
+// Placed is a committed batch that has got its positions in the log.
+type Placed struct {
+	Batch  uint64 // as BatchOf returns it
+	Last   uint64 // the position of the batch's last event
+	Events uint64 // number of events of the batch; their positions end at Last
+	Check  uint32
+}
+
+// placeBits is the number of low bits of a place that number the events of a batch.
+const placeBits = 20
+
+// MaxBatchEvents is the greatest number of events of a batch.
+const MaxBatchEvents = 1<<placeBits - 1
+
+// PlaceOf returns the place before the first event of a batch.
+func PlaceOf(batch uint64) uint64 { return batch << placeBits }
+
+// BatchOf returns the batch of an event's place and the event's number in the batch,
+// from 1.
+func BatchOf(place uint64) (batch, index uint64) { return place >> placeBits, place & MaxBatchEvents }
+
+// LogPage is the result of Store.Log: a range of the event log.
+type LogPage struct {
+	// Gap says why the log does not continue the cursor; 0 if it does. Then there are no
+	// events, and Next is the end of the log.
+	Gap    GapReason
+	Events []Event
+	Next   Cursor // after the last event of the page; the cursor itself if there is none
+	Tip    uint64 // the position of the log's last event
+}
+
+// GapReason is the reason for which a log does not continue a cursor.
+type GapReason uint8
+
+// The reasons for a gap.
+const (
+	GapEpoch   GapReason = iota + 1 // the cursor is of another store, or of this one before it was put back
+	GapTrimmed                      // the events after the cursor are no longer kept
+	GapLost                         // the event at the cursor is not the one that the cursor names, or not there
+)
+
+var gapReasons = [...]string{GapEpoch: "epoch", GapTrimmed: "trimmed", GapLost: "lost"}
+
+// String returns the word for the reason, or "unknown".
+func (g GapReason) String() string { return wordOf(gapReasons[:], g) }
+
+// News is a thread with events after a position.
+type News struct {
+	View
+	First uint64 // the number of the first of these events
+}
+
+// Happening is an event with the rows that it refers to, as one moment had them. It is
+// shared between goroutines and read-only.
+type Happening struct {
+	Event
+	Revision   uint64      // of the thread's head
+	Message    *Message    // nil if the event has no message, or the message is gone
+	Members    []Member    // those that the event concerns: who joined or left, and the actor
+	Properties *Properties // of the thread; nil for the event of a user
+}
+
+// Tell fills the rows of a happening from the thread's head, its members if the event is
+// about any, and the event's message, or nil.
+func (h *Happening) Tell(head Head, members []Member, m *Message) {
+	h.Revision, h.Properties, h.Message = head.Revision, &head.Properties, m
+	if !h.Kind.ChangesMembers() {
+		return
+	}
+	for i := range members {
+		if members[i].concerns(h.Number) {
+			h.Members = append(h.Members, members[i])
+		}
+	}
+}
+
+// concerns reports whether the member joined or left the thread with this event.
+func (m *Member) concerns(event uint64) bool {
+	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From == event || i.To == event })
+}
+
+// Days for which the event log is kept.
+const (
+	DefaultEventsKept = 7
+	MinEventsKept     = 2
+)

@@ -1,0 +1,294 @@
+package pebble
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
+)
+
+// Sequence returns nothing: Apply gives events their positions.
+func (s *Store) Sequence(context.Context) ([]core.Placed, error) { return nil, nil }
+
+// Tip returns the cursor after the last event of the log.
+func (s *Store) Tip(context.Context) (core.Cursor, error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	return logEnd(snap)
+}
+
+// logEnd is Tip on a snapshot.
+func logEnd(r pebble.Reader) (core.Cursor, error) {
+	end, err := logStart(r)
+	if err != nil {
+		return end, err
+	}
+	it, err := r.NewIter(kindRange(kindPosition))
+	if err != nil {
+		return end, err
+	}
+	if it.Last() {
+		e, err := event(r, it.Key(), it.Value())
+		if err != nil {
+			return end, errors.Join(err, it.Close())
+		}
+		end.Position, end.Check = e.Position, e.Check
+	}
+	return end, it.Close()
+}
+
+// logStart returns the cursor before the first event that is kept.
+func logStart(r pebble.Reader) (c core.Cursor, err error) {
+	if c, _, err = value(r, metaKey(metaFloor), row.Floor); err != nil {
+		return c, err
+	}
+	c.Epoch, _, err = value(r, metaKey(metaEpoch), row.Text)
+	return c, err
+}
+
+// Log returns up to limit events after a cursor, in the order of positions, or a gap if
+// the log does not continue the cursor; see core.Store.
+func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.LogPage, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	start, err := logStart(snap)
+	if err != nil {
+		return page, err
+	}
+	it, err := snap.NewIter(kindRange(kindPosition))
+	if err != nil {
+		return page, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+
+	page.Next, page.Tip = after, snap.position
+	ok := seekPosition(it, max(after.Position, start.Position+1))
+	switch {
+	case after.Epoch != start.Epoch:
+		page.Gap = core.GapEpoch
+	case after.Position < start.Position:
+		page.Gap = core.GapTrimmed
+	case after.Position == start.Position:
+		if after.Check != start.Check {
+			page.Gap = core.GapLost
+		}
+	case !ok:
+		page.Gap = core.GapLost
+	default: // the cursor's own event comes first
+		e, err := event(snap, it.Key(), it.Value())
+		if err != nil {
+			return page, err
+		}
+		if e.Position != after.Position || e.Check != after.Check {
+			page.Gap = core.GapLost
+		}
+		ok = it.Next()
+	}
+	if page.Gap != 0 {
+		page.Next, err = logEnd(snap)
+		return page, err
+	}
+	for ; ok && len(page.Events) < limit; ok = it.Next() {
+		e, err := event(snap, it.Key(), it.Value())
+		if err != nil {
+			return page, err
+		}
+		page.Events = append(page.Events, e)
+		page.Next.Position, page.Next.Check = e.Position, e.Check
+	}
+	return page, nil
+}
+
+// seekPosition moves an iterator over the keys of positions to the first position that
+// is at least p, and reports whether there is one. It needs two seeks for each day.
+func seekPosition(it *pebble.Iterator, p uint64) bool {
+	ok := it.First()
+	for ok && number(it.Key()) < p { // pass over the rest of this day, or as much of it as needed
+		day := row.Position.DecodeKey(it.Key()[1:]).Day
+		ok = it.SeekGE(positions.key(nil, &core.Event{Day: day, Position: p}))
+	}
+	return ok
+}
+
+// News returns up to limit threads of a user's list that have events after a position;
+// see core.Store. It reads two keys for each thread, one more for a thread with such
+// events, and these events.
+func (s *Store) News(ctx context.Context, user string, after uint64, limit int) ([]core.News, error) {
+	news, _, err := s.news(ctx, user, after, limit)
+	return news, err
+}
+
+// news is News; it also returns the number of keys that it read, for tests.
+func (s *Store) news(ctx context.Context, user string, after uint64, limit int) (news []core.News, keys int, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	err = lists.each(snap, part(user), func(entry core.ListMove) error {
+		if keys++; keys%checkEvery == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if len(news) == limit {
+			return nil
+		}
+		h, _, err := heads.get(snap, core.Head{ID: entry.Thread})
+		keys++
+		if err != nil || h.LastPosition <= after {
+			return err
+		}
+		n := core.News{View: core.View{Head: h}}
+		m, found, err := members.get(snap, core.ThreadMember{Thread: entry.Thread, Member: core.Member{User: user}})
+		keys++
+		if err != nil || !found {
+			return err
+		}
+		n.Member = &m.Member
+		var read int
+		n.First, read, err = firstAfter(snap, h.ID, after)
+		keys += read
+		if n.First != 0 {
+			news = append(news, n)
+		}
+		return err
+	})
+	return news, keys, err
+}
+
+// firstAfter returns the number of the first event of a thread after a position, or 0,
+// and the number of events that it read. It walks back from the newest event: the
+// positions of a thread ascend with the numbers.
+func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, read int, err error) {
+	it, err := r.NewIter(kindRange(kindEvent))
+	if err != nil {
+		return 0, 0, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	day := uint32(math.MaxUint32)
+	for ok := it.Last(); ok; {
+		if at := row.Event.DecodeKey(it.Key()[1:]); at.Thread != thread { // look on this day, then on the day before
+			if at.Day < day {
+				day = at.Day
+			} else if day--; day == math.MaxUint32 {
+				break
+			}
+			ok = it.SeekLT(events.key(nil, &core.Event{Day: day, Thread: thread, Number: math.MaxUint64}))
+			continue
+		}
+		e, err := events.decode(it.Key(), it.Value())
+		read++
+		if err != nil || e.Position <= after {
+			return first, read, err
+		}
+		first = e.Number
+		ok = it.Prev()
+	}
+	return first, read, nil
+}
+
+// ThreadEvents returns up to limit events of a thread, from this number on, in order.
+func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindEvent))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	day := uint32(0)
+	for ok := it.First(); ok && len(found) < limit; {
+		if at := row.Event.DecodeKey(it.Key()[1:]); at.Thread != thread || at.Number < from { // look on this day, then on the day after
+			if at.Day > day {
+				day = at.Day
+			} else {
+				day++
+			}
+			ok = it.SeekGE(events.key(nil, &core.Event{Day: day, Thread: thread, Number: from}))
+			continue
+		}
+		e, err := events.decode(it.Key(), it.Value())
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, e)
+		ok = it.Next()
+	}
+	return found, nil
+}
+
+// Tell returns the events with the rows that they refer to; see core.Store.
+func (s *Store) Tell(_ context.Context, es []core.Event) ([]core.Happening, error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	told := make([]core.Happening, len(es))
+	threads := map[string]*core.Thread{}
+	for i, e := range es {
+		told[i].Event = e
+		if e.Thread == "" {
+			continue
+		}
+		t := threads[e.Thread]
+		if t == nil {
+			h, _, err := heads.get(snap, core.Head{ID: e.Thread})
+			if err != nil {
+				return nil, err
+			}
+			t = &core.Thread{Head: h}
+			threads[e.Thread] = t
+		}
+		if e.Kind.ChangesMembers() && t.Members == nil {
+			var err error
+			if t.Members, err = membersOf(snap, e.Thread); err != nil {
+				return nil, err
+			}
+		}
+		var m *core.Message
+		if e.MessageID != 0 {
+			row, found, err := message(snap, e.Thread, e.MessageID)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				m = &row
+			}
+		}
+		told[i].Tell(t.Head, t.Members, m)
+	}
+	return told, nil
+}
+
+// Trim deletes the events of days before this one from the log; see core.Store. One
+// batch has the new start of the log and the deletions.
+func (s *Store) Trim(_ context.Context, day uint32) error {
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindPosition))
+	if err != nil {
+		return err
+	}
+	if !it.SeekLT(positions.key(nil, &core.Event{Day: day})) {
+		return it.Close() // nothing is that old
+	}
+	last, err := event(snap, it.Key(), it.Value())
+	if err := errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	b := s.db.NewBatch()
+	b.Set(metaKey(metaFloor), row.Floor.Encode(nil, &core.Cursor{Position: last.Position, Check: last.Check}), nil)
+	for _, k := range []byte{kindEvent, kindPosition} {
+		b.DeleteRange([]byte{k}, binary.BigEndian.AppendUint32([]byte{k}, day), nil)
+	}
+	return s.commit(b)
+}
+
+// RenewEpoch replaces the epoch unless it differs from was, and returns when it is
+// durable.
+func (s *Store) RenewEpoch(_ context.Context, was, epoch string) error {
+	now, _, err := value(s.db, metaKey(metaEpoch), row.Text)
+	if err != nil || now != was {
+		return err
+	}
+	return s.set(metaKey(metaEpoch), row.Text.Encode(nil, &epoch))
+}

@@ -1,0 +1,317 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
+)
+
+// mostPlaced is the greatest number of batches to which one call of the sequencer gives
+// positions. It bounds the time for which other servers wait for the call.
+const mostPlaced = 5000
+
+// placeSQL calls the sequencer. It is one statement, so that a server that stalls
+// cannot hold the sequencer's lock.
+const placeSQL = `SELECT batch, last, events, batch_check FROM place_batches($1, $2) ORDER BY last`
+
+// Sequence gives positions to committed batches that have none, and returns them in the
+// order of positions. If the connection is lost, some batches may get positions and not
+// be returned.
+func (s *Store) Sequence(ctx context.Context) (all []core.Placed, err error) {
+	if last, now := s.swept.Load(), time.Now().UnixMilli(); now-last >= core.MillisPerMinute && s.swept.CompareAndSwap(last, now) {
+		if all, err = s.sweepLog(ctx); err != nil {
+			s.log.Warn("store: could not look for batches that were committed late", "error", err)
+		}
+	}
+	for {
+		placed, err := s.place(ctx, mostPlaced, nil)
+		all = append(all, placed...)
+		if err != nil || len(placed) < mostPlaced {
+			return all, err
+		}
+	}
+}
+
+// place calls the sequencer, which also looks at the batches with the numbers in also.
+func (s *Store) place(ctx context.Context, most int, also []int64) (placed []core.Placed, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
+	defer cancel()
+	err = s.retry(ctx, "give positions to events", func() error {
+		rows, _ := s.pool.Query(ctx, placeSQL, most, append([]int64{}, also...)) // rows returns its error too
+		placed, err = pgx.CollectRows(rows, pgx.RowToStructByPos[core.Placed])
+		return err
+	})
+	return placed, err
+}
+
+// sweptNumbers is the number of batch numbers, up to the greatest that has a position,
+// among which sweepLog looks for batches.
+const sweptNumbers = 200_000
+
+// forgottenSQL selects the numbers of committed batches that the sequencer will not look
+// at again and that have no position.
+const forgottenSQL = `SELECT b.number FROM (SELECT high, missing FROM runs ORDER BY last DESC LIMIT 1) run, batches b
+	WHERE b.number <= run.high AND b.number > run.high - $1
+		AND NOT EXISTS (SELECT FROM log l WHERE l.batch = b.number) AND NOT EXISTS (SELECT FROM unnest(run.missing) m WHERE m = b.number)
+	ORDER BY b.number`
+
+// sweepLog gives positions to batches that were committed more than a minute after
+// their numbers were drawn, and returns them. That is not expected, so it logs an error.
+// The order of events in a thread is still right, because such a batch held the heads
+// of its threads until it was committed. sweepLog also deletes old rows of runs.
+func (s *Store) sweepLog(ctx context.Context) ([]core.Placed, error) {
+	_, err := s.pool.Exec(ctx, `DELETE FROM runs WHERE last < (SELECT max(last) FROM runs)`)
+	if err != nil {
+		return nil, fmt.Errorf("delete old runs of the sequencer: %w", err)
+	}
+	var forgotten []int64
+	err = s.readLog(ctx, "batches without a position", func(b *pgx.Batch) {
+		b.Queue(forgottenSQL, sweptNumbers).Query(collect(&forgotten, pgx.RowTo[int64]))
+	})
+	if err != nil || len(forgotten) == 0 {
+		return nil, err
+	}
+	s.log.Error("store: batches were committed very late; their events come late in the event log", "batches", forgotten)
+	return s.place(ctx, mostPlaced, forgotten)
+}
+
+// errStandby means that the connection leads to a server that only repeats the writes
+// of another one, whose log may end earlier.
+var errStandby = errors.New("this PostgreSQL server is a standby")
+
+// readLog runs queries of the event log in one snapshot, like read. It fails on a
+// standby. It locks events before the snapshot is taken, so that no partition that the
+// snapshot sees is dropped until its end. It turns off the compilation of queries, since the planner
+// overestimates these by far: a page of the log took 5 ms without and 400 ms with it.
+func (s *Store) readLog(ctx context.Context, what string, queue func(b *pgx.Batch)) error {
+	return s.read(ctx, what, func(b *pgx.Batch) {
+		b.Queue(`SET LOCAL jit = off`)
+		b.Queue(`LOCK TABLE ONLY events IN ACCESS SHARE MODE`)
+		b.Queue(`SELECT pg_is_in_recovery()`).QueryRow(func(row pgx.Row) error {
+			var standby bool
+			if err := row.Scan(&standby); err != nil || !standby {
+				return err
+			}
+			return errStandby
+		})
+		queue(b)
+	})
+}
+
+// logEnds has the ends of the log, and the event at a position.
+type logEnds struct {
+	floor, tip core.Cursor
+	check      *int64 // of the event at the position; nil if there is none
+}
+
+// endsSQL selects the epoch, the floor, the tip and the check of the event at position $1.
+const endsSQL = `SELECT (SELECT value FROM meta WHERE name = 'epoch'), f.position, f.batch_check,
+		coalesce(t.last, f.position), coalesce(t.batch_check, f.batch_check),
+		(SELECT batch_check FROM log WHERE last >= $1 ORDER BY last LIMIT 1)
+	FROM log_floor f LEFT JOIN (SELECT last, batch_check FROM log ORDER BY last DESC LIMIT 1) t ON true`
+
+// queueEnds queues a query that fills to.
+func queueEnds(b *pgx.Batch, position int64, to *logEnds) {
+	b.Queue(endsSQL, position).QueryRow(func(row pgx.Row) error {
+		err := row.Scan(&to.floor.Epoch, &to.floor.Position, &to.floor.Check, &to.tip.Position, &to.tip.Check, &to.check)
+		to.tip.Epoch = to.floor.Epoch
+		return err
+	})
+}
+
+// gap returns the reason for which the log does not continue a cursor, or 0 if it does.
+func (l *logEnds) gap(after core.Cursor) core.GapReason {
+	switch {
+	case after.Epoch != l.floor.Epoch:
+		return core.GapEpoch
+	case after.Position < l.floor.Position:
+		return core.GapTrimmed
+	case after.Position == l.floor.Position:
+		if after.Check != l.floor.Check {
+			return core.GapLost
+		}
+	case after.Position > l.tip.Position || l.check == nil || *l.check != int64(after.Check):
+		return core.GapLost
+	}
+	return 0
+}
+
+// Tip returns the cursor after the last event that has a position.
+func (s *Store) Tip(ctx context.Context) (core.Cursor, error) {
+	var l logEnds
+	err := s.readLog(ctx, "the end of the log", func(b *pgx.Batch) { queueEnds(b, 0, &l) })
+	return l.tip, err
+}
+
+// placedEvents returns the columns of events e with their positions in the log, where l
+// is the row of log of their batch.
+func placedEvents() string {
+	list := "e." + strings.Join(events.names, ", e.")
+	return replaceColumn(list, "e.position", fmt.Sprintf("l.last - l.events + (e.position & %d)", core.MaxBatchEvents))
+}
+
+// logSQL selects the events at positions $1 + 1 to $1 + $2. For each row of log it reads
+// a range of one partition; OFFSET 0 keeps the planner from joining whole tables.
+var logSQL = fmt.Sprintf(`SELECT * FROM (
+		SELECT %s FROM (SELECT * FROM log WHERE last > $1::bigint ORDER BY last LIMIT $2::bigint) l
+		CROSS JOIN LATERAL (SELECT * FROM events WHERE day = l.day AND position > l.batch << 20 AND position <= (l.batch << 20) + l.events OFFSET 0) e
+		WHERE l.last - l.events < $1::bigint + $2::bigint
+	) e WHERE position > $1::bigint ORDER BY position LIMIT $2::bigint`, placedEvents())
+
+// Log returns up to limit events after a cursor, in the order of positions, or a gap if
+// the log does not continue the cursor; see core.Store.
+func (s *Store) Log(ctx context.Context, after core.Cursor, limit int) (page core.LogPage, err error) {
+	var l logEnds
+	var found []core.Event
+	position := int64(min(after.Position, math.MaxInt64/2)) // no log is that long
+	err = s.readLog(ctx, "the log", func(b *pgx.Batch) {
+		l = logEnds{}
+		queueEnds(b, position, &l)
+		b.Queue(logSQL, position, limit).Query(collect(&found, events.rowTo))
+	})
+	if err != nil {
+		return page, err
+	}
+	page.Next, page.Tip, page.Gap = after, l.tip.Position, l.gap(after)
+	for _, e := range found {
+		if page.Gap != 0 || e.Position != page.Next.Position+1 {
+			break // an event is missing: a partition was dropped that Trim did not drop
+		}
+		page.Events = append(page.Events, e)
+		page.Next.Position, page.Next.Check = e.Position, e.Check
+	}
+	if page.Gap == 0 && len(page.Events) == 0 && limit > 0 && after.Position < l.tip.Position {
+		page.Gap = core.GapTrimmed
+	}
+	if page.Gap != 0 {
+		page.Next = l.tip
+	}
+	return page, nil
+}
+
+// newsSQL selects the threads of user $1 with events after position $2, at most $3. The
+// candidates are those whose last event lies after it or has no position yet. A batch
+// that was trimmed has no row in batches either.
+var newsSQL = fmt.Sprintf(`WITH candidate AS MATERIALIZED (
+		SELECT u.thread, h.last_event FROM user_threads u JOIN heads h ON h.id = u.thread LEFT JOIN log l ON l.batch = h.last_position >> 20
+		WHERE u.user_id = $1 AND (l.last > $2 OR l.last IS NULL AND EXISTS (SELECT FROM batches b WHERE b.number = h.last_position >> 20))
+	), news AS MATERIALIZED (
+		SELECT thread, first FROM (SELECT thread, first_event_after(thread, last_event, $2) AS first FROM candidate OFFSET 0) c WHERE first IS NOT NULL LIMIT $3
+	)
+	SELECT n.first, h.%s, m.%s FROM news n JOIN heads h ON h.id = n.thread JOIN members m ON m.thread = n.thread AND m.user_id = $1`,
+	strings.Join(heads.names, ", h."), strings.Join(threadMembers.names, ", m."))
+
+// News returns up to limit threads of a user's list that have events after a position;
+// see core.Store.
+func (s *Store) News(ctx context.Context, user string, after uint64, limit int) (news []core.News, err error) {
+	err = s.readLog(ctx, "news of user "+user, func(b *pgx.Batch) {
+		b.Queue(newsSQL, user, int64(min(after, math.MaxInt64)), limit).Query(collect(&news, scanNews))
+	})
+	return news, err
+}
+
+// scanNews reads a row of newsSQL, whose columns are in this order.
+func scanNews(from pgx.CollectableRow) (core.News, error) {
+	var h row.DatedHead
+	n := core.News{View: core.View{Member: &core.Member{}}}
+	targets := []any{&n.First}
+	for _, c := range heads.columns {
+		targets = append(targets, c.Target(&h))
+	}
+	for _, c := range threadMembers.columns {
+		targets = append(targets, c.Target(n.Member))
+	}
+	err := from.Scan(targets...)
+	n.Head = h.Head
+	return n, err
+}
+
+var threadEventsSQL = fmt.Sprintf(`SELECT %s FROM events e JOIN log l ON l.batch = e.position >> 20
+	WHERE e.thread = $1 AND e.number >= $2 ORDER BY e.number LIMIT $3`, placedEvents())
+
+// ThreadEvents returns up to limit events of a thread that have a position, from this
+// number on, in order.
+func (s *Store) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
+	err = s.readLog(ctx, "events of thread "+thread, func(b *pgx.Batch) {
+		b.Queue(threadEventsSQL, thread, int64(from), limit).Query(collect(&found, events.rowTo))
+	})
+	return found, err
+}
+
+// Tell returns the events with the rows that they refer to; see core.Store.
+func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, error) {
+	threads, rosters, ids := map[string]bool{}, map[string]bool{}, map[core.MessageKey]bool{}
+	for _, e := range es {
+		if e.Thread == "" {
+			continue
+		}
+		threads[e.Thread] = true
+		if e.Kind.ChangesMembers() {
+			rosters[e.Thread] = true
+		}
+		if e.MessageID != 0 {
+			ids[core.MessageKey{Thread: e.Thread, ID: e.MessageID}] = true
+		}
+	}
+	var keys []core.ThreadMessage
+	for k := range ids {
+		keys = append(keys, core.ThreadMessage{Thread: k.Thread, Message: core.Message{ID: k.ID}})
+	}
+	var headOf map[string]core.Head
+	var membersOf map[string][]core.Member
+	var messageOf map[core.MessageKey]*core.Message
+	err := s.readLog(ctx, fmt.Sprintf("what %d events refer to", len(es)), func(b *pgx.Batch) {
+		headOf, membersOf, messageOf = map[string]core.Head{}, map[string][]core.Member{}, map[core.MessageKey]*core.Message{}
+		b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = ANY($1)`, slices.Collect(maps.Keys(threads))).
+			Query(heads.each(func(h row.DatedHead) { headOf[h.ID] = h.Head }))
+		if len(rosters) > 0 {
+			b.Queue(`SELECT `+members.list+` FROM members WHERE thread = ANY($1)`, slices.Collect(maps.Keys(rosters))).
+				Query(members.each(func(m core.ThreadMember) { membersOf[m.Thread] = append(membersOf[m.Thread], m.Member) }))
+		}
+		messages.find(b, keys, func(m core.ThreadMessage) { messageOf[core.MessageKey{Thread: m.Thread, ID: m.ID}] = &m.Message }, "thread", "id")
+	})
+	if err != nil {
+		return nil, err
+	}
+	told := make([]core.Happening, len(es))
+	for i, e := range es {
+		told[i].Event = e
+		if e.Thread != "" {
+			told[i].Tell(headOf[e.Thread], membersOf[e.Thread], messageOf[core.MessageKey{Thread: e.Thread, ID: e.MessageID}])
+		}
+	}
+	return told, nil
+}
+
+// RenewEpoch replaces the epoch unless it differs from was, and returns when that is
+// durable.
+func (s *Store) RenewEpoch(ctx context.Context, was, epoch string) error {
+	return s.retry(ctx, "renew the epoch", func() error {
+		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+			b.Queue(`UPDATE meta SET value = $2 WHERE name = 'epoch' AND value = $1`, was, epoch)
+		})
+	})
+}
+
+// transact runs the statements that queue adds to a batch in one durable transaction
+// and one round trip.
+func (s *Store) transact(ctx context.Context, t timeouts, queue func(b *pgx.Batch)) error {
+	ctx, cancel := context.WithTimeout(ctx, t.trip)
+	defer cancel()
+	var b pgx.Batch
+	b.Queue(`BEGIN`)
+	b.Queue(t.settings())
+	queue(&b)
+	b.Queue(`COMMIT`)
+	return s.pool.SendBatch(ctx, &b).Close()
+}
