@@ -71,7 +71,7 @@ var may = map[string][]string{
 	"internal/limits":          {"internal/core"},
 	"internal/localca":         nil,
 	"internal/clientenv":       {"internal/localca", "sdk/communication"},
-	"internal/config":          {"internal/clientenv", "internal/limits", "internal/localca", "sdk/communication"},
+	"internal/config":          {"internal/clientenv", "internal/core", "internal/limits", "internal/localca", "sdk/communication"},
 	"internal/bench":           {"internal/bus/local", "internal/core", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/chat", "sdk/communication"},
 	"internal/bench/compare":   {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"internal/admin":           {"internal/core", "internal/signature", "sdk/communication"},

@@ -53,6 +53,7 @@ type Config struct {
 	BodyTimeout     time.Duration
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
+	EventsKept      int // days
 	ShutdownTimeout time.Duration
 
 	values map[string]value // by setting; the text of a secret is dropped

@@ -55,6 +55,8 @@ var Settings = []Setting{
 		Help: "azure (the service's ceilings and 429s), fair (fairness between users) or off (benchmarks)"},
 	{Name: "deletion-grace", Default: "30s", Value: "duration", set: setDeletionGrace,
 		Help: "time after a user's deletion in which the user's tokens may still delete and leave threads"},
+	{Name: "events-kept", Default: "7", Value: "days", set: setEventsKept,
+		Help: "days for which the event log is kept; a client that was away for longer cannot resume"},
 	{Name: "log-level", Default: "info", Value: "level", set: setLogLevel,
 		Help: "debug, info, warn or error"},
 	{Name: "log-format", Default: "auto", Value: "format", set: setLogFormat,

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -180,6 +181,13 @@ func setLimits(c *Config, v value) (err error) {
 func setDeletionGrace(c *Config, v value) (err error) {
 	c.DeletionGrace, err = v.duration()
 	return err
+}
+
+func setEventsKept(c *Config, v value) (err error) {
+	if c.EventsKept, err = strconv.Atoi(v.text); err != nil || c.EventsKept < core.MinEventsKept {
+		return bad(v, "is not an allowed number of days", fmt.Sprintf("write a whole number from %d up", core.MinEventsKept))
+	}
+	return nil
 }
 
 func setPublicEndpoint(c *Config, v value) error {

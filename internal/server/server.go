@@ -197,6 +197,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Limits.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
+		EventsKept: o.Config.EventsKept,
 	})
 	return err
 }
