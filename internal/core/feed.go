@@ -1,0 +1,282 @@
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Feed hands on every event of the log once, in the order of positions. The bus brings
+// events with the rows that they refer to; the feed reads from the store what the bus
+// lost. It must be the only reader of its subscription.
+type Feed struct {
+	store Store
+	bus   Bus
+	now   func() time.Time
+	fail  func(error)
+
+	mu     sync.Mutex // guards the fields below
+	at     Cursor
+	behind time.Time // since when the log is known to go on after at; zero: it ends there
+
+	// Only Run uses the fields below.
+
+	pending  map[uint64]*Happening   // by position: what the bus brought before its turn
+	unplaced map[uint64][]*Happening // by batch: what the bus brought and has no position yet
+}
+
+// FeedOptions of NewFeed. The zero value works.
+type FeedOptions struct {
+	Now    func() time.Time // time.Now
+	Failed func(error)      // called when the store cannot be read; the feed tries again
+}
+
+// feedQueue is the number of batches that the bus holds for a feed. When it is full, the
+// feed reads the log.
+const feedQueue = 1024
+
+// feedPage is the number of events that a feed reads from the log at a time.
+const feedPage = 512
+
+// feedLook is the time between two looks at the log. They find what the bus has dropped
+// and what other servers have committed.
+const feedLook = time.Second
+
+// NewFeed returns a feed that begins after a cursor. bus may be nil: then the feed only
+// looks at the log.
+func NewFeed(store Store, bus Bus, from Cursor, o FeedOptions) *Feed {
+	f := &Feed{store: store, bus: bus, at: from, now: o.Now, fail: o.Failed}
+	if f.now == nil {
+		f.now = time.Now
+	}
+	if f.fail == nil {
+		f.fail = func(error) {}
+	}
+	return f
+}
+
+// GapError is the error of Feed.Run when the log does not continue the feed's cursor.
+type GapError struct{ Reason GapReason }
+
+// Error says why the log does not continue the cursor.
+func (e *GapError) Error() string {
+	return fmt.Sprintf("the event log does not continue the cursor: %s", e.Reason)
+}
+
+// Position returns the cursor up to which all events were handed on.
+func (f *Feed) Position() Cursor {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.at
+}
+
+// Behind returns the time for which the log has gone on after the feed's cursor, or 0.
+func (f *Feed) Behind() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.behind.IsZero() {
+		return 0
+	}
+	return f.now().Sub(f.behind)
+}
+
+// Run calls to with the events after the feed's cursor, in order, until ctx ends; then it
+// returns the error of ctx. It returns a *GapError if the log does not continue the
+// cursor. to must not keep the slice. While the store fails, Run tries again once a
+// second and hands nothing on that it cannot order.
+func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
+	f.pending, f.unplaced = map[uint64]*Happening{}, map[uint64][]*Happening{}
+	var heard <-chan []*Happening
+	missed := func() bool { return false }
+	if f.bus != nil {
+		sub := f.bus.Subscribe(feedQueue)
+		defer sub.Close()
+		heard, missed = sub.Happenings(), sub.Missed
+	}
+	ticks := time.NewTicker(feedLook)
+	defer ticks.Stop()
+	for look := true; ; look = false {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case hs := <-heard:
+			f.take(hs)
+			for more := true; more; { // all of this moment at once
+				select {
+				case hs := <-heard:
+					f.take(hs)
+				default:
+					more = false
+				}
+			}
+		case <-ticks.C:
+			look = true
+		}
+		look = missed() || look
+		if err := f.advance(ctx, look, to); err != nil {
+			var gap *GapError
+			if errors.As(err, &gap) || ctx.Err() != nil {
+				return err
+			}
+			f.fail(err)
+		}
+	}
+}
+
+// take remembers what the bus brought.
+func (f *Feed) take(hs []*Happening) {
+	for _, h := range hs {
+		if h.Batch != 0 {
+			f.unplaced[h.Batch] = append(f.unplaced[h.Batch], h)
+		} else if h.Position > f.at.Position {
+			f.pending[h.Position] = h
+		}
+	}
+}
+
+// advance hands on the events whose turn it is. It reads the log if look is set, or if an
+// event is missing between those that the bus brought.
+func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) error {
+	if look || len(f.unplaced) > 0 {
+		placed, err := f.store.Sequence(ctx)
+		if err != nil {
+			return fmt.Errorf("give positions to events: %w", err)
+		}
+		look = f.place(placed) || look || len(f.unplaced) > 0
+	}
+	f.handOn(f.ready(), to)
+	if look || len(f.pending) > 0 {
+		return f.read(ctx, to)
+	}
+	return nil
+}
+
+// place moves the happenings of placed batches to f.pending. It reports whether another
+// server has committed one of the batches.
+func (f *Feed) place(placed []Placed) (others bool) {
+	for _, p := range placed {
+		hs := f.unplaced[p.Batch]
+		delete(f.unplaced, p.Batch)
+		others = others || uint64(len(hs)) < p.Events
+		for _, h := range hs {
+			_, index := BatchOf(h.Position)
+			own := *h // h is shared
+			own.Batch, own.Position = 0, p.Last-p.Events+index
+			f.pending[own.Position] = &own
+		}
+	}
+	return others
+}
+
+// ready returns the happenings that follow the cursor without a hole, and forgets them.
+func (f *Feed) ready() (run []*Happening) {
+	for next := f.at.Position + 1; ; next++ {
+		h, ok := f.pending[next]
+		if !ok {
+			return run
+		}
+		delete(f.pending, next)
+		run = append(run, h)
+	}
+}
+
+// handOn calls to with a run of happenings and moves the cursor behind them.
+func (f *Feed) handOn(run []*Happening, to func([]*Happening)) {
+	if len(run) == 0 {
+		return
+	}
+	to(run)
+	last := run[len(run)-1]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.at.Position, f.at.Check = last.Position, last.Check
+	f.behind = time.Time{}
+}
+
+// read hands on the events of the log up to its end. It loads the rows of those that the
+// bus did not bring.
+func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
+	for {
+		page, err := f.store.Log(ctx, f.at, feedPage)
+		if err != nil {
+			return fmt.Errorf("read the event log: %w", err)
+		}
+		if page.Gap != 0 {
+			return &GapError{page.Gap}
+		}
+		f.setBehind(page.Tip > page.Next.Position || len(page.Events) > 0)
+		run, err := f.tell(ctx, page.Events)
+		if err != nil {
+			return err
+		}
+		f.handOn(append(run, f.ready()...), to)
+		if len(page.Events) < feedPage {
+			break
+		}
+	}
+	// What is still pending is not in the log yet; what lies behind was handed on.
+	for position := range f.pending {
+		if position <= f.at.Position {
+			delete(f.pending, position)
+		}
+	}
+	clear(f.unplaced) // their batches have positions now, or the next look finds them
+	f.setBehind(false)
+	return nil
+}
+
+// setBehind records whether the log goes on after the cursor.
+func (f *Feed) setBehind(behind bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !behind {
+		f.behind = time.Time{}
+	} else if f.behind.IsZero() {
+		f.behind = f.now()
+	}
+}
+
+// tell returns the happenings of a page of the log: those that the bus brought, and the
+// others from the store.
+func (f *Feed) tell(ctx context.Context, events []Event) ([]*Happening, error) {
+	type key struct {
+		thread string
+		number uint64
+	}
+	brought := map[key]*Happening{}
+	for _, hs := range f.unplaced { // another server has given them positions
+		for _, h := range hs {
+			brought[key{h.Thread, h.Number}] = h
+		}
+	}
+	run := make([]*Happening, len(events))
+	var missing []Event
+	for i, e := range events {
+		if h := f.pending[e.Position]; h != nil && h.Check == e.Check {
+			run[i] = h
+		} else if h := brought[key{e.Thread, e.Number}]; h != nil && h.Check == e.Check {
+			own := *h // h is shared
+			own.Event = e
+			run[i] = &own
+		} else {
+			missing = append(missing, e)
+		}
+	}
+	if len(missing) > 0 {
+		told, err := f.store.Tell(ctx, missing)
+		if err != nil {
+			return nil, fmt.Errorf("read the rows of %d events: %w", len(missing), err)
+		}
+		for i := range run {
+			if run[i] == nil {
+				run[i], told = &told[0], told[1:]
+			}
+		}
+	}
+	for _, e := range events {
+		delete(f.pending, e.Position)
+	}
+	return run, nil
+}
