@@ -86,6 +86,7 @@ var samples = []sample{
 	of(ListEntry, "list-entry", 1, core.ListMove{}),
 	of(Position, "position", 1, core.Event{Thread: thread, Number: 2}),
 	of(AccessKey, "access-key", 1, core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}),
+	of(Floor, "floor", 1, core.Cursor{Position: 900, Check: 4_000_000_000}),
 	of(Number, "number", 1, 1653551972669),
 	of(Text, "text", 1, "a5ba7870-ef05-4e2b-9901-7751faa29e20"),
 	of(MessageID, "number", 1, core.ThreadMessage{Message: core.Message{Sequence: 1653551972669}}),
