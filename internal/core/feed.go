@@ -40,6 +40,10 @@ const feedQueue = 1024
 // feedPage is the number of events that a feed reads from the log at a time.
 const feedPage = 512
 
+// feedHeld is the greatest number of events, or of batches without positions, that wait
+// for their turn in a feed.
+const feedHeld = 16 << 10
+
 // feedLook is the time between two looks at the log. They find what the bus has dropped
 // and what other servers have committed.
 const feedLook = time.Second
@@ -125,9 +129,13 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 	}
 }
 
-// take remembers what the bus brought.
+// take remembers what the bus brought, or nothing while too much is waiting: then the log
+// cannot be read, and will bring it later.
 func (f *Feed) take(hs []*Happening) {
 	for _, h := range hs {
+		if len(f.pending)+len(f.unplaced) >= feedHeld {
+			return
+		}
 		if h.Batch != 0 {
 			f.unplaced[h.Batch] = append(f.unplaced[h.Batch], h)
 		} else if h.Position > f.at.Position {
@@ -211,7 +219,8 @@ func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 		if err != nil {
 			return err
 		}
-		f.handOn(append(run, f.ready()...), to)
+		f.handOn(run, to)
+		f.handOn(f.ready(), to)
 		if len(page.Events) < feedPage {
 			break
 		}
