@@ -66,9 +66,10 @@ const forgottenSQL = `SELECT b.number FROM (SELECT high, missing FROM runs ORDER
 	ORDER BY b.number`
 
 // sweepLog gives positions to batches that were committed more than a minute after
-// their numbers were drawn, and returns them. That is not expected, so it logs an error.
-// The order of events in a thread is still right, because such a batch held the heads
-// of its threads until it was committed. sweepLog also deletes old rows of runs.
+// their numbers were drawn, and returns them. The timeouts of a batch are shorter, so only
+// a COMMIT that waits for a standby can be that late. sweepLog logs an error: if a batch
+// that followed in the same thread already has a position, the log has the two in the
+// wrong order. sweepLog also deletes old rows of runs.
 func (s *Store) sweepLog(ctx context.Context) ([]core.Placed, error) {
 	_, err := s.pool.Exec(ctx, `DELETE FROM runs WHERE last < (SELECT max(last) FROM runs)`)
 	if err != nil {
