@@ -105,7 +105,7 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 }
 
 // seekPosition moves an iterator over the keys of positions to the first position that
-// is at least p, and reports whether there is one. It needs two seeks for each day.
+// is at least p, and reports whether there is one. It needs one seek for each day that it passes.
 func seekPosition(it *pebble.Iterator, p uint64) bool {
 	ok := it.First()
 	for ok && number(it.Key()) < p { // pass over the rest of this day, or as much of it as needed
@@ -168,7 +168,8 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 	defer func() { err = errors.Join(err, it.Close()) }()
 	day := uint32(math.MaxUint32)
 	for ok := it.Last(); ok; {
-		if at := row.Event.DecodeKey(it.Key()[1:]); at.Thread != thread { // look on this day, then on the day before
+		at := row.Event.DecodeKey(it.Key()[1:])
+		if at.Thread != thread { // look on this day, then on the day before
 			if at.Day < day {
 				day = at.Day
 			} else if day--; day == math.MaxUint32 {
@@ -177,6 +178,7 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 			ok = it.SeekLT(events.key(nil, &core.Event{Day: day, Thread: thread, Number: math.MaxUint64}))
 			continue
 		}
+		day = at.Day
 		e, err := events.decode(it.Key(), it.Value())
 		read++
 		if err != nil || e.Position <= after {
@@ -199,7 +201,8 @@ func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limi
 	defer func() { err = errors.Join(err, it.Close()) }()
 	day := uint32(0)
 	for ok := it.First(); ok && len(found) < limit; {
-		if at := row.Event.DecodeKey(it.Key()[1:]); at.Thread != thread || at.Number < from { // look on this day, then on the day after
+		at := row.Event.DecodeKey(it.Key()[1:])
+		if at.Thread != thread || at.Number < from { // look on this day, then on the day after
 			if at.Day > day {
 				day = at.Day
 			} else {
@@ -208,6 +211,7 @@ func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limi
 			ok = it.SeekGE(events.key(nil, &core.Event{Day: day, Thread: thread, Number: from}))
 			continue
 		}
+		day = at.Day
 		e, err := events.decode(it.Key(), it.Value())
 		if err != nil {
 			return nil, err

@@ -63,6 +63,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("cursors", func(t *testing.T) { testCursors(t, e) })
 	t.Run("trim", func(t *testing.T) { testTrim(t, e) })
 	t.Run("news", func(t *testing.T) { testNews(t, e) })
+	t.Run("events of a thread", func(t *testing.T) { testThreadDays(t, e) })
 	t.Run("tell", func(t *testing.T) { testTell(t, e) })
 	t.Run("clock steps back", func(t *testing.T) { testClock(t, e) })
 	t.Run("blocked sync", func(t *testing.T) { testBlockedSync(t, e) })
