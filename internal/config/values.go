@@ -184,8 +184,8 @@ func setDeletionGrace(c *Config, v value) (err error) {
 }
 
 func setEventsKept(c *Config, v value) (err error) {
-	if c.EventsKept, err = strconv.Atoi(v.text); err != nil || c.EventsKept < core.MinEventsKept {
-		return bad(v, "is not an allowed number of days", fmt.Sprintf("write a whole number from %d up", core.MinEventsKept))
+	if c.EventsKept, err = strconv.Atoi(v.text); err != nil || c.EventsKept < core.MinEventsKept || c.EventsKept > core.MaxEventsKept {
+		return bad(v, "is not an allowed number of days", fmt.Sprintf("write a whole number from %d to %d", core.MinEventsKept, core.MaxEventsKept))
 	}
 	return nil
 }

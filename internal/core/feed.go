@@ -88,8 +88,9 @@ func (f *Feed) Behind() time.Duration {
 
 // Run calls to with the events after the feed's cursor, in order, until ctx ends; then it
 // returns the error of ctx. It returns a *GapError if the log does not continue the
-// cursor. to must not keep the slice. While the store fails, Run tries again once a
-// second and hands nothing on that it cannot order.
+// cursor. to must not keep the slice. While the store fails, Run tries again with the next
+// events from the bus, and at least once a second; it hands nothing on that it cannot
+// order.
 func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 	f.pending, f.unplaced = map[uint64]*Happening{}, map[uint64][]*Happening{}
 	var heard <-chan []*Happening
@@ -101,7 +102,16 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 	}
 	ticks := time.NewTicker(feedLook)
 	defer ticks.Stop()
-	for look := true; ; look = false {
+	for look := true; ; {
+		if err := f.advance(ctx, look, to); err != nil {
+			var gap *GapError
+			if errors.As(err, &gap) || ctx.Err() != nil {
+				return err
+			}
+			f.setBehind(true) // it may be; nobody can tell
+			f.fail(err)
+		}
+		look = false
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
@@ -119,13 +129,6 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 			look = true
 		}
 		look = missed() || look
-		if err := f.advance(ctx, look, to); err != nil {
-			var gap *GapError
-			if errors.As(err, &gap) || ctx.Err() != nil {
-				return err
-			}
-			f.fail(err)
-		}
 	}
 }
 
@@ -225,7 +228,7 @@ func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 			break
 		}
 	}
-	// What is still pending is not in the log yet; what lies behind was handed on.
+	// Forget what was handed on. What comes later waits until the log reaches it.
 	for position := range f.pending {
 		if position <= f.at.Position {
 			delete(f.pending, position)

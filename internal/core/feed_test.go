@@ -181,6 +181,9 @@ func testFeed(t *testing.T, r *rand.Rand) {
 			if g.Event != want[i] {
 				t.Errorf("the feed %s handed on %+v, want %+v", name, g.Event, want[i])
 			}
+			if created := g.Kind == core.ThreadCreated; created != (g.Properties != nil) || g.Kind.ChangesMembers() != (len(g.Members) > 0) {
+				t.Errorf("the feed %s handed on %s with members %+v and properties %+v", name, g.Kind, g.Members, g.Properties)
+			}
 			if g.MessageID != 0 && (g.Message == nil || g.Message.ID != g.MessageID || g.Message.Version < g.Version) {
 				t.Errorf("the feed %s handed on %s with message %+v", name, g.Kind, g.Message)
 			}

@@ -68,15 +68,21 @@ type News struct {
 type Happening struct {
 	Event
 	Revision   uint64      // of the thread's head
-	Message    *Message    // nil if the event has no message, or the message is gone
-	Members    []Member    // those that the event concerns: who joined or left, and the actor
-	Properties *Properties // of the thread; nil for the event of a user
+	Message    *Message    // nil if the event has no message, or the message is gone; always nil for a receipt
+	Members    []Member    // those who joined or left with this event
+	Properties *Properties // of the thread, if it was created or its properties changed
 }
 
 // Tell fills the rows of a happening from the thread's head, its members if the event is
 // about any, and the event's message, or nil.
 func (h *Happening) Tell(head Head, members []Member, m *Message) {
-	h.Revision, h.Properties, h.Message = head.Revision, &head.Properties, m
+	h.Revision = head.Revision
+	if h.Kind == ThreadCreated || h.Kind == ThreadUpdated {
+		h.Properties = &head.Properties
+	}
+	if h.Kind != ReceiptReceived {
+		h.Message = m
+	}
 	if !h.Kind.ChangesMembers() {
 		return
 	}
@@ -96,4 +102,5 @@ func (m *Member) concerns(event uint64) bool {
 const (
 	DefaultEventsKept = 7
 	MinEventsKept     = 2
+	MaxEventsKept     = 36_500
 )

@@ -36,7 +36,8 @@ type Options struct {
 	// 503 and has written nothing. Zero: DefaultPatience.
 	Patience time.Duration
 	// EventsKept is the number of days for which Sweep keeps the event log. Zero:
-	// DefaultEventsKept. Less than MinEventsKept is raised to it.
+	// DefaultEventsKept. It is kept between MinEventsKept and
+	// MaxEventsKept.
 	EventsKept int
 	// ThreadCache bounds the cached threads, in bytes. Zero: DefaultThreadCache.
 	ThreadCache int
@@ -94,7 +95,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	}
 	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
 	s.erasures = map[string]*erasure{}
-	s.eventsKept = uint32(max(cmp.Or(o.EventsKept, DefaultEventsKept), MinEventsKept))
+	s.eventsKept = uint32(min(max(cmp.Or(o.EventsKept, DefaultEventsKept), MinEventsKept), MaxEventsKept))
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
 	refreshing, stop := context.WithCancel(context.WithoutCancel(ctx))
