@@ -694,10 +694,10 @@ func TestNews(t *testing.T) {
 	if err != nil || len(told) != 5 {
 		t.Fatalf("told %+v, %v", told, err)
 	}
-	if told[0].Message == nil || told[0].Message.Content != "four" || told[1].Message.Content != "five" || told[0].Revision != 1 || told[0].Properties.Topic != "topic" || len(told[0].Members) != 0 {
+	if told[0].Message == nil || told[0].Message.Content != "four" || told[1].Message.Content != "five" || told[0].Revision != 1 || told[0].Properties != nil || len(told[0].Members) != 0 {
 		t.Errorf("told %+v of a message", told[0])
 	}
-	if len(told[2].Members) != 1 || told[3].Properties != nil || told[3].Revision != 0 || told[4].Message != nil || told[4].Properties == nil {
+	if len(told[2].Members) != 1 || told[2].Properties == nil || told[2].Properties.Topic != "topic" || told[3].Properties != nil || told[3].Revision != 0 || told[4].Message != nil {
 		t.Errorf("told %+v", told[2:])
 	}
 }
