@@ -91,8 +91,8 @@ type Store interface {
 	// log. Cursors before the last deleted event become gaps first, durably.
 	Trim(ctx context.Context, day uint32) error
 
-	// RenewEpoch replaces the store's epoch, unless it differs from was: then another
-	// server has replaced it. It returns when that is durable.
+	// RenewEpoch replaces the store's epoch if it is still was; otherwise another
+	// server has replaced it already. It returns when the new epoch is durable.
 	RenewEpoch(ctx context.Context, was, epoch string) error
 
 	// Resource returns the resource's GUID, the store's epoch and the access keys.

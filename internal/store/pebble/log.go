@@ -22,7 +22,7 @@ func (s *Store) Tip(context.Context) (core.Cursor, error) {
 	return logEnd(snap)
 }
 
-// logEnd is Tip on a snapshot.
+// logEnd returns the cursor after the last event of the log in a snapshot.
 func logEnd(r pebble.Reader) (core.Cursor, error) {
 	end, err := logStart(r)
 	if err != nil {
@@ -287,8 +287,7 @@ func (s *Store) Trim(_ context.Context, day uint32) error {
 	return s.commit(b)
 }
 
-// RenewEpoch replaces the epoch unless it differs from was, and returns when it is
-// durable.
+// RenewEpoch replaces the epoch if it is still was, and returns when that is durable.
 func (s *Store) RenewEpoch(_ context.Context, was, epoch string) error {
 	now, _, err := value(s.db, metaKey(metaEpoch), row.Text)
 	if err != nil || now != was {

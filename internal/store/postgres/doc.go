@@ -72,7 +72,8 @@
 //	log.last - log.events + (events.position & (2^20 - 1))
 //
 // A batch that is committed later than one with a greater number comes later in the log.
-// They have no thread in common, since one of them would have waited for the other.
+// The two have no thread in common, since one of them would have waited for the other,
+// unless the first was so late that its number counted as rolled back (see sweepLog).
 //
 // To find the batches, the sequencer reads those above the greatest number that it has
 // placed, and looks for each lesser number that was missing by then. It keeps both in

@@ -294,8 +294,7 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 	return told, nil
 }
 
-// RenewEpoch replaces the epoch unless it differs from was, and returns when that is
-// durable.
+// RenewEpoch replaces the epoch if it is still was, and returns when that is durable.
 func (s *Store) RenewEpoch(ctx context.Context, was, epoch string) error {
 	return s.retry(ctx, "renew the epoch", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {

@@ -26,7 +26,8 @@ var trimTimeouts = timeouts{lock: time.Second, statement: 10 * time.Minute, idle
 
 // Trim deletes the events of days before this one from the log: it raises the floor,
 // drops the partitions of these days, and deletes the rows of their batches. If it is
-// interrupted, or a partition is in use, the next Trim does the rest.
+// interrupted, or a partition is in use, the next call does the rest: that of the next
+// day, or of the next start.
 func (s *Store) Trim(ctx context.Context, day uint32) error {
 	if _, err := s.Sequence(ctx); err != nil { // an event without a position cannot raise the floor
 		return err

@@ -21,13 +21,14 @@ var (
 	insertLists    = lists.insert + ` ON CONFLICT DO NOTHING`
 )
 
-// insertBatch tells the sequencer that a batch with events is committed.
+// insertBatch writes the row by which the sequencer finds the batch once it is committed.
 const insertBatch = `INSERT INTO batches (number, events, batch_check, day) VALUES ($1, $2, $3, $4)`
 
 // write is the second round trip of a batch: it writes the rows with one statement
 // per table, their columns as arrays, and commits. New heads come first and new
 // users last, each in the order of ids, because their inserts may wait for another
-// writer that inserts the same id. check is the random number of the batch.
+// writer that inserts the same id. check is the
+// random number that tells the batch from another one with its number.
 func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	var b pgx.Batch
 	updated, added := split(r.heads, func(h row.DatedHead) bool { return tx.exists[h.ID] })
