@@ -253,3 +253,12 @@ func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 	}
 	return t, err
 }
+
+// ThreadSince returns a thread as it was at the given revision or later. It returns nil if
+// the thread does not exist.
+func (s *Service) ThreadSince(ctx context.Context, id string, revision uint64) (*Thread, error) {
+	if t, ok := s.threads.Get(id); ok && t.Revision >= revision {
+		return t, nil
+	}
+	return s.loadThread(ctx, id)
+}

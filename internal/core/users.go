@@ -26,6 +26,13 @@ func (s *Service) User(ctx context.Context, id string) (User, error) {
 	return us[id], err
 }
 
+// StoredUser returns the row of a user as the store has it now, with state UserUnknown if
+// it was never created.
+func (s *Service) StoredUser(ctx context.Context, id string) (User, error) {
+	us, err := s.loadUsers(ctx, []string{id})
+	return us[id], err
+}
+
 // cachedUser returns the cached row of a user, and false if there is none or if it
 // is older than freshFor in a store with other writers.
 func (s *Service) cachedUser(id string) (User, bool) {

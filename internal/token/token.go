@@ -55,7 +55,9 @@ type Claims struct {
 	Expires time.Time
 	// Leaving reports whether the user was deleted and its deletion grace has not ended.
 	// The token may then only delete threads and remove the user from threads.
-	Leaving bool
+	Leaving    bool
+	Generation uint64 // of the user's tokens, at the time of issue
+	Key        string // name and serial of the access key that the token was made with, for HasKey
 }
 
 // Authority issues and verifies the tokens of one resource. It is safe for concurrent
@@ -65,7 +67,9 @@ type Authority struct {
 	users    Users
 	now      func() time.Time
 	keys     atomic.Pointer[[2]signingKey]
-	verified *lru.Cache[[sha256.Size]byte, verified]
+	// verified caches the claims of tokens whose signature was verified. Their expiry, key
+	// and user can change, so Verify checks them each time.
+	verified *lru.Cache[[sha256.Size]byte, Claims]
 }
 
 // signingKey is an access key and the key derived from it.
@@ -73,14 +77,6 @@ type signingKey struct {
 	access communication.AccessKey
 	kid    string // name and serial of the access key
 	secret []byte // signs tokens
-}
-
-// verified is a cached token whose signature was verified. Its expiry, key and user can
-// change, so Verify checks them each time.
-type verified struct {
-	Claims
-	generation uint64
-	kid        string
 }
 
 // New returns an Authority that issues and verifies tokens with the access keys of r, and
@@ -91,7 +87,7 @@ func New(r core.Resource, users Users, now func() time.Time) (*Authority, error)
 		now = time.Now
 	}
 	a := &Authority{resource: r.ID, users: users, now: now}
-	a.verified, _ = lru.New[[sha256.Size]byte, verified](maxVerified)
+	a.verified, _ = lru.New[[sha256.Size]byte, Claims](maxVerified)
 	if err := a.SetKeys(r.Keys); err != nil {
 		return nil, err
 	}
@@ -124,7 +120,7 @@ func (a *Authority) LiveTokens() (counts [2]int) {
 	keys, now := a.keys.Load(), a.now()
 	for _, v := range a.verified.Values() {
 		for i, k := range keys {
-			if v.kid == k.kid && now.Before(v.Expires) {
+			if v.Key == k.kid && now.Before(v.Expires) {
 				counts[i]++
 			}
 		}
@@ -186,8 +182,8 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	if err != nil {
 		return "", time.Time{}, fmt.Errorf("sign a token: %w", err)
 	}
-	a.verified.Add(sha256.Sum256([]byte(text)), verified{
-		Claims: Claims{User: user.ID, Scopes: scopes, Expires: expires}, generation: user.Generation, kid: k.kid,
+	a.verified.Add(sha256.Sum256([]byte(text)), Claims{
+		User: user.ID, Scopes: scopes, Expires: expires, Generation: user.Generation, Key: k.kid,
 	})
 	return text, expires, nil
 }
@@ -201,42 +197,41 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		return Claims{}, ErrInvalid
 	}
 	sum := sha256.Sum256([]byte(text))
-	v, ok := a.verified.Get(sum)
+	c, ok := a.verified.Get(sum)
 	if !ok {
 		var err error
-		if v, err = a.parse(text); err != nil {
+		if c, err = a.parse(text); err != nil {
 			return Claims{}, ErrInvalid
 		}
-		a.verified.Add(sum, v)
+		a.verified.Add(sum, c)
 	}
-	if !a.now().Before(v.Expires) || !a.hasKey(v.kid) {
+	if !a.now().Before(c.Expires) || !a.HasKey(c.Key) {
 		return Claims{}, ErrInvalid
 	}
-	user, err := a.users.User(ctx, v.User)
+	user, err := a.users.User(ctx, c.User)
 	if err != nil {
 		return Claims{}, err
 	}
-	c := v.Claims
 	c.Leaving = a.users.Leaving(user)
-	if user.State != core.UserLive && !c.Leaving || user.Generation != v.generation {
+	if user.State != core.UserLive && !c.Leaving || user.Generation != c.Generation {
 		return Claims{}, ErrInvalid
 	}
 	return c, nil
 }
 
-// hasKey reports whether kid names a current access key.
-func (a *Authority) hasKey(kid string) bool {
+// HasKey reports whether kid, a Claims.Key, names a current access key.
+func (a *Authority) HasKey(kid string) bool {
 	keys := a.keys.Load()
 	return kid == keys[0].kid || kid == keys[1].kid
 }
 
 // parse verifies the form and the signature of a token. It does not check the expiry or
 // the user.
-func (a *Authority) parse(text string) (verified, error) {
+func (a *Authority) parse(text string) (Claims, error) {
 	var c claims
 	// The base64 decoder ignores line breaks; refuse them so that a token has one text.
 	if strings.ContainsAny(text, "\r\n") {
-		return verified{}, ErrInvalid
+		return Claims{}, ErrInvalid
 	}
 	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	t, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
@@ -248,19 +243,18 @@ func (a *Authority) parse(text string) (verified, error) {
 		return nil, ErrInvalid
 	})
 	if err != nil {
-		return verified{}, err
+		return Claims{}, err
 	}
 	scopes, err := parseScopes(c.AcsScope)
 	if err != nil {
-		return verified{}, err
+		return Claims{}, err
 	}
 	if c.ResourceID != a.resource || !strings.HasPrefix(c.SkypeID, "acs:") {
-		return verified{}, ErrInvalid
+		return Claims{}, ErrInvalid
 	}
-	return verified{
-		Claims:     Claims{User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC()},
-		generation: c.Generation,
-		kid:        t.Header["kid"].(string), // it equals the kid of a key, so it is a string
+	return Claims{
+		User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,
+		Key: t.Header["kid"].(string), // it equals the kid of a key, so it is a string
 	}, nil
 }
 

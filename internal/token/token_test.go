@@ -177,7 +177,7 @@ func TestClaims(t *testing.T) {
 			t.Errorf("expires %v, want %v", expires, time.Unix(exp, 0).UTC())
 		}
 		got, err := f.verify(t, text)
-		if want := (token.Claims{User: u.ID, Scopes: c.scopes, Expires: expires}); got != want || err != nil {
+		if want := (token.Claims{User: u.ID, Scopes: c.scopes, Expires: expires, Generation: 2, Key: []string{"primary-1", "secondary-4"}[c.key]}); got != want || err != nil {
 			t.Errorf("verified %+v, %v; want %+v", got, err, want)
 		}
 	}
