@@ -64,6 +64,9 @@ var may = map[string][]string{
 	"internal/store/storetest": {"internal/core"},
 	"internal/bus/local":       {"internal/core"},
 	"internal/transfer":        {"internal/core"},
+	"internal/gateway":         {"internal/core", "internal/token"},
+	"internal/gateway/sse":     {"internal/core", "internal/dev", "internal/gateway", "internal/limits", "internal/token", "sdk/communication"},
+	"internal/gateway/trouter": {"internal/core", "internal/dev", "internal/gateway", "internal/limits", "internal/token", "sdk/communication"},
 	"internal/rest/wire":       {"internal/apiver", "internal/clip", "internal/core", "sdk/communication"},
 	"internal/rest":            {"internal/apiver", "internal/clip", "internal/core", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "sdk/communication"},
 	"internal/dev":             {"internal/clip", "internal/rest"},
@@ -96,6 +99,7 @@ var never = []struct{ part, path, why string }{
 	{"internal/core", "github.com/cockroachdb", "the domain knows no engine"},
 	{"internal/store", "net/http", "an engine knows nothing of HTTP"},
 	{"internal/rest", "github.com/cockroachdb", "rest asks core, never an engine"},
+	{"internal/rest", root + "/internal/gateway", "a request knows nothing of live sessions"},
 	{"sdk", "github.com/confab-chat/confab/internal", "the SDK stands alone"},
 }
 

@@ -93,6 +93,23 @@ func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	}
 }
 
+// Hears reports whether the member gets an event: those that happened while it was in the
+// thread, except those about messages that it may not read.
+func (m *Member) Hears(h *Happening) bool {
+	if !m.InThreadAt(h.Number) {
+		return false
+	}
+	switch h.Kind {
+	case MessageReceived, MessageEdited:
+		return h.Message != nil && h.Message.DeletedOn == 0 && m.Sees(h.Message)
+	case MessageDeleted:
+		return h.Message != nil && m.Sees(h.Message)
+	case ReceiptReceived:
+		return h.MessageID >= m.VisibleFrom()
+	}
+	return true
+}
+
 // concerns reports whether the member joined or left the thread with this event.
 func (m *Member) concerns(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From == event || i.To == event })

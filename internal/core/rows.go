@@ -85,6 +85,21 @@ func (m *Member) Present() bool {
 	return len(m.Intervals) > 0 && m.Intervals[len(m.Intervals)-1].To == 0
 }
 
+// InThreadAt reports whether the member was in the thread when the event with this number
+// happened. The events by which it joined and left count.
+func (m *Member) InThreadAt(event uint64) bool {
+	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From <= event && (i.To == 0 || event <= i.To) })
+}
+
+// LastEvent returns the number of the event by which a member left, or 0 for a member who
+// is in the thread.
+func (m *Member) LastEvent() uint64 {
+	if len(m.Intervals) == 0 {
+		return 0
+	}
+	return m.Intervals[len(m.Intervals)-1].To
+}
+
 // VisibleFrom returns the creation time of the oldest messages that the member may
 // read: the earlier of its share-history time and its join time.
 func (m *Member) VisibleFrom() int64 { return min(m.ShareHistory, m.JoinedOn) }

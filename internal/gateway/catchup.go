@@ -1,0 +1,303 @@
+package gateway
+
+import (
+	"cmp"
+	"container/heap"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// tellPage is the number of events whose rows a session that catches up reads at a time.
+const tellPage = 64
+
+// pointers is the number of events that a session that catches up holds, without rows, if
+// it has news in fewer threads.
+const pointers = 8192
+
+// catchUp writes the events that the session has missed, from the store, and returns the
+// buffer b. It stops early if the session ends or its client is full.
+func (s *Session) catchUp(b []byte) []byte {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	poke := make(chan struct{}, 1)
+	s.mu.Lock()
+	s.poke = poke
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.poke = nil
+	}()
+	for _, slot := range []chan struct{}{s.user.catching, s.hub.slots} {
+		if !s.acquire(slot, poke) {
+			return b
+		}
+		defer func() { <-slot }()
+	}
+	go func() { // end the reads with the session
+		select {
+		case <-s.ending:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	s.hub.stats.catchUps.Add(1)
+	from, to := s.missed()
+	r := &replay{s: s, from: from, to: to}
+	b, err := r.run(ctx, b)
+	if err != nil && ctx.Err() == nil {
+		s.hub.log.Error("read the events that a session has missed", "user", s.claims.User, "error", err)
+		s.End(Away)
+	}
+	return b
+}
+
+// acquire takes a slot. Meanwhile it writes control bytes. It returns false if the session
+// ends first.
+func (s *Session) acquire(slot, poke chan struct{}) bool {
+	for {
+		select {
+		case slot <- struct{}{}:
+			return true
+		case <-s.ending:
+			return false
+		case <-poke:
+			if !s.flushControl() {
+				return false
+			}
+		}
+	}
+}
+
+// flushControl writes the control bytes that wait. It returns false if the session has
+// ended.
+func (s *Session) flushControl() bool {
+	s.mu.Lock()
+	control, why := s.control, s.why
+	if why == 0 {
+		s.control = nil
+	}
+	s.mu.Unlock()
+	if why == 0 && len(control) > 0 {
+		if err := s.sink.Write(control); err != nil {
+			s.End(whyOf(err))
+			return false
+		}
+	}
+	return why == 0
+}
+
+// missed returns the cursors between which the session must read events from the store.
+// What comes later is queued.
+func (s *Session) missed() (from, to core.Cursor) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dropped {
+		s.dropped, s.told = false, s.hub.at
+	}
+	s.behind = true
+	return s.at, s.told
+}
+
+// caughtUp records that the session has all events up to the cursor to.
+func (s *Session) caughtUp(to core.Cursor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.behind, s.at = false, to
+}
+
+// replay reads the events of a session between two cursors.
+type replay struct {
+	s        *Session
+	from, to core.Cursor
+	threads  byPosition
+}
+
+// unread is a thread with events that were not delivered yet.
+type unread struct {
+	core.View
+	events []core.Event // the next ones, with positions
+	next   uint64       // number of the event after them; 0: there is none
+}
+
+// run writes the events, and then moves the session to the end. It returns the buffer.
+func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
+	if why, err := r.gap(ctx); err != nil {
+		return b, err
+	} else if why != 0 {
+		return r.tellGap(b, why), nil
+	}
+	news, err := r.s.hub.o.Store.News(ctx, r.s.claims.User, r.from.Position, r.s.hub.bounds.News+1)
+	if err != nil {
+		return b, fmt.Errorf("read which threads have news: %w", err)
+	}
+	if len(news) > r.s.hub.bounds.News {
+		return r.tellGap(b, GapTooMuch), nil
+	}
+	page := max(1, pointers/max(1, len(news)))
+	for _, n := range news {
+		if n.Member == nil || !r.s.wants(n.Head.ID) {
+			continue
+		}
+		t := &unread{View: n.View, next: n.First}
+		if ok, err := r.read(ctx, t, page); err != nil {
+			return b, err
+		} else if ok {
+			r.threads = append(r.threads, t)
+		}
+	}
+	heap.Init(&r.threads)
+	for len(r.threads) > 0 {
+		var events []core.Event
+		for len(r.threads) > 0 && len(events) < tellPage {
+			t := r.threads[0]
+			events, t.events = append(events, t.events[0]), t.events[1:]
+			if len(t.events) == 0 {
+				if ok, err := r.read(ctx, t, page); err != nil {
+					return b, err
+				} else if !ok {
+					heap.Pop(&r.threads)
+					continue
+				}
+			}
+			heap.Fix(&r.threads, 0)
+		}
+		told, err := r.tell(ctx, events)
+		if err != nil {
+			return b, err
+		}
+		if b = r.s.deliver(b[:0], told); r.s.stopped() {
+			return b, nil
+		}
+	}
+	r.s.caughtUp(r.to)
+	return b, nil
+}
+
+// stopped reports whether a session that catches up must stop: it has ended, or its client
+// must answer first. It writes control bytes.
+func (s *Session) stopped() bool {
+	return !s.flushControl() || s.sink.Full()
+}
+
+// gap returns why the log does not continue the session's cursor, or 0.
+func (r *replay) gap(ctx context.Context) (GapReason, error) {
+	if r.from.Epoch != r.to.Epoch {
+		return GapEpoch, nil
+	}
+	page, err := r.s.hub.o.Store.Log(ctx, r.from, 1)
+	if err != nil {
+		return 0, fmt.Errorf("read the event log: %w", err)
+	}
+	return GapReason(page.Gap), nil
+}
+
+// tellGap tells the client that it misses events up to r.to.
+func (r *replay) tellGap(b []byte, why GapReason) []byte {
+	r.s.hub.stats.gap(why)
+	b = r.s.deliver(b[:0], []queued{{&Event{Gap: why}, r.to}})
+	r.s.caughtUp(r.to)
+	return b
+}
+
+// read loads the next events of a thread that the member may get, up to r.to. It returns
+// false if there are none.
+func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
+	last := t.Member.LastEvent()
+	for t.next != 0 && (last == 0 || t.next <= last) {
+		events, err := r.s.hub.o.Store.ThreadEvents(ctx, t.Head.ID, t.next, limit)
+		if err != nil {
+			return false, fmt.Errorf("read the events of thread %s: %w", t.Head.ID, err)
+		}
+		t.next = 0
+		if len(events) == limit {
+			t.next = events[limit-1].Number + 1
+		}
+		if i := slices.IndexFunc(events, func(e core.Event) bool { return e.Position > r.to.Position }); i >= 0 {
+			events, t.next = events[:i], 0
+		}
+		t.events = slices.DeleteFunc(events, func(e core.Event) bool {
+			return e.Position <= r.from.Position || !t.Member.InThreadAt(e.Number)
+		})
+		if len(t.events) > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// tell returns the events with their rows, as far as the user may see them now.
+func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, err error) {
+	happenings, err := r.s.hub.o.Store.Tell(ctx, events)
+	if err != nil {
+		return nil, fmt.Errorf("read the rows of %d events: %w", len(events), err)
+	}
+	views := map[string]core.View{}
+	for i := range happenings {
+		hp := &happenings[i]
+		v, ok := views[hp.Thread]
+		if !ok || v.Head.Revision < hp.Revision {
+			if v, err = r.view(ctx, hp); err != nil {
+				return nil, err
+			}
+			views[hp.Thread] = v
+		}
+		if v.Member == nil || !v.Member.Hears(hp) {
+			continue
+		}
+		var roster *core.Thread
+		if hp.Message == nil || hp.Message.Sender == "" { // the event names its actor
+			if roster, err = r.s.hub.o.Core.ThreadSince(ctx, hp.Thread, hp.Revision); err != nil {
+				return nil, fmt.Errorf("read who is in thread %s: %w", hp.Thread, err)
+			}
+		}
+		at := r.to
+		at.Position, at.Check = hp.Position, hp.Check
+		told = append(told, queued{newEvent(hp, roster).forMember(v.Member), at})
+	}
+	return told, nil
+}
+
+// view returns the user's view of a happening's thread, as it was when the rows of the
+// happening were read or later. The member may have left since the replay began: then it
+// must not get what was written afterwards.
+func (r *replay) view(ctx context.Context, hp *core.Happening) (core.View, error) {
+	i := slices.IndexFunc(r.threads, func(t *unread) bool { return t.Head.ID == hp.Thread })
+	if i >= 0 && r.threads[i].Head.Revision >= hp.Revision {
+		return r.threads[i].View, nil
+	}
+	v, err := r.s.hub.o.Store.View(ctx, hp.Thread, r.s.claims.User)
+	if err != nil {
+		return v, fmt.Errorf("read the user's place in thread %s: %w", hp.Thread, err)
+	}
+	if i >= 0 {
+		r.threads[i].View = v
+	}
+	return v, nil
+}
+
+// byPosition is a heap of threads by the position of their next event.
+type byPosition []*unread
+
+func (h byPosition) Len() int { return len(h) }
+func (h byPosition) Less(i, j int) bool {
+	return cmp.Less(h[i].events[0].Position, h[j].events[0].Position)
+}
+func (h byPosition) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+
+// Push implements heap.Interface.
+func (h *byPosition) Push(x any) { *h = append(*h, x.(*unread)) }
+
+// Pop implements heap.Interface.
+func (h *byPosition) Pop() any {
+	old := *h
+	t := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	return t
+}

@@ -1,0 +1,93 @@
+package gateway
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"slices"
+	"strings"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// Errors of ParseCursor.
+var (
+	ErrCursorDamaged = errors.New("the cursor is damaged")
+	ErrCursorForeign = errors.New("the cursor is of another user or of other threads")
+)
+
+// The text of a cursor is the base64url form of these fields: a version, the sum of the
+// store's epoch, the check, the position, a keyed hash that binds it to a user and its
+// threads, and a checksum.
+const (
+	cursorVersion = 1
+	cursorLen     = 1 + 4 + 4 + 8 + 4 + 4
+)
+
+// FormatCursor returns the text of a cursor. The text is only good for this user and
+// these threads, and grants nothing.
+func FormatCursor(c core.Cursor, user string, threads []string) string {
+	return string(NewBinding(c.Epoch, user, threads).Append(nil, c))
+}
+
+// ParseCursor returns the cursor that FormatCursor wrote. epoch is the store's: the cursor
+// of another epoch is returned with an unknown one, so that it ends in a gap. It fails
+// with ErrCursorDamaged or ErrCursorForeign.
+func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error) {
+	b, err := base64.RawURLEncoding.DecodeString(text)
+	if err != nil || len(b) != cursorLen || b[0] != cursorVersion ||
+		binary.BigEndian.Uint32(b[cursorLen-4:]) != crc32.ChecksumIEEE(b[:cursorLen-4]) {
+		return core.Cursor{}, ErrCursorDamaged
+	}
+	c := core.Cursor{Epoch: epoch, Check: binary.BigEndian.Uint32(b[5:]), Position: binary.BigEndian.Uint64(b[9:])}
+	k := NewBinding(epoch, user, threads)
+	if binary.BigEndian.Uint32(b[1:]) != k.sum {
+		c.Epoch = "" // no store has it
+		return c, nil
+	}
+	if !slices.Equal(b[17:21], k.hash(b[:17])) {
+		return core.Cursor{}, ErrCursorForeign
+	}
+	return c, nil
+}
+
+// Binding binds the cursors of one epoch of the store to a user and its threads.
+type Binding struct {
+	Epoch string
+	sum   uint32 // of the epoch
+	key   [sha256.Size]byte
+}
+
+// NewBinding returns the binding to a user and its threads. No threads mean all.
+func NewBinding(epoch, user string, threads []string) *Binding {
+	k := &Binding{Epoch: epoch}
+	sum := sha256.Sum256([]byte(epoch))
+	k.sum = binary.BigEndian.Uint32(sum[:])
+	threads = slices.Sorted(slices.Values(threads))
+	m := hmac.New(sha256.New, []byte(epoch))
+	m.Write([]byte(user + "\n" + strings.Join(threads, "\n")))
+	m.Sum(k.key[:0])
+	return k
+}
+
+// Append appends the text of a cursor of the binding's epoch to b.
+func (k *Binding) Append(b []byte, c core.Cursor) []byte {
+	var raw [cursorLen]byte
+	raw[0] = cursorVersion
+	binary.BigEndian.PutUint32(raw[1:], k.sum)
+	binary.BigEndian.PutUint32(raw[5:], c.Check)
+	binary.BigEndian.PutUint64(raw[9:], c.Position)
+	copy(raw[17:], k.hash(raw[:17]))
+	binary.BigEndian.PutUint32(raw[21:], crc32.ChecksumIEEE(raw[:21]))
+	return base64.RawURLEncoding.AppendEncode(b, raw[:])
+}
+
+// hash returns the keyed hash of the first fields of a cursor.
+func (k *Binding) hash(b []byte) []byte {
+	var in [sha256.Size + cursorLen]byte
+	sum := sha256.Sum256(append(append(in[:0], k.key[:]...), b...))
+	return sum[:4]
+}

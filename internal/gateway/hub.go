@@ -1,0 +1,532 @@
+// Package gateway tells connected users what happens in their threads, as it happens. A
+// Hub has the sessions of a server and hands the events of the feed to them. A Session is
+// a place in the event log and a bounded queue: what does not fit is dropped and read
+// from the store again. The package knows no protocol; packages sse and trouter open
+// sessions and write what these tell.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// Bounds limit what sessions cost a server. A zero field means its default.
+type Bounds struct {
+	PerUser  int   // sessions of a user; 20
+	Sessions int   // sessions of all users; 10,000
+	Queue    int   // bytes that wait in a session, or one event, whichever is more; 256 KiB
+	Queues   int64 // bytes that wait in all sessions; 64 MiB
+	CatchUps int   // sessions that read missed events at the same time; 4 per core
+	News     int   // threads with missed events of one session; more are a gap; 10,000
+}
+
+func (b Bounds) withDefaults() Bounds {
+	def := func(n *int, value int) {
+		if *n == 0 {
+			*n = value
+		}
+	}
+	def(&b.PerUser, 20)
+	def(&b.Sessions, 10_000)
+	def(&b.Queue, 256<<10)
+	def(&b.CatchUps, 4*runtime.GOMAXPROCS(0))
+	def(&b.News, 10_000)
+	if b.Queues == 0 {
+		b.Queues = 64 << 20
+	}
+	return b
+}
+
+// Times of the hub.
+const (
+	// Heartbeat is the time after which a session writes a heartbeat and moves its cursor
+	// forward.
+	Heartbeat = 15 * time.Second
+	// WriteTimeout is the time after which a client that takes no byte is cut off. Sinks
+	// apply it.
+	WriteTimeout = 30 * time.Second
+	// linger is the time for which the hub follows the log after its last session has
+	// ended.
+	linger = 10 * time.Second
+)
+
+// Keys tells which access keys are current. token.Authority implements it.
+type Keys interface {
+	HasKey(kid string) bool
+}
+
+// Options of a Hub. Core, Store, Bus and Keys are required.
+type Options struct {
+	Core   *core.Service
+	Store  core.Store
+	Bus    core.Bus
+	Keys   Keys
+	Now    func() time.Time // the clock by which tokens expire; nil: time.Now
+	Logger *slog.Logger     // nil: nothing is logged
+	Bounds Bounds
+}
+
+// Hub has the sessions of a server and tells them the events of the log. It is safe for
+// concurrent use.
+type Hub struct {
+	o      Options
+	bounds Bounds
+	log    *slog.Logger
+	now    func() time.Time
+	wanted chan struct{} // capacity 1: somebody waits for the feed
+	slots  chan struct{} // capacity Bounds.CatchUps: taken by sessions that catch up
+
+	queued atomic.Int64 // bytes in the queues of all sessions
+	stats  stats
+
+	// mu guards the fields below. It is locked before a session's mu. The feed's
+	// goroutine holds it while it tells its events, so that a session that enters knows
+	// which events it will be told.
+	mu       sync.Mutex
+	feed     *core.Feed
+	at       core.Cursor   // all sessions were told up to here, while live is closed
+	live     chan struct{} // closed while the hub follows the log
+	users    map[string]*user
+	count    int
+	idle     *time.Timer // ends the feed when nobody has listened for linger
+	draining bool
+	empty    chan struct{} // closed when the hub drains and has no sessions
+}
+
+// user has the sessions of one user.
+type user struct {
+	sessions []*Session
+	catching chan struct{} // capacity 1: taken by the session that catches up
+}
+
+// NewHub returns a hub without sessions. Run must run for sessions to open.
+func NewHub(o Options) *Hub {
+	h := &Hub{o: o, bounds: o.Bounds.withDefaults(), log: o.Logger, now: o.Now, wanted: make(chan struct{}, 1),
+		live: make(chan struct{}), users: map[string]*user{}, empty: make(chan struct{})}
+	h.slots = make(chan struct{}, h.bounds.CatchUps)
+	if h.log == nil {
+		h.log = slog.New(slog.DiscardHandler)
+	}
+	if h.now == nil {
+		h.now = time.Now
+	}
+	return h
+}
+
+// Run follows the log while there are sessions, until ctx is done.
+func (h *Hub) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.wanted:
+		}
+		var broken core.GapReason
+		for again := true; again && ctx.Err() == nil; {
+			broken, again = h.follow(ctx, broken)
+		}
+	}
+}
+
+// follow hands the events of the log to the sessions, from now on, until nobody has
+// listened for some time or the log breaks off. broken says why it broke off before, or is
+// 0: then the sessions are told of a gap first. again means that follow must be called
+// again at once, with the returned broken.
+func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReason, again bool) {
+	tip, err := h.o.Store.Tip(ctx)
+	if err != nil {
+		h.log.Error("read the end of the event log", "error", err)
+		pause(ctx, time.Second)
+		return broken, true
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	feed := core.NewFeed(h.o.Store, h.o.Bus, tip, core.FeedOptions{Failed: func(err error) {
+		h.log.Error("follow the event log", "error", err)
+	}})
+	h.start(feed, tip, broken, stop)
+	err = feed.Run(ctx, func(hs []*core.Happening) { h.tell(ctx, hs) })
+	h.mu.Lock()
+	h.idle.Stop()
+	h.feed = nil
+	select {
+	case <-h.live:
+		h.live = make(chan struct{})
+	default: // stopIdle has replaced it
+	}
+	h.mu.Unlock()
+	var gap *core.GapError
+	if !errors.As(err, &gap) {
+		return 0, false
+	}
+	h.log.Error("the event log does not continue: the store was put back to an older state", "reason", gap.Reason.String())
+	if gap.Reason != core.GapEpoch { // otherwise another server has renewed it
+		epoch := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
+		if err := h.o.Store.RenewEpoch(ctx, tip.Epoch, epoch); err != nil {
+			h.log.Error("renew the epoch of the event log", "error", err)
+		}
+	}
+	return gap.Reason, true
+}
+
+// start makes the hub live from the cursor tip on. It tells all sessions of a gap if
+// broken is not 0.
+func (h *Hub) start(feed *core.Feed, tip core.Cursor, broken core.GapReason, stop func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.feed, h.at = feed, tip
+	if broken != 0 {
+		for _, u := range h.users {
+			for _, s := range u.sessions {
+				s.breakOff(GapReason(broken), tip)
+			}
+		}
+	}
+	close(h.live)
+	h.idle = time.AfterFunc(linger, func() { h.stopIdle(stop) })
+}
+
+// stopIdle stops the feed if there are no sessions.
+func (h *Hub) stopIdle(stop func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.count > 0 {
+		return // the last one that leaves starts the timer again
+	}
+	h.live = make(chan struct{})
+	stop()
+}
+
+// Open opens a session of the token's user. It begins after the cursor from, or now if
+// from is nil. The session writes to sink once Start is called; the caller must call
+// Start or End. Open fails with an *OpenError.
+func (h *Hub) Open(ctx context.Context, c token.Claims, from *core.Cursor, o SessionOptions, sink Sink) (*Session, error) {
+	if err := h.waitLive(ctx); err != nil {
+		return nil, err
+	}
+	s := newSession(h, c, o, sink)
+	// The session enters first and is judged afterwards: a revocation is either in the
+	// user's row already, or finds the session.
+	if err := h.enter(s, from); err != nil {
+		return nil, err
+	}
+	if why, err := h.judge(ctx, c); why != 0 {
+		h.leave(s)
+		return nil, &OpenError{why, err}
+	}
+	return s, nil
+}
+
+// Admit reports whether Open would refuse a session of these claims now: it returns nil or
+// an *OpenError.
+func (h *Hub) Admit(ctx context.Context, c token.Claims) error {
+	if why, err := h.judge(ctx, c); why != 0 {
+		return &OpenError{why, err}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.room(c.User)
+}
+
+// At returns the cursor up to which the events were handed on. It fails with an
+// *OpenError if the store cannot be read.
+func (h *Hub) At(ctx context.Context) (core.Cursor, error) {
+	if err := h.waitLive(ctx); err != nil {
+		return core.Cursor{}, err
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.at, nil
+}
+
+// waitLive waits until the hub follows the log, for ten seconds at most.
+func (h *Hub) waitLive(ctx context.Context) error {
+	select {
+	case h.wanted <- struct{}{}:
+	default:
+	}
+	h.mu.Lock()
+	live, draining := h.live, h.draining
+	if h.idle != nil {
+		h.idle.Reset(linger)
+	}
+	h.mu.Unlock()
+	if draining {
+		return &OpenError{Why: Draining}
+	}
+	timer := time.NewTimer(10 * time.Second)
+	defer timer.Stop()
+	select {
+	case <-live:
+		return nil
+	case <-timer.C:
+		return &OpenError{Why: Away, Cause: errors.New("the event log cannot be read")}
+	case <-ctx.Done():
+		return &OpenError{Why: Away, Cause: ctx.Err()}
+	}
+}
+
+// enter adds a session to the hub. It is told all events after h.at.
+func (h *Hub) enter(s *Session, from *core.Cursor) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.room(s.claims.User); err != nil {
+		return err
+	}
+	select {
+	case <-h.live:
+	default:
+		return &OpenError{Why: Away, Cause: errors.New("the event log has just broken off")}
+	}
+	u := h.users[s.claims.User]
+	if u == nil {
+		u = &user{catching: make(chan struct{}, 1)}
+		h.users[s.claims.User] = u
+	}
+	u.sessions = append(u.sessions, s)
+	h.count++
+	s.user, s.at, s.told = u, h.at, h.at
+	if from != nil && *from != h.at {
+		s.at, s.behind = *from, true
+	}
+	return nil
+}
+
+// room returns an *OpenError if the user may not open one more session. The caller holds
+// h.mu.
+func (h *Hub) room(id string) error {
+	switch u := h.users[id]; {
+	case h.draining:
+		return &OpenError{Why: Draining}
+	case u != nil && len(u.sessions) >= h.bounds.PerUser:
+		return &OpenError{Why: UserFull}
+	case h.count >= h.bounds.Sessions:
+		return &OpenError{Why: NodeFull}
+	}
+	return nil
+}
+
+// leave removes a session. It may be called more than once.
+func (h *Hub) leave(s *Session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	id := s.claims.User
+	u := h.users[id]
+	if u == nil {
+		return
+	}
+	i := slices.Index(u.sessions, s)
+	if i < 0 {
+		return
+	}
+	u.sessions = slices.Delete(u.sessions, i, i+1)
+	h.count--
+	if len(u.sessions) == 0 {
+		delete(h.users, id)
+	}
+	if h.count == 0 {
+		if h.draining {
+			close(h.empty)
+		}
+		if h.idle != nil {
+			h.idle.Reset(linger)
+		}
+	}
+}
+
+// judge returns why a session of these claims must end, or 0. It reads the user's row
+// from the store. If that fails it returns Away and the error.
+func (h *Hub) judge(ctx context.Context, c token.Claims) (Reason, error) {
+	if !h.now().Before(c.Expires) {
+		return Expired, nil
+	}
+	if !h.o.Keys.HasKey(c.Key) {
+		return Revoked, nil
+	}
+	u, err := h.o.Core.StoredUser(ctx, c.User)
+	switch {
+	case err != nil:
+		return Away, err
+	case u.State != core.UserLive:
+		return Deleted, nil
+	case u.Generation != c.Generation:
+		return Revoked, nil
+	}
+	return 0, nil
+}
+
+// Judge ends the sessions whose access key was replaced or whose token has expired. Call
+// it when the keys have changed or a development clock was set forward.
+func (h *Hub) Judge() {
+	now := h.now()
+	for _, s := range h.sessions() {
+		switch {
+		case !now.Before(s.claims.Expires):
+			s.End(Expired)
+		case !h.o.Keys.HasKey(s.claims.Key):
+			s.End(Revoked)
+		}
+	}
+}
+
+// EndAll ends all sessions that are open now.
+func (h *Hub) EndAll(why Reason) (ended int) {
+	all := h.sessions()
+	for _, s := range all {
+		s.End(why)
+	}
+	return len(all)
+}
+
+func (h *Hub) sessions() (all []*Session) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, u := range h.users {
+		all = append(all, u.sessions...)
+	}
+	return all
+}
+
+// Drain refuses new sessions, ends all others with Draining, and waits until they have
+// left or ctx is done.
+func (h *Hub) Drain(ctx context.Context) {
+	h.mu.Lock()
+	if !h.draining {
+		h.draining = true
+		if h.count == 0 {
+			close(h.empty)
+		}
+	}
+	h.mu.Unlock()
+	h.EndAll(Draining)
+	select {
+	case <-h.empty:
+	case <-ctx.Done():
+	}
+}
+
+// tell hands the happenings to the sessions that may see them. The feed calls it; it
+// returns early only if ctx is done.
+func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
+	threads := map[string]*core.Thread{}
+	for _, hp := range hs {
+		if hp.Thread == "" {
+			h.judgeUser(ctx, hp.Actor)
+			continue
+		}
+		if t := threads[hp.Thread]; t != nil && t.Revision >= hp.Revision {
+			continue
+		}
+		t, err := h.o.Core.ThreadSince(ctx, hp.Thread, hp.Revision)
+		for err != nil {
+			h.log.Error("read who is in a thread", "thread", hp.Thread, "error", err)
+			if pause(ctx, time.Second); ctx.Err() != nil {
+				return
+			}
+			t, err = h.o.Core.ThreadSince(ctx, hp.Thread, hp.Revision)
+		}
+		threads[hp.Thread] = t
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, hp := range hs {
+		at := h.at
+		if hp.Position != 0 {
+			at.Position, at.Check = hp.Position, hp.Check
+		}
+		if t := threads[hp.Thread]; t != nil {
+			h.fanOut(hp, t, at)
+		}
+		h.at = at
+	}
+	if h.queued.Load() > h.bounds.Queues {
+		h.shrink()
+	}
+}
+
+// fanOut hands a happening to the sessions of the thread's members. The caller holds h.mu.
+func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
+	var shared *Event
+	hand := func(m *core.Member, u *user) {
+		if !m.Hears(hp) {
+			return
+		}
+		if shared == nil {
+			shared = newEvent(hp, t)
+		}
+		e := shared.forMember(m)
+		for _, s := range u.sessions {
+			if s.wants(hp.Thread) {
+				s.push(e, at)
+			}
+		}
+	}
+	if len(h.users) < len(t.Members) {
+		for id, u := range h.users {
+			if m := t.Member(id); m != nil {
+				hand(m, u)
+			}
+		}
+		return
+	}
+	for i := range t.Members {
+		if u := h.users[t.Members[i].User]; u != nil {
+			hand(&t.Members[i], u)
+		}
+	}
+}
+
+// judgeUser ends the sessions of a user whose tokens were revoked or who was deleted.
+func (h *Hub) judgeUser(ctx context.Context, id string) {
+	h.mu.Lock()
+	var all []*Session
+	if u := h.users[id]; u != nil {
+		all = slices.Clone(u.sessions)
+	}
+	h.mu.Unlock()
+	for _, s := range all {
+		if why, err := h.judge(ctx, s.claims); why != 0 {
+			if err != nil {
+				h.log.Error("read a user whose tokens have ended", "error", err)
+			}
+			s.End(why)
+		}
+	}
+}
+
+// shrink drops the largest queues until all take three quarters of their bound at most.
+// These sessions read the events from the store again. The caller holds h.mu.
+func (h *Hub) shrink() {
+	var all []*Session
+	for _, u := range h.users {
+		all = append(all, u.sessions...)
+	}
+	slices.SortFunc(all, func(a, b *Session) int { return b.waiting() - a.waiting() })
+	for _, s := range all {
+		if h.queued.Load() <= h.bounds.Queues/4*3 {
+			return
+		}
+		s.drop()
+	}
+}
+
+// pause waits for d or until ctx is done.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-t.C:
+	}
+}

@@ -1,0 +1,288 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// house is a hub on an embedded store in memory, with users.
+type house struct {
+	t      *testing.T
+	store  core.Store
+	bus    core.Bus
+	core   *core.Service
+	tokens *token.Authority
+	hub    *gateway.Hub
+	stop   func()
+}
+
+// newHouse returns a house in a synctest bubble. Its hub runs until close is called.
+func newHouse(t *testing.T, bounds gateway.Bounds) *house {
+	t.Helper()
+	key := make([]byte, 64)
+	store, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
+		ID: "11111111-2222-4333-8444-555555555555", Epoch: "first", Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: key}, {Serial: 1, Secret: append(key[:63:63], 1)}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &house{t: t, store: store, bus: new(local.Bus)}
+	h.core, err = core.New(t.Context(), store, h.bus, core.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.tokens, err = token.New(h.core.Resource(), h.core, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: store, Bus: h.bus, Keys: h.tokens, Bounds: bounds})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { h.hub.Run(ctx) })
+	h.stop = func() {
+		h.hub.Drain(t.Context())
+		cancel()
+		running.Wait()
+		h.core.Close()
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	return h
+}
+
+// user creates a user.
+func (h *house) user() core.User {
+	h.t.Helper()
+	u, err := h.core.CreateUser(h.t.Context())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return u
+}
+
+// claims returns the claims of a new token of a user, valid for an hour.
+func (h *house) claims(u core.User) token.Claims {
+	h.t.Helper()
+	text, _, err := h.tokens.Issue(u, token.Chat, time.Hour, 0)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	c, err := h.tokens.Verify(h.t.Context(), text)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return c
+}
+
+// open opens a session of a user on a new sink and starts it.
+func (h *house) open(u core.User, from *core.Cursor, o gateway.SessionOptions) (*gateway.Session, *sink) {
+	h.t.Helper()
+	k := &sink{}
+	s, err := h.hub.Open(h.t.Context(), h.claims(u), from, o, k)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s.Start(nil)
+	return s, k
+}
+
+// thread creates a thread of users; the first one creates it.
+func (h *house) thread(topic string, users ...core.User) string {
+	h.t.Helper()
+	var ps []core.NewParticipant
+	for _, u := range users[1:] {
+		ps = append(ps, core.NewParticipant{User: communication.ParseRawID(u.ID)})
+	}
+	t, _, err := h.core.CreateThread(h.t.Context(), users[0].ID, core.CreateThread{Topic: topic, Participants: ps})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return t.ID
+}
+
+// send sends a text and returns the message's id.
+func (h *house) send(u core.User, thread, text string) int64 {
+	h.t.Helper()
+	id, err := h.core.SendMessage(h.t.Context(), u.ID, thread, core.SendMessage{Content: text, Kind: core.Text})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return id
+}
+
+// sink records what a session writes, a word for each event.
+type sink struct {
+	mu     sync.Mutex // guards the fields below
+	words  []string
+	blocks chan struct{} // if not nil, Write waits until it is closed
+	closed bool
+	last   core.Cursor
+}
+
+func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.last = at
+	if e == nil {
+		return b
+	}
+	return append(b, word(e)+"\n"...)
+}
+
+// word returns a short text for an event.
+func word(e *gateway.Event) string {
+	switch {
+	case e.Gap != 0:
+		return "gap:" + e.Gap.String()
+	case e.Message != nil && e.Message.Sender != "":
+		return e.Kind.String() + ":" + e.Message.Content
+	}
+	return e.Kind.String()
+}
+
+func (k *sink) Write(b []byte) error {
+	k.mu.Lock()
+	blocks := k.blocks
+	k.mu.Unlock()
+	if blocks != nil {
+		<-blocks
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.words = append(k.words, strings.Fields(string(b))...)
+	return nil
+}
+
+func (k *sink) End(b []byte, why gateway.Reason) []byte { return append(b, "bye:"+why.String()+"\n"...) }
+func (k *sink) Full() bool                              { return false }
+
+func (k *sink) Close() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.closed = true
+}
+
+// want fails unless the sink has got exactly these words since the last call.
+func (k *sink) want(t *testing.T, words ...string) {
+	t.Helper()
+	synctest.Wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !slices.Equal(k.words, words) {
+		t.Errorf("got  %q\nwant %q", k.words, words)
+	}
+	k.words = nil
+}
+
+// TestSessionIsToldWhatHappens opens sessions of two users and checks that each is told the
+// events of its threads, live and after it comes back.
+func TestSessionIsToldWhatHappens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann, bob := h.user(), h.user()
+		s, a := h.open(ann, nil, gateway.SessionOptions{})
+		_, b := h.open(bob, nil, gateway.SessionOptions{})
+		thread := h.thread("plans", ann, bob)
+		h.send(ann, thread, "one")
+		a.want(t, "threadCreated", "messageReceived:one")
+		b.want(t, "threadCreated", "messageReceived:one")
+		from := s.At()
+		s.End(gateway.Gone)
+		<-s.Done()
+		a.want(t, "bye:gone")
+		h.send(bob, thread, "two")
+		h.thread("other", bob)
+		h.send(bob, thread, "three")
+		b.want(t, "messageReceived:two", "threadCreated", "messageReceived:three")
+		_, a = h.open(ann, &from, gateway.SessionOptions{})
+		a.want(t, "messageReceived:two", "messageReceived:three")
+		h.send(bob, thread, "four")
+		a.want(t, "messageReceived:four")
+	})
+}
+
+// TestSlowSessionCatchesUp blocks a session while more is sent than its queue holds, and
+// checks that it then gets everything once and in order.
+func TestSlowSessionCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{Queue: 2000})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		_, a := h.open(ann, nil, gateway.SessionOptions{})
+		a.mu.Lock()
+		a.blocks = make(chan struct{})
+		a.mu.Unlock()
+		var want []string
+		for i := range 100 {
+			h.send(ann, thread, fmt.Sprint(i))
+			want = append(want, fmt.Sprint("messageReceived:", i))
+		}
+		synctest.Wait()
+		close(a.blocks)
+		a.want(t, want...)
+		if h.hub.Stats().Dropped == 0 {
+			t.Error("no queue was dropped")
+		}
+	})
+}
+
+// TestTokensEnd checks that revoked, deleted and expired users lose their sessions.
+func TestTokensEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann, bob, cy := h.user(), h.user(), h.user()
+		_, a := h.open(ann, nil, gateway.SessionOptions{})
+		_, b := h.open(bob, nil, gateway.SessionOptions{})
+		_, c := h.open(cy, nil, gateway.SessionOptions{})
+		if err := h.core.RevokeTokens(t.Context(), ann.ID); err != nil {
+			t.Fatal(err)
+		}
+		a.want(t, "bye:revoked")
+		if err := h.core.DeleteUser(t.Context(), bob.ID); err != nil {
+			t.Fatal(err)
+		}
+		b.want(t, "bye:deleted")
+		time.Sleep(time.Hour)
+		c.want(t, "bye:expired")
+		if n := h.hub.Stats().Sessions; n != 0 {
+			t.Errorf("%d sessions are open", n)
+		}
+	})
+}
+
+// TestGap opens a session at a cursor of another epoch and checks that it is told of a gap
+// and then of what happens.
+func TestGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		_, a := h.open(ann, &core.Cursor{Epoch: "other", Position: 1}, gateway.SessionOptions{})
+		h.send(ann, thread, "one")
+		a.want(t, "gap:epoch", "messageReceived:one")
+		_, b := h.open(ann, &core.Cursor{Epoch: "first", Position: 1, Check: 7}, gateway.SessionOptions{})
+		b.want(t, "gap:lost")
+	})
+}

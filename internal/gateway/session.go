@@ -1,0 +1,275 @@
+package gateway
+
+import (
+	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// Sink writes a session to the socket of some protocol. One goroutine at a time calls it,
+// which only lives while there is something to write.
+type Sink interface {
+	// Append appends an event to b. The client continues at the cursor at. e is nil for a
+	// heartbeat. An event may be shared by sessions: Event.Encoded encodes it once.
+	Append(b []byte, e *Event, at core.Cursor) []byte
+	// Write writes to the socket. If it fails, the session ends.
+	Write(b []byte) error
+	// End appends to b what tells the client that the session ends, if it can be told.
+	End(b []byte, why Reason) []byte
+	// Full reports whether the client must answer before it gets further events. When it
+	// has, call Session.Wake.
+	Full() bool
+	// Close closes the socket after the last Write.
+	Close()
+}
+
+// SessionOptions of Hub.Open.
+type SessionOptions struct {
+	Protocol Protocol
+	Threads  []string // only events of these threads; empty: of all
+}
+
+// maxWrite is the number of bytes from which a session writes what it has gathered.
+const maxWrite = 64 << 10
+
+// maxControl is the number of control bytes that may wait in a session.
+const maxControl = 16 << 10
+
+// Session tells one client what happens. It is a place in the log with a bounded queue
+// behind it.
+type Session struct {
+	hub     *Hub
+	user    *user
+	claims  token.Claims
+	o       SessionOptions
+	threads map[string]struct{} // nil: all
+	sink    Sink
+	beat    *time.Timer // fires after Heartbeat
+	expiry  *time.Timer // fires when the token expires
+	done    chan struct{}
+	ending  chan struct{} // closed by End
+
+	mu      sync.Mutex  // guards the fields below
+	at      core.Cursor // what came before was written
+	told    core.Cursor // the hub's cursor when the session entered, or when it began to catch up
+	behind  bool        // events between at and told must be read from the store
+	dropped bool        // events after told were dropped: told must move
+	queue   []queued
+	bytes   int    // of queue
+	control []byte // bytes to write before events
+	beating bool   // a heartbeat is due
+	started bool
+	running bool          // a goroutine writes
+	poke    chan struct{} // capacity 1; not nil while that goroutine reads from the store
+	why     Reason        // the end; 0 while the session is open
+}
+
+// queued is an event with the cursor after it.
+type queued struct {
+	event *Event
+	at    core.Cursor
+}
+
+func newSession(h *Hub, c token.Claims, o SessionOptions, sink Sink) *Session {
+	s := &Session{hub: h, claims: c, o: o, sink: sink, done: make(chan struct{}), ending: make(chan struct{})}
+	if len(o.Threads) > 0 {
+		s.threads = make(map[string]struct{}, len(o.Threads))
+		for _, id := range o.Threads {
+			s.threads[id] = struct{}{}
+		}
+	}
+	return s
+}
+
+// Claims returns the claims of the token that the session was opened with.
+func (s *Session) Claims() token.Claims { return s.claims }
+
+// At returns the cursor up to which the session has written all events.
+func (s *Session) At() core.Cursor {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.at
+}
+
+// Done returns a channel that is closed when the session has ended and its sink is closed.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Why returns why the session ended, or 0 while it is open.
+func (s *Session) Why() Reason {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.why
+}
+
+// Start makes the session write: first the given bytes, then what it missed, then what
+// happens.
+func (s *Session) Start(first []byte) {
+	s.hub.stats.opened(s.o.Protocol)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.started = true
+	s.control = append(s.control, first...)
+	if s.why == 0 {
+		s.beat = time.AfterFunc(Heartbeat, s.heartbeat)
+		s.expiry = time.AfterFunc(s.claims.Expires.Sub(s.hub.now()), func() { s.expire() })
+	}
+	s.run()
+}
+
+// expire ends the session if its token has expired by the hub's clock.
+func (s *Session) expire() {
+	if left := s.claims.Expires.Sub(s.hub.now()); left > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.expiry.Reset(left)
+		return
+	}
+	s.End(Expired)
+}
+
+// heartbeat moves the cursor of a quiet session to the hub's and has it written.
+func (s *Session) heartbeat() {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != 0 {
+		return
+	}
+	if !s.behind && !s.dropped && len(s.queue) == 0 && !s.running {
+		s.at, s.told = s.hub.at, s.hub.at
+	}
+	s.beating = true
+	s.beat.Reset(Heartbeat)
+	s.run()
+}
+
+// Control has bytes written before further events, for example the answer to a ping. It
+// ends the session as Hostile if too many wait, because the client does not read.
+func (s *Session) Control(b []byte) {
+	s.mu.Lock()
+	full := len(s.control)+len(b) > maxControl
+	if !full && s.why == 0 {
+		s.control = append(s.control, b...)
+		s.run()
+	}
+	s.mu.Unlock()
+	if full {
+		s.End(Hostile)
+	}
+}
+
+// Wake makes the session write again after Sink.Full was true.
+func (s *Session) Wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.run()
+}
+
+// End ends the session. The client is told why if it can be told. Only the first call has
+// an effect.
+func (s *Session) End(why Reason) {
+	s.mu.Lock()
+	if s.why != 0 {
+		s.mu.Unlock()
+		return
+	}
+	s.why = why
+	close(s.ending)
+	if s.beat != nil {
+		s.beat.Stop()
+		s.expiry.Stop()
+	}
+	s.drop0()
+	started := s.started
+	s.run()
+	s.mu.Unlock()
+	s.hub.stats.ended(why)
+	s.hub.leave(s)
+	if !started {
+		s.sink.Close()
+		close(s.done)
+	}
+}
+
+// wants reports whether the session is told events of a thread.
+func (s *Session) wants(thread string) bool {
+	if s.threads == nil {
+		return true
+	}
+	_, ok := s.threads[thread]
+	return ok
+}
+
+// push adds an event to the queue, or drops the queue if it does not fit. The caller holds
+// the hub's mu.
+func (s *Session) push(e *Event, at core.Cursor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != 0 || s.dropped {
+		return
+	}
+	n := e.size()
+	if s.bytes+n > s.hub.bounds.Queue && len(s.queue) > 0 {
+		s.hub.stats.dropped.Add(1)
+		s.drop0()
+		s.dropped = true
+		return
+	}
+	s.queue = append(s.queue, queued{e, at})
+	s.bytes += n
+	s.hub.queued.Add(int64(n))
+	s.run()
+}
+
+// waiting returns the bytes in the queue.
+func (s *Session) waiting() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.bytes
+}
+
+// drop drops the queue. The session reads the events from the store again.
+func (s *Session) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.queue) > 0 {
+		s.hub.stats.dropped.Add(1)
+		s.drop0()
+		s.dropped = true
+	}
+}
+
+// drop0 empties the queue. The caller holds s.mu.
+func (s *Session) drop0() {
+	s.hub.queued.Add(-int64(s.bytes))
+	s.queue, s.bytes = nil, 0
+}
+
+// breakOff drops the queue and tells the client of a gap, after which the session goes on
+// at the cursor tip. The caller holds the hub's mu.
+func (s *Session) breakOff(why GapReason, tip core.Cursor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop0()
+	s.behind, s.dropped, s.told = false, false, tip
+	s.queue = []queued{{&Event{Gap: why}, tip}}
+	s.run()
+}
+
+// run starts the goroutine that writes, unless it runs. The caller holds s.mu.
+func (s *Session) run() {
+	switch {
+	case !s.started:
+	case !s.running:
+		s.running = true
+		go s.write()
+	case s.poke != nil:
+		select {
+		case s.poke <- struct{}{}:
+		default:
+		}
+	}
+}

@@ -1,0 +1,61 @@
+package gateway
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// stats counts what the hub does.
+type stats struct {
+	sessions [protocols]atomic.Int64 // opened
+	events   [protocols]atomic.Uint64
+	ends     [len(reasons)]atomic.Uint64
+	gaps     [GapTooMuch + 1]atomic.Uint64
+	dropped  atomic.Uint64
+	catchUps atomic.Uint64
+}
+
+func (s *stats) opened(p Protocol)           { s.sessions[p].Add(1) }
+func (s *stats) delivered(p Protocol, n int) { s.events[p].Add(uint64(n)) }
+func (s *stats) ended(why Reason)            { s.ends[why].Add(1) }
+func (s *stats) gap(why GapReason)           { s.gaps[why].Add(1) }
+
+// Stats are figures of a hub for metrics.
+type Stats struct {
+	Sessions int               // open now
+	Queued   int64             // bytes in the queues of all sessions
+	Behind   time.Duration     // how far the hub is behind the log
+	Opened   map[string]uint64 // sessions since the start, by protocol
+	Events   map[string]uint64 // events written, by protocol
+	Ended    map[string]uint64 // sessions ended, by reason
+	Gaps     map[string]uint64 // gaps told, by reason
+	Dropped  uint64            // queues dropped
+	CatchUps uint64            // times that sessions read missed events from the store
+}
+
+// String returns the protocol's word in metrics.
+func (p Protocol) String() string { return [...]string{"sse", "trouter"}[p] }
+
+// Stats returns the hub's figures.
+func (h *Hub) Stats() Stats {
+	s := Stats{Queued: h.queued.Load(), Dropped: h.stats.dropped.Load(), CatchUps: h.stats.catchUps.Load(),
+		Opened: map[string]uint64{}, Events: map[string]uint64{}, Ended: map[string]uint64{}, Gaps: map[string]uint64{}}
+	h.mu.Lock()
+	s.Sessions = h.count
+	feed := h.feed
+	h.mu.Unlock()
+	if feed != nil {
+		s.Behind = feed.Behind()
+	}
+	for p := range protocols {
+		s.Opened[p.String()] = uint64(h.stats.sessions[p].Load())
+		s.Events[p.String()] = h.stats.events[p].Load()
+	}
+	for _, why := range Reasons() {
+		s.Ended[why.String()] = h.stats.ends[why].Load()
+	}
+	for g := GapEpoch; g <= GapTooMuch; g++ {
+		s.Gaps[g.String()] = h.stats.gaps[g].Load()
+	}
+	return s
+}

@@ -1,0 +1,156 @@
+package gateway
+
+import (
+	"sync"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// task is the next thing that the writing goroutine of a session does.
+type task uint8
+
+const (
+	rest     task = iota // nothing: the goroutine ends
+	flush                // write control bytes, a heartbeat and events
+	catchUp              // read events from the store
+	farewell             // end
+)
+
+// work is a task and what it writes.
+type work struct {
+	task    task
+	control []byte
+	beat    bool
+	events  []queued
+	at      core.Cursor // of the session before the events
+}
+
+// next returns what the writing goroutine does next. full means that the client must
+// answer before it gets events.
+func (s *Session) next(full bool) work {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := work{task: flush, control: s.control, beat: s.beating, at: s.at}
+	s.control, s.beating = nil, false
+	switch {
+	case s.why != 0:
+		w.task = farewell
+		return w
+	case full:
+	case s.behind || s.dropped:
+		if len(w.control) == 0 && !w.beat {
+			w.task = catchUp
+			return w
+		}
+	default:
+		n, bytes := 0, 0
+		for n < len(s.queue) && bytes < maxWrite {
+			bytes += s.queue[n].event.size()
+			n++
+		}
+		w.events, s.queue = s.queue[:n:n], s.queue[n:]
+		s.bytes -= bytes
+		s.hub.queued.Add(-int64(bytes))
+		if len(s.queue) == 0 {
+			s.queue = nil
+		}
+	}
+	if len(w.control)+len(w.events) == 0 && !w.beat {
+		w.task, s.running = rest, false
+	}
+	return w
+}
+
+// buffers holds the buffers in which sessions gather what they write.
+var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
+
+// write is the goroutine that writes what a session has to tell. It ends when nothing is
+// left.
+func (s *Session) write() {
+	buffer := buffers.Get().(*[]byte)
+	b := (*buffer)[:0]
+	for {
+		w := s.next(s.sink.Full())
+		switch w.task {
+		case rest:
+			if cap(b) <= 2*maxWrite {
+				*buffer = b[:0]
+				buffers.Put(buffer)
+			}
+			return
+		case farewell:
+			b = s.sink.End(append(b[:0], w.control...), s.Why())
+			if len(b) > 0 {
+				s.sink.Write(b) // an error means that the client is gone
+			}
+			s.sink.Close()
+			close(s.done)
+			return
+		case catchUp:
+			b = s.catchUp(b)
+		case flush:
+			b = append(b[:0], w.control...)
+			if w.beat && len(w.events) == 0 {
+				b = s.sink.Append(b, nil, w.at)
+			}
+			b = s.deliver(b, w.events)
+		}
+	}
+}
+
+// deliver writes b and the events. Those that the client cannot take yet go back to the
+// queue. It returns the buffer.
+func (s *Session) deliver(b []byte, events []queued) []byte {
+	for len(b) > 0 || len(events) > 0 {
+		n := 0
+		for n < len(events) && len(b) < maxWrite && (n == 0 || !s.sink.Full()) {
+			b = s.sink.Append(b, events[n].event, events[n].at)
+			n++
+		}
+		if len(b) > 0 {
+			if err := s.sink.Write(b); err != nil {
+				s.End(whyOf(err))
+				return b
+			}
+		}
+		if n > 0 {
+			s.hub.stats.delivered(s.o.Protocol, n)
+			s.moveTo(events[n-1].at)
+		}
+		events, b = events[n:], b[:0]
+		if len(events) > 0 && s.sink.Full() {
+			s.putBack(events)
+			return b
+		}
+	}
+	return b
+}
+
+// moveTo records that all events up to a cursor were written.
+func (s *Session) moveTo(at core.Cursor) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.at = at
+}
+
+// putBack puts events back at the front of the queue.
+func (s *Session) putBack(events []queued) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dropped || s.why != 0 {
+		return // they are read from the store again
+	}
+	for _, q := range events {
+		s.bytes += q.event.size()
+		s.hub.queued.Add(int64(q.event.size()))
+	}
+	s.queue = append(events, s.queue...)
+}
+
+// whyOf returns the reason for which a session ends whose sink could not write.
+func whyOf(err error) Reason {
+	if t, ok := err.(interface{ Timeout() bool }); ok && t.Timeout() {
+		return Slow
+	}
+	return Gone
+}
