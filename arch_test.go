@@ -80,7 +80,8 @@ var may = map[string][]string{
 	"internal/admin":           {"internal/core", "internal/signature", "sdk/communication"},
 	"internal/server/failures": nil,
 	"internal/server": {
-		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/dev", "internal/limits", "internal/localca", "internal/metrics",
+		"internal/admin", "internal/bus/local", "internal/config", "internal/core", "internal/dev", "internal/gateway", "internal/gateway/sse", "internal/gateway/trouter",
+		"internal/limits", "internal/localca", "internal/metrics",
 		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "internal/transfer", "sdk/communication",
 	},
 	"chattest":             {"internal/clientenv", "internal/config", "internal/dev", "internal/rest", "internal/server", "internal/token", "sdk/chat", "sdk/communication", "sdk/identity"},

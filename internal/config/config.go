@@ -50,6 +50,8 @@ type Config struct {
 	MinFreeSpace    int64 // bytes; writes are refused while less is free; 0 never refuses
 	MaxBodySize     int64 // bytes
 	ThreadCache     int64 // bytes
+	LiveSessions    int   // most live connections; 0: as many as the limit of open files allows
+	LiveQueue       int64 // bytes of events that wait for live connections
 	BodyTimeout     time.Duration
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration

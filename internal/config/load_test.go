@@ -75,7 +75,7 @@ var ignoreOrigins = cmpopts.IgnoreUnexported(Config{})
 func TestDefaults(t *testing.T) {
 	production := Config{
 		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo,
-		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, ThreadCache: 64 << 20, BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, ShutdownTimeout: 10 * time.Second,
+		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20, BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, ShutdownTimeout: 10 * time.Second,
 	}
 	got, dir, err := place{flags: []string{"--data", "d"}}.load(t)
 	if err != nil {
@@ -195,6 +195,8 @@ max-body-size: 2 MiB
 body-timeout: 1m30s
 request-timeout: 3s
 thread-cache: 8MiB
+live-sessions: 300
+live-queue: 16MiB
 access-key-file: secrets/key
 resource-id: A5BA7870-ef05-4e2b-9901-7751faa29e20
 limits: azure
@@ -213,14 +215,14 @@ events-kept: 30
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
-		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownTimeout: 500 * time.Millisecond,
+		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20, BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownTimeout: 500 * time.Millisecond,
 		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Limits: limits.Azure,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got, want := got.Origin("access-key"), "confab.yaml:17"; got != want {
+	if got, want := got.Origin("access-key"), "confab.yaml:19"; got != want {
 		t.Errorf("origin of the key %q, want %q", got, want)
 	}
 }
@@ -287,6 +289,7 @@ func TestRefused(t *testing.T) {
 		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"resource id of a user", flag("--resource-id=8:acs:x"), []Error{{"resource-id", "flag --resource-id", `"8:acs:x" is not a GUID`, "write the part of a user id between 8:acs: and _, such as a5ba7870-ef05-4e2b-9901-7751faa29e20"}}},
 		{"limits", env("CONFAB_LIMITS=Fair"), []Error{{"limits", "variable CONFAB_LIMITS", `"Fair" is not a profile of limits`, "write azure, fair or off"}}},
+		{"no live sessions", flag("--live-sessions=0"), []Error{{"live-sessions", "flag --live-sessions", `"0" is not a number of connections`, "write a whole number from 1, or auto"}}},
 		{"events of one day", flag("--events-kept=1"), []Error{{"events-kept", "flag --events-kept", `"1" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events for ever", flag("--events-kept=4294967296"), []Error{{"events-kept", "flag --events-kept", `"4294967296" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events of a duration", flag("--events-kept=48h"), []Error{{"events-kept", "flag --events-kept", `"48h" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},

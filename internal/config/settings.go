@@ -71,6 +71,10 @@ var Settings = []Setting{
 		Help: "time after which a change is refused with 503 if other requests keep changing the same rows"},
 	{Name: "thread-cache", Default: "64MiB", Value: "size", set: setThreadCache,
 		Help: "memory for recently used threads"},
+	{Name: "live-sessions", Default: "auto", Value: "number", set: setLiveSessions,
+		Help: "most live connections at a time; auto: as many as the limit of open files allows"},
+	{Name: "live-queue", Default: "64MiB", Value: "size", set: setLiveQueue,
+		Help: "memory for events that wait for slow live connections"},
 	{Name: "shutdown-timeout", Default: "10s", Value: "duration", set: setShutdownTimeout,
 		Help: "time that requests in progress have to finish when the server stops"},
 }

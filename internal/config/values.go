@@ -261,6 +261,22 @@ func setThreadCache(c *Config, v value) (err error) {
 	return err
 }
 
+func setLiveSessions(c *Config, v value) (err error) {
+	if v.text == "auto" {
+		c.LiveSessions = 0
+		return nil
+	}
+	if c.LiveSessions, err = strconv.Atoi(v.text); err != nil || c.LiveSessions < 1 {
+		return bad(v, "is not a number of connections", "write a whole number from 1, or auto")
+	}
+	return nil
+}
+
+func setLiveQueue(c *Config, v value) (err error) {
+	c.LiveQueue, err = v.size(1)
+	return err
+}
+
 func setShutdownTimeout(c *Config, v value) (err error) {
 	c.ShutdownTimeout, err = v.duration()
 	return err

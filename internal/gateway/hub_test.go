@@ -171,8 +171,10 @@ func (k *sink) Write(b []byte) error {
 	return nil
 }
 
-func (k *sink) End(b []byte, why gateway.Reason) []byte { return append(b, "bye:"+why.String()+"\n"...) }
-func (k *sink) Full() bool                              { return false }
+func (k *sink) End(b []byte, why gateway.Reason) []byte {
+	return append(b, "bye:"+why.String()+"\n"...)
+}
+func (k *sink) Full() bool { return false }
 
 func (k *sink) Close() {
 	k.mu.Lock()

@@ -64,6 +64,22 @@ func New(version string, storage func() Storage) *Metrics {
 	return m
 }
 
+// Live holds the figures of the live connections.
+type Live struct {
+	Sessions int               // open now
+	Queued   int64             // bytes that wait for slow connections
+	Behind   time.Duration     // how far the server is behind the event log
+	Opened   map[string]uint64 // since the start, by protocol
+	Events   map[string]uint64 // written, by protocol
+	Ended    map[string]uint64 // by reason
+	Gaps     map[string]uint64 // by reason
+	Dropped  uint64            // queues dropped, because they were full
+	CatchUps uint64            // times that connections read missed events from the store
+}
+
+// Live registers the metrics of live connections. It calls live at each scrape.
+func (m *Metrics) Live(live func() Live) { m.registry.MustRegister(liveCollector(live)) }
+
 // Request counts a request and its duration. operation is empty for an unknown path.
 func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	if operation == "" {
@@ -103,6 +119,51 @@ func (m *Metrics) Batch(changes int, took time.Duration) {
 // Handler returns the HTTP handler for scrapes.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
+}
+
+// liveCollector is a prometheus.Collector that calls the function once per scrape.
+type liveCollector func() Live
+
+// The metrics of live connections. label names the label of those that have one.
+var (
+	liveSessions = desc("confab_live_sessions", "Live connections that are open.")
+	liveQueued   = desc("confab_live_queued_bytes", "Bytes of events that wait for slow live connections.")
+	liveBehind   = desc("confab_events_behind_seconds", "How far live events are behind the event log.")
+	liveDropped  = desc("confab_live_dropped_queues_total", "Queues of live connections dropped because they were full; the events were read from the store again.")
+	liveCatchUps = desc("confab_live_catch_ups_total", "Times that live connections read missed events from the store.")
+	liveOpened   = prometheus.NewDesc("confab_live_opened_total", "Live connections opened, by protocol.", []string{"protocol"}, nil)
+	liveEvents   = prometheus.NewDesc("confab_live_events_total", "Events written to live connections, by protocol.", []string{"protocol"}, nil)
+	liveEnded    = prometheus.NewDesc("confab_live_ended_total", "Live connections ended, by reason.", []string{"reason"}, nil)
+	liveGaps     = prometheus.NewDesc("confab_live_gaps_total", "Gaps in the events of live connections, by reason.", []string{"reason"}, nil)
+)
+
+// Describe sends the descriptions of the live metrics to c.
+func (liveCollector) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{liveSessions, liveQueued, liveBehind, liveDropped, liveCatchUps, liveOpened, liveEvents, liveEnded, liveGaps} {
+		c <- d
+	}
+}
+
+// Collect sends the current live metrics to c.
+func (f liveCollector) Collect(c chan<- prometheus.Metric) {
+	l := f()
+	gauge := func(d *prometheus.Desc, v float64) { c <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v) }
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		c <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge(liveSessions, float64(l.Sessions))
+	gauge(liveQueued, float64(l.Queued))
+	gauge(liveBehind, l.Behind.Seconds())
+	counter(liveDropped, l.Dropped)
+	counter(liveCatchUps, l.CatchUps)
+	for _, byLabel := range []struct {
+		desc   *prometheus.Desc
+		values map[string]uint64
+	}{{liveOpened, l.Opened}, {liveEvents, l.Events}, {liveEnded, l.Ended}, {liveGaps, l.Gaps}} {
+		for label, v := range byLabel.values {
+			counter(byLabel.desc, v, label)
+		}
+	}
 }
 
 // storageCollector is a prometheus.Collector that calls the function once per scrape.

@@ -102,7 +102,7 @@ type keyring struct {
 	*token.Authority
 	store   core.Store
 	config  config.Config
-	changed func(communication.AccessKey) // Options.PrimaryKey, or nil
+	changed func(primary bool) // called after a change of the keys
 
 	mu   sync.Mutex // guards rows
 	rows [2]core.AccessKeyRow
@@ -143,9 +143,7 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if err := k.SetKeys(k.rows); err != nil {
 			return admin.Key{}, communication.AccessKey{}, err
 		}
-		if i == 0 && k.changed != nil {
-			k.changed(k.Keys()[0])
-		}
+		k.changed(i == 0)
 		return admin.Key{Name: name, Serial: serial}, k.Keys()[i], nil
 	}
 	return admin.Key{}, communication.AccessKey{}, admin.ErrNoKey
@@ -164,8 +162,17 @@ func (k *keyring) update(rows [2]core.AccessKeyRow) error {
 	if err := k.SetKeys(rows); err != nil {
 		return err
 	}
-	if primary && k.changed != nil {
-		k.changed(k.Keys()[0])
-	}
+	k.changed(primary)
 	return nil
+}
+
+// keysChanged returns a function that ends the live connections of replaced access keys.
+// If the primary key was replaced, it calls tell with the new one, unless tell is nil.
+func (s *Server) keysChanged(tell func(communication.AccessKey)) func(primary bool) {
+	return func(primary bool) {
+		s.hub.Judge()
+		if primary && tell != nil {
+			tell(s.keys.Keys()[0])
+		}
+	}
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/metrics"
@@ -93,7 +94,9 @@ type Server struct {
 	info    Info
 	log     *slog.Logger
 	store   core.Store
+	bus     core.Bus
 	core    *core.Service
+	hub     *gateway.Hub
 	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
@@ -158,6 +161,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	sweeping, stop := context.WithCancel(context.Background())
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
+	s.serving.Go(func() { s.serveLive(sweeping) })
 	if s.clock != nil {
 		s.clock.Wake(func() { s.sweepAndWait(sweeping) })
 	}
@@ -193,7 +197,8 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		return err
 	}
 	s.metrics = metrics.New(o.Version, storageOf(s.store))
-	s.core, err = core.New(ctx, s.store, new(local.Bus), core.Options{
+	s.bus = new(local.Bus)
+	s.core, err = core.New(ctx, s.store, s.bus, core.Options{
 		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Limits.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
@@ -299,7 +304,8 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s.info.AccessKey = tokens.Keys()[0].Text()
-	s.keys = &keyring{Authority: tokens, store: s.store, config: o.Config, changed: o.PrimaryKey, rows: resource.Keys}
+	s.openLive(o.Config, tokens)
+	s.keys = &keyring{Authority: tokens, store: s.store, config: o.Config, changed: s.keysChanged(o.PrimaryKey), rows: resource.Keys}
 	access := o.Access
 	if access == nil {
 		access = s.logAccess
@@ -411,6 +417,7 @@ func (s *Server) Close(ctx context.Context) error {
 		if s.faults != nil {
 			s.faults.Close()
 		}
+		s.hub.Drain(ctx)
 		var errs []error
 		for _, srv := range s.servers {
 			if err := srv.Shutdown(ctx); err != nil {

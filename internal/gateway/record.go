@@ -1,0 +1,18 @@
+package gateway
+
+import "time"
+
+// Record describes one request of a live protocol for the access log. It holds no
+// secrets: no query string, token, sid or content.
+type Record struct {
+	Time      time.Time
+	Duration  time.Duration
+	Method    string
+	Path      string // a pattern where the path holds a secret
+	Status    int    // HTTP status; 101 for a WebSocket
+	Operation string // such as "open event stream"
+	User      string
+	Note      string // why the request was refused, or why the connection ended
+	UserAgent string
+	RequestID string
+}

@@ -1,0 +1,56 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"syscall"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/metrics"
+	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// openLive creates the hub of live connections. serveLive must run for sessions to open.
+func (s *Server) openLive(c config.Config, tokens *token.Authority) {
+	s.hub = gateway.NewHub(gateway.Options{
+		Core: s.core, Store: s.store, Bus: s.bus, Keys: tokens, Now: s.now, Logger: s.log,
+		Bounds: gateway.Bounds{Sessions: cmp.Or(c.LiveSessions, sessionsOf(openFiles())), Queues: c.LiveQueue},
+	})
+	s.metrics.Live(func() metrics.Live { return metrics.Live(s.hub.Stats()) })
+	if s.clock != nil {
+		s.clock.Wake(s.hub.Judge)
+	}
+}
+
+// serveLive follows the event log for the live connections until ctx is done.
+func (s *Server) serveLive(ctx context.Context) { s.hub.Run(ctx) }
+
+// reservedFiles is the number of open files that live connections leave for requests, the
+// store and the database.
+const reservedFiles = 512
+
+// sessionsOf returns the number of live connections that a limit of open files allows:
+// all but reservedFiles, or half of them, whichever is more.
+func sessionsOf(files uint64) int {
+	return int(max(int64(files)-reservedFiles, int64(files/2)))
+}
+
+// openFiles returns the limit of open files of this process. The Go runtime has raised it
+// to the hard limit.
+func openFiles() uint64 {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
+		return 1024 // the usual limit
+	}
+	return min(l.Cur, 1<<20)
+}
+
+// liveRecord returns the access record of a live connection.
+func liveRecord(r gateway.Record) rest.Record {
+	return rest.Record{
+		Time: r.Time, Duration: r.Duration, Method: r.Method, Path: r.Path, Status: r.Status, Operation: r.Operation,
+		User: r.User, Note: r.Note, UserAgent: r.UserAgent, RequestID: r.RequestID,
+	}
+}
