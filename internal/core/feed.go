@@ -206,8 +206,9 @@ func (f *Feed) handOn(run []*Happening, to func([]*Happening)) {
 	f.behind = time.Time{}
 }
 
-// read hands on the events of the log up to its end. It loads the rows of those that the
-// bus did not bring.
+// read reads the log to its end and hands its events on. It loads the rows of an event
+// from the store, unless the bus has brought the event with its rows. It returns a
+// *GapError if the log does not continue the cursor.
 func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 	for {
 		page, err := f.store.Log(ctx, f.at, feedPage)

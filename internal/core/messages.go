@@ -267,9 +267,9 @@ type ListMessages struct {
 	Limit  int    // 1 to MaxMessagesPage
 }
 
-// ListMessages returns a page of at most PageBytes of the messages that the caller
-// may see, newest first. A full page has a Next even if it is the last one
-// (docs/contract/chat.md §5.1).
+// ListMessages returns a page of the messages that the caller may see, newest first: at
+// most list.Limit messages and PageBytes, but at least one message if there is one. A page
+// of list.Limit messages has a Next even if no message follows (docs/contract/chat.md §5.1).
 func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (MessagesPage, error) {
 	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit})
 }

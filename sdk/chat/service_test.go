@@ -75,7 +75,8 @@ func withKind(body json.RawMessage) json.RawMessage {
 	return text
 }
 
-// writtenService returns a transport that responds with the given hand-written exchanges, in order.
+// writtenService returns a transport that responds with the given hand-written exchanges,
+// in order. It sets the api-version in the query of each, so that tests need not write it.
 func writtenService(exchanges ...recorded.Exchange) *recorded.Transport {
 	for i := range exchanges {
 		q := &exchanges[i].Request.Query

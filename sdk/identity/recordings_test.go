@@ -157,8 +157,8 @@ func wantAnswer(t *testing.T, got any, body json.RawMessage) {
 	}
 }
 
-// leaves returns the values in a JSON object, keyed by their paths in the object. Times are parsed,
-// so that two spellings of one time are equal.
+// leaves returns the strings in a JSON object, keyed by their paths. It parses times, so
+// that two spellings of one time are equal. Other kinds of values fail the test.
 func leaves(t *testing.T, text []byte) map[string]any {
 	t.Helper()
 	var v any

@@ -64,7 +64,8 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	return r
 }
 
-// empty reports whether there is nothing to write.
+// empty reports whether there is nothing to write. Every applied change writes a head or
+// a user.
 func (r *rows) empty() bool { return len(r.heads) == 0 && len(r.users) == 0 }
 
 // change adds the rows of an applied change to a thread.

@@ -178,7 +178,8 @@ func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
 // errColumn means that a query returned a column that its table does not have.
 var errColumn = errors.New("the column is not known")
 
-// extra is a column of a query that the table does not have.
+// extra is a column in the result of a query that is not a column of the table: its
+// name, and the pointer to scan it into.
 type extra struct {
 	name   string
 	target any

@@ -12,8 +12,8 @@ type Kind[T any] struct {
 	textLast bool
 }
 
-// newKind returns a kind with the given fields of the key and of the value. Its format
-// is the greatest format in which one of the fields was added.
+// newKind returns a kind with the given fields of the key and of the value. Formats are
+// numbered from 1. The kind has the newest format in which a field of the value was added.
 func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	k := &Kind[T]{Name: name, Key: key, Fields: fields, format: 1}
 	k.textLast = len(key) > 0 && key[len(key)-1].Columns[0].Type == "text"
