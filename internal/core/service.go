@@ -136,6 +136,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 		if err != nil {
 			var refusal *Error
 			if !errors.As(err, &refusal) {
+				s.threads.Remove(c.Thread) // the change may have been written
 				err = fmt.Errorf("commit a change of %s: %w", c.Key, err)
 			}
 			return nil, err
@@ -210,6 +211,7 @@ func (s *Service) live(rows Rows, id string) (*Thread, error) {
 // loadThread reads a thread from the store and caches it. It returns nil if the
 // thread does not exist.
 func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
+	removals := s.threads.Removals(id)
 	t, err := s.store.Thread(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("load thread %s: %w", id, err)
@@ -217,7 +219,7 @@ func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 	if t == nil {
 		s.threads.Remove(id)
 	} else {
-		s.threads.Add(id, t)
+		s.threads.Add(id, t, removals)
 	}
 	return t, nil
 }

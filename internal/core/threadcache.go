@@ -14,10 +14,12 @@ const DefaultThreadCache = 64 << 20
 // threadCache caches the most recently used threads, up to a total size in bytes. A
 // single thread that exceeds the bound is not cached.
 type threadCache struct {
-	mu    sync.Mutex // guards lru and bytes
-	lru   *simplelru.LRU[string, *Thread]
-	bytes int // of all cached threads
 	bound int // of bytes
+
+	mu       sync.Mutex // guards the fields below
+	lru      *simplelru.LRU[string, *Thread]
+	bytes    int         // of all cached threads
+	removals [256]uint64 // number of calls of Remove, by group of threads: LaneOf the id
 }
 
 func newThreadCache(bound int) *threadCache {
@@ -33,10 +35,24 @@ func (c *threadCache) Get(id string) (*Thread, bool) {
 	return c.lru.Get(id)
 }
 
-// Add caches a thread, then removes the least recently used threads until all fit.
-func (c *threadCache) Add(id string, t *Thread) {
+// Removals returns how many threads of the group that id belongs to were removed so far.
+// A caller asks for the number before it reads the thread from the store, and passes it
+// to Add.
+func (c *threadCache) Removals(id string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.removals[LaneOf(id, len(c.removals))]
+}
+
+// Add caches a thread, then removes the least recently used threads until all fit. It
+// does nothing if Removals no longer returns the number removals: then t may have been
+// read before a change of the thread that this process has committed meanwhile.
+func (c *threadCache) Add(id string, t *Thread, removals uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if removals != c.removals[LaneOf(id, len(c.removals))] {
+		return
+	}
 	c.lru.Remove(id)
 	if t.bytes > c.bound {
 		return
@@ -47,9 +63,10 @@ func (c *threadCache) Add(id string, t *Thread) {
 	}
 }
 
-// Remove removes a thread, if it is cached.
+// Remove removes a thread, if it is cached, after a change of it was committed.
 func (c *threadCache) Remove(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.removals[LaneOf(id, len(c.removals))]++
 	c.lru.Remove(id)
 }

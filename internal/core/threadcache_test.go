@@ -26,7 +26,7 @@ func TestThreadCacheIsBoundedInBytes(t *testing.T) {
 		case 1:
 			c.Get(th.ID)
 		default:
-			c.Add(th.ID, th)
+			c.Add(th.ID, th, c.Removals(th.ID))
 		}
 		sum := 0
 		for _, kept := range c.lru.Values() {
@@ -45,17 +45,33 @@ func TestThreadCacheDropsTheLeastRecentlyUsed(t *testing.T) {
 	one := cachedThread(1, 1000)
 	c := newThreadCache(3 * one.bytes)
 	for n := 1; n <= 3; n++ {
-		c.Add(fmt.Sprint(n), cachedThread(n, 1000))
+		c.Add(fmt.Sprint(n), cachedThread(n, 1000), 0)
 	}
 	c.Get("1")
-	c.Add("4", cachedThread(4, 1000))
+	c.Add("4", cachedThread(4, 1000), 0)
 	for id, want := range map[string]bool{"1": true, "2": false, "3": true, "4": true} {
 		if _, got := c.Get(id); got != want {
 			t.Errorf("thread %s is cached: %v, want %v", id, got, want)
 		}
 	}
-	c.Add("5", cachedThread(5, 10_000)) // larger than the cache
+	c.Add("5", cachedThread(5, 10_000), 0) // larger than the cache
 	if c.lru.Len() != 3 {
 		t.Errorf("after a thread that does not fit: %d threads, want the 3 from before", c.lru.Len())
+	}
+}
+
+// TestThreadCacheRefusesAThreadReadBeforeAChange reads a thread, removes it from the cache
+// as a change does, and checks that the thread that was read before is not cached.
+func TestThreadCacheRefusesAThreadReadBeforeAChange(t *testing.T) {
+	c := newThreadCache(1 << 20)
+	before := c.Removals("1")
+	c.Remove("1")
+	c.Add("1", cachedThread(1, 10), before)
+	if _, ok := c.Get("1"); ok {
+		t.Error("a thread that was read before a change is cached after it")
+	}
+	c.Add("1", cachedThread(1, 10), c.Removals("1"))
+	if _, ok := c.Get("1"); !ok {
+		t.Error("a thread that was read after the change is not cached")
 	}
 }
