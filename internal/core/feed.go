@@ -10,7 +10,8 @@ import (
 
 // Feed hands on every event of the log once, in the order of positions. The bus brings
 // events with the rows that they refer to; the feed reads from the store what the bus
-// lost. It must be the only reader of its subscription.
+// lost. It hands on typing notifications, which are not in the log, as the bus brings
+// them. It must be the only reader of its subscription.
 type Feed struct {
 	store Store
 	bus   Bus
@@ -87,7 +88,7 @@ func (f *Feed) Behind() time.Duration {
 }
 
 // Run calls to with the events after the feed's cursor, in order, until ctx ends; then it
-// returns the error of ctx. It returns a *GapError if the log does not continue the
+// returns the error of ctx. Between them it calls to with each typing notification at once. It returns a *GapError if the log does not continue the
 // cursor. to must not keep the slice. While the store fails, Run tries again with the next
 // events from the bus, and at least once a second; it hands nothing on that it cannot
 // order.
@@ -116,11 +117,11 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case hs := <-heard:
-			f.take(hs)
+			f.take(hs, to)
 			for more := true; more; { // all of this moment at once
 				select {
 				case hs := <-heard:
-					f.take(hs)
+					f.take(hs, to)
 				default:
 					more = false
 				}
@@ -132,18 +133,24 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 	}
 }
 
-// take remembers what the bus brought, or nothing while too much is waiting: then the log
-// cannot be read, and will bring it later.
-func (f *Feed) take(hs []*Happening) {
+// take remembers the events that the bus brought, until it is their turn. While feedHeld
+// events wait it drops further ones: then the log cannot be read, and will bring them
+// later. take calls to with the typing notifications that the bus brought.
+func (f *Feed) take(hs []*Happening, to func([]*Happening)) {
+	var typing []*Happening
 	for _, h := range hs {
-		if len(f.pending)+len(f.unplaced) >= feedHeld {
-			return
-		}
-		if h.Batch != 0 {
+		switch {
+		case h.Kind == TypingReceived:
+			typing = append(typing, h)
+		case len(f.pending)+len(f.unplaced) >= feedHeld: // dropped
+		case h.Batch != 0:
 			f.unplaced[h.Batch] = append(f.unplaced[h.Batch], h)
-		} else if h.Position > f.at.Position {
+		case h.Position > f.at.Position:
 			f.pending[h.Position] = h
 		}
+	}
+	if len(typing) > 0 {
+		to(typing)
 	}
 }
 

@@ -11,7 +11,8 @@ type Limits struct {
 	Metadata     int // bytes of all keys and values of one thread or participant
 	// Receipts is the greatest number of participants with which a thread's
 	// receipts are listed. In a larger thread the list is empty, and sending a
-	// receipt still succeeds (docs/contract/chat.md §4.3).
+	// receipt still succeeds (docs/contract/chat.md §4.3). Nobody is told of a typing
+	// notification there (docs/contract/chat.md §4.4).
 	Receipts int
 }
 

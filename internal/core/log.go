@@ -64,13 +64,15 @@ type News struct {
 }
 
 // Happening is an event with the rows that it refers to, as one moment had them. It is
-// shared between goroutines and read-only.
+// shared between goroutines and read-only. A typing notification is a Happening whose
+// event has no number, no position and no message.
 type Happening struct {
 	Event
-	Revision   uint64      // of the thread's head
-	Message    *Message    // nil if the event has no message, or the message is gone; always nil for a receipt
-	Members    []Member    // those who joined or left with this event
-	Properties *Properties // of the thread, if it was created or its properties changed
+	Revision    uint64      // of the thread's head
+	Message     *Message    // nil if the event has no message, or the message is gone; always nil for a receipt
+	Members     []Member    // those who joined or left with this event
+	Properties  *Properties // of the thread, if it was created or its properties changed
+	DisplayName string      // of the sender, only of a typing notification; may be empty
 }
 
 // Tell fills the rows of a happening from the thread's head, its members if the event is

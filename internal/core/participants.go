@@ -163,12 +163,30 @@ func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next
 	return all[from:to], next
 }
 
-// Typing checks that the caller may send a typing notification to the thread
-// (docs/contract/chat.md §4.4). It stores nothing.
+// Typing publishes on the bus that the caller is typing in a thread (docs/contract/chat.md
+// §4.4). It stores nothing. The caller must be a participant. Typing decides this on a
+// cached thread if it can: a user whom another process has removed may go on for
+// freshFor. In a thread with more participants than Limits.Receipts nothing is published.
 func (s *Service) Typing(ctx context.Context, caller, thread string, displayName string) error {
 	if err := checkText("senderDisplayName", displayName, maxDisplayName); err != nil {
 		return err
 	}
-	_, err := s.view(ctx, caller, thread)
-	return err
+	rows := &storedRows{Service: s, ctx: ctx, fresh: !s.recent(thread)}
+	t, _, err := s.joinedThread(rows, caller, thread)
+	if err != nil && rows.cached {
+		t, _, err = s.joinedThread(&storedRows{Service: s, ctx: ctx, fresh: true}, caller, thread)
+	}
+	if err != nil {
+		return err
+	}
+	tooLarge := s.limits.Receipts > 0 && len(t.Participants()) > s.limits.Receipts
+	if tooLarge || !s.bus.Listening() {
+		return nil
+	}
+	now := s.now().UnixMilli()
+	s.bus.Publish([]*Happening{{
+		Event:    Event{Thread: thread, Kind: TypingReceived, Actor: caller, Version: now, At: now},
+		Revision: t.Revision, DisplayName: displayName,
+	}})
+	return nil
 }

@@ -16,9 +16,10 @@ type Shared interface {
 	Shared()
 }
 
-// Greatest ages of a cached user row in a store with other writers. A token that
-// another process revokes is accepted for freshFor at most. While the store cannot
-// be reached, tokens are accepted for trustedFor after the last read.
+// Greatest ages of cached rows in a store with other writers. A token that another
+// process revokes is accepted for freshFor at most, and so are typing notifications of a
+// user whom another process removes from the thread. While the store cannot be reached,
+// tokens are accepted for trustedFor after the last read.
 const (
 	refreshEvery = time.Second
 	freshFor     = 2 * time.Second

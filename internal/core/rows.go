@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // Times in rows are epoch milliseconds, UTC. Zero means "not set", except in
@@ -144,7 +145,8 @@ type Thread struct {
 	Members []Member // by Order
 	present []Member
 	byUser  map[string]int
-	bytes   int // approximate size in memory
+	bytes   int       // approximate size in memory
+	read    time.Time // when the Service began to read it from the store
 }
 
 // Participants returns the members who are in the thread now, in the order of
@@ -187,7 +189,7 @@ func present(ms []Member) []Member {
 // EventKind is the type of an event. The numbers are stored and never reused.
 type EventKind uint8
 
-// The event kinds. Typing notifications are not stored and have none.
+// The event kinds.
 const (
 	ThreadCreated       EventKind = 1
 	MessageReceived     EventKind = 2
@@ -201,6 +203,9 @@ const (
 	// Events of a user, without a thread: all access tokens of the Actor have ended.
 	TokensRevoked EventKind = 10
 	UserRemoved   EventKind = 11
+	// A typing notification is only published on the Bus and never stored. Its kind has
+	// no row in eventKinds, so that Assign and the export refuse it.
+	TypingReceived EventKind = 255
 )
 
 // eventMessage tells which message of its change an event refers to.

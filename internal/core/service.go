@@ -52,6 +52,7 @@ type Options struct {
 // describes. It keeps their rows in a store.
 type Service struct {
 	store    Store
+	bus      Bus
 	commits  *committer
 	now      func() time.Time
 	limits   Limits
@@ -89,7 +90,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 		return nil, fmt.Errorf("read the store's resource: %w", err)
 	}
 	s := &Service{
-		store: store, now: o.Now, resource: resource,
+		store: store, bus: bus, now: o.Now, resource: resource,
 		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace),
 		patience: cmp.Or(o.Patience, DefaultPatience), random: cmp.Or(o.Random, rand.Reader),
 	}
@@ -171,11 +172,7 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 // caller is not in it.
 func (s *Service) changeThread(ctx context.Context, caller, id string, decide func(Rows, *Thread, *Member) (*Change, error)) (*Outcome, error) {
 	return s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, id)
-		if err != nil {
-			return nil, err
-		}
-		me, err := participant(t, caller)
+		t, me, err := s.joinedThread(rows, caller, id)
 		if err != nil {
 			return nil, err
 		}
@@ -208,10 +205,22 @@ func (s *Service) live(rows Rows, id string) (*Thread, error) {
 	return t, err
 }
 
+// joinedThread returns a thread that the caller is in, and the caller's row in it. It
+// fails with 404 if the thread does not exist, was deleted or has expired, and with 403
+// if the caller is not in it.
+func (s *Service) joinedThread(rows Rows, caller, id string) (*Thread, *Member, error) {
+	t, err := s.live(rows, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	me, err := participant(t, caller)
+	return t, me, err
+}
+
 // loadThread reads a thread from the store and caches it. It returns nil if the
 // thread does not exist.
 func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
-	removals := s.threads.Removals(id)
+	removals, read := s.threads.Removals(id), s.now()
 	t, err := s.store.Thread(ctx, id)
 	if err != nil {
 		return nil, fmt.Errorf("load thread %s: %w", id, err)
@@ -219,9 +228,18 @@ func (s *Service) loadThread(ctx context.Context, id string) (*Thread, error) {
 	if t == nil {
 		s.threads.Remove(id)
 	} else {
+		t.read = read
 		s.threads.Add(id, t, removals)
 	}
 	return t, nil
+}
+
+// recent reports whether a thread is cached and was read at most freshFor ago. If no
+// other process writes to the store, the age of a cached thread does not matter, because
+// each change of a thread removes it from the cache.
+func (s *Service) recent(id string) bool {
+	t, ok := s.threads.Get(id)
+	return ok && (!s.shared || s.now().Sub(t.read) <= freshFor)
 }
 
 // view reads a thread's head and the caller's row from the store. It fails with 404

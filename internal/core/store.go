@@ -107,9 +107,11 @@ type Store interface {
 
 // Bus delivers what was committed to subscribers, before the callers get their answers.
 // It may lose happenings: a reader that must not miss one reads Store.Log. Feed does.
+// It also delivers typing notifications, which are stored nowhere.
 type Bus interface {
 	// Publish is called by one goroutine per lane, in commit order for each
-	// thread. It must not block. It takes ownership of hs.
+	// thread, and by any goroutine with a typing notification. It must not block. It
+	// takes ownership of hs.
 	Publish(hs []*Happening)
 	// Subscribe returns a subscription whose channel holds up to queue calls of
 	// Publish. Later ones are dropped while it is full.
