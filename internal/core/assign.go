@@ -459,7 +459,10 @@ func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, 
 		moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: from, To: MinuteOf(head.LastMessageOn)})
 	case last.To == CloseInterval:
 		last.To = head.LastEvent
-		m.Left = &Left{On: head.LastMessageOn, Sequence: head.LastSequence, Topic: head.Topic}
+		m.Left = &Left{
+			On: head.LastMessageOn, Sequence: head.LastSequence,
+			Topic: head.Topic, Metadata: head.Metadata, RetentionDays: head.RetentionDays,
+		}
 		if to := MinuteOf(head.LastMessageOn); to != minute {
 			moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: minute, To: to})
 		}

@@ -449,6 +449,8 @@ func TestAssignListings(t *testing.T) {
 func TestAssignMembers(t *testing.T) {
 	l := created(t, ann)
 	assign(t, l, noon+1, makeSend(thread1, 1, ann, ""))
+	head := l.Heads[thread1]
+	head.Metadata, head.RetentionDays = map[string]string{"a": "1"}, 60
 	c := &Change{
 		Key: thread1, Thread: thread1, Revision: 1,
 		Messages: []Message{{Kind: ParticipantAdded}}, Events: []Event{{Kind: MessageReceived}},
@@ -466,7 +468,9 @@ func TestAssignMembers(t *testing.T) {
 		{User: bob, JoinedOn: noon + 2, Intervals: []Interval{{From: 3}}}, // sees the event of its own joining
 		{User: eve, JoinedOn: noon + 2, Intervals: []Interval{{From: 1, To: 1}, {From: 3}}},
 		{User: ann, JoinedOn: noon, DisplayName: "stays", Intervals: []Interval{{From: 1}}},
-		{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: 3}}, Left: &Left{On: noon + 2, Sequence: 4, Topic: "topic"}},
+		{User: "leaves", JoinedOn: noon, Intervals: []Interval{{From: 1, To: 3}}, Left: &Left{
+			On: noon + 2, Sequence: 4, Topic: "topic", Metadata: map[string]string{"a": "1"}, RetentionDays: 60,
+		}},
 		{User: "has left", JoinedOn: noon, Left: &Left{On: 5}, Intervals: []Interval{{From: 1, To: 2}}},
 		{User: "was never in"},
 	})

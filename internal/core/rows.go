@@ -70,11 +70,15 @@ type Member struct {
 }
 
 // Left records the state of a thread when a member left it. The member's list of
-// threads shows this state, and the member may read the messages up to it.
+// threads shows this state, the member may read the messages up to it, and earlier events
+// that are told to the member later have these properties. A member who left before
+// Confab stored Metadata and RetentionDays has none.
 type Left struct {
-	On       int64  // LastMessageOn then; sorts the member's list of threads
-	Sequence uint64 // of the last message that the member may read
-	Topic    string
+	On            int64  // LastMessageOn then; sorts the member's list of threads
+	Sequence      uint64 // of the last message that the member may read
+	Topic         string
+	Metadata      map[string]string
+	RetentionDays int32
 }
 
 // Interval is a range of event numbers, both ends included. To is 0 while the member
@@ -116,7 +120,7 @@ func (m *Member) Sees(msg *Message) bool {
 func (m *Member) size() int {
 	n := 128 + len(m.User) + len(m.DisplayName) + 16*len(m.Intervals) + sizeOf(m.Metadata)
 	if m.Left != nil {
-		n += len(m.Left.Topic)
+		n += len(m.Left.Topic) + sizeOf(m.Left.Metadata)
 	}
 	return n
 }

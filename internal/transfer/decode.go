@@ -97,8 +97,10 @@ func decodeMember(l *memberLine) (core.Record, error) {
 		m.Intervals = append(m.Intervals, core.Interval{From: i[0], To: i[1]})
 	}
 	if l.Left != nil {
-		m.Left = &core.Left{On: l.Left.On, Sequence: l.Left.Sequence, Topic: l.Left.Topic}
-		if err := atLeast(0, "left.on", l.Left.On); err != nil {
+		m.Left = &core.Left{
+			On: l.Left.On, Sequence: l.Left.Sequence, Topic: l.Left.Topic, Metadata: dict(l.Left.Metadata), RetentionDays: l.Left.RetentionDays,
+		}
+		if err := errors.Join(atLeast(0, "left.on", l.Left.On), atLeast(0, "left.retentionDays", int64(l.Left.RetentionDays))); err != nil {
 			return nil, err
 		}
 	}

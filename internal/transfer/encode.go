@@ -63,7 +63,7 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 		line.Intervals = append(line.Intervals, [2]uint64{i.From, i.To})
 	}
 	if r.Left != nil {
-		line.Left = &leftLine{r.Left.On, r.Left.Sequence, t.text(r.Left.Topic)}
+		line.Left = &leftLine{r.Left.On, r.Left.Sequence, t.text(r.Left.Topic), t.dict(r.Left.Metadata), r.Left.RetentionDays}
 	}
 	return line
 }

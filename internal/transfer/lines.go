@@ -53,9 +53,11 @@ type memberLine struct {
 }
 
 type leftLine struct {
-	On       int64  `json:"on"`
-	Sequence uint64 `json:"sequence"`
-	Topic    string `json:"topic,omitempty"`
+	On            int64             `json:"on"`
+	Sequence      uint64            `json:"sequence"`
+	Topic         string            `json:"topic,omitempty"`
+	Metadata      map[string]string `json:"metadata,omitempty"`
+	RetentionDays int32             `json:"retentionDays,omitempty"`
 }
 
 type answerLine struct {

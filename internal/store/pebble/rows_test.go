@@ -33,6 +33,10 @@ var (
 		Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, Metadata: map[string]string{"role": "host"},
 		Left: &core.Left{On: 1653551972600, Sequence: 4, Topic: "lünch"},
 	}
+	goldenLeft = core.Member{
+		User: goldenUser, JoinedOn: 1653551970948, Order: 1, Intervals: []core.Interval{{From: 1, To: 5}},
+		Left: &core.Left{On: 1653551972600, Sequence: 4, Topic: "lünch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
+	}
 	goldenMessage = core.Message{
 		ID: 1653551972669, Sequence: 4, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
 		Sender: goldenUser, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},
@@ -65,6 +69,7 @@ var goldenRows = []struct {
 	{"user-2", userKey(goldenUser), encodeUser(nil, goldenErased), func(v []byte) (any, error) { return decodeUser(goldenUser, v) }, goldenErased},
 	{"head", headKey(nil, goldenThread), encodeHead(nil, &goldenHead), func(v []byte) (any, error) { return decodeHead(goldenThread, v) }, goldenHead},
 	{"member", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenMember), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenMember},
+	{"member-2", memberKey(nil, goldenThread, goldenUser), encodeMember(nil, &goldenLeft), func(v []byte) (any, error) { return decodeMember(goldenUser, v) }, goldenLeft},
 	{"message", messageKey(nil, goldenThread, 4), encodeMessage(nil, &goldenMessage), func(v []byte) (any, error) { return decodeMessage(4, v) }, goldenMessage},
 	{"message-system", messageKey(nil, goldenThread, 1), encodeMessage(nil, &goldenSystem), func(v []byte) (any, error) { return decodeMessage(1, v) }, goldenSystem},
 	{"message-id", idKey(nil, goldenThread, goldenMessage.ID), encodeNumber(nil, 4), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(4)},

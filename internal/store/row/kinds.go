@@ -58,11 +58,11 @@ var Member = newKind("member",
 		unsigned("from", func(i *core.Interval) *uint64 { return &i.From }),
 		unsigned("to", func(i *core.Interval) *uint64 { return &i.To })),
 	dict("metadata", func(m *core.Member) *map[string]string { return &m.Metadata }),
-	left,
+	left, leftMetadata.from(2), leftRetention.from(2),
 )
 
-// left is the field Left of a member: a flag, and three values if the flag is set. If
-// Left is nil, the flag is not set, and PostgreSQL has NULL in left_on and zero values
+// left is the field Left of a member, as the first format has it: a flag, and three
+// values if the flag is set. If Left is nil, the flag is not set, and PostgreSQL has NULL in left_on and zero values
 // in the other two columns.
 var left = Field[core.Member]{
 	put: func(b []byte, m *core.Member) []byte {
@@ -93,6 +93,42 @@ var left = Field[core.Member]{
 	},
 }
 
+// leftMetadata is the field Left.Metadata of a member, empty if Left is nil. A column
+// with an entry allocates Left, as those of the field left do.
+var leftMetadata = func() Field[core.Member] {
+	const name = "left_metadata"
+	f := dict(name, func(m *core.Member) *map[string]string { return &cmp.Or(m.Left, &core.Left{}).Metadata })
+	read := dict(name, func(m *core.Member) *map[string]string { return &leftOf(m).Metadata })
+	f.get, f.Columns[0].Target = read.get, read.Columns[0].Target
+	return f
+}()
+
+// leftRetention is the field Left.RetentionDays of a member, 0 if Left is nil.
+var leftRetention = Field[core.Member]{
+	put: func(b []byte, m *core.Member) []byte {
+		return binary.AppendUvarint(b, uint64(cmp.Or(m.Left, &core.Left{}).RetentionDays))
+	},
+	get: func(r *reader, m *core.Member) {
+		if days := int32(r.unsigned()); days != 0 {
+			leftOf(m).RetentionDays = days
+		}
+	},
+	Columns: []Column[core.Member]{
+		column("left_retention_days", "bigint", func(m *core.Member) int64 {
+			return int64(cmp.Or(m.Left, &core.Left{}).RetentionDays)
+		}, leftTarget(int64(0), func(l *core.Left, days int64) { l.RetentionDays = int32(days) })),
+	},
+}
+
+// leftOf returns the field Left of a member that is being read. It allocates Left if it
+// is nil.
+func leftOf(m *core.Member) *core.Left {
+	if m.Left == nil {
+		m.Left = &core.Left{}
+	}
+	return m.Left
+}
+
 // leftTarget returns the scan target of a column of Member.Left. The columns may come
 // in any order, so the first column with another value than none allocates Left.
 func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.Member) any {
@@ -105,10 +141,7 @@ func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.
 			if !ok {
 				return fmt.Errorf("a column of left holds a %T", value)
 			}
-			if m.Left == nil {
-				m.Left = &core.Left{}
-			}
-			set(m.Left, v)
+			set(leftOf(m), v)
 			return nil
 		})
 	}

@@ -67,6 +67,11 @@ var samples = []sample{
 		Intervals: []core.Interval{{From: 1, To: 5}, {From: 9}}, Metadata: map[string]string{"role": "host"},
 	}),
 	of(Member, "member-left", 1, core.Member{Intervals: []core.Interval{}, Left: &core.Left{On: 1653551972600, Sequence: 4, Topic: "lünch"}}),
+	of(Member, "member-left", 2, core.Member{
+		Intervals: []core.Interval{},
+		Left:      &core.Left{On: 1653551972600, Sequence: 4, Topic: "lünch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60},
+	}),
+	of(Member, "member", 2, core.Member{DisplayName: "Ann", JoinedOn: 1653551970948, Order: 1, Intervals: []core.Interval{{From: 1}}}),
 	of(Message, "message", 1, core.Message{
 		ID: 1653551972669, Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
 		Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},
@@ -316,8 +321,8 @@ func TestLeftColumns(t *testing.T) {
 			columns = append(columns, c)
 		}
 	}
-	for _, want := range []core.Member{{}, {Left: &core.Left{}}, {Left: &core.Left{On: 5, Sequence: 6, Topic: "lunch"}}} {
-		for _, order := range [][]int{{0, 1, 2}, {2, 1, 0}, {1, 0, 2}} {
+	for _, want := range []core.Member{{}, {Left: &core.Left{}}, {Left: &core.Left{On: 5, Sequence: 6, Topic: "lunch", Metadata: map[string]string{"a": "1"}, RetentionDays: 60}}} {
+		for _, order := range [][]int{{0, 1, 2, 3, 4}, {2, 1, 0, 4, 3}, {3, 1, 0, 2, 4}, {4, 3, 2, 1, 0}} {
 			var got core.Member
 			for _, i := range order {
 				value := columns[i].Value(&want)
@@ -326,7 +331,14 @@ func TestLeftColumns(t *testing.T) {
 						value = *on
 					}
 				}
-				if err := columns[i].Target(&got).(interface{ Scan(any) error }).Scan(value); err != nil {
+				var err error
+				switch target := columns[i].Target(&got).(type) {
+				case bytesTarget:
+					err = target.ScanBytes(value.([]byte))
+				case anyTarget:
+					err = target.Scan(value)
+				}
+				if err != nil {
 					t.Fatal(err)
 				}
 			}

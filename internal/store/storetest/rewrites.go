@@ -174,12 +174,16 @@ func testLeaving(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
 	a, ann, bob := thread(1), user(1), user(2)
-	apply(t, s, start, create(a, "", ann, bob), send(a, 1, ann, "", "before")) // events 1 and 2
-	apply(t, s, start+90_000, leaves(load(t, s, a), bob))                      // event 3
+	created := create(a, "", ann, bob)
+	created.Properties.Metadata, created.Properties.RetentionDays = map[string]string{"a": "1"}, 60
+	apply(t, s, start, created, send(a, 1, ann, "", "before")) // events 1 and 2
+	apply(t, s, start+90_000, leaves(load(t, s, a), bob))      // event 3
 	apply(t, s, start+200_000, withRoster(send(a, 2, ann, "", "after"), load(t, s, a)))
 	got := load(t, s, a)
 	m := got.Member(bob)
-	mustEqual(t, "what the member who left keeps", m.Left, &core.Left{On: start + 90_000, Sequence: 4, Topic: "topic of " + a})
+	mustEqual(t, "what the member who left keeps", m.Left, &core.Left{
+		On: start + 90_000, Sequence: 4, Topic: "topic of " + a, Metadata: map[string]string{"a": "1"}, RetentionDays: 60,
+	})
 	mustEqual(t, "its interval", m.Intervals, []core.Interval{{From: 1, To: 3}})
 	if len(got.Participants()) != 1 {
 		t.Errorf("%d participants, want 1", len(got.Participants()))
@@ -202,6 +206,7 @@ func testLeaving(t *testing.T, e Engine) {
 		Messages: []core.Message{{Kind: core.ParticipantAdded, Initiator: ann}}, Events: []core.Event{{Kind: core.ParticipantsAdded, Actor: ann}}})
 	m = load(t, s, a).Member(bob)
 	mustEqual(t, "intervals of who came back", m.Intervals, []core.Interval{{From: 1, To: 3}, {From: 5}})
+	mustEqual(t, "what the member who came back keeps", m.Left, (*core.Left)(nil))
 	entry.LastMessageOn = start + 300_000
 	mustEqual(t, "the list of who came back: one entry, live again", list(bob), []core.ThreadEntry{entry})
 	mustEqual(t, "and of who stayed", list(ann), []core.ThreadEntry{entry})
