@@ -18,17 +18,17 @@ const DefaultGrace = 30 * time.Second
 const sweepPage = 100
 
 // Sweep deletes threads that have expired by their retention policies, erases deleted
-// users whose grace is over, and deletes old days of the event log. It deletes at most
-// sweepPage threads, and erases each user from at most sweepPage threads. It returns the
-// time at which more work is due, or the zero time if none is known. Progress is stored
-// and every step can be repeated, so several servers may call Sweep and it may be
-// interrupted at any point.
+// users whose grace is over, and deletes old days of the event log and old endpoints. It
+// deletes at most sweepPage threads, and erases each user from at most sweepPage threads.
+// It returns the time at which more work is due, or the zero time if none is known.
+// Progress is stored and every step can be repeated, so several servers may call Sweep
+// and it may be interrupted at any point.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
 	thread, errThreads := s.sweepThreads(ctx)
 	user, errUsers := s.sweepUsers(ctx)
-	return earlier(thread, user), errors.Join(errThreads, errUsers, s.trimEvents(ctx))
+	return earlier(thread, user), errors.Join(errThreads, errUsers, s.trimEvents(ctx), s.sweepEndpoints(ctx))
 }
 
 // trimEvents gives positions to all committed events, and once a day deletes the days of
@@ -132,8 +132,8 @@ type erasure struct {
 }
 
 // erase removes the user's messages, display names, metadata and receipts from the next
-// sweepPage threads of its list. Messages become tombstones. A thread without another
-// participant is deleted. After the last thread, erase sets the user's state to
+// sweepPage threads of its list, and all endpoints of the user. Messages become
+// tombstones. A thread without another participant is deleted. After the last thread, erase sets the user's state to
 // UserDeleted, or, if a thread failed, begins a new pass at the next sweep. It returns
 // the current time if threads remain, else the zero time.
 func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error) {
@@ -141,6 +141,9 @@ func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error)
 	if e == nil {
 		e = &erasure{after: u.ErasedTo}
 		s.erasures[u.ID] = e
+	}
+	if err := s.eraseEndpoints(ctx, u.ID); err != nil {
+		return time.Time{}, err
 	}
 	threads, err := s.store.ThreadsOf(ctx, u.ID, e.after, sweepPage)
 	if err != nil {

@@ -66,6 +66,8 @@ type Service struct {
 	eventsKept uint32 // days
 	trimmed    uint32 // the day before which the event log was trimmed last; only Sweep uses it
 
+	endpointsSwept time.Time // when Sweep deleted old endpoints last; only Sweep uses it
+
 	shared      bool // other processes write to the store as well
 	stopRefresh context.CancelFunc
 	refreshing  sync.WaitGroup

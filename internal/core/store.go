@@ -6,7 +6,7 @@ import (
 	"hash/fnv"
 )
 
-// Store keeps the rows of users, threads and events. Two engines implement it,
+// Store keeps the rows of users, threads, events and endpoints. Two engines implement it,
 // and package storetest tests that both keep these promises:
 //
 //   - Apply is atomic: after a crash the store has either all changes of a batch
@@ -94,6 +94,22 @@ type Store interface {
 	// RenewEpoch replaces the store's epoch if it is still was; otherwise another
 	// server has replaced it already. It returns when the new epoch is durable.
 	RenewEpoch(ctx context.Context, was, epoch string) error
+
+	// PutEndpoints inserts endpoints, or replaces those with the same user and id, and
+	// returns when they are durable. Of two endpoints with the same key the later one in
+	// the slice is stored.
+	PutEndpoints(ctx context.Context, es []Endpoint) error
+
+	// Endpoints returns the endpoints of a user, the one that was seen last first.
+	Endpoints(ctx context.Context, user string) ([]Endpoint, error)
+
+	// DropEndpoints deletes the endpoints with these users and ids, and returns when that
+	// is durable. It ignores those that do not exist, and the other fields.
+	DropEndpoints(ctx context.Context, es []Endpoint) error
+
+	// ExpireEndpoints deletes the endpoints that were last seen before this time, in epoch
+	// milliseconds.
+	ExpireEndpoints(ctx context.Context, before int64) error
 
 	// Resource returns the resource's GUID, the store's epoch and the access keys.
 	Resource(ctx context.Context) (Resource, error)

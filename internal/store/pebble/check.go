@@ -30,6 +30,12 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 		return c.row(key, err)
 	})
 	if err == nil {
+		err = s.scan(ctx, snap, kindEndpoint, func(key, value []byte) error {
+			_, err := endpoints.decode(key, value)
+			return c.row(key, err)
+		})
+	}
+	if err == nil {
 		err = c.threads(ctx)
 	}
 	if err == nil {

@@ -22,10 +22,11 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// TestGoldenStore opens stores that older versions wrote. The records must equal those
+// TestGoldenStore opens a store of each schema, the current one included, that an
+// earlier revision wrote. The records must equal those
 // that the older version exported, and Open must rewrite no row.
 func TestGoldenStore(t *testing.T) {
-	for version := uint64(1); version < schema; version++ {
+	for version := uint64(1); version <= schema; version++ {
 		t.Run(fmt.Sprintf("schema %d", version), func(t *testing.T) {
 			folder := filepath.Join("testdata", fmt.Sprintf("store-schema%d", version))
 			dir := t.TempDir()

@@ -27,6 +27,7 @@ const (
 	kindExpiry   = 'x'
 	kindEvent    = 'e'
 	kindPosition = 'o'
+	kindEndpoint = 'n'
 )
 
 // The kinds of rows whose keys have fields. The function value reads the other rows,
@@ -45,6 +46,7 @@ var (
 	expiries  = kind[core.Expiry]{kindExpiry, row.Expiry}
 	events    = kind[core.Event]{kindEvent, row.Event}
 	positions = kind[core.Event]{kindPosition, row.Position}
+	endpoints = kind[core.Endpoint]{kindEndpoint, row.Endpoint}
 )
 
 // kind reads and writes the rows of one kind. T has the fields of the key and of the

@@ -45,12 +45,13 @@ var (
 		ID: 1653551970948, Sequence: 1, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: goldenUser,
 		Participants: []core.MessageParticipant{{User: goldenUser, DisplayName: "Ann"}, {User: goldenOther, ShareHistory: 5}},
 	}
-	goldenEvent   = core.Event{Thread: goldenThread, Day: 19138, Number: 2, Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: goldenUser}
-	goldenAnswer  = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
-	goldenGone    = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
-	goldenErased  = core.User{ID: goldenUser, State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: goldenThread}
-	goldenReceipt = core.Receipt{User: goldenUser, MessageID: 1653551972669, ReadOn: 1653551980000}
-	goldenKey     = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
+	goldenEvent    = core.Event{Thread: goldenThread, Day: 19138, Number: 2, Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: goldenUser}
+	goldenAnswer   = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
+	goldenGone     = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
+	goldenErased   = core.User{ID: goldenUser, State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: goldenThread}
+	goldenReceipt  = core.Receipt{User: goldenUser, MessageID: 1653551972669, ReadOn: 1653551980000}
+	goldenEndpoint = core.Endpoint{User: goldenUser, ID: "5d0b4c3e-8f5f-4f0a-9d3a-2f1f5f0c9d11", At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999}
+	goldenKey      = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
 )
 
 // goldenRows has a row of each kind, the function that decodes its value, and the
@@ -80,6 +81,9 @@ var goldenRows = []struct {
 	{"ending", expiryKey(goldenMessage.CreatedOn, goldenThread), encodeEntry(nil), func(v []byte) (any, error) { return decodeEntry(v) }, struct{}{}},
 	{"listing", listKey(nil, goldenUser, 27559199, goldenThread), encodeEntry(nil), func(v []byte) (any, error) { return decodeEntry(v) }, struct{}{}},
 	{"event", eventKey(nil, goldenEvent.Day, goldenThread, 2), encodeEvent(nil, &goldenEvent), func(v []byte) (any, error) { return decodeEvent(goldenEvent.Day, goldenThread, 2, v) }, goldenEvent},
+	{"endpoint", endpoints.key(nil, &goldenEndpoint), endpoints.schema.Encode(nil, &goldenEndpoint), func(v []byte) (any, error) {
+		return endpoints.schema.Decode(v, core.Endpoint{User: goldenEndpoint.User, ID: goldenEndpoint.ID})
+	}, goldenEndpoint},
 	{"position", positionKey(nil, goldenEvent.Day, 900), encodePosition(nil, &goldenEvent), func(v []byte) (any, error) {
 		thread, number, err := decodePosition(v)
 		return fmt.Sprint(thread, " ", number), err

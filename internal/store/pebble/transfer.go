@@ -121,7 +121,7 @@ const importBatch = 4 << 20
 // contents are the kinds of rows that a new store does not have.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindAnswer, kindSent,
-	kindReceipt, kindList, kindDeleting, kindExpiry, kindEvent, kindPosition,
+	kindReceipt, kindList, kindDeleting, kindExpiry, kindEvent, kindPosition, kindEndpoint,
 }
 
 // Import writes the records of an export into the store, which must be empty; see

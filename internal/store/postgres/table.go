@@ -23,6 +23,8 @@ var (
 	receipts = newTable("receipts", row.ThreadReceipt)
 	events   = newTable("events", row.Event)
 	lists    = newTable("user_threads", row.ListEntry)
+
+	endpoints = newTable("endpoints", row.Endpoint)
 )
 
 // The tables of a thread's rows again, for queries that do not select the thread's id.

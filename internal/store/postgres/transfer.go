@@ -106,11 +106,11 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 	return nil
 }
 
-// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread, an event or
-// a row of the log.
+// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread, an event, a
+// row of the log or an endpoint.
 func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	var used bool
-	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM batches)`).Scan(&used)
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM batches) OR EXISTS (SELECT FROM endpoints)`).Scan(&used)
 	if err == nil && used {
 		err = fmt.Errorf("the database is %w: an import needs an empty one", core.ErrNotEmpty)
 	}

@@ -211,6 +211,17 @@ var Event = newKind("event",
 	unsigned("batch_check", func(e *core.Event) *uint32 { return &e.Check }).from(2),
 )
 
+// Endpoint is the schema of a client of the official protocol.
+var Endpoint = newKind("endpoint",
+	keys(
+		text("user_id", func(e *core.Endpoint) *string { return &e.User }),
+		text("id", func(e *core.Endpoint) *string { return &e.ID })),
+	text("epoch", func(e *core.Endpoint) *string { return &e.At.Epoch }),
+	unsigned("position", func(e *core.Endpoint) *uint64 { return &e.At.Position }),
+	unsigned("batch_check", func(e *core.Endpoint) *uint32 { return &e.At.Check }),
+	signed("seen", func(e *core.Endpoint) *int64 { return &e.Seen }),
+)
+
 // ListEntry is the schema of an entry of a user's list of threads: its user, its
 // minute, which is the field To of core.ListMove, and its thread. From is not stored.
 var ListEntry = newKind("list entry", keys(
@@ -274,7 +285,7 @@ var (
 // finds a greater number than its own and refuses the store.
 func Formats() (n uint64) {
 	for _, newest := range []byte{
-		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format,
+		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format, Endpoint.format,
 		ListEntry.format, AccessKey.format, Position.format, MessageID.format, Deleting.format, Expiry.format, Number.format, Text.format,
 	} {
 		n += uint64(newest - 1)
