@@ -117,6 +117,35 @@ func (m *Member) concerns(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From == event || i.To == event })
 }
 
+// Hears reports whether the event stream of a member has an event, both when it happens
+// and when it is read from the log later. The event must have happened while the member
+// was in the thread: its joining and its leaving are heard too. An event about a message
+// that the member may not read now is not heard, and neither is the text of a message
+// that was deleted since.
+//
+// m is the member's row at the time of the event or later. h has the rows of the same
+// moment as m, or of an earlier one.
+func (m *Member) Hears(h *Happening) bool {
+	if h.Kind == TypingReceived { // it has no number
+		return m.Present()
+	}
+	during := func(i Interval) bool { return i.From <= h.Number && (i.To == 0 || h.Number <= i.To) }
+	if !slices.ContainsFunc(m.Intervals, during) {
+		return false
+	}
+	switch h.Kind {
+	case MessageReceived, MessageEdited:
+		return h.Message != nil && h.Message.DeletedOn == 0 && m.Sees(h.Message)
+	case MessageDeleted:
+		return h.Message != nil && m.Sees(h.Message)
+	case ReceiptReceived:
+		// A receipt comes without its message, whose id is its time of creation or a
+		// little later. The message was there when the member left, if the receipt was.
+		return h.MessageID >= m.VisibleFrom()
+	}
+	return true
+}
+
 // Days for which the event log is kept.
 const (
 	DefaultEventsKept = 7
