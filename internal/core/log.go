@@ -95,23 +95,6 @@ func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	}
 }
 
-// Hears reports whether the member gets an event: those that happened while it was in the
-// thread, except those about messages that it may not read.
-func (m *Member) Hears(h *Happening) bool {
-	if !m.InThreadAt(h.Number) {
-		return false
-	}
-	switch h.Kind {
-	case MessageReceived, MessageEdited:
-		return h.Message != nil && h.Message.DeletedOn == 0 && m.Sees(h.Message)
-	case MessageDeleted:
-		return h.Message != nil && m.Sees(h.Message)
-	case ReceiptReceived:
-		return h.MessageID >= m.VisibleFrom()
-	}
-	return true
-}
-
 // concerns reports whether the member joined or left the thread with this event.
 func (m *Member) concerns(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From == event || i.To == event })
@@ -129,8 +112,7 @@ func (m *Member) Hears(h *Happening) bool {
 	if h.Kind == TypingReceived { // it has no number
 		return m.Present()
 	}
-	during := func(i Interval) bool { return i.From <= h.Number && (i.To == 0 || h.Number <= i.To) }
-	if !slices.ContainsFunc(m.Intervals, during) {
+	if !m.InThreadAt(h.Number) {
 		return false
 	}
 	switch h.Kind {
