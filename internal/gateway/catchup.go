@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
+	"time"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -31,11 +33,13 @@ func (s *Session) catchUp(b []byte) []byte {
 		defer s.mu.Unlock()
 		s.poke = nil
 	}()
+	r := &replay{s: s}
+	defer r.release()
 	for _, slot := range []chan struct{}{s.user.catching, s.hub.slots} {
 		if !s.acquire(slot, poke) {
 			return b
 		}
-		defer func() { <-slot }()
+		r.slots = append(r.slots, slot)
 	}
 	go func() { // end the reads with the session
 		select {
@@ -45,8 +49,7 @@ func (s *Session) catchUp(b []byte) []byte {
 		}
 	}()
 	s.hub.stats.catchUps.Add(1)
-	from, to := s.missed()
-	r := &replay{s: s, from: from, to: to}
+	r.from, r.to = s.missed()
 	b, err := r.run(ctx, b)
 	if err != nil && ctx.Err() == nil {
 		s.hub.log.Error("read the events that a session has missed", "user", s.claims.User, "error", err)
@@ -104,18 +107,55 @@ func (s *Session) missed() (from, to core.Cursor) {
 	return s.at, s.told
 }
 
-// caughtUp records that the session has all events up to the cursor to.
+// caughtUp records that the session has all events up to the cursor to. The session stays
+// behind if the log has broken off meanwhile.
 func (s *Session) caughtUp(to core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.behind, s.at = false, to
+	s.behind, s.at = s.told != to, to
 }
 
 // replay reads the events of a session between two cursors.
 type replay struct {
 	s        *Session
 	from, to core.Cursor
-	threads  byPosition
+
+	mu      sync.Mutex // guards the fields below while the client is written to
+	slots   []chan struct{}
+	threads byPosition
+	slow    bool // slots and threads were given up
+}
+
+// slotTime is the time for which a session that catches up may write one page and keep its
+// slots. After that time others get the slots, and the session starts over behind them.
+const slotTime = time.Second
+
+// release gives the slots back.
+func (r *replay) release() {
+	for _, slot := range r.slots {
+		<-slot
+	}
+	r.slots = nil
+}
+
+// deliver writes a page of events. It reports false if the client was too slow: then the
+// slots are given back, and the replay must end.
+func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
+	writing := true
+	patience := time.AfterFunc(slotTime, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if writing {
+			r.release()
+			r.threads, r.slow = nil, true
+		}
+	})
+	defer patience.Stop()
+	b = r.s.deliver(b, events)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	writing = false
+	return b, !r.slow
 }
 
 // unread is a thread with events that were not delivered yet.
@@ -171,7 +211,8 @@ func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 		if err != nil {
 			return b, err
 		}
-		if b = r.s.deliver(b[:0], told); r.s.stopped() {
+		var inTime bool
+		if b, inTime = r.deliver(b[:0], told); !inTime || r.s.stopped() {
 			return b, nil
 		}
 	}

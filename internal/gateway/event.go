@@ -50,6 +50,9 @@ func (e *Event) Encoded(p Protocol, encode func(*Event) []byte) []byte {
 // size returns the approximate number of bytes that the event takes in a queue.
 func (e *Event) size() int {
 	n := 512
+	if e.Happening == nil { // a gap
+		return n
+	}
 	if m := e.Happening.Message; m != nil {
 		n += len(m.Content) + len(m.SenderDisplayName) + len(m.Metadata)*64
 	}
@@ -108,7 +111,7 @@ func (e *Event) forMember(m *core.Member) *Event {
 		return e
 	}
 	own := &Event{Happening: e.Happening, Actor: e.Actor, Members: e.Members, Properties: e.Properties}
-	own.Properties.Topic, own.Properties.Metadata, own.Properties.RetentionDays = m.Left.Topic, nil, 0
+	own.Properties.Topic, own.Properties.Metadata, own.Properties.RetentionDays = m.Left.Topic, m.Left.Metadata, m.Left.RetentionDays
 	if msg := e.Happening.Message; msg != nil && msg.Kind == core.TopicUpdated {
 		own.Properties.Topic = msg.Content
 	}

@@ -180,8 +180,8 @@ func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReas
 	return gap.Reason, true
 }
 
-// start makes the hub live from the cursor tip on. It tells all sessions of a gap if
-// broken is not 0.
+// start makes the hub live from the cursor tip on. If the log broke off before, the
+// sessions read from the store what they have missed; those that cannot are told of a gap.
 func (h *Hub) start(feed *core.Feed, tip core.Cursor, broken core.GapReason, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -189,7 +189,7 @@ func (h *Hub) start(feed *core.Feed, tip core.Cursor, broken core.GapReason, sto
 	if broken != 0 {
 		for _, u := range h.users {
 			for _, s := range u.sessions {
-				s.breakOff(GapReason(broken), tip)
+				s.breakOff(tip)
 			}
 		}
 	}

@@ -26,6 +26,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type house struct {
 	t      *testing.T
 	store  core.Store
+	hooks  *hookedStore // around store; the core and the hub use it
 	bus    core.Bus
 	core   *core.Service
 	tokens *token.Authority
@@ -43,8 +44,8 @@ func newHouse(t *testing.T, bounds gateway.Bounds) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, store: store, bus: new(local.Bus)}
-	h.core, err = core.New(t.Context(), store, h.bus, core.Options{})
+	h := &house{t: t, store: store, hooks: &hookedStore{Store: store}, bus: new(local.Bus)}
+	h.core, err = core.New(t.Context(), h.hooks, h.bus, core.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +53,7 @@ func newHouse(t *testing.T, bounds gateway.Bounds) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: store, Bus: h.bus, Keys: h.tokens, Bounds: bounds})
+	h.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: h.hooks, Bus: h.bus, Keys: h.tokens, Bounds: bounds})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { h.hub.Run(ctx) })
@@ -104,6 +105,19 @@ func (h *house) open(u core.User, from *core.Cursor, o gateway.SessionOptions) (
 	return s, k
 }
 
+// openBlocked opens a session on a new sink that blocks from its first byte on.
+func (h *house) openBlocked(u core.User, from *core.Cursor) (*gateway.Session, *sink) {
+	h.t.Helper()
+	k := &sink{}
+	k.block()
+	s, err := h.hub.Open(h.t.Context(), h.claims(u), from, gateway.SessionOptions{}, k)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	s.Start(nil)
+	return s, k
+}
+
 // thread creates a thread of users; the first one creates it.
 func (h *house) thread(topic string, users ...core.User) string {
 	h.t.Helper()
@@ -135,6 +149,22 @@ type sink struct {
 	blocks chan struct{} // if not nil, Write waits until it is closed
 	closed bool
 	last   core.Cursor
+	full   func() bool // what Full returns; nil: false
+}
+
+// block makes Write wait until unblock is called.
+func (k *sink) block() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.blocks = make(chan struct{})
+}
+
+// unblock lets Write go on.
+func (k *sink) unblock() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	close(k.blocks)
+	k.blocks = nil
 }
 
 func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
@@ -171,10 +201,17 @@ func (k *sink) Write(b []byte) error {
 	return nil
 }
 
+// Full returns what the test wants.
+func (k *sink) Full() bool {
+	k.mu.Lock()
+	full := k.full
+	k.mu.Unlock()
+	return full != nil && full()
+}
+
 func (k *sink) End(b []byte, why gateway.Reason) []byte {
 	return append(b, "bye:"+why.String()+"\n"...)
 }
-func (k *sink) Full() bool { return false }
 
 func (k *sink) Close() {
 	k.mu.Lock()

@@ -248,14 +248,14 @@ func (s *Session) drop0() {
 	s.queue, s.bytes = nil, 0
 }
 
-// breakOff drops the queue and tells the client of a gap, after which the session goes on
-// at the cursor tip. The caller holds the hub's mu.
-func (s *Session) breakOff(why GapReason, tip core.Cursor) {
+// breakOff drops the queue and makes the session read from the store up to the cursor tip.
+// If the log does not continue the session's cursor, the client is told of a gap then. The
+// caller holds the hub's mu.
+func (s *Session) breakOff(tip core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.drop0()
-	s.behind, s.dropped, s.told = false, false, tip
-	s.queue = []queued{{&Event{Gap: why}, tip}}
+	s.behind, s.dropped, s.told = true, false, tip
 	s.run()
 }
 

@@ -133,12 +133,13 @@ func (s *Session) moveTo(at core.Cursor) {
 	s.at = at
 }
 
-// putBack puts events back at the front of the queue.
+// putBack puts events back at the front of the queue. It drops them if the session has
+// ended or is to read the events after its cursor from the store.
 func (s *Session) putBack(events []queued) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.dropped || s.why != 0 {
-		return // they are read from the store again
+	if s.behind || s.dropped || s.why != 0 {
+		return
 	}
 	for _, q := range events {
 		s.bytes += q.event.size()
