@@ -64,10 +64,12 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 	rows := rowsOf(outcomes, tx.state)
 	if rows.empty() {
 		tx.rollback()
+		s.unused.add(tx.number)
 		return outcomes, 0, nil
 	}
 	if n := len(rows.events); n > core.MaxBatchEvents {
 		tx.rollback()
+		s.unused.add(tx.number)
 		return nil, refused, fmt.Errorf("%w: %d events are too many for a batch", core.ErrUnavailable, n)
 	}
 	// The COMMIT is sent with the writes, so the caller's context must not interrupt them.
@@ -75,11 +77,15 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 	defer cancel()
 	err = tx.write(ctx, rows, b.Check)
 	if err == nil {
+		if len(rows.events) == 0 {
+			s.unused.add(tx.number)
+		}
 		return unplaced(outcomes, tx.number), 0, nil
 	}
 	f := classify(err)
 	if f != lost {
 		tx.rollback()
+		s.unused.add(tx.number)
 		switch {
 		case numberTaken(err):
 			s.log.Error("store: the sequence of batch numbers is behind the tables; it is lifted", "number", tx.number)
@@ -99,6 +105,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 		s.log.Warn("store: connection lost while committing; the batch was committed", "error", err)
 		return unplaced(outcomes, tx.number), 0, nil
 	}
+	s.unused.add(tx.number)
 	return nil, lost, fmt.Errorf("connection lost while committing, nothing was committed: %w", err)
 }
 
@@ -122,7 +129,7 @@ type transaction struct {
 	conn   *pgxpool.Conn
 	state  *core.BatchState
 	exists map[string]bool // ids of the threads and users that have a row
-	number uint64          // of the batch
+	number uint64          // of the batch; 0 if it cannot have events
 }
 
 // rollback ends the transaction and releases its locks. If ROLLBACK fails, it closes
@@ -146,12 +153,12 @@ func (tx *transaction) abandon() {
 }
 
 // claimSQL writes the number of the batch into the lane's row of writers and locks
-// the row until the transaction ends. It returns a new number for the batch: all heads
-// and users that exist are locked by now, so the batches of a thread have ascending
-// numbers.
+// the row until the transaction ends. If $3 is true, it returns a new number for the
+// batch: all heads and users that exist are locked by now, so the batches of a thread
+// have ascending numbers. Otherwise it returns 0.
 const claimSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, $2)
 	ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = now()
-	RETURNING nextval('batch_numbers')`
+	RETURNING CASE WHEN $3 THEN nextval('batch_numbers') ELSE 0 END`
 
 // askSQL waits until no transaction locks the lane's row of writers, then returns the
 // batch number in it. It is an insert because a SELECT would not wait for a

@@ -16,7 +16,7 @@
 //	events        thread, number, day           kind, message id, version, actor, time, place; a partition a day
 //	batches       number                        a committed batch with events: how many, and on which day
 //	log           last position                 a batch whose events have positions
-//	runs          last position                 the state of the sequencer
+//	runs          number                        the state of the sequencer
 //	log_floor     (one row)                     the last position that was trimmed
 //	users         user                          state, deletion time, token generation
 //	user_threads  user, minute, thread          the user's list of threads by activity
@@ -58,8 +58,8 @@
 // no comparison of transaction ids: no transaction of anybody can hold it up, and the
 // positions stay valid in a dump, an upgrade or a failover.
 //
-// A batch draws a number from the sequence batch_numbers while it holds all heads and
-// users that it changes. Its events are stored with places: the number times 2^20, plus
+// A batch with events draws a number from the sequence batch_numbers while it holds all
+// heads and users that it changes. Its events are stored with places: the number times 2^20, plus
 // 1, 2, 3 and so on. As the heads are locked until the commit, places ascend within each
 // thread, and when a batch is visible, so are all earlier batches of its threads. Both
 // need a sequence without a cache, which Open checks.
@@ -80,8 +80,10 @@
 // placed, and looks for each lesser number that was missing by then. It keeps both in
 // the table runs, to which it adds a row and never updates one: while an old transaction
 // is open, the dead entries of an updated row would make each call slower. A number that
-// is missing for a minute was rolled back, and is given up. Once a minute each process
-// looks for a batch that was committed even later.
+// is missing for ten minutes was rolled back, and is given up. Once a minute each process
+// looks for a batch that was committed even later. Missing numbers make a call slower. So
+// a batch that cannot have events draws none, and a process tells the sequencer with its
+// next call which numbers it has drawn and will not use.
 //
 // A standby may lag, so it must neither answer for the log nor take writes. Each read of
 // the log and each call of the sequencer fails on one, and a batch fails there with its

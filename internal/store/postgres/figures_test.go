@@ -144,3 +144,35 @@ func transactionPerSend(t *testing.T, s *Store, byLane [][]string, senders int, 
 	}
 	wg.Wait()
 }
+
+// TestSequencerFigures prints how long a call of the sequencer takes that gives a
+// position to one batch, after attempts that committed no event. It never fails.
+func TestSequencerFigures(t *testing.T) {
+	if os.Getenv("TEST_FIGURES") == "" {
+		t.Skip("TEST_FIGURES is not set")
+	}
+	s := open(t, emptyDatabase(t))
+	defer s.Close()
+	mustApply(t, s, core.Applied, newThread("t"))
+	attempts := 0
+	for _, upTo := range []int{0, 1000, 11_000} {
+		for ; attempts < upTo; attempts++ {
+			c := text("t", "stale")
+			c.Revision = 99
+			mustApply(t, s, core.Stale, c)
+		}
+		for range 20 {
+			mustApply(t, s, core.Applied, text("t", "to warm up"))
+			sequence(t, s)
+		}
+		var took []time.Duration
+		for range 101 {
+			mustApply(t, s, core.Applied, text("t", "one"))
+			begun := time.Now()
+			sequence(t, s)
+			took = append(took, time.Since(begun))
+		}
+		slices.Sort(took)
+		t.Logf("after %d attempts without an event: median %v, worst of 101 %v", upTo, took[50], took[100])
+	}
+}

@@ -24,7 +24,8 @@ func (t timeouts) settings() string {
 
 // lock is the first round trip of a batch: it begins the transaction, locks heads
 // and then users, each in the order of ids, reads the other rows that the changes
-// name, claims the lane's row in writers and draws the batch's number. In READ COMMITTED
+// name, claims the lane's row in writers and draws the batch's number if it may have
+// events. In READ COMMITTED
 // each statement sees what was committed before it, so the rows of a thread are read as
 // the last holder of the head's lock left them. On a standby it fails.
 func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch core.Batch) error {
@@ -44,7 +45,7 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 			Query(users.each(func(u core.User) { l.Users[u.ID], tx.exists[u.ID] = u, true }))
 	}
 	queueReads(&b, l)
-	b.Queue(claimSQL, w.id, w.batch).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.number) })
+	b.Queue(claimSQL, w.id, w.batch, mayHaveEvents(batch)).QueryRow(func(row pgx.Row) error { return row.Scan(&tx.number) })
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}

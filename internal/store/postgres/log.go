@@ -21,8 +21,10 @@ import (
 const mostPlaced = 5000
 
 // placeSQL calls the sequencer. It is one statement, so that a server that stalls
-// cannot hold the sequencer's lock.
-const placeSQL = `SELECT batch, last, events, batch_check FROM place_batches($1, $2) ORDER BY last`
+// cannot hold the sequencer's lock. It also returns the high of the newest run before the
+// call, in a row of its own if no batch gets a position.
+const placeSQL = `SELECT coalesce((SELECT high FROM runs ORDER BY n DESC LIMIT 1), 0), coalesce(batch, 0), coalesce(last, 0), coalesce(events, 0), coalesce(batch_check, 0)
+	FROM (VALUES (1)) always LEFT JOIN place_batches($1, $2, $3) ON true ORDER BY last`
 
 // Sequence gives positions to committed batches that have none, and returns them in the
 // order of positions. If the connection is lost, some batches may get positions and not
@@ -42,15 +44,28 @@ func (s *Store) Sequence(ctx context.Context) (all []core.Placed, err error) {
 	}
 }
 
-// place calls the sequencer, which also looks at the batches with the numbers in also.
+// place calls the sequencer, which also looks at the batches with the numbers in also. It
+// tells the sequencer which numbers this process has drawn and not used.
 func (s *Store) place(ctx context.Context, most int, also []int64) (placed []core.Placed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
 	defer cancel()
+	unused := s.unused.all()
+	var high int64
 	err = s.retry(ctx, "give positions to events", func() error {
-		rows, _ := s.pool.Query(ctx, placeSQL, most, append([]int64{}, also...)) // rows returns its error too
-		placed, err = pgx.CollectRows(rows, pgx.RowToStructByPos[core.Placed])
-		return err
+		placed = nil
+		rows, _ := s.pool.Query(ctx, placeSQL, most, append([]int64{}, also...), append([]int64{}, unused...)) // rows returns its error too
+		return each(func(from pgx.CollectableRow) error {
+			var p core.Placed
+			err := from.Scan(&high, &p.Batch, &p.Last, &p.Events, &p.Check)
+			if p.Batch != 0 {
+				placed = append(placed, p)
+			}
+			return err
+		})(rows)
 	})
+	if err == nil {
+		s.unused.forget(unused, high)
+	}
 	return placed, err
 }
 
@@ -60,18 +75,18 @@ const sweptNumbers = 200_000
 
 // forgottenSQL selects the numbers of committed batches that the sequencer will not look
 // at again and that have no position.
-const forgottenSQL = `SELECT b.number FROM (SELECT high, missing FROM runs ORDER BY last DESC LIMIT 1) run, batches b
+const forgottenSQL = `SELECT b.number FROM (SELECT high, missing FROM runs ORDER BY n DESC LIMIT 1) run, batches b
 	WHERE b.number <= run.high AND b.number > run.high - $1
 		AND NOT EXISTS (SELECT FROM log l WHERE l.batch = b.number) AND NOT EXISTS (SELECT FROM unnest(run.missing) m WHERE m = b.number)
 	ORDER BY b.number`
 
-// sweepLog gives positions to batches that were committed more than a minute after
+// sweepLog gives positions to batches that were committed more than ten minutes after
 // their numbers were drawn, and returns them. The timeouts of a batch are shorter, so only
 // a COMMIT that waits for a standby can be that late. sweepLog logs an error: if a batch
 // that followed in the same thread already has a position, the log has the two in the
 // wrong order. sweepLog also deletes old rows of runs.
 func (s *Store) sweepLog(ctx context.Context) ([]core.Placed, error) {
-	_, err := s.pool.Exec(ctx, `DELETE FROM runs WHERE last < (SELECT max(last) FROM runs)`)
+	_, err := s.pool.Exec(ctx, `DELETE FROM runs WHERE n < (SELECT max(n) FROM runs)`)
 	if err != nil {
 		return nil, fmt.Errorf("delete old runs of the sequencer: %w", err)
 	}

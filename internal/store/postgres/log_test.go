@@ -333,7 +333,7 @@ func TestSweep(t *testing.T) {
 	<-held
 	mustApply(t, s, core.Applied, text("u", "one"))
 	sequence(t, s)
-	execute(t, url, `UPDATE runs SET missed_at = ARRAY(SELECT m - 60001 FROM unnest(missed_at) m)`) // a minute passes
+	execute(t, url, `UPDATE runs SET missed_at = ARRAY(SELECT m - 600001 FROM unnest(missed_at) m)`) // ten minutes pass
 	mustApply(t, s, core.Applied, text("u", "two"))
 	sequence(t, s)
 	release()
@@ -616,6 +616,75 @@ func TestSequenceOfNumbers(t *testing.T) {
 	sequence(t, s)
 	if n := len(follow(t, s).rest()); n != 8 {
 		t.Errorf("the log has %d events, want 8", n)
+	}
+}
+
+// missingNumbers returns the numbers that the sequencer looks for.
+func missingNumbers(t *testing.T, s *Store) []int64 {
+	t.Helper()
+	return one[[]int64](t, s, `SELECT missing FROM runs ORDER BY n DESC LIMIT 1`)
+}
+
+// TestUnusedNumbers makes attempts that draw a number and write no event. The sequencer
+// must not look for these numbers after the store's next call, also if another store's
+// call saw them missing first. A batch that cannot have events draws no number.
+func TestUnusedNumbers(t *testing.T) {
+	url := emptyDatabase(t)
+	s, other := open(t, url), open(t, url)
+	defer s.Close()
+	defer other.Close()
+	mustApply(t, s, core.Applied, newThread("t"))
+	sequence(t, s)
+	drawn := func() int64 { return one[int64](t, s, `SELECT last_value FROM batch_numbers`) }
+	before := drawn()
+	bob := core.User{ID: "8:acs:bob", State: core.UserLive}
+	mustApply(t, s, core.Applied, &core.Change{Key: bob.ID, ReadUsers: []core.User{{ID: bob.ID}}, PutUsers: []core.User{bob}})
+	if drawn() != before {
+		t.Error("a batch without events draws a number")
+	}
+	unused := func() {
+		t.Helper()
+		before := drawn()
+		stale := text("t", "stale")
+		stale.Revision = 99
+		mustApply(t, s, core.Stale, stale)
+		decided := func(status core.Status, c *core.Change, err error) {
+			t.Helper()
+			again := text("t", "decided again")
+			again.Decide = func(core.Rows) (*core.Change, error) { return c, err }
+			mustApply(t, s, status, again)
+		}
+		decided(core.Refused, nil, errors.New("refused"))
+		decided(core.Unchanged, &core.Change{}, nil)
+		silent := text("t", "a change without an event")
+		silent.Events = nil
+		decided(core.Applied, silent, nil)
+		if n := drawn() - before; n != 4 {
+			t.Errorf("%d numbers were drawn, want 4", n)
+		}
+	}
+
+	unused()
+	mustApply(t, s, core.Applied, text("t", "one"))
+	sequence(t, s)
+	if got := missingNumbers(t, s); len(got) != 0 {
+		t.Errorf("the sequencer looks for %v", got)
+	}
+	unused()
+	mustApply(t, s, core.Applied, text("t", "two"))
+	sequence(t, other)
+	if got := missingNumbers(t, s); len(got) != 4 {
+		t.Errorf("the sequencer looks for %v, want four numbers", got)
+	}
+	if placed := sequence(t, s); len(placed) != 0 || len(missingNumbers(t, s)) != 0 {
+		t.Errorf("the next call placed %+v; the sequencer looks for %v", placed, missingNumbers(t, s))
+	}
+	sequence(t, s)
+	if left := s.unused.all(); len(left) != 0 {
+		t.Errorf("the store still remembers %v", left)
+	}
+	if n := len(follow(t, s).rest()); n != 3 {
+		t.Errorf("the log has %d events, want 3", n)
 	}
 }
 

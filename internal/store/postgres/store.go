@@ -51,6 +51,7 @@ type Store struct {
 	timeouts timeouts
 	days     sync.Map     // of true, by the days for which prepareDay has succeeded
 	swept    atomic.Int64 // epoch milliseconds of the last sweepLog
+	unused   unusedNumbers
 }
 
 var _ core.Shared = (*Store)(nil)

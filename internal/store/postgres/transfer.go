@@ -297,7 +297,7 @@ func (im *importer) sequence(ctx context.Context) error {
 	}
 	last := im.batches[len(im.batches)-1]
 	b.Queue(`DELETE FROM runs`)
-	b.Queue(`INSERT INTO runs (last, high, missing, missed_at) VALUES ($1, $2, '{}', '{}')`, int64(last.last), int64(last.number))
+	b.Queue(`INSERT INTO runs (n, last, high, missing, missed_at) VALUES (1, $1, $2, '{}', '{}')`, int64(last.last), int64(last.number))
 	b.Queue(`SELECT setval('batch_numbers', $1)`, int64(last.number))
 	return im.tx.SendBatch(ctx, &b).Close()
 }
