@@ -18,6 +18,7 @@ type BatchState struct {
 	Receipts map[ReceiptKey]Receipt
 	Position uint64 // of the last event in the store
 	Day      uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
+	DayShift int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
 }
 
 // NewBatchState returns a state without rows. Before the engine calls Assign, it
@@ -128,7 +129,7 @@ func insert[K comparable, V any](m *map[K]V, k K, v V) {
 // and performs no I/O. All engines call it, so that they detect stale and repeated
 // changes and number rows in the same way.
 func Assign(b Batch, s *BatchState) []Outcome {
-	s.Day = max(s.Day, DayOf(b.At))
+	s.Day = max(s.Day, DayOf(b.At+s.DayShift))
 	n := len(b.Changes)
 	a := &assigner{BatchState: s, at: b.At, check: b.Check, changes: make([]Change, 0, n), messages: make([]Message, 0, n), events: make([]Event, 0, n)}
 	outcomes := make([]Outcome, n)

@@ -31,20 +31,25 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	return earlier(thread, user), errors.Join(errThreads, errUsers, s.trimEvents(ctx), s.sweepEndpoints(ctx))
 }
 
-// trimEvents gives positions to all committed events, and once a day deletes the days of
-// the event log that are older than Options.EventsKept.
+// trimEvery is the time between two calls of Store.Trim, also after one that failed. A
+// call may hold up readers and writers of events for a moment.
+const trimEvery = 10 * time.Minute
+
+// trimEvents gives positions to all committed events, and every ten minutes deletes the
+// days of the event log that are older than Options.EventsKept.
 func (s *Service) trimEvents(ctx context.Context) error {
 	if _, err := s.store.Sequence(ctx); err != nil {
 		return fmt.Errorf("give positions to events: %w", err)
 	}
-	day := DayOf(s.now().UnixMilli())
-	if day <= s.eventsKept || day-s.eventsKept == s.trimmed {
+	now := s.now()
+	day := DayOf(now.UnixMilli())
+	if since := now.Sub(s.trimmed); day <= s.eventsKept || since >= 0 && since < trimEvery {
 		return nil
 	}
+	s.trimmed = now
 	if err := s.store.Trim(ctx, day-s.eventsKept); err != nil {
 		return fmt.Errorf("trim the event log: %w", err)
 	}
-	s.trimmed = day - s.eventsKept
 	return nil
 }
 

@@ -245,3 +245,34 @@ func TestSweepTrimsTheLog(t *testing.T) {
 		h.now.Add(24 * time.Hour.Milliseconds())
 	}
 }
+
+// untrimmable is a store whose Trim fails. It counts the calls.
+type untrimmable struct {
+	core.Store
+	calls int
+}
+
+func (u *untrimmable) Trim(context.Context, uint32) error {
+	u.calls++
+	return errors.New("in use")
+}
+
+// TestTrimIsNotRepeatedAtOnce sweeps a store whose Trim fails and checks that it is
+// called every ten minutes, not with every sweep.
+func TestTrimIsNotRepeatedAtOnce(t *testing.T) {
+	var store *untrimmable
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		store = &untrimmable{Store: s}
+		return store
+	})
+	for minute := range 21 {
+		_, err := h.Sweep(t.Context())
+		if want := minute%10 == 0; (err != nil) != want {
+			t.Errorf("the sweep after %d minutes: %v, want an error: %t", minute, err, want)
+		}
+		h.pass(time.Minute)
+	}
+	if store.calls != 3 {
+		t.Errorf("Trim was called %d times, want 3", store.calls)
+	}
+}

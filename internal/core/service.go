@@ -63,9 +63,8 @@ type Service struct {
 	resource Resource
 	threads  *threadCache
 
-	eventsKept uint32 // days
-	trimmed    uint32 // the day before which the event log was trimmed last; only Sweep uses it
-
+	eventsKept     uint32    // days
+	trimmed        time.Time // when Sweep called Store.Trim last; only Sweep uses it
 	endpointsSwept time.Time // when Sweep deleted old endpoints last; only Sweep uses it
 
 	shared      bool // other processes write to the store as well

@@ -88,7 +88,8 @@ type Store interface {
 	Tell(ctx context.Context, events []Event) ([]Happening, error)
 
 	// Trim deletes the events of days before this one, in days since 1970, from the
-	// log. Cursors before the last deleted event become gaps first, durably.
+	// log. Cursors before the last deleted event become gaps first, durably. If it fails or
+	// old events are in use, a later call deletes the rest.
 	Trim(ctx context.Context, day uint32) error
 
 	// RenewEpoch replaces the store's epoch if it is still was; otherwise another

@@ -44,7 +44,8 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, failure, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
 	defer cancel()
-	if err := s.prepareDay(ctx, core.DayOf(b.At)); err != nil {
+	shift := s.shift.Load()
+	if err := s.prepareDay(ctx, core.DayOf(b.At+shift)); err != nil {
 		return nil, classify(err), err
 	}
 	conn, err := s.pool.Acquire(ctx)
@@ -55,7 +56,8 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 
 	w := &s.writers[core.LaneOf(b.Changes[0].Key, lanes)]
 	w.batch++
-	tx := transaction{conn: conn}
+	tx := transaction{conn: conn, state: core.NewBatchState(b)}
+	tx.state.DayShift = shift
 	if err := tx.lock(ctx, s.timeouts, w, b); err != nil {
 		tx.rollback()
 		return nil, classify(err), fmt.Errorf("lock the rows of a batch: %w", err)

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/confab-chat/confab/internal/core"
 )
 
 // prefix is the beginning of a partition's name, before the date: events_20261122.
@@ -14,6 +16,31 @@ const prefix = "events_"
 // partition returns the name of a day's partition of events. day is in days since 1970.
 func partition(day uint32) string {
 	return prefix + time.Unix(int64(day)*86_400, 0).UTC().Format("20060102")
+}
+
+// rightClock is the difference between two clocks, in milliseconds, up to which both
+// count as right.
+const rightClock = core.MillisPerMinute
+
+// readClock compares the clock of this process with that of the database. The days of
+// events are by the latter: a server whose clock is days ahead would delete events of the
+// last days from the log, and one whose clock is days behind would write new events into
+// a day that is soon deleted.
+func (s *Store) readClock(ctx context.Context) error {
+	var there int64
+	began := s.wall()
+	if err := s.pool.QueryRow(ctx, `SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint`).Scan(&there); err != nil {
+		return fmt.Errorf("read the database's clock: %w", err)
+	}
+	took := s.wall().Sub(began)
+	shift := there - began.Add(took/2).UnixMilli()
+	if max(shift, -shift) <= rightClock+took.Milliseconds() {
+		shift = 0
+	}
+	if s.shift.Swap(shift) != shift && shift != 0 {
+		s.log.Warn("store: the clocks of this server and of the database differ; the days of events are by the database's", "difference", time.Duration(-shift)*time.Millisecond)
+	}
+	return nil
 }
 
 // prepareDay creates the partitions of a day and of the next one unless they exist.

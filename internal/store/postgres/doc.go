@@ -98,7 +98,8 @@
 //
 // # Days
 //
-// An event's day is that of the batch's time, or of the last event of any thread
+// An event's day is that of the batch's time, corrected by the difference of the server's
+// clock and the database's if that is more than a minute, or of the last event of any thread
 // in the batch if that is later, so days never decrease within a thread. Across
 // threads they may, by the difference of two nodes' clocks, which only puts an
 // event into a neighbouring partition. Before its first batch of a day, a store

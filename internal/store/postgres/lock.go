@@ -29,8 +29,8 @@ func (t timeouts) settings() string {
 // each statement sees what was committed before it, so the rows of a thread are read as
 // the last holder of the head's lock left them. On a standby it fails.
 func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch core.Batch) error {
-	l := core.NewBatchState(batch)
-	tx.state, tx.exists = l, map[string]bool{}
+	l := tx.state
+	tx.exists = map[string]bool{}
 	var b pgx.Batch
 	b.Queue("BEGIN")
 	b.Queue(t.settings())

@@ -84,8 +84,11 @@ const forgottenSQL = `SELECT b.number FROM (SELECT high, missing FROM runs ORDER
 // their numbers were drawn, and returns them. The timeouts of a batch are shorter, so only
 // a COMMIT that waits for a standby can be that late. sweepLog logs an error: if a batch
 // that followed in the same thread already has a position, the log has the two in the
-// wrong order. sweepLog also deletes old rows of runs.
+// wrong order. sweepLog also deletes old rows of runs and reads the database's clock.
 func (s *Store) sweepLog(ctx context.Context) ([]core.Placed, error) {
+	if err := s.readClock(ctx); err != nil {
+		return nil, err
+	}
 	_, err := s.pool.Exec(ctx, `DELETE FROM runs WHERE n < (SELECT max(n) FROM runs)`)
 	if err != nil {
 		return nil, fmt.Errorf("delete old runs of the sequencer: %w", err)

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
@@ -389,7 +390,7 @@ const day = int64(core.MillisPerDay)
 
 // TestTrim deletes days from the log between two pages of a reader. The reader must get a
 // gap and nothing else. TestTrim also checks that a later Trim drops a partition that
-// was in use, and one that an interrupted Trim has detached.
+// was in use, and that it leaves one that was detached.
 func TestTrim(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -452,12 +453,13 @@ func TestTrim(t *testing.T) {
 		t.Errorf("the days before the first one are trimmed: %v", partitions())
 	}
 
-	// A partition that was detached and not dropped is dropped by the next call.
+	// A partition that the operator has detached is not touched.
 	execute(t, url, `ALTER TABLE events DETACH PARTITION `+all[0])
 	trim(2)
-	if got := partitions(); !slices.Equal(got, all[2:]) {
-		t.Errorf("partitions %v are left, want %v", got, all[2:])
+	if got, want := partitions(), append([]string{all[0]}, all[2:]...); !slices.Equal(got, want) {
+		t.Errorf("partitions %v are left, want %v", got, want)
 	}
+	execute(t, url, `DROP TABLE `+all[0])
 	floor := core.Cursor{Epoch: f.at.Epoch, Position: 5, Check: 21}
 	for _, tc := range []struct {
 		cursor core.Cursor
@@ -505,6 +507,80 @@ func TestTrim(t *testing.T) {
 	}
 	if records := storetest.Records(t, s); records[len(records)-1].(core.Event).Position != 1 {
 		t.Errorf("the export ends with %+v", records[len(records)-1])
+	}
+}
+
+// TestTrimMixedDays trims a log in which an event of an old day lies between newer ones,
+// and an event of a day in the future between old ones. The floor must stay before the
+// first event that is kept, and the old day's partition stays until all its events lie
+// before the floor.
+func TestTrimMixedDays(t *testing.T) {
+	url := emptyDatabase(t)
+	s := open(t, url)
+	defer s.Close()
+	for i, id := range []string{"a", "future", "b", "new", "old", "newer"} {
+		on := at
+		switch id {
+		case "future":
+			on = time.Now().Add(30 * 24 * time.Hour).UnixMilli()
+		case "new":
+			on = at + 2*day
+		case "newer":
+			on = at + 5*day
+		}
+		applyAt(t, s, on, uint32(i+1), newThread(id))
+		sequence(t, s)
+	}
+	check := func(trim uint32, floor int64, kept bool) {
+		t.Helper()
+		if err := s.Trim(t.Context(), trim); err != nil {
+			t.Fatal(err)
+		}
+		if got := one[int64](t, s, `SELECT position FROM log_floor`); got != floor {
+			t.Errorf("trimmed before day %d the floor is %d, want %d", trim, got, floor)
+		}
+		if got := one[bool](t, s, `SELECT to_regclass($1) IS NOT NULL`, partition(20_000)); got != kept {
+			t.Errorf("trimmed before day %d the partition of the old day exists: %t, want %t", trim, got, kept)
+		}
+		page, err := s.Log(t.Context(), core.Cursor{Epoch: storetest.Initial.Epoch, Position: uint64(floor), Check: uint32(floor)}, 10)
+		if err != nil || page.Gap != 0 || len(page.Events) != int(6-floor) {
+			t.Errorf("the log after the floor: %+v, %v", page, err)
+		}
+	}
+	check(20_001, 3, true)
+	check(20_003, 5, false)
+}
+
+// TestWrongClocks lets servers write and trim whose clocks are ten days behind and ten
+// days ahead of the database's. Events must get the day that the database has, and no
+// call of Trim may delete events of the last days.
+func TestWrongClocks(t *testing.T) {
+	url := emptyDatabase(t)
+	right := open(t, url)
+	defer right.Close()
+	real := time.Now
+	today := core.DayOf(real().UnixMilli())
+	for name, off := range map[string]time.Duration{"behind": -10 * 24 * time.Hour, "right": time.Second, "ahead": 10 * 24 * time.Hour} {
+		s := open(t, url)
+		defer s.Close()
+		s.wall = func() time.Time { return real().Add(off) }
+		s.now = s.wall
+		if err := s.readClock(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		o := applyAt(t, s, s.wall().UnixMilli(), 1, newThread(name))
+		if got := o.Change.Events[0].Day; got != today && got != core.DayOf(real().UnixMilli()) {
+			t.Errorf("the event of the server that is %s has day %d, want %d", name, got, today)
+		}
+		if err := s.Trim(t.Context(), core.DayOf(s.wall().UnixMilli())-2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := one[int64](t, right, `SELECT position FROM log_floor`); got != 0 {
+		t.Errorf("the floor is %d, want 0", got)
+	}
+	if n := len(follow(t, right).rest()); n != 3 {
+		t.Errorf("the log has %d events, want 3", n)
 	}
 }
 

@@ -47,6 +47,8 @@ type Store struct {
 	pool     *pgxpool.Pool
 	log      *slog.Logger
 	now      func() time.Time
+	wall     func() time.Time // time.Now, which development servers and tests of core do not replace
+	shift    atomic.Int64     // the database's clock less that of wall, in milliseconds; see readClock
 	writers  [lanes]writer
 	timeouts timeouts
 	days     sync.Map     // of true, by the days for which prepareDay has succeeded
@@ -99,7 +101,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	s := &Store{pool: pool, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, timeouts: defaultTimeouts}
+	s := &Store{pool: pool, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, wall: time.Now, timeouts: defaultTimeouts}
 	if s.now == nil {
 		s.now = time.Now
 	}
@@ -143,7 +145,10 @@ func (s *Store) start(ctx context.Context, initial core.Resource) error {
 	if fsync == "off" {
 		s.log.Warn("store: PostgreSQL runs with fsync = off: a power cut will lose acknowledged messages")
 	}
-	return s.prepareDay(ctx, core.DayOf(s.now().UnixMilli()))
+	if err := s.readClock(ctx); err != nil {
+		return err
+	}
+	return s.prepareDay(ctx, core.DayOf(s.now().UnixMilli()+s.shift.Load()))
 }
 
 // writeFirstRows inserts the resource, the epoch and the access keys unless they exist,

@@ -8,12 +8,27 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/confab-chat/confab/internal/core"
 )
 
-// raiseSQL raises the floor of the log to the last event of the days before $1. The sum
-// keeps the planner from walking the primary key back through all later days.
+// raiseSQL raises the floor of the log to the last event before the first one of a day
+// from $1 to $2, today. It passes over events of later days, which a server whose clock
+// is ahead has written.
 const raiseSQL = `UPDATE log_floor f SET position = l.last, batch_check = l.batch_check
-	FROM log l WHERE l.last = (SELECT max(last + 0) FROM log WHERE day < $1) AND l.last > f.position`
+	FROM (
+		SELECT last, batch_check FROM log
+		WHERE last < coalesce((SELECT last FROM log WHERE day BETWEEN $1 AND $2 ORDER BY last LIMIT 1), 9223372036854775807)
+		ORDER BY last DESC LIMIT 1
+	) l WHERE l.last > f.position`
+
+// partitionsSQL selects the partitions of events whose names match $1 and are less than
+// $2, the oldest first, each with whether it has events after the floor. Tables that were detached from events are
+// not selected: they belong to the operator.
+const partitionsSQL = `SELECT relname::text, EXISTS (SELECT FROM log
+		WHERE day = to_date(right(relname, 8), 'YYYYMMDD') - date '1970-01-01' AND last > (SELECT position FROM log_floor))
+	FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
+	WHERE inhparent = 'events'::regclass AND relname ~ $1 AND relname < $2 ORDER BY relname`
 
 // clearSQL deletes the rows of log and batches that lie before the floor. The row of log
 // that ends at the floor stays, so that log always has a last row.
@@ -25,39 +40,71 @@ const clearSQL = `WITH gone AS (DELETE FROM log WHERE last < (SELECT position FR
 var trimTimeouts = timeouts{lock: time.Second, statement: 10 * time.Minute, idle: defaultTimeouts.idle, trip: 11 * time.Minute}
 
 // Trim deletes the events of days before this one from the log: it raises the floor,
-// drops the partitions of these days, and deletes the rows of their batches. If it is
-// interrupted, or a partition is in use, the next call does the rest: that of the next
-// day, or of the next start.
+// drops the partitions of these days, and deletes the rows of their batches. The day is
+// by the clock of this process, and is corrected if the database has another date. If
+// Trim is interrupted, or a partition is in use, the next call does the rest.
 func (s *Store) Trim(ctx context.Context, day uint32) error {
 	if _, err := s.Sequence(ctx); err != nil { // an event without a position cannot raise the floor
 		return err
 	}
-	tables, err := readAll(ctx, s, "the partitions of events", pgx.RowTo[string], `SELECT relname::text FROM pg_class
-		WHERE relkind = 'r' AND relnamespace = (SELECT relnamespace FROM pg_class WHERE oid = 'events'::regclass)
-			AND relname ~ $1 AND relname < $2 ORDER BY relname`, "^"+prefix+"[0-9]{8}$", partition(day))
+	if err := s.readClock(ctx); err != nil {
+		return err
+	}
+	now, shift := s.wall().UnixMilli(), s.shift.Load()
+	from := int64(day) + int64(core.DayOf(now+shift)) - int64(core.DayOf(now))
+	today := int64(core.DayOf(s.now().UnixMilli()+shift)) + 1 // the clocks of two servers may differ by seconds
+	old, err := s.partitions(ctx, from)
 	if err != nil {
 		return err
 	}
-	if len(tables) > 0 {
-		if err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) { b.Queue(raiseSQL, int64(day)) }); err != nil {
+	if len(old) > 0 {
+		if err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) { b.Queue(raiseSQL, from, today) }); err != nil {
 			return fmt.Errorf("raise the floor of the log: %w", err)
 		}
+		if old, err = s.partitions(ctx, from); err != nil {
+			return err
+		}
 	}
-	for _, table := range tables {
-		err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) {
-			b.Queue(`SELECT pg_advisory_xact_lock($1)`, startLock) // makePartition may attach the table
-			b.Queue(`DROP TABLE IF EXISTS ` + table)
-		})
-		if inUse(err) {
-			s.log.Info("store: a partition of events is in use and is dropped later", "partition", table, "error", err)
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("drop the partition %s: %w", table, err)
-		}
+	if err := s.drop(ctx, old); err != nil {
+		return err
 	}
 	if err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) { b.Queue(clearSQL) }); err != nil && !inUse(err) {
 		return fmt.Errorf("delete the trimmed batches from the log: %w", err)
+	}
+	return nil
+}
+
+// dayTable is a partition of events.
+type dayTable struct {
+	Name string
+	Kept bool // it has events after the floor of the log
+}
+
+// partitions returns the partitions of the days before this one, the oldest first.
+func (s *Store) partitions(ctx context.Context, before int64) ([]dayTable, error) {
+	return readAll(ctx, s, "the partitions of events", pgx.RowToStructByPos[dayTable], partitionsSQL, "^"+prefix+"[0-9]{8}$", partition(uint32(max(before, 0))))
+}
+
+// drop drops the partitions that have no event after the floor. It ends at the first one
+// that another transaction uses: the others are probably in use too, and each attempt
+// holds up all readers and writers of events for a second.
+func (s *Store) drop(ctx context.Context, old []dayTable) error {
+	for _, p := range old {
+		if p.Kept {
+			s.log.Info("store: a partition of events has newer events and is dropped later", "partition", p.Name)
+			continue
+		}
+		err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) {
+			b.Queue(`SELECT pg_advisory_xact_lock($1)`, startLock) // makePartition may attach the table
+			b.Queue(`DROP TABLE IF EXISTS ` + p.Name)
+		})
+		if inUse(err) {
+			s.log.Info("store: a partition of events is in use and is dropped later", "partition", p.Name, "error", err)
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("drop the partition %s: %w", p.Name, err)
+		}
 	}
 	return nil
 }
