@@ -310,6 +310,29 @@ func TestTokensEnd(t *testing.T) {
 	})
 }
 
+// TestStartAfterEnd ends a session before it has started, as a revocation does, and checks
+// that Start writes nothing and that the sink is closed once.
+func TestStartAfterEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		k := &sink{}
+		s, err := h.hub.Open(t.Context(), h.claims(h.user()), nil, gateway.SessionOptions{}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.hub.EndAll(gateway.Revoked)
+		if s.Start([]byte("hello\n")) {
+			t.Error("an ended session started")
+		}
+		<-s.Done()
+		k.want(t)
+		if !k.closed {
+			t.Error("the sink is open")
+		}
+	})
+}
+
 // TestGap opens a session at a cursor of another epoch and checks that it is told of a gap
 // and then of what happens.
 func TestGap(t *testing.T) {

@@ -104,18 +104,21 @@ func (s *Session) Why() Reason {
 }
 
 // Start makes the session write: first the given bytes, then what it missed, then what
-// happens.
-func (s *Session) Start(first []byte) {
+// happens. It returns false, and nothing is written, if the session has ended already: then
+// End has closed the sink.
+func (s *Session) Start(first []byte) bool {
 	s.hub.stats.opened(s.o.Protocol)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.why != 0 {
+		return false
+	}
 	s.started = true
 	s.control = append(s.control, first...)
-	if s.why == 0 {
-		s.beat = time.AfterFunc(Heartbeat, s.heartbeat)
-		s.expiry = time.AfterFunc(s.claims.Expires.Sub(s.hub.now()), func() { s.expire() })
-	}
+	s.beat = time.AfterFunc(Heartbeat, s.heartbeat)
+	s.expiry = time.AfterFunc(s.claims.Expires.Sub(s.hub.now()), func() { s.expire() })
 	s.run()
+	return true
 }
 
 // expire ends the session if its token has expired by the hub's clock.
