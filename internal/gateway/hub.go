@@ -99,9 +99,10 @@ type Hub struct {
 	live     chan struct{} // closed while the hub follows the log
 	users    map[string]*user
 	count    int
+	sinks    int         // sessions whose sink is not closed yet, ended ones included
 	idle     *time.Timer // ends the feed when nobody has listened for linger
 	draining bool
-	empty    chan struct{} // closed when the hub drains and has no sessions
+	empty    chan struct{} // closed when the hub drains and all sinks are closed
 }
 
 // user has the sessions of one user.
@@ -223,6 +224,7 @@ func (h *Hub) Open(ctx context.Context, c token.Claims, from *core.Cursor, o Ses
 	}
 	if why, err := h.judge(ctx, c); why != 0 {
 		h.leave(s)
+		h.closed()
 		return nil, &OpenError{why, err}
 	}
 	return s, nil
@@ -296,6 +298,7 @@ func (h *Hub) enter(s *Session, from *core.Cursor) error {
 	}
 	u.sessions = append(u.sessions, s)
 	h.count++
+	h.sinks++
 	s.user, s.at, s.told = u, h.at, h.at
 	if from != nil && *from != h.at {
 		s.at, s.behind = *from, true
@@ -335,13 +338,18 @@ func (h *Hub) leave(s *Session) {
 	if len(u.sessions) == 0 {
 		delete(h.users, id)
 	}
-	if h.count == 0 {
-		if h.draining {
-			close(h.empty)
-		}
-		if h.idle != nil {
-			h.idle.Reset(linger)
-		}
+	if h.count == 0 && h.idle != nil {
+		h.idle.Reset(linger)
+	}
+}
+
+// closed records that a session that was entered has closed its sink.
+func (h *Hub) closed() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sinks--
+	if h.draining && h.sinks == 0 {
+		close(h.empty)
 	}
 }
 
@@ -398,13 +406,13 @@ func (h *Hub) sessions() (all []*Session) {
 	return all
 }
 
-// Drain refuses new sessions, ends all others with Draining, and waits until they have
-// left or ctx is done.
+// Drain refuses new sessions, ends all others with Draining, and waits until their clients
+// were told and their sinks are closed, or until ctx is done.
 func (h *Hub) Drain(ctx context.Context) {
 	h.mu.Lock()
 	if !h.draining {
 		h.draining = true
-		if h.count == 0 {
+		if h.sinks == 0 {
 			close(h.empty)
 		}
 	}

@@ -333,6 +333,40 @@ func TestStartAfterEnd(t *testing.T) {
 	})
 }
 
+// TestDrainWaitsForGoodbyes drains a hub while a client takes nothing, and checks that Drain
+// interrupts the write and returns once the client was told and its sink is closed.
+func TestDrainWaitsForGoodbyes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		k := &interruptible{sink: sink{blocks: make(chan struct{})}}
+		s, err := h.hub.Open(t.Context(), h.claims(ann), nil, gateway.SessionOptions{}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start(nil)
+		h.send(ann, thread, "one")
+		synctest.Wait()
+		h.hub.Drain(t.Context())
+		if !k.closed {
+			t.Error("Drain has returned, and the sink is open")
+		}
+		k.want(t, "messageReceived:one", "bye:draining")
+	})
+}
+
+// interruptible is a sink whose Write waits until Interrupt is called.
+type interruptible struct{ sink }
+
+// Interrupt implements gateway.Interrupter. It lets Write return.
+func (k *interruptible) Interrupt() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	close(k.blocks)
+}
+
 // TestGap opens a session at a cursor of another epoch and checks that it is told of a gap
 // and then of what happens.
 func TestGap(t *testing.T) {

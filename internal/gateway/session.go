@@ -25,6 +25,10 @@ type Sink interface {
 	Close()
 }
 
+// Interrupter is a Sink whose Write may wait for a slow client. Interrupt is called when the
+// session ends, also while Write runs: from then on Write must not wait for long.
+type Interrupter interface{ Interrupt() }
+
 // SessionOptions of Hub.Open.
 type SessionOptions struct {
 	Protocol Protocol
@@ -192,9 +196,17 @@ func (s *Session) End(why Reason) {
 	s.hub.stats.ended(why)
 	s.hub.leave(s)
 	if !started {
-		s.sink.Close()
-		close(s.done)
+		s.close()
+	} else if i, ok := s.sink.(Interrupter); ok {
+		i.Interrupt()
 	}
+}
+
+// close closes the sink of a session that has ended.
+func (s *Session) close() {
+	s.sink.Close()
+	close(s.done)
+	s.hub.closed()
 }
 
 // wants reports whether the session is told events of a thread.

@@ -83,8 +83,7 @@ func (s *Session) write() {
 			if len(b) > 0 {
 				s.sink.Write(b) // an error means that the client is gone
 			}
-			s.sink.Close()
-			close(s.done)
+			s.close()
 			return
 		case catchUp:
 			b = s.catchUp(b)
