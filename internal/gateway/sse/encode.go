@@ -1,0 +1,235 @@
+package sse
+
+import (
+	"maps"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+)
+
+// names maps each kind of event to its name in the stream.
+var names = map[core.EventKind]string{
+	core.MessageReceived:     "chatMessageReceived",
+	core.MessageEdited:       "chatMessageEdited",
+	core.MessageDeleted:      "chatMessageDeleted",
+	core.TypingReceived:      "typingIndicatorReceived",
+	core.ReceiptReceived:     "readReceiptReceived",
+	core.ThreadCreated:       "chatThreadCreated",
+	core.ThreadUpdated:       "chatThreadPropertiesUpdated",
+	core.ThreadDeleted:       "chatThreadDeleted",
+	core.ParticipantsAdded:   "participantsAdded",
+	core.ParticipantsRemoved: "participantsRemoved",
+}
+
+// appendEvent appends the message of an event for a user: recipient is its id as a JSON
+// string, and id the text of the cursor after the event, or nil for none.
+func appendEvent(b []byte, e *gateway.Event, recipient, id []byte) []byte {
+	text := e.Encoded(gateway.SSE, encode)
+	start := len(opening(nil, e.Kind))
+	if id != nil {
+		b = appendID(b, id)
+	}
+	return append(append(append(b, text[:start]...), recipient...), text[start:]...)
+}
+
+// appendID appends the field id of a message.
+func appendID(b, id []byte) []byte {
+	return append(append(append(b, "id: "...), id...), '\n')
+}
+
+// opening appends the start of an event's message, up to where the JSON string of the
+// recipient begins.
+func opening(b []byte, k core.EventKind) []byte {
+	return append(append(append(b, "event: "...), names[k]...), "\ndata: {\"recipient\":"...)
+}
+
+// encode returns the message of an event without the recipient and without id: the text of
+// opening, and what follows the recipient.
+func encode(e *gateway.Event) []byte {
+	b := opening(make([]byte, 0, 512), e.Kind)
+	b = text(b, "threadId", e.Thread)
+	if e.Kind != core.TypingReceived {
+		b = strconv.AppendUint(name(b, "number"), e.Number, 10)
+	}
+	switch e.Kind {
+	case core.MessageReceived, core.MessageEdited, core.MessageDeleted:
+		b = appendMessage(b, e)
+	case core.TypingReceived:
+		b = digits(b, "version", e.Version)
+		b = text(b, "sender", e.Actor.User)
+		b = optional(b, "senderDisplayName", e.Actor.DisplayName)
+		b = instant(b, "receivedOn", e.At)
+	case core.ReceiptReceived:
+		b = digits(b, "chatMessageId", e.MessageID)
+		b = text(b, "sender", e.Actor.User)
+		b = instant(b, "readOn", e.Version)
+	default:
+		b = appendThreadEvent(b, e)
+	}
+	return append(b, "}\n\n"...)
+}
+
+// appendMessage appends the fields of an event about a message.
+func appendMessage(b []byte, e *gateway.Event) []byte {
+	m := e.Message
+	b = digits(b, "id", m.ID)
+	b = digits(b, "version", m.Version)
+	b = text(b, "type", m.Kind.String())
+	if e.Kind != core.MessageDeleted {
+		b = text(b, "message", m.Content)
+	}
+	b = text(b, "sender", m.Sender)
+	b = optional(b, "senderDisplayName", m.SenderDisplayName)
+	b = instant(b, "createdOn", m.CreatedOn)
+	switch e.Kind {
+	case core.MessageEdited:
+		b = instant(b, "editedOn", m.EditedOn)
+	case core.MessageDeleted:
+		return instant(b, "deletedOn", m.DeletedOn)
+	}
+	return metadata(b, m.Metadata)
+}
+
+// threadEvents has the fields of the time, the actor and the members of each kind of event
+// about a thread.
+var threadEvents = map[core.EventKind]struct{ on, by, members string }{
+	core.ThreadCreated:       {"createdOn", "createdBy", "participants"},
+	core.ThreadUpdated:       {"updatedOn", "updatedBy", ""},
+	core.ThreadDeleted:       {"deletedOn", "deletedBy", ""},
+	core.ParticipantsAdded:   {"addedOn", "addedBy", "participantsAdded"},
+	core.ParticipantsRemoved: {"removedOn", "removedBy", "participantsRemoved"},
+}
+
+// appendThreadEvent appends the fields of an event about a thread or its participants.
+func appendThreadEvent(b []byte, e *gateway.Event) []byte {
+	fields := threadEvents[e.Kind]
+	at := e.At
+	if at == 0 { // an event of Confab before that field
+		at = e.Version
+	}
+	b = digits(b, "version", e.Version)
+	b = instant(b, fields.on, at)
+	b = name(b, fields.by)
+	if e.Actor.User == "" { // the retention policy
+		b = append(b, "null"...)
+	} else {
+		b = participant(b, e.Actor.User, e.Actor.DisplayName, e.Actor.ShareHistory, nil)
+	}
+	if fields.members != "" {
+		b = append(name(b, fields.members), '[')
+		for i, m := range e.Members {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = participant(b, m.User, m.DisplayName, m.ShareHistory, m.Metadata)
+		}
+		b = append(b, ']')
+	}
+	switch e.Kind {
+	case core.ThreadCreated, core.ThreadUpdated:
+		b = appendString(append(name(b, "properties"), `{"topic":`...), e.Properties.Topic)
+		b = append(metadata(b, e.Properties.Metadata), '}')
+		b = name(b, "retentionPolicy")
+		if days := e.Properties.RetentionDays; days != 0 {
+			b = append(b, `{"kind":"threadCreationDate","deleteThreadAfterDays":`...)
+			b = append(strconv.AppendInt(b, int64(days), 10), '}')
+		} else {
+			b = append(b, `{"kind":"none"}`...)
+		}
+	case core.ThreadDeleted:
+		reason := "deletedByUser"
+		if e.Actor.User == "" {
+			reason = "deletedByPolicy"
+		}
+		b = text(b, "reason", reason)
+	}
+	return b
+}
+
+// participant appends a JSON object that describes a user in a thread.
+func participant(b []byte, user, displayName string, shareHistory int64, data map[string]string) []byte {
+	b = appendString(append(b, `{"id":`...), user)
+	b = optional(b, "displayName", displayName)
+	if shareHistory != 0 {
+		b = instant(b, "shareHistoryTime", shareHistory)
+	}
+	return append(metadata(b, data), '}')
+}
+
+// name appends a comma and the name of a field.
+func name(b []byte, name string) []byte {
+	return append(append(append(b, `,"`...), name...), `":`...)
+}
+
+// text appends a field with a string.
+func text(b []byte, field, value string) []byte { return appendString(name(b, field), value) }
+
+// optional appends a field with a string, or nothing if the string is empty.
+func optional(b []byte, field, value string) []byte {
+	if value == "" {
+		return b
+	}
+	return text(b, field, value)
+}
+
+// digits appends a field with a number as a string of digits.
+func digits(b []byte, field string, n int64) []byte {
+	return append(strconv.AppendInt(append(name(b, field), '"'), n, 10), '"')
+}
+
+// instant appends a field with a time, of which ms are the epoch milliseconds.
+func instant(b []byte, field string, ms int64) []byte {
+	return appendTime(name(b, field), time.UnixMilli(ms))
+}
+
+// appendTime appends a JSON string with a time in UTC with milliseconds.
+func appendTime(b []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(b, `"2006-01-02T15:04:05.000Z"`)
+}
+
+// metadata appends the field metadata with its names sorted, or nothing if it is empty.
+func metadata(b []byte, data map[string]string) []byte {
+	if len(data) == 0 {
+		return b
+	}
+	b = append(name(b, "metadata"), '{')
+	for i, k := range slices.Sorted(maps.Keys(data)) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(appendString(b, k), ':'), data[k])
+	}
+	return append(b, '}')
+}
+
+// appendString appends s as a JSON string without line breaks of any kind. Bytes that are
+// not UTF-8 become U+FFFD.
+func appendString(b []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	b = append(b, '"')
+	start := 0
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		plain := r >= ' ' && r != '"' && r != '\\' && r != '\u2028' && r != '\u2029' && (r != utf8.RuneError || n > 1)
+		if plain {
+			i += n
+			continue
+		}
+		b = append(b, s[start:i]...)
+		switch r {
+		case '"', '\\':
+			b = append(b, '\\', byte(r))
+		case '\n':
+			b = append(b, `\n`...)
+		default:
+			b = append(b, '\\', 'u', hex[r>>12&15], hex[r>>8&15], hex[r>>4&15], hex[r&15])
+		}
+		i += n
+		start = i
+	}
+	return append(append(b, s[start:]...), '"')
+}
