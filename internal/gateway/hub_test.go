@@ -182,6 +182,8 @@ func word(e *gateway.Event) string {
 	switch {
 	case e.Gap != 0:
 		return "gap:" + e.Gap.String()
+	case e.Kind == core.TypingReceived:
+		return "typing:" + e.DisplayName
 	case e.Message != nil && e.Message.Sender != "":
 		return e.Kind.String() + ":" + e.Message.Content
 	}
@@ -365,6 +367,27 @@ func (k *interruptible) Interrupt() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	close(k.blocks)
+}
+
+// TestTyping sends a typing notification and checks that those who are in the thread are
+// told of it, and nobody else.
+func TestTyping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann, bob, eve := h.user(), h.user(), h.user()
+		thread := h.thread("plans", ann, bob, eve)
+		if err := h.core.RemoveParticipant(t.Context(), ann.ID, thread, communication.ParseRawID(eve.ID)); err != nil {
+			t.Fatal(err)
+		}
+		_, b := h.open(bob, nil, gateway.SessionOptions{})
+		_, e := h.open(eve, nil, gateway.SessionOptions{})
+		if err := h.core.Typing(t.Context(), ann.ID, thread, "Ann"); err != nil {
+			t.Fatal(err)
+		}
+		b.want(t, "typing:Ann")
+		e.want(t)
+	})
 }
 
 // TestGap opens a session at a cursor of another epoch and checks that it is told of a gap

@@ -48,7 +48,7 @@ func TestUnverifiedSizes(t *testing.T) {
 func TestOperations(t *testing.T) {
 	want := []string{
 		"add participants", "create thread", "delete message", "delete thread", "get message", "get thread",
-		"list messages", "list participants", "list read receipts", "list threads", "remove participant",
+		"list messages", "list participants", "list read receipts", "list threads", "open event stream", "remove participant",
 		"send message", "send read receipt", "send typing notification", "update message", "update thread",
 	}
 	if got := limits.Operations(); !slices.Equal(got, want) {

@@ -73,6 +73,10 @@ var azureRates = []rate{
 	{"send typing notification", ops("send typing notification"), inThread, []window{{10, shortWindow}, {30, minute}}},
 }
 
+// OpenEventStream is the operation of Confab's own route GET /chat/events, which Azure does
+// not have.
+const OpenEventStream = "open event stream"
+
 // fairRates allows each user 200 requests a second on average, in bursts of up to 1000.
 // That is 40 times the highest rate that Azure allows a user for one operation, and
 // enough for a bot that serves many people, but a small part of what a server can handle.
@@ -82,11 +86,11 @@ var fairRates = []rate{
 	{"chat requests", Operations(), byUser, []window{{1000, 5 * time.Second}}},
 }
 
-// Operations returns the names of the operations that have rate limits, sorted: those of
-// all chat routes. Identity routes have none, because only the owner of the server, with
+// Operations returns the names of the operations that have rate limits in some profile,
+// sorted: those of all chat routes and OpenEventStream. Identity routes have none, because only the owner of the server, with
 // an access key, calls them.
 func Operations() []string {
-	var all []string
+	all := []string{OpenEventStream}
 	for _, r := range azureRates {
 		all = append(all, r.operations...)
 	}

@@ -5,14 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
 	"sync"
 	"time"
-
-	"github.com/confab-chat/confab/internal/gateway"
 )
 
 const (
@@ -130,6 +127,12 @@ func (c *Conn) Write(b []byte) error {
 	}
 	record := records.Get().(*[maxRecord]byte)
 	defer records.Put(record)
+	if len(c.head) > maxRecord/2 {
+		if err := c.send(c.head); err != nil {
+			return err
+		}
+		c.head = nil
+	}
 	for len(b) > 0 {
 		out := append(record[:0], c.head...)
 		c.head = nil
@@ -184,7 +187,7 @@ func (c *Conn) writeStream(b []byte) error {
 		if err != nil {
 			c.Abort()
 			if time.Since(start) >= c.timeout {
-				return &net.OpError{Op: "write", Net: "http2", Err: errTimeout{err}}
+				return errTimeout{err}
 			}
 			return err
 		}
@@ -300,8 +303,3 @@ func (c *Conn) Wait(ctx context.Context) error {
 	}
 	return ErrNoisy
 }
-
-var (
-	_ gateway.Interrupter = (*Conn)(nil)
-	_ io.Writer           = (*byteWriter)(nil)
-)

@@ -25,32 +25,18 @@ var names = map[core.EventKind]string{
 	core.ParticipantsRemoved: "participantsRemoved",
 }
 
-// appendEvent appends the message of an event for a user: recipient is its id as a JSON
-// string, and id the text of the cursor after the event, or nil for none.
-func appendEvent(b []byte, e *gateway.Event, recipient, id []byte) []byte {
+// appendEvent appends the fields event and data of an event for a user, and the end of the
+// message. recipient is the user's id as a JSON string.
+func appendEvent(b []byte, e *gateway.Event, recipient []byte) []byte {
 	text := e.Encoded(gateway.SSE, encode)
-	start := len(opening(nil, e.Kind))
-	if id != nil {
-		b = appendID(b, id)
-	}
+	start := len("event: \ndata: {\"recipient\":") + len(names[e.Kind])
 	return append(append(append(b, text[:start]...), recipient...), text[start:]...)
 }
 
-// appendID appends the field id of a message.
-func appendID(b, id []byte) []byte {
-	return append(append(append(b, "id: "...), id...), '\n')
-}
-
-// opening appends the start of an event's message, up to where the JSON string of the
-// recipient begins.
-func opening(b []byte, k core.EventKind) []byte {
-	return append(append(append(b, "event: "...), names[k]...), "\ndata: {\"recipient\":"...)
-}
-
-// encode returns the message of an event without the recipient and without id: the text of
-// opening, and what follows the recipient.
+// encode returns the fields event and data of an event, and the end of the message, without
+// the value of recipient.
 func encode(e *gateway.Event) []byte {
-	b := opening(make([]byte, 0, 512), e.Kind)
+	b := append(make([]byte, 0, 512), "event: "+names[e.Kind]+"\ndata: {\"recipient\":"...)
 	b = text(b, "threadId", e.Thread)
 	if e.Kind != core.TypingReceived {
 		b = strconv.AppendUint(name(b, "number"), e.Number, 10)
@@ -61,7 +47,7 @@ func encode(e *gateway.Event) []byte {
 	case core.TypingReceived:
 		b = digits(b, "version", e.Version)
 		b = text(b, "sender", e.Actor.User)
-		b = optional(b, "senderDisplayName", e.Actor.DisplayName)
+		b = optional(b, "senderDisplayName", e.DisplayName)
 		b = instant(b, "receivedOn", e.At)
 	case core.ReceiptReceived:
 		b = digits(b, "chatMessageId", e.MessageID)
