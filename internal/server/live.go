@@ -3,10 +3,12 @@ package server
 import (
 	"cmp"
 	"context"
+	"strings"
 	"syscall"
 
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/sse"
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/token"
@@ -47,10 +49,14 @@ func openFiles() uint64 {
 	return min(l.Cur, 1<<20)
 }
 
-// liveRecord returns the access record of a live connection.
-func liveRecord(r gateway.Record) rest.Record {
-	return rest.Record{
+// liveAccess counts a request of a live protocol and passes it to access. The record of
+// the end of a connection is not a request.
+func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
+	if !strings.HasPrefix(r.Note, sse.Ended) {
+		s.metrics.Request(r.Operation, r.Status, r.Duration)
+	}
+	access(rest.Record{
 		Time: r.Time, Duration: r.Duration, Method: r.Method, Path: r.Path, Status: r.Status, Operation: r.Operation,
 		User: r.User, Note: r.Note, UserAgent: r.UserAgent, RequestID: r.RequestID,
-	}
+	})
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/sse"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/metrics"
@@ -310,9 +311,10 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if access == nil {
 		access = s.logAccess
 	}
+	limiter := limits.New(o.Config.Limits, s.now)
 	ro := rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
-		Limiter: limits.New(o.Config.Limits, s.now), MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
+		Limiter: limiter, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r rest.Record) {
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
 			access(r)
@@ -325,6 +327,10 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
+	events := sse.New(sse.Options{
+		Hub: s.hub, Tokens: tokens, Limiter: limiter, Faults: s.faults, Now: o.Now, Logger: s.log,
+		Access: func(r gateway.Record) { s.liveAccess(r, access) },
+	})
 	adminHandler := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
 	devHandler := s.devHandler(o.Config)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -333,6 +339,8 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 			adminHandler.ServeHTTP(w, r)
 		case devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix):
 			devHandler.ServeHTTP(w, r)
+		case r.URL.Path == sse.Path || r.URL.Path == "/"+sse.Path:
+			events.ServeHTTP(w, r)
 		default:
 			api.ServeHTTP(w, r)
 		}
