@@ -39,10 +39,16 @@ func Bearer(cred azcore.TokenCredential, scopes ...string) Auth {
 	return func(allowHTTP bool) policy.Policy {
 		tokens := newTokens(cred, scopes)
 		return authorize(allowHTTP, func(req *policy.Request) (*http.Response, error) {
-			token, err := tokens.get(req.Raw().Context(), "")
+			c := &call{}
+			req.OperationValue(&c)
+			token, err := tokens.get(req.Raw().Context(), c.refusedToken)
 			if err != nil {
 				return nil, stop{err}
 			}
+			if c.notToken != "" && token == c.notToken {
+				return nil, stop{ErrSameToken}
+			}
+			c.token = token
 			resp, err := sendWith(req, token)
 			if err != nil || resp.StatusCode != http.StatusUnauthorized {
 				return resp, err
@@ -56,6 +62,7 @@ func Bearer(cred azcore.TokenCredential, scopes ...string) Auth {
 			if err := req.RewindBody(); err != nil {
 				return nil, stop{err}
 			}
+			c.token = fresh
 			return sendWith(req, fresh)
 		})
 	}

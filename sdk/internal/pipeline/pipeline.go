@@ -6,6 +6,7 @@
 //     or over plain http (auth.go, transport.go).
 //   - A request that may have been carried out is repeated only if that is harmless (try.go).
 //   - A link to the next page is followed only on the same origin (continuation.go).
+//   - The response to a request can be a stream of events (stream.go).
 //   - The size of responses is limited, and a private certificate authority can be configured in
 //     the same way on every system (transport.go).
 package pipeline
@@ -60,6 +61,8 @@ type Client struct {
 	version   string
 	azcore    *azcore.Client
 	component string
+	retry     policy.RetryOptions // of the options; azcore's retry policy has a copy
+	log       *slog.Logger        // nil for no log
 	// ownTransport is true if the transport is one of this package, based on net/http. Such a
 	// transport repeats a request internally only if nothing of the request was written. Other
 	// transports may behave differently.
@@ -103,7 +106,7 @@ func New(c Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{endpoint: address, base: base, version: version, azcore: az, component: c.Component, ownTransport: own}, nil
+	return &Client{endpoint: address, base: base, version: version, azcore: az, component: c.Component, retry: o.Retry, log: o.Logger, ownTransport: own}, nil
 }
 
 var versionForm = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-[a-z0-9]+)?$`)
@@ -136,6 +139,12 @@ type Request struct {
 	Creates    bool              // each repetition may create another resource, so errors report an unknown fate
 	Once       bool              // implies Creates; not retried after an attempt that may have been carried out
 	Status     int               // expected status
+	NoVersion  bool              // send no api-version
+
+	// RefusedToken is a token that the server no longer accepts, so that Open asks the credential
+	// for another one. NotToken is a token that Open does not send: it returns ErrSameToken if the
+	// credential still returns that token. Both are "" for Do.
+	RefusedToken, NotToken string
 }
 
 // Do sends r and decodes the response into out. If out is nil, it ignores the body. It returns the
@@ -185,10 +194,13 @@ func (c *Client) newRequest(ctx context.Context, r Request, call *call) (*policy
 	if more := r.Query.Encode(); more != "" {
 		query = join(query, more)
 	}
-	if query == "" || !url.Values.Has(parseQuery(query), "api-version") {
+	if !r.NoVersion && !url.Values.Has(parseQuery(query), "api-version") {
 		query = join(query, "api-version="+url.QueryEscape(c.version))
 	}
-	req, err := runtime.NewRequest(ctx, r.Method, c.endpoint+path+"?"+query)
+	if query != "" {
+		query = "?" + query
+	}
+	req, err := runtime.NewRequest(ctx, r.Method, c.endpoint+path+query)
 	if err != nil {
 		return nil, err
 	}

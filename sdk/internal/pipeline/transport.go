@@ -124,12 +124,17 @@ func withoutRedirects(t policy.Transporter) policy.Transporter {
 // applied below azcore, because azcore reads each response to its end.
 type bounded struct{ policy.Transporter }
 
-// Do sends the request and limits the size of the response's body. It implements
+// Do sends the request and limits the size of the response's body. For a request of Open it keeps
+// a successful response's body from the policies above it: see call.keepStream. It implements
 // policy.Transporter.
 func (b bounded) Do(req *http.Request) (*http.Response, error) {
 	resp, err := b.Transporter.Do(req)
 	if err != nil {
 		return resp, err
+	}
+	if c, ok := req.Context().Value(streamKey{}).(*call); ok && resp.StatusCode == http.StatusOK {
+		c.keepStream(resp)
+		return resp, nil
 	}
 	if resp.Body != nil {
 		resp.Body = &boundedBody{resp.Body, maxResponse}

@@ -29,6 +29,11 @@ type call struct {
 	refused       *http.Response // the failed response of the last attempt, with its body read
 	failed        error          // or the error of the last attempt
 
+	// The fields of a call of Open: the tokens of the Request, the token of the last attempt, and
+	// the body of the response, which the transport sets.
+	refusedToken, notToken, token string
+	stream                        io.ReadCloser
+
 	// dialing is true if the current attempt has requested a connection, and connected if it has
 	// obtained one. If the first is true and the second false, nothing of the attempt was written.
 	// A transport that sets neither may have written all of it.

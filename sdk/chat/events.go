@@ -1,0 +1,348 @@
+package chat
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// Event is what happened in a thread of the user, as [Client.Events] returns it. A type switch
+// tells the kinds apart:
+//
+//   - messages: [MessageReceived], [MessageEdited], [MessageDeleted]
+//   - what other participants do: [TypingIndicatorReceived], [ReadReceiptReceived]
+//   - threads: [ThreadCreated], [ThreadPropertiesUpdated], [ThreadDeleted]
+//   - participants: [ParticipantsAdded], [ParticipantsRemoved]
+//   - [Gap]: events are missing
+//   - [UnknownEvent]: a kind that this version of the package does not know
+//
+// The kinds are structs, not pointers. The user itself causes events too: it receives the messages
+// that it sends. A switch needs no default, because a program can ignore the kinds that it does not
+// use. Only Gap asks for an action.
+type Event interface {
+	// Info returns the cursor, the thread and the number of the event.
+	Info() EventInfo
+
+	isEvent()
+}
+
+// EventInfo holds the fields of all kinds of events.
+type EventInfo struct {
+	// Cursor is the place after this event in the user's events. [EventsOptions].Cursor continues
+	// there, also in another process. It is a string without meaning to programs, and no secret: it
+	// is of use to this user only, with the same EventsOptions.Threads.
+	Cursor string
+
+	// ThreadID identifies the thread of the event. It is empty in a Gap.
+	ThreadID string
+
+	// Number is the number of the event in its thread. The events of a thread are numbered from 1
+	// and arrive in this order; the user does not receive those that it may not see. It is 0 for a
+	// TypingIndicatorReceived and a Gap.
+	Number int64
+}
+
+// Info returns i. The kinds of events, which embed an EventInfo, have the method from it.
+func (i EventInfo) Info() EventInfo { return i }
+
+// MessageReceived reports a message of type text or HTML that a participant, or the user, has sent.
+type MessageReceived struct {
+	EventInfo
+
+	// Message is the message. After a resumption it has its present content: that of the last edit.
+	// It has no SequenceID and no attachments.
+	Message Message
+}
+
+// MessageEdited reports that a sender has edited a message.
+type MessageEdited struct {
+	EventInfo
+
+	// Message is the message with its new content, and EditedOn. It has no SequenceID and no
+	// attachments.
+	Message Message
+}
+
+// MessageDeleted reports that a message was deleted.
+type MessageDeleted struct {
+	EventInfo
+
+	// Message is the deleted message, with DeletedOn and without content.
+	Message Message
+}
+
+// TypingIndicatorReceived reports that a participant is typing. The indicator is valid for some
+// seconds. It is not stored, so it is not repeated after a resumption: its Cursor is that of the
+// event before.
+type TypingIndicatorReceived struct {
+	EventInfo
+
+	// Sender is the user that is typing.
+	Sender communication.Identifier
+
+	// SenderDisplayName is the display name that the sender set for the indicator, if any.
+	SenderDisplayName string
+
+	// Version is a decimal number as text that orders the indicators of a thread.
+	Version string
+
+	// ReceivedOn is the time at which the server received the indicator.
+	ReceivedOn time.Time
+}
+
+// ReadReceiptReceived reports how far a participant has read.
+type ReadReceiptReceived struct {
+	EventInfo
+
+	// Receipt names the participant and the last message that it has read.
+	Receipt ReadReceipt
+}
+
+// ThreadCreated reports a new thread of which the user is a participant. A user that is added later
+// receives ParticipantsAdded instead.
+type ThreadCreated struct {
+	EventInfo
+
+	// Version is a decimal number as text, which grows with each change of the thread.
+	Version string
+
+	// CreatedOn is the time of the creation, and CreatedBy the participant that created the thread.
+	CreatedOn time.Time
+	CreatedBy Participant
+
+	// Participants are the first participants, including CreatedBy.
+	Participants []Participant
+
+	// Topic, Metadata and RetentionPolicy are the properties of the thread.
+	Topic           string
+	Metadata        map[string]string
+	RetentionPolicy RetentionPolicy
+}
+
+// ThreadPropertiesUpdated reports a change of a thread's topic, metadata or retention policy.
+type ThreadPropertiesUpdated struct {
+	EventInfo
+
+	// Version is a decimal number as text, which grows with each change of the thread.
+	Version string
+
+	// UpdatedOn is the time of the change, and UpdatedBy the participant that made it.
+	UpdatedOn time.Time
+	UpdatedBy Participant
+
+	// Topic, Metadata and RetentionPolicy are all properties after the change.
+	Topic           string
+	Metadata        map[string]string
+	RetentionPolicy RetentionPolicy
+}
+
+// ThreadDeleted reports that a thread was deleted, with all its messages.
+type ThreadDeleted struct {
+	EventInfo
+
+	// Version is a decimal number as text, which grows with each change of the thread.
+	Version string
+
+	// DeletedOn is the time of the deletion, and DeletedBy the participant that deleted the thread.
+	// DeletedBy is zero if the thread's retention policy did.
+	DeletedOn time.Time
+	DeletedBy Participant
+
+	// Reason tells whether a participant or the retention policy deleted the thread.
+	Reason ThreadDeletedReason
+}
+
+// ThreadDeletedReason is the reason of a [ThreadDeleted]. Newer servers may add reasons.
+type ThreadDeletedReason string
+
+// The reasons why a thread is deleted (docs/contract/realtime.md §13).
+const (
+	ThreadDeletedByUser   ThreadDeletedReason = "deletedByUser"
+	ThreadDeletedByPolicy ThreadDeletedReason = "deletedByPolicy"
+)
+
+// ParticipantsAdded reports new participants of a thread, one of which may be the user.
+type ParticipantsAdded struct {
+	EventInfo
+
+	// Version is a decimal number as text, which grows with each change of the thread.
+	Version string
+
+	// AddedOn is the time at which they were added, and AddedBy the participant that added them.
+	AddedOn time.Time
+	AddedBy Participant
+
+	// Participants are the new participants.
+	Participants []Participant
+}
+
+// ParticipantsRemoved reports participants that were removed from a thread or left it. If the user
+// is one of them, it is the user's last event of the thread.
+type ParticipantsRemoved struct {
+	EventInfo
+
+	// Version is a decimal number as text, which grows with each change of the thread.
+	Version string
+
+	// RemovedOn is the time at which they were removed, and RemovedBy the participant that removed
+	// them.
+	RemovedOn time.Time
+	RemovedBy Participant
+
+	// Participants are the former participants.
+	Participants []Participant
+}
+
+// Gap reports that events are missing: everything that happened between the last event and the time
+// at which the server sent the Gap. The events that follow are complete again. To learn what was
+// missed, list the threads and their messages.
+type Gap struct {
+	EventInfo
+
+	// Reason tells why events are missing.
+	Reason GapReason
+}
+
+// GapReason is the reason of a [Gap]. Newer servers may add reasons.
+type GapReason string
+
+// The reasons why events are missing (docs/events.md).
+const (
+	GapTrimmed GapReason = "trimmed" // the server no longer keeps the events after the cursor
+	GapEpoch   GapReason = "epoch"   // the server's store was replaced, or put back to an older state
+	GapLost    GapReason = "lost"    // the server's store was put back to a state before the cursor
+	GapTooMuch GapReason = "tooMuch" // more threads have news than the server reads at once
+)
+
+// UnknownEvent is an event of a kind that a newer server sends and this version of the package does
+// not know. A program can ignore it.
+type UnknownEvent struct {
+	EventInfo
+
+	// Name is the name of the kind in the protocol.
+	Name string
+
+	// Data holds the fields of the event.
+	Data json.RawMessage
+}
+
+func (MessageReceived) isEvent()         {}
+func (MessageEdited) isEvent()           {}
+func (MessageDeleted) isEvent()          {}
+func (TypingIndicatorReceived) isEvent() {}
+func (ReadReceiptReceived) isEvent()     {}
+func (ThreadCreated) isEvent()           {}
+func (ThreadPropertiesUpdated) isEvent() {}
+func (ThreadDeleted) isEvent()           {}
+func (ParticipantsAdded) isEvent()       {}
+func (ParticipantsRemoved) isEvent()     {}
+func (Gap) isEvent()                     {}
+func (UnknownEvent) isEvent()            {}
+
+// The errors with which [Client.Events] ends, besides refusals of the token and of the cursor.
+var (
+	// ErrNoEventStream means that the service has no event stream. The real service has none, and
+	// neither has a Confab server that is too old.
+	ErrNoEventStream = errors.New("this service has no event stream")
+	// ErrUserDeleted means that the user was deleted.
+	ErrUserDeleted = errors.New("the user was deleted")
+	// ErrStreamReplaced means that a newer connection took the place of this one. Connecting again
+	// would end the newer one.
+	ErrStreamReplaced = errors.New("a newer connection took this one's place")
+)
+
+// EventsOptions are the optional arguments of [Client.Events].
+type EventsOptions struct {
+	// Threads are the ids of the threads whose events are received, at most 100. If it is empty,
+	// events of all threads are received, including those that the user joins later.
+	Threads []string
+
+	// Cursor is the [EventInfo].Cursor after which to continue. If it is empty, the events begin
+	// now. The server keeps events for some time, seven days by default; an older cursor begins
+	// with a Gap.
+	Cursor string
+}
+
+const eventsOperation = "receive events"
+
+// Events returns the events of the user as they happen (docs/events.md). The loop blocks until the
+// next event, and lasts until the program leaves it, ctx ends, or the server refuses to go on. An
+// error is yielded once, as the last element:
+//
+//	for event, err := range client.Events(ctx, nil) {
+//		if err != nil {
+//			return err
+//		}
+//		switch e := event.(type) {
+//		case chat.MessageReceived:
+//			fmt.Println(e.ThreadID, e.Message.Content.Message)
+//		case chat.Gap:
+//			// events are missing: list the threads and their messages again
+//		}
+//		cursor = event.Info().Cursor // store it to continue later
+//	}
+//
+// Each event is yielded once, and the events of a thread in their order. The events begin when the
+// server accepts the first connection, so what happens before that moment is missing if
+// EventsOptions.Cursor is empty. Each loop over the result opens its own connection and begins at
+// EventsOptions.Cursor.
+//
+// A connection that fails is replaced, and the events continue where it broke. A program notices a
+// delay, or a [Gap] if the server no longer has the events. Events connects again after the end of
+// a connection, after 45 seconds without a sign of life, after a message that is damaged or larger
+// than 8 MB, and after the statuses 408, 429 and 5xx. The pauses have a random length; they start
+// at half a second and grow to half a minute while nothing is received. RetryDelay and
+// MaxRetryDelay of ClientOptions.Retry change these times. A pause that the server asks for is
+// observed, up to one hour. The number of attempts is not limited, so give ctx a deadline to limit
+// the time, or set a Logger to see the attempts.
+//
+// Before the token expires, Events gets a new one from the credential and opens a second connection
+// with it; it leaves the first when the second is ready. If the server revokes the token, it
+// connects again with a new one.
+//
+// The loop ends with a *communication.Error:
+//
+//   - communication.ErrUnauthorized: the token was refused, and the credential has no other
+//   - communication.ErrForbidden: the token has no chat scope
+//   - status 400: the cursor is damaged, or of another user or other Threads
+//   - [ErrNoEventStream], [ErrUserDeleted], [ErrStreamReplaced]
+//   - any other status that does not mean a temporary failure, and a certificate that is not trusted
+//   - the error of the credential, or the description of a damaged stream, after eight failures in a
+//     row; this takes a minute or two
+//   - the error of ctx, with the last failure if there is no connection
+//
+// The server closes a connection from which nothing is read for 30 seconds. So a body that takes
+// long delays the events, but loses none except typing indicators. When the loop ends, its
+// connections are closed and its goroutines have ended.
+func (c *Client) Events(ctx context.Context, options *EventsOptions) iter.Seq2[Event, error] {
+	var o EventsOptions
+	if options != nil {
+		o = *options
+	}
+	threads := strings.Join(o.Threads, ",")
+	return func(yield func(Event, error) bool) {
+		if err := checkThreads(o.Threads); err != nil {
+			yield(nil, err)
+			return
+		}
+		r := receiver{client: c, threads: threads, cursor: o.Cursor}
+		if err := r.run(ctx, yield); err != nil {
+			yield(nil, err)
+		}
+	}
+}
+
+// checkThreads returns an error if an id is empty or contains the separator of ids.
+func checkThreads(ids []string) error {
+	for i, id := range ids {
+		if id == "" || strings.Contains(id, ",") {
+			return invalid(eventsOperation, "Threads[%d] %q is no id of a thread", i, id)
+		}
+	}
+	return nil
+}

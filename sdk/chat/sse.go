@@ -1,0 +1,130 @@
+package chat
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+)
+
+// The limits of one message of a stream. The server sends a message of a chat in less than 1 MB.
+const (
+	maxLine = 8 << 20 // length in bytes of a line, and of all data lines of a message
+	maxID   = 4 << 10 // length in bytes of an id, which becomes part of a URL
+)
+
+// frame is one message of a stream of server-sent events.
+type frame struct {
+	event string // name of the message, "" for a heartbeat
+	id    string // cursor after the message, "" for none
+	data  []byte
+}
+
+// frameReader reads a stream of server-sent events (docs/events.md).
+type frameReader struct {
+	r     *bufio.Reader
+	first bool   // nothing was read yet
+	long  []byte // the start of a line that does not fit into the buffer of r
+}
+
+func newFrameReader(r io.Reader) *frameReader {
+	return &frameReader{r: bufio.NewReader(r), first: true}
+}
+
+// next returns the next complete message. At the end of the stream it returns the error of the
+// reader, and drops a message that is not complete.
+//
+// next is stricter than a browser, which ignores a line that it does not understand: a damaged
+// message could then pass for a heartbeat, and its event would be lost. It returns a brokenError
+// for such a line, for one over 8 MB and for a message without a name or without data.
+func (f *frameReader) next() (frame, error) {
+	var m frame
+	var any, data bool // the message has a field, and a field data
+	for {
+		line, err := f.line()
+		if err != nil {
+			return frame{}, err
+		}
+		if len(line) == 0 {
+			if !any {
+				continue
+			}
+			if (m.event != "") != data {
+				return frame{}, brokenf("a message has a name and no data, or data and no name")
+			}
+			return m, nil
+		}
+		name, value, _ := bytes.Cut(line, []byte(":"))
+		value = bytes.TrimPrefix(value, []byte(" "))
+		switch string(name) {
+		case "": // a comment
+			continue
+		case "event":
+			m.event = string(value)
+		case "id":
+			if len(value) > maxID {
+				return frame{}, brokenf("an id has %d bytes", len(value))
+			}
+			m.id = string(value)
+		case "data":
+			if data {
+				m.data = append(m.data, '\n')
+			}
+			if len(m.data)+len(value) > maxLine {
+				return frame{}, brokenf("a message has more than %d bytes", maxLine)
+			}
+			m.data, data = append(m.data, value...), true
+		case "retry": // the pauses are those of the client
+			continue
+		default:
+			return frame{}, brokenf("a line is none of server-sent events: %.40q", line)
+		}
+		any = true
+	}
+}
+
+// line returns the next line without its end, which is "\n" or "\r\n". The line is valid until the
+// next call. line returns a brokenError for a line that is longer than maxLine, is not UTF-8 or has
+// a control character that no message contains. It returns the error of the reader for a line
+// without an end.
+func (f *frameReader) line() ([]byte, error) {
+	line, err := f.r.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		f.long = f.long[:0]
+		for errors.Is(err, bufio.ErrBufferFull) && len(f.long) <= maxLine {
+			f.long = append(f.long, line...)
+			line, err = f.r.ReadSlice('\n')
+		}
+		f.long = append(f.long, line...)
+		line = f.long
+		if cap(f.long) > 64<<10 {
+			f.long = nil // do not keep the memory of a rare large message
+		}
+	}
+	switch {
+	case len(line) > maxLine+len("\r\n"), errors.Is(err, bufio.ErrBufferFull):
+		return nil, brokenf("a line has more than %d bytes", maxLine)
+	case err != nil:
+		return nil, err
+	}
+	line = bytes.TrimSuffix(line[:len(line)-1], []byte("\r"))
+	if f.first {
+		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // a byte order mark
+	}
+	if !utf8.Valid(line) || bytes.ContainsAny(line, "\x00\r") {
+		return nil, brokenf("a line is no text: %.40q", line)
+	}
+	return line, nil
+}
+
+// brokenError says how a stream differs from what docs/events.md describes.
+type brokenError struct{ problem string }
+
+// Error returns the problem, with the words that introduce it.
+func (e brokenError) Error() string { return "the event stream is broken: " + e.problem }
+
+func brokenf(format string, args ...any) error {
+	return brokenError{fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,193 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// Stream is a response whose body does not end by itself: a stream of server-sent events.
+type Stream struct {
+	Header http.Header
+	Body   io.ReadCloser
+	Token  string // the token of the request, which is a secret
+}
+
+// ErrSameToken is the error of Open if the credential still returns the token Request.NotToken.
+// Open has then sent no request.
+var ErrSameToken = errors.New("the credential has no newer token")
+
+// Open sends r once and returns the response as soon as its headers have arrived. The end of ctx
+// also ends the stream, and the caller must close its body. The client's RetryOptions do not apply:
+// a pause between two attempts and a time limit are up to the caller. After a 401 the request is
+// repeated once with a new token, as for Do.
+//
+// Open fails if the response has another status than r.Status or is no stream of server-sent
+// events. Every error is a *communication.Error.
+func (c *Client) Open(ctx context.Context, r Request) (_ *Stream, err error) {
+	ctx, end := runtime.StartSpan(ctx, c.component+"."+strings.ReplaceAll(r.Operation, " ", "_"), c.azcore.Tracer(), nil)
+	defer func() { end(err) }()
+
+	call := &call{operation: r.Operation, refusedToken: r.RefusedToken, notToken: r.NotToken}
+	defer func() {
+		if err != nil && call.stream != nil {
+			call.stream.Close()
+		}
+	}()
+	ctx = context.WithValue(ctx, streamKey{}, call)
+	// No TryTimeout: azcore would end the stream after that time.
+	ctx = policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
+	req, err := c.newRequest(ctx, r, call)
+	if err != nil {
+		return nil, &communication.Error{Op: r.Operation, Err: err}
+	}
+	req.Raw().Header.Set("Accept", eventStream)
+	// A proxy that compresses the response could hold back events until its buffer is full.
+	req.Raw().Header.Set("Accept-Encoding", "identity")
+	req.SetOperationValue(call)
+	resp, err := c.azcore.Pipeline().Do(req)
+	switch {
+	case err != nil:
+		return nil, noResponseError(call, err)
+	case resp.StatusCode != r.Status || call.stream == nil:
+		return nil, refusal(call, resp, r.Status)
+	case !isEventStream(resp.Header):
+		return nil, badResponseError(call, resp, "the answer is no event stream, but "+contentType(resp.Header))
+	}
+	return &Stream{Header: resp.Header, Body: call.stream, Token: call.token}, nil
+}
+
+// streamKey is the key of the context value with which Open tells the transport of its call.
+type streamKey struct{}
+
+// keepStream moves the body of resp, a stream, into c and gives resp an empty body. Policies of
+// azcore, such as the one that logs bodies, would otherwise read the stream to its end.
+func (c *call) keepStream(resp *http.Response) {
+	if c.stream != nil {
+		c.stream.Close() // that of an earlier attempt, which a policy of the caller has repeated
+	}
+	c.stream = resp.Body
+	resp.Body = http.NoBody
+}
+
+// eventStream is the content type of server-sent events.
+const eventStream = "text/event-stream"
+
+func isEventStream(h http.Header) bool {
+	kind, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && kind == eventStream
+}
+
+func contentType(h http.Header) string {
+	if kind := h.Get("Content-Type"); kind != "" {
+		return kind
+	}
+	return "of no content type"
+}
+
+// Temporary reports whether Open may succeed later, after it failed with err: it got no response,
+// 408, 429 or 5xx other than 501. A certificate that is not trusted is not temporary, nor is an
+// error that a policy marks as NonRetriable.
+func Temporary(err error) bool {
+	var e *communication.Error
+	var final interface{ NonRetriable() }
+	switch {
+	case !errors.As(err, &e):
+		return false
+	case e.StatusCode == 0:
+		return !permanent(err) && !errors.As(err, &final)
+	}
+	switch e.StatusCode {
+	case http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return true
+	}
+	return e.StatusCode >= 500 && e.StatusCode != http.StatusNotImplemented
+}
+
+// NoToken reports whether err means that the credential failed to return a token.
+func NoToken(err error) bool {
+	var e tokenError
+	return errors.As(err, &e)
+}
+
+// Answer returns err, an error of Open, with another message and with sentinel as a further cause:
+// errors.Is(err, sentinel) is true for the result.
+func Answer(err *communication.Error, sentinel error) *communication.Error {
+	e := *err
+	e.Message = sentinel.Error()
+	e.Err = named{sentinel, err.Err}
+	return &e
+}
+
+// named is an error with two causes and the text of the first.
+type named struct{ name, cause error }
+
+// Error returns the text of the first cause.
+func (n named) Error() string { return n.name.Error() }
+
+// Unwrap returns both causes.
+func (n named) Unwrap() []error { return []error{n.name, n.cause} }
+
+// Interrupted returns the error of an operation whose context ended with the error end. last is the
+// failure that the operation had not yet recovered from, or nil.
+func Interrupted(operation string, end, last error) error {
+	e := &communication.Error{Op: operation, Err: end}
+	if last != nil {
+		e.Err = interrupted{end, last}
+	}
+	return e
+}
+
+// The pauses of Pause, unless RetryOptions set others. firstPause is that of azcore. maxPause is
+// shorter than that of azcore, because nobody receives events in a pause.
+const (
+	firstPause = 800 * time.Millisecond
+	maxPause   = 30 * time.Second
+)
+
+// Pause returns a random time to wait after a number of failures in a row, 0 for the first one. The
+// time grows exponentially from RetryDelay to MaxRetryDelay of the client's RetryOptions.
+func (c *Client) Pause(failures int) time.Duration {
+	first, most := c.retry.RetryDelay, c.retry.MaxRetryDelay
+	if first == 0 {
+		first = firstPause
+	}
+	if most <= 0 {
+		most = maxPause
+	}
+	pause := max(first, 0)
+	for ; failures > 0 && pause < most; failures-- {
+		pause *= 2
+	}
+	pause = min(pause, most)
+	return Jitter(pause/2, pause/2)
+}
+
+// Jitter returns a random time from d to d+spread, so that not all clients of a restarted server
+// return at once.
+func Jitter(d, spread time.Duration) time.Duration {
+	if spread <= 0 {
+		return d
+	}
+	return d + rand.N(spread)
+}
+
+// TryTimeout returns the time limit of a single attempt in the client's RetryOptions, 0 for none.
+func (c *Client) TryTimeout() time.Duration { return max(c.retry.TryTimeout, 0) }
+
+// Log writes one line at level debug to the logger of the options, if there is one.
+func (c *Client) Log(ctx context.Context, message string, attrs ...slog.Attr) {
+	if c.log != nil {
+		c.log.LogAttrs(ctx, slog.LevelDebug, message, attrs...)
+	}
+}
