@@ -110,9 +110,13 @@ const faultThread = "19:00000000000000000000000000000000@thread.v2"
 // accepts only goodToken.
 var oldToken, goodToken = userToken("old"), userToken("good")
 
-func userToken(name string) string {
+func userToken(name string) string { return expiringToken(name, time.Unix(4102444800, 0)) }
+
+// expiringToken returns a user access token with the given expiry.
+func expiringToken(name string, expiry time.Time) string {
 	part := base64.RawURLEncoding.EncodeToString
-	return part([]byte(`{"alg":"none"}`)) + "." + part([]byte(`{"exp":4102444800,"name":"`+name+`"}`)) + "." + part([]byte(name))
+	payload := fmt.Sprintf(`{"exp":%d,"name":%q}`, expiry.Unix(), name)
+	return part([]byte(`{"alg":"none"}`)) + "." + part([]byte(payload)) + "." + part([]byte(name))
 }
 
 func TestFaults(t *testing.T) {

@@ -1,0 +1,843 @@
+package chat_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"reflect"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// memory is a transport that calls a handler in the process, so that a test with synctest can use
+// it. A read of a body does not end with the context of the request.
+type memory struct{ handler http.Handler }
+
+func (m memory) Do(req *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(req.Context())
+	body, out := io.Pipe()
+	w := &memoryWriter{header: http.Header{}, out: out, started: make(chan struct{})}
+	go func() {
+		defer out.Close()
+		defer func() {
+			if v := recover(); v == http.ErrAbortHandler {
+				out.CloseWithError(io.ErrUnexpectedEOF)
+			} else if v != nil {
+				panic(v)
+			}
+		}()
+		m.handler.ServeHTTP(w, req.Clone(ctx))
+		w.WriteHeader(http.StatusOK)
+	}()
+	select {
+	case <-w.started:
+	case <-ctx.Done():
+		cancel()
+		body.Close()
+		return nil, ctx.Err()
+	}
+	return &http.Response{StatusCode: w.status, Header: w.header, Body: memoryBody{body, cancel}, Request: req}, nil
+}
+
+type memoryWriter struct {
+	header  http.Header
+	status  int
+	started chan struct{}
+	out     *io.PipeWriter
+}
+
+func (w *memoryWriter) Header() http.Header { return w.header }
+func (w *memoryWriter) Flush()              {}
+
+func (w *memoryWriter) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+		close(w.started)
+	}
+}
+
+func (w *memoryWriter) Write(p []byte) (int, error) {
+	w.WriteHeader(http.StatusOK)
+	return w.out.Write(p)
+}
+
+// memoryBody is the body of a response. Close also ends the context of the request.
+type memoryBody struct {
+	*io.PipeReader
+	end context.CancelFunc
+}
+
+func (b memoryBody) Close() error {
+	b.end()
+	return b.PipeReader.Close()
+}
+
+// feed is a fake server with the event stream of docs/events.md. Event number n has the cursor
+// "c" + n.
+type feed struct {
+	// script answers the nth request, counted from 1. It returns false to let the feed answer.
+	script func(w *answer, n int) bool
+	// expires returns the expiry in hello for a token, or the zero time for none.
+	expires func(token string) time.Time
+
+	mu       sync.Mutex
+	frames   []string
+	news     chan struct{} // closed when frames grows
+	requests []*http.Request
+	times    []time.Time // of the requests
+	open     int         // streams
+	least    int         // the fewest open streams since the first one
+}
+
+// newFeed returns a feed with messages numbered from 1 to n.
+func newFeed(n int) *feed {
+	f := &feed{news: make(chan struct{})}
+	for range n {
+		f.add()
+	}
+	return f
+}
+
+// add appends a message to the feed and returns its number.
+func (f *feed) add() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := len(f.frames) + 1
+	f.frames = append(f.frames, messageFrame(n))
+	close(f.news)
+	f.news = make(chan struct{})
+	return n
+}
+
+func messageFrame(n int) string {
+	return fmt.Sprintf("event: chatMessageReceived\nid: c%d\ndata: {\"threadId\":%q,\"number\":%d,\"id\":\"%d\",\"type\":\"text\",\"message\":\"text %[1]d\"}\n\n", n, threadID, n, 1000+n)
+}
+
+// answer is the response of a feed to one request.
+type answer struct {
+	http.ResponseWriter
+	feed *feed
+	r    *http.Request
+	from int // the number in the cursor of the request
+}
+
+func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	f.requests = append(f.requests, r.Clone(context.Background()))
+	f.times = append(f.times, time.Now())
+	n := len(f.requests)
+	f.mu.Unlock()
+	a := &answer{ResponseWriter: w, feed: f, r: r}
+	fmt.Sscanf(r.URL.Query().Get("cursor"), "c%d", &a.from)
+	if f.script == nil || !f.script(a, n) {
+		a.hello()
+		a.follow()
+	}
+}
+
+// write sends text at once. It ends the handler if the client has gone.
+func (a *answer) write(text string) {
+	a.Header().Set("Content-Type", "text/event-stream")
+	if _, err := io.WriteString(a.ResponseWriter, text); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	a.ResponseWriter.(http.Flusher).Flush()
+}
+
+func (a *answer) hello() {
+	expiry := ""
+	if a.feed.expires != nil {
+		token := strings.TrimPrefix(a.r.Header.Get("Authorization"), "Bearer ")
+		expiry = `,"expiresOn":"` + a.feed.expires(token).UTC().Format(time.RFC3339Nano) + `"`
+	}
+	a.write(fmt.Sprintf("event: hello\nid: c%d\ndata: {\"user\":\"8:acs:a_b\",\"cursor\":\"c%[1]d\"%s}\n\n", a.from, expiry))
+}
+
+// events sends the messages up to number n that follow the cursor.
+func (a *answer) events(n int) {
+	for ; a.from < n; a.from++ {
+		a.write(messageFrame(a.from + 1))
+	}
+}
+
+func (a *answer) bye(reason string, delay time.Duration) {
+	a.write(fmt.Sprintf("event: bye\ndata: {\"reason\":%q,\"delay\":%d}\n\n", reason, delay.Milliseconds()))
+}
+
+// cut ends the connection in the middle of the response.
+func (a *answer) cut() { panic(http.ErrAbortHandler) }
+
+// hang waits until the client leaves.
+func (a *answer) hang() { <-a.r.Context().Done() }
+
+// follow sends the messages after the cursor, and those that are added, until the client leaves.
+func (a *answer) follow() {
+	f := a.feed
+	f.mu.Lock()
+	f.open++
+	if len(f.requests) == 1 {
+		f.least = 1
+	}
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.open--
+		f.least = min(f.least, f.open)
+	}()
+	for {
+		f.mu.Lock()
+		frames, news := f.frames[min(a.from, len(f.frames)):], f.news
+		f.mu.Unlock()
+		for _, frame := range frames {
+			a.write(frame)
+			a.from++
+		}
+		if !a.wait(news) {
+			return
+		}
+	}
+}
+
+// wait sends heartbeats until the channel is closed. It returns false if the client leaves.
+func (a *answer) wait(until <-chan struct{}) bool {
+	for {
+		select {
+		case <-until:
+			return true
+		case <-a.r.Context().Done():
+			return false
+		case <-time.After(15 * time.Second):
+			a.write(fmt.Sprintf("id: c%d\n\n", a.from))
+		}
+	}
+}
+
+// seen returns the number of requests, and the query parameter cursor of each.
+func (f *feed) seen() (int, []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var cursors []string
+	for _, r := range f.requests {
+		cursors = append(cursors, r.URL.Query().Get("cursor"))
+	}
+	return len(f.requests), cursors
+}
+
+// client returns a client of the feed without a network.
+func (f *feed) client(t *testing.T, cred azcore.TokenCredential) *chat.Client {
+	t.Helper()
+	client, err := chat.NewClient("https://endpoint", cred, &chat.ClientOptions{
+		ClientOptions: azcore.ClientOptions{Transport: memory{f}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client
+}
+
+// receive reads events until the event number last arrives. It returns a word for each event: the
+// number of a message, or the kind and the reason.
+func receive(ctx context.Context, client *chat.Client, o *chat.EventsOptions, last int64) ([]string, error) {
+	var words []string
+	for event, err := range client.Events(ctx, o) {
+		if err != nil {
+			return words, err
+		}
+		switch e := event.(type) {
+		case chat.Gap:
+			words = append(words, "gap:"+string(e.Reason))
+		case chat.MessageReceived:
+			words = append(words, fmt.Sprint(e.Number))
+		default:
+			words = append(words, fmt.Sprintf("%T", e))
+		}
+		if event.Info().Number == last {
+			break
+		}
+	}
+	return words, nil
+}
+
+func wantWords(t *testing.T, got []string, want string) {
+	t.Helper()
+	if got := strings.Join(got, " "); got != want {
+		t.Errorf("got events %s, want %s", got, want)
+	}
+}
+
+// TestEventsRequest checks the path, the query and the headers of the request for a stream, and that
+// the cursor of a heartbeat is used for the next connection.
+func TestEventsRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(0)
+		f.script = func(a *answer, n int) bool {
+			if n == 1 {
+				a.hello()
+				a.write(": comment\n\nid: c7\n\n")
+				a.cut()
+			}
+			f.frames = make([]string, 7)
+			f.add()
+			return false
+		}
+		o := &chat.EventsOptions{Threads: []string{"19:a@thread.v2", "19:b@thread.v2"}, Cursor: "c5"}
+		words, err := receive(t.Context(), f.client(t, exampleToken{}), o, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "8")
+		if _, cursors := f.seen(); !slices.Equal(cursors, []string{"c5", "c7"}) {
+			t.Errorf("cursors of the requests: %q", cursors)
+		}
+		for _, r := range f.requests {
+			q := r.URL.Query()
+			if r.Method != "GET" || r.URL.Path != "/chat/events" || q.Get("threads") != "19:a@thread.v2,19:b@thread.v2" || len(q) != 2 {
+				t.Errorf("got %s %s", r.Method, r.URL)
+			}
+			h := r.Header
+			if h.Get("Accept") != "text/event-stream" || h.Get("Authorization") != "Bearer token" || h.Get("Accept-Encoding") != "identity" {
+				t.Errorf("got headers %v", h)
+			}
+		}
+	})
+}
+
+// TestEventsRefusesThreads checks that an invalid id of a thread is an error without a request.
+func TestEventsRefusesThreads(t *testing.T) {
+	f := newFeed(0)
+	for _, id := range []string{"", "19:a@thread.v2,19:b@thread.v2"} {
+		_, err := receive(t.Context(), f.client(t, exampleToken{}), &chat.EventsOptions{Threads: []string{id}}, 1)
+		if n, _ := f.seen(); err == nil || n != 0 {
+			t.Errorf("id %q: got error %v after %d requests", id, err, n)
+		}
+	}
+}
+
+// TestEventsBeginAgain checks that each loop over the same iterator begins at the cursor of the
+// options.
+func TestEventsBeginAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := newFeed(3).client(t, exampleToken{}).Events(t.Context(), &chat.EventsOptions{Cursor: "c1"})
+		for range 2 {
+			var numbers []int64
+			for event, err := range events {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if numbers = append(numbers, event.Info().Number); len(numbers) == 2 {
+					break
+				}
+			}
+			if !slices.Equal(numbers, []int64{2, 3}) {
+				t.Errorf("got %v, want 2 and 3", numbers)
+			}
+		}
+	})
+}
+
+// TestEventsCutAnywhere cuts a stream of three events after each of its bytes. Each event must arrive
+// once.
+func TestEventsCutAnywhere(t *testing.T) {
+	var whole string
+	for n := range 3 {
+		whole += messageFrame(n + 1)
+	}
+	for cut := range len(whole) + 1 {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFeed(4)
+			f.script = func(a *answer, n int) bool {
+				if n == 1 {
+					a.hello()
+					a.write(whole[:cut])
+					a.cut()
+				}
+				return false
+			}
+			words, err := receive(t.Context(), f.client(t, exampleToken{}), nil, 4)
+			if n, _ := f.seen(); strings.Join(words, " ") != "1 2 3 4" || err != nil || n != 2 {
+				t.Errorf("cut after byte %d: got events %s, error %v, %d requests", cut, words, err, n)
+			}
+		})
+	}
+}
+
+// TestEventsSilence checks that a connection on which nothing arrives for three heartbeats is
+// replaced: before the response, before hello, and after an event. Heartbeats keep it.
+func TestEventsSilence(t *testing.T) {
+	for _, silent := range []string{"response", "hello", "events"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFeed(2)
+			f.script = func(a *answer, n int) bool {
+				if n > 1 {
+					return false
+				}
+				switch silent {
+				case "hello":
+					a.write(": wait\n")
+				case "events":
+					a.hello()
+					for range 10 {
+						time.Sleep(15 * time.Second)
+						a.write("id: c0\n\n")
+					}
+					a.events(1)
+				}
+				a.hang()
+				return true
+			}
+			words, err := receive(t.Context(), f.client(t, exampleToken{}), nil, 2)
+			if err != nil {
+				t.Fatal(err)
+			}
+			wantWords(t, words, "1 2")
+			took := f.times[1].Sub(f.times[0])
+			if silent == "events" {
+				took -= 150 * time.Second
+			}
+			if took < 45*time.Second || took > 46*time.Second {
+				t.Errorf("silent before %s: connected again after %v, want 45 s", silent, took)
+			}
+		})
+	}
+}
+
+// TestEventsSlowLoop checks that a loop whose body takes long is no reason to connect again.
+func TestEventsSlowLoop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(3)
+		got := 0
+		for _, err := range f.client(t, exampleToken{}).Events(t.Context(), nil) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(10 * time.Minute)
+			if got++; got == 3 {
+				break
+			}
+		}
+		if n, _ := f.seen(); n != 1 {
+			t.Errorf("got %d requests, want 1", n)
+		}
+	})
+}
+
+// TestEventsPauses checks the pauses between connections that fail: they double, they start anew
+// after an event, and they last as long as the server asks.
+func TestEventsPauses(t *testing.T) {
+	const second = time.Second
+	for _, test := range []struct {
+		name   string
+		script func(a *answer, n int)
+		pauses [][2]time.Duration // shortest and longest
+	}{
+		{"no progress", func(a *answer, n int) { a.hello(); a.cut() }, [][2]time.Duration{
+			{400 * time.Millisecond, 800 * time.Millisecond}, {800 * time.Millisecond, 1600 * time.Millisecond},
+			{1600 * time.Millisecond, 3200 * time.Millisecond}, {3200 * time.Millisecond, 6400 * time.Millisecond},
+			{6400 * time.Millisecond, 12800 * time.Millisecond}, {12800 * time.Millisecond, 25600 * time.Millisecond},
+			{15 * second, 30 * second}, {15 * second, 30 * second}, {15 * second, 30 * second},
+		}},
+		{"progress", func(a *answer, n int) { a.hello(); a.events(n); a.cut() }, [][2]time.Duration{
+			{400 * time.Millisecond, 800 * time.Millisecond}, {400 * time.Millisecond, 800 * time.Millisecond},
+			{400 * time.Millisecond, 800 * time.Millisecond},
+		}},
+		{"Retry-After", func(a *answer, n int) { a.Header().Set("Retry-After", "100"); a.WriteHeader(503) },
+			[][2]time.Duration{{100 * second, 125 * second}, {100 * second, 125 * second}}},
+		{"Retry-After of a day", func(a *answer, n int) { a.Header().Set("Retry-After", "86400"); a.WriteHeader(429) },
+			[][2]time.Duration{{time.Hour, 75 * time.Minute}}},
+		{"draining", func(a *answer, n int) { a.hello(); a.bye("draining", 20*second) },
+			[][2]time.Duration{{20 * second, 25 * second}, {20 * second, 25 * second}}},
+		{"expired", func(a *answer, n int) { a.hello(); a.bye("expired", 0) },
+			[][2]time.Duration{{0, 0}, {800 * time.Millisecond, 1600 * time.Millisecond}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFeed(len(test.pauses) + 1)
+				f.script = func(a *answer, n int) bool {
+					if n > len(test.pauses) {
+						return false
+					}
+					test.script(a, n)
+					return true
+				}
+				if _, err := receive(t.Context(), f.client(t, exampleToken{}), nil, int64(len(f.frames))); err != nil {
+					t.Fatal(err)
+				}
+				for i, want := range test.pauses {
+					if got := f.times[i+1].Sub(f.times[i]); got < want[0] || got > want[1] {
+						t.Errorf("pause %d took %v, want %v to %v", i+1, got, want[0], want[1])
+					}
+				}
+			})
+		})
+	}
+}
+
+// expiring returns a credential whose tokens live for the given time, and a function that returns
+// the expiry of a token.
+func expiring(t *testing.T, life time.Duration) (*communication.TokenCredential, func(string) time.Time) {
+	t.Helper()
+	var mu sync.Mutex
+	expiries := map[string]time.Time{}
+	cred, err := communication.NewRefreshingTokenCredential(func(context.Context) (string, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		expiry := time.Now().Add(life)
+		token := expiringToken(fmt.Sprint("token ", len(expiries)), expiry)
+		expiries[token] = expiry
+		return token, nil
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cred, func(token string) time.Time {
+		mu.Lock()
+		defer mu.Unlock()
+		return expiries[token]
+	}
+}
+
+// TestEventsRenewal reads events for 5 hours with tokens that live for one. A server that answers at
+// once and one that takes 5 seconds for hello must see the new stream open before the old one
+// closes. Each event must arrive once and in order, and no token may be used after its expiry.
+func TestEventsRenewal(t *testing.T) {
+	for _, slow := range []time.Duration{0, 5 * time.Second} {
+		synctest.Test(t, func(t *testing.T) {
+			cred, expires := expiring(t, time.Hour)
+			f := newFeed(0)
+			f.expires = expires
+			f.script = func(a *answer, n int) bool {
+				ctx, cancel := context.WithDeadline(a.r.Context(), expires(strings.TrimPrefix(a.r.Header.Get("Authorization"), "Bearer ")))
+				defer cancel()
+				a.r = a.r.WithContext(ctx)
+				if n > 1 {
+					time.Sleep(slow)
+				}
+				a.hello()
+				a.follow()
+				if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+					t.Errorf("stream %d was still open when its token expired", n)
+				}
+				return true
+			}
+			const last = 5 * 60 * 60
+			go func() {
+				for range last {
+					time.Sleep(time.Second)
+					f.add()
+				}
+			}()
+			next := int64(1)
+			for event, err := range f.client(t, cred).Events(t.Context(), nil) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if i := event.Info(); i.Number != next || i.Cursor != fmt.Sprint("c", next) {
+					t.Fatalf("got event %d with cursor %s, want event %d", i.Number, i.Cursor, next)
+				}
+				if next++; next > last {
+					f.mu.Lock()
+					if len(f.requests) != 6 || f.least != 1 {
+						t.Errorf("%d streams, at least %d at a time, want 6 and 1", len(f.requests), f.least)
+					}
+					f.mu.Unlock()
+					break
+				}
+			}
+		})
+	}
+}
+
+// TestEventsRenewalOfTyping checks that a typing indicator that arrives on the old and on the new
+// stream is yielded once.
+func TestEventsRenewalOfTyping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred, expires := expiring(t, time.Hour)
+		f := newFeed(2)
+		f.expires = expires
+		const typing = "event: typingIndicatorReceived\ndata: {\"threadId\":\"19:a@thread.v2\",\"sender\":\"8:acs:a_b\",\"version\":\"7\"}\n\n"
+		opened := make(chan struct{})
+		f.script = func(a *answer, n int) bool {
+			if n == 1 {
+				a.hello()
+				a.events(1)
+				a.wait(opened)
+				a.write(typing)
+				a.hang()
+				return true
+			}
+			close(opened)
+			time.Sleep(time.Second)
+			a.hello()
+			a.write(typing)
+			a.events(2)
+			a.hang()
+			return true
+		}
+		words, err := receive(t.Context(), f.client(t, cred), nil, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "1 chat.TypingIndicatorReceived 2")
+		if took := f.times[1].Sub(f.times[0]); took < 58*time.Minute {
+			t.Errorf("the second stream was opened after %v", took)
+		}
+	})
+}
+
+// TestEventsRenewalFails checks that a stream stays in use if the next one cannot be opened, and that
+// the next one takes over when the old one ends first.
+func TestEventsRenewalFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred, expires := expiring(t, time.Hour)
+		f := newFeed(1)
+		f.expires = expires
+		third := make(chan struct{})
+		f.script = func(a *answer, n int) bool {
+			switch n {
+			case 1:
+				a.hello()
+				a.events(1)
+				a.wait(third)
+				a.bye("replaced", 0)
+			case 2:
+				a.WriteHeader(http.StatusForbidden)
+			case 3:
+				close(third)
+				time.Sleep(time.Second)
+				a.hello()
+				f.add()
+				a.follow()
+			}
+			return true
+		}
+		words, err := receive(t.Context(), f.client(t, cred), nil, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "1 2")
+		if n, _ := f.seen(); n != 3 {
+			t.Errorf("got %d requests, want 3", n)
+		}
+	})
+}
+
+// TestEventsFixedToken checks that a token that cannot be renewed is used until the server ends the
+// stream, and that the loop then ends.
+func TestEventsFixedToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		expiry := time.Now().Add(time.Hour)
+		cred, err := communication.NewTokenCredential(expiringToken("fixed", expiry))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := newFeed(1)
+		f.expires = func(string) time.Time { return expiry }
+		f.script = func(a *answer, n int) bool {
+			if n > 1 {
+				a.WriteHeader(http.StatusUnauthorized)
+				return true
+			}
+			a.hello()
+			a.events(1)
+			for time.Until(expiry) > 0 {
+				time.Sleep(15 * time.Second)
+				a.write(": heartbeat\n\n")
+			}
+			a.bye("expired", 0)
+			return true
+		}
+		words, err := receive(t.Context(), f.client(t, cred), nil, 2)
+		if !errors.Is(err, communication.ErrUnauthorized) {
+			t.Errorf("got error %v, want unauthorized", err)
+		}
+		wantWords(t, words, "1")
+		if n, _ := f.seen(); n != 2 {
+			t.Errorf("got %d requests, want 2", n)
+		}
+	})
+}
+
+// TestEventsEndWithContext checks the error of a loop whose context ends: while it is connected, and
+// in a pause, where the error also tells why there is no connection.
+func TestEventsEndWithContext(t *testing.T) {
+	for _, test := range []struct {
+		script func(a *answer, n int) bool
+		want   string
+	}{
+		{nil, "receive events: context deadline exceeded"},
+		{func(a *answer, n int) bool { a.WriteHeader(503); return true },
+			"receive events: context deadline exceeded, last try: 503 Service Unavailable"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			f := newFeed(0)
+			f.script = test.script
+			_, err := receive(ctx, f.client(t, exampleToken{}), nil, 1)
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+		})
+	}
+}
+
+// failingCredential is a credential that fails a number of times.
+type failingCredential struct{ failures int }
+
+func (c *failingCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	if c.failures--; c.failures >= 0 {
+		return azcore.AccessToken{}, errors.New("the issuer is away")
+	}
+	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
+}
+
+// TestEventsCredentialFails checks that a credential may fail seven times in a row. The eighth error
+// ends the loop.
+func TestEventsCredentialFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		words, err := receive(t.Context(), newFeed(1).client(t, &failingCredential{7}), nil, 1)
+		if err != nil {
+			t.Error(err)
+		}
+		wantWords(t, words, "1")
+		_, err = receive(t.Context(), newFeed(1).client(t, &failingCredential{8}), nil, 1)
+		if err == nil || err.Error() != "receive events: get a token: the issuer is away" {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// TestEventsKinds checks each kind of event with all its fields.
+func TestEventsKinds(t *testing.T) {
+	at := time.Date(2026, 1, 15, 3, 4, 5, 678e6, time.UTC)
+	anna := chat.Participant{
+		Identifier: communication.NewUser("8:acs:a_a"), DisplayName: "안나 🎈", ShareHistoryTime: at, Metadata: map[string]string{"k": "v"},
+	}
+	info := chat.EventInfo{Cursor: "c1", ThreadID: "19:t@thread.v2", Number: 4}
+	typed := info
+	typed.Number, typed.Cursor = 0, "c0"
+	message := chat.Message{
+		ID: "1", Version: "2", Type: chat.MessageTypeHTML, Content: chat.MessageContent{Message: `안녕 100% %41 "é" <b>🎈</b>`},
+		Sender: anna.Identifier, SenderDisplayName: "안나 🎈", CreatedOn: at, Metadata: map[string]string{"k": "v"},
+	}
+	edited := message
+	edited.EditedOn = at
+	deleted := message
+	deleted.Content, deleted.Metadata, deleted.DeletedOn = chat.MessageContent{}, nil, at
+	const (
+		annaJSON    = `{"id":"8:acs:a_a","displayName":"안나 🎈","shareHistoryTime":"2026-01-15T03:04:05.678Z","metadata":{"k":"v"}}`
+		sender      = `"sender":"8:acs:a_a","senderDisplayName":"안나 🎈"`
+		messageJSON = `"id":"1","version":"2","type":"html","message":"안녕 100% %41 \"é\" <b>🎈</b>",` + sender + `,"createdOn":"2026-01-15T03:04:05.678Z","metadata":{"k":"v"}`
+		properties  = `"properties":{"topic":"주제","metadata":{"k":"v"}},"retentionPolicy":{"kind":"threadCreationDate","deleteThreadAfterDays":90}`
+		time        = `"2026-01-15T03:04:05.678Z"`
+	)
+	kept := map[string]string{"k": "v"}
+	policy := chat.RetentionPolicy{Kind: chat.RetentionKindThreadCreationDate, DeleteThreadAfterDays: 90}
+	for _, test := range []struct {
+		name, data string
+		want       chat.Event
+	}{
+		{"chatMessageReceived", messageJSON, chat.MessageReceived{EventInfo: info, Message: message}},
+		{"chatMessageEdited", messageJSON + `,"editedOn":` + time, chat.MessageEdited{EventInfo: info, Message: edited}},
+		{"chatMessageDeleted", `"id":"1","version":"2","type":"html",` + sender + `,"createdOn":` + time + `,"deletedOn":` + time,
+			chat.MessageDeleted{EventInfo: info, Message: deleted}},
+		{"typingIndicatorReceived", sender + `,"version":"2","receivedOn":` + time,
+			chat.TypingIndicatorReceived{EventInfo: typed, Sender: anna.Identifier, SenderDisplayName: "안나 🎈", Version: "2", ReceivedOn: at}},
+		{"readReceiptReceived", `"chatMessageId":"1","sender":"8:acs:a_a","readOn":` + time,
+			chat.ReadReceiptReceived{EventInfo: info, Receipt: chat.ReadReceipt{Sender: anna.Identifier, MessageID: "1", ReadOn: at}}},
+		{"chatThreadCreated", `"version":"2","createdOn":` + time + `,"createdBy":` + annaJSON + `,"participants":[` + annaJSON + `],` + properties,
+			chat.ThreadCreated{EventInfo: info, Version: "2", CreatedOn: at, CreatedBy: anna, Participants: []chat.Participant{anna}, Topic: "주제", Metadata: kept, RetentionPolicy: policy}},
+		{"chatThreadPropertiesUpdated", `"version":"2","updatedOn":` + time + `,"updatedBy":` + annaJSON + `,` + properties,
+			chat.ThreadPropertiesUpdated{EventInfo: info, Version: "2", UpdatedOn: at, UpdatedBy: anna, Topic: "주제", Metadata: kept, RetentionPolicy: policy}},
+		{"chatThreadDeleted", `"version":"2","deletedOn":` + time + `,"deletedBy":` + annaJSON + `,"reason":"deletedByUser"`,
+			chat.ThreadDeleted{EventInfo: info, Version: "2", DeletedOn: at, DeletedBy: anna, Reason: chat.ThreadDeletedByUser}},
+		{"chatThreadDeleted", `"version":"2","deletedOn":` + time + `,"deletedBy":null,"reason":"deletedByPolicy"`,
+			chat.ThreadDeleted{EventInfo: info, Version: "2", DeletedOn: at, Reason: chat.ThreadDeletedByPolicy}},
+		{"participantsAdded", `"version":"2","addedOn":` + time + `,"addedBy":` + annaJSON + `,"participantsAdded":[` + annaJSON + `]`,
+			chat.ParticipantsAdded{EventInfo: info, Version: "2", AddedOn: at, AddedBy: anna, Participants: []chat.Participant{anna}}},
+		{"participantsRemoved", `"version":"2","removedOn":` + time + `,"removedBy":` + annaJSON + `,"participantsRemoved":[` + annaJSON + `]`,
+			chat.ParticipantsRemoved{EventInfo: info, Version: "2", RemovedOn: at, RemovedBy: anna, Participants: []chat.Participant{anna}}},
+		{"gap", `"reason":"epoch"`, chat.Gap{EventInfo: chat.EventInfo{Cursor: "c1"}, Reason: chat.GapEpoch}},
+		{"pollOpened", `"question":"?"`, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFeed(0)
+				data := `{"recipient":"8:acs:a_b","threadId":"19:t@thread.v2","number":4,` + test.data + `}`
+				id := "id: c1\n"
+				switch test.name {
+				case "typingIndicatorReceived":
+					data, id = strings.Replace(data, `"number":4,`, "", 1), ""
+				case "gap":
+					data = "{" + test.data + "}"
+				case "pollOpened":
+					test.want = chat.UnknownEvent{EventInfo: info, Name: "pollOpened", Data: []byte(data)}
+				}
+				f.script = func(a *answer, n int) bool {
+					a.hello()
+					a.write("event: " + test.name + "\n" + id + "data: " + data + "\n\n")
+					a.hang()
+					return true
+				}
+				for event, err := range f.client(t, exampleToken{}).Events(t.Context(), nil) {
+					if err != nil || !reflect.DeepEqual(event, test.want) {
+						t.Errorf("got  %#v, %v\nwant %#v", event, err, test.want)
+					}
+					break
+				}
+			})
+		})
+	}
+}
+
+// TestEventsLogging checks that a stream works with azcore's log of response bodies, which would read
+// a body to its end, and with a time limit for each attempt.
+func TestEventsLogging(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(1)
+		client, err := chat.NewClient("https://endpoint", exampleToken{}, &chat.ClientOptions{ClientOptions: azcore.ClientOptions{
+			Transport: memory{f}, Logging: policy.LogOptions{IncludeBody: true}, Retry: policy.RetryOptions{TryTimeout: time.Second},
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		go func() {
+			time.Sleep(10 * time.Second)
+			f.add()
+		}()
+		words, err := receive(t.Context(), client, nil, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "1 2")
+		if n, _ := f.seen(); n != 1 {
+			t.Errorf("got %d requests, want 1", n)
+		}
+	})
+}
+
+// goroutinesOfEvents returns the stacks of the goroutines that read streams.
+func goroutinesOfEvents() string {
+	stacks := make([]byte, 1<<20)
+	stacks = stacks[:runtime.Stack(stacks, true)]
+	var found []string
+	for stack := range strings.SplitSeq(string(stacks), "\n\n") {
+		if strings.Contains(stack, "chat.(*stream)") || strings.Contains(stack, "chat.(*receiver)") {
+			found = append(found, stack)
+		}
+	}
+	return strings.Join(found, "\n\n")
+}
