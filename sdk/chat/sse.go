@@ -103,13 +103,15 @@ func (f *frameReader) line() ([]byte, error) {
 			f.long = nil // do not keep the memory of a rare large message
 		}
 	}
+	if err == nil {
+		line = bytes.TrimSuffix(line[:len(line)-1], []byte("\r"))
+	}
 	switch {
-	case len(line) > maxLine+len("\r\n"), errors.Is(err, bufio.ErrBufferFull):
+	case len(line) > maxLine:
 		return nil, brokenf("a line has more than %d bytes", maxLine)
 	case err != nil:
 		return nil, err
 	}
-	line = bytes.TrimSuffix(line[:len(line)-1], []byte("\r"))
 	if f.first {
 		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // a byte order mark
 	}
