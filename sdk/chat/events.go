@@ -14,6 +14,7 @@ import (
 // Event is what happened in a thread of the user, as [Client.Events] returns it. A type switch
 // tells the kinds apart:
 //
+//   - [Started]: the first event of each loop
 //   - messages: [MessageReceived], [MessageEdited], [MessageDeleted]
 //   - what other participants do: [TypingIndicatorReceived], [ReadReceiptReceived]
 //   - threads: [ThreadCreated], [ThreadPropertiesUpdated], [ThreadDeleted]
@@ -24,6 +25,9 @@ import (
 // The kinds are structs, not pointers. The user itself causes events too: it receives the messages
 // that it sends. A switch needs no default, because a program can ignore the kinds that it does not
 // use. Only Gap asks for an action.
+//
+// A program must not take the list of kinds for complete: later versions of the package may add
+// kinds.
 type Event interface {
 	// Info returns the cursor, the thread and the number of the event.
 	Info() EventInfo
@@ -38,17 +42,28 @@ type EventInfo struct {
 	// is of use to this user only, with the same EventsOptions.Threads.
 	Cursor string
 
-	// ThreadID identifies the thread of the event. It is empty in a Gap.
+	// ThreadID identifies the thread of the event. It is empty in Started and Gap.
 	ThreadID string
 
 	// Number is the number of the event in its thread. The events of a thread are numbered from 1
-	// and arrive in this order; the user does not receive those that it may not see. It is 0 for a
-	// TypingIndicatorReceived and a Gap.
+	// and arrive in this order; the user does not receive those that it may not see. It is 0 in
+	// Started, TypingIndicatorReceived and Gap.
 	Number int64
 }
 
 // Info returns i. The kinds of events, which embed an EventInfo, have the method from it.
 func (i EventInfo) Info() EventInfo { return i }
+
+// Started is the first event of a loop. It reports that the server has accepted the first connection:
+// everything that happens from now on is received. A program that lists the threads and messages
+// after Started misses nothing, but an event may be about a message that it has already listed. When
+// the loop connects again later, there is no other Started.
+type Started struct {
+	EventInfo
+
+	// User is the user whose events are received.
+	User communication.Identifier
+}
 
 // MessageReceived reports a message of type text or HTML that a participant, or the user, has sent.
 type MessageReceived struct {
@@ -231,6 +246,7 @@ type UnknownEvent struct {
 	Data json.RawMessage
 }
 
+func (Started) isEvent()                 {}
 func (MessageReceived) isEvent()         {}
 func (MessageEdited) isEvent()           {}
 func (MessageDeleted) isEvent()          {}
@@ -279,6 +295,8 @@ const eventsOperation = "receive events"
 //			return err
 //		}
 //		switch e := event.(type) {
+//		case chat.Started:
+//			// connected: what happens from now on is received
 //		case chat.MessageReceived:
 //			fmt.Println(e.ThreadID, e.Message.Content.Message)
 //		case chat.Gap:
@@ -287,10 +305,9 @@ const eventsOperation = "receive events"
 //		cursor = event.Info().Cursor // store it to continue later
 //	}
 //
-// Each event is yielded once, and the events of a thread in their order. The events begin when the
-// server accepts the first connection, so what happens before that moment is missing if
-// EventsOptions.Cursor is empty. Each loop over the result opens its own connection and begins at
-// EventsOptions.Cursor.
+// Each event is yielded once, and the events of a thread in their order. Each loop over the result
+// opens its own connection and begins at EventsOptions.Cursor, or without one at the time of
+// [Started].
 //
 // A connection that fails is replaced, and the events continue where it broke. A program notices a
 // delay, or a [Gap] if the server no longer has the events. Events connects again after the end of

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"reflect"
 	"runtime"
@@ -248,11 +249,30 @@ func (f *feed) client(t *testing.T, cred azcore.TokenCredential) *chat.Client {
 	return client
 }
 
+// events returns the events of client.Events after Started, which must be the first and only one.
+func events(ctx context.Context, client *chat.Client, o *chat.EventsOptions) iter.Seq2[chat.Event, error] {
+	return func(yield func(chat.Event, error) bool) {
+		n := 0
+		for event, err := range client.Events(ctx, o) {
+			started, ok := event.(chat.Started)
+			if ok != (n == 0 && err == nil) {
+				err = fmt.Errorf("event %d is a %T, with error %w", n, event, err)
+			} else if ok && (started.User != communication.NewUser("8:acs:a_b") || started.Cursor == "") {
+				err = fmt.Errorf("started with %+v", started)
+			}
+			n++
+			if !ok && !yield(event, err) {
+				return
+			}
+		}
+	}
+}
+
 // receive reads events until the event number last arrives. It returns a word for each event: the
 // number of a message, or the kind and the reason.
 func receive(ctx context.Context, client *chat.Client, o *chat.EventsOptions, last int64) ([]string, error) {
 	var words []string
-	for event, err := range client.Events(ctx, o) {
+	for event, err := range events(ctx, client, o) {
 		if err != nil {
 			return words, err
 		}
@@ -330,10 +350,10 @@ func TestEventsRefusesThreads(t *testing.T) {
 // options.
 func TestEventsBeginAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		events := newFeed(3).client(t, exampleToken{}).Events(t.Context(), &chat.EventsOptions{Cursor: "c1"})
+		all := events(t.Context(), newFeed(3).client(t, exampleToken{}), &chat.EventsOptions{Cursor: "c1"})
 		for range 2 {
 			var numbers []int64
-			for event, err := range events {
+			for event, err := range all {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -419,7 +439,7 @@ func TestEventsSlowLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(3)
 		got := 0
-		for _, err := range f.client(t, exampleToken{}).Events(t.Context(), nil) {
+		for _, err := range events(t.Context(), f.client(t, exampleToken{}), nil) {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -540,7 +560,7 @@ func TestEventsRenewal(t *testing.T) {
 				}
 			}()
 			next := int64(1)
-			for event, err := range f.client(t, cred).Events(t.Context(), nil) {
+			for event, err := range events(t.Context(), f.client(t, cred), nil) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -792,7 +812,7 @@ func TestEventsKinds(t *testing.T) {
 					a.hang()
 					return true
 				}
-				for event, err := range f.client(t, exampleToken{}).Events(t.Context(), nil) {
+				for event, err := range events(t.Context(), f.client(t, exampleToken{}), nil) {
 					if err != nil || !reflect.DeepEqual(event, test.want) {
 						t.Errorf("got  %#v, %v\nwant %#v", event, err, test.want)
 					}

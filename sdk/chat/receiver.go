@@ -53,6 +53,7 @@ type receiver struct {
 	// place, and that next will therefore send again.
 	seen map[eventKey]struct{}
 
+	started  bool  // Started has been yielded
 	failures int   // ends of streams in a row without progress
 	broken   int   // those of them that count against maxBroken
 	last     error // why the last stream ended; nil while there is a stream
@@ -131,7 +132,7 @@ func (r *receiver) take(m message) (Event, error) {
 	case m.err != nil:
 		return nil, m.err
 	case !r.current.ready():
-		return nil, r.greet(r.current, m)
+		return r.start(m)
 	}
 	switch m.event {
 	case "": // a heartbeat
@@ -163,18 +164,30 @@ func (r *receiver) take(m message) (Event, error) {
 	return event, nil
 }
 
-// greet handles the first message of a stream, which must be hello. It sets the time at which to
-// replace the stream.
-func (r *receiver) greet(s *stream, m message) error {
+// start handles the first message of the current stream. It returns the event Started for the first
+// stream of the loop, and nil for later ones.
+func (r *receiver) start(m message) (Event, error) {
+	user, err := r.greet(r.current, m)
+	if err != nil || r.started {
+		return nil, err
+	}
+	r.started = true
+	return Started{EventInfo{Cursor: r.cursor}, communication.ParseRawID(user)}, nil
+}
+
+// greet handles the first message of a stream, which must be hello, and returns the user that it
+// names. It sets the time at which to replace the stream.
+func (r *receiver) greet(s *stream, m message) (user string, err error) {
 	if m.event != "hello" {
-		return brokenf("the first message of a stream is %.40q", m.event)
+		return "", brokenf("the first message of a stream is %.40q", m.event)
 	}
 	var hello struct {
+		User      string    `json:"user"`
 		Cursor    string    `json:"cursor"`
 		ExpiresOn time.Time `json:"expiresOn"`
 	}
 	if err := json.Unmarshal(m.data, &hello); err != nil {
-		return brokenf("the data of hello: %v", err)
+		return "", brokenf("the data of hello: %v", err)
 	}
 	if hello.Cursor == "" {
 		hello.Cursor = m.id
@@ -190,7 +203,7 @@ func (r *receiver) greet(s *stream, m message) error {
 		r.retry = max(before/8, time.Second)
 		r.renew = time.After(left - pipeline.Jitter(before*3/4, before/4))
 	}
-	return nil
+	return hello.User, nil
 }
 
 // takeOver handles the first message of the next stream. If that is hello, the next stream becomes
@@ -200,7 +213,7 @@ func (r *receiver) takeOver(m message) {
 	err := m.err
 	old, next := r.current, r.next
 	if err == nil {
-		err = r.greet(next, m)
+		_, err = r.greet(next, m)
 	}
 	if err != nil {
 		r.postpone(err)

@@ -115,7 +115,7 @@ func (f *frameReader) line() ([]byte, error) {
 	if f.first {
 		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // a byte order mark
 	}
-	if !utf8.Valid(line) || bytes.ContainsAny(line, "\x00\r") {
+	if !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 || bytes.IndexByte(line, '\r') >= 0 {
 		return nil, brokenf("a line is no text: %.40q", line)
 	}
 	return line, nil

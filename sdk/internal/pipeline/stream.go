@@ -159,13 +159,13 @@ const (
 // time grows exponentially from RetryDelay to MaxRetryDelay of the client's RetryOptions.
 func (c *Client) Pause(failures int) time.Duration {
 	first, most := c.retry.RetryDelay, c.retry.MaxRetryDelay
-	if first == 0 {
+	if first <= 0 { // no pause at all would be a load on a server that refuses
 		first = firstPause
 	}
 	if most <= 0 {
 		most = maxPause
 	}
-	pause := max(first, 0)
+	pause := first
 	for ; failures > 0 && pause < most; failures-- {
 		pause *= 2
 	}

@@ -221,7 +221,7 @@ func TestPause(t *testing.T) {
 		{policy.RetryOptions{RetryDelay: time.Millisecond, MaxRetryDelay: 3 * time.Millisecond}, 1, 2 * time.Millisecond},
 		{policy.RetryOptions{RetryDelay: time.Millisecond, MaxRetryDelay: 3 * time.Millisecond}, 2, 3 * time.Millisecond},
 		{policy.RetryOptions{RetryDelay: time.Hour}, 0, 30 * time.Second},
-		{policy.RetryOptions{RetryDelay: -1}, 5, 0},
+		{policy.RetryOptions{RetryDelay: -1}, 0, 800 * time.Millisecond},
 	} {
 		c := &Client{retry: test.retry}
 		for range 100 {
