@@ -53,7 +53,8 @@ type ClientOptions struct {
 	CAFile string
 
 	// Logger receives one line at level debug for each attempt of a request: operation, path,
-	// status and duration, but no query, header or body. Nil disables logging.
+	// status and duration, but no query, header or body. It also receives one for each connection
+	// of Events that ends, with the reason. Nil disables logging.
 	Logger *slog.Logger
 }
 

@@ -132,8 +132,24 @@
 //
 // # Live events
 //
-// This version has no live events. Poll for new messages with ListMessages and StartTime. The
-// package cannot receive typing notifications.
+// Client.Events returns what happens in the threads of the user, as it happens: messages, edits,
+// typing, receipts, and changes of threads and participants:
+//
+//	for event, err := range client.Events(ctx, nil) {
+//		if err != nil {
+//			return err
+//		}
+//		if e, ok := event.(chat.MessageReceived); ok {
+//			fmt.Printf("%s: %s\n", e.Message.SenderDisplayName, e.Message.Content.Message)
+//		}
+//	}
+//
+// It connects again after a failure and continues where the connection broke. Each event has a
+// cursor, with which another process can continue later. If the server no longer has what was
+// missed, a Gap says so.
+//
+// Events are a part of Confab. The real service has no such stream for servers, and Events returns
+// ErrNoEventStream there: poll for new messages with ListMessages and StartTime.
 //
 // # Versions
 //

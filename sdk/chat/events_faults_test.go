@@ -382,7 +382,7 @@ func TestEventsLarge(t *testing.T) {
 		a.hang()
 		return true
 	}
-	for event, err := range events(t.Context(), f.serve(t).client(t, exampleToken{}), nil) {
+	for event, err := range events(t.Context(), f.client(t, exampleToken{}), nil) {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -184,6 +184,63 @@ func ExampleClient_DeleteThread() {
 	// <nil>
 }
 
+// Receive events until a message asks to stop. The responses are written by hand, in the form of
+// docs/events.md: the first connection breaks in the middle of a message.
+func ExampleClient_Events() {
+	client := newEventClient(
+		`event: hello
+id: MS4w
+data: {"user":"8:acs:a_b","cursor":"MS4w"}
+
+event: chatMessageReceived
+id: MS4x
+data: {"threadId":"19:1@thread.v2","number":7,"id":"1768446245678","type":"text","message":"Pizza or noodles?","sender":"8:acs:a_c","senderDisplayName":"Bob"}
+
+event: typingIndicatorReceived
+data: {"threadId":"19:1@thread.v2","sender":"8:acs:a_c","senderDisplayName":"Bob","version":"1768446245700"}
+
+event: chatMessageRe`,
+		`event: hello
+id: MS4x
+data: {"user":"8:acs:a_b","cursor":"MS4x"}
+
+event: chatMessageReceived
+id: MS4y
+data: {"threadId":"19:1@thread.v2","number":8,"id":"1768446250000","type":"text","message":"stop","sender":"8:acs:a_c","senderDisplayName":"Bob"}
+
+`)
+
+	var cursor string // store it to continue after a restart
+	for event, err := range client.Events(context.Background(), &chat.EventsOptions{Cursor: cursor}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		stop := false
+		switch e := event.(type) {
+		case chat.Started:
+			fmt.Println("connected")
+		case chat.MessageReceived:
+			fmt.Printf("%s: %s\n", e.Message.SenderDisplayName, e.Message.Content.Message)
+			stop = e.Message.Content.Message == "stop"
+		case chat.TypingIndicatorReceived:
+			fmt.Println(e.SenderDisplayName, "is typing")
+		case chat.Gap:
+			fmt.Println("events are missing: list the threads and their messages again")
+		}
+		cursor = event.Info().Cursor
+		if stop {
+			break
+		}
+	}
+	fmt.Println("continue after", cursor)
+	// Output:
+	// connected
+	// Bob: Pizza or noodles?
+	// Bob is typing
+	// Bob: stop
+	// continue after MS4y
+}
+
 func ExampleClient_NewThreadClient() {
 	client := newClient(recordedService("js_2021-09-07_scenario_one_thread", 1))
 

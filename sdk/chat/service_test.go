@@ -3,6 +3,11 @@ package chat_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
@@ -100,6 +105,39 @@ func newClient(service *recorded.Transport) *chat.Client {
 
 func newThread(service *recorded.Transport) *chat.ThreadClient {
 	return newClient(service).NewThreadClient(threadID)
+}
+
+// newEventClient returns a client whose connections to the event stream receive the given texts, one
+// after the other.
+func newEventClient(streams ...string) *chat.Client {
+	client, err := chat.NewClient("https://endpoint", exampleToken{}, &chat.ClientOptions{
+		ClientOptions: azcore.ClientOptions{
+			Transport: &writtenStreams{streams: streams},
+			Retry:     policy.RetryOptions{RetryDelay: time.Millisecond},
+		},
+	})
+	if err != nil {
+		panic(err)
+	}
+	return client
+}
+
+// writtenStreams is a transport that responds to each request with the next of the streams.
+type writtenStreams struct {
+	mu      sync.Mutex
+	streams []string
+}
+
+func (w *writtenStreams) Do(r *http.Request) (*http.Response, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.streams) == 0 {
+		return nil, errors.New("there are no more streams")
+	}
+	body := io.NopCloser(strings.NewReader(w.streams[0]))
+	w.streams = w.streams[1:]
+	header := http.Header{"Content-Type": {"text/event-stream"}}
+	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: body, Request: r}, nil
 }
 
 // exampleToken is a credential for examples, whose token no service checks.
