@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"reflect"
 	"runtime"
@@ -473,6 +475,17 @@ func TestEventsPauses(t *testing.T) {
 			{400 * time.Millisecond, 800 * time.Millisecond}, {400 * time.Millisecond, 800 * time.Millisecond},
 			{400 * time.Millisecond, 800 * time.Millisecond},
 		}},
+		{"a minute of heartbeats", func(a *answer, n int) {
+			a.hello()
+			for range 4 {
+				time.Sleep(15 * second)
+				a.write(": heartbeat\n\n")
+			}
+			a.cut()
+		}, [][2]time.Duration{
+			{time.Minute + 400*time.Millisecond, time.Minute + 800*time.Millisecond},
+			{time.Minute + 400*time.Millisecond, time.Minute + 800*time.Millisecond},
+		}},
 		{"Retry-After", func(a *answer, n int) { a.Header().Set("Retry-After", "100"); a.WriteHeader(503) },
 			[][2]time.Duration{{100 * second, 125 * second}, {100 * second, 125 * second}}},
 		{"Retry-After of a day", func(a *answer, n int) { a.Header().Set("Retry-After", "86400"); a.WriteHeader(429) },
@@ -613,6 +626,84 @@ func TestEventsRenewalOfTyping(t *testing.T) {
 		wantWords(t, words, "1 chat.TypingIndicatorReceived 2")
 		if took := f.times[1].Sub(f.times[0]); took < 58*time.Minute {
 			t.Errorf("the second stream was opened after %v", took)
+		}
+	})
+}
+
+// TestEventsRenewalThenCut cuts a new stream right after it has taken over from an old one. The third
+// stream must begin after the last event of the old one.
+func TestEventsRenewalThenCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := renewed(t, func(a *answer) { a.hello(); a.cut() })
+		words, err := receive(t.Context(), f.client(t, f.cred), nil, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "1 2 3")
+		if _, cursors := f.seen(); !slices.Equal(cursors, []string{"", "c1", "c2"}) {
+			t.Errorf("cursors of the requests: %q", cursors)
+		}
+	})
+}
+
+// TestEventsRenewalThenGap sends a gap on a new stream. The event 2 that follows is another one than
+// the event 2 of the old stream, and must be yielded.
+func TestEventsRenewalThenGap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := renewed(t, func(a *answer) { a.hello(); a.gap("epoch", 1); a.events(3); a.hang() })
+		words, err := receive(t.Context(), f.client(t, f.cred), nil, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "1 2 gap:epoch 2 3")
+	})
+}
+
+// renewedFeed is a feed with a credential whose tokens live for an hour.
+type renewedFeed struct {
+	*feed
+	cred *communication.TokenCredential
+}
+
+// renewed returns a feed of three events. Its first stream sends event 1, and event 2 after the
+// second stream was opened. The second stream then answers with the function second.
+func renewed(t *testing.T, second func(a *answer)) renewedFeed {
+	cred, expires := expiring(t, time.Hour)
+	f := newFeed(3)
+	f.expires = expires
+	opened := make(chan struct{})
+	f.script = func(a *answer, n int) bool {
+		switch n {
+		case 1:
+			a.hello()
+			a.events(1)
+			a.wait(opened)
+			a.events(2)
+			a.hang()
+		case 2:
+			close(opened)
+			time.Sleep(time.Second)
+			second(a)
+		}
+		return n <= 2
+	}
+	return renewedFeed{f, cred}
+}
+
+// TestEventsBrokenWithProgress checks that broken streams do not end the loop as long as an event
+// arrives on each.
+func TestEventsBrokenWithProgress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(20)
+		f.script = func(a *answer, n int) bool {
+			a.hello()
+			a.events(n)
+			a.write("garbage\n")
+			return true
+		}
+		words, err := receive(t.Context(), f.client(t, exampleToken{}), nil, 20)
+		if err != nil || len(words) != 20 {
+			t.Errorf("got events %s, error %v", words, err)
 		}
 	})
 }
@@ -847,6 +938,118 @@ func TestEventsLogging(t *testing.T) {
 			t.Errorf("got %d requests, want 1", n)
 		}
 	})
+}
+
+// TestEventsLog checks that the log has a line for each connection that ends, and no token or cursor.
+func TestEventsLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFeed(3)
+		f.script = first(func(a *answer) { a.hello(); a.events(2); a.write("rubbish\n") })
+		var log strings.Builder
+		client, err := chat.NewClient("https://endpoint", exampleToken{}, &chat.ClientOptions{
+			ClientOptions: azcore.ClientOptions{Transport: memory{f}},
+			Logger:        slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := receive(t.Context(), client, &chat.EventsOptions{Cursor: "c0"}, 3); err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(log.String(), `msg="confab event stream ended" reason="the event stream is broken`); n != 1 {
+			t.Errorf("got %d lines about the end of a stream, want 1:\n%s", n, log.String())
+		}
+		for _, secret := range []string{"token", "cursor", "rubbish"} {
+			if strings.Contains(log.String(), secret) {
+				t.Errorf("the log has %q:\n%s", secret, log.String())
+			}
+		}
+	})
+}
+
+// TestEventsChaos reads events for half an hour from a server whose streams fail in random ways, with
+// tokens that live for five minutes. Each event must arrive once and in order. A failure prints the
+// seed of the random numbers.
+func TestEventsChaos(t *testing.T) {
+	for seed := range uint64(100) {
+		synctest.Test(t, func(t *testing.T) { testEventsChaos(t, seed) })
+	}
+}
+
+func testEventsChaos(t *testing.T, seed uint64) {
+	random := rand.New(rand.NewPCG(seed, 0))
+	var mu sync.Mutex // guards random
+	number := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return random.IntN(n)
+	}
+	cred, expires := expiring(t, 5*time.Minute)
+	f := newFeed(0)
+	f.expires = expires
+	calm := time.Now().Add(30 * time.Minute) // when the faults end
+	f.script = func(a *answer, n int) bool {
+		if time.Now().After(calm) {
+			return false
+		}
+		time.Sleep(time.Duration(number(3000)) * time.Millisecond)
+		switch number(8) {
+		case 0:
+			a.WriteHeader(http.StatusServiceUnavailable)
+			return true
+		case 1:
+			a.cut()
+		case 2:
+			a.hang()
+			return true
+		}
+		client := a.r.Context()
+		ctx, cancel := context.WithTimeout(client, time.Duration(number(400))*time.Second)
+		defer cancel()
+		a.r = a.r.WithContext(ctx)
+		a.hello()
+		a.follow()
+		frame := messageFrame(a.from + 1)
+		switch number(7) {
+		case 0:
+			a.bye("draining", time.Duration(number(5000))*time.Millisecond)
+		case 1:
+			a.bye("expired", 0)
+		case 2:
+			a.bye("replaced-not", 0)
+		case 3:
+			a.write(frame[:number(len(frame))])
+		case 4:
+			a.write("rubbish\n\n")
+		case 5:
+			<-client.Done() // silence
+		case 6:
+			a.cut()
+		}
+		return true
+	}
+	const last = 2000
+	go func() {
+		for range last {
+			time.Sleep(time.Duration(number(2000)) * time.Millisecond)
+			f.add()
+		}
+	}()
+	next := int64(1)
+	for event, err := range events(t.Context(), f.client(t, cred), nil) {
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if i := event.Info(); i.Number != next || i.Cursor != fmt.Sprint("c", next) {
+			t.Fatalf("seed %d: got event %d with cursor %s, want event %d", seed, i.Number, i.Cursor, next)
+		}
+		if number(100) == 0 {
+			time.Sleep(time.Duration(number(60)) * time.Second)
+		}
+		if next++; next > last {
+			break
+		}
+	}
 }
 
 // goroutinesOfEvents returns the stacks of the goroutines that read streams.

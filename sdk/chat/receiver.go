@@ -341,7 +341,7 @@ func (r *receiver) judge(err error) error {
 	case errors.As(err, &broken), pipeline.NoToken(err):
 		counts = true
 	case refused && (refusal.StatusCode == http.StatusNotFound || refusal.StatusCode == http.StatusMethodNotAllowed):
-		return pipeline.Answer(refusal, ErrNoEventStream)
+		return pipeline.Named(refusal, ErrNoEventStream)
 	case refused && refusal.StatusCode == http.StatusOK: // it is no event stream
 		counts = true
 	case refused && !pipeline.Temporary(err):

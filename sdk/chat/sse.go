@@ -79,7 +79,7 @@ func (f *frameReader) next() (frame, error) {
 		case "retry": // the pauses are those of the client
 			continue
 		default:
-			return frame{}, brokenf("a line is none of server-sent events: %.40q", line)
+			return frame{}, brokenf("a line of %d bytes is none of server-sent events", len(line))
 		}
 		any = true
 	}
@@ -116,12 +116,13 @@ func (f *frameReader) line() ([]byte, error) {
 		line, f.first = bytes.TrimPrefix(line, []byte("\ufeff")), false // a byte order mark
 	}
 	if !utf8.Valid(line) || bytes.IndexByte(line, 0) >= 0 || bytes.IndexByte(line, '\r') >= 0 {
-		return nil, brokenf("a line is no text: %.40q", line)
+		return nil, brokenf("a line of %d bytes is no text", len(line))
 	}
 	return line, nil
 }
 
-// brokenError says how a stream differs from what docs/events.md describes.
+// brokenError says how a stream differs from what docs/events.md describes. It has no content of
+// messages, because errors are logged.
 type brokenError struct{ problem string }
 
 // Error returns the problem, with the words that introduce it.

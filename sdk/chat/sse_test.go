@@ -47,7 +47,7 @@ func TestFrameReader(t *testing.T) {
 		{"line without an end", "data: " + long + long, nil, "a line has more than 8388608 bytes"},
 		{"too many lines", "event: a\ndata: " + long + "\ndata: xxxxxxx\n\n", nil, "a message has more than 8388608 bytes"},
 		{"id too long", "id: " + strings.Repeat("1", maxID+1) + "\n\n", nil, "an id has 4097 bytes"},
-		{"unknown field", "events: a\ndata: {}\n\n", nil, `"events: a"`},
+		{"unknown field", "events: a\ndata: {}\n\n", nil, "a line of 9 bytes is none"},
 		{"no data", "event: a\n\n", nil, "a name and no data"},
 		{"no name", "data: {}\n\n", nil, "data and no name"},
 		{"no text", "data: \xff\n\n", nil, "no text"},

@@ -49,7 +49,7 @@ func (c *Client) Open(ctx context.Context, r Request) (_ *Stream, err error) {
 	ctx = policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
 	req, err := c.newRequest(ctx, r, call)
 	if err != nil {
-		return nil, &communication.Error{Op: r.Operation, Err: err}
+		return nil, &communication.Error{Op: r.Operation, Err: stop{err}}
 	}
 	req.Raw().Header.Set("Accept", eventStream)
 	// A proxy that compresses the response could hold back events until its buffer is full.
@@ -120,9 +120,9 @@ func NoToken(err error) bool {
 	return errors.As(err, &e)
 }
 
-// Answer returns err, an error of Open, with another message and with sentinel as a further cause:
-// errors.Is(err, sentinel) is true for the result.
-func Answer(err *communication.Error, sentinel error) *communication.Error {
+// Named returns a copy of err, an error of Open, with the text of sentinel as its message, so that
+// errors.Is finds sentinel in it.
+func Named(err *communication.Error, sentinel error) *communication.Error {
 	e := *err
 	e.Message = sentinel.Error()
 	e.Err = named{sentinel, err.Err}
