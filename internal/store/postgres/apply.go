@@ -65,13 +65,11 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 	outcomes := core.Assign(b, tx.state)
 	rows := rowsOf(outcomes, tx.state)
 	if rows.empty() {
-		tx.rollback()
-		s.unused.add(tx.number)
+		s.rollback(&tx)
 		return outcomes, 0, nil
 	}
 	if n := len(rows.events); n > core.MaxBatchEvents {
-		tx.rollback()
-		s.unused.add(tx.number)
+		s.rollback(&tx)
 		return nil, refused, fmt.Errorf("%w: %d events are too many for a batch", core.ErrUnavailable, n)
 	}
 	// The COMMIT is sent with the writes, so the caller's context must not interrupt them.
@@ -86,8 +84,7 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 	}
 	f := classify(err)
 	if f != lost {
-		tx.rollback()
-		s.unused.add(tx.number)
+		s.rollback(&tx)
 		switch {
 		case numberTaken(err):
 			s.log.Error("store: the sequence of batch numbers is behind the tables; it is lifted", "number", tx.number)
@@ -107,7 +104,6 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 		s.log.Warn("store: connection lost while committing; the batch was committed", "error", err)
 		return unplaced(outcomes, tx.number), 0, nil
 	}
-	s.unused.add(tx.number)
 	return nil, lost, fmt.Errorf("connection lost while committing, nothing was committed: %w", err)
 }
 
@@ -135,15 +131,29 @@ type transaction struct {
 }
 
 // rollback ends the transaction and releases its locks. If ROLLBACK fails, it closes
-// the connection, which has the same effect.
-func (tx *transaction) rollback() {
-	if tx.conn.Conn().IsClosed() || tx.conn.Conn().PgConn().TxStatus() == 'I' {
-		return
+// the connection, which has the same effect. It reports whether the connection is alive.
+func (tx *transaction) rollback() bool {
+	if tx.conn.Conn().IsClosed() {
+		return false
+	}
+	if tx.conn.Conn().PgConn().TxStatus() == 'I' {
+		return true
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if _, err := tx.conn.Exec(ctx, "ROLLBACK"); err != nil {
 		tx.abandon()
+		return false
+	}
+	return true
+}
+
+// rollback ends a transaction that has drawn a number, and remembers the number as unused
+// if the connection is alive. If it is not, the server may have crashed and may give the
+// number to another batch.
+func (s *Store) rollback(tx *transaction) {
+	if tx.rollback() {
+		s.unused.add(tx.number)
 	}
 }
 

@@ -49,11 +49,16 @@ func (s *Store) Sequence(ctx context.Context) (all []core.Placed, err error) {
 func (s *Store) place(ctx context.Context, most int, also []int64) (placed []core.Placed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
 	defer cancel()
-	unused := s.unused.all()
+	var unused []int64
 	var high int64
 	err = s.retry(ctx, "give positions to events", func() error {
-		placed = nil
-		rows, _ := s.pool.Query(ctx, placeSQL, most, append([]int64{}, also...), append([]int64{}, unused...)) // rows returns its error too
+		conn, err := s.pool.Acquire(ctx)
+		if err != nil {
+			return err
+		}
+		defer conn.Release()
+		placed, unused = nil, s.unused.all()                                                                 // with the connection at hand, since a new one empties the list
+		rows, _ := conn.Query(ctx, placeSQL, most, append([]int64{}, also...), append([]int64{}, unused...)) // rows returns its error too
 		return each(func(from pgx.CollectableRow) error {
 			var p core.Placed
 			err := from.Scan(&high, &p.Batch, &p.Last, &p.Events, &p.Check)

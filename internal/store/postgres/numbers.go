@@ -43,6 +43,14 @@ func (u *unusedNumbers) add(number uint64) {
 	}
 }
 
+// clear forgets all numbers. It is called for each new connection: it may lead to a server
+// that has crashed or was put back, and that draws the numbers again.
+func (u *unusedNumbers) clear() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.numbers = nil
+}
+
 // all returns a copy of the numbers.
 func (u *unusedNumbers) all() []int64 {
 	u.mu.Lock()

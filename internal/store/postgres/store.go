@@ -97,11 +97,16 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	config.MaxConns = int32(max(cmp.Or(o.PoolSize, 16), minPool))
+	s := &Store{log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, wall: time.Now, timeouts: defaultTimeouts}
+	config.AfterConnect = func(context.Context, *pgx.Conn) error {
+		s.unused.clear()
+		return nil
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the database: %w", err)
 	}
-	s := &Store{pool: pool, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, wall: time.Now, timeouts: defaultTimeouts}
+	s.pool = pool
 	if s.now == nil {
 		s.now = time.Now
 	}
