@@ -131,16 +131,26 @@ func TestLogBesideOpenTransactions(t *testing.T) {
 	}
 }
 
-// TestSequencers lets two stores write to the same threads while three callers give
-// positions, and a reader follows the log. The log must have each acknowledged event
-// once, without holes, and must never change behind the reader. A fifth of the batches is
-// rolled back.
+// TestSequencers runs testSequencers with one store that does not write, and with seven.
 func TestSequencers(t *testing.T) {
+	t.Run("three", func(t *testing.T) { testSequencers(t, 1, 150) })
+	t.Run("nine", func(t *testing.T) { testSequencers(t, 7, 60) })
+}
+
+// testSequencers lets two stores write to the same threads while these and others give
+// positions at the same time, and a reader follows the log. The log must have each
+// acknowledged event once, without holes, and must never change behind the reader. A
+// fifth of the batches is rolled back.
+func testSequencers(t *testing.T, idle, rounds int) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
 	stores := []*Store{open(t, url), open(t, url)}
-	third := open(t, url)
-	const threads, rounds = 6, 150
+	all := slices.Clone(stores)
+	for range idle {
+		all = append(all, open(t, url))
+	}
+	third := all[2]
+	const threads = 6
 	for n := range threads {
 		mustApply(t, stores[0], core.Applied, newThread(fmt.Sprint("t", n)))
 	}
@@ -188,13 +198,13 @@ func TestSequencers(t *testing.T) {
 			close(stop)
 		}
 		others.Wait()
-		for _, s := range append(stores, third) {
+		for _, s := range all {
 			s.Close()
 		}
 	}()
 	var mu sync.Mutex // guards placed
 	placed := map[uint64]int{}
-	for _, s := range append(slices.Clone(stores), third) {
+	for _, s := range all {
 		others.Go(func() {
 			for ended := false; !ended; {
 				select {

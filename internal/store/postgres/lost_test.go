@@ -18,13 +18,13 @@ import (
 
 // cutter is a TCP proxy between a store and PostgreSQL that can cut connections.
 type cutter struct {
-	target string
 	listen net.Listener
 	wg     sync.WaitGroup
 	cut    atomic.Pointer[func(toServer bool, data []byte) (forward, cut bool)]
 
-	mu    sync.Mutex // guards conns
-	conns map[net.Conn]bool
+	mu     sync.Mutex // guards target and conns
+	target string     // the server's address
+	conns  map[net.Conn]bool
 }
 
 // behindCutter starts a cutter, a proxy to the server of url, and returns the URL that
@@ -47,7 +47,10 @@ func behindCutter(t *testing.T, url string) (*cutter, string) {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial("tcp", c.target)
+			c.mu.Lock()
+			target := c.target
+			c.mu.Unlock()
+			server, err := net.Dial("tcp", target)
 			if err != nil {
 				client.Close()
 				continue
