@@ -30,13 +30,13 @@ const sweepEndpointsEvery = time.Hour
 // an hour.
 func (s *Service) sweepEndpoints(ctx context.Context) error {
 	now := s.now()
-	if now.Sub(s.endpointsSwept) < sweepEndpointsEvery {
+	if since := now.Sub(s.endpointsSwept); since >= 0 && since < sweepEndpointsEvery {
 		return nil
 	}
+	s.endpointsSwept = now
 	if err := s.store.ExpireEndpoints(ctx, now.Add(-EndpointsKept).UnixMilli()); err != nil {
 		return fmt.Errorf("delete old endpoints: %w", err)
 	}
-	s.endpointsSwept = now
 	return nil
 }
 

@@ -922,6 +922,28 @@ func TestLogMigration(t *testing.T) {
 	}
 }
 
+// TestRunsMigration opens a database of version 5 that has several runs of the sequencer.
+// The newest one must stay the newest, and the call of a server of version 5, which has
+// two parameters, must still give positions.
+func TestRunsMigration(t *testing.T) {
+	url := emptyDatabase(t)
+	migrateTo(t, url, 5)
+	execute(t, url, `INSERT INTO runs (last, high, missing, missed_at) VALUES (7, 9, '{3,8}', '{1,1}'), (5, 6, '{3}', '{1}');
+		INSERT INTO log (last, batch, events, batch_check, day) VALUES (7, 9, 7, 0, 20000); SELECT setval('batch_numbers', 9)`)
+	s := open(t, url)
+	defer s.Close()
+	if got := missingNumbers(t, s); !slices.Equal(got, []int64{3, 8}) {
+		t.Errorf("the newest run misses %v, want 3 and 8", got)
+	}
+	mustApply(t, s, core.Applied, newThread("t"))
+	if last := one[int64](t, s, `SELECT last FROM place_batches(10, '{}')`); last != 8 {
+		t.Errorf("the batch has position %d, want 8", last)
+	}
+	if got := missingNumbers(t, s); len(got) != 0 { // they were missing since 1970
+		t.Errorf("the numbers %v are missing", got)
+	}
+}
+
 // migrateTo creates the tables of a version in an empty database.
 func migrateTo(t *testing.T, url string, version int64) {
 	t.Helper()
