@@ -43,8 +43,10 @@ func (u *unusedNumbers) add(number uint64) {
 	}
 }
 
-// clear forgets all numbers. It is called for each new connection: it may lead to a server
-// that has crashed or was put back, and that draws the numbers again.
+// clear forgets all numbers. It is called for each new connection, which may lead to a
+// server that has crashed or was put back, and that draws the numbers again. Behind
+// PgBouncer such a server may go unnoticed. Then a batch that gets one of the numbers and
+// is committed late may get its positions only from sweepLog.
 func (u *unusedNumbers) clear() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
