@@ -132,7 +132,7 @@
 //
 // # Live events
 //
-// Client.Events returns what happens in the threads of the user, as it happens: messages, edits,
+// Client.Events returns the events in the threads of the user as they happen: messages, edits,
 // typing, receipts, and changes of threads and participants:
 //
 //	for event, err := range client.Events(ctx, nil) {
@@ -145,8 +145,8 @@
 //	}
 //
 // It connects again after a failure and continues where the connection broke. Each event has a
-// cursor, with which another process can continue later. If the server no longer has what was
-// missed, a Gap says so.
+// cursor, with which another process can continue later. If the server no longer has the missed
+// events, the program receives a Gap.
 //
 // Events are a part of Confab. The real service has no such stream for servers, and Events returns
 // ErrNoEventStream there: poll for new messages with ListMessages and StartTime.

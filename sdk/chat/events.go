@@ -11,12 +11,12 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Event is what happened in a thread of the user, as [Client.Events] returns it. A type switch
-// tells the kinds apart:
+// Event reports something that happened in a thread of the user. [Client.Events] returns events. A
+// type switch tells the kinds apart:
 //
 //   - [Started]: the first event of each loop
 //   - messages: [MessageReceived], [MessageEdited], [MessageDeleted]
-//   - what other participants do: [TypingIndicatorReceived], [ReadReceiptReceived]
+//   - activity of participants: [TypingIndicatorReceived], [ReadReceiptReceived]
 //   - threads: [ThreadCreated], [ThreadPropertiesUpdated], [ThreadDeleted]
 //   - participants: [ParticipantsAdded], [ParticipantsRemoved]
 //   - [Gap]: events are missing
@@ -214,8 +214,8 @@ type ParticipantsRemoved struct {
 }
 
 // Gap reports that events are missing: everything that happened between the last event and the time
-// at which the server sent the Gap. The events that follow are complete again. To learn what was
-// missed, list the threads and their messages.
+// at which the server sent the Gap. The events that follow are complete again. To catch up,
+// list the threads and their messages.
 type Gap struct {
 	EventInfo
 
@@ -296,7 +296,7 @@ const eventsOperation = "receive events"
 //		}
 //		switch e := event.(type) {
 //		case chat.Started:
-//			// connected: what happens from now on is received
+//			// connected: all later events are received
 //		case chat.MessageReceived:
 //			fmt.Println(e.ThreadID, e.Message.Content.Message)
 //		case chat.Gap:
@@ -312,7 +312,7 @@ const eventsOperation = "receive events"
 // A connection that fails is replaced, and the events continue where it broke. A program notices a
 // delay, or a [Gap] if the server no longer has the events. Events connects again after the end of
 // a connection, after 45 seconds without a sign of life, after a message that is damaged or larger
-// than 8 MB, and after the statuses 408, 429 and 5xx. The pauses have a random length; they start
+// than 8 MB, and after the statuses 408, 429 and 5xx except 501. The pauses have a random length; they start
 // at half a second and grow to half a minute while nothing is received. RetryDelay and
 // MaxRetryDelay of ClientOptions.Retry change these times. A pause that the server asks for is
 // observed, up to one hour. The number of attempts is not limited, so give ctx a deadline to limit

@@ -24,8 +24,8 @@ import (
 
 // eventFaults lists the faults of an event stream. The outcome has the events that the loop yields,
 // the error with which it ends, if any, and the number of requests. Without an error, the loop ends
-// after event 3. The server in a script does what is described for the first request; the feed,
-// which has the events 1 to 3, answers the others.
+// after event 3. The script of a fault answers the first request, or all requests. A feed with the
+// events 1 to 3 answers the other requests.
 var eventFaults = []struct {
 	fault   string
 	script  func(a *answer, n int) bool
@@ -48,7 +48,7 @@ var eventFaults = []struct {
 	{"damaged cursor", always(func(a *answer) { a.WriteHeader(400) }), "status 400, 1 request"},
 	{"no such route", always(func(a *answer) { a.WriteHeader(404) }), "no event stream, 1 request"},
 	{"no such method", always(func(a *answer) { a.WriteHeader(405) }), "no event stream, 1 request"},
-	{"redirect", always(func(a *answer) { http.Redirect(a, a.r, "https://elsewhere/", 307) }), "status 307, 1 request"},
+	{"redirect", always(func(a *answer) { http.Redirect(a, a.r, "https://elsewhere/", http.StatusTemporaryRedirect) }), "status 307, 1 request"},
 	{"204", always(func(a *answer) { a.WriteHeader(204) }), "status 204, 1 request"},
 	{"501", always(func(a *answer) { a.WriteHeader(501) }), "status 501, 1 request"},
 	{"500", first(func(a *answer) { a.WriteHeader(500) }), "1 2 3, 2 requests"},

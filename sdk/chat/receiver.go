@@ -21,8 +21,9 @@ const (
 	// three heartbeats (docs/events.md).
 	silence = 45 * time.Second
 
-	// renewBefore is how long before the expiry of its token a stream is replaced by another one
-	// with a new token. It is the time at which the credentials of package communication get one.
+	// renewBefore is the time before the expiry of its token at which a stream is replaced by a
+	// stream with a new token. The credentials of package communication refresh a token at the same
+	// time before its expiry.
 	renewBefore = 2 * time.Minute
 
 	// maxBroken is the number of streams in a row that may be broken, or have no token. The loop
@@ -32,8 +33,8 @@ const (
 	// maxDelay is the longest pause that a server can ask for.
 	maxDelay = time.Hour
 
-	// maxSeen is the number of events that may arrive on a stream while the next one is opened. The
-	// next one is then given up, and opened again later.
+	// maxSeen is the number of events that may arrive on a stream while the next stream is opened.
+	// If there are more, the next stream is given up and opened again later.
 	maxSeen = 10_000
 )
 
@@ -49,13 +50,9 @@ type receiver struct {
 	renew   <-chan time.Time // when to open next
 	retry   time.Duration    // when to open next again if it fails
 
-	// seen has the events of current that have been yielded since next was opened at an earlier
-	// place, and that next will therefore send again.
-	seen map[eventKey]struct{}
-
 	started  bool  // Started has been yielded
 	failures int   // ends of streams in a row without progress
-	broken   int   // those of them that count against maxBroken
+	broken   int   // ends in a row without progress that count against maxBroken
 	last     error // why the last stream ended; nil while there is a stream
 	streams  sync.WaitGroup
 }
@@ -85,7 +82,7 @@ func (r *receiver) run(ctx context.Context, yield func(Event, error) bool) error
 		select {
 		case <-ctx.Done():
 		case <-r.renew:
-			r.renew, r.seen = nil, nil
+			r.renew = nil
 			r.next = r.open(loop, pipeline.Request{NotToken: r.current.token})
 		case m := <-r.next.messages():
 			r.takeOver(m)
@@ -103,7 +100,8 @@ func (r *receiver) run(ctx context.Context, yield func(Event, error) bool) error
 	}
 }
 
-// open starts a stream after the cursor. The fields of token say which token not to send.
+// open starts a stream after the cursor. The fields RefusedToken and NotToken of token name a token
+// that must not be sent.
 func (r *receiver) open(ctx context.Context, token pipeline.Request) *stream {
 	query := url.Values{}
 	if r.threads != "" {
@@ -136,7 +134,9 @@ func (r *receiver) take(m message) (Event, error) {
 	}
 	switch m.event {
 	case "": // a heartbeat
-		r.move(m.id)
+		if len(r.current.seen) == 0 { // otherwise the stream is at an earlier place than the cursor
+			r.move(m.id)
+		}
 		return nil, nil
 	case "bye":
 		return nil, decodeBye(m.frame)
@@ -155,8 +155,8 @@ func (r *receiver) take(m message) (Event, error) {
 		r.afterGap()
 	}
 	key := keyOf(event)
-	if _, ok := r.seen[key]; ok {
-		delete(r.seen, key) // the cursor stays: it may be further than this event
+	if _, ok := r.current.seen[key]; ok {
+		delete(r.current.seen, key) // the cursor stays: it may be further than this event
 		return nil, nil
 	}
 	r.move(m.id)
@@ -239,25 +239,25 @@ func (r *receiver) postpone(err error) {
 // afterGap forgets the events that have been seen, because the numbers of a store that was put back
 // repeat. It gives up the next stream, which begins before the gap.
 func (r *receiver) afterGap() {
-	r.seen = nil
+	r.current.seen = nil
 	if r.next != nil {
 		r.postpone(nil)
 	}
 }
 
-// remember notes an event that the next stream will send again.
+// remember notes an event that the next stream, which was opened before it, will send again.
 func (r *receiver) remember(key eventKey) {
 	if r.next == nil || key == (eventKey{}) {
 		return
 	}
-	if len(r.seen) >= maxSeen {
+	if len(r.next.seen) >= maxSeen {
 		r.postpone(nil)
 		return
 	}
-	if r.seen == nil {
-		r.seen = map[eventKey]struct{}{}
+	if r.next.seen == nil {
+		r.next.seen = map[eventKey]struct{}{}
 	}
-	r.seen[key] = struct{}{}
+	r.next.seen[key] = struct{}{}
 }
 
 // keyOf returns the key of an event, and the zero key for one that cannot be recognized.
@@ -285,8 +285,8 @@ func (r *receiver) reconnect(ctx, loop context.Context, err error) error {
 	ended := r.current
 	ended.close()
 	if r.next != nil && !final(err) {
-		// The next stream is on its way. If err is ErrStreamReplaced, it is the one that has taken
-		// the place.
+		// The next stream is already being opened. If the server says "replaced", it means that
+		// stream.
 		r.current, r.next = r.next, nil
 		return nil
 	}
@@ -324,7 +324,8 @@ func final(err error) bool {
 	return errors.As(err, &bye) && bye.reason == "deleted"
 }
 
-// judge counts the failure err and returns the error with which the loop ends, or nil if it goes on.
+// judge counts the failure err. It returns the error with which the loop ends, or nil if the loop
+// opens another stream.
 func (r *receiver) judge(err error) error {
 	var refusal *communication.Error
 	var bye byeError
@@ -422,6 +423,10 @@ type stream struct {
 	close context.CancelFunc
 	token string    // set by hello; a secret
 	since time.Time // time of hello
+
+	// seen has the events that were yielded from the stream before, after this one was opened. This
+	// one will send them again.
+	seen map[eventKey]struct{}
 }
 
 // message is a message of a stream, or the error with which it ends.

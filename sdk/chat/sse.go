@@ -121,8 +121,8 @@ func (f *frameReader) line() ([]byte, error) {
 	return line, nil
 }
 
-// brokenError says how a stream differs from what docs/events.md describes. It has no content of
-// messages, because errors are logged.
+// brokenError is the error of a stream that does not have the form of docs/events.md. Its text has no
+// content of messages, because errors are logged.
 type brokenError struct{ problem string }
 
 // Error returns the problem, with the words that introduce it.

@@ -16,7 +16,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Stream is a response whose body does not end by itself: a stream of server-sent events.
+// Stream is a response with an open body: a stream of server-sent events, which the server goes on
+// sending.
 type Stream struct {
 	Header http.Header
 	Body   io.ReadCloser
