@@ -630,11 +630,12 @@ func TestEventsRenewalOfTyping(t *testing.T) {
 	})
 }
 
-// TestEventsRenewalThenCut cuts a new stream right after it has taken over from an old one. The third
-// stream must begin after the last event of the old one.
+// TestEventsRenewalThenCut cuts a new stream before it has repeated an event of the old stream, and
+// after a heartbeat with an earlier cursor. The third stream must begin after the last event of the
+// old one.
 func TestEventsRenewalThenCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := renewed(t, func(a *answer) { a.hello(); a.cut() })
+		f := renewed(t, func(a *answer) { a.hello(); a.write("id: c1\n\n"); a.cut() })
 		words, err := receive(t.Context(), f.client(t, f.cred), nil, 3)
 		if err != nil {
 			t.Fatal(err)
@@ -646,40 +647,34 @@ func TestEventsRenewalThenCut(t *testing.T) {
 	})
 }
 
-// TestEventsRenewalAndSlowLoop renews the token while the body of the loop takes an hour for each
-// event, so that a new stream is due while its predecessor still has events to repeat.
-func TestEventsRenewalAndSlowLoop(t *testing.T) {
-	for range 20 { // the loop chooses at random between messages and timers that are due
-		synctest.Test(t, func(t *testing.T) {
-			cred, expires := expiring(t, time.Hour)
-			f := newFeed(1)
-			f.expires = expires
-			f.script = func(a *answer, n int) bool {
-				if n > 1 {
-					time.Sleep(time.Second)
-				}
-				a.hello()
-				for range 3 {
-					f.add()
-				}
-				a.follow()
-				return true
-			}
-			next := int64(1)
-			for event, err := range events(t.Context(), f.client(t, cred), nil) {
-				if err != nil {
-					t.Fatal(err)
-				}
-				if event.Info().Number != next {
-					t.Fatalf("got event %d, want %d", event.Info().Number, next)
-				}
-				if next++; next > 20 {
-					break
-				}
-				time.Sleep(58*time.Minute + time.Duration(next)*10*time.Second)
-			}
+// TestEventsRenewalTwice opens a third stream before the second one has repeated event 2. The event
+// must be yielded once.
+func TestEventsRenewalTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		third := make(chan struct{})
+		f := renewed(t, func(a *answer) {
+			a.hello()
+			a.wait(third)
+			a.events(3)
+			a.hang()
 		})
-	}
+		script := f.script
+		f.script = func(a *answer, n int) bool {
+			if n == 3 {
+				close(third)
+				a.hang()
+			}
+			return script(a, n)
+		}
+		words, err := receive(t.Context(), f.client(t, f.cred), nil, 3)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "1 2 3")
+		if n, _ := f.seen(); n != 3 {
+			t.Errorf("got %d requests, want 3", n)
+		}
+	})
 }
 
 // TestEventsRenewalThenGap sends a gap on a new stream. The event 2 that follows is another one than
