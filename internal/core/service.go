@@ -275,6 +275,10 @@ func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 	return t, err
 }
 
+// ForgetThreads forgets all cached threads. Call it when the store was put back to an older
+// state: revisions of cached threads may stand for other members there.
+func (s *Service) ForgetThreads() { s.threads.Clear() }
+
 // ThreadSince returns a thread as it was at the given revision or later. It returns nil if
 // the thread does not exist.
 func (s *Service) ThreadSince(ctx context.Context, id string, revision uint64) (*Thread, error) {

@@ -63,6 +63,13 @@ func (c *threadCache) Add(id string, t *Thread, removals uint64) {
 	}
 }
 
+// Clear removes all threads.
+func (c *threadCache) Clear() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lru.Purge()
+}
+
 // Remove removes a thread, if it is cached, after a change of it was committed.
 func (c *threadCache) Remove(id string) {
 	c.mu.Lock()

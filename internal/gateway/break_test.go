@@ -15,15 +15,9 @@ import (
 // hookedStore is a store whose reads a test can change.
 type hookedStore struct {
 	core.Store
-	lost  atomic.Bool            // the next page of the feed is a gap
-	tips  atomic.Int64           // calls of Tip
-	tell  atomic.Pointer[func()] // called before Tell
-	users atomic.Pointer[func()] // called before Users
-}
-
-func (s *hookedStore) Tip(ctx context.Context) (core.Cursor, error) {
-	s.tips.Add(1)
-	return s.Store.Tip(ctx)
+	lost   atomic.Bool            // the next page of the feed is a gap
+	events atomic.Pointer[func()] // called before ThreadEvents
+	users  atomic.Pointer[func()] // called before Users
 }
 
 func (s *hookedStore) Log(ctx context.Context, after core.Cursor, limit int) (core.LogPage, error) {
@@ -34,11 +28,11 @@ func (s *hookedStore) Log(ctx context.Context, after core.Cursor, limit int) (co
 	return page, err
 }
 
-func (s *hookedStore) Tell(ctx context.Context, es []core.Event) ([]core.Happening, error) {
-	if f := s.tell.Load(); f != nil {
+func (s *hookedStore) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) ([]core.Event, error) {
+	if f := s.events.Load(); f != nil {
 		(*f)()
 	}
-	return s.Store.Tell(ctx, es)
+	return s.Store.ThreadEvents(ctx, thread, from, limit)
 }
 
 func (s *hookedStore) Users(ctx context.Context, ids []string) ([]core.User, error) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -112,8 +113,14 @@ func (s *Session) missed() (from, to core.Cursor) {
 func (s *Session) caughtUp(to core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.behind, s.at = s.told != to, to
+	s.behind = s.told != to
+	if !ahead(s.at, to) { // the cursor may come from a server that is ahead of this one
+		s.at = to
+	}
 }
+
+// ahead reports whether the cursor a comes later than b in the same log.
+func ahead(a, b core.Cursor) bool { return a.Epoch == b.Epoch && a.Position > b.Position }
 
 // replay reads the events of a session between two cursors.
 type replay struct {
@@ -167,7 +174,7 @@ type unread struct {
 
 // run writes the events, and then moves the session to the end. It returns the buffer.
 func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
-	if why, err := r.gap(ctx); err != nil {
+	if why, err := r.gap(ctx, r.from); err != nil {
 		return b, err
 	} else if why != 0 {
 		return r.tellGap(b, why), nil
@@ -211,9 +218,22 @@ func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 		if err != nil {
 			return b, err
 		}
+		// A trim may have deleted events before they were read.
+		if why, err := r.gap(ctx, r.s.At()); err != nil {
+			return b, err
+		} else if why != 0 {
+			return r.tellGap(b, why), nil
+		}
 		var inTime bool
 		if b, inTime = r.deliver(b[:0], told); !inTime || r.s.stopped() {
 			return b, nil
+		}
+	}
+	if r.s.At() == r.from { // nothing was told, perhaps because a trim has deleted it
+		if why, err := r.gap(ctx, r.from); err != nil {
+			return b, err
+		} else if why != 0 {
+			return r.tellGap(b, why), nil
 		}
 	}
 	r.s.caughtUp(r.to)
@@ -226,14 +246,20 @@ func (s *Session) stopped() bool {
 	return !s.flushControl() || s.sink.Full()
 }
 
-// gap returns why the log does not continue the session's cursor, or 0.
-func (r *replay) gap(ctx context.Context) (GapReason, error) {
+// errRenewed means that the epoch was renewed and that the hub does not know it yet.
+var errRenewed = errors.New("the epoch of the event log was renewed")
+
+// gap returns why the log does not continue a cursor of the session, or 0.
+func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
 	if r.from.Epoch != r.to.Epoch {
 		return GapEpoch, nil
 	}
-	page, err := r.s.hub.o.Store.Log(ctx, r.from, 1)
+	page, err := r.s.hub.o.Store.Log(ctx, at, 1)
 	if err != nil {
 		return 0, fmt.Errorf("read the event log: %w", err)
+	}
+	if page.Gap == core.GapEpoch {
+		return 0, errRenewed // the client comes back with its cursor, and is told of the gap then
 	}
 	return GapReason(page.Gap), nil
 }

@@ -171,8 +171,9 @@ func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReas
 	if !errors.As(err, &gap) {
 		return 0, false
 	}
-	h.log.Error("the event log does not continue: the store was put back to an older state", "reason", gap.Reason.String())
-	if gap.Reason != core.GapEpoch { // otherwise another server has renewed it
+	h.log.Error("the event log does not continue", "reason", gap.Reason.String())
+	h.o.Core.ForgetThreads()        // the store may have been put back to an older state
+	if gap.Reason == core.GapLost { // after GapEpoch another server has renewed it
 		epoch := strconv.FormatUint(rand.Uint64(), 36) + strconv.FormatUint(rand.Uint64(), 36)
 		if err := h.o.Store.RenewEpoch(ctx, tip.Epoch, epoch); err != nil {
 			h.log.Error("renew the epoch of the event log", "error", err)
@@ -195,16 +196,17 @@ func (h *Hub) start(feed *core.Feed, tip core.Cursor, broken core.GapReason, sto
 		}
 	}
 	close(h.live)
-	h.idle = time.AfterFunc(linger, func() { h.stopIdle(stop) })
+	h.idle = time.AfterFunc(linger, func() { h.stopIdle(feed, stop) })
 }
 
-// stopIdle stops the feed if there are no sessions.
-func (h *Hub) stopIdle(stop func()) {
+// stopIdle stops a feed if it runs and there are no sessions.
+func (h *Hub) stopIdle(feed *core.Feed, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.count > 0 {
+	if h.feed != feed || h.count > 0 {
 		return // the last one that leaves starts the timer again
 	}
+	h.feed = nil
 	h.live = make(chan struct{})
 	stop()
 }
@@ -213,18 +215,20 @@ func (h *Hub) stopIdle(stop func()) {
 // from is nil. The session writes to sink once Start is called; the caller must call
 // Start or End. Open fails with an *OpenError.
 func (h *Hub) Open(ctx context.Context, c token.Claims, from *core.Cursor, o SessionOptions, sink Sink) (*Session, error) {
-	if err := h.waitLive(ctx); err != nil {
-		return nil, err
-	}
 	s := newSession(h, c, o, sink)
 	// The session enters first and is judged afterwards: a revocation is either in the
 	// user's row already, or finds the session.
-	if err := h.enter(s, from); err != nil {
-		return nil, err
+	for entered := false; !entered; { // again if the feed stops before the session enters
+		if err := h.waitLive(ctx); err != nil {
+			return nil, err
+		}
+		var err error
+		if entered, err = h.enter(s, from); err != nil {
+			return nil, err
+		}
 	}
 	if why, err := h.judge(ctx, c); why != 0 {
-		h.leave(s)
-		h.closed()
+		s.abandon(why)
 		return nil, &OpenError{why, err}
 	}
 	return s, nil
@@ -260,9 +264,7 @@ func (h *Hub) waitLive(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	live, draining := h.live, h.draining
-	if h.idle != nil {
-		h.idle.Reset(linger)
-	}
+	h.lingerOn()
 	h.mu.Unlock()
 	if draining {
 		return &OpenError{Why: Draining}
@@ -279,17 +281,18 @@ func (h *Hub) waitLive(ctx context.Context) error {
 	}
 }
 
-// enter adds a session to the hub. It is told all events after h.at.
-func (h *Hub) enter(s *Session, from *core.Cursor) error {
+// enter adds a session to the hub. It is told all events after h.at. enter returns false
+// if the hub does not follow the log.
+func (h *Hub) enter(s *Session, from *core.Cursor) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if err := h.room(s.claims.User); err != nil {
-		return err
+		return false, err
 	}
 	select {
 	case <-h.live:
 	default:
-		return &OpenError{Why: Away, Cause: errors.New("the event log has just broken off")}
+		return false, nil
 	}
 	u := h.users[s.claims.User]
 	if u == nil {
@@ -303,7 +306,7 @@ func (h *Hub) enter(s *Session, from *core.Cursor) error {
 	if from != nil && *from != h.at {
 		s.at, s.behind = *from, true
 	}
-	return nil
+	return true, nil
 }
 
 // room returns an *OpenError if the user may not open one more session. The caller holds
@@ -338,8 +341,8 @@ func (h *Hub) leave(s *Session) {
 	if len(u.sessions) == 0 {
 		delete(h.users, id)
 	}
-	if h.count == 0 && h.idle != nil {
-		h.idle.Reset(linger)
+	if h.count == 0 {
+		h.lingerOn()
 	}
 }
 
@@ -350,6 +353,13 @@ func (h *Hub) closed() {
 	h.sinks--
 	if h.draining && h.sinks == 0 {
 		close(h.empty)
+	}
+}
+
+// lingerOn keeps the feed, if it runs, for the time linger from now. The caller holds h.mu.
+func (h *Hub) lingerOn() {
+	if h.feed != nil {
+		h.idle.Reset(linger)
 	}
 }
 

@@ -150,6 +150,8 @@ type sink struct {
 	closed bool
 	last   core.Cursor
 	full   func() bool // what Full returns; nil: false
+
+	appended int // events
 }
 
 // block makes Write wait until unblock is called.
@@ -174,6 +176,7 @@ func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	if e == nil {
 		return b
 	}
+	k.appended++
 	return append(b, word(e)+"\n"...)
 }
 
@@ -206,9 +209,8 @@ func (k *sink) Write(b []byte) error {
 // Full returns what the test wants.
 func (k *sink) Full() bool {
 	k.mu.Lock()
-	full := k.full
-	k.mu.Unlock()
-	return full != nil && full()
+	defer k.mu.Unlock()
+	return k.full != nil && k.full()
 }
 
 func (k *sink) End(b []byte, why gateway.Reason) []byte {

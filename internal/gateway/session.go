@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -66,6 +67,7 @@ type Session struct {
 	beating bool   // a heartbeat is due
 	started bool
 	running bool          // a goroutine writes
+	woken   bool          // Wake was called: that goroutine must ask Sink.Full again
 	poke    chan struct{} // capacity 1; not nil while that goroutine reads from the store
 	why     Reason        // the end; 0 while the session is open
 }
@@ -111,16 +113,16 @@ func (s *Session) Why() Reason {
 // happens. It returns false, and nothing is written, if the session has ended already: then
 // End has closed the sink.
 func (s *Session) Start(first []byte) bool {
-	s.hub.stats.opened(s.o.Protocol)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.why != 0 {
 		return false
 	}
+	s.hub.stats.opened(s.o.Protocol)
 	s.started = true
 	s.control = append(s.control, first...)
 	s.beat = time.AfterFunc(Heartbeat, s.heartbeat)
-	s.expiry = time.AfterFunc(s.claims.Expires.Sub(s.hub.now()), func() { s.expire() })
+	s.expiry = time.AfterFunc(s.claims.Expires.Sub(s.hub.now()), s.expire)
 	s.run()
 	return true
 }
@@ -130,7 +132,9 @@ func (s *Session) expire() {
 	if left := s.claims.Expires.Sub(s.hub.now()); left > 0 {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.expiry.Reset(left)
+		if s.why == 0 {
+			s.expiry.Reset(left)
+		}
 		return
 	}
 	s.End(Expired)
@@ -145,7 +149,7 @@ func (s *Session) heartbeat() {
 	if s.why != 0 {
 		return
 	}
-	if !s.behind && !s.dropped && len(s.queue) == 0 && !s.running {
+	if !s.behind && !s.dropped && len(s.queue) == 0 && !s.running && !ahead(s.at, s.hub.at) {
 		s.at, s.told = s.hub.at, s.hub.at
 	}
 	s.beating = true
@@ -172,6 +176,7 @@ func (s *Session) Control(b []byte) {
 func (s *Session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.woken = true
 	s.run()
 }
 
@@ -207,6 +212,23 @@ func (s *Session) close() {
 	s.sink.Close()
 	close(s.done)
 	s.hub.closed()
+}
+
+// abandon takes a session that was not started out of the hub, and leaves its sink alone.
+func (s *Session) abandon(why Reason) {
+	s.mu.Lock()
+	open := s.why == 0
+	if open {
+		s.why = why
+		close(s.ending)
+		close(s.done)
+	}
+	s.drop0()
+	s.mu.Unlock()
+	s.hub.leave(s)
+	if open {
+		s.hub.closed()
+	}
 }
 
 // wants reports whether the session is told events of a thread.
@@ -261,6 +283,19 @@ func (s *Session) drop() {
 func (s *Session) drop0() {
 	s.hub.queued.Add(-int64(s.bytes))
 	s.queue, s.bytes = nil, 0
+}
+
+// skip removes from the queue what the client has got from a server that was ahead of this
+// one. The caller holds s.mu.
+func (s *Session) skip() {
+	s.queue = slices.DeleteFunc(s.queue, func(q queued) bool {
+		if q.event.Happening == nil || q.event.Position == 0 || q.at.Epoch != s.at.Epoch || ahead(q.at, s.at) {
+			return false
+		}
+		s.bytes -= q.event.size()
+		s.hub.queued.Add(-int64(q.event.size()))
+		return true
+	})
 }
 
 // breakOff drops the queue and makes the session read from the store up to the cursor tip.

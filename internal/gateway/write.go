@@ -43,6 +43,9 @@ func (s *Session) next(full bool) work {
 			return w
 		}
 	default:
+		if len(s.queue) > 0 && !ahead(s.queue[0].at, s.at) {
+			s.skip()
+		}
 		n, bytes := 0, 0
 		for n < len(s.queue) && bytes < maxWrite {
 			bytes += s.queue[n].event.size()
@@ -55,9 +58,10 @@ func (s *Session) next(full bool) work {
 			s.queue = nil
 		}
 	}
-	if len(w.control)+len(w.events) == 0 && !w.beat {
+	if len(w.control)+len(w.events) == 0 && !w.beat && !(full && s.woken) {
 		w.task, s.running = rest, false
 	}
+	s.woken = false
 	return w
 }
 

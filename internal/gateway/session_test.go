@@ -1,0 +1,261 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+)
+
+// TestFullClientCatchesUp opens a session that must catch up, whose client takes three
+// events at a time, and checks that it gets everything once.
+func TestFullClientCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		start, err := h.store.Tip(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for i := range 100 {
+			h.send(ann, thread, fmt.Sprint(i))
+			want = append(want, fmt.Sprint("messageReceived:", i))
+		}
+		k := &sink{}
+		limit := 3
+		k.full = func() bool { return k.appended >= limit }
+		s, err := h.hub.Open(t.Context(), h.claims(ann), &start, gateway.SessionOptions{}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start(nil)
+		for synctest.Wait(); limit < 120; synctest.Wait() {
+			k.mu.Lock()
+			limit += 3
+			k.mu.Unlock()
+			s.Wake()
+		}
+		k.want(t, want...)
+	})
+}
+
+// TestWakeIsNotLost wakes a session right after its sink has said that it is full, and
+// checks that the session goes on.
+func TestWakeIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		s, k := h.open(ann, nil, gateway.SessionOptions{})
+		synctest.Wait()
+		k.full = func() bool {
+			k.full = nil
+			s.Wake()
+			return true
+		}
+		h.send(ann, thread, "one")
+		k.want(t, "messageReceived:one")
+	})
+}
+
+// TestEndBeforeStart ends a session before it is started, and checks that starting it then
+// does nothing.
+func TestEndBeforeStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		k := &sink{}
+		s, err := h.hub.Open(t.Context(), h.claims(h.user()), nil, gateway.SessionOptions{}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.hub.EndAll(gateway.Draining)
+		<-s.Done()
+		s.Start([]byte("hello\n"))
+		k.want(t)
+		if !k.closed {
+			t.Error("the sink is open")
+		}
+	})
+}
+
+// TestRefusedSessionLeavesNothing sends to a session while it is being judged, refuses it,
+// and checks that no bytes stay counted.
+func TestRefusedSessionLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		claims := h.claims(ann)
+		if err := h.core.RevokeTokens(t.Context(), ann.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := h.hub.At(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		send := func() {
+			h.hooks.users.Store(nil)
+			h.send(ann, thread, "one")
+			synctest.Wait()
+			if h.hub.Stats().Queued == 0 {
+				t.Error("the session has queued nothing, so the test shows nothing")
+			}
+		}
+		h.hooks.users.Store(&send)
+		_, err := h.hub.Open(t.Context(), claims, nil, gateway.SessionOptions{}, &sink{})
+		var refused *gateway.OpenError
+		if !errors.As(err, &refused) || refused.Why != gateway.Revoked {
+			t.Errorf("Open: %v", err)
+		}
+		if s := h.hub.Stats(); s.Queued != 0 || s.Sessions != 0 {
+			t.Errorf("%d bytes are queued in %d sessions", s.Queued, s.Sessions)
+		}
+	})
+}
+
+// TestFeedStopsAndStarts opens sessions after pauses around the time for which an idle hub
+// follows the log, and checks that each opens at once and is told what happens.
+func TestFeedStopsAndStarts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		for _, idle := range []time.Duration{0, 25, 1, 9, 1, 10, 10, 5, 5, 20, 4, 4, 4, 11, 9, 2} {
+			time.Sleep(idle * time.Second)
+			before := time.Now()
+			s, k := h.open(ann, nil, gateway.SessionOptions{})
+			if took := time.Since(before); took > 0 {
+				t.Errorf("after %v s: opening a session took %v", int(idle), took)
+			}
+			h.send(ann, thread, "one")
+			k.want(t, "messageReceived:one")
+			s.End(gateway.Gone)
+			<-s.Done()
+		}
+	})
+}
+
+// TestDrainTellsClients drains a hub with a blocked client, and checks that Drain waits
+// until the client was told.
+func TestDrainTellsClients(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		s, k := h.open(h.user(), nil, gateway.SessionOptions{})
+		synctest.Wait()
+		k.block()
+		var drain sync.WaitGroup
+		drain.Go(func() {
+			h.hub.Drain(context.Background())
+			select {
+			case <-s.Done():
+			default:
+				t.Error("Drain has returned before the client was told")
+			}
+		})
+		synctest.Wait()
+		k.unblock()
+		drain.Wait()
+		k.want(t, "bye:draining")
+	})
+}
+
+// TestCursorOfAServerAhead moves a session to a server that has not yet seen what the
+// session has got, and checks that it gets nothing twice.
+func TestCursorOfAServerAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		behind := *h
+		behind.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: new(local.Bus), Keys: h.tokens})
+		ctx, stop := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer stop()
+		running.Go(func() { behind.hub.Run(ctx) })
+		defer behind.hub.Drain(ctx)
+		if _, err := behind.hub.At(ctx); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		_, k := h.open(ann, nil, gateway.SessionOptions{})
+		h.send(ann, thread, "one")
+		k.want(t, "messageReceived:one")
+		from := k.last
+		s, k := behind.open(ann, &from, gateway.SessionOptions{})
+		h.send(ann, thread, "two")
+		time.Sleep(2 * time.Second)
+		k.want(t, "messageReceived:two")
+		s.End(gateway.Gone)
+		<-s.Done()
+	})
+}
+
+// TestTrimWhileCatchingUp trims the log while a session reads it, and checks that the
+// session is told of a gap where events are missing.
+func TestTrimWhileCatchingUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		first, second := h.thread("plans", ann), h.thread("more", ann)
+		start, err := h.store.Tip(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 10 {
+			h.send(ann, first, fmt.Sprint("old", i))
+			h.send(ann, second, fmt.Sprint("older", i))
+		}
+		today := core.DayOf(time.Now().UnixMilli())
+		trim := func() {
+			h.hooks.events.Store(nil)
+			if err := h.store.Trim(t.Context(), today+1); err != nil {
+				t.Error(err)
+			}
+		}
+		h.hooks.events.Store(&trim)
+		_, k := h.open(ann, &start, gateway.SessionOptions{})
+		h.send(ann, first, "newer")
+		k.want(t, "gap:trimmed", "messageReceived:newer")
+	})
+}
+
+// TestForeignThreadsAreForgotten checks that after the log has broken off, the hub tells
+// the members that the store has, not those that were cached before.
+func TestForeignThreadsAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		_, k := h.open(ann, nil, gateway.SessionOptions{})
+		h.send(ann, thread, "one")
+		k.want(t, "messageReceived:one")
+		cached, err := h.core.ThreadSince(t.Context(), thread, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.hooks.lost.Store(true)
+		time.Sleep(2 * time.Second)
+		k.want(t, "gap:epoch")
+		if now, err := h.core.ThreadSince(t.Context(), thread, 1); err != nil || now == cached {
+			t.Errorf("the thread is still cached; error %v", err)
+		}
+	})
+}
