@@ -1,0 +1,351 @@
+package gateway_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+)
+
+// model knows all changes that the store has applied, and computes from them which events
+// a reader must get, may get, and must not get. Step n is the state after n changes. It
+// shares no rule with core.Member.
+type model struct {
+	steps   int
+	times   []time.Time // of the steps, from 1
+	threads map[string]*modelThread
+	trimmed uint64 // the log was trimmed up to this position
+	renewed int    // times that the epoch was renewed
+}
+
+// modelThread is the history of a thread.
+type modelThread struct {
+	events   []*modelEvent // by number, from 1
+	members  map[string][]modelMember
+	messages map[int64][]modelMessage
+	topics   []modelTopic
+	purged   int // the step at which the thread was deleted; 0: it was not
+}
+
+// modelEvent is an event with what it is about, as its change had it.
+type modelEvent struct {
+	core.Event
+	step     int
+	content  string // of its message
+	members  string // who joined or left with it
+	position uint64 // in the log; 0: none yet
+}
+
+// modelMember is what holds for a member from a step on.
+type modelMember struct {
+	step      int
+	from      []uint64 // the events by which it joined
+	to        []uint64 // the events by which it left; one fewer while it is in the thread
+	left      int      // the step at which it left; 0: it is in the thread
+	leftTopic string
+	sees      int64 // messages created at this time or later
+}
+
+// modelMessage is a message from a step on.
+type modelMessage struct {
+	step    int
+	created int64
+	content string
+	deleted bool
+}
+
+type modelTopic struct {
+	step  int
+	topic string
+}
+
+// apply records a change that the store has applied.
+func (m *model) apply(c *core.Change, at int64) {
+	m.steps++
+	m.times = append(m.times, time.Now())
+	if c.Thread == "" {
+		return
+	}
+	t := m.threads[c.Thread]
+	if t == nil {
+		t = &modelThread{members: map[string][]modelMember{}, messages: map[int64][]modelMessage{}}
+		m.threads[c.Thread] = t
+	}
+	if c.Properties != nil {
+		t.topics = append(t.topics, modelTopic{m.steps, c.Properties.Topic})
+	}
+	last := uint64(len(t.events) + len(c.Events))
+	var changed []string
+	for _, msg := range c.Messages {
+		t.messages[msg.ID] = append(t.messages[msg.ID], modelMessage{m.steps, at, msg.Content, false})
+		for _, p := range msg.Participants {
+			changed = append(changed, p.User)
+			now := modelMember{}
+			if was := t.members[p.User]; len(was) > 0 {
+				now = was[len(was)-1]
+			}
+			now.step = m.steps
+			if msg.Kind == core.ParticipantAdded {
+				now.from, now.left, now.sees = append(slices.Clone(now.from), last), 0, min(at, p.ShareHistory)
+			} else {
+				now.to, now.left, now.leftTopic = append(slices.Clone(now.to), last), m.steps, t.topicAt(m.steps)
+			}
+			t.members[p.User] = append(t.members[p.User], now)
+		}
+	}
+	for _, w := range c.Rewrites {
+		if w.How != core.InPlace {
+			was := t.messages[w.ID]
+			t.messages[w.ID] = append(was, modelMessage{m.steps, was[0].created, w.Content, w.How == core.Delete})
+		}
+	}
+	slices.Sort(changed)
+	for _, e := range c.Events {
+		me := &modelEvent{Event: e, step: m.steps, position: e.Position}
+		if states := t.messages[e.MessageID]; len(states) > 0 {
+			me.content = states[len(states)-1].content
+		}
+		if e.Kind.ChangesMembers() {
+			me.members = strings.Join(changed, " ")
+		}
+		t.events = append(t.events, me)
+	}
+	if c.Purge {
+		t.purged = m.steps
+	}
+}
+
+// place records the position that an event has got later.
+func (m *model) place(e core.Event) {
+	if t := m.threads[e.Thread]; t != nil {
+		t.events[e.Number-1].position = e.Position
+	}
+}
+
+// at returns the step that was the last at a time.
+func (m *model) at(when time.Time) int {
+	n, _ := slices.BinarySearchFunc(m.times, when, func(a, b time.Time) int { return a.Compare(b) })
+	return n
+}
+
+func (t *modelThread) topicAt(step int) (topic string) {
+	for _, s := range t.topics {
+		if s.step <= step {
+			topic = s.topic
+		}
+	}
+	return topic
+}
+
+// memberAt returns the member at a step, or nil.
+func (t *modelThread) memberAt(user string, step int) (m *modelMember) {
+	states := t.members[user]
+	for i := range states {
+		if states[i].step <= step {
+			m = &states[i]
+		}
+	}
+	return m
+}
+
+// messageAt returns the message at a step, or nil.
+func (t *modelThread) messageAt(id int64, step int) (m *modelMessage) {
+	if t.purged != 0 && t.purged <= step {
+		return nil
+	}
+	states := t.messages[id]
+	for i := range states {
+		if states[i].step <= step {
+			m = &states[i]
+		}
+	}
+	return m
+}
+
+// in reports whether an event lies in an interval of the member.
+func (m *modelMember) in(number uint64) bool {
+	for i, from := range m.from {
+		if from <= number && (i == len(m.to) || number <= m.to[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// hears reports whether a user gets an event if its message is read at step i and the
+// user's place in the thread at step j.
+func (t *modelThread) hears(user string, e *modelEvent, i, j int) bool {
+	m := t.memberAt(user, j)
+	if m == nil || !m.in(e.Number) {
+		return false
+	}
+	reads := func(msg *modelMessage) bool {
+		return msg != nil && msg.created >= m.sees && (m.left == 0 || msg.step <= m.left)
+	}
+	switch e.Kind {
+	case core.MessageReceived, core.MessageEdited:
+		msg := t.messageAt(e.MessageID, i)
+		return reads(msg) && !msg.deleted
+	case core.MessageDeleted:
+		return reads(t.messageAt(e.MessageID, i))
+	case core.ReceiptReceived:
+		return t.messages[e.MessageID][0].created >= m.sees
+	}
+	return true
+}
+
+// turns returns the steps from one to another at which the answer of hears may change, the
+// first one included.
+func (t *modelThread) turns(user string, e *modelEvent, from, to int) []int {
+	all := []int{from}
+	for _, m := range t.members[user] {
+		all = append(all, m.step)
+	}
+	for _, m := range t.messages[e.MessageID] {
+		all = append(all, m.step)
+	}
+	all = append(all, t.purged)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	return slices.DeleteFunc(all, func(n int) bool { return n < from || n > to })
+}
+
+// must reports whether a user gets an event at whatever step the hub reads the rows.
+func (t *modelThread) must(user string, e *modelEvent, end int) bool {
+	for _, i := range t.turns(user, e, e.step, end) {
+		if !t.hears(user, e, i, i) {
+			return false
+		}
+	}
+	return true
+}
+
+// receipt is an event or a gap that a client has received.
+type received struct {
+	core.Event
+	gap     gateway.GapReason
+	content string
+	members string
+	topic   string
+	at      core.Cursor
+	fresh   time.Time // the rows of the event were read at this time or later, or came with its commit
+	steps   int       // changes that were applied when it was received
+}
+
+// wrong returns why a user must not have received an event like this, or "".
+func (m *model) wrong(user string, g *received) string {
+	t := m.threads[g.Thread]
+	if t == nil || g.Number == 0 || g.Number > uint64(len(t.events)) {
+		return "there is no such event"
+	}
+	e := t.events[g.Number-1]
+	if g.Kind != e.Kind || g.Actor != e.Actor || g.MessageID != e.MessageID || g.Version != e.Version || g.Check != e.Check {
+		return fmt.Sprintf("the event is %+v", e.Event)
+	}
+	if g.at.Position != e.position || g.at.Check != e.Check {
+		return fmt.Sprintf("its cursor is %+v, but its position %d", g.at, e.position)
+	}
+	if e.Kind.ChangesMembers() && g.members != e.members {
+		return fmt.Sprintf("it names %q, but %q have joined or left", g.members, e.members)
+	}
+	turns := t.turns(user, e, max(e.step, m.at(g.fresh)), g.steps)
+	if len(turns) == 0 {
+		return "it came before its commit"
+	}
+	for n, i := range turns {
+		for _, j := range turns[n:] {
+			if t.hears(user, e, i, j) && t.told(user, e, g, i, j) {
+				return ""
+			}
+		}
+	}
+	return "the user may not get it like this: a place outside its intervals, a hidden message, or an outdated text"
+}
+
+// told reports whether the texts of a received event are those of step i, as the user may
+// see them at step j.
+func (t *modelThread) told(user string, e *modelEvent, g *received, i, j int) bool {
+	m := t.memberAt(user, j)
+	switch e.Kind {
+	case core.MessageReceived, core.MessageEdited, core.MessageDeleted:
+		return g.content == t.messageAt(e.MessageID, i).content
+	case core.ThreadUpdated:
+		if e.MessageID != 0 {
+			return g.topic == e.content || t.messageAt(e.MessageID, i) == nil
+		}
+		fallthrough
+	case core.ThreadCreated:
+		if m.left != 0 {
+			return g.topic == m.leftTopic
+		}
+		return slices.ContainsFunc(t.topics, func(s modelTopic) bool { return s.topic == g.topic })
+	}
+	return true
+}
+
+// check returns what is wrong with all that a client has received. start is its cursor
+// when it first came, end when it last left; only is its thread, or empty. done means that
+// it has caught up.
+func (m *model) check(user, only string, start core.Cursor, log []received, end core.Cursor) (faults []string) {
+	fault := func(g *received, format string, args ...any) {
+		faults = append(faults, fmt.Sprintf("%s of %s number %d, position %d, text %q: ", g.Kind, g.Thread, g.Number, g.at.Position, g.content)+fmt.Sprintf(format, args...))
+	}
+	type key struct {
+		thread string
+		number uint64
+	}
+	seen, last := map[key]bool{}, map[string]uint64{}
+	var excused [][2]uint64
+	at, gaps := start, 0
+	for i := range log {
+		g := &log[i]
+		switch {
+		case g.gap != 0:
+			switch {
+			case g.gap == gateway.GapTrimmed && at.Position < m.trimmed:
+			case g.gap == gateway.GapEpoch && gaps < m.renewed:
+				gaps++
+			default:
+				faults = append(faults, fmt.Sprintf("gap %s from %d to %d", g.gap, at.Position, g.at.Position))
+			}
+			excused = append(excused, [2]uint64{at.Position, g.at.Position})
+		case g.Kind == 0: // a heartbeat
+			if g.at.Position < at.Position {
+				faults = append(faults, fmt.Sprintf("a heartbeat moves the cursor from %d back to %d", at.Position, g.at.Position))
+			}
+		case only != "" && g.Thread != only:
+			fault(g, "the client has not asked for this thread")
+		default:
+			k := key{g.Thread, g.Number}
+			if g.at.Position <= at.Position {
+				fault(g, "it comes after position %d", at.Position)
+			}
+			if seen[k] {
+				fault(g, "it came twice")
+			}
+			if g.Number <= last[g.Thread] {
+				fault(g, "it comes after number %d", last[g.Thread])
+			}
+			if why := m.wrong(user, g); why != "" {
+				fault(g, "%s", why)
+			}
+			seen[k], last[g.Thread] = true, g.Number
+		}
+		at = g.at
+	}
+	for id, t := range m.threads {
+		if only != "" && id != only {
+			continue
+		}
+		for _, e := range t.events {
+			missed := e.position > start.Position && e.position <= end.Position && !seen[key{id, e.Number}] && t.must(user, e, m.steps)
+			if missed && !slices.ContainsFunc(excused, func(x [2]uint64) bool { return x[0] < e.position && e.position <= x[1] }) {
+				fault(&received{Event: e.Event, content: e.content, at: core.Cursor{Position: e.position}}, "it did not come")
+			}
+		}
+	}
+	return faults
+}

@@ -1,0 +1,522 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+var (
+	simSeeds = flag.Int("seeds", 25, "number of simulations that TestSimulation runs")
+	simSeed  = flag.Uint64("seed", 0, "the only simulation that TestSimulation runs, and prints")
+)
+
+// TestSimulation lets writers and readers loose on servers with bad buses and slow
+// commits, and checks that each reader gets each event that it may see, once, in order,
+// and no other. The goroutines of a simulation run in any order, so a failed seed may need
+// several runs (-count) to fail again.
+func TestSimulation(t *testing.T) {
+	first, last := uint64(1), uint64(*simSeeds)
+	if *simSeed != 0 {
+		first, last = *simSeed, *simSeed
+	}
+	for seed := first; seed <= last; seed++ {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) { simulate(t, seed) })
+		})
+	}
+}
+
+// freshness is the time within which the hub tells of a commit, with the rows as the commit
+// had them. Rows that come later are read anew.
+const freshness = 8 * time.Second
+
+// sim is one simulation.
+type sim struct {
+	t      *testing.T
+	store  *simStore
+	shared core.Store // store, marked as shared if there are several servers
+	bus    *simBus
+	bounds gateway.Bounds
+	finish chan struct{} // closed when the clients come for the last time
+
+	rand struct {
+		sync.Mutex
+		*rand.Rand
+	}
+
+	mu      sync.Mutex // guards the fields below
+	servers []*server
+	users   []string
+	gone    map[string]time.Time // deleted users
+	threads []string
+	sent    map[string][]sentMessage // by thread
+	text    int                      // the number of the last text
+	trace   []string
+}
+
+// sentMessage is a message that a writer has sent.
+type sentMessage struct {
+	id     int64
+	sender string
+}
+
+// server is a core and a hub on the store.
+type server struct {
+	core *core.Service
+	hub  *gateway.Hub
+	stop func()
+}
+
+// n returns a random number below limit.
+func (s *sim) n(limit int) int {
+	s.rand.Lock()
+	defer s.rand.Unlock()
+	return s.rand.IntN(limit)
+}
+
+// sleepSometimes sleeps, in some percent of the calls, for up to a time.
+func (s *sim) sleepSometimes(percent int, limit time.Duration) {
+	if s.n(100) < percent {
+		time.Sleep(time.Duration(s.n(int(limit/time.Millisecond))) * time.Millisecond)
+	}
+}
+
+// note adds a line to what a failed simulation prints.
+func (s *sim) note(format string, args ...any) {
+	if *simSeed == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trace = append(s.trace, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
+}
+
+// keys says that each access key is current.
+type keys struct{}
+
+func (keys) HasKey(string) bool { return true }
+
+// simulate runs the simulation of a seed.
+func simulate(t *testing.T, seed uint64) {
+	s := &sim{t: t, finish: make(chan struct{}), gone: map[string]time.Time{}, sent: map[string][]sentMessage{}}
+	s.rand.Rand = rand.New(rand.NewPCG(seed, 0))
+	inner, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
+		ID: "11111111-2222-4333-8444-555555555555", Epoch: "first",
+		Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: append(make([]byte, 63), 1)}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &model{threads: map[string]*modelThread{}}
+	s.store = &simStore{Store: inner, sim: s, model: m, sequenced: seed%2 == 0, epoch: "first"}
+	s.bus = &simBus{sim: s, loss: []int{0, 5, 33}[s.n(3)], subs: map[*simSubscription]struct{}{}}
+	s.bounds = gateway.Bounds{Queue: 1 + s.n(5000), Queues: 1000 + int64(s.n(20000)), CatchUps: 1 + s.n(2)}
+	for range 1 + s.n(3) {
+		s.servers = append(s.servers, s.serve())
+	}
+	for range 4 {
+		u, err := s.servers[0].core.CreateUser(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.users = append(s.users, u.ID)
+	}
+	var writers, readers sync.WaitGroup
+	var clients []*client
+	for range 3 {
+		writers.Go(func() {
+			for range 30 {
+				s.act(seed)
+			}
+		})
+	}
+	for i := range 6 {
+		c := &client{s: s, user: s.users[i%len(s.users)], last: make(chan struct{})}
+		clients = append(clients, c)
+		readers.Go(c.live)
+	}
+	writers.Wait()
+	time.Sleep(5 * time.Second) // all batches are committed and have positions
+	close(s.finish)
+	for _, c := range clients {
+		<-c.last
+	}
+	time.Sleep(2*gateway.Heartbeat + 5*time.Second) // all have caught up, and got a heartbeat
+	tip, err := s.store.Tip(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.servers {
+		r.stop()
+	}
+	readers.Wait()
+	if err := inner.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, c := range clients {
+		faults := m.check(c.user, c.only, c.start, c.log, c.at)
+		if c.came && !c.dead && c.at != tip {
+			faults = append(faults, fmt.Sprintf("the client ends at %+v, the log at %+v", c.at, tip))
+		}
+		for _, fault := range faults {
+			t.Errorf("seed %d, user %s: %s", seed, c.user[len(c.user)-6:], fault)
+		}
+	}
+	n := map[string]int{}
+	for _, c := range clients {
+		for _, g := range c.log {
+			n[g.Kind.String()]++
+			if g.gap != 0 {
+				n[g.gap.String()]++
+			}
+		}
+	}
+	musts, mays := 0, 0
+	for _, th := range m.threads {
+		for _, e := range th.events {
+			for _, c := range clients {
+				if th.must(c.user, e, m.steps) {
+					musts++
+				}
+			}
+			mays += len(clients)
+		}
+	}
+	st := gateway.Stats{}
+	for _, r := range s.servers {
+		x := r.hub.Stats()
+		st.Dropped += x.Dropped
+		st.CatchUps += x.CatchUps
+	}
+	t.Logf("DEBUG %v musts %d of %d steps %d dropped %d catchups %d tip %d", n, musts, mays, m.steps, st.Dropped, st.CatchUps, tip.Position)
+	if t.Failed() {
+		t.Logf("run it again: go test ./internal/gateway -run TestSimulation -count=20 -seed=%d\n%s", seed, strings.Join(s.trace, "\n"))
+	}
+}
+
+// serve starts a server on the store.
+func (s *sim) serve() *server {
+	var store core.Store = s.store
+	c, err := core.New(context.Background(), store, s.bus, core.Options{Grace: time.Second, ThreadCache: 1 + s.n(2)*(1<<20)})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	hub := gateway.NewHub(gateway.Options{Core: c, Store: store, Bus: s.bus, Keys: keys{}, Bounds: s.bounds})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { hub.Run(ctx) })
+	return &server{c, hub, func() {
+		hub.Drain(ctx)
+		cancel()
+		running.Wait()
+		c.Close()
+	}}
+}
+
+// pick returns a random server.
+func (s *sim) pick() (int, *server) {
+	i := s.n(len(s.servers))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return i, s.servers[i]
+}
+
+// some returns a random element, or the zero value if there is none.
+func some[T any](s *sim, all []T) (one T) {
+	if len(all) > 0 {
+		one = all[s.n(len(all))]
+	}
+	return one
+}
+
+// act lets a random user do something on a random server. Refusals are no faults.
+func (s *sim) act(seed uint64) {
+	s.sleepSometimes(70, []time.Duration{20 * time.Millisecond, time.Second, 5 * time.Second}[s.n(3)])
+	ctx := context.Background()
+	index, r := s.pick()
+	s.mu.Lock()
+	users, threads := slices.Clone(s.users), slices.Clone(s.threads)
+	s.text++
+	text := fmt.Sprint("text", s.text)
+	s.mu.Unlock()
+	user, other, thread := some(s, users), some(s, users), some(s, threads)
+	s.mu.Lock()
+	sent := slices.Clone(s.sent[thread])
+	s.mu.Unlock()
+	message := some(s, sent)
+	name := func(id string) string { return id[max(0, len(id)-6):] }
+	participant := func(id string) core.NewParticipant {
+		now := time.Now().UnixMilli()
+		share := []int64{0, now, now - 1000, now - 10_000, now + 5000}[s.n(5)]
+		return core.NewParticipant{User: communication.ParseRawID(id), ShareHistory: share}
+	}
+	var what string
+	var err error
+	switch n := s.n(100); {
+	case n < 5 && len(threads) < 4 || len(threads) == 0:
+		what = "create"
+		var t core.ThreadProperties
+		cmd := core.CreateThread{Topic: text, Participants: []core.NewParticipant{participant(other), participant(some(s, users))}}
+		if t, _, err = r.core.CreateThread(ctx, user, cmd); err == nil {
+			s.mu.Lock()
+			s.threads = append(s.threads, t.ID)
+			s.mu.Unlock()
+		}
+	case n < 40:
+		what = "send"
+		var id int64
+		if id, err = r.core.SendMessage(ctx, user, thread, core.SendMessage{Content: text, Kind: core.Text}); err == nil {
+			s.mu.Lock()
+			s.sent[thread] = append(s.sent[thread], sentMessage{id, user})
+			s.mu.Unlock()
+		}
+	case n < 54:
+		what = "edit"
+		err = r.core.UpdateMessage(ctx, message.sender, thread, message.id, core.UpdateMessage{Content: &text})
+	case n < 61:
+		what = "delete"
+		err = r.core.DeleteMessage(ctx, message.sender, thread, message.id)
+	case n < 66:
+		what = "read"
+		err = r.core.SendReceipt(ctx, user, thread, message.id)
+	case n < 78:
+		what = "add " + name(other)
+		_, err = r.core.AddParticipants(ctx, user, thread, []core.NewParticipant{participant(other)})
+	case n < 88:
+		what = "remove " + name(other)
+		err = r.core.RemoveParticipant(ctx, user, thread, communication.ParseRawID(other))
+	case n < 92:
+		what = "topic"
+		err = r.core.UpdateThread(ctx, user, thread, core.UpdateThread{Topic: &text})
+	case n < 94:
+		what = "metadata"
+		err = r.core.UpdateThread(ctx, user, thread, core.UpdateThread{Metadata: map[string]*string{"key": &text}})
+	case n < 95:
+		what = "delete thread"
+		err = r.core.DeleteThread(ctx, user, thread)
+	case n < 96:
+		what = "restart"
+		r.stop()
+		r = s.serve()
+		s.mu.Lock()
+		stop := s.servers[index].stop
+		s.servers[index] = r
+		s.mu.Unlock()
+		stop() // if another writer has restarted it meanwhile
+	case n < 97 && seed%4 < 2 && len(s.gone) == 0:
+		what = "delete user"
+		if err = r.core.DeleteUser(ctx, user); err == nil {
+			s.mu.Lock()
+			s.gone[user] = time.Now()
+			s.mu.Unlock()
+		}
+	case n < 98 && seed%8 == 2:
+		what = "renew"
+		var tip core.Cursor
+		if tip, err = s.store.Tip(ctx); err == nil {
+			err = s.store.RenewEpoch(ctx, tip.Epoch, text)
+		}
+	case n < 99 && seed%8 >= 6:
+		what = "trim"
+		err = s.store.Trim(ctx, core.DayOf(time.Now().UnixMilli())+1)
+	default:
+		what = "sweep"
+		_, err = r.core.Sweep(ctx)
+	}
+	s.note("%s in %s, %s, server %d: %s: %v", name(user), name(thread), what, index, text, err)
+}
+
+// client is a reader. It comes and leaves, and comes back with its cursor.
+type client struct {
+	s    *sim
+	user string
+	only string        // the thread that it asks for, or empty
+	last chan struct{} // closed when it has come for the last time, or is dead
+	came bool          // it had a session
+	dead bool          // its user was deleted
+
+	start core.Cursor // the cursor of its first session
+	at    core.Cursor // of the last thing that it has received
+	log   []received
+}
+
+// live opens sessions, one after another.
+func (c *client) live() {
+	for done := false; !done; {
+		select {
+		case <-c.s.finish:
+			done = true
+		default:
+		}
+		if !c.visit(done) {
+			break
+		}
+		c.s.sleepSometimes(60, []time.Duration{100 * time.Millisecond, 20 * time.Second}[c.s.n(2)])
+	}
+	if c.dead {
+		close(c.last)
+	}
+}
+
+// visit opens one session and waits for its end. In the last one the client takes
+// everything at once. It returns false if the user was deleted.
+func (c *client) visit(last bool) bool {
+	s := c.s
+	var from *core.Cursor
+	o := gateway.SessionOptions{}
+	if c.came {
+		from = &c.at
+	} else if s.n(4) == 0 {
+		s.mu.Lock()
+		threads := slices.Clone(s.threads)
+		s.mu.Unlock()
+		c.only = some(s, threads)
+	}
+	if c.only != "" {
+		o.Threads = []string{c.only}
+	}
+	k := &simSink{c: c, opened: time.Now(), last: last, dies: -1}
+	if !last && s.n(3) == 0 {
+		k.dies = s.n(20)
+	}
+	if !last && s.n(3) == 0 {
+		k.window = 1 + s.n(4)
+	}
+	if !last {
+		k.slow = []int{0, 20, 100}[s.n(3)]
+	}
+	claims := token.Claims{User: c.user, Generation: 1, Expires: time.Now().Add(time.Hour)}
+	index, r := s.pick()
+	session, err := r.hub.Open(context.Background(), claims, from, o, k)
+	if err != nil {
+		var refused *gateway.OpenError
+		if errors.As(err, &refused) && refused.Why == gateway.Deleted {
+			c.dead = true
+			return false
+		}
+		time.Sleep(time.Second)
+		return c.again(last)
+	}
+	if !c.came {
+		c.came, c.start, c.at = true, session.At(), session.At()
+	}
+	s.note("%s opens a session on server %d at %d: window %d, dies after %d", c.user[len(c.user)-6:], index, c.at.Position, k.window, k.dies)
+	k.session = session
+	session.Start(nil)
+	if last {
+		close(c.last)
+		<-session.Done()
+		return true
+	}
+	select {
+	case <-session.Done():
+	case <-time.After(time.Duration(s.n(15000)) * time.Millisecond):
+		session.End(gateway.Gone)
+		<-session.Done()
+	}
+	return true
+}
+
+// again visits again if that must be the last visit.
+func (c *client) again(last bool) bool { return !last || c.visit(last) }
+
+// simSink receives what a session writes for a client.
+type simSink struct {
+	c       *client
+	session *gateway.Session
+	opened  time.Time
+	last    bool
+	dies    int // events after which the connection breaks; -1: it does not
+	window  int // events that the client takes before it must answer; 0: any number
+	slow    int // percent of the writes that take long
+
+	written []received // appended since the last Write
+
+	mu       sync.Mutex // guards unanswered
+	open     int        // events that the client has not answered
+	awaiting bool       // the answer is on its way
+}
+
+func (k *simSink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
+	g := received{at: at, fresh: k.opened.Add(-freshness)}
+	if e != nil && e.Gap != 0 {
+		g.gap = e.Gap
+	} else if e != nil {
+		g.Event, g.topic = e.Event, e.Properties.Topic
+		if e.Message != nil {
+			g.content = e.Message.Content
+		}
+		var members []string
+		for _, m := range e.Members {
+			members = append(members, m.User)
+		}
+		slices.Sort(members)
+		g.members = strings.Join(members, " ")
+	}
+	k.written = append(k.written, g)
+	if k.window > 0 && e != nil {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		k.open++
+	}
+	return append(b, '.')
+}
+
+// Full reports whether the client must answer first. Then it does so later.
+func (k *simSink) Full() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.window == 0 || k.open < k.window {
+		return false
+	}
+	if !k.awaiting {
+		k.awaiting = true
+		time.AfterFunc(time.Duration(k.c.s.n(500))*time.Millisecond, func() {
+			k.mu.Lock()
+			k.open, k.awaiting = 0, false
+			k.mu.Unlock()
+			k.session.Wake()
+		})
+	}
+	return true
+}
+
+// Write hands what was appended to the client, or a part of it if the connection breaks.
+func (k *simSink) Write([]byte) error {
+	k.c.s.sleepSometimes(k.slow, 2*time.Second)
+	steps := k.c.s.store.steps()
+	written := k.written
+	k.written = nil
+	for _, g := range written {
+		if k.dies == 0 {
+			return errors.New("the connection is broken")
+		}
+		if k.dies > 0 {
+			k.dies--
+		}
+		g.steps = steps
+		k.c.log = append(k.c.log, g)
+		k.c.at = g.at
+		k.c.s.note("%s gets %s %d %q gap %v at %d", k.c.user[len(k.c.user)-6:], g.Kind, g.Number, g.content, g.gap, g.at.Position)
+	}
+	return nil
+}
+
+func (k *simSink) End(b []byte, _ gateway.Reason) []byte { return b }
+func (k *simSink) Close()                                {}
