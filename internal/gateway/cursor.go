@@ -37,7 +37,7 @@ func FormatCursor(c core.Cursor, user string, threads []string) string {
 // of another epoch is returned with an unknown one, so that it ends in a gap. It fails
 // with ErrCursorDamaged or ErrCursorForeign.
 func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error) {
-	b, err := base64.RawURLEncoding.DecodeString(text)
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) != cursorLen || b[0] != cursorVersion ||
 		binary.BigEndian.Uint32(b[cursorLen-4:]) != crc32.ChecksumIEEE(b[:cursorLen-4]) {
 		return core.Cursor{}, ErrCursorDamaged
