@@ -44,10 +44,11 @@ type Conn struct {
 	timeout time.Duration
 	done    chan struct{} // of HTTP/2: closed by Close
 
-	mu     sync.Mutex // guards the fields below
-	hurry  bool       // Interrupt was called
-	broken bool       // a write failed, or Abort was called
-	closed bool
+	mu      sync.Mutex // guards the fields below
+	hurry   bool       // Interrupt was called
+	broken  bool       // a write failed, or Abort was called
+	closed  bool
+	writing time.Time // when the present write to an HTTP/2 stream began, or zero
 }
 
 // Take begins the response to r: status 200, the headers that w has, and those of an event
@@ -179,21 +180,31 @@ func (c *Conn) writeStream(b []byte) error {
 		if err := c.setDeadline(); err != nil {
 			return err
 		}
-		start := time.Now()
 		_, err := c.writer.Write(b[:n])
 		if err == nil {
 			err = c.controller.Flush()
 		}
 		if err != nil {
 			c.Abort()
-			if time.Since(start) >= c.timeout {
-				return errTimeout{err}
-			}
-			return err
+			return c.overdue(err)
 		}
 		b = b[n:]
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = time.Time{}
 	return c.controller.SetWriteDeadline(time.Time{})
+}
+
+// overdue returns err, or a timeout error if a write to an HTTP/2 stream has begun the
+// timeout ago or earlier.
+func (c *Conn) overdue(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.writing.IsZero() && time.Since(c.writing) >= c.timeout {
+		return errTimeout{err}
+	}
+	return err
 }
 
 // errTimeout is the error of a write to an HTTP/2 stream whose deadline has passed.
@@ -219,7 +230,11 @@ func (c *Conn) setDeadline() error {
 	if c.hurry {
 		d = min(d, goodbye)
 	}
-	return c.deadlines().SetWriteDeadline(time.Now().Add(d))
+	now := time.Now()
+	if c.writer != nil {
+		c.writing = now
+	}
+	return c.deadlines().SetWriteDeadline(now.Add(d))
 }
 
 // deadlines returns the connection or the controller of the response.
@@ -282,13 +297,14 @@ func (c *Conn) Close() {
 }
 
 // Wait waits until the client has closed the connection or Close was called. It reads and
-// discards what the client sends. It returns ErrNoisy if that is more than 16 KB. ctx is
-// that of the request over HTTP/2; it is not used over HTTP/1.
+// discards what the client sends. It returns ErrNoisy if that is more than 16 KB, and an
+// error whose Timeout method returns true if the client has taken no byte for too long. ctx
+// is that of the request over HTTP/2; it is not used over HTTP/1.
 func (c *Conn) Wait(ctx context.Context) error {
 	if c.net == nil {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return c.overdue(ctx.Err()) // the deadline of a write resets the stream
 		case <-c.done:
 			return net.ErrClosed
 		}

@@ -102,8 +102,9 @@ func New(o Options) *Handler {
 // ServeHTTP opens a stream or refuses the request. Over HTTP/1 it returns when the stream
 // is open, over HTTP/2 when it has ended.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	record := h.record(r)
-	head(w, r, record.RequestID)
+	id := newRequestID()
+	head(w, r, id)
+	record := h.record(r, id)
 	if r.Method == http.MethodOptions {
 		h.preflight(w, r, &record)
 		return
@@ -143,8 +144,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // second access record. ctx is that of a request over HTTP/2.
 func (h *Handler) attend(ctx context.Context, c *Conn, s *gateway.Session, record gateway.Record) {
 	why := gateway.Gone
-	if err := c.Wait(ctx); errors.Is(err, ErrNoisy) {
+	switch err := c.Wait(ctx); {
+	case errors.Is(err, ErrNoisy):
 		why = gateway.Hostile
+	case isTimeout(err):
+		why = gateway.Slow
 	}
 	s.End(why)
 	<-s.Done()
@@ -363,9 +367,7 @@ func clientID(r *http.Request) string {
 
 // record returns the access record of a request, of which the status, the note and the user
 // are not known yet. It keeps no memory of the request.
-func (h *Handler) record(r *http.Request) gateway.Record {
-	var b [16]byte
-	rand.Read(b[:])
+func (h *Handler) record(r *http.Request, id string) gateway.Record {
 	method := http.MethodGet
 	if r.Method != method {
 		method = strings.Clone(clip.Text(r.Method, maxEcho))
@@ -373,8 +375,15 @@ func (h *Handler) record(r *http.Request) gateway.Record {
 	return gateway.Record{
 		Time: h.o.Now(), Method: method, Path: Path, Operation: Operation,
 		UserAgent: strings.Clone(clip.Text(r.UserAgent(), maxEcho)),
-		RequestID: strings.Clone(cmp.Or(clientID(r), base64.RawStdEncoding.EncodeToString(b[:]))),
+		RequestID: strings.Clone(cmp.Or(clientID(r), id)),
 	}
+}
+
+// newRequestID returns a random id of the form that package rest uses.
+func newRequestID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return base64.RawStdEncoding.EncodeToString(b[:])
 }
 
 // log calls Options.Access for a request or a stream that has ended.
