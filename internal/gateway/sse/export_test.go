@@ -1,0 +1,9 @@
+package sse
+
+import "github.com/confab-chat/confab/internal/gateway"
+
+// AppendEvent and AppendString are for tests.
+var (
+	AppendEvent  = func(e *gateway.Event, user string) []byte { return appendEvent(nil, e, appendString(nil, user)) }
+	AppendString = appendString
+)
