@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: build quick check soak bench bench-compare lint test race floor crash fuzz compat postgres newest need-cc need-python
+.PHONY: build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -72,6 +72,10 @@ compat: need-python build
 	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/go.json compat/go/run
 	dist/confab run --data memory: -- $(GO) run ./examples/quickstart
 
+# Microsoft's SDK for browsers, in Chromium and in Node, against the built binary.
+browser: need-python need-chromium build
+	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/browser.xml compat/browser/run
+
 # The tests that need PostgreSQL. Usage: scripts/postgres -- make postgres
 postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
@@ -102,3 +106,6 @@ need-cc:
 
 need-python:
 	@./scripts/need "Python 3 with venv" "python3 -c 'import ensurepip, venv'" python3 python3-venv
+
+need-chromium:
+	@./scripts/need "Chromium with certutil" "command -v chromium && command -v certutil" chromium libnss3-tools
