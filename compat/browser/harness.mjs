@@ -41,6 +41,11 @@ export class Server {
     return this.env.endpoint;
   }
 
+  // localEndpoint is the address of the server itself, if endpoint is that of a wire before it.
+  get localEndpoint() {
+    return this.env.localEndpoint;
+  }
+
   // port is the port of the https listener. A restarted server has the same one.
   get port() {
     return this.#port;
@@ -73,15 +78,22 @@ export class Server {
     return this.#end("SIGKILL");
   }
 
+  // terminate asks the server to end, and waits until it has ended.
+  terminate() {
+    return this.#end("SIGTERM");
+  }
+
   async stop() {
-    await this.#end("SIGTERM");
+    await this.terminate();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  #end(signal) {
+  async #end(signal) {
+    const { exitCode, signalCode } = this.#process;
+    if (exitCode !== null || signalCode !== null) return;
     const ended = new Promise((resolve) => this.#process.once("exit", resolve));
     this.#process.kill(signal);
-    return ended;
+    await ended;
   }
 
   // newUser creates a user and returns its id.

@@ -38,6 +38,8 @@ const commands = {
     for (const name of CHAT_EVENTS) client.on(name, (event) => note(name, event));
   },
 
+  stop: () => client.stopRealtimeNotifications(),
+
   // eventsAfter returns the events after the first n. It waits up to ms milliseconds for one.
   async eventsAfter(n, ms) {
     if (seen.length <= n) {
