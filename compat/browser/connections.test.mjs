@@ -137,27 +137,4 @@ for (const Place of PLACES) {
   }
 }
 
-describe("a page without news", () => {
-  const places = [];
-  after(() => Promise.all(places.map((place) => place.stop())));
-
-  // The SDK asks for a sign of life every 40 s, and connects anew if none comes in 5 s. A long poll lasts at most 40 s.
-  test("stays connected", async () => {
-    const open = async (place, version, options) => {
-      const talk = await Talk.start(place, version);
-      return { talk, page: await talk.page(options) };
-    };
-    for (const Place of PLACES) places.push(await Place.start(server, site));
-    const [chromium, node] = places;
-    const all = await Promise.all(VERSIONS.flatMap((version) => [
-      open(chromium, version), open(chromium, version, { webSocket: "refused" }), open(node, version), open(node, version, { webSocket: "refused" }),
-    ]));
-    await Promise.all(all.map(async ({ talk, page }) => {
-      await assert.rejects(page.event(DISCONNECTED, () => true, 47_000), /none arrived in 47000 ms/);
-      await talk.send("still there?");
-      await talk.arrives(page, "still there?");
-    }));
-  });
-});
-
 const unique = (items) => [...new Set(items)];

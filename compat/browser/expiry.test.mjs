@@ -7,46 +7,38 @@ import { PLACES, Server, Site } from "./harness.mjs";
 
 const HOUR = 3_600_000;
 
-let server, site;
-before(async () => {
-  server = await Server.start();
-  site = await Site.start(server.identity);
-});
-after(async () => {
-  await site?.stop();
-  await server?.stop();
-});
-
 for (const Place of PLACES) {
   for (const version of VERSIONS) {
-    for (const webSocket of ["normal", "refused"]) {
-      describe(`expiry, chat ${version}, ${Place.title}, WebSocket ${webSocket}`, () => {
-        let place;
-        before(async () => {
-          place = await Place.start(server, site);
-        });
-        after(() => place?.stop());
+    describe(`an expired token, chat ${version}, ${Place.title}`, () => {
+      for (const [what, webSocket] of [["WebSocket", "normal"], ["long polling", "refused"]]) {
+        // Each test needs a server whose clock has not been moved yet.
+        test(`${what}: a new one is fetched once, and the page receives on`, async (t) => {
+          const server = await Server.start();
+          t.after(() => server.stop());
+          const site = await Site.start(server.identity);
+          t.after(() => site.stop());
+          const place = await Place.start(server, site);
+          t.after(() => place.stop());
 
-        test("a new token is fetched once, and the page receives on", async () => {
           const page = await place.page(version, await server.newUser(), server.endpoint, { webSocket });
           const { id } = (await page.chat("createChatThread", { topic: "점심" })).chatThread;
           await page.start();
           await page.thread(id, "sendMessage", { content: "before" });
           await page.event("chatMessageReceived", (e) => e.message === "before");
+          assert.equal(site.tokens(page.user), 1);
 
-          const tokens = site.tokens(page.user);
           await page.run("moveClock", 25 * HOUR);
           await server.dev("clock", { advance: "25h" });
           await page.event("realTimeNotificationDisconnected");
           await page.event("realTimeNotificationConnected");
-          assert.equal(site.tokens(page.user), tokens + 1);
+          assert.equal(site.tokens(page.user), 2);
 
           await page.thread(id, "sendMessage", { content: "after" });
           await page.event("chatMessageReceived", (e) => e.message === "after");
           assert.deepEqual(await page.messages(id), ["before", "after"]);
-          assert.equal(site.tokens(page.user), tokens + 1);
+          assert.equal(site.tokens(page.user), 2);
         });
-      });
-    }
+      }
+    });
   }
 }

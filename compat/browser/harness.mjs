@@ -15,6 +15,10 @@ const CONFAB = process.env.COMPAT_CONFAB;
 const DATABASE = process.env.COMPAT_DATABASE;
 const CHROMIUM = process.env.COMPAT_CHROMIUM ?? "/usr/bin/chromium";
 
+// children are the processes that end with this one.
+const children = new Set();
+process.once("exit", () => children.forEach((child) => child.kill("SIGKILL")));
+
 // PATIENCE is the time in which an expected event must arrive, in milliseconds.
 export const PATIENCE = 15_000;
 
@@ -60,12 +64,16 @@ export class Server {
     const args = ["serve", "--dev", "--data", this.dataFolder, "--listen", `localhost:${this.#port}`, "--listen-http", "off",
       "--listen-ops", "localhost:0", "--log-format", "json", ...(DATABASE ? ["--database", DATABASE] : []), ...this.#options];
     this.#process = spawn(CONFAB, args, { stdio: ["ignore", "ignore", "pipe"] });
+    children.add(this.#process);
     const said = [];
     await new Promise((ready, failed) => {
+      const late = setTimeout(() => failed(new Error(`confab serve is not ready after 30 s:\n${said.join("\n")}`)), 30_000);
       readline.createInterface(this.#process.stderr).on("line", (line) => {
         said.push(line);
         if (said.length > 200) said.shift();
-        if (line.includes('"msg":"ready"')) ready();
+        if (!line.includes('"msg":"ready"')) return;
+        clearTimeout(late);
+        ready();
       });
       this.#process.once("exit", (code) => failed(new Error(`confab serve ended with ${code}:\n${said.join("\n")}`)));
     });
@@ -335,7 +343,7 @@ function refuseWebSockets() {
 // Node opens pages in Node processes (node-page.mjs), with the variables of `confab env`.
 export class Node {
   static title = "Node";
-  #children = new Set();
+  #pages = [];
 
   static async start(server, site) {
     return Object.assign(new Node(), { server, site });
@@ -346,7 +354,8 @@ export class Node {
       env: { ...process.env, ...this.server.env.env },
       execArgv: [],
     });
-    this.#children.add(child);
+    children.add(child);
+    this.#pages.push(child);
     const calls = new Map();
     let ids = 0;
     await new Promise((ready, failed) => {
@@ -367,7 +376,7 @@ export class Node {
   }
 
   async stop() {
-    for (const child of this.#children) child.kill();
+    for (const page of this.#pages) page.kill();
   }
 }
 

@@ -83,7 +83,6 @@ class RefusedWebSocket {
   close() {}
 }
 
-globalThis.window = globalThis;
 globalThis.location = new URL(origin);
 globalThis.XMLHttpRequest = FetchRequest;
 globalThis.WebSocket = webSocket === "refused" ? RefusedWebSocket : WebSocket;
