@@ -1,4 +1,4 @@
-// What happens to a page's connection: lost, ended, or never possible. No event may be missing afterwards.
+// Breaks a page's connection in every way, and checks that no event is missing afterwards.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { VERSIONS } from "./bundle.mjs";
@@ -9,7 +9,7 @@ const DISCONNECTED = "realTimeNotificationDisconnected";
 
 let server, site, wire;
 before(async () => {
-  // Pages reach the server through a wire that can be cut. Tests and Bob reach it directly.
+  // Alice's pages connect through a wire that can be cut. Bob's pages and the tests connect to the server itself.
   wire = await Wire.start();
   server = await Server.start("--public-endpoint", wire.endpoint);
   wire.target = server.port;
@@ -21,7 +21,7 @@ after(async () => {
   await server?.stop();
 });
 
-// Talk is a new thread of two new users: Bob, who only sends, and Alice, for whom pages are opened.
+// Talk is a new thread of two new users, Bob and Alice. Bob only sends. Tests open pages for Alice.
 class Talk {
   static async start(place, version) {
     const talk = new Talk();

@@ -1,5 +1,5 @@
-// All ten events, field by field, to everybody in the thread: compared with what REST returns to the same page, or with what
-// was sent where REST has nothing (typing).
+// Compares all ten events, field by field, with the answers of REST to the same page, for everybody in the thread. REST knows
+// nothing of typing notifications, so these are compared with the request.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { VERSIONS } from "./bundle.mjs";
@@ -35,15 +35,15 @@ for (const Place of PLACES) {
       const user = (page) => ({ kind: "communicationUser", communicationUserId: page.user });
       const ofThread = (event) => event.threadId === threadId;
 
-      // check waits until each page has the event and compares it with want, which gets the page.
+      // check waits until each page has received the event that match accepts, and compares it with want(page).
       async function check(pages, name, match, want) {
         for (const page of pages) {
           assert.deepEqual(await page.event(name, (e) => ofThread(e) && match(e)), await want(page), `${name}: received (actual), REST (expected)`);
         }
       }
 
-      // people returns participants as this version shows them in an event, from an event or from REST. Full history is told as
-      // the year 1970, which the newer version leaves out.
+      // people converts participants, of an event or of REST, to one form, sorted by id. It drops the fields that this version
+      // does not have in events, and the share-history time 1970 (full history), which the newer version leaves out.
       function people(participants, { shared = !old } = {}) {
         return participants
           .map((p) => ({
@@ -55,27 +55,27 @@ for (const Place of PLACES) {
           .sort((a, b) => (a.id.communicationUserId < b.id.communicationUserId ? -1 : 1));
       }
 
-      // actor returns who did something, without what only participants have.
+      // actor returns the user of an event, such as its createdBy, without the fields that only participants have.
       const actor = ({ id, displayName }) => ({ id, displayName: displayName ?? "" });
 
-      // properties returns a thread's properties as an event should have them, and policy its retention policy.
+      // properties and policy return a thread's properties and retention policy, from REST, as an event must have them.
       const properties = (thread) => ({ topic: thread.topic, metadata: thread.metadata ?? {} });
       const policy = (thread) => thread.retentionPolicy ?? { kind: "none" };
 
-      // told returns the properties of an event. The old version passes on the raw object.
+      // told returns the properties of an event in the form of properties. The old version passes on the object of the wire.
       function told({ topic, metadata, acsChatThreadMetadata }) {
         return { topic, metadata: (old ? JSON.parse(acsChatThreadMetadata || "null") : metadata) ?? {} };
       }
 
       const participant = async (page) => (await alice.thread(threadId, "listParticipants")).find((p) => p.id.communicationUserId === page.user);
 
-      // lastOf returns the newest system message of a type.
+      // lastOf returns the thread's newest system message of a type.
       async function lastOf(type) {
         const messages = (await alice.thread(threadId, "listMessages")).filter((m) => m.type === type);
         return messages.sort((a, b) => b.sequenceId - a.sequenceId)[0];
       }
 
-      // message returns what an event tells of a message, from REST.
+      // message requests a message by REST and returns the event that announces it.
       async function message(page, id) {
         const m = await page.thread(threadId, "getMessage", id);
         return {
@@ -201,7 +201,7 @@ for (const Place of PLACES) {
         }
       });
 
-      test("participantsRemoved, also to who was removed", async () => {
+      test("participantsRemoved, also to the removed user", async () => {
         const gone = await participant(carol);
         await bob.thread(threadId, "removeParticipant", { communicationUserId: carol.user });
         const said = await lastOf("participantRemoved");

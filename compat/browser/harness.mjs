@@ -1,6 +1,6 @@
-// What the tests stand on: a confab server, the app's own web server, and pages in Chromium and in Node.
+// Parts of all tests: a confab server, the app's own web server, and pages in Chromium and in Node.
 import { execFileSync, fork, spawn } from "node:child_process";
-import { createReadStream, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { createReadStream, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
 import os from "node:os";
@@ -22,7 +22,7 @@ process.once("exit", () => children.forEach((child) => child.kill("SIGKILL")));
 // PATIENCE is the time in which an expected event must arrive, in milliseconds.
 export const PATIENCE = 15_000;
 
-// Server is a `confab serve --dev` of its own, with a data folder that survives kill.
+// Server is a `confab serve --dev` in a process, with a data folder that survives kill.
 export class Server {
   #folder = mkdtempSync(path.join(os.tmpdir(), "confab-browser-"));
   #options;
@@ -34,7 +34,7 @@ export class Server {
     const server = new Server();
     server.#options = options;
     await server.restart();
-    // The process that runs the tests trusts the server as `confab env` says; it was started before there was a server.
+    // NODE_EXTRA_CA_CERTS of `confab env` is read only when a process starts, and this process runs already.
     const bundle = readFileSync(server.env.env.NODE_EXTRA_CA_CERTS, "utf8");
     tls.setDefaultCACertificates([...tls.getCACertificates(), bundle]);
     server.identity = new CommunicationIdentityClient(server.env.connectionString);
@@ -59,7 +59,7 @@ export class Server {
     return path.join(this.#folder, "data");
   }
 
-  // restart starts the server, the first time and after kill. It returns when the server has said that it is ready.
+  // restart starts the server's process, the first time and after kill, and waits until the server is ready.
   async restart() {
     const args = ["serve", "--dev", "--data", this.dataFolder, "--listen", `localhost:${this.#port}`, "--listen-http", "off",
       "--listen-ops", "localhost:0", "--log-format", "json", ...(DATABASE ? ["--database", DATABASE] : []), ...this.#options];
@@ -81,12 +81,12 @@ export class Server {
     this.#port = Number(new URL(this.env.localEndpoint).port);
   }
 
-  // kill ends the server at once, without a chance to write or to say anything.
+  // kill ends the server's process at once, with SIGKILL.
   kill() {
     return this.#end("SIGKILL");
   }
 
-  // terminate asks the server to end, and waits until it has ended.
+  // terminate ends the server's process in order, with SIGTERM, and waits for its end.
   terminate() {
     return this.#end("SIGTERM");
   }
@@ -210,7 +210,7 @@ export class Site {
   }
 }
 
-// Page is a page that runs page.mjs. transport calls globalThis.page in it, and close closes it.
+// Page is an open page that runs page.mjs. transport calls globalThis.page there, and close closes the page.
 class Page {
   #transport;
   #close;
@@ -223,7 +223,8 @@ class Page {
     this.#close = close;
   }
 
-  // run runs a command of page.mjs in the page. It throws what the SDK throws there.
+  // run runs a command of page.mjs in the page and returns its result. An error in the page becomes an error here, with the
+  // SDK's message, status and code.
   async run(command, ...args) {
     const { result, error } = JSON.parse(await this.#transport(command, args));
     if (error) throw Object.assign(new Error(error.message), error);
@@ -245,13 +246,12 @@ class Page {
     this.forget();
   }
 
-  // forget makes event skip all that has happened so far.
+  // forget makes event skip all events that it has seen so far.
   forget() {
     this.#from = this.#seen.length;
   }
 
-  // event returns the first event with this name for which match is true. It waits for the event, and fails if none
-  // arrives in time.
+  // event returns the first event with this name that match accepts. It waits for it, and fails after patience milliseconds.
   async event(name, match = () => true, patience = PATIENCE) {
     const deadline = Date.now() + patience;
     for (let i = this.#from; ; i++) {
@@ -286,8 +286,8 @@ class Page {
   }
 }
 
-// Chromium opens pages in the system's browser. Its user's certificate database trusts the server's authority, as
-// `confab trust` would make it; with trust false it is empty.
+// Chromium opens pages in the system's browser. The browser's certificate database has the server's authority, as after
+// `confab trust`. With trust: false it is empty.
 export class Chromium {
   static title = "Chromium";
   #home = mkdtempSync(path.join(os.tmpdir(), "confab-browser-home-"));
@@ -295,8 +295,9 @@ export class Chromium {
 
   static async start(server, site, { trust = true } = {}) {
     const place = new Chromium();
-    const database = `sql:${path.join(place.#home, ".pki/nssdb")}`;
-    execFileSync("mkdir", ["-p", path.join(place.#home, ".pki/nssdb")]);
+    const folder = path.join(place.#home, ".pki/nssdb");
+    const database = `sql:${folder}`;
+    mkdirSync(folder, { recursive: true });
     execFileSync("certutil", ["-d", database, "-N", "--empty-password"]);
     if (trust) execFileSync("certutil", ["-d", database, "-A", "-t", "C,,", "-n", "confab", "-i", server.env.caFile]);
     place.site = site;
@@ -308,8 +309,8 @@ export class Chromium {
     return place;
   }
 
-  // page opens a page. webSocket is "normal", "refused" (every WebSocket fails at once) or "mute" (it opens, and then no
-  // byte passes).
+  // page opens a page with a version of the SDK and, with an endpoint, creates the chat client of a user. webSocket is
+  // "normal", "refused" (every WebSocket fails at once) or "mute" (a WebSocket opens, and then no byte passes).
   async page(version, user = "nobody", endpoint, { webSocket = "normal" } = {}) {
     if (!this.#contexts.has(user)) this.#contexts.set(user, await this.browser.newContext());
     const page = await this.#contexts.get(user).newPage();
@@ -327,7 +328,7 @@ export class Chromium {
   }
 }
 
-// refuseWebSockets runs in a page and makes every WebSocket fail, as behind a proxy that lets none through.
+// refuseWebSockets runs in a page. It makes every WebSocket fail, as behind a proxy that does not know WebSockets.
 function refuseWebSockets() {
   globalThis.WebSocket = class {
     constructor() {
@@ -340,7 +341,7 @@ function refuseWebSockets() {
   };
 }
 
-// Node opens pages in Node processes (node-page.mjs), with the variables of `confab env`.
+// Node opens each page in a Node process (node-page.mjs), with the variables of `confab env`.
 export class Node {
   static title = "Node";
   #pages = [];

@@ -1,12 +1,12 @@
-// A page without a browser: runs a bundle of page.mjs in this Node process, with what it needs of a browser. The parent
-// process sends {id, command, args} and receives {id, answer}.
+// Runs a bundle of page.mjs in this Node process, with the parts of a browser that the SDK needs. The parent process sends
+// {id, command, args} and receives {id, answer}.
 //
 //   node-page.mjs BUNDLE ORIGIN WEBSOCKET     WEBSOCKET is "normal" or "refused"
 import WebSocket from "ws";
 
 const [bundle, origin, webSocket] = process.argv.slice(2);
 
-// XMLHttpRequest over fetch, as far as the SDK uses it: asynchronous, text only.
+// FetchRequest is an XMLHttpRequest over fetch, with the parts that the SDK uses: asynchronous requests, answers in text.
 class FetchRequest {
   readyState = 0;
   status = 0;
@@ -71,7 +71,7 @@ class FetchRequest {
   }
 }
 
-// A WebSocket that a proxy refuses.
+// RefusedWebSocket fails at once, as behind a proxy that does not know WebSockets.
 class RefusedWebSocket {
   constructor() {
     setTimeout(() => {

@@ -1,4 +1,4 @@
-// REST operations from a page of another origin: the browser asks before (CORS), and shows the page only what it may see.
+// Calls the REST operations from a page of another origin. The browser asks the server before each (CORS).
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { VERSIONS } from "./bundle.mjs";
