@@ -126,6 +126,14 @@ func TestFaultsThatCannotBeMeant(t *testing.T) {
 		{rest.Fault{Delay: -1}, "delay is at most"},
 		{rest.Fault{Delay: dev.MaxDelay + 1}, "delay is at most"},
 		{rest.Fault{Status: 500, Times: -2}, "times is a count"},
+		{rest.Fault{Operation: dev.LiveSocket}, `"live socket" takes the drop "after", and "" is not`},
+		{rest.Fault{Operation: dev.LiveSocket, Drop: "during"}, `takes the drop "after", and "during" is not`},
+		{rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropBefore}, `takes the drop "after" only`},
+		{rest.Fault{Operation: dev.LiveSocket, Status: 500}, "takes no status"},
+		{rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropAfter, Delay: 1}, "takes no delay"},
+		{rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropAfter, Times: 2}, "so times is 1"},
+		{rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropAfter, Times: rest.Always}, "so times is 1"},
+		{rest.Fault{Operation: "Live Socket", Drop: rest.DropAfter}, `did you mean "live socket"?`},
 	} {
 		f := dev.NewFaults(operations)
 		if _, err := f.Add(c.fault); err == nil || !strings.Contains(err.Error(), c.want) {
@@ -134,6 +142,35 @@ func TestFaultsThatCannotBeMeant(t *testing.T) {
 		if len(f.List()) != 0 {
 			t.Errorf("%+v: refused, but listed", c.fault)
 		}
+	}
+}
+
+// TestLiveSocketsAreCut adds the fault that ends live connections, and checks that Add and
+// Cut end them at once, and that no rule stays behind.
+func TestLiveSocketsAreCut(t *testing.T) {
+	f := dev.NewFaults(operations)
+	cut := rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropAfter}
+	if n, err := f.Cut(cut); n != 0 || err != nil {
+		t.Errorf("a server without live connections: %d, %v", n, err)
+	}
+	calls := 0
+	f.Live(func() int { calls++; return 3 })
+	if n, err := f.Cut(cut); n != 3 || err != nil {
+		t.Errorf("cut %d, %v; want 3", n, err)
+	}
+	for range dev.MaxFaults + 1 { // the rule takes no place in the list
+		if _, err := f.Add(cut); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if calls != dev.MaxFaults+2 || len(f.List()) != 0 {
+		t.Errorf("%d calls, rules %v", calls, f.List())
+	}
+	if _, err := f.Cut(rest.Fault{Operation: "send message", Drop: rest.DropAfter}); err == nil {
+		t.Error("a request was cut")
+	}
+	if err := f.Known(dev.LiveSocket); err == nil {
+		t.Error("a live socket counts as a request")
 	}
 }
 

@@ -20,6 +20,10 @@ const (
 	MaxRetryAfter = 24 * time.Hour
 )
 
+// LiveSocket is the operation of a fault that ends the live connections that are open. It
+// is not the operation of a request.
+const LiveSocket = "live socket"
+
 // Faults holds the fault rules of a server and counts its requests. It implements
 // rest.Faults and is safe for concurrent use.
 type Faults struct {
@@ -27,9 +31,10 @@ type Faults struct {
 	closed     chan struct{}
 	close      func()
 
-	mu       sync.Mutex     // guards rules and requests
+	mu       sync.Mutex     // guards the fields below
 	rules    []rest.Fault   // Times is the number of requests left, or rest.Always
 	requests map[string]int // by operation
+	cut      func() int     // ends the live connections and returns how many; nil: there are none
 }
 
 // NewFaults returns an empty set of rules for the given operations.
@@ -39,9 +44,60 @@ func NewFaults(operations []string) *Faults {
 	return f
 }
 
+// Live registers the function by which Cut ends the live connections. It must return their
+// number after they were closed.
+func (f *Faults) Live(cut func() int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.cut = cut
+}
+
+// Cut carries out a rule whose operation is LiveSocket: it ends all live connections that
+// are open now, without a farewell, and returns how many. It fails for an invalid rule.
+func (f *Faults) Cut(r rest.Fault) (int, error) {
+	if err := checkCut(r); err != nil {
+		return 0, err
+	}
+	f.mu.Lock()
+	cut := f.cut
+	f.mu.Unlock()
+	if cut == nil {
+		return 0, nil
+	}
+	return cut(), nil
+}
+
+// checkCut fails unless the rule is {Operation: LiveSocket, Drop: rest.DropAfter}. The error
+// says what to write.
+func checkCut(r rest.Fault) error {
+	switch {
+	case r.Operation != LiveSocket:
+		return fmt.Errorf("only %q can be cut, and %q is an operation of requests", LiveSocket, r.Operation)
+	case r.Status != 0 || r.RetryAfter != 0:
+		return fmt.Errorf("%q takes no status and no retryAfter, because its response has begun: to refuse new connections, name their operation", LiveSocket)
+	case r.Delay != 0:
+		return fmt.Errorf("%q takes no delay, because it is cut at once: to delay new connections, name their operation", LiveSocket)
+	case r.Drop == rest.DropBefore:
+		return fmt.Errorf("%q takes the drop %q only, because it is open: to drop new connections, name their operation", LiveSocket, rest.DropAfter)
+	case r.Drop != rest.DropAfter:
+		return fmt.Errorf("%q takes the drop %q, and %q is not", LiveSocket, rest.DropAfter, r.Drop)
+	case r.Times != 0 && r.Times != 1:
+		return fmt.Errorf("%q is cut once for each fault that is added, so times is 1", LiveSocket)
+	}
+	return nil
+}
+
 // Add appends a rule and returns it, with Times set to 1 if it was 0. It fails for an
-// invalid rule and if MaxFaults rules are in force.
+// invalid rule and if MaxFaults rules are in force. A rule for LiveSocket is not appended
+// but carried out, as by Cut.
 func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
+	if r.Operation == LiveSocket {
+		if _, err := f.Cut(r); err != nil {
+			return rest.Fault{}, err
+		}
+		r.Times = 1
+		return r, nil
+	}
 	if err := f.check(r); err != nil {
 		return rest.Fault{}, err
 	}
@@ -59,7 +115,7 @@ func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
 
 // check fails for a rule that is invalid.
 func (f *Faults) check(r rest.Fault) error {
-	if err := f.Known(r.Operation); err != nil {
+	if err := known(r.Operation, append(slices.Clone(f.operations), LiveSocket)); err != nil {
 		return err
 	}
 	switch {
@@ -83,19 +139,22 @@ func (f *Faults) check(r rest.Fault) error {
 	return nil
 }
 
-// Known fails unless name is an operation or empty. The error lists all operations and
-// suggests the one whose letters are the same.
-func (f *Faults) Known(name string) error {
-	if name == "" || slices.Contains(f.operations, name) {
+// Known fails unless name is an operation of requests or empty. The error lists all
+// operations and suggests the one whose letters are the same.
+func (f *Faults) Known(name string) error { return known(name, f.operations) }
+
+// known fails unless name is one of the operations or empty.
+func known(name string, operations []string) error {
+	if name == "" || slices.Contains(operations, name) {
 		return nil
 	}
 	hint := ""
-	for _, o := range f.operations {
+	for _, o := range operations {
 		if letters(o) == letters(name) {
 			hint = fmt.Sprintf("did you mean %q? ", o)
 		}
 	}
-	return fmt.Errorf("there is no operation %q: %sthe operations are %s", name, hint, strings.Join(f.operations, ", "))
+	return fmt.Errorf("there is no operation %q: %sthe operations are %s", name, hint, strings.Join(operations, ", "))
 }
 
 // letters returns the letters of a name in lower case: "sendmessage" for both

@@ -235,12 +235,30 @@ func (h *handler) addFault(r *http.Request) (int, any, error) {
 	if input.Times != nil {
 		f.Times = int(*input.Times)
 	}
+	if f.Operation == LiveSocket {
+		return h.cutLive(f)
+	}
 	f, err := h.Faults.Add(f)
 	if err != nil {
 		return 0, nil, err
 	}
 	h.Logger.Info("fault added", "operation", f.Operation, "status", f.Status, "delay", f.Delay, "drop", string(f.Drop), "times", f.Times)
 	return http.StatusCreated, faultOf(f), nil
+}
+
+// cutLive carries out a fault of LiveSocket. The response has the number of connections that
+// were ended.
+func (h *handler) cutLive(f rest.Fault) (int, any, error) {
+	n, err := h.Faults.Cut(f)
+	if err != nil {
+		return 0, nil, err
+	}
+	h.Logger.Info("live connections cut", "count", n)
+	return http.StatusCreated, struct {
+		Operation string    `json:"operation"`
+		Drop      rest.Drop `json:"drop"`
+		Cut       int       `json:"cut"`
+	}{f.Operation, f.Drop, n}, nil
 }
 
 func (h *handler) clearFaults(*http.Request) (int, any, error) {

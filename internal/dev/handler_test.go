@@ -17,6 +17,11 @@ func TestHandler(t *testing.T) {
 	for range 3 {
 		faults.Next("send message")
 	}
+	open := 5 // live connections
+	faults.Live(func() int {
+		defer func() { open = 0 }()
+		return open
+	})
 	h := dev.New(dev.Options{
 		Clock: dev.NewClock(func() time.Time { return now }), Faults: faults,
 		Names: []string{"chat.example.org", "*.lan"},
@@ -63,6 +68,11 @@ func TestHandler(t *testing.T) {
 		{"POST", "/dev/faults", `{"status":500,"times":"twice"}`, 400, "times is a number"},
 		{"POST", "/dev/faults", `{"status":500,"time":2}`, 400, "there is no member"},
 		{"POST", "/dev/faults", `{}`, 400, "has a status, a delay or a drop"},
+		{"POST", "/dev/faults", `{"operation":"live socket","drop":"after"}`, 201, `{"operation":"live socket","drop":"after","cut":5}`},
+		{"POST", "/dev/faults", `{"operation":"live socket","drop":"after","times":1}`, 201, `{"operation":"live socket","drop":"after","cut":0}`},
+		{"POST", "/dev/faults", `{"operation":"live socket","drop":"after","times":"always"}`, 400, "so times is 1"},
+		{"POST", "/dev/faults", `{"operation":"live socket","drop":"before"}`, 400, `takes the drop \"after\" only`},
+		{"POST", "/dev/faults", `{"operation":"liveSocket","drop":"after"}`, 400, `did you mean \"live socket\"?`},
 		{"GET", "/dev/faults", "", 200, `{"faults":[{"operation":"send message","status":429,"retryAfter":1,"times":2},{"delay":"200ms","times":1},{"drop":"after","times":"always"},{"drop":"before","times":"always"}],"requests":{"send message":3}}`},
 		{"DELETE", "/dev/faults", "", 204, ""},
 		{"GET", "/dev/faults", "", 200, `{"faults":[],"requests":{"send message":3}}`},
