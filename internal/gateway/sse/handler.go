@@ -124,8 +124,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	opened := record
 	opened.Note = Opened
 	h.log(opened, http.StatusOK)
-	if !k.attach(c) { // the token was revoked meanwhile
-		c.Write(appendBye(hello, s.Why()))
+	if !k.attach(c) { // the session has ended meanwhile: the token was revoked, or a fault cuts it
+		if b := k.End(hello, s.Why()); len(b) > 0 {
+			c.Write(b)
+		}
 		c.Close()
 	} else {
 		s.Start(hello)
