@@ -62,6 +62,8 @@ func (s *Session) catchUp(b []byte) []byte {
 // acquire takes a slot. Meanwhile it writes control bytes. It returns false if the session
 // ends first.
 func (s *Session) acquire(slot, poke chan struct{}) bool {
+	s.hub.stats.waiting.Add(1)
+	defer s.hub.stats.waiting.Add(-1)
 	for {
 		select {
 		case slot <- struct{}{}:

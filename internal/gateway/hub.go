@@ -6,6 +6,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -23,13 +24,23 @@ import (
 
 // Bounds limit what sessions cost a server. A zero field means its default.
 type Bounds struct {
-	PerUser  int   // sessions of a user; 20
-	Sessions int   // sessions of all users; 10,000
-	Queue    int   // bytes that wait in a session, or one event, whichever is more; 256 KiB
-	Queues   int64 // bytes that wait in all sessions; 64 MiB
-	CatchUps int   // sessions that read missed events at the same time; 4 per core
-	News     int   // threads with missed events of one session; more are a gap; 10,000
+	PerUser  int   // sessions of a user; DefaultPerUser
+	Sessions int   // sessions of all users; DefaultSessions
+	Queue    int   // bytes that wait in a session, or one event, whichever is more; DefaultQueue
+	Queues   int64 // bytes that wait in all sessions; DefaultQueues
+	CatchUps int   // sessions that read missed events at the same time; DefaultCatchUps per core
+	News     int   // threads with missed events of one session; more are a gap; DefaultNews
 }
+
+// Defaults of Bounds.
+const (
+	DefaultPerUser  = 20
+	DefaultSessions = 10_000
+	DefaultQueue    = 256 << 10
+	DefaultQueues   = 64 << 20
+	DefaultCatchUps = 4
+	DefaultNews     = 10_000
+)
 
 func (b Bounds) withDefaults() Bounds {
 	def := func(n *int, value int) {
@@ -37,14 +48,12 @@ func (b Bounds) withDefaults() Bounds {
 			*n = value
 		}
 	}
-	def(&b.PerUser, 20)
-	def(&b.Sessions, 10_000)
-	def(&b.Queue, 256<<10)
-	def(&b.CatchUps, 4*runtime.GOMAXPROCS(0))
-	def(&b.News, 10_000)
-	if b.Queues == 0 {
-		b.Queues = 64 << 20
-	}
+	def(&b.PerUser, DefaultPerUser)
+	def(&b.Sessions, DefaultSessions)
+	def(&b.Queue, DefaultQueue)
+	def(&b.CatchUps, DefaultCatchUps*runtime.GOMAXPROCS(0))
+	def(&b.News, DefaultNews)
+	b.Queues = cmp.Or(b.Queues, DefaultQueues)
 	return b
 }
 
@@ -215,6 +224,13 @@ func (h *Hub) stopIdle(feed *core.Feed, stop func()) {
 // from is nil. The session writes to sink once Start is called; the caller must call
 // Start or End. Open fails with an *OpenError.
 func (h *Hub) Open(ctx context.Context, c token.Claims, from *core.Cursor, o SessionOptions, sink Sink) (*Session, error) {
+	s, err := h.open(ctx, c, from, o, sink)
+	h.stats.refused(err)
+	return s, err
+}
+
+// open does what Open says, without counting refusals.
+func (h *Hub) open(ctx context.Context, c token.Claims, from *core.Cursor, o SessionOptions, sink Sink) (*Session, error) {
 	s := newSession(h, c, o, sink)
 	// The session enters first and is judged afterwards: a revocation is either in the
 	// user's row already, or finds the session.
@@ -237,6 +253,13 @@ func (h *Hub) Open(ctx context.Context, c token.Claims, from *core.Cursor, o Ses
 // Admit reports whether Open would refuse a session of these claims now: it returns nil or
 // an *OpenError.
 func (h *Hub) Admit(ctx context.Context, c token.Claims) error {
+	err := h.admit(ctx, c)
+	h.stats.refused(err)
+	return err
+}
+
+// admit does what Admit says, without counting refusals.
+func (h *Hub) admit(ctx context.Context, c token.Claims) error {
 	if why, err := h.judge(ctx, c); why != 0 {
 		return &OpenError{why, err}
 	}
@@ -387,14 +410,12 @@ func (h *Hub) judge(ctx context.Context, c token.Claims) (Reason, error) {
 // Judge ends the sessions whose access key was replaced or whose token has expired. Call
 // it when the keys have changed or a development clock was set forward.
 func (h *Hub) Judge() {
-	now := h.now()
 	for _, s := range h.sessions() {
-		switch {
-		case !now.Before(s.claims.Expires):
-			s.End(Expired)
-		case !h.o.Keys.HasKey(s.claims.Key):
+		if !h.o.Keys.HasKey(s.claims.Key) {
 			s.End(Revoked)
+			continue
 		}
+		s.expire()
 	}
 }
 
@@ -403,6 +424,23 @@ func (h *Hub) EndAll(why Reason) (ended int) {
 	all := h.sessions()
 	for _, s := range all {
 		s.End(why)
+	}
+	return len(all)
+}
+
+// Cut ends all sessions that are open now with Dropped, so that their clients see broken
+// connections. It returns their number when their sinks are closed, or when ctx is done.
+func (h *Hub) Cut(ctx context.Context) int {
+	all := h.sessions()
+	for _, s := range all {
+		s.End(Dropped)
+	}
+	for _, s := range all {
+		select {
+		case <-s.Done():
+		case <-ctx.Done():
+			return len(all)
+		}
 	}
 	return len(all)
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -31,8 +32,12 @@ type house struct {
 	core   *core.Service
 	tokens *token.Authority
 	hub    *gateway.Hub
+	ahead  *atomic.Int64 // the hub's clock is ahead by this time.Duration
 	stop   func()
 }
+
+// now returns the time of the hub's clock.
+func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }
 
 // newHouse returns a house in a synctest bubble. Its hub runs until close is called.
 func newHouse(t *testing.T, bounds gateway.Bounds) *house {
@@ -44,7 +49,7 @@ func newHouse(t *testing.T, bounds gateway.Bounds) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, store: store, hooks: &hookedStore{Store: store}, bus: new(local.Bus)}
+	h := &house{t: t, ahead: new(atomic.Int64), store: store, hooks: &hookedStore{Store: store}, bus: new(local.Bus)}
 	h.core, err = core.New(t.Context(), h.hooks, h.bus, core.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -53,7 +58,7 @@ func newHouse(t *testing.T, bounds gateway.Bounds) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: h.hooks, Bus: h.bus, Keys: h.tokens, Bounds: bounds})
+	h.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: h.hooks, Bus: h.bus, Keys: h.tokens, Now: h.now, Bounds: bounds})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { h.hub.Run(ctx) })
@@ -314,6 +319,33 @@ func TestTokensEnd(t *testing.T) {
 	})
 }
 
+// TestClockIsSetForward sets the hub's clock forward while a session is open whose token is
+// valid for an hour. It checks that the session ends an hour after its start by that clock,
+// whether the clock jumps over the end or runs to it.
+func TestClockIsSetForward(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		forward := func(d time.Duration) {
+			h.ahead.Add(int64(d))
+			h.hub.Judge()
+		}
+		_, k := h.open(h.user(), nil, gateway.SessionOptions{})
+		forward(59 * time.Minute)
+		k.want(t)
+		forward(time.Minute)
+		k.want(t, "bye:expired")
+
+		forward(-time.Hour)
+		_, k = h.open(h.user(), nil, gateway.SessionOptions{})
+		forward(40 * time.Minute)
+		time.Sleep(20*time.Minute - time.Second)
+		k.want(t)
+		time.Sleep(time.Second)
+		k.want(t, "bye:expired")
+	})
+}
+
 // TestStartAfterEnd ends a session before it has started, as a revocation does, and checks
 // that Start writes nothing and that the sink is closed once.
 func TestStartAfterEnd(t *testing.T) {
@@ -384,6 +416,7 @@ func TestTyping(t *testing.T) {
 		}
 		_, b := h.open(bob, nil, gateway.SessionOptions{})
 		_, e := h.open(eve, nil, gateway.SessionOptions{})
+		synctest.Wait() // the feed listens to the bus, which alone has typing notifications
 		if err := h.core.Typing(t.Context(), ann.ID, thread, "Ann"); err != nil {
 			t.Fatal(err)
 		}

@@ -59,6 +59,15 @@ func (r Reason) String() string {
 // Delay returns the time after which a client should connect again, or 0 for at once.
 func (r Reason) Delay() time.Duration { return reasons[r].delay }
 
+// refuses reports whether a session can be refused for the reason.
+func (r Reason) refuses() bool {
+	switch r {
+	case Expired, Revoked, Deleted, Draining, Away, UserFull, NodeFull:
+		return true
+	}
+	return false
+}
+
 // Reasons returns all reasons.
 func Reasons() (all []Reason) {
 	for r := Gone; int(r) < len(reasons); r++ {

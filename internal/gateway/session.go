@@ -127,17 +127,19 @@ func (s *Session) Start(first []byte) bool {
 	return true
 }
 
-// expire ends the session if its token has expired by the hub's clock.
+// expire ends the session if its token has expired by the hub's clock. Otherwise it sets the
+// timer to the time that is left, because a development clock may have been set forward.
 func (s *Session) expire() {
-	if left := s.claims.Expires.Sub(s.hub.now()); left > 0 {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.why == 0 {
-			s.expiry.Reset(left)
-		}
+	left := s.claims.Expires.Sub(s.hub.now())
+	if left <= 0 {
+		s.End(Expired)
 		return
 	}
-	s.End(Expired)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started && s.why == 0 {
+		s.expiry.Reset(left)
+	}
 }
 
 // heartbeat moves the cursor of a quiet session to the hub's and has it written.

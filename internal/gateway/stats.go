@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"sync/atomic"
 	"time"
 )
@@ -10,15 +11,27 @@ type stats struct {
 	sessions [protocols]atomic.Int64 // opened
 	events   [protocols]atomic.Uint64
 	ends     [len(reasons)]atomic.Uint64
+	refusals [len(reasons)]atomic.Uint64
 	gaps     [GapTooMuch + 1]atomic.Uint64
 	dropped  atomic.Uint64
 	catchUps atomic.Uint64
+	waiting  atomic.Int64 // sessions that wait to catch up
 }
 
 func (s *stats) opened(p Protocol)           { s.sessions[p].Add(1) }
 func (s *stats) delivered(p Protocol, n int) { s.events[p].Add(uint64(n)) }
 func (s *stats) ended(why Reason)            { s.ends[why].Add(1) }
-func (s *stats) gap(why GapReason)           { s.gaps[why].Add(1) }
+
+// refused counts a session that was refused with err. It does nothing if err is no
+// *OpenError.
+func (s *stats) refused(err error) {
+	var e *OpenError
+	if errors.As(err, &e) {
+		s.refusals[e.Why].Add(1)
+	}
+}
+
+func (s *stats) gap(why GapReason) { s.gaps[why].Add(1) }
 
 // Stats are figures of a hub for metrics.
 type Stats struct {
@@ -28,9 +41,11 @@ type Stats struct {
 	Opened   map[string]uint64 // sessions since the start, by protocol
 	Events   map[string]uint64 // events written, by protocol
 	Ended    map[string]uint64 // sessions ended, by reason
+	Refused  map[string]uint64 // sessions refused, by reason
 	Gaps     map[string]uint64 // gaps told, by reason
 	Dropped  uint64            // queues dropped
 	CatchUps uint64            // times that sessions read missed events from the store
+	Waiting  int               // sessions that wait until they may read missed events
 }
 
 // String returns the protocol's word in metrics.
@@ -39,7 +54,8 @@ func (p Protocol) String() string { return [...]string{"sse", "trouter"}[p] }
 // Stats returns the hub's figures.
 func (h *Hub) Stats() Stats {
 	s := Stats{Queued: h.queued.Load(), Dropped: h.stats.dropped.Load(), CatchUps: h.stats.catchUps.Load(),
-		Opened: map[string]uint64{}, Events: map[string]uint64{}, Ended: map[string]uint64{}, Gaps: map[string]uint64{}}
+		Opened: map[string]uint64{}, Events: map[string]uint64{}, Ended: map[string]uint64{}, Refused: map[string]uint64{}, Gaps: map[string]uint64{},
+		Waiting: int(h.stats.waiting.Load())}
 	h.mu.Lock()
 	s.Sessions = h.count
 	feed := h.feed
@@ -53,6 +69,9 @@ func (h *Hub) Stats() Stats {
 	}
 	for _, why := range Reasons() {
 		s.Ended[why.String()] = h.stats.ends[why].Load()
+		if why.refuses() {
+			s.Refused[why.String()] = h.stats.refusals[why].Load()
+		}
 	}
 	for g := GapEpoch; g <= GapTooMuch; g++ {
 		s.Gaps[g.String()] = h.stats.gaps[g].Load()

@@ -72,9 +72,11 @@ type Live struct {
 	Opened   map[string]uint64 // since the start, by protocol
 	Events   map[string]uint64 // written, by protocol
 	Ended    map[string]uint64 // by reason
+	Refused  map[string]uint64 // by reason
 	Gaps     map[string]uint64 // by reason
 	Dropped  uint64            // queues dropped, because they were full
 	CatchUps uint64            // times that connections read missed events from the store
+	Waiting  int               // connections that wait until they may do so
 }
 
 // Live registers the metrics of live connections. It calls live at each scrape.
@@ -131,15 +133,17 @@ var (
 	liveBehind   = desc("confab_events_behind_seconds", "How far live events are behind the event log.")
 	liveDropped  = desc("confab_live_dropped_queues_total", "Queues of live connections dropped because they were full; the events were read from the store again.")
 	liveCatchUps = desc("confab_live_catch_ups_total", "Times that live connections read missed events from the store.")
+	liveWaiting  = desc("confab_live_catch_ups_waiting", "Live connections that wait until they may read missed events from the store.")
 	liveOpened   = prometheus.NewDesc("confab_live_opened_total", "Live connections opened, by protocol.", []string{"protocol"}, nil)
 	liveEvents   = prometheus.NewDesc("confab_live_events_total", "Events written to live connections, by protocol.", []string{"protocol"}, nil)
 	liveEnded    = prometheus.NewDesc("confab_live_ended_total", "Live connections ended, by reason.", []string{"reason"}, nil)
+	liveRefused  = prometheus.NewDesc("confab_live_refused_total", "Live connections refused, by reason.", []string{"reason"}, nil)
 	liveGaps     = prometheus.NewDesc("confab_live_gaps_total", "Gaps in the events of live connections, by reason.", []string{"reason"}, nil)
 )
 
 // Describe sends the descriptions of the live metrics to c.
 func (liveCollector) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{liveSessions, liveQueued, liveBehind, liveDropped, liveCatchUps, liveOpened, liveEvents, liveEnded, liveGaps} {
+	for _, d := range []*prometheus.Desc{liveSessions, liveQueued, liveBehind, liveDropped, liveCatchUps, liveWaiting, liveOpened, liveEvents, liveEnded, liveRefused, liveGaps} {
 		c <- d
 	}
 }
@@ -154,12 +158,13 @@ func (f liveCollector) Collect(c chan<- prometheus.Metric) {
 	gauge(liveSessions, float64(l.Sessions))
 	gauge(liveQueued, float64(l.Queued))
 	gauge(liveBehind, l.Behind.Seconds())
+	gauge(liveWaiting, float64(l.Waiting))
 	counter(liveDropped, l.Dropped)
 	counter(liveCatchUps, l.CatchUps)
 	for _, byLabel := range []struct {
 		desc   *prometheus.Desc
 		values map[string]uint64
-	}{{liveOpened, l.Opened}, {liveEvents, l.Events}, {liveEnded, l.Ended}, {liveGaps, l.Gaps}} {
+	}{{liveOpened, l.Opened}, {liveEvents, l.Events}, {liveEnded, l.Ended}, {liveRefused, l.Refused}, {liveGaps, l.Gaps}} {
 		for label, v := range byLabel.values {
 			counter(byLabel.desc, v, label)
 		}
