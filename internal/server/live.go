@@ -5,6 +5,7 @@ import (
 	"context"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/gateway"
@@ -23,8 +24,23 @@ func (s *Server) openLive(c config.Config, tokens *token.Authority) {
 	s.metrics.Live(func() metrics.Live { return metrics.Live(s.hub.Stats()) })
 	if s.clock != nil {
 		s.clock.Wake(s.hub.Judge)
+		s.faults.Live(s.cutLive)
 	}
 }
+
+// cutTime is the longest time that cutLive waits for connections to close.
+const cutTime = time.Second
+
+// cutLive ends the live connections that are open now, as if the network had failed, and
+// returns their number. It is what the fault of a live socket does.
+func (s *Server) cutLive() int {
+	ctx, cancel := context.WithTimeout(context.Background(), cutTime)
+	defer cancel()
+	return s.hub.Cut(ctx)
+}
+
+// faultOperations returns the operations to which a fault of a development server can apply.
+func faultOperations() []string { return append(rest.Operations(), sse.Operation) }
 
 // serveLive follows the event log for the live connections until ctx is done.
 func (s *Server) serveLive(ctx context.Context) { s.hub.Run(ctx) }

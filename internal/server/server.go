@@ -127,7 +127,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	}
 	s := &Server{log: o.Logger, now: o.Now, failed: make(chan error, 1), closed: make(chan struct{}), sweepNow: make(chan chan struct{})}
 	if o.Config.Dev {
-		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(rest.Operations())
+		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(faultOperations())
 		s.now = s.clock.Now
 	}
 	// Open the ports before the store, because opening a store may take long.
