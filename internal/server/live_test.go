@@ -1,0 +1,320 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// clients returns HTTP clients that trust the server, by protocol.
+func (r *running) clients(t *testing.T) map[string]*http.Client {
+	t.Helper()
+	one := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.roots}, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
+	t.Cleanup(one.CloseIdleConnections)
+	return map[string]*http.Client{"HTTP/1.1": {Transport: one}, "HTTP/2": r.client}
+}
+
+// stream is an event stream of a user.
+type stream struct {
+	resp  *http.Response
+	lines *bufio.Reader
+}
+
+// openStream opens an event stream with a token and reads its hello. query is empty or
+// begins with a question mark.
+func (r *running) openStream(t *testing.T, c *http.Client, bearer, query string) *stream {
+	t.Helper()
+	resp := r.askForStream(t, c, bearer, query)
+	s := &stream{resp, bufio.NewReader(resp.Body)}
+	if event, err := s.next(); err != nil || event["event"] != "hello" {
+		t.Fatalf("%s: the stream begins with %v, %v", resp.Status, event, err)
+	}
+	return s
+}
+
+// askForStream sends a request for an event stream. The test need not close the body of the
+// response.
+func (r *running) askForStream(t *testing.T, c *http.Client, bearer, query string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", r.Endpoint+"/chat/events"+query, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { resp.Body.Close() })
+	return resp
+}
+
+// next returns the fields of the next message. It fails with io.EOF at the end of a complete
+// response, and with another error if the connection breaks.
+func (s *stream) next() (map[string]string, error) {
+	message := map[string]string{}
+	for {
+		line, err := s.lines.ReadString('\n')
+		if err != nil {
+			return nil, err
+		}
+		if line = strings.TrimSuffix(line, "\n"); line == "" {
+			return message, nil
+		}
+		name, value, _ := strings.Cut(line, ":")
+		message[name] = strings.TrimPrefix(value, " ")
+	}
+}
+
+// end reads the stream to its end and returns the data of its bye. It fails unless the
+// stream ends with a bye, as a complete response.
+func (s *stream) end() (bye string, _ error) {
+	for {
+		m, err := s.next()
+		switch {
+		case err == io.EOF && bye != "":
+			return bye, nil
+		case err != nil:
+			return "", fmt.Errorf("the stream ends with %q: %w", bye, err)
+		case m["event"] == "bye":
+			bye = m["data"]
+		}
+	}
+}
+
+// bearer returns a new token of a user, signed with the current primary key.
+func (r *running) bearer(t *testing.T, user string) string {
+	t.Helper()
+	text, _, err := r.IssueToken(t.Context(), user, token.Chat, time.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// The times after which a stream whose token has ended must be closed, on the server that
+// was told and on another one with the same database. The test fails at five times these.
+const (
+	barHere  = 100 * time.Millisecond
+	barThere = 2 * time.Second
+)
+
+// TestStreamsEndWithTheirTokens opens event streams of a user over both protocols, on one
+// server and on two with the same PostgreSQL. It lets the user's token end in each way and
+// measures how long it takes until the client has got the reason and the end of the stream.
+func TestStreamsEndWithTheirTokens(t *testing.T) {
+	t.Run("embedded", func(t *testing.T) {
+		endTokens(t, start(t, server.Options{Config: settings(t, "dev", "true", "access-key-secondary", keyB)}))
+	})
+	t.Run("PostgreSQL", func(t *testing.T) {
+		address := os.Getenv("TEST_POSTGRES_URL")
+		if address == "" {
+			t.Skip("set TEST_POSTGRES_URL to run two servers on one database: scripts/postgres -- go test ./internal/server")
+		}
+		database := freshDatabase(t, address)
+		node := func() *running {
+			return start(t, server.Options{Config: settings(t, "dev", "true", "access-key-secondary", keyB, "data", t.TempDir(), "database", database)})
+		}
+		endTokens(t, node(), node())
+	})
+}
+
+// endTokens ends the tokens of users in each way at the first of the servers, and checks the
+// streams on all of them.
+func endTokens(t *testing.T, nodes ...*running) {
+	here := nodes[0]
+	here.AccessKey = keyB // the secondary key, which is not rotated
+	identities := func(method, path string, want int) func(user string) {
+		return func(user string) {
+			if status := here.signed(t, method, fmt.Sprintf(path, user)); status != want {
+				t.Fatalf("%s %s: %d", method, path, status)
+			}
+		}
+	}
+	for _, way := range []struct {
+		name, bye string
+		end       func(user string)
+		local     bool // on the first server only
+	}{
+		{"revoked", `{"reason":"revoked","delay":0}`, identities("POST", "/identities/%s/:revokeAccessTokens?api-version=2023-10-01", 204), false},
+		{"deleted", `{"reason":"deleted","delay":0}`, identities("DELETE", "/identities/%s?api-version=2023-10-01", 204), false},
+		{"key rotated", `{"reason":"revoked","delay":0}`, func(string) {
+			if status := here.signed(t, "POST", "/confab/keys/primary/rotate"); status != 200 {
+				t.Fatalf("rotate the primary key: %d", status)
+			}
+		}, false},
+		{"expired", `{"reason":"expired","delay":0}`, func(string) { here.advance(t, "1h") }, true},
+	} {
+		var times [2][]time.Duration // here and elsewhere
+		const rounds = 3
+		for range rounds {
+			user, err := here.CreateUser(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			bearer := here.bearer(t, user)
+			var mu sync.Mutex
+			var ended [2][]time.Time
+			var reading sync.WaitGroup
+			for i, n := range nodes {
+				if way.local && i > 0 {
+					break
+				}
+				waitForKeys(t, n, bearer)
+				for name, c := range n.clients(t) {
+					s := n.openStream(t, c, bearer, "")
+					reading.Go(func() {
+						bye, err := s.end()
+						at := time.Now()
+						if err != nil || bye != way.bye {
+							t.Errorf("%s, server %d, %s: bye is %s, %v; want %s", way.name, i, name, bye, err, way.bye)
+						}
+						mu.Lock()
+						defer mu.Unlock()
+						ended[min(i, 1)] = append(ended[min(i, 1)], at)
+					})
+				}
+			}
+			began := time.Now()
+			way.end(user)
+			reading.Wait()
+			for i := range ended {
+				for _, at := range ended[i] {
+					times[i] = append(times[i], at.Sub(began))
+				}
+			}
+		}
+		for i, bar := range []time.Duration{barHere, barThere} {
+			if len(times[i]) == 0 {
+				continue
+			}
+			slowest := slices.Max(times[i])
+			t.Logf("%s, on %s: closed within %v of the request, at most; the bar is %v",
+				way.name, []string{"this server", "the other"}[i], slowest.Round(100*time.Microsecond), bar)
+			if slowest > 5*bar {
+				t.Errorf("%s: %v is more than five times %v", way.name, slowest, bar)
+			}
+		}
+	}
+}
+
+// waitForKeys waits until a server accepts a token. A server learns within a second of a key
+// that another one has rotated.
+func waitForKeys(t *testing.T, r *running, bearer string) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		status, body := r.chat(t, "GET", "", bearer, "")
+		if status == 200 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("a token is refused: %d %s", status, body)
+		}
+	}
+}
+
+// TestCloseEndsStreams closes a server that has 20 open event streams over each protocol. It
+// checks that all are told that the server is draining, and that Close does not wait for them.
+func TestCloseEndsStreams(t *testing.T) {
+	c := settings(t)
+	s := start(t, server.Options{Config: c})
+	const each = 20
+	var open []*stream
+	for _, client := range s.clients(t) {
+		user, err := s.CreateUser(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range each {
+			open = append(open, s.openStream(t, client, s.bearer(t, user), ""))
+		}
+	}
+	var reading sync.WaitGroup
+	for _, st := range open {
+		reading.Go(func() {
+			if bye, err := st.end(); err != nil || bye != `{"reason":"draining","delay":1000}` {
+				t.Errorf("bye is %s, %v", bye, err)
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), c.ShutdownTimeout)
+	defer cancel()
+	began := time.Now()
+	if err := s.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+	t.Logf("a server with %d streams has closed within %v of %v", len(open), time.Since(began).Round(time.Millisecond), c.ShutdownTimeout)
+	reading.Wait()
+	s.client.CloseIdleConnections()
+}
+
+// TestFaultsOfStreams adds the faults of event streams at /dev/faults. It checks that requests
+// for streams are refused and cut off, and that open streams break without a bye when the
+// fault of live sockets is added, and continue at their cursor.
+func TestFaultsOfStreams(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "dev", "true")})
+	user, err := s.CreateUser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bearer := s.bearer(t, user)
+	fault := func(body string, want string) {
+		t.Helper()
+		if status, answer := s.post(t, s.Endpoint+"/dev/faults", body); status != 201 || strings.TrimSpace(answer) != want {
+			t.Errorf("add the fault %s: %d %s, want %s", body, status, answer, want)
+		}
+	}
+	const cut = `{"operation":"live socket","drop":"after"}`
+	fault(cut, `{"operation":"live socket","drop":"after","cut":0}`)
+	for name, c := range s.clients(t) {
+		fault(`{"operation":"open event stream","status":503,"retryAfter":7}`, `{"operation":"open event stream","status":503,"retryAfter":7,"times":1}`)
+		if resp := s.askForStream(t, c, bearer, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "7" {
+			t.Errorf("%s: a refused request: %s, Retry-After %q", name, resp.Status, resp.Header.Get("Retry-After"))
+		}
+		one, two := s.openStream(t, c, bearer, ""), s.openStream(t, c, bearer, "")
+		thread := s.newThread(t, bearer)
+		created, err := one.next()
+		if err != nil || !strings.Contains(created["data"], thread) {
+			t.Fatalf("%s: got %v, %v", name, created, err)
+		}
+		if _, err := two.next(); err != nil {
+			t.Fatal(err)
+		}
+		fault(cut, `{"operation":"live socket","drop":"after","cut":2}`)
+		for _, st := range []*stream{one, two} {
+			if m, err := st.next(); err == nil || errors.Is(err, io.EOF) {
+				t.Errorf("%s: a stream that was cut gives %v, %v; want a broken connection", name, m, err)
+			}
+		}
+		if status, body := s.chat(t, "POST", "/"+thread+"/messages", bearer, `{"content":"missed"}`); status != 201 {
+			t.Fatalf("send: %d %s", status, body)
+		}
+		again := s.openStream(t, c, bearer, "?cursor="+created["id"])
+		if m, err := again.next(); err != nil || !strings.Contains(m["data"], "missed") {
+			t.Errorf("%s: the stream continues with %v, %v", name, m, err)
+		}
+		again.resp.Body.Close()
+	}
+	if n := s.Faults().Requests()["open event stream"]; n != 8 {
+		t.Errorf("%d requests for streams are counted, want 8", n)
+	}
+	if len(s.Faults().List()) != 0 {
+		t.Errorf("faults are left: %v", s.Faults().List())
+	}
+	if status, body := s.post(t, s.Endpoint+"/dev/faults", `{"operation":"live socket","drop":"before"}`); status != 400 || !strings.Contains(body, "name their operation") {
+		t.Errorf("drop before: %d %s", status, body)
+	}
+}
