@@ -195,11 +195,14 @@ func TestOperations(t *testing.T) {
 	}
 	text := strings.Join(strings.Fields(strings.ReplaceAll(string(source), "\t// ", " ")), " ")
 	s := chattest.NewServer(t)
-	for _, o := range rest.Operations() {
+	for _, o := range append(rest.Operations(), "open event stream") {
 		if !strings.Contains(text, `"`+o+`"`) {
 			t.Errorf("the operation %q is not in the comment of Fault", o)
 		}
 		s.Faults.Add(chattest.Fault{Operation: o, Status: 500})
+	}
+	if n := s.Faults.DropLive(); n != 0 {
+		t.Errorf("%d live connections were dropped, and none is open", n)
 	}
 }
 
@@ -218,7 +221,7 @@ func TestDocument(t *testing.T) {
 	if !strings.Contains(string(document), want) {
 		t.Error("docs/testing.md has another example than lunch_test.go")
 	}
-	for _, o := range rest.Operations() {
+	for _, o := range append(rest.Operations(), "open event stream", chattest.LiveSocket) {
 		if !strings.Contains(strings.ReplaceAll(string(document), "\n", " "), "`"+o+"`") {
 			t.Errorf("the operation %q is not in docs/testing.md", o)
 		}

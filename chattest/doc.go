@@ -54,6 +54,12 @@
 // is lost. [Server.Requests] returns how many requests the code under test sent, and [Faults.Left]
 // the faults that did not occur yet.
 //
+// # Live events
+//
+// chat.Client.Events works with the server as in production. A call of [Faults.DropLive] breaks the
+// connections that are open, so that a test can check that a reader misses nothing. Clock.Advance
+// ends the connections whose token expires meanwhile.
+//
 // # One server for a package
 //
 // Code that reads the address of its server from the environment, and packages with many small

@@ -182,3 +182,31 @@ func ExampleMain() {
 	s := chattest.Shared(t)
 	fmt.Println(os.Getenv("CONFAB_ENDPOINT") == s.Endpoint())
 }
+
+// A reader of live events survives a broken connection.
+func ExampleFaults_DropLive() {
+	t := &example{} // a test uses its own t and does not call end
+	defer t.end()
+
+	ctx := context.Background()
+	s := chattest.NewServer(t)
+	client := s.Chat(s.NewUser())
+	for event, err := range client.Events(ctx, nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e := event.(type) {
+		case chat.Started:
+			fmt.Println("dropped", s.Faults.DropLive())
+			if _, err := client.CreateThread(ctx, "lunch", nil); err != nil {
+				t.Fatal(err)
+			}
+		case chat.ThreadCreated:
+			fmt.Println("received", e.Topic)
+			return
+		}
+	}
+	// Output:
+	// dropped 1
+	// received lunch
+}

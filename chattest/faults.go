@@ -12,11 +12,14 @@ import (
 // Left convert a Fault to the server's own type, which must have the same fields.
 type Fault struct {
 	// Operation is the name of the operation that the fault applies to. If it is empty, the fault
-	// applies to every operation. The operations are "create thread", "list threads", "get thread",
+	// applies to the requests of every operation. The operations are "create thread", "list threads", "get thread",
 	// "update thread", "delete thread", "send message", "list messages", "get message", "update
 	// message", "delete message", "list participants", "add participants", "remove participant",
 	// "send read receipt", "list read receipts", "send typing notification", "create user", "delete
-	// user", "issue token", "revoke tokens" and "exchange token".
+	// user", "issue token", "revoke tokens", "exchange token" and "open event stream".
+	//
+	// The operation LiveSocket stands for the live connections that are open. Its only fault is the
+	// Drop DropAfter, which Add carries out at once. DropLive does the same.
 	Operation string
 	// Status, from 400 to 599, is the status of a response that the server sends instead of
 	// carrying out the operation. The response has the body that the server's own errors have.
@@ -33,6 +36,9 @@ type Fault struct {
 	// Times is the number of requests that the fault applies to. 0 means 1.
 	Times int
 }
+
+// LiveSocket is the Operation of a fault that ends the live connections that are open.
+const LiveSocket = dev.LiveSocket
 
 // Always is the value of Fault.Times for a fault that applies to all requests until Clear.
 const Always = rest.Always
@@ -64,6 +70,19 @@ func (f *Faults) Add(r Fault) {
 	if _, err := f.faults.Add(rest.Fault(r)); err != nil {
 		f.t.Fatalf("chattest: add a fault: %v", err)
 	}
+}
+
+// DropLive ends all live connections of the server that are open, such as those of
+// chat.Client.Events, and returns how many they were. Clients see broken connections, without a
+// message of the reason, as when the network fails. They may connect again at once; to prevent it,
+// first add a fault with the Operation "open event stream". DropLive leaves no fault in the list.
+func (f *Faults) DropLive() int {
+	f.t.Helper()
+	n, err := f.faults.Cut(rest.Fault{Operation: LiveSocket, Drop: DropAfter})
+	if err != nil {
+		f.t.Fatalf("chattest: drop the live connections: %v", err)
+	}
+	return n
 }
 
 // Left returns the faults that will still apply to requests. The Times of each is the number of

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/chattest"
+	"github.com/confab-chat/confab/sdk/chat"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -53,5 +54,43 @@ func TestALostAnswerMakesNoSecondThread(t *testing.T) {
 	}
 	if threads != 1 {
 		t.Errorf("%d threads, want 1", threads)
+	}
+}
+
+func TestADroppedConnectionLosesNoMessage(t *testing.T) {
+	t.Parallel()
+	s := chattest.NewServer(t)
+	client := s.Chat(s.NewUser())
+	made, err := client.CreateThread(t.Context(), "lunch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	send := func(text string) {
+		if _, err := client.NewThreadClient(made.Thread.ID).SendMessage(t.Context(), text, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var got []string
+	for event, err := range client.Events(t.Context(), nil) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch e := event.(type) {
+		case chat.Started:
+			send("Where do we eat?")
+		case chat.MessageReceived:
+			if got = append(got, e.Message.Content.Message); len(got) == 1 {
+				if n := s.Faults.DropLive(); n != 1 {
+					t.Errorf("%d connections were dropped, want 1", n)
+				}
+				send("At noon?") // while the reader is away
+			}
+		}
+		if len(got) == 2 {
+			break
+		}
+	}
+	if got[1] != "At noon?" || s.Requests("open event stream") != 2 {
+		t.Errorf("got %q over %d connections", got, s.Requests("open event stream"))
 	}
 }
