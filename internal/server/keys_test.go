@@ -156,7 +156,7 @@ func (l *log) String() string {
 }
 
 // TestNoSecretIsLogged sends requests that succeed and requests that fail, and checks that
-// the log, at the lowest level, contains no keys or tokens.
+// the log, at the lowest level, contains no keys, tokens or cursors.
 func TestNoSecretIsLogged(t *testing.T) {
 	var out log
 	logger := slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug, AddSource: true}))
@@ -173,6 +173,16 @@ func TestNoSecretIsLogged(t *testing.T) {
 		s.chat(t, "GET", "/"+thread, token, "")
 		s.chat(t, "POST", "", token, `{"topic":`)
 		s.get(t, s.Endpoint+"/chat/threads?api-version=2021-09-07&token="+token)
+		s.get(t, s.Endpoint+"/chat/events?access_token="+token)
+		s.get(t, s.Endpoint+"/chat/events?threads="+thread+"&cursor="+token)
+	}
+	var cursors []string
+	for _, c := range s.clients(t) {
+		events := s.openStream(t, c, bearer, "")
+		cursors = append(cursors, events.hello["id"])
+		s.askForStream(t, c, bearer, "?cursor="+cursors[0]).Body.Close()
+		s.askForStream(t, c, second, "?cursor="+cursors[0]) // of another user
+		s.askForStream(t, c, bearer, "?cursor="+bearer)     // no cursor
 	}
 	s.newUser(t, keyA) // not a key of this server
 	if conn, err := tls.Dial("tcp", strings.TrimPrefix(s.Endpoint, "https://"), &tls.Config{}); err == nil {
@@ -185,6 +195,14 @@ func TestNoSecretIsLogged(t *testing.T) {
 	s.stop(t)
 
 	logged := out.String()
+	if !strings.Contains(logged, "note=opened") || !strings.Contains(logged, `note="ended: draining"`) {
+		t.Errorf("no stream is in the log:\n%s", logged)
+	}
+	for _, cursor := range cursors {
+		if cursor == "" || strings.Contains(logged, cursor) {
+			t.Errorf("the cursor %q is in the log:\n%s", cursor, logged)
+		}
+	}
 	if n := strings.Count(logged, "msg=request"); n < 20 {
 		t.Fatalf("%d requests in the log, want more:\n%s", n, logged)
 	}

@@ -31,6 +31,7 @@ func (r *running) clients(t *testing.T) map[string]*http.Client {
 type stream struct {
 	resp  *http.Response
 	lines *bufio.Reader
+	hello map[string]string // the fields of the first message
 }
 
 // openStream opens an event stream with a token and reads its hello. query is empty or
@@ -38,9 +39,10 @@ type stream struct {
 func (r *running) openStream(t *testing.T, c *http.Client, bearer, query string) *stream {
 	t.Helper()
 	resp := r.askForStream(t, c, bearer, query)
-	s := &stream{resp, bufio.NewReader(resp.Body)}
-	if event, err := s.next(); err != nil || event["event"] != "hello" {
-		t.Fatalf("%s: the stream begins with %v, %v", resp.Status, event, err)
+	s := &stream{resp: resp, lines: bufio.NewReader(resp.Body)}
+	var err error
+	if s.hello, err = s.next(); err != nil || s.hello["event"] != "hello" {
+		t.Fatalf("%s: the stream begins with %v, %v", resp.Status, s.hello, err)
 	}
 	return s
 }
