@@ -12,9 +12,11 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/internal/token"
 )
@@ -229,10 +231,16 @@ func waitForKeys(t *testing.T, r *running, bearer string) {
 }
 
 // TestCloseEndsStreams closes a server that has 20 open event streams over each protocol. It
-// checks that all are told that the server is draining, and that Close does not wait for them.
+// checks that all are told that the server is draining, that Close does not wait for them, and
+// that the access log has the end of each when Close returns.
 func TestCloseEndsStreams(t *testing.T) {
 	c := settings(t)
-	s := start(t, server.Options{Config: c})
+	var ended atomic.Int64
+	s := start(t, server.Options{Config: c, Access: func(r rest.Record) {
+		if r.Note == "ended: draining" {
+			ended.Add(1)
+		}
+	}})
 	const each = 20
 	var open []*stream
 	for _, client := range s.clients(t) {
@@ -258,9 +266,39 @@ func TestCloseEndsStreams(t *testing.T) {
 	if err := s.Close(ctx); err != nil {
 		t.Errorf("close: %v", err)
 	}
+	if n := ended.Load(); int(n) != len(open) {
+		t.Errorf("the access log has the end of %d streams, want %d", n, len(open))
+	}
 	t.Logf("a server with %d streams has closed within %v of %v", len(open), time.Since(began).Round(time.Millisecond), c.ShutdownTimeout)
 	reading.Wait()
 	s.client.CloseIdleConnections()
+}
+
+// TestCloseWaitsForTheAccessLog closes a server with an open stream, and holds up the record of
+// its end for a tenth of a second. It checks that Close does not return meanwhile.
+func TestCloseWaitsForTheAccessLog(t *testing.T) {
+	closed, early := make(chan struct{}), make(chan bool, 1)
+	s := start(t, server.Options{Config: settings(t), Access: func(r rest.Record) {
+		if r.Note != "ended: draining" {
+			return
+		}
+		select {
+		case <-closed:
+			early <- true
+		case <-time.After(100 * time.Millisecond):
+			early <- false
+		}
+	}})
+	user, err := s.CreateUser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.openStream(t, s.clients(t)["HTTP/1.1"], s.bearer(t, user), "")
+	s.stop(t)
+	close(closed)
+	if <-early {
+		t.Error("Close has returned before the end of the stream was in the access log")
+	}
 }
 
 // TestFaultsOfStreams adds the faults of event streams at /dev/faults. It checks that requests

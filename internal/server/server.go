@@ -98,6 +98,7 @@ type Server struct {
 	bus     core.Bus
 	core    *core.Service
 	hub     *gateway.Hub
+	events  *sse.Handler
 	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
@@ -327,7 +328,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	events := sse.New(sse.Options{
+	s.events = sse.New(sse.Options{
 		Hub: s.hub, Tokens: tokens, Limiter: limiter, Faults: s.faults, Now: o.Now, Logger: s.log,
 		Access: func(r gateway.Record) { s.liveAccess(r, access) },
 	})
@@ -340,7 +341,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		case devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix):
 			devHandler.ServeHTTP(w, r)
 		case r.URL.Path == sse.Path || r.URL.Path == "/"+sse.Path:
-			events.ServeHTTP(w, r)
+			s.events.ServeHTTP(w, r)
 		default:
 			api.ServeHTTP(w, r)
 		}
@@ -432,6 +433,7 @@ func (s *Server) Close(ctx context.Context) error {
 				errs = append(errs, fmt.Errorf("requests were cut off: %w", err), srv.Close())
 			}
 		}
+		s.events.Wait(ctx)
 		s.stopSweep()
 		s.serving.Wait()
 		s.err = errors.Join(errors.Join(errs...), s.release())

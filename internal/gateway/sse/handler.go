@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/confab-chat/confab/internal/clip"
@@ -84,7 +85,10 @@ type Options struct {
 }
 
 // Handler serves the requests for event streams. It is safe for concurrent use.
-type Handler struct{ o Options }
+type Handler struct {
+	o       Options
+	streams sync.WaitGroup // streams whose end is not in the access log yet
+}
 
 // New returns a Handler.
 func New(o Options) *Handler {
@@ -96,7 +100,7 @@ func New(o Options) *Handler {
 	}
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, gateway.WriteTimeout)
-	return &Handler{o}
+	return &Handler{o: o}
 }
 
 // ServeHTTP opens a stream or refuses the request. Over HTTP/1 it returns when the stream
@@ -114,8 +118,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(w, r, record, err)
 		return
 	}
+	h.streams.Add(1) // before Take: until then, http.Server.Shutdown waits for this request
 	c, err := Take(w, r, h.o.WriteTimeout)
 	if err != nil {
+		h.streams.Done()
 		s.End(gateway.Gone)
 		h.refuse(w, r, record, &refusal{status: http.StatusInternalServerError, code: codeInternal, message: "Internal server error.", cause: err})
 		return
@@ -145,6 +151,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // attend ends the session when its client is gone, waits until it has ended, and writes the
 // second access record. ctx is that of a request over HTTP/2.
 func (h *Handler) attend(ctx context.Context, c *Conn, s *gateway.Session, record gateway.Record) {
+	defer h.streams.Done()
 	why := gateway.Gone
 	switch err := c.Wait(ctx); {
 	case errors.Is(err, ErrNoisy):
@@ -156,6 +163,20 @@ func (h *Handler) attend(ctx context.Context, c *Conn, s *gateway.Session, recor
 	<-s.Done()
 	record.Note = Ended + s.Why().String()
 	h.log(record, http.StatusOK)
+}
+
+// Wait waits until the access records of all streams have been written, or until ctx is done.
+// Call it after http.Server.Shutdown, which does not wait for connections that were taken over.
+func (h *Handler) Wait(ctx context.Context) {
+	written := make(chan struct{})
+	go func() {
+		h.streams.Wait()
+		close(written)
+	}()
+	select {
+	case <-written:
+	case <-ctx.Done():
+	}
 }
 
 // open checks a request and opens its session. It fails with a *refusal, or with
