@@ -81,7 +81,7 @@ postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
-	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^TestTransfer$$' -v ./internal/server
+	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens)$$' -v ./internal/server
 	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
