@@ -1,0 +1,144 @@
+package server_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/server"
+)
+
+// program is a running program whose output a test reads.
+type program struct {
+	t     *testing.T
+	lines *bufio.Scanner
+}
+
+// run starts a program with environment variables. It is killed at the end of the test.
+func run(t *testing.T, env []string, name string, args ...string) *program {
+	t.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		t.Skipf("needs %s", name)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), env...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cancel()
+		cmd.Wait() // it fails, because the program was killed
+	})
+	return &program{t, bufio.NewScanner(out)}
+}
+
+// until returns the first line of the output that matches a pattern, with what its group
+// matches.
+func (p *program) until(pattern string) (group string) {
+	p.t.Helper()
+	for p.lines.Scan() {
+		if m := regexp.MustCompile(pattern).FindStringSubmatch(p.lines.Text()); m != nil {
+			return m[len(m)-1]
+		}
+	}
+	p.t.Fatalf("the program has ended without a line like %s: %v", pattern, p.lines.Err())
+	return ""
+}
+
+// TestCurlLines runs each curl line of docs/events.md against a server and checks that it
+// prints events.
+func TestCurlLines(t *testing.T) {
+	if _, err := exec.LookPath("curl"); err != nil {
+		t.Skip("needs curl")
+	}
+	doc, err := os.ReadFile("../../docs/events.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, server.Options{Config: settings(t)})
+	_, id, bearer := s.newUser(t, s.AccessKey)
+	thread := s.newThread(t, bearer)
+	env := []string{"CONFAB_ENDPOINT=" + s.Endpoint, "TOKEN=" + bearer, "THREAD=" + thread, "CURL_CA_BUNDLE=" + s.CAFile}
+	lines := regexp.MustCompile(`(?m)^curl .*$`).FindAllString(string(doc), -1)
+	if len(lines) < 3 {
+		t.Fatalf("docs/events.md has the lines %q", lines)
+	}
+	cursor := ""
+	for _, line := range lines {
+		p := run(t, append(env, "CURSOR="+cursor), "sh", "-c", "exec "+line)
+		if got := p.until(`^data: \{"user":"([^"]+)"`); got != id {
+			t.Errorf("%s: hello has the user %s, want %s", line, got, id)
+		}
+		if !strings.Contains(line, "CURSOR") || cursor == "" {
+			s.chat(t, "POST", "/"+thread+"/messages", bearer, `{"content":"hello","type":"text"}`)
+			if !strings.Contains(line, "threads=") {
+				cursor = p.until(`^id: (.+)$`)
+			}
+		}
+		p.until(`^event: chatMessageReceived$`)
+		p.until(`^data: .*"threadId":"` + regexp.QuoteMeta(thread) + `"`)
+	}
+}
+
+// TestPythonReader runs examples/events/reader.py against a server behind a proxy. It cuts
+// the connections of the proxy after each message, sends the next one at once, and checks
+// that the reader prints every message once and in order.
+func TestPythonReader(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t)})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	thread := s.newThread(t, bearer)
+	target, err := url.Parse(s.Endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	proxy := httputil.NewSingleHostReverseProxy(target)
+	proxy.Transport, proxy.FlushInterval, proxy.ErrorLog = s.client.Transport, -1, slog.NewLogLogger(slog.DiscardHandler, slog.LevelInfo)
+	front := httptest.NewUnstartedServer(proxy)
+	front.Config.ErrorLog = proxy.ErrorLog
+	front.Start()
+	t.Cleanup(front.Close)
+	p := run(t, nil, "python3", "../../examples/events/reader.py", front.URL, bearer)
+	p.until(`"event": "hello"`)
+	for i := range 3 {
+		want := fmt.Sprintf("message %d 안녕", i)
+		s.chat(t, "POST", "/"+thread+"/messages", bearer, `{"content":"`+want+`","type":"text"}`)
+		if got := p.until(`"message": "(.*?)"`); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		front.CloseClientConnections()
+	}
+}
+
+// TestEventFaults adds a fault rule for the operation of the event stream, and checks that
+// the server knows the operation and that the rule applies.
+func TestEventFaults(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "dev", "true")})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	if status, body := s.post(t, s.Endpoint+"/dev/faults", `{"operation":"open event stream","status":503,"retryAfter":7}`); status/100 != 2 {
+		t.Fatalf("add a fault: %d %s", status, body)
+	}
+	req, err := http.NewRequest("GET", s.Endpoint+"//chat/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	if status, body := s.do(t, req); status != 503 {
+		t.Errorf("got %d %s", status, body)
+	}
+}
