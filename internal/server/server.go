@@ -367,6 +367,10 @@ func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	if len(p.listeners) == 0 {
 		return
 	}
+	if config != nil {
+		// Small records would be quick to arrive, but cost CPU for each byte of a busy stream.
+		config.DynamicRecordSizingDisabled = true
+	}
 	srv := &http.Server{
 		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
