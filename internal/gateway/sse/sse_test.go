@@ -595,3 +595,51 @@ func TestErrorsAreThoseOfREST(t *testing.T) {
 		}
 	})
 }
+
+// TestBigMessages sends messages larger than a TLS record, and many at once, and checks that
+// the stream has each of them whole.
+func TestBigMessages(t *testing.T) {
+	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		s := h.open(ann, "")
+		for i := range 30 {
+			h.send(ann, thread, strings.Repeat("안\n", 1+i*1000)+fmt.Sprint(i))
+		}
+		for i := range 30 {
+			var got struct{ Message string }
+			if err := json.Unmarshal([]byte(s.want("chatMessageReceived").data), &got); err != nil {
+				t.Fatal(err)
+			}
+			if want := strings.Repeat("안\n", 1+i*1000) + fmt.Sprint(i); got.Message != want {
+				t.Fatalf("message %d has %d bytes, want %d", i, len(got.Message), len(want))
+			}
+		}
+	})
+}
+
+// TestSlowClientOnSockets does not read streams over real sockets, whose buffers take a lot,
+// and checks that the sessions end as slow.
+func TestSlowClientOnSockets(t *testing.T) {
+	for _, over := range []transport{plain, tls1, http2} {
+		t.Run(string(over), func(t *testing.T) {
+			h := newHouse(t, gateway.Bounds{}, sse.Options{WriteTimeout: 100 * time.Millisecond})
+			defer h.stop()
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			h.over = over
+			h.dial = func(ctx context.Context) (net.Conn, error) {
+				return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+			}
+			defer h.serve(l)()
+			ann := h.user()
+			thread := h.thread("plans", ann)
+			h.open(ann, "")
+			for h.hub.Stats().Ended["slow"] == 0 {
+				h.send(ann, thread, strings.Repeat("x", 256<<10))
+			}
+		})
+	}
+}
