@@ -325,6 +325,19 @@ func TestGaps(t *testing.T) {
 	})
 }
 
+// TestTooMuch resumes where more threads have news than a session reads, and checks the gap.
+func TestTooMuch(t *testing.T) {
+	inBubble(t, plain, gateway.Bounds{News: 1}, sse.Options{}, func(t *testing.T, h *house) {
+		ann := h.user()
+		cursor := h.open(ann, "").hello.id
+		h.thread("one", ann)
+		h.thread("two", ann)
+		if gap := h.open(ann, "?cursor="+cursor).want("gap"); gap.data != `{"reason":"tooMuch"}` {
+			t.Errorf("got %+v", gap)
+		}
+	})
+}
+
 // TestByes ends streams for each reason that a client is told of and checks bye and the
 // access records.
 func TestByes(t *testing.T) {
