@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv("TEST_FILL_CHILD"); dir != "" {
 		fillChild(dir)
 	}
+	if program := os.Getenv("TEST_PEER_CHILD"); program != "" {
+		peerChild(program)
+	}
 	if os.Getenv("TEST_SERVE_CHILD") != "" {
 		serveChild()
 	}
