@@ -32,7 +32,8 @@ type live struct {
 func (o live) run(t *testing.T) (missed []string) {
 	t.Helper()
 	fmt.Fprintf(o.out, "\nlive events over SSE: a thread of %d people, each with a stream in another process; medians of %d rounds\n\n", o.people, o.rounds)
-	fmt.Fprintf(o.out, "%9s | %12s %12s %6s %6s | %12s %6s %6s %12s\n", "", "one by one", "raw", "ratio", "bar", "in bursts", "ratio", "bar", "frames/write")
+	fmt.Fprintf(o.out, "%9s | %12s %12s %6s %6s %12s %12s %6s | %12s %6s %6s %12s\n", "delivery", "one by one", "raw", "ratio", "bar",
+		"raw in turn", "with send", "ratio", "in bursts", "ratio", "bar", "frames/write")
 	for _, secure := range []bool{false, true} {
 		missed = append(missed, o.fanOut(t, secure)...)
 	}
@@ -48,40 +49,44 @@ func word(secure bool) string {
 }
 
 // fanOut compares the CPU time for each delivery of Confab with that of a raw broadcast.
+// The time that a send takes without readers is not a part of it, on either side.
 func (o live) fanOut(t *testing.T, secure bool) (missed []string) {
 	t.Helper()
 	ours, raw := startPeer(t, confabPeer, peerFolder(t)), startPeer(t, rawPeer, "")
-	us := ours.users(t, o.people)
-	path := ours.thread(t, us)
-	a, b := newAudience(t, ours, secure, path, us), newAudience(t, raw, secure, "/chat/threads/raw", us)
+	us := ours.users(t, 2*o.people)
+	path, unread := ours.thread(t, us[:o.people]), ours.thread(t, append([]liveUser{us[0]}, us[o.people+1:]...))
+	us = us[:o.people]
+	a, b := newAudience(t, ours, secure, us), newAudience(t, raw, secure, us)
 	defer a.close()
 	defer b.close()
-	var alone, bare, bursts, ratios, gathered, frames []float64
-	profiled := os.Getenv("TEST_PEER_PROFILE") != ""
+	var alone, whole, bare, turns, bursts, ratios, wholes, gathered, frames []float64
+	profile := func(round int) {
+		if round == 1 && os.Getenv("TEST_PEER_PROFILE") != "" {
+			ours.ask(t, "profile")
+		}
+	}
 	for round := range o.rounds + 1 {
-		if round == 1 && profiled {
-			ours.ask(t, "profile")
-		}
-		x, _ := a.measure(t, o.messages, 1)
-		if round == 1 && profiled {
-			ours.ask(t, "profile")
-		}
-		y, _ := b.measure(t, o.messages, 1)
-		if round == 1 && profiled {
-			ours.ask(t, "profile")
-		}
-		z, f := a.measure(t, o.bursts, o.burst)
-		if round == 1 && profiled {
-			ours.ask(t, "profile")
-		}
+		profile(round)
+		x, _ := a.measure(t, path, o.messages, 1, o.people)
+		profile(round)
+		sent, _ := a.measure(t, unread, o.messages, 1, 1) // only the sender reads it
+		y, _ := b.measure(t, "/chat/threads/raw", o.messages, 1, o.people)
+		w, _ := b.measure(t, inTurn, o.messages, 1, o.people)
+		posted, _ := b.measure(t, toNobody, o.messages, 1, 0)
+		profile(round)
+		z, f := a.measure(t, path, o.bursts, o.burst, o.people)
+		profile(round)
 		if round == 0 {
 			continue // warm now
 		}
-		alone, bare, bursts = append(alone, x), append(bare, y), append(bursts, z)
+		n := float64(o.people)
+		whole, wholes = append(whole, x/n), append(wholes, x/y)
+		x, y, w, z = (x-sent)/n, (y-posted)/n, (w-posted)/n, z/n
+		alone, bare, turns, bursts = append(alone, x), append(bare, y), append(turns, w), append(bursts, z)
 		ratios, gathered, frames = append(ratios, x/y), append(gathered, z/x), append(frames, f)
 	}
-	fmt.Fprintf(o.out, "%9s | %10.2fµs %10.2fµs %6.2f %6.2f | %10.2fµs %6.2f %6.2f %12.1f\n", word(secure),
-		middle(alone), middle(bare), middle(ratios), 1.5, middle(bursts), middle(gathered), 0.5, middle(frames))
+	fmt.Fprintf(o.out, "%9s | %10.2fµs %10.2fµs %6.2f %6.2f %10.2fµs %10.2fµs %6.2f | %10.2fµs %6.2f %6.2f %12.1f\n", word(secure),
+		middle(alone), middle(bare), middle(ratios), 1.5, middle(turns), middle(whole), middle(wholes), middle(bursts), middle(gathered), 0.5, middle(frames))
 	if r := middle(ratios); r > 1.5 {
 		missed = append(missed, fmt.Sprintf("SSE, %s: %.2f times the CPU of a raw broadcast, want at most 1.5", word(secure), r))
 	}
@@ -97,7 +102,6 @@ func middle(xs []float64) float64 { return slices.Sorted(slices.Values(xs))[len(
 type audience struct {
 	peer    *peer
 	secure  bool
-	path    string // to which messages are posted
 	token   string
 	streams []*stream
 	reading sync.WaitGroup
@@ -108,9 +112,9 @@ type audience struct {
 
 // newAudience opens the streams of users. A stream begins with one event, hello, on
 // Confab.
-func newAudience(t testing.TB, p *peer, secure bool, path string, us []liveUser) *audience {
+func newAudience(t testing.TB, p *peer, secure bool, us []liveUser) *audience {
 	t.Helper()
-	a := &audience{peer: p, secure: secure, path: path, token: us[0].token, all: make(chan struct{}, 1), streams: make([]*stream, len(us))}
+	a := &audience{peer: p, secure: secure, token: us[0].token, all: make(chan struct{}, 1), streams: make([]*stream, len(us))}
 	err := together(len(us), 16, func(i int) (err error) {
 		a.streams[i], err = p.dial(secure, us[i].token, "")
 		if err == nil && p.AccessKey != "" {
@@ -148,27 +152,30 @@ func (a *audience) close() {
 	a.reading.Wait()
 }
 
-// measure sends groups of messages, each group when all streams have received the one
-// before. It returns the microseconds of the server's CPU for each delivery, and the events
-// in each write.
-func (a *audience) measure(t testing.TB, groups, size int) (cpu, frames float64) {
+// measure posts groups of messages to a path, each group when the one before has arrived at
+// as many streams as read it. It returns the microseconds of the server's CPU for each
+// message, and the events in each write.
+func (a *audience) measure(t testing.TB, path string, groups, size, readers int) (cpu, frames float64) {
 	t.Helper()
 	body := `{"content":"` + strings.Repeat("x", 128) + `","type":"text"}`
 	writes, before := a.writes.Load(), a.peer.ask(t, "usage").CPU
 	for range groups {
-		a.left.Add(int64(size * len(a.streams)))
-		if err := together(size, size, func(int) error { return a.peer.post(a.secure, a.path, body, a.token, nil) }); err != nil {
+		a.left.Add(int64(size * readers))
+		if err := together(size, size, func(int) error { return a.peer.post(a.secure, path, body, a.token, nil) }); err != nil {
 			t.Fatal(err)
+		}
+		if readers == 0 {
+			continue
 		}
 		select {
 		case <-a.all:
 		case <-time.After(time.Minute):
-			t.Fatalf("%d events of %d did not arrive", a.left.Load(), size*len(a.streams))
+			t.Fatalf("%d events of %d did not arrive", a.left.Load(), size*readers)
 		}
 	}
-	deliveries := float64(groups * size * len(a.streams))
-	cpu = float64((a.peer.ask(t, "usage").CPU - before).Nanoseconds()) / 1000 / deliveries
-	return cpu, deliveries / float64(a.writes.Load()-writes)
+	messages := float64(groups * size)
+	cpu = float64((a.peer.ask(t, "usage").CPU - before).Nanoseconds()) / 1000 / messages
+	return cpu, messages * float64(readers) / float64(a.writes.Load()-writes)
 }
 
 // latency measures the time from the start of a send to the reader's stream, at a tenth of

@@ -374,16 +374,36 @@ func used() usage {
 	return u
 }
 
+// inTurn is the path of the raw broadcast that writes to one client after the other.
+const inTurn = "/chat/threads/turn"
+
+// toNobody is the path of the raw broadcast that writes to no client.
+const toNobody = "/chat/threads/nobody"
+
+// rawStream is a stream of the raw broadcast.
+type rawStream struct {
+	mu   sync.Mutex // held by the write that runs
+	conn net.Conn
+}
+
+func (s *rawStream) write(b []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.conn.Write(b)
+}
+
 // serveRaw serves the raw broadcast: GET /chat/events opens a stream, and POST sends a
-// message with the posted bytes to all streams, with one write for each. POST /echo takes
-// the connection over and sends back what it reads from it.
+// message with the posted bytes to all streams, with one write for each. The writes are done
+// in goroutines, so that a slow client does not stop the others, or one after the other if
+// the path is inTurn. POST /echo takes the connection over and sends back what it reads from
+// it.
 func serveRaw() error {
 	pair, ca, err := localca.Temporary(localca.Options{})
 	if err != nil {
 		return err
 	}
 	var mu sync.Mutex // guards streams
-	var streams []net.Conn
+	var streams []*rawStream
 	take := func(w http.ResponseWriter) net.Conn {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
@@ -396,7 +416,7 @@ func serveRaw() error {
 		conn := take(w)
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n")
 		mu.Lock()
-		streams = append(streams, conn)
+		streams = append(streams, &rawStream{conn: conn})
 		mu.Unlock()
 		go io.Copy(io.Discard, conn)
 	})
@@ -413,8 +433,14 @@ func serveRaw() error {
 		message := fmt.Appendf(nil, "id: %s\nevent: chatMessageReceived\ndata: {%s%s}\n\n", strings.Repeat("x", 34), body, strings.Repeat("x", 510))
 		frame := fmt.Appendf(nil, "%x\r\n%s\r\n", len(message), message)
 		mu.Lock()
-		for _, conn := range streams {
-			conn.Write(frame)
+		for _, s := range streams {
+			switch r.URL.Path {
+			case toNobody:
+			case inTurn:
+				s.write(frame)
+			default:
+				go s.write(frame)
+			}
 		}
 		mu.Unlock()
 		w.WriteHeader(http.StatusCreated)
