@@ -27,6 +27,7 @@ soak: check
 	TEST_FAILURE_ROUNDS=300 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
+	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestIdle$$' -v ./internal/bench
 	$(MAKE) fuzz FUZZTIME=200000x
 
 lint:
@@ -91,7 +92,7 @@ newest: need-python build
 	COMPAT_BIN=dist/confab compat/python/run-newest
 
 bench:
-	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/bench
+	TEST_FIGURES=1 $(GO) test -count=1 -run '^(TestFigures|TestLiveFigures|TestResumeFigures)$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
 
 # Two builds side by side (docs/benchmarks.md): make bench-compare A=8a46270 [B=HEAD]

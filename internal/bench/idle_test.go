@@ -1,0 +1,209 @@
+package bench_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/config"
+)
+
+// idle measures what connections cost on which nothing happens.
+type idle struct {
+	connections int
+	watch       time.Duration // for which their CPU is measured
+	judge       bool          // compare the figures with their bars
+	out         io.Writer
+}
+
+// kind is a kind of idle connections with its bars. A bar of 0 is none.
+type kind struct {
+	name   string
+	open   func(o idle, t *testing.T, p *peer, us []liveUser) (closeAll func())
+	memory float64       // KB of heap and stacks for each
+	accept time.Duration // for all of them
+}
+
+var kinds = []kind{
+	{"plain", func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, false) }, 10, 5 * time.Second},
+	{"TLS", func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, true) }, 20, 20 * time.Second},
+	{"HTTP/2", idle.openHTTP2, 0, 0},
+}
+
+// maxCPU is the bar of the CPU of all idle connections, in percent of a core.
+const maxCPU = 5
+
+// ofUser is the number of connections that a user may have.
+const ofUser = 20
+
+// run prints what idle connections of each kind cost. It fails the test if a figure is
+// more than five times its bar.
+func (o idle) run(t *testing.T) {
+	t.Helper()
+	fmt.Fprintf(o.out, "\n%d idle connections to /chat/events, clients in another process\n\n", o.connections)
+	fmt.Fprintf(o.out, "%8s | %9s %9s %9s %6s | %9s | %8s %4s | %9s %6s\n", "", "heap", "stacks", "both", "bar", "resident", "CPU", "bar", "accepted", "bar")
+	for _, k := range kinds {
+		t.Run(strings.ReplaceAll(k.name, "/", ""), func(t *testing.T) { o.measure(t, k) })
+	}
+}
+
+// measure prints what connections of a kind cost.
+func (o idle) measure(t *testing.T, k kind) {
+	p := startPeer(t, confabPeer, config.Memory)
+	us := p.users(t, (o.connections+ofUser-1)/ofUser)
+	o.openSome(t, p, us[0], k)
+	before := p.ask(t, "collect")
+	start := time.Now()
+	closeAll := k.open(o, t, p, us)
+	defer closeAll()
+	took := time.Since(start)
+	p.ask(t, "profile")
+	began := p.ask(t, "collect")
+	start = time.Now()
+	time.Sleep(o.watch)
+	cpu := 100 * float64(p.ask(t, "usage").CPU-began.CPU) / float64(time.Since(start))
+	after := p.ask(t, "collect")
+	p.ask(t, "profile")
+	each := func(bytes uint64, without uint64) float64 {
+		return (float64(bytes) - float64(without)) / 1024 / float64(o.connections)
+	}
+	heap, stacks := each(after.Heap, before.Heap), each(after.Stacks, before.Stacks)
+	bar := func(figure string, bar float64) string {
+		if bar == 0 {
+			return ""
+		}
+		return fmt.Sprintf(figure, bar)
+	}
+	fmt.Fprintf(o.out, "%8s | %6.1f KB %6.1f KB %6.1f KB %6s | %6.1f KB | %6.1f %% %4d | %9s %6s\n", k.name, heap, stacks, heap+stacks, bar("%.0f KB", k.memory),
+		each(after.Resident, before.Resident), cpu, maxCPU, took.Round(10*time.Millisecond), bar("%.0fs", k.accept.Seconds()))
+	for _, f := range []struct {
+		name       string
+		value, bar float64
+	}{{"KB of memory for each connection", heap + stacks, k.memory}, {"% of a core", cpu, maxCPU}, {"s to accept all", took.Seconds(), k.accept.Seconds()}} {
+		switch {
+		case f.bar == 0 || !o.judge:
+		case f.value > 5*f.bar:
+			t.Errorf("%s: %.1f %s, more than five times the bar of %.0f", k.name, f.value, f.name, f.bar)
+		case f.value > f.bar:
+			fmt.Fprintf(o.out, "bar missed: %s: %.1f %s, want at most %.0f\n", k.name, f.value, f.name, f.bar)
+		}
+	}
+}
+
+// openSome opens connections of a user and closes them again, so that the server has made
+// what it makes once.
+func (o idle) openSome(t *testing.T, p *peer, u liveUser, k kind) {
+	t.Helper()
+	o.connections = 10
+	k.open(o, t, p, []liveUser{u})()
+	for deadline := time.Now().Add(10 * time.Second); ; { // until the server has seen the end of all
+		if s, err := p.dial(false, u.token, ""); err != nil {
+			t.Fatal(err)
+		} else if s.conn.Close(); p.ask(t, "usage").Routines < 60 || time.Now().After(deadline) {
+			return
+		}
+	}
+}
+
+// openAll opens connections over HTTP/1.1 and reads all that comes. The clients have several
+// addresses, because one address has too few ports.
+func (o idle) openAll(t *testing.T, p *peer, us []liveUser, secure bool) (closeAll func()) {
+	t.Helper()
+	streams := make([]*stream, o.connections)
+	var reading sync.WaitGroup
+	err := together(o.connections, 64, func(i int) (err error) {
+		streams[i], err = p.dial(secure, us[i/ofUser%len(us)].token, fmt.Sprintf("127.0.0.%d", 2+i%4))
+		if err == nil {
+			_, _, err = streams[i].read() // hello
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range streams {
+		reading.Go(func() { io.Copy(io.Discard, s.conn) })
+	}
+	return func() {
+		for _, s := range streams {
+			s.conn.Close()
+		}
+		reading.Wait()
+	}
+}
+
+// openHTTP2 opens streams over HTTP/2, as many on a connection as the server allows.
+func (o idle) openHTTP2(t *testing.T, p *peer, us []liveUser) (closeAll func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var reading sync.WaitGroup
+	const perConnection = 200
+	clients := make([]*http.Client, o.connections/perConnection+1)
+	for i := range clients {
+		clients[i] = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.roots}, ForceAttemptHTTP2: true}}
+	}
+	err := together(o.connections, 64, func(i int) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.url(true, "/chat/events"), nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Authorization", "Bearer "+us[i/ofUser%len(us)].token)
+		res, err := clients[i/perConnection].Do(req)
+		if err != nil {
+			return err
+		}
+		in := bufio.NewReaderSize(res.Body, 1024)
+		hello, err := in.ReadBytes('}')
+		if res.StatusCode != http.StatusOK || res.ProtoMajor != 2 || !bytes.Contains(hello, []byte("hello")) {
+			res.Body.Close()
+			return fmt.Errorf("%s over %s: %q, %v", res.Status, res.Proto, hello, err)
+		}
+		reading.Go(func() {
+			io.Copy(io.Discard, in)
+			res.Body.Close()
+		})
+		return nil
+	})
+	closeAll = func() {
+		cancel()
+		reading.Wait()
+		for _, c := range clients {
+			c.CloseIdleConnections()
+		}
+	}
+	if err != nil {
+		closeAll()
+		t.Fatal(err)
+	}
+	return closeAll
+}
+
+// TestIdle prints what 10,000 idle connections of each kind cost. It takes two minutes and
+// fails if a figure is five times its bar.
+func TestIdle(t *testing.T) {
+	if os.Getenv("TEST_FIGURES") == "" {
+		t.Skip("set TEST_FIGURES=1 to measure: it takes two minutes")
+	}
+	idle{connections: 10_000, watch: 30 * time.Second, judge: true, out: os.Stdout}.run(t)
+}
+
+// TestIdleRuns measures a few idle connections for a short time and checks that a line is
+// printed for each kind.
+func TestIdleRuns(t *testing.T) {
+	var out strings.Builder
+	idle{connections: 40, watch: time.Millisecond, out: &out}.run(t)
+	for _, k := range kinds {
+		if !strings.Contains(out.String(), k.name+" |") {
+			t.Errorf("%s is missing in\n%s", k.name, out.String())
+		}
+	}
+}
