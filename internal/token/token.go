@@ -77,6 +77,7 @@ type signingKey struct {
 	access communication.AccessKey
 	kid    string // name and serial of the access key
 	secret []byte // signs tokens
+	seal   []byte // signs sealed texts
 }
 
 // New returns an Authority that issues and verifies tokens with the access keys of r, and
@@ -103,11 +104,15 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 		if err != nil {
 			return fmt.Errorf("derive a signing key: %w", err)
 		}
+		seal, err := sealKey(row.Secret)
+		if err != nil {
+			return err
+		}
 		access, err := accessKey(row.Secret)
 		if err != nil {
 			return err
 		}
-		keys[i] = signingKey{access: access, kid: KeyName(i) + "-" + strconv.FormatUint(row.Serial, 10), secret: secret}
+		keys[i] = signingKey{access: access, kid: KeyName(i) + "-" + strconv.FormatUint(row.Serial, 10), secret: secret, seal: seal}
 	}
 	a.keys.Store(&keys)
 	return nil

@@ -1,0 +1,142 @@
+package token
+
+import (
+	"crypto/hkdf"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// sealContext is the HKDF info for deriving the keys that sign sealed texts from access
+// keys. It makes them differ from the keys that sign tokens.
+const sealContext = "confab sealed text, HMAC-SHA256"
+
+// Limits of a sealed text.
+const (
+	sealVersion   = 1
+	sealMAC       = 24   // bytes of the signature
+	maxSealedText = 2048 // bytes; those of the gateway have about 350
+)
+
+// sealKey derives the key that signs sealed texts from an access key.
+func sealKey(secret []byte) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, sealContext, sha256.Size)
+	if err != nil {
+		return nil, fmt.Errorf("derive a key for sealed texts: %w", err)
+	}
+	return key, nil
+}
+
+// Seal returns a signed text that holds the claims and data, for a client to bring back.
+// It has letters, digits, "-" and "_" only. The data is readable to the client. Unseal
+// with the same purpose returns what was sealed, on every server with the same access
+// keys. Seal fails with ErrInvalid if the claims name a key that is not current.
+func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) {
+	for _, k := range a.keys.Load() {
+		if k.kid != c.Key {
+			continue
+		}
+		b := []byte{sealVersion}
+		b = appendField(b, []byte(c.Key))
+		b = appendField(b, []byte(c.User))
+		b = append(b, byte(c.Scopes))
+		b = binary.AppendUvarint(b, c.Generation)
+		b = binary.AppendVarint(b, c.Expires.Unix())
+		b = append(b, data...)
+		return base64.RawURLEncoding.EncodeToString(append(b, k.sign(purpose, b)...)), nil
+	}
+	return "", ErrInvalid
+}
+
+// Unseal returns the claims and the data of a text that Seal returned for the same
+// purpose. It fails with ErrInvalid if the text is malformed, not signed with a current
+// key, or if the claims have expired. It does not read the user: the caller must compare
+// the generation and look whether the user is live.
+func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
+	if len(text) > maxSealedText || strings.ContainsAny(text, "\r\n") { // the base64 decoder ignores line breaks
+		return Claims{}, nil, ErrInvalid
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
+	if err != nil || len(b) < 1+sealMAC || b[0] != sealVersion {
+		return Claims{}, nil, ErrInvalid
+	}
+	signed, mac := b[:len(b)-sealMAC], b[len(b)-sealMAC:]
+	r := fields{b: signed[1:]}
+	c := Claims{Key: string(r.field()), User: string(r.field()), Scopes: Scopes(r.byte()), Generation: r.uvarint()}
+	c.Expires = time.Unix(r.varint(), 0).UTC()
+	if r.bad {
+		return Claims{}, nil, ErrInvalid
+	}
+	for _, k := range a.keys.Load() {
+		if k.kid == c.Key && hmac.Equal(mac, k.sign(purpose, signed)) && a.now().Before(c.Expires) {
+			return c, r.b, nil
+		}
+	}
+	return Claims{}, nil, ErrInvalid
+}
+
+// sign returns the signature of a sealed text with this purpose.
+func (k *signingKey) sign(purpose string, b []byte) []byte {
+	m := hmac.New(sha256.New, k.seal)
+	m.Write(appendField(nil, []byte(purpose)))
+	m.Write(b)
+	return m.Sum(nil)[:sealMAC]
+}
+
+// appendField appends a field with its length.
+func appendField(b, field []byte) []byte {
+	return append(binary.AppendUvarint(b, uint64(len(field))), field...)
+}
+
+// fields reads the fields of a sealed text from b. bad is set once b was too short; then
+// all methods return zero values.
+type fields struct {
+	b   []byte
+	bad bool
+}
+
+// take returns the next n bytes.
+func (r *fields) take(n uint64) []byte {
+	if r.bad || n > uint64(len(r.b)) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	var field []byte
+	field, r.b = r.b[:n], r.b[n:]
+	return field
+}
+
+// field returns the next field that has its length before it.
+func (r *fields) field() []byte { return r.take(r.uvarint()) }
+
+// byte returns the next byte.
+func (r *fields) byte() byte {
+	if b := r.take(1); b != nil {
+		return b[0]
+	}
+	return 0
+}
+
+// uvarint returns the next unsigned number.
+func (r *fields) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if r.take(uint64(max(n, 0))); n <= 0 {
+		r.bad = true
+		return 0
+	}
+	return v
+}
+
+// varint returns the next signed number.
+func (r *fields) varint() int64 {
+	v, n := binary.Varint(r.b)
+	if r.take(uint64(max(n, 0))); n <= 0 {
+		r.bad = true
+		return 0
+	}
+	return v
+}

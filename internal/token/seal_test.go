@@ -1,0 +1,116 @@
+package token_test
+
+import (
+	"encoding/base64"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// sealed returns claims of a new token of a new user, and a text that seals them with the
+// data "data" for the purpose "test".
+func (f *fixture) sealed(t testing.TB) (token.Claims, string) {
+	t.Helper()
+	u, err := f.core.CreateUser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _, err := f.Issue(u, token.Chat|token.VoIP, time.Hour, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := f.Verify(t.Context(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := f.Seal("test", c, []byte("data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, s
+}
+
+// TestSeal seals claims and data and checks that another server with the same keys
+// returns both, for the same purpose only.
+func TestSeal(t *testing.T) {
+	f := newFixture(t)
+	c, s := f.sealed(t)
+	other := f.another(t, resource)
+	got, data, err := other.Unseal("test", s)
+	if err != nil || string(data) != "data" {
+		t.Fatalf("unsealed %q, %v", data, err)
+	}
+	if diff := cmp.Diff(c, got); diff != "" {
+		t.Errorf("claims (-want +got):\n%s", diff)
+	}
+	if _, _, err := other.Unseal("tes", s); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("with another purpose: %v", err)
+	}
+	if _, err := f.Verify(t.Context(), s); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("as a token: %v", err)
+	}
+}
+
+// TestSealEnds checks that a sealed text ends with its token's expiry and with its access
+// key, and that nothing is sealed with a key that was replaced.
+func TestSealEnds(t *testing.T) {
+	f := newFixture(t)
+	c, s := f.sealed(t)
+	rotated := resource
+	rotated.Keys[1] = core.AccessKeyRow{Serial: 5, Secret: []byte("the secondary key that replaced the other one")}
+	other := f.another(t, rotated)
+	if _, _, err := other.Unseal("test", s); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("with the key replaced: %v", err)
+	}
+	if _, err := other.Seal("test", c, nil); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("sealed with a key that was replaced: %v", err)
+	}
+	f.clock.advance(c.Expires.Sub(f.clock.now()) - time.Millisecond)
+	if _, _, err := f.Unseal("test", s); err != nil {
+		t.Errorf("just before the expiry: %v", err)
+	}
+	f.clock.advance(time.Millisecond)
+	if _, _, err := f.Unseal("test", s); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("at the expiry: %v", err)
+	}
+}
+
+// TestDamagedSeal changes each byte of a sealed text and checks that all results are
+// refused.
+func TestDamagedSeal(t *testing.T) {
+	f := newFixture(t)
+	_, s := f.sealed(t)
+	raw, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range raw {
+		raw[i] ^= 0x41
+		if _, _, err := f.Unseal("test", base64.RawURLEncoding.EncodeToString(raw)); !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("byte %d changed: %v", i, err)
+		}
+		raw[i] ^= 0x41
+		if _, _, err := f.Unseal("test", base64.RawURLEncoding.EncodeToString(raw[:i])); !errors.Is(err, token.ErrInvalid) {
+			t.Errorf("cut at byte %d: %v", i, err)
+		}
+	}
+}
+
+// FuzzUnseal checks that Unseal refuses every text that Seal did not return.
+func FuzzUnseal(f *testing.F) {
+	fx := newFixture(f)
+	_, s := fx.sealed(f)
+	f.Add(s)
+	f.Add("")
+	f.Add("AQ")
+	f.Fuzz(func(t *testing.T, text string) {
+		if _, _, err := fx.Unseal("test", text); (err == nil) != (text == s) {
+			t.Errorf("Unseal(%q): %v", text, err)
+		}
+	})
+}
