@@ -4,22 +4,17 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"regexp"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 )
 
@@ -126,73 +121,5 @@ func TestPythonReader(t *testing.T) {
 			t.Errorf("got %q, want %q", got, want)
 		}
 		front.CloseClientConnections()
-	}
-}
-
-// TestCloseEndsStreams closes a server with an open stream and checks that the client is told
-// why, that the response is complete, and that the access log has both ends of the stream.
-func TestCloseEndsStreams(t *testing.T) {
-	var records accessLog
-	s := start(t, server.Options{Config: settings(t), Access: records.add})
-	_, _, bearer := s.newUser(t, s.AccessKey)
-	req, err := http.NewRequest("GET", s.Endpoint+"/chat/events?cursor=", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+bearer)
-	resp, err := s.client.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	s.stop(t)
-	body, err := io.ReadAll(resp.Body)
-	if err != nil || !strings.HasSuffix(string(body), "event: bye\ndata: {\"reason\":\"draining\",\"delay\":1000}\n\n") {
-		t.Errorf("got %q, %v", body, err)
-	}
-	var notes []string
-	for _, r := range records.all() {
-		if r.Operation == "open event stream" {
-			notes = append(notes, r.Path+" "+r.Note)
-		}
-	}
-	if want := []string{"/chat/events opened", "/chat/events ended: draining"}; !slices.Equal(notes, want) {
-		t.Errorf("the access log has %q, want %q", notes, want)
-	}
-}
-
-// accessLog collects access records. It is safe for concurrent use.
-type accessLog struct {
-	mu      sync.Mutex // guards records
-	records []rest.Record
-}
-
-func (l *accessLog) add(r rest.Record) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.records = append(l.records, r)
-}
-
-func (l *accessLog) all() []rest.Record {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return slices.Clone(l.records)
-}
-
-// TestEventFaults adds a fault rule for the operation of the event stream, and checks that
-// the server knows the operation and that the rule applies.
-func TestEventFaults(t *testing.T) {
-	s := start(t, server.Options{Config: settings(t, "dev", "true")})
-	_, _, bearer := s.newUser(t, s.AccessKey)
-	if status, body := s.post(t, s.Endpoint+"/dev/faults", `{"operation":"open event stream","status":503,"retryAfter":7}`); status/100 != 2 {
-		t.Fatalf("add a fault: %d %s", status, body)
-	}
-	req, err := http.NewRequest("GET", s.Endpoint+"//chat/events", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+bearer)
-	if status, body := s.do(t, req); status != 503 {
-		t.Errorf("got %d %s", status, body)
 	}
 }
