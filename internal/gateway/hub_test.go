@@ -425,6 +425,69 @@ func TestTyping(t *testing.T) {
 	})
 }
 
+// TestFullClient opens sessions at an old and at the present cursor whose client takes three
+// events at a time, and checks that each event is written once.
+func TestFullClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		at, err := h.hub.At(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		live := &narrow{room: 3}
+		old := &narrow{room: 3}
+		var sessions []*gateway.Session
+		open := func(k *narrow) {
+			s, err := h.hub.Open(t.Context(), h.claims(ann), &at, gateway.SessionOptions{}, k)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.Start(nil)
+			sessions = append(sessions, s)
+		}
+		open(live)
+		var want []string
+		for i := range 10 {
+			h.send(ann, thread, fmt.Sprint(i))
+			want = append(want, fmt.Sprint("messageReceived:", i))
+		}
+		open(old)
+		for i := 0; i < 10; i += 3 {
+			for j, k := range []*narrow{live, old} {
+				k.want(t, want[i:min(i+3, 10)]...)
+				k.mu.Lock()
+				k.room += 3
+				k.mu.Unlock()
+				sessions[j].Wake()
+			}
+		}
+	})
+}
+
+// narrow is a sink that is full after room events.
+type narrow struct {
+	sink
+	room int
+}
+
+func (k *narrow) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
+	if e != nil {
+		k.mu.Lock()
+		k.room--
+		k.mu.Unlock()
+	}
+	return k.sink.Append(b, e, at)
+}
+
+func (k *narrow) Full() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.room <= 0
+}
+
 // TestGap opens a session at a cursor of another epoch and checks that it is told of a gap
 // and then of what happens.
 func TestGap(t *testing.T) {
