@@ -14,6 +14,9 @@ type Event struct {
 	Gap GapReason
 	// Actor is the user who did it, with the display name that it has in the thread.
 	Actor core.MessageParticipant
+	// CreatedOn is when the thread was created, in epoch milliseconds; only known in an event
+	// about a thread or its participants.
+	CreatedOn int64
 	// Members are those who joined or left with the event. Of a new thread they are the
 	// initial participants.
 	Members []core.Member
@@ -67,6 +70,7 @@ func newEvent(h *core.Happening, t *core.Thread) *Event {
 		e.Members = membersOf(h)
 	}
 	if t != nil {
+		e.CreatedOn = t.CreatedOn
 		if m := t.Member(h.Actor); m != nil {
 			e.Actor.DisplayName = m.DisplayName
 		}
@@ -110,7 +114,7 @@ func (e *Event) forMember(m *core.Member) *Event {
 	if m.Left == nil || e.Happening.Properties == nil {
 		return e
 	}
-	own := &Event{Happening: e.Happening, Actor: e.Actor, Members: e.Members, Properties: e.Properties}
+	own := &Event{Happening: e.Happening, Actor: e.Actor, CreatedOn: e.CreatedOn, Members: e.Members, Properties: e.Properties}
 	own.Properties.Topic, own.Properties.Metadata, own.Properties.RetentionDays = m.Left.Topic, m.Left.Metadata, m.Left.RetentionDays
 	if msg := e.Happening.Message; msg != nil && msg.Kind == core.TopicUpdated {
 		own.Properties.Topic = msg.Content
