@@ -47,9 +47,11 @@ func TestUnverifiedSizes(t *testing.T) {
 
 func TestOperations(t *testing.T) {
 	want := []string{
-		"add participants", "create thread", "delete message", "delete thread", "get message", "get thread",
-		"list messages", "list participants", "list read receipts", "list threads", "open event stream", "remove participant",
-		"send message", "send read receipt", "send typing notification", "update message", "update thread",
+		"add participants", "allocate live socket", "create thread", "delete message", "delete thread",
+		"get live configuration", "get message", "get thread", "list messages", "list participants",
+		"list read receipts", "list threads", "live handshake", "open event stream", "open live socket",
+		"register live client", "remove participant", "send message", "send read receipt",
+		"send typing notification", "unregister live client", "update message", "update thread",
 	}
 	if got := limits.Operations(); !slices.Equal(got, want) {
 		t.Errorf("operations are %q, want %q", got, want)

@@ -86,11 +86,17 @@ var fairRates = []rate{
 	{"chat requests", Operations(), byUser, []window{{1000, 5 * time.Second}}},
 }
 
+// liveOperations are the operations of the official protocol for live events. Azure
+// documents no limits for them.
+var liveOperations = ops("get live configuration", "allocate live socket", "live handshake", "open live socket",
+	"register live client", "unregister live client")
+
 // Operations returns the names of the operations that have rate limits in some profile,
-// sorted: those of all chat routes and OpenEventStream. Identity routes have none, because only the owner of the server, with
-// an access key, calls them.
+// sorted: those of all chat routes, OpenEventStream, and those of the official protocol for
+// live events. Identity routes have none, because only the owner of the server, with an
+// access key, calls them.
 func Operations() []string {
-	all := []string{OpenEventStream}
+	all := append([]string{OpenEventStream}, liveOperations...)
 	for _, r := range azureRates {
 		all = append(all, r.operations...)
 	}
