@@ -1,0 +1,240 @@
+package trouter
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// Lives of what a client gets on its way to a socket.
+const (
+	paramsLife = 24 * time.Hour   // parameters of an allocation
+	overlap    = 5 * time.Minute  // before their end the client is asked for another socket
+	sidLife    = 30 * time.Second // until the socket is open
+)
+
+// chatScopes are the scopes of which a token must have one.
+const chatScopes = token.Chat | token.ChatJoin | token.ChatJoinLimited
+
+// configure answers the configuration: one origin for the other routes
+// (docs/contract/realtime.md §2).
+func (h *Handler) configure(req *request) error {
+	scheme, text, _ := strings.Cut(req.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return unauthorized("no bearer token")
+	}
+	if _, err := h.user(req, strings.TrimSpace(text)); err != nil {
+		return err
+	}
+	base := h.base(req)
+	return req.respondJSON(map[string]string{"trouterServiceUrl": base, "registrarServiceUrl": base, "cloudType": "Public"})
+}
+
+// base returns the scheme and the host of the server, without a slash at the end.
+func (h *Handler) base(req *request) string {
+	if h.o.PublicEndpoint != "" {
+		return h.o.PublicEndpoint
+	}
+	if req.TLS == nil {
+		return "http://" + req.Host
+	}
+	return "https://" + req.Host
+}
+
+// user returns the claims of a token, and counts the request against the rate limits of its
+// user. It fails with 401 for a token that is not valid, and with 403 for one without a
+// chat scope.
+func (h *Handler) user(req *request, text string) (token.Claims, error) {
+	c, err := h.o.Tokens.Verify(req.Context(), text)
+	switch {
+	case errors.Is(err, token.ErrInvalid):
+		return c, unauthorized("token refused")
+	case err != nil:
+		return c, away(err)
+	case c.Leaving:
+		return c, unauthorized("the user was deleted")
+	}
+	req.record.User = c.User
+	if !c.Scopes.Any(chatScopes) {
+		return c, &refusal{status: http.StatusForbidden, note: "the token has no chat scope"}
+	}
+	return c, h.allow(req, c.User)
+}
+
+// params are the parameters of an allocation. The client brings them back signed.
+type params struct {
+	endpoint   string // chosen by the client
+	connection string // the id in the URL of the connection
+	issued     time.Time
+	at         core.Cursor // the end of the log then
+}
+
+// sealPurpose is the purpose of sealed parameters.
+const sealPurpose = "trouter connectparams"
+
+// seal returns the signed text of parameters. It has letters, digits, "-" and "_" only: the
+// browser build does not encode it (docs/contract/realtime.md §3).
+func (h *Handler) seal(c token.Claims, p params) (string, error) {
+	return h.o.Tokens.Seal(sealPurpose, c, []byte(strings.Join([]string{
+		p.endpoint, p.connection, strconv.FormatInt(p.issued.UnixMilli(), 10), gateway.FormatCursor(p.at, c.User, nil),
+	}, "\n")))
+}
+
+// unseal returns the claims and the parameters of a text of seal. epoch is that of the
+// store. It fails with token.ErrInvalid if the text is not valid or has expired.
+func (h *Handler) unseal(text, epoch string) (c token.Claims, p params, err error) {
+	c, data, err := h.o.Tokens.Unseal(sealPurpose, text)
+	if err != nil {
+		return c, p, err
+	}
+	fields := strings.Split(string(data), "\n")
+	if len(fields) != 4 {
+		return c, p, token.ErrInvalid
+	}
+	ms, err := strconv.ParseInt(fields[2], 10, 64)
+	at, err2 := gateway.ParseCursor(fields[3], epoch, c.User, nil)
+	if err != nil || err2 != nil {
+		return c, p, token.ErrInvalid
+	}
+	p = params{endpoint: fields[0], connection: fields[1], issued: time.UnixMilli(ms), at: at}
+	if !h.now().Before(p.issued.Add(paramsLife)) {
+		return c, p, token.ErrInvalid
+	}
+	return c, p, nil
+}
+
+// validEndpoint reports whether a client may call itself so.
+func validEndpoint(id string) bool {
+	return len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+}
+
+// newConnection returns a random id of a connection of a user. ownsConnection tells the
+// user from others. The id is no secret.
+func newConnection(user string) string {
+	random := randomText(15)
+	return random + connectionOf(random, user)
+}
+
+// ownsConnection reports whether newConnection returned the id for this user.
+func ownsConnection(id, user string) bool {
+	return len(id) == 32 && connectionOf(id[:20], user) == id[20:]
+}
+
+func connectionOf(random, user string) string {
+	sum := sha256.Sum256([]byte(random + user))
+	return base64.RawURLEncoding.EncodeToString(sum[:9])
+}
+
+// allocate answers where and with which parameters a client opens a socket
+// (docs/contract/realtime.md §3). It refuses what could not be opened now: a client that is
+// refused here waits longer each time, but one that loses a socket comes back at once.
+func (h *Handler) allocate(req *request) error {
+	c, err := h.user(req, req.Header.Get("X-Skypetoken"))
+	if err != nil {
+		return err
+	}
+	id := req.URL.Query().Get("epid")
+	if id == "" {
+		// Unverified: whether native clients name an endpoint.
+		id = randomText(16)
+	}
+	if !validEndpoint(id) {
+		return &refusal{status: http.StatusBadRequest, note: "epid is not valid"}
+	}
+	err = h.admit(req.Context(), c)
+	if e := h.endpoints.find(c.User, id); reasonOf(err) == gateway.UserFull && e != nil && h.yield(req.Context(), e) {
+		err = h.admit(req.Context(), c)
+	}
+	if err != nil {
+		return err
+	}
+	p := params{endpoint: id, connection: newConnection(c.User), issued: h.now()}
+	if p.at, err = h.hub.At(req.Context()); err != nil {
+		return refused(err)
+	}
+	sealed, err := h.seal(c, p)
+	if err != nil {
+		return unauthorized("token refused") // its key was replaced just now
+	}
+	u, err := url.Parse(h.base(req))
+	if err != nil {
+		return &refusal{status: http.StatusBadRequest, note: "the Host is not valid"}
+	}
+	if u.Port() == "" && u.Scheme == "https" {
+		u.Host += ":443"
+	}
+	path := h.base(req) + pathOf(p.connection)
+	return req.respondJSON(allocation{
+		SocketIO: u.Scheme + "://" + u.Host + "/", URL: path, ServiceURL: path, ID: p.connection, CCID: p.connection[:12],
+		TTL: strconv.Itoa(int(paramsLife / time.Second)),
+		Params: map[string]string{
+			"sr": p.connection, "issuer": "confab", "sp": "connect", "sig": sealed,
+			"st": strconv.FormatInt(p.issued.UnixMilli(), 10), "se": strconv.FormatInt(p.issued.Add(paramsLife).UnixMilli(), 10),
+		},
+	})
+}
+
+// pathOf returns the path of a connection's URL, with which those of its requests begin.
+func pathOf(connection string) string { return "/v4/f/" + connection + "/" }
+
+// allocation is the answer to an allocation.
+type allocation struct {
+	SocketIO   string            `json:"socketio"`
+	ServiceURL string            `json:"surl"`
+	URL        string            `json:"url"`
+	ID         string            `json:"id"`
+	CCID       string            `json:"ccid"`
+	TTL        string            `json:"ttl"`
+	Params     map[string]string `json:"connectparams"`
+}
+
+// handshake exchanges the parameters of an allocation for a sid
+// (docs/contract/realtime.md §4). Old clients send no token here: the parameters suffice. A
+// token that is sent must be of the same user.
+func (h *Handler) handshake(req *request) error {
+	q := req.URL.Query()
+	at, err := h.hub.At(req.Context())
+	if err != nil {
+		return refused(err)
+	}
+	c, p, err := h.unseal(q.Get("sig"), at.Epoch)
+	if err != nil || q.Get("sr") != p.connection || q.Has("epid") && q.Get("epid") != p.endpoint {
+		return unauthorized("parameters refused")
+	}
+	req.record.User = c.User
+	if text := req.Header.Get("X-Skypetoken"); text != "" {
+		t, err := h.o.Tokens.Verify(req.Context(), text)
+		switch {
+		case errors.Is(err, token.ErrInvalid) || err == nil && t.User != c.User:
+			return unauthorized("token refused")
+		case err != nil:
+			return away(err)
+		}
+	}
+	if err := h.allow(req, c.User); err != nil {
+		return err
+	}
+	err = h.admit(req.Context(), c)
+	if e := h.endpoints.find(c.User, p.endpoint); err != nil && (reasonOf(err) != gateway.UserFull || e == nil) {
+		return err
+	}
+	sid, ok := h.sids.add(c, p)
+	if !ok {
+		return &refusal{status: http.StatusServiceUnavailable, note: "too many handshakes", retryAfter: sidLife}
+	}
+	transports := "websocket"
+	if h.o.Polling {
+		transports += ",xhr-polling"
+	}
+	req.respond(http.StatusOK, "text/plain; charset=utf-8", []byte(sid+":180:180:"+transports))
+	return nil
+}

@@ -1,0 +1,141 @@
+package trouter
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+)
+
+// endpoint is one client of a user, such as a browser tab, over all its sockets. Its id
+// survives reconnects. Only the newest socket gets events. The next socket begins after
+// low, and is not told again what the client has answered.
+type endpoint struct {
+	user, id string
+	opening  sync.Mutex // held while a socket opens
+
+	mu      sync.Mutex // guards the fields below, and those of its sockets that say so
+	known   bool       // low is valid
+	low     core.Cursor
+	reached core.Cursor // the session of the current socket has passed on all events up to here
+	flights []*flight   // events after low that were written, by position
+	current *socket     // the newest socket; nil if that is closed
+	seen    time.Time   // last sign of life
+	moved   bool        // low has moved by an answer since it was stored
+	dropped bool        // the user or the registration was deleted: do not store
+
+	stored   core.Cursor // low as the store has it
+	storedAt time.Time   // zero: the store has no row
+}
+
+// flight is an event that was written to a socket.
+type flight struct {
+	id       uint64 // of the request on the socket
+	at       core.Cursor
+	lasting  bool    // the event is in the log; at is its place
+	socket   *socket // that it was last written to
+	event    *gateway.Event
+	size     int
+	written  time.Time
+	answered bool
+	again    bool // it was written a second time, after status 504
+}
+
+// find returns the index in e.flights of the event at a position, or where it belongs.
+func (e *endpoint) find(position uint64) (i int, found bool) {
+	return slices.BinarySearchFunc(e.flights, position, func(f *flight, p uint64) int {
+		switch {
+		case f.at.Position < p:
+			return -1
+		case f.at.Position > p:
+			return 1
+		}
+		return 0
+	})
+}
+
+// settle moves low past the events that need not be written again: those that were
+// answered, and those of an earlier socket that the current one has passed. The user may
+// not see these any more. The caller holds e.mu.
+func (e *endpoint) settle() {
+	n := 0
+	for n < len(e.flights) {
+		f := e.flights[n]
+		if !f.answered && (e.current == nil || f.socket == e.current || f.at.Position > e.reached.Position) {
+			break
+		}
+		e.low, e.moved = f.at, true
+		n++
+	}
+	if e.flights = e.flights[n:]; len(e.flights) == 0 {
+		e.flights = nil
+		if e.reached.Position > e.low.Position {
+			e.low = e.reached
+		}
+	}
+}
+
+// answer records that the client has answered an event. The caller holds e.mu.
+func (e *endpoint) answer(f *flight) {
+	if f.answered {
+		return
+	}
+	f.answered, f.event = true, nil
+	f.socket.unanswered--
+	f.socket.bytes -= f.size
+	e.settle()
+}
+
+// attach makes s the current socket, whose session begins at the cursor from. It returns
+// the socket that was the current one, or nil. Then that one gets no further events.
+func (e *endpoint) attach(s *socket, from core.Cursor, now time.Time) (older *socket) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	older, e.current = e.current, s
+	e.reached, e.seen = from, now
+	return older
+}
+
+// detach records that a socket is closed, and why its session ended. The endpoint of a
+// deleted user is not stored any more.
+func (e *endpoint) detach(s *socket, why gateway.Reason) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current == s {
+		e.current = nil
+	}
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if why == gateway.Deleted {
+		e.dropped = true
+	}
+}
+
+// breakOff moves low to a cursor after a gap in the log. The caller holds e.mu.
+func (e *endpoint) breakOff(at core.Cursor) {
+	for _, f := range e.flights {
+		if !f.answered {
+			f.answered, f.event = true, nil
+			f.socket.unanswered--
+			f.socket.bytes -= f.size
+		}
+	}
+	e.flights, e.low, e.reached, e.moved = nil, at, at, true
+}
+
+// row returns the endpoint's row if it must be stored: because low was moved by an answer,
+// or because some time has passed since the row was stored. A row that only moved with the
+// log costs a client that comes back nothing but a look at it.
+func (e *endpoint) row(now time.Time) (r core.Endpoint, due bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	old := now.Sub(e.storedAt) >= restoreEvery && (e.low != e.stored || e.current != nil)
+	if !e.known || e.dropped || e.storedAt.IsZero() || !e.moved && !old {
+		return core.Endpoint{}, false
+	}
+	e.moved = false
+	return core.Endpoint{User: e.user, ID: e.id, At: e.low, Seen: e.seen.UnixMilli()}, true
+}

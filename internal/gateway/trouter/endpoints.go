@@ -1,0 +1,254 @@
+package trouter
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// Times of endpoints.
+const (
+	storeEvery   = 5 * time.Second  // changed endpoints are stored
+	restoreEvery = 10 * time.Minute // endpoints that only moved with the log are stored
+	forgetAfter  = 10 * time.Minute // without a socket an endpoint is only in the store
+	// firstSocket is the time after an allocation in which an endpoint without a row may
+	// open its first socket and be told what happened since. Later the row must be there.
+	firstSocket = time.Minute
+)
+
+// endpoints has the endpoints of users who are or were connected to this server.
+type endpoints struct {
+	store core.Store
+
+	mu    sync.Mutex // guards users; locked before the mu of an endpoint
+	users map[string]map[string]*endpoint
+}
+
+// get returns an endpoint. It makes a new one if this server does not have it.
+func (es *endpoints) get(user, id string) *endpoint {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	all := es.users[user]
+	if all == nil {
+		all = map[string]*endpoint{}
+		es.users[user] = all
+	}
+	e := all[id]
+	if e == nil {
+		e = &endpoint{user: user, id: id}
+		all[id] = e
+	}
+	return e
+}
+
+// lock returns an endpoint with its opening locked. It makes a new one if this server does
+// not have it.
+func (es *endpoints) lock(user, id string) *endpoint {
+	for {
+		e := es.get(user, id)
+		e.opening.Lock()
+		if es.find(user, id) == e {
+			return e
+		}
+		e.opening.Unlock() // tidy has removed it meanwhile
+	}
+}
+
+// find returns an endpoint, or nil if this server does not have it.
+func (es *endpoints) find(user, id string) *endpoint {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	return es.users[user][id]
+}
+
+// count returns the number of endpoints in memory.
+func (es *endpoints) count() (n int) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for _, all := range es.users {
+		n += len(all)
+	}
+	return n
+}
+
+// load reads the endpoint's row and returns the cursor after which its next socket begins.
+// The row is newer than the memory of this server if the client was connected to another
+// one meanwhile. An endpoint without a row begins at the cursor of its allocation, if that
+// is young. Otherwise nobody knows what the client has answered: ok is false, and the
+// socket begins now. The caller holds e.opening.
+func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.Time) (from core.Cursor, ok bool, err error) {
+	rows, err := es.store.Endpoints(ctx, e.user)
+	if err != nil {
+		return core.Cursor{}, false, fmt.Errorf("read the endpoints of a user: %w", err)
+	}
+	var spare []core.Endpoint
+	kept := 1 // this one
+	var row *core.Endpoint
+	for i := range rows { // seen last first
+		switch {
+		case rows[i].ID == e.id:
+			row = &rows[i]
+		case kept < core.MaxEndpoints:
+			kept++
+		case !es.connected(e.user, rows[i].ID):
+			spare = append(spare, rows[i])
+		}
+	}
+	if len(spare) > 0 {
+		if err := es.store.DropEndpoints(ctx, spare); err != nil {
+			return core.Cursor{}, false, fmt.Errorf("drop the oldest endpoints of a user: %w", err)
+		}
+		es.unstore(spare)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.dropped = false
+	switch {
+	case row != nil && (!e.known || e.low.Epoch == row.At.Epoch && row.At.Position > e.low.Position):
+		e.low, e.flights = row.At, nil
+		e.stored, e.storedAt = row.At, time.UnixMilli(row.Seen)
+	case e.known && row != nil:
+	case e.known: // the row was dropped
+		e.storedAt = time.Time{}
+	case now.Sub(p.issued) < firstSocket:
+		e.low = p.at
+	default:
+		return core.Cursor{}, false, nil
+	}
+	e.known = true
+	return e.low, true, nil
+}
+
+// connected reports whether an endpoint has a socket on this server.
+func (es *endpoints) connected(user, id string) bool {
+	e := es.find(user, id)
+	if e == nil {
+		return false
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.current != nil
+}
+
+// unstore records that rows of endpoints were dropped.
+func (es *endpoints) unstore(rows []core.Endpoint) {
+	for _, r := range rows {
+		if e := es.find(r.User, r.ID); e != nil {
+			e.mu.Lock()
+			e.storedAt = time.Time{}
+			e.mu.Unlock()
+		}
+	}
+}
+
+// remove removes an endpoint from memory. The caller holds es.mu.
+func (es *endpoints) remove(user, id string) {
+	delete(es.users[user], id)
+	if len(es.users[user]) == 0 {
+		delete(es.users, user)
+	}
+}
+
+// create stores the row of an endpoint whose first socket opens, unless it has one.
+func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, now time.Time) error {
+	e.mu.Lock()
+	if !e.known {
+		e.known, e.low = true, from
+	}
+	r := core.Endpoint{User: e.user, ID: e.id, At: e.low, Seen: now.UnixMilli()}
+	has := !e.storedAt.IsZero()
+	e.mu.Unlock()
+	if has {
+		return nil
+	}
+	if err := es.store.PutEndpoints(ctx, []core.Endpoint{r}); err != nil {
+		return fmt.Errorf("store an endpoint: %w", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stored, e.storedAt = r.At, now
+	return nil
+}
+
+// drop forgets an endpoint that its client has unregistered, and deletes its row. It keeps
+// an endpoint that has a socket.
+func (es *endpoints) drop(ctx context.Context, user, id string) error {
+	if e := es.find(user, id); e != nil {
+		e.mu.Lock()
+		live := e.current != nil && e.current.session.Why() == 0
+		if !live {
+			e.dropped, e.known, e.flights, e.storedAt = true, false, nil, time.Time{}
+		}
+		e.mu.Unlock()
+		if live {
+			return nil
+		}
+	}
+	if err := es.store.DropEndpoints(ctx, []core.Endpoint{{User: user, ID: id}}); err != nil {
+		return fmt.Errorf("drop an endpoint: %w", err)
+	}
+	return nil
+}
+
+// save stores all endpoints that are due together.
+func (es *endpoints) save(ctx context.Context, now time.Time) error {
+	var rows []core.Endpoint
+	for _, e := range es.all() {
+		if r, due := e.row(now); due {
+			rows = append(rows, r)
+		}
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	err := es.store.PutEndpoints(ctx, rows)
+	for _, r := range rows {
+		e := es.find(r.User, r.ID)
+		if e == nil {
+			continue
+		}
+		e.mu.Lock()
+		if err != nil {
+			e.moved = true
+		} else {
+			e.stored, e.storedAt = r.At, now
+		}
+		e.mu.Unlock()
+	}
+	if err != nil {
+		return fmt.Errorf("store %d endpoints: %w", len(rows), err)
+	}
+	return nil
+}
+
+func (es *endpoints) all() (all []*endpoint) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for _, of := range es.users {
+		for _, e := range of {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// tidy forgets the endpoints that have had no socket for some time and are stored.
+func (es *endpoints) tidy(now time.Time) {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	for user, of := range es.users {
+		for id, e := range of {
+			if e.opening.TryLock() {
+				e.mu.Lock()
+				if e.current == nil && (!e.moved || e.dropped) && now.Sub(e.seen) >= forgetAfter {
+					es.remove(user, id)
+				}
+				e.mu.Unlock()
+				e.opening.Unlock()
+			}
+		}
+	}
+}

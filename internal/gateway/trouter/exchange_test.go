@@ -1,0 +1,650 @@
+package trouter_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/trouter"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// TestWholeExchange makes the requests of docs/contract/realtime.md §1 in order and checks
+// each answer: configuration, allocation, handshake, WebSocket, registration, one event
+// with its answer, a ping, and the end.
+func TestWholeExchange(t *testing.T) {
+	h := newHouse(t, nil)
+	ann, bob := h.person(), h.person()
+	for _, path := range []string{"/chat/config/realTimeNotifications", "//chat/config/realTimeNotifications"} {
+		resp, body := h.do("GET", path+"?api-version=2024-09-01", "", "", "Authorization", "Bearer "+ann.token)
+		want := `{"cloudType":"Public","registrarServiceUrl":"` + h.srv.URL + `","trouterServiceUrl":"` + h.srv.URL + `"}`
+		if resp.StatusCode != 200 || body != want {
+			t.Errorf("GET %s: %s, %s\nwant %s", path, resp.Status, body, want)
+		}
+	}
+	a := h.allocate(ann, "0f0e-epid")
+	if a.SocketIO != h.srv.URL+"/" || a.SURL != h.srv.URL+"/v4/f/"+a.ID+"/" || a.URL != a.SURL || a.TTL != "86400" {
+		t.Errorf("allocation: %+v", a)
+	}
+	for k, v := range a.Params {
+		if !regexp.MustCompile(`^[A-Za-z0-9._-]+$`).MatchString(v) {
+			t.Errorf("the parameter %s=%s would have to be encoded", k, v)
+		}
+	}
+	c, resp, err := h.dial(h.handshake(a), a.query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	if got := resp.Header.Get("Sec-WebSocket-Extensions") + resp.Header.Get("Sec-WebSocket-Protocol"); got != "" {
+		t.Errorf("the server negotiated %q", got)
+	}
+	tab := &tab{h, a, c}
+	tab.want("1::")
+	tab.want(`5:::{"name":"trouter.connected","args":[{"ttl":86*`)
+	tab.say(`5:1+::{"name":"user.activity","args":[{"state":"active","cv":"x.1"}]}`)
+	tab.want(`6:::1+["ok"]`)
+	registration := `{"clientDescription":{"appId":"AcsWeb","templateKey":"AcsWeb_Chat_2.1"},"registrationId":"0f0e-epid","nodeId":"",
+		"transports":{"TROUTER":[{"context":"","path":"` + a.SURL + `","ttl":7200}]}}`
+	if resp, body := h.do("POST", "/v3/registrations", ann.token, registration); resp.StatusCode != 202 || body != "" {
+		t.Errorf("register: %s %s", resp.Status, body)
+	}
+	thread := h.thread("plans", bob, ann)
+	n := tab.notice()
+	if n.Method != "POST" || n.URL != "/v4/f/"+a.ID+"/chatThreadCreated" || n.Headers["Content-Type"] != "application/json; charset=utf-8" {
+		t.Errorf("got %+v", n)
+	}
+	tab.answer(n, 200)
+	tab.say(`5:2+::{"name":"ping"}`)
+	tab.want(`6:::2+["pong"]`)
+	h.send(bob, thread, "안녕 100% \"<b>\"\n\u2028 😀 :::")
+	tab.message("안녕 100% \"<b>\"\n\u2028 😀 :::", 200)
+	tab.say(`5:3+::{"name":"something.else"}`)
+	tab.want(`6:::3+["ok"]`)
+	tab.say(`5:4::{"name":"something.else"}`)
+	tab.want(`6:::4`)
+	tab.say(`2::`)
+	tab.say("0::")
+	tab.wantClosed()
+	h.wantEnded(gateway.Gone)
+	for range 2 { // unknown ids too
+		if resp, _ := h.do("DELETE", "/v3/registrations/0f0e-epid", ann.token, ""); resp.StatusCode != 202 {
+			t.Errorf("unregister: %s", resp.Status)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	records, err := json.Marshal(h.records)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{a.Params["sig"], ann.token, "websocket/"} {
+		if secret != "websocket/" && strings.Contains(string(records), secret) {
+			t.Errorf("the access log has %q", secret)
+		}
+	}
+	for _, r := range h.records {
+		if r.Status == 101 && (r.Path != "/socket.io/1/websocket/{id}" || r.User != ann.ID || r.Operation != "open live socket") {
+			t.Errorf("the socket is recorded as %+v", r)
+		}
+	}
+}
+
+// TestUnansweredEventsComeAgain answers some of five events, cuts the socket, and checks
+// that the next socket gets the others and what happened meanwhile, also from a server that
+// was restarted. The memory of answers that lie behind an unanswered event is lost then.
+func TestUnansweredEventsComeAgain(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	tab := h.tab(ann, "tab")
+	for _, text := range []string{"one", "two", "three", "four", "five"} {
+		h.send(ann, thread, text)
+	}
+	tab.message("one", 200)
+	tab.message("two", 0)
+	tab.message("three", 404)
+	tab.message("four", 0)
+	tab.message("five", 200)
+	tab.sync()
+	tab.CloseNow()
+	h.closed()
+	h.send(ann, thread, "six")
+	tab = h.tab(ann, "tab")
+	tab.message("two", 200)
+	tab.message("four", 0)
+	tab.message("six", 200)
+	tab.sync()
+	if got := h.h.Stats(); got.Unhandled != 1 || got.Forgotten != 0 {
+		t.Errorf("stats: %+v", got)
+	}
+	tab.CloseNow()
+	h.restart()
+	h.send(ann, thread, "seven")
+	tab = h.tab(ann, "tab")
+	tab.message("four", 200)
+	tab.message("five", 200)
+	tab.message("six", 200)
+	tab.message("seven", 200)
+	tab.sync()
+	tab.CloseNow()
+	h.closed()
+	tab = h.tab(ann, "tab")
+	tab.sync()
+	another := h.tab(ann, "other")
+	another.sync() // nothing from before its allocation
+}
+
+// TestEventsSinceAllocation checks that a socket gets what happened since its allocation.
+func TestEventsSinceAllocation(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	a := h.allocate(ann, "tab")
+	h.send(ann, thread, "one")
+	sid := h.handshake(a)
+	h.send(ann, thread, "two")
+	c, _, err := h.dial(sid, a.query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	tab := &tab{h, a, c}
+	tab.want("1::")
+	tab.want("5:::*")
+	tab.message("one", 200)
+	tab.message("two", 200)
+}
+
+// TestForgottenEndpoint opens a socket with parameters whose endpoint the store does not
+// have any more, and checks that nothing is replayed and that the gap is counted.
+func TestForgottenEndpoint(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	a := h.allocate(ann, "tab")
+	h.send(ann, thread, "one")
+	if err := h.clock.Advance(2 * time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	h.restart()
+	c, _, err := h.dial(h.handshake(a), a.query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	tab := &tab{h, a, c}
+	tab.want("1::")
+	tab.want("5:::*")
+	h.send(ann, thread, "two")
+	tab.message("two", 200)
+	if got := h.h.Stats().Forgotten; got != 1 {
+		t.Errorf("%d forgotten endpoints, want 1", got)
+	}
+}
+
+// TestStatus504 answers an event with 504 and checks that it comes once more on the same
+// socket, and after another 504 on the next one.
+func TestStatus504(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	tab := h.tab(ann, "tab")
+	h.send(ann, thread, strings.Repeat("long ", 5000))
+	n := tab.notice()
+	tab.answer(n, 504)
+	again := tab.notice()
+	if again.Body != n.Body || again.ID != n.ID {
+		t.Errorf("another event came again")
+	}
+	tab.answer(again, 504)
+	tab.sync()
+	tab.CloseNow()
+	h.closed()
+	tab = h.tab(ann, "tab")
+	if tab.notice().Body != n.Body {
+		t.Errorf("another event came on the next socket")
+	}
+	if got := h.h.Stats().Again; got != 1 {
+		t.Errorf("%d events were written twice, want 1", got)
+	}
+}
+
+// TestFullSocket sends more events than a client may leave unanswered, live and missed, and
+// checks that the others follow its answers, each once.
+func TestFullSocket(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	tab := h.tab(ann, "tab")
+	texts := make([]string, 600)
+	for i := range texts {
+		texts[i] = strings.Repeat("x", i+1)
+		h.send(ann, thread, texts[i])
+		if i == 299 { // the rest is missed
+			tab.CloseNow()
+			h.closed()
+		}
+	}
+	tab = h.tab(ann, "tab")
+	var first []notice
+	for len(first) < 256 {
+		n := tab.notice()
+		if got := n.field("messageBody"); got != texts[len(first)] {
+			t.Fatalf("message %d has %d characters", len(first), len(got))
+		}
+		first = append(first, n)
+	}
+	tab.sync() // no further event
+	for i, n := range first {
+		tab.answer(n, 200)
+		if next := i + 256; next < len(texts) {
+			tab.message(texts[next], 200)
+		}
+	}
+	for _, text := range texts[512:] {
+		tab.message(text, 200)
+	}
+	tab.sync()
+}
+
+// TestReplaced opens a second socket for an endpoint and checks that the first one ends and
+// that only the second one gets events, while another endpoint of the user gets them too.
+func TestReplaced(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	first, other := h.tab(ann, "tab"), h.tab(ann, "other")
+	second := h.tab(ann, "tab")
+	first.want("0:::dup")
+	first.wantClosed()
+	h.wantEnded(gateway.Replaced)
+	h.send(ann, thread, "one")
+	second.message("one", 200)
+	other.message("one", 200)
+}
+
+// TestEndOfTokens checks that a revoked, a deleted and an expired user's sockets end with
+// the packet that makes the client ask for another token, and that allocations are refused
+// afterwards.
+func TestEndOfTokens(t *testing.T) {
+	h := newHouse(t, nil)
+	ends := []struct {
+		why gateway.Reason
+		end func(person) error
+	}{
+		{gateway.Revoked, func(p person) error { return h.core.RevokeTokens(t.Context(), p.ID) }},
+		{gateway.Deleted, func(p person) error { return h.core.DeleteUser(t.Context(), p.ID) }},
+		{gateway.Expired, func(person) error {
+			err := h.clock.Advance(2 * time.Hour)
+			h.hub.Judge()
+			return err
+		}},
+	}
+	for _, e := range ends {
+		ann := h.person()
+		tab := h.tab(ann, "tab")
+		a := h.allocate(ann, "tab")
+		sid := h.handshake(a)
+		if err := e.end(ann); err != nil {
+			t.Fatal(err)
+		}
+		tab.want(`0:::{"reason":"unauthorized"}`)
+		tab.wantClosed()
+		h.wantEnded(e.why)
+		if resp, _ := h.do("POST", "/v4/a?epid=tab", ann.token, ""); resp.StatusCode != 401 {
+			t.Errorf("%v: allocate: %s", e.why, resp.Status)
+		}
+		if resp, _ := h.do("GET", "/socket.io/1/?"+a.query(), "", ""); resp.StatusCode != 401 {
+			t.Errorf("%v: handshake: %s", e.why, resp.Status)
+		}
+		if _, resp, err := h.dial(sid, a.query()); err == nil || resp == nil || resp.StatusCode != 401 {
+			t.Errorf("%v: open a socket: %v", e.why, err)
+		}
+	}
+}
+
+// TestHandOver lets parameters come to their end before the token does, and checks that the
+// client is asked for another socket, that the old one stays open without events, and that
+// an answer on the old one counts.
+func TestHandOver(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	ann.token = h.token(ann.User, token.Chat, 48*time.Hour)
+	thread := h.thread("plans", ann)
+	a := h.allocate(ann, "tab")
+	if err := h.clock.Advance(23*time.Hour + 56*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := h.dial(h.handshake(a), a.query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	old := &tab{h, a, c}
+	old.want("1::")
+	old.want(`5:::{"name":"trouter.connected","args":[{"ttl":2*`)
+	old.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
+	h.send(ann, thread, "one")
+	one := old.notice()
+	newer := h.tab(ann, "tab")
+	newer.message("one", 0) // not answered yet
+	old.answer(one, 200)
+	old.sync()
+	h.send(ann, thread, "two")
+	newer.message("two", 200)
+	newer.sync()
+	old.sync() // it got nothing
+	newer.CloseNow()
+	old.say("0::")
+	h.closed()
+	h.tab(ann, "tab").sync() // all was answered
+}
+
+// TestDrain drains a server and checks that the clients are told, and that allocations,
+// handshakes and sockets are refused with 503.
+func TestDrain(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	tab := h.tab(ann, "tab")
+	a := h.allocate(ann, "tab")
+	sid := h.handshake(a)
+	h.h.Drain(t.Context())
+	resp, _ := h.do("POST", "/v4/a?epid=tab", ann.token, "", "Origin", "https://app.example")
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || resp.Header.Get("Access-Control-Allow-Origin") != "https://app.example" {
+		t.Errorf("allocate: %s, %v", resp.Status, resp.Header)
+	}
+	h.hub.Drain(t.Context())
+	tab.want("0::")
+	tab.wantClosed()
+	if resp, _ := h.do("GET", "/socket.io/1/?"+a.query(), "", ""); resp.StatusCode != 503 {
+		t.Errorf("handshake: %s", resp.Status)
+	}
+	if _, resp, err := h.dial(sid, a.query()); err == nil || resp == nil || resp.StatusCode != 503 {
+		t.Errorf("open a socket: %v", err)
+	}
+}
+
+// TestDrainWithHandOver drains one of several servers and checks that the clients are asked
+// for other sockets before theirs end.
+func TestDrainWithHandOver(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	h.stop()
+	h.start(func(o *trouter.Options) { o.Handover, o.Polling = 20*time.Second, false })
+	a := h.allocate(ann, "tab")
+	_, body := h.do("GET", "/socket.io/1/?"+a.query(), "", "")
+	sid, rest, _ := strings.Cut(body, ":")
+	if rest != "180:180:websocket" {
+		t.Errorf("handshake without polling: %s", body)
+	}
+	c, _, err := h.dial(sid, a.query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	tab := &tab{h, a, c}
+	tab.want("1::")
+	tab.want("5:::*")
+	drained := make(chan struct{})
+	go func() {
+		h.h.Drain(t.Context())
+		close(drained)
+	}()
+	tab.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
+	tab.say("0::") // it has another one
+	<-drained
+}
+
+// TestRegistrations checks which registrations are refused.
+func TestRegistrations(t *testing.T) {
+	h := newHouse(t, nil)
+	ann, bob := h.person(), h.person()
+	a := h.allocate(ann, "tab")
+	body := func(id, path string) string {
+		return `{"registrationId":"` + id + `","transports":{"TROUTER":[{"path":"` + path + `"}]}}`
+	}
+	for _, c := range []struct {
+		token, body string
+		want        int
+	}{
+		{ann.token, body("tab", a.SURL), 202},
+		{ann.token, `{"registrationId":"tab"}`, 202},
+		{bob.token, body("tab", a.SURL), 403},
+		{ann.token, body("tab", "https://elsewhere.example/x"), 403},
+		{ann.token, body("tab", "%zz"), 400},
+		{ann.token, body("", a.SURL), 400},
+		{ann.token, "{", 400},
+		{ann.token, strings.Repeat(" ", 20_000), 400},
+		{"", body("tab", a.SURL), 401},
+		{"x", body("tab", a.SURL), 401},
+		{h.token(ann.User, token.VoIP, time.Hour), body("tab", a.SURL), 403},
+	} {
+		if resp, text := h.do("POST", "/v3/registrations", c.token, c.body); resp.StatusCode != c.want {
+			t.Errorf("register %.80s: %s %s, want %d", c.body, resp.Status, text, c.want)
+		}
+	}
+	if resp, _ := h.do("DELETE", "/v3/registrations/tab", "x", ""); resp.StatusCode != 401 {
+		t.Errorf("unregister with another token: %s", resp.Status)
+	}
+}
+
+// TestUnregister checks that a client that has unregistered is not told what happened
+// meanwhile, and that its socket keeps its endpoint.
+func TestUnregister(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	tab := h.tab(ann, "tab")
+	h.do("DELETE", "/v3/registrations/tab", ann.token, "") // while it is connected
+	h.send(ann, thread, "one")
+	tab.message("one", 0)
+	tab.CloseNow()
+	h.closed()
+	tab = h.tab(ann, "tab")
+	tab.message("one", 0)
+	tab.CloseNow()
+	h.closed()
+	h.do("DELETE", "/v3/registrations/tab", ann.token, "")
+	es, err := h.store.Endpoints(t.Context(), ann.ID)
+	if err != nil || len(es) != 0 {
+		t.Errorf("endpoints %v, %v", es, err)
+	}
+	h.send(ann, thread, "two")
+	tab = h.tab(ann, "tab")
+	tab.sync()
+	h.send(ann, thread, "three")
+	tab.message("three", 200)
+}
+
+// TestEndpointsOfUserAreBounded opens and closes sockets of more endpoints than the store
+// keeps for a user, and checks that the oldest ones go.
+func TestEndpointsOfUserAreBounded(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	names := "abcdefghijklmnopqrstuvwxyz"
+	for _, name := range strings.Split(names, "") {
+		tab := h.tab(ann, name)
+		tab.CloseNow()
+		h.closed()
+		if err := h.clock.Advance(time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	es, err := h.store.Endpoints(t.Context(), ann.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got string
+	for _, e := range es {
+		got = e.ID + got
+	}
+	if want := names[len(names)-core.MaxEndpoints:]; got != want {
+		t.Errorf("the store has the endpoints %s, want %s", got, want)
+	}
+}
+
+// TestGap opens a socket of an endpoint whose cursor is not in the log, and checks that the
+// hub counts a gap, that the socket goes on with what happens, and that its next socket has
+// no gap.
+func TestGap(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	h.send(ann, thread, "zero")
+	err := h.store.PutEndpoints(t.Context(), []core.Endpoint{{User: ann.ID, ID: "tab", At: core.Cursor{Epoch: "first", Position: 1, Check: 7}, Seen: 1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tab := h.tab(ann, "tab")
+	h.until("the gap is counted", func() bool { return h.hub.Stats().Gaps["lost"] == 1 })
+	h.send(ann, thread, "one")
+	tab.message("one", 200)
+	tab.sync()
+	tab.CloseNow()
+	h.closed()
+	h.send(ann, thread, "two")
+	h.tab(ann, "tab").message("two", 200)
+	if got := h.hub.Stats().Gaps["lost"]; got != 1 {
+		t.Errorf("%d gaps, want 1", got)
+	}
+}
+
+// broken is a store whose endpoints cannot be read or written.
+type broken struct{ core.Store }
+
+func (broken) Endpoints(context.Context, string) ([]core.Endpoint, error) {
+	return nil, errors.New("the disk is gone")
+}
+
+func (broken) DropEndpoints(context.Context, []core.Endpoint) error {
+	return errors.New("the disk is gone")
+}
+
+// TestStoreAway checks that a socket is refused with 503 while its endpoint cannot be read,
+// and that the answer does not say why.
+func TestStoreAway(t *testing.T) {
+	h := newHouse(t, func(o *trouter.Options) { o.Store = broken{o.Store} })
+	ann := h.person()
+	a := h.allocate(ann, "tab")
+	_, resp, err := h.dial(h.handshake(a), a.query())
+	if err == nil || resp == nil || resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" {
+		t.Errorf("open a socket: %v", err)
+	}
+	resp, body := h.do("DELETE", "/v3/registrations/tab", ann.token, "")
+	if resp.StatusCode != 503 || strings.Contains(body, "disk") {
+		t.Errorf("unregister: %s %s", resp.Status, body)
+	}
+}
+
+// TestRandomCuts sends events to two endpoints whose clients answer at random with 200, 404
+// or 504 or not at all, cut their sockets or open others beside them. It checks that each
+// gets every event at least once, and none again that it has answered.
+func TestRandomCuts(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	const events = 400
+	sent := make(chan struct{})
+	var clients sync.WaitGroup
+	for _, epid := range []string{"one", "two"} {
+		c := &randomClient{h: h, tab: h.tab(ann, epid), seen: map[string]int{}, answered: map[string]bool{}}
+		clients.Go(func() {
+			for done := false; !done; {
+				select {
+				case <-sent:
+					done = true
+				default:
+				}
+				c.step(ann, epid)
+			}
+			c.steady = true
+			c.reopen(ann, epid)
+			for deadline := time.Now().Add(20 * time.Second); len(c.seen) < events; c.sync() {
+				if time.Now().After(deadline) {
+					t.Errorf("endpoint %s got %d events, want %d", epid, len(c.seen), events)
+					return
+				}
+			}
+		})
+	}
+	for i := range events {
+		h.send(ann, thread, fmt.Sprint(i))
+	}
+	close(sent)
+	clients.Wait()
+}
+
+// randomClient is a client of TestRandomCuts.
+type randomClient struct {
+	h        *house
+	tab      *tab
+	seen     map[string]int
+	fresh    []string        // answered on this socket; the server may not have read that yet
+	answered map[string]bool // the server has read the answer: the event must not come again
+	steady   bool            // answer everything with 200
+}
+
+// step handles some events and then, at times, gets another socket.
+func (c *randomClient) step(u person, epid string) {
+	c.sync()
+	switch rand.IntN(10) {
+	case 0:
+		c.tab.CloseNow()
+		c.reopen(u, epid)
+	case 1:
+		old := c.tab
+		c.reopen(u, epid)
+		old.CloseNow()
+	}
+}
+
+// reopen opens another socket.
+func (c *randomClient) reopen(u person, epid string) { c.tab, c.fresh = c.h.tab(u, epid), nil }
+
+// sync sends a ping and handles the events that come before its answer. It returns their
+// number.
+func (c *randomClient) sync() (n int) {
+	t := c.h.t
+	before := len(c.fresh)
+	c.tab.say(`5:7+::{"name":"ping"}`)
+	for {
+		packet, err := c.tab.read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if packet == `6:::7+["pong"]` {
+			for _, text := range c.fresh[:before] {
+				c.answered[text] = true
+			}
+			c.fresh = c.fresh[before:]
+			return n
+		}
+		n++
+		notice := noticeOf(t, packet)
+		text := notice.field("messageBody")
+		if c.answered[text] {
+			t.Errorf("the event %s came again after its answer", text)
+		}
+		c.seen[text]++
+		switch r := rand.IntN(10); {
+		case c.steady || r < 7:
+			c.tab.answer(notice, 200)
+			c.fresh = append(c.fresh, text)
+		case r == 7:
+			c.tab.answer(notice, 404)
+			c.fresh = append(c.fresh, text)
+		case r == 8:
+			c.tab.answer(notice, 504)
+		}
+	}
+}

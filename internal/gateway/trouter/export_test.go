@@ -1,0 +1,7 @@
+package trouter
+
+// The codec of polling payloads, for tests.
+var (
+	ParsePayload  = parsePayload
+	AppendPayload = appendPayload
+)

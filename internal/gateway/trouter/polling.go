@@ -1,0 +1,245 @@
+package trouter
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/internal/gateway"
+)
+
+// pollTime is the time after which a poll is answered without an event. The browser build
+// waits for 40 s.
+const pollTime = 30 * time.Second
+
+// poll is the wire of a socket over long polls (docs/contract/realtime.md §9). What is
+// written waits for the client's next GET.
+type poll struct {
+	socket *socket
+	sid    string
+	h      *Handler
+	room   chan struct{} // capacity 1: the client has taken what waited
+	ready  chan struct{} // capacity 1: something waits, or the wire is closed
+
+	mu          sync.Mutex    // guards the fields below
+	waits       []byte        // packets in the form of a payload
+	turn        chan struct{} // closed when a later GET comes; nil: there was none yet
+	quiet       *time.Timer   // ends the socket of a client that asks for nothing
+	interrupted bool
+	closed      bool
+}
+
+// poll serves the polling transport: a GET waits for packets from the server, a POST brings
+// packets from the client. The first GET of a sid opens the socket.
+func (h *Handler) poll(req *request) error {
+	if !h.o.Polling {
+		return &refusal{status: http.StatusNotFound, note: "polling is not offered"}
+	}
+	p := h.sids.poll(req.id)
+	if p == nil && req.Method == http.MethodGet {
+		var err error
+		if p, err = h.openPoll(req); err != nil {
+			return err
+		}
+	}
+	if p == nil {
+		return unauthorized("sid refused")
+	}
+	req.record.User = p.socket.session.Claims().User
+	req.silent = true
+	p.renew()
+	if req.Method == http.MethodPost {
+		return p.post(req)
+	}
+	return p.get(req)
+}
+
+// openPoll opens the socket of a sid for polling.
+func (h *Handler) openPoll(req *request) (*poll, error) {
+	if err := h.fault(req); err != nil {
+		return nil, err
+	}
+	pending, mute := h.sids.takePoll(req.id)
+	if pending == nil {
+		return nil, unauthorized("sid refused")
+	}
+	if mute != nil {
+		mute.session.End(gateway.Replaced)
+	}
+	p := &poll{sid: req.id, h: h, room: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
+	s := &socket{wire: p}
+	p.socket = s
+	req.record.User = pending.claims.User
+	if err := h.allow(req, pending.claims.User); err != nil {
+		return nil, err
+	}
+	if err := h.open(req.Context(), pending.claims, pending.params, s); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.quiet = time.AfterFunc(silence, func() { s.session.End(gateway.Silent) })
+	p.mu.Unlock()
+	record := req.record
+	record.Status = http.StatusOK
+	s.setRecord(record)
+	h.sids.addPoll(p.sid, p)
+	s.start(time.Since(pending.made), pending.params)
+	if req.drop {
+		s.session.End(gateway.Dropped)
+	}
+	return p, nil
+}
+
+// renew gives the client time until its next request.
+func (p *poll) renew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.quiet.Reset(silence)
+	}
+}
+
+// get answers a GET with the packets that wait, or after pollTime with one that says
+// nothing. A later GET takes the turn of an earlier one.
+func (p *poll) get(req *request) error {
+	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + gateway.WriteTimeout)) // fails with test recorders only
+	turn := p.takeTurn()
+	timer := time.NewTimer(pollTime)
+	defer timer.Stop()
+	for {
+		b, over := p.take()
+		if len(b) > 0 {
+			return p.answer(req, b)
+		}
+		if over {
+			p.h.sids.removePoll(p.sid)
+			return unauthorized("the connection has ended")
+		}
+		select {
+		case <-p.ready:
+		case <-turn:
+			return p.answer(req, []byte{noop, ':', ':'})
+		case <-timer.C:
+			return p.answer(req, []byte{noop, ':', ':'})
+		case <-req.Context().Done():
+			return p.answer(req, nil)
+		}
+	}
+}
+
+// takeTurn ends the wait of an earlier GET. It returns a channel that is closed when a
+// later one comes.
+func (p *poll) takeTurn() chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.turn != nil {
+		close(p.turn)
+	}
+	p.turn = make(chan struct{})
+	return p.turn
+}
+
+// take takes the packets that wait. over means that none will come.
+func (p *poll) take() (b []byte, over bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b, p.waits = p.waits, nil
+	if len(b) > 0 {
+		signal(p.room)
+	}
+	return b, p.closed
+}
+
+// answer writes the answer to a GET. A single packet needs no length.
+func (p *poll) answer(req *request, b []byte) error {
+	if packets, err := parsePayload(string(b)); err == nil && len(packets) == 1 {
+		b = []byte(packets[0])
+	}
+	req.respond(http.StatusOK, "text/plain; charset=utf-8", b)
+	return nil
+}
+
+// post handles the packets that a client sends.
+func (p *poll) post(req *request) error {
+	b, err := io.ReadAll(http.MaxBytesReader(req.w, req.Body, maxFrame))
+	if err != nil {
+		p.socket.session.End(gateway.Hostile)
+		return &refusal{status: http.StatusRequestEntityTooLarge, note: "the packets are too long or did not arrive"}
+	}
+	packets, err := parsePayload(string(b))
+	if err != nil {
+		p.socket.session.End(gateway.Hostile)
+		return &refusal{status: http.StatusBadRequest, note: err.Error()}
+	}
+	for _, text := range packets {
+		p.socket.receive(text)
+	}
+	req.respond(http.StatusOK, "text/plain; charset=utf-8", []byte("1"))
+	return nil
+}
+
+// frame implements wire.
+func (p *poll) frame(b, head, tail []byte) []byte { return appendPayload(b, head, tail) }
+
+// write implements wire. It waits until the client has taken what was written before.
+func (p *poll) write(b []byte) error {
+	timer := time.NewTimer(gateway.WriteTimeout)
+	defer timer.Stop()
+	for !p.put(b, false) {
+		select {
+		case <-p.room:
+		case <-timer.C:
+			return os.ErrDeadlineExceeded
+		}
+	}
+	return nil
+}
+
+// again implements wire. It does not wait: the client must get an answer to its POST.
+func (p *poll) again(b []byte) error {
+	p.put(b, true)
+	return nil
+}
+
+// put adds packets to those that wait. It returns false if some do, unless always is set or
+// the socket ends.
+func (p *poll) put(b []byte, always bool) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.waits) > 0 && !always && !p.interrupted {
+		return false
+	}
+	p.waits = append(p.waits, b...)
+	signal(p.ready)
+	return true
+}
+
+// interrupt implements wire.
+func (p *poll) interrupt() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.interrupted = true
+	signal(p.room)
+}
+
+// close implements wire. The client may still take the last packets for sidLife.
+func (p *poll) close(bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	signal(p.ready)
+	if p.quiet != nil {
+		p.quiet.Stop()
+	}
+	time.AfterFunc(sidLife, func() { p.h.sids.removePoll(p.sid) })
+}
+
+// signal puts a value into a channel of capacity 1 unless it has one.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

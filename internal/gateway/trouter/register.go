@@ -1,0 +1,65 @@
+package trouter
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// registration is the body of a registration, as far as it matters here
+// (docs/contract/realtime.md §6).
+type registration struct {
+	ID         string `json:"registrationId"`
+	Transports struct {
+		Trouter []struct {
+			Path string `json:"path"`
+		} `json:"TROUTER"`
+	} `json:"transports"`
+}
+
+// register accepts a registration. Nothing is stored: a client gets events from the moment
+// its socket is open. It fails with 403 if the client names a connection of another user.
+func (h *Handler) register(req *request) error {
+	c, err := h.user(req, req.Header.Get("X-Skypetoken"))
+	if err != nil {
+		return err
+	}
+	var r registration
+	b, err := io.ReadAll(http.MaxBytesReader(req.w, req.Body, maxFrame))
+	if err == nil {
+		err = json.Unmarshal(b, &r)
+	}
+	if err != nil || r.ID == "" || !validEndpoint(r.ID) {
+		return &refusal{status: http.StatusBadRequest, note: "not a registration"}
+	}
+	for _, t := range r.Transports.Trouter {
+		u, err := url.Parse(t.Path)
+		if err != nil {
+			return &refusal{status: http.StatusBadRequest, note: "not a path of a connection"}
+		}
+		id := strings.TrimSuffix(strings.TrimPrefix(u.Path, "/v4/f/"), "/")
+		if u.Path != pathOf(id) || !ownsConnection(id, c.User) {
+			return &refusal{status: http.StatusForbidden, note: "the connection is not one of this user"}
+		}
+	}
+	req.respond(http.StatusAccepted, "", nil)
+	return nil
+}
+
+// unregister forgets an endpoint: what happens from now on is not told when it comes back.
+// It succeeds for unknown ids, and for an endpoint that has a socket it does nothing.
+func (h *Handler) unregister(req *request) error {
+	c, err := h.user(req, req.Header.Get("X-Skypetoken"))
+	if err != nil {
+		return err
+	}
+	if validEndpoint(req.id) {
+		if err := h.endpoints.drop(req.Context(), c.User, req.id); err != nil {
+			return away(err)
+		}
+	}
+	req.respond(http.StatusAccepted, "", nil)
+	return nil
+}

@@ -1,0 +1,285 @@
+package trouter_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// pipes is a listener whose connections are pipes in memory, so that time in a synctest
+// bubble does not wait for a network. A write to a pipe waits until the other end reads.
+type pipes struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), closed: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80} }
+
+// dial connects to the listener.
+func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	client, server := net.Pipe()
+	select {
+	case p.conns <- server:
+		return client, nil
+	case <-p.closed:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// bubble runs a test on a server in a synctest bubble.
+func bubble(t *testing.T, test func(*testing.T, *house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) { test(t, newHouseOn(t, newPipes(), nil)) })
+}
+
+// TestSilentSocket checks that a socket ends when the client has sent nothing for 100
+// seconds, and that each frame gives it another 100.
+func TestSilentSocket(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		tab := h.tab(h.person(), "tab")
+		start := time.Now()
+		for range 3 {
+			time.Sleep(99 * time.Second)
+			tab.sync()
+		}
+		time.Sleep(99 * time.Second)
+		if err := tab.Ping(tab.CloseRead(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		h.waitEnded(gateway.Silent)
+		if got := time.Since(start); got != 496*time.Second {
+			t.Errorf("the socket ended after %v", got)
+		}
+	})
+}
+
+// waitEnded waits until a socket is closed and checks the reason. It runs in a bubble.
+func (h *house) waitEnded(why gateway.Reason) {
+	h.t.Helper()
+	for range 10_000 {
+		synctest.Wait()
+		if notes := h.ended(); len(notes) > 0 {
+			if notes[len(notes)-1] != why.String() {
+				h.t.Errorf("the socket ended because of %s, want %v", notes[len(notes)-1], why)
+			}
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	h.t.Fatal("no socket ends")
+}
+
+// TestClientThatNeverReads sends events to a client that takes no byte, and checks that its
+// socket ends after 30 seconds.
+func TestClientThatNeverReads(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		ann := h.person()
+		thread := h.thread("plans", ann)
+		h.tab(ann, "tab") // its pipe holds no bytes
+		start := time.Now()
+		h.send(ann, thread, strings.Repeat("x", 20_000))
+		h.waitEnded(gateway.Slow)
+		if got := time.Since(start); got < gateway.WriteTimeout || got > gateway.WriteTimeout+3*time.Second {
+			t.Errorf("the socket ended after %v", got)
+		}
+	})
+}
+
+// TestClientThatNeverAnswers sends more events than a client may leave unanswered to one
+// that never answers but sends pings, and checks that it gets all of them, and that the
+// next socket gets those again that were written less than 30 seconds before its last ping.
+func TestClientThatNeverAnswers(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		ann := h.person()
+		thread := h.thread("plans", ann)
+		tab := h.tab(ann, "tab")
+		for i := range 300 {
+			h.send(ann, thread, fmt.Sprint(i))
+		}
+		for i := range 256 {
+			tab.message(fmt.Sprint(i), 0)
+		}
+		time.Sleep(29 * time.Second)
+		tab.sync()
+		time.Sleep(time.Second)
+		tab.say("2::")
+		for i := range 44 {
+			tab.message(fmt.Sprint(256+i), 0)
+		}
+		time.Sleep(29 * time.Second)
+		tab.sync()
+		time.Sleep(time.Hour / 60) // no sign of life
+		tab.CloseNow()
+		synctest.Wait()
+		tab = h.tab(ann, "tab")
+		for i := range 44 {
+			tab.message(fmt.Sprint(256+i), 200)
+		}
+		tab.sync()
+	})
+}
+
+// TestStoringEndpoints checks that answers are stored within five seconds and when a socket
+// ends, and that an endpoint which only moved with the log is stored after ten minutes.
+func TestStoringEndpoints(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		ann, bob := h.person(), h.person()
+		thread, other := h.thread("plans", ann), h.thread("other", bob)
+		tab := h.tab(ann, "tab")
+		stored := func() core.Endpoint {
+			t.Helper()
+			synctest.Wait()
+			es, err := h.store.Endpoints(t.Context(), ann.ID)
+			if err != nil || len(es) != 1 || es[0].ID != "tab" {
+				t.Fatalf("endpoints %+v, %v", es, err)
+			}
+			return es[0]
+		}
+		first := stored()
+		h.send(ann, thread, "one")
+		tab.message("one", 200)
+		tab.sync()
+		if stored() != first {
+			t.Error("the answer is stored at once")
+		}
+		time.Sleep(5 * time.Second)
+		second := stored()
+		if second.At.Position != first.At.Position+1 {
+			t.Errorf("after five seconds the store has %+v, before %+v", second, first)
+		}
+		h.send(bob, other, "nothing for ann")
+		time.Sleep(30 * time.Second)
+		tab.sync()
+		if stored() != second {
+			t.Error("an endpoint that only moved with the log is stored")
+		}
+		for range 10 {
+			time.Sleep(time.Minute)
+			tab.sync()
+		}
+		time.Sleep(5 * time.Second)
+		third := stored()
+		if third.At.Position != second.At.Position+1 {
+			t.Errorf("after ten minutes the store has %+v, before %+v", third, second)
+		}
+		h.send(ann, thread, "two")
+		tab.message("two", 200)
+		tab.sync()
+		tab.CloseNow()
+		if got := stored(); got.At.Position <= third.At.Position {
+			t.Errorf("after the end the store has %+v, before %+v", got, third)
+		}
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if n := h.h.Stats().Endpoints; n != 0 {
+			t.Errorf("an hour later %d endpoints are in memory", n)
+		}
+		h.send(ann, thread, "three")
+		ann.token = h.token(ann.User, token.Chat, time.Hour)
+		h.tab(ann, "tab").message("three", 200)
+	})
+}
+
+// TestSidExpires checks that a sid is refused after 30 seconds.
+func TestSidExpires(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		a := h.allocate(h.person(), "tab")
+		young, old := h.handshake(a), h.handshake(a)
+		time.Sleep(29 * time.Second)
+		c, _, err := h.dial(young, a.query())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.CloseNow()
+		time.Sleep(time.Second)
+		if _, resp, err := h.dial(old, a.query()); err == nil || resp == nil || resp.StatusCode != 401 {
+			t.Errorf("an old sid: %v", err)
+		}
+	})
+}
+
+// TestQuietPolls checks that a GET without events is answered with a packet that says
+// nothing, that a second GET takes the turn of the first one, and that a client which does
+// not poll loses its connection.
+func TestQuietPolls(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		p := h.poller(h.person(), "tab")
+		for range 5 {
+			start := time.Now()
+			if got := p.get(); len(got) != 1 || got[0] != "8::" || time.Since(start) != 30*time.Second {
+				t.Fatalf("got %q after %v", got, time.Since(start))
+			}
+		}
+		start := time.Now()
+		first := make(chan []string, 1)
+		go func() { first <- p.get() }()
+		synctest.Wait()
+		p.get()
+		if got := <-first; len(got) != 1 || got[0] != "8::" || time.Since(start) != 30*time.Second {
+			t.Errorf("the first GET: %q after %v", got, time.Since(start))
+		}
+		time.Sleep(101 * time.Second)
+		synctest.Wait()
+		if resp, _ := h.do("GET", p.path, "", ""); resp.StatusCode != 401 {
+			t.Errorf("after the silence: %s", resp.Status)
+		}
+	})
+}
+
+// TestLingeringSocket checks that the old socket of a hand-over ends after 75 seconds if its
+// client does not close it.
+func TestLingeringSocket(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		ann := h.person()
+		ann.token = h.token(ann.User, token.Chat, 48*time.Hour)
+		a := h.allocate(ann, "tab")
+		if err := h.clock.Advance(23*time.Hour + 54*time.Minute); err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := h.dial(h.handshake(a), a.query())
+		if err != nil {
+			t.Fatal(err)
+		}
+		old := &tab{h, a, c}
+		old.want("1::")
+		old.want("5:::*")
+		time.Sleep(time.Minute)
+		old.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
+		old.sync()
+		newer := h.tab(ann, "tab")
+		time.Sleep(70 * time.Second)
+		old.sync()
+		newer.sync()
+		time.Sleep(5 * time.Second)
+		old.want("0:::dup")
+		newer.sync()
+	})
+}
