@@ -129,6 +129,7 @@ func ownsConnection(id, user string) bool {
 	return len(id) == 32 && connectionOf(id[:20], user) == id[20:]
 }
 
+// connectionOf returns the part of a connection's id that depends on its user.
 func connectionOf(random, user string) string {
 	sum := sha256.Sum256([]byte(random + user))
 	return base64.RawURLEncoding.EncodeToString(sum[:9])

@@ -224,6 +224,7 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 	return nil
 }
 
+// all returns the endpoints in memory.
 func (es *endpoints) all() (all []*endpoint) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
@@ -243,7 +244,8 @@ func (es *endpoints) tidy(now time.Time) {
 		for id, e := range of {
 			if e.opening.TryLock() {
 				e.mu.Lock()
-				if e.current == nil && (!e.moved || e.dropped) && now.Sub(e.seen) >= forgetAfter {
+				stored := !e.moved || e.dropped || e.storedAt.IsZero() // or it has no row to store
+				if e.current == nil && stored && now.Sub(e.seen) >= forgetAfter {
 					es.remove(user, id)
 				}
 				e.mu.Unlock()
