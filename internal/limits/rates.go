@@ -86,23 +86,26 @@ var fairRates = []rate{
 	{"chat requests", Operations(), byUser, []window{{1000, 5 * time.Second}}},
 }
 
-// liveOperations are the operations of the official protocol for live events. Azure
-// documents no limits for them.
-var liveOperations = ops("get live configuration", "allocate live socket", "live handshake", "open live socket",
+// liveOperations are OpenEventStream and the operations of the official protocol for live
+// events. Azure documents no limits for them.
+var liveOperations = ops(OpenEventStream, "get live configuration", "allocate live socket", "live handshake", "open live socket",
 	"register live client", "unregister live client")
 
 // Operations returns the names of the operations that have rate limits in some profile,
-// sorted: those of all chat routes, OpenEventStream, and those of the official protocol for
-// live events. Identity routes have none, because only the owner of the server, with an
+// sorted: those of all chat routes and those of live events. Identity routes have none, because only the owner of the server, with an
 // access key, calls them.
 func Operations() []string {
-	all := append([]string{OpenEventStream}, liveOperations...)
+	all := LiveOperations()
 	for _, r := range azureRates {
 		all = append(all, r.operations...)
 	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }
+
+// LiveOperations returns the names of the operations of live events: of the event stream and
+// of the official protocol.
+func LiveOperations() []string { return slices.Clone(liveOperations) }
 
 func ops(names ...string) []string { return names }
 

@@ -82,6 +82,29 @@ type Live struct {
 // Live registers the metrics of live connections. It calls live at each scrape.
 func (m *Metrics) Live(live func() Live) { m.registry.MustRegister(liveCollector(live)) }
 
+// Official holds the figures of the clients of the official protocol for live events.
+type Official struct {
+	Endpoints int    // in memory now
+	Forgotten uint64 // sockets of which nobody knew what the client has answered
+	Unhandled uint64 // events that a client had no handler for
+	Again     uint64 // events that were written twice to a socket
+}
+
+// Official registers the metrics of the official protocol for live events. It calls official
+// for each metric at each scrape.
+func (m *Metrics) Official(official func() Official) {
+	counter := func(name, help string, value func(Official) uint64) prometheus.Collector {
+		return prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return float64(value(official())) })
+	}
+	m.registry.MustRegister(
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "confab_live_endpoints", Help: "Browser tabs and devices of the official protocol in memory."},
+			func() float64 { return float64(official().Endpoints) }),
+		counter("confab_live_forgotten_total", "Sockets of which nobody knew what the client has answered: it may miss events.", func(o Official) uint64 { return o.Forgotten }),
+		counter("confab_live_unhandled_total", "Events that a client of the official protocol had no handler for.", func(o Official) uint64 { return o.Unhandled }),
+		counter("confab_live_written_again_total", "Events that were written twice to a socket, because the client was busy.", func(o Official) uint64 { return o.Again }),
+	)
+}
+
 // Request counts a request and its duration. operation is empty for an unknown path.
 func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	if operation == "" {

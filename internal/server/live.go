@@ -3,13 +3,18 @@ package server
 import (
 	"cmp"
 	"context"
+	"io"
+	"net/http"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/sse"
+	"github.com/confab-chat/confab/internal/gateway/trouter"
+	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/token"
@@ -40,10 +45,66 @@ func (s *Server) cutLive() int {
 }
 
 // faultOperations returns the operations to which a fault of a development server can apply.
-func faultOperations() []string { return append(rest.Operations(), sse.Operation) }
+func faultOperations() []string { return append(rest.Operations(), limits.LiveOperations()...) }
 
-// serveLive follows the event log for the live connections until ctx is done.
-func (s *Server) serveLive(ctx context.Context) { s.hub.Run(ctx) }
+// liveHandler returns a handler that serves the requests of the live protocols, and passes
+// others to next.
+func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits.Limiter, access func(rest.Record), next http.Handler) http.Handler {
+	record := func(r gateway.Record) { s.liveAccess(r, access) }
+	s.events = sse.New(sse.Options{
+		Hub: s.hub, Tokens: tokens, Limiter: limiter, Faults: s.faults, Now: o.Now, Logger: s.log, Access: record,
+	})
+	s.trouter = trouter.New(trouter.Options{
+		Hub: s.hub, Tokens: tokens, Store: s.store, PublicEndpoint: o.Config.PublicEndpoint, Polling: !s.info.Database,
+		Limiter: limiter, Faults: s.faults, Now: s.now, Logger: s.log, Access: record,
+	})
+	s.metrics.Official(func() metrics.Official { return metrics.Official(s.trouter.Stats()) })
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case path == sse.Path || path == "/"+sse.Path:
+			s.events.ServeHTTP(w, r)
+		case s.trouter.Handles(path):
+			s.trouter.ServeHTTP(w, r)
+		case path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+			answerProbe(w, r)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// answerProbe answers GET / as the official client expects after network failures
+// (docs/contract/realtime.md §14, rule 15).
+func answerProbe(w http.ResponseWriter, r *http.Request) {
+	if origin := r.Header.Get("Origin"); origin != "" {
+		w.Header().Set("Access-Control-Allow-Origin", origin)
+		w.Header().Set("Vary", "Origin")
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, "Trouter")
+}
+
+// serveLive follows the event log for the live connections, and stores what the clients of
+// the official protocol have answered, until ctx is done.
+func (s *Server) serveLive(ctx context.Context) {
+	var storing sync.WaitGroup
+	storing.Go(func() { s.trouter.Run(ctx) })
+	s.hub.Run(ctx)
+	storing.Wait()
+}
+
+// drainLive refuses new live connections and ends the others.
+func (s *Server) drainLive(ctx context.Context) {
+	s.trouter.Drain(ctx)
+	s.hub.Drain(ctx)
+}
+
+// closeLive waits until the connections of drainLive are closed, and stores what their
+// clients have answered. Call it when the listeners are closed.
+func (s *Server) closeLive(ctx context.Context) error {
+	s.events.Wait(ctx)
+	return s.trouter.Close(ctx)
+}
 
 // reservedFiles is the number of open files that live connections leave for requests, the
 // store and the database.

@@ -305,6 +305,12 @@ func TestCloseWaitsForTheAccessLog(t *testing.T) {
 // for streams are refused and cut off, and that open streams break without a bye when the
 // fault of live sockets is added, and continue at their cursor.
 func TestFaultsOfStreams(t *testing.T) {
+	for _, protocol := range []string{"HTTP/1.1", "HTTP/2"} {
+		t.Run(protocol, func(t *testing.T) { testFaultsOfStreams(t, protocol) })
+	}
+}
+
+func testFaultsOfStreams(t *testing.T, name string) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	user, err := s.CreateUser(t.Context())
 	if err != nil {
@@ -319,37 +325,36 @@ func TestFaultsOfStreams(t *testing.T) {
 	}
 	const cut = `{"operation":"live socket","drop":"after"}`
 	fault(cut, `{"operation":"live socket","drop":"after","cut":0}`)
-	for name, c := range s.clients(t) {
-		fault(`{"operation":"open event stream","status":503,"retryAfter":7}`, `{"operation":"open event stream","status":503,"retryAfter":7,"times":1}`)
-		if resp := s.askForStream(t, c, bearer, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "7" {
-			t.Errorf("%s: a refused request: %s, Retry-After %q", name, resp.Status, resp.Header.Get("Retry-After"))
-		}
-		one, two := s.openStream(t, c, bearer, ""), s.openStream(t, c, bearer, "")
-		thread := s.newThread(t, bearer)
-		created, err := one.next()
-		if err != nil || !strings.Contains(created["data"], thread) {
-			t.Fatalf("%s: got %v, %v", name, created, err)
-		}
-		if _, err := two.next(); err != nil {
-			t.Fatal(err)
-		}
-		fault(cut, `{"operation":"live socket","drop":"after","cut":2}`)
-		for _, st := range []*stream{one, two} {
-			if m, err := st.next(); err == nil || errors.Is(err, io.EOF) {
-				t.Errorf("%s: a stream that was cut gives %v, %v; want a broken connection", name, m, err)
-			}
-		}
-		if status, body := s.chat(t, "POST", "/"+thread+"/messages", bearer, `{"content":"missed"}`); status != 201 {
-			t.Fatalf("send: %d %s", status, body)
-		}
-		again := s.openStream(t, c, bearer, "?cursor="+created["id"])
-		if m, err := again.next(); err != nil || !strings.Contains(m["data"], "missed") {
-			t.Errorf("%s: the stream continues with %v, %v", name, m, err)
-		}
-		again.resp.Body.Close()
+	c := s.clients(t)[name]
+	fault(`{"operation":"open event stream","status":503,"retryAfter":7}`, `{"operation":"open event stream","status":503,"retryAfter":7,"times":1}`)
+	if resp := s.askForStream(t, c, bearer, ""); resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "7" {
+		t.Errorf("%s: a refused request: %s, Retry-After %q", name, resp.Status, resp.Header.Get("Retry-After"))
 	}
-	if n := s.Faults().Requests()["open event stream"]; n != 8 {
-		t.Errorf("%d requests for streams are counted, want 8", n)
+	one, two := s.openStream(t, c, bearer, ""), s.openStream(t, c, bearer, "")
+	thread := s.newThread(t, bearer)
+	created, err := one.next()
+	if err != nil || !strings.Contains(created["data"], thread) {
+		t.Fatalf("%s: got %v, %v", name, created, err)
+	}
+	if _, err := two.next(); err != nil {
+		t.Fatal(err)
+	}
+	fault(cut, `{"operation":"live socket","drop":"after","cut":2}`)
+	for _, st := range []*stream{one, two} {
+		if m, err := st.next(); err == nil || errors.Is(err, io.EOF) {
+			t.Errorf("%s: a stream that was cut gives %v, %v; want a broken connection", name, m, err)
+		}
+	}
+	if status, body := s.chat(t, "POST", "/"+thread+"/messages", bearer, `{"content":"missed"}`); status != 201 {
+		t.Fatalf("send: %d %s", status, body)
+	}
+	again := s.openStream(t, c, bearer, "?cursor="+created["id"])
+	if m, err := again.next(); err != nil || !strings.Contains(m["data"], "missed") {
+		t.Errorf("%s: the stream continues with %v, %v", name, m, err)
+	}
+	again.resp.Body.Close()
+	if n := s.Faults().Requests()["open event stream"]; n != 4 {
+		t.Errorf("%d requests for streams are counted, want 4", n)
 	}
 	if len(s.Faults().List()) != 0 {
 		t.Errorf("faults are left: %v", s.Faults().List())

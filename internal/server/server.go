@@ -27,6 +27,7 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/sse"
+	"github.com/confab-chat/confab/internal/gateway/trouter"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/metrics"
@@ -99,6 +100,7 @@ type Server struct {
 	core    *core.Service
 	hub     *gateway.Hub
 	events  *sse.Handler
+	trouter *trouter.Handler
 	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
@@ -328,10 +330,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.events = sse.New(sse.Options{
-		Hub: s.hub, Tokens: tokens, Limiter: limiter, Faults: s.faults, Now: o.Now, Logger: s.log,
-		Access: func(r gateway.Record) { s.liveAccess(r, access) },
-	})
+	public := s.liveHandler(o, tokens, limiter, access, api)
 	adminHandler := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
 	devHandler := s.devHandler(o.Config)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -340,10 +339,8 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 			adminHandler.ServeHTTP(w, r)
 		case devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix):
 			devHandler.ServeHTTP(w, r)
-		case r.URL.Path == sse.Path || r.URL.Path == "/"+sse.Path:
-			s.events.ServeHTTP(w, r)
 		default:
-			api.ServeHTTP(w, r)
+			public.ServeHTTP(w, r)
 		}
 	}), nil
 }
@@ -430,14 +427,16 @@ func (s *Server) Close(ctx context.Context) error {
 		if s.faults != nil {
 			s.faults.Close()
 		}
-		s.hub.Drain(ctx)
+		s.drainLive(ctx)
 		var errs []error
 		for _, srv := range s.servers {
 			if err := srv.Shutdown(ctx); err != nil {
 				errs = append(errs, fmt.Errorf("requests were cut off: %w", err), srv.Close())
 			}
 		}
-		s.events.Wait(ctx)
+		if err := s.closeLive(ctx); err != nil {
+			errs = append(errs, fmt.Errorf("store the endpoints of live clients: %w", err))
+		}
 		s.stopSweep()
 		s.serving.Wait()
 		s.err = errors.Join(errors.Join(errs...), s.release())
