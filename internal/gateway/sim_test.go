@@ -54,6 +54,7 @@ type sim struct {
 	bus    *simBus
 	bounds gateway.Bounds
 	finish chan struct{} // closed when the clients come for the last time
+	sweep  chan struct{} // capacity 1: taken while somebody sweeps
 
 	rand struct {
 		sync.Mutex
@@ -114,7 +115,7 @@ func (keys) HasKey(string) bool { return true }
 
 // simulate runs the simulation of a seed.
 func simulate(t *testing.T, seed uint64) {
-	s := &sim{t: t, finish: make(chan struct{}), gone: map[string]time.Time{}, sent: map[string][]sentMessage{}}
+	s := &sim{t: t, finish: make(chan struct{}), sweep: make(chan struct{}, 1), gone: map[string]time.Time{}, sent: map[string][]sentMessage{}}
 	s.rand.Rand = rand.New(rand.NewPCG(seed, 0))
 	inner, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
 		ID: "11111111-2222-4333-8444-555555555555", Epoch: "first",
@@ -337,7 +338,9 @@ func (s *sim) act(seed uint64) {
 		err = s.store.Trim(ctx, core.DayOf(time.Now().UnixMilli())+1)
 	default:
 		what = "sweep"
+		s.sweep <- struct{}{} // Sweep has a mutex, and synctest's time stands still while somebody waits for one
 		_, err = r.core.Sweep(ctx)
+		<-s.sweep
 	}
 	s.note("%s in %s, %s, server %d: %s: %v", name(user), name(thread), what, index, text, err)
 }
