@@ -253,15 +253,18 @@ var errRenewed = errors.New("the epoch of the event log was renewed")
 
 // gap returns why the log does not continue a cursor of the session, or 0.
 func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
-	if r.from.Epoch != r.to.Epoch {
-		return GapEpoch, nil
+	foreign := r.from.Epoch != r.to.Epoch
+	if foreign {
+		at = r.to
 	}
 	page, err := r.s.hub.o.Store.Log(ctx, at, 1)
-	if err != nil {
+	switch {
+	case err != nil:
 		return 0, fmt.Errorf("read the event log: %w", err)
-	}
-	if page.Gap == core.GapEpoch {
+	case page.Gap == core.GapEpoch:
 		return 0, errRenewed // the client comes back with its cursor, and is told of the gap then
+	case foreign:
+		return GapEpoch, nil
 	}
 	return GapReason(page.Gap), nil
 }

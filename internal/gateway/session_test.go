@@ -259,3 +259,26 @@ func TestForeignThreadsAreForgotten(t *testing.T) {
 		}
 	})
 }
+
+// TestEpochRenewedElsewhere lets another server renew the epoch, and opens a session with a
+// cursor of the new epoch before the hub knows it. It checks that the session is told of no
+// gap, but ends, so that the client comes again.
+func TestEpochRenewedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		if _, err := h.hub.At(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.store.RenewEpoch(t.Context(), "first", "second"); err != nil {
+			t.Fatal(err)
+		}
+		tip, err := h.store.Tip(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ann := h.user()
+		_, k := h.open(ann, &tip, gateway.SessionOptions{})
+		k.want(t, "bye:away")
+	})
+}

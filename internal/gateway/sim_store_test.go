@@ -189,6 +189,7 @@ func (s *simStore) News(ctx context.Context, user string, after uint64, limit in
 
 // ThreadEvents returns the placed events of a thread.
 func (s *simStore) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) (events []core.Event, err error) {
+	s.sim.sleepSometimes(10, 500*time.Millisecond)
 	if !s.sequenced {
 		return s.Store.ThreadEvents(ctx, thread, from, limit)
 	}
@@ -200,6 +201,19 @@ func (s *simStore) ThreadEvents(ctx context.Context, thread string, from uint64,
 		}
 	}
 	return events, nil
+}
+
+// Tell reads the rows of events, after a delay.
+func (s *simStore) Tell(ctx context.Context, events []core.Event) ([]core.Happening, error) {
+	s.sim.sleepSometimes(10, 500*time.Millisecond)
+	return s.Store.Tell(ctx, events)
+}
+
+// Users reads users. Its answer takes some time.
+func (s *simStore) Users(ctx context.Context, ids []string) ([]core.User, error) {
+	us, err := s.Store.Users(ctx, ids)
+	s.sim.sleepSometimes(20, 2*time.Second)
+	return us, err
 }
 
 // Trim deletes all placed events.
@@ -222,7 +236,7 @@ func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	return nil
 }
 
-// RenewEpoch replaces the epoch.
+// RenewEpoch replaces the epoch, and counts.
 func (s *simStore) RenewEpoch(ctx context.Context, was, epoch string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
