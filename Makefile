@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres newest need-cc need-python need-chromium
+.PHONY: simulate plant build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -29,6 +29,7 @@ soak: check
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestIdle$$' -v ./internal/bench
 	$(MAKE) fuzz FUZZTIME=200000x
+	$(MAKE) plant
 
 lint:
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -48,6 +49,7 @@ test:
 
 race: need-cc
 	$(GO) test -race ./...
+	$(GO) test -race -run '^TestSimulation$$' ./internal/gateway -seeds 100
 	cd sdk && $(GO) test -race ./...
 
 # The SDK on the oldest Go that its go.mod names.
@@ -59,6 +61,14 @@ crash:
 	TEST_HISTORIES=200 $(GO) test -count=1 -run '^TestThreadsAreLinearizable$$' -v ./internal/core
 	TEST_ERASURE_KILLS=5 TEST_BIG_PAGES=1 $(GO) test -count=1 -run '^(TestErasureSurvivesKills|TestBigPages)$$' -v ./internal/server/failures
 	TEST_LIST_MESSAGES=1000000 TEST_LIST_THREADS=100000 $(GO) test -count=1 -run '^TestList' -v ./internal/store/pebble
+
+# Live events: servers, writers and readers on a bad bus, in simulated time.
+simulate:
+	$(GO) test -count=1 -timeout 20m -run '^TestSimulation$$' ./internal/gateway -seeds 2000
+
+# Plants defects in copies of the tree, and checks that simulate finds each.
+plant:
+	GO=$(GO) ./scripts/plant
 
 fuzz:
 	GO=$(GO) ./scripts/fuzz $(FUZZTIME)
