@@ -270,6 +270,7 @@ func TestEpochRenewedElsewhere(t *testing.T) {
 		if _, err := h.hub.At(t.Context()); err != nil {
 			t.Fatal(err)
 		}
+		synctest.Wait() // the feed has looked at the log
 		if err := h.store.RenewEpoch(t.Context(), "first", "second"); err != nil {
 			t.Fatal(err)
 		}
