@@ -233,13 +233,14 @@ func members(ms []core.Member) *string {
 	return new(nested(all))
 }
 
-// properties returns the text for the properties of a thread.
+// properties returns the text for the properties of a thread. A thread without a retention
+// policy has none there: chat 1.6.0 fails at "null".
 func properties(p core.Properties) *string {
 	v := struct {
 		Topic     string `json:"topic"`
 		Metadata  string `json:"acsChatThreadMetadata"`
-		Retention string `json:"retentionPolicy"`
-	}{p.Topic, metadata(p.Metadata), "null"}
+		Retention string `json:"retentionPolicy,omitempty"`
+	}{Topic: p.Topic, Metadata: metadata(p.Metadata)}
 	if p.RetentionDays != 0 {
 		v.Retention = `{"retentionPolicyType":"DeleteAfterCreationTime","executeAfter":"` + strconv.Itoa(int(p.RetentionDays)) + `.00:00:00"}`
 	}

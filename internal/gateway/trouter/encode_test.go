@@ -116,7 +116,7 @@ func TestExamples(t *testing.T) {
 			want["members"] = strings.Replace(want["members"].(string), `"displayName":"Alice"`, `"displayName":"Alice","shareHistoryTime":0`, 1)
 			want["properties"] = strings.Replace(want["properties"].(string), `,"partnerName":"spool","isMigrated":true`, "", 1)
 		case 258:
-			want["properties"] = `{"topic":"new topic","acsChatThreadMetadata":"null","retentionPolicy":"null"}`
+			want["properties"] = `{"topic":"new topic","acsChatThreadMetadata":"null"}`
 		case 261:
 			want["participantsRemoved"] = strings.Replace(want["participantsRemoved"].(string), `"Alice"`, `"Alice","shareHistoryTime":0`, 1)
 		}
