@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: simulate plant build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres newest need-cc need-python need-chromium
+.PHONY: simulate plant build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -19,11 +19,12 @@ quick: lint race
 
 # All that CI runs, under 40 minutes.
 check: quick floor crash fuzz compat
-	./scripts/postgres -- $(MAKE) postgres bench
+	./scripts/postgres -- $(MAKE) postgres loss bench
 	scripts/compatibility dist/compat dist/compat-postgres
 	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md differs from the results of the tests: commit the file that make check wrote"; exit 1; }
 
 soak: check
+	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
 	TEST_FAILURE_ROUNDS=300 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
@@ -96,6 +97,12 @@ postgres: need-cc need-python build
 	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
+
+# Readers of live events while connections are cut and servers killed, on both engines:
+# a round takes 6 seconds. Usage: scripts/postgres -- make loss
+LOSS_ROUNDS ?= 8
+loss:
+	TEST_LOSS_ROUNDS=$(LOSS_ROUNDS) $(GO) test -count=1 -run '^TestLoss$$' -v ./internal/server/failures
 
 # Tests the newest SDK releases, also pre-releases. It prints failures and succeeds anyway.
 newest: need-python build

@@ -185,10 +185,27 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// opsVariable begins the setting of the address on which a server serves its metrics.
+const opsVariable = "CONFAB_LISTEN_OPS="
+
+// ops returns the address on which the server serves its metrics, or "" if it serves none.
+func (n *node) ops() (address string) {
+	for _, v := range n.env {
+		if after, ok := strings.CutPrefix(v, opsVariable); ok {
+			address = after
+		}
+	}
+	return address
+}
+
 // start starts the server and waits until it is ready.
 func (n *node) start(t *testing.T) {
 	t.Helper()
-	cmd := exec.Command(n.binary, "serve", "--data", n.dir, "--listen", n.listen, "--listen-ops", "off")
+	ops := n.ops()
+	if ops == "" {
+		ops = "off"
+	}
+	cmd := exec.Command(n.binary, "serve", "--data", n.dir, "--listen", n.listen, "--listen-ops", ops)
 	cmd.Env, cmd.Stderr = n.env, os.Stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

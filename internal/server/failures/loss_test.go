@@ -1,0 +1,364 @@
+package failures
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Sizes of TestLoss.
+const (
+	lossThreads  = 200
+	lossWriters  = 50
+	lossReaders  = 100 // connections, some of them of one user
+	lossUsers    = 75  // users who read
+	usersPerRoom = 8   // users who read a thread
+	lossLoad     = 4 * time.Second
+	lossPatience = 30 * time.Second // after a round, until every reader has all events
+)
+
+// TestLoss runs 100 readers of live events in 200 threads while 50 writers change the
+// threads. It cuts the readers' connections, lets readers stay away, and kills and restarts
+// the servers at random moments. After each round it compares what every reader has
+// received with an export of the store: each event that the reader may see must be there,
+// once and in the order of its thread, and no other.
+func TestLoss(t *testing.T) {
+	v := os.Getenv("TEST_LOSS_ROUNDS")
+	if v == "" {
+		t.Skip("set TEST_LOSS_ROUNDS, to 8 for example, to lose connections and servers so many times: scripts/postgres -- go test -run TestLoss ./internal/server/failures")
+	}
+	rounds, err := strconv.Atoi(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("embedded", func(t *testing.T) {
+		c := newServers(t)
+		c.addNode(t, opsOn(t))
+		runLoss(t, c, rounds)
+	})
+	t.Run("postgres", func(t *testing.T) {
+		address := database(t)
+		c := newServers(t)
+		c.address = freshDatabase(t, address)
+		c.postgres = postgres{os.Getenv("TEST_POSTGRES_BIN"), os.Getenv("TEST_POSTGRES_DATA"), os.Getenv("TEST_POSTGRES_USER")}
+		for i := range 2 {
+			c.addNode(t, "CONFAB_DATABASE="+named(t, c.address, nodeName(i)), opsOn(t))
+		}
+		runLoss(t, c, rounds)
+	})
+}
+
+// opsOn returns the setting by which a server serves its metrics on a free port.
+func opsOn(t *testing.T) string { return opsVariable + freePort(t) }
+
+// loss is the state of TestLoss on one engine.
+type loss struct {
+	*cluster
+	readers []*reader
+	writers []*writer
+	rooms   []*room
+	records
+
+	running  sync.WaitGroup // the readers
+	calm     atomic.Bool    // readers answer everything
+	kills    []outage
+	catchUps int
+	told     totals // the sums of the rounds before
+}
+
+// outage is the time from the end of a server, or of PostgreSQL, until it serves again.
+type outage struct{ from, to time.Time }
+
+// totals are sums over all readers.
+type totals struct{ expected, got, doubled, afterCut, missing, reconnects, kills, catchUps, gaps int }
+
+func runLoss(t *testing.T, c *cluster, rounds int) {
+	l := &loss{cluster: c, records: newRecords()}
+	ctx, cancel := context.WithCancel(context.Background())
+	t.Cleanup(func() { cancel(); l.running.Wait() })
+	l.fill(t, ctx)
+	for round := range rounds {
+		begin := time.Now()
+		l.round(t, round)
+		l.settle(t)
+		l.report(t, round, time.Since(begin))
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+// fill creates users and threads. All readers are connected before there are threads, except
+// those that select threads.
+func (l *loss) fill(t *testing.T, ctx context.Context) {
+	t.Helper()
+	begin := time.Now()
+	defer func() {
+		t.Logf("%d threads are there after %v", lossThreads, time.Since(begin).Round(time.Millisecond))
+	}()
+	users := make([]user, lossUsers)
+	for i := range users {
+		users[i] = l.newUser(t, l.nodes[0])
+	}
+	trouter := l.speaksTrouter()
+	t.Logf("half of the readers speak the protocol of the official SDKs: %v", trouter)
+	for i := range lossReaders {
+		l.readers = append(l.readers, l.newReader(i, users[i%lossUsers], trouter))
+	}
+	for _, r := range l.readers {
+		if !r.selects {
+			l.start(ctx, r)
+		}
+	}
+	l.await(t, "readers do not connect", false, func() bool { return l.connected(t, false) })
+	for i := range lossWriters {
+		l.writers = append(l.writers, &writer{loss: l, number: i, user: l.newUser(t, l.nodes[0])})
+	}
+	l.rooms = make([]*room, lossThreads)
+	for i := range l.rooms {
+		l.rooms[i] = &room{owner: i % lossWriters}
+		for j := range usersPerRoom {
+			l.rooms[i].users = append(l.rooms[i].users, users[(i*7+j*11)%lossUsers].id)
+		}
+		for _, w := range []int{0, 7, 23} {
+			w = (i + w) % lossWriters
+			l.rooms[i].writers = append(l.rooms[i].writers, w)
+			l.writers[w].rooms = append(l.writers[w].rooms, l.rooms[i])
+		}
+	}
+	var making sync.WaitGroup
+	for _, w := range l.writers {
+		making.Go(func() {
+			for _, r := range w.rooms {
+				if r.owner == w.number && w.create(r) != 201 {
+					t.Error("a thread is not created")
+				}
+			}
+		})
+	}
+	making.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+	made := l.export(t)
+	for _, r := range l.readers {
+		if r.selects {
+			r.since = map[string]uint64{}
+			for id, th := range made.threads {
+				if th.members[r.user.id] != nil && len(r.since) < 5 {
+					r.since[id] = uint64(len(th.events))
+				}
+			}
+			l.start(ctx, r)
+		}
+	}
+	l.await(t, "readers that select threads do not connect", true, func() bool { return l.connected(t, true) })
+}
+
+// connected reports whether the readers are connected that select threads, or the others. It
+// fails the test if one of them cannot connect.
+func (l *loss) connected(t *testing.T, selects bool) bool {
+	for _, r := range l.readers {
+		if r.selects == selects && !r.ready() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			if len(r.problems) > 0 {
+				t.Fatalf("%s does not connect: %v (%s)", r.name, r.last, r.problems[0])
+			}
+			return false
+		}
+	}
+	return true
+}
+
+// await waits until a condition holds about the readers that select threads, or the others.
+func (l *loss) await(t *testing.T, otherwise string, selects bool, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(lossPatience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			for _, r := range l.readers {
+				if !r.ready() && r.selects == selects {
+					t.Fatalf("%s: %s: %v", otherwise, r.name, r.last)
+				}
+			}
+			t.Fatal(otherwise)
+		}
+	}
+}
+
+// round runs the writers, with disturbances first and without them at the end, so that every
+// reader has received something after what it missed.
+func (l *loss) round(t *testing.T, round int) {
+	l.calm.Store(false)
+	writing, stop := context.WithCancel(context.Background())
+	var writers sync.WaitGroup
+	for _, w := range l.writers {
+		writers.Go(func() { w.run(writing) })
+	}
+	disturbing, calm := context.WithTimeout(context.Background(), lossLoad)
+	var disturber sync.WaitGroup
+	disturber.Go(func() { l.disturb(disturbing) })
+	for range 2 {
+		l.sleep(disturbing, time.Duration(rand.Int64N(int64(lossLoad/2))))
+		l.outage(t, round)
+	}
+	<-disturbing.Done()
+	calm()
+	disturber.Wait()
+	l.calm.Store(true)
+	for _, r := range l.readers {
+		r.lines.stall(0)
+		if r.trouter {
+			r.lines.cut() // the next socket gets what was not answered
+		}
+	}
+	l.sleep(context.Background(), 300*time.Millisecond) // the load goes on
+	stop()
+	writers.Wait()
+}
+
+// sleep waits for a time, at most until ctx is done.
+func (l *loss) sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// outage ends a server and starts it again: mostly by SIGKILL, sometimes by SIGTERM. In
+// every fourth round on PostgreSQL it may kill PostgreSQL.
+func (l *loss) outage(t *testing.T, round int) {
+	t.Helper()
+	n := l.nodes[rand.IntN(len(l.nodes))]
+	l.catchUps += n.metric("confab_live_catch_ups_total")
+	o := outage{from: time.Now()}
+	switch {
+	case l.address != "" && round%4 == 3 && rand.IntN(2) == 0:
+		l.catchUps -= n.metric("confab_live_catch_ups_total")
+		l.killPostgres(t)
+	case rand.IntN(4) == 0:
+		n.signal(t, syscall.SIGTERM)
+		n.mu.Lock()
+		n.cmd.Wait()
+		n.mu.Unlock()
+		n.start(t)
+	default:
+		n.kill()
+		l.sleep(context.Background(), time.Duration(rand.IntN(2)*rand.IntN(600))*time.Millisecond)
+		n.start(t)
+	}
+	o.to = time.Now()
+	l.kills = append(l.kills, o)
+}
+
+// disturb cuts connections of readers, stops reading from them, and lets readers stay away,
+// until ctx is done.
+func (l *loss) disturb(ctx context.Context) {
+	for ctx.Err() == nil {
+		r := l.readers[rand.IntN(len(l.readers))]
+		switch rand.IntN(4) {
+		case 0, 1:
+			r.lines.cut()
+		case 2:
+			r.lines.stall(time.Duration(200+rand.IntN(800)) * time.Millisecond)
+		case 3:
+			r.stayAway(time.Duration(rand.IntN(2000)) * time.Millisecond)
+		}
+		l.sleep(ctx, time.Duration(rand.IntN(50))*time.Millisecond)
+	}
+}
+
+// metric returns the value of a metric of a server, or 0 if it does not answer.
+func (n *node) metric(name string) int {
+	res, err := http.Get("http://" + n.ops() + "/metrics")
+	if err != nil {
+		return 0
+	}
+	defer res.Body.Close()
+	sum := 0.0
+	for lines := bufio.NewScanner(res.Body); lines.Scan(); {
+		if rest, ok := strings.CutPrefix(lines.Text(), name); ok {
+			if v, err := strconv.ParseFloat(rest[strings.LastIndex(rest, " ")+1:], 64); err == nil {
+				sum += v
+			}
+		}
+	}
+	return int(sum)
+}
+
+// settle waits until every reader has received what the store has for it. Then it fails the
+// test if a reader has received anything else.
+func (l *loss) settle(t *testing.T) {
+	t.Helper()
+	truth := l.export(t)
+	for _, p := range l.compare(truth) {
+		t.Error(p)
+	}
+	deadline := time.Now().Add(lossPatience)
+	for _, r := range l.readers {
+		want := truth.expected(r)
+		for ; ; time.Sleep(20 * time.Millisecond) {
+			missing := r.missing(want)
+			if len(missing) == 0 {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Errorf("%s misses %d of %d events: %s", r.name, len(missing), len(want), truth.describe(r, missing))
+				break
+			}
+		}
+	}
+	for _, r := range l.readers {
+		for i, p := range r.check(truth, l) {
+			if i < 5 {
+				t.Errorf("%s: %s", r.name, p)
+			}
+		}
+	}
+}
+
+// report prints the figures of a round.
+func (l *loss) report(t *testing.T, round int, took time.Duration) {
+	t.Helper()
+	truth := l.export(t)
+	now := totals{kills: len(l.kills), catchUps: l.catchUps}
+	for _, n := range l.nodes {
+		now.catchUps += n.metric("confab_live_catch_ups_total")
+	}
+	for _, r := range l.readers {
+		want := truth.expected(r)
+		now.expected += len(want)
+		now.missing += len(r.missing(want))
+		r.mu.Lock()
+		for _, got := range r.got {
+			now.got += len(got)
+		}
+		now.doubled += r.doubled
+		now.gaps += r.gaps
+		now.afterCut += r.afterCut
+		r.mu.Unlock()
+		now.reconnects += r.lines.reconnects()
+	}
+	was := l.told
+	l.told = now
+	t.Logf("round %d in %.1fs: %d events written, %d expected, %d got, %d doubled (%d after a cut), %d missing, %d reconnects, %d kills, %d catch-ups, %d gaps",
+		round+1, took.Seconds(), truth.count-l.records.events, now.expected-was.expected, now.got-was.got, now.doubled-was.doubled, now.afterCut-was.afterCut, now.missing,
+		now.reconnects-was.reconnects, now.kills-was.kills, now.catchUps-was.catchUps, now.gaps)
+	l.records.events = truth.count
+	if round == 0 || t.Failed() {
+		t.Logf("requests of writers by outcome (0: no answer): %s", fmt.Sprint(l.outcomes))
+	}
+	if now.gaps > 0 {
+		t.Errorf("%d gaps", now.gaps)
+	}
+}

@@ -1,0 +1,269 @@
+package failures
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// truth is what the store has, as `confab export` writes it (docs/export-format.md).
+type truth struct {
+	threads    map[string]*storedThread
+	byPosition []*storedEvent // the first one has position 1
+	facts      map[fact]int
+	count      int // of events
+}
+
+// storedThread is a thread of an export.
+type storedThread struct {
+	members  map[string]*storedMember
+	messages map[int64]*storedMessage
+	events   []*storedEvent // the first one has number 1
+}
+
+type storedMember struct {
+	User         string
+	ShareHistory int64
+	JoinedOn     int64
+	Intervals    [][2]uint64
+}
+
+type storedMessage struct {
+	ID           int64
+	CreatedOn    int64
+	DeletedOn    int64
+	Type         string
+	Participants []struct {
+		User         string
+		ShareHistory int64
+	}
+}
+
+type storedEvent struct {
+	Position uint64
+	Thread   string
+	Number   uint64
+	Event    string
+	Message  int64
+	Version  int64
+	Actor    string
+}
+
+// export reads all rows of the store, while the servers run.
+func (l *loss) export(t *testing.T) *truth {
+	t.Helper()
+	args := []string{"export", "-", "--data", l.nodes[0].dir}
+	if l.address != "" {
+		args = append(args, "--database", l.address)
+	}
+	cmd := exec.Command(l.binary, args...)
+	cmd.Env = l.nodes[0].env
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("export: %v\n%s", err, stderr.Bytes())
+	}
+	tr := &truth{threads: map[string]*storedThread{}, facts: map[fact]int{}}
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	lines.Buffer(nil, 64<<20)
+	for lines.Scan() {
+		if err := tr.add(lines.Bytes()); err != nil {
+			t.Fatalf("export: %v in %.300s", err, lines.Bytes())
+		}
+	}
+	for id, th := range tr.threads {
+		for i, e := range th.events {
+			if e == nil || e.Number != uint64(i+1) {
+				t.Fatalf("thread %s has no event %d", id, i+1)
+			}
+			if strings.HasPrefix(e.Event, "participants") && th.messages[e.Message] == nil && !th.deleted() {
+				t.Fatalf("thread %s has no message of %+v", id, *e)
+			}
+			tr.note(th, e)
+		}
+	}
+	return tr
+}
+
+// add adds a line of the export.
+func (tr *truth) add(line []byte) error {
+	var row struct{ Kind, ID, Thread string }
+	if err := json.Unmarshal(line, &struct {
+		Kind   *string
+		Thread *string
+	}{&row.Kind, &row.Thread}); err != nil {
+		return err
+	}
+	th := tr.threads[row.Thread]
+	if th == nil && row.Thread != "" {
+		th = &storedThread{members: map[string]*storedMember{}, messages: map[int64]*storedMessage{}}
+		tr.threads[row.Thread] = th
+	}
+	switch row.Kind {
+	case "member":
+		var m storedMember
+		if err := json.Unmarshal(line, &m); err != nil {
+			return err
+		}
+		th.members[m.User] = &m
+	case "message":
+		var m storedMessage
+		if err := json.Unmarshal(line, &m); err != nil {
+			return err
+		}
+		th.messages[m.ID] = &m
+	case "event":
+		var e storedEvent
+		if err := json.Unmarshal(line, &e); err != nil {
+			return err
+		}
+		tr.count++
+		tr.byPosition = append(tr.byPosition, &e)
+		if e.Position != uint64(len(tr.byPosition)) {
+			return fmt.Errorf("position %d follows %d", e.Position, len(tr.byPosition)-1)
+		}
+		if th != nil {
+			th.events = append(th.events, &e)
+		}
+	}
+	return nil
+}
+
+// note counts an event among the facts that writers may have recorded.
+func (tr *truth) note(th *storedThread, e *storedEvent) {
+	f := fact{thread: e.Thread, event: e.Event}
+	switch e.Event {
+	case "messageReceived", "messageEdited", "messageDeleted":
+		f.about = strconv.FormatInt(e.Message, 10)
+	case "participantsAdded", "participantsRemoved":
+		m := th.messages[e.Message]
+		if m == nil { // the thread was deleted, and then its messages
+			return
+		}
+		for _, p := range m.Participants {
+			f.about = p.User
+		}
+	}
+	tr.facts[f]++
+}
+
+// deleted reports whether the thread was deleted. Its messages are deleted some time later.
+func (th *storedThread) deleted() bool {
+	return len(th.events) > 0 && th.events[len(th.events)-1].Event == "threadDeleted"
+}
+
+// period is a time in which a user was in a thread, and after which it may have been absent.
+type period struct {
+	from, to uint64 // event numbers, both included; to is 0 while the user is there
+	visible  int64  // creation time of the oldest message that the user may read
+	unknown  bool   // visible is not known, because the thread was deleted
+}
+
+// periods returns the periods of a user in a thread.
+func (th *storedThread) periods(user string) (ps []period) {
+	m := th.members[user]
+	if m == nil {
+		return nil
+	}
+	for i, in := range m.Intervals {
+		p := period{from: in[0], to: in[1]}
+		if i == len(m.Intervals)-1 {
+			p.visible = min(m.ShareHistory, m.JoinedOn)
+		} else if e := th.events[in[0]-1]; e.Event == "participantsAdded" {
+			join := th.messages[e.Message]
+			if p.unknown = join == nil; join != nil {
+				for _, who := range join.Participants {
+					if who.User == user {
+						p.visible = min(who.ShareHistory, join.CreatedOn)
+					}
+				}
+			}
+		} // else the user was one of the first participants, and may read everything
+		ps = append(ps, p)
+	}
+	return ps
+}
+
+// judge reports whether a user must receive an event, and whether it may. Both depend on
+// when the reader receives the event: in the user's period at the event or later. So the
+// user must if it may at all these times.
+func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
+	ps := th.periods(user)
+	i := slices.IndexFunc(ps, func(p period) bool { return p.from <= e.Number && (p.to == 0 || e.Number <= p.to) })
+	if i < 0 {
+		return false, false
+	}
+	must, may = true, true
+	if e.Message == 0 || e.Event == "threadUpdated" || strings.HasPrefix(e.Event, "participants") {
+		return must, may
+	}
+	created, m := e.Message, th.messages[e.Message] // a receipt comes without its message
+	if e.Event != "receiptReceived" {
+		if m == nil {
+			return false, true
+		}
+		created, must = m.CreatedOn, !th.deleted()
+	}
+	may = false
+	for _, p := range ps[i:] {
+		sees := created >= p.visible
+		must, may = must && sees && !p.unknown, may || sees || p.unknown
+	}
+	if e.Event != "messageReceived" && e.Event != "messageEdited" {
+		return must, may
+	}
+	for _, later := range th.events[e.Number:] {
+		if later.Message != e.Message {
+			continue
+		}
+		switch later.Event {
+		case "messageDeleted":
+			must = false
+		case "messageEdited":
+			for j, p := range ps[i:] {
+				back := uint64(1<<63 - 1)
+				if i+j+1 < len(ps) {
+					back = ps[i+j+1].from
+				}
+				if p.to != 0 && p.to < later.Number && later.Number < back {
+					must = false // a user who was absent then may not read the new content
+				}
+			}
+		}
+	}
+	return must, may
+}
+
+// expected returns the events that a reader must receive.
+func (tr *truth) expected(r *reader) (all []*storedEvent) {
+	for _, e := range tr.byPosition {
+		th := tr.threads[e.Thread]
+		if th == nil || !r.wants(e) {
+			continue
+		}
+		if must, _ := th.judge(r.user.id, e); must {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// describe returns a text for the first missing events of a reader.
+func (tr *truth) describe(r *reader, missing []*storedEvent) string {
+	var b strings.Builder
+	for i, e := range missing {
+		if i == 4 {
+			break
+		}
+		fmt.Fprintf(&b, "\n\t%+v, periods %+v, of %d events", *e, tr.threads[e.Thread].periods(r.user.id), len(tr.threads[e.Thread].events))
+	}
+	b.WriteString("\n\t" + r.history(missing[0].Thread))
+	return b.String()
+}
