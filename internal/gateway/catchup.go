@@ -131,8 +131,9 @@ type replay struct {
 
 	mu      sync.Mutex // guards the fields below while the client is written to
 	slots   []chan struct{}
-	threads byPosition
-	slow    bool // slots and threads were given up
+	threads byPosition            // those with events that were not delivered yet
+	views   map[string]*core.View // of all threads with news, by id
+	slow    bool                  // slots, threads and views were given up
 }
 
 // slotTime is the time for which a session that catches up may write one page and keep its
@@ -156,7 +157,7 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 		defer r.mu.Unlock()
 		if writing {
 			r.release()
-			r.threads, r.slow = nil, true
+			r.threads, r.views, r.slow = nil, nil, true
 		}
 	})
 	defer patience.Stop()
@@ -169,7 +170,7 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 
 // unread is a thread with events that were not delivered yet.
 type unread struct {
-	core.View
+	*core.View
 	events []core.Event // the next ones, with positions
 	next   uint64       // number of the event after them; 0: there is none
 }
@@ -189,11 +190,14 @@ func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 		return r.tellGap(b, GapTooMuch), nil
 	}
 	page := max(1, pointers/max(1, len(news)))
-	for _, n := range news {
+	r.views = make(map[string]*core.View, len(news))
+	for i := range news {
+		n := &news[i]
 		if n.Member == nil || !r.s.wants(n.Head.ID) {
 			continue
 		}
-		t := &unread{View: n.View, next: n.First}
+		r.views[n.Head.ID] = &n.View
+		t := &unread{View: &n.View, next: n.First}
 		if ok, err := r.read(ctx, t, page); err != nil {
 			return b, err
 		} else if ok {
@@ -309,15 +313,11 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 	if err != nil {
 		return nil, fmt.Errorf("read the rows of %d events: %w", len(events), err)
 	}
-	views := map[string]core.View{}
 	for i := range happenings {
 		hp := &happenings[i]
-		v, ok := views[hp.Thread]
-		if !ok || v.Head.Revision < hp.Revision {
-			if v, err = r.view(ctx, hp); err != nil {
-				return nil, err
-			}
-			views[hp.Thread] = v
+		v, err := r.view(ctx, hp)
+		if err != nil {
+			return nil, err
 		}
 		if v.Member == nil || !v.Member.Hears(hp) {
 			continue
@@ -338,18 +338,16 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 // view returns the user's view of a happening's thread, as it was when the rows of the
 // happening were read or later. The member may have left since the replay began: then it
 // must not get what was written afterwards.
-func (r *replay) view(ctx context.Context, hp *core.Happening) (core.View, error) {
-	i := slices.IndexFunc(r.threads, func(t *unread) bool { return t.Head.ID == hp.Thread })
-	if i >= 0 && r.threads[i].Head.Revision >= hp.Revision {
-		return r.threads[i].View, nil
+func (r *replay) view(ctx context.Context, hp *core.Happening) (*core.View, error) {
+	v := r.views[hp.Thread]
+	if v.Head.Revision >= hp.Revision {
+		return v, nil
 	}
-	v, err := r.s.hub.o.Store.View(ctx, hp.Thread, r.s.claims.User)
+	now, err := r.s.hub.o.Store.View(ctx, hp.Thread, r.s.claims.User)
 	if err != nil {
-		return v, fmt.Errorf("read the user's place in thread %s: %w", hp.Thread, err)
+		return nil, fmt.Errorf("read the user's place in thread %s: %w", hp.Thread, err)
 	}
-	if i >= 0 {
-		r.threads[i].View = v
-	}
+	*v = now // the replay reads further events of the thread by it
 	return v, nil
 }
 
