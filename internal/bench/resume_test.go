@@ -1,0 +1,303 @@
+package bench_test
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/store/postgres"
+	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// resume measures how a session reads what its user has missed.
+type resume struct {
+	engine  string
+	store   core.Store
+	threads int // of the user
+	news    int // of them, with one message that the user has missed
+	rounds  int
+	memory  bool // measure the memory too
+	out     io.Writer
+}
+
+// run prints the time, the calls of the store and the memory of a resume. It returns a text
+// for each bar that was missed.
+func (o resume) run(t *testing.T) (missed []string) {
+	t.Helper()
+	ctx := t.Context()
+	store := &countedStore{Store: o.store}
+	c, err := core.New(ctx, store, new(local.Bus), core.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	tokens, err := token.New(c.Resource(), c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hub := gateway.NewHub(gateway.Options{Core: c, Store: store, Bus: new(local.Bus), Keys: tokens})
+	running, stop := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	following.Go(func() { hub.Run(running) })
+	defer following.Wait()
+	defer stop()
+
+	ann, bob := newUser(t, c), newUser(t, c)
+	threads := make([]string, o.threads)
+	err = together(o.threads, 64, func(i int) error {
+		made, _, err := c.CreateThread(ctx, bob.ID, core.CreateThread{Topic: fmt.Sprint("thread ", i), Participants: []core.NewParticipant{{User: communication.ParseRawID(ann.ID)}}})
+		if err == nil {
+			threads[i] = made.ID
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims := token.Claims{User: ann.ID, Key: keyOf(t, tokens, ann), Generation: ann.Generation, Scopes: token.Chat, Expires: time.Now().Add(time.Hour)}
+	if _, err := store.Sequence(ctx); err != nil { // give positions to the threads
+		t.Fatal(err)
+	}
+	from, err := store.Tip(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n := range o.news {
+		if _, err := c.SendMessage(ctx, bob.ID, threads[n*len(threads)/o.news], core.SendMessage{Kind: core.Text, Content: "hello"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := store.Sequence(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := hub.At(ctx); err != nil { // the hub follows the log now
+		t.Fatal(err)
+	}
+	var took []time.Duration
+	var calls int64
+	var most, garbage uint64
+	for range o.rounds + 1 {
+		var peak func() (held, allocated uint64)
+		if o.memory {
+			peak = watchHeap()
+		}
+		before := store.calls.Load()
+		k := &countingSink{want: o.news, all: make(chan struct{})}
+		start := time.Now()
+		s, err := hub.Open(ctx, claims, &from, gateway.SessionOptions{}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start(nil)
+		select {
+		case <-k.all:
+		case <-s.Done():
+			t.Fatalf("the session ended: %v", s.Why())
+		case <-time.After(time.Minute):
+			t.Fatalf("%d events of %d", k.got, o.news)
+		}
+		took = append(took, time.Since(start))
+		calls = store.calls.Load() - before
+		if o.memory {
+			held, allocated := peak()
+			most, garbage = max(most, held), allocated
+		}
+		s.End(gateway.Gone)
+		<-s.Done()
+	}
+	took = took[1:] // warm now
+	slices.Sort(took)
+	median := took[len(took)/2]
+	fmt.Fprintf(o.out, "resume of %d threads, %d with news, %14s: %7.2f ms, %d calls of the store", o.threads, o.news, o.engine, float64(median.Microseconds())/1000, calls)
+	if o.memory {
+		fmt.Fprintf(o.out, ", %.1f MB of memory in use (bar 16), %.1f MB allocated\n", float64(most)/(1<<20), float64(garbage)/(1<<20))
+		if most > 16<<20 {
+			missed = append(missed, fmt.Sprintf("%.1f MB of memory for a resume of %d threads, want at most 16", float64(most)/(1<<20), o.threads))
+		}
+		return missed
+	}
+	fmt.Fprintln(o.out, " (bar 10 ms)")
+	if median > 10*time.Millisecond {
+		missed = append(missed, fmt.Sprintf("%s: %v for a resume, want at most 10 ms", o.engine, median))
+	}
+	return missed
+}
+
+// watchHeap collects garbage again and again until the returned function is called. That
+// function returns by how many bytes the objects in use were more at most than at the start,
+// and how many bytes were allocated.
+func watchHeap() (peak func() (held, allocated uint64)) {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	start, most := m, m.HeapAlloc
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			runtime.GC()
+			runtime.ReadMemStats(&m)
+			most = max(most, m.HeapAlloc)
+		}
+	}()
+	return func() (held, allocated uint64) {
+		close(stop)
+		<-stopped
+		return most - start.HeapAlloc, m.TotalAlloc - start.TotalAlloc
+	}
+}
+
+// newUser creates a user.
+func newUser(t *testing.T, c *core.Service) core.User {
+	t.Helper()
+	u, err := c.CreateUser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+// keyOf returns the id of the access key with which the tokens of a user are signed.
+func keyOf(t *testing.T, tokens *token.Authority, u core.User) string {
+	t.Helper()
+	text, _, err := tokens.Issue(u, token.Chat, time.Hour, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	claims, err := tokens.Verify(t.Context(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return claims.Key
+}
+
+// countedStore counts the calls by which the hub reads the log.
+type countedStore struct {
+	core.Store
+	calls atomic.Int64
+}
+
+// News counts the call.
+func (s *countedStore) News(ctx context.Context, user string, after uint64, limit int) ([]core.News, error) {
+	s.calls.Add(1)
+	return s.Store.News(ctx, user, after, limit)
+}
+
+// ThreadEvents counts the call.
+func (s *countedStore) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) ([]core.Event, error) {
+	s.calls.Add(1)
+	return s.Store.ThreadEvents(ctx, thread, from, limit)
+}
+
+// Tell counts the call.
+func (s *countedStore) Tell(ctx context.Context, events []core.Event) ([]core.Happening, error) {
+	s.calls.Add(1)
+	return s.Store.Tell(ctx, events)
+}
+
+// View counts the call.
+func (s *countedStore) View(ctx context.Context, thread, user string) (core.View, error) {
+	s.calls.Add(1)
+	return s.Store.View(ctx, thread, user)
+}
+
+// countingSink is a sink that counts events. It closes all when it has got as many as it
+// wants.
+type countingSink struct {
+	want, got int
+	all       chan struct{}
+}
+
+// Append counts an event.
+func (k *countingSink) Append(b []byte, e *gateway.Event, _ core.Cursor) []byte {
+	if e == nil {
+		return b
+	}
+	if e.Gap != 0 {
+		panic("a gap: " + e.Gap.String())
+	}
+	if k.got++; k.got == k.want {
+		close(k.all)
+	}
+	return append(b, e.Message.Content...)
+}
+
+// Write does nothing.
+func (*countingSink) Write([]byte) error { return nil }
+
+// End returns b.
+func (*countingSink) End(b []byte, _ gateway.Reason) []byte { return b }
+
+// Full returns false.
+func (*countingSink) Full() bool { return false }
+
+// Close does nothing.
+func (*countingSink) Close() {}
+
+// embedded opens an embedded store in memory.
+func embedded(t *testing.T) core.Store {
+	t.Helper()
+	s, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), Initial: resumeResource})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+var resumeResource = core.Resource{
+	ID: "11111111-2222-4333-8444-555555555555", Epoch: "bench",
+	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: []byte(strings.Repeat("x", 64))}},
+}
+
+// TestResumeFigures prints what a resume takes with each engine, and the memory that one of
+// 100,000 threads takes.
+func TestResumeFigures(t *testing.T) {
+	if os.Getenv("TEST_FIGURES") == "" {
+		t.Skip("set TEST_FIGURES=1 to measure: it takes half a minute")
+	}
+	fmt.Println()
+	missed := resume{engine: "embedded store", store: embedded(t), threads: 200, news: 3, rounds: 101, out: os.Stdout}.run(t)
+	if address := database(t); address != "" {
+		s, err := postgres.Open(t.Context(), address, postgres.Options{Initial: resumeResource})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		missed = append(missed, resume{engine: "PostgreSQL", store: s, threads: 200, news: 3, rounds: 101, out: os.Stdout}.run(t)...)
+		missed = append(missed, resume{engine: "PostgreSQL", store: s, threads: 20_000, news: 3, rounds: 5, memory: true, out: os.Stdout}.run(t)...)
+	}
+	missed = append(missed, resume{engine: "embedded store", store: embedded(t), threads: 100_000, news: 3, rounds: 5, memory: true, out: os.Stdout}.run(t)...)
+	for _, m := range missed {
+		fmt.Println("bar missed:", m)
+	}
+}
+
+// TestResumeRuns measures a resume of a few threads and checks that no bar of memory is
+// missed and that the store is called less often than there are threads.
+func TestResumeRuns(t *testing.T) {
+	var out strings.Builder
+	missed := resume{engine: "embedded store", store: embedded(t), threads: 20, news: 2, rounds: 1, memory: true, out: &out}.run(t)
+	if len(missed) > 0 || !strings.Contains(out.String(), " 4 calls of the store") {
+		t.Errorf("missed %v:\n%s", missed, cmp.Or(out.String(), "no line"))
+	}
+}
