@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: simulate plant build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss newest need-cc need-python need-chromium
+.PHONY: simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -18,8 +18,10 @@ build:
 quick: lint race
 
 # All that CI runs, under 40 minutes.
-check: quick floor crash fuzz compat
-	./scripts/postgres -- $(MAKE) postgres loss bench
+check: quick floor crash simulate fuzz compat
+	./scripts/postgres -- $(MAKE) postgres
+	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live
+	./scripts/postgres -- $(MAKE) bench
 	scripts/compatibility dist/compat dist/compat-postgres
 	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md differs from the results of the tests: commit the file that make check wrote"; exit 1; }
 
@@ -85,8 +87,14 @@ compat: need-python build
 	dist/confab run --data memory: -- $(GO) run ./examples/quickstart
 
 # Microsoft's SDK for browsers, in Chromium and in Node, against the built binary.
+# Live events with real processes: the judge in the browser and the test of loss, side by
+# side, because the judge mostly waits.
+live: browser loss
+
 browser: need-python need-chromium build
-	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/browser.xml compat/browser/run
+	COMPAT_BIN=dist/confab COMPAT_OUT=dist/compat/browser.xml compat/browser/run
+	@if [ -n "$$TEST_POSTGRES_URL" ]; then set -x; \
+	COMPAT_BIN=dist/confab COMPAT_DATABASE=$$TEST_POSTGRES_URL COMPAT_OUT=dist/compat-postgres/browser.xml compat/browser/run; fi
 
 # The tests that need PostgreSQL. Usage: scripts/postgres -- make postgres
 postgres: need-cc need-python build

@@ -460,6 +460,7 @@ func TestUnregister(t *testing.T) {
 		t.Errorf("endpoints %v, %v", es, err)
 	}
 	h.send(ann, thread, "two")
+	h.told() // otherwise it may count as sent after the tab has opened
 	tab = h.tab(ann, "tab")
 	tab.sync()
 	h.send(ann, thread, "three")

@@ -397,6 +397,22 @@ func (h *house) closed() {
 	h.until("no session is open", func() bool { return h.hub.Stats().Sessions == 0 })
 }
 
+// told waits until the hub has handed on all events of the store.
+func (h *house) told() {
+	h.t.Helper()
+	h.until("the hub is at the end of the log", func() bool {
+		tip, err := h.store.Tip(h.t.Context())
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		at, err := h.hub.At(h.t.Context())
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		return at == tip
+	})
+}
+
 // until waits until a condition is true.
 func (h *house) until(what string, is func() bool) {
 	h.t.Helper()
