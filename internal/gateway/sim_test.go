@@ -50,7 +50,6 @@ const freshness = 12 * time.Second
 type sim struct {
 	t      *testing.T
 	store  *simStore
-	shared core.Store // store, marked as shared if there are several servers
 	bus    *simBus
 	bounds gateway.Bounds
 	finish chan struct{} // closed when the clients come for the last time

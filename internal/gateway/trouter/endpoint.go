@@ -25,6 +25,7 @@ type endpoint struct {
 	seen    time.Time   // last sign of life
 	moved   bool        // low has moved by an answer since it was stored
 	dropped bool        // the user or the registration was deleted: do not store
+	leaving bool        // the registration was deleted: forget the endpoint when its socket closes
 
 	stored   core.Cursor // low as the store has it
 	storedAt time.Time   // zero: the store has no row
@@ -94,17 +95,21 @@ func (e *endpoint) attach(s *socket, from core.Cursor, now time.Time) (older *so
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	older, e.current = e.current, s
-	e.reached, e.seen = from, now
+	e.reached, e.seen, e.leaving = from, now, false
 	return older
 }
 
 // detach records that a socket is closed, and why its session ended. The endpoint of a
-// deleted user is not stored any more.
-func (e *endpoint) detach(s *socket, why gateway.Reason) {
+// deleted user is not stored any more. detach returns true if the client has unregistered
+// before: then the endpoint is forgotten, and the caller deletes its row.
+func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.current == s {
 		e.current = nil
+		if forgotten = e.leaving; forgotten {
+			e.forget()
+		}
 	}
 	if s.timer != nil {
 		s.timer.Stop()
@@ -112,6 +117,12 @@ func (e *endpoint) detach(s *socket, why gateway.Reason) {
 	if why == gateway.Deleted {
 		e.dropped = true
 	}
+	return forgotten
+}
+
+// forget forgets what the client has answered. The caller holds e.mu.
+func (e *endpoint) forget() {
+	e.dropped, e.known, e.leaving, e.flights, e.storedAt = true, false, false, nil, time.Time{}
 }
 
 // breakOff moves low to a cursor after a gap in the log. The caller holds e.mu.

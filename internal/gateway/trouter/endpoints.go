@@ -173,20 +173,35 @@ func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, 
 	return nil
 }
 
-// drop forgets an endpoint that its client has unregistered, and deletes its row. It keeps
-// an endpoint that has a socket.
+// stay records that a client has registered: its endpoint is kept when its socket closes.
+func (es *endpoints) stay(user, id string) {
+	if e := es.find(user, id); e != nil {
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		e.leaving = false
+	}
+}
+
+// drop forgets an endpoint that its client has unregistered, and deletes its row. If the
+// endpoint has a socket, that happens when the socket closes, unless the client registers
+// again.
 func (es *endpoints) drop(ctx context.Context, user, id string) error {
 	if e := es.find(user, id); e != nil {
 		e.mu.Lock()
 		live := e.current != nil && e.current.session.Why() == 0
-		if !live {
-			e.dropped, e.known, e.flights, e.storedAt = true, false, nil, time.Time{}
+		if e.leaving = live; !live {
+			e.forget()
 		}
 		e.mu.Unlock()
 		if live {
 			return nil
 		}
 	}
+	return es.deleteRow(ctx, user, id)
+}
+
+// deleteRow deletes the row of an endpoint.
+func (es *endpoints) deleteRow(ctx context.Context, user, id string) error {
 	if err := es.store.DropEndpoints(ctx, []core.Endpoint{{User: user, ID: id}}); err != nil {
 		return fmt.Errorf("drop an endpoint: %w", err)
 	}

@@ -438,14 +438,15 @@ func TestRegistrations(t *testing.T) {
 	}
 }
 
-// TestUnregister checks that a client that has unregistered is not told what happened
-// meanwhile, and that its socket keeps its endpoint.
+// TestUnregister checks that a client that has unregistered, before or after its socket has
+// closed, is not told what happened meanwhile, and that one that has registered again is.
 func TestUnregister(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
 	thread := h.thread("plans", ann)
 	tab := h.tab(ann, "tab")
 	h.do("DELETE", "/v3/registrations/tab", ann.token, "") // while it is connected
+	h.do("POST", "/v3/registrations", ann.token, `{"registrationId":"tab"}`)
 	h.send(ann, thread, "one")
 	tab.message("one", 0)
 	tab.CloseNow()
@@ -465,6 +466,18 @@ func TestUnregister(t *testing.T) {
 	tab.sync()
 	h.send(ann, thread, "three")
 	tab.message("three", 200)
+	h.do("DELETE", "/v3/registrations/tab", ann.token, "")
+	tab.CloseNow()
+	h.closed()
+	h.send(ann, thread, "four")
+	h.told()
+	tab = h.tab(ann, "tab")
+	tab.sync()
+	h.send(ann, thread, "five")
+	tab.message("five", 200)
+	if es, err := h.store.Endpoints(t.Context(), ann.ID); err != nil || len(es) != 1 {
+		t.Errorf("endpoints %v, %v", es, err)
+	}
 }
 
 // TestEndpointsOfUserAreBounded opens and closes sockets of more endpoints than the store

@@ -44,12 +44,13 @@ func (h *Handler) register(req *request) error {
 			return &refusal{status: http.StatusForbidden, note: "the connection is not one of this user"}
 		}
 	}
+	h.endpoints.stay(c.User, r.ID)
 	req.respond(http.StatusAccepted, "", nil)
 	return nil
 }
 
 // unregister forgets an endpoint: what happens from now on is not told when it comes back.
-// It succeeds for unknown ids, and for an endpoint that has a socket it does nothing.
+// It succeeds for unknown ids. An endpoint that has a socket is forgotten when that closes.
 func (h *Handler) unregister(req *request) error {
 	c, err := h.user(req, req.Header.Get("X-Skypetoken"))
 	if err != nil {

@@ -316,7 +316,13 @@ func (s *socket) Close() {
 	why, record := s.why, s.record
 	s.mu.Unlock()
 	s.wire.close(why == gateway.Dropped)
-	s.e.detach(s, why)
+	if s.e.detach(s, why) {
+		ctx, cancel := context.WithTimeout(context.Background(), storeEvery)
+		defer cancel()
+		if err := s.h.endpoints.deleteRow(ctx, s.e.user, s.e.id); err != nil {
+			s.h.log.Error("forget a client that has unregistered", "error", err)
+		}
+	}
 	s.h.saveSoon()
 	if record.Status != 0 {
 		record.Duration, record.Note = time.Since(record.Time), why.String()
