@@ -403,7 +403,7 @@ func (c *client) visit(last bool) bool {
 	}
 	select {
 	case <-session.Done():
-	case <-time.After(time.Duration(s.n(15000)) * time.Millisecond):
+	case <-time.After(time.Duration(s.n([]int{15_000, 40_000}[s.n(2)])) * time.Millisecond): // the longer one has heartbeats
 		session.End(gateway.Gone)
 		<-session.Done()
 		s.mu.Lock()
@@ -470,7 +470,7 @@ func (k *simSink) Full() bool {
 	}
 	if !k.awaiting {
 		k.awaiting = true
-		time.AfterFunc(time.Duration(k.c.s.n(500))*time.Millisecond, func() {
+		time.AfterFunc(time.Duration(k.c.s.n([]int{500, 500, 500, 20_000}[k.c.s.n(4)]))*time.Millisecond, func() {
 			k.mu.Lock()
 			k.open, k.awaiting = 0, false
 			k.mu.Unlock()
