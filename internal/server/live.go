@@ -76,6 +76,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 // answerProbe answers GET / as the official client expects after network failures
 // (docs/contract/realtime.md §14, rule 15).
 func answerProbe(w http.ResponseWriter, r *http.Request) {
+	gateway.LimitBody(w, r)
 	if origin := r.Header.Get("Origin"); origin != "" {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")

@@ -106,6 +106,7 @@ func New(o Options) *Handler {
 // ServeHTTP opens a stream or refuses the request. Over HTTP/1 it returns when the stream
 // is open, over HTTP/2 when it has ended.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	gateway.LimitBody(w, r)
 	id := newRequestID()
 	head(w, r, id)
 	record := h.record(r, id)

@@ -480,6 +480,24 @@ func TestClientSendsGarbage(t *testing.T) {
 	}
 }
 
+// TestBodyThatDoesNotArrive sends a request without a token that announces a body and does not
+// send it. It checks that the server closes the connection after a while.
+func TestBodyThatDoesNotArrive(t *testing.T) {
+	inBubble(t, plain, gateway.Bounds{}, sse.Options{}, func(t *testing.T, h *house) {
+		conn, err := h.dial(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		start := time.Now()
+		go io.WriteString(conn, "POST /chat/events HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n")
+		conn.SetReadDeadline(start.Add(time.Hour))
+		if _, err := io.ReadAll(conn); err != nil || time.Since(start) > time.Minute {
+			t.Errorf("the connection was open for %v: %v", time.Since(start), err)
+		}
+	})
+}
+
 // raw writes a text to a new connection and returns it with the stream that it answers.
 func (h *house) raw(text string) (net.Conn, *stream) {
 	h.t.Helper()

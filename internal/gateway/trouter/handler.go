@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -226,6 +227,7 @@ type request struct {
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	gateway.LimitBody(w, r)
 	req := &request{Request: r, w: w}
 	req.record = gateway.Record{Time: time.Now(), Method: r.Method, Path: "unknown", UserAgent: strings.Clone(r.UserAgent()), RequestID: newRequestID()}
 	if req.route, req.id = match(r.URL.Path); req.route != nil {
@@ -397,6 +399,16 @@ func (h *Handler) refuse(req *request, err error) {
 	code := strings.ReplaceAll(http.StatusText(r.status), " ", "")
 	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": code, "message": r.note}}) // strings cannot fail
 	req.respond(r.status, "application/json; charset=utf-8", body)
+}
+
+// readBody returns the body of a request. It fails if the body is longer than maxFrame or
+// does not arrive in time.
+func (req *request) readBody() ([]byte, error) {
+	b, err := io.ReadAll(http.MaxBytesReader(req.w, req.Body, maxFrame))
+	if err == nil {
+		gateway.UnlimitBody(req.w, req.Request)
+	}
+	return b, err
 }
 
 // respond writes a response.

@@ -1,7 +1,6 @@
 package trouter
 
 import (
-	"io"
 	"net/http"
 	"os"
 	"sync"
@@ -163,7 +162,7 @@ func (p *poll) answer(req *request, b []byte) error {
 
 // post handles the packets that a client sends.
 func (p *poll) post(req *request) error {
-	b, err := io.ReadAll(http.MaxBytesReader(req.w, req.Body, maxFrame))
+	b, err := req.readBody()
 	if err != nil {
 		p.socket.session.End(gateway.Hostile)
 		return &refusal{status: http.StatusRequestEntityTooLarge, note: "the packets are too long or did not arrive"}

@@ -2,7 +2,6 @@ package trouter
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -27,7 +26,7 @@ func (h *Handler) register(req *request) error {
 		return err
 	}
 	var r registration
-	b, err := io.ReadAll(http.MaxBytesReader(req.w, req.Body, maxFrame))
+	b, err := req.readBody()
 	if err == nil {
 		err = json.Unmarshal(b, &r)
 	}

@@ -3,6 +3,7 @@ package trouter_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -282,4 +283,24 @@ func TestLingeringSocket(t *testing.T) {
 		old.want("0:::dup")
 		newer.sync()
 	})
+}
+
+// TestBodyThatDoesNotArrive sends requests without a token that announce a body and do not
+// send it. It checks that the server closes their connections after a while.
+func TestBodyThatDoesNotArrive(t *testing.T) {
+	for _, path := range []string{"/v4/a", "/v3/registrations", "/socket.io/1/xhr-polling/abc", "/nothing"} {
+		bubble(t, func(t *testing.T, h *house) {
+			c, err := h.pipes.dial(t.Context(), "", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			start := time.Now()
+			go io.WriteString(c, "POST "+path+" HTTP/1.1\r\nHost: chat.example\r\nContent-Length: 5\r\n\r\n")
+			c.SetReadDeadline(start.Add(time.Hour))
+			if _, err := io.ReadAll(c); err != nil || time.Since(start) > time.Minute {
+				t.Errorf("%s: the connection was open for %v: %v", path, time.Since(start), err)
+			}
+		})
+	}
 }

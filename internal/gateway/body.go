@@ -1,0 +1,26 @@
+package gateway
+
+import (
+	"net/http"
+	"time"
+)
+
+// bodyTime is the time in which the body of a request must arrive.
+const bodyTime = 10 * time.Second
+
+// LimitBody sets the deadline for reading the body of a request, if it has one. A handler
+// that does not read the body needs the deadline too: net/http reads the rest of the body
+// before it sends the response, and would wait for a slow client without end.
+func LimitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // fails with test recorders only
+	}
+}
+
+// UnlimitBody removes the deadline that LimitBody has set. Call it when the body was read.
+// Otherwise the request's context ends at the deadline.
+func UnlimitBody(w http.ResponseWriter, r *http.Request) {
+	if r.ContentLength != 0 {
+		http.NewResponseController(w).SetReadDeadline(time.Time{}) // fails with test recorders only
+	}
+}
