@@ -501,5 +501,9 @@ func TestGap(t *testing.T) {
 		a.want(t, "gap:epoch", "messageReceived:one")
 		_, b := h.open(ann, &core.Cursor{Epoch: "first", Position: 1, Check: 7}, gateway.SessionOptions{})
 		b.want(t, "gap:lost")
+		_, c := h.open(ann, &core.Cursor{Epoch: "first", Position: 1000, Check: 7}, gateway.SessionOptions{})
+		c.want(t, "gap:lost")
+		h.send(ann, thread, "two")
+		c.want(t, "messageReceived:two")
 	})
 }

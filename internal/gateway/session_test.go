@@ -206,6 +206,44 @@ func TestCursorOfAServerAhead(t *testing.T) {
 	})
 }
 
+// TestTypingOnAServerBehind moves a session to a server that has not yet seen what the session
+// has got, and tells it a typing notification there. It checks that the session gets nothing
+// twice when the server has read the log.
+func TestTypingOnAServerBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		bus := new(local.Bus)
+		behind := *h
+		behind.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: bus, Keys: h.tokens})
+		ctx, stop := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer stop()
+		running.Go(func() { behind.hub.Run(ctx) })
+		defer behind.hub.Drain(ctx)
+		if _, err := behind.hub.At(ctx); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		_, k := h.open(ann, nil, gateway.SessionOptions{})
+		h.send(ann, thread, "one")
+		k.want(t, "messageReceived:one")
+		from := k.last
+		_, k = behind.open(ann, &from, gateway.SessionOptions{})
+		synctest.Wait()
+		bus.Publish([]*core.Happening{{Event: core.Event{Thread: thread, Kind: core.TypingReceived, Actor: ann.ID}, DisplayName: "Ann"}})
+		k.want(t, "typing:Ann")
+		time.Sleep(2 * time.Second)
+		k.want(t)
+		h.send(ann, thread, "two")
+		time.Sleep(2 * time.Second)
+		k.want(t, "messageReceived:two")
+	})
+}
+
 // TestTrimWhileCatchingUp trims the log while a session reads it, and checks that the
 // session is told of a gap where events are missing.
 func TestTrimWhileCatchingUp(t *testing.T) {

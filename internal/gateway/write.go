@@ -118,7 +118,7 @@ func (s *Session) deliver(b []byte, events []queued) []byte {
 		}
 		if n > 0 {
 			s.hub.stats.delivered(s.o.Protocol, n)
-			s.moveTo(events[n-1].at)
+			s.moveTo(events[n-1])
 		}
 		events, b = events[n:], b[:0]
 		if len(events) > 0 && s.sink.Full() {
@@ -129,11 +129,15 @@ func (s *Session) deliver(b []byte, events []queued) []byte {
 	return b
 }
 
-// moveTo records that all events up to a cursor were written.
-func (s *Session) moveTo(at core.Cursor) {
+// moveTo records that all events up to q were written. Only a gap moves the session back in
+// the log. A typing notification must not: it comes with the hub's cursor, and the client's
+// may come from a server that is ahead of this one.
+func (s *Session) moveTo(q queued) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.at = at
+	if q.event.Gap != 0 || !ahead(s.at, q.at) {
+		s.at = q.at
+	}
 }
 
 // putBack puts events back at the front of the queue. It drops them if the session has
