@@ -18,6 +18,14 @@ type hookedStore struct {
 	lost   atomic.Bool            // the next page of the feed is a gap
 	events atomic.Pointer[func()] // called before ThreadEvents
 	users  atomic.Pointer[func()] // called before Users
+	empty  atomic.Bool            // View finds nothing
+}
+
+func (s *hookedStore) View(ctx context.Context, thread, member string) (core.View, error) {
+	if s.empty.Load() {
+		return core.View{}, nil
+	}
+	return s.Store.View(ctx, thread, member)
 }
 
 func (s *hookedStore) Log(ctx context.Context, after core.Cursor, limit int) (core.LogPage, error) {
@@ -103,5 +111,43 @@ func TestBlockedCatchUpHoldsUpNobody(t *testing.T) {
 		other.want(t, want...)
 		blocked.unblock()
 		blocked.want(t, want...)
+	})
+}
+
+// TestMemberIsGone takes the user's row in a thread away while a session reads the events of
+// the thread, as a store does that is put back to an older state. It checks that the session
+// goes on.
+func TestMemberIsGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		start, err := h.store.Tip(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range 100 {
+			h.send(ann, thread, fmt.Sprint(i))
+		}
+		var once atomic.Bool
+		change := func() {
+			if once.CompareAndSwap(false, true) {
+				topic := "other plans" // a newer revision makes the session look at its member
+				if err := h.core.UpdateThread(t.Context(), ann.ID, thread, core.UpdateThread{Topic: &topic}); err != nil {
+					t.Error(err)
+				}
+				h.hooks.empty.Store(true)
+			}
+		}
+		h.hooks.events.Store(&change)
+		s, k := h.open(ann, &start, gateway.SessionOptions{})
+		k.want(t, "threadUpdated")
+		h.hooks.empty.Store(false)
+		h.send(ann, thread, "last")
+		k.want(t, "messageReceived:last")
+		if s.Why() != 0 {
+			t.Errorf("the session ended: %v", s.Why())
+		}
 	})
 }

@@ -59,8 +59,8 @@ func (s *Session) catchUp(b []byte) []byte {
 	return b
 }
 
-// acquire takes a slot. Meanwhile it writes control bytes. It returns false if the session
-// ends first.
+// acquire takes a slot. Meanwhile it writes control bytes and heartbeats. It returns false if
+// the session ends first.
 func (s *Session) acquire(slot, poke chan struct{}) bool {
 	s.hub.stats.waiting.Add(1)
 	defer s.hub.stats.waiting.Add(-1)
@@ -284,6 +284,9 @@ func (r *replay) tellGap(b []byte, why GapReason) []byte {
 // read loads the next events of a thread that the member may get, up to r.to. It returns
 // false if there are none.
 func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
+	if t.Member == nil { // the store was put back to an older state since the replay began
+		return false, nil
+	}
 	last := t.Member.LastEvent()
 	for t.next != 0 && (last == 0 || t.next <= last) {
 		events, err := r.s.hub.o.Store.ThreadEvents(ctx, t.Head.ID, t.next, limit)
