@@ -151,3 +151,98 @@ func TestMemberIsGone(t *testing.T) {
 		}
 	})
 }
+
+// pulse is a sink that writes a word for each heartbeat, and whose client does not take the
+// word "pong" until free is closed.
+type pulse struct {
+	sink
+	free chan struct{}
+}
+
+func (k *pulse) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
+	if e == nil {
+		return append(b, "beat\n"...)
+	}
+	return k.sink.Append(b, e, at)
+}
+
+func (k *pulse) Write(b []byte) error {
+	if string(b) == "pong\n" {
+		<-k.free
+	}
+	return k.sink.Write(b)
+}
+
+// TestWaitingSessionBeats lets a session wait for its turn to catch up, and checks that its
+// client gets heartbeats meanwhile.
+func TestWaitingSessionBeats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{CatchUps: 1})
+		defer h.stop()
+		ann, bob := h.user(), h.user()
+		start, err := h.store.Tip(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.thread("plans", ann)
+		h.thread("plans", bob)
+		time.Sleep(2 * time.Second) // until the hub was told
+		answer := make(chan struct{})
+		read := func() { <-answer }
+		h.hooks.events.Store(&read)
+		_, first := h.open(ann, &start, gateway.SessionOptions{})
+		synctest.Wait()
+		k := &pulse{}
+		s, err := h.hub.Open(t.Context(), h.claims(bob), &start, gateway.SessionOptions{}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Start(nil)
+		time.Sleep(2*gateway.Heartbeat + time.Second)
+		k.want(t, "beat", "beat")
+		close(answer)
+		first.want(t, "threadCreated")
+		k.want(t, "threadCreated")
+	})
+}
+
+// TestBlockedControlHoldsUpNobody lets a session that catches up write the answer to a ping,
+// which its client does not take. It checks that another session of the user catches up
+// nevertheless.
+func TestBlockedControlHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{CatchUps: 1})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		start, err := h.store.Tip(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for i := range 100 {
+			h.send(ann, thread, fmt.Sprint(i))
+			want = append(want, fmt.Sprint("messageReceived:", i))
+		}
+		k := &pulse{free: make(chan struct{})}
+		s, err := h.hub.Open(t.Context(), h.claims(ann), &start, gateway.SessionOptions{}, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var once atomic.Bool
+		ping := func() {
+			if once.CompareAndSwap(false, true) {
+				s.Control([]byte("pong\n"))
+			}
+		}
+		h.hooks.events.Store(&ping)
+		s.Start(nil)
+		synctest.Wait()
+		_, other := h.open(ann, &start, gateway.SessionOptions{})
+		time.Sleep(2 * time.Second)
+		other.want(t, want...)
+		close(k.free)
+		synctest.Wait()
+		k.want(t, append(append(want[:64:64], "pong"), want[64:]...)...)
+	})
+}

@@ -78,22 +78,28 @@ func (s *Session) acquire(slot, poke chan struct{}) bool {
 	}
 }
 
-// flushControl writes the control bytes that wait. It returns false if the session has
-// ended.
+// flushControl writes the control bytes that wait, and a heartbeat if one is due. It returns
+// false if the session has ended.
 func (s *Session) flushControl() bool {
 	s.mu.Lock()
-	control, why := s.control, s.why
+	b, beat, at, why := s.control, s.beating, s.at, s.why
 	if why == 0 {
-		s.control = nil
+		s.control, s.beating = nil, false
 	}
 	s.mu.Unlock()
-	if why == 0 && len(control) > 0 {
-		if err := s.sink.Write(control); err != nil {
+	if why != 0 {
+		return false
+	}
+	if beat {
+		b = s.sink.Append(b, nil, at)
+	}
+	if len(b) > 0 {
+		if err := s.sink.Write(b); err != nil {
 			s.End(whyOf(err))
 			return false
 		}
 	}
-	return why == 0
+	return true
 }
 
 // missed returns the cursors between which the session must read events from the store.
@@ -148,8 +154,8 @@ func (r *replay) release() {
 	r.slots = nil
 }
 
-// deliver writes a page of events. It reports false if the client was too slow: then the
-// slots are given back, and the replay must end.
+// deliver writes a page of events, and the control bytes that wait. It reports false if the
+// client was too slow: then the slots are given back, and the replay must end.
 func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 	writing := true
 	patience := time.AfterFunc(slotTime, func() {
@@ -162,6 +168,7 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 	})
 	defer patience.Stop()
 	b = r.s.deliver(b, events)
+	r.s.flushControl()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	writing = false
@@ -247,9 +254,9 @@ func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 }
 
 // stopped reports whether a session that catches up must stop: it has ended, or its client
-// must answer first. It writes control bytes.
+// must answer first.
 func (s *Session) stopped() bool {
-	return !s.flushControl() || s.sink.Full()
+	return s.Why() != 0 || s.sink.Full()
 }
 
 // errRenewed means that the epoch was renewed and that the hub does not know it yet.
