@@ -99,9 +99,10 @@ func (e *endpoint) attach(s *socket, from core.Cursor, now time.Time) (older *so
 	return older
 }
 
-// detach records that a socket is closed, and why its session ended. The endpoint of a
-// deleted user is not stored any more. detach returns true if the client has unregistered
-// before: then the endpoint is forgotten, and the caller deletes its row.
+// detach records that a socket is closed, and why its session ended. It lets go of the events
+// that the client has not answered: the next socket reads them from the store. The endpoint
+// of a deleted user is not stored any more. detach returns true if the client has
+// unregistered before: then the endpoint is forgotten, and the caller deletes its row.
 func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -113,6 +114,11 @@ func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	}
 	if s.timer != nil {
 		s.timer.Stop()
+	}
+	for _, f := range s.sent {
+		if f.socket == s {
+			f.event = nil
+		}
 	}
 	if why == gateway.Deleted {
 		e.dropped = true

@@ -133,13 +133,21 @@ func (es *endpoints) connected(user, id string) bool {
 	return e.current != nil
 }
 
-// unstore records that rows of endpoints were dropped.
+// unstore records that rows of endpoints were dropped. An endpoint without a socket forgets
+// which events its client has answered, so that a user cannot fill the memory with endpoints.
 func (es *endpoints) unstore(rows []core.Endpoint) {
 	for _, r := range rows {
 		if e := es.find(r.User, r.ID); e != nil {
+			idle := e.opening.TryLock() // no socket of it opens
 			e.mu.Lock()
 			e.storedAt = time.Time{}
+			if idle && e.current == nil {
+				e.known, e.moved, e.flights = false, false, nil
+			}
 			e.mu.Unlock()
+			if idle {
+				e.opening.Unlock()
+			}
 		}
 	}
 }

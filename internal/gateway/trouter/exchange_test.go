@@ -507,6 +507,30 @@ func TestEndpointsOfUserAreBounded(t *testing.T) {
 	}
 }
 
+// TestClosedSocketsHoldLittle closes sockets of more endpoints than the store keeps for a user,
+// which have not answered an event. It checks that no event stays in memory, and that only the
+// endpoints that the store keeps remember which events were not answered.
+func TestClosedSocketsHoldLittle(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	h.told()
+	const more = 5
+	for i := range core.MaxEndpoints + more {
+		tab := h.tab(ann, fmt.Sprint(i))
+		h.send(ann, thread, "one")
+		tab.message("one", 0)
+		tab.CloseNow()
+		h.closed()
+		if err := h.clock.Advance(time.Second); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if flights, events := h.h.Held(); flights != core.MaxEndpoints || events != 0 {
+		t.Errorf("%d events are not answered and %d are held, want %d and none", flights, events, core.MaxEndpoints)
+	}
+}
+
 // TestGap opens a socket of an endpoint whose cursor is not in the log, and checks that the
 // hub counts a gap, that the socket goes on with what happens, and that its next socket has
 // no gap.
