@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
@@ -229,7 +230,7 @@ type request struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	req := &request{Request: r, w: w}
-	req.record = gateway.Record{Time: time.Now(), Method: r.Method, Path: "unknown", UserAgent: strings.Clone(r.UserAgent()), RequestID: newRequestID()}
+	req.record = gateway.Record{Time: time.Now(), Method: brief(r.Method), Path: "unknown", UserAgent: brief(r.UserAgent()), RequestID: newRequestID()}
 	if req.route, req.id = match(r.URL.Path); req.route != nil {
 		req.record.Path = req.route.pattern
 	}
@@ -252,6 +253,10 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	}
 }
+
+// brief returns a text of the client for the access log. It keeps no memory of the request:
+// net/http cuts the method out of the request line, and a socket holds its record for long.
+func brief(text string) string { return strings.Clone(clip.Text(text, 200)) }
 
 // handle serves a request, or answers a preflight of CORS.
 func (h *Handler) handle(req *request) (err error) {

@@ -59,6 +59,21 @@ func TestPreflights(t *testing.T) {
 	}
 }
 
+// TestRecordsAreShort sends a request with a long User-Agent and a long method, and checks that
+// the access record is short: a socket holds its record for as long as it is open.
+func TestRecordsAreShort(t *testing.T) {
+	h := newHouse(t, nil)
+	h.do(strings.Repeat("M", 5000), "/v4/a", "", "", "User-Agent", strings.Repeat("x", 5000))
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.records) != 1 {
+		t.Fatalf("%d records", len(h.records))
+	}
+	if r := h.records[0]; len(r.UserAgent) > 300 || len(r.Method) > 300 {
+		t.Errorf("the agent has %d bytes and the method %d", len(r.UserAgent), len(r.Method))
+	}
+}
+
 // TestHandles checks which paths belong to the protocol.
 func TestHandles(t *testing.T) {
 	h := trouter.New(trouter.Options{})

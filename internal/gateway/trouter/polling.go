@@ -67,7 +67,7 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 	if mute != nil {
 		mute.session.End(gateway.Replaced)
 	}
-	p := &poll{sid: req.id, h: h, room: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
+	p := &poll{sid: pending.sid, h: h, room: make(chan struct{}, 1), ready: make(chan struct{}, 1)}
 	s := &socket{wire: p}
 	p.socket = s
 	req.record.User = pending.claims.User
