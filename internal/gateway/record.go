@@ -6,7 +6,8 @@ import "time"
 // secrets: no query string, token, sid or content.
 type Record struct {
 	Time      time.Time
-	Duration  time.Duration
+	Duration  time.Duration // until the request was answered, or until the connection ended
+	Took      time.Duration // until the request was answered
 	Method    string
 	Path      string // a pattern where the path holds a secret
 	Status    int    // HTTP status; 101 for a WebSocket

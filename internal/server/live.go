@@ -131,7 +131,7 @@ func openFiles() uint64 {
 // the end of a connection is not a request.
 func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
 	if !strings.HasPrefix(r.Note, sse.Ended) {
-		s.metrics.Request(r.Operation, r.Status, r.Duration)
+		s.metrics.Request(r.Operation, r.Status, r.Took)
 	}
 	access(rest.Record{
 		Time: r.Time, Duration: r.Duration, Method: r.Method, Path: r.Path, Status: r.Status, Operation: r.Operation,

@@ -413,5 +413,6 @@ func newRequestID() string {
 // log calls Options.Access for a request or a stream that has ended.
 func (h *Handler) log(record gateway.Record, status int) {
 	record.Status, record.Duration = status, h.o.Now().Sub(record.Time)
+	record.Took = record.Duration
 	h.o.Access(record)
 }

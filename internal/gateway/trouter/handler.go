@@ -246,7 +246,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(req, err)
 	}
 	if !req.silent {
-		req.record.Duration = time.Since(req.record.Time)
+		req.record.Took = time.Since(req.record.Time)
+		req.record.Duration = req.record.Took
 		h.access(req.record)
 	}
 	if errors.As(err, &drop) || req.drop {

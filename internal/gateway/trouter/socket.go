@@ -145,10 +145,12 @@ func (s *socket) start(waited time.Duration, p params) {
 }
 
 // setRecord sets the record for the access log, which is written when the socket is closed.
+// Call it when the request is answered.
 func (s *socket) setRecord(r gateway.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.record = r
+	s.record.Took = time.Since(r.Time)
 }
 
 // abort ends a socket that was not started.

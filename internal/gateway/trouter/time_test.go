@@ -285,6 +285,23 @@ func TestLingeringSocket(t *testing.T) {
 	})
 }
 
+// TestRecordOfASocket keeps a socket open for a minute, and checks that its access record tells
+// the time to open it from the time for which it was open.
+func TestRecordOfASocket(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		tab := h.tab(h.person(), "tab")
+		time.Sleep(time.Minute)
+		tab.CloseNow()
+		h.waitEnded(gateway.Gone)
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		r := h.records[len(h.records)-1]
+		if r.Status != 101 || r.Took > time.Second || r.Duration < time.Minute {
+			t.Errorf("status %d, took %v, lasted %v", r.Status, r.Took, r.Duration)
+		}
+	})
+}
+
 // TestBodyThatDoesNotArrive sends requests without a token that announce a body and do not
 // send it. It checks that the server closes their connections after a while.
 func TestBodyThatDoesNotArrive(t *testing.T) {
