@@ -66,7 +66,7 @@ var may = map[string][]string{
 	"internal/transfer":        {"internal/core"},
 	"internal/gateway":         {"internal/core", "internal/token"},
 	"internal/gateway/sse":     {"internal/clip", "internal/core", "internal/dev", "internal/gateway", "internal/limits", "internal/token", "sdk/communication"},
-	"internal/gateway/trouter": {"internal/core", "internal/dev", "internal/gateway", "internal/limits", "internal/token", "sdk/communication"},
+	"internal/gateway/trouter": {"internal/clip", "internal/core", "internal/dev", "internal/gateway", "internal/limits", "internal/token", "sdk/communication"},
 	"internal/rest/wire":       {"internal/apiver", "internal/clip", "internal/core", "sdk/communication"},
 	"internal/rest":            {"internal/apiver", "internal/clip", "internal/core", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "sdk/communication"},
 	"internal/dev":             {"internal/clip", "internal/rest"},

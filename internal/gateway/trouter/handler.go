@@ -396,7 +396,11 @@ func (h *Handler) refuse(req *request, err error) {
 		r = &refusal{status: http.StatusInternalServerError, note: "internal error", cause: err}
 	}
 	if r.cause != nil {
-		h.log.Error("refuse a live client", "operation", req.record.Operation, "user", req.record.User, "error", r.cause)
+		level := slog.LevelError
+		if req.Context().Err() != nil { // the client hung up
+			level = slog.LevelDebug
+		}
+		h.log.Log(req.Context(), level, "refuse a live client", "operation", req.record.Operation, "user", req.record.User, "error", r.cause)
 	}
 	if r.retryAfter > 0 {
 		req.w.Header().Set("Retry-After", strconv.FormatInt(int64((r.retryAfter+time.Second-1)/time.Second), 10))

@@ -449,7 +449,7 @@ func (s *socket) answered(text string) {
 	s.e.mu.Unlock()
 	if f != nil && a.Status == 404 {
 		s.h.stats.unhandled.Add(1)
-		s.h.log.Info("a client has no handler for an event", "user", s.session.Claims().User, "request", id)
+		s.h.log.Debug("a client has no handler for an event", "user", s.session.Claims().User, "request", id)
 	}
 	if again != nil {
 		s.h.stats.again.Add(1)
