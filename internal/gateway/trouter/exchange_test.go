@@ -595,8 +595,9 @@ func TestRandomCuts(t *testing.T) {
 	sent := make(chan struct{})
 	var clients sync.WaitGroup
 	for _, epid := range []string{"one", "two"} {
-		c := &randomClient{h: h, tab: h.tab(ann, epid), seen: map[string]int{}, answered: map[string]bool{}}
+		c := &randomClient{h: h, tab: h.tab(ann, epid), seen: map[string]int{}, answered: map[string]bool{}, pace: time.NewTicker(25 * time.Millisecond)}
 		clients.Go(func() {
+			defer c.pace.Stop()
 			for done := false; !done; {
 				select {
 				case <-sent:
@@ -630,6 +631,7 @@ type randomClient struct {
 	fresh    []string        // answered on this socket; the server may not have read that yet
 	answered map[string]bool // the server has read the answer: the event must not come again
 	steady   bool            // answer everything with 200
+	pace     *time.Ticker    // between pings: the server ends the socket of a client that sends too many
 }
 
 // step handles some events and then, at times, gets another socket.
@@ -654,6 +656,7 @@ func (c *randomClient) reopen(u person, epid string) { c.tab, c.fresh = c.h.tab(
 func (c *randomClient) sync() (n int) {
 	t := c.h.t
 	before := len(c.fresh)
+	<-c.pace.C
 	c.tab.say(`5:7+::{"name":"ping"}`)
 	for {
 		packet, err := c.tab.read()
