@@ -57,9 +57,20 @@ func (e *Event) size() int {
 		return n
 	}
 	if m := e.Happening.Message; m != nil {
-		n += len(m.Content) + len(m.SenderDisplayName) + len(m.Metadata)*64
+		n += len(m.Content) + len(m.SenderDisplayName) + sizeOf(m.Metadata)
 	}
-	return n + len(e.Members)*256
+	for i := range e.Members {
+		n += 256 + sizeOf(e.Members[i].Metadata)
+	}
+	return n + len(e.Properties.Topic) + sizeOf(e.Properties.Metadata)
+}
+
+// sizeOf returns the bytes of all keys and values of metadata.
+func sizeOf(metadata map[string]string) (n int) {
+	for k, v := range metadata {
+		n += len(k) + len(v)
+	}
+	return n
 }
 
 // newEvent returns the event of a happening in a thread, as the users who are in the

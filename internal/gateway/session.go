@@ -196,7 +196,7 @@ func (s *Session) End(why Reason) {
 		s.beat.Stop()
 		s.expiry.Stop()
 	}
-	s.drop0()
+	s.emptyQueue()
 	started := s.started
 	s.run()
 	s.mu.Unlock()
@@ -225,7 +225,7 @@ func (s *Session) abandon(why Reason) {
 		close(s.ending)
 		close(s.done)
 	}
-	s.drop0()
+	s.emptyQueue()
 	s.mu.Unlock()
 	s.hub.leave(s)
 	if open {
@@ -253,7 +253,7 @@ func (s *Session) push(e *Event, at core.Cursor) {
 	n := e.size()
 	if s.bytes+n > s.hub.bounds.Queue && len(s.queue) > 0 {
 		s.hub.stats.dropped.Add(1)
-		s.drop0()
+		s.emptyQueue()
 		s.dropped = true
 		return
 	}
@@ -276,13 +276,13 @@ func (s *Session) drop() {
 	defer s.mu.Unlock()
 	if len(s.queue) > 0 {
 		s.hub.stats.dropped.Add(1)
-		s.drop0()
+		s.emptyQueue()
 		s.dropped = true
 	}
 }
 
-// drop0 empties the queue. The caller holds s.mu.
-func (s *Session) drop0() {
+// emptyQueue empties the queue. The caller holds s.mu.
+func (s *Session) emptyQueue() {
 	s.hub.queued.Add(-int64(s.bytes))
 	s.queue, s.bytes = nil, 0
 }
@@ -306,7 +306,7 @@ func (s *Session) skip() {
 func (s *Session) breakOff(tip core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop0()
+	s.emptyQueue()
 	s.behind, s.dropped, s.told = true, false, tip
 	s.run()
 }

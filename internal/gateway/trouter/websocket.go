@@ -59,8 +59,8 @@ func (c *netConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write implements net.Conn. After the upgrade it drops what gws writes: close frames,
-// which could come between the pieces of ours.
+// Write implements net.Conn. After the upgrade it drops what gws writes: a close frame, which
+// could come in the middle of a frame that the sink writes.
 func (c *netConn) Write(b []byte) (int, error) {
 	if c.upgraded.Load() {
 		return len(b), nil
@@ -97,7 +97,7 @@ func isUpgrade(r *http.Request) bool {
 }
 
 // openWebSocket opens the WebSocket of a sid (docs/contract/realtime.md §5). It returns when
-// the client has got the upgrade; a goroutine of its own reads from then on.
+// the client has got the upgrade; then another goroutine reads.
 func (h *Handler) openWebSocket(req *request) error {
 	if !isUpgrade(req.Request) {
 		return &refusal{status: http.StatusBadRequest, note: "not a WebSocket"}
