@@ -55,7 +55,8 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 		Hub: s.hub, Tokens: tokens, Limiter: limiter, Faults: s.faults, Now: o.Now, Logger: s.log, Access: record,
 	})
 	s.trouter = trouter.New(trouter.Options{
-		Hub: s.hub, Tokens: tokens, Store: s.store, PublicEndpoint: o.Config.PublicEndpoint, Polling: !s.info.Database,
+		Hub: s.hub, Tokens: tokens, Store: s.store, PublicEndpoint: o.Config.PublicEndpoint,
+		Polling: !s.info.Database || o.Config.Dev, // several servers may share a database; a development server is alone
 		Limiter: limiter, Faults: s.faults, Now: s.now, Logger: s.log, Access: record,
 	})
 	s.metrics.Official(func() metrics.Official { return metrics.Official(s.trouter.Stats()) })
