@@ -95,7 +95,7 @@ func (s *Session) flushControl() bool {
 	}
 	if len(b) > 0 {
 		if err := s.sink.Write(b); err != nil {
-			s.End(whyOf(err))
+			s.End(WhyOf(err))
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"sync"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -112,7 +113,7 @@ func (s *Session) deliver(b []byte, events []queued) []byte {
 		}
 		if len(b) > 0 {
 			if err := s.sink.Write(b); err != nil {
-				s.End(whyOf(err))
+				s.End(WhyOf(err))
 				return b
 			}
 		}
@@ -155,9 +156,11 @@ func (s *Session) putBack(events []queued) {
 	s.queue = append(events, s.queue...)
 }
 
-// whyOf returns the reason for which a session ends whose sink could not write.
-func whyOf(err error) Reason {
-	if t, ok := err.(interface{ Timeout() bool }); ok && t.Timeout() {
+// WhyOf returns the reason for which a session ends whose sink could not write: Slow for a
+// timeout, else Gone.
+func WhyOf(err error) Reason {
+	var t interface{ Timeout() bool }
+	if errors.As(err, &t) && t.Timeout() {
 		return Slow
 	}
 	return Gone

@@ -197,8 +197,8 @@ func (c *Conn) writeStream(b []byte) error {
 	return c.controller.SetWriteDeadline(time.Time{})
 }
 
-// overdue returns err, or a timeout error if a write to an HTTP/2 stream has begun the
-// timeout ago or earlier.
+// overdue returns err as a timeout error if a write to an HTTP/2 stream has taken c.timeout
+// or longer. Otherwise it returns err.
 func (c *Conn) overdue(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -3,7 +3,6 @@ package trouter
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"strconv"
 	"strings"
 	"sync"
@@ -454,7 +453,7 @@ func (s *socket) answered(text string) {
 	if again != nil {
 		s.h.stats.again.Add(1)
 		if err := s.wire.again(again); err != nil {
-			s.session.End(whyOf(err))
+			s.session.End(gateway.WhyOf(err))
 		}
 	}
 	if wake {
@@ -494,13 +493,4 @@ func (s *socket) event(p packet) {
 		text += `+["ok"]`
 	}
 	s.session.Control(s.packet(nil, text))
-}
-
-// whyOf returns the reason for which a socket ends that could not be written to.
-func whyOf(err error) gateway.Reason {
-	var t interface{ Timeout() bool }
-	if errors.As(err, &t) && t.Timeout() {
-		return gateway.Slow
-	}
-	return gateway.Gone
 }
