@@ -160,9 +160,7 @@ func (t *Thread) Participants() []Member { return t.present }
 // NewThread returns a thread of a head and its members. It sorts members and takes
 // ownership of it.
 func NewThread(h Head, members []Member) *Thread {
-	slices.SortFunc(members, func(a, b Member) int {
-		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
-	})
+	SortMembers(members)
 	t := &Thread{Head: h, Members: members, present: present(members), byUser: make(map[string]int, len(members))}
 	t.bytes = 512 + len(h.Topic) + sizeOf(h.Metadata)
 	for i := range members {
@@ -170,6 +168,14 @@ func NewThread(h Head, members []Member) *Thread {
 		t.bytes += members[i].size()
 	}
 	return t
+}
+
+// SortMembers sorts the members of a thread by the order of joining. Those who joined with
+// one request keep the order of the request.
+func SortMembers(ms []Member) {
+	slices.SortFunc(ms, func(a, b Member) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
+	})
 }
 
 // Member returns the user's row, or nil if the user was never in the thread.

@@ -95,7 +95,8 @@ func newEvent(h *core.Happening, t *core.Thread) *Event {
 	return e
 }
 
-// membersOf returns the members of a happening who joined or left with it.
+// membersOf returns the members of a happening who joined or left with it, in the order of
+// joining. A happening that was read from the store has them in another order.
 func membersOf(h *core.Happening) (ms []core.Member) {
 	for _, m := range h.Members {
 		joined := func(i core.Interval) bool { return i.From == h.Number }
@@ -116,6 +117,7 @@ func membersOf(h *core.Happening) (ms []core.Member) {
 		}
 		ms = append(ms, m)
 	}
+	core.SortMembers(ms)
 	return ms
 }
 

@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -44,6 +47,12 @@ type Conn struct {
 	timeout time.Duration
 	done    chan struct{} // of HTTP/2: closed by Close
 
+	reading  chan struct{} // of HTTP/1: closed when Wait reads no more; then readErr is set
+	waiting  atomic.Bool   // of HTTP/1: Wait was called
+	readErr  error         // of HTTP/1: why Wait reads no more
+	sending  sync.Mutex    // of HTTP/1: held while a record is written; guards writeErr
+	writeErr error         // of HTTP/1: why a write failed
+
 	mu      sync.Mutex // guards the fields below
 	hurry   bool       // Interrupt was called
 	until   time.Time  // the deadline that is set, of HTTP/1
@@ -77,7 +86,7 @@ func Take(w http.ResponseWriter, r *http.Request, timeout time.Duration) (*Conn,
 	if err != nil {
 		return nil, fmt.Errorf("take over the connection: %w", err)
 	}
-	c.net, c.early = conn, buffered.Reader.Buffered()
+	c.net, c.early, c.reading = conn, buffered.Reader.Buffered(), make(chan struct{})
 	limitUnacknowledged(rawConn(conn), timeout)
 	return c, nil
 }
@@ -156,6 +165,8 @@ func (c *Conn) Write(b []byte) error {
 // send writes b to the connection. It begins again with the rest of b when the deadline
 // has passed and the client has taken a part.
 func (c *Conn) send(b []byte) error {
+	c.sending.Lock()
+	defer c.sending.Unlock()
 	for {
 		if err := c.setDeadline(); err != nil {
 			return err
@@ -165,9 +176,10 @@ func (c *Conn) send(b []byte) error {
 			return nil
 		}
 		b = b[n:]
-		if n == 0 || !isTimeout(err) {
+		if n == 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.writeErr = err
 			c.Abort()
-			return err
+			return c.overdueWrite(err)
 		}
 	}
 }
@@ -316,13 +328,58 @@ func (c *Conn) Wait(ctx context.Context) error {
 			return net.ErrClosed
 		}
 	}
+	c.waiting.Store(true)
 	var b [64]byte
 	for got := c.early; got <= maxInput; {
 		n, err := c.net.Read(b[:])
 		if err != nil {
-			return err
+			return c.overdueRead(err)
 		}
 		got += n
 	}
+	c.endRead(ErrNoisy)
 	return ErrNoisy
+}
+
+// The kernel says only once, to a Read or to a Write, that a client's machine has
+// acknowledged nothing for too long (limitUnacknowledged). Calls after that see a closed
+// connection. So a Read that fails asks a Write that runs at the same time, and a Write asks
+// the Read.
+
+// endRead records why the connection is no longer read.
+func (c *Conn) endRead(err error) {
+	c.readErr = err
+	close(c.reading)
+}
+
+// overdueRead returns the error of a Read, or that of a Write if only that says that the
+// kernel's timeout has passed.
+func (c *Conn) overdueRead(err error) error {
+	c.endRead(err)
+	c.Interrupt() // so that the lock is free soon
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if errors.Is(c.writeErr, syscall.ETIMEDOUT) {
+		return c.writeErr
+	}
+	return err
+}
+
+// overdueWrite returns the error of a Write, or that of the Read if only that says that the
+// kernel's timeout has passed, or if it was the first and has interrupted the Write.
+func (c *Conn) overdueWrite(err error) error {
+	interrupted := errors.Is(err, os.ErrDeadlineExceeded)
+	select {
+	case <-c.reading:
+	default:
+		if interrupted || !c.waiting.Load() {
+			return err
+		}
+		c.net.SetReadDeadline(time.Now()) // so that the Read ends soon
+		<-c.reading
+	}
+	if interrupted || errors.Is(c.readErr, syscall.ETIMEDOUT) {
+		return c.readErr
+	}
+	return err
 }

@@ -669,8 +669,11 @@ func TestSlowClientOnSockets(t *testing.T) {
 			ann := h.user()
 			thread := h.thread("plans", ann)
 			h.open(ann, "")
-			for h.hub.Stats().Ended["slow"] == 0 {
+			for h.hub.Stats().Sessions > 0 {
 				h.send(ann, thread, strings.Repeat("x", 256<<10))
+			}
+			if ended := h.hub.Stats().Ended; ended["slow"] != 1 {
+				t.Errorf("the session ended as %v", ended)
 			}
 		})
 	}
