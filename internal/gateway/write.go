@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
 // task is the next thing that the writing goroutine of a session does.
@@ -156,11 +157,14 @@ func (s *Session) putBack(events []queued) {
 	s.queue = append(events, s.queue...)
 }
 
-// WhyOf returns the reason for which a session ends whose sink could not write: Slow for a
-// timeout, else Gone.
+// WhyOf returns the reason for which a session ends whose sink could not read or write: Slow
+// for a timeout, Silent for hijack.ErrSilent, else Gone.
 func WhyOf(err error) Reason {
 	var t interface{ Timeout() bool }
-	if errors.As(err, &t) && t.Timeout() {
+	switch {
+	case errors.Is(err, hijack.ErrSilent):
+		return Silent
+	case errors.As(err, &t) && t.Timeout():
 		return Slow
 	}
 	return Gone

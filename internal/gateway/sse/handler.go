@@ -151,14 +151,12 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // attend ends the session when its client is gone, waits until it has ended, and writes the
 // second access record. ctx is that of a request over HTTP/2.
-func (h *Handler) attend(ctx context.Context, c *Conn, s *gateway.Session, record gateway.Record) {
+func (h *Handler) attend(ctx context.Context, c Conn, s *gateway.Session, record gateway.Record) {
 	defer h.streams.Done()
-	why := gateway.Gone
-	switch err := c.Wait(ctx); {
-	case errors.Is(err, ErrNoisy):
+	err := c.Wait(ctx)
+	why := gateway.WhyOf(err)
+	if err == ErrNoisy {
 		why = gateway.Hostile
-	case isTimeout(err):
-		why = gateway.Slow
 	}
 	s.End(why)
 	<-s.Done()

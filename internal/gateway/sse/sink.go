@@ -18,7 +18,7 @@ type sink struct {
 	last    core.Cursor      // the cursor of the last field id
 
 	mu     sync.Mutex // guards the fields below until the session has started
-	conn   *Conn      // set by attach
+	conn   Conn       // set by attach
 	closed bool
 }
 
@@ -74,7 +74,7 @@ func (k *sink) hello(at core.Cursor, expires time.Time) []byte {
 
 // attach gives the sink its connection. It must be called before Session.Start. It returns
 // false if the session has ended already: then the caller must close the connection.
-func (k *sink) attach(c *Conn) bool {
+func (k *sink) attach(c Conn) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.conn = c

@@ -1,6 +1,7 @@
 package trouter
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/base64"
@@ -43,6 +44,9 @@ type Options struct {
 	// other sockets. 0: Drain does not ask. It needs another server behind the same
 	// address.
 	Handover time.Duration
+	// WriteTimeout is the time after which a client that takes no byte is cut off; 0 means
+	// gateway.WriteTimeout.
+	WriteTimeout time.Duration
 
 	Limiter *limits.Limiter      // nil: no rate limits
 	Faults  *dev.Faults          // nil: no injected faults
@@ -82,6 +86,7 @@ func New(o Options) *Handler {
 	h.endpoints = endpoints{store: o.Store, users: map[string]map[string]*endpoint{}}
 	h.sids = sids{pending: map[string]*pending{}, polls: map[string]*poll{}}
 	h.upgrades = newUpgrader()
+	h.o.WriteTimeout = cmp.Or(o.WriteTimeout, gateway.WriteTimeout)
 	h.o.PublicEndpoint = strings.TrimSuffix(o.PublicEndpoint, "/")
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -103,7 +103,7 @@ func (p *poll) renew() {
 // get answers a GET with the packets that wait, or after pollTime with one that says
 // nothing. A later GET takes the turn of an earlier one.
 func (p *poll) get(req *request) error {
-	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + gateway.WriteTimeout)) // fails with test recorders only
+	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + p.h.o.WriteTimeout)) // fails with test recorders only
 	turn := p.takeTurn()
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()
@@ -184,7 +184,7 @@ func (p *poll) frame(b, head, tail []byte) []byte { return appendPayload(b, head
 
 // write implements wire. It waits until the client has taken what was written before.
 func (p *poll) write(b []byte) error {
-	timer := time.NewTimer(gateway.WriteTimeout)
+	timer := time.NewTimer(p.h.o.WriteTimeout)
 	defer timer.Stop()
 	for !p.put(b, false) {
 		select {

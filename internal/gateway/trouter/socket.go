@@ -34,7 +34,7 @@ const (
 type wire interface {
 	// frame appends a packet, which has two parts, in the transport's form.
 	frame(b, head, tail []byte) []byte
-	// write writes frames, or fails after gateway.WriteTimeout if the client takes none.
+	// write writes frames, or fails after Options.WriteTimeout if the client takes none.
 	write(b []byte) error
 	// again writes frames that were refused before, besides write.
 	again(b []byte) error

@@ -2,7 +2,6 @@ package trouter
 
 import (
 	"bufio"
-	"crypto/tls"
 	"errors"
 	"net"
 	"net/http"
@@ -15,49 +14,30 @@ import (
 	"github.com/lxzan/gws"
 
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
-
-// piece is the number of bytes that are written to a connection with one deadline: as many
-// as a record of TLS holds.
-const piece = 16 << 10
-
-// farewellTime is the time in which a client must take what is written to it when its
-// socket ends.
-const farewellTime = time.Second
 
 // webSocket is the wire of a socket over a WebSocket. It reads with gws and writes frames
 // itself, as many at a time as are ready.
 type webSocket struct {
 	socket *socket
 
-	writing sync.Mutex // held while frames are written
-
-	mu          sync.Mutex // guards the fields below
-	conn        *netConn   // nil until the upgrade
-	interrupted bool
-	closed      bool
+	mu     sync.Mutex   // guards the fields below
+	conn   *hijack.Conn // nil until the upgrade
+	closed bool
 }
 
-// netConn is the network connection of a webSocket. gws reads from it, and writes the
-// answer to the upgrade.
+// netConn is the network connection from which gws reads, and to which it writes the answer
+// to the upgrade.
 type netConn struct {
 	net.Conn
-	ws       *webSocket
+	taken    *hijack.Conn
+	socket   *socket
 	upgraded atomic.Bool
-	broken   atomic.Bool // a read has failed
-	silent   atomic.Bool // because nothing came for too long
 }
 
 // Read implements net.Conn.
-func (c *netConn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err != nil {
-		var t net.Error
-		c.silent.Store(errors.As(err, &t) && t.Timeout())
-		c.broken.Store(true)
-	}
-	return n, err
-}
+func (c *netConn) Read(b []byte) (int, error) { return c.taken.Read(b) }
 
 // Write implements net.Conn. After the upgrade it drops what gws writes: a close frame, which
 // could come in the middle of a frame that the sink writes.
@@ -68,8 +48,14 @@ func (c *netConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// renew gives the client time until its next frame.
-func (c *netConn) renew() { c.Conn.SetReadDeadline(time.Now().Add(silence)) }
+// Close implements net.Conn. gws calls it when it reads no more; the sink closes the
+// connection after its last frame.
+func (c *netConn) Close() error {
+	if c.upgraded.Load() {
+		return nil
+	}
+	return c.taken.Close()
+}
 
 // upgrader upgrades requests to WebSockets.
 type upgrader struct{ gws *gws.Upgrader }
@@ -120,7 +106,7 @@ func (h *Handler) openWebSocket(req *request) error {
 		return err
 	}
 	h.sids.opened(p, s)
-	conn, buffered, err := http.NewResponseController(req.w).Hijack()
+	taken, early, err := hijack.Take(req.w, h.o.WriteTimeout)
 	if err != nil {
 		s.session.End(gateway.Gone)
 		return &refusal{status: http.StatusHTTPVersionNotSupported, note: "a WebSocket needs HTTP/1.1"}
@@ -128,10 +114,10 @@ func (h *Handler) openWebSocket(req *request) error {
 	req.silent = true // the socket logs
 	req.record.Status = http.StatusSwitchingProtocols
 	s.setRecord(req.record)
-	c := &netConn{Conn: conn, ws: ws}
+	c := &netConn{Conn: taken.Net(), taken: taken, socket: s}
 	g, err := h.upgrades.gws.Upgrade(hijacked{req.w, c}, req.Request)
-	if err == nil && buffered.Reader.Buffered() > 0 {
-		conn.Close() // frames before the answer to the upgrade
+	if err == nil && early > 0 {
+		taken.Close() // frames before the answer to the upgrade
 		err = errors.New("the client did not wait for the upgrade")
 	}
 	if err != nil {
@@ -139,8 +125,8 @@ func (h *Handler) openWebSocket(req *request) error {
 		return nil
 	}
 	c.upgraded.Store(true)
-	ws.attach(c)
-	c.renew()
+	ws.attach(taken)
+	taken.AwaitInput(silence)
 	h.waiting.Go(func() { h.read(g, s) })
 	s.start(time.Since(p.made), p.params)
 	if req.drop {
@@ -164,10 +150,12 @@ func (h *Handler) read(g *gws.Conn, s *socket) {
 // reader handles what gws reads.
 type reader struct{}
 
-// socketOf returns the network connection and the socket of a connection.
-func socketOf(g *gws.Conn) (*netConn, *socket) {
+// heard returns the socket of a connection, from which a frame has come. The client gets
+// time until its next one.
+func heard(g *gws.Conn) *socket {
 	c := g.NetConn().(*netConn)
-	return c, c.ws.socket
+	c.taken.AwaitInput(silence)
+	return c.socket
 }
 
 // OnOpen implements gws.Event.
@@ -176,8 +164,7 @@ func (reader) OnOpen(*gws.Conn) {}
 // OnMessage implements gws.Event.
 func (reader) OnMessage(g *gws.Conn, m *gws.Message) {
 	defer m.Close()
-	c, s := socketOf(g)
-	c.renew()
+	s := heard(g)
 	if m.Opcode != gws.OpcodeText {
 		s.session.End(gateway.Hostile)
 		return
@@ -187,8 +174,7 @@ func (reader) OnMessage(g *gws.Conn, m *gws.Message) {
 
 // OnPing implements gws.Event.
 func (reader) OnPing(g *gws.Conn, payload []byte) {
-	c, s := socketOf(g)
-	c.renew()
+	s := heard(g)
 	if !s.alive() {
 		s.session.End(gateway.Hostile)
 		return
@@ -198,8 +184,7 @@ func (reader) OnPing(g *gws.Conn, payload []byte) {
 
 // OnPong implements gws.Event.
 func (reader) OnPong(g *gws.Conn, _ []byte) {
-	c, s := socketOf(g)
-	c.renew()
+	s := heard(g)
 	if !s.alive() {
 		s.session.End(gateway.Hostile)
 	}
@@ -207,26 +192,26 @@ func (reader) OnPong(g *gws.Conn, _ []byte) {
 
 // OnClose implements gws.Event.
 func (reader) OnClose(g *gws.Conn, err error) {
-	c, s := socketOf(g)
+	c := g.NetConn().(*netConn)
 	var closed *gws.CloseError
-	switch {
-	case c.silent.Load():
-		s.session.End(gateway.Silent)
-	case c.broken.Load() || errors.As(err, &closed):
-		s.session.End(gateway.Gone)
+	switch why := c.taken.ReadErr(); {
+	case why != nil:
+		c.socket.session.End(gateway.WhyOf(why))
+	case errors.As(err, &closed):
+		c.socket.session.End(gateway.Gone)
 	default:
-		s.session.End(gateway.Hostile)
+		c.socket.session.End(gateway.Hostile)
 	}
 }
 
 // attach gives the wire its connection. It closes the connection if the wire is closed
 // already.
-func (w *webSocket) attach(c *netConn) {
+func (w *webSocket) attach(c *hijack.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.conn = c
 	if w.closed {
-		c.Conn.Close()
+		c.Close()
 	}
 }
 
@@ -235,62 +220,29 @@ func (w *webSocket) frame(b, head, tail []byte) []byte {
 	return append(append(appendHeader(b, wholeText, len(head)+len(tail)), head...), tail...)
 }
 
-// write implements wire. A client that takes none of the bytes of a piece for
-// gateway.WriteTimeout is cut off.
+// write implements wire. The session has started, so that there is a connection.
 func (w *webSocket) write(b []byte) error {
-	w.writing.Lock()
-	defer w.writing.Unlock()
-	for len(b) > 0 {
-		c := w.arm()
-		if c == nil {
-			return net.ErrClosed
-		}
-		n, err := c.Conn.Write(b[:min(piece, len(b))])
-		if err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
-}
-
-// arm sets the deadline of a write. It returns the connection, or nil if that is closed.
-func (w *webSocket) arm() *netConn {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed || w.conn == nil {
-		return nil
-	}
-	if !w.interrupted {
-		w.conn.SetWriteDeadline(time.Now().Add(gateway.WriteTimeout))
-	}
-	return w.conn
+	_, err := w.conn.Write(b)
+	return err
 }
 
 // again implements wire.
 func (w *webSocket) again(b []byte) error { return w.write(b) }
 
 // interrupt implements wire.
-func (w *webSocket) interrupt() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.interrupted = true
-	if w.conn != nil {
-		w.conn.SetWriteDeadline(time.Now().Add(farewellTime))
-	}
-}
+func (w *webSocket) interrupt() { w.conn.Interrupt() }
 
 // close implements wire. It says goodbye with a close frame.
 func (w *webSocket) close(cut bool) {
-	stuck := cut || w.write(closeFrame) != nil
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
 	if w.conn == nil {
 		return
 	}
-	if t, ok := w.conn.Conn.(*tls.Conn); ok && stuck {
-		t.NetConn().Close() // do not wait until the client takes the end of TLS
+	if cut {
+		w.conn.Abort()
 	}
-	w.conn.Conn.Close()
+	w.conn.Write(closeFrame) // fails if the client is gone
+	w.conn.Close()
 }

@@ -1,4 +1,4 @@
-package sse
+package hijack
 
 import (
 	"net"

@@ -1,0 +1,139 @@
+package sse
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/confab-chat/confab/internal/gateway/hijack"
+)
+
+// stream is the Conn of a response over HTTP/2. It writes to the ResponseWriter.
+type stream struct {
+	writer     http.ResponseWriter
+	controller *http.ResponseController
+	timeout    time.Duration
+	done       chan struct{} // closed by Close
+
+	mu      sync.Mutex // guards the fields below
+	hurry   bool       // Interrupt was called
+	broken  bool       // a write failed, or Abort was called
+	closed  bool
+	writing time.Time // when the present write began, or zero
+}
+
+// takeStream does what Take says for HTTP/2.
+func takeStream(w http.ResponseWriter, timeout time.Duration) (*stream, error) {
+	c := &stream{writer: w, controller: http.NewResponseController(w), timeout: timeout, done: make(chan struct{})}
+	if err := c.controller.SetWriteDeadline(time.Time{}); err != nil {
+		return nil, fmt.Errorf("take over the response: %w", err)
+	}
+	w.WriteHeader(http.StatusOK)
+	return c, nil
+}
+
+// Taken implements Conn. It returns false.
+func (c *stream) Taken() bool { return false }
+
+// Write implements Conn. net/http resets the stream when a deadline passes, also while
+// nothing is written; so it is taken off at the end.
+func (c *stream) Write(b []byte) error {
+	for len(b) > 0 {
+		n := min(len(b), hijack.MaxRecord)
+		if err := c.setDeadline(); err != nil {
+			return err
+		}
+		_, err := c.writer.Write(b[:n])
+		if err == nil {
+			err = c.controller.Flush()
+		}
+		if err != nil {
+			c.Abort()
+			return c.overdue(err)
+		}
+		b = b[n:]
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.writing = time.Time{}
+	return c.controller.SetWriteDeadline(time.Time{})
+}
+
+// setDeadline gives the next write its time. It fails if the response is broken or closed.
+func (c *stream) setDeadline() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.broken || c.closed {
+		return net.ErrClosed
+	}
+	c.writing = time.Now()
+	d := c.timeout
+	if c.hurry {
+		d = min(d, hijack.Goodbye)
+	}
+	return c.controller.SetWriteDeadline(c.writing.Add(d))
+}
+
+// overdue returns err as a timeout error if a write has taken c.timeout or longer. Otherwise
+// it returns err.
+func (c *stream) overdue(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.writing.IsZero() && time.Since(c.writing) >= c.timeout {
+		return errTimeout{err}
+	}
+	return err
+}
+
+// errTimeout is the error of a write whose deadline has passed.
+type errTimeout struct{ error }
+
+// Timeout returns true.
+func (errTimeout) Timeout() bool { return true }
+
+// Interrupt implements Conn.
+func (c *stream) Interrupt() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.hurry && !c.closed {
+		c.hurry = true
+		c.controller.SetWriteDeadline(time.Now().Add(hijack.Goodbye)) // of a Write that runs
+	}
+}
+
+// Abort implements Conn.
+func (c *stream) Abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.broken = true
+}
+
+// Aborted implements Conn.
+func (c *stream) Aborted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.broken
+}
+
+// Close implements Conn.
+func (c *stream) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.closed = true
+		close(c.done)
+	}
+}
+
+// Wait implements Conn.
+func (c *stream) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return c.overdue(ctx.Err()) // the deadline of a write resets the stream
+	case <-c.done:
+		return net.ErrClosed
+	}
+}
