@@ -147,7 +147,7 @@ func TestDrip(t *testing.T) {
 			_, err := server.Write(make([]byte, 100))
 			ended <- err
 		}()
-		for range 90 {
+		for range 91 {
 			time.Sleep(50 * time.Second) // of the bubble's clock
 			if _, err := client.Read(make([]byte, 1)); err != nil {
 				t.Fatal(err)
