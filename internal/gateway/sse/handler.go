@@ -9,8 +9,6 @@ package sse
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -24,8 +22,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/limits"
-	"github.com/confab-chat/confab/internal/token"
 )
 
 // Path is the path of the stream.
@@ -43,10 +41,8 @@ const (
 
 // Limits on a request.
 const (
-	maxThreads  = 100  // thread ids in the parameter threads
-	maxThreadID = 200  // bytes of a thread id
-	maxEcho     = 200  // bytes of a client's text in headers and access records
-	maxAsked    = 1000 // bytes of a browser's list of headers that a preflight allows
+	maxThreads  = 100 // thread ids in the parameter threads
+	maxThreadID = 200 // bytes of a thread id
 )
 
 // Values of headers.
@@ -56,20 +52,10 @@ const (
 	exposedHeaders = "MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code"
 )
 
-// anyChat has the scopes of which a token needs one.
-const anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
-
-// Tokens verifies user access tokens. token.Authority implements it.
-type Tokens interface {
-	// Verify returns the claims of a token. It fails with token.ErrInvalid if the token is
-	// not valid, and with another error if its user cannot be read from the store.
-	Verify(ctx context.Context, text string) (token.Claims, error)
-}
-
 // Options configures a Handler. Hub and Tokens are required.
 type Options struct {
 	Hub     *gateway.Hub
-	Tokens  Tokens
+	Tokens  requests.Tokens
 	Limiter *limits.Limiter // nil: no rate limits
 	Faults  *dev.Faults     // nil: no injected faults
 
@@ -87,29 +73,25 @@ type Options struct {
 // Handler serves the requests for event streams. It is safe for concurrent use.
 type Handler struct {
 	o       Options
+	checks  *requests.Checks
 	streams sync.WaitGroup // streams whose end is not in the access log yet
 }
 
 // New returns a Handler.
 func New(o Options) *Handler {
-	if o.Now == nil {
-		o.Now = time.Now
-	}
-	if o.Access == nil {
-		o.Access = func(gateway.Record) {}
-	}
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, gateway.WriteTimeout)
-	return &Handler{o: o}
+	return &Handler{o: o, checks: requests.New(requests.Checks{
+		Tokens: o.Tokens, Limiter: o.Limiter, Faults: o.Faults, Logger: o.Logger, Now: o.Now, Access: o.Access,
+	})}
 }
 
 // ServeHTTP opens a stream or refuses the request. Over HTTP/1 it returns when the stream
 // is open, over HTTP/2 when it has ended.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
-	id := newRequestID()
+	id := requests.NewID()
 	head(w, r, id)
-	record := h.record(r, id)
+	record := h.checks.Record(r, Path, Operation, strings.Clone(cmp.Or(clientID(r), id)))
 	if r.Method == http.MethodOptions {
 		h.preflight(w, r, &record)
 		return
@@ -124,7 +106,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		h.streams.Done()
 		s.End(gateway.Gone)
-		h.refuse(w, r, record, &refusal{status: http.StatusInternalServerError, code: codeInternal, message: "Internal server error.", cause: err})
+		h.refuse(w, r, record, err)
 		return
 	}
 	hello := k.hello(s.At(), s.Claims().Expires)
@@ -178,31 +160,28 @@ func (h *Handler) Wait(ctx context.Context) {
 	}
 }
 
-// open checks a request and opens its session. It fails with a *refusal, or with
-// errDroppedBefore or errDroppedAfter if a fault closes the connection.
+// open checks a request and opens its session. It fails with a *requests.Refusal,
+// or with requests.Dropped if a fault closes the connection.
 func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway.Session, error) {
 	if r.Method != http.MethodGet {
-		return nil, nil, &refusal{status: http.StatusMethodNotAllowed, code: codeMethod,
-			message: "The method " + clip.Text(r.Method, maxEcho) + " is not allowed here; the path has " + allowed + "."}
+		return nil, nil, &requests.Refusal{Status: http.StatusMethodNotAllowed,
+			Message: "The method " + clip.Text(r.Method, requests.MaxEcho) + " is not allowed here; the path has " + allowed + "."}
 	}
-	dropAfter, err := h.injectFault(r)
+	dropAfter, err := h.checks.Fault(r.Context(), Operation)
 	if err != nil {
 		return nil, nil, err
 	}
-	claims, err := h.authenticate(r)
-	if err != nil {
-		return nil, nil, err
-	}
+	claims, err := h.checks.Bearer(r)
 	record.User = claims.User
+	if err != nil {
+		return nil, nil, err
+	}
 	threads, text, err := parameters(r)
 	if err != nil {
 		return nil, nil, err
 	}
-	if h.o.Limiter != nil {
-		if refused, ok := h.o.Limiter.Allow(Operation, claims.User, ""); !ok {
-			return nil, nil, &refusal{status: http.StatusTooManyRequests, code: codeTooMany, retryAfter: refused.RetryAfter,
-				message: "Rate limit exceeded (" + refused.Limit + ")."}
-		}
+	if err := h.checks.Allow(Operation, claims.User); err != nil {
+		return nil, nil, err
 	}
 	from, err := h.cursor(r.Context(), text, claims.User, threads)
 	if err != nil {
@@ -211,72 +190,21 @@ func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway
 	k := newSink(claims.User, threads)
 	s, err := h.o.Hub.Open(r.Context(), claims, from, gateway.SessionOptions{Protocol: gateway.SSE, Threads: threads}, k)
 	if err != nil {
-		return nil, nil, notOpened(err)
+		return nil, nil, requests.OfHub(err)
 	}
 	if dropAfter {
 		s.End(gateway.Dropped)
-		return nil, nil, errDroppedAfter
+		return nil, nil, requests.DroppedAfter
 	}
 	return k, s, nil
 }
 
-// The errors that make ServeHTTP close the connection without a response. Their texts are
-// the notes of package rest.
-var (
-	errDroppedBefore = errors.New("dropped on purpose: not carried out")
-	errDroppedAfter  = errors.New("dropped on purpose: the answer is lost")
-)
-
-// injectFault waits for the delay of the fault rule for this request, if there is one, and
-// fails if the rule has a status or closes the connection before anything is done.
-// dropAfter means that the rule closes it when the session is open.
-func (h *Handler) injectFault(r *http.Request) (dropAfter bool, _ error) {
-	if h.o.Faults == nil {
-		return false, nil
-	}
-	f, ok := h.o.Faults.Next(Operation)
-	if !ok {
-		return false, nil
-	}
-	if f.Delay > 0 {
-		h.o.Faults.Wait(r.Context(), f.Delay)
-	}
-	switch {
-	case f.Status != 0:
-		return false, ofFault(f.Status, f.RetryAfter)
-	case f.Drop == "before":
-		return false, errDroppedBefore
-	}
-	return f.Drop == "after", nil
-}
-
-// authenticate returns the claims of the token in the header Authorization. It fails with
-// a *refusal.
-func (h *Handler) authenticate(r *http.Request) (token.Claims, error) {
-	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return token.Claims{}, unauthorized("no bearer token")
-	}
-	claims, err := h.o.Tokens.Verify(r.Context(), strings.TrimSpace(text))
-	switch {
-	case errors.Is(err, token.ErrInvalid):
-		return token.Claims{}, unauthorized("token refused")
-	case err != nil:
-		return token.Claims{}, unavailable(core.ErrBusy.Message, 0, err)
-	case claims.Leaving:
-		return token.Claims{}, unauthorized("the user was deleted")
-	case !claims.Scopes.Any(anyChat):
-		return token.Claims{}, &refusal{status: http.StatusForbidden, code: core.ErrForbidden.Code, message: core.ErrForbidden.Message}
-	}
-	return claims, nil
-}
-
 // parameters returns the threads and the text of the cursor that a request has. It fails
-// with a *refusal.
+// with a *requests.Refusal.
 func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, "", badRequest("query", "it is not well formed")
+		return nil, "", requests.BadRequest("query: it is not well formed")
 	}
 	for _, list := range query["threads"] {
 		if list == "" {
@@ -284,7 +212,7 @@ func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 		}
 		for id := range strings.SplitSeq(list, ",") {
 			if !isThreadID(id) {
-				return nil, "", badRequest("threads", "it has text that is not the id of a thread") // not which: the access log has this
+				return nil, "", requests.BadRequest("threads: it has text that is not the id of a thread") // not which: the access log has this
 			}
 			threads = append(threads, strings.Clone(id))
 		}
@@ -292,7 +220,7 @@ func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 	slices.Sort(threads)
 	threads = slices.Clip(slices.Compact(threads))
 	if len(threads) > maxThreads {
-		return nil, "", badRequest("threads", "it has more than 100 ids")
+		return nil, "", requests.BadRequest("threads: it has more than 100 ids")
 	}
 	return threads, cmp.Or(query.Get("cursor"), r.Header.Get("Last-Event-ID")), nil
 }
@@ -313,37 +241,28 @@ func (h *Handler) cursor(ctx context.Context, text, user string, threads []strin
 	}
 	now, err := h.o.Hub.At(ctx)
 	if err != nil {
-		return nil, notOpened(err)
+		return nil, requests.OfHub(err)
 	}
 	c, err := gateway.ParseCursor(text, now.Epoch, user, threads)
 	if err != nil {
-		return nil, badRequest("cursor", err.Error())
+		return nil, requests.BadRequest("cursor: " + err.Error())
 	}
 	return &c, nil
 }
 
 // refuse writes the response for an error of open.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, record gateway.Record, err error) {
-	if err == errDroppedBefore || err == errDroppedAfter {
-		record.Note = err.Error()
+	var drop requests.Dropped
+	if errors.As(err, &drop) {
+		record.Note = drop.Error()
 		h.log(record, 0)
 		panic(http.ErrAbortHandler) // the connection ends without a response
 	}
-	var e *refusal
-	if !errors.As(err, &e) {
-		e = &refusal{status: http.StatusInternalServerError, code: codeInternal, message: "Internal server error.", cause: err}
-	}
-	if e.cause != nil {
-		level := slog.LevelError
-		if r.Context().Err() != nil {
-			level = slog.LevelDebug // the client hung up
-		}
-		h.o.Logger.Log(context.WithoutCancel(r.Context()), level, "event stream refused", "request", record.RequestID,
-			"status", e.status, "error", e.cause)
-	}
-	e.write(w)
-	record.Note = e.message
-	h.log(record, e.status)
+	refused := requests.RefusalOf(err)
+	h.checks.LogCause(r.Context(), refused, record)
+	write(w, refused)
+	record.Note = refused.Message
+	h.log(record, refused.Status)
 }
 
 // preflight answers the request by which a browser asks for permission.
@@ -351,13 +270,7 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, record *gate
 	header := w.Header()
 	header.Set("Allow", allowed)
 	if r.Header.Get("Origin") != "" {
-		header.Set("Access-Control-Allow-Methods", allowed)
-		asked := r.Header.Get("Access-Control-Request-Headers")
-		if asked == "" || len(asked) > maxAsked {
-			asked = allowedHeaders
-		}
-		header.Set("Access-Control-Allow-Headers", asked)
-		header.Set("Access-Control-Max-Age", "7200")
+		requests.Preflight(header, r, allowed, allowedHeaders)
 	}
 	w.WriteHeader(http.StatusNoContent)
 	h.log(*record, http.StatusNoContent)
@@ -372,45 +285,20 @@ func head(w http.ResponseWriter, r *http.Request, id string) {
 	if id := clientID(r); id != "" {
 		h.Set("X-Ms-Client-Request-Id", id)
 	}
-	if origin := r.Header.Get("Origin"); origin != "" && len(origin) <= maxEcho {
-		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Expose-Headers", exposedHeaders)
-		h.Set("Vary", "Origin")
-	}
+	requests.AllowOrigin(h, r, exposedHeaders)
 }
 
 // clientID returns the request's x-ms-client-request-id, or "" if it is missing or too long.
 func clientID(r *http.Request) string {
-	if id := r.Header.Get("X-Ms-Client-Request-Id"); len(id) <= maxEcho {
+	if id := r.Header.Get("X-Ms-Client-Request-Id"); len(id) <= requests.MaxEcho {
 		return id
 	}
 	return ""
 }
 
-// record returns the access record of a request, of which the status, the note and the user
-// are not known yet. It keeps no memory of the request.
-func (h *Handler) record(r *http.Request, id string) gateway.Record {
-	method := http.MethodGet
-	if r.Method != method {
-		method = strings.Clone(clip.Text(r.Method, maxEcho))
-	}
-	return gateway.Record{
-		Time: h.o.Now(), Method: method, Path: Path, Operation: Operation,
-		UserAgent: strings.Clone(clip.Text(r.UserAgent(), maxEcho)),
-		RequestID: strings.Clone(cmp.Or(clientID(r), id)),
-	}
-}
-
-// newRequestID returns a random id of the form that package rest uses.
-func newRequestID() string {
-	var b [16]byte
-	rand.Read(b[:])
-	return base64.RawStdEncoding.EncodeToString(b[:])
-}
-
-// log calls Options.Access for a request or a stream that has ended.
+// log records a request or a stream that has ended.
 func (h *Handler) log(record gateway.Record, status int) {
-	record.Status, record.Duration = status, h.o.Now().Sub(record.Time)
-	record.Took = record.Duration
-	h.o.Access(record)
+	record.Status = status
+	h.checks.Answered(&record)
+	h.checks.Access(record)
 }

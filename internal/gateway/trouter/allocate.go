@@ -12,6 +12,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -22,17 +23,11 @@ const (
 	sidLife    = 30 * time.Second // until the socket is open
 )
 
-// chatScopes are the scopes of which a token must have one.
-const chatScopes = token.Chat | token.ChatJoin | token.ChatJoinLimited
-
 // configure answers the configuration: one origin for the other routes
 // (docs/contract/realtime.md §2).
 func (h *Handler) configure(req *request) error {
-	scheme, text, _ := strings.Cut(req.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return unauthorized("no bearer token")
-	}
-	if _, err := h.user(req, strings.TrimSpace(text)); err != nil {
+	c, err := h.checks.Bearer(req.Request)
+	if _, err := h.user(req, c, err); err != nil {
 		return err
 	}
 	base := h.base(req)
@@ -50,24 +45,20 @@ func (h *Handler) base(req *request) string {
 	return "https://" + req.Host
 }
 
-// user returns the claims of a token, and counts the request against the rate limits of its
-// user. It fails with 401 for a token that is not valid, and with 403 for one without a
-// chat scope.
-func (h *Handler) user(req *request, text string) (token.Claims, error) {
-	c, err := h.o.Tokens.Verify(req.Context(), text)
-	switch {
-	case errors.Is(err, token.ErrInvalid):
-		return c, unauthorized("token refused")
-	case err != nil:
-		return c, away(err)
-	case c.Leaving:
-		return c, unauthorized("the user was deleted")
-	}
+// skype returns the claims of the token in the header X-Skypetoken, as user does.
+func (h *Handler) skype(req *request) (token.Claims, error) {
+	c, err := h.checks.Verify(req.Context(), req.Header.Get("X-Skypetoken"))
+	return h.user(req, c, err)
+}
+
+// user records the user of a request whose token was verified with the claims c and err, and
+// counts the request against the user's rate limits.
+func (h *Handler) user(req *request, c token.Claims, err error) (token.Claims, error) {
 	req.record.User = c.User
-	if !c.Scopes.Any(chatScopes) {
-		return c, &refusal{status: http.StatusForbidden, note: "the token has no chat scope"}
+	if err == nil {
+		err = h.allow(req, c.User)
 	}
-	return c, h.allow(req, c.User)
+	return c, err
 }
 
 // params are the parameters of an allocation. The client brings them back signed.
@@ -120,7 +111,7 @@ func validEndpoint(id string) bool {
 // newConnection returns a random id of a connection of a user. ownsConnection tells the
 // user from others. The id is no secret.
 func newConnection(user string) string {
-	random := randomText(15)
+	random := requests.RandomText(15)
 	return random + connectionOf(random, user)
 }
 
@@ -139,17 +130,17 @@ func connectionOf(random, user string) string {
 // (docs/contract/realtime.md §3). It refuses what could not be opened now: a client that is
 // refused here waits longer each time, but one that loses a socket comes back at once.
 func (h *Handler) allocate(req *request) error {
-	c, err := h.user(req, req.Header.Get("X-Skypetoken"))
+	c, err := h.skype(req)
 	if err != nil {
 		return err
 	}
 	id := req.URL.Query().Get("epid")
 	if id == "" {
 		// Unverified: whether native clients name an endpoint.
-		id = randomText(16)
+		id = requests.RandomText(16)
 	}
 	if !validEndpoint(id) {
-		return &refusal{status: http.StatusBadRequest, note: "epid is not valid"}
+		return requests.BadRequest("epid is not valid")
 	}
 	err = h.admit(req.Context(), c)
 	if e := h.endpoints.find(c.User, id); reasonOf(err) == gateway.UserFull && e != nil && h.yield(req.Context(), e) {
@@ -164,11 +155,11 @@ func (h *Handler) allocate(req *request) error {
 	}
 	sealed, err := h.seal(c, p)
 	if err != nil {
-		return unauthorized("token refused") // its key was replaced just now
+		return requests.Unauthorized("token refused") // its key was replaced just now
 	}
 	u, err := url.Parse(h.base(req))
 	if err != nil {
-		return &refusal{status: http.StatusBadRequest, note: "the Host is not valid"}
+		return requests.BadRequest("the Host is not valid")
 	}
 	if u.Port() == "" && u.Scheme == "https" {
 		u.Host += ":443"
@@ -209,16 +200,16 @@ func (h *Handler) handshake(req *request) error {
 	}
 	c, p, err := h.unseal(q.Get("sig"), at.Epoch)
 	if err != nil || q.Get("sr") != p.connection || q.Has("epid") && q.Get("epid") != p.endpoint {
-		return unauthorized("parameters refused")
+		return requests.Unauthorized("parameters refused")
 	}
 	req.record.User = c.User
 	if text := req.Header.Get("X-Skypetoken"); text != "" {
 		t, err := h.o.Tokens.Verify(req.Context(), text)
 		switch {
 		case errors.Is(err, token.ErrInvalid) || err == nil && t.User != c.User:
-			return unauthorized("token refused")
+			return requests.Unauthorized("token refused")
 		case err != nil:
-			return away(err)
+			return requests.Away(req.Context(), err)
 		}
 	}
 	if err := h.allow(req, c.User); err != nil {
@@ -230,7 +221,7 @@ func (h *Handler) handshake(req *request) error {
 	}
 	sid, ok := h.sids.add(c, p)
 	if !ok {
-		return &refusal{status: http.StatusServiceUnavailable, note: "too many handshakes", retryAfter: sidLife}
+		return &refusal{Status: http.StatusServiceUnavailable, Message: "too many handshakes", RetryAfter: sidLife}
 	}
 	transports := "websocket"
 	if h.o.Polling {

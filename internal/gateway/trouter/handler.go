@@ -3,8 +3,6 @@ package trouter
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,10 +17,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/token"
 )
@@ -60,6 +58,7 @@ type Options struct {
 type Handler struct {
 	o         Options
 	hub       *gateway.Hub
+	checks    *requests.Checks
 	log       *slog.Logger
 	now       func() time.Time
 	endpoints endpoints
@@ -82,15 +81,14 @@ type Stats struct {
 
 // New returns a Handler. Run must run so that endpoints are stored.
 func New(o Options) *Handler {
-	h := &Handler{o: o, hub: o.Hub, log: o.Logger, now: o.Now, changed: make(chan struct{}, 1)}
+	h := &Handler{o: o, hub: o.Hub, now: o.Now, changed: make(chan struct{}, 1)}
+	h.checks = requests.New(requests.Checks{Tokens: o.Tokens, Limiter: o.Limiter, Faults: o.Faults, Logger: o.Logger, Access: o.Access})
+	h.log = h.checks.Logger
 	h.endpoints = endpoints{store: o.Store, users: map[string]map[string]*endpoint{}}
 	h.sids = sids{pending: map[string]*pending{}, polls: map[string]*poll{}}
 	h.upgrades = newUpgrader()
 	h.o.WriteTimeout = cmp.Or(o.WriteTimeout, gateway.WriteTimeout)
 	h.o.PublicEndpoint = strings.TrimSuffix(o.PublicEndpoint, "/")
-	if h.log == nil {
-		h.log = slog.New(slog.DiscardHandler)
-	}
 	if h.now == nil {
 		h.now = time.Now
 	}
@@ -235,7 +233,7 @@ type request struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	req := &request{Request: r, w: w}
-	req.record = gateway.Record{Time: time.Now(), Method: brief(r.Method), Path: "unknown", UserAgent: brief(r.UserAgent()), RequestID: newRequestID()}
+	req.record = h.checks.Record(r, "unknown", "", requests.NewID())
 	if req.route, req.id = match(r.URL.Path); req.route != nil {
 		req.record.Path = req.route.pattern
 	}
@@ -243,7 +241,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("Ms-Cv", req.record.RequestID+".0")
 	err := h.handle(req)
-	var drop dropped
+	var drop requests.Dropped
 	switch {
 	case errors.As(err, &drop):
 		req.record.Note = drop.Error()
@@ -251,36 +249,31 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.refuse(req, err)
 	}
 	if !req.silent {
-		req.record.Took = time.Since(req.record.Time)
-		req.record.Duration = req.record.Took
-		h.access(req.record)
+		h.checks.Answered(&req.record)
+		h.checks.Access(req.record)
 	}
 	if errors.As(err, &drop) || req.drop {
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// brief returns a text of the client for the access log. It keeps no memory of the request:
-// net/http cuts the method out of the request line, and a socket holds its record for long.
-func brief(text string) string { return strings.Clone(clip.Text(text, 200)) }
-
 // handle serves a request, or answers a preflight of CORS.
 func (h *Handler) handle(req *request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			h.log.Error("panic", "route", req.record.Path, "panic", p, "stack", string(debug.Stack()))
-			err = &refusal{status: http.StatusInternalServerError, note: "panic"}
+			err = &refusal{Status: http.StatusInternalServerError, Message: "panic"}
 		}
 	}()
 	switch {
 	case req.route == nil:
-		return &refusal{status: http.StatusNotFound, note: "no such path"}
+		return &refusal{Status: http.StatusNotFound, Message: "no such path"}
 	case req.Method == http.MethodOptions:
 		req.respond(http.StatusNoContent, "", nil)
 		return nil
 	case !slices.Contains(req.route.methods, req.Method):
 		req.w.Header().Set("Allow", strings.Join(req.route.methods, ", ")+", OPTIONS")
-		return &refusal{status: http.StatusMethodNotAllowed, note: "no such method"}
+		return &refusal{Status: http.StatusMethodNotAllowed, Message: "no such method"}
 	}
 	req.record.Operation = req.route.operation
 	if req.route.operation != opensSocket {
@@ -291,76 +284,19 @@ func (h *Handler) handle(req *request) (err error) {
 	return req.route.serve(h, req)
 }
 
-// dropped is the error of a request whose connection a fault cuts.
-type dropped string
-
-// Error returns the note for the access log.
-func (d dropped) Error() string { return string(d) }
-
 // fault applies a fault of a development server to a request.
-func (h *Handler) fault(req *request) error {
-	if h.o.Faults == nil {
-		return nil
-	}
-	f, ok := h.o.Faults.Next(req.route.operation)
-	if !ok {
-		return nil
-	}
-	if f.Delay > 0 {
-		h.o.Faults.Wait(req.Context(), f.Delay)
-	}
-	switch {
-	case f.Status != 0:
-		return &refusal{status: f.Status, note: "refused on purpose", retryAfter: f.RetryAfter}
-	case f.Drop == "before":
-		return dropped("dropped on purpose: not carried out")
-	case f.Drop == "after":
-		req.drop = true
-	}
-	return nil
+func (h *Handler) fault(req *request) (err error) {
+	req.drop, err = h.checks.Fault(req.Context(), req.route.operation)
+	return err
 }
 
 // allow fails if the user exceeds a rate limit.
 func (h *Handler) allow(req *request, user string) error {
-	if h.o.Limiter == nil {
-		return nil
-	}
-	if r, ok := h.o.Limiter.Allow(req.route.operation, user, ""); !ok {
-		return &refusal{status: http.StatusTooManyRequests, note: "Rate limit exceeded (" + r.Limit + ").", retryAfter: r.RetryAfter}
-	}
-	return nil
+	return h.checks.Allow(req.route.operation, user)
 }
 
 // refusal is the error of a request that is refused.
-type refusal struct {
-	status     int
-	note       string // for the client and the access log
-	retryAfter time.Duration
-	cause      error // for the log; may be nil
-	hub        error // the error of the hub that led to it, or nil
-}
-
-// Error returns the note and the cause.
-func (r *refusal) Error() string {
-	if r.cause != nil {
-		return r.note + ": " + r.cause.Error()
-	}
-	return r.note
-}
-
-// Unwrap returns the error of the hub.
-func (r *refusal) Unwrap() error { return r.hub }
-
-// unauthorized returns the refusal of a request whose token, parameters or sid are not
-// valid.
-func unauthorized(note string) *refusal {
-	return &refusal{status: http.StatusUnauthorized, note: note}
-}
-
-// away returns the refusal of a request for which the store cannot be read.
-func away(err error) *refusal {
-	return &refusal{status: http.StatusServiceUnavailable, note: "the server cannot read its store", retryAfter: time.Second, cause: err}
-}
+type refusal = requests.Refusal
 
 // reasonOf returns the reason in an error of the hub, or 0.
 func reasonOf(err error) gateway.Reason {
@@ -371,16 +307,14 @@ func reasonOf(err error) gateway.Reason {
 	return 0
 }
 
-// refused returns the refusal for an error of the hub. The client must come back later
-// unless its token has ended.
+// refused returns the refusal for an error of the hub. A client that is refused with 503 waits
+// longer each time.
 func refused(err error) *refusal {
-	switch why := reasonOf(err); why {
-	case gateway.Expired, gateway.Revoked, gateway.Deleted:
-		return unauthorized(why.String())
-	case gateway.Draining, gateway.UserFull, gateway.NodeFull:
-		return &refusal{status: http.StatusServiceUnavailable, note: why.String(), retryAfter: why.Delay(), hub: err}
+	r := requests.OfHub(err)
+	if r.Status == http.StatusTooManyRequests {
+		r.Status = http.StatusServiceUnavailable
 	}
-	return away(err)
+	return r
 }
 
 // admit fails if the user could not open a socket now.
@@ -396,24 +330,12 @@ func (h *Handler) admit(ctx context.Context, c token.Claims) error {
 
 // refuse answers a request with an error.
 func (h *Handler) refuse(req *request, err error) {
-	var r *refusal
-	if !errors.As(err, &r) {
-		r = &refusal{status: http.StatusInternalServerError, note: "internal error", cause: err}
-	}
-	if r.cause != nil {
-		level := slog.LevelError
-		if req.Context().Err() != nil { // the client hung up
-			level = slog.LevelDebug
-		}
-		h.log.Log(req.Context(), level, "refuse a live client", "operation", req.record.Operation, "user", req.record.User, "error", r.cause)
-	}
-	if r.retryAfter > 0 {
-		req.w.Header().Set("Retry-After", strconv.FormatInt(int64((r.retryAfter+time.Second-1)/time.Second), 10))
-	}
-	req.record.Note, req.silent = r.note, false
-	code := strings.ReplaceAll(http.StatusText(r.status), " ", "")
-	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": code, "message": r.note}}) // strings cannot fail
-	req.respond(r.status, "application/json; charset=utf-8", body)
+	r := requests.RefusalOf(err)
+	h.checks.LogCause(req.Context(), r, req.record)
+	r.SetRetryAfter(req.w.Header())
+	req.record.Note, req.silent = r.Message, false
+	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": r.Code(), "message": r.Message}}) // strings cannot fail
+	req.respond(r.Status, "application/json; charset=utf-8", body)
 }
 
 // readBody returns the body of a request. It fails if the body is longer than maxFrame or
@@ -450,43 +372,15 @@ func (req *request) respondJSON(v any) error {
 	return nil
 }
 
-// cors sets the headers of CORS. They name the origin and allow credentials, because old
-// clients send the handshake with credentials.
+// cors sets the headers of CORS. They allow credentials, because old clients send the
+// handshake with credentials.
 func cors(header http.Header, r *http.Request, to *route) {
-	header.Add("Vary", "Origin")
-	origin := r.Header.Get("Origin")
-	if origin == "" {
+	if !requests.AllowOrigin(header, r, "MS-CV, Retry-After, WWW-Authenticate") {
 		return
 	}
-	header.Set("Access-Control-Allow-Origin", origin)
 	header.Set("Access-Control-Allow-Credentials", "true")
-	header.Set("Access-Control-Expose-Headers", "MS-CV, Retry-After, WWW-Authenticate")
-	if r.Method != http.MethodOptions || to == nil {
-		return
+	if r.Method == http.MethodOptions && to != nil {
+		requests.Preflight(header, r, strings.Join(to.methods, ", ")+", OPTIONS",
+			"authorization, content-type, x-ms-client-request-id, x-ms-useragent, x-skypetoken")
 	}
-	header.Add("Vary", "Access-Control-Request-Headers")
-	asked := r.Header.Get("Access-Control-Request-Headers")
-	if asked == "" {
-		asked = "authorization, content-type, x-ms-client-request-id, x-ms-useragent, x-skypetoken"
-	}
-	header.Set("Access-Control-Allow-Methods", strings.Join(to.methods, ", ")+", OPTIONS")
-	header.Set("Access-Control-Allow-Headers", asked)
-	header.Set("Access-Control-Max-Age", "7200")
-}
-
-// access calls Options.Access with the record of a request or a socket.
-func (h *Handler) access(r gateway.Record) {
-	if h.o.Access != nil {
-		h.o.Access(r)
-	}
-}
-
-// newRequestID returns a random id of 22 characters.
-func newRequestID() string { return randomText(16) }
-
-// randomText returns the base64url form of n random bytes.
-func randomText(n int) string {
-	b := make([]byte, n)
-	rand.Read(b)
-	return base64.RawURLEncoding.EncodeToString(b)
 }

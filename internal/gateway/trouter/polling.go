@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/requests"
 )
 
 // pollTime is the time after which a poll is answered without an event. The browser build
@@ -34,7 +35,7 @@ type poll struct {
 // packets from the client. The first GET of a sid opens the socket.
 func (h *Handler) poll(req *request) error {
 	if !h.o.Polling {
-		return &refusal{status: http.StatusNotFound, note: "polling is not offered"}
+		return &refusal{Status: http.StatusNotFound, Message: "polling is not offered"}
 	}
 	p := h.sids.poll(req.id)
 	if p == nil && req.Method == http.MethodGet {
@@ -44,7 +45,7 @@ func (h *Handler) poll(req *request) error {
 		}
 	}
 	if p == nil {
-		return unauthorized("sid refused")
+		return requests.Unauthorized("sid refused")
 	}
 	req.record.User = p.socket.session.Claims().User
 	req.silent = true
@@ -62,7 +63,7 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 	}
 	pending, mute := h.sids.takePoll(req.id)
 	if pending == nil {
-		return nil, unauthorized("sid refused")
+		return nil, requests.Unauthorized("sid refused")
 	}
 	if mute != nil {
 		mute.session.End(gateway.Replaced)
@@ -114,7 +115,7 @@ func (p *poll) get(req *request) error {
 		}
 		if over {
 			p.h.sids.removePoll(p.sid)
-			return unauthorized("the connection has ended")
+			return requests.Unauthorized("the connection has ended")
 		}
 		select {
 		case <-p.ready:
@@ -165,12 +166,12 @@ func (p *poll) post(req *request) error {
 	b, err := req.readBody()
 	if err != nil {
 		p.socket.session.End(gateway.Hostile)
-		return &refusal{status: http.StatusRequestEntityTooLarge, note: "the packets are too long or did not arrive"}
+		return &refusal{Status: http.StatusRequestEntityTooLarge, Message: "the packets are too long or did not arrive"}
 	}
 	packets, err := parsePayload(string(b))
 	if err != nil {
 		p.socket.session.End(gateway.Hostile)
-		return &refusal{status: http.StatusBadRequest, note: err.Error()}
+		return requests.BadRequest(err.Error())
 	}
 	for _, text := range packets {
 		p.socket.receive(text)

@@ -2,6 +2,7 @@ package trouter
 
 import (
 	"encoding/json"
+	"github.com/confab-chat/confab/internal/gateway/requests"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,7 +22,7 @@ type registration struct {
 // register accepts a registration. Nothing is stored: a client gets events from the moment
 // its socket is open. It fails with 403 if the client names a connection of another user.
 func (h *Handler) register(req *request) error {
-	c, err := h.user(req, req.Header.Get("X-Skypetoken"))
+	c, err := h.skype(req)
 	if err != nil {
 		return err
 	}
@@ -31,16 +32,16 @@ func (h *Handler) register(req *request) error {
 		err = json.Unmarshal(b, &r)
 	}
 	if err != nil || r.ID == "" || !validEndpoint(r.ID) {
-		return &refusal{status: http.StatusBadRequest, note: "not a registration"}
+		return requests.BadRequest("not a registration")
 	}
 	for _, t := range r.Transports.Trouter {
 		u, err := url.Parse(t.Path)
 		if err != nil {
-			return &refusal{status: http.StatusBadRequest, note: "not a path of a connection"}
+			return requests.BadRequest("not a path of a connection")
 		}
 		id := strings.TrimSuffix(strings.TrimPrefix(u.Path, "/v4/f/"), "/")
 		if u.Path != pathOf(id) || !ownsConnection(id, c.User) {
-			return &refusal{status: http.StatusForbidden, note: "the connection is not one of this user"}
+			return &refusal{Status: http.StatusForbidden, Message: "the connection is not one of this user"}
 		}
 	}
 	h.endpoints.stay(c.User, r.ID)
@@ -51,13 +52,13 @@ func (h *Handler) register(req *request) error {
 // unregister forgets an endpoint: what happens from now on is not told when it comes back.
 // It succeeds for unknown ids. An endpoint that has a socket is forgotten when that closes.
 func (h *Handler) unregister(req *request) error {
-	c, err := h.user(req, req.Header.Get("X-Skypetoken"))
+	c, err := h.skype(req)
 	if err != nil {
 		return err
 	}
 	if validEndpoint(req.id) {
 		if err := h.endpoints.drop(req.Context(), c.User, req.id); err != nil {
-			return away(err)
+			return requests.Away(req.Context(), err)
 		}
 	}
 	req.respond(http.StatusAccepted, "", nil)

@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -49,7 +50,7 @@ func (s *sids) add(c token.Claims, p params) (sid string, ok bool) {
 	if of >= maxSidsOfUser || len(s.order) >= maxSids {
 		return "", false
 	}
-	q := &pending{sid: randomText(24), claims: c, params: p, made: now, user: c.User}
+	q := &pending{sid: requests.RandomText(24), claims: c, params: p, made: now, user: c.User}
 	s.pending[q.sid] = q
 	s.order = append(s.order, q)
 	return q.sid, true

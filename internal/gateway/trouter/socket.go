@@ -10,6 +10,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -81,7 +82,7 @@ func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket)
 	s.path, s.recipient = pathOf(p.connection), recipientField(c.User)
 	from, known, err := h.endpoints.load(ctx, e, p, h.now())
 	if err != nil {
-		return away(err)
+		return requests.Away(ctx, err)
 	}
 	start := &from
 	if !known {
@@ -99,7 +100,7 @@ func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket)
 	at := s.session.At()
 	if err := h.endpoints.create(ctx, e, at, h.now()); err != nil {
 		s.session.End(gateway.Away)
-		return away(err)
+		return requests.Away(ctx, err)
 	}
 	if older := e.attach(s, at, h.now()); older != nil {
 		older.replaced()
@@ -327,7 +328,7 @@ func (s *socket) Close() {
 	s.h.saveSoon()
 	if record.Status != 0 {
 		record.Duration, record.Note = time.Since(record.Time), why.String()
-		s.h.access(record)
+		s.h.checks.Access(record)
 	}
 }
 

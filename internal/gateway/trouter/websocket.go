@@ -15,6 +15,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/hijack"
+	"github.com/confab-chat/confab/internal/gateway/requests"
 )
 
 // webSocket is the wire of a socket over a WebSocket. It reads with gws and writes frames
@@ -86,7 +87,7 @@ func isUpgrade(r *http.Request) bool {
 // the client has got the upgrade; then another goroutine reads.
 func (h *Handler) openWebSocket(req *request) error {
 	if !isUpgrade(req.Request) {
-		return &refusal{status: http.StatusBadRequest, note: "not a WebSocket"}
+		return requests.BadRequest("not a WebSocket")
 	}
 	if err := h.fault(req); err != nil {
 		return err
@@ -96,7 +97,7 @@ func (h *Handler) openWebSocket(req *request) error {
 	ws.socket = s
 	p := h.sids.take(req.id)
 	if p == nil {
-		return unauthorized("sid refused")
+		return requests.Unauthorized("sid refused")
 	}
 	req.record.User = p.claims.User
 	if err := h.allow(req, p.claims.User); err != nil {
@@ -109,7 +110,7 @@ func (h *Handler) openWebSocket(req *request) error {
 	taken, early, err := hijack.Take(req.w, h.o.WriteTimeout)
 	if err != nil {
 		s.session.End(gateway.Gone)
-		return &refusal{status: http.StatusHTTPVersionNotSupported, note: "a WebSocket needs HTTP/1.1"}
+		return &refusal{Status: http.StatusHTTPVersionNotSupported, Message: "a WebSocket needs HTTP/1.1"}
 	}
 	req.silent = true // the socket logs
 	req.record.Status = http.StatusSwitchingProtocols

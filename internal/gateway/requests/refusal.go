@@ -1,0 +1,118 @@
+package requests
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
+)
+
+// Refusal is the error of a request that is refused.
+type Refusal struct {
+	Status     int
+	Message    string        // for the client and the access log
+	RetryAfter time.Duration // 0: the response has no Retry-After
+	Cause      error         // for the log; may be nil
+	Hub        error         // the error of the hub that led to it, or nil
+}
+
+// Error returns the message and the cause.
+func (r *Refusal) Error() string {
+	if r.Cause != nil {
+		return r.Message + ": " + r.Cause.Error()
+	}
+	return r.Message
+}
+
+// Unwrap returns the error of the hub.
+func (r *Refusal) Unwrap() error { return r.Hub }
+
+// Code returns the error code of the status: its text without blanks, such as
+// "GatewayTimeout" for 504. Package rest uses the same codes.
+func (r *Refusal) Code() string {
+	text := http.StatusText(r.Status)
+	if text == "" {
+		return fmt.Sprintf("Status%d", r.Status)
+	}
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) }), "")
+}
+
+// SetRetryAfter sets the header Retry-After, in whole seconds rounded up, if the refusal has
+// one.
+func (r *Refusal) SetRetryAfter(h http.Header) {
+	if r.RetryAfter > 0 {
+		h.Set("Retry-After", strconv.FormatInt(int64((r.RetryAfter+time.Second-1)/time.Second), 10))
+	}
+}
+
+// Unauthorized returns the refusal of a request whose token, parameters or sid are not valid.
+func Unauthorized(why string) *Refusal {
+	return &Refusal{Status: http.StatusUnauthorized, Message: why}
+}
+
+// BadRequest returns the refusal of a request that is not well formed.
+func BadRequest(why string) *Refusal {
+	return &Refusal{Status: http.StatusBadRequest, Message: why}
+}
+
+// statusGone is the status of a request whose client has hung up. Nobody reads the response;
+// the status keeps the request apart from failures of the server in logs and metrics.
+const statusGone = 499
+
+// Away returns the refusal of a request for which the store cannot be read. If ctx is done,
+// that is because the client has hung up.
+func Away(ctx context.Context, cause error) *Refusal {
+	if ctx.Err() != nil {
+		return &Refusal{Status: statusGone, Message: "the client has hung up", Cause: cause}
+	}
+	return &Refusal{Status: http.StatusServiceUnavailable, Message: core.ErrBusy.Message, RetryAfter: time.Second, Cause: cause}
+}
+
+// internal returns the refusal of a request that met an error which nobody expects.
+func internal(cause error) *Refusal {
+	return &Refusal{Status: http.StatusInternalServerError, Message: "Internal server error.", Cause: cause}
+}
+
+// ofHub has the refusal for each reason for which the hub refuses sessions.
+var ofHub = map[gateway.Reason]struct {
+	status  int
+	message string
+}{
+	gateway.Gone:     {statusGone, "the client has hung up"},
+	gateway.Expired:  {http.StatusUnauthorized, "the token has ended: " + gateway.Expired.String()},
+	gateway.Revoked:  {http.StatusUnauthorized, "the token has ended: " + gateway.Revoked.String()},
+	gateway.Deleted:  {http.StatusUnauthorized, "the token has ended: " + gateway.Deleted.String()},
+	gateway.UserFull: {http.StatusTooManyRequests, "The user has too many live connections open."},
+	gateway.NodeFull: {http.StatusServiceUnavailable, "The server has too many live connections open."},
+	gateway.Draining: {http.StatusServiceUnavailable, "The server is shutting down."},
+	gateway.Away:     {http.StatusServiceUnavailable, core.ErrBusy.Message},
+}
+
+// OfHub returns the refusal for an error of Hub.Open, Hub.Admit or Hub.At.
+func OfHub(err error) *Refusal {
+	var e *gateway.OpenError
+	if !errors.As(err, &e) {
+		return internal(err)
+	}
+	row, ok := ofHub[e.Why]
+	if !ok {
+		return internal(err)
+	}
+	return &Refusal{Status: row.status, Message: row.message, RetryAfter: e.Why.Delay(), Cause: e.Cause, Hub: err}
+}
+
+// RefusalOf returns the *Refusal in err. It returns one with status 500 for another error.
+func RefusalOf(err error) *Refusal {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return r
+	}
+	return internal(err)
+}

@@ -1,0 +1,208 @@
+// Package requests has what the requests of both live protocols have in common: access
+// tokens, rate limits, injected faults, refusals, access records and the origins of
+// browsers. The protocols decide what a refusal looks like.
+package requests
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/limits"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// MaxEcho is the number of bytes of a client's text that headers and access records have at
+// most.
+const MaxEcho = 200
+
+// anyChat has the scopes of which a token needs one.
+const anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
+
+// Tokens verifies user access tokens. token.Authority implements it.
+type Tokens interface {
+	// Verify returns the claims of a token. It fails with token.ErrInvalid if the token is
+	// not valid, and with another error if its user cannot be read from the store.
+	Verify(ctx context.Context, text string) (token.Claims, error)
+}
+
+// Checks are the checks of requests. Tokens is required; a field that is nil checks, logs or
+// records nothing. Use New to make one.
+type Checks struct {
+	Tokens  Tokens
+	Limiter *limits.Limiter
+	Faults  *dev.Faults
+	Logger  *slog.Logger
+	Now     func() time.Time     // the real time, for access records
+	Access  func(gateway.Record) // many goroutines call it
+}
+
+// New returns c with its optional fields set.
+func New(c Checks) *Checks {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Access == nil {
+		c.Access = func(gateway.Record) {}
+	}
+	return &c
+}
+
+// Bearer returns the claims of the token in the header Authorization, as Verify does.
+func (c *Checks) Bearer(r *http.Request) (token.Claims, error) {
+	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return token.Claims{}, Unauthorized("no bearer token")
+	}
+	return c.Verify(r.Context(), strings.TrimSpace(text))
+}
+
+// Verify returns the claims of a token. It fails with a *Refusal: 401 for a token that is not
+// valid or whose user was deleted, 503 if the user cannot be read, and 403 for a token
+// without a chat scope. With 403 it returns the claims too.
+func (c *Checks) Verify(ctx context.Context, text string) (token.Claims, error) {
+	claims, err := c.Tokens.Verify(ctx, text)
+	switch {
+	case errors.Is(err, token.ErrInvalid):
+		return token.Claims{}, Unauthorized("token refused")
+	case err != nil:
+		return token.Claims{}, Away(ctx, err)
+	case claims.Leaving:
+		return token.Claims{}, Unauthorized("the user was deleted")
+	case !claims.Scopes.Any(anyChat):
+		return claims, &Refusal{Status: http.StatusForbidden, Message: core.ErrForbidden.Message}
+	}
+	return claims, nil
+}
+
+// Allow counts a request of a user against the rate limits. It fails with a *Refusal of
+// status 429.
+func (c *Checks) Allow(operation, user string) error {
+	if c.Limiter == nil {
+		return nil
+	}
+	if r, ok := c.Limiter.Allow(operation, user, ""); !ok {
+		return &Refusal{Status: http.StatusTooManyRequests, RetryAfter: r.RetryAfter, Message: "Rate limit exceeded (" + r.Limit + ")."}
+	}
+	return nil
+}
+
+// Dropped is the error of a request whose connection an injected fault closes. Its text is
+// the note in the access log; package rest has the same.
+type Dropped string
+
+// The values of Dropped.
+const (
+	DroppedBefore Dropped = "dropped on purpose: not carried out"
+	DroppedAfter  Dropped = "dropped on purpose: the answer is lost"
+)
+
+// Error returns the note.
+func (d Dropped) Error() string { return string(d) }
+
+// Fault waits for the delay of the fault for this request of an operation, if there is one.
+// It fails with a *Refusal if the fault has a status, and with DroppedBefore if it closes the
+// connection at once. dropAfter means that it closes it when the request was carried out.
+func (c *Checks) Fault(ctx context.Context, operation string) (dropAfter bool, err error) {
+	if c.Faults == nil {
+		return false, nil
+	}
+	f, ok := c.Faults.Next(operation)
+	if !ok {
+		return false, nil
+	}
+	if f.Delay > 0 {
+		c.Faults.Wait(ctx, f.Delay)
+	}
+	switch {
+	case f.Status != 0:
+		return false, &Refusal{Status: f.Status, RetryAfter: f.RetryAfter, Message: "The development server was told to answer this."}
+	case f.Drop == "before":
+		return false, DroppedBefore
+	}
+	return f.Drop == "after", nil
+}
+
+// Record returns the access record of a request that has just begun. The path is a pattern
+// without secrets. The status, the note and the user are not known yet. The record keeps no
+// memory of the request: a connection holds it for long.
+func (c *Checks) Record(r *http.Request, path, operation, id string) gateway.Record {
+	method := http.MethodGet
+	if r.Method != method {
+		method = brief(r.Method)
+	}
+	return gateway.Record{Time: c.Now(), Method: method, Path: path, Operation: operation, UserAgent: brief(r.UserAgent()), RequestID: id}
+}
+
+func brief(text string) string { return strings.Clone(clip.Text(text, MaxEcho)) }
+
+// Answered sets the times of a record until now, when its request was answered.
+func (c *Checks) Answered(r *gateway.Record) {
+	r.Took = c.Now().Sub(r.Time)
+	r.Duration = r.Took
+}
+
+// LogCause writes the cause of a refusal to the log, if it has one. A client that has hung up
+// is no error of the server.
+func (c *Checks) LogCause(ctx context.Context, refused *Refusal, record gateway.Record) {
+	if refused.Cause == nil {
+		return
+	}
+	level := slog.LevelError
+	if ctx.Err() != nil {
+		level = slog.LevelDebug
+	}
+	c.Logger.Log(context.WithoutCancel(ctx), level, "live request refused", "operation", record.Operation, "request", record.RequestID,
+		"user", record.User, "status", refused.Status, "error", refused.Cause)
+}
+
+// NewID returns a random id of a request, of 22 characters.
+func NewID() string { return RandomText(16) }
+
+// RandomText returns the base64url form of n random bytes.
+func RandomText(n int) string {
+	b := make([]byte, n)
+	rand.Read(b)
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// AllowOrigin sets the headers that let a page of any origin read the response. exposed lists
+// the headers that it may read. It returns false if the request comes from no page.
+func AllowOrigin(h http.Header, r *http.Request, exposed string) bool {
+	h.Add("Vary", "Origin")
+	origin := r.Header.Get("Origin")
+	if origin == "" || len(origin) > MaxEcho {
+		return false
+	}
+	h.Set("Access-Control-Allow-Origin", origin)
+	h.Set("Access-Control-Expose-Headers", exposed)
+	return true
+}
+
+// maxAsked is the number of bytes of a browser's list of headers that a preflight allows.
+const maxAsked = 1000
+
+// Preflight sets the headers that answer a browser which asks for permission. It allows the
+// methods, and the headers that the browser asks for; usual are those if it names none.
+func Preflight(h http.Header, r *http.Request, methods, usual string) {
+	h.Add("Vary", "Access-Control-Request-Headers")
+	asked := r.Header.Get("Access-Control-Request-Headers")
+	if asked == "" || len(asked) > maxAsked {
+		asked = usual
+	}
+	h.Set("Access-Control-Allow-Methods", methods)
+	h.Set("Access-Control-Allow-Headers", asked)
+	h.Set("Access-Control-Max-Age", "7200")
+}
