@@ -50,11 +50,11 @@ func TestRun(t *testing.T) {
 			var out strings.Builder
 			if err := run(t.Context(), options{
 				builds: [2]string{program, program}, pairs: 2, span: 50 * time.Millisecond, warm: 10 * time.Millisecond,
-				connections: 4, threads: 3, size: 128, dir: dir, database: database,
+				connections: 4, threads: 3, size: 128, dir: dir, database: database, listen: [2]bool{false, true},
 			}, &out); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
 			}
-			for _, want := range []string{`(?m)^A: program .*\nB: program .*`, `(?m)^` + store + `: sends of 128 bytes to 3 threads on 4`, `(?m)^ +1 +A B \|`, `(?m)^ +2 +B A \|`, `(?m)^B / A: rate \d`} {
+			for _, want := range []string{`(?m)^A: program .*\nB: program .*`, `(?m)^` + store + `, somebody listens on B: sends of 128 bytes to 3 threads on 4`, `(?m)^ +1 +A B \|`, `(?m)^ +2 +B A \|`, `(?m)^B / A: rate \d`} {
 				if !regexp.MustCompile(want).MatchString(out.String()) {
 					t.Errorf("nothing matches %s in\n%s", want, out.String())
 				}
@@ -137,6 +137,7 @@ func TestParse(t *testing.T) {
 		{args: "", fails: "want one or two builds, not 0"},
 		{args: "v1 v2 v3", fails: "want one or two builds, not 3"},
 		{args: "-threads 0 v1", fails: "must be positive"},
+		{args: "-listen c v1", fails: "is a, b or ab"},
 		{args: "-none v1", fails: "not defined"},
 	} {
 		var printed bytes.Buffer

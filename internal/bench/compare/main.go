@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -30,9 +31,10 @@ type options struct {
 	span, warm  time.Duration // measured part of a round, and the part before it
 	connections int
 	threads     int
-	size        int    // of a message, in bytes
-	dir         string // parent of the temporary folder; empty: the system's
-	database    string // URL of a PostgreSQL server's database, or empty: the embedded store
+	size        int     // of a message, in bytes
+	dir         string  // parent of the temporary folder; empty: the system's
+	database    string  // URL of a PostgreSQL server's database, or empty: the embedded store
+	listen      [2]bool // whether somebody receives live events from A and B
 }
 
 func main() {
@@ -67,6 +69,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	flags.IntVar(&o.threads, "threads", 200, "`number` of threads to send to")
 	flags.IntVar(&o.size, "size", 128, "`bytes` of a message")
 	flags.StringVar(&o.dir, "dir", "", "`folder` on the disk to measure (default the system's for temporary files)")
+	listen := flags.String("listen", "", "`builds` (a, b or ab) from which somebody receives live events during all rounds: a user in none of the threads")
 	flags.StringVar(&o.database, "database", "", "`URL` of a PostgreSQL on which each build gets a fresh database (default the embedded store)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -77,12 +80,15 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		err = fmt.Errorf("want one or two builds, not %d", flags.NArg())
 	case min(o.pairs, o.connections, o.threads, o.size) < 1 || o.span <= 0 || o.warm < 0:
 		err = errors.New("numbers and durations must be positive")
+	case strings.Trim(*listen, "ab") != "":
+		err = fmt.Errorf("-listen is a, b or ab, not %q", *listen)
 	}
 	if err != nil {
 		fmt.Fprintln(stderr, err)
 		flags.Usage()
 		return o, err
 	}
+	o.listen = [2]bool{strings.Contains(*listen, "a"), strings.Contains(*listen, "b")}
 	o.builds = [2]string{flags.Arg(0), cmp.Or(flags.Arg(1), ".")}
 	return o, nil
 }
@@ -125,13 +131,21 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		if loads[i], err = sends(ctx, servers[i], o); err != nil {
 			return fmt.Errorf("prepare %s: %w", name, err)
 		}
+		if o.listen[i] {
+			stream, err := listen(ctx, servers[i])
+			if err != nil {
+				return fmt.Errorf("receive live events from %s: %w", name, err)
+			}
+			defer func() { err = errors.Join(err, stream.Close()) }()
+		}
 	}
 	store := "embedded store"
 	if o.database != "" {
 		store = "PostgreSQL"
 	}
-	fmt.Fprintf(out, "\n%s: sends of %d bytes to %d threads on %d connections, rounds of %v after %v of warm-up\n\n",
-		store, o.size, o.threads, o.connections, o.span, o.warm)
+	listeners := map[[2]bool]string{{}: "nobody listens", {true, false}: "somebody listens on A", {false, true}: "somebody listens on B", {true, true}: "somebody listens on both"}
+	fmt.Fprintf(out, "\n%s, %s: sends of %d bytes to %d threads on %d connections, rounds of %v after %v of warm-up\n\n",
+		store, listeners[o.listen], o.size, o.threads, o.connections, o.span, o.warm)
 	return compare(out, o.pairs, func(side int) (sample, error) {
 		return round(ctx, servers[side], loads[side], o)
 	})

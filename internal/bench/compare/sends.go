@@ -38,20 +38,27 @@ func sends(ctx context.Context, s *server, o options) (load, error) {
 	}}, nil
 }
 
+// clients returns the options of clients of a server, and a client of its users. closeIdle
+// closes their connections.
+func clients(s *server) (o azcore.ClientOptions, identities *identity.Client, closeIdle func(), err error) {
+	transport := &http.Transport{TLSClientConfig: s.tls.Clone()}
+	o = azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
+	key, err := communication.NewAccessKey(s.key)
+	if err != nil {
+		return o, nil, nil, err
+	}
+	identities, err = identity.NewClient(s.endpoint.String(), key, &identity.ClientOptions{ClientOptions: o})
+	return o, identities, transport.CloseIdleConnections, err
+}
+
 // makeThreads creates a user and n threads. It returns an access token of the user and the
 // ids of the threads.
 func makeThreads(ctx context.Context, s *server, n int) (bearer string, threads []string, err error) {
-	transport := &http.Transport{TLSClientConfig: s.tls.Clone()}
-	defer transport.CloseIdleConnections()
-	client := azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
-	key, err := communication.NewAccessKey(s.key)
+	client, identities, closeIdle, err := clients(s)
 	if err != nil {
 		return "", nil, err
 	}
-	identities, err := identity.NewClient(s.endpoint.String(), key, &identity.ClientOptions{ClientOptions: client})
-	if err != nil {
-		return "", nil, err
-	}
+	defer closeIdle()
 	ann, err := identities.CreateUserAndToken(ctx, []identity.Scope{identity.ScopeChat}, nil)
 	if err != nil {
 		return "", nil, err

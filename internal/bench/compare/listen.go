@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/confab-chat/confab/sdk/identity"
+)
+
+// listen opens a stream of the live events of a new user, who is in no thread, and reads it
+// until the stream is closed. So the server follows its event log, but has nothing to
+// deliver. It fails if the server has no such stream.
+func listen(ctx context.Context, s *server) (io.Closer, error) {
+	_, identities, closeIdle, err := clients(s)
+	if err != nil {
+		return nil, err
+	}
+	defer closeIdle()
+	made, err := identities.CreateUserAndToken(ctx, []identity.Scope{identity.ScopeChat}, nil)
+	if err != nil {
+		return nil, err
+	}
+	c, err := dial(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := fmt.Fprintf(c, "GET /chat/events HTTP/1.1\r\nHost: %s\r\nAuthorization: Bearer %s\r\n\r\n", s.endpoint.Host, made.Token.Token); err != nil {
+		c.Close()
+		return nil, err
+	}
+	response, err := http.ReadResponse(c.in, nil)
+	if err == nil && response.StatusCode != http.StatusOK {
+		err = fmt.Errorf("status %d of GET /chat/events", response.StatusCode)
+	}
+	if err == nil {
+		_, err = io.ReadFull(response.Body, make([]byte, 1)) // the server begins with an event
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	c.SetDeadline(time.Time{})
+	l := &listener{c, make(chan struct{})}
+	go func() {
+		defer close(l.ended)
+		_, _ = io.Copy(io.Discard, response.Body) // Close ends it
+	}()
+	return l, nil
+}
+
+// listener is an open stream of live events.
+type listener struct {
+	*conn
+	ended chan struct{} // closed when the stream is not read any more
+}
+
+// Close closes the stream. It fails if the stream has ended before: then nobody has listened.
+func (l *listener) Close() error {
+	select {
+	case <-l.ended:
+		return fmt.Errorf("the stream of live events has ended too early")
+	default:
+	}
+	err := l.conn.Close()
+	<-l.ended
+	return err
+}
