@@ -123,7 +123,7 @@ func (o idle) openAll(t *testing.T, p *peer, us []liveUser, secure bool) (closeA
 	err := together(o.connections, 64, func(i int) (err error) {
 		streams[i], err = p.dial(secure, us[i/ofUser%len(us)].token, fmt.Sprintf("127.0.0.%d", 2+i%4))
 		if err == nil {
-			_, _, err = streams[i].read() // hello
+			_, _, _, err = streams[i].read() // hello
 		}
 		return err
 	})

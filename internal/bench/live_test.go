@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -28,112 +27,167 @@ type live struct {
 	out      io.Writer
 }
 
+// way is a way in which clients receive live events.
+type way struct {
+	name   string
+	secure bool
+	pings  bool // trouter only: the client pings after each answer, as the browser build does
+	rare   int  // divides the number of messages that are sent one after the other
+}
+
+var ways = []way{
+	{name: "sse", rare: 1},
+	{name: "sse", secure: true, rare: 1},
+	{name: "trouter", rare: 2},
+	{name: "trouter", secure: true, rare: 2},
+	{name: "trouter", secure: true, pings: true, rare: 4},
+}
+
+// String returns a few words.
+func (w way) String() string {
+	text := w.name + ", plain"
+	if w.secure {
+		text = w.name + ", TLS"
+	}
+	if w.pings {
+		text += ", pings"
+	}
+	return text
+}
+
+// client is an open connection of a client.
+type client interface {
+	// read returns what came, which is valid until the next call, the number of events in
+	// it, and the number of writes of the server that brought them.
+	read() (data []byte, events, writes int, err error)
+	Close() error
+}
+
+// dial opens a connection to a server. A connection to Confab has got all by which it
+// begins.
+func (w way) dial(p *peer, token, local, endpoint string) (client, error) {
+	switch {
+	case w.name == "sse":
+		s, err := p.dial(w.secure, token, local)
+		if err == nil && p.AccessKey != "" {
+			_, _, _, err = s.read() // hello
+		}
+		return s, err
+	case p.AccessKey != "":
+		s, err := p.dialTrouter(w.secure, token, local, endpoint)
+		if err == nil {
+			s.pings = w.pings
+		}
+		return s, err
+	default:
+		s, err := p.dialWebSocket(w.secure, local, "/socket.io/1/websocket/raw")
+		if err == nil {
+			s.pings = w.pings
+		}
+		return s, err
+	}
+}
+
 // run prints the figures of live events. It returns a text for each bar that was missed.
 func (o live) run(t *testing.T) (missed []string) {
 	t.Helper()
-	fmt.Fprintf(o.out, "\nlive events over SSE: a thread of %d people, each with a stream in another process; medians of %d rounds\n\n", o.people, o.rounds)
-	fmt.Fprintf(o.out, "%9s | %12s %12s %6s %6s %12s %12s %6s | %12s %6s %6s %12s\n", "delivery", "one by one", "raw", "ratio", "bar",
+	fmt.Fprintf(o.out, "\nlive events: a thread of %d people, each with a client in another process; CPU of the server for a delivery, medians of %d rounds\n\n", o.people, o.rounds)
+	fmt.Fprintf(o.out, "%19s | %10s %12s %10s %6s %6s %12s %10s %6s | %10s %6s %6s %12s\n", "", "one by one", "frames/write", "raw", "ratio", "bar",
 		"raw in turn", "with send", "ratio", "in bursts", "ratio", "bar", "frames/write")
-	for _, secure := range []bool{false, true} {
-		missed = append(missed, o.fanOut(t, secure)...)
+	for _, w := range ways {
+		missed = append(missed, o.fanOut(t, w)...)
 	}
 	return append(missed, o.latency(t)...)
 }
 
-// word names the kind of connections.
-func word(secure bool) string {
-	if secure {
-		return "TLS"
-	}
-	return "plain"
-}
-
 // fanOut compares the CPU time for each delivery of Confab with that of a raw broadcast.
 // The time that a send takes without readers is not a part of it, on either side.
-func (o live) fanOut(t *testing.T, secure bool) (missed []string) {
+func (o live) fanOut(t *testing.T, w way) (missed []string) {
 	t.Helper()
 	ours, raw := startPeer(t, confabPeer, peerFolder(t)), startPeer(t, rawPeer, "")
 	us := ours.users(t, 2*o.people)
 	path, unread := ours.thread(t, us[:o.people]), ours.thread(t, append([]liveUser{us[0]}, us[o.people+1:]...))
 	us = us[:o.people]
-	a, b := newAudience(t, ours, secure, us), newAudience(t, raw, secure, us)
+	a, b := newAudience(t, ours, w, us), newAudience(t, raw, w, us)
 	defer a.close()
 	defer b.close()
-	var alone, whole, bare, turns, bursts, ratios, wholes, gathered, frames []float64
+	var alone, single, whole, bare, turns, bursts, ratios, wholes, gathered, frames []float64
 	profile := func(round int) {
 		if round == 1 && os.Getenv("TEST_PEER_PROFILE") != "" {
 			ours.ask(t, "profile")
+			raw.ask(t, "profile")
 		}
 	}
+	messages := max(1, o.messages/w.rare)
 	for round := range o.rounds + 1 {
+		read := [2]int64{a.bytes.Load(), b.bytes.Load()}
 		profile(round)
-		x, _ := a.measure(t, path, o.messages, 1, o.people)
+		x, one := a.measure(t, path, messages, 1, o.people)
+		y, _ := b.measure(t, "/raw/"+w.name+"/each", messages, 1, o.people)
 		profile(round)
-		sent, _ := a.measure(t, unread, o.messages, 1, 1) // only the sender reads it
-		y, _ := b.measure(t, "/chat/threads/raw", o.messages, 1, o.people)
-		w, _ := b.measure(t, inTurn, o.messages, 1, o.people)
-		posted, _ := b.measure(t, toNobody, o.messages, 1, 0)
-		profile(round)
+		if ratio := float64(a.bytes.Load()-read[0]) / float64(b.bytes.Load()-read[1]); ratio < 0.9 || ratio > 1.1 {
+			t.Errorf("%v: the raw broadcast cannot be compared: Confab writes %.2f times as many bytes", w, ratio)
+		}
+		sent, _ := a.measure(t, unread, messages, 1, 1) // only the sender reads it
+		turn, _ := b.measure(t, "/raw/"+w.name+"/turn", messages, 1, o.people)
+		posted, _ := b.measure(t, "/raw/"+w.name+"/nobody", messages, 1, 0)
 		z, f := a.measure(t, path, o.bursts, o.burst, o.people)
-		profile(round)
 		if round == 0 {
 			continue // warm now
 		}
 		n := float64(o.people)
 		whole, wholes = append(whole, x/n), append(wholes, x/y)
-		x, y, w, z = (x-sent)/n, (y-posted)/n, (w-posted)/n, z/n
-		alone, bare, turns, bursts = append(alone, x), append(bare, y), append(turns, w), append(bursts, z)
-		ratios, gathered, frames = append(ratios, x/y), append(gathered, z/x), append(frames, f)
+		x, y, turn, z = (x-sent)/n, (y-posted)/n, (turn-posted)/n, z/n
+		alone, bare, turns, bursts = append(alone, x), append(bare, y), append(turns, turn), append(bursts, z)
+		ratios, gathered, single, frames = append(ratios, x/y), append(gathered, z/x), append(single, one), append(frames, f)
 	}
-	fmt.Fprintf(o.out, "%9s | %10.2fµs %10.2fµs %6.2f %6.2f %10.2fµs %10.2fµs %6.2f | %10.2fµs %6.2f %6.2f %12.1f\n", word(secure),
-		middle(alone), middle(bare), middle(ratios), 1.5, middle(turns), middle(whole), middle(wholes), middle(bursts), middle(gathered), 0.5, middle(frames))
+	fmt.Fprintf(o.out, "%19s | %8.2fµs %12.1f %8.2fµs %6.2f %6.2f %10.2fµs %8.2fµs %6.2f | %8.2fµs %6.2f %6.2f %12.1f\n", w,
+		middle(alone), middle(single), middle(bare), middle(ratios), 1.5, middle(turns), middle(whole), middle(wholes), middle(bursts), middle(gathered), 0.5, middle(frames))
 	if r := middle(ratios); r > 1.5 {
-		missed = append(missed, fmt.Sprintf("SSE, %s: %.2f times the CPU of a raw broadcast, want at most 1.5", word(secure), r))
+		missed = append(missed, fmt.Sprintf("%v: %.2f times the CPU of a raw broadcast, want at most 1.5", w, r))
 	}
 	if r := middle(gathered); r > 0.5 {
-		missed = append(missed, fmt.Sprintf("SSE, %s: %.2f times the CPU in bursts, want at most 0.5", word(secure), r))
+		missed = append(missed, fmt.Sprintf("%v: %.2f times the CPU in bursts, want at most 0.5", w, r))
 	}
 	return missed
 }
 
 func middle(xs []float64) float64 { return slices.Sorted(slices.Values(xs))[len(xs)/2] }
 
-// audience has a stream for each of some users, and counts what these receive.
+// audience has a client for each of some users, and counts what these receive.
 type audience struct {
 	peer    *peer
 	secure  bool
 	token   string
-	streams []*stream
+	clients []client
 	reading sync.WaitGroup
 	writes  atomic.Int64  // of the server, since the start
+	bytes   atomic.Int64  // of events, since the start
 	left    atomic.Int64  // events that were not received yet
 	all     chan struct{} // receives a value when left becomes 0
 }
 
-// newAudience opens the streams of users. A stream begins with one event, hello, on
-// Confab.
-func newAudience(t testing.TB, p *peer, secure bool, us []liveUser) *audience {
+// newAudience opens the clients of users.
+func newAudience(t testing.TB, p *peer, w way, us []liveUser) *audience {
 	t.Helper()
-	a := &audience{peer: p, secure: secure, token: us[0].token, all: make(chan struct{}, 1), streams: make([]*stream, len(us))}
+	a := &audience{peer: p, secure: w.secure, token: us[0].token, all: make(chan struct{}, 1), clients: make([]client, len(us))}
 	err := together(len(us), 16, func(i int) (err error) {
-		a.streams[i], err = p.dial(secure, us[i].token, "")
-		if err == nil && p.AccessKey != "" {
-			_, _, err = a.streams[i].read()
-		}
+		a.clients[i], err = w.dial(p, us[i].token, "", "tab")
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range a.streams {
+	for _, c := range a.clients {
 		a.reading.Go(func() {
 			for {
-				_, events, err := s.read()
+				data, events, writes, err := c.read()
 				if err != nil {
 					return // closed
 				}
+				a.bytes.Add(int64(len(data)))
 				if events > 0 {
-					a.writes.Add(1)
+					a.writes.Add(int64(writes))
 					if a.left.Add(-int64(events)) == 0 {
 						a.all <- struct{}{}
 					}
@@ -144,10 +198,10 @@ func newAudience(t testing.TB, p *peer, secure bool, us []liveUser) *audience {
 	return a
 }
 
-// close closes the streams.
+// close closes the clients.
 func (a *audience) close() {
-	for _, s := range a.streams {
-		s.conn.Close()
+	for _, c := range a.clients {
+		c.Close()
 	}
 	a.reading.Wait()
 }
@@ -178,29 +232,31 @@ func (a *audience) measure(t testing.TB, path string, groups, size, readers int)
 	return cpu, messages * float64(readers) / float64(a.writes.Load()-writes)
 }
 
-// latency measures the time from the start of a send to the reader's stream, at a tenth of
-// the rate that the server can take. It compares it with the time to write a line to a
-// file durably, and to send as many bytes to another process and back.
+// latency measures the time from the start of a send to the reader, at a tenth of the rate
+// that the server can take. Every second reader has a stream, the others have a WebSocket.
+// It compares the time with that to write a line to a file durably, and to send as many
+// bytes to another process and back over a WebSocket.
 func (o live) latency(t *testing.T) (missed []string) {
 	t.Helper()
 	dir := t.TempDir()
 	ours, raw := startPeer(t, confabPeer, peerFolder(t)), startPeer(t, rawPeer, "")
 	us := ours.users(t, 2*o.pairs)
+	readers := []way{{name: "sse", secure: true}, {name: "trouter", secure: true}}
 	var paths []string
 	var mu sync.Mutex // guards arrived
-	var arrived []time.Duration
+	arrived := make([][]time.Duration, len(readers))
 	var reading sync.WaitGroup
-	defer reading.Wait() // after the streams were closed
+	defer reading.Wait() // after the clients were closed
 	for i := range o.pairs {
 		paths = append(paths, ours.thread(t, us[2*i:2*i+2]))
-		s, err := ours.dial(true, us[2*i+1].token, "")
+		c, err := readers[i%len(readers)].dial(ours, us[2*i+1].token, "", "tab")
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer s.conn.Close()
+		defer c.Close()
 		reading.Go(func() {
 			for {
-				data, _, err := s.read()
+				data, _, _, err := c.read()
 				if err != nil {
 					return
 				}
@@ -211,7 +267,7 @@ func (o live) latency(t *testing.T) (missed []string) {
 					}
 					at, _ := strconv.ParseInt(string(after[:19]), 10, 64)
 					mu.Lock()
-					arrived = append(arrived, now.Sub(time.Unix(0, at)))
+					arrived[i%len(readers)] = append(arrived[i%len(readers)], now.Sub(time.Unix(0, at)))
 					mu.Unlock()
 				}
 			}
@@ -226,72 +282,59 @@ func (o live) latency(t *testing.T) (missed []string) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	echo, err := newEcho(raw)
+	echo, err := raw.dialWebSocket(true, "", "/echo")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer echo.Close()
-	line := make([]byte, 512)
-	var ratios, tails, p50s, p99s, syncs, echoes, rates []float64
+	line := []byte(strings.Repeat("x", 512))
+	ms := func(ds []time.Duration, part float64) float64 {
+		return float64(ds[int(float64(len(ds)-1)*part)].Microseconds()) / 1000
+	}
+	var syncs, echoes, rates []float64
+	ratios, tails, p50s, p99s := make([][]float64, len(readers)), make([][]float64, len(readers)), make([][]float64, len(readers)), make([][]float64, len(readers))
 	for range o.rounds {
 		rate := saturate(t, o.span, send)
 		mu.Lock()
-		arrived = nil
+		clear(arrived)
 		mu.Unlock()
 		pace(t, rate/10, 2*o.span, send)
-		mu.Lock()
-		got := slices.Sorted(slices.Values(arrived))
-		mu.Unlock()
-		if len(got) == 0 {
-			t.Fatal("nothing arrived")
-		}
 		var durable, echoed []time.Duration
 		pace(t, rate/10, o.span/2, timed(&durable, func(int) error {
 			_, err := file.Write(line)
 			return errors.Join(err, file.Sync())
 		}))
 		pace(t, rate/10, o.span/2, timed(&echoed, func(int) error {
-			if _, err := echo.Write(line); err != nil {
+			if err := echo.write(line); err != nil {
 				return err
 			}
-			_, err := io.ReadFull(echo, line)
+			_, err := echo.frame()
 			return err
 		}))
 		slices.Sort(durable)
 		slices.Sort(echoed)
-		ms := func(ds []time.Duration, part float64) float64 {
-			return float64(ds[int(float64(len(ds)-1)*part)].Microseconds()) / 1000
+		rates, syncs, echoes = append(rates, rate), append(syncs, ms(durable, 0.5)), append(echoes, ms(echoed, 0.5))
+		for i := range readers {
+			mu.Lock()
+			got := slices.Sorted(slices.Values(arrived[i]))
+			mu.Unlock()
+			if len(got) == 0 {
+				t.Fatalf("%v: nothing arrived", readers[i])
+			}
+			p50s[i], p99s[i] = append(p50s[i], ms(got, 0.5)), append(p99s[i], ms(got, 0.99))
+			ratios[i] = append(ratios[i], ms(got, 0.99)/(ms(durable, 0.5)+ms(echoed, 0.5)))
+			tails[i] = append(tails[i], ms(got, 0.99)/(ms(durable, 0.99)+ms(echoed, 0.99)))
 		}
-		rates, p50s, p99s = append(rates, rate), append(p50s, ms(got, 0.5)), append(p99s, ms(got, 0.99))
-		syncs, echoes = append(syncs, ms(durable, 0.5)), append(echoes, ms(echoed, 0.5))
-		ratios = append(ratios, ms(got, 0.99)/(ms(durable, 0.5)+ms(echoed, 0.5)))
-		tails = append(tails, ms(got, 0.99)/(ms(durable, 0.99)+ms(echoed, 0.99)))
 	}
-	fmt.Fprintf(o.out, "\nfrom a send to the reader over TLS, %.0f sends/s, a tenth of the greatest rate: p50 %.2f ms, p99 %.2f ms; fsync %.2f ms, echo %.2f ms (p50); p99 is %.1f times both (bar 10), %.1f times their p99\n",
-		middle(rates)/10, middle(p50s), middle(p99s), middle(syncs), middle(echoes), middle(ratios), middle(tails))
-	if r := middle(ratios); r > 10 {
-		missed = append(missed, fmt.Sprintf("p99 to the reader is %.1f times fsync and echo, want at most 10", r))
+	fmt.Fprintf(o.out, "\nfrom a send to the reader, %.0f sends/s, a tenth of the greatest rate; fsync %.2f ms, WebSocket echo %.2f ms (p50)\n", middle(rates)/10, middle(syncs), middle(echoes))
+	for i, w := range readers {
+		r := middle(ratios[i])
+		fmt.Fprintf(o.out, "%19s | p50 %.2f ms, p99 %.2f ms: %.1f times both (bar 10), %.1f times their p99\n", w, middle(p50s[i]), middle(p99s[i]), r, middle(tails[i]))
+		if r > 10 {
+			missed = append(missed, fmt.Sprintf("%v: p99 to the reader is %.1f times fsync and echo, want at most 10", w, r))
+		}
 	}
 	return missed
-}
-
-// newEcho opens a connection over TLS on which the server sends everything back.
-func newEcho(p *peer) (io.ReadWriteCloser, error) {
-	req, err := http.NewRequest(http.MethodPost, p.url(true, "/echo"), nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "echo")
-	res, err := p.client.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	conn, ok := res.Body.(io.ReadWriteCloser)
-	if !ok {
-		return nil, errors.Join(errors.New("no echo: "+res.Status), res.Body.Close())
-	}
-	return conn, nil
 }
 
 // saturate calls send from 64 goroutines for span and returns the calls in a second.
@@ -361,11 +404,11 @@ func TestLiveFigures(t *testing.T) {
 }
 
 // TestLiveRuns measures live events for a short time and checks that a figure is printed
-// for each kind of connection.
+// for each way.
 func TestLiveRuns(t *testing.T) {
 	var out strings.Builder
 	live{people: 4, rounds: 1, messages: 2, bursts: 1, burst: 3, pairs: 2, span: 100 * time.Millisecond, out: &out}.run(t)
-	for _, want := range []string{"plain |", "TLS |", "echo"} {
+	for _, want := range []string{"sse, plain |", "sse, TLS |", "trouter, plain |", "trouter, TLS |", "trouter, TLS, pings |", "trouter, TLS | p50", "echo"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, out.String())
 		}

@@ -231,20 +231,9 @@ type stream struct {
 // dial opens a stream and reads its head. The connection comes from the address local,
 // such as 127.0.0.2, if local is not empty.
 func (p *peer) dial(secure bool, token, local string) (*stream, error) {
-	address := p.HTTP
-	if secure {
-		address = p.HTTPS
-	}
-	var d net.Dialer
-	if local != "" {
-		d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(local)}
-	}
-	conn, err := d.Dial("tcp", address)
+	conn, err := p.connect(secure, local)
 	if err != nil {
 		return nil, err
-	}
-	if secure {
-		conn = tls.Client(conn, &tls.Config{RootCAs: p.roots, ServerName: "localhost"})
 	}
 	if _, err := fmt.Fprintf(conn, "GET /chat/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\n\r\n", token); err != nil {
 		conn.Close()
@@ -266,16 +255,20 @@ func (p *peer) dial(secure bool, token, local string) (*stream, error) {
 	}
 }
 
+// Close closes the connection.
+func (s *stream) Close() error { return s.conn.Close() }
+
 // read reads one chunk, which is one write of the server. It returns its bytes, which are
-// valid until the next call, and the number of events that end in it.
-func (s *stream) read() (data []byte, events int, err error) {
+// valid until the next call, the number of events that end in it, and the number of writes
+// that brought events.
+func (s *stream) read() (data []byte, events, writes int, err error) {
 	line, err := s.in.ReadString('\n')
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(line), 16, 31)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	kept := len(s.tail)
 	if need := kept + int(n) + 2; cap(s.tail) < need {
@@ -283,12 +276,12 @@ func (s *stream) read() (data []byte, events int, err error) {
 	}
 	data = s.tail[:kept+int(n)+2]
 	if _, err := io.ReadFull(s.in, data[kept:]); err != nil {
-		return nil, 0, err
+		return nil, 0, 0, err
 	}
 	data = data[:kept+int(n)]
 	events = bytes.Count(data, []byte("}\n\n")) // heartbeats end otherwise
 	s.tail = data[:copy(data[:2], data[len(data)-2:])]
-	return data, events, nil
+	return data, events, min(events, 1), nil
 }
 
 // peerChild is the main function of a child process that startPeer starts. It serves until
@@ -374,12 +367,6 @@ func used() usage {
 	return u
 }
 
-// inTurn is the path of the raw broadcast that writes to one client after the other.
-const inTurn = "/chat/threads/turn"
-
-// toNobody is the path of the raw broadcast that writes to no client.
-const toNobody = "/chat/threads/nobody"
-
 // rawStream is a stream of the raw broadcast.
 type rawStream struct {
 	mu   sync.Mutex // held by the write that runs
@@ -392,54 +379,56 @@ func (s *rawStream) write(b []byte) {
 	s.conn.Write(b)
 }
 
-// serveRaw serves the raw broadcast: GET /chat/events opens a stream, and POST sends a
-// message with the posted bytes to all streams, with one write for each. The writes are done
-// in goroutines, so that a slow client does not stop the others, or one after the other if
-// the path is inTurn. POST /echo takes the connection over and sends back what it reads from
-// it.
+// serveRaw serves the raw broadcast. GET /chat/events opens a stream, and GET
+// /socket.io/1/websocket/ a WebSocket. POST /raw/sse/each sends a message with the posted bytes
+// to all streams, with one write for each, and /raw/trouter/each to all WebSockets. The writes
+// are done in goroutines, so that a slow client does not stop the others, or one after the
+// other if the path ends with /turn, or not at all if it ends with /nobody. GET /echo opens a
+// WebSocket that sends back what it reads.
 func serveRaw() error {
 	pair, ca, err := localca.Temporary(localca.Options{})
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // guards streams
+	var mu sync.Mutex // guards streams and posted
 	var streams []*rawStream
-	take := func(w http.ResponseWriter) net.Conn {
+	var posted int64
+	sockets := newRawSockets()
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /chat/events", func(w http.ResponseWriter, r *http.Request) {
 		conn, _, err := w.(http.Hijacker).Hijack()
 		if err != nil {
 			panic(err)
 		}
-		return conn
-	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /chat/events", func(w http.ResponseWriter, r *http.Request) {
-		conn := take(w)
 		io.WriteString(conn, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Type: text/event-stream\r\n\r\n")
 		mu.Lock()
 		streams = append(streams, &rawStream{conn: conn})
 		mu.Unlock()
 		go io.Copy(io.Discard, conn)
 	})
-	mux.HandleFunc("POST /echo", func(w http.ResponseWriter, r *http.Request) {
-		conn := take(w)
-		io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n")
-		go io.Copy(conn, struct{ io.Reader }{conn})
-	})
-	mux.HandleFunc("POST /chat/threads/", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("GET /socket.io/1/websocket/", sockets.open)
+	mux.HandleFunc("GET /echo", sockets.echo)
+	mux.HandleFunc("POST /raw/{protocol}/{how}", func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err != nil {
 			panic(err)
 		}
-		message := fmt.Appendf(nil, "id: %s\nevent: chatMessageReceived\ndata: {%s%s}\n\n", strings.Repeat("x", 34), body, strings.Repeat("x", 510))
-		frame := fmt.Appendf(nil, "%x\r\n%s\r\n", len(message), message)
+		how := r.PathValue("how")
 		mu.Lock()
-		for _, s := range streams {
-			switch r.URL.Path {
-			case toNobody:
-			case inTurn:
-				s.write(frame)
-			default:
-				go s.write(frame)
+		posted++
+		switch {
+		case how == "nobody":
+		case r.PathValue("protocol") == "trouter":
+			sockets.broadcast(rawFrame(posted, body), how == "turn")
+		default:
+			message := fmt.Appendf(nil, "id: %s\nevent: chatMessageReceived\ndata: {%s%s}\n\n", strings.Repeat("x", 34), body, strings.Repeat("x", 340))
+			frame := fmt.Appendf(nil, "%x\r\n%s\r\n", len(message), message)
+			for _, s := range streams {
+				if how == "turn" {
+					s.write(frame)
+				} else {
+					go s.write(frame)
+				}
 			}
 		}
 		mu.Unlock()
