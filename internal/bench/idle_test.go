@@ -34,9 +34,16 @@ type kind struct {
 }
 
 var kinds = []kind{
-	{"plain", func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, false) }, 10, 5 * time.Second},
-	{"TLS", func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, true) }, 20, 20 * time.Second},
+	of(way{name: "sse"}, 10, 5*time.Second),
+	of(way{name: "sse", secure: true}, 20, 20*time.Second),
 	{"HTTP/2", idle.openHTTP2, 0, 0},
+	of(way{name: "trouter"}, 10, 10*time.Second),
+	of(way{name: "trouter", secure: true}, 20, 40*time.Second),
+}
+
+// of returns a kind of connections over HTTP/1.1.
+func of(w way, memory float64, accept time.Duration) kind {
+	return kind{w.String(), func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, w) }, memory, accept}
 }
 
 // maxCPU is the bar of the CPU of all idle connections, in percent of a core.
@@ -49,8 +56,8 @@ const ofUser = 20
 // more than five times its bar.
 func (o idle) run(t *testing.T) {
 	t.Helper()
-	fmt.Fprintf(o.out, "\n%d idle connections to /chat/events, clients in another process\n\n", o.connections)
-	fmt.Fprintf(o.out, "%8s | %9s %9s %9s %6s | %9s | %8s %4s | %9s %6s\n", "", "heap", "stacks", "both", "bar", "resident", "CPU", "bar", "accepted", "bar")
+	fmt.Fprintf(o.out, "\n%d idle connections, clients in another process\n\n", o.connections)
+	fmt.Fprintf(o.out, "%14s | %9s %9s %9s %6s | %9s | %8s %4s | %9s %6s\n", "", "heap", "stacks", "both", "bar", "resident", "CPU", "bar", "accepted", "bar")
 	for _, k := range kinds {
 		t.Run(strings.ReplaceAll(k.name, "/", ""), func(t *testing.T) { o.measure(t, k) })
 	}
@@ -83,7 +90,7 @@ func (o idle) measure(t *testing.T, k kind) {
 		}
 		return fmt.Sprintf(figure, bar)
 	}
-	fmt.Fprintf(o.out, "%8s | %6.1f KB %6.1f KB %6.1f KB %6s | %6.1f KB | %6.1f %% %4d | %9s %6s\n", k.name, heap, stacks, heap+stacks, bar("%.0f KB", k.memory),
+	fmt.Fprintf(o.out, "%14s | %6.1f KB %6.1f KB %6.1f KB %6s | %6.1f KB | %6.1f %% %4d | %9s %6s\n", k.name, heap, stacks, heap+stacks, bar("%.0f KB", k.memory),
 		each(after.Resident, before.Resident), cpu, maxCPU, took.Round(10*time.Millisecond), bar("%.0fs", k.accept.Seconds()))
 	for _, f := range []struct {
 		name       string
@@ -114,30 +121,46 @@ func (o idle) openSome(t *testing.T, p *peer, u liveUser, k kind) {
 	}
 }
 
-// openAll opens connections over HTTP/1.1 and reads all that comes. The clients have several
-// addresses, because one address has too few ports.
-func (o idle) openAll(t *testing.T, p *peer, us []liveUser, secure bool) (closeAll func()) {
+// pingEvery is the time between two pings of a client of the official protocol
+// (docs/contract/realtime.md §5).
+const pingEvery = 40 * time.Second
+
+// openAll opens connections over HTTP/1.1 and reads all that comes. Clients of the official
+// protocol ping. The clients have several addresses, because one address has too few ports.
+func (o idle) openAll(t *testing.T, p *peer, us []liveUser, w way) (closeAll func()) {
 	t.Helper()
-	streams := make([]*stream, o.connections)
-	var reading sync.WaitGroup
+	clients := make([]client, o.connections)
 	err := together(o.connections, 64, func(i int) (err error) {
-		streams[i], err = p.dial(secure, us[i/ofUser%len(us)].token, fmt.Sprintf("127.0.0.%d", 2+i%4))
-		if err == nil {
-			_, _, _, err = streams[i].read() // hello
-		}
+		clients[i], err = w.dial(p, us[i/ofUser%len(us)].token, fmt.Sprintf("127.0.0.%d", 2+i%4), fmt.Sprint("tab", i%ofUser))
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range streams {
-		reading.Go(func() { io.Copy(io.Discard, s.conn) })
+	var running sync.WaitGroup
+	stop := make(chan struct{})
+	var sockets []*webSocket
+	for _, c := range clients {
+		if s, ok := c.(*webSocket); ok {
+			sockets = append(sockets, s)
+		}
+		running.Go(func() {
+			for {
+				if _, _, _, err := c.read(); err != nil {
+					return
+				}
+			}
+		})
+	}
+	if len(sockets) > 0 {
+		running.Go(func() { keepAlive(sockets, pingEvery, stop) })
 	}
 	return func() {
-		for _, s := range streams {
-			s.conn.Close()
+		close(stop)
+		for _, c := range clients {
+			c.Close()
 		}
-		reading.Wait()
+		running.Wait()
 	}
 }
 
@@ -187,11 +210,11 @@ func (o idle) openHTTP2(t *testing.T, p *peer, us []liveUser) (closeAll func()) 
 	return closeAll
 }
 
-// TestIdle prints what 10,000 idle connections of each kind cost. It takes two minutes and
+// TestIdle prints what 10,000 idle connections of each kind cost. It takes four minutes and
 // fails if a figure is five times its bar.
 func TestIdle(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
-		t.Skip("set TEST_FIGURES=1 to measure: it takes two minutes")
+		t.Skip("set TEST_FIGURES=1 to measure: it takes four minutes")
 	}
 	idle{connections: 10_000, watch: 30 * time.Second, judge: true, out: os.Stdout}.run(t)
 }
