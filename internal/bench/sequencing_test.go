@@ -1,0 +1,219 @@
+package bench_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/postgres"
+)
+
+// sequencing measures how long an event in PostgreSQL waits for its position.
+type sequencing struct {
+	database string
+	senders  []int // numbers of concurrent senders, each of which is measured
+	rounds   int
+	span     time.Duration
+	out      io.Writer
+}
+
+// run prints the time from the commit of an event until the feed of the same server hands
+// it on with its position. It compares it with that of a commit: a transaction that
+// writes one row, on a connection of its own, a hundred times a second at the same time. It
+// returns a text for each bar that was missed.
+func (o sequencing) run(t *testing.T) (missed []string) {
+	t.Helper()
+	ctx := t.Context()
+	s, err := postgres.Open(ctx, o.database, postgres.Options{Initial: resumeResource})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	bus := &timingBus{committed: map[eventKey]time.Time{}}
+	c, err := core.New(ctx, s, bus, core.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	conn, err := pgx.Connect(ctx, o.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(ctx, "CREATE TABLE bench (n int)"); err != nil {
+		t.Fatal(err)
+	}
+	ann := newUser(t, c)
+	threads := make([]string, 200)
+	for i := range threads {
+		made, _, err := c.CreateThread(ctx, ann.ID, core.CreateThread{Topic: fmt.Sprint("thread ", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		threads[i] = made.ID
+	}
+	if _, err := s.Sequence(ctx); err != nil {
+		t.Fatal(err)
+	}
+	from, err := s.Tip(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	feed := core.NewFeed(s, bus, from, core.FeedOptions{Failed: func(err error) { t.Error(err) }})
+	running, stop := context.WithCancel(ctx)
+	var following sync.WaitGroup
+	following.Go(func() {
+		if err := feed.Run(running, bus.placed); !errors.Is(err, context.Canceled) {
+			t.Error(err)
+		}
+	})
+	defer following.Wait()
+	defer stop()
+
+	fmt.Fprintf(o.out, "\nfrom a commit to a position, PostgreSQL: medians of %d rounds of %v; a commit is one of a row, at the same time\n\n", o.rounds, o.span)
+	fmt.Fprintf(o.out, "%8s | %9s | %11s %11s | %11s %11s | %10s %4s\n", "senders", "sends/s", "commit p50", "p99", "position p50", "p99", "p50/commit", "bar")
+	for _, senders := range o.senders {
+		var rates, ratios, p50s, p99s, commits, tails []float64
+		for round := range o.rounds + 1 {
+			bus.take()
+			var took []time.Duration
+			var committing sync.WaitGroup
+			committing.Go(func() {
+				pace(t, 100, o.span, timed(&took, func(int) error {
+					_, err := conn.Exec(ctx, "INSERT INTO bench VALUES (1)")
+					return err
+				}))
+			})
+			sent := 0
+			var sending sync.WaitGroup
+			var mu sync.Mutex // guards sent
+			start := time.Now()
+			for i := range senders {
+				sending.Go(func() {
+					for n := i; time.Since(start) < o.span; n += senders {
+						if _, err := c.SendMessage(ctx, ann.ID, threads[n%len(threads)], core.SendMessage{Kind: core.Text, Content: strings.Repeat("x", 128)}); err != nil {
+							t.Error(err)
+							return
+						}
+						mu.Lock()
+						sent++
+						mu.Unlock()
+					}
+				})
+			}
+			sending.Wait()
+			rate := float64(sent) / time.Since(start).Seconds()
+			committing.Wait()
+			waited := bus.take()
+			if round == 0 {
+				continue // warm now
+			}
+			if len(waited) == 0 || len(took) == 0 {
+				t.Fatalf("%d events, %d commits", len(waited), len(took))
+			}
+			slices.Sort(took)
+			slices.Sort(waited)
+			ms := func(ds []time.Duration, part float64) float64 {
+				return float64(ds[int(float64(len(ds)-1)*part)].Microseconds()) / 1000
+			}
+			rates, ratios = append(rates, rate), append(ratios, ms(waited, 0.5)/ms(took, 0.5))
+			commits, tails = append(commits, ms(took, 0.5)), append(tails, ms(took, 0.99))
+			p50s, p99s = append(p50s, ms(waited, 0.5)), append(p99s, ms(waited, 0.99))
+		}
+		fmt.Fprintf(o.out, "%8d | %9.0f | %8.2f ms %8.2f ms | %9.2f ms %8.2f ms | %10.2f %4d\n", senders, middle(rates), middle(commits), middle(tails), middle(p50s), middle(p99s), middle(ratios), 2)
+		if r := middle(ratios); r > 2 {
+			missed = append(missed, fmt.Sprintf("%d senders: an event waits %.2f times a commit for its position, want at most 2", senders, r))
+		}
+	}
+	return missed
+}
+
+// eventKey names an event.
+type eventKey struct {
+	thread string
+	number uint64
+}
+
+// timingBus is a bus that measures how long events wait for their positions.
+type timingBus struct {
+	local.Bus
+
+	mu        sync.Mutex // guards the fields below
+	committed map[eventKey]time.Time
+	waited    []time.Duration
+}
+
+// Publish implements core.Bus. It is called right after a commit.
+func (b *timingBus) Publish(hs []*core.Happening) {
+	now := time.Now()
+	b.mu.Lock()
+	for _, h := range hs {
+		b.committed[eventKey{h.Thread, h.Number}] = now
+	}
+	b.mu.Unlock()
+	b.Bus.Publish(hs)
+}
+
+// placed records that events have positions.
+func (b *timingBus) placed(hs []*core.Happening) {
+	now := time.Now()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, h := range hs {
+		key := eventKey{h.Thread, h.Number}
+		if at, ok := b.committed[key]; ok {
+			b.waited = append(b.waited, now.Sub(at))
+			delete(b.committed, key)
+		}
+	}
+}
+
+// take returns how long the events waited since the call before.
+func (b *timingBus) take() []time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	waited := b.waited
+	b.waited = nil
+	return waited
+}
+
+// TestSequencingFigures prints how long events wait for their positions. It does not fail
+// if a bar is missed, because the figures depend on the machine.
+func TestSequencingFigures(t *testing.T) {
+	if os.Getenv("TEST_FIGURES") == "" {
+		t.Skip("set TEST_FIGURES=1 to measure: it takes half a minute")
+	}
+	address := database(t)
+	if address == "" {
+		return
+	}
+	for _, m := range (sequencing{database: address, senders: []int{1, 64}, rounds: 5, span: 2 * time.Second, out: os.Stdout}).run(t) {
+		fmt.Println("bar missed:", m)
+	}
+}
+
+// TestSequencingRuns measures for a short time and checks that a line is printed for each
+// number of senders.
+func TestSequencingRuns(t *testing.T) {
+	if os.Getenv("TEST_POSTGRES_URL") == "" {
+		t.Skip("set TEST_POSTGRES_URL to measure positions: scripts/postgres -- go test ./internal/bench")
+	}
+	var out strings.Builder
+	sequencing{database: database(t), senders: []int{1, 3}, rounds: 1, span: 200 * time.Millisecond, out: &out}.run(t)
+	for _, want := range []string{"\n       1 |", "\n       3 |"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%q is missing in\n%s", want, out.String())
+		}
+	}
+}
