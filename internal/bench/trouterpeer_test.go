@@ -95,8 +95,10 @@ func (p *peer) dialTrouter(secure bool, token, local, endpoint string) (*webSock
 	if err != nil {
 		return nil, err
 	}
-	err = s.ping()
 	for _, want := range []string{"1::", "5:::", "6:::"} {
+		if want == "6:::" {
+			err = s.ping()
+		}
 		var data []byte
 		if err == nil {
 			data, err = s.frame()
