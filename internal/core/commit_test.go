@@ -496,8 +496,8 @@ func TestErrorsOfTheStorePassThrough(t *testing.T) {
 		r = &failing{Store: s}
 		return r
 	})
-	ann := h.user(t)
-	thread := h.thread(t, ann)
+	ann, bob := h.user(t), h.user(t)
+	thread := h.thread(t, ann) // ann is cached from here on, bob is not
 	disk := errors.New("disk on fire")
 	r.err.Store(&disk)
 	for name, do := range map[string]func() error{
@@ -505,9 +505,9 @@ func TestErrorsOfTheStorePassThrough(t *testing.T) {
 		"send":       func() error { _, err := h.SendMessage(ctx, ann, thread, text("x")); return err },
 		"list":       func() error { _, err := h.ListMessages(ctx, ann, thread, core.ListMessages{Limit: 1}); return err },
 		"get":        func() error { _, err := h.Message(ctx, ann, thread, 1); return err },
-		"user":       func() error { _, err := h.User(ctx, ann); return err },
+		"user":       func() error { _, err := h.User(ctx, bob); return err },
 		"live user":  func() error { _, err := h.LiveUser(ctx, ann); return err },
-		"revoke":     func() error { return h.RevokeTokens(ctx, ann) },
+		"revoke":     func() error { return h.RevokeTokens(ctx, bob) },
 	} {
 		err := do()
 		var refusal *core.Error

@@ -25,6 +25,24 @@ func rows() map[string]User {
 	}
 }
 
+// creation returns the change by which ann creates a thread.
+func creation(t *testing.T, cmd CreateThread) *Change {
+	t.Helper()
+	c, err := decideCreate(thread1, ann, cmd, rows(), noon)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestDecideCreateByADeletedUser(t *testing.T) {
+	for _, caller := range []string{"gone", eve} {
+		if c, err := decideCreate(thread1, caller, CreateThread{Topic: "t"}, rows(), noon); c != nil || err != errUserDeleted {
+			t.Errorf("by %s: %+v, %v; want %v", caller, c, err, errUserDeleted)
+		}
+	}
+}
+
 func TestDecideCreateParticipants(t *testing.T) {
 	member := func(id, name string, order uint32) Member {
 		return Member{User: id, DisplayName: name, Order: order, Intervals: []Interval{{}}}
@@ -57,9 +75,9 @@ func TestDecideCreateParticipants(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			cmd := CreateThread{Topic: "topic", Participants: c.list}
-			change := decideCreate(thread1, ann, cmd, rows(), noon)
+			change := creation(t, cmd)
 			equal(t, "members", change.Members, c.members)
-			equal(t, "users read", change.ReadUsers, c.read)
+			equal(t, "users read", change.ReadUsers, append([]User{rows()[ann]}, c.read...))
 			equal(t, "invalid participants", change.Invalid, c.invalid)
 			var named []MessageParticipant
 			for _, m := range c.members {
@@ -75,10 +93,10 @@ func TestDecideCreateChange(t *testing.T) {
 	bobs := person(bob, "Bob")
 	bobs.Metadata, bobs.ShareHistory = map[string]string{"role": "guest"}, noon-5
 	cmd := CreateThread{Topic: "topic", Metadata: metadata, RetentionDays: 60, Token: "token", Participants: []NewParticipant{bobs}}
-	change := decideCreate(thread1, ann, cmd, rows(), noon)
+	change := creation(t, cmd)
 	want := &CreateAnswer{Topic: "topic", CreatedBy: ann, Metadata: metadata, RetentionDays: 60}
 	equal(t, "change", change, &Change{
-		Key: thread1, Thread: thread1, ReadUsers: []User{rows()[bob]}, Answer: want,
+		Key: thread1, Thread: thread1, ReadUsers: []User{rows()[ann], rows()[bob]}, Answer: want,
 		Properties: &Properties{Topic: "topic", CreatedBy: ann, Metadata: metadata, RetentionDays: 60},
 		Members: []Member{
 			{User: ann, Order: 1, Intervals: []Interval{{}}},
@@ -97,7 +115,7 @@ func TestDecideCreateChange(t *testing.T) {
 		t.Error("a row changes with the command's map")
 	}
 	cmd.Token = ""
-	if change := decideCreate(thread1, ann, cmd, rows(), noon); change.Answer != nil {
+	if change := creation(t, cmd); change.Answer != nil {
 		t.Errorf("without a token: stored answer %+v, want none", change.Answer)
 	}
 }
@@ -107,7 +125,7 @@ func TestDecideCreateShareHistory(t *testing.T) {
 		for _, who := range []string{ann, bob} {
 			p := person(who, "")
 			p.ShareHistory = c.given
-			change := decideCreate(thread1, ann, CreateThread{Topic: "t", Participants: []NewParticipant{p}}, rows(), noon)
+			change := creation(t, CreateThread{Topic: "t", Participants: []NewParticipant{p}})
 			m := change.Members[len(change.Members)-1]
 			if m.User != who || m.ShareHistory != c.want {
 				t.Errorf("share history %d of %s became %d of %s, want %d", c.given, who, m.ShareHistory, m.User, c.want)

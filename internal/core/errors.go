@@ -54,6 +54,7 @@ var (
 	ErrForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
 	errThreadNotFound  = &Error{Code: NotFound, Message: "The specified thread id was not found."}
 	errMessageNotFound = &Error{Code: NotFound, Message: "The specified message id was not found."} // Unverified: only its status is guessed in the contract.
+	errUserDeleted     = &Error{Code: Unauthorized, Message: "the user was deleted"}
 	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
 )
 

@@ -84,3 +84,43 @@ func TestUsersOfASharedStore(t *testing.T) {
 	away.Store(false)
 	look()
 }
+
+// TestIssuesLookAtTheStore changes a cached user behind the service, as another server does,
+// and checks that nothing is issued or created by the cached row.
+func TestIssuesLookAtTheStore(t *testing.T) {
+	var away atomic.Bool
+	var queries atomic.Int32
+	h := newHouse(t, nil, func(s core.Store) core.Store { return sharedStore{s, &away, &queries} })
+	ctx := context.Background()
+	ann := h.user(t)
+	row, err := h.User(ctx, ann) // cached from here on
+	if err != nil {
+		t.Fatal(err)
+	}
+	revoked := row
+	revoked.Generation++
+	h.behind(t, &core.Change{Key: ann, ReadUsers: []core.User{row}, PutUsers: []core.User{revoked}})
+	if got, err := h.UserForToken(ctx, ann); got != revoked || err != nil {
+		t.Errorf("a token after another server's revoke would be of %+v, %v; want %+v", got, err, revoked)
+	}
+	deleting := revoked
+	deleting.State, deleting.DeletedAt = core.UserDeleting, h.now.Load()
+	h.behind(t, &core.Change{Key: ann, ReadUsers: []core.User{revoked}, PutUsers: []core.User{deleting}})
+	if _, err := h.UserForToken(ctx, ann); code(err) != core.IdentityNotOwned {
+		t.Errorf("a token after another server's delete: %v, want %s", err, core.IdentityNotOwned)
+	}
+	if _, err := h.User(ctx, ann); err != nil {
+		t.Fatal(err)
+	}
+
+	bob := h.user(t)
+	if row, err = h.User(ctx, bob); err != nil { // cached from here on
+		t.Fatal(err)
+	}
+	deleting = row
+	deleting.State, deleting.DeletedAt = core.UserDeleting, h.now.Load()
+	h.behind(t, &core.Change{Key: bob, ReadUsers: []core.User{row}, PutUsers: []core.User{deleting}})
+	if _, _, err := h.CreateThread(ctx, bob, core.CreateThread{Topic: "behind the erasure"}); code(err) != core.Unauthorized {
+		t.Errorf("a thread of a user whom another server has deleted: %v, want %s", err, core.Unauthorized)
+	}
+}

@@ -45,7 +45,8 @@ type ThreadProperties struct {
 }
 
 // CreateThread creates a thread of the caller and the given participants, and returns
-// those who could not be added (docs/contract/chat.md §3.1). A later call by the same caller
+// those who could not be added (docs/contract/chat.md §3.1). It fails with 401 if the caller
+// is not a live user, so that no thread is made behind an erasure. A later call by the same caller
 // with the same token creates nothing and returns the first answer, even if the
 // rest of the command differs.
 func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThread) (ThreadProperties, []InvalidParticipant, error) {
@@ -57,11 +58,11 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 		id = threadIDFor(s.resource.ID, caller, cmd.Token)
 	}
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		users, err := s.lookUp(rows, cmd.Participants)
+		users, err := s.lookUp(rows, cmd.Participants, caller)
 		if err != nil {
 			return nil, err
 		}
-		return decideCreate(id, caller, cmd, users, s.now().UnixMilli()), nil
+		return decideCreate(id, caller, cmd, users, s.now().UnixMilli())
 	})
 	if err != nil {
 		return ThreadProperties{}, nil, err
@@ -145,21 +146,26 @@ func checkText(field, s string, limit int) error {
 	return nil
 }
 
-// lookUp returns the rows of the participants who belong to this resource, by id.
-func (s *Service) lookUp(rows Rows, ps []NewParticipant) (map[string]User, error) {
-	var ids []string
+// lookUp returns the rows of the participants who belong to this resource, and of others,
+// by id.
+func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[string]User, error) {
+	ids := others
 	for _, p := range ps {
-		if id := p.User.RawID(); s.owns(id) {
+		if id := p.User.RawID(); s.owns(id) && !slices.Contains(others, id) {
 			ids = append(ids, id)
 		}
 	}
 	return rows.Users(ids...)
 }
 
-// decideCreate returns the change that creates a thread. users has the rows of the
-// participants of this resource; the others are refused.
-func decideCreate(id, caller string, cmd CreateThread, users map[string]User, now int64) *Change {
-	c := &Change{Key: id, Thread: id}
+// decideCreate returns the change that creates a thread. users has the rows of the caller
+// and of the participants of this resource; other participants are refused. It fails with
+// 401 unless the caller is a live user.
+func decideCreate(id, caller string, cmd CreateThread, users map[string]User, now int64) (*Change, error) {
+	if users[caller].State != UserLive {
+		return nil, errUserDeleted
+	}
+	c := &Change{Key: id, Thread: id, ReadUsers: []User{users[caller]}}
 	ps := cmd.Participants
 	if !slices.ContainsFunc(ps, func(p NewParticipant) bool { return p.User.RawID() == caller }) {
 		ps = slices.Insert(slices.Clone(ps), 0, NewParticipant{User: communication.ParseRawID(caller)})
@@ -174,7 +180,7 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, no
 	if cmd.Token != "" {
 		c.Answer = &CreateAnswer{Topic: cmd.Topic, CreatedBy: caller, Metadata: clone(cmd.Metadata), RetentionDays: cmd.RetentionDays, Invalid: c.Invalid}
 	}
-	return c
+	return c, nil
 }
 
 // named returns the members as a system message names them.

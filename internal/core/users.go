@@ -64,8 +64,9 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 	defer s.mu.Unlock()
 	for _, u := range rows {
 		us[u.ID] = u
-		// Do not cache a row that may be older than a change committed meanwhile.
-		if seen == s.userChanges {
+		// Do not cache a row that may be older than a change committed meanwhile, or
+		// than a row that another call has read.
+		if old, ok := s.users.Peek(u.ID); seen == s.userChanges && (!ok || !read.Before(old.read)) {
 			s.users.Add(u.ID, cachedUser{u, read})
 		}
 	}
@@ -85,15 +86,16 @@ func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	return u, nil
 }
 
-// LiveUser returns the row of a user for whom tokens may be issued, or fails with 401
-// IdentityNotOwned: for an id of another resource, an unknown id and a deleted user
-// alike (docs/contract/identity.md §1 rule 10). Unverified: the status for an unknown
-// id and for a deleted user.
+// LiveUser returns the stored row of a user for whom tokens may be issued, or fails with
+// 401 IdentityNotOwned: for an id of another resource, an unknown id and a deleted user
+// alike (docs/contract/identity.md §1 rule 10). It uses no cached row: a token with the
+// generation of an outdated row would be invalid from the start. Unverified: the status
+// for an unknown id and for a deleted user.
 func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	if !s.owns(id) {
 		return User{}, errNotOwned
 	}
-	u, err := s.User(ctx, id)
+	u, err := s.StoredUser(ctx, id)
 	if err == nil && u.State != UserLive {
 		return User{}, errNotOwned
 	}
