@@ -64,15 +64,34 @@ func (h *Handler) authenticateKey(req *request) error {
 	signed.TLS = signed.TLS || strings.HasPrefix(h.endpoint, "https:")
 	signed.Authorities = h.authorities
 	key, err := signature.Verify(signed, h.tokens.Keys(), h.now())
+	var refused *signature.Error
+	if errors.As(err, &refused) && refused.Reason == signature.BadSignature { // or made with a key that another server has just rotated
+		changed, err2 := h.tokens.Reload(req.Context())
+		if err2 != nil {
+			return unavailable(err2)
+		}
+		if changed {
+			key, err = signature.Verify(signed, h.tokens.Keys(), h.now())
+		}
+	}
 	if err == nil {
 		req.key = key
 		return nil
 	}
 	denied := *errDenied
 	denied.Cause = err
-	var refused *signature.Error
 	if errors.As(err, &refused) && refused.Reason == signature.BadContentHash {
 		denied.Message = "Request 'x-ms-content-sha256' differs from generated content hash."
 	}
 	return &denied
+}
+
+// requireCurrentKey fails with Denied if the access key that signed an identity request was
+// replaced meanwhile, perhaps by another server. Call it before a token is issued: one that
+// is made with a replaced key is invalid from the start.
+func (h *Handler) requireCurrentKey(req *request) error {
+	if _, err := h.tokens.Reload(req.Context()); err != nil {
+		return unavailable(err)
+	}
+	return h.authenticateKey(req)
 }

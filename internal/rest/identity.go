@@ -31,6 +31,11 @@ func (h *Handler) createUser(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if scopes != 0 {
+		if err := h.requireCurrentKey(req); err != nil {
+			return nil, err
+		}
+	}
 	user, err := h.core.CreateUser(req.Context())
 	if err != nil {
 		return nil, err
@@ -64,7 +69,11 @@ func (h *Handler) issueToken(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	user, err := h.core.UserForToken(req.Context(), req.userID())
+	id := req.userID()
+	if err := h.requireCurrentKey(req); err != nil {
+		return nil, err
+	}
+	user, err := h.core.UserForToken(req.Context(), id)
 	if err != nil {
 		return nil, err
 	}

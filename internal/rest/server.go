@@ -45,6 +45,9 @@ type Tokens interface {
 	Issue(user core.User, scopes token.Scopes, lifetime time.Duration, key int) (text string, expires time.Time, err error)
 	// Keys returns the access keys, primary first.
 	Keys() []communication.AccessKey
+	// Reload reads the access keys from the store again, if other servers share it, and
+	// reports whether they have changed.
+	Reload(ctx context.Context) (changed bool, err error)
 }
 
 // Options configures a Handler. Core and Tokens are required.

@@ -8,6 +8,7 @@
 package token
 
 import (
+	"bytes"
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -36,14 +37,30 @@ const (
 	maxVerified = 50_000 // tokens in the cache
 )
 
+// errNewerKey means that a token names an access key with a higher serial than the one
+// that this server knows.
+var errNewerKey = errors.New("the access key is newer than the known one")
+
+// isNewer reports whether kid names the access key with this index and a serial greater
+// than serial.
+func isNewer(kid any, index int, serial uint64) bool {
+	text, _ := kid.(string)
+	digits, ok := strings.CutPrefix(text, KeyName(index)+"-")
+	n, err := strconv.ParseUint(digits, 10, 64)
+	return ok && err == nil && n > serial
+}
+
 // keyContext is the HKDF info for deriving the keys that sign tokens from access keys.
 // It makes them differ from keys derived for other uses.
 const keyContext = "confab user token, HS256"
 
 // Users reads the current state of users. core.Service implements it.
 type Users interface {
-	// User returns the row of a user. For an unknown user, its State is not UserLive.
+	// User returns the row of a user, which may be outdated by a moment. For an unknown
+	// user, its State is not UserLive.
 	User(ctx context.Context, id string) (core.User, error)
+	// StoredUser returns the row of a user as the store has it now.
+	StoredUser(ctx context.Context, id string) (core.User, error)
 	// Leaving reports whether the user was deleted and its deletion grace has not ended.
 	Leaving(u core.User) bool
 }
@@ -67,6 +84,7 @@ type Authority struct {
 	users    Users
 	now      func() time.Time
 	keys     atomic.Pointer[[2]signingKey]
+	reload   func(context.Context) (changed bool, err error) // see Reloads; may be nil
 	// verified caches the claims of tokens whose signature was verified. Their expiry, key
 	// and user can change, so Verify checks them each time.
 	verified *lru.Cache[[sha256.Size]byte, Claims]
@@ -76,6 +94,7 @@ type Authority struct {
 type signingKey struct {
 	access communication.AccessKey
 	kid    string // name and serial of the access key
+	serial uint64
 	secret []byte // signs tokens
 	seal   []byte // signs sealed texts
 }
@@ -112,10 +131,32 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 		if err != nil {
 			return err
 		}
-		keys[i] = signingKey{access: access, kid: KeyName(i) + "-" + strconv.FormatUint(row.Serial, 10), secret: secret, seal: seal}
+		keys[i] = signingKey{access: access, kid: KeyName(i) + "-" + strconv.FormatUint(row.Serial, 10), serial: row.Serial, secret: secret, seal: seal}
 	}
-	a.keys.Store(&keys)
+	old := a.keys.Swap(&keys)
+	for i, k := range keys {
+		if old != nil && old[i].kid == k.kid && !bytes.Equal(old[i].secret, k.secret) {
+			a.verified.Purge() // cached tokens name the key, but were signed with another secret
+		}
+	}
 	return nil
+}
+
+// Reloads sets the function by which the Authority learns of access keys that another
+// server has rotated: it reads them from the store, calls SetKeys if they are newer, and
+// reports whether it did. Call Reloads before the Authority is used.
+func (a *Authority) Reloads(reload func(context.Context) (changed bool, err error)) {
+	a.reload = reload
+}
+
+// Reload reads the access keys from the store again and reports whether they have changed.
+// Call it before a decision that outdated keys would spoil. It does nothing if no other
+// server shares the store.
+func (a *Authority) Reload(ctx context.Context) (changed bool, err error) {
+	if a.reload == nil {
+		return false, nil
+	}
+	return a.reload(ctx)
 }
 
 // LiveTokens returns, for each access key, a lower bound of the number of unexpired
@@ -195,8 +236,10 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 
 // Verify returns the claims of a token. It fails with ErrInvalid if the token is
 // malformed, not signed with a current key, expired or revoked, or if its user was
-// deleted and the deletion grace has ended. It returns the error of Users.User if the
-// user cannot be read.
+// deleted and the deletion grace has ended. It returns the error of Users if the user
+// cannot be read. A token that is newer than what this server knows is judged by the
+// store: by the user's stored row if its generation is higher, and by the stored access
+// keys if the serial of its key is higher.
 func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	if len(text) > maxTokenLen {
 		return Claims{}, ErrInvalid
@@ -205,7 +248,14 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	c, ok := a.verified.Get(sum)
 	if !ok {
 		var err error
-		if c, err = a.parse(text); err != nil {
+		c, err = a.parse(text)
+		if errors.Is(err, errNewerKey) {
+			if _, err := a.Reload(ctx); err != nil {
+				return Claims{}, err
+			}
+			c, err = a.parse(text)
+		}
+		if err != nil {
 			return Claims{}, ErrInvalid
 		}
 		a.verified.Add(sum, c)
@@ -214,6 +264,9 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		return Claims{}, ErrInvalid
 	}
 	user, err := a.users.User(ctx, c.User)
+	if err == nil && user.Generation < c.Generation { // the row is older than the token
+		user, err = a.users.StoredUser(ctx, c.User)
+	}
 	if err != nil {
 		return Claims{}, err
 	}
@@ -240,9 +293,12 @@ func (a *Authority) parse(text string) (Claims, error) {
 	}
 	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	t, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
-		for _, k := range a.keys.Load() {
+		for i, k := range a.keys.Load() {
 			if t.Header["kid"] == k.kid {
 				return k.secret, nil
+			}
+			if isNewer(t.Header["kid"], i, k.serial) {
+				return nil, errNewerKey
 			}
 		}
 		return nil, ErrInvalid
