@@ -27,7 +27,7 @@ check: quick floor crash simulate fuzz compat
 
 soak: check
 	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
-	TEST_FAILURE_ROUNDS=300 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
+	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestIdle$$' -v ./internal/bench
@@ -100,7 +100,7 @@ browser: need-python need-chromium build
 postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
-	TEST_FAILURE_ROUNDS=30 $(GO) test -count=1 -v ./internal/server/failures
+	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens)$$' -v ./internal/server
 	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres

@@ -9,6 +9,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -35,9 +36,13 @@ type Keys interface {
 	Keys() []communication.AccessKey
 	// List describes each key, without its secret.
 	List() []Key
+	// Reload reads the access keys from the store again, if other servers share it, and
+	// reports whether they have changed.
+	Reload(ctx context.Context) (changed bool, err error)
 	// Rotate replaces the key with the name, primary or secondary, and returns the new
 	// one. It invalidates all tokens that were signed with the old one. It fails with
-	// ErrNoKey or ErrConfigured.
+	// ErrNoKey or ErrConfigured, or with a *RotatedError if another server has replaced
+	// the key first.
 	Rotate(ctx context.Context, name string) (Key, communication.AccessKey, error)
 }
 
@@ -47,6 +52,18 @@ var ErrNoKey = errors.New("no access key has this name: it is primary or seconda
 // ErrConfigured means that an access key comes from the server's settings and can only
 // be changed there.
 var ErrConfigured = errors.New("this access key stands in the server's settings: change it there and start the server again")
+
+// RotatedError means that a key was not replaced, because another server has replaced it
+// first. Its text is for the client.
+type RotatedError struct {
+	Name   string // of the key
+	Serial uint64 // of the key that the other server has made
+}
+
+// Error returns a message with the name and the serial of the key that is valid now.
+func (e *RotatedError) Error() string {
+	return fmt.Sprintf("another server has replaced the %s key meanwhile: its serial is now %d, and nothing was changed here; use that key, or rotate again to replace it", e.Name, e.Serial)
+}
 
 // ErrBackup means that no backup was made. The response shows the text of an error that
 // wraps it.
@@ -164,7 +181,14 @@ func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request)
 			writeError(w, http.StatusBadRequest, "the body cannot be read or is too long")
 			return
 		}
-		_, err = signature.Verify(signature.Of(r, body), h.Keys.Keys(), h.Now())
+		signed := signature.Of(r, body)
+		_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
+		var reason *signature.Error
+		if errors.As(err, &reason) && reason.Reason == signature.BadSignature { // or made with a key that another server has just rotated
+			if changed, _ := h.Keys.Reload(r.Context()); changed {
+				_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
+			}
+		}
 		if err != nil {
 			writeError(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")
 			return
@@ -172,8 +196,11 @@ func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		err = next(w, r)
 		var refusal *core.Error
+		var rotated *RotatedError
 		switch {
 		case err == nil:
+		case errors.As(err, &rotated):
+			writeError(w, http.StatusConflict, rotated.Error())
 		case errors.Is(err, ErrNoKey):
 			writeError(w, http.StatusNotFound, err.Error())
 		case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup):
@@ -234,7 +261,7 @@ func (h *handler) user(w http.ResponseWriter, r *http.Request) error {
 	if !communication.ValidUserID(id) {
 		return core.InvalidIdentifier(id)
 	}
-	u, err := h.Core.User(r.Context(), id)
+	u, err := h.Core.StoredUser(r.Context(), id)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -384,6 +385,11 @@ type Resource struct {
 type AccessKeyRow struct {
 	Serial uint64
 	Secret []byte
+}
+
+// Equal reports whether two rows have the same serial and secret.
+func (k AccessKeyRow) Equal(o AccessKeyRow) bool {
+	return k.Serial == o.Serial && bytes.Equal(k.Secret, o.Secret)
 }
 
 // clone returns a copy of a map, or nil if it is empty.

@@ -115,8 +115,10 @@ type Store interface {
 	// Resource returns the resource's GUID, the store's epoch and the access keys.
 	Resource(ctx context.Context) (Resource, error)
 
-	// SetKey replaces the access key 0 or 1 and returns when it is durable.
-	SetKey(ctx context.Context, index int, key AccessKeyRow) error
+	// SetKey replaces the access key 0 or 1 if the serial of the stored one is
+	// key.Serial - 1. It returns the stored key when it is durable: key, or one that was
+	// set before, which is then unchanged.
+	SetKey(ctx context.Context, index int, key AccessKeyRow) (AccessKeyRow, error)
 
 	// Close waits for running calls and closes the store. No call may follow.
 	Close() error

@@ -30,6 +30,9 @@ func (s *Server) CreateUser(ctx context.Context) (id string, err error) {
 // IssueToken returns a new token of a user, signed with the primary access key, and its
 // expiry. Unlike the identity routes it accepts any lifetime.
 func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scopes, lifetime time.Duration) (text string, expires time.Time, err error) {
+	if _, err := s.keys.Reload(ctx); err != nil {
+		return "", time.Time{}, err
+	}
 	u, err := s.core.UserForToken(ctx, user)
 	if err != nil {
 		return "", time.Time{}, err

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
@@ -61,17 +64,32 @@ func configuredKey(c config.Config, i int) []byte {
 	return k.Bytes()
 }
 
+// reconcileTries is the number of times that reconcileKeys tries again when other servers
+// replace the same keys.
+const reconcileTries = 10
+
 // reconcileKeys replaces access keys in the store by those in the settings. It fails
 // and changes nothing in three cases: the store belongs to another resource; a public
 // development key would be used without --dev; or, with --dev, a stored key is neither
 // public nor in the settings.
 func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
+	for range reconcileTries {
+		if done, err := tryReconcileKeys(ctx, s, c); done || err != nil {
+			return err
+		}
+	}
+	return errors.New("other servers keep replacing the access keys: start the servers with the same keys, or one after another")
+}
+
+// tryReconcileKeys does the work of reconcileKeys. done is false if another server has
+// replaced a key meanwhile.
+func tryReconcileKeys(ctx context.Context, s core.Store, c config.Config) (done bool, err error) {
 	r, err := s.Resource(ctx)
 	if err != nil {
-		return fmt.Errorf("read the access keys: %w", err)
+		return false, fmt.Errorf("read the access keys: %w", err)
 	}
 	if c.ResourceID != "" && c.ResourceID != r.ID {
-		return fmt.Errorf("the data folder %s belongs to resource %s, and --resource-id is %s: a resource moves in with an empty folder", c.Data, r.ID, c.ResourceID)
+		return false, fmt.Errorf("the data folder %s belongs to resource %s, and --resource-id is %s: a resource moves in with an empty folder", c.Data, r.ID, c.ResourceID)
 	}
 	rows := r.Keys
 	for i := range rows {
@@ -80,21 +98,25 @@ func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 		}
 		public := bytes.HasPrefix(rows[i].Secret, []byte(devKeyPrefix))
 		if public && !c.Dev {
-			return fmt.Errorf("the %s access key of %s is the public one of development servers: set CONFAB_ACCESS_KEY and CONFAB_ACCESS_KEY_SECONDARY, or choose another data folder", token.KeyName(i), c.Data)
+			return false, fmt.Errorf("the %s access key of %s is the public one of development servers: set CONFAB_ACCESS_KEY and CONFAB_ACCESS_KEY_SECONDARY, or choose another data folder", token.KeyName(i), c.Data)
 		}
 		if !public && c.Dev && configuredKey(c, i) == nil {
-			return fmt.Errorf("the data folder %s has access keys of its own, which a development server would show: serve it without --dev, or choose another data folder", c.Data)
+			return false, fmt.Errorf("the data folder %s has access keys of its own, which a development server would show: serve it without --dev, or choose another data folder", c.Data)
 		}
 	}
 	for i, row := range rows {
 		if row.Serial == r.Keys[i].Serial {
 			continue
 		}
-		if err := s.SetKey(ctx, i, row); err != nil {
-			return fmt.Errorf("store the %s access key: %w", token.KeyName(i), err)
+		stored, err := s.SetKey(ctx, i, row)
+		if err != nil {
+			return false, fmt.Errorf("store the %s access key: %w", token.KeyName(i), err)
+		}
+		if !stored.Equal(row) {
+			return false, nil
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // keyring holds the access keys of a running server. It implements admin.Keys.
@@ -103,6 +125,10 @@ type keyring struct {
 	store   core.Store
 	config  config.Config
 	changed func(primary bool) // called after a change of the keys
+
+	reading sync.Mutex // held while reload reads the keys; locked before mu
+	began   time.Time  // when the last read began; guarded by reading
+	failed  error      // of the last read; guarded by reading
 
 	mu   sync.Mutex // guards rows
 	rows [2]core.AccessKeyRow
@@ -120,11 +146,17 @@ func (k *keyring) List() []admin.Key {
 	return keys
 }
 
-// Rotate replaces the key with the name by a new one, in the store and then in memory. It
-// fails with admin.ErrNoKey or admin.ErrConfigured.
-func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communication.AccessKey, error) {
+// row returns the access key with this index.
+func (k *keyring) row(i int) core.AccessKeyRow {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	return k.rows[i]
+}
+
+// Rotate replaces the key with the name by a new one, in the store and then in memory. It
+// fails with admin.ErrNoKey or admin.ErrConfigured. If another server has replaced the key
+// first, Rotate adopts that key and fails with a *admin.RotatedError.
+func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communication.AccessKey, error) {
 	for i := range k.rows {
 		if token.KeyName(i) != name {
 			continue
@@ -134,35 +166,77 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if configuredKey(k.config, i) != nil {
 			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
 		}
-		serial := k.rows[i].Serial + 1
+		serial := k.row(i).Serial + 1
 		row := core.AccessKeyRow{Serial: serial, Secret: newKey(k.config.Dev, i, serial)}
-		if err := k.store.SetKey(ctx, i, row); err != nil {
-			return admin.Key{}, communication.AccessKey{}, fmt.Errorf("store the new %s access key: %w", name, err)
-		}
-		k.rows[i] = row
-		if err := k.SetKeys(k.rows); err != nil {
+		secret, err := communication.NewAccessKey(base64.StdEncoding.EncodeToString(row.Secret))
+		if err != nil {
 			return admin.Key{}, communication.AccessKey{}, err
 		}
-		k.changed(i == 0)
-		return admin.Key{Name: name, Serial: serial}, k.Keys()[i], nil
+		stored, err := k.store.SetKey(ctx, i, row)
+		if err != nil {
+			return admin.Key{}, communication.AccessKey{}, fmt.Errorf("store the new %s access key: %w", name, err)
+		}
+		if err := k.update(i, stored); err != nil {
+			return admin.Key{}, communication.AccessKey{}, err
+		}
+		if !stored.Equal(row) {
+			return admin.Key{}, communication.AccessKey{}, &admin.RotatedError{Name: name, Serial: stored.Serial}
+		}
+		return admin.Key{Name: name, Serial: serial}, secret, nil
 	}
 	return admin.Key{}, communication.AccessKey{}, admin.ErrNoKey
 }
 
-// update replaces the keys in memory if those in the store have other serials, because
-// another server on the same store rotated one.
-func (k *keyring) update(rows [2]core.AccessKeyRow) error {
+// reloadTime is the longest time that a read of the access keys may take.
+const reloadTime = 3 * time.Second
+
+// reload reads the keys from the store and adopts those that other servers have rotated.
+// It reports whether there were any. Concurrent calls share one read, which begins after
+// all of them: requests with a wrong key cannot make it read more often.
+func (k *keyring) reload(ctx context.Context) (changed bool, err error) {
+	called := time.Now()
+	before := [2]core.AccessKeyRow{k.row(0), k.row(1)}
+	k.reading.Lock()
+	defer k.reading.Unlock()
+	if !k.began.After(called) {
+		k.began = time.Now()
+		k.failed = k.read(ctx)
+	}
+	return !before[0].Equal(k.row(0)) || !before[1].Equal(k.row(1)), k.failed
+}
+
+// read does the work of reload. A caller that gives up does not end it, since others wait
+// for the result.
+func (k *keyring) read(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadTime)
+	defer cancel()
+	r, err := k.store.Resource(ctx)
+	if err != nil {
+		return fmt.Errorf("read the access keys again: %w", err)
+	}
+	for i, row := range r.Keys {
+		if err := k.update(i, row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// update adopts the stored key with this index if it is another one. It ignores a key with
+// a lower serial: the caller may have read it before another goroutine has replaced it.
+func (k *keyring) update(i int, stored core.AccessKeyRow) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if rows[0].Serial == k.rows[0].Serial && rows[1].Serial == k.rows[1].Serial {
+	if stored.Serial < k.rows[i].Serial || stored.Equal(k.rows[i]) {
 		return nil
 	}
-	primary := rows[0].Serial != k.rows[0].Serial
-	k.rows = rows
+	rows := k.rows
+	rows[i] = stored
 	if err := k.SetKeys(rows); err != nil {
 		return err
 	}
-	k.changed(primary)
+	k.rows = rows
+	k.changed(i == 0)
 	return nil
 }
 

@@ -310,6 +310,9 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	s.info.AccessKey = tokens.Keys()[0].Text()
 	s.openLive(o.Config, tokens)
 	s.keys = &keyring{Authority: tokens, store: s.store, config: o.Config, changed: s.keysChanged(o.PrimaryKey), rows: resource.Keys}
+	if _, shared := s.store.(core.Shared); shared {
+		tokens.Reloads(s.keys.reload)
+	}
 	access := o.Access
 	if access == nil {
 		access = s.logAccess

@@ -126,10 +126,7 @@ func (s *Server) watchKeys(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		r, err := s.store.Resource(ctx)
-		if err == nil {
-			err = s.keys.update(r.Keys)
-		}
+		_, err := s.keys.reload(ctx)
 		if err != nil && ctx.Err() == nil {
 			s.log.Warn("the access keys could not be read again", "error", fmt.Sprint(err))
 		}

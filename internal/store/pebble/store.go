@@ -93,7 +93,8 @@ type Store struct {
 	fatal func(error)
 	floor floor
 
-	durable durable // the snapshot that reads use
+	durable durable    // the snapshot that reads use
+	keys    sync.Mutex // held by SetKey
 
 	// applying is locked while a batch is checked, numbered and appended to the
 	// write-ahead log, so that each batch is checked against all earlier ones. It
@@ -294,9 +295,22 @@ func readResource(db pebble.Reader) (r core.Resource, err error) {
 	return r, err
 }
 
-// SetKey replaces the access key at index, 0 or 1, and returns when it is durable.
-func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) error {
-	return s.set(keyKey(index), row.AccessKey.Encode(nil, &k))
+// SetKey replaces the access key at index, 0 or 1, if the stored serial is k.Serial - 1,
+// and returns the stored key when it is durable.
+func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) (core.AccessKeyRow, error) {
+	s.keys.Lock()
+	defer s.keys.Unlock()
+	stored, _, err := value(s.db, keyKey(index), row.AccessKey)
+	if err != nil {
+		return core.AccessKeyRow{}, fmt.Errorf("read access key %d: %w", index, err)
+	}
+	if stored.Serial != k.Serial-1 {
+		return stored, nil
+	}
+	if err := s.set(keyKey(index), row.AccessKey.Encode(nil, &k)); err != nil {
+		return core.AccessKeyRow{}, fmt.Errorf("write access key %d: %w", index, err)
+	}
+	return k, nil
 }
 
 // Compact flushes the memtables and compacts all tables. It is for measurements.

@@ -196,14 +196,19 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	return r, err
 }
 
-// SetKey replaces the access key 0 or 1 and returns when it is durable. After a lost
-// connection it tries again, since the statement may be repeated.
-func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) error {
-	return s.retry(ctx, "write an access key", func() error {
-		_, err := s.pool.Exec(ctx, `INSERT INTO access_keys (index, serial, secret) VALUES ($1, $2, $3)
-			ON CONFLICT (index) DO UPDATE SET serial = excluded.serial, secret = excluded.secret`, index, k.Serial, k.Secret)
-		return err
+// SetKey replaces the access key 0 or 1 if the stored serial is k.Serial - 1, and returns
+// the stored key when it is durable. After a lost connection it tries again: if the first
+// try was committed, the second one finds k stored.
+func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) (stored core.AccessKeyRow, err error) {
+	err = s.retry(ctx, "write an access key", func() error {
+		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+			b.Queue(`UPDATE access_keys SET serial = $2::bigint, secret = $3 WHERE index = $1 AND serial = $2::bigint - 1`, index, int64(k.Serial), k.Secret)
+			b.Queue(`SELECT serial, secret FROM access_keys WHERE index = $1`, index).QueryRow(func(row pgx.Row) error {
+				return row.Scan(&stored.Serial, &stored.Secret)
+			})
+		})
 	})
+	return stored, err
 }
 
 // Close deletes the lanes' rows in writers, then waits for running calls and closes

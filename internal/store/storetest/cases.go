@@ -45,8 +45,37 @@ func testResource(t *testing.T, e Engine) {
 	}
 	mustEqual(t, "resource of a new store", r, Initial)
 	key := core.AccessKeyRow{Serial: 2, Secret: []byte("another key, a little longer than 32 bytes")}
-	if err := s.SetKey(context.Background(), 1, key); err != nil {
-		t.Fatal(err)
+	set := func(k, want core.AccessKeyRow) {
+		t.Helper()
+		got, err := s.SetKey(context.Background(), 1, k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustEqual(t, "stored key", got, want)
+	}
+	set(key, key)
+	// A key that does not follow the stored one changes nothing.
+	for _, serial := range []uint64{1, 2, 4} {
+		set(core.AccessKeyRow{Serial: serial, Secret: []byte("a key of a server that lost, longer than 32 bytes")}, key)
+	}
+	// Of many servers that replace the same key at the same time, one wins.
+	var rows [8]core.AccessKeyRow
+	var wg sync.WaitGroup
+	for i := range rows {
+		wg.Go(func() {
+			var err error
+			if rows[i], err = s.SetKey(context.Background(), 1, core.AccessKeyRow{Serial: 3, Secret: fmt.Appendf(nil, "the key of server %d, longer than 32 bytes", i)}); err != nil {
+				t.Errorf("set a key: %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	key = rows[0]
+	for i := range rows {
+		mustEqual(t, "key stored by several servers", rows[i], key)
+	}
+	if key.Serial != 3 {
+		t.Errorf("the stored key has serial %d, want 3", key.Serial)
 	}
 	s = e.Reopen(t, s)
 	defer closeStore(t, s)
@@ -591,7 +620,7 @@ func testBlockedSync(t *testing.T, e Engine) {
 		})
 	}
 	wg.Go(func() {
-		if err := s.SetKey(context.Background(), 0, core.AccessKeyRow{Serial: 2, Secret: []byte("not durable, and longer than 32 bytes")}); err != nil {
+		if _, err := s.SetKey(context.Background(), 0, core.AccessKeyRow{Serial: 2, Secret: []byte("not durable, and longer than 32 bytes")}); err != nil {
 			t.Errorf("set a key: %v", err)
 		}
 	})

@@ -1,0 +1,148 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// keyStore opens an embedded store with two access keys, for the keyrings of two servers.
+func keyStore(t *testing.T) core.Store {
+	t.Helper()
+	initial := core.Resource{ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch"}
+	for i := range initial.Keys {
+		initial.Keys[i] = core.AccessKeyRow{Serial: 2, Secret: newKey(false, i, 2)}
+	}
+	s, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: initial})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// keyringOn returns the keyring of a server that starts on the store now.
+func keyringOn(t *testing.T, s core.Store) *keyring {
+	t.Helper()
+	r, err := s.Resource(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := token.New(r, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &keyring{Authority: tokens, store: s, rows: r.Keys, changed: func(bool) {}}
+}
+
+// wantKeys checks that the keyring uses the stored keys.
+func (k *keyring) wantKeys(t *testing.T, who string) {
+	t.Helper()
+	r, err := k.store.Resource(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r.Keys, k.rows); diff != "" {
+		t.Errorf("keys of %s (-stored +its own):\n%s", who, diff)
+	}
+	for i, key := range k.Keys() {
+		if string(key.Bytes()) != string(r.Keys[i].Secret) {
+			t.Errorf("%s verifies with another %s key than the stored one", who, token.KeyName(i))
+		}
+	}
+}
+
+// TestRotationsAtOnce rotates the primary key on two servers at the same time, many times.
+// One of them must win; the other one must say so, name the serial of the winner's key, and
+// use that key. No successful rotation may return a key that was never stored.
+func TestRotationsAtOnce(t *testing.T) {
+	s := keyStore(t)
+	servers := [2]*keyring{keyringOn(t, s), keyringOn(t, s)}
+	for range 50 {
+		before := servers[0].row(0).Serial
+		var keys [2]admin.Key
+		var secrets [2]communication.AccessKey
+		var errs [2]error
+		var wg sync.WaitGroup
+		for i, k := range servers {
+			wg.Go(func() { keys[i], secrets[i], errs[i] = k.Rotate(context.Background(), "primary") })
+		}
+		wg.Wait()
+		won := 0
+		if errs[0] != nil {
+			won = 1
+		}
+		if errs[won] != nil || keys[won].Serial != before+1 {
+			t.Fatalf("the winner says serial %d, %v; the other one %v", keys[won].Serial, errs[won], errs[1-won])
+		}
+		var lost *admin.RotatedError
+		if !errors.As(errs[1-won], &lost) || lost.Serial != before+1 || lost.Name != "primary" {
+			t.Fatalf("the loser says %v, want an error with serial %d", errs[1-won], before+1)
+		}
+		if got := servers[1-won].Keys()[0]; got.Text() != secrets[won].Text() {
+			t.Error("the loser does not use the winner's key")
+		}
+		servers[0].wantKeys(t, "the first server")
+		servers[1].wantKeys(t, "the second server")
+	}
+}
+
+// staleStore returns an older resource than the store has.
+type staleStore struct {
+	core.Store
+	resource core.Resource
+	err      error
+}
+
+func (s *staleStore) Resource(context.Context) (core.Resource, error) { return s.resource, s.err }
+
+// TestKeysOnlyMoveForward gives the watcher of the keys rows that it read before a rotation:
+// they must not replace the new key. It must adopt a newer key, and a key with the same serial
+// and another secret.
+func TestKeysOnlyMoveForward(t *testing.T) {
+	s := keyStore(t)
+	k := keyringOn(t, s)
+	before, err := s.Resource(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, secret, err := k.Rotate(t.Context(), "primary")
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := &staleStore{Store: s, resource: before}
+	k.store = stale
+	if changed, err := k.reload(t.Context()); changed || err != nil {
+		t.Errorf("older keys: changed %v, %v", changed, err)
+	}
+	if k.Keys()[0].Text() != secret.Text() || k.List()[0].Serial != 3 {
+		t.Error("the watcher has brought back the key before the rotation")
+	}
+	for _, c := range []struct {
+		name string
+		row  core.AccessKeyRow
+	}{
+		{"another secret", core.AccessKeyRow{Serial: 3, Secret: newKey(false, 0, 3)}},
+		{"another serial", core.AccessKeyRow{Serial: 4, Secret: newKey(false, 0, 4)}},
+		{"a higher serial with the same secret", core.AccessKeyRow{Serial: 9, Secret: before.Keys[1].Secret}},
+	} {
+		stale.resource.Keys[0] = c.row
+		if changed, err := k.reload(t.Context()); !changed || err != nil {
+			t.Errorf("%s: changed %v, %v; want it adopted", c.name, changed, err)
+		}
+		k.wantKeys(t, c.name)
+	}
+	stale.err = errors.New("away")
+	if _, err := k.reload(t.Context()); !errors.Is(err, stale.err) {
+		t.Errorf("without the store: %v", err)
+	}
+}
