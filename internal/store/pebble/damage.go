@@ -1,0 +1,38 @@
+package pebble
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Damage is the error for a store whose files or rows are missing, unreadable or
+// inconsistent. It matches ErrDamaged. Open returns it before it changes anything in
+// the folder.
+type Damage struct {
+	Dir  string // the store's folder
+	File string // the name of the damaged file in Dir; "" if the rows contradict each other, not a file
+	What string // what is wrong, without File: "it is missing"
+	Err  error  // the cause, or nil; Error does not print it
+}
+
+// Error returns one line with the folder, the file and what is wrong.
+func (d *Damage) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "store %s is damaged: ", d.Dir)
+	if d.File != "" {
+		fmt.Fprintf(&b, "%s: ", d.File)
+	}
+	b.WriteString(d.What)
+	return b.String()
+}
+
+// Is reports whether target is ErrDamaged.
+func (d *Damage) Is(target error) bool { return target == ErrDamaged }
+
+// Unwrap returns the cause, or nil.
+func (d *Damage) Unwrap() error { return d.Err }
+
+// Remedy returns what an operator can do, as one sentence without a full stop.
+func (d *Damage) Remedy() string {
+	return "nothing was changed; bring a backup back with `confab restore`, or save every row that can still be read with `confab export --salvage`"
+}
