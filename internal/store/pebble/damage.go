@@ -34,5 +34,5 @@ func (d *Damage) Unwrap() error { return d.Err }
 
 // Remedy returns what an operator can do, as one sentence without a full stop.
 func (d *Damage) Remedy() string {
-	return "nothing was changed; bring a backup back with `confab restore`, or save every row that can still be read with `confab export --salvage`"
+	return "bring a backup back with `confab restore`, or save every row that can still be read with `confab export --salvage`"
 }

@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -87,6 +86,7 @@ var discard = slog.New(slog.DiscardHandler)
 type Store struct {
 	db    *pebble.DB
 	lock  *pebble.Lock
+	mark  *mark
 	fs    vfs.FS
 	dir   string
 	log   *slog.Logger
@@ -110,8 +110,10 @@ type Store struct {
 var _ core.Store = (*Store)(nil)
 
 // Open opens the store in dir, or creates it if dir is missing or empty. It upgrades a
-// store of an older schema. The error wraps ErrInUse, ErrDamaged, ErrNewer or
-// core.ErrUnfinished where one of them is the reason.
+// store of an older schema. It reads the manifest and the logs before Pebble does, and
+// fails with *Damage, without a change to the folder, if files are missing or not whole.
+// The error wraps ErrInUse, ErrDamaged, ErrNewer or core.ErrUnfinished where one of them
+// is the reason.
 func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -140,51 +142,42 @@ func Open(dir string, o Options) (*Store, error) {
 }
 
 func (s *Store) open(o Options) error {
-	if err := s.checkFiles(); err != nil {
+	opts := s.options(o)
+	opts.EnsureDefaults()
+	found, err := inspect(s.fs, s.dir, opts)
+	if err != nil {
 		return err
 	}
-	db, err := pebble.Open(s.dir, s.options(o))
+	watched, err := found.prepare(s.log)
 	if err != nil {
-		if pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, vfs.ErrUnsupported) {
-			return fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err)
-		}
-		if strings.Contains(err.Error(), "format major version") {
-			return fmt.Errorf("store %s was %w: %w", s.dir, ErrNewer, err)
-		}
-		return fmt.Errorf("open store %s: %w", s.dir, err)
+		return err
 	}
-	s.db = db
-	// Read the properties of each table, to find a damaged file now instead of at
-	// its first read.
-	if _, err := db.SSTables(pebble.WithProperties()); err != nil {
-		return errors.Join(fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err), db.Close())
+	s.mark, opts.FS = watched.mark, watched
+	if s.db, err = pebble.Open(s.dir, opts); err != nil {
+		return errors.Join(s.openError(err), s.mark.close(false))
 	}
 	if err := s.start(o.Initial); err != nil {
-		return errors.Join(err, db.Close())
+		return errors.Join(err, s.closeFiles())
 	}
 	s.durable.publish(s.snapshot())
 	return nil
 }
 
-// checkFiles fails with core.ErrUnfinished if an import or a restore into the folder
-// did not finish. It fails with ErrDamaged if the folder has data but no marker file,
-// which names the current manifest: Pebble would create a new store there and delete
-// the data.
-func (s *Store) checkFiles() error {
-	names, err := s.fs.List(s.dir)
-	if err != nil {
-		return fmt.Errorf("list the store's folder: %w", err)
+// openError returns the error for one of pebble.Open. Most damage is found before that.
+func (s *Store) openError(err error) error {
+	switch {
+	case pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, vfs.ErrUnsupported):
+		return &Damage{Dir: s.dir, What: err.Error(), Err: err}
+	case strings.Contains(err.Error(), "format major version"):
+		return fmt.Errorf("store %s was %w: %w", s.dir, ErrNewer, err)
 	}
-	has := func(match func(string) bool) bool { return slices.ContainsFunc(names, match) }
-	if has(func(n string) bool { return n == unfinished }) {
-		return fmt.Errorf("store %s is %w: an import or a restore was broken off in it, so that it does not hold everything; remove it and begin again", s.dir, core.ErrUnfinished)
-	}
-	data := has(func(n string) bool { return strings.HasSuffix(n, ".sst") || strings.HasPrefix(n, "MANIFEST-") })
-	marker := has(func(n string) bool { return strings.HasPrefix(n, "marker.manifest.") })
-	if data && !marker {
-		return fmt.Errorf("store %s is %w: its file marker.manifest is missing", s.dir, ErrDamaged)
-	}
-	return nil
+	return fmt.Errorf("open store %s: %w", s.dir, err)
+}
+
+// closeFiles closes Pebble, and notes in the mark that it was closed.
+func (s *Store) closeFiles() error {
+	err := s.db.Close()
+	return errors.Join(err, s.mark.close(err == nil))
 }
 
 func (s *Store) options(o Options) *pebble.Options {
@@ -238,7 +231,7 @@ func (s *Store) start(initial core.Resource) error {
 	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
 	case err != nil:
-		return fmt.Errorf("store %s is %w: %w", s.dir, ErrDamaged, err)
+		return s.damaged("the schema's row", err)
 	case found && v > schema:
 		return fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", s.dir, ErrNewer, v, schema)
 	case !found:
@@ -321,7 +314,7 @@ func (s *Store) Compact(ctx context.Context) error {
 // Close waits for background work, closes the store and unlocks its folder.
 func (s *Store) Close() error {
 	s.durable.now.release()
-	return errors.Join(s.db.Close(), s.lock.Close())
+	return errors.Join(s.closeFiles(), s.lock.Close())
 }
 
 // kindRange returns iterator options whose bounds enclose all keys of a kind.

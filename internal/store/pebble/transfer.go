@@ -52,7 +52,7 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 // damaged returns an error that wraps ErrDamaged and err, and names the store and the
 // damaged part.
 func (s *Store) damaged(what string, err error) error {
-	return fmt.Errorf("store %s is %w: %s: %w", s.dir, ErrDamaged, what, err)
+	return &Damage{Dir: s.dir, What: fmt.Sprintf("%s: %v", what, err), Err: err}
 }
 
 // scan calls f for each row of a kind, in key order, and stops at the first error or

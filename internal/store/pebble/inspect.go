@@ -1,0 +1,448 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/objstorage"
+	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/blob"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// inspection is what the files of a store say before Pebble opens them.
+type inspection struct {
+	fs    vfs.FS
+	dir   string
+	names []string // of all files in the folder
+
+	mark     markState
+	hasMark  bool
+	vouched  bool     // the mark says how long the current manifest is
+	current  uint64   // number of the current manifest
+	manifest manifest // zero for a new store
+
+	logs     []uint64 // numbers of the logs that are needed, in order
+	logBytes int64    // bytes read from them
+	leftOver int64    // bytes behind the last record of the newest log
+	holes    int      // records behind them
+}
+
+// inspect reads the files that Pebble starts from, as Pebble does, but strictly: Pebble
+// takes the first record that it cannot read for the end of the file, goes on without the
+// rest, and deletes the files that it has not read about. inspect changes nothing.
+//
+// It fails with *Damage if a file is missing, too short or unreadable. It fails with
+// core.ErrUnfinished if an import or a restore into the folder did not finish, and with
+// ErrNewer if Pebble's format is newer than this binary.
+func inspect(fs vfs.FS, dir string, opts *pebble.Options) (*inspection, error) {
+	in := &inspection{fs: fs, dir: dir}
+	var err error
+	if in.names, err = fs.List(dir); err != nil {
+		return nil, fmt.Errorf("list the store's folder: %w", err)
+	}
+	if slices.Contains(in.names, unfinished) {
+		return nil, fmt.Errorf("store %s is %w: an import or a restore was broken off in it, so that it does not hold everything; remove it and begin again", dir, core.ErrUnfinished)
+	}
+	readable := false
+	if in.mark, in.hasMark, readable, err = readMark(fs, dir); err != nil {
+		return nil, in.failed(markName, err)
+	}
+	if !readable {
+		// The logs and the manifest may be whole. They are read without the mark.
+		in.hasMark = false
+	}
+	format, err := in.marker("format-version")
+	if err != nil {
+		return nil, err
+	}
+	if err := in.checkFormat(format); err != nil {
+		return nil, err
+	}
+	name, err := in.marker("manifest")
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		return in, in.checkNew()
+	}
+	if err := in.readManifest(name); err != nil {
+		return nil, err
+	}
+	if err := in.checkTables(opts.MakeReaderOptions()); err != nil {
+		return nil, err
+	}
+	if err := in.checkLogs(); err != nil {
+		return nil, err
+	}
+	// The marker is the last file of a new store, so it may be missing in an empty one.
+	if format == "" && (len(in.manifest.tables) > 0 || in.logBytes > 0) {
+		return nil, in.damaged("marker.format-version.*", nil, "it is missing")
+	}
+	return in, in.checkOptions(opts)
+}
+
+// damaged returns a *Damage.
+func (in *inspection) damaged(file string, cause error, format string, args ...any) error {
+	return &Damage{Dir: in.dir, File: file, What: fmt.Sprintf(format, args...), Err: cause}
+}
+
+// failed returns the error for a file that cannot be opened or read: *Damage, unless the
+// reason lies outside of the file.
+func (in *inspection) failed(file string, err error) error {
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return in.damaged(file, err, "it is missing")
+	case errors.Is(err, syscall.EIO):
+		return in.damaged(file, err, "it cannot be read: %v", syscall.EIO)
+	}
+	return fmt.Errorf("read %s of store %s: %w", file, in.dir, err)
+}
+
+// marker returns the value of one of Pebble's markers: empty files whose name has the
+// value. It returns "" if there is none.
+func (in *inspection) marker(name string) (string, error) {
+	value, err := atomicfs.ReadMarker(in.fs, in.dir, name)
+	if err != nil {
+		return "", in.damaged("marker."+name+".*", err, "%v", err)
+	}
+	return value, nil
+}
+
+// checkFormat compares the version of Pebble's format with the newest one that this
+// binary knows.
+func (in *inspection) checkFormat(format string) error {
+	if format == "" {
+		return nil
+	}
+	v, err := strconv.ParseUint(format, 10, 64)
+	if err != nil {
+		return in.damaged("marker.format-version.*", err, "it names the version %q", format)
+	}
+	if v > uint64(pebble.FormatNewest) {
+		return fmt.Errorf("store %s was %w: its files have format %d, this version knows up to %d", in.dir, ErrNewer, v, pebble.FormatNewest)
+	}
+	return nil
+}
+
+// checkNew fails if a folder without a current manifest has data: Pebble would create a new
+// store there and delete the data. The first manifest of a new store exists before the
+// marker that names it, and before all logs and tables.
+func (in *inspection) checkNew() error {
+	for _, name := range in.names {
+		if strings.HasSuffix(name, tableSuffix) || strings.HasSuffix(name, blobSuffix) || strings.HasSuffix(name, logSuffix) ||
+			strings.HasPrefix(name, "marker.format-version.") || strings.HasPrefix(name, optionsPrefix) {
+			return in.damaged("marker.manifest.*", nil, "it is missing")
+		}
+	}
+	for _, f := range in.mark.files {
+		if f.kind == logFile {
+			return in.damaged(fileName("", f.number, logSuffix), nil, "it is missing")
+		}
+	}
+	return nil
+}
+
+// readManifest reads the current manifest. It must be whole up to where the mark says that
+// it is durable. What follows was never relied on: Pebble syncs each record, and the mark,
+// before it deletes the files that the record removes. Without a mark, the last record may
+// be torn, as a write leaves it that broke off, but nothing else.
+func (in *inspection) readManifest(name string) error {
+	number, ok := fileNumber(name, manifestPrefix, "")
+	if !ok {
+		return in.damaged("marker.manifest.*", nil, "it names %q, which is no manifest", name)
+	}
+	in.current = number
+	f, err := in.fs.Open(in.fs.PathJoin(in.dir, name))
+	if err != nil {
+		return in.failed(name, err)
+	}
+	defer f.Close()
+	m, err := readManifest(f)
+	if bad := (*badEdit)(nil); errors.As(err, &bad) {
+		return in.damaged(name, err, "%v", err)
+	}
+	if err != nil {
+		return in.failed(name, err)
+	}
+	in.manifest = *m
+	length := in.mark.length(manifestFile, number)
+	in.vouched = length > 0
+	switch {
+	case m.end < length && m.tail != "":
+		return in.damaged(name, nil, "%s; %d bytes of it were durable", m.tail, length)
+	case m.end < length:
+		return in.damaged(name, nil, "it ends after %d bytes, but %d bytes of it were durable", m.end, length)
+	case m.edits == 0:
+		return in.damaged(name, nil, "it holds no complete record")
+	case m.tail != "" && !in.vouched && !m.torn:
+		return in.damaged(name, nil, "%s", m.tail)
+	}
+	return nil
+}
+
+// checkTables fails unless each table that the manifest names exists, has the size that the
+// manifest says, and has a footer and properties that can be read.
+func (in *inspection) checkTables(o sstable.ReaderOptions) error {
+	for _, number := range sorted(in.manifest.tables) {
+		name := fileName("", number, tableSuffix)
+		err := in.checkFile(name, in.manifest.tables[number], func(r objstorage.Readable) error {
+			t, err := sstable.NewReader(context.Background(), r, o)
+			if err != nil {
+				return err
+			}
+			return t.Close()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	for _, number := range sorted(in.manifest.blobs) {
+		name := fileName("", number, blobSuffix)
+		err := in.checkFile(name, in.manifest.blobs[number], func(r objstorage.Readable) error {
+			b, err := blob.NewFileReader(context.Background(), r, blob.FileReaderOptions{ReaderOptions: o.ReaderOptions})
+			if err != nil {
+				return err
+			}
+			return b.Close()
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *inspection) checkFile(name string, size int64, read func(objstorage.Readable) error) error {
+	f, err := in.fs.Open(in.fs.PathJoin(in.dir, name))
+	if err != nil {
+		return in.failed(name, err)
+	}
+	r, err := sstable.NewSimpleReadable(f)
+	if err != nil {
+		return in.failed(name, errors.Join(err, f.Close()))
+	}
+	if size >= 0 && r.Size() != size {
+		f.Close()
+		return in.damaged(name, nil, "it has %d bytes instead of %d", r.Size(), size)
+	}
+	if err := read(r); err != nil {
+		r.Close()
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			return in.failed(name, err)
+		}
+		return in.damaged(name, err, "%v", err)
+	}
+	return nil
+}
+
+// checkLogs reads the logs that are needed. A log must be whole up to where the mark says
+// that it is durable, and up to where its own later records say so. A log that a newer one
+// follows was closed, so it must be whole to its end.
+func (in *inspection) checkLogs() error {
+	for _, name := range in.names {
+		if number, ok := fileNumber(name, "", logSuffix); ok && number >= in.manifest.firstLog {
+			in.logs = append(in.logs, number)
+		}
+	}
+	slices.Sort(in.logs)
+	for _, f := range in.mark.files {
+		if f.kind == logFile && f.number >= in.manifest.firstLog && !slices.Contains(in.logs, f.number) {
+			return in.damaged(fileName("", f.number, logSuffix), nil, "it is missing; %d bytes of it were durable", f.length)
+		}
+	}
+	for i, number := range in.logs {
+		if err := in.checkLog(number, i == len(in.logs)-1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (in *inspection) checkLog(number uint64, newest bool) error {
+	name := fileName("", number, logSuffix)
+	f, err := in.fs.Open(in.fs.PathJoin(in.dir, name))
+	if err != nil {
+		return in.failed(name, err)
+	}
+	defer f.Close()
+	chunks := newChunkReader(f, number)
+	for err == nil {
+		_, err = chunks.next()
+	}
+	end, length := chunks.offset(), in.mark.length(logFile, number)
+	in.logBytes += end
+	var bad *badChunk
+	broken := errors.As(err, &bad)
+	if !broken && !errors.Is(err, io.EOF) && !errors.Is(err, errClosed) {
+		return in.failed(name, err)
+	}
+	what := "it ends"
+	if broken {
+		what = bad.what
+	}
+	if end < length {
+		return in.damaged(name, nil, "%s at byte %d; %d bytes of it were durable", what, end, length)
+	}
+	if broken && !newest {
+		return in.damaged(name, nil, "%s at byte %d, though a newer log follows", what, end)
+	}
+	rest, err := chunks.tail()
+	if err != nil {
+		return in.failed(name, err)
+	}
+	if broken && rest.promised > end {
+		return in.damaged(name, nil, "%s at byte %d; a later record says that %d bytes were durable", what, end, rest.promised)
+	}
+	in.leftOver += rest.bytes
+	in.holes += rest.chunks
+	return nil
+}
+
+// checkOptions reads Pebble's newest file of options as Pebble does.
+func (in *inspection) checkOptions(opts *pebble.Options) error {
+	newest, name := uint64(0), ""
+	for _, n := range in.names {
+		if number, ok := fileNumber(n, optionsPrefix, ""); ok && number >= newest {
+			newest, name = number, n
+		}
+	}
+	if name == "" {
+		return nil
+	}
+	f, err := in.fs.Open(in.fs.PathJoin(in.dir, name))
+	if err != nil {
+		return in.failed(name, err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return in.failed(name, err)
+	}
+	if err := opts.CheckCompatibility(in.dir, string(b)); err != nil {
+		return in.damaged(name, err, "%v", err)
+	}
+	return nil
+}
+
+// unaccounted is the folder, in the store's folder, for tables that Pebble would delete
+// though nothing says that they are not needed.
+const unaccounted = "unaccounted"
+
+// strays returns the names of the tables that no record of the manifest names, neither as
+// part of the store nor as removed. After a kill these are the output of a flush or a
+// compaction that did not finish, and Pebble deletes them, which is right if the manifest is
+// whole. If the mark vouches for that, strays returns nothing.
+//
+// Logs below the manifest's first log need no such care: a record of the manifest says that
+// their rows are in tables. Older manifests were replaced by the current one.
+func (in *inspection) strays() (names []string) {
+	if in.vouched {
+		return nil
+	}
+	for _, name := range in.names {
+		number, ok := fileNumber(name, "", tableSuffix)
+		known := in.manifest.tables
+		if !ok {
+			number, ok = fileNumber(name, "", blobSuffix)
+			known = in.manifest.blobs
+		}
+		if _, live := known[number]; ok && !live && !in.manifest.dropped[number] {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// prepare makes the folder ready for Pebble: it moves the strays away and opens the mark.
+// It returns the file system for Pebble.
+func (in *inspection) prepare(log *slog.Logger) (*watchedFS, error) {
+	if err := in.moveStrays(log); err != nil {
+		return nil, err
+	}
+	in.report(log)
+	var files []durableFile
+	for _, f := range in.mark.files {
+		if f.kind == manifestFile && f.number == in.current || f.kind == logFile && f.number >= in.manifest.firstLog {
+			files = append(files, f)
+		}
+	}
+	m, err := openMark(in.fs, in.dir, log, in.mark.turn, files)
+	if err != nil {
+		return nil, err
+	}
+	return &watchedFS{FS: in.fs, mark: m}, nil
+}
+
+// moveStrays moves the strays to the folder unaccounted, durably, and logs what is there.
+func (in *inspection) moveStrays(log *slog.Logger) error {
+	fs, dir := in.fs, in.fs.PathJoin(in.dir, unaccounted)
+	strays := in.strays()
+	if len(strays) > 0 {
+		if err := fs.MkdirAll(dir, 0o700); err != nil {
+			return fmt.Errorf("make the folder for files that are not accounted for: %w", err)
+		}
+		for _, name := range strays {
+			to := fs.PathJoin(dir, name)
+			for n := 1; ; n++ {
+				if _, err := fs.Stat(to); errors.Is(err, os.ErrNotExist) {
+					break
+				}
+				to = fs.PathJoin(dir, name+"."+strconv.Itoa(n))
+			}
+			if err := fs.Rename(fs.PathJoin(in.dir, name), to); err != nil {
+				return fmt.Errorf("move a file that is not accounted for: %w", err)
+			}
+			log.Warn("store: a table that no record names was moved; it may hold rows of a lost record, or of work that a kill broke off", "file", name, "to", to)
+		}
+		if err := errors.Join(syncFolder(fs, dir), syncFolder(fs, in.dir)); err != nil {
+			return fmt.Errorf("move files that are not accounted for: %w", err)
+		}
+	}
+	if !slices.Contains(in.names, unaccounted) {
+		return nil
+	}
+	names, err := fs.List(dir)
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	bytes := int64(0)
+	for _, name := range names {
+		if info, err := fs.Stat(fs.PathJoin(dir, name)); err == nil {
+			bytes += info.Size()
+		}
+	}
+	log.Warn("store: a folder has files that are not accounted for; remove it when no message is missed", "folder", dir, "files", len(names), "bytes", bytes)
+	return nil
+}
+
+// report logs what the inspection found if the store was not closed.
+func (in *inspection) report(log *slog.Logger) {
+	switch {
+	case in.manifest.edits == 0 || in.hasMark && in.mark.closed && in.leftOver == 0:
+		return
+	case !in.hasMark && slices.Contains(in.names, markName):
+		log.Warn("store: the mark that says how far the log is durable cannot be read, so damage of the log's end would go unnoticed", "file", in.fs.PathJoin(in.dir, markName))
+	}
+	log.Info("store: its log was read", "closed", in.mark.closed, "bytes", in.logBytes, "left_over_bytes", in.leftOver, "records_behind", in.holes)
+	if in.manifest.tail != "" {
+		log.Warn("store: the last record of the manifest was not complete and not durable, so it was left out", "at", in.manifest.end, "found", in.manifest.tail)
+	}
+}
+
+func sorted(m map[uint64]int64) []uint64 {
+	return slices.Sorted(maps.Keys(m))
+}
