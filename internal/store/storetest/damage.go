@@ -1,0 +1,127 @@
+package storetest
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Damage is one way to damage a file of an embedded store that no process has open.
+type Damage struct {
+	Name string // "bit flipped at 20%"
+	// Do damages the file at path. older is the path of an older copy of the file, for
+	// damages with Older. It returns false if the damage does not apply: an empty file
+	// has no bits, and the older copy may be missing or the same.
+	Do    func(path, older string) (bool, error)
+	Older bool
+}
+
+// Damages are all ways to damage a file.
+var Damages = []Damage{
+	flipped(3), flipped(20), flipped(50), flipped(80), flipped(97),
+	rewritten("cut", func(b []byte) []byte { return b[:len(b)/2] }),
+	rewritten("cut by 10 bytes", func(b []byte) []byte { return b[:max(0, len(b)-10)] }),
+	rewritten("zeroed", func(b []byte) []byte { return make([]byte, len(b)) }),
+	rewritten("emptied", func([]byte) []byte { return nil }),
+	{Name: "missing", Do: func(path, _ string) (bool, error) { return true, os.Remove(path) }},
+	{Name: "an older copy", Older: true, Do: func(path, older string) (bool, error) {
+		old, err := os.ReadFile(older)
+		if errors.Is(err, fs.ErrNotExist) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		return rewrite(path, func([]byte) []byte { return old })
+	}},
+}
+
+// flipped flips one bit at a place in percent of the file's content, which ends before the
+// zeros at its end: Pebble allocates logs before it needs them.
+func flipped(percent int) Damage {
+	return rewritten(fmt.Sprintf("bit flipped at %d%%", percent), func(b []byte) []byte {
+		if n := len(bytes.TrimRight(b, "\x00")); n > 0 {
+			b[n*percent/100] ^= 1 << (percent % 8)
+		}
+		return b
+	})
+}
+
+func rewritten(name string, f func([]byte) []byte) Damage {
+	return Damage{Name: name, Do: func(path, _ string) (bool, error) { return rewrite(path, f) }}
+}
+
+// rewrite replaces a file's content with f of it. It returns false if that is the same.
+func rewrite(path string, f func([]byte) []byte) (bool, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return false, err
+	}
+	damaged := f(slices.Clone(b))
+	if bytes.Equal(b, damaged) {
+		return false, nil
+	}
+	return true, os.WriteFile(path, damaged, 0o600)
+}
+
+// FileKind is a kind of file in the folder of an embedded store.
+type FileKind struct {
+	Name     string
+	Pattern  string // matches the names of the kind
+	Swapped  bool   // an older copy of it is among the damages that a store must notice
+	Required bool   // every store with rows in tables and in the log has one
+}
+
+// FileKinds are all kinds of files that Pebble or the store keeps in the folder.
+var FileKinds = []FileKind{
+	{Name: "manifest", Pattern: "MANIFEST-*", Swapped: true, Required: true},
+	{Name: "log", Pattern: "*.log", Swapped: true, Required: true},
+	{Name: "table", Pattern: "*.sst", Required: true},
+	{Name: "options", Pattern: "OPTIONS-*", Required: true},
+	{Name: "marker of the manifest", Pattern: "marker.manifest.*", Required: true},
+	{Name: "marker of the format", Pattern: "marker.format-version.*", Required: true},
+	{Name: "mark", Pattern: "DURABLE", Required: true},
+	{Name: "lock", Pattern: "LOCK"},
+}
+
+// Files returns the names of the files of this kind in dir, the newest last.
+func (k FileKind) Files(dir string) ([]string, error) {
+	paths, err := filepath.Glob(filepath.Join(dir, k.Pattern))
+	names := make([]string, len(paths))
+	for i, p := range paths {
+		names[i] = filepath.Base(p)
+	}
+	slices.Sort(names) // their numbers have leading zeros
+	return names, err
+}
+
+// CopyFolder copies the files in the folder from to the folder to, which it makes. A copy
+// of a store that is open but idle is what a kill leaves: all that was written, synced or
+// not.
+func CopyFolder(from, to string) error {
+	if err := os.MkdirAll(to, 0o700); err != nil {
+		return err
+	}
+	return os.CopyFS(to, os.DirFS(from))
+}
+
+// Sums returns a checksum of each file in dir and its folders, by name, without LOCK.
+func Sums(dir string) (map[string]string, error) {
+	sums := map[string]string{}
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		name := strings.TrimPrefix(path, dir)
+		if err != nil || d.IsDir() || filepath.Base(path) == "LOCK" {
+			return err
+		}
+		b, err := os.ReadFile(path)
+		sums[name] = fmt.Sprintf("%x", sha256.Sum256(b))
+		return err
+	})
+	return sums, err
+}
