@@ -1,0 +1,180 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
+)
+
+// damageable are copies of one store with the same rows, in tables and in the log.
+type damageable struct {
+	closed, killed          string      // folders: after a clean stop, and as a kill leaves it
+	olderManifest, olderLog string      // folders with an older copy of the manifest, and of the log
+	want                    core.Counts // of either
+}
+
+// putThreads creates n threads with one message each, one batch after another.
+func putThreads(t *testing.T, s *Store, from, n int) {
+	t.Helper()
+	for i := from; i < from+n; i++ {
+		id := fmt.Sprintf("19:%05d@thread.v2", i)
+		c := &core.Change{
+			Key: id, Thread: id, Properties: &core.Properties{Topic: "t"},
+			Messages: []core.Message{{Kind: core.Text, Content: strings.Repeat(fmt.Sprint(i, " "), 100)}},
+		}
+		if _, err := s.Apply(context.Background(), core.Batch{At: 1, Changes: []*core.Change{c}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func newDamageable(t *testing.T) *damageable {
+	t.Helper()
+	root := t.TempDir()
+	d := &damageable{
+		closed: filepath.Join(root, "closed"), killed: filepath.Join(root, "killed"),
+		olderManifest: filepath.Join(root, "older-manifest"), olderLog: filepath.Join(root, "older-log"),
+	}
+	open := func() *Store {
+		s, err := Open(d.closed, Options{Initial: storetest.Initial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	const some = 60
+	s := open()
+	putThreads(t, s, 0, some)
+	must(s.db.Flush())
+	must(s.Close())
+	s = open()
+	putThreads(t, s, some, some)
+	must(s.db.Flush()) // begins the manifest of this run
+	must(storetest.CopyFolder(d.closed, d.olderManifest))
+	putThreads(t, s, 2*some, some)
+	must(s.db.Flush())
+	putThreads(t, s, 3*some, some)
+	must(storetest.CopyFolder(d.closed, d.olderLog))
+	putThreads(t, s, 4*some, some)
+	must(storetest.CopyFolder(d.closed, d.killed))
+	var err error
+	d.want, err = s.Check(t.Context())
+	must(err)
+	must(s.Close())
+	return d
+}
+
+// TestDamage damages one file of a store after another, in all ways, after a clean stop and
+// after a kill. The store must open with all rows, or be refused with the file's name and
+// without a change on disk, or name the damaged table when its rows are read.
+func TestDamage(t *testing.T) {
+	d := newDamageable(t)
+	var mu sync.Mutex
+	outcomes := map[string]int{}
+	t.Run("table", func(t *testing.T) {
+		for stop, base := range map[string]string{"closed": d.closed, "killed": d.killed} {
+			for _, kind := range storetest.FileKinds {
+				names, err := kind.Files(base)
+				if err != nil || kind.Required && len(names) == 0 {
+					t.Fatalf("%s: no file is called %s (%v)", stop, kind.Pattern, err)
+				}
+				for _, damage := range storetest.Damages {
+					if len(names) == 0 || damage.Older && !kind.Swapped {
+						continue
+					}
+					t.Run(fmt.Sprint(stop, "/", kind.Name, "/", damage.Name), func(t *testing.T) {
+						t.Parallel()
+						outcome := damageOne(t, d, base, kind, names[len(names)-1], damage)
+						mu.Lock()
+						outcomes[kind.Name+": "+outcome]++
+						mu.Unlock()
+					})
+				}
+			}
+		}
+	})
+	for _, o := range slices.Sorted(maps.Keys(outcomes)) {
+		t.Logf("%s: %d", o, outcomes[o])
+	}
+}
+
+// damageOne damages a file of a copy of base and returns how the store takes it.
+func damageOne(t *testing.T, d *damageable, base string, kind storetest.FileKind, name string, damage storetest.Damage) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "store")
+	if err := storetest.CopyFolder(base, dir); err != nil {
+		t.Fatal(err)
+	}
+	older := d.olderManifest
+	if kind.Name == "log" {
+		older = d.olderLog
+	}
+	applies, err := damage.Do(filepath.Join(dir, name), filepath.Join(older, name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !applies {
+		if damage.Older {
+			t.Fatalf("%s has no older copy", name)
+		}
+		return "does not apply"
+	}
+	before, err := storetest.Sums(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Open(dir, Options{})
+	if err != nil {
+		refusedByName(t, dir, name, before, err)
+		return "refused"
+	}
+	defer s.Close()
+	counts, err := s.Check(t.Context())
+	switch {
+	case err == nil && counts == d.want:
+		return "whole"
+	case err == nil:
+		t.Errorf("opened with %+v, want %+v", counts, d.want)
+	case kind.Name != "table" || !strings.Contains(err.Error(), strings.TrimSuffix(name, ".sst")):
+		t.Errorf("opened, and then: %v; want an error that names %s", err, name)
+	}
+	return "rows of a table fail"
+}
+
+// refusedByName fails the test unless err names the folder and the file, says what to do,
+// and nothing has changed in the folder.
+func refusedByName(t *testing.T, dir, name string, before map[string]string, err error) {
+	t.Helper()
+	var damage *Damage
+	if !errors.Is(err, ErrDamaged) || !errors.As(err, &damage) {
+		t.Fatalf("refused with %v, want *Damage", err)
+	}
+	if match, _ := filepath.Match(damage.File, name); !match || damage.Dir != dir || damage.What == "" {
+		t.Errorf("refused with %+v, want the folder, %s and what is wrong", damage, name)
+	}
+	if text := err.Error(); !strings.Contains(text, dir) || strings.Contains(text, "\n") {
+		t.Errorf("the message is %q, want one line with the folder", text)
+	}
+	after, err := storetest.Sums(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(before, after) {
+		t.Errorf("the refused start changed files: %v, before %v", after, before)
+	}
+}
