@@ -132,9 +132,9 @@ func settingFindings(err error) []finding {
 		return []finding{{Check: "settings", State: fine, Found: "they load"}}
 	}
 	errs := []error{err}
-	var several interface{ Unwrap() []error }
+	var several config.Errors
 	if errors.As(err, &several) {
-		errs = several.Unwrap()
+		errs = several
 	}
 	var all []finding
 	for _, err := range errs {

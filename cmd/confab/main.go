@@ -110,8 +110,12 @@ func examples(lines ...string) string {
 func report(w io.Writer, err error) int {
 	var code exitCode
 	var f *failure
-	var several interface{ Unwrap() []error }
+	var settings config.Errors
 	var setting *config.Error
+	var mendable interface {
+		error
+		Remedy() string
+	}
 	switch {
 	case err == nil:
 		return 0
@@ -120,12 +124,16 @@ func report(w io.Writer, err error) int {
 	case errors.As(err, &f):
 		say(w, f.what, f.next)
 		return max(f.code, 1)
-	case errors.As(err, &several): // every mistake in the settings
-		for _, err := range several.Unwrap() {
+	// Not every error that wraps several is a list of mistakes: fmt.Errorf with two %w
+	// makes one message of them.
+	case errors.As(err, &settings):
+		for _, err := range settings {
 			report(w, err)
 		}
 	case errors.As(err, &setting):
 		say(w, setting.Error(), setting.Next)
+	case errors.As(err, &mendable): // a damaged store, for example
+		say(w, mendable.Error(), mendable.Remedy())
 	default:
 		say(w, err.Error(), "")
 	}

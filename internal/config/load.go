@@ -60,8 +60,17 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %s (%s)", e.Setting, e.Problem, e.Origin)
 }
 
+// Errors are all mistakes in the settings, an *Error for each.
+type Errors []error
+
+// Error returns one line for each mistake.
+func (e Errors) Error() string { return errors.Join(e...).Error() }
+
+// Unwrap returns the mistakes.
+func (e Errors) Unwrap() []error { return e }
+
 // Load reads the settings from all sources and checks them. It reports all mistakes: the
-// returned error joins, with errors.Join, one *Error for each.
+// returned error is of type Errors.
 func Load(in Input) (Config, error) {
 	l := &loader{in: in, values: map[string]value{}}
 	l.defaults(in.Defaults)
@@ -75,8 +84,8 @@ func Load(in Input) (Config, error) {
 		}
 	}
 	l.checkCombinations(c)
-	if err := errors.Join(l.errs...); err != nil {
-		return Config{}, err
+	if len(l.errs) > 0 {
+		return Config{}, Errors(l.errs)
 	}
 	return c, nil
 }

@@ -3,6 +3,8 @@ package pebble
 import (
 	"fmt"
 	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
 )
 
 // Damage is the error for a store whose files or rows are missing, unreadable or
@@ -35,4 +37,21 @@ func (d *Damage) Unwrap() error { return d.Err }
 // Remedy returns what an operator can do, as one sentence without a full stop.
 func (d *Damage) Remedy() string {
 	return "bring a backup back with `confab restore`, or save every row that can still be read with `confab export --salvage`"
+}
+
+// damaged returns *Damage for rows that cannot be read, which what names. It names the file
+// if Pebble does.
+func (s *Store) damaged(what string, err error) error {
+	file, reason := damagedFile(s, err)
+	return &Damage{Dir: s.dir, File: file, What: strings.TrimPrefix(what+": "+reason, ": "), Err: err}
+}
+
+// damagedFile returns the name of the file that Pebble found damaged, or "", and the text of
+// err. Pebble appends an error whose text says nothing to those that name a file.
+func damagedFile(s *Store, err error) (file, reason string) {
+	info := pebble.ExtractDataCorruptionInfo(err)
+	if info == nil {
+		return "", err.Error()
+	}
+	return s.fs.PathBase(info.Path), info.Details.Error()
 }

@@ -150,31 +150,43 @@ func damageOne(t *testing.T, d *damageable, base string, kind storetest.FileKind
 		return "whole"
 	case err == nil:
 		t.Errorf("opened with %+v, want %+v", counts, d.want)
-	case kind.Name != "table" || !strings.Contains(err.Error(), strings.TrimSuffix(name, ".sst")):
-		t.Errorf("opened, and then: %v; want an error that names %s", err, name)
+	case kind.Name != "table":
+		t.Errorf("opened, and then: %v", err)
+	default:
+		names(t, dir, name, err)
 	}
 	return "rows of a table fail"
 }
 
-// refusedByName fails the test unless err names the folder and the file, says what to do,
-// and nothing has changed in the folder.
+// refusedByName fails the test unless err names the damage, and nothing has changed in the
+// folder.
 func refusedByName(t *testing.T, dir, name string, before map[string]string, err error) {
 	t.Helper()
-	var damage *Damage
-	if !errors.Is(err, ErrDamaged) || !errors.As(err, &damage) {
-		t.Fatalf("refused with %v, want *Damage", err)
-	}
-	if match, _ := filepath.Match(damage.File, name); !match || damage.Dir != dir || damage.What == "" {
-		t.Errorf("refused with %+v, want the folder, %s and what is wrong", damage, name)
-	}
-	if text := err.Error(); !strings.Contains(text, dir) || strings.Contains(text, "\n") {
-		t.Errorf("the message is %q, want one line with the folder", text)
-	}
+	names(t, dir, name, err)
 	after, err := storetest.Sums(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !maps.Equal(before, after) {
 		t.Errorf("the refused start changed files: %v, before %v", after, before)
+	}
+}
+
+// names fails the test unless err is one line that names the folder, the file and what is
+// wrong, and says what to do.
+func names(t *testing.T, dir, name string, err error) {
+	t.Helper()
+	var damage *Damage
+	if !errors.Is(err, ErrDamaged) || !errors.As(err, &damage) {
+		t.Fatalf("error %v, want *Damage", err)
+	}
+	if match, _ := filepath.Match(damage.File, name); !match || damage.Dir != dir || damage.What == "" {
+		t.Errorf("error %+v, want one for folder %s and file %s that says what is wrong", damage, dir, name)
+	}
+	if text := damage.Error(); !strings.Contains(text, dir) || strings.Contains(text, "\n") || strings.Contains(text, "<") {
+		t.Errorf("the message is %q, want one line with the folder and no tags", text)
+	}
+	if !strings.Contains(damage.Remedy(), "confab restore") || !strings.Contains(damage.Remedy(), "confab export --salvage") {
+		t.Errorf("the remedy is %q", damage.Remedy())
 	}
 }

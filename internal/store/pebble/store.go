@@ -167,7 +167,7 @@ func (s *Store) open(o Options) error {
 func (s *Store) openError(err error) error {
 	switch {
 	case pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, vfs.ErrUnsupported):
-		return &Damage{Dir: s.dir, What: err.Error(), Err: err}
+		return s.damaged("", err)
 	case strings.Contains(err.Error(), "format major version"):
 		return fmt.Errorf("store %s was %w: %w", s.dir, ErrNewer, err)
 	}

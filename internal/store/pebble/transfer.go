@@ -49,12 +49,6 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 	return nil
 }
 
-// damaged returns an error that wraps ErrDamaged and err, and names the store and the
-// damaged part.
-func (s *Store) damaged(what string, err error) error {
-	return &Damage{Dir: s.dir, What: fmt.Sprintf("%s: %v", what, err), Err: err}
-}
-
 // scan calls f for each row of a kind, in key order, and stops at the first error or
 // when ctx is done. Key and value are valid only until f returns.
 func (s *Store) scan(ctx context.Context, r pebble.Reader, kind byte, f func(key, value []byte) error) error {
