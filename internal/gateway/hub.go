@@ -96,8 +96,9 @@ type Hub struct {
 	wanted chan struct{} // capacity 1: somebody waits for the feed
 	slots  chan struct{} // capacity Bounds.CatchUps: taken by sessions that catch up
 
-	queued atomic.Int64 // bytes in the queues of all sessions
-	stats  stats
+	writers *writers
+	queued  atomic.Int64 // bytes in the queues of all sessions
+	stats   stats
 
 	// mu guards the fields below. It is locked before a session's mu. The feed's
 	// goroutine holds it while it tells its events, so that a session that enters knows
@@ -123,7 +124,7 @@ type user struct {
 // NewHub returns a hub without sessions. Run must run for sessions to open.
 func NewHub(o Options) *Hub {
 	h := &Hub{o: o, bounds: o.Bounds.withDefaults(), log: o.Logger, now: o.Now, wanted: make(chan struct{}, 1),
-		live: make(chan struct{}), users: map[string]*user{}, empty: make(chan struct{})}
+		live: make(chan struct{}), users: map[string]*user{}, empty: make(chan struct{}), writers: newWriters()}
 	h.slots = make(chan struct{}, h.bounds.CatchUps)
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)

@@ -10,7 +10,7 @@ import (
 )
 
 // Sink writes a session to the socket of some protocol. One goroutine at a time calls it,
-// which only lives while there is something to write.
+// and none while there is nothing to write.
 type Sink interface {
 	// Append appends an event to b. The client continues at the cursor at. e is nil for a
 	// heartbeat. An event may be shared by sessions: Event.Encoded encodes it once.
@@ -66,7 +66,7 @@ type Session struct {
 	control []byte // bytes to write before events
 	beating bool   // a heartbeat is due
 	started bool
-	running bool          // a goroutine writes
+	running bool          // a goroutine writes, or will soon
 	woken   bool          // Wake was called: that goroutine must ask Sink.Full again
 	poke    chan struct{} // capacity 1; not nil while that goroutine reads from the store
 	why     Reason        // the end; 0 while the session is open
@@ -311,13 +311,13 @@ func (s *Session) breakOff(tip core.Cursor) {
 	s.run()
 }
 
-// run starts the goroutine that writes, unless it runs. The caller holds s.mu.
+// run has a goroutine write the session, unless one does. The caller holds s.mu.
 func (s *Session) run() {
 	switch {
 	case !s.started:
 	case !s.running:
 		s.running = true
-		go s.write()
+		s.hub.writers.add(s)
 	case s.poke != nil:
 		select {
 		case s.poke <- struct{}{}:

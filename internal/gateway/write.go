@@ -12,7 +12,7 @@ import (
 type task uint8
 
 const (
-	rest     task = iota // nothing: the goroutine ends
+	rest     task = iota // nothing: the goroutine takes another session
 	flush                // write control bytes, a heartbeat and events
 	catchUp              // read events from the store
 	farewell             // end
@@ -70,19 +70,22 @@ func (s *Session) next(full bool) work {
 // buffers holds the buffers in which sessions gather what they write.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// write is the goroutine that writes what a session has to tell. It ends when nothing is
-// left.
-func (s *Session) write() {
+// write writes what a session has to tell, until nothing is left. One goroutine at a time
+// calls it. brief means that others wait for this goroutine: what must be read from the
+// store is left to another one.
+func (s *Session) write(brief bool) {
 	buffer := buffers.Get().(*[]byte)
 	b := (*buffer)[:0]
+	defer func() {
+		if cap(b) <= 2*maxWrite {
+			*buffer = b[:0]
+			buffers.Put(buffer)
+		}
+	}()
 	for {
 		w := s.next(s.sink.Full())
 		switch w.task {
 		case rest:
-			if cap(b) <= 2*maxWrite {
-				*buffer = b[:0]
-				buffers.Put(buffer)
-			}
 			return
 		case farewell:
 			b = s.sink.End(append(b[:0], w.control...), s.Why())
@@ -92,6 +95,10 @@ func (s *Session) write() {
 			s.close()
 			return
 		case catchUp:
+			if brief {
+				go s.write(false)
+				return
+			}
 			b = s.catchUp(b)
 		case flush:
 			b = append(b[:0], w.control...)
