@@ -117,7 +117,7 @@ newest: need-python build
 	COMPAT_BIN=dist/confab compat/python/run-newest
 
 bench:
-	TEST_FIGURES=1 $(GO) test -count=1 -run '^(TestFigures|TestLiveFigures|TestResumeFigures)$$' -v ./internal/bench
+	TEST_FIGURES=1 $(GO) test -count=1 -run '^(TestFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
 
 # Two builds side by side (docs/benchmarks.md): make bench-compare A=8a46270 [B=HEAD]
