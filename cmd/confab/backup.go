@@ -167,10 +167,11 @@ func explainStoreError(ctx context.Context, err error) error {
 	var full *server.NotEmptyError
 	var line *transfer.Error
 	var known *failure
+	var mendable remedied
 	switch {
 	case ctx.Err() != nil:
 		return exitCode(130)
-	case errors.As(err, &known):
+	case errors.As(err, &known), errors.As(err, &mendable):
 		return err
 	case errors.As(err, &inUse):
 		return &failure{what: fmt.Sprintf("data folder %s is in use by another Confab", tilde(inUse.Path)), next: "stop that one first", cause: err}

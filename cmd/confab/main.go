@@ -66,6 +66,12 @@ type failure struct {
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.cause }
 
+// remedied is an error of another package that knows its remedy.
+type remedied interface {
+	error
+	Remedy() string
+}
+
 // exitCode is an error that prints nothing and sets the exit code of this program: 130
 // after a signal, for example, or the exit code of the program that `confab run` started.
 type exitCode int
@@ -112,10 +118,7 @@ func report(w io.Writer, err error) int {
 	var f *failure
 	var settings config.Errors
 	var setting *config.Error
-	var mendable interface {
-		error
-		Remedy() string
-	}
+	var mendable remedied
 	switch {
 	case err == nil:
 		return 0

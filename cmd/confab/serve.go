@@ -166,7 +166,10 @@ func explainStart(err error, cfg config.Config) error {
 	var data *server.DataInUseError
 	var file *fs.PathError
 	var network *net.OpError
+	var mendable remedied
 	switch {
+	case errors.As(err, &mendable): // its cause may be a *fs.PathError
+		return err
 	case errors.As(err, &port):
 		return portInUse(port, cfg)
 	case errors.As(err, &data):

@@ -74,7 +74,7 @@ var errClosed = errors.New("the log was closed")
 func parseChunk(b []byte, log uint32) (c chunk, n int, err error) {
 	bad := func(what string) (chunk, int, error) { return chunk{}, 0, &badChunk{what: what} }
 	if len(b) < plainHeader {
-		return chunk{}, 0, &badChunk{what: "the file ends inside a record", torn: true}
+		return chunk{}, 0, &badChunk{what: "a record is cut off", torn: true}
 	}
 	sum, length, kind := binary.LittleEndian.Uint32(b), int(binary.LittleEndian.Uint16(b[4:])), b[6]
 	if kind == 0 && sum == 0 && length == 0 {
@@ -90,7 +90,7 @@ func parseChunk(b []byte, log uint32) (c chunk, n int, err error) {
 		header = logHeader
 	}
 	if len(b) < header {
-		return chunk{}, 0, &badChunk{what: "the file ends inside a record", torn: true}
+		return chunk{}, 0, &badChunk{what: "a record is cut off", torn: true}
 	}
 	other := false
 	if header > plainHeader {
@@ -103,7 +103,7 @@ func parseChunk(b []byte, log uint32) (c chunk, n int, err error) {
 	}
 	n = header + length
 	if n > len(b) {
-		return chunk{}, 0, &badChunk{what: "the file or its block ends inside a record", torn: true}
+		return chunk{}, 0, &badChunk{what: "a record is cut off", torn: true}
 	}
 	switch {
 	case sum != checksum(b[6:n]):
@@ -165,7 +165,7 @@ func (c *chunkReader) next() (chunk, error) {
 		rest := c.buf[c.at:c.n]
 		if padding(rest, c.ended) {
 			if err := c.load(); errors.Is(err, io.EOF) && c.open {
-				return chunk{}, &badChunk{what: "the file ends inside a record", torn: true}
+				return chunk{}, &badChunk{what: "a record is cut off", torn: true}
 			} else if err != nil {
 				return chunk{}, err
 			}
