@@ -358,13 +358,14 @@ func verifyReceipts(t *testing.T, s core.Store, threads map[string]bool, acked m
 }
 
 // TestKill kills a child process under load, several times on one folder, and verifies
-// the store after each kill.
+// the store after each kill. After some kills it first litters the end of the log.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	var byRound [][]ack
 	total := 0
 	for round := range rounds(t, "TEST_KILL_ROUNDS", 3) {
 		acks := killOne(t, dir, round)
+		litter(t, vfs.Default, dir, round)
 		s, err := Open(dir, Options{})
 		if err != nil {
 			t.Fatalf("round %d: open after the kill: %v", round, err)
@@ -482,6 +483,7 @@ func powerCut(t *testing.T, round int) int {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+	litter(t, clone, "store", round)
 	left, err := Open("store", Options{FS: clone, CacheSize: 1 << 20})
 	if err != nil {
 		t.Fatalf("round %d: open after the power cut: %v", round, err)
@@ -493,6 +495,44 @@ func powerCut(t *testing.T, round int) int {
 		t.Fatalf("round %d: %v", round, err)
 	}
 	return len(acks)
+}
+
+// litter writes 70 KB of garbage or zeros behind the last record of the newest log, in
+// every tenth round.
+func litter(t *testing.T, fs vfs.FS, dir string, round int) {
+	t.Helper()
+	if round%10 != 1 {
+		return
+	}
+	names, err := fs.List(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	newest, name := uint64(0), ""
+	for _, n := range names {
+		if number, ok := fileNumber(n, "", logSuffix); ok && number >= newest {
+			newest, name = number, fs.PathJoin(dir, n)
+		}
+	}
+	f, err := fs.OpenReadWrite(name, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	chunks := newChunkReader(f, newest)
+	for err == nil {
+		_, err = chunks.next()
+	}
+	b := make([]byte, 70<<10)
+	if round%20 == 1 {
+		random := rand.New(rand.NewPCG(uint64(round), 4))
+		for i := range b {
+			b[i] = byte(random.Uint32())
+		}
+	}
+	if _, err := f.WriteAt(b, chunks.offset()); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // verifyLog reads the whole event log. Positions must rise, the numbers of each thread
