@@ -57,20 +57,25 @@ func newDamageable(t *testing.T) *damageable {
 			t.Fatal(err)
 		}
 	}
-	const some = 60
+	n := 0
+	put := func(s *Store, threads int) {
+		t.Helper()
+		putThreads(t, s, n, threads)
+		n += threads
+	}
 	s := open()
-	putThreads(t, s, 0, some)
+	put(s, 60)
 	must(s.db.Flush())
 	must(s.Close())
 	s = open()
-	putThreads(t, s, some, some)
-	must(s.db.Flush()) // begins the manifest of this run
+	put(s, 200)
+	must(s.db.Flush()) // begins the manifest of this run; the next log but one is written over this one
 	must(storetest.CopyFolder(d.closed, d.olderManifest))
-	putThreads(t, s, 2*some, some)
+	put(s, 50)
 	must(s.db.Flush())
-	putThreads(t, s, 3*some, some)
+	put(s, 50)
 	must(storetest.CopyFolder(d.closed, d.olderLog))
-	putThreads(t, s, 4*some, some)
+	put(s, 55)
 	must(storetest.CopyFolder(d.closed, d.killed))
 	var err error
 	d.want, err = s.Check(t.Context())
