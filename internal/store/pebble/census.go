@@ -1,0 +1,170 @@
+package pebble
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// Census is the content of a store in figures. Two stores with the same rows have an
+// equal Census, also if one of them was imported from an export of the other. Then only
+// endpoints and Position may differ: an export has no endpoints and counts positions
+// from 1.
+type Census struct {
+	Position uint64       `json:"position"` // of the last event of the log, or 0
+	Kinds    []KindCensus `json:"kinds"`    // all kinds, always in the same order
+}
+
+// KindCensus is the number and the sum of the rows of one kind.
+type KindCensus struct {
+	Kind string `json:"kind"`
+	Rows uint64 `json:"rows"`
+	// Sum is 32 hexadecimal digits. It adds up a hash of each row, so that it does not
+	// depend on the order of the rows. It does not depend on the formats of the rows,
+	// on the state of an unfinished erasure, or on where the event log begins.
+	Sum string `json:"sum"`
+}
+
+// Rows returns the number of rows of the kind with this name, or 0.
+func (c Census) Rows(kind string) uint64 {
+	for _, k := range c.Kinds {
+		if k.Kind == kind {
+			return k.Rows
+		}
+	}
+	return 0
+}
+
+// Census reads all durable rows, of one moment, and returns their figures. It fails with
+// ErrDamaged if a row cannot be read.
+func (s *Store) Census(ctx context.Context) (Census, error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	start, err := logStart(snap)
+	if err != nil {
+		return Census{}, s.damaged("the event log", err)
+	}
+	all := newTallies(start.Position)
+	for _, t := range all.kinds {
+		err := s.scan(ctx, snap, t.letter, func(key, value []byte) error {
+			if err := t.add(key, value); err != nil {
+				return s.damaged(fmt.Sprintf("row %q", key), err)
+			}
+			return nil
+		})
+		if err != nil {
+			return Census{}, err
+		}
+	}
+	return all.census(), nil
+}
+
+// tallies counts the rows of all kinds.
+type tallies struct {
+	kinds []*kindTally
+	last  uint64 // the greatest position
+}
+
+// kindTally counts the rows of one kind. sum is a number of 128 bits.
+type kindTally struct {
+	letter byte
+	name   string
+	rows   uint64
+	sum    [2]uint64
+	add    func(key, value []byte) error // decodes a row and adds it
+}
+
+// newTallies returns empty tallies of a store whose log begins after the position floor.
+func newTallies(floor uint64) *tallies {
+	all := &tallies{last: floor}
+	all.kinds = []*kindTally{
+		tallyOf("users", users, func(u *core.User) { u.ErasedTo = "" }), // an export does not have it
+		tallyOf("threads", heads, func(h *core.Head) { h.LastPosition = max(h.LastPosition, floor) - floor }),
+		tallyOf("members", members, nil),
+		tallyOf("messages", messages, nil),
+		tallyOf("message ids", ids, nil),
+		tallyOf("answers", answers, nil),
+		tallyOf("tokens", sent, nil),
+		tallyOf("receipts", receipts, nil),
+		tallyOf("list entries", lists, nil),
+		tallyOf("users in deletion", deleting, nil),
+		tallyOf("expiries", expiries, nil),
+		tallyOf("events", events, func(e *core.Event) { e.Check = 0; fromFloor(e, floor) }),
+		tallyOf("positions", positions, func(e *core.Event) {
+			all.last = max(all.last, e.Position)
+			fromFloor(e, floor)
+		}),
+		tallyOf("endpoints", endpoints, nil),
+	}
+	return all
+}
+
+// fromFloor gives an event the position that it has in an export.
+func fromFloor(e *core.Event, floor uint64) {
+	e.Position -= floor
+	if e.Thread == "" {
+		e.Number = e.Position
+	}
+}
+
+// tallyOf returns an empty tally of a kind. normal, if it is not nil, removes from a row
+// what differs between stores with the same content.
+func tallyOf[T any](name string, k kind[T], normal func(*T)) *kindTally {
+	t := &kindTally{letter: k.letter, name: name}
+	var b []byte
+	t.add = func(key, value []byte) error {
+		r, err := k.parse(key, value)
+		if err != nil {
+			return err
+		}
+		if normal != nil {
+			normal(&r)
+		}
+		b = append(b[:0], 0, 0, 0, 0) // the length of the key, which separates it from the value
+		b = k.key(b, &r)
+		binary.BigEndian.PutUint32(b, uint32(len(b)-4))
+		b = k.schema.Encode(b, &r)
+		h := sha256.Sum256(b)
+		var carry uint64
+		t.sum[1], carry = bits.Add64(t.sum[1], binary.BigEndian.Uint64(h[8:]), 0)
+		t.sum[0], _ = bits.Add64(t.sum[0], binary.BigEndian.Uint64(h[:]), carry)
+		t.rows++
+		return nil
+	}
+	return t
+}
+
+// census returns the figures of all rows that were added.
+func (all *tallies) census() Census {
+	c := Census{Position: all.last}
+	for _, t := range all.kinds {
+		c.Kinds = append(c.Kinds, KindCensus{t.name, t.rows, fmt.Sprintf("%016x%016x", t.sum[0], t.sum[1])})
+	}
+	return c
+}
+
+// errKey means that a key does not have the fields of its kind.
+var errKey = errors.New("the key does not have the form of its kind")
+
+// parse is decode for a row of a store that may be damaged: it fails, instead of
+// panicking, if the key is malformed.
+func (k kind[T]) parse(key, value []byte) (r T, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = errKey
+		}
+	}()
+	if r, err = k.decode(key, value); err != nil {
+		return r, err
+	}
+	if !bytes.Equal(k.key(make([]byte, 0, len(key)+1), &r), key) {
+		err = errKey
+	}
+	return r, err
+}
