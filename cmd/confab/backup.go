@@ -78,7 +78,7 @@ func orderBackup(ctx context.Context, cfg config.Config, to string) (b admin.Bac
 	}()
 	r, runs := findRunning(cfg.Data)
 	if !runs {
-		return server.OfflineBackup(cfg, order, shortVersion(), time.Now())
+		return server.OfflineBackup(ctx, cfg, order, shortVersion(), time.Now())
 	}
 	c, err := clientTo(r)
 	if err != nil {

@@ -87,6 +87,11 @@ type Backup struct {
 	Made     string `json:"made"`    // when, in UTC
 	Version  string `json:"version"` // of Confab
 	Resource string `json:"resource"`
+	// Epoch and Position name the end of the event log. They and Rows are what the files
+	// of the backup were found to hold.
+	Epoch    string      `json:"epoch"`
+	Position uint64      `json:"position"`
+	Rows     core.Counts `json:"rows"`
 }
 
 // Key describes an access key without its secret.

@@ -1,16 +1,17 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/confab-chat/confab/internal/admin"
@@ -19,20 +20,39 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// backupFile is the name of the file that is written last into a backup: a folder
-// without it is not a complete backup. A backup is a folder with this file and copies
-// of the store and of the local certificate authority. It does not have the settings or
-// a certificate that the settings name.
+// backupFile is the name of the file that describes a backup. A backup is a folder with this
+// file and copies of the store and of the local certificate authority. It does not have the
+// settings or a certificate that the settings name. While it is being made, it is marked as
+// unfinished.
 const backupFile = "confab-backup.json"
 
-// backupFormat is the version of a backup's layout.
-const backupFormat = 1
+// backupFormat is the version of a backup's layout. Format 2 added the files and the rows.
+const backupFormat = 2
 
 // backupNote is the content of backupFile.
 type backupNote struct {
 	Confab string `json:"confab"` // "backup"
 	Format int    `json:"format"`
 	admin.Backup
+	content
+	Files []savedFile `json:"files"`
+}
+
+// content is what a store holds, as far as a backup notes it.
+type content struct {
+	Check  uint32        `json:"check"`  // of the event at the last position
+	Census pebble.Census `json:"census"` // numbers and sums of rows
+}
+
+// DamagedBackupError means that a backup is not as it was when it was made.
+type DamagedBackupError struct {
+	Path string // of the backup
+	What string // is wrong, with the name of the file
+}
+
+// Error returns a message with the backup and what is wrong with it.
+func (e *DamagedBackupError) Error() string {
+	return fmt.Sprintf("the backup %s is damaged: %s", e.Path, e.What)
 }
 
 // PrepareBackup creates the folder for a backup and writes a file with a random proof
@@ -43,7 +63,7 @@ func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error
 	if req.To, err = filepath.Abs(to); err != nil {
 		return req, nil, err
 	}
-	created, err := ensureEmpty(req.To)
+	created, err := emptyFolder(req.To)
 	if err != nil {
 		return req, nil, err
 	}
@@ -62,36 +82,21 @@ func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error
 	return req, cancel, nil
 }
 
-// ensureEmpty creates the folder if it does not exist. It fails with *NotEmptyError if the
-// folder is not empty.
-func ensureEmpty(dir string) (created bool, err error) {
-	entries, err := os.ReadDir(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return true, os.MkdirAll(dir, 0o700)
-	case err != nil:
-		return false, err
-	case len(entries) > 0:
-		return false, &NotEmptyError{Path: dir}
-	}
-	return false, nil
-}
-
 // OfflineBackup makes a backup of the embedded store while no server uses it. It fails
 // with *NoDataError if no store exists and *DataInUseError if a server runs.
-func OfflineBackup(c config.Config, req admin.BackupRequest, version string, now time.Time) (admin.Backup, error) {
+func OfflineBackup(ctx context.Context, c config.Config, req admin.BackupRequest, version string, now time.Time) (admin.Backup, error) {
 	s, err := openExisting(c)
 	if err != nil {
 		return admin.Backup{}, err
 	}
-	b, err := makeBackup(s, c.Data, req, version, now)
+	b, err := makeBackup(ctx, s, c.Data, req, version, now)
 	return b, errors.Join(err, s.Close())
 }
 
 // backup returns the function with which the admin API makes a backup of the running
 // server. The function's errors wrap admin.ErrBackup.
 func (s *Server) backup(version string) func(context.Context, admin.BackupRequest) (admin.Backup, error) {
-	return func(_ context.Context, req admin.BackupRequest) (admin.Backup, error) {
+	return func(ctx context.Context, req admin.BackupRequest) (admin.Backup, error) {
 		embedded, ok := s.store.(*pebble.Store)
 		switch {
 		case !ok:
@@ -99,7 +104,7 @@ func (s *Server) backup(version string) func(context.Context, admin.BackupReques
 		case s.info.Memory:
 			return admin.Backup{}, fmt.Errorf("%w: this server keeps its data in memory", admin.ErrBackup)
 		}
-		b, err := makeBackup(embedded, s.info.Data, req, version, s.now())
+		b, err := makeBackup(ctx, embedded, s.info.Data, req, version, s.now())
 		if err != nil {
 			err = fmt.Errorf("%w: %w", admin.ErrBackup, err)
 		}
@@ -108,17 +113,24 @@ func (s *Server) backup(version string) func(context.Context, admin.BackupReques
 }
 
 // makeBackup writes a backup of the store and of the certificate authority in the folder
-// data. It removes what it wrote if it fails.
-func makeBackup(s *pebble.Store, data string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
+// data. It reads the copies again, and notes their checksums and what they hold. If it
+// fails or ctx is done, it removes what it wrote, the note first.
+func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
 	if err := checkProof(req); err != nil {
 		return b, err
 	}
-	store, tls := storeFolder(req.To), TLSFolder(req.To)
+	if err := markUnfinished(req.To); err != nil {
+		return b, err
+	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.RemoveAll(store), os.RemoveAll(tls))
+			err = errors.Join(err, discard(req.To, backupFile, storeName, tlsName))
 		}
 	}()
+	if err := os.Remove(filepath.Join(req.To, admin.ProofFile)); err != nil {
+		return b, err
+	}
+	store, tls := storeFolder(req.To), TLSFolder(req.To)
 	if err := s.Checkpoint(store); err != nil {
 		return b, err
 	}
@@ -128,44 +140,30 @@ func makeBackup(s *pebble.Store, data string, req admin.BackupRequest, version s
 	if err := copyFiles(TLSFolder(data), tls); err != nil {
 		return b, fmt.Errorf("copy the certificate authority: %w", err)
 	}
-	r, err := s.Resource(context.Background())
-	if err != nil {
-		return b, err
-	}
 	if err := syncFolders(store, tls); err != nil {
 		return b, err
 	}
-	b = admin.Backup{Folder: req.To, Made: now.UTC().Format("2006-01-02T15:04:05Z"), Version: version, Resource: r.ID}
-	text, err := json.MarshalIndent(backupNote{"backup", backupFormat, b}, "", "  ")
+	note := backupNote{Confab: "backup", Format: backupFormat}
+	note.Backup, note.content, err = inspectFolder(ctx, req.To)
+	if err != nil {
+		return b, fmt.Errorf("read the copy of the store: %w", err)
+	}
+	if note.Files, err = sumFiles(ctx, req.To); err != nil {
+		return b, err
+	}
+	note.Folder, note.Made, note.Version = req.To, now.UTC().Format("2006-01-02T15:04:05Z"), version
+	text, err := json.MarshalIndent(note, "", "  ")
 	if err != nil {
 		return b, err
 	}
 	if err := writeSynced(filepath.Join(req.To, backupFile), append(text, '\n'), 0o600); err != nil {
 		return b, err
 	}
-	return b, syncFolders(req.To)
+	return note.Backup, markFinished(req.To)
 }
 
-// syncFolders calls fsync on the folders, which makes the names of their files durable. It
-// skips folders that do not exist, and does nothing on Windows, which cannot sync folders.
-func syncFolders(dirs ...string) error {
-	for _, dir := range dirs {
-		d, err := os.Open(dir)
-		if runtime.GOOS == "windows" || errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(d.Sync(), d.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// checkProof removes the proof file from the folder of the request. It fails if that file
-// does not contain the request's proof or the folder contains anything else.
+// checkProof fails if the folder of the request has no proof file with the request's proof,
+// or has anything else.
 func checkProof(req admin.BackupRequest) error {
 	if !filepath.IsAbs(req.To) {
 		return fmt.Errorf("%q is not an absolute path", req.To)
@@ -182,106 +180,167 @@ func checkProof(req admin.BackupRequest) error {
 	if len(entries) > 1 {
 		return &NotEmptyError{Path: req.To}
 	}
-	return os.Remove(proof)
+	return nil
 }
 
 // Restore copies a backup into the data folder, which must be empty or not exist, and
-// checks all rows. It returns the backup's description and the number of rows. The
-// store gets a new epoch (a random name of its event log), because clients may have
-// seen later events of the old one. If Restore fails, it removes what it copied.
+// compares the copies and all rows with what the backup notes. It returns the backup's
+// description and the number of rows. The store gets a new epoch (a random name of its
+// event log), because clients may have seen later events of the old one. The folder is
+// marked as unfinished until all that is done. If Restore fails, it removes what it copied;
+// the error is a *DamagedBackupError if the backup is not as it was made.
 func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup, rows core.Counts, err error) {
-	if b, err = readBackup(from); err != nil {
-		return b, rows, err
-	}
-	created, err := ensureEmpty(c.Data)
+	note, err := readBackup(from)
 	if err != nil {
 		return b, rows, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.RemoveAll(storeFolder(c.Data)), os.RemoveAll(TLSFolder(c.Data)))
-			if created {
-				os.Remove(c.Data)
-			}
+	created, err := emptyFolder(c.Data)
+	if err != nil {
+		return b, rows, err
+	}
+	if err := markUnfinished(c.Data); err != nil {
+		if created {
+			os.Remove(c.Data)
 		}
-	}()
-	if err := pebble.Restore(ctx, storeFolder(from), storeFolder(c.Data)); err != nil {
 		return b, rows, err
 	}
-	if err := copyFiles(TLSFolder(from), TLSFolder(c.Data)); err != nil {
-		return b, rows, fmt.Errorf("copy the certificate authority: %w", err)
+	rows, err = note.restore(ctx, from, c)
+	if err == nil {
+		return note.Backup, rows, markFinished(c.Data)
 	}
-	s, err := openExisting(c)
+	err = errors.Join(err, discard(c.Data, storeName, tlsName))
+	if created {
+		os.Remove(c.Data)
+	}
+	return note.Backup, rows, err
+}
+
+// restore is Restore without the mark: when it returns, the folder is whole and durable, or
+// it failed.
+func (n *backupNote) restore(ctx context.Context, from string, c config.Config) (rows core.Counts, err error) {
+	if err := n.copyFiles(ctx, from, c.Data); err != nil {
+		return rows, err
+	}
+	s, err := openEmbedded(c, core.Resource{}, storeOptions{})
 	if err != nil {
-		return b, rows, err
+		return rows, err
 	}
-	rows, err = s.Check(ctx)
+	is, held, err := inspect(ctx, s)
+	if err == nil && n.Format >= 2 {
+		err = n.compare(from, is, held)
+	}
 	if err == nil {
 		err = s.SetEpoch(newGUID())
 	}
-	return b, rows, errors.Join(err, s.Close())
+	if err = errors.Join(err, s.Close()); err != nil {
+		return rows, err
+	}
+	return is.Rows, syncFolders(storeFolder(c.Data), TLSFolder(c.Data))
+}
+
+// VerifyBackup compares the files of a backup and all rows in them with what the backup
+// notes, and returns its description. It changes nothing. It fails with *DamagedBackupError,
+// and for a backup of format 1, which has no checksums.
+func VerifyBackup(ctx context.Context, from string) (admin.Backup, error) {
+	note, err := readBackup(from)
+	if err != nil {
+		return admin.Backup{}, err
+	}
+	if note.Format < 2 {
+		return admin.Backup{}, fmt.Errorf("the backup %s was made by Confab %s, which noted no checksums: restore it to check its rows", from, note.Version)
+	}
+	for _, f := range note.Files {
+		if err := f.copyTo(ctx, from, io.Discard); err != nil {
+			return admin.Backup{}, err
+		}
+	}
+	is, held, err := inspectFolder(ctx, from)
+	if err == nil {
+		err = note.compare(from, is, held)
+	}
+	return note.Backup, err
 }
 
 // readBackup reads the backupFile of a backup. It fails if the folder is not a complete
 // backup or was made by a newer format.
-func readBackup(from string) (admin.Backup, error) {
-	var note backupNote
+func readBackup(from string) (*backupNote, error) {
+	if err := CheckFinished(from); err != nil {
+		return nil, err
+	}
 	text, err := os.ReadFile(filepath.Join(from, backupFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return note.Backup, fmt.Errorf("%s is no backup, or one that was broken off: it has no %s", from, backupFile)
+		return nil, fmt.Errorf("%s is no backup, or one that was broken off: it has no %s", from, backupFile)
 	case err != nil:
-		return note.Backup, err
+		return nil, err
 	}
-	if err := json.Unmarshal(text, &note); err != nil || note.Confab != "backup" {
-		return note.Backup, fmt.Errorf("%s is not the note of a backup", filepath.Join(from, backupFile))
+	var note backupNote
+	if err := json.Unmarshal(text, &note); err != nil || note.Confab != "backup" || note.Format < 1 {
+		return nil, &DamagedBackupError{Path: from, What: backupFile + " is not the note of a backup"}
 	}
 	if note.Format > backupFormat {
-		return note.Backup, fmt.Errorf("%s was made by Confab %s, which is newer than this one", from, note.Version)
+		return nil, fmt.Errorf("%s was made by Confab %s, which is newer than this one", from, note.Version)
+	}
+	for _, f := range note.Files {
+		if folder, name, ok := strings.Cut(f.Name, "/"); !ok || folder != storeName && folder != tlsName || name != filepath.Base(name) || !filepath.IsLocal(name) {
+			return nil, &DamagedBackupError{Path: from, What: fmt.Sprintf("%s names the file %q", backupFile, f.Name)}
+		}
 	}
 	note.Folder = from
-	return note.Backup, nil
+	return &note, nil
 }
 
-// copyFiles copies the regular files of a folder and syncs the copies. It does nothing if
-// the folder does not exist.
-func copyFiles(from, to string) error {
-	entries, err := os.ReadDir(from)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
+// inspectFolder is inspect for the store in a backup, which it does not change.
+func inspectFolder(ctx context.Context, backup string) (b admin.Backup, held content, err error) {
+	s, err := openEmbedded(config.Config{Data: backup}, core.Resource{}, storeOptions{cache: forExport.cache, readOnly: true})
 	if err != nil {
-		return err
+		return b, held, err
 	}
-	if err := os.MkdirAll(to, 0o700); err != nil {
-		return err
+	b, held, err = inspect(ctx, s)
+	return b, held, errors.Join(err, s.Close())
+}
+
+// inspect reads all rows of a store, checks them, and returns what the note of a backup says
+// about them.
+func inspect(ctx context.Context, s *pebble.Store) (b admin.Backup, held content, err error) {
+	if b.Rows, err = s.Check(ctx); err != nil {
+		return b, held, err
 	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() {
-			continue
+	if held.Census, err = s.Census(ctx); err != nil {
+		return b, held, err
+	}
+	r, err := s.Resource(ctx)
+	if err != nil {
+		return b, held, err
+	}
+	tip, err := s.Tip(ctx)
+	b.Resource, b.Epoch, b.Position, held.Check = r.ID, tip.Epoch, tip.Position, tip.Check
+	return b, held, err
+}
+
+// compare fails with *DamagedBackupError if a store holds something else than n notes.
+func (n *backupNote) compare(from string, is admin.Backup, held content) error {
+	damaged := func(format string, a ...any) error {
+		return &DamagedBackupError{Path: from, What: fmt.Sprintf(format, a...)}
+	}
+	for _, was := range n.Census.Kinds {
+		i := slices.IndexFunc(held.Census.Kinds, func(k pebble.KindCensus) bool { return k.Kind == was.Kind })
+		switch {
+		case i < 0:
+			return damaged("%s counts %q, which do not exist", backupFile, was.Kind)
+		case held.Census.Kinds[i].Rows != was.Rows:
+			return damaged("its store has %d %s instead of %d", held.Census.Kinds[i].Rows, was.Kind, was.Rows)
+		case held.Census.Kinds[i].Sum != was.Sum:
+			return damaged("its store has other %s than it had", was.Kind)
 		}
-		info, err := e.Info()
-		if err != nil {
-			return err
-		}
-		text, err := os.ReadFile(filepath.Join(from, e.Name()))
-		if err == nil {
-			err = writeSynced(filepath.Join(to, e.Name()), text, info.Mode().Perm())
-		}
-		if err != nil {
-			return err
-		}
+	}
+	switch {
+	case is.Rows != n.Rows:
+		return damaged("its store has the rows %+v instead of %+v", is.Rows, n.Rows)
+	case is.Resource != n.Resource:
+		return damaged("its store is of resource %s instead of %s", is.Resource, n.Resource)
+	case is.Epoch != n.Epoch || is.Position != n.Position || held.Check != n.Check:
+		return damaged("its event log ends at %d in epoch %s instead of %d in epoch %s", is.Position, is.Epoch, n.Position, n.Epoch)
 	}
 	return nil
-}
-
-// writeSynced creates a file, which must not exist, and syncs it.
-func writeSynced(name string, text []byte, mode fs.FileMode) error {
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	err = cmp.Or(err, f.Sync())
-	return cmp.Or(f.Close(), err)
 }

@@ -122,7 +122,7 @@ type Server struct {
 
 // Start opens the store, listens on all ports and serves requests. It returns when all
 // listeners accept connections. If it fails, it closes what it opened; the error may be a
-// *PortInUseError or a *DataInUseError.
+// *PortInUseError, a *DataInUseError, an *UnfinishedError or an *IsBackupError.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	if o.Now == nil {
@@ -179,6 +179,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 // open opens the store, applies the configured access keys, and creates the metrics and
 // the core service.
 func (s *Server) open(ctx context.Context, o Options) error {
+	if err := checkData(o.Config); err != nil {
+		return err
+	}
 	s.info.Data, s.info.Memory = o.Config.Data, o.Config.InMemory()
 	if s.info.Memory && !o.NoFiles {
 		temp, err := os.MkdirTemp("", "confab-")
@@ -297,7 +300,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 }
 
 // TLSFolder returns the folder of the local certificate authority in a data folder.
-func TLSFolder(data string) string { return filepath.Join(data, "tls") }
+func TLSFolder(data string) string { return filepath.Join(data, tlsName) }
 
 // handler returns the handler of the API ports: the chat and identity routes, the admin
 // routes and, with --dev, the development routes.

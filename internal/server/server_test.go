@@ -31,6 +31,9 @@ func TestMain(m *testing.M) {
 	if what := os.Getenv("TEST_TRANSFER_CHILD"); what != "" {
 		transferChild(what)
 	}
+	if what := os.Getenv("TEST_MOVE_CHILD"); what != "" {
+		moveChild(what)
+	}
 	goleak.VerifyTestMain(m)
 }
 

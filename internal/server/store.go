@@ -17,8 +17,14 @@ import (
 	"github.com/confab-chat/confab/internal/store/postgres"
 )
 
+// The names of the folders in a data folder and in a backup.
+const (
+	storeName = "store" // the embedded store
+	tlsName   = "tls"   // the local certificate authority
+)
+
 // storeFolder returns the folder of the embedded store in a data folder.
-func storeFolder(data string) string { return filepath.Join(data, "store") }
+func storeFolder(data string) string { return filepath.Join(data, storeName) }
 
 // hasStore reports whether the data folder of the settings has an embedded store.
 func hasStore(c config.Config) bool {
@@ -38,6 +44,7 @@ type storeOptions struct {
 	// default.
 	cache    int64
 	memTable uint64
+	readOnly bool // the embedded engine changes nothing
 }
 
 // openStore opens or creates the store of the settings: PostgreSQL if they name a
@@ -61,12 +68,14 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 
 // openEmbedded opens or creates the embedded store, in the data folder or in memory.
 func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebble.Store, error) {
-	po := pebble.Options{Initial: initial, MinFree: uint64(c.MinFreeSpace), Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable}
+	po := pebble.Options{Initial: initial, MinFree: uint64(c.MinFreeSpace), Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable, ReadOnly: o.readOnly}
 	dir := storeFolder(c.Data)
 	if c.InMemory() {
 		po.FS, dir = pebble.NewMem(), "store"
-	} else if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("make the data folder: %w", err)
+	} else if !o.readOnly {
+		if err := makeFolder(c.Data); err != nil {
+			return nil, fmt.Errorf("make the data folder: %w", err)
+		}
 	}
 	s, err := pebble.Open(dir, po)
 	if errors.Is(err, pebble.ErrInUse) {
@@ -76,8 +85,11 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 }
 
 // openExisting opens the embedded store in the data folder. It fails with *NoDataError if
-// there is none.
+// there is none, and as checkData does.
 func openExisting(c config.Config) (*pebble.Store, error) {
+	if err := checkData(c); err != nil {
+		return nil, err
+	}
 	if !hasStore(c) {
 		return nil, &NoDataError{Path: c.Data}
 	}
@@ -89,6 +101,14 @@ type NoDataError struct{ Path string }
 
 // Error returns a message with the folder.
 func (e *NoDataError) Error() string { return fmt.Sprintf("there is no store in %s", e.Path) }
+
+// IsBackupError means that a folder that should be a data folder is a backup.
+type IsBackupError struct{ Path string }
+
+// Error returns a message with the folder.
+func (e *IsBackupError) Error() string {
+	return fmt.Sprintf("%s is a backup, which a server would change: restore it into another folder", e.Path)
+}
 
 // NotEmptyError means that a folder that should be empty is not.
 type NotEmptyError struct{ Path string }

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"time"
@@ -27,13 +28,23 @@ var (
 )
 
 // Export writes all records of the store of the settings to out and returns their summary.
-// It fails with *NoDataError if the store does not exist, and with *DataInUseError if a
-// server uses the embedded store; export a backup then.
+// The data folder may also be a backup, which it does not change. It fails with *NoDataError
+// if the store does not exist, with *UnfinishedError, and with *DataInUseError if a server
+// uses the embedded store; export a backup then.
 func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions) (sum transfer.Summary, err error) {
-	if c.Database == "" && !hasStore(c) {
-		return sum, &NoDataError{Path: c.Data}
+	options := forExport
+	if c.Database == "" {
+		var backup *IsBackupError
+		if err := checkData(c); errors.As(err, &backup) {
+			options.readOnly = true
+		} else if err != nil {
+			return sum, err
+		}
+		if !hasStore(c) {
+			return sum, &NoDataError{Path: c.Data}
+		}
 	}
-	s, err := openStore(ctx, c, forExport)
+	s, err := openStore(ctx, c, options)
 	if err != nil {
 		return sum, err
 	}
@@ -53,45 +64,120 @@ func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions
 	return w.Close()
 }
 
-// Import reads an export into the store of the settings, which must be empty or not
-// exist, and checks all rows if the engine can. It calls row for each record, to show
-// progress. keys reports whether the export contained access keys. If Import fails, it
-// removes a store that it created.
+// Import reads an export into the store of the settings, which must be empty or not exist.
+// If the engine can, it checks all rows and compares their number with that in the export.
+// It calls row for each record, to show progress. keys reports whether the export contained
+// access keys.
+//
+// A data folder is marked as unfinished until all that is done. If Import fails, it removes
+// a store that it created. In a store that existed it deletes the rows; if it cannot, or if
+// the rows were found to be wrong, the folder keeps the mark.
 func Import(ctx context.Context, c config.Config, in io.Reader, row func()) (sum transfer.Summary, keys bool, err error) {
-	newStore := c.Database == "" && !hasStore(c)
-	_, err = os.Stat(c.Data)
-	newFolder := newStore && errors.Is(err, os.ErrNotExist)
-	s, err := openStore(ctx, c, forImport)
-	if err != nil {
+	im := importing{ctx: ctx, reader: transfer.NewReader(in), row: row}
+	if c.Database != "" || c.InMemory() {
+		err = im.into(c)
+		return im.reader.Summary(), im.keys, err
+	}
+	if err := checkData(c); err != nil {
 		return sum, false, err
 	}
-	defer func() {
-		err = errors.Join(err, s.Close())
-		if err != nil && newStore {
-			err = errors.Join(err, os.RemoveAll(storeFolder(c.Data)))
+	if hasStore(c) {
+		err = im.intoExisting(c)
+	} else {
+		err = im.intoNew(c)
+	}
+	return im.reader.Summary(), im.keys, err
+}
+
+// importing is the state of one Import.
+type importing struct {
+	ctx    context.Context
+	reader *transfer.Reader
+	row    func()       // called for each record
+	begin  func() error // called once the store is known to be empty, or nil
+	keys   bool         // the export has access keys
+	wrote  bool         // the engine imported all rows, which may still be wrong
+}
+
+// intoNew imports into a data folder without a store. It marks the folder before the store
+// exists: a start would otherwise serve a new, empty one.
+func (im *importing) intoNew(c config.Config) error {
+	_, err := os.Stat(c.Data)
+	created := errors.Is(err, os.ErrNotExist)
+	if err := makeFolder(c.Data); err != nil {
+		return err
+	}
+	err = markUnfinished(c.Data)
+	if err == nil {
+		if err = im.into(c); err == nil {
+			return markFinished(c.Data)
 		}
-		if err != nil && newFolder {
-			os.Remove(c.Data)
+		var inUse *DataInUseError // a server has just created the store
+		if errors.As(err, &inUse) {
+			err = errors.Join(err, discard(c.Data))
+		} else {
+			err = errors.Join(err, discard(c.Data, storeName))
 		}
-	}()
+	}
+	if created {
+		os.Remove(c.Data)
+	}
+	return err
+}
+
+// intoExisting imports into the store of a data folder. It marks the folder only once the
+// store is known to be empty: a mark on a store with rows would tell its owner to remove it.
+func (im *importing) intoExisting(c config.Config) error {
+	marked := false
+	im.begin = func() error {
+		err := markUnfinished(c.Data)
+		marked = err == nil
+		return err
+	}
+	err := im.into(c)
+	if marked && (err == nil || !im.wrote) {
+		err = errors.Join(err, markFinished(c.Data)) // the engine has its own mark if it could not delete the rows
+	}
+	return err
+}
+
+// into imports into the store of the settings, and closes it.
+func (im *importing) into(c config.Config) error {
+	s, err := openStore(im.ctx, c, forImport)
+	if err != nil {
+		return err
+	}
 	importer, ok := s.(core.Importer)
 	if !ok {
-		return sum, false, errors.New("this store cannot import")
+		return errors.Join(errors.New("this store cannot import"), s.Close())
 	}
-	r := transfer.NewReader(in)
-	err = importer.Import(ctx, func() (core.Record, error) {
-		record, err := r.Next()
-		if err != nil {
+	err = importer.Import(im.ctx, im.next)
+	im.wrote = err == nil
+	if checker, ok := s.(core.Checker); ok && err == nil {
+		var rows core.Counts
+		rows, err = checker.Check(im.ctx)
+		if want := im.reader.Summary().Rows; err == nil && rows != want {
+			err = fmt.Errorf("the store has the rows %+v after the import of %+v", rows, want)
+		}
+	}
+	return errors.Join(err, s.Close())
+}
+
+// next returns the next record of the export.
+func (im *importing) next() (core.Record, error) {
+	if begin := im.begin; begin != nil {
+		im.begin = nil
+		if err := begin(); err != nil {
 			return nil, err
 		}
-		row()
-		if resource, ok := record.(core.Resource); ok {
-			keys = len(resource.Keys[0].Secret) > 0
-		}
-		return record, nil
-	})
-	if checker, ok := s.(core.Checker); ok && err == nil {
-		_, err = checker.Check(ctx)
 	}
-	return r.Summary(), keys, err
+	record, err := im.reader.Next()
+	if err != nil {
+		return nil, err
+	}
+	im.row()
+	if resource, ok := record.(core.Resource); ok {
+		im.keys = len(resource.Keys[0].Secret) > 0
+	}
+	return record, nil
 }

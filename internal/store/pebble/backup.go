@@ -1,11 +1,9 @@
 package pebble
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
+	"io"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -24,35 +22,12 @@ func (s *Store) Checkpoint(dir string) error {
 	return nil
 }
 
-// Restore copies the store in folder from, which no process may have open, to the
-// folder to, which must not exist; otherwise the error wraps os.ErrExist. If Restore
-// fails or is interrupted, Open refuses the copy with core.ErrUnfinished.
-func Restore(ctx context.Context, from, to string) error {
-	fs := vfs.Default
-	names, err := fs.List(from)
-	if err != nil {
-		return fmt.Errorf("list the store to copy: %w", err)
-	}
-	if err := os.Mkdir(to, 0o700); err != nil {
-		return fmt.Errorf("make the store's folder: %w", err)
-	}
-	if err := markUnfinished(fs, to); err != nil {
-		return err
-	}
-	synced := vfs.NewSyncingFS(fs, vfs.SyncingFileOptions{})
-	for _, name := range names {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if name == "LOCK" {
-			continue
-		}
-		if err := vfs.Copy(synced, filepath.Join(from, name), filepath.Join(to, name)); err != nil {
-			return fmt.Errorf("copy a file of the store: %w", err)
-		}
-	}
-	return finish(fs, to)
-}
+// unlockedFS is a file system without locks. Options.ReadOnly uses it, because the file of
+// a lock would change the folder, which may be on a medium that cannot be written to.
+type unlockedFS struct{ vfs.FS }
+
+// Lock does nothing.
+func (unlockedFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // SetEpoch replaces the epoch of the event log, durably. A reader that finds another
 // epoch than before knows that its cursor is invalid: after a restore, new events get
@@ -61,8 +36,8 @@ func (s *Store) SetEpoch(epoch string) error {
 	return s.set(metaKey(metaEpoch), row.Text.Encode(nil, &epoch))
 }
 
-// unfinished is the name of a file that exists in a store's folder while an import or
-// a restore fills it. Open refuses a store that has it.
+// unfinished is the name of a file that exists in a store's folder while an import fills
+// it. Restores of older versions wrote it too. Open refuses a store that has it.
 const unfinished = "UNFINISHED"
 
 // markUnfinished creates the file unfinished in dir, durably.

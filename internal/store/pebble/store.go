@@ -62,6 +62,9 @@ type Options struct {
 	// file; 0 is 32 MiB. There are up to three memtables. A store that is only read
 	// needs little; the block cache uses the memory that memtables do not.
 	MemTableSize uint64
+	// ReadOnly means that Open and the store change nothing in the folder, and do not
+	// lock it: no process may write to the store meanwhile. A write is fatal.
+	ReadOnly bool
 }
 
 // NewMem returns a new, empty file system in memory, for Options.FS. The store's data
@@ -121,7 +124,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.Fatal == nil {
 		o.Fatal = func(err error) { panic(err) }
 	}
-	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
+	if o.ReadOnly {
+		o.FS = unlockedFS{o.FS}
+	} else if err := o.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
 	lock, err := pebble.LockDirectory(dir, o.FS)
@@ -148,15 +153,21 @@ func (s *Store) open(o Options) error {
 	if err != nil {
 		return err
 	}
-	watched, err := found.prepare(s.log)
-	if err != nil {
-		return err
+	if !o.ReadOnly {
+		watched, err := found.prepare(s.log)
+		if err != nil {
+			return err
+		}
+		s.mark, opts.FS = watched.mark, watched
 	}
-	s.mark, opts.FS = watched.mark, watched
 	if s.db, err = pebble.Open(s.dir, opts); err != nil {
-		return errors.Join(s.openError(err), s.mark.close(false))
+		return errors.Join(s.openError(err), s.closeMark(false))
 	}
-	if err := s.start(o.Initial); err != nil {
+	start := s.start
+	if o.ReadOnly {
+		start = s.startReading
+	}
+	if err := start(o.Initial); err != nil {
 		return errors.Join(err, s.closeFiles())
 	}
 	s.durable.publish(s.snapshot())
@@ -177,15 +188,24 @@ func (s *Store) openError(err error) error {
 // closeFiles closes Pebble, and notes in the mark that it was closed.
 func (s *Store) closeFiles() error {
 	err := s.db.Close()
-	return errors.Join(err, s.mark.close(err == nil))
+	return errors.Join(err, s.closeMark(err == nil))
+}
+
+// closeMark notes in the mark whether the store was closed, unless it was only read.
+func (s *Store) closeMark(ok bool) error {
+	if s.mark == nil {
+		return nil
+	}
+	return s.mark.close(ok)
 }
 
 func (s *Store) options(o Options) *pebble.Options {
 	memTableSize := cmp.Or(o.MemTableSize, 32<<20)
 	opts := &pebble.Options{
-		FS:     s.fs,
-		Lock:   s.lock,
-		Logger: logger{s.log, s.fatal},
+		FS:       s.fs,
+		Lock:     s.lock,
+		ReadOnly: o.ReadOnly,
+		Logger:   logger{s.log, s.fatal},
 		// Fixed, so that a later Pebble does not upgrade the files: an upgrade cannot
 		// be undone.
 		FormatMajorVersion: pebble.FormatValueSeparation,
@@ -241,6 +261,29 @@ func (s *Store) start(initial core.Resource) error {
 			return fmt.Errorf("upgrade store %s from schema %d to %d: %w", s.dir, v, schema, err)
 		}
 	}
+	return s.readPosition()
+}
+
+// startReading is start for a store that is opened with Options.ReadOnly. It fails if the
+// store has no first rows, or would need new rows.
+func (s *Store) startReading(core.Resource) error {
+	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
+	switch {
+	case err == nil && !found:
+		err = errors.New("it has no schema")
+		fallthrough
+	case err != nil:
+		return s.damaged("the schema", err)
+	case v > schema:
+		return fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", s.dir, ErrNewer, v, schema)
+	case v < layout:
+		return fmt.Errorf("store %s has the old schema %d: it can only be read after a server has opened it", s.dir, v)
+	}
+	return s.readPosition()
+}
+
+// readPosition reads the day and the position of the last event.
+func (s *Store) readPosition() error {
 	last, err := positions.last(s.db)
 	if err != nil {
 		return err

@@ -8,12 +8,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/row"
@@ -275,13 +277,13 @@ func TestExportNumbersPositionsAnew(t *testing.T) {
 	mustClose(t, s)
 }
 
-// TestCheckpointAndRestore copies a store, writes to it, and restores the copy. The
-// restored store must have the rows of the moment of the copy.
-func TestCheckpointAndRestore(t *testing.T) {
+// TestCheckpoint copies a store and writes to it. The copy must have the rows of the moment
+// of the copy, and reading it must change none of its files.
+func TestCheckpoint(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, filepath.Join(dir, "store"), nil)
 	fillThreads(t, s, 3, 3)
-	backup, back := filepath.Join(dir, "backup"), filepath.Join(dir, "back")
+	backup := filepath.Join(dir, "backup")
 	want := storetest.Records(t, s)
 	if err := s.Checkpoint(backup); err != nil {
 		t.Fatal(err)
@@ -289,39 +291,60 @@ func TestCheckpointAndRestore(t *testing.T) {
 	if err := s.Checkpoint(backup); !errors.Is(err, os.ErrExist) {
 		t.Errorf("a checkpoint over another: %v", err)
 	}
-	fillMore := sendTo(threadID(0), "8:acs:user", "later")
-	mustApply(t, s, fillMore)
+	mustApply(t, s, sendTo(threadID(0), "8:acs:user", "later"))
 	mustClose(t, s)
-	if err := Restore(t.Context(), backup, back); err != nil {
+
+	files := filesOf(t, backup)
+	s, err := Open(backup, Options{ReadOnly: true})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := Restore(t.Context(), backup, back); !errors.Is(err, os.ErrExist) {
-		t.Errorf("a restore over a store: %v", err)
+	if got := storetest.Records(t, s); !reflect.DeepEqual(got, want) {
+		t.Errorf("the copy has %d records, want %d, or they differ", len(got), len(want))
 	}
-	s = mustOpen(t, back, nil)
-	if got := storetest.Records(t, s); len(got) != len(want) {
-		t.Errorf("the restored store has %d records, want %d", len(got), len(want))
+	if _, err := s.Check(t.Context()); err != nil {
+		t.Errorf("check the copy: %v", err)
 	}
+	mustClose(t, s)
+	if diff := cmp.Diff(files, filesOf(t, backup)); diff != "" {
+		t.Errorf("reading changed the files (-was +is):\n%s", diff)
+	}
+	missing := filepath.Join(dir, "missing")
+	if _, err := Open(missing, Options{ReadOnly: true}); err == nil {
+		t.Error("a store that does not exist was opened")
+	}
+	if _, err := os.Stat(missing); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("reading made a folder: %v", err)
+	}
+
+	s = mustOpen(t, backup, nil)
 	if err := s.SetEpoch("later"); err != nil {
 		t.Fatal(err)
 	}
 	mustClose(t, s)
-	s = mustOpen(t, back, nil)
+	s = mustOpen(t, backup, nil)
 	if r, err := s.Resource(t.Context()); err != nil || r.Epoch != "later" {
 		t.Errorf("resource %+v, %v; want epoch later", r, err)
 	}
 	mustClose(t, s)
+}
 
-	// A copy that was interrupted is refused.
-	stopped, stop := context.WithCancel(t.Context())
-	stop()
-	half := filepath.Join(dir, "half")
-	if err := Restore(stopped, backup, half); !errors.Is(err, context.Canceled) {
-		t.Errorf("a canceled restore: %v, want context.Canceled", err)
+// filesOf returns the names and contents of the files in a folder.
+func filesOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if _, err := Open(half, Options{}); !errors.Is(err, core.ErrUnfinished) {
-		t.Errorf("open half a restore: %v, want %v", err, core.ErrUnfinished)
+	files := map[string]string{}
+	for _, e := range entries {
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[e.Name()] = string(text)
 	}
+	return files
 }
 
 // TestTransferStops cancels the context of an export and of an import. Both must end

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// unfinishedFile is the name of a file that marks a data folder or a backup as unfinished. A
+// restore, an import and a backup write it before anything else, and remove it after
+// everything else is checked and durable. So a folder without it is whole, whenever the
+// process or the machine stopped.
+const unfinishedFile = "UNFINISHED"
+
+const unfinishedText = "A restore, an import or a backup fills this folder, or was broken off in it.\nIf none runs any more, remove the folder and begin again.\n"
+
+// UnfinishedError means that a folder is unfinished: something is still filling it, or was
+// broken off. It wraps core.ErrUnfinished.
+type UnfinishedError struct{ Path string }
+
+// Error returns a message with the folder, and says what to do.
+func (e *UnfinishedError) Error() string {
+	return fmt.Sprintf("%s is unfinished: a restore, an import or a backup into it runs or was broken off, so that it does not hold everything; if none runs, remove it and begin again", e.Path)
+}
+
+// Unwrap returns core.ErrUnfinished.
+func (e *UnfinishedError) Unwrap() error { return core.ErrUnfinished }
+
+// CheckFinished fails with *UnfinishedError if the folder dir is marked as unfinished or a
+// backup into it has just begun, and with the error of the file system if that cannot be
+// found out. A folder that does not exist is not unfinished.
+func CheckFinished(dir string) error {
+	for _, name := range []string{unfinishedFile, admin.ProofFile} {
+		_, err := os.Lstat(filepath.Join(dir, name))
+		if err == nil {
+			return &UnfinishedError{Path: dir}
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkData fails if the data folder of the settings must not be used: with
+// *UnfinishedError if it is unfinished, and with *IsBackupError if it is a backup.
+func checkData(c config.Config) error {
+	if c.InMemory() || c.Data == "" {
+		return nil
+	}
+	if err := CheckFinished(c.Data); err != nil {
+		return err
+	}
+	if _, err := os.Lstat(filepath.Join(c.Data, backupFile)); err == nil {
+		return &IsBackupError{Path: c.Data}
+	}
+	return nil
+}
+
+// markUnfinished marks the folder dir, durably. It fails with *UnfinishedError if the folder
+// has the mark already.
+func markUnfinished(dir string) error {
+	name := filepath.Join(dir, unfinishedFile)
+	err := writeSynced(name, []byte(unfinishedText), 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return &UnfinishedError{Path: dir}
+	}
+	if err == nil {
+		if err = syncFolders(dir); err != nil {
+			os.Remove(name)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("mark %s as unfinished: %w", dir, err)
+	}
+	return nil
+}
+
+// markFinished removes the mark of the folder dir, durably. The names of the files in dir
+// become durable first.
+func markFinished(dir string) error {
+	err := syncFolders(dir)
+	if err == nil {
+		err = os.Remove(filepath.Join(dir, unfinishedFile))
+	}
+	if err == nil {
+		err = syncFolders(dir)
+	}
+	if err != nil {
+		return fmt.Errorf("mark %s as finished: %w", dir, err)
+	}
+	return nil
+}
+
+// discard removes the named files and folders from the folder dir, in this order, and then
+// its mark. If something cannot be removed, the mark stays.
+func discard(dir string, names ...string) error {
+	for _, name := range names {
+		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
+			return err
+		}
+	}
+	return markFinished(dir)
+}
+
+// emptyFolder creates the folder dir, durably, if it does not exist. It fails with
+// *NotEmptyError if the folder is not empty, or *UnfinishedError if that is the reason.
+func emptyFolder(dir string) (created bool, err error) {
+	entries, err := os.ReadDir(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, makeFolder(dir)
+	case err != nil:
+		return false, err
+	case len(entries) > 0:
+		if err := CheckFinished(dir); err != nil {
+			return false, err
+		}
+		return false, &NotEmptyError{Path: dir}
+	}
+	return false, nil
+}
+
+// makeFolder creates the folder dir and its missing parents, for this user only. Their names
+// are durable when it returns.
+func makeFolder(dir string) error {
+	made := []string{}
+	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
+		made = append(made, filepath.Dir(at))
+		if _, err := os.Stat(filepath.Dir(at)); err == nil || at == filepath.Dir(at) {
+			break
+		}
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	return syncFolders(made...)
+}
+
+// syncFolders calls fsync on the folders, which makes the names of their files durable. It
+// skips folders that do not exist, and does nothing on Windows, which cannot sync folders.
+func syncFolders(dirs ...string) error {
+	for _, dir := range dirs {
+		d, err := os.Open(dir)
+		if runtime.GOOS == "windows" || errors.Is(err, fs.ErrNotExist) {
+			if err == nil {
+				d.Close()
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(d.Sync(), d.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
