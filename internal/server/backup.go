@@ -140,7 +140,7 @@ func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.Bac
 	if err := copyFiles(TLSFolder(data), tls); err != nil {
 		return b, fmt.Errorf("copy the certificate authority: %w", err)
 	}
-	if err := syncFolders(store, tls); err != nil {
+	if err := SyncFolders(store, tls); err != nil {
 		return b, err
 	}
 	note := backupNote{Confab: "backup", Format: backupFormat}
@@ -223,9 +223,10 @@ func (n *backupNote) restore(ctx context.Context, from string, c config.Config) 
 	}
 	s, err := openEmbedded(c, core.Resource{}, storeOptions{})
 	if err != nil {
-		return rows, err
+		return rows, unreadable(from, err)
 	}
 	is, held, err := inspect(ctx, s)
+	err = unreadable(from, err)
 	if err == nil && n.Format >= 2 {
 		err = n.compare(from, is, held)
 	}
@@ -235,7 +236,7 @@ func (n *backupNote) restore(ctx context.Context, from string, c config.Config) 
 	if err = errors.Join(err, s.Close()); err != nil {
 		return rows, err
 	}
-	return is.Rows, syncFolders(storeFolder(c.Data), TLSFolder(c.Data))
+	return is.Rows, SyncFolders(storeFolder(c.Data), TLSFolder(c.Data))
 }
 
 // VerifyBackup compares the files of a backup and all rows in them with what the backup
@@ -255,7 +256,7 @@ func VerifyBackup(ctx context.Context, from string) (admin.Backup, error) {
 		}
 	}
 	is, held, err := inspectFolder(ctx, from)
-	if err == nil {
+	if err = unreadable(from, err); err == nil {
 		err = note.compare(from, is, held)
 	}
 	return note.Backup, err
@@ -316,6 +317,14 @@ func inspect(ctx context.Context, s *pebble.Store) (b admin.Backup, held content
 	tip, err := s.Tip(ctx)
 	b.Resource, b.Epoch, b.Position, held.Check = r.ID, tip.Epoch, tip.Position, tip.Check
 	return b, held, err
+}
+
+// unreadable returns err, as a *DamagedBackupError if the store of a backup is damaged.
+func unreadable(from string, err error) error {
+	if errors.Is(err, pebble.ErrDamaged) {
+		return &DamagedBackupError{Path: from, What: "its store cannot be read: " + err.Error()}
+	}
+	return err
 }
 
 // compare fails with *DamagedBackupError if a store holds something else than n notes.

@@ -122,7 +122,7 @@ func export(c config.Config, out io.Writer) (e exported, err error) {
 
 // epochOf returns the epoch of the embedded store in a data folder.
 func epochOf(data string) (string, error) {
-	s, err := pebble.Open(filepath.Join(data, "store"), pebble.Options{})
+	s, err := pebble.Open(filepath.Join(data, "store"), pebble.Options{ReadOnly: true})
 	if err != nil {
 		return "", err
 	}

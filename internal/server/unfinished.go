@@ -73,7 +73,7 @@ func markUnfinished(dir string) error {
 		return &UnfinishedError{Path: dir}
 	}
 	if err == nil {
-		if err = syncFolders(dir); err != nil {
+		if err = SyncFolders(dir); err != nil {
 			os.Remove(name)
 		}
 	}
@@ -86,12 +86,12 @@ func markUnfinished(dir string) error {
 // markFinished removes the mark of the folder dir, durably. The names of the files in dir
 // become durable first.
 func markFinished(dir string) error {
-	err := syncFolders(dir)
+	err := SyncFolders(dir)
 	if err == nil {
 		err = os.Remove(filepath.Join(dir, unfinishedFile))
 	}
 	if err == nil {
-		err = syncFolders(dir)
+		err = SyncFolders(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("mark %s as finished: %w", dir, err)
@@ -141,12 +141,12 @@ func makeFolder(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	return syncFolders(made...)
+	return SyncFolders(made...)
 }
 
-// syncFolders calls fsync on the folders, which makes the names of their files durable. It
+// SyncFolders calls fsync on the folders, which makes the names of their files durable. It
 // skips folders that do not exist, and does nothing on Windows, which cannot sync folders.
-func syncFolders(dirs ...string) error {
+func SyncFolders(dirs ...string) error {
 	for _, dir := range dirs {
 		d, err := os.Open(dir)
 		if runtime.GOOS == "windows" || errors.Is(err, fs.ErrNotExist) {

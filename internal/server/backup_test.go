@@ -1,0 +1,273 @@
+package server_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/server"
+)
+
+// savedStore makes a data folder with a thread of a thousand messages, and a backup of it.
+func savedStore(t *testing.T) (data, backup string) {
+	t.Helper()
+	dir := t.TempDir()
+	data, backup = filepath.Join(dir, "data"), filepath.Join(dir, "backup")
+	(&transfer{T: t}).fill(data, 1000)
+	start(t, server.Options{Config: settings(t, "data", data, "events-kept", "3650")}).stop(t) // makes the certificates
+	makeBackup(t, data, backup)
+	return data, backup
+}
+
+// treeOf returns the names and contents of all files below a folder.
+func treeOf(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(name)
+		files[strings.TrimPrefix(name, dir)] = string(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+// edit replaces the content of a file that a backup may share with its store.
+func edit(t *testing.T, name string, change func([]byte) []byte) {
+	t.Helper()
+	text, err := os.ReadFile(name)
+	if err == nil {
+		err = os.Remove(name)
+	}
+	if err == nil {
+		err = os.WriteFile(name, change(slices.Clone(text)), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newest returns the last file of a backup, by name, that ends in a suffix.
+func newest(t *testing.T, backup, suffix string) string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(backup, "store", "*"+suffix))
+	if err != nil || len(names) == 0 {
+		t.Fatalf("the backup has no %s: %v", suffix, err)
+	}
+	return names[len(names)-1]
+}
+
+// TestDamagedBackups damages a backup in many ways. Its verification and a restore must both
+// refuse it, name what is wrong, and leave the backup and the new data folder as they were.
+func TestDamagedBackups(t *testing.T) {
+	_, backup := savedStore(t)
+	was := treeOf(t, backup)
+	if b, err := server.VerifyBackup(t.Context(), backup); err != nil || b.Rows.Messages != 1000 || b.Folder != backup {
+		t.Fatalf("an intact backup: %+v, %v", b, err)
+	}
+	if diff := cmp.Diff(was, treeOf(t, backup)); diff != "" {
+		t.Fatalf("the verification changed the backup:\n%s", diff)
+	}
+	note := func(change func(note map[string]any)) func(t *testing.T, backup string) {
+		return func(t *testing.T, backup string) {
+			edit(t, filepath.Join(backup, "confab-backup.json"), func(text []byte) []byte {
+				var n map[string]any
+				if err := json.Unmarshal(text, &n); err != nil {
+					t.Fatal(err)
+				}
+				change(n)
+				text, err := json.Marshal(n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return text
+			})
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		damage func(t *testing.T, backup string)
+		says   string
+	}{
+		{"a log without its last 10 bytes", func(t *testing.T, backup string) {
+			edit(t, newest(t, backup, ".log"), func(b []byte) []byte { return b[:len(b)-10] })
+		}, ".log has "},
+		{"an empty log", func(t *testing.T, backup string) {
+			edit(t, newest(t, backup, ".log"), func([]byte) []byte { return nil })
+		}, ".log has 0 bytes instead of "},
+		{"a longer log", func(t *testing.T, backup string) {
+			edit(t, newest(t, backup, ".log"), func(b []byte) []byte { return append(b, make([]byte, 70_000)...) })
+		}, ".log has "},
+		{"a bit in the log", func(t *testing.T, backup string) {
+			edit(t, newest(t, backup, ".log"), func(b []byte) []byte { b[len(b)/2] ^= 4; return b })
+		}, ".log has other bytes than it had"},
+		{"a missing log", func(t *testing.T, backup string) { os.Remove(newest(t, backup, ".log")) }, ".log is missing"},
+		{"a bit in a table", func(t *testing.T, backup string) {
+			edit(t, newest(t, backup, ".sst"), func(b []byte) []byte { b[len(b)/3] ^= 1; return b })
+		}, ".sst has other bytes than it had"},
+		{"another authority", func(t *testing.T, backup string) {
+			edit(t, filepath.Join(backup, "tls", "ca.key"), func(b []byte) []byte { b[60] ^= 1; return b })
+		}, "tls/ca.key has other bytes than it had"},
+		{"a note that was cut", func(t *testing.T, backup string) {
+			edit(t, filepath.Join(backup, "confab-backup.json"), func(b []byte) []byte { return b[:len(b)-10] })
+		}, "confab-backup.json is not the note of a backup"},
+		{"a note without a file", note(func(n map[string]any) {
+			n["files"] = slices.DeleteFunc(n["files"].([]any), func(f any) bool { return strings.HasSuffix(f.(map[string]any)["name"].(string), ".sst") })
+		}), "its store cannot be read"},
+		{"a note with another number of rows", note(func(n map[string]any) { n["rows"].(map[string]any)["messages"] = 999 }), "its store has the rows "},
+		{"a note with another sum of rows", note(func(n map[string]any) {
+			n["census"].(map[string]any)["kinds"].([]any)[3].(map[string]any)["sum"] = strings.Repeat("0", 32)
+		}), "its store has other messages than it had"},
+		{"a note with another position", note(func(n map[string]any) { n["position"] = 7 }), "its event log ends at "},
+		{"a note with another epoch", note(func(n map[string]any) { n["epoch"] = "another" }), "in epoch another"},
+		{"a note that names a file outside", note(func(n map[string]any) {
+			n["files"] = append(n["files"].([]any), map[string]any{"name": "store/../../x", "size": 1, "sha256": ""})
+		}), `names the file "store/../../x"`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			copied := filepath.Join(t.TempDir(), "copied")
+			if err := os.CopyFS(copied, os.DirFS(backup)); err != nil {
+				t.Fatal(err)
+			}
+			tc.damage(t, copied)
+			was, to := treeOf(t, copied), filepath.Join(t.TempDir(), "to")
+			_, verr := server.VerifyBackup(t.Context(), copied)
+			_, _, rerr := server.Restore(t.Context(), copied, config.Config{Data: to})
+			for what, err := range map[string]error{"the verification": verr, "the restore": rerr} {
+				var damaged *server.DamagedBackupError
+				if tc.name == "a note without a file" && what == "the verification" {
+					continue // the file is there, and not missed
+				}
+				if !errors.As(err, &damaged) || !strings.Contains(err.Error(), tc.says) {
+					t.Errorf("%s says %v, want a *DamagedBackupError with %q", what, err, tc.says)
+				}
+			}
+			if diff := cmp.Diff(was, treeOf(t, copied)); diff != "" {
+				t.Errorf("the backup was changed:\n%s", diff)
+			}
+			if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("the restore left %v", slices.Collect(maps.Keys(treeOf(t, to))))
+			}
+		})
+	}
+}
+
+// TestOlderBackup restores a backup of format 1, which names no files and no rows.
+func TestOlderBackup(t *testing.T) {
+	_, backup := savedStore(t)
+	edit(t, filepath.Join(backup, "confab-backup.json"), func([]byte) []byte {
+		return []byte(`{"confab": "backup", "format": 1, "folder": "/x", "made": "2026-11-20T00:00:00Z", "version": "old", "resource": "x"}`)
+	})
+	if _, err := server.VerifyBackup(t.Context(), backup); err == nil || !strings.Contains(err.Error(), "noted no checksums") {
+		t.Errorf("the verification says %v", err)
+	}
+	to := filepath.Join(t.TempDir(), "to")
+	if _, rows, err := server.Restore(t.Context(), backup, config.Config{Data: to}); err != nil || rows.Messages != 1000 {
+		t.Errorf("the restore: %+v, %v", rows, err)
+	}
+}
+
+// TestStoppedMoves ends the context of a backup and of a restore. Both must fail and leave
+// nothing.
+func TestStoppedMoves(t *testing.T) {
+	data, backup := savedStore(t)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	to := filepath.Join(t.TempDir(), "to")
+	if _, _, err := server.Restore(stopped, backup, config.Config{Data: to}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the restore: %v", err)
+	}
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the restore left %v", slices.Collect(maps.Keys(treeOf(t, to))))
+	}
+	order, cancel, err := server.PrepareBackup(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := server.OfflineBackup(stopped, config.Config{Data: data}, order, "test", time.Now()); !errors.Is(err, context.Canceled) {
+		t.Errorf("the backup: %v", err)
+	}
+	cancel()
+	if _, err := os.Stat(to); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the backup left %v", slices.Collect(maps.Keys(treeOf(t, to))))
+	}
+}
+
+// TestMarkedFolders marks a data folder and a backup as unfinished. Everything that opens
+// them must refuse them by name and change nothing.
+func TestMarkedFolders(t *testing.T) {
+	data, backup := savedStore(t)
+	file := filepath.Join(t.TempDir(), "export")
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := export(config.Config{Data: backup}, out); err != nil {
+		t.Fatalf("export a backup: %v", err)
+	}
+	out.Close()
+	if _, err := server.VerifyBackup(t.Context(), backup); err != nil {
+		t.Errorf("the export of a backup changed it: %v", err)
+	}
+	open := func(data string) map[string]error {
+		_, _, restored := server.Restore(t.Context(), backup, config.Config{Data: data})
+		in, err := os.Open(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer in.Close()
+		_, _, imported := server.Import(t.Context(), config.Config{Data: data}, in, func() {})
+		s, started := server.Start(t.Context(), server.Options{Config: settings(t, "data", data)})
+		if started == nil {
+			s.Close(context.Background())
+		}
+		return map[string]error{"restore": restored, "import": imported, "start": started, "backup": offlineBackup(data, filepath.Join(t.TempDir(), "b"))}
+	}
+	was := treeOf(t, backup)
+	for what, err := range open(backup) {
+		var is *server.IsBackupError
+		var full *server.NotEmptyError
+		if !errors.As(err, &is) && !(what == "restore" && errors.As(err, &full)) {
+			t.Errorf("%s into a backup: %v", what, err)
+		}
+	}
+	for _, dir := range []string{data, backup} {
+		if err := os.WriteFile(filepath.Join(dir, "UNFINISHED"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		errs := open(dir)
+		_, errs["export"] = export(config.Config{Data: dir}, io.Discard)
+		_, errs["verify"] = server.VerifyBackup(t.Context(), dir)
+		_, _, errs["restore from"] = server.Restore(t.Context(), dir, config.Config{Data: filepath.Join(t.TempDir(), "new")})
+		for what, err := range errs {
+			if !errors.Is(err, core.ErrUnfinished) || !strings.Contains(err.Error(), dir) {
+				t.Errorf("%s of a marked folder: %v, want %v with its name", what, err, core.ErrUnfinished)
+			}
+		}
+		os.Remove(filepath.Join(dir, "UNFINISHED"))
+	}
+	if diff := cmp.Diff(was, treeOf(t, backup)); diff != "" {
+		t.Errorf("the backup was changed:\n%s", diff)
+	}
+	if _, err := export(config.Config{Data: data}, io.Discard); err != nil {
+		t.Errorf("the data folder without the mark: %v", err)
+	}
+}
