@@ -20,7 +20,7 @@ import (
 )
 
 func newBackup() *cobra.Command {
-	var asJSON bool
+	var asJSON, verify bool
 	cmd := &cobra.Command{
 		Use:   "backup FOLDER",
 		Short: "Copy the data folder, also while the server runs",
@@ -28,16 +28,40 @@ func newBackup() *cobra.Command {
 and the certificate authority. The server may run. On the same disk the store's
 files are hard links and take no space at first; copy the backup to another
 machine, because a link does not protect against a broken disk. A backup does
-not hold confab.yaml or the files of tls-cert and tls-key.`,
-		Example: examples("backup /backup/today", "backup /backup/today --data /var/lib/confab"),
+not hold confab.yaml or the files of tls-cert and tls-key.
+
+The backup notes the checksum of each file, and the number and the sum of the
+rows of each kind. With --verify, FOLDER is a backup, and the command compares
+it with its note. It needs no server and changes nothing.`,
+		Example: examples("backup /backup/today", "backup /backup/today --data /var/lib/confab", "backup --verify /backup/today"),
 		Args:    oneArg("the folder to make"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if verify {
+				return verifyBackup(cmd, args[0], asJSON)
+			}
 			return backUp(cmd, args[0], asJSON)
 		},
 	}
+	cmd.Flags().BoolVar(&verify, "verify", false, "check the backup in FOLDER instead of making one")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	config.AddFlags(cmd.Flags(), "data")
 	return cmd
+}
+
+// verifyBackup compares a backup with its note, and prints what it holds.
+func verifyBackup(cmd *cobra.Command, from string, asJSON bool) error {
+	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
+	defer stop()
+	b, err := server.VerifyBackup(ctx, from)
+	if err != nil {
+		return explainStoreError(ctx, err)
+	}
+	shown := transferResult{Backup: b.Folder, Made: b.Made, Rows: b.Rows}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), b)
+	}
+	_, err = io.WriteString(cmd.OutOrStdout(), shown.text())
+	return err
 }
 
 func backUp(cmd *cobra.Command, to string, asJSON bool) error {
@@ -92,10 +116,11 @@ func newRestore() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FOLDER --data FOLDER",
 		Short: "Fill an empty data folder from a backup",
-		Long: `Fill a new or empty data folder from a backup, and read every row to check it.
-Changes after the backup are lost, including revocations: a token that was
-revoked after the backup is valid again until it expires, unless you rotate the
-access keys.`,
+		Long: `Fill a new or empty data folder from a backup, and compare all files and rows
+with what the backup notes. Until that is done the folder has a file UNFINISHED,
+and no server starts on it. If a restore was broken off, remove the folder and
+begin again. Live clients are told that they have missed events. Changes after the backup are lost, including revocations: a token that was revoked after the
+backup is valid again until it expires, unless you rotate the access keys.`,
 		Example: examples("restore /backup/today --data /var/lib/confab"),
 		Args:    oneArg("the folder of a backup"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -165,6 +190,7 @@ func explainStoreError(ctx context.Context, err error) error {
 	var inUse *server.DataInUseError
 	var none *server.NoDataError
 	var full *server.NotEmptyError
+	var damaged *server.DamagedBackupError
 	var line *transfer.Error
 	var known *failure
 	var mendable remedied
@@ -173,6 +199,10 @@ func explainStoreError(ctx context.Context, err error) error {
 		return exitCode(130)
 	case errors.As(err, &known), errors.As(err, &mendable):
 		return err
+	case explainFolder(err) != nil:
+		return explainFolder(err)
+	case errors.As(err, &damaged):
+		return &failure{what: oneLine(err), next: "use another backup, or another copy of this one", cause: err}
 	case errors.As(err, &inUse):
 		return &failure{what: fmt.Sprintf("data folder %s is in use by another Confab", tilde(inUse.Path)), next: "stop that one first", cause: err}
 	case errors.As(err, &none):
@@ -183,4 +213,26 @@ func explainStoreError(ctx context.Context, err error) error {
 		return &failure{what: oneLine(err), next: "nothing was imported; get an intact copy of the export", cause: err}
 	}
 	return errors.New(oneLine(err))
+}
+
+// explainFolder returns the error of a folder that must not be used as a data folder as a
+// failure for the user, or nil for any other error.
+func explainFolder(err error) error {
+	var unfinished *server.UnfinishedError
+	var backup *server.IsBackupError
+	switch {
+	case errors.As(err, &unfinished):
+		return &failure{
+			what:  tilde(unfinished.Path) + " is unfinished: a restore, an import or a backup into it still runs or was broken off, so it does not hold everything",
+			next:  "if none runs, remove the folder and begin again",
+			cause: err,
+		}
+	case errors.As(err, &backup):
+		return &failure{
+			what:  tilde(backup.Path) + " is a backup, and a server would change it",
+			next:  "restore it into a new folder: " + programName() + " restore " + shellWord(backup.Path) + " --data FOLDER",
+			cause: err,
+		}
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/server"
 )
 
 // diskFindings checks the speed and the free space of the data folder's disk. It returns
@@ -22,6 +24,10 @@ func diskFindings(cfg config.Config) []finding {
 	dir := existing(cfg.Data)
 	took, err := flushTime(dir)
 	all := []finding{flushFinding(dir, took, err)}
+	var f *failure
+	if errors.As(explainFolder(server.CheckFinished(cfg.Data)), &f) {
+		all = append(all, finding{"data", broken, f.what, f.next})
+	}
 	usage, err := vfs.Default.GetDiskUsage(dir)
 	return append(all, spaceFinding(dir, usage.AvailBytes, cfg.MinFreeSpace, err))
 }

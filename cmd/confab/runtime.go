@@ -265,6 +265,9 @@ func findServer(cmd clientCommand) (running, error) {
 		return r, nil
 	}
 	what := "no server runs on " + tilde(data)
+	if err := server.CheckFinished(data); data != config.Memory && explainFolder(err) != nil {
+		return running{}, explainFolder(err)
+	}
 	if data == config.Memory {
 		what = "no server that keeps its data in memory runs"
 	}

@@ -369,9 +369,14 @@ func mode(ts *testscript.TestScript, _ bool, args []string) {
 func cutFile(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[1])
 	ts.Check(err)
-	st, err := os.Stat(ts.MkAbs(args[0]))
+	names, err := filepath.Glob(ts.MkAbs(args[0]))
 	ts.Check(err)
-	ts.Check(os.Truncate(ts.MkAbs(args[0]), st.Size()-int64(n)))
+	if len(names) != 1 {
+		ts.Fatalf("%s are the files %q", args[0], names)
+	}
+	st, err := os.Stat(names[0])
+	ts.Check(err)
+	ts.Check(os.Truncate(names[0], st.Size()-int64(n)))
 }
 
 // jsonEnv implements the script command "jsonenv VAR KEY". It sets the variable VAR to the

@@ -170,6 +170,8 @@ func explainStart(err error, cfg config.Config) error {
 	switch {
 	case errors.As(err, &mendable): // its cause may be a *fs.PathError
 		return err
+	case explainFolder(err) != nil:
+		return explainFolder(err)
 	case errors.As(err, &port):
 		return portInUse(port, cfg)
 	case errors.As(err, &data):

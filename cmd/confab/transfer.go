@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 // transferResult is the result that the commands restore, export and import print.
 type transferResult struct {
 	File     string      `json:"file,omitempty"`
+	Backup   string      `json:"backup,omitempty"`
 	Data     string      `json:"data"`
 	Made     string      `json:"made,omitempty"` // time of the restored backup
 	Rows     core.Counts `json:"rows"`
@@ -34,6 +36,7 @@ type transferResult struct {
 func (m transferResult) text() string {
 	var b strings.Builder
 	field(&b, "File", m.File)
+	field(&b, "Backup", m.Backup)
 	field(&b, "Data", m.Data)
 	field(&b, "Made", m.Made)
 	fmt.Fprintf(&b, "%-10s %d\n%-10s %d\n%-10s %d\n", "Threads", m.Rows.Threads, "Messages", m.Rows.Messages, "Users", m.Rows.Users)
@@ -104,7 +107,9 @@ func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
 // store open, it asks the server for a temporary backup, exports that and removes it.
 func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m transfer.Summary, err error) {
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
-		copied, err := os.MkdirTemp(cfg.Data, ".export-") // on the same disk, so that the tables are links
+		removeStaleExports(cfg.Data)
+		// On the same disk, so that the tables are links.
+		copied, err := os.MkdirTemp(cfg.Data, fmt.Sprintf("%s%d-", exportPrefix, os.Getpid()))
 		if err != nil {
 			return m, err
 		}
@@ -115,6 +120,21 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 		cfg.Data = copied
 	}
 	return server.Export(ctx, cfg, out, o)
+}
+
+// exportPrefix begins the name of the folder for the temporary backup of an export. The id of
+// its process follows.
+const exportPrefix = ".export-"
+
+// removeStaleExports removes the temporary backups of exports that were killed.
+func removeStaleExports(data string) {
+	folders, _ := filepath.Glob(filepath.Join(data, exportPrefix+"*")) // the pattern is well-formed, or nothing matches
+	for _, folder := range folders {
+		id, _, ok := strings.Cut(strings.TrimPrefix(filepath.Base(folder), exportPrefix), "-")
+		if pid, err := strconv.Atoi(id); ok && err == nil && !alive(pid) {
+			os.RemoveAll(folder)
+		}
+	}
 }
 
 // writeNew creates a file with the content that the function write writes. Only the user
@@ -142,8 +162,9 @@ func writeNew(name string, write func(io.Writer) error) error {
 	}
 	if err != nil {
 		os.Remove(f.Name())
+		return err
 	}
-	return err
+	return server.SyncFolders(filepath.Dir(name))
 }
 
 func newImport() *cobra.Command {
@@ -153,7 +174,10 @@ func newImport() *cobra.Command {
 		Short: "Fill an empty store from an export",
 		Long: `Fill a new or empty store from an export, compressed or not, or from stdin if
 FILE is -. Ids and times do not change. If the export was cut or altered, import
-names the wrong line and imports nothing. No server may run on the folder.`,
+names the wrong line and imports nothing. No server may run on the folder. Until
+all rows are imported and checked the folder has a file UNFINISHED, and no server
+starts on it. If an import was broken off, remove the folder and begin again; a
+database is then still empty.`,
 		Example: examples("import chat.jsonl.gz --data /var/lib/confab"),
 		Args:    oneArg("the file to read, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {

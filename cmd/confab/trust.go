@@ -69,6 +69,9 @@ func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err err
 	if r, ok := findRunning(data); ok && r.CAFile == "" {
 		return nil, "", &failure{what: "the server has a certificate of your own (" + r.CertFile + ") and no local authority", next: "trust the authority that issued it"}
 	}
+	if err := server.CheckFinished(data); explainFolder(err) != nil {
+		return nil, "", explainFolder(err)
+	}
 	path = localca.CAFile(server.TLSFolder(data))
 	ca, err = truststore.ReadCertificate(path)
 	if errors.Is(err, os.ErrNotExist) {
