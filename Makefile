@@ -29,6 +29,7 @@ soak: check
 	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
 	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
+	TEST_MOVE_KILLS=50 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -run '^TestKilledMoves$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestIdle$$' -v ./internal/bench
 	$(MAKE) fuzz FUZZTIME=200000x
@@ -61,6 +62,7 @@ floor:
 
 crash:
 	TEST_KILL_ROUNDS=50 TEST_POWERCUT_ROUNDS=500 $(GO) test -count=1 -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
+	TEST_MOVE_KILLS=15 $(GO) test -count=1 -run '^TestKilledMoves$$' -v ./internal/server
 	TEST_HISTORIES=200 $(GO) test -count=1 -run '^TestThreadsAreLinearizable$$' -v ./internal/core
 	TEST_ERASURE_KILLS=5 TEST_BIG_PAGES=1 $(GO) test -count=1 -run '^(TestErasureSurvivesKills|TestBigPages)$$' -v ./internal/server/failures
 	TEST_LIST_MESSAGES=1000000 TEST_LIST_THREADS=100000 $(GO) test -count=1 -run '^TestList' -v ./internal/store/pebble
@@ -101,7 +103,8 @@ postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
 	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 $(GO) test -count=1 -v ./internal/server/failures
-	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens)$$' -v ./internal/server
+	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens|TestCursorsAfterMoves)$$' -v ./internal/server
+	TEST_MOVE_KILLS=15 $(GO) test -count=1 -run '^TestKilledMoves$$/^import_into_PostgreSQL$$' -v ./internal/server
 	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
 	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres

@@ -91,6 +91,9 @@ func Open(dir string, o Options) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the certificate folder: %w", err)
 	}
+	if err := a.tidy(); err != nil {
+		return nil, err
+	}
 	if err := a.loadCA(); errors.Is(err, fs.ErrNotExist) {
 		if err := a.makeCA(host); err != nil {
 			return nil, err

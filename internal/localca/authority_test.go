@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -109,6 +110,30 @@ func TestFirstStart(t *testing.T) {
 	b := open(t, dir, c.now, "chat.lan")
 	if b.Fresh() || !leaf(t, b).Equal(cert) || !b.caCert.Equal(a.caCert) {
 		t.Error("the second start did not take over the certificates of the first")
+	}
+}
+
+// TestLeftovers opens a folder with files that a killed process has not completed. Open must
+// remove them, because they may hold keys, and nothing else.
+func TestLeftovers(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir, time.Now)
+	for _, name := range []string{".ca.key-1", ".server.pem-22", ".other", "ca.key-1"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("half"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open(t, dir, time.Now)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	if want := []string{".other", "ca.key", "ca.key-1", "ca.pem", "server.key", "server.pem"}; !slices.Equal(names, want) {
+		t.Errorf("the folder has %q, want %q", names, want)
 	}
 }
 

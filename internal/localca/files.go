@@ -3,8 +3,11 @@ package localca
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 )
 
 // writeFile replaces a file in the folder atomically: after a crash or a power cut the file
@@ -41,11 +44,37 @@ func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err e
 	return a.syncDir()
 }
 
-func (a *Authority) syncDir() error {
+// tidy removes the files that writeFile left when its process was killed, because they may
+// hold keys. It also makes the name of the folder durable.
+func (a *Authority) tidy() error {
+	entries, err := os.ReadDir(a.dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range []string{caCertFile, caKeyFile, serverCertFile, serverKeyFile, bundleFile, trustStoreFile} {
+		for _, e := range entries {
+			if !strings.HasPrefix(e.Name(), "."+name+"-") {
+				continue
+			}
+			if err := os.Remove(a.path(e.Name())); err != nil {
+				return fmt.Errorf("remove a file that was not completed: %w", err)
+			}
+		}
+	}
+	return a.syncFolder(filepath.Dir(a.dir))
+}
+
+func (a *Authority) syncDir() error { return a.syncFolder(a.dir) }
+
+// syncFolder flushes a folder. It skips one that this user may not read.
+func (a *Authority) syncFolder(dir string) error {
 	if !a.sync || runtime.GOOS == "windows" { // Windows cannot flush a folder
 		return nil
 	}
-	d, err := os.Open(a.dir)
+	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}

@@ -211,6 +211,35 @@ func TestStoppedMoves(t *testing.T) {
 	}
 }
 
+// meddler is a context that removes a file when it is asked whether it is done.
+type meddler struct {
+	context.Context
+	file string
+}
+
+func (m meddler) Err() error {
+	os.Remove(m.file)
+	return nil
+}
+
+// TestLateFailure lets a backup fail in its last step, after it has written its note: the
+// mark that it is about to remove is missing. No note may be left.
+func TestLateFailure(t *testing.T) {
+	data, _ := savedStore(t)
+	to := filepath.Join(t.TempDir(), "to")
+	order, _, err := server.PrepareBackup(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := meddler{t.Context(), filepath.Join(to, "UNFINISHED")}
+	if _, err := server.OfflineBackup(ctx, config.Config{Data: data}, order, "test", time.Now()); err == nil {
+		t.Error("the backup did not fail")
+	}
+	if left := treeOf(t, to); len(left) > 0 {
+		t.Errorf("the failed backup left %v", slices.Collect(maps.Keys(left)))
+	}
+}
+
 // TestMarkedFolders marks a data folder and a backup as unfinished. Everything that opens
 // them must refuse them by name and change nothing.
 func TestMarkedFolders(t *testing.T) {

@@ -128,7 +128,8 @@ func copyFile(ctx context.Context, name string, w io.Writer) (size int64, sum st
 }
 
 // copyFiles copies the regular files of a folder and syncs the copies. It does nothing if
-// the folder does not exist.
+// the folder does not exist. It leaves out files whose names begin with a dot: these are
+// being written, or were when the process was killed.
 func copyFiles(from, to string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -141,7 +142,7 @@ func copyFiles(from, to string) error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.Type().IsRegular() {
+		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
 			continue
 		}
 		info, err := e.Info()

@@ -129,8 +129,11 @@ func emptyFolder(dir string) (created bool, err error) {
 }
 
 // makeFolder creates the folder dir and its missing parents, for this user only. Their names
-// are durable when it returns.
+// are durable when it returns. It does nothing if dir exists.
 func makeFolder(dir string) error {
+	if st, err := os.Stat(dir); err == nil && st.IsDir() {
+		return nil
+	}
 	made := []string{}
 	for at := filepath.Clean(dir); ; at = filepath.Dir(at) {
 		made = append(made, filepath.Dir(at))
@@ -145,14 +148,15 @@ func makeFolder(dir string) error {
 }
 
 // SyncFolders calls fsync on the folders, which makes the names of their files durable. It
-// skips folders that do not exist, and does nothing on Windows, which cannot sync folders.
+// skips folders that do not exist or that this user may not read. It does nothing on
+// Windows, which cannot sync folders.
 func SyncFolders(dirs ...string) error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	for _, dir := range dirs {
 		d, err := os.Open(dir)
-		if runtime.GOOS == "windows" || errors.Is(err, fs.ErrNotExist) {
-			if err == nil {
-				d.Close()
-			}
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
 			continue
 		}
 		if err != nil {
