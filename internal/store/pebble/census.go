@@ -67,12 +67,12 @@ func (s *Store) Census(ctx context.Context) (Census, error) {
 
 // tallies counts the rows of all kinds.
 type tallies struct {
-	kinds []*kindTally
+	kinds []*tally
 	last  uint64 // the greatest position
 }
 
-// kindTally counts the rows of one kind. sum is a number of 128 bits.
-type kindTally struct {
+// tally counts the rows of one kind. sum is a number of 128 bits.
+type tally struct {
 	letter byte
 	name   string
 	rows   uint64
@@ -83,7 +83,7 @@ type kindTally struct {
 // newTallies returns empty tallies of a store whose log begins after the position floor.
 func newTallies(floor uint64) *tallies {
 	all := &tallies{last: floor}
-	all.kinds = []*kindTally{
+	all.kinds = []*tally{
 		tallyOf("users", users, func(u *core.User) { u.ErasedTo = "" }), // an export does not have it
 		tallyOf("threads", heads, func(h *core.Head) { h.LastPosition = max(h.LastPosition, floor) - floor }),
 		tallyOf("members", members, nil),
@@ -113,10 +113,20 @@ func fromFloor(e *core.Event, floor uint64) {
 	}
 }
 
+// of returns the tally of a kind, which must have one.
+func (all *tallies) of(letter byte) *tally {
+	for _, t := range all.kinds {
+		if t.letter == letter {
+			return t
+		}
+	}
+	panic("pebble: no rows of this kind are counted")
+}
+
 // tallyOf returns an empty tally of a kind. normal, if it is not nil, removes from a row
 // what differs between stores with the same content.
-func tallyOf[T any](name string, k kind[T], normal func(*T)) *kindTally {
-	t := &kindTally{letter: k.letter, name: name}
+func tallyOf[T any](name string, k kind[T], normal func(*T)) *tally {
+	t := &tally{letter: k.letter, name: name}
 	var b []byte
 	t.add = func(key, value []byte) error {
 		r, err := k.parse(key, value)

@@ -10,59 +10,166 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Check verifies the store and returns the number of rows of each kind; see
-// core.Checker. The error wraps ErrDamaged if a row cannot be read or contradicts
-// another. It reads the heads and the threads' rows of each kind side by side, all in
-// key order. It does not read the users' lists of threads or the index of users in
-// deletion.
+// Check verifies the store and returns the number of rows of each kind that an export
+// has; see core.Checker. The error wraps ErrDamaged if a row cannot be read or
+// contradicts another.
 func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	c := checker{Store: s, snap: snap}
-	if _, err := readResource(snap); err != nil {
-		return core.Counts{}, s.damaged("the resource", err)
+	c, err := check(ctx, snap, func(fault string) error { return s.damaged(fault, nil) })
+	return counts(c), err
+}
+
+// counts returns the numbers of those rows that an export has.
+func counts(c Census) core.Counts {
+	return core.Counts{
+		Users: c.Rows("users"), Threads: c.Rows("threads"), Members: c.Rows("members"), Messages: c.Rows("messages"),
+		Answers: c.Rows("answers"), Tokens: c.Rows("tokens"), Receipts: c.Rows("receipts"), Events: c.Rows("events"),
 	}
-	err := s.scan(ctx, snap, kindUser, func(key, value []byte) error {
-		_, err := users.decode(key, value)
-		c.counts.Users++
-		return c.row(key, err)
-	})
-	if err == nil {
-		err = s.scan(ctx, snap, kindEndpoint, func(key, value []byte) error {
-			_, err := endpoints.decode(key, value)
-			return c.row(key, err)
-		})
+}
+
+// check reads every row of a store and compares the rows with each other. It calls report
+// for each fault, with one line that names the row, and stops at the first error that
+// report returns. It fails if rows cannot be read, because a file is damaged.
+//
+// It reads the heads and the threads' rows of each kind side by side, all in key order.
+// Its memory grows with the number of threads that have events in the log.
+func check(ctx context.Context, r pebble.Reader, report func(fault string) error) (Census, error) {
+	c := &checker{ctx: ctx, r: r, report: report}
+	if _, err := settings(r); err != nil {
+		if err := report(fmt.Sprintf("the settings: %v", err)); err != nil {
+			return Census{}, err
+		}
 	}
-	if err == nil {
-		err = c.threads(ctx)
+	var err error
+	if c.floor, err = logStart(r); err != nil {
+		if err := report(fmt.Sprintf("the start of the event log: %v", err)); err != nil {
+			return Census{}, err
+		}
 	}
-	if err == nil {
-		err = c.events(ctx)
+	if c.schema, _, err = value(r, metaKey(metaSchema), row.Number); err != nil {
+		c.schema = schema
+	}
+	c.tallies = newTallies(c.floor.Position)
+	for _, step := range []func() error{c.users, c.threads, c.expiries, c.lists, c.events, c.positions, c.endpoints} {
+		if err := step(); err != nil {
+			return Census{}, err
+		}
+	}
+	return c.tallies.census(), nil
+}
+
+// checker is one run of check. A pairing compares two kinds of rows that are derived from
+// each other: it is zero if both have the same entries. To look up each row in the other
+// kind instead would take ten times as long as reading all rows, so that is only done to
+// name the rows that differ.
+type checker struct {
+	ctx     context.Context
+	r       pebble.Reader
+	report  func(fault string) error
+	floor   core.Cursor // before the first event that is kept
+	schema  uint64
+	tallies *tallies
+	rows    int // number of rows read
+
+	seen      seen              // the rows of the current thread
+	deletions uint64            // pairing of users and the index of users in deletion
+	expiring  uint64            // pairing of heads and the index of threads that expire
+	listed    uint64            // pairing of members and the users' lists
+	placed    uint64            // pairing of events and positions
+	numbers   map[string]uint64 // number of the latest event of each thread
+	last      uint64            // the greatest position
+}
+
+// seen is what the messages and ids of a thread add up to.
+type seen struct {
+	messages, ids uint64
+	last          uint64 // sequence of the last message
+	pairs         uint64 // pairing of messages and ids
+}
+
+var hashSeed = maphash.MakeSeed()
+
+// hash returns a hash of an entry of a pairing.
+func hash(user, thread string, a, b uint64) uint64 {
+	return maphash.Comparable(hashSeed, struct {
+		user, thread string
+		a, b         uint64
+	}{user, thread, a, b})
+}
+
+// fault reports a fault of the row with this key.
+func (c *checker) fault(key []byte, format string, args ...any) error {
+	return c.report(fmt.Sprintf("row %q: %s", key, fmt.Sprintf(format, args...)))
+}
+
+// read decodes a row and counts it. ok is false if the row cannot be read, which read
+// reports.
+func read[T any](c *checker, k kind[T], key, value []byte) (r T, ok bool, err error) {
+	if c.rows++; c.rows%checkEvery == 0 && c.ctx.Err() != nil {
+		return r, false, c.ctx.Err()
+	}
+	if r, err = k.parse(key, value); err == nil {
+		err = c.tallies.of(k.letter).add(key, value)
 	}
 	if err != nil {
-		return core.Counts{}, err
+		return r, false, c.fault(key, "%v", err)
 	}
-	return c.counts, nil
+	return r, true, nil
 }
 
-// checker is one run of Check.
-type checker struct {
-	*Store
-	snap     pebble.Reader
-	counts   core.Counts
-	seen     tally  // of the current thread
-	expiring uint64 // number of threads that expire
+// eachRow calls f for each row of a kind that can be read.
+func eachRow[T any](c *checker, k kind[T], f func(key []byte, r T) error) error {
+	it, err := c.r.NewIter(kindRange(k.letter))
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var r T
+		var readable bool
+		if r, readable, err = read(c, k, it.Key(), it.Value()); readable && err == nil {
+			err = f(it.Key(), r)
+		}
+	}
+	return errors.Join(err, it.Close())
 }
 
-// row returns nil if err is nil. Otherwise it returns an error that wraps ErrDamaged
-// and err, and names the row with this key.
-func (c *checker) row(key []byte, err error) error {
-	if err == nil {
+// users reads the users and the index of users in deletion.
+func (c *checker) users() error {
+	err := eachRow(c, users, func(_ []byte, u core.User) error {
+		if u.State == core.UserDeleting {
+			c.deletions += hash(u.ID, "", 0, 0)
+		}
 		return nil
+	})
+	if err == nil {
+		err = eachRow(c, deleting, func(_ []byte, u core.User) error {
+			c.deletions -= hash(u.ID, "", 0, 0)
+			return nil
+		})
 	}
-	return c.damaged(fmt.Sprintf("row %q", key), err)
+	if err != nil || c.deletions == 0 {
+		return err
+	}
+	if err := users.each(c.r, "", func(u core.User) error {
+		_, found, err := deleting.get(c.r, core.User{ID: u.ID})
+		if err == nil && !found && u.State == core.UserDeleting {
+			err = c.report(fmt.Sprintf("user %s is in deletion, and not in the index of such users", u.ID))
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return deleting.each(c.r, "", func(entry core.User) error {
+		u, _, err := users.get(c.r, core.User{ID: entry.ID})
+		if err == nil && u.State != core.UserDeleting {
+			err = c.report(fmt.Sprintf("user %s is in the index of users in deletion, and not in deletion", entry.ID))
+		}
+		return err
+	})
 }
 
 // cursor iterates over the rows of one kind, of all threads, in key order.
@@ -72,183 +179,354 @@ type cursor struct {
 	read   func(h *core.Head, key, value []byte) error
 }
 
-// counting returns a cursor that decodes the rows of a kind and adds them to n.
-func counting[T any](k kind[T], n *uint64) *cursor {
-	return &cursor{letter: k.letter, read: func(_ *core.Head, key, value []byte) error {
-		*n++
-		_, err := k.decode(key, value)
-		return err
+// reading returns a cursor that decodes the rows of a kind and calls f for each.
+func reading[T any](c *checker, k kind[T], f func(h *core.Head, key []byte, r *T) error) *cursor {
+	return &cursor{letter: k.letter, read: func(h *core.Head, key, value []byte) error {
+		r, ok, err := read(c, k, key, value)
+		if !ok || err != nil {
+			return err
+		}
+		return f(h, key, &r)
 	}}
 }
 
 // take calls read for each row of the thread h and stops at the first row of a later
-// thread. It fails if read fails, and for a row of an earlier thread: take is called
-// for all heads in key order, so that row has no head.
-func (r *cursor) take(h *core.Head) error {
-	for ; r.Valid(); r.Next() {
-		thread, _, _ := bytes.Cut(r.Key()[1:], []byte{0})
+// thread. It reports each row of an earlier thread: take is called for all heads in key
+// order, so such a row has no head.
+func (c *checker) take(k *cursor, h *core.Head) error {
+	for ; k.Valid(); k.Next() {
+		thread, _, _ := bytes.Cut(k.Key()[1:], []byte{0})
+		var err error
 		switch bytes.Compare(thread, []byte(h.ID)) {
 		case -1:
-			return fmt.Errorf("row %q belongs to no thread", r.Key())
+			err = c.fault(k.Key(), "its thread has no head")
 		case 1:
 			return nil
+		default:
+			err = k.read(h, k.Key(), k.Value())
 		}
-		if err := r.read(h, r.Key(), r.Value()); err != nil {
-			return fmt.Errorf("row %q: %w", r.Key(), err)
-		}
-	}
-	return r.Error()
-}
-
-// threads verifies each head against its thread's rows, and the index of threads by
-// expiry time against the heads.
-func (c *checker) threads(ctx context.Context) error {
-	cursors := []*cursor{
-		counting(members, &c.counts.Members), counting(answers, &c.counts.Answers),
-		counting(sent, &c.counts.Tokens), counting(receipts, &c.counts.Receipts),
-		{letter: kindMessage, read: c.message}, {letter: kindID, read: c.id},
-	}
-	for _, k := range cursors {
-		it, err := c.snap.NewIter(kindRange(k.letter))
 		if err != nil {
 			return err
 		}
-		defer it.Close()
+	}
+	return k.Error()
+}
+
+// threads verifies each head against its thread's rows.
+func (c *checker) threads() (err error) {
+	cursors := []*cursor{
+		reading(c, messages, c.message), reading(c, ids, c.id), reading(c, members, c.member),
+		reading(c, answers, func(*core.Head, []byte, *core.ThreadAnswer) error { return nil }),
+		reading(c, sent, c.token), reading(c, receipts, c.receipt),
+	}
+	for _, k := range cursors {
+		it, err := c.r.NewIter(kindRange(k.letter))
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, it.Close()) }()
 		it.First()
 		k.Iterator = it
 	}
-	err := c.scan(ctx, c.snap, kindHead, func(key, value []byte) error {
-		h, err := heads.decode(key, value)
-		if err != nil {
-			return c.row(key, err)
-		}
-		c.counts.Threads++
-		if err := c.thread(&h, cursors); err != nil {
-			return c.damaged("thread "+h.ID, err)
+	all := func(h *core.Head) error {
+		c.seen = seen{}
+		for _, k := range cursors {
+			if err := c.take(k, h); err != nil {
+				return err
+			}
 		}
 		return nil
+	}
+	err = eachRow(c, heads, func(_ []byte, h core.Head) error {
+		if on := h.ExpiresOn(); on != 0 {
+			c.expiring += hash("", h.ID, uint64(on), 0)
+		}
+		if err := all(&h); err != nil {
+			return err
+		}
+		return c.thread(&h)
 	})
 	if err != nil {
 		return err
 	}
-	// Every thread id is less than this one, so the call fails if rows are left. Such
-	// rows have no head.
-	if err := c.thread(&core.Head{ID: "\xff"}, cursors); err != nil {
-		return c.damaged("the threads", err)
-	}
-	err = c.scan(ctx, c.snap, kindExpiry, func([]byte, []byte) error {
-		c.expiring--
-		return nil
-	})
-	if err == nil && c.expiring != 0 {
-		err = c.damaged("the threads that expire", errors.New("their index has more entries than there are such threads"))
-	}
-	return err
+	return all(&core.Head{ID: "\xff"}) // every thread id is less, so all rows that are left have no head
 }
 
-// thread verifies the rows of a thread: message rows and id rows must agree, and the
-// last message must have the last sequence of the head.
-func (c *checker) thread(h *core.Head, cursors []*cursor) error {
-	if on := h.ExpiresOn(); on != 0 {
-		c.expiring++
-		_, found, err := expiries.get(c.snap, core.Expiry{On: on, Thread: h.ID})
-		if err != nil {
-			return err
-		}
-		if !found {
-			return errors.New("it is missing in the index of threads that expire")
-		}
-	}
-	c.seen = tally{}
-	for _, k := range cursors {
-		if err := k.take(h); err != nil {
-			return err
-		}
-	}
-	c.counts.Messages += c.seen.messages
-	switch t := c.seen; {
-	case t.ids != t.messages:
-		return fmt.Errorf("it has %d messages and %d ids of messages", t.messages, t.ids)
-	case t.checksum != 0:
-		return errors.New("the rows of its messages' ids have other sequences than the messages")
-	// The last sequence always has a message, unless the thread was deleted and its
-	// messages purged.
-	case t.last != h.LastSequence && h.DeletedOn == 0:
-		return fmt.Errorf("its last message has sequence %d instead of %d", t.last, h.LastSequence)
+// message adds a row of the thread h to what was seen of it.
+func (c *checker) message(h *core.Head, key []byte, m *core.ThreadMessage) error {
+	c.seen.messages++
+	c.seen.last = m.Sequence
+	c.seen.pairs += hash("", "", uint64(m.ID), m.Sequence)
+	if m.Sequence > h.LastSequence || max(m.ID, m.Version) > h.LastID {
+		return c.fault(key, "message %d is newer than its thread's head", m.ID)
 	}
 	return nil
 }
 
-// tally summarizes the message rows and the id rows of one thread.
-type tally struct {
-	messages, ids uint64 // number of message rows and of id rows
-	last          uint64 // sequence of the last message
-	checksum      uint64 // zero if message rows and id rows have the same pairs of id and sequence
+func (c *checker) id(_ *core.Head, _ []byte, m *core.ThreadMessage) error {
+	c.seen.ids++
+	c.seen.pairs -= hash("", "", uint64(m.ID), m.Sequence)
+	return nil
 }
 
-var hashSeed = maphash.MakeSeed()
-
-// hash returns a hash of a message's id and sequence. The tally's checksum adds the
-// hashes of all message rows and subtracts those of all id rows. To look up each id
-// instead would take ten times as long as reading all rows.
-func hash(id int64, sequence uint64) uint64 {
-	return maphash.Comparable(hashSeed, [2]uint64{uint64(id), sequence})
+func (c *checker) member(h *core.Head, key []byte, m *core.ThreadMember) error {
+	c.listed += hash(m.User, m.Thread, uint64(listMinute(h, &m.Member)), 0)
+	for i, in := range m.Intervals {
+		open := in.To == 0
+		if open != (i == len(m.Intervals)-1 && m.Left == nil) || !open && in.To < in.From || max(in.From, in.To) > h.LastEvent {
+			return c.fault(key, "the member was in the thread from event %d to %d, of %d", in.From, in.To, h.LastEvent)
+		}
+	}
+	if m.LastSequence() > h.LastSequence {
+		return c.fault(key, "the member left after message %d, of %d", m.LastSequence(), h.LastSequence)
+	}
+	return nil
 }
 
-// message verifies a message row of the thread h and adds it to the tally.
-func (c *checker) message(h *core.Head, key, value []byte) error {
-	m, err := messages.decode(key, value)
-	c.seen.messages++
-	c.seen.last = m.Sequence
-	c.seen.checksum += hash(m.ID, m.Sequence)
-	if err == nil && (m.Sequence > h.LastSequence || max(m.ID, m.Version) > h.LastID) {
-		err = fmt.Errorf("message %d is newer than its thread's head", m.ID)
+// listMinute returns the minute under which a thread is in the list of its member: that of
+// the last message, or of the last message before the member left.
+func listMinute(h *core.Head, m *core.Member) int64 {
+	if m.Left != nil {
+		return core.MinuteOf(m.Left.On)
+	}
+	return core.MinuteOf(h.LastMessageOn)
+}
+
+func (c *checker) token(_ *core.Head, key []byte, t *core.SentToken) error {
+	_, found, err := ids.get(c.r, core.ThreadMessage{Thread: t.Thread, Message: core.Message{ID: t.MessageID}})
+	if err == nil && !found {
+		err = c.fault(key, "message %d does not exist", t.MessageID)
 	}
 	return err
 }
 
-// id adds an id row, which maps a message's id to its sequence, to the tally.
-func (c *checker) id(_ *core.Head, key, value []byte) error {
-	m, err := ids.decode(key, value)
-	c.seen.ids++
-	c.seen.checksum -= hash(m.ID, m.Sequence)
-	return err
+func (c *checker) receipt(h *core.Head, key []byte, r *core.ThreadReceipt) error {
+	if r.MessageID > h.LastID {
+		return c.fault(key, "message %d is newer than its thread's head", r.MessageID)
+	}
+	return nil
 }
 
-// events verifies the event log: no event has a number above its head's last one,
-// positions have no gaps, and there are as many positions as events.
-func (c *checker) events(ctx context.Context) error {
-	var h core.Head
-	err := c.scan(ctx, c.snap, kindEvent, func(key, value []byte) error {
-		c.counts.Events++
-		e, err := events.decode(key, value)
-		if err == nil && h.ID != e.Thread {
-			h, _, err = heads.get(c.snap, core.Head{ID: e.Thread})
+// thread verifies what was seen of a thread.
+func (c *checker) thread(h *core.Head) error {
+	t := c.seen
+	switch {
+	case t.ids != t.messages || t.pairs != 0:
+		return c.pairMessages(h)
+	// The last sequence always has a message, unless the messages were purged.
+	case h.DeletedOn == 0 && t.last != h.LastSequence:
+		return c.report(fmt.Sprintf("thread %s has no message with sequence %d: its last one has %d", h.ID, h.LastSequence, t.last))
+	}
+	return nil
+}
+
+// pairMessages reports the messages of a thread without an id row, and the other way
+// round.
+func (c *checker) pairMessages(h *core.Head) error {
+	err := messages.each(c.r, part(h.ID), func(m core.ThreadMessage) error {
+		at, found, err := ids.get(c.r, core.ThreadMessage{Thread: h.ID, Message: core.Message{ID: m.ID}})
+		if err == nil && (!found || at.Sequence != m.Sequence) {
+			err = c.report(fmt.Sprintf("thread %s has message %d with sequence %d, which the index of ids does not have", h.ID, m.ID, m.Sequence))
 		}
-		if err == nil && e.Thread != "" && e.Number > h.LastEvent {
-			err = fmt.Errorf("its thread's head says that there are %d events", h.LastEvent)
-		}
-		return c.row(key, err)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	floor, err := logStart(c.snap)
-	if err != nil {
-		return c.damaged("the event log", err)
-	}
-	start := floor.Position + 1
-	next := start
-	err = c.scan(ctx, c.snap, kindPosition, func(key, value []byte) error {
-		_, err := positions.decode(key, value)
-		if err == nil && number(key) != next {
-			err = fmt.Errorf("position %d is missing", next)
+	return ids.each(c.r, part(h.ID), func(at core.ThreadMessage) error {
+		m, found, err := messages.get(c.r, at)
+		if err == nil && (!found || m.ID != at.ID) {
+			err = c.report(fmt.Sprintf("thread %s has no message %d with sequence %d, which the index of ids has", h.ID, at.ID, at.Sequence))
 		}
-		next++
-		return c.row(key, err)
+		return err
 	})
-	if err == nil && next-start != c.counts.Events {
-		err = c.damaged("the event log", fmt.Errorf("it has %d events and %d positions", c.counts.Events, next-start))
+}
+
+// expiries compares the index of threads that expire with the heads.
+func (c *checker) expiries() error {
+	if c.schema < 2 {
+		return nil // it does not have the index yet
+	}
+	err := eachRow(c, expiries, func(_ []byte, e core.Expiry) error {
+		c.expiring -= hash("", e.Thread, uint64(e.On), 0)
+		return nil
+	})
+	if err != nil || c.expiring == 0 {
+		return err
+	}
+	if err := heads.each(c.r, "", func(h core.Head) error {
+		if h.ExpiresOn() == 0 {
+			return nil
+		}
+		_, found, err := expiries.get(c.r, core.Expiry{On: h.ExpiresOn(), Thread: h.ID})
+		if err == nil && !found {
+			err = c.report(fmt.Sprintf("thread %s expires, and is not in the index of such threads", h.ID))
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return expiries.each(c.r, "", func(e core.Expiry) error {
+		h, _, err := heads.get(c.r, core.Head{ID: e.Thread})
+		if err == nil && h.ExpiresOn() != e.On {
+			err = c.report(fmt.Sprintf("thread %s is in the index of threads that expire, and does not expire at %d", e.Thread, e.On))
+		}
+		return err
+	})
+}
+
+// lists compares the users' lists of threads with the members.
+func (c *checker) lists() error {
+	err := eachRow(c, lists, func(_ []byte, l core.ListMove) error {
+		c.listed -= hash(l.User, l.Thread, uint64(l.To), 0)
+		return nil
+	})
+	if err != nil || c.listed == 0 {
+		return err
+	}
+	var h core.Head
+	var exists bool
+	if err := members.each(c.r, "", func(m core.ThreadMember) error {
+		if h.ID != m.Thread {
+			var err error
+			if h, exists, err = heads.get(c.r, core.Head{ID: m.Thread}); err != nil {
+				return err
+			}
+		}
+		_, found, err := lists.get(c.r, core.ListMove{User: m.User, Thread: m.Thread, To: listMinute(&h, &m.Member)})
+		if err == nil && exists && !found {
+			err = c.report(fmt.Sprintf("member %s of thread %s does not have it in its list at minute %d", m.User, m.Thread, listMinute(&h, &m.Member)))
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return lists.each(c.r, "", func(l core.ListMove) error {
+		v, err := view(c.r, l.Thread, l.User)
+		if err == nil && (v.Member == nil || listMinute(&v.Head, v.Member) != l.To) {
+			err = c.report(fmt.Sprintf("the list of user %s has thread %s at minute %d, where it does not belong", l.User, l.Thread, l.To))
+		}
+		return err
+	})
+}
+
+// events verifies the events against the heads. The numbers of a thread have no gaps from
+// its first event that is kept to the last one of its head.
+func (c *checker) events() error {
+	c.numbers = map[string]uint64{}
+	var h core.Head
+	var found bool
+	err := eachRow(c, events, func(key []byte, e core.Event) error {
+		c.placed += hash("", e.Thread, e.Position, e.Number) + uint64(e.Day)
+		if e.Thread == "" {
+			return nil
+		}
+		if h.ID != e.Thread {
+			var err error
+			if h, found, err = heads.get(c.r, core.Head{ID: e.Thread}); err != nil {
+				return err
+			}
+		}
+		before, later := c.numbers[e.Thread]
+		c.numbers[e.Thread] = e.Number
+		switch {
+		case !found:
+			return c.fault(key, "its thread has no head")
+		case e.Number > h.LastEvent:
+			return c.fault(key, "its thread's head says that there are %d events", h.LastEvent)
+		case later && e.Number != before+1:
+			return c.fault(key, "the event before it has number %d", before)
+		case e.Number == h.LastEvent && e.Position != h.LastPosition:
+			return c.fault(key, "it has position %d, and its thread's head says %d", e.Position, h.LastPosition)
+		}
+		return c.eventMessage(key, &h, &e)
+	})
+	if err != nil {
+		return err
+	}
+	return heads.each(c.r, "", func(h core.Head) error {
+		if n := c.numbers[h.ID]; n != h.LastEvent && (n != 0 || h.LastPosition > c.floor.Position) {
+			return c.report(fmt.Sprintf("thread %s has no event %d, at position %d: its last one is %d", h.ID, h.LastEvent, h.LastPosition, n))
+		}
+		return nil
+	})
+}
+
+// eventMessage reports an event whose message does not exist, unless the thread was
+// purged.
+func (c *checker) eventMessage(key []byte, h *core.Head, e *core.Event) error {
+	if e.MessageID == 0 || h.DeletedOn != 0 || e.Kind == core.ReceiptReceived {
+		return nil
+	}
+	_, found, err := ids.get(c.r, core.ThreadMessage{Thread: e.Thread, Message: core.Message{ID: e.MessageID}})
+	if err == nil && !found {
+		err = c.fault(key, "message %d does not exist", e.MessageID)
 	}
 	return err
+}
+
+// positions verifies that positions have no gaps, and that each is that of one event.
+func (c *checker) positions() error {
+	c.last = c.floor.Position
+	err := eachRow(c, positions, func(key []byte, e core.Event) error {
+		c.placed -= hash("", e.Thread, e.Position, e.Number) + uint64(e.Day)
+		was := c.last
+		c.last = e.Position
+		if e.Position != was+1 {
+			return c.fault(key, "position %d is missing", was+1)
+		}
+		return nil
+	})
+	if err != nil || c.placed == 0 {
+		return err
+	}
+	if err := positions.each(c.r, "", func(at core.Event) error {
+		e, found, err := events.get(c.r, core.Event{Day: at.Day, Thread: at.Thread, Number: at.Number})
+		if err == nil && (!found || e.Position != at.Position) {
+			err = c.report(fmt.Sprintf("position %d has no event: it names event %d of thread %q on day %d", at.Position, at.Number, at.Thread, at.Day))
+		}
+		return err
+	}); err != nil {
+		return err
+	}
+	return events.each(c.r, "", func(e core.Event) error {
+		at, found, err := positions.get(c.r, core.Event{Day: e.Day, Position: e.Position})
+		if err == nil && (!found || at.Thread != e.Thread || at.Number != e.Number) {
+			err = c.report(fmt.Sprintf("event %d of thread %q on day %d is not at its position %d", e.Number, e.Thread, e.Day, e.Position))
+		}
+		return err
+	})
+}
+
+// endpoints verifies that no client has answered an event that does not exist.
+func (c *checker) endpoints() error {
+	return eachRow(c, endpoints, func(key []byte, e core.Endpoint) error {
+		if e.At.Epoch == c.floor.Epoch && e.At.Position > c.last {
+			return c.fault(key, "the client has answered the event at position %d, and the last one is at %d", e.At.Position, c.last)
+		}
+		return nil
+	})
+}
+
+// settings reads the rows whose keys have no fields: the resource, the epoch and the
+// access keys. It fails if one of them is missing or empty.
+func settings(r pebble.Reader) (core.Resource, error) {
+	resource, err := readResource(r)
+	switch {
+	case err != nil:
+		return resource, err
+	case resource.ID == "":
+		return resource, errors.New("the row of the resource's id is missing")
+	case resource.Epoch == "":
+		return resource, errors.New("the row of the epoch is missing")
+	}
+	for i, k := range resource.Keys {
+		if len(k.Secret) == 0 {
+			return resource, fmt.Errorf("the row of access key %d is missing", i+1)
+		}
+	}
+	if _, found, err := value(r, metaKey(metaSchema), row.Number); err != nil || !found {
+		return resource, errors.Join(errors.New("the row of the schema is missing"), err)
+	}
+	return resource, nil
 }

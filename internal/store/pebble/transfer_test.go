@@ -42,6 +42,15 @@ func fillThreads(t *testing.T, s *Store, threads, messages int) {
 		for i := range messages {
 			mustApply(t, s, sendTo(id, who, fmt.Sprint(i)))
 		}
+		if messages > 0 {
+			// Assign takes the minute 0 for a new entry. Other than here, a thread gets
+			// its first message when it is created.
+			b := s.db.NewBatch()
+			b.Delete(lists.key(nil, &core.ListMove{User: who, Thread: id}), nil)
+			if err := s.commit(b); err != nil {
+				t.Fatal(err)
+			}
+		}
 		mustApply(t, s, &core.Change{Key: id, Thread: id, Revision: 1, Receipt: &core.Receipt{User: who, MessageID: 1}})
 		mustApply(t, s, &core.Change{Key: who + "/" + id, PutUsers: []core.User{{ID: who + id, State: core.UserLive, Generation: 1}}})
 	}
@@ -49,7 +58,7 @@ func fillThreads(t *testing.T, s *Store, threads, messages int) {
 
 func sendTo(id, who, token string) *core.Change {
 	return &core.Change{
-		Key: id, Thread: id, Revision: 1, SendToken: token, Caller: who,
+		Key: id, Thread: id, Revision: 1, SendToken: token, Caller: who, Roster: []core.Member{{User: who}},
 		Messages: []core.Message{{Kind: core.Text, Sender: who, Content: "message " + token}},
 		Events:   []core.Event{{Kind: core.MessageReceived, Actor: who}},
 	}
@@ -195,40 +204,116 @@ func TestCheckFindsDamage(t *testing.T) {
 		says   string
 	}{
 		{"nothing", func(b *pebble.Batch) {}, ""},
-		{"a missing message", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "2 messages and 3 ids"},
+		{"a missing message", func(b *pebble.Batch) { b.Delete(messageKey(nil, a, 2), nil) }, "no message 1700000000002 with sequence 2"},
 		{"a missing last message", func(b *pebble.Batch) {
 			b.DeleteRange(messageKey(nil, a, 3), messageKey(nil, a, 4), nil)
 			b.DeleteRange(idKey(nil, a, 1_700_000_000_003), idKey(nil, a, 1_700_000_000_004), nil)
-		}, "its last message has sequence 2 instead of 3"},
-		{"a missing id", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_002), nil) }, "3 messages and 2 ids"},
+		}, "message 1700000000003 does not exist"},
+		{"a missing id", func(b *pebble.Batch) { b.Delete(idKey(nil, a, 1_700_000_000_002), nil) }, "message 1700000000002 does not exist"},
 		{"an id with another sequence", func(b *pebble.Batch) {
 			b.Set(idKey(nil, a, 1_700_000_000_002), encodeNumber(nil, 1), nil)
-		}, "have other sequences than the messages"},
+		}, "message 1700000000002 with sequence 2, which the index of ids does not have"},
 		{"a message without a thread", func(b *pebble.Batch) {
 			b.Set(messageKey(nil, ghost, 1), encodeMessage(nil, &core.Message{ID: 1}), nil)
-		}, "belongs to no thread"},
-		{"a missing head", func(b *pebble.Batch) { b.Delete(headKey(nil, a), nil) }, "belongs to no thread"},
+		}, "its thread has no head"},
+		{"a missing head", func(b *pebble.Batch) { b.Delete(headKey(nil, a), nil) }, "its thread has no head"},
 		{"a member that cannot be read", func(b *pebble.Batch) { b.Set(memberKey(nil, a, "8:x"), []byte{9}, nil) }, "format"},
 		{"a missing event", func(b *pebble.Batch) {
 			b.DeleteRange([]byte{kindEvent}, eventKey(nil, core.DayOf(1_700_000_000_000), threadID(0), 2), nil)
-		}, "events and"},
+		}, "position 1 has no event"},
 		{"a missing position", func(b *pebble.Batch) {
 			b.Delete(positionKey(nil, core.DayOf(1_700_000_000_000), 3), nil)
 		}, "position 3 is missing"},
 		{"a missing expiry entry", func(b *pebble.Batch) {
 			b.Delete(expiryKey(1_700_000_000_000+30*86_400_000, expires), nil)
-		}, expires + ": it is missing in the index of threads that expire"},
+		}, expires + " expires, and is not in the index of such threads"},
 		{"an expiry entry with another time", func(b *pebble.Batch) {
 			b.Delete(expiryKey(1_700_000_000_000+30*86_400_000, expires), nil)
 			b.Set(expiryKey(1_700_000_000_000+90*86_400_000, expires), encodeEntry(nil), nil)
-		}, expires + ": it is missing in the index of threads that expire"},
+		}, expires + " expires, and is not in the index of such threads"},
 		{"an expiry entry that cannot be read", func(b *pebble.Batch) {
 			b.Set(expiryKey(1_700_000_000_000+30*86_400_000, expires), []byte{9}, nil)
 		}, "format"},
 		{"an expiry entry of a thread that does not expire", func(b *pebble.Batch) {
 			b.Set(expiryKey(1_700_000_000_000+30*86_400_000, a), encodeEntry(nil), nil)
-		}, "more entries than there are such threads"},
-		{"an expiry entry without a thread", func(b *pebble.Batch) { b.Set(expiryKey(5, ghost), encodeEntry(nil), nil) }, "more entries than there are such threads"},
+		}, a + " is in the index of threads that expire, and does not expire at 1702592000000"},
+		{"an expiry entry without a thread", func(b *pebble.Batch) { b.Set(expiryKey(5, ghost), encodeEntry(nil), nil) }, ghost + " is in the index of threads that expire, and does not expire at 5"},
+		{"a missing last message without a token", func(b *pebble.Batch) {
+			b.Delete(messageKey(nil, a, 3), nil)
+			b.Delete(idKey(nil, a, 1_700_000_000_003), nil)
+			b.DeleteRange([]byte{kindSent}, []byte{kindSent + 1}, nil)
+		}, a + " has no message with sequence 3: its last one has 2"},
+		{"a message newer than its head", func(b *pebble.Batch) {
+			b.Set(messageKey(nil, a, 4), encodeMessage(nil, &core.Message{ID: 1}), nil)
+		}, "message 1 is newer than its thread's head"},
+		{"a member that joined with an event that is not there", func(b *pebble.Batch) {
+			b.Set(memberKey(nil, a, "8:x"), row.Member.Encode(nil, &core.Member{Intervals: []core.Interval{{From: 9}}}), nil)
+		}, "the member was in the thread from event 9 to 0, of 4"},
+		{"a member that left and is in the thread", func(b *pebble.Batch) {
+			b.Set(memberKey(nil, a, "8:x"), row.Member.Encode(nil, &core.Member{Intervals: []core.Interval{{From: 1}}, Left: &core.Left{}}), nil)
+		}, "the member was in the thread from event 1 to 0, of 4"},
+		{"a member that left after a message that is not there", func(b *pebble.Batch) {
+			b.Set(memberKey(nil, a, "8:x"), row.Member.Encode(nil, &core.Member{Left: &core.Left{Sequence: 4}}), nil)
+		}, "the member left after message 4, of 3"},
+		{"a missing entry of a list", func(b *pebble.Batch) {
+			b.Delete(lists.key(nil, &core.ListMove{User: "8:acs:user-1", Thread: a, To: 1_700_000_000_000 / 60_000}), nil)
+		}, "member 8:acs:user-1 of thread " + a + " does not have it in its list at minute 28333333"},
+		{"an entry of a list at another minute", func(b *pebble.Batch) {
+			b.Set(lists.key(nil, &core.ListMove{User: "8:acs:user-1", Thread: a, To: 5}), encodeEntry(nil), nil)
+		}, "the list of user 8:acs:user-1 has thread " + a + " at minute 5"},
+		{"an entry of a list without a thread", func(b *pebble.Batch) {
+			b.Set(lists.key(nil, &core.ListMove{User: "8:acs:user-1", Thread: ghost, To: 5}), encodeEntry(nil), nil)
+		}, "the list of user 8:acs:user-1 has thread " + ghost},
+		{"an entry of a list that cannot be read", func(b *pebble.Batch) {
+			b.Set(lists.key(nil, &core.ListMove{User: "8:acs:user-1", Thread: a, To: 1_700_000_000_000 / 60_000}), []byte{9}, nil)
+		}, "format"},
+		{"a user in deletion without an entry", func(b *pebble.Batch) {
+			b.Set(users.key(nil, &core.User{ID: "8:x"}), row.User.Encode(nil, &core.User{State: core.UserDeleting}), nil)
+		}, "user 8:x is in deletion, and not in the index"},
+		{"an entry of a user that is not in deletion", func(b *pebble.Batch) {
+			b.Set(deleting.key(nil, &core.User{ID: "8:x"}), encodeEntry(nil), nil)
+		}, "user 8:x is in the index of users in deletion, and not in deletion"},
+		{"an entry of a user in deletion that cannot be read", func(b *pebble.Batch) {
+			b.Set(deleting.key(nil, &core.User{ID: "8:x"}), []byte{9}, nil)
+		}, "format"},
+		{"an event without a thread", func(b *pebble.Batch) {
+			b.Set(events.key(nil, &core.Event{Day: 1, Thread: ghost, Number: 1}), row.Event.Encode(nil, &core.Event{}), nil)
+		}, "its thread has no head"},
+		{"an event that its head does not count", func(b *pebble.Batch) {
+			b.Set(events.key(nil, &core.Event{Day: 1, Thread: a, Number: 5}), row.Event.Encode(nil, &core.Event{}), nil)
+		}, "its thread's head says that there are 4 events"},
+		{"a gap between events", func(b *pebble.Batch) {
+			b.Delete(events.key(nil, &core.Event{Day: core.DayOf(1_700_000_000_000), Thread: a, Number: 3}), nil)
+		}, "the event before it has number 2"},
+		{"a missing last event", func(b *pebble.Batch) {
+			b.Delete(events.key(nil, &core.Event{Day: core.DayOf(1_700_000_000_000), Thread: a, Number: 4}), nil)
+		}, a + " has no event 4, at position 8: its last one is 3"},
+		{"a missing event of a user", func(b *pebble.Batch) {
+			b.Set(positions.key(nil, &core.Event{Day: 1 << 20, Position: 13}), row.Position.Encode(nil, &core.Event{Number: 13}), nil)
+		}, "position 13 has no event"},
+		{"an event of a user without a position", func(b *pebble.Batch) {
+			b.Set(events.key(nil, &core.Event{Day: 1, Number: 13}), row.Event.Encode(nil, &core.Event{Position: 13}), nil)
+		}, "event 13 of thread \"\" on day 1 is not at its position 13"},
+		{"a last event at another position", func(b *pebble.Batch) {
+			b.Set(events.key(nil, &core.Event{Day: core.DayOf(1_700_000_000_000), Thread: a, Number: 4}), row.Event.Encode(nil, &core.Event{Position: 7}), nil)
+		}, "it has position 7, and its thread's head says 8"},
+		{"an event whose message does not exist", func(b *pebble.Batch) {
+			b.Set(events.key(nil, &core.Event{Day: core.DayOf(1_700_000_000_000), Thread: a, Number: 4}), row.Event.Encode(nil, &core.Event{Position: 8, MessageID: 5}), nil)
+		}, "message 5 does not exist"},
+		{"a receipt for a message that does not exist yet", func(b *pebble.Batch) {
+			b.Set(receipts.key(nil, &core.ThreadReceipt{Thread: a, Receipt: core.Receipt{User: "8:x"}}), row.Receipt.Encode(nil, &core.Receipt{MessageID: 1 << 50}), nil)
+		}, "is newer than its thread's head"},
+		{"an endpoint that is ahead of the log", func(b *pebble.Batch) {
+			b.Set(endpoints.key(nil, &core.Endpoint{User: "8:x", ID: "e"}), row.Endpoint.Encode(nil, &core.Endpoint{At: core.Cursor{Epoch: storetest.Initial.Epoch, Position: 13}}), nil)
+		}, "the client has answered the event at position 13, and the last one is at 12"},
+		{"an endpoint that cannot be read", func(b *pebble.Batch) {
+			b.Set(endpoints.key(nil, &core.Endpoint{User: "8:x", ID: "e"}), []byte{9}, nil)
+		}, "format"},
+		{"a key without the fields of its kind", func(b *pebble.Batch) { b.Set([]byte("m"+a+"\x00\x01"), encodeMessage(nil, &core.Message{ID: 1}), nil) }, "form of its kind"},
+		{"no resource", func(b *pebble.Batch) { b.Delete(metaKey(metaResource), nil) }, "the row of the resource's id is missing"},
+		{"no epoch", func(b *pebble.Batch) { b.Delete(metaKey(metaEpoch), nil) }, "the row of the epoch is missing"},
+		{"no access key", func(b *pebble.Batch) { b.Delete(keyKey(1), nil) }, "the row of access key 2 is missing"},
+		{"no schema", func(b *pebble.Batch) { b.Delete(metaKey(metaSchema), nil) }, "the row of the schema is missing"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := mustOpen(t, "store", vfs.NewMem())
