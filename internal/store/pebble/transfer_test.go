@@ -40,7 +40,9 @@ func fillThreads(t *testing.T, s *Store, threads, messages int) {
 		}
 		mustApply(t, s, c)
 		for i := range messages {
-			mustApply(t, s, sendTo(id, who, fmt.Sprint(i)))
+			c := sendTo(id, who, fmt.Sprint(i))
+			c.Roster = []core.Member{{User: who}}
+			mustApply(t, s, c)
 		}
 		if messages > 0 {
 			// Assign takes the minute 0 for a new entry. Other than here, a thread gets
@@ -58,7 +60,7 @@ func fillThreads(t *testing.T, s *Store, threads, messages int) {
 
 func sendTo(id, who, token string) *core.Change {
 	return &core.Change{
-		Key: id, Thread: id, Revision: 1, SendToken: token, Caller: who, Roster: []core.Member{{User: who}},
+		Key: id, Thread: id, Revision: 1, SendToken: token, Caller: who,
 		Messages: []core.Message{{Kind: core.Text, Sender: who, Content: "message " + token}},
 		Events:   []core.Event{{Kind: core.MessageReceived, Actor: who}},
 	}
