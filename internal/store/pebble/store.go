@@ -131,10 +131,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	lock, err := pebble.LockDirectory(dir, o.FS)
 	if err != nil {
-		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held") {
-			return nil, fmt.Errorf("store %s: %w", dir, ErrInUse)
-		}
-		return nil, fmt.Errorf("lock the store's folder: %w", err)
+		return nil, lockError(dir, err)
 	}
 	s := &Store{
 		lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), fatal: o.Fatal,

@@ -1,0 +1,439 @@
+package pebble
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"maps"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// mendThreads mends each thread of which a row is left.
+func (m *mender) mendThreads() error {
+	snap := m.store.db.NewSnapshot()
+	defer snap.Close()
+	lost, err := m.headless(snap)
+	if err != nil {
+		return err
+	}
+	for _, id := range lost {
+		if err := m.mendThread(snap, id); err != nil {
+			return err
+		}
+	}
+	return heads.each(snap, "", func(h core.Head) error { return m.mendThread(snap, h.ID) })
+}
+
+// headless returns the threads that have rows but no head.
+func (m *mender) headless(r pebble.Reader) (lost []string, err error) {
+	for id := range m.threads {
+		_, found, err := heads.get(r, core.Head{ID: id})
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			lost = append(lost, id)
+		}
+	}
+	for _, kind := range []byte{kindMember, kindMessage, kindAnswer, kindSent, kindReceipt} {
+		it, err := r.NewIter(kindRange(kind))
+		if err != nil {
+			return nil, err
+		}
+		for ok := it.First(); ok && err == nil; {
+			id, _, _ := bytes.Cut(it.Key()[1:], []byte{0})
+			thread := string(id)
+			var found bool
+			if _, found, err = heads.get(r, core.Head{ID: thread}); err == nil && !found {
+				lost = append(lost, thread)
+			}
+			ok = it.SeekGE(append(append([]byte{kind}, thread...), 1)) // the first key behind the thread's
+		}
+		if err := errors.Join(err, it.Close()); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(lost)
+	return slices.Compact(lost), nil
+}
+
+// found is what the rows of a thread say about its head.
+type found struct {
+	ids          map[int64]core.Message // the messages without their content, by id
+	lastID       int64
+	lastEvent    uint64
+	lastSequence uint64
+	left         uint64 // the greatest sequence with which a member left
+	lastOn       int64  // creation of the last message
+	created      int64  // of the first message
+	by           string
+	topic        string
+	topicAt      uint64 // sequence of the message that sets the topic
+}
+
+// mendThread makes the rows of a thread agree with each other, and with the event log.
+func (m *mender) mendThread(r pebble.Reader, id string) error {
+	h, exists, err := heads.get(r, core.Head{ID: id})
+	if err != nil {
+		return err
+	}
+	log := m.threads[id]
+	if log == nil {
+		log = &threadEvents{}
+	}
+	if log.deleted != 0 && h.DeletedOn == 0 && exists {
+		m.report.repaired("threads deleted, as the event log says", "%s", id)
+		h.DeletedOn = log.deleted
+	}
+	f := found{ids: map[int64]core.Message{}}
+	if h.DeletedOn != 0 || !exists && log.deleted != 0 {
+		err = m.purgeThread(r, id)
+	} else {
+		err = m.mendMessages(r, id, &f)
+	}
+	if err != nil {
+		return err
+	}
+	if !exists && len(f.ids) == 0 {
+		// It may have been deleted: the rows of a live thread begin with a message.
+		return m.dropThread(r, id)
+	}
+	if err := m.mendMembers(r, id, &h, &f); err != nil {
+		return err
+	}
+	if err := receipts.each(r, part(id), func(t core.ThreadReceipt) error {
+		f.lastID = max(f.lastID, t.MessageID)
+		return nil
+	}); err != nil {
+		return err
+	}
+	f.lastEvent = max(f.lastEvent, log.last)
+	if !exists {
+		h = rebuilt(id, &f)
+		m.report.repaired("threads whose properties were rebuilt from their rows", "%s", id)
+	}
+	was := h
+	h.LastID, h.LastEvent = max(h.LastID, f.lastID), max(h.LastEvent, f.lastEvent)
+	h.LastMessageOn = max(h.LastMessageOn, f.lastOn)
+	h.Revision = max(h.Revision, 1)
+	h.LastSequence = max(h.LastSequence, f.left)
+	if h.DeletedOn == 0 {
+		h.LastSequence = f.lastSequence
+	}
+	if exists && was.Counters != h.Counters {
+		m.report.repaired("threads whose counters were corrected", "%s", id)
+	}
+	log.last = h.LastEvent
+	heads.put(&m.writer, &h)
+	return m.next()
+}
+
+// rebuilt returns a head for a thread whose own is lost.
+func rebuilt(id string, f *found) core.Head {
+	h := core.Head{ID: id, Revision: max(f.lastEvent, 1)} // each change of the revision has an event
+	h.Topic, h.CreatedBy, h.CreatedOn = f.topic, f.by, f.created
+	return h
+}
+
+// mendMessages drops the messages that must not return, and the tokens of lost ones.
+func (m *mender) mendMessages(r pebble.Reader, thread string, f *found) error {
+	err := messages.each(r, part(thread), func(t core.ThreadMessage) error {
+		if m.erased[t.Sender] && t.DeletedOn == 0 {
+			m.report.repaired("messages dropped of users who were erased", "message %d of thread %s", t.ID, thread)
+			messages.remove(&m.writer, &t)
+			return m.next()
+		}
+		if before, ok := f.ids[t.ID]; ok { // an edit moved it, and its old row returned
+			old := core.ThreadMessage{Thread: thread, Message: before}
+			if cmp.Or(cmp.Compare(t.Version, before.Version), cmp.Compare(t.Sequence, before.Sequence)) < 0 {
+				old.Message = t.Message
+			}
+			m.report.repaired("older versions of messages dropped", "message %d of thread %s", t.ID, thread)
+			messages.remove(&m.writer, &old)
+			if old.Sequence == t.Sequence {
+				return m.next()
+			}
+		}
+		f.add(&t.Message)
+		if m.forget(&t.Message) {
+			m.report.repaired("names removed from messages of users who were erased", "message %d of thread %s", t.ID, thread)
+			messages.put(&m.writer, &t)
+		}
+		return m.next()
+	})
+	if err != nil {
+		return err
+	}
+	for _, k := range f.ids {
+		f.lastSequence = max(f.lastSequence, k.Sequence)
+		ids.put(&m.writer, &core.ThreadMessage{Thread: thread, Message: k}) // for mendEvents
+		if err := m.next(); err != nil {
+			return err
+		}
+	}
+	return sent.each(r, part(thread), func(t core.SentToken) error {
+		if _, ok := f.ids[t.MessageID]; ok {
+			return nil
+		}
+		m.report.repaired("idempotency tokens dropped whose messages are lost", "message %d of thread %s", t.MessageID, thread)
+		sent.remove(&m.writer, &t)
+		return m.next()
+	})
+}
+
+// forget removes the names of users who were erased from a message, and reports whether
+// there were any.
+func (m *mender) forget(msg *core.Message) (changed bool) {
+	if m.erased[msg.Sender] && msg.SenderDisplayName != "" {
+		msg.SenderDisplayName, changed = "", true
+	}
+	for i := range msg.Participants {
+		if p := &msg.Participants[i]; m.erased[p.User] && p.DisplayName != "" {
+			p.DisplayName, changed = "", true
+		}
+	}
+	return changed
+}
+
+// add adds a message.
+func (f *found) add(m *core.Message) {
+	f.ids[m.ID] = core.Message{ID: m.ID, Version: m.Version, Sequence: m.Sequence}
+	f.lastID = max(f.lastID, m.ID, m.Version)
+	f.lastOn = max(f.lastOn, m.CreatedOn)
+	if f.created == 0 || m.CreatedOn < f.created {
+		f.created, f.by = m.CreatedOn, cmp.Or(m.Initiator, m.Sender)
+	}
+	if m.Kind == core.TopicUpdated && m.Sequence > f.topicAt {
+		f.topic, f.topicAt = m.Content, m.Sequence
+	}
+}
+
+// mendMembers adapts members to the last message that is left: a member who left the
+// thread must never see messages that get the sequences of lost ones.
+func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *found) error {
+	return members.each(r, part(thread), func(t core.ThreadMember) error {
+		for _, in := range t.Intervals {
+			f.lastEvent = max(f.lastEvent, in.From, in.To)
+		}
+		if m.erased[t.User] && (t.DisplayName != "" || len(t.Metadata) > 0) {
+			m.report.repaired("names of members removed who were erased", "%s in thread %s", t.User, thread)
+			t.DisplayName, t.Metadata = "", nil
+			members.put(&m.writer, &t)
+		}
+		f.left = max(f.left, t.LastSequence())
+		if t.Left == nil || h.DeletedOn != 0 || t.Left.Sequence <= f.lastSequence {
+			return m.next()
+		}
+		if f.lastSequence == 0 { // with the sequence 0 it would see everything
+			m.report.repaired("members dropped who left a thread without messages that can be read", "%s in thread %s", t.User, thread)
+			members.remove(&m.writer, &t)
+			return m.next()
+		}
+		left := *t.Left
+		left.Sequence = f.lastSequence
+		t.Left = &left
+		m.report.repaired("members who left behind the last message that can be read", "%s in thread %s", t.User, thread)
+		members.put(&m.writer, &t)
+		return m.next()
+	})
+}
+
+// purgeThread drops the rows of a deleted thread that a deletion leaves nothing of.
+func (m *mender) purgeThread(r pebble.Reader, thread string) error {
+	for _, kind := range []byte{kindMessage, kindSent, kindReceipt} {
+		prefix := append([]byte{kind}, part(thread)...)
+		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
+		if err != nil {
+			return err
+		}
+		for ok := it.First(); ok; ok = it.Next() {
+			m.report.repaired("rows dropped of deleted threads", "%q", it.Key())
+			m.batch.Delete(it.Key(), nil)
+		}
+		if err := it.Close(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropThread drops all rows of a thread.
+func (m *mender) dropThread(r pebble.Reader, thread string) error {
+	m.report.repaired("threads dropped of which neither properties nor messages can be read", "%s", thread)
+	for _, kind := range []byte{kindMember, kindAnswer, kindSent, kindReceipt, kindMessage} {
+		prefix := append([]byte{kind}, part(thread)...)
+		if kind == kindAnswer { // its key has only the thread
+			answers.remove(&m.writer, &core.ThreadAnswer{Thread: thread})
+			continue
+		}
+		m.batch.DeleteRange(prefix, prefixEnd(prefix), nil)
+	}
+	if log := m.threads[thread]; log != nil {
+		log.last = 0 // which drops its events
+	}
+	return m.next()
+}
+
+// mendEvents gives the events that are left new positions, in their order. The numbers of
+// a thread's events are in its members' rows, so they stay: for each event that is lost
+// between or behind others there is a new one without a message, which nobody is told.
+func (m *mender) mendEvents() error {
+	sorted, err := m.sortEvents()
+	if err != nil {
+		return err
+	}
+	defer sorted.db.Close()
+	for _, kind := range []byte{kindEvent, kindPosition} {
+		m.batch.DeleteRange([]byte{kind}, []byte{kind + 1}, nil)
+	}
+	if err := m.flush(); err != nil {
+		return err
+	}
+	p := placer{mender: m}
+	it, err := sorted.db.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var e core.Event
+		if e, err = sortedEvent(it.Key(), it.Value()); err == nil {
+			err = p.put(e)
+		}
+	}
+	if err := errors.Join(err, it.Close()); err != nil {
+		return err
+	}
+	return p.end()
+}
+
+// sortEvents returns a store with the events in the order of their positions.
+func (m *mender) sortEvents() (*values, error) {
+	v, err := openRaw(m.store.fs, m.store.fs.PathJoin(m.work, "events"))
+	if err != nil {
+		return nil, err
+	}
+	err = events.each(m.store.db, "", func(e core.Event) error {
+		key := binary.BigEndian.AppendUint64(nil, e.Position)
+		key = append(key, events.key(nil, &e)...)
+		if err := v.batch.Set(key, events.schema.Encode(nil, &e), nil); err != nil || v.batch.Len() < importBatch {
+			return err
+		}
+		return v.commit()
+	})
+	if err = errors.Join(err, v.commit()); err != nil {
+		return nil, errors.Join(err, v.db.Close())
+	}
+	return v, nil
+}
+
+func sortedEvent(key, value []byte) (core.Event, error) { return events.decode(key[8:], value) }
+
+// placer writes events with new positions.
+type placer struct {
+	*mender
+	position uint64
+	day      uint32
+	at       int64
+}
+
+// put writes an event, after those between it and the event before it of its thread.
+func (p *placer) put(e core.Event) error {
+	p.day, p.at = max(p.day, e.Day), max(p.at, e.At)
+	if e.Thread == "" {
+		return p.place(e)
+	}
+	t := p.threads[e.Thread]
+	switch {
+	case t == nil || t.last == 0:
+		p.report.repaired("events dropped of threads that were dropped", "event %d of thread %s", e.Number, e.Thread)
+		return nil
+	case e.Number <= t.written:
+		p.report.repaired("events dropped that are older values", "event %d of thread %s", e.Number, e.Thread)
+		return nil
+	}
+	if t.written != 0 {
+		if err := p.fill(e.Thread, t, e.Number-1); err != nil {
+			return err
+		}
+	}
+	if e.MessageID != 0 && e.Kind != core.ReceiptReceived {
+		kept, err := p.hasMessage(e)
+		if err != nil {
+			return err
+		}
+		if !kept {
+			p.report.repaired("events whose messages are lost", "event %d of thread %s", e.Number, e.Thread)
+			e.MessageID = 0
+		}
+	}
+	t.written = e.Number
+	err := p.place(e)
+	t.at = p.position
+	return err
+}
+
+// fill writes an event without a message for each number up to last.
+func (p *placer) fill(thread string, t *threadEvents, last uint64) error {
+	for t.written < last {
+		t.written++
+		p.report.repaired("events added in place of lost ones", "event %d of thread %s", t.written, thread)
+		if err := p.place(core.Event{Thread: thread, Number: t.written, Kind: core.MessageReceived, At: p.at}); err != nil {
+			return err
+		}
+		t.at = p.position
+	}
+	return nil
+}
+
+// end fills up the events of each thread to the last one that its head counts.
+func (p *placer) end() error {
+	for _, id := range slices.Sorted(maps.Keys(p.threads)) {
+		if t := p.threads[id]; t.written != 0 {
+			if err := p.fill(id, t, t.last); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// place writes an event at the next position.
+func (p *placer) place(e core.Event) error {
+	p.position++
+	e.Position, e.Day = p.position, p.day
+	if e.Thread == "" {
+		e.Number = e.Position
+	}
+	p.putEvent(&e)
+	return p.next()
+}
+
+// hasMessage reports whether the message of an event exists, or was purged with its
+// thread.
+func (p *placer) hasMessage(e core.Event) (bool, error) {
+	h, _, err := heads.get(p.store.db, core.Head{ID: e.Thread})
+	if err != nil || h.DeletedOn != 0 {
+		return true, err
+	}
+	_, found, err := ids.get(p.store.db, core.ThreadMessage{Thread: e.Thread, Message: core.Message{ID: e.MessageID}})
+	return found, err
+}
+
+// mendPositions sets the last position of each head.
+func (m *mender) mendPositions() error {
+	snap := m.store.db.NewSnapshot()
+	defer snap.Close()
+	return heads.each(snap, "", func(h core.Head) error {
+		h.LastPosition = 0
+		if t := m.threads[h.ID]; t != nil {
+			h.LastPosition = t.at
+		}
+		heads.put(&m.writer, &h)
+		return m.next()
+	})
+}
