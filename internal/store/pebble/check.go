@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,10 @@ import (
 func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	c, err := check(ctx, snap, func(fault string) error { return s.damaged(fault, nil) })
+	c, err := check(ctx, snap, func(fault string) error { return &Damage{Dir: s.dir, What: fault} })
+	if pebble.IsCorruptionError(err) {
+		err = s.damaged("", err)
+	}
 	return counts(c), err
 }
 
@@ -134,7 +138,7 @@ func eachRow[T any](c *checker, k kind[T], f func(key []byte, r T) error) error 
 			err = f(it.Key(), r)
 		}
 	}
-	return errors.Join(err, it.Close())
+	return cmp.Or(err, it.Close()) // an iterator returns its error twice
 }
 
 // users reads the users and the index of users in deletion.
@@ -224,7 +228,7 @@ func (c *checker) threads() (err error) {
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, it.Close()) }()
+		defer func() { err = cmp.Or(err, it.Close()) }()
 		it.First()
 		k.Iterator = it
 	}
