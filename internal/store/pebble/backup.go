@@ -3,7 +3,6 @@ package pebble
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -21,13 +20,6 @@ func (s *Store) Checkpoint(dir string) error {
 	}
 	return nil
 }
-
-// unlockedFS is a file system without locks. Options.ReadOnly uses it, because the file of
-// a lock would change the folder, which may be on a medium that cannot be written to.
-type unlockedFS struct{ vfs.FS }
-
-// Lock does nothing.
-func (unlockedFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // SetEpoch replaces the epoch of the event log, durably. A reader that finds another
 // epoch than before knows that its cursor is invalid: after a restore, new events get

@@ -62,8 +62,8 @@ type Options struct {
 	// file; 0 is 32 MiB. There are up to three memtables. A store that is only read
 	// needs little; the block cache uses the memory that memtables do not.
 	MemTableSize uint64
-	// ReadOnly means that Open and the store change nothing in the folder, and do not
-	// lock it: no process may write to the store meanwhile. A write is fatal.
+	// ReadOnly means that Open and the store change nothing in the folder. They lock it only
+	// if it has the file of a lock, which a backup does not have. A write is fatal.
 	ReadOnly bool
 }
 
@@ -125,7 +125,7 @@ func Open(dir string, o Options) (*Store, error) {
 		o.Fatal = func(err error) { panic(err) }
 	}
 	if o.ReadOnly {
-		o.FS = unlockedFS{o.FS}
+		o.FS = readOnlyFS{o.FS}
 	} else if err := o.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the store's folder: %w", err)
 	}
