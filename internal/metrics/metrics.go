@@ -25,7 +25,10 @@ type Metrics struct {
 
 // Storage holds the figures of the embedded store engine.
 type Storage struct {
-	DiskBytes    float64 // on disk now
+	DiskBytes    float64 // taken on disk now, with what is only reserved, as du counts it
+	FreeBytes    float64 // free on the disk now
+	FloorBytes   float64 // free space below which writes are refused
+	BelowFloor   float64 // 1 while writes are refused, else 0
 	WrittenBytes float64 // written to files since the start: log, flushes, compactions
 	ReadAmp      float64 // most files that one read may have to search
 	LogSyncs     float64 // syncs of the log since the start
@@ -202,7 +205,10 @@ var storageDescs = []struct {
 	kind prometheus.ValueType
 	of   func(Storage) float64
 }{
-	{desc("confab_storage_disk_bytes", "Bytes of the store on disk."), prometheus.GaugeValue, func(s Storage) float64 { return s.DiskBytes }},
+	{desc("confab_storage_disk_bytes", "Bytes that the store takes on disk, as du counts them."), prometheus.GaugeValue, func(s Storage) float64 { return s.DiskBytes }},
+	{desc("confab_storage_free_bytes", "Free bytes on the disk of the store."), prometheus.GaugeValue, func(s Storage) float64 { return s.FreeBytes }},
+	{desc("confab_storage_floor_bytes", "Free bytes below which writes are refused."), prometheus.GaugeValue, func(s Storage) float64 { return s.FloorBytes }},
+	{desc("confab_storage_below_floor", "1 while writes are refused for lack of space or because the store cannot write, else 0."), prometheus.GaugeValue, func(s Storage) float64 { return s.BelowFloor }},
 	{desc("confab_storage_written_bytes_total", "Bytes written to files: log, flushes and compactions."), prometheus.CounterValue, func(s Storage) float64 { return s.WrittenBytes }},
 	{desc("confab_storage_read_amplification", "Files that one read may have to look into."), prometheus.GaugeValue, func(s Storage) float64 { return s.ReadAmp }},
 	{desc("confab_storage_log_syncs_total", "Syncs of the log."), prometheus.CounterValue, func(s Storage) float64 { return s.LogSyncs }},

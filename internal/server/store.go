@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/metrics"
@@ -44,7 +46,38 @@ type storeOptions struct {
 	// default.
 	cache    int64
 	memTable uint64
-	readOnly bool // the embedded engine changes nothing
+	// readOnly opens the embedded store without writing to it.
+	readOnly bool
+}
+
+// minFree returns the bytes that stay free on the disk of the embedded store: those of the
+// settings, but no more than a sixteenth of a small disk unless the user has set them.
+func minFree(c config.Config) uint64 {
+	least := uint64(c.MinFreeSpace)
+	if c.InMemory() || c.Explicit("min-free-space") {
+		return least
+	}
+	usage, err := vfs.Default.GetDiskUsage(existing(c.Data))
+	if err != nil {
+		return least
+	}
+	return min(least, usage.TotalBytes/16)
+}
+
+// Floor returns the bytes of free space on the disk of the data folder below which a server
+// with these settings refuses writes: what stays free, and what the store may take
+// before it looks again. It fails if the system does not know the free space.
+func Floor(c config.Config) (uint64, error) { return pebble.Floor(existing(c.Data), minFree(c)) }
+
+// existing returns dir if it exists, and otherwise its nearest parent folder that exists.
+func existing(dir string) string {
+	for {
+		up := filepath.Dir(dir)
+		if st, err := os.Stat(dir); err == nil && st.IsDir() || up == dir {
+			return dir
+		}
+		dir = up
+	}
 }
 
 // openStore opens or creates the store of the settings: PostgreSQL if they name a
@@ -68,7 +101,7 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 
 // openEmbedded opens or creates the embedded store, in the data folder or in memory.
 func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebble.Store, error) {
-	po := pebble.Options{Initial: initial, MinFree: uint64(c.MinFreeSpace), Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable, ReadOnly: o.readOnly}
+	po := pebble.Options{Initial: initial, MinFree: minFree(c), ReadOnly: o.readOnly, Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable}
 	dir := storeFolder(c.Data)
 	if c.InMemory() {
 		po.FS, dir = pebble.NewMem(), "store"
@@ -124,9 +157,13 @@ func storageOf(s core.Store) func() metrics.Storage {
 		return nil
 	}
 	return func() metrics.Storage {
-		st := embedded.Stats()
+		st, sp := embedded.Stats(), embedded.Space()
+		low := 0.0
+		if sp.Low {
+			low = 1
+		}
 		return metrics.Storage{
-			DiskBytes: float64(st.Disk), WrittenBytes: float64(st.Written),
+			DiskBytes: float64(sp.Used), FreeBytes: float64(sp.Free), FloorBytes: float64(sp.Floor), BelowFloor: low, WrittenBytes: float64(st.Written),
 			ReadAmp: float64(st.ReadAmp), LogSyncs: float64(st.Syncs),
 		}
 	}

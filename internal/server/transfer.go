@@ -23,28 +23,26 @@ type ExportOptions struct {
 // The store's options for Export and Import. The cache is small, because each row is
 // read or written only once.
 var (
-	forExport = storeOptions{cache: 8 << 20, memTable: 4 << 20}
+	forExport = storeOptions{cache: 8 << 20, memTable: 4 << 20, readOnly: true}
 	forImport = storeOptions{cache: 8 << 20}
 )
 
 // Export writes all records of the store of the settings to out and returns their summary.
-// The data folder may also be a backup, which it does not change. It fails with *NoDataError
-// if the store does not exist, with *UnfinishedError, and with *DataInUseError if a server
-// uses the embedded store; export a backup then.
+// The data folder may also be a backup. It fails with *NoDataError if the store does not
+// exist, with *UnfinishedError, and with *DataInUseError if a server uses the embedded
+// store; export a backup then. It writes nothing to the embedded store, so it works on a
+// full disk.
 func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions) (sum transfer.Summary, err error) {
-	options := forExport
 	if c.Database == "" {
 		var backup *IsBackupError
-		if err := checkData(c); errors.As(err, &backup) {
-			options.readOnly = true
-		} else if err != nil {
+		if err := checkData(c); err != nil && !errors.As(err, &backup) {
 			return sum, err
 		}
 		if !hasStore(c) {
 			return sum, &NoDataError{Path: c.Data}
 		}
 	}
-	s, err := openStore(ctx, c, options)
+	s, err := openStore(ctx, c, forExport)
 	if err != nil {
 		return sum, err
 	}

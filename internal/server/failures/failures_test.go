@@ -219,20 +219,28 @@ func (n *node) start(t *testing.T) {
 			t.Fatal("a server does not start")
 		}
 		if n.client == nil {
-			pem, err := os.ReadFile(filepath.Join(n.dir, "tls", "ca.pem"))
-			roots := x509.NewCertPool()
-			if err != nil || !roots.AppendCertsFromPEM(pem) {
+			if n.client = trusting(n.dir); n.client == nil {
 				continue
 			}
-			n.client = &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{
-				TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: senders,
-			}}
 		}
 		if res, err := n.client.Get("https://" + n.listen + "/"); err == nil {
 			res.Body.Close()
 			return
 		}
 	}
+}
+
+// trusting returns a client that trusts the certificates of the server with this data
+// folder, or nil if there are none yet.
+func trusting(dir string) *http.Client {
+	pem, err := os.ReadFile(filepath.Join(dir, "tls", "ca.pem"))
+	roots := x509.NewCertPool()
+	if err != nil || !roots.AppendCertsFromPEM(pem) {
+		return nil
+	}
+	return &http.Client{Timeout: 90 * time.Second, Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: senders,
+	}}
 }
 
 func (n *node) kill() {

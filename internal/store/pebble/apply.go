@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -17,7 +16,7 @@ import (
 // they are durable; see core.Store. It returns core.ErrStorageFull if too little
 // disk space is free.
 func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
-	if err := s.floor.check(time.Now()); err != nil {
+	if err := s.disk.check(0); err != nil {
 		return nil, err
 	}
 	outcomes, logged, err := s.write(b)
@@ -51,6 +50,10 @@ func (s *Store) syncDecisions(outcomes []core.Outcome) error {
 // maxKeptValue is the greatest capacity, in bytes, of a buffer for values that is kept
 // for the next batch.
 const maxKeptValue = 64 << 10
+
+// bigBatch is the size of a batch, in bytes, above which the free space is compared with
+// it. The floor has room for smaller ones.
+const bigBatch = 512 << 10
 
 // write decides which changes of b apply, gives them their ids, sequences and
 // positions, and appends their rows to the write-ahead log without waiting for the
@@ -86,6 +89,11 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	}
 	if w.batch.Empty() {
 		return outcomes, nil, w.batch.Close()
+	}
+	if n := w.batch.Len(); n > bigBatch {
+		if err := s.disk.check(uint64(n)); err != nil {
+			return nil, nil, errors.Join(err, w.batch.Close())
+		}
 	}
 	s.position, s.day = state.Position, state.Day
 	l, err := s.logBatch(w.batch)

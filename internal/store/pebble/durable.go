@@ -1,8 +1,10 @@
 package pebble
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -63,11 +65,26 @@ type logged struct {
 // caller holds s.applying, so that snapshots have the order of the log; it unlocks
 // s.applying before it calls sync with the result.
 func (s *Store) logBatch(b *pebble.Batch) (*logged, error) {
-	if err := s.db.ApplyNoSyncWait(b, pebble.Sync); err != nil {
+	if err := s.append(b); err != nil {
 		s.fatal(err)
 		return nil, err
 	}
 	return &logged{b, s.snapshot()}, nil
+}
+
+// append appends a batch to the write-ahead log. Pebble panics if it cannot begin the next
+// file of the log; append returns that error.
+func (s *Store) append(b *pebble.Batch) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			var number syscall.Errno
+			if e, ok := r.(error); !ok || !errors.As(e, &number) {
+				panic(r)
+			}
+			err = r.(error)
+		}
+	}()
+	return s.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
 // snapshot returns a new snapshot of the store after the batch that was logged last.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -12,7 +11,7 @@ import (
 // PutEndpoints writes all endpoints in one batch, with one sync; see core.Store. It
 // returns core.ErrStorageFull if too little disk space is free.
 func (s *Store) PutEndpoints(_ context.Context, es []core.Endpoint) error {
-	if err := s.floor.check(time.Now()); err != nil || len(es) == 0 {
+	if err := s.disk.check(0); err != nil || len(es) == 0 {
 		return err
 	}
 	w := writer{batch: s.db.NewBatch()}

@@ -1,19 +1,55 @@
 package pebble
 
 import (
+	"io/fs"
+	"path/filepath"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 	dto "github.com/prometheus/client_model/go"
 )
 
 // Stats are measurements of a store, for operators and benchmarks. Logged, Written
 // and Syncs count from the opening of the store. "Log" is the write-ahead log.
 type Stats struct {
-	Disk    uint64 // bytes on disk now
+	Disk    uint64 // bytes of the files on disk now, without space that is only reserved
 	Tables  uint64 // bytes of Disk that are in tables, so without the log
 	Logged  uint64 // bytes of the batches appended to the log
 	Written uint64 // bytes written to files by the log, by flushes and by compactions
 	ReadAmp int    // read amplification: the number of tables that one read may have to search
 	Syncs   uint64 // number of syncs of the log
 }
+
+// Space says how full the disk of a store is.
+type Space struct {
+	Used  uint64 // bytes that the store's files take on the disk, with those that are only reserved, as du counts them
+	Free  uint64 // bytes of free space; 0 if the file system cannot tell
+	Floor uint64 // bytes of free space below which writes are refused
+	Low   bool   // writes are refused now, for lack of space or because a table cannot be written
+}
+
+// Space measures the disk of the store. It looks at each file of the store.
+func (s *Store) Space() Space {
+	free, _ := s.disk.free()
+	sp := Space{Free: free, Floor: s.disk.floor, Low: s.disk.check(0) != nil}
+	if vfs.Root(s.fs) != vfs.Default {
+		sp.Used = s.db.Metrics().DiskSpaceUsage()
+		return sp
+	}
+	filepath.WalkDir(s.dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // the file is gone by now
+		}
+		if info, err := e.Info(); err == nil {
+			sp.Used += allocated(info)
+		}
+		return nil
+	})
+	return sp
+}
+
+// Failing reports whether writes are refused because a table cannot be written, so that
+// batches in progress may wait for ever.
+func (s *Store) Failing() bool { return s.disk.flush.Load() != nil || s.disk.compact.Load() != nil }
 
 // Stats returns the current measurements, from Pebble's metrics.
 func (s *Store) Stats() Stats {

@@ -7,12 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -48,9 +45,14 @@ type Options struct {
 	// Initial has the resource's GUID, the epoch and the access keys for a new
 	// store. An existing store keeps its own.
 	Initial core.Resource
-	// MinFree is the free disk space, in bytes, below which writes fail with
-	// core.ErrStorageFull.
+	// MinFree is the disk space, in bytes, that stays free: writes that could take it fail
+	// with core.ErrStorageFull. They fail earlier, because a store takes space in advance;
+	// see Floor.
 	MinFree uint64
+	// ReadOnly means that Open and the store change nothing in the folder, for reads, Export
+	// and Check. They need no free space. They lock the folder only if it has the file of a
+	// lock, which a backup does not have. A write is fatal.
+	ReadOnly bool
 	// Logger logs background errors and upgrades; nil discards them.
 	Logger *slog.Logger
 	// Fatal is called when the write-ahead log or the disk fails, so that nobody
@@ -59,12 +61,10 @@ type Options struct {
 	// CacheSize is the size of the block cache in bytes; 0 is 64 MiB.
 	CacheSize int64
 	// MemTableSize is the size, in bytes, at which a memtable is flushed to a
-	// file; 0 is 32 MiB. There are up to three memtables. A store that is only read
-	// needs little; the block cache uses the memory that memtables do not.
+	// file; 0 is 32 MiB, or less on a disk below 2 GiB. There are up to three memtables.
+	// A store that is only read needs little; the block cache uses the memory that
+	// memtables do not.
 	MemTableSize uint64
-	// ReadOnly means that Open and the store change nothing in the folder. They lock it only
-	// if it has the file of a lock, which a backup does not have. A write is fatal.
-	ReadOnly bool
 }
 
 // NewMem returns a new, empty file system in memory, for Options.FS. The store's data
@@ -94,7 +94,9 @@ type Store struct {
 	dir   string
 	log   *slog.Logger
 	fatal func(error)
-	floor floor
+	disk  *disk
+
+	opening *atomic.Bool // Open has not returned yet
 
 	durable durable    // the snapshot that reads use
 	keys    sync.Mutex // held by SetKey
@@ -115,8 +117,9 @@ var _ core.Store = (*Store)(nil)
 // Open opens the store in dir, or creates it if dir is missing or empty. It upgrades a
 // store of an older schema. It reads the manifest and the logs before Pebble does, and
 // fails with *Damage, without a change to the folder, if files are missing or not whole.
-// The error wraps ErrInUse, ErrDamaged, ErrNewer or core.ErrUnfinished where one of them
-// is the reason.
+// The error wraps ErrInUse, ErrDamaged, ErrNewer, core.ErrUnfinished or
+// core.ErrStorageFull where one of them is the reason. After core.ErrStorageFull, or
+// another error of the disk, the folder can stay locked until the process ends.
 func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -133,14 +136,52 @@ func Open(dir string, o Options) (*Store, error) {
 	if err != nil {
 		return nil, lockError(dir, err)
 	}
-	s := &Store{
-		lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), fatal: o.Fatal,
-		floor: floor{fs: o.FS, dir: dir, least: o.MinFree},
+	usage, _ := o.FS.GetDiskUsage(dir) // zero if the file system cannot tell
+	o.MemTableSize = cmp.Or(o.MemTableSize, memTableFor(usage.TotalBytes))
+	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), disk: &disk{
+		FS: o.FS, dir: dir, keep: leftByTables(o.MemTableSize), floor: saturated(o.MinFree, reserve(o.MemTableSize)), closing: make(chan struct{}),
+	}}
+	if !o.ReadOnly {
+		err = s.disk.mayStart()
 	}
-	if err := s.open(o); err != nil {
+	if err == nil {
+		err = s.openOrGiveUp(o)
+	}
+	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
+}
+
+// openOrGiveUp calls open, and fails with the first error of the disk that comes meanwhile.
+// Pebble would wait in open until a flush succeeds, which it tries for ever, and does not
+// return from a failed write of the log or the manifest. Then the goroutines of open stay
+// blocked, and the lock stays held.
+func (s *Store) openOrGiveUp(o Options) error {
+	var opening atomic.Bool
+	opening.Store(true)
+	failed := make(chan error, 1)
+	s.fatal = func(err error) {
+		if !opening.Load() {
+			o.Fatal(err)
+			return
+		}
+		select {
+		case failed <- err:
+		default:
+		}
+		select {}
+	}
+	s.opening = &opening
+	opened := make(chan error, 1)
+	go func() { opened <- s.open(o) }()
+	select {
+	case err := <-opened:
+		opening.Store(false)
+		return err
+	case err := <-failed:
+		return s.disk.notStarted(err)
+	}
 }
 
 func (s *Store) open(o Options) error {
@@ -155,6 +196,7 @@ func (s *Store) open(o Options) error {
 		if err != nil {
 			return err
 		}
+		watched.FS = s.disk
 		s.mark, opts.FS = watched.mark, watched
 	}
 	if s.db, err = pebble.Open(s.dir, opts); err != nil {
@@ -179,7 +221,7 @@ func (s *Store) openError(err error) error {
 	case strings.Contains(err.Error(), "format major version"):
 		return fmt.Errorf("store %s was %w: %w", s.dir, ErrNewer, err)
 	}
-	return fmt.Errorf("open store %s: %w", s.dir, err)
+	return s.disk.notStarted(err)
 }
 
 // closeFiles closes Pebble, and notes in the mark that it was closed.
@@ -197,9 +239,9 @@ func (s *Store) closeMark(ok bool) error {
 }
 
 func (s *Store) options(o Options) *pebble.Options {
-	memTableSize := cmp.Or(o.MemTableSize, 32<<20)
+	memTableSize := o.MemTableSize
 	opts := &pebble.Options{
-		FS:       s.fs,
+		FS:       s.disk,
 		Lock:     s.lock,
 		ReadOnly: o.ReadOnly,
 		Logger:   logger{s.log, s.fatal},
@@ -215,24 +257,16 @@ func (s *Store) options(o Options) *pebble.Options {
 		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       24,
-		LBaseMaxBytes:               128 << 20,
+		LBaseMaxBytes:               int64(bottom * memTableSize),
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		EventListener: &pebble.EventListener{
-			BackgroundError: func(err error) {
-				s.log.Error("store: background work failed", "error", err)
-				if errors.Is(err, syscall.ENOSPC) {
-					s.floor.full.Store(true)
-				}
-			},
+			BackgroundError: s.backgroundError,
 			// The process goes on with a damaged file; reads of its rows fail.
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				s.log.Error("store: a file is damaged", "file", i.Path, "error", i.Details)
 			},
-			FlushEnd: func(i pebble.FlushInfo) {
-				if i.Err == nil {
-					s.floor.full.Store(false) // there is space again
-				}
-			},
+			FlushEnd:      s.disk.flushed,
+			CompactionEnd: s.disk.compacted,
 		},
 	}
 	for i := range opts.Levels {
@@ -240,6 +274,17 @@ func (s *Store) options(o Options) *pebble.Options {
 		opts.Levels[i].BlockSize = 16 << 10
 	}
 	return opts
+}
+
+// backgroundError logs why a flush or a compaction failed. Pebble tries it again; until a
+// flush succeeds, writes are refused. While the store is opened, it gives up instead,
+// unless a table is damaged.
+func (s *Store) backgroundError(err error) {
+	if s.opening.Load() && !pebble.IsCorruptionError(err) {
+		s.fatal(err)
+		return
+	}
+	s.log.Error("store: background work failed, and writes may be refused until it succeeds", "error", err.Error()) // formatted, it would have a stack
 }
 
 // start compares the store's schema with this binary's, upgrades an older store, and
@@ -266,11 +311,10 @@ func (s *Store) start(initial core.Resource) error {
 func (s *Store) startReading(core.Resource) error {
 	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
-	case err == nil && !found:
-		err = errors.New("it has no schema")
-		fallthrough
 	case err != nil:
-		return s.damaged("the schema", err)
+		return s.damaged("the schema's row", err)
+	case !found:
+		return fmt.Errorf("store %s is empty: no server has ever finished its first start there", s.dir)
 	case v > schema:
 		return fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", s.dir, ErrNewer, v, schema)
 	case v < layout:
@@ -353,6 +397,7 @@ func (s *Store) Compact(ctx context.Context) error {
 
 // Close waits for background work, closes the store and unlocks its folder.
 func (s *Store) Close() error {
+	close(s.disk.closing)
 	s.durable.now.release()
 	return errors.Join(s.closeFiles(), s.lock.Close())
 }
@@ -382,34 +427,4 @@ func (l logger) Errorf(format string, args ...any) {
 
 func (l logger) Fatalf(format string, args ...any) {
 	l.fatal(fmt.Errorf(format, args...))
-}
-
-// floor checks the free disk space, so that writes fail with core.ErrStorageFull while
-// flushes and compactions still have space.
-type floor struct {
-	fs    vfs.FS
-	dir   string
-	least uint64 // minimum free space in bytes
-
-	next atomic.Int64 // time of the next measurement, in Unix nanoseconds
-	low  atomic.Bool  // free space was below least at the last measurement
-	full atomic.Bool  // a background write failed for lack of space, and no flush has succeeded since
-}
-
-// measureEvery is the minimum time between two measurements of the free space.
-const measureEvery = time.Second
-
-// check returns an error that wraps core.ErrStorageFull if too little space is free.
-func (f *floor) check(now time.Time) error {
-	if f.full.Load() {
-		return fmt.Errorf("%w: no space is left in %s", core.ErrStorageFull, filepath.Dir(f.dir))
-	}
-	if next := f.next.Load(); now.UnixNano() >= next && f.next.CompareAndSwap(next, now.Add(measureEvery).UnixNano()) {
-		usage, err := f.fs.GetDiskUsage(f.dir)
-		f.low.Store(err == nil && usage.AvailBytes < f.least) // no limit if the file system cannot tell
-	}
-	if f.low.Load() {
-		return fmt.Errorf("%w of %d bytes in %s", core.ErrStorageFull, f.least, filepath.Dir(f.dir))
-	}
-	return nil
 }

@@ -57,7 +57,7 @@ func (s *Store) addExpiries() error {
 // commitNext commits the batch of w, which an upgrade or an import fills, and begins a
 // new one. It fails with core.ErrStorageFull if too little disk space is free.
 func (s *Store) commitNext(w *writer, o *pebble.WriteOptions) error {
-	if err := s.floor.check(time.Now()); err != nil {
+	if err := s.disk.check(uint64(w.batch.Len())); err != nil {
 		return err
 	}
 	if err := w.batch.Commit(o); err != nil {
