@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -29,7 +30,8 @@ func diskFindings(cfg config.Config) []finding {
 		all = append(all, finding{"data", broken, f.what, f.next})
 	}
 	usage, err := vfs.Default.GetDiskUsage(dir)
-	return append(all, spaceFinding(dir, usage.AvailBytes, cfg.MinFreeSpace, err))
+	floor, ferr := server.Floor(cfg)
+	return append(all, spaceFinding(dir, usage.AvailBytes, floor, cmp.Or(err, ferr)))
 }
 
 // existing returns dir if it exists, and otherwise its nearest parent folder that exists.
@@ -88,15 +90,15 @@ func flushFinding(dir string, took time.Duration, err error) finding {
 	return f
 }
 
-func spaceFinding(dir string, free uint64, floor int64, err error) finding {
+func spaceFinding(dir string, free uint64, floor uint64, err error) finding {
 	f := finding{Check: "space", State: fine, Found: sizeText(free) + " free in " + tilde(dir)}
 	switch {
 	case err != nil:
 		return finding{"space", warning, "the free space of " + tilde(dir) + " is not known: " + rootCause(err).Error(), ""}
-	case free < uint64(floor):
-		f.State, f.Mend = broken, "writes are refused below "+sizeText(uint64(floor))+": free some space, or set min-free-space"
-	case free < 10*uint64(floor):
-		f.State, f.Mend = warning, "writes will be refused below "+sizeText(uint64(floor))+": free some space"
+	case free < floor:
+		f.State, f.Mend = broken, "writes are refused below "+sizeText(floor)+": free some space, or lower min-free-space"
+	case free < 10*floor:
+		f.State, f.Mend = warning, "writes will be refused below "+sizeText(floor)+": free some space"
 	}
 	return f
 }

@@ -38,7 +38,7 @@ func TestFindings(t *testing.T) {
 
 		{"space", spaceFinding("/d", 73<<30, 64<<20, nil), finding{"space", fine, "73 GiB free in /d", ""}},
 		{"little space", spaceFinding("/d", 600<<20, 64<<20, nil), finding{"space", warning, "600 MiB free in /d", "writes will be refused below 64 MiB: free some space"}},
-		{"no space", spaceFinding("/d", 1<<20, 64<<20, nil), finding{"space", broken, "1 MiB free in /d", "writes are refused below 64 MiB: free some space, or set min-free-space"}},
+		{"no space", spaceFinding("/d", 1<<20, 64<<20, nil), finding{"space", broken, "1 MiB free in /d", "writes are refused below 64 MiB: free some space, or lower min-free-space"}},
 		{"no floor", spaceFinding("/d", 100, 0, nil), finding{"space", fine, "100 bytes free in /d", ""}},
 		{"unknown space", spaceFinding("/d", 0, 1, errors.New("x")), finding{"space", warning, "the free space of /d is not known: x", ""}},
 

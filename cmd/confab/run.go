@@ -152,7 +152,7 @@ func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, er
 		Config:  cfg,
 		Version: shortVersion(),
 		// Log only errors, because the terminal belongs to the program of `confab run`.
-		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Logger: slog.New(newRepeats(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))),
 		Access: func(rest.Record) {},
 	}, sigs)
 	if err == nil && srv == nil {

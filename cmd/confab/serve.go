@@ -11,12 +11,15 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -73,7 +76,7 @@ func serve(cmd *cobra.Command) error {
 		return explainStart(err, cfg)
 	}
 	if err := notice.publish(newRunning(srv.Info(), began)); err != nil {
-		return errors.Join(err, srv.Close(context.Background()))
+		return explainStart(errors.Join(err, srv.Close(context.Background())), cfg)
 	}
 	f := facts{Info: srv.Info(), cfg: cfg, version: o.Version, ready: time.Since(began), data: clientCommand{in}.dataFlag()}
 	if onTerminal {
@@ -108,12 +111,25 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 		return r.srv, r.err
 	case <-sigs:
 		cancel()
-		if r := <-started; r.srv != nil {
-			return nil, r.srv.Close(context.Background())
+		select {
+		case r := <-started:
+			if r.srv != nil {
+				return nil, r.srv.Close(context.Background())
+			}
+		case <-sigs:
+		case <-time.After(startPatience): // the disk hangs; a process may end at any moment
 		}
 		return nil, nil
 	}
 }
+
+// startPatience is the time after a signal in which a start may end by itself.
+const startPatience = 3 * time.Second
+
+// stuckTimeout is the time that requests and the store get after a signal while the store
+// cannot write, so that requests may wait for ever. It is also the time that the store gets
+// in any case, beyond --shutdown-timeout.
+const stuckTimeout = 2 * time.Second
 
 // serveUntil waits until the server fails or a signal arrives. If the server fails, it
 // returns the error. Upon a signal it calls stopping and closes the server, which may take
@@ -130,6 +146,9 @@ func serveUntil(srv *server.Server, sigs <-chan os.Signal, timeout time.Duration
 	case sig := <-sigs:
 		stopping(sig)
 	}
+	if srv.StoreFails() {
+		timeout = min(timeout, stuckTimeout)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	closed := make(chan error, 1)
@@ -140,6 +159,8 @@ func serveUntil(srv *server.Server, sigs <-chan os.Signal, timeout time.Duration
 			return &failure{what: fmt.Sprintf("requests were still in progress after %v and were cut off", timeout), next: "give them more time with --shutdown-timeout", cause: err}
 		}
 		return err
+	case <-time.After(timeout + stuckTimeout):
+		return &failure{what: fmt.Sprintf("the store did not close within %v", timeout+stuckTimeout), next: "acknowledged writes are on the disk"}
 	case sig := <-sigs:
 		return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
 	}
@@ -155,9 +176,9 @@ func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if cfg.LogFormat == config.LogJSON {
-		return slog.New(slog.NewJSONHandler(w, o))
+		return slog.New(newRepeats(slog.NewJSONHandler(w, o)))
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return slog.New(newRepeats(slog.NewTextHandler(w, o)))
 }
 
 // explainStart returns the error of a server that did not start as a failure for the user.
@@ -180,12 +201,24 @@ func explainStart(err error, cfg config.Config) error {
 			who = fmt.Sprintf("another Confab (process %d, %s)", r.PID, r.Endpoint)
 		}
 		return &failure{what: fmt.Sprintf("data folder %s is in use by %s", tilde(data.Path), who), next: otherServer(cfg), cause: err}
+	case errors.Is(err, core.ErrStorageFull), errors.Is(err, syscall.ENOSPC):
+		return noSpace(err, cfg)
 	case errors.As(err, &file) && strings.HasPrefix(file.Path, cfg.Data):
 		return &failure{what: oneLine(err), next: "make the data folder one that this user may write to, or choose another with --data", cause: err}
 	case errors.As(err, &network):
 		return &failure{what: oneLine(err), next: "choose another address for the listener", cause: err}
 	}
 	return err
+}
+
+// noSpace returns the failure for a server that does not start because its disk is full. It
+// names the free bytes and the folder.
+func noSpace(err error, cfg config.Config) error {
+	what := oneLine(err)
+	if usage, uerr := vfs.Default.GetDiskUsage(existing(cfg.Data)); uerr == nil && !strings.Contains(what, "bytes are free") {
+		what += fmt.Sprintf(": %d bytes are free in %s", usage.AvailBytes, cfg.Data)
+	}
+	return &failure{what: what, next: "free some space and start again; until then, " + programName() + " export FILE on another disk still reads everything", cause: err}
 }
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }

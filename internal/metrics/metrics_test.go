@@ -48,6 +48,7 @@ func TestNames(t *testing.T) {
 	want := map[string]string{
 		"confab_requests_total": "counter", "confab_request_seconds": "histogram",
 		"confab_batch_changes": "histogram", "confab_commit_seconds": "histogram", "confab_build_info": "gauge",
+		"confab_storage_free_bytes": "gauge", "confab_storage_floor_bytes": "gauge", "confab_storage_below_floor": "gauge",
 		"confab_storage_disk_bytes": "gauge", "confab_storage_written_bytes_total": "counter",
 		"confab_storage_read_amplification": "gauge", "confab_storage_log_syncs_total": "counter",
 	}
@@ -69,7 +70,7 @@ func TestValues(t *testing.T) {
 	asked := 0
 	m := metrics.New("v1.2.3", func() metrics.Storage {
 		asked++
-		return metrics.Storage{DiskBytes: 1, WrittenBytes: 2, ReadAmp: 3, LogSyncs: 4}
+		return metrics.Storage{DiskBytes: 1, WrittenBytes: 2, ReadAmp: 3, LogSyncs: 4, FreeBytes: 5, FloorBytes: 6, BelowFloor: 1}
 	})
 	m.Request("send message", 201, 3*time.Millisecond)
 	m.Request("send message", 201, 30*time.Millisecond)
@@ -87,6 +88,7 @@ func TestValues(t *testing.T) {
 		`confab_commit_seconds_sum 0.002`,
 		`confab_build_info{version="v1.2.3"} 1`,
 		"confab_storage_disk_bytes 1", "confab_storage_written_bytes_total 2", "confab_storage_read_amplification 3", "confab_storage_log_syncs_total 4",
+		"confab_storage_free_bytes 5", "confab_storage_floor_bytes 6", "confab_storage_below_floor 1",
 	} {
 		if !strings.Contains(got, want+"\n") {
 			t.Errorf("%s is not in\n%s", want, got)

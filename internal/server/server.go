@@ -32,6 +32,7 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -422,6 +423,13 @@ func (s *Server) storeFailed(err error) {
 	s.log.Error("the store failed", "error", err)
 	s.stop(fmt.Errorf("the store failed: %w", err))
 	select {}
+}
+
+// StoreFails reports whether the embedded store cannot write its tables, so that writes are
+// refused and those in progress may wait for ever.
+func (s *Server) StoreFails() bool {
+	embedded, ok := s.store.(*pebble.Store)
+	return ok && embedded.Failing()
 }
 
 // Close stops accepting connections, waits for running requests until ctx is done, and
