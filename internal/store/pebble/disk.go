@@ -40,6 +40,10 @@ type disk struct {
 // itself would try again at once.
 const retryEvery = time.Second
 
+// forgetAfter is the time after its last failure in which a compaction that is not tried
+// again stops writes.
+const forgetAfter = 5 * retryEvery
+
 // smallMemTable is the smallest size of a memtable on a small disk.
 const smallMemTable = 1 << 20
 
@@ -95,18 +99,25 @@ func (d *disk) free() (free uint64, known bool) {
 // check returns nil if a batch of so many bytes may be written. Otherwise the error wraps
 // core.ErrStorageFull, or core.ErrUnavailable if a flush fails for another reason.
 func (d *disk) check(size uint64) error {
-	for _, failed := range []*error{d.flush.Load(), d.compact.Load()} {
-		if failed == nil {
-			continue
-		}
-		if errors.Is(*failed, syscall.ENOSPC) {
-			return fmt.Errorf("%w: a table of the store in %s does not fit", core.ErrStorageFull, d.dir)
-		}
-		return fmt.Errorf("%w: a table of the store in %s cannot be written: %v", core.ErrUnavailable, d.dir, *failed)
+	if err := d.failure(); errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("%w: a table of the store in %s does not fit", core.ErrStorageFull, d.dir)
+	} else if err != nil {
+		return fmt.Errorf("%w: a table of the store in %s cannot be written: %v", core.ErrUnavailable, d.dir, err)
 	}
 	// Measure for each batch: it costs a microsecond, and a log may roll at any batch.
 	if free, known := d.free(); known && free < saturated(d.floor, size) {
 		return fmt.Errorf("%w: %d bytes are free in %s, and the floor is %d", core.ErrStorageFull, free, d.dir, d.floor)
+	}
+	return nil
+}
+
+// failure returns why flushes or compactions fail now, or nil.
+func (d *disk) failure() error {
+	if err := d.flush.Load(); err != nil {
+		return *err
+	}
+	if err := d.compact.Load(); err != nil && time.Now().UnixNano() < d.retry.Load()+int64(forgetAfter) {
+		return *err
 	}
 	return nil
 }
@@ -161,7 +172,7 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	if !isTable(name) {
 		return d.FS.Create(name, category)
 	}
-	if d.flush.Load() != nil || d.compact.Load() != nil {
+	if d.failure() != nil {
 		select {
 		case <-time.After(time.Until(time.Unix(0, d.retry.Load()))):
 		case <-d.closing:
@@ -169,7 +180,7 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 	}
 	f, err := d.FS.Create(name, category)
 	if err != nil {
-		return nil, err
+		return nil, spaceError(err)
 	}
 	return &table{File: f, disk: d, name: name, unseen: lookEvery}, nil
 }
@@ -205,8 +216,28 @@ func (t *table) Write(p []byte) (int, error) {
 	if t.unseen += len(p); t.unseen >= lookEvery {
 		t.unseen = 0
 		if free, known := t.disk.free(); known && free < saturated(t.disk.keep, uint64(len(p))) {
-			return 0, &fs.PathError{Op: "write", Path: t.name, Err: syscall.ENOSPC}
+			return 0, spaceError(&fs.PathError{Op: "write", Path: t.name, Err: syscall.ENOSPC})
 		}
 	}
-	return t.File.Write(p)
+	n, err := t.File.Write(p)
+	return n, spaceError(err)
+}
+
+// noSpace is a lack of space for a table. To Pebble it looks like the end of a compaction
+// that is no longer wanted: after any other error, Pebble leaves the tables of the
+// compaction alone for 30 seconds, and then waits until something else makes it look again.
+type noSpace struct{ error }
+
+// Unwrap returns the error of the file system.
+func (n noSpace) Unwrap() error { return n.error }
+
+// Is reports whether target is Pebble's error for a compaction that ended early.
+func (n noSpace) Is(target error) bool { return target == pebble.ErrCancelledCompaction }
+
+// spaceError returns err as a noSpace if it is a lack of space, else err.
+func spaceError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return noSpace{err}
+	}
+	return err
 }

@@ -49,7 +49,7 @@ func (s *Store) Space() Space {
 
 // Failing reports whether writes are refused because a table cannot be written, so that
 // batches in progress may wait for ever.
-func (s *Store) Failing() bool { return s.disk.flush.Load() != nil || s.disk.compact.Load() != nil }
+func (s *Store) Failing() bool { return s.disk.failure() != nil }
 
 // Stats returns the current measurements, from Pebble's metrics.
 func (s *Store) Stats() Stats {

@@ -265,8 +265,13 @@ func (s *Store) options(o Options) *pebble.Options {
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				s.log.Error("store: a file is damaged", "file", i.Path, "error", i.Details)
 			},
-			FlushEnd:      s.disk.flushed,
-			CompactionEnd: s.disk.compacted,
+			FlushEnd: s.disk.flushed,
+			CompactionEnd: func(i pebble.CompactionInfo) {
+				s.disk.compacted(i)
+				if errors.Is(i.Err, syscall.ENOSPC) { // which Pebble does not report; see noSpace
+					s.backgroundError(i.Err)
+				}
+			},
 		},
 	}
 	for i := range opts.Levels {
