@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss newest need-cc need-python need-chromium
+.PHONY: simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -18,7 +18,7 @@ build:
 quick: lint race
 
 # All that CI runs, under 40 minutes.
-check: quick floor crash simulate fuzz compat
+check: quick floor crash full simulate fuzz compat
 	./scripts/postgres -- $(MAKE) postgres
 	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live
 	./scripts/postgres -- $(MAKE) bench
@@ -114,6 +114,12 @@ postgres: need-cc need-python build
 LOSS_ROUNDS ?= 8
 loss:
 	TEST_LOSS_ROUNDS=$(LOSS_ROUNDS) $(GO) test -count=1 -run '^TestLoss$$' -v ./internal/server/failures
+
+# Full disks, on a tmpfs and on a loop-mounted ext4 that root mounts: about a minute.
+full:
+	@[ "$$(id -u)" = 0 ] || echo "make full: full disks are NOT tested, because only root can mount them"
+	@[ "$$(id -u)" != 0 ] || command -v mkfs.ext4 >/dev/null || echo "make full: a full ext4 is NOT tested, because there is no mkfs.ext4 (package e2fsprogs)"
+	TEST_FULL_DISK=1 $(GO) test -count=1 -timeout 10m -run '^TestFullDisk$$' -v ./internal/server/failures
 
 # Tests the newest SDK releases, also pre-releases. It prints failures and succeeds anyway.
 newest: need-python build

@@ -47,7 +47,7 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat LogFormat
 
-	MinFreeSpace    int64 // bytes; writes are refused while less is free; 0 never refuses
+	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
 	MaxBodySize     int64 // bytes
 	ThreadCache     int64 // bytes
 	LiveSessions    int   // most live connections; 0: as many as the limit of open files allows

@@ -62,7 +62,7 @@ var Settings = []Setting{
 	{Name: "log-format", Default: "auto", Value: "format", set: setLogFormat,
 		Help: "text, json or auto (text, but short lines for people from --dev on a terminal)"},
 	{Name: "min-free-space", Default: "64MiB", Value: "size", set: setMinFreeSpace,
-		Help: "refuse writes while the disk has less free space than this; 0 never refuses"},
+		Help: "disk space to leave free: writes that could take it are refused; the default is less on a disk below 1 GiB"},
 	{Name: "max-body-size", Default: "1MiB", Value: "size", set: setMaxBodySize,
 		Help: "largest request body"},
 	{Name: "body-timeout", Default: "30s", Value: "duration", set: setBodyTimeout,
