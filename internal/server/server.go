@@ -139,13 +139,23 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	broken := false // the store failed, so that it cannot be closed
 	defer func() {
 		if err != nil {
 			ports.close()
-			err = errors.Join(err, s.release())
+			if !broken {
+				err = errors.Join(err, s.release())
+			}
 		}
 	}()
-	if err := s.open(ctx, o); err != nil {
+	opened := make(chan error, 1)
+	go func() { opened <- s.open(ctx, o) }()
+	select {
+	case err = <-opened:
+	case err = <-s.failed: // open waits for a write that never ends
+		broken = true
+	}
+	if err != nil {
 		return nil, err
 	}
 	tlsConfig, err := s.certificate(o)
