@@ -11,8 +11,35 @@ import (
 type Endpoint struct {
 	User string
 	ID   string // unique among the endpoints of the user; chosen by the client
-	At   Cursor // after the last event that the client has answered
+	At   Cursor // the client has answered all events up to here
 	Seen int64  // time of its last sign of life, epoch milliseconds
+
+	// Answered has the positions of events after At that the client has answered, because
+	// it has not answered one between. They ascend.
+	Answered []uint64
+
+	// Owner is the server that has the client's socket, or had its last one. It is empty if
+	// only one server uses the store.
+	Owner string
+	Open  bool // Owner has a socket
+}
+
+// SharedEndpoints is implemented by stores that several servers use at once. A client that
+// loses its connection may come back at another server. That one takes the endpoint over from
+// its owner, which stores first what the client has answered.
+type SharedEndpoints interface {
+	// CallEndpoint asks the owner of an endpoint to end the client's socket, and to store
+	// the endpoint with Open false. It does nothing if the endpoint has another owner.
+	CallEndpoint(ctx context.Context, user, id, owner string) error
+	// EndpointCalled returns whether an endpoint is open, and whether its owner has not yet
+	// noticed that it is called.
+	EndpointCalled(ctx context.Context, user, id string) (open, called bool, err error)
+	// CalledEndpoints returns the users and ids of the called endpoints of this owner, each
+	// once after a call.
+	CalledEndpoints(ctx context.Context, owner string) ([]Endpoint, error)
+	// TakeEndpoint makes a server the owner of an open endpoint, and returns the row that it
+	// replaced. found is false, and nothing is written, if there is no such endpoint.
+	TakeEndpoint(ctx context.Context, user, id, owner string) (was Endpoint, found bool, err error)
 }
 
 // Bounds of the endpoints that a store remembers. The caller of Store.PutEndpoints

@@ -11,7 +11,7 @@ import (
 // endpoint stores an endpoint of a user that is seen now.
 func (h *house) endpoint(t *testing.T, user, id string) {
 	t.Helper()
-	if err := h.store.PutEndpoints(t.Context(), []core.Endpoint{{User: user, ID: id, Seen: h.now.Load()}}); err != nil {
+	if _, err := h.store.PutEndpoints(t.Context(), []core.Endpoint{{User: user, ID: id, Seen: h.now.Load()}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -98,8 +98,9 @@ type Store interface {
 
 	// PutEndpoints inserts endpoints, or replaces those with the same user and id, and
 	// returns when they are durable. Of two endpoints with the same key the later one in
-	// the slice is stored.
-	PutEndpoints(ctx context.Context, es []Endpoint) error
+	// the slice is stored. A store of several servers leaves the endpoints of other
+	// owners alone, and returns those that it did not replace.
+	PutEndpoints(ctx context.Context, es []Endpoint) (taken []Endpoint, err error)
 
 	// Endpoints returns the endpoints of a user, the one that was seen last first.
 	Endpoints(ctx context.Context, user string) ([]Endpoint, error)

@@ -23,7 +23,9 @@ type endpoint struct {
 	flights []*flight   // events after low that were written, by position
 	current *socket     // the newest socket; nil if that is closed
 	seen    time.Time   // last sign of life
-	moved   bool        // low has moved by an answer since it was stored
+	moved   bool        // the client has answered something, or its socket has ended, since it was stored
+	holds   bool        // a socket is open or opens; only if several servers use the store
+	taken   bool        // another server is the owner: do not store
 	dropped bool        // the user or the registration was deleted: do not store
 	leaving bool        // the registration was deleted: forget the endpoint when its socket closes
 
@@ -67,7 +69,10 @@ func (e *endpoint) settle() {
 		if !f.answered && (e.current == nil || f.socket == e.current || f.at.Position > e.reached.Position) {
 			break
 		}
-		e.low, e.moved = f.at, true
+		if f.at.Check != 0 { // else restored, and the user may not see it any more
+			e.low = f.at
+		}
+		e.moved = true
 		n++
 	}
 	if e.flights = e.flights[n:]; len(e.flights) == 0 {
@@ -86,7 +91,40 @@ func (e *endpoint) answer(f *flight) {
 	f.answered, f.event = true, nil
 	f.socket.unanswered--
 	f.socket.bytes -= f.size
+	e.moved = e.moved || f.lasting
 	e.settle()
+}
+
+// restore adds what a row knows: the client has answered all events up to At, and those of
+// Answered. theirs means that another server has written it. The caller holds e.mu.
+func (e *endpoint) restore(r core.Endpoint, theirs bool) {
+	switch {
+	case !e.known || theirs && r.At.Epoch != e.low.Epoch:
+		e.low, e.flights = r.At, nil
+	case r.At.Epoch != e.low.Epoch: // this server has seen the end of that epoch
+		return
+	}
+	if r.At.Position > e.low.Position {
+		i, found := e.find(r.At.Position)
+		if found {
+			i++
+		}
+		e.low, e.flights = r.At, e.flights[i:]
+	}
+	for _, p := range r.Answered {
+		if p <= e.low.Position {
+			continue
+		}
+		i, found := e.find(p)
+		if !found {
+			// The check is missing until the event comes again.
+			at := core.Cursor{Epoch: e.low.Epoch, Position: p}
+			e.flights = slices.Insert(e.flights, i, &flight{at: at, lasting: true, answered: true})
+		} else if !e.flights[i].answered {
+			e.answer(e.flights[i])
+		}
+	}
+	e.known, e.stored, e.storedAt = true, r.At, time.UnixMilli(r.Seen)
 }
 
 // attach makes s the current socket, whose session begins at the cursor from. It returns
@@ -108,6 +146,9 @@ func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	defer e.mu.Unlock()
 	if e.current == s {
 		e.current = nil
+		if e.holds {
+			e.holds, e.moved = false, true
+		}
 		if forgotten = e.leaving; forgotten {
 			e.forget()
 		}
@@ -150,9 +191,15 @@ func (e *endpoint) row(now time.Time) (r core.Endpoint, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	old := now.Sub(e.storedAt) >= restoreEvery && (e.low != e.stored || e.current != nil)
-	if !e.known || e.dropped || e.storedAt.IsZero() || !e.moved && !old {
+	if !e.known || e.dropped || e.taken || e.storedAt.IsZero() || !e.moved && !old {
 		return core.Endpoint{}, false
 	}
 	e.moved = false
-	return core.Endpoint{User: e.user, ID: e.id, At: e.low, Seen: e.seen.UnixMilli()}, true
+	r = core.Endpoint{User: e.user, ID: e.id, At: e.low, Seen: e.seen.UnixMilli(), Open: e.holds}
+	for _, f := range e.flights {
+		if f.answered {
+			r.Answered = append(r.Answered, f.at.Position)
+		}
+	}
+	return r, true
 }

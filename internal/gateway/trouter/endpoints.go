@@ -2,6 +2,7 @@ package trouter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -22,6 +23,11 @@ const (
 // endpoints has the endpoints of users who are or were connected to this server.
 type endpoints struct {
 	store core.Store
+	owner string // random for this server; empty if only one server uses the store
+
+	// saving is held while rows are written, and read-locked while a row is taken, so that
+	// these happen one after another. It is locked before the mu of an endpoint.
+	saving sync.RWMutex
 
 	mu    sync.Mutex // guards users; locked before the mu of an endpoint
 	users map[string]map[string]*endpoint
@@ -103,14 +109,19 @@ func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.T
 		}
 		es.unstore(spare)
 	}
+	if row != nil && es.owner != "" {
+		taken, err := es.take(ctx, e, *row)
+		if err != nil {
+			return core.Cursor{}, false, err
+		}
+		row = &taken
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.dropped = false
 	switch {
-	case row != nil && (!e.known || e.low.Epoch == row.At.Epoch && row.At.Position > e.low.Position):
-		e.low, e.flights = row.At, nil
-		e.stored, e.storedAt = row.At, time.UnixMilli(row.Seen)
-	case e.known && row != nil:
+	case row != nil:
+		e.restore(*row, row.Owner != es.owner)
 	case e.known: // the row was dropped
 		e.storedAt = time.Time{}
 	case now.Sub(p.issued) < firstSocket:
@@ -166,19 +177,36 @@ func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, 
 	if !e.known {
 		e.known, e.low = true, from
 	}
-	r := core.Endpoint{User: e.user, ID: e.id, At: e.low, Seen: now.UnixMilli()}
+	r := core.Endpoint{User: e.user, ID: e.id, At: e.low, Seen: now.UnixMilli(), Owner: es.owner, Open: es.owner != ""}
 	has := !e.storedAt.IsZero()
 	e.mu.Unlock()
 	if has {
 		return nil
 	}
-	if err := es.store.PutEndpoints(ctx, []core.Endpoint{r}); err != nil {
+	es.saving.RLock()
+	defer es.saving.RUnlock()
+	taken, err := es.store.PutEndpoints(ctx, []core.Endpoint{r})
+	if err == nil && len(taken) > 0 {
+		err = errors.New("another server has just stored it")
+	}
+	if err != nil {
 		return fmt.Errorf("store an endpoint: %w", err)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.stored, e.storedAt = r.At, now
+	e.stored, e.storedAt, e.holds, e.taken = r.At, now, r.Open, false
 	return nil
+}
+
+// settle records at the end of the opening of a socket whether the endpoint has one. It calls
+// save if the row says something else.
+func (es *endpoints) settle(e *endpoint, save func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if open := es.owner != "" && e.current != nil; open != e.holds {
+		e.holds, e.moved = open, true
+		save()
+	}
 }
 
 // stay records that a client has registered: its endpoint is kept when its socket closes.
@@ -218,16 +246,19 @@ func (es *endpoints) deleteRow(ctx context.Context, user, id string) error {
 
 // save stores all endpoints that are due together.
 func (es *endpoints) save(ctx context.Context, now time.Time) error {
+	es.saving.Lock()
+	defer es.saving.Unlock()
 	var rows []core.Endpoint
 	for _, e := range es.all() {
 		if r, due := e.row(now); due {
+			r.Owner = es.owner
 			rows = append(rows, r)
 		}
 	}
 	if len(rows) == 0 {
 		return nil
 	}
-	err := es.store.PutEndpoints(ctx, rows)
+	taken, err := es.store.PutEndpoints(ctx, rows)
 	for _, r := range rows {
 		e := es.find(r.User, r.ID)
 		if e == nil {
@@ -243,6 +274,11 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 	}
 	if err != nil {
 		return fmt.Errorf("store %d endpoints: %w", len(rows), err)
+	}
+	for _, r := range taken {
+		if e := es.find(r.User, r.ID); e != nil {
+			e.lose()
+		}
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package trouter
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,6 +86,9 @@ func New(o Options) *Handler {
 	h.checks = requests.New(requests.Checks{Tokens: o.Tokens, Limiter: o.Limiter, Faults: o.Faults, Logger: o.Logger, Access: o.Access})
 	h.log = h.checks.Logger
 	h.endpoints = endpoints{store: o.Store, users: map[string]map[string]*endpoint{}}
+	if _, ok := o.Store.(core.SharedEndpoints); ok {
+		h.endpoints.owner = rand.Text()
+	}
 	h.sids = sids{pending: map[string]*pending{}, polls: map[string]*poll{}}
 	h.upgrades = newUpgrader()
 	h.o.WriteTimeout = cmp.Or(o.WriteTimeout, gateway.WriteTimeout)
@@ -104,6 +108,11 @@ func (h *Handler) Stats() Stats {
 // Run stores changed endpoints every five seconds and after a socket has ended, until ctx
 // is done.
 func (h *Handler) Run(ctx context.Context) {
+	if h.endpoints.owner != "" {
+		var looking sync.WaitGroup
+		looking.Go(func() { h.letGo(ctx) })
+		defer looking.Wait()
+	}
 	tick := time.NewTicker(storeEvery)
 	defer tick.Stop()
 	for {
@@ -158,8 +167,12 @@ func (h *Handler) Drain(ctx context.Context) {
 	}
 }
 
+// lastSave is the time for which Close stores endpoints, also if its ctx is done.
+const lastSave = 5 * time.Second
+
 // Close waits until the sockets are closed, and stores what their clients have answered.
-// Call it after Hub.Drain, which ends them, and after the HTTP server was shut down.
+// Call it after Hub.Drain, which ends them, and after the HTTP server was shut down. Run must
+// still run, or have ended.
 func (h *Handler) Close(ctx context.Context) error {
 	closed := make(chan struct{})
 	go func() { h.waiting.Wait(); close(closed) }()
@@ -167,6 +180,8 @@ func (h *Handler) Close(ctx context.Context) error {
 	case <-closed:
 	case <-ctx.Done():
 	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+	defer cancel()
 	return h.endpoints.save(ctx, h.now())
 }
 

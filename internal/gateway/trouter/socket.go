@@ -78,6 +78,7 @@ type socket struct {
 func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket) error {
 	e := h.endpoints.lock(c.User, p.endpoint)
 	defer e.opening.Unlock()
+	defer h.endpoints.settle(e, h.saveSoon)
 	s.h, s.e = h, e
 	s.path, s.recipient = pathOf(p.connection), recipientField(c.User)
 	from, known, err := h.endpoints.load(ctx, e, p, h.now())
@@ -217,6 +218,7 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 		i, found := e.find(at.Position)
 		if found {
 			f = e.flights[i]
+			f.at = at
 		} else {
 			e.flights = append(e.flights, nil)
 			copy(e.flights[i+1:], e.flights[i:])
@@ -270,7 +272,9 @@ func (s *socket) Full() bool {
 
 // full reports whether the client must answer first. The caller holds the endpoint's mu.
 func (s *socket) full() bool {
-	return s.e.current == s && (s.unanswered >= maxUnanswered || s.bytes >= maxFlying || len(s.sent) >= maxSpan || len(s.e.flights) >= maxSpan)
+	n := len(s.e.flights)
+	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position // else those come again that it has already
+	return s.e.current == s && (s.unanswered >= maxUnanswered || s.bytes >= maxFlying || len(s.sent) >= maxSpan || wide)
 }
 
 // Write implements gateway.Sink.
@@ -438,7 +442,7 @@ func (s *socket) answered(text string) {
 	case f == nil: // answered before, or after answerTime
 	case a.Status != 504:
 		s.settled(f)
-	case !f.again && f.event != nil && s.e.current == s && f.socket == s:
+	case !f.again && f.event != nil && s.e.current == s && f.socket == s && s.session.Why() == 0:
 		f.again = true
 		again = s.request(nil, f)
 	}

@@ -11,6 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/token"
@@ -168,7 +170,7 @@ func TestStoringEndpoints(t *testing.T) {
 		h.send(ann, thread, "one")
 		tab.message("one", 200)
 		tab.sync()
-		if stored() != first {
+		if !cmp.Equal(stored(), first) {
 			t.Error("the answer is stored at once")
 		}
 		time.Sleep(5 * time.Second)
@@ -179,7 +181,7 @@ func TestStoringEndpoints(t *testing.T) {
 		h.send(bob, other, "nothing for ann")
 		time.Sleep(30 * time.Second)
 		tab.sync()
-		if stored() != second {
+		if !cmp.Equal(stored(), second) {
 			t.Error("an endpoint that only moved with the log is stored")
 		}
 		for range 10 {

@@ -22,6 +22,7 @@ import (
 // itself, as many at a time as are ready.
 type webSocket struct {
 	socket *socket
+	unread chan struct{} // closed when nothing more is read
 
 	mu     sync.Mutex   // guards the fields below
 	conn   *hijack.Conn // nil until the upgrade
@@ -92,7 +93,7 @@ func (h *Handler) openWebSocket(req *request) error {
 	if err := h.fault(req); err != nil {
 		return err
 	}
-	ws := &webSocket{}
+	ws := &webSocket{unread: make(chan struct{})}
 	s := &socket{wire: ws}
 	ws.socket = s
 	p := h.sids.take(req.id)
@@ -128,7 +129,10 @@ func (h *Handler) openWebSocket(req *request) error {
 	c.upgraded.Store(true)
 	ws.attach(taken)
 	taken.AwaitInput(silence)
-	h.waiting.Go(func() { h.read(g, s) })
+	h.waiting.Go(func() {
+		defer close(ws.unread)
+		h.read(g, s)
+	})
 	s.start(time.Since(p.made), p.params)
 	if req.drop {
 		req.drop = false
@@ -236,6 +240,14 @@ func (w *webSocket) interrupt() { w.conn.Interrupt() }
 // close implements wire. It says goodbye with a close frame.
 func (w *webSocket) close(cut bool) {
 	w.mu.Lock()
+	conn := w.conn
+	w.mu.Unlock()
+	if conn != nil && !cut {
+		if _, err := conn.Write(closeFrame); err == nil { // otherwise the client is gone
+			w.part()
+		}
+	}
+	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
 	if w.conn == nil {
@@ -244,6 +256,5 @@ func (w *webSocket) close(cut bool) {
 	if cut {
 		w.conn.Abort()
 	}
-	w.conn.Write(closeFrame) // fails if the client is gone
 	w.conn.Close()
 }

@@ -10,15 +10,15 @@ import (
 
 // PutEndpoints writes all endpoints in one batch, with one sync; see core.Store. It
 // returns core.ErrStorageFull if too little disk space is free.
-func (s *Store) PutEndpoints(_ context.Context, es []core.Endpoint) error {
+func (s *Store) PutEndpoints(_ context.Context, es []core.Endpoint) (taken []core.Endpoint, err error) {
 	if err := s.disk.check(0); err != nil || len(es) == 0 {
-		return err
+		return nil, err
 	}
 	w := writer{batch: s.db.NewBatch()}
 	for i := range es {
 		endpoints.put(&w, &es[i])
 	}
-	return s.commit(w.batch)
+	return nil, s.commit(w.batch)
 }
 
 // Endpoints returns the endpoints of a user, the one that was seen last first.

@@ -11,7 +11,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-var upsertEndpoints = endpoints.upsert()
+var _ core.SharedEndpoints = (*Store)(nil)
+
+// putEndpointsSQL inserts rows or replaces those with the same owner, and returns their keys.
+var putEndpointsSQL = endpoints.upsert() + ` WHERE endpoints.owner = excluded.owner RETURNING user_id, id`
 
 // dropEndpointsSQL deletes rows by their keys. It locks them in the order of the keys,
 // in which PutEndpoints writes them, so that neither waits for the other in a circle.
@@ -27,18 +30,89 @@ var expireEndpointsSQL = fmt.Sprintf(`DELETE FROM endpoints t USING (
 
 // PutEndpoints writes all endpoints with one statement; see core.Store. After a lost
 // connection it tries again, since the statement may be repeated.
-func (s *Store) PutEndpoints(ctx context.Context, es []core.Endpoint) error {
-	return s.changeEndpoints(ctx, "write endpoints", upsertEndpoints, len(endpoints.columns), es)
+func (s *Store) PutEndpoints(ctx context.Context, es []core.Endpoint) (taken []core.Endpoint, err error) {
+	var keys []endpointKey
+	err = s.changeEndpoints(ctx, "write endpoints", putEndpointsSQL, len(endpoints.columns), es, func(q *pgx.QueuedQuery) {
+		q.Query(collect(&keys, pgx.RowToStructByPos[endpointKey]))
+	})
+	if err != nil {
+		return nil, err
+	}
+	put := make(map[endpointKey]bool, len(keys))
+	for _, k := range keys {
+		put[k] = true
+	}
+	for _, e := range es {
+		if !put[endpointKey{e.User, e.ID}] {
+			taken = append(taken, e)
+		}
+	}
+	return taken, nil
+}
+
+// endpointKey is the key of an endpoint.
+type endpointKey struct{ User, ID string }
+
+// CallEndpoint asks the owner of an endpoint to let go of it; see core.SharedEndpoints.
+func (s *Store) CallEndpoint(ctx context.Context, user, id, owner string) error {
+	return s.retry(ctx, "call an endpoint", func() error {
+		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+			b.Queue(`UPDATE endpoints SET called = true WHERE user_id = $1 AND id = $2 AND owner = $3 AND NOT called`, user, id, owner)
+		})
+	})
+}
+
+// EndpointCalled returns whether an endpoint is open and called; see core.SharedEndpoints.
+func (s *Store) EndpointCalled(ctx context.Context, user, id string) (open, called bool, err error) {
+	all, err := readAll(ctx, s, "an endpoint of user "+user, pgx.RowToStructByPos[struct{ Open, Called bool }],
+		`SELECT open, called FROM endpoints WHERE user_id = $1 AND id = $2`, user, id)
+	if err != nil || len(all) == 0 {
+		return false, false, err
+	}
+	return all[0].Open, all[0].Called, nil
+}
+
+// CalledEndpoints returns the called endpoints of an owner; see core.SharedEndpoints. The
+// index of called rows makes it cheap when there are none.
+func (s *Store) CalledEndpoints(ctx context.Context, owner string) (es []core.Endpoint, err error) {
+	var keys []endpointKey
+	err = s.retry(ctx, "look for called endpoints", func() error {
+		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+			b.Queue(`UPDATE endpoints SET called = false WHERE owner = $1 AND called RETURNING user_id, id`, owner).
+				Query(collect(&keys, pgx.RowToStructByPos[endpointKey]))
+		})
+	})
+	for _, k := range keys {
+		es = append(es, core.Endpoint{User: k.User, ID: k.ID, Owner: owner})
+	}
+	return es, err
+}
+
+// TakeEndpoint makes a server the owner of an endpoint; see core.SharedEndpoints. If its
+// outcome is lost with a connection, it may return its own row: then nothing was stored since.
+func (s *Store) TakeEndpoint(ctx context.Context, user, id, owner string) (was core.Endpoint, found bool, err error) {
+	var rows []core.Endpoint
+	err = s.retry(ctx, "take an endpoint over", func() error {
+		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+			b.Queue(`SELECT `+endpoints.list+` FROM endpoints WHERE user_id = $1 AND id = $2 FOR UPDATE`, user, id).Query(collect(&rows, endpoints.rowTo))
+			b.Queue(`UPDATE endpoints SET owner = $3, open = true, called = false WHERE user_id = $1 AND id = $2`, user, id, owner)
+		})
+	})
+	if err != nil || len(rows) == 0 {
+		return core.Endpoint{}, false, err
+	}
+	return rows[0], true, nil
 }
 
 // DropEndpoints deletes endpoints by their users and ids; see core.Store.
 func (s *Store) DropEndpoints(ctx context.Context, es []core.Endpoint) error {
-	return s.changeEndpoints(ctx, "delete endpoints", dropEndpointsSQL, len(endpoints.key), es)
+	return s.changeEndpoints(ctx, "delete endpoints", dropEndpointsSQL, len(endpoints.key), es, nil)
 }
 
 // changeEndpoints runs a statement in a durable transaction. Its parameters are the first
-// n columns of the endpoints as arrays, in the order of the keys and each key once.
-func (s *Store) changeEndpoints(ctx context.Context, what, sql string, n int, es []core.Endpoint) error {
+// n columns of the endpoints as arrays, in the order of the keys and each key once. read may
+// be nil; it sets what reads the rows that the statement returns.
+func (s *Store) changeEndpoints(ctx context.Context, what, sql string, n int, es []core.Endpoint, read func(*pgx.QueuedQuery)) error {
 	if len(es) == 0 {
 		return nil
 	}
@@ -52,7 +126,12 @@ func (s *Store) changeEndpoints(ctx context.Context, what, sql string, n int, es
 	}
 	slices.SortFunc(sorted, func(a, b core.Endpoint) int { return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.ID, b.ID)) })
 	return s.retry(ctx, what, func() error {
-		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) { endpoints.queueColumns(b, sql, endpoints.columns[:n], sorted) })
+		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+			q := endpoints.queueColumns(b, sql, endpoints.columns[:n], sorted)
+			if read != nil {
+				read(q)
+			}
+		})
 	})
 }
 

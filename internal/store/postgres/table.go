@@ -121,11 +121,13 @@ func (t *table[T]) queueRemoval(b *pgx.Batch, rows []T) {
 	t.queueColumns(b, t.remove(), t.columns[:len(t.key)], rows)
 }
 
-func (t *table[T]) queueColumns(b *pgx.Batch, sql string, columns []row.Column[T], rows []T) {
+// queueColumns queues a statement whose parameters are some columns of rows as arrays. It
+// returns nil if there are no rows.
+func (t *table[T]) queueColumns(b *pgx.Batch, sql string, columns []row.Column[T], rows []T) *pgx.QueuedQuery {
 	if len(rows) == 0 {
-		return
+		return nil
 	}
-	b.Queue(sql, arraysOf(columns, rows)...)
+	return b.Queue(sql, arraysOf(columns, rows)...)
 }
 
 // arraysOf returns one array per column, with the values of all rows.

@@ -81,6 +81,22 @@ func signed[T any](name string, at func(*T) *int64) Field[T] {
 	return f
 }
 
+// boolean returns a field of a bool, stored as a uvarint and a boolean.
+func boolean[T any](name string, at func(*T) *bool) Field[T] {
+	return Field[T]{
+		put: func(b []byte, row *T) []byte {
+			if *at(row) {
+				return append(b, 1)
+			}
+			return append(b, 0)
+		},
+		get: func(r *reader, row *T) { *at(row) = r.unsigned() != 0 },
+		Columns: []Column[T]{column(name, "boolean",
+			func(row *T) bool { return *at(row) },
+			func(row *T) any { return at(row) })},
+	}
+}
+
 // text returns a field of a string, stored as a length and bytes and as a text.
 func text[T any](name string, at func(*T) *string) Field[T] {
 	return octets(name, "text", at)

@@ -220,6 +220,10 @@ var Endpoint = newKind("endpoint",
 	unsigned("position", func(e *core.Endpoint) *uint64 { return &e.At.Position }),
 	unsigned("batch_check", func(e *core.Endpoint) *uint32 { return &e.At.Check }),
 	signed("seen", func(e *core.Endpoint) *int64 { return &e.Seen }),
+	list("answered", func(e *core.Endpoint) *[]uint64 { return &e.Answered }, nil,
+		unsigned("position", func(p *uint64) *uint64 { return p })).from(2),
+	text("owner", func(e *core.Endpoint) *string { return &e.Owner }).from(2),
+	boolean("open", func(e *core.Endpoint) *bool { return &e.Open }).from(2),
 )
 
 // ListEntry is the schema of an entry of a user's list of threads: its user, its

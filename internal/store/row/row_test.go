@@ -89,6 +89,9 @@ var samples = []sample{
 	of(Event, "event", 1, core.Event{Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: ann}),
 	of(Event, "event", 2, core.Event{Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: ann, At: 1653551972600, Check: 4_000_000_000}),
 	of(Endpoint, "endpoint", 1, core.Endpoint{At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999}),
+	of(Endpoint, "endpoint", 2, core.Endpoint{
+		At: core.Cursor{Epoch: "7d9a", Position: 900, Check: 4_000_000_000}, Seen: 1653551999999, Answered: []uint64{902, 1 << 40}, Owner: "b1", Open: true,
+	}),
 	of(ListEntry, "list-entry", 1, core.ListMove{}),
 	of(Position, "position", 1, core.Event{Thread: thread, Number: 2}),
 	of(AccessKey, "access-key", 1, core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}),

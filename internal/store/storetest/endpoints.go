@@ -18,8 +18,8 @@ func endpoint(user, id string, seen int64) core.Endpoint {
 // putEndpoints stores endpoints.
 func putEndpoints(t *testing.T, s core.Store, es ...core.Endpoint) {
 	t.Helper()
-	if err := s.PutEndpoints(context.Background(), es); err != nil {
-		t.Fatalf("put %d endpoints: %v", len(es), err)
+	if taken, err := s.PutEndpoints(context.Background(), es); err != nil || len(taken) > 0 {
+		t.Fatalf("put %d endpoints: %v, taken are %v", len(es), err, taken)
 	}
 }
 
@@ -50,6 +50,7 @@ func testEndpoints(t *testing.T, e Engine) {
 	putEndpoints(t, s, second, endpoint(other, "a", start+20), first, endpoint(ann, "c", start+5))
 	moved := endpoint(ann, "b", start+30)
 	moved.At = core.Cursor{Epoch: "another", Position: 1 << 50, Check: 7}
+	moved.Answered = []uint64{1<<50 + 1, 1<<50 + 300}
 	putEndpoints(t, s, endpoint(ann, "b", start+40), moved) // the later of two with one key counts
 	for range 2 {
 		es, err := s.Endpoints(ctx, ann)
@@ -104,8 +105,8 @@ func testEndpointWriters(t *testing.T, e Engine) {
 	}
 	reversed := slices.Clone(all)
 	slices.Reverse(reversed)
-	run("put", func() error { return s.PutEndpoints(ctx, append(slices.Clone(all), fresh...)) })
-	run("put in another order", func() error { return s.PutEndpoints(ctx, append(slices.Clone(reversed), fresh...)) })
+	run("put", func() error { _, err := s.PutEndpoints(ctx, append(slices.Clone(all), fresh...)); return err })
+	run("put in another order", func() error { _, err := s.PutEndpoints(ctx, append(slices.Clone(reversed), fresh...)); return err })
 	run("drop", func() error { return s.DropEndpoints(ctx, all[10:30]) })
 	run("drop in another order", func() error { return s.DropEndpoints(ctx, reversed[10:30]) })
 	run("expire", func() error { return s.ExpireEndpoints(ctx, start+1) })
@@ -120,4 +121,91 @@ func testEndpointWriters(t *testing.T, e Engine) {
 		mustEqual(t, "ids of "+user(n), endpointIDs(t, s, user(n)), []string{"fresh"})
 	}
 	closeStore(t, s)
+}
+
+// testSharedEndpoints takes an endpoint over from its owner, which was called before, and
+// checks that the former owner cannot replace it any more, nor lose what it stored just
+// before. A store of one server has no such calls.
+func testSharedEndpoints(t *testing.T, e Engine) {
+	s, ctx := e.Open(t), context.Background()
+	defer closeStore(t, s)
+	shared, ok := s.(core.SharedEndpoints)
+	if !ok {
+		t.Skip("only one server uses a store of this engine")
+	}
+	ann := user(1)
+	of := func(id, owner string, seen int64) core.Endpoint {
+		e := endpoint(ann, id, seen)
+		e.Owner, e.Open, e.Answered = owner, true, []uint64{5000}
+		return e
+	}
+	stored := func() core.Endpoint {
+		t.Helper()
+		es, err := s.Endpoints(ctx, ann)
+		if err != nil || len(es) != 2 {
+			t.Fatalf("endpoints %v, %v", es, err)
+		}
+		return es[0]
+	}
+	called := func(owner string) (ids []string) {
+		t.Helper()
+		es, err := shared.CalledEndpoints(ctx, owner)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range es {
+			ids = append(ids, e.ID)
+		}
+		return ids
+	}
+	state := func(open, isCalled bool) {
+		t.Helper()
+		if o, c, err := shared.EndpointCalled(ctx, ann, "a"); err != nil || o != open || c != isCalled {
+			t.Errorf("open %v, called %v, %v; want %v, %v", o, c, err, open, isCalled)
+		}
+	}
+	first := of("a", "one", start+1)
+	putEndpoints(t, s, first, of("b", "one", start))
+	state(true, false)
+	for _, owner := range []string{"two", "one", "one"} { // a call of another owner is too late
+		if err := shared.CallEndpoint(ctx, ann, "a", owner); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustEqual(t, "called endpoints of another owner", called("two"), nil)
+	putEndpoints(t, s, of("a", "one", start+2)) // does not take the call back
+	state(true, true)
+	mustEqual(t, "called endpoints", called("one"), []string{"a"})
+	mustEqual(t, "called endpoints after they were returned", called("one"), nil)
+	state(true, false)
+	last := of("a", "one", start+3)
+	last.Open = false
+	putEndpoints(t, s, last)
+	state(false, false)
+
+	if err := shared.CallEndpoint(ctx, ann, "a", "one"); err != nil {
+		t.Fatal(err)
+	}
+	was, found, err := shared.TakeEndpoint(ctx, ann, "a", "two")
+	if err != nil || !found {
+		t.Fatalf("take: %v, %v", found, err)
+	}
+	mustEqual(t, "the row before", was, last)
+	state(true, false)
+	mustEqual(t, "called endpoints of the former owner", called("one"), nil)
+	last.Owner, last.Open = "two", true
+	mustEqual(t, "the row that was taken", stored(), last)
+	late := of("a", "one", start+9)
+	taken, err := s.PutEndpoints(ctx, []core.Endpoint{late, of("b", "one", start)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustEqual(t, "endpoints that were taken", taken, []core.Endpoint{late})
+	mustEqual(t, "the row after the former owner stored it", stored(), last)
+	if _, found, err := shared.TakeEndpoint(ctx, ann, "missing", "two"); err != nil || found {
+		t.Errorf("take a missing endpoint: %v, %v", found, err)
+	}
+	if open, isCalled, err := shared.EndpointCalled(ctx, ann, "missing"); err != nil || open || isCalled {
+		t.Errorf("a missing endpoint: %v, %v, %v", open, isCalled, err)
+	}
 }

@@ -66,6 +66,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("events of a thread", func(t *testing.T) { testThreadDays(t, e) })
 	t.Run("tell", func(t *testing.T) { testTell(t, e) })
 	t.Run("endpoints", func(t *testing.T) { testEndpoints(t, e) })
+	t.Run("shared endpoints", func(t *testing.T) { testSharedEndpoints(t, e) })
 	t.Run("writers of endpoints", func(t *testing.T) { testEndpointWriters(t, e) })
 	t.Run("clock steps back", func(t *testing.T) { testClock(t, e) })
 	t.Run("blocked sync", func(t *testing.T) { testBlockedSync(t, e) })

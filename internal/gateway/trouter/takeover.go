@@ -1,0 +1,142 @@
+package trouter
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// Times of a takeover: a client that was connected to another server opens a socket here.
+const (
+	lookEvery  = 100 * time.Millisecond // a server looks which of its endpoints are called
+	askEvery   = 20 * time.Millisecond  // the caller looks whether the endpoint was let go
+	noticeTime = 500 * time.Millisecond // after that without a notice, the other server counts as dead
+	letGoTime  = 3 * time.Second        // from the call until the caller goes on anyway
+)
+
+// shared returns the store if several servers use it, or nil.
+func (es *endpoints) shared() core.SharedEndpoints {
+	if es.owner == "" {
+		return nil
+	}
+	return es.store.(core.SharedEndpoints)
+}
+
+// take makes this server the owner of a stored endpoint and returns its row. If another
+// server has a socket of it, that one stores first what the client has answered. A server
+// that was killed cannot: then take goes on after noticeTime. The caller holds e.opening.
+func (es *endpoints) take(ctx context.Context, e *endpoint, row core.Endpoint) (core.Endpoint, error) {
+	if row.Open && row.Owner != es.owner {
+		if err := es.call(ctx, row); err != nil {
+			return row, err
+		}
+	}
+	es.saving.RLock()
+	defer es.saving.RUnlock()
+	e.mu.Lock()
+	e.holds, e.taken = true, false
+	e.mu.Unlock()
+	row, found, err := es.shared().TakeEndpoint(ctx, e.user, e.id, es.owner)
+	if err == nil && !found {
+		err = fmt.Errorf("the endpoint %s of %s is gone", e.id, e.user)
+	}
+	if err != nil {
+		return row, fmt.Errorf("take an endpoint over: %w", err)
+	}
+	return row, nil
+}
+
+// call asks the owner of an endpoint to let go of it, and waits until it has, or until it
+// seems to be dead.
+func (es *endpoints) call(ctx context.Context, row core.Endpoint) error {
+	shared := es.shared()
+	if err := shared.CallEndpoint(ctx, row.User, row.ID, row.Owner); err != nil {
+		return fmt.Errorf("call an endpoint: %w", err)
+	}
+	begin := time.Now()
+	tick := time.NewTicker(askEvery)
+	defer tick.Stop()
+	for {
+		open, called, err := shared.EndpointCalled(ctx, row.User, row.ID)
+		if err != nil {
+			return fmt.Errorf("see whether an endpoint was let go: %w", err)
+		}
+		passed := time.Since(begin)
+		if !open || called && passed >= noticeTime || passed >= letGoTime {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// letGo ends the sockets of called endpoints, whose clients open sockets at other servers,
+// until ctx is done. Run stores the endpoints when the sockets are closed.
+func (h *Handler) letGo(ctx context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !h.endpoints.any() {
+			continue
+		}
+		called, err := h.endpoints.shared().CalledEndpoints(ctx, h.endpoints.owner)
+		if err != nil && ctx.Err() == nil {
+			h.log.Error("look for live clients that have moved to another server", "error", err)
+			tick.Reset(time.Second)
+			continue
+		}
+		tick.Reset(lookEvery)
+		for _, c := range called {
+			if e := h.endpoints.find(c.User, c.ID); e != nil {
+				e.letGo()
+			}
+		}
+		if len(called) > 0 {
+			h.saveSoon()
+		}
+	}
+}
+
+// any reports whether endpoints are in memory.
+func (es *endpoints) any() bool {
+	es.mu.Lock()
+	defer es.mu.Unlock()
+	return len(es.users) > 0
+}
+
+// letGo ends the socket of an endpoint because its client opens one at another server. The
+// old socket of a hand-over stays open without events, as it does on one server.
+func (e *endpoint) letGo() {
+	e.mu.Lock()
+	s := e.current
+	if s != nil && s.handedOver {
+		e.current, e.holds = nil, false
+	}
+	e.moved = true
+	e.mu.Unlock()
+	if s != nil {
+		s.replaced()
+	}
+}
+
+// lose ends the socket of an endpoint that another server has taken over without this one's
+// knowledge.
+func (e *endpoint) lose() {
+	e.mu.Lock()
+	s := e.current
+	e.taken, e.holds = true, false
+	e.mu.Unlock()
+	if s != nil {
+		s.replaced()
+	}
+}
