@@ -172,11 +172,11 @@ func testSharedEndpoints(t *testing.T, e Engine) {
 			t.Fatal(err)
 		}
 	}
-	mustEqual(t, "called endpoints of another owner", called("two"), nil)
+	mustEqual(t, "called endpoints of another owner", called("two"), []string(nil))
 	putEndpoints(t, s, of("a", "one", start+2)) // does not take the call back
 	state(true, true)
 	mustEqual(t, "called endpoints", called("one"), []string{"a"})
-	mustEqual(t, "called endpoints after they were returned", called("one"), nil)
+	mustEqual(t, "called endpoints after they were returned", called("one"), []string(nil))
 	state(true, false)
 	last := of("a", "one", start+3)
 	last.Open = false
@@ -192,7 +192,7 @@ func testSharedEndpoints(t *testing.T, e Engine) {
 	}
 	mustEqual(t, "the row before", was, last)
 	state(true, false)
-	mustEqual(t, "called endpoints of the former owner", called("one"), nil)
+	mustEqual(t, "called endpoints of the former owner", called("one"), []string(nil))
 	last.Owner, last.Open = "two", true
 	mustEqual(t, "the row that was taken", stored(), last)
 	late := of("a", "one", start+9)

@@ -1,0 +1,233 @@
+package trouter_test
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/url"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/dev"
+	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/store/postgres"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// twoHouses starts two servers on one PostgreSQL.
+func twoHouses(t *testing.T) (here, there *house) {
+	t.Helper()
+	address := os.Getenv("TEST_POSTGRES_URL")
+	if address == "" {
+		t.Skip("set TEST_POSTGRES_URL to run two servers on one database: scripts/postgres -- go test ./internal/gateway/trouter")
+	}
+	name := "trouter_" + rand.Text()
+	execute := func(sql string) {
+		t.Helper()
+		conn, err := pgx.Connect(t.Context(), address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(t.Context())
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	execute(fmt.Sprintf(`CREATE DATABASE %q`, name))
+	u, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Path = "/" + name
+	open := func() *house {
+		h := &house{t: t, clock: dev.NewClock(time.Now)}
+		store, err := postgres.Open(t.Context(), u.String(), postgres.Options{Initial: resource})
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.store = store
+		h.start(nil)
+		t.Cleanup(func() {
+			h.stop()
+			if err := store.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+		return h
+	}
+	return open(), open()
+}
+
+// row returns the row of the only endpoint of a user.
+func (h *house) row(p person) core.Endpoint {
+	h.t.Helper()
+	es, err := h.store.Endpoints(h.t.Context(), p.ID)
+	if err != nil || len(es) != 1 {
+		h.t.Fatalf("endpoints %v, %v", es, err)
+	}
+	return es[0]
+}
+
+// wantNothing fails if the server has anything to tell a client.
+func (h *house) wantNothing(tab *tab) {
+	h.t.Helper()
+	h.told()
+	tab.sync()
+}
+
+// TestTakeover lets a client answer events, also behind one that it leaves open, and come
+// back at the other server: after its socket was cut, while its old connection seems to be
+// open, and after the server was drained. It must get again only what it has not answered,
+// and at every server the older socket must be closed.
+func TestTakeover(t *testing.T) {
+	here, there := twoHouses(t)
+	ann := here.person()
+	tab := here.tab(ann, "tab")
+	thread := here.thread("plans", ann)
+	tab.message("", 200) // of the thread
+	n := 0
+	texts := func() (first, second string) {
+		n += 2
+		return fmt.Sprint("text ", n-1), fmt.Sprint("text ", n)
+	}
+	// answered sends two texts, of which the client answers the second one, and returns the
+	// first one.
+	answered := func(h *house) string {
+		t.Helper()
+		left, text := texts()
+		for _, s := range []string{left, text} {
+			h.send(ann, thread, s)
+		}
+		tab.message(left, 0)
+		tab.message(text, 200)
+		return left
+	}
+	for _, step := range []struct {
+		name string
+		end  func(old *house)
+	}{
+		{"cut", func(*house) { tab.CloseNow() }},
+		{"half open", func(*house) { tab.sync() }},
+		{"cut again", func(*house) { tab.CloseNow() }},
+		{"half open again", func(*house) { tab.sync() }},
+		{"drained", func(old *house) {
+			old.h.Drain(t.Context())
+			go old.hub.Drain(t.Context())
+			tab.want("0::")
+			tab.CloseNow()
+		}},
+	} {
+		left := answered(here)
+		old := tab
+		step.end(here)
+		tab = there.tab(ann, "tab")
+		tab.message(left, 200)
+		tab.sync()
+		if step.name == "half open" || step.name == "half open again" {
+			old.want("0:::dup")
+			old.wantClosed()
+			here.wantEnded(gateway.Replaced)
+		}
+		here.closed()
+		if t.Failed() {
+			t.Fatalf("after %s", step.name)
+		}
+		here, there = there, here
+	}
+}
+
+// TestTakeoverFromDeadServer lets a client come to a server while its row names another one
+// that does not answer. It must get a socket soon, and what the row does not know again.
+func TestTakeoverFromDeadServer(t *testing.T) {
+	here, _ := twoHouses(t)
+	ann := here.person()
+	dead := core.Endpoint{User: ann.ID, ID: "tab", Seen: time.Now().UnixMilli(), Owner: "dead", Open: true}
+	var err error
+	if dead.At, err = here.store.Tip(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if taken, err := here.store.PutEndpoints(t.Context(), []core.Endpoint{dead}); err != nil || len(taken) > 0 {
+		t.Fatal(taken, err)
+	}
+	here.thread("plans", ann)
+	tab := here.tab(ann, "tab")
+	tab.message("", 200) // of the thread
+	tab.sync()
+	if r := here.row(ann); r.Owner == "dead" || !r.Open {
+		t.Errorf("the row is %+v", r)
+	}
+	tab.CloseNow()
+	here.until("the end is stored", func() bool { return !here.row(ann).Open })
+}
+
+// TestTakenUnknown takes an endpoint over while its server does not look, and checks that
+// this one ends the socket when it stores an answer, and leaves the row alone.
+func TestTakenUnknown(t *testing.T) {
+	here, _ := twoHouses(t)
+	ann := here.person()
+	tab := here.tab(ann, "tab")
+	thread := here.thread("plans", ann)
+	tab.message("", 200) // of the thread
+	was, found, err := here.store.(core.SharedEndpoints).TakeEndpoint(t.Context(), ann.ID, "tab", "other")
+	if err != nil || !found {
+		t.Fatal(found, err)
+	}
+	here.send(ann, thread, "one")
+	tab.message("one", 200)
+	tab.want("0:::dup")
+	tab.wantClosed()
+	here.closed()
+	if r := here.row(ann); r.Owner != "other" || r.At != was.At {
+		t.Errorf("the row is %+v, was %+v", r, was)
+	}
+}
+
+// TestTakeoverInHandOver lets the client be asked for another socket, which it opens at the
+// other server. The old socket must stay open, as on one server, and get no event.
+func TestTakeoverInHandOver(t *testing.T) {
+	here, there := twoHouses(t)
+	ann := here.person()
+	ann.token = here.token(ann.User, token.Chat, 48*time.Hour)
+	a := here.allocate(ann, "tab")
+	if err := here.clock.Advance(23*time.Hour + 56*time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := here.dial(here.handshake(a), a.query())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.CloseNow()
+	old := &tab{here, a, c}
+	old.want("1::")
+	old.want("5:::*")
+	old.want(`5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`)
+	thread := here.thread("plans", ann)
+	old.message("", 200) // of the thread
+	old.sync()
+	newer := there.tab(ann, "tab")
+	newer.sync() // nothing again
+	here.send(ann, thread, "two")
+	newer.message("two", 200)
+	here.told()
+	old.sync() // nothing
+}
+
+// TestAnswersOnTheWay ends a socket while answers of its client are on their way, and checks
+// that they count.
+func TestAnswersOnTheWay(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	tab := h.tab(ann, "tab")
+	h.send(ann, thread, "one")
+	n := tab.notice()
+	go h.hub.EndAll(gateway.Draining)
+	tab.want("0::")
+	tab.answer(n, 200)
+	tab.CloseNow()
+	h.wantEnded(gateway.Draining)
+	h.wantNothing(h.tab(ann, "tab"))
+}
