@@ -630,6 +630,46 @@ func TestEventsRenewalOfTyping(t *testing.T) {
 	})
 }
 
+// TestEventsRenewalForgetsTyping sends a typing indicator on the old stream only. A heartbeat of the
+// new stream must still move the cursor, with which the third stream begins.
+func TestEventsRenewalForgetsTyping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cred, expires := expiring(t, time.Hour)
+		f := newFeed(3)
+		f.expires = expires
+		opened := make(chan struct{})
+		f.script = func(a *answer, n int) bool {
+			switch n {
+			case 1:
+				a.hello()
+				a.events(1)
+				a.wait(opened)
+				a.write("event: typingIndicatorReceived\ndata: {\"threadId\":\"19:a@thread.v2\",\"sender\":\"8:acs:a_b\",\"version\":\"7\"}\n\n")
+				a.hang()
+			case 2:
+				close(opened)
+				time.Sleep(time.Second)
+				a.hello()
+				a.write("id: c9\n\n")
+				a.cut()
+			default:
+				a.hello()
+				a.events(2)
+				a.hang()
+			}
+			return true
+		}
+		words, err := receive(t.Context(), f.client(t, cred), nil, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantWords(t, words, "1 chat.TypingIndicatorReceived 2")
+		if _, cursors := f.seen(); !slices.Equal(cursors, []string{"", "c1", "c9"}) {
+			t.Errorf("cursors of the requests: %q", cursors)
+		}
+	})
+}
+
 // TestEventsRenewalThenCut cuts a new stream before it has repeated an event of the old stream, and
 // after a heartbeat with an earlier cursor. The third stream must begin after the last event of the
 // old one.

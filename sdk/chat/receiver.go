@@ -134,6 +134,7 @@ func (r *receiver) take(m message) (Event, error) {
 	}
 	switch m.event {
 	case "": // a heartbeat
+		r.forgetTyping()
 		if len(r.current.seen) == 0 { // otherwise the stream is at an earlier place than the cursor
 			r.move(m.id)
 		}
@@ -242,6 +243,17 @@ func (r *receiver) afterGap() {
 	r.current.seen = nil
 	if r.next != nil {
 		r.postpone(nil)
+	}
+}
+
+// forgetTyping forgets the typing indicators that have been seen on the stream before. They are
+// repeated soon, or not at all if they came before this stream was opened. While some are remembered,
+// a heartbeat does not move the cursor.
+func (r *receiver) forgetTyping() {
+	for key := range r.current.seen {
+		if key.number == 0 {
+			delete(r.current.seen, key)
+		}
 	}
 }
 
