@@ -12,7 +12,7 @@ import (
 
 // Times of endpoints.
 const (
-	storeEvery   = 5 * time.Second  // changed endpoints are stored
+	storeEvery   = 4 * time.Second  // changed endpoints are stored, so that none waits for five seconds
 	restoreEvery = 10 * time.Minute // endpoints that only moved with the log are stored
 	forgetAfter  = 10 * time.Minute // without a socket an endpoint is only in the store
 	// firstSocket is the time after an allocation in which an endpoint without a row may
@@ -118,7 +118,7 @@ func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.T
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.dropped = false
+	e.dropped, e.seen = false, now
 	switch {
 	case row != nil:
 		e.restore(*row, row.Owner != es.owner)

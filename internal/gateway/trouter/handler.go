@@ -105,7 +105,7 @@ func (h *Handler) Stats() Stats {
 		Unhandled: h.stats.unhandled.Load(), Again: h.stats.again.Load()}
 }
 
-// Run stores changed endpoints every five seconds and after a socket has ended, until ctx
+// Run stores changed endpoints every four seconds and after a socket has ended, until ctx
 // is done.
 func (h *Handler) Run(ctx context.Context) {
 	if h.endpoints.owner != "" {

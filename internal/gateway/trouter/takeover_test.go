@@ -163,6 +163,26 @@ func TestTakeoverFromDeadServer(t *testing.T) {
 	here.until("the end is stored", func() bool { return !here.row(ann).Open })
 }
 
+// TestRefusedTakeover refuses a socket after its endpoint was taken over. The row must be free
+// again, and must not look old: else it expires, and the client misses events.
+func TestRefusedTakeover(t *testing.T) {
+	here, there := twoHouses(t)
+	ann := here.person()
+	a := there.allocate(ann, "tab")
+	sid := there.handshake(a)
+	here.tab(ann, "tab").CloseNow()
+	here.until("the end is stored", func() bool { return !here.row(ann).Open })
+	was := here.row(ann)
+	there.hub.Drain(t.Context())
+	if _, resp, err := there.dial(sid, a.query()); err == nil || resp == nil || resp.StatusCode != 503 {
+		t.Fatalf("open a socket: %v, %v", resp, err)
+	}
+	here.until("the row is free", func() bool { r := here.row(ann); return r.Owner != was.Owner && !r.Open })
+	if got := here.row(ann); got.Seen < was.Seen || got.At != was.At {
+		t.Errorf("the row is %+v, was %+v", got, was)
+	}
+}
+
 // TestTakenUnknown takes an endpoint over while its server does not look, and checks that
 // this one ends the socket when it stores an answer, and leaves the row alone.
 func TestTakenUnknown(t *testing.T) {

@@ -40,7 +40,6 @@ type reader struct {
 	got      map[string][]received // by thread
 	gaps     int
 	doubled  int
-	afterCut int
 	problems []string
 	last     error // of an attempt to connect
 	leave    context.CancelFunc
@@ -287,7 +286,7 @@ func (r *reader) check(truth *truth, l *loss) (problems []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	problems = append(problems, r.problems...)
-	r.doubled, r.afterCut = 0, 0
+	r.doubled = 0
 	for thread, got := range r.got {
 		th := truth.threads[thread]
 		if th == nil {
@@ -305,10 +304,8 @@ func (r *reader) check(truth *truth, l *loss) (problems []string) {
 			}
 			if before, again := answered[g.number]; again {
 				r.doubled++
-				if why := r.excuse(before, g, l); why == "" {
+				if !r.excused(before, g, l) {
 					problems = append(problems, fmt.Sprintf("event %d of %s at %s is doubled at %s", g.number, thread, clock(before.at), clock(g.at)))
-				} else if why == "cut" {
-					r.afterCut++
 				}
 			}
 			if !seen[g.number] && g.number <= last {
@@ -396,7 +393,6 @@ type lines struct {
 	opened  time.Time
 	dials   int
 	stalled chan struct{} // closed when reads may go on; nil if they may
-	cuts    []time.Time
 }
 
 // line is a connection that can be cut and stalled.
@@ -448,7 +444,6 @@ func (ls *lines) reconnects() int {
 func (ls *lines) cut() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	ls.cuts = append(ls.cuts, time.Now())
 	for c := range ls.open {
 		if rand.IntN(2) == 0 {
 			c.SetLinger(0)

@@ -77,10 +77,13 @@ type loss struct {
 }
 
 // outage is the time from the end of a server, or of PostgreSQL, until it serves again.
-type outage struct{ from, to time.Time }
+type outage struct {
+	from, to time.Time
+	drained  bool // the server was asked to end, by SIGTERM
+}
 
 // totals are sums over all readers.
-type totals struct{ expected, got, doubled, afterCut, missing, reconnects, kills, catchUps, gaps int }
+type totals struct{ expected, got, doubled, missing, reconnects, kills, catchUps, gaps int }
 
 func runLoss(t *testing.T, c *cluster, rounds int) {
 	l := &loss{cluster: c, records: newRecords()}
@@ -247,6 +250,7 @@ func (l *loss) outage(t *testing.T, round int) {
 		l.catchUps -= n.metric("confab_live_catch_ups_total")
 		l.killPostgres(t)
 	case rand.IntN(4) == 0:
+		o.drained = true
 		n.signal(t, syscall.SIGTERM)
 		n.mu.Lock()
 		n.cmd.Wait()
@@ -345,14 +349,13 @@ func (l *loss) report(t *testing.T, round int, took time.Duration) {
 		}
 		now.doubled += r.doubled
 		now.gaps += r.gaps
-		now.afterCut += r.afterCut
 		r.mu.Unlock()
 		now.reconnects += r.lines.reconnects()
 	}
 	was := l.told
 	l.told = now
-	t.Logf("round %d in %.1fs: %d events written, %d expected, %d got, %d doubled (%d after a cut), %d missing, %d reconnects, %d kills, %d catch-ups, %d gaps",
-		round+1, took.Seconds(), truth.count-l.records.events, now.expected-was.expected, now.got-was.got, now.doubled-was.doubled, now.afterCut-was.afterCut, now.missing,
+	t.Logf("round %d in %.1fs: %d events written, %d expected, %d got, %d doubled, %d missing, %d reconnects, %d kills, %d catch-ups, %d gaps",
+		round+1, took.Seconds(), truth.count-l.records.events, now.expected-was.expected, now.got-was.got, now.doubled-was.doubled, now.missing,
 		now.reconnects-was.reconnects, now.kills-was.kills, now.catchUps-was.catchUps, now.gaps)
 	l.records.events = truth.count
 	if round == 0 || t.Failed() {
