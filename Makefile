@@ -102,6 +102,7 @@ browser: need-python need-chromium build
 postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
+	$(GO) test -count=1 -run 'Takeover|^TestTakenUnknown$$' -v ./internal/gateway/trouter
 	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens|TestCursorsAfterMoves)$$' -v ./internal/server
 	TEST_MOVE_KILLS=15 $(GO) test -count=1 -run '^TestKilledMoves$$/^import_into_PostgreSQL$$' -v ./internal/server

@@ -69,7 +69,10 @@ func (e *endpoint) settle() {
 		if !f.answered && (e.current == nil || f.socket == e.current || f.at.Position > e.reached.Position) {
 			break
 		}
-		if f.at.Check != 0 { // else restored, and the user may not see it any more
+		if f.at.Check == 0 && f.at.Position > e.reached.Position {
+			break // restored: its check is known when it comes again
+		}
+		if f.at.Check != 0 { // else it did not come again: the user may not see it any more
 			e.low = f.at
 		}
 		e.moved = true
@@ -110,6 +113,9 @@ func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 			i++
 		}
 		e.low, e.flights = r.At, e.flights[i:]
+	}
+	if theirs {
+		e.reached = e.low
 	}
 	for _, p := range r.Answered {
 		if p <= e.low.Position {

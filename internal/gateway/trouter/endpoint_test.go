@@ -1,0 +1,30 @@
+package trouter
+
+import (
+	"testing"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// TestRestoredAnswers restores an endpoint whose client has answered event 7 and not 6, and
+// answers 6 before 7 has come again. Event 7 must stay answered, and the cursor must not
+// move to it before its check is known.
+func TestRestoredAnswers(t *testing.T) {
+	at := func(position uint64) core.Cursor { return core.Cursor{Epoch: "e", Position: position, Check: 9} }
+	e := &endpoint{}
+	e.restore(core.Endpoint{At: at(5), Answered: []uint64{7}}, true)
+	s := &socket{e: e}
+	e.current = s
+	six := &flight{at: at(6), lasting: true, socket: s}
+	e.flights = append([]*flight{six}, e.flights...)
+	e.reached = at(6)
+	e.answer(six)
+	if e.low != at(6) || len(e.flights) != 1 || !e.flights[0].answered || e.flights[0].at.Position != 7 {
+		t.Fatalf("after the answer to 6: low is %+v, with %d events behind", e.low, len(e.flights))
+	}
+	e.reached, e.flights[0].at = at(7), at(7) // as Append does
+	e.settle()
+	if e.low != at(7) || len(e.flights) != 0 {
+		t.Errorf("after 7 has come again: low is %+v, with %d events behind", e.low, len(e.flights))
+	}
+}
