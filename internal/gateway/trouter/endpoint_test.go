@@ -28,3 +28,23 @@ func TestRestoredAnswers(t *testing.T) {
 		t.Errorf("after 7 has come again: low is %+v, with %d events behind", e.low, len(e.flights))
 	}
 }
+
+// TestFullOfRestored restores as many answers as an endpoint may remember behind one that is
+// missing. The next socket must be given the missing event: else it would wait forever.
+func TestFullOfRestored(t *testing.T) {
+	e := &endpoint{}
+	r := core.Endpoint{At: core.Cursor{Epoch: "e", Position: 5, Check: 9}}
+	for p := range uint64(maxSpan) {
+		r.Answered = append(r.Answered, 7+p)
+	}
+	e.restore(r, true)
+	s := &socket{e: e}
+	e.current = s
+	if s.Full() {
+		t.Error("the socket is full before event 6")
+	}
+	e.reached.Position = r.Answered[maxSpan-1]
+	if !s.Full() {
+		t.Error("the socket is not full at the bound")
+	}
+}
