@@ -25,6 +25,7 @@ type poll struct {
 
 	mu          sync.Mutex    // guards the fields below
 	waits       []byte        // packets in the form of a payload
+	last        uint64        // id of the last request among them
 	turn        chan struct{} // closed when a later GET comes; nil: there was none yet
 	quiet       *time.Timer   // ends the socket of a client that asks for nothing
 	interrupted bool
@@ -109,9 +110,11 @@ func (p *poll) get(req *request) error {
 	timer := time.NewTimer(pollTime)
 	defer timer.Stop()
 	for {
-		b, over := p.take()
+		b, last, over := p.take()
 		if len(b) > 0 {
-			return p.answer(req, b)
+			err := p.answer(req, b)
+			p.socket.taken(last)
+			return err
 		}
 		if over {
 			p.h.sids.removePoll(p.sid)
@@ -141,15 +144,16 @@ func (p *poll) takeTurn() chan struct{} {
 	return p.turn
 }
 
-// take takes the packets that wait. over means that none will come.
-func (p *poll) take() (b []byte, over bool) {
+// take takes the packets that wait, and the id of the last request that was written until now.
+// over means that none will come.
+func (p *poll) take() (b []byte, last uint64, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	b, p.waits = p.waits, nil
 	if len(b) > 0 {
 		signal(p.room)
 	}
-	return b, p.closed
+	return b, p.last, p.closed
 }
 
 // answer writes the answer to a GET. A single packet needs no length.
@@ -184,10 +188,10 @@ func (p *poll) post(req *request) error {
 func (p *poll) frame(b, head, tail []byte) []byte { return appendPayload(b, head, tail) }
 
 // write implements wire. It waits until the client has taken what was written before.
-func (p *poll) write(b []byte) error {
+func (p *poll) write(b []byte, last uint64) error {
 	timer := time.NewTimer(p.h.o.WriteTimeout)
 	defer timer.Stop()
-	for !p.put(b, false) {
+	for !p.put(b, last) {
 		select {
 		case <-p.room:
 		case <-timer.C:
@@ -199,21 +203,28 @@ func (p *poll) write(b []byte) error {
 
 // again implements wire. It does not wait: the client must get an answer to its POST.
 func (p *poll) again(b []byte) error {
-	p.put(b, true)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.add(b)
 	return nil
 }
 
-// put adds packets to those that wait. It returns false if some do, unless always is set or
-// the socket ends.
-func (p *poll) put(b []byte, always bool) bool {
+// put adds packets to those that wait. It returns false if some do, unless the socket ends.
+func (p *poll) put(b []byte, last uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.waits) > 0 && !always && !p.interrupted {
+	if len(p.waits) > 0 && !p.interrupted {
 		return false
 	}
+	p.last = last
+	p.add(b)
+	return true
+}
+
+// add adds packets to those that wait. The caller holds p.mu.
+func (p *poll) add(b []byte) {
 	p.waits = append(p.waits, b...)
 	signal(p.ready)
-	return true
 }
 
 // interrupt implements wire.

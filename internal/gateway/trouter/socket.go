@@ -35,8 +35,9 @@ const (
 type wire interface {
 	// frame appends a packet, which has two parts, in the transport's form.
 	frame(b, head, tail []byte) []byte
-	// write writes frames, or fails after Options.WriteTimeout if the client takes none.
-	write(b []byte) error
+	// write writes frames, or fails after Options.WriteTimeout if the client takes none. When
+	// the client has taken them, it calls socket.taken with last.
+	write(b []byte, last uint64) error
 	// again writes frames that were refused before, besides write.
 	again(b []byte) error
 	// interrupt makes writes return soon.
@@ -279,16 +280,26 @@ func (s *socket) full() bool {
 
 // Write implements gateway.Sink.
 func (s *socket) Write(b []byte) error {
-	if err := s.wire.write(b); err != nil {
-		return err
-	}
+	s.e.mu.Lock()
+	last := s.last
+	s.e.mu.Unlock()
+	return s.wire.write(b, last)
+}
+
+// taken records that the requests up to the id last were written to the client.
+func (s *socket) taken(last uint64) {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	now := time.Now()
-	for i := len(s.sent) - 1; i >= 0 && s.sent[i].written.IsZero(); i-- {
-		s.sent[i].written = now
+	for i := len(s.sent) - 1; i >= 0; i-- {
+		switch f := s.sent[i]; {
+		case f.socket != s || f.id > last:
+		case f.written.IsZero():
+			f.written = now
+		default:
+			return
+		}
 	}
-	return nil
 }
 
 // Interrupt implements gateway.Interrupter.

@@ -323,3 +323,22 @@ func TestBodyThatDoesNotArrive(t *testing.T) {
 		})
 	}
 }
+
+// TestEventThatWaitsForAPoll has an event wait for a polling client that sends packets and
+// asks for nothing for more than 30 seconds. It checks that the event does not count as
+// answered: the endpoint's next socket gets it.
+func TestEventThatWaitsForAPoll(t *testing.T) {
+	bubble(t, func(t *testing.T, h *house) {
+		ann := h.person()
+		thread := h.thread("plans", ann)
+		p := h.poller(ann, "tab")
+		h.send(ann, thread, "one")
+		time.Sleep(31 * time.Second)
+		if got := p.post("2::"); got != 200 {
+			t.Errorf("POST: %d", got)
+		}
+		h.hub.EndAll(gateway.Dropped)
+		synctest.Wait()
+		h.tab(ann, "tab").message("one", 200)
+	})
+}

@@ -226,13 +226,19 @@ func (w *webSocket) frame(b, head, tail []byte) []byte {
 }
 
 // write implements wire. The session has started, so that there is a connection.
-func (w *webSocket) write(b []byte) error {
-	_, err := w.conn.Write(b)
+func (w *webSocket) write(b []byte, last uint64) error {
+	err := w.again(b)
+	if err == nil {
+		w.socket.taken(last)
+	}
 	return err
 }
 
 // again implements wire.
-func (w *webSocket) again(b []byte) error { return w.write(b) }
+func (w *webSocket) again(b []byte) error {
+	_, err := w.conn.Write(b)
+	return err
+}
 
 // interrupt implements wire.
 func (w *webSocket) interrupt() { w.conn.Interrupt() }
