@@ -246,7 +246,7 @@ func (h *Hub) open(ctx context.Context, c token.Claims, from *core.Cursor, o Ses
 	}
 	if why, err := h.judge(ctx, c); why != 0 {
 		s.abandon(why)
-		return nil, &OpenError{why, err}
+		return nil, refusal(ctx, why, err)
 	}
 	return s, nil
 }
@@ -262,12 +262,15 @@ func (h *Hub) Admit(ctx context.Context, c token.Claims) error {
 // admit does what Admit says, without counting refusals.
 func (h *Hub) admit(ctx context.Context, c token.Claims) error {
 	if why, err := h.judge(ctx, c); why != 0 {
-		return &OpenError{why, err}
+		return refusal(ctx, why, err)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.room(c.User)
 }
+
+// Bounds returns the bounds of the hub, none of which is zero.
+func (h *Hub) Bounds() Bounds { return h.bounds }
 
 // At returns the cursor up to which the events were handed on. It fails with an
 // *OpenError if the store cannot be read.
@@ -301,8 +304,17 @@ func (h *Hub) waitLive(ctx context.Context) error {
 	case <-timer.C:
 		return &OpenError{Why: Away, Cause: errors.New("the event log cannot be read")}
 	case <-ctx.Done():
-		return &OpenError{Why: Away, Cause: ctx.Err()}
+		return refusal(ctx, Away, ctx.Err())
 	}
+}
+
+// refusal returns the error for a reason. A store that cannot be read because ctx is done is
+// no failure of the server: the client has gone.
+func refusal(ctx context.Context, why Reason, cause error) *OpenError {
+	if why == Away && ctx.Err() != nil {
+		why = Gone
+	}
+	return &OpenError{Why: why, Cause: cause}
 }
 
 // enter adds a session to the hub. It is told all events after h.at. enter returns false

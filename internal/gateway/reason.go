@@ -62,7 +62,7 @@ func (r Reason) Delay() time.Duration { return reasons[r].delay }
 // refuses reports whether a session can be refused for the reason.
 func (r Reason) refuses() bool {
 	switch r {
-	case Expired, Revoked, Deleted, Draining, Away, UserFull, NodeFull:
+	case Gone, Expired, Revoked, Deleted, Draining, Away, UserFull, NodeFull:
 		return true
 	}
 	return false
@@ -78,7 +78,7 @@ func Reasons() (all []Reason) {
 
 // OpenError is the error of Hub.Open and Hub.Admit.
 type OpenError struct {
-	Why   Reason // Expired, Revoked, Deleted, Draining, Away, UserFull or NodeFull
+	Why   Reason // Expired, Revoked, Deleted, Draining, Away, UserFull or NodeFull; Gone if the context is done
 	Cause error  // for the log; may be nil
 }
 

@@ -321,3 +321,27 @@ func TestEpochRenewedElsewhere(t *testing.T) {
 		k.want(t, "bye:away")
 	})
 }
+
+// TestClientLeavesBeforeItsSession cancels requests for a session while the hub cannot read
+// the log, and checks that the refusals do not blame the server.
+func TestClientLeavesBeforeItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		idle := gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: h.bus, Keys: h.tokens}) // Run does not run
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := idle.Open(ctx, h.claims(h.user()), nil, gateway.SessionOptions{}, &sink{})
+		var refused *gateway.OpenError
+		if !errors.As(err, &refused) || refused.Why != gateway.Gone || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v, want gone", err)
+		}
+		if counts := idle.Stats().Refused; counts["away"] != 0 || counts["gone"] != 1 {
+			t.Errorf("refused: %v, want one that is gone", counts)
+		}
+		_, err = idle.Open(t.Context(), h.claims(h.user()), nil, gateway.SessionOptions{}, &sink{})
+		if !errors.As(err, &refused) || refused.Why != gateway.Away {
+			t.Errorf("got %v, want away", err)
+		}
+	})
+}

@@ -144,9 +144,9 @@ func (e *endpoint) attach(s *socket, from core.Cursor, now time.Time) (older *so
 }
 
 // detach records that a socket is closed, and why its session ended. It lets go of the events
-// that the client has not answered: the next socket reads them from the store. The endpoint
-// of a deleted user is not stored any more. detach returns true if the client has
-// unregistered before: then the endpoint is forgotten, and the caller deletes its row.
+// that the client has not answered: the next socket reads them from the store. detach returns
+// true if the user was deleted, or if the client has unregistered before: then the endpoint
+// is forgotten, and the caller deletes its row.
 func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -155,9 +155,10 @@ func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 		if e.holds {
 			e.holds, e.moved = false, true
 		}
-		if forgotten = e.leaving; forgotten {
-			e.forget()
-		}
+		forgotten = e.leaving
+	}
+	if forgotten = forgotten || why == gateway.Deleted; forgotten {
+		e.forget()
 	}
 	if s.timer != nil {
 		s.timer.Stop()
@@ -166,9 +167,6 @@ func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 		if f.socket == s {
 			f.event = nil
 		}
-	}
-	if why == gateway.Deleted {
-		e.dropped = true
 	}
 	return forgotten
 }

@@ -193,8 +193,14 @@ func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, 
 		return fmt.Errorf("store an endpoint: %w", err)
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.stored, e.storedAt, e.holds, e.taken = r.At, now, r.Open, false
+	dropped := e.dropped
+	if !dropped {
+		e.stored, e.storedAt, e.holds, e.taken = r.At, now, r.Open, false
+	}
+	e.mu.Unlock()
+	if dropped { // the user was deleted, or the client has unregistered, before the row was written
+		return es.deleteRow(ctx, e.user, e.id)
+	}
 	return nil
 }
 
@@ -259,15 +265,19 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 		return nil
 	}
 	taken, err := es.store.PutEndpoints(ctx, rows)
+	var again []core.Endpoint // their rows were deleted meanwhile, and are back now
 	for _, r := range rows {
 		e := es.find(r.User, r.ID)
 		if e == nil {
 			continue
 		}
 		e.mu.Lock()
-		if err != nil {
+		switch {
+		case e.dropped:
+			again = append(again, r)
+		case err != nil:
 			e.moved = true
-		} else {
+		default:
 			e.stored, e.storedAt = r.At, now
 		}
 		e.mu.Unlock()
@@ -279,6 +289,9 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 		if e := es.find(r.User, r.ID); e != nil {
 			e.lose()
 		}
+	}
+	if err := es.store.DropEndpoints(ctx, again); err != nil {
+		return fmt.Errorf("drop %d endpoints: %w", len(again), err)
 	}
 	return nil
 }

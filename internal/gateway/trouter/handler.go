@@ -89,7 +89,7 @@ func New(o Options) *Handler {
 	if _, ok := o.Store.(core.SharedEndpoints); ok {
 		h.endpoints.owner = rand.Text()
 	}
-	h.sids = sids{pending: map[string]*pending{}, polls: map[string]*poll{}}
+	h.sids = newSids(o.Hub.Bounds())
 	h.upgrades = newUpgrader()
 	h.o.WriteTimeout = cmp.Or(o.WriteTimeout, gateway.WriteTimeout)
 	h.o.PublicEndpoint = strings.TrimSuffix(o.PublicEndpoint, "/")

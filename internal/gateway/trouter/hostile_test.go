@@ -76,7 +76,7 @@ func TestRecordsAreShort(t *testing.T) {
 
 // TestHandles checks which paths belong to the protocol.
 func TestHandles(t *testing.T) {
-	h := trouter.New(trouter.Options{})
+	h := trouter.New(trouter.Options{Hub: gateway.NewHub(gateway.Options{})})
 	for path, want := range map[string]bool{
 		"/chat/config/realTimeNotifications": true, "///chat//config/realTimeNotifications": true, "/v4/a": true, "/socket.io/1/": true,
 		"/socket.io/1/websocket/x": true, "/socket.io/1/websocket/": false, "/socket.io/1/websocket/x/y": false, "/v3/registrations": true,

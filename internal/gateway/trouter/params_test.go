@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -21,7 +22,7 @@ func signer(t testing.TB) (*Handler, token.Claims) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return New(Options{Tokens: tokens}), token.Claims{User: "8:acs:R_A", Scopes: token.Chat, Key: "primary-1", Generation: 3,
+	return New(Options{Hub: gateway.NewHub(gateway.Options{}), Tokens: tokens}), token.Claims{User: "8:acs:R_A", Scopes: token.Chat, Key: "primary-1", Generation: 3,
 		Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
 }
 

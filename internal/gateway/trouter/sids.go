@@ -4,14 +4,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/requests"
 	"github.com/confab-chat/confab/internal/token"
-)
-
-// Bounds of the sids that wait for their sockets.
-const (
-	maxSids       = 10_000
-	maxSidsOfUser = 40 // two for each session that a user may have
 )
 
 // pending is what a sid stands for until its socket opens.
@@ -26,9 +21,17 @@ type pending struct {
 	settled bool    // used for polling
 }
 
+// newSids returns an empty set. As many sids may wait as sessions may be open, and two for
+// each session that a user may have.
+func newSids(b gateway.Bounds) sids {
+	return sids{max: b.Sessions, maxOfUser: 2 * b.PerUser, pending: map[string]*pending{}, polls: map[string]*poll{}}
+}
+
 // sids has the sids that this server has issued in the last 30 seconds, and the polling
 // transports that are open.
 type sids struct {
+	max, maxOfUser int // sids that wait for their sockets
+
 	mu      sync.Mutex // guards the fields below
 	pending map[string]*pending
 	order   []*pending // as they were made
@@ -47,7 +50,7 @@ func (s *sids) add(c token.Claims, p params) (sid string, ok bool) {
 			of++
 		}
 	}
-	if of >= maxSidsOfUser || len(s.order) >= maxSids {
+	if of >= s.maxOfUser || len(s.order) >= s.max {
 		return "", false
 	}
 	q := &pending{sid: requests.RandomText(24), claims: c, params: p, made: now, user: c.User}

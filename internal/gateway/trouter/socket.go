@@ -136,7 +136,10 @@ func (s *socket) start(waited time.Duration, p params) {
 	b := s.packet(nil, "1::")
 	connected := `5:::{"name":"trouter.connected","args":[{"ttl":` + strconv.FormatInt(int64(ttl/time.Second), 10) +
 		`,"dur":"` + strconv.FormatInt(waited.Milliseconds(), 10) + `"}]}`
-	s.session.Start(s.packet(b, connected))
+	if !s.session.Start(s.packet(b, connected)) {
+		s.detach(s.session.Why()) // again: it may have ended before the endpoint knew it
+		return
+	}
 	if ends.Before(s.session.Claims().Expires) {
 		s.e.mu.Lock()
 		defer s.e.mu.Unlock()
@@ -333,17 +336,24 @@ func (s *socket) Close() {
 	why, record := s.why, s.record
 	s.mu.Unlock()
 	s.wire.close(why == gateway.Dropped)
-	if s.e.detach(s, why) {
-		ctx, cancel := context.WithTimeout(context.Background(), storeEvery)
-		defer cancel()
-		if err := s.h.endpoints.deleteRow(ctx, s.e.user, s.e.id); err != nil {
-			s.h.log.Error("forget a client that has unregistered", "error", err)
-		}
-	}
+	s.detach(why)
 	s.h.saveSoon()
 	if record.Status != 0 {
 		record.Duration, record.Note = time.Since(record.Time), why.String()
 		s.h.checks.Access(record)
+	}
+}
+
+// detach tells the endpoint that the socket is closed, and deletes the endpoint's row if it is
+// forgotten.
+func (s *socket) detach(why gateway.Reason) {
+	if !s.e.detach(s, why) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), storeEvery)
+	defer cancel()
+	if err := s.h.endpoints.deleteRow(ctx, s.e.user, s.e.id); err != nil {
+		s.h.log.Error("forget a client that has unregistered or whose user was deleted", "error", err)
 	}
 }
 

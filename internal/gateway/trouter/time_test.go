@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,6 +16,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/gateway/trouter"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -341,4 +343,68 @@ func TestEventThatWaitsForAPoll(t *testing.T) {
 		synctest.Wait()
 		h.tab(ann, "tab").message("one", 200)
 	})
+}
+
+// latePuts is a store in which rows of endpoints are written after something else.
+type latePuts struct {
+	core.Store
+	before func([]core.Endpoint)
+}
+
+// PutEndpoints calls before, and then writes the rows.
+func (s latePuts) PutEndpoints(ctx context.Context, es []core.Endpoint) ([]core.Endpoint, error) {
+	s.before(es)
+	return s.Store.PutEndpoints(ctx, es)
+}
+
+// TestEndpointOfADeletedUser deletes a user, and erases its endpoints, just before the server
+// writes their rows: of a socket that opens, and of one whose client has answered. It checks
+// that no row is left.
+func TestEndpointOfADeletedUser(t *testing.T) {
+	for _, opens := range []bool{true, false} {
+		t.Run(fmt.Sprintf("while a socket opens: %v", opens), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var h *house
+				var armed atomic.Bool
+				h = newHouseOn(t, newPipes(), func(o *trouter.Options) {
+					o.Store = latePuts{o.Store, func(es []core.Endpoint) {
+						if !armed.Swap(false) {
+							return
+						}
+						if err := h.core.DeleteUser(t.Context(), es[0].User); err != nil {
+							t.Error(err)
+						}
+						time.Sleep(time.Second) // until the hub knows, and the sockets are closed
+						if err := h.store.DropEndpoints(t.Context(), es); err != nil {
+							t.Error(err)
+						}
+					}}
+				})
+				ann := h.person()
+				thread := h.thread("plans", ann)
+				if opens {
+					a := h.allocate(ann, "tab")
+					sid := h.handshake(a)
+					armed.Store(true)
+					if c, _, err := h.dial(sid, a.query()); err == nil {
+						defer c.CloseNow()
+					}
+				} else {
+					tab := h.tab(ann, "tab")
+					h.send(ann, thread, "one")
+					armed.Store(true)
+					tab.message("one", 200)
+				}
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if armed.Load() {
+					t.Error("no row was written")
+				}
+				rows, err := h.store.Endpoints(t.Context(), ann.ID)
+				if err != nil || len(rows) > 0 {
+					t.Errorf("the store has %+v, %v", rows, err)
+				}
+			})
+		})
+	}
 }
