@@ -525,6 +525,10 @@ func TestClosedSocketsHoldLittle(t *testing.T) {
 		tab.message("one", 0)
 		tab.CloseNow()
 		h.closed()
+		h.until("the closed socket holds no event", func() bool {
+			_, events := h.h.Held()
+			return events == 0
+		})
 		if err := h.clock.Advance(time.Second); err != nil {
 			t.Fatal(err)
 		}
