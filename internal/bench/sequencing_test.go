@@ -30,8 +30,8 @@ type sequencing struct {
 
 // run prints the time from the commit of an event until the feed of the same server hands
 // it on with its position. It compares it with that of a commit: a transaction that
-// writes one row, on a connection of its own, a hundred times a second at the same time. It
-// returns a text for each bar that was missed.
+// writes one row, on a connection of its own, a hundred times a second at the same time; and
+// with that of a batch: the transaction by which a lane stores what gathered. It returns a text for each bar that was missed.
 func (o sequencing) run(t *testing.T) (missed []string) {
 	t.Helper()
 	ctx := t.Context()
@@ -41,7 +41,8 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	}
 	defer s.Close()
 	bus := &timingBus{committed: map[eventKey]time.Time{}}
-	c, err := core.New(ctx, s, bus, core.Options{})
+	store := &timedStore{Store: s}
+	c, err := core.New(ctx, store, bus, core.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,11 +83,12 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	defer stop()
 
 	fmt.Fprintf(o.out, "\nfrom a commit to a position, PostgreSQL: medians of %d rounds of %v; a commit is one of a row, at the same time\n\n", o.rounds, o.span)
-	fmt.Fprintf(o.out, "%8s | %9s | %11s %11s | %11s %11s | %10s %4s\n", "senders", "sends/s", "commit p50", "p99", "position p50", "p99", "p50/commit", "bar")
+	fmt.Fprintf(o.out, "%8s | %9s | %12s %11s | %12s | %12s %11s | %10s %4s %10s\n", "senders", "sends/s", "commit p50", "p99", "batch p50", "position p50", "p99", "p50/commit", "bar", "p50/batch")
 	for _, senders := range o.senders {
-		var rates, ratios, p50s, p99s, commits, tails []float64
+		var rates, ratios, p50s, p99s, commits, tails, batches, ofBatch []float64
 		for round := range o.rounds + 1 {
 			bus.take()
+			store.take()
 			var took []time.Duration
 			var committing sync.WaitGroup
 			committing.Go(func() {
@@ -115,7 +117,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 			sending.Wait()
 			rate := float64(sent) / time.Since(start).Seconds()
 			committing.Wait()
-			waited := bus.take()
+			waited, applied := bus.take(), store.take()
 			if round == 0 {
 				continue // warm now
 			}
@@ -124,19 +126,49 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 			}
 			slices.Sort(took)
 			slices.Sort(waited)
+			slices.Sort(applied)
 			ms := func(ds []time.Duration, part float64) float64 {
 				return float64(ds[int(float64(len(ds)-1)*part)].Microseconds()) / 1000
 			}
 			rates, ratios = append(rates, rate), append(ratios, ms(waited, 0.5)/ms(took, 0.5))
 			commits, tails = append(commits, ms(took, 0.5)), append(tails, ms(took, 0.99))
+			batches, ofBatch = append(batches, ms(applied, 0.5)), append(ofBatch, ms(waited, 0.5)/ms(applied, 0.5))
 			p50s, p99s = append(p50s, ms(waited, 0.5)), append(p99s, ms(waited, 0.99))
 		}
-		fmt.Fprintf(o.out, "%8d | %9.0f | %8.2f ms %8.2f ms | %9.2f ms %8.2f ms | %10.2f %4d\n", senders, middle(rates), middle(commits), middle(tails), middle(p50s), middle(p99s), middle(ratios), 2)
+		fmt.Fprintf(o.out, "%8d | %9.0f | %9.2f ms %8.2f ms | %9.2f ms | %9.2f ms %8.2f ms | %10.2f %4d %10.2f\n", senders, middle(rates),
+			middle(commits), middle(tails), middle(batches), middle(p50s), middle(p99s), middle(ratios), 2, middle(ofBatch))
 		if r := middle(ratios); r > 2 {
 			missed = append(missed, fmt.Sprintf("%d senders: an event waits %.2f times a commit for its position, want at most 2", senders, r))
 		}
 	}
 	return missed
+}
+
+// timedStore measures how long batches take.
+type timedStore struct {
+	*postgres.Store
+
+	mu   sync.Mutex // guards took
+	took []time.Duration
+}
+
+// Apply measures the call.
+func (s *timedStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
+	start := time.Now()
+	outcomes, err := s.Store.Apply(ctx, b)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.took = append(s.took, time.Since(start))
+	return outcomes, err
+}
+
+// take returns how long the batches took since the call before.
+func (s *timedStore) take() []time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	took := s.took
+	s.took = nil
+	return took
 }
 
 // eventKey names an event.
