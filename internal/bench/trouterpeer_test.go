@@ -95,10 +95,7 @@ func (p *peer) dialTrouter(secure bool, token, local, endpoint string) (*webSock
 	if err != nil {
 		return nil, err
 	}
-	for _, want := range []string{"1::", "5:::", "6:::"} {
-		if want == "6:::" {
-			err = s.ping()
-		}
+	for _, want := range []string{"1::", "5:::"} {
 		var data []byte
 		if err == nil {
 			data, err = s.frame()
@@ -106,6 +103,14 @@ func (p *peer) dialTrouter(secure bool, token, local, endpoint string) (*webSock
 		if err == nil && !bytes.HasPrefix(data, []byte(want)) {
 			err = fmt.Errorf("got %q, want %s", data, want)
 		}
+	}
+	if err == nil {
+		err = s.ping()
+	}
+	for pong := false; err == nil && !pong; { // events since the allocation may come before
+		var data []byte
+		data, _, _, err = s.read()
+		pong = bytes.HasPrefix(data, []byte("6:::"))
 	}
 	if err != nil {
 		s.Close()
