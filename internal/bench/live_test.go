@@ -246,6 +246,7 @@ func (o live) latency(t *testing.T) (missed []string) {
 	var paths []string
 	var mu sync.Mutex // guards arrived
 	arrived := make([][]time.Duration, len(readers))
+	var sent, received atomic.Int64
 	var reading sync.WaitGroup
 	defer reading.Wait() // after the clients were closed
 	for i := range o.pairs {
@@ -270,11 +271,13 @@ func (o live) latency(t *testing.T) (missed []string) {
 					mu.Lock()
 					arrived[i%len(readers)] = append(arrived[i%len(readers)], now.Sub(time.Unix(0, at)))
 					mu.Unlock()
+					received.Add(1)
 				}
 			}
 		})
 	}
 	send := func(n int) error {
+		sent.Add(1)
 		body := fmt.Sprintf(`{"content":"sent=%d%s","type":"text"}`, time.Now().UnixNano(), strings.Repeat("x", 104))
 		return ours.post(true, paths[n%o.pairs], body, us[2*(n%o.pairs)].token, nil)
 	}
@@ -296,10 +299,12 @@ func (o live) latency(t *testing.T) (missed []string) {
 	ratios, tails, p50s, p99s := make([][]float64, len(readers)), make([][]float64, len(readers)), make([][]float64, len(readers)), make([][]float64, len(readers))
 	for range o.rounds {
 		rate := saturate(t, o.span, send)
+		until(t, "all has arrived", func() bool { return received.Load() == sent.Load() })
 		mu.Lock()
 		clear(arrived)
 		mu.Unlock()
 		pace(t, rate/10, 2*o.span, send)
+		until(t, "all has arrived", func() bool { return received.Load() == sent.Load() })
 		var durable, echoed []time.Duration
 		pace(t, rate/10, o.span/2, timed(&durable, func(int) error {
 			_, err := file.Write(line)
@@ -359,7 +364,22 @@ func saturate(t testing.TB, span time.Duration, send func(n int) error) float64 
 	return float64(sent.Load()) / time.Since(start).Seconds()
 }
 
-// pace calls send at a rate for span, and each time in a goroutine of its own if the one
+// until waits until a condition is true.
+func until(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	deadline := time.After(time.Minute)
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
+	for !is() {
+		select {
+		case <-ticks.C:
+		case <-deadline:
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// pace calls send at a rate for span, at least four times, and each time in a goroutine of its own if the one
 // before still runs.
 func pace(t testing.TB, rate float64, span time.Duration, send func(n int) error) {
 	t.Helper()
@@ -368,7 +388,7 @@ func pace(t testing.TB, rate float64, span time.Duration, send func(n int) error
 	ticks := time.NewTicker(time.Duration(float64(time.Second) / rate))
 	defer ticks.Stop()
 	start := time.Now()
-	for n := 0; time.Since(start) < span; n++ {
+	for n := 0; n < 4 || time.Since(start) < span; n++ {
 		<-ticks.C
 		all.Go(func() {
 			if err := send(n); err != nil {

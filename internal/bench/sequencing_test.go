@@ -117,6 +117,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 			sending.Wait()
 			rate := float64(sent) / time.Since(start).Seconds()
 			committing.Wait()
+			until(t, "all events have positions", bus.idle)
 			waited, applied := bus.take(), store.take()
 			if round == 0 {
 				continue // warm now
@@ -209,6 +210,13 @@ func (b *timingBus) placed(hs []*core.Happening) {
 			delete(b.committed, key)
 		}
 	}
+}
+
+// idle reports whether all events have positions.
+func (b *timingBus) idle() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.committed) == 0
 }
 
 // take returns how long the events waited since the call before.
