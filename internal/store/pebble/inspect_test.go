@@ -11,7 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/record"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -311,4 +313,61 @@ func FuzzChunks(f *testing.F) {
 			t.Error(err)
 		}
 	})
+}
+
+// BenchmarkMark measures what the mark adds to each sync of the log: one write of 512
+// bytes. Every markSync, another goroutine syncs the file.
+func BenchmarkMark(b *testing.B) {
+	m, err := openMark(vfs.Default, b.TempDir(), discard, 0, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	n := int64(0)
+	for b.Loop() {
+		n++
+		m.note(logFile, 1, n)
+	}
+	if err := m.close(true); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// BenchmarkSync measures durable writes, one after another, on two stores in turn: one
+// whose syncs are noted in the mark, and one without. Their ratio is the cost of the mark.
+func BenchmarkSync(b *testing.B) {
+	var took [2]time.Duration
+	var stores [2]*pebble.DB
+	for i := range stores {
+		dir := b.TempDir()
+		s, err := Open(dir, Options{Initial: storetest.Initial})
+		if err != nil {
+			b.Fatal(err)
+		}
+		stores[i] = s.db
+		if i == 0 {
+			defer s.Close()
+			continue
+		}
+		s.Close()
+		if stores[i], err = pebble.Open(dir, (&Store{fs: vfs.Default, dir: dir, log: discard}).options(Options{})); err != nil {
+			b.Fatal(err)
+		}
+		defer stores[i].Close()
+	}
+	value := bytes.Repeat([]byte("x"), 300)
+	n := 0
+	for b.Loop() {
+		for i := range stores {
+			i ^= n % 2 // the other one first, every second time
+			began := time.Now()
+			if err := stores[i].Set(fmt.Appendf(nil, "z%d", n), value, pebble.Sync); err != nil {
+				b.Fatal(err)
+			}
+			took[i] += time.Since(began)
+		}
+		n++
+	}
+	b.ReportMetric(float64(took[0].Nanoseconds())/float64(n), "marked-ns")
+	b.ReportMetric(float64(took[1].Nanoseconds())/float64(n), "bare-ns")
+	b.ReportMetric(float64(took[0])/float64(took[1]), "marked/bare")
 }
