@@ -152,8 +152,10 @@ type mark struct {
 	timers sync.WaitGroup // the timer that runs
 }
 
-// openMark opens or creates the mark and starts it, durably, with files, which an earlier
-// mark vouched for.
+// openMark opens or creates the mark and starts it with files, which an earlier mark vouched
+// for. It syncs nothing, so that a start does not wait: until the first sync the mark says
+// what it said before, or is missing, which is harmless. Pebble syncs the folder before it
+// writes to the first log.
 func openMark(fs vfs.FS, dir string, log *slog.Logger, turn uint64, files []durableFile) (*mark, error) {
 	m := &mark{fs: fs, dir: dir, log: log, state: markState{turn: turn, files: files}}
 	f, err := fs.OpenReadWrite(fs.PathJoin(dir, markName), vfs.WriteCategoryUnspecified)
@@ -166,7 +168,7 @@ func openMark(fs vfs.FS, dir string, log *slog.Logger, turn uint64, files []dura
 			err = m.write()
 		}
 	}
-	if err = errors.Join(err, f.Sync(), syncFolder(fs, dir)); err != nil {
+	if err != nil {
 		return nil, fmt.Errorf("write the mark of the log: %w", errors.Join(err, f.Close()))
 	}
 	return m, nil

@@ -264,7 +264,7 @@ func (s *Store) options(o Options) *pebble.Options {
 			BackgroundError: s.backgroundError,
 			// The process goes on with a damaged file; reads of its rows fail.
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
-				s.log.Error("store: a file is damaged", "file", i.Path, "error", i.Details)
+				s.log.Error("store: a file is damaged, so reads of its rows fail", "file", i.Path, "error", i.Details, "next", new(Damage).Remedy())
 			},
 			FlushEnd: s.disk.flushed,
 			CompactionEnd: func(i pebble.CompactionInfo) {
