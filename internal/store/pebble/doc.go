@@ -41,4 +41,9 @@
 // before it. Pebble shows a batch to readers before it is durable. Reads must not
 // see such a batch, so they use a published snapshot: it is taken under that lock,
 // right after a batch was appended, and published when that batch's sync returns.
+//
+// # Damage
+//
+// Open reads the files that Pebble starts from before Pebble does, strictly; see inspect.
+// The file DURABLE says how far logs and manifests are durable; see mark.go.
 package pebble
