@@ -293,7 +293,7 @@ func readBackup(from string) (*backupNote, error) {
 
 // inspectFolder is inspect for the store in a backup, which it does not change.
 func inspectFolder(ctx context.Context, backup string) (b admin.Backup, held content, err error) {
-	s, err := openEmbedded(config.Config{Data: backup}, core.Resource{}, storeOptions{cache: forExport.cache, readOnly: true})
+	s, err := openEmbedded(config.Config{Data: backup}, core.Resource{}, forExport)
 	if err != nil {
 		return b, held, err
 	}

@@ -28,14 +28,13 @@ var (
 )
 
 // Export writes all records of the store of the settings to out and returns their summary.
-// The data folder may also be a backup. It fails with *NoDataError if the store does not
-// exist, with *UnfinishedError, and with *DataInUseError if a server uses the embedded
-// store; export a backup then. It writes nothing to the embedded store, so it works on a
+// It changes nothing in an embedded store, so the data folder may also be a backup. It fails
+// with *NoDataError if the store does not exist, with *UnfinishedError, and with
+// *DataInUseError if a server uses the embedded store; export a backup then. It works on a
 // full disk.
 func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions) (sum transfer.Summary, err error) {
 	if c.Database == "" {
-		var backup *IsBackupError
-		if err := checkData(c); err != nil && !errors.As(err, &backup) {
+		if err := CheckFinished(c.Data); err != nil {
 			return sum, err
 		}
 		if !hasStore(c) {

@@ -52,7 +52,8 @@ type Options struct {
 	MinFree uint64
 	// ReadOnly means that Open and the store change nothing in the folder, for reads, Export
 	// and Check. They need no free space. They lock the folder only if it has the file of a
-	// lock, which a backup does not have. A write is fatal.
+	// lock, which a backup does not have. A store of an older schema is not upgraded. A
+	// write is fatal.
 	ReadOnly bool
 	// Logger logs background errors and upgrades; nil discards them.
 	Logger *slog.Logger
@@ -312,8 +313,7 @@ func (s *Store) start(initial core.Resource) error {
 	return s.readPosition()
 }
 
-// startReading is start for a store that is opened with Options.ReadOnly. It fails if the
-// store has no first rows, or would need new rows.
+// startReading is start for a store that is opened with Options.ReadOnly.
 func (s *Store) startReading(core.Resource) error {
 	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
@@ -323,8 +323,6 @@ func (s *Store) startReading(core.Resource) error {
 		return fmt.Errorf("store %s is empty: no server has ever finished its first start there", s.dir)
 	case v > schema:
 		return fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", s.dir, ErrNewer, v, schema)
-	case v < layout:
-		return fmt.Errorf("store %s has the old schema %d: it can only be read after a server has opened it", s.dir, v)
 	}
 	return s.readPosition()
 }
