@@ -2,6 +2,7 @@ package pebble
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,7 +20,8 @@ import (
 
 // Salvaged is the report of Salvage.
 type Salvaged struct {
-	Lost []Lost `json:"lost,omitempty"` // what could not be read
+	Refused string `json:"refused,omitempty"` // why Open refuses the store, or ""
+	Lost    []Lost `json:"lost,omitempty"`    // what could not be read
 	// Repairs are rows that were read and dropped, and rows that were changed or added
 	// because they referred to lost ones.
 	Repairs []Repair `json:"repairs,omitempty"`
@@ -80,9 +82,10 @@ func (s *Salvaged) repaired(what, format string, args ...any) {
 	}
 }
 
+// lose adds a part of a file that could not be read.
 func (s *Salvaged) lose(file string, bytes, rows int64, format string, args ...any) {
 	s.Lost = append(s.Lost, Lost{file, fmt.Sprintf(format, args...), bytes, rows})
-	s.Older = true
+	s.Older = s.Older || rows != 0
 }
 
 // Salvage reads every row of the store in dir that can still be read, without Pebble's
@@ -211,8 +214,9 @@ func (v *values) fragmentOf(key []byte) int {
 	return sort.Search(len(v.bounds), func(i int) bool { return string(v.bounds[i]) > string(key) }) - 1
 }
 
-// each calls f with the value that counts of each row that is not deleted.
-func (v *values) each(f func(key, value []byte) error) error {
+// each calls f with the value that counts of each row that is not deleted, and the number
+// of the file that has it.
+func (v *values) each(f func(key, value []byte, file uint64) error) error {
 	if err := v.commit(); err != nil {
 		return err
 	}
@@ -234,7 +238,7 @@ func (v *values) each(f func(key, value []byte) error) error {
 		if i := v.fragmentOf(key); value[0] == 0 || i >= 0 && v.newest[i] > sequence {
 			continue
 		}
-		err = f(key, value[1:])
+		err = f(key, value[1:], ^binary.BigEndian.Uint64(k[len(k)-8:]))
 	}
 	return errors.Join(err, it.Close())
 }
@@ -291,7 +295,7 @@ func (m *mender) mend() error {
 // take writes a row into the new store if it can be decoded. It leaves out what an import
 // derives from other rows, what an export does not have, and what belongs to this store
 // only.
-func (m *mender) take(key, value []byte) error {
+func (m *mender) take(key, value []byte, _ uint64) error {
 	if len(key) == 0 {
 		return nil
 	}
@@ -378,23 +382,56 @@ func (m *mender) settings() error {
 	if r.ID != "" {
 		return nil
 	}
+	id, err := m.anyResource()
+	if err != nil {
+		return err
+	}
+	if id == "" { // then no user refers to it
+		b := make([]byte, 16)
+		rand.Read(b)
+		id = fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+		m.report.repaired("resource ids made, because no row has the old one", "%s", id)
+	} else {
+		m.report.repaired("resource ids taken from the id of a user", "%s", id)
+	}
+	m.batch.Set(metaKey(metaResource), row.Text.Encode(nil, &id), nil)
+	return m.flush()
+}
+
+// anyResource returns the id of the resource from the id of any user, which begins with it,
+// or "".
+func (m *mender) anyResource() (id string, err error) {
 	found := errors.New("found")
-	id := ""
-	take := func(user string) error {
-		if guid, _, ok := strings.Cut(strings.TrimPrefix(user, "8:acs:"), "_"); ok && strings.HasPrefix(user, "8:acs:") {
-			id = guid
-			return found
+	take := func(users ...string) error {
+		for _, user := range users {
+			rest, ok := strings.CutPrefix(user, "8:acs:")
+			if guid, _, both := strings.Cut(rest, "_"); ok && both {
+				id = guid
+				return found
+			}
 		}
 		return nil
 	}
-	err = users.each(m.store.db, "", func(u core.User) error { return take(u.ID) })
-	if err == nil {
-		err = members.each(m.store.db, "", func(u core.ThreadMember) error { return take(u.User) })
+	db := m.store.db
+	for _, rows := range []func() error{
+		func() error { return users.each(db, "", func(u core.User) error { return take(u.ID) }) },
+		func() error { return members.each(db, "", func(r core.ThreadMember) error { return take(r.User) }) },
+		func() error {
+			return messages.each(db, "", func(r core.ThreadMessage) error { return take(r.Sender, r.Initiator) })
+		},
+		func() error { return events.each(db, "", func(e core.Event) error { return take(e.Actor) }) },
+	} {
+		if err := rows(); err != nil && !errors.Is(err, found) || id != "" {
+			return id, ignore(err, found)
+		}
 	}
-	if !errors.Is(err, found) {
-		return errors.Join(err, errors.New("the row of the resource's id is lost, and no row has the id of a user, which begins with it"))
+	return "", nil
+}
+
+// ignore returns err, or nil if it is the other error.
+func ignore(err, other error) error {
+	if errors.Is(err, other) {
+		return nil
 	}
-	m.report.repaired("resource ids taken from the id of a user", "%s", id)
-	m.batch.Set(metaKey(metaResource), row.Text.Encode(nil, &id), nil)
-	return m.flush()
+	return err
 }

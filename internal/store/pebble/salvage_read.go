@@ -17,8 +17,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/sstable/block/blockkind"
 	"github.com/cockroachdb/pebble/v2/sstable/colblk"
 	"github.com/cockroachdb/pebble/v2/vfs"
-
-	"github.com/confab-chat/confab/internal/core"
 )
 
 // reader reads the files of a damaged store. It adds what it finds to raw, and what it
@@ -40,30 +38,24 @@ func (r *reader) readAll() error {
 	if in.names, err = r.fs.List(r.dir); err != nil {
 		return fmt.Errorf("list the store's folder: %w", err)
 	}
-	if slices.Contains(in.names, unfinished) {
-		return fmt.Errorf("store %s is %w: an import or a restore was broken off in it; begin that again", r.dir, core.ErrUnfinished)
+	_, err = inspect(r.fs, r.dir, r.opts)
+	if d := (*Damage)(nil); errors.As(err, &d) {
+		r.report.Refused = d.Error()
+	} else if err != nil {
+		return err
 	}
 	if in.mark, in.hasMark, _, err = readMark(r.fs, r.dir); err != nil {
 		r.report.lose(markName, 0, -1, "%v", err)
 	}
-	if err := r.readManifest(in); err != nil {
-		return err
-	}
+	r.readManifest(in)
 	if err := r.readTables(in); err != nil {
 		return err
 	}
 	return r.readLogs(in)
 }
 
-// readManifest reads the current manifest. It fails only if a newer Confab wrote it.
-func (r *reader) readManifest(in *inspection) error {
-	format, err := in.marker("format-version")
-	if err == nil {
-		err = in.checkFormat(format)
-	}
-	if errors.Is(err, ErrNewer) {
-		return err
-	}
+// readManifest reads the current manifest.
+func (r *reader) readManifest(in *inspection) {
 	name, err := in.marker("manifest")
 	if err == nil && name == "" {
 		err = in.damaged("marker.manifest.*", nil, "it is missing")
@@ -72,7 +64,7 @@ func (r *reader) readManifest(in *inspection) error {
 		err = in.readManifest(name)
 	}
 	if err == nil {
-		return nil
+		return
 	}
 	if d := (*Damage)(nil); errors.As(err, &d) {
 		r.report.lose(d.File, 0, -1, "%s; all tables and logs in the folder were read", d.What)
@@ -80,7 +72,6 @@ func (r *reader) readManifest(in *inspection) error {
 		r.report.lose(name, 0, -1, "%v; all tables and logs in the folder were read", err)
 	}
 	in.manifest, in.vouched = manifest{}, false
-	return nil
 }
 
 // readTables reads the tables. A table that the manifest neither names nor says that it was
@@ -152,6 +143,8 @@ func (r *reader) readTable(name string, number uint64) (err error) {
 			rows = max(0, known-read)
 		}
 		r.report.lose(name, lost, rows, "%s", firstLine(why))
+	} else if err := t.ValidateBlockChecksums(); err != nil {
+		r.report.lose(name, 0, 0, "a part without rows is damaged: %s", firstLine(err))
 	}
 	if err := r.readRanges(t); err != nil {
 		r.report.lose(name, int64(layout.RangeDel.Length), -1, "its deletions of whole threads cannot be read: %s", firstLine(err))
@@ -266,7 +259,6 @@ func (r *reader) readLog(name string, number uint64, durable int64) error {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		r.report.lose(name, 0, -1, "%v", errors.Unwrap(err))
 	}
-	l.broken()
 	switch {
 	case l.lost > 0:
 		r.report.lose(name, l.lost, -1, "the bytes from %d on are no records", l.hole)
@@ -276,33 +268,37 @@ func (r *reader) readLog(name string, number uint64, durable int64) error {
 	return nil
 }
 
-// logReader is the state of reading one log.
+// logReader is the state of reading one log. Bytes that are no records only count as lost if
+// a record follows: behind the last record of a log there can be what a kill broke off, and
+// pieces of an older log that this one overwrites.
 type logReader struct {
 	*reader
-	name   string
-	number uint64
-	at     int64  // offset of the block
-	record []byte // the parts so far of a record
-	open   bool   // record is not complete
-	lost   int64  // bytes that are no records
-	hole   int64  // offset of the first of them
-	end    int64  // end of the last record
-}
-
-// miss counts bytes that are no records.
-func (l *logReader) miss(offset, n int64) {
-	if l.lost == 0 {
-		l.hole = offset
-	}
-	l.lost += n
+	name    string
+	number  uint64
+	at      int64  // offset of the block
+	record  []byte // the parts so far of a record
+	open    bool   // record is not complete
+	lost    int64  // bytes that are no records, and that a record follows
+	hole    int64  // offset of the first of them
+	pending int64  // bytes that are no records since the last record
+	end     int64  // end of the last record
 }
 
 // broken gives up the record that is not complete.
 func (l *logReader) broken() {
 	if l.open {
-		l.miss(l.end, int64(len(l.record)))
+		l.pending += int64(len(l.record))
 	}
 	l.record, l.open = l.record[:0], false
+}
+
+// complete notes that a record ends at an offset.
+func (l *logReader) complete(end int64) {
+	if l.pending > 0 && l.lost == 0 {
+		l.hole = l.end
+	}
+	l.lost, l.pending = l.lost+l.pending, 0
+	l.end = end
 }
 
 // block reads the chunks of a block. Behind bytes that are no chunk, it looks for the next
@@ -311,33 +307,31 @@ func (l *logReader) block(b []byte) error {
 	for i := 0; i < len(b); {
 		c, n, err := parseChunk(b[i:], uint32(l.number))
 		if errors.Is(err, errClosed) {
-			l.end = max(l.end, l.at+int64(i)+logHeader)
+			l.broken()
+			l.complete(l.at + int64(i) + logHeader)
 			return nil
 		}
 		if err != nil {
-			next := i + l.skip(b[i:])
-			bad := (*badChunk)(nil)
-			if errors.As(err, &bad) && bad.old {
-				l.broken()
-			} else if junk := bytes.TrimRight(b[i:next], "\x00"); len(junk) > 0 {
-				l.broken()
-				l.miss(l.at+int64(i), int64(len(junk)))
+			l.broken()
+			n = l.skip(b[i:])
+			if bad := (*badChunk)(nil); !errors.As(err, &bad) || !bad.old {
+				l.pending += int64(len(bytes.TrimRight(b[i:i+n], "\x00")))
 			}
-			i = next
+			i += n
 			continue
 		}
 		i += n
 		if c.part == whole || c.part == first {
 			l.broken()
 		} else if !l.open { // its first part is lost
-			l.miss(l.at+int64(i-n), int64(n))
+			l.pending += int64(n)
 			continue
 		}
 		l.record = append(l.record, c.payload...)
 		if l.open = c.part == first || c.part == middle; l.open {
 			continue
 		}
-		l.end = l.at + int64(i)
+		l.complete(l.at + int64(i))
 		if err := l.batch(l.record); err != nil {
 			return err
 		}
@@ -361,14 +355,14 @@ func (l *logReader) skip(b []byte) int {
 func (l *logReader) batch(record []byte) error {
 	h, ok := batchrepr.ReadHeader(record)
 	if !ok {
-		l.miss(l.end, int64(len(record)))
+		l.lost += int64(len(record))
 		return nil
 	}
 	sequence := uint64(h.SeqNum)
 	for b := batchrepr.Read(record); len(b) > 0; {
 		kind, key, value, ok, err := b.Next()
 		if err != nil || !ok {
-			l.miss(l.end, int64(len(b)))
+			l.lost += int64(len(b))
 			return nil
 		}
 		switch kind {
@@ -381,7 +375,7 @@ func (l *logReader) batch(record []byte) error {
 		case pebble.InternalKeyKindRangeDelete:
 			l.raw.addRange(key, value, sequence)
 		default:
-			l.miss(l.end, int64(len(key)+len(value)))
+			l.lost += int64(len(key) + len(value))
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %w", errWork, err)
