@@ -4,7 +4,7 @@
 //   - serve starts the server;
 //   - run and env give its address, access key and certificates to other programs;
 //   - token, user, thread and keys manage a running server;
-//   - backup, restore, export and import copy its data;
+//   - backup, restore, export and import copy its data, and check verifies it;
 //   - config, doctor, health and trust check and configure the machine.
 //
 // Results are written to stdout, messages to stderr. A failure prints the
@@ -51,7 +51,7 @@ func newRoot() *cobra.Command {
 	root.SetErr(os.Stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err.Error()) })
 	root.AddCommand(newServe(), newRun(), newEnv(), newToken(), newUser(), newThread(), newKeys(),
-		newBackup(), newRestore(), newExport(), newImport(),
+		newBackup(), newRestore(), newExport(), newImport(), newCheck(),
 		newConfig(), newDoctor(), newHealth(), newTrust(), newBench(), newVersion(), newProbe())
 	return root
 }

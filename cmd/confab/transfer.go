@@ -31,6 +31,8 @@ type transferResult struct {
 	Rows     core.Counts `json:"rows"`
 	Checksum string      `json:"sha256,omitempty"`
 	Keys     *bool       `json:"keys,omitempty"` // whether the export has the access keys
+	// Salvaged is the report of an export with --salvage.
+	Salvaged *server.Salvaged `json:"salvaged,omitempty"`
 }
 
 func (m transferResult) text() string {
@@ -46,7 +48,7 @@ func (m transferResult) text() string {
 }
 
 func newExport() *cobra.Command {
-	var asJSON, keys bool
+	var asJSON, keys, damaged bool
 	cmd := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Write all data as text, for another store",
@@ -54,34 +56,53 @@ func newExport() *cobra.Command {
 The file is compressed if its name ends in .gz. The server may run. Access keys
 are left out unless --with-keys is given; a store that imports the file without
 them makes new ones. The file holds all other data, so protect it like the data
-folder.`,
-		Example: examples("export chat.jsonl.gz", "export - --data /var/lib/confab | gzip > chat.jsonl.gz"),
+folder.
+
+With --salvage, no server may run. Every row of a damaged store that can still be
+read is written, and stderr lists what could not be read and what was dropped or
+rebuilt because it refers to that. The data folder does not change. Older values of
+rows may return, deleted messages among them: the list says so. The folder of FILE
+(for -, the folder for temporary files) needs room for two copies of the store.`,
+		Example: examples("export chat.jsonl.gz", "export - --data /var/lib/confab | gzip > chat.jsonl.gz", "export chat.jsonl.gz --salvage --data /var/lib/confab"),
 		Args:    oneArg("the file to write, or -"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "-" && asJSON {
 				return usage(cmd, "--json cannot be used with an export to stdout")
 			}
-			return exportTo(cmd, args[0], keys, asJSON)
+			return exportTo(cmd, args[0], keys, damaged, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&keys, "with-keys", false, "write the access keys too")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
+	cmd.Flags().BoolVar(&damaged, "salvage", false, "save what can still be read of a damaged data folder")
 	config.AddFlags(cmd.Flags(), "data", "database")
 	return cmd
 }
 
-func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
+func exportTo(cmd *cobra.Command, file string, keys, damaged, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
 	cfg, err := storeSettings(cmd, true)
 	if err != nil {
 		return err
 	}
+	if damaged && cfg.Database != "" {
+		return usage(cmd, "--salvage is for the data folder, not for a database")
+	}
 	shown := transferResult{Data: cfg.Data, File: file, Keys: &keys}
 	p := newProgress(cmd.ErrOrStderr(), "exported")
 	write := func(out io.Writer) error {
-		m, err := exportStore(ctx, cfg, out, server.ExportOptions{Keys: keys, Now: time.Now(), Row: p.row})
+		o := server.ExportOptions{Keys: keys, Now: time.Now(), Row: p.row}
+		m, err := transfer.Summary{}, error(nil)
+		if damaged {
+			m, shown.Salvaged, err = salvageStore(ctx, cfg, out, file, o)
+		} else {
+			m, err = exportStore(ctx, cfg, out, o)
+		}
 		p.end()
+		if shown.Salvaged != nil {
+			printSalvaged(cmd.ErrOrStderr(), *shown.Salvaged)
+		}
 		shown.Rows, shown.Checksum = m.Rows, m.Checksum
 		return err
 	}
@@ -101,6 +122,44 @@ func exportTo(cmd *cobra.Command, file string, keys, asJSON bool) error {
 	}
 	_, err = io.WriteString(cmd.OutOrStdout(), shown.text())
 	return err
+}
+
+// salvageStore writes what can be read of a damaged store to out. It works in a folder
+// beside file, which it removes.
+func salvageStore(ctx context.Context, cfg config.Config, out io.Writer, file string, o server.ExportOptions) (m transfer.Summary, s *server.Salvaged, err error) {
+	in := ""
+	if file != "-" {
+		in = filepath.Dir(file)
+	}
+	work, err := os.MkdirTemp(in, ".confab-salvage-")
+	if err != nil {
+		return m, nil, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
+	m, report, err := server.Salvage(ctx, cfg, out, work, o)
+	if err != nil {
+		return m, nil, err
+	}
+	return m, &report, nil
+}
+
+// printSalvaged lists what a salvage could not read, and what it changed.
+func printSalvaged(w io.Writer, s server.Salvaged) {
+	if s.Refused != "" {
+		fmt.Fprintf(w, "A start is refused: %s\n", s.Refused)
+	}
+	for _, l := range s.Lost {
+		fmt.Fprintf(w, "lost: %s\n", l)
+	}
+	for _, r := range s.Repairs {
+		fmt.Fprintf(w, "repaired: %s\n", r)
+	}
+	switch {
+	case s.Older:
+		fmt.Fprintln(w, "Older values of rows may have returned, deleted messages among them: the lost parts may have held newer ones.")
+	case len(s.Lost)+len(s.Repairs) == 0:
+		fmt.Fprintln(w, "Nothing is lost: every row was read.")
+	}
 }
 
 // exportStore writes an export of the store to out. If a running server has the embedded

@@ -1,0 +1,62 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/transfer"
+)
+
+// The reports of Check and Salvage.
+type (
+	Checked  = pebble.Checked
+	Salvaged = pebble.Salvaged
+)
+
+// Check verifies the embedded store in the data folder, or in a backup's folder, and
+// changes nothing in it; see pebble.CheckFolder. It fails with *NoDataError if there is no
+// store, and with *DataInUseError if a server uses it.
+func Check(ctx context.Context, c config.Config, report func(fault string)) (Checked, error) {
+	if !hasStore(c) {
+		return Checked{}, &NoDataError{Path: c.Data}
+	}
+	checked, err := pebble.CheckFolder(ctx, storeFolder(c.Data), pebble.Options{CacheSize: forExport.cache, MemTableSize: forExport.memTable}, report)
+	return checked, inUse(c, err)
+}
+
+// Salvage writes to out an export of the rows of the embedded store that can still be read;
+// see pebble.Salvage. The empty folder work needs room for two copies of them. Salvage
+// changes nothing in the data folder. It fails as Check does.
+func Salvage(ctx context.Context, c config.Config, out io.Writer, work string, o ExportOptions) (sum transfer.Summary, report Salvaged, err error) {
+	if !hasStore(c) {
+		return sum, report, &NoDataError{Path: c.Data}
+	}
+	w := transfer.NewWriter(out, transfer.Options{Made: o.Now.UnixMilli(), Keys: o.Keys})
+	report, err = pebble.Salvage(ctx, storeFolder(c.Data), pebble.Options{CacheSize: forExport.cache}, vfs.Default, work, func(r core.Record) error {
+		o.Row()
+		if err := w.Write(r); err != nil {
+			return fmt.Errorf("write the export: %w", err)
+		}
+		return nil
+	})
+	if err != nil {
+		return sum, report, inUse(c, err)
+	}
+	sum, err = w.Close()
+	return sum, report, err
+}
+
+// inUse returns err, as *DataInUseError if a server uses the store.
+func inUse(c config.Config, err error) error {
+	if errors.Is(err, pebble.ErrInUse) {
+		return &DataInUseError{Path: c.Data, Err: err}
+	}
+	return err
+}
