@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
+.PHONY: damage simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -18,7 +18,7 @@ build:
 quick: lint race
 
 # All that CI runs, under 40 minutes.
-check: quick floor crash full simulate fuzz compat
+check: quick floor crash full damage simulate fuzz compat
 	./scripts/postgres -- $(MAKE) postgres
 	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live
 	./scripts/postgres -- $(MAKE) bench
@@ -66,6 +66,10 @@ crash:
 	TEST_HISTORIES=200 $(GO) test -count=1 -run '^TestThreadsAreLinearizable$$' -v ./internal/core
 	TEST_ERASURE_KILLS=5 TEST_BIG_PAGES=1 $(GO) test -count=1 -run '^(TestErasureSurvivesKills|TestBigPages)$$' -v ./internal/server/failures
 	TEST_LIST_MESSAGES=1000000 TEST_LIST_THREADS=100000 $(GO) test -count=1 -run '^TestList' -v ./internal/store/pebble
+
+# Every kind of damage of a store's files: what the check says, and what a salvage saves.
+damage:
+	TEST_CORRUPTION_MESSAGES=20000 $(GO) test -count=1 -run '^TestCorruption$$' -v ./internal/store/pebble
 
 # Live events: servers, writers and readers on a bad bus, in simulated time.
 simulate:

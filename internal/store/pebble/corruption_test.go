@@ -284,16 +284,25 @@ func recordKey(r core.Record) string {
 // by the file's name, or name the table whose rows cannot be read; and nothing may change on
 // disk. From each store with a fault, Salvage must save every row outside of the damaged
 // file, and the result must pass Check in a new store.
+//
+// With TEST_CORRUPTION_MESSAGES it does that again with a store of so many messages, where
+// it salvages only once for each damaged file.
 func TestCorruption(t *testing.T) {
-	messages := 1000
-	if n := os.Getenv("TEST_CORRUPTION_MESSAGES"); n != "" {
-		var err error
-		if messages, err = strconv.Atoi(n); err != nil {
-			t.Fatal(err)
-		}
+	t.Run("small", func(t *testing.T) { testCorruption(t, 600, true) })
+	n := os.Getenv("TEST_CORRUPTION_MESSAGES")
+	if n == "" {
+		return
 	}
+	messages, err := strconv.Atoi(n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("large", func(t *testing.T) { testCorruption(t, messages, false) })
+}
+
+func testCorruption(t *testing.T, messages int, salvageAll bool) {
 	c := corruptionStore(t, messages)
-	table := &corruptionTable{corruptible: c, outcomes: map[string]int{}, imported: map[[32]byte]bool{}}
+	table := &corruptionTable{corruptible: c, outcomes: map[string]int{}, imported: map[[32]byte]bool{}, once: map[string]bool{}, salvageAll: salvageAll}
 	t.Run("table", func(t *testing.T) {
 		for stop, base := range map[string]*undamaged{"closed": c.closed, "killed": c.killed} {
 			for _, kind := range storetest.FileKinds {
@@ -327,7 +336,7 @@ func TestCorruption(t *testing.T) {
 		t.Logf("%-70s %d", o, table.outcomes[o])
 		total += table.outcomes[o]
 	}
-	t.Logf("%d damages of a store with %d messages", total, messages)
+	t.Logf("%d damages of a store with %d messages, %d salvages", total, messages, table.salvages)
 }
 
 // oneOrTwo returns the newest file, and, of several, the oldest one too.
@@ -344,6 +353,10 @@ type corruptionTable struct {
 	mu       sync.Mutex // guards the fields below
 	outcomes map[string]int
 	imported map[[32]byte]bool // checksums of the records that were imported
+	once     map[string]bool   // files whose damage was salvaged once
+	salvages int
+
+	salvageAll bool
 }
 
 func (c *corruptionTable) count(outcome string) {
@@ -404,9 +417,21 @@ func (c *corruptionTable) damage(t *testing.T, base *undamaged, kind storetest.F
 	}
 	outcome := c.judge(t, dir, base, kind, name)
 	c.count(kind.Name + ": " + outcome)
-	if outcome != "all rows are there" {
+	if outcome != "all rows are there" && c.salvageNow(base.dir+name) {
 		c.salvage(t, dir, base, kind, name)
 	}
+}
+
+// salvageNow reports whether to salvage a store in which this file is damaged, and counts it.
+func (c *corruptionTable) salvageNow(file string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.salvageAll && c.once[file] {
+		return false
+	}
+	c.once[file] = true
+	c.salvages++
+	return true
 }
 
 // judge returns what CheckFolder says of a folder with a damaged file.

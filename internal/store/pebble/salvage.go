@@ -117,7 +117,7 @@ func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string,
 	if err := r.readAll(); err != nil {
 		return report, err
 	}
-	to, err := Open(on.PathJoin(work, "store"), Options{FS: on, CacheSize: 8 << 20, MemTableSize: 4 << 20, Initial: core.Resource{Epoch: "salvage"}})
+	to, err := Open(on.PathJoin(work, "store"), Options{FS: on, CacheSize: 8 << 20, Initial: core.Resource{Epoch: "salvage"}})
 	if err != nil {
 		return report, err
 	}
@@ -157,7 +157,7 @@ func openRaw(fs vfs.FS, dir string) (*values, error) {
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for the work: %w", err)
 	}
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, DisableWAL: true, Logger: logger{discard, func(err error) { panic(err) }}, FormatMajorVersion: pebble.FormatValueSeparation})
+	db, err := pebble.Open(dir, &pebble.Options{FS: fs, DisableWAL: true, MemTableSize: 32 << 20, Logger: logger{discard, func(err error) { panic(err) }}, FormatMajorVersion: pebble.FormatValueSeparation})
 	if err != nil {
 		return nil, fmt.Errorf("open the store for the work: %w", err)
 	}
