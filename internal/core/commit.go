@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 )
@@ -41,6 +42,7 @@ type lane struct {
 // outcome and err are set.
 type pending struct {
 	change  *Change
+	until   time.Time // when its caller gives up; zero: never
 	outcome *Outcome
 	err     error
 	done    chan struct{} // capacity 1
@@ -75,16 +77,26 @@ func (c *committer) close() {
 }
 
 // commit queues a change and returns its outcome when the batch is durable. It
-// returns ErrBusy if the lane's queue is full or closed. It cannot be cancelled:
-// a queued change may be applied at any time, so only the lane knows its outcome.
-func (c *committer) commit(change *Change) (*Outcome, error) {
+// returns ErrBusy if the lane's queue is full or closed, or if ctx ends while the change
+// is in the queue. Once a lane has taken the change, ctx does not cancel it, because only
+// the lane knows its outcome; but the deadline of ctx is passed on in Batch.Until.
+func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error) {
 	p := c.pending.Get().(*pending)
 	defer c.pending.Put(p)
 	p.change = change
-	if !c.lanes[LaneOf(change.Key, len(c.lanes))].put(p) {
+	p.until, _ = ctx.Deadline()
+	l := c.lanes[LaneOf(change.Key, len(c.lanes))]
+	if !l.put(p) {
 		return nil, ErrBusy
 	}
-	<-p.done
+	select {
+	case <-p.done:
+	case <-ctx.Done():
+		if l.withdraw(p) {
+			return nil, ErrBusy
+		}
+		<-p.done
+	}
 	outcome, err := p.outcome, p.err
 	p.change, p.outcome, p.err = nil, nil, nil
 	return outcome, err
@@ -103,6 +115,36 @@ func (l *lane) put(p *pending) bool {
 	default:
 	}
 	return true
+}
+
+// withdraw removes p from the queue. It returns false if the lane has taken it.
+func (l *lane) withdraw(p *pending) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.Index(l.queue, p)
+	if i < 0 {
+		return false
+	}
+	l.queue = slices.Delete(l.queue, i, i+1)
+	return true
+}
+
+// putBack puts those of a batch that was not written back to the head of the queue whose
+// callers wait for longer than moment. It returns the others.
+func (l *lane) putBack(batch []*pending) (rest []*pending) {
+	soon := time.Now().Add(moment)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var young []*pending
+	for _, p := range batch {
+		if p.until.After(soon) {
+			young = append(young, p)
+		} else {
+			rest = append(rest, p)
+		}
+	}
+	l.queue = slices.Insert(l.queue, 0, young...)
+	return rest
 }
 
 // take removes up to maxBatch changes from the queue and returns them. It overwrites
@@ -130,23 +172,35 @@ func (c *committer) run(l *lane) {
 			if batch = l.take(batch); len(batch) == 0 {
 				break
 			}
-			c.apply(batch)
+			c.apply(l, batch)
 		}
 	}
 }
 
-// apply applies a batch, publishes its events and wakes the callers.
-func (c *committer) apply(batch []*pending) {
+// moment is the least time for which it is worth while to try again to write a change.
+const moment = time.Second
+
+// apply applies a batch, publishes its events and wakes the callers. If the store was away
+// until the first of the callers gave up, those who wait for longer are put back into the
+// queue.
+func (c *committer) apply(l *lane, batch []*pending) {
 	changes := make([]*Change, len(batch))
+	var until time.Time // the earliest of all
 	for i, p := range batch {
 		changes[i] = p.change
+		if !p.until.IsZero() && (until.IsZero() || p.until.Before(until)) {
+			until = p.until
+		}
 	}
 	start := c.now()
-	outcomes, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Check: rand.Uint32(), Changes: changes})
+	outcomes, err := c.store.Apply(context.Background(), Batch{At: start.UnixMilli(), Check: rand.Uint32(), Until: until, Changes: changes})
 	if c.observe != nil {
 		c.observe(len(batch), c.now().Sub(start))
 	}
 	if err != nil {
+		if errors.Is(err, ErrUnavailable) && !until.IsZero() && time.Now().After(until) {
+			batch = l.putBack(batch)
+		}
 		err = batchError(err)
 		for _, p := range batch {
 			p.err = err
@@ -202,7 +256,7 @@ func (o *Outcome) happening(e *Event) *Happening {
 }
 
 // batchError converts an error of Store.Apply to a 503 if nothing was written, and
-// returns any other error unchanged. After such an error the batch may have been
+// returns any other error unchanged. After ErrUnknown the batch may have been
 // written: SDKs repeat a request after a 503, so a 503 could store a message twice.
 func batchError(err error) error {
 	if errors.Is(err, ErrStorageFull) {

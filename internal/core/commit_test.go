@@ -198,6 +198,82 @@ func TestCreatesInOneBatch(t *testing.T) {
 	}
 }
 
+// startUntil calls SendMessage with a context in another goroutine.
+func (h *house) startUntil(ctx context.Context, caller, thread string, cmd core.SendMessage) *sending {
+	s := &sending{done: make(chan struct{})}
+	go func() {
+		defer close(s.done)
+		s.id, s.err = h.SendMessage(ctx, caller, thread, cmd)
+	}()
+	return s
+}
+
+// TestGivingUpInTheQueue holds up a lane. A send that gives up in the queue must be refused at
+// once and never be written; one that the lane has taken must wait for its outcome.
+func TestGivingUpInTheQueue(t *testing.T) {
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	g.shut.Store(true)
+	ctx, giveUp := context.WithCancel(t.Context())
+	taken := h.startUntil(ctx, ann, thread, text("taken"))
+	waiting := <-g.calls
+	queued := h.startUntil(ctx, ann, thread, text("never"))
+	until(t, "a send into the queue", func() bool { return h.Queued(thread) == 1 })
+	giveUp()
+	<-queued.done
+	wantError(t, "a send that gave up in the queue", queued.err, core.Unavailable, busy)
+	if n := h.Queued(thread); n != 0 {
+		t.Errorf("%d changes in the queue, want none", n)
+	}
+	g.open(waiting)
+	if <-taken.done; taken.err != nil {
+		t.Errorf("a send that gave up when it was taken: %v", taken.err)
+	}
+	equal(t, "messages", h.contents(t, ann, thread)[0], "taken")
+}
+
+// TestAwayUntilTheFirstGivesUp sends two messages in one batch while the store is away, until the
+// first caller gives up. It must be refused; the other one, who waits for longer, must be served
+// when the store is back.
+func TestAwayUntilTheFirstGivesUp(t *testing.T) {
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	g.shut.Store(true)
+	first := h.start(ann, thread, text("keeps the lane busy"))
+	waiting := <-g.calls
+	short, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	long, cancel2 := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel2()
+	patient := h.startUntil(long, ann, thread, text("patient"))
+	until(t, "a send into the queue", func() bool { return h.Queued(thread) == 1 })
+	hasty := h.startUntil(short, ann, thread, text("hasty"))
+	until(t, "another send into the queue", func() bool { return h.Queued(thread) == 2 })
+	waiting.turn <- nil
+	<-first.done
+	both := <-g.calls
+	if len(both.changes) != 2 {
+		t.Fatalf("a batch of %d, want 2", len(both.changes))
+	}
+	<-short.Done()
+	until(t, "the end of the first caller's patience", func() bool {
+		deadline, _ := short.Deadline()
+		return time.Now().After(deadline)
+	})
+	both.turn <- core.ErrUnavailable
+	<-hasty.done
+	wantError(t, "the send that gave up", hasty.err, core.Unavailable, busy)
+	again := <-g.calls
+	equal(t, "the batch after it", again.changes[0].Messages[0].Content, "patient")
+	// The store refuses it at once, before the caller gives up: it is not tried for ever.
+	again.turn <- core.ErrUnavailable
+	<-patient.done
+	wantError(t, "a send that the store refuses at once", patient.err, core.Unavailable, busy)
+	g.open()
+}
+
 func TestLaneBounds(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)

@@ -134,11 +134,12 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 		return &Outcome{Status: Unchanged, Change: c}, nil
 	}
 	for {
-		o, err := s.commits.commit(c)
+		o, err := s.commits.commit(ctx, c)
 		if err != nil {
 			var refusal *Error
 			if !errors.As(err, &refusal) {
 				s.threads.Remove(c.Thread) // the change may have been written
+				s.invalidateUsers(c.ReadUsers)
 				err = fmt.Errorf("commit a change of %s: %w", c.Key, err)
 			}
 			return nil, err

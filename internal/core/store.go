@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
+	"time"
 )
 
 // Store keeps the rows of users, threads, events and endpoints. Two engines implement it,
@@ -25,9 +26,8 @@ type Store interface {
 
 	// Apply writes a batch. It calls Assign to check and number the changes, and writes
 	// the rows of those with status Applied. It returns one outcome per change and does
-	// not modify the changes. An error concerns the whole batch. After ErrStorageFull
-	// and ErrUnavailable nothing was written. After any other error the batch may have
-	// been written or not.
+	// not modify the changes. An error concerns the whole batch. After ErrUnknown the
+	// batch may have been written or not; after any other error nothing was written.
 	Apply(ctx context.Context, b Batch) ([]Outcome, error)
 
 	// Thread returns a thread's head and all members, former ones included, or nil
@@ -158,6 +158,11 @@ var ErrStorageFull = errors.New("free space is below the floor")
 // was written.
 var ErrUnavailable = errors.New("the database is not available")
 
+// ErrUnknown means that the database was lost while it committed, and that nobody knows
+// whether something was written. A caller must not report that as a failure that may be
+// repeated.
+var ErrUnknown = errors.New("it is not known whether the database has committed")
+
 // View is a thread's head and one member's row, read at the same moment as the rows of
 // the page that embeds it. The Service uses the View to decide if the member may see
 // the page.
@@ -237,8 +242,13 @@ type Expiry struct {
 
 // Batch is a group of changes that Store.Apply writes atomically.
 type Batch struct {
-	At      int64  // the time of all changes, epoch milliseconds
-	Check   uint32 // the Check of all events
+	At    int64  // the time of all changes, epoch milliseconds
+	Check uint32 // the Check of all events
+	// Until is the real time at which Apply returns ErrUnavailable if the batch could not
+	// be written until then. After that time it only finds out, for a few seconds, what
+	// became of a commit that had begun. Zero: the engine decides. An engine that
+	// is never away ignores it.
+	Until   time.Time
 	Changes []*Change
 }
 

@@ -27,7 +27,7 @@ func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 		return outcomes, s.syncDecisions(outcomes)
 	}
 	if err := s.sync(logged); err != nil {
-		return nil, fmt.Errorf("sync a batch of %d changes: %w", len(b.Changes), err)
+		return nil, fmt.Errorf("sync a batch of %d changes: %w: %w", len(b.Changes), core.ErrUnknown, err)
 	}
 	return outcomes, nil
 }
@@ -98,7 +98,7 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	s.position, s.day = state.Position, state.Day
 	l, err := s.logBatch(w.batch)
 	if err != nil {
-		return nil, nil, fmt.Errorf("log a batch of %d changes: %w", len(b.Changes), err)
+		return nil, nil, fmt.Errorf("log a batch of %d changes: %w: %w", len(b.Changes), core.ErrUnknown, err)
 	}
 	return outcomes, l, nil
 }
