@@ -12,18 +12,53 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
+// schedule has the times of a batch.
+type schedule struct {
+	giveUp time.Time // nothing is begun after it: the batch was not written
+	write  time.Time // the connection is abandoned if the COMMIT was not answered until then
+	end    time.Time // Apply returns: if it does not know whether the batch was committed, it says so
+}
+
+// A request is answered within 20 s: rest gives it 14 s, after which nothing more is begun
+// for it, and a COMMIT that was sent until then has 5 s. Of these, askTime is kept for the
+// question whether the COMMIT was carried out.
+const (
+	leastPatience = time.Second
+	commitTime    = 5 * time.Second
+	askTime       = 3 * time.Second
+)
+
+// schedule returns the times of a batch that begins now. until is Batch.Until.
+func (t timeouts) schedule(until time.Time) schedule {
+	now := time.Now()
+	s := schedule{giveUp: now.Add(t.patience)}
+	if until.IsZero() {
+		s.write, s.end = s.giveUp.Add(t.trip), s.giveUp.Add(t.trip+t.unknown)
+		return s
+	}
+	if least := now.Add(leastPatience); until.Before(least) {
+		until = least
+	}
+	if until.Before(s.giveUp) {
+		s.giveUp = until
+	}
+	s.end = until.Add(commitTime)
+	s.write = s.end.Add(-askTime)
+	return s
+}
+
 // Apply commits a batch in one transaction; see core.Store. A batch that was not
-// committed is tried again for timeouts.patience, then Apply returns
+// committed is tried again for timeouts.patience or until b.Until, then Apply returns
 // core.ErrUnavailable. Decisions are called again with each try. If the connection is
-// lost during the COMMIT, Apply asks for up to timeouts.unknown whether the batch
-// was committed.
+// lost during the COMMIT, Apply asks whether the batch was committed. If the database
+// does not answer in time, Apply returns core.ErrUnknown.
 func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	if len(b.Changes) == 0 {
 		return nil, nil
 	}
-	deadline := time.Now().Add(s.timeouts.patience)
+	plan := s.timeouts.schedule(b.Until)
 	for try := 1; ; try++ {
-		outcomes, f, err := s.attempt(ctx, b)
+		outcomes, f, err := s.attempt(ctx, b, plan)
 		switch {
 		case err == nil:
 			return outcomes, nil
@@ -33,7 +68,7 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 			return nil, fmt.Errorf("apply %d changes: %w", len(b.Changes), err)
 		}
 		s.log.Warn("store: a batch was not committed", "try", try, "error", err)
-		if time.Now().After(deadline) || pause(ctx, try) != nil {
+		if pause(ctx, try) != nil || time.Now().After(plan.giveUp) {
 			return nil, fmt.Errorf("apply %d changes: %w: %w", len(b.Changes), core.ErrUnavailable, err)
 		}
 	}
@@ -41,8 +76,10 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 
 // attempt runs the batch in one transaction. If it fails, nothing was committed,
 // except that after a failure of refused it may be unknown; Apply then gives up.
-func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, failure, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
+func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]core.Outcome, failure, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeouts.begin)
+	defer cancel()
+	ctx, cancel = context.WithDeadline(ctx, plan.giveUp)
 	defer cancel()
 	shift := s.shift.Load()
 	if err := s.prepareDay(ctx, core.DayOf(b.At+shift)); err != nil {
@@ -75,6 +112,8 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 	// The COMMIT is sent with the writes, so the caller's context must not interrupt them.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.timeouts.trip)
 	defer cancel()
+	ctx, cancel = context.WithDeadline(ctx, plan.write)
+	defer cancel()
 	err = tx.write(ctx, rows, b.Check)
 	if err == nil {
 		if len(rows.events) == 0 {
@@ -96,10 +135,10 @@ func (s *Store) attempt(ctx context.Context, b core.Batch) ([]core.Outcome, fail
 		return nil, f, fmt.Errorf("write the rows of a batch: %w", err)
 	}
 	tx.abandon()
-	committed, err2 := s.outcome(w)
+	committed, err2 := s.outcome(w, plan.end)
 	switch {
 	case err2 != nil:
-		return nil, refused, fmt.Errorf("connection lost while committing, outcome unknown: %w", errors.Join(err, err2))
+		return nil, refused, fmt.Errorf("%w: %w", core.ErrUnknown, errors.Join(err, err2))
 	case committed:
 		s.log.Warn("store: connection lost while committing; the batch was committed", "error", err)
 		return unplaced(outcomes, tx.number), 0, nil
@@ -180,10 +219,15 @@ const askSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, 0)
 	RETURNING batch`
 
 // outcome reports whether the lane's last batch was committed, after its connection
-// was lost. It tries for timeouts.unknown, then returns an error. The package
+// was lost. It tries for timeouts.unknown and until end, then returns an error. The package
 // documentation tells why it does not use pg_xact_status.
-func (s *Store) outcome(w *writer) (committed bool, err error) {
+func (s *Store) outcome(w *writer, end time.Time) (committed bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeouts.unknown)
+	defer cancel()
+	if least := time.Now().Add(leastPatience); end.Before(least) { // this process was stopped, perhaps
+		end = least
+	}
+	ctx, cancel = context.WithDeadline(ctx, end)
 	defer cancel()
 	for try := 1; ; try++ {
 		var batch int64

@@ -3,6 +3,7 @@ package postgres
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -18,8 +19,11 @@ const readTries = 4
 
 // read runs the statements that queue adds to a batch, in one round trip and one
 // snapshot, so that all rows are as of the same moment. If the connection is lost, it
-// calls queue again and retries.
+// calls queue again and retries, for timeouts.read at most. A database that does not answer
+// in that time, or in that of ctx, is core.ErrUnavailable.
 func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch)) error {
+	ctx, cancel := context.WithTimeout(ctx, s.timeouts.read)
+	defer cancel()
 	return s.retry(ctx, "read "+what, func() error {
 		var b pgx.Batch
 		b.Queue(`BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`)
@@ -30,22 +34,20 @@ func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch))
 }
 
 // retry calls do up to readTries times, as long as its error is a lost connection or
-// may not occur again. do must be safe to repeat. After the last try the error wraps
-// core.ErrUnavailable.
+// may not occur again. do must be safe to repeat. After the last try, and when the
+// deadline of ctx has passed, the error wraps core.ErrUnavailable.
 func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
 		switch {
 		case err == nil:
 			return nil
+		case try == readTries && retryable(ctx, err), errors.Is(ctx.Err(), context.DeadlineExceeded):
+			return fmt.Errorf("%s: %w: %w", what, core.ErrUnavailable, err)
 		case !retryable(ctx, err):
 			return fmt.Errorf("%s: %w", what, err)
-		case try == readTries:
-			return fmt.Errorf("%s: %w: %w", what, core.ErrUnavailable, err)
 		}
-		if err := pause(ctx, try); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
+		pause(ctx, try) // if it ends early, the next try fails
 	}
 }
 

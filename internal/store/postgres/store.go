@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -75,13 +76,26 @@ type timeouts struct {
 	idle      time.Duration // an idle transaction; then the server closes its connection
 	patience  time.Duration // retrying a batch that was not committed
 	unknown   time.Duration // finding out whether a batch was committed
-	trip      time.Duration // one round trip; then the connection is treated as lost
+	begin     time.Duration // the first round trip of a batch, with getting a connection
+	trip      time.Duration // another round trip; then the connection is treated as lost
+	read      time.Duration // a read, with all its tries
 }
 
+// The timeouts of batches whose callers wait without end, such as those of Sweep. A batch
+// with a Batch.Until has less time: see schedule.
 var defaultTimeouts = timeouts{
 	lock: 3 * time.Second, statement: 10 * time.Second, idle: 5 * time.Second,
-	patience: 15 * time.Second, unknown: time.Minute, trip: 30 * time.Second,
+	patience: 15 * time.Second, unknown: time.Minute, begin: 7 * time.Second, trip: 30 * time.Second, read: 8 * time.Second,
 }
+
+// connectTime is the longest time for which a connection is made, unless the URL has a
+// connect_timeout. A pool makes connections in the background, and each attempt takes one
+// of its places.
+const connectTime = 5 * time.Second
+
+// pingTime is the longest time that an idle connection may take to prove that it is alive,
+// before another one is used.
+const pingTime = 2 * time.Second
 
 // Open connects to a database, migrates its tables and writes the first rows of a new
 // store. The url is a PostgreSQL connection URL, with any setting that pgx knows.
@@ -96,6 +110,10 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	if !strings.Contains(url, "default_query_exec_mode") {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
+	if config.ConnConfig.ConnectTimeout == 0 {
+		config.ConnConfig.ConnectTimeout = connectTime
+	}
+	config.PingTimeout = cmp.Or(config.PingTimeout, pingTime)
 	config.MaxConns = int32(max(cmp.Or(o.PoolSize, 16), minPool))
 	s := &Store{log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), now: o.Now, wall: time.Now, timeouts: defaultTimeouts}
 	config.AfterConnect = func(context.Context, *pgx.Conn) error {
@@ -198,16 +216,25 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 
 // SetKey replaces the access key 0 or 1 if the stored serial is k.Serial - 1, and returns
 // the stored key when it is durable. After a lost connection it tries again: if the first
-// try was committed, the second one finds k stored.
+// try was committed, the second one finds k stored. If none gets an answer and one may have
+// reached the database, the error wraps core.ErrUnknown.
 func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) (stored core.AccessKeyRow, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeouts.read)
+	defer cancel()
+	sent := false
 	err = s.retry(ctx, "write an access key", func() error {
-		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+		err := s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
 			b.Queue(`UPDATE access_keys SET serial = $2::bigint, secret = $3 WHERE index = $1 AND serial = $2::bigint - 1`, index, int64(k.Serial), k.Secret)
 			b.Queue(`SELECT serial, secret FROM access_keys WHERE index = $1`, index).QueryRow(func(row pgx.Row) error {
 				return row.Scan(&stored.Serial, &stored.Secret)
 			})
 		})
+		sent = sent || err != nil && classify(err) == lost && !pgconn.SafeToRetry(err)
+		return err
 	})
+	if err != nil && sent {
+		err = fmt.Errorf("%w: %w", core.ErrUnknown, err)
+	}
 	return stored, err
 }
 

@@ -1,0 +1,137 @@
+package postgres
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// onTime fails the test if something took five times the time in which it must end.
+func onTime(t *testing.T, what string, began time.Time, bar time.Duration) {
+	t.Helper()
+	if took := time.Since(began); took > 5*bar {
+		t.Errorf("%s took %v, the bar is %v", what, took, bar)
+	}
+}
+
+// TestSilentDatabase lets a database that keeps its connections open say nothing more. A read
+// and a batch of which nothing was sent must fail with core.ErrUnavailable in time.
+func TestSilentDatabase(t *testing.T) {
+	c, url := behindCutter(t, emptyDatabase(t))
+	s := open(t, url)
+	defer s.Close()
+	s.timeouts.read = time.Second
+	mustApply(t, s, core.Applied, newThread("t"))
+	var silent atomic.Bool
+	c.when(func(bool, []byte) (forward, cut bool) { return !silent.Load(), false })
+	silent.Store(true)
+	began := time.Now()
+	if _, err := s.Thread(t.Context(), "t"); !errors.Is(err, core.ErrUnavailable) {
+		t.Errorf("a read: %v, want core.ErrUnavailable", err)
+	}
+	onTime(t, "a read", began, s.timeouts.read)
+
+	began = time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	s.timeouts.read = time.Minute
+	if _, err := s.Thread(ctx, "t"); !errors.Is(err, core.ErrUnavailable) {
+		t.Errorf("a read whose caller gives up: %v, want core.ErrUnavailable", err)
+	}
+	onTime(t, "a read whose caller gives up", began, time.Second)
+
+	began = time.Now()
+	_, err := s.Apply(t.Context(), core.Batch{At: at, Until: began.Add(2 * time.Second), Changes: []*core.Change{text("t", "never")}})
+	if !errors.Is(err, core.ErrUnavailable) || errors.Is(err, core.ErrUnknown) {
+		t.Errorf("a batch: %v, want core.ErrUnavailable", err)
+	}
+	onTime(t, "a batch", began, 2*time.Second)
+
+	s.timeouts.read = 8 * time.Second
+	silent.Store(false)
+	c.cutAll()
+	if got := fmt.Sprint(contents(t, s, "t")); got != "[topic]" {
+		t.Errorf("the thread holds %s", got)
+	}
+}
+
+// TestUnknownCommit lets the database be silent from a COMMIT on. Apply must say core.ErrUnknown
+// in time, whether the COMMIT has reached the database or not.
+func TestUnknownCommit(t *testing.T) {
+	for _, reached := range []bool{false, true} {
+		t.Run(fmt.Sprintf("reached=%v", reached), func(t *testing.T) {
+			direct := emptyDatabase(t)
+			c, url := behindCutter(t, direct)
+			s := open(t, url)
+			defer s.Close()
+			mustApply(t, s, core.Applied, newThread("t"))
+			mustApply(t, s, core.Applied, text("t", "one"))
+			var once sync.Once
+			var silent atomic.Bool
+			c.when(func(toServer bool, data []byte) (forward, cut bool) {
+				forward = !silent.Load()
+				if toServer && bytes.Contains(data, []byte("COMMIT\x00")) && bytes.Contains(data, []byte("UPDATE heads")) {
+					once.Do(func() { silent.Store(true); forward = reached })
+				}
+				return forward, false
+			})
+			began := time.Now()
+			_, err := s.Apply(t.Context(), core.Batch{At: at, Until: began.Add(2 * time.Second), Changes: []*core.Change{text("t", "two")}})
+			if !errors.Is(err, core.ErrUnknown) || errors.Is(err, core.ErrUnavailable) {
+				t.Errorf("error %v, want core.ErrUnknown", err)
+			}
+			onTime(t, "a batch", began, 2*time.Second+commitTime)
+			once.Do(func() { t.Error("no COMMIT was sent") })
+
+			silent.Store(false)
+			c.cutAll()
+			want := "[topic one]"
+			if reached {
+				want = "[topic one two]"
+			}
+			if got := fmt.Sprint(contents(t, s, "t")); got != want {
+				t.Errorf("the thread holds %s, want %s", got, want)
+			}
+		})
+	}
+}
+
+// TestUnknownKey lets the database be silent when a key is replaced. SetKey must not claim that
+// nothing was written.
+func TestUnknownKey(t *testing.T) {
+	c, url := behindCutter(t, emptyDatabase(t))
+	s := open(t, url)
+	defer s.Close()
+	s.timeouts.read = 2 * time.Second
+	r, err := s.Resource(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var silent atomic.Bool
+	c.when(func(toServer bool, data []byte) (forward, cut bool) {
+		if toServer && bytes.Contains(data, []byte("UPDATE access_keys")) {
+			silent.Store(true) // it reaches the database, the answer is lost
+			return true, false
+		}
+		return !silent.Load(), false
+	})
+	key := core.AccessKeyRow{Serial: r.Keys[0].Serial + 1, Secret: bytes.Repeat([]byte("k"), 64)}
+	if _, err := s.SetKey(t.Context(), 0, key); !errors.Is(err, core.ErrUnknown) {
+		t.Errorf("set a key: %v, want core.ErrUnknown", err)
+	}
+	c.cut.Store(nil)
+	c.cutAll()
+	eventually(t, func() error { _, err := s.Resource(t.Context()); return err })
+	// The server that asks again learns what became of it.
+	stored, err := s.SetKey(t.Context(), 0, key)
+	if err != nil || !stored.Equal(key) {
+		t.Errorf("set it again: serial %d, %v", stored.Serial, err)
+	}
+}
