@@ -206,6 +206,13 @@ func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request)
 		case err == nil:
 		case errors.As(err, &rotated):
 			writeError(w, http.StatusConflict, rotated.Error())
+		case errors.Is(err, core.ErrUnknown): // no answer, as in package rest
+			h.Logger.Error("admin request without an answer", "path", r.URL.Path, "error", err)
+			panic(http.ErrAbortHandler)
+		case errors.Is(err, core.ErrUnavailable):
+			h.Logger.Error("admin request refused", "path", r.URL.Path, "error", err)
+			w.Header().Set("Retry-After", "1")
+			writeError(w, http.StatusServiceUnavailable, "the database does not answer, and nothing was changed")
 		case errors.Is(err, ErrNoKey):
 			writeError(w, http.StatusNotFound, err.Error())
 		case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup):

@@ -127,7 +127,8 @@ func TestBadInput(t *testing.T) {
 	history := func(date string) string {
 		return create(`{"topic":"t","participants":[{"communicationIdentifier":{"rawId":"4:+1"},"shareHistoryTime":"` + date + `"}]}`)
 	}
-	other, _ := s.fixture.thread(t, "8:acs:"+resourceID+"_00000000-0000-0000-0000-000000000000")
+	stranger, _ := s.fixture.user(t, token.Chat)
+	other, _ := s.fixture.thread(t, stranger)
 	foreign := cursor{before: 2}.format(other)
 	foreignThreads := threadsCursor{before: core.ThreadsCursor{On: 1, Thread: other}}.format("8:acs:somebody else")
 

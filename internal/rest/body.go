@@ -47,7 +47,11 @@ func (h *Handler) readBody(req *request) error {
 	if req.ContentLength < 0 { // otherwise net/http ends the body at its announced length
 		from = io.LimitReader(from, h.maxBody+1)
 	}
+	began := time.Now()
 	_, err := b.ReadFrom(from)
+	if took := time.Since(began); took > time.Second && req.cancel != nil {
+		req.limit(req.until.Add(took)) // a slow client costs the operation no time
+	}
 	body := b.Bytes()
 	switch {
 	case int64(len(body)) > h.maxBody:

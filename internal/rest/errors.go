@@ -94,7 +94,7 @@ func (h *Handler) refuse(req *request, err error) response {
 // logCause writes err, for which a request gets the status, to the log.
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
-	if status < http.StatusInternalServerError || req.Context().Err() != nil {
+	if status < http.StatusInternalServerError || req.Request.Context().Err() != nil {
 		level = slog.LevelDebug // a bad signature, or a client that hung up
 	}
 	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,

@@ -1,8 +1,10 @@
 package rest
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
@@ -27,6 +29,7 @@ const allowedHeaders = "authorization, content-type, accept, repeatability-reque
 var (
 	transportSecurity = []string{"max-age=2592000"}
 	yes               = []string{"true"}
+	zero              = []string{"0"}
 	jsonUTF8          = []string{"application/json; charset=utf-8"}
 	plainJSON         = []string{"application/json"}
 )
@@ -34,8 +37,8 @@ var (
 // write sends a response with the headers that docs/contract/chat.md §1 and
 // docs/contract/identity.md §3 require, and returns its body to the buffer pool. It
 // writes header names in net/http's canonical form: Header.Set allocates memory to
-// convert others.
-func (h *Handler) write(req *request, resp response) {
+// convert others. It fails if the response could not be written.
+func (h *Handler) write(req *request, resp response) error {
 	header := req.w.Header()
 	header["Strict-Transport-Security"] = transportSecurity
 	header.Set("Ms-Cv", req.id+".0")
@@ -71,8 +74,11 @@ func (h *Handler) write(req *request, resp response) {
 	}
 	header.Set("X-Processing-Time", strconv.FormatInt(h.now().Sub(req.start).Milliseconds(), 10)+"ms")
 	if resp.body == nil {
+		if resp.status != http.StatusNoContent {
+			header["Content-Length"] = zero // flush would choose chunks
+		}
 		req.w.WriteHeader(resp.status)
-		return
+		return h.flush(req)
 	}
 	header["Content-Type"] = jsonUTF8
 	if resp.code != "" {
@@ -80,8 +86,30 @@ func (h *Handler) write(req *request, resp response) {
 	}
 	header.Set("Content-Length", strconv.Itoa(len(*resp.body)))
 	req.w.WriteHeader(resp.status)
-	req.w.Write(*resp.body) // an error means that the client hung up
+	_, err := req.w.Write(*resp.body)
 	h.putBuffer(resp.body)
+	return cmp.Or(err, h.flush(req))
+}
+
+// quick is the time in which most requests are answered.
+const quick = 100 * time.Millisecond
+
+// flush sends a response that was written to the connection, so that an error shows before
+// the request is logged. It fails if the client has hung up or the connection is broken.
+// Over HTTP/1.1 this costs nothing. Over HTTP/2 it costs a frame, so a response that was
+// quick is left to net/http: such a connection hardly breaks meanwhile.
+func (h *Handler) flush(req *request) error {
+	if err := req.Request.Context().Err(); err != nil {
+		return errors.New("the client has hung up")
+	}
+	if req.ProtoMajor != 1 && h.now().Sub(req.start) < quick {
+		return nil
+	}
+	err := http.NewResponseController(req.w).Flush()
+	if errors.Is(err, http.ErrNotSupported) {
+		return nil
+	}
+	return err
 }
 
 // cors sets the CORS headers of a response. It allows every origin, because a token and

@@ -83,11 +83,11 @@ type Record struct {
 	Duration  time.Duration
 	Method    string
 	Path      string
-	Status    int    // HTTP status; 0 if an injected fault closed the connection before the operation
+	Status    int    // HTTP status; 0 if the client got no answer, as the note says
 	Operation string // such as "send message"; empty for an unknown path
 	Thread    string
 	User      string // id of the caller; on identity routes, of the user in the path or the new user
-	Note      string // topic of a new thread, or message of a refusal
+	Note      string // topic of a new thread, message of a refusal, or why the client got no answer
 	UserAgent string
 	RequestID string
 }
@@ -140,9 +140,20 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
+// answerTime is the time for which a request may wait for the store before anything is
+// written; then it is refused with 503. A commit that has begun by then may take a few
+// seconds more (core.Batch.Until), so every request is answered, or its connection closed,
+// within 20 s: long before the write timeout of the HTTP server. The time in which the body
+// arrives does not count.
+const answerTime = 14 * time.Second
+
 // request is the state of one request.
 type request struct {
 	*http.Request
+	ctx    context.Context // of the operation; nil before limit
+	cancel context.CancelFunc
+	until  time.Time // the deadline of ctx
+
 	w     http.ResponseWriter
 	start time.Time
 	id    string // random id of the request, for the log and the MS-CV header
@@ -169,6 +180,25 @@ type request struct {
 	fault      Fault
 	location   string // URL of the new thread or message, for the Location header
 	note       string // Record.Note
+	unknown    bool   // nobody knows whether the operation was carried out: the client gets no answer
+}
+
+// Context returns the context of the operation: that of the http.Request, with the deadline
+// that limit has set.
+func (req *request) Context() context.Context {
+	if req.ctx == nil {
+		return req.Request.Context()
+	}
+	return req.ctx
+}
+
+// limit sets the deadline of the operation.
+func (req *request) limit(until time.Time) {
+	if req.cancel != nil {
+		req.cancel()
+	}
+	req.until = until
+	req.ctx, req.cancel = context.WithDeadline(req.Request.Context(), until)
 }
 
 // response is a response before it is written.
@@ -185,11 +215,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &request{Request: r, w: w, start: h.now(), id: newRequestID()}
 	h.setBodyDeadline(req)
 	resp := h.respond(req)
-	if req.fault.Drop != "" {
+	if req.cancel != nil {
+		req.cancel()
+	}
+	switch {
+	case req.fault.Drop != "":
 		defer panic(http.ErrAbortHandler) // the connection ends without a response
 		req.note = dropNotes[req.fault.Drop]
-	} else {
-		h.write(req, resp)
+	case req.unknown:
+		// The one rule for an unknown outcome: SDKs repeat a request after any 5xx, which
+		// could carry it out twice, and any other answer would be a guess. So there is no
+		// answer: the connection closes (over HTTP/2, the stream), and the client knows as
+		// much as the server does.
+		defer panic(http.ErrAbortHandler)
+		req.note = "no answer: it is not known whether this was carried out"
+	default:
+		if err := h.write(req, resp); err != nil {
+			req.note = fmt.Sprintf("no answer: the %d could not be written: %v", resp.status, err)
+			resp.status = 0
+		}
 	}
 	if h.access == nil {
 		return
@@ -220,6 +264,11 @@ func (h *Handler) respond(req *request) (resp response) {
 		}
 	}()
 	resp, err := h.handle(req)
+	if errors.Is(err, core.ErrUnknown) {
+		h.logCause(req, http.StatusInternalServerError, err)
+		req.unknown = true
+		return response{}
+	}
 	if err != nil {
 		return h.refuse(req, err)
 	}
@@ -244,6 +293,7 @@ func (h *Handler) handle(req *request) (response, error) {
 	if req.fault.Drop == DropBefore {
 		return response{}, nil
 	}
+	req.limit(time.Now().Add(answerTime))
 	if err := req.api.authenticate(h, req); err != nil {
 		return response{}, err
 	}

@@ -19,6 +19,10 @@ func (s *Server) opsHandler() http.Handler {
 			http.Error(w, "stopping", http.StatusServiceUnavailable)
 			return
 		}
+		if s.away.Load() {
+			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
+			return
+		}
 		io.WriteString(w, "ready\n")
 	})
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)

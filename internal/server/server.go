@@ -43,6 +43,11 @@ const (
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = time.Minute
 	maxHeader     = 32 << 10 // bytes; net/http answers 431 to longer headers
+
+	// answerTimeout is the least part of the write timeout that is left when the body has
+	// arrived. Package rest answers each request, or closes its connection, within 20 s of
+	// that: the write timeout only ends connections whose client does not read.
+	answerTimeout = 30 * time.Second
 )
 
 // sweepInterval is the longest time between two calls of core.Service.Sweep. A late sweep
@@ -105,9 +110,12 @@ type Server struct {
 	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
+	away    atomic.Bool // the database did not answer when watchKeys asked it last
 	servers []*http.Server
-	serving sync.WaitGroup
-	temp    string // temporary folder that release removes, or empty
+	// writeTimeout of the servers; it begins when a request's header has arrived.
+	writeTimeout time.Duration
+	serving      sync.WaitGroup
+	temp         string // temporary folder that release removes, or empty
 
 	stopSweep context.CancelFunc
 	sweepNow  chan chan struct{} // asks for a sweep, after which the sweeper closes the sent channel
@@ -170,6 +178,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.info.LocalEndpoint = ports.https.url("https")
 	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, s.info.LocalEndpoint)
 	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
+	s.writeTimeout = max(writeTimeout, o.Config.BodyTimeout+answerTimeout)
 	s.serve(ports.https, handler, tlsConfig)
 	s.serve(ports.http, handler, nil)
 	s.serve(ports.ops, s.opsHandler(), nil)
@@ -387,7 +396,7 @@ func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 	}
 	srv := &http.Server{
 		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader,
-		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: writeTimeout,
+		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: s.writeTimeout,
 		// Log failed handshakes only at debug level: they are errors of clients.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}

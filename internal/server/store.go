@@ -173,7 +173,8 @@ func storageOf(s core.Store) func() metrics.Storage {
 const watchInterval = time.Second
 
 // watchKeys reads the access keys of the store every watchInterval until ctx is done, and
-// so adopts keys that other servers rotated.
+// so adopts keys that other servers rotated. It also notices that the store is away, which
+// /readyz reports.
 func (s *Server) watchKeys(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
@@ -184,8 +185,14 @@ func (s *Server) watchKeys(ctx context.Context) {
 		case <-tick.C:
 		}
 		_, err := s.keys.reload(ctx)
-		if err != nil && ctx.Err() == nil {
-			s.log.Warn("the access keys could not be read again", "error", fmt.Sprint(err))
+		if ctx.Err() != nil {
+			return
+		}
+		switch was := s.away.Swap(err != nil); {
+		case err != nil && !was:
+			s.log.Error("the database is away: requests wait, then are refused with 503, and /readyz fails", "error", fmt.Sprint(err))
+		case err == nil && was:
+			s.log.Info("the database is back")
 		}
 	}
 }
