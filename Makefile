@@ -27,7 +27,7 @@ check: quick floor crash full damage simulate fuzz compat
 
 soak: check
 	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
-	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
+	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_AWAY=5s,20s,75s TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
 	TEST_MOVE_KILLS=50 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -run '^TestKilledMoves$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
@@ -107,7 +107,7 @@ postgres: need-cc need-python build
 	$(GO) test -race -count=1 ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
 	$(GO) test -count=1 -run 'Takeover|^TestTakenUnknown$$' -v ./internal/gateway/trouter
-	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 $(GO) test -count=1 -v ./internal/server/failures
+	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 TEST_AWAY=5s,20s $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens|TestCursorsAfterMoves)$$' -v ./internal/server
 	TEST_MOVE_KILLS=15 $(GO) test -count=1 -run '^TestKilledMoves$$/^import_into_PostgreSQL$$' -v ./internal/server
 	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare

@@ -88,6 +88,7 @@ type cluster struct {
 	keyText  string
 	nodes    []*node
 	postgres postgres
+	logs     bool // keep the logs of the servers in memory
 }
 
 type postgres struct{ bin, data, user string }
@@ -96,6 +97,7 @@ type node struct {
 	binary, dir, listen string
 	env                 []string
 	client              *http.Client
+	log                 *bytes.Buffer // of the server, complete once it has ended; nil: the log goes to stderr
 
 	mu  sync.Mutex // guards cmd
 	cmd *exec.Cmd
@@ -104,12 +106,18 @@ type node struct {
 func newCluster(t *testing.T, address string) *cluster {
 	t.Helper()
 	c := newServers(t)
+	c.onDatabase(t, address)
+	return c
+}
+
+// onDatabase starts two servers on a new database.
+func (c *cluster) onDatabase(t *testing.T, address string, env ...string) {
+	t.Helper()
 	c.address = freshDatabase(t, address)
 	c.postgres = postgres{os.Getenv("TEST_POSTGRES_BIN"), os.Getenv("TEST_POSTGRES_DATA"), os.Getenv("TEST_POSTGRES_USER")}
 	for i := range 2 {
-		c.addNode(t, "CONFAB_DATABASE="+named(t, c.address, nodeName(i)))
+		c.addNode(t, append(env, opsVariable+freePort(t), "CONFAB_DATABASE="+named(t, c.address, nodeName(i)))...)
 	}
-	return c
 }
 
 // newServers builds the server's program. It starts no server.
@@ -133,7 +141,10 @@ func newServers(t *testing.T) *cluster {
 func (c *cluster) addNode(t *testing.T, env ...string) *node {
 	t.Helper()
 	n := &node{binary: c.binary, dir: t.TempDir(), listen: freePort(t), env: append(os.Environ(),
-		append(env, "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error")...)}
+		append([]string{"CONFAB_ACCESS_KEY=" + c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error"}, env...)...)}
+	if c.logs {
+		n.log = new(bytes.Buffer)
+	}
 	c.nodes = append(c.nodes, n)
 	n.start(t)
 	t.Cleanup(n.kill)
@@ -207,6 +218,9 @@ func (n *node) start(t *testing.T) {
 	}
 	cmd := exec.Command(n.binary, "serve", "--data", n.dir, "--listen", n.listen, "--listen-ops", ops)
 	cmd.Env, cmd.Stderr = n.env, os.Stderr
+	if n.log != nil {
+		cmd.Stderr = n.log
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,320 @@
+package failures
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Bars of TestDatabaseAway: the time in which a request is refused of which nothing was written,
+// and the time after which no request waits any more.
+const (
+	refusedWithin  = 15 * time.Second
+	answeredWithin = 20 * time.Second
+	awaySenders    = 48
+)
+
+// TestDatabaseAway takes PostgreSQL away from two servers under load, for 5 and for 20 seconds: it
+// stops its processes in the middle of their work, and it kills and later starts it. It compares
+// what the clients got with the servers' logs: every answer that was logged was received, and the
+// other way round. A request of which nothing was written must get a 503 with Retry-After; one of
+// unknown fate gets no answer, and is counted. /readyz must fail meanwhile.
+func TestDatabaseAway(t *testing.T) {
+	address := database(t)
+	away := []time.Duration{5 * time.Second}
+	if v := os.Getenv("TEST_AWAY"); v != "" {
+		away = nil
+		for text := range strings.SplitSeq(v, ",") {
+			d, err := time.ParseDuration(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			away = append(away, d)
+		}
+	}
+	c := newServers(t)
+	c.logs = true
+	c.onDatabase(t, address, "CONFAB_LOG_LEVEL=info", "CONFAB_LOG_FORMAT=json")
+	l := &awayLoad{load: c.newLoad(t), received: map[string]answer{}}
+	for i := range awaySenders {
+		l.clients.Go(func() { l.run(i) })
+	}
+	t.Cleanup(l.abandon)
+	for _, d := range away {
+		for _, way := range []struct {
+			name       string
+			take, give func(*testing.T)
+		}{
+			{"stopped", func(t *testing.T) { c.signalPostgres(t, syscall.SIGSTOP) }, func(t *testing.T) { c.signalPostgres(t, syscall.SIGCONT) }},
+			{"killed", func(t *testing.T) { c.ctl(t, "stop", "-m", "immediate") },
+				func(t *testing.T) { c.ctl(t, "start", "-w", "-l", filepath.Join(c.postgres.data, "again.log")) }},
+		} {
+			l.waitForProgress(t)
+			before := l.seen()
+			way.take(t)
+			back := time.After(d)
+			if d > 10*time.Second {
+				c.waitForReady(t, http.StatusServiceUnavailable)
+			}
+			<-back
+			way.give(t)
+			c.waitForReady(t, http.StatusOK)
+			l.waitForProgress(t)
+			t.Logf("%s for %v: %s", way.name, d, l.seen().less(before))
+		}
+	}
+	l.stop()
+	l.verify(t)
+	c.stopServers(t)
+	l.compare(t)
+}
+
+// signalPostgres sends a signal to all processes of PostgreSQL.
+func (c *cluster) signalPostgres(t *testing.T, s syscall.Signal) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(c.postgres.data, "postmaster.pid"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	postmaster, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(postmaster, s); err != nil { // first, so that it starts no others
+		t.Fatal(err)
+	}
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range stats {
+		stat, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		// The fields after the name in parentheses are the state and the parent.
+		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && fields[1] == line {
+			syscall.Kill(pid, s) // fails if it has ended
+		}
+	}
+}
+
+// waitForReady waits until /readyz of both servers answers with the status.
+func (c *cluster) waitForReady(t *testing.T, status int) {
+	t.Helper()
+	for i, n := range c.nodes {
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+			resp, err := http.Get("http://" + n.ops() + "/readyz")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode == status {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("server %d: /readyz answers %d, want %d", i, resp.StatusCode, status)
+			}
+		}
+	}
+}
+
+// stopServers ends the servers, so that their logs are complete.
+func (c *cluster) stopServers(t *testing.T) {
+	t.Helper()
+	for _, n := range c.nodes {
+		n.client.CloseIdleConnections()
+		n.signal(t, syscall.SIGTERM)
+		n.mu.Lock()
+		n.cmd.Wait()
+		n.mu.Unlock()
+	}
+}
+
+// answer is what a client got for a request.
+type answer struct {
+	status     int // 0: no answer
+	retryAfter string
+	took       time.Duration
+}
+
+// awayLoad is a load whose requests have ids, by which the log of a server names them.
+type awayLoad struct {
+	*load
+	mu       sync.Mutex // guards the fields below
+	received map[string]answer
+	sum      summary
+}
+
+// summary counts answers.
+type summary struct {
+	all, refused, none      int
+	longest, longestRefusal time.Duration // since the last call of seen
+}
+
+func (s summary) less(o summary) string {
+	return fmt.Sprintf("%d requests, %d answered 503, the last after %.1f s, %d without an answer; the longest took %.1f s",
+		s.all-o.all, s.refused-o.refused, s.longestRefusal.Seconds(), s.none-o.none, s.longest.Seconds())
+}
+
+// seen returns the counts so far, and begins to measure the longest times anew.
+func (l *awayLoad) seen() summary {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sum
+	l.sum.longest, l.sum.longestRefusal = 0, 0
+	return s
+}
+
+// run sends messages with a token, messages without one, and reads, one after another. It repeats
+// a message with a token until it is acknowledged.
+func (l *awayLoad) run(client int) {
+	for n := 0; ; n++ {
+		content := fmt.Sprintf("%d/%d", client, n)
+		for try := 0; ; try++ {
+			select {
+			case <-l.abandoned:
+				return
+			case <-l.stopped:
+				if n%3 != 0 || try == 0 {
+					return
+				}
+			default:
+			}
+			node, thread := l.nodes[(client+try)%2], l.threads[(client+n)%len(l.threads)]
+			id := fmt.Sprintf("%s/%d", content, try)
+			if n%3 == 2 {
+				l.request(node, id, "GET", "/chat/threads/"+thread+"/messages"+version+"&maxPageSize=2", "", nil)
+				break
+			}
+			if l.send(node, id, thread, content, n%3 == 0) || n%3 != 0 {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+	}
+}
+
+// send sends a message and reports whether it was acknowledged.
+func (l *awayLoad) send(n *node, id, thread, content string, withToken bool) bool {
+	token := ""
+	if withToken {
+		token = content
+	}
+	l.load.mu.Lock()
+	l.attempts[content]++
+	l.tokens[content] = withToken
+	l.load.mu.Unlock()
+	a, body := l.request(n, id, "POST", "/chat/threads/"+thread+"/messages"+version, token, map[string]string{"content": content})
+	var sent struct{ ID string }
+	l.load.mu.Lock()
+	defer l.load.mu.Unlock()
+	l.outcomes[a.status]++
+	if a.status == 503 {
+		l.attempts[content]-- // certainly not written
+	}
+	if a.status == 201 && json.Unmarshal(body, &sent) == nil {
+		l.acked[content] = sent.ID
+	}
+	return a.status == 201
+}
+
+// request sends a request with the id and records what came back.
+func (l *awayLoad) request(n *node, id, method, path, token string, body any) (a answer, text []byte) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		panic(err)
+	}
+	req, err := http.NewRequest(method, "https://"+n.listen+path, bytes.NewReader(b))
+	if err != nil {
+		panic(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+l.bearer)
+	req.Header.Set("x-ms-client-request-id", id)
+	if token != "" {
+		req.Header.Set("repeatability-request-id", token)
+	}
+	began := time.Now()
+	if res, err := n.client.Do(req); err == nil {
+		var all bytes.Buffer
+		if _, err := all.ReadFrom(res.Body); err == nil {
+			a.status, a.retryAfter, text = res.StatusCode, res.Header.Get("Retry-After"), all.Bytes()
+		}
+		res.Body.Close()
+	}
+	a.took = time.Since(began)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.received[id] = a
+	l.sum.all++
+	l.sum.longest = max(l.sum.longest, a.took)
+	switch a.status {
+	case 0:
+		l.sum.none++
+	case 503:
+		l.sum.refused++
+		l.sum.longestRefusal = max(l.sum.longestRefusal, a.took)
+	}
+	return a, text
+}
+
+// compare compares what the clients received with the logs of the servers.
+func (l *awayLoad) compare(t *testing.T) {
+	t.Helper()
+	logged, unknown := 0, 0
+	for i, n := range l.nodes {
+		for lines := bufio.NewScanner(n.log); lines.Scan(); {
+			var line struct {
+				Msg, Request, Note, Operation string
+				Status                        int
+			}
+			if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Msg != "request" {
+				continue
+			}
+			got, ours := l.received[line.Request]
+			if !ours {
+				continue
+			}
+			logged++
+			delete(l.received, line.Request)
+			if strings.HasPrefix(line.Note, "no answer: it is not known") {
+				unknown++
+			}
+			if got.status != line.Status {
+				t.Errorf("server %d logged %d (%s) for the request %s, its client got %d after %v", i, line.Status, line.Note, line.Request, got.status, got.took)
+			}
+			if got.status == 503 && got.retryAfter == "" {
+				t.Errorf("the request %s got a 503 without Retry-After", line.Request)
+			}
+			if got.status >= 500 && got.status != 503 {
+				t.Errorf("the request %s got %d: %s", line.Request, got.status, line.Note)
+			}
+			// The timers end at the bars; the rest is for a machine under heavy load.
+			if got.took > 2*answeredWithin || got.status == 503 && got.took > 2*refusedWithin {
+				t.Errorf("the request %s got %d after %v", line.Request, got.status, got.took)
+			}
+		}
+	}
+	for id, got := range l.received {
+		if got.status != 0 {
+			t.Errorf("the request %s got %d, and no server has logged it", id, got.status)
+		}
+	}
+	if logged == 0 {
+		t.Error("no request is in the logs")
+	}
+	t.Logf("%d requests are in the logs, with what their clients got; %d of them of unknown fate, without an answer", logged, unknown)
+}
