@@ -18,7 +18,7 @@ const DefaultGrace = 30 * time.Second
 const sweepPage = 100
 
 // Sweep deletes threads that have expired by their retention policies, erases deleted
-// users whose grace is over, and deletes old days of the event log and old endpoints. It
+// users whose grace is over, finishes the deletion of large threads, and deletes old days of the event log and old endpoints. It
 // deletes at most sweepPage threads, and erases each user from at most sweepPage threads.
 // It returns the time at which more work is due, or the zero time if none is known.
 // Progress is stored and every step can be repeated, so several servers may call Sweep
@@ -28,7 +28,15 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	defer s.sweeping.Unlock()
 	thread, errThreads := s.sweepThreads(ctx)
 	user, errUsers := s.sweepUsers(ctx)
-	return earlier(thread, user), errors.Join(errThreads, errUsers, s.trimEvents(ctx), s.sweepEndpoints(ctx))
+	return earlier(thread, user), errors.Join(errThreads, errUsers, s.finishPurges(ctx), s.trimEvents(ctx), s.sweepEndpoints(ctx))
+}
+
+// finishPurges deletes the rows of deleted threads, if the store leaves some behind.
+func (s *Service) finishPurges(ctx context.Context) error {
+	if p, ok := s.store.(Purger); ok {
+		return p.FinishPurges(ctx)
+	}
+	return nil
 }
 
 // trimEvery is the time between two calls of Store.Trim, also after one that failed. A

@@ -140,6 +140,12 @@ type Bus interface {
 	Listening() bool
 }
 
+// Purger is a Store whose Apply leaves rows of large deleted threads behind, which no read
+// returns. Sweep calls FinishPurges, which deletes them for about a second at a time.
+type Purger interface {
+	FinishPurges(ctx context.Context) error
+}
+
 // Subscription receives what is published on a Bus until it is closed.
 type Subscription interface {
 	// Happenings returns the channel, which Close closes. Its subscribers share the

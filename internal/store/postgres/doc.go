@@ -17,6 +17,7 @@
 //	batches       number                        a committed batch with events: how many, and on which day
 //	log           last position                 a batch whose events have positions
 //	runs          number                        the state of the sequencer
+//	purges        thread                        a deleted thread whose rows are not all deleted yet
 //	log_floor     (one row)                     the last position that was trimmed
 //	users         user                          state, deletion time, token generation
 //	user_threads  user, minute, thread          the user's list of threads by activity

@@ -49,6 +49,7 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
+	hidePurged(l)
 	l.Position = core.PlaceOf(tx.number)
 	return nil
 }

@@ -311,7 +311,11 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 	for i, e := range es {
 		told[i].Event = e
 		if e.Thread != "" {
-			told[i].Tell(headOf[e.Thread], membersOf[e.Thread], messageOf[core.MessageKey{Thread: e.Thread, ID: e.MessageID}])
+			message := messageOf[core.MessageKey{Thread: e.Thread, ID: e.MessageID}]
+			if headOf[e.Thread].DeletedOn != 0 { // perhaps not deleted to the end
+				message = nil
+			}
+			told[i].Tell(headOf[e.Thread], membersOf[e.Thread], message)
 		}
 	}
 	return told, nil

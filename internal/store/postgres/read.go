@@ -144,7 +144,7 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 			return threadMessages.scan(from, extra{"found", &found})
 		}))
 	})
-	if q.Reader != "" && page.Member == nil { // never in the thread
+	if q.Reader != "" && page.Member == nil || page.Head.DeletedOn != 0 { // never in the thread, or not deleted to the end
 		page.Messages = nil
 	}
 	if n := len(page.Messages); n > 0 && (n == q.Limit || n < found) {
@@ -161,6 +161,9 @@ func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.Recei
 		b.Queue(`SELECT `+threadReceipts.list+` FROM receipts WHERE thread = $1 ORDER BY read_on, user_id`, thread).
 			Query(collect(&page.Receipts, threadReceipts.rowTo))
 	})
+	if page.Head.DeletedOn != 0 { // perhaps not deleted to the end
+		page.Receipts = nil
+	}
 	return page, err
 }
 

@@ -32,7 +32,7 @@ var exports = []records{
 	users,
 	queried{heads, fmt.Sprintf(`SELECT %s FROM heads LEFT JOIN (SELECT thread, max(place) AS place FROM %s e GROUP BY thread) last ON last.thread = id ORDER BY id`,
 		replaceColumn(heads.list, "last_position", "coalesce(place, 0)"), numbered)},
-	members, messages, answers, sent, receipts,
+	members, unpurged(messages), answers, unpurged(sent), unpurged(receipts),
 	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`,
 		replaceColumn(replaceColumn(replaceColumn(events.list, "position", "place"), "number", "CASE thread WHEN '' THEN place ELSE number END"), "batch_check", "0"), numbered)},
 }

@@ -62,18 +62,6 @@ func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	return tx.conn.SendBatch(ctx, &b).Close()
 }
 
-// queuePurges queues the deletion of all messages, send tokens and receipts of the
-// purged threads.
-func queuePurges(b *pgx.Batch, r *rows) {
-	if len(r.purged) == 0 {
-		return
-	}
-	threads := slices.Collect(maps.Keys(r.purged))
-	b.Queue(`DELETE FROM messages WHERE thread = ANY($1)`, threads)
-	b.Queue(`DELETE FROM sent WHERE thread = ANY($1)`, threads)
-	b.Queue(`DELETE FROM receipts WHERE thread = ANY($1)`, threads)
-}
-
 // split returns the rows for which is returns true, and the others, in their order.
 func split[T any](all []T, is func(T) bool) (yes, no []T) {
 	for _, r := range all {

@@ -1,0 +1,112 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// purgePage is the number of rows of a table that one transaction deletes for a deleted
+// thread. It bounds the time for which the transaction holds up a lane: all rows of a
+// thread with a million messages take longer than a statement may.
+const purgePage = 2000
+
+// purgedTables names the tables whose rows are deleted with their thread.
+var purgedTables = []string{"messages", "sent", "receipts"}
+
+// pageOf returns a statement that deletes at most $1 rows of a table with the threads
+// that the subquery selects.
+func pageOf(table, threads string) string {
+	return fmt.Sprintf(`DELETE FROM %[1]s WHERE ctid = ANY(ARRAY(SELECT ctid FROM %[1]s WHERE thread IN (%[2]s) LIMIT $1))`, table, threads)
+}
+
+// leaveSQL notes a deleted thread for FinishPurges if it has rows left.
+var leaveSQL = `INSERT INTO purges (thread) SELECT t FROM unnest($1::text[]) t
+	WHERE ` + strings.Join(eachPurged(func(table string) string { return `EXISTS (SELECT FROM ` + table + ` WHERE thread = t)` }), " OR ") + ` ON CONFLICT DO NOTHING`
+
+// nextPageSQL deletes a page of the rows of one of the noted threads. It returns the number
+// of rows, or no row if no thread is noted. It deletes the note if no row was left. It skips
+// a thread that another server is working on.
+var nextPageSQL = `WITH next AS (SELECT thread FROM purges ORDER BY thread LIMIT 1 FOR UPDATE SKIP LOCKED), ` +
+	strings.Join(eachPurged(func(table string) string {
+		return `of_` + table + ` AS (` + pageOf(table, `SELECT thread FROM next`) + ` RETURNING 1)`
+	}), ", ") +
+	`, deleted AS (SELECT ` + strings.Join(eachPurged(func(table string) string { return `(SELECT count(*) FROM of_` + table + `)` }), " + ") + ` AS n),
+	done AS (DELETE FROM purges p USING next, deleted WHERE p.thread = next.thread AND deleted.n = 0)
+	SELECT n FROM next, deleted`
+
+// eachPurged calls do for each of purgedTables.
+func eachPurged(do func(table string) string) (all []string) {
+	for _, table := range purgedTables {
+		all = append(all, do(table))
+	}
+	return all
+}
+
+// queuePurges queues the deletion of the messages, send tokens and receipts of the purged
+// threads: a page of each table, which is all of most threads. FinishPurges deletes the
+// rest.
+func queuePurges(b *pgx.Batch, r *rows) {
+	if len(r.purged) == 0 {
+		return
+	}
+	threads := slices.Sorted(maps.Keys(r.purged))
+	for _, table := range purgedTables {
+		b.Queue(pageOf(table, `SELECT unnest($2::text[])`), purgePage, threads)
+	}
+	b.Queue(leaveSQL, threads)
+}
+
+// purgeTime is the time after which FinishPurges leaves the rest to its next call.
+const purgeTime = time.Second
+
+var _ core.Purger = (*Store)(nil)
+
+// FinishPurges deletes rows of deleted threads that their batches have left, page by page,
+// each in a transaction of its own that holds up no lane.
+func (s *Store) FinishPurges(ctx context.Context) error {
+	for began := time.Now(); time.Since(began) < purgeTime; {
+		var n int
+		err := s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+			b.Queue(nextPageSQL, purgePage).QueryRow(func(row pgx.Row) error {
+				err := row.Scan(&n)
+				if errors.Is(err, pgx.ErrNoRows) {
+					n, err = -1, nil
+				}
+				return err
+			})
+		})
+		if err != nil {
+			return fmt.Errorf("delete the messages of deleted threads: %w", err)
+		}
+		if n < 0 {
+			return nil
+		}
+	}
+	return nil
+}
+
+// hidePurged removes the rows of deleted threads from a state that was just read.
+func hidePurged(l *core.BatchState) {
+	gone := func(thread string) bool {
+		h := l.Heads[thread]
+		return h != nil && h.DeletedOn != 0
+	}
+	maps.DeleteFunc(l.Messages, func(k core.MessageKey, _ core.Message) bool { return gone(k.Thread) })
+	maps.DeleteFunc(l.Sent, func(k core.SendKey, _ int64) bool { return gone(k.Thread) })
+	maps.DeleteFunc(l.Receipts, func(k core.ReceiptKey, _ core.Receipt) bool { return gone(k.Thread) })
+}
+
+// unpurged returns a table for export without the rows of deleted threads.
+func unpurged(of records) queried {
+	name, _ := of.target()
+	return queried{of, strings.Replace(of.query(), ` ORDER BY `, ` WHERE NOT EXISTS (SELECT FROM purges WHERE purges.thread = `+name+`.thread) ORDER BY `, 1)}
+}
