@@ -73,7 +73,9 @@ func newKeysRotate() *cobra.Command {
 		Short: "Replace an access key by a new one",
 		Long: `Replace the primary or the secondary access key by a new random one. The old key
 and every token issued with it become invalid at once. The new connection string
-is printed to stdout; it is not shown again.
+is printed to stdout; it is not shown again. If another server on the same
+database replaces the key at the same time, one of the two commands fails and
+names the serial number of the key that is valid now.
 
 To rotate the primary key without an interruption: let the services that issue
 tokens use the secondary key, wait until no token issued with the primary key is
