@@ -1,6 +1,7 @@
 package token
 
 import (
+	"context"
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -70,6 +71,11 @@ func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 	c.Expires = time.Unix(r.varint(), 0).UTC()
 	if r.bad {
 		return Claims{}, nil, ErrInvalid
+	}
+	if keys := a.keys.Load(); isNewer(c.Key, 0, keys[0].serial) || isNewer(c.Key, 1, keys[1].serial) {
+		// Another server has sealed it with a key that it has just rotated. If the keys cannot be
+		// read, the text is refused, and the client asks for another one.
+		a.Reload(context.Background()) // it has a time limit of its own
 	}
 	for _, k := range a.keys.Load() {
 		if k.kid == c.Key && hmac.Equal(mac, k.sign(purpose, signed)) && a.now().Before(c.Expires) {

@@ -1,6 +1,7 @@
 package token_test
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"testing"
@@ -118,4 +119,33 @@ func FuzzUnseal(f *testing.F) {
 			t.Errorf("Unseal accepts %q, and Seal returns %q, %v", text, again, err)
 		}
 	})
+}
+
+// TestSealOfANewerKey unseals a text that another server has sealed with a key that this one
+// does not know yet.
+func TestSealOfANewerKey(t *testing.T) {
+	f := newFixture(t)
+	rotated := resource
+	rotated.Keys[0] = core.AccessKeyRow{Serial: 2, Secret: []byte("another primary key, that is long enough")}
+	other := f.another(t, rotated)
+	u := f.user(t)
+	text, _, err := other.Issue(u, token.Chat, time.Hour, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := other.Verify(t.Context(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := other.Seal("test", c, []byte("data"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := f.Unseal("test", s); !errors.Is(err, token.ErrInvalid) {
+		t.Errorf("with the keys of before: %v", err)
+	}
+	f.Reloads(func(context.Context) (bool, error) { return true, f.SetKeys(rotated.Keys) })
+	if _, data, err := f.Unseal("test", s); err != nil || string(data) != "data" {
+		t.Errorf("after a new look at the keys: %q, %v", data, err)
+	}
 }

@@ -144,7 +144,7 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 
 // Reloads sets the function by which the Authority learns of access keys that another
 // server has rotated: it reads them from the store, calls SetKeys if they are newer, and
-// reports whether it did. Call Reloads before the Authority is used.
+// reports whether it did, within a few seconds. Call Reloads before the Authority is used.
 func (a *Authority) Reloads(reload func(context.Context) (changed bool, err error)) {
 	a.reload = reload
 }
