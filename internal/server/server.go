@@ -110,7 +110,7 @@ type Server struct {
 	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
-	away    atomic.Bool // the database did not answer when watchKeys asked it last
+	away    atomic.Bool // the database does not answer; see watchKeys
 	servers []*http.Server
 	// writeTimeout of the servers; it begins when a request's header has arrived.
 	writeTimeout time.Duration
