@@ -145,7 +145,7 @@ func New(o Options) (*Handler, error) {
 // seconds more (core.Batch.Until), so every request is answered, or its connection closed,
 // within 20 s: long before the write timeout of the HTTP server. The time in which the body
 // arrives does not count.
-const answerTime = 14 * time.Second
+const answerTime = 13 * time.Second
 
 // request is the state of one request.
 type request struct {

@@ -19,7 +19,7 @@ type schedule struct {
 	end    time.Time // Apply returns: if it does not know whether the batch was committed, it says so
 }
 
-// A request is answered within 20 s: rest gives it 14 s, after which nothing more is begun
+// A request is answered within 20 s: rest gives it 13 s, after which nothing more is begun
 // for it, and a COMMIT that was sent until then has 5 s. Of these, askTime is kept for the
 // question whether the COMMIT was carried out.
 const (
