@@ -109,7 +109,7 @@ func TestUnknownKey(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
 	defer s.Close()
-	s.timeouts.read = 2 * time.Second
+	s.timeouts.patience = 2 * time.Second
 	r, err := s.Resource(t.Context())
 	if err != nil {
 		t.Fatal(err)

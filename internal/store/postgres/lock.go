@@ -49,7 +49,6 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 	if err := tx.conn.SendBatch(ctx, &b).Close(); err != nil {
 		return err
 	}
-	hidePurged(l)
 	l.Position = core.PlaceOf(tx.number)
 	return nil
 }
@@ -79,6 +78,9 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 	if len(l.Reads.Answers) > 0 {
 		b.Queue(`SELECT `+answers.list+` FROM answers WHERE thread = ANY($1)`, slices.Collect(maps.Keys(l.Reads.Answers))).
 			Query(answers.each(func(a core.ThreadAnswer) { l.Answers[a.Thread] = &a.CreateAnswer }))
+	}
+	if len(l.Reads.Sent)+len(l.Reads.Messages)+len(l.Reads.Receipts) > 0 { // after their queries
+		queuePurged(b, slices.Collect(maps.Keys(l.Reads.Threads)), func(thread string) { hide(l, thread) })
 	}
 	var rosters []string
 	for id, withMembers := range l.Reads.Threads {

@@ -303,6 +303,11 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 				Query(members.each(func(m core.ThreadMember) { membersOf[m.Thread] = append(membersOf[m.Thread], m.Member) }))
 		}
 		messages.find(b, keys, func(m core.ThreadMessage) { messageOf[core.MessageKey{Thread: m.Thread, ID: m.ID}] = &m.Message }, "thread", "id")
+		if len(keys) > 0 {
+			queuePurged(b, slices.Collect(maps.Keys(threads)), func(thread string) {
+				maps.DeleteFunc(messageOf, func(k core.MessageKey, _ *core.Message) bool { return k.Thread == thread })
+			})
+		}
 	})
 	if err != nil {
 		return nil, err
@@ -311,11 +316,7 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 	for i, e := range es {
 		told[i].Event = e
 		if e.Thread != "" {
-			message := messageOf[core.MessageKey{Thread: e.Thread, ID: e.MessageID}]
-			if headOf[e.Thread].DeletedOn != 0 { // perhaps not deleted to the end
-				message = nil
-			}
-			told[i].Tell(headOf[e.Thread], membersOf[e.Thread], message)
+			told[i].Tell(headOf[e.Thread], membersOf[e.Thread], messageOf[core.MessageKey{Thread: e.Thread, ID: e.MessageID}])
 		}
 	}
 	return told, nil

@@ -94,15 +94,27 @@ func (s *Store) FinishPurges(ctx context.Context) error {
 	return nil
 }
 
-// hidePurged removes the rows of deleted threads from a state that was just read.
-func hidePurged(l *core.BatchState) {
-	gone := func(thread string) bool {
-		h := l.Heads[thread]
-		return h != nil && h.DeletedOn != 0
-	}
-	maps.DeleteFunc(l.Messages, func(k core.MessageKey, _ core.Message) bool { return gone(k.Thread) })
-	maps.DeleteFunc(l.Sent, func(k core.SendKey, _ int64) bool { return gone(k.Thread) })
-	maps.DeleteFunc(l.Receipts, func(k core.ReceiptKey, _ core.Receipt) bool { return gone(k.Thread) })
+// notPurged is the condition that a thread, $1, is none that was deleted and has rows left.
+const notPurged = `NOT EXISTS (SELECT FROM purges WHERE thread = $1)`
+
+// queuePurged queues a query that calls do for each of the threads that were deleted and
+// have rows left.
+func queuePurged(b *pgx.Batch, threads []string, do func(thread string)) {
+	b.Queue(`SELECT thread FROM purges WHERE thread = ANY($1)`, threads).Query(func(rows pgx.Rows) error {
+		var thread string
+		_, err := pgx.ForEachRow(rows, []any{&thread}, func() error {
+			do(thread)
+			return nil
+		})
+		return err
+	})
+}
+
+// hide removes the rows of a deleted thread from a state that was just read.
+func hide(l *core.BatchState, thread string) {
+	maps.DeleteFunc(l.Messages, func(k core.MessageKey, _ core.Message) bool { return k.Thread == thread })
+	maps.DeleteFunc(l.Sent, func(k core.SendKey, _ int64) bool { return k.Thread == thread })
+	maps.DeleteFunc(l.Receipts, func(k core.ReceiptKey, _ core.Receipt) bool { return k.Thread == thread })
 }
 
 // unpurged returns a table for export without the rows of deleted threads.

@@ -113,7 +113,7 @@ const boundSQL = `WITH bound AS (
 var pageSQL = boundSQL + `, page AS (
 	SELECT ` + threadMessages.list + `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes
 	FROM messages
-	WHERE thread = $1 AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound)
+	WHERE thread = $1 AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged + `
 		AND sequence > coalesce((SELECT sequence FROM messages
 			WHERE thread = $1 AND id < (SELECT since FROM bound) AND version = id ORDER BY id DESC LIMIT 1), 0)
 	ORDER BY sequence DESC LIMIT $5
@@ -124,7 +124,7 @@ SELECT ` + threadMessages.list + `, found FROM (
 
 // byIDSQL selects the messages with the ids $5 that the reader may see.
 var byIDSQL = boundSQL + ` SELECT ` + threadMessages.list + `, 0 AS found FROM messages
-	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound)`
+	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged
 
 // Messages returns a page of messages, newest first, or the messages with q.IDs.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
@@ -144,7 +144,7 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 			return threadMessages.scan(from, extra{"found", &found})
 		}))
 	})
-	if q.Reader != "" && page.Member == nil || page.Head.DeletedOn != 0 { // never in the thread, or not deleted to the end
+	if q.Reader != "" && page.Member == nil { // never in the thread
 		page.Messages = nil
 	}
 	if n := len(page.Messages); n > 0 && (n == q.Limit || n < found) {
@@ -158,12 +158,9 @@ func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.Recei
 	var page core.ReceiptsPage
 	err := s.read(ctx, "receipts of thread "+thread, func(b *pgx.Batch) {
 		queueView(b, thread, reader, &page.View)
-		b.Queue(`SELECT `+threadReceipts.list+` FROM receipts WHERE thread = $1 ORDER BY read_on, user_id`, thread).
+		b.Queue(`SELECT `+threadReceipts.list+` FROM receipts WHERE thread = $1 AND `+notPurged+` ORDER BY read_on, user_id`, thread).
 			Query(collect(&page.Receipts, threadReceipts.rowTo))
 	})
-	if page.Head.DeletedOn != 0 { // perhaps not deleted to the end
-		page.Receipts = nil
-	}
 	return page, err
 }
 

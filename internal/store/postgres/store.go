@@ -219,7 +219,7 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 // try was committed, the second one finds k stored. If none gets an answer and one may have
 // reached the database, the error wraps core.ErrUnknown.
 func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) (stored core.AccessKeyRow, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.timeouts.read)
+	ctx, cancel := context.WithTimeout(ctx, s.timeouts.patience)
 	defer cancel()
 	sent := false
 	err = s.retry(ctx, "write an access key", func() error {
@@ -228,6 +228,7 @@ func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) (sto
 			b.Queue(`SELECT serial, secret FROM access_keys WHERE index = $1`, index).QueryRow(func(row pgx.Row) error {
 				return row.Scan(&stored.Serial, &stored.Secret)
 			})
+			b.Queue(`SELECT set_config('statement_timeout', '0', true)`) // for the COMMIT, as in write
 		})
 		sent = sent || err != nil && classify(err) == lost && !pgconn.SafeToRetry(err)
 		return err

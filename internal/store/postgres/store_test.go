@@ -7,6 +7,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"go.uber.org/goleak"
@@ -184,7 +185,9 @@ func engine(server string) storetest.Engine {
 			if err != nil {
 				t.Fatal(err)
 			}
-			return open(t, onServer(t, server, u.Path)), gate(t, url)
+			s := open(t, onServer(t, server, u.Path))
+			s.timeouts.patience = time.Minute // the gate may be shut for long on a busy machine
+			return s, gate(t, url)
 		},
 	}
 }
