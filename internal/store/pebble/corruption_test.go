@@ -146,7 +146,8 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 	now.Add(time.Hour.Milliseconds())
 	_, err = svc.Sweep(ctx)
 	must(err)
-	must(s.PutEndpoints(ctx, []core.Endpoint{{User: users[0], ID: "a browser", At: core.Cursor{Epoch: storetest.Initial.Epoch, Position: 5}, Seen: now.Load()}}))
+	_, err = s.PutEndpoints(ctx, []core.Endpoint{{User: users[0], ID: "a browser", At: core.Cursor{Epoch: storetest.Initial.Epoch, Position: 5}, Seen: now.Load()}})
+	must(err)
 	must(s.db.Flush())
 	// From here on all rows stay in the newest log. Threads and users have other places
 	// now, so send to the threads in which the senders are known.
