@@ -55,3 +55,26 @@ func damagedFile(s *Store, err error) (file, reason string) {
 	}
 	return s.fs.PathBase(info.Path), info.Details.Error()
 }
+
+// unreadable is the error for rows that cannot be read since Pebble found a file damaged.
+type unreadable struct {
+	path string
+	text string
+	err  error
+}
+
+func (u *unreadable) Error() string { return "read " + u.path + ": " + u.text }
+func (u *unreadable) Unwrap() error { return u.err }
+
+// legible returns an error of Pebble's for the log: with the path of a damaged file, in
+// place of the error without a text that Pebble appends.
+func legible(err error) error {
+	info := pebble.ExtractDataCorruptionInfo(err)
+	if info == nil {
+		return err
+	}
+	return &unreadable{info.Path, info.Details.Error(), err}
+}
+
+// closed closes an iterator and returns its error, also that of its reads.
+func closed(it *pebble.Iterator) error { return legible(it.Close()) }

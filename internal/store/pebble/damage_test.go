@@ -159,8 +159,25 @@ func damageOne(t *testing.T, d *damageable, base string, kind storetest.FileKind
 		t.Errorf("opened, and then: %v", err)
 	default:
 		names(t, dir, name, err)
+		readsName(t, s, filepath.Join(dir, name), int(d.want.Threads))
 	}
 	return "rows of a table fail"
+}
+
+// readsName reads all heads and messages, and fails the test unless the reads that fail name
+// the file.
+func readsName(t *testing.T, s *Store, path string, threads int) {
+	t.Helper()
+	for i := range threads {
+		id := fmt.Sprintf("19:%05d@thread.v2", i)
+		_, head := s.Thread(t.Context(), id)
+		_, messages := s.Messages(t.Context(), core.MessagesQuery{Thread: id, Limit: 10})
+		for _, err := range []error{head, messages} {
+			if err != nil && (!strings.Contains(err.Error(), path) || strings.ContainsAny(err.Error(), "<\n")) {
+				t.Fatalf("read %s: %q, want one line with %s", id, err, path)
+			}
+		}
+	}
 }
 
 // refusedByName fails the test unless err names the damage, and nothing has changed in the

@@ -82,7 +82,7 @@ func (k kind[T]) fill(from pebble.Reader, r *T) (bool, error) {
 		return false, nil
 	}
 	if err != nil {
-		return false, err
+		return false, legible(err)
 	}
 	err = k.schema.Fill(value, r)
 	return err == nil, errors.Join(err, closer.Close())
@@ -113,7 +113,7 @@ func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error 
 			err = f(r)
 		}
 	}
-	return errors.Join(err, it.Close())
+	return errors.Join(err, closed(it))
 }
 
 // last returns the row with the greatest key, which has only the fields of the key, or
@@ -126,7 +126,7 @@ func (k kind[T]) last(from pebble.Reader) (r T, err error) {
 	if it.Last() {
 		r = k.schema.DecodeKey(it.Key()[1:])
 	}
-	return r, it.Close()
+	return r, closed(it)
 }
 
 // Names of the meta rows.
@@ -148,7 +148,7 @@ func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, fou
 		if errors.Is(err, pebble.ErrNotFound) {
 			err = nil
 		}
-		return v, false, err
+		return v, false, legible(err)
 	}
 	defer closer.Close()
 	v, err = schema.Decode(b, v)

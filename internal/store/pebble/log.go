@@ -35,11 +35,11 @@ func logEnd(r pebble.Reader) (core.Cursor, error) {
 	if it.Last() {
 		e, err := event(r, it.Key(), it.Value())
 		if err != nil {
-			return end, errors.Join(err, it.Close())
+			return end, errors.Join(err, closed(it))
 		}
 		end.Position, end.Check = e.Position, e.Check
 	}
-	return end, it.Close()
+	return end, closed(it)
 }
 
 // logStart returns the cursor before the first event that is kept.
@@ -64,7 +64,7 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 	if err != nil {
 		return page, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = errors.Join(err, closed(it)) }()
 
 	page.Next, page.Tip = after, snap.position
 	ok := seekPosition(it, max(after.Position, start.Position+1))
@@ -165,7 +165,7 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 	if err != nil {
 		return 0, 0, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = errors.Join(err, closed(it)) }()
 	day := uint32(math.MaxUint32)
 	for ok := it.Last(); ok; {
 		at := row.Event.DecodeKey(it.Key()[1:])
@@ -198,7 +198,7 @@ func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limi
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = errors.Join(err, closed(it)) }()
 	day := uint32(0)
 	for ok := it.First(); ok && len(found) < limit; {
 		at := row.Event.DecodeKey(it.Key()[1:])
@@ -273,10 +273,10 @@ func (s *Store) Trim(_ context.Context, day uint32) error {
 		return err
 	}
 	if !it.SeekLT(positions.key(nil, &core.Event{Day: day})) {
-		return it.Close() // nothing is that old
+		return closed(it) // nothing is that old
 	}
 	last, err := event(snap, it.Key(), it.Value())
-	if err := errors.Join(err, it.Close()); err != nil {
+	if err := errors.Join(err, closed(it)); err != nil {
 		return err
 	}
 	b := s.db.NewBatch()

@@ -119,7 +119,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		}
 		m, err := row.Message.Decode(it.Value(), core.Message{Sequence: number(it.Key())})
 		if err != nil {
-			return page, stats, errors.Join(err, it.Close())
+			return page, stats, errors.Join(err, closed(it))
 		}
 		// Messages come newest first, so versions fall from here on. No message is
 		// created after its version, so all that follow were created before q.Since.
@@ -135,7 +135,7 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		}
 	}
 	stats = it.Stats()
-	return page, stats, it.Close()
+	return page, stats, closed(it)
 }
 
 // Receipts returns a thread's read receipts, sorted by the time of reading, and the
@@ -188,7 +188,7 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 			es = append(es, e)
 		}
 	}
-	return es, it.Close()
+	return es, closed(it)
 }
 
 // Users returns the users with these ids, in the order of ids. It leaves out the ones

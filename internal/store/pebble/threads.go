@@ -36,7 +36,7 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	if err != nil {
 		return page, 0, err
 	}
-	defer func() { err = errors.Join(err, it.Close()) }()
+	defer func() { err = errors.Join(err, closed(it)) }()
 
 	more := false        // whether other threads may follow the page
 	current := int64(-1) // the minute of the last entry

@@ -65,7 +65,7 @@ func (s *Store) scan(ctx context.Context, r pebble.Reader, kind byte, f func(key
 			err = f(it.Key(), it.Value())
 		}
 	}
-	if cerr := it.Close(); err == nil && cerr != nil {
+	if cerr := closed(it); err == nil && cerr != nil {
 		err = s.damaged(fmt.Sprintf("rows of kind %c", kind), cerr)
 	}
 	return err
