@@ -138,7 +138,7 @@ func report(w io.Writer, err error) int {
 	case errors.As(err, &mendable): // a damaged store, for example
 		say(w, mendable.Error(), mendable.Remedy())
 	default:
-		say(w, err.Error(), "")
+		say(w, oneLine(err), "")
 	}
 	return 1
 }

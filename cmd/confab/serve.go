@@ -221,7 +221,14 @@ func noSpace(err error, cfg config.Config) error {
 	return &failure{what: what, next: "free some space and start again; until then, " + programName() + " export FILE on another disk still reads everything", cause: err}
 }
 
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// oneLine returns the lines of an error's text as one.
+func oneLine(err error) string {
+	lines := strings.Split(err.Error(), "\n")
+	for i := range lines {
+		lines[i] = strings.TrimSpace(lines[i])
+	}
+	return strings.ReplaceAll(strings.Join(lines, "; "), ":; ", ": ")
+}
 
 // portInUse returns the failure for a port that is in use. If a development server has the
 // port, the failure names that server.

@@ -231,9 +231,10 @@ func TestReport(t *testing.T) {
 		{nil, "", 0},
 		{exitCode(7), "", 7},
 		{errors.New("open x: no"), "confab: open x: no.\n", 1},
+		{errors.Join(errors.New("open x: y:\n\tz"), errors.New("no")), "confab: open x: y: z; no.\n", 1},
 		{&failure{what: "a is b", next: "do c"}, "confab: a is b.\n        Do c.\n", 1},
 		{&failure{what: "a is b", next: "try: x y", code: 2}, "confab: a is b.\n        Try: x y\n", 2},
-		{errors.Join(&config.Error{Setting: "a", Origin: "flag --a", Problem: "p", Next: "n?"}, &config.Error{Origin: "f:1", Problem: "q", Next: "m"}),
+		{config.Errors{&config.Error{Setting: "a", Origin: "flag --a", Problem: "p", Next: "n?"}, &config.Error{Origin: "f:1", Problem: "q", Next: "m"}},
 			"confab: a: p (flag --a).\n        N?\nconfab: f:1: q.\n        M.\n", 1},
 	}
 	for _, tt := range tests {

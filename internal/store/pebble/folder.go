@@ -139,7 +139,7 @@ func readFolder(dir string, o Options) (s *Store, unlock func() error, err error
 	if err != nil {
 		return nil, nil, lockError(dir, err)
 	}
-	s = &Store{fs: fs, dir: dir, lock: lock, log: discard, fatal: func(err error) { panic(err) }}
+	s = &Store{fs: fs, dir: dir, lock: lock, disk: &disk{FS: fs, dir: dir}, log: discard, fatal: func(err error) { panic(err) }}
 	return s, lock.Close, nil
 }
 
