@@ -58,7 +58,7 @@ func check(ctx context.Context, r pebble.Reader, report func(fault string) error
 		c.schema = schema
 	}
 	c.tallies = newTallies(c.floor.Position)
-	for _, step := range []func() error{c.users, c.threads, c.expiries, c.lists, c.events, c.positions, c.endpoints} {
+	for _, step := range []func() error{c.users, c.threads, c.expiries, c.lists, c.events, c.positions, c.endpoints, c.others} {
 		if err := step(); err != nil {
 			return Census{}, err
 		}
@@ -510,6 +510,29 @@ func (c *checker) endpoints() error {
 		}
 		return nil
 	})
+}
+
+// others reports keys of no kind. It reads only the first of each letter.
+func (c *checker) others() error {
+	it, err := c.r.NewIter(nil)
+	if err != nil {
+		return err
+	}
+	for ok := it.First(); ok && err == nil; {
+		letter := byte(0)
+		if key := it.Key(); len(key) > 0 {
+			letter = key[0]
+		}
+		known := letter == kindMeta || letter == kindKey
+		for _, t := range c.tallies.kinds {
+			known = known || t.letter == letter
+		}
+		if !known {
+			err = c.fault(it.Key(), "no kind of row has this letter")
+		}
+		ok = letter < 0xff && it.SeekGE([]byte{letter + 1})
+	}
+	return cmp.Or(err, it.Close())
 }
 
 // settings reads the rows whose keys have no fields: the resource, the epoch and the

@@ -312,6 +312,7 @@ func TestCheckFindsDamage(t *testing.T) {
 			b.Set(endpoints.key(nil, &core.Endpoint{User: "8:x", ID: "e"}), []byte{9}, nil)
 		}, "format"},
 		{"a key without the fields of its kind", func(b *pebble.Batch) { b.Set([]byte("m"+a+"\x00\x01"), encodeMessage(nil, &core.Message{ID: 1}), nil) }, "form of its kind"},
+		{"a key of no kind", func(b *pebble.Batch) { b.Set([]byte("q"), nil, nil) }, "no kind of row has this letter"},
 		{"no resource", func(b *pebble.Batch) { b.Delete(metaKey(metaResource), nil) }, "the row of the resource's id is missing"},
 		{"no epoch", func(b *pebble.Batch) { b.Delete(metaKey(metaEpoch), nil) }, "the row of the epoch is missing"},
 		{"no access key", func(b *pebble.Batch) { b.Delete(keyKey(1), nil) }, "the row of access key 2 is missing"},
