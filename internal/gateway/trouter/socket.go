@@ -2,9 +2,7 @@ package trouter
 
 import (
 	"context"
-	"encoding/json"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -439,42 +437,34 @@ func (s *socket) enough() bool {
 	return false
 }
 
-// answer is what a client says to a request.
-type answer struct {
-	ID     json.RawMessage `json:"id"`
-	Status int             `json:"status"`
-}
-
 // answered handles the answer to a request. After status 504 the request is written once
 // more; after a second 504 it stays unanswered, so that the next socket gets the event,
 // unless the client stays for answerTime.
 func (s *socket) answered(text string) {
-	var a answer
-	err := json.Unmarshal([]byte(text), &a)
-	id, err2 := strconv.ParseUint(strings.Trim(string(a.ID), `"`), 10, 64)
-	if err != nil || err2 != nil || a.Status == 0 {
+	a, ok := readAnswer(text)
+	if !ok {
 		s.session.End(gateway.Hostile)
 		return
 	}
 	s.e.mu.Lock()
-	f := s.byID[id]
+	f := s.byID[a.id]
 	var again []byte
 	switch {
 	case f == nil: // answered before, or after answerTime
-	case a.Status != 504:
+	case a.status != 504:
 		s.settled(f)
 	case !f.again && f.event != nil && s.e.current == s && f.socket == s && s.session.Why() == 0:
 		f.again = true
 		again = s.request(nil, f)
 	}
-	if f != nil && f.socket != s && a.Status != 504 {
+	if f != nil && f.socket != s && a.status != 504 {
 		defer s.wakeNewest()
 	}
 	wake := s.enough()
 	s.e.mu.Unlock()
-	if f != nil && a.Status == 404 {
+	if f != nil && a.status == 404 {
 		s.h.stats.unhandled.Add(1)
-		s.h.log.Debug("a client has no handler for an event", "user", s.session.Claims().User, "request", id)
+		s.h.log.Debug("a client has no handler for an event", "user", s.session.Claims().User, "request", a.id)
 	}
 	if again != nil {
 		s.h.stats.again.Add(1)
@@ -501,10 +491,8 @@ func (s *socket) wakeNewest() {
 
 // event acknowledges an event that the client asks an answer for, whatever its name.
 func (s *socket) event(p packet) {
-	var e struct {
-		Name string `json:"name"`
-	}
-	if err := json.Unmarshal([]byte(p.data), &e); err != nil {
+	name, ok := readName(p.data)
+	if !ok {
 		s.session.End(gateway.Hostile)
 		return
 	}
@@ -513,7 +501,7 @@ func (s *socket) event(p packet) {
 	}
 	text := "6:::" + p.id
 	switch {
-	case p.ack && e.Name == "ping":
+	case p.ack && name == "ping":
 		text += `+["pong"]`
 	case p.ack:
 		text += `+["ok"]`
