@@ -227,7 +227,7 @@ func printable(s string, n int) string {
 	return clean
 }
 
-// pad appends blanks to s: up to the width in characters, and at least two.
+// pad appends blanks to s until it has width characters. It appends at least two.
 func pad(s string, width int) string {
 	return s + strings.Repeat(" ", max(2, width-utf8.RuneCountInString(s)))
 }

@@ -103,9 +103,9 @@ const (
 )
 
 // nodeExtraValue returns the value of NODE_EXTRA_CA_CERTS, a file of certificates that Node
-// trusts in addition to its own. Usually it is the file of the local certificate authority.
-// If old names another file, probably with a company's certificate, it is the bundle, which
-// includes the certificates of the system.
+// trusts in addition to its own. Usually the value is the file of the local certificate
+// authority. If old names another file, probably with a company's certificate, the value is
+// the bundle, which includes the certificates of the system.
 func nodeExtraValue(old string, s Server) string {
 	if old == "" || old == s.CAFile {
 		return s.CAFile

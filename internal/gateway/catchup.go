@@ -116,8 +116,8 @@ func (s *Session) missed() (from, to core.Cursor) {
 	return s.at, s.told
 }
 
-// caughtUp records that the session has all events up to the cursor to. The session stays
-// behind if the log has broken off meanwhile.
+// caughtUp records that the session has all events up to the cursor `to`. The session
+// stays behind if breakOff or missed has set another end meanwhile.
 func (s *Session) caughtUp(to core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

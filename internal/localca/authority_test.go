@@ -417,7 +417,7 @@ func FuzzCheckName(f *testing.F) {
 }
 
 // TestConcurrentHandshakes makes TLS connections at the same time while the certificate has
-// to be renewed, and checks that all succeed.
+// to be renewed. It checks that all succeed and that the folder then has no other files.
 func TestConcurrentHandshakes(t *testing.T) {
 	dir, c := t.TempDir(), &clock{t: time.Now()}
 	a := open(t, dir, c.now)

@@ -137,6 +137,7 @@ func ExampleClient_RevokeTokens() {
 	// Output: <nil>
 }
 
+// Delete a user of another resource, which the service refuses.
 func ExampleClient_DeleteUser() {
 	ids, err := identity.NewClientFromConnectionString(connectionString, replay("2022-10-01-js-delete-foreign-identity-401"))
 	if err != nil {

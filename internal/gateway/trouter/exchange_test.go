@@ -630,7 +630,8 @@ func TestRandomCuts(t *testing.T) {
 	clients.Wait()
 }
 
-// randomClient is a client of TestRandomCuts.
+// randomClient is a client of TestRandomCuts: its socket, and the events that it has seen
+// and answered.
 type randomClient struct {
 	h        *house
 	tab      *tab

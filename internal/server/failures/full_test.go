@@ -24,8 +24,9 @@ import (
 // diskSize is the size of the disks that TestFullDisk fills.
 const diskSize = 96 << 20
 
-// obeyed is the time within which a server ends after a signal, and within which a start on
-// a full disk is refused. The test fails at five times that, because the machine is shared.
+// obeyed is the time within which a server should end after a signal. A longer time is only
+// logged, because the machine is shared: the test fails at five times obeyed, also if a
+// start neither succeeds nor is refused by then.
 const obeyed = 5 * time.Second
 
 // fewLines is the number of log lines, without those of the requests, below which a server

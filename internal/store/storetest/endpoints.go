@@ -123,9 +123,10 @@ func testEndpointWriters(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testSharedEndpoints takes an endpoint over from its owner, which was called before, and
-// checks that the former owner cannot replace it any more, nor lose what it stored just
-// before. A store of one server has no such calls.
+// testSharedEndpoints checks core.SharedEndpoints. Only the owner of an endpoint can be
+// called to give it up, and it sees a call once. A server that takes the endpoint over gets
+// what the owner stored last, and the former owner cannot replace it any more. The test
+// ends at once for an engine whose store only one server uses.
 func testSharedEndpoints(t *testing.T, e Engine) {
 	s, ctx := e.Open(t), context.Background()
 	defer closeStore(t, s)
