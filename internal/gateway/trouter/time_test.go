@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -374,7 +375,14 @@ func TestEndpointOfADeletedUser(t *testing.T) {
 						if err := h.core.DeleteUser(t.Context(), es[0].User); err != nil {
 							t.Error(err)
 						}
-						time.Sleep(time.Second) // until the hub knows, and the sockets are closed
+						// Wait until the hub knows and has ended the sessions. The bubble's clock
+						// stands still meanwhile, because the server may wait for a lock.
+						for n := 0; h.hub.Stats().Sessions > 0; n++ {
+							if runtime.Gosched(); n == 100_000_000 {
+								t.Error("the user's sessions did not end")
+								return
+							}
+						}
 						if err := h.store.DropEndpoints(t.Context(), es); err != nil {
 							t.Error(err)
 						}
