@@ -190,9 +190,11 @@ func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request)
 		_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
 		var reason *signature.Error
 		if errors.As(err, &reason) && reason.Reason == signature.BadSignature { // or made with a key that another server has just rotated
-			if changed, _ := h.Keys.Reload(r.Context()); changed {
-				_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
+			if _, err := h.Keys.Reload(r.Context()); err != nil {
+				writeError(w, http.StatusServiceUnavailable, "the access keys cannot be read")
+				return
 			}
+			_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
 		}
 		if err != nil {
 			writeError(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")

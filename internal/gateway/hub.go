@@ -311,7 +311,7 @@ func (h *Hub) waitLive(ctx context.Context) error {
 // refusal returns the error for a reason. A store that cannot be read because ctx is done is
 // no failure of the server: the client has gone.
 func refusal(ctx context.Context, why Reason, cause error) *OpenError {
-	if why == Away && ctx.Err() != nil {
+	if why == Away && errors.Is(ctx.Err(), context.Canceled) {
 		why = Gone
 	}
 	return &OpenError{Why: why, Cause: cause}

@@ -66,13 +66,10 @@ func (h *Handler) authenticateKey(req *request) error {
 	key, err := signature.Verify(signed, h.tokens.Keys(), h.now())
 	var refused *signature.Error
 	if errors.As(err, &refused) && refused.Reason == signature.BadSignature { // or made with a key that another server has just rotated
-		changed, err2 := h.tokens.Reload(req.Context())
-		if err2 != nil {
-			return unavailable(err2)
+		if _, err := h.tokens.Reload(req.Context()); err != nil {
+			return unavailable(err)
 		}
-		if changed {
-			key, err = signature.Verify(signed, h.tokens.Keys(), h.now())
-		}
+		key, err = signature.Verify(signed, h.tokens.Keys(), h.now())
 	}
 	if err == nil {
 		req.key = key

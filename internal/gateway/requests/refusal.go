@@ -66,10 +66,10 @@ func BadRequest(why string) *Refusal {
 // the status keeps the request apart from failures of the server in logs and metrics.
 const statusGone = 499
 
-// Away returns the refusal of a request for which the store cannot be read. If ctx is done,
-// that is because the client has hung up.
+// Away returns the refusal of a request for which the store cannot be read. If ctx was
+// canceled, that is because the client has hung up.
 func Away(ctx context.Context, cause error) *Refusal {
-	if ctx.Err() != nil {
+	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Refusal{Status: statusGone, Message: "the client has hung up", Cause: cause}
 	}
 	return &Refusal{Status: http.StatusServiceUnavailable, Message: core.ErrBusy.Message, RetryAfter: time.Second, Cause: cause}

@@ -123,9 +123,11 @@ func (h *Handler) Run(ctx context.Context) {
 			h.endpoints.tidy(h.now())
 		case <-h.changed:
 		}
-		if err := h.endpoints.save(ctx, h.now()); err != nil {
+		saving, cancel := context.WithTimeout(ctx, saveTime)
+		if err := h.endpoints.save(saving, h.now()); err != nil {
 			h.log.Error("store the endpoints of live clients", "error", err)
 		}
+		cancel()
 	}
 }
 
@@ -167,8 +169,9 @@ func (h *Handler) Drain(ctx context.Context) {
 	}
 }
 
-// lastSave is the time for which Close stores endpoints, also if its ctx is done.
-const lastSave = 5 * time.Second
+// saveTime is the longest time of one write of endpoints. Close has it too, also if its
+// ctx is done.
+const saveTime = 5 * time.Second
 
 // Close waits until the sockets are closed, and stores what their clients have answered.
 // Call it after Hub.Drain, which ends them, and after the HTTP server was shut down. Run must
@@ -180,7 +183,7 @@ func (h *Handler) Close(ctx context.Context) error {
 	case <-closed:
 	case <-ctx.Done():
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastSave)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTime)
 	defer cancel()
 	return h.endpoints.save(ctx, h.now())
 }

@@ -10,7 +10,6 @@ import (
 // client closes it: the answers that were on their way count. Others are closed at once.
 var partings = map[gateway.Reason]time.Duration{
 	gateway.Gone:     time.Second,
-	gateway.Expired:  time.Second,
 	gateway.Draining: time.Second,
 	gateway.Away:     time.Second,
 	gateway.Replaced: 300 * time.Millisecond, // another server may wait for it

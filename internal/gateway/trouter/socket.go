@@ -72,9 +72,14 @@ type socket struct {
 	record gateway.Record // for the access log, when the socket is closed; without Status: do not log
 }
 
+// openTime is the longest time that a socket may take to open when the store is silent.
+const openTime = 13 * time.Second
+
 // open opens the session of a socket at the place where its endpoint continues. It fails
 // with a *refusal.
 func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket) error {
+	ctx, cancel := context.WithTimeout(ctx, openTime)
+	defer cancel()
 	e := h.endpoints.lock(c.User, p.endpoint)
 	defer e.opening.Unlock()
 	defer h.endpoints.settle(e, h.saveSoon)

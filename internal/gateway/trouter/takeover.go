@@ -11,6 +11,7 @@ import (
 // Times of a takeover: a client that was connected to another server opens a socket here.
 const (
 	lookEvery  = 100 * time.Millisecond // a server looks which of its endpoints are called
+	lookAgain  = 200 * time.Millisecond // and after a look that has failed
 	askEvery   = 20 * time.Millisecond  // the caller looks whether the endpoint was let go
 	noticeTime = 500 * time.Millisecond // after that without a notice, the other server counts as dead
 	letGoTime  = 3 * time.Second        // from the call until the caller goes on anyway
@@ -92,7 +93,7 @@ func (h *Handler) letGo(ctx context.Context) {
 		called, err := h.endpoints.shared().CalledEndpoints(ctx, h.endpoints.owner)
 		if err != nil && ctx.Err() == nil {
 			h.log.Error("look for live clients that have moved to another server", "error", err)
-			tick.Reset(time.Second)
+			tick.Reset(lookAgain)
 			continue
 		}
 		tick.Reset(lookEvery)
@@ -134,6 +135,9 @@ func (e *endpoint) letGo() {
 func (e *endpoint) lose() {
 	e.mu.Lock()
 	s := e.current
+	if s != nil && s.handedOver {
+		e.current = nil
+	}
 	e.taken, e.holds = true, false
 	e.mu.Unlock()
 	if s != nil {

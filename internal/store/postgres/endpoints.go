@@ -78,7 +78,11 @@ func (s *Store) CalledEndpoints(ctx context.Context, owner string) (es []core.En
 	var keys []endpointKey
 	err = s.retry(ctx, "look for called endpoints", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
-			b.Queue(`UPDATE endpoints SET called = false WHERE owner = $1 AND called RETURNING user_id, id`, owner).
+			// A row that is being written is left for the next look. Two statements that lock
+			// rows in different orders would wait for each other.
+			b.Queue(`UPDATE endpoints e SET called = false FROM (SELECT user_id, id FROM endpoints
+				WHERE owner = $1 AND called ORDER BY user_id, id FOR UPDATE SKIP LOCKED) n
+				WHERE e.user_id = n.user_id AND e.id = n.id RETURNING e.user_id, e.id`, owner).
 				Query(collect(&keys, pgx.RowToStructByPos[endpointKey]))
 		})
 	})
