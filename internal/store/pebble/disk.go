@@ -152,14 +152,17 @@ func (d *disk) compacted(i pebble.CompactionInfo) {
 }
 
 func (d *disk) note(last *atomic.Pointer[error], err error) {
-	// Pebble reports a flush of memtables without rows in this way, and it is no failure.
-	if err == nil || err.Error() == "pebble: empty table" {
+	if err == nil || emptyTable(err) {
 		last.Store(nil)
 		return
 	}
 	last.Store(&err)
 	d.retry.Store(time.Now().Add(retryEvery).UnixNano())
 }
+
+// emptyTable reports whether err is how Pebble reports a flush of memtables without rows,
+// which is no failure.
+func emptyTable(err error) bool { return err.Error() == "pebble: empty table" }
 
 // isTable reports whether a file of the store is a table or belongs to one.
 func isTable(name string) bool {

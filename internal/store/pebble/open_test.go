@@ -214,3 +214,46 @@ func scribble(t *testing.T, dir, pattern string) {
 		}
 	}
 }
+
+// TestFatalErrorAtTheEndOfOpen verifies that a fatal error is never swallowed, whether it
+// comes before or after the end of Open.
+func TestFatalErrorAtTheEndOfOpen(t *testing.T) {
+	fatal := make(chan error, 2)
+	during := &opening{fatal: func(err error) { fatal <- err }, failed: make(chan struct{}), never: make(chan struct{})}
+	defer close(during.never)
+	go during.fail(syscall.ENOSPC) // it blocks until the process ends
+	<-during.failed
+	if err := during.end(); err != syscall.ENOSPC {
+		t.Errorf("an error before the end of Open: Open fails with %v", err)
+	}
+	after := &opening{fatal: func(err error) { fatal <- err }, failed: make(chan struct{})}
+	if err := after.end(); err != nil {
+		t.Errorf("no error before the end of Open: Open fails with %v", err)
+	}
+	after.fail(syscall.EIO)
+	if len(fatal) != 1 || <-fatal != syscall.EIO {
+		t.Error("an error after the end of Open did not reach Options.Fatal once")
+	}
+}
+
+// TestFailedCompactionDoesNotEndOpen reports a failed compaction, and then a failed flush,
+// while a store is opened: Open waits only for the flush.
+func TestFailedCompactionDoesNotEndOpen(t *testing.T) {
+	s := &Store{log: discard, disk: &disk{}, opening: &opening{failed: make(chan struct{}), never: make(chan struct{})}}
+	defer close(s.opening.never)
+	s.fatal = s.opening.fail
+	told := make(chan struct{})
+	listener := s.options(Options{}).EventListener
+	go func() {
+		listener.BackgroundError(syscall.EIO)
+		listener.CompactionEnd(pebble.CompactionInfo{Err: noSpace{syscall.ENOSPC}})
+		close(told)
+	}()
+	select {
+	case <-told:
+	case <-s.opening.failed:
+		t.Fatal("a failed compaction ends Open")
+	}
+	go listener.FlushEnd(pebble.FlushInfo{Err: syscall.ENOSPC})
+	<-s.opening.failed
+}

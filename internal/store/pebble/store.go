@@ -9,7 +9,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -98,7 +97,7 @@ type Store struct {
 	fatal func(error)
 	disk  *disk
 
-	opening *atomic.Bool // Open has not returned yet
+	opening *opening // nil if the files are only read
 
 	durable durable    // the snapshot that reads use
 	keys    sync.Mutex // held by SetKey
@@ -155,35 +154,68 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
+// opening decides where a fatal error goes. While the store is opened, the first one ends
+// Open; afterwards, it goes to Options.Fatal.
+type opening struct {
+	fatal  func(error)   // Options.Fatal
+	failed chan struct{} // closed at the first error
+	never  chan struct{} // nil, so that nothing comes from it; tests close it
+
+	mu    sync.Mutex // guards the fields below
+	ended bool       // Open returns
+	first error      // the first error before that
+}
+
+// fail takes a fatal error. It does not return if the error ends Open, or comes after one
+// that did: Pebble would go on as if nothing had failed.
+func (o *opening) fail(err error) {
+	o.mu.Lock()
+	if o.ended && o.first == nil {
+		o.mu.Unlock()
+		o.fatal(err)
+		return
+	}
+	if o.first == nil {
+		o.first = err
+		close(o.failed)
+	}
+	o.mu.Unlock()
+	<-o.never
+}
+
+// end ends the opening, and returns the error that came meanwhile, or nil.
+func (o *opening) end() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.ended = true
+	return o.first
+}
+
+// going reports whether the store is still being opened.
+func (o *opening) going() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return !o.ended
+}
+
 // openOrGiveUp calls open, and fails with the first error of the disk that comes meanwhile.
 // Pebble would wait in open until a flush succeeds, which it tries for ever, and does not
 // return from a failed write of the log or the manifest. Then the goroutines of open stay
 // blocked, and the lock stays held.
 func (s *Store) openOrGiveUp(o Options) error {
-	var opening atomic.Bool
-	opening.Store(true)
-	failed := make(chan error, 1)
-	s.fatal = func(err error) {
-		if !opening.Load() {
-			o.Fatal(err)
-			return
-		}
-		select {
-		case failed <- err:
-		default:
-		}
-		select {}
-	}
-	s.opening = &opening
+	s.opening = &opening{fatal: o.Fatal, failed: make(chan struct{})}
+	s.fatal = s.opening.fail
 	opened := make(chan error, 1)
 	go func() { opened <- s.open(o) }()
+	var err error
 	select {
-	case err := <-opened:
-		opening.Store(false)
-		return err
-	case err := <-failed:
-		return s.disk.notStarted(err)
+	case err = <-opened:
+	case <-s.opening.failed:
 	}
+	if failed := s.opening.end(); failed != nil { // even if open has returned: nothing can be written any more
+		return s.disk.notStarted(failed)
+	}
+	return err
 }
 
 func (s *Store) open(o Options) error {
@@ -267,7 +299,10 @@ func (s *Store) options(o Options) *pebble.Options {
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				s.log.Error("store: a file is damaged, so reads of its rows fail", "file", i.Path, "error", i.Details, "next", new(Damage).Remedy())
 			},
-			FlushEnd: s.disk.flushed,
+			FlushEnd: func(i pebble.FlushInfo) {
+				s.disk.flushed(i)
+				s.flushFailed(i.Err)
+			},
 			CompactionEnd: func(i pebble.CompactionInfo) {
 				s.disk.compacted(i)
 				if errors.Is(i.Err, syscall.ENOSPC) { // which Pebble does not report; see noSpace
@@ -284,14 +319,17 @@ func (s *Store) options(o Options) *pebble.Options {
 }
 
 // backgroundError logs why a flush or a compaction failed. Pebble tries it again; until a
-// flush succeeds, writes are refused. While the store is opened, it gives up instead,
-// unless a table is damaged.
+// flush succeeds, writes are refused.
 func (s *Store) backgroundError(err error) {
-	if s.opening.Load() && !pebble.IsCorruptionError(err) {
-		s.fatal(err)
-		return
-	}
 	s.log.Error("store: background work failed, and writes may be refused until it succeeds", "error", err.Error()) // formatted, it would have a stack
+}
+
+// flushFailed gives up the opening of the store if a flush fails meanwhile, unless a table is
+// damaged. Open waits for a flush, but not for a compaction.
+func (s *Store) flushFailed(err error) {
+	if err != nil && !emptyTable(err) && s.opening != nil && s.opening.going() && !pebble.IsCorruptionError(err) {
+		s.fatal(err)
+	}
 }
 
 // start compares the store's schema with this binary's, upgrades an older store, and
