@@ -21,6 +21,22 @@ func (s *Store) Checkpoint(dir string) error {
 	return nil
 }
 
+// CheckpointQuietly is Checkpoint for a second try. Writers wait meanwhile, and all rows are
+// flushed to tables first, so that nothing is written to a log or a manifest while it is
+// copied, and the copy's log has no rows. It fails if the flush would fail.
+func (s *Store) CheckpointQuietly(dir string) error {
+	s.applying.Lock()
+	defer s.applying.Unlock()
+	err := s.disk.check(0) // Flush would wait until the disk has room
+	if err == nil {
+		err = s.db.Flush() // it writes to the manifest even if there are no rows
+	}
+	if err != nil {
+		return fmt.Errorf("flush store %s before it is copied: %w", s.dir, err)
+	}
+	return s.Checkpoint(dir)
+}
+
 // SetEpoch replaces the epoch of the event log, durably. A reader that finds another
 // epoch than before knows that its cursor is invalid: after a restore, new events get
 // positions that lost events had before.
