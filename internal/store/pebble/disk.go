@@ -170,9 +170,10 @@ func isTable(name string) bool {
 }
 
 // Create creates a file. If a flush or a compaction has failed and none has succeeded
-// since, it waits before it creates a table.
+// since, it waits before it creates a table. Tables in another folder are those of a
+// backup, which may be on another disk: nothing is known of its space.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if !isTable(name) {
+	if !isTable(name) || d.PathJoin(d.dir, d.PathBase(name)) != name {
 		return d.FS.Create(name, category)
 	}
 	if d.failure() != nil {

@@ -246,3 +246,25 @@ func TestNoDescriptorsLeftIsUnavailable(t *testing.T) {
 	none.Store(nil)
 	hasUser(t, s, "u")
 }
+
+// TestTablesOfABackupAreNotJudged writes a big table into another folder while the store's
+// disk is full. That folder may be on another disk.
+func TestTablesOfABackupAreNotJudged(t *testing.T) {
+	fs := newSized(0)
+	d := &disk{FS: fs, dir: "store", keep: 1 << 20}
+	for _, dir := range []string{"store", "backup"} {
+		if err := fs.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		f, err := d.Create(fs.PathJoin(dir, "000001.sst"), vfs.WriteCategoryUnspecified)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Write(make([]byte, 2*lookEvery)); errors.Is(err, syscall.ENOSPC) != (dir == "store") {
+			t.Errorf("a table in %s: error %v", dir, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
