@@ -212,7 +212,7 @@ func newUndamaged(t *testing.T, dir string) *undamaged {
 	for _, r := range u.records {
 		u.rows[recordKey(r)] = winner{row: r}
 	}
-	raw, err := openRaw(vfs.NewMem(), "values")
+	raw, err := openRaw(vfs.NewMem(), "values", new(workSpace))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -10,6 +10,9 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
+	"syscall"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -106,30 +109,135 @@ func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string,
 		return report, err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	raw, err := openRaw(on, on.PathJoin(work, "values"))
-	if err != nil {
-		return report, err
+	if err := on.MkdirAll(work, 0o700); err != nil {
+		return report, fmt.Errorf("make the folder for the work: %w", err)
 	}
-	defer func() { err = errors.Join(err, raw.db.Close()) }()
 	opts := from.options(o)
 	opts.EnsureDefaults()
-	r := reader{ctx: ctx, fs: from.fs, dir: dir, opts: opts, raw: raw, report: &report}
-	if err := r.readAll(); err != nil {
-		return report, err
+	space := &workSpace{fs: on, dir: work, failed: make(chan struct{})}
+	found := Salvaged{}
+	err = space.run(ctx, yield, func(yield func(core.Record) error) error {
+		return salvageIn(ctx, reader{ctx: ctx, fs: from.fs, dir: dir, opts: opts, report: &found}, space, yield)
+	})
+	if errors.Is(err, errGivenUp) {
+		return report, err // the work may still change found
 	}
-	to, err := Open(on.PathJoin(work, "store"), Options{FS: on, CacheSize: 8 << 20, Initial: core.Resource{Epoch: "salvage"}})
+	return found, err
+}
+
+// salvageIn is Salvage with a reader of the damaged store and a place to work.
+func salvageIn(ctx context.Context, r reader, space *workSpace, yield func(core.Record) error) (err error) {
+	fs := space.fs
+	raw, err := openRaw(fs, fs.PathJoin(space.dir, "values"), space)
 	if err != nil {
-		return report, err
+		return err
+	}
+	defer func() { err = errors.Join(err, raw.db.Close()) }()
+	r.raw = raw
+	if err := r.readAll(); err != nil {
+		return err
+	}
+	to, err := Open(fs.PathJoin(space.dir, "store"), Options{
+		FS: fs, CacheSize: 8 << 20, MemTableSize: 4 << 20, Initial: core.Resource{Epoch: "salvage"},
+		Fatal: space.fatal, background: space.fail,
+	})
+	if err != nil {
+		return err
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
-	m := mender{ctx: ctx, work: work, store: to, raw: raw, report: &report, writer: writer{batch: to.db.NewBatch()}}
+	m := mender{ctx: ctx, work: space, store: to, raw: raw, report: r.report, writer: writer{batch: to.db.NewBatch()}}
 	if err := m.mend(); err != nil {
-		return report, err
+		return err
 	}
 	to.applying.Lock()
 	to.durable.publish(to.snapshot())
 	to.applying.Unlock()
-	return report, to.Export(ctx, yield)
+	return to.Export(ctx, yield)
+}
+
+// workSpace is the folder in which a salvage works. Pebble tries a flush that fails again for
+// ever, and whoever writes waits meanwhile; so the first failure of the disk ends the work.
+type workSpace struct {
+	fs     vfs.FS
+	dir    string
+	failed chan struct{} // closed at the first failure
+	never  chan struct{} // nil, so that nothing comes from it
+
+	once  sync.Once
+	first error // the first failure; set before failed is closed
+}
+
+// fail takes a failure of the disk.
+func (w *workSpace) fail(err error) {
+	w.once.Do(func() {
+		w.first = err
+		close(w.failed)
+	})
+}
+
+// fatal takes a failure after which Pebble must not go on. It does not return.
+func (w *workSpace) fatal(err error) {
+	w.fail(err)
+	<-w.never
+}
+
+// errGivenUp marks the errors after which the work was left as it was, and may still go on.
+var errGivenUp = errors.New("the salvage was given up")
+
+// cancelWait is the time that the work has to end by itself when it is cancelled. A disk that
+// does not answer would hold it for ever.
+const cancelWait = 10 * time.Second
+
+// run calls work in another goroutine, and returns when it ends, when the disk fails, or
+// cancelWait after ctx is done. In the last two cases the goroutine stays, the error wraps
+// errGivenUp, and yield is not called any more.
+func (w *workSpace) run(ctx context.Context, yield func(core.Record) error, work func(yield func(core.Record) error) error) error {
+	var yielding sync.Mutex
+	givenUp := false // guarded by yielding
+	ended := make(chan error, 1)
+	go func() {
+		ended <- work(func(r core.Record) error {
+			yielding.Lock()
+			defer yielding.Unlock()
+			if givenUp {
+				return errGivenUp
+			}
+			return yield(r)
+		})
+	}()
+	late := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(cancelWait, func() { close(late) }) })
+	defer stop()
+	var err error
+	select {
+	case err := <-ended:
+		select {
+		case <-w.failed:
+			if err != nil { // it may be a consequence, which says less
+				return w.failure()
+			}
+		default:
+		}
+		return err
+	case <-w.failed:
+		err = w.failure()
+	case <-late:
+		err = ctx.Err()
+	}
+	yielding.Lock()
+	givenUp = true
+	yielding.Unlock()
+	return fmt.Errorf("%w: %w", errGivenUp, err)
+}
+
+// failure returns the error for the first failure. It wraps core.ErrStorageFull if that is a
+// lack of space.
+func (w *workSpace) failure() error {
+	if !errors.Is(w.first, syscall.ENOSPC) {
+		return fmt.Errorf("write to the folder for the work %s: %w", w.dir, w.first)
+	}
+	usage, _ := w.fs.GetDiskUsage(w.dir) // zero if the file system cannot tell
+	return fmt.Errorf("%w: %d bytes are free in the folder for the work %s, which needs room for two copies of the rows: %v", core.ErrStorageFull, usage.AvailBytes, w.dir, w.first)
 }
 
 // values holds the values of all rows in all files, and the deletions. The key in db is the
@@ -153,11 +261,15 @@ type deletedRange struct {
 	sequence   uint64
 }
 
-func openRaw(fs vfs.FS, dir string) (*values, error) {
+func openRaw(fs vfs.FS, dir string, space *workSpace) (*values, error) {
 	if err := fs.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder for the work: %w", err)
 	}
-	db, err := pebble.Open(dir, &pebble.Options{FS: fs, DisableWAL: true, MemTableSize: 32 << 20, Logger: logger{discard, func(err error) { panic(err) }}, FormatMajorVersion: pebble.FormatValueSeparation})
+	db, err := pebble.Open(dir, &pebble.Options{
+		FS: fs, DisableWAL: true, MemTableSize: 32 << 20, FormatMajorVersion: pebble.FormatValueSeparation,
+		Logger:        logger{discard, space.fatal},
+		EventListener: &pebble.EventListener{BackgroundError: space.fail},
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the store for the work: %w", err)
 	}
@@ -247,7 +359,7 @@ func (v *values) each(f func(key, value []byte, file uint64) error) error {
 type mender struct {
 	ctx    context.Context
 	store  *Store
-	work   string // the folder for the work
+	work   *workSpace
 	raw    *values
 	report *Salvaged
 	writer

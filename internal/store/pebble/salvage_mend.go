@@ -313,7 +313,7 @@ func (m *mender) mendEvents() error {
 
 // sortEvents returns a store with the events in the order of their positions.
 func (m *mender) sortEvents() (*values, error) {
-	v, err := openRaw(m.store.fs, m.store.fs.PathJoin(m.work, "events"))
+	v, err := openRaw(m.work.fs, m.work.fs.PathJoin(m.work.dir, "events"), m.work)
 	if err != nil {
 		return nil, err
 	}

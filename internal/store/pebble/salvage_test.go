@@ -1,13 +1,20 @@
 package pebble
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -138,5 +145,55 @@ func TestSalvageReadsAroundAHole(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		mustClose(t, to)
+	}
+}
+
+// TestSalvageOnAFullDisk salvages with a folder for the work in which no table can be
+// written. Pebble would try for ever. It does so in another process, since the goroutines
+// of such a salvage stay.
+func TestSalvageOnAFullDisk(t *testing.T) {
+	const child = "TEST_SALVAGE_WITHOUT_TABLES"
+	if dir := os.Getenv(child); dir != "" {
+		full := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpCreate && isTable(op.Path) && strings.Contains(op.Path, "work/"+os.Getenv(child+"_IN")) {
+				return syscall.ENOSPC
+			}
+			return nil
+		}))
+		var err error
+		if os.Getenv(child+"_IN") == "store" {
+			_, err = Salvage(context.Background(), dir, Options{}, full, "work", func(core.Record) error { return nil })
+		} else { // a salvage writes there only if it finds many rows
+			space := &workSpace{fs: full, dir: "work", failed: make(chan struct{})}
+			err = space.run(context.Background(), nil, func(func(core.Record) error) error {
+				raw, err := openRaw(full, "work/values", space)
+				return errors.Join(err, raw.add([]byte("key"), nil, false, 1, 1), raw.commit(), raw.db.Flush())
+			})
+		}
+		fmt.Printf("full %v: %v\n", errors.Is(err, core.ErrStorageFull), err)
+		os.Exit(0)
+	}
+	dir := t.TempDir()
+	s := mustOpen(t, dir, vfs.Default)
+	for i := range 10 { // a memtable begins small
+		thread := fmt.Sprintf("19:%d@thread.v2", i)
+		c := &core.Change{
+			Key: thread, Thread: thread, Properties: &core.Properties{Topic: "t"},
+			Messages: []core.Message{{Kind: core.Text, Content: strings.Repeat("x", 1<<20)}},
+		}
+		if _, err := s.Apply(t.Context(), core.Batch{At: 1, Changes: []*core.Change{c}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustClose(t, s)
+	for _, store := range []string{"values", "store"} {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestSalvageOnAFullDisk$")
+		cmd.Env = append(os.Environ(), child+"="+dir, child+"_IN="+store)
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.HasPrefix(string(out), "full true: ") || !strings.Contains(string(out), "bytes are free in the folder for the work work") {
+			t.Errorf("no room for %s: %v, %s; want core.ErrStorageFull with the free bytes and the folder", store, err, out)
+		}
 	}
 }

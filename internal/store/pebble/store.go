@@ -66,6 +66,8 @@ type Options struct {
 	// A store that is only read needs little; the block cache uses the memory that
 	// memtables do not.
 	MemTableSize uint64
+
+	background func(error) // is told of failed flushes and compactions, unless it is nil
 }
 
 // NewMem returns a new, empty file system in memory, for Options.FS. The store's data
@@ -95,6 +97,7 @@ type Store struct {
 	dir   string
 	log   *slog.Logger
 	fatal func(error)
+	told  func(error) // Options.background
 	disk  *disk
 
 	opening *opening // nil if the files are only read
@@ -139,7 +142,7 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	usage, _ := o.FS.GetDiskUsage(dir) // zero if the file system cannot tell
 	o.MemTableSize = cmp.Or(o.MemTableSize, memTableFor(usage.TotalBytes))
-	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), disk: &disk{
+	s := &Store{lock: lock, fs: o.FS, dir: dir, log: cmp.Or(o.Logger, discard), told: o.background, disk: &disk{
 		FS: o.FS, dir: dir, keep: leftByTables(o.MemTableSize), floor: saturated(o.MinFree, reserve(o.MemTableSize)), closing: make(chan struct{}),
 	}}
 	if !o.ReadOnly {
@@ -321,6 +324,9 @@ func (s *Store) options(o Options) *pebble.Options {
 // backgroundError logs why a flush or a compaction failed. Pebble tries it again; until a
 // flush succeeds, writes are refused.
 func (s *Store) backgroundError(err error) {
+	if s.told != nil {
+		s.told(err)
+	}
 	s.log.Error("store: background work failed, and writes may be refused until it succeeds", "error", err.Error()) // formatted, it would have a stack
 }
 
