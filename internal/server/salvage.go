@@ -22,10 +22,11 @@ type (
 
 // Check verifies the embedded store in the data folder, or in a backup's folder, and
 // changes nothing in it; see pebble.CheckFolder. It fails with *NoDataError if there is no
-// store, and with *DataInUseError if a server uses it.
+// store, with *UnfinishedError if the folder is unfinished, and with *DataInUseError if a
+// server uses the store.
 func Check(ctx context.Context, c config.Config, report func(fault string)) (Checked, error) {
-	if !hasStore(c) {
-		return Checked{}, &NoDataError{Path: c.Data}
+	if err := mayRead(c); err != nil {
+		return Checked{}, err
 	}
 	checked, err := pebble.CheckFolder(ctx, storeFolder(c.Data), pebble.Options{CacheSize: forExport.cache, MemTableSize: forExport.memTable}, report)
 	return checked, inUse(c, err)
@@ -35,8 +36,8 @@ func Check(ctx context.Context, c config.Config, report func(fault string)) (Che
 // see pebble.Salvage. The empty folder work needs room for two copies of them. Salvage
 // changes nothing in the data folder. It fails as Check does.
 func Salvage(ctx context.Context, c config.Config, out io.Writer, work string, o ExportOptions) (sum transfer.Summary, report Salvaged, err error) {
-	if !hasStore(c) {
-		return sum, report, &NoDataError{Path: c.Data}
+	if err := mayRead(c); err != nil {
+		return sum, report, err
 	}
 	w := transfer.NewWriter(out, transfer.Options{Made: o.Now.UnixMilli(), Keys: o.Keys})
 	report, err = pebble.Salvage(ctx, storeFolder(c.Data), pebble.Options{CacheSize: forExport.cache}, vfs.Default, work, func(r core.Record) error {
@@ -51,6 +52,19 @@ func Salvage(ctx context.Context, c config.Config, out io.Writer, work string, o
 	}
 	sum, err = w.Close()
 	return sum, report, err
+}
+
+// mayRead fails as Check does if the data folder is unfinished or has no store.
+func mayRead(c config.Config) error {
+	if !c.InMemory() && c.Data != "" {
+		if err := CheckFinished(c.Data); err != nil {
+			return err
+		}
+	}
+	if !hasStore(c) {
+		return &NoDataError{Path: c.Data}
+	}
+	return nil
 }
 
 // inUse returns err, as *DataInUseError if a server uses the store.
