@@ -12,6 +12,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage"
 	"github.com/cockroachdb/pebble/v2/sstable"
+	"github.com/cockroachdb/pebble/v2/sstable/blob"
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/confab-chat/confab/internal/store/row"
@@ -24,7 +25,7 @@ type Checked struct {
 	Closed   bool     `json:"closed"`                // the store was closed, not killed
 	Log      int64    `json:"log"`                   // bytes read from the logs
 	LeftOver int64    `json:"leftOver"`              // bytes behind the last record of the newest log; they may be a write that a kill broke off
-	Strays   []string `json:"unaccounted,omitempty"` // tables that no record names
+	Strays   []string `json:"unaccounted,omitempty"` // tables that no record names, here or in the folder unaccounted
 }
 
 // CheckFolder verifies the store in dir, which no process may have open. It changes
@@ -46,6 +47,11 @@ func CheckFolder(ctx context.Context, dir string, o Options, report func(fault s
 		return c, err
 	}
 	c.Closed, c.Log, c.LeftOver, c.Strays = in.hasMark && in.mark.closed, in.logBytes, in.leftOver, in.strays()
+	aside, err := in.aside()
+	if err != nil {
+		return c, err
+	}
+	c.Strays = append(c.Strays, aside...)
 	if in.current == 0 {
 		return c, &Damage{Dir: dir, What: "there is no store in the folder"}
 	}
@@ -126,6 +132,16 @@ func newTableReader(r objstorage.Readable, opts *pebble.Options) (t *sstable.Rea
 	return sstable.NewReader(context.Background(), r, opts.MakeReaderOptions())
 }
 
+// newBlobReader is newTableReader for a file of values.
+func newBlobReader(r objstorage.Readable, opts *pebble.Options) (b *blob.FileReader, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("it cannot be read: %v", p)
+		}
+	}()
+	return blob.NewFileReader(context.Background(), r, blob.FileReaderOptions{ReaderOptions: opts.MakeReaderOptions().ReaderOptions})
+}
+
 // readFolder locks the store in dir for a command that only reads it.
 func readFolder(dir string, o Options) (s *Store, unlock func() error, err error) {
 	if o.FS == nil {
@@ -146,8 +162,11 @@ func readFolder(dir string, o Options) (s *Store, unlock func() error, err error
 // lockError returns the error of Open and of the commands that only read for a failed
 // lock of the folder.
 func lockError(dir string, err error) error {
-	if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EACCES) || strings.Contains(err.Error(), "lock held") {
+	switch {
+	case errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held"):
 		return fmt.Errorf("store %s: %w", dir, ErrInUse)
+	case errors.Is(err, syscall.EACCES):
+		return fmt.Errorf("store %s: this user may not lock or write its folder; run this as the user of the server: %w", dir, err)
 	}
 	return fmt.Errorf("lock the store's folder: %w", err)
 }

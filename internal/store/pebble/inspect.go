@@ -1,7 +1,6 @@
 package pebble
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,7 +15,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage"
 	"github.com/cockroachdb/pebble/v2/sstable"
-	"github.com/cockroachdb/pebble/v2/sstable/blob"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/atomicfs"
 
@@ -37,6 +35,7 @@ type inspection struct {
 
 	logs     []uint64 // numbers of the logs that are needed, in order
 	logBytes int64    // bytes read from them
+	records  int      // records, and parts of them, read from them
 	leftOver int64    // bytes behind the last record of the newest log
 	holes    int      // records behind them
 }
@@ -82,14 +81,15 @@ func inspect(fs vfs.FS, dir string, opts *pebble.Options) (*inspection, error) {
 	if err := in.readManifest(name); err != nil {
 		return nil, err
 	}
-	if err := in.checkTables(opts.MakeReaderOptions()); err != nil {
+	if err := in.checkTables(opts); err != nil {
 		return nil, err
 	}
 	if err := in.checkLogs(); err != nil {
 		return nil, err
 	}
-	// The marker is the last file of a new store, so it may be missing in an empty one.
-	if format == "" && (len(in.manifest.tables) > 0 || in.logBytes > 0) {
+	// The marker is the last file of a new store, so it may be missing in an empty one, whose
+	// log can have an end, but no record.
+	if format == "" && (len(in.manifest.tables) > 0 || in.records > 0) {
 		return nil, in.damaged("marker.format-version.*", nil, "it is missing")
 	}
 	return in, in.checkOptions(opts)
@@ -196,11 +196,11 @@ func (in *inspection) readManifest(name string) error {
 
 // checkTables fails unless each table that the manifest names exists, has the size that the
 // manifest says, and has a footer and properties that can be read.
-func (in *inspection) checkTables(o sstable.ReaderOptions) error {
+func (in *inspection) checkTables(opts *pebble.Options) error {
 	for _, number := range sorted(in.manifest.tables) {
 		name := fileName("", number, tableSuffix)
 		err := in.checkFile(name, in.manifest.tables[number], func(r objstorage.Readable) error {
-			t, err := sstable.NewReader(context.Background(), r, o)
+			t, err := newTableReader(r, opts)
 			if err != nil {
 				return err
 			}
@@ -213,7 +213,7 @@ func (in *inspection) checkTables(o sstable.ReaderOptions) error {
 	for _, number := range sorted(in.manifest.blobs) {
 		name := fileName("", number, blobSuffix)
 		err := in.checkFile(name, in.manifest.blobs[number], func(r objstorage.Readable) error {
-			b, err := blob.NewFileReader(context.Background(), r, blob.FileReaderOptions{ReaderOptions: o.ReaderOptions})
+			b, err := newBlobReader(r, opts)
 			if err != nil {
 				return err
 			}
@@ -281,10 +281,17 @@ func (in *inspection) checkLog(number uint64, newest bool) error {
 	defer f.Close()
 	chunks := newChunkReader(f, number)
 	for err == nil {
-		_, err = chunks.next()
+		if _, err = chunks.next(); err == nil {
+			in.records++
+		}
 	}
 	end, length := chunks.offset(), in.mark.length(logFile, number)
 	in.logBytes += end
+	if end != length || !errors.Is(err, errClosed) {
+		// The power failed soon after a later start, before the mark was synced: what the disk
+		// has of it is from the stop before.
+		in.mark.closed = false
+	}
 	var bad *badChunk
 	broken := errors.As(err, &bad)
 	if !broken && !errors.Is(err, io.EOF) && !errors.Is(err, errClosed) {
@@ -365,6 +372,23 @@ func (in *inspection) strays() (names []string) {
 		}
 	}
 	return names
+}
+
+// aside returns the names, with the folder, of the files that earlier starts moved to the
+// folder unaccounted.
+func (in *inspection) aside() ([]string, error) {
+	if !slices.Contains(in.names, unaccounted) {
+		return nil, nil
+	}
+	names, err := in.fs.List(in.fs.PathJoin(in.dir, unaccounted))
+	if err != nil {
+		return nil, fmt.Errorf("list the folder for files that are not accounted for: %w", err)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = in.fs.PathJoin(unaccounted, name)
+	}
+	return names, nil
 }
 
 // prepare makes the folder ready for Pebble: it moves the strays away and opens the mark.

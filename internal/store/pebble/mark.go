@@ -148,6 +148,7 @@ type mark struct {
 	mu     sync.Mutex // guards the fields below
 	state  markState
 	failed bool           // a write failed, which was logged
+	done   bool           // the mark is closed: what is synced later is not noted
 	timer  *time.Timer    // syncs the mark; nil if all notes are synced
 	timers sync.WaitGroup // the timer that runs
 }
@@ -184,6 +185,10 @@ func (m *mark) write() error {
 // note says that the first length bytes of a file are durable.
 func (m *mark) note(kind fileKind, number uint64, length int64) {
 	m.mu.Lock()
+	if m.done {
+		m.mu.Unlock()
+		return
+	}
 	i := slices.IndexFunc(m.state.files, func(f durableFile) bool { return f.kind == kind && f.number == number })
 	if i < 0 {
 		m.room()
@@ -204,11 +209,14 @@ func (m *mark) note(kind fileKind, number uint64, length int64) {
 	}
 }
 
-// room makes room for one more file. Only files that are needed no more are ever so many:
-// at most memTables logs are needed, and two manifests.
+// room makes room for one more file. Only logs that are needed no more are ever so many: at
+// most memTables logs are needed, and two manifests. So the oldest log goes first; a manifest
+// that is written seldom can have a lower number than any log.
 func (m *mark) room() {
 	for len(m.state.files) >= markEntries {
-		oldest := slices.MinFunc(m.state.files, func(a, b durableFile) int { return cmp.Compare(a.number, b.number) })
+		oldest := slices.MinFunc(m.state.files, func(a, b durableFile) int {
+			return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.number, b.number)) // logFile is the lower kind
+		})
 		m.state.files = slices.DeleteFunc(m.state.files, func(f durableFile) bool { return f == oldest })
 	}
 }
@@ -233,7 +241,7 @@ func (m *mark) flush() {
 // report logs the first error: without a mark, less damage is noticed, but nothing is
 // lost. The caller holds m.mu.
 func (m *mark) report(err error) {
-	if err == nil || m.failed {
+	if err == nil || m.failed || m.done {
 		return
 	}
 	m.failed = true
@@ -258,7 +266,7 @@ func (m *mark) close(ok bool) error {
 	m.timers.Wait()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.state.closed = ok
+	m.state.closed, m.done = ok, true
 	return errors.Join(m.write(), m.file.Sync(), m.file.Close())
 }
 

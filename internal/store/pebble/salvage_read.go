@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/batchrepr"
@@ -97,6 +98,27 @@ func (r *reader) readTables(in *inspection) error {
 	}
 	for _, number := range slices.Sorted(maps.Keys(missing)) {
 		r.report.lose(fileName("", number, tableSuffix), max(0, in.manifest.tables[number]), -1, "it is missing")
+	}
+	return r.readAside(in)
+}
+
+// readAside reads the tables that earlier starts moved to the folder unaccounted. They may
+// have rows of a lost record, and older values of rows.
+func (r *reader) readAside(in *inspection) error {
+	names, err := in.aside()
+	if err != nil {
+		r.report.lose(unaccounted, 0, -1, "%v", err)
+	}
+	for _, name := range names {
+		base, _, _ := strings.Cut(r.fs.PathBase(name), tableSuffix) // a second one of the same name has .1 behind
+		number, ok := fileNumber(base+tableSuffix, "", tableSuffix)
+		if !ok || !strings.Contains(name, tableSuffix) {
+			continue
+		}
+		r.report.Older = true
+		if err := r.readTable(name, number); err != nil {
+			return err
+		}
 	}
 	return nil
 }
