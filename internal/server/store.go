@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -40,7 +41,7 @@ func hasStore(c config.Config) bool {
 // storeOptions holds the options of openStore. All may be zero.
 type storeOptions struct {
 	logger *slog.Logger
-	fatal  func(error)
+	fatal  func(error) // nil prints the error and ends the process
 	now    func() time.Time
 	// cache and memTable bound memory of the embedded engine, in bytes; 0 means its
 	// default.
@@ -101,6 +102,9 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 
 // openEmbedded opens or creates the embedded store, in the data folder or in memory.
 func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebble.Store, error) {
+	if o.fatal == nil {
+		o.fatal = endProcess
+	}
 	po := pebble.Options{Initial: initial, MinFree: minFree(c), ReadOnly: o.readOnly, Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable}
 	dir := storeFolder(c.Data)
 	if c.InMemory() {
@@ -115,6 +119,14 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 		return nil, &DataInUseError{Path: c.Data, Err: err}
 	}
 	return s, err
+}
+
+// endProcess ends a command that is no server after the store's disk failed, because nobody
+// can tell which writes are durable.
+func endProcess(err error) {
+	text, _, _ := strings.Cut(err.Error(), "\n")
+	fmt.Fprintf(os.Stderr, "confab: the store failed: %s.\n", text)
+	os.Exit(1)
 }
 
 // openExisting opens the embedded store in the data folder. It fails with *NoDataError if
