@@ -49,7 +49,7 @@ func TestRun(t *testing.T) {
 			dir := t.TempDir()
 			var out strings.Builder
 			if err := run(t.Context(), options{
-				builds: [2]string{program, program}, pairs: 2, span: 50 * time.Millisecond, warm: 10 * time.Millisecond,
+				builds: [2]string{program, program}, pairs: 2, span: 500 * time.Millisecond, warm: 10 * time.Millisecond,
 				connections: 4, threads: 3, size: 128, dir: dir, database: database, listen: [2]bool{false, true},
 			}, &out); err != nil {
 				t.Fatalf("%v\n%s", err, out.String())
