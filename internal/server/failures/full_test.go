@@ -448,6 +448,7 @@ func (f *full) scrape() map[string]float64 {
 func (f *full) stopAndStart() {
 	f.Helper()
 	f.stop(syscall.SIGTERM, "on a full disk, under load")
+	f.fill("rest", diskSize) // the stop may have removed files of the store
 	for i, free := range []int64{0, 1 << 20, 3 << 20, 5 << 20, 8 << 20, 12 << 20} {
 		name := filepath.Join(f.disk, "rest")
 		info, err := os.Stat(name)
