@@ -393,6 +393,7 @@ type lines struct {
 	opened  time.Time
 	dials   int
 	stalled chan struct{} // closed when reads may go on; nil if they may
+	cuts    []time.Time
 }
 
 // line is a connection that can be cut and stalled.
@@ -444,6 +445,7 @@ func (ls *lines) reconnects() int {
 func (ls *lines) cut() {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
+	ls.cuts = append(ls.cuts, time.Now())
 	for c := range ls.open {
 		if rand.IntN(2) == 0 {
 			c.SetLinger(0)

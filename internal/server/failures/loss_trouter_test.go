@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -231,7 +232,8 @@ func (c *trouterClient) request(ws *socket, text string) bool {
 }
 
 // excused reports whether a reader may receive an event again that it has answered before:
-// the server that got the answer was killed within five seconds.
+// the server that got the answer was killed within five seconds, or the connection was cut
+// within a second, so that the answer was lost with it.
 func (r *reader) excused(before, again received, l *loss) bool {
 	if !r.trouter {
 		return false
@@ -241,7 +243,12 @@ func (r *reader) excused(before, again received, l *loss) bool {
 			return true
 		}
 	}
-	return false
+	r.lines.mu.Lock()
+	defer r.lines.mu.Unlock()
+	return slices.ContainsFunc(r.lines.cuts, func(cut time.Time) bool {
+		d := cut.Sub(before.at)
+		return d > 0 && d < time.Second && again.at.After(cut)
+	})
 }
 
 // socket is the client's end of a WebSocket (RFC 6455).
