@@ -221,16 +221,14 @@ func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	if day <= core.DayOf(time.Now().UnixMilli()) {
 		return nil // a simulation lasts less than a day
 	}
+	s.mu.Lock() // pebble deletes all events before the day: a commit of today must not come meanwhile
+	defer s.mu.Unlock()
 	if !s.sequenced {
 		err := s.Store.Trim(ctx, day)
 		tip, tipErr := s.Store.Tip(ctx)
-		s.mu.Lock()
-		defer s.mu.Unlock()
 		s.model.trimmed = max(s.model.trimmed, tip.Position)
 		return errors.Join(err, tipErr)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.floor, s.placed = s.end(), nil
 	s.model.trimmed = s.floor.Position
 	return nil
