@@ -25,7 +25,8 @@ type stream struct {
 	writing time.Time // when the present write began, or zero
 }
 
-// takeStream does what Take says for HTTP/2.
+// takeStream begins a stream as the response to an HTTP/2 request. It fails if the write
+// deadline of the http.Server cannot be taken off.
 func takeStream(w http.ResponseWriter, timeout time.Duration) (*stream, error) {
 	c := &stream{writer: w, controller: http.NewResponseController(w), timeout: timeout, done: make(chan struct{})}
 	if err := c.controller.SetWriteDeadline(time.Time{}); err != nil {

@@ -169,8 +169,8 @@ func (h *Handler) Drain(ctx context.Context) {
 	}
 }
 
-// saveTime is the longest time of one write of endpoints. Close has it too, also if its
-// ctx is done.
+// saveTime is the longest time that one write of endpoints to the store may take. The last
+// write, by Close, has this time even if Close was called with a context that is done.
 const saveTime = 5 * time.Second
 
 // Close waits until the sockets are closed, and stores what their clients have answered.

@@ -362,8 +362,8 @@ func (l *logReader) block(b []byte) error {
 	return nil
 }
 
-// skip returns the offset of the next chunk of this log in b, behind its first byte, or
-// the length of b.
+// skip looks for the next chunk of this log that can be read, behind the damaged place at
+// the start of b. It returns the chunk's offset in b, or the length of b if there is none.
 func (l *logReader) skip(b []byte) int {
 	for i := 1; i < len(b); i++ {
 		if _, _, err := parseChunk(b[i:], uint32(l.number)); err == nil || errors.Is(err, errClosed) {
