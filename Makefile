@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: damage simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
+.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -17,15 +17,27 @@ build:
 # race detector.
 quick: lint race
 
-# All that CI runs, under 40 minutes.
-check: quick floor crash full damage fuzz compat
-	./scripts/postgres -- $(MAKE) postgres
+# All that CI runs, under 40 minutes. What mostly waits, for the network or for processes of
+# its own, runs beside what keeps a processor busy.
+check: quick
+	$(MAKE) -j2 --output-sync=target compat busy
+	./scripts/postgres -- true # installs it
+	$(MAKE) -j2 --output-sync=target with-postgres-store with-postgres-servers
 	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live
-	./scripts/postgres -- $(MAKE) bench
+	./scripts/postgres -- $(MAKE) bench FIGURES=short
 	scripts/compatibility dist/compat dist/compat-postgres
 	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md differs from the results of the tests: commit the file that make check wrote"; exit 1; }
 
+# The tests of check that keep a processor or the disk busy, one after another.
+busy:
+	$(MAKE) floor
+	$(MAKE) crash
+	$(MAKE) full
+	$(MAKE) damage
+	$(MAKE) fuzz
+
 soak: check simulate
+	./scripts/postgres -- $(MAKE) bench
 	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
 	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_AWAY=5s,20s,75s TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
@@ -105,15 +117,25 @@ browser: need-python need-chromium build
 	COMPAT_BIN=dist/confab COMPAT_DATABASE=$$TEST_POSTGRES_URL COMPAT_OUT=dist/compat-postgres/browser.xml compat/browser/run; fi
 
 # The tests that need PostgreSQL. Usage: scripts/postgres -- make postgres
-postgres: need-cc need-python build
+postgres: postgres-store postgres-servers
+
+# Half of the tests that need PostgreSQL, with a server of their own.
+with-postgres-%:
+	./scripts/postgres -- $(MAKE) postgres-$*
+
+# The store, in the process of the test.
+postgres-store: need-cc
 	$(GO) test -race -count=1 -timeout 20m ./internal/store/postgres/...
 	$(GO) test -count=1 -run '^(TestEngines|TestTwoServers|TestMany|TestSendsBeside|TestErasure)' -v ./internal/rest ./internal/core
 	$(GO) test -count=1 -run 'Takeover|^TestTakenUnknown$$' -v ./internal/gateway/trouter
+	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
+	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
+
+# Servers in processes of their own, which are killed and paused, and the SDKs.
+postgres-servers: need-python build
 	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 TEST_AWAY=5s,20s $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens|TestCursorsAfterMoves)$$' -v ./internal/server
 	TEST_MOVE_KILLS=15 $(GO) test -count=1 -run '^TestKilledMoves$$/^import_into_PostgreSQL$$' -v ./internal/server
-	$(GO) test -count=1 -run '^TestRun$$' -v ./internal/bench/compare
-	TEST_FIGURES=1 $(GO) test -count=1 -run '^TestFigures$$' -v ./internal/store/postgres
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres
 
 # Readers of live events while connections are cut and servers killed, on both engines:
@@ -132,8 +154,10 @@ full:
 newest: need-python build
 	COMPAT_BIN=dist/confab compat/python/run-newest
 
+# Prints the figures. FIGURES=short measures a fifth of the rounds.
+FIGURES ?= 1
 bench:
-	TEST_FIGURES=1 $(GO) test -count=1 -run '^(TestFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
+	TEST_FIGURES=$(FIGURES) $(GO) test -count=1 -timeout 30m -run '^(TestFigures|TestLiveFigures|TestSequencingFigures|TestResumeFigures)$$' -v ./internal/bench
 	$(GO) test -run '^$$' -bench '^BenchmarkNewServer$$' -benchtime 50x ./chattest
 
 # Two builds side by side (docs/benchmarks.md): make bench-compare A=8a46270 [B=HEAD]

@@ -39,7 +39,7 @@ func TestFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes two minutes")
 	}
-	missed, err := bench.SendPath{Dir: t.TempDir(), Out: os.Stdout}.Run(t.Context())
+	missed, err := bench.SendPath{Dir: t.TempDir(), Pairs: rounds(5), Out: os.Stdout}.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -51,12 +51,12 @@ func TestFigures(t *testing.T) {
 	if per >= 4<<10 {
 		missed = append(missed, "4 KB written for a message")
 	}
-	more, err := bench.Front{Dir: t.TempDir(), Database: database(t), Out: os.Stdout}.Run(t.Context())
+	more, err := bench.Front{Dir: t.TempDir(), Database: database(t), Pairs: rounds(5), Out: os.Stdout}.Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
 	missed = append(missed, more...)
-	ratio, err := bench.BigThread(t.Context(), t.TempDir(), 250, 5, 2*time.Second)
+	ratio, err := bench.BigThread(t.Context(), t.TempDir(), 250, rounds(5), 2*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestFigures(t *testing.T) {
 	if ratio > 1.5 {
 		missed = append(missed, "1.5 times the CPU for 250 participants")
 	}
-	more, err = serveApart(t, bench.SDK{Rounds: 11, Sends: 2000, Out: os.Stdout}).Run(t.Context())
+	more, err = serveApart(t, bench.SDK{Rounds: rounds(11), Sends: 2000, Out: os.Stdout}).Run(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,6 +81,15 @@ func TestFigures(t *testing.T) {
 	for _, m := range missed {
 		fmt.Println("bar missed:", m)
 	}
+}
+
+// rounds returns how often a figure is measured: n times, or a fifth of it with
+// TEST_FIGURES=short, which make check sets because it has no time for more.
+func rounds(n int) int {
+	if os.Getenv("TEST_FIGURES") == "short" {
+		return max(1, n/5)
+	}
+	return n
 }
 
 // database creates an empty database on the PostgreSQL server that scripts/postgres

@@ -418,7 +418,7 @@ func TestLiveFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes three minutes")
 	}
-	o := live{people: 250, rounds: 5, messages: 400, bursts: 4, burst: 64, pairs: 50, span: 2 * time.Second, out: os.Stdout}
+	o := live{people: 250, rounds: rounds(5), messages: 400, bursts: 4, burst: 64, pairs: rounds(50), span: 2 * time.Second, out: os.Stdout}
 	for _, m := range o.run(t) {
 		fmt.Println("bar missed:", m)
 	}

@@ -399,22 +399,22 @@ func TestResumeFigures(t *testing.T) {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes three minutes")
 	}
 	fmt.Println()
-	missed := resume{engine: "embedded store", store: embedded(t), threads: 200, news: 3, rounds: 101, out: os.Stdout}.run(t)
+	missed := resume{engine: "embedded store", store: embedded(t), threads: 200, news: 3, rounds: rounds(101), out: os.Stdout}.run(t)
 	if address := database(t); address != "" {
 		s, err := postgres.Open(t.Context(), address, postgres.Options{Initial: resumeResource})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer s.Close()
-		missed = append(missed, resume{engine: "PostgreSQL", store: s, threads: 200, news: 3, rounds: 101, out: os.Stdout}.run(t)...)
-		missed = append(missed, resume{engine: "PostgreSQL", store: s, threads: 100_000, news: 3, rounds: 5, memory: true, pairs: 20, rate: 100, span: 2 * time.Second, out: os.Stdout}.run(t)...)
+		missed = append(missed, resume{engine: "PostgreSQL", store: s, threads: 200, news: 3, rounds: rounds(101), out: os.Stdout}.run(t)...)
+		missed = append(missed, resume{engine: "PostgreSQL", store: s, threads: 100_000, news: 3, rounds: rounds(5), memory: true, pairs: rounds(20), rate: 100, span: 2 * time.Second, out: os.Stdout}.run(t)...)
 	}
 	disk, err := pebble.Open(t.TempDir(), pebble.Options{Initial: resumeResource})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer disk.Close()
-	missed = append(missed, resume{engine: "embedded store", store: disk, threads: 100_000, news: 3, rounds: 5, memory: true, pairs: 20, rate: 100, span: 2 * time.Second, out: os.Stdout}.run(t)...)
+	missed = append(missed, resume{engine: "embedded store", store: disk, threads: 100_000, news: 3, rounds: rounds(5), memory: true, pairs: rounds(20), rate: 100, span: 2 * time.Second, out: os.Stdout}.run(t)...)
 	for _, m := range missed {
 		fmt.Println("bar missed:", m)
 	}

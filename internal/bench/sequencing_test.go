@@ -238,7 +238,7 @@ func TestSequencingFigures(t *testing.T) {
 	if address == "" {
 		return
 	}
-	for _, m := range (sequencing{database: address, senders: []int{1, 64}, rounds: 5, span: 2 * time.Second, out: os.Stdout}).run(t) {
+	for _, m := range (sequencing{database: address, senders: []int{1, 64}, rounds: rounds(5), span: 2 * time.Second, out: os.Stdout}).run(t) {
 		fmt.Println("bar missed:", m)
 	}
 }
