@@ -302,10 +302,6 @@ func (l *awayLoad) compare(t *testing.T) {
 			if got.status >= 500 && got.status != 503 {
 				t.Errorf("the request %s got %d: %s", line.Request, got.status, line.Note)
 			}
-			// The timers end at the bars; the rest is for a machine under heavy load.
-			if got.took > 2*answeredWithin || got.status == 503 && got.took > 2*refusedWithin {
-				t.Errorf("the request %s got %d after %v", line.Request, got.status, got.took)
-			}
 		}
 	}
 	for id, got := range l.received {
@@ -315,6 +311,11 @@ func (l *awayLoad) compare(t *testing.T) {
 	}
 	if logged == 0 {
 		t.Error("no request is in the logs")
+	}
+	t.Logf("the longest request took %v, bar %v; the longest that was refused with 503 %v, bar %v",
+		l.sum.longest, answeredWithin, l.sum.longestRefusal, refusedWithin)
+	if l.sum.longest > 5*answeredWithin || l.sum.longestRefusal > 5*refusedWithin {
+		t.Error("a request took more than five times its bar")
 	}
 	t.Logf("%d requests are in the logs, with what their clients got; %d of them of unknown fate, without an answer", logged, unknown)
 }
