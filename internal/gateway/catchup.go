@@ -155,7 +155,8 @@ func (r *replay) release() {
 }
 
 // deliver writes a page of events, and the control bytes that wait. It reports false if the
-// client was too slow: then the slots are given back, and the replay must end.
+// replay must end: the client takes no more now, or the session has ended, or the client was
+// too slow. In the last case the slots were given back.
 func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 	writing := true
 	patience := time.AfterFunc(slotTime, func() {
@@ -167,12 +168,12 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 		}
 	})
 	defer patience.Stop()
-	b = r.s.deliver(b, events)
+	b, all := r.s.deliver(b, events)
 	r.s.flushControl()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	writing = false
-	return b, !r.slow
+	return b, all && !r.slow
 }
 
 // unread is a thread with events that were not delivered yet.
@@ -237,8 +238,8 @@ func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 		} else if why != 0 {
 			return r.tellGap(b, why), nil
 		}
-		var inTime bool
-		if b, inTime = r.deliver(b[:0], told); !inTime || r.s.stopped() {
+		var all bool
+		if b, all = r.deliver(b[:0], told); !all || r.s.stopped() {
 			return b, nil
 		}
 	}
@@ -283,8 +284,10 @@ func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
 // tellGap tells the client that it misses events up to r.to.
 func (r *replay) tellGap(b []byte, why GapReason) []byte {
 	r.s.hub.stats.gap(why)
-	b = r.s.deliver(b[:0], []queued{{&Event{Gap: why}, r.to}})
-	r.s.caughtUp(r.to)
+	b, all := r.s.deliver(b[:0], []queued{{&Event{Gap: why}, r.to}})
+	if all {
+		r.s.caughtUp(r.to)
+	}
 	return b
 }
 

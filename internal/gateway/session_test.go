@@ -49,6 +49,58 @@ func TestFullClientCatchesUp(t *testing.T) {
 	})
 }
 
+// TestAnswerWhileCatchingUp opens sessions that must catch up, whose clients take three events
+// at a time and answer when the sink has said a number of times that it is full, or when
+// nothing else goes on. It checks that each session gets everything once.
+func TestAnswerWhileCatchingUp(t *testing.T) {
+	for times := 1; times <= 4; times++ {
+		t.Run(fmt.Sprint("full=", times), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				h := newHouse(t, gateway.Bounds{})
+				defer h.stop()
+				ann := h.user()
+				thread := h.thread("plans", ann)
+				start, err := h.store.Tip(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				var want []string
+				for i := range 100 {
+					h.send(ann, thread, fmt.Sprint(i))
+					want = append(want, fmt.Sprint("messageReceived:", i))
+				}
+				k := &sink{}
+				s, err := h.hub.Open(t.Context(), h.claims(ann), &start, gateway.SessionOptions{}, k)
+				if err != nil {
+					t.Fatal(err)
+				}
+				limit, asked := 3, 0
+				answer := func() {
+					limit, asked = k.appended+3, 0
+					go s.Wake()
+				}
+				k.full = func() bool {
+					if k.appended < limit {
+						return false
+					}
+					if asked++; asked == times {
+						answer()
+					}
+					return true
+				}
+				s.Start(nil)
+				for range want {
+					synctest.Wait()
+					k.mu.Lock()
+					answer()
+					k.mu.Unlock()
+				}
+				k.want(t, want...)
+			})
+		})
+	}
+}
+
 // TestWakeIsNotLost wakes a session right after its sink has said that it is full, and
 // checks that the session goes on.
 func TestWakeIsNotLost(t *testing.T) {

@@ -105,14 +105,15 @@ func (s *Session) write(brief bool) {
 			if w.beat && len(w.events) == 0 {
 				b = s.sink.Append(b, nil, w.at)
 			}
-			b = s.deliver(b, w.events)
+			b, _ = s.deliver(b, w.events)
 		}
 	}
 }
 
 // deliver writes b and the events. Those that the client cannot take yet go back to the
-// queue. It returns the buffer.
-func (s *Session) deliver(b []byte, events []queued) []byte {
+// queue. It returns the buffer, and whether all events were written. A caller must not ask
+// Sink.Full instead: the client may have answered since.
+func (s *Session) deliver(b []byte, events []queued) (_ []byte, all bool) {
 	for len(b) > 0 || len(events) > 0 {
 		n := 0
 		for n < len(events) && len(b) < maxWrite && (n == 0 || !s.sink.Full()) {
@@ -122,7 +123,7 @@ func (s *Session) deliver(b []byte, events []queued) []byte {
 		if len(b) > 0 {
 			if err := s.sink.Write(b); err != nil {
 				s.End(WhyOf(err))
-				return b
+				return b, false
 			}
 		}
 		if n > 0 {
@@ -132,10 +133,10 @@ func (s *Session) deliver(b []byte, events []queued) []byte {
 		events, b = events[n:], b[:0]
 		if len(events) > 0 && s.sink.Full() {
 			s.putBack(events)
-			return b
+			return b, false
 		}
 	}
-	return b
+	return b, true
 }
 
 // moveTo records that all events up to q were written. Only a gap moves the session back in
