@@ -185,9 +185,17 @@ type unread struct {
 
 // run writes the events, and then moves the session to the end. It returns the buffer.
 func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
-	if why, err := r.gap(ctx, r.from); err != nil {
+	why, err := r.gap(ctx, r.from)
+	switch {
+	case err != nil:
 		return b, err
-	} else if why != 0 {
+	case ahead(r.from, r.to) && why != GapLost:
+		// The client has all up to r.to from a server that is ahead of this one. A gap would
+		// move it back, and it would get events twice. If the log was trimmed after r.to, the
+		// feed will find that, and breakOff will move r.to.
+		r.s.caughtUp(r.to)
+		return b, nil
+	case why != 0:
 		return r.tellGap(b, why), nil
 	}
 	news, err := r.s.hub.o.Store.News(ctx, r.s.claims.User, r.from.Position, r.s.hub.bounds.News+1)

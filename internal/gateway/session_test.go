@@ -258,6 +258,50 @@ func TestCursorOfAServerAhead(t *testing.T) {
 	})
 }
 
+// TestTrimOnAServerBehind moves a session to a server that has not yet seen what the session
+// has got, and trims the log. It checks that the session gets nothing twice.
+func TestTrimOnAServerBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, gateway.Bounds{})
+		defer h.stop()
+		ann := h.user()
+		thread := h.thread("plans", ann)
+		bus := new(local.Bus)
+		behind := *h
+		behind.hub = gateway.NewHub(gateway.Options{Core: h.core, Store: h.store, Bus: bus, Keys: h.tokens})
+		ctx, stop := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		defer running.Wait()
+		defer stop()
+		running.Go(func() { behind.hub.Run(ctx) })
+		defer behind.hub.Drain(ctx)
+		if _, err := behind.hub.At(ctx); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		heard := h.bus.Subscribe(10)
+		defer heard.Close()
+		_, k := h.open(ann, nil, gateway.SessionOptions{})
+		h.send(ann, thread, "one")
+		k.want(t, "messageReceived:one")
+		from := k.last
+		h.send(ann, thread, "two")
+		if err := h.store.Trim(ctx, core.DayOf(time.Now().UnixMilli())+1); err != nil {
+			t.Fatal(err)
+		}
+		_, k = behind.open(ann, &from, gateway.SessionOptions{})
+		synctest.Wait()
+		bus.Publish(<-heard.Happenings())
+		synctest.Wait()
+		k.want(t)
+		time.Sleep(2 * time.Second) // the server behind looks at the log
+		k.want(t, "gap:trimmed")
+		h.send(ann, thread, "three")
+		time.Sleep(2 * time.Second)
+		k.want(t, "messageReceived:three")
+	})
+}
+
 // TestTypingOnAServerBehind moves a session to a server that has not yet seen what the session
 // has got, and tells it a typing notification there. It checks that the session gets nothing
 // twice when the server has read the log.
