@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -47,11 +48,15 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat LogFormat
 
-	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
-	MaxBodySize     int64 // bytes
-	ThreadCache     int64 // bytes
-	LiveSessions    int   // most live connections; 0: as many as the limit of open files allows
-	LiveQueue       int64 // bytes of events that wait for live connections
+	MinFreeSpace int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
+	MaxBodySize  int64 // bytes
+	ThreadCache  int64 // bytes
+	LiveSessions int   // most live connections; 0: as many as the limit of open files allows
+	LiveQueue    int64 // bytes of events that wait for live connections
+
+	ConnectionsPerAddress int            // most connections of one client address; 0: no limit
+	TrustedProxies        []netip.Prefix // addresses of proxies in front of the server
+
 	BodyTimeout     time.Duration
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -70,12 +71,14 @@ func accessKey(t *testing.T, text string) communication.AccessKey {
 	return key
 }
 
-var ignoreOrigins = cmpopts.IgnoreUnexported(Config{})
+var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateComparable(netip.Prefix{})}
 
 func TestDefaults(t *testing.T) {
 	production := Config{
 		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo,
-		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20, BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, ShutdownTimeout: 10 * time.Second,
+		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
+		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
+		BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, ShutdownTimeout: 10 * time.Second,
 	}
 	got, dir, err := place{flags: []string{"--data", "d"}}.load(t)
 	if err != nil {
@@ -202,6 +205,8 @@ resource-id: A5BA7870-ef05-4e2b-9901-7751faa29e20
 limits: azure
 deletion-grace: 1h
 events-kept: 30
+connections-per-address: 40
+trusted-proxies: [10.0.0.7, 192.168.5.9/16]
 `,
 		env:   []string{"CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
 		flags: []string{"--shutdown-timeout=500ms", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
@@ -215,7 +220,9 @@ events-kept: 30
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
-		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20, BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownTimeout: 500 * time.Millisecond,
+		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
+		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
+		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownTimeout: 500 * time.Millisecond,
 		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Limits: limits.Azure,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
@@ -290,6 +297,8 @@ func TestRefused(t *testing.T) {
 		{"resource id of a user", flag("--resource-id=8:acs:x"), []Error{{"resource-id", "flag --resource-id", `"8:acs:x" is not a GUID`, "write the part of a user id between 8:acs: and _, such as a5ba7870-ef05-4e2b-9901-7751faa29e20"}}},
 		{"limits", env("CONFAB_LIMITS=Fair"), []Error{{"limits", "variable CONFAB_LIMITS", `"Fair" is not a profile of limits`, "write azure, fair or off"}}},
 		{"no live sessions", flag("--live-sessions=0"), []Error{{"live-sessions", "flag --live-sessions", `"0" is not a number of connections`, "write a whole number from 1, or auto"}}},
+		{"negative connections", flag("--connections-per-address=-1"), []Error{{"connections-per-address", "flag --connections-per-address", `"-1" is not a number of connections`, "write a whole number from 1, or 0 for no limit"}}},
+		{"proxy by name", flag("--trusted-proxies=proxy.lan"), []Error{{"trusted-proxies", "flag --trusted-proxies", `"proxy.lan" is not a list of addresses`, "write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16, or off"}}},
 		{"events of one day", flag("--events-kept=1"), []Error{{"events-kept", "flag --events-kept", `"1" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events for ever", flag("--events-kept=4294967296"), []Error{{"events-kept", "flag --events-kept", `"4294967296" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events of a duration", flag("--events-kept=48h"), []Error{{"events-kept", "flag --events-kept", `"48h" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},

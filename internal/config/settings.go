@@ -75,6 +75,10 @@ var Settings = []Setting{
 		Help: "most live connections at a time; auto: as many as the limit of open files allows"},
 	{Name: "live-queue", Default: "64MiB", Value: "size", set: setLiveQueue,
 		Help: "memory for events that wait for slow live connections"},
+	{Name: "connections-per-address", Default: "256", Value: "number", set: setConnectionsPerAddress,
+		Help: "most connections of one client address, more are closed at once; 0: no limit"},
+	{Name: "trusted-proxies", Default: "127.0.0.1/32,::1/128", Value: "names", set: setTrustedProxies,
+		Help: "addresses or networks of the proxies in front of the server, separated by commas, or off; those that you set are exempt from connections-per-address"},
 	{Name: "shutdown-timeout", Default: "10s", Value: "duration", set: setShutdownTimeout,
 		Help: "time that requests in progress have to finish when the server stops"},
 }

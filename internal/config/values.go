@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -275,6 +276,33 @@ func setLiveSessions(c *Config, v value) (err error) {
 func setLiveQueue(c *Config, v value) (err error) {
 	c.LiveQueue, err = v.size(1)
 	return err
+}
+
+func setConnectionsPerAddress(c *Config, v value) (err error) {
+	if c.ConnectionsPerAddress, err = strconv.Atoi(v.text); err != nil || c.ConnectionsPerAddress < 0 {
+		return bad(v, "is not a number of connections", "write a whole number from 1, or 0 for no limit")
+	}
+	return nil
+}
+
+func setTrustedProxies(c *Config, v value) error {
+	if v.text == "off" {
+		return nil
+	}
+	for text := range strings.SplitSeq(v.text, ",") {
+		if text = strings.TrimSpace(text); text == "" {
+			continue
+		}
+		network, err := netip.ParsePrefix(text)
+		if address, aerr := netip.ParseAddr(text); aerr == nil && address.Zone() == "" {
+			network, err = netip.PrefixFrom(address, address.BitLen()), nil
+		}
+		if err != nil {
+			return bad(v, "is not a list of addresses", "write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16, or off")
+		}
+		c.TrustedProxies = append(c.TrustedProxies, network.Masked())
+	}
+	return nil
 }
 
 func setShutdownTimeout(c *Config, v value) (err error) {
