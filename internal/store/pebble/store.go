@@ -67,6 +67,10 @@ type Options struct {
 	// memtables do not.
 	MemTableSize uint64
 
+	// MaxOpenFiles is about the most files that the store has open at a time; 0 is 1,000. At
+	// least 64 tables stay open.
+	MaxOpenFiles int
+
 	background func(error) // is told of failed flushes and compactions, unless it is nil
 }
 
@@ -278,10 +282,11 @@ func (s *Store) closeMark(ok bool) error {
 func (s *Store) options(o Options) *pebble.Options {
 	memTableSize := o.MemTableSize
 	opts := &pebble.Options{
-		FS:       s.disk,
-		Lock:     s.lock,
-		ReadOnly: o.ReadOnly,
-		Logger:   logger{s.log, s.fatal},
+		FS:           s.disk,
+		Lock:         s.lock,
+		ReadOnly:     o.ReadOnly,
+		Logger:       logger{s.log, s.fatal},
+		MaxOpenFiles: cmp.Or(o.MaxOpenFiles, 1000),
 		// Fixed, so that a later Pebble does not upgrade the files: an upgrade cannot
 		// be undone.
 		FormatMajorVersion: pebble.FormatValueSeparation,
@@ -327,8 +332,14 @@ func (s *Store) backgroundError(err error) {
 	if s.told != nil {
 		s.told(err)
 	}
-	s.log.Error("store: background work failed, and writes may be refused until it succeeds", "error", err.Error()) // formatted, it would have a stack
+	s.log.Error("store: background work failed, and writes may be refused until it succeeds", "error", plain{err})
 }
+
+// plain is an error without the stack that a log would print of Pebble's errors.
+type plain struct{ err error }
+
+func (p plain) Error() string { return p.err.Error() }
+func (p plain) Unwrap() error { return p.err }
 
 // flushFailed gives up the opening of the store if a flush fails meanwhile, unless a table is
 // damaged. Open waits for a flush, but not for a compaction.
@@ -470,8 +481,15 @@ type logger struct {
 func (l logger) Infof(string, ...any) {}
 
 func (l logger) Errorf(format string, args ...any) {
-	l.log.Error("store: " + fmt.Sprintf(format, args...))
+	l.log.Error("store: the engine reports an error", "error", report{format, fmt.Sprintf(format, args...)})
 }
+
+// report is an error that Pebble only logs. It wraps the format of its text, which is the
+// same for all errors of a kind, so that a log can tell repeated ones from others.
+type report struct{ format, text string }
+
+func (r report) Error() string { return r.text }
+func (r report) Unwrap() error { return errors.New(r.format) }
 
 func (l logger) Fatalf(format string, args ...any) {
 	l.fatal(fmt.Errorf(format, args...))
