@@ -85,6 +85,41 @@ type Live struct {
 // Live registers the metrics of live connections. It calls live at each scrape.
 func (m *Metrics) Live(live func() Live) { m.registry.MustRegister(liveCollector(live)) }
 
+// Connections holds the figures of the connections of clients.
+type Connections struct {
+	Open, Most int
+	Refused    uint64 // closed at once, because their address had too many
+	Displaced  uint64 // closed while they waited for a request, to make room for others
+	Pauses     uint64 // times that a listener stopped accepting
+	Dropped    uint64 // closed because they held the most bytes of unfinished requests
+	Held       int64  // bytes of unfinished requests
+}
+
+// Connections registers the metrics of the connections of clients. It calls connections for
+// each metric at each scrape.
+func (m *Metrics) Connections(connections func() Connections) {
+	for _, d := range []struct {
+		name, help string
+		counter    bool
+		value      func(Connections) float64
+	}{
+		{"confab_connections", "Connections of clients that are open.", false, func(c Connections) float64 { return float64(c.Open) }},
+		{"confab_connections_most", "Connections of clients that the limit of open files allows.", false, func(c Connections) float64 { return float64(c.Most) }},
+		{"confab_connections_refused_total", "Connections closed at once because their address had too many.", true, func(c Connections) float64 { return float64(c.Refused) }},
+		{"confab_connections_displaced_total", "Connections closed while they waited for a request, to make room for others.", true, func(c Connections) float64 { return float64(c.Displaced) }},
+		{"confab_accept_pauses_total", "Times that a listener stopped accepting connections, because all were busy.", true, func(c Connections) float64 { return float64(c.Pauses) }},
+		{"confab_connections_dropped_total", "Connections closed because they held the most bytes of unfinished requests.", true, func(c Connections) float64 { return float64(c.Dropped) }},
+		{"confab_request_bytes_held", "Bytes of request bodies that are in memory.", false, func(c Connections) float64 { return float64(c.Held) }},
+	} {
+		value := func() float64 { return d.value(connections()) }
+		if d.counter {
+			m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: d.name, Help: d.help}, value))
+		} else {
+			m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: d.name, Help: d.help}, value))
+		}
+	}
+}
+
 // Official holds the figures of the clients of the official protocol for live events.
 type Official struct {
 	Endpoints int    // in memory now

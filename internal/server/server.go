@@ -88,6 +88,8 @@ type Info struct {
 	Fresh     bool   // the data folder is new
 	NewCA     bool   // the certificate authority is new: no client trusts it yet
 
+	Connections int // of clients at a time, as the limit of open files allows
+
 	AccessKey string // the primary access key in base64
 	// CAFile, BundleFile and TrustStoreFile are files that make clients trust the
 	// server, in different formats. They are empty with a certificate of the user's own.
@@ -112,6 +114,9 @@ type Server struct {
 	ready   atomic.Bool
 	away    atomic.Bool // the database does not answer; see watchKeys
 	servers []*http.Server
+	clients *gate // of the ports for clients
+	bodies  *bodies
+	running handlers // of all ports
 	// writeTimeout of the servers; it begins when a request's header has arrived.
 	writeTimeout time.Duration
 	serving      sync.WaitGroup
@@ -179,9 +184,13 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, s.info.LocalEndpoint)
 	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
 	s.writeTimeout = max(writeTimeout, o.Config.BodyTimeout+answerTimeout)
-	s.serve(ports.https, handler, tlsConfig)
-	s.serve(ports.http, handler, nil)
-	s.serve(ports.ops, s.opsHandler(), nil)
+	s.clients, s.bodies = clientGate(o.Config), newBodies(max(heldBodies, 4*o.Config.MaxBodySize))
+	s.info.Connections = s.clients.most
+	s.metrics.Connections(s.connectionStats)
+	operators := newGate(operatorConnections, 0, nil)
+	s.serve(ports.https, s.clients, handler, tlsConfig)
+	s.serve(ports.http, s.clients, handler, nil)
+	s.serve(ports.ops, operators, s.opsHandler(), nil)
 	sweeping, stop := context.WithCancel(context.Background())
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
@@ -384,9 +393,18 @@ func (s *Server) logAccess(r rest.Record) {
 		slog.String("agent", r.UserAgent), slog.String("request", r.RequestID))
 }
 
-// serve starts an HTTP server on the listeners of a port, with TLS if config is not nil.
-// It does nothing for a port that is off.
-func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
+// Limits of a connection of HTTP/2, beside those of bodies and of the rest package. A client
+// that resets its streams has no more handlers than that; net/http ends a connection that
+// resets without end.
+const (
+	maxStreams    = 128      // at a time
+	streamWindow  = 64 << 10 // bytes of one stream that nobody has read yet
+	receiveWindow = 1 << 20  // bytes of all
+)
+
+// serve starts an HTTP server on the listeners of a port, with TLS if config is not nil. The
+// connections are counted by gate. It does nothing for a port that is off.
+func (s *Server) serve(p port, gate *gate, handler http.Handler, config *tls.Config) {
 	if len(p.listeners) == 0 {
 		return
 	}
@@ -395,13 +413,19 @@ func (s *Server) serve(p port, handler http.Handler, config *tls.Config) {
 		config.DynamicRecordSizingDisabled = true
 	}
 	srv := &http.Server{
-		Handler: handler, TLSConfig: config, MaxHeaderBytes: maxHeader,
+		Handler: s.running.track(s.bodies.limit(handler)), TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: s.writeTimeout,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: receiveWindow,
+			WriteByteTimeout: answerTimeout, SendPingTimeout: idleTimeout, PingTimeout: answerTimeout,
+		},
+		ConnState: gate.state, ConnContext: withCarrier,
 		// Log failed handshakes only at debug level: they are errors of clients.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	s.servers = append(s.servers, srv)
 	for _, l := range p.listeners {
+		l = gate.listener(l)
 		s.serving.Go(func() {
 			run := srv.Serve
 			if config != nil {
@@ -451,9 +475,15 @@ func (s *Server) StoreFails() bool {
 	return ok && embedded.Failing()
 }
 
+// cutTimeout is the time in which handlers return after their connections were cut off. It
+// is less than the time that cmd/confab gives the store beyond its --shutdown-timeout.
+const cutTimeout = 1500 * time.Millisecond
+
 // Close stops accepting connections, waits for running requests until ctx is done, and
-// closes the store. It fails if requests were cut off or the store could not be closed.
-// Further calls return the same error.
+// closes the store when the last handler has returned. It fails if requests were cut off or
+// the store could not be closed. If a handler does not return within cutTimeout of ctx, the
+// store stays open, because the handler uses it: the process should exit then. Further
+// calls return the same error.
 func (s *Server) Close(ctx context.Context) error {
 	s.once.Do(func() {
 		s.ready.Store(false)
@@ -472,7 +502,14 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 		s.stopSweep()
 		s.serving.Wait()
-		s.err = errors.Join(errors.Join(errs...), s.release())
+		if n := s.running.end(cutTimeout); n > 0 {
+			err := fmt.Errorf("%d requests do not end, so the store is not closed", n)
+			s.log.Error("stop", "error", err)
+			errs = append(errs, err)
+		} else {
+			errs = append(errs, s.release())
+		}
+		s.err = errors.Join(errs...)
 		close(s.closed)
 	})
 	return s.err

@@ -105,7 +105,7 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 	if o.fatal == nil {
 		o.fatal = endProcess
 	}
-	po := pebble.Options{Initial: initial, MinFree: minFree(c), ReadOnly: o.readOnly, Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable}
+	po := pebble.Options{Initial: initial, MinFree: minFree(c), ReadOnly: o.readOnly, Logger: o.logger, Fatal: o.fatal, CacheSize: o.cache, MemTableSize: o.memTable, MaxOpenFiles: filesOfStore(openFiles())}
 	dir := storeFolder(c.Data)
 	if c.InMemory() {
 		po.FS, dir = pebble.NewMem(), "store"

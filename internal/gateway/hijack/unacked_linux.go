@@ -2,6 +2,7 @@ package hijack
 
 import (
 	"net"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -11,11 +12,11 @@ import (
 // nothing for d. Without it, a client that lost its network would count as connected for a
 // quarter of an hour.
 func limitUnacknowledged(conn net.Conn, d time.Duration) {
-	tcp, ok := conn.(*net.TCPConn)
+	socket, ok := conn.(syscall.Conn)
 	if !ok {
 		return
 	}
-	raw, err := tcp.SyscallConn()
+	raw, err := socket.SyscallConn()
 	if err != nil {
 		return // the connection is closed
 	}

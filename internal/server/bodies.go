@@ -1,0 +1,124 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+
+	"github.com/confab-chat/confab/internal/metrics"
+)
+
+// heldBodies is the number of bytes of request bodies that the clients may have in memory
+// at a time, or four of the largest bodies if that is more.
+const heldBodies = 64 << 20
+
+// bodies counts the bytes of request bodies that handlers have read, until the handlers
+// return. At the bound it closes the connection that holds the most: bodies that never end
+// cost those who send them, and not a client with short ones.
+type bodies struct {
+	most int64
+
+	mu      sync.Mutex // guards the fields below and those of carriers
+	held    int64
+	by      map[*carrier]bool // those that hold bytes
+	dropped uint64
+}
+
+func newBodies(most int64) *bodies { return &bodies{most: most, by: map[*carrier]bool{}} }
+
+// carrier is a connection that carries requests, of HTTP/2 many at a time.
+type carrier struct {
+	conn net.Conn
+	held int64
+	cut  bool // the connection was closed
+}
+
+type carrierKey struct{}
+
+// withCarrier gives the requests of a connection its carrier. It is the ConnContext of the
+// servers.
+func withCarrier(ctx context.Context, conn net.Conn) context.Context {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn() // its Close does not wait for the client
+	}
+	return context.WithValue(ctx, carrierKey{}, &carrier{conn: conn})
+}
+
+// limit returns a handler that counts the bodies of the requests of next.
+func (b *bodies) limit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		of, ok := r.Context().Value(carrierKey{}).(*carrier)
+		if !ok || r.ContentLength == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		body := &countedBody{ReadCloser: r.Body, bodies: b, of: of}
+		r.Body = body
+		defer body.release()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// countedBody is the body of a request whose bytes count as held.
+type countedBody struct {
+	io.ReadCloser
+	bodies *bodies
+	of     *carrier
+	held   int64 // guarded by bodies.mu
+}
+
+// Read reads from the body.
+func (c *countedBody) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if n > 0 {
+		c.bodies.take(c, int64(n))
+	}
+	return n, err
+}
+
+func (b *bodies) take(c *countedBody, n int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c.held += n
+	c.of.held += n
+	b.held += n
+	b.by[c.of] = true
+	if b.held <= b.most {
+		return
+	}
+	var largest *carrier
+	for of := range b.by {
+		if largest == nil || of.held > largest.held {
+			largest = of
+		}
+	}
+	if !largest.cut { // otherwise its handlers are about to return
+		largest.cut = true
+		b.dropped++
+		largest.conn.Close()
+	}
+}
+
+// release counts the bytes of the body as held no more.
+func (c *countedBody) release() {
+	b := c.bodies
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.held -= c.held
+	if c.of.held -= c.held; c.of.held == 0 {
+		delete(b.by, c.of)
+	}
+	c.held = 0
+}
+
+// connectionStats returns the figures of the connections of clients.
+func (s *Server) connectionStats() metrics.Connections {
+	m := s.clients.stats()
+	s.bodies.mu.Lock()
+	defer s.bodies.mu.Unlock()
+	m.Dropped, m.Held = s.bodies.dropped, s.bodies.held
+	return m
+}

@@ -1,0 +1,292 @@
+package server
+
+import (
+	"container/list"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/metrics"
+)
+
+// A process that has no file descriptors left can open no table and no log: the store
+// fails, for the fault of whoever opens connections. So the listeners stop before that.
+const (
+	// operatorConnections is the most connections of the operators' ports. They are not
+	// among those of clients, so that a flood of clients hides no metrics.
+	operatorConnections = 16
+	// ownFiles is the number of open files for everything else: listeners, logs, the
+	// store's lock and logs, and connections that are just being accepted or closed.
+	ownFiles = 32
+	// storeFiles is the least number of open files that belong to the store: its tables, or
+	// its connections to the database.
+	storeFiles = 64
+	// manyFiles is the greatest such number.
+	manyFiles = 1000
+)
+
+// filesOfStore returns the number of open files that belong to the store, with a limit of
+// files for the process.
+func filesOfStore(files uint64) int {
+	return int(min(max(files/8, storeFiles), manyFiles))
+}
+
+// Connections returns the number of connections of clients that a server accepts at a time
+// in a process that may have so many files open. It is at least 1.
+func Connections(files uint64) int {
+	return max(int(files)-filesOfStore(files)-ownFiles-operatorConnections, 1)
+}
+
+// gate counts the connections of some listeners and bounds them, all and those of each
+// address. At the bound of all, a connection that waits for a request gives way to a new
+// one: of the address that has the most connections, and first those that have had no
+// request. If none waits, the listeners stop accepting until a connection ends.
+type gate struct {
+	most       int            // connections at a time
+	perAddress int            // of one address; 0: no limit
+	exempt     []netip.Prefix // networks for which perAddress does not hold
+
+	mu    sync.Mutex // guards the fields below, and those of holders and connections
+	ended sync.Cond  // a connection or a listener has ended
+	open  int
+	by    map[netip.Addr]*holder // those with connections
+
+	refused, displaced, pauses uint64 // since the start
+}
+
+// holder is an address that has connections.
+type holder struct {
+	address netip.Addr
+	open    int
+	// The connections that wait for a request, the longest wait first: those that have had
+	// none, and those that have had some.
+	fresh, idle list.List // of *gated
+}
+
+func newGate(most, perAddress int, exempt []netip.Prefix) *gate {
+	g := &gate{most: most, perAddress: perAddress, exempt: exempt, by: map[netip.Addr]*holder{}}
+	g.ended.L = &g.mu
+	return g
+}
+
+// clientGate returns the gate of the ports for clients.
+func clientGate(c config.Config) *gate {
+	var exempt []netip.Prefix
+	if c.Explicit("trusted-proxies") { // by default every program of this machine would be exempt
+		exempt = c.TrustedProxies
+	}
+	return newGate(Connections(openFiles()), c.ConnectionsPerAddress, exempt)
+}
+
+// stats returns the figures of the gate.
+func (g *gate) stats() metrics.Connections {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return metrics.Connections{Open: g.open, Most: g.most, Refused: g.refused, Displaced: g.displaced, Pauses: g.pauses}
+}
+
+// listener returns a listener whose connections are counted. A listener of Unix sockets is
+// returned as it is: its connections have no address, and come from this machine's user.
+func (g *gate) listener(l net.Listener) net.Listener {
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return l
+	}
+	return &gatedListener{TCPListener: tcp, gate: g}
+}
+
+type gatedListener struct {
+	*net.TCPListener
+	gate   *gate
+	closed bool // guarded by gate.mu
+}
+
+// Accept waits for the next connection that may be opened. It closes those that exceed the
+// bound of their address.
+func (l *gatedListener) Accept() (net.Conn, error) {
+	for {
+		tcp, err := l.AcceptTCP()
+		if err != nil {
+			return nil, err
+		}
+		c, err := l.gate.enter(l, tcp)
+		if err != nil || c != nil {
+			return c, err
+		}
+	}
+}
+
+// Close closes the listener. It does not close connections.
+func (l *gatedListener) Close() error {
+	err := l.TCPListener.Close()
+	l.gate.mu.Lock()
+	defer l.gate.mu.Unlock()
+	l.closed = true
+	l.gate.ended.Broadcast()
+	return err
+}
+
+// gated is a connection that a gate counts until it is closed.
+type gated struct {
+	*net.TCPConn
+	gate *gate
+	of   *holder
+
+	in     *list.List // that the connection is in, or nil
+	at     *list.Element
+	closed bool
+}
+
+// enter counts a connection, once there is room for it. It returns nil if the connection was
+// closed because its address has too many. It fails if the listener is closed meanwhile.
+func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
+	address := addressOf(tcp)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if of := g.by[address]; of != nil && g.perAddress > 0 && of.open >= g.perAddress && !g.isExempt(tcp) {
+		g.refused++
+		tcp.SetLinger(0) // the end takes no port, and no time
+		tcp.Close()
+		return nil, nil
+	}
+	for paused := false; g.open >= g.most && !l.closed; {
+		if g.displace() {
+			continue
+		}
+		if !paused {
+			paused = true
+			g.pauses++
+		}
+		g.ended.Wait()
+	}
+	if l.closed {
+		tcp.Close()
+		return nil, net.ErrClosed
+	}
+	of := g.by[address]
+	if of == nil {
+		of = &holder{address: address}
+		g.by[address] = of
+	}
+	c := &gated{TCPConn: tcp, gate: g, of: of}
+	g.open++
+	of.open++
+	c.wait(&of.fresh)
+	return c, nil
+}
+
+// displace closes the connection that is the first to give way. It returns false if none
+// waits for a request.
+func (g *gate) displace() bool {
+	var most *holder
+	for _, of := range g.by {
+		if of.fresh.Len()+of.idle.Len() > 0 && (most == nil || of.open > most.open) {
+			most = of
+		}
+	}
+	if most == nil {
+		return false
+	}
+	first := most.fresh.Front()
+	if first == nil {
+		first = most.idle.Front()
+	}
+	g.displaced++
+	c := first.Value.(*gated)
+	c.leave()
+	c.TCPConn.Close()
+	return true
+}
+
+func (g *gate) isExempt(tcp *net.TCPConn) bool {
+	ip := remote(tcp)
+	for _, p := range g.exempt {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// remote returns the address of the client.
+func remote(tcp *net.TCPConn) netip.Addr {
+	a, ok := tcp.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{} // the connection has ended
+	}
+	return a.AddrPort().Addr().Unmap().WithZone("")
+}
+
+// addressOf returns the address by which a client is counted: of IPv6 the network of 64
+// bits, because whoever has one address there has them all.
+func addressOf(tcp *net.TCPConn) netip.Addr {
+	ip := remote(tcp)
+	if !ip.Is6() || ip.IsLoopback() {
+		return ip
+	}
+	network, err := ip.Prefix(64)
+	if err != nil {
+		return ip
+	}
+	return network.Addr()
+}
+
+// Close closes the connection.
+func (c *gated) Close() error {
+	err := c.TCPConn.Close()
+	c.gate.mu.Lock()
+	defer c.gate.mu.Unlock()
+	c.leave()
+	return err
+}
+
+// leave makes room for another connection. The caller holds the gate's lock.
+func (c *gated) leave() {
+	if c.closed {
+		return
+	}
+	c.closed = true
+	c.wait(nil)
+	c.gate.open--
+	if c.of.open--; c.of.open == 0 {
+		delete(c.gate.by, c.of.address)
+	}
+	c.gate.ended.Broadcast()
+}
+
+// wait moves the connection to the end of a list of those that wait for a request, or to
+// none. The caller holds the gate's lock.
+func (c *gated) wait(in *list.List) {
+	if c.in != nil {
+		c.in.Remove(c.at)
+	}
+	if c.in = in; in != nil {
+		c.at = in.PushBack(c)
+	}
+}
+
+// state notes whether a connection waits for a request. It is the ConnState of the servers.
+func (g *gate) state(conn net.Conn, now http.ConnState) {
+	if t, ok := conn.(*tls.Conn); ok {
+		conn = t.NetConn()
+	}
+	c, ok := conn.(*gated)
+	if !ok {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	switch {
+	case c.closed:
+	case now == http.StateActive, now == http.StateHijacked:
+		c.wait(nil)
+	case now == http.StateIdle:
+		c.wait(&c.of.idle)
+	}
+	if now == http.StateIdle {
+		g.ended.Broadcast() // a listener that has stopped may go on
+	}
+}

@@ -1,0 +1,65 @@
+package server
+
+import (
+	"net/http"
+	"sync"
+	"time"
+)
+
+// handlers counts the handlers that run, so that the store is closed after the last one has
+// returned. The zero value counts none.
+type handlers struct {
+	mu      sync.Mutex // guards the fields below
+	running int
+	refuse  bool          // no handler may begin any more
+	none    chan struct{} // closed when refuse is set and none runs; nil before end
+}
+
+// track returns a handler that counts next while it runs.
+func (h *handlers) track(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !h.begin() {
+			panic(http.ErrAbortHandler) // the connection is being closed
+		}
+		defer h.done()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (h *handlers) begin() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.refuse {
+		return false
+	}
+	h.running++
+	return true
+}
+
+func (h *handlers) done() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.running--; h.running == 0 && h.refuse {
+		close(h.none)
+	}
+}
+
+// end lets no further handler begin, and waits for at most a time until those that run have
+// returned. It returns the number of those that have not. It must be called once.
+func (h *handlers) end(patience time.Duration) int {
+	h.mu.Lock()
+	h.refuse, h.none = true, make(chan struct{})
+	if h.running == 0 {
+		close(h.none)
+	}
+	h.mu.Unlock()
+	timer := time.NewTimer(patience)
+	defer timer.Stop()
+	select {
+	case <-h.none:
+	case <-timer.C:
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.running
+}
