@@ -154,7 +154,7 @@ const fewFiles = 4096
 // filesFinding checks whether this process may open enough files at once. known is false if
 // the system sets no limit.
 func filesFinding(limit uint64, known bool) finding {
-	f := finding{Check: "files", State: fine, Found: fmt.Sprintf("this process may have %d files and connections open", limit)}
+	f := finding{Check: "files", State: fine, Found: fmt.Sprintf("this process may have %d files open, so that a server accepts %d connections", limit, server.Connections(limit))}
 	switch {
 	case !known:
 		return finding{Check: "files", State: fine, Found: "this system sets no limit to open files and connections"}

@@ -42,8 +42,8 @@ func TestFindings(t *testing.T) {
 		{"no floor", spaceFinding("/d", 100, 0, nil), finding{"space", fine, "100 bytes free in /d", ""}},
 		{"unknown space", spaceFinding("/d", 0, 1, errors.New("x")), finding{"space", warning, "the free space of /d is not known: x", ""}},
 
-		{"files", filesFinding(20000, true), finding{"files", fine, "this process may have 20000 files and connections open", ""}},
-		{"few files", filesFinding(1024, true), finding{"files", warning, "this process may have 1024 files and connections open",
+		{"files", filesFinding(20000, true), finding{"files", fine, "this process may have 20000 files open, so that a server accepts 18952 connections", ""}},
+		{"few files", filesFinding(1024, true), finding{"files", warning, "this process may have 1024 files open, so that a server accepts 848 connections",
 			"raise it for a server with many clients: ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit"}},
 		{"no limit", filesFinding(0, false), finding{"files", fine, "this system sets no limit to open files and connections", ""}},
 	}

@@ -71,6 +71,7 @@ func (f facts) log(l *slog.Logger) {
 	}
 	l.Info("data", "path", f.Data, "state", f.state())
 	l.Info("limits", "profile", f.cfg.Limits.String())
+	l.Info("connections", "most", f.Connections, "per_address", f.cfg.ConnectionsPerAddress)
 	if key := f.publicKey(); key != "" {
 		l.Warn("the " + key + " is public knowledge: development only")
 	}
