@@ -127,7 +127,9 @@ func newServers(t *testing.T) *cluster {
 		binary:  filepath.Join(t.TempDir(), "confab"),
 		keyText: base64.StdEncoding.EncodeToString([]byte("the access key of the failure tests, 64 bytes long..............")),
 	}
-	if out, err := exec.Command("go", "build", "-o", c.binary, "../../../cmd/confab").CombinedOutput(); err != nil {
+	if built := os.Getenv("TEST_CONFAB"); built != "" { // another build, to see what it does
+		c.binary = built
+	} else if out, err := exec.Command("go", "build", "-o", c.binary, "../../../cmd/confab").CombinedOutput(); err != nil {
 		t.Fatalf("build confab: %v\n%s", err, out)
 	}
 	var err error
@@ -199,15 +201,25 @@ func freePort(t *testing.T) string {
 // opsVariable begins the setting of the address on which a server serves its metrics.
 const opsVariable = "CONFAB_LISTEN_OPS="
 
-// ops returns the address on which the server serves its metrics, or "" if it serves none.
-func (n *node) ops() (address string) {
+// Variables of a node that are not settings: the most files that its process may have open,
+// and the file to which it writes its log.
+const (
+	filesVariable = "TEST_OPEN_FILES="
+	logVariable   = "TEST_LOG_FILE="
+)
+
+// variable returns the value of the last variable of the node that begins with prefix, or "".
+func (n *node) variable(prefix string) (value string) {
 	for _, v := range n.env {
-		if after, ok := strings.CutPrefix(v, opsVariable); ok {
-			address = after
+		if after, ok := strings.CutPrefix(v, prefix); ok {
+			value = after
 		}
 	}
-	return address
+	return value
 }
+
+// ops returns the address on which the server serves its metrics, or "" if it serves none.
+func (n *node) ops() (address string) { return n.variable(opsVariable) }
 
 // start starts the server and waits until it is ready.
 func (n *node) start(t *testing.T) {
@@ -217,9 +229,20 @@ func (n *node) start(t *testing.T) {
 		ops = "off"
 	}
 	cmd := exec.Command(n.binary, "serve", "--data", n.dir, "--listen", n.listen, "--listen-ops", ops)
+	if files := n.variable(filesVariable); files != "" {
+		cmd = exec.Command("sh", append([]string{"-c", `ulimit -n "$0" && exec "$@"`, files}, cmd.Args...)...)
+	}
 	cmd.Env, cmd.Stderr = n.env, os.Stderr
 	if n.log != nil {
 		cmd.Stderr = n.log
+	}
+	if name := n.variable(logVariable); name != "" {
+		log, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer log.Close() // the process has its own descriptor
+		cmd.Stderr = log
 	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
