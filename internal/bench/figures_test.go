@@ -140,7 +140,7 @@ func TestStartAfterKill(t *testing.T) {
 func start(t *testing.T, dir string) time.Duration {
 	t.Helper()
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
-		"data": dir, "listen": "localhost:0", "listen-ops": "localhost:0",
+		"data": dir, "listen": "localhost:0", "listen-ops": "localhost:0", "connections-per-address": "0",
 	}})
 	if err != nil {
 		t.Fatal(err)

@@ -169,7 +169,7 @@ func (o idle) openHTTP2(t *testing.T, p *peer, us []liveUser) (closeAll func()) 
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var reading sync.WaitGroup
-	const perConnection = 200
+	const perConnection = 100 // the server allows 128 streams
 	clients := make([]*http.Client, o.connections/perConnection+1)
 	for i := range clients {
 		clients[i] = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: p.roots}, ForceAttemptHTTP2: true}}

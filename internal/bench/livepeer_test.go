@@ -302,7 +302,7 @@ func peerChild(program string) {
 func serveConfab() error {
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
 		"data": os.Getenv("TEST_PEER_DATA"), "listen": "localhost:0", "listen-http": "localhost:0", "listen-ops": "off",
-		"limits": "off", "live-sessions": "15000",
+		"limits": "off", "live-sessions": "15000", "connections-per-address": "0",
 	}})
 	if err != nil {
 		return err

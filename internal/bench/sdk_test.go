@@ -75,7 +75,7 @@ func serveChild() {
 func serve() error {
 	ctx := context.Background()
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
-		"data": config.Memory, "listen": "localhost:0", "listen-ops": "off", "limits": "off",
+		"data": config.Memory, "listen": "localhost:0", "listen-ops": "off", "limits": "off", "connections-per-address": "0",
 	}})
 	if err != nil {
 		return err

@@ -43,7 +43,7 @@ func TestLoss(t *testing.T) {
 	}
 	t.Run("embedded", func(t *testing.T) {
 		c := newServers(t)
-		c.addNode(t, opsOn(t))
+		c.addNode(t, opsOn(t), "CONFAB_CONNECTIONS_PER_ADDRESS=0")
 		runLoss(t, c, rounds)
 	})
 	t.Run("postgres", func(t *testing.T) {
@@ -52,7 +52,7 @@ func TestLoss(t *testing.T) {
 		c.address = freshDatabase(t, address)
 		c.postgres = postgres{os.Getenv("TEST_POSTGRES_BIN"), os.Getenv("TEST_POSTGRES_DATA"), os.Getenv("TEST_POSTGRES_USER")}
 		for i := range 2 {
-			c.addNode(t, "CONFAB_DATABASE="+named(t, c.address, nodeName(i)), opsOn(t))
+			c.addNode(t, "CONFAB_DATABASE="+named(t, c.address, nodeName(i)), opsOn(t), "CONFAB_CONNECTIONS_PER_ADDRESS=0")
 		}
 		runLoss(t, c, rounds)
 	})
