@@ -48,20 +48,19 @@ type Config struct {
 	LogLevel  slog.Level
 	LogFormat LogFormat
 
-	MinFreeSpace int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
-	MaxBodySize  int64 // bytes
-	ThreadCache  int64 // bytes
-	LiveSessions int   // most live connections; 0: as many as the limit of open files allows
-	LiveQueue    int64 // bytes of events that wait for live connections
-
-	ConnectionsPerAddress int            // most connections of one client address; 0: no limit
-	TrustedProxies        []netip.Prefix // addresses of proxies in front of the server
-
+	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
+	MaxBodySize     int64 // bytes
+	ThreadCache     int64 // bytes
+	LiveSessions    int   // most live connections; 0: as many as the limit of open files allows
+	LiveQueue       int64 // bytes of events that wait for live connections
 	BodyTimeout     time.Duration
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
 	EventsKept      int // days
 	ShutdownTimeout time.Duration
+
+	ConnectionsPerAddress int            // most connections of one client address; 0: no limit
+	TrustedProxies        []netip.Prefix // addresses of proxies in front of the server
 
 	values map[string]value // by setting; the text of a secret is dropped
 }
