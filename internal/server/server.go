@@ -117,6 +117,7 @@ type Server struct {
 	clients *gate // of the ports for clients
 	bodies  *bodies
 	running handlers // of all ports
+	refused refusals
 	// writeTimeout of the servers; it begins when a request's header has arrived.
 	writeTimeout time.Duration
 	serving      sync.WaitGroup
@@ -382,7 +383,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 
 // logAccess logs one line about a request. It is the default of Options.Access.
 func (s *Server) logAccess(r rest.Record) {
-	if !s.log.Enabled(context.Background(), slog.LevelInfo) {
+	if !s.log.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, time.Now()) {
 		return
 	}
 	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
