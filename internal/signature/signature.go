@@ -47,8 +47,6 @@ type Request struct {
 	// Header returns the value of a header, whose name is case-insensitive, or "" if the
 	// request lacks it, like http.Header.Get. It must not be nil.
 	Header func(name string) string
-	// BodyHash is the SHA-256 of the body; without a body, sha256.Sum256(nil).
-	BodyHash [sha256.Size]byte
 	// TLS is true if the client used https, to the server or to a proxy. Only without
 	// TLS does Verify accept a signature of the path without its first slash, which some
 	// clients make over plain http (docs/contract/identity.md §4.3).
@@ -58,17 +56,18 @@ type Request struct {
 	Authorities []string
 }
 
-// Of returns the Request for r and its body, which the caller has read.
-func Of(r *http.Request, body []byte) Request {
-	return Request{
-		Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get,
-		BodyHash: sha256.Sum256(body), TLS: r.TLS != nil,
-	}
+// Of returns the Request for r. It does not read the body.
+func Of(r *http.Request) Request {
+	return Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get, TLS: r.TLS != nil}
 }
 
 // Verify returns the index in keys of the key that signed r. It fails with an [*Error]
 // and index -1 if no key did. It tries the keys in order and skips zero keys, so an unset
 // secondary key may be in the list.
+//
+// Verify does not need the body: the signature covers the hash that the client claims in
+// x-ms-content-sha256. So a server reads nothing from a client without a key. After Verify
+// the caller must read the body and call [Request.CheckBody].
 //
 // It implements docs/contract/identity.md §4.4. It reads the order of the signed headers
 // from the Authorization header and accepts all forms of path and host that official SDKs
@@ -84,9 +83,8 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 		return -1, err
 	}
 	contentHash := r.Header(contentHashHeader)
-	want := base64.StdEncoding.EncodeToString(r.BodyHash[:])
-	if subtle.ConstantTimeCompare([]byte(contentHash), []byte(want)) == 0 {
-		return -1, refuse(BadContentHash, contentHashHeader+" is not the hash of the body")
+	if len(contentHash) != base64.StdEncoding.EncodedLen(sha256.Size) { // no signature can be worth the work
+		return -1, refuse(BadContentHash, contentHashHeader+" is not the base64 of a SHA-256")
 	}
 
 	messages := r.spellings(auth, date, contentHash)
@@ -107,6 +105,17 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 	return -1, refuse(BadSignature, "signature matches no key")
 }
 
+// CheckBody fails with an [*Error] of the reason BadContentHash unless the body has the hash
+// that the request claims. It means something only after Verify has accepted the request.
+func (r Request) CheckBody(body []byte) error {
+	sum := sha256.Sum256(body)
+	want := base64.StdEncoding.EncodeToString(sum[:])
+	if subtle.ConstantTimeCompare([]byte(r.Header(contentHashHeader)), []byte(want)) == 0 {
+		return refuse(BadContentHash, contentHashHeader+" is not the hash of the body")
+	}
+	return nil
+}
+
 // Reason says why a signed request was refused. The responses to the client differ by
 // reason (docs/contract/identity.md §4.5).
 type Reason uint8
@@ -123,14 +132,14 @@ const (
 	// BadDate means that the signed date is missing, malformed, or differs from the
 	// current time by more than MaxSkew.
 	BadDate
-	// BadContentHash means that x-ms-content-sha256 is missing or is not the hash of
-	// the body.
+	// BadContentHash means that x-ms-content-sha256 is missing or has not the length of a
+	// hash, or, from CheckBody, that it is not the hash of the body.
 	BadContentHash
 	// BadSignature means that no key produces the signature.
 	BadSignature
 )
 
-// Error says why Verify refused a request. Its text is for the server's log and contains
+// Error says why Verify or CheckBody refused a request. Its text is for the server's log and contains
 // nothing that the client sent. Do not show the client more than the reason.
 type Error struct {
 	Reason Reason
@@ -140,6 +149,10 @@ type Error struct {
 
 // Error returns the reason in words, with details.
 func (e *Error) Error() string { return "verify request signature: " + e.detail }
+
+// Detail returns what Error does, without its beginning, such as "signed date is 16m0s
+// behind the server's clock, more than 15m0s".
+func (e *Error) Detail() string { return e.detail }
 
 func refuse(reason Reason, format string, args ...any) error {
 	return &Error{Reason: reason, detail: fmt.Sprintf(format, args...)}
@@ -214,8 +227,12 @@ func checkDate(date string, now time.Time) error {
 	if err != nil {
 		return refuse(BadDate, "signed date is not of the form %q", http.TimeFormat)
 	}
-	if skew := now.Sub(t).Abs(); skew > MaxSkew {
-		return refuse(BadDate, "signed date is off by %v, more than %v", skew, MaxSkew)
+	skew, side := now.Sub(t), "behind"
+	if skew < 0 {
+		skew, side = skew.Abs(), "ahead of"
+	}
+	if skew > MaxSkew {
+		return refuse(BadDate, "signed date is %v %s the server's clock, more than %v", skew.Round(time.Millisecond), side, MaxSkew)
 	}
 	return nil
 }

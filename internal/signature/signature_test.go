@@ -57,12 +57,11 @@ func request(target, host, auth string) Request {
 	header.Set("x-ms-date", vectorDate)
 	header.Set("x-ms-content-sha256", vectorBodyHash)
 	return Request{
-		Method:   "POST",
-		Target:   target,
-		Host:     host,
-		Header:   header.Get,
-		BodyHash: sha256.Sum256([]byte(vectorBody)),
-		TLS:      true,
+		Method: "POST",
+		Target: target,
+		Host:   host,
+		Header: header.Get,
+		TLS:    true,
 	}
 }
 
@@ -161,16 +160,14 @@ func TestVerifyRefusesEveryChange(t *testing.T) {
 		}
 		refused("signature", s, r.with("Authorization", authorize(usualHeaders, s)))
 	}
-	for i := range r.BodyHash {
-		changed := r
-		changed.BodyHash[i] ^= 1
-		_, err := verify(t, changed)
-		wantReason(t, "body", err, BadContentHash)
+	if err := r.CheckBody([]byte(vectorBody)); err != nil {
+		t.Error(err)
+	}
+	for _, body := range append(altered(vectorBody), "") {
+		wantReason(t, "body "+body, r.CheckBody([]byte(body)), BadContentHash)
 	}
 	// Replace the body and its hash header, but not the signature.
-	other := sha256.Sum256(nil)
 	changed := r.with("x-ms-content-sha256", vectorEmptyHash)
-	changed.BodyHash = other
 	_, err := verify(t, changed)
 	wantReason(t, "other body", err, BadSignature)
 }
@@ -291,9 +288,42 @@ func TestVerifyUsesTheSignedDate(t *testing.T) {
 }
 
 func TestVerifyContentHash(t *testing.T) {
-	for _, hash := range []string{"", vectorEmptyHash, vectorBodyHash + " ", strings.TrimRight(vectorBodyHash, "="), "x"} {
+	for _, hash := range []string{"", vectorBodyHash + " ", strings.TrimRight(vectorBodyHash, "="), "x"} {
 		_, err := verify(t, signed(t).with("x-ms-content-sha256", hash))
 		wantReason(t, "hash "+hash, err, BadContentHash)
+	}
+	// The hash of another body: the signature does not cover it.
+	r := signed(t).with("x-ms-content-sha256", vectorEmptyHash)
+	_, err := verify(t, r)
+	wantReason(t, "another hash", err, BadSignature)
+}
+
+// TestVerifyNeedsNoBody checks that a signature that covers a hash is judged without the
+// body, and that a body with another hash is refused afterwards.
+func TestVerifyNeedsNoBody(t *testing.T) {
+	for _, hash := range []string{vectorBodyHash, vectorEmptyHash, strings.Repeat("x", 44)} {
+		r := request(issueTarget, vectorHost, authorize(usualHeaders,
+			signature(t, testKey, "POST", issueTarget, vectorDate+";"+vectorHost+";"+hash))).with("x-ms-content-sha256", hash)
+		if key, err := verify(t, r); key != 0 || err != nil {
+			t.Errorf("hash %q: key %d, %v; want it accepted before the body is known", hash, key, err)
+		}
+		if err := r.CheckBody([]byte(vectorBody)); (err == nil) != (hash == vectorBodyHash) {
+			t.Errorf("hash %q: the body is judged %v", hash, err)
+		}
+	}
+}
+
+// TestDateSaysHowFar checks that the log learns how far and to which side a clock is off.
+func TestDateSaysHowFar(t *testing.T) {
+	for off, want := range map[time.Duration]string{
+		20*time.Minute + 5*time.Second: "signed date is 20m5s behind the server's clock, more than 15m0s",
+		-3 * time.Hour:                 "signed date is 3h0m0s ahead of the server's clock, more than 15m0s",
+	} {
+		_, err := Verify(signed(t), []communication.AccessKey{mustKey(t, testKey)}, vectorTime.Add(off))
+		var refused *Error
+		if !errors.As(err, &refused) || refused.Detail() != want {
+			t.Errorf("off by %v: %v, want %q", off, err, want)
+		}
 	}
 }
 
