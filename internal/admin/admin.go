@@ -181,13 +181,12 @@ type handler struct{ Options }
 // key, and turns an error of next into a response.
 func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-		if err != nil {
-			writeError(w, http.StatusBadRequest, "the body cannot be read or is too long")
+		if len(r.Header.Values("Authorization")) > 1 {
+			writeError(w, http.StatusBadRequest, "the request has more than one Authorization header")
 			return
 		}
-		signed := signature.Of(r, body)
-		_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
+		signed := signature.Of(r) // before the body is read: nothing is read from a client without a key
+		_, err := signature.Verify(signed, h.Keys.Keys(), h.Now())
 		var reason *signature.Error
 		if errors.As(err, &reason) && reason.Reason == signature.BadSignature { // or made with a key that another server has just rotated
 			if _, err := h.Keys.Reload(r.Context()); err != nil {
@@ -195,6 +194,14 @@ func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request)
 				return
 			}
 			_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
+		}
+		var body []byte
+		if err == nil {
+			if body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
+				writeError(w, http.StatusBadRequest, "the body cannot be read or is too long")
+				return
+			}
+			err = signed.CheckBody(body)
 		}
 		if err != nil {
 			writeError(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")

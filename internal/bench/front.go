@@ -129,7 +129,7 @@ func newFront(ctx context.Context, store core.Store) (*front, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f.bearer, _, err = tokens.Issue(user, token.Chat, 24*time.Hour, 0); err != nil {
+	if f.bearer, _, err = tokens.Issue(user, token.Chat, 24*time.Hour, tokens.Held()[0]); err != nil {
 		return nil, err
 	}
 	for n := range 200 {

@@ -302,7 +302,7 @@ func newUser(t *testing.T, c *core.Service) core.User {
 // keyOf returns the id of the access key with which the tokens of a user are signed.
 func keyOf(t *testing.T, tokens *token.Authority, u core.User) string {
 	t.Helper()
-	text, _, err := tokens.Issue(u, token.Chat, time.Hour, 0)
+	text, _, err := tokens.Issue(u, token.Chat, time.Hour, tokens.Held()[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -195,11 +195,11 @@ func TestParticipant(t *testing.T) {
 		want   error
 	}{
 		{"in it", live, ann, nil},
-		{"has left", live, bob, ErrForbidden},
+		{"has left", live, bob, errNotParticipant},
 		{"is back", live, "back", nil},
-		{"has no interval", live, "never in", ErrForbidden},
-		{"stranger", live, eve, ErrForbidden},
-		{"nobody", live, "", ErrForbidden},
+		{"has no interval", live, "never in", errNotParticipant},
+		{"stranger", live, eve, errNotParticipant},
+		{"nobody", live, "", errNotParticipant},
 		{"in a deleted one", deleted, ann, errThreadNotFound},
 		{"stranger to a deleted one", deleted, eve, errThreadNotFound},
 	} {

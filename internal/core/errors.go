@@ -17,11 +17,12 @@ const (
 )
 
 // Error is the refusal of an operation. Code, Message and Target may be shown to
-// a client; Cause must only be logged.
+// a client; Reason and Cause must only be logged.
 type Error struct {
 	Code    Code
 	Message string
 	Target  string // the name of the invalid field; may be empty
+	Reason  string // why the caller may not do this, such as "not a participant"; may be empty
 	Cause   error  // may be nil
 }
 
@@ -34,6 +35,9 @@ func (e *Error) Error() string {
 	if e.Target != "" {
 		s += " (" + e.Target + ")"
 	}
+	if e.Reason != "" {
+		s += " [" + e.Reason + "]"
+	}
 	if e.Cause != nil {
 		s += ": " + e.Cause.Error()
 	}
@@ -42,6 +46,13 @@ func (e *Error) Error() string {
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
+
+// Forbid returns ErrForbidden with a reason for the log.
+func Forbid(reason string) *Error {
+	e := *ErrForbidden
+	e.Reason = reason
+	return &e
+}
 
 // Invalid returns a BadRequest error whose Target is the invalid field.
 func Invalid(target, format string, args ...any) *Error {
@@ -52,9 +63,12 @@ func Invalid(target, format string, args ...any) *Error {
 var (
 	ErrBusy            = &Error{Code: Unavailable, Message: "The server is currently unable to handle the request."} // Unverified: an example, never recorded.
 	ErrForbidden       = &Error{Code: Forbidden, Message: "The initiator doesn't have the permission to perform the requested operation."}
+	errNotParticipant  = Forbid("not a participant")
+	errNotSender       = Forbid("not the sender of the message")
 	errThreadNotFound  = &Error{Code: NotFound, Message: "The specified thread id was not found."}
 	errMessageNotFound = &Error{Code: NotFound, Message: "The specified message id was not found."} // Unverified: only its status is guessed in the contract.
-	errUserDeleted     = &Error{Code: Unauthorized, Message: "the user was deleted"}
+	errUserDeleted     = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted"}
+	errLeaving         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in"}
 	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
 )
 

@@ -222,7 +222,7 @@ func tombstone(m Message) Rewrite {
 func (s *Service) rewrite(ctx context.Context, caller, thread string, id int64, decide func(*Thread, Message) (*Change, error)) error {
 	return s.changeMessage(ctx, caller, thread, id, errMessageNotFound, func(t *Thread, m Message) (*Change, error) {
 		if m.Sender != caller {
-			return nil, ErrForbidden
+			return nil, errNotSender
 		}
 		return decide(t, m)
 	})

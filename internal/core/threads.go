@@ -342,7 +342,7 @@ func participant(t *Thread, caller string) (*Member, error) {
 // participates fails with 403 unless the member is in the thread now.
 func participates(m *Member) error {
 	if m == nil || !m.Present() {
-		return ErrForbidden
+		return errNotParticipant
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func (h *house) user() core.User {
 // claims returns the claims of a new token of a user, valid for an hour.
 func (h *house) claims(u core.User) token.Claims {
 	h.t.Helper()
-	text, _, err := h.tokens.Issue(u, token.Chat, time.Hour, 0)
+	text, _, err := h.tokens.Issue(u, token.Chat, time.Hour, h.tokens.Held()[0])
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ type Record struct {
 	Operation string // such as "open event stream"
 	User      string
 	Note      string // why the request was refused, or why the connection ended
+	Reason    string // why the caller was refused, as in requests.Refusal; the client is not told
 	UserAgent string
 	RequestID string
 }

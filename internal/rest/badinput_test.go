@@ -118,6 +118,10 @@ func TestBadInput(t *testing.T) {
 		return s.signed(t, "POST", "/identities/8:acs:x/:issueAccessToken?api-version=2023-10-01", body)
 	}
 	users := func(body string) string { return s.signed(t, "POST", "/identities?api-version=2023-10-01", body) }
+	// wrong changes the target that a request was signed for, and leaves out the end of its body.
+	wrong := func(raw string) string {
+		return strings.TrimSuffix(strings.Replace(raw, "?api-version=2023-10-01", "?api-version=2022-10-01", 1), `1}`)
+	}
 	participant := func(inner string) string {
 		return create(`{"topic":"t","participants":[{"communicationIdentifier":` + inner + `}]}`)
 	}
@@ -255,7 +259,11 @@ func TestBadInput(t *testing.T) {
 
 		{"oversized header", s.request("GET", "/chat/threads?api-version=2021-09-07", "", "X: "+strings.Repeat("a", 2*testMaxHeader)), 431, ""},
 		{"slow body", s.request("POST", "/chat/threads?api-version=2021-09-07", "", auth, "Content-Length: 20") + `{`, 408, "did not arrive within 100ms"},
-		{"slow body on identity", s.request("POST", "/identities?api-version=2023-10-01", "", "Authorization: HMAC-SHA256 x", "Content-Length: 20") + `{`, 408, "did not arrive within 100ms"},
+		{"slow body on identity", strings.TrimSuffix(users(`{"x":1}`), `1}`), 408, "did not arrive within 100ms"},
+		{"slow body on identity of a stranger", s.request("POST", "/identities?api-version=2023-10-01", "", "Authorization: HMAC-SHA256 x", "Content-Length: 20") + `{`, 401, "Denied by the resource provider."},
+		{"slow body on identity with a wrong signature", wrong(users(`{"x":1}`)), 401, "Denied by the resource provider."},
+		{"two tokens", s.request("GET", "/chat/threads?api-version=2021-09-07", "", auth, auth), 400, "more than one Authorization header"},
+		{"two signatures", strings.Replace(users(`{"x":1}`), "Host: ", "Authorization: x\r\nHost: ", 1), 400, "more than one Authorization header"},
 		{"slow body of a stranger", s.request("POST", "/chat/threads?api-version=2021-09-07", "", "Content-Length: 20") + `{`, 401, ""},
 		{"broken chunks", s.request("POST", "/chat/threads?api-version=2021-09-07", "", auth, "Transfer-Encoding: chunked") + "zz\r\n", 400, "request body"},
 	} {

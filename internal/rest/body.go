@@ -29,13 +29,26 @@ func (h *Handler) setBodyDeadline(req *request) {
 // buffer before the body arrives.
 const maxTrusted = 8 << 10
 
+// maxIdentityBody is the longest body of an identity request in bytes.
+const maxIdentityBody = 64 << 10
+
+// maxBodyOf returns the longest body that a request may have, in bytes: Options.MaxBody or
+// api.maxBody, whichever is less.
+func (h *Handler) maxBodyOf(req *request) int64 {
+	if req.api.maxBody > 0 {
+		return min(h.maxBody, req.api.maxBody)
+	}
+	return h.maxBody
+}
+
 // readBody reads the request body, once. It fails if the body is longer than
-// Options.MaxBody, ends early or does not arrive within Options.BodyTimeout.
+// maxBodyOf says, ends early or does not arrive within Options.BodyTimeout.
 func (h *Handler) readBody(req *request) error {
 	if req.bodyRead {
 		return nil
 	}
-	if req.ContentLength > h.maxBody {
+	limit := h.maxBodyOf(req)
+	if req.ContentLength > limit {
 		return h.tooLarge(req)
 	}
 	// A buffer of the announced length saves growing it while reading. The client may
@@ -45,7 +58,7 @@ func (h *Handler) readBody(req *request) error {
 	b.Grow(int(min(max(req.ContentLength, 0), maxTrusted)) + bytes.MinRead)
 	from := io.Reader(req.Body)
 	if req.ContentLength < 0 { // otherwise net/http ends the body at its announced length
-		from = io.LimitReader(from, h.maxBody+1)
+		from = io.LimitReader(from, limit+1)
 	}
 	began := time.Now()
 	_, err := b.ReadFrom(from)
@@ -54,7 +67,7 @@ func (h *Handler) readBody(req *request) error {
 	}
 	body := b.Bytes()
 	switch {
-	case int64(len(body)) > h.maxBody:
+	case int64(len(body)) > limit:
 		return h.tooLarge(req)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &core.Error{Code: codeTimeout, Target: "request body", Message: "The request body did not arrive within " + h.bodyTimeout.String() + "."}
@@ -68,13 +81,14 @@ func (h *Handler) readBody(req *request) error {
 	return nil
 }
 
-// tooLarge returns the error for a body that is longer than Options.MaxBody. It first
-// reads and discards up to four times MaxBody of the rest: a client that is still
+// tooLarge returns the error for a body that is longer than maxBodyOf says. It first
+// reads and discards up to four times that of the rest: a client that is still
 // writing when the connection closes would not read the response.
 func (h *Handler) tooLarge(req *request) error {
-	io.CopyN(io.Discard, req.Body, 4*h.maxBody)
+	limit := h.maxBodyOf(req)
+	io.CopyN(io.Discard, req.Body, 4*limit)
 	return &core.Error{Code: codeTooLarge, Target: "request body",
-		Message: "The request body is larger than the limit of " + strconv.FormatInt(h.maxBody, 10) + " bytes."}
+		Message: "The request body is larger than the limit of " + strconv.FormatInt(limit, 10) + " bytes."}
 }
 
 // decode decodes the JSON request body into *v. It fails if the request has no body.

@@ -78,7 +78,7 @@ func (h *Handler) refuse(req *request, err error) response {
 	if e.Code == core.Unavailable && req.fault.Status == 0 {
 		req.retryAfter = max(req.retryAfter, retryAfter)
 	}
-	req.note = e.Message
+	req.note, req.reason = e.Message, e.Reason
 	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
 		resp.allow = req.path.allow

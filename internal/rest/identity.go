@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"time"
@@ -121,9 +122,12 @@ func (req *request) userID() string {
 }
 
 // issue returns a new token of the user, signed with the access key that signed the
-// identity request.
+// identity request. It fails with Denied if that key was replaced meanwhile.
 func (h *Handler) issue(req *request, user core.User, scopes token.Scopes, lifetime time.Duration) (*wire.CommunicationIdentityAccessToken, error) {
 	text, expires, err := h.tokens.Issue(user, scopes, lifetime, req.key)
+	if errors.Is(err, token.ErrKeyReplaced) {
+		return nil, errKeyReplaced
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -89,7 +89,7 @@ func (f *fixture) user(t testing.TB, scopes token.Scopes) (id, bearer string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, _, err := f.tokens.Issue(u, scopes, 24*time.Hour, 0)
+	text, _, err := f.tokens.Issue(u, scopes, 24*time.Hour, f.tokens.Held()[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,7 @@ func newMatrixHouse(t *testing.T) *matrixHouse {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m.bearers["expired"], _, err = m.tokens.Issue(u, token.Chat, time.Hour, 0); err != nil {
+	if m.bearers["expired"], _, err = m.tokens.Issue(u, token.Chat, time.Hour, m.tokens.Held()[0]); err != nil {
 		t.Fatal(err)
 	}
 	m.clock.advance(time.Hour)

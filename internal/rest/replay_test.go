@@ -181,7 +181,7 @@ func (r *replay) bearer() string {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if r.tokens[r.caller], _, err = r.fixture.tokens.Issue(user, token.Chat, time.Hour, 0); err != nil {
+		if r.tokens[r.caller], _, err = r.fixture.tokens.Issue(user, token.Chat, time.Hour, r.fixture.tokens.Held()[0]); err != nil {
 			r.t.Fatal(err)
 		}
 	}

@@ -109,6 +109,7 @@ type api struct {
 	// idempotentSends adds the header confab-idempotent-send to responses. The header
 	// tells a client that it may repeat a send that has an idempotency token.
 	idempotentSends bool
+	maxBody         int64 // longest request body in bytes; 0: that of Options
 }
 
 var (
@@ -120,6 +121,7 @@ var (
 	identity = &api{
 		versions: apiver.Identity, invalidBody: core.Validation,
 		authenticate: (*Handler).authenticateKey, envelopes: identityEnvelopes,
+		maxBody: maxIdentityBody,
 	}
 )
 

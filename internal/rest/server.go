@@ -1,8 +1,8 @@
 // Package rest serves the chat and identity HTTP API that docs/contract describes.
 //
 // Every request passes the same checks in this order: path, method, api-version,
-// access token or request signature, scope, ids in the path, rate limit, body. Then
-// the route's handler calls the operation in package core. The table in routes.go
+// access token or request signature, scope, ids in the path, rate limit, body. On identity
+// routes the body comes right after the signature, which covers its hash. Then the route's handler calls the operation in package core. The table in routes.go
 // lists all routes. Only package wire encodes and decodes differently by api-version.
 // A refusal is a [core.Error], which Handler.refuse turns into a response.
 package rest
@@ -24,7 +24,6 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
-	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // The defaults of Options: the longest request body in bytes, and the longest time for
@@ -37,14 +36,16 @@ const (
 // Tokens issues and verifies user access tokens and returns the access keys.
 // token.Authority implements it.
 type Tokens interface {
-	// Verify returns the claims of a token. It fails with token.ErrInvalid if the token
+	// Verify returns the claims of a token. It fails with a token.Refusal if the token
 	// is not valid, and with another error if its user cannot be read from the store.
 	Verify(ctx context.Context, text string) (token.Claims, error)
-	// Issue returns a new token for the user, signed with the access key at index
-	// key: 0 is the primary key, 1 the secondary.
-	Issue(user core.User, scopes token.Scopes, lifetime time.Duration, key int) (text string, expires time.Time, err error)
-	// Keys returns the access keys, primary first.
-	Keys() []communication.AccessKey
+	// Issue returns a new token for the user, made with the access key that signed the
+	// request. It fails with token.ErrKeyReplaced if that key is no longer held.
+	Issue(user core.User, scopes token.Scopes, lifetime time.Duration, key token.Key) (text string, expires time.Time, err error)
+	// Held returns the access keys, primary first. Holds reports whether one of them has
+	// not been replaced since.
+	Held() [2]token.Key
+	Holds(key token.Key) bool
 	// Reload reads the access keys from the store again, if other servers share it, and
 	// reports whether they have changed.
 	Reload(ctx context.Context) (changed bool, err error)
@@ -88,6 +89,7 @@ type Record struct {
 	Thread    string
 	User      string // id of the caller; on identity routes, of the user in the path or the new user
 	Note      string // topic of a new thread, message of a refusal, or why the client got no answer
+	Reason    string // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
 	UserAgent string
 	RequestID string
 }
@@ -167,9 +169,9 @@ type request struct {
 	version  apiver.Version // only for decoding and encoding bodies
 	body     []byte
 	bodyRead bool
-	caller   string // user id
-	leaving  bool   // the caller was deleted, and its deletion grace has not ended
-	key      int    // index of the access key that signed the request
+	caller   string    // user id
+	leaving  bool      // the caller was deleted, and its deletion grace has not ended
+	key      token.Key // the access key that signed the request
 
 	// thread and message are the ids in the path. createThread sets thread to the new
 	// id, for the access log.
@@ -180,6 +182,7 @@ type request struct {
 	fault      Fault
 	location   string // URL of the new thread or message, for the Location header
 	note       string // Record.Note
+	reason     string // Record.Reason
 	unknown    bool   // nobody knows whether the operation was carried out: the client gets no answer
 }
 
@@ -240,7 +243,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	record := Record{
 		Time: req.start, Duration: h.now().Sub(req.start), Method: r.Method, Path: r.URL.EscapedPath(),
-		Status: resp.status, Thread: req.thread, User: req.caller, Note: req.note,
+		Status: resp.status, Thread: req.thread, User: req.caller, Note: req.note, Reason: req.reason,
 		UserAgent: r.UserAgent(), RequestID: cmp.Or(req.clientID(), req.id),
 	}
 	if req.route != nil {

@@ -158,7 +158,7 @@ func (p *play) prepare(req *http.Request, body string) {
 		if err != nil {
 			p.t.Fatal(err)
 		}
-		text, _, err := p.tokens.Issue(user, scopes, time.Hour, 0)
+		text, _, err := p.tokens.Issue(user, scopes, time.Hour, p.tokens.Held()[0])
 		if err != nil {
 			p.t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scope
 	if err != nil {
 		return "", time.Time{}, err
 	}
-	return s.keys.Issue(u, scopes, lifetime, 0)
+	return s.keys.Issue(u, scopes, lifetime, s.keys.Held()[0])
 }
 
 // devHandler returns the handler of /dev/clock and /dev/faults. It is nil without --dev.

@@ -136,6 +136,6 @@ func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
 	}
 	access(rest.Record{
 		Time: r.Time, Duration: r.Duration, Method: r.Method, Path: r.Path, Status: r.Status, Operation: r.Operation,
-		User: r.User, Note: r.Note, UserAgent: r.UserAgent, RequestID: r.RequestID,
+		User: r.User, Note: r.Note, Reason: r.Reason, UserAgent: r.UserAgent, RequestID: r.RequestID,
 	})
 }

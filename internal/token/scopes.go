@@ -56,6 +56,12 @@ func (s Scopes) String() string {
 	return strings.Join(names, ",")
 }
 
+// MissingScope says for the server's log which scopes a token has and of which it would need
+// one, such as "scope: needs chat or chat.join, has voip".
+func MissingScope(has, needs Scopes) string {
+	return "scope: needs " + strings.ReplaceAll(needs.String(), ",", " or ") + ", has " + strings.ReplaceAll(has.String(), ",", " and ")
+}
+
 // parseScopes reads a claim acsScope. It fails for an unknown name.
 func parseScopes(claim string) (s Scopes, err error) {
 	for name := range strings.SplitSeq(claim, ",") {

@@ -35,7 +35,7 @@ func sealKey(secret []byte) ([]byte, error) {
 // Seal returns a signed text that holds the claims and data, for a client to bring back.
 // It has letters, digits, "-" and "_" only. The data is readable to the client. Unseal
 // with the same purpose returns what was sealed, on every server with the same access
-// keys. Seal fails with ErrInvalid if the claims name a key that is not current.
+// keys. Seal fails with a Refusal if the claims name a key that is not current.
 func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) {
 	for _, k := range a.keys.Load() {
 		if k.kid != c.Key {
@@ -50,27 +50,27 @@ func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) 
 		b = append(b, data...)
 		return base64.RawURLEncoding.EncodeToString(append(b, k.sign(purpose, b)...)), nil
 	}
-	return "", ErrInvalid
+	return "", refuse(ReasonKey)
 }
 
 // Unseal returns the claims and the data of a text that Seal returned for the same
-// purpose. It fails with ErrInvalid if the text is malformed, not signed with a current
+// purpose. It fails with a Refusal if the text is malformed, not signed with a current
 // key, or if the claims have expired. It does not read the user: the caller must compare
 // the generation and look whether the user is live.
 func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 	if len(text) > maxSealedText || strings.ContainsAny(text, "\r\n") { // the base64 decoder ignores line breaks
-		return Claims{}, nil, ErrInvalid
+		return Claims{}, nil, refuse(ReasonMalformed)
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) < 1+sealMAC || b[0] != sealVersion {
-		return Claims{}, nil, ErrInvalid
+		return Claims{}, nil, refuse(ReasonMalformed)
 	}
 	signed, mac := b[:len(b)-sealMAC], b[len(b)-sealMAC:]
 	r := fields{b: signed[1:]}
 	c := Claims{Key: string(r.field()), User: string(r.field()), Scopes: Scopes(r.byte()), Generation: r.uvarint()}
 	c.Expires = time.Unix(r.varint(), 0).UTC()
 	if r.bad {
-		return Claims{}, nil, ErrInvalid
+		return Claims{}, nil, refuse(ReasonMalformed)
 	}
 	if keys := a.keys.Load(); isNewer(c.Key, 0, keys[0].serial) || isNewer(c.Key, 1, keys[1].serial) {
 		// Another server has sealed it with a key that it has just rotated. If the keys cannot be
@@ -78,11 +78,18 @@ func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 		a.Reload(context.Background()) // it has a time limit of its own
 	}
 	for _, k := range a.keys.Load() {
-		if k.kid == c.Key && hmac.Equal(mac, k.sign(purpose, signed)) && a.now().Before(c.Expires) {
-			return c, r.b, nil
+		if k.kid != c.Key {
+			continue
 		}
+		switch {
+		case !hmac.Equal(mac, k.sign(purpose, signed)):
+			return Claims{}, nil, refuse(ReasonSignature)
+		case !a.now().Before(c.Expires):
+			return Claims{}, nil, refuse(ReasonExpired)
+		}
+		return c, r.b, nil
 	}
-	return Claims{}, nil, ErrInvalid
+	return Claims{}, nil, refuse(ReasonKey)
 }
 
 // sign returns the signature of a sealed text with this purpose.

@@ -21,7 +21,7 @@ func (f *fixture) sealed(t testing.TB) (token.Claims, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, _, err := f.Issue(u, token.Chat|token.VoIP, time.Hour, 1)
+	text, _, err := f.Issue(u, token.Chat|token.VoIP, time.Hour, f.Held()[1])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +129,7 @@ func TestSealOfANewerKey(t *testing.T) {
 	rotated.Keys[0] = core.AccessKeyRow{Serial: 2, Secret: []byte("another primary key, that is long enough")}
 	other := f.another(t, rotated)
 	u := f.user(t)
-	text, _, err := other.Issue(u, token.Chat, time.Hour, 0)
+	text, _, err := other.Issue(u, token.Chat, time.Hour, other.Held()[0])
 	if err != nil {
 		t.Fatal(err)
 	}

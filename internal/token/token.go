@@ -27,9 +27,53 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ErrInvalid means that a token is not valid. It gives no reason, because the response
-// is always the same empty 401 (docs/contract/chat.md §0.2).
+// ErrInvalid means that a token is not valid. Every Refusal wraps it. The response is
+// always the same empty 401 (docs/contract/chat.md §0.2).
 var ErrInvalid = errors.New("token is not valid")
+
+// Refusal says why a token or a sealed text is not valid. Reason is for the server's log and
+// must not be sent to a client; it contains nothing that the client sent.
+type Refusal struct{ Reason string }
+
+// Error returns the reason in a sentence.
+func (r Refusal) Error() string { return ErrInvalid.Error() + ": " + r.Reason }
+
+// Unwrap returns ErrInvalid.
+func (r Refusal) Unwrap() error { return ErrInvalid }
+
+// The reasons of a Refusal. An expired token has ReasonExpired and how long ago.
+const (
+	ReasonMalformed   = "malformed"
+	ReasonSignature   = "signature"
+	ReasonKey         = "access key replaced or unknown"
+	ReasonResource    = "of another resource"
+	ReasonExpired     = "expired"
+	ReasonRevoked     = "revoked"
+	ReasonUserDeleted = "user deleted"
+	ReasonUserUnknown = "user unknown"
+)
+
+// ReasonOf returns the reason of the Refusal in err, or "" if err has none.
+func ReasonOf(err error) string {
+	var r Refusal
+	if errors.As(err, &r) {
+		return r.Reason
+	}
+	return ""
+}
+
+func refuse(reason string) error { return Refusal{Reason: reason} }
+
+// ErrKeyReplaced means that no token was issued, because the access key that signed the
+// request was replaced meanwhile.
+var ErrKeyReplaced = errors.New("the access key that signed the request was replaced")
+
+// Key is an access key that an Authority held at some moment, with its name and serial. The
+// zero Key was never held.
+type Key struct {
+	communication.AccessKey
+	kid string
+}
 
 // Limits: the longest text of a token, and the size of the cache of verified tokens.
 const (
@@ -71,7 +115,8 @@ type Claims struct {
 	Scopes  Scopes
 	Expires time.Time
 	// Leaving reports whether the user was deleted and its deletion grace has not ended.
-	// The token may then only delete threads and remove the user from threads.
+	// The token may then only remove the user from threads, and delete those that the user has
+	// created or is alone in.
 	Leaving    bool
 	Generation uint64 // of the user's tokens, at the time of issue
 	Key        string // name and serial of the access key that the token was made with, for HasKey
@@ -184,6 +229,27 @@ func (a *Authority) Keys() []communication.AccessKey {
 	return []communication.AccessKey{keys[0].access, keys[1].access}
 }
 
+// Held returns the access keys that the Authority holds now, primary first, for Issue.
+func (a *Authority) Held() [2]Key {
+	keys := a.keys.Load()
+	return [2]Key{{keys[0].access, keys[0].kid}, {keys[1].access, keys[1].kid}}
+}
+
+// Holds reports whether the Authority still holds a key that Held has returned. It returns
+// false once another key has taken its place.
+func (a *Authority) Holds(key Key) bool { return a.held(key) != nil }
+
+// held returns the signing key for a key that the Authority still holds, or nil.
+func (a *Authority) held(key Key) *signingKey {
+	keys := a.keys.Load()
+	for i := range keys {
+		if keys[i].kid == key.kid && keys[i].access.Equal(key.AccessKey) {
+			return &keys[i]
+		}
+	}
+	return nil
+}
+
 // claims is the payload of a token, with the members and their order as in the tokens of
 // the real service (docs/contract/identity.md §6.1). All values must be ASCII without the
 // characters > ? ~, because several SDKs decode the payload with standard base64 instead
@@ -205,9 +271,10 @@ type claims struct {
 const scpChat = 1792
 
 // Issue returns a new token of a live user and the time when it expires, in whole
-// seconds. key is the index of the access key that signed the request. It fails if scopes
-// is empty.
-func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration, key int) (text string, expires time.Time, err error) {
+// seconds. key is the access key that signed the request: Issue fails with ErrKeyReplaced if
+// the Authority does not hold it any more, so that no request that was signed with a replaced
+// key gets a token of the new one. It also fails if scopes is empty.
+func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration, key Key) (text string, expires time.Time, err error) {
 	if scopes == 0 {
 		return "", time.Time{}, errors.New("issue a token: no scopes")
 	}
@@ -221,7 +288,10 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	if scopes.Has(Chat) {
 		c.Scp = scpChat
 	}
-	k := a.keys.Load()[key]
+	k := a.held(key)
+	if k == nil {
+		return "", time.Time{}, ErrKeyReplaced
+	}
 	t := jwt.NewWithClaims(jwt.SigningMethodHS256, c)
 	t.Header["kid"] = k.kid
 	text, err = t.SignedString(k.secret)
@@ -234,7 +304,7 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	return text, expires, nil
 }
 
-// Verify returns the claims of a token. It fails with ErrInvalid if the token is
+// Verify returns the claims of a token. It fails with a Refusal if the token is
 // malformed, not signed with a current key, expired or revoked, or if its user was
 // deleted and the deletion grace has ended. It returns the error of Users if the user
 // cannot be read. A token that is newer than what this server knows is judged by the
@@ -242,7 +312,7 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 // keys if the serial of its key is higher.
 func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	if len(text) > maxTokenLen {
-		return Claims{}, ErrInvalid
+		return Claims{}, refuse(ReasonMalformed)
 	}
 	sum := sha256.Sum256([]byte(text))
 	c, ok := a.verified.Get(sum)
@@ -256,12 +326,15 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 			c, err = a.parse(text)
 		}
 		if err != nil {
-			return Claims{}, ErrInvalid
+			return Claims{}, refusalOf(err)
 		}
 		a.verified.Add(sum, c)
 	}
-	if !a.now().Before(c.Expires) || !a.HasKey(c.Key) {
-		return Claims{}, ErrInvalid
+	if late := a.now().Sub(c.Expires); late >= 0 {
+		return Claims{}, refuse(fmt.Sprintf("%s %v ago", ReasonExpired, late.Truncate(time.Second)))
+	}
+	if !a.HasKey(c.Key) {
+		return Claims{}, refuse(ReasonKey)
 	}
 	user, err := a.users.User(ctx, c.User)
 	if err == nil && user.Generation < c.Generation { // the row is older than the token
@@ -271,10 +344,29 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 		return Claims{}, err
 	}
 	c.Leaving = a.users.Leaving(user)
-	if user.State != core.UserLive && !c.Leaving || user.Generation != c.Generation {
-		return Claims{}, ErrInvalid
+	switch {
+	case user.State == core.UserUnknown:
+		return Claims{}, refuse(ReasonUserUnknown)
+	case user.State != core.UserLive && !c.Leaving:
+		return Claims{}, refuse(ReasonUserDeleted)
+	case user.Generation != c.Generation:
+		return Claims{}, refuse(ReasonRevoked)
 	}
 	return c, nil
+}
+
+// refusalOf returns the Refusal for an error of parse.
+func refusalOf(err error) error {
+	var r Refusal
+	switch {
+	case errors.As(err, &r):
+		return r
+	case errors.Is(err, errNewerKey):
+		return refuse(ReasonKey)
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return refuse(ReasonSignature)
+	}
+	return refuse(ReasonMalformed)
 }
 
 // HasKey reports whether kid, a Claims.Key, names a current access key.
@@ -289,7 +381,7 @@ func (a *Authority) parse(text string) (Claims, error) {
 	var c claims
 	// The base64 decoder ignores line breaks; refuse them so that a token has one text.
 	if strings.ContainsAny(text, "\r\n") {
-		return Claims{}, ErrInvalid
+		return Claims{}, refuse(ReasonMalformed)
 	}
 	p := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
 	t, err := p.ParseWithClaims(text, &c, func(t *jwt.Token) (any, error) {
@@ -301,7 +393,7 @@ func (a *Authority) parse(text string) (Claims, error) {
 				return nil, errNewerKey
 			}
 		}
-		return nil, ErrInvalid
+		return nil, refuse(ReasonKey)
 	})
 	if err != nil {
 		return Claims{}, err
@@ -311,7 +403,7 @@ func (a *Authority) parse(text string) (Claims, error) {
 		return Claims{}, err
 	}
 	if c.ResourceID != a.resource || !strings.HasPrefix(c.SkypeID, "acs:") {
-		return Claims{}, ErrInvalid
+		return Claims{}, refuse(ReasonResource)
 	}
 	return Claims{
 		User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,

@@ -100,7 +100,7 @@ func (f *fixture) user(t testing.TB) core.User {
 
 func (f *fixture) issue(t testing.TB, u core.User, key int) string {
 	t.Helper()
-	text, _, err := f.Issue(u, token.Chat, time.Hour, key)
+	text, _, err := f.Issue(u, token.Chat, time.Hour, f.Held()[key])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -161,7 +161,7 @@ func TestClaims(t *testing.T) {
 		{token.ChatJoinLimited, time.Minute, 0, `{"alg":"HS256","kid":"primary-1","typ":"JWT"}`, 0, "chat.join.limited"},
 		{token.Chat, 90*time.Second + 999*time.Millisecond, 0, `{"alg":"HS256","kid":"primary-1","typ":"JWT"}`, 1792, "chat"},
 	} {
-		text, expires, err := f.Issue(u, c.scopes, c.lifetime, c.key)
+		text, expires, err := f.Issue(u, c.scopes, c.lifetime, f.Held()[c.key])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -201,7 +201,7 @@ func TestPayloadIsReadByEverySDK(t *testing.T) {
 		}
 		f.clock.advance(time.Duration(random.Int64N(int64(1000 * time.Hour))))
 		u := core.User{ID: communication.JoinUserID(r.ID, guid()), State: core.UserLive, Generation: random.Uint64()}
-		text, expires, err := a.Issue(u, token.Scopes(1+random.UintN(31)), time.Duration(60+random.IntN(1381))*time.Minute, random.IntN(2))
+		text, expires, err := a.Issue(u, token.Scopes(1+random.UintN(31)), time.Duration(60+random.IntN(1381))*time.Minute, a.Held()[random.IntN(2)])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -235,7 +235,7 @@ func TestExpiry(t *testing.T) {
 		{time.Hour, token.ErrInvalid},
 	} {
 		f.clock.advance(c.wait)
-		if _, err := f.verify(t, text); err != c.want {
+		if _, err := f.verify(t, text); !errors.Is(err, c.want) {
 			t.Errorf("at %v: %v, want %v", f.clock.now(), err, c.want)
 		}
 	}
@@ -325,7 +325,7 @@ func TestForgeries(t *testing.T) {
 		"no exp":                      with(`"exp":`, `"x":`),
 	} {
 		got, err := f.verify(t, text)
-		if err != token.ErrInvalid || got != (token.Claims{}) {
+		if !errors.Is(err, token.ErrInvalid) || got != (token.Claims{}) {
 			t.Errorf("%s: %+v, %v; want %v", name, got, err, token.ErrInvalid)
 		}
 	}
@@ -337,7 +337,7 @@ func TestForgeries(t *testing.T) {
 		} else {
 			b[i] = 'A'
 		}
-		if _, err := f.Verify(t.Context(), string(b)); err != token.ErrInvalid {
+		if _, err := f.Verify(t.Context(), string(b)); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("byte %d changed: %v, want %v", i, err, token.ErrInvalid)
 		}
 	}
@@ -364,7 +364,7 @@ func TestRevocationAndDeletion(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, text := range old {
-		if _, err := f.verify(t, text); err != token.ErrInvalid {
+		if _, err := f.verify(t, text); !errors.Is(err, token.ErrInvalid) {
 			t.Errorf("token %d after the revoke: %v, want %v", i, err, token.ErrInvalid)
 		}
 	}
@@ -383,11 +383,11 @@ func TestRevocationAndDeletion(t *testing.T) {
 	if c, err := f.verify(t, after); err != nil || !c.Leaving {
 		t.Errorf("in the grace: %+v, %v; want it leaving", c, err)
 	}
-	if _, err := f.verify(t, old[0]); err != token.ErrInvalid {
+	if _, err := f.verify(t, old[0]); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("a revoked token in the grace: %v, want %v", err, token.ErrInvalid)
 	}
 	f.clock.advance(time.Second)
-	if _, err := f.verify(t, after); err != token.ErrInvalid {
+	if _, err := f.verify(t, after); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("after the grace: %v, want %v", err, token.ErrInvalid)
 	}
 	if _, err := f.verify(t, other); err != nil {
@@ -500,7 +500,7 @@ func TestNewerTokenThanTheCache(t *testing.T) {
 		t.Errorf("a token of generation %d, with generation %d in the cache: %+v, %v", u.Generation, old.Generation, c, err)
 	}
 	u.Generation++ // signed, but of a generation that was never stored: the database was put back
-	if _, err := a.Verify(t.Context(), f.issue(t, u, 0)); err != token.ErrInvalid {
+	if _, err := a.Verify(t.Context(), f.issue(t, u, 0)); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("a token of a generation that the store does not have: %v, want %v", err, token.ErrInvalid)
 	}
 }
@@ -512,7 +512,8 @@ func TestNewerKeyThanKnown(t *testing.T) {
 	u := f.user(t)
 	rotated := resource
 	rotated.Keys[0] = core.AccessKeyRow{Serial: 2, Secret: []byte("another primary key, that is long enough")}
-	text, _, err := f.another(t, rotated).Issue(u, token.Chat, time.Hour, 0)
+	newer := f.another(t, rotated)
+	text, _, err := newer.Issue(u, token.Chat, time.Hour, newer.Held()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -537,7 +538,7 @@ func TestNewerKeyThanKnown(t *testing.T) {
 	if reads != 2 {
 		t.Errorf("the keys were read %d times, want twice", reads)
 	}
-	if _, err := f.Verify(t.Context(), before); err != token.ErrInvalid {
+	if _, err := f.Verify(t.Context(), before); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("a token of the key before: %v, want %v", err, token.ErrInvalid)
 	}
 	if reads != 2 {
@@ -558,7 +559,7 @@ func TestStoreErrorIsNoRefusal(t *testing.T) {
 			t.Errorf("%+v, %v; want %v and no refusal", c, err, disk)
 		}
 	}
-	if _, err := a.Verify(t.Context(), text+"x"); err != token.ErrInvalid {
+	if _, err := a.Verify(t.Context(), text+"x"); !errors.Is(err, token.ErrInvalid) {
 		t.Errorf("a forged token made Verify read the user: %v, want %v", err, token.ErrInvalid)
 	}
 }
@@ -594,7 +595,7 @@ func TestScopes(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
 	for set := token.Scopes(1); set < 32; set++ {
-		text, _, err := f.Issue(u, set, time.Hour, 0)
+		text, _, err := f.Issue(u, set, time.Hour, f.Held()[0])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -602,7 +603,7 @@ func TestScopes(t *testing.T) {
 			t.Errorf("scopes %q came back as %q, %v", set, c.Scopes, err)
 		}
 	}
-	if text, _, err := f.Issue(u, 0, time.Hour, 0); err == nil || text != "" {
+	if text, _, err := f.Issue(u, 0, time.Hour, f.Held()[0]); err == nil || text != "" {
 		t.Errorf("a token without scopes was issued, and nothing can verify it: %v", err)
 	}
 }
@@ -613,7 +614,7 @@ func TestSecretsStayInside(t *testing.T) {
 	f := newFixture(t)
 	text := f.issue(t, f.user(t), 0)
 	_, forged := f.Verify(t.Context(), text[:len(text)-2])
-	_, _, err := f.Issue(f.user(t), 0, time.Hour, 0)
+	_, _, err := f.Issue(f.user(t), 0, time.Hour, f.Held()[0])
 	var shown strings.Builder
 	fmt.Fprintf(&shown, "%v %+v %#v %v %v %+v %#v", forged, forged, forged, err, f.Keys(), f.Keys(), f.Keys())
 	encoded, _ := json.Marshal(f.Keys())
@@ -648,7 +649,7 @@ func FuzzVerify(f *testing.F) {
 		f.Fatal(err)
 	}
 	u := core.User{ID: communication.JoinUserID(resourceID, "00000000-0000-0000-0000-000000000001"), State: core.UserLive, Generation: 1}
-	good, _, err := x.Issue(u, token.Chat, time.Hour, 0)
+	good, _, err := x.Issue(u, token.Chat, time.Hour, x.Held()[0])
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -658,7 +659,7 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		c, err := x.Verify(context.Background(), text)
 		if err != nil {
-			if err != token.ErrInvalid || c != (token.Claims{}) {
+			if !errors.Is(err, token.ErrInvalid) || c != (token.Claims{}) {
 				t.Errorf("%+v, %v; want %v", c, err, token.ErrInvalid)
 			}
 			return

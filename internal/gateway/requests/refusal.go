@@ -12,12 +12,14 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/gateway"
+	"github.com/confab-chat/confab/internal/token"
 )
 
 // Refusal is the error of a request that is refused.
 type Refusal struct {
 	Status     int
 	Message    string        // for the client and the access log
+	Reason     string        // why the caller was refused, for the log only: "token: revoked"; may be empty
 	RetryAfter time.Duration // 0: the response has no Retry-After
 	Cause      error         // for the log; may be nil
 	Hub        error         // the error of the hub that led to it, or nil
@@ -55,6 +57,16 @@ func (r *Refusal) SetRetryAfter(h http.Header) {
 // Unauthorized returns the refusal of a request whose token, parameters or sid are not valid.
 func Unauthorized(why string) *Refusal {
 	return &Refusal{Status: http.StatusUnauthorized, Message: why}
+}
+
+// TokenRefused returns the refusal of a request whose token or sealed text is not valid, with
+// the reason in err for the log.
+func TokenRefused(why string, err error) *Refusal {
+	r := Unauthorized(why)
+	if reason := token.ReasonOf(err); reason != "" {
+		r.Reason = "token: " + reason
+	}
+	return r
 }
 
 // BadRequest returns the refusal of a request that is not well formed.
@@ -105,7 +117,11 @@ func OfHub(err error) *Refusal {
 	if !ok {
 		return internal(err)
 	}
-	return &Refusal{Status: row.status, Message: row.message, RetryAfter: e.Why.Delay(), Cause: e.Cause, Hub: err}
+	r := &Refusal{Status: row.status, Message: row.message, RetryAfter: e.Why.Delay(), Cause: e.Cause, Hub: err}
+	if r.Status == http.StatusUnauthorized {
+		r.Reason = "token: " + e.Why.String()
+	}
+	return r
 }
 
 // RefusalOf returns the *Refusal in err. It returns one with status 500 for another error.

@@ -62,11 +62,33 @@ func New(c Checks) *Checks {
 
 // Bearer returns the claims of the token in the header Authorization, as Verify does.
 func (c *Checks) Bearer(r *http.Request) (token.Claims, error) {
+	if err := OneCredential(r); err != nil {
+		return token.Claims{}, err
+	}
 	scheme, text, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return token.Claims{}, Unauthorized("no bearer token")
+		return token.Claims{}, &Refusal{Status: http.StatusUnauthorized, Message: "no bearer token", Reason: "no bearer token"}
 	}
 	return c.Verify(r.Context(), strings.TrimSpace(text))
+}
+
+// Skype returns the claims of the token in the header X-Skypetoken, as Verify does.
+func (c *Checks) Skype(r *http.Request) (token.Claims, error) {
+	if err := OneCredential(r); err != nil {
+		return token.Claims{}, err
+	}
+	return c.Verify(r.Context(), r.Header.Get("X-Skypetoken"))
+}
+
+// OneCredential fails with a *Refusal of status 400 if a request has two headers with a token
+// of the same name, because a proxy in front may have judged the other one.
+func OneCredential(r *http.Request) error {
+	for _, name := range []string{"Authorization", "X-Skypetoken"} {
+		if len(r.Header.Values(name)) > 1 {
+			return BadRequest("The request has more than one " + name + " header.")
+		}
+	}
+	return nil
 }
 
 // Verify returns the claims of a token. It fails with a *Refusal: 401 for a token that is not
@@ -76,13 +98,13 @@ func (c *Checks) Verify(ctx context.Context, text string) (token.Claims, error) 
 	claims, err := c.Tokens.Verify(ctx, text)
 	switch {
 	case errors.Is(err, token.ErrInvalid):
-		return token.Claims{}, Unauthorized("token refused")
+		return token.Claims{}, TokenRefused("token refused", err)
 	case err != nil:
 		return token.Claims{}, Away(ctx, err)
 	case claims.Leaving:
-		return token.Claims{}, Unauthorized("the user was deleted")
+		return token.Claims{}, &Refusal{Status: http.StatusUnauthorized, Message: "the user was deleted", Reason: "token: " + token.ReasonUserDeleted}
 	case !claims.Scopes.Any(anyChat):
-		return claims, &Refusal{Status: http.StatusForbidden, Message: core.ErrForbidden.Message}
+		return claims, &Refusal{Status: http.StatusForbidden, Message: core.ErrForbidden.Message, Reason: token.MissingScope(claims.Scopes, anyChat)}
 	}
 	return claims, nil
 }

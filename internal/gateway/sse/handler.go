@@ -261,7 +261,7 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, record gateway.
 	refused := requests.RefusalOf(err)
 	h.checks.LogCause(r.Context(), refused, record)
 	write(w, refused)
-	record.Note = refused.Message
+	record.Note, record.Reason = refused.Message, refused.Reason
 	h.log(record, refused.Status)
 }
 

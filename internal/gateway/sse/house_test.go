@@ -216,7 +216,7 @@ func (h *house) user() core.User {
 
 // token returns a new token of a user, valid for an hour.
 func (h *house) token(u core.User, scopes token.Scopes) string {
-	text, _, err := h.tokens.Issue(u, scopes, time.Hour, 0)
+	text, _, err := h.tokens.Issue(u, scopes, time.Hour, h.tokens.Held()[0])
 	if err != nil {
 		panic(err)
 	}

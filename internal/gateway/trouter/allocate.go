@@ -47,7 +47,7 @@ func (h *Handler) base(req *request) string {
 
 // skype returns the claims of the token in the header X-Skypetoken, as user does.
 func (h *Handler) skype(req *request) (token.Claims, error) {
-	c, err := h.checks.Verify(req.Context(), req.Header.Get("X-Skypetoken"))
+	c, err := h.checks.Skype(req.Request)
 	return h.user(req, c, err)
 }
 
@@ -155,7 +155,7 @@ func (h *Handler) allocate(req *request) error {
 	}
 	sealed, err := h.seal(c, p)
 	if err != nil {
-		return requests.Unauthorized("token refused") // its key was replaced just now
+		return requests.TokenRefused("token refused", err) // its key was replaced just now
 	}
 	u, err := url.Parse(h.base(req))
 	if err != nil {
@@ -200,14 +200,17 @@ func (h *Handler) handshake(req *request) error {
 	}
 	c, p, err := h.unseal(q.Get("sig"), at.Epoch)
 	if err != nil || q.Get("sr") != p.connection || q.Has("epid") && q.Get("epid") != p.endpoint {
-		return requests.Unauthorized("parameters refused")
+		return requests.TokenRefused("parameters refused", err)
 	}
 	req.record.User = c.User
+	if err := requests.OneCredential(req.Request); err != nil {
+		return err
+	}
 	if text := req.Header.Get("X-Skypetoken"); text != "" {
 		t, err := h.o.Tokens.Verify(req.Context(), text)
 		switch {
 		case errors.Is(err, token.ErrInvalid) || err == nil && t.User != c.User:
-			return requests.Unauthorized("token refused")
+			return requests.TokenRefused("token refused", err)
 		case err != nil:
 			return requests.Away(req.Context(), err)
 		}

@@ -351,7 +351,7 @@ func (h *Handler) refuse(req *request, err error) {
 	r := requests.RefusalOf(err)
 	h.checks.LogCause(req.Context(), r, req.record)
 	r.SetRetryAfter(req.w.Header())
-	req.record.Note, req.silent = r.Message, false
+	req.record.Note, req.record.Reason, req.silent = r.Message, r.Reason, false
 	body, _ := json.Marshal(map[string]any{"error": map[string]string{"code": r.Code(), "message": r.Message}}) // strings cannot fail
 	req.respond(r.Status, "application/json; charset=utf-8", body)
 }

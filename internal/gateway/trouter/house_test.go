@@ -151,7 +151,7 @@ func (h *house) person() person {
 // token issues a token.
 func (h *house) token(u core.User, scopes token.Scopes, life time.Duration) string {
 	h.t.Helper()
-	text, _, err := h.tokens.Issue(u, scopes, life, 0)
+	text, _, err := h.tokens.Issue(u, scopes, life, h.tokens.Held()[0])
 	if err != nil {
 		h.t.Fatal(err)
 	}

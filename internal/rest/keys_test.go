@@ -1,0 +1,304 @@
+package rest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// endless is a body that has some bytes and then never ends, until it is closed.
+type endless struct {
+	io.Reader
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newEndless(size int) *endless {
+	return &endless{Reader: bytes.NewReader(make([]byte, size)), closed: make(chan struct{})}
+}
+
+func (e *endless) Read(b []byte) (int, error) {
+	if n, err := e.Reader.Read(b); err == nil {
+		return n, nil
+	}
+	<-e.closed
+	return 0, io.ErrUnexpectedEOF
+}
+
+func (e *endless) Close() error {
+	e.once.Do(func() { close(e.closed) })
+	return nil
+}
+
+// TestBodiesThatNeverEnd opens HTTP/2 streams, 100 on each of 4 connections, whose requests
+// have no valid signature or token and a body of a megabyte less one byte that never ends. Each
+// must be answered 401 while its body is open, and the server must not hold the bodies.
+func TestBodiesThatNeverEnd(t *testing.T) {
+	const connections, streams = 4, 100
+	f := newFixture(t, func(o *Options) { o.BodyTimeout = time.Minute })
+	srv := httptest.NewUnstartedServer(f)
+	srv.EnableHTTP2 = true
+	srv.StartTLS()
+	defer srv.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	defer cancel()
+	signed := httptest.NewRequest("POST", "/identities?api-version=2021-03-07", nil)
+	f.sign(t, signed, 0)
+	for _, c := range []struct{ name, path, authorization string }{
+		{"no signature at all", "/identities?api-version=2023-10-01", "HMAC-SHA256 x"},
+		{"the signature of another request", "/identities?api-version=2023-10-01", signed.Header.Get("Authorization")},
+		{"no token", "/chat/threads?api-version=2021-09-07", "Bearer x"},
+	} {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		statuses := map[string]int{}
+		for range connections {
+			transport := srv.Client().Transport.(*http.Transport).Clone()
+			defer transport.CloseIdleConnections()
+			for range streams {
+				wg.Go(func() {
+					body := newEndless(1<<20 - 1)
+					defer body.Close()
+					r, err := http.NewRequestWithContext(ctx, "POST", srv.URL+c.path, body)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					r.Header = http.Header{"Authorization": {c.authorization}, "X-Ms-Date": signed.Header["X-Ms-Date"], "X-Ms-Content-Sha256": signed.Header["X-Ms-Content-Sha256"]}
+					r.ContentLength = 1 << 20
+					resp, err := transport.RoundTrip(r)
+					got := fmt.Sprint(err)
+					if err == nil {
+						got = resp.Status
+						resp.Body.Close()
+					}
+					mu.Lock()
+					defer mu.Unlock()
+					statuses[got]++
+				})
+			}
+		}
+		wg.Wait()
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
+		t.Logf("%s: %v, %d KiB of heap more afterwards", c.name, statuses, grown>>10)
+		if statuses["401 Unauthorized"] != connections*streams {
+			t.Errorf("%s: %v, want %d answers of 401 while the bodies are open", c.name, statuses, connections*streams)
+		}
+	}
+}
+
+// unread is a body that fails the test when it is read.
+type unread struct{ t *testing.T }
+
+func (u unread) Read([]byte) (int, error) {
+	u.t.Error("the body was read")
+	return 0, errors.New("not to be read")
+}
+
+// TestBodyIsReadLast checks on all routes that the body of a request is not read before its
+// signature or its token was accepted.
+func TestBodyIsReadLast(t *testing.T) {
+	f := newFixture(t, nil)
+	_, voip := f.user(t, token.VoIP)
+	for _, r := range routes {
+		if r.method == http.MethodGet {
+			continue
+		}
+		version := r.api.versions.Versions()[0]
+		for _, v := range r.api.versions.Versions() {
+			if r.span.Has(v) {
+				version = v
+			}
+		}
+		path := strings.NewReplacer("{chatThreadId}", "19:abc@thread.v2", "{chatMessageId}", "1", "{id}", "8:acs:x", "{chatParticipantId}", "8:acs:x").Replace(r.path)
+		target := path + "?api-version=" + string(version)
+		stale := httptest.NewRequest(r.method, target, strings.NewReader("{}"))
+		if err := f.tokens.Keys()[0].Sign(stale, f.clock.now().Add(-time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		other := httptest.NewRequest(r.method, "/other", strings.NewReader("{}"))
+		f.sign(t, other, 0)
+		for _, from := range []http.Header{
+			{}, {"Authorization": {"HMAC-SHA256 x"}}, {"Authorization": {"Bearer x"}}, {"Authorization": {"Bearer " + voip}},
+			{"Authorization": {"Bearer x", "Bearer y"}}, stale.Header, other.Header,
+		} {
+			req := httptest.NewRequest(r.method, target, unread{t})
+			req.ContentLength = 2
+			req.Header = from
+			w := httptest.NewRecorder()
+			f.ServeHTTP(w, req)
+			if w.Code != 401 && w.Code != 403 && w.Code != 400 {
+				t.Errorf("%s %s with %v: %d %s, want a refusal", r.method, target, from, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// TestIdentityBodies checks that the body of an identity request has 64 KiB at most.
+func TestIdentityBodies(t *testing.T) {
+	f := newFixture(t, nil)
+	for size, want := range map[int]int{64 << 10: 201, 64<<10 + 1: 413, 1 << 20: 413} {
+		body := `{"x":"` + strings.Repeat("a", size-8) + `"}`
+		req := httptest.NewRequest("POST", "/identities?api-version=2023-10-01", strings.NewReader(body))
+		f.sign(t, req, 0)
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, req)
+		if w.Code != want {
+			t.Errorf("%d bytes: %d %s, want %d", size, w.Code, w.Body, want)
+		}
+	}
+}
+
+// rotatingTokens rotates the primary key when a request was found to be signed with it, and
+// again before a token is issued, like another client that is quicker.
+type rotatingTokens struct {
+	*token.Authority
+	rows   [2]core.AccessKeyRow
+	rotate func(step string) bool
+}
+
+func (r *rotatingTokens) step(step string) {
+	if r.rotate(step) {
+		r.rows[0].Serial++
+		r.rows[0].Secret = []byte(fmt.Sprintf("the primary key with serial %d, long enough", r.rows[0].Serial))
+		if err := r.SetKeys(r.rows); err != nil {
+			panic(err)
+		}
+	}
+}
+
+func (r *rotatingTokens) Reload(context.Context) (bool, error) {
+	r.step("reload")
+	return false, nil
+}
+
+func (r *rotatingTokens) Issue(u core.User, s token.Scopes, d time.Duration, key token.Key) (string, time.Time, error) {
+	r.step("issue")
+	return r.Authority.Issue(u, s, d, key)
+}
+
+// TestRotatedWhileIssuing rotates the key that signed a request at each moment between its
+// verification and the issue of a token. The request must get 401 and no token.
+func TestRotatedWhileIssuing(t *testing.T) {
+	f := newFixture(t, nil)
+	stored, err := f.store.Resource(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := f.core.CreateUser(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := &rotatingTokens{Authority: f.tokens, rows: stored.Keys}
+	var access records
+	h, err := New(Options{Core: f.core, Tokens: tokens, Now: f.clock.now, Access: access.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ path, body string }{
+		{"/identities?api-version=2023-10-01", `{"createTokenWithScopes":["chat"]}`},
+		{"/identities/" + url.PathEscape(u.ID) + "/:issueAccessToken?api-version=2023-10-01", `{"scopes":["chat"]}`},
+	} {
+		for _, step := range []string{"", "reload", "issue"} {
+			tokens.rotate = func(at string) bool { return at == step }
+			req := httptest.NewRequest("POST", c.path, strings.NewReader(c.body))
+			f.sign(t, req, 0)
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, req)
+			if step == "" {
+				if w.Code/100 != 2 {
+					t.Errorf("%s without a rotation: %d %s", c.path, w.Code, w.Body)
+				}
+				continue
+			}
+			if w.Code != 401 || strings.Contains(strings.ToLower(w.Body.String()), `"token"`) || !strings.Contains(w.Body.String(), errDenied.Message) {
+				t.Errorf("%s, rotated at %s: %d %s, want 401 without a token", c.path, step, w.Code, w.Body)
+			}
+			if got := access.last(t).Reason; got != "signature: the key was replaced meanwhile" {
+				t.Errorf("%s, rotated at %s: the reason is %q", c.path, step, got)
+			}
+		}
+	}
+}
+
+// TestReasonsOfRefusals checks that the access log learns why each request was refused, and
+// that the client does not.
+func TestReasonsOfRefusals(t *testing.T) {
+	var access records
+	f := newFixture(t, func(o *Options) { o.Access = access.add })
+	ann, annToken := f.user(t, token.Chat)
+	_, eve := f.user(t, token.Chat)
+	_, voip := f.user(t, token.VoIP)
+	_, join := f.user(t, token.ChatJoin)
+	thread, _ := f.thread(t, ann)
+	revoked, revokedToken := f.user(t, token.Chat)
+	if err := f.core.RevokeTokens(t.Context(), revoked); err != nil {
+		t.Fatal(err)
+	}
+	deleted, deletedToken := f.user(t, token.Chat)
+	if err := f.core.DeleteUser(t.Context(), deleted); err != nil {
+		t.Fatal(err)
+	}
+	sign := func(late time.Duration) func(*http.Request) {
+		return func(r *http.Request) {
+			if err := f.tokens.Keys()[0].Sign(r, f.clock.now().Add(-late)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	bearer := func(text string) func(*http.Request) {
+		return func(r *http.Request) { r.Header.Set("Authorization", "Bearer "+text) }
+	}
+	get, users := "GET /chat/threads/"+thread+"?api-version=2021-09-07", "POST /identities?api-version=2023-10-01"
+	ask := func(what string, prepare func(*http.Request), reason string) {
+		t.Helper()
+		method, target, _ := strings.Cut(what, " ")
+		r := httptest.NewRequest(method, target, nil)
+		prepare(r)
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		if got := access.last(t).Reason; got != reason || w.Code/100 == 2 != (reason == "") {
+			t.Errorf("%s: %d with the reason %q, want %q", what, w.Code, got, reason)
+		}
+		if reason != "" && reason != "no bearer token" && strings.Contains(w.Body.String()+fmt.Sprint(w.Header()), reason) {
+			t.Errorf("%s: the client is told the reason: %s %v", what, w.Body, w.Header())
+		}
+	}
+	ask(get, bearer(annToken), "")
+	ask(get, func(*http.Request) {}, "no bearer token")
+	ask(get, bearer("x"), "token: malformed")
+	ask(get, bearer(annToken[:len(annToken)-8]+"AAAAAAAA"), "token: signature")
+	ask(get, bearer(revokedToken), "token: revoked")
+	ask(get, bearer(deletedToken), "token: user deleted")
+	ask(get, bearer(eve), "not a participant")
+	ask(get, bearer(voip), "scope: needs chat or chat.join or chat.join.limited, has voip")
+	ask("DELETE /chat/threads/"+thread+"?api-version=2021-09-07", bearer(join), "scope: needs chat, has chat.join")
+	ask(users, func(*http.Request) {}, "signature: no authorization header")
+	ask(users, bearer(annToken), "signature: authorization scheme is not HMAC-SHA256")
+	ask(users, func(r *http.Request) { r.Header.Set("Authorization", "HMAC-SHA256 x") }, "signature: authorization is not SignedHeaders=...&Signature=...")
+	ask(users, sign(0), "")
+	ask(users, sign(16*time.Minute), "signature: signed date is 16m0.678s behind the server's clock, more than 15m0s")
+	ask(users, func(r *http.Request) { sign(0)(r); r.RequestURI = "/other" }, "signature: signature matches no key")
+	ask(users, func(r *http.Request) { sign(0)(r); r.Body = io.NopCloser(strings.NewReader("{}")); r.ContentLength = 2 }, "signature: x-ms-content-sha256 is not the hash of the body")
+	ask(users, func(r *http.Request) { sign(0)(r); r.Header.Set("x-ms-content-sha256", "x") }, "signature: x-ms-content-sha256 is not the base64 of a SHA-256")
+	f.clock.advance(24*time.Hour + 5*time.Minute)
+	ask(get, bearer(annToken), "token: expired 5m0s ago")
+}
