@@ -107,8 +107,8 @@ func newUserDelete() *cobra.Command {
 		Use:   "delete ID",
 		Short: "Delete a user and erase the user's messages",
 		Long: `Delete a user permanently. The user's tokens become invalid, except that they can
-delete and leave threads for the time of the server's setting deletion-grace.
-After that time the server erases the content of the user's messages, display
+leave threads, and delete those that the user created or is alone in, for the
+time of the server's setting deletion-grace. After that time the server erases the content of the user's messages, display
 names and read receipts, and removes the user from all threads.`,
 		Example: examples("user delete 8:acs:..."),
 		Args:    oneArg("the id of a user"),

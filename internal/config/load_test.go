@@ -302,7 +302,7 @@ func TestRefused(t *testing.T) {
 		{"events of one day", flag("--events-kept=1"), []Error{{"events-kept", "flag --events-kept", `"1" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events for ever", flag("--events-kept=4294967296"), []Error{{"events-kept", "flag --events-kept", `"4294967296" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events of a duration", flag("--events-kept=48h"), []Error{{"events-kept", "flag --events-kept", `"48h" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
-		{"no grace", flag("--deletion-grace=0s"), []Error{{"deletion-grace", "flag --deletion-grace", `"0s" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
+		{"negative grace", flag("--deletion-grace=-1s"), []Error{{"deletion-grace", "flag --deletion-grace", `"-1s" is not an allowed duration`, "write 0, or a number with a unit: 500ms, 30s, 2m"}}},
 		{"map", yaml("listen: {host: a}"), []Error{{"", "confab.yaml:1", `there is no setting "listen.host"`, "did you mean listen-http?"}}},
 		{"list of numbers", yaml("tls-names: [1]"), []Error{{"tls-names", "confab.yaml:1", "the list holds something other than text", "write tls-names: names"}}},
 		{"no settings", yaml("just words"), []Error{{"", "confab.yaml", "line 1: this is not a list of settings", "write one setting a line, name: value"}}},

@@ -54,7 +54,7 @@ var Settings = []Setting{
 	{Name: "limits", Default: "fair", Value: "profile", set: setLimits,
 		Help: "azure (the service's ceilings and 429s), fair (fairness between users) or off (benchmarks)"},
 	{Name: "deletion-grace", Default: "30s", Value: "duration", set: setDeletionGrace,
-		Help: "time after a user's deletion in which the user's tokens may still delete and leave threads"},
+		Help: "time after a user's deletion in which its tokens may still leave threads, and delete those that it created or is alone in; 0: none"},
 	{Name: "events-kept", Default: "7", Value: "days", set: setEventsKept,
 		Help: "days for which the event log is kept; a client that was away for longer cannot resume"},
 	{Name: "log-level", Default: "info", Value: "level", set: setLogLevel,

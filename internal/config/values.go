@@ -180,8 +180,10 @@ func setLimits(c *Config, v value) (err error) {
 }
 
 func setDeletionGrace(c *Config, v value) (err error) {
-	c.DeletionGrace, err = v.duration()
-	return err
+	if c.DeletionGrace, err = time.ParseDuration(v.text); err != nil || c.DeletionGrace < 0 {
+		return bad(v, "is not an allowed duration", "write 0, or a number with a unit: 500ms, 30s, 2m")
+	}
+	return nil
 }
 
 func setEventsKept(c *Config, v value) (err error) {

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// DefaultGrace is the time after a user's deletion during which its tokens may
-// still delete and leave threads. Test suites of 2021 delete a user first and its
-// threads afterwards.
+// DefaultGrace is the time after a user's deletion during which its tokens may still leave
+// threads and delete those that it has created. Test suites of 2021 delete a user first and
+// its threads afterwards.
 const DefaultGrace = 30 * time.Second
 
 // sweepPage is the number of threads or messages that Sweep reads at a time.

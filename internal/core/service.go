@@ -28,9 +28,10 @@ type Options struct {
 	// Adopt creates a user for an unknown id of this resource when a token is
 	// issued for it, so that an app can keep the ids that it has stored.
 	Adopt bool
-	// Grace is the time after a user's deletion during which its tokens may still
-	// delete and leave threads. Then its content is erased. Zero: DefaultGrace.
-	Grace time.Duration
+	// Grace is the time after a user's deletion during which its tokens may still leave
+	// threads and delete those that it has created. Then its content is erased. Nil:
+	// DefaultGrace; zero: its tokens end at once.
+	Grace *time.Duration
 	// Patience is the time for which an operation is tried again while others keep
 	// changing the rows that it depends on. After that time the operation fails with
 	// 503 and has written nothing. Zero: DefaultPatience.
@@ -92,8 +93,11 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	}
 	s := &Service{
 		store: store, bus: bus, now: o.Now, resource: resource,
-		limits: o.Limits, adopt: o.Adopt, grace: cmp.Or(o.Grace, DefaultGrace),
+		limits: o.Limits, adopt: o.Adopt, grace: DefaultGrace,
 		patience: cmp.Or(o.Patience, DefaultPatience), random: cmp.Or(o.Random, rand.Reader),
+	}
+	if o.Grace != nil {
+		s.grace = *o.Grace
 	}
 	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
 	s.erasures = map[string]*erasure{}

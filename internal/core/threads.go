@@ -298,13 +298,31 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 
 // DeleteThread deletes a thread with its messages and receipts. The caller must be a
 // participant (docs/contract/chat.md §3.5). The participants' lists keep the thread, marked
-// as deleted. Unverified: which users may delete it, and that every operation
-// answers 404 afterwards.
+// as deleted. A caller who was deleted may delete only a thread that it has created or in
+// which it is alone; others fail with 401. Unverified: which users may delete a thread, and
+// that every operation answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
-	_, err := s.changeThread(ctx, caller, id, func(_ Rows, t *Thread, _ *Member) (*Change, error) {
-		return purge(t, caller), nil
+	_, err := s.changeThread(ctx, caller, id, func(rows Rows, t *Thread, _ *Member) (*Change, error) {
+		users, err := rows.Users(caller)
+		if err != nil {
+			return nil, err
+		}
+		return decideDelete(t, users[caller])
 	})
 	return err
+}
+
+// decideDelete returns the change by which a participant deletes a thread. The suites of 2021
+// delete a user first and then the thread that it has created. More than that a deleted user
+// may not do: the thread belongs to the others too, and the token may be a leaked one.
+func decideDelete(t *Thread, caller User) (*Change, error) {
+	deleted := caller.State == UserDeleting || caller.State == UserDeleted
+	if deleted && t.CreatedBy != caller.ID && len(t.Participants()) > 1 {
+		return nil, errLeaving
+	}
+	c := purge(t, caller.ID)
+	c.ReadUsers = []User{caller} // another server may have deleted the caller meanwhile
+	return c, nil
 }
 
 // purge returns the change that deletes a thread.

@@ -133,8 +133,9 @@ func (s *Service) RevokeTokens(ctx context.Context, id string) error {
 }
 
 // DeleteUser begins a user's deletion: it sets the state UserDeleting
-// (docs/contract/identity.md §3.4). From then on the user's tokens only allow it to
-// delete and leave threads. After the grace, Sweep erases the user's content.
+// (docs/contract/identity.md §3.4). From then on the user's tokens only allow it to leave
+// threads, and to delete those that it has created or is alone in. After the grace, Sweep
+// erases the user's content.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, UserRemoved, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()

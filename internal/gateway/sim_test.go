@@ -186,7 +186,7 @@ func simulate(t *testing.T, seed uint64) {
 // serve starts a server on the store.
 func (s *sim) serve() *server {
 	var store core.Store = s.store
-	c, err := core.New(context.Background(), store, s.bus, core.Options{Grace: time.Second, ThreadCache: 1 + s.n(2)*(1<<20)})
+	c, err := core.New(context.Background(), store, s.bus, core.Options{Grace: new(time.Second), ThreadCache: 1 + s.n(2)*(1<<20)})
 	if err != nil {
 		s.t.Fatal(err)
 	}

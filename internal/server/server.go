@@ -237,7 +237,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	s.bus = new(local.Bus)
 	s.core, err = core.New(ctx, s.store, s.bus, core.Options{
 		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Limits.Sizes(),
-		Adopt: o.Config.ResourceID != "", Grace: o.Config.DeletionGrace,
+		Adopt: o.Config.ResourceID != "", Grace: &o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
 		EventsKept: o.Config.EventsKept,
 	})

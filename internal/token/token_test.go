@@ -70,7 +70,7 @@ func newFixture(t testing.TB) *fixture {
 	}
 	t.Cleanup(func() { store.Close() })
 	f := &fixture{clock: &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)}}
-	if f.core, err = core.New(context.Background(), store, new(local.Bus), core.Options{Now: f.clock.now, Grace: time.Second}); err != nil {
+	if f.core, err = core.New(context.Background(), store, new(local.Bus), core.Options{Now: f.clock.now, Grace: new(time.Second)}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(f.core.Close)

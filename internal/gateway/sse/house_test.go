@@ -97,7 +97,7 @@ func newHouse(t testing.TB, bounds gateway.Bounds, o sse.Options) *house {
 	h := &house{}
 	h.t, _ = t.(*testing.T)
 	bus := new(local.Bus)
-	if h.core, err = core.New(t.Context(), store, bus, core.Options{Grace: time.Hour}); err != nil {
+	if h.core, err = core.New(t.Context(), store, bus, core.Options{Grace: new(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	if h.tokens, err = token.New(h.core.Resource(), h.core, time.Now); err != nil {
