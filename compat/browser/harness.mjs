@@ -28,6 +28,7 @@ export class Server {
   #options;
   #process;
   #port = 0;
+  #said = []; // the last lines of the server's log, over all its processes
 
   // start starts a server. options are further flags of `confab serve`.
   static async start(...options) {
@@ -55,6 +56,11 @@ export class Server {
     return this.#port;
   }
 
+  // log returns the last lines of the server's log.
+  get log() {
+    return this.#said;
+  }
+
   get dataFolder() {
     return path.join(this.#folder, "data");
   }
@@ -62,15 +68,15 @@ export class Server {
   // restart starts the server's process, the first time and after kill, and waits until the server is ready.
   async restart() {
     const args = ["serve", "--dev", "--data", this.dataFolder, "--listen", `localhost:${this.#port}`, "--listen-http", "off",
-      "--listen-ops", "localhost:0", "--log-format", "json", ...(DATABASE ? ["--database", DATABASE] : []), ...this.#options];
+      "--listen-ops", "localhost:0", "--log-format", "json", "--log-level", "debug", ...(DATABASE ? ["--database", DATABASE] : []), ...this.#options];
     this.#process = spawn(CONFAB, args, { stdio: ["ignore", "ignore", "pipe"] });
     children.add(this.#process);
-    const said = [];
+    const said = this.#said;
     await new Promise((ready, failed) => {
       const late = setTimeout(() => failed(new Error(`confab serve is not ready after 30 s:\n${said.join("\n")}`)), 30_000);
       readline.createInterface(this.#process.stderr).on("line", (line) => {
         said.push(line);
-        if (said.length > 200) said.shift();
+        if (said.length > 1000) said.shift();
         if (!line.includes('"msg":"ready"')) return;
         clearTimeout(late);
         ready();
@@ -275,6 +281,18 @@ class Page {
   async messages(threadId) {
     this.#seen.push(...(await this.run("eventsAfter", this.#seen.length, 0)));
     return this.#seen.filter((s) => s.name === "chatMessageReceived" && s.event.threadId === threadId).map((s) => s.event.message);
+  }
+
+  // missed waits until the messages of a thread that a test misses have arrived, for at most patience milliseconds. It
+  // returns an error that says whether they came late or not at all, and what the client and the server logged.
+  async missed(threadId, want, server, patience = 10_000) {
+    const got = await this.messages(threadId);
+    for (const content of want) {
+      await this.event("chatMessageReceived", (e) => e.threadId === threadId && e.message === content, patience).catch(() => {});
+    }
+    const later = await this.messages(threadId);
+    const said = [...(await this.run("log")), "the server:", ...server.log.filter((line) => line.includes(this.user) || !line.includes('"user":"8:'))];
+    return new Error(`messages ${JSON.stringify(got)}, later ${JSON.stringify(later)}, but want ${JSON.stringify(want)}. The client:\n${said.join("\n")}`);
   }
 
   close() {

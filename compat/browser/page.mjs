@@ -2,6 +2,7 @@
 // bundles it with each version of the SDK. Arguments and results are JSON, so that they can cross to another process.
 import { ChatClient } from "@azure/communication-chat";
 import { AzureCommunicationTokenCredential } from "@azure/communication-common";
+import { AzureLogger, setLogLevel } from "@azure/logger";
 
 const CHAT_EVENTS = [
   "chatMessageReceived", "chatMessageEdited", "chatMessageDeleted", "typingIndicatorReceived", "readReceiptReceived",
@@ -12,6 +13,15 @@ const CONNECTION_EVENTS = ["realTimeNotificationConnected", "realTimeNotificatio
 let client;
 const seen = []; // every event so far, in order: {name, event}
 let waiting = []; // functions to call at the next event
+
+// said has the last lines of the SDK's own log, each with its time. A test that misses an event shows them: they tell
+// whether the client got the event, and what it answered.
+const said = [];
+setLogLevel("verbose");
+AzureLogger.log = (...words) => {
+  said.push(`${new Date().toISOString()} ${words.map((w) => (typeof w === "string" ? w : JSON.stringify(w))).join(" ").slice(0, 300)}`);
+  if (said.length > 400) said.shift();
+};
 
 const commands = {
   // open creates the client of a user. The page's own server issues the user's tokens, as an app's server does.
@@ -50,6 +60,9 @@ const commands = {
     }
     return seen.slice(n);
   },
+
+  // log returns the last lines of the SDK's log.
+  log: () => said,
 
   // moveClock moves the time that the page reads forward. Timers run on as they did.
   moveClock(ms) {
