@@ -292,6 +292,7 @@ func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
 // tellGap tells the client that it misses events up to r.to.
 func (r *replay) tellGap(b []byte, why GapReason) []byte {
 	r.s.hub.stats.gap(why)
+	r.s.hub.log.Debug("a client misses events", "user", r.s.claims.User, "reason", why.String(), "after", r.from.Position, "to", r.to.Position)
 	b, all := r.s.deliver(b[:0], []queued{{&Event{Gap: why}, r.to}})
 	if all {
 		r.s.caughtUp(r.to)

@@ -107,6 +107,7 @@ func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket)
 		s.session.End(gateway.Away)
 		return requests.Away(ctx, err)
 	}
+	h.log.Debug("a socket opens", "user", c.User, "endpoint", e.id, "after", at.Position, "known", known)
 	if older := e.attach(s, at, h.now()); older != nil {
 		older.replaced()
 	}
