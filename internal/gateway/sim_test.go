@@ -373,7 +373,7 @@ func (c *client) visit(last bool) bool {
 		k.dies = s.n(20)
 	}
 	if !last && s.n(3) == 0 {
-		k.window = 1 + s.n(4)
+		k.window, k.quick = 1+s.n(4), s.n(2) == 0
 	}
 	if !last {
 		k.slow = []int{0, 20, 100}[s.n(3)]
@@ -425,9 +425,10 @@ type simSink struct {
 	session *gateway.Session
 	opened  time.Time
 	last    bool
-	dies    int // events after which the connection breaks; -1: it does not
-	window  int // events that the client takes before it must answer; 0: any number
-	slow    int // percent of the writes that take long
+	dies    int  // events after which the connection breaks; -1: it does not
+	window  int  // events that the client takes before it must answer; 0: any number
+	quick   bool // the client often answers right after Full has returned true
+	slow    int  // percent of the writes that take long
 
 	written []received // appended since the last Write
 
@@ -467,6 +468,11 @@ func (k *simSink) Full() bool {
 	defer k.mu.Unlock()
 	if k.window == 0 || k.open < k.window {
 		return false
+	}
+	if k.quick && k.c.s.n(3) == 0 {
+		k.open = 0
+		go k.session.Wake()
+		return true
 	}
 	if !k.awaiting {
 		k.awaiting = true
