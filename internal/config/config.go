@@ -13,6 +13,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net"
@@ -20,6 +21,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -50,6 +52,10 @@ type Config struct {
 
 	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
 	MaxBodySize     int64 // bytes
+	MaxContent      int   // bytes of a message's content; 0: what the profile allows
+	MaxParticipants int   // of a thread; 0: what the profile allows
+	WrittenPerHour  int64 // bytes that a user may write in an hour in the profile fair; 0: any number
+	AnswerMemory    int64 // bytes of large answers in progress
 	ThreadCache     int64 // bytes
 	LiveSessions    int   // most live connections; 0: as many as the limit of open files allows
 	LiveQueue       int64 // bytes of events that wait for live connections
@@ -125,6 +131,15 @@ func (c Config) LogValue() slog.Value {
 		attrs = append(attrs, slog.String(s.Name, s.Value))
 	}
 	return slog.GroupValue(attrs...)
+}
+
+// Sizes returns the limits of sizes: those of the profile, but for the settings that replace
+// them.
+func (c Config) Sizes() core.Limits {
+	l := c.Limits.Sizes()
+	l.Content = cmp.Or(c.MaxContent, l.Content)
+	l.Participants = cmp.Or(c.MaxParticipants, l.Participants)
+	return l
 }
 
 // Loopback reports whether addr, a host:port, is a loopback address or localhost, so that

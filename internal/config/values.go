@@ -179,6 +179,51 @@ func setLimits(c *Config, v value) (err error) {
 	return nil
 }
 
+func setMaxContent(c *Config, v value) error {
+	c.MaxContent = 0
+	if v.text == "auto" {
+		return nil
+	}
+	n, err := ParseSize(v.text)
+	if err != nil || n < 1 || n > core.MaxContent {
+		return bad(v, "is not an allowed size of a message", "write a size from 1 to 1MiB, or auto")
+	}
+	c.MaxContent = int(n)
+	return nil
+}
+
+// mostParticipants is the greatest --max-participants. Each change of the members of a thread
+// reads the rows of all of them.
+const mostParticipants = 100_000
+
+func setMaxParticipants(c *Config, v value) (err error) {
+	c.MaxParticipants = 0
+	if v.text == "auto" {
+		return nil
+	}
+	if c.MaxParticipants, err = strconv.Atoi(v.text); err != nil || c.MaxParticipants < 1 || c.MaxParticipants > mostParticipants {
+		return bad(v, "is not an allowed number of participants", fmt.Sprintf("write a whole number from 1 to %d, or auto", mostParticipants))
+	}
+	return nil
+}
+
+func setWrittenPerHour(c *Config, v value) (err error) {
+	c.WrittenPerHour = 0
+	if v.text != "off" {
+		c.WrittenPerHour, err = v.size(1)
+	}
+	return err
+}
+
+// leastAnswerMemory is the least --answer-memory: room for one full page that is made and one
+// that is sent, for two users each.
+const leastAnswerMemory = 32 << 20
+
+func setAnswerMemory(c *Config, v value) (err error) {
+	c.AnswerMemory, err = v.size(leastAnswerMemory)
+	return err
+}
+
 func setDeletionGrace(c *Config, v value) (err error) {
 	if c.DeletionGrace, err = time.ParseDuration(v.text); err != nil || c.DeletionGrace < 0 {
 		return bad(v, "is not an allowed duration", "write 0, or a number with a unit: 500ms, 30s, 2m")

@@ -28,7 +28,7 @@ func rows() map[string]User {
 // creation returns the change by which ann creates a thread.
 func creation(t *testing.T, cmd CreateThread) *Change {
 	t.Helper()
-	c, err := decideCreate(thread1, ann, cmd, rows(), noon)
+	c, err := decideCreate(thread1, ann, cmd, rows(), Limits{}, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func creation(t *testing.T, cmd CreateThread) *Change {
 
 func TestDecideCreateByADeletedUser(t *testing.T) {
 	for _, caller := range []string{"gone", eve} {
-		if c, err := decideCreate(thread1, caller, CreateThread{Topic: "t"}, rows(), noon); c != nil || err != errUserDeleted {
+		if c, err := decideCreate(thread1, caller, CreateThread{Topic: "t"}, rows(), Limits{}, noon); c != nil || err != errUserDeleted {
 			t.Errorf("by %s: %+v, %v; want %v", caller, c, err, errUserDeleted)
 		}
 	}
@@ -251,11 +251,11 @@ func TestCheckSend(t *testing.T) {
 		{"no encoding", SendMessage{Content: "\xff", Kind: Text}, "The content field is not valid UTF-8."},
 		{"longest name", SendMessage{Content: "x", Kind: Text, SenderDisplayName: strings.Repeat("ä", 256)}, ""},
 		{"long name", SendMessage{Content: "x", Kind: Text, SenderDisplayName: strings.Repeat("ä", 257)}, "The senderDisplayName field has 257"},
-		{"most content", SendMessage{Content: strings.Repeat("x", maxContent), Kind: Text}, ""},
-		{"too much content", SendMessage{Content: strings.Repeat("x", maxContent+1), Kind: Text}, "The content field has 1048577 bytes"},
+		{"most content", SendMessage{Content: strings.Repeat("x", MaxContent), Kind: Text}, ""},
+		{"too much content", SendMessage{Content: strings.Repeat("x", MaxContent+1), Kind: Text}, "The content field has 1048577 bytes"},
 		{"token with a line break", SendMessage{Content: "x", Kind: Text, Token: "a\n"}, "The repeatability-request-id"},
 	} {
-		err := c.cmd.check(Limits{})
+		err := c.cmd.check()
 		if c.message == "" && err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}

@@ -2,12 +2,12 @@ package core
 
 import "cmp"
 
-// Limits are the greatest sizes that the service accepts. A field of zero sets no
-// limit. For Content and Metadata the bounds maxContent and maxMetadata apply then.
+// Limits are the greatest sizes that the service accepts. A field of zero stands for the
+// bound below that holds in every profile; Receipts of zero sets no limit.
 type Limits struct {
-	Participants int // participants of a thread when some are added
+	Participants int // participants of a thread
 	PerRequest   int // participants in one request to create a thread or to add some
-	Content      int // bytes of a message's content
+	Content      int // bytes of a message's content as it is stored, after HTML was cleaned
 	Metadata     int // bytes of all keys and values of one thread or participant
 	// Receipts is the greatest number of participants with which a thread's
 	// receipts are listed. In a larger thread the list is empty, and sending a
@@ -16,42 +16,85 @@ type Limits struct {
 	Receipts int
 }
 
-// Bounds in bytes that apply if Limits.Content or Limits.Metadata is zero.
+// DefaultParticipants is the bound of Limits.Participants.
+const DefaultParticipants = 10_000
+
+// MaxContent is the bound of Limits.Content, and of a content that was not cleaned yet, in
+// bytes.
+const MaxContent = 1 << 20
+
+// Bounds that hold in every profile, so that no request and no row is larger than a server
+// with many of them can hold in memory.
 const (
-	maxContent  = 1 << 20
-	maxMetadata = 64 << 10
+	maxPerRequest   = 1000
+	maxMetadata     = 4 << 10 // bytes of all keys and values
+	maxMetadataKeys = 100
+	maxIdentifier   = 256 // bytes of a participant's id
+
+	// maxRoster bounds the display names and the metadata of all participants of a
+	// thread, in bytes: each change of members reads all of them.
+	maxRoster = 8 << 20
 )
 
-// checkCount returns a BadRequest if n exceeds limit. A limit of 0 allows any n.
-func (l Limits) checkCount(field string, n, limit int) error {
-	if limit > 0 && n > limit {
-		return Invalid(field, "%d %s are too many: at most %d are allowed.", n, field, limit)
+// checkPerRequest returns a BadRequest if a request names too many participants.
+func (l Limits) checkPerRequest(n int) error {
+	if limit := cmp.Or(l.PerRequest, maxPerRequest); n > limit {
+		return Invalid("participants", "%d participants are too many for one request: at most %d are allowed.", n, limit)
 	}
 	return nil
 }
 
-// checkContent returns a BadRequest if a message's content has more UTF-8 bytes
-// than allowed, is not UTF-8 or contains NUL. Unverified: that the limit is in
+// checkRoster returns a BadRequest if a thread gets too many participants, or if their
+// names and metadata together have too many bytes. A thread that has more already, because
+// it is older than the limit, keeps them and gets no others.
+func (l Limits) checkRoster(present, joining []Member) error {
+	n, limit := len(present)+len(joining), cmp.Or(l.Participants, DefaultParticipants)
+	if n > limit {
+		return Invalid("participants", "%d participants are too many for one thread: at most %d are allowed.", n, limit)
+	}
+	size := 0
+	for _, ms := range [][]Member{present, joining} {
+		for i := range ms {
+			size += len(ms[i].DisplayName) + sizeOf(ms[i].Metadata)
+		}
+	}
+	if size > maxRoster {
+		return Invalid("participants", "The names and metadata of the thread's participants have %d bytes in all; at most %d are allowed.", size, maxRoster)
+	}
+	return nil
+}
+
+// checkContent returns a BadRequest if a message's content, as it is to be stored, has more
+// UTF-8 bytes than allowed, is not UTF-8 or contains NUL. Unverified: that the limit is in
 // bytes (docs/contract/chat.md §9).
 func (l Limits) checkContent(content string) error {
-	limit := cmp.Or(l.Content, maxContent)
+	limit := cmp.Or(l.Content, MaxContent)
 	if len(content) > limit {
 		return Invalid("content", "The content field has %d bytes; at most %d are allowed.", len(content), limit)
 	}
 	return checkText("content", content, limit)
 }
 
-// checkMetadata returns a BadRequest if the keys and values together have too many
-// bytes, or if one of them is not UTF-8 or contains NUL.
+// checkMetadata returns a BadRequest if there are too many keys, if the keys and values
+// together have too many bytes, or if one of them is not UTF-8 or contains NUL.
 func (l Limits) checkMetadata(field string, m map[string]string) error {
+	return l.checkPatched(field, nil, m)
+}
+
+// checkPatched is checkMetadata for metadata that replaces others. Metadata that exceed the
+// limits, because they are older than these, may stay and shrink.
+func (l Limits) checkPatched(field string, old, m map[string]string) error {
 	limit := cmp.Or(l.Metadata, maxMetadata)
+	if n := len(m); n > maxMetadataKeys && n > len(old) {
+		return Invalid(field, "The %s field has %d keys; at most %d are allowed.", field, n, maxMetadataKeys)
+	}
+	if size := sizeOf(m); size > limit && size > sizeOf(old) {
+		return Invalid(field, "The %s field has %d bytes in all; at most %d are allowed.", field, size, limit)
+	}
 	for k, v := range m {
-		if err := cmp.Or(checkText(field, k, limit), checkText(field, v, limit)); err != nil {
+		if err := cmp.Or(checkText(field, k, len(k)), checkText(field, v, len(v))); err != nil {
 			return err
 		}
-	}
-	if size := sizeOf(m); size > limit {
-		return Invalid(field, "The %s field has %d bytes in all; at most %d are allowed.", field, size, limit)
 	}
 	return nil
 }

@@ -79,11 +79,14 @@ type SendMessage struct {
 // SendMessage adds a message and returns its id (docs/contract/chat.md §4.1). A later send
 // by the same caller with the same token returns the first one's id.
 func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd SendMessage) (int64, error) {
-	if err := cmd.check(s.limits); err != nil {
+	if err := cmd.check(); err != nil {
 		return 0, err
 	}
 	if cmd.Kind == HTML {
 		cmd.Content = cleanHTML(cmd.Content)
+	}
+	if err := s.limits.checkContent(cmd.Content); err != nil { // what is stored counts
+		return 0, err
 	}
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, thread)
@@ -101,9 +104,9 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	return o.Change.Messages[0].ID, nil
 }
 
-// check returns a BadRequest for a malformed command. Unverified: that a type other
-// than text and html is refused (docs/contract/chat.md §4.1).
-func (cmd *SendMessage) check(limits Limits) error {
+// check returns a BadRequest for a malformed command, whose HTML is not cleaned yet.
+// Unverified: that a type other than text and html is refused (docs/contract/chat.md §4.1).
+func (cmd *SendMessage) check() error {
 	if cmd.Kind != Text && cmd.Kind != HTML {
 		return Invalid("type", "type: must be %s or %s", Text, HTML)
 	}
@@ -111,7 +114,7 @@ func (cmd *SendMessage) check(limits Limits) error {
 		return Invalid("content", "The content field is required.")
 	}
 	return cmp.Or(
-		limits.checkContent(cmd.Content),
+		Limits{}.checkContent(cmd.Content),
 		Limits{}.checkMetadata("metadata", cmd.Metadata),
 		checkText("senderDisplayName", cmd.SenderDisplayName, maxDisplayName),
 		checkToken(cmd.Token),
@@ -151,7 +154,7 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 		cmd.Content = new(string)
 	}
 	if cmd.Content != nil {
-		if err := s.limits.checkContent(*cmd.Content); err != nil {
+		if err := (Limits{}).checkContent(*cmd.Content); err != nil {
 			return err
 		}
 	}
@@ -159,14 +162,15 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 	// locks.
 	html := sync.OnceValue(func() string { return cleanHTML(*cmd.Content) })
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
-		return decideUpdateMessage(t, m, caller, cmd, html)
+		return decideUpdateMessage(t, m, caller, cmd, html, s.limits)
 	})
 }
 
 // decideUpdateMessage returns the change that edits a message. html returns the
-// cleaned content of an HTML message. Unverified: that metadata keys which the
+// cleaned content of an HTML message. It fails with 400 if the message would be larger than
+// the limits allow. Unverified: that metadata keys which the
 // command does not name stay (docs/contract/chat.md §4.1).
-func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() string) (*Change, error) {
+func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() string, limits Limits) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound
 	}
@@ -175,6 +179,9 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 		edited.Content = *cmd.Content
 		if m.Kind == HTML {
 			edited.Content = html()
+		}
+		if err := limits.checkContent(edited.Content); err != nil {
+			return nil, err
 		}
 	}
 	patch := make(map[string]*string, len(cmd.Metadata))
@@ -185,7 +192,7 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 		patch[k] = v
 	}
 	edited.Metadata = merge(m.Metadata, patch)
-	if err := (Limits{}).checkMetadata("metadata", edited.Metadata); err != nil {
+	if err := (Limits{}).checkPatched("metadata", m.Metadata, edited.Metadata); err != nil {
 		return nil, err
 	}
 	c := changeOf(t)

@@ -38,7 +38,7 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 	if len(c.Members) == 0 {
 		return c, nil
 	}
-	if err := limits.checkCount("participants", len(t.Participants())+len(c.Members), limits.Participants); err != nil {
+	if err := limits.checkRoster(t.Participants(), c.Members); err != nil {
 		return nil, err
 	}
 	c.Messages = []Message{{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)}}

@@ -62,7 +62,7 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 		if err != nil {
 			return nil, err
 		}
-		return decideCreate(id, caller, cmd, users, s.now().UnixMilli())
+		return decideCreate(id, caller, cmd, users, s.limits, s.now().UnixMilli())
 	})
 	if err != nil {
 		return ThreadProperties{}, nil, err
@@ -87,7 +87,7 @@ func (cmd *CreateThread) check(limits Limits) error {
 // checkParticipants returns a BadRequest if there are too many participants or one of
 // them is malformed: then none is added, as was recorded (docs/contract/chat.md §7.2).
 func checkParticipants(ps []NewParticipant, limits Limits) error {
-	if err := limits.checkCount("participants", len(ps), limits.PerRequest); err != nil {
+	if err := limits.checkPerRequest(len(ps)); err != nil {
 		return err
 	}
 	for i, p := range ps {
@@ -104,11 +104,13 @@ func checkParticipants(ps []NewParticipant, limits Limits) error {
 	return nil
 }
 
-// checkIdentifier returns a BadRequest for a malformed user id. Phone numbers and
-// Teams users pass: they are well-formed, and each is refused as a participant later.
+// checkIdentifier returns a BadRequest for a malformed user id, and for one that is longer
+// than any that the service issues: refused participants are named in the answer. Phone
+// numbers and Teams users pass: they are well-formed, and each is refused as a participant
+// later.
 func checkIdentifier(id communication.Identifier) error {
 	user := id.Kind() == communication.KindUser || id.Kind() == communication.KindUnknown
-	if user && !communication.ValidUserID(id.RawID()) {
+	if user && !communication.ValidUserID(id.RawID()) || len(id.RawID()) > maxIdentifier {
 		return InvalidIdentifier(clip.Text(id.RawID(), maxEcho))
 	}
 	return nil
@@ -160,8 +162,9 @@ func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[
 
 // decideCreate returns the change that creates a thread. users has the rows of the caller
 // and of the participants of this resource; other participants are refused. It fails with
-// 401 unless the caller is a live user.
-func decideCreate(id, caller string, cmd CreateThread, users map[string]User, now int64) (*Change, error) {
+// 401 unless the caller is a live user, and with 400 if the thread gets too many
+// participants.
+func decideCreate(id, caller string, cmd CreateThread, users map[string]User, limits Limits, now int64) (*Change, error) {
 	if users[caller].State != UserLive {
 		return nil, errUserDeleted
 	}
@@ -171,6 +174,9 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, no
 		ps = slices.Insert(slices.Clone(ps), 0, NewParticipant{User: communication.ParseRawID(caller)})
 	}
 	c.admit(&Thread{}, caller, ps, users, now)
+	if err := limits.checkRoster(nil, c.Members); err != nil {
+		return nil, err
+	}
 	c.Properties = &Properties{Topic: cmd.Topic, CreatedBy: caller, Metadata: clone(cmd.Metadata), RetentionDays: cmd.RetentionDays}
 	c.Messages = []Message{
 		{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)},
@@ -264,7 +270,7 @@ func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limit
 		p.RetentionDays = *cmd.RetentionDays
 	}
 	p.Metadata = merge(p.Metadata, cmd.Metadata)
-	if err := limits.checkMetadata("metadata", p.Metadata); err != nil {
+	if err := limits.checkPatched("metadata", t.Metadata, p.Metadata); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -2,8 +2,9 @@
 // request rates, which a [Limiter] applies.
 //
 // Azure has the documented limits of the real service, for testing that a client stays
-// within them. Fair, the default, has only a rate limit per user that keeps one user from
-// slowing down the others. Off has no limits and is for benchmarks.
+// within them. Fair, the default, has a size of messages, and per user a rate limit and a
+// budget of bytes written, that keep one user from slowing down the others. Off has none of
+// these and is for benchmarks; the bounds of package core hold there too.
 //
 //	l := limits.New(limits.Azure, time.Now)
 //	if refusal, ok := l.Allow("send message", user, thread); !ok {
@@ -21,8 +22,8 @@ import (
 // Profile is a named set of limits. The zero Profile is Fair.
 type Profile uint8
 
-// The profiles. Azure has the documented limits of the real service, Fair only a rate
-// limit per user, and Off none.
+// The profiles. Azure has the documented limits of the real service, Fair those that keep
+// users from harming one another, and Off none.
 const (
 	Fair Profile = iota
 	Azure
@@ -34,7 +35,7 @@ var profiles = [...]struct {
 	sizes core.Limits
 	rates []rate
 }{
-	Fair:  {"fair", core.Limits{}, fairRates},
+	Fair:  {"fair", fairSizes, fairRates},
 	Azure: {"azure", azureSizes, azureRates},
 	Off:   {"off", core.Limits{}, nil},
 }
@@ -57,6 +58,10 @@ func (p Profile) String() string { return profiles[p].name }
 // Sizes returns the size limits of the profile. Package core has further limits that
 // apply in every profile, such as the length of a topic.
 func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
+
+// fairSizes allows messages of 64 KiB: twice what Azure does. A page of 200 of these can be
+// read and sent by many at a time.
+var fairSizes = core.Limits{Content: 64 << 10}
 
 // azureSizes holds the size limits of Azure (docs/contract/chat.md §9).
 //

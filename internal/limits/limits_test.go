@@ -36,7 +36,7 @@ func TestZeroProfileIsFair(t *testing.T) {
 func TestUnverifiedSizes(t *testing.T) {
 	for p, want := range map[limits.Profile]core.Limits{
 		limits.Azure: {Participants: 250, PerRequest: 200, Content: 28672, Metadata: 1024, Receipts: 20},
-		limits.Fair:  {},
+		limits.Fair:  {Content: 65536},
 		limits.Off:   {},
 	} {
 		if got := p.Sizes(); got != want {

@@ -236,7 +236,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	s.metrics = metrics.New(o.Version, storageOf(s.store))
 	s.bus = new(local.Bus)
 	s.core, err = core.New(ctx, s.store, s.bus, core.Options{
-		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Limits.Sizes(),
+		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: &o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
 		EventsKept: o.Config.EventsKept,
