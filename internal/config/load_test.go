@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/spf13/pflag"
 
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -69,6 +70,25 @@ func accessKey(t *testing.T, text string) communication.AccessKey {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// TestSizes checks which sizes a server has by its profile and the settings that replace
+// those of the profile.
+func TestSizes(t *testing.T) {
+	for _, c := range []struct {
+		flags []string
+		want  core.Limits
+	}{
+		{nil, core.Limits{Content: 64 << 10}},
+		{[]string{"--limits=off"}, core.Limits{}},
+		{[]string{"--limits=azure"}, core.Limits{Participants: 250, PerRequest: 200, Content: 28 << 10, Metadata: 1 << 10, Receipts: 20}},
+		{[]string{"--max-content=1MiB", "--max-participants=7"}, core.Limits{Content: 1 << 20, Participants: 7}},
+	} {
+		got, _, err := place{flags: append(c.flags, "--dev")}.load(t)
+		if err != nil || got.Sizes() != c.want {
+			t.Errorf("%v: %+v, %v; want %+v", c.flags, got.Sizes(), err, c.want)
+		}
+	}
 }
 
 var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.EquateComparable(netip.Prefix{})}
@@ -207,6 +227,10 @@ deletion-grace: 1h
 events-kept: 30
 connections-per-address: 40
 trusted-proxies: [10.0.0.7, 192.168.5.9/16]
+max-content: 128KiB
+max-participants: 500
+written-per-hour: off
+answer-memory: 128MiB
 `,
 		env:   []string{"CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
 		flags: []string{"--shutdown-timeout=500ms", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
@@ -224,6 +248,7 @@ trusted-proxies: [10.0.0.7, 192.168.5.9/16]
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
 		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownTimeout: 500 * time.Millisecond,
 		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Limits: limits.Azure,
+		MaxContent: 128 << 10, MaxParticipants: 500, AnswerMemory: 128 << 20,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
@@ -296,6 +321,10 @@ func TestRefused(t *testing.T) {
 		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"resource id of a user", flag("--resource-id=8:acs:x"), []Error{{"resource-id", "flag --resource-id", `"8:acs:x" is not a GUID`, "write the part of a user id between 8:acs: and _, such as a5ba7870-ef05-4e2b-9901-7751faa29e20"}}},
 		{"limits", env("CONFAB_LIMITS=Fair"), []Error{{"limits", "variable CONFAB_LIMITS", `"Fair" is not a profile of limits`, "write azure, fair or off"}}},
+		{"large content", flag("--max-content=2MiB"), []Error{{"max-content", "flag --max-content", `"2MiB" is not an allowed size of a message`, "write a size from 1 to 1MiB, or auto"}}},
+		{"no participants", flag("--max-participants=0"), []Error{{"max-participants", "flag --max-participants", `"0" is not an allowed number of participants`, "write a whole number from 1 to 100000, or auto"}}},
+		{"nothing written", flag("--written-per-hour=0"), []Error{{"written-per-hour", "flag --written-per-hour", `"0" is not an allowed size`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB; or off"}}},
+		{"little for answers", flag("--answer-memory=1MiB"), []Error{{"answer-memory", "flag --answer-memory", `"1MiB" is not an allowed size`, "write a number from 33554432 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
 		{"no live sessions", flag("--live-sessions=0"), []Error{{"live-sessions", "flag --live-sessions", `"0" is not a number of connections`, "write a whole number from 1, or auto"}}},
 		{"negative connections", flag("--connections-per-address=-1"), []Error{{"connections-per-address", "flag --connections-per-address", `"-1" is not a number of connections`, "write a whole number from 1, or 0 for no limit"}}},
 		{"proxy by name", flag("--trusted-proxies=proxy.lan"), []Error{{"trusted-proxies", "flag --trusted-proxies", `"proxy.lan" is not a list of addresses`, "write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16, or off"}}},

@@ -209,10 +209,13 @@ func setMaxParticipants(c *Config, v value) (err error) {
 
 func setWrittenPerHour(c *Config, v value) (err error) {
 	c.WrittenPerHour = 0
-	if v.text != "off" {
-		c.WrittenPerHour, err = v.size(1)
+	if v.text == "off" {
+		return nil
 	}
-	return err
+	if c.WrittenPerHour, err = v.size(1); err != nil {
+		return bad(v, "is not an allowed size", "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB; or off")
+	}
+	return nil
 }
 
 // leastAnswerMemory is the least --answer-memory: room for one full page that is made and one

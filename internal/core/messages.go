@@ -272,13 +272,14 @@ type ListMessages struct {
 	Before uint64 // only sequences less than this; 0: from the newest
 	Since  int64  // only messages created at this time or later, epoch milliseconds
 	Limit  int    // 1 to MaxMessagesPage
+	Bytes  int    // most bytes of texts of the page; 0: PageBytes
 }
 
 // ListMessages returns a page of the messages that the caller may see, newest first: at
-// most list.Limit messages and PageBytes, but at least one message if there is one. A page
+// most list.Limit messages and list.Bytes, but at least one message if there is one. A page
 // of list.Limit messages has a Next even if no message follows (docs/contract/chat.md §5.1).
 func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (MessagesPage, error) {
-	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit})
+	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit, Bytes: list.Bytes})
 }
 
 // messages returns the messages that q selects. It fails with 404 if the thread does

@@ -36,3 +36,13 @@ func Consistent(p Profile) bool {
 	}
 	return true
 }
+
+// MaxWriters is the number of users with which a Written forgets those that are idle.
+const MaxWriters = maxWriters
+
+// Users returns the number of users in memory.
+func (w *Written) Users() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.young) + len(w.old)
+}

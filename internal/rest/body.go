@@ -42,7 +42,8 @@ func (h *Handler) maxBodyOf(req *request) int64 {
 }
 
 // readBody reads the request body, once. It fails if the body is longer than
-// maxBodyOf says, ends early or does not arrive within Options.BodyTimeout.
+// maxBodyOf says, ends early or does not arrive within Options.BodyTimeout, and with a 429
+// if the caller has written too much.
 func (h *Handler) readBody(req *request) error {
 	if req.bodyRead {
 		return nil
@@ -76,6 +77,9 @@ func (h *Handler) readBody(req *request) error {
 	}
 	if req.ContentLength != 0 {
 		http.NewResponseController(req.w).SetReadDeadline(time.Time{})
+	}
+	if err := h.count(req, int64(len(body))); err != nil {
+		return err
 	}
 	req.body, req.bodyRead = body, true
 	return nil

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -35,4 +36,28 @@ func (h *Handler) checkRate(req *request) error {
 	}
 	req.retryAfter = refusal.RetryAfter
 	return &core.Error{Code: codeTooMany, Message: fmt.Sprintf("Rate limit exceeded (%s).", refusal.Limit)}
+}
+
+// count counts the bytes of a chat request's body for what the caller writes. It fails with a
+// 429 if the caller has written too much in this hour.
+func (h *Handler) count(req *request, n int64) error {
+	if h.written == nil || req.api != chat || n == 0 {
+		return nil
+	}
+	refusal, ok := h.written.Allow(req.caller, n)
+	if !ok {
+		req.retryAfter = refusal.RetryAfter
+		return &core.Error{Code: codeTooMany, Message: fmt.Sprintf("Rate limit exceeded (%s).", refusal.Limit)}
+	}
+	req.counted = n
+	return nil
+}
+
+// uncount takes back what count has counted for a request that failed, unless it may have
+// been carried out.
+func (h *Handler) uncount(req *request, err error) {
+	if req.counted > 0 && !errors.Is(err, core.ErrUnknown) {
+		h.written.Refund(req.caller, req.counted)
+		req.counted = 0
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/pebble"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -118,6 +119,14 @@ func (f *fixture) written() uint64 { return f.store.Stats().Logged }
 func (f *fixture) sign(t testing.TB, req *http.Request, key int) {
 	t.Helper()
 	if err := f.tokens.Keys()[key].Sign(req, f.clock.now()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// join adds a user to a thread.
+func (f *fixture) join(t testing.TB, caller, thread, user string) {
+	t.Helper()
+	if _, err := f.core.AddParticipants(context.Background(), caller, thread, []core.NewParticipant{{User: communication.ParseRawID(user)}}); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1,6 +1,9 @@
 package rest
 
-import "github.com/confab-chat/confab/internal/rest/wire"
+import (
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/rest/wire"
+)
 
 func (h *Handler) sendMessage(req *request) (any, error) {
 	var in wire.SendChatMessageRequest
@@ -43,14 +46,45 @@ func (h *Handler) listMessages(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	list.Bytes = smallPage
 	page, err := h.core.ListMessages(req.Context(), req.caller, req.thread, list)
+	if err == nil && page.Next > 0 && len(page.Messages) < list.Limit {
+		// The page is larger than the memory that was reserved.
+		page = core.MessagesPage{}
+		if err := h.reserve(req, core.PageBytes); err != nil {
+			return nil, err
+		}
+		list.Bytes = core.PageBytes
+		page, err = h.core.ListMessages(req.Context(), req.caller, req.thread, list)
+	}
 	if err != nil {
 		return nil, err
 	}
+	cutJSON(&page)
 	out := &wire.ChatMessagesCollection{Value: wire.MessagesFromCore(page.Messages)}
 	if page.Next > 0 {
 		list.Before = page.Next
 		out.NextLink = h.nextMessagesLink(req, list)
 	}
 	return out, nil
+}
+
+// cutJSON ends a page before its texts exceed core.PageBytes as JSON, in which a character
+// may have six times the bytes that it has in the store. The page keeps its first message.
+func cutJSON(page *core.MessagesPage) {
+	bytes := 0
+	for i := range page.Messages {
+		m := &page.Messages[i]
+		bytes += wire.StringSize(m.Content) + wire.StringSize(m.SenderDisplayName)
+		for k, v := range m.Metadata {
+			bytes += wire.StringSize(k) + wire.StringSize(v)
+		}
+		for _, p := range m.Participants {
+			bytes += wire.StringSize(p.User) + wire.StringSize(p.DisplayName)
+		}
+		if bytes > core.PageBytes && i > 0 {
+			page.Messages, page.Next = page.Messages[:i], page.Messages[i-1].Sequence
+			return
+		}
+	}
 }

@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -14,11 +15,29 @@ func (h *Handler) listParticipants(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	size := 0
+	for i := range page.Participants { // the rows are shared; what counts is their JSON
+		size += participantSize(&page.Participants[i])
+	}
+	if size > smallPage {
+		if err := h.reserve(req, int64(size)); err != nil {
+			return nil, err
+		}
+	}
 	out := &wire.ChatParticipantsCollection{Value: wire.ParticipantsFromCore(page.Participants)}
 	if page.Next > 0 {
 		out.NextLink = h.nextSkipLink(req, "/participants", page.Next)
 	}
 	return out, nil
+}
+
+// participantSize returns about the bytes of a participant in an answer.
+func participantSize(m *core.Member) int {
+	n := 256 + 3*len(m.User) + wire.StringSize(m.DisplayName)
+	for k, v := range m.Metadata {
+		n += wire.StringSize(k) + wire.StringSize(v)
+	}
+	return n
 }
 
 func (h *Handler) addParticipants(req *request) (any, error) {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
 )
@@ -62,7 +63,13 @@ type Options struct {
 	PublicEndpoint string
 
 	Limiter Limiter // nil: no rate limits
-	Faults  Faults  // nil: no injected faults
+	// Written limits the bytes that each user writes; nil: they are not limited.
+	Written *limits.Written
+	// AnswerMemory is the memory for answers to GET requests in progress, in bytes. A
+	// request for whose answer none becomes free is refused with 503. 0 means
+	// DefaultAnswerMemory.
+	AnswerMemory int64
+	Faults       Faults // nil: no injected faults
 
 	MaxBody     int64         // longest request body in bytes; 0 means DefaultMaxBody
 	BodyTimeout time.Duration // time for the whole request body to arrive; 0 means DefaultBodyTimeout
@@ -101,6 +108,9 @@ type Handler struct {
 	endpoint    string
 	authorities []string // host of the public endpoint, which clients behind a proxy sign
 	limiter     Limiter
+	written     *limits.Written
+	answers     answers
+	answerWait  time.Duration // how long an answer waits for memory
 	faults      Faults
 	maxBody     int64
 	bodyTimeout time.Duration
@@ -117,7 +127,8 @@ var _ http.Handler = (*Handler)(nil)
 // of the form https://host or http://host.
 func New(o Options) (*Handler, error) {
 	h := &Handler{
-		core: o.Core, tokens: o.Tokens, limiter: o.Limiter, faults: o.Faults,
+		core: o.Core, tokens: o.Tokens, limiter: o.Limiter, written: o.Written, faults: o.Faults,
+		answers: newAnswers(cmp.Or(o.AnswerMemory, DefaultAnswerMemory)), answerWait: answerWait,
 		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
 		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),
 		bodyTimeout: cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
@@ -169,6 +180,8 @@ type request struct {
 	version  apiver.Version // only for decoding and encoding bodies
 	body     []byte
 	bodyRead bool
+	counted  int64     // bytes of the body that count for what the caller writes in an hour
+	reserved reserved  // memory for the answer
 	caller   string    // user id
 	leaving  bool      // the caller was deleted, and its deletion grace has not ended
 	key      token.Key // the access key that signed the request
@@ -217,6 +230,7 @@ type response struct {
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	req := &request{Request: r, w: w, start: h.now(), id: newRequestID()}
 	h.setBodyDeadline(req)
+	defer h.sent(req)
 	resp := h.respond(req)
 	if req.cancel != nil {
 		req.cancel()
@@ -306,14 +320,30 @@ func (h *Handler) handle(req *request) (response, error) {
 	if err := h.checkRate(req); err != nil {
 		return response{}, err
 	}
+	reads := req.api == chat && req.Method == http.MethodGet
+	if reads {
+		if err := h.reserve(req, smallPage); err != nil {
+			return response{}, err
+		}
+		defer h.made(req)
+	}
 	body, err := req.route.handler(h, req)
 	if err != nil {
+		h.uncount(req, err)
 		return response{}, err
 	}
 	resp := response{status: req.route.status}
-	if body != nil {
-		resp.body = h.getBuffer()
-		*resp.body = wire.Encode(*resp.body, body, req.version)
+	if body == nil {
+		return resp, nil
+	}
+	resp.body = h.getBuffer()
+	*resp.body = wire.Encode(*resp.body, body, req.version)
+	h.made(req)
+	if reads {
+		if err := h.holdAnswer(req, int64(len(*resp.body))); err != nil {
+			h.putBuffer(resp.body)
+			return response{}, err
+		}
 	}
 	return resp, nil
 }

@@ -353,11 +353,14 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	limiter := limits.New(o.Config.Limits, s.now)
 	ro := rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
-		Limiter: limiter, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
+		Limiter: limiter, AnswerMemory: o.Config.AnswerMemory, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r rest.Record) {
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
 			access(r)
 		},
+	}
+	if o.Config.Limits == limits.Fair && o.Config.WrittenPerHour > 0 {
+		ro.Written = limits.NewWritten(o.Config.WrittenPerHour, s.now)
 	}
 	if s.faults != nil { // a nil *dev.Faults would make a non-nil interface
 		ro.Faults = s.faults

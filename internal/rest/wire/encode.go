@@ -129,6 +129,24 @@ func AppendString(dst []byte, s string) []byte {
 	return append(append(dst, s[start:]...), '"')
 }
 
+// StringSize returns the number of bytes that AppendString appends for s, without the quotes.
+// For text that is not UTF-8 it may return less.
+func StringSize(s string) int {
+	n := len(s)
+	for i := 0; i < len(s); i++ {
+		switch b := s[i]; {
+		case b >= ' ' && b != '"' && b != '\\' && b != 0xe2:
+		case b == '"', b == '\\', b == '\b', b == '\f', b == '\n', b == '\r', b == '\t':
+			n++
+		case b < ' ':
+			n += 5
+		case i+2 < len(s) && s[i+1] == 0x80 && s[i+2]&^1 == 0xa8: // U+2028 and U+2029
+			n += 3
+		}
+	}
+	return n
+}
+
 func appendEscape(dst []byte, b byte) []byte {
 	switch b {
 	case '"', '\\':

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
@@ -133,4 +134,14 @@ func BenchmarkEncodePage(b *testing.B) {
 	for b.Loop() {
 		dst = Encode(dst[:0], &ChatMessagesCollection{Value: MessagesFromCore(ms)}, "2021-09-07")
 	}
+}
+
+// TestStringSize compares StringSize with AppendString.
+func TestStringSize(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune("\x00\x01\b\f\n\r\t\"\\\x7f\u2027\u2028\u2029\u202aâ")))).Draw(t, "s")
+		if got, want := StringSize(s), len(AppendString(nil, s))-2; got != want {
+			t.Errorf("%q: %d, want %d", s, got, want)
+		}
+	})
 }

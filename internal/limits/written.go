@@ -1,0 +1,120 @@
+package limits
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Bounds of a Written. A user takes some 300 bytes of memory.
+const (
+	parts      = 12 // of the window
+	partLength = time.Hour / parts
+
+	maxWriters = 1 << 16
+)
+
+// Written limits the bytes that each user writes in an hour. It is safe for concurrent use
+// and starts no goroutines.
+//
+// It counts by periods of five minutes, and a period counts until an hour after its end. So
+// no hour, wherever it begins, has more bytes than the limit. Users who were idle for an hour
+// are forgotten when others write. If too many write, those who were idle longest are
+// forgotten early.
+type Written struct {
+	limit int64
+	now   func() time.Time
+	start time.Time
+
+	mu         sync.Mutex // guards the fields below
+	last       int64      // the latest period seen, from start on
+	rotated    int64      // the period of the last rotation
+	young, old map[string]*volume
+}
+
+// volume has the bytes that a user wrote, by period modulo its length.
+type volume struct {
+	newest int64 // the period of the latest count
+	bytes  [parts + 1]int64
+}
+
+// NewWritten returns a Written that allows each user this number of bytes in an hour. now
+// returns the current time.
+func NewWritten(limit int64, now func() time.Time) *Written {
+	return &Written{limit: limit, now: now, start: now(), young: map[string]*volume{}}
+}
+
+// Allow counts n bytes that the user is about to write and returns true. If the user would
+// exceed the limit, Allow returns that limit and false, and counts nothing.
+func (w *Written) Allow(user string, n int64) (Refusal, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	since := w.now().Sub(w.start)
+	// A period never goes back, even if the clock does.
+	w.last = max(w.last, int64(since/partLength))
+	v := w.volume(user)
+	v.advance(w.last)
+	var total int64
+	for _, b := range v.bytes {
+		total += b
+	}
+	if total+n <= w.limit {
+		v.bytes[w.last%int64(len(v.bytes))] += n
+		return Refusal{}, true
+	}
+	// Find the period whose end of counting makes room. More than the limit has no such
+	// period: then the user is told the longest wait, and is refused again.
+	period := w.last - parts
+	for ; period <= w.last && total+n > w.limit; period++ {
+		total -= v.bytes[(period+int64(len(v.bytes)))%int64(len(v.bytes))]
+	}
+	free := time.Duration(period+parts) * partLength
+	return Refusal{
+		Limit:      fmt.Sprintf("%d bytes written per hour by a user", w.limit),
+		RetryAfter: max(free-since, time.Second),
+	}, false
+}
+
+// Refund takes back n bytes that Allow has counted and that were not written after all.
+func (w *Written) Refund(user string, n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	v := w.volume(user)
+	v.advance(w.last)
+	for i := int64(0); i <= parts && n > 0; i++ { // the period may have ended since
+		b := &v.bytes[(w.last-i+int64(len(v.bytes)))%int64(len(v.bytes))]
+		back := min(n, *b)
+		*b -= back
+		n -= back
+	}
+}
+
+// advance clears the periods that no longer count at the period now.
+func (v *volume) advance(now int64) {
+	for ; v.newest < now; v.newest++ {
+		if now-v.newest > int64(len(v.bytes)) {
+			v.newest = now - int64(len(v.bytes))
+		}
+		v.bytes[(v.newest+1)%int64(len(v.bytes))] = 0
+	}
+}
+
+// volume returns the bytes of a user, and marks them as used.
+func (w *Written) volume(user string) *volume {
+	if w.last-w.rotated > parts || len(w.young) >= maxWriters {
+		// Those who were not used since the last rotation are forgotten.
+		w.young, w.old, w.rotated = map[string]*volume{}, w.young, w.last
+	}
+	if v := w.young[user]; v != nil {
+		return v
+	}
+	v := w.old[user]
+	if v == nil {
+		v = &volume{newest: w.last}
+		user = strings.Clone(user) // it may be part of a longer string
+	}
+	delete(w.old, user)
+	w.young[user] = v
+	return v
+}

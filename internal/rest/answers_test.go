@@ -1,0 +1,249 @@
+package rest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/limits"
+	"github.com/confab-chat/confab/internal/token"
+)
+
+// large makes a thread of n messages with this content, in the embedded store.
+func (f *fixture) large(t testing.TB, creator string, n int, content string) (thread string) {
+	t.Helper()
+	thread, _ = f.thread(t, creator)
+	var sends sync.WaitGroup
+	for range n {
+		sends.Go(func() {
+			if _, err := f.core.SendMessage(context.Background(), creator, thread, core.SendMessage{Content: content, Kind: core.Text}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	sends.Wait()
+	return thread
+}
+
+// get sends a GET request with a token and returns the recorded response.
+func (f *fixture) get(bearer, target string) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, bearing(bearer, target))
+	return w
+}
+
+func bearing(bearer, target string) *http.Request {
+	r := httptest.NewRequest("GET", target, nil)
+	r.Header.Set("Authorization", "Bearer "+bearer)
+	return r
+}
+
+func page(thread string, size int) string {
+	return fmt.Sprintf("/chat/threads/%s/messages?api-version=2021-09-07&maxPageSize=%d", thread, size)
+}
+
+// slowClient is a ResponseWriter whose client takes nothing until release is closed.
+type slowClient struct {
+	*httptest.ResponseRecorder
+	release chan struct{}
+	writing chan<- int
+}
+
+func (s *slowClient) Write(b []byte) (int, error) {
+	s.writing <- len(b)
+	<-s.release
+	return len(b), nil
+}
+
+// TestSlowClientsShareTheAnswerMemory opens lists of large pages by clients that do not
+// read. As many are sent at a time as fit into the memory for answers, one user has at most
+// a quarter of it, and small answers to others wait for nobody. The lists for which no
+// memory becomes free are refused with 503 and Retry-After.
+func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
+	f := newFixture(t, nil)
+	f.answerWait = 50 * time.Millisecond
+	ann, _ := f.user(t, token.Chat)
+	thread := f.large(t, ann, 100, strings.Repeat("x", 64<<10)) // more than a page
+	var bearers []string
+	for range 6 {
+		id, bearer := f.user(t, token.Chat)
+		f.join(t, ann, thread, id)
+		bearers = append(bearers, bearer)
+	}
+	var before, during runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&before)
+	release, writing, status := make(chan struct{}), make(chan int), make(chan *httptest.ResponseRecorder)
+	const each = 10
+	var clients sync.WaitGroup
+	for _, bearer := range bearers {
+		for range each {
+			clients.Go(func() {
+				w := &slowClient{httptest.NewRecorder(), release, writing}
+				f.ServeHTTP(w, bearing(bearer, page(thread, 200)))
+				if w.Code != 200 {
+					status <- w.ResponseRecorder
+				}
+			})
+		}
+	}
+	sending, bytes, refused := 0, 0, 0
+	for sending+refused < each*len(bearers) {
+		select {
+		case n := <-writing:
+			if n > 32<<10 { // not the body of a refusal
+				sending, bytes = sending+1, bytes+n
+			} else {
+				refused++
+			}
+		case w := <-status:
+			t.Fatalf("%d before its body was taken", w.Code)
+		}
+	}
+	runtime.GC()
+	runtime.ReadMemStats(&during)
+	t.Logf("%d answers of %d MiB together are sent, %d lists were refused; %d MiB in use, %d MiB before",
+		sending, bytes>>20, refused, during.HeapAlloc>>20, before.HeapAlloc>>20)
+	if bytes > DefaultAnswerMemory/2 || sending == 0 {
+		t.Errorf("%d answers of %d bytes are sent at a time, want at most %d bytes", sending, bytes, DefaultAnswerMemory/2)
+	}
+	if w := f.get(bearers[0], page(thread, 1)+"&startTime=2100-01-01T00:00:00Z"); w.Code != 200 {
+		t.Errorf("a small answer meanwhile: %d %s", w.Code, w.Body)
+	}
+	close(release)
+	done := make(chan struct{})
+	go func() { clients.Wait(); close(done) }()
+	for open := true; open; {
+		select {
+		case w := <-status:
+			if w.Code != 503 || w.Header().Get("Retry-After") != "1" || w.Header().Get("x-ms-error-code") != "ServiceUnavailable" {
+				t.Errorf("a refused list: %d, Retry-After %q", w.Code, w.Header().Get("Retry-After"))
+			}
+		case <-done:
+			open = false
+		}
+	}
+	// Everything was given back.
+	for _, p := range []*pool{f.answers.making, f.answers.sending} {
+		if len(p.users) > 0 || !p.all.TryAcquire(DefaultAnswerMemory/2) {
+			t.Errorf("memory is still reserved when all was answered: %d users", len(p.users))
+		}
+	}
+}
+
+// TestOneUserHasAQuarterOfTheAnswerMemory holds all that one user may have, and checks that
+// another user's lists are answered.
+func TestOneUserHasAQuarterOfTheAnswerMemory(t *testing.T) {
+	f := newFixture(t, nil)
+	f.answerWait = 50 * time.Millisecond
+	ann, anns := f.user(t, token.Chat)
+	bob, bobs := f.user(t, token.Chat)
+	thread := f.large(t, ann, 70, strings.Repeat("x", 64<<10))
+	f.join(t, ann, thread, bob)
+	for _, p := range []*pool{f.answers.making, f.answers.sending} {
+		n, err := p.acquire(t.Context(), ann, DefaultAnswerMemory)
+		if err != nil || n > DefaultAnswerMemory/8 {
+			t.Fatalf("one user has %d bytes, %v", n, err)
+		}
+		defer p.release(ann, n)
+	}
+	if w := f.get(anns, page(thread, 200)); w.Code != 503 {
+		t.Errorf("the user who has its share: %d", w.Code)
+	}
+	if w := f.get(bobs, page(thread, 200)); w.Code != 200 || w.Body.Len() < 4<<20-64<<10 {
+		t.Errorf("another user: %d, %d bytes", w.Code, w.Body.Len())
+	}
+}
+
+// TestPagesEndByTheirJSON reads messages whose JSON is six times as long as their text. Each
+// page has at most 4 MiB, and all pages together have each message once.
+func TestPagesEndByTheirJSON(t *testing.T) {
+	f := newFixture(t, nil)
+	ann, bearer := f.user(t, token.Chat)
+	thread := f.large(t, ann, 60, strings.Repeat("\x01", 60<<10))
+	target, seen, largest := page(thread, 200), map[string]bool{}, 0
+	for target != "" {
+		w := f.get(bearer, target)
+		var got struct {
+			Value    []struct{ ID string }
+			NextLink string
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 {
+			t.Fatalf("%d: %v", w.Code, err)
+		}
+		largest = max(largest, w.Body.Len())
+		for _, m := range got.Value {
+			if seen[m.ID] {
+				t.Errorf("message %s comes twice", m.ID)
+			}
+			seen[m.ID] = true
+		}
+		target = strings.TrimPrefix(got.NextLink, "http://example.com")
+	}
+	if len(seen) != 60+3 || largest > core.PageBytes+framing {
+		t.Errorf("%d messages in pages of up to %d bytes, want 63 in at most %d", len(seen), largest, core.PageBytes+framing)
+	}
+}
+
+// TestBytesWrittenPerHour sends until the caller has written its bytes of an hour. Refused
+// requests do not count, reads go on, and other users write on.
+func TestBytesWrittenPerHour(t *testing.T) {
+	f := newFixture(t, nil)
+	f.Handler.written = limits.NewWritten(1000, f.clock.now)
+	ann, bearer := f.user(t, token.Chat)
+	bob, bobs := f.user(t, token.Chat)
+	thread, message := f.thread(t, ann)
+	f.join(t, ann, thread, bob)
+	write := func(method, bearer, path string, size int) *httptest.ResponseRecorder {
+		body := `{"content":"` + strings.Repeat("x", size-len(`{"content":""}`)) + `"}`
+		r := httptest.NewRequest(method, "/chat/threads/"+path+"?api-version=2021-09-07", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		return w
+	}
+	send := func(bearer string, size int) *httptest.ResponseRecorder {
+		return write("POST", bearer, thread+"/messages", size)
+	}
+	if w := write("POST", bearer, "19:00000000000000000000000000000000@thread.v2/messages", 900); w.Code != 404 {
+		t.Fatalf("a send to nowhere: %d", w.Code)
+	}
+	if w := send(bearer, 600); w.Code != 201 {
+		t.Fatalf("600 bytes: %d %s", w.Code, w.Body)
+	}
+	edit := thread + "/messages/" + fmt.Sprint(message)
+	if w := write("PATCH", bearer, edit, 300); w.Code != 204 {
+		t.Fatalf("an edit of 300 bytes: %d %s", w.Code, w.Body)
+	}
+	f.clock.advance(30 * time.Minute)
+	before := f.written()
+	for _, w := range []*httptest.ResponseRecorder{send(bearer, 101), write("PATCH", bearer, edit, 101)} {
+		if w.Code != 429 || w.Header().Get("Retry-After") != "2100" || !strings.Contains(w.Body.String(), "1000 bytes written per hour by a user") {
+			t.Errorf("above the limit: %d, Retry-After %s: %s", w.Code, w.Header().Get("Retry-After"), w.Body)
+		}
+	}
+	if f.written() != before {
+		t.Error("a refused request was written")
+	}
+	if w := send(bearer, 100); w.Code != 201 {
+		t.Errorf("the last 100 bytes: %d", w.Code)
+	}
+	if w := f.get(bearer, page(thread, 10)); w.Code != 200 {
+		t.Errorf("a list meanwhile: %d", w.Code)
+	}
+	if w := send(bobs, 1000); w.Code != 201 {
+		t.Errorf("another user: %d", w.Code)
+	}
+	f.clock.advance(35 * time.Minute)
+	if w := send(bearer, 900); w.Code != 201 {
+		t.Errorf("after Retry-After: %d", w.Code)
+	}
+}
