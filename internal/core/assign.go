@@ -451,7 +451,7 @@ func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, 
 	last := &m.Intervals[len(m.Intervals)-1]
 	switch {
 	case last.From == 0:
-		last.From = head.LastEvent
+		m.enter(head.LastEvent)
 		from := int64(0)
 		if m.Left != nil {
 			from, m.Left = MinuteOf(m.Left.On), nil

@@ -76,7 +76,9 @@ type Happening struct {
 }
 
 // Tell fills the rows of a happening from the thread's head, its members if the event is
-// about any, and the event's message, or nil.
+// about any, and the event's message, or nil. Those who joined or left are those whom the
+// message names. An event may have no message, and then their intervals tell, unless these
+// were joined since (see Member.enter).
 func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	h.Revision = head.Revision
 	if h.Kind == ThreadCreated || h.Kind == ThreadUpdated {
@@ -88,8 +90,9 @@ func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	if !h.Kind.ChangesMembers() {
 		return
 	}
+	named := m.named()
 	for i := range members {
-		if members[i].concerns(h.Number) {
+		if members[i].concerns(h.Number) || named[members[i].User] {
 			h.Members = append(h.Members, members[i])
 		}
 	}
@@ -98,6 +101,18 @@ func (h *Happening) Tell(head Head, members []Member, m *Message) {
 // concerns reports whether the member joined or left the thread with this event.
 func (m *Member) concerns(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From == event || i.To == event })
+}
+
+// named returns the users whom a system message names as added or removed. m may be nil.
+func (m *Message) named() map[string]bool {
+	if m == nil {
+		return nil
+	}
+	users := make(map[string]bool, len(m.Participants))
+	for _, p := range m.Participants {
+		users[p.User] = true
+	}
+	return users
 }
 
 // Hears reports whether the event stream of a member has an event, both when it happens

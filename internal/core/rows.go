@@ -62,8 +62,8 @@ type Member struct {
 	ShareHistory int64 // earlier messages are hidden; see VisibleFrom
 	JoinedOn     int64
 	Order        uint32 // number by order of joining, from 1; sorts the list of participants
-	// Intervals are the ranges of event numbers that the user may see, one for
-	// each time that it was in the thread.
+	// Intervals are the ranges of event numbers that the user may see, in order and
+	// apart: those of the times in which it was in the thread. See enter.
 	Intervals []Interval
 	Metadata  map[string]string
 	// Left is set while the user is not in the thread.
@@ -85,6 +85,35 @@ type Left struct {
 // Interval is a range of event numbers, both ends included. To is 0 while the member
 // is in the thread.
 type Interval struct{ From, To uint64 }
+
+// maxIntervals is the greatest number of intervals of a member. A member's row is read and
+// written with each change of it, so it must not grow with the number of times that somebody
+// adds and removes the member.
+const maxIntervals = 256
+
+// enter sets the beginning of the member's last interval: the event by which it joins. Two
+// intervals that no event separates become one, which holds the same events.
+//
+// If there are too many then, the oldest two closed ones become one, again and again. That
+// one is the later of the two: it shows less than both. One that held both would also hold
+// the events between them, which happened while the member was away. Sees would hide some of
+// their messages, but nothing hides other events, such as new metadata of the thread, which
+// the member could never read (docs/contract/chat.md §7.3). What gets lost is what a client of
+// the member would hear that comes back with a cursor from before 256 later times in the
+// thread; the messages themselves stay as readable as they are.
+func (m *Member) enter(event uint64) {
+	all := m.Intervals
+	all[len(all)-1].From = event
+	kept := all[:1]
+	for _, i := range all[1:] {
+		if last := &kept[len(kept)-1]; last.To+1 == i.From {
+			last.To = i.To
+		} else {
+			kept = append(kept, i)
+		}
+	}
+	m.Intervals = kept[max(0, len(kept)-maxIntervals):]
+}
 
 // Present reports whether the member is in the thread now.
 func (m *Member) Present() bool {

@@ -95,28 +95,10 @@ func newEvent(h *core.Happening, t *core.Thread) *Event {
 	return e
 }
 
-// membersOf returns the members of a happening who joined or left with it, in the order of
+// membersOf returns the members of a happening, who joined or left with it, in the order of
 // joining. A happening that was read from the store has them in another order.
-func membersOf(h *core.Happening) (ms []core.Member) {
-	for _, m := range h.Members {
-		joined := func(i core.Interval) bool { return i.From == h.Number }
-		left := func(i core.Interval) bool { return i.To == h.Number }
-		switch h.Kind {
-		case core.ThreadCreated:
-			if len(m.Intervals) == 0 || m.Intervals[0].From != h.Number {
-				continue
-			}
-		case core.ParticipantsRemoved:
-			if !slices.ContainsFunc(m.Intervals, left) {
-				continue
-			}
-		default:
-			if !slices.ContainsFunc(m.Intervals, joined) {
-				continue
-			}
-		}
-		ms = append(ms, m)
-	}
+func membersOf(h *core.Happening) []core.Member {
+	ms := slices.Clone(h.Members)
 	core.SortMembers(ms)
 	return ms
 }

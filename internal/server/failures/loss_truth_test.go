@@ -172,9 +172,10 @@ func (th *storedThread) periods(user string) (ps []period) {
 	if m == nil {
 		return nil
 	}
-	for i, in := range m.Intervals {
+	times := th.split(m)
+	for i, in := range times {
 		p := period{from: in[0], to: in[1]}
-		if i == len(m.Intervals)-1 {
+		if i == len(times)-1 {
 			p.visible = min(m.ShareHistory, m.JoinedOn)
 		} else if e := th.events[in[0]-1]; e.Event == "participantsAdded" {
 			join := th.messages[e.Message]
@@ -186,9 +187,52 @@ func (th *storedThread) periods(user string) (ps []period) {
 				}
 			}
 		} // else the user was one of the first participants, and may read everything
+		if th.deleted() && th.mayHide(in) {
+			p.unknown = true
+		}
 		ps = append(ps, p)
 	}
 	return ps
+}
+
+// split returns the times in which a member was in the thread. An interval of an export has
+// several of them if the member came back before anything else happened in the thread. In a
+// deleted thread nobody knows that, and it has one: see mayHide.
+func (th *storedThread) split(m *storedMember) (all [][2]uint64) {
+	for _, in := range m.Intervals {
+		for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
+			if th.names(n, "participantsRemoved", m.User) && th.names(n+1, "participantsAdded", m.User) {
+				all = append(all, [2]uint64{in[0], n})
+				in[0] = n + 1
+			}
+		}
+		all = append(all, in)
+	}
+	return all
+}
+
+// mayHide reports whether an interval may have several times of a member in the thread.
+func (th *storedThread) mayHide(in [2]uint64) bool {
+	for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
+		if th.events[n-1].Event == "participantsRemoved" && th.events[n].Event == "participantsAdded" {
+			return true
+		}
+	}
+	return false
+}
+
+// names reports whether event n is of this kind and names the user.
+func (th *storedThread) names(n uint64, event, user string) bool {
+	e := th.events[n-1]
+	if e.Event != event || th.messages[e.Message] == nil {
+		return false
+	}
+	for _, p := range th.messages[e.Message].Participants {
+		if p.User == user {
+			return true
+		}
+	}
+	return false
 }
 
 // judge reports whether a user must receive an event, and whether it may. Both depend on
