@@ -1,8 +1,8 @@
 package core
 
 import (
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -13,23 +13,6 @@ import (
 // threads and delete those that it has created. Test suites of 2021 delete a user first and
 // its threads afterwards.
 const DefaultGrace = 30 * time.Second
-
-// sweepPage is the number of threads or messages that Sweep reads at a time.
-const sweepPage = 100
-
-// Sweep deletes threads that have expired by their retention policies, erases deleted
-// users whose grace is over, finishes the deletion of large threads, and deletes old days of the event log and old endpoints. It
-// deletes at most sweepPage threads, and erases each user from at most sweepPage threads.
-// It returns the time at which more work is due, or the zero time if none is known.
-// Progress is stored and every step can be repeated, so several servers may call Sweep
-// and it may be interrupted at any point.
-func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
-	s.sweeping.Lock()
-	defer s.sweeping.Unlock()
-	thread, errThreads := s.sweepThreads(ctx)
-	user, errUsers := s.sweepUsers(ctx)
-	return earlier(thread, user), errors.Join(errThreads, errUsers, s.finishPurges(ctx), s.trimEvents(ctx), s.sweepEndpoints(ctx))
-}
 
 // finishPurges deletes the rows of deleted threads, if the store leaves some behind.
 func (s *Service) finishPurges(ctx context.Context) error {
@@ -70,19 +53,31 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// sweepThreads deletes at most sweepPage expired threads. It returns the time of the
-// next expiry, the current time if more threads may have expired already, or the zero
-// time if no other thread is known to expire.
+// sweepThreads deletes at most sweepPage expired threads. It returns the time of the next
+// expiry, the current time if more threads may have expired already, or the zero time if no
+// other thread is known to expire. A thread that could not be deleted waits, and those after
+// it are looked at.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
-	threads, err := s.store.Expiring(ctx, sweepPage)
+	now := s.now()
+	list, err := s.store.Expiring(ctx, sweepPage+len(s.expiryPauses))
 	if err != nil {
+		s.swept.update(SweepRetention, func(c *SweepCount) { c.Failed++ })
 		return time.Time{}, fmt.Errorf("list threads that expire: %w", err)
 	}
+	full := len(list) == sweepPage+len(s.expiryPauses)
 	var errs []error
-	deleted := 0
-	for _, e := range threads {
-		if s.now().UnixMilli() < e.On {
-			return time.UnixMilli(e.On), errors.Join(errs...)
+	tried, deleted := 0, 0
+	for _, e := range list {
+		if now.UnixMilli() < e.On {
+			next, full = time.UnixMilli(e.On), false
+			break
+		}
+		if s.expiryPauses.waits(e.Thread, now) {
+			continue
+		}
+		if tried++; tried > sweepPage {
+			full = true
+			break
 		}
 		expired, err := s.expire(ctx, e.Thread)
 		if err != nil {
@@ -90,12 +85,20 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 		}
 		if expired {
 			deleted++
+			delete(s.expiryPauses, e.Thread)
+		} else { // also one that does not expire after all must not be the first for ever
+			s.expiryPauses.failed(e.Thread, now)
 		}
 	}
-	if len(threads) == sweepPage && deleted > 0 {
+	s.swept.update(SweepRetention, func(c *SweepCount) {
+		c.Done += uint64(deleted)
+		c.Failed += uint64(len(errs))
+		c.Waiting = len(s.expiryPauses)
+	})
+	if full && deleted > 0 {
 		next = s.now()
 	}
-	return next, errors.Join(errs...)
+	return next, few(errs)
 }
 
 // expire deletes a thread if it has expired, and reports whether it did. The event
@@ -112,76 +115,144 @@ func (s *Service) expire(ctx context.Context, thread string) (expired bool, err 
 	return err == nil && o.Status == Applied, err
 }
 
-// sweepUsers erases each deleted user whose grace is over: it removes the user's
-// content from at most sweepPage threads. It returns the time at which the next page or
-// the next grace is due.
+// sweepUsers erases the deleted users whose grace is over. They take turns of userSteps
+// steps, and have sweepSteps together; the next sweep goes on with the user after the last
+// one. It returns the time at which the next steps or the next grace is due.
 func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	users, err := s.store.Deleting(ctx)
 	if err != nil {
+		s.swept.update(SweepErasure, func(c *SweepCount) { c.Failed++ })
 		return time.Time{}, fmt.Errorf("list users in deletion: %w", err)
 	}
-	maps.DeleteFunc(s.erasures, func(id string, _ *erasure) bool { // finished by another server
-		return !slices.ContainsFunc(users, func(u User) bool { return u.ID == id })
-	})
-	var errs []error
-	for _, u := range users {
-		due := time.UnixMilli(u.DeletedAt).Add(s.grace)
-		if !s.Leaving(u) {
-			if due, err = s.erase(ctx, u); err != nil {
-				errs = append(errs, fmt.Errorf("erase user %s: %w", u.ID, err))
-			}
+	s.forgetErasures(users)
+	slices.SortFunc(users, func(a, b User) int { return cmp.Compare(a.ID, b.ID) })
+	after := func(u User, id string) int { return cmp.Compare(u.ID, id) }
+	if i, found := slices.BinarySearchFunc(users, s.lastErased, after); found || i < len(users) {
+		if found {
+			i++
 		}
-		next = earlier(next, due)
+		users = append(slices.Clone(users[i:]), users[:i]...)
 	}
-	return next, errors.Join(errs...)
+	now := s.now()
+	var errs []error
+	steps, erased := sweepSteps, 0
+	for _, u := range users {
+		if s.Leaving(u) {
+			next = earlier(next, time.UnixMilli(u.DeletedAt).Add(s.grace))
+			continue
+		}
+		if s.erasurePauses.waits(u.ID, now) {
+			continue
+		}
+		if steps <= 0 {
+			next = earlier(next, now)
+			continue
+		}
+		s.lastErased = u.ID
+		turn := min(steps, userSteps)
+		left, ended, err := s.erase(ctx, u, turn)
+		steps -= max(turn-left, 1)
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("erase user %s: %w", u.ID, err))
+		case ended:
+			erased++
+			delete(s.erasurePauses, u.ID)
+			continue
+		}
+		if !s.erasurePauses.waits(u.ID, now) {
+			next = earlier(next, now)
+		}
+	}
+	s.swept.update(SweepErasure, func(c *SweepCount) {
+		c.Done += uint64(erased)
+		c.Failed += uint64(len(errs))
+		c.Waiting = len(s.erasurePauses)
+	})
+	return next, few(errs)
+}
+
+// forgetErasures forgets the progress of users that another server has erased.
+func (s *Service) forgetErasures(deleting []User) {
+	still := make(map[string]bool, len(deleting))
+	for _, u := range deleting {
+		still[u.ID] = true
+	}
+	maps.DeleteFunc(s.erasures, func(id string, _ *erasure) bool { return !still[id] })
+	maps.DeleteFunc(s.erasurePauses, func(id string, _ *pause) bool { return !still[id] })
 }
 
 // erasure is the progress of a user's erasure in this process. If a thread fails, the
 // erasure continues with the next thread. The stored progress, User.ErasedTo, then
 // stays before the failed thread, so that a later pass tries that thread again.
 type erasure struct {
-	after  string // id of the last thread that was tried
-	failed bool   // a thread failed in this pass
+	after   string   // id of the last thread that was tried
+	erased  string   // id up to which no thread failed
+	threads []string // the next ones, in order
+	last    bool     // no thread follows these
+	// The messages of threads[0] from this sequence on are erased. 0: none is, and the user
+	// may still be in the thread.
+	before uint64
+	failed bool // a thread failed in this pass
 }
 
-// erase removes the user's messages, display names, metadata and receipts from the next
-// sweepPage threads of its list, and all endpoints of the user. Messages become
-// tombstones. A thread without another participant is deleted. After the last thread, erase sets the user's state to
-// UserDeleted, or, if a thread failed, begins a new pass at the next sweep. It returns
-// the current time if threads remain, else the zero time.
-func (s *Service) erase(ctx context.Context, u User) (next time.Time, err error) {
+// erase removes the user's messages, display names, metadata and receipts from the threads
+// of its list, and all endpoints of the user. Messages become tombstones. A thread without
+// another participant is deleted. erase takes at most the given number of steps, each a
+// thread or a page of messages, and returns how many are left. After the last thread, erase
+// sets the user's state to UserDeleted, or, if a thread failed, begins a new pass after a
+// pause.
+func (s *Service) erase(ctx context.Context, u User, steps int) (left int, ended bool, err error) {
 	e := s.erasures[u.ID]
 	if e == nil {
-		e = &erasure{after: u.ErasedTo}
+		e = &erasure{after: u.ErasedTo, erased: u.ErasedTo}
+		if err := s.eraseEndpoints(ctx, u.ID); err != nil {
+			s.erasurePauses.failed(u.ID, s.now())
+			return steps, false, err
+		}
 		s.erasures[u.ID] = e
 	}
-	if err := s.eraseEndpoints(ctx, u.ID); err != nil {
-		return time.Time{}, err
-	}
-	threads, err := s.store.ThreadsOf(ctx, u.ID, e.after, sweepPage)
-	if err != nil {
-		return time.Time{}, err
-	}
 	var errs []error
-	for _, id := range threads {
-		if err := s.eraseFrom(ctx, id, u.ID); err != nil {
+	for steps > 0 {
+		if len(e.threads) == 0 && !e.last {
+			if e.threads, err = s.store.ThreadsOf(ctx, u.ID, e.after, sweepPage); err != nil {
+				s.erasurePauses.failed(u.ID, s.now())
+				errs = append(errs, err)
+				break
+			}
+			e.last = len(e.threads) < sweepPage
+		}
+		if len(e.threads) == 0 {
+			ended = true
+			break
+		}
+		id := e.threads[0]
+		left, done, err := s.eraseFrom(ctx, e, id, u.ID, steps)
+		steps = left
+		if err != nil {
 			e.failed = true
 			errs = append(errs, fmt.Errorf("thread %s: %w", id, err))
 		}
-		e.after = id
+		if err == nil && !done {
+			break // the steps are used up
+		}
+		e.after, e.threads, e.before = id, e.threads[1:], 0
 		if !e.failed {
-			u.ErasedTo = id
+			e.erased = id
 		}
 	}
-	end, failed := len(threads) < sweepPage, e.failed
-	if end {
+	failed := e.failed
+	if ended {
 		delete(s.erasures, u.ID)
+		if failed {
+			s.erasurePauses.failed(u.ID, s.now())
+		}
 	}
-	errs = append(errs, s.progress(ctx, u, end && !failed))
-	if !end {
-		next = s.now()
+	if u.ErasedTo != e.erased || ended {
+		u.ErasedTo = e.erased
+		errs = append(errs, s.progress(ctx, u, ended && !failed))
 	}
-	return next, errors.Join(errs...)
+	return steps, ended && !failed, few(errs)
 }
 
 // progress stores u.ErasedTo unless the stored value is greater, or sets the state
@@ -199,25 +270,28 @@ func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 	})
 }
 
-// eraseFrom removes a user's data from one thread. The user leaves the thread
-// first, so that it cannot write new messages meanwhile.
-func (s *Service) eraseFrom(ctx context.Context, thread, user string) error {
-	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := rows.Thread(thread)
-		if err != nil || t == nil {
-			return &Change{}, err
+// eraseFrom removes a user's data from one thread, in at most the given number of steps: each
+// is a page of messages. It returns how many are left, and whether the thread is done. The
+// user leaves the thread first, so that it cannot write new messages meanwhile.
+func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string, steps int) (left int, done bool, err error) {
+	if e.before == 0 {
+		_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+			t, err := rows.Thread(thread)
+			if err != nil || t == nil {
+				return &Change{}, err
+			}
+			return decideErase(t, user), nil
+		})
+		if err != nil {
+			return steps - 1, false, err
 		}
-		return decideErase(t, user), nil
-	})
-	if err != nil {
-		return err
 	}
 	// Read from the newest message to the oldest. An erased message gets a sequence
 	// greater than all before, so this loop does not read it again.
-	for before := uint64(0); ; {
-		page, err := s.store.Messages(ctx, MessagesQuery{Thread: thread, Before: before, Limit: sweepPage})
+	for ; steps > 0; steps-- {
+		page, err := s.store.Messages(ctx, MessagesQuery{Thread: thread, Before: e.before, Limit: sweepPage})
 		if err != nil {
-			return err
+			return steps - 1, false, err
 		}
 		var ids []int64
 		for i := range page.Messages {
@@ -226,12 +300,13 @@ func (s *Service) eraseFrom(ctx context.Context, thread, user string) error {
 			}
 		}
 		if err := s.eraseMessages(ctx, thread, ids, user); err != nil {
-			return err
+			return steps - 1, false, err
 		}
-		if before = page.Next; before == 0 {
-			return nil
+		if e.before = page.Next; e.before == 0 {
+			return steps - 1, true, nil
 		}
 	}
+	return 0, false, nil
 }
 
 // mentions reports whether a message has content or a display name of the user.

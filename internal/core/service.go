@@ -72,8 +72,12 @@ type Service struct {
 	stopRefresh context.CancelFunc
 	refreshing  sync.WaitGroup
 
-	sweeping sync.Mutex          // guards erasures
-	erasures map[string]*erasure // by user
+	sweeping      sync.Mutex          // guards the fields below
+	erasures      map[string]*erasure // by user
+	lastErased    string              // the user whose turn was the last
+	erasurePauses pauses              // by user
+	expiryPauses  pauses              // by thread
+	swept         sweepCounts         // guards itself
 
 	mu          sync.Mutex // guards the fields below
 	users       *lru.Cache[string, cachedUser]
@@ -100,7 +104,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 		s.grace = *o.Grace
 	}
 	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
-	s.erasures = map[string]*erasure{}
+	s.erasures, s.erasurePauses, s.expiryPauses = map[string]*erasure{}, pauses{}, pauses{}
 	s.eventsKept = uint32(min(max(cmp.Or(o.EventsKept, DefaultEventsKept), MinEventsKept), MaxEventsKept))
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)

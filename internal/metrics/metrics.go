@@ -67,6 +67,16 @@ func New(version string, storage func() Storage) *Metrics {
 	return m
 }
 
+// Sweep holds the figures of one kind of work that is done in the background.
+type Sweep struct {
+	Kind                string
+	Turns, Done, Failed uint64 // since the start
+	Waiting             int    // threads or users that have failed and wait until they are tried again
+}
+
+// Sweeps registers the metrics of work in the background. It calls sweeps at each scrape.
+func (m *Metrics) Sweeps(sweeps func() []Sweep) { m.registry.MustRegister(sweepCollector(sweeps)) }
+
 // Live holds the figures of the live connections.
 type Live struct {
 	Sessions int               // open now
@@ -229,6 +239,34 @@ func (f liveCollector) Collect(c chan<- prometheus.Metric) {
 		for label, v := range byLabel.values {
 			counter(byLabel.desc, v, label)
 		}
+	}
+}
+
+// sweepCollector is a prometheus.Collector that calls the function once per scrape.
+type sweepCollector func() []Sweep
+
+// The metrics of work in the background, by kind.
+var (
+	sweepTurns   = prometheus.NewDesc("confab_sweep_turns_total", "Turns of work in the background, by kind.", []string{"kind"}, nil)
+	sweepDone    = prometheus.NewDesc("confab_sweep_done_total", "Threads ended, users erased, and turns of other kinds that ended well.", []string{"kind"}, nil)
+	sweepFailed  = prometheus.NewDesc("confab_sweep_failed_total", "Attempts that failed, by kind; they are repeated after a pause that grows.", []string{"kind"}, nil)
+	sweepWaiting = prometheus.NewDesc("confab_sweep_waiting", "Threads or users that have failed and wait until they are tried again.", []string{"kind"}, nil)
+)
+
+// Describe sends the descriptions of the sweep metrics to c.
+func (sweepCollector) Describe(c chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{sweepTurns, sweepDone, sweepFailed, sweepWaiting} {
+		c <- d
+	}
+}
+
+// Collect sends the current sweep metrics to c.
+func (f sweepCollector) Collect(c chan<- prometheus.Metric) {
+	for _, s := range f() {
+		c <- prometheus.MustNewConstMetric(sweepTurns, prometheus.CounterValue, float64(s.Turns), s.Kind)
+		c <- prometheus.MustNewConstMetric(sweepDone, prometheus.CounterValue, float64(s.Done), s.Kind)
+		c <- prometheus.MustNewConstMetric(sweepFailed, prometheus.CounterValue, float64(s.Failed), s.Kind)
+		c <- prometheus.MustNewConstMetric(sweepWaiting, prometheus.GaugeValue, float64(s.Waiting), s.Kind)
 	}
 }
 

@@ -266,15 +266,23 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
-// sweepOnce sweeps once and returns when the next sweep is due. It returns the zero time
-// if none is known to be due or the sweep failed.
+// sweepOnce sweeps once and returns when the next sweep is due, or the zero time if none is
+// known to be due. What failed waits by itself and does not hold up the next sweep.
 func (s *Server) sweepOnce(ctx context.Context) (next time.Time) {
 	next, err := s.core.Sweep(ctx)
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("sweep what is due", "error", err)
-		return time.Time{}
 	}
 	return next
+}
+
+// sweepCounts returns the counts of sweeps for the metrics.
+func (s *Server) sweepCounts() []metrics.Sweep {
+	var all []metrics.Sweep
+	for k, c := range s.core.SweepCounts() {
+		all = append(all, metrics.Sweep{Kind: core.SweepKind(k).String(), Turns: c.Turns, Done: c.Done, Failed: c.Failed, Waiting: c.Waiting})
+	}
+	return all
 }
 
 // sweepAndWait starts a sweep, which deletes expired threads and erases deleted users.

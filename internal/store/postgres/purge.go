@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -32,10 +33,13 @@ func pageOf(table, threads string) string {
 var leaveSQL = `INSERT INTO purges (thread) SELECT t FROM unnest($1::text[]) t
 	WHERE ` + strings.Join(eachPurged(func(table string) string { return `EXISTS (SELECT FROM ` + table + ` WHERE thread = t)` }), " OR ") + ` ON CONFLICT DO NOTHING`
 
-// nextPageSQL deletes a page of the rows of one of the noted threads. It returns the number
-// of rows, or no row if no thread is noted. It deletes the note if no row was left. It skips
-// a thread that another server is working on.
-var nextPageSQL = `WITH next AS (SELECT thread FROM purges ORDER BY thread LIMIT 1 FOR UPDATE SKIP LOCKED), ` +
+// notedSQL selects up to $2 of the noted threads after the thread $1.
+const notedSQL = `SELECT thread FROM purges WHERE thread > $1 ORDER BY thread LIMIT $2`
+
+// nextPageSQL deletes a page of the rows of one of the noted threads, $2. It returns the
+// number of rows, or no row if the thread is no longer noted. It deletes the note if no row
+// was left. It skips a thread that another server is working on.
+var nextPageSQL = `WITH next AS (SELECT thread FROM purges WHERE thread = $2 FOR UPDATE SKIP LOCKED), ` +
 	strings.Join(eachPurged(func(table string) string {
 		return `of_` + table + ` AS (` + pageOf(table, `SELECT thread FROM next`) + ` RETURNING 1)`
 	}), ", ") +
@@ -68,30 +72,105 @@ func queuePurges(b *pgx.Batch, r *rows) {
 // purgeTime is the time after which FinishPurges leaves the rest to its next call.
 const purgeTime = time.Second
 
+// purging is the state of FinishPurges between its calls.
+type purging struct {
+	mu     sync.Mutex             // guards the fields below
+	after  string                 // the thread that had its turn last
+	pauses map[string]*purgePause // by thread whose rows could not be deleted
+}
+
+// purgePause says when a thread whose rows could not be deleted is tried again.
+type purgePause struct {
+	until  time.Time
+	length time.Duration // doubles with each failure
+}
+
+// Pauses of threads whose rows could not be deleted.
+const (
+	firstPurgePause   = time.Second
+	longestPurgePause = time.Hour
+)
+
+// purgeList is the number of noted threads that are read at a time.
+const purgeList = 100
+
 var _ core.Purger = (*Store)(nil)
 
 // FinishPurges deletes rows of deleted threads that their batches have left, page by page,
-// each in a transaction of its own that holds up no lane.
+// each in a transaction of its own that holds up no lane. The threads take turns of a page.
+// One that fails waits, longer each time, and the others go on.
 func (s *Store) FinishPurges(ctx context.Context) error {
-	for began := time.Now(); time.Since(began) < purgeTime; {
-		var n int
-		err := s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
-			b.Queue(nextPageSQL, purgePage).QueryRow(func(row pgx.Row) error {
-				err := row.Scan(&n)
-				if errors.Is(err, pgx.ErrNoRows) {
-					n, err = -1, nil
-				}
-				return err
-			})
-		})
+	p := &s.purging
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	began := time.Now()
+	var errs []error
+	wrapped, progress := p.after == "", false
+	for {
+		noted, err := readAll(ctx, s, "deleted threads", pgx.RowTo[string], notedSQL, p.after, purgeList)
 		if err != nil {
-			return fmt.Errorf("delete the messages of deleted threads: %w", err)
+			return fmt.Errorf("list the deleted threads with rows left: %w", err)
 		}
-		if n < 0 {
-			return nil
+		for _, thread := range noted {
+			if time.Since(began) > purgeTime {
+				return errors.Join(errs...)
+			}
+			p.after = thread
+			pause := p.pauses[thread]
+			if pause != nil && time.Now().Before(pause.until) {
+				continue
+			}
+			did, err := s.purgePage(ctx, thread)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil {
+				p.failed(thread)
+				errs = append(errs, fmt.Errorf("delete the messages of thread %s: %w", thread, err))
+				continue
+			}
+			delete(p.pauses, thread)
+			progress = progress || did
 		}
+		if len(noted) == purgeList {
+			continue
+		}
+		// Begin with the first thread again, unless a whole round has done nothing.
+		if p.after = ""; wrapped && !progress {
+			return errors.Join(errs...)
+		}
+		wrapped, progress = true, false
 	}
-	return nil
+}
+
+// failed begins the next pause of a thread.
+func (p *purging) failed(thread string) {
+	pause := p.pauses[thread]
+	if pause == nil {
+		if p.pauses == nil || len(p.pauses) >= 10*purgeList {
+			p.pauses = map[string]*purgePause{} // too many: try all again
+		}
+		pause = &purgePause{length: firstPurgePause / 2}
+		p.pauses[thread] = pause
+	}
+	pause.length = min(2*pause.length, longestPurgePause)
+	pause.until = time.Now().Add(pause.length)
+}
+
+// purgePage deletes a page of the rows of a deleted thread. It does nothing and returns false
+// if another server is doing so.
+func (s *Store) purgePage(ctx context.Context, thread string) (did bool, err error) {
+	err = s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
+		b.Queue(nextPageSQL, purgePage, thread).QueryRow(func(row pgx.Row) error {
+			var n int
+			err := row.Scan(&n)
+			if did = err == nil; errors.Is(err, pgx.ErrNoRows) {
+				err = nil
+			}
+			return err
+		})
+	})
+	return did, err
 }
 
 // notPurged is the condition that a thread, $1, is none that was deleted and has rows left.

@@ -1,7 +1,9 @@
 package postgres
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -94,5 +96,57 @@ func TestPurgeInPages(t *testing.T) {
 	mustApply(t, s, core.Applied, purge("small", 1))
 	if n := count(`SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM purges)`); n != 0 {
 		t.Errorf("%d rows are left of a small thread", n)
+	}
+}
+
+// TestPurgesTakeTurns deletes three large threads, the first of which has a row that cannot
+// be deleted. The others must be deleted meanwhile, and that thread later.
+func TestPurgesTakeTurns(t *testing.T) {
+	url := emptyDatabase(t)
+	s := open(t, url)
+	defer s.Close()
+	ctx := t.Context()
+	conn := dial(t, url)
+	defer conn.Close(ctx)
+	exec := func(sql string, args ...any) {
+		t.Helper()
+		if _, err := conn.Exec(ctx, sql, args...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	threads := []string{"a", "b", "c"}
+	for _, id := range threads {
+		mustApply(t, s, core.Applied, newThread(id))
+		exec(`INSERT INTO receipts (thread, user_id, message_id, read_on) SELECT $1, 'user ' || n, 1, 1 FROM generate_series(1, $2::int) n`, id, purgePage+10)
+		mustApply(t, s, core.Applied, &core.Change{Key: id, Thread: id, Revision: 1, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted}}})
+	}
+	exec(`CREATE FUNCTION fails() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'a bad block'; END $$`)
+	exec(`CREATE TRIGGER fails BEFORE DELETE ON receipts FOR EACH ROW WHEN (OLD.thread = 'a') EXECUTE FUNCTION fails()`)
+	left := func() (ids []string) {
+		t.Helper()
+		err := conn.QueryRow(ctx, `SELECT coalesce(array_agg(thread ORDER BY thread), '{}') FROM purges`).Scan(&ids)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ids
+	}
+	failed := 0
+	for try := 0; len(left()) > 1; try++ {
+		if err := s.FinishPurges(ctx); err != nil {
+			failed++
+		}
+		if try == 100 {
+			t.Fatalf("the threads %v are left after %d calls, %d of which failed", left(), try, failed)
+		}
+	}
+	if got := left(); !slices.Equal(got, []string{"a"}) || failed == 0 {
+		t.Errorf("the threads %v are left and %d calls failed; want the one that fails", got, failed)
+	}
+	exec(`DROP TRIGGER fails ON receipts`)
+	s.purging.pauses["a"].until = time.Now()
+	for try := 0; len(left()) > 0; try++ {
+		if err := s.FinishPurges(ctx); err != nil || try == 100 {
+			t.Fatalf("after %d calls: %v", try, err)
+		}
 	}
 }

@@ -55,6 +55,7 @@ type Store struct {
 	days     sync.Map     // of true, by the days for which prepareDay has succeeded
 	swept    atomic.Int64 // epoch milliseconds of the last sweepLog
 	unused   unusedNumbers
+	purging  purging
 }
 
 var _ core.Shared = (*Store)(nil)
