@@ -11,10 +11,13 @@ import (
 )
 
 // Bounds of a lane, which is a queue of changes and the goroutine that commits them. A
-// change is refused with ErrBusy if the queue is full.
+// change is refused with ErrBusy if the queue is full. A change of more bytes than a bound
+// has the queue, or the batch, for itself.
 const (
-	maxQueued = 8192 // changes in the queue
-	maxBatch  = 1024 // changes in one batch
+	maxQueued      = 8192     // changes in the queue
+	maxQueuedBytes = 16 << 20 // bytes of them
+	maxBatch       = 1024     // changes in one batch
+	maxBatchBytes  = 4 << 20  // bytes of them
 )
 
 // committer commits changes in groups. Each lane has one goroutine, which applies
@@ -33,8 +36,9 @@ type committer struct {
 type lane struct {
 	wake chan struct{} // capacity 1; has an element if the queue may not be empty; closed with the lane
 
-	mu     sync.Mutex // guards queue and closed
+	mu     sync.Mutex // guards the fields below
 	queue  []*pending
+	bytes  int // of the changes in the queue
 	closed bool
 }
 
@@ -42,6 +46,7 @@ type lane struct {
 // outcome and err are set.
 type pending struct {
 	change  *Change
+	bytes   int       // about its size in memory
 	until   time.Time // when its caller gives up; zero: never
 	outcome *Outcome
 	err     error
@@ -83,7 +88,7 @@ func (c *committer) close() {
 func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error) {
 	p := c.pending.Get().(*pending)
 	defer c.pending.Put(p)
-	p.change = change
+	p.change, p.bytes = change, change.size()
 	p.until, _ = ctx.Deadline()
 	l := c.lanes[LaneOf(change.Key, len(c.lanes))]
 	if !l.put(p) {
@@ -106,10 +111,11 @@ func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error
 func (l *lane) put(p *pending) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed || len(l.queue) >= maxQueued {
+	if l.closed || len(l.queue) >= maxQueued || len(l.queue) > 0 && l.bytes+p.bytes > maxQueuedBytes {
 		return false
 	}
 	l.queue = append(l.queue, p)
+	l.bytes += p.bytes
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -126,6 +132,7 @@ func (l *lane) withdraw(p *pending) bool {
 		return false
 	}
 	l.queue = slices.Delete(l.queue, i, i+1)
+	l.bytes -= p.bytes
 	return true
 }
 
@@ -139,6 +146,7 @@ func (l *lane) putBack(batch []*pending) (rest []*pending) {
 	for _, p := range batch {
 		if p.until.After(soon) {
 			young = append(young, p)
+			l.bytes += p.bytes
 		} else {
 			rest = append(rest, p)
 		}
@@ -147,12 +155,19 @@ func (l *lane) putBack(batch []*pending) (rest []*pending) {
 	return rest
 }
 
-// take removes up to maxBatch changes from the queue and returns them. It overwrites
+// take removes up to maxBatch changes of maxBatchBytes from the queue and returns them. It overwrites
 // batch and returns its memory, to save an allocation.
 func (l *lane) take(batch []*pending) []*pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := min(len(l.queue), maxBatch)
+	n, bytes := 0, 0
+	for n < min(len(l.queue), maxBatch) {
+		if bytes += l.queue[n].bytes; bytes > maxBatchBytes && n > 0 {
+			break
+		}
+		l.bytes -= l.queue[n].bytes
+		n++
+	}
 	batch = append(batch[:0], l.queue[:n]...)
 	rest := copy(l.queue, l.queue[n:])
 	clear(l.queue[rest:])

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -311,6 +312,58 @@ func TestLaneBounds(t *testing.T) {
 		if n > core.MaxBatch {
 			t.Errorf("a batch of %d changes, the bound is %d", n, core.MaxBatch)
 		}
+	}
+}
+
+// TestLaneBoundsInBytes fills the queue of a lane with large changes. It takes as many as
+// have its bytes, and each batch has few of them. A change that is larger than all of that
+// is written when the queue is empty.
+func TestLaneBoundsInBytes(t *testing.T) {
+	h, g := gated(t, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	g.shut.Store(true)
+	first := h.start(ann, thread, text("first"))
+	waiting := <-g.calls
+	const size = 1 << 20
+	content := strings.Repeat("x", size)
+	change := func(messages int) *core.Change {
+		c := &core.Change{Key: thread, Thread: thread, Revision: 1, Caller: ann}
+		for range messages {
+			c.Messages = append(c.Messages, core.Message{Kind: core.Text, Sender: ann, Content: content})
+			c.Events = append(c.Events, core.Event{Kind: core.MessageReceived, Actor: ann})
+		}
+		return c
+	}
+	queued := 0
+	for h.Enqueue(change(1)) {
+		if queued++; queued*size > core.MaxQueuedBytes {
+			t.Fatalf("%d MiB are queued, the bound is %d MiB", queued, core.MaxQueuedBytes>>20)
+		}
+	}
+	if (queued+1)*(size+1024) < core.MaxQueuedBytes {
+		t.Errorf("only %d MiB were queued, the bound is %d MiB", queued, core.MaxQueuedBytes>>20)
+	}
+	_, err := h.SendMessage(t.Context(), ann, thread, core.SendMessage{Content: content, Kind: core.Text})
+	wantError(t, "a large send to a full queue", err, core.Unavailable, busy)
+	g.open(waiting)
+	if <-first.done; first.err != nil {
+		t.Error(first.err)
+	}
+	until(t, "an empty queue", func() bool { return h.Queued(thread) == 0 })
+	if !h.Enqueue(change(2 * core.MaxQueuedBytes / size)) {
+		t.Error("a change above the bound was refused by an empty queue")
+	}
+	until(t, "an empty queue", func() bool { return h.Queued(thread) == 0 })
+	h.send(t, ann, thread, "last") // behind all that was queued
+	for _, n := range g.sizes() {
+		if n > core.MaxBatchBytes/size {
+			t.Errorf("a batch of %d changes of 1 MiB, the bound is %d MiB", n, core.MaxBatchBytes>>20)
+		}
+	}
+	v, err := h.store.View(t.Context(), thread, ann)
+	if want := uint64(2 + 1 + queued + 32 + 1); err != nil || v.Head.LastSequence != want {
+		t.Errorf("the last message has sequence %d, %v; want %d", v.Head.LastSequence, err, want)
 	}
 }
 

@@ -5,8 +5,10 @@ import "context"
 // Limits of a lane, which is one of the Service's queues of changes, for the tests in
 // package core_test.
 const (
-	MaxQueued = maxQueued
-	MaxBatch  = maxBatch
+	MaxQueued      = maxQueued
+	MaxQueuedBytes = maxQueuedBytes
+	MaxBatch       = maxBatch
+	MaxBatchBytes  = maxBatchBytes
 )
 
 // Queued returns the number of changes that wait in the lane of a key.
@@ -34,7 +36,7 @@ func (s *Service) ThreadIDFor(caller, token string) string {
 // Enqueue puts a change into the lane of its key without waiting for the outcome. It
 // returns false if the lane is full.
 func (s *Service) Enqueue(c *Change) bool {
-	return s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, done: make(chan struct{}, 1)})
+	return s.commits.lanes[LaneOf(c.Key, len(s.commits.lanes))].put(&pending{change: c, bytes: c.size(), done: make(chan struct{}, 1)})
 }
 
 // Forget removes a user from the cache.

@@ -54,6 +54,15 @@ type Message struct {
 	Participants []MessageParticipant
 }
 
+// size returns the approximate size of the message in memory, in bytes.
+func (m *Message) size() int {
+	n := 256 + len(m.Content) + len(m.SenderDisplayName) + sizeOf(m.Metadata)
+	for _, p := range m.Participants {
+		n += 64 + len(p.User) + len(p.DisplayName)
+	}
+	return n
+}
+
 // MessageParticipant is a user named in a system message.
 type MessageParticipant struct {
 	User         string

@@ -318,6 +318,28 @@ func (c *Change) changesRevision() bool {
 	return c.Properties != nil || len(c.Members) > 0 || c.Purge
 }
 
+// size returns the approximate size of the change in memory, in bytes. It leaves out the
+// rows that it shares with others.
+func (c *Change) size() int {
+	n := 512 + len(c.SendToken)
+	if c.Properties != nil {
+		n += len(c.Properties.Topic) + sizeOf(c.Properties.Metadata)
+	}
+	for i := range c.Members {
+		n += c.Members[i].size()
+	}
+	for i := range c.Messages {
+		n += c.Messages[i].size()
+	}
+	for i := range c.Rewrites {
+		n += c.Rewrites[i].size()
+	}
+	for _, p := range c.Invalid {
+		n += 64 + len(p.User)
+	}
+	return n + 128*(len(c.Events)+len(c.ReadUsers)+len(c.PutUsers)+len(c.DropReceipts))
+}
+
 // empty reports whether the change writes no row.
 func (c *Change) empty() bool {
 	return !c.changesRevision() && len(c.Messages)+len(c.Rewrites)+len(c.DropReceipts)+len(c.PutUsers) == 0 && c.Receipt == nil

@@ -26,7 +26,6 @@ func (s *Server) openLive(c config.Config, tokens *token.Authority) {
 		Core: s.core, Store: s.store, Bus: s.bus, Keys: tokens, Now: s.now, Logger: s.log,
 		Bounds: gateway.Bounds{Sessions: cmp.Or(c.LiveSessions, sessionsOf(openFiles())), Queues: c.LiveQueue},
 	})
-	s.metrics.Sweeps(s.sweepCounts)
 	s.metrics.Live(func() metrics.Live { return metrics.Live(s.hub.Stats()) })
 	if s.clock != nil {
 		s.clock.Wake(s.hub.Judge)

@@ -241,6 +241,9 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
 		EventsKept: o.Config.EventsKept,
 	})
+	if err == nil {
+		s.metrics.Sweeps(s.sweepCounts)
+	}
 	return err
 }
 
