@@ -10,13 +10,12 @@ import (
 	"log/slog"
 	"math"
 	"mime"
-	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/rest"
 )
 
@@ -107,7 +106,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // respond checks a request and calls the handler of its route. An error that is not an
 // *httpError is a 400.
 func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, error) {
-	if !h.knownHost(r.Host) {
+	if !hosts.Known(r.Host, h.Names) {
 		return 0, nil, errorf(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip.Text(r.Host, maxEcho))
 	}
 	path := strings.TrimPrefix(r.URL.Path, Prefix)
@@ -131,23 +130,6 @@ func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, err
 	allow := strings.Join(methods, ", ")
 	w.Header().Set("Allow", allow)
 	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip.Text(r.Method, maxEcho), allow)
-}
-
-// knownHost reports whether a Host header names this server: localhost, any IP address
-// or one of Options.Names. Other names are refused because the owner of a web page can
-// make its name resolve to this machine (DNS rebinding).
-func (h *handler) knownHost(host string) bool {
-	if name, _, err := net.SplitHostPort(host); err == nil {
-		host = name
-	}
-	host = strings.ToLower(strings.Trim(host, "[]"))
-	return host == "localhost" || net.ParseIP(host) != nil || slices.ContainsFunc(h.Names, func(name string) bool {
-		if rest, wild := strings.CutPrefix(name, "*."); wild {
-			_, domain, _ := strings.Cut(host, ".")
-			return strings.EqualFold(domain, rest)
-		}
-		return strings.EqualFold(host, name)
-	})
 }
 
 // checkOrigin fails for requests that a web page of another origin can send.

@@ -1,0 +1,78 @@
+// Package hosts compares the host names that requests and web pages carry with those of
+// this machine.
+package hosts
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// Name returns the host of a Host header or another host:port, without the port and the
+// brackets of an IPv6 address. It keeps the case.
+func Name(hostport string) string {
+	if name, _, err := net.SplitHostPort(hostport); err == nil {
+		hostport = name
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// Loopback reports whether a host or a host:port is a name of this machine that no other
+// machine can have: localhost, a name below .localhost, or a loopback address.
+func Loopback(hostport string) bool {
+	name := Name(hostport)
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	const below = ".localhost" // browsers resolve such names to loopback addresses themselves
+	if len(name) > len(below) && strings.EqualFold(name[len(name)-len(below):], below) {
+		return true
+	}
+	ip, err := netip.ParseAddr(name)
+	return err == nil && ip.Unmap().IsLoopback()
+}
+
+// Known reports whether a Host header names this machine: a loopback name, any IP address,
+// or one of names. A name may begin with "*." for one label. Other names are refused because
+// the owner of a web page can make a name resolve to this machine (DNS rebinding), which is
+// not possible with an address.
+func Known(hostport string, names []string) bool {
+	host := Name(hostport)
+	return Loopback(host) || net.ParseIP(host) != nil || slices.ContainsFunc(names, func(name string) bool {
+		if rest, wild := strings.CutPrefix(name, "*."); wild {
+			_, domain, _ := strings.Cut(host, ".")
+			return strings.EqualFold(domain, rest)
+		}
+		return strings.EqualFold(host, name)
+	})
+}
+
+// Origin returns a web page's origin in the form that browsers send: in lower case and
+// without the default port of its scheme. ok is false if text is not http or https with a
+// host and nothing else.
+func Origin(text string) (origin string, ok bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		u.Path != "" || u.User != nil || strings.ContainsAny(text, "?#") {
+		return "", false
+	}
+	host := strings.ToLower(u.Host)
+	if u.Scheme == "http" {
+		host = strings.TrimSuffix(host, ":80")
+	} else {
+		host = strings.TrimSuffix(host, ":443")
+	}
+	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
+}
+
+// LoopbackOrigin reports whether a web page's origin is on this machine, on any port.
+func LoopbackOrigin(origin string) bool {
+	o, ok := Origin(origin)
+	if !ok {
+		return false
+	}
+	_, host, _ := strings.Cut(o, "://")
+	return Loopback(host)
+}
