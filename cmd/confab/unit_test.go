@@ -103,13 +103,15 @@ Ready in 84 ms.
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// The second case is a server in memory that has a primary key of the user and listens
-	// for other machines.
+	// The second case is a server in memory that has keys of the user and listens for other
+	// machines.
 	f.Memory, f.Data = true, "memory:"
 	f.data = " --data memory:"
 	cfg, err := config.Load(config.Input{
 		Defaults: map[string]string{"dev": "true", "data": "memory:", "listen": "0.0.0.0:8443", "limits": "off"},
-		Environ:  []string{"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
+		Environ: []string{
+			"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", "CONFAB_ACCESS_KEY_SECONDARY=ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
+		},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -124,12 +126,23 @@ Ready in 84 ms.
 Try, in a second terminal:
   eval "$(` + name + ` env --data memory:)"    this shell, with these settings
 
-The secondary access key is public knowledge: development only. Listening for OTHER MACHINES too: 0.0.0.0:8443. Limits: off.
+Listening for OTHER MACHINES too: 0.0.0.0:8443. Limits: off.
 Ready in 84 ms.
 
 `
 	if diff := cmp.Diff(want, f.screen()); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+
+	// A primary key of the user leaves the well-known secondary key.
+	if f.cfg, err = config.Load(config.Input{
+		Defaults: map[string]string{"dev": "true", "data": "memory:"},
+		Environ:  []string{"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if last := "\nThe secondary access key is public knowledge: development only. Listening on this machine alone."; !strings.Contains(f.screen(), last) {
+		t.Errorf("got\n%s\nwant %q in it", f.screen(), last)
 	}
 }
 

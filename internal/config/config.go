@@ -41,6 +41,7 @@ type Config struct {
 	TLSNames        []string // extra DNS names and IP addresses for the local certificate
 	TLSCert, TLSKey string   // paths of the user's certificate and key; both are set or none
 	PublicEndpoint  string   // the URL that clients use, without a final slash, or empty
+	CORSOrigins     []string // origins of web pages that may use the API, AnyOrigin or LoopbackOrigins
 
 	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero if not set
 
@@ -74,6 +75,18 @@ type Config struct {
 // Memory is the value of Config.Data for a server that keeps all data in memory and loses
 // it when the process ends.
 const Memory = "memory:"
+
+// Values of Config.CORSOrigins that are no origin.
+const (
+	AnyOrigin       = "all"
+	LoopbackOrigins = "loopback" // pages of this machine, on any port
+)
+
+// PublicKey reports whether the server uses a well-known access key of development servers,
+// so that everybody who can connect to it is its administrator.
+func (c Config) PublicKey() bool {
+	return c.Dev && (c.AccessKey.IsZero() || c.AccessKeySecondary.IsZero())
+}
 
 // LogFormat is the format of the log.
 type LogFormat string

@@ -83,6 +83,7 @@ func Load(in Input) (Config, error) {
 			l.apply(&c, s)
 		}
 	}
+	l.checkFound(c)
 	l.checkCombinations(c)
 	if len(l.errs) > 0 {
 		return Config{}, Errors(l.errs)
@@ -94,6 +95,7 @@ type loader struct {
 	in     Input
 	values map[string]value
 	errs   []error
+	found  bool // the file of settings is a confab.yaml that no flag and no variable names
 }
 
 func (l *loader) reads(s Setting) bool {
@@ -146,7 +148,8 @@ func (l *loader) apply(c *Config, s Setting) {
 }
 
 // checkCombinations adds an error for settings that contradict each other: tls-cert without
-// tls-key or the reverse, and equal access keys.
+// tls-key or the reverse, equal access keys, or a well-known access key on a listener for
+// other machines.
 func (l *loader) checkCombinations(c Config) {
 	if (c.TLSCert == "") != (c.TLSKey == "") {
 		set, missing := "tls-cert", "tls-key"
@@ -157,6 +160,36 @@ func (l *loader) checkCombinations(c Config) {
 	}
 	if !c.AccessKeySecondary.IsZero() && c.AccessKey.Equal(c.AccessKeySecondary) {
 		l.fail(Error{Setting: "access-key-secondary", Origin: c.Origin("access-key-secondary"), Problem: "it equals the primary key", Next: "set a different key, or none"})
+	}
+	if !c.PublicKey() {
+		return
+	}
+	for _, at := range []struct{ setting, address string }{{"listen", c.Listen}, {"listen-http", c.ListenHTTP}} {
+		if at.address != "" && !Loopback(at.address) {
+			l.fail(Error{
+				Setting: at.setting, Origin: c.Origin(at.setting),
+				Problem: fmt.Sprintf("%q can be reached from other machines, and the access key of this development server is well known", at.address),
+				Next:    "listen on localhost, or give keys of your own with --access-key-file and --access-key-secondary-file",
+			})
+		}
+	}
+}
+
+// checkFound adds an error for each setting that a development server must not take from a
+// confab.yaml that it finds in the working folder. A command that reads some settings only,
+// to find a server that runs, is a development server if the user says so.
+func (l *loader) checkFound(c Config) {
+	if !c.Dev || l.in.Only != nil && !c.Explicit("dev") {
+		return
+	}
+	for _, s := range Settings {
+		if v := l.values[s.Name]; l.reads(s) && v.found && !s.InFolder {
+			l.fail(Error{
+				Setting: s.Name, Origin: v.origin,
+				Problem: "a confab.yaml that lies in the working folder may not set it for a development server",
+				Next:    fmt.Sprintf("use the flag --%s, or name the file: --%s %s", s.Name, configFlag, fileName),
+			})
+		}
 	}
 }
 
@@ -196,6 +229,7 @@ func (l *loader) file() {
 		}
 	}
 	named := origin != ""
+	l.found = !named
 	if !named {
 		if l.in.Dir == "" {
 			return
@@ -318,7 +352,7 @@ func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key
 			l.unknown(key, from, origin(key))
 		case v == nil || !l.reads(s): // nil: a key of a file without a value
 		default:
-			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME")})
+			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME"), found: from == fromFile && l.found})
 		}
 	}
 }

@@ -96,6 +96,7 @@ var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.Equa
 func TestDefaults(t *testing.T) {
 	production := Config{
 		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo,
+		CORSOrigins:  []string{"all"},
 		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, WrittenPerHour: 64 << 20, AnswerMemory: 64 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
 		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
 		BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, ShutdownTimeout: 10 * time.Second,
@@ -115,7 +116,7 @@ func TestDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	want = production
-	want.Dev, want.ListenHTTP, want.Data = true, "localhost:8080", got.Data
+	want.Dev, want.ListenHTTP, want.Data, want.CORSOrigins = true, "localhost:8080", got.Data, []string{"loopback"}
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("development (-want +got):\n%s", diff)
 	}
@@ -163,7 +164,7 @@ func TestOnly(t *testing.T) {
 
 func TestListInFile(t *testing.T) {
 	for _, yaml := range []string{"tls-names: [a.lan, b.lan]", "tls-names: a.lan, b.lan", "tls-names:\n- a.lan\n- b.lan"} {
-		c, _, err := place{flags: []string{"--dev"}, yaml: yaml}.load(t)
+		c, _, err := place{flags: []string{"--data=d"}, yaml: yaml}.load(t)
 		if err != nil || strings.Join(c.TLSNames, " ") != "a.lan b.lan" {
 			t.Errorf("%q: got %q, %v", yaml, c.TLSNames, err)
 		}
@@ -188,7 +189,7 @@ func TestPrecedence(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			tt.p.flags = append(tt.p.flags, "--dev")
+			tt.p.flags = append(tt.p.flags, "--data=d")
 			c, _, err := tt.p.load(t)
 			if err != nil {
 				t.Fatal(err)
@@ -209,6 +210,7 @@ listen: 0.0.0.0:9443
 listen-http: off
 listen-ops: "[::1]:0"
 tls-names: [other.lan]
+cors-origins: [https://App.example.com:443, "http://10.0.0.7:3000", loopback]
 tls-cert: tls/cert.pem
 public-endpoint: https://chat.example.com/
 log-level: WARN
@@ -232,7 +234,7 @@ max-participants: 500
 written-per-hour: off
 answer-memory: 128MiB
 `,
-		env:   []string{"CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
+		env:   []string{"CONFAB_CONFIG=confab.yaml", "CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
 		flags: []string{"--shutdown-timeout=500ms", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
 		files: map[string]string{"secrets/key": key1 + "\r\n"},
 	}
@@ -243,6 +245,7 @@ answer-memory: 128MiB
 	want := Config{
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
+		CORSOrigins:    []string{"https://app.example.com", "http://10.0.0.7:3000", "loopback"},
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
@@ -254,7 +257,7 @@ answer-memory: 128MiB
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
-	if got, want := got.Origin("access-key"), "confab.yaml:19"; got != want {
+	if got, want := got.Origin("access-key"), "confab.yaml:20"; got != want {
 		t.Errorf("origin of the key %q, want %q", got, want)
 	}
 }
@@ -308,6 +311,8 @@ func TestRefused(t *testing.T) {
 		{"key without certificate", flag("--tls-key=k.pem"), []Error{{"tls-key", "flag --tls-key", "it is set without tls-cert", "set both, or none to use the local certificate"}}},
 		{"endpoint with path", flag("--public-endpoint=https://a.example/chat"), []Error{{"public-endpoint", "flag --public-endpoint", "the URL has more than a host and a port", "write https://chat.example.com, without a path"}}},
 		{"endpoint without scheme", flag("--public-endpoint=a.example"), []Error{{"public-endpoint", "flag --public-endpoint", `"a.example" is not the URL of a server`, "write https://chat.example.com, without a path"}}},
+		{"origin with path", flag("--cors-origins=https://a.example/x"), []Error{{"cors-origins", "flag --cors-origins", `"https://a.example/x" is not the origin of a web page`, corsNext}}},
+		{"origin of every file", flag("--cors-origins=null"), []Error{{"cors-origins", "flag --cors-origins", `"null" is not the origin of a web page`, corsNext}}},
 		{"short key", env("CONFAB_ACCESS_KEY=c2hvcnQ="), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key has 5 bytes, and needs at least 32", "make one with: openssl rand -base64 48"}}},
 		{"key not base64", env("CONFAB_ACCESS_KEY=hunter2!hunter2!hunter2!hunter2!hunter2!hunter2!"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key is not base64 in one line", "make one with: openssl rand -base64 48"}}},
 		{"key in two lines", place{flags: []string{"--dev", "--access-key-file=k"}, files: map[string]string{"k": key1[:20] + "\n" + key1[20:]}}, []Error{{"access-key", "flag --access-key-file", "the key is not base64 in one line", "make one with: openssl rand -base64 48"}}},
@@ -360,6 +365,102 @@ func TestRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+const corsNext = "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000"
+
+// TestThePublicKeyStaysOnThisMachine checks that a development server with a well-known
+// access key listens on loopback addresses only, and that keys of the user's own lift that.
+func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
+	own := []string{"CONFAB_ACCESS_KEY=" + key1, "CONFAB_ACCESS_KEY_SECONDARY=" + key2}
+	for _, tt := range []struct {
+		flags   []string
+		env     []string
+		refused string // the setting that the error names, or empty
+	}{
+		{[]string{"--dev", "--listen=0.0.0.0:8443"}, nil, "listen"},
+		{[]string{"--dev", "--listen=:8443"}, nil, "listen"},
+		{[]string{"--dev", "--listen=[::]:8443"}, nil, "listen"},
+		{[]string{"--dev", "--listen=192.168.1.20:8443"}, nil, "listen"},
+		{[]string{"--dev", "--listen=chat.lan:8443"}, nil, "listen"},
+		{[]string{"--dev", "--listen-http=0.0.0.0:8080"}, nil, "listen-http"},
+		{[]string{"--dev", "--listen=0.0.0.0:8443"}, own[:1], "listen"}, // the secondary key is well known
+		{[]string{"--dev", "--listen=0.0.0.0:8443"}, own[1:], "listen"},
+		{[]string{"--dev", "--listen=0.0.0.0:8443", "--listen-http=:8080"}, own, ""},
+		{[]string{"--dev", "--listen=127.0.0.2:8443", "--listen-http=[::1]:8080"}, nil, ""},
+		{[]string{"--data=d", "--listen=0.0.0.0:8443"}, nil, ""}, // its keys are random
+	} {
+		_, _, err := place{flags: tt.flags, env: tt.env}.load(t)
+		if tt.refused == "" {
+			if err != nil {
+				t.Errorf("%v: %v", tt.flags, err)
+			}
+			continue
+		}
+		var e *Error
+		if !errors.As(err, &e) || e.Setting != tt.refused || !strings.Contains(e.Next, "--access-key-file") {
+			t.Errorf("%v: got %v, want an error for %s that names --access-key-file", tt.flags, err, tt.refused)
+		}
+	}
+}
+
+// TestFoundFiles checks which settings a development server takes from a confab.yaml that
+// lies in its working folder: none by which a stranger's repository could open the server to
+// others, send its clients elsewhere or move its data.
+func TestFoundFiles(t *testing.T) {
+	sample := map[string]string{
+		"data": "/elsewhere", "database": "postgres://db.evil.example/x", "listen": "localhost:1", "listen-http": "localhost:2", "listen-ops": "localhost:3",
+		"tls-names": "evil.example", "tls-cert": "c.pem", "tls-key": "k.pem", "public-endpoint": "https://evil.example", "cors-origins": "https://evil.example",
+	}
+	for _, s := range Settings {
+		text, ok := sample[s.Name]
+		if s.InFolder == ok {
+			t.Errorf("%s: InFolder is %v: say in this test whether a stranger's file may set it, and to what", s.Name, s.InFolder)
+		}
+		if !ok {
+			continue
+		}
+		yaml := s.Name + ": " + text
+		other := ""
+		switch s.Name { // which are set together or not at all
+		case "tls-cert":
+			other = "--tls-key=k"
+		case "tls-key":
+			other = "--tls-cert=c"
+		default:
+			other = "--log-level=info"
+		}
+		for what, p := range map[string]place{
+			"flag":      {flags: []string{"--dev", other}, yaml: yaml},
+			"variable":  {flags: []string{other}, env: []string{"CONFAB_DEV=true"}, yaml: yaml},
+			"same file": {flags: []string{other}, yaml: "dev: true\n" + yaml},
+			"command":   {flags: []string{other}, own: map[string]string{"dev": "true"}, yaml: yaml},
+		} {
+			_, _, err := p.load(t)
+			var e *Error
+			if !errors.As(err, &e) || e.Setting != s.Name || !strings.Contains(e.Next, "--config confab.yaml") {
+				t.Errorf("%s, development by %s: got %v, want an error that says how to allow it", s.Name, what, err)
+			}
+		}
+		for what, p := range map[string]place{
+			"production":    {flags: []string{"--data=d", other}, yaml: yaml},
+			"a named file":  {flags: []string{"--dev", "--config=confab.yaml", other}, yaml: yaml},
+			"a better flag": {flags: []string{"--dev", other, "--" + s.Name + "=" + strings.ReplaceAll(text, "evil", "good")}, yaml: yaml},
+		} {
+			if _, _, err := p.load(t); err != nil {
+				t.Errorf("%s, %s: %v", s.Name, what, err)
+			}
+		}
+	}
+	// A command that looks for a server of production finds its folder in the file.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, fileName), []byte("data: /srv/chat"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(Input{Dir: dir, Only: []string{"dev", "data"}, Defaults: map[string]string{"dev": "true"}})
+	if err != nil || c.Data != "/srv/chat" {
+		t.Errorf("a client command: %q, %v", c.Data, err)
 	}
 }
 

@@ -18,14 +18,18 @@ type Setting struct {
 	Value      string // placeholder for the value in help texts, such as "host:port"
 	Help       string
 	Secret     bool
-	redact     func(string) string // removes secrets from the value for display; nil shows all of it
+	// InFolder means that a development server takes the setting from a confab.yaml that it
+	// finds in its working folder. Such a file may come with a repository of somebody else,
+	// so it must not decide where the server listens, who may use it or where its data is.
+	InFolder bool
+	redact   func(string) string // removes secrets from the value for display; nil shows all of it
 
 	set func(*Config, value) error
 }
 
 // Settings lists all settings in the order in which they are shown and applied.
 var Settings = []Setting{
-	{Name: "dev", Default: "false", Value: "bool", set: setDev,
+	{Name: "dev", Default: "false", Value: "bool", InFolder: true, set: setDev,
 		Help: "start a development server: a well-known access key, plain http for the browser, data in your own folder"},
 	{Name: "data", Value: "folder", DevDefault: "your data folder, confab/dev in it", set: setData,
 		Help: "folder for all data, or memory: to keep everything in memory"},
@@ -45,49 +49,51 @@ var Settings = []Setting{
 		Help: "private key (PEM) of tls-cert"},
 	{Name: "public-endpoint", Value: "url", set: setPublicEndpoint,
 		Help: "URL that clients use if it is not the listener's, for example behind a proxy"},
-	{Name: "access-key", Value: "key", Secret: true, set: setAccessKey,
+	{Name: "cors-origins", Default: AnyOrigin, DevDefault: LoopbackOrigins, Value: "origins", set: setCORSOrigins,
+		Help: "origins of the web pages that may use the API, separated by commas: https://app.example.com, all, or loopback for pages of this machine, which --dev always allows"},
+	{Name: "access-key", Value: "key", Secret: true, InFolder: true, set: setAccessKey,
 		Help: "primary access key, base64 of at least 32 bytes"},
-	{Name: "access-key-secondary", Value: "key", Secret: true, set: setAccessKeySecondary,
+	{Name: "access-key-secondary", Value: "key", Secret: true, InFolder: true, set: setAccessKeySecondary,
 		Help: "secondary access key, so that the primary can be changed while clients run"},
-	{Name: "resource-id", Value: "guid", set: setResourceID,
+	{Name: "resource-id", Value: "guid", InFolder: true, set: setResourceID,
 		Help: "GUID of the Azure resource that the app moves from: user ids stored by the app stay valid"},
-	{Name: "limits", Default: "fair", Value: "profile", set: setLimits,
+	{Name: "limits", Default: "fair", Value: "profile", InFolder: true, set: setLimits,
 		Help: "azure (the service's ceilings and 429s), fair (fairness between users) or off (benchmarks)"},
-	{Name: "max-content", Default: "auto", Value: "size", set: setMaxContent,
+	{Name: "max-content", Default: "auto", Value: "size", InFolder: true, set: setMaxContent,
 		Help: "largest content of a message, up to 1MiB; auto: 64KiB with --limits fair, 28KiB with azure, 1MiB with off"},
-	{Name: "max-participants", Default: "auto", Value: "number", set: setMaxParticipants,
+	{Name: "max-participants", Default: "auto", Value: "number", InFolder: true, set: setMaxParticipants,
 		Help: "most participants of a thread; auto: 10000, with --limits azure 250"},
-	{Name: "written-per-hour", Default: "64MiB", Value: "size", set: setWrittenPerHour,
+	{Name: "written-per-hour", Default: "64MiB", Value: "size", InFolder: true, set: setWrittenPerHour,
 		Help: "bytes that a user may write in an hour with --limits fair, or off"},
-	{Name: "deletion-grace", Default: "30s", Value: "duration", set: setDeletionGrace,
+	{Name: "deletion-grace", Default: "30s", Value: "duration", InFolder: true, set: setDeletionGrace,
 		Help: "time after a user's deletion in which its tokens may still leave threads, and delete those that it created or is alone in; 0: none"},
-	{Name: "events-kept", Default: "7", Value: "days", set: setEventsKept,
+	{Name: "events-kept", Default: "7", Value: "days", InFolder: true, set: setEventsKept,
 		Help: "days for which the event log is kept; a client that was away for longer cannot resume"},
-	{Name: "log-level", Default: "info", Value: "level", set: setLogLevel,
+	{Name: "log-level", Default: "info", Value: "level", InFolder: true, set: setLogLevel,
 		Help: "debug, info, warn or error"},
-	{Name: "log-format", Default: "auto", Value: "format", set: setLogFormat,
+	{Name: "log-format", Default: "auto", Value: "format", InFolder: true, set: setLogFormat,
 		Help: "text, json or auto (text, but short lines for people from --dev on a terminal)"},
-	{Name: "min-free-space", Default: "64MiB", Value: "size", set: setMinFreeSpace,
+	{Name: "min-free-space", Default: "64MiB", Value: "size", InFolder: true, set: setMinFreeSpace,
 		Help: "disk space to leave free: writes that could take it are refused; the default is less on a disk below 1 GiB"},
-	{Name: "max-body-size", Default: "1MiB", Value: "size", set: setMaxBodySize,
+	{Name: "max-body-size", Default: "1MiB", Value: "size", InFolder: true, set: setMaxBodySize,
 		Help: "largest request body"},
-	{Name: "body-timeout", Default: "30s", Value: "duration", set: setBodyTimeout,
+	{Name: "body-timeout", Default: "30s", Value: "duration", InFolder: true, set: setBodyTimeout,
 		Help: "time that a client has to send the body of a request"},
-	{Name: "request-timeout", Default: "10s", Value: "duration", set: setRequestTimeout,
+	{Name: "request-timeout", Default: "10s", Value: "duration", InFolder: true, set: setRequestTimeout,
 		Help: "time after which a change is refused with 503 if other requests keep changing the same rows"},
-	{Name: "thread-cache", Default: "64MiB", Value: "size", set: setThreadCache,
+	{Name: "thread-cache", Default: "64MiB", Value: "size", InFolder: true, set: setThreadCache,
 		Help: "memory for recently used threads"},
-	{Name: "answer-memory", Default: "64MiB", Value: "size", set: setAnswerMemory,
+	{Name: "answer-memory", Default: "64MiB", Value: "size", InFolder: true, set: setAnswerMemory,
 		Help: "memory for large answers in progress; a request that finds no room in it for 5s is refused with 503"},
-	{Name: "live-sessions", Default: "auto", Value: "number", set: setLiveSessions,
+	{Name: "live-sessions", Default: "auto", Value: "number", InFolder: true, set: setLiveSessions,
 		Help: "most live connections at a time; auto: as many as the limit of open files allows"},
-	{Name: "live-queue", Default: "64MiB", Value: "size", set: setLiveQueue,
+	{Name: "live-queue", Default: "64MiB", Value: "size", InFolder: true, set: setLiveQueue,
 		Help: "memory for events that wait for slow live connections"},
-	{Name: "connections-per-address", Default: "256", Value: "number", set: setConnectionsPerAddress,
+	{Name: "connections-per-address", Default: "256", Value: "number", InFolder: true, set: setConnectionsPerAddress,
 		Help: "most connections of one client address, more are closed at once; 0: no limit"},
 	{Name: "trusted-proxies", Default: "127.0.0.1/32,::1/128", Value: "names", set: setTrustedProxies,
 		Help: "addresses or networks of the proxies in front of the server, separated by commas, or off; those that you set are exempt from connections-per-address"},
-	{Name: "shutdown-timeout", Default: "10s", Value: "duration", set: setShutdownTimeout,
+	{Name: "shutdown-timeout", Default: "10s", Value: "duration", InFolder: true, set: setShutdownTimeout,
 		Help: "time that requests in progress have to finish when the server stops"},
 }
 
@@ -147,7 +153,7 @@ type textFlag struct{ text, kind string }
 func (f *textFlag) String() string { return f.text }
 func (f *textFlag) Type() string   { return f.kind }
 func (f *textFlag) Set(text string) error {
-	if f.kind == "names" && f.text != "" { // repeating the flag extends the list
+	if (f.kind == "names" || f.kind == "origins") && f.text != "" { // repeating the flag extends the list
 		text = f.text + "," + text
 	}
 	f.text = text

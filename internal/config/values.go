@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -39,6 +40,7 @@ type value struct {
 	origin string // as returned by Config.Origin
 	dir    string // base folder of a relative path
 	home   string // replaces a leading ~ in a path
+	found  bool   // it is from a confab.yaml that no flag and no variable names
 }
 
 // shown returns the value as a text that may be printed: "(hidden)" for a secret that was
@@ -78,11 +80,14 @@ func (p problem) Error() string { return p.what }
 // bad returns the error for an invalid value. The error quotes the first 60 bytes of the
 // value, followed by the text is.
 func bad(v value, is, allowed string) error {
-	text := v.text
+	return problem{fmt.Sprintf("%q %s", clipped(v.text), is), allowed}
+}
+
+func clipped(text string) string {
 	if len(text) > 60 {
-		text = text[:60] + "..."
+		return text[:60] + "..."
 	}
-	return problem{fmt.Sprintf("%q %s", text, is), allowed}
+	return text
 }
 
 func setDev(c *Config, v value) (err error) {
@@ -146,6 +151,24 @@ func setTLSNames(c *Config, v value) error {
 			return problem{err.Error(), "write names and addresses without scheme and port: chat.lan,192.168.1.20"}
 		}
 		c.TLSNames = append(c.TLSNames, name)
+	}
+	return nil
+}
+
+func setCORSOrigins(c *Config, v value) error {
+	for text := range strings.SplitSeq(v.text, ",") {
+		text = strings.TrimSpace(text)
+		switch origin, ok := hosts.Origin(text); {
+		case text == "":
+		case text == "*": // needs quotes in YAML, so it is not the documented value
+			c.CORSOrigins = append(c.CORSOrigins, AnyOrigin)
+		case text == AnyOrigin, text == LoopbackOrigins:
+			c.CORSOrigins = append(c.CORSOrigins, text)
+		case ok:
+			c.CORSOrigins = append(c.CORSOrigins, origin)
+		default:
+			return problem{fmt.Sprintf("%q is not the origin of a web page", clipped(text)), "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000"}
+		}
 	}
 	return nil
 }
