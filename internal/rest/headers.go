@@ -40,7 +40,10 @@ var (
 // convert others. It fails if the response could not be written.
 func (h *Handler) write(req *request, resp response) error {
 	header := req.w.Header()
-	header["Strict-Transport-Security"] = transportSecurity
+	// A nil value suppresses the header, as net/http defines it for its own ones.
+	if _, set := header["Strict-Transport-Security"]; !set {
+		header["Strict-Transport-Security"] = transportSecurity
+	}
 	header.Set("Ms-Cv", req.id+".0")
 	if id := req.clientID(); id != "" {
 		header.Set("X-Ms-Client-Request-Id", id)
@@ -112,14 +115,22 @@ func (h *Handler) flush(req *request) error {
 	return err
 }
 
-// cors sets the CORS headers of a response. It allows every origin, because a token and
-// not a cookie authenticates requests.
+// cors sets the CORS headers of a response. It allows every origin that the request has,
+// because a token and not a cookie authenticates requests. A server that allows some origins
+// only removes the header Origin of others before.
 func (h *Handler) cors(req *request, resp response) {
-	if req.Header.Get("Origin") == "" {
+	header := req.w.Header()
+	if h.namesOrigin {
+		header.Add("Vary", "Origin")
+	}
+	origin := req.Header.Get("Origin")
+	if origin == "" {
 		return
 	}
-	header := req.w.Header()
-	header.Set("Access-Control-Allow-Origin", "*")
+	if !h.namesOrigin {
+		origin = "*"
+	}
+	header.Set("Access-Control-Allow-Origin", origin)
 	header.Set("Access-Control-Expose-Headers", exposedHeaders)
 	if req.Method != http.MethodOptions || resp.code != "" {
 		return

@@ -62,6 +62,10 @@ type Options struct {
 	// is empty, they begin with the scheme and the Host of the request.
 	PublicEndpoint string
 
+	// NamesOrigin makes responses name the origin of the web page that asks, instead of
+	// "*", in Access-Control-Allow-Origin.
+	NamesOrigin bool
+
 	Limiter Limiter // nil: no rate limits
 	// Written limits the bytes that each user writes; nil: they are not limited.
 	Written *limits.Written
@@ -107,6 +111,7 @@ type Handler struct {
 	tokens      Tokens
 	endpoint    string
 	authorities []string // host of the public endpoint, which clients behind a proxy sign
+	namesOrigin bool
 	limiter     Limiter
 	written     *limits.Written
 	answers     answers
@@ -127,7 +132,7 @@ var _ http.Handler = (*Handler)(nil)
 // of the form https://host or http://host.
 func New(o Options) (*Handler, error) {
 	h := &Handler{
-		core: o.Core, tokens: o.Tokens, limiter: o.Limiter, written: o.Written, faults: o.Faults,
+		core: o.Core, tokens: o.Tokens, namesOrigin: o.NamesOrigin, limiter: o.Limiter, written: o.Written, faults: o.Faults,
 		answers: newAnswers(cmp.Or(o.AnswerMemory, DefaultAnswerMemory)), answerWait: answerWait,
 		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
 		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),

@@ -52,7 +52,7 @@ func (s *Server) devHandler(c config.Config) http.Handler {
 // machine.
 func ownNames(c config.Config) []string {
 	names := slices.Clone(c.TLSNames)
-	for _, address := range []string{c.Listen, c.ListenHTTP} {
+	for _, address := range []string{c.Listen, c.ListenHTTP, c.ListenOps} {
 		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
 			names = append(names, host)
 		}

@@ -80,8 +80,8 @@ func answerProbe(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	if origin := r.Header.Get("Origin"); origin != "" {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
-		w.Header().Set("Vary", "Origin")
 	}
+	w.Header().Set("Vary", "Origin")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	io.WriteString(w, "Trouter")
 }

@@ -191,7 +191,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	operators := newGate(operatorConnections, 0, nil)
 	s.serve(ports.https, s.clients, handler, tlsConfig)
 	s.serve(ports.http, s.clients, handler, nil)
-	s.serve(ports.ops, operators, s.opsHandler(), nil)
+	s.serve(ports.ops, operators, s.guardPages(o.Config, o.Now, nil, s.opsHandler()), nil)
 	sweeping, stop := context.WithCancel(context.Background())
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
@@ -363,7 +363,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}
 	limiter := limits.New(o.Config.Limits, s.now)
 	ro := rest.Options{
-		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint,
+		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, NamesOrigin: namesOrigin(o.Config),
 		Limiter: limiter, AnswerMemory: o.Config.AnswerMemory, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r rest.Record) {
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
@@ -383,7 +383,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	public := s.liveHandler(o, tokens, limiter, access, api)
 	adminHandler := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
 	devHandler := s.devHandler(o.Config)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.guardPages(o.Config, o.Now, ro.Access, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case strings.HasPrefix(r.URL.Path, admin.Prefix):
 			adminHandler.ServeHTTP(w, r)
@@ -392,7 +392,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		default:
 			public.ServeHTTP(w, r)
 		}
-	}), nil
+	})), nil
 }
 
 // logAccess logs one line about a request. It is the default of Options.Access.

@@ -280,7 +280,9 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, record *gate
 // and not a cookie authenticates requests.
 func head(w http.ResponseWriter, r *http.Request, id string) {
 	h := w.Header()
-	h.Set("Strict-Transport-Security", "max-age=2592000")
+	if _, set := h["Strict-Transport-Security"]; !set { // nil suppresses it, as in package rest
+		h.Set("Strict-Transport-Security", "max-age=2592000")
+	}
 	h.Set("Ms-Cv", id+".0")
 	if id := clientID(r); id != "" {
 		h.Set("X-Ms-Client-Request-Id", id)

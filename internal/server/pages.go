@@ -1,0 +1,108 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/hosts"
+	"github.com/confab-chat/confab/internal/rest"
+)
+
+// pageGuard stands in front of every handler of a listener. It decides which web pages may
+// use the server.
+//
+// A development server has a well-known access key, so every page in the developer's browser
+// could sign requests. It therefore refuses requests from pages of other machines, and
+// requests with a Host that is not its own: the owner of a page can make a name resolve to
+// this machine, and the browser then takes the server for a part of the page (DNS
+// rebinding). Another server only sends no CORS headers to origins that the settings do not
+// allow, because a request needs a token or a key that such a page does not have.
+type pageGuard struct {
+	next    http.Handler
+	dev     bool
+	names   []string // of this machine, beside loopback names and addresses
+	allowed []string // as config.Config.CORSOrigins
+	now     func() time.Time
+	refused func(rest.Record) // called for each refused request
+}
+
+// maxEcho is the most bytes of a client's text that a refusal repeats.
+const maxEcho = 100
+
+// guardPages returns next behind a pageGuard.
+func (s *Server) guardPages(c config.Config, now func() time.Time, refused func(rest.Record), next http.Handler) http.Handler {
+	return &pageGuard{next: next, dev: c.Dev, names: ownNames(c), allowed: c.CORSOrigins, now: now, refused: refused}
+}
+
+// ServeHTTP implements http.Handler.
+func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if hosts.Loopback(r.Host) {
+		// A browser that keeps this header for localhost would refuse plain http from every
+		// other server of the developer's machine for a month. nil suppresses it.
+		w.Header()["Strict-Transport-Security"] = nil
+	}
+	if g.dev && !hosts.Known(r.Host, g.names) {
+		g.refuse(w, r, fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(r.Host, maxEcho)))
+		return
+	}
+	for _, origin := range r.Header["Origin"] {
+		if g.allows(origin, r) {
+			continue
+		}
+		if g.dev {
+			g.refuse(w, r, fmt.Sprintf("a page of the origin %q may not use this development server: serve the page from localhost, or give its origin with --cors-origins", clip.Text(origin, maxEcho)))
+			return
+		}
+		r.Header.Del("Origin") // so that no handler sends CORS headers
+		break
+	}
+	g.next.ServeHTTP(w, r)
+}
+
+// allows reports whether a page of an origin may use the server. The server's own pages
+// always may.
+func (g *pageGuard) allows(origin string, r *http.Request) bool {
+	if slices.Contains(g.allowed, config.AnyOrigin) {
+		return true
+	}
+	if (g.dev || slices.Contains(g.allowed, config.LoopbackOrigins)) && hosts.LoopbackOrigin(origin) {
+		return true
+	}
+	normal, ok := hosts.Origin(origin)
+	if !ok {
+		return false
+	}
+	_, host, _ := strings.Cut(normal, "://")
+	return slices.Contains(g.allowed, normal) || strings.EqualFold(host, r.Host)
+}
+
+// refuse answers 403 with a message for the developer, who finds it in the log and in the
+// browser's console.
+func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, message string) {
+	began := g.now()
+	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": rest.StatusName(http.StatusForbidden), "message": message}})
+	if err != nil { // impossible: all texts can be encoded
+		panic(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Vary", "Origin")
+	w.Header().Set("Connection", "close") // the body, if there is one, is not read
+	w.WriteHeader(http.StatusForbidden)
+	w.Write(body)
+	if g.refused != nil {
+		g.refused(rest.Record{
+			Time: began, Duration: g.now().Sub(began), Method: clip.Text(r.Method, maxEcho), Path: clip.Text(r.URL.EscapedPath(), 2*maxEcho),
+			Status: http.StatusForbidden, Note: message, UserAgent: clip.Text(r.UserAgent(), 2*maxEcho),
+		})
+	}
+}
+
+// namesOrigin reports whether responses must name the origin that asks, because not all
+// origins are allowed.
+func namesOrigin(c config.Config) bool { return !slices.Contains(c.CORSOrigins, config.AnyOrigin) }
