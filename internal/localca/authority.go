@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 )
@@ -26,7 +27,7 @@ const (
 )
 
 const (
-	caLife      = 10 * 365 * 24 * time.Hour
+	caLife      = 2 * 365 * 24 * time.Hour
 	serverLife  = 397 * 24 * time.Hour // what browsers and Apple's libraries accept at most
 	renewBefore = 30 * 24 * time.Hour
 	// backdate is the time by which a new certificate is already valid when it is made, for
@@ -60,6 +61,7 @@ type Authority struct {
 	names []string
 	sync  bool
 	fresh bool
+	host  string // the machine's name, or empty
 
 	caCert *x509.Certificate
 	caKey  *ecdsa.PrivateKey
@@ -70,11 +72,17 @@ type Authority struct {
 	said      time.Time // time of the last log line about an expired certificate
 }
 
-// Open loads the authority in the folder dir, or creates one if the folder has none. It
-// makes a new server certificate if the folder has none, if the certificate lacks a name or
-// if it expires within 30 days. Open fails, and names the file, if a file is damaged, if
-// the files do not belong together or if the authority has expired. It does not make a new
-// authority then, because clients trust the old one.
+// Open loads the authority in the folder dir, or creates one if the folder has none. An
+// authority is limited to the names that it was made for: if one of Options.Names is not
+// among them, Open replaces the authority and its key by new ones, which clients have to
+// trust anew. It does the same with an authority of an older version, which has no limit.
+// Another name of the machine is no reason to replace the authority: the server certificate
+// then lacks it.
+//
+// Open makes a new server certificate if the folder has none, if the certificate lacks a
+// name or if it expires within 30 days. Open fails, and names the file, if a file is
+// damaged, if the files do not belong together or if the authority has expired. It does not
+// make a new authority then, because clients trust the old one.
 func Open(dir string, o Options) (*Authority, error) {
 	a := &Authority{dir: dir, now: o.Now, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), sync: !o.Temporary}
 	if a.now == nil {
@@ -85,8 +93,7 @@ func Open(dir string, o Options) (*Authority, error) {
 			return nil, err
 		}
 	}
-	host := hostName()
-	a.names = allNames(host, o.Names)
+	a.host = hostName()
 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make the certificate folder: %w", err)
@@ -94,11 +101,7 @@ func Open(dir string, o Options) (*Authority, error) {
 	if err := a.tidy(); err != nil {
 		return nil, err
 	}
-	if err := a.loadCA(); errors.Is(err, fs.ErrNotExist) {
-		if err := a.makeCA(host); err != nil {
-			return nil, err
-		}
-	} else if err != nil {
+	if err := a.openCA(o.Names); err != nil {
 		return nil, err
 	}
 
@@ -116,6 +119,17 @@ func Open(dir string, o Options) (*Authority, error) {
 	a.leaf, a.renewFrom = leaf, leaf.Leaf.NotAfter.Add(-renewBefore)
 	return a, nil
 }
+
+// Ends returns the times at which the certificates of the authority and of the server
+// expire.
+func (a *Authority) Ends() (authority, server time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.caCert.NotAfter, a.leaf.Leaf.NotAfter
+}
+
+// ServerFile returns the path of the server's PEM certificate.
+func (a *Authority) ServerFile() string { return a.path(serverCertFile) }
 
 // Fresh reports whether Open created the authority. No client trusts it yet in that case.
 func (a *Authority) Fresh() bool { return a.fresh }
@@ -170,6 +184,41 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return a.leaf, nil
 }
 
+// openCA loads the authority, or makes one if there is none that may sign for names. It sets
+// the names of the server certificate.
+func (a *Authority) openCA(names []string) error {
+	a.names = allNames(append([]string{a.host}, names...)...)
+	err := a.loadCA()
+	if errors.Is(err, fs.ErrNotExist) {
+		return a.makeCA()
+	}
+	if err != nil {
+		return err
+	}
+	why := ""
+	if !constrained(a.caCert) {
+		why = "the old one may sign for every site"
+	}
+	for _, name := range allNames(names...) {
+		if why == "" && !permits(a.caCert, name) {
+			why = "the old one may not sign for " + name
+		}
+	}
+	if why != "" {
+		old := a.caCert.Subject.CommonName
+		if err := a.makeCA(); err != nil {
+			return err
+		}
+		a.log.Warn("a new authority was made: clients have to trust it, and can forget the old one", "why", why, "new", a.caCert.Subject.CommonName, "old", old)
+		return nil
+	}
+	if host := strings.ToLower(a.host); host != "" && !permits(a.caCert, host) {
+		a.names = allNames(names...)
+		a.log.Info("the certificate does not hold this machine's new name: give it with --tls-names to have a new authority made", "name", a.host)
+	}
+	return nil
+}
+
 // loadCA loads the authority's certificate and key. It returns fs.ErrNotExist if the
 // certificate is missing. The certificate is written last, so the folder then has no
 // authority, even if a first start was interrupted and left a key.
@@ -200,13 +249,21 @@ func (a *Authority) loadCA() error {
 	return nil
 }
 
-func (a *Authority) makeCA(host string) error {
+// makeCA makes an authority for a.names. It replaces an old one, whose certificate it removes
+// first, so that the folder never has a certificate with another key.
+func (a *Authority) makeCA() error {
 	key, err := newKey()
 	if err != nil {
 		return err
 	}
-	der, err := signCA(key, host, a.now())
+	der, err := signCA(key, a.host, a.names, a.now())
 	if err != nil {
+		return err
+	}
+	if err := os.Remove(a.path(caCertFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := a.syncDir(); err != nil {
 		return err
 	}
 	if err := a.writeKey(caKeyFile, key); err != nil {

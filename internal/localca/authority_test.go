@@ -88,7 +88,7 @@ func TestFirstStart(t *testing.T) {
 	if life := cert.NotAfter.Sub(cert.NotBefore); life > 397*24*time.Hour {
 		t.Errorf("the server certificate lasts %v, more than 397 days", life)
 	}
-	if got := a.caCert.NotAfter.Sub(epoch); got < 9*365*24*time.Hour {
+	if got := a.caCert.NotAfter.Sub(epoch); got < caLife-2*backdate {
 		t.Errorf("the authority lasts only %v", got)
 	}
 	if !strings.HasPrefix(a.caCert.Subject.CommonName, "Confab local CA ") {
@@ -144,13 +144,16 @@ func TestRenewal(t *testing.T) {
 		after time.Duration
 		names []string
 		renew bool
+		fresh bool // the authority is a new one too
 	}{
-		{"same day", 0, nil, false},
-		{"31 days before the end", 397*day - 31*day, nil, false},
-		{"29 days before the end", 397*day - 29*day, nil, true},
-		{"after the end", 400 * day, nil, true},
-		{"a new name", 0, []string{"new.lan"}, true},
-		{"a new address", 0, []string{"10.1.2.3"}, true},
+		{"same day", 0, nil, false, false},
+		{"31 days before the end", 397*day - 31*day, nil, false, false},
+		{"29 days before the end", 397*day - 29*day, nil, true, false},
+		{"after the end", 400 * day, nil, true, false},
+		{"a new name", 0, []string{"new.lan"}, true, true},
+		{"a new address", 0, []string{"10.1.2.3"}, true, true},
+		{"a name below one of the authority", 0, []string{"app.localhost"}, true, false},
+		{"another loopback address", 0, []string{"127.0.0.2"}, true, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -166,8 +169,8 @@ func TestRenewal(t *testing.T) {
 			if !old.PublicKey.(*ecdsa.PublicKey).Equal(leaf(t, b).PublicKey) {
 				t.Error("a renewal changed the key; it must not, so that it replaces one file only")
 			}
-			if b.Fresh() || !b.caCert.Equal(a.caCert) {
-				t.Error("the renewal made a new authority")
+			if b.Fresh() != tt.fresh || b.caCert.Equal(a.caCert) == tt.fresh || b.caKey.Equal(a.caKey) == tt.fresh {
+				t.Errorf("a new authority: %v, want %v", b.Fresh(), tt.fresh)
 			}
 			if got := leaf(t, b).NotAfter; got.Sub(c.now()) < renewBefore {
 				t.Errorf("the certificate ends on %v, too soon after %v", got, c.now())
@@ -400,8 +403,18 @@ func FuzzCheckName(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ca := &x509.Certificate{NotAfter: epoch.Add(caLife), Raw: []byte{1}}
-		names := allNames("", []string{name})
+		names := allNames(name)
+		caDER, err := signCA(key, "", names, epoch)
+		if err != nil {
+			t.Fatalf("no authority for %q: %v", name, err)
+		}
+		ca, err := x509.ParseCertificate(caDER)
+		if err != nil {
+			t.Fatalf("the authority for %q cannot be read: %v", name, err)
+		}
+		if !constrained(ca) || !permits(ca, names[len(names)-1]) {
+			t.Fatalf("the authority for %q is limited to %q %v", name, ca.PermittedDNSDomains, ca.PermittedIPRanges)
+		}
 		der, err := signServer(ca, key, key, names, epoch)
 		if err != nil {
 			t.Fatalf("no certificate for %q: %v", name, err)
@@ -412,6 +425,11 @@ func FuzzCheckName(f *testing.F) {
 		}
 		if !holds(cert, names[len(names)-1]) {
 			t.Fatalf("the certificate for %q holds %q %q", name, cert.DNSNames, cert.IPAddresses)
+		}
+		roots := x509.NewCertPool()
+		roots.AddCert(ca)
+		if _, err := cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: epoch}); err != nil {
+			t.Fatalf("the certificate for %q is refused: %v", name, err)
 		}
 	})
 }

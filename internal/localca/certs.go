@@ -46,10 +46,11 @@ func hostName() string {
 }
 
 // allNames returns the names for the server certificate in lower case, without duplicates:
-// localhost, the loopback addresses, host and the names in extra.
-func allNames(host string, extra []string) []string {
+// localhost, the loopback addresses and the names in extra, of which empty ones are left
+// out.
+func allNames(extra ...string) []string {
 	all := []string{"localhost", "127.0.0.1", "::1"}
-	for _, name := range append([]string{host}, extra...) {
+	for _, name := range extra {
 		if ip := net.ParseIP(name); ip != nil {
 			name = ip.String()
 		}
@@ -73,10 +74,54 @@ func newKey() (*ecdsa.PrivateKey, error) {
 	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 }
 
-// signCA returns the self-signed certificate of a new authority in DER. The name in the
-// certificate has a random part, so that a user can distinguish several authorities of one
-// machine in a trust store.
-func signCA(key *ecdsa.PrivateKey, host string, now time.Time) ([]byte, error) {
+// loopback holds the addresses for which every authority may sign.
+var loopback = []*net.IPNet{
+	{IP: net.IPv4(127, 0, 0, 0).To4(), Mask: net.CIDRMask(8, 32)},
+	{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
+}
+
+// constrain limits an authority to names, names below them, and loopback addresses. The
+// limit is critical: a client that does not understand it refuses the authority. So a
+// machine that trusts the authority does not trust it for other sites, whoever gets its key.
+func constrain(template *x509.Certificate, names []string) {
+	template.PermittedDNSDomainsCritical = true
+	template.PermittedIPRanges = slices.Clone(loopback)
+	for _, name := range names {
+		ip := net.ParseIP(name)
+		switch ip4 := ip.To4(); {
+		case ip.IsLoopback():
+		case ip4 != nil:
+			template.PermittedIPRanges = append(template.PermittedIPRanges, &net.IPNet{IP: ip4, Mask: net.CIDRMask(32, 32)})
+		case ip != nil:
+			template.PermittedIPRanges = append(template.PermittedIPRanges, &net.IPNet{IP: ip, Mask: net.CIDRMask(128, 128)})
+		default:
+			if name = strings.TrimPrefix(name, "*."); !slices.Contains(template.PermittedDNSDomains, name) {
+				template.PermittedDNSDomains = append(template.PermittedDNSDomains, name)
+			}
+		}
+	}
+}
+
+// constrained reports whether an authority is limited to some names and addresses.
+func constrained(ca *x509.Certificate) bool {
+	return ca.PermittedDNSDomainsCritical && len(ca.PermittedDNSDomains) > 0 && len(ca.PermittedIPRanges) > 0
+}
+
+// permits reports whether an authority may sign for a name, which is in lower case.
+func permits(ca *x509.Certificate, name string) bool {
+	if ip := net.ParseIP(name); ip != nil {
+		return slices.ContainsFunc(ca.PermittedIPRanges, func(n *net.IPNet) bool { return n.Contains(ip) })
+	}
+	name = strings.TrimPrefix(name, "*.")
+	return slices.ContainsFunc(ca.PermittedDNSDomains, func(domain string) bool {
+		return name == domain || strings.HasSuffix(name, "."+domain)
+	})
+}
+
+// signCA returns the self-signed certificate of a new authority in DER, which may sign for
+// names and loopback addresses only. The name in the certificate has a random part, so that
+// a user can distinguish several authorities of one machine in a trust store.
+func signCA(key *ecdsa.PrivateKey, host string, names []string, now time.Time) ([]byte, error) {
 	if host == "" {
 		host = "localhost"
 	}
@@ -99,7 +144,9 @@ func signCA(key *ecdsa.PrivateKey, host string, now time.Time) ([]byte, error) {
 		BasicConstraintsValid: true,
 		IsCA:                  true,
 		MaxPathLenZero:        true,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, // not for programs or mail
 	}
+	constrain(template, names)
 	return x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 }
 

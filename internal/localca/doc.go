@@ -5,7 +5,9 @@
 // starts with one command needs a certificate that clients can be told to
 // trust. Open makes an authority and a server certificate in a folder, or loads
 // those that the folder has. It makes a new server certificate if the names
-// change, and renews it before it expires, also while the server runs.
+// change, and renews it before it expires, also while the server runs. The
+// authority may sign for the server's names and for loopback addresses only, and
+// lives for two years: a machine that trusts it does not trust it for other sites.
 // WriteTrust writes the files from which clients read their roots. The bundle
 // holds the system's roots beside the authority, because variables that name
 // such a file (SSL_CERT_FILE and others) replace the system's roots instead of

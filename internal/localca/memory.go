@@ -21,11 +21,12 @@ func Temporary(o Options) (pair tls.Certificate, ca []byte, err error) {
 		}
 	}
 	host := hostName()
+	names := allNames(append([]string{host}, o.Names...)...)
 	caKey, err := newKey()
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
-	caDER, err := signCA(caKey, host, o.Now())
+	caDER, err := signCA(caKey, host, names, o.Now())
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
@@ -37,7 +38,7 @@ func Temporary(o Options) (pair tls.Certificate, ca []byte, err error) {
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
-	der, err := signServer(caCert, caKey, key, allNames(host, o.Names), o.Now())
+	der, err := signServer(caCert, caKey, key, names, o.Now())
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
