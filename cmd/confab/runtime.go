@@ -284,10 +284,15 @@ type clientCommand struct{ in config.Input }
 // dataFolder returns the data folder that the settings name. The default is that of the
 // development server.
 func (c clientCommand) dataFolder() (string, error) {
+	cfg, err := c.settings()
+	return cfg.Data, err
+}
+
+// settings returns the settings that name the data folder.
+func (c clientCommand) settings() (config.Config, error) {
 	c.in.Defaults = map[string]string{"dev": "true"}
 	c.in.Only = []string{"dev", "data"}
-	cfg, err := config.Load(c.in)
-	return cfg.Data, err
+	return config.Load(c.in)
 }
 
 // dataFlag returns the flag --data for a command line in a hint to the user: " --data

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/smallstep/truststore"
@@ -59,6 +60,10 @@ func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err err
 		return nil, "", err
 	}
 	client := clientCommand{in}
+	// A stranger's repository could bring an authority, and a confab.yaml that names it.
+	if cfg, err := client.settings(); err == nil && cfg.Found("data") {
+		return nil, "", &failure{what: "the data folder is named by " + cfg.Origin("data") + " in the working folder, which may be that of somebody else's repository", next: "name it yourself: " + programName() + " trust --data " + shellWord(cfg.Data)}
+	}
 	data, err := client.dataFolder()
 	if err != nil {
 		return nil, "", err
@@ -86,12 +91,24 @@ func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string 
 	text := fmt.Sprintf("%q will be removed from the certificate stores of this system and of this user's browsers.", ca.Subject.CommonName)
 	if !remove {
 		text = fmt.Sprintf("%q will be added to the certificate stores of this system and of this user's browsers. "+
-			"Anybody who has the key beside %s can then impersonate any site to them.", ca.Subject.CommonName, tilde(path))
+			"Anybody who has the key beside %s can then impersonate %s to them.", ca.Subject.CommonName, tilde(path), sitesOf(ca))
 	}
 	if sudo {
 		text += " sudo may ask for your password."
 	}
 	return text
+}
+
+// sitesOf returns the names and addresses for which an authority may sign, as a text.
+func sitesOf(ca *x509.Certificate) string {
+	sites := slices.Clone(ca.PermittedDNSDomains)
+	for _, n := range ca.PermittedIPRanges {
+		sites = append(sites, strings.TrimSuffix(strings.TrimSuffix(n.String(), "/32"), "/128"))
+	}
+	if len(sites) == 0 || !ca.PermittedDNSDomainsCritical {
+		return "any site"
+	}
+	return strings.Join(sites, ", ")
 }
 
 // sudoAsks reports whether this program has to use sudo to change the system's certificate

@@ -106,6 +106,10 @@ func (c Config) Explicit(setting string) bool {
 	return c.values[setting].source > fromCommand
 }
 
+// Found reports whether the setting's value is from a confab.yaml in the working folder that
+// no flag and no variable names.
+func (c Config) Found(setting string) bool { return c.values[setting].found }
+
 // Origin returns the source of the setting's value in words: "flag --listen",
 // "variable CONFAB_LISTEN", "confab.yaml:3", "default".
 func (c Config) Origin(setting string) string { return c.values[setting].origin }
