@@ -15,10 +15,12 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/smallstep/truststore"
 	"github.com/spf13/cobra"
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/server"
 )
 
@@ -94,6 +96,9 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 		client = r.client()
 	}
 	all = append(all, serverFinding(ctx, r, runs), certificateFinding(time.Now(), r))
+	if cfg.TLSCert == "" && cfg.Data != "" && !cfg.InMemory() {
+		all = append(all, authorityFindings(time.Now(), localca.CAFile(server.TLSFolder(cfg.Data)))...)
+	}
 	// A signal also ends the interpreters that the following checks start.
 	go func() {
 		select {
@@ -207,10 +212,40 @@ func certFileFindings(cfg config.Config) []finding {
 	if cfg.TLSCert == "" {
 		return nil
 	}
-	if _, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey); err != nil {
+	pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+	if err != nil {
 		return []finding{{"certificate", broken, "tls-cert and tls-key do not load: " + oneLine(err), "name a chain and its key, both PEM, that this user may read"}}
 	}
-	return []finding{{Check: "certificate", State: fine, Found: "tls-cert and tls-key load: " + tilde(cfg.TLSCert)}}
+	f := finding{Check: "certificate", State: fine, Found: "tls-cert and tls-key load: " + tilde(cfg.TLSCert)}
+	return []finding{f.ending(time.Now(), server.ChainEnds(&pair), "renew "+tilde(cfg.TLSCert))}
+}
+
+// ending returns f, or f as a warning or as broken if what it describes ends soon or has
+// ended.
+func (f finding) ending(now, end time.Time, mend string) finding {
+	date := end.UTC().Format(time.DateOnly)
+	switch {
+	case !now.Before(end):
+		f.State, f.Found, f.Mend = broken, f.Found+", but it ended on "+date, mend
+	case now.After(end.Add(-server.ExpiryWarning)):
+		f.State, f.Found, f.Mend = warning, f.Found+", but it ends on "+date, mend
+	}
+	return f
+}
+
+// authorityFindings reports whether the local authority in a PEM file ends soon. It returns
+// nil if there is no such file.
+func authorityFindings(now time.Time, file string) []finding {
+	ca, err := truststore.ReadCertificate(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	f := finding{Check: "authority", State: fine}
+	if err != nil {
+		return []finding{{f.Check, broken, tilde(file) + ": " + oneLine(err), "restore the folder from a backup, or remove it to have a new authority made"}}
+	}
+	f.Found = tilde(file) + " may sign for " + sitesOf(ca)
+	return []finding{f.ending(now, ca.NotAfter, "stop the server, remove the file and ca.key beside it, start again, and let clients trust the new authority")}
 }
 
 // serverFinding reports whether the server r is ready. If runs is false, r is a temporary
@@ -229,10 +264,6 @@ func serverFinding(ctx context.Context, r running, runs bool) finding {
 	}
 	return finding{Check: "server", State: fine, Found: fmt.Sprintf("%s is ready (process %d, Confab %s)", r.LocalEndpoint, r.PID, r.Version)}
 }
-
-// expiryWarning is the time before the expiry of a certificate from which on `confab
-// doctor` warns. The local certificate authority renews its certificate earlier.
-const expiryWarning = 14 * 24 * time.Hour
 
 // certificateFinding connects to the server and checks that its certificate is valid now
 // and does not expire soon.
@@ -254,14 +285,14 @@ func certificateFinding(now time.Time, r running) finding {
 		f.State, f.Found = broken, "it expired on "+cert.NotAfter.UTC().Format(time.DateOnly)
 	case now.Before(cert.NotBefore):
 		f.State, f.Found = broken, "it is not valid before "+cert.NotBefore.UTC().Format(time.DateTime)+" UTC"
-	case now.After(cert.NotAfter.Add(-expiryWarning)):
+	case now.After(cert.NotAfter.Add(-server.ExpiryWarning)):
 		f.State = warning
 	default:
 		return f
 	}
 	f.Mend = "renew " + r.CertFile + "; the server reloads it"
 	if r.CertFile == "" {
-		f.Mend = "set the clock right, and start the server again"
+		f.Mend = "set the clock right, and start the server again; if its authority ends too, make a new one"
 	}
 	return f
 }

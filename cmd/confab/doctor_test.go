@@ -42,6 +42,10 @@ func TestFindings(t *testing.T) {
 		{"no floor", spaceFinding("/d", 100, 0, nil), finding{"space", fine, "100 bytes free in /d", ""}},
 		{"unknown space", spaceFinding("/d", 0, 1, errors.New("x")), finding{"space", warning, "the free space of /d is not known: x", ""}},
 
+		{"certificate", finding{"authority", fine, "it", ""}.ending(now, now.AddDate(0, 0, 31), "mend"), finding{"authority", fine, "it", ""}},
+		{"certificate near its end", finding{"authority", fine, "it", ""}.ending(now, now.AddDate(0, 0, 29), "mend"), finding{"authority", warning, "it, but it ends on 2026-12-20", "mend"}},
+		{"certificate at its end", finding{"authority", fine, "it", ""}.ending(now, now, "mend"), finding{"authority", broken, "it, but it ended on 2026-11-21", "mend"}},
+
 		{"files", filesFinding(20000, true), finding{"files", fine, "this process may have 20000 files open, so that a server accepts 18952 connections", ""}},
 		{"few files", filesFinding(1024, true), finding{"files", warning, "this process may have 1024 files open, so that a server accepts 848 connections",
 			"raise it for a server with many clients: ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit"}},

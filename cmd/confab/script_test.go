@@ -240,12 +240,19 @@ func onlyPath(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("PATH", own+string(filepath.ListSeparator)+ts.MkAbs(args[0]))
 }
 
-// newCert implements the script command "newcert NAME CERT KEY". It writes a self-signed
-// certificate for a DNS name to the file CERT and its private key to the file KEY.
+// newCert implements the script command "newcert NAME CERT KEY [DAYS]". It writes a
+// self-signed certificate for a DNS name to the file CERT and its private key to the file
+// KEY. The certificate ends after 60 days, or DAYS.
 func newCert(ts *testscript.TestScript, _ bool, args []string) {
+	days := 60
+	if len(args) > 3 {
+		var err error
+		days, err = strconv.Atoi(args[3])
+		ts.Check(err)
+	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: args[:1], NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(240 * time.Hour)}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: args[:1], NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(0, 0, days)}
 	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	ts.Check(err)
 	der, err := x509.MarshalPKCS8PrivateKey(key)

@@ -153,6 +153,44 @@ func (m *Metrics) Official(official func() Official) {
 	)
 }
 
+// Certificate is a certificate on which the clients of the server rely.
+type Certificate struct {
+	Name string // "authority", "server"
+	Ends time.Time
+	Soon bool // it ends within the time for which the server warns, or has ended
+}
+
+// Certificates registers the metrics of certificates. It calls certificates at each scrape.
+func (m *Metrics) Certificates(certificates func() []Certificate) {
+	m.registry.MustRegister(certificateCollector(certificates))
+}
+
+// certificateCollector is a prometheus.Collector that calls the function once per scrape.
+type certificateCollector func() []Certificate
+
+var (
+	certificateEnds = prometheus.NewDesc("confab_certificate_end_seconds", "Unix time at which a certificate ends.", []string{"certificate"}, nil)
+	certificateSoon = prometheus.NewDesc("confab_certificate_ends_soon", "1 if a certificate ends within 30 days or has ended, else 0.", []string{"certificate"}, nil)
+)
+
+// Describe sends the descriptions of the metrics of certificates to c.
+func (certificateCollector) Describe(c chan<- *prometheus.Desc) {
+	c <- certificateEnds
+	c <- certificateSoon
+}
+
+// Collect sends the current metrics of certificates to c.
+func (f certificateCollector) Collect(c chan<- prometheus.Metric) {
+	for _, cert := range f() {
+		soon := 0.0
+		if cert.Soon {
+			soon = 1
+		}
+		c <- prometheus.MustNewConstMetric(certificateEnds, prometheus.GaugeValue, float64(cert.Ends.Unix()), cert.Name)
+		c <- prometheus.MustNewConstMetric(certificateSoon, prometheus.GaugeValue, soon, cert.Name)
+	}
+}
+
 // Request counts a request and its duration. operation is empty for an unknown path.
 func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	if operation == "" {

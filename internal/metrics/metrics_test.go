@@ -36,6 +36,7 @@ func scrape(t *testing.T, m *metrics.Metrics) (lines []string) {
 func TestNames(t *testing.T) {
 	m := metrics.New("v1", func() metrics.Storage { return metrics.Storage{} })
 	m.Request("send message", 201, time.Millisecond)
+	m.Certificates(func() []metrics.Certificate { return []metrics.Certificate{{Name: "server"}} })
 	kinds, helped := map[string]string{}, map[string]bool{}
 	for _, line := range scrape(t, m) {
 		switch f := strings.SplitN(line, " ", 4); f[1] {
@@ -50,6 +51,7 @@ func TestNames(t *testing.T) {
 		"confab_batch_changes": "histogram", "confab_commit_seconds": "histogram", "confab_build_info": "gauge",
 		"confab_storage_free_bytes": "gauge", "confab_storage_floor_bytes": "gauge", "confab_storage_below_floor": "gauge",
 		"confab_storage_disk_bytes": "gauge", "confab_storage_written_bytes_total": "counter",
+		"confab_certificate_end_seconds": "gauge", "confab_certificate_ends_soon": "gauge",
 		"confab_storage_read_amplification": "gauge", "confab_storage_log_syncs_total": "counter",
 	}
 	if diff := cmp.Diff(want, kinds); diff != "" {

@@ -122,6 +122,7 @@ type Server struct {
 	writeTimeout time.Duration
 	serving      sync.WaitGroup
 	temp         string // temporary folder that release removes, or empty
+	certificates func() []certificate
 
 	stopSweep context.CancelFunc
 	sweepNow  chan chan struct{} // asks for a sweep, after which the sweeper closes the sent channel
@@ -176,6 +177,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	s.metrics.Certificates(s.certificateMetrics(o.Now))
 	handler, err := s.handler(o)
 	if err != nil {
 		return nil, err
@@ -196,6 +198,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
 	s.serving.Go(func() { s.serveLive(sweeping) })
+	s.serving.Go(func() { s.watchCertificates(sweeping, o.Now) })
 	if s.clock != nil {
 		s.clock.Wake(func() { s.sweepAndWait(sweeping) })
 	}
@@ -312,7 +315,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.info.CertFile = o.Config.TLSCert
+		s.info.CertFile, s.certificates = o.Config.TLSCert, files.certificates
 		return files.tlsConfig(), nil
 	}
 	if s.info.Memory && o.NoFiles {
@@ -321,6 +324,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 			return nil, err
 		}
 		s.info.NewCA, s.info.CA = true, ca
+		s.certificates = func() []certificate { return nil } // they end with the process
 		return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}, nil
 	}
 	dir := cmp.Or(s.temp, TLSFolder(s.info.Data))
@@ -328,6 +332,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.certificates = func() []certificate { return localCertificates(ca) }
 	trust, err := ca.WriteTrust()
 	if err != nil {
 		return nil, err

@@ -1,0 +1,101 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"time"
+
+	"github.com/confab-chat/confab/internal/localca"
+	"github.com/confab-chat/confab/internal/metrics"
+)
+
+// ExpiryWarning is the time before the end of a certificate from which on the log, the
+// metrics and confab doctor warn.
+const ExpiryWarning = 30 * 24 * time.Hour
+
+// expiryInterval is the time between two looks at the certificates, which also renew that of
+// a server without handshakes.
+const expiryInterval = 24 * time.Hour
+
+// certificate is one of the certificates on which clients of the server rely.
+type certificate struct {
+	name string // "authority", "server"
+	file string
+	ends time.Time
+	mend string // what the operator does before it ends
+}
+
+// localCertificates returns the certificates of a local authority. It renews that of the
+// server if it has to be.
+func localCertificates(ca *localca.Authority) []certificate {
+	ca.Certificate(nil) // it logs its own errors
+	authority, server := ca.Ends()
+	return []certificate{
+		{"authority", ca.CAFile(), authority, "stop the server, remove the file and ca.key beside it, start again, and let clients trust the new authority"},
+		{"server", ca.ServerFile(), server, "it is renewed by itself, unless its authority ends with it or the folder cannot be written"},
+	}
+}
+
+// certificates returns the user's certificate with the time at which the first certificate of
+// its chain ends.
+func (c *certFiles) certificates() []certificate {
+	pair, err := c.certificate(nil)
+	if err != nil { // impossible: there is always a pair
+		return nil
+	}
+	return []certificate{{"server", c.certFile, ChainEnds(pair), "replace the file; the server reads it again"}}
+}
+
+// ChainEnds returns the time at which the first certificate of a chain ends. It leaves out
+// what is no certificate.
+func ChainEnds(pair *tls.Certificate) time.Time {
+	var ends time.Time
+	for _, der := range pair.Certificate {
+		if cert, err := x509.ParseCertificate(der); err == nil && (ends.IsZero() || cert.NotAfter.Before(ends)) {
+			ends = cert.NotAfter
+		}
+	}
+	return ends
+}
+
+// watchCertificates warns of certificates that end soon, now and then every expiryInterval
+// until ctx is done.
+func (s *Server) watchCertificates(ctx context.Context, now func() time.Time) {
+	tick := time.NewTicker(expiryInterval)
+	defer tick.Stop()
+	for {
+		s.warnOfCertificates(now())
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// warnOfCertificates logs each certificate that ends within ExpiryWarning.
+func (s *Server) warnOfCertificates(now time.Time) {
+	for _, c := range s.certificates() {
+		left := c.ends.Sub(now)
+		args := []any{"certificate", c.name, "file", c.file, "end", c.ends.UTC().Format(time.DateOnly), "next", c.mend}
+		switch {
+		case left <= 0:
+			s.log.Error("a certificate has ended: clients refuse the server", args...)
+		case left < ExpiryWarning:
+			s.log.Warn("a certificate ends soon", append(args, "days", int(left.Hours()/24))...)
+		}
+	}
+}
+
+// certificateMetrics returns a function that returns the ends of the certificates for the
+// metrics.
+func (s *Server) certificateMetrics(now func() time.Time) func() []metrics.Certificate {
+	return func() []metrics.Certificate {
+		var all []metrics.Certificate
+		for _, c := range s.certificates() {
+			all = append(all, metrics.Certificate{Name: c.name, Ends: c.ends, Soon: c.ends.Sub(now()) < ExpiryWarning})
+		}
+		return all
+	}
+}
