@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
+	"os"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -15,12 +17,13 @@ import (
 
 	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
 func newBackup() *cobra.Command {
-	var asJSON, verify bool
+	var asJSON, verify, withoutCAKey bool
 	cmd := &cobra.Command{
 		Use:   "backup FOLDER",
 		Short: "Copy the data folder, also while the server runs",
@@ -28,7 +31,13 @@ func newBackup() *cobra.Command {
 and the certificate authority. The server may run. On the same disk the store's
 files are hard links and take no space at first; copy the backup to another
 machine, because a link does not protect against a broken disk. A backup does
-not hold confab.yaml or the files of tls-cert and tls-key.
+not hold confab.yaml or the files of tls-cert and tls-key. It is made in a new
+folder beside FOLDER, which only you can read, and takes its place when it is
+whole.
+
+Who has a backup has all messages, the access keys and the key of the
+certificate authority. With --without-ca-key it lacks the last one: keep ca.key,
+which never changes while the authority lives, in another place.
 
 The backup notes the checksum of each file, and the number and the sum of the
 rows of each kind. With --verify, FOLDER is a backup, and the command compares
@@ -39,10 +48,11 @@ it with its note. It needs no server and changes nothing.`,
 			if verify {
 				return verifyBackup(cmd, args[0], asJSON)
 			}
-			return backUp(cmd, args[0], asJSON)
+			return backUp(cmd, args[0], withoutCAKey, asJSON)
 		},
 	}
 	cmd.Flags().BoolVar(&verify, "verify", false, "check the backup in FOLDER instead of making one")
+	cmd.Flags().BoolVar(&withoutCAKey, "without-ca-key", false, "leave out the key of the local certificate authority")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the result as JSON")
 	config.AddFlags(cmd.Flags(), "data")
 	return cmd
@@ -64,7 +74,7 @@ func verifyBackup(cmd *cobra.Command, from string, asJSON bool) error {
 	return err
 }
 
-func backUp(cmd *cobra.Command, to string, asJSON bool) error {
+func backUp(cmd *cobra.Command, to string, withoutCAKey, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
 	cfg, err := dataSettings(cmd, true)
@@ -77,7 +87,7 @@ func backUp(cmd *cobra.Command, to string, asJSON bool) error {
 	if rel, err := filepath.Rel(cfg.Data, to); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
 		return &failure{what: "a backup cannot be inside the data folder " + tilde(cfg.Data), next: "name a folder outside of it"}
 	}
-	b, err := orderBackup(ctx, cfg, to)
+	b, err := orderBackup(ctx, cfg, to, withoutCAKey)
 	if err != nil {
 		return explainStoreError(ctx, err)
 	}
@@ -90,11 +100,12 @@ func backUp(cmd *cobra.Command, to string, asJSON bool) error {
 
 // orderBackup writes a backup to the folder. If a server uses the store, it asks the server
 // to write the backup. Otherwise it opens the store itself.
-func orderBackup(ctx context.Context, cfg config.Config, to string) (b admin.Backup, err error) {
+func orderBackup(ctx context.Context, cfg config.Config, to string, withoutCAKey bool) (b admin.Backup, err error) {
 	order, cancel, err := server.PrepareBackup(to)
 	if err != nil {
 		return b, err
 	}
+	order.WithoutCAKey = withoutCAKey
 	defer func() {
 		if err != nil {
 			cancel()
@@ -147,8 +158,19 @@ func restore(cmd *cobra.Command, from string, asJSON bool) error {
 	if asJSON {
 		return printJSON(cmd.OutOrStdout(), shown)
 	}
-	_, err = io.WriteString(cmd.OutOrStdout(), shown.text())
-	return err
+	if _, err := io.WriteString(cmd.OutOrStdout(), shown.text()); err != nil {
+		return err
+	}
+	tls := server.TLSFolder(cfg.Data)
+	if _, err := os.Stat(localca.CAFile(tls)); err != nil {
+		return nil
+	}
+	if _, err := os.Stat(localca.CAKeyFile(tls)); errors.Is(err, fs.ErrNotExist) {
+		_, err = fmt.Fprintf(cmd.ErrOrStderr(), "The backup was made without the key of the certificate authority.\nBefore you start the server, put the key back as %s, or remove %s to have a new authority made.\n",
+			tilde(localca.CAKeyFile(tls)), tilde(localca.CAFile(tls)))
+		return err
+	}
+	return nil
 }
 
 // dataSettings loads the settings that name the data folder. If dev is true, the default is

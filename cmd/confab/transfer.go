@@ -168,12 +168,13 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
 		removeStaleExports(cfg.Data)
 		// On the same disk, so that the tables are links.
-		copied, err := os.MkdirTemp(cfg.Data, fmt.Sprintf("%s%d-", exportPrefix, os.Getpid()))
+		folder, err := os.MkdirTemp(cfg.Data, fmt.Sprintf("%s%d-", exportPrefix, os.Getpid()))
 		if err != nil {
 			return m, err
 		}
-		defer os.RemoveAll(copied)
-		if _, err := orderBackup(ctx, cfg, copied); err != nil {
+		defer os.RemoveAll(folder)
+		copied := filepath.Join(folder, "copy") // a backup is made beside its place
+		if _, err := orderBackup(ctx, cfg, copied, true); err != nil {
 			return m, err
 		}
 		cfg.Data = copied

@@ -75,6 +75,8 @@ var ErrBackup = errors.New("no backup was made")
 type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
+	// WithoutCAKey leaves the key of the local certificate authority out of the backup.
+	WithoutCAKey bool `json:"withoutCAKey,omitempty"`
 }
 
 // ProofFile is the name of the file in the folder of a backup that contains

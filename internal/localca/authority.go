@@ -138,6 +138,10 @@ func (a *Authority) Fresh() bool { return a.fresh }
 // file need not exist.
 func CAFile(dir string) string { return filepath.Join(dir, caCertFile) }
 
+// CAKeyFile returns the path of the key of an authority in the folder dir. The file need not
+// exist.
+func CAKeyFile(dir string) string { return filepath.Join(dir, caKeyFile) }
+
 // CAFile returns the path of the authority's PEM certificate.
 func (a *Authority) CAFile() string { return a.path(caCertFile) }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
@@ -112,36 +113,76 @@ func (s *Server) backup(version string) func(context.Context, admin.BackupReques
 	}
 }
 
+// workPrefix begins the name of the folder in which a backup is made. If the process is
+// killed, the folder stays, marked as unfinished.
+const workPrefix = ".confab-backup-"
+
 // makeBackup writes a backup of the store and of the certificate authority in the folder
-// data. It reads the copies again, and notes their checksums and what they hold. If it
-// fails or ctx is done, it removes what it wrote, the note first.
+// data. It reads the copies again, and notes their checksums and what they hold.
+//
+// The backup is made in a new folder beside that of the request, which only this user can
+// read, and then takes the place of the other folder: that may be open to others, and Pebble
+// makes files that everybody may read. If makeBackup fails or ctx is done, it removes what it
+// wrote, the note first.
 func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
 	if err := checkProof(req); err != nil {
 		return b, err
 	}
-	if err := markUnfinished(req.To); err != nil {
+	to, err := filepath.EvalSymlinks(req.To)
+	if err != nil {
 		return b, err
+	}
+	work, err := os.MkdirTemp(filepath.Dir(to), workPrefix) // made with 0700
+	if err != nil {
+		return b, fmt.Errorf("make a folder for the backup beside %s: %w", to, err)
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, discard(req.To, backupFile, storeName, tlsName))
+			os.Remove(filepath.Join(to, admin.ProofFile)) // the client removes it too
+			os.Remove(filepath.Join(work, backupFile))
+			err = errors.Join(err, os.RemoveAll(work))
 		}
 	}()
-	if err := os.Remove(filepath.Join(req.To, admin.ProofFile)); err != nil {
+	if err := markUnfinished(work); err != nil {
 		return b, err
 	}
-	store, tls := storeFolder(req.To), TLSFolder(req.To)
+	if b, err = fillBackup(ctx, s, data, work, req, version, now); err != nil {
+		return b, err
+	}
+	if err := markFinished(work); err != nil {
+		return b, err
+	}
+	if err := os.Remove(filepath.Join(to, admin.ProofFile)); err != nil {
+		return b, err
+	}
+	err = os.Remove(to) // os.Rename replaces no folder
+	if err == nil {
+		err = os.Rename(work, to)
+	}
+	if err != nil {
+		return b, fmt.Errorf("put the backup in the place of %s, which must be empty and no mount point: %w", to, err)
+	}
+	return b, SyncFolders(filepath.Dir(to))
+}
+
+// fillBackup writes all files of a backup into the folder work.
+func fillBackup(ctx context.Context, s *pebble.Store, data, work string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
+	store, tls := storeFolder(work), TLSFolder(work)
 	note := backupNote{Confab: "backup", Format: backupFormat}
-	if note.Backup, note.content, err = copyStore(ctx, s, req.To); err != nil {
+	if note.Backup, note.content, err = copyStore(ctx, s, work); err != nil {
 		return b, err
 	}
-	if err := copyFiles(TLSFolder(data), tls); err != nil {
+	leaveOut := ""
+	if req.WithoutCAKey {
+		leaveOut = localca.CAKeyFile(TLSFolder(data))
+	}
+	if err := copyFiles(TLSFolder(data), tls, leaveOut); err != nil {
 		return b, fmt.Errorf("copy the certificate authority: %w", err)
 	}
 	if err := SyncFolders(store, tls); err != nil {
 		return b, err
 	}
-	if note.Files, err = sumFiles(ctx, req.To); err != nil {
+	if note.Files, err = sumFiles(ctx, work); err != nil {
 		return b, err
 	}
 	note.Folder, note.Made, note.Version = req.To, now.UTC().Format("2006-01-02T15:04:05Z"), version
@@ -149,10 +190,7 @@ func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.Bac
 	if err != nil {
 		return b, err
 	}
-	if err := writeSynced(filepath.Join(req.To, backupFile), append(text, '\n'), 0o600); err != nil {
-		return b, err
-	}
-	return note.Backup, markFinished(req.To)
+	return note.Backup, writeSynced(filepath.Join(work, backupFile), append(text, '\n'), 0o600)
 }
 
 // copyStore copies a store into a backup, and returns what the copy holds.

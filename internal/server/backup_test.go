@@ -211,14 +211,18 @@ func TestStoppedMoves(t *testing.T) {
 	}
 }
 
-// meddler is a context that removes a file when it is asked whether it is done.
+// meddler is a context that removes the files of a pattern when it is asked whether it is
+// done.
 type meddler struct {
 	context.Context
-	file string
+	pattern string
 }
 
 func (m meddler) Err() error {
-	os.Remove(m.file)
+	files, _ := filepath.Glob(m.pattern) // the pattern is well-formed
+	for _, f := range files {
+		os.Remove(f)
+	}
 	return nil
 }
 
@@ -231,13 +235,132 @@ func TestLateFailure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx := meddler{t.Context(), filepath.Join(to, "UNFINISHED")}
+	ctx := meddler{t.Context(), filepath.Join(filepath.Dir(to), ".confab-backup-*", "UNFINISHED")}
 	if _, err := server.OfflineBackup(ctx, config.Config{Data: data}, order, "test", time.Now()); err == nil {
 		t.Error("the backup did not fail")
 	}
-	if left := treeOf(t, to); len(left) > 0 {
+	if left := treeOf(t, filepath.Dir(to)); len(left) > 0 {
 		t.Errorf("the failed backup left %v", slices.Collect(maps.Keys(left)))
 	}
+}
+
+// readable returns a file below dir that another user of the machine can read, or "".
+func readable(dir string) string {
+	found := ""
+	filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || found != "" {
+			return nil // it has gone meanwhile
+		}
+		info, err := e.Info()
+		switch {
+		case err != nil:
+		case e.IsDir() && info.Mode()&0o011 == 0:
+			return fs.SkipDir
+		case e.Type().IsRegular() && info.Mode()&0o044 != 0:
+			found = name
+		}
+		return nil
+	})
+	return found
+}
+
+// TestNobodyElseReadsABackup makes backups into folders that every user of the machine may
+// enter. At no moment may another user be able to read a file of them.
+func TestNobodyElseReadsABackup(t *testing.T) {
+	data, _ := savedStore(t)
+	parent := t.TempDir()
+	if err := os.Chmod(parent, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name string
+		make func(to string) error
+	}{
+		{"existing", func(to string) error { return os.Mkdir(to, 0o755) }},
+		{"new", func(string) error { return nil }},
+		{"link", func(to string) error { return errors.Join(os.Mkdir(to+"-target", 0o755), os.Symlink(to+"-target", to)) }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			to := filepath.Join(parent, tc.name)
+			if err := tc.make(to); err != nil {
+				t.Fatal(err)
+			}
+			done, seen := make(chan struct{}), make(chan string, 1)
+			go func() {
+				found := ""
+				for found == "" {
+					select {
+					case <-done:
+						seen <- readable(parent)
+						return
+					default:
+						found = readable(parent)
+					}
+				}
+				seen <- found
+			}()
+			makeBackup(t, data, to)
+			close(done)
+			if name := <-seen; name != "" {
+				t.Errorf("another user can read %s", strings.TrimPrefix(name, parent))
+			}
+			if st, err := os.Stat(to); err != nil || st.Mode().Perm() != 0o700 {
+				t.Errorf("the backup is a folder of mode %v, %v, want 0700", st.Mode(), err)
+			}
+			if _, err := server.VerifyBackup(t.Context(), to); err != nil {
+				t.Error(err)
+			}
+			if hidden, err := filepath.Glob(filepath.Join(parent, ".*")); err != nil || len(hidden) > 0 {
+				t.Errorf("beside the backup are %v, %v", hidden, err)
+			}
+		})
+	}
+}
+
+// TestBackupWithoutTheAuthoritysKey makes a backup that lacks ca.key. It is whole, and a
+// server on a restored folder wants the key back instead of making a new authority.
+func TestBackupWithoutTheAuthoritysKey(t *testing.T) {
+	data, whole := savedStore(t)
+	dir := t.TempDir()
+	to, restored := filepath.Join(dir, "b"), filepath.Join(dir, "r")
+	order, _, err := server.PrepareBackup(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	order.WithoutCAKey = true
+	if _, err := server.OfflineBackup(t.Context(), config.Config{Data: data}, order, "test", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	key, err := os.ReadFile(filepath.Join(whole, "tls", "ca.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range treeOf(t, to) {
+		if strings.HasSuffix(name, "ca.key") || strings.Contains(text, string(key)) {
+			t.Errorf("the backup has the key, in %s", name)
+		}
+	}
+	if _, err := server.VerifyBackup(t.Context(), to); err != nil {
+		t.Error(err)
+	}
+	if _, _, err := server.Restore(t.Context(), to, config.Config{Data: restored}); err != nil {
+		t.Fatal(err)
+	}
+	options := server.Options{Config: settings(t, "data", restored, "events-kept", "3650")}
+	if s, err := server.Start(t.Context(), options); err == nil || !strings.Contains(err.Error(), "ca.key is missing") || !strings.Contains(err.Error(), "put the key back") {
+		if err == nil {
+			s.Close(context.Background())
+		}
+		t.Errorf("a start without the key: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(restored, "tls", "ca.key"), key, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, options)
+	if s.NewCA {
+		t.Error("the server has a new authority, though the key is back")
+	}
+	s.stop(t)
 }
 
 // TestMarkedFolders marks a data folder and a backup as unfinished. Everything that opens

@@ -128,9 +128,9 @@ func copyFile(ctx context.Context, name string, w io.Writer) (size int64, sum st
 }
 
 // copyFiles copies the regular files of a folder and syncs the copies. It does nothing if
-// the folder does not exist. It leaves out files whose names begin with a dot: these are
-// being written, or were when the process was killed.
-func copyFiles(from, to string) error {
+// the folder does not exist. It leaves out the file leaveOut, and files whose names begin
+// with a dot: these are being written, or were when the process was killed.
+func copyFiles(from, to, leaveOut string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -142,7 +142,7 @@ func copyFiles(from, to string) error {
 		return err
 	}
 	for _, e := range entries {
-		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") {
+		if !e.Type().IsRegular() || strings.HasPrefix(e.Name(), ".") || filepath.Join(from, e.Name()) == leaveOut {
 			continue
 		}
 		info, err := e.Info()
