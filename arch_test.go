@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -164,6 +165,52 @@ func TestNoInitAndNoCatchAllPackages(t *testing.T) {
 		}
 		if bytes.Contains(src, []byte("\nfunc init()")) {
 			t.Errorf("%s: has func init; register nothing, call it", path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// guessable matches places where a program uses a fixed name in the folder for temporary
+// files, which every user of the machine can write to. Somebody else can make a file or a
+// link of that name first. os.MkdirTemp, os.CreateTemp, mktemp and mkdtemp choose names that
+// nobody can guess, and folders that nobody else can read.
+var guessable = regexp.MustCompile(`os\.TempDir\(\)|/tmp/\w|mktemp\s+(-\w+\s+)*(-\w*u|--dry-run)|TMPDIR[^\n]*/[\w-]+(["'\s]|$)|tempfile\.mktemp`)
+
+// TestNoGuessableNames fails if a program or a script uses a fixed name in a shared folder
+// for temporary files.
+func TestNoGuessableNames(t *testing.T) {
+	for text, want := range map[string]bool{
+		`filepath.Join(os.TempDir(), "confab.sock")`: true, `open("/tmp/confab.log")`: true, `f=$(mktemp -u)`: true, `dir=${TMPDIR:-/tmp}/confab`: true,
+		`mkdtempSync(path.join(os.tmpdir(), "confab-"))`: false, `work=$(mktemp -d)`: false, `os.MkdirTemp("", "confab-")`: false,
+		`dir=$(mktemp -d "${TMPDIR:-/tmp}/confab-postgres.XXXXXX")`: false, `TMPDIR=$work timeout 900 \`: false,
+	} {
+		if guessable.MatchString(text) != want {
+			t.Errorf("the pattern matches %s: %v, want %v", text, !want, want)
+		}
+	}
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir():
+			if strings.HasPrefix(d.Name(), ".") && path != "." || slices.Contains([]string{"node_modules", "testdata", "dist", "docs", "api"}, d.Name()) {
+				return fs.SkipDir
+			}
+			return nil
+		case strings.HasSuffix(path, "_test.go") || !d.Type().IsRegular() || !slices.Contains([]string{"", ".go", ".sh", ".mjs", ".py"}, filepath.Ext(path)):
+			return nil
+		}
+		src, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for i, line := range strings.Split(string(src), "\n") {
+			if guessable.MatchString(line) {
+				t.Errorf("%s:%d uses a name that others can guess: %s", path, i+1, strings.TrimSpace(line))
+			}
 		}
 		return nil
 	})
