@@ -261,3 +261,33 @@ func readText(t *testing.T, path string) string {
 	}
 	return string(b)
 }
+
+// TestSecurityPageNamesTests checks that each promise of docs/security.md names a test, and
+// that the tests to which it links exist.
+func TestSecurityPageNamesTests(t *testing.T) {
+	page, err := os.ReadFile("docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	link := regexp.MustCompile(`\[(Test\w+)\]\(\.\./([^)]+)\)`)
+	named := regexp.MustCompile("\\[Test\\w+\\]|`Test\\w+`|\\.txtar")
+	promises := false
+	for line := range strings.Lines(string(page)) {
+		switch {
+		case strings.HasPrefix(line, "| promise |"):
+			promises = true
+		case !strings.HasPrefix(line, "|"):
+			promises = false
+		case promises && !strings.HasPrefix(line, "|---") && !named.MatchString(line):
+			t.Errorf("a promise names no test: %s", line)
+		}
+		for _, m := range link.FindAllStringSubmatch(line, -1) {
+			src, err := os.ReadFile(m[2])
+			if err != nil {
+				t.Errorf("docs/security.md: %v", err)
+			} else if !strings.Contains(string(src), "func "+m[1]+"(") {
+				t.Errorf("docs/security.md: %s has no %s", m[2], m[1])
+			}
+		}
+	}
+}
