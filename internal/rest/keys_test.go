@@ -2,6 +2,7 @@ package rest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -147,6 +148,28 @@ func TestBodyIsReadLast(t *testing.T) {
 			f.ServeHTTP(w, req)
 			if w.Code != 401 && w.Code != 403 && w.Code != 400 {
 				t.Errorf("%s %s with %v: %d %s, want a refusal", r.method, target, from, w.Code, w.Body)
+			}
+		}
+	}
+}
+
+// TestPathsMatchTheirCase asks for every path with its fixed segments in lower case and in upper
+// case. Only readReceipts may match, which was recorded in two spellings.
+func TestPathsMatchTheirCase(t *testing.T) {
+	for _, p := range pathsOf(routes) {
+		for i, s := range p.segments {
+			if s == "" {
+				continue
+			}
+			for _, other := range []string{strings.ToLower(s), strings.ToUpper(s)} {
+				segments := make([]string, len(p.segments))
+				for j, s := range p.segments {
+					segments[j] = cmp.Or(s, "x")
+				}
+				segments[i] = other
+				if _, ok := p.match(segments); ok != (other == s || s == "readReceipts") {
+					t.Errorf("%q matches: %v", strings.Join(segments, "/"), ok)
+				}
 			}
 		}
 	}

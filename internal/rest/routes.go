@@ -199,7 +199,7 @@ func (h *Handler) findPath(req *request) error {
 		return err
 	}
 	for _, p := range h.paths {
-		if len(segments) > 0 && strings.EqualFold(segments[0], p.segments[0]) {
+		if len(segments) > 0 && segments[0] == p.segments[0] {
 			req.api = p.routes[0].api
 		}
 		if params, ok := p.match(segments); ok {
@@ -210,8 +210,13 @@ func (h *Handler) findPath(req *request) error {
 	return &core.Error{Code: core.NotFound, Message: "The requested path was not found."}
 }
 
+// readReceipts is the one segment that matches without case: the service was recorded to answer
+// /readreceipts too (docs/contract/chat.md §8). A proxy in front that has rules for paths would
+// not see the other spellings of the other paths.
+const readReceipts = "readReceipts"
+
 // match reports whether the path matches the decoded segments, and returns the values
-// of its parameters. It ignores case, as the service does (docs/contract/chat.md §8).
+// of its parameters.
 func (p *path) match(segments []string) (params []string, ok bool) {
 	if len(segments) != len(p.segments) {
 		return nil, false
@@ -220,7 +225,7 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 		switch {
 		case s == "":
 			params = append(params, segments[i])
-		case !strings.EqualFold(s, segments[i]):
+		case s != segments[i] && (s != readReceipts || !strings.EqualFold(s, segments[i])):
 			return nil, false
 		}
 	}
