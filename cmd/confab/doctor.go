@@ -81,6 +81,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 			all = append(all, certFileFindings(cfg)...)
 		}
 		all = append(all, diskFindings(cfg)...)
+		all = append(all, databaseFindings(cfg)...)
 	}
 	synced, known := clockSynced()
 	all = append(all, clockFinding(time.Now(), builtAt(), synced, known), filesFinding(openFiles()))
@@ -246,6 +247,19 @@ func authorityFindings(now time.Time, file string) []finding {
 	}
 	f.Found = tilde(file) + " may sign for " + sitesOf(ca)
 	return []finding{f.ending(now, ca.NotAfter, "stop the server, remove the file and ca.key beside it, start again, and let clients trust the new authority")}
+}
+
+// databaseFindings warns about a connection to the database on which the host's certificate is
+// not checked. It returns nil without a database.
+func databaseFindings(cfg config.Config) []finding {
+	if cfg.Database == "" {
+		return nil
+	}
+	if what := server.DatabaseWarning(cfg); what != "" {
+		what, mend, _ := strings.Cut(what, ": ")
+		return []finding{{"database", warning, what, mend}}
+	}
+	return []finding{{Check: "database", State: fine, Found: "its host is this machine, or its certificate is checked"}}
 }
 
 // serverFinding reports whether the server r is ready. If runs is false, r is a temporary

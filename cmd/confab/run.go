@@ -27,8 +27,8 @@ func newRun() *cobra.Command {
 environment. run uses the development server if one runs; otherwise it starts
 one in memory, which ends with the program. With --data memory: it always starts
 one. It uses a production server only if --data names its folder. With
---database it always starts a server, which stores its chats in that PostgreSQL
-database. The exit code is that of the program.
+--database or --database-file it always starts a server, which stores its chats
+in that PostgreSQL database. The exit code is that of the program.
 
 A test can move the server's clock and inject faults, so that tokens expire and
 requests fail within milliseconds: POST {"advance":"25h"} to
@@ -105,8 +105,13 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 		return client, nil, err
 	}
 	database := ""
-	if f := cmd.Flags().Lookup("database"); f.Changed {
-		database = f.Value.String()
+	if cmd.Flags().Changed("database") || cmd.Flags().Changed("database-file") {
+		only := config.Input{Flags: in.Flags, Dir: in.Dir, Only: []string{"database"}} // checked like that of serve, and without the variable
+		cfg, err := config.Load(only)
+		if err != nil {
+			return client, nil, err
+		}
+		database = cfg.Database
 	}
 	if data != config.Memory && database == "" {
 		// Use a production server only if --data names it, not because a confab.yaml or a

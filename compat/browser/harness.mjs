@@ -68,8 +68,9 @@ export class Server {
   // restart starts the server's process, the first time and after kill, and waits until the server is ready.
   async restart() {
     const args = ["serve", "--dev", "--data", this.dataFolder, "--listen", `localhost:${this.#port}`, "--listen-http", "off",
-      "--listen-ops", "localhost:0", "--log-format", "json", "--log-level", "debug", ...(DATABASE ? ["--database", DATABASE] : []), ...this.#options];
-    this.#process = spawn(CONFAB, args, { stdio: ["ignore", "ignore", "pipe"] });
+      "--listen-ops", "localhost:0", "--log-format", "json", "--log-level", "debug", ...this.#options];
+    const env = DATABASE ? { ...process.env, CONFAB_DATABASE: DATABASE } : process.env; // not a flag: it may hold a password
+    this.#process = spawn(CONFAB, args, { env, stdio: ["ignore", "ignore", "pipe"] });
     children.add(this.#process);
     const said = this.#said;
     await new Promise((ready, failed) => {

@@ -170,7 +170,7 @@ func FuzzLoad(f *testing.F) {
 // database address do not contain the password in the address.
 func TestTheDatabasesPasswordIsNotShown(t *testing.T) {
 	for _, address := range []string{"postgres://ann:secret@db/chat", "postgres://db/chat?user=ann&password=secret"} {
-		c, _, err := place{flags: []string{"--data", "d", "--database", address}}.load(t)
+		c, _, err := place{flags: []string{"--data", "d"}, env: []string{"CONFAB_DATABASE=" + address}}.load(t)
 		if err != nil {
 			t.Fatal(err)
 		}

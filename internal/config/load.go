@@ -142,6 +142,11 @@ func (l *loader) apply(c *Config, s Setting) {
 		v.text = ""
 	}
 	l.values[s.Name] = v
+	l.failed(s, v, err)
+}
+
+// failed adds the error for a problem with the value of a setting. It does nothing without one.
+func (l *loader) failed(s Setting, v value, err error) {
 	if p := (problem{}); errors.As(err, &p) {
 		l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: p.what, Next: p.allowed})
 	}
@@ -235,6 +240,10 @@ func (l *loader) file() {
 			return
 		}
 		path, origin = fileName, fileName
+	}
+	if named && onNetwork(path, runtime.GOOS) {
+		l.fail(Error{Origin: origin, Problem: errOnNetwork.what, Next: errOnNetwork.allowed})
+		return
 	}
 	shown := path
 	if !filepath.IsAbs(path) {
@@ -352,7 +361,7 @@ func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key
 			l.unknown(key, from, origin(key))
 		case v == nil || !l.reads(s): // nil: a key of a file without a value
 		default:
-			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME"), found: from == fromFile && l.found})
+			l.set(k, s, file, v, value{source: from, origin: origin(key), dir: dir, home: l.getenv("HOME"), goos: runtime.GOOS, found: from == fromFile && l.found})
 		}
 	}
 }
@@ -369,12 +378,17 @@ func (l *loader) set(k *koanf.Koanf, s Setting, file bool, got any, v value) {
 			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the secret is set twice, by value and by file", Next: "keep one of the two"})
 			return
 		}
-		secret, err := os.ReadFile(v.path())
+		path, err := v.path()
+		if err != nil {
+			l.failed(s, v, err)
+			return
+		}
+		secret, err := os.ReadFile(path)
 		if err != nil {
 			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret cannot be read: " + err.Error(), Next: "name a file that exists"})
 			return
 		}
-		v.text = strings.TrimSuffix(strings.TrimSuffix(string(secret), "\n"), "\r")
+		v.text, v.inFile = strings.TrimSuffix(strings.TrimSuffix(string(secret), "\n"), "\r"), true
 		if v.text == "" {
 			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret is empty", Next: "put the secret into it"})
 			return

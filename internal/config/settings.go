@@ -18,6 +18,7 @@ type Setting struct {
 	Value      string // placeholder for the value in help texts, such as "host:port"
 	Help       string
 	Secret     bool
+	InFile     bool // the value can be in a file that the setting with -file at the end names, as that of a secret
 	// InFolder means that a development server takes the setting from a confab.yaml that it
 	// finds in its working folder. Such a file may come with a repository of somebody else,
 	// so it must not decide where the server listens, who may use it or where its data is.
@@ -33,8 +34,8 @@ var Settings = []Setting{
 		Help: "start a development server: a well-known access key, plain http for the browser, data in your own folder"},
 	{Name: "data", Value: "folder", DevDefault: "your data folder, confab/dev in it", set: setData,
 		Help: "folder for all data, or memory: to keep everything in memory"},
-	{Name: "database", Value: "url", set: setDatabase, redact: redactURL,
-		Help: "PostgreSQL database (postgres://...) for chats, shared by several servers; empty: the embedded store in the data folder"},
+	{Name: "database", Value: "url", InFile: true, set: setDatabase, redact: redactURL,
+		Help: "PostgreSQL database (postgres://...) for chats, shared by several servers; empty: the embedded store in the data folder; a password belongs into CONFAB_DATABASE or a file"},
 	{Name: "listen", Default: "localhost:8443", Value: "host:port", set: setListen,
 		Help: "https listener for the SDKs; port 0 picks a free port"},
 	{Name: "listen-http", Default: "off", DevDefault: "localhost:8080", Value: "host:port", set: setListenHTTP,
@@ -100,26 +101,29 @@ var Settings = []Setting{
 const fileSuffix = "-file"
 
 // find returns the setting that a key in confab.yaml or a flag names. file is true if the
-// key ends in -file and names the file of a secret. ok is false for an unknown key.
+// key ends in -file and names the file of a value. ok is false for an unknown key.
 func find(key string) (s Setting, file, ok bool) {
 	for _, s := range Settings {
 		switch {
 		case s.Name == key:
 			return s, false, true
-		case s.Secret && s.Name+fileSuffix == key:
+		case s.inFile() && s.Name+fileSuffix == key:
 			return s, true, true
 		}
 	}
 	return Setting{}, false, false
 }
 
-// keys returns the keys that confab.yaml may have: the name of every setting, and for a
-// secret also the name with -file at the end.
+// inFile reports whether the setting's value can be in a file of its own.
+func (s Setting) inFile() bool { return s.Secret || s.InFile }
+
+// keys returns the keys that confab.yaml may have: the name of every setting, and where the
+// value can be in a file also the name with -file at the end.
 func keys() []string {
 	var all []string
 	for _, s := range Settings {
 		all = append(all, s.Name)
-		if s.Secret {
+		if s.inFile() {
 			all = append(all, s.Name+fileSuffix)
 		}
 	}
@@ -134,10 +138,15 @@ func AddFlags(fs *pflag.FlagSet, settings ...string) {
 		if len(settings) > 0 && !slices.Contains(settings, s.Name) {
 			continue
 		}
+		if s.inFile() {
+			what, _, _ := strings.Cut(s.Help, ",")
+			if !s.Secret {
+				what = s.Value + " of --" + s.Name
+			}
+			fs.Var(&textFlag{kind: "file"}, s.Name+fileSuffix, "file that holds the "+what)
+		}
 		switch {
 		case s.Secret:
-			what, _, _ := strings.Cut(s.Help, ",")
-			fs.Var(&textFlag{kind: "file"}, s.Name+fileSuffix, "file that holds the "+what)
 		case s.Value == "bool":
 			fs.Bool(s.Name, false, s.Help)
 		default:
@@ -181,7 +190,7 @@ func WriteExample(w io.Writer) error {
 	b.WriteString("# Settings of Confab. A flag (--listen) or a variable (CONFAB_LISTEN) overrides this file.\n")
 	for _, s := range Settings {
 		fmt.Fprintf(&b, "\n# %s%s\n", s.Help, s.defaults())
-		if s.Secret {
+		if s.inFile() {
 			fmt.Fprintf(&b, "# (better in a file of its own: %s%s)\n", s.Name, fileSuffix)
 		}
 		fmt.Fprintf(&b, "#%s: %s\n", s.Name, s.Default)

@@ -41,6 +41,8 @@ type value struct {
 	dir    string // base folder of a relative path
 	home   string // replaces a leading ~ in a path
 	found  bool   // it is from a confab.yaml that no flag and no variable names
+	goos   string // runtime.GOOS
+	inFile bool   // the text comes from a file that the setting names
 }
 
 // shown returns the value as a text that may be printed: "(hidden)" for a secret that was
@@ -97,7 +99,7 @@ func setDev(c *Config, v value) (err error) {
 	return nil
 }
 
-func setData(c *Config, v value) error {
+func setData(c *Config, v value) (err error) {
 	switch {
 	case v.text == "":
 		return problem{"no data folder is set", "name one with --data FOLDER, or start a development server with --dev"}
@@ -106,9 +108,9 @@ func setData(c *Config, v value) error {
 	case strings.Contains(v.text, "://"):
 		return bad(v, "is a URL", "name a folder, or memory: to keep nothing")
 	default:
-		c.Data = v.path()
+		c.Data, err = v.path()
 	}
-	return nil
+	return err
 }
 
 func setDatabase(c *Config, v value) error {
@@ -119,8 +121,20 @@ func setDatabase(c *Config, v value) error {
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
 		return problem{"it is not the address of a database", "write postgres://user@host/name, or leave it empty for the embedded store"}
 	}
+	if v.source == fromFlag && !v.inFile && hasPassword(u) {
+		return problem{"the address has a password, which every user of this machine could read in the list of processes",
+			"name a file that holds the address with --database-file, or set CONFAB_DATABASE"}
+	}
 	c.Database = v.text
 	return nil
+}
+
+// hasPassword reports whether the address of a database holds a password, also that of a
+// client's key.
+func hasPassword(u *url.URL) bool {
+	password, _ := u.User.Password()
+	query := u.Query()
+	return password != "" || query.Get("password") != "" || query.Get("sslpassword") != ""
 }
 
 func setListen(c *Config, v value) (err error) {
@@ -173,14 +187,14 @@ func setCORSOrigins(c *Config, v value) error {
 	return nil
 }
 
-func setTLSCert(c *Config, v value) error {
-	c.TLSCert = v.path()
-	return nil
+func setTLSCert(c *Config, v value) (err error) {
+	c.TLSCert, err = v.path()
+	return err
 }
 
-func setTLSKey(c *Config, v value) error {
-	c.TLSKey = v.path()
-	return nil
+func setTLSKey(c *Config, v value) (err error) {
+	c.TLSKey, err = v.path()
+	return err
 }
 
 func setResourceID(c *Config, v value) error {
@@ -384,18 +398,38 @@ func setShutdownTimeout(c *Config, v value) (err error) {
 }
 
 // path returns the value as an absolute path, or "" if it is empty. A leading ~ stands for
-// the home folder; a relative path starts at the folder v.dir.
-func (v value) path() string {
+// the home folder; a relative path starts at the folder v.dir. It fails for a path on the
+// network.
+func (v value) path() (string, error) {
 	p := v.text
+	if onNetwork(p, v.goos) {
+		return "", errOnNetwork
+	}
 	// Replace ~ here, because a shell does not expand it in --data=~/x, and nothing does in
 	// a file.
 	if rest, ok := strings.CutPrefix(p, "~"); ok && v.home != "" && (rest == "" || os.IsPathSeparator(rest[0])) {
 		p = v.home + rest
 	}
 	if p == "" || filepath.IsAbs(p) {
-		return p
+		return p, nil
 	}
-	return filepath.Join(v.dir, p)
+	return filepath.Join(v.dir, p), nil
+}
+
+// errOnNetwork is the error for a path on the network.
+var errOnNetwork = problem{"the path is on the network: Windows would sign in to the machine that it names", "name a file of this machine"}
+
+// onNetwork reports whether a path is a UNC path of Windows, such as \\host\share\key.pem, which
+// begins with two slashes of either kind. Opening one sends a proof of the user's password to
+// the host, and a confab.yaml in a folder of somebody else can name any host. A path that begins
+// with \\?\C: is on this machine.
+func onNetwork(path, goos string) bool {
+	slash := func(i int) bool { return len(path) > i && (path[i] == '\\' || path[i] == '/') }
+	if goos != "windows" || !slash(0) || !slash(1) {
+		return false
+	}
+	local := len(path) > 5 && path[2] == '?' && slash(3) && path[5] == ':'
+	return !local
 }
 
 // address returns the value if it has the form host:port with a numeric port; the host may

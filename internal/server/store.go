@@ -87,6 +87,9 @@ func existing(dir string) string {
 func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store, error) {
 	initial := core.Resource{ID: cmp.Or(c.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(c)}
 	if c.Database != "" {
+		if warning := DatabaseWarning(c); warning != "" && o.logger != nil {
+			o.logger.Warn(warning)
+		}
 		s, err := postgres.Open(ctx, c.Database, postgres.Options{Initial: initial, Logger: o.logger, Now: o.now})
 		if err != nil {
 			return nil, err // returning s would make a non-nil interface
@@ -98,6 +101,21 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 		return nil, err
 	}
 	return s, nil
+}
+
+// DatabaseWarning says what is wrong with the connection to the database of the settings: that
+// nothing proves who answers in the place of its host. It returns "" if nothing is wrong, or if
+// no database is set. It holds no secret.
+func DatabaseWarning(c config.Config) string {
+	if c.Database == "" {
+		return ""
+	}
+	hosts := postgres.Unverified(c.Database)
+	if len(hosts) == 0 {
+		return ""
+	}
+	return "the database's certificate is not checked, so whoever answers in the place of " + strings.Join(hosts, ", ") +
+		" gets the password and the chats: put sslmode=verify-full into the address"
 }
 
 // openEmbedded opens or creates the embedded store, in the data folder or in memory.

@@ -58,12 +58,8 @@ type storedEvent struct {
 // export reads all rows of the store, while the servers run.
 func (l *loss) export(t *testing.T) *truth {
 	t.Helper()
-	args := []string{"export", "-", "--data", l.nodes[0].dir}
-	if l.address != "" {
-		args = append(args, "--database", l.address)
-	}
-	cmd := exec.Command(l.binary, args...)
-	cmd.Env = l.nodes[0].env
+	cmd := exec.Command(l.binary, "export", "-", "--data", l.nodes[0].dir)
+	cmd.Env = l.nodes[0].env // names the database, if there is one
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
