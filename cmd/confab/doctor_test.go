@@ -131,3 +131,25 @@ func TestFindingsText(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+func TestDatabaseFindings(t *testing.T) {
+	for address, want := range map[string]string{
+		"": "", "postgres://ann@localhost/chat": fine, "postgres://ann@[::1]/chat": fine, "postgres:///chat?host=/run/postgresql": fine,
+		"postgres://ann@db.example.org/chat?sslmode=verify-full":           fine,
+		"postgres://ann:hush@db.example.org/chat":                          warning,
+		"postgres://ann:hush@db.example.org/chat?sslmode=require":          warning,
+		"postgres://ann:hush@db.example.org/chat?sslmode=disable":          warning,
+		"postgres://ann:hush@localhost,db.example.org/chat?sslmode=prefer": warning,
+	} {
+		got := ""
+		for _, f := range databaseFindings(config.Config{Database: address}) {
+			got += f.State
+			if strings.Contains(f.Found+f.Mend, "hush") || f.State == warning && (!strings.Contains(f.Found, "db.example.org") || !strings.Contains(f.Mend, "verify-full")) {
+				t.Errorf("%s: %+v", address, f)
+			}
+		}
+		if got != want {
+			t.Errorf("%s: %q, want %q", address, got, want)
+		}
+	}
+}
