@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/confab-chat/confab/internal/config"
@@ -112,20 +111,15 @@ func (s *Server) closeLive(ctx context.Context) error {
 // store and the database.
 const reservedFiles = 512
 
+const (
+	usualFiles = 1024    // the limit of open files where it cannot be read
+	maxFiles   = 1 << 20 // greater limits count as this one
+)
+
 // sessionsOf returns the number of live connections that a limit of open files allows:
 // all but reservedFiles, or half of them, whichever is more.
 func sessionsOf(files uint64) int {
 	return int(max(int64(files)-reservedFiles, int64(files/2)))
-}
-
-// openFiles returns the limit of open files of this process. The Go runtime has raised it
-// to the hard limit.
-func openFiles() uint64 {
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil {
-		return 1024 // the usual limit
-	}
-	return min(l.Cur, 1<<20)
 }
 
 // liveAccess counts a request of a live protocol and passes it to access. The record of
