@@ -81,7 +81,7 @@ var may = map[string][]string{
 	"internal/config":           {"internal/clientenv", "internal/core", "internal/hosts", "internal/limits", "internal/localca", "sdk/communication"},
 	"internal/bench":            {"internal/bus/local", "internal/core", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/chat", "sdk/communication"},
 	"internal/bench/compare":    {"sdk/chat", "sdk/communication", "sdk/identity"},
-	"internal/admin":            {"internal/core", "internal/signature", "sdk/communication"},
+	"internal/admin":            {"internal/clip", "internal/core", "sdk/communication"},
 	"internal/server/failures":  nil,
 	"internal/server": {
 		"internal/admin", "internal/bus/local", "internal/clip", "internal/config", "internal/core", "internal/dev", "internal/gateway", "internal/gateway/sse", "internal/gateway/trouter",

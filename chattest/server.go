@@ -97,7 +97,7 @@ func one(options []*Options) (Options, error) {
 // start starts a server with the options. No test owns the server yet.
 func start(o Options, so server.Options) (*Server, error) {
 	settings := map[string]string{
-		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off",
+		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
 	}
 	if o.Limits != "" {
 		settings["limits"] = o.Limits

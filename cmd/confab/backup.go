@@ -119,7 +119,7 @@ func orderBackup(ctx context.Context, cfg config.Config, to string, withoutCAKey
 	if err != nil {
 		return b, err
 	}
-	return b, c.wait(ctx, http.MethodPost, "/confab/backup", order, &b)
+	return b, c.operateLong(ctx, http.MethodPost, "backup", order, &b)
 }
 
 func newRestore() *cobra.Command {

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -27,11 +29,13 @@ const identityVersion = "?api-version=2023-10-01"
 // answerTimeout is the time that apiClient.call waits for the server's answer.
 const answerTimeout = 30 * time.Second
 
-// apiClient sends requests to a running server, signed with its access key.
+// apiClient sends requests to a running server: those to the identity routes signed with
+// its access key, and those to the operator's API through its socket or port.
 type apiClient struct {
-	server running
-	key    communication.AccessKey
-	http   *http.Client
+	server   running
+	key      communication.AccessKey
+	http     *http.Client // for the identity routes
+	operator *http.Client // for the operator's API
 }
 
 // newAPIClient returns a client of the running server that the command's flags and
@@ -55,42 +59,81 @@ func clientTo(r running) (*apiClient, error) {
 		return nil, err
 	}
 	client, err := r.httpClient()
-	return &apiClient{server: r, key: key, http: client}, err
+	return &apiClient{server: r, key: key, http: client, operator: r.operatorClient()}, err
 }
 
-// call sends a signed request with body as JSON and decodes the response into answer;
-// either may be nil. It fails if the status is not 2xx or after answerTimeout.
+// call sends a signed request to an identity route, with body as JSON, and decodes the
+// response into answer; either may be nil. It fails if the status is not 2xx or after
+// answerTimeout.
 func (c *apiClient) call(ctx context.Context, method, path string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	return c.wait(ctx, method, path, body, answer)
+	req, err := newRequest(ctx, method, c.server.LocalEndpoint+path, body)
+	if err != nil {
+		return err
+	}
+	if err := c.key.Sign(req, time.Now()); err != nil {
+		return err
+	}
+	return send(c.http, req, c.server.LocalEndpoint, answer)
 }
 
-// wait sends a signed request and decodes the response, as call does, but without a time
+// operate sends a request to the operator's API, with body as JSON, and decodes the
+// response into answer; body may be nil. path is relative to admin.Prefix. It fails if the
+// status is not 2xx or after answerTimeout.
+func (c *apiClient) operate(ctx context.Context, method, path string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	return c.operateLong(ctx, method, path, body, answer)
+}
+
+// operateLong sends a request to the operator's API, as operate does, but without a time
 // limit.
-func (c *apiClient) wait(ctx context.Context, method, path string, body, answer any) error {
+func (c *apiClient) operateLong(ctx context.Context, method, path string, body, answer any) error {
+	base, where := "http://localhost", c.server.AdminSocket
+	if where == "" {
+		base, where = c.server.Admin, c.server.Admin
+	}
+	if where == "" {
+		return &failure{what: "the server has neither a socket nor a port for its operator", next: "restart it with this version: it has " + c.server.Version + ", and this is " + shortVersion()}
+	}
+	req, err := newRequest(ctx, method, base+admin.Prefix+path, body)
+	if err != nil {
+		return err
+	}
+	if c.server.AdminSocket == "" {
+		req.Header.Set("Authorization", "Bearer "+c.server.AdminSecret)
+	}
+	return send(c.operator, req, where, answer)
+}
+
+// newRequest returns a request with body as JSON, or without a body if that is nil.
+func newRequest(ctx context.Context, method, address string, body any) (*http.Request, error) {
 	var text []byte
 	if body != nil {
 		var err error
 		if text, err = json.Marshal(body); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.server.LocalEndpoint+path, bytes.NewReader(text))
+	req, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(text))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
 	req.Header.Set("User-Agent", userAgent())
-	if err := c.key.Sign(req, time.Now()); err != nil {
-		return err
-	}
-	defer c.http.CloseIdleConnections()
-	res, err := c.http.Do(req)
+	return req, nil
+}
+
+// send sends a request to the server at the given place and decodes the response into
+// answer, unless that is nil.
+func send(client *http.Client, req *http.Request, where string, answer any) error {
+	defer client.CloseIdleConnections()
+	res, err := client.Do(req)
 	if err != nil {
-		return &failure{what: "the server at " + c.server.LocalEndpoint + " does not answer: " + rootCause(err).Error(), next: "does it still run?", cause: err}
+		return &failure{what: "the server at " + where + " does not answer: " + rootCause(err).Error(), next: "does it still run?", cause: err}
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 != 2 {
@@ -103,6 +146,18 @@ func (c *apiClient) wait(ctx context.Context, method, path string, body, answer 
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
 	return nil
+}
+
+// operatorClient returns an HTTP client for the operator's API: it connects to the socket
+// or, if the server has none, to the port.
+func (r running) operatorClient() *http.Client {
+	t := &http.Transport{} // and no proxy
+	if r.AdminSocket != "" {
+		t.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", r.AdminSocket)
+		}
+	}
+	return &http.Client{Transport: t}
 }
 
 func userAgent() string { return "confab-cli/" + shortVersion() }

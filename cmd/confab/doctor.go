@@ -160,7 +160,7 @@ func portFindings(cfg config.Config) []finding {
 	var all []finding
 	var free []string
 	for _, p := range []struct{ setting, address string }{
-		{"listen", cfg.Listen}, {"listen-http", cfg.ListenHTTP}, {"listen-ops", cfg.ListenOps},
+		{"listen", cfg.Listen}, {"listen-http", cfg.ListenHTTP}, {"listen-ops", cfg.ListenOps}, {"listen-admin", cfg.ListenAdmin},
 	} {
 		if p.address == "" {
 			continue
@@ -170,7 +170,7 @@ func portFindings(cfg config.Config) []finding {
 		switch {
 		case err == nil:
 			free = append(free, p.address)
-		case errors.Is(err, syscall.EADDRINUSE) && p.setting == "listen-ops" && cfg.Dev && !cfg.Explicit(p.setting):
+		case errors.Is(err, syscall.EADDRINUSE) && (p.setting == "listen-ops" || p.setting == "listen-admin") && cfg.Dev && !cfg.Explicit(p.setting):
 			free = append(free, "a free port instead of "+p.address+", which is in use")
 		case errors.Is(err, syscall.EADDRINUSE) && errors.As(portInUse(&server.PortInUseError{Setting: p.setting, Address: p.address, Err: err}, cfg), &what):
 			all = append(all, finding{"ports", broken, what.what, what.next})

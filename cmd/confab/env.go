@@ -79,6 +79,7 @@ func printEnvJSON(w io.Writer, r running, vars []clientenv.Var) error {
 	for _, v := range vars {
 		env[v.Name] = v.Value
 	}
+	r.AdminSecret = "" // of use to the operator's commands only, which find it in server.json
 	return printJSON(w, struct {
 		running
 		Env map[string]string `json:"env"`

@@ -34,7 +34,7 @@ is shown.`,
 		Args:    noArgs,
 	}, func(cmd *cobra.Command, _ []string, c *apiClient, asJSON bool) error {
 		shown := shownKeys{Since: c.server.Started.Format("2006-01-02T15:04:05Z")}
-		if err := c.call(cmd.Context(), http.MethodGet, "/confab/keys", nil, &shown.Keys); err != nil {
+		if err := c.operate(cmd.Context(), http.MethodGet, "keys", nil, &shown.Keys); err != nil {
 			return err
 		}
 		if c.server.Dev {
@@ -69,62 +69,89 @@ func liveTokens(n int) string {
 func newKeysRotate() *cobra.Command {
 	var yes bool
 	cmd := clientOf(&cobra.Command{
-		Use:   "rotate primary|secondary",
-		Short: "Replace an access key by a new one",
-		Long: `Replace the primary or the secondary access key by a new random one. The old key
-and every token issued with it become invalid at once. The new connection string
-is printed to stdout; it is not shown again. If another server on the same
-database replaces the key at the same time, one of the two commands fails and
-names the serial number of the key that is valid now.
+		Use:   "rotate primary|secondary|both",
+		Short: "Replace an access key, or both, by new ones",
+		Long: `Replace the primary or the secondary access key, or both, by new random ones.
+The old key and every token issued with it become invalid at once. The new
+connection string is printed to stdout, with both the primary one first; it is
+not shown again. If another server on the same database replaces the key at the
+same time, one of the two commands fails and names the serial number of the key
+that is valid now.
+
+If a key has leaked, rotate both: whoever holds the one may have learned the
+other where both were kept, and may have issued tokens.
 
 To rotate the primary key without an interruption: let the services that issue
 tokens use the secondary key, wait until no token issued with the primary key is
 live (keys show; a day at most), rotate the primary key, and let the services use
 the new one.`,
-		Example: examples("keys rotate secondary", "keys rotate primary --yes > connection-string.txt"),
+		Example: examples("keys rotate secondary", "keys rotate both --yes", "keys rotate primary --yes > connection-string.txt"),
 		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || args[0] != "primary" && args[0] != "secondary" {
-				return usage(cmd, "keys rotate needs the name of a key, primary or secondary")
+			if len(args) != 1 || args[0] != "primary" && args[0] != "secondary" && args[0] != admin.Both {
+				return usage(cmd, "keys rotate needs the name of a key, primary or secondary, or both")
 			}
 			return nil
 		},
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
-		return rotateKey(cmd, c, args[0], yes, asJSON)
+		return rotateKeys(cmd, c, args[0], yes, asJSON)
 	}, true)
 	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
 	return cmd
 }
 
-// newKey is the JSON output of the command keys rotate.
+// newKey is the JSON output of the command keys rotate: one for a key, a list for both.
 type newKey struct {
 	admin.RotatedKey
 	ConnectionString string `json:"connectionString"`
 }
 
-func rotateKey(cmd *cobra.Command, c *apiClient, name string, yes, asJSON bool) error {
+func rotateKeys(cmd *cobra.Command, c *apiClient, name string, yes, asJSON bool) error {
 	if !yes {
 		var keys []admin.Key
-		if err := c.call(cmd.Context(), http.MethodGet, "/confab/keys", nil, &keys); err != nil {
+		if err := c.operate(cmd.Context(), http.MethodGet, "keys", nil, &keys); err != nil {
 			return err
 		}
 		if err := confirm(cmd, rotationQuestion(name, c.server.Endpoint, keys)); err != nil {
 			return err
 		}
 	}
-	var k newKey
-	if err := c.call(cmd.Context(), http.MethodPost, "/confab/keys/"+name+"/rotate", nil, &k.RotatedKey); err != nil {
+	var rotated admin.Rotation
+	if err := c.operate(cmd.Context(), http.MethodPost, "keys/"+name+"/rotate", nil, &rotated); err != nil {
 		return err
 	}
-	k.ConnectionString = c.server.withKey(k.AccessKey).ConnectionString
-	fmt.Fprintf(cmd.ErrOrStderr(), "The %s key was replaced (serial %d); at least %s of the old one became invalid.\n", name, k.Serial, count(k.Ended, "live token", "live tokens"))
-	if asJSON {
-		return printJSON(cmd.OutOrStdout(), k)
+	var keys []newKey
+	var lines strings.Builder
+	for _, k := range rotated.Keys {
+		shown := newKey{k, c.server.withKey(k.AccessKey).ConnectionString}
+		keys = append(keys, shown)
+		fmt.Fprintln(&lines, shown.ConnectionString)
+		fmt.Fprintf(cmd.ErrOrStderr(), "The %s key was replaced (serial %d); at least %s of the old one became invalid.\n", k.Name, k.Serial, count(k.Ended, "live token", "live tokens"))
 	}
-	_, err := fmt.Fprintln(cmd.OutOrStdout(), k.ConnectionString)
+	var err error
+	switch {
+	case asJSON && name == admin.Both:
+		err = printJSON(cmd.OutOrStdout(), keys)
+	case asJSON && len(keys) == 1:
+		err = printJSON(cmd.OutOrStdout(), keys[0])
+	default:
+		_, err = io.WriteString(cmd.OutOrStdout(), lines.String())
+	}
+	if err == nil && rotated.Failed != "" {
+		err = &failure{what: rotated.Failed, next: "run: " + programName() + " keys show"}
+	}
 	return err
 }
 
+// rotationQuestion describes the rotation of the key with the name, or of both, to the user
+// who must agree.
 func rotationQuestion(name, endpoint string, keys []admin.Key) string {
+	if name == admin.Both {
+		live := 0
+		for _, k := range keys {
+			live += k.LiveTokens
+		}
+		return fmt.Sprintf("Both keys of %s become invalid, and with them every token: %s.", endpoint, liveTokens(live))
+	}
 	var tokens string
 	for _, k := range keys {
 		if k.Name == name {

@@ -148,7 +148,7 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 // server has started, the error is exit code 130.
 func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, error) {
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
-		"dev": "true", "data": config.Memory, "database": database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off",
+		"dev": "true", "data": config.Memory, "database": database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
 	}})
 	if err != nil {
 		return nil, err

@@ -24,7 +24,7 @@ import (
 
 // running describes a running server to the other commands. The server writes it to
 // <data>/server.json and removes the file when it stops. Only the server's user may read
-// the file, because it holds the access key.
+// the file, because it holds the access key and the operator's secret.
 type running struct {
 	PID              int       `json:"pid"`
 	Version          string    `json:"version"`
@@ -34,6 +34,9 @@ type running struct {
 	LocalEndpoint    string    `json:"localEndpoint"` // the listener's own address
 	HTTP             string    `json:"http,omitempty"`
 	Ops              string    `json:"ops,omitempty"`
+	AdminSocket      string    `json:"adminSocket,omitempty"` // of the operator's API
+	Admin            string    `json:"admin,omitempty"`       // address of the operator's API, or empty
+	AdminSecret      string    `json:"adminSecret,omitempty"` // opens Admin
 	Data             string    `json:"data"`
 	AccessKey        string    `json:"accessKey"`
 	ConnectionString string    `json:"connectionString"`
@@ -47,6 +50,7 @@ func newRunning(i server.Info, started time.Time) running {
 	r := running{
 		PID: i.PID, Version: shortVersion(), Started: started.UTC().Truncate(time.Second), Dev: i.Dev,
 		Endpoint: i.Endpoint, LocalEndpoint: i.LocalEndpoint, HTTP: i.HTTP, Ops: i.Ops, Data: i.Data,
+		AdminSocket: i.AdminSocket, Admin: i.Admin, AdminSecret: i.AdminSecret,
 		CAFile: i.CAFile, BundleFile: i.BundleFile, TrustStoreFile: i.TrustStoreFile, CertFile: i.CertFile,
 	}
 	if i.Memory {
@@ -88,7 +92,7 @@ func (a *announcement) publish(r running) error {
 	}
 	a.path = path
 	if dir := noteFolder(); dir != "" && r.Dev {
-		for _, address := range []string{r.LocalEndpoint, r.HTTP, r.Ops} {
+		for _, address := range []string{r.LocalEndpoint, r.HTTP, r.Ops, r.Admin} {
 			if u, err := url.Parse(address); err == nil && u.Port() != "" {
 				note := filepath.Join(dir, u.Port()+".json")
 				if writeJSON(note, portNote{PID: r.PID, Data: r.Data}) == nil { // not essential: ignore errors

@@ -69,6 +69,7 @@ func (f facts) log(l *slog.Logger) {
 	if f.Ops != "" {
 		l.Info("ops", "url", f.Ops)
 	}
+	l.Info("operator", "socket", f.AdminSocket, "url", f.Admin)
 	l.Info("data", "path", f.Data, "state", f.state())
 	l.Info("limits", "profile", f.cfg.Limits.String())
 	l.Info("connections", "most", f.Connections, "per_address", f.cfg.ConnectionsPerAddress)

@@ -405,7 +405,7 @@ func tokenEnv(ts *testscript.TestScript, _ bool, args []string) {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "TMPDIR", "SHELL", "CONFAB_DATA", "GOCOVERDIR", "GORACE"} {
+	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR", "SHELL", "CONFAB_DATA", "GOCOVERDIR", "GORACE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

@@ -41,7 +41,7 @@ func newThreadList() *cobra.Command {
 // listThreads prints a line for each thread of a user.
 func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) error {
 	var list admin.Threads
-	if err := c.call(cmd.Context(), http.MethodGet, "/confab/users/"+url.PathEscape(user)+"/threads", nil, &list); err != nil {
+	if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(user)+"/threads", nil, &list); err != nil {
 		return err
 	}
 	if list.More {
@@ -75,7 +75,7 @@ func newThreadShow() *cobra.Command {
 		Args:    oneArg("the id of a thread"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
 		var t admin.Thread
-		if err := c.call(cmd.Context(), http.MethodGet, "/confab/threads/"+url.PathEscape(args[0]), nil, &t); err != nil {
+		if err := c.operate(cmd.Context(), http.MethodGet, "threads/"+url.PathEscape(args[0]), nil, &t); err != nil {
 			return err
 		}
 		if asJSON {

@@ -47,7 +47,7 @@ func newUserShow() *cobra.Command {
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
 		var u admin.User
-		if err := c.call(cmd.Context(), http.MethodGet, "/confab/users/"+url.PathEscape(args[0]), nil, &u); err != nil {
+		if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(args[0]), nil, &u); err != nil {
 			return err
 		}
 		if u.State == "unknown" {

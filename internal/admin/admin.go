@@ -1,7 +1,12 @@
-// Package admin serves the HTTP API that the confab command uses: it lists and rotates
-// access keys, shows users and threads as the store has them, and makes backups.
-// Requests must be signed with an access key. Azure has no such API; its paths begin
-// with /confab/.
+// Package admin serves the operator's API, which the confab command uses: it lists and
+// rotates access keys, shows users, threads and, if it is allowed, messages as the store
+// has them, and makes backups.
+//
+// It has doors of its own: a Unix socket, which only the server's user and root may use,
+// and a TCP listener on this machine, whose clients send a secret. Access keys and user
+// tokens open neither, so a leaked access key cannot be used to learn the next one. Each
+// request leaves one record in the log: who sent it, from where, what it was and what
+// became of it. Azure has no such API; its paths begin with /admin/v1/.
 package admin
 
 import (
@@ -13,38 +18,46 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"os"
+	"path"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
-	"github.com/confab-chat/confab/internal/signature"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // Prefix is the prefix of the paths of this package.
-const Prefix = "/confab/"
+const Prefix = "/admin/v1/"
 
 // maxBody is the longest request body that is accepted, in bytes.
 const maxBody = 4 << 10
 
-// pageSize is the most threads that one response lists.
+// maxLogged is the most bytes of a client's text that a record has.
+const maxLogged = 512
+
+// pageSize is the most threads or messages that one response lists.
 const pageSize = 100
+
+// answerTime is the longest time that an operation may take, except a backup. It is that
+// of package rest.
+const answerTime = 13 * time.Second
 
 // Keys lists and rotates the access keys.
 type Keys interface {
-	// Keys returns the access keys, primary first.
-	Keys() []communication.AccessKey
-	// List describes each key, without its secret.
+	// List describes each key, without its secret, primary first.
 	List() []Key
-	// Reload reads the access keys from the store again, if other servers share it, and
-	// reports whether they have changed.
-	Reload(ctx context.Context) (changed bool, err error)
 	// Rotate replaces the key with the name, primary or secondary, and returns the new
 	// one. It invalidates all tokens that were signed with the old one. It fails with
 	// ErrNoKey or ErrConfigured, or with a *RotatedError if another server has replaced
 	// the key first.
 	Rotate(ctx context.Context, name string) (Key, communication.AccessKey, error)
 }
+
+// Both is the name with which a request rotates all access keys.
+const Both = "both"
 
 // ErrNoKey means that no access key has the given name.
 var ErrNoKey = errors.New("no access key has this name: it is primary or secondary")
@@ -71,7 +84,8 @@ var ErrBackup = errors.New("no backup was made")
 
 // BackupRequest asks the server to write a backup to a folder on its machine. The folder
 // must contain only a file named ProofFile with the text Proof. This proves that the
-// client can write there: a remote client with an access key cannot choose a folder.
+// client can write there: whoever holds the secret of the TCP listener cannot choose a
+// folder of somebody else's.
 type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
@@ -98,16 +112,25 @@ type Backup struct {
 
 // Key describes an access key without its secret.
 type Key struct {
-	Name       string `json:"name"`       // primary or secondary
-	Serial     uint64 `json:"serial"`     // 1 for the first key, one more after each rotation
-	LiveTokens int    `json:"liveTokens"` // lower bound: unexpired tokens issued or used here since the start
+	Name       string `json:"name"`                 // primary or secondary
+	Serial     uint64 `json:"serial"`               // 1 for the first key, one more after each rotation
+	LiveTokens int    `json:"liveTokens"`           // lower bound: unexpired tokens issued or used here since the start
+	Configured bool   `json:"configured,omitempty"` // it stands in the server's settings and cannot be rotated here
 }
 
-// RotatedKey is the response to a rotation. AccessKey is the new secret, in base64.
+// RotatedKey is a new access key. AccessKey is its secret, in base64.
 type RotatedKey struct {
 	Key
 	Ended     int    `json:"ended"` // lower bound of the tokens that were invalidated
 	AccessKey string `json:"accessKey"`
+}
+
+// Rotation is the response to a rotation: the keys that were replaced, primary first.
+// Failed says why the secondary key was not replaced after the primary one was; it is
+// empty if nothing failed.
+type Rotation struct {
+	Keys   []RotatedKey `json:"keys"`
+	Failed string       `json:"failed,omitempty"`
 }
 
 // User is a user as the store has it.
@@ -152,169 +175,342 @@ type Member struct {
 	Left        bool   `json:"left,omitempty"`
 }
 
-// Options configures New. All fields are required.
+// Messages is a page of a thread's messages, newest first. Next is the value of the query
+// parameter before for the next page, or 0 after the last one.
+type Messages struct {
+	Messages []Message `json:"messages"`
+	Next     uint64    `json:"next,omitempty"`
+}
+
+// Message is a message as the store has it.
+type Message struct {
+	ID                string `json:"id"`
+	Sequence          uint64 `json:"sequence"`
+	CreatedOn         string `json:"createdOn"`
+	EditedOn          string `json:"editedOn,omitempty"`
+	DeletedOn         string `json:"deletedOn,omitempty"`
+	Sender            string `json:"sender,omitempty"` // empty for system messages
+	SenderDisplayName string `json:"senderDisplayName,omitempty"`
+	Content           string `json:"content"`
+}
+
+// Options configures New. All fields but ReadsMessages are required.
 type Options struct {
 	Core   *core.Service
 	Keys   Keys
 	Backup func(context.Context, BackupRequest) (Backup, error)
-	Now    func() time.Time
-	Logger *slog.Logger
+	// ReadsMessages allows requests to read the content of messages.
+	ReadsMessages bool
+	Logger        *slog.Logger
 }
 
-// New returns the handler of all paths below Prefix.
-func New(o Options) http.Handler {
-	h := &handler{o}
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /confab/keys", h.requireSignature(h.keys))
-	mux.HandleFunc("POST /confab/keys/{name}/rotate", h.requireSignature(h.rotate))
-	mux.HandleFunc("GET /confab/users/{id}", h.requireSignature(h.user))
-	mux.HandleFunc("GET /confab/users/{id}/threads", h.requireSignature(h.threads))
-	mux.HandleFunc("GET /confab/threads/{id}", h.requireSignature(h.thread))
-	mux.HandleFunc("POST /confab/backup", h.requireSignature(h.backup))
-	mux.HandleFunc(Prefix, func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, http.StatusNotFound, "there is nothing at this path")
-	})
-	return mux
+// Handler answers the operator's requests. Its methods return the handlers of its doors.
+type Handler struct {
+	Options
+	operations []operation
 }
 
-type handler struct{ Options }
+// New returns a handler of all paths below Prefix.
+func New(o Options) *Handler {
+	h := &Handler{Options: o}
+	h.operations = []operation{
+		{method: "GET", path: "keys", name: "list keys", run: h.keys},
+		{method: "POST", path: "keys/*/rotate", name: "rotate key", run: h.rotate},
+		{method: "GET", path: "users/*", name: "show user", run: h.user},
+		{method: "GET", path: "users/*/threads", name: "list threads", run: h.threads},
+		{method: "GET", path: "threads/*", name: "show thread", run: h.thread},
+		{method: "GET", path: "threads/*/messages", name: "read messages", run: h.messages},
+		{method: "POST", path: "backup", name: "backup", run: h.backup, long: true},
+	}
+	return h
+}
 
-// requireSignature wraps next. It answers 401 unless the request is signed with an access
-// key, and turns an error of next into a response.
-func (h *handler) requireSignature(next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if len(r.Header.Values("Authorization")) > 1 {
-			writeError(w, http.StatusBadRequest, "the request has more than one Authorization header")
+// operation is a kind of request.
+type operation struct {
+	method string
+	path   string // below Prefix; * stands for the target
+	name   string // in the log
+	run    func(*call) (response any, err error)
+	long   bool // it may take longer than answerTime
+}
+
+// find returns the operation of a request and its target. ok is false if there is none.
+func (h *Handler) find(r *http.Request) (op operation, target string, ok bool) {
+	rest, below := strings.CutPrefix(r.URL.Path, Prefix)
+	if !below {
+		return op, "", false
+	}
+	for _, op := range h.operations {
+		before, after, parameter := strings.Cut(op.path, "*")
+		if ok, _ := path.Match(op.path, rest); !ok || op.method != r.Method { // the patterns are well-formed
+			continue
+		}
+		if !parameter {
+			return op, "", true
+		}
+		target := strings.TrimSuffix(strings.TrimPrefix(rest, before), after)
+		return op, target, target != ""
+	}
+	return op, "", false
+}
+
+// call is the state of one request.
+type call struct {
+	*http.Request
+	w       http.ResponseWriter
+	who     string // sent it
+	from    string // which door or address
+	name    string // of the operation
+	target  string // what the operation is about
+	body    []byte
+	outcome string // "done", or why not
+	status  int    // of the response; 0: none
+
+	began    time.Time
+	recorded bool
+}
+
+// refusal is an error with the status of its response and a text for the client.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (e *refusal) Error() string { return e.text }
+
+var (
+	errNotFound = &refusal{http.StatusNotFound, "there is nothing at this path"}
+	errBody     = &refusal{http.StatusBadRequest, "the body cannot be read or is too long"}
+	errTime     = &refusal{http.StatusRequestTimeout, "the body did not arrive in time"}
+	errContent  = &refusal{http.StatusForbidden, "this server does not show the content of messages to its operator: start it with --admin-reads-messages to allow that"}
+)
+
+// serve answers the request c and logs what became of it. The door has refused the request
+// unless refused is nil.
+func (h *Handler) serve(c *call, refused error) {
+	c.began = time.Now()
+	op, target, ok := h.find(c.Request)
+	c.name, c.target = op.name, target
+	if !ok {
+		c.name, c.target = "unknown", c.Method+" "+c.URL.Path
+	}
+	defer func() {
+		if c.recorded {
 			return
 		}
-		signed := signature.Of(r) // before the body is read: nothing is read from a client without a key
-		_, err := signature.Verify(signed, h.Keys.Keys(), h.Now())
-		var reason *signature.Error
-		if errors.As(err, &reason) && reason.Reason == signature.BadSignature { // or made with a key that another server has just rotated
-			if _, err := h.Keys.Reload(r.Context()); err != nil {
-				writeError(w, http.StatusServiceUnavailable, "the access keys cannot be read")
-				return
+		if p := recover(); p != nil {
+			c.outcome = "the connection was closed without an answer"
+			if p != http.ErrAbortHandler {
+				c.outcome = fmt.Sprint("panic: ", p)
 			}
-			_, err = signature.Verify(signed, h.Keys.Keys(), h.Now())
+			h.record(c)
+			panic(p)
 		}
-		var body []byte
-		if err == nil {
-			if body, err = io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody)); err != nil {
-				writeError(w, http.StatusBadRequest, "the body cannot be read or is too long")
-				return
-			}
-			err = signed.CheckBody(body)
+	}()
+	var response any
+	err := refused
+	if err == nil && !ok {
+		err = errNotFound
+	}
+	if err == nil {
+		err = c.readBody()
+	}
+	if err == nil {
+		if !op.long {
+			ctx, cancel := context.WithTimeout(c.Context(), answerTime)
+			defer cancel()
+			c.Request = c.WithContext(ctx)
 		}
-		if err != nil {
-			writeError(w, http.StatusUnauthorized, "the request is not signed with an access key of this server")
-			return
+		response, err = op.run(c)
+	}
+	h.answer(c, response, err)
+}
+
+// record logs the request, in one line.
+func (h *Handler) record(c *call) {
+	c.recorded = true
+	h.Logger.LogAttrs(context.Background(), slog.LevelInfo, "operator",
+		slog.String("who", c.who), slog.String("from", c.from),
+		slog.String("operation", c.name), slog.String("target", clip.Text(c.target, maxLogged)),
+		slog.Int("status", c.status), slog.String("outcome", clip.Text(c.outcome, maxLogged)),
+		slog.Float64("ms", float64(time.Since(c.began).Microseconds())/1000))
+}
+
+// readBody reads the body of the request.
+func (c *call) readBody() (err error) {
+	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errTime
+	case err != nil:
+		return errBody
+	}
+	return nil
+}
+
+// answer writes the response, or that of err unless it is nil.
+func (h *Handler) answer(c *call, response any, err error) {
+	var refused *refusal
+	var rotated *RotatedError
+	var coreError *core.Error
+	switch {
+	case err == nil:
+		if c.outcome == "" {
+			c.outcome = "done"
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		err = next(w, r)
-		var refusal *core.Error
-		var rotated *RotatedError
-		switch {
-		case err == nil:
-		case errors.As(err, &rotated):
-			writeError(w, http.StatusConflict, rotated.Error())
-		case errors.Is(err, core.ErrUnknown): // no answer, as in package rest
-			h.Logger.Error("admin request without an answer", "path", r.URL.Path, "error", err)
-			panic(http.ErrAbortHandler)
-		case errors.Is(err, core.ErrUnavailable):
-			h.Logger.Error("admin request refused", "path", r.URL.Path, "error", err)
-			w.Header().Set("Retry-After", "1")
-			writeError(w, http.StatusServiceUnavailable, "the database does not answer, and nothing was changed")
-		case errors.Is(err, ErrNoKey):
-			writeError(w, http.StatusNotFound, err.Error())
-		case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup):
-			writeError(w, http.StatusConflict, err.Error())
-		case errors.As(err, &refusal) && refusal.Code == core.NotFound:
-			writeError(w, http.StatusNotFound, refusal.Message)
-		case errors.As(err, &refusal) && refusal.Code == core.BadRequest:
-			writeError(w, http.StatusBadRequest, refusal.Message)
-		default:
-			h.Logger.Error("admin request failed", "path", r.URL.Path, "error", err)
-			writeError(w, http.StatusInternalServerError, "internal server error; the server's log says more")
-		}
+		h.write(c, http.StatusOK, response)
+	case errors.As(err, &refused):
+		h.refuse(c, refused.status, refused.text)
+	case errors.As(err, &rotated):
+		h.refuse(c, http.StatusConflict, rotated.Error())
+	case errors.Is(err, core.ErrUnknown): // no answer, as in package rest
+		h.Logger.Error("operator's request without an answer", "operation", c.name, "error", err)
+		panic(http.ErrAbortHandler)
+	case errors.Is(err, core.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		h.Logger.Error("operator's request refused", "operation", c.name, "error", err)
+		c.w.Header().Set("Retry-After", "1")
+		h.refuse(c, http.StatusServiceUnavailable, "the database does not answer, and nothing was changed")
+	case errors.Is(err, ErrNoKey):
+		h.refuse(c, http.StatusNotFound, err.Error())
+	case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup):
+		h.refuse(c, http.StatusConflict, err.Error())
+	case errors.As(err, &coreError) && coreError.Code == core.NotFound:
+		h.refuse(c, http.StatusNotFound, coreError.Message)
+	case errors.As(err, &coreError) && coreError.Code == core.BadRequest:
+		h.refuse(c, http.StatusBadRequest, coreError.Message)
+	default:
+		h.Logger.Error("operator's request failed", "operation", c.name, "error", err)
+		h.refuse(c, http.StatusInternalServerError, "internal server error; the server's log says more")
 	}
 }
 
-func (h *handler) keys(w http.ResponseWriter, _ *http.Request) error {
-	return writeJSON(w, http.StatusOK, h.Keys.List())
+func (h *Handler) refuse(c *call, status int, message string) {
+	c.outcome = message
+	code := strings.ReplaceAll(http.StatusText(status), " ", "")
+	h.write(c, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
 }
 
-func (h *handler) rotate(w http.ResponseWriter, r *http.Request) error {
-	name := r.PathValue("name")
+// write logs the request and sends its response. The record comes first: who sees the
+// response can rely on it.
+func (h *Handler) write(c *call, status int, body any) {
+	text, err := json.MarshalIndent(body, "", "  ")
+	if err != nil { // impossible: all bodies of this package can be encoded
+		panic(err)
+	}
+	c.status = status
+	h.record(c)
+	c.w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	c.w.Header().Set("Cache-Control", "no-store")
+	c.w.WriteHeader(status)
+	c.w.Write(append(text, '\n'))
+}
+
+func (h *Handler) keys(*call) (any, error) { return h.Keys.List(), nil }
+
+func (h *Handler) rotate(c *call) (any, error) {
+	names := []string{c.target}
+	if c.target == Both {
+		names = nil
+		for _, k := range h.Keys.List() {
+			if k.Configured {
+				return nil, fmt.Errorf("nothing was changed: the %s key: %w", k.Name, ErrConfigured)
+			}
+			names = append(names, k.Name)
+		}
+	}
+	var done Rotation
+	for _, name := range names {
+		key, err := h.rotateOne(c.Context(), name)
+		switch {
+		case err != nil && len(done.Keys) == 0:
+			return nil, err
+		case err != nil: // the client must get the key that was made
+			h.Logger.Error("operator's request failed", "operation", c.name, "error", err)
+			done.Failed = fmt.Sprintf("it is not known whether the %s key was replaced too: %v", name, err)
+			if errors.As(err, new(*RotatedError)) || errors.Is(err, core.ErrUnavailable) {
+				done.Failed = fmt.Sprintf("the %s key was not replaced: %v", name, err)
+			}
+			c.outcome = done.Failed
+			return done, nil
+		}
+		done.Keys = append(done.Keys, key)
+	}
+	return done, nil
+}
+
+// rotateOne replaces the key with the name.
+func (h *Handler) rotateOne(ctx context.Context, name string) (RotatedKey, error) {
 	ended := 0
 	for _, k := range h.Keys.List() {
 		if k.Name == name {
 			ended = k.LiveTokens
 		}
 	}
-	key, secret, err := h.Keys.Rotate(r.Context(), name)
+	key, secret, err := h.Keys.Rotate(ctx, name)
 	if err != nil {
-		return err
+		return RotatedKey{}, err
 	}
 	h.Logger.Warn("access key rotated", "name", key.Name, "serial", key.Serial, "ended", ended)
-	return writeJSON(w, http.StatusOK, RotatedKey{Key: key, Ended: ended, AccessKey: secret.Text()})
+	return RotatedKey{Key: key, Ended: ended, AccessKey: secret.Text()}, nil
 }
 
-func (h *handler) backup(w http.ResponseWriter, r *http.Request) error {
+func (h *Handler) backup(c *call) (any, error) {
 	var req BackupRequest
-	d := json.NewDecoder(r.Body)
+	d := json.NewDecoder(bytes.NewReader(c.body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&req); err != nil {
-		return core.Invalid("body", "The body is not an order for a backup.")
+		return nil, core.Invalid("body", "The body is not an order for a backup.")
 	}
+	c.target = req.To
 	// A backup to another disk copies all files, which may take longer than the server's
 	// write timeout.
-	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
-		return err
+	if err := http.NewResponseController(c.w).SetWriteDeadline(time.Time{}); err != nil {
+		return nil, err
 	}
-	b, err := h.Backup(r.Context(), req)
+	b, err := h.Backup(c.Context(), req)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	h.Logger.Info("backup made", "folder", b.Folder)
-	return writeJSON(w, http.StatusOK, b)
+	return b, nil
 }
 
-func (h *handler) user(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
+func (h *Handler) user(c *call) (any, error) {
+	id := c.target
 	if !communication.ValidUserID(id) {
-		return core.InvalidIdentifier(id)
+		return nil, core.InvalidIdentifier(id)
 	}
-	u, err := h.Core.StoredUser(r.Context(), id)
+	u, err := h.Core.StoredUser(c.Context(), id)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return writeJSON(w, http.StatusOK, User{ID: id, State: u.State.String(), DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1})
+	return User{ID: id, State: u.State.String(), DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1}, nil
 }
 
-func (h *handler) threads(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
+func (h *Handler) threads(c *call) (any, error) {
+	id := c.target
 	if !communication.ValidUserID(id) {
-		return core.InvalidIdentifier(id)
+		return nil, core.InvalidIdentifier(id)
 	}
-	page, err := h.Core.ListThreads(r.Context(), id, core.ThreadsCursor{}, 0, pageSize)
+	page, err := h.Core.ListThreads(c.Context(), id, core.ThreadsCursor{}, 0, pageSize)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out := Threads{Threads: []ThreadEntry{}, More: page.Next != (core.ThreadsCursor{})}
 	for _, t := range page.Threads {
 		out.Threads = append(out.Threads, ThreadEntry{ID: t.Thread, Topic: t.Topic, LastMessageOn: formatTime(t.LastMessageOn), DeletedOn: formatTime(t.DeletedOn)})
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return out, nil
 }
 
-func (h *handler) thread(w http.ResponseWriter, r *http.Request) error {
-	id := r.PathValue("id")
+func (h *Handler) thread(c *call) (any, error) {
+	id := c.target
 	if err := core.CheckThreadID(id); err != nil {
-		return err
+		return nil, err
 	}
-	t, err := h.Core.Inspect(r.Context(), id)
+	t, err := h.Core.Inspect(c.Context(), id)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	out := Thread{
 		ID: t.ID, Topic: t.Topic, CreatedOn: formatTime(t.CreatedOn), CreatedBy: t.CreatedBy, DeletedOn: formatTime(t.DeletedOn),
@@ -323,7 +519,37 @@ func (h *handler) thread(w http.ResponseWriter, r *http.Request) error {
 	for _, m := range t.Members {
 		out.Members = append(out.Members, Member{ID: m.User, DisplayName: m.DisplayName, JoinedOn: formatTime(m.JoinedOn), Left: !m.Present()})
 	}
-	return writeJSON(w, http.StatusOK, out)
+	return out, nil
+}
+
+func (h *Handler) messages(c *call) (any, error) {
+	if !h.ReadsMessages {
+		return nil, errContent
+	}
+	id := c.target
+	if err := core.CheckThreadID(id); err != nil {
+		return nil, err
+	}
+	before := uint64(0)
+	if text := c.URL.Query().Get("before"); text != "" {
+		var err error
+		if before, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return nil, core.Invalid("before", "The parameter before is not the sequence number of a message.")
+		}
+	}
+	page, err := h.Core.InspectMessages(c.Context(), id, before, pageSize)
+	if err != nil {
+		return nil, err
+	}
+	out := Messages{Messages: []Message{}, Next: page.Next}
+	for _, m := range page.Messages {
+		out.Messages = append(out.Messages, Message{
+			ID: strconv.FormatInt(m.ID, 10), Sequence: m.Sequence,
+			CreatedOn: formatTime(m.CreatedOn), EditedOn: formatTime(m.EditedOn), DeletedOn: formatTime(m.DeletedOn),
+			Sender: m.Sender, SenderDisplayName: m.SenderDisplayName, Content: m.Content,
+		})
+	}
+	return out, nil
 }
 
 // formatTime formats epoch milliseconds in RFC 3339, and 0 as "".
@@ -332,20 +558,4 @@ func formatTime(ms int64) string {
 		return ""
 	}
 	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z")
-}
-
-func writeJSON(w http.ResponseWriter, status int, body any) error {
-	text, err := json.MarshalIndent(body, "", "  ")
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
-	w.WriteHeader(status)
-	w.Write(append(text, '\n'))
-	return nil
-}
-
-func writeError(w http.ResponseWriter, status int, message string) {
-	code := strings.ReplaceAll(http.StatusText(status), " ", "")
-	writeJSON(w, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
 }

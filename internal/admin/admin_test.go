@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -33,8 +34,11 @@ const (
 // place is a running server with its access keys, for the tests of the admin API.
 type place struct {
 	*testing.T
-	url     string
+	url     string // for clients
 	client  *http.Client
+	server  *server.Server
+	info    server.Info
+	socket  *http.Client // uses the operator's socket, whatever the host of a URL is
 	key     communication.AccessKey
 	log     *lockedBuffer
 	primary []communication.AccessKey // arguments of the calls of Options.PrimaryKey
@@ -60,7 +64,7 @@ func (l *lockedBuffer) String() string {
 func start(t *testing.T, environ ...string) *place {
 	t.Helper()
 	cfg, err := config.Load(config.Input{Environ: environ, Defaults: map[string]string{
-		"data": config.Memory, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off",
+		"data": config.Memory, "listen": "localhost:0", "listen-http": "off", "listen-ops": "localhost:0", "listen-admin": "localhost:0",
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +86,11 @@ func start(t *testing.T, environ ...string) *place {
 			t.Error(err)
 		}
 	})
-	p.url = s.Info().Endpoint
+	p.server, p.info, p.url = s, s.Info(), s.Info().Endpoint
+	p.socket = &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", p.info.AdminSocket)
+	}}}
+	t.Cleanup(p.socket.CloseIdleConnections) // before the server is closed
 	p.key, err = communication.NewAccessKey(s.Info().AccessKey)
 	if err != nil {
 		t.Fatal(err)
@@ -90,11 +98,24 @@ func start(t *testing.T, environ ...string) *place {
 	return p
 }
 
-// call sends a request and returns status and body of the response. It signs the request
-// unless key is zero.
+// call sends a request to the port for clients and returns status and body of the response.
+// It signs the request unless key is zero.
 func (p *place) call(key communication.AccessKey, method, path, body string, header ...string) (int, string) {
 	p.Helper()
-	req, err := http.NewRequestWithContext(p.Context(), method, p.url+path, strings.NewReader(body))
+	return p.send(p.client, p.url, key, method, path, body, header...)
+}
+
+// operate sends a request to the operator's socket.
+func (p *place) operate(method, path, body string) (int, string) {
+	p.Helper()
+	return p.send(p.socket, "http://localhost", communication.AccessKey{}, method, path, body)
+}
+
+// send sends a request to a server and returns status and body of the response. It signs
+// the request unless key is zero. header has names and values; that of Host is the Host.
+func (p *place) send(client *http.Client, base string, key communication.AccessKey, method, path, body string, header ...string) (int, string) {
+	p.Helper()
+	req, err := http.NewRequestWithContext(p.Context(), method, base+path, strings.NewReader(body))
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -107,9 +128,12 @@ func (p *place) call(key communication.AccessKey, method, path, body string, hea
 		}
 	}
 	for i := 0; i < len(header); i += 2 {
-		req.Header.Set(header[i], header[i+1])
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
+		req.Header.Add(header[i], header[i+1])
 	}
-	res, err := p.client.Do(req)
+	res, err := client.Do(req)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -118,17 +142,23 @@ func (p *place) call(key communication.AccessKey, method, path, body string, hea
 	if err != nil {
 		p.Fatal(err)
 	}
-	if ct := res.Header.Get("Content-Type"); strings.HasPrefix(path, admin.Prefix) && ct != "application/json; charset=utf-8" {
+	if ct := res.Header.Get("Content-Type"); client == p.socket && ct != "application/json; charset=utf-8" {
 		p.Errorf("%s %s: content type %q", method, path, ct)
 	}
 	return res.StatusCode, string(text)
 }
 
-// want sends a request signed with the server's access key, checks the status and
-// decodes the response into out. It returns the body.
+// want sends a request, to the operator's socket or, signed with the server's access key,
+// to the port for clients. It checks the status and decodes the response into out. It
+// returns the body.
 func (p *place) want(status int, method, path, body string, out any) string {
 	p.Helper()
-	got, text := p.call(p.key, method, path, body)
+	got, text := 0, ""
+	if strings.HasPrefix(path, admin.Prefix) {
+		got, text = p.operate(method, path, body)
+	} else {
+		got, text = p.call(p.key, method, path, body)
+	}
 	if got != status {
 		p.Fatalf("%s %s: status %d, want %d: %s", method, path, got, status, text)
 	}
@@ -161,58 +191,16 @@ func (p *place) newThread(token string) (status int, id string) {
 	return status, made.ChatThread.ID
 }
 
-func TestOnlyWhoHoldsAKeyIsAnswered(t *testing.T) {
-	p := start(t)
-	other, err := communication.NewAccessKey(otherKey)
-	if err != nil {
-		t.Fatal(err)
-	}
-	user, token := p.newUser()
-	for _, route := range []struct{ method, path string }{
-		{"GET", "/confab/keys"},
-		{"POST", "/confab/keys/primary/rotate"},
-		{"GET", "/confab/users/" + user},
-		{"GET", "/confab/users/" + user + "/threads"},
-		{"GET", "/confab/threads/" + url.PathEscape(nowhere)},
-	} {
-		for _, tt := range []struct {
-			name   string
-			key    communication.AccessKey
-			body   string
-			header []string
-			want   int
-		}{
-			{name: "unsigned", want: 401},
-			{name: "a user's token", header: []string{"Authorization", "Bearer " + token}, want: 401},
-			{name: "another key", key: other, want: 401},
-			{name: "a signature of yesterday", key: p.key, header: []string{"x-ms-date", time.Now().Add(-24 * time.Hour).UTC().Format(http.TimeFormat)}, want: 401},
-			{name: "another body", key: p.key, header: []string{"x-ms-content-sha256", "47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU"}, want: 401},
-			{name: "a body that is too long", key: p.key, body: strings.Repeat(" ", 5000), want: 400},
-		} {
-			status, text := p.call(tt.key, route.method, route.path, tt.body, tt.header...)
-			var refused struct {
-				Error struct{ Code, Message string }
-			}
-			if err := json.Unmarshal([]byte(text), &refused); err != nil || status != tt.want || refused.Error.Code == "" || refused.Error.Message == "" {
-				t.Errorf("%s %s, %s: %d %s, want %d and an error", route.method, route.path, tt.name, status, text, tt.want)
-			}
-		}
-	}
-	if len(p.primary) > 0 {
-		t.Error("the key was rotated")
-	}
-}
-
 func TestUsersAndThreads(t *testing.T) {
 	p := start(t)
 	id, token := p.newUser()
 	var user admin.User
-	p.want(200, "GET", "/confab/users/"+id, "", &user)
+	p.want(200, "GET", "/admin/v1/users/"+id, "", &user)
 	if diff := cmp.Diff(admin.User{ID: id, State: "live"}, user); diff != "" {
 		t.Errorf("a new user (-want +got):\n%s", diff)
 	}
 	var list admin.Threads
-	text := p.want(200, "GET", "/confab/users/"+id+"/threads", "", &list)
+	text := p.want(200, "GET", "/admin/v1/users/"+id+"/threads", "", &list)
 	if len(list.Threads) != 0 || !strings.Contains(text, `"threads": []`) {
 		t.Errorf("threads of a new user: %s", text)
 	}
@@ -221,24 +209,24 @@ func TestUsersAndThreads(t *testing.T) {
 	if status != 201 {
 		t.Fatalf("create thread: %d", status)
 	}
-	p.want(200, "GET", "/confab/users/"+id+"/threads", "", &list)
+	p.want(200, "GET", "/admin/v1/users/"+id+"/threads", "", &list)
 	if len(list.Threads) != 1 || list.Threads[0].ID != threadID || list.Threads[0].Topic != "lunch" || list.Threads[0].LastMessageOn == "" {
 		t.Errorf("got threads %+v", list)
 	}
 	var thread admin.Thread
-	p.want(200, "GET", "/confab/threads/"+url.PathEscape(threadID), "", &thread)
+	p.want(200, "GET", "/admin/v1/threads/"+url.PathEscape(threadID), "", &thread)
 	if thread.ID != threadID || thread.Topic != "lunch" || thread.CreatedBy != id || thread.CreatedOn == "" || thread.LastSequence == 0 ||
 		len(thread.Members) != 1 || thread.Members[0].ID != id || thread.Members[0].Left {
 		t.Errorf("got thread %+v", thread)
 	}
 
 	p.want(204, "POST", "/identities/"+id+"/:revokeAccessTokens?api-version=2023-10-01", "", nil)
-	p.want(200, "GET", "/confab/users/"+id, "", &user)
+	p.want(200, "GET", "/admin/v1/users/"+id, "", &user)
 	if user.Revoked != 1 {
 		t.Errorf("revoked %d times, want 1", user.Revoked)
 	}
 	p.want(204, "DELETE", "/identities/"+id+"?api-version=2023-10-01", "", nil)
-	p.want(200, "GET", "/confab/users/"+id, "", &user)
+	p.want(200, "GET", "/admin/v1/users/"+id, "", &user)
 	if user.State != "deleting" || user.DeletedAt == "" {
 		t.Errorf("a deleted user: %+v", user)
 	}
@@ -247,24 +235,24 @@ func TestUsersAndThreads(t *testing.T) {
 func TestUnknownIDs(t *testing.T) {
 	p := start(t)
 	var user admin.User
-	p.want(200, "GET", "/confab/users/"+nobody, "", &user)
+	p.want(200, "GET", "/admin/v1/users/"+nobody, "", &user)
 	if user.State != "unknown" {
 		t.Errorf("an unknown user is %+v", user)
 	}
 	for path, status := range map[string]int{
-		"/confab/users/8:acs:x":                        400,
-		"/confab/users/x/threads":                      400,
-		"/confab/users/":                               404,
-		"/confab/threads/x":                            400,
-		"/confab/threads/" + url.PathEscape(nowhere):   404,
-		"/confab/":                                     404,
-		"/confab/keys/primary":                         404,
-		"/confab/threads/" + strings.Repeat("9", 2000): 400,
+		"/admin/v1/users/8:acs:x":                        400,
+		"/admin/v1/users/x/threads":                      400,
+		"/admin/v1/users/":                               404,
+		"/admin/v1/threads/x":                            400,
+		"/admin/v1/threads/" + url.PathEscape(nowhere):   404,
+		"/admin/v1/":                                     404,
+		"/admin/v1/keys/primary":                         404,
+		"/admin/v1/threads/" + strings.Repeat("9", 2000): 400,
 	} {
 		p.want(status, "GET", path, "", nil)
 	}
-	p.want(404, "POST", "/confab/keys/third/rotate", "", nil)
-	p.want(404, "POST", "/confab/keys", "", nil)
+	p.want(404, "POST", "/admin/v1/keys/third/rotate", "", nil)
+	p.want(404, "POST", "/admin/v1/keys", "", nil)
 	if s := p.log.String(); strings.Contains(s, "admin request failed") {
 		t.Errorf("a refusal was logged as a failure:\n%s", s)
 	}
@@ -276,7 +264,7 @@ func TestRotation(t *testing.T) {
 	_, token := p.newUser()
 	p.newUser()
 	var keys []admin.Key
-	text := p.want(200, "GET", "/confab/keys", "", &keys)
+	text := p.want(200, "GET", "/admin/v1/keys", "", &keys)
 	want := []admin.Key{{Name: "primary", Serial: 1, LiveTokens: 2}, {Name: "secondary", Serial: 1}}
 	if diff := cmp.Diff(want, keys); diff != "" {
 		t.Errorf("keys (-want +got):\n%s", diff)
@@ -288,15 +276,23 @@ func TestRotation(t *testing.T) {
 		t.Fatalf("before the rotation: %d", status)
 	}
 
-	var rotated admin.RotatedKey
-	p.want(200, "POST", "/confab/keys/primary/rotate", "", &rotated)
+	rotate := func(name string) admin.RotatedKey {
+		t.Helper()
+		var all admin.Rotation
+		p.want(200, "POST", "/admin/v1/keys/"+name+"/rotate", "", &all)
+		if len(all.Keys) != 1 || all.Failed != "" {
+			t.Fatalf("rotate %s: %d keys, failed %q", name, len(all.Keys), all.Failed)
+		}
+		return all.Keys[0]
+	}
+	rotated := rotate("primary")
 	if rotated.Name != "primary" || rotated.Serial != 2 || rotated.Ended != 2 || rotated.AccessKey == "" || rotated.AccessKey == old.Text() {
 		t.Errorf("rotated %s, serial %d, ended %d", rotated.Name, rotated.Serial, rotated.Ended)
 	}
 	if status, _ := p.newThread(token); status != 401 {
 		t.Errorf("a token of the old key: %d, want 401", status)
 	}
-	if status, _ := p.call(old, "GET", "/confab/keys", ""); status != 401 {
+	if status, _ := p.call(old, "POST", "/identities?api-version=2023-10-01", "{}"); status != 401 {
 		t.Errorf("the old key itself: %d, want 401", status)
 	}
 	if len(p.primary) != 1 || p.primary[0].Text() != rotated.AccessKey {
@@ -310,8 +306,7 @@ func TestRotation(t *testing.T) {
 	// Rotating the secondary key keeps the tokens of the primary key and does not call
 	// Options.PrimaryKey.
 	_, token = p.newUser()
-	var second admin.RotatedKey
-	p.want(200, "POST", "/confab/keys/secondary/rotate", "", &second)
+	second := rotate("secondary")
 	if second.Ended != 0 || second.Serial != 2 || len(p.primary) != 1 {
 		t.Errorf("rotated the secondary: serial %d, ended %d, told %d times", second.Serial, second.Ended, len(p.primary))
 	}
@@ -332,16 +327,22 @@ func TestRotation(t *testing.T) {
 // rotated: the next start of the server would restore it.
 func TestConfiguredKeysStay(t *testing.T) {
 	p := start(t, "CONFAB_ACCESS_KEY="+otherKey)
-	text := p.want(409, "POST", "/confab/keys/primary/rotate", "", nil)
+	text := p.want(409, "POST", "/admin/v1/keys/primary/rotate", "", nil)
 	if !strings.Contains(text, "stands in the server's settings") {
 		t.Errorf("got %s", text)
 	}
-	p.want(200, "GET", "/confab/keys", "", nil)
-	p.want(200, "POST", "/confab/keys/secondary/rotate", "", nil)
+	p.want(200, "GET", "/admin/v1/keys", "", nil)
+	before := p.want(200, "GET", "/admin/v1/keys", "", nil)
+	if text := p.want(409, "POST", "/admin/v1/keys/both/rotate", "", nil); !strings.Contains(text, "nothing was changed: the primary key: this access key stands in the server's settings") {
+		t.Errorf("got %s", text)
+	}
+	if after := p.want(200, "GET", "/admin/v1/keys", "", nil); after != before || !strings.Contains(after, `"configured": true`) {
+		t.Errorf("keys before %s, and after a refused rotation of both %s", before, after)
+	}
+	p.want(200, "POST", "/admin/v1/keys/secondary/rotate", "", nil)
 }
 
-// TestBackupNeedsProof checks that a client with an access key cannot make the server
-// write a backup to a folder in which the client cannot write.
+// TestBackupNeedsProof checks that an operator cannot make the server write a backup to a folder in which the client cannot write.
 func TestBackupNeedsProof(t *testing.T) {
 	data := t.TempDir()
 	p := start(t, "CONFAB_DATA="+data)
@@ -375,23 +376,20 @@ func TestBackupNeedsProof(t *testing.T) {
 		{"another proof", order(folder(admin.ProofFile), "guess"), http.StatusConflict, "does not find the proof"},
 		{"more in the folder", order(folder(admin.ProofFile, "file"), "proof"), http.StatusConflict, "is not empty"},
 	} {
-		if text := p.want(tc.status, http.MethodPost, "/confab/backup", tc.body, nil); !strings.Contains(text, tc.says) {
+		if text := p.want(tc.status, http.MethodPost, "/admin/v1/backup", tc.body, nil); !strings.Contains(text, tc.says) {
 			t.Errorf("%s: %s, want %q", tc.name, text, tc.says)
 		}
 	}
 	var made admin.Backup
 	to := folder(admin.ProofFile)
-	p.want(http.StatusOK, http.MethodPost, "/confab/backup", order(to, "proof"), &made)
+	p.want(http.StatusOK, http.MethodPost, "/admin/v1/backup", order(to, "proof"), &made)
 	if made.Folder != to || made.Resource == "" {
 		t.Errorf("backup %+v", made)
 	}
 	if _, err := os.Stat(filepath.Join(to, "store")); err != nil {
 		t.Error(err)
 	}
-	if text := start(t).want(http.StatusConflict, http.MethodPost, "/confab/backup", order(folder(admin.ProofFile), "proof"), nil); !strings.Contains(text, "keeps its data in memory") {
+	if text := start(t).want(http.StatusConflict, http.MethodPost, "/admin/v1/backup", order(folder(admin.ProofFile), "proof"), nil); !strings.Contains(text, "keeps its data in memory") {
 		t.Errorf("in memory: %s", text)
-	}
-	if status, _ := p.call(communication.AccessKey{}, http.MethodPost, "/confab/backup", order(to, "proof")); status != http.StatusUnauthorized {
-		t.Errorf("unsigned: status %d", status)
 	}
 }

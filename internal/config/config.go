@@ -38,6 +38,10 @@ type Config struct {
 	ListenHTTP string // host:port of plain http, or empty: off
 	ListenOps  string // host:port of metrics and health, or empty: off
 
+	ListenAdmin        string // host:port of the operator's API, on loopback, or empty: off
+	AdminReadsMessages bool   // the operator's API shows the content of messages
+	Pprof              bool   // ListenOps serves profiles too
+
 	TLSNames        []string // extra DNS names and IP addresses for the local certificate
 	TLSCert, TLSKey string   // paths of the user's certificate and key; both are set or none
 	PublicEndpoint  string   // the URL that clients use, without a final slash, or empty

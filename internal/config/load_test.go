@@ -117,6 +117,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want = production
 	want.Dev, want.ListenHTTP, want.Data, want.CORSOrigins = true, "localhost:8080", got.Data, []string{"loopback"}
+	want.ListenAdmin, want.AdminReadsMessages = "localhost:8082", true
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("development (-want +got):\n%s", diff)
 	}
@@ -233,6 +234,9 @@ max-content: 128KiB
 max-participants: 500
 written-per-hour: off
 answer-memory: 128MiB
+listen-admin: 127.0.0.1:0
+admin-reads-messages: false
+pprof: true
 `,
 		env:   []string{"CONFAB_CONFIG=confab.yaml", "CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
 		flags: []string{"--shutdown-timeout=500ms", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
@@ -243,7 +247,7 @@ answer-memory: 128MiB
 		t.Fatal(err)
 	}
 	want := Config{
-		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0",
+		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0", ListenAdmin: "127.0.0.1:0", Pprof: true,
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		CORSOrigins:    []string{"https://app.example.com", "http://10.0.0.7:3000", "loopback"},
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
@@ -305,6 +309,8 @@ func TestRefused(t *testing.T) {
 		{"listen cannot be off", flag("--listen=off"), []Error{{"listen", "flag --listen", `"off" is not host:port`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"port too high", env("CONFAB_LISTEN_OPS=localhost:70000"), []Error{{"listen-ops", "variable CONFAB_LISTEN_OPS", `"localhost:70000" has no port between 0 and 65535`, "write host:port, such as localhost:8081, or off"}}},
 		{"port by name", flag("--listen-http=localhost:http"), []Error{{"listen-http", "flag --listen-http", `"localhost:http" has no port between 0 and 65535`, "write host:port, such as localhost:8080, or off"}}},
+		{"operator's API for other machines", flag("--listen-admin=0.0.0.0:8082"), []Error{{"listen-admin", "flag --listen-admin", `"0.0.0.0:8082" can be reached from other machines, and the operator's secret would cross the network in plain http`, "write an address of this machine, such as localhost:8082; from another machine use a tunnel: ssh -L 8082:localhost:8082 HOST"}}},
+		{"profiles or not", yaml("pprof: perhaps"), []Error{{"pprof", "confab.yaml:1", `"perhaps" is neither true nor false`, "write true or false"}}},
 		{"host with blanks", flag("--listen=a b:1"), []Error{{"listen", "flag --listen", `"a b:1" has a host that is neither a name nor an address`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"tls name with port", flag("--tls-names=chat.lan:8443"), []Error{{"tls-names", "flag --tls-names", `"chat.lan:8443" is not a host name or an IP address`, "write names and addresses without scheme and port: chat.lan,192.168.1.20"}}},
 		{"certificate without key", flag("--tls-cert=c.pem"), []Error{{"tls-cert", "flag --tls-cert", "it is set without tls-key", "set both, or none to use the local certificate"}}},

@@ -93,10 +93,8 @@ func clipped(text string) string {
 }
 
 func setDev(c *Config, v value) (err error) {
-	if c.Dev, err = strconv.ParseBool(v.text); err != nil {
-		return bad(v, "is neither true nor false", "write true or false")
-	}
-	return nil
+	c.Dev, err = v.bool()
+	return err
 }
 
 func setData(c *Config, v value) (err error) {
@@ -153,6 +151,27 @@ func setListenOps(c *Config, v value) (err error) {
 	if v.text != "off" {
 		c.ListenOps, err = v.address("such as localhost:8081, or off")
 	}
+	return err
+}
+
+func setListenAdmin(c *Config, v value) (err error) {
+	if v.text == "off" {
+		return nil
+	}
+	if c.ListenAdmin, err = v.address("such as localhost:8082, or off"); err == nil && !Loopback(c.ListenAdmin) {
+		return bad(v, "can be reached from other machines, and the operator's secret would cross the network in plain http",
+			"write an address of this machine, such as localhost:8082; from another machine use a tunnel: ssh -L 8082:localhost:8082 HOST")
+	}
+	return err
+}
+
+func setAdminReadsMessages(c *Config, v value) (err error) {
+	c.AdminReadsMessages, err = v.bool()
+	return err
+}
+
+func setPprof(c *Config, v value) (err error) {
+	c.Pprof, err = v.bool()
 	return err
 }
 
@@ -395,6 +414,15 @@ func setTrustedProxies(c *Config, v value) error {
 func setShutdownTimeout(c *Config, v value) (err error) {
 	c.ShutdownTimeout, err = v.duration()
 	return err
+}
+
+// bool returns the value as a boolean.
+func (v value) bool() (bool, error) {
+	b, err := strconv.ParseBool(v.text)
+	if err != nil {
+		return false, bad(v, "is neither true nor false", "write true or false")
+	}
+	return b, nil
 }
 
 // path returns the value as an absolute path, or "" if it is empty. A leading ~ stands for

@@ -228,6 +228,21 @@ func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	return t, err
 }
 
+// InspectMessages returns a page of a thread's messages, newest first, without a check of
+// permissions: at most limit messages with sequences less than before, or from the newest
+// if before is 0. It fails with 404 if the thread does not exist, was deleted or has
+// expired. It is for the server's operator.
+func (s *Service) InspectMessages(ctx context.Context, id string, before uint64, limit int) (MessagesPage, error) {
+	page, err := s.store.Messages(ctx, MessagesQuery{Thread: id, Before: before, Limit: limit})
+	if err != nil {
+		return MessagesPage{}, err
+	}
+	if err := s.exists(&page.Head); err != nil {
+		return MessagesPage{}, err
+	}
+	return page, nil
+}
+
 // UpdateThread has the fields of a request PATCH /chat/threads/{id}. A nil field is not
 // changed; a nil value in Metadata removes its key.
 type UpdateThread struct {

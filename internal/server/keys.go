@@ -141,7 +141,7 @@ func (k *keyring) List() []admin.Key {
 	live := k.LiveTokens()
 	keys := make([]admin.Key, len(k.rows))
 	for i, row := range k.rows {
-		keys[i] = admin.Key{Name: token.KeyName(i), Serial: row.Serial, LiveTokens: live[i]}
+		keys[i] = admin.Key{Name: token.KeyName(i), Serial: row.Serial, LiveTokens: live[i], Configured: configuredKey(k.config, i) != nil}
 	}
 	return keys
 }

@@ -45,8 +45,12 @@ type port struct {
 	listeners []net.Listener
 }
 
-// ports holds the ports of a server: https and http for clients, ops for operators.
-type ports struct{ https, http, ops port }
+// ports holds the ports of a server: https and http for clients, ops and admin for
+// operators. socket is the operator's socket, or nil.
+type ports struct {
+	https, http, ops, admin port
+	socket                  net.Listener
+}
 
 // listen opens all ports of the settings. It closes them again if one fails.
 func listen(c config.Config) (ps ports, err error) {
@@ -61,13 +65,22 @@ func listen(c config.Config) (ps ports, err error) {
 	if ps.http, err = listenPort("listen-http", c.ListenHTTP); err != nil {
 		return ps, err
 	}
-	ps.ops, err = listenPort("listen-ops", c.ListenOps)
-	// A second development server uses a free port unless the user has set one.
-	var used *PortInUseError
-	if errors.As(err, &used) && c.Dev && !c.Explicit("listen-ops") {
-		ps.ops, err = listenPort("listen-ops", "localhost:0")
+	if ps.ops, err = listenOperator(c, "listen-ops", c.ListenOps); err != nil {
+		return ps, err
 	}
+	ps.admin, err = listenOperator(c, "listen-admin", c.ListenAdmin)
 	return ps, err
+}
+
+// listenOperator listens on an operator's port. If it is in use, a second development
+// server takes a free one, unless the user has set the port.
+func listenOperator(c config.Config, setting, address string) (port, error) {
+	p, err := listenPort(setting, address)
+	var used *PortInUseError
+	if errors.As(err, &used) && c.Dev && !c.Explicit(setting) {
+		return listenPort(setting, "localhost:0")
+	}
+	return p, err
 }
 
 // listenPort listens on an address, or nowhere if it is empty. For port 0 it tries up to
@@ -139,4 +152,8 @@ func (ps ports) close() {
 	ps.https.close()
 	ps.http.close()
 	ps.ops.close()
+	ps.admin.close()
+	if ps.socket != nil {
+		ps.socket.Close()
+	}
 }

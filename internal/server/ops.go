@@ -1,14 +1,22 @@
 package server
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/pprof"
+
+	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/hosts"
 )
 
-// opsHandler serves metrics, health checks and profiles on the operators' port. It
-// authenticates nobody; by default the port is reachable only from this machine.
-func (s *Server) opsHandler() http.Handler {
+// opsHandler serves metrics, health checks and, if the settings say so, profiles on the
+// operators' port. It authenticates nobody; by default the port is reachable only from this
+// machine. The Host header must be a name of this server or an address: a web page can make
+// a name of its own resolve to this machine, and read what it is answered.
+func (s *Server) opsHandler(c config.Config) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -25,10 +33,36 @@ func (s *Server) opsHandler() http.Handler {
 		}
 		io.WriteString(w, "ready\n")
 	})
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
-	return mux
+	if c.Pprof {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	}
+	names := ownNames(c)
+	if host, _, err := net.SplitHostPort(c.ListenOps); err == nil && host != "" {
+		names = append(names, host)
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !hosts.Known(r.Host, names) {
+			http.Error(w, fmt.Sprintf("the host %q is not a name of this server: use localhost, an address, or a name from tls-names", clip.Text(r.Host, 100)), http.StatusForbidden)
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// warnOpen logs a warning for each listener without TLS that other machines can reach.
+func (s *Server) warnOpen(c config.Config) {
+	if c.ListenHTTP != "" && !config.Loopback(c.ListenHTTP) {
+		s.log.Warn("listen-http can be reached from other machines: tokens and messages cross the network in plain text; let only a proxy on this machine reach it", "address", c.ListenHTTP)
+	}
+	if c.ListenOps != "" && !config.Loopback(c.ListenOps) {
+		what := "metrics and health checks"
+		if c.Pprof {
+			what += ", and profiles, which show memory and block the server"
+		}
+		s.log.Warn("listen-ops can be reached from other machines, and asks nobody who they are: it serves "+what, "address", c.ListenOps)
+	}
 }

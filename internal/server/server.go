@@ -71,14 +71,18 @@ type Options struct {
 	PrimaryKey func(communication.AccessKey)
 }
 
-// Info describes a running server to its owner. It contains the access key, which is a
-// secret: write it only to a file that nobody else can read, and print it only with --dev.
+// Info describes a running server to its owner. It contains the access key and the
+// operator's secret: write it only to a file that nobody else can read, and print it only with --dev.
 type Info struct {
 	PID           int
 	Endpoint      string // URL for clients: the public endpoint if one is set, else LocalEndpoint
 	LocalEndpoint string // https URL on this machine
 	HTTP          string // plain http URL, or empty if off
 	Ops           string // URL of metrics and health checks, or empty if off
+
+	AdminSocket string // path of the Unix socket of the operator's API, or empty with Options.NoFiles in memory
+	Admin       string // URL of the operator's API, or empty if off
+	AdminSecret string // the bearer for Admin, or empty; nothing else knows it
 
 	Data      string // the data folder, or config.Memory
 	DataState string // "empty" for a new folder, "chats in PostgreSQL", or ""
@@ -112,9 +116,10 @@ type Server struct {
 	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
-	away    atomic.Bool // the database does not answer; see watchKeys
-	servers []*http.Server
-	clients *gate // of the ports for clients
+	away    atomic.Bool    // the database does not answer; see watchKeys
+	servers []*http.Server // of all listeners but ops
+	ops     *http.Server   // or nil
+	clients *gate          // of the ports for clients
 	bodies  *bodies
 	running handlers // of all ports
 	refused refusals
@@ -123,6 +128,7 @@ type Server struct {
 	serving      sync.WaitGroup
 	temp         string // temporary folder that release removes, or empty
 	certificates func() []certificate
+	socketFolder string // temporary folder of the operator's socket, which release removes, or empty
 
 	stopSweep context.CancelFunc
 	sweepNow  chan chan struct{} // asks for a sweep, after which the sweeper closes the sent channel
@@ -182,6 +188,12 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if !s.info.Memory || !o.NoFiles {
+		if ports.socket, err = s.listenSocket(); err != nil {
+			return nil, err
+		}
+		s.info.AdminSocket = ports.socket.Addr().String()
+	}
 	s.info.PID, s.info.Dev = os.Getpid(), o.Config.Dev
 	s.info.LocalEndpoint = ports.https.url("https")
 	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, s.info.LocalEndpoint)
@@ -190,10 +202,10 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.clients, s.bodies = clientGate(o.Config), newBodies(max(heldBodies, 4*o.Config.MaxBodySize))
 	s.info.Connections = s.clients.most
 	s.metrics.Connections(s.connectionStats)
-	operators := newGate(operatorConnections, 0, nil)
-	s.serve(ports.https, s.clients, handler, tlsConfig)
-	s.serve(ports.http, s.clients, handler, nil)
-	s.serve(ports.ops, operators, s.guardPages(o.Config, o.Now, nil, s.opsHandler()), nil)
+	s.warnOpen(o.Config)
+	s.serve(ports.https.listeners, s.clients, limitBody(handler, o.Config.BodyTimeout), tlsConfig)
+	s.serve(ports.http.listeners, s.clients, limitBody(handler, o.Config.BodyTimeout), nil)
+	s.serveOperator(ports, o)
 	sweeping, stop := context.WithCancel(context.Background())
 	s.stopSweep = stop
 	s.serving.Go(func() { s.sweep(sweeping) })
@@ -348,8 +360,8 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 // TLSFolder returns the folder of the local certificate authority in a data folder.
 func TLSFolder(data string) string { return filepath.Join(data, tlsName) }
 
-// handler returns the handler of the API ports: the chat and identity routes, the admin
-// routes and, with --dev, the development routes.
+// handler returns the handler of the API ports: the chat and identity routes and, with
+// --dev, the development routes.
 func (s *Server) handler(o Options) (http.Handler, error) {
 	resource := s.core.Resource()
 	tokens, err := token.New(resource, s.core, s.now)
@@ -386,17 +398,13 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		return nil, err
 	}
 	public := s.liveHandler(o, tokens, limiter, access, api)
-	adminHandler := admin.New(admin.Options{Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), Now: o.Now, Logger: s.log})
 	devHandler := s.devHandler(o.Config)
 	return s.guardPages(o.Config, o.Now, ro.Access, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case strings.HasPrefix(r.URL.Path, admin.Prefix):
-			adminHandler.ServeHTTP(w, r)
-		case devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix):
+		if devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix) {
 			devHandler.ServeHTTP(w, r)
-		default:
-			public.ServeHTTP(w, r)
+			return
 		}
+		public.ServeHTTP(w, r)
 	})), nil
 }
 
@@ -422,17 +430,47 @@ const (
 	receiveWindow = 1 << 20  // bytes of all
 )
 
-// serve starts an HTTP server on the listeners of a port, with TLS if config is not nil. The
-// connections are counted by gate. It does nothing for a port that is off.
-func (s *Server) serve(p port, gate *gate, handler http.Handler, config *tls.Config) {
-	if len(p.listeners) == 0 {
-		return
+// serveOperator serves the operator's API on its socket and port, and the ops port.
+func (s *Server) serveOperator(ports ports, o Options) {
+	timeout := min(operatorBodyTime, o.Config.BodyTimeout)
+	gate := newGate(operatorConnections, 0, nil)
+	door := admin.New(admin.Options{
+		Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), ReadsMessages: o.Config.AdminReadsMessages, Logger: s.log,
+	})
+	if ports.socket != nil {
+		srv := s.newServer(gate, limitBody(door.Socket(), timeout), nil)
+		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+			return admin.ConnContext(withCarrier(ctx, c), c)
+		}
+		s.servers = append(s.servers, srv)
+		s.serveOn(srv, gate, []net.Listener{ports.socket})
 	}
+	if s.info.Admin = ports.admin.url("http"); s.info.Admin != "" {
+		s.info.AdminSecret = rand.Text()
+		s.serve(ports.admin.listeners, gate, limitBody(door.TCP(s.info.AdminSecret), timeout), nil)
+	}
+	s.ops = s.newServer(gate, limitBody(s.guardPages(o.Config, o.Now, nil, s.opsHandler(o.Config)), timeout), nil)
+	s.serveOn(s.ops, gate, ports.ops.listeners)
+}
+
+// serve starts an HTTP server on the listeners, with TLS if config is not nil. Their
+// connections are counted by gate. It does nothing if there are no listeners.
+func (s *Server) serve(listeners []net.Listener, gate *gate, handler http.Handler, config *tls.Config) {
+	if len(listeners) > 0 {
+		srv := s.newServer(gate, handler, config)
+		s.servers = append(s.servers, srv)
+		s.serveOn(srv, gate, listeners)
+	}
+}
+
+// newServer returns an HTTP server with the limits of a connection, for TLS if config is
+// not nil. gate counts its connections.
+func (s *Server) newServer(gate *gate, handler http.Handler, config *tls.Config) *http.Server {
 	if config != nil {
 		// Small records would be quick to arrive, but cost CPU for each byte of a busy stream.
 		config.DynamicRecordSizingDisabled = true
 	}
-	srv := &http.Server{
+	return &http.Server{
 		Handler: s.running.track(s.bodies.limit(handler)), TLSConfig: config, MaxHeaderBytes: maxHeader,
 		ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, WriteTimeout: s.writeTimeout,
 		HTTP2: &http.HTTP2Config{
@@ -443,12 +481,16 @@ func (s *Server) serve(p port, gate *gate, handler http.Handler, config *tls.Con
 		// Log failed handshakes only at debug level: they are errors of clients.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
-	s.servers = append(s.servers, srv)
-	for _, l := range p.listeners {
+}
+
+// serveOn serves requests on the listeners. Their connections are counted by gate.
+func (s *Server) serveOn(srv *http.Server, gate *gate, listeners []net.Listener) {
+	secure := srv.TLSConfig != nil // Serve sets it for a server without TLS too
+	for _, l := range listeners {
 		l = gate.listener(l)
 		s.serving.Go(func() {
 			run := srv.Serve
-			if config != nil {
+			if secure {
 				run = func(l net.Listener) error { return srv.ServeTLS(l, "", "") }
 			}
 			if err := run(l); !errors.Is(err, http.ErrServerClosed) {
@@ -511,12 +553,7 @@ func (s *Server) Close(ctx context.Context) error {
 			s.faults.Close()
 		}
 		s.drainLive(ctx)
-		var errs []error
-		for _, srv := range s.servers {
-			if err := srv.Shutdown(ctx); err != nil {
-				errs = append(errs, fmt.Errorf("requests were cut off: %w", err), srv.Close())
-			}
-		}
+		errs := s.shutDown(ctx)
 		if err := s.closeLive(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("store the endpoints of live clients: %w", err))
 		}
@@ -535,8 +572,33 @@ func (s *Server) Close(ctx context.Context) error {
 	return s.err
 }
 
+// opsGoodbye is the time that requests to the ops port get when all others have ended.
+const opsGoodbye = time.Second
+
+// shutDown closes the listeners side by side, so that a slow request at one does not keep
+// another open, and waits for running requests until ctx is done. The ops port closes after
+// them: it says meanwhile that the server is alive and not ready.
+func (s *Server) shutDown(ctx context.Context) []error {
+	errs := make([]error, len(s.servers))
+	var closing sync.WaitGroup
+	for i, srv := range s.servers {
+		closing.Go(func() {
+			if err := srv.Shutdown(ctx); err != nil {
+				errs[i] = errors.Join(fmt.Errorf("requests were cut off: %w", err), srv.Close())
+			}
+		})
+	}
+	closing.Wait()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opsGoodbye)
+	defer cancel()
+	if s.ops.Shutdown(ctx) != nil {
+		errs = append(errs, s.ops.Close())
+	}
+	return errs
+}
+
 // release closes the core service and the store and removes the server's temporary
-// folder.
+// folders.
 func (s *Server) release() error {
 	var errs []error
 	if s.core != nil {
@@ -545,8 +607,10 @@ func (s *Server) release() error {
 	if s.store != nil {
 		errs = append(errs, s.store.Close())
 	}
-	if s.temp != "" {
-		errs = append(errs, os.RemoveAll(s.temp))
+	for _, dir := range []string{s.temp, s.socketFolder} {
+		if dir != "" {
+			errs = append(errs, os.RemoveAll(dir))
+		}
 	}
 	return errors.Join(errs...)
 }

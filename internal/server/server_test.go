@@ -22,6 +22,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -161,8 +162,24 @@ func (r *running) newThread(t *testing.T, bearer string) string {
 	return out.ChatThread.ID
 }
 
+// operate sends a request to the operator's API over its socket. path is below
+// admin.Prefix.
+func (r *running) operate(t *testing.T, method, path, body string) (status int, answer string) {
+	t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", r.AdminSocket)
+	}}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequest(method, "http://localhost"+admin.Prefix+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return (&running{client: &http.Client{Transport: transport}}).do(t, req)
+}
+
 func TestOpsPort(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t), Version: "v9.8.7"})
+	profiled := start(t, server.Options{Config: settings(t, "pprof", "true")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
 	s.newThread(t, bearer)
 	s.get(t, s.Endpoint+"/nothing")
@@ -178,14 +195,22 @@ func TestOpsPort(t *testing.T) {
 			`confab_requests_total{operation="none",status="404"} 1`, `confab_request_seconds_count{operation="create thread"} 1`,
 			`confab_build_info{version="v9.8.7"} 1`, `confab_batch_changes_count 2`, "confab_storage_disk_bytes", "go_goroutines",
 		}},
-		{"/debug/pprof/", 200, []string{"goroutine"}},
-		{"/debug/pprof/cmdline", 200, nil},
-		{"/debug/pprof/goroutine?debug=1", 200, []string{"goroutine profile"}},
-		{"/debug/pprof/symbol", 200, nil},
+		{"/debug/pprof/", 404, nil},
+		{"/debug/pprof/cmdline", 404, nil},
+		{"/debug/pprof/goroutine?debug=1", 404, nil},
+		{"/debug/pprof/symbol", 404, nil},
+		{"with --pprof:/debug/pprof/", 200, []string{"goroutine"}},
+		{"with --pprof:/debug/pprof/cmdline", 200, nil},
+		{"with --pprof:/debug/pprof/goroutine?debug=1", 200, []string{"goroutine profile"}},
+		{"with --pprof:/debug/pprof/symbol", 200, nil},
 		{"/identities", 404, nil},
 		{"/", 404, nil},
 	} {
-		status, body := s.get(t, s.Ops+c.path)
+		address := s.Ops + c.path
+		if path, ok := strings.CutPrefix(c.path, "with --pprof:"); ok {
+			address = profiled.Ops + path
+		}
+		status, body := s.get(t, address)
 		if status != c.status {
 			t.Errorf("%s: status %d, want %d", c.path, status, c.status)
 		}

@@ -5,9 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
+	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,22 +177,25 @@ func (r *tokenRounds) rotate() {
 		var rotating sync.WaitGroup
 		for i, n := range r.nodes {
 			rotating.Go(func() {
-				statuses[i], answers[i] = r.ask(n, "POST", "/confab/keys/secondary/rotate", "", "", nil)
+				statuses[i], answers[i] = n.operate("POST", "keys/secondary/rotate")
 			})
 		}
 		rotating.Wait()
 		won := map[uint64]communication.AccessKey{}
 		for i, answer := range answers {
-			var rotated struct {
-				Serial    uint64
-				AccessKey string
+			var all struct {
+				Keys []struct {
+					Serial    uint64
+					AccessKey string
+				}
 			}
 			if statuses[i] != 200 {
 				continue
 			}
-			if err := json.Unmarshal(answer, &rotated); err != nil {
+			if err := json.Unmarshal(answer, &all); err != nil || len(all.Keys) != 1 {
 				r.t.Fatalf("rotate: %s", answer)
 			}
+			rotated := all.Keys[0]
 			key, err := communication.NewAccessKey(rotated.AccessKey)
 			if err != nil {
 				r.t.Fatal(err)
@@ -230,6 +237,33 @@ func (r *tokenRounds) rotate() {
 		}
 	}
 	r.wantStored(serial, current)
+}
+
+// operate sends a request to the operator's API of a server, over the socket that its
+// server.json names. path is below /admin/v1/. The status is 0 if there is no answer.
+func (n *node) operate(method, path string) (status int, answer []byte) {
+	var described struct{ AdminSocket string }
+	text, err := os.ReadFile(filepath.Join(n.dir, "server.json"))
+	if err != nil || json.Unmarshal(text, &described) != nil {
+		return 0, nil
+	}
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", described.AdminSocket)
+	}}
+	defer transport.CloseIdleConnections()
+	req, err := http.NewRequest(method, "http://localhost/admin/v1/"+path, nil)
+	if err != nil {
+		panic(err)
+	}
+	res, err := (&http.Client{Transport: transport}).Do(req)
+	if err != nil {
+		return 0, nil
+	}
+	defer res.Body.Close()
+	if answer, err = io.ReadAll(res.Body); err != nil {
+		return 0, nil
+	}
+	return res.StatusCode, answer
 }
 
 // wantStored checks that the key is the stored one.

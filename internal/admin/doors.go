@@ -1,0 +1,101 @@
+package admin
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+)
+
+// A request that a door does not let in.
+var (
+	errPeer   = &refusal{http.StatusForbidden, "only the user of the server and root may use this socket"}
+	errHost   = &refusal{http.StatusForbidden, "the Host header does not name this machine: use localhost or a loopback address"}
+	errOrigin = &refusal{http.StatusForbidden, "a web page of another origin may not use the operator's API"}
+	errSecret = &refusal{http.StatusUnauthorized, "the request has no Authorization header with the operator's secret, which stands in the server.json of the data folder; access keys and user tokens are not accepted"}
+)
+
+// Socket returns the handler for requests over the Unix socket. The http.Server must use
+// ConnContext. Requests of other users than the server's and root are refused, also if the
+// permissions of the socket let them connect.
+func (h *Handler) Socket() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{Request: r, w: w, from: "socket", who: "an unknown user"}
+		p, _ := r.Context().Value(peerKey{}).(peer)
+		var refused error
+		if p.known {
+			c.who = fmt.Sprintf("uid %d, process %d", p.uid, p.pid)
+			if p.uid != 0 && int64(p.uid) != int64(os.Geteuid()) {
+				refused = errPeer
+			}
+		}
+		h.serve(c, refused)
+	})
+}
+
+// TCP returns the handler for requests over TCP. They must have the header Authorization
+// with "Bearer " and the secret, and a Host that names this machine by localhost or a
+// loopback address: a web page can make a name of its own resolve to this machine. Requests
+// of web pages of other origins are refused.
+func (h *Handler) TCP(secret string) http.Handler {
+	want := sha256.Sum256([]byte("Bearer " + secret))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c := &call{Request: r, w: w, from: r.RemoteAddr, who: "nobody"}
+		var refused error
+		got := sha256.Sum256([]byte(r.Header.Get("Authorization")))
+		switch {
+		case !loopback(r.Host):
+			refused = errHost
+		case foreign(r):
+			refused = errOrigin
+		case len(r.Header.Values("Authorization")) != 1 || subtle.ConstantTimeCompare(got[:], want[:]) == 0:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			refused = errSecret
+		default:
+			c.who = "secret"
+		}
+		h.serve(c, refused)
+	})
+}
+
+// loopback reports whether a Host header is localhost or a loopback address, with or
+// without a port.
+func loopback(host string) bool {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	host = strings.Trim(host, "[]")
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+}
+
+// foreign reports whether a browser says that a page of another origin has caused the
+// request. It is stricter than http.CrossOriginProtection, which lets a GET pass.
+func foreign(r *http.Request) bool {
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "same-origin", "none": // no browser; a page of this origin; an address that the user has typed
+	default:
+		return true
+	}
+	origin := r.Header.Get("Origin")
+	return origin != "" && origin != "http://"+r.Host
+}
+
+// peer is the process at the other end of a Unix socket.
+type peer struct {
+	known bool // the other fields are set
+	uid   uint32
+	pid   int32
+}
+
+type peerKey struct{}
+
+// ConnContext returns a context with the user and the process at the other end of a Unix
+// socket, as far as the operating system tells. It is for http.Server.ConnContext.
+func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, peerKey{}, peerOf(c))
+}

@@ -1,0 +1,278 @@
+package admin_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// routes are requests for all operations, as method and path below admin.Prefix.
+func routes(user string) [][2]string {
+	return [][2]string{
+		{"GET", "keys"}, {"POST", "keys/primary/rotate"}, {"POST", "keys/both/rotate"},
+		{"GET", "users/" + user}, {"GET", "users/" + user + "/threads"},
+		{"GET", "threads/" + url.PathEscape(nowhere)}, {"GET", "threads/" + url.PathEscape(nowhere) + "/messages"},
+		{"POST", "backup"}, {"GET", "nothing"},
+	}
+}
+
+// TestNobodyElseIsAnswered sends requests for all operations that do not come from the
+// operator, to the port of the operator's API. The access key and a user's token open
+// nothing there.
+func TestNobodyElseIsAnswered(t *testing.T) {
+	p := start(t)
+	user, token := p.newUser()
+	secret := p.info.AdminSecret
+	if len(secret) < 20 {
+		t.Fatalf("the secret has %d characters", len(secret))
+	}
+	before := p.want(200, "GET", "/admin/v1/keys", "", nil)
+	for _, route := range routes(user) {
+		for _, tt := range []struct {
+			name   string
+			key    communication.AccessKey
+			header []string
+			want   int
+		}{
+			{name: "nothing", want: 401},
+			{name: "the access key", key: p.key, want: 401},
+			{name: "the access key as a bearer", header: []string{"Authorization", "Bearer " + p.key.Text()}, want: 401},
+			{name: "a user's token", header: []string{"Authorization", "Bearer " + token}, want: 401},
+			{name: "another secret", header: []string{"Authorization", "Bearer " + secret + "x"}, want: 401},
+			{name: "an empty secret", header: []string{"Authorization", "Bearer "}, want: 401},
+			{name: "the secret twice", header: []string{"Authorization", "Bearer " + secret, "Authorization", "Bearer " + secret}, want: 401},
+			{name: "another host", header: []string{"Authorization", "Bearer " + secret, "Host", "evil.example"}, want: 403},
+			{name: "an address of another machine", header: []string{"Authorization", "Bearer " + secret, "Host", "192.0.2.1:8082"}, want: 403},
+			{name: "a page of another origin", header: []string{"Authorization", "Bearer " + secret, "Origin", "https://evil.example"}, want: 403},
+			{name: "a page without an origin", header: []string{"Authorization", "Bearer " + secret, "Origin", "null"}, want: 403},
+			{name: "a page of another port", header: []string{"Authorization", "Bearer " + secret, "Sec-Fetch-Site", "same-site"}, want: 403},
+			{name: "a page of another site", header: []string{"Authorization", "Bearer " + secret, "Sec-Fetch-Site", "cross-site"}, want: 403},
+		} {
+			status, text := p.send(p.client, p.info.Admin, tt.key, route[0], admin.Prefix+route[1], "", tt.header...)
+			var refused struct {
+				Error struct{ Code, Message string }
+			}
+			if err := json.Unmarshal([]byte(text), &refused); err != nil || status != tt.want || refused.Error.Code == "" || refused.Error.Message == "" {
+				t.Errorf("%s %s, %s: %d %s, want %d and an error", route[0], route[1], tt.name, status, text, tt.want)
+			}
+		}
+	}
+	if after := p.want(200, "GET", "/admin/v1/keys", "", nil); after != before {
+		t.Errorf("the keys were %s and are %s", before, after)
+	}
+	for _, host := range []string{"localhost", "LOCALHOST:1", "127.0.0.1", "127.0.0.2:8082", "[::1]:8082"} {
+		if status, text := p.send(p.client, p.info.Admin, communication.AccessKey{}, "GET", "/admin/v1/keys", "", "Authorization", "Bearer "+secret, "Host", host); status != 200 {
+			t.Errorf("with the secret and the host %s: %d %s", host, status, text)
+		}
+	}
+	if strings.Contains(p.log.String(), secret) {
+		t.Error("the secret is in the log")
+	}
+}
+
+// TestOtherListenersHaveNoDoor sends the operator's requests, under the present and the
+// former paths, to all other listeners.
+func TestOtherListenersHaveNoDoor(t *testing.T) {
+	p := start(t, "CONFAB_LISTEN_HTTP=localhost:0")
+	user, _ := p.newUser()
+	before := p.want(200, "GET", "/admin/v1/keys", "", nil)
+	for _, base := range []string{p.info.Endpoint, p.info.HTTP, p.info.Ops} {
+		for _, prefix := range []string{admin.Prefix, "/confab/"} {
+			for _, route := range routes(user) {
+				if status, text := p.send(p.client, base, p.key, route[0], prefix+route[1], ""); status != 404 {
+					t.Errorf("%s %s%s%s: %d %s, want 404", route[0], base, prefix, route[1], status, text)
+				}
+			}
+		}
+	}
+	if status, text := p.operate("GET", "/confab/keys", ""); status != 404 {
+		t.Errorf("/confab/keys on the socket: %d %s, want 404", status, text)
+	}
+	if after := p.want(200, "GET", "/admin/v1/keys", "", nil); after != before {
+		t.Errorf("the keys were %s and are %s", before, after)
+	}
+}
+
+// TestARotationCannotBeRepeated checks that who has the primary key, and a copy of a
+// request that was signed with it, does not learn the secondary key.
+func TestARotationCannotBeRepeated(t *testing.T) {
+	p := start(t)
+	leaked := p.key
+	var both admin.Rotation
+	p.want(200, "POST", "/admin/v1/keys/both/rotate", "", &both)
+	if len(both.Keys) != 2 || both.Failed != "" || both.Keys[0].Name != "primary" || both.Keys[1].Name != "secondary" ||
+		both.Keys[0].Serial != 2 || both.Keys[1].Serial != 2 || both.Keys[0].AccessKey == both.Keys[1].AccessKey {
+		t.Fatalf("rotated %d keys, failed %q", len(both.Keys), both.Failed)
+	}
+	for _, path := range []string{"/confab/keys/secondary/rotate", "/admin/v1/keys/secondary/rotate"} {
+		for range 2 {
+			if status, text := p.call(leaked, "POST", path, ""); status != 404 || strings.Contains(text, "accessKey") {
+				t.Errorf("%s with the leaked key: %d, want 404", path, status)
+			}
+		}
+	}
+	if status, _ := p.call(leaked, "POST", "/identities?api-version=2023-10-01", "{}"); status != 401 {
+		t.Errorf("the leaked key creates a user: %d, want 401", status)
+	}
+	for i, k := range both.Keys {
+		key, err := communication.NewAccessKey(k.AccessKey)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status, text := p.call(key, "POST", "/identities?api-version=2023-10-01", "{}"); status != 201 {
+			t.Errorf("new key %d creates a user: %d %s, want 201", i, status, text)
+		}
+	}
+}
+
+// TestContentNeedsPermission reads the messages of a thread as the operator, with the
+// defaults of a production server and of a development server, and with the setting.
+func TestContentNeedsPermission(t *testing.T) {
+	const text = "a text for its members"
+	for _, tt := range []struct {
+		name string
+		env  []string
+		want int
+	}{
+		{"production", nil, 403},
+		{"production, allowed", []string{"CONFAB_ADMIN_READS_MESSAGES=true"}, 200},
+		{"development", []string{"CONFAB_DEV=true"}, 200},
+		{"development, not allowed", []string{"CONFAB_DEV=true", "CONFAB_ADMIN_READS_MESSAGES=false"}, 403},
+	} {
+		p := start(t, tt.env...)
+		id, token := p.newUser()
+		status, thread := p.newThread(token)
+		if status != 201 {
+			t.Fatalf("%s: create a thread: %d", tt.name, status)
+		}
+		if status, body := p.call(communication.AccessKey{}, "POST", "/chat/threads/"+url.PathEscape(thread)+"/messages?api-version=2021-09-07",
+			fmt.Sprintf(`{"content":%q}`, text), "Authorization", "Bearer "+token); status != 201 {
+			t.Fatalf("%s: send: %d %s", tt.name, status, body)
+		}
+		path := admin.Prefix + "threads/" + url.PathEscape(thread) + "/messages"
+		status, body := p.operate("GET", path, "")
+		if status != tt.want || strings.Contains(body, text) != (tt.want == 200) {
+			t.Errorf("%s: %d %s, want %d", tt.name, status, body, tt.want)
+		}
+		if strings.Contains(p.log.String(), text) {
+			t.Errorf("%s: the content is in the log", tt.name)
+		}
+		if tt.want != 200 {
+			continue
+		}
+		var page admin.Messages
+		if err := json.Unmarshal([]byte(body), &page); err != nil || len(page.Messages) == 0 || page.Messages[0].Content != text || page.Messages[0].Sender != id {
+			t.Fatalf("%s: %v, %s", tt.name, err, body)
+		}
+		var older admin.Messages
+		p.want(200, "GET", fmt.Sprintf("%s?before=%d", path, page.Messages[0].Sequence), "", &older)
+		if diff := cmp.Diff(page.Messages[1:], older.Messages); diff != "" {
+			t.Errorf("%s: the messages before the newest (-want +got):\n%s", tt.name, diff)
+		}
+		p.want(400, "GET", path+"?before=x", "", nil)
+		p.want(404, "GET", admin.Prefix+"threads/"+url.PathEscape(nowhere)+"/messages", "", nil)
+	}
+}
+
+// record is what the tests compare of a line in the log about an operator's request.
+type record struct {
+	Msg, Who, From, Operation, Target, Outcome string
+	Status                                     int
+}
+
+// records returns the lines in the log about the operator's requests.
+func (p *place) records() (all []record) {
+	p.Helper()
+	for line := range strings.Lines(p.log.String()) {
+		var r record
+		if err := json.Unmarshal([]byte(line), &r); err != nil {
+			p.Fatalf("%s: %v", line, err)
+		}
+		if r.Msg == "operator" {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// TestEachCallIsLogged checks that each request leaves one record, whatever becomes of it.
+func TestEachCallIsLogged(t *testing.T) {
+	p := start(t)
+	user, _ := p.newUser()
+	me := fmt.Sprintf("uid %d, process %d", os.Geteuid(), os.Getpid())
+	p.want(200, "GET", "/admin/v1/keys", "", nil)
+	p.want(200, "POST", "/admin/v1/keys/secondary/rotate", "", nil)
+	p.want(404, "POST", "/admin/v1/keys/third/rotate", "", nil)
+	p.want(200, "GET", "/admin/v1/users/"+user, "", nil)
+	p.want(404, "GET", "/admin/v1/nothing", "", nil)
+	p.want(403, "GET", "/admin/v1/threads/"+url.PathEscape(nowhere)+"/messages", "", nil)
+	p.want(400, "GET", "/admin/v1/keys", strings.Repeat(" ", 5000), nil)
+	p.want(400, "GET", "/admin/v1/users/"+strings.Repeat("9", 5000), "", nil)
+	p.want(409, "POST", "/admin/v1/backup", `{"to":"/backups/today","proof":"x"}`, nil)
+	for _, header := range [][]string{{}, {"Authorization", "Bearer " + p.info.AdminSecret}, {"Host", "evil.example"}} {
+		p.send(p.client, p.info.Admin, communication.AccessKey{}, "GET", "/admin/v1/keys", "", header...)
+	}
+	got := p.records()
+	for i := range got {
+		if got[i].Target != "" && len(got[i].Target) > 600 {
+			t.Errorf("record %d has a target of %d bytes", i, len(got[i].Target))
+		}
+		if i == 7 {
+			got[i].Target = got[i].Target[:3]
+			got[i].Outcome = "an identifier"
+		}
+		if got[i].From != "socket" {
+			if !strings.HasPrefix(got[i].From, "127.0.0.1:") && !strings.HasPrefix(got[i].From, "[::1]:") {
+				t.Errorf("record %d is from %q", i, got[i].From)
+			}
+			got[i].From = "port"
+		}
+	}
+	want := []record{
+		{"operator", me, "socket", "list keys", "", "done", 200},
+		{"operator", me, "socket", "rotate key", "secondary", "done", 200},
+		{"operator", me, "socket", "rotate key", "third", admin.ErrNoKey.Error(), 404},
+		{"operator", me, "socket", "show user", user, "done", 200},
+		{"operator", me, "socket", "unknown", "GET /admin/v1/nothing", "there is nothing at this path", 404},
+		{"operator", me, "socket", "read messages", nowhere, "this server does not show the content of messages to its operator: start it with --admin-reads-messages to allow that", 403},
+		{"operator", me, "socket", "list keys", "", "the body cannot be read or is too long", 400},
+		{"operator", me, "socket", "show user", "999", "an identifier", 400},
+		{"operator", me, "socket", "backup", "/backups/today", admin.ErrBackup.Error() + ": this server keeps its data in memory", 409},
+		{"operator", "nobody", "port", "list keys", "", "the request has no Authorization header with the operator's secret, which stands in the server.json of the data folder; access keys and user tokens are not accepted", 401},
+		{"operator", "secret", "port", "list keys", "", "done", 200},
+		{"operator", "nobody", "port", "list keys", "", "the Host header does not name this machine: use localhost or a loopback address", 403},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
+// TestSocketIsPrivate checks the permissions of the socket, and that it is gone after the
+// server was closed.
+func TestSocketIsPrivate(t *testing.T) {
+	p := start(t, "CONFAB_DATA="+t.TempDir())
+	st, err := os.Stat(p.info.AdminSocket)
+	if err != nil || st.Mode().Perm() != 0o600 || st.Mode()&os.ModeSocket == 0 {
+		t.Errorf("%s: %v, %v; want a socket with mode 0600", p.info.AdminSocket, st, err)
+	}
+	if status, _ := p.operate(http.MethodGet, "/admin/v1/keys", ""); status != 200 {
+		t.Errorf("status %d", status)
+	}
+	p.client.CloseIdleConnections()
+	p.socket.CloseIdleConnections()
+	if err := p.server.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(p.info.AdminSocket); !os.IsNotExist(err) {
+		t.Errorf("after the end of the server: %v", err)
+	}
+}
