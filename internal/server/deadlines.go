@@ -14,7 +14,7 @@ const operatorBodyTime = 5 * time.Second
 // it to next. The deadline holds also if next does not read the body: net/http reads what
 // is left of it before it sends the response, and would wait for a slow client without
 // end. It ends when the body was read; otherwise the request's context would end with it.
-// A package can set an earlier one, as the protocols for live events do.
+// Package rest and the protocols for live events replace the deadline by their own.
 func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {

@@ -157,6 +157,32 @@ func TestListenersCloseSideBySide(t *testing.T) {
 	}
 }
 
+// TestCloseDoesNotWaitForBodies closes a server while requests at all its listeners without
+// TLS wait for bodies that never come. It checks that Close ends with their deadlines.
+func TestCloseDoesNotWaitForBodies(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "listen-admin", "localhost:0", "body-timeout", "2s")})
+	for _, r := range []struct{ network, address, request string }{
+		{"tcp", hostOf(t, s.HTTP), "POST /dev/clock"},
+		{"tcp", hostOf(t, s.Ops), "GET /metrics"},
+		{"tcp", hostOf(t, s.Admin), "POST " + admin.Prefix + "keys/primary/rotate"},
+		{"unix", s.AdminSocket, "POST " + admin.Prefix + "keys/primary/rotate"},
+	} {
+		conn, err := net.Dial(r.network, r.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 10\r\n\r\n", r.request, s.AdminSecret)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), bodyPatience)
+	defer cancel()
+	began := time.Now()
+	if err := s.Close(ctx); err != nil {
+		t.Errorf("close: %v after %v", err, time.Since(began))
+	}
+	t.Logf("closed after %v", time.Since(began).Round(time.Millisecond))
+}
+
 // TestOpsHost sends requests with names of other machines to the ops port, as a web page
 // does whose name was made to resolve to this machine.
 func TestOpsHost(t *testing.T) {
