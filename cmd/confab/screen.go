@@ -47,7 +47,7 @@ func (f facts) state() string {
 // open returns the addresses of the listeners that other machines can reach.
 func (f facts) open() []string {
 	var open []string
-	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} {
+	for _, addr := range []string{f.cfg.Listen, f.cfg.ListenHTTP, f.cfg.ListenOps} { // listen-admin is on loopback
 		if addr != "" && !config.Loopback(addr) {
 			open = append(open, addr)
 		}
@@ -69,7 +69,11 @@ func (f facts) log(l *slog.Logger) {
 	if f.Ops != "" {
 		l.Info("ops", "url", f.Ops)
 	}
-	l.Info("operator", "socket", f.AdminSocket, "url", f.Admin)
+	door := []any{"socket", f.AdminSocket}
+	if f.Admin != "" {
+		door = append(door, "url", f.Admin)
+	}
+	l.Info("operator's door", door...)
 	l.Info("data", "path", f.Data, "state", f.state())
 	l.Info("limits", "profile", f.cfg.Limits.String())
 	l.Info("connections", "most", f.Connections, "per_address", f.cfg.ConnectionsPerAddress)

@@ -54,12 +54,12 @@ func wantFree(t *testing.T, address string) {
 }
 
 func TestBusyPort(t *testing.T) {
-	for _, setting := range []string{"listen", "listen-http", "listen-ops"} {
+	for _, setting := range []string{"listen", "listen-http", "listen-ops", "listen-admin"} {
 		for _, host := range []string{"127.0.0.1", "::1"} {
 			t.Run(setting+" on "+host, func(t *testing.T) {
 				_, port, _ := net.SplitHostPort(occupy(t, host))
 				dir := filepath.Join(t.TempDir(), "data")
-				others := map[string]string{"listen": free(t), "listen-http": free(t), "listen-ops": free(t)}
+				others := map[string]string{"listen": free(t), "listen-http": free(t), "listen-ops": free(t), "listen-admin": free(t)}
 				pairs := []string{"data", dir}
 				for name, address := range others {
 					if name == setting {
@@ -91,13 +91,13 @@ func TestBusyPort(t *testing.T) {
 	}
 }
 
-// TestBusyOpsPortOfDevelopment checks that a development server uses another ops port if
-// the default one is in use.
-func TestBusyOpsPortOfDevelopment(t *testing.T) {
+// TestBusyPortsOfOperators checks that a development server uses other ports for operators
+// if the default ones are in use.
+func TestBusyPortsOfOperators(t *testing.T) {
 	_, port, _ := net.SplitHostPort(occupy(t, "127.0.0.1"))
 	c, err := config.Load(config.Input{
 		Environ:  []string{"CONFAB_DEV=true", "CONFAB_DATA=memory:", "CONFAB_LISTEN=localhost:0", "CONFAB_LISTEN_HTTP=off"},
-		Defaults: map[string]string{"listen-ops": "localhost:" + port},
+		Defaults: map[string]string{"listen-ops": "localhost:" + port, "listen-admin": "localhost:" + port},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +105,9 @@ func TestBusyOpsPortOfDevelopment(t *testing.T) {
 	s := start(t, server.Options{Config: c})
 	if status, body := s.get(t, s.Ops+"/readyz"); status != 200 || strings.HasSuffix(s.Ops, ":"+port) {
 		t.Errorf("%s/readyz: %d %s", s.Ops, status, body)
+	}
+	if status, body := s.get(t, s.Admin+"/admin/v1/keys"); status != 401 || strings.HasSuffix(s.Admin, ":"+port) || s.Admin == s.Ops {
+		t.Errorf("%s/admin/v1/keys without the secret: %d %s", s.Admin, status, body)
 	}
 }
 

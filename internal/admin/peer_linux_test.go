@@ -1,0 +1,68 @@
+package admin_test
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestOtherUsersAreRefused connects to the socket as another user, after its permissions
+// and those of its folder were opened.
+func TestOtherUsersAreRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can connect as another user")
+	}
+	dir, err := os.MkdirTemp("", "confab-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	data := filepath.Join(dir, "data")
+	p := start(t, "CONFAB_DATA="+data)
+	for name, mode := range map[string]os.FileMode{dir: 0o755, data: 0o755, p.info.AdminSocket: 0o666} {
+		if err := os.Chmod(name, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const nobody = 65534
+	type dialed struct {
+		conn net.Conn
+		err  error
+	}
+	connected := make(chan dialed)
+	go func() {
+		// The thread changes its user, and ends with the goroutine because it stays locked.
+		runtime.LockOSThread()
+		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
+			connected <- dialed{nil, errno}
+			return
+		}
+		conn, err := net.Dial("unix", p.info.AdminSocket)
+		connected <- dialed{conn, err}
+	}()
+	got := <-connected
+	if got.err != nil {
+		t.Fatalf("connect as user %d: %v", nobody, got.err)
+	}
+	defer got.conn.Close()
+	fmt.Fprintf(got.conn, "POST /admin/v1/keys/primary/rotate HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")
+	resp, err := http.ReadResponse(bufio.NewReader(got.conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 403 || len(p.primary) != 0 {
+		t.Errorf("another user's request: %s, want 403", resp.Status)
+	}
+	records := p.records()
+	if len(records) != 1 || !strings.HasPrefix(records[0].Who, fmt.Sprintf("uid %d, ", nobody)) || records[0].Status != 403 {
+		t.Errorf("records %+v", records)
+	}
+}
