@@ -51,7 +51,11 @@ is shown.`,
 func (s shownKeys) text() string {
 	var b strings.Builder
 	for _, k := range s.Keys {
-		fmt.Fprintf(&b, "%-10s serial %d  %s\n", k.Name, k.Serial, liveTokens(k.LiveTokens))
+		from := ""
+		if k.Configured {
+			from = "; it stands in the server's settings"
+		}
+		fmt.Fprintf(&b, "%-10s serial %d  %s%s\n", k.Name, k.Serial, liveTokens(k.LiveTokens), from)
 	}
 	if s.ConnectionString != "" {
 		fmt.Fprintf(&b, "%-10s %s\n", "connect", s.ConnectionString)

@@ -2,7 +2,11 @@ package server
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 
@@ -94,6 +98,40 @@ func TestRotationsAtOnce(t *testing.T) {
 		servers[0].wantKeys(t, "the first server")
 		servers[1].wantKeys(t, "the second server")
 	}
+}
+
+// TestRotateBothBesideAnotherServer rotates both keys through the operator's API while
+// another server rotates one of them. The client must get the key that was made, and learn
+// that the other one was not.
+func TestRotateBothBesideAnotherServer(t *testing.T) {
+	s := keyStore(t)
+	here, other := keyringOn(t, s), keyringOn(t, s)
+	both := func(k *keyring) *httptest.ResponseRecorder {
+		r := httptest.NewRequest("POST", "http://localhost"+admin.Prefix+"keys/both/rotate", nil)
+		r.Header.Set("Authorization", "Bearer secret")
+		w := httptest.NewRecorder()
+		admin.New(admin.Options{Keys: k, Logger: slog.New(slog.DiscardHandler)}).TCP("secret").ServeHTTP(w, r)
+		return w
+	}
+	if _, _, err := other.Rotate(t.Context(), "secondary"); err != nil {
+		t.Fatal(err)
+	}
+	w := both(here)
+	var got admin.Rotation
+	if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || len(got.Keys) != 1 {
+		t.Fatalf("%d, %v, %d keys", w.Code, err, len(got.Keys))
+	}
+	if k := got.Keys[0]; k.Name != "primary" || k.Serial != 3 || k.AccessKey != here.Keys()[0].Text() {
+		t.Errorf("the %s key with serial %d, want the new primary one", k.Name, k.Serial)
+	}
+	if want := "the secondary key was not replaced: another server has replaced the secondary key meanwhile: its serial is now 3"; !strings.HasPrefix(got.Failed, want) {
+		t.Errorf("failed: %q, want %q", got.Failed, want)
+	}
+	here.wantKeys(t, "this server")
+	if w := both(other); w.Code != 409 || strings.Contains(w.Body.String(), "accessKey") {
+		t.Errorf("the other server, whose primary key is old: %d, want 409", w.Code)
+	}
+	other.wantKeys(t, "the other server")
 }
 
 // staleStore returns an older resource than the store has.
