@@ -50,3 +50,6 @@ func (s *Service) Forget(u User) {
 func (s *Service) RefreshUsers(ctx context.Context) error {
 	return s.refreshUsers(ctx)
 }
+
+// CleanHTML returns an HTML message without what is not allowed in one.
+func CleanHTML(s string, images bool) string { return cleanHTML(s, images) }

@@ -1,15 +1,481 @@
 package core
 
-import (
-	"sync"
+import "strings"
 
-	"github.com/microcosm-cc/bluemonday"
-)
+// MaxHTMLGrowth bounds what cleaning adds to an HTML message: the cleaned text has at most
+// this many bytes for each byte of the original. A text of & alone, each of which becomes
+// &amp;, reaches it.
+const MaxHTMLGrowth = 5
 
-// htmlPolicy is bluemonday's policy for user-generated content. It allows formatting,
-// links and images, and removes scripts, styles, forms and embedded documents.
-var htmlPolicy = sync.OnceValue(bluemonday.UGCPolicy)
+// cleanHTML returns an HTML message without everything that the policy below does not allow
+// (docs/contract/chat.md §4.1). It fails with a BadRequest if the message had something and
+// only white space remains.
+func (s *Service) cleanHTML(content string) (string, error) {
+	cleaned := cleanHTML(content, s.htmlImages)
+	if cleaned != content && strings.TrimSpace(cleaned) == "" {
+		return "", Invalid("content", "The content field has no HTML that is allowed in a message.")
+	}
+	return cleaned, nil
+}
 
-// cleanHTML removes everything from an HTML message that htmlPolicy does not allow
-// (docs/contract/chat.md §4.1).
-func cleanHTML(s string) string { return htmlPolicy().Sanitize(s) }
+// htmlValue reports whether an attribute may have a value. It gets the value with its
+// character references.
+type htmlValue = func(string) bool
+
+// htmlAttribute is an attribute that an element may have.
+type htmlAttribute struct {
+	name  string // in lower case
+	value htmlValue
+}
+
+// htmlElements are the elements that a message may have, each with its attributes beside
+// htmlGlobal. Missing on purpose: what runs or embeds something (script, iframe, object,
+// svg, math), what changes the page (style, base, form), and every name and id, maps
+// included, since an id of a message can take the place of the page's own. A mention
+// (msft-mention) is the exception: Microsoft's UI library finds the user by its id.
+var htmlElements = func() map[string][]htmlAttribute {
+	elements := map[string][]htmlAttribute{
+		"a":            {{"href", isLink}, {"rel", isWords}},
+		"blockquote":   {{"cite", isLink}},
+		"q":            {{"cite", isLink}},
+		"del":          {{"cite", isLink}, {"datetime", isTime}},
+		"ins":          {{"cite", isLink}, {"datetime", isTime}},
+		"time":         {{"datetime", isTime}},
+		"details":      {{"open", isWords}},
+		"img":          {{"src", isImage}, {"alt", isText}, {"width", isSize}, {"height", isSize}, {"align", isWords}},
+		"ol":           {{"type", isNumber}, {"start", isNumber}, {"reversed", isWords}},
+		"ul":           {{"type", isWords}},
+		"li":           {{"type", isNumber}, {"value", isNumber}},
+		"meter":        {{"value", isNumber}, {"min", isNumber}, {"max", isNumber}, {"low", isNumber}, {"high", isNumber}, {"optimum", isNumber}},
+		"progress":     {{"value", isNumber}, {"max", isNumber}},
+		"msft-mention": {{"id", isMentionID}},
+	}
+	for _, name := range strings.Fields(`abbr acronym article aside b bdi bdo br caption cite code dd dfn div dl dt em
+		figcaption figure footer h1 h2 h3 h4 h5 h6 header hgroup hr i mark p pre rp rt ruby s samp section small span
+		strike strong sub summary sup tt u var wbr`) {
+		elements[name] = nil
+	}
+	for _, name := range strings.Fields("table tbody thead tfoot tr td th col colgroup") {
+		elements[name] = []htmlAttribute{{"align", isWords}, {"valign", isWords}, {"width", isSize}, {"height", isSize},
+			{"span", isNumber}, {"colspan", isNumber}, {"rowspan", isNumber}, {"scope", isWords}, {"nowrap", isWords},
+			{"abbr", isText}, {"summary", isText}}
+	}
+	for name := range elements {
+		elements[name] = append(elements[name], htmlGlobal...)
+	}
+	return elements
+}()
+
+// htmlGlobal are the attributes that every element may have.
+var htmlGlobal = []htmlAttribute{{"dir", isWords}, {"lang", isWords}, {"title", isText}}
+
+// htmlDropped are the elements that go with their content, which is no text for people.
+var htmlDropped = map[string]bool{
+	"script": true, "style": true, "iframe": true, "noembed": true, "noframes": true, "noscript": true, "object": true,
+}
+
+// longestElement is the number of bytes of the longest name in htmlElements and htmlDropped.
+const longestElement = len("msft-mention")
+
+// cleanHTML returns s without everything that htmlElements does not allow. It removes and
+// does not rewrite: what remains is spelled as it was sent, except that <, > and & in text
+// become character references, values of attributes get quotation marks if they had none,
+// and white space in tags becomes one blank.
+//
+// Its safety does not depend on reading s as a browser does: it writes only tags of
+// htmlElements whose values are quoted, and no other < or >. It takes time in proportion to
+// len(s). A second call changes nothing.
+func cleanHTML(s string, images bool) string {
+	c := cleaner{in: s, images: images}
+	for c.at < len(s) {
+		c.text()
+		if c.at < len(s) {
+			c.markup()
+		}
+	}
+	if !c.changed {
+		return s
+	}
+	c.out.WriteString(s[c.copied:])
+	return c.out.String()
+}
+
+// cleaner is the state of cleanHTML. Bytes of in before copied were written to out or
+// removed; those from copied to at stay as they are.
+type cleaner struct {
+	in      string
+	at      int
+	copied  int
+	changed bool
+	out     strings.Builder
+	kept    []byte // buffer for a tag
+	images  bool
+}
+
+// replace writes text in the place of in[c.at:end] and moves on to end.
+func (c *cleaner) replace(end int, text string) {
+	if !c.changed {
+		c.changed = true
+		rest := c.in[c.at:]
+		c.out.Grow(len(c.in) + 4*strings.Count(rest, "&") + 3*strings.Count(rest, ">") + 3*strings.Count(rest, "<")) // more than it takes, mostly
+	}
+	if c.copied < c.at {
+		c.out.WriteString(c.in[c.copied:c.at])
+	}
+	c.out.WriteString(text)
+	c.at, c.copied = end, end
+}
+
+// text moves over text until the next tag or comment, and escapes what text must not have.
+func (c *cleaner) text() {
+	for ; c.at < len(c.in); c.at++ {
+		switch c.in[c.at] {
+		case '<':
+			if c.at+1 < len(c.in) {
+				if b := c.in[c.at+1]; isLetter(b) || b == '/' || b == '!' || b == '?' {
+					return
+				}
+			}
+			c.replace(c.at+1, "&lt;")
+			c.at--
+		case '>':
+			c.replace(c.at+1, "&gt;")
+			c.at--
+		case '&':
+			if end := referenceEnd(c.in, c.at); end > 0 {
+				c.at = end - 1
+			} else {
+				c.replace(c.at+1, "&amp;")
+				c.at--
+			}
+		}
+	}
+}
+
+// referenceEnd returns the end of the character reference at s[at], such as &lt; or &#60;,
+// or 0 if the & there begins none. A reference without its semicolon is none: browsers read
+// a few of them, and it is safe to show them as they are.
+func referenceEnd(s string, at int) int {
+	i := at + 1
+	if i < len(s) && s[i] == '#' {
+		i++
+	}
+	begin := i
+	for i < len(s) && isAlphanumeric(s[i]) {
+		i++
+	}
+	if i == begin || i == len(s) || s[i] != ';' {
+		return 0
+	}
+	return i + 1
+}
+
+// markup moves over the tag or comment at c.at.
+func (c *cleaner) markup() {
+	rest := c.in[c.at:]
+	switch {
+	case isLetter(rest[1]):
+		c.tag(c.at + 1)
+	case len(rest) > 2 && rest[1] == '/' && isLetter(rest[2]):
+		c.tag(c.at + 2)
+	case strings.HasPrefix(rest, "<!--"):
+		c.replace(commentEnd(c.in, c.at+4), "")
+	case rest == "</":
+		c.replace(c.at+1, "&lt;")
+	default: // a comment to a browser
+		end := strings.IndexByte(rest, '>') + 1
+		if end == 0 {
+			end = len(rest)
+		}
+		c.replace(c.at+end, "")
+	}
+}
+
+// commentEnd returns the end of a comment whose text begins at s[at], after <!--. The two
+// dashes there may be those that end it.
+func commentEnd(s string, at int) int {
+	for i := at; ; i++ {
+		next := strings.IndexByte(s[i:], '>')
+		if next < 0 {
+			return len(s)
+		}
+		i += next
+		if s[i-2:i] == "--" || i-3 >= at && s[i-3:i] == "--!" {
+			return i + 1
+		}
+	}
+}
+
+// tag moves over the tag at c.at, whose name begins at name, and writes what is allowed of
+// it. As in a browser, a tag that does not end takes all that follows with it.
+func (c *cleaner) tag(name int) {
+	in := c.in
+	i := name
+	for i < len(in) && !isSpace(in[i]) && in[i] != '/' && in[i] != '>' {
+		i++
+	}
+	spelled := in[name:i]
+	var lower [longestElement]byte
+	key := lowered(lower[:], spelled)
+	attributes, allowed := htmlElements[string(key)]
+	img := string(key) == "img"
+	if img && !c.images {
+		allowed = false
+	}
+	closing := name == c.at+2
+	if allowed && !img && i < len(in) && in[i] == '>' { // most tags
+		c.at = i + 1
+		return
+	}
+	kept := append(c.kept[:0], in[c.at:i]...)
+	slash := false  // the tag ends in />
+	var seen uint32 // bit i: the element has attributes[i] already
+	for {
+		begin := i
+		for i < len(in) && (isSpace(in[i]) || in[i] == '/') {
+			i++
+		}
+		if i == len(in) {
+			c.replace(len(in), "")
+			return
+		}
+		if in[i] == '>' {
+			slash = i > begin && in[i-1] == '/'
+			if slash && i-1 > begin && !closing {
+				kept = append(kept, ' ')
+			}
+			i++
+			break
+		}
+		var a htmlSpelling
+		if a, i = readAttribute(in, i); i == len(in) {
+			c.replace(len(in), "")
+			return
+		}
+		if allowed && !closing {
+			kept = a.appendTo(kept, attributes, &seen)
+		}
+	}
+	if slash && !closing {
+		kept = append(kept, '/')
+	}
+	kept = append(kept, '>')
+	c.kept = kept
+	switch {
+	case allowed && img && !closing && seen&1 == 0: // no src is left
+		c.replace(i, "")
+	case allowed && string(kept) == in[c.at:i]:
+		c.at = i
+	case allowed:
+		c.replace(i, string(kept))
+	case !closing && htmlDropped[string(key)]:
+		c.replace(closeEnd(in, i, spelled), "")
+	default:
+		c.replace(i, "")
+	}
+}
+
+// closeEnd returns the end of the tag that closes the element of this name, at or after
+// s[at], or len(s) if there is none.
+func closeEnd(s string, at int, name string) int {
+	for {
+		i := strings.Index(s[at:], "</")
+		if i < 0 {
+			return len(s)
+		}
+		at += i + 2
+		if end := at + len(name); end < len(s) && strings.EqualFold(s[at:end], name) && (isSpace(s[end]) || s[end] == '/' || s[end] == '>') {
+			if i := strings.IndexByte(s[end:], '>'); i >= 0 {
+				return end + i + 1
+			}
+			return len(s)
+		}
+	}
+}
+
+// htmlSpelling is an attribute as it was sent.
+type htmlSpelling struct {
+	name, value string
+	quote       byte // " or ' or 0
+	valued      bool // it has a value
+}
+
+// readAttribute returns the attribute at s[at], and where it ends. It returns len(s) if the
+// attribute does not end, or nothing follows it.
+func readAttribute(s string, at int) (a htmlSpelling, end int) {
+	i := at + 1 // a name may begin with =
+	for i < len(s) && !isSpace(s[i]) && s[i] != '/' && s[i] != '>' && s[i] != '=' {
+		i++
+	}
+	a.name = s[at:i]
+	next := skipSpace(s, i)
+	if next == len(s) || s[next] != '=' {
+		return a, i
+	}
+	a.valued = true
+	i = skipSpace(s, next+1)
+	if i == len(s) || s[i] == '>' {
+		return a, i
+	}
+	if s[i] == '"' || s[i] == '\'' {
+		a.quote = s[i]
+		n := strings.IndexByte(s[i+1:], a.quote)
+		if n < 0 {
+			return a, len(s)
+		}
+		a.value = s[i+1 : i+1+n]
+		return a, i + n + 2
+	}
+	begin := i
+	for i < len(s) && !isSpace(s[i]) && s[i] != '>' {
+		i++
+	}
+	a.value = s[begin:i]
+	return a, i
+}
+
+// appendTo appends the attribute to a tag if it is one of those that are allowed, has a
+// good value, and is the first of its name.
+func (a htmlSpelling) appendTo(tag []byte, allowed []htmlAttribute, seen *uint32) []byte {
+	for i := range allowed {
+		want := &allowed[i]
+		if len(want.name) != len(a.name) || want.name[0] != a.name[0]|0x20 || !strings.EqualFold(want.name, a.name) {
+			continue
+		}
+		if *seen&(1<<i) != 0 {
+			return tag
+		}
+		before := len(tag)
+		tag = append(append(tag, ' '), a.name...)
+		if !a.valued {
+			if !want.value("") {
+				return tag[:before]
+			}
+			*seen |= 1 << i
+			return tag
+		}
+		quote := a.quote
+		if quote == 0 {
+			quote = '"'
+		}
+		tag = append(tag, '=', quote)
+		begin := len(tag)
+		tag = appendValue(tag, a.value, quote)
+		if !want.value(string(tag[begin:])) { // as it is stored, so that it is good the next time too
+			return tag[:before]
+		}
+		*seen |= 1 << i
+		return append(tag, quote)
+	}
+	return tag
+}
+
+// appendValue appends the value of an attribute to a tag, escaped for quotation marks of this
+// kind.
+func appendValue(tag []byte, value string, quote byte) []byte {
+	for i := range len(value) {
+		switch b := value[i]; b {
+		case '<':
+			tag = append(tag, "&lt;"...)
+		case '>':
+			tag = append(tag, "&gt;"...)
+		case quote: // it had no quotation marks around it
+			tag = append(tag, "&#34;"...)
+		default:
+			tag = append(tag, b)
+		}
+	}
+	return tag
+}
+
+// isLink reports whether a value is a URL of the web or of mail, or a relative one. It
+// reads no character references: a URL whose scheme is hidden in some is none.
+func isLink(v string) bool {
+	v = strings.Trim(v, " \t\r\n\f")
+	for _, scheme := range []string{"https://", "http://", "mailto:"} {
+		if hasPrefixFold(v, scheme) {
+			return true
+		}
+	}
+	first, _, _ := strings.Cut(v, "/")
+	for i := range len(first) {
+		switch b := first[i]; {
+		case b == '?' || b == '#':
+			return true
+		case b <= ' ' || b == ':' || b == '&' || b == '\\' || b == 0x7f:
+			return false
+		}
+	}
+	return true
+}
+
+// isImage reports whether a value is an https URL.
+func isImage(v string) bool { return hasPrefixFold(strings.Trim(v, " \t\r\n\f"), "https://") }
+
+// isMentionID reports whether a value may be the id of the user in a mention: any text of
+// up to 256 bytes without white space, since an app chooses these ids.
+func isMentionID(v string) bool {
+	return v != "" && len(v) <= 256 && !strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f })
+}
+
+func isText(string) bool { return true }
+
+// isWords reports whether a value has letters, digits, blanks, - and _ only, and is short.
+func isWords(v string) bool { return short(v, " -_") }
+
+// isNumber reports whether a value may be a number, or the letter that numbers a list.
+func isNumber(v string) bool { return short(v, "+-.") }
+
+// isSize reports whether a value may be a number of pixels or a percentage.
+func isSize(v string) bool { return short(v, "%.") }
+
+// isTime reports whether a value may be a date or a time.
+func isTime(v string) bool { return short(v, " +-.:") }
+
+// short reports whether a value has at most 100 bytes: letters, digits, and those in more.
+func short(v, more string) bool {
+	if len(v) > 100 {
+		return false
+	}
+	for i := range len(v) {
+		if !isAlphanumeric(v[i]) && strings.IndexByte(more, v[i]) < 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// lowered writes the lower case of name to buffer, and returns it. It returns nil if the
+// name is longer than the buffer.
+func lowered(buffer []byte, name string) []byte {
+	if len(name) > len(buffer) {
+		return nil
+	}
+	for i := range len(name) {
+		b := name[i]
+		if 'A' <= b && b <= 'Z' {
+			b += 'a' - 'A'
+		}
+		buffer[i] = b
+	}
+	return buffer[:len(name)]
+}
+
+func hasPrefixFold(s, prefix string) bool {
+	return len(s) >= len(prefix) && strings.EqualFold(s[:len(prefix)], prefix)
+}
+
+func skipSpace(s string, i int) int {
+	for i < len(s) && isSpace(s[i]) {
+		i++
+	}
+	return i
+}
+
+func isSpace(b byte) bool {
+	return b == ' ' || b == '\t' || b == '\n' || b == '\r' || b == '\f'
+}
+
+func isLetter(b byte) bool { return 'a' <= b|0x20 && b|0x20 <= 'z' }
+
+func isAlphanumeric(b byte) bool { return isLetter(b) || '0' <= b && b <= '9' }

@@ -92,7 +92,11 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 		return 0, err
 	}
 	if cmd.Kind == HTML {
-		cmd.Content = cleanHTML(cmd.Content)
+		cleaned, err := s.cleanHTML(cmd.Content)
+		if err != nil {
+			return 0, err
+		}
+		cmd.Content = cleaned
 	}
 	if err := s.limits.checkContent(cmd.Content); err != nil { // what is stored counts
 		return 0, err
@@ -169,7 +173,7 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 	}
 	// Clean the HTML only once: the decision may run again while the engine holds
 	// locks.
-	html := sync.OnceValue(func() string { return cleanHTML(*cmd.Content) })
+	html := sync.OnceValues(func() (string, error) { return s.cleanHTML(*cmd.Content) })
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		return decideUpdateMessage(t, m, caller, cmd, html, s.limits)
 	})
@@ -179,7 +183,7 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 // cleaned content of an HTML message. It fails with 400 if the message would be larger than
 // the limits allow. Unverified: that metadata keys which the
 // command does not name stay (docs/contract/chat.md §4.1).
-func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() string, limits Limits) (*Change, error) {
+func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() (string, error), limits Limits) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound
 	}
@@ -187,7 +191,11 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	if cmd.Content != nil {
 		edited.Content = *cmd.Content
 		if m.Kind == HTML {
-			edited.Content = html()
+			cleaned, err := html()
+			if err != nil {
+				return nil, err
+			}
+			edited.Content = cleaned
 		}
 		if err := limits.checkContent(edited.Content); err != nil {
 			return nil, err

@@ -44,6 +44,9 @@ type Options struct {
 	ThreadCache int
 	// Random is the source of ids. Nil: crypto/rand.
 	Random io.Reader
+	// HTMLImagesOff removes images from HTML messages, because an image tells its owner who
+	// reads the message. Otherwise images with an https URL stay.
+	HTMLImagesOff bool
 	// Batch, if set, is called after each Store.Apply, failed ones included, with
 	// the number of changes and the duration.
 	Batch func(changes int, took time.Duration)
@@ -63,6 +66,8 @@ type Service struct {
 	random   io.Reader
 	resource Resource
 	threads  *threadCache
+
+	htmlImages bool // HTML messages may have images
 
 	eventsKept     uint32    // days
 	trimmed        time.Time // when Sweep called Store.Trim last; only Sweep uses it
@@ -99,6 +104,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 		store: store, bus: bus, now: o.Now, resource: resource,
 		limits: o.Limits, adopt: o.Adopt, grace: DefaultGrace,
 		patience: cmp.Or(o.Patience, DefaultPatience), random: cmp.Or(o.Random, rand.Reader),
+		htmlImages: !o.HTMLImagesOff,
 	}
 	if o.Grace != nil {
 		s.grace = *o.Grace

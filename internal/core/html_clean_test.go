@@ -1,0 +1,253 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/net/html"
+	"golang.org/x/net/html/atom"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// TestHTMLPolicy lists messages with what is stored of them, with images allowed.
+func TestHTMLPolicy(t *testing.T) {
+	const mention = `<msft-mention id="8:acs:1b5cc06b-f352-4571-b1e6-d9b259b7c776_00000007-0464-274b-b274-5a3a0d000101">Ann</msft-mention>`
+	for _, c := range []struct{ in, want string }{
+		// Text: only <, > and & are escaped.
+		{`It's "5 > 3" & <b>true</b>`, `It's "5 &gt; 3" &amp; <b>true</b>`},
+		{"a\r\nb\tc\u00a0d", "a\r\nb\tc\u00a0d"},
+		{`&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`, `&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`},
+		{`AT&T & & &; &# &#; &lt`, `AT&amp;T &amp; &amp; &amp;; &amp;# &amp;#; &amp;lt`},
+		{`1 < 2 <3 <`, `1 &lt; 2 &lt;3 &lt;`},
+		// Names, ids and maps go.
+		{`<b id="x" name="y">b</b>`, `<b>b</b>`},
+		{`<a name="x" id="y" href="https://a.example/">l</a>`, `<a href="https://a.example/">l</a>`},
+		{`<p><map name="m"><area href="https://a.example/" shape="rect" coords="0,0,1,1"></map>m</p>`, `<p>m</p>`},
+		{`<img src="https://a.example/i.png" usemap="#m">`, `<img src="https://a.example/i.png">`},
+		{`<td headers="a">x</td>`, `<td>x</td>`},
+		// Mentions stay, with their id alone.
+		{"hello " + mention, "hello " + mention},
+		{`<msft-mention id="everyone" displayText="Everyone" name="x">Everyone</msft-mention>`, `<msft-mention id="everyone">Everyone</msft-mention>`},
+		{`<msft-mention id="a b">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		// Links come back as they were sent.
+		{`<a href="https://a.example/?a=1&b='2'&amp;c=3#d">l</a>`, `<a href="https://a.example/?a=1&b='2'&amp;c=3#d">l</a>`},
+		{`<a href='https://a.example/"x"'>l</a>`, `<a href='https://a.example/"x"'>l</a>`},
+		{`<a href="mailto:a@b.example">l</a> <a href="/rel?x:y">l</a>`, `<a href="mailto:a@b.example">l</a> <a href="/rel?x:y">l</a>`},
+		{`<a href="java&Tab;script&colon;alert(1)">l</a>`, `<a>l</a>`},
+		{"<a href=\"\x01javascript:alert(1)\">l</a>", `<a>l</a>`},
+		{`<a href="blob:x" rel="noopener">l</a>`, `<a rel="noopener">l</a>`},
+		// Images: https only.
+		{`<img src="https://a.example/i.png" alt="it's" width="10" height="5%">`, `<img src="https://a.example/i.png" alt="it's" width="10" height="5%">`},
+		{`x<img src="http://a.example/i.png"><img src="//a.example/i.png"><img src="i.png" alt="a"><img>`, `x`},
+		// Spelling.
+		{`a<br>b<br/>c<br />d<HR>`, `a<br>b<br/>c<br />d<HR>`},
+		{`<P  Title = x"y onclick=z  dir=rtl>p</P >`, `<P Title="x&#34;y" dir="rtl">p</P>`},
+		{`<p title="1 < 2 > 0">x</p>`, `<p title="1 &lt; 2 &gt; 0">x</p>`},
+		{`<details open><summary>s</summary>d</details>`, `<details open><summary>s</summary>d</details>`},
+		{`<b dir=ltr dir=rtl>x</b>`, `<b dir="ltr">x</b>`},
+		{`<table><tr><td colspan="2" align=left>x</td></tr></table>`, `<table><tr><td colspan="2" align="left">x</td></tr></table>`},
+		// What is not shown goes with its content, the rest of what is not allowed alone.
+		{`a<script>b<!-- </script>c`, `ac`},
+		{`a<STYLE>b</Style >c<style>d`, `ac`},
+		{`a<!-- b --->c<!-->d<!--->e<!--f--!>g<!h>i<?j>k</>l</ m>n`, `acdegikln`},
+		{`<font color=red>x</font><div style="x" class="y">z</div>`, `x<div>z</div>`},
+		{`<scr<script>ipt>alert(1)</script>x`, `ipt&gt;alert(1)x`},
+		{`a<b title="`, `a`},
+	} {
+		got := core.CleanHTML(c.in, true)
+		if got != c.want {
+			t.Errorf("%q\nis stored as %q\nwant         %q", c.in, got, c.want)
+		}
+		if again := core.CleanHTML(got, true); again != got {
+			t.Errorf("%q is cleaned again to %q", got, again)
+		}
+	}
+}
+
+// TestHTMLOfWhichNothingRemains sends and edits to HTML that cleans to nothing, and checks
+// that it is refused and the message stays as it was.
+func TestHTMLOfWhichNothingRemains(t *testing.T) {
+	h := newHouse(t, nil, nil)
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	ctx := context.Background()
+	id, err := h.SendMessage(ctx, ann, thread, core.SendMessage{Kind: core.HTML, Content: "<b>first</b>"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, in := range []string{"<script>alert(1)</script>", "<!-- x -->", "<img src=x>", "<form>\n</form>", "<x"} {
+		var refused *core.Error
+		if _, err := h.SendMessage(ctx, ann, thread, core.SendMessage{Kind: core.HTML, Content: in}); !errors.As(err, &refused) || refused.Target != "content" {
+			t.Errorf("a send of %q: %v, want a bad request about content", in, err)
+		}
+		if err := h.UpdateMessage(ctx, ann, thread, id, core.UpdateMessage{Content: &in}); !errors.As(err, &refused) || refused.Target != "content" {
+			t.Errorf("an edit to %q: %v, want a bad request about content", in, err)
+		}
+	}
+	m, err := h.Message(ctx, ann, thread, id)
+	if err != nil || m.Content != "<b>first</b>" || m.EditedOn != 0 {
+		t.Errorf("the message is %+v, %v; want it as it was sent", m, err)
+	}
+}
+
+// TestHTMLImagesOff checks that a server that allows no images keeps none.
+func TestHTMLImagesOff(t *testing.T) {
+	in := `a<img src="https://a.example/i.png"><IMG SRC='https://a.example/i.png'/>b<b>c</b>`
+	if got := core.CleanHTML(in, false); got != "ab<b>c</b>" {
+		t.Errorf("%q is stored as %q without images", in, got)
+	}
+}
+
+// slowHTML returns texts of n bytes that would be slow to clean if a cleaner read some of
+// their bytes again and again, or that cost the most for each byte.
+func slowHTML(n int) map[string]string {
+	texts := map[string]string{}
+	for _, part := range []string{
+		"x", "'", "<", ">", "&", "&lt", "&zzzzzz", "&#1", "<b>", "<b", "</b>", "<i x>", "<br/>", "<!--", "<!-->", "<!---", "-", "<!", "</", "<?",
+		"<script>", "<style></style>", "<script></s", `<a href="`, "<a href='>", "<a href=x>", `<a href="https://a.example/&amp;">`,
+		`<img src="https://a.example/">`, "<p title=a\"\"\">", "<td a>", "<q cite=\"&amp;&amp;&amp;\">", "\u00e9", "<b/", "=\"",
+	} {
+		texts[part] = strings.Repeat(part, n/len(part))
+	}
+	texts["attributes"] = "<td " + strings.Repeat("a ", n/2-4) + ">"
+	texts["values"] = "<td " + strings.Repeat("abbr=a ", n/7-1) + ">"
+	texts["url"] = `<a href="https://a/` + strings.Repeat("&lt", n/3-8) + `">`
+	texts["title"] = `<b title='` + strings.Repeat("<", n-12) + `'>`
+	return texts
+}
+
+// cleanTime is the longest time that cleaning the largest message may take.
+const cleanTime = 20 * time.Millisecond
+
+// TestHTMLIsCleanedInTime cleans the largest messages that a server can be set to allow, and
+// fails at five times cleanTime. BenchmarkCleanHTML prints the times.
+func TestHTMLIsCleanedInTime(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for name, text := range slowHTML(1 << 20) {
+		least := time.Hour
+		for range 3 {
+			begin := threadTime()
+			core.CleanHTML(text, true)
+			least = min(least, threadTime()-begin)
+		}
+		if least > 5*cleanTime {
+			t.Errorf("1 MiB of %q takes %v", name, least)
+		}
+	}
+}
+
+// BenchmarkCleanHTML reports the processor time for each of the slowest messages of 1 MiB, as
+// cpu-ms/op. The bar is cleanTime.
+func BenchmarkCleanHTML(b *testing.B) {
+	for name, text := range slowHTML(1 << 20) {
+		b.Run(name, func(b *testing.B) {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			begin := threadTime()
+			for b.Loop() {
+				core.CleanHTML(text, true)
+			}
+			b.ReportMetric((threadTime()-begin).Seconds()*1000/float64(b.N), "cpu-ms/op")
+		})
+	}
+}
+
+// allowedInTree are the elements and attributes that the tree of a cleaned message may have.
+// It is a list of its own, so that a mistake in the policy shows.
+var (
+	allowedInTree = " " + strings.Join(strings.Fields(`a abbr acronym article aside b bdi bdo blockquote br caption cite code col
+		colgroup dd del details dfn div dl dt em figcaption figure footer h1 h2 h3 h4 h5 h6 header hgroup hr i img ins li
+		mark meter msft-mention ol p pre progress q rp rt ruby s samp section small span strike strong sub summary sup
+		table tbody td tfoot th thead time tr tt u ul var wbr`), " ") + " "
+	allowedAttributes = ` abbr align alt cite colspan datetime dir height high href lang low max min nowrap open optimum rel
+		reversed rowspan scope span src start summary title type valign value width `
+)
+
+// unsafeInTree returns what of a parsed message a browser must not get, or "".
+func unsafeInTree(n *html.Node, images bool) string {
+	switch n.Type {
+	case html.TextNode:
+		return ""
+	case html.ElementNode:
+	default:
+		return "a node that is neither text nor element: " + n.Data
+	}
+	if n.Namespace != "" || !strings.Contains(allowedInTree, " "+n.Data+" ") || n.Data == "img" && !images {
+		return "element " + n.Data
+	}
+	for _, a := range n.Attr {
+		if a.Namespace != "" || !strings.Contains(allowedAttributes, " "+a.Key+" ") && !(n.Data == "msft-mention" && a.Key == "id") {
+			return "attribute " + a.Key
+		}
+		v := strings.ToLower(strings.Map(func(r rune) rune {
+			if r <= ' ' {
+				return -1
+			}
+			return r
+		}, a.Val))
+		if a.Key == "src" && !strings.HasPrefix(v, "https://") {
+			return "image " + a.Val
+		}
+		if a.Key == "href" || a.Key == "cite" {
+			scheme, _, ok := strings.Cut(v, ":")
+			if ok && !strings.ContainsAny(scheme, "/?#") && scheme != "https" && scheme != "http" && scheme != "mailto" {
+				return "link " + a.Val
+			}
+		}
+	}
+	for c := n.FirstChild; c != nil; c = c.NextSibling {
+		if bad := unsafeInTree(c, images); bad != "" {
+			return bad
+		}
+	}
+	return ""
+}
+
+// FuzzCleanHTML checks that a cleaned message is not cleaned further, is at most
+// MaxHTMLGrowth times as long, and is safe as a browser's parser reads it: in a div, in a
+// table, and as a page.
+func FuzzCleanHTML(f *testing.F) {
+	for _, text := range slowHTML(120) {
+		f.Add(text)
+	}
+	for _, line := range hostileHTML(f) {
+		f.Add(line)
+	}
+	f.Add(`<A href=0">`)
+	f.Add("<img srC>0")
+	f.Fuzz(func(t *testing.T, in string) {
+		for _, images := range []bool{true, false} {
+			out := core.CleanHTML(in, images)
+			if again := core.CleanHTML(out, images); again != out {
+				t.Fatalf("%q is cleaned to %q and then to %q", in, out, again)
+			}
+			if len(out) > core.MaxHTMLGrowth*len(in) {
+				t.Fatalf("%q of %d bytes is cleaned to %d bytes", in, len(in), len(out))
+			}
+			for _, around := range []string{"div", "table", "p", "pre"} {
+				nodes, err := html.ParseFragment(strings.NewReader(out), &html.Node{Type: html.ElementNode, Data: around, DataAtom: atom.Lookup([]byte(around))})
+				if err != nil {
+					continue // nested too deep for the parser
+				}
+				for _, n := range nodes {
+					if bad := unsafeInTree(n, images); bad != "" {
+						t.Fatalf("%q is cleaned to %q, which has %s", in, out, bad)
+					}
+				}
+			}
+			z := html.NewTokenizer(strings.NewReader(out))
+			for z.Next() != html.ErrorToken {
+				switch tok := z.Token(); tok.Type {
+				case html.CommentToken, html.DoctypeToken:
+					t.Fatalf("%q is cleaned to %q, which has a comment", in, out)
+				}
+			}
+		}
+	})
+}
