@@ -58,6 +58,7 @@ var may = map[string][]string{
 	"internal/apiver":           nil,
 	"internal/clip":             nil,
 	"internal/hosts":            nil,
+	"internal/logs":             {"internal/clip"},
 	"internal/signature":        {"sdk/communication"},
 	"internal/token":            {"internal/core", "sdk/communication"},
 	"internal/store/row":        {"internal/core"},
@@ -85,14 +86,14 @@ var may = map[string][]string{
 	"internal/server/failures":  nil,
 	"internal/server": {
 		"internal/admin", "internal/bus/local", "internal/clip", "internal/config", "internal/core", "internal/dev", "internal/gateway", "internal/gateway/sse", "internal/gateway/trouter",
-		"internal/hosts", "internal/limits", "internal/localca", "internal/metrics",
+		"internal/hosts", "internal/limits", "internal/localca", "internal/logs", "internal/metrics",
 		"internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "internal/transfer", "sdk/communication",
 	},
 	"chattest":             {"internal/clientenv", "internal/config", "internal/dev", "internal/rest", "internal/server", "internal/token", "sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/quickstart":  {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/bot":         {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/tokenserver": {"sdk/communication", "sdk/identity"},
-	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/rest", "internal/server", "internal/transfer", "sdk/communication"},
+	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "sdk/communication"},
 }
 
 // never lists imports that are forbidden: part is a package of this module with all

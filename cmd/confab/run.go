@@ -14,6 +14,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/logs"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 )
@@ -157,7 +158,7 @@ func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, er
 		Config:  cfg,
 		Version: shortVersion(),
 		// Log only errors, because the terminal belongs to the program of `confab run`.
-		Logger: slog.New(newRepeats(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))),
+		Logger: slog.New(logs.NewRepeats(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))),
 		Access: func(rest.Record) {},
 	}, sigs)
 	if err == nil && srv == nil {

@@ -180,7 +180,7 @@ func (s *screen) print(text string) {
 
 // accessLine returns a line about a request for a person to read:
 //
-//	21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"
+//	21:04:11  401  send message    0 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  token refused (expired 5m0s ago)
 func accessLine(r rest.Record, colour bool) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
@@ -201,6 +201,9 @@ func accessLine(r rest.Record, colour bool) string {
 		thread = thread[:7] + "..."
 	}
 	line += pad(printable(thread, 20), 12) + printable(r.Note, 200)
+	if r.Reason != "" {
+		line += " (" + printable(r.Reason, 200) + ")"
+	}
 	return strings.TrimRight(line, " ") + "\n"
 }
 

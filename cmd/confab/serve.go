@@ -20,6 +20,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/logs"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -176,9 +177,9 @@ func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
 	}
 	o := &slog.HandlerOptions{Level: level}
 	if cfg.LogFormat == config.LogJSON {
-		return slog.New(newRepeats(slog.NewJSONHandler(w, o)))
+		return slog.New(logs.NewRepeats(slog.NewJSONHandler(w, o)))
 	}
-	return slog.New(newRepeats(slog.NewTextHandler(w, o)))
+	return slog.New(logs.NewRepeats(slog.NewTextHandler(w, o)))
 }
 
 // explainStart returns the error of a server that did not start as a failure for the user.

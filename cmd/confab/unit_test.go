@@ -198,11 +198,11 @@ func TestAccessLine(t *testing.T) {
 		want string
 	}{
 		{"created", rest.Record{Time: at, Status: 201, Operation: "create thread", Duration: 3400 * time.Microsecond,
-			UserAgent: "azsdk-python-communication-chat/1.2.0 Python/3.11.7 (Linux)", Thread: "19:6f1c2d3e4f@thread.v2", Note: `"lunch"`},
-			`21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  "lunch"`},
+			UserAgent: "azsdk-python-communication-chat/1.2.0 Python/3.11.7 (Linux)", Thread: "19:6f1c2d3e4f@thread.v2"},
+			`21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...`},
 		{"refused", rest.Record{Time: at.Add(time.Second), Status: 403, Operation: "list messages",
-			UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "not a participant: 8:acs:...c2"},
-			`21:04:12  403  list messages    0 ms  azsdk-js-communication-chat/1.6.0       19:6f1c...  not a participant: 8:acs:...c2`},
+			UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "No permission.", Reason: "not a participant"},
+			`21:04:12  403  list messages    0 ms  azsdk-js-communication-chat/1.6.0       19:6f1c...  No permission. (not a participant)`},
 		{"unknown route", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/x"},
 			`21:04:11  404  GET /x           0 ms`},
 		{"what a terminal would obey", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/\x1b[2J\r\n\x07\u202e\xff", UserAgent: "\x1b]0;x\x07"},

@@ -54,6 +54,9 @@ type Config struct {
 
 	LogLevel  slog.Level
 	LogFormat LogFormat
+	AccessLog AccessLog
+
+	HTMLImages bool // keep images with an https address in HTML messages
 
 	MinFreeSpace    int64 // bytes to leave free on the disk; 0 leaves what the store itself needs
 	MaxBodySize     int64 // bytes
@@ -99,6 +102,15 @@ const (
 	LogAuto LogFormat = "auto" // LogText, but short lines for people from a development server on a terminal
 	LogText LogFormat = "text"
 	LogJSON LogFormat = "json"
+)
+
+// AccessLog says which requests are logged.
+type AccessLog string
+
+const (
+	AccessAll    AccessLog = "all"
+	AccessErrors AccessLog = "errors" // with a status of 400 and above, or without an answer
+	AccessOff    AccessLog = "off"
 )
 
 // InMemory reports whether the server keeps its data in memory only.

@@ -95,7 +95,7 @@ var ignoreOrigins = cmp.Options{cmpopts.IgnoreUnexported(Config{}), cmpopts.Equa
 
 func TestDefaults(t *testing.T) {
 	production := Config{
-		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo,
+		Listen: "localhost:8443", ListenOps: "localhost:8081", LogFormat: LogAuto, LogLevel: slog.LevelInfo, AccessLog: AccessAll, HTMLImages: true,
 		CORSOrigins:  []string{"all"},
 		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, WrittenPerHour: 64 << 20, AnswerMemory: 64 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
 		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
@@ -228,6 +228,8 @@ resource-id: A5BA7870-ef05-4e2b-9901-7751faa29e20
 limits: azure
 deletion-grace: 1h
 events-kept: 30
+access-log: errors
+html-images: off
 connections-per-address: 40
 trusted-proxies: [10.0.0.7, 192.168.5.9/16]
 max-content: 128KiB
@@ -250,7 +252,7 @@ pprof: true
 		Dev: true, Data: filepath.Join(dir, "home", "chat"), Listen: "0.0.0.0:9443", ListenOps: "[::1]:0", ListenAdmin: "127.0.0.1:0", Pprof: true,
 		TLSNames: []string{"chat.lan", "10.0.0.7", "::1"}, TLSCert: filepath.Join(dir, "tls", "cert.pem"), TLSKey: filepath.Join(dir, "tls", "key.pem"),
 		CORSOrigins:    []string{"https://app.example.com", "http://10.0.0.7:3000", "loopback"},
-		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON,
+		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON, AccessLog: AccessErrors,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
 		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownTimeout: 500 * time.Millisecond,

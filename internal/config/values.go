@@ -343,6 +343,23 @@ func setLogFormat(c *Config, v value) error {
 	return bad(v, "is not a format", "write auto, text or json")
 }
 
+func setAccessLog(c *Config, v value) error {
+	switch a := AccessLog(v.text); a {
+	case AccessAll, AccessErrors, AccessOff:
+		c.AccessLog = a
+		return nil
+	}
+	return bad(v, "does not say which requests to log", "write all, errors or off")
+}
+
+func setHTMLImages(c *Config, v value) error {
+	if v.text != "on" && v.text != "off" {
+		return bad(v, "is neither on nor off", "write on or off")
+	}
+	c.HTMLImages = v.text == "on"
+	return nil
+}
+
 func setMinFreeSpace(c *Config, v value) (err error) {
 	c.MinFreeSpace, err = v.size(0)
 	return err

@@ -16,5 +16,7 @@ type Record struct {
 	Note      string // why the request was refused, or why the connection ended
 	Reason    string // why the caller was refused, as in requests.Refusal; the client is not told
 	UserAgent string
-	RequestID string
+	Client    string // address of the client, without a port
+	RequestID string // of this server, as in the header MS-CV
+	ClientID  string // the client's x-ms-client-request-id, or empty
 }

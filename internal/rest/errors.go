@@ -79,6 +79,9 @@ func (h *Handler) refuse(req *request, err error) response {
 		req.retryAfter = max(req.retryAfter, retryAfter)
 	}
 	req.note, req.reason = e.Message, e.Reason
+	if req.reason == "" && e.Cause != nil && status < http.StatusInternalServerError {
+		req.reason = e.Cause.Error() // such as what is wrong with the signature
+	}
 	resp := response{status: status, code: e.Code, close: status == http.StatusRequestTimeout}
 	if status == http.StatusMethodNotAllowed {
 		resp.allow = req.path.allow
@@ -98,7 +101,8 @@ func (h *Handler) logCause(req *request, status int, err error) {
 		level = slog.LevelDebug // a bad signature, or a client that hung up
 	}
 	h.log.Log(context.WithoutCancel(req.Context()), level, "request refused", "request", req.id,
-		"method", req.Method, "path", req.URL.EscapedPath(), "status", status, "error", err)
+		"client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
+		"method", logged(req.Method), "path", logged(req.URL.EscapedPath()), "status", status, "error", err)
 }
 
 // errorOf converts err to a core.Error. It returns errInternal for an error of a type

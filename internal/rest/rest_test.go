@@ -40,15 +40,21 @@ func TestAccessRecords(t *testing.T) {
 	do("GET", "/nothing?secret=1", "")
 	now := f.clock.now()
 	want := []Record{
-		{Time: now, Method: "POST", Path: "/chat/threads/" + thread + "/messages", Status: 201, Operation: "send message", Thread: thread, User: alice, UserAgent: "test", RequestID: "mine"},
-		{Time: now, Method: "POST", Path: "/chat/threads", Status: 201, Operation: "create thread", User: alice, Note: "lunch", UserAgent: "test", RequestID: "mine"},
-		{Time: now, Method: "GET", Path: "/chat/threads/" + thread + "/messages/1", Status: 404, Operation: "get message", Thread: thread, User: alice, Note: "The specified message id was not found.", UserAgent: "test", RequestID: "mine"},
-		{Time: now, Method: "GET", Path: "/nothing", Status: 404, Note: "The requested path was not found.", UserAgent: "test", RequestID: "mine"},
+		{Time: now, Method: "POST", Path: "/chat/threads/" + thread + "/messages", Status: 201, Operation: "send message", Thread: thread, User: alice, UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
+		{Time: now, Method: "POST", Path: "/chat/threads", Status: 201, Operation: "create thread", User: alice, UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
+		{Time: now, Method: "GET", Path: "/chat/threads/" + thread + "/messages/1", Status: 404, Operation: "get message", Thread: thread, User: alice, Note: "The specified message id was not found.", UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
+		{Time: now, Method: "GET", Path: "/nothing", Status: 404, Note: "The requested path was not found.", UserAgent: "test", Client: "192.0.2.1", ClientID: "mine"},
 	}
 	if got[1].Thread == "" || got[1].Thread == thread {
 		t.Errorf("a new thread is recorded as %q", got[1].Thread)
 	}
 	want[1].Thread = got[1].Thread
+	for i := range got {
+		if len(got[i].RequestID) != 22 {
+			t.Errorf("record %d has the request id %q, want one of this server", i, got[i].RequestID)
+		}
+		want[i].RequestID = got[i].RequestID
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

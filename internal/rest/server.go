@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime/debug"
@@ -21,6 +22,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/apiver"
+	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/rest/wire"
@@ -89,7 +91,8 @@ type Options struct {
 }
 
 // Record describes one request and its response for the access log. It holds no
-// secrets: no query string, message content, token or key.
+// secrets and nothing that users wrote: no query string, topic, name, message content, token
+// or key. Texts of the client have at most MaxLogged bytes.
 type Record struct {
 	Time      time.Time
 	Duration  time.Duration
@@ -99,11 +102,16 @@ type Record struct {
 	Operation string // such as "send message"; empty for an unknown path
 	Thread    string
 	User      string // id of the caller; on identity routes, of the user in the path or the new user
-	Note      string // topic of a new thread, message of a refusal, or why the client got no answer
+	Note      string // message of a refusal, or why the client got no answer
 	Reason    string // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
 	UserAgent string
-	RequestID string
+	Client    string // address of the client, without a port
+	RequestID string // of this server, as in the header MS-CV
+	ClientID  string // the client's x-ms-client-request-id, or empty
 }
+
+// MaxLogged is the number of bytes of a client's text in a field of the log.
+const MaxLogged = 512
 
 // Handler serves all chat and identity routes. It is safe for concurrent use.
 type Handler struct {
@@ -261,14 +269,25 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	record := Record{
-		Time: req.start, Duration: h.now().Sub(req.start), Method: r.Method, Path: r.URL.EscapedPath(),
-		Status: resp.status, Thread: req.thread, User: req.caller, Note: req.note, Reason: req.reason,
-		UserAgent: r.UserAgent(), RequestID: cmp.Or(req.clientID(), req.id),
+		Time: req.start, Duration: h.now().Sub(req.start), Method: logged(r.Method), Path: logged(r.URL.EscapedPath()),
+		Status: resp.status, Thread: logged(req.thread), User: logged(req.caller), Note: logged(req.note), Reason: logged(req.reason),
+		UserAgent: logged(r.UserAgent()), Client: logged(clientAddress(r)), RequestID: req.id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
 	}
 	if req.route != nil {
 		record.Operation = req.route.operation
 	}
 	h.access(record)
+}
+
+func logged(text string) string { return clip.Text(text, MaxLogged) }
+
+// clientAddress returns the address of a request's client without the port. Package server
+// replaces RemoteAddr by the address that a trusted proxy forwards.
+func clientAddress(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
 }
 
 // respond handles a request and returns its response. It turns an error or a panic into
@@ -280,7 +299,8 @@ func (h *Handler) respond(req *request) (resp response) {
 			panic(p)
 		}
 		if p != nil {
-			h.log.Error("panic", "request", req.id, "method", req.Method, "path", req.URL.EscapedPath(),
+			h.log.Error("panic", "request", req.id, "client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
+				"method", logged(req.Method), "path", logged(req.URL.EscapedPath()),
 				"panic", p, "stack", string(debug.Stack()))
 			resp = h.refuse(req, errInternal)
 		}

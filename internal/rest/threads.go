@@ -28,7 +28,7 @@ func (h *Handler) createThread(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.thread, req.note = thread.ID, thread.Topic
+	req.thread = thread.ID
 	req.location = h.baseURL(req) + "/chat/threads/" + escapeID(thread.ID)
 	out := &wire.CreateChatThreadResult{ChatThread: wire.ThreadFromCore(thread)}
 	out.Errors, out.InvalidParticipants = wire.InvalidFromCore(invalid)

@@ -58,6 +58,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 		Polling: !s.info.Database || o.Config.Dev, // several servers may share a database; a development server is alone
 		Limiter: limiter, Faults: s.faults, Now: s.now, Logger: s.log, Access: record,
 	})
+	probe := s.recorded("probe", o.Now, access, http.HandlerFunc(answerProbe))
 	s.metrics.Official(func() metrics.Official { return metrics.Official(s.trouter.Stats()) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
@@ -66,7 +67,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 		case s.trouter.Handles(path):
 			s.trouter.ServeHTTP(w, r)
 		case path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-			answerProbe(w, r)
+			probe.ServeHTTP(w, r)
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -130,6 +131,7 @@ func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
 	}
 	access(rest.Record{
 		Time: r.Time, Duration: r.Duration, Method: r.Method, Path: r.Path, Status: r.Status, Operation: r.Operation,
-		User: r.User, Note: r.Note, Reason: r.Reason, UserAgent: r.UserAgent, RequestID: r.RequestID,
+		User: r.User, Note: r.Note, Reason: r.Reason, UserAgent: r.UserAgent,
+		Client: r.Client, RequestID: r.RequestID, ClientID: r.ClientID,
 	})
 }

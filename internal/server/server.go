@@ -30,6 +30,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/trouter"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/localca"
+	"github.com/confab-chat/confab/internal/logs"
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/store/pebble"
@@ -59,7 +60,7 @@ type Options struct {
 	Config  config.Config
 	Version string            // of Confab, for metrics and backups
 	Logger  *slog.Logger      // nil: nothing is logged
-	Access  func(rest.Record) // called after each request; nil: log one line per request
+	Access  func(rest.Record) // called after each request that Config.AccessLog selects; nil: log one line per request
 	// Now returns the real time; nil means time.Now. A development server also has
 	// Server.Clock, which can be ahead of it.
 	Now func() time.Time
@@ -146,7 +147,7 @@ type Server struct {
 // listeners accept connections. If it fails, it closes what it opened; the error may be a
 // *PortInUseError, a *DataInUseError, an *UnfinishedError or an *IsBackupError.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
-	o.Logger = cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
+	o.Logger = slog.New(logs.NewClip(cmp.Or(o.Logger, slog.New(slog.DiscardHandler)).Handler()))
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -254,7 +255,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Sizes(),
 		Adopt: o.Config.ResourceID != "", Grace: &o.Config.DeletionGrace,
 		Patience: o.Config.RequestTimeout, ThreadCache: int(o.Config.ThreadCache),
-		EventsKept: o.Config.EventsKept,
+		EventsKept: o.Config.EventsKept, HTMLImagesOff: !o.Config.HTMLImages,
 	})
 	if err == nil {
 		s.metrics.Sweeps(s.sweepCounts)
@@ -374,10 +375,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if _, shared := s.store.(core.Shared); shared {
 		tokens.Reloads(s.keys.reload)
 	}
-	access := o.Access
-	if access == nil {
-		access = s.logAccess
-	}
+	access := s.accessOf(o.Config.AccessLog, o.Access)
 	limiter := limits.New(o.Config.Limits, s.now)
 	ro := rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, NamesOrigin: namesOrigin(o.Config),
@@ -399,26 +397,16 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}
 	public := s.liveHandler(o, tokens, limiter, access, api)
 	devHandler := s.devHandler(o.Config)
-	return s.guardPages(o.Config, o.Now, ro.Access, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if devHandler != nil {
+		devHandler = s.recorded("dev", o.Now, access, devHandler)
+	}
+	return forwarded(o.Config.TrustedProxies, s.guardPages(o.Config, o.Now, ro.Access, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix) {
 			devHandler.ServeHTTP(w, r)
 			return
 		}
 		public.ServeHTTP(w, r)
-	})), nil
-}
-
-// logAccess logs one line about a request. It is the default of Options.Access.
-func (s *Server) logAccess(r rest.Record) {
-	if !s.log.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, time.Now()) {
-		return
-	}
-	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
-		slog.Int("status", r.Status), slog.String("operation", r.Operation),
-		slog.Float64("ms", float64(r.Duration.Microseconds())/1000),
-		slog.String("method", r.Method), slog.String("path", r.Path),
-		slog.String("thread", r.Thread), slog.String("user", r.User), slog.String("note", r.Note),
-		slog.String("agent", r.UserAgent), slog.String("request", r.RequestID))
+	}))), nil
 }
 
 // Limits of a connection of HTTP/2, beside those of bodies and of the rest package. A client

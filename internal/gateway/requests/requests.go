@@ -9,6 +9,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -165,7 +166,17 @@ func (c *Checks) Record(r *http.Request, path, operation, id string) gateway.Rec
 	if r.Method != method {
 		method = brief(r.Method)
 	}
-	return gateway.Record{Time: c.Now(), Method: method, Path: path, Operation: operation, UserAgent: brief(r.UserAgent()), RequestID: id}
+	return gateway.Record{Time: c.Now(), Method: method, Path: path, Operation: operation, UserAgent: brief(r.UserAgent()),
+		Client: brief(clientAddress(r)), RequestID: id, ClientID: brief(r.Header.Get("X-Ms-Client-Request-Id"))}
+}
+
+// clientAddress returns the address of a request's client without the port. Package server
+// replaces RemoteAddr by the address that a trusted proxy forwards.
+func clientAddress(r *http.Request) string {
+	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
+		return host
+	}
+	return r.RemoteAddr
 }
 
 func brief(text string) string { return strings.Clone(clip.Text(text, MaxEcho)) }
@@ -187,7 +198,7 @@ func (c *Checks) LogCause(ctx context.Context, refused *Refusal, record gateway.
 		level = slog.LevelDebug
 	}
 	c.Logger.Log(context.WithoutCancel(ctx), level, "live request refused", "operation", record.Operation, "request", record.RequestID,
-		"user", record.User, "status", refused.Status, "error", refused.Cause)
+		"client_request", record.ClientID, "user", record.User, "status", refused.Status, "error", refused.Cause)
 }
 
 // NewID returns a random id of a request, of 22 characters.

@@ -91,7 +91,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	id := requests.NewID()
 	head(w, r, id)
-	record := h.checks.Record(r, Path, Operation, strings.Clone(cmp.Or(clientID(r), id)))
+	record := h.checks.Record(r, Path, Operation, id)
 	if r.Method == http.MethodOptions {
 		h.preflight(w, r, &record)
 		return

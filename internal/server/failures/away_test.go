@@ -278,8 +278,9 @@ func (l *awayLoad) compare(t *testing.T) {
 	for i, n := range l.nodes {
 		for lines := bufio.NewScanner(n.log); lines.Scan(); {
 			var line struct {
-				Msg, Request, Note, Operation string
-				Status                        int
+				Msg, Note, Operation string
+				Request              string `json:"client_request"`
+				Status               int
 			}
 			if err := json.Unmarshal(lines.Bytes(), &line); err != nil || line.Msg != "request" {
 				continue

@@ -1,24 +1,28 @@
-package main
+// Package logs has handlers that bound what a log can grow to: lines about the same error,
+// and the length of a field.
+package logs
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 )
 
-// repeatEvery is the minimum time between two log lines about the same error.
-const repeatEvery = time.Second
+// RepeatEvery is the minimum time between two log lines about the same error.
+const RepeatEvery = time.Second
 
-// knownErrors is the number of errors that repeats remembers before it forgets those that
-// are over.
+// knownErrors is the number of different errors that repeats remembers. More that happen at
+// a time count as one.
 const knownErrors = 256
 
 // repeats is a log handler that bounds the lines about an error that many requests share,
-// such as a full disk. It writes the first warning or error with a message and a root cause
-// at once, and after that at most one in repeatEvery, with the number of those that it
-// stands for. It writes an error's text, never its stack.
+// such as a full disk. It writes the first warning or error of a kind at once, and after that
+// at most one in RepeatEvery, with the number of those that it stands for. Of one kind are
+// those with the same message and root cause, numbers in them apart: addresses, ids and
+// positions differ from one to the next. It writes an error's text, never its stack.
 type repeats struct {
 	next  slog.Handler
 	state *repeatState
@@ -38,8 +42,8 @@ type repeated struct {
 	last  slog.Record // the last of them
 }
 
-// newRepeats returns a handler that passes records to next.
-func newRepeats(next slog.Handler) slog.Handler {
+// NewRepeats returns a handler that passes records to next.
+func NewRepeats(next slog.Handler) slog.Handler {
 	return repeats{next, &repeatState{known: map[repeatKey]*repeated{}}}
 }
 
@@ -51,30 +55,35 @@ func (h repeats) WithAttrs(as []slog.Attr) slog.Handler {
 
 func (h repeats) WithGroup(name string) slog.Handler { return repeats{h.next.WithGroup(name), h.state} }
 
-// Handle writes the record, or holds it back for at most repeatEvery.
+// Handle writes the record, or holds it back for at most RepeatEvery.
 func (h repeats) Handle(ctx context.Context, r slog.Record) error {
 	if r.Level < slog.LevelWarn {
 		return h.next.Handle(ctx, r)
 	}
 	plain := slog.NewRecord(r.Time, r.Level, r.Message, r.PC)
-	key := repeatKey{message: r.Message}
+	key := repeatKey{message: withoutNumbers(r.Message)}
 	r.Attrs(func(a slog.Attr) bool {
 		if err, ok := a.Value.Any().(error); ok {
-			key.cause = firstCause(err).Error()
+			key.cause = withoutNumbers(firstCause(err).Error())
 			a.Value = slog.StringValue(err.Error())
 		}
 		plain.AddAttrs(a)
 		return true
 	})
-	if key.cause == "" || h.state.due(key, time.Now()) {
+	key, due := h.state.due(key, time.Now())
+	if due {
 		return h.next.Handle(ctx, plain)
 	}
 	h.state.hold(key, plain, func(r slog.Record) { h.next.Handle(context.WithoutCancel(ctx), r) })
 	return nil
 }
 
-// due reports whether a line may be written now, and notes that it is.
-func (s *repeatState) due(key repeatKey, now time.Time) bool {
+// others is the key of errors that are too many to remember.
+var others repeatKey
+
+// due reports whether a line may be written now, and notes that it is. It returns the key by
+// which the error is remembered.
+func (s *repeatState) due(key repeatKey, now time.Time) (repeatKey, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.known) >= knownErrors {
@@ -84,16 +93,19 @@ func (s *repeatState) due(key repeatKey, now time.Time) bool {
 			}
 		}
 	}
+	if s.known[key] == nil && len(s.known) >= knownErrors {
+		key = others
+	}
 	e := s.known[key]
 	if e == nil {
 		e = &repeated{}
 		s.known[key] = e
 	}
 	if e.held > 0 || now.Before(e.until) {
-		return false
+		return key, false
 	}
-	e.until = now.Add(repeatEvery)
-	return true
+	e.until = now.Add(RepeatEvery)
+	return key, true
 }
 
 // hold keeps a record, and passes the last one that is kept to write when its time has
@@ -115,7 +127,7 @@ func (s *repeatState) hold(key repeatKey, r slog.Record, write func(slog.Record)
 		s.mu.Lock()
 		last := e.last
 		last.AddAttrs(slog.Int("times", e.held))
-		e.held, e.until = 0, time.Now().Add(repeatEvery)
+		e.held, e.until = 0, time.Now().Add(RepeatEvery)
 		s.mu.Unlock()
 		write(last)
 	})
@@ -133,4 +145,29 @@ func firstCause(err error) error {
 		}
 		err = inner
 	}
+}
+
+// withoutNumbers returns text with one 0 in the place of each run of digits. Hexadecimal
+// digits that begin with a decimal one count too.
+func withoutNumbers(text string) string {
+	if !strings.ContainsAny(text, "0123456789") {
+		return text
+	}
+	var b strings.Builder
+	number := false
+	for i := range len(text) {
+		c := text[i]
+		switch {
+		case '0' <= c && c <= '9':
+			if !number {
+				b.WriteByte('0')
+			}
+			number = true
+		case number && ('a' <= c && c <= 'f' || 'A' <= c && c <= 'F'):
+		default:
+			number = false
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }

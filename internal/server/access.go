@@ -1,0 +1,146 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/confab-chat/confab/internal/clip"
+	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/rest"
+)
+
+// accessOf returns the function that gets the record of each request that the settings want
+// logged: access, or logAccess if that is nil.
+func (s *Server) accessOf(which config.AccessLog, access func(rest.Record)) func(rest.Record) {
+	if access == nil {
+		access = s.logAccess
+	}
+	switch which {
+	case config.AccessOff:
+		return func(rest.Record) {}
+	case config.AccessErrors:
+		return func(r rest.Record) {
+			if r.Status == 0 || r.Status >= http.StatusBadRequest {
+				access(r)
+			}
+		}
+	}
+	return access
+}
+
+// logAccess logs one line about a request. It is the default of Options.Access.
+func (s *Server) logAccess(r rest.Record) {
+	if !s.log.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, time.Now()) {
+		return
+	}
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request",
+		slog.Int("status", r.Status), slog.String("operation", r.Operation),
+		slog.Float64("ms", float64(r.Duration.Microseconds())/1000),
+		slog.String("method", r.Method), slog.String("path", r.Path),
+		slog.String("thread", r.Thread), slog.String("user", r.User),
+		slog.String("note", r.Note), slog.String("reason", r.Reason),
+		slog.String("client", r.Client), slog.String("agent", r.UserAgent),
+		slog.String("request", r.RequestID), slog.String("client_request", r.ClientID))
+}
+
+// recorded returns a handler that passes requests to next and their records to access. It is
+// for handlers that make no records themselves.
+func (s *Server) recorded(operation string, now func() time.Time, access func(rest.Record), next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		begin, out := now(), &statusWriter{ResponseWriter: w}
+		record := rest.Record{
+			Time: begin, Method: logged(r.Method), Path: logged(r.URL.EscapedPath()), Operation: operation,
+			UserAgent: logged(r.UserAgent()), Client: logged(hostOf(r.RemoteAddr)),
+			RequestID: rand.Text(), ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
+		}
+		w.Header().Set("Ms-Cv", record.RequestID+".0")
+		defer func() {
+			record.Duration, record.Status = now().Sub(begin), out.status
+			if p := recover(); p != nil {
+				record.Status, record.Note = 0, "no answer"
+				defer panic(p)
+			}
+			access(record)
+		}()
+		next.ServeHTTP(out, r)
+		if out.status == 0 {
+			out.status = http.StatusOK
+		}
+	})
+}
+
+// statusWriter notes the status of a response.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	if w.status == 0 && status >= http.StatusOK {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *statusWriter) Write(b []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func logged(text string) string { return clip.Text(text, rest.MaxLogged) }
+
+// hostOf returns the host of an address with a port.
+func hostOf(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil {
+		return host
+	}
+	return address
+}
+
+// forwarded returns a handler that passes requests to next with the address of the client in
+// RemoteAddr, if they come from a trusted proxy: the last address in X-Forwarded-For that is
+// not that of a trusted proxy. What stands before it may be made up by the client.
+func forwarded(proxies []netip.Prefix, next http.Handler) http.Handler {
+	trusted := func(text string) (netip.Addr, bool) {
+		a, err := netip.ParseAddr(text)
+		a = a.Unmap().WithZone("")
+		return a, err == nil && slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		chain := r.Header.Values("X-Forwarded-For")
+		if len(chain) == 0 {
+			next.ServeHTTP(w, r)
+			return
+		}
+		client := hostOf(r.RemoteAddr)
+		hops := strings.Split(strings.Join(chain, ","), ",")
+		for i := len(hops) - 1; i >= 0; i-- {
+			if _, ok := trusted(client); !ok {
+				break
+			}
+			hop, _ := trusted(strings.TrimSpace(hops[i]))
+			if !hop.IsValid() {
+				break
+			}
+			client = hop.String()
+		}
+		if client != hostOf(r.RemoteAddr) {
+			other := *r
+			other.RemoteAddr = net.JoinHostPort(client, "0")
+			r = &other
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,270 @@
+package server_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// lockedBuffer is a log that many goroutines write to.
+type lockedBuffer struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// logLine is a line of the access log.
+type logLine struct {
+	Msg, Operation, Method, Path, Note, Reason, Client, Agent, Request string
+
+	Status        int
+	ClientRequest string `json:"client_request"`
+}
+
+// logged starts a server that logs everything, and returns it with its log.
+func logged(t *testing.T, pairs ...string) (*running, *lockedBuffer) {
+	t.Helper()
+	out := &lockedBuffer{}
+	return start(t, server.Options{
+		Config: settings(t, pairs...),
+		Logger: slog.New(slog.NewJSONHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}), out
+}
+
+// accessLines returns the access lines of a log.
+func accessLines(t *testing.T, out *lockedBuffer) (lines []logLine) {
+	t.Helper()
+	for text := range strings.Lines(out.String()) {
+		var line logLine
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+		if line.Msg == "request" {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// TestLogKeepsSecrets calls every operation, well and badly, and checks that the log, debug
+// lines included, has no topic, name, content, metadata, token or key, and that no field is
+// longer than 512 bytes.
+func TestLogKeepsSecrets(t *testing.T) {
+	s, out := logged(t, "dev", "true")
+	_, ann, bearer := s.newUser(t, s.AccessKey)
+	_, bob, other := s.newUser(t, s.AccessKey)
+	const secret = "sesame" // is in all texts of users
+	text := func(what string) string { return secret + "-" + what }
+	body := func(format string, args ...any) string { return fmt.Sprintf(format, args...) }
+
+	status, answer := s.chat(t, "POST", "", bearer, body(`{"topic":%q,"participants":[{"communicationIdentifier":{"rawId":%q},"displayName":%q}],"metadata":{%q:%q}}`,
+		text("topic"), bob, text("name"), text("key"), text("value")))
+	var made struct{ ChatThread struct{ ID string } }
+	if err := json.Unmarshal([]byte(answer), &made); err != nil || status != 201 {
+		t.Fatalf("%d %s %v", status, answer, err)
+	}
+	thread := "/" + made.ChatThread.ID
+	message := func(content, kind string) string {
+		status, answer := s.chat(t, "POST", thread+"/messages", bearer, body(`{"content":%q,"type":%q,"senderDisplayName":%q,"metadata":{"k":%q}}`, content, kind, text("sender"), text("meta")))
+		var sent struct{ ID string }
+		if err := json.Unmarshal([]byte(answer), &sent); err != nil || status != 201 {
+			t.Fatalf("send: %d %s %v", status, answer, err)
+		}
+		return thread + "/messages/" + sent.ID
+	}
+	id := message(text("content"), "text")
+	html := message("<b>"+text("html")+"</b>", "html")
+	for _, c := range []struct{ method, path, bearer, body string }{
+		{"GET", "", bearer, ""}, {"GET", thread, bearer, ""}, {"GET", id, bearer, ""}, {"GET", thread + "/messages", bearer, ""},
+		{"PATCH", thread, bearer, body(`{"topic":%q}`, text("topic2"))}, {"PATCH", id, bearer, body(`{"content":%q}`, text("edit"))},
+		{"GET", thread + "/participants", bearer, ""}, {"POST", thread + "/typing", bearer, body(`{"senderDisplayName":%q}`, text("typist"))},
+		{"POST", thread + "/readReceipts", bearer, body(`{"chatMessageId":%q}`, id[strings.LastIndexByte(id, '/')+1:])}, {"GET", thread + "/readReceipts", bearer, ""},
+		{"POST", thread + "/participants/:add", bearer, body(`{"participants":[{"communicationIdentifier":{"rawId":%q},"displayName":%q}]}`, bob, text("name2"))},
+		// What is refused.
+		{"GET", thread, text("token"), ""}, {"PATCH", id, other, body(`{"content":%q}`, text("foreign"))},
+		{"POST", "", bearer, body(`{"topic":[%q]}`, text("list"))}, {"POST", "", bearer, body(`{"topic":%q`, text("cut"))},
+		{"POST", "", bearer, body(`{"topic":%q}`, text(strings.Repeat("long", 1000)))},
+		{"POST", thread + "/messages", bearer, body(`{"content":{%q:1}}`, text("object"))}, {"POST", thread + "/messages", bearer, body(`{"content":"","senderDisplayName":%q}`, text("nobody"))},
+		{"PATCH", html, bearer, body(`{"content":%q}`, "<script>"+text("script")+"</script>")},
+		{"PATCH", id, bearer, body(`{"metadata":{"k":{%q:1}}}`, text("deep"))}, {"PATCH", id, bearer, body(`{"metadata":{"k":%q}}`, text(strings.Repeat("meta", 10000)))},
+		{"DELETE", html, bearer, ""}, {"POST", thread + "/participants/:remove", bearer, body(`{"rawId":%q}`, bob)}, {"DELETE", thread, bearer, ""},
+	} {
+		s.chat(t, c.method, c.path, c.bearer, c.body)
+	}
+	// Live protocols, the doors of operators and developers, and paths that nobody has.
+	get := func(method, path, name, value string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, s.Endpoint+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set(name, value)
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("User-Agent", strings.Repeat("agent", 1000))
+		req.Header.Set("X-Ms-Client-Request-Id", strings.Repeat("mine", 1000))
+		s.do(t, req)
+	}
+	get("GET", "/chat/events?cursor="+text("cursor"), "Authorization", "Bearer "+bearer)
+	get("GET", "/chat/events?threads="+text("threads"), "Authorization", "Bearer "+text("token"))
+	get("GET", "/chat/config/realTimeNotifications", "Authorization", "Bearer "+bearer)
+	get("POST", "/v4/a?x="+text("query"), "X-Skypetoken", bearer)
+	get("POST", "/v4/a", "X-Skypetoken", text("token"))
+	get("GET", "/socket.io/1/websocket/"+text("sid"), "Authorization", "Bearer "+bearer)
+	get("GET", "/confab/keys", "Authorization", "HMAC-SHA256 "+text("signature"))
+	get("GET", "/dev/clock?"+text("query"), "Authorization", text("dev"))
+	get("POST", "/identities?api-version=2023-10-01", "Authorization", "HMAC-SHA256 SignedHeaders=a&Signature="+text("signature"))
+	get("POST", "/teamsUser/:exchangeAccessToken?api-version=2023-10-01", "Authorization", "Bearer "+text("token"))
+	get("GET", "/"+strings.Repeat("path", 1000), "Authorization", "Basic "+text("password"))
+	s.signed(t, "GET", "/confab/users/"+ann+"/threads")
+	s.stop(t)
+
+	log := out.String()
+	if n := len(accessLines(t, out)); n < 40 {
+		t.Fatalf("the log has %d requests: %s", n, log)
+	}
+	for what, forbidden := range map[string]string{"a text of a user": secret, "a token": bearer, "another token": other, "the access key": s.AccessKey} {
+		if i := strings.Index(log, forbidden); i >= 0 {
+			line := log[strings.LastIndexByte(log[:i], '\n')+1:]
+			t.Errorf("the log has %s: %s", what, line[:min(len(line), strings.IndexByte(line, '\n'))])
+		}
+	}
+	for text := range strings.Lines(log) {
+		var fields map[string]any
+		if err := json.Unmarshal([]byte(text), &fields); err != nil {
+			t.Fatal(err)
+		}
+		for name, v := range fields {
+			if v, ok := v.(string); ok && len(v) > 512+len("…") && name != "stack" {
+				t.Errorf("the field %s has %d bytes: %.60s", name, len(v), v)
+			}
+		}
+	}
+	for _, operation := range []string{"admin", "dev"} {
+		if !slices.ContainsFunc(accessLines(t, out), func(l logLine) bool { return l.Operation == operation }) {
+			t.Errorf("no line of %s", operation)
+		}
+	}
+}
+
+// TestAccessLogFields checks that each line has the address of the client and both request
+// ids, and that refusals by the signature say what is wrong with it.
+func TestAccessLogFields(t *testing.T) {
+	s, out := logged(t, "dev", "true")
+	var cvs []string
+	paths := []string{"/chat/threads?api-version=2021-09-07", "/chat/events", "/v4/a", "/identities?api-version=2023-10-01", "/confab/keys", "/dev/clock", "/nothing", "/"}
+	for _, path := range paths {
+		req, err := http.NewRequest("GET", s.Endpoint+path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Ms-Client-Request-Id", "mine")
+		req.Header.Set("X-Forwarded-For", "203.0.113.9, 198.51.100.7")
+		resp, err := s.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		cvs = append(cvs, strings.TrimSuffix(resp.Header.Get("Ms-Cv"), ".0"))
+	}
+	req, err := http.NewRequest("POST", s.Endpoint+"/identities?api-version=2023-10-01", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := communication.NewAccessKey(s.AccessKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Sign(req, time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if status, answer := s.do(t, req); status != 401 || strings.Contains(answer, "clock") || strings.Contains(answer, "59m") || strings.Contains(answer, "1h") {
+		t.Errorf("an old signature is answered %d %s", status, answer)
+	}
+	s.stop(t)
+	lines := accessLines(t, out)
+	if len(lines) != len(paths)+1 {
+		t.Fatalf("%d lines, want %d: %s", len(lines), len(paths)+1, out)
+	}
+	for i, line := range lines[:len(paths)] {
+		// The test is a program of this machine, which is trusted to be a proxy by default.
+		if line.ClientRequest != "mine" || line.Request == "" || line.Request != cvs[i] || line.Client != "198.51.100.7" {
+			t.Errorf("%s: %+v, want the ids mine and %s, and the client 198.51.100.7", paths[i], line, cvs[i])
+		}
+	}
+	if last := lines[len(paths)]; last.Status != 401 || !strings.Contains(last.Reason, "1h0m") {
+		t.Errorf("the line about an old signature is %+v, want a reason with the hour that the clock is off", last)
+	}
+}
+
+// TestForwardedAddress checks whose word counts for the address of a client.
+func TestForwardedAddress(t *testing.T) {
+	for _, c := range []struct{ proxies, header, want string }{
+		{"off", "203.0.113.9", "127.0.0.1"},
+		{"10.0.0.0/8", "203.0.113.9", "127.0.0.1"},
+		{"127.0.0.1", "203.0.113.9", "203.0.113.9"},
+		{"127.0.0.1", "1.2.3.4, 203.0.113.9", "203.0.113.9"},
+		{"127.0.0.1,10.0.0.0/8", "1.2.3.4, 203.0.113.9, 10.1.2.3", "203.0.113.9"},
+		{"127.0.0.1,10.0.0.0/8", "10.1.2.4, 10.1.2.3", "10.1.2.4"},
+		{"127.0.0.1", "made up\"", "127.0.0.1"},
+		{"127.0.0.1", "2001:db8::7", "2001:db8::7"},
+		{"127.0.0.1", "", "127.0.0.1"},
+	} {
+		s, out := logged(t, "listen", "127.0.0.1:0", "trusted-proxies", c.proxies)
+		req, err := http.NewRequest("GET", s.Endpoint+"/nothing", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if u, err := url.Parse(s.LocalEndpoint); err == nil {
+			req.URL.Host = "127.0.0.1:" + u.Port()
+		}
+		if c.header != "" {
+			req.Header.Set("X-Forwarded-For", c.header)
+		}
+		s.do(t, req)
+		s.stop(t)
+		if lines := accessLines(t, out); len(lines) != 1 || lines[0].Client != c.want {
+			t.Errorf("trusted %s, forwarded %q: %+v, want the client %s", c.proxies, c.header, lines, c.want)
+		}
+	}
+}
+
+// TestAccessLogSetting checks which requests each value of access-log logs.
+func TestAccessLogSetting(t *testing.T) {
+	for which, want := range map[string][]int{"all": {201, 404}, "errors": {404}, "off": nil} {
+		s, out := logged(t, "access-log", which)
+		s.newUser(t, s.AccessKey)
+		s.get(t, s.Endpoint+"/nothing")
+		if err := s.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for _, line := range accessLines(t, out) {
+			got = append(got, line.Status)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("--access-log %s logs %v, want %v", which, got, want)
+		}
+	}
+}
