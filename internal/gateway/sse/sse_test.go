@@ -110,7 +110,7 @@ func TestEvents(t *testing.T) {
 				"properties": map[string]any{"topic": "plans", "metadata": map[string]any{"a": "1", "b": "2"}},
 				"participants": []any{annIs, map[string]any{"id": bob.ID, "displayName": name,
 					"shareHistoryTime": "1998-07-09T16:00:00.123Z", "metadata": map[string]any{"role": "x"}}}}},
-			{"chatMessageReceived", sent(map[string]any{"message": "one\ntwo\u2029\x01", "metadata": map[string]any{"k": "v"}})},
+			{"chatMessageReceived", sent(map[string]any{"message": "one\r\ntwo\u2029\x01", "metadata": map[string]any{"k": "v"}})},
 			{"chatMessageEdited", sent(map[string]any{"message": "edited", "metadata": map[string]any{"k": "v"}, "editedOn": later})},
 			{"typingIndicatorReceived", map[string]any{"sender": ann.ID, "senderDisplayName": "Ann T.", "receivedOn": later}},
 			{"readReceiptReceived", map[string]any{"chatMessageId": fmt.Sprint(message), "sender": bob.ID, "readOn": later}},
