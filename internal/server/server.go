@@ -531,9 +531,9 @@ const cutTimeout = 1500 * time.Millisecond
 
 // Close stops accepting connections, waits for running requests until ctx is done, and
 // closes the store when the last handler has returned. It fails if requests were cut off or
-// the store could not be closed. If a handler does not return within cutTimeout of ctx, the
-// store stays open, because the handler uses it: the process should exit then. Further
-// calls return the same error.
+// the store could not be closed. If a handler does not return within cutTimeout of ctx, Close
+// fails, and the store stays open until the handler returns: the process should exit then.
+// Further calls return the same error.
 func (s *Server) Close(ctx context.Context) error {
 	s.once.Do(func() {
 		s.ready.Store(false)
@@ -551,6 +551,10 @@ func (s *Server) Close(ctx context.Context) error {
 			err := fmt.Errorf("%d requests do not end, so the store is not closed", n)
 			s.log.Error("stop", "error", err)
 			errs = append(errs, err)
+			go func() {
+				<-s.running.none
+				s.release()
+			}()
 		} else {
 			errs = append(errs, s.release())
 		}

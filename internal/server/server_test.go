@@ -24,6 +24,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -438,6 +439,46 @@ func TestCloseCutsOffAtTheEndOfItsTime(t *testing.T) {
 	if _, err := http.ReadResponse(up.in, nil); err == nil {
 		t.Error("a request that was cut off got an answer")
 	}
+}
+
+// TestCloseLeavesTheStoreToHandlers closes a server while a handler does not return. The store
+// must stay open for the handler, and the error must say so.
+func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
+	began, leave := make(chan bool, 1), make(chan bool)
+	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0"), Access: func(r rest.Record) {
+		if r.Operation == "create thread" { // called by the handler
+			began <- true
+			<-leave
+		}
+	}})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	answered := make(chan bool)
+	go func() {
+		defer close(answered)
+		req, err := http.NewRequest("POST", s.Endpoint+"/chat/threads?api-version=2021-09-07", strings.NewReader(`{"topic":"lunch"}`))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+bearer)
+		if res, err := s.client.Do(req); err == nil { // otherwise it was cut off
+			io.Copy(io.Discard, res.Body)
+			res.Body.Close()
+		}
+	}()
+	<-began
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.Close(ctx); err == nil || !strings.Contains(err.Error(), "1 requests do not end, so the store is not closed") {
+		t.Errorf("close: %v, want it to say that the store is not closed", err)
+	}
+	if _, err := s.CreateUser(t.Context()); err != nil {
+		t.Errorf("the store, while a handler runs: %v", err)
+	}
+	<-answered
+	s.client.CloseIdleConnections()
+	close(leave) // the store closes now: TestMain finds no goroutine of it
 }
 
 func TestRestartKeepsEverything(t *testing.T) {

@@ -1,0 +1,179 @@
+package server
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// gateTest is a gate with a listener, whose connections a test accepts in order.
+type gateTest struct {
+	*gate
+	t        *testing.T
+	listener net.Listener
+	accepted chan net.Conn // closed when the listener is
+}
+
+func newGateTest(t *testing.T, g *gate) *gateTest {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gt := &gateTest{gate: g, t: t, listener: g.listener(l), accepted: make(chan net.Conn)}
+	go func() {
+		defer close(gt.accepted)
+		for {
+			c, err := gt.listener.Accept()
+			if err != nil {
+				return
+			}
+			gt.accepted <- c
+		}
+	}()
+	t.Cleanup(func() {
+		gt.listener.Close()
+		for c := range gt.accepted {
+			c.Close()
+		}
+	})
+	return gt
+}
+
+// dial connects from 127.0.0.n.
+func (g *gateTest) dial(n int) net.Conn {
+	g.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("127.0.0.%d", n))}}
+	c, err := d.Dial("tcp", g.listener.Addr().String())
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// open connects from 127.0.0.n and returns both ends of the connection.
+func (g *gateTest) open(n int) (client, server net.Conn) {
+	g.t.Helper()
+	client = g.dial(n)
+	select {
+	case server = <-g.accepted:
+		g.t.Cleanup(func() { server.Close() })
+	case <-time.After(30 * time.Second):
+		g.t.Fatal("a connection is not accepted")
+	}
+	return client, server
+}
+
+// refused checks that a connection from 127.0.0.n is closed at once.
+func (g *gateTest) refused(n int, what string) {
+	g.t.Helper()
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("127.0.0.%d", n))}}
+	if c, err := d.Dial("tcp", g.listener.Addr().String()); err == nil { // else it was closed before Dial returned
+		defer c.Close()
+		g.ended(c, what)
+	}
+}
+
+// ended waits until the other side has closed a connection.
+func (g *gateTest) ended(c net.Conn, what string) {
+	g.t.Helper()
+	c.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_, err := c.Read(make([]byte, 1))
+	if timeout, ok := err.(net.Error); err == nil || ok && timeout.Timeout() {
+		g.t.Errorf("%s is still open: %v", what, err)
+	}
+}
+
+func TestGateBoundsAnAddress(t *testing.T) {
+	g := newGateTest(t, newGate(10, 2, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}))
+	g.open(2)
+	_, second := g.open(2)
+	g.refused(2, "a third connection of an address that may have two")
+	g.open(3)
+	for range 3 {
+		g.open(9) // exempt
+	}
+	if s := g.stats(); s.Refused != 1 || s.Open != 6 {
+		t.Errorf("%+v, want 1 refused and 6 open", s)
+	}
+	second.Close()
+	second.Close() // counts once
+	g.open(2)
+	g.refused(2, "a connection beyond the bound after one was closed")
+}
+
+// TestGateDisplaces checks which connection gives way: of the address that has the most, and
+// first those without any request.
+func TestGateDisplaces(t *testing.T) {
+	g := newGateTest(t, newGate(4, 0, nil))
+	honest, _ := g.open(2)
+	oldest, idle := g.open(3)
+	g.state(idle, http.StateActive)
+	g.state(idle, http.StateIdle)
+	fresh, _ := g.open(3)
+	busyClient, busy := g.open(3)
+	g.state(busy, http.StateActive)
+
+	g.open(4)
+	g.ended(fresh, "the connection without a request")
+	g.open(5)
+	g.ended(oldest, "the idle connection")
+	if s := g.stats(); s.Displaced != 2 || s.Open != 4 || s.Pauses != 0 {
+		t.Errorf("%+v, want 2 displaced and 4 open", s)
+	}
+	for name, c := range map[string]net.Conn{"the busy connection": busyClient, "the connection of another address": honest} {
+		c.SetReadDeadline(time.Now().Add(time.Millisecond))
+		if _, err := c.Read(make([]byte, 1)); err == nil || !err.(net.Error).Timeout() {
+			t.Errorf("%s has ended: %v", name, err)
+		}
+	}
+}
+
+// TestGatePauses checks that a listener accepts nothing while all connections are busy, goes on
+// when one ends or becomes idle, and stops waiting when it is closed.
+func TestGatePauses(t *testing.T) {
+	g := newGateTest(t, newGate(2, 0, nil))
+	_, first := g.open(2)
+	_, second := g.open(2)
+	g.state(first, http.StateActive)
+	g.state(second, http.StateHijacked)
+	for _, resume := range []func(){func() { second.Close() }, func() { g.state(first, http.StateIdle) }} {
+		before := g.stats().Pauses
+		g.dial(3)
+		for deadline := time.Now().Add(30 * time.Second); g.stats().Pauses == before; time.Sleep(time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatal("the listener does not stop accepting")
+			}
+		}
+		resume()
+		select {
+		case c := <-g.accepted:
+			g.state(c, http.StateActive)
+		case <-time.After(30 * time.Second):
+			t.Fatal("the listener does not go on")
+		}
+	}
+	g.dial(3)
+	g.listener.Close()
+	select {
+	case c, ok := <-g.accepted:
+		if ok {
+			t.Errorf("a closed listener has accepted %v", c.RemoteAddr())
+		}
+	case <-time.After(30 * time.Second):
+		t.Fatal("a closed listener waits")
+	}
+}
+
+// TestConnections checks the number of connections for limits of open files.
+func TestConnections(t *testing.T) {
+	for files, want := range map[uint64]int{0: 1, 64: 1, 160: 48, 1024: 848, 20_000: 18_952, 1 << 20: 1_047_528} {
+		if got := Connections(files); got != want {
+			t.Errorf("%d files: %d connections, want %d", files, got, want)
+		}
+	}
+}

@@ -1,0 +1,236 @@
+package server_test
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"github.com/confab-chat/confab/internal/server"
+)
+
+// TestConnectionsOfAnAddress checks that an address has no more connections than the
+// setting says: one of a proxy is exempt only if trusted-proxies was set.
+func TestConnectionsOfAnAddress(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		settings []string
+		exempt   bool
+	}{
+		{"default", nil, false},
+		{"trusted", []string{"trusted-proxies", "127.0.0.0/8,::1"}, true},
+		{"no limit", []string{"connections-per-address", "0"}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := start(t, server.Options{Config: settings(t, append([]string{"connections-per-address", "2", "listen", "127.0.0.1:0"}, c.settings...)...)})
+			address := strings.TrimPrefix(s.LocalEndpoint, "https://")
+			answered := 0
+			for range 3 {
+				conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: s.roots})
+				if err != nil {
+					continue
+				}
+				defer conn.Close()
+				fmt.Fprintf(conn, "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+				if res, err := http.ReadResponse(bufio.NewReader(conn), nil); err == nil {
+					res.Body.Close()
+					answered++
+				}
+			}
+			if want := map[bool]int{false: 2, true: 3}[c.exempt]; answered != want {
+				t.Errorf("%d connections were answered, want %d", answered, want)
+			}
+		})
+	}
+}
+
+// metric returns the value of a metric of the server.
+func (r *running) metric(t *testing.T, name string) int {
+	t.Helper()
+	_, scrape := r.get(t, r.Ops+"/metrics")
+	found := regexp.MustCompile(`(?m)^` + name + ` (\S+)$`).FindStringSubmatch(scrape)
+	if found == nil {
+		t.Fatalf("there is no metric %s", name)
+	}
+	v, err := strconv.ParseFloat(found[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int(v)
+}
+
+// dialHTTP2 opens a connection of HTTP/2 whose frames the test writes and reads.
+func (r *running) dialHTTP2(t *testing.T) (*http2.Framer, net.Conn) {
+	t.Helper()
+	u, err := url.Parse(r.LocalEndpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := tls.Dial("tcp", u.Host, &tls.Config{RootCAs: r.roots, NextProtos: []string{"h2"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	f := http2.NewFramer(conn, conn)
+	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.WriteSettings(); err != nil {
+		t.Fatal(err)
+	}
+	return f, conn
+}
+
+// header returns the encoded fields of a request.
+func header(fields ...string) []byte {
+	var b bytes.Buffer
+	e := hpack.NewEncoder(&b)
+	for i := 0; i < len(fields); i += 2 {
+		e.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+	}
+	return b.Bytes()
+}
+
+// TestBodiesInMemory sends bodies that never end on many streams of three connections, each of
+// them almost as long as a body may be. What the server holds of them stays bounded: it ends
+// connections that hold the most, and answers others.
+func TestBodiesInMemory(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0")})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	thread := s.newThread(t, bearer)
+	var attackers sync.WaitGroup
+	ended := make(chan error, 3)
+	for range cap(ended) {
+		f, conn := s.dialHTTP2(t)
+		attackers.Go(func() { ended <- sendEndless(f, conn, thread, bearer) })
+	}
+	const most = 64<<20 + 1<<20 // the bound, and what handlers read at a time
+	largest := 0
+	for dropped := 0; dropped == 0; dropped = s.metric(t, "confab_connections_dropped_total") {
+		largest = max(largest, s.metric(t, "confab_request_bytes_held"))
+		if status, body := s.chat(t, "POST", "/"+thread+"/messages", bearer, `{"content":"short"}`); status != 201 {
+			t.Fatalf("a short body meanwhile: %d %s", status, body)
+		}
+		if len(ended) == cap(ended) {
+			break
+		}
+	}
+	attackers.Wait()
+	t.Logf("%d bytes of bodies were held at most", largest)
+	if s.metric(t, "confab_connections_dropped_total") == 0 {
+		t.Error("no connection was ended")
+	}
+	if largest > most {
+		t.Errorf("%d bytes of bodies were held, want at most %d", largest, most)
+	}
+}
+
+// sendEndless sends half-done bodies on 60 streams, until the server ends the connection or
+// wants no more. It returns why it ended.
+func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
+	const streams, size = 60, 1<<20 - 1
+	var sent [streams]int
+	var windows [streams]int
+	window := 65_535
+	for i := range sent {
+		windows[i] = 65_535
+		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: uint32(2*i + 1), EndHeaders: true, BlockFragment: header(
+			":method", "POST", ":scheme", "https", ":authority", "localhost", ":path", "/chat/threads/"+thread+"/messages?api-version=2021-09-07",
+			"authorization", "Bearer "+bearer, "content-type", "application/json", "content-length", strconv.Itoa(size+1))}); err != nil {
+			return err
+		}
+	}
+	chunk := make([]byte, 16<<10)
+	for {
+		for i := range sent {
+			for {
+				n := min(len(chunk), size-sent[i], windows[i], window)
+				if n <= 0 {
+					break
+				}
+				if err := f.WriteData(uint32(2*i+1), false, chunk[:n]); err != nil {
+					return err
+				}
+				sent[i] += n
+				windows[i] -= n
+				window -= n
+			}
+		}
+		conn.SetReadDeadline(time.Now().Add(10 * time.Second))
+		frame, err := f.ReadFrame()
+		if err != nil {
+			return err
+		}
+		switch frame := frame.(type) {
+		case *http2.WindowUpdateFrame:
+			if frame.StreamID == 0 {
+				window += int(frame.Increment)
+			} else {
+				windows[frame.StreamID/2] += int(frame.Increment)
+			}
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				if v, ok := frame.Value(http2.SettingInitialWindowSize); ok {
+					for i := range windows {
+						windows[i] += int(v) - 65_535
+					}
+				}
+				if err := f.WriteSettingsAck(); err != nil {
+					return err
+				}
+			}
+		case *http2.GoAwayFrame:
+			return errors.New("told to go away")
+		}
+	}
+}
+
+// TestStreamsOfAConnection checks that a connection may have 128 streams at a time, and that a
+// client which goes on resetting streams is sent away.
+func TestStreamsOfAConnection(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "limits", "off")})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	f, conn := s.dialHTTP2(t)
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if settings, ok := frame.(*http2.SettingsFrame); ok && !settings.IsAck() {
+			if v, _ := settings.Value(http2.SettingMaxConcurrentStreams); v != 128 {
+				t.Errorf("a connection may have %d streams, want 128", v)
+			}
+			break
+		}
+	}
+	go io.Copy(io.Discard, conn)
+	for id := uint32(1); id < 20_000; id += 2 { // the handlers do not return before their bodies arrive
+		err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, BlockFragment: header(
+			":method", "POST", ":scheme", "https", ":authority", "localhost", ":path", "/chat/threads?api-version=2021-09-07",
+			"authorization", "Bearer "+bearer, "content-type", "application/json", "content-length", "100")})
+		if err == nil {
+			err = f.WriteRSTStream(id, http2.ErrCodeCancel)
+		}
+		if err != nil {
+			break // sent away
+		}
+	}
+	if status, _ := s.chat(t, "POST", "", bearer, `{"topic":"after the resets"}`); status != 201 {
+		t.Errorf("a request after the resets: %d", status)
+	}
+}
