@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
+.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -19,10 +19,11 @@ quick: lint race
 
 # All that CI runs, under 40 minutes. What mostly waits, for the network or for processes of
 # its own, runs beside what keeps a processor busy.
-check: quick
+check: quick vulncheck
 	$(MAKE) -j2 --output-sync=target compat busy
 	./scripts/postgres -- true # installs it
 	$(MAKE) -j2 --output-sync=target with-postgres-store with-postgres-servers
+	./scripts/postgres -- $(MAKE) hostile
 	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live
 	./scripts/postgres -- $(MAKE) bench FIGURES=short
 	scripts/compatibility dist/compat dist/compat-postgres
@@ -39,6 +40,8 @@ busy:
 
 soak: check
 	./scripts/postgres -- $(MAKE) bench
+	./scripts/postgres -- $(MAKE) hostile HOSTILE=5m
+	TEST_STEADY=10m $(GO) test -count=1 -timeout 20m -run '^TestSteadyMemory$$' -v ./internal/server/failures
 	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
 	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_ROTATION_ROUNDS=200 TEST_AWAY=5s,20s,75s TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
@@ -142,6 +145,16 @@ postgres-servers: need-python build
 LOSS_ROUNDS ?= 8
 loss:
 	TEST_LOSS_ROUNDS=$(LOSS_ROUNDS) $(GO) test -count=1 -run '^TestLoss$$' -v ./internal/server/failures
+
+# Attackers of every kind beside one honest user, for a minute in all: half of it on each
+# engine. Usage: scripts/postgres -- make hostile
+HOSTILE ?= 1m
+hostile:
+	TEST_HOSTILE=$(HOSTILE) $(GO) test -count=1 -timeout 30m -run '^TestHostile$$' -v ./internal/server/failures
+
+# Known vulnerabilities; says so if their database cannot be had.
+vulncheck:
+	GO=$(GO) scripts/vulncheck
 
 # Full disks, on a tmpfs and on a loop-mounted ext4 that root mounts: about a minute.
 full:

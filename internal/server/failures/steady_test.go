@@ -1,0 +1,70 @@
+package failures
+
+import (
+	"context"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// Sizes of TestSteadyMemory.
+const (
+	steadySenders = 256
+	steadyThreads = 200
+	steadyLimit   = 512 << 20 // bytes, GOMEMLIMIT of the server
+)
+
+// TestSteadyMemory sends messages from many clients to a server with a limit of memory. After
+// the first third of the time, in which caches fill, its memory must not grow any more: the
+// highest of the last third is at most a tenth above that of the second.
+func TestSteadyMemory(t *testing.T) {
+	span, err := time.ParseDuration(os.Getenv("TEST_STEADY"))
+	if err != nil {
+		t.Skip("set TEST_STEADY, to 10m for example, to watch the memory of a server for that long: make soak")
+	}
+	c := newServers(t)
+	n := c.addNode(t, opsOn(t), "GOMEMLIMIT=512MiB", "CONFAB_CONNECTIONS_PER_ADDRESS=0")
+	n.client.Transport.(*http.Transport).MaxIdleConnsPerHost = steadySenders
+	u := c.newUser(t, n)
+	var threads []string
+	for range steadyThreads {
+		threads = append(threads, c.newThread(t, n, u.bearer, nil))
+	}
+	ctx, stop := context.WithTimeout(t.Context(), span)
+	defer stop()
+	var sent, failed atomic.Int64
+	var senders sync.WaitGroup
+	content := strings.Repeat("x", 128)
+	for i := range steadySenders {
+		senders.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				status, _ := c.ask(c.nodes[0], "POST", "/chat/threads/"+threads[(i*31+n)%len(threads)]+"/messages"+version, u.bearer, "", map[string]string{"content": content})
+				if sent.Add(1); status != 201 {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	began := time.Now()
+	var most [3]int64 // of each third, in bytes
+	for ; ctx.Err() == nil; waitFor(ctx, span/300) {
+		third := min(int(3*time.Since(began)/span), 2)
+		most[third] = max(most[third], n.figures(t).resident)
+	}
+	senders.Wait()
+	t.Logf("%d senders, %v, GOMEMLIMIT 512 MiB: %.0f sends a second, %d failed; resident at most %d, %d and %d MiB in the thirds of the time",
+		steadySenders, span, float64(sent.Load())/span.Seconds(), failed.Load(), most[0]>>20, most[1]>>20, most[2]>>20)
+	if failed.Load() > 0 {
+		t.Error("sends failed")
+	}
+	if most[2] > steadyLimit {
+		t.Errorf("%d MiB are resident, want at most %d", most[2]>>20, steadyLimit>>20)
+	}
+	if span >= 5*time.Minute && most[2] > most[1]*11/10 { // earlier, caches still fill
+		t.Error("the memory grows")
+	}
+}
