@@ -118,7 +118,7 @@ func (m *Metrics) Connections(connections func() Connections) {
 		{"confab_connections_refused_total", "Connections closed at once because their address had too many.", true, func(c Connections) float64 { return float64(c.Refused) }},
 		{"confab_connections_displaced_total", "Connections closed while they waited for a request, to make room for others.", true, func(c Connections) float64 { return float64(c.Displaced) }},
 		{"confab_accept_pauses_total", "Times that a listener stopped accepting connections, because all were busy.", true, func(c Connections) float64 { return float64(c.Pauses) }},
-		{"confab_connections_dropped_total", "Connections closed because they held the most bytes of unfinished requests.", true, func(c Connections) float64 { return float64(c.Dropped) }},
+		{"confab_connections_dropped_total", "Connections closed because they held the most bytes of unfinished requests, or abandoned too many requests.", true, func(c Connections) float64 { return float64(c.Dropped) }},
 		{"confab_request_bytes_held", "Bytes of request bodies that are in memory.", false, func(c Connections) float64 { return float64(c.Held) }},
 	} {
 		value := func() float64 { return d.value(connections()) }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/confab-chat/confab/internal/metrics"
 )
@@ -34,7 +35,14 @@ type carrier struct {
 	conn net.Conn
 	held int64
 	cut  bool // the connection was closed
+
+	since     time.Time // begin of the second in which abandoned counts
+	abandoned int       // requests for whose answer the client did not wait
 }
+
+// maxAbandoned is the number of requests that a client may abandon in a second on one
+// connection. Each costs the server work, and the client nothing.
+const maxAbandoned = 100
 
 type carrierKey struct{}
 
@@ -47,10 +55,22 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, carrierKey{}, &carrier{conn: conn})
 }
 
-// limit returns a handler that counts the bodies of the requests of next.
+// limit returns a handler that counts the bodies of the requests of next, and the requests
+// that clients abandon.
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
+		if ok {
+			if r.Context().Err() != nil {
+				b.abandon(of)
+				panic(http.ErrAbortHandler) // nobody waits for an answer
+			}
+			defer func() {
+				if r.Context().Err() != nil {
+					b.abandon(of)
+				}
+			}()
+		}
 		if !ok || r.ContentLength == 0 {
 			next.ServeHTTP(w, r)
 			return
@@ -60,6 +80,21 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 		defer body.release()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// abandon counts a request that the client has abandoned, and closes the connection if that
+// is the habit of the client.
+func (b *bodies) abandon(of *carrier) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if now := time.Now(); now.Sub(of.since) >= time.Second {
+		of.since, of.abandoned = now, 0
+	}
+	if of.abandoned++; of.abandoned > maxAbandoned && !of.cut {
+		of.cut = true
+		b.dropped++
+		of.conn.Close()
+	}
 }
 
 // countedBody is the body of a request whose bytes count as held.

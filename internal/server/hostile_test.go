@@ -219,7 +219,8 @@ func TestStreamsOfAConnection(t *testing.T) {
 		}
 	}
 	go io.Copy(io.Discard, conn)
-	for id := uint32(1); id < 20_000; id += 2 { // the handlers do not return before their bodies arrive
+	sentAway := false
+	for id := uint32(1); id < 1<<20; id += 2 { // the handlers do not return before their bodies arrive
 		err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, BlockFragment: header(
 			":method", "POST", ":scheme", "https", ":authority", "localhost", ":path", "/chat/threads?api-version=2021-09-07",
 			"authorization", "Bearer "+bearer, "content-type", "application/json", "content-length", "100")})
@@ -227,8 +228,12 @@ func TestStreamsOfAConnection(t *testing.T) {
 			err = f.WriteRSTStream(id, http2.ErrCodeCancel)
 		}
 		if err != nil {
-			break // sent away
+			sentAway = true
+			break
 		}
+	}
+	if !sentAway {
+		t.Error("a client may reset half a million streams")
 	}
 	if status, _ := s.chat(t, "POST", "", bearer, `{"topic":"after the resets"}`); status != 201 {
 		t.Errorf("a request after the resets: %d", status)

@@ -94,7 +94,7 @@ func attackServer(t *testing.T, c *cluster, span time.Duration, env ...string) {
 			t.Errorf("no attack: %s", name)
 		}
 	}
-	t.Logf("connections: %d open at most, %d refused, %d displaced, %d dropped for their bodies, %d pauses of accepting", most.connections,
+	t.Logf("connections: %d open at most, %d refused, %d displaced, %d dropped for bodies or resets, %d pauses of accepting", most.connections,
 		n.metric("confab_connections_refused_total"), n.metric("confab_connections_displaced_total"), n.metric("confab_connections_dropped_total"), n.metric("confab_accept_pauses_total"))
 	slices.Sort(one.took)
 	if len(one.took) == 0 {
