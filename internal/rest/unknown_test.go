@@ -102,10 +102,10 @@ func TestUnknownOutcome(t *testing.T) {
 			t.Fatal(err)
 		}
 		resp.Body.Close()
+		srv.Close() // waits for the handler, which writes its record after the answer
 		if resp.StatusCode != 503 || resp.Header.Get("Retry-After") != "1" || access.last(t).Status != 503 {
 			t.Errorf("http2 %v: %d, Retry-After %q; the access log has %+v", http2, resp.StatusCode, resp.Header.Get("Retry-After"), access.last(t))
 		}
-		srv.Close()
 	}
 }
 
