@@ -247,6 +247,9 @@ func TestRefusals(t *testing.T) {
 		h.refused(401, "", h.request("GET", "", ""))
 		h.refused(401, "", h.request("GET", "", "?token="+bearer+"&access_token="+bearer))
 		h.refused(401, "", h.request("GET", "wrong", ""))
+		two := get("")
+		two.Header.Add("Authorization", "Bearer "+bearer)
+		h.refused(400, "more than one Authorization header", two)
 		h.refused(403, "Forbidden", h.request("GET", h.token(ann, token.VoIP), ""))
 		for _, method := range []string{"POST", "HEAD", "PUT", "DELETE"} {
 			if resp := h.refused(405, "", h.request(method, bearer, "")); resp.Header.Get("Allow") != "GET, OPTIONS" {
