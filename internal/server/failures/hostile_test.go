@@ -209,19 +209,19 @@ func (h *honestUser) run(ctx context.Context, span time.Duration) {
 	}
 }
 
-// attack is the process of the attackers.
-type attack struct {
+// attackers is the process of the attackers.
+type attackers struct {
 	cmd *exec.Cmd
 	out bytes.Buffer
 }
 
-func startAttack(t *testing.T, to target) *attack {
+func startAttack(t *testing.T, to target) *attackers {
 	t.Helper()
 	text, err := json.Marshal(to)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &attack{cmd: exec.Command("nice", "-n", "19", os.Args[0])}
+	a := &attackers{cmd: exec.Command("nice", "-n", "19", os.Args[0])}
 	a.cmd.Env = append(os.Environ(), attackVariable+"="+string(text))
 	a.cmd.Stdout, a.cmd.Stderr = &a.out, os.Stderr
 	if err := a.cmd.Start(); err != nil {
@@ -232,7 +232,7 @@ func startAttack(t *testing.T, to target) *attack {
 }
 
 // stop ends the attack and returns how often each attacker did what it does.
-func (a *attack) stop(t *testing.T) (counts map[string]int64) {
+func (a *attackers) stop(t *testing.T) (counts map[string]int64) {
 	t.Helper()
 	a.cmd.Process.Signal(syscall.SIGTERM)
 	if err := a.cmd.Wait(); err != nil {

@@ -79,19 +79,21 @@ func issueUnderLoad(t *testing.T, c *cluster, rounds int) {
 
 // rotateSecondary rotates the secondary key on a server and returns the new one.
 func (r *issuing) rotateSecondary(n *node) (key communication.AccessKey, serial uint64) {
-	status, answer := r.ask(n, "POST", "/confab/keys/secondary/rotate", "", "", nil)
+	status, answer := n.operate("POST", "keys/secondary/rotate")
 	var made struct {
-		Serial    uint64
-		AccessKey string
+		Keys []struct {
+			Serial    uint64
+			AccessKey string
+		}
 	}
-	if status != 200 || json.Unmarshal(answer, &made) != nil {
+	if status != 200 || json.Unmarshal(answer, &made) != nil || len(made.Keys) != 1 {
 		r.t.Fatalf("rotate: %d %s", status, answer)
 	}
-	key, err := communication.NewAccessKey(made.AccessKey)
+	key, err := communication.NewAccessKey(made.Keys[0].AccessKey)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return key, made.Serial
+	return key, made.Keys[0].Serial
 }
 
 // underLoad lets all connections issue tokens, carries out act once each of them has issued
