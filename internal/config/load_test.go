@@ -312,7 +312,7 @@ func TestRefused(t *testing.T) {
 		{"port too high", env("CONFAB_LISTEN_OPS=localhost:70000"), []Error{{"listen-ops", "variable CONFAB_LISTEN_OPS", `"localhost:70000" has no port between 0 and 65535`, "write host:port, such as localhost:8081, or off"}}},
 		{"port by name", flag("--listen-http=localhost:http"), []Error{{"listen-http", "flag --listen-http", `"localhost:http" has no port between 0 and 65535`, "write host:port, such as localhost:8080, or off"}}},
 		{"operator's API for other machines", flag("--listen-admin=0.0.0.0:8082"), []Error{{"listen-admin", "flag --listen-admin", `"0.0.0.0:8082" can be reached from other machines, and the operator's secret would cross the network in plain http`, "write an address of this machine, such as localhost:8082; from another machine use a tunnel: ssh -L 8082:localhost:8082 HOST"}}},
-		{"profiles or not", yaml("pprof: perhaps"), []Error{{"pprof", "confab.yaml:1", `"perhaps" is neither true nor false`, "write true or false"}}},
+		{"profiles or not", env("CONFAB_PPROF=perhaps"), []Error{{"pprof", "variable CONFAB_PPROF", `"perhaps" is neither true nor false`, "write true or false"}}},
 		{"host with blanks", flag("--listen=a b:1"), []Error{{"listen", "flag --listen", `"a b:1" has a host that is neither a name nor an address`, "write host:port, such as localhost:8443 or 0.0.0.0:8443"}}},
 		{"tls name with port", flag("--tls-names=chat.lan:8443"), []Error{{"tls-names", "flag --tls-names", `"chat.lan:8443" is not a host name or an IP address`, "write names and addresses without scheme and port: chat.lan,192.168.1.20"}}},
 		{"certificate without key", flag("--tls-cert=c.pem"), []Error{{"tls-cert", "flag --tls-cert", "it is set without tls-key", "set both, or none to use the local certificate"}}},
@@ -420,6 +420,7 @@ func TestFoundFiles(t *testing.T) {
 	sample := map[string]string{
 		"data": "/elsewhere", "database": "postgres://db.evil.example/x", "listen": "localhost:1", "listen-http": "localhost:2", "listen-ops": "localhost:3",
 		"tls-names": "evil.example", "tls-cert": "c.pem", "tls-key": "k.pem", "public-endpoint": "https://evil.example", "cors-origins": "https://evil.example",
+		"listen-admin": "localhost:4", "admin-reads-messages": "true", "pprof": "true", "trusted-proxies": "10.0.0.0/8",
 	}
 	for _, s := range Settings {
 		text, ok := sample[s.Name]
