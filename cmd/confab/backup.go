@@ -130,7 +130,8 @@ func newRestore() *cobra.Command {
 		Long: `Fill a new or empty data folder from a backup, and compare all files and rows
 with what the backup notes. Until that is done the folder has a file UNFINISHED,
 and no server starts on it. If a restore was broken off, remove the folder and
-begin again. Live clients are told that they have missed events. Changes after the backup are lost, including revocations: a token that was revoked after the
+begin again. Live clients are told that they have missed events. Changes after
+the backup are lost, including revocations: a token that was revoked after the
 backup is valid again until it expires, unless you rotate the access keys.`,
 		Example: examples("restore /backup/today --data /var/lib/confab"),
 		Args:    oneArg("the folder of a backup"),

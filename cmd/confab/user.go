@@ -108,8 +108,9 @@ func newUserDelete() *cobra.Command {
 		Short: "Delete a user and erase the user's messages",
 		Long: `Delete a user permanently. The user's tokens become invalid, except that they can
 leave threads, and delete those that the user created or is alone in, for the
-time of the server's setting deletion-grace. After that time the server erases the content of the user's messages, display
-names and read receipts, and removes the user from all threads.`,
+time of the server's setting deletion-grace. After that time the server erases
+the content of the user's messages, display names and read receipts, and removes
+the user from all threads.`,
 		Example: examples("user delete 8:acs:..."),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, _ bool) error {

@@ -258,13 +258,13 @@ func (h *Handler) find(r *http.Request) (op operation, target string, ok bool) {
 type call struct {
 	*http.Request
 	w       http.ResponseWriter
-	who     string // sent it
-	from    string // which door or address
+	who     string // who sent the request, for the log
+	from    string // "socket", or the address of the client
 	name    string // of the operation
-	target  string // what the operation is about
+	target  string // id of a user or thread, name of a key, folder; of an unknown request method and path
 	body    []byte
-	outcome string // "done", or why not
-	status  int    // of the response; 0: none
+	outcome string // "done", or why the request failed
+	status  int    // of the response; 0: no response
 
 	began    time.Time
 	recorded bool

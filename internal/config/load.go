@@ -181,8 +181,8 @@ func (l *loader) checkCombinations(c Config) {
 }
 
 // checkFound adds an error for each setting that a development server must not take from a
-// confab.yaml that it finds in the working folder. A command that reads some settings only,
-// to find a server that runs, is a development server if the user says so.
+// confab.yaml that it finds in the working folder. It also does so for a command that reads
+// only some settings, to find a running server, if the setting dev is given explicitly.
 func (l *loader) checkFound(c Config) {
 	if !c.Dev || l.in.Only != nil && !c.Explicit("dev") {
 		return

@@ -18,7 +18,7 @@ type Setting struct {
 	Value      string // placeholder for the value in help texts, such as "host:port"
 	Help       string
 	Secret     bool
-	InFile     bool // the value can be in a file that the setting with -file at the end names, as that of a secret
+	InFile     bool // the setting NAME-file can name a file that holds the value, as it can for each secret
 	// InFolder means that a development server takes the setting from a confab.yaml that it
 	// finds in its working folder. Such a file may come with a repository of somebody else,
 	// so it must not decide where the server listens, who may use it or where its data is.
@@ -35,7 +35,7 @@ var Settings = []Setting{
 	{Name: "data", Value: "folder", DevDefault: "your data folder, confab/dev in it", set: setData,
 		Help: "folder for all data, or memory: to keep everything in memory"},
 	{Name: "database", Value: "url", InFile: true, set: setDatabase, redact: redactURL,
-		Help: "PostgreSQL database (postgres://...) for chats, shared by several servers; empty: the embedded store in the data folder; a password belongs into CONFAB_DATABASE or a file"},
+		Help: "PostgreSQL database (postgres://...) for chats, shared by several servers; empty: the embedded store in the data folder; put a password into CONFAB_DATABASE or a file"},
 	{Name: "listen", Default: "localhost:8443", Value: "host:port", set: setListen,
 		Help: "https listener for the SDKs; port 0 picks a free port"},
 	{Name: "listen-http", Default: "off", DevDefault: "localhost:8080", Value: "host:port", set: setListenHTTP,

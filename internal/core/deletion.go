@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// DefaultGrace is the time after a user's deletion during which its tokens may still leave
-// threads and delete those that it has created. Test suites of 2021 delete a user first and
-// its threads afterwards.
+// DefaultGrace is the default of Options.Grace: the time after a user's deletion during
+// which its tokens may still leave threads, and delete those that it has created or is alone
+// in. Test suites of 2021 delete a user first and its threads afterwards.
 const DefaultGrace = 30 * time.Second
 
 // finishPurges deletes the rows of deleted threads, if the store leaves some behind.

@@ -16,15 +16,15 @@ type Limits struct {
 	Receipts int
 }
 
-// DefaultParticipants is the bound of Limits.Participants.
+// DefaultParticipants is the limit for which a zero Limits.Participants stands.
 const DefaultParticipants = 10_000
 
-// MaxContent is the bound of Limits.Content, and of a content that was not cleaned yet, in
-// bytes.
+// MaxContent is the greatest Limits.Content, the limit for which a zero one stands, and the
+// limit for content before it is cleaned, in bytes.
 const MaxContent = 1 << 20
 
-// Bounds that hold in every profile, so that no request and no row is larger than a server
-// with many of them can hold in memory.
+// Bounds that hold in every profile. They keep requests and rows so small that a server can
+// hold many of them in memory.
 const (
 	maxPerRequest   = 1000
 	maxMetadata     = 4 << 10 // bytes of all keys and values

@@ -76,9 +76,10 @@ type Happening struct {
 }
 
 // Tell fills the rows of a happening from the thread's head, its members if the event is
-// about any, and the event's message, or nil. Those who joined or left are those whom the
-// message names. An event may have no message, and then their intervals tell, unless these
-// were joined since (see Member.enter).
+// about any, and the event's message, or nil. It takes those members as joined or left whom
+// the message names, or of whom an interval begins or ends with the event. The second is all
+// there is for an event without a message; it finds nobody whose intervals were merged since
+// (see Member.enter).
 func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	h.Revision = head.Revision
 	if h.Kind == ThreadCreated || h.Kind == ThreadUpdated {

@@ -179,10 +179,10 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 	})
 }
 
-// decideUpdateMessage returns the change that edits a message. html returns the
-// cleaned content of an HTML message. It fails with 400 if the message would be larger than
-// the limits allow. Unverified: that metadata keys which the
-// command does not name stay (docs/contract/chat.md §4.1).
+// decideUpdateMessage returns the change that edits a message. html returns the cleaned
+// content of an HTML message. decideUpdateMessage fails with 400 if the message would be
+// larger than the limits allow. Unverified: that metadata keys which the command does not
+// name stay (docs/contract/chat.md §4.1).
 func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() (string, error), limits Limits) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound

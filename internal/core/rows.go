@@ -62,8 +62,9 @@ type Member struct {
 	ShareHistory int64 // earlier messages are hidden; see VisibleFrom
 	JoinedOn     int64
 	Order        uint32 // number by order of joining, from 1; sorts the list of participants
-	// Intervals are the ranges of event numbers that the user may see, in order and
-	// apart: those of the times in which it was in the thread. See enter.
+	// Intervals are the ranges of event numbers that the user may see, in ascending order
+	// and without overlap: one for each time in the thread, the newest maxIntervals of
+	// them. See enter.
 	Intervals []Interval
 	Metadata  map[string]string
 	// Left is set while the user is not in the thread.
@@ -91,16 +92,15 @@ type Interval struct{ From, To uint64 }
 // adds and removes the member.
 const maxIntervals = 256
 
-// enter sets the beginning of the member's last interval: the event by which it joins. Two
-// intervals that no event separates become one, which holds the same events.
+// enter sets the beginning of the member's last interval: the event by which it joins. It
+// merges intervals that no event separates; the merged interval holds the same events. If
+// more than maxIntervals are left, enter drops the oldest.
 //
-// If there are too many then, the oldest two closed ones become one, again and again. That
-// one is the later of the two: it shows less than both. One that held both would also hold
-// the events between them, which happened while the member was away. Sees would hide some of
-// their messages, but nothing hides other events, such as new metadata of the thread, which
-// the member could never read (docs/contract/chat.md §7.3). What gets lost is what a client of
-// the member would hear that comes back with a cursor from before 256 later times in the
-// thread; the messages themselves stay as readable as they are.
+// It does not merge the oldest, because a merged interval would also hold the events between
+// the two, which happened while the member was away. Sees would hide some of their messages,
+// but nothing hides other events, such as new metadata of the thread, which the member could
+// never read (docs/contract/chat.md §7.3). A client that resumes with a cursor from a dropped
+// interval misses the events of that interval. Messages stay as readable as before.
 func (m *Member) enter(event uint64) {
 	all := m.Intervals
 	all[len(all)-1].From = event
@@ -121,7 +121,8 @@ func (m *Member) Present() bool {
 }
 
 // InThreadAt reports whether the member was in the thread when the event with this number
-// happened. The events by which it joined and left count.
+// happened. The events by which it joined and left count. It returns false for an event of
+// an interval that enter has dropped.
 func (m *Member) InThreadAt(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From <= event && (i.To == 0 || event <= i.To) })
 }

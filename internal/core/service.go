@@ -29,8 +29,8 @@ type Options struct {
 	// issued for it, so that an app can keep the ids that it has stored.
 	Adopt bool
 	// Grace is the time after a user's deletion during which its tokens may still leave
-	// threads and delete those that it has created. Then its content is erased. Nil:
-	// DefaultGrace; zero: its tokens end at once.
+	// threads, and delete those that it has created or is alone in. Then its content is
+	// erased. Nil: DefaultGrace; zero: its tokens end at once.
 	Grace *time.Duration
 	// Patience is the time for which an operation is tried again while others keep
 	// changing the rows that it depends on. After that time the operation fails with

@@ -333,9 +333,10 @@ func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
 	return err
 }
 
-// decideDelete returns the change by which a participant deletes a thread. The suites of 2021
-// delete a user first and then the thread that it has created. More than that a deleted user
-// may not do: the thread belongs to the others too, and the token may be a leaked one.
+// decideDelete returns the change by which a participant deletes a thread. A deleted user may
+// delete a thread that it has created, because the test suites of 2021 delete the user first
+// and the thread afterwards, or one in which it is alone. It fails with errLeaving for other
+// threads: they belong to their other participants too, and the token may have leaked.
 func decideDelete(t *Thread, caller User) (*Change, error) {
 	deleted := caller.State == UserDeleting || caller.State == UserDeleted
 	if deleted && t.CreatedBy != caller.ID && len(t.Participants()) > 1 {

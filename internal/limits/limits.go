@@ -2,9 +2,10 @@
 // request rates, which a [Limiter] applies.
 //
 // Azure has the documented limits of the real service, for testing that a client stays
-// within them. Fair, the default, has a size of messages, and per user a rate limit and a
-// budget of bytes written, that keep one user from slowing down the others. Off has none of
-// these and is for benchmarks; the bounds of package core hold there too.
+// within them. Fair, the default, keeps one user from slowing down the others: it limits the
+// size of a message, and for each user the rate of requests and the bytes written in an hour.
+// Off has none of these limits and is for benchmarks. The bounds of package core hold in
+// every profile.
 //
 //	l := limits.New(limits.Azure, time.Now)
 //	if refusal, ok := l.Allow("send message", user, thread); !ok {
@@ -59,8 +60,8 @@ func (p Profile) String() string { return profiles[p].name }
 // apply in every profile, such as the length of a topic.
 func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
 
-// fairSizes allows messages of 64 KiB: twice what Azure does. A page of 200 of these can be
-// read and sent by many at a time.
+// fairSizes allows messages of 64 KiB, more than twice what Azure allows. Pages of such
+// messages are small enough to be sent to many users at a time.
 var fairSizes = core.Limits{Content: 64 << 10}
 
 // azureSizes holds the size limits of Azure (docs/contract/chat.md §9).

@@ -33,7 +33,7 @@ type Written struct {
 	young, old map[string]*volume
 }
 
-// volume has the bytes that a user wrote, by period modulo its length.
+// volume has the bytes that a user wrote: those of period p are bytes[p % len(bytes)].
 type volume struct {
 	newest int64 // the period of the latest count
 	bytes  [parts + 1]int64
@@ -63,8 +63,8 @@ func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 		v.bytes[w.last%int64(len(v.bytes))] += n
 		return Refusal{}, true
 	}
-	// Find the period whose end of counting makes room. More than the limit has no such
-	// period: then the user is told the longest wait, and is refused again.
+	// Find the period after which enough bytes no longer count. A request of more bytes
+	// than the limit never fits: it gets the longest wait, and is refused again after it.
 	period := w.last - parts
 	for ; period <= w.last && total+n > w.limit; period++ {
 		total -= v.bytes[(period+int64(len(v.bytes)))%int64(len(v.bytes))]

@@ -20,9 +20,9 @@ const knownErrors = 256
 
 // repeats is a log handler that bounds the lines about an error that many requests share,
 // such as a full disk. It writes the first warning or error of a kind at once, and after that
-// at most one in RepeatEvery, with the number of those that it stands for. Of one kind are
-// those with the same message and root cause, numbers in them apart: addresses, ids and
-// positions differ from one to the next. It writes an error's text, never its stack.
+// at most one in RepeatEvery, with the number of records that it stands for. Records are of
+// one kind if their messages and root causes differ in numbers only, such as addresses, ids
+// and positions. It writes an error's text, never its stack.
 type repeats struct {
 	next  slog.Handler
 	state *repeatState

@@ -101,8 +101,8 @@ type Connections struct {
 	Refused    uint64 // closed at once, because their address had too many
 	Displaced  uint64 // closed while they waited for a request, to make room for others
 	Pauses     uint64 // times that a listener stopped accepting
-	Dropped    uint64 // closed because they held the most bytes of unfinished requests
-	Held       int64  // bytes of unfinished requests
+	Dropped    uint64 // closed because they held the most bytes of bodies, or abandoned too many requests
+	Held       int64  // bytes of request bodies in memory
 }
 
 // Connections registers the metrics of the connections of clients. It calls connections for

@@ -25,7 +25,7 @@ const (
 	// freeAnswer is the largest answer that waits for its client without a reservation, so
 	// that clients which read slowly never hold up ordinary requests.
 	freeAnswer = 32 << 10
-	// framing is room for the names of members and the ids of a page, beside the texts.
+	// framing is room for what a page has besides its texts: JSON syntax, field names, ids.
 	framing = 512 << 10
 )
 
@@ -42,7 +42,8 @@ func newAnswers(bytes int64) answers {
 // fullPage is the memory in which a page of core.PageBytes is made: its rows and its JSON.
 const fullPage = 2 * core.PageBytes
 
-// pool is an amount of memory that users share. One user has at most a quarter of it.
+// pool is an amount of memory that users share. One user has at most a quarter of it, or
+// room for one full page if that is more.
 type pool struct {
 	all   *semaphore.Weighted
 	share int64

@@ -116,8 +116,8 @@ func (h *Handler) flush(req *request) error {
 }
 
 // cors sets the CORS headers of a response. It allows every origin that the request has,
-// because a token and not a cookie authenticates requests. A server that allows some origins
-// only removes the header Origin of others before.
+// because a token and not a cookie authenticates requests. If the settings allow only some
+// origins, package server has removed the header Origin of all others.
 func (h *Handler) cors(req *request, resp response) {
 	header := req.w.Header()
 	if h.namesOrigin {

@@ -2,8 +2,9 @@
 //
 // Every request passes the same checks in this order: path, method, api-version,
 // access token or request signature, scope, ids in the path, rate limit, body. On identity
-// routes the body comes right after the signature, which covers its hash. Then the route's handler calls the operation in package core. The table in routes.go
-// lists all routes. Only package wire encodes and decodes differently by api-version.
+// routes the body comes right after the signature, which covers its hash. Then the route's
+// handler calls the operation in package core. The table in routes.go lists all routes. Only
+// package wire encodes and decodes differently by api-version.
 // A refusal is a [core.Error], which Handler.refuse turns into a response.
 package rest
 

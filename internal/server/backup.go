@@ -120,10 +120,10 @@ const workPrefix = ".confab-backup-"
 // makeBackup writes a backup of the store and of the certificate authority in the folder
 // data. It reads the copies again, and notes their checksums and what they hold.
 //
-// The backup is made in a new folder beside that of the request, which only this user can
-// read, and then takes the place of the other folder: that may be open to others, and Pebble
-// makes files that everybody may read. If makeBackup fails or ctx is done, it removes what it
-// wrote, the note first.
+// It makes the backup in a new folder beside req.To, which only the server's user can read,
+// and then puts it in the place of req.To. It does not write into req.To, because other users
+// may be able to read that folder, and Pebble makes files that everybody may read. If
+// makeBackup fails or ctx is done, it removes what it wrote, the note first.
 func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
 	if err := checkProof(req); err != nil {
 		return b, err

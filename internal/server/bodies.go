@@ -82,8 +82,8 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 	})
 }
 
-// abandon counts a request that the client has abandoned, and closes the connection if that
-// is the habit of the client.
+// abandon counts a request that the client has abandoned, and closes the connection if these
+// are more than maxAbandoned in a second.
 func (b *bodies) abandon(of *carrier) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// A process that has no file descriptors left can open no table and no log: the store
-// fails, for the fault of whoever opens connections. So the listeners stop before that.
+// A process without free file descriptors can open no table and no log, so too many
+// connections would make the store fail. The listeners stop accepting before that.
 const (
 	// operatorConnections is the most connections of the operators' ports. They are not
 	// among those of clients, so that a flood of clients hides no metrics.

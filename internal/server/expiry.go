@@ -14,8 +14,8 @@ import (
 // metrics and confab doctor warn.
 const ExpiryWarning = 30 * 24 * time.Hour
 
-// expiryInterval is the time between two looks at the certificates, which also renew that of
-// a server without handshakes.
+// expiryInterval is the time between two checks of the certificates. A check also renews the
+// local server certificate, which handshakes alone would not do on an idle server.
 const expiryInterval = 24 * time.Hour
 
 // certificate is one of the certificates on which clients of the server rely.
@@ -59,8 +59,8 @@ func ChainEnds(pair *tls.Certificate) time.Time {
 	return ends
 }
 
-// watchCertificates warns of certificates that end soon, now and then every expiryInterval
-// until ctx is done.
+// watchCertificates logs the certificates that end soon: at once, and then every
+// expiryInterval until ctx is done.
 func (s *Server) watchCertificates(ctx context.Context, now func() time.Time) {
 	tick := time.NewTicker(expiryInterval)
 	defer tick.Stop()

@@ -21,8 +21,8 @@ import (
 // could sign requests. It therefore refuses requests from pages of other machines, and
 // requests with a Host that is not its own: the owner of a page can make a name resolve to
 // this machine, and the browser then takes the server for a part of the page (DNS
-// rebinding). Another server only sends no CORS headers to origins that the settings do not
-// allow, because a request needs a token or a key that such a page does not have.
+// rebinding). A production server answers all requests, because a page has no token and no
+// key; it only leaves out the CORS headers for origins that the settings do not allow.
 type pageGuard struct {
 	next    http.Handler
 	dev     bool

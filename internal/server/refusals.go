@@ -19,8 +19,8 @@ type refusals struct {
 	unsaid int        // not written
 }
 
-// mayLog reports whether the request with this status gets a line in the log. It logs the
-// number of requests that got none, once a second.
+// mayLog reports whether the request with this status gets a line in the log. With the first
+// refused request of a later second, it logs the number of those that got no line.
 func (f *refusals) mayLog(log *slog.Logger, status int, now time.Time) bool {
 	if status != 0 && status < 400 {
 		return true

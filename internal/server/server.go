@@ -409,9 +409,9 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}))), nil
 }
 
-// Limits of a connection of HTTP/2, beside those of bodies and of the rest package. A client
-// that resets its streams has no more handlers than that; net/http ends a connection that
-// resets without end.
+// Limits of a connection of HTTP/2. A stream that the client has reset counts until its
+// handler returns, so resets do not add handlers. Type bodies closes a connection that
+// abandons too many requests, and bounds the bodies of all connections.
 const (
 	maxStreams    = 128      // at a time
 	streamWindow  = 64 << 10 // bytes of one stream that nobody has read yet

@@ -94,8 +94,9 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Between the two calls the permissions are those of the umask. Nobody else gets in:
-	// package admin refuses other users by their id.
+	// Until Chmod the socket has the permissions that the umask leaves. Other users do not
+	// get in meanwhile: on Linux package admin refuses them by their id, and elsewhere the
+	// folder keeps them out, which has mode 0700 if the server has made it.
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return nil, err
