@@ -73,7 +73,7 @@ var may = map[string][]string{
 	"internal/gateway/sse":      {"internal/clip", "internal/core", "internal/dev", "internal/gateway", "internal/gateway/hijack", "internal/gateway/requests", "internal/limits", "internal/token", "sdk/communication"},
 	"internal/gateway/trouter":  {"internal/core", "internal/dev", "internal/gateway", "internal/gateway/hijack", "internal/gateway/requests", "internal/limits", "internal/token", "sdk/communication"},
 	"internal/rest/wire":        {"internal/apiver", "internal/clip", "internal/core", "sdk/communication"},
-	"internal/rest":             {"internal/apiver", "internal/clip", "internal/core", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "sdk/communication"},
+	"internal/rest":             {"internal/apiver", "internal/clip", "internal/core", "internal/hosts", "internal/limits", "internal/rest/wire", "internal/signature", "internal/token", "sdk/communication"},
 	"internal/dev":              {"internal/clip", "internal/hosts", "internal/rest"},
 	"internal/metrics":          nil,
 	"internal/limits":           {"internal/core"},

@@ -427,7 +427,7 @@ func (h *Handler) rotate(c *call) (any, error) {
 		case err != nil: // the client must get the key that was made
 			h.Logger.Error("operator's request failed", "operation", c.name, "error", err)
 			done.Failed = fmt.Sprintf("it is not known whether the %s key was replaced too: %v", name, err)
-			if errors.As(err, new(*RotatedError)) || errors.Is(err, core.ErrUnavailable) {
+			if errors.As(err, new(*RotatedError)) || errors.Is(err, core.ErrUnavailable) && !errors.Is(err, core.ErrUnknown) {
 				done.Failed = fmt.Sprintf("the %s key was not replaced: %v", name, err)
 			}
 			c.outcome = done.Failed

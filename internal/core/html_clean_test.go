@@ -125,7 +125,8 @@ func slowHTML(n int) map[string]string {
 const cleanTime = 20 * time.Millisecond
 
 // TestHTMLIsCleanedInTime cleans the largest messages that a server can be set to allow, and
-// fails at five times cleanTime. BenchmarkCleanHTML prints the times.
+// fails at five times cleanTime, or more with the race detector, under which the code is up to
+// twenty times slower. BenchmarkCleanHTML prints the times.
 func TestHTMLIsCleanedInTime(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -136,7 +137,7 @@ func TestHTMLIsCleanedInTime(t *testing.T) {
 			core.CleanHTML(text, true)
 			least = min(least, threadTime()-begin)
 		}
-		if least > 5*cleanTime {
+		if least > 5*cleanTime*raceSlows {
 			t.Errorf("1 MiB of %q takes %v", name, least)
 		}
 	}

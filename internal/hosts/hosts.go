@@ -10,9 +10,34 @@ import (
 	"strings"
 )
 
+// Repair returns a Host header without its repeated port: "localhost:8443" for
+// "localhost:8443:8443", which the JavaScript SDK 2.0 to 2.4.0 sends
+// (docs/contract/identity.md §4.3).
+func Repair(host string) string {
+	rest, last, ok := cutPort(host)
+	if !ok {
+		return host
+	}
+	if _, before, ok := cutPort(rest); ok && before == last {
+		return rest
+	}
+	return host
+}
+
+// cutPort splits host:port at its last colon. ok is false if host has no port. It does
+// not split inside the brackets of an IPv6 address.
+func cutPort(host string) (rest, port string, ok bool) {
+	i := strings.LastIndexByte(host, ':')
+	if i < 0 || i < strings.LastIndexByte(host, ']') {
+		return host, "", false
+	}
+	return host[:i], host[i+1:], true
+}
+
 // Name returns the host of a Host header or another host:port, without the port and the
-// brackets of an IPv6 address. It keeps the case.
+// brackets of an IPv6 address. It keeps the case. A port may be there twice (Repair).
 func Name(hostport string) string {
+	hostport = Repair(hostport)
 	if name, _, err := net.SplitHostPort(hostport); err == nil {
 		hostport = name
 	}

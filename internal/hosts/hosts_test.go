@@ -18,7 +18,7 @@ func TestLoopback(t *testing.T) {
 func TestKnown(t *testing.T) {
 	names := []string{"chat.lan", "*.apps.lan", "My-Machine"}
 	for host, want := range map[string]bool{
-		"localhost:1": true, "192.168.1.2:8443": true, "[fe80::1]:1": true, "CHAT.lan": true, "a.apps.lan:80": true, "my-machine:1": true,
+		"localhost:1": true, "localhost:8443:8443": true, "[::1]:1:1": true, "chat.lan:1:1": true, "evil.example:1:1": false, "192.168.1.2:8443": true, "[fe80::1]:1": true, "CHAT.lan": true, "a.apps.lan:80": true, "my-machine:1": true,
 		"apps.lan": false, "a.b.apps.lan": false, "evil.example:8443": false, "": false, "chat.lan.evil.example": false,
 	} {
 		if got := Known(host, names); got != want {
@@ -49,6 +49,17 @@ func TestLoopbackOrigin(t *testing.T) {
 	} {
 		if got := LoopbackOrigin(origin); got != want {
 			t.Errorf("LoopbackOrigin(%q) = %v, want %v", origin, got, want)
+		}
+	}
+}
+
+func TestRepair(t *testing.T) {
+	for host, want := range map[string]string{
+		"localhost": "localhost", "localhost:1": "localhost:1", "localhost:1:1": "localhost:1", "a:1:2": "a:1:2",
+		"[::1]": "[::1]", "[::1]:8443": "[::1]:8443", "[::1]:8443:8443": "[::1]:8443", "": "",
+	} {
+		if got := Repair(host); got != want {
+			t.Errorf("Repair(%q) = %q, want %q", host, got, want)
 		}
 	}
 }

@@ -7,10 +7,10 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/hosts"
 )
 
 // exposedHeaders is the value of Access-Control-Expose-Headers: the response headers
@@ -173,29 +173,5 @@ func (h *Handler) baseURL(req *request) string {
 	if req.TLS != nil {
 		scheme = "https://"
 	}
-	return scheme + repairHost(req.Host)
-}
-
-// repairHost returns a Host header without its repeated port: "localhost:8443" for
-// "localhost:8443:8443", which the JavaScript SDK 2.0 to 2.4.0 sends
-// (docs/contract/identity.md §4.3).
-func repairHost(host string) string {
-	rest, last, ok := cutPort(host)
-	if !ok {
-		return host
-	}
-	if _, before, ok := cutPort(rest); ok && before == last {
-		return rest
-	}
-	return host
-}
-
-// cutPort splits host:port at its last colon. ok is false if host has no port. It does
-// not split inside the brackets of an IPv6 address.
-func cutPort(host string) (rest, port string, ok bool) {
-	i := strings.LastIndexByte(host, ':')
-	if i < 0 || i < strings.LastIndexByte(host, ']') {
-		return host, "", false
-	}
-	return host[:i], host[i+1:], true
+	return scheme + hosts.Repair(req.Host)
 }

@@ -164,17 +164,6 @@ func TestPublicEndpoint(t *testing.T) {
 	}
 }
 
-func TestRepairHost(t *testing.T) {
-	for host, want := range map[string]string{
-		"localhost": "localhost", "localhost:1": "localhost:1", "localhost:1:1": "localhost:1", "a:1:2": "a:1:2",
-		"[::1]": "[::1]", "[::1]:8443": "[::1]:8443", "[::1]:8443:8443": "[::1]:8443", "": "",
-	} {
-		if got := repairHost(host); got != want {
-			t.Errorf("repairHost(%q) = %q, want %q", host, got, want)
-		}
-	}
-}
-
 // TestScopes checks that a token may call only the operations of its scopes
 // (docs/contract/identity.md §6.5).
 func TestScopes(t *testing.T) {

@@ -126,11 +126,11 @@ func (b *bodies) take(c *countedBody, n int64) {
 	}
 	var largest *carrier
 	for of := range b.by {
-		if largest == nil || of.held > largest.held {
+		if !of.cut && (largest == nil || of.held > largest.held) { // what was cut is about to be released
 			largest = of
 		}
 	}
-	if !largest.cut { // otherwise its handlers are about to return
+	if largest != nil {
 		largest.cut = true
 		b.dropped++
 		largest.conn.Close()
