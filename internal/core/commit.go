@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -30,7 +31,8 @@ type committer struct {
 	observe func(changes int, took time.Duration)
 	lanes   []*lane
 	done    sync.WaitGroup
-	pending sync.Pool // of *pending; not global, because synctest forbids sharing channels between tests
+	pending sync.Pool     // of *pending; not global, because synctest forbids sharing channels between tests
+	applied atomic.Uint64 // batches that the store has applied
 }
 
 type lane struct {
@@ -223,6 +225,7 @@ func (c *committer) apply(l *lane, batch []*pending) {
 		}
 		return
 	}
+	c.applied.Add(1)
 	c.announce(outcomes)
 	for i, p := range batch {
 		p.outcome = &outcomes[i]

@@ -59,67 +59,94 @@ func earlier(a, b time.Time) time.Time {
 // it are looked at.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
 	now := s.now()
-	list, err := s.store.Expiring(ctx, sweepPage+len(s.expiryPauses))
+	ends := now.Add(turnTime)
+	limit := sweepPage + len(s.expiryPauses)
+	list, err := s.expiring(ctx, limit)
 	if err != nil {
 		s.swept.update(SweepRetention, func(c *SweepCount) { c.Failed++ })
 		return time.Time{}, fmt.Errorf("list threads that expire: %w", err)
 	}
-	full := len(list) == sweepPage+len(s.expiryPauses)
-	var errs []error
-	tried, deleted := 0, 0
+	listed := make(map[string]bool, len(list))
+	var due []string
 	for _, e := range list {
+		listed[e.Thread] = true
 		if now.UnixMilli() < e.On {
-			next, full = time.UnixMilli(e.On), false
+			next = earlier(next, time.UnixMilli(e.On))
+		} else if !s.expiryPauses.waits(e.Thread, now) {
+			due = append(due, e.Thread)
+		}
+	}
+	// The list begins with the earliest expiry and has room for all that wait. One that is
+	// not in it was deleted by another server, or is kept for longer now.
+	s.expiryPauses.keep(listed)
+	s.expiryPauses.sort(due)
+	more := next.IsZero() && len(list) == limit
+	var errs []error
+	deleted := 0
+	for i, id := range due {
+		if i == sweepPage || i > 0 && s.over(ends) {
+			more = true
 			break
 		}
-		if s.expiryPauses.waits(e.Thread, now) {
-			continue
-		}
-		if tried++; tried > sweepPage {
-			full = true
-			break
-		}
-		expired, err := s.expire(ctx, e.Thread)
+		expired, expires, err := s.expire(ctx, id)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("expire thread %s: %w", e.Thread, err))
+			errs = append(errs, fmt.Errorf("expire thread %s: %w", id, err))
 		}
-		if expired {
+		if err != nil && !s.own(ctx, s.expiryPauses, id, err) {
+			more = false // the next sweep finds out whether the store works again
+			break
+		}
+		switch {
+		case expired:
 			deleted++
-			delete(s.expiryPauses, e.Thread)
-		} else { // also one that does not expire after all must not be the first for ever
-			s.expiryPauses.failed(e.Thread, now)
+			delete(s.expiryPauses, id)
+		case err != nil || expires: // what does not expire after all must not be the first for ever
+			s.expiryPauses.failed(id, now)
+		default:
+			delete(s.expiryPauses, id)
 		}
 	}
 	s.swept.update(SweepRetention, func(c *SweepCount) {
 		c.Done += uint64(deleted)
 		c.Failed += uint64(len(errs))
-		c.Waiting = len(s.expiryPauses)
+		c.Waiting = s.expiryPauses.waiting()
 	})
-	if full && deleted > 0 {
+	if more && deleted > 0 {
 		next = s.now()
 	}
 	return next, few(errs)
 }
 
-// expire deletes a thread if it has expired, and reports whether it did. The event
-// has no actor. Unverified: that an expired thread is like one that a participant
-// has deleted.
-func (s *Service) expire(ctx context.Context, thread string) (expired bool, err error) {
+// expiring calls Store.Expiring, for as long as an item of a turn may take.
+func (s *Service) expiring(ctx context.Context, limit int) ([]Expiry, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.store.Expiring(ctx, limit)
+}
+
+// expire deletes a thread if it has expired, and reports whether it did. Otherwise expires
+// reports whether the thread still has a retention policy. The event has no actor.
+// Unverified: that an expired thread is like one that a participant has deleted.
+func (s *Service) expire(ctx context.Context, thread string) (expired, expires bool, err error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := rows.Thread(thread)
-		if err != nil || t == nil || !t.expired(s.now().UnixMilli()) {
+		expires = err == nil && t != nil && t.ExpiresOn() != 0
+		if !expires || !t.expired(s.now().UnixMilli()) {
 			return &Change{}, err
 		}
 		return purge(t, ""), nil
 	})
-	return err == nil && o.Status == Applied, err
+	return err == nil && o.Status == Applied, expires, err
 }
 
 // sweepUsers erases the deleted users whose grace is over. They take turns of userSteps
 // steps, and have sweepSteps together; the next sweep goes on with the user after the last
 // one. It returns the time at which the next steps or the next grace is due.
 func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
-	users, err := s.store.Deleting(ctx)
+	ends := s.now().Add(turnTime)
+	users, err := s.deleting(ctx)
 	if err != nil {
 		s.swept.update(SweepErasure, func(c *SweepCount) { c.Failed++ })
 		return time.Time{}, fmt.Errorf("list users in deletion: %w", err)
@@ -135,13 +162,13 @@ func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	}
 	now := s.now()
 	var errs []error
-	steps, erased := sweepSteps, 0
+	steps, erased, away := sweepSteps, 0, false
 	for _, u := range users {
 		if s.Leaving(u) {
 			next = earlier(next, time.UnixMilli(u.DeletedAt).Add(s.grace))
 			continue
 		}
-		if s.erasurePauses.waits(u.ID, now) {
+		if away || s.erasurePauses.waits(u.ID, now) {
 			continue
 		}
 		if steps <= 0 {
@@ -150,26 +177,37 @@ func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 		}
 		s.lastErased = u.ID
 		turn := min(steps, userSteps)
-		left, ended, err := s.erase(ctx, u, turn)
+		left, ended, lost, err := s.erase(ctx, u, turn, ends)
 		steps -= max(turn-left, 1)
-		switch {
-		case err != nil:
+		if s.over(ends) {
+			steps = 0
+		}
+		if err != nil {
 			errs = append(errs, fmt.Errorf("erase user %s: %w", u.ID, err))
+		}
+		switch {
+		case lost:
+			away = true // the next sweep finds out whether the store works again
 		case ended:
 			erased++
 			delete(s.erasurePauses, u.ID)
-			continue
-		}
-		if !s.erasurePauses.waits(u.ID, now) {
+		case !s.erasurePauses.waits(u.ID, now):
 			next = earlier(next, now)
 		}
 	}
 	s.swept.update(SweepErasure, func(c *SweepCount) {
 		c.Done += uint64(erased)
 		c.Failed += uint64(len(errs))
-		c.Waiting = len(s.erasurePauses)
+		c.Waiting = s.erasurePauses.waiting()
 	})
 	return next, few(errs)
+}
+
+// deleting calls Store.Deleting, for as long as an item of a turn may take.
+func (s *Service) deleting(ctx context.Context) ([]User, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.store.Deleting(ctx)
 }
 
 // forgetErasures forgets the progress of users that another server has erased.
@@ -179,7 +217,7 @@ func (s *Service) forgetErasures(deleting []User) {
 		still[u.ID] = true
 	}
 	maps.DeleteFunc(s.erasures, func(id string, _ *erasure) bool { return !still[id] })
-	maps.DeleteFunc(s.erasurePauses, func(id string, _ *pause) bool { return !still[id] })
+	s.erasurePauses.keep(still)
 }
 
 // erasure is the progress of a user's erasure in this process. If a thread fails, the
@@ -199,65 +237,97 @@ type erasure struct {
 // erase removes the user's messages, display names, metadata and receipts from the threads
 // of its list, and all endpoints of the user. Messages become tombstones. A thread without
 // another participant is deleted. erase takes at most the given number of steps, each a
-// thread or a page of messages, and returns how many are left. After the last thread, erase
-// sets the user's state to UserDeleted, or, if a thread failed, begins a new pass after a
-// pause.
-func (s *Service) erase(ctx context.Context, u User, steps int) (left int, ended bool, err error) {
+// thread or a page of messages, and returns how many are left. It begins no step but the
+// first after the time ends. After the last thread, erase sets the user's state to
+// UserDeleted, or, if a thread failed, begins a new pass after a pause. If the whole store
+// fails, away is true, and a later call goes on with the same thread.
+func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) (left int, ended, away bool, err error) {
 	e := s.erasures[u.ID]
 	if e == nil {
-		e = &erasure{after: u.ErasedTo, erased: u.ErasedTo}
 		if err := s.eraseEndpoints(ctx, u.ID); err != nil {
-			s.erasurePauses.failed(u.ID, s.now())
-			return steps, false, err
+			return steps, false, s.userFailed(ctx, u.ID, err), err
 		}
+		e = &erasure{after: u.ErasedTo, erased: u.ErasedTo}
 		s.erasures[u.ID] = e
 	}
 	var errs []error
+	last := false // no thread is left
 	for steps > 0 {
 		if len(e.threads) == 0 && !e.last {
-			if e.threads, err = s.store.ThreadsOf(ctx, u.ID, e.after, sweepPage); err != nil {
-				s.erasurePauses.failed(u.ID, s.now())
-				errs = append(errs, err)
+			if e.threads, err = s.threadsOf(ctx, u.ID, e.after); err != nil {
+				away, errs = s.userFailed(ctx, u.ID, err), append(errs, err)
 				break
 			}
 			e.last = len(e.threads) < sweepPage
 		}
 		if len(e.threads) == 0 {
-			ended = true
+			last = true
 			break
 		}
 		id := e.threads[0]
-		left, done, err := s.eraseFrom(ctx, e, id, u.ID, steps)
+		left, done, err := s.eraseFrom(ctx, e, id, u.ID, steps, ends)
 		steps = left
 		if err != nil {
-			e.failed = true
 			errs = append(errs, fmt.Errorf("thread %s: %w", id, err))
+			if away = !s.own(ctx, s.erasurePauses, u.ID, err); away {
+				break
+			}
+			e.failed = true
 		}
 		if err == nil && !done {
-			break // the steps are used up
+			break // the steps or the time are used up
 		}
+		s.erasurePauses.worked(u.ID) // the next thread may fail for another reason
 		e.after, e.threads, e.before = id, e.threads[1:], 0
 		if !e.failed {
 			e.erased = id
 		}
+		if s.over(ends) {
+			break
+		}
 	}
-	failed := e.failed
-	if ended {
+	if away {
+		return steps, false, true, few(errs)
+	}
+	if u.ErasedTo != e.erased || last {
+		u.ErasedTo = e.erased
+		if err := s.progress(ctx, u, last && !e.failed); err != nil {
+			// s.erasures keeps what is done, so that only this write is tried again.
+			away, errs = s.userFailed(ctx, u.ID, err), append(errs, err)
+			return steps, false, away, few(errs)
+		}
+	}
+	if last {
 		delete(s.erasures, u.ID)
-		if failed {
+		if e.failed {
 			s.erasurePauses.failed(u.ID, s.now())
 		}
 	}
-	if u.ErasedTo != e.erased || ended {
-		u.ErasedTo = e.erased
-		errs = append(errs, s.progress(ctx, u, ended && !failed))
+	return steps, last && !e.failed, false, few(errs)
+}
+
+// userFailed begins the next pause of a user, unless the whole store has failed. It then
+// returns true.
+func (s *Service) userFailed(ctx context.Context, user string, err error) (away bool) {
+	if !s.own(ctx, s.erasurePauses, user, err) {
+		return true
 	}
-	return steps, ended && !failed, few(errs)
+	s.erasurePauses.failed(user, s.now())
+	return false
+}
+
+// threadsOf returns the next page of a user's threads, within the time of an item.
+func (s *Service) threadsOf(ctx context.Context, user, after string) ([]string, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.store.ThreadsOf(ctx, user, after, sweepPage)
 }
 
 // progress stores u.ErasedTo unless the stored value is greater, or sets the state
 // UserDeleted if the erasure has ended.
 func (s *Service) progress(ctx context.Context, u User, ended bool) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	return s.changeUser(ctx, u.ID, nil, func(now *User) error {
 		if now.State != UserDeleting { // finished by another server
 			return nil
@@ -271,42 +341,64 @@ func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 }
 
 // eraseFrom removes a user's data from one thread, in at most the given number of steps: each
-// is a page of messages. It returns how many are left, and whether the thread is done. The
-// user leaves the thread first, so that it cannot write new messages meanwhile.
-func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string, steps int) (left int, done bool, err error) {
+// is a page of messages. It returns how many are left, and whether the thread is done. It
+// begins no step but the first after the time ends. The user leaves the thread first, so that
+// it cannot write new messages meanwhile.
+func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string, steps int, ends time.Time) (left int, done bool, err error) {
 	if e.before == 0 {
-		_, err := s.change(ctx, func(rows Rows) (*Change, error) {
-			t, err := rows.Thread(thread)
-			if err != nil || t == nil {
-				return &Change{}, err
-			}
-			return decideErase(t, user), nil
-		})
-		if err != nil {
+		if err := s.eraseMember(ctx, thread, user); err != nil {
 			return steps - 1, false, err
 		}
 	}
 	// Read from the newest message to the oldest. An erased message gets a sequence
 	// greater than all before, so this loop does not read it again.
-	for ; steps > 0; steps-- {
-		page, err := s.store.Messages(ctx, MessagesQuery{Thread: thread, Before: e.before, Limit: sweepPage})
-		if err != nil {
-			return steps - 1, false, err
+	for steps > 0 {
+		e.before, err = s.erasePage(ctx, thread, user, e.before)
+		steps--
+		if err != nil || e.before == 0 {
+			return steps, err == nil, err
 		}
-		var ids []int64
-		for i := range page.Messages {
-			if mentions(&page.Messages[i], user) {
-				ids = append(ids, page.Messages[i].ID)
-			}
-		}
-		if err := s.eraseMessages(ctx, thread, ids, user); err != nil {
-			return steps - 1, false, err
-		}
-		if e.before = page.Next; e.before == 0 {
-			return steps - 1, true, nil
+		if s.over(ends) {
+			break
 		}
 	}
-	return 0, false, nil
+	return steps, false, nil
+}
+
+// eraseMember removes a user from a thread, and what the thread has of it beside messages.
+func (s *Service) eraseMember(ctx context.Context, thread, user string) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := rows.Thread(thread)
+		if err != nil || t == nil {
+			return &Change{}, err
+		}
+		return decideErase(t, user), nil
+	})
+	return err
+}
+
+// erasePage erases a user from the page of a thread's messages before a sequence. It returns
+// the value of before for the next page: 0 after the last one, and the same value after an
+// error.
+func (s *Service) erasePage(ctx context.Context, thread, user string, before uint64) (next uint64, err error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	page, err := s.store.Messages(ctx, MessagesQuery{Thread: thread, Before: before, Limit: sweepPage})
+	if err != nil {
+		return before, err
+	}
+	var ids []int64
+	for i := range page.Messages {
+		if mentions(&page.Messages[i], user) {
+			ids = append(ids, page.Messages[i].ID)
+		}
+	}
+	if err := s.eraseMessages(ctx, thread, ids, user); err != nil {
+		return before, err
+	}
+	return page.Next, nil
 }
 
 // mentions reports whether a message has content or a display name of the user.

@@ -69,6 +69,8 @@ func (s *Service) sweepEndpoints(ctx context.Context) error {
 
 // eraseEndpoints deletes all endpoints of a user.
 func (s *Service) eraseEndpoints(ctx context.Context, user string) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
 	es, err := s.store.Endpoints(ctx, user)
 	if err == nil {
 		err = s.store.DropEndpoints(ctx, es)

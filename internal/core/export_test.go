@@ -11,6 +11,9 @@ const (
 	MaxBatchBytes  = maxBatchBytes
 )
 
+// MaxPaused is the greatest number of pauses of a kind.
+const MaxPaused = maxPaused
+
 // Queued returns the number of changes that wait in the lane of a key.
 func (s *Service) Queued(key string) int {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]

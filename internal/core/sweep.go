@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -66,7 +68,8 @@ const (
 // users whose grace is over, finishes the deletion of large threads, and deletes old days
 // of the event log and old endpoints. Each of these kinds gets a turn of bounded work,
 // whether or not another fails. A thread or user that fails waits before it is tried again,
-// longer each time, and those after it go on.
+// longer each time, and those after it go on. If the whole store fails, the turn ends and
+// nothing waits for longer than until the next sweep.
 //
 // Sweep returns the time at which more work is due, also together with an error, or the zero
 // time if none is known. Call it from time to time in any case, for what has failed and for
@@ -111,11 +114,24 @@ func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err er
 	}
 }
 
+// turnTime is the time after which the turn of retention or erasure leaves the rest to the
+// next sweep. It is looked at after each item, so that a turn does at least one.
+const turnTime = time.Second
+
+// over reports whether the time of a turn is used up.
+func (s *Service) over(ends time.Time) bool { return !s.now().Before(ends) }
+
+// bounded returns a context for one item of a turn. It ends after the time that a request of
+// a client may take.
+func (s *Service) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, s.patience)
+}
+
 // Pauses of what has failed: the first, which doubles with each failure, and the longest.
 const (
 	firstPause   = time.Second
 	longestPause = time.Hour
-	maxPaused    = 10_000 // ids of a kind; further ones are tried again in each sweep
+	maxPaused    = 10_000 // ids of a kind; another one takes the place of the one that is tried next
 )
 
 // pauses are the ids of threads or users that have failed, and when each is tried again.
@@ -123,7 +139,11 @@ type pauses map[string]*pause
 
 type pause struct {
 	until  time.Time
-	length time.Duration
+	length time.Duration // 0: the id has no failure of its own
+	// doubted is set if the last failure may be that of the whole store. applied is then the
+	// number of batches that the store had applied before.
+	doubted bool
+	applied uint64
 }
 
 // waits reports whether an id has failed and is not to be tried yet.
@@ -132,18 +152,105 @@ func (p pauses) waits(id string, now time.Time) bool {
 	return w != nil && now.Before(w.until)
 }
 
+// waiting returns the number of ids that have failed by themselves.
+func (p pauses) waiting() (n int) {
+	for _, w := range p {
+		if w.length > 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// keep forgets the ids that are not among these.
+func (p pauses) keep(ids map[string]bool) {
+	maps.DeleteFunc(p, func(id string, _ *pause) bool { return !ids[id] })
+}
+
+// sort puts the ids that have not failed first, and those that have failed last, by the end
+// of the pause.
+func (p pauses) sort(ids []string) {
+	until := func(id string) (t time.Time) {
+		if w := p[id]; w != nil {
+			t = w.until
+		}
+		return t
+	}
+	slices.SortStableFunc(ids, func(a, b string) int { return until(a).Compare(until(b)) })
+}
+
+// of returns the pause of an id, and adds it if the id has none. If there are too many, the
+// new pause takes the place of the one that ends first.
+func (p pauses) of(id string) *pause {
+	if w := p[id]; w != nil {
+		return w
+	}
+	if len(p) >= maxPaused {
+		first := ""
+		for other, w := range p {
+			if first == "" || w.until.Before(p[first].until) {
+				first = other
+			}
+		}
+		delete(p, first)
+	}
+	w := &pause{}
+	p[id] = w
+	return w
+}
+
 // failed begins the next pause of an id.
 func (p pauses) failed(id string, now time.Time) {
-	w := p[id]
-	if w == nil {
-		if len(p) >= maxPaused {
-			return
-		}
-		w = &pause{length: firstPause / 2}
-		p[id] = w
-	}
-	w.length = min(2*w.length, longestPause)
+	w := p.of(id)
+	w.length = min(max(2*w.length, firstPause), longestPause)
 	w.until = now.Add(w.length)
+}
+
+// worked notes that something of the id was done, so that its last failure was not its own.
+// The id keeps its pause.
+func (p pauses) worked(id string) {
+	if w := p[id]; w != nil {
+		w.doubted = false
+	}
+}
+
+// own reports whether a failure is the id's own, so that the id must wait and the turn goes
+// on. Otherwise the whole store failed or ctx has ended: the turn must end, and no id waits.
+//
+// The error of one thread can look like that of a store that is away, if it always takes too
+// long. So if an id fails twice in this way, and the store has applied a batch between, the
+// failure is the id's own. While nobody writes, such an id is tried once in a sweep.
+func (s *Service) own(ctx context.Context, p pauses, id string, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	if !storeWide(err) {
+		return true
+	}
+	w, applied := p.of(id), s.commits.applied.Load()
+	if w.doubted && applied > w.applied {
+		return true
+	}
+	if !w.doubted {
+		w.applied = applied
+	}
+	w.doubted, w.until = true, s.now()
+	return false
+}
+
+// storeWide reports whether an error says that the whole store refuses work, or that it did
+// not answer in time.
+func storeWide(err error) bool {
+	var refusal *Error
+	if errors.As(err, &refusal) && refusal.Code == Unavailable {
+		return true
+	}
+	for _, one := range []error{ErrStorageFull, ErrUnavailable, ErrUnknown, context.Canceled, context.DeadlineExceeded} {
+		if errors.Is(err, one) {
+			return true
+		}
+	}
+	return false
 }
 
 // few joins errors, of which it names the first few.

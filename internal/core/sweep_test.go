@@ -1,10 +1,14 @@
 package core_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/confab-chat/confab/internal/core"
@@ -15,6 +19,7 @@ import (
 type badThreads struct {
 	*pebble.Store
 	threads map[string]int
+	err     error // what Apply returns for them; nil: errDisk
 }
 
 var errDisk = errors.New("a bad block")
@@ -23,7 +28,7 @@ func (f *badThreads) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, e
 	for _, c := range b.Changes {
 		if _, bad := f.threads[c.Thread]; bad {
 			f.threads[c.Thread]++
-			return nil, errDisk
+			return nil, cmp.Or(f.err, errDisk)
 		}
 	}
 	return f.Store.Apply(ctx, b)
@@ -212,4 +217,377 @@ func TestErasureOfFailingThreads(t *testing.T) {
 			t.Error("a message is left in the thread that failed")
 		}
 	}
+}
+
+// deleted returns how many of these threads are deleted.
+func (h *house) deleted(t *testing.T, ids []string) (n int) {
+	t.Helper()
+	for _, id := range ids {
+		if h.inspect(t, id).DeletedOn != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+func (h *house) userState(t *testing.T, user string) core.UserState {
+	t.Helper()
+	us, err := h.store.Users(context.Background(), []string{user})
+	if err != nil || len(us) != 1 {
+		t.Fatalf("read the user: %v, %v", us, err)
+	}
+	return us[0].State
+}
+
+// TestPausesOfThreadsThatAreGone has a thread whose deletion fails until another server
+// deletes it, and threads that another server deletes after the sweep has listed them. None
+// of them may wait afterwards.
+func TestPausesOfThreadsThatAreGone(t *testing.T) {
+	ctx := t.Context()
+	f := &badThreads{threads: map[string]int{}}
+	var o *orphaned
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		f.Store = s.(*pebble.Store)
+		o = &orphaned{Store: f}
+		return o
+	})
+	ann := h.user(t)
+	month := h.kept(t, ann, 30)
+	h.pass(31 * day)
+	f.threads[month] = 0
+	waiting := func() int { return h.SweepCounts()[core.SweepRetention].Waiting }
+	if _, err := h.Sweep(ctx); !errors.Is(err, errDisk) || waiting() != 1 {
+		t.Fatalf("a sweep of a failing thread: %v, and %d wait; want a bad block, and 1", err, waiting())
+	}
+	p := h.inspect(t, month).Properties
+	p.DeletedOn = h.now.Load()
+	h.behind(t, &core.Change{Key: month, Thread: month, Revision: h.inspect(t, month).Revision, Properties: &p})
+	if _, err := h.Sweep(ctx); err != nil || waiting() != 0 {
+		t.Errorf("a sweep after another server has deleted the thread: %v, and %d wait; want none", err, waiting())
+	}
+	for n := range 50 {
+		o.first = append(o.first, core.Expiry{Thread: fmt.Sprint("19:gone-", n), On: int64(n + 1)})
+	}
+	if _, err := h.Sweep(ctx); err != nil || waiting() != 0 {
+		t.Errorf("a sweep that finds listed threads deleted: %v, and %d wait; want none", err, waiting())
+	}
+}
+
+// unreadable is a store that lists threads first that it cannot read. It counts the tries.
+type unreadable struct {
+	orphaned
+	tries map[string]int
+}
+
+func (u *unreadable) Thread(ctx context.Context, id string) (*core.Thread, error) {
+	if strings.HasPrefix(id, "19:bad-") {
+		u.tries[id]++
+		return nil, errDisk
+	}
+	return u.Store.Thread(ctx, id)
+}
+
+// TestMoreFailuresThanPauses has a few more failing threads than can have pauses. They must
+// take turns: none is tried in each sweep.
+func TestMoreFailuresThanPauses(t *testing.T) {
+	u := &unreadable{tries: map[string]int{}}
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		u.Store = s
+		return u
+	})
+	const bad, sweeps = core.MaxPaused + 20, core.MaxPaused/100 + 60
+	for n := range bad {
+		u.first = append(u.first, core.Expiry{Thread: fmt.Sprint("19:bad-", n), On: int64(n + 1)})
+	}
+	for range sweeps { // all at the same time
+		if next, err := h.Sweep(t.Context()); !errors.Is(err, errDisk) || !next.IsZero() {
+			t.Fatalf("a sweep of failing threads: next %v, %v", next, err)
+		}
+	}
+	if len(u.tries) != bad {
+		t.Errorf("%d of %d threads were tried", len(u.tries), bad)
+	}
+	for id, tries := range u.tries {
+		if tries > 20 {
+			t.Fatalf("thread %s was tried %d times in %d sweeps", id, tries, sweeps)
+		}
+	}
+}
+
+// outage is a store that does nothing while err is set. It counts the batches.
+type outage struct {
+	*pebble.Store
+	err   error
+	tries int
+}
+
+func (o *outage) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
+	o.tries++
+	if o.err != nil {
+		return nil, o.err
+	}
+	return o.Store.Apply(ctx, b)
+}
+
+// TestOutageOfTheStore lets the whole store fail while threads expire and users are erased.
+// Nothing waits for that: when the store works again, all is done at once.
+func TestOutageOfTheStore(t *testing.T) {
+	for name, err := range map[string]error{
+		"full": core.ErrStorageFull, "away": core.ErrUnavailable, "lost": core.ErrUnknown, "busy": core.ErrBusy, "late": context.DeadlineExceeded,
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &outage{}
+			h := newHouse(t, nil, func(s core.Store) core.Store {
+				o.Store = s.(*pebble.Store)
+				return o
+			})
+			ann := h.user(t)
+			var users, threads []string
+			for range 5 {
+				u := h.user(t)
+				users = append(users, u)
+				for range 3 {
+					h.send(t, u, h.thread(t, ann, u), private)
+				}
+				threads = append(threads, h.kept(t, ann, 30))
+				if err := h.DeleteUser(t.Context(), u); err != nil {
+					t.Fatal(err)
+				}
+			}
+			h.pass(31 * day)
+			o.err, o.tries = fmt.Errorf("the store: %w", err), 0
+			const sweeps = 30
+			for range sweeps {
+				if next, err := h.Sweep(t.Context()); err == nil || !next.IsZero() {
+					t.Fatalf("a sweep while the store fails: next %v, %v", next, err)
+				}
+				h.pass(time.Second)
+			}
+			if o.tries != 2*sweeps {
+				t.Errorf("%d sweeps tried %d batches, want one for retention and one for erasure in each", sweeps, o.tries)
+			}
+			for _, k := range []core.SweepKind{core.SweepRetention, core.SweepErasure} {
+				if c := h.SweepCounts()[k]; c.Waiting != 0 || c.Failed != sweeps {
+					t.Errorf("%v counted %+v; want %d failures, and nothing that waits", k, c, sweeps)
+				}
+			}
+			o.err = nil
+			if next, err := h.Sweep(t.Context()); err != nil || !next.IsZero() {
+				t.Errorf("the sweep when the store works again: next %v, %v; want no work to be left", next, err)
+			}
+			if n := h.deleted(t, threads); n != len(threads) {
+				t.Errorf("it deleted %d of %d threads", n, len(threads))
+			}
+			for _, u := range users {
+				if got := h.userState(t, u); got != core.UserDeleted {
+					t.Errorf("user %s is %v when the store works again", u, got)
+				}
+			}
+		})
+	}
+}
+
+// TestCancelledSweep cancels a sweep. What it tried does not wait.
+func TestCancelledSweep(t *testing.T) {
+	h, f := newBadThreads(t)
+	ann, bob := h.user(t), h.user(t)
+	h.send(t, bob, h.thread(t, ann, bob), private)
+	month := h.kept(t, ann, 30)
+	if err := h.DeleteUser(t.Context(), bob); err != nil {
+		t.Fatal(err)
+	}
+	h.pass(31 * day)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	f.threads[month] = 0
+	h.Sweep(ctx)
+	delete(f.threads, month)
+	if _, err := h.Sweep(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if h.deleted(t, []string{month}) != 1 || h.userState(t, bob) != core.UserDeleted {
+		t.Error("what a cancelled sweep tried still waits")
+	}
+}
+
+// TestThreadThatSeemsAnOutage has threads whose changes fail as if the whole store were
+// away, while a client's messages are stored. The others must expire and be erased, and those
+// be tried less and less often.
+func TestThreadThatSeemsAnOutage(t *testing.T) {
+	h, f := newBadThreads(t)
+	ann, bob := h.user(t), h.user(t)
+	bad := []string{h.kept(t, ann, 30), h.kept(t, ann, 30), h.thread(t, ann, bob)}
+	h.pass(time.Minute)
+	var good, shared []string
+	for range 30 {
+		good = append(good, h.kept(t, ann, 30))
+		thread := h.thread(t, ann, bob)
+		h.send(t, bob, thread, private)
+		shared = append(shared, thread)
+	}
+	if err := h.DeleteUser(t.Context(), bob); err != nil {
+		t.Fatal(err)
+	}
+	h.pass(31 * day)
+	f.err = core.ErrUnavailable
+	for _, id := range bad {
+		f.threads[id] = 0
+	}
+	const sweeps = 100
+	busy := h.thread(t, ann)
+	for range sweeps {
+		h.Sweep(t.Context())
+		h.send(t, ann, busy, "hello")
+		h.pass(time.Second)
+	}
+	if n := h.deleted(t, good); n != len(good) {
+		t.Errorf("%d of %d threads that do not fail were deleted", n, len(good))
+	}
+	for _, thread := range shared {
+		for _, m := range h.allMessages(t, ann, thread) {
+			if m.Content == private {
+				t.Error("a message is left in a thread that does not fail")
+			}
+		}
+	}
+	for _, id := range bad {
+		if tries := f.threads[id]; tries < 3 || tries > 15 {
+			t.Errorf("thread %s was tried %d times in %d s, want 3 to 15", id, tries, sweeps)
+		}
+	}
+	f.threads = nil
+	h.pass(time.Hour)
+	h.Sweep(t.Context())
+	if n := h.deleted(t, bad[:2]); n != 2 || h.userState(t, bob) != core.UserDeleted {
+		t.Errorf("when all works, %d of 2 threads are deleted and the user is %v", n, h.userState(t, bob))
+	}
+}
+
+// badUsers is a store that cannot write the row of a user. It counts the tries, and the
+// reads of users' threads.
+type badUsers struct {
+	*pebble.Store
+	user         string
+	tries, reads int
+}
+
+func (f *badUsers) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
+	for _, c := range b.Changes {
+		if f.user != "" && c.Key == f.user {
+			f.tries++
+			return nil, errDisk
+		}
+	}
+	return f.Store.Apply(ctx, b)
+}
+
+func (f *badUsers) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
+	f.reads++
+	return f.Store.ThreadsOf(ctx, user, after, limit)
+}
+
+// TestLastWriteOfAnErasureFails lets the write fail that ends a user's erasure. It is tried
+// less and less often, and the threads are not walked through again for it.
+func TestLastWriteOfAnErasureFails(t *testing.T) {
+	f := &badUsers{}
+	h := newHouse(t, nil, func(s core.Store) core.Store {
+		f.Store = s.(*pebble.Store)
+		return f
+	})
+	ann, bob := h.user(t), h.user(t)
+	for range 3 {
+		h.send(t, bob, h.thread(t, ann, bob), private)
+	}
+	if err := h.DeleteUser(t.Context(), bob); err != nil {
+		t.Fatal(err)
+	}
+	h.pass(time.Hour)
+	f.user, f.reads = bob, 0
+	sweeps := 0
+	for next := time.UnixMilli(h.now.Load()); !next.IsZero() && next.UnixMilli() <= h.now.Load(); sweeps++ {
+		if sweeps == 20 {
+			t.Fatalf("after %d sweeps at the same time the next one is due now, and the write was tried %d times", sweeps, f.tries)
+		}
+		next, _ = h.Sweep(t.Context())
+	}
+	for range 60 {
+		h.Sweep(t.Context())
+		h.pass(time.Second)
+	}
+	if f.tries < 3 || f.tries > 10 || f.reads != 1 {
+		t.Errorf("in 60 s the write was tried %d times, and the threads were read %d times; want 3 to 10, and 1", f.tries, f.reads)
+	}
+	if c := h.SweepCounts()[core.SweepErasure]; c.Waiting != 1 {
+		t.Errorf("counted %+v, want one user that waits", c)
+	}
+	f.user = ""
+	h.pass(time.Hour)
+	if next, err := h.Sweep(t.Context()); err != nil || !next.IsZero() || h.userState(t, bob) != core.UserDeleted {
+		t.Errorf("when the write works: next %v, %v; the user is %v", next, err, h.userState(t, bob))
+	}
+}
+
+// slow is a store whose reads of a thread take a second, and do not return before their
+// context ends for the thread stuck.
+type slow struct {
+	*pebble.Store
+	on    atomic.Bool
+	pass  func(time.Duration)
+	stuck string
+}
+
+func (s *slow) Thread(ctx context.Context, id string) (*core.Thread, error) {
+	if !s.on.Load() {
+		return s.Store.Thread(ctx, id)
+	}
+	began := time.Now()
+	defer func() { s.pass(time.Since(began)) }()
+	if id == s.stuck {
+		<-ctx.Done()
+		return nil, fmt.Errorf("%w: %w", core.ErrUnavailable, ctx.Err())
+	}
+	time.Sleep(time.Second) // of the bubble's clock
+	return s.Store.Thread(ctx, id)
+}
+
+// TestTurnsEnd lets each thread take a second, and one of them for ever. Retention and
+// erasure must take turns of a few seconds, and both end.
+func TestTurnsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &slow{}
+		h := newHouse(t, nil, func(e core.Store) core.Store {
+			s.Store = e.(*pebble.Store)
+			return s
+		})
+		s.pass = h.pass
+		ann, bob := h.user(t), h.user(t)
+		s.stuck = h.kept(t, ann, 30)
+		h.pass(time.Minute)
+		var threads []string
+		for range 10 {
+			threads = append(threads, h.kept(t, ann, 30))
+			h.send(t, bob, h.thread(t, ann, bob), private)
+		}
+		if err := h.DeleteUser(t.Context(), bob); err != nil {
+			t.Fatal(err)
+		}
+		h.pass(31 * day)
+		s.on.Store(true)
+		// The bound is that of one item, for each of the kinds, and a bit more.
+		const bound = 2*core.DefaultPatience + 5*time.Second
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		for range 40 {
+			began := time.Now()
+			h.Sweep(ctx)
+			if took := time.Since(began); took > bound {
+				t.Fatalf("a sweep took %v, more than %v", took, bound)
+			}
+			h.pass(time.Second)
+		}
+		s.on.Store(false)
+		if n := h.deleted(t, threads); n != len(threads) || h.userState(t, bob) != core.UserDeleted {
+			t.Errorf("%d of %d threads are deleted, and the user is %v", n, len(threads), h.userState(t, bob))
+		}
+	})
 }
