@@ -268,7 +268,7 @@ func (s *Server) open(ctx context.Context, o Options) error {
 // other servers may share the store.
 func (s *Server) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
-		next := s.sweepOnce(ctx)
+		next, _ := s.sweepOnce(ctx)
 		wait := sweepInterval
 		if !next.IsZero() {
 			wait = min(max(next.Sub(s.now()), sweepInterval/100), wait)
@@ -277,22 +277,32 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-ctx.Done():
 		case <-time.After(wait):
 		case done := <-s.sweepNow:
-			for next := s.now(); !next.IsZero() && !next.After(s.now()) && ctx.Err() == nil; {
-				next = s.sweepOnce(ctx)
-			}
+			s.sweepDue(ctx)
 			close(done)
 		}
 	}
 }
 
+// sweepDue sweeps until no work is due now or a sweep fails. What a failure leaves is for
+// the sweeps that come later: a caller must not wait for a store that does not work.
+func (s *Server) sweepDue(ctx context.Context) {
+	for ctx.Err() == nil {
+		next, err := s.sweepOnce(ctx)
+		if err != nil || next.IsZero() || next.After(s.now()) {
+			return
+		}
+	}
+}
+
 // sweepOnce sweeps once and returns when the next sweep is due, or the zero time if none is
-// known to be due. What failed waits by itself and does not hold up the next sweep.
-func (s *Server) sweepOnce(ctx context.Context) (next time.Time) {
-	next, err := s.core.Sweep(ctx)
+// known to be due. It logs the error that it returns. What failed waits by itself and does
+// not hold up the next sweep.
+func (s *Server) sweepOnce(ctx context.Context) (next time.Time, err error) {
+	next, err = s.core.Sweep(ctx)
 	if err != nil && ctx.Err() == nil {
 		s.log.Error("sweep what is due", "error", err)
 	}
-	return next
+	return next, err
 }
 
 // sweepCounts returns the counts of sweeps for the metrics.
@@ -305,7 +315,8 @@ func (s *Server) sweepCounts() []metrics.Sweep {
 }
 
 // sweepAndWait starts a sweep, which deletes expired threads and erases deleted users.
-// It returns when all work that is due now is done, or when the context is done.
+// It returns when all work that is due now is done, when a sweep has failed, or when the
+// context is done.
 func (s *Server) sweepAndWait(sweeping context.Context) {
 	done := make(chan struct{})
 	select {
