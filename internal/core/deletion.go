@@ -100,8 +100,8 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 		case expired:
 			deleted++
 			delete(s.expiryPauses, id)
-		case err != nil || expires: // what does not expire after all must not be the first for ever
-			s.expiryPauses.failed(id, now)
+		case err != nil || expires: // also one that does not expire after all must not be the first for ever
+			s.expiryPauses.failed(id, s.now())
 		default:
 			delete(s.expiryPauses, id)
 		}
