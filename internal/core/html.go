@@ -32,7 +32,8 @@ type htmlAttribute struct {
 // htmlGlobal. Missing on purpose: what runs or embeds something (script, iframe, object,
 // svg, math), what changes the page (style, base, form), and every name and id, maps
 // included, since an id of a message can take the place of the page's own. A mention
-// (msft-mention) is the exception: Microsoft's UI library finds the user by its id.
+// (msft-mention) is the exception: Microsoft's UI library finds the user by its id, which
+// isMentionID keeps apart from those of pages.
 var htmlElements = func() map[string][]htmlAttribute {
 	elements := map[string][]htmlAttribute{
 		"a":            {{"href", isLink}, {"rel", isWords}},
@@ -412,11 +413,21 @@ func isLink(v string) bool {
 // isImage reports whether a value is an https URL.
 func isImage(v string) bool { return hasPrefixFold(strings.Trim(v, " \t\r\n\f"), "https://") }
 
-// isMentionID reports whether a value may be the id of the user in a mention: any text of
-// up to 256 bytes without white space, since an app chooses these ids.
+// isMentionID reports whether a value may be the id of the user in a mention: one that no
+// page gives to an element of its own, so that a mention cannot take the place of that
+// element. It is everyone, digits only, or digits and a colon with more after it, as in
+// 8:acs:… and 28:…. It has at most 256 bytes and no white space.
 func isMentionID(v string) bool {
-	return v != "" && len(v) <= 256 && !strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r == 0x7f })
+	if v == "everyone" {
+		return true
+	}
+	number, id, colon := strings.Cut(v, ":")
+	return len(v) <= 256 && isDigits(number) && colon == (id != "") &&
+		!strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
+
+// isDigits reports whether s has digits only, and has some.
+func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 func isText(string) bool { return true }
 

@@ -33,7 +33,15 @@ func TestHTMLPolicy(t *testing.T) {
 		// Mentions stay, with their id alone.
 		{"hello " + mention, "hello " + mention},
 		{`<msft-mention id="everyone" displayText="Everyone" name="x">Everyone</msft-mention>`, `<msft-mention id="everyone">Everyone</msft-mention>`},
-		{`<msft-mention id="a b">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		{`<msft-mention id="28:a-b">x</msft-mention><msft-mention id="1">y</msft-mention>`, `<msft-mention id="28:a-b">x</msft-mention><msft-mention id="1">y</msft-mention>`},
+		{`<msft-mention id="8:a b">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		// An id that a page may give to an element of its own is dropped, such as those that React makes.
+		{`<msft-mention id="config">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		{`<msft-mention id="Everyone">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		{`<msft-mention id=":r1:">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		{`<msft-mention id="app:root">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		{`<msft-mention id="&#99;onfig">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
+		{`<msft-mention id="8:">x</msft-mention><msft-mention id="">y</msft-mention>`, `<msft-mention>x</msft-mention><msft-mention>y</msft-mention>`},
 		// Links come back as they were sent.
 		{`<a href="https://a.example/?a=1&b='2'&amp;c=3#d">l</a>`, `<a href="https://a.example/?a=1&b='2'&amp;c=3#d">l</a>`},
 		{`<a href='https://a.example/"x"'>l</a>`, `<a href='https://a.example/"x"'>l</a>`},
