@@ -207,7 +207,7 @@ func TestParticipant(t *testing.T) {
 		if err != c.want || (err == nil) != (m != nil && m.User == c.caller) {
 			t.Errorf("%s: %+v, %v; want error %v", c.name, m, err, c.want)
 		}
-		_, err = decideSend(c.thread, c.caller, SendMessage{Content: "x", Kind: Text})
+		_, err = decideSend(c.thread, c.caller, SendMessage{Content: "x", Kind: Text}, func() (string, error) { return "x", nil })
 		if err != c.want {
 			t.Errorf("%s: send fails with %v, want %v", c.name, err, c.want)
 		}
@@ -220,7 +220,8 @@ func TestParticipant(t *testing.T) {
 func TestDecideSend(t *testing.T) {
 	metadata := map[string]string{"k": "v"}
 	th := thread1With(Head{})
-	got, err := decideSend(th, ann, SendMessage{Content: "<b>hi</b>", Kind: HTML, SenderDisplayName: "Ann", Metadata: metadata, Token: "token"})
+	got, err := decideSend(th, ann, SendMessage{Content: "<b>hi</b>", Kind: HTML, SenderDisplayName: "Ann", Metadata: metadata, Token: "token"},
+		func() (string, error) { return "<b>hi</b>", nil })
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,4 +55,16 @@ func (s *Service) RefreshUsers(ctx context.Context) error {
 }
 
 // CleanHTML returns an HTML message without what is not allowed in one.
-func CleanHTML(s string, images bool) string { return cleanHTML(s, images) }
+func CleanHTML(s string, images bool) string {
+	cleaned, fits := cleanHTML(s, images, MaxHTMLGrowth*len(s))
+	if !fits {
+		panic("cleaned HTML is longer than MaxHTMLGrowth allows")
+	}
+	return cleaned
+}
+
+// CleanHTMLFits reports whether an HTML message has at most limit bytes when it is cleaned.
+func CleanHTMLFits(s string, limit int) bool {
+	_, fits := cleanHTML(s, true, limit)
+	return fits
+}

@@ -1,6 +1,9 @@
 package core
 
-import "strings"
+import (
+	"cmp"
+	"strings"
+)
 
 // MaxHTMLGrowth bounds what cleaning adds to an HTML message: the cleaned text has at most
 // this many bytes for each byte of the original. A text of & alone, each of which becomes
@@ -9,9 +12,13 @@ const MaxHTMLGrowth = 5
 
 // cleanHTML returns an HTML message without everything that the policy below does not allow
 // (docs/contract/chat.md §4.1). It fails with a BadRequest if the message had something and
-// only white space remains.
+// only white space remains, or if it has more bytes than Limits.Content when it is cleaned.
 func (s *Service) cleanHTML(content string) (string, error) {
-	cleaned := cleanHTML(content, s.htmlImages)
+	limit := cmp.Or(s.limits.Content, MaxContent)
+	cleaned, fits := cleanHTML(content, s.htmlImages, limit)
+	if !fits {
+		return "", Invalid("content", "The content field has %d bytes or more; at most %d are allowed.", limit+1, limit)
+	}
 	if cleaned != content && strings.TrimSpace(cleaned) == "" {
 		return "", Invalid("content", "The content field has no HTML that is allowed in a message.")
 	}
@@ -86,19 +93,25 @@ const longestElement = len("msft-mention")
 // Its safety does not depend on reading s as a browser does: it writes only tags of
 // htmlElements whose values are quoted, and no other < or >. It takes time in proportion to
 // len(s). A second call changes nothing.
-func cleanHTML(s string, images bool) string {
-	c := cleaner{in: s, images: images}
-	for c.at < len(s) {
+//
+// It stops and returns false as soon as the result has more bytes than limit. It takes no
+// more memory than that beside s.
+func cleanHTML(s string, images bool, limit int) (cleaned string, fits bool) {
+	c := cleaner{in: s, images: images, limit: limit}
+	for c.at < len(s) && c.fits("") {
 		c.text()
 		if c.at < len(s) {
 			c.markup()
 		}
 	}
+	if !c.fits("") {
+		return "", false
+	}
 	if !c.changed {
-		return s
+		return s, true
 	}
 	c.out.WriteString(s[c.copied:])
-	return c.out.String()
+	return c.out.String(), true
 }
 
 // cleaner is the state of cleanHTML. Bytes of in before copied were written to out or
@@ -111,14 +124,26 @@ type cleaner struct {
 	out     strings.Builder
 	kept    []byte // buffer for a tag
 	images  bool
+	limit   int // most bytes of the result
+	over    bool
 }
 
-// replace writes text in the place of in[c.at:end] and moves on to end.
+// fits reports whether the result has at most limit bytes if text is written now.
+func (c *cleaner) fits(text string) bool {
+	return !c.over && c.out.Len()+c.at-c.copied+len(text) <= c.limit
+}
+
+// replace writes text in the place of in[c.at:end] and moves on to end. If the result would
+// be too long, it moves on to the end of in.
 func (c *cleaner) replace(end int, text string) {
+	if !c.fits(text) {
+		c.over, c.at = true, len(c.in)
+		return
+	}
 	if !c.changed {
 		c.changed = true
 		rest := c.in[c.at:]
-		c.out.Grow(len(c.in) + 4*strings.Count(rest, "&") + 3*strings.Count(rest, ">") + 3*strings.Count(rest, "<")) // more than it takes, mostly
+		c.out.Grow(min(c.limit, len(c.in)+4*strings.Count(rest, "&")+3*strings.Count(rest, ">")+3*strings.Count(rest, "<"))) // more than it takes, mostly
 	}
 	if c.copied < c.at {
 		c.out.WriteString(c.in[c.copied:c.at])

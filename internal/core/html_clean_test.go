@@ -219,7 +219,7 @@ func unsafeInTree(n *html.Node, images bool) string {
 }
 
 // FuzzCleanHTML checks that a cleaned message is not cleaned further, is at most
-// MaxHTMLGrowth times as long, and is safe as a browser's parser reads it: in a div, in a
+// MaxHTMLGrowth times as long, is refused by any smaller limit only, and is safe as a browser's parser reads it: in a div, in a
 // table, and as a page.
 func FuzzCleanHTML(f *testing.F) {
 	for _, text := range slowHTML(120) {
@@ -238,6 +238,9 @@ func FuzzCleanHTML(f *testing.F) {
 			}
 			if len(out) > core.MaxHTMLGrowth*len(in) {
 				t.Fatalf("%q of %d bytes is cleaned to %d bytes", in, len(in), len(out))
+			}
+			if images && (!core.CleanHTMLFits(in, len(out)) || core.CleanHTMLFits(in, len(out)-1)) {
+				t.Fatalf("%q is cleaned to %d bytes, and a limit of that allows less or more", in, len(out))
 			}
 			for _, around := range []string{"div", "table", "p", "pre"} {
 				nodes, err := html.ParseFragment(strings.NewReader(out), &html.Node{Type: html.ElementNode, Data: around, DataAtom: atom.Lookup([]byte(around))})

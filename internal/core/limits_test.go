@@ -3,6 +3,7 @@ package core_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -52,6 +53,42 @@ func TestLimitOfContentIsForWhatIsStored(t *testing.T) {
 	for _, m := range page.Messages {
 		if len(m.Content) > limit {
 			t.Errorf("a content of %d bytes is stored", len(m.Content))
+		}
+	}
+}
+
+// TestRefusedHTMLCostsLittle sends and edits to the longest HTML that grows when it is
+// cleaned, under a limit that it exceeds, and checks that little more than the limit is
+// allocated for it. Whoever is not in the thread is told so, which shows that nothing is
+// cleaned for strangers.
+func TestRefusedHTMLCostsLittle(t *testing.T) {
+	const limit = 64 << 10
+	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Content: limit}})
+	ctx := context.Background()
+	ann, eve := h.user(t), h.user(t)
+	thread := h.thread(t, ann)
+	own, err := h.SendMessage(ctx, ann, thread, core.SendMessage{Content: "<b>x</b>", Kind: core.HTML})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, content := range []string{strings.Repeat("&", core.MaxContent), "<!-->" + strings.Repeat("x", core.MaxContent-len("<!-->"))} {
+		send := func(user string) error {
+			_, err := h.SendMessage(ctx, user, thread, core.SendMessage{Content: content, Kind: core.HTML})
+			return err
+		}
+		edit := func(user string) error {
+			return h.UpdateMessage(ctx, user, thread, own, core.UpdateMessage{Content: &content})
+		}
+		for what, do := range map[string]func(string) error{"send": send, "edit": edit} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			err := do(ann)
+			runtime.ReadMemStats(&after)
+			wantError(t, what, err, core.BadRequest, "The content field has 65537 bytes or more")
+			if n := after.TotalAlloc - before.TotalAlloc; n > 8*limit {
+				t.Errorf("the %s of %d bytes allocates %d bytes before it is refused, at a limit of %d", what, len(content), n, limit)
+			}
+			wantError(t, what+" by a stranger", do(eve), core.Forbidden, noPermission)
 		}
 	}
 }

@@ -91,22 +91,15 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	if err := cmd.check(); err != nil {
 		return 0, err
 	}
-	if cmd.Kind == HTML {
-		cleaned, err := s.cleanHTML(cmd.Content)
-		if err != nil {
-			return 0, err
-		}
-		cmd.Content = cleaned
-	}
-	if err := s.limits.checkContent(cmd.Content); err != nil { // what is stored counts
-		return 0, err
-	}
+	// Clean the HTML only once: the decision may run again while the engine holds locks.
+	// It runs first on cached rows, so that strangers are refused before the work.
+	content := sync.OnceValues(func() (string, error) { return s.stored(cmd.Kind, cmd.Content) })
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, thread)
 		if err != nil {
 			return nil, err
 		}
-		return decideSend(t, caller, cmd)
+		return decideSend(t, caller, cmd, content)
 	})
 	if err != nil {
 		return 0, err
@@ -115,6 +108,15 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 		return o.MessageID, nil
 	}
 	return o.Change.Messages[0].ID, nil
+}
+
+// stored returns a message's content as it is stored. It fails with a BadRequest if nothing
+// of it is allowed, or if it has more bytes than Limits.Content.
+func (s *Service) stored(kind MessageKind, content string) (string, error) {
+	if kind == HTML {
+		return s.cleanHTML(content)
+	}
+	return content, s.limits.checkContent(content)
 }
 
 // check returns a BadRequest for a malformed command, whose HTML is not cleaned yet.
@@ -134,17 +136,21 @@ func (cmd *SendMessage) check() error {
 	)
 }
 
-// decideSend returns the change that adds a message. It fails with 403 if the caller
-// is not a participant.
-func decideSend(t *Thread, caller string, cmd SendMessage) (*Change, error) {
+// decideSend returns the change that adds a message. content returns what is stored of
+// cmd.Content. It fails with 403 if the caller is not a participant.
+func decideSend(t *Thread, caller string, cmd SendMessage, content func() (string, error)) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
+		return nil, err
+	}
+	stored, err := content()
+	if err != nil {
 		return nil, err
 	}
 	c := changeOf(t)
 	c.SendToken, c.Caller = cmd.Token, caller
 	c.Messages = []Message{{
 		Kind: cmd.Kind, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
-		Content: cmd.Content, Metadata: clone(cmd.Metadata),
+		Content: stored, Metadata: clone(cmd.Metadata),
 	}}
 	c.Events = []Event{{Kind: MessageReceived, Actor: caller}}
 	return c, nil

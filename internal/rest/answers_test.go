@@ -194,7 +194,8 @@ func TestPagesEndByTheirJSON(t *testing.T) {
 }
 
 // TestBytesWrittenPerHour sends until the caller has written its bytes of an hour. Refused
-// requests do not count, reads go on, and other users write on.
+// requests do not count, unless they were refused for what they are or who sent them. Reads
+// go on, and other users write on.
 func TestBytesWrittenPerHour(t *testing.T) {
 	f := newFixture(t, nil)
 	f.Handler.written = limits.NewWritten(1000, f.clock.now)
@@ -245,5 +246,31 @@ func TestBytesWrittenPerHour(t *testing.T) {
 	f.clock.advance(35 * time.Minute)
 	if w := send(bearer, 900); w.Code != 201 {
 		t.Errorf("after Retry-After: %d", w.Code)
+	}
+
+	// Refusals that cost work count: of content, of a body that is no JSON, of strangers.
+	_, eves := f.user(t, token.Chat)
+	if w := send(eves, 900); w.Code != 403 {
+		t.Errorf("a stranger: %d", w.Code)
+	}
+	if w := send(eves, 101); w.Code != 429 {
+		t.Errorf("a stranger's next bytes: %d, want 429", w.Code)
+	}
+	for _, body := range []string{
+		`{"type":"html","content":"<script>` + strings.Repeat("x", 900) + `"}`,
+		`{"content":` + strings.Repeat("[", 900),
+	} {
+		user, bearer := f.user(t, token.Chat)
+		f.join(t, ann, thread, user)
+		r := httptest.NewRequest("POST", "/chat/threads/"+thread+"/messages?api-version=2021-09-07", strings.NewReader(body))
+		r.Header.Set("Authorization", "Bearer "+bearer)
+		w := httptest.NewRecorder()
+		f.ServeHTTP(w, r)
+		if w.Code != 400 {
+			t.Errorf("%.40s: %d, want 400", body, w.Code)
+		}
+		if w := send(bearer, 101); w.Code != 429 {
+			t.Errorf("after %.40s: %d, want 429", body, w.Code)
+		}
 	}
 }

@@ -54,9 +54,15 @@ func (h *Handler) count(req *request, n int64) error {
 }
 
 // uncount takes back what count has counted for a request that failed, unless it may have
-// been carried out.
+// been carried out. A body that was refused for its content, or because of who sent it,
+// counts: reading and cleaning it cost work, and the next one would be refused too.
 func (h *Handler) uncount(req *request, err error) {
-	if req.counted > 0 && !errors.Is(err, core.ErrUnknown) {
+	if req.counted == 0 || errors.Is(err, core.ErrUnknown) {
+		return
+	}
+	switch errorOf(req.api, err).Code {
+	case core.BadRequest, core.Validation, core.Forbidden:
+	default:
 		h.written.Refund(req.caller, req.counted)
 		req.counted = 0
 	}
