@@ -41,8 +41,8 @@ type htmlAttribute struct {
 // included, since an id of a message can take the place of the page's own. A mention
 // (msft-mention) is the exception: Microsoft's UI library finds the user by its id, which
 // isMentionID keeps apart from those of pages.
-var htmlElements = func() map[string][]htmlAttribute {
-	elements := map[string][]htmlAttribute{
+var htmlElements = func() map[string]*htmlElement {
+	attributes := map[string][]htmlAttribute{
 		"a":            {{"href", isLink}, {"rel", isWords}},
 		"blockquote":   {{"cite", isLink}},
 		"q":            {{"cite", isLink}},
@@ -61,16 +61,18 @@ var htmlElements = func() map[string][]htmlAttribute {
 	for _, name := range strings.Fields(`abbr acronym article aside b bdi bdo br caption cite code dd dfn div dl dt em
 		figcaption figure footer h1 h2 h3 h4 h5 h6 header hgroup hr i mark p pre rp rt ruby s samp section small span
 		strike strong sub summary sup tt u var wbr`) {
-		elements[name] = nil
+		attributes[name] = nil
 	}
 	for _, name := range strings.Fields("table tbody thead tfoot tr td th col colgroup") {
-		elements[name] = []htmlAttribute{{"align", isWords}, {"valign", isWords}, {"width", isSize}, {"height", isSize},
+		attributes[name] = []htmlAttribute{{"align", isWords}, {"valign", isWords}, {"width", isSize}, {"height", isSize},
 			{"span", isNumber}, {"colspan", isNumber}, {"rowspan", isNumber}, {"scope", isWords}, {"nowrap", isWords},
 			{"abbr", isText}, {"summary", isText}}
 	}
-	for name := range elements {
-		elements[name] = append(elements[name], htmlGlobal...)
+	elements := map[string]*htmlElement{}
+	for name, own := range attributes {
+		elements[name] = &htmlElement{name: name, attributes: append(own, htmlGlobal...)}
 	}
+	nestHTML(elements)
 	return elements
 }()
 
@@ -104,6 +106,7 @@ func cleanHTML(s string, images bool, limit int) (cleaned string, fits bool) {
 			c.markup()
 		}
 	}
+	c.end(0, true)
 	if !c.fits("") {
 		return "", false
 	}
@@ -123,9 +126,11 @@ type cleaner struct {
 	changed bool
 	out     strings.Builder
 	kept    []byte // buffer for a tag
+	ends    []byte // buffer for end tags before it
 	images  bool
 	limit   int // most bytes of the result
 	over    bool
+	nesting
 }
 
 // fits reports whether the result has at most limit bytes if text is written now.
@@ -243,14 +248,18 @@ func (c *cleaner) tag(name int) {
 	spelled := in[name:i]
 	var lower [longestElement]byte
 	key := lowered(lower[:], spelled)
-	attributes, allowed := htmlElements[string(key)]
+	e, allowed := htmlElements[string(key)]
 	img := string(key) == "img"
 	if img && !c.images {
 		allowed = false
 	}
 	closing := name == c.at+2
 	if allowed && !img && i < len(in) && in[i] == '>' { // most tags
-		c.at = i + 1
+		if c.nests(e, closing) {
+			c.at = i + 1
+		} else {
+			c.replace(i+1, "")
+		}
 		return
 	}
 	kept := append(c.kept[:0], in[c.at:i]...)
@@ -279,7 +288,7 @@ func (c *cleaner) tag(name int) {
 			return
 		}
 		if allowed && !closing {
-			kept = a.appendTo(kept, attributes, &seen)
+			kept = a.appendTo(kept, e.attributes, &seen)
 		}
 	}
 	if slash && !closing {
@@ -290,6 +299,8 @@ func (c *cleaner) tag(name int) {
 	switch {
 	case allowed && img && !closing && seen&1 == 0: // no src is left
 		c.replace(i, "")
+	case allowed && !c.nests(e, closing):
+		c.replace(i, "")
 	case allowed && string(kept) == in[c.at:i]:
 		c.at = i
 	case allowed:
@@ -299,6 +310,15 @@ func (c *cleaner) tag(name int) {
 	default:
 		c.replace(i, "")
 	}
+}
+
+// nests reports whether a tag of e stays where it is, and writes the end tags that must be
+// before it.
+func (c *cleaner) nests(e *htmlElement, closing bool) bool {
+	if closing {
+		return c.endTag(e)
+	}
+	return c.startTag(e)
 }
 
 // closeEnd returns the end of the tag that closes the element of this name, at or after

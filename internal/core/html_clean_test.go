@@ -29,7 +29,7 @@ func TestHTMLPolicy(t *testing.T) {
 		{`<a name="x" id="y" href="https://a.example/">l</a>`, `<a href="https://a.example/">l</a>`},
 		{`<p><map name="m"><area href="https://a.example/" shape="rect" coords="0,0,1,1"></map>m</p>`, `<p>m</p>`},
 		{`<img src="https://a.example/i.png" usemap="#m">`, `<img src="https://a.example/i.png">`},
-		{`<td headers="a">x</td>`, `<td>x</td>`},
+		{`<table><tr><td headers="a">x</td></tr></table>`, `<table><tr><td>x</td></tr></table>`},
 		// Mentions stay, with their id alone.
 		{"hello " + mention, "hello " + mention},
 		{`<msft-mention id="everyone" displayText="Everyone" name="x">Everyone</msft-mention>`, `<msft-mention id="everyone">Everyone</msft-mention>`},
@@ -218,7 +218,8 @@ func unsafeInTree(n *html.Node, images bool) string {
 	return ""
 }
 
-// FuzzCleanHTML checks that a cleaned message is not cleaned further, is at most
+// FuzzCleanHTML checks that a cleaned message is not cleaned further, stays in its box and
+// has few nodes (checkNesting), is at most
 // MaxHTMLGrowth times as long, is refused by any smaller limit only, and is safe as a browser's parser reads it: in a div, in a
 // table, and as a page.
 func FuzzCleanHTML(f *testing.F) {
@@ -226,6 +227,12 @@ func FuzzCleanHTML(f *testing.F) {
 		f.Add(text)
 	}
 	for _, line := range hostileHTML(f) {
+		f.Add(line)
+	}
+	f.Add(repeatingHTML(20))
+	for _, line := range strings.Split(`<b><p>x</b>y</p>|<ul><li><div><li>x</div></ul>|<a><table><a>|<table><tr><table><b><td>x</caption>|`+
+		`<p><table><td><p></table></p>|<dl><div><dd><h1><p><h2></div>|<ruby><p><rt><b><rp></ruby></rt>|<table><caption><td><colgroup><col><tr>|`+
+		`<span><p></span></td></li>|<b><i><b><i></b></i><div></b></div>|<ol><table><li><td><li></ol>`, "|") {
 		f.Add(line)
 	}
 	f.Add(`<A href=0">`)
@@ -242,10 +249,11 @@ func FuzzCleanHTML(f *testing.F) {
 			if images && (!core.CleanHTMLFits(in, len(out)) || core.CleanHTMLFits(in, len(out)-1)) {
 				t.Fatalf("%q is cleaned to %d bytes, and a limit of that allows less or more", in, len(out))
 			}
+			checkNesting(t, in, out)
 			for _, around := range []string{"div", "table", "p", "pre"} {
 				nodes, err := html.ParseFragment(strings.NewReader(out), &html.Node{Type: html.ElementNode, Data: around, DataAtom: atom.Lookup([]byte(around))})
 				if err != nil {
-					continue // nested too deep for the parser
+					t.Fatalf("%q is cleaned to %q: %v", in, out, err)
 				}
 				for _, n := range nodes {
 					if bad := unsafeInTree(n, images); bad != "" {

@@ -1,0 +1,222 @@
+package core
+
+import (
+	"slices"
+	"strings"
+)
+
+// Bounds of what may be open at once in an HTML message. A browser repeats each open element
+// that formats text in each paragraph that does not end it, and may not read what is nested
+// too deep.
+const (
+	maxHTMLDepth      = 100
+	maxHTMLFormatting = 16
+)
+
+// htmlElement is an element that a message may have. The fields after attributes say what the
+// HTML standard says about its tags.
+type htmlElement struct {
+	name       string
+	attributes []htmlAttribute
+	number     int // its index in nesting.last
+
+	void       bool           // it has no end tag
+	formatting bool           // a browser repeats it where it is open
+	isBlock    bool           // its end tag ends the elements of which the end tag is optional
+	optional   bool           // its end tag is optional
+	endsP      bool           // its start tag ends a p
+	heading    bool           // h1 to h6
+	isBoundary bool           // what is open around it is not ended by tags within
+	holdsCells bool           // it may have parts of a table only
+	parents    []*htmlElement // it may stand within these only; nil: anywhere
+}
+
+// maxHTMLElements is the greatest number of elements in htmlElements.
+const maxHTMLElements = 100
+
+// nestHTML sets the fields of elements that concern nesting.
+func nestHTML(elements map[string]*htmlElement) {
+	each := func(names string, set func(e *htmlElement)) {
+		for _, name := range strings.Fields(names) {
+			set(elements[name])
+		}
+	}
+	each("br col hr img wbr", func(e *htmlElement) { e.void = true })
+	each("a b code em i s small strike strong tt u", func(e *htmlElement) { e.formatting = true })
+	each(`article aside blockquote details div dl figcaption figure footer h1 h2 h3 h4 h5 h6 header hgroup hr ol p pre section
+		summary table ul li dd dt`, func(e *htmlElement) { e.isBlock, e.endsP = true, true })
+	each("caption colgroup tbody td tfoot th thead tr", func(e *htmlElement) { e.isBlock = true })
+	each("p li dd dt colgroup tbody td tfoot th thead tr", func(e *htmlElement) { e.optional = true })
+	each("h1 h2 h3 h4 h5 h6", func(e *htmlElement) { e.heading = true })
+	each("table caption td th", func(e *htmlElement) { e.isBoundary = true })
+	each("table colgroup tbody tfoot thead tr", func(e *htmlElement) { e.holdsCells = true })
+	parents := func(names, of string) {
+		each(names, func(e *htmlElement) {
+			each(of, func(parent *htmlElement) { e.parents = append(e.parents, parent) })
+		})
+	}
+	parents("li", "ul ol")
+	parents("dd dt", "dl")
+	parents("caption colgroup tbody tfoot thead", "table")
+	parents("col", "colgroup table")
+	parents("tr", "tbody tfoot thead table")
+	parents("td th", "tr tbody tfoot thead table")
+	number := 0
+	for _, e := range elements {
+		e.number = number
+		number++
+	}
+}
+
+// The elements that have rules of their own.
+var (
+	htmlA, htmlDiv, htmlP, htmlTable = htmlElements["a"], htmlElements["div"], htmlElements["p"], htmlElements["table"]
+	htmlRP, htmlRT                   = htmlElements["rp"], htmlElements["rt"]
+)
+
+// nesting is the elements that are open in a message. They are those that a browser has open
+// there, so that no tag of the message ends what is around the message. A depth is a number
+// of open elements; that of an open element counts itself, so 0 stands for none.
+type nesting struct {
+	open       []openHTML
+	last       [maxHTMLElements]uint8 // the depth of the innermost open element of each number
+	formatting int                    // open elements that format text
+}
+
+// openHTML is an open element.
+type openHTML struct {
+	*htmlElement
+	before   uint8 // the depth of the next open element of this kind around it
+	boundary uint8 // the depth of the innermost boundary, itself included
+	block    uint8 // the depth of the innermost block that is no div or p, itself included
+}
+
+// top returns the innermost open element. Its htmlElement is nil if there is none.
+func (n *nesting) top() (top openHTML) {
+	if len(n.open) > 0 {
+		top = n.open[len(n.open)-1]
+	}
+	return top
+}
+
+func (n *nesting) push(e *htmlElement) {
+	top, depth := n.top(), uint8(len(n.open)+1)
+	o := openHTML{htmlElement: e, before: n.last[e.number], boundary: top.boundary, block: top.block}
+	if e.isBoundary {
+		o.boundary = depth
+	}
+	if e.isBlock && e != htmlDiv && e != htmlP {
+		o.block = depth
+	}
+	if e.formatting {
+		n.formatting++
+	}
+	n.open, n.last[e.number] = append(n.open, o), depth
+}
+
+func (n *nesting) pop() *htmlElement {
+	o := n.top()
+	if o.formatting {
+		n.formatting--
+	}
+	n.open, n.last[o.number] = n.open[:len(n.open)-1], o.before
+	return o.htmlElement
+}
+
+// startTag reports whether a start tag of e stays. If it does, startTag writes the end tags of
+// what it ends before it.
+//
+// It ends what it ends in a browser: a p ends before a block, a part of a list or table before
+// the next, an a before an a, and so on, with all that is open within. It goes if it is a part
+// of a list or table that is in none, if it is in a table and is no part of it, or if too much
+// is open.
+func (c *cleaner) startTag(e *htmlElement) bool {
+	top := c.top()
+	keep, ok := c.place(e)
+	if !ok {
+		return false
+	}
+	implied := true // e ends a p and the like without an end tag
+	if p := int(c.last[htmlP.number]); e.endsP && p > int(top.boundary) {
+		keep = min(keep, p-1)
+		implied = e != htmlTable // pages without a doctype have tables in a p
+	}
+	switch {
+	case e.heading && keep > 0 && c.open[keep-1].heading:
+		keep--
+	case e == htmlA && c.last[htmlA.number] > top.boundary:
+		keep = int(c.last[htmlA.number]) - 1
+	case e == htmlRT || e == htmlRP:
+		for keep > 0 && slices.Contains([]*htmlElement{htmlP, htmlRT, htmlRP}, c.open[keep-1].htmlElement) {
+			keep--
+		}
+		implied = false
+	}
+	if !e.void && (keep >= maxHTMLDepth || e.formatting && c.formatting >= maxHTMLFormatting) {
+		return false
+	}
+	c.end(keep, implied)
+	if !e.void {
+		c.push(e)
+	}
+	return true
+}
+
+// place returns the depth up to which open elements stay open when e begins, as far as its
+// place in lists and tables decides this. ok is false if e may not be here.
+func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
+	top := c.top()
+	switch {
+	case slices.Contains(e.parents, htmlTable):
+		for _, parent := range e.parents {
+			keep = max(keep, int(c.last[parent.number]))
+		}
+		return keep, keep > 0
+	case e.parents != nil: // of a list
+		if top.block == 0 {
+			return 0, false
+		}
+		around := c.open[top.block-1].htmlElement
+		if around.parents != nil && around.parents[0] == e.parents[0] {
+			return int(top.block) - 1, true // it ends the one before
+		}
+		return len(c.open), slices.Contains(e.parents, around)
+	case top.htmlElement != nil && top.holdsCells:
+		return int(c.last[htmlTable.number]) - 1, e == htmlTable
+	}
+	return len(c.open), true
+}
+
+// endTag reports whether an end tag of e stays: whether e is open, and not around the cell or
+// table in which the tag is. If it does, endTag writes the end tags of what is open within e
+// before it.
+func (c *cleaner) endTag(e *htmlElement) bool {
+	depth, boundary := c.last[e.number], c.top().boundary
+	if e == htmlTable || slices.Contains(e.parents, htmlTable) {
+		boundary = c.last[htmlTable.number]
+	}
+	if depth == 0 || depth < boundary || depth == boundary && !e.isBoundary {
+		return false
+	}
+	c.end(int(depth), e.isBlock)
+	c.pop()
+	return true
+}
+
+// end ends the open elements beyond a depth and writes their end tags, except optional ones:
+// those of elements that end with the block around them, or, if implied is true, with the tag
+// that is next.
+func (c *cleaner) end(depth int, implied bool) {
+	tags := c.ends[:0]
+	for len(c.open) > depth {
+		e := c.pop()
+		if e.optional && (len(c.open) == depth && implied || len(c.open) > depth && c.top().isBlock) {
+			continue
+		}
+		tags = append(append(append(tags, "</"...), e.name...), '>')
+	}
+	c.ends = tags
+	if len(tags) > 0 {
+		c.replace(c.at, string(tags))
+	}
+}

@@ -1,0 +1,163 @@
+package core_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// TestHTMLNesting lists messages whose tags do not nest with what is stored of them.
+func TestHTMLNesting(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		// End tags that match nothing.
+		{`x</div></div></td>y</br></img>`, `xy`},
+		{`<td>x</td></tr><li>y</li><dd>z`, `xyz`}, // parts of tables and lists that are in none
+		{`<table><tr><td></table>x</td></tr></table>`, `<table><tr><td></table>x`},
+		{`<ul><li><table><tr><td>x</li></ul>y</td></table></li></ul>`, `<ul><li><table><tr><td>xy</td></table></li></ul>`},
+		// What is open at the end, or within what ends.
+		{`<b>x`, `<b>x</b>`},
+		{`<div><i><ul><li>x`, `<div><i><ul><li>x</ul></i></div>`},
+		{`<B>x<I>y</b>z</I>`, `<B>x<I>y</i></b>z`},
+		{`<div><b>x</div>y</b>`, `<div><b>x</b></div>y`},
+		{`<b><p>x</b>y</p>`, `<b><p>x</p></b>y`},
+		{`<ul><li><b>x<li>y</ul>`, `<ul><li><b>x</b><li>y</ul>`},
+		{`<ul><li><div><li>x</li></div></li></ul>`, `<ul><li><div></div><li>x</li></ul>`},
+		// Start tags that end what is open.
+		{`<p>x<div>y</div></p>z`, `<p>x<div>y</div>z`},
+		{`<p><b>x<p>y</b>`, `<p><b>x</b><p>y`},
+		{`<p>x<table><tr><td>y</table>`, `<p>x</p><table><tr><td>y</table>`}, // pages differ in whether a table ends a p
+		{`<a href="/1">x<a href="/2">y</a></a>`, `<a href="/1">x</a><a href="/2">y</a>`},
+		{`<h1>x<h2>y</h2></h1>`, `<h1>x</h1><h2>y</h2>`},
+		{`<ruby>x<rp>(<rt>y</ruby>`, `<ruby>x<rp>(</rp><rt>y</rt></ruby>`},
+		// Tables.
+		{`<table>x<b>y</b><div>z</div><tr><i>u</i><td><i>v</table>`, `<table>xyz<tr>u<td><i>v</i></table>`},
+		{`<table><tr><table><tr><td>x</table></table>`, `<table><tr></table><table><tr><td>x</table>`},
+		{`<table><caption>c<tr><td>x</table>`, `<table><caption>c</caption><tr><td>x</table>`},
+	} {
+		got := core.CleanHTML(c.in, true)
+		if got != c.want {
+			t.Errorf("%q\nis stored as %q\nwant         %q", c.in, got, c.want)
+		}
+		checkNesting(t, c.in, got)
+	}
+	// As editors write it, with and without the end tags that HTML does not demand.
+	for _, in := range []string{
+		`<p>one</p><p>two <b>b<i>i</i></b></p><p><br></p>`, `<p>one<p>two<p>three`, `x<p>y`,
+		`<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>`, `<ul><li>a<li>b<ol><li>c</ol><li>d</ul>x`, `<ul><li><p>a<li><p>b</ul>`,
+		`<dl><dt>a<dd>b<dt>c<dd>d</dl>`, `<dl><div><dt>a<dd>b</div><div><dt>c</dt><dd>d</dd></div></dl>`,
+		`<table><colgroup><col><col></colgroup><thead><tr><th>a</th></tr></thead><tbody><tr><td><p>b</p></td></tr></tbody></table>`,
+		`<table><caption>c</caption><colgroup><col><thead><tr><th>a<th>b<tbody><tr><td>c<td><p>d<tr><td>e<tfoot><tr><td>f</table>x`,
+		`<table><tr><td><table><tr><td>x<td>y</table>z<td><ul><li>u</ul></table>`, `<table><td>x</td></table>`,
+		`<div><p>x</div><blockquote><p>y<p>z</blockquote>`, `<b><div>x</div></b>`, `<p>x<hr>y<h1>z</h1>`, `<p>x<ul><li>y</ul>`,
+		`<b><b><b><b>x</b></b></b></b>`, `<details><summary>s</summary><p>d</details>`, `<ruby>x<rp>(</rp><rt>y</rt></ruby>`,
+		`hi <msft-mention id="8:acs:1">Ann</msft-mention>`, `<a href="/1"><img src="https://a.example/i.png"></a>`, `<pre><code>a</code></pre>`,
+	} {
+		if got := core.CleanHTML(in, true); got != in {
+			t.Errorf("%q is stored as %q", in, got)
+		}
+		checkNesting(t, in, in)
+	}
+}
+
+// TestHTMLDepth cleans messages that nest more than is allowed, and one that would make a
+// browser repeat thousands of elements in each of thousands of paragraphs.
+func TestHTMLDepth(t *testing.T) {
+	for name, in := range map[string]string{
+		"div":        strings.Repeat("<div>", 5000) + "x" + strings.Repeat("</div>", 5000),
+		"b":          strings.Repeat("<b>", 5000) + "x" + strings.Repeat("</b>", 5000),
+		"open":       strings.Repeat("<span>", 5000),
+		"list":       strings.Repeat("<ul><li>", 5000),
+		"table":      strings.Repeat("<table><tr><td>", 3000),
+		"formats":    strings.Repeat("<table><tr><td><b><i>", 3000),
+		"paragraphs": repeatingHTML(300),
+	} {
+		out := core.CleanHTML(in, true)
+		checkNesting(t, name, out)
+		if again := core.CleanHTML(out, true); again != out {
+			t.Errorf("%s: it is cleaned again to %.200q", name, again)
+		}
+	}
+}
+
+// repeatingHTML returns HTML with n elements that format text and are open in each of 3n
+// paragraphs.
+func repeatingHTML(n int) string {
+	var b strings.Builder
+	b.WriteString("<p>")
+	for i := range n {
+		fmt.Fprintf(&b, "<b title=%d>", i)
+	}
+	b.WriteString("</p>" + strings.Repeat("<p>x", 3*n))
+	return b.String()
+}
+
+// checkNesting parses a cleaned message in each of the boxes in which an app may show one,
+// as a browser does. It fails if anything of the message is outside of its box, if anything
+// else is inside, or if the parser makes many more nodes than the message has bytes.
+func checkNesting(t *testing.T, in, out string) {
+	t.Helper()
+	for _, box := range []string{
+		"<ul><li id=a>%</li></ul>", "<div><div id=a>%</div></div>", "<ul><li><div id=a>%</div></li></ul>",
+		"<table><tbody><tr><td id=a>%</td></tr></tbody></table>", "<dl><dd id=a>%</dd></dl>", "<section><blockquote id=a>%</blockquote></section>",
+	} {
+		for _, page := range []string{"<!doctype html>", ""} { // a page without a doctype is read by other rules
+			before, after, _ := strings.Cut(page+"<div id=root>"+box+"<p id=z>z</p></div>", "%")
+			want := shape(t, before+after)
+			doc := parse(t, in, before+out+after)
+			nodes := 0
+			var a *html.Node
+			for n := range doc.Descendants() {
+				if nodes++; a == nil && isBox(n) {
+					a = n
+				}
+			}
+			for a.FirstChild != nil {
+				a.RemoveChild(a.FirstChild)
+			}
+			if got := render(t, doc); got != want {
+				t.Fatalf("%.300q is cleaned to %.300q, which in %s leaves\n%s\nwant\n%s", in, out, box, got, want)
+			}
+			if nodes > len(out)+40 {
+				t.Fatalf("%.300q is cleaned to %d bytes, which have %d nodes", in, len(out), nodes)
+			}
+		}
+	}
+}
+
+// isBox reports whether a node is the element with the id a.
+func isBox(n *html.Node) bool {
+	for _, a := range n.Attr {
+		if a.Key == "id" && a.Val == "a" {
+			return true
+		}
+	}
+	return false
+}
+
+func parse(t *testing.T, what, page string) *html.Node {
+	t.Helper()
+	doc, err := html.Parse(strings.NewReader(page))
+	if err != nil {
+		t.Fatalf("%.300q, cleaned: %v", what, err)
+	}
+	return doc
+}
+
+func render(t *testing.T, n *html.Node) string {
+	t.Helper()
+	var b strings.Builder
+	if err := html.Render(&b, n); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// shape returns a page as it is parsed.
+func shape(t *testing.T, page string) string {
+	t.Helper()
+	return render(t, parse(t, "the page", page))
+}
