@@ -464,6 +464,9 @@ func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, 
 			On: head.LastMessageOn, Sequence: head.LastSequence,
 			Topic: head.Topic, Metadata: head.Metadata, RetentionDays: head.RetentionDays,
 		}
+		if c.ForgetMetadata {
+			m.Left.Metadata = nil
+		}
 		if to := MinuteOf(head.LastMessageOn); to != minute {
 			moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: minute, To: to})
 		}

@@ -31,9 +31,14 @@ const (
 	maxMetadataKeys = 100
 	maxIdentifier   = 256 // bytes of a participant's id
 
-	// maxRoster bounds the display names and the metadata of all participants of a
-	// thread, in bytes: each change of members reads all of them.
+	// maxRoster bounds the parts of all members' rows of a thread whose size a client
+	// chooses, in bytes (see Member.growth): each change of members reads all of them, and
+	// the rows of those who left stay.
 	maxRoster = 8 << 20
+	// maxFormer bounds the metadata in the rows of those who left a thread, in bytes. Nobody
+	// can be kept in a thread, so beyond it who leaves keeps none. The other half of
+	// maxRoster stays free for those who join.
+	maxFormer = maxRoster / 2
 )
 
 // checkPerRequest returns a BadRequest if a request names too many participants.
@@ -44,24 +49,50 @@ func (l Limits) checkPerRequest(n int) error {
 	return nil
 }
 
-// checkRoster returns a BadRequest if a thread gets too many participants, or if their
-// names and metadata together have too many bytes. A thread that has more already, because
-// it is older than the limit, keeps them and gets no others.
-func (l Limits) checkRoster(present, joining []Member) error {
-	n, limit := len(present)+len(joining), cmp.Or(l.Participants, DefaultParticipants)
-	if n > limit {
+// checkRoster returns a BadRequest if a thread gets too many participants, or if the rows of
+// all its members, former ones included, get too many or too large. A thread that has more
+// already, because it is older than a limit, keeps them. Then only those may join who make
+// them no more: a former member's row is replaced.
+//
+// Rows are counted apart from participants, and generously: a thread with a low limit of
+// participants may have many more users over the years.
+func (l Limits) checkRoster(t *Thread, joining []Member) error {
+	limit := cmp.Or(l.Participants, DefaultParticipants)
+	if n := len(t.Participants()) + len(joining); n > limit {
 		return Invalid("participants", "%d participants are too many for one thread: at most %d are allowed.", n, limit)
 	}
-	size := 0
-	for _, ms := range [][]Member{present, joining} {
-		for i := range ms {
-			size += len(ms[i].DisplayName) + sizeOf(ms[i].Metadata)
-		}
+	before := 0
+	for i := range t.Members {
+		before += t.Members[i].growth()
 	}
-	if size > maxRoster {
-		return Invalid("participants", "The names and metadata of the thread's participants have %d bytes in all; at most %d are allowed.", size, maxRoster)
+	rows, size := len(t.Members)+len(joining), before
+	for _, m := range joining {
+		if old := t.Member(m.User); old != nil {
+			rows--
+			size -= old.growth()
+		}
+		m.Left = nil // as Assign stores it
+		size += m.growth()
+	}
+	if most := 2 * max(limit, DefaultParticipants); rows > most && rows > len(t.Members) {
+		return Invalid("participants", "%d users who are or were participants are too many for one thread: at most %d are allowed.", rows, most)
+	}
+	if size > maxRoster && (size > before || rows > len(t.Members)) {
+		return Invalid("participants", "The names and metadata of the thread's participants have %d bytes in all, with those who left; at most %d are allowed.", size, maxRoster)
 	}
 	return nil
+}
+
+// keepsMetadata reports whether a member who leaves a thread may keep its own metadata and a
+// copy of the thread's.
+func keepsMetadata(t *Thread, m *Member) bool {
+	size := sizeOf(m.Metadata) + sizeOf(t.Metadata)
+	for i := range t.Members {
+		if left := t.Members[i].Left; left != nil {
+			size += sizeOf(t.Members[i].Metadata) + sizeOf(left.Metadata)
+		}
+	}
+	return size <= maxFormer
 }
 
 // checkContent returns a BadRequest if a message's content, as it is to be stored, has more

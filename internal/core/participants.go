@@ -38,7 +38,7 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 	if len(c.Members) == 0 {
 		return c, nil
 	}
-	if err := limits.checkRoster(t.Participants(), c.Members); err != nil {
+	if err := limits.checkRoster(t, c.Members); err != nil {
 		return nil, err
 	}
 	c.Messages = []Message{{Kind: ParticipantAdded, Initiator: caller, Participants: named(c.Members)}}
@@ -109,11 +109,15 @@ func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, 
 }
 
 // leave returns the change by which m leaves the thread. m is the new row of the
-// member, whose last interval is still open. The member's receipt stays.
+// member, whose last interval is still open. The member's receipt stays. Its metadata goes if
+// those who left before it keep much already.
 func leave(t *Thread, initiator string, m Member) *Change {
 	m.Intervals = slices.Clone(m.Intervals)
 	m.Intervals[len(m.Intervals)-1].To = CloseInterval
 	c := changeOf(t)
+	if !keepsMetadata(t, &m) {
+		m.Metadata, c.ForgetMetadata = nil, true
+	}
 	c.Roster = slices.DeleteFunc(slices.Clone(c.Roster), func(p Member) bool { return p.User == m.User })
 	c.Members = []Member{m}
 	c.Messages = []Message{{Kind: ParticipantRemoved, Initiator: initiator, Participants: named(c.Members)}}

@@ -74,7 +74,8 @@ type Member struct {
 // Left records the state of a thread when a member left it. The member's list of
 // threads shows this state, the member may read the messages up to it, and earlier events
 // that are told to the member later have these properties. A member who left before
-// Confab stored Metadata and RetentionDays has none.
+// Confab stored Metadata and RetentionDays has none. One who left when those who had left
+// before kept much metadata has no Metadata (see maxFormer).
 type Left struct {
 	On            int64  // LastMessageOn then; sorts the member's list of threads
 	Sequence      uint64 // of the last message that the member may read
@@ -149,7 +150,13 @@ func (m *Member) Sees(msg *Message) bool {
 
 // size returns the approximate size of a member in memory or in an answer, in bytes.
 func (m *Member) size() int {
-	n := 128 + len(m.User) + len(m.DisplayName) + 16*len(m.Intervals) + sizeOf(m.Metadata)
+	return 144 + len(m.User) + m.growth() // with one interval
+}
+
+// growth returns the bytes of a member's row that differ between members and grow with what
+// clients do: names, metadata, further intervals, and what is kept of the thread when it leaves.
+func (m *Member) growth() int {
+	n := len(m.DisplayName) + 16*max(0, len(m.Intervals)-1) + sizeOf(m.Metadata)
 	if m.Left != nil {
 		n += len(m.Left.Topic) + sizeOf(m.Left.Metadata)
 	}

@@ -300,6 +300,9 @@ type Change struct {
 	Events       []Event
 	PutUsers     []User // users to insert or replace
 
+	// ForgetMetadata leaves the thread's metadata out of the Left of members who leave.
+	ForgetMetadata bool
+
 	// Roster lists the participants who stay in the thread. When the minute of the
 	// thread's last activity changes, Assign moves the thread in their lists of
 	// threads. The slice is shared and read-only. New participants are only in Members.

@@ -174,7 +174,7 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, li
 		ps = slices.Insert(slices.Clone(ps), 0, NewParticipant{User: communication.ParseRawID(caller)})
 	}
 	c.admit(&Thread{}, caller, ps, users, now)
-	if err := limits.checkRoster(nil, c.Members); err != nil {
+	if err := limits.checkRoster(&Thread{}, c.Members); err != nil {
 		return nil, err
 	}
 	c.Properties = &Properties{Topic: cmd.Topic, CreatedBy: caller, Metadata: clone(cmd.Metadata), RetentionDays: cmd.RetentionDays}

@@ -1,0 +1,144 @@
+package core_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// formerUser returns the id of a user of the resource that need not exist.
+func formerUser(i int) string {
+	return communication.JoinUserID(resourceID, fmt.Sprintf("00000000-0000-0000-0000-%012d", i))
+}
+
+// former writes n members who have left to the store, as they were stored before their rows
+// were bounded: each with metadata of its own and of the thread, of this many bytes.
+func (h *house) former(t *testing.T, thread string, n, own, left int) {
+	t.Helper()
+	th, err := h.store.Thread(t.Context(), thread)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &core.Change{Key: thread, Thread: thread, Revision: th.Revision, Roster: th.Participants()}
+	for i := range n {
+		c.Members = append(c.Members, core.Member{
+			User: formerUser(i), Order: uint32(i + 2), Intervals: []core.Interval{{From: 1, To: 1}}, Metadata: metadataOf(own),
+			Left: &core.Left{On: h.now.Load(), Sequence: 1, Topic: "topic", Metadata: metadataOf(left)},
+		})
+	}
+	h.behind(t, c)
+	h.ForgetThreads()
+}
+
+// metadataOf returns metadata of this many bytes.
+func metadataOf(bytes int) map[string]string {
+	if bytes == 0 {
+		return nil
+	}
+	return map[string]string{"k": strings.Repeat("x", bytes-1)}
+}
+
+// addWith adds a user with metadata of this many bytes to a thread.
+func (h *house) addWith(t *testing.T, caller, thread, user string, metadata int) error {
+	t.Helper()
+	_, err := h.AddParticipants(t.Context(), caller, thread, []core.NewParticipant{{User: communication.ParseRawID(user), Metadata: metadataOf(metadata)}})
+	return err
+}
+
+// TestFormerMembersCountInTheRoster has a thread whose former members take more bytes than a
+// roster may. The thread can be read and its members may leave, but nobody else may join it. A
+// former member whose row gets smaller may come back.
+func TestFormerMembersCountInTheRoster(t *testing.T) {
+	h := newHouse(t, nil, nil)
+	ann, bob := h.user(t), h.user(t)
+	thread := h.thread(t, ann, bob)
+	if err := h.RemoveParticipant(t.Context(), ann, thread, communication.ParseRawID(bob)); err != nil {
+		t.Fatal(err)
+	}
+	h.former(t, thread, 1500, 4096, 4096)
+	wantError(t, "a newcomer", h.addWith(t, ann, thread, h.user(t), 0), core.BadRequest, "The names and metadata of the thread's participants have")
+	wantError(t, "bob with metadata", h.addWith(t, ann, thread, bob, 4096), core.BadRequest, "The names and metadata of the thread's participants have")
+	h.former(t, thread, 1500, 100, 100)
+	if err := h.addWith(t, ann, thread, bob, 4096); err != nil {
+		t.Errorf("bob comes back when the rows take less: %v", err)
+	}
+	h.former(t, thread, 1500, 4096, 4096)
+	if err := h.RemoveParticipant(t.Context(), ann, thread, communication.ParseRawID(bob)); err != nil {
+		t.Errorf("bob leaves a thread above the limit: %v", err)
+	}
+	page, err := h.ListParticipants(t.Context(), ann, thread, 0, 10)
+	if err != nil || len(page.Participants) != 1 {
+		t.Errorf("%d participants, %v; want ann", len(page.Participants), err)
+	}
+}
+
+// TestFormerMembersMayShrink has a thread above the limit, and adds a former member without
+// the metadata that it had: that makes the rows smaller.
+func TestFormerMembersMayShrink(t *testing.T) {
+	h := newHouse(t, nil, nil)
+	ann, bob := h.user(t), h.user(t)
+	thread := h.thread(t, ann)
+	if err := h.addWith(t, ann, thread, bob, 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.RemoveParticipant(t.Context(), ann, thread, communication.ParseRawID(bob)); err != nil {
+		t.Fatal(err)
+	}
+	h.former(t, thread, 1500, 4096, 4096)
+	if err := h.addWith(t, ann, thread, bob, 100); err != nil {
+		t.Errorf("bob comes back with less: %v", err)
+	}
+}
+
+// TestFormerMembersAreCounted has a thread with as many members who left as it may have rows.
+func TestFormerMembersAreCounted(t *testing.T) {
+	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Participants: 250}})
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	h.former(t, thread, 19_998, 0, 0)
+	if err := h.addWith(t, ann, thread, h.user(t), 0); err != nil {
+		t.Fatalf("the last one: %v", err)
+	}
+	wantError(t, "one more", h.addWith(t, ann, thread, h.user(t), 0), core.BadRequest,
+		"20001 users who are or were participants are too many for one thread: at most 20000 are allowed.")
+}
+
+// TestMetadataOfThoseWhoLeave has a thread whose former members keep nearly as much metadata as
+// they may, and checks what those keep who leave it then, and that others can still join.
+func TestMetadataOfThoseWhoLeave(t *testing.T) {
+	h := newHouse(t, nil, nil)
+	ann, bob, eve := h.user(t), h.user(t), h.user(t)
+	thread := h.thread(t, ann)
+	large := metadataOf(4096)["k"]
+	if err := h.UpdateThread(t.Context(), ann, thread, core.UpdateThread{Metadata: map[string]*string{"k": &large}}); err != nil {
+		t.Fatal(err)
+	}
+	h.former(t, thread, 511, 4096, 4096)
+	leave := func(user string) *core.Member {
+		t.Helper()
+		if err := h.addWith(t, ann, thread, user, 4096); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.RemoveParticipant(t.Context(), ann, thread, communication.ParseRawID(user)); err != nil {
+			t.Fatal(err)
+		}
+		v, err := h.store.View(t.Context(), thread, user)
+		if err != nil || v.Member == nil || v.Member.Left == nil {
+			t.Fatalf("read the member: %+v, %v", v.Member, err)
+		}
+		return v.Member
+	}
+	if m := leave(bob); len(m.Metadata) != 1 || len(m.Left.Metadata) != 1 {
+		t.Errorf("bob, who fills the bound, keeps %d and %d keys of metadata; want one of each", len(m.Metadata), len(m.Left.Metadata))
+	}
+	for range 2 { // eve comes back once
+		m := leave(eve)
+		if len(m.Metadata)+len(m.Left.Metadata) != 0 || m.Left.Topic != "topic" || m.Left.Sequence == 0 {
+			t.Errorf("eve keeps %d and %d keys of metadata, and the topic %q up to message %d; want only the topic",
+				len(m.Metadata), len(m.Left.Metadata), m.Left.Topic, m.Left.Sequence)
+		}
+	}
+}
