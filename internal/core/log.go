@@ -76,16 +76,16 @@ type Happening struct {
 }
 
 // Tell fills the rows of a happening from the thread's head, its members if the event is
-// about any, and the event's message, or nil. It takes those members as joined or left whom
-// the message names, or of whom an interval begins or ends with the event. The second is all
-// there is for an event without a message; it finds nobody whose intervals were merged since
-// (see Member.enter).
+// about any, and the message of MessageRow, or nil. It takes those members as joined or left
+// whom the message names. Without the message it takes those of whom an interval begins or
+// ends with the event; it finds nobody whose intervals were merged or dropped since (see
+// Member.enter).
 func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	h.Revision = head.Revision
 	if h.Kind == ThreadCreated || h.Kind == ThreadUpdated {
 		h.Properties = &head.Properties
 	}
-	if h.Kind != ReceiptReceived {
+	if h.Kind != ReceiptReceived && h.MessageID != 0 {
 		h.Message = m
 	}
 	if !h.Kind.ChangesMembers() {
@@ -97,6 +97,16 @@ func (h *Happening) Tell(head Head, members []Member, m *Message) {
 			h.Members = append(h.Members, members[i])
 		}
 	}
+}
+
+// MessageRow returns the id of the message that Happening.Tell needs for an event, or 0. It is
+// the event's message. A new thread's event has none, but the first message of the thread
+// names its first participants, and its id is the event's version.
+func (e *Event) MessageRow() int64 {
+	if e.Kind == ThreadCreated {
+		return e.Version
+	}
+	return e.MessageID
 }
 
 // concerns reports whether the member joined or left the thread with this event.

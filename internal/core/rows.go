@@ -101,7 +101,8 @@ const maxIntervals = 256
 // the two, which happened while the member was away. Sees would hide some of their messages,
 // but nothing hides other events, such as new metadata of the thread, which the member could
 // never read (docs/contract/chat.md §7.3). A client that resumes with a cursor from a dropped
-// interval misses the events of that interval. Messages stay as readable as before.
+// interval misses the events of that interval; Forgot says so, and the client is told of a
+// gap. Messages stay as readable as before.
 func (m *Member) enter(event uint64) {
 	all := m.Intervals
 	all[len(all)-1].From = event
@@ -126,6 +127,14 @@ func (m *Member) Present() bool {
 // an interval that enter has dropped.
 func (m *Member) InThreadAt(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From <= event && (i.To == 0 || event <= i.To) })
+}
+
+// Forgot reports whether the member may have been in the thread when the event with this
+// number happened, in an interval that enter has left out since. A row with fewer than
+// maxIntervals has them all: the number never falls again. The event of a typing notification
+// has no number and is never forgotten.
+func (m *Member) Forgot(event uint64) bool {
+	return event != 0 && len(m.Intervals) >= maxIntervals && event < m.Intervals[0].From
 }
 
 // LastEvent returns the number of the event by which a member left, or 0 for a member who

@@ -183,8 +183,22 @@ type unread struct {
 	next   uint64       // number of the event after them; 0: there is none
 }
 
+// errForgotten means that a member may have been in a thread when an event happened, but that
+// its row no longer says so.
+var errForgotten = errors.New("the member has been in the thread too often")
+
 // run writes the events, and then moves the session to the end. It returns the buffer.
 func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
+	b, err := r.write(ctx, b)
+	if errors.Is(err, errForgotten) {
+		return r.tellGap(b, GapTooMuch), nil
+	}
+	return b, err
+}
+
+// write does what run says. It fails with errForgotten when it comes to events of which nobody
+// knows whether the client may get them.
+func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 	why, err := r.gap(ctx, r.from)
 	switch {
 	case err != nil:
@@ -301,10 +315,14 @@ func (r *replay) tellGap(b []byte, why GapReason) []byte {
 }
 
 // read loads the next events of a thread that the member may get, up to r.to. It returns
-// false if there are none.
+// false if there are none. It fails with errForgotten if the member may have been in the thread
+// at the first of them.
 func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
 	if t.Member == nil { // the store was put back to an older state since the replay began
 		return false, nil
+	}
+	if t.Member.Forgot(t.next) {
+		return false, errForgotten
 	}
 	last := t.Member.LastEvent()
 	for t.next != 0 && (last == 0 || t.next <= last) {
@@ -329,7 +347,8 @@ func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
 	return false, nil
 }
 
-// tell returns the events with their rows, as far as the user may see them now.
+// tell returns the events with their rows, as far as the user may see them now. It fails with
+// errForgotten if the user could see one of them when the replay began, and nobody knows now.
 func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, err error) {
 	happenings, err := r.s.hub.o.Store.Tell(ctx, events)
 	if err != nil {
@@ -340,6 +359,9 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 		v, err := r.view(ctx, hp)
 		if err != nil {
 			return nil, err
+		}
+		if v.Member != nil && v.Member.Forgot(hp.Number) {
+			return nil, errForgotten
 		}
 		if v.Member == nil || !v.Member.Hears(hp) {
 			continue

@@ -528,6 +528,14 @@ func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
 func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 	var shared *Event
 	hand := func(m *core.Member, u *user) {
+		if m.Forgot(hp.Number) { // the hub is behind: m is newer than the event
+			for _, s := range u.sessions {
+				if s.wants(hp.Thread) {
+					s.reread()
+				}
+			}
+			return
+		}
 		if !m.Hears(hp) {
 			return
 		}

@@ -101,7 +101,9 @@ const (
 	GapEpoch   = GapReason(core.GapEpoch)
 	GapTrimmed = GapReason(core.GapTrimmed)
 	GapLost    = GapReason(core.GapLost)
-	GapTooMuch = GapLost + 1 // more threads have news than Bounds.News
+	// GapTooMuch: more threads have news than Bounds.News, or the user was in one of them so
+	// often since that its row has forgotten some of these times.
+	GapTooMuch = GapLost + 1
 )
 
 // String returns the word for the reason, which clients and metrics see.

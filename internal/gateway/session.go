@@ -281,6 +281,19 @@ func (s *Session) drop() {
 	}
 }
 
+// reread drops the queue and makes the session read from the store, which tells the client of a
+// gap if an event cannot be told. The caller holds the hub's mu.
+func (s *Session) reread() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.why != 0 || s.dropped {
+		return
+	}
+	s.emptyQueue()
+	s.dropped = true
+	s.run()
+}
+
 // emptyQueue empties the queue. The caller holds s.mu.
 func (s *Session) emptyQueue() {
 	s.hub.queued.Add(-int64(s.bytes))

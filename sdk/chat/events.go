@@ -231,7 +231,7 @@ const (
 	GapTrimmed GapReason = "trimmed" // the server no longer keeps the events after the cursor
 	GapEpoch   GapReason = "epoch"   // the server's store was replaced, or put back to an older state
 	GapLost    GapReason = "lost"    // the server's store was put back to a state before the cursor
-	GapTooMuch GapReason = "tooMuch" // more threads have news than the server reads at once
+	GapTooMuch GapReason = "tooMuch" // more threads have news than the server reads at once, or the user left and joined one too often
 )
 
 // UnknownEvent is an event of a kind that a newer server sends and this version of the package does

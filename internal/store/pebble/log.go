@@ -249,8 +249,8 @@ func (s *Store) Tell(_ context.Context, es []core.Event) ([]core.Happening, erro
 			}
 		}
 		var m *core.Message
-		if e.MessageID != 0 {
-			row, found, err := message(snap, e.Thread, e.MessageID)
+		if id := e.MessageRow(); id != 0 {
+			row, found, err := message(snap, e.Thread, id)
 			if err != nil {
 				return nil, err
 			}

@@ -283,8 +283,8 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 		if e.Kind.ChangesMembers() {
 			rosters[e.Thread] = true
 		}
-		if e.MessageID != 0 {
-			ids[core.MessageKey{Thread: e.Thread, ID: e.MessageID}] = true
+		if id := e.MessageRow(); id != 0 {
+			ids[core.MessageKey{Thread: e.Thread, ID: id}] = true
 		}
 	}
 	var keys []core.ThreadMessage
@@ -316,7 +316,7 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 	for i, e := range es {
 		told[i].Event = e
 		if e.Thread != "" {
-			told[i].Tell(headOf[e.Thread], membersOf[e.Thread], messageOf[core.MessageKey{Thread: e.Thread, ID: e.MessageID}])
+			told[i].Tell(headOf[e.Thread], membersOf[e.Thread], messageOf[core.MessageKey{Thread: e.Thread, ID: e.MessageRow()}])
 		}
 	}
 	return told, nil

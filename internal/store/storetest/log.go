@@ -391,3 +391,30 @@ func testTell(t *testing.T, e Engine) {
 	}
 	closeStore(t, s)
 }
+
+// testTellCreated loads the event of a thread one of whose first members has forgotten its first
+// time in it. The first message of the thread names that member.
+func testTellCreated(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann, bob := thread(1), user(1), user(2)
+	c := create(a, "", ann, bob)
+	c.Messages[0].Participants = []core.MessageParticipant{{User: ann}, {User: bob}}
+	apply(t, s, start, c)
+	apply(t, s, start+1, send(a, 1, ann, "", "one"))
+	apply(t, s, start+2, &core.Change{Key: a, Thread: a, Revision: 1, Roster: load(t, s, a).Participants(),
+		Members: []core.Member{{User: bob, Order: 3, JoinedOn: start + 2, Intervals: []core.Interval{{From: 2}}}}})
+	told, err := s.Tell(t.Context(), events(t, s)[:1])
+	if err != nil || len(told) != 1 {
+		t.Fatalf("%d happenings, %v; want 1", len(told), err)
+	}
+	var who []string
+	for _, m := range told[0].Members {
+		who = append(who, m.User)
+	}
+	slices.Sort(who)
+	if !slices.Equal(who, []string{ann, bob}) || told[0].Message != nil || told[0].Properties == nil {
+		t.Errorf("the new thread has members %v, message %+v and properties %+v; want ann and bob, no message, and properties",
+			who, told[0].Message, told[0].Properties)
+	}
+}

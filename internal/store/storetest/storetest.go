@@ -65,6 +65,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("news", func(t *testing.T) { testNews(t, e) })
 	t.Run("events of a thread", func(t *testing.T) { testThreadDays(t, e) })
 	t.Run("tell", func(t *testing.T) { testTell(t, e) })
+	t.Run("tell who was in a new thread", func(t *testing.T) { testTellCreated(t, e) })
 	t.Run("endpoints", func(t *testing.T) { testEndpoints(t, e) })
 	t.Run("shared endpoints", func(t *testing.T) { testSharedEndpoints(t, e) })
 	t.Run("writers of endpoints", func(t *testing.T) { testEndpointWriters(t, e) })
