@@ -25,6 +25,15 @@ func (h *Handler) listReceipts(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	size, err := h.core.ReceiptsSize(req.Context(), req.caller, req.thread)
+	if err != nil {
+		return nil, err
+	}
+	if size > smallPage { // the store reads all receipts of the thread for each page
+		if err := h.reserve(req, int64(size)); err != nil {
+			return nil, err
+		}
+	}
 	rs, next, err := h.core.ListReceipts(req.Context(), req.caller, req.thread, skip, limit)
 	if err != nil {
 		return nil, err
