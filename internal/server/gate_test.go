@@ -177,3 +177,21 @@ func TestConnections(t *testing.T) {
 		}
 	}
 }
+
+// TestLiveSessionsLeaveRoom checks the number of live connections for limits of open files, as
+// it is computed and as it is set: a quarter of all connections is left for other requests.
+func TestLiveSessionsLeaveRoom(t *testing.T) {
+	for _, tt := range []struct {
+		set   int
+		files uint64
+		want  int
+	}{
+		{0, 64, 1}, {0, 160, 36}, {0, 1024, 512}, {0, 4096, 2652}, {0, 20_000, 14_214}, {0, 1 << 20, 785_646},
+		{20, 160, 20}, {80, 160, 36}, {1000, 1024, 636}, {15_000, 20_000, 14_214},
+	} {
+		got := sessionsOf(tt.set, tt.files)
+		if got != tt.want {
+			t.Errorf("%d files, %d set: %d live connections, want %d", tt.files, tt.set, got, tt.want)
+		}
+	}
+}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"io"
 	"net/http"
@@ -21,9 +20,14 @@ import (
 
 // openLive creates the hub of live connections. serveLive must run for sessions to open.
 func (s *Server) openLive(c config.Config, tokens *token.Authority) {
+	sessions := sessionsOf(c.LiveSessions, openFiles())
+	if sessions < c.LiveSessions {
+		s.log.Warn("live-sessions is more than three quarters of the connections that the limit of open files allows: the rest is left for other requests; raise the limit (LimitNOFILE of the unit, ulimit -n)",
+			"live-sessions", c.LiveSessions, "allowed", sessions)
+	}
 	s.hub = gateway.NewHub(gateway.Options{
 		Core: s.core, Store: s.store, Bus: s.bus, Keys: tokens, Now: s.now, Logger: s.log,
-		Bounds: gateway.Bounds{Sessions: cmp.Or(c.LiveSessions, sessionsOf(openFiles())), Queues: c.LiveQueue},
+		Bounds: gateway.Bounds{Sessions: sessions, Queues: c.LiveQueue},
 	})
 	s.metrics.Live(func() metrics.Live { return metrics.Live(s.hub.Stats()) })
 	if s.clock != nil {
@@ -117,10 +121,15 @@ const (
 	maxFiles   = 1 << 20 // greater limits count as this one
 )
 
-// sessionsOf returns the number of live connections that a limit of open files allows:
-// all but reservedFiles, or half of them, whichever is more.
-func sessionsOf(files uint64) int {
-	return int(max(int64(files)-reservedFiles, int64(files/2)))
+// sessionsOf returns the number of live connections that are open at a time: as many as the
+// settings say or, if they say 0, all open files but reservedFiles, or half of them, whichever
+// is more. In any case it is at most three quarters of the connections that the gate lets in,
+// because live connections last: they would keep all other requests out.
+func sessionsOf(wanted int, files uint64) int {
+	if wanted == 0 {
+		wanted = int(max(int64(files)-reservedFiles, int64(files/2)))
+	}
+	return min(wanted, max(Connections(files)*3/4, 1))
 }
 
 // liveAccess counts a request of a live protocol and passes it to access. The record of
