@@ -32,11 +32,13 @@ const (
 // answers bounds the memory of the answers to GET requests. An answer is made first, which
 // takes its rows and its JSON, and never waits for a client. Then its JSON is sent, for as
 // long as its client takes. Each of the two has half of the memory, so clients that do not
-// read cannot keep others from being answered.
-type answers struct{ making, sending *pool }
+// read cannot keep others from being answered. Of the half for sending, answers for which no
+// large page was reserved have a quarter: they go on when clients that do not read hold the
+// rest.
+type answers struct{ making, sending, small *pool }
 
 func newAnswers(bytes int64) answers {
-	return answers{newPool(bytes/2, fullPage), newPool(bytes/2, core.PageBytes+framing)}
+	return answers{newPool(bytes/2, fullPage), newPool(bytes/8*3, core.PageBytes+framing), newPool(bytes/8, smallPage+framing)}
 }
 
 // fullPage is the memory in which a page of core.PageBytes is made: its rows and its JSON.
@@ -125,11 +127,17 @@ func (p *pool) forget(user string, u *userShare) {
 }
 
 // reserved is the memory that a request has reserved for its answer, in bytes.
-type reserved struct{ making, sending int64 }
+type reserved struct {
+	making, sending int64
+	from            *pool // that sending is of
+}
+
+// errNoMemory means that no memory for an answer became free in answerWait.
+var errNoMemory error = &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message}
 
 // reserve reserves memory for an answer whose rows and whose JSON have up to n bytes each,
 // and gives back what the request had reserved before. It waits for at most answerWait, and
-// then fails with a 503. Only requests that write nothing may reserve: the client repeats
+// then fails with errNoMemory, a 503. Only requests that write nothing may reserve: the client repeats
 // them.
 func (h *Handler) reserve(req *request, n int64) error {
 	h.made(req)
@@ -140,7 +148,8 @@ func (h *Handler) reserve(req *request, n int64) error {
 	// not hold memory that is needed only for a moment.
 	var err error
 	if n > smallPage {
-		if req.reserved.sending, err = h.answers.sending.acquire(ctx, req.caller, n+framing); err != nil {
+		req.reserved.from = h.answers.sending
+		if req.reserved.sending, err = req.reserved.from.acquire(ctx, req.caller, n+framing); err != nil {
 			return noMemory(err)
 		}
 	}
@@ -161,17 +170,17 @@ func (h *Handler) made(req *request) {
 // sent gives back the memory of an answer that was sent.
 func (h *Handler) sent(req *request) {
 	if n := req.reserved.sending; n > 0 {
-		h.answers.sending.release(req.caller, n)
+		req.reserved.from.release(req.caller, n)
 		req.reserved.sending = 0
 	}
 }
 
 // holdAnswer reserves the memory of an answer of n bytes until it was sent. It waits for at
-// most answerWait, and then fails with a 503.
+// most answerWait, and then fails with errNoMemory, a 503.
 func (h *Handler) holdAnswer(req *request, n int64) error {
 	if had := req.reserved.sending; had > 0 {
 		if n < had {
-			h.answers.sending.shrink(req.caller, had-n)
+			req.reserved.from.shrink(req.caller, had-n)
 			req.reserved.sending = n
 		}
 		return nil
@@ -181,17 +190,21 @@ func (h *Handler) holdAnswer(req *request, n int64) error {
 	}
 	ctx, cancel := context.WithTimeout(req.Context(), h.answerWait)
 	defer cancel()
+	req.reserved.from = h.answers.small
+	if n > req.reserved.from.share { // a single row that is larger than most pages
+		req.reserved.from = h.answers.sending
+	}
 	var err error
-	if req.reserved.sending, err = h.answers.sending.acquire(ctx, req.caller, n); err != nil {
+	if req.reserved.sending, err = req.reserved.from.acquire(ctx, req.caller, n); err != nil {
 		return noMemory(err)
 	}
 	return nil
 }
 
-// noMemory returns the 503 of a request for whose answer no memory became free.
+// noMemory returns the error of a request for whose answer no memory became free.
 func noMemory(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err // the client has hung up
 	}
-	return &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message}
+	return errNoMemory
 }

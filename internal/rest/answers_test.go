@@ -15,6 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // large makes a thread of n messages with this content, in the embedded store.
@@ -132,8 +133,8 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 		}
 	}
 	// Everything was given back.
-	for _, p := range []*pool{f.answers.making, f.answers.sending} {
-		if len(p.users) > 0 || !p.all.TryAcquire(DefaultAnswerMemory/2) {
+	for p, size := range map[*pool]int64{f.answers.making: DefaultAnswerMemory / 2, f.answers.sending: DefaultAnswerMemory / 8 * 3, f.answers.small: DefaultAnswerMemory / 8} {
+		if len(p.users) > 0 || !p.all.TryAcquire(size) {
 			t.Errorf("memory is still reserved when all was answered: %d users", len(p.users))
 		}
 	}
@@ -160,6 +161,60 @@ func TestOneUserHasAQuarterOfTheAnswerMemory(t *testing.T) {
 	}
 	if w := f.get(bobs, page(thread, 200)); w.Code != 200 || w.Body.Len() < 4<<20-64<<10 {
 		t.Errorf("another user: %d, %d bytes", w.Code, w.Body.Len())
+	}
+}
+
+// TestListsGoOnInShortPages holds all memory for sending large pages, as clients that do not
+// read can, and reads lists of messages and participants to their ends: in pages of about
+// smallPage, which have each entry once.
+func TestListsGoOnInShortPages(t *testing.T) {
+	f := newFixture(t, nil)
+	f.answerWait = time.Millisecond
+	ann, bearer := f.user(t, token.Chat)
+	thread := f.large(t, ann, 30, strings.Repeat("x", 60<<10))
+	var users []core.NewParticipant
+	for range 150 {
+		id, _ := f.user(t, token.Chat)
+		users = append(users, core.NewParticipant{User: communication.ParseRawID(id), Metadata: map[string]string{"k": strings.Repeat("x", 3<<10)}})
+	}
+	if _, err := f.core.AddParticipants(t.Context(), ann, thread, users); err != nil {
+		t.Fatal(err)
+	}
+	for p, n := f.answers.sending, int64(DefaultAnswerMemory); n > 0; {
+		user := fmt.Sprint("slow ", n)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		got, err := p.acquire(ctx, user, min(p.share, 4<<20))
+		cancel()
+		if err != nil {
+			break
+		}
+		defer p.release(user, got)
+		n -= got
+	}
+	for list, entries := range map[string]int{"messages": 30 + 4, "participants": 151} {
+		target := fmt.Sprintf("/chat/threads/%s/%s?api-version=2025-03-15&maxPageSize=200", thread, list)
+		seen, pages := map[string]bool{}, 0
+		for target != "" {
+			w := f.get(bearer, target)
+			var got struct {
+				Value []struct {
+					ID                      string
+					CommunicationIdentifier struct{ RawID string }
+				}
+				NextLink string
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &got); err != nil || w.Code != 200 || w.Body.Len() > smallPage+framing {
+				t.Fatalf("%s: %d, %d bytes, %v: %s", list, w.Code, w.Body.Len(), err, w.Body.Bytes()[:min(w.Body.Len(), 200)])
+			}
+			for _, v := range got.Value {
+				seen[v.ID+v.CommunicationIdentifier.RawID] = true
+			}
+			pages++
+			target = strings.TrimPrefix(got.NextLink, "http://example.com")
+		}
+		if len(seen) != entries || pages < 2 {
+			t.Errorf("%s: %d entries in %d pages, want %d in several", list, len(seen), pages, entries)
+		}
 	}
 }
 

@@ -51,10 +51,15 @@ func (h *Handler) listMessages(req *request) (any, error) {
 	if err == nil && page.Next > 0 && len(page.Messages) < list.Limit {
 		// The page is larger than the memory that was reserved.
 		page = core.MessagesPage{}
-		if err := h.reserve(req, core.PageBytes); err != nil {
+		err = h.reserve(req, core.PageBytes)
+		if err == nil {
+			list.Bytes = core.PageBytes
+		} else if err == errNoMemory { // a short page needs hardly any
+			err = h.reserve(req, smallPage)
+		}
+		if err != nil {
 			return nil, err
 		}
-		list.Bytes = core.PageBytes
 		page, err = h.core.ListMessages(req.Context(), req.caller, req.thread, list)
 	}
 	if err != nil {
