@@ -15,7 +15,7 @@ func (h *Handler) listParticipants(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	size, short := 0, 0 // short is the number of those whose sizes are no more than smallPage
+	size, short := 0, 0                // short is the number of those whose sizes are no more than smallPage
 	for i := range page.Participants { // the rows are shared; what counts is their JSON
 		if size += participantSize(&page.Participants[i]); size <= smallPage {
 			short = i + 1
