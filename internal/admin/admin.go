@@ -5,8 +5,8 @@
 // It has doors of its own: a Unix socket, which only the server's user and root may use,
 // and a TCP listener on this machine, whose clients send a secret. Access keys and user
 // tokens open neither, so a leaked access key cannot be used to learn the next one. Each
-// request leaves one record in the log: who sent it, from where, what it was and what
-// became of it. Azure has no such API; its paths begin with /admin/v1/.
+// request that was let in leaves one record in the log: who sent it, from where, what it was
+// and what became of it. So does each refused one, up to a number in a second. Azure has no such API; its paths begin with /admin/v1/.
 package admin
 
 import (
@@ -194,7 +194,7 @@ type Message struct {
 	Content           string `json:"content"`
 }
 
-// Options configures New. All fields but ReadsMessages are required.
+// Options configures New. All fields but ReadsMessages and MayLog are required.
 type Options struct {
 	Core   *core.Service
 	Keys   Keys
@@ -202,6 +202,9 @@ type Options struct {
 	// ReadsMessages allows requests to read the content of messages.
 	ReadsMessages bool
 	Logger        *slog.Logger
+	// MayLog reports whether a request that a door has refused with this status gets a record,
+	// so that a flood of them does not fill the log. All others have one. nil: each gets one.
+	MayLog func(status int) bool
 }
 
 // Handler answers the operator's requests. Its methods return the handlers of its doors.
@@ -267,6 +270,7 @@ type call struct {
 	status  int    // of the response; 0: no response
 
 	began    time.Time
+	refused  bool // the door did not let the request in
 	recorded bool
 }
 
@@ -288,7 +292,7 @@ var (
 // serve answers the request c and logs what became of it. The door has refused the request
 // unless refused is nil.
 func (h *Handler) serve(c *call, refused error) {
-	c.began = time.Now()
+	c.began, c.refused = time.Now(), refused != nil
 	op, target, ok := h.find(c.Request)
 	c.name, c.target = op.name, target
 	if !ok {
@@ -326,9 +330,12 @@ func (h *Handler) serve(c *call, refused error) {
 	h.answer(c, response, err)
 }
 
-// record logs the request, in one line.
+// record logs the request, in one line, unless it was refused and MayLog says no.
 func (h *Handler) record(c *call) {
 	c.recorded = true
+	if c.refused && h.MayLog != nil && !h.MayLog(c.status) {
+		return
+	}
 	h.Logger.LogAttrs(context.Background(), slog.LevelInfo, "operator",
 		slog.String("who", c.who), slog.String("from", c.from),
 		slog.String("operation", c.name), slog.String("target", clip.Text(c.target, maxLogged)),

@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -253,6 +254,28 @@ func TestEachCallIsLogged(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("records (-want +got):\n%s", diff)
+	}
+}
+
+// TestStrangersFillNoLog sends many requests without the secret, and after each one at the
+// socket. It checks that all of the latter have records, and a bounded number of the former.
+func TestStrangersFillNoLog(t *testing.T) {
+	p := start(t)
+	const each = 400
+	began := time.Now()
+	for i := range each {
+		if status, text := p.send(p.client, p.info.Admin, communication.AccessKey{}, "GET", "/admin/v1/keys", ""); status != 401 {
+			t.Fatalf("request %d: %d %s", i, status, text)
+		}
+		p.want(200, "GET", "/admin/v1/keys", "", nil)
+	}
+	took := time.Since(began)
+	records := map[int]int{}
+	for _, r := range p.records() {
+		records[r.Status]++
+	}
+	if most := 100 * (int(took/time.Second) + 2); records[200] != each || records[401] == 0 || records[401] > most {
+		t.Errorf("records by status %v; want %d of 200, and at most %d of 401 in %v", records, each, most, took)
 	}
 }
 

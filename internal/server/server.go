@@ -123,7 +123,10 @@ type Server struct {
 	clients *gate          // of the ports for clients
 	bodies  *bodies
 	running handlers // of all ports
-	refused refusals
+	refused refusals // by the listeners for clients
+	// strangers are the requests that the operator's doors have refused. They have a bound of
+	// their own, so that a flood of refused clients does not hide them.
+	strangers refusals
 	// writeTimeout of the servers; it begins when a request's header has arrived.
 	writeTimeout time.Duration
 	serving      sync.WaitGroup
@@ -435,6 +438,7 @@ func (s *Server) serveOperator(ports ports, o Options) {
 	gate := newGate(operatorConnections, 0, nil)
 	door := admin.New(admin.Options{
 		Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), ReadsMessages: o.Config.AdminReadsMessages, Logger: s.log,
+		MayLog: func(status int) bool { return s.strangers.mayLog(s.log, status, time.Now()) },
 	})
 	if ports.socket != nil {
 		srv := s.newServer(gate, limitBody(door.Socket(), timeout), nil)
