@@ -63,7 +63,7 @@ func serve(cmd *cobra.Command) error {
 		scr = newScreen(os.Stdout, colour())
 		o.Access = scr.access
 	}
-	o.Logger = newLogger(cfg, os.Stderr, onTerminal)
+	o.Logger, o.Audit = newLogger(cfg, os.Stderr, onTerminal), newAudit(cfg, os.Stderr)
 	var notice announcement
 	defer notice.withdraw()
 	o.PrimaryKey = func(key communication.AccessKey) {
@@ -175,11 +175,23 @@ func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
 	if onTerminal && !cfg.Explicit("log-level") {
 		level = slog.LevelWarn
 	}
+	return slog.New(logs.NewRepeats(logHandler(cfg, w, level)))
+}
+
+// newAudit returns a logger for the records of the operator's requests. It writes each of them
+// to w, whatever log-level is, in the format of the settings.
+func newAudit(cfg config.Config, w io.Writer) *slog.Logger {
+	return slog.New(logHandler(cfg, w, slog.LevelInfo))
+}
+
+// logHandler returns a handler that writes lines from a level on to w, in the format of the
+// settings.
+func logHandler(cfg config.Config, w io.Writer, level slog.Level) slog.Handler {
 	o := &slog.HandlerOptions{Level: level}
 	if cfg.LogFormat == config.LogJSON {
-		return slog.New(logs.NewRepeats(slog.NewJSONHandler(w, o)))
+		return slog.NewJSONHandler(w, o)
 	}
-	return slog.New(logs.NewRepeats(slog.NewTextHandler(w, o)))
+	return slog.NewTextHandler(w, o)
 }
 
 // explainStart returns the error of a server that did not start as a failure for the user.

@@ -2,8 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -265,5 +269,35 @@ func TestCannotRun(t *testing.T) {
 	}
 	if got := cannotRun(&fs.PathError{Op: "exec", Path: "x", Err: fs.ErrPermission}); got != 126 {
 		t.Errorf("not allowed: %d, want 126", got)
+	}
+}
+
+// TestAuditAtEachLevel rotates a key of servers that log errors only, and checks that their
+// logs have the record.
+func TestAuditAtEachLevel(t *testing.T) {
+	for _, format := range []string{"text", "json"} {
+		cfg, err := config.Load(config.Input{Defaults: map[string]string{
+			"data": config.Memory, "listen": "localhost:0", "listen-ops": "off", "log-level": "error", "log-format": format,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer // the record is written before the response, and nothing after it
+		s, err := server.Start(t.Context(), server.Options{Config: cfg, Logger: newLogger(cfg, io.Discard, false), Audit: newAudit(cfg, &out)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.Close(context.Background()) })
+		client := http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", s.Info().AdminSocket)
+		}}}
+		resp, err := client.Post("http://localhost/admin/v1/keys/primary/rotate", "application/json", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if record := out.String(); resp.StatusCode != 200 || strings.Count(record, "\n") != 1 || !strings.Contains(record, "rotate key") || strings.HasPrefix(record, "{") != (format == "json") {
+			t.Errorf("%s: %s, and the log says %q, want the record of the rotation", format, resp.Status, record)
+		}
 	}
 }

@@ -202,6 +202,7 @@ type Options struct {
 	// ReadsMessages allows requests to read the content of messages.
 	ReadsMessages bool
 	Logger        *slog.Logger
+	Audit         *slog.Logger // gets the records of requests, with the level info
 	// MayLog reports whether a request that a door has refused with this status gets a record,
 	// so that a flood of them does not fill the log. All others have one. nil: each gets one.
 	MayLog func(status int) bool
@@ -336,7 +337,7 @@ func (h *Handler) record(c *call) {
 	if c.refused && h.MayLog != nil && !h.MayLog(c.status) {
 		return
 	}
-	h.Logger.LogAttrs(context.Background(), slog.LevelInfo, "operator",
+	h.Audit.LogAttrs(context.Background(), slog.LevelInfo, "operator",
 		slog.String("who", c.who), slog.String("from", c.from),
 		slog.String("operation", c.name), slog.String("target", clip.Text(c.target, maxLogged)),
 		slog.Int("status", c.status), slog.String("outcome", clip.Text(c.outcome, maxLogged)),

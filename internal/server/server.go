@@ -60,6 +60,7 @@ type Options struct {
 	Config  config.Config
 	Version string            // of Confab, for metrics and backups
 	Logger  *slog.Logger      // nil: nothing is logged
+	Audit   *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
 	Access  func(rest.Record) // called after each request that Config.AccessLog selects; nil: log one line per request
 	// Now returns the real time; nil means time.Now. A development server also has
 	// Server.Clock, which can be ahead of it.
@@ -151,6 +152,7 @@ type Server struct {
 // *PortInUseError, a *DataInUseError, an *UnfinishedError or an *IsBackupError.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	o.Logger = slog.New(logs.NewClip(cmp.Or(o.Logger, slog.New(slog.DiscardHandler)).Handler()))
+	o.Audit = slog.New(logs.NewClip(cmp.Or(o.Audit, o.Logger).Handler()))
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -437,8 +439,8 @@ func (s *Server) serveOperator(ports ports, o Options) {
 	timeout := min(operatorBodyTime, o.Config.BodyTimeout)
 	gate := newGate(operatorConnections, 0, nil)
 	door := admin.New(admin.Options{
-		Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), ReadsMessages: o.Config.AdminReadsMessages, Logger: s.log,
-		MayLog: func(status int) bool { return s.strangers.mayLog(s.log, status, time.Now()) },
+		Core: s.core, Keys: s.keys, Backup: s.backup(o.Version), ReadsMessages: o.Config.AdminReadsMessages, Logger: s.log, Audit: o.Audit,
+		MayLog: func(status int) bool { return s.strangers.mayLog(o.Audit, status, time.Now()) },
 	})
 	if ports.socket != nil {
 		srv := s.newServer(gate, limitBody(door.Socket(), timeout), nil)
