@@ -12,6 +12,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -270,6 +271,7 @@ type call struct {
 	outcome string // "done", or why the request failed
 	status  int    // of the response; 0: no response
 
+	id       string // of the request, for the log and the header MS-CV
 	began    time.Time
 	refused  bool // the door did not let the request in
 	recorded bool
@@ -293,7 +295,8 @@ var (
 // serve answers the request c and logs what became of it. The door has refused the request
 // unless refused is nil.
 func (h *Handler) serve(c *call, refused error) {
-	c.began, c.refused = time.Now(), refused != nil
+	c.began, c.refused, c.id = time.Now(), refused != nil, rand.Text()
+	c.w.Header().Set("Ms-Cv", c.id+".0")
 	op, target, ok := h.find(c.Request)
 	c.name, c.target = op.name, target
 	if !ok {
@@ -341,7 +344,8 @@ func (h *Handler) record(c *call) {
 		slog.String("who", c.who), slog.String("from", c.from),
 		slog.String("operation", c.name), slog.String("target", clip.Text(c.target, maxLogged)),
 		slog.Int("status", c.status), slog.String("outcome", clip.Text(c.outcome, maxLogged)),
-		slog.Float64("ms", float64(time.Since(c.began).Microseconds())/1000))
+		slog.Float64("ms", float64(time.Since(c.began).Microseconds())/1000),
+		slog.String("request", c.id), slog.String("client_request", clip.Text(c.Header.Get("X-Ms-Client-Request-Id"), maxLogged)))
 }
 
 // readBody reads the body of the request.

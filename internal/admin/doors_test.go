@@ -257,6 +257,26 @@ func TestEachCallIsLogged(t *testing.T) {
 	}
 }
 
+// TestRecordsHaveIDs checks that the record and the response have the request's id, and that
+// the record has the client's.
+func TestRecordsHaveIDs(t *testing.T) {
+	p := start(t)
+	req, err := http.NewRequest("GET", "http://localhost/admin/v1/keys", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Ms-Client-Request-Id", "mine")
+	resp, err := p.socket.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	id, _ := strings.CutSuffix(resp.Header.Get("MS-CV"), ".0")
+	if want := fmt.Sprintf(`"request":%q,"client_request":"mine"`, id); id == "" || !strings.Contains(p.log.String(), want) {
+		t.Errorf("MS-CV %q, and the log says %s, want %s", resp.Header.Get("MS-CV"), p.log, want)
+	}
+}
+
 // TestStrangersFillNoLog sends many requests without the secret, and after each one at the
 // socket. It checks that all of the latter have records, and a bounded number of the former.
 func TestStrangersFillNoLog(t *testing.T) {

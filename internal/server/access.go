@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -54,15 +55,10 @@ func (s *Server) logAccess(r rest.Record) {
 // for handlers that make no records themselves.
 func (s *Server) recorded(operation string, now func() time.Time, access func(rest.Record), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		begin, out := now(), &statusWriter{ResponseWriter: w}
-		record := rest.Record{
-			Time: begin, Method: logged(r.Method), Path: logged(r.URL.EscapedPath()), Operation: operation,
-			UserAgent: logged(r.UserAgent()), Client: logged(hostOf(r.RemoteAddr)),
-			RequestID: rand.Text(), ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
-		}
-		w.Header().Set("Ms-Cv", record.RequestID+".0")
+		record, out := begin(w, r, now()), &statusWriter{ResponseWriter: w}
+		record.Operation = operation
 		defer func() {
-			record.Duration, record.Status = now().Sub(begin), out.status
+			record.Duration, record.Status = now().Sub(record.Time), out.status
 			if p := recover(); p != nil {
 				record.Status, record.Note = 0, "no answer"
 				defer panic(p)
@@ -74,6 +70,40 @@ func (s *Server) recorded(operation string, now func() time.Time, access func(re
 			out.status = http.StatusOK
 		}
 	})
+}
+
+// begin returns the record of a request that begins now. It gives the request an id, which the
+// response has too.
+func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
+	id := rand.Text()
+	w.Header().Set("Ms-Cv", id+".0")
+	return rest.Record{
+		Time: now, Method: logged(r.Method), Path: logged(r.URL.EscapedPath()),
+		UserAgent: logged(r.UserAgent()), Client: logged(hostOf(r.RemoteAddr)),
+		RequestID: id, ClientID: logged(r.Header.Get("X-Ms-Client-Request-Id")),
+	}
+}
+
+// secretPaths are prefixes of paths in which secrets of live connections follow. The records of
+// package trouter have patterns instead.
+var secretPaths = []string{"/socket.io/1/", "/v4/a/", "/v3/registrations/"}
+
+// withoutSecrets returns the escaped path of a request that no live route has answered, without
+// what follows one of secretPaths.
+func withoutSecrets(path string) string {
+	plain, err := url.PathUnescape(path)
+	if err != nil { // it was clipped in the middle of an escape
+		plain = path
+	}
+	for strings.Contains(plain, "//") {
+		plain = strings.ReplaceAll(plain, "//", "/")
+	}
+	for _, prefix := range secretPaths {
+		if len(plain) > len(prefix) && strings.HasPrefix(plain, prefix) {
+			return prefix + "..."
+		}
+	}
+	return path
 }
 
 // statusWriter notes the status of a response.

@@ -222,6 +222,68 @@ func TestAccessLogFields(t *testing.T) {
 	}
 }
 
+// TestRefusedPagesAreLogged checks the lines about requests that the guards against web pages
+// refuse, and about paths that look like those of live connections: they have the client and
+// both ids, and no secret from the path.
+func TestRefusedPagesAreLogged(t *testing.T) {
+	s, out := logged(t, "dev", "true")
+	var cvs []string
+	requests := []struct{ address, host, path string }{
+		{s.Endpoint + "/chat/threads", "evil.example", "/chat/threads"},
+		{s.Endpoint + "/socket.io/1/websocket/sesame", "evil.example", "/socket.io/1/..."},
+		{s.Endpoint + "//socket%2eio/1/xhr-polling/sesame", "evil.example", "/socket.io/1/..."},
+		{s.Endpoint + "/v4/a/sesame", "evil.example", "/v4/a/..."},
+		{s.Endpoint + "/v4/a", "evil.example", "/v4/a"},
+		{s.Endpoint + "/socket.io/1/websocket/sesame/", "", "/socket.io/1/..."},
+		{s.Ops + "/metrics", "evil.example", "/metrics"},
+	}
+	for _, r := range requests {
+		req, err := http.NewRequest("GET", r.address, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = r.host
+		req.Header.Set("X-Ms-Client-Request-Id", "mine")
+		resp, err := s.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		cvs = append(cvs, strings.TrimSuffix(resp.Header.Get("Ms-Cv"), ".0"))
+	}
+	s.stop(t)
+	lines := accessLines(t, out)
+	if len(lines) != len(requests) {
+		t.Fatalf("%d lines, want %d: %s", len(lines), len(requests), out)
+	}
+	for i, line := range lines {
+		if line.Path != requests[i].path || line.Client == "" || line.ClientRequest != "mine" || line.Request == "" || line.Request != cvs[i] {
+			t.Errorf("%s: %+v, want the path %s, a client, and the ids %s and mine", requests[i].address, line, requests[i].path, cvs[i])
+		}
+	}
+	if strings.Contains(out.String(), "sesame") {
+		t.Errorf("the log has a secret: %s", out)
+	}
+}
+
+// TestOpsRefusalsAreLogged checks the line about a request to the ops port of a production
+// server under a foreign name.
+func TestOpsRefusalsAreLogged(t *testing.T) {
+	s, out := logged(t)
+	s.get(t, s.Ops+"/metrics")
+	req, err := http.NewRequest("GET", s.Ops+"/metrics", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Host = "evil.example"
+	s.do(t, req)
+	s.stop(t)
+	lines := accessLines(t, out)
+	if len(lines) != 1 || lines[0].Status != 403 || lines[0].Path != "/metrics" || lines[0].Client == "" || lines[0].Request == "" || !strings.Contains(lines[0].Note, "evil.example") {
+		t.Errorf("lines %+v, want one about the foreign host", lines)
+	}
+}
+
 // TestForwardedAddress checks whose word counts for the address of a client.
 func TestForwardedAddress(t *testing.T) {
 	for _, c := range []struct{ proxies, header, want string }{

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"time"
 
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/config"
@@ -15,8 +16,9 @@ import (
 // opsHandler serves metrics, health checks and, if the settings say so, profiles on the
 // operators' port. It authenticates nobody; by default the port is reachable only from this
 // machine. The Host header must be a name of this server or an address: a web page can make
-// a name of its own resolve to this machine, and read what it is answered.
-func (s *Server) opsHandler(c config.Config) http.Handler {
+// a name of its own resolve to this machine, and read what it is answered. Only requests with
+// other names have records in the access log.
+func (s *Server) opsHandler(c config.Config, now func() time.Time) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -46,7 +48,12 @@ func (s *Server) opsHandler(c config.Config) http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !hosts.Known(r.Host, names) {
-			http.Error(w, fmt.Sprintf("the host %q is not a name of this server: use localhost, an address, or a name from tls-names", clip.Text(r.Host, 100)), http.StatusForbidden)
+			record := begin(w, r, now())
+			record.Status = http.StatusForbidden
+			record.Note = fmt.Sprintf("the host %q is not a name of this server: use localhost, an address, or a name from tls-names", clip.Text(r.Host, maxEcho))
+			http.Error(w, record.Note, record.Status)
+			record.Duration = now().Sub(record.Time)
+			s.access(record)
 			return
 		}
 		mux.ServeHTTP(w, r)

@@ -36,8 +36,8 @@ type pageGuard struct {
 const maxEcho = 100
 
 // guardPages returns next behind a pageGuard.
-func (s *Server) guardPages(c config.Config, now func() time.Time, refused func(rest.Record), next http.Handler) http.Handler {
-	return &pageGuard{next: next, dev: c.Dev, names: ownNames(c), allowed: c.CORSOrigins, now: now, refused: refused}
+func (s *Server) guardPages(c config.Config, now func() time.Time, next http.Handler) http.Handler {
+	return &pageGuard{next: next, dev: c.Dev, names: ownNames(c), allowed: c.CORSOrigins, now: now, refused: s.access}
 }
 
 // ServeHTTP implements http.Handler.
@@ -85,7 +85,7 @@ func (g *pageGuard) allows(origin string, r *http.Request) bool {
 // refuse answers 403 with a message for the developer, who finds it in the log and in the
 // browser's console.
 func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, message string) {
-	began := g.now()
+	record := begin(w, r, g.now())
 	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": rest.StatusName(http.StatusForbidden), "message": message}})
 	if err != nil { // impossible: all texts can be encoded
 		panic(err)
@@ -95,12 +95,8 @@ func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, message strin
 	w.Header().Set("Connection", "close") // the body, if there is one, is not read
 	w.WriteHeader(http.StatusForbidden)
 	w.Write(body)
-	if g.refused != nil {
-		g.refused(rest.Record{
-			Time: began, Duration: g.now().Sub(began), Method: clip.Text(r.Method, maxEcho), Path: clip.Text(r.URL.EscapedPath(), 2*maxEcho),
-			Status: http.StatusForbidden, Note: message, UserAgent: clip.Text(r.UserAgent(), 2*maxEcho),
-		})
-	}
+	record.Duration, record.Status, record.Note = g.now().Sub(record.Time), http.StatusForbidden, message
+	g.refused(record)
 }
 
 // namesOrigin reports whether responses must name the origin that asks, because not all

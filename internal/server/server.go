@@ -123,8 +123,9 @@ type Server struct {
 	ops     *http.Server   // or nil
 	clients *gate          // of the ports for clients
 	bodies  *bodies
-	running handlers // of all ports
-	refused refusals // by the listeners for clients
+	running handlers          // of all ports
+	access  func(rest.Record) // counts and logs a request that no live protocol has answered
+	refused refusals          // by the listeners for clients
 	// strangers are the requests that the operator's doors have refused. They have a bound of
 	// their own, so that a flood of refused clients does not hide them.
 	strangers refusals
@@ -397,10 +398,12 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, NamesOrigin: namesOrigin(o.Config),
 		Limiter: limiter, AnswerMemory: o.Config.AnswerMemory, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r rest.Record) {
+			r.Path = withoutSecrets(r.Path)
 			s.metrics.Request(r.Operation, r.Status, r.Duration)
 			access(r)
 		},
 	}
+	s.access = ro.Access
 	if o.Config.Limits == limits.Fair && o.Config.WrittenPerHour > 0 {
 		ro.Written = limits.NewWritten(o.Config.WrittenPerHour, s.now)
 	}
@@ -416,7 +419,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if devHandler != nil {
 		devHandler = s.recorded("dev", o.Now, access, devHandler)
 	}
-	return forwarded(o.Config.TrustedProxies, s.guardPages(o.Config, o.Now, ro.Access, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return forwarded(o.Config.TrustedProxies, s.guardPages(o.Config, o.Now, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix) {
 			devHandler.ServeHTTP(w, r)
 			return
@@ -454,7 +457,7 @@ func (s *Server) serveOperator(ports ports, o Options) {
 		s.info.AdminSecret = rand.Text()
 		s.serve(ports.admin.listeners, gate, limitBody(door.TCP(s.info.AdminSecret), timeout), nil)
 	}
-	s.ops = s.newServer(gate, limitBody(s.guardPages(o.Config, o.Now, nil, s.opsHandler(o.Config)), timeout), nil)
+	s.ops = s.newServer(gate, limitBody(s.guardPages(o.Config, o.Now, s.opsHandler(o.Config, o.Now)), timeout), nil)
 	s.serveOn(s.ops, gate, ports.ops.listeners)
 }
 
