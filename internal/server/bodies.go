@@ -76,9 +76,10 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 			return
 		}
 		body := &countedBody{ReadCloser: r.Body, bodies: b, of: of}
-		r.Body = body
+		other := *r // see limitBody
+		other.Body = body
 		defer body.release()
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, &other)
 	})
 }
 

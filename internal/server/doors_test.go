@@ -80,6 +80,96 @@ func TestEachBodyHasADeadline(t *testing.T) {
 	})
 }
 
+// TestRefusedBodiesAreNotWaitedFor sends requests without a token that announce a body and do
+// not send it, also such that wait for a 100 (Continue), to a server that waits for bodies for
+// a minute. It checks that they are answered and that their connections end. Requests whose
+// bodies arrive with them, or when asked for, keep their connection.
+func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0", "body-timeout", "1m")})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	const expects = "Expect: 100-continue\r\n"
+	for _, tt := range []struct {
+		name, path, header string
+		body               string // of the ten announced bytes
+		status             int
+		closed             bool
+	}{
+		{"a send", "/chat/threads?api-version=2021-09-07", "", "", 401, true},
+		{"half a body", "/chat/threads?api-version=2021-09-07", "", "{}   ", 401, true},
+		{"expects", "/chat/threads?api-version=2021-09-07", expects, "", 401, true},
+		{"an event stream", "/chat/events", "", "", 405, true},
+		{"an identity", "/identities?api-version=2023-10-01", "", "", 401, true},
+		{"nothing", "/nothing", "", "", 404, true},
+		{"the official protocol", "/v4/a", "", "", 401, true},
+		{"a whole body", "/chat/threads?api-version=2021-09-07", "", "{}        ", 401, false},
+		{"a whole body of nothing", "/nothing", "", "{}        ", 404, false},
+		{"asked for", "/chat/threads?api-version=2021-09-07", expects + "Authorization: Bearer " + bearer + "\r\n", "{}        ", 400, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			conn, err := net.Dial("tcp", hostOf(t, s.HTTP))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conn.SetDeadline(time.Now().Add(bodyPatience))
+			in := bufio.NewReader(conn)
+			for range 2 {
+				fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 10\r\n%s\r\n", tt.path, tt.header)
+				if strings.Contains(tt.header, expects) && tt.body != "" {
+					if line, err := in.ReadString('\n'); err != nil || line != "HTTP/1.1 100 Continue\r\n" {
+						t.Fatalf("%q, %v, want a 100", line, err)
+					}
+					in.ReadString('\n')
+				}
+				io.WriteString(conn, tt.body)
+				resp, err := http.ReadResponse(in, nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				io.Copy(io.Discard, resp.Body)
+				if resp.StatusCode != tt.status || resp.Close != tt.closed {
+					t.Errorf("%s, closed %t; want %d, %t", resp.Status, resp.Close, tt.status, tt.closed)
+				}
+				if tt.closed {
+					if _, err := in.ReadByte(); err == nil || os.IsTimeout(err) {
+						t.Errorf("after the answer: %v, want the end of the connection", err)
+					}
+					return
+				}
+			}
+		})
+	}
+}
+
+// TestStreamsOutliveUnreadBodies opens an event stream with a body that its handler does not
+// ask for, and reads it for longer than an unread body may take.
+func TestStreamsOutliveUnreadBodies(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0")})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	conn, err := net.Dial("tcp", hostOf(t, s.HTTP))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.SetDeadline(time.Now().Add(bodyPatience))
+	fmt.Fprintf(conn, "GET /chat/events HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %s\r\nContent-Length: 2\r\n\r\n{}", bearer)
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, resp.Body)
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		t.Errorf("the stream ended: %v", err)
+	case <-time.After(1500 * time.Millisecond): // the time is what the test is about
+	}
+}
+
 // hostOf returns the host and the port of a URL.
 func hostOf(t *testing.T, address string) string {
 	u, err := url.Parse(address)
