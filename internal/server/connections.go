@@ -42,8 +42,8 @@ func Connections(files uint64) int {
 
 // gate counts the connections of some listeners and bounds them, all and those of each
 // address. At the bound of all, a connection that waits for a request gives way to a new
-// one: of the address that has the most connections, and first those that have had no
-// request. If none waits, the listeners stop accepting until a connection ends.
+// one: of the address that has the most connections, of an exempt one only if no other has any
+// that wait, and first those that have had no request. If none waits, the listeners stop accepting until a connection ends.
 type gate struct {
 	most       int            // connections at a time
 	perAddress int            // of one address; 0: no limit
@@ -60,6 +60,7 @@ type gate struct {
 // holder is an address that has connections.
 type holder struct {
 	address netip.Addr
+	exempt  bool // one of gate.exempt: its connections are those of many clients
 	open    int
 	// The connections that wait for a request, the longest wait first: those that have had
 	// none, and those that have had some.
@@ -168,7 +169,7 @@ func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 	}
 	of := g.by[address]
 	if of == nil {
-		of = &holder{address: address}
+		of = &holder{address: address, exempt: g.isExempt(tcp)}
 		g.by[address] = of
 	}
 	c := &gated{TCPConn: tcp, gate: g, of: of}
@@ -183,7 +184,9 @@ func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 func (g *gate) displace() bool {
 	var most *holder
 	for _, of := range g.by {
-		if of.fresh.Len()+of.idle.Len() > 0 && (most == nil || of.open > most.open) {
+		switch {
+		case of.fresh.Len()+of.idle.Len() == 0:
+		case most == nil, most.exempt && !of.exempt, most.exempt == of.exempt && of.open > most.open:
 			most = of
 		}
 	}

@@ -133,6 +133,24 @@ func TestGateDisplaces(t *testing.T) {
 	}
 }
 
+// TestGateSparesProxies checks that connections of an exempt address give way only if no other
+// address has any that wait, although it has the most.
+func TestGateSparesProxies(t *testing.T) {
+	g := newGateTest(t, newGate(4, 0, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}))
+	proxied, _ := g.open(9)
+	g.open(9)
+	g.open(9)
+	other, _ := g.open(2)
+	_, third := g.open(3)
+	g.ended(other, "the connection of the address that is not exempt")
+	g.state(third, http.StateActive)
+	g.open(4)
+	g.ended(proxied, "the oldest connection of the proxy")
+	if s := g.stats(); s.Displaced != 2 || s.Open != 4 {
+		t.Errorf("%+v, want 2 displaced and 4 open", s)
+	}
+}
+
 // TestGatePauses checks that a listener accepts nothing while all connections are busy, goes on
 // when one ends or becomes idle, and stops waiting when it is closed.
 func TestGatePauses(t *testing.T) {
