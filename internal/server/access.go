@@ -139,12 +139,21 @@ func hostOf(address string) string {
 	return address
 }
 
+// withoutPort returns an address of X-Forwarded-For without the port that some proxies add, and
+// without the brackets of IPv6.
+func withoutPort(hop string) string {
+	if _, err := netip.ParseAddr(hop); err == nil { // of IPv6, colons and all
+		return hop
+	}
+	return strings.Trim(hostOf(hop), "[]")
+}
+
 // forwarded returns a handler that passes requests to next with the address of the client in
 // RemoteAddr, if they come from a trusted proxy: the last address in X-Forwarded-For that is
 // not that of a trusted proxy. What stands before it may be made up by the client.
 func forwarded(proxies []netip.Prefix, next http.Handler) http.Handler {
 	trusted := func(text string) (netip.Addr, bool) {
-		a, err := netip.ParseAddr(text)
+		a, err := netip.ParseAddr(withoutPort(text))
 		a = a.Unmap().WithZone("")
 		return a, err == nil && slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
 	}
