@@ -17,6 +17,7 @@ var (
 	errHost   = &refusal{http.StatusForbidden, "the Host header does not name this machine: use localhost or a loopback address"}
 	errOrigin = &refusal{http.StatusForbidden, "a web page of another origin may not use the operator's API"}
 	errSecret = &refusal{http.StatusUnauthorized, "the request has no Authorization header with the operator's secret, which stands in the server.json of the data folder; access keys and user tokens are not accepted"}
+	errTwice  = &refusal{http.StatusBadRequest, "the request has more than one Authorization header"}
 )
 
 // Socket returns the handler for requests over the Unix socket. The http.Server must use
@@ -52,7 +53,9 @@ func (h *Handler) TCP(secret string) http.Handler {
 			refused = errHost
 		case foreign(r):
 			refused = errOrigin
-		case len(r.Header.Values("Authorization")) != 1 || subtle.ConstantTimeCompare(got[:], want[:]) == 0:
+		case len(r.Header.Values("Authorization")) > 1:
+			refused = errTwice
+		case subtle.ConstantTimeCompare(got[:], want[:]) == 0:
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			refused = errSecret
 		default:

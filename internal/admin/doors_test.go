@@ -50,7 +50,7 @@ func TestNobodyElseIsAnswered(t *testing.T) {
 			{name: "a user's token", header: []string{"Authorization", "Bearer " + token}, want: 401},
 			{name: "another secret", header: []string{"Authorization", "Bearer " + secret + "x"}, want: 401},
 			{name: "an empty secret", header: []string{"Authorization", "Bearer "}, want: 401},
-			{name: "the secret twice", header: []string{"Authorization", "Bearer " + secret, "Authorization", "Bearer " + secret}, want: 401},
+			{name: "the secret twice", header: []string{"Authorization", "Bearer " + secret, "Authorization", "Bearer " + secret}, want: 400},
 			{name: "another host", header: []string{"Authorization", "Bearer " + secret, "Host", "evil.example"}, want: 403},
 			{name: "an address of another machine", header: []string{"Authorization", "Bearer " + secret, "Host", "192.0.2.1:8082"}, want: 403},
 			{name: "a page of another origin", header: []string{"Authorization", "Bearer " + secret, "Origin", "https://evil.example"}, want: 403},
