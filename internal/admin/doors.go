@@ -13,21 +13,27 @@ import (
 
 // A request that a door does not let in.
 var (
-	errPeer   = &refusal{http.StatusForbidden, "only the user of the server and root may use this socket"}
-	errHost   = &refusal{http.StatusForbidden, "the Host header does not name this machine: use localhost or a loopback address"}
-	errOrigin = &refusal{http.StatusForbidden, "a web page of another origin may not use the operator's API"}
-	errSecret = &refusal{http.StatusUnauthorized, "the request has no Authorization header with the operator's secret, which stands in the server.json of the data folder; access keys and user tokens are not accepted"}
-	errTwice  = &refusal{http.StatusBadRequest, "the request has more than one Authorization header"}
+	errPeer = &refusal{http.StatusForbidden, "only the user of the server and root may use this socket"}
+	// errUnknown is for a connection whose peer Linux does not tell, which it does for each socket.
+	errUnknown = &refusal{http.StatusForbidden, "the system does not say who uses this socket: connect again"}
+	errHost    = &refusal{http.StatusForbidden, "the Host header does not name this machine: use localhost or a loopback address"}
+	errOrigin  = &refusal{http.StatusForbidden, "a web page of another origin may not use the operator's API"}
+	errSecret  = &refusal{http.StatusUnauthorized, "the request has no Authorization header with the operator's secret, which stands in the server.json of the data folder; access keys and user tokens are not accepted"}
+	errTwice   = &refusal{http.StatusBadRequest, "the request has more than one Authorization header"}
 )
 
 // Socket returns the handler for requests over the Unix socket. The http.Server must use
 // ConnContext. Requests of other users than the server's and root are refused, also if the
-// permissions of the socket let them connect.
+// permissions of the socket let them connect. So are requests of unknown users, on systems that
+// tell users.
 func (h *Handler) Socket() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{Request: r, w: w, from: "socket", who: "an unknown user"}
 		p, _ := r.Context().Value(peerKey{}).(peer)
 		var refused error
+		if !p.known && tellsPeers {
+			refused = errUnknown
+		}
 		if p.known {
 			c.who = fmt.Sprintf("uid %d, process %d", p.uid, p.pid)
 			if p.uid != 0 && int64(p.uid) != int64(os.Geteuid()) {

@@ -5,6 +5,9 @@ import (
 	"syscall"
 )
 
+// tellsPeers says that the system tells who is at the other end of a Unix socket.
+const tellsPeers = true
+
 // peerOf returns the process at the other end of a Unix socket.
 func peerOf(c net.Conn) (p peer) {
 	socket, ok := c.(*net.UnixConn)

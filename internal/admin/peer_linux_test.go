@@ -3,14 +3,18 @@ package admin_test
 import (
 	"bufio"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/confab-chat/confab/internal/admin"
 )
 
 // TestOtherUsersAreRefused connects to the socket as another user, after its permissions
@@ -64,5 +68,24 @@ func TestOtherUsersAreRefused(t *testing.T) {
 	records := p.records()
 	if len(records) != 1 || !strings.HasPrefix(records[0].Who, fmt.Sprintf("uid %d, ", nobody)) || records[0].Status != 403 {
 		t.Errorf("records %+v", records)
+	}
+}
+
+// TestUnknownUsersAreRefused sends a request to the handler of the socket over a connection that
+// is no Unix socket, so that Linux does not tell whose it is.
+func TestUnknownUsersAreRefused(t *testing.T) {
+	var out lockedBuffer
+	log := slog.New(slog.NewJSONHandler(&out, nil))
+	srv := httptest.NewUnstartedServer(admin.New(admin.Options{Logger: log, Audit: log}).Socket())
+	srv.Config.ConnContext = admin.ConnContext
+	srv.Start()
+	defer srv.Close()
+	resp, err := http.Get(srv.URL + "/admin/v1/nothing")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != 403 || !strings.Contains(out.String(), `"who":"an unknown user"`) {
+		t.Errorf("%s, want 403; the log says %s", resp.Status, &out)
 	}
 }
