@@ -562,6 +562,8 @@ func (s *Server) Close(ctx context.Context) error {
 		}
 		s.drainLive(ctx)
 		errs := s.shutDown(ctx)
+		goodbye := make(chan error, 1)
+		go func() { goodbye <- s.shutDownOps() }() // beside what follows, which takes up to cutTimeout
 		if err := s.closeLive(ctx); err != nil {
 			errs = append(errs, fmt.Errorf("store the endpoints of live clients: %w", err))
 		}
@@ -570,13 +572,13 @@ func (s *Server) Close(ctx context.Context) error {
 		if n := s.running.end(cutTimeout); n > 0 {
 			err := fmt.Errorf("%d requests do not end, so the store is not closed", n)
 			s.log.Error("stop", "error", err)
-			errs = append(errs, err)
+			errs = append(errs, err, <-goodbye)
 			go func() {
 				<-s.running.none
 				s.release()
 			}()
 		} else {
-			errs = append(errs, s.release())
+			errs = append(errs, <-goodbye, s.release())
 		}
 		s.err = errors.Join(errs...)
 		close(s.closed)
@@ -584,12 +586,13 @@ func (s *Server) Close(ctx context.Context) error {
 	return s.err
 }
 
-// opsGoodbye is the time that requests to the ops port get when all others have ended.
+// opsGoodbye is the time that requests to the ops port get when all others have ended. It is
+// less than cutTimeout.
 const opsGoodbye = time.Second
 
 // shutDown closes the listeners side by side, so that a slow request at one does not keep
-// another open, and waits for running requests until ctx is done. The ops port closes after
-// them: it says meanwhile that the server is alive and not ready.
+// another open, and waits for running requests until ctx is done. It leaves the ops port open,
+// which says meanwhile that the server is alive and not ready.
 func (s *Server) shutDown(ctx context.Context) []error {
 	errs := make([]error, len(s.servers))
 	var closing sync.WaitGroup
@@ -601,12 +604,17 @@ func (s *Server) shutDown(ctx context.Context) []error {
 		})
 	}
 	closing.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), opsGoodbye)
+	return errs
+}
+
+// shutDownOps closes the ops port, and waits for its requests for at most opsGoodbye.
+func (s *Server) shutDownOps() error {
+	ctx, cancel := context.WithTimeout(context.Background(), opsGoodbye)
 	defer cancel()
 	if s.ops.Shutdown(ctx) != nil {
-		errs = append(errs, s.ops.Close())
+		return s.ops.Close()
 	}
-	return errs
+	return nil
 }
 
 // release closes the core service and the store and removes the server's temporary
