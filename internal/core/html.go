@@ -7,7 +7,7 @@ import (
 
 // MaxHTMLGrowth bounds what cleaning adds to an HTML message: the cleaned text has at most
 // this many bytes for each byte of the original. A text of & alone, each of which becomes
-// &amp;, reaches it.
+// &amp;, reaches it; a tag and the end tag that it gets have less.
 const MaxHTMLGrowth = 5
 
 // cleanHTML returns an HTML message without everything that the policy below does not allow
@@ -70,7 +70,7 @@ var htmlElements = func() map[string]*htmlElement {
 	}
 	elements := map[string]*htmlElement{}
 	for name, own := range attributes {
-		elements[name] = &htmlElement{name: name, attributes: append(own, htmlGlobal...)}
+		elements[name] = &htmlElement{endTag: "</" + name + ">", attributes: append(own, htmlGlobal...)}
 	}
 	nestHTML(elements)
 	return elements
@@ -126,7 +126,6 @@ type cleaner struct {
 	changed bool
 	out     strings.Builder
 	kept    []byte // buffer for a tag
-	ends    []byte // buffer for end tags before it
 	images  bool
 	limit   int // most bytes of the result
 	over    bool

@@ -122,6 +122,11 @@ func slowHTML(n int) map[string]string {
 	} {
 		texts[part] = strings.Repeat(part, n/len(part))
 	}
+	// Tags that look for an element which is open far out, or is not.
+	deep := "<p><div><table><tr><td>" + strings.Repeat("<span>", 90)
+	for _, part := range []string{"</div>", "</p>", "</i>", "<hr>", "<li>", "<td>", "<p><b>", "<a><h1>", "<ul><li>"} {
+		texts["deep "+part] = deep + strings.Repeat(part, max(n-len(deep), 0)/len(part))
+	}
 	texts["attributes"] = "<td " + strings.Repeat("a ", n/2-4) + ">"
 	texts["values"] = "<td " + strings.Repeat("abbr=a ", n/7-1) + ">"
 	texts["url"] = `<a href="https://a/` + strings.Repeat("&lt", n/3-8) + `">`

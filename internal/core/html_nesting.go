@@ -16,7 +16,7 @@ const (
 // htmlElement is an element that a message may have. The fields after attributes say what the
 // HTML standard says about its tags.
 type htmlElement struct {
-	name       string
+	endTag     string
 	attributes []htmlAttribute
 	number     int // its index in nesting.last
 
@@ -28,6 +28,7 @@ type htmlElement struct {
 	heading    bool           // h1 to h6
 	isBoundary bool           // what is open around it is not ended by tags within
 	holdsCells bool           // it may have parts of a table only
+	ofTable    bool           // it is a part of a table
 	parents    []*htmlElement // it may stand within these only; nil: anywhere
 }
 
@@ -58,6 +59,7 @@ func nestHTML(elements map[string]*htmlElement) {
 	parents("li", "ul ol")
 	parents("dd dt", "dl")
 	parents("caption colgroup tbody tfoot thead", "table")
+	each("caption col colgroup tbody td tfoot th thead tr", func(e *htmlElement) { e.ofTable = true })
 	parents("col", "colgroup table")
 	parents("tr", "tbody tfoot thead table")
 	parents("td th", "tr tbody tfoot thead table")
@@ -167,7 +169,7 @@ func (c *cleaner) startTag(e *htmlElement) bool {
 func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 	top := c.top()
 	switch {
-	case slices.Contains(e.parents, htmlTable):
+	case e.ofTable:
 		for _, parent := range e.parents {
 			keep = max(keep, int(c.last[parent.number]))
 		}
@@ -192,7 +194,7 @@ func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 // before it.
 func (c *cleaner) endTag(e *htmlElement) bool {
 	depth, boundary := c.last[e.number], c.top().boundary
-	if e == htmlTable || slices.Contains(e.parents, htmlTable) {
+	if e == htmlTable || e.ofTable {
 		boundary = c.last[htmlTable.number]
 	}
 	if depth == 0 || depth < boundary || depth == boundary && !e.isBoundary {
@@ -207,16 +209,11 @@ func (c *cleaner) endTag(e *htmlElement) bool {
 // those of elements that end with the block around them, or, if implied is true, with the tag
 // that is next.
 func (c *cleaner) end(depth int, implied bool) {
-	tags := c.ends[:0]
 	for len(c.open) > depth {
 		e := c.pop()
 		if e.optional && (len(c.open) == depth && implied || len(c.open) > depth && c.top().isBlock) {
 			continue
 		}
-		tags = append(append(append(tags, "</"...), e.name...), '>')
-	}
-	c.ends = tags
-	if len(tags) > 0 {
-		c.replace(c.at, string(tags))
+		c.replace(c.at, e.endTag)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"golang.org/x/net/html"
+	"pgregory.net/rapid"
 
 	"github.com/confab-chat/confab/internal/core"
 )
@@ -83,6 +84,26 @@ func TestHTMLDepth(t *testing.T) {
 	}
 }
 
+// TestHTMLOfAnyTags cleans any sequences of tags, and checks that they stay in their box, and
+// that a second cleaning changes nothing.
+func TestHTMLOfAnyTags(t *testing.T) {
+	all := strings.Fields(allowedInTree)
+	rapid.Check(t, func(t *rapid.T) {
+		// Few elements at a time meet each other more often.
+		some := rapid.SliceOfN(rapid.SampledFrom(all), 2, 8).Draw(t, "elements")
+		tag := rapid.Custom(func(t *rapid.T) string {
+			form := rapid.SampledFrom([]string{"<%s>", "<%s>", "</%s>", "x<%s>", "x</%s>", "<%s/>"}).Draw(t, "form")
+			return fmt.Sprintf(form, rapid.SampledFrom(some).Draw(t, "element"))
+		})
+		in := strings.Join(rapid.SliceOfN(tag, 1, 30).Draw(t, "tags"), "")
+		out := core.CleanHTML(in, true)
+		if again := core.CleanHTML(out, true); again != out {
+			t.Fatalf("%q is cleaned to %q and then to %q", in, out, again)
+		}
+		checkNesting(t, in, out)
+	})
+}
+
 // repeatingHTML returns HTML with n elements that format text and are open in each of 3n
 // paragraphs.
 func repeatingHTML(n int) string {
@@ -98,7 +119,7 @@ func repeatingHTML(n int) string {
 // checkNesting parses a cleaned message in each of the boxes in which an app may show one,
 // as a browser does. It fails if anything of the message is outside of its box, if anything
 // else is inside, or if the parser makes many more nodes than the message has bytes.
-func checkNesting(t *testing.T, in, out string) {
+func checkNesting(t rapid.TB, in, out string) {
 	t.Helper()
 	for _, box := range []string{
 		"<ul><li id=a>%</li></ul>", "<div><div id=a>%</div></div>", "<ul><li><div id=a>%</div></li></ul>",
@@ -138,7 +159,7 @@ func isBox(n *html.Node) bool {
 	return false
 }
 
-func parse(t *testing.T, what, page string) *html.Node {
+func parse(t rapid.TB, what, page string) *html.Node {
 	t.Helper()
 	doc, err := html.Parse(strings.NewReader(page))
 	if err != nil {
@@ -147,7 +168,7 @@ func parse(t *testing.T, what, page string) *html.Node {
 	return doc
 }
 
-func render(t *testing.T, n *html.Node) string {
+func render(t rapid.TB, n *html.Node) string {
 	t.Helper()
 	var b strings.Builder
 	if err := html.Render(&b, n); err != nil {
@@ -157,7 +178,7 @@ func render(t *testing.T, n *html.Node) string {
 }
 
 // shape returns a page as it is parsed.
-func shape(t *testing.T, page string) string {
+func shape(t rapid.TB, page string) string {
 	t.Helper()
 	return render(t, parse(t, "the page", page))
 }
