@@ -13,10 +13,10 @@ const (
 	maxHTMLFormatting = 16
 )
 
-// htmlElement is an element that a message may have. The fields after attributes say what the
+// htmlElement is an element that a message may have. The fields after number have what the
 // HTML standard says about its tags.
 type htmlElement struct {
-	endTag     string
+	endTag     string // as it is written where it is missing
 	attributes []htmlAttribute
 	number     int // its index in nesting.last
 
@@ -67,6 +67,9 @@ func nestHTML(elements map[string]*htmlElement) {
 	for _, e := range elements {
 		e.number = number
 		number++
+	}
+	if number > maxHTMLElements {
+		panic("core: there are more elements than maxHTMLElements")
 	}
 }
 
