@@ -11,6 +11,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/json"
@@ -203,7 +204,7 @@ type Options struct {
 	// ReadsMessages allows requests to read the content of messages.
 	ReadsMessages bool
 	Logger        *slog.Logger
-	Audit         *slog.Logger // gets the records of requests, with the level info
+	Audit         *slog.Logger // gets the records of requests, with the level info; nil: Logger
 	// MayLog reports whether a request that a door has refused with this status gets a record,
 	// so that a flood of them does not fill the log. All others have one. nil: each gets one.
 	MayLog func(status int) bool
@@ -217,6 +218,7 @@ type Handler struct {
 
 // New returns a handler of all paths below Prefix.
 func New(o Options) *Handler {
+	o.Audit = cmp.Or(o.Audit, o.Logger)
 	h := &Handler{Options: o}
 	h.operations = []operation{
 		{method: "GET", path: "keys", name: "list keys", run: h.keys},

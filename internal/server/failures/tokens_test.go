@@ -240,12 +240,23 @@ func (r *tokenRounds) rotate() {
 }
 
 // operate sends a request to the operator's API of a server, over the socket that its
-// server.json names. path is below /admin/v1/. The status is 0 if there is no answer.
+// server.json names. path is below /admin/v1/. If there is no answer, the status is 0 and
+// the answer says why.
 func (n *node) operate(method, path string) (status int, answer []byte) {
 	var described struct{ AdminSocket string }
-	text, err := os.ReadFile(filepath.Join(n.dir, "server.json"))
-	if err != nil || json.Unmarshal(text, &described) != nil {
-		return 0, nil
+	read := func() error {
+		text, err := os.ReadFile(filepath.Join(n.dir, "server.json"))
+		if err != nil {
+			return err
+		}
+		return json.Unmarshal(text, &described)
+	}
+	err := read()
+	for began := time.Now(); err != nil && time.Since(began) < 20*time.Second; err = read() {
+		time.Sleep(20 * time.Millisecond) // a server writes the file after it has answered the first requests
+	}
+	if err != nil {
+		return 0, []byte(err.Error())
 	}
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", described.AdminSocket)
@@ -257,11 +268,11 @@ func (n *node) operate(method, path string) (status int, answer []byte) {
 	}
 	res, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return 0, nil
+		return 0, []byte(err.Error())
 	}
 	defer res.Body.Close()
 	if answer, err = io.ReadAll(res.Body); err != nil {
-		return 0, nil
+		return 0, []byte(err.Error())
 	}
 	return res.StatusCode, answer
 }
