@@ -1,7 +1,7 @@
 """Lists of big messages, through azure-communication-chat."""
 
-COUNT = 80
-SIZE = 1_000_000
+COUNT = 100
+SIZE = 65_000  # a message has at most 64 KiB by default
 BOUND = 4 << 20  # maximum size of the rows of a page in bytes
 
 
