@@ -484,7 +484,7 @@ func isNumber(v string) bool { return short(v, "+-.") }
 // isSize reports whether a value may be a number of pixels or a percentage.
 func isSize(v string) bool { return short(v, "%.") }
 
-// isTime reports whether a value may be a date or a time.
+// isTime reports whether an attribute's value looks like a date or a time.
 func isTime(v string) bool { return short(v, " +-.:") }
 
 // short reports whether a value has at most 100 bytes: letters, digits, and those in more.

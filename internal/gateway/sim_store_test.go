@@ -187,7 +187,7 @@ func (s *simStore) News(ctx context.Context, user string, after uint64, limit in
 	return news, nil
 }
 
-// ThreadEvents returns the placed events of a thread.
+// ThreadEvents returns the events of a thread that have positions in the log.
 func (s *simStore) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) (events []core.Event, err error) {
 	s.sim.sleepSometimes(10, 500*time.Millisecond)
 	if !s.sequenced {

@@ -50,9 +50,14 @@ func (q *queuedFaults) Wait(ctx context.Context, d time.Duration) {
 func withFaults(t *testing.T) (f *fixture, faults *queuedFaults, records *[]Record) {
 	t.Helper()
 	faults, records = new(queuedFaults), new([]Record)
+	var mu sync.Mutex // held while a record is added: requests of two connections may end together
 	f = newFixture(t, func(o *Options) {
 		o.Faults = faults
-		o.Access = func(r Record) { *records = append(*records, r) }
+		o.Access = func(r Record) {
+			mu.Lock()
+			defer mu.Unlock()
+			*records = append(*records, r)
+		}
 	})
 	return f, faults, records
 }

@@ -52,9 +52,10 @@ func namesOf(backup string) (names []string, err error) {
 	return names, nil
 }
 
-// copyFiles copies the files of the backup in the folder from to the folder to, and syncs
-// the copies. It compares each with the note, and fails with *DamagedBackupError. A note of
-// format 1 names no files: all are copied.
+// copyFiles copies the files of a backup from one folder to another, and syncs the copies.
+// It compares each file with the sizes and sums that the backup's note has, and fails with
+// *DamagedBackupError if they differ. A note of format 1 names no files: then all files are
+// copied, unchecked.
 func (n *backupNote) copyFiles(ctx context.Context, from, to string) error {
 	files := n.Files
 	if n.Format < 2 {

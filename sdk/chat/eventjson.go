@@ -80,7 +80,8 @@ func (w *eventJSON) message() Message {
 	}
 }
 
-// eventKinds has the function that makes an event of each kind, by the name of the kind in a stream.
+// eventKinds maps the name of a kind of event, as it is in a stream, to the function that makes
+// such events.
 var eventKinds = map[string]func(EventInfo, *eventJSON) Event{
 	"chatMessageReceived": func(i EventInfo, w *eventJSON) Event { return MessageReceived{i, w.message()} },
 	"chatMessageEdited":   func(i EventInfo, w *eventJSON) Event { return MessageEdited{i, w.message()} },

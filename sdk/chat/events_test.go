@@ -270,8 +270,8 @@ func events(ctx context.Context, client *chat.Client, o *chat.EventsOptions) ite
 	}
 }
 
-// receive reads events until the event number last arrives. It returns a word for each event: the
-// number of a message, or the kind and the reason.
+// receive reads events up to the one whose number is the argument last. It returns a text for
+// each: the number of a message's event, or the kind of another event with its reason.
 func receive(ctx context.Context, client *chat.Client, o *chat.EventsOptions, last int64) ([]string, error) {
 	var words []string
 	for event, err := range events(ctx, client, o) {

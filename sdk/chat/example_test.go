@@ -255,7 +255,8 @@ func ExampleClient_NewThreadClient() {
 	// test topic
 }
 
-// Store the continuation of a page to resume the list later, also in another process.
+// This example keeps the continuation of a page. With it the list can be resumed later, also in
+// another process.
 func ExamplePage() {
 	ctx := context.Background()
 	thread := newThread(recordedService("js_2021-09-07_scenario_one_thread", 9, 10))

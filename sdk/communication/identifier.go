@@ -53,7 +53,8 @@ var rawPrefixes = [...]struct {
 // ParseRawID returns the identifier with the given raw id. It never fails and never allocates: a
 // raw id of unknown form has the kind KindUnknown, and the empty string is the zero Identifier.
 //
-// The kind depends only on the prefix and the number of parts (docs/contract/identity.md §7). So
+// The kind depends only on the prefix and on the number of parts that underscores separate after
+// it (docs/contract/identity.md §7). So
 // "8:acs:anything" has the kind KindUser, although no server issues such an id; [ValidUserID] is
 // the strict test. An id of three parts, "8:acs:a_b_c", is a Teams extension user.
 func ParseRawID(raw string) Identifier {
