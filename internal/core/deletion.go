@@ -316,7 +316,8 @@ func (s *Service) userFailed(ctx context.Context, user string, err error) (away 
 	return false
 }
 
-// threadsOf returns the next page of a user's threads, within the time of an item.
+// threadsOf returns a page of a user's threads, in the order of ids, from the one after the id
+// after on. It fails if the store takes longer than a step of a sweep may.
 func (s *Service) threadsOf(ctx context.Context, user, after string) ([]string, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()

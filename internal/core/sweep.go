@@ -43,7 +43,7 @@ func (s *Service) SweepCounts() (counts [sweepKinds]SweepCount) {
 	return s.swept.counts
 }
 
-// sweepCounts has what SweepCounts returns.
+// sweepCounts holds the counts that SweepCounts returns, under a lock.
 type sweepCounts struct {
 	mu     sync.Mutex // guards counts
 	counts [sweepKinds]SweepCount

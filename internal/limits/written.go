@@ -100,10 +100,11 @@ func (v *volume) advance(now int64) {
 	}
 }
 
-// volume returns the bytes of a user, and marks them as used.
+// volume returns the count of the bytes that a user has written. The count outlives the next
+// rotation, because it was used.
 func (w *Written) volume(user string) *volume {
 	if w.last-w.rotated > parts || len(w.young) >= maxWriters {
-		// Those who were not used since the last rotation are forgotten.
+		// Forget the counts that were not used since the last rotation.
 		w.young, w.old, w.rotated = map[string]*volume{}, w.young, w.last
 	}
 	if v := w.young[user]; v != nil {

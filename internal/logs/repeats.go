@@ -78,7 +78,8 @@ func (h repeats) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-// others is the key of errors that are too many to remember.
+// others is the key under which errors are counted together when there are too many different
+// ones.
 var others repeatKey
 
 // due reports whether a line may be written now, and notes that it is. It returns the key by

@@ -61,7 +61,7 @@ type unreadWriter struct {
 	taken   bool // the handler has taken the connection
 }
 
-// limit sets the deadline for the rest of the body.
+// limit gives the client a short time for the rest of a body that the handler has not read.
 func (w *unreadWriter) limit() {
 	if !w.taken && !w.body.ended.Load() {
 		w.conn.SetReadDeadline(time.Now().Add(unreadTime)) // if it fails, the connection is broken

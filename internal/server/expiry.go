@@ -47,8 +47,8 @@ func (c *certFiles) certificates() []certificate {
 	return []certificate{{"server", c.certFile, ChainEnds(pair), "replace the file; the server reads it again"}}
 }
 
-// ChainEnds returns the time at which the first certificate of a chain ends. It leaves out
-// what is no certificate.
+// ChainEnds returns the earliest time at which a certificate of a chain ends. It skips entries
+// that cannot be parsed.
 func ChainEnds(pair *tls.Certificate) time.Time {
 	var ends time.Time
 	for _, der := range pair.Certificate {
