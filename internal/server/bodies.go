@@ -18,7 +18,8 @@ const heldBodies = 64 << 20
 
 // bodies counts the bytes of request bodies that handlers have read, until the handlers
 // return. At the bound it closes the connection that holds the most: bodies that never end
-// cost those who send them, and not a client with short ones.
+// cost those who send them, and not a client with short ones. On a connection of a proxy it
+// ends that request alone, because the others are those of other clients.
 type bodies struct {
 	most int64
 
@@ -30,11 +31,13 @@ type bodies struct {
 
 func newBodies(most int64) *bodies { return &bodies{most: most, by: map[*carrier]bool{}} }
 
-// carrier is a connection that carries requests, of HTTP/2 many at a time.
+// carrier is a connection of a client, which carries requests, of HTTP/2 many at a time. On
+// a connection of a proxy each request has a carrier of its own.
 type carrier struct {
-	conn net.Conn
-	held int64
-	cut  bool // the connection was closed
+	end    func() // ends what the carrier carries
+	shared bool   // the connection of a proxy, for which no bound holds
+	held   int64
+	cut    bool // end was called
 
 	since     time.Time // begin of the second in which abandoned counts
 	abandoned int       // requests for whose answer the client did not wait
@@ -52,7 +55,8 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn() // its Close does not wait for the client
 	}
-	return context.WithValue(ctx, carrierKey{}, &carrier{conn: conn})
+	c, ok := conn.(*gated)
+	return context.WithValue(ctx, carrierKey{}, &carrier{end: func() { conn.Close() }, shared: ok && c.of.exempt})
 }
 
 // limit returns a handler that counts the bodies of the requests of next, and the requests
@@ -60,6 +64,9 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
+		if ok && of.shared {
+			of = &carrier{end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
+		}
 		if ok {
 			if r.Context().Err() != nil {
 				b.abandon(of)
@@ -94,7 +101,7 @@ func (b *bodies) abandon(of *carrier) {
 	if of.abandoned++; of.abandoned > maxAbandoned && !of.cut {
 		of.cut = true
 		b.dropped++
-		of.conn.Close()
+		of.end()
 	}
 }
 
@@ -134,7 +141,7 @@ func (b *bodies) take(c *countedBody, n int64) {
 	if largest != nil {
 		largest.cut = true
 		b.dropped++
-		largest.conn.Close()
+		largest.end()
 	}
 }
 

@@ -139,6 +139,33 @@ func TestBodiesInMemory(t *testing.T) {
 	}
 }
 
+// TestBodiesThroughAProxy sends the same bodies through connections of a proxy. Their clients
+// are many, so the server ends the largest requests, and not the connections.
+func TestBodiesThroughAProxy(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0", "trusted-proxies", "127.0.0.0/8,::1/128")})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	thread := s.newThread(t, bearer)
+	ended := make(chan error, 3)
+	var attackers sync.WaitGroup
+	defer attackers.Wait()
+	for range cap(ended) {
+		f, conn := s.dialHTTP2(t)
+		defer conn.Close()
+		attackers.Go(func() { ended <- sendEndless(f, conn, thread, bearer) })
+	}
+	for s.metric(t, "confab_connections_dropped_total") <= cap(ended) { // each connection can be dropped but once
+		if len(ended) > 0 {
+			t.Fatalf("a connection of the proxy has ended: %v", <-ended)
+		}
+		if status, body := s.chat(t, "POST", "/"+thread+"/messages", bearer, `{"content":"short"}`); status != 201 {
+			t.Fatalf("a short body meanwhile: %d %s", status, body)
+		}
+	}
+	if held := s.metric(t, "confab_request_bytes_held"); held > 64<<20+1<<20 {
+		t.Errorf("%d bytes of bodies are held, want at most 64 MiB and what handlers read at a time", held)
+	}
+}
+
 // sendEndless sends half-done bodies on 60 streams, until the server ends the connection or
 // wants no more. It returns why it ended.
 func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
@@ -193,6 +220,8 @@ func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
 					return err
 				}
 			}
+		case *http2.RSTStreamFrame:
+			sent[frame.StreamID/2] = size
 		case *http2.GoAwayFrame:
 			return errors.New("told to go away")
 		}
@@ -237,5 +266,46 @@ func TestStreamsOfAConnection(t *testing.T) {
 	}
 	if status, _ := s.chat(t, "POST", "", bearer, `{"topic":"after the resets"}`); status != 201 {
 		t.Errorf("a request after the resets: %d", status)
+	}
+}
+
+// TestResetsThroughAProxy checks that a connection of a proxy stays, although its clients
+// abandon more requests in a second than one client may.
+func TestResetsThroughAProxy(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t, "limits", "off", "trusted-proxies", "127.0.0.0/8,::1/128")})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	f, conn := s.dialHTTP2(t)
+	conn.SetDeadline(time.Now().Add(30 * time.Second))
+	const resets = 400
+	for id := uint32(1); id < 2*resets; id += 2 {
+		if err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, EndHeaders: true, BlockFragment: header(
+			":method", "POST", ":scheme", "https", ":authority", "localhost", ":path", "/chat/threads?api-version=2021-09-07",
+			"authorization", "Bearer "+bearer, "content-type", "application/json", "content-length", "100")}); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.WriteRSTStream(id, http2.ErrCodeCancel); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.WritePing(false, [8]byte{1}); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		frame, err := f.ReadFrame()
+		if err != nil {
+			t.Fatalf("the connection has ended: %v", err)
+		}
+		switch frame := frame.(type) {
+		case *http2.GoAwayFrame:
+			t.Fatal("told to go away")
+		case *http2.SettingsFrame:
+			if !frame.IsAck() {
+				f.WriteSettingsAck()
+			}
+		case *http2.PingFrame:
+			if frame.IsAck() {
+				return
+			}
+		}
 	}
 }
