@@ -78,7 +78,7 @@ var may = map[string][]string{
 	"internal/metrics":          nil,
 	"internal/limits":           {"internal/core"},
 	"internal/localca":          nil,
-	"internal/clientenv":        {"internal/localca", "sdk/communication"},
+	"internal/clientenv":        {"internal/hosts", "internal/localca", "sdk/communication"},
 	"internal/config":           {"internal/clientenv", "internal/core", "internal/hosts", "internal/limits", "internal/localca", "sdk/communication"},
 	"internal/bench":            {"internal/bus/local", "internal/core", "internal/rest", "internal/store/pebble", "internal/store/postgres", "internal/token", "sdk/chat", "sdk/communication"},
 	"internal/bench/compare":    {"sdk/chat", "sdk/communication", "sdk/identity"},

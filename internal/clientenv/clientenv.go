@@ -41,31 +41,41 @@ func (s Server) ConnectionString() string {
 	return "endpoint=" + strings.TrimSuffix(s.Endpoint, "/") + "/;accesskey=" + s.AccessKey
 }
 
+// The official samples read the endpoint and the connection string under these names: Python
+// and Java the first, Python's chat the second, .NET the third.
+const (
+	sampleEndpoint   = "AZURE_COMMUNICATION_SERVICE_ENDPOINT"
+	sampleConnection = "COMMUNICATION_SAMPLES_CONNECTION_STRING"
+	netConnection    = "AZURE_COMMUNICATION_SERVICE_CONNECTION_STRING"
+)
+
 // Vars returns the variables for a client, in the order in which they are shown. getenv
-// reads the client's current environment, because the new values of JAVA_TOOL_OPTIONS and
-// NODE_EXTRA_CA_CERTS depend on the old ones.
+// reads the client's current environment, because some values depend on the old ones: those
+// of NO_PROXY, JAVA_TOOL_OPTIONS and NODE_EXTRA_CA_CERTS. The last variable is Before, with the
+// old values of these and of the other variables for certificates.
 func (s Server) Vars(getenv func(string) string) []Var {
 	endpoint, connect := strings.TrimSuffix(s.Endpoint, "/"), s.ConnectionString()
+	was, direct := earlier(getenv), hostsOf(endpoint)
 	vars := []Var{
 		{Endpoint, endpoint},
 		{ConnectionString, connect},
-		// The official samples read the same values under these names: Python and Java the
-		// first, Python's chat the second, .NET the third.
-		{"AZURE_COMMUNICATION_SERVICE_ENDPOINT", endpoint},
-		{"COMMUNICATION_SAMPLES_CONNECTION_STRING", connect},
-		{"AZURE_COMMUNICATION_SERVICE_CONNECTION_STRING", connect},
+		{sampleEndpoint, endpoint},
+		{sampleConnection, connect},
+		{netConnection, connect},
+		{noProxy, noProxyValue(was[noProxy], was[noProxyLower], direct)},
+		{noProxyLower, noProxyValue(was[noProxyLower], was[noProxy], direct)},
 	}
-	if s.CAFile == "" {
-		return vars
+	if s.CAFile != "" {
+		vars = append(vars,
+			Var{CAFile, s.CAFile},
+			Var{requestsBundle, s.BundleFile},
+			Var{sslCertFile, s.BundleFile},
+			Var{curlBundle, s.BundleFile},
+			Var{nodeExtra, nodeExtraValue(was[nodeExtra], s)},
+			Var{javaOptions, javaOptionsValue(was[javaOptions], s.TrustStoreFile)},
+		)
 	}
-	return append(vars,
-		Var{CAFile, s.CAFile},
-		Var{"REQUESTS_CA_BUNDLE", s.BundleFile}, // Python's requests
-		Var{"SSL_CERT_FILE", s.BundleFile},      // OpenSSL, Go and .NET on Linux, Ruby, PHP
-		Var{"CURL_CA_BUNDLE", s.BundleFile},
-		Var{nodeExtra, nodeExtraValue(getenv(nodeExtra), s)},
-		Var{javaOptions, javaOptionsValue(getenv(javaOptions), s.TrustStoreFile)},
-	)
+	return append(vars, Var{Before, note(was)})
 }
 
 // Merge returns environ with vars added. A variable in vars replaces those of the
@@ -97,9 +107,13 @@ func foldName(name string) string {
 	return name
 }
 
+// The variables in which TLS libraries look for the certificates to trust.
 const (
-	nodeExtra   = "NODE_EXTRA_CA_CERTS"
-	javaOptions = "JAVA_TOOL_OPTIONS"
+	requestsBundle = "REQUESTS_CA_BUNDLE" // Python's requests
+	sslCertFile    = "SSL_CERT_FILE"      // OpenSSL, Go and .NET on Linux, Ruby, PHP
+	curlBundle     = "CURL_CA_BUNDLE"
+	nodeExtra      = "NODE_EXTRA_CA_CERTS"
+	javaOptions    = "JAVA_TOOL_OPTIONS"
 )
 
 // nodeExtraValue returns the value of NODE_EXTRA_CA_CERTS, a file of certificates that Node
@@ -117,16 +131,19 @@ func nodeExtraValue(old string, s Server) string {
 // earlier trust store from old. Java would use the last one, but the options would become
 // longer with every `eval "$(confab env)"`.
 func javaOptionsValue(old, trustStore string) string {
+	ours := "-Djavax.net.ssl.trustStore=" + javaQuote(trustStore) +
+		" -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=" + localca.TrustStorePassword
+	return strings.TrimLeft(withoutTrustStore(old)+" "+ours, " ")
+}
+
+// withoutTrustStore returns Java options without those that choose a trust store.
+func withoutTrustStore(options string) string {
 	var words []string
-	for _, word := range javaWords(old) {
+	for _, word := range javaWords(options) {
 		if !strings.HasPrefix(strings.NewReplacer(`"`, "", `'`, "").Replace(word), "-Djavax.net.ssl.trustStore") {
 			words = append(words, word)
 		}
 	}
-	words = append(words,
-		"-Djavax.net.ssl.trustStore="+javaQuote(trustStore),
-		"-Djavax.net.ssl.trustStoreType=PKCS12",
-		"-Djavax.net.ssl.trustStorePassword="+localca.TrustStorePassword)
 	return strings.Join(words, " ")
 }
 

@@ -31,12 +31,15 @@ func TestVars(t *testing.T) {
 		{"AZURE_COMMUNICATION_SERVICE_ENDPOINT", "https://localhost:8443"},
 		{"COMMUNICATION_SAMPLES_CONNECTION_STRING", connect},
 		{"AZURE_COMMUNICATION_SERVICE_CONNECTION_STRING", connect},
+		{"NO_PROXY", "localhost,127.0.0.1,::1"},
+		{"no_proxy", "localhost,127.0.0.1,::1"},
 		{"CONFAB_CA_FILE", "/d/ca.pem"},
 		{"REQUESTS_CA_BUNDLE", "/d/bundle.pem"},
 		{"SSL_CERT_FILE", "/d/bundle.pem"},
 		{"CURL_CA_BUNDLE", "/d/bundle.pem"},
 		{"NODE_EXTRA_CA_CERTS", "/d/ca.pem"},
 		{"JAVA_TOOL_OPTIONS", "-Djavax.net.ssl.trustStore=/d/truststore.p12 -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=changeit"},
+		{"CONFAB_ENV_BEFORE", "none"},
 	}
 	if diff := cmp.Diff(want, local.Vars(env())); diff != "" {
 		t.Errorf("variables (-want +got):\n%s", diff)
@@ -48,6 +51,9 @@ func TestVars(t *testing.T) {
 		{"AZURE_COMMUNICATION_SERVICE_ENDPOINT", "https://chat.example.com"},
 		{"COMMUNICATION_SAMPLES_CONNECTION_STRING", "endpoint=https://chat.example.com/;accesskey=a2V5"},
 		{"AZURE_COMMUNICATION_SERVICE_CONNECTION_STRING", "endpoint=https://chat.example.com/;accesskey=a2V5"},
+		{"NO_PROXY", "chat.example.com"},
+		{"no_proxy", "chat.example.com"},
+		{"CONFAB_ENV_BEFORE", "none"},
 	}
 	if diff := cmp.Diff(want, public.Vars(env())); diff != "" {
 		t.Errorf("variables without a local authority (-want +got):\n%s", diff)

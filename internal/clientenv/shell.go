@@ -83,6 +83,28 @@ func Format(shell Shell, vars []Var) (string, error) {
 	return b.String(), nil
 }
 
+// FormatUnset returns a line for each name that removes the variable from the shell. It fails
+// for Dotenv, which cannot remove a variable.
+func FormatUnset(shell Shell, names []string) (string, error) {
+	var b strings.Builder
+	for _, name := range names {
+		switch shell {
+		case Sh:
+			b.WriteString("unset " + name)
+		case Fish:
+			b.WriteString("set -e " + name)
+		case PowerShell:
+			b.WriteString("$Env:" + name + " = $null")
+		case Cmd:
+			b.WriteString(`set "` + name + `="`)
+		default:
+			return "", fmt.Errorf("%s cannot remove a variable", shell)
+		}
+		b.WriteByte('\n')
+	}
+	return b.String(), nil
+}
+
 // JSON returns the variables as an indented JSON object.
 func JSON(vars []Var) (string, error) {
 	m := make(map[string]string, len(vars))

@@ -297,7 +297,7 @@ func readYAML(text []byte) (map[string]any, map[string]int, error) {
 // Kubernetes sets in containers because a service's name starts with confab.
 func otherVariable(name, value string) bool {
 	switch name {
-	case clientenv.Endpoint, clientenv.ConnectionString, clientenv.CAFile, EnvName(configFlag):
+	case clientenv.Endpoint, clientenv.ConnectionString, clientenv.CAFile, clientenv.Before, EnvName(configFlag):
 		return true
 	}
 	return strings.HasPrefix(name, envPrefix+"TEST_") ||

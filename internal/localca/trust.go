@@ -124,15 +124,12 @@ func bundleOf(roots []byte, ca *x509.Certificate) []byte {
 // trustStoreOf returns a PKCS #12 trust store with the authority and the system's root
 // certificates. It uses an old cipher that Java 8 can read; the certificates are public.
 // Entries are numbered, because Java keeps one certificate per name and several roots have
-// the same subject.
+// the same subject. The roots may include the authority.
 func trustStoreOf(roots []byte, ca *x509.Certificate) ([]byte, error) {
 	entries := []pkcs12.TrustStoreEntry{{Cert: ca, FriendlyName: "confab"}}
-	for block, rest := pem.Decode(roots); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
-		}
+	for _, der := range certificatesOf(roots) {
 		// Skip certificates that Go cannot parse.
-		if cert, err := x509.ParseCertificate(block.Bytes); err == nil {
+		if cert, err := x509.ParseCertificate(der); err == nil && !cert.Equal(ca) {
 			entries = append(entries, pkcs12.TrustStoreEntry{Cert: cert, FriendlyName: fmt.Sprintf("system-%03d", len(entries))})
 		}
 	}

@@ -1,0 +1,144 @@
+package localca
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// maxRoots is the most bytes that Extend reads of a file or a folder of certificates.
+const maxRoots = 16 << 20
+
+// Extend returns t with a bundle and a trust store that also have the certificates in files,
+// such as those of a company's proxy. A file may be a folder, whose files are then read, as
+// Python's requests does. Extend writes the two into a folder below dir, whose name depends on
+// their content, and uses those that are there already. If files have no certificate that the
+// bundle of t lacks, it writes nothing and returns t. unread has an error for each file that
+// cannot be read or has no certificate; its certificates are left out.
+func (t Trust) Extend(dir string, files []string) (extended Trust, unread []error, err error) {
+	bundle, err := os.ReadFile(t.BundleFile)
+	if err != nil {
+		return t, nil, err
+	}
+	known := map[string]bool{}
+	for _, der := range certificatesOf(bundle) {
+		known[string(der)] = true
+	}
+	before := len(bundle)
+	for _, file := range files {
+		text, err := readRoots(file)
+		found := certificatesOf(text)
+		if err == nil && len(found) == 0 {
+			err = errors.New("it holds no certificate")
+		}
+		if err != nil {
+			unread = append(unread, fmt.Errorf("%s: %w", file, err))
+			continue
+		}
+		for _, der := range found {
+			if !known[string(der)] {
+				known[string(der)] = true
+				bundle = append(bundle, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
+			}
+		}
+	}
+	if len(bundle) == before {
+		return t, unread, nil
+	}
+	extended, err = t.writeExtended(dir, bundle)
+	return extended, unread, err
+}
+
+// writeExtended writes a bundle and its trust store for Extend.
+func (t Trust) writeExtended(dir string, bundle []byte) (Trust, error) {
+	sum := sha256.Sum256(bundle)
+	dir = filepath.Join(dir, hex.EncodeToString(sum[:8]))
+	to := t
+	to.BundleFile, to.TrustStoreFile = filepath.Join(dir, bundleFile), filepath.Join(dir, trustStoreFile)
+	if _, err := os.Stat(to.BundleFile); err == nil { // it is written last
+		return to, nil
+	}
+	text, err := os.ReadFile(t.CAFile)
+	if err != nil {
+		return t, err
+	}
+	certs := certificatesOf(text)
+	if len(certs) != 1 {
+		return t, fmt.Errorf("%s does not hold one certificate", t.CAFile)
+	}
+	ca, err := x509.ParseCertificate(certs[0])
+	if err != nil {
+		return t, fmt.Errorf("%s: %w", t.CAFile, err)
+	}
+	store, err := trustStoreOf(bundle, ca)
+	if err != nil {
+		return t, fmt.Errorf("make %s: %w", to.TrustStoreFile, err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return t, err
+	}
+	a := &Authority{dir: dir} // without sync: the files can be made again
+	if err := a.writeFile(trustStoreFile, store, 0o644); err != nil {
+		return t, err
+	}
+	return to, a.writeFile(bundleFile, bundle, 0o644)
+}
+
+// readRoots returns the content of a file, or of all files in a folder.
+func readRoots(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, plainError(err)
+	}
+	names := []string{path}
+	if st.IsDir() {
+		entries, err := os.ReadDir(path)
+		if err != nil {
+			return nil, plainError(err)
+		}
+		names = nil
+		for _, e := range entries {
+			names = append(names, filepath.Join(path, e.Name()))
+		}
+	}
+	var all []byte
+	for _, name := range names {
+		st, err := os.Stat(name) // follows the links of a folder of hashed names
+		switch {
+		case err != nil, !st.Mode().IsRegular():
+			continue
+		case int64(len(all))+st.Size() > maxRoots:
+			return nil, fmt.Errorf("it is larger than %d bytes", maxRoots)
+		}
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return nil, plainError(err)
+		}
+		all = append(append(all, text...), '\n')
+	}
+	return all, nil
+}
+
+// plainError returns the cause of a *fs.PathError, without the path.
+func plainError(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
+}
+
+// certificatesOf returns the certificates of a PEM text, encoded in DER.
+func certificatesOf(text []byte) (certs [][]byte) {
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type == "CERTIFICATE" {
+			certs = append(certs, bytes.Clone(block.Bytes))
+		}
+	}
+	return certs
+}
