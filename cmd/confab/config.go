@@ -14,9 +14,11 @@ func newConfig() *cobra.Command {
 		Use:   "config",
 		Short: "Print the effective settings, or a confab.yaml with the defaults",
 		Long: `Print the settings that serve would use in this folder, with these flags and
-this environment, and the source of each. Secrets are hidden. With --defaults,
-print a confab.yaml that has every setting, commented out, with its default.`,
-		Example: examples("config --dev", "config --defaults > confab.yaml"),
+this environment, and the source of each. Secrets are hidden. They are those of a
+production server if a data folder is set and dev is not; otherwise those of a
+development server. With --defaults, print a confab.yaml that has every setting,
+commented out, with its default.`,
+		Example: examples("config", "config --data /var/lib/confab", "config --defaults > confab.yaml"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if defaults {
@@ -26,10 +28,11 @@ print a confab.yaml that has every setting, commented out, with its default.`,
 			if err != nil {
 				return err
 			}
-			cfg, err := config.Load(in)
+			cfg, err := settingsOf(in)
 			if err != nil {
 				return err
 			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "the settings are "+kindOf(cfg))
 			if asJSON {
 				return printJSON(cmd.OutOrStdout(), cfg.Shown())
 			}
@@ -41,4 +44,31 @@ print a confab.yaml that has every setting, commented out, with its default.`,
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print the settings as JSON")
 	config.AddFlags(cmd.Flags())
 	return cmd
+}
+
+// settingsOf loads the settings that `confab serve` would use, for config and doctor. They are
+// the settings of a production server if a data folder is set and dev is not. Otherwise they
+// are those of a development server.
+func settingsOf(in config.Input) (config.Config, error) {
+	in.Defaults, in.Only = map[string]string{"dev": "true"}, []string{"dev", "data"}
+	c, err := config.Load(in)
+	if err != nil {
+		return c, err
+	}
+	if !c.Explicit("dev") && c.Explicit("data") {
+		in.Defaults = nil
+	}
+	in.Only = nil
+	return config.Load(in)
+}
+
+// kindOf says of which server the settings are, and why.
+func kindOf(cfg config.Config) string {
+	switch {
+	case !cfg.Dev:
+		return "those of a production server, since a data folder is set (" + cfg.Origin("data") + ")"
+	case cfg.Explicit("dev"):
+		return "those of a development server (" + cfg.Origin("dev") + ")"
+	}
+	return "those of a development server, since neither a data folder nor dev is set"
 }

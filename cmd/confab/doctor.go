@@ -33,7 +33,8 @@ func newDoctor() *cobra.Command {
 descriptors), and whether clients trust it: each installed interpreter makes a
 TLS request to the running server, or to a temporary one in memory, with the
 variables of run and env. Each problem is printed with a remedy. The exit code
-is 1 if something is broken; warnings do not change it.`,
+is 1 if something is broken; warnings do not change it. As for config, the server is a
+production server if a data folder is set and dev is not.`,
 		Example: examples("doctor", "doctor --data /var/lib/confab --listen 0.0.0.0:8443"),
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return doctor(cmd, asJSON) },
@@ -72,7 +73,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 
 	var all []finding
 	cfg, err := settingsOf(in)
-	all = append(all, settingFindings(err)...)
+	all = append(all, settingFindings(cfg, err)...)
 	r, runs := running{}, false
 	if err == nil {
 		r, runs = findRunning(cfg.Data)
@@ -87,7 +88,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	all = append(all, clockFinding(time.Now(), builtAt(), synced, known), filesFinding(openFiles()))
 	client := r.client()
 	if !runs {
-		srv, err := startForProgram("", sigs)
+		srv, err := startForProgram(runOptions{}, sigs)
 		if err != nil {
 			all = append(all, finding{"server", broken, "a temporary one in memory does not start: " + oneLine(err), "the message says why"})
 			return printFindings(cmd, all, asJSON)
@@ -108,6 +109,11 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 		case <-ctx.Done():
 		}
 	}()
+	var roots tempFolder
+	defer roots.remove()
+	if client, err = withUserRoots(cmd, client, roots.make); err != nil {
+		return err
+	}
 	all = append(all, trustFindings(ctx, client)...)
 	if ctx.Err() != nil {
 		return exitCode(130)
@@ -115,27 +121,11 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	return printFindings(cmd, all, asJSON)
 }
 
-// settingsOf loads the settings that `confab serve` would use. They are the settings of a
-// production server if a data folder is set and dev is not. Otherwise they are those of a
-// development server.
-func settingsOf(in config.Input) (config.Config, error) {
-	in.Defaults, in.Only = map[string]string{"dev": "true"}, []string{"dev", "data"}
-	c, err := config.Load(in)
-	if err != nil {
-		return c, err
-	}
-	if !c.Explicit("dev") && c.Explicit("data") {
-		in.Defaults = nil
-	}
-	in.Only = nil
-	return config.Load(in)
-}
-
 // settingFindings returns a finding for each error in err, which config.Load returned. If
-// err is nil, the only finding says that the settings are valid.
-func settingFindings(err error) []finding {
+// err is nil, the only finding says that the settings are valid, and of which server they are.
+func settingFindings(cfg config.Config, err error) []finding {
 	if err == nil {
-		return []finding{{Check: "settings", State: fine, Found: "they load"}}
+		return []finding{{Check: "settings", State: fine, Found: "they load; " + kindOf(cfg)}}
 	}
 	errs := []error{err}
 	var several config.Errors

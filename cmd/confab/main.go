@@ -5,7 +5,7 @@
 //   - run and env give its address, access key and certificates to other programs;
 //   - token, user, thread and keys manage a running server;
 //   - backup, restore, export and import copy its data, and check verifies it;
-//   - config, doctor, health and trust check and configure the machine.
+//   - config, doctor, health, trust, bench and completion check and configure the machine.
 //
 // Results are written to stdout, messages to stderr. A failure prints the
 // problem on one line and a remedy on the next. The exit code is 1, or 2 for a
@@ -36,23 +36,22 @@ func execute(args []string) int {
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:               "confab",
-		Annotations:       map[string]string{cobra.CommandDisplayNameAnnotation: programName()},
-		Short:             "A chat server that speaks the Azure Communication Services protocol",
-		Version:           versionLine(),
-		SilenceErrors:     true,
-		SilenceUsage:      true,
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
-		Args:              unknownCommand,
-		RunE:              func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Use:           "confab",
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: programName()},
+		Short:         "A chat server that speaks the Azure Communication Services protocol",
+		Version:       versionLine(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetOut(os.Stdout)
 	root.SetErr(os.Stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, err.Error()) })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(newServe(), newRun(), newEnv(), newToken(), newUser(), newThread(), newKeys(),
 		newBackup(), newRestore(), newExport(), newImport(), newCheck(),
-		newConfig(), newDoctor(), newHealth(), newTrust(), newBench(), newVersion(), newProbe())
+		newConfig(), newDoctor(), newHealth(), newTrust(), newBench(), newCompletion(), newVersion(), newProbe())
 	return root
 }
 
@@ -90,20 +89,6 @@ func noArgs(cmd *cobra.Command, args []string) error {
 		return usage(cmd, fmt.Sprintf("%s takes no arguments, but got %q", cmd.Name(), args[0]))
 	}
 	return nil
-}
-
-// unknownCommand returns an error for the first argument, which is not a command, and
-// suggests the nearest command. It returns nil if there are no arguments.
-func unknownCommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	f := usage(cmd, fmt.Sprintf("there is no command %q", args[0])).(*failure)
-	cmd.SuggestionsMinimumDistance = 2
-	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		f.next = "Did you mean " + near[0] + "? " + f.next
-	}
-	return f
 }
 
 // examples formats command lines for a help text. It puts the name of this program before

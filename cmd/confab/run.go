@@ -19,7 +19,15 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
+// runOptions are the flags of run for a server that it starts. With one of them it uses no
+// server that runs already.
+type runOptions struct {
+	database, limits string // as in the settings, or empty
+	log              string // file for the log, or empty
+}
+
 func newRun() *cobra.Command {
+	var logFile string
 	cmd := &cobra.Command{
 		Use:                   "run [flags] -- command [arguments]",
 		DisableFlagsInUseLine: true,
@@ -27,9 +35,12 @@ func newRun() *cobra.Command {
 		Long: `Run any program with the endpoint, access key and certificates of a server in its
 environment. run uses the development server if one runs; otherwise it starts
 one in memory, which ends with the program. With --data memory: it always starts
-one. It uses a production server only if --data names its folder. With
---database or --database-file it always starts a server, which stores its chats
-in that PostgreSQL database. The exit code is that of the program.
+one. It uses a production server only if --data names its folder. The exit code is
+that of the program.
+
+With --limits, --log, --database or --database-file it always starts a server. Its
+log has a line for each request and the reason of each refusal. With a database the
+server stores its chats there, in PostgreSQL.
 
 A test can move the server's clock and inject faults, so that tokens expire and
 requests fail within milliseconds: POST {"advance":"25h"} to
@@ -37,26 +48,31 @@ $CONFAB_ENDPOINT/dev/clock, or {"operation":"send message","status":429} to
 $CONFAB_ENDPOINT/dev/faults (see docs/testing.md). With --database, moving the
 clock also expires threads and erases deleted users for all other servers on the
 database: give tests a database of their own.`,
-		Example: examples("run -- pytest", "run -- npm test", "run --data memory: -- go test ./..."),
+		Example: examples("run -- pytest", "run -- npm test", "run --data memory: -- go test ./...", "run --limits azure --log server.log -- pytest"),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usage(cmd, "run needs a command, for example: run -- python app.py")
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return run(cmd, args, logFile) },
 	}
 	cmd.Flags().SetInterspersed(false) // flags after the command belong to it
-	config.AddFlags(cmd.Flags(), "data", "database")
+	cmd.Flags().StringVar(&logFile, "log", "", "`file` for the log of the server that is started; it is replaced if it exists")
+	config.AddFlags(cmd.Flags(), "data", "database", "limits")
 	return cmd
 }
 
-func run(cmd *cobra.Command, args []string) error {
+func run(cmd *cobra.Command, args []string, logFile string) error {
 	path, err := exec.LookPath(args[0])
 	if err != nil {
 		return notStarted(args[0], err)
 	}
 	in, err := input(cmd)
+	if err != nil {
+		return err
+	}
+	o, err := runOptionsOf(cmd, in, logFile)
 	if err != nil {
 		return err
 	}
@@ -66,11 +82,16 @@ func run(cmd *cobra.Command, args []string) error {
 	signal.Notify(sigs, passedSignals()...)
 	defer signal.Stop(sigs)
 
-	client, stop, err := serverFor(cmd, in, sigs)
+	client, stop, err := serverFor(cmd, in, o, sigs)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	var roots tempFolder
+	defer roots.remove()
+	if client, err = withUserRoots(cmd, client, roots.make); err != nil {
+		return err
+	}
 
 	child := exec.Command(path)
 	child.Args = args
@@ -97,24 +118,47 @@ func run(cmd *cobra.Command, args []string) error {
 	}
 }
 
+// runOptionsOf reads the flags of run that are for a server that it starts. It fails if one of
+// them is given beside --data FOLDER, which names a server that runs.
+func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptions, error) {
+	var only, given []string
+	for _, name := range []string{"database", "limits"} {
+		for _, flag := range []string{name, name + "-file"} {
+			if cmd.Flags().Changed(flag) {
+				only, given = append(only, name), append(given, flag)
+			}
+		}
+	}
+	if logFile != "" {
+		given = append(given, "log")
+	}
+	if data := in.Flags.Lookup("data"); len(given) > 0 && data.Changed && data.Value.String() != config.Memory {
+		return runOptions{}, usage(cmd, fmt.Sprintf("--%s is for a server that run starts, and --data %s names one that runs", given[0], data.Value))
+	}
+	o := runOptions{log: logFile}
+	if len(only) == 0 {
+		return o, nil
+	}
+	cfg, err := config.Load(config.Input{Flags: in.Flags, Dir: in.Dir, Only: only}) // checked like those of serve, and without variables
+	if err != nil {
+		return o, err
+	}
+	o.database = cfg.Database
+	if cmd.Flags().Changed("limits") {
+		o.limits = cfg.Limits.String()
+	}
+	return o, nil
+}
+
 // serverFor returns the server for the program of `confab run`. It finds a running server
 // or starts a new one. The caller must call stop, which ends a new server and does nothing
 // to one that was running before.
-func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (client clientenv.Server, stop func(), err error) {
+func serverFor(cmd *cobra.Command, in config.Input, o runOptions, sigs <-chan os.Signal) (client clientenv.Server, stop func(), err error) {
 	data, err := clientCommand{in}.dataFolder()
 	if err != nil {
 		return client, nil, err
 	}
-	database := ""
-	if cmd.Flags().Changed("database") || cmd.Flags().Changed("database-file") {
-		only := config.Input{Flags: in.Flags, Dir: in.Dir, Only: []string{"database"}} // checked like that of serve, and without the variable
-		cfg, err := config.Load(only)
-		if err != nil {
-			return client, nil, err
-		}
-		database = cfg.Database
-	}
-	if data != config.Memory && database == "" {
+	if data != config.Memory && o == (runOptions{}) {
 		// Use a production server only if --data names it, not because a confab.yaml or a
 		// variable does: tests must not run against it by accident.
 		if r, ok := findRunning(data); ok && (r.Dev || cmd.Flags().Changed("data")) {
@@ -126,7 +170,7 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 			return client, nil, err
 		}
 	}
-	srv, err := startForProgram(database, sigs)
+	srv, err := startForProgram(o, sigs)
 	if err != nil {
 		return client, nil, err
 	}
@@ -144,27 +188,57 @@ func serverFor(cmd *cobra.Command, in config.Input, sigs <-chan os.Signal) (clie
 }
 
 // startForProgram starts a development server on a free port. It stores its data in memory
-// or, if database is not empty, its chats in that database. It ignores confab.yaml and the
-// environment, so that tests get the same server everywhere. If a signal comes before the
-// server has started, the error is exit code 130.
-func startForProgram(database string, sigs <-chan os.Signal) (*server.Server, error) {
-	cfg, err := config.Load(config.Input{Defaults: map[string]string{
-		"dev": "true", "data": config.Memory, "database": database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
-	}})
+// or, if o names a database, its chats in that. It ignores confab.yaml and the environment, so
+// that tests get the same server everywhere. If a signal comes before the server has started,
+// the error is exit code 130.
+func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error) {
+	settings := map[string]string{
+		"dev": "true", "data": config.Memory, "database": o.database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
+	}
+	if o.limits != "" {
+		settings["limits"] = o.limits
+	}
+	cfg, err := config.Load(config.Input{Defaults: settings})
 	if err != nil {
 		return nil, err
 	}
+	// Log only errors, because the terminal belongs to the program of `confab run`.
+	var handler slog.Handler = slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})
+	access := func(rest.Record) {}
+	if o.log != "" {
+		file, err := os.OpenFile(o.log, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+		if err != nil {
+			return nil, &failure{what: "the log cannot be written to " + o.log + ": " + rootCause(err).Error(), next: "name another file with --log", cause: err}
+		}
+		// The file stays open: the process ends with the server.
+		handler, access = slog.NewMultiHandler(handler, logHandler(cfg, file, slog.LevelInfo)), nil
+	}
 	srv, err := startServer(server.Options{
-		Config:  cfg,
-		Version: shortVersion(),
-		// Log only errors, because the terminal belongs to the program of `confab run`.
-		Logger: slog.New(logs.NewRepeats(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))),
-		Access: func(rest.Record) {},
+		Config: cfg, Version: shortVersion(), Logger: slog.New(logs.NewRepeats(handler)), Access: access,
 	}, sigs)
 	if err == nil && srv == nil {
 		err = exitCode(130) // a signal came first
 	}
 	return srv, err
+}
+
+// tempFolder is a temporary folder that is made when it is needed. The zero value is ready to
+// use.
+type tempFolder struct{ path string }
+
+// make makes the folder if there is none yet, and returns its path.
+func (t *tempFolder) make() (path string, err error) {
+	if t.path == "" {
+		t.path, err = os.MkdirTemp("", "confab-roots-")
+	}
+	return t.path, err
+}
+
+// remove removes the folder if there is one.
+func (t *tempFolder) remove() {
+	if t.path != "" {
+		os.RemoveAll(t.path)
+	}
 }
 
 // notStarted returns the failure for a program that cannot be started. Its exit code is the

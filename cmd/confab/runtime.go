@@ -279,7 +279,7 @@ func findServer(cmd clientCommand) (running, error) {
 	if _, err := os.ReadFile(path); data != config.Memory && errors.Is(err, fs.ErrPermission) {
 		return running{}, &failure{what: "the server's " + tilde(path) + " may not be read by this user", next: "run this as the user of the server"}
 	}
-	return running{}, &failure{what: what, next: "start one: " + programName() + " serve --dev" + cmd.dataFlag()}
+	return running{}, &failure{what: what, next: "start one: " + programName() + " serve" + cmd.serveFlags(data)}
 }
 
 // clientCommand holds the settings of a command that looks for a running server.
@@ -297,6 +297,18 @@ func (c clientCommand) settings() (config.Config, error) {
 	c.in.Defaults = map[string]string{"dev": "true"}
 	c.in.Only = []string{"dev", "data"}
 	return config.Load(c.in)
+}
+
+// serveFlags returns the flags for a hint to start a server on the folder data. It is a
+// production server, as for doctor and config, if the folder was named and dev was not. A
+// folder that does not exist holds nothing of production yet.
+func (c clientCommand) serveFlags(data string) string {
+	cfg, err := c.settings()
+	production := err == nil && cfg.Explicit("data") && !cfg.InMemory() && !(cfg.Explicit("dev") && cfg.Dev)
+	if _, err := os.Stat(data); production && err == nil {
+		return c.dataFlag()
+	}
+	return " --dev" + c.dataFlag()
 }
 
 // dataFlag returns the flag --data for a command line in a hint to the user: " --data

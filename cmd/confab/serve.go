@@ -27,8 +27,9 @@ import (
 
 func newServe() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "serve",
-		Short: "Start the server",
+		Use:        "serve",
+		SuggestFor: []string{"start", "server"},
+		Short:      "Start the server",
 		Long: `Start the server.
 
 Every setting can be a flag, a variable CONFAB_ plus the flag's name in capitals

@@ -429,17 +429,17 @@ func (l *loader) unknown(key string, from source, origin string) {
 		spell = EnvName
 		e.Problem = "there is no setting of this name"
 	}
-	if near := nearest(strings.ReplaceAll(key, ".", "-"), keys()); near != "" {
+	if near := Nearest(strings.ReplaceAll(key, ".", "-"), keys()); near != "" {
 		e.Next = "did you mean " + spell(near) + "?"
 	}
 	l.fail(e)
 }
 
-// nearest returns the word in words with the smallest edit distance to word, if the
+// Nearest returns the word in words with the smallest edit distance to word, if the
 // distance is at most a third of the length of word (at least 2). Otherwise it returns the
 // longest one that is a prefix of word or begins with word (data for datadir,
 // min-free-space for min-free). It returns "" if none is similar.
-func nearest(word string, words []string) string {
+func Nearest(word string, words []string) string {
 	best, at := "", max(2, len(word)/3)+1
 	for _, w := range words {
 		if d := distance(word, w); d < at {

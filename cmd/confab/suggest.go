@@ -1,0 +1,63 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/confab-chat/confab/internal/config"
+)
+
+// unknownCommand returns an error for the first argument, which is not a command, and
+// suggests the nearest command. It returns nil if there are no arguments.
+func unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return suggest(usage(cmd, fmt.Sprintf("there is no command %q", args[0])), nearestCommand(cmd, args[0]))
+}
+
+// nearestCommand returns the subcommand that somebody who typed word may have meant, or "".
+func nearestCommand(cmd *cobra.Command, word string) string {
+	cmd.SuggestionsMinimumDistance = 2
+	names := cmd.SuggestionsFor(word) // in alphabetical order
+	if len(names) == 0 {
+		return ""
+	}
+	return cmp.Or(config.Nearest(strings.ToLower(word), names), names[0])
+}
+
+// flagError returns the error for a wrong flag. If the command has no such flag, it suggests
+// the nearest one.
+func flagError(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return usage(cmd, err.Error())
+	}
+	typed := cmp.Or(unknown.GetSpecifiedShortnames(), unknown.GetSpecifiedName()) // of -listen all of it
+	typed, _, _ = strings.Cut(typed, "=")
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	near := ""
+	if len(typed) > 1 {
+		near = config.Nearest(strings.ToLower(typed), names)
+	}
+	if near != "" {
+		near = "--" + near
+	}
+	return suggest(usage(cmd, err.Error()), near)
+}
+
+// suggest adds the question whether the user meant near to the remedy of err, unless near is
+// empty.
+func suggest(err error, near string) error {
+	var f *failure
+	if near != "" && errors.As(err, &f) {
+		f.next = "Did you mean " + near + "? " + f.next
+	}
+	return err
+}
