@@ -22,8 +22,8 @@ import (
 	"net/http"
 	"os"
 	"path"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/confab-chat/confab/internal/clip"
@@ -40,8 +40,12 @@ const maxBody = 4 << 10
 // maxLogged is the most bytes of a client's text that a record has.
 const maxLogged = 512
 
-// pageSize is the most threads or messages that one response lists.
-const pageSize = 100
+// pageSize is the most threads or messages that one response lists, and usersPage the most
+// users.
+const (
+	pageSize  = 100
+	usersPage = 1000
+)
 
 // answerTime is the longest time that an operation may take, except a backup. It is that
 // of package rest.
@@ -143,6 +147,13 @@ type User struct {
 	Revoked   uint64 `json:"revoked"` // number of times that its tokens were revoked
 }
 
+// Users is a page of all users, by id. Next is the value of the query parameter after for the
+// next page, or empty after the last one.
+type Users struct {
+	Users []User `json:"users"`
+	Next  string `json:"next,omitempty"`
+}
+
 // Threads is the beginning of a user's list of threads. More means that the list is longer.
 type Threads struct {
 	Threads []ThreadEntry `json:"threads"`
@@ -187,13 +198,24 @@ type Messages struct {
 // Message is a message as the store has it.
 type Message struct {
 	ID                string `json:"id"`
+	Type              string `json:"type"` // text, html, topicUpdated, participantAdded or participantRemoved
 	Sequence          uint64 `json:"sequence"`
 	CreatedOn         string `json:"createdOn"`
 	EditedOn          string `json:"editedOn,omitempty"`
 	DeletedOn         string `json:"deletedOn,omitempty"`
 	Sender            string `json:"sender,omitempty"` // empty for system messages
 	SenderDisplayName string `json:"senderDisplayName,omitempty"`
-	Content           string `json:"content"`
+	Content           string `json:"content"` // the new topic of a topicUpdated
+
+	// Only of system messages: who made the change, and who was added or removed.
+	Initiator    string        `json:"initiator,omitempty"`
+	Participants []Participant `json:"participants,omitempty"`
+}
+
+// Participant is a user whom a system message names.
+type Participant struct {
+	ID          string `json:"id"`
+	DisplayName string `json:"displayName,omitempty"`
 }
 
 // Options configures New. All fields but ReadsMessages and MayLog are required.
@@ -214,19 +236,24 @@ type Options struct {
 type Handler struct {
 	Options
 	operations []operation
+	followers  chan struct{} // holds one for each request that follows a thread
+	stopped    chan struct{} // closed by Stop
+	stopOnce   sync.Once
 }
 
 // New returns a handler of all paths below Prefix.
 func New(o Options) *Handler {
 	o.Audit = cmp.Or(o.Audit, o.Logger)
-	h := &Handler{Options: o}
+	h := &Handler{Options: o, followers: make(chan struct{}, maxFollowers), stopped: make(chan struct{})}
 	h.operations = []operation{
 		{method: "GET", path: "keys", name: "list keys", run: h.keys},
 		{method: "POST", path: "keys/*/rotate", name: "rotate key", run: h.rotate},
+		{method: "GET", path: "users", name: "list users", run: h.users},
 		{method: "GET", path: "users/*", name: "show user", run: h.user},
 		{method: "GET", path: "users/*/threads", name: "list threads", run: h.threads},
 		{method: "GET", path: "threads/*", name: "show thread", run: h.thread},
 		{method: "GET", path: "threads/*/messages", name: "read messages", run: h.messages},
+		{method: "GET", path: "threads/*/messages/follow", name: "follow messages", run: h.follow, long: true},
 		{method: "POST", path: "backup", name: "backup", run: h.backup, long: true},
 	}
 	return h
@@ -277,6 +304,7 @@ type call struct {
 	began    time.Time
 	refused  bool // the door did not let the request in
 	recorded bool
+	streamed bool // the operation has written the response
 }
 
 // refusal is an error with the status of its response and a text for the client.
@@ -332,6 +360,10 @@ func (h *Handler) serve(c *call, refused error) {
 			c.Request = c.WithContext(ctx)
 		}
 		response, err = op.run(c)
+	}
+	if c.streamed {
+		h.logFollowed(c, err)
+		return
 	}
 	h.answer(c, response, err)
 }
@@ -498,7 +530,31 @@ func (h *Handler) user(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return User{ID: id, State: u.State.String(), DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1}, nil
+	return userOf(u), nil
+}
+
+func (h *Handler) users(c *call) (any, error) {
+	after := c.URL.Query().Get("after")
+	if after != "" && !communication.ValidUserID(after) {
+		return nil, core.InvalidIdentifier(after)
+	}
+	us, err := h.Core.ListUsers(c.Context(), after, usersPage)
+	if err != nil {
+		return nil, err
+	}
+	out := Users{Users: []User{}}
+	for _, u := range us {
+		out.Users = append(out.Users, userOf(u))
+	}
+	if len(us) == usersPage {
+		out.Next = us[len(us)-1].ID
+	}
+	return out, nil
+}
+
+// userOf returns a user as the operator's API shows it.
+func userOf(u core.User) User {
+	return User{ID: u.ID, State: u.State.String(), DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1}
 }
 
 func (h *Handler) threads(c *call) (any, error) {
@@ -544,12 +600,9 @@ func (h *Handler) messages(c *call) (any, error) {
 	if err := core.CheckThreadID(id); err != nil {
 		return nil, err
 	}
-	before := uint64(0)
-	if text := c.URL.Query().Get("before"); text != "" {
-		var err error
-		if before, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return nil, core.Invalid("before", "The parameter before is not the sequence number of a message.")
-		}
+	before, err := sequenceOf(c, "before")
+	if err != nil {
+		return nil, err
 	}
 	page, err := h.Core.InspectMessages(c.Context(), id, before, pageSize)
 	if err != nil {
@@ -557,11 +610,7 @@ func (h *Handler) messages(c *call) (any, error) {
 	}
 	out := Messages{Messages: []Message{}, Next: page.Next}
 	for _, m := range page.Messages {
-		out.Messages = append(out.Messages, Message{
-			ID: strconv.FormatInt(m.ID, 10), Sequence: m.Sequence,
-			CreatedOn: formatTime(m.CreatedOn), EditedOn: formatTime(m.EditedOn), DeletedOn: formatTime(m.DeletedOn),
-			Sender: m.Sender, SenderDisplayName: m.SenderDisplayName, Content: m.Content,
-		})
+		out.Messages = append(out.Messages, messageOf(m))
 	}
 	return out, nil
 }

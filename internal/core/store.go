@@ -65,6 +65,10 @@ type Store interface {
 	// users that do not exist.
 	Users(ctx context.Context, ids []string) ([]User, error)
 
+	// ListUsers returns up to limit users, whatever their state, in ascending order of ids,
+	// whose ids are greater than after.
+	ListUsers(ctx context.Context, after string, limit int) ([]User, error)
+
 	// Sequence gives positions to committed events that have none, and returns them in
 	// the order of positions. It does nothing in a store whose Apply gives positions.
 	Sequence(ctx context.Context) ([]Placed, error)

@@ -33,6 +33,16 @@ func (s *Service) StoredUser(ctx context.Context, id string) (User, error) {
 	return us[id], err
 }
 
+// ListUsers returns up to limit users, deleted ones included, in the order of ids, whose ids
+// are greater than after. It is for the server's operator.
+func (s *Service) ListUsers(ctx context.Context, after string, limit int) ([]User, error) {
+	us, err := s.store.ListUsers(ctx, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("list users after %q: %w", after, err)
+	}
+	return us, nil
+}
+
 // cachedUser returns the cached row of a user, and false if there is none or if it
 // is older than freshFor in a store with other writers.
 func (s *Service) cachedUser(id string) (User, bool) {

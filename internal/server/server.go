@@ -450,12 +450,14 @@ func (s *Server) serveOperator(ports ports, o Options) {
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 			return admin.ConnContext(withCarrier(ctx, c), c)
 		}
+		srv.RegisterOnShutdown(door.Stop)
 		s.servers = append(s.servers, srv)
 		s.serveOn(srv, gate, []net.Listener{ports.socket})
 	}
 	if s.info.Admin = ports.admin.url("http"); s.info.Admin != "" {
 		s.info.AdminSecret = rand.Text()
 		s.serve(ports.admin.listeners, gate, limitBody(door.TCP(s.info.AdminSecret), timeout), nil)
+		s.servers[len(s.servers)-1].RegisterOnShutdown(door.Stop)
 	}
 	s.ops = s.newServer(gate, limitBody(s.guardPages(o.Config, o.Now, s.opsHandler(o.Config, o.Now)), timeout), nil)
 	s.serveOn(s.ops, gate, ports.ops.listeners)

@@ -199,6 +199,28 @@ func (s *Store) Users(_ context.Context, ids []string) ([]core.User, error) {
 	return collect(ids, func(id string) (core.User, bool, error) { return users.get(snap, core.User{ID: id}) })
 }
 
+// ListUsers returns at most limit users, in ascending order of ids, whose ids are greater than
+// after.
+func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core.User, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindUser))
+	if err != nil {
+		return nil, err
+	}
+	first := append(users.key(nil, &core.User{ID: after}), 0) // the least key behind that of after
+	if after == "" {
+		first = []byte{kindUser}
+	}
+	for ok := it.SeekGE(first); ok && err == nil && len(us) < limit; ok = it.Next() {
+		var u core.User
+		if u, err = users.decode(it.Key(), it.Value()); err == nil {
+			us = append(us, u)
+		}
+	}
+	return us, errors.Join(err, closed(it))
+}
+
 // collect calls get for each key and returns the rows that it finds.
 func collect[K, T any](keys []K, get func(K) (T, bool, error)) (found []T, err error) {
 	for _, key := range keys {

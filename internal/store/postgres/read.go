@@ -187,6 +187,13 @@ func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	return readAll(ctx, s, fmt.Sprintf("%d users", len(ids)), users.rowTo, `SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids)
 }
 
+// ListUsers returns up to limit users, in ascending order of ids, whose ids are greater than
+// after.
+func (s *Store) ListUsers(ctx context.Context, after string, limit int) ([]core.User, error) {
+	return readAll(ctx, s, "the list of users", users.rowTo,
+		`SELECT `+users.list+` FROM users WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2`, after, limit)
+}
+
 // readAll returns the rows of one query.
 func readAll[T any](ctx context.Context, s *Store, what string, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
 	err = s.read(ctx, what, func(b *pgx.Batch) {

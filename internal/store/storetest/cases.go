@@ -32,6 +32,9 @@ func testEmpty(t *testing.T, e Engine) {
 	if us, err := s.Users(ctx, []string{user(1)}); len(us) != 0 || err != nil {
 		t.Errorf("a user that does not exist: %+v, %v", us, err)
 	}
+	if us, err := s.ListUsers(ctx, "", 10); len(us) != 0 || err != nil {
+		t.Errorf("all users of an empty store: %+v, %v", us, err)
+	}
 	if rs := apply(t, s, start); len(rs) != 0 {
 		t.Errorf("an empty batch has results: %v", rs)
 	}

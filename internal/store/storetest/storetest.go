@@ -57,6 +57,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("purge", func(t *testing.T) { testPurge(t, e) })
 	t.Run("list of threads", func(t *testing.T) { testThreads(t, e) })
 	t.Run("users in deletion", func(t *testing.T) { testDeleting(t, e) })
+	t.Run("list of users", func(t *testing.T) { testUserList(t, e) })
 	t.Run("threads that expire", func(t *testing.T) { testExpiring(t, e) })
 	t.Run("positions", func(t *testing.T) { testPositions(t, e) })
 	t.Run("events", func(t *testing.T) { testEvents(t, e) })

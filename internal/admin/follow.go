@@ -1,0 +1,164 @@
+package admin
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+const (
+	// maxFollowers is the most requests that follow threads at a time. Each holds one of the
+	// few connections of the operator's doors.
+	maxFollowers = 4
+	// followInterval is the time between two looks at a thread that is followed. A look reads
+	// the thread's last message.
+	followInterval = 300 * time.Millisecond
+	// followChunk is the most messages that a follower has in memory at a time.
+	followChunk = 20
+	// followWrite is the time in which a follower's client must take what is written.
+	followWrite = 30 * time.Second
+)
+
+var errFollowers = &refusal{http.StatusServiceUnavailable, fmt.Sprintf("%d requests follow threads already, which is the most that this server allows at a time", maxFollowers)}
+
+// Stop ends the requests that follow threads, so that the server can shut down. It may be
+// called more than once.
+func (h *Handler) Stop() { h.stopOnce.Do(func() { close(h.stopped) }) }
+
+// follow answers with the messages of a thread whose sequences are greater than the
+// parameter after, and goes on with those that are written, edited and deleted later: one
+// Message in JSON a line, by sequence. The response ends when the thread or the server does.
+func (h *Handler) follow(c *call) (any, error) {
+	if !h.ReadsMessages {
+		return nil, errContent
+	}
+	id := c.target
+	if err := core.CheckThreadID(id); err != nil {
+		return nil, err
+	}
+	last, err := sequenceOf(c, "after")
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case h.followers <- struct{}{}:
+		defer func() { <-h.followers }()
+	default:
+		return nil, errFollowers
+	}
+	newest, err := h.newest(c, id)
+	if err != nil {
+		return nil, err
+	}
+	c.outcome, c.status, c.streamed = "following", http.StatusOK, true
+	h.record(c) // who sees the response can rely on it
+	c.w.Header().Set("Content-Type", "application/x-ndjson; charset=utf-8")
+	c.w.Header().Set("Cache-Control", "no-store")
+	out := http.NewResponseController(c.w)
+	c.w.WriteHeader(http.StatusOK)
+	for {
+		if err := out.SetWriteDeadline(time.Now().Add(followWrite)); err != nil {
+			return nil, err
+		}
+		if last, err = h.tell(c, id, last, newest); err != nil {
+			return nil, err
+		}
+		if err := out.Flush(); err != nil {
+			return nil, err
+		}
+		for newest <= last {
+			select {
+			case <-c.Context().Done():
+				return nil, c.Context().Err()
+			case <-h.stopped:
+				return nil, nil
+			case <-time.After(followInterval):
+			}
+			if newest, err = h.newest(c, id); err != nil {
+				return nil, err
+			}
+		}
+	}
+}
+
+// newest returns the greatest sequence of a thread's messages, or 0 if it has none.
+func (h *Handler) newest(c *call, id string) (uint64, error) {
+	page, err := h.Core.InspectMessages(c.Context(), id, 0, 1)
+	return page.Head.LastSequence, err
+}
+
+// tell writes the messages of a thread whose sequences are greater than after and at most
+// newest, by sequence. It returns newest, or an earlier sequence if it fails.
+func (h *Handler) tell(c *call, id string, after, newest uint64) (uint64, error) {
+	for after < newest {
+		to := min(newest, after+followChunk)
+		var chunk []Message
+		for before := to + 1; before > after+1; { // more than one page if the messages are large
+			page, err := h.Core.InspectMessages(c.Context(), id, before, int(to-after))
+			if err != nil {
+				return after, err
+			}
+			before = page.Next
+			for _, m := range page.Messages {
+				if m.Sequence > after {
+					chunk = append(chunk, messageOf(m))
+				} else {
+					before = 0
+				}
+			}
+		}
+		slices.Reverse(chunk)
+		e := json.NewEncoder(c.w)
+		e.SetEscapeHTML(false)
+		for _, m := range chunk {
+			if err := e.Encode(m); err != nil {
+				return after, err
+			}
+		}
+		after = to
+	}
+	return after, nil
+}
+
+// sequenceOf returns the value of a query parameter that is the sequence number of a message,
+// or 0 if the request lacks it.
+func sequenceOf(c *call, name string) (uint64, error) {
+	text := c.URL.Query().Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseUint(text, 10, 63)
+	if err != nil {
+		return 0, core.Invalid(name, "The parameter "+name+" is not the sequence number of a message.")
+	}
+	return n, nil
+}
+
+// messageOf returns a message as the operator's API shows it.
+func messageOf(m core.Message) Message {
+	out := Message{
+		ID: strconv.FormatInt(m.ID, 10), Type: m.Kind.String(), Sequence: m.Sequence,
+		CreatedOn: formatTime(m.CreatedOn), EditedOn: formatTime(m.EditedOn), DeletedOn: formatTime(m.DeletedOn),
+		Sender: m.Sender, SenderDisplayName: m.SenderDisplayName, Content: m.Content, Initiator: m.Initiator,
+	}
+	for _, p := range m.Participants {
+		out.Participants = append(out.Participants, Participant{ID: p.User, DisplayName: p.DisplayName})
+	}
+	return out
+}
+
+// logFollowed logs why a request that followed a thread has ended, unless it ended as such
+// requests do: by the client, by Stop or with the thread.
+func (h *Handler) logFollowed(c *call, err error) {
+	var gone *core.Error
+	if err == nil || c.Context().Err() != nil || errors.As(err, &gone) {
+		return
+	}
+	h.Logger.Warn("a thread is not followed any more", "thread", c.target, "error", err)
+}
