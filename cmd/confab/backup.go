@@ -87,7 +87,7 @@ func backUp(cmd *cobra.Command, to string, withoutCAKey, asJSON bool) error {
 	if rel, err := filepath.Rel(cfg.Data, to); err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
 		return &failure{what: "a backup cannot be inside the data folder " + tilde(cfg.Data), next: "name a folder outside of it"}
 	}
-	b, err := orderBackup(ctx, cfg, to, withoutCAKey)
+	b, err := orderBackup(ctx, cfg, to, "", withoutCAKey)
 	if err != nil {
 		return explainStoreError(ctx, err)
 	}
@@ -99,8 +99,8 @@ func backUp(cmd *cobra.Command, to string, withoutCAKey, asJSON bool) error {
 }
 
 // orderBackup writes a backup to the folder. If a server uses the store, it asks the server
-// to write the backup. Otherwise it opens the store itself.
-func orderBackup(ctx context.Context, cfg config.Config, to string, withoutCAKey bool) (b admin.Backup, err error) {
+// to write the backup, with a query string. Otherwise it opens the store itself.
+func orderBackup(ctx context.Context, cfg config.Config, to, query string, withoutCAKey bool) (b admin.Backup, err error) {
 	order, cancel, err := server.PrepareBackup(to)
 	if err != nil {
 		return b, err
@@ -119,7 +119,7 @@ func orderBackup(ctx context.Context, cfg config.Config, to string, withoutCAKey
 	if err != nil {
 		return b, err
 	}
-	return b, c.operateLong(ctx, http.MethodPost, "backup", order, &b)
+	return b, c.operateLong(ctx, http.MethodPost, "backup"+query, order, &b)
 }
 
 func newRestore() *cobra.Command {

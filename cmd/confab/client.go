@@ -90,21 +90,48 @@ func (c *apiClient) operate(ctx context.Context, method, path string, body, answ
 // operateLong sends a request to the operator's API, as operate does, but without a time
 // limit.
 func (c *apiClient) operateLong(ctx context.Context, method, path string, body, answer any) error {
+	req, where, err := c.operatorRequest(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	return send(c.operator, req, where, answer)
+}
+
+// operateStream sends a GET request to the operator's API, without a time limit, and returns
+// the body of the response, which the caller must close. It fails if the status is not 2xx.
+func (c *apiClient) operateStream(ctx context.Context, path string) (io.ReadCloser, error) {
+	req, where, err := c.operatorRequest(ctx, http.MethodGet, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	res, err := c.operator.Do(req)
+	if err != nil {
+		return nil, noAnswer(where, err)
+	}
+	if res.StatusCode/100 != 2 {
+		defer res.Body.Close()
+		return nil, refusal(res)
+	}
+	return res.Body, nil
+}
+
+// operatorRequest returns a request to the operator's API, and the place of the API for error
+// messages.
+func (c *apiClient) operatorRequest(ctx context.Context, method, path string, body any) (req *http.Request, where string, err error) {
 	base, where := "http://localhost", c.server.AdminSocket
 	if where == "" {
 		base, where = c.server.Admin, c.server.Admin
 	}
 	if where == "" {
-		return &failure{what: "the server has neither a socket nor a port for its operator", next: "restart it with this version: it has " + c.server.Version + ", and this is " + shortVersion()}
+		return nil, "", &failure{what: "the server has neither a socket nor a port for its operator", next: "restart it with this version: it has " + c.server.Version + ", and this is " + shortVersion()}
 	}
-	req, err := newRequest(ctx, method, base+admin.Prefix+path, body)
-	if err != nil {
-		return err
+	if req, err = newRequest(ctx, method, base+admin.Prefix+path, body); err != nil {
+		return nil, "", err
 	}
 	if c.server.AdminSocket == "" {
 		req.Header.Set("Authorization", "Bearer "+c.server.AdminSecret)
 	}
-	return send(c.operator, req, where, answer)
+	return req, where, nil
 }
 
 // newRequest returns a request with body as JSON, or without a body if that is nil.
@@ -133,7 +160,7 @@ func send(client *http.Client, req *http.Request, where string, answer any) erro
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
 	if err != nil {
-		return &failure{what: "the server at " + where + " does not answer: " + rootCause(err).Error(), next: "does it still run?", cause: err}
+		return noAnswer(where, err)
 	}
 	defer res.Body.Close()
 	if res.StatusCode/100 != 2 {
@@ -146,6 +173,12 @@ func send(client *http.Client, req *http.Request, where string, answer any) erro
 		return fmt.Errorf("read the server's answer: %w", err)
 	}
 	return nil
+}
+
+// noAnswer returns the error of a request to which the server at the given place has sent no
+// response.
+func noAnswer(where string, err error) error {
+	return &failure{what: "the server at " + where + " does not answer: " + rootCause(err).Error(), next: "does it still run?", cause: err}
 }
 
 // operatorClient returns an HTTP client for the operator's API: it connects to the socket

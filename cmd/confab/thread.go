@@ -15,7 +15,7 @@ import (
 )
 
 func newThread() *cobra.Command {
-	return group("thread", "Show threads", newThreadList(), newThreadShow())
+	return group("thread", "Show threads and their messages", newThreadList(), newThreadShow(), newThreadMessages())
 }
 
 func newThreadList() *cobra.Command {
@@ -54,23 +54,22 @@ func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) err
 		fmt.Fprintln(cmd.ErrOrStderr(), "no threads")
 		return nil
 	}
-	var b strings.Builder
+	rows := newTable(cmd.OutOrStdout())
 	for _, t := range list.Threads {
 		what := printable(t.Topic, 200)
 		if t.DeletedOn != "" {
 			what = "(deleted) " + what
 		}
-		fmt.Fprintf(&b, "%s  %s  %s\n", t.ID, t.LastMessageOn, what)
+		rows.row(t.ID, t.LastMessageOn, what)
 	}
-	_, err := io.WriteString(cmd.OutOrStdout(), b.String())
-	return err
+	return rows.flush()
 }
 
 func newThreadShow() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:     "show ID",
 		Short:   "Show a thread and its members",
-		Long:    "Show a thread as stored, with former members, without messages.",
+		Long:    "Show a thread as stored, with former members, without messages; see thread messages.",
 		Example: examples("thread show 19:...@thread.v2"),
 		Args:    oneArg("the id of a thread"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {

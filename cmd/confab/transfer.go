@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/server"
@@ -163,7 +164,7 @@ func printSalvaged(w io.Writer, s server.Salvaged) {
 }
 
 // exportStore writes an export of the store to out. If a running server has the embedded
-// store open, it asks the server for a temporary backup, exports that and removes it.
+// store open, it asks the server for a temporary copy, exports that and removes it.
 func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m transfer.Summary, err error) {
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
 		removeStaleExports(cfg.Data)
@@ -173,8 +174,8 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 			return m, err
 		}
 		defer os.RemoveAll(folder)
-		copied := filepath.Join(folder, "copy") // a backup is made beside its place
-		if _, err := orderBackup(ctx, cfg, copied, true); err != nil {
+		copied := filepath.Join(folder, "copy") // the server makes it beside its place
+		if _, err := orderBackup(ctx, cfg, copied, admin.ExportQuery, true); err != nil {
 			return m, err
 		}
 		cfg.Data = copied

@@ -27,14 +27,19 @@ func newTrust() *cobra.Command {
 		Short: "Make this machine's programs and browsers trust the server",
 		Long: `Add the local certificate authority of a data folder to the certificate stores of
 the system and of this user's browsers, or remove it with --remove. Browsers
-need this, and programs that ignore the variables of run and env. Other programs
-do not. Java has its own certificate store: trust changes it only if the system
+need this, and programs that read the system's store. Python and Node do not look
+there: they read variables instead, which run and env set. Java has its own certificate store: trust changes it only if the system
 keeps it up to date, as Debian does; otherwise use run or env.`,
 		Example: examples("trust", "trust --remove"),
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			ca, path, err := authorityOf(cmd)
+			ca, path, err := authorityOf(cmd, remove)
 			if err != nil {
+				return err
+			}
+			stores := trustStores()
+			if remove && !anyHas(stores, ca) {
+				_, err := fmt.Fprintf(cmd.OutOrStdout(), "nothing to remove: %q is in none of the certificate stores\n", ca.Subject.CommonName)
 				return err
 			}
 			if !yes {
@@ -42,7 +47,7 @@ keeps it up to date, as Debian does; otherwise use run or env.`,
 					return err
 				}
 			}
-			return changeTrust(cmd.OutOrStdout(), trustStores(), ca, remove)
+			return changeTrust(cmd.OutOrStdout(), stores, ca, remove)
 		},
 	}
 	cmd.Flags().BoolVar(&remove, "remove", false, "remove the authority")
@@ -53,8 +58,8 @@ keeps it up to date, as Debian does; otherwise use run or env.`,
 
 // authorityOf returns the certificate of the local certificate authority in the command's
 // data folder, and its path. The server need not run. It fails for a server in memory, and
-// if the server uses a certificate that the user provided.
-func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err error) {
+// if the server uses a certificate that the user provided. remove says what for.
+func authorityOf(cmd *cobra.Command, remove bool) (ca *x509.Certificate, path string, err error) {
 	in, err := input(cmd)
 	if err != nil {
 		return nil, "", err
@@ -79,6 +84,9 @@ func authorityOf(cmd *cobra.Command) (ca *x509.Certificate, path string, err err
 	}
 	path = localca.CAFile(server.TLSFolder(data))
 	ca, err = truststore.ReadCertificate(path)
+	if errors.Is(err, os.ErrNotExist) && remove {
+		return nil, "", &failure{what: "there is no local authority in " + tilde(data) + ", so nothing was removed", next: "name the data folder whose authority to remove with --data", cause: err}
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, "", &failure{what: "there is no local authority in " + tilde(data), next: "the first start makes one: " + programName() + " serve --dev" + client.dataFlag(), cause: err}
 	}
@@ -118,19 +126,26 @@ func sudoAsks() bool {
 	return err == nil && runtime.GOOS != "windows" && os.Geteuid() != 0
 }
 
-// trustStore is one of the certificate stores that the command trust changes. add and
-// remove add a certificate authority to the store or remove it, and return a message to
-// print, such as "added".
+// trustStore is one of the certificate stores that the command trust changes. has reports
+// whether a certificate authority is in the store, or may be. add and remove add it to the
+// store or remove it, and return a message to print, such as "added".
 type trustStore struct {
 	name        string
+	has         func(*x509.Certificate) bool
 	add, remove func(*x509.Certificate) (string, error)
+}
+
+// anyHas reports whether a certificate authority is in one of the stores.
+func anyHas(stores []trustStore, ca *x509.Certificate) bool {
+	return slices.ContainsFunc(stores, func(s trustStore) bool { return s.has(ca) })
 }
 
 func trustStores() []trustStore {
 	return []trustStore{
-		{"system", addToSystem, removeFromSystem},
+		{"system", systemHas, addToSystem, removeFromSystem},
 		{
 			name: "browsers",
+			has:  browsersHave,
 			add: func(ca *x509.Certificate) (string, error) {
 				return inBrowsers("added", func(o ...truststore.Option) error { return truststore.Install(ca, o...) })
 			},
@@ -157,6 +172,32 @@ func inBrowsers(done string, change func(...truststore.Option) error) (string, e
 	return done, change(truststore.WithNoSystem(), truststore.WithTrust(nss))
 }
 
+// browsersHave reports whether a certificate authority is in the store of a profile of
+// Firefox or Chrome. truststore asks whether it is in all of them.
+func browsersHave(ca *x509.Certificate) bool {
+	certutil, err := exec.LookPath("certutil")
+	if err != nil || runtime.GOOS == "windows" { // there certutil is another program
+		return false
+	}
+	profiles, _ := filepath.Glob(truststore.NSSProfile) // the pattern is well-formed
+	for _, profile := range append(profiles, filepath.Join(os.Getenv("HOME"), ".pki", "nssdb")) {
+		for file, kind := range map[string]string{"cert9.db": "sql:", "cert8.db": "dbm:"} {
+			if _, err := os.Stat(filepath.Join(profile, file)); err != nil {
+				continue
+			}
+			if exec.Command(certutil, "-L", "-d", kind+profile, "-n", storedName(ca)).Run() == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// storedName returns the name under which truststore installs an authority.
+func storedName(ca *x509.Certificate) string {
+	return ca.Subject.CommonName + " " + ca.SerialNumber.String()
+}
+
 // changeTrust adds the authority ca to every certificate store, or removes it, and prints
 // the result for each. If one store fails it continues with the others, and returns an
 // error at the end.
@@ -166,6 +207,10 @@ func changeTrust(w io.Writer, stores []trustStore, ca *x509.Certificate, remove 
 		change := s.add
 		if remove {
 			change = s.remove
+		}
+		if remove && !s.has(ca) {
+			fmt.Fprintf(w, "%-10s nothing to remove\n", s.name)
+			continue
 		}
 		said, err := change(ca)
 		if err != nil {

@@ -10,6 +10,12 @@ import (
 	"github.com/smallstep/truststore"
 )
 
+// systemHas reports whether the authority is in the system's certificate store.
+func systemHas(ca *x509.Certificate) bool {
+	_, err := os.Stat(systemFile(ca))
+	return truststore.SystemTrustFilename != "" && err == nil
+}
+
 // addToSystem adds the authority to the system's certificate store.
 func addToSystem(ca *x509.Certificate) (string, error) {
 	return "added as " + systemFile(ca), truststore.Install(ca)
@@ -47,8 +53,7 @@ func systemFile(ca *x509.Certificate) string {
 	if truststore.SystemTrustFilename == "" {
 		return "nothing"
 	}
-	name := ca.Subject.CommonName + " " + ca.SerialNumber.String()
-	return fmt.Sprintf(truststore.SystemTrustFilename, strings.ReplaceAll(name, " ", "_"))
+	return fmt.Sprintf(truststore.SystemTrustFilename, strings.ReplaceAll(storedName(ca), " ", "_"))
 }
 
 // javaHookLine returns the line on stdin with which debianJavaHook removes the certificate

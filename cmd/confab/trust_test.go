@@ -26,7 +26,7 @@ func TestChangeTrust(t *testing.T) {
 				return said, err
 			}
 		}
-		return trustStore{name, note("add"), note("remove")}
+		return trustStore{name, func(*x509.Certificate) bool { return true }, note("add"), note("remove")}
 	}
 	var out bytes.Buffer
 	if err := changeTrust(&out, []trustStore{store("system", "added", nil), store("browsers", "not changed: none", nil)}, ca, false); err != nil {
@@ -48,6 +48,35 @@ func TestChangeTrust(t *testing.T) {
 	}
 	if got, want := strings.Join(did, ", "), "add system, add browsers, remove system, remove browsers"; got != want {
 		t.Errorf("did %s, want %s", got, want)
+	}
+}
+
+// TestRemoveWhatIsNotThere checks that changeTrust leaves a store alone that lacks the
+// authority, and says so.
+func TestRemoveWhatIsNotThere(t *testing.T) {
+	store := func(name string, has bool) trustStore {
+		return trustStore{
+			name: name,
+			has:  func(*x509.Certificate) bool { return has },
+			remove: func(*x509.Certificate) (string, error) {
+				if !has {
+					t.Errorf("%s was changed", name)
+				}
+				return "removed", nil
+			},
+		}
+	}
+	ca := &x509.Certificate{}
+	var out bytes.Buffer
+	stores := []trustStore{store("system", false), store("browsers", true)}
+	if err := changeTrust(&out, stores, ca, true); err != nil {
+		t.Error(err)
+	}
+	if got, want := out.String(), "system     nothing to remove\nbrowsers   removed\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if !anyHas(stores, ca) || anyHas(stores[:1], ca) {
+		t.Error("anyHas does not tell whether a store has the authority")
 	}
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 func newUser() *cobra.Command {
-	return group("user", "Create, show, revoke and delete users",
-		newUserCreate(), newUserShow(), newUserThreads(), newUserRevoke(), newUserDelete())
+	return group("user", "Create, list, show, revoke and delete users",
+		newUserCreate(), newUserList(), newUserShow(), newUserThreads(), newUserRevoke(), newUserDelete())
 }
 
 func newUserCreate() *cobra.Command {
@@ -39,6 +39,70 @@ a user with a token, use token --new-user.`,
 	}, true)
 }
 
+func newUserList() *cobra.Command {
+	var all bool
+	cmd := clientOf(&cobra.Command{
+		Use:   "list",
+		Short: "List the users",
+		Long: `List the users by id, one a line, with their state and how often their tokens were
+revoked. Users whose deletion is complete are left out, unless --all is given.`,
+		Example: examples("user list", "user list --all --json"),
+		Args:    noArgs,
+	}, func(cmd *cobra.Command, _ []string, c *apiClient, asJSON bool) error {
+		return listUsers(cmd, c, all, asJSON)
+	}, true)
+	cmd.Flags().BoolVar(&all, "all", false, "list deleted users too")
+	return cmd
+}
+
+// listUsers prints a line for each user, page by page.
+func listUsers(cmd *cobra.Command, c *apiClient, all, asJSON bool) error {
+	listed := []admin.User{} // with asJSON all of them, otherwise those of a page
+	printed := false
+	for after := ""; ; {
+		var page admin.Users
+		if err := c.operate(cmd.Context(), http.MethodGet, "users?after="+url.QueryEscape(after), nil, &page); err != nil {
+			return err
+		}
+		for _, u := range page.Users {
+			if all || u.State != "deleted" {
+				listed = append(listed, u)
+			}
+		}
+		if !asJSON {
+			if err := printUsers(cmd.OutOrStdout(), listed); err != nil {
+				return err
+			}
+			printed, listed = printed || len(listed) > 0, nil
+		}
+		if after = page.Next; after == "" {
+			break
+		}
+	}
+	if asJSON {
+		return printJSON(cmd.OutOrStdout(), admin.Users{Users: listed})
+	}
+	if !printed {
+		fmt.Fprintln(cmd.ErrOrStderr(), "no users")
+	}
+	return nil
+}
+
+// printUsers prints a line for each user.
+func printUsers(w io.Writer, users []admin.User) error {
+	rows := newTable(w)
+	for _, u := range users {
+		note := ""
+		if u.DeletedAt != "" {
+			note = "deleted " + u.DeletedAt
+		} else if u.Revoked > 0 {
+			note = "tokens revoked " + count(u.Revoked, "time", "times")
+		}
+		rows.row(u.ID, u.State, note)
+	}
+	return rows.flush()
+}
+
 func newUserShow() *cobra.Command {
 	return clientOf(&cobra.Command{
 		Use:     "show ID",
@@ -46,18 +110,26 @@ func newUserShow() *cobra.Command {
 		Example: examples("user show 8:acs:..."),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, asJSON bool) error {
-		var u admin.User
-		if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(args[0]), nil, &u); err != nil {
+		u, err := knownUser(cmd, c, args[0])
+		if err != nil {
 			return err
-		}
-		if u.State == "unknown" {
-			return &failure{what: fmt.Sprintf("the server has no user %q", args[0])}
 		}
 		if asJSON {
 			return printJSON(cmd.OutOrStdout(), u)
 		}
 		return showUser(cmd.OutOrStdout(), u)
 	}, true)
+}
+
+// knownUser returns a user as the server has it. It fails if the server does not know the id.
+func knownUser(cmd *cobra.Command, c *apiClient, id string) (u admin.User, err error) {
+	if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(id), nil, &u); err != nil {
+		return u, err
+	}
+	if u.State == "unknown" {
+		return u, &failure{what: fmt.Sprintf("the server has no user %q", id), next: "list them: " + programName() + " user list"}
+	}
+	return u, nil
 }
 
 func showUser(w io.Writer, u admin.User) error {
@@ -103,7 +175,8 @@ func newUserRevoke() *cobra.Command {
 }
 
 func newUserDelete() *cobra.Command {
-	return clientOf(&cobra.Command{
+	var yes bool
+	cmd := clientOf(&cobra.Command{
 		Use:   "delete ID",
 		Short: "Delete a user and erase the user's messages",
 		Long: `Delete a user permanently. The user's tokens become invalid, except that they can
@@ -111,15 +184,34 @@ leave threads, and delete those that the user created or is alone in, for the
 time of the server's setting deletion-grace. After that time the server erases
 the content of the user's messages, display names and read receipts, and removes
 the user from all threads.`,
-		Example: examples("user delete 8:acs:..."),
+		Example: examples("user delete 8:acs:...", "user delete 8:acs:... --yes"),
 		Args:    oneArg("the id of a user"),
 	}, func(cmd *cobra.Command, args []string, c *apiClient, _ bool) error {
+		if !yes {
+			u, err := knownUser(cmd, c, args[0])
+			if err != nil {
+				return err
+			}
+			if u.State != "live" {
+				return &failure{what: fmt.Sprintf("user %s was deleted already, on %s", u.ID, u.DeletedAt)}
+			}
+			if err := confirm(cmd, deletionQuestion(u.ID, c.server.Endpoint)); err != nil {
+				return err
+			}
+		}
 		if err := c.call(cmd.Context(), http.MethodDelete, "/identities/"+url.PathEscape(args[0])+identityVersion, nil, nil); err != nil {
 			return err
 		}
 		fmt.Fprintf(cmd.ErrOrStderr(), "deleted %s; the user's messages are erased after the grace period\n", args[0])
 		return nil
 	}, false)
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return cmd
+}
+
+// deletionQuestion describes the deletion of a user to the one who must agree.
+func deletionQuestion(id, endpoint string) string {
+	return fmt.Sprintf("User %s of %s becomes invalid for good, and what it wrote is erased from all threads. Nothing brings it back.", id, endpoint)
 }
 
 // clientOf sets the function of cmd so that it finds a running server and calls do with a

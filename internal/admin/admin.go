@@ -88,6 +88,18 @@ func (e *RotatedError) Error() string {
 // wraps it.
 var ErrBackup = errors.New("no backup was made")
 
+// ErrExport takes the place of ErrBackup if the backup was the first step of an export, of
+// which its user has no need to know.
+var ErrExport = errors.New("the store was not copied for the export")
+
+// forExport is the value of the query parameter for of a request for a backup that is the
+// first step of an export.
+const forExport = "export"
+
+// ExportQuery is the query string of such a request. It is none of BackupRequest's fields: a
+// server from before it ignores a parameter and refuses a field.
+const ExportQuery = "?for=" + forExport
+
 // BackupRequest asks the server to write a backup to a folder on its machine. The folder
 // must contain only a file named ProofFile with the text Proof. This proves that the
 // client can write there: whoever holds the secret of the TCP listener cannot choose a
@@ -97,6 +109,8 @@ type BackupRequest struct {
 	Proof string `json:"proof"`
 	// WithoutCAKey leaves the key of the local certificate authority out of the backup.
 	WithoutCAKey bool `json:"withoutCAKey,omitempty"`
+	// Export means that the backup is the first step of an export. The server sets it.
+	Export bool `json:"-"`
 }
 
 // ProofFile is the name of the file in the folder of a backup that contains
@@ -418,7 +432,7 @@ func (h *Handler) answer(c *call, response any, err error) {
 		h.refuse(c, http.StatusServiceUnavailable, "the database does not answer, and nothing was changed")
 	case errors.Is(err, ErrNoKey):
 		h.refuse(c, http.StatusNotFound, err.Error())
-	case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup):
+	case errors.Is(err, ErrConfigured), errors.Is(err, ErrBackup), errors.Is(err, ErrExport):
 		h.refuse(c, http.StatusConflict, err.Error())
 	case errors.As(err, &coreError) && coreError.Code == core.NotFound:
 		h.refuse(c, http.StatusNotFound, coreError.Message)
@@ -507,7 +521,11 @@ func (h *Handler) backup(c *call) (any, error) {
 	if err := d.Decode(&req); err != nil {
 		return nil, core.Invalid("body", "The body is not an order for a backup.")
 	}
-	c.target = req.To
+	c.target, req.Export = req.To, c.URL.Query().Get("for") == forExport
+	done := "backup made"
+	if req.Export {
+		c.name, done = "export", "store copied for an export"
+	}
 	// A backup to another disk copies all files, which may take longer than the server's
 	// write timeout.
 	if err := http.NewResponseController(c.w).SetWriteDeadline(time.Time{}); err != nil {
@@ -517,7 +535,7 @@ func (h *Handler) backup(c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.Logger.Info("backup made", "folder", b.Folder)
+	h.Logger.Info(done, "folder", b.Folder)
 	return b, nil
 }
 

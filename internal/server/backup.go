@@ -95,27 +95,36 @@ func OfflineBackup(ctx context.Context, c config.Config, req admin.BackupRequest
 }
 
 // backup returns the function with which the admin API makes a backup of the running
-// server. The function's errors wrap admin.ErrBackup.
+// server. The function's errors wrap admin.ErrBackup or admin.ErrExport.
 func (s *Server) backup(version string) func(context.Context, admin.BackupRequest) (admin.Backup, error) {
 	return func(ctx context.Context, req admin.BackupRequest) (admin.Backup, error) {
+		failed := admin.ErrBackup
+		if req.Export {
+			failed = admin.ErrExport
+		}
 		embedded, ok := s.store.(*pebble.Store)
 		switch {
+		case !ok && req.Export:
+			return admin.Backup{}, fmt.Errorf("%w: this server's chats are in PostgreSQL: name it with --database", failed)
 		case !ok:
-			return admin.Backup{}, fmt.Errorf("%w: this server's chats are in PostgreSQL, which has its own backups; export takes --database", admin.ErrBackup)
+			return admin.Backup{}, fmt.Errorf("%w: this server's chats are in PostgreSQL, which has its own backups; export takes --database", failed)
 		case s.info.Memory:
-			return admin.Backup{}, fmt.Errorf("%w: this server keeps its data in memory", admin.ErrBackup)
+			return admin.Backup{}, fmt.Errorf("%w: this server keeps its data in memory", failed)
 		}
 		b, err := makeBackup(ctx, embedded, s.info.Data, req, version, s.now())
 		if err != nil {
-			err = fmt.Errorf("%w: %w", admin.ErrBackup, err)
+			err = fmt.Errorf("%w: %w", failed, err)
 		}
 		return b, err
 	}
 }
 
-// workPrefix begins the name of the folder in which a backup is made. If the process is
-// killed, the folder stays, marked as unfinished.
-const workPrefix = ".confab-backup-"
+// workPrefix begins the name of the folder in which a backup is made, or exportPrefix for that
+// of an export. If the process is killed, the folder stays, marked as unfinished.
+const (
+	workPrefix   = ".confab-backup-"
+	exportPrefix = ".confab-copy-"
+)
 
 // makeBackup writes a backup of the store and of the certificate authority in the folder
 // data. It reads the copies again, and notes their checksums and what they hold.
@@ -132,9 +141,13 @@ func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.Bac
 	if err != nil {
 		return b, err
 	}
-	work, err := os.MkdirTemp(filepath.Dir(to), workPrefix) // made with 0700
+	prefix := workPrefix
+	if req.Export {
+		prefix = exportPrefix
+	}
+	work, err := os.MkdirTemp(filepath.Dir(to), prefix) // made with 0700
 	if err != nil {
-		return b, fmt.Errorf("make a folder for the backup beside %s: %w", to, err)
+		return b, fmt.Errorf("make a folder for the copy beside %s: %w", to, err)
 	}
 	defer func() {
 		if err != nil {
@@ -160,7 +173,7 @@ func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.Bac
 		err = os.Rename(work, to)
 	}
 	if err != nil {
-		return b, fmt.Errorf("put the backup in the place of %s, which must be empty and no mount point: %w", to, err)
+		return b, fmt.Errorf("put the copy in the place of %s, which must be empty and no mount point: %w", to, err)
 	}
 	return b, SyncFolders(filepath.Dir(to))
 }
