@@ -122,6 +122,7 @@ func TestScripts(t *testing.T) {
 			"signal":    sendSignal,
 			"ended":     ended,
 			"exits":     exits,
+			"prints":    prints,
 			"busy":      busy,
 			"key":       key,
 			"lacks":     lacks,
@@ -150,8 +151,9 @@ type jobs struct{ m map[string]*job }
 type job struct {
 	cmd      *exec.Cmd
 	terminal *os.File   // if it has one
-	mu       sync.Mutex // guards output
+	mu       sync.Mutex // guards output and more
 	output   bytes.Buffer
+	more     chan struct{} // closed and replaced when output grows
 	done     chan struct{}
 }
 
@@ -178,7 +180,7 @@ func start(ts *testscript.TestScript, neg bool, args []string) {
 // startJob reads the output of a started command until the command prints a line with the
 // word. It kills the command when the script ends.
 func startJob(ts *testscript.TestScript, name, word string, cmd *exec.Cmd, out *bufio.Reader) {
-	j := &job{cmd: cmd, done: make(chan struct{})}
+	j := &job{cmd: cmd, more: make(chan struct{}), done: make(chan struct{})}
 	ts.Value("jobs").(*jobs).m[name] = j
 	found := make(chan bool, 1)
 	go func() {
@@ -187,6 +189,8 @@ func startJob(ts *testscript.TestScript, name, word string, cmd *exec.Cmd, out *
 			line, err := out.ReadString('\n')
 			j.mu.Lock()
 			j.output.WriteString(line)
+			close(j.more)
+			j.more = make(chan struct{})
 			j.mu.Unlock()
 			if strings.Contains(line, word) {
 				select {
@@ -217,6 +221,31 @@ func (j *job) text() string {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.output.String()
+}
+
+// prints implements the script command "prints NAME WORD". It waits until the started command
+// with that name has printed the word.
+func prints(ts *testscript.TestScript, _ bool, args []string) {
+	j := ts.Value("jobs").(*jobs).m[args[0]]
+	timeout := time.After(time.Minute)
+	for {
+		j.mu.Lock()
+		found, more := strings.Contains(j.output.String(), args[1]), j.more
+		j.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-more:
+		case <-j.done:
+			if !strings.Contains(j.text(), args[1]) {
+				ts.Fatalf("%s ended before it printed %q:\n%s", args[0], args[1], j.text())
+			}
+			return
+		case <-timeout:
+			ts.Fatalf("%s has not printed %q within a minute:\n%s", args[0], args[1], j.text())
+		}
+	}
 }
 
 // key implements the script command "key NAME". It types Ctrl-C on the terminal of the

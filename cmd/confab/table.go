@@ -1,29 +1,42 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 )
 
-// table prints rows whose columns are aligned. Make one with newTable and call flush at the
-// end.
-type table struct{ w *tabwriter.Writer }
-
-func newTable(w io.Writer) table { return table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+// table prints rows whose columns are aligned. The zero value is an empty table.
+type table struct{ rows [][]string }
 
 // row adds a row. It replaces unprintable characters and shortens long cells, since they may
-// come from a client. Trailing cells that are empty leave no blanks.
-func (t table) row(cells ...string) {
-	for len(cells) > 1 && cells[len(cells)-1] == "" {
-		cells = cells[:len(cells)-1]
-	}
+// come from a client.
+func (t *table) row(cells ...string) {
 	for i := range cells {
 		cells[i] = printable(cells[i], 2000)
 	}
-	fmt.Fprintln(t.w, strings.Join(cells, "\t")) // reported by flush
+	t.rows = append(t.rows, cells)
 }
 
-// flush writes the rows. It fails if one could not be written.
-func (t table) flush() error { return t.w.Flush() }
+// print writes the rows, with two blanks between their columns and none at the ends of lines.
+func (t *table) print(w io.Writer) error {
+	var widths []int
+	for _, cells := range t.rows {
+		for i, cell := range cells {
+			if i == len(widths) {
+				widths = append(widths, 0)
+			}
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, cells := range t.rows {
+		line := ""
+		for i, cell := range cells {
+			line += pad(cell, widths[i]+2)
+		}
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

@@ -54,7 +54,7 @@ func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) err
 		fmt.Fprintln(cmd.ErrOrStderr(), "no threads")
 		return nil
 	}
-	rows := newTable(cmd.OutOrStdout())
+	var rows table
 	for _, t := range list.Threads {
 		what := printable(t.Topic, 200)
 		if t.DeletedOn != "" {
@@ -62,7 +62,7 @@ func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) err
 		}
 		rows.row(t.ID, t.LastMessageOn, what)
 	}
-	return rows.flush()
+	return rows.print(cmd.OutOrStdout())
 }
 
 func newThreadShow() *cobra.Command {

@@ -90,7 +90,7 @@ func listUsers(cmd *cobra.Command, c *apiClient, all, asJSON bool) error {
 
 // printUsers prints a line for each user.
 func printUsers(w io.Writer, users []admin.User) error {
-	rows := newTable(w)
+	var rows table
 	for _, u := range users {
 		note := ""
 		if u.DeletedAt != "" {
@@ -100,7 +100,7 @@ func printUsers(w io.Writer, users []admin.User) error {
 		}
 		rows.row(u.ID, u.State, note)
 	}
-	return rows.flush()
+	return rows.print(w)
 }
 
 func newUserShow() *cobra.Command {

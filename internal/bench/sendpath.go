@@ -60,6 +60,7 @@ type sample struct {
 	rate    float64       // sends per second
 	cpu     time.Duration // CPU time of the process per send
 	p50     time.Duration
+	p99     time.Duration
 	perSync float64 // sends per fsync
 	bytes   float64 // bytes per send written to the log
 }
@@ -129,9 +130,13 @@ func micros(d time.Duration) string {
 	return fmt.Sprintf("%.1fµs", float64(d.Nanoseconds())/1000)
 }
 
-func median[T cmp.Ordered](xs []T) T {
-	s := slices.Sorted(slices.Values(xs))
-	return s[len(s)/2]
+func median[T cmp.Ordered](xs []T) T { return quantile(slices.Clone(xs), 0.5) }
+
+// quantile returns the value of xs below which the part q of all values is. It sorts xs, which
+// must not be empty.
+func quantile[T cmp.Ordered](xs []T, q float64) T {
+	slices.Sort(xs)
+	return xs[min(int(q*float64(len(xs))), len(xs)-1)]
 }
 
 func medians(ss []sample) (m sample) {
@@ -264,7 +269,8 @@ func load(senders int, span time.Duration, send func(sender, n int) bool) sample
 	return sample{
 		rate: float64(len(all)) / took.Seconds(),
 		cpu:  (cpuTime() - cpu) / time.Duration(len(all)),
-		p50:  median(all),
+		p50:  quantile(all, 0.5),
+		p99:  quantile(all, 0.99),
 	}
 }
 
@@ -307,6 +313,11 @@ func Footprint(ctx context.Context, dir string, n int) (written, kept float64, e
 		return 0, 0, err
 	}
 	defer func() { err = cmp.Or(err, st.close(), os.RemoveAll(dir)) }()
+	return st.footprint(ctx, n)
+}
+
+// footprint implements Footprint for a store that is open.
+func (st *stand) footprint(ctx context.Context, n int) (written, kept float64, err error) {
 	if err := st.store.Compact(ctx); err != nil {
 		return 0, 0, err
 	}

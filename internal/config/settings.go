@@ -141,8 +141,10 @@ func keys() []string {
 }
 
 // AddFlags adds to fs the flag --config and the flags of the named settings. If no setting
-// is named, it adds the flags of all.
+// is named, it adds the flags of all. A command without the flag --dev uses the defaults
+// of a development server, and its help says so.
 func AddFlags(fs *pflag.FlagSet, settings ...string) {
+	dev := len(settings) == 0 || slices.Contains(settings, "dev")
 	fs.Var(&textFlag{kind: "file"}, configFlag, "file with settings (default confab.yaml in the working folder, if it exists)")
 	for _, s := range Settings {
 		if len(settings) > 0 && !slices.Contains(settings, s.Name) {
@@ -160,7 +162,7 @@ func AddFlags(fs *pflag.FlagSet, settings ...string) {
 		case s.Value == "bool":
 			fs.Bool(s.Name, false, s.Help)
 		default:
-			fs.Var(&textFlag{kind: s.Value}, s.Name, s.Help+s.defaults())
+			fs.Var(&textFlag{kind: s.Value}, s.Name, s.Help+s.defaults(dev))
 		}
 	}
 }
@@ -180,9 +182,12 @@ func (f *textFlag) Set(text string) error {
 }
 
 // defaults returns a text about the setting's default for the end of its help text, such as
-// " (default 10s)". It returns "" if the setting has no default.
-func (s Setting) defaults() string {
+// " (default 10s)". It returns "" if the setting has no default. Without dev, which is for a
+// command that has no flag --dev, it is the default of a development server.
+func (s Setting) defaults(dev bool) string {
 	switch {
+	case s.DevDefault != "" && !dev:
+		return fmt.Sprintf(" (default %s)", s.DevDefault)
 	case s.DevDefault != "" && s.Default != "":
 		return fmt.Sprintf(" (default %s, with --dev %s)", s.Default, s.DevDefault)
 	case s.DevDefault != "":
@@ -199,7 +204,7 @@ func WriteExample(w io.Writer) error {
 	var b strings.Builder
 	b.WriteString("# Settings of Confab. A flag (--listen) or a variable (CONFAB_LISTEN) overrides this file.\n")
 	for _, s := range Settings {
-		fmt.Fprintf(&b, "\n# %s%s\n", s.Help, s.defaults())
+		fmt.Fprintf(&b, "\n# %s%s\n", s.Help, s.defaults(true))
 		if s.inFile() {
 			fmt.Fprintf(&b, "# (better in a file of its own: %s%s)\n", s.Name, fileSuffix)
 		}
