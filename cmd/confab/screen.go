@@ -143,8 +143,8 @@ func (f facts) screen() string {
 	b.WriteString("\nTry, in a second terminal:\n")
 	name := programName()
 	env := evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data)
-	if f.Memory { // "run" would start a second server
-		b.WriteString("  " + env + "    this shell, with these settings\n")
+	if f.Memory { // env refuses it, since its files end with it
+		b.WriteString("  " + name + " run" + f.data + " -- python start-chat.py    any program, with a server of its own\n")
 	} else {
 		run := name + " run" + f.data + " -- python start-chat.py"
 		width := max(len(run), len(env)) + 4

@@ -128,7 +128,7 @@ Ready in 84 ms.
   Data      in memory                        nothing is kept
 
 Try, in a second terminal:
-  eval "$(` + name + ` env --data memory:)"    this shell, with these settings
+  ` + name + ` run --data memory: -- python start-chat.py    any program, with a server of its own
 
 Listening for OTHER MACHINES too: 0.0.0.0:8443. Limits: off.
 Ready in 84 ms.

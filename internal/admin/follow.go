@@ -135,7 +135,7 @@ func sequenceOf(c *call, name string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
-		return 0, core.Invalid(name, "The parameter "+name+" is not the sequence number of a message.")
+		return 0, core.Invalid(name, "The parameter %s is not the sequence number of a message.", name)
 	}
 	return n, nil
 }
