@@ -181,7 +181,7 @@ func (r benchResult) advice() []string {
 				most = s
 			}
 		}
-		all = append(all, fmt.Sprintf("One sender after the other gets %s messages a second. Up to %s a second were written for %s at a time, which is what %s people write who send one every ten seconds.",
+		all = append(all, fmt.Sprintf("A single sender, who waits for each answer, gets %s messages a second. Up to %s a second were written for %s at a time: as many as %s people write who each send one every ten seconds.",
 			thousands(alone.PerSecond), thousands(most.PerSecond), count(most.Senders, "sender", "senders"), thousands(10*most.PerSecond)),
 			"HTTP and TLS come on top and need processor time, so a small machine runs out of processors before this disk is busy: watch both.")
 	}

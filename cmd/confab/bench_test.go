@@ -23,7 +23,7 @@ func TestBenchAdvice(t *testing.T) {
 		not         string
 	}{
 		{"memory", 5 * time.Microsecond, 9 * time.Microsecond, []string{"No disk flushes in 0.005 ms", "A power cut may lose messages"}, "1 flush of 100"},
-		{"SSD", 600 * time.Microsecond, 2 * time.Millisecond, []string{"A flush takes 0.600 ms, as on a local SSD: good", "One sender after the other gets 1,520 messages a second. Up to 31,200 a second were written for 64 senders at a time, which is what 312,000 people write",
+		{"SSD", 600 * time.Microsecond, 2 * time.Millisecond, []string{"A flush takes 0.600 ms, as on a local SSD: good", "A single sender, who waits for each answer, gets 1,520 messages a second. Up to 31,200 a second were written for 64 senders at a time: as many as 312,000 people write",
 			"A million messages like these take 220 MiB"}, "1 flush of 100"},
 		{"network", 5 * time.Millisecond, 9 * time.Millisecond, []string{"5.00 ms, as on an SSD behind a network"}, "1 flush of 100"},
 		{"hard disk", 12 * time.Millisecond, 30 * time.Millisecond, []string{"12.0 ms, as on a hard disk"}, "1 flush of 100"},

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,6 +20,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/confab-chat/confab/internal/clientenv"
+	"github.com/confab-chat/confab/internal/core"
 )
 
 const (
@@ -83,6 +85,7 @@ func Load(in Input) (Config, error) {
 			l.apply(&c, s)
 		}
 	}
+	l.deriveBodySize(&c)
 	l.checkFound(c)
 	l.checkCombinations(c)
 	if len(l.errs) > 0 {
@@ -149,6 +152,23 @@ func (l *loader) apply(c *Config, s Setting) {
 func (l *loader) failed(s Setting, v value, err error) {
 	if p := (problem{}); errors.As(err, &p) {
 		l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: p.what, Next: p.allowed})
+	}
+}
+
+// deriveBodySize sets Config.MaxBodySize for auto: room for a message of the greatest content,
+// however a client escapes it. It adds an error if both sizes are set and a message of the
+// greatest content does not fit into a body even without escapes.
+func (l *loader) deriveBodySize(c *Config) {
+	switch {
+	case !l.reads(Setting{Name: "max-body-size"}) || len(l.errs) > 0:
+	case c.MaxBodySize == 0:
+		c.MaxBodySize = max(leastBody, int64(maxEscape*cmp.Or(c.Sizes().Content, core.MaxContent)+bodyRest))
+	case c.MaxContent > 0 && c.Explicit("max-body-size") && c.MaxBodySize < int64(c.MaxContent)+1024:
+		l.fail(Error{
+			Setting: "max-body-size", Origin: c.Origin("max-body-size"),
+			Problem: fmt.Sprintf("a message of max-content (%d bytes, %s) does not fit into a body of %d bytes", c.MaxContent, c.Origin("max-content"), c.MaxBodySize),
+			Next:    "leave max-body-size out or set it to auto, or lower max-content",
+		})
 	}
 }
 

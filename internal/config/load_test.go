@@ -329,7 +329,9 @@ func TestRefused(t *testing.T) {
 		{"key file empty", place{flags: []string{"--dev"}, yaml: "access-key-file: k", files: map[string]string{"k": "\n"}}, []Error{{"access-key", "confab.yaml:1", "the file of the secret is empty", "put the secret into it"}}},
 		{"format", flag("--log-format=xml"), []Error{{"log-format", "flag --log-format", `"xml" is not a format`, "write auto, text or json"}}},
 		{"size", flag("--min-free-space=10parsec"), []Error{{"min-free-space", "flag --min-free-space", `"10parsec" is not an allowed size`, "write a number from 0 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
-		{"no body", flag("--max-body-size=0"), []Error{{"max-body-size", "flag --max-body-size", `"0" is not an allowed size`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
+		{"no body", flag("--max-body-size=0"), []Error{{"max-body-size", "flag --max-body-size", `"0" is not an allowed size`, "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB; or auto"}}},
+		{"body below content", flag("--max-body-size=1MiB", "--max-content=1MiB"), []Error{{"max-body-size", "flag --max-body-size", "a message of max-content (1048576 bytes, flag --max-content) does not fit into a body of 1048576 bytes",
+			"leave max-body-size out or set it to auto, or lower max-content"}}},
 		{"duration", yaml("body-timeout: 30"), []Error{{"body-timeout", "confab.yaml:1", `"30" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"negative duration", yaml("body-timeout: -3s"), []Error{{"body-timeout", "confab.yaml:1", `"-3s" is not an allowed duration`, "write a number above 0 with a unit: 500ms, 30s, 2m"}}},
 		{"resource id of a user", flag("--resource-id=8:acs:x"), []Error{{"resource-id", "flag --resource-id", `"8:acs:x" is not a GUID`, "write the part of a user id between 8:acs: and _, such as a5ba7870-ef05-4e2b-9901-7751faa29e20"}}},
@@ -376,7 +378,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-const corsNext = "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000"
+const corsNext = "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000; or that of an app: capacitor://localhost,chrome-extension://ID"
 
 // TestThePublicKeyStaysOnThisMachine checks that a development server with a well-known
 // access key listens on loopback addresses only, and that keys of the user's own lift that.
@@ -503,6 +505,34 @@ func TestDevData(t *testing.T) {
 	for _, tt := range tests {
 		if got := devData(tt.goos, func(name string) string { return tt.env[name] }); got != tt.want {
 			t.Errorf("devData(%s, %v) = %q, want %q", tt.goos, tt.env, got, tt.want)
+		}
+	}
+}
+
+// TestBodySize checks that a body has room for the greatest message in JSON, unless the setting
+// says otherwise.
+func TestBodySize(t *testing.T) {
+	for _, tt := range []struct {
+		settings map[string]string
+		want     int64
+	}{
+		{nil, 1 << 20},
+		{map[string]string{"max-content": "1MiB"}, 6<<20 + 64<<10},
+		{map[string]string{"limits": "off"}, 6<<20 + 64<<10}, // its content is 1 MiB
+		{map[string]string{"max-content": "200KiB"}, 6*200<<10 + 64<<10},
+		{map[string]string{"max-content": "1MiB", "max-body-size": "2MiB"}, 2 << 20},
+		{map[string]string{"max-body-size": "32KiB"}, 32 << 10}, // less than the content of the profile
+	} {
+		own := map[string]string{"data": Memory}
+		for name, text := range tt.settings {
+			own[name] = text
+		}
+		c, err := Load(Input{Defaults: own})
+		if err != nil || c.MaxBodySize != tt.want {
+			t.Errorf("%v: %d, %v, want %d", tt.settings, c.MaxBodySize, err, tt.want)
+		}
+		if got := int64(c.Sizes().Content); tt.settings["max-body-size"] == "" && got*6 > c.MaxBodySize {
+			t.Errorf("%v: content of %d bytes in a body of %d", tt.settings, got, c.MaxBodySize)
 		}
 	}
 }

@@ -191,7 +191,11 @@ func setTLSNames(c *Config, v value) error {
 func setCORSOrigins(c *Config, v value) error {
 	for text := range strings.SplitSeq(v.text, ",") {
 		text = strings.TrimSpace(text)
-		switch origin, ok := hosts.Origin(text); {
+		origin, ok := hosts.Origin(text)
+		if !ok {
+			origin, ok = hosts.AppOrigin(text)
+		}
+		switch {
 		case text == "":
 		case text == "*": // needs quotes in YAML, so it is not the documented value
 			c.CORSOrigins = append(c.CORSOrigins, AnyOrigin)
@@ -200,7 +204,7 @@ func setCORSOrigins(c *Config, v value) error {
 		case ok:
 			c.CORSOrigins = append(c.CORSOrigins, origin)
 		default:
-			return problem{fmt.Sprintf("%q is not the origin of a web page", clipped(text)), "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000"}
+			return problem{fmt.Sprintf("%q is not the origin of a web page", clipped(text)), "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000; or that of an app: capacitor://localhost,chrome-extension://ID"}
 		}
 	}
 	return nil
@@ -365,9 +369,25 @@ func setMinFreeSpace(c *Config, v value) (err error) {
 	return err
 }
 
+// leastBody is the least --max-body-size that auto stands for, and bodyRest what a message may
+// have beside its content: metadata, names, and the JSON around them.
+const (
+	leastBody = 1 << 20
+	bodyRest  = 64 << 10
+)
+
+// maxEscape is the most bytes that JSON has for a byte of text: \u0000.
+const maxEscape = 6
+
 func setMaxBodySize(c *Config, v value) (err error) {
-	c.MaxBodySize, err = v.size(1)
-	return err
+	c.MaxBodySize = 0
+	if v.text == "auto" { // see deriveBodySize
+		return nil
+	}
+	if c.MaxBodySize, err = v.size(1); err != nil {
+		return bad(v, "is not an allowed size", "write a number from 1 up, with or without a unit: 500MB, 64MiB, 2GiB; or auto")
+	}
+	return nil
 }
 
 func setBodyTimeout(c *Config, v value) (err error) {

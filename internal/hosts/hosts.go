@@ -92,6 +92,19 @@ func Origin(text string) (origin string, ok bool) {
 	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
 }
 
+// AppOrigin returns the origin that an app or an extension with a web view sends, such as
+// capacitor://localhost, ionic://localhost or chrome-extension://ID, in lower case. ok is false
+// if text is not a scheme and a name, for web pages (use Origin) and for schemes that any page
+// can bring about.
+func AppOrigin(text string) (origin string, ok bool) {
+	u, err := url.Parse(text)
+	if err != nil || u.Hostname() == "" || u.Host != u.Hostname() || u.Path != "" || u.User != nil || strings.ContainsAny(text, "?#") ||
+		slices.Contains([]string{"http", "https", "file", "data", "blob", "javascript", "about", "ws", "wss"}, u.Scheme) {
+		return "", false
+	}
+	return strings.ToLower(text), true
+}
+
 // LoopbackOrigin reports whether a web page's origin is on this machine, on any port.
 func LoopbackOrigin(origin string) bool {
 	o, ok := Origin(origin)

@@ -41,6 +41,22 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+func TestAppOrigin(t *testing.T) {
+	for text, want := range map[string]string{
+		"capacitor://localhost": "capacitor://localhost", "Ionic://LocalHost": "ionic://localhost", "tauri://localhost": "tauri://localhost",
+		"chrome-extension://abcdefghijklmnopabcdefghijklmnop":  "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+		"moz-extension://0a1b2c3d-0000-4000-8000-00000000000f": "moz-extension://0a1b2c3d-0000-4000-8000-00000000000f",
+		"https://app.example": "", "http://localhost": "", "null": "", "": "", "*": "", "localhost": "", "capacitor://": "", "capacitor:localhost": "",
+		"capacitor://localhost/": "", "capacitor://localhost/x": "", "capacitor://localhost:80": "", "capacitor://a@localhost": "", "capacitor://localhost?x": "",
+		"file://host": "", "javascript://a": "", "data://a": "", "blob://a": "", "://localhost": "", "1x://localhost": "",
+	} {
+		got, ok := AppOrigin(text)
+		if got != want || ok != (want != "") {
+			t.Errorf("AppOrigin(%q) = %q, %v, want %q", text, got, ok, want)
+		}
+	}
+}
+
 func TestLoopbackOrigin(t *testing.T) {
 	for origin, want := range map[string]bool{
 		"http://localhost:3000": true, "https://127.0.0.1:8443": true, "http://[::1]:1": true, "http://app.localhost": true,

@@ -74,6 +74,9 @@ func (g *pageGuard) allows(origin string, r *http.Request) bool {
 	if (g.dev || slices.Contains(g.allowed, config.LoopbackOrigins)) && hosts.LoopbackOrigin(origin) {
 		return true
 	}
+	if app, ok := hosts.AppOrigin(origin); ok {
+		return slices.Contains(g.allowed, app)
+	}
 	normal, ok := hosts.Origin(origin)
 	if !ok {
 		return false

@@ -177,6 +177,10 @@ func TestAllowedOrigins(t *testing.T) {
 		{"https://app.example", "http://app.example", ""},
 		{"https://app.example", "http://localhost:3000", ""},
 		{"https://app.example,loopback", "http://localhost:3000", "http://localhost:3000"},
+		{"capacitor://localhost,chrome-extension://abcdefghijklmnop", "capacitor://localhost", "capacitor://localhost"},
+		{"capacitor://localhost,chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop", "chrome-extension://abcdefghijklmnop"},
+		{"capacitor://localhost,chrome-extension://abcdefghijklmnop", "chrome-extension://ponmlkjihgfedcba", ""},
+		{"loopback", "ionic://localhost", ""},
 	} {
 		s := start(t, server.Options{Config: settings(t, "cors-origins", tc.origins)})
 		got := s.page(t, pageRequest{method: http.MethodPost, address: s.Endpoint + "/identities?api-version=2023-10-01", host: "chat.example", origin: tc.origin, key: "", body: createUser})
