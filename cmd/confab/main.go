@@ -49,6 +49,7 @@ func newRoot() *cobra.Command {
 	root.SetOut(os.Stdout)
 	root.SetErr(os.Stderr)
 	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelp())
 	root.AddCommand(newServe(), newRun(), newEnv(), newToken(), newUser(), newThread(), newKeys(),
 		newBackup(), newRestore(), newExport(), newImport(), newCheck(),
 		newConfig(), newDoctor(), newHealth(), newTrust(), newBench(), newCompletion(), newVersion(), newProbe())

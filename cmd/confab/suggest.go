@@ -21,6 +21,24 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return suggest(usage(cmd, fmt.Sprintf("there is no command %q", args[0])), nearestCommand(cmd, args[0]))
 }
 
+// newHelp returns the command that prints the help of another one. Unlike cobra's own, it fails
+// for a command that does not exist.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [command]",
+		Short:   "Help about any command",
+		Example: examples("help serve", "help user list"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			found, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(found, rest)
+			}
+			found.InitDefaultHelpFlag()
+			return found.Help()
+		},
+	}
+}
+
 // nearestCommand returns the subcommand that somebody who typed word may have meant, or "".
 func nearestCommand(cmd *cobra.Command, word string) string {
 	cmd.SuggestionsMinimumDistance = 2

@@ -88,7 +88,7 @@ func authorityOf(cmd *cobra.Command, remove bool) (ca *x509.Certificate, path st
 		return nil, "", &failure{what: "there is no local authority in " + tilde(data) + ", so nothing was removed", next: "name the data folder whose authority to remove with --data", cause: err}
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		return nil, "", &failure{what: "there is no local authority in " + tilde(data), next: "the first start makes one: " + programName() + " serve --dev" + client.dataFlag(), cause: err}
+		return nil, "", &failure{what: "there is no local authority in " + tilde(data), next: "the first start makes one: " + programName() + " serve" + client.serveFlags(data), cause: err}
 	}
 	return ca, path, err
 }
