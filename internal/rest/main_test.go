@@ -50,20 +50,23 @@ const resourceID = "11111111-2222-3333-4444-555555555555"
 
 func newFixture(t testing.TB, tweak func(*Options)) *fixture {
 	t.Helper()
-	f := &fixture{clock: &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)}}
-	var err error
-	f.store, err = pebble.Open("store", pebble.Options{FS: vfs.NewMem(), Initial: core.Resource{
-		ID: resourceID, Epoch: "epoch",
-		Keys: [2]core.AccessKeyRow{
-			{Serial: 1, Secret: []byte("the primary key, of 32 bytes....")},
-			{Serial: 1, Secret: []byte("the secondary key, of 32 bytes..")},
-		},
-	}})
+	store, err := pebble.Open("store", pebble.Options{FS: vfs.NewMem(), Initial: engineResource})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { f.store.Close() })
-	f.core, err = core.New(t.Context(), f.store, new(local.Bus), core.Options{Now: f.clock.now})
+	f := newFixtureOn(t, store, tweak)
+	f.store = store
+	return f
+}
+
+// newFixtureOn returns a fixture on a store of any engine, which it closes. The field store
+// is not set.
+func newFixtureOn(t testing.TB, store core.Store, tweak func(*Options)) *fixture {
+	t.Helper()
+	f := &fixture{clock: &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)}}
+	t.Cleanup(func() { store.Close() })
+	var err error
+	f.core, err = core.New(t.Context(), store, new(local.Bus), core.Options{Now: f.clock.now})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/confab-chat/confab/internal/store/postgres"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -34,6 +35,28 @@ var update = flag.Bool("update", false, "rewrite the answers in testdata; read t
 // run to run are written {alice}, {thread1}, {token1}, {cursor1}. Headers that every
 // response has are left out unless the comment has the line "All headers."
 func TestExchanges(t *testing.T) {
+	playAll(t, *update, func(t *testing.T) *fixture { return newFixture(t, nil) })
+}
+
+// TestEnginesPlayTheSameExchanges is TestExchanges on PostgreSQL.
+func TestEnginesPlayTheSameExchanges(t *testing.T) {
+	database := os.Getenv("TEST_POSTGRES_URL")
+	if database == "" {
+		t.Skip("set TEST_POSTGRES_URL to run on PostgreSQL: scripts/postgres -- go test ./internal/rest")
+	}
+	playAll(t, false, func(t *testing.T) *fixture {
+		store, err := postgres.Open(t.Context(), freshDatabase(t, database), postgres.Options{Initial: engineResource})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return newFixtureOn(t, store, nil)
+	})
+}
+
+// playAll plays each file of testdata on a server of its own. With update it writes what the
+// server answers into the files.
+func playAll(t *testing.T, update bool, newFixture func(t *testing.T) *fixture) {
+	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no files in testdata", err)
@@ -45,7 +68,7 @@ func TestExchanges(t *testing.T) {
 				t.Fatal(err)
 			}
 			comment, sections := parseArchive(string(data))
-			p := &play{fixture: newFixture(t, nil), t: t, names: map[string]string{}, values: map[string]string{},
+			p := &play{fixture: newFixture(t), t: t, names: map[string]string{}, values: map[string]string{},
 				all: strings.Contains(comment, "All headers.")}
 			for _, name := range []string{"alice", "bob", "carol"} {
 				id, _ := p.user(t, token.Chat)
@@ -55,12 +78,12 @@ func TestExchanges(t *testing.T) {
 			for _, s := range sections {
 				request, want, _ := strings.Cut(s.data, "---\n")
 				got := p.exchange(s.name, request)
-				if diff := cmp.Diff(want, got); diff != "" && !*update {
+				if diff := cmp.Diff(want, got); diff != "" && !update {
 					t.Errorf("%s (-want +got):\n%s", s.name, diff)
 				}
 				updated += "-- " + s.name + " --\n" + strings.TrimRight(request, "\n") + "\n---\n" + got
 			}
-			if *update {
+			if update {
 				if err := os.WriteFile(file, []byte(updated), 0o644); err != nil {
 					t.Fatal(err)
 				}
