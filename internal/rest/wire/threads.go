@@ -112,10 +112,11 @@ func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	return *p.DeleteThreadAfterDays, core.CheckRetentionDays(*p.DeleteThreadAfterDays)
 }
 
-// retention returns the policy that deletes a thread after days, or nil for 0.
+// retention returns the policy that deletes a thread after days, or the policy none for 0: a
+// thread that never had a policy has that one (docs/contract/chat.md §3.6).
 func retention(days int32) *ChatRetentionPolicy {
 	if days == 0 {
-		return nil
+		return &ChatRetentionPolicy{Kind: policyNone}
 	}
 	return &ChatRetentionPolicy{Kind: policyThreadCreationDate, DeleteThreadAfterDays: &days}
 }
