@@ -28,6 +28,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -396,7 +397,8 @@ func (h *Handler) record(c *call) {
 		slog.String("request", c.id), slog.String("client_request", clip.Text(c.Header.Get("X-Ms-Client-Request-Id"), maxLogged)))
 }
 
-// readBody reads the body of the request.
+// readBody reads the body of the request, without its byte order mark. It fails if the body
+// is compressed.
 func (c *call) readBody() (err error) {
 	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
 	switch {
@@ -405,6 +407,11 @@ func (c *call) readBody() (err error) {
 	case err != nil:
 		return errBody
 	}
+	if message := inbound.RefusedCoding(c.Header); message != "" && len(c.body) > 0 {
+		c.w.Header().Set("Accept-Encoding", inbound.AcceptedCoding)
+		return &refusal{http.StatusUnsupportedMediaType, message}
+	}
+	c.body = inbound.JSON(c.body)
 	return nil
 }
 

@@ -370,6 +370,7 @@ func TestBackupNeedsProof(t *testing.T) {
 		{"no body", "", http.StatusBadRequest, "not an order for a backup"},
 		{"another body", `{"folder":"/tmp"}`, http.StatusBadRequest, "not an order for a backup"},
 		{"a relative path", order("backup", "proof"), http.StatusConflict, "is not an absolute path"},
+		{"a byte order mark", "\ufeff" + order("backup", "proof"), http.StatusConflict, "is not an absolute path"},
 		{"a folder that is not there", order(filepath.Join(data, "none"), "proof"), http.StatusConflict, "does not find the proof"},
 		{"no proof", order(folder(), "proof"), http.StatusConflict, "does not find the proof"},
 		{"an empty proof", order(folder(admin.ProofFile), ""), http.StatusConflict, "does not find the proof"},
@@ -379,6 +380,10 @@ func TestBackupNeedsProof(t *testing.T) {
 		if text := p.want(tc.status, http.MethodPost, "/admin/v1/backup", tc.body, nil); !strings.Contains(text, tc.says) {
 			t.Errorf("%s: %s, want %q", tc.name, text, tc.says)
 		}
+	}
+	status, text := p.send(p.socket, "http://localhost", communication.AccessKey{}, http.MethodPost, "/admin/v1/backup", order("backup", "proof"), "Content-Encoding", "gzip")
+	if status != http.StatusUnsupportedMediaType || !strings.Contains(text, "The Content-Encoding gzip is not supported.") {
+		t.Errorf("a compressed body: %d %s", status, text)
 	}
 	var made admin.Backup
 	to := folder(admin.ProofFile)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/hosts"
+	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/rest"
 )
 
@@ -118,6 +119,10 @@ func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, err
 		if d.method == r.Method {
 			if err := h.checkOrigin(r); err != nil {
 				return 0, nil, err
+			}
+			if message := inbound.RefusedCoding(r.Header); message != "" && r.ContentLength != 0 {
+				w.Header().Set("Accept-Encoding", inbound.AcceptedCoding)
+				return 0, nil, errorf(http.StatusUnsupportedMediaType, "%s", message)
 			}
 			r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 			return d.handler(r)
@@ -259,6 +264,7 @@ func decode(body io.Reader, v any, members string) error {
 	if err != nil {
 		return errorf(http.StatusRequestEntityTooLarge, "the body cannot be read or has more than %d bytes", maxBody)
 	}
+	text = inbound.JSON(text)
 	if !bytes.HasPrefix(bytes.TrimSpace(text), []byte("{")) {
 		return errors.New("the body is not a JSON object")
 	}

@@ -154,6 +154,38 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
+// TestEncodingsOfBodies checks that a compressed body is refused by name, and that a byte order
+// mark is skipped.
+func TestEncodingsOfBodies(t *testing.T) {
+	h := dev.New(dev.Options{Clock: dev.NewClock(time.Now), Faults: dev.NewFaults(operations)})
+	for _, c := range []struct {
+		body, coding string
+		status       int
+		says         string
+	}{
+		{"\ufeff" + `{"advance":"1h"}`, "", 200, `"ahead"`},
+		{`{"advance":"1h"}`, "identity", 200, `"ahead"`},
+		{`{"advance":"1h"}`, "gzip", 415, "The Content-Encoding gzip is not supported."},
+		{"\x1f\x8b", "br", 415, "The Content-Encoding br is not supported."},
+		{"", "gzip", 400, "the body is not a JSON object"},
+		{"\ufeff\ufeff{}", "", 400, "the body is not a JSON object"},
+	} {
+		r := httptest.NewRequest("POST", "http://localhost/dev/clock", strings.NewReader(c.body))
+		r.Header.Set("Content-Type", "application/json")
+		if c.coding != "" {
+			r.Header.Set("Content-Encoding", c.coding)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != c.status || !strings.Contains(w.Body.String(), c.says) {
+			t.Errorf("%q, coding %q: %d %s, want %d with %q", c.body, c.coding, w.Code, w.Body, c.status, c.says)
+		}
+		if got := w.Header().Get("Accept-Encoding"); (got == "identity") != (c.status == 415) {
+			t.Errorf("%q, coding %q: Accept-Encoding %q", c.body, c.coding, got)
+		}
+	}
+}
+
 // FuzzHandler checks that every request body is accepted or refused with a message.
 func FuzzHandler(f *testing.F) {
 	for _, order := range []string{

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
@@ -97,28 +98,41 @@ func (h *Handler) tooLarge(req *request) error {
 
 // decode decodes the JSON request body into *v. It fails if the request has no body.
 func (h *Handler) decode(req *request, v any) error {
-	if err := h.readBody(req); err != nil {
+	text, err := h.readText(req)
+	if err != nil {
 		return err
 	}
-	if len(req.body) == 0 {
+	if len(text) == 0 {
 		return &wire.Error{Reason: "is required"}
 	}
-	return h.decodeOptional(req, v)
+	return wire.Decode(text, v, req.version)
 }
 
 // decodeOptional decodes the JSON request body into *v. It leaves *v unchanged if the
 // request has no body (docs/contract/identity.md §1 rule 3).
 func (h *Handler) decodeOptional(req *request, v any) error {
-	if err := h.readBody(req); err != nil {
+	text, err := h.readText(req)
+	if err != nil || len(text) == 0 {
 		return err
 	}
-	if len(req.body) == 0 {
-		return nil
+	return wire.Decode(text, v, req.version)
+}
+
+// readText reads the request body and returns its JSON text, without a byte order mark, or
+// nothing if the request has no body. It fails with a 415 if the body is compressed or is not
+// JSON by its Content-Type.
+func (h *Handler) readText(req *request) ([]byte, error) {
+	if err := h.readBody(req); err != nil || len(req.body) == 0 {
+		return nil, err
+	}
+	if message := inbound.RefusedCoding(req.Header); message != "" {
+		req.w.Header().Set("Accept-Encoding", inbound.AcceptedCoding)
+		return nil, &core.Error{Code: codeMediaType, Target: "Content-Encoding", Message: message}
 	}
 	if !isJSON(req.Header.Get("Content-Type")) {
-		return &core.Error{Code: codeMediaType, Target: "Content-Type", Message: "The Content-Type must be application/json."}
+		return nil, &core.Error{Code: codeMediaType, Target: "Content-Type", Message: "The Content-Type must be application/json."}
 	}
-	return wire.Decode(req.body, v, req.version)
+	return inbound.JSON(req.body), nil
 }
 
 // isJSON reports whether a Content-Type means JSON in UTF-8; an empty one does.

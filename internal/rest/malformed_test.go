@@ -258,7 +258,7 @@ func (m *malformer) bodies(s schema, base any, emit func(what, body string)) {
 	for _, body := range []string{
 		good + "}", good + good, good + ",", good + "null", `{"x":` + strings.Repeat("[", 100) + strings.Repeat("]", 100) + `}`,
 		`{"x":` + strings.Repeat(`{"x":`, 100) + "1" + strings.Repeat("}", 101), `{"` + "\xff" + `":1}`, `{"\ud800":1}`, `{"a\u0000":1}`,
-		`{"x":"` + strings.Repeat("a", testMaxBody) + `"}`, strings.Repeat(" ", testMaxBody) + good, "\ufeff" + good,
+		`{"x":"` + strings.Repeat("a", testMaxBody) + `"}`, strings.Repeat(" ", testMaxBody) + good, "\ufeff\ufeff" + good, " \ufeff" + good,
 		`{x:1}`, `{"x":1,}`, `{,}`, `{"x"}`, `{"x":}`, `{"x":01}`, `{"x":.5}`, `{"x":+1}`, `{"x":0x1}`, `{"x":NaN}`, `{"x":'a'}`, "// no\n" + good, "a=b",
 	} {
 		emit("whole body", body)
@@ -294,7 +294,7 @@ func (m *malformer) wrong(path string, s schema, base any, emit func(path string
 		bad(`5`, `-1.5`, `1e3`, `true`, `false`, `[]`, `{}`, `["x"]`, `{"a":"b"}`,
 			`"\ud800"`, `"\udc00x"`, `"a\u0000"`, `"\x"`, `"\u12"`, "\"a\xff\"", "\"a\nb\"", "\"\x00\"", `"`+strings.Repeat("x", testMaxBody)+`"`)
 		if s.Format == "date-time" {
-			bad(`""`, `"noon"`, `"2021-02-30T00:00:00Z"`, `"2021-09-07"`, `"2021-09-07T21:44:01"`, `"1969-12-31T23:59:59Z"`, `"10000-01-01T00:00:00Z"`, `"1631051041"`)
+			bad(`""`, `"noon"`, `"2021-02-30T00:00:00Z"`, `"2021-09-07"`, `"2021-09-07T21:44:01"`, `"2021-09-07 21:44:01z"`, `"10000-01-01T00:00:00Z"`, `"1631051041"`)
 		}
 		if s.Enum != nil && !strings.HasSuffix(name, "/CommunicationIdentifierModelKind") { // the server ignores that kind and looks at the other members
 			bad(`"participantAdded"`, `"TEXT"`, `" "`)
@@ -347,8 +347,8 @@ var badIDs = []string{
 var badQueries = map[string][]string{
 	"maxPageSize": {"", "0", "-1", "x", "1.5", "1e1", "0x10", "+-1", "%20", "1%202", "%00", "%ff", "10000000000000000000000", "null", "[]", "1,2", "%E2%91%A0"},
 	"skip":        {"", "-1", "x", "1.5", "1e1", "0x10", "--1", "%20", "1%202", "%00", "%ff", "10000000000000000000000", "null", "[]"},
-	"startTime": {"", "x", "noon", "5", "1631051041", "2021-09-07", "2021-02-30T00:00:00Z", "2021-09-07T25:00:00Z", "2021-09-07T00:00:00", "1969-12-31T23:59:59Z", "10000-01-01T00:00:00Z",
-		"9999-12-31T23:59:59-12:00", "%00", "%ff", "null", "1/1/1960%2012:00:00%20AM%20%2B00:00", "1/32/1970%2012:00:00%20AM%20%2B00:00"},
+	"startTime": {"", "x", "noon", "5", "1631051041", "2021-09-07", "2021-02-30T00:00:00Z", "2021-09-07T25:00:00Z", "2021-09-07T00:00:00", "2021-09-07%2000:00:00z", "10000-01-01T00:00:00Z",
+		"9999-12-31T23:59:59-12:00", "%00", "%ff", "null", "1/1/10000%2012:00:00%20AM%20%2B00:00", "1/32/1970%2012:00:00%20AM%20%2B00:00"},
 	"syncState": {"", "x", "zz", "00", "0000000000000000", strings.Repeat("00", 24), strings.Repeat("ff", 24), strings.Repeat("00", 60), "%00", "%ff", "null", strings.Repeat("ab", 3000)},
 }
 
@@ -402,7 +402,7 @@ func (m *malformer) versions(good variant, emit func(variant)) {
 		v.name, v.query, v.oldForm = "api-version "+name, "api-version="+name, false
 		emit(v)
 	}
-	for _, query := range []string{"", "api_version=2021-09-07", "API-VERSION=2021-09-07", "api-version", good.query + ";", "a;b&" + good.query, "%zz&" + good.query,
+	for _, query := range []string{"", "api_version=2021-09-07", "API-VERSION=2021-09-08", "api-version", good.query + ";", "a;b&" + good.query, "%zz&" + good.query,
 		good.query + "&a=%", good.query + "&%g0=1", "api-version=x&" + good.query} {
 		v := good
 		v.name, v.query, v.oldForm = "query "+query, query, false

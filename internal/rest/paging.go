@@ -24,22 +24,22 @@ const (
 )
 
 // messagesPage reads the query parameters of a list of messages (docs/contract/chat.md
-// §5.1). A syncState, which says where the list continues, overrides startTime. It
-// fails for an invalid parameter, even for an overridden startTime.
+// §5.1). Beside a syncState, which says where the list continues and from which time on, a
+// startTime is ignored, whatever its value is. messagesPage fails for other invalid
+// parameters.
 func (req *request) messagesPage() (page core.ListMessages, err error) {
 	if page.Limit, err = req.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
 		return page, err
 	}
-	if page.Since, err = req.startTime(); err != nil {
+	if !req.query.Has("syncState") {
+		page.Since, err = req.startTime()
 		return page, err
 	}
-	if req.query.Has("syncState") {
-		c, ok := parseCursor(req.thread, req.query.Get("syncState"))
-		if !ok {
-			return page, errCursor
-		}
-		page.Before, page.Since = c.before, c.since
+	c, ok := parseCursor(req.thread, req.query.Get("syncState"))
+	if !ok {
+		return page, errCursor
 	}
+	page.Before, page.Since = c.before, c.since
 	return page, nil
 }
 
@@ -55,22 +55,20 @@ func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string 
 
 // threadsPage reads the query parameters of a list of threads (docs/contract/chat.md
 // §3.2): the entry before which the page begins, the earliest time, and the page size.
-// A syncState, which says where the list continues, overrides startTime.
+// Beside a syncState a startTime is ignored, as in messagesPage.
 func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
 	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return before, 0, 0, err
 	}
-	if since, err = req.startTime(); err != nil {
-		return before, 0, 0, err
+	if !req.query.Has("syncState") {
+		since, err = req.startTime()
+		return before, since, limit, err
 	}
-	if req.query.Has("syncState") {
-		c, ok := parseThreadsCursor(req.caller, req.query.Get("syncState"))
-		if !ok {
-			return before, 0, 0, errCursor
-		}
-		before, since = c.before, c.since
+	c, ok := parseThreadsCursor(req.caller, req.query.Get("syncState"))
+	if !ok {
+		return before, 0, 0, errCursor
 	}
-	return before, since, limit, nil
+	return c.before, c.since, limit, nil
 }
 
 // nextThreadsLink returns the link to the page of threads after the entry last. As was
@@ -141,7 +139,8 @@ func (req *request) pageSize(standard, bound int) (int, error) {
 }
 
 // startTime returns the startTime parameter in epoch milliseconds, or 0 if the request
-// has none. It accepts RFC 3339 and the .NET format that links to a next page have.
+// has none or one before 1970. It accepts RFC 3339 and the .NET format that links to a next
+// page have.
 func (req *request) startTime() (int64, error) {
 	if !req.query.Has("startTime") {
 		return 0, nil

@@ -9,6 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -232,6 +233,10 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 	return params, true
 }
 
+// parameters are the query parameters of all routes. Their names match without case, as they
+// do in ASP.NET (docs/contract/chat.md §1).
+var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "syncState"}
+
 // findRoute sets the request's query, api-version and route. It fails if the path does
 // not have the method at all or not at the api-version (docs/contract/api-versions.md
 // §7).
@@ -240,7 +245,7 @@ func (h *Handler) findRoute(req *request) error {
 		return &core.Error{Code: codeMethod, Message: "The method " + clip.Text(req.Method, maxEcho) + " is not allowed here; the path has " + req.path.allow + "."}
 	}
 	var err error
-	if req.query, err = url.ParseQuery(req.URL.RawQuery); err != nil {
+	if req.query, err = inbound.Query(req.URL.RawQuery, parameters...); err != nil {
 		return core.Invalid("query", "The query string is malformed.")
 	}
 	name := req.query.Get("api-version")

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -23,6 +22,7 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/requests"
+	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/limits"
 )
 
@@ -199,10 +199,10 @@ func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway
 	return k, s, nil
 }
 
-// parameters returns the threads and the text of the cursor that a request has. It fails
-// with a *requests.Refusal.
+// parameters returns the threads and the text of the cursor that a request has. The names of
+// both parameters match without case, as on all routes. It fails with a *requests.Refusal.
 func parameters(r *http.Request) (threads []string, cursor string, _ error) {
-	query, err := url.ParseQuery(r.URL.RawQuery)
+	query, err := inbound.Query(r.URL.RawQuery, "threads", "cursor")
 	if err != nil {
 		return nil, "", requests.BadRequest("query: it is not well formed")
 	}

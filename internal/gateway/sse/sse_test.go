@@ -202,7 +202,9 @@ func TestThreads(t *testing.T) {
 			t.Errorf("got %s", m.data)
 		}
 		h.open(ann, "?threads="+one+","+one+"&cursor="+m.id)
+		h.open(ann, "?Threads="+one+"&CURSOR="+m.id) // names of parameters match without case
 		h.refused(400, "of another user or of other threads", h.request("GET", h.token(ann, token.Chat), "?cursor="+m.id))
+		h.refused(400, "of another user or of other threads", h.request("GET", h.token(ann, token.Chat), "?Cursor="+m.id))
 	})
 }
 

@@ -134,7 +134,7 @@ func (h *Handler) allocate(req *request) error {
 	if err != nil {
 		return err
 	}
-	id := req.URL.Query().Get("epid")
+	id := req.query().Get("epid")
 	if id == "" {
 		// Unverified: whether native clients name an endpoint.
 		id = requests.RandomText(16)
@@ -193,7 +193,7 @@ type allocation struct {
 // (docs/contract/realtime.md §4). Old clients send no token here: the parameters suffice. A
 // token that is sent must be of the same user.
 func (h *Handler) handshake(req *request) error {
-	q := req.URL.Query()
+	q := req.query()
 	at, err := h.hub.At(req.Context())
 	if err != nil {
 		return refused(err)

@@ -422,6 +422,7 @@ func TestRegistrations(t *testing.T) {
 	}{
 		{ann.token, body("tab", a.SURL), 202},
 		{ann.token, `{"registrationId":"tab"}`, 202},
+		{ann.token, "\ufeff" + body("tab", a.SURL), 202},
 		{bob.token, body("tab", a.SURL), 403},
 		{ann.token, body("tab", "https://elsewhere.example/x"), 403},
 		{ann.token, body("tab", "%zz"), 400},
@@ -436,8 +437,31 @@ func TestRegistrations(t *testing.T) {
 			t.Errorf("register %.80s: %s %s, want %d", c.body, resp.Status, text, c.want)
 		}
 	}
+	resp, text := h.do("POST", "/v3/registrations", ann.token, body("tab", a.SURL), "Content-Encoding", "gzip")
+	if resp.StatusCode != 415 || !strings.Contains(text, "The Content-Encoding gzip is not supported.") || resp.Header.Get("Accept-Encoding") != "identity" {
+		t.Errorf("register with a compressed body: %s %s", resp.Status, text)
+	}
 	if resp, _ := h.do("DELETE", "/v3/registrations/tab", "x", ""); resp.StatusCode != 401 {
 		t.Errorf("unregister with another token: %s", resp.Status)
+	}
+}
+
+// TestNamesOfParameters allocates a socket and makes the handshake with names of parameters in
+// another case.
+func TestNamesOfParameters(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	resp, body := h.do("POST", "/v4/a?EPID=tab", ann.token, "")
+	a := allocation{epid: "tab"}
+	if err := json.Unmarshal([]byte(body), &a); err != nil {
+		t.Fatalf("allocate: %s %s, %v", resp.Status, body, err)
+	}
+	query := strings.NewReplacer("sig=", "SIG=", "sr=", "Sr=", "&epid=", "&Epid=").Replace(a.query())
+	if resp, body := h.do("GET", "/socket.io/1/?"+query, "", ""); resp.StatusCode != 200 { // the endpoint must be the one of the allocation
+		t.Errorf("handshake: %s %s", resp.Status, body)
+	}
+	if resp, _ := h.do("GET", "/socket.io/1/?"+strings.Replace(query, "Epid=tab", "Epid=other", 1), "", ""); resp.StatusCode != 401 {
+		t.Errorf("handshake for another endpoint: %s, want 401", resp.Status)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -22,6 +23,7 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/requests"
+	"github.com/confab-chat/confab/internal/inbound"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/token"
 )
@@ -356,14 +358,26 @@ func (h *Handler) refuse(req *request, err error) {
 	req.respond(r.Status, "application/json; charset=utf-8", body)
 }
 
+// query returns the query parameters of a request, without those that are malformed. The
+// names of the parameters that the handler reads match without case, as on all routes.
+func (req *request) query() url.Values {
+	q, _ := inbound.Query(req.URL.RawQuery, "epid", "sig", "sr")
+	return q
+}
+
 // readBody returns the body of a request. It fails if the body is longer than maxFrame or
-// does not arrive in time.
+// does not arrive in time, and with a *refusal of status 415 if it is compressed.
 func (req *request) readBody() ([]byte, error) {
 	b, err := io.ReadAll(http.MaxBytesReader(req.w, req.Body, maxFrame))
-	if err == nil {
-		gateway.UnlimitBody(req.w, req.Request)
+	if err != nil {
+		return b, err
 	}
-	return b, err
+	gateway.UnlimitBody(req.w, req.Request)
+	if message := inbound.RefusedCoding(req.Header); message != "" && len(b) > 0 {
+		req.w.Header().Set("Accept-Encoding", inbound.AcceptedCoding)
+		return nil, &refusal{Status: http.StatusUnsupportedMediaType, Message: message}
+	}
+	return b, nil
 }
 
 // respond writes a response.

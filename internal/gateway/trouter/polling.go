@@ -1,6 +1,7 @@
 package trouter
 
 import (
+	"errors"
 	"net/http"
 	"os"
 	"sync"
@@ -168,6 +169,9 @@ func (p *poll) answer(req *request, b []byte) error {
 // post handles the packets that a client sends.
 func (p *poll) post(req *request) error {
 	b, err := req.readBody()
+	if errors.As(err, new(*refusal)) {
+		return err
+	}
 	if err != nil {
 		p.socket.session.End(gateway.Hostile)
 		return &refusal{Status: http.StatusRequestEntityTooLarge, Message: "the packets are too long or did not arrive"}

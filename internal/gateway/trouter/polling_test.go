@@ -48,6 +48,22 @@ func (h *house) poller(u person, epid string) *poller {
 	return p
 }
 
+// TestPollingCompressed posts compressed packets: they are refused, and the transport goes on.
+func TestPollingCompressed(t *testing.T) {
+	h := newHouse(t, nil)
+	ann := h.person()
+	thread := h.thread("plans", ann)
+	p := h.poller(ann, "tab")
+	resp, text := h.do("POST", p.path+"&t=1", "", "0::", "Content-Type", "text/plain;charset=UTF-8", "Content-Encoding", "gzip")
+	if resp.StatusCode != 415 || !strings.Contains(text, "The Content-Encoding gzip is not supported.") || resp.Header.Get("Accept-Encoding") != "identity" {
+		t.Errorf("compressed packets: %s %s", resp.Status, text)
+	}
+	h.send(ann, thread, "still here")
+	if got := p.get(); len(got) != 1 || noticeOf(t, got[0]).field("messageBody") != "still here" {
+		t.Errorf("afterwards: %q", got)
+	}
+}
+
 // TestPolling makes the whole exchange over long polls: events one and several at a time,
 // answers one and several at a time, a 504, an unanswered event on the next transport, and
 // the end.

@@ -2,10 +2,13 @@ package trouter
 
 import (
 	"encoding/json"
-	"github.com/confab-chat/confab/internal/gateway/requests"
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
+
+	"github.com/confab-chat/confab/internal/gateway/requests"
+	"github.com/confab-chat/confab/internal/inbound"
 )
 
 // registration is the body of a registration, as far as it matters here
@@ -28,8 +31,11 @@ func (h *Handler) register(req *request) error {
 	}
 	var r registration
 	b, err := req.readBody()
+	if errors.As(err, new(*refusal)) {
+		return err
+	}
 	if err == nil {
-		err = json.Unmarshal(b, &r)
+		err = json.Unmarshal(inbound.JSON(b), &r)
 	}
 	if err != nil || r.ID == "" || !validEndpoint(r.ID) {
 		return requests.BadRequest("not a registration")

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"reflect"
+	"strings"
 	"time"
 )
 
@@ -15,32 +16,46 @@ var maxTime = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 var (
 	errNotDate   = errors.New("must be a date such as 2021-09-07T21:44:01Z")
-	errDateRange = errors.New("must be a date from 1970 to 9999")
+	errDateRange = errors.New("must be a date before the year 10000")
 )
 
-// ParseTime parses an RFC 3339 date with any fraction and offset. It fails unless the
-// date is from 1970 to 9999; see TimeOf for the year 1.
+// ParseTime parses an RFC 3339 date with any fraction and offset. Like RFC 3339, it takes t
+// and z in either case and the second 60 of a leap second. It fails for a date after 9999;
+// see TimeOf for dates before 1970.
 func ParseTime(s string) (Time, error) {
+	s = strings.ToUpper(s) // an RFC 3339 date has no letters but T and Z
 	t, err := time.Parse(time.RFC3339, s)
 	if err != nil {
-		return 0, errNotDate
+		var leap bool
+		if t, leap = parseLeapSecond(s); !leap {
+			return 0, errNotDate
+		}
 	}
 	return TimeOf(t)
 }
 
-// TimeOf converts t to epoch milliseconds. It fails unless t is from 1970 to 9999 or the
-// zero time.Time, for which it returns 0.
-//
-// Unverified: the zero time.Time is .NET's DateTime.MinValue, which many programs with
-// the official SDK send to request the whole history.
-func TimeOf(t time.Time) (Time, error) {
-	if t.IsZero() {
-		return 0, nil
+// parseLeapSecond parses a date whose second is 60, such as 2016-12-31T23:59:60Z, as the
+// second after it, because the clocks of computers have no leap seconds. It returns false
+// unless the minute is the last one of a day in UTC, in which leap seconds are inserted.
+func parseLeapSecond(s string) (t time.Time, ok bool) {
+	const minute = len("2016-12-31T23:59")
+	if len(s) < minute || !strings.HasPrefix(s[minute:], ":60") {
+		return time.Time{}, false
 	}
-	if t.Unix() < 0 || !t.Before(maxTime) {
+	t, err := time.Parse(time.RFC3339, s[:minute]+":59"+s[minute+len(":60"):])
+	u := t.UTC()
+	return t.Add(time.Second), err == nil && u.Hour() == 23 && u.Minute() == 59
+}
+
+// TimeOf converts t to epoch milliseconds. It returns 0 for a date before 1970: programs ask
+// for the whole history with dates such as 1900-01-01 and .NET's DateTime.MinValue, which is
+// in the year 1, and nothing here is older than 1970 (docs/contract/chat.md §2). TimeOf fails
+// for a date after 9999.
+func TimeOf(t time.Time) (Time, error) {
+	if !t.Before(maxTime) {
 		return 0, errDateRange
 	}
-	return Time(t.UnixMilli()), nil
+	return Time(max(0, t.UnixMilli())), nil
 }
 
 func encodeTime(dst []byte, v reflect.Value) []byte {
