@@ -66,6 +66,7 @@ var (
 	errNotParticipant  = Forbid("not a participant")
 	errNotSender       = Forbid("not the sender of the message")
 	errThreadNotFound  = &Error{Code: NotFound, Message: "The specified thread id was not found."}
+	ErrUnknownThread   = &Error{Code: NotFound, Message: errThreadNotFound.Message}                 // the caller was never in it; see Service.exists
 	errMessageNotFound = &Error{Code: NotFound, Message: "The specified message id was not found."} // Unverified: only its status is guessed in the contract.
 	errUserDeleted     = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted"}
 	errLeaving         = &Error{Code: Unauthorized, Message: "the user was deleted", Reason: "user deleted: it may delete only threads that it has created or is alone in"}

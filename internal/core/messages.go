@@ -95,7 +95,7 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	// It runs first on cached rows, so that strangers are refused before the work.
 	content := sync.OnceValues(func() (string, error) { return s.stored(cmd.Kind, cmd.Content) })
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
-		t, err := s.live(rows, thread)
+		t, err := s.live(rows, caller, thread)
 		if err != nil {
 			return nil, err
 		}
@@ -313,7 +313,7 @@ func (s *Service) messages(ctx context.Context, q MessagesQuery) (MessagesPage, 
 	if err != nil {
 		return MessagesPage{}, fmt.Errorf("read messages of %s: %w", q.Thread, err)
 	}
-	if err := cmp.Or(s.exists(&page.Head), mayRead(page.Member)); err != nil {
+	if err := cmp.Or(s.exists(&page.Head, page.Member), mayRead(page.Member)); err != nil {
 		return MessagesPage{}, err
 	}
 	return page, nil

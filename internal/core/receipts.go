@@ -35,7 +35,7 @@ func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip,
 	if err != nil {
 		return nil, 0, fmt.Errorf("list receipts of %s: %w", thread, err)
 	}
-	if err := cmp.Or(s.exists(&page.Head), participates(page.Member)); err != nil {
+	if err := cmp.Or(s.exists(&page.Head, page.Member), participates(page.Member)); err != nil {
 		return nil, 0, err
 	}
 	rs, next = cutPage(page.Receipts, skip, limit, (*Receipt).size)

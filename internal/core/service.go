@@ -183,9 +183,8 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 }
 
 // changeThread commits the Change that decide returns for a thread, and returns the
-// outcome. decide gets the thread and the caller's row in it. changeThread fails with
-// 404 if the thread does not exist, was deleted or has expired, and with 403 if the
-// caller is not in it.
+// outcome. decide gets the thread and the caller's row in it. changeThread fails as
+// joinedThread does.
 func (s *Service) changeThread(ctx context.Context, caller, id string, decide func(Rows, *Thread, *Member) (*Change, error)) (*Outcome, error) {
 	return s.change(ctx, func(rows Rows) (*Change, error) {
 		t, me, err := s.joinedThread(rows, caller, id)
@@ -208,24 +207,24 @@ func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) 
 	return c, err
 }
 
-// live returns a thread. It fails with 404 if the thread does not exist, was deleted
+// live returns a thread. It fails as exists does if the thread does not exist, was deleted
 // or has expired.
-func (s *Service) live(rows Rows, id string) (*Thread, error) {
+func (s *Service) live(rows Rows, caller, id string) (*Thread, error) {
 	t, err := rows.Thread(id)
 	if err == nil && t == nil {
-		err = errThreadNotFound
+		err = ErrUnknownThread
 	}
 	if err == nil {
-		err = s.exists(&t.Head)
+		err = s.exists(&t.Head, t.Member(caller))
 	}
 	return t, err
 }
 
 // joinedThread returns a thread that the caller is in, and the caller's row in it. It
-// fails with 404 if the thread does not exist, was deleted or has expired, and with 403
-// if the caller is not in it.
+// fails as exists does if the thread does not exist, was deleted or has expired, and with
+// 403 if the caller is not in it.
 func (s *Service) joinedThread(rows Rows, caller, id string) (*Thread, *Member, error) {
-	t, err := s.live(rows, id)
+	t, err := s.live(rows, caller, id)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -266,15 +265,21 @@ func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 	if err != nil {
 		return v, fmt.Errorf("load thread %s: %w", id, err)
 	}
-	return v, cmp.Or(s.exists(&v.Head), participates(v.Member))
+	return v, cmp.Or(s.exists(&v.Head, v.Member), participates(v.Member))
 }
 
-// exists fails with 404 if the thread does not exist, was deleted or has expired.
-func (s *Service) exists(h *Head) error {
-	if h.Revision == 0 || h.DeletedOn != 0 || h.expired(s.now().UnixMilli()) {
+// exists fails with 404 if the thread does not exist, was deleted or has expired. The error
+// is ErrUnknownThread for a caller who is not told that there was such a thread: one who is
+// not and was not in it. m is the caller's row, or nil.
+func (s *Service) exists(h *Head, m *Member) error {
+	switch {
+	case h.Revision != 0 && h.DeletedOn == 0 && !h.expired(s.now().UnixMilli()):
+		return nil
+	case mayRead(m) != nil:
+		return ErrUnknownThread
+	default:
 		return errThreadNotFound
 	}
-	return nil
 }
 
 // threadAt returns the thread of a view with all members, read at the same time as the

@@ -213,7 +213,7 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperti
 // neither deleted nor expired. It may use outdated cached rows, and returns false on any
 // error. Use it only to decide whether a request counts towards the thread's rate limit.
 func (s *Service) Participates(ctx context.Context, caller, id string) bool {
-	t, err := s.live(&storedRows{Service: s, ctx: ctx}, id)
+	t, err := s.live(&storedRows{Service: s, ctx: ctx}, caller, id)
 	return err == nil && participates(t.Member(caller)) == nil
 }
 
@@ -237,7 +237,7 @@ func (s *Service) InspectMessages(ctx context.Context, id string, before uint64,
 	if err != nil {
 		return MessagesPage{}, err
 	}
-	if err := s.exists(&page.Head); err != nil {
+	if err := s.exists(&page.Head, nil); err != nil {
 		return MessagesPage{}, err
 	}
 	return page, nil

@@ -67,6 +67,9 @@ const retryAfter = time.Second
 // log, and not into the response.
 func (h *Handler) refuse(req *request, err error) response {
 	e := errorOf(req.api, err)
+	if errors.Is(err, core.ErrUnknownThread) && hidesThreads.Has(req.version) {
+		e = core.Forbid("no such thread")
+	}
 	status := cmp.Or(req.fault.Status, statuses[e.Code])
 	if status == 0 {
 		e, status = errInternal, http.StatusInternalServerError
@@ -104,6 +107,11 @@ func (h *Handler) logCause(req *request, status int, err error) {
 		"client_request", logged(req.Header.Get("X-Ms-Client-Request-Id")),
 		"method", logged(req.Method), "path", logged(req.URL.EscapedPath()), "status", status, "error", err)
 }
+
+// hidesThreads has the api-version at which a thread that does not exist is refused like one
+// that the caller is not in: with 403, as was recorded for getting a thread
+// (docs/contract/chat.md §7.2). Unverified: that all operations do so.
+var hidesThreads = apiver.Span{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}
 
 // errorOf converts err to a core.Error. It returns errInternal for an error of a type
 // that it does not know.
