@@ -104,9 +104,12 @@ def test_a_thread_that_never_was_is_not_found(alice, operation, wire):
     assert len(wire.requests) == 1
 
 
-def test_a_deleted_thread_is_not_found(alice, thread, operation):
-    # Unverified: no request after a deletion was recorded.
+def test_a_deleted_thread_is_not_found(alice, thread, name, operation):
+    # Unverified: no request after a deletion was recorded. Microsoft's own suites delete a thread twice.
     alice.chat.delete_chat_thread(thread.thread_id)
+    if name == "delete_chat_thread":
+        operation(alice.chat, thread)
+        return
     with pytest.raises(ResourceNotFoundError) as raised:
         operation(alice.chat, thread)
     assert_chat_refused(raised, ResourceNotFoundError, 404, "NotFound", NO_THREAD)

@@ -165,11 +165,15 @@ def test_a_deleted_thread_stays_in_the_list_and_answers_nothing(alice, thread):
         lambda: thread.send_message("hello"),
         lambda: list(thread.list_messages()),
         lambda: list(thread.list_participants()),
-        lambda: alice.chat.delete_chat_thread(thread.thread_id),
     ):
         with pytest.raises(ResourceNotFoundError) as raised:
             call()
         assert_refused(raised, ResourceNotFoundError, 404, "NotFound", "The specified thread id was not found.")
+
+
+def test_deleting_a_thread_twice_succeeds_both_times(alice, thread):
+    alice.chat.delete_chat_thread(thread.thread_id)
+    alice.chat.delete_chat_thread(thread.thread_id)
 
 
 def test_get_chat_thread_answers_in_the_words_of_preview4(alice, thread, wire):

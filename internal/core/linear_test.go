@@ -95,6 +95,8 @@ func (s threadState) find(label string) (text string, ok bool) {
 func (s threadState) step(op threadOp) (threadOut, threadState) {
 	refuse := func(c core.Code) (threadOut, threadState) { return threadOut{refusal: c}, s }
 	switch {
+	case s.deleted && op.kind == "end" && (s.has(op.who) || strings.Contains("\n"+s.history, "\n-"+op.who+"#")):
+		return threadOut{}, s // deleted before, and the user is or was in it
 	case s.deleted:
 		return refuse(core.NotFound)
 	case !s.has(op.who) && op.kind == "read":

@@ -320,10 +320,24 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 // DeleteThread deletes a thread with its messages and receipts. The caller must be a
 // participant (docs/contract/chat.md §3.5). The participants' lists keep the thread, marked
 // as deleted. A caller who was deleted may delete only a thread that it has created or in
-// which it is alone; others fail with 401. Unverified: which users may delete a thread, and
-// that every operation answers 404 afterwards.
+// which it is alone; others fail with 401.
+//
+// DeleteThread does nothing if the thread was deleted before or has expired, and the caller
+// was ever in it. Deleted threads keep their head and their members, so this does not end.
+// Unverified: which users may delete a thread, and that every other operation, and a
+// stranger's DeleteThread, answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
-	_, err := s.changeThread(ctx, caller, id, func(rows Rows, t *Thread, _ *Member) (*Change, error) {
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := s.live(rows, caller, id)
+		if err == errThreadNotFound {
+			return changeOf(t), nil
+		}
+		if err == nil {
+			_, err = participant(t, caller)
+		}
+		if err != nil {
+			return nil, err
+		}
 		users, err := rows.Users(caller)
 		if err != nil {
 			return nil, err

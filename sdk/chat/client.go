@@ -221,9 +221,8 @@ func (c *Client) NewListThreadsPager(options *ListThreadsOptions) *Pager[ThreadI
 // DeleteThread deletes a thread with all its messages, for all its participants
 // (docs/contract/chat.md §3.5).
 //
-// Temporary failures are retried. If an attempt deletes the thread but its response is lost, the
-// retry finds no thread: after a network failure, communication.ErrNotFound can mean that this call
-// deleted the thread.
+// Temporary failures are retried: deleting a thread again is not an error for a user that is or was
+// in it.
 func (c *Client) DeleteThread(ctx context.Context, id string) error {
 	const operation = "delete thread"
 	path, err := threadPath(operation, id)
