@@ -47,6 +47,38 @@ func TestHostileHTML(t *testing.T) {
 	}
 }
 
+// TestQuotationMarksStayAsTheyWereSent checks that HTML without anything to remove is stored
+// as it was sent: its quotation marks and apostrophes cost one byte each, so that a message
+// which is as long as the service allows can be edited to the same text.
+func TestQuotationMarksStayAsTheyWereSent(t *testing.T) {
+	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Content: 28_000}})
+	ann := h.user(t)
+	thread := h.thread(t, ann)
+	for _, content := range []string{`it's "ok"`, `<p title="it's">"</p>'`, strings.Repeat("'", 28_000), strings.Repeat(`"`, 28_000)} {
+		id, err := h.SendMessage(t.Context(), ann, thread, core.SendMessage{Kind: core.HTML, Content: content})
+		if err != nil {
+			t.Errorf("send %.20q: %v", content, err)
+			continue
+		}
+		if m, err := h.Message(t.Context(), ann, thread, id); err != nil || m.Content != content {
+			t.Errorf("%.20q comes back as %.20q, %v", content, m.Content, err)
+		}
+		edited := content[1:] + content[:1]
+		if err := h.UpdateMessage(t.Context(), ann, thread, id, core.UpdateMessage{Content: &content}); err != nil {
+			t.Errorf("edit %.20q to itself: %v", content, err)
+		}
+		if strings.Contains(content, "<") {
+			continue
+		}
+		if err := h.UpdateMessage(t.Context(), ann, thread, id, core.UpdateMessage{Content: &edited}); err != nil {
+			t.Errorf("edit %.20q to %.20q: %v", content, edited, err)
+		}
+		if m, err := h.Message(t.Context(), ann, thread, id); err != nil || m.Content != edited {
+			t.Errorf("edited, %.20q comes back as %.20q, %v", edited, m.Content, err)
+		}
+	}
+}
+
 // hostileHTML returns the messages in testdata/hostile.html.txt.
 func hostileHTML(t testing.TB) (inputs []string) {
 	t.Helper()
