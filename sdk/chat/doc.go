@@ -149,7 +149,8 @@
 // events, the program receives a Gap.
 //
 // Events are a part of Confab. The real service has no such stream for servers, and Events returns
-// ErrNoEventStream there: poll for new messages with ListMessages and StartTime.
+// ErrNoEventStream there. ThreadClient.MessagesSince is for polling, with every service: it returns
+// each new message of a thread once, oldest first.
 //
 // # Versions
 //

@@ -263,7 +263,8 @@ func (UnknownEvent) isEvent()            {}
 // The errors with which [Client.Events] ends, besides refusals of the token and of the cursor.
 var (
 	// ErrNoEventStream means that the service has no event stream. The real service has none, and
-	// neither has a Confab server that is too old.
+	// neither has a Confab server that is too old. Events does not poll instead: a program that
+	// needs to work there calls [ThreadClient.MessagesSince] for each thread, as often as it likes.
 	ErrNoEventStream = errors.New("this service has no event stream")
 	// ErrUserDeleted means that the user was deleted.
 	ErrUserDeleted = errors.New("the user was deleted")

@@ -153,6 +153,35 @@ func ExampleThreadClient_NewListMessagesPager() {
 	// 1 messages
 }
 
+// Poll for new messages. The response is written by hand: somebody has edited the message 1000, which
+// the program has handled before, and two messages are new.
+func ExampleThreadClient_MessagesSince() {
+	thread := newThread(writtenService(recorded.Exchange{
+		Request: recorded.Request{
+			Method: "GET", Path: "/chat/threads/" + threadID + "/messages", Query: map[string]string{"maxPageSize": "20"},
+		},
+		Response: recorded.Response{Status: 200, Body: []byte(`{"value":[
+			{"id":"1000","type":"text","sequenceId":"6","version":"3500","content":{"message":"Pizza!"},"createdOn":"1970-01-01T00:00:01Z","editedOn":"1970-01-01T00:00:03Z"},
+			{"id":"3000","type":"text","sequenceId":"5","version":"3000","content":{"message":"Soup."},"createdOn":"1970-01-01T00:00:03Z"},
+			{"id":"2500","type":"text","sequenceId":"4","version":"2500","content":{"message":"No."},"createdOn":"1970-01-01T00:00:02Z"},
+			{"id":"2000","type":"text","sequenceId":"3","version":"2000","content":{"message":"Again?"},"createdOn":"1970-01-01T00:00:02Z"}]}`)},
+	}))
+
+	cursor := "2000" // the ID of the last message that was handled; "" for all
+	for m, err := range thread.MessagesSince(context.Background(), cursor) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(m.Content.Message)
+		cursor = m.ID // store it to continue later
+	}
+	fmt.Println("next:", cursor)
+	// Output:
+	// No.
+	// Soup.
+	// next: 3000
+}
+
 // Edit a message. In the recorded traffic, ids are replaced with the word "sanitized".
 func ExampleThreadClient_UpdateMessage() {
 	thread := newClient(recordedService("py_2021-09-07_test_update_message", 6)).NewThreadClient("sanitized")
