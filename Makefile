@@ -43,7 +43,7 @@ soak: check
 	./scripts/postgres -- $(MAKE) hostile HOSTILE=5m
 	TEST_STEADY=10m $(GO) test -count=1 -timeout 20m -run '^TestSteadyMemory$$' -v ./internal/server/failures
 	./scripts/postgres -- $(MAKE) loss LOSS_ROUNDS=12
-	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_ROTATION_ROUNDS=200 TEST_AWAY=5s,20s,75s TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
+	TEST_FAILURE_ROUNDS=300 TEST_TOKEN_ROUNDS=1000 TEST_ROTATION_ROUNDS=200 TEST_AWAY=5s,20s,75s TEST_DATABASE_STOPS=10 TEST_TWO_WRITER_HISTORIES=100 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -v ./internal/store/postgres ./internal/server/failures
 	TEST_EXPORT_MESSAGES=1000000 ./scripts/postgres -- $(GO) test -count=1 -timeout 30m -run '^TestTransfer$$' -v ./internal/server
 	TEST_MOVE_KILLS=50 ./scripts/postgres -- $(GO) test -count=1 -timeout 60m -run '^TestKilledMoves$$' -v ./internal/server
 	TEST_KILL_ROUNDS=500 TEST_POWERCUT_ROUNDS=5000 $(GO) test -count=1 -timeout 60m -run '^(TestKill|TestPowerCut)$$' -v ./internal/store/pebble
@@ -135,7 +135,7 @@ postgres-store: need-cc
 
 # Servers in processes of their own, which are killed and paused, and the SDKs.
 postgres-servers: need-python build
-	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 TEST_ROTATION_ROUNDS=20 TEST_AWAY=5s,20s $(GO) test -count=1 -v ./internal/server/failures
+	TEST_FAILURE_ROUNDS=30 TEST_TOKEN_ROUNDS=200 TEST_ROTATION_ROUNDS=20 TEST_AWAY=5s,20s TEST_DATABASE_STOPS=3 $(GO) test -count=1 -v ./internal/server/failures
 	TEST_EXPORT_MESSAGES=100000 $(GO) test -count=1 -run '^(TestTransfer|TestStreamsEndWithTheirTokens|TestCursorsAfterMoves)$$' -v ./internal/server
 	TEST_MOVE_KILLS=15 $(GO) test -count=1 -run '^TestKilledMoves$$/^import_into_PostgreSQL$$' -v ./internal/server
 	COMPAT_DATABASE=$$TEST_POSTGRES_URL $(MAKE) compat RESULTS=dist/compat-postgres

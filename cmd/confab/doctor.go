@@ -30,11 +30,12 @@ func newDoctor() *cobra.Command {
 		Use:   "doctor",
 		Short: "Check this machine and say how to fix problems",
 		Long: `Check what a server needs from this machine (settings, ports, clock, disk, file
-descriptors), and whether clients trust it: each installed interpreter makes a
-TLS request to the running server, or to a temporary one in memory, with the
-variables of run and env. Each problem is printed with a remedy. The exit code
-is 1 if something is broken; warnings do not change it. As for config, the server is a
-production server if a data folder is set and dev is not.`,
+descriptors, and the database if one is set), and whether clients trust it: each
+installed interpreter makes a TLS request to the running server, or to a
+temporary one in memory, with the variables of run and env. Each problem is
+printed with a remedy. The exit code is 1 if something is broken; warnings do
+not change it. As for config, the server is a production server if a data folder
+is set and dev is not.`,
 		Example: examples("doctor", "doctor --data /var/lib/confab --listen 0.0.0.0:8443"),
 		Args:    noArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return doctor(cmd, asJSON) },
@@ -82,7 +83,8 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 			all = append(all, certFileFindings(cfg)...)
 		}
 		all = append(all, diskFindings(cfg)...)
-		all = append(all, databaseFindings(cfg)...)
+		all = append(all, databaseFindings(ctx, cfg)...)
+		all = append(all, addressFindings(cfg)...)
 	}
 	synced, known := clockSynced()
 	all = append(all, clockFinding(time.Now(), builtAt(), synced, known), filesFinding(openFiles()))
@@ -239,9 +241,9 @@ func authorityFindings(now time.Time, file string) []finding {
 	return []finding{f.ending(now, ca.NotAfter, "stop the server, remove the file and ca.key beside it, start again, and let clients trust the new authority")}
 }
 
-// databaseFindings warns about a connection to the database on which the host's certificate is
+// addressFindings warns about a connection to the database on which the host's certificate is
 // not checked. It returns nil without a database.
-func databaseFindings(cfg config.Config) []finding {
+func addressFindings(cfg config.Config) []finding {
 	if cfg.Database == "" {
 		return nil
 	}
@@ -250,6 +252,32 @@ func databaseFindings(cfg config.Config) []finding {
 		return []finding{{"database", warning, what, mend}}
 	}
 	return []finding{{Check: "database", State: fine, Found: "its host is this machine, or its certificate is checked"}}
+}
+
+// databaseTimeout is the time limit of the check of the database.
+const databaseTimeout = 15 * time.Second
+
+// databaseFindings connects to the database, and reports whether a server can use it. It
+// returns nil without a database.
+func databaseFindings(ctx context.Context, cfg config.Config) []finding {
+	if cfg.Database == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, databaseTimeout)
+	defer cancel()
+	found, warn, err := server.InspectDatabase(ctx, cfg)
+	switch {
+	case err != nil:
+		f := finding{Check: "database", State: broken, Found: oneLine(err)}
+		var mendable remedied
+		if errors.As(err, &mendable) {
+			f.Mend = mendable.Remedy()
+		}
+		return []finding{f}
+	case warn != "":
+		return []finding{{"database", warning, found, warn}}
+	}
+	return []finding{{Check: "database", State: fine, Found: found}}
 }
 
 // serverFinding reports whether the server r is ready. If runs is false, r is a temporary

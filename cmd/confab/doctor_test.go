@@ -132,7 +132,7 @@ func TestFindingsText(t *testing.T) {
 	}
 }
 
-func TestDatabaseFindings(t *testing.T) {
+func TestAddressFindings(t *testing.T) {
 	for address, want := range map[string]string{
 		"": "", "postgres://ann@localhost/chat": fine, "postgres://ann@[::1]/chat": fine, "postgres:///chat?host=/run/postgresql": fine,
 		"postgres://ann@db.example.org/chat?sslmode=verify-full":           fine,
@@ -142,7 +142,7 @@ func TestDatabaseFindings(t *testing.T) {
 		"postgres://ann:hush@localhost,db.example.org/chat?sslmode=prefer": warning,
 	} {
 		got := ""
-		for _, f := range databaseFindings(config.Config{Database: address}) {
+		for _, f := range addressFindings(config.Config{Database: address}) {
 			got += f.State
 			if strings.Contains(f.Found+f.Mend, "hush") || f.State == warning && (!strings.Contains(f.Found, "db.example.org") || !strings.Contains(f.Mend, "verify-full")) {
 				t.Errorf("%s: %+v", address, f)

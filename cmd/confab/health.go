@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/server"
 )
 
 // healthTimeout is the time limit of the command health. It is shorter than the limits that
@@ -22,7 +23,8 @@ func newHealth() *cobra.Command {
 		Use:   "health",
 		Short: "Check whether the server is ready",
 		Long: `Check whether the server on the data folder is ready. The exit code is 0 if it
-is, and 1 if not. Container health checks can use it and need no curl:
+is, and 1 if not: it is stopping, or its database does not answer, for example.
+Container health checks can use it and need no curl:
 
   HEALTHCHECK CMD ["confab", "health"]`,
 		Example: examples("health --data /var/lib/confab"),
@@ -50,18 +52,13 @@ func health(cmd *cobra.Command) error {
 }
 
 // ready returns nil if the server accepts requests, and an error otherwise. It requests
-// /readyz on the port for operators. If that port is off, it requests the endpoint and
-// accepts every response below 500.
+// /readyz on the port for operators or, if that is off, on the operator's socket.
 func (r running) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	address, client := r.Ops+"/readyz", &http.Client{Transport: &http.Transport{}}
-	if r.Ops == "" {
-		var err error
-		if client, err = r.httpClient(); err != nil {
-			return err
-		}
-		address = r.LocalEndpoint + "/"
+	address, client := r.Ops+server.ReadyPath, &http.Client{Transport: &http.Transport{}}
+	if r.Ops == "" && r.AdminSocket != "" {
+		address, client = "http://localhost"+server.ReadyPath, r.operatorClient()
 	}
 	defer client.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
@@ -71,13 +68,16 @@ func (r running) ready(ctx context.Context) error {
 	req.Header.Set("User-Agent", userAgent())
 	res, err := client.Do(req)
 	if err != nil {
-		return &failure{what: fmt.Sprintf("the server does not answer at %s: %v", address, rootCause(err)), next: "its log says more", cause: err}
+		where := address
+		if r.Ops == "" {
+			where = r.AdminSocket
+		}
+		return &failure{what: fmt.Sprintf("the server does not answer at %s: %v", where, rootCause(err)), next: "its log says more", cause: err}
 	}
 	defer res.Body.Close()
-	// The endpoint has no page at this address, so a ready server answers 404.
-	if res.StatusCode == http.StatusOK || r.Ops == "" && res.StatusCode < 500 {
+	if res.StatusCode == http.StatusOK {
 		return nil
 	}
-	text, _ := io.ReadAll(io.LimitReader(res.Body, 200))
-	return &failure{what: fmt.Sprintf("the server is not ready: %s (%d)", printable(strings.TrimSpace(string(text)), 100), res.StatusCode)}
+	text, _ := io.ReadAll(io.LimitReader(res.Body, 500))
+	return &failure{what: fmt.Sprintf("the server is not ready: %s (%d)", printable(strings.TrimSpace(string(text)), 300), res.StatusCode)}
 }

@@ -37,6 +37,7 @@ func TestNames(t *testing.T) {
 	m := metrics.New("v1", func() metrics.Storage { return metrics.Storage{} })
 	m.Request("send message", 201, time.Millisecond)
 	m.Certificates(func() []metrics.Certificate { return []metrics.Certificate{{Name: "server"}} })
+	m.Database(func() metrics.Database { return metrics.Database{} })
 	kinds, helped := map[string]string{}, map[string]bool{}
 	for _, line := range scrape(t, m) {
 		switch f := strings.SplitN(line, " ", 4); f[1] {
@@ -52,6 +53,9 @@ func TestNames(t *testing.T) {
 		"confab_storage_free_bytes": "gauge", "confab_storage_floor_bytes": "gauge", "confab_storage_below_floor": "gauge",
 		"confab_storage_disk_bytes": "gauge", "confab_storage_written_bytes_total": "counter",
 		"confab_certificate_end_seconds": "gauge", "confab_certificate_ends_soon": "gauge",
+		"confab_database_up": "gauge", "confab_database_connections": "gauge", "confab_database_connections_idle": "gauge",
+		"confab_database_connections_in_use": "gauge", "confab_database_connections_most": "gauge",
+		"confab_database_waits_total": "counter", "confab_database_wait_seconds_total": "counter",
 		"confab_storage_read_amplification": "gauge", "confab_storage_log_syncs_total": "counter",
 	}
 	if diff := cmp.Diff(want, kinds); diff != "" {

@@ -24,17 +24,7 @@ func (s *Server) opsHandler(c config.Config, now func() time.Time) http.Handler 
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		io.WriteString(w, "ok\n")
 	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if !s.ready.Load() {
-			http.Error(w, "stopping", http.StatusServiceUnavailable)
-			return
-		}
-		if s.away.Load() {
-			http.Error(w, "the database does not answer", http.StatusServiceUnavailable)
-			return
-		}
-		io.WriteString(w, "ready\n")
-	})
+	mux.HandleFunc("GET "+ReadyPath, s.answerReady)
 	if c.Pprof {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
@@ -57,6 +47,37 @@ func (s *Server) opsHandler(c config.Config, now func() time.Time) http.Handler 
 			return
 		}
 		mux.ServeHTTP(w, r)
+	})
+}
+
+// ReadyPath is the path of the check whether the server is ready, at the ops port and on the
+// operator's socket.
+const ReadyPath = "/readyz"
+
+// answerReady answers 200 if the server can carry out requests, and otherwise 503 with the
+// reason.
+func (s *Server) answerReady(w http.ResponseWriter, _ *http.Request) {
+	if !s.ready.Load() {
+		http.Error(w, "stopping", http.StatusServiceUnavailable)
+		return
+	}
+	if s.db != nil {
+		if why := s.db.away(time.Now()); why != "" {
+			http.Error(w, "the database is away: "+why, http.StatusServiceUnavailable)
+			return
+		}
+	}
+	io.WriteString(w, "ready\n")
+}
+
+// besideReady returns a handler that answers ReadyPath and passes other requests to next.
+func (s *Server) besideReady(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == ReadyPath && r.Method == http.MethodGet {
+			s.answerReady(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 

@@ -34,6 +34,7 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/store/pebble"
+	"github.com/confab-chat/confab/internal/store/postgres"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
 )
@@ -118,7 +119,7 @@ type Server struct {
 	keys    *keyring
 	metrics *metrics.Metrics
 	ready   atomic.Bool
-	away    atomic.Bool    // the database does not answer; see watchKeys
+	db      *watched       // what the checks of the database have found; nil with the embedded store
 	servers []*http.Server // of all listeners but ops
 	ops     *http.Server   // or nil
 	clients *gate          // of the ports for clients
@@ -210,6 +211,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.info.Connections = s.clients.most
 	s.metrics.Connections(s.connectionStats)
 	s.warnOpen(o.Config)
+	if _, shared := s.store.(core.Shared); shared {
+		s.db = newWatched(time.Now())
+	}
 	s.serve(ports.https.listeners, s.clients, limitBody(handler, o.Config.BodyTimeout), tlsConfig)
 	s.serve(ports.http.listeners, s.clients, limitBody(handler, o.Config.BodyTimeout), nil)
 	s.serveOperator(ports, o)
@@ -221,8 +225,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if s.clock != nil {
 		s.clock.Wake(func() { s.sweepAndWait(sweeping) })
 	}
-	if _, shared := s.store.(core.Shared); shared {
-		s.serving.Go(func() { s.watchKeys(sweeping) })
+	if s.db != nil {
+		s.serving.Go(func() { s.watchDatabase(sweeping) })
 	}
 	s.ready.Store(true)
 	return s, nil
@@ -256,6 +260,9 @@ func (s *Server) open(ctx context.Context, o Options) error {
 		return err
 	}
 	s.metrics = metrics.New(o.Version, storageOf(s.store))
+	if db, ok := s.store.(*postgres.Store); ok {
+		s.metrics.Database(func() metrics.Database { return s.databaseMetrics(db) })
+	}
 	s.bus = new(local.Bus)
 	s.core, err = core.New(ctx, s.store, s.bus, core.Options{
 		Now: s.now, Batch: s.metrics.Batch, Limits: o.Config.Sizes(),
@@ -446,7 +453,7 @@ func (s *Server) serveOperator(ports ports, o Options) {
 		MayLog: func(status int) bool { return s.strangers.mayLog(o.Audit, status, time.Now()) },
 	})
 	if ports.socket != nil {
-		srv := s.newServer(gate, limitBody(door.Socket(), timeout), nil)
+		srv := s.newServer(gate, limitBody(s.besideReady(door.Socket()), timeout), nil)
 		srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 			return admin.ConnContext(withCarrier(ctx, c), c)
 		}

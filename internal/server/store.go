@@ -198,39 +198,3 @@ func storageOf(s core.Store) func() metrics.Storage {
 		}
 	}
 }
-
-// watchInterval is the time between two reads of the access keys in a shared store.
-const watchInterval = time.Second
-
-// awayAfter is the number of reads in a row that must fail before the store counts as away:
-// one may fail because the server is busy.
-const awayAfter = 2
-
-// watchKeys reads the access keys of the store every watchInterval until ctx is done, and
-// so adopts keys that other servers rotated. It also notices that the store is away, which
-// /readyz reports.
-func (s *Server) watchKeys(ctx context.Context) {
-	tick := time.NewTicker(watchInterval)
-	defer tick.Stop()
-	for failed := 0; ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		_, err := s.keys.reload(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		failed++
-		if err == nil {
-			failed = 0
-		}
-		switch was := s.away.Swap(failed >= awayAfter); {
-		case failed == awayAfter:
-			s.log.Error("the database is away: requests wait, then are refused with 503, and /readyz fails", "error", fmt.Sprint(err))
-		case failed == 0 && was:
-			s.log.Info("the database is back")
-		}
-	}
-}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,6 +23,8 @@ const (
 	refusedWithin  = 15 * time.Second
 	answeredWithin = 20 * time.Second
 	awaySenders    = 48
+	// readyWithin is the bar of /readyz, which follows when PostgreSQL goes and comes back.
+	readyWithin = 10 * time.Second
 )
 
 // TestDatabaseAway takes PostgreSQL away from two servers under load, for 5 and for 20 seconds: it
@@ -29,6 +32,9 @@ const (
 // what the clients got with the servers' logs: every answer that was logged was received, and the
 // other way round. A request of which nothing was written must get a 503 with Retry-After; one of
 // unknown fate gets no answer, and is counted. /readyz must fail meanwhile.
+//
+// Then it stops PostgreSQL and starts it again as often as TEST_DATABASE_STOPS says. Each time
+// /readyz, confab health and the metrics must follow both ways.
 func TestDatabaseAway(t *testing.T) {
 	address := database(t)
 	away := []time.Duration{5 * time.Second}
@@ -73,10 +79,77 @@ func TestDatabaseAway(t *testing.T) {
 			t.Logf("%s for %v: %s", way.name, d, l.seen().less(before))
 		}
 	}
+	stops := 1
+	if v := os.Getenv("TEST_DATABASE_STOPS"); v != "" {
+		var err error
+		if stops, err = strconv.Atoi(v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range stops {
+		c.stopAndStart(t, l, []string{"fast", "immediate"}[i%2])
+	}
 	l.stop()
 	l.verify(t)
 	c.stopServers(t)
 	l.compare(t)
+}
+
+// stopAndStart stops PostgreSQL under load, and starts it when the servers have noticed it and
+// requests were refused.
+func (c *cluster) stopAndStart(t *testing.T, l *awayLoad, mode string) {
+	t.Helper()
+	l.waitForProgress(t)
+	before := l.seen()
+	c.ctl(t, "stop", "-m", mode)
+	began := time.Now()
+	c.waitForReady(t, http.StatusServiceUnavailable)
+	lost := time.Since(began)
+	for i := range c.nodes {
+		c.health(t, i, 1, "confab: the server is not ready: the database is away: it refuses connections (503).\n")
+		if up := c.nodes[i].metric("confab_database_up"); up != 0 {
+			t.Errorf("server %d: confab_database_up is %d while the database is stopped", i, up)
+		}
+	}
+	for deadline := time.Now().Add(time.Minute); l.seen().refused == before.refused; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("no request is refused while the database is stopped")
+		}
+	}
+	c.ctl(t, "start", "-w", "-l", filepath.Join(c.postgres.data, "again.log"))
+	began = time.Now()
+	c.waitForReady(t, http.StatusOK)
+	back := time.Since(began)
+	for i := range c.nodes {
+		c.health(t, i, 0, "")
+		if up, most := c.nodes[i].metric("confab_database_up"), c.nodes[i].metric("confab_database_connections_most"); up != 1 || most != 16 {
+			t.Errorf("server %d: confab_database_up is %d, and it makes %d connections at most; want 1 and 16", i, up, most)
+		}
+	}
+	l.waitForProgress(t)
+	t.Logf("stopped (%s) and started: /readyz failed after %.1f s and was back after %.1f s, bar %v; %s",
+		mode, lost.Seconds(), back.Seconds(), readyWithin, l.seen().less(before))
+	if max(lost, back) > 5*readyWithin {
+		t.Error("/readyz took more than five times its bar")
+	}
+}
+
+// health runs confab health for a server, and checks its exit code and what it says on stderr.
+// It tries again, for a minute at most, because the command gives a busy server two seconds.
+func (c *cluster) health(t *testing.T, i, code int, want string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
+		var said bytes.Buffer
+		cmd := exec.Command(c.binary, "health", "--data", c.nodes[i].dir)
+		cmd.Stderr = &said
+		err := cmd.Run()
+		if got := cmd.ProcessState.ExitCode(); got == code && said.String() == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("server %d: confab health: %v, %q; want exit code %d and %q", i, err, said.String(), code, want)
+		}
+	}
 }
 
 // signalPostgres sends a signal to all processes of PostgreSQL.

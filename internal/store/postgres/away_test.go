@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/confab-chat/confab/internal/core"
 )
 
@@ -100,6 +102,35 @@ func TestUnknownCommit(t *testing.T) {
 				t.Errorf("the thread holds %s, want %s", got, want)
 			}
 		})
+	}
+}
+
+// TestRenew loses the machine at the other end of all connections, while another one has taken its
+// address. After Renew, the first read must succeed. The connections say nothing of it, so a
+// read on one of them would end without an answer.
+func TestRenew(t *testing.T) {
+	c, url := behindCutter(t, emptyDatabase(t))
+	s := open(t, url)
+	defer s.Close()
+	mustApply(t, s, core.Applied, newThread("t"))
+	var conns []*pgxpool.Conn
+	for range s.Pool().Most {
+		conn, err := s.pool.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, conn)
+	}
+	for _, conn := range conns {
+		conn.Release()
+	}
+	if p := s.Pool(); p.Idle != p.Most || p.Open != p.Most || p.InUse != 0 {
+		t.Fatalf("the pool is %+v, want all connections idle", p)
+	}
+	c.silence()
+	s.Renew()
+	if th, err := s.Thread(t.Context(), "t"); err != nil || th == nil {
+		t.Errorf("the first read: %v, %v", th, err)
 	}
 }
 

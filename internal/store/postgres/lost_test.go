@@ -22,9 +22,9 @@ type cutter struct {
 	wg     sync.WaitGroup
 	cut    atomic.Pointer[func(toServer bool, data []byte) (forward, cut bool)]
 
-	mu     sync.Mutex // guards target and conns
-	target string     // the server's address
-	conns  map[net.Conn]bool
+	mu     sync.Mutex        // guards target and conns
+	target string            // the server's address
+	conns  map[net.Conn]bool // whether the proxy forwards what comes from it
 }
 
 // behindCutter starts a cutter, a proxy to the server of url, and returns the URL that
@@ -78,6 +78,9 @@ func (c *cutter) pipe(from, to net.Conn, toServer bool) {
 		if decide := c.cut.Load(); decide != nil && n > 0 {
 			forward, cut = (*decide)(toServer, buffer[:n])
 		}
+		c.mu.Lock()
+		forward = forward && c.conns[from]
+		c.mu.Unlock()
 		if forward && n > 0 {
 			if _, err := to.Write(buffer[:n]); err != nil {
 				cut = true
@@ -103,6 +106,16 @@ func (c *cutter) cutAll() {
 	defer c.mu.Unlock()
 	for conn := range c.conns {
 		conn.Close()
+	}
+}
+
+// silence makes the proxy forward nothing more on the connections that are open now, as if the
+// machine at the other end had gone.
+func (c *cutter) silence() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for conn := range c.conns {
+		c.conns[conn] = false
 	}
 }
 

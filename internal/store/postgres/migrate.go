@@ -43,7 +43,7 @@ func migrate(ctx context.Context, pool *pgxpool.Pool) (err error) {
 		return fmt.Errorf("read the version of the tables: %w", err)
 	}
 	if current > newest {
-		return fmt.Errorf("the tables were %w: they have version %d, this one knows up to %d", ErrNewer, current, newest)
+		return newer(current, newest)
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("migrate the tables from version %d to %d: %w", current, newest, err)

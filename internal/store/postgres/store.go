@@ -100,7 +100,8 @@ const pingTime = 2 * time.Second
 
 // Open connects to a database, migrates its tables and writes the first rows of a new
 // store. The url is a PostgreSQL connection URL, with any setting that pgx knows.
-// Open fails with ErrNewer if a newer version has migrated the tables.
+// Open fails with a *StartError if it is clear what an operator can do, and with ErrNewer if a
+// newer version has migrated the tables.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
@@ -135,7 +136,7 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	}
 	if err := s.start(ctx, o.Initial); err != nil {
 		pool.Close()
-		return nil, err
+		return nil, explain(config.ConnConfig, err)
 	}
 	return s, nil
 }
@@ -148,6 +149,12 @@ const startLock = 0x636f6e666162 // "confab"
 // lock may end between two statements.
 func (s *Store) start(ctx context.Context, initial core.Resource) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		if err := checkServer(tx.Conn().PgConn()); err != nil {
+			return err
+		}
+		if err := checkWritable(ctx, tx); err != nil {
+			return err
+		}
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, startLock); err != nil {
 			return fmt.Errorf("wait for the right to migrate: %w", err)
 		}

@@ -1,0 +1,158 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// oldest is the oldest version of PostgreSQL that has all that is used.
+const oldest = 13
+
+// checkServer fails if the server at the other end of a connection is too old, or if its
+// database cannot hold all texts. PgBouncer passes on what its server says.
+func checkServer(conn *pgconn.PgConn) error {
+	version := conn.ParameterStatus("server_version") // 13.22 (Debian 13.22-1), 19beta1
+	digits := len(version) - len(strings.TrimLeft(version, "0123456789"))
+	if major, err := strconv.Atoi(version[:digits]); err == nil && major < oldest {
+		return &troubleError{tooOld, version}
+	}
+	switch encoding := conn.ParameterStatus("server_encoding"); encoding {
+	case "", "UTF8", "SQL_ASCII": // the last one takes all bytes
+		return nil
+	default:
+		return &troubleError{badEncoding, encoding}
+	}
+}
+
+// query is what a pool, a connection and a transaction can do.
+type query interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// checkWritable fails if the database takes no writes.
+func checkWritable(ctx context.Context, q query) error {
+	var recovering bool
+	var only string
+	err := q.QueryRow(ctx, `SELECT pg_is_in_recovery(), current_setting('transaction_read_only')`).Scan(&recovering, &only)
+	switch {
+	case err != nil:
+		return fmt.Errorf("ask whether the database takes writes: %w", err)
+	case recovering:
+		return &troubleError{of: standby}
+	case only == "on":
+		return &troubleError{readOnly, "default_transaction_read_only is on"}
+	}
+	return nil
+}
+
+// Writable fails if the database does not answer or takes no writes, because it is a standby,
+// for example. Reason says why in a few words.
+func (s *Store) Writable(ctx context.Context) error { return checkWritable(ctx, s.pool) }
+
+// Renew closes the connections that nobody uses at once, and the others after their use. Call it
+// when the database was lost: a connection to a machine that has gone may never say so, and the
+// pool would try one after another, for pingTime each.
+func (s *Store) Renew() { s.pool.Reset() }
+
+// Pool holds the figures of the pool of connections.
+type Pool struct {
+	Open, Idle, InUse, Most int // connections; Open includes those that are being made
+	Waits                   uint64
+	Waited                  time.Duration
+}
+
+// Pool returns the figures of the pool: the connections now, and how often and for how long
+// callers have waited for one since the start.
+func (s *Store) Pool() Pool {
+	st := s.pool.Stat()
+	return Pool{
+		Open: int(st.TotalConns()), Idle: int(st.IdleConns()), InUse: int(st.AcquiredConns()), Most: int(st.MaxConns()),
+		Waits: uint64(st.EmptyAcquireCount()), Waited: st.EmptyAcquireWaitTime(),
+	}
+}
+
+// Inspection is what Inspect has found in a database.
+type Inspection struct {
+	Host, Database string // as in the address: host:port or a socket, and the name
+	Version        string // of PostgreSQL
+	Tables, Known  int64  // versions of the tables, 0 if there are none, and of those that this binary makes
+	Fsync          bool   // false: a power cut will lose acknowledged messages
+}
+
+// Inspect connects to a database, and says what Open would find there. It changes nothing. It
+// fails as Open would, with a *StartError where that does.
+func Inspect(ctx context.Context, url string) (i Inspection, err error) {
+	config, err := pgx.ParseConfig(url)
+	if err != nil {
+		return i, fmt.Errorf("read the database's address: %w", err)
+	}
+	if config.ConnectTimeout == 0 {
+		config.ConnectTimeout = connectTime
+	}
+	i = Inspection{Host: hostsOf(config), Database: config.Database, Known: newestVersion()}
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err == nil {
+		err = i.read(ctx, conn)
+		conn.Close(ctx)
+	}
+	if err != nil {
+		return i, explain(config, err)
+	}
+	return i, nil
+}
+
+// read fills the inspection from a connection.
+func (i *Inspection) read(ctx context.Context, conn *pgx.Conn) error {
+	i.Version = conn.PgConn().ParameterStatus("server_version")
+	if err := checkServer(conn.PgConn()); err != nil {
+		return err
+	}
+	if err := checkWritable(ctx, conn); err != nil {
+		return err
+	}
+	var made, mayMake bool
+	err := conn.QueryRow(ctx, `SELECT current_setting('fsync') = 'on', to_regclass($1) IS NOT NULL,
+		coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)`, versions).Scan(&i.Fsync, &made, &mayMake)
+	if err != nil {
+		return fmt.Errorf("ask for the tables: %w", err)
+	}
+	if made {
+		if err := conn.QueryRow(ctx, `SELECT coalesce(max(version_id), 0) FROM `+versions+` WHERE is_applied`).Scan(&i.Tables); err != nil {
+			return fmt.Errorf("read the version of the tables: %w", err)
+		}
+	}
+	switch {
+	case i.Tables > i.Known:
+		return newer(i.Tables, i.Known)
+	case i.Tables < i.Known && !mayMake:
+		return &troubleError{noRights, "it may not create tables"}
+	}
+	return nil
+}
+
+// newer returns the error for tables that a newer version of Confab has migrated.
+func newer(tables, known int64) error {
+	return fmt.Errorf("the tables were %w: they have version %d, this one knows up to %d", ErrNewer, tables, known)
+}
+
+// newestVersion returns the version of the last migration.
+func newestVersion() (newest int64) {
+	names, err := fs.Glob(migrations, "migrations/*.sql")
+	if err != nil { // impossible: the pattern is well-formed
+		panic(err)
+	}
+	for _, name := range names {
+		number, _, _ := strings.Cut(strings.TrimPrefix(name, "migrations/"), "_")
+		if n, err := strconv.ParseInt(number, 10, 64); err == nil {
+			newest = max(newest, n)
+		}
+	}
+	return newest
+}
