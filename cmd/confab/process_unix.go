@@ -18,14 +18,37 @@ func alive(pid int) bool {
 	return err == nil || errors.Is(err, unix.EPERM)
 }
 
-// stopSignals returns the signals that stop a server. It leaves out SIGHUP if that was
-// ignored when this process started, as nohup does.
+// stopSignals returns the signals that end a command. It leaves out SIGHUP if that was ignored
+// when this process started, as nohup does. A running server has endSignals instead.
 func stopSignals() []os.Signal {
 	s := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
 		s = append(s, syscall.SIGHUP)
 	}
 	return s
+}
+
+// endSignals returns the signals that stop a running server; see watchHangups for SIGHUP.
+func endSignals() []os.Signal { return []os.Signal{syscall.SIGINT, syscall.SIGTERM} }
+
+// watchHangups returns a channel on which SIGHUP arrives, and a function that reports whether
+// the terminal of this process has gone since the call of watchHangups, which sends SIGHUP too.
+// The function returns false for a process that had no terminal or that nohup has started.
+func watchHangups() (hangups chan os.Signal, terminalGone func() bool) {
+	stays := signal.Ignored(syscall.SIGHUP) || !atTerminal()
+	hangups = make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	return hangups, func() bool { return !stays && !atTerminal() }
+}
+
+// atTerminal reports whether this process has a controlling terminal.
+func atTerminal() bool {
+	tty, err := os.Open("/dev/tty")
+	if err != nil {
+		return false
+	}
+	tty.Close()
+	return true
 }
 
 // passedSignals returns the signals that `confab run` forwards to the program that it

@@ -20,8 +20,16 @@ func alive(pid int) bool {
 	return windows.GetExitCodeProcess(h, &code) == nil && code == stillActive
 }
 
-// stopSignals returns the signals that stop a server.
+// stopSignals returns the signals that end a command.
 func stopSignals() []os.Signal { return []os.Signal{os.Interrupt} }
+
+// endSignals returns the signals that stop a running server.
+func endSignals() []os.Signal { return stopSignals() }
+
+// watchHangups returns a channel on which nothing arrives, because Windows has no SIGHUP.
+func watchHangups() (hangups chan os.Signal, terminalGone func() bool) {
+	return make(chan os.Signal), func() bool { return false }
+}
 
 // passedSignals returns the signals that `confab run` forwards to the program that it
 // started.

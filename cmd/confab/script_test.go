@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -113,6 +114,7 @@ func TestScripts(t *testing.T) {
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
 			e.Setenv("XDG_CACHE_HOME", filepath.Join(e.WorkDir, "cache"))
 			e.Setenv("SHELL", "/bin/sh")
+			e.Setenv("CONFAB_SHUTDOWN_DELAY", "0")  // servers of production would go on for 5 s
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // otherwise every process of a race build ends a second late
 			e.Values["jobs"] = &jobs{m: map[string]*job{}}
 			return nil
@@ -131,6 +133,8 @@ func TestScripts(t *testing.T) {
 			"jsonenv":   jsonEnv,
 			"terminal":  terminal,
 			"type":      typeText,
+			"hangup":    hangUp,
+			"says":      says,
 			"onlypath":  onlyPath,
 			"newcert":   newCert,
 			"newthread": newThreadByToken,
@@ -260,6 +264,23 @@ func key(ts *testscript.TestScript, _ bool, args []string) {
 func typeText(ts *testscript.TestScript, _ bool, args []string) {
 	_, err := ts.Value("jobs").(*jobs).m[args[0]].terminal.Write([]byte(args[1] + "\n"))
 	ts.Check(err)
+}
+
+// hangUp implements the script command "hangup NAME". It closes the terminal of the started
+// command with that name, as a closed window and a lost connection do.
+func hangUp(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(ts.Value("jobs").(*jobs).m[args[0]].terminal.Close())
+}
+
+// says implements the script command "says NAME REGEXP". It waits until the output of the
+// started command with that name, which goes on, matches.
+func says(ts *testscript.TestScript, _ bool, args []string) {
+	j, want := ts.Value("jobs").(*jobs).m[args[0]], regexp.MustCompile("(?m)"+args[1])
+	for deadline := time.Now().Add(time.Minute); !want.MatchString(j.text()); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s has not printed %q:\n%s", args[0], args[1], j.text())
+		}
+	}
 }
 
 // onlyPath implements the script command "onlypath DIR". It sets PATH to the folder with
@@ -434,7 +455,7 @@ func tokenEnv(ts *testscript.TestScript, _ bool, args []string) {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR", "SHELL", "CONFAB_DATA", "GOCOVERDIR", "GORACE"} {
+	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR", "SHELL", "CONFAB_DATA", "CONFAB_SHUTDOWN_DELAY", "GOCOVERDIR", "GORACE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

@@ -54,8 +54,10 @@ func serve(cmd *cobra.Command) error {
 		return err
 	}
 	sigs := make(chan os.Signal, 2)
-	signal.Notify(sigs, stopSignals()...)
+	signal.Notify(sigs, endSignals()...)
 	defer signal.Stop(sigs)
+	hangups, terminalGone := watchHangups()
+	defer signal.Stop(hangups)
 
 	o := server.Options{Config: cfg, Version: shortVersion()}
 	onTerminal := cfg.Dev && cfg.LogFormat == config.LogAuto && term.IsTerminal(int(os.Stdout.Fd()))
@@ -64,7 +66,8 @@ func serve(cmd *cobra.Command) error {
 		scr = newScreen(os.Stdout, colour())
 		o.Access = scr.access
 	}
-	o.Logger, o.Audit = newLogger(cfg, os.Stderr, onTerminal), newAudit(cfg, os.Stderr)
+	output := newOutput(cfg, os.Stderr, onTerminal)
+	o.Logger, o.Audit = newLogger(output), newAudit(output)
 	var notice announcement
 	defer notice.withdraw()
 	o.PrimaryKey = func(key communication.AccessKey) {
@@ -86,11 +89,19 @@ func serve(cmd *cobra.Command) error {
 	} else {
 		f.log(o.Logger)
 	}
-	stopping := func(sig os.Signal) { o.Logger.Info("stopping", "signal", sig.String()) }
+	again := reloader{in: in, started: cfg, srv: srv, log: o.Logger, output: output, onTerminal: onTerminal}
+	go again.upon(hangups, terminalGone, sigs)
+	stopping := func(sig os.Signal) {
+		o.Logger.Info("stopping", "signal", sig.String(), "delay", drainTime(sig, cfg))
+	}
 	if onTerminal {
 		stopping = func(os.Signal) { scr.print("\nStopping. Press Ctrl-C again to stop at once.\n") }
 	}
-	return serveUntil(srv, sigs, cfg.ShutdownTimeout, stopping)
+	err = serveUntil(srv, sigs, cfg, stopping)
+	if err == nil {
+		o.Logger.Info("stopped", "uptime", time.Since(began).Round(time.Millisecond))
+	}
+	return err
 }
 
 // startServer starts the server and returns it. If a signal arrives before the server has
@@ -134,20 +145,26 @@ const startPatience = 3 * time.Second
 const stuckTimeout = 2 * time.Second
 
 // serveUntil waits until the server fails or a signal arrives. If the server fails, it
-// returns the error. Upon a signal it calls stopping and closes the server, which may take
-// up to timeout. Upon a second signal it returns at once.
-func serveUntil(srv *server.Server, sigs <-chan os.Signal, timeout time.Duration, stopping func(os.Signal)) error {
+// returns the error. Upon a signal it lets the server drain, calls stopping, and closes the
+// server, which may take up to cfg.ShutdownTimeout. Upon a second signal it returns at once.
+func serveUntil(srv *server.Server, sigs <-chan os.Signal, cfg config.Config, stopping func(os.Signal)) error {
 	ended := make(chan error, 1)
 	go func() { ended <- srv.Wait() }()
 	select {
 	case err := <-ended:
-		if err == nil {
-			err = errors.New("the server stopped unexpectedly")
-		}
-		return err
+		return failed(err)
 	case sig := <-sigs:
+		srv.Drain()
 		stopping(sig)
+		select {
+		case err := <-ended:
+			return failed(err)
+		case <-time.After(drainTime(sig, cfg)):
+		case again := <-sigs:
+			return stoppedAtOnce(again)
+		}
 	}
+	timeout := cfg.ShutdownTimeout
 	if srv.StoreFails() {
 		timeout = min(timeout, stuckTimeout)
 	}
@@ -163,37 +180,56 @@ func serveUntil(srv *server.Server, sigs <-chan os.Signal, timeout time.Duration
 		return err
 	case <-time.After(timeout + stuckTimeout):
 		return &failure{what: fmt.Sprintf("the store did not close within %v", timeout+stuckTimeout), next: "acknowledged writes are on the disk"}
-	case sig := <-sigs:
-		return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
+	case again := <-sigs:
+		return stoppedAtOnce(again)
 	}
 }
 
-// newLogger returns a logger that writes to w in the format of the settings. If onTerminal
-// is true, the terminal shows the requests, and the logger logs only warnings and errors
-// unless log-level is set.
-func newLogger(cfg config.Config, w io.Writer, onTerminal bool) *slog.Logger {
-	level := cfg.LogLevel
-	if onTerminal && !cfg.Explicit("log-level") {
-		level = slog.LevelWarn
+// drainTime returns the time for which the server goes on serving after a signal. Only SIGTERM,
+// which process managers send, has any: whoever types Ctrl-C waits for the end.
+func drainTime(sig os.Signal, cfg config.Config) time.Duration {
+	if sig != syscall.SIGTERM {
+		return 0
 	}
-	return slog.New(logs.NewRepeats(logHandler(cfg, w, level)))
+	return cfg.ShutdownDelay
 }
+
+// failed returns the error for a server that has ended by itself.
+func failed(err error) error {
+	if err == nil {
+		return errors.New("the server stopped unexpectedly")
+	}
+	return err
+}
+
+// stoppedAtOnce returns the failure for a server that a second signal has ended.
+func stoppedAtOnce(sig os.Signal) error {
+	return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
+}
+
+// newOutput returns the output of a server's logs: w, with the level and the format of the
+// settings. See logLevel for onTerminal.
+func newOutput(cfg config.Config, w io.Writer, onTerminal bool) *logs.Output {
+	o := logs.NewOutput(w)
+	o.Set(logLevel(cfg, onTerminal), cfg.LogFormat == config.LogJSON)
+	return o
+}
+
+// logLevel returns the level from which on the server logs. If onTerminal is true, the terminal
+// shows the requests, and the log has only warnings and errors unless log-level is set.
+func logLevel(cfg config.Config, onTerminal bool) slog.Level {
+	if onTerminal && !cfg.Explicit("log-level") {
+		return slog.LevelWarn
+	}
+	return cfg.LogLevel
+}
+
+// newLogger returns a logger that writes to the output.
+func newLogger(o *logs.Output) *slog.Logger { return slog.New(logs.NewRepeats(o.Handler())) }
 
 // newAudit returns a logger for the records of the operator's requests. It writes each of them
-// to w, whatever log-level is, in the format of the settings.
-func newAudit(cfg config.Config, w io.Writer) *slog.Logger {
-	return slog.New(logHandler(cfg, w, slog.LevelInfo))
-}
-
-// logHandler returns a handler that writes lines from a level on to w, in the format of the
-// settings.
-func logHandler(cfg config.Config, w io.Writer, level slog.Level) slog.Handler {
-	o := &slog.HandlerOptions{Level: level}
-	if cfg.LogFormat == config.LogJSON {
-		return slog.NewJSONHandler(w, o)
-	}
-	return slog.NewTextHandler(w, o)
-}
+// to the output, whatever log-level is.
+func newAudit(o *logs.Output) *slog.Logger { return slog.New(o.HandlerFrom(slog.LevelInfo)) }
 
 // explainStart returns the error of a server that did not start as a failure for the user.
 func explainStart(err error, cfg config.Config) error {

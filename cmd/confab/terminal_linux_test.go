@@ -38,11 +38,16 @@ func openTerminal() (master, slave *os.File, err error) {
 	if master, err = os.OpenFile("/dev/ptmx", os.O_RDWR, 0); err != nil {
 		return nil, nil, err
 	}
-	fd := int(master.Fd())
-	if err := unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err != nil {
+	raw, err := master.SyscallConn() // Fd would make reads block, and Close wait for them
+	if err != nil {
 		return nil, nil, err
 	}
-	n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	n := 0
+	raw.Control(func(fd uintptr) {
+		if err = unix.IoctlSetPointerInt(int(fd), unix.TIOCSPTLCK, 0); err == nil {
+			n, err = unix.IoctlGetInt(int(fd), unix.TIOCGPTN)
+		}
+	})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"net"
 	"net/http"
@@ -283,7 +282,7 @@ func TestAuditAtEachLevel(t *testing.T) {
 			t.Fatal(err)
 		}
 		var out bytes.Buffer // the record is written before the response, and nothing after it
-		s, err := server.Start(t.Context(), server.Options{Config: cfg, Logger: newLogger(cfg, io.Discard, false), Audit: newAudit(cfg, &out)})
+		s, err := server.Start(t.Context(), server.Options{Config: cfg, Audit: newAudit(newOutput(cfg, &out, false))})
 		if err != nil {
 			t.Fatal(err)
 		}

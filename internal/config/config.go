@@ -70,7 +70,8 @@ type Config struct {
 	BodyTimeout     time.Duration
 	RequestTimeout  time.Duration
 	DeletionGrace   time.Duration
-	EventsKept      int // days
+	EventsKept      int           // days
+	ShutdownDelay   time.Duration // between SIGTERM and the end of the listeners; 0: none
 	ShutdownTimeout time.Duration
 
 	ConnectionsPerAddress int            // most connections of one client address; 0: no limit

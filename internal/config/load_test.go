@@ -99,7 +99,8 @@ func TestDefaults(t *testing.T) {
 		CORSOrigins:  []string{"all"},
 		MinFreeSpace: 64 << 20, MaxBodySize: 1 << 20, WrittenPerHour: 64 << 20, AnswerMemory: 64 << 20, ThreadCache: 64 << 20, LiveQueue: 64 << 20,
 		ConnectionsPerAddress: 256, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32"), netip.MustParsePrefix("::1/128")},
-		BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7, ShutdownTimeout: 10 * time.Second,
+		BodyTimeout: 30 * time.Second, RequestTimeout: 10 * time.Second, DeletionGrace: 30 * time.Second, EventsKept: 7,
+		ShutdownDelay: 5 * time.Second, ShutdownTimeout: 10 * time.Second,
 	}
 	got, dir, err := place{flags: []string{"--data", "d"}}.load(t)
 	if err != nil {
@@ -117,7 +118,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want = production
 	want.Dev, want.ListenHTTP, want.Data, want.CORSOrigins = true, "localhost:8080", got.Data, []string{"loopback"}
-	want.ListenAdmin, want.AdminReadsMessages = "localhost:8082", true
+	want.ListenAdmin, want.AdminReadsMessages, want.ShutdownDelay = "localhost:8082", true, 0
 	if diff := cmp.Diff(want, got, ignoreOrigins); diff != "" {
 		t.Errorf("development (-want +got):\n%s", diff)
 	}
@@ -241,7 +242,7 @@ admin-reads-messages: false
 pprof: true
 `,
 		env:   []string{"CONFAB_CONFIG=confab.yaml", "CONFAB_TLS_KEY=tls/key.pem", "CONFAB_ACCESS_KEY_SECONDARY=" + key2},
-		flags: []string{"--shutdown-timeout=500ms", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
+		flags: []string{"--shutdown-timeout=500ms", "--shutdown-delay=2m", "--other=x", "--tls-names", "chat.lan", "--tls-names=10.0.0.7,::1"},
 		files: map[string]string{"secrets/key": key1 + "\r\n"},
 	}
 	got, dir, err := p.load(t)
@@ -255,7 +256,7 @@ pprof: true
 		PublicEndpoint: "https://chat.example.com", LogLevel: slog.LevelWarn, LogFormat: LogJSON, AccessLog: AccessErrors,
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
-		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownTimeout: 500 * time.Millisecond,
+		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownDelay: 2 * time.Minute, ShutdownTimeout: 500 * time.Millisecond,
 		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Limits: limits.Azure,
 		MaxContent: 128 << 10, MaxParticipants: 500, AnswerMemory: 128 << 20,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
@@ -346,6 +347,7 @@ func TestRefused(t *testing.T) {
 		{"events of one day", flag("--events-kept=1"), []Error{{"events-kept", "flag --events-kept", `"1" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events for ever", flag("--events-kept=4294967296"), []Error{{"events-kept", "flag --events-kept", `"4294967296" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events of a duration", flag("--events-kept=48h"), []Error{{"events-kept", "flag --events-kept", `"48h" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
+		{"negative delay", flag("--shutdown-delay=-5s"), []Error{{"shutdown-delay", "flag --shutdown-delay", `"-5s" is not an allowed duration`, "write 0, or a number with a unit: 500ms, 5s, 1m"}}},
 		{"negative grace", flag("--deletion-grace=-1s"), []Error{{"deletion-grace", "flag --deletion-grace", `"-1s" is not an allowed duration`, "write 0, or a number with a unit: 500ms, 30s, 2m"}}},
 		{"map", yaml("listen: {host: a}"), []Error{{"", "confab.yaml:1", `there is no setting "listen.host"`, "did you mean listen-http?"}}},
 		{"list of numbers", yaml("tls-names: [1]"), []Error{{"tls-names", "confab.yaml:1", "the list holds something other than text", "write tls-names: names"}}},

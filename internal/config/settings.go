@@ -104,6 +104,8 @@ var Settings = []Setting{
 		Help: "most connections of one client address, more are closed at once; 0: no limit"},
 	{Name: "trusted-proxies", Default: "127.0.0.1/32,::1/128", Value: "names", set: setTrustedProxies,
 		Help: "addresses or networks of the proxies in front of the server, separated by commas, or off; those that you set are exempt from connections-per-address"},
+	{Name: "shutdown-delay", Default: "5s", DevDefault: "0s", Value: "duration", InFolder: true, set: setShutdownDelay,
+		Help: "time after SIGTERM for which the server goes on serving while /readyz fails, so that load balancers send clients elsewhere; 0: none"},
 	{Name: "shutdown-timeout", Default: "10s", Value: "duration", InFolder: true, set: setShutdownTimeout,
 		Help: "time that requests in progress have to finish when the server stops"},
 }

@@ -448,6 +448,13 @@ func setTrustedProxies(c *Config, v value) error {
 	return nil
 }
 
+func setShutdownDelay(c *Config, v value) (err error) {
+	if c.ShutdownDelay, err = time.ParseDuration(v.text); err != nil || c.ShutdownDelay < 0 {
+		return bad(v, "is not an allowed duration", "write 0, or a number with a unit: 500ms, 5s, 1m")
+	}
+	return nil
+}
+
 func setShutdownTimeout(c *Config, v value) (err error) {
 	c.ShutdownTimeout, err = v.duration()
 	return err

@@ -17,23 +17,23 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// accessOf returns the function that gets the record of each request that the settings want
-// logged: access, or logAccess if that is nil.
-func (s *Server) accessOf(which config.AccessLog, access func(rest.Record)) func(rest.Record) {
+// accessOf returns the function that gets the record of each request that is logged, as
+// LogRequests says: access, or logAccess if that is nil.
+func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
 	if access == nil {
 		access = s.logAccess
 	}
-	switch which {
-	case config.AccessOff:
-		return func(rest.Record) {}
-	case config.AccessErrors:
-		return func(r rest.Record) {
+	return func(r rest.Record) {
+		switch s.logged.Load() {
+		case config.AccessOff:
+		case config.AccessErrors:
 			if r.Status == 0 || r.Status >= http.StatusBadRequest {
 				access(r)
 			}
+		default:
+			access(r)
 		}
 	}
-	return access
 }
 
 // logAccess logs one line about a request. It is the default of Options.Access.

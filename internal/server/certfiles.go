@@ -15,7 +15,7 @@ import (
 const checkInterval = time.Second
 
 // certFiles is the TLS certificate in the files of the settings tls-cert and tls-key. It is
-// reloaded when the files change.
+// reloaded when the files change, and when Server.ReloadCertificate asks for it.
 type certFiles struct {
 	certFile, keyFile string
 	now               func() time.Time
@@ -65,17 +65,30 @@ func (c *certFiles) reloadIfChanged() {
 		return
 	}
 	c.checkedAt = now
-	// Call stat before reading the files, so that the next check detects a later write.
 	seen, err := c.stat()
-	if err == nil {
-		if sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]) {
-			return
-		}
-		err = c.load()
-	} else if c.seen[0] == nil {
-		return // they were missing at the last check, which logged it
+	switch {
+	case err != nil && c.seen[0] == nil: // they were missing at the last check, which logged it
+	case err == nil && sameFile(seen[0], c.seen[0]) && sameFile(seen[1], c.seen[1]):
+	default:
+		c.readAgain(seen, err)
 	}
-	c.seen = seen
+}
+
+// reload loads the files, whether they have changed or not, and logs the result. If they cannot
+// be loaded, the previous certificate stays.
+func (c *certFiles) reload() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.checkedAt = c.now()
+	c.readAgain(c.stat())
+}
+
+// readAgain loads the files after a call of stat, whose results it takes, and logs what became
+// of it. As stat comes first, the next check detects a later write. The caller holds mu.
+func (c *certFiles) readAgain(seen [2]os.FileInfo, err error) {
+	if c.seen = seen; err == nil {
+		err = c.load()
+	}
 	if err != nil {
 		c.log.Warn("the new certificate cannot be used, the old one stays", "cert", c.certFile, "key", c.keyFile, "error", err)
 		return

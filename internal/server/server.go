@@ -62,7 +62,7 @@ type Options struct {
 	Version string            // of Confab, for metrics and backups
 	Logger  *slog.Logger      // nil: nothing is logged
 	Audit   *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
-	Access  func(rest.Record) // called after each request that Config.AccessLog selects; nil: log one line per request
+	Access  func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line per request
 	// Now returns the real time; nil means time.Now. A development server also has
 	// Server.Clock, which can be ahead of it.
 	Now func() time.Time
@@ -135,7 +135,9 @@ type Server struct {
 	serving      sync.WaitGroup
 	temp         string // temporary folder that release removes, or empty
 	certificates func() []certificate
-	socketFolder string // temporary folder of the operator's socket, which release removes, or empty
+	reloadFiles  func()       // reads tls-cert and tls-key again; nil with a local certificate
+	logged       atomic.Value // of config.AccessLog: the requests that are logged
+	socketFolder string       // temporary folder of the operator's socket, which release removes, or empty
 
 	stopSweep context.CancelFunc
 	sweepNow  chan chan struct{} // asks for a sweep, after which the sweeper closes the sent channel
@@ -352,7 +354,7 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.info.CertFile, s.certificates = o.Config.TLSCert, files.certificates
+		s.info.CertFile, s.certificates, s.reloadFiles = o.Config.TLSCert, files.certificates, files.reload
 		return files.tlsConfig(), nil
 	}
 	if s.info.Memory && o.NoFiles {
@@ -399,7 +401,8 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if _, shared := s.store.(core.Shared); shared {
 		tokens.Reloads(s.keys.reload)
 	}
-	access := s.accessOf(o.Config.AccessLog, o.Access)
+	s.LogRequests(o.Config.AccessLog)
+	access := s.accessOf(o.Access)
 	limiter := limits.New(o.Config.Limits, s.now)
 	ro := rest.Options{
 		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, NamesOrigin: namesOrigin(o.Config),
@@ -554,6 +557,22 @@ func (s *Server) StoreFails() bool {
 	return ok && embedded.Failing()
 }
 
+// ReloadCertificate reads the files of tls-cert and tls-key again, also if they seem not to have
+// changed. If they cannot be used, the old certificate stays, and the log says why. It does
+// nothing if the settings name no files: the local certificate renews itself.
+func (s *Server) ReloadCertificate() {
+	if s.reloadFiles != nil {
+		s.reloadFiles()
+	}
+}
+
+// LogRequests sets which requests are logged from now on, in the place of Config.AccessLog.
+func (s *Server) LogRequests(which config.AccessLog) { s.logged.Store(which) }
+
+// Drain makes /readyz fail from now on, and leaves all else as it is: load balancers send new
+// clients elsewhere, and those that still come are served until Close. It returns at once.
+func (s *Server) Drain() { s.ready.Store(false) }
+
 // cutTimeout is the time in which handlers return after their connections were cut off. It
 // is less than the time that cmd/confab gives the store beyond its --shutdown-timeout.
 const cutTimeout = 1500 * time.Millisecond
@@ -565,7 +584,7 @@ const cutTimeout = 1500 * time.Millisecond
 // Further calls return the same error.
 func (s *Server) Close(ctx context.Context) error {
 	s.once.Do(func() {
-		s.ready.Store(false)
+		s.Drain()
 		if s.faults != nil {
 			s.faults.Close()
 		}

@@ -143,7 +143,7 @@ func newServers(t *testing.T) *cluster {
 func (c *cluster) addNode(t *testing.T, env ...string) *node {
 	t.Helper()
 	n := &node{binary: c.binary, dir: t.TempDir(), listen: freePort(t), env: append(os.Environ(),
-		append([]string{"CONFAB_ACCESS_KEY=" + c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error"}, env...)...)}
+		append([]string{"CONFAB_ACCESS_KEY=" + c.keyText, "CONFAB_LIMITS=off", "CONFAB_LOG_LEVEL=error", "CONFAB_SHUTDOWN_DELAY=0"}, env...)...)}
 	if c.logs {
 		n.log = new(bytes.Buffer)
 	}

@@ -127,7 +127,7 @@ func newFull(t *testing.T, c *cluster, disk, setting string) *full {
 	t.Helper()
 	dir := filepath.Join(disk, "data")
 	f := &full{T: t, c: c, disk: disk, stopped: make(chan struct{}), acked: map[string]int{}, others: map[int]int{}}
-	f.n = &node{binary: c.binary, dir: dir, listen: freePort(t), env: append(os.Environ(), "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", setting)}
+	f.n = &node{binary: c.binary, dir: dir, listen: freePort(t), env: append(os.Environ(), "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_SHUTDOWN_DELAY=0", setting)}
 	f.args = []string{"serve", "--data", dir, "--listen", f.n.listen, "--listen-ops", freePort(t)}
 	// Two files of another program. Removing one frees space.
 	for _, name := range []string{"first", "second"} {
