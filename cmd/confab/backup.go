@@ -243,6 +243,8 @@ func explainStoreError(ctx context.Context, err error) error {
 func explainFolder(err error) error {
 	var unfinished *server.UnfinishedError
 	var backup *server.IsBackupError
+	var notOurs *server.NotOursError
+	var noParent *server.NoParentError
 	switch {
 	case errors.As(err, &unfinished):
 		return &failure{
@@ -254,6 +256,18 @@ func explainFolder(err error) error {
 		return &failure{
 			what:  tilde(backup.Path) + " is a backup, and a server would change it",
 			next:  "restore it into a new folder: " + programName() + " restore " + shellWord(backup.Path) + " --data FOLDER",
+			cause: err,
+		}
+	case errors.As(err, &notOurs):
+		return &failure{
+			what:  fmt.Sprintf("%s is not a data folder: it holds %s, and no server's data", tilde(notOurs.Path), strings.Join(notOurs.Has, ", ")),
+			next:  "correct --data; for a new server name an empty folder or a new one, such as " + tilde(filepath.Join(notOurs.Path, "confab")),
+			cause: err,
+		}
+	case errors.As(err, &noParent):
+		return &failure{
+			what:  fmt.Sprintf("the data folder %s is not made, because there is no folder %s", tilde(noParent.Path), tilde(filepath.Dir(noParent.Path))),
+			next:  "correct --data or, for a new server, make that folder: mkdir -p " + shellWord(filepath.Dir(noParent.Path)),
 			cause: err,
 		}
 	}

@@ -205,12 +205,17 @@ func certFileFindings(cfg config.Config) []finding {
 	if cfg.TLSCert == "" {
 		return nil
 	}
-	pair, err := tls.LoadX509KeyPair(cfg.TLSCert, cfg.TLSKey)
+	pair, err := server.LoadCertificate(cfg.TLSCert, cfg.TLSKey)
 	if err != nil {
-		return []finding{{"certificate", broken, "tls-cert and tls-key do not load: " + oneLine(err), "name a chain and its key, both PEM, that this user may read"}}
+		f := finding{Check: "certificate", State: broken, Found: oneLine(err)}
+		var mendable remedied
+		if errors.As(err, &mendable) {
+			f.Mend = mendable.Remedy()
+		}
+		return []finding{f}
 	}
 	f := finding{Check: "certificate", State: fine, Found: "tls-cert and tls-key load: " + tilde(cfg.TLSCert)}
-	return []finding{f.ending(time.Now(), server.ChainEnds(&pair), "renew "+tilde(cfg.TLSCert))}
+	return []finding{f.ending(time.Now(), server.ChainEnds(pair), "renew "+tilde(cfg.TLSCert))}
 }
 
 // ending returns f, or f as a warning or as broken if what it describes ends soon or has

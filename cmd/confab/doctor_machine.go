@@ -26,7 +26,7 @@ func diskFindings(cfg config.Config) []finding {
 	took, err := flushTime(dir)
 	all := []finding{flushFinding(dir, took, err)}
 	var f *failure
-	if errors.As(explainFolder(server.CheckFinished(cfg.Data)), &f) {
+	if errors.As(explainFolder(server.CheckData(cfg)), &f) {
 		all = append(all, finding{"data", broken, f.what, f.next})
 	}
 	usage, err := vfs.Default.GetDiskUsage(dir)

@@ -236,7 +236,7 @@ func explainStart(err error, cfg config.Config) error {
 	var port *server.PortInUseError
 	var data *server.DataInUseError
 	var file *fs.PathError
-	var network *net.OpError
+	var listen *server.ListenError
 	var mendable remedied
 	switch {
 	case errors.As(err, &mendable): // its cause may be a *fs.PathError
@@ -255,10 +255,30 @@ func explainStart(err error, cfg config.Config) error {
 		return noSpace(err, cfg)
 	case errors.As(err, &file) && strings.HasPrefix(file.Path, cfg.Data):
 		return &failure{what: oneLine(err), next: "make the data folder one that this user may write to, or choose another with --data", cause: err}
-	case errors.As(err, &network):
-		return &failure{what: oneLine(err), next: "choose another address for the listener", cause: err}
+	case errors.As(err, &listen):
+		return cannotListen(listen)
 	}
 	return err
+}
+
+// cannotListen returns the failure for an address on which the server cannot listen.
+func cannotListen(e *server.ListenError) error {
+	host, port, _ := net.SplitHostPort(e.Address)
+	flag := "--" + e.Setting
+	f := &failure{what: oneLine(e), next: "choose another address for the listener with " + flag, cause: e}
+	var name *net.DNSError
+	switch {
+	case errors.Is(e, fs.ErrPermission):
+		f.what = fmt.Sprintf("%s: this user may not listen on port %s", e.Setting, port)
+		f.next = "choose a port above 1023 with " + flag + ", or allow it: AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit"
+	case errors.Is(e, syscall.EADDRNOTAVAIL):
+		f.what = fmt.Sprintf("%s: this machine has no address %s", e.Setting, host)
+		f.next = "choose an address that it has with " + flag + ", or 0.0.0.0 for all"
+	case errors.As(e, &name):
+		f.what = fmt.Sprintf("%s: the host %q is not found: %v", e.Setting, host, name)
+		f.next = "choose an address of this machine with " + flag
+	}
+	return f
 }
 
 // noSpace returns the failure for a server that does not start because its disk is full. It

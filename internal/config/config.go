@@ -18,6 +18,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -78,6 +79,7 @@ type Config struct {
 	TrustedProxies        []netip.Prefix // addresses of proxies in front of the server
 
 	values map[string]value // by setting; the text of a secret is dropped
+	files  []string         // of settings and secrets that were read
 }
 
 // Memory is the value of Config.Data for a server that keeps all data in memory and loses
@@ -121,6 +123,18 @@ func (c Config) InMemory() bool { return c.Data == Memory }
 // It returns false if the setting has its default value.
 func (c Config) Explicit(setting string) bool {
 	return c.values[setting].source > fromCommand
+}
+
+// Files returns the paths of the files that the settings name: those of settings and secrets
+// that Load has read, and the certificate and its key.
+func (c Config) Files() []string {
+	all := slices.Clone(c.files)
+	for _, path := range []string{c.TLSCert, c.TLSKey} {
+		if path != "" {
+			all = append(all, path)
+		}
+	}
+	return all
 }
 
 // Found reports whether the setting's value is from a confab.yaml in the working folder that

@@ -60,7 +60,7 @@ func TestExample(t *testing.T) {
 	}
 	dir := t.TempDir()
 	text := regexp.MustCompile(`(?m)^#([a-z])`).ReplaceAllString(b.String(), "$1")
-	if err := os.WriteFile(filepath.Join(dir, fileName), []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	got, err := Load(Input{Dir: dir, Defaults: map[string]string{"data": Memory}})
@@ -156,7 +156,7 @@ func FuzzLoad(f *testing.F) {
 			t.Fatal("neither settings nor an error")
 		}
 		dir := t.TempDir()
-		if err := os.WriteFile(filepath.Join(dir, fileName), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, FileName), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		c, err := Load(Input{Dir: dir, Environ: []string{"CONFAB_" + name + "=" + val, "HOME=/h"}})

@@ -24,7 +24,8 @@ import (
 )
 
 const (
-	fileName   = "confab.yaml"
+	// FileName is the name of the file of settings that is read from the working folder.
+	FileName   = "confab.yaml"
 	configFlag = "config"
 	envPrefix  = "CONFAB_"
 	byDefault  = "default"
@@ -79,7 +80,7 @@ func Load(in Input) (Config, error) {
 	l.file()
 	l.environ()
 	l.flags()
-	c := Config{values: l.values}
+	c := Config{values: l.values, files: l.files}
 	for _, s := range Settings {
 		if l.reads(s) {
 			l.apply(&c, s)
@@ -98,7 +99,8 @@ type loader struct {
 	in     Input
 	values map[string]value
 	errs   []error
-	found  bool // the file of settings is a confab.yaml that no flag and no variable names
+	files  []string // that were read
+	found  bool     // the file of settings is a confab.yaml that no flag and no variable names
 }
 
 func (l *loader) reads(s Setting) bool {
@@ -212,7 +214,7 @@ func (l *loader) checkFound(c Config) {
 			l.fail(Error{
 				Setting: s.Name, Origin: v.origin,
 				Problem: "a confab.yaml that lies in the working folder may not set it for a development server",
-				Next:    fmt.Sprintf("use the flag --%s, or name the file: --%s %s", s.Name, configFlag, fileName),
+				Next:    fmt.Sprintf("use the flag --%s, or name the file: --%s %s", s.Name, configFlag, FileName),
 			})
 		}
 	}
@@ -259,7 +261,7 @@ func (l *loader) file() {
 		if l.in.Dir == "" {
 			return
 		}
-		path, origin = fileName, fileName
+		path, origin = FileName, FileName
 	}
 	if named && onNetwork(path, runtime.GOOS) {
 		l.fail(Error{Origin: origin, Problem: errOnNetwork.what, Next: errOnNetwork.allowed})
@@ -277,6 +279,7 @@ func (l *loader) file() {
 		l.fail(Error{Origin: origin, Problem: "the file of settings cannot be read: " + err.Error(), Next: "name a file that exists, or none"})
 		return
 	}
+	l.files = append(l.files, path)
 	m, lines, err := readYAML(text)
 	if err != nil {
 		l.fail(Error{Origin: shown, Problem: err.Error(), Next: "write one setting a line, name: value"})
@@ -408,6 +411,7 @@ func (l *loader) set(k *koanf.Koanf, s Setting, file bool, got any, v value) {
 			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret cannot be read: " + err.Error(), Next: "name a file that exists"})
 			return
 		}
+		l.files = append(l.files, path)
 		v.text, v.inFile = strings.TrimSuffix(strings.TrimSuffix(string(secret), "\n"), "\r"), true
 		if v.text == "" {
 			l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: "the file of the secret is empty", Next: "put the secret into it"})

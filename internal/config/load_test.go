@@ -42,7 +42,7 @@ func (p place) load(t *testing.T) (Config, string, error) {
 		files[name] = text
 	}
 	if p.yaml != "" {
-		files[fileName] = p.yaml
+		files[FileName] = p.yaml
 	}
 	for name, text := range files {
 		path := filepath.Join(dir, name)
@@ -150,7 +150,7 @@ func TestNothingAround(t *testing.T) {
 func TestOnly(t *testing.T) {
 	dir := t.TempDir()
 	yaml := "data: /srv/chat\naccess-key-file: /nowhere\ntls-cert: c.pem\nlisten: 1"
-	if err := os.WriteFile(filepath.Join(dir, fileName), []byte(yaml), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	in := Input{Dir: dir, Only: []string{"dev", "data"}, Environ: []string{"CONFAB_LOG_LEVEL=loud"}}
@@ -468,7 +468,7 @@ func TestFoundFiles(t *testing.T) {
 	}
 	// A command that looks for a server of production finds its folder in the file.
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, fileName), []byte("data: /srv/chat"), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, FileName), []byte("data: /srv/chat"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c, err := Load(Input{Dir: dir, Only: []string{"dev", "data"}, Defaults: map[string]string{"dev": "true"}})

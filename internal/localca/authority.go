@@ -26,6 +26,9 @@ const (
 	trustStoreFile = "truststore.p12"
 )
 
+// ownFiles names all files of an authority.
+var ownFiles = []string{caCertFile, caKeyFile, serverCertFile, serverKeyFile, bundleFile, trustStoreFile}
+
 const (
 	caLife      = 2 * 365 * 24 * time.Hour
 	serverLife  = 397 * 24 * time.Hour // what browsers and Apple's libraries accept at most

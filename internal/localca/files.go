@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -44,6 +45,18 @@ func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err e
 	return a.syncDir()
 }
 
+// Only reports whether the folder dir holds nothing but files of an authority, complete or not.
+// It fails if the folder cannot be read.
+func Only(dir string) (bool, error) {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if !slices.Contains(ownFiles, e.Name()) && !strings.HasPrefix(e.Name(), ".") {
+			return false, nil
+		}
+	}
+	return err == nil, err
+}
+
 // tidy removes the files that writeFile left when its process was killed, because they may
 // hold keys. It also makes the name of the folder durable.
 func (a *Authority) tidy() error {
@@ -51,7 +64,7 @@ func (a *Authority) tidy() error {
 	if err != nil {
 		return err
 	}
-	for _, name := range []string{caCertFile, caKeyFile, serverCertFile, serverKeyFile, bundleFile, trustStoreFile} {
+	for _, name := range ownFiles {
 		for _, e := range entries {
 			if !strings.HasPrefix(e.Name(), "."+name+"-") {
 				continue

@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/tls"
-	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -27,8 +26,8 @@ type certFiles struct {
 	seen      [2]os.FileInfo // of both files when they were last read
 }
 
-// openCertFiles loads a certificate and its key. It fails if they cannot be read or do not
-// match.
+// openCertFiles loads a certificate and its key. It fails with *CertificateError if they cannot
+// be used.
 func openCertFiles(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*certFiles, error) {
 	c := &certFiles{certFile: certFile, keyFile: keyFile, now: now, log: log, checkedAt: now()}
 	var err error
@@ -36,7 +35,7 @@ func openCertFiles(certFile, keyFile string, now func() time.Time, log *slog.Log
 		err = c.load()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("load the certificate of tls-cert and tls-key: %w", err)
+		return nil, err
 	}
 	return c, nil
 }
@@ -99,18 +98,18 @@ func (c *certFiles) readAgain(seen [2]os.FileInfo, err error) {
 func (c *certFiles) stat() (seen [2]os.FileInfo, err error) {
 	for i, path := range []string{c.certFile, c.keyFile} {
 		if seen[i], err = os.Stat(path); err != nil {
-			return [2]os.FileInfo{}, err
+			return [2]os.FileInfo{}, unusable(c.certFile, c.keyFile, err)
 		}
 	}
 	return seen, nil
 }
 
 func (c *certFiles) load() error {
-	pair, err := tls.LoadX509KeyPair(c.certFile, c.keyFile)
+	pair, err := LoadCertificate(c.certFile, c.keyFile)
 	if err != nil {
 		return err
 	}
-	c.pair.Store(&pair)
+	c.pair.Store(pair)
 	return nil
 }
 

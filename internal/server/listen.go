@@ -26,6 +26,20 @@ func (e *PortInUseError) Error() string {
 // Unwrap returns the error of the operating system.
 func (e *PortInUseError) Unwrap() error { return e.Err }
 
+// ListenError means that a server cannot listen on an address, for another reason than that it
+// is in use.
+type ListenError struct {
+	Setting string // name of the setting, such as "listen"
+	Address string // host:port
+	Err     error
+}
+
+// Error returns a message with the setting and what the operating system says.
+func (e *ListenError) Error() string { return e.Setting + ": " + e.Err.Error() }
+
+// Unwrap returns the error of the operating system.
+func (e *ListenError) Unwrap() error { return e.Err }
+
 // DataInUseError means that another process has the store in the data folder open.
 type DataInUseError struct {
 	Path string
@@ -98,7 +112,7 @@ func listenPort(setting, address string) (p port, err error) {
 
 // listenOnce listens on an address. For localhost it listens on 127.0.0.1 and, where IPv6
 // works, on ::1, because clients use either. It fails with *PortInUseError if another
-// process uses the port.
+// process uses the port, and otherwise with *ListenError.
 func listenOnce(setting, address string) (port, error) {
 	if address == "" {
 		return port{}, nil
@@ -121,7 +135,7 @@ func listenOnce(setting, address string) (port, error) {
 		case err != nil && len(p.listeners) > 0:
 			return p, nil // a machine without IPv6
 		case err != nil:
-			return port{}, fmt.Errorf("%s: %w", setting, err)
+			return port{}, &ListenError{Setting: setting, Address: address, Err: err}
 		}
 		p.listeners = append(p.listeners, l)
 		number = strconv.Itoa(l.Addr().(*net.TCPAddr).Port)

@@ -153,7 +153,8 @@ type Server struct {
 
 // Start opens the store, listens on all ports and serves requests. It returns when all
 // listeners accept connections. If it fails, it closes what it opened; the error may be a
-// *PortInUseError, a *DataInUseError, an *UnfinishedError or an *IsBackupError.
+// *PortInUseError, a *DataInUseError, an *UnfinishedError, an *IsBackupError, a *NotOursError, a
+// *NoParentError, a *CertificateError, or an error of the store with a method Remedy.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	o.Logger = slog.New(logs.NewClip(cmp.Or(o.Logger, slog.New(slog.DiscardHandler)).Handler()))
 	o.Audit = slog.New(logs.NewClip(cmp.Or(o.Audit, o.Logger).Handler()))
@@ -237,7 +238,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 // open opens the store, applies the configured access keys, and creates the metrics and
 // the core service.
 func (s *Server) open(ctx context.Context, o Options) error {
-	if err := checkData(o.Config); err != nil {
+	if err := CheckData(o.Config); err != nil {
 		return err
 	}
 	s.info.Data, s.info.Memory = o.Config.Data, o.Config.InMemory()

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 
 	"github.com/confab-chat/confab/internal/admin"
 	"github.com/confab-chat/confab/internal/config"
@@ -50,7 +51,8 @@ func CheckFinished(dir string) error {
 }
 
 // checkData fails if the data folder of the settings must not be used: with
-// *UnfinishedError if it is unfinished, and with *IsBackupError if it is a backup.
+// *UnfinishedError if it is unfinished, with *IsBackupError if it is a backup, and with
+// *NotOursError if it holds something else than a server's data.
 func checkData(c config.Config) error {
 	if c.InMemory() || c.Data == "" {
 		return nil
@@ -60,6 +62,13 @@ func checkData(c config.Config) error {
 	}
 	if _, err := os.Lstat(filepath.Join(c.Data, backupFile)); err == nil {
 		return &IsBackupError{Path: c.Data}
+	}
+	strange, err := foreign(c)
+	if err != nil {
+		return err
+	}
+	if len(strange) > 0 {
+		return &NotOursError{Path: c.Data, Has: strange}
 	}
 	return nil
 }
@@ -111,9 +120,11 @@ func discard(dir string, names ...string) error {
 }
 
 // emptyFolder creates the folder dir, durably, if it does not exist. It fails with
-// *NotEmptyError if the folder is not empty, or *UnfinishedError if that is the reason.
+// *NotEmptyError if the folder is not empty, or *UnfinishedError if that is the reason. The
+// lost+found of a file system does not count.
 func emptyFolder(dir string) (created bool, err error) {
 	entries, err := os.ReadDir(dir)
+	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == lostFound })
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return true, makeFolder(dir)

@@ -34,9 +34,36 @@ func (d *Damage) Is(target error) bool { return target == ErrDamaged }
 // Unwrap returns the cause, or nil.
 func (d *Damage) Unwrap() error { return d.Err }
 
-// Remedy returns what an operator can do, as one sentence without a full stop.
+// Remedy returns what an operator can do, as one sentence without a full stop, and what is lost
+// at most.
 func (d *Damage) Remedy() string {
-	return "bring a backup back with `confab restore`, or save every row that can still be read with `confab export --salvage`"
+	what := "bring a backup back with `confab restore`, or save every row that can still be read with `confab export --salvage`"
+	switch {
+	case d.File == "":
+		return what
+	case strings.HasSuffix(d.File, tableSuffix), strings.HasSuffix(d.File, blobSuffix):
+		return what + "; at most the rows in this file are lost"
+	case strings.HasSuffix(d.File, logSuffix):
+		return what + "; at most the last changes are lost, those that only this file had"
+	}
+	return what + "; no row was in this file"
+}
+
+// tooNew is the error for a store that a newer version of Confab wrote. It wraps ErrNewer.
+type tooNew struct{ error }
+
+// newer returns the error for the store in dir, of which the format and its arguments say why
+// it must be a newer version's.
+func newer(dir, format string, args ...any) error {
+	return &tooNew{fmt.Errorf("store %s was %w: %w", dir, ErrNewer, fmt.Errorf(format, args...))}
+}
+
+// Unwrap returns the error with the text.
+func (e *tooNew) Unwrap() error { return e.error }
+
+// Remedy returns what an operator can do, as one sentence without a full stop.
+func (e *tooNew) Remedy() string {
+	return "install that version or a later one; to go back, restore a backup from before the upgrade with `confab restore`"
 }
 
 // damaged returns *Damage for rows that cannot be read, which what names. It names the file

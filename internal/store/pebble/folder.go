@@ -77,7 +77,7 @@ func CheckFolder(ctx context.Context, dir string, o Options, report func(fault s
 	}
 	defer func() { err = errors.Join(err, s.db.Close()) }()
 	if v, _, err := value(s.db, metaKey(metaSchema), row.Number); err == nil && v > schema {
-		return c, fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", dir, ErrNewer, v, schema)
+		return c, newer(dir, "it has schema %d, this version knows up to %d", v, schema)
 	}
 	c.Census, err = check(ctx, s.db, func(fault string) error {
 		c.Faults++

@@ -133,7 +133,7 @@ func (in *inspection) checkFormat(format string) error {
 		return in.damaged("marker.format-version.*", err, "it names the version %q", format)
 	}
 	if v > uint64(pebble.FormatNewest) {
-		return fmt.Errorf("store %s was %w: its files have format %d, this version knows up to %d", in.dir, ErrNewer, v, pebble.FormatNewest)
+		return newer(in.dir, "its files have format %d, this version knows up to %d", v, pebble.FormatNewest)
 	}
 	return nil
 }

@@ -84,6 +84,10 @@ func TestOpenRefuses(t *testing.T) {
 			if !errors.Is(err, tc.want) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), dir) {
 				t.Errorf("error %q; want %q with the folder and %q", err, tc.want, tc.says)
 			}
+			var remedied interface{ Remedy() string }
+			if tc.want != ErrInUse && (!errors.As(err, &remedied) || !strings.Contains(remedied.Remedy(), "confab restore")) {
+				t.Errorf("error %q does not say what to do", err)
+			}
 			for name := range before {
 				if _, ok := list(t, dir)[name]; !ok && tc.want == ErrDamaged && strings.HasSuffix(name, ".sst") {
 					t.Errorf("%s was deleted by the failed Open", name)

@@ -260,7 +260,7 @@ func (s *Store) openError(err error) error {
 	case pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, vfs.ErrUnsupported):
 		return s.damaged("", err)
 	case strings.Contains(err.Error(), "format major version"):
-		return fmt.Errorf("store %s was %w: %w", s.dir, ErrNewer, err)
+		return newer(s.dir, "%w", err)
 	}
 	return s.disk.notStarted(err)
 }
@@ -357,7 +357,7 @@ func (s *Store) start(initial core.Resource) error {
 	case err != nil:
 		return s.damaged("the schema's row", err)
 	case found && v > schema:
-		return fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", s.dir, ErrNewer, v, schema)
+		return newer(s.dir, "it has schema %d, this version knows up to %d", v, schema)
 	case !found:
 		return s.create(initial)
 	case v < schema:
@@ -377,7 +377,7 @@ func (s *Store) startReading(core.Resource) error {
 	case !found:
 		return fmt.Errorf("store %s is empty: no server has ever finished its first start there", s.dir)
 	case v > schema:
-		return fmt.Errorf("store %s was %w: it has schema %d, this version knows up to %d", s.dir, ErrNewer, v, schema)
+		return newer(s.dir, "it has schema %d, this version knows up to %d", v, schema)
 	}
 	return s.readPosition()
 }

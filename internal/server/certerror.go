@@ -1,0 +1,94 @@
+package server
+
+import (
+	"crypto/tls"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+)
+
+// CertificateError means that the certificate of the settings tls-cert and tls-key cannot be
+// used. Its text is one line.
+type CertificateError struct {
+	What string // what is wrong, with the name of the file
+	Next string // what to do, as one sentence without a full stop
+	Err  error  // the cause
+}
+
+// Error returns what is wrong.
+func (e *CertificateError) Error() string { return "tls-cert and tls-key do not load: " + e.What }
+
+// Unwrap returns the cause.
+func (e *CertificateError) Unwrap() error { return e.Err }
+
+// Remedy returns what an operator can do, as one sentence without a full stop.
+func (e *CertificateError) Remedy() string { return e.Next }
+
+// LoadCertificate loads a certificate chain and its key, both PEM. It fails with
+// *CertificateError.
+func LoadCertificate(certFile, keyFile string) (*tls.Certificate, error) {
+	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
+	if err != nil {
+		return nil, unusable(certFile, keyFile, err)
+	}
+	return &pair, nil
+}
+
+// unusable returns err, with which files did not load, as a *CertificateError that says why.
+func unusable(certFile, keyFile string, err error) error {
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file) && errors.Is(err, fs.ErrNotExist):
+		return &CertificateError{file.Path + " does not exist", "name a certificate chain and its key, both PEM, or neither of them to use a local certificate", err}
+	case errors.As(err, &file) && errors.Is(err, fs.ErrPermission):
+		return &CertificateError{file.Path + " may not be read by this user", "let the server's user read it, for instance by a group", err}
+	case errors.As(err, &file):
+		return &CertificateError{err.Error(), "name a certificate chain and its key, both PEM, that this user may read", err}
+	}
+	certs, keys := pemTypes(certFile), pemTypes(keyFile)
+	switch {
+	case !certs["CERTIFICATE"] && hasKey(certs):
+		return &CertificateError{certFile + " holds a key and no certificate", "name the chain with tls-cert and the key with tls-key, not the other way round", err}
+	case !certs["CERTIFICATE"]:
+		return &CertificateError{certFile + " holds no certificate in PEM", "name the chain that the authority has sent, in PEM; from DER it is made with openssl x509 -inform der -in FILE", err}
+	case keys["ENCRYPTED PRIVATE KEY"], keys[encrypted]:
+		return &CertificateError{keyFile + " is encrypted, and nobody is there to give its password", "make a key file without one with openssl pkey -in FILE, which only the server's user may read", err}
+	case !hasKey(keys):
+		return &CertificateError{keyFile + " holds no private key in PEM", "name the key for which the certificate was made", err}
+	case strings.Contains(err.Error(), "does not match"): // crypto/tls has no other sign of it
+		return &CertificateError{fmt.Sprintf("the key %s does not belong to the certificate %s", keyFile, certFile), "name the key for which the certificate was made; the server's own certificate comes first in its file, before those of authorities", err}
+	}
+	return &CertificateError{err.Error(), "name a certificate chain and its key, both PEM", err}
+}
+
+// encrypted is a key of pemTypes that stands for an old key with a password.
+const encrypted = "Proc-Type"
+
+// pemTypes returns the types of the blocks in a PEM file.
+func pemTypes(name string) map[string]bool {
+	types := map[string]bool{}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return types
+	}
+	for block, rest := pem.Decode(text); block != nil; block, rest = pem.Decode(rest) {
+		types[block.Type] = true
+		if strings.Contains(block.Headers["Proc-Type"], "ENCRYPTED") {
+			types[encrypted] = true
+		}
+	}
+	return types
+}
+
+// hasKey reports whether one of the types of PEM blocks is that of a private key.
+func hasKey(types map[string]bool) bool {
+	for t := range types {
+		if strings.HasSuffix(t, "PRIVATE KEY") {
+			return true
+		}
+	}
+	return false
+}
