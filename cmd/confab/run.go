@@ -211,7 +211,7 @@ func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error
 			return nil, &failure{what: "the log cannot be written to " + o.log + ": " + rootCause(err).Error(), next: "name another file with --log", cause: err}
 		}
 		// The file stays open: the process ends with the server.
-		handler, access = slog.NewMultiHandler(handler, logHandler(cfg, file, slog.LevelInfo)), nil
+		handler, access = slog.NewMultiHandler(handler, logs.NewOutput(file).Handler()), nil
 	}
 	srv, err := startServer(server.Options{
 		Config: cfg, Version: shortVersion(), Logger: slog.New(logs.NewRepeats(handler)), Access: access,

@@ -50,7 +50,8 @@ type Config struct {
 
 	AccessKey, AccessKeySecondary communication.AccessKey // at least 32 bytes, or zero if not set
 
-	ResourceID string // GUID of the Azure resource whose user ids the server accepts, or empty
+	ResourceID string              // GUID of the Azure resource whose user ids the server accepts, or empty
+	Cloud      communication.Cloud // the Azure cloud that the resource is from
 	Limits     limits.Profile
 
 	LogLevel  slog.Level

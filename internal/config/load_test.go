@@ -226,6 +226,7 @@ live-sessions: 300
 live-queue: 16MiB
 access-key-file: secrets/key
 resource-id: A5BA7870-ef05-4e2b-9901-7751faa29e20
+cloud: gcch
 limits: azure
 deletion-grace: 1h
 events-kept: 30
@@ -257,7 +258,7 @@ pprof: true
 		MinFreeSpace: 1 << 20, MaxBodySize: 2 << 20, ThreadCache: 8 << 20, LiveSessions: 300, LiveQueue: 16 << 20,
 		ConnectionsPerAddress: 40, TrustedProxies: []netip.Prefix{netip.MustParsePrefix("10.0.0.7/32"), netip.MustParsePrefix("192.168.0.0/16")},
 		BodyTimeout: 90 * time.Second, RequestTimeout: 3 * time.Second, DeletionGrace: time.Hour, EventsKept: 30, ShutdownDelay: 2 * time.Minute, ShutdownTimeout: 500 * time.Millisecond,
-		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Limits: limits.Azure,
+		ResourceID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Cloud: communication.CloudGCCH, Limits: limits.Azure,
 		MaxContent: 128 << 10, MaxParticipants: 500, AnswerMemory: 128 << 20,
 		AccessKey: accessKey(t, key1), AccessKeySecondary: accessKey(t, key2),
 	}
@@ -343,6 +344,7 @@ func TestRefused(t *testing.T) {
 		{"little for answers", flag("--answer-memory=1MiB"), []Error{{"answer-memory", "flag --answer-memory", `"1MiB" is not an allowed size`, "write a number from 33554432 up, with or without a unit: 500MB, 64MiB, 2GiB"}}},
 		{"no live sessions", flag("--live-sessions=0"), []Error{{"live-sessions", "flag --live-sessions", `"0" is not a number of connections`, "write a whole number from 1, or auto"}}},
 		{"negative connections", flag("--connections-per-address=-1"), []Error{{"connections-per-address", "flag --connections-per-address", `"-1" is not a number of connections`, "write a whole number from 1, or 0 for no limit"}}},
+		{"unknown cloud", flag("--cloud=china"), []Error{{"cloud", "flag --cloud", `"china" is not a cloud of Azure`, "write public, gcch or dod"}}},
 		{"proxy by name", flag("--trusted-proxies=proxy.lan"), []Error{{"trusted-proxies", "flag --trusted-proxies", `"proxy.lan" is not a list of addresses`, "write addresses or networks, separated by commas: 10.0.0.7,192.168.0.0/16, or off"}}},
 		{"events of one day", flag("--events-kept=1"), []Error{{"events-kept", "flag --events-kept", `"1" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},
 		{"events for ever", flag("--events-kept=4294967296"), []Error{{"events-kept", "flag --events-kept", `"4294967296" is not an allowed number of days`, "write a whole number from 2 to 36500"}}},

@@ -64,6 +64,8 @@ var Settings = []Setting{
 		Help: "secondary access key, so that the primary can be changed while clients run"},
 	{Name: "resource-id", Value: "guid", InFolder: true, set: setResourceID,
 		Help: "GUID of the Azure resource that the app moves from: user ids stored by the app stay valid"},
+	{Name: "cloud", Default: "public", Value: "cloud", InFolder: true, set: setCloud,
+		Help: "Azure cloud of the resource that the app moves from: public, gcch (user ids begin with 8:gcch-acs:) or dod (8:dod-acs:)"},
 	{Name: "limits", Default: "fair", Value: "profile", InFolder: true, set: setLimits,
 		Help: "azure (the service's ceilings and 429s), fair (fairness between users) or off (benchmarks)"},
 	{Name: "max-content", Default: "auto", Value: "size", InFolder: true, set: setMaxContent,

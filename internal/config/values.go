@@ -232,6 +232,13 @@ func setResourceID(c *Config, v value) error {
 	return nil
 }
 
+func setCloud(c *Config, v value) (err error) {
+	if c.Cloud, err = communication.ParseCloud(v.text); err != nil {
+		return bad(v, "is not a cloud of Azure", "write public, gcch or dod")
+	}
+	return nil
+}
+
 func setLimits(c *Config, v value) (err error) {
 	if c.Limits, err = limits.Parse(v.text); err != nil {
 		return bad(v, "is not a profile of limits", "write azure, fair or off")

@@ -28,7 +28,7 @@ func rows() map[string]User {
 // creation returns the change by which ann creates a thread.
 func creation(t *testing.T, cmd CreateThread) *Change {
 	t.Helper()
-	c, err := decideCreate(thread1, ann, cmd, rows(), Limits{}, noon)
+	c, err := decideCreate(thread1, ann, cmd, rows(), false, Limits{}, noon)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +37,7 @@ func creation(t *testing.T, cmd CreateThread) *Change {
 
 func TestDecideCreateByADeletedUser(t *testing.T) {
 	for _, caller := range []string{"gone", eve} {
-		if c, err := decideCreate(thread1, caller, CreateThread{Topic: "t"}, rows(), Limits{}, noon); c != nil || err != errUserDeleted {
+		if c, err := decideCreate(thread1, caller, CreateThread{Topic: "t"}, rows(), false, Limits{}, noon); c != nil || err != errUserDeleted {
 			t.Errorf("by %s: %+v, %v; want %v", caller, c, err, errUserDeleted)
 		}
 	}

@@ -22,7 +22,7 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 		if err != nil {
 			return nil, err
 		}
-		return decideAdd(t, caller, ps, users, s.limits, s.now().UnixMilli())
+		return decideAdd(t, caller, ps, users, s.adopt, s.limits, s.now().UnixMilli())
 	})
 	if err != nil {
 		return nil, err
@@ -31,10 +31,11 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 }
 
 // decideAdd returns the change that adds participants. users has the rows of those
-// who belong to this resource; the others are refused.
-func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, limits Limits, now int64) (*Change, error) {
+// who belong to this resource; the others are refused. If adopt is set, those of this resource
+// who are unknown are created.
+func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, adopt bool, limits Limits, now int64) (*Change, error) {
 	c := changeOf(t)
-	c.admit(t, caller, ps, users, now)
+	c.admit(t, caller, ps, users, adopt, now)
 	if len(c.Members) == 0 {
 		return c, nil
 	}
@@ -48,10 +49,10 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 
 // admit adds to c the members who join thread t: those of ps who are not in it. A user
 // who cannot join is added to c.Invalid instead. users has the rows of those who
-// belong to this resource; the caller needs none. Unverified: which of the two
-// recorded codes is for an unknown user and which for a user of another resource
-// (docs/contract/chat.md §3.1).
-func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[string]User, now int64) {
+// belong to this resource; the caller needs none. If adopt is set, admit creates unknown
+// users of this resource (Options.Adopt). Unverified: which of the two recorded codes is for
+// an unknown user and which for a user of another resource (docs/contract/chat.md §3.1).
+func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[string]User, adopt bool, now int64) {
 	order := uint32(0)
 	for i := range t.Members {
 		order = max(order, t.Members[i].Order)
@@ -70,6 +71,8 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 		case !own:
 			c.Invalid = append(c.Invalid, InvalidParticipant{User: id, Code: "403", Message: "Permissions check failed"})
 			continue
+		case adopt && u.State == UserUnknown:
+			c.ReadUsers, c.PutUsers = append(c.ReadUsers, u), append(c.PutUsers, adopted(id))
 		case u.State != UserLive:
 			c.Invalid = append(c.Invalid, InvalidParticipant{User: id, Code: "404", Message: "Not found"})
 			continue

@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // Times in rows are epoch milliseconds, UTC. Zero means "not set", except in
@@ -421,9 +423,27 @@ type InvalidParticipant struct {
 
 // Resource is the identity of a store and its access keys.
 type Resource struct {
-	ID    string // GUID, part of every user id
-	Epoch string // random id of this store; positions of another epoch are not valid in it
+	ID    string              // GUID, part of every user id
+	Cloud communication.Cloud // the Azure cloud that it is from: every user id begins with the cloud's prefix
+	Epoch string              // random id of this store; positions of another epoch are not valid in it
 	Keys  [2]AccessKeyRow
+}
+
+// userPrefixes has what the user ids of each cloud begin with (docs/contract/identity.md §6.7).
+var userPrefixes = [...]string{
+	communication.CloudPublic: "8:acs:", communication.CloudDoD: "8:dod-acs:", communication.CloudGCCH: "8:gcch-acs:",
+}
+
+// UserPrefix returns what the ids of the resource's users begin with, such as "8:acs:".
+func (r Resource) UserPrefix() string { return userPrefixes[r.Cloud] }
+
+// UserID returns the id of a user of the resource. user is the second half of the id, a GUID.
+func (r Resource) UserID(user string) string { return r.UserPrefix() + r.ID + "_" + user }
+
+// Owns reports whether a user id is well-formed and belongs to this resource in its cloud.
+func (r Resource) Owns(id string) bool {
+	_, user, ok := communication.SplitUserID(id)
+	return ok && id == r.UserID(user)
 }
 
 // AccessKeyRow is one of the two access keys. Serial is incremented when the key is

@@ -25,8 +25,9 @@ const DefaultPatience = 10 * time.Second
 type Options struct {
 	Now    func() time.Time // time.Now
 	Limits Limits
-	// Adopt creates a user for an unknown id of this resource when a token is
-	// issued for it, so that an app can keep the ids that it has stored.
+	// Adopt creates a user for an unknown id of this resource wherever one appears: in a
+	// new thread, among added participants, and when a token is issued, tokens are revoked or
+	// the user is deleted. So an app that moves in can keep the ids that it has stored.
 	Adopt bool
 	// Grace is the time after a user's deletion during which its tokens may still leave
 	// threads, and delete those that it has created or is alone in. Then its content is

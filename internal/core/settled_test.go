@@ -454,9 +454,9 @@ func TestUserDeletion(t *testing.T) {
 	}
 }
 
-// TestMovingIn requests a user for a token by ids that do not exist. Only with
-// Options.Adopt, and only for an id of this resource, is the user created. A deleted
-// user is never created again.
+// TestMovingIn uses ids that do not exist: for a token, in a new thread, as added participants,
+// for a revocation and a deletion. Only with Options.Adopt, and only for an id of this resource,
+// is the user created. A deleted user is never created again.
 func TestMovingIn(t *testing.T) {
 	unknown := communication.JoinUserID(resourceID, "00000011-9f42-58fb-88f7-08482200b425")
 	foreign := communication.JoinUserID("99999999-2222-4333-8444-555555555555", "00000011-9f42-58fb-88f7-08482200b425")
@@ -479,6 +479,61 @@ func TestMovingIn(t *testing.T) {
 		}
 		if _, err := h.UserForToken(ctx, deleted); code(err) != core.IdentityNotOwned {
 			t.Errorf("adopting %v: a deleted one: %v", adopt, err)
+		}
+
+		next := 0
+		fresh := func() string { // an id that was not met yet
+			next++
+			return communication.JoinUserID(resourceID, fmt.Sprintf("00000022-9f42-58fb-88f7-%012d", next))
+		}
+		people := func(ids ...string) (ps []core.NewParticipant) {
+			for _, id := range ids {
+				ps = append(ps, core.NewParticipant{User: communication.ParseRawID(id)})
+			}
+			return ps
+		}
+		ann, inNew, inOld := h.user(t), fresh(), fresh()
+		wantBad := []core.InvalidParticipant{
+			{User: foreign, Code: "403", Message: "Permissions check failed"}, {User: deleted, Code: "404", Message: "Not found"},
+		}
+		refused := func(id string) []core.InvalidParticipant {
+			if adopt {
+				return wantBad
+			}
+			return append([]core.InvalidParticipant{{User: id, Code: "404", Message: "Not found"}}, wantBad...)
+		}
+		made, bad, err := h.CreateThread(ctx, ann, core.CreateThread{Topic: "t", Participants: people(inNew, foreign, deleted)})
+		if diff := cmp.Diff(refused(inNew), bad); diff != "" || err != nil {
+			t.Errorf("adopting %v: a new thread refuses (-want +got):\n%s%v", adopt, diff, err)
+		}
+		bad, err = h.AddParticipants(ctx, ann, made.ID, people(inOld, foreign, deleted))
+		if diff := cmp.Diff(refused(inOld), bad); diff != "" || err != nil {
+			t.Errorf("adopting %v: adding refuses (-want +got):\n%s%v", adopt, diff, err)
+		}
+		for _, id := range []string{inNew, inOld} {
+			u, err := h.StoredUser(ctx, id)
+			want := core.User{ID: id}
+			if adopt {
+				want = core.User{ID: id, State: core.UserLive, Generation: 1}
+			}
+			if u != want || err != nil {
+				t.Errorf("adopting %v: the user's row is %+v, %v; want %+v", adopt, u, err, want)
+			}
+		}
+		revoked, gone := fresh(), fresh()
+		if err := h.RevokeTokens(ctx, revoked); code(err) != want {
+			t.Errorf("adopting %v: a revocation: %v, want %q", adopt, err, want)
+		}
+		if err := h.DeleteUser(ctx, gone); code(err) != want {
+			t.Errorf("adopting %v: a deletion: %v, want %q", adopt, err, want)
+		}
+		if adopt {
+			if _, err := h.UserForToken(ctx, gone); code(err) != core.IdentityNotOwned {
+				t.Errorf("a token for an id that was deleted before its first token: %v", err)
+			}
+			if u, err := h.UserForToken(ctx, revoked); u.Generation != 2 || err != nil {
+				t.Errorf("a token for an id whose tokens were revoked before the first: %+v, %v; want generation 2", u, err)
+			}
 		}
 	}
 }

@@ -62,7 +62,7 @@ func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThr
 		if err != nil {
 			return nil, err
 		}
-		return decideCreate(id, caller, cmd, users, s.limits, s.now().UnixMilli())
+		return decideCreate(id, caller, cmd, users, s.adopt, s.limits, s.now().UnixMilli())
 	})
 	if err != nil {
 		return ThreadProperties{}, nil, err
@@ -153,7 +153,7 @@ func checkText(field, s string, limit int) error {
 func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[string]User, error) {
 	ids := others
 	for _, p := range ps {
-		if id := p.User.RawID(); s.owns(id) && !slices.Contains(others, id) {
+		if id := p.User.RawID(); s.resource.Owns(id) && !slices.Contains(others, id) {
 			ids = append(ids, id)
 		}
 	}
@@ -161,10 +161,11 @@ func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[
 }
 
 // decideCreate returns the change that creates a thread. users has the rows of the caller
-// and of the participants of this resource; other participants are refused. It fails with
+// and of the participants of this resource; other participants are refused. If adopt is set,
+// unknown participants of this resource are created. It fails with
 // 401 unless the caller is a live user, and with 400 if the thread gets too many
 // participants.
-func decideCreate(id, caller string, cmd CreateThread, users map[string]User, limits Limits, now int64) (*Change, error) {
+func decideCreate(id, caller string, cmd CreateThread, users map[string]User, adopt bool, limits Limits, now int64) (*Change, error) {
 	if users[caller].State != UserLive {
 		return nil, errUserDeleted
 	}
@@ -173,7 +174,7 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, li
 	if !slices.ContainsFunc(ps, func(p NewParticipant) bool { return p.User.RawID() == caller }) {
 		ps = slices.Insert(slices.Clone(ps), 0, NewParticipant{User: communication.ParseRawID(caller)})
 	}
-	c.admit(&Thread{}, caller, ps, users, now)
+	c.admit(&Thread{}, caller, ps, users, adopt, now)
 	if err := limits.checkRoster(&Thread{}, c.Members); err != nil {
 		return nil, err
 	}

@@ -3,8 +3,6 @@ package core
 import (
 	"context"
 	"fmt"
-
-	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // User returns the row of a user, with state UserUnknown if it was never created. It
@@ -86,7 +84,7 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 // CreateUser creates a user with a new id (docs/contract/identity.md §3.1).
 func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	u := User{State: UserLive, Generation: 1}
-	u.ID = communication.JoinUserID(s.resource.ID, newUserPart(s.random, s.now().UnixMilli()))
+	u.ID = s.resource.UserID(newUserPart(s.random, s.now().UnixMilli()))
 	_, err := s.change(ctx, func(Rows) (*Change, error) {
 		return &Change{Key: u.ID, ReadUsers: []User{{ID: u.ID}}, PutUsers: []User{u}}, nil
 	})
@@ -102,7 +100,7 @@ func (s *Service) CreateUser(ctx context.Context) (User, error) {
 // generation of an outdated row would be invalid from the start. Unverified: the status
 // for an unknown id and for a deleted user.
 func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
-	if !s.owns(id) {
+	if !s.resource.Owns(id) {
 		return User{}, errNotOwned
 	}
 	u, err := s.StoredUser(ctx, id)
@@ -117,15 +115,14 @@ func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 // user whose id belongs to this resource and is unknown.
 func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	u, err := s.LiveUser(ctx, id)
-	if err == nil || !s.adopt || !s.owns(id) {
+	if err == nil || !s.adopt || !s.resource.Owns(id) {
 		return u, err
 	}
 	err = s.changeUser(ctx, id, nil, func(row *User) error {
-		switch row.State {
-		case UserUnknown:
-			*row = User{ID: id, State: UserLive, Generation: 1}
-		case UserLive:
-		default:
+		if row.State == UserUnknown {
+			*row = adopted(id)
+		}
+		if row.State != UserLive {
 			return errNotOwned
 		}
 		u = *row
@@ -136,6 +133,10 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	}
 	return u, nil
 }
+
+// adopted returns the row of a user who has moved in: its id belongs to this resource, and the
+// app has stored it since before this server (Options.Adopt).
+func adopted(id string) User { return User{ID: id, State: UserLive, Generation: 1} }
 
 // RevokeTokens invalidates all access tokens that were issued to the user so far (docs/contract/identity.md §3.3).
 func (s *Service) RevokeTokens(ctx context.Context, id string) error {
@@ -158,13 +159,17 @@ func (s *Service) Leaving(u User) bool {
 }
 
 // changeLiveUser commits an edit of a live user's row, which ends the user's tokens, with
-// an event of this kind. It fails with 401 IdentityNotOwned for any other user.
+// an event of this kind. It fails with 401 IdentityNotOwned for any other user. With
+// Options.Adopt it first creates a user whose id belongs to this resource and is unknown.
 func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind, edit func(*User)) error {
-	if !s.owns(id) {
+	if !s.resource.Owns(id) {
 		return errNotOwned
 	}
 	ended := Event{Kind: kind, Actor: id}
 	return s.changeUser(ctx, id, []Event{ended}, func(u *User) error {
+		if s.adopt && u.State == UserUnknown {
+			*u = adopted(id)
+		}
 		if u.State != UserLive {
 			return errNotOwned
 		}
@@ -205,10 +210,4 @@ func (s *Service) invalidateUsers(users []User) {
 	for _, u := range users {
 		s.users.Remove(u.ID)
 	}
-}
-
-// owns reports whether a user id is well-formed and belongs to this resource.
-func (s *Service) owns(id string) bool {
-	_, user, ok := communication.SplitUserID(id)
-	return ok && id == communication.JoinUserID(s.resource.ID, user)
 }

@@ -91,6 +91,9 @@ func tryReconcileKeys(ctx context.Context, s core.Store, c config.Config) (done 
 	if c.ResourceID != "" && c.ResourceID != r.ID {
 		return false, fmt.Errorf("the data folder %s belongs to resource %s, and --resource-id is %s: a resource moves in with an empty folder", c.Data, r.ID, c.ResourceID)
 	}
+	if c.Explicit("cloud") && c.Cloud != r.Cloud {
+		return false, fmt.Errorf("the data folder %s belongs to a resource of the cloud %s, and --cloud is %s: a resource moves in with an empty folder", c.Data, r.Cloud, c.Cloud)
+	}
 	rows := r.Keys
 	for i := range rows {
 		if want := configuredKey(c, i); want != nil && !bytes.Equal(want, rows[i].Secret) {

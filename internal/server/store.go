@@ -85,7 +85,7 @@ func existing(dir string) string {
 // database, else the embedded store. It fails with *DataInUseError if another process has
 // the embedded store open.
 func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store, error) {
-	initial := core.Resource{ID: cmp.Or(c.ResourceID, newGUID()), Epoch: newGUID(), Keys: initialKeys(c)}
+	initial := core.Resource{ID: cmp.Or(c.ResourceID, newGUID()), Cloud: c.Cloud, Epoch: newGUID(), Keys: initialKeys(c)}
 	if c.Database != "" {
 		if warning := DatabaseWarning(c); warning != "" && o.logger != nil {
 			o.logger.Warn(warning)

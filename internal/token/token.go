@@ -125,7 +125,7 @@ type Claims struct {
 // Authority issues and verifies the tokens of one resource. It is safe for concurrent
 // use.
 type Authority struct {
-	resource string
+	resource core.Resource // its keys are those of New
 	users    Users
 	now      func() time.Time
 	keys     atomic.Pointer[[2]signingKey]
@@ -151,7 +151,7 @@ func New(r core.Resource, users Users, now func() time.Time) (*Authority, error)
 	if now == nil {
 		now = time.Now
 	}
-	a := &Authority{resource: r.ID, users: users, now: now}
+	a := &Authority{resource: r, users: users, now: now}
 	a.verified, _ = lru.New[[sha256.Size]byte, Claims](maxVerified)
 	if err := a.SetKeys(r.Keys); err != nil {
 		return nil, err
@@ -283,7 +283,7 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	c := claims{
 		SkypeID: strings.TrimPrefix(user.ID, "8:"), Csi: strconv.FormatInt(iat.Unix(), 10),
 		Exp: expires.Unix(), Iat: iat.Unix(), AcsScope: scopes.String(),
-		ResourceID: a.resource, ResourceLocation: "local", Generation: user.Generation,
+		ResourceID: a.resource.ID, ResourceLocation: "local", Generation: user.Generation,
 	}
 	if scopes.Has(Chat) {
 		c.Scp = scpChat
@@ -402,11 +402,12 @@ func (a *Authority) parse(text string) (Claims, error) {
 	if err != nil {
 		return Claims{}, err
 	}
-	if c.ResourceID != a.resource || !strings.HasPrefix(c.SkypeID, "acs:") {
+	user := "8:" + c.SkypeID
+	if c.ResourceID != a.resource.ID || !strings.HasPrefix(user, a.resource.UserPrefix()) {
 		return Claims{}, refuse(ReasonResource)
 	}
 	return Claims{
-		User: "8:" + c.SkypeID, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,
+		User: user, Scopes: scopes, Expires: time.Unix(c.Exp, 0).UTC(), Generation: c.Generation,
 		Key: t.Header["kid"].(string), // it equals the kid of a key, so it is a string
 	}, nil
 }

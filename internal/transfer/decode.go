@@ -10,6 +10,7 @@ import (
 	"math"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // decode decodes a line of an export, of the given kind, into a record. It fails for an
@@ -19,6 +20,13 @@ func decode(kind string, line []byte) (core.Record, error) {
 	case "resource":
 		return read(line, func(l *resourceLine) (core.Record, error) {
 			r := core.Resource{ID: l.ID}
+			if l.Cloud != "" {
+				cloud, err := communication.ParseCloud(l.Cloud)
+				if err != nil {
+					return nil, err
+				}
+				r.Cloud = cloud
+			}
 			if n := len(l.Keys); n != 0 && n != len(r.Keys) {
 				return nil, fmt.Errorf("there are %d keys instead of %d", n, len(r.Keys))
 			}

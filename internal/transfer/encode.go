@@ -5,6 +5,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // encode returns a struct that encoding/json encodes as the line of a record. It fails
@@ -15,6 +16,9 @@ func encode(r core.Record) (any, error) {
 	switch r := r.(type) {
 	case core.Resource:
 		line := resourceLine{Kind: "resource", ID: t.text(r.ID)}
+		if r.Cloud != communication.CloudPublic {
+			line.Cloud = r.Cloud.String()
+		}
 		if len(r.Keys[0].Secret)+len(r.Keys[1].Secret) > 0 {
 			for _, k := range r.Keys {
 				line.Keys = append(line.Keys, keyLine(k))

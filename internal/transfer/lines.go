@@ -4,9 +4,10 @@ package transfer
 // epoch milliseconds. Optional zero and empty fields are left out.
 
 type resourceLine struct {
-	Kind string    `json:"kind"`
-	ID   string    `json:"id"`
-	Keys []keyLine `json:"keys,omitempty"` // primary and secondary, or none
+	Kind  string    `json:"kind"`
+	ID    string    `json:"id"`
+	Cloud string    `json:"cloud,omitempty"` // gcch or dod; left out for the public one
+	Keys  []keyLine `json:"keys,omitempty"`  // primary and secondary, or none
 }
 
 type keyLine struct {

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew: only for a kind of line that no release has written yet")
@@ -173,6 +174,24 @@ func TestReadsOlderFormats(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, records); diff != "" {
 			t.Errorf("the file of format %d reads otherwise (-want +got):\n%s", format, diff)
+		}
+	}
+}
+
+// TestCloudComesAlong exports a resource of each cloud. That of the public one has no member
+// for it, as in exports of older versions.
+func TestCloudComesAlong(t *testing.T) {
+	for cloud, member := range map[communication.Cloud]string{
+		communication.CloudPublic: "", communication.CloudGCCH: `"cloud":"gcch"`, communication.CloudDoD: `"cloud":"dod"`,
+	} {
+		resource := core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Cloud: cloud}
+		file := write(t, Options{}, []core.Record{resource})
+		if !bytes.Contains(file, []byte(member)) || member == "" && bytes.Contains(file, []byte("cloud")) {
+			t.Errorf("the export of a resource of %s is %s", cloud, file)
+		}
+		records, _, err := readAll(file)
+		if diff := cmp.Diff([]core.Record{resource}, records); diff != "" || err != nil {
+			t.Errorf("read back (-want +got):\n%s%v", diff, err)
 		}
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/row"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // Salvaged is the report of Salvage.
@@ -494,31 +495,30 @@ func (m *mender) settings() error {
 	if r.ID != "" {
 		return nil
 	}
-	id, err := m.anyResource()
+	found, err := m.anyResource()
 	if err != nil {
 		return err
 	}
-	if id == "" { // then no user refers to it
+	if found.ID == "" { // then no user refers to it
 		b := make([]byte, 16)
 		rand.Read(b)
-		id = fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-		m.report.repaired("resource ids made, because no row has the old one", "%s", id)
+		found.ID = fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+		m.report.repaired("resource ids made, because no row has the old one", "%s", found.ID)
 	} else {
-		m.report.repaired("resource ids taken from the id of a user", "%s", id)
+		m.report.repaired("resource ids taken from the id of a user", "%s", found.ID)
 	}
-	m.batch.Set(metaKey(metaResource), row.Text.Encode(nil, &id), nil)
+	setResource(m.batch, found)
 	return m.flush()
 }
 
-// anyResource returns the id of the resource from the id of any user, which begins with it,
-// or "".
-func (m *mender) anyResource() (id string, err error) {
+// anyResource returns the id and the cloud of the resource from the id of any user, which
+// begins with them, or a zero Resource.
+func (m *mender) anyResource() (r core.Resource, err error) {
 	found := errors.New("found")
 	take := func(users ...string) error {
 		for _, user := range users {
-			rest, ok := strings.CutPrefix(user, "8:acs:")
-			if guid, _, both := strings.Cut(rest, "_"); ok && both {
-				id = guid
+			if id, _, ok := communication.SplitUserID(user); ok {
+				r.ID, r.Cloud = id, communication.ParseRawID(user).Cloud()
 				return found
 			}
 		}
@@ -533,11 +533,11 @@ func (m *mender) anyResource() (id string, err error) {
 		},
 		func() error { return events.each(db, "", func(e core.Event) error { return take(e.Actor) }) },
 	} {
-		if err := rows(); err != nil && !errors.Is(err, found) || id != "" {
-			return id, ignore(err, found)
+		if err := rows(); err != nil && !errors.Is(err, found) || r.ID != "" {
+			return r, ignore(err, found)
 		}
 	}
-	return "", nil
+	return r, nil
 }
 
 // ignore returns err, or nil if it is the other error.

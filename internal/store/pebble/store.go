@@ -17,6 +17,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/row"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // layout is the version of the keys. Version 2 added the keys x, the index of threads
@@ -397,7 +398,7 @@ func (s *Store) readPosition() error {
 func (s *Store) create(r core.Resource) error {
 	b := s.db.NewBatch()
 	b.Set(metaKey(metaSchema), schemaValue, nil)
-	b.Set(metaKey(metaResource), row.Text.Encode(nil, &r.ID), nil)
+	setResource(b, r)
 	b.Set(metaKey(metaEpoch), row.Text.Encode(nil, &r.Epoch), nil)
 	for i, k := range r.Keys {
 		b.Set(keyKey(i), row.AccessKey.Encode(nil, &k), nil)
@@ -418,10 +419,26 @@ func (s *Store) Resource(context.Context) (core.Resource, error) {
 	return readResource(snap)
 }
 
-// readResource reads the resource's id, the epoch of the event log and the access keys
-// from db.
+// setResource adds the rows of the resource's id and cloud to a batch. It does not replace
+// the row of another cloud by none.
+func setResource(b *pebble.Batch, r core.Resource) {
+	b.Set(metaKey(metaResource), row.Text.Encode(nil, &r.ID), nil)
+	if cloud := r.Cloud.String(); r.Cloud != communication.CloudPublic {
+		b.Set(metaKey(metaCloud), row.Text.Encode(nil, &cloud), nil)
+	}
+}
+
+// readResource reads the resource's id and cloud, the epoch of the event log and the access
+// keys from db.
 func readResource(db pebble.Reader) (r core.Resource, err error) {
 	r.ID, _, err = value(db, metaKey(metaResource), row.Text)
+	if err == nil {
+		var cloud string
+		var found bool
+		if cloud, found, err = value(db, metaKey(metaCloud), row.Text); found && err == nil {
+			r.Cloud, err = communication.ParseCloud(cloud)
+		}
+	}
 	if err == nil {
 		r.Epoch, _, err = value(db, metaKey(metaEpoch), row.Text)
 	}

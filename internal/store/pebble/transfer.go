@@ -193,7 +193,8 @@ func (im *importer) end() error {
 	if im.resource.ID == "" {
 		return errors.New("the records name no resource")
 	}
-	im.batch.Set(metaKey(metaResource), row.Text.Encode(nil, &im.resource.ID), nil)
+	im.batch.Delete(metaKey(metaCloud), nil)
+	setResource(im.batch, im.resource)
 	for i, k := range im.resource.Keys {
 		if len(k.Secret) > 0 {
 			im.batch.Set(keyKey(i), row.AccessKey.Encode(nil, &k), nil)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/storetest"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // TestFirstSchemaIsFrozen checks that the first migration has not changed, because
@@ -209,5 +210,28 @@ func TestStoppedWriter(t *testing.T) {
 	mustApply(t, stopped, core.Applied, text("t", "two"))
 	if got := fmt.Sprint(contents(t, other, "t")); got != "[topic one by the other writer two]" {
 		t.Errorf("the thread holds %s", got)
+	}
+}
+
+// TestCloud checks that a new store has the cloud of its first start, and that a store which was
+// made without one, as older versions did, stays in the public cloud.
+func TestCloud(t *testing.T) {
+	for _, first := range []communication.Cloud{communication.CloudPublic, communication.CloudGCCH} {
+		url := emptyDatabase(t)
+		for _, cloud := range []communication.Cloud{first, communication.CloudDoD} {
+			initial := storetest.Initial
+			initial.Cloud = cloud
+			s, err := Open(context.Background(), url, Options{Initial: initial})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := s.Resource(context.Background())
+			if r.Cloud != first || err != nil {
+				t.Errorf("made for %v, opened for %v: the resource is of %v, %v", first, cloud, r.Cloud, err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
 	}
 }

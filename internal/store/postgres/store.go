@@ -17,6 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // lanes is the number of batches that run at the same time.
@@ -187,6 +188,9 @@ func (s *Store) start(ctx context.Context, initial core.Resource) error {
 func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	var b pgx.Batch
 	const meta = `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`
+	if r.Cloud != communication.CloudPublic { // a store without this row is of the public cloud, as all are that older versions have made
+		b.Queue(`INSERT INTO meta (name, value) SELECT 'cloud', $1 WHERE NOT EXISTS (SELECT FROM meta WHERE name = 'resource') ON CONFLICT DO NOTHING`, r.Cloud.String())
+	}
 	b.Queue(meta, "resource", r.ID)
 	b.Queue(meta, "epoch", r.Epoch)
 	for i, k := range r.Keys {
@@ -202,13 +206,19 @@ func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 // Lanes returns the number of Apply calls that should run at the same time.
 func (s *Store) Lanes() int { return lanes }
 
-// Resource returns the resource's GUID, the store's epoch and the access keys.
+// Resource returns the resource's GUID and cloud, the store's epoch and the access keys.
 func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	var r core.Resource
 	err := s.read(ctx, "the resource", func(b *pgx.Batch) {
 		r = core.Resource{}
-		b.Queue(`SELECT (SELECT value FROM meta WHERE name = 'resource'), (SELECT value FROM meta WHERE name = 'epoch')`).QueryRow(func(row pgx.Row) error {
-			return row.Scan(&r.ID, &r.Epoch)
+		b.Queue(`SELECT (SELECT value FROM meta WHERE name = 'resource'), (SELECT value FROM meta WHERE name = 'epoch'), COALESCE((SELECT value FROM meta WHERE name = 'cloud'), 'public')`).QueryRow(func(row pgx.Row) error {
+			var cloud string
+			if err := row.Scan(&r.ID, &r.Epoch, &cloud); err != nil {
+				return err
+			}
+			var err error
+			r.Cloud, err = communication.ParseCloud(cloud)
+			return err
 		})
 		b.Queue(`SELECT serial, secret FROM access_keys ORDER BY index`).Query(func(rows pgx.Rows) error {
 			for i := 0; rows.Next() && i < len(r.Keys); i++ {

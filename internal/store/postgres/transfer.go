@@ -216,9 +216,12 @@ func (im *importer) place() uint64 {
 	return core.PlaceOf(b.number) + uint64(b.events)
 }
 
-// resource sets the resource's id and the access keys that the record has.
+// resource sets the resource's id and cloud, and the access keys that the record has.
 func (im *importer) resource(ctx context.Context, r core.Resource) error {
 	if _, err := im.tx.Exec(ctx, `UPDATE meta SET value = $1 WHERE name = 'resource'`, r.ID); err != nil {
+		return err
+	}
+	if _, err := im.tx.Exec(ctx, `INSERT INTO meta (name, value) VALUES ('cloud', $1) ON CONFLICT (name) DO UPDATE SET value = $1`, r.Cloud.String()); err != nil {
 		return err
 	}
 	for i, k := range r.Keys {

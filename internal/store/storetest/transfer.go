@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // testTransfer writes random changes to a store, exports its rows, imports them into an
@@ -101,9 +102,9 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	to = e.Reopen(t, to)
 	defer func() { closeStore(t, to) }()
 
-	// An import sets the resource's id, and the access keys if the record has some, but
-	// leaves the epoch.
-	moved := core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Epoch: "another"}
+	// An import sets the resource's id and cloud, and the access keys if the record has some,
+	// but leaves the epoch.
+	moved := core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Cloud: communication.CloudGCCH, Epoch: "another"}
 	moved.Keys[1] = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret that came with the export")}
 	if err := to.(core.Importer).Import(ctx, Reading(append([]core.Record{moved}, records[1:]...))); err != nil {
 		t.Fatalf("import after broken ones: %v", err)
@@ -113,7 +114,7 @@ func testTransferRefusals(t *testing.T, e Engine) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want := core.Resource{ID: moved.ID, Epoch: Initial.Epoch, Keys: [2]core.AccessKeyRow{Initial.Keys[0], moved.Keys[1]}}
+		want := core.Resource{ID: moved.ID, Cloud: moved.Cloud, Epoch: Initial.Epoch, Keys: [2]core.AccessKeyRow{Initial.Keys[0], moved.Keys[1]}}
 		mustEqual(t, "resource "+when+" a restart", got, want)
 		deleting, err := to.Deleting(ctx)
 		if err != nil {
