@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"github.com/confab-chat/confab/internal/hosts"
 )
 
 // A request that a door does not let in.
@@ -91,7 +93,8 @@ func foreign(r *http.Request) bool {
 		return true
 	}
 	origin := r.Header.Get("Origin")
-	return origin != "" && origin != "http://"+r.Host
+	own, ok := hosts.Origin("http://" + r.Host)
+	return origin != "" && (!ok || origin != own)
 }
 
 // peer is the process at the other end of a Unix socket.

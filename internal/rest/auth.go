@@ -1,10 +1,16 @@
 package rest
 
 import (
+	"bytes"
+	"encoding/base64"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/signature"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -76,9 +82,7 @@ func (h *Handler) authenticateKey(req *request) error {
 	if _, err := req.authorization(); err != nil {
 		return err
 	}
-	signed := signature.Of(req.Request)
-	signed.TLS = signed.TLS || strings.HasPrefix(h.endpoint, "https:")
-	signed.Authorities = h.authorities
+	signed := h.signedRequest(req)
 	key, err := h.signer(signed)
 	var refused *signature.Error
 	if errors.As(err, &refused) && refused.Reason == signature.BadSignature { // or made with a key that another server has just rotated
@@ -98,6 +102,73 @@ func (h *Handler) authenticateKey(req *request) error {
 	}
 	req.key = key
 	return nil
+}
+
+// signedRequest returns what the signature of a request covers: for the host that the client has
+// sent, that of the public endpoint, and that which a trusted proxy tells.
+func (h *Handler) signedRequest(req *request) signature.Request {
+	signed := signature.Of(req.Request)
+	signed.TLS = hosts.Secure(req.Request) || strings.HasPrefix(h.endpoint, "https:")
+	signed.Authorities = h.authorities
+	if told := hosts.Forwarded(req.Request).Host; told != "" {
+		signed.Authorities = append(slices.Clone(h.authorities), told)
+	}
+	signed.Names = h.names
+	signed.Others = func() []string {
+		if !h.hints.take(h.now()) {
+			return nil
+		}
+		return append(claimed(req), h.hosts...)
+	}
+	return signed
+}
+
+// claimed returns the hosts that the headers of a request name besides Host. The Java SDK sends
+// the text that it has signed, in base64.
+func claimed(req *request) []string {
+	all := hosts.Claimed(req.Header)
+	const longest = 4096
+	text := req.Header.Get("X-Ms-Hmac-String-To-Sign-Base64")
+	if len(text) > longest {
+		return all
+	}
+	signed, err := base64.StdEncoding.DecodeString(text)
+	if err != nil {
+		return all
+	}
+	values := string(signed[bytes.LastIndexByte(signed, '\n')+1:]) // of the signed headers
+	for part := range strings.SplitSeq(values, ";") {
+		if host, ok := hosts.ParseHost(part); ok && len(all) < maxClaimed && strings.EqualFold(host, part) {
+			all = append(all, part)
+		}
+	}
+	return all
+}
+
+// maxClaimed is the number of hosts in the headers of a request that may be tried to find out
+// which one was signed.
+const maxClaimed = 6
+
+// hints bounds the requests in a second for which the log says which host was signed, because
+// a client without a key can cause that work. The zero value has had none.
+type hints struct {
+	mu    sync.Mutex // guards the fields below
+	since time.Time  // begin of the second
+	n     int        // requests in it
+}
+
+// maxHints is the number of requests in a second for which hints gives its leave.
+const maxHints = 20
+
+// take reports whether another request may be looked at.
+func (h *hints) take(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if since := now.Sub(h.since); since >= time.Second || since < 0 {
+		h.since, h.n = now, 0
+	}
+	h.n++
+	return h.n <= maxHints
 }
 
 // signer returns the access key that signed a request, or fails with a *signature.Error.

@@ -164,14 +164,10 @@ func newRequestID() string {
 
 // baseURL returns the scheme and host with which absolute links in responses begin,
 // without a final slash. It returns Options.PublicEndpoint if set, else the scheme and
-// host of the request.
+// host that the client has asked for.
 func (h *Handler) baseURL(req *request) string {
 	if h.endpoint != "" {
 		return h.endpoint
 	}
-	scheme := "http://"
-	if req.TLS != nil {
-		scheme = "https://"
-	}
-	return scheme + hosts.Repair(req.Host)
+	return hosts.Base(req.Request)
 }

@@ -321,7 +321,7 @@ func TestReasonsOfRefusals(t *testing.T) {
 	ask(users, func(r *http.Request) { r.Header.Set("Authorization", "HMAC-SHA256 x") }, "signature: authorization is not SignedHeaders=...&Signature=...")
 	ask(users, sign(0), "")
 	ask(users, sign(16*time.Minute), "signature: signed date is 16m0.678s behind the server's clock, more than 15m0s")
-	ask(users, func(r *http.Request) { sign(0)(r); r.RequestURI = "/other" }, "signature: signature matches no key")
+	ask(users, func(r *http.Request) { sign(0)(r); r.RequestURI = "/other" }, `signature: signature matches no key for the host "example.com"`)
 	ask(users, func(r *http.Request) { sign(0)(r); r.Body = io.NopCloser(strings.NewReader("{}")); r.ContentLength = 2 }, "signature: x-ms-content-sha256 is not the hash of the body")
 	ask(users, func(r *http.Request) { sign(0)(r); r.Header.Set("x-ms-content-sha256", "x") }, "signature: x-ms-content-sha256 is not the base64 of a SHA-256")
 	f.clock.advance(24*time.Hour + 5*time.Minute)

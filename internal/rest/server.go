@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -25,6 +26,7 @@ import (
 	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/clip"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/limits"
 	"github.com/confab-chat/confab/internal/rest/wire"
 	"github.com/confab-chat/confab/internal/token"
@@ -62,8 +64,14 @@ type Options struct {
 
 	// PublicEndpoint is the URL at which clients reach the server, such as
 	// "https://chat.example.org". Absolute links in responses begin with it. If it
-	// is empty, they begin with the scheme and the Host of the request.
+	// is empty, they begin with the scheme and the host that a trusted proxy tells
+	// (hosts.Forwarded), or with those of the request.
 	PublicEndpoint string
+
+	// Hosts lists hosts, with and without a port, by which clients may know the server. They
+	// say in which letter case clients may sign a host. If a client has signed one of them
+	// and the request came for another, the log says which.
+	Hosts []string
 
 	// NamesOrigin makes responses name the origin of the web page that asks, instead of
 	// "*", in Access-Control-Allow-Origin.
@@ -120,6 +128,9 @@ type Handler struct {
 	tokens      Tokens
 	endpoint    string
 	authorities []string // host of the public endpoint, which clients behind a proxy sign
+	hosts       []string // as Options.Hosts, and that of the public endpoint
+	names       []string // those without their ports
+	hints       hints
 	namesOrigin bool
 	limiter     Limiter
 	written     *limits.Written
@@ -144,6 +155,7 @@ func New(o Options) (*Handler, error) {
 		core: o.Core, tokens: o.Tokens, namesOrigin: o.NamesOrigin, limiter: o.Limiter, written: o.Written, faults: o.Faults,
 		answers: newAnswers(cmp.Or(o.AnswerMemory, DefaultAnswerMemory)), answerWait: answerWait,
 		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
+		hosts:       o.Hosts,
 		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),
 		bodyTimeout: cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
 		now:         o.Now,
@@ -163,6 +175,12 @@ func New(o Options) (*Handler, error) {
 			return nil, fmt.Errorf("public endpoint %q is not of the form https://host", o.PublicEndpoint)
 		}
 		h.authorities = []string{u.Host}
+		h.hosts = append(slices.Clone(h.hosts), u.Host)
+	}
+	for _, host := range h.hosts {
+		if name := hosts.Name(host); !slices.Contains(h.names, name) {
+			h.names = append(h.names, name)
+		}
 	}
 	return h, nil
 }

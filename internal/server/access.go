@@ -6,9 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/netip"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 
@@ -137,49 +135,4 @@ func hostOf(address string) string {
 		return host
 	}
 	return address
-}
-
-// withoutPort returns an address of X-Forwarded-For without the port that some proxies add, and
-// without the brackets of IPv6.
-func withoutPort(hop string) string {
-	if _, err := netip.ParseAddr(hop); err == nil { // of IPv6, colons and all
-		return hop
-	}
-	return strings.Trim(hostOf(hop), "[]")
-}
-
-// forwarded returns a handler that passes requests to next with the address of the client in
-// RemoteAddr, if they come from a trusted proxy: the last address in X-Forwarded-For that is
-// not that of a trusted proxy. What stands before it may be made up by the client.
-func forwarded(proxies []netip.Prefix, next http.Handler) http.Handler {
-	trusted := func(text string) (netip.Addr, bool) {
-		a, err := netip.ParseAddr(withoutPort(text))
-		a = a.Unmap().WithZone("")
-		return a, err == nil && slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		chain := r.Header.Values("X-Forwarded-For")
-		if len(chain) == 0 {
-			next.ServeHTTP(w, r)
-			return
-		}
-		client := hostOf(r.RemoteAddr)
-		hops := strings.Split(strings.Join(chain, ","), ",")
-		for i := len(hops) - 1; i >= 0; i-- {
-			if _, ok := trusted(client); !ok {
-				break
-			}
-			hop, _ := trusted(strings.TrimSpace(hops[i]))
-			if !hop.IsValid() {
-				break
-			}
-			client = hop.String()
-		}
-		if client != hostOf(r.RemoteAddr) {
-			other := *r
-			other.RemoteAddr = net.JoinHostPort(client, "0")
-			r = &other
-		}
-		next.ServeHTTP(w, r)
-	})
 }

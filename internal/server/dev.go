@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/confab-chat/confab/internal/config"
@@ -64,4 +65,29 @@ func ownNames(c config.Config) []string {
 		names = append(names, host)
 	}
 	return names
+}
+
+// knownHosts returns the hosts by which clients may know the server, with the ports of its
+// listeners and without.
+func (s *Server) knownHosts(c config.Config) (known []string) {
+	for _, name := range append(ownNames(c), "localhost", "127.0.0.1") {
+		if strings.HasPrefix(name, "*.") {
+			continue
+		}
+		if strings.Contains(name, ":") { // of IPv6
+			name = "[" + name + "]"
+		}
+		all := []string{name}
+		for _, address := range []string{s.info.LocalEndpoint, s.info.HTTP} {
+			if u, err := url.Parse(address); err == nil && u.Port() != "" {
+				all = append(all, name+":"+u.Port())
+			}
+		}
+		for _, host := range all {
+			if !slices.Contains(known, host) {
+				known = append(known, host)
+			}
+		}
+	}
+	return known
 }

@@ -42,7 +42,7 @@ func (s *Server) guardPages(c config.Config, now func() time.Time, next http.Han
 
 // ServeHTTP implements http.Handler.
 func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if hosts.Loopback(r.Host) {
+	if hosts.Loopback(hosts.Of(r)) {
 		// A browser that keeps this header for localhost would refuse plain http from every
 		// other server of the developer's machine for a month. nil suppresses it.
 		w.Header()["Strict-Transport-Security"] = nil
@@ -81,8 +81,20 @@ func (g *pageGuard) allows(origin string, r *http.Request) bool {
 	if !ok {
 		return false
 	}
-	_, host, _ := strings.Cut(normal, "://")
-	return slices.Contains(g.allowed, normal) || strings.EqualFold(host, r.Host)
+	return slices.Contains(g.allowed, normal) || own(normal, r)
+}
+
+// own reports whether an origin, in the form of hosts.Origin, is that of the server: the host that
+// the browser has asked for, also if a proxy passes another one on. The scheme does not count,
+// because a proxy that ends TLS may not tell.
+func own(origin string, r *http.Request) bool {
+	scheme, _, _ := strings.Cut(origin, "://")
+	for _, host := range []string{r.Host, hosts.Of(r)} {
+		if o, ok := hosts.Origin(scheme + "://" + host); ok && o == origin {
+			return true
+		}
+	}
+	return false
 }
 
 // refuse answers 403 with a message for the developer, who finds it in the log and in the

@@ -195,6 +195,9 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		return nil, err
 	}
 	s.metrics.Certificates(s.certificateMetrics(o.Now))
+	s.info.LocalEndpoint = ports.https.url("https")
+	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, s.info.LocalEndpoint)
+	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
 	handler, err := s.handler(o)
 	if err != nil {
 		return nil, err
@@ -206,9 +209,6 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.info.AdminSocket = ports.socket.Addr().String()
 	}
 	s.info.PID, s.info.Dev = os.Getpid(), o.Config.Dev
-	s.info.LocalEndpoint = ports.https.url("https")
-	s.info.Endpoint = cmp.Or(o.Config.PublicEndpoint, s.info.LocalEndpoint)
-	s.info.HTTP, s.info.Ops = ports.http.url("http"), ports.ops.url("http")
 	s.writeTimeout = max(writeTimeout, o.Config.BodyTimeout+answerTimeout)
 	s.clients, s.bodies = clientGate(o.Config), newBodies(max(heldBodies, 4*o.Config.MaxBodySize))
 	s.info.Connections = s.clients.most
@@ -406,7 +406,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	access := s.accessOf(o.Access)
 	limiter := limits.New(o.Config.Limits, s.now)
 	ro := rest.Options{
-		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, NamesOrigin: namesOrigin(o.Config),
+		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, Hosts: s.knownHosts(o.Config), NamesOrigin: namesOrigin(o.Config),
 		Limiter: limiter, AnswerMemory: o.Config.AnswerMemory, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r rest.Record) {
 			r.Path = withoutSecrets(r.Path)
@@ -430,7 +430,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	if devHandler != nil {
 		devHandler = s.recorded("dev", o.Now, access, devHandler)
 	}
-	return forwarded(o.Config.TrustedProxies, s.guardPages(o.Config, o.Now, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return s.forwarded(o.Config, s.guardPages(o.Config, o.Now, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if devHandler != nil && strings.HasPrefix(r.URL.Path, dev.Prefix) {
 			devHandler.ServeHTTP(w, r)
 			return

@@ -54,6 +54,13 @@ type Request struct {
 	// Authorities lists further names, host or host:port, that the client may have
 	// signed instead of Host: those of a proxy that changes the Host header.
 	Authorities []string
+	// Names lists host names of the server as its owner writes them, without a port. If one
+	// of them differs from Host or from an authority in letter case alone, Verify accepts it.
+	Names []string
+	// Others returns hosts that do not count. If the client has signed one of them, the
+	// error of Verify says so. It is called only if no key has signed the request; nil
+	// returns none.
+	Others func() []string
 }
 
 // Of returns the Request for r. It does not read the body.
@@ -72,7 +79,10 @@ func Of(r *http.Request) Request {
 // It implements docs/contract/identity.md §4.4. It reads the order of the signed headers
 // from the Authorization header and accepts all forms of path and host that official SDKs
 // sign: the target as received and percent-decoded; the host as received, without its
-// port, and with its port repeated. It compares signatures and hashes in constant time.
+// port, with its port repeated, and with the default port that HTTP libraries leave out. Some
+// clients sign a host as it stands in the connection string and send it in lower case, so
+// Verify also tries the letter cases in which people write hosts (see cases). It compares
+// signatures and hashes in constant time.
 func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, error) {
 	auth, err := parseAuthorization(r.Header("Authorization"))
 	if err != nil {
@@ -87,7 +97,18 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 		return -1, refuse(BadContentHash, contentHashHeader+" is not the base64 of a SHA-256")
 	}
 
-	messages := r.spellings(auth, date, contentHash)
+	if i := signer(keys, auth.signature, r.spellings(auth, date, contentHash)); i >= 0 {
+		return i, nil
+	}
+	if i := signer(keys, auth.signature, r.messages(auth, date, contentHash, r.otherCases())); i >= 0 {
+		return i, nil
+	}
+	return -1, r.refuseHost(keys, auth, date, contentHash)
+}
+
+// signer returns the index in keys of the key that made the signature of one of the messages,
+// or -1 if none did.
+func signer(keys []communication.AccessKey, signature []byte, messages [][]byte) int {
 	for i, key := range keys {
 		if key.IsZero() {
 			continue
@@ -97,13 +118,37 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 		for _, message := range messages {
 			mac.Reset()
 			mac.Write(message)
-			if hmac.Equal(mac.Sum(sum[:0]), auth.signature) {
-				return i, nil
+			if hmac.Equal(mac.Sum(sum[:0]), signature) {
+				return i
 			}
 		}
 	}
-	return -1, refuse(BadSignature, "signature matches no key")
+	return -1
 }
+
+// refuseHost returns the error for a signature that matches no key. It names the hosts for
+// which the signature was verified, and the host that was signed instead if that is one of
+// r.Others: then the key is right, and a proxy in front of the server has changed the Host header.
+func (r Request) refuseHost(keys []communication.AccessKey, auth authorization, date, contentHash string) error {
+	var asked []string
+	for _, authority := range append([]string{r.Host}, r.Authorities...) {
+		if authority != "" {
+			asked = appendNew(asked, fmt.Sprintf("%q", authority[:min(len(authority), maxEcho)]))
+		}
+	}
+	hosts := strings.Join(asked, " or ")
+	if r.Others != nil && len(r.Host)+len(r.Target) <= maxTried {
+		for _, other := range r.Others() {
+			if signer(keys, auth.signature, r.messages(auth, date, contentHash, r.hostSpellings(other))) >= 0 {
+				return refuse(BadSignature, "the host %q was signed, and the request came for the host %s", other, hosts)
+			}
+		}
+	}
+	return refuse(BadSignature, "signature matches no key for the host %s", hosts)
+}
+
+// maxEcho is the number of bytes of a Host header that an error repeats.
+const maxEcho = 100
 
 // CheckBody fails with an [*Error] of the reason BadContentHash unless the body has the hash
 // that the request claims. It means something only after Verify has accepted the request.
@@ -139,8 +184,9 @@ const (
 	BadSignature
 )
 
-// Error says why Verify or CheckBody refused a request. Its text is for the server's log and contains
-// nothing that the client sent. Do not show the client more than the reason.
+// Error says why Verify or CheckBody refused a request. Its text is for the server's log and, but for
+// hosts in quotation marks, contains nothing that the client sent. Do not show the client more than
+// the reason.
 type Error struct {
 	Reason Reason
 
@@ -240,10 +286,62 @@ func checkDate(date string, now time.Time) error {
 // spellings returns all texts that a client may have signed for the request, the most
 // likely first and without duplicates (docs/contract/identity.md §4.4).
 func (r Request) spellings(auth authorization, date, contentHash string) [][]byte {
-	var hosts []string
+	return r.messages(auth, date, contentHash, r.hosts())
+}
+
+// hosts returns all forms of the request's hosts that clients sign, but for letter case.
+func (r Request) hosts() (hosts []string) {
 	for _, authority := range append([]string{r.Host}, r.Authorities...) {
-		hosts = appendNew(hosts, hostSpellings(authority)...)
+		hosts = appendNew(hosts, r.hostSpellings(authority)...)
 	}
+	return hosts
+}
+
+// maxTried is the greatest length of the host and the target of a request, in bytes, for which
+// Verify tries more than the forms of hosts: without a key, a client must not cause much work.
+const maxTried = 2048
+
+// otherCases returns the hosts of hosts in other letter cases.
+func (r Request) otherCases() (others []string) {
+	if len(r.Host)+len(r.Target) > maxTried {
+		return nil
+	}
+	tried := r.hosts()
+	for _, host := range tried {
+		for _, other := range cases(host, r.Names) {
+			if !slices.Contains(tried, other) {
+				others = appendNew(others, other)
+			}
+		}
+	}
+	return others
+}
+
+// cases returns a host in the letter cases in which people write it: in small letters, in
+// capitals, with a capital at the beginning, with one at the beginning of each word, and as one
+// of names writes it.
+func cases(host string, names []string) []string {
+	lower := strings.ToLower(host)
+	words := []byte(lower)
+	for i := range words {
+		if i == 0 || strings.IndexByte(".-_[:", words[i-1]) >= 0 {
+			words[i] = strings.ToUpper(string(words[i]))[0]
+		}
+	}
+	all := []string{lower, strings.ToUpper(host), string(words)}
+	if lower != "" {
+		all = append(all, strings.ToUpper(lower[:1])+lower[1:])
+	}
+	for _, name := range append([]string{"LocalHost"}, names...) {
+		if n := len(name); n <= len(host) && strings.EqualFold(host[:n], name) && (n == len(host) || host[n] == ':') {
+			all = append(all, name+host[n:])
+		}
+	}
+	return all
+}
+
+// messages returns the texts that are signed for a request for one of these hosts.
+func (r Request) messages(auth authorization, date, contentHash string, hosts []string) [][]byte {
 	var messages [][]byte
 	values := make([]string, len(auth.headers))
 	for _, target := range targetSpellings(r.Target, r.TLS) {
@@ -302,8 +400,9 @@ func originForm(target string) string {
 }
 
 // hostSpellings returns the forms of a host that clients sign: as received, without its
-// port (Java), with its port, and with its port twice (JavaScript 2.0 to 2.4.0).
-func hostSpellings(authority string) []string {
+// port (Java), with its port, and with its port twice (JavaScript 2.0 to 2.4.0). A host without
+// a port may be one with the default port, which Python signs and does not send.
+func (r Request) hostSpellings(authority string) []string {
 	if authority == "" {
 		return nil
 	}
@@ -313,8 +412,13 @@ func hostSpellings(authority string) []string {
 		name, ports = authority[:end], strings.TrimPrefix(authority[end:], ":")
 	}
 	port, _, _ := strings.Cut(ports, ":")
-	if name == "" || port == "" {
+	switch {
+	case name == "" || port == "" && strings.HasSuffix(authority, ":"):
 		return []string{authority}
+	case port == "" && r.TLS:
+		return []string{authority, name + ":443"}
+	case port == "":
+		return []string{authority, name + ":80", name + ":443"} // a proxy that ends TLS may not tell
 	}
 	return appendNew([]string{authority}, name, name+":"+port, name+":"+port+":"+port)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/gateway"
 	"github.com/confab-chat/confab/internal/gateway/requests"
+	"github.com/confab-chat/confab/internal/hosts"
 	"github.com/confab-chat/confab/internal/token"
 )
 
@@ -39,10 +40,7 @@ func (h *Handler) base(req *request) string {
 	if h.o.PublicEndpoint != "" {
 		return h.o.PublicEndpoint
 	}
-	if req.TLS == nil {
-		return "http://" + req.Host
-	}
-	return "https://" + req.Host
+	return hosts.Base(req.Request)
 }
 
 // skype returns the claims of the token in the header X-Skypetoken, as user does.

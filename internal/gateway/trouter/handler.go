@@ -35,8 +35,8 @@ type Options struct {
 	Store  core.Store // keeps the endpoints
 
 	// PublicEndpoint is the URL at which clients reach the server, such as
-	// "https://chat.example.org". If it is empty, the answers name the scheme and the Host
-	// of the request.
+	// "https://chat.example.org". If it is empty, the answers name the scheme and the host that
+	// a trusted proxy tells (hosts.Forwarded), or those of the request.
 	PublicEndpoint string
 	// Polling offers long polls to clients that get no WebSocket. It needs all requests of
 	// a client to reach the same server.

@@ -1,0 +1,199 @@
+package hosts
+
+import (
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Proxies are the networks of the proxies in front of the server, whose word counts.
+type Proxies []netip.Prefix
+
+// Told is what the proxies in front of the server tell about a request.
+type Told struct {
+	Client  string // the address of the client, without a port; "" if nobody tells another than that of the connection
+	Address Address
+}
+
+// The headers by which proxies tell about a request. Header is one of the names.
+const (
+	xFor     = "X-Forwarded-For"
+	xProto   = "X-Forwarded-Proto"
+	xHost    = "X-Forwarded-Host"
+	standard = "Forwarded" // RFC 7239
+)
+
+// Tells reports whether a request has a header by which proxies tell about its client.
+func Tells(h http.Header) bool {
+	return len(h[xFor])+len(h[xProto])+len(h[xHost])+len(h[standard]) > 0
+}
+
+// Trusts reports whether an address, with or without a port, is that of a proxy.
+func (p Proxies) Trusts(address string) bool {
+	a, err := parseAddress(address)
+	return err == nil && slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(a) })
+}
+
+// Read returns what the proxies tell about a request. It is the zero Told if the request does
+// not come from a trusted proxy: then whoever sent the headers may have made them up.
+//
+// Each proxy appends to the headers, so they are read from their ends, as far as proxies are
+// trusted: what stands before may be made up by the client. X-Forwarded-Proto and -Host, which
+// many proxies replace instead, count as far to the left as there are trusted proxies in
+// X-Forwarded-For. If one of these headers is there, Forwarded does not count: a proxy that
+// sends the one kind passes on what a client sends of the other. What is no scheme, no host and
+// no address is left out.
+func (p Proxies) Read(r *http.Request) Told {
+	if !Tells(r.Header) || !p.Trusts(r.RemoteAddr) {
+		return Told{}
+	}
+	if len(r.Header[xFor])+len(r.Header[xProto])+len(r.Header[xHost]) == 0 {
+		return p.readStandard(strings.Join(r.Header[standard], ","))
+	}
+	var t Told
+	hops := elements(r.Header[xFor])
+	passed := 0
+	for trusted := true; trusted && passed < len(hops); passed++ {
+		client, err := parseAddress(hops[len(hops)-1-passed])
+		if err != nil {
+			break
+		}
+		t.Client = client.String()
+		trusted = p.Trusts(t.Client)
+	}
+	told := func(name string) string {
+		all := elements(r.Header[name])
+		if len(all) == 0 {
+			return ""
+		}
+		return all[max(len(all)-max(passed, 1), 0)]
+	}
+	t.Address.Scheme, _ = ParseScheme(told(xProto))
+	t.Address.Host, _ = ParseHost(told(xHost))
+	return t
+}
+
+// readStandard returns what a header Forwarded from a trusted proxy tells.
+func (p Proxies) readStandard(header string) (t Told) {
+	for trusted := true; trusted && header != ""; {
+		var element string
+		header, element = cutLast(header, ',')
+		node, scheme, host := parameters(element)
+		if s, ok := ParseScheme(scheme); ok {
+			t.Address.Scheme = s
+		}
+		if h, ok := ParseHost(host); ok {
+			t.Address.Host = h
+		}
+		client, err := parseAddress(node)
+		if err != nil { // of an unnamed proxy, or unknown
+			break
+		}
+		t.Client = client.String()
+		trusted = p.Trusts(t.Client)
+	}
+	return t
+}
+
+// maxClaimed is the number of hosts that Claimed returns at most.
+const maxClaimed = 4
+
+// Claimed returns the hosts in the headers of proxies, whether those are trusted or not. Use
+// them only to find out what went wrong.
+func Claimed(h http.Header) (claimed []string) {
+	all := append(elements(h[xHost]), elements(h["X-Original-Host"])...)
+	for rest := strings.Join(h[standard], ","); rest != "" && len(all) < 2*maxClaimed; {
+		var element string
+		rest, element = cutLast(rest, ',')
+		_, _, host := parameters(element)
+		all = append(all, host)
+	}
+	for _, text := range all {
+		host, ok := ParseHost(text)
+		if ok && !slices.Contains(claimed, host) && len(claimed) < maxClaimed {
+			claimed = append(claimed, host)
+		}
+	}
+	return claimed
+}
+
+// elements returns the elements of a header that is a list, without white space around them.
+func elements(values []string) []string {
+	if len(values) == 0 {
+		return nil
+	}
+	all := strings.Split(strings.Join(values, ","), ",")
+	for i := range all {
+		all[i] = strings.TrimSpace(all[i])
+	}
+	return all
+}
+
+// parameters returns three parameters of an element of a header Forwarded.
+func parameters(element string) (node, scheme, host string) {
+	for element != "" {
+		var pair string
+		element, pair = cutLast(element, ';')
+		name, value, _ := strings.Cut(pair, "=")
+		value = unquote(strings.TrimSpace(value))
+		switch strings.ToLower(strings.TrimSpace(name)) {
+		case "for":
+			node = value
+		case "proto":
+			scheme = value
+		case "host":
+			host = value
+		}
+	}
+	return node, scheme, host
+}
+
+// cutLast splits text at the last separator that is not in a quoted string. It reads from the
+// end, so that a quotation mark that a client has made up does not hide what a proxy has appended.
+// Without a separator all of the text is last.
+func cutLast(text string, separator byte) (before, last string) {
+	quoted := false
+	for i := len(text) - 1; i >= 0; i-- {
+		switch c := text[i]; {
+		case c == '"':
+			rest := strings.TrimRight(text[:i], `\`)
+			if (i-len(rest))%2 == 0 { // not escaped
+				quoted = !quoted
+			}
+		case c == separator && !quoted:
+			return text[:i], text[i+1:]
+		}
+	}
+	return "", text
+}
+
+// unquote returns the text of a quoted string, or text itself if it is not quoted.
+func unquote(text string) string {
+	inner, ok := strings.CutPrefix(text, `"`)
+	if inner, ok = strings.CutSuffix(inner, `"`); !ok || len(text) < 2 {
+		return text
+	}
+	var b strings.Builder
+	for i := 0; i < len(inner); i++ {
+		if inner[i] == '\\' && i+1 < len(inner) {
+			i++
+		}
+		b.WriteByte(inner[i])
+	}
+	return b.String()
+}
+
+// parseAddress parses the address of a client or proxy, with or without a port and the brackets
+// of IPv6. It drops the zone.
+func parseAddress(text string) (netip.Addr, error) {
+	a, err := netip.ParseAddr(text) // first, because an IPv6 address has colons and no port
+	if err != nil {
+		if host, _, err := net.SplitHostPort(text); err == nil {
+			text = host
+		}
+		a, err = netip.ParseAddr(strings.Trim(text, "[]"))
+	}
+	return a.Unmap().WithZone(""), err
+}
