@@ -315,7 +315,7 @@ type call struct {
 	outcome string // "done", or why the request failed
 	status  int    // of the response; 0: no response
 
-	id       string // of the request, for the log and the header MS-CV
+	id       string // of the request, for the log and the headers MS-CV and x-ms-request-id
 	began    time.Time
 	refused  bool // the door did not let the request in
 	recorded bool
@@ -340,8 +340,9 @@ var (
 // serve answers the request c and logs what became of it. The door has refused the request
 // unless refused is nil.
 func (h *Handler) serve(c *call, refused error) {
-	c.began, c.refused, c.id = time.Now(), refused != nil, rand.Text()
-	c.w.Header().Set("Ms-Cv", c.id+".0")
+	c.began, c.refused, c.id = time.Now(), refused != nil, rand.Text()+".0"
+	c.w.Header().Set("Ms-Cv", c.id)
+	c.w.Header().Set("X-Ms-Request-Id", c.id)
 	op, target, ok := h.find(c.Request)
 	c.name, c.target = op.name, target
 	if !ok {

@@ -271,7 +271,10 @@ func TestRecordsHaveIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	resp.Body.Close()
-	id, _ := strings.CutSuffix(resp.Header.Get("MS-CV"), ".0")
+	id := resp.Header.Get("MS-CV")
+	if other := resp.Header.Get("X-Ms-Request-Id"); other != id {
+		t.Errorf("x-ms-request-id %q, want %q as in MS-CV", other, id)
+	}
 	if want := fmt.Sprintf(`"request":%q,"client_request":"mine"`, id); id == "" || !strings.Contains(p.log.String(), want) {
 		t.Errorf("MS-CV %q, and the log says %s, want %s", resp.Header.Get("MS-CV"), p.log, want)
 	}

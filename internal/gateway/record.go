@@ -17,6 +17,6 @@ type Record struct {
 	Reason    string // why the caller was refused, as in requests.Refusal; the client is not told
 	UserAgent string
 	Client    string // address of the client, without a port
-	RequestID string // of this server, as in the header MS-CV
+	RequestID string // of this server, as in the headers MS-CV and x-ms-request-id
 	ClientID  string // the client's x-ms-client-request-id, or empty
 }

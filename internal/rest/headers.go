@@ -16,7 +16,7 @@ import (
 // exposedHeaders is the value of Access-Control-Expose-Headers: the response headers
 // that browser scripts of other origins may read. It lists names besides "*" for
 // browsers that do not support "*".
-const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-send, MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, X-Processing-Time"
+const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-send, MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, x-ms-request-id, X-Processing-Time"
 
 // allowedHeaders is the Access-Control-Allow-Headers of the response to a CORS
 // preflight that asks for no particular headers. It is not "*", because "*" does not
@@ -44,7 +44,9 @@ func (h *Handler) write(req *request, resp response) error {
 	if _, set := header["Strict-Transport-Security"]; !set {
 		header["Strict-Transport-Security"] = transportSecurity
 	}
-	header.Set("Ms-Cv", req.id+".0")
+	// The service has the first header, and the SDKs print, log and trace the second.
+	header.Set("Ms-Cv", req.id)
+	header.Set("X-Ms-Request-Id", req.id)
 	if id := req.clientID(); id != "" {
 		header.Set("X-Ms-Client-Request-Id", id)
 	}
@@ -154,12 +156,12 @@ func (req *request) clientID() string {
 	return id
 }
 
-// newRequestID returns a random id of 22 base64 characters, the form that the service
-// uses.
+// newRequestID returns a random id of 22 base64 characters and ".0", the form that the service
+// uses for MS-CV.
 func newRequestID() string {
 	var b [16]byte
 	rand.Read(b[:])
-	return base64.RawStdEncoding.EncodeToString(b[:])
+	return base64.RawStdEncoding.EncodeToString(b[:]) + ".0"
 }
 
 // baseURL returns the scheme and host with which absolute links in responses begin,

@@ -50,7 +50,7 @@ func TestAccessRecords(t *testing.T) {
 	}
 	want[1].Thread = got[1].Thread
 	for i := range got {
-		if len(got[i].RequestID) != 22 {
+		if len(got[i].RequestID) != 22+len(".0") {
 			t.Errorf("record %d has the request id %q, want one of this server", i, got[i].RequestID)
 		}
 		want[i].RequestID = got[i].RequestID

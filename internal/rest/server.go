@@ -115,7 +115,7 @@ type Record struct {
 	Reason    string // why the caller was refused: "expired 5m0s ago", "not a participant"; the client is not told
 	UserAgent string
 	Client    string // address of the client, without a port
-	RequestID string // of this server, as in the header MS-CV
+	RequestID string // of this server, as in the headers MS-CV and x-ms-request-id
 	ClientID  string // the client's x-ms-client-request-id, or empty
 }
 
@@ -201,7 +201,7 @@ type request struct {
 
 	w     http.ResponseWriter
 	start time.Time
-	id    string // random id of the request, for the log and the MS-CV header
+	id    string // random id of the request, for the log and the headers MS-CV and x-ms-request-id
 
 	api    *api
 	path   *path    // nil if no path matches

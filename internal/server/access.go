@@ -73,8 +73,9 @@ func (s *Server) recorded(operation string, now func() time.Time, access func(re
 // begin returns the record of a request that begins now. It gives the request an id, which the
 // response has too.
 func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
-	id := rand.Text()
-	w.Header().Set("Ms-Cv", id+".0")
+	id := rand.Text() + ".0"
+	w.Header().Set("Ms-Cv", id)
+	w.Header().Set("X-Ms-Request-Id", id)
 	return rest.Record{
 		Time: now, Method: logged(r.Method), Path: logged(r.URL.EscapedPath()),
 		UserAgent: logged(r.UserAgent()), Client: logged(hostOf(r.RemoteAddr)),

@@ -201,8 +201,15 @@ func (c *Checks) LogCause(ctx context.Context, refused *Refusal, record gateway.
 		"client_request", record.ClientID, "user", record.User, "status", refused.Status, "error", refused.Cause)
 }
 
-// NewID returns a random id of a request, of 22 characters.
-func NewID() string { return RandomText(16) }
+// NewID returns a random id of a request, of 24 characters.
+func NewID() string { return RandomText(16) + ".0" }
+
+// SetID sets the headers with the id of a request. The service has the first one, and the SDKs
+// print, log and trace the second.
+func SetID(h http.Header, id string) {
+	h.Set("Ms-Cv", id)
+	h.Set("X-Ms-Request-Id", id)
+}
 
 // RandomText returns the base64url form of n random bytes.
 func RandomText(n int) string {

@@ -49,7 +49,7 @@ const (
 const (
 	allowed        = "GET, OPTIONS"
 	allowedHeaders = "authorization, accept, cache-control, last-event-id, x-ms-client-request-id"
-	exposedHeaders = "MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code"
+	exposedHeaders = "MS-CV, Retry-After, x-ms-client-request-id, x-ms-error-code, x-ms-request-id"
 )
 
 // Options configures a Handler. Hub and Tokens are required.
@@ -283,7 +283,7 @@ func head(w http.ResponseWriter, r *http.Request, id string) {
 	if _, set := h["Strict-Transport-Security"]; !set { // nil suppresses it, as in package rest
 		h.Set("Strict-Transport-Security", "max-age=2592000")
 	}
-	h.Set("Ms-Cv", id+".0")
+	requests.SetID(h, id)
 	if id := clientID(r); id != "" {
 		h.Set("X-Ms-Client-Request-Id", id)
 	}

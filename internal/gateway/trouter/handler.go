@@ -259,7 +259,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	cors(w.Header(), r, req.route)
 	w.Header().Set("Cache-Control", "no-store")
-	w.Header().Set("Ms-Cv", req.record.RequestID+".0")
+	requests.SetID(w.Header(), req.record.RequestID)
 	err := h.handle(req)
 	var drop requests.Dropped
 	switch {
@@ -407,7 +407,7 @@ func (req *request) respondJSON(v any) error {
 // cors sets the headers of CORS. They allow credentials, because old clients send the
 // handshake with credentials.
 func cors(header http.Header, r *http.Request, to *route) {
-	if !requests.AllowOrigin(header, r, "MS-CV, Retry-After, WWW-Authenticate") {
+	if !requests.AllowOrigin(header, r, "MS-CV, Retry-After, WWW-Authenticate, x-ms-request-id") {
 		return
 	}
 	header.Set("Access-Control-Allow-Credentials", "true")
