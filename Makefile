@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat browser postgres loss full newest need-cc need-python need-chromium
+.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat proxied browser postgres loss full newest need-cc need-python need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -24,7 +24,7 @@ check: quick vulncheck
 	./scripts/postgres -- true # installs it
 	$(MAKE) -j2 --output-sync=target with-postgres-store with-postgres-servers
 	./scripts/postgres -- $(MAKE) hostile
-	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live
+	./scripts/postgres -- $(MAKE) -j2 --output-sync=target live proxied
 	./scripts/postgres -- $(MAKE) bench FIGURES=short
 	scripts/compatibility dist/compat dist/compat-postgres
 	@git diff --exit-code --stat docs/compatibility.md || { echo "docs/compatibility.md differs from the results of the tests: commit the file that make check wrote"; exit 1; }
@@ -108,6 +108,11 @@ compat: need-python build
 	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/go.json compat/go/run
 	dist/confab run --data memory: -- $(GO) run ./examples/quickstart
 
+# Microsoft's Python SDK through nginx and Caddy, configured as docs/operating.md says: about a
+# minute and a half.
+proxied: need-python need-nginx build
+	COMPAT_BIN=dist/confab compat/proxies/run -q
+
 # Microsoft's SDK for browsers, in Chromium and in Node, against the built binary.
 # Live events with real processes: the judge in the browser and the test of loss, side by
 # side, because the judge mostly waits.
@@ -184,6 +189,10 @@ need-cc:
 
 need-python:
 	@./scripts/need "Python 3 with venv" "python3 -c 'import ensurepip, venv'" python3 python3-venv
+
+# RUNLEVEL keeps the packages from starting servers of their own.
+need-nginx:
+	@RUNLEVEL=1 ./scripts/need "nginx" "PATH=$$PATH:/usr/sbin; command -v nginx && command -v caddy" nginx caddy
 
 need-chromium:
 	@./scripts/need "Chromium with certutil" "command -v chromium && command -v certutil" chromium libnss3-tools
