@@ -184,7 +184,7 @@ func tryListen(address string) error {
 		return err
 	}
 	hosts := []string{host}
-	if host == "localhost" {
+	if strings.EqualFold(host, "localhost") {
 		hosts = []string{"127.0.0.1", "::1"}
 	}
 	for i, h := range hosts {

@@ -123,7 +123,7 @@ func listenOnce(setting, address string) (port, error) {
 	}
 	p := port{host: host}
 	hosts := []string{host}
-	if host == "localhost" {
+	if strings.EqualFold(host, "localhost") {
 		hosts = []string{"127.0.0.1", "::1"}
 	}
 	for _, h := range hosts {

@@ -150,3 +150,66 @@ func TestVerifyRefusesOtherSpellings(t *testing.T) {
 		wantReason(t, tt.name, err, BadSignature)
 	}
 }
+
+// TestVerifyLetterCase verifies hosts that were signed in another letter case than they were
+// sent, and checks that a request with a long target costs no such work.
+func TestVerifyLetterCase(t *testing.T) {
+	names := []string{"Anns-MacBook.local", "ÄÖ", ""}
+	for _, tt := range []struct {
+		host, signed string
+		tls, ok      bool
+	}{
+		{"localhost:18443", "LOCALHOST:18443", true, true},
+		{"localhost:18443", "LocalHost", true, true},
+		{"LOCALHOST:18443", "localhost:18443", true, true},
+		{"chat.example", "Chat.Example", true, true},
+		{"chat.example", "CHAT.EXAMPLE:443", true, true},
+		{"chat.example", "Chat.example:80", false, true},
+		{"[fe80::a]:1", "[FE80::A]:1", true, true},
+		{"anns-macbook.local:18443", "Anns-MacBook.local:18443", true, true},
+		{"anns-macbook.local.evil", "Anns-MacBook.local.evil", true, false},
+		{"localhost:18443", "LOCALHOST:18444", true, false},
+		{"localhost", "LOCALHOSTS", true, false},
+		{"\xff\xfe", "\xfe\xff", true, false},
+	} {
+		for _, target := range []string{issueTarget, issueTarget + "&q=" + strings.Repeat("x", maxTried)} {
+			r := request(target, tt.host, authorize(usualHeaders,
+				signature(t, testKey, "POST", target, vectorDate+";"+tt.signed+";"+vectorBodyHash)))
+			r.TLS, r.Names = tt.tls, names
+			_, err := verify(t, r)
+			if want := tt.ok && target == issueTarget; (err == nil) != want {
+				t.Errorf("host %q, signed %q, target of %d bytes: %v, want accepted %v", tt.host, tt.signed, len(target), err, want)
+			}
+		}
+	}
+}
+
+// TestVerifyNamesTheSignedHost checks what the error says about the host, and that Others is
+// called for a refused signature only.
+func TestVerifyNamesTheSignedHost(t *testing.T) {
+	asked := 0
+	others := func() []string { asked++; return []string{"", "a.example", "chat.example:444"} }
+	for _, tt := range []struct{ signed, want string }{
+		{"10.0.0.7:8080", ""},
+		{"public.example", ""},
+		{"chat.example:444", `the host "chat.example:444" was signed, and the request came for the host "10.0.0.7:8080" or "public.example"`},
+		{"chat.example", `the host "chat.example:444" was signed, and the request came for the host "10.0.0.7:8080" or "public.example"`}, // Java
+		{"nobody.example", `signature matches no key for the host "10.0.0.7:8080" or "public.example"`},
+	} {
+		asked = 0
+		r := request(issueTarget, "10.0.0.7:8080", authorize(usualHeaders,
+			signature(t, testKey, "POST", issueTarget, vectorDate+";"+tt.signed+";"+vectorBodyHash)))
+		r.TLS, r.Authorities, r.Others = true, []string{"public.example"}, others
+		_, err := verify(t, r)
+		if tt.want == "" {
+			if err != nil || asked != 0 {
+				t.Errorf("signed for %s: %v, after %d calls of Others", tt.signed, err, asked)
+			}
+			continue
+		}
+		wantReason(t, tt.signed, err, BadSignature)
+		if err != nil && err.Error() != "verify request signature: "+tt.want {
+			t.Errorf("signed for %s: %v, want %s", tt.signed, err, tt.want)
+		}
+	}
+}

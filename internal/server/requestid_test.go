@@ -1,0 +1,82 @@
+package server_test
+
+import (
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+
+	"github.com/confab-chat/confab/sdk/chat"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// TestPrintedRequestIDs makes calls of the Go SDK fail, and looks for the id that it prints, in an
+// error and in its own log, as the field request of the server's access log: word for word, as a
+// person searches for it. Both headers with the id are the same text, because other SDKs print
+// the one or the other.
+func TestPrintedRequestIDs(t *testing.T) {
+	s, out := logged(t)
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	cred, err := communication.NewTokenCredential(bearer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cred.Close()
+	var sdkLog lockedBuffer
+	var headers []http.Header
+	client, err := chat.NewClient(s.Endpoint, cred, &chat.ClientOptions{
+		ClientOptions: azcore.ClientOptions{Transport: recorder{s.client, &headers}},
+		Logger:        slog.New(slog.NewJSONHandler(&sdkLog, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.NewThreadClient("19:00000000000000000000000000000000@thread.v2").GetProperties(t.Context())
+	if err == nil {
+		t.Fatal("a thread that does not exist was found")
+	}
+	s.stop(t)
+	printed := regexp.MustCompile(`request (\S+)\)`).FindStringSubmatch(err.Error())
+	if printed == nil {
+		t.Fatalf("the error has no request id: %v", err)
+	}
+	lines := accessLines(t, out)
+	last := lines[len(lines)-1]
+	if last.Request != printed[1] {
+		t.Errorf("the SDK prints %q, and the log has %q", printed[1], last.Request)
+	}
+	var attempt struct {
+		RequestID       string `json:"request_id"`
+		ClientRequestID string `json:"client_request_id"`
+	}
+	text := strings.TrimSpace(sdkLog.String())
+	if err := json.Unmarshal([]byte(text[strings.LastIndexByte(text, '\n')+1:]), &attempt); err != nil {
+		t.Fatal(text, err)
+	}
+	if attempt.RequestID != last.Request || attempt.ClientRequestID != last.ClientRequest || attempt.ClientRequestID == "" {
+		t.Errorf("the SDK logs %+v, and the server %+v", attempt, last)
+	}
+	for _, h := range headers {
+		if id := h.Get("X-Ms-Request-Id"); id == "" || id != h.Get("Ms-Cv") {
+			t.Errorf("x-ms-request-id is %q and MS-CV %q, want the same", id, h.Get("Ms-Cv"))
+		}
+	}
+}
+
+// recorder is a transport that keeps the headers of responses.
+type recorder struct {
+	client  *http.Client
+	headers *[]http.Header
+}
+
+func (r recorder) Do(req *http.Request) (*http.Response, error) {
+	resp, err := r.client.Do(req)
+	if err == nil {
+		*r.headers = append(*r.headers, resp.Header)
+	}
+	return resp, err
+}
