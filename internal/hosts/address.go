@@ -49,9 +49,15 @@ func ParseHost(text string) (host string, ok bool) {
 	if inner, ok := strings.CutPrefix(name, "["); ok {
 		inner, closed := strings.CutSuffix(inner, "]")
 		ip, err := netip.ParseAddr(inner)
-		return host, closed && err == nil && ip.Is6() && ip.Zone() == ""
+		if !closed || err != nil || !ip.Is6() || ip.Zone() != "" {
+			return "", false
+		}
+		return host, true
 	}
-	return host, name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+	if name == "" || strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.") != "" {
+		return "", false
+	}
+	return host, true
 }
 
 type addressKey struct{}

@@ -17,7 +17,7 @@ func TestParseHost(t *testing.T) {
 		"https://a": "", "a%41": "", long + "a:65535": "",
 	} {
 		got, ok := ParseHost(text)
-		if ok != (want != "") || ok && got != want {
+		if ok != (want != "") || got != want {
 			t.Errorf("ParseHost(%.40q) = %.40q, %v, want %.40q", text, got, ok, want)
 		}
 	}

@@ -76,8 +76,8 @@ func TestForwardedLinks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, out := logged(t, append([]string{"listen", "127.0.0.1:0", "listen-http", "127.0.0.1:0"}, c.settings...)...)
-			_, user, _ := s.newUser(t, s.AccessKey)
-			bearer := s.tokenOf(t, user)
+			s.Endpoint = s.LocalEndpoint // the helpers' requests go there, whatever the public endpoint is
+			_, _, bearer := s.newUser(t, s.AccessKey)
 			get := func(method, path, body string) (*http.Response, string) {
 				t.Helper()
 				resp, text := s.ask(t, method, path, c.host, c.headers, "", bearer, body)
