@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat proxied browser postgres loss full newest need-cc need-python need-chromium need-nginx
+.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat proxied browser postgres loss full newest newcomer pages need-cc need-python need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -116,12 +116,21 @@ proxied: need-python need-nginx build
 # Microsoft's SDK for browsers, in Chromium and in Node, against the built binary.
 # Live events with real processes: the judge in the browser and the test of loss, side by
 # side, because the judge mostly waits.
-live: browser loss
+# The two that read the pages wait for downloads, and compile.
+live: browser loss newcomer pages
 
 browser: need-python need-chromium build
 	COMPAT_BIN=dist/confab COMPAT_OUT=dist/compat/browser.xml compat/browser/run
 	@if [ -n "$$TEST_POSTGRES_URL" ]; then set -x; \
 	COMPAT_BIN=dist/confab COMPAT_DATABASE=$$TEST_POSTGRES_URL COMPAT_OUT=dist/compat-postgres/browser.xml compat/browser/run; fi
+
+# README in a new account of this machine, from the clone to the first message: only root can make one.
+newcomer:
+	compat/docs/newcomer
+
+# Every block of Go, Python and shell in README and docs.
+pages: need-python
+	compat/docs/run
 
 # The tests that need PostgreSQL. Usage: scripts/postgres -- make postgres
 postgres: postgres-store postgres-servers

@@ -1,0 +1,59 @@
+package confab_test
+
+import (
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+)
+
+var (
+	codeBlock = regexp.MustCompile("(?ms)^```([^\n`]*)\n(.*?)^```$")
+	notRun    = regexp.MustCompile(`(?m)^<!-- not run: .+ -->\n\z`)
+)
+
+// runLanguages are the languages of the blocks that compat/docs/run runs, as they stand.
+var runLanguages = []string{"sh", "go", "python"}
+
+// shownLanguages are the languages of blocks that nobody runs: output and data, configuration of
+// other programs, and code of which the page says that we do not run it.
+var shownLanguages = []string{"text", "json", "yaml", "ini", "nginx", "caddy", "js", "java", "csharp"}
+
+// TestBlocksAreRunOrMarked checks that each block of code in README, in docs and beside the SDK
+// and the examples has a language from which compat/docs/run knows whether to run it. A block of
+// commands that is not run is marked as text, or by a comment that says why.
+func TestBlocksAreRunOrMarked(t *testing.T) {
+	run, marked := 0, 0
+	for _, path := range textFiles(t, ".", ".md") {
+		path = filepath.ToSlash(path)
+		switch folder, _, _ := strings.Cut(path, "/"); {
+		case folder == "compat", folder == "dist", strings.HasPrefix(path, "docs/contract/"), strings.Contains(path, "/testdata/"):
+			continue // not instructions for users
+		}
+		text := readText(t, path)
+		for _, m := range codeBlock.FindAllStringSubmatchIndex(text, -1) {
+			line := 1 + strings.Count(text[:m[0]], "\n")
+			language, attribute, _ := strings.Cut(strings.TrimSpace(text[m[2]:m[3]]), " ")
+			switch {
+			case slices.Contains(shownLanguages, language):
+				if attribute != "" && (language != "text" || attribute != "output") {
+					t.Errorf("%s:%d: compat/docs/follow.py does not know %q", path, line, attribute)
+				}
+				marked++
+			case !slices.Contains(runLanguages, language):
+				t.Errorf("%s:%d: a block of the language %q: use one of %q, which compat/docs/run runs, or one of %q", path, line, language, runLanguages, shownLanguages)
+			case notRun.MatchString(text[:m[0]]):
+				marked++
+			case path != "README.md" && !strings.HasPrefix(path, "sdk/") && !strings.HasPrefix(path, "examples/") && filepath.ToSlash(filepath.Dir(path)) != "docs":
+				t.Errorf("%s:%d: compat/docs/run runs no blocks of this page", path, line)
+			default:
+				run++
+			}
+		}
+	}
+	if run < 25 {
+		t.Errorf("%d blocks are run: this test looks at something else, or the pages lost their examples", run)
+	}
+	t.Logf("%d blocks are run by compat/docs/run, %d are marked", run, marked)
+}
