@@ -19,6 +19,7 @@ type Metrics struct {
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	answers  sync.Map // from answer to *answerMetrics
+	refusals *prometheus.CounterVec
 	batches  prometheus.Histogram
 	commits  prometheus.Histogram
 }
@@ -54,6 +55,7 @@ func New(version string, storage func() Storage) *Metrics {
 			Name: "confab_commit_seconds", Help: "Time to make a batch durable.",
 			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, 1, 5},
 		}),
+		refusals: newRefusals(),
 	}
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "confab_build_info", Help: "Always 1; the version is its label.", ConstLabels: prometheus.Labels{"version": version},
@@ -62,7 +64,7 @@ func New(version string, storage func() Storage) *Metrics {
 	if storage != nil {
 		m.registry.MustRegister(storageCollector(storage))
 	}
-	m.registry.MustRegister(m.requests, m.seconds, m.batches, m.commits, build,
+	m.registry.MustRegister(m.requests, m.seconds, m.refusals, m.batches, m.commits, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

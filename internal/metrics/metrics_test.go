@@ -1,6 +1,7 @@
 package metrics_test
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"regexp"
 	"strings"
@@ -38,6 +39,10 @@ func TestNames(t *testing.T) {
 	m.Request("send message", 201, time.Millisecond)
 	m.Certificates(func() []metrics.Certificate { return []metrics.Certificate{{Name: "server"}} })
 	m.Database(func() metrics.Database { return metrics.Database{} })
+	m.Refused("no token")
+	m.InFlight(http.NotFoundHandler())
+	m.Queue(func() metrics.Queue { return metrics.Queue{} })
+	m.DataDisk(func() float64 { return 1 })
 	kinds, helped := map[string]string{}, map[string]bool{}
 	for _, line := range scrape(t, m) {
 		switch f := strings.SplitN(line, " ", 4); f[1] {
@@ -52,6 +57,8 @@ func TestNames(t *testing.T) {
 		"confab_batch_changes": "histogram", "confab_commit_seconds": "histogram", "confab_build_info": "gauge",
 		"confab_storage_free_bytes": "gauge", "confab_storage_floor_bytes": "gauge", "confab_storage_below_floor": "gauge",
 		"confab_storage_disk_bytes": "gauge", "confab_storage_written_bytes_total": "counter",
+		"confab_refusals_total": "counter", "confab_requests_in_flight": "gauge",
+		"confab_commit_queue_changes": "gauge", "confab_commit_queue_bytes": "gauge", "confab_data_free_bytes": "gauge",
 		"confab_certificate_end_seconds": "gauge", "confab_certificate_ends_soon": "gauge",
 		"confab_database_up": "gauge", "confab_database_connections": "gauge", "confab_database_connections_idle": "gauge",
 		"confab_database_connections_in_use": "gauge", "confab_database_connections_most": "gauge",

@@ -15,9 +15,21 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// accessOf returns the function that gets the record of each request that is logged, as
-// LogRequests says: access, or logAccess if that is nil.
+// accessOf returns a function that gets the record of each request. It counts refusals, and passes
+// the records that are to be logged, as LogRequests says, to access, or to logAccess if that is nil.
 func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
+	logs := s.logs(access)
+	return func(r rest.Record) {
+		if r.Status == 0 || r.Status >= http.StatusBadRequest {
+			s.metrics.Refused(refusalReason(r))
+		}
+		logs(r)
+	}
+}
+
+// logs returns the function that gets the record of each request that is logged, as LogRequests
+// says: access, or logAccess if that is nil.
+func (s *Server) logs(access func(rest.Record)) func(rest.Record) {
 	if access == nil {
 		access = s.logAccess
 	}

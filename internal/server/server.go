@@ -202,6 +202,7 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
+	handler = s.metrics.InFlight(handler)
 	if !s.info.Memory || !o.NoFiles {
 		if ports.socket, err = s.listenSocket(); err != nil {
 			return nil, err
@@ -275,6 +276,10 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	})
 	if err == nil {
 		s.metrics.Sweeps(s.sweepCounts)
+		s.metrics.Queue(func() metrics.Queue { return metrics.Queue(s.core.Queue()) })
+	}
+	if !s.info.Memory {
+		s.metrics.DataDisk(func() float64 { return freeBytes(o.Config.Data) })
 	}
 	return err
 }

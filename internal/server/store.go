@@ -198,3 +198,13 @@ func storageOf(s core.Store) func() metrics.Storage {
 		}
 	}
 }
+
+// freeBytes returns the free bytes on the disk of a data folder, or 0 if the system does not know
+// them.
+func freeBytes(data string) float64 {
+	usage, err := vfs.Default.GetDiskUsage(existing(data))
+	if err != nil {
+		return 0
+	}
+	return float64(usage.AvailBytes)
+}

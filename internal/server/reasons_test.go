@@ -1,0 +1,97 @@
+package server_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/confab-chat/confab/internal/server"
+)
+
+// TestRefusalsByReason lets requests be refused in different ways, and checks the counts by
+// reason. An access log that leaves requests out must not change them.
+func TestRefusalsByReason(t *testing.T) {
+	for _, logged := range []string{"all", "off"} {
+		t.Run("access log "+logged, func(t *testing.T) {
+			s := start(t, server.Options{Config: settings(t, "dev", "true", "access-log", logged)})
+			_, _, ann := s.newUser(t, s.AccessKey)
+			_, _, bob := s.newUser(t, s.AccessKey)
+			thread := s.newThread(t, ann)
+			s.get(t, s.Endpoint+"/chat/threads?api-version=2021-09-07")
+			s.chat(t, "GET", "", "not a token", "")
+			s.chat(t, "GET", "/"+thread+"/messages", bob, "")
+			s.chat(t, "POST", "/"+thread+"/messages", ann, "{")
+			s.get(t, s.Endpoint+"/nothing")
+			s.get(t, s.Endpoint+"/chat/events")
+			if status := s.signed(t, "GET", "/identities?api-version=2023-10-01"); status != http.StatusMethodNotAllowed {
+				t.Fatalf("GET /identities: %d", status)
+			}
+			unsigned, err := http.Post(s.HTTP+"/identities?api-version=2023-10-01", "application/json", strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			unsigned.Body.Close()
+			s.advance(t, "25h")
+			s.chat(t, "GET", "", ann, "")
+			_, metrics := s.get(t, s.Ops+"/metrics")
+			for reason, n := range map[string]int{
+				"no token": 2, "token invalid": 1, "token expired": 1, "not a participant": 1, "bad request": 1, "not found": 1,
+				"signature": 1, "other": 1,
+			} {
+				if want := fmt.Sprintf("confab_refusals_total{reason=%q} %d\n", reason, n); !strings.Contains(metrics, want) {
+					t.Errorf("no line %s", want)
+				}
+			}
+			if t.Failed() {
+				for line := range strings.Lines(metrics) {
+					if strings.HasPrefix(line, "confab_refusals_total") || strings.HasPrefix(line, "confab_requests_total") {
+						t.Log(line)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestRequestsInFlight counts a request whose body has not arrived.
+func TestRequestsInFlight(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t)})
+	_, _, bearer := s.newUser(t, s.AccessKey)
+	thread := s.newThread(t, bearer)
+	const before, during = "\nconfab_requests_in_flight 0\n", "\nconfab_requests_in_flight 1\n"
+	s.waitForMetric(t, before)
+	up := s.begin(t, thread, bearer, "Where do we eat?")
+	s.waitForMetric(t, during)
+	up.conn.Close()
+	s.waitForMetric(t, before)
+}
+
+// TestQueueAndDiskMetrics checks that the sizes of the queue of commits are exported, and the free
+// space of a data folder, if there is one.
+func TestQueueAndDiskMetrics(t *testing.T) {
+	inMemory := start(t, server.Options{Config: settings(t)})
+	inMemory.waitForMetric(t, "\nconfab_commit_queue_changes 0\n")
+	inMemory.waitForMetric(t, "\nconfab_commit_queue_bytes 0\n")
+	if _, metrics := inMemory.get(t, inMemory.Ops+"/metrics"); strings.Contains(metrics, "confab_data_free_bytes") {
+		t.Error("a server in memory has the free bytes of a data folder")
+	}
+	onDisk := start(t, server.Options{Config: settings(t, "data", t.TempDir())})
+	if _, metrics := onDisk.get(t, onDisk.Ops+"/metrics"); !strings.Contains(metrics, "\nconfab_data_free_bytes ") || strings.Contains(metrics, "\nconfab_data_free_bytes 0\n") {
+		t.Error("the free bytes of the data folder's disk are missing, or 0")
+	}
+}
+
+// waitForMetric scrapes until the text is in the metrics, or until the test ends.
+func (r *running) waitForMetric(t *testing.T, text string) {
+	t.Helper()
+	for {
+		_, metrics := r.get(t, r.Ops+"/metrics")
+		if strings.Contains(metrics, text) {
+			return
+		}
+		if t.Context().Err() != nil {
+			t.Fatalf("the metrics never had %q", text)
+		}
+	}
+}
