@@ -8,7 +8,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 # is running when its time ends can fail with "context deadline exceeded".
 FUZZTIME ?= 2000x
 
-.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat proxied browser postgres loss full newest newcomer pages need-cc need-python need-chromium need-nginx
+.PHONY: busy postgres-store postgres-servers damage simulate plant live build quick check soak hostile vulncheck bench bench-compare lint test race floor crash fuzz compat proxied browser postgres loss full newest newcomer pages deploy need-cc need-python need-chromium need-nginx
 
 build:
 	$(GO) build -trimpath -o dist/confab ./cmd/confab
@@ -116,8 +116,8 @@ proxied: need-python need-nginx build
 # Microsoft's SDK for browsers, in Chromium and in Node, against the built binary.
 # Live events with real processes: the judge in the browser and the test of loss, side by
 # side, because the judge mostly waits.
-# The two that read the pages wait for downloads, and compile.
-live: browser loss newcomer pages
+# Beside them run tests that wait for downloads.
+live: browser loss newcomer pages deploy
 
 browser: need-python need-chromium build
 	COMPAT_BIN=dist/confab COMPAT_OUT=dist/compat/browser.xml compat/browser/run
@@ -131,6 +131,12 @@ newcomer:
 # Every block of Go, Python and shell in README and docs.
 pages: need-python
 	compat/docs/run
+
+# What deploy/ has: the program of the container with nothing beside it, and the alert rules.
+deploy:
+	TEST_DEPLOY=1 $(GO) test -count=1 -timeout 10m -run '^TestContainerRunsAlone$$' -v .
+	scripts/promtool check rules deploy/alerts.yml
+	scripts/promtool test rules deploy/alerts_test.yml
 
 # The tests that need PostgreSQL. Usage: scripts/postgres -- make postgres
 postgres: postgres-store postgres-servers
