@@ -2,7 +2,7 @@
 // the thread id and a token for a guest, and answers every message in the thread until it is
 // interrupted:
 //
-//	go run ./cmd/confab run -- go run ./examples/bot
+//	confab run -- go run ./examples/bot
 //
 // It polls for new messages once a second, because the SDK has no live events yet.
 package main

@@ -2,7 +2,7 @@
 // azure-communication-chat 1.2.0 and of Microsoft's quickstart of March 2021, and prints the
 // results. Run it against a server in memory:
 //
-//	go run ./cmd/confab run -- go run ./examples/quickstart
+//	confab run -- go run ./examples/quickstart
 //
 // or against another server by setting CONFAB_CONNECTION_STRING, and CONFAB_CA_FILE if its
 // certificate needs it.

@@ -1,7 +1,7 @@
 // Command tokenserver is the part of your own server that a chat application needs: it checks who
 // signs in and issues tokens for the chat user of that person.
 //
-//	go run ./cmd/confab run -- go run ./examples/tokenserver
+//	confab run -- go run ./examples/tokenserver
 //	curl -X POST -u ann:secret http://localhost:8090/token
 //
 // The access key stays on this server. A browser or a phone gets a token for its own user, which
