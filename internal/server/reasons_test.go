@@ -27,11 +27,7 @@ func TestRefusalsByReason(t *testing.T) {
 			if status := s.signed(t, "GET", "/identities?api-version=2023-10-01"); status != http.StatusMethodNotAllowed {
 				t.Fatalf("GET /identities: %d", status)
 			}
-			unsigned, err := http.Post(s.HTTP+"/identities?api-version=2023-10-01", "application/json", strings.NewReader("{}"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			unsigned.Body.Close()
+			s.post(t, s.Endpoint+"/identities?api-version=2023-10-01", "{}")
 			s.advance(t, "25h")
 			s.chat(t, "GET", "", ann, "")
 			_, metrics := s.get(t, s.Ops+"/metrics")
