@@ -46,8 +46,10 @@ stop() {
 		for _ in {1..100}; do kill -0 -- -"$job" 2>/dev/null && sleep 0.1 || break; done
 		kill -9 -- -"$job" 2>/dev/null
 	done
+	times >"$work/times"
+	cpu=$(awk -F'[ms ]+' 'NR == 2 { printf "%.1f", $1 + $2 / 60 + $3 + $4 / 60 }' "$work/times")
 	rm -rf "$work"
-	((code)) || printf '%s in %d.%d minutes\n' "$did" $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60 / 6))
+	((code)) || printf '%s in %d.%d minutes, %s of a processor\n' "$did" $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60 / 6)) "$cpu"
 	exit "$code"
 }
 trap stop EXIT
