@@ -24,14 +24,5 @@ downloads() {
 	env | grep -E '^(PIP_[A-Z_]+|(HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy)=' || true
 }
 
-# ports: prints nothing if the usual ports are free, and otherwise variables with which a server takes free ones.
-ports() {
-	local port
-	for port in 8443 8080 8081; do
-		if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
-			echo "$0: port $port is taken, so the servers of the pages take free ports" >&2
-			printf '%s\n' CONFAB_LISTEN=localhost:0 CONFAB_LISTEN_HTTP=localhost:0 CONFAB_LISTEN_OPS=localhost:0
-			return
-		fi
-	done
-}
+# Variables with which a server takes free ports, as other servers may run on this machine.
+free_ports=(CONFAB_LISTEN=localhost:0 CONFAB_LISTEN_HTTP=localhost:0 CONFAB_LISTEN_OPS=localhost:0)

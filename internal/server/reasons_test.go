@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/confab-chat/confab/internal/server"
 )
@@ -78,15 +79,15 @@ func TestQueueAndDiskMetrics(t *testing.T) {
 	}
 }
 
-// waitForMetric scrapes until the text is in the metrics, or until the test ends.
+// waitForMetric scrapes until the text is in the metrics, and fails after a minute.
 func (r *running) waitForMetric(t *testing.T, text string) {
 	t.Helper()
-	for {
+	for end := time.Now().Add(time.Minute); ; {
 		_, metrics := r.get(t, r.Ops+"/metrics")
 		if strings.Contains(metrics, text) {
 			return
 		}
-		if t.Context().Err() != nil {
+		if time.Now().After(end) {
 			t.Fatalf("the metrics never had %q", text)
 		}
 	}
