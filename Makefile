@@ -134,7 +134,7 @@ pages: need-python
 
 # What deploy/ has: the program of the container with nothing beside it, and the alert rules.
 deploy:
-	TEST_DEPLOY=1 $(GO) test -count=1 -timeout 10m -run '^TestContainerRunsAlone$$' -v .
+	TEST_DEPLOY=1 $(GO) test -count=1 -timeout 20m -run '^TestContainerRunsAlone$$' -v .
 	scripts/promtool check rules deploy/alerts.yml
 	scripts/promtool test rules deploy/alerts_test.yml
 

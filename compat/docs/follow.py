@@ -117,10 +117,18 @@ def fragment(text):
     )
 
 
+def shown(page):
+    """Returns the path of a page below the root of the tree, or the name of one that is elsewhere."""
+    root = Path(__file__).resolve().parent.parent.parent
+    path = page.resolve()
+    return str(path.relative_to(root)) if root != Path("/") and root in path.parents else page.name
+
+
 def script(page, to):
     """Returns the shell script of a page, up to the block that prints to, if it is given."""
     out, run, marked = [PRELUDE], 0, 0
-    for b in blocks(page.name, page.read_text(encoding="utf-8")):
+    name = shown(page)
+    for b in blocks(name, page.read_text(encoding="utf-8")):
         output = b.language == "text" and b.attribute == "output"
         if to and run and not output:
             out.append(f"enough {shlex.quote(to)}\n")
@@ -133,22 +141,22 @@ def script(page, to):
             continue
         run += 1
         out.append(f'printf "%4d s  %s\\n" $((SECONDS - began)) {shlex.quote(b.where)}\n')
-        name, _, word = b.attribute.partition("=")
-        if name not in ("", "until"):
+        kind, _, word = b.attribute.partition("=")
+        if kind not in ("", "until"):
             sys.exit(f"follow: {b.where}: {b.attribute} is not known")
         if b.language == "python" or b.language == "go" and re.search(r"^package \w+$", b.text, re.M):
             out.append(save(b.file(), b.text))
             continue
         lines = fragment(b.text) if b.language == "go" else b.text
         block = "{\n" + lines + '} >"$work/last" 2>&1 </dev/null'
-        if name == "until":
+        if kind == "until":
             out.append(f"fresh\nset -m\n{block} &\nbackground+=($!)\nset +m\nawait {shlex.quote(word)}\n")
         else:
             out.append(f"fresh\n{block}\n")
     if to:
         out.append(f"enough {shlex.quote(to)}\nwhere='the page, which does not print what --to says,'; exit 1\n")
     else:
-        out.append(f"did='{page.name}: {run} blocks run, {marked} marked as not to be run,'\n")
+        out.append(f"did='{name}: {run} blocks run, {marked} marked as not to be run,'\n")
     return "".join(out)
 
 
