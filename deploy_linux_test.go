@@ -30,6 +30,13 @@ func runInContainer(t *testing.T, world, containerfile string) {
 	if err := os.Chown(filepath.Join(world, "data"), user, user); err != nil {
 		t.Fatal(err)
 	}
+	// Every engine of containers puts this file into one.
+	if err := os.Mkdir(filepath.Join(world, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(world, "etc", "hosts"), []byte("127.0.0.1 localhost\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	command := func(words []string) *exec.Cmd {
 		return &exec.Cmd{
 			Path: words[0], Args: words, Dir: "/", Env: []string{"CONFAB_LISTEN_OPS=localhost:0"},
@@ -76,7 +83,7 @@ func runInContainer(t *testing.T, world, containerfile string) {
 		t.Errorf("after SIGTERM: %v", err)
 	}
 	left, err := os.ReadDir(world)
-	if err != nil || len(left) != 2 {
-		t.Errorf("the program left %v, %v beside itself and data", left, err)
+	if err != nil || len(left) != 3 {
+		t.Errorf("the program left %v, %v: want itself, data and etc", left, err)
 	}
 }

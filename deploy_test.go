@@ -120,8 +120,8 @@ func TestUnit(t *testing.T) {
 }
 
 // TestContainerRunsAlone builds the program as deploy/Containerfile does, and starts it as the
-// container does, as another user and with its folder for data as the only other file of its
-// world. It checks that the health check of the container succeeds and that the server stops. It
+// container does: as another user, with a folder for data and /etc/hosts in its world, and nothing
+// else. It checks that the health check of the container succeeds and that the server stops. It
 // proves that the program needs nothing of an image; it needs root, and does not build an image.
 func TestContainerRunsAlone(t *testing.T) {
 	if os.Getenv("TEST_DEPLOY") == "" {
