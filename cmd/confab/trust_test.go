@@ -2,12 +2,21 @@ package main
 
 import (
 	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"errors"
+	"math/big"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/smallstep/truststore"
 	"github.com/spf13/cobra"
@@ -77,6 +86,57 @@ func TestRemoveWhatIsNotThere(t *testing.T) {
 	}
 	if !anyHas(stores, ca) || anyHas(stores[:1], ca) {
 		t.Error("anyHas does not tell whether a store has the authority")
+	}
+}
+
+// TestBrowsersHave adds an authority to the store of a browser's profile, with the browsers' own
+// tool, and checks that it is found there and nowhere before.
+func TestBrowsersHave(t *testing.T) {
+	certutil, err := exec.LookPath("certutil")
+	if err != nil || runtime.GOOS == "windows" {
+		t.Skip("certutil of NSS is not on PATH (package libnss3-tools)")
+	}
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(77), Subject: pkix.Name{CommonName: "Confab local CA box 1a2b3c"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, profile := filepath.Join(home, "ca.pem"), filepath.Join(home, ".pki", "nssdb")
+	if err := os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	run := func(args ...string) {
+		t.Helper()
+		if out, err := exec.Command(certutil, args...).CombinedOutput(); err != nil {
+			t.Fatalf("certutil %v: %v: %s", args, err, out)
+		}
+	}
+	if browsersHave(ca) {
+		t.Error("found without a profile")
+	}
+	if err := os.MkdirAll(profile, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run("-N", "-d", "sql:"+profile, "--empty-password")
+	if browsersHave(ca) {
+		t.Error("found in an empty store")
+	}
+	run("-A", "-d", "sql:"+profile, "-t", "C,,", "-n", storedName(ca), "-i", file)
+	if !browsersHave(ca) {
+		t.Error("not found in the store")
 	}
 }
 
