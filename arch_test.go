@@ -60,6 +60,7 @@ var may = map[string][]string{
 	"internal/inbound":          {"internal/clip"},
 	"internal/hosts":            nil,
 	"internal/logs":             {"internal/clip"},
+	"internal/tty":              nil,
 	"internal/signature":        {"sdk/communication"},
 	"internal/token":            {"internal/core", "sdk/communication"},
 	"internal/store/row":        {"internal/core"},
@@ -94,7 +95,7 @@ var may = map[string][]string{
 	"examples/quickstart":  {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/bot":         {"sdk/chat", "sdk/communication", "sdk/identity"},
 	"examples/tokenserver": {"sdk/communication", "sdk/identity"},
-	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "sdk/communication"},
+	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "sdk/communication"},
 }
 
 // never lists imports that are forbidden: part is a package of this module with all
