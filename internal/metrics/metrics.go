@@ -132,6 +132,15 @@ func (m *Metrics) Connections(connections func() Connections) {
 	}
 }
 
+// Failed registers the metric of connections of a kind that ended before their first request. It
+// calls count at each scrape.
+func (m *Metrics) Failed(kind string, count func() uint64) {
+	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+		Name: "confab_connections_failed_total", Help: "Connections that ended before their first request, by what went wrong.",
+		ConstLabels: prometheus.Labels{"kind": kind},
+	}, func() float64 { return float64(count()) }))
+}
+
 // Official holds the figures of the clients of the official protocol for live events.
 type Official struct {
 	Endpoints int    // in memory now

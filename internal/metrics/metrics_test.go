@@ -43,6 +43,7 @@ func TestNames(t *testing.T) {
 	m.InFlight(http.NotFoundHandler())
 	m.Queue(func() metrics.Queue { return metrics.Queue{} })
 	m.DataDisk(func() float64 { return 1 })
+	m.Failed("untrusted", func() uint64 { return 1 })
 	kinds, helped := map[string]string{}, map[string]bool{}
 	for _, line := range scrape(t, m) {
 		switch f := strings.SplitN(line, " ", 4); f[1] {
@@ -63,6 +64,7 @@ func TestNames(t *testing.T) {
 		"confab_database_up": "gauge", "confab_database_connections": "gauge", "confab_database_connections_idle": "gauge",
 		"confab_database_connections_in_use": "gauge", "confab_database_connections_most": "gauge",
 		"confab_database_waits_total": "counter", "confab_database_wait_seconds_total": "counter",
+		"confab_connections_failed_total":   "counter",
 		"confab_storage_read_amplification": "gauge", "confab_storage_log_syncs_total": "counter",
 	}
 	if diff := cmp.Diff(want, kinds); diff != "" {

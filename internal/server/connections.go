@@ -3,10 +3,12 @@ package server
 import (
 	"container/list"
 	"crypto/tls"
+	"encoding/binary"
 	"net"
 	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/metrics"
@@ -139,6 +141,39 @@ type gated struct {
 	in     *list.List // that the connection is in, or nil
 	at     *list.Element
 	closed bool
+	asked  bool // it has had a request
+
+	first atomic.Int32  // 256 and the first byte that was read, or 0
+	last  atomic.Uint64 // the last eight bytes that were read
+}
+
+// Read reads from the connection, and notes its first and its last bytes.
+func (c *gated) Read(b []byte) (int, error) {
+	n, err := c.TCPConn.Read(b)
+	if n == 0 {
+		return n, err
+	}
+	if c.first.Load() == 0 {
+		c.first.Store(256 + int32(b[0]))
+	}
+	last := c.last.Load()
+	for _, next := range b[max(0, n-8):n] {
+		last = last<<8 | uint64(next)
+	}
+	c.last.Store(last)
+	return n, err
+}
+
+// firstByte returns the first byte that the client has sent. sent is false if there is none.
+func (c *gated) firstByte() (b byte, sent bool) {
+	first := c.first.Load()
+	return byte(first), first != 0
+}
+
+// lastBytes returns the last eight bytes that the client has sent, zeros for those that it has not.
+func (c *gated) lastBytes() (b [8]byte) {
+	binary.BigEndian.PutUint64(b[:], c.last.Load())
+	return b
 }
 
 // enter counts a connection, once there is room for it. It returns nil if the connection was
@@ -282,6 +317,7 @@ func (g *gate) state(conn net.Conn, now http.ConnState) {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	c.asked = c.asked || now == http.StateActive
 	switch {
 	case c.closed:
 	case now == http.StateActive, now == http.StateHijacked:
@@ -292,4 +328,11 @@ func (g *gate) state(conn net.Conn, now http.ConnState) {
 	if now == http.StateIdle {
 		g.ended.Broadcast() // a listener that has stopped may go on
 	}
+}
+
+// served reports whether a connection has had a request.
+func (g *gate) served(c *gated) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return c.asked
 }

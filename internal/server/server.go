@@ -63,6 +63,13 @@ type Options struct {
 	Logger  *slog.Logger      // nil: nothing is logged
 	Audit   *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
 	Access  func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line per request
+	// Failed is called for connections that ended before their first request, such as those of
+	// clients that do not trust the certificate: for each kind of failure and client at most
+	// once a minute. nil: log one line.
+	Failed func(FailedConnection)
+	// Command is how the user starts Confab, for hints of a development server: "go run
+	// ./cmd/confab", for example. Empty: "confab".
+	Command string
 	// Now returns the real time; nil means time.Now. A development server also has
 	// Server.Clock, which can be ahead of it.
 	Now func() time.Time
@@ -124,6 +131,7 @@ type Server struct {
 	ops     *http.Server   // or nil
 	clients *gate          // of the ports for clients
 	bodies  *bodies
+	broken  *failures         // connections of all ports that had no request
 	running handlers          // of all ports
 	access  func(rest.Record) // counts and logs a request that no live protocol has answered
 	refused refusals          // by the listeners for clients
@@ -214,6 +222,10 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 	s.clients, s.bodies = clientGate(o.Config), newBodies(max(heldBodies, 4*o.Config.MaxBodySize))
 	s.info.Connections = s.clients.most
 	s.metrics.Connections(s.connectionStats)
+	s.broken = s.failuresOf(o)
+	for _, kind := range failureKinds {
+		s.metrics.Failed(string(kind), func() uint64 { return s.broken.count(kind) })
+	}
 	s.warnOpen(o.Config)
 	if _, shared := s.store.(core.Shared); shared {
 		s.db = newWatched(time.Now())
@@ -503,8 +515,12 @@ func (s *Server) newServer(gate *gate, handler http.Handler, config *tls.Config)
 			MaxConcurrentStreams: maxStreams, MaxReceiveBufferPerStream: streamWindow, MaxReceiveBufferPerConnection: receiveWindow,
 			WriteByteTimeout: answerTimeout, SendPingTimeout: idleTimeout, PingTimeout: answerTimeout,
 		},
-		ConnState: gate.state, ConnContext: withCarrier,
-		// Log failed handshakes only at debug level: they are errors of clients.
+		ConnState: func(conn net.Conn, now http.ConnState) {
+			gate.state(conn, now)
+			s.broken.state(conn, now)
+		},
+		ConnContext: withCarrier,
+		// Log what net/http says of failed handshakes at debug level: s.broken says it better.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }

@@ -1,0 +1,276 @@
+package server
+
+import (
+	"cmp"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// FailureKind says why a connection ended before its first request.
+type FailureKind string
+
+// The kinds of failures. They are values of a label of the metric
+// confab_connections_failed_total.
+const (
+	Untrusted FailureKind = "untrusted"   // the client refused the certificate, and said so
+	HungUp    FailureKind = "hung_up"     // the client ended the connection when it had the certificate
+	PlainHTTP FailureKind = "plain_http"  // the client spoke http to the https port
+	TLSToHTTP FailureKind = "tls_to_http" // the client spoke TLS to an http port
+	OtherTLS  FailureKind = "other"       // client and server did not agree on TLS
+)
+
+var failureKinds = []FailureKind{Untrusted, HungUp, PlainHTTP, TLSToHTTP, OtherTLS}
+
+// FailedConnection is a connection that ended before its first request.
+type FailedConnection struct {
+	Time   time.Time
+	Kind   FailureKind
+	Client string // its address, without a port
+	Port   string // of the server
+	Detail string // what the client or the TLS library said, or empty
+	Times  int    // number of such connections of this client since the last one that was reported, with this one
+}
+
+// What returns a sentence about the connection, without a full stop.
+func (c FailedConnection) What() string {
+	var what string
+	switch c.Kind {
+	case Untrusted:
+		what = fmt.Sprintf("not trusted by %s: %s", c.Client, c.Detail)
+	case HungUp:
+		what = fmt.Sprintf("%s hung up in the handshake: it may not trust this server", c.Client)
+	case PlainHTTP:
+		what = fmt.Sprintf("%s speaks http to the https port %s", c.Client, c.Port)
+	case TLSToHTTP:
+		what = fmt.Sprintf("%s speaks https to the http port %s", c.Client, c.Port)
+	default:
+		what = fmt.Sprintf("no TLS with %s: %s", c.Client, c.Detail)
+	}
+	if c.Times > 1 {
+		what += fmt.Sprintf(" (%d times)", c.Times)
+	}
+	return what
+}
+
+// distrust are the alerts with which a client refuses a certificate. Go sends the first one,
+// OpenSSL (curl, Python) unknown CA, and browsers and Java certificate unknown.
+var distrust = []tls.AlertError{
+	42, // bad certificate
+	43, // unsupported certificate
+	44, // certificate revoked
+	45, // certificate expired
+	46, // certificate unknown
+	48, // unknown CA
+}
+
+// failures reports the connections that ended before their first request.
+type failures struct {
+	report func(FailedConnection)
+	now    func() time.Time
+
+	mu     sync.Mutex // guards the fields below
+	recent map[failureOf]*recentFailure
+	counts map[FailureKind]uint64 // since the start
+}
+
+// failureOf is what failures have in common of which one is reported in failureEvery.
+type failureOf struct {
+	kind   FailureKind
+	client netip.Addr // of IPv6 a network; zero for all that maxFailures leaves out
+}
+
+type recentFailure struct {
+	until time.Time // none is reported before
+	held  int       // failures that were not reported
+}
+
+const (
+	// failureEvery is the least time between two reports of a kind of failure of one client.
+	failureEvery = time.Minute
+	// maxFailures is the number of kinds and clients that are told apart. Further ones count as
+	// one client.
+	maxFailures = 256
+)
+
+func newFailures(report func(FailedConnection), now func() time.Time) *failures {
+	return &failures{report: report, now: now, recent: map[failureOf]*recentFailure{}, counts: map[FailureKind]uint64{}}
+}
+
+// count returns the number of failures of a kind since the start.
+func (f *failures) count(kind FailureKind) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.counts[kind]
+}
+
+// state looks at connections that end. It is called by the ConnState of the servers, after the
+// gate's.
+func (f *failures) state(conn net.Conn, now http.ConnState) {
+	if now != http.StateClosed {
+		return
+	}
+	raw := conn
+	secure, ok := conn.(*tls.Conn)
+	if ok {
+		raw = secure.NetConn()
+	}
+	c, ok := raw.(*gated)
+	if !ok || secure != nil && c.gate.served(c) { // without TLS net/http takes everything for a request
+		return
+	}
+	kind, detail := failureOfConn(c, secure)
+	if kind == "" {
+		return
+	}
+	failed := FailedConnection{Time: f.now(), Kind: kind, Detail: detail, Client: hostOf(c.RemoteAddr().String())}
+	if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
+		failed.Port = fmt.Sprint(a.Port)
+	}
+	if failed.Times = f.note(failureOf{kind, c.of.address}, failed.Time); failed.Times > 0 {
+		f.report(failed)
+	}
+}
+
+// note counts a failure. It returns the number of failures that a report of it stands for, or 0
+// if it is not to be reported.
+func (f *failures) note(key failureOf, now time.Time) (times int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.counts[key.kind]++
+	if f.recent[key] == nil && len(f.recent) >= maxFailures {
+		for k, r := range f.recent {
+			if !now.Before(r.until) {
+				delete(f.recent, k)
+			}
+		}
+		if len(f.recent) >= maxFailures {
+			key.client = netip.Addr{}
+		}
+	}
+	r := f.recent[key]
+	if r == nil {
+		r = &recentFailure{}
+		f.recent[key] = r
+	}
+	r.held++
+	if now.Before(r.until) {
+		return 0
+	}
+	times, r.held, r.until = r.held, 0, now.Add(failureEvery)
+	return times
+}
+
+// failureOfConn returns why a connection that has ended had no request. The kind is empty if
+// nothing failed: the connection was for later use, or somebody looked whether the port is open.
+// secure is the connection with TLS, or nil.
+func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string) {
+	first, sent := c.firstByte()
+	switch {
+	case !sent:
+		return "", ""
+	case secure == nil:
+		if first == tlsHandshake {
+			return TLSToHTTP, ""
+		}
+		return "", ""
+	}
+	err := secure.Handshake() // it has ended: this returns its error
+	if err == nil {
+		// Some clients shake hands first and refuse the certificate then. The connection is
+		// closed, and returns the error that ended it.
+		_, err = secure.Read(make([]byte, 1))
+		if kind, detail := alertOf(err); kind == Untrusted {
+			return kind, detail
+		}
+		return "", ""
+	}
+	if kind, detail := alertOf(err); kind != "" {
+		return kind, detail
+	}
+	if alert, ok := plainAlert(c.lastBytes()); ok && slices.Contains(distrust, alert) {
+		return Untrusted, alertText(alert)
+	}
+	var record tls.RecordHeaderError
+	switch {
+	case errors.Is(err, net.ErrClosed): // by this server
+		return "", ""
+	case errors.As(err, &record) && slices.Contains(httpBegins, string(record.RecordHeader[:])):
+		return PlainHTTP, ""
+	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return HungUp, ""
+	}
+	return OtherTLS, strings.TrimPrefix(err.Error(), "tls: ")
+}
+
+// tlsHandshake is the first byte of a TLS connection: the type of a record.
+const tlsHandshake = 22
+
+// httpBegins are the first five bytes of requests, as many as the header of a TLS record has.
+var httpBegins = []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET", "CONNE", "PRI *"}
+
+// alertOf returns the failure of a connection that the client has ended with an alert. The kind
+// is empty if it did not.
+func alertOf(err error) (kind FailureKind, detail string) {
+	var remote *net.OpError
+	if !errors.As(err, &remote) || remote.Op != "remote error" {
+		return "", ""
+	}
+	for _, alert := range distrust {
+		if remote.Err.Error() == alert.Error() { // the type of the alert is not exported
+			return Untrusted, alertText(alert)
+		}
+	}
+	return OtherTLS, "the client says: " + strings.TrimPrefix(remote.Err.Error(), "tls: ")
+}
+
+// plainAlert returns the alert with which a client that has sent these last bytes ended the
+// connection. OpenSSL (curl, Python) sends it without encryption also where TLS 1.3 asks for that,
+// so that crypto/tls cannot read it and calls it a bad record.
+func plainAlert(last [8]byte) (alert tls.AlertError, ok bool) {
+	const alertRecord, fatal = 21, 2
+	record := last[1:] // type, version, length, level, alert
+	ok = record[0] == alertRecord && record[1] == 3 && record[3] == 0 && record[4] == 2 && record[5] == fatal
+	return tls.AlertError(record[6]), ok
+}
+
+func alertText(alert tls.AlertError) string { return strings.TrimPrefix(alert.Error(), "tls: ") }
+
+// logFailed logs a connection that ended before its first request. It is the default of
+// Options.Failed. command is how the user starts Confab, or empty for a production server.
+func (s *Server) logFailed(command string) func(FailedConnection) {
+	return func(c FailedConnection) {
+		fields := []any{slog.String("kind", string(c.Kind)), slog.String("client", c.Client), slog.String("port", c.Port), slog.Int("times", c.Times)}
+		if command != "" && (c.Kind == Untrusted || c.Kind == HungUp) {
+			fields = append(fields, slog.String("next", fmt.Sprintf("start the client with %s run -- COMMAND, or see %[1]s env and %[1]s trust", command)))
+		}
+		c.Times = 0 // it has a field
+		s.log.Info("no request: "+c.What(), fields...)
+	}
+}
+
+// defaultCommand is the value of Options.Command if that is empty.
+const defaultCommand = "confab"
+
+// failuresOf returns what reports failed connections, as the options say.
+func (s *Server) failuresOf(o Options) *failures {
+	command := ""
+	if o.Config.Dev {
+		command = cmp.Or(o.Command, defaultCommand)
+	}
+	report := o.Failed
+	if report == nil {
+		report = s.logFailed(command)
+	}
+	return newFailures(report, o.Now)
+}
