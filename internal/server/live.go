@@ -50,6 +50,9 @@ func (s *Server) cutLive() int {
 // faultOperations returns the operations to which a fault of a development server can apply.
 func faultOperations() []string { return append(rest.Operations(), limits.LiveOperations()...) }
 
+// Operations returns the names of all operations that a record of Options.Access can have.
+func Operations() []string { return append(faultOperations(), "probe", "welcome page", "dev") }
+
 // liveHandler returns a handler that serves the requests of the live protocols, and passes
 // others to next.
 func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits.Limiter, access func(rest.Record), next http.Handler) http.Handler {
@@ -63,6 +66,7 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 		Limiter: limiter, Faults: s.faults, Now: s.now, Logger: s.log, Access: record,
 	})
 	probe := s.recorded("probe", o.Now, access, http.HandlerFunc(answerProbe))
+	welcome := s.recorded("welcome page", o.Now, access, s.welcome(o))
 	s.metrics.Official(func() metrics.Official { return metrics.Official(s.trouter.Stats()) })
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
@@ -71,7 +75,11 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 		case s.trouter.Handles(path):
 			s.trouter.ServeHTTP(w, r)
 		case path == "/" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-			probe.ServeHTTP(w, r)
+			if wantsHTML(r) {
+				welcome.ServeHTTP(w, r)
+			} else {
+				probe.ServeHTTP(w, r)
+			}
 		default:
 			next.ServeHTTP(w, r)
 		}
@@ -85,7 +93,7 @@ func answerProbe(w http.ResponseWriter, r *http.Request) {
 	if origin := r.Header.Get("Origin"); origin != "" {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 	}
-	w.Header().Set("Vary", "Origin")
+	w.Header().Set("Vary", "Accept, Origin")
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 	io.WriteString(w, "Trouter")
 }

@@ -1,0 +1,114 @@
+package server
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/base64"
+	"html/template"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/confab-chat/confab/internal/gateway"
+)
+
+// welcomeStyle is the style of the page of welcome. The page allows it by its hash.
+const welcomeStyle = `
+:root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
+body { max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
+pre { padding: .75rem 1rem; border: 1px solid; border-radius: .25rem; overflow-x: auto; }
+`
+
+// welcomePage is what a browser gets at the root of a server. It says what runs here, and on a
+// development server what to run next. It shows no key, since people show their browsers to
+// others.
+var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Confab</title>
+<link rel="icon" href="data:,">
+<style>{{.Style}}</style>
+</head>
+<body>
+<main>
+<h1>Confab</h1>
+{{if .Dev}}<p>A development server for chat runs here. Programs with an Azure Communication Services SDK reach it at:</p>
+<pre>{{.Endpoint}}</pre>
+<h2>What to run next</h2>
+<p>Any program, with the endpoint, the access key and the certificates of this server in its environment:</p>
+<pre>{{.Command}} run -- python start-chat.py</pre>
+<p>A user and a token:</p>
+<pre>{{.Command}} token --new-user</pre>
+<p>If this browser has warned you of the certificate, let it trust the authority of this machine:</p>
+<pre>{{.Command}} trust</pre>
+{{else}}<p>A chat server runs here. It has no pages: apps reach it with the SDKs of Azure Communication Services, at:</p>
+<pre>{{.Endpoint}}</pre>
+<p>Whoever runs it gives out the tokens.</p>
+{{end}}</main>
+</body>
+</html>
+`))
+
+// welcomePolicy is the Content-Security-Policy of the page of welcome: it loads nothing, runs
+// nothing, and no other page can hold it in a frame.
+func welcomePolicy() string {
+	hash := sha256.Sum256([]byte(welcomeStyle))
+	return "default-src 'none'; img-src data:; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
+		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+}
+
+// welcome returns a handler that answers with the page of welcome.
+func (s *Server) welcome(o Options) http.Handler {
+	policy := welcomePolicy()
+	page := sync.OnceValue(func() []byte { // the endpoint is known when the listeners are served
+		var b bytes.Buffer
+		if err := welcomePage.Execute(&b, struct {
+			Style             template.CSS
+			Dev               bool
+			Endpoint, Command string
+		}{welcomeStyle, o.Config.Dev, s.info.Endpoint, cmp.Or(o.Command, defaultCommand)}); err != nil {
+			panic(err) // a mistake in the template, which the tests would find
+		}
+		return b.Bytes()
+	})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		gateway.LimitBody(w, r)
+		for name, value := range map[string]string{
+			"Content-Type": "text/html; charset=utf-8", "Content-Length": strconv.Itoa(len(page())),
+			"Content-Security-Policy": policy, "X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer",
+			"Cache-Control": "no-store", "Vary": "Accept, Origin",
+		} {
+			w.Header().Set(name, value)
+		}
+		w.Write(page())
+	})
+}
+
+// wantsHTML reports whether a request names text/html among what it accepts, as browsers do when
+// somebody opens an address. SDKs and tools accept everything, or JSON.
+func wantsHTML(r *http.Request) bool {
+	for _, accept := range r.Header.Values("Accept") {
+		for part := range strings.SplitSeq(accept, ",") {
+			kind, parameters, _ := strings.Cut(part, ";")
+			if strings.EqualFold(strings.TrimSpace(kind), "text/html") && !refused(parameters) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refused reports whether the parameters of a media type have a weight of 0.
+func refused(parameters string) bool {
+	for parameter := range strings.SplitSeq(parameters, ";") {
+		name, value, _ := strings.Cut(parameter, "=")
+		if weight, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil && weight == 0 && strings.EqualFold(strings.TrimSpace(name), "q") {
+			return true
+		}
+	}
+	return false
+}

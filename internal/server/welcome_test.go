@@ -1,0 +1,142 @@
+package server_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+
+	"golang.org/x/net/html"
+
+	"github.com/confab-chat/confab/internal/rest"
+	"github.com/confab-chat/confab/internal/server"
+)
+
+// visit sends GET / with an Accept header.
+func (r *running) visit(t *testing.T, address, accept string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", address+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
+	resp, err := r.client.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+// browser is what Chromium accepts when somebody opens an address.
+const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+
+// TestWelcome opens the root of servers as a browser does, and checks the page. It checks that
+// everybody else gets what the official client probes for.
+func TestWelcome(t *testing.T) {
+	operations := make(chan string, 100)
+	dev := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0"), Command: "go run <x> & y", Access: func(r rest.Record) { operations <- r.Operation }})
+	production := start(t, server.Options{Config: settings(t, "public-endpoint", "https://chat.example.org")})
+	for _, c := range []struct {
+		name, address string
+		s             *running
+		want, never   []string
+	}{
+		{"development", dev.Endpoint, dev, []string{dev.Endpoint, "go run <x> & y run -- python start-chat.py", "go run <x> & y trust", "token --new-user"}, []string{dev.AccessKey}},
+		{"development, http", dev.HTTP, dev, []string{dev.Endpoint}, []string{dev.AccessKey}},
+		{"production", production.LocalEndpoint, production, []string{"https://chat.example.org"}, []string{production.AccessKey, "confab ", "run --", production.LocalEndpoint}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			resp, page := c.s.visit(t, c.address, browser)
+			if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/html; charset=utf-8" || resp.Header.Get("X-Content-Type-Options") != "nosniff" ||
+				!strings.Contains(resp.Header.Get("Vary"), "Accept") || resp.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%s with the headers %v", resp.Status, resp.Header)
+			}
+			text := checkStatic(t, page, resp.Header.Get("Content-Security-Policy"))
+			for _, want := range c.want {
+				if !strings.Contains(text, want) {
+					t.Errorf("the page does not say %q:\n%s", want, text)
+				}
+			}
+			for _, never := range c.never {
+				if strings.Contains(page, never) {
+					t.Errorf("the page says %q:\n%s", never, page)
+				}
+			}
+			for _, accept := range []string{"", "*/*", "application/json", "text/html;q=0", "text/plain, */*", "application/json, text/html; q=0.0"} {
+				resp, body := c.s.visit(t, c.address, accept)
+				if resp.StatusCode != 200 || body != "Trouter" || resp.Header.Get("Content-Type") != "text/plain; charset=utf-8" || !strings.Contains(resp.Header.Get("Vary"), "Accept") {
+					t.Errorf("Accept %q: %s %q with the headers %v", accept, resp.Status, body, resp.Header)
+				}
+			}
+			for _, accept := range []string{"text/html", "TEXT/HTML ; charset=utf-8", "application/xml, text/html;q=0.1"} {
+				if resp, _ := c.s.visit(t, c.address, accept); resp.Header.Get("Content-Type") != "text/html; charset=utf-8" {
+					t.Errorf("Accept %q: %s", accept, resp.Header.Get("Content-Type"))
+				}
+			}
+		})
+	}
+	if first, second := <-operations, <-operations; first != "welcome page" || second != "probe" {
+		t.Errorf("the operations are %q and %q", first, second)
+	}
+}
+
+// checkStatic checks that a page is well formed, loads and runs nothing, and that its policy
+// allows its style and nothing else. It returns the text of the page.
+func checkStatic(t *testing.T, page, policy string) (text string) {
+	t.Helper()
+	const head = "default-src 'none'; img-src data:; style-src 'sha256-"
+	hash, rest, _ := strings.Cut(strings.TrimPrefix(policy, head), "'")
+	if !strings.HasPrefix(policy, head) || rest != "; base-uri 'none'; form-action 'none'; frame-ancestors 'none'" {
+		t.Errorf("the policy is %q", policy)
+	}
+	var b strings.Builder
+	styles := 0
+	for z := html.NewTokenizer(strings.NewReader(page)); ; {
+		switch z.Next() {
+		case html.ErrorToken:
+			if styles != 1 {
+				t.Errorf("%d styles, want 1", styles)
+			}
+			return b.String()
+		case html.TextToken:
+			b.Write(z.Text())
+		case html.StartTagToken:
+			tag := z.Token()
+			if tag.Data == "script" || tag.Data == "form" || tag.Data == "iframe" || tag.Data == "img" {
+				t.Errorf("the page has %s", tag)
+			}
+			for _, a := range tag.Attr {
+				if strings.HasPrefix(a.Key, "on") || a.Key == "style" || a.Key == "src" || a.Key == "href" && a.Val != "data:," {
+					t.Errorf("the page has %s", tag)
+				}
+			}
+			if tag.Data == "style" {
+				styles++
+				z.Next()
+				sum := sha256.Sum256(z.Raw())
+				if got := base64.StdEncoding.EncodeToString(sum[:]); got != hash {
+					t.Errorf("the style has the hash %s, the policy allows %s", got, hash)
+				}
+			}
+		}
+	}
+}
+
+// TestWelcomeIsSmall checks the size of the page, since it is sent to everybody who looks.
+func TestWelcomeIsSmall(t *testing.T) {
+	s := start(t, server.Options{Config: settings(t)})
+	_, page := s.visit(t, s.Endpoint, browser)
+	if len(page) > 4096 || !regexp.MustCompile(`(?s)^<!DOCTYPE html>\n<html lang="en">.*</html>\n$`).MatchString(page) {
+		t.Errorf("the page has %d bytes:\n%s", len(page), page)
+	}
+}
