@@ -113,7 +113,7 @@ func orderBackup(ctx context.Context, cfg config.Config, to, query string, witho
 	}()
 	r, runs := findRunning(cfg.Data)
 	if !runs {
-		return server.OfflineBackup(ctx, cfg, order, shortVersion(), time.Now())
+		return server.OfflineBackup(ctx, cfg, order, buildVersion(), time.Now())
 	}
 	c, err := clientTo(r)
 	if err != nil {

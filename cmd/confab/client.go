@@ -123,7 +123,7 @@ func (c *apiClient) operatorRequest(ctx context.Context, method, path string, bo
 		base, where = c.server.Admin, c.server.Admin
 	}
 	if where == "" {
-		return nil, "", &failure{what: "the server has neither a socket nor a port for its operator", next: "restart it with this version: it has " + c.server.Version + ", and this is " + shortVersion()}
+		return nil, "", &failure{what: "the server has neither a socket nor a port for its operator", next: "restart it with this version: it has " + c.server.Version + ", and this is " + buildVersion()}
 	}
 	if req, err = newRequest(ctx, method, base+admin.Prefix+path, body); err != nil {
 		return nil, "", err

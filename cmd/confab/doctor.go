@@ -22,6 +22,7 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/localca"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/tty"
 )
 
 func newDoctor() *cobra.Command {
@@ -299,7 +300,7 @@ func serverFinding(ctx context.Context, r running, runs bool) finding {
 	if !runs {
 		return finding{Check: "server", State: fine, Found: "none runs on this data folder; a temporary one in memory starts and answers"}
 	}
-	return finding{Check: "server", State: fine, Found: fmt.Sprintf("%s is ready (process %d, Confab %s)", r.LocalEndpoint, r.PID, r.Version)}
+	return finding{Check: "server", State: fine, Found: fmt.Sprintf("%s is ready (process %d, Confab %s)", r.LocalEndpoint, r.PID, plainVersion(r.Version))}
 }
 
 // certificateFinding connects to the server and checks that its certificate is valid now
@@ -341,7 +342,7 @@ func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
 	if asJSON {
 		err = printJSON(cmd.OutOrStdout(), all)
 	} else {
-		_, err = io.WriteString(cmd.OutOrStdout(), findingsText(all))
+		_, err = io.WriteString(cmd.OutOrStdout(), findingsText(all, tty.Of(cmd.OutOrStdout())))
 	}
 	if err != nil {
 		return err
@@ -358,12 +359,24 @@ func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
 	return nil
 }
 
-func findingsText(all []finding) string {
+// findingIndent is the column of the text of a finding.
+const findingIndent = len("warning   certificate   ")
+
+// stateColours has the colours of states. Others have none.
+var stateColours = map[string]tty.Colour{fine: tty.Green, warning: tty.Yellow, broken: tty.Red}
+
+// findingsText returns the findings as a table for a screen: a line for each, and one more for
+// its remedy.
+func findingsText(all []finding, on tty.Screen) string {
 	var b strings.Builder
 	for _, f := range all {
-		fmt.Fprintf(&b, "%-8s  %-12s  %s\n", f.State, f.Check, f.Found)
+		state := tty.Pad(f.State, 8)
+		if colour, ok := stateColours[f.State]; ok {
+			state = on.Paint(colour, state)
+		}
+		fmt.Fprintf(&b, "%s  %s  %s\n", state, tty.Pad(f.Check, 12), on.Wrap(findingIndent, tty.Clean(f.Found)))
 		if f.Mend != "" {
-			fmt.Fprintf(&b, "%24s%s\n", "", f.Mend)
+			fmt.Fprintf(&b, "%*s%s\n", findingIndent, "", on.Wrap(findingIndent, tty.Clean(f.Mend)))
 		}
 	}
 	return b.String()

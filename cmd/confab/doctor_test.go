@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/tty"
 )
 
 func TestFindings(t *testing.T) {
@@ -125,10 +126,23 @@ func TestSettingsOf(t *testing.T) {
 }
 
 func TestFindingsText(t *testing.T) {
-	got := findingsText([]finding{{"disk", fine, "quick", ""}, {"ports", broken, "taken", "free them"}})
-	want := "ok        disk          quick\nbroken    ports         taken\n                        free them\n"
-	if got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	all := []finding{{"disk", fine, "quick", ""}, {"files", warning, "this process may have 1024 files open, so that a server accepts 848 connections", ""}, {"ports", broken, "taken\x1b[2J", "free them"}}
+	for _, c := range []struct {
+		on   tty.Screen
+		want string
+	}{
+		{tty.Screen{}, `ok        disk          quick
+warning   files         this process may have 1024 files open, so that a server accepts 848 connections
+broken    ports         taken?[2J
+                        free them
+`},
+		{tty.Screen{Columns: 80, Colour: true}, "\x1b[32mok      \x1b[0m  disk          quick\n" +
+			"\x1b[33mwarning \x1b[0m  files         this process may have 1024 files open, so that a server\n                        accepts 848 connections\n" +
+			"\x1b[31mbroken  \x1b[0m  ports         taken?[2J\n                        free them\n"},
+	} {
+		if got := findingsText(all, c.on); got != c.want {
+			t.Errorf("%+v: got\n%s\nwant\n%s", c.on, got, c.want)
+		}
 	}
 }
 

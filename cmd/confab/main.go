@@ -24,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confab-chat/confab/internal/config"
+	"github.com/confab-chat/confab/internal/tty"
 )
 
 func main() { os.Exit(execute(os.Args[1:])) }
@@ -129,8 +130,10 @@ func report(w io.Writer, err error) int {
 	return 1
 }
 
-// say prints the problem on one line and, unless it is empty, the remedy on the next.
+// say prints the problem on one line and, unless it is empty, the remedy on the next. Both may
+// have texts of clients in them, so control characters are replaced.
 func say(w io.Writer, what, next string) {
+	what, next = cleanLines(what), cleanLines(next)
 	text := "confab: " + what + stop(what) + "\n"
 	if next != "" {
 		r, n := utf8.DecodeRuneInString(next)
@@ -141,6 +144,15 @@ func say(w io.Writer, what, next string) {
 		text += "\n"
 	}
 	io.WriteString(w, text) // in one call; an error of stderr cannot be reported
+}
+
+// cleanLines returns tty.Clean of each line of a text.
+func cleanLines(text string) string {
+	lines := strings.Split(text, "\n")
+	for i := range lines {
+		lines[i] = tty.Clean(lines[i])
+	}
+	return strings.Join(lines, "\n")
 }
 
 // stop returns the full stop to append to s: ".", or "" if s already ends with a

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/internal/tty"
 )
 
 func newThreadMessages() *cobra.Command {
@@ -73,7 +74,7 @@ func showMessages(cmd *cobra.Command, c *apiClient, q messagesQuery) error {
 		if seen = m.Sequence; q.asJSON {
 			err = writeLine(out, m)
 		} else {
-			_, err = io.WriteString(out, messageLine(m))
+			_, err = io.WriteString(out, messageLine(m, tty.Of(out)))
 		}
 		if err != nil {
 			return err
@@ -139,7 +140,7 @@ func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messages
 		if q.asJSON {
 			err = writeLine(out, m)
 		} else {
-			_, err = io.WriteString(out, messageLine(m))
+			_, err = io.WriteString(out, messageLine(m, tty.Of(out)))
 		}
 		if err != nil {
 			return err
@@ -161,13 +162,17 @@ func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) er
 	return f
 }
 
+// messageIndent is the number of blanks before a text that does not fit the line of its sender.
+const messageIndent = 4
+
 // messageLine returns a line about a message for a person to read. A message may have been
-// sent under any name, so the end of the sender's id stands beside it.
-func messageLine(m admin.Message) string {
+// sent under any name, so the end of the sender's id stands beside it. A text that does not fit
+// the screen is below the line, in as many lines as it needs.
+func messageLine(m admin.Message, on tty.Screen) string {
 	who, text := sender(m.Sender, m.SenderDisplayName), m.Content
 	switch m.Type {
 	case "topicUpdated":
-		who, text = sender(m.Initiator, ""), fmt.Sprintf("(topic) %q", m.Content)
+		who, text = sender(m.Initiator, ""), "(topic) "+tty.Quote(m.Content)
 	case "participantAdded", "participantRemoved":
 		var names []string
 		for _, p := range m.Participants {
@@ -184,7 +189,12 @@ func messageLine(m admin.Message) string {
 	case m.EditedOn != "":
 		text += "  (edited)"
 	}
-	return fmt.Sprintf("%s  %s  %s\n", m.CreatedOn, pad(who, 22), printable(strings.Join(strings.Fields(text), " "), 4000))
+	text = printable(strings.Join(strings.Fields(text), " "), 4000)
+	line := m.CreatedOn + "  " + pad(who, 22) + "  "
+	if on.Columns > 0 && tty.Width(line)+tty.Width(text) > on.Columns {
+		return strings.TrimRight(line, " ") + "\n" + strings.Repeat(" ", messageIndent) + on.Wrap(messageIndent, text) + "\n"
+	}
+	return strings.TrimRight(line+text, " ") + "\n"
 }
 
 // sender returns a name with the end of a user's id: "Ann ...9c2f41d0", or the end alone.

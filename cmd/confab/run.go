@@ -214,7 +214,7 @@ func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error
 		handler, access = slog.NewMultiHandler(handler, logs.NewOutput(file).Handler()), nil
 	}
 	srv, err := startServer(server.Options{
-		Config: cfg, Version: shortVersion(), Logger: slog.New(logs.NewRepeats(handler)), Access: access,
+		Config: cfg, Version: buildVersion(), Logger: slog.New(logs.NewRepeats(handler)), Access: access,
 	}, sigs)
 	if err == nil && srv == nil {
 		err = exitCode(130) // a signal came first

@@ -48,7 +48,7 @@ type running struct {
 
 func newRunning(i server.Info, started time.Time) running {
 	r := running{
-		PID: i.PID, Version: shortVersion(), Started: started.UTC().Truncate(time.Second), Dev: i.Dev,
+		PID: i.PID, Version: buildVersion(), Started: started.UTC().Truncate(time.Second), Dev: i.Dev,
 		Endpoint: i.Endpoint, LocalEndpoint: i.LocalEndpoint, HTTP: i.HTTP, Ops: i.Ops, Data: i.Data,
 		AdminSocket: i.AdminSocket, Admin: i.Admin, AdminSecret: i.AdminSecret,
 		CAFile: i.CAFile, BundleFile: i.BundleFile, TrustStoreFile: i.TrustStoreFile, CertFile: i.CertFile,
@@ -310,6 +310,10 @@ func (c clientCommand) serveFlags(data string) string {
 	}
 	return " --dev" + c.dataFlag()
 }
+
+// line returns the command line of another command for the server that this one starts or
+// looks for: "confab token --data d".
+func (c clientCommand) line(name string) string { return programName() + " " + name + c.dataFlag() }
 
 // dataFlag returns the flag --data for a command line in a hint to the user: " --data
 // FOLDER" if this command was given the flag, and "" otherwise.

@@ -9,13 +9,12 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/confab-chat/confab/internal/clientenv"
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/tty"
 )
 
 // facts is the information about a server that `confab serve` prints or logs once the
@@ -103,73 +102,38 @@ func (f facts) publicKey() string {
 // screen prints to the terminal of a development server. It prints no line for a request
 // before show has printed the addresses and keys of the server.
 type screen struct {
-	colour bool
-	mu     sync.Mutex // guards w; held from newScreen to show
-	w      io.Writer
+	mu    sync.Mutex // guards the fields below; held from newScreen to show
+	w     io.Writer
+	facts facts
 }
 
-func newScreen(w io.Writer, colour bool) *screen {
-	s := &screen{w: w, colour: colour}
+func newScreen(w io.Writer) *screen {
+	s := &screen{w: w}
 	s.mu.Lock()
 	return s
 }
 
-// show prints the facts about the server, and then lets access print the lines for
-// requests.
+// show prints the facts about the server, and then lets access and failed print their lines.
 func (s *screen) show(f facts) {
 	defer s.mu.Unlock()
-	io.WriteString(s.w, f.screen())
-}
-
-// screen returns the text that a development server prints when it is ready.
-func (f facts) screen() string {
-	var b strings.Builder
-	keeps := "your data stays"
-	if f.Memory {
-		keeps = "its data is lost then"
-	}
-	fmt.Fprintf(&b, "Confab %s, development server. Ctrl-C stops it; %s.\n\n", f.version, keeps)
-	line := func(name, value, note string) {
-		b.WriteString(strings.TrimRight(fmt.Sprintf("  %-9s %s", name, pad(value, 33)+note), " ") + "\n")
-	}
-	line("Endpoint", f.Endpoint, "for the SDKs")
-	line("Connect", clientenv.Server{Endpoint: f.Endpoint, AccessKey: f.AccessKey}.ConnectionString(), "")
-	data := tilde(f.Data)
-	if f.Memory {
-		data = "in memory"
-	}
-	line("Data", data, f.state())
-
-	b.WriteString("\nTry, in a second terminal:\n")
-	name := programName()
-	env := evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data)
-	if f.Memory { // env refuses it, since its files end with it
-		b.WriteString("  " + name + " run" + f.data + " -- python start-chat.py    any program, with a server of its own\n")
-	} else {
-		run := name + " run" + f.data + " -- python start-chat.py"
-		width := max(len(run), len(env)) + 4
-		b.WriteString("  " + pad(run, width) + "any program, with these settings\n")
-		b.WriteString("  " + pad(env, width) + "or this shell\n")
-	}
-
-	b.WriteString("\n")
-	if key := f.publicKey(); key != "" {
-		b.WriteString("The " + key + " is public knowledge: development only. ")
-	}
-	if open := f.open(); len(open) == 0 {
-		b.WriteString("Listening on this machine alone.")
-	} else {
-		fmt.Fprintf(&b, "Listening for OTHER MACHINES too: %s.", strings.Join(open, ", "))
-	}
-	fmt.Fprintf(&b, " Limits: %v.\n", f.cfg.Limits)
-	fmt.Fprintf(&b, "Ready in %d ms.\n\n", max(f.ready.Milliseconds(), 1))
-	return b.String()
+	s.facts = f
+	io.WriteString(s.w, f.screen(tty.Of(s.w)))
 }
 
 // access prints one line for a request. It waits until show has printed the facts about the
 // server.
 func (s *screen) access(r rest.Record) {
-	s.print(accessLine(r, s.colour))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // a terminal may change its width
+}
+
+// failed prints what happened to a connection without a request, and what to do. It waits until
+// show has printed the facts about the server.
+func (s *screen) failed(c server.FailedConnection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	io.WriteString(s.w, s.facts.failedLines(c, tty.Of(s.w)))
 }
 
 func (s *screen) print(text string) {
@@ -178,65 +142,183 @@ func (s *screen) print(text string) {
 	io.WriteString(s.w, text)
 }
 
+// screen returns the text that a development server prints on a terminal when it is ready.
+func (f facts) screen(on tty.Screen) string {
+	var b strings.Builder
+	keeps := "your data stays"
+	if f.Memory {
+		keeps = "its data is lost then"
+	}
+	fmt.Fprintf(&b, "Confab %s, development server. Ctrl-C stops it; %s.\n\n", plainVersion(f.version), keeps)
+	data := tilde(f.Data)
+	if f.Memory {
+		data = "in memory"
+	}
+	noted := [][]string{{"Endpoint", f.Endpoint, "for the SDKs"}, {"Data", data, f.state()}}
+	if f.Memory && f.CAFile != "" { // no other command names the file
+		noted = append(noted, []string{"Trust", f.CAFile, "for clients, while it runs"})
+	}
+	tty.Align(noted)
+	for _, row := range noted {
+		b.WriteString(on.Row(factIndent, row[2], "  "+tty.Pad(row[0], 8), row[1]))
+	}
+	copied(&b, on, "Key", f.AccessKey)
+	copied(&b, on, "Connect", clientenv.Server{Endpoint: f.Endpoint, AccessKey: f.AccessKey}.ConnectionString())
+
+	b.WriteString("\nTry, in a second terminal:\n")
+	name := programName()
+	run := name + " run" + f.data + " -- python start-chat.py"
+	try := [][]string{{run, "any program, with these settings"},
+		{evalHint(clientenv.GuessShell(os.Getenv, runtime.GOOS), name+" env"+f.data), "or this shell"}}
+	if f.Memory { // its certificates vanish with it, so a shell must not have them
+		try = [][]string{{run, "any program, with a server of its own"}}
+	}
+	tty.Align(try)
+	for _, row := range try {
+		b.WriteString(on.Row(6, row[1], "  "+row[0]+"  "))
+	}
+
+	b.WriteString("\n")
+	var known string
+	if key := f.publicKey(); key != "" {
+		known = "The " + key + " is public knowledge: development only. "
+	}
+	if open := f.open(); len(open) == 0 {
+		known += "Listening on this machine alone."
+	} else {
+		known += fmt.Sprintf("Listening for OTHER MACHINES too: %s.", strings.Join(open, ", "))
+	}
+	b.WriteString(on.Wrap(0, known+fmt.Sprintf(" Limits: %v.", f.cfg.Limits)) + "\n")
+	fmt.Fprintf(&b, "Ready in %d ms.\n\n", max(f.ready.Milliseconds(), 1))
+	return b.String()
+}
+
+// factIndent is the column of the values in the list of addresses and keys.
+const factIndent = len("  Endpoint  ")
+
+// copied writes a name and a value that people copy. If the value does not fit the line, it gets one of
+// its own and is never cut: a terminal selects the whole of it then, and nothing else.
+func copied(b *strings.Builder, on tty.Screen, name, value string) {
+	line := "  " + tty.Pad(name, 8)
+	if on.Columns > 0 && tty.Width(line)+2+tty.Width(value) > on.Columns {
+		fmt.Fprintf(b, "%s\n%s\n", strings.TrimRight(line, " "), value)
+		return
+	}
+	fmt.Fprintf(b, "%s  %s\n", line, value)
+}
+
+// The columns of a line about a request. Those of the agent are fewer on a narrow screen.
+const (
+	operationColumns = 24 // of "send typing notification"
+	durationColumns  = 7  // of " 999 ms"
+	agentColumns     = 41 // of "azsdk-python-communication-identity/1.5.0"
+	agentLeast       = 12
+	threadColumns    = 10
+	accessIndent     = len("21:04:11  201  ")
+	accessFixed      = accessIndent + operationColumns + durationColumns + 2 + 2 + threadColumns
+)
+
 // accessLine returns a line about a request for a person to read:
 //
-//	21:04:11  401  send message    0 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...  token refused (expired 5m0s ago)
-func accessLine(r rest.Record, colour bool) string {
+//	21:04:11  401  send message               0 ms  azsdk-python-communication-chat/1.2.0      19:6f1c...  token refused (expired 5m0s ago)
+//
+// What does not fit the screen, such as the reason of a refusal, is on a second line.
+func accessLine(r rest.Record, on tty.Screen) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
-		status = "---" // dropped by an injected fault
-	}
-	if colour {
-		status = statusColour(r.Status) + status + "\x1b[0m"
+		status = "---" // no response
 	}
 	operation := r.Operation
 	if operation == "" {
 		operation = r.Method + " " + r.Path
 	}
-	agent, _, _ := strings.Cut(r.UserAgent, " ")
-	line := fmt.Sprintf("%s  %s  %s%3d ms  %s", r.Time.Format(time.TimeOnly), status,
-		pad(printable(operation, 40), 15), r.Duration.Milliseconds(), pad(printable(agent, 60), 40))
-	thread := r.Thread
-	if len(thread) > 10 {
-		thread = thread[:7] + "..."
+	cells := []string{
+		r.Time.Format(time.TimeOnly), on.Paint(statusColour(r.Status), status),
+		tty.Pad(tty.Cut(tty.Clean(operation), operationColumns), operationColumns) + fmt.Sprintf("%*s", durationColumns, shortDuration(r.Duration)),
 	}
-	line += pad(printable(thread, 20), 12) + printable(r.Note, 200)
-	if r.Reason != "" {
-		line += " (" + printable(r.Reason, 200) + ")"
+	room := agentColumns
+	if on.Columns > 0 {
+		room = min(room, on.Columns-accessFixed)
 	}
-	return strings.TrimRight(line, " ") + "\n"
+	if room >= agentLeast {
+		agent, _, _ := strings.Cut(r.UserAgent, " ")
+		cells = append(cells, tty.Pad(shortAgent(tty.Clean(agent), room), room))
+	}
+	cells = append(cells, tty.Pad(tty.Cut(tty.Clean(r.Thread), threadColumns), threadColumns))
+	note := tty.Clean(r.Note)
+	if r.Reason != "" && r.Reason != r.Note {
+		note = strings.TrimLeft(note+" ("+tty.Clean(r.Reason)+")", " ")
+	}
+	return on.Row(accessIndent, note, cells...)
 }
 
-func statusColour(status int) string {
+// shortAgent returns the name of a client's library in so many columns. It leaves out what all
+// official libraries have in common first, and the middle next.
+func shortAgent(agent string, columns int) string {
+	if tty.Width(agent) > columns {
+		agent = strings.Replace(strings.TrimPrefix(agent, "azsdk-"), "communication-", "", 1)
+	}
+	return tty.CutMiddle(agent, columns)
+}
+
+// shortDuration returns a duration in at most six characters.
+func shortDuration(d time.Duration) string {
+	d = max(d, 0)
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < 10*time.Second:
+		return fmt.Sprintf("%.1f s", d.Truncate(100*time.Millisecond).Seconds())
+	case d < 10*time.Minute:
+		return fmt.Sprintf("%d s", int(d.Seconds()))
+	case d < 100*time.Minute:
+		return fmt.Sprintf("%d min", int(d.Minutes()))
+	}
+	return fmt.Sprintf("%d h", int(d.Hours()))
+}
+
+func statusColour(status int) tty.Colour {
 	switch {
 	case status >= 500, status == 0:
-		return "\x1b[31m" // red
+		return tty.Red
 	case status >= 400:
-		return "\x1b[33m" // yellow
+		return tty.Yellow
 	}
-	return "\x1b[32m" // green
+	return tty.Green
 }
 
-// colour reports whether to print colours. It returns false if NO_COLOR is set or if TERM
-// is "dumb".
-func colour() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
-
-// printable makes text of a client safe for a terminal. It returns the first n characters
-// of s, with ? for each unprintable character.
-func printable(s string, n int) string {
-	clean := strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || !unicode.IsPrint(r) {
-			return '?'
+// failedLines returns what happened to a connection without a request, and below it what to do:
+//
+//	21:04:11  TLS  not trusted by 127.0.0.1: unknown certificate authority
+//	               start the client with: confab run -- COMMAND; or see env (for a shell) and trust (for browsers)
+func (f facts) failedLines(c server.FailedConnection, on tty.Screen) string {
+	name := programName()
+	what, next := c.What(), ""
+	switch c.Kind {
+	case server.Untrusted, server.HungUp:
+		switch {
+		case f.CertFile != "":
+			next = "it must trust the authority of your certificate, " + tilde(f.CertFile)
+		case f.Memory:
+			next = "it must trust " + f.CAFile
+		default:
+			next = fmt.Sprintf("start the client with: %s run%s -- COMMAND; or see env (for a shell) and trust (for browsers)", name, f.data)
 		}
-		return r
-	}, s)
-	if utf8.RuneCountInString(clean) > n {
-		clean = string([]rune(clean)[:n]) + "..."
+	case server.PlainHTTP:
+		next = "use https there: " + f.Endpoint
+	case server.TLSToHTTP:
+		next = "use http there; the port for https: " + f.Endpoint
 	}
-	return clean
+	text := on.Row(accessIndent, tty.Clean(what), c.Time.Format(time.TimeOnly), on.Paint(tty.Yellow, "TLS"))
+	if next != "" {
+		text += strings.Repeat(" ", accessIndent) + on.Wrap(accessIndent, next) + "\n"
+	}
+	return text
 }
+
+// printable returns text of a client as it may be printed on a terminal, in at most so many
+// columns.
+func printable(s string, columns int) string { return tty.Cut(tty.Clean(s), columns) }
 
 // pad appends blanks to s until it has width characters. It appends at least two.
-func pad(s string, width int) string {
-	return s + strings.Repeat(" ", max(2, width-utf8.RuneCountInString(s)))
-}
+func pad(s string, width int) string { return tty.Pad(s+"  ", width) }

@@ -37,6 +37,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"confab": func() { os.Exit(execute(os.Args[1:])) },
 		"child":  child,
+		"drawn":  drawn,
 	})
 }
 
@@ -58,6 +59,12 @@ func child() {
 		}
 	case "call": // METHOD PATH [BODY]: asks the server, with the token in TOKEN if there is one
 		os.Exit(call(os.Args[2], os.Args[3], strings.Join(os.Args[4:], " ")))
+	case "distrust": // shakes hands with the server, and does not trust it
+		address := strings.Replace(os.Getenv("CONFAB_ENDPOINT"), "https://localhost", "127.0.0.1", 1)
+		if conn, err := tls.Dial("tcp", address, &tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}); err == nil {
+			conn.Close()
+			os.Exit(1)
+		}
 	case "signal":
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
@@ -108,7 +115,8 @@ func call(method, path, body string) (code int) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:           "testdata",
+		UpdateScripts: *update,
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("XDG_DATA_HOME", filepath.Join(e.WorkDir, "share"))
@@ -132,6 +140,7 @@ func TestScripts(t *testing.T) {
 			"mode":      mode,
 			"jsonenv":   jsonEnv,
 			"terminal":  terminal,
+			"picture":   picture,
 			"type":      typeText,
 			"hangup":    hangUp,
 			"says":      says,
@@ -317,7 +326,7 @@ func newCert(ts *testscript.TestScript, _ bool, args []string) {
 // variable VAR to the thread's id.
 func newThreadByToken(ts *testscript.TestScript, _ bool, args []string) {
 	var r running
-	ts.Check(readJSON(ts.MkAbs("share/confab/dev/server.json"), &r))
+	ts.Check(readJSON(filepath.Join(ts.Getenv("XDG_DATA_HOME"), "confab/dev/server.json"), &r))
 	client, err := r.httpClient()
 	ts.Check(err)
 	defer client.CloseIdleConnections()
@@ -455,7 +464,7 @@ func tokenEnv(ts *testscript.TestScript, _ bool, args []string) {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR", "SHELL", "CONFAB_DATA", "CONFAB_SHUTDOWN_DELAY", "GOCOVERDIR", "GORACE"} {
+	for _, name := range []string{"PATH", "HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR", "SHELL", "COLUMNS", "NO_COLOR", "CONFAB_DATA", "CONFAB_SHUTDOWN_DELAY", "GOCOVERDIR", "GORACE"} {
 		if v := ts.Getenv(name); v != "" {
 			env = append(env, name+"="+v)
 		}

@@ -59,12 +59,12 @@ func serve(cmd *cobra.Command) error {
 	hangups, terminalGone := watchHangups()
 	defer signal.Stop(hangups)
 
-	o := server.Options{Config: cfg, Version: shortVersion()}
+	o := server.Options{Config: cfg, Version: buildVersion(), Command: clientCommand{in}.line}
 	onTerminal := cfg.Dev && cfg.LogFormat == config.LogAuto && term.IsTerminal(int(os.Stdout.Fd()))
 	var scr *screen
 	if onTerminal {
-		scr = newScreen(os.Stdout, colour())
-		o.Access = scr.access
+		scr = newScreen(os.Stdout)
+		o.Access, o.Failed = scr.access, scr.failed
 	}
 	output := newOutput(cfg, os.Stderr, onTerminal)
 	o.Logger, o.Audit = newLogger(output), newAudit(output)

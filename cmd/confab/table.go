@@ -2,11 +2,12 @@ package main
 
 import (
 	"io"
-	"strings"
-	"unicode/utf8"
+
+	"github.com/confab-chat/confab/internal/tty"
 )
 
-// table prints rows whose columns are aligned. The zero value is an empty table.
+// table prints rows whose columns are aligned. All rows have the same number of cells. The zero
+// value is an empty table.
 type table struct{ rows [][]string }
 
 // row adds a row. It replaces unprintable characters and shortens long cells, since they may
@@ -18,25 +19,8 @@ func (t *table) row(cells ...string) {
 	t.rows = append(t.rows, cells)
 }
 
-// print writes the rows, with two blanks between their columns and none at the ends of lines.
+// print writes the rows as the screen of w can show them.
 func (t *table) print(w io.Writer) error {
-	var widths []int
-	for _, cells := range t.rows {
-		for i, cell := range cells {
-			if i == len(widths) {
-				widths = append(widths, 0)
-			}
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	var b strings.Builder
-	for _, cells := range t.rows {
-		line := ""
-		for i, cell := range cells {
-			line += pad(cell, widths[i]+2)
-		}
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
-	}
-	_, err := io.WriteString(w, b.String())
+	_, err := io.WriteString(w, tty.Of(w).Table(t.rows))
 	return err
 }

@@ -15,11 +15,17 @@ const hasTerminal = true
 
 // terminal implements the script command "terminal NAME WORD command...". It starts the
 // command on a new terminal, as a background job called NAME, and waits until the command
-// prints a line that contains WORD. The job then runs on, at most until the script ends.
+// prints a line that contains WORD. The job then runs on, at most until the script ends. The
+// variable TERMINAL_COLUMNS is the width of the terminal; by default it has none.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	master, slave, err := openTerminal()
 	ts.Check(err)
 	ts.Defer(func() { master.Close() })
+	if columns := ts.Getenv("TERMINAL_COLUMNS"); columns != "" {
+		n, err := strconv.ParseUint(columns, 10, 16)
+		ts.Check(err)
+		ts.Check(unix.IoctlSetWinsize(int(master.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Col: uint16(n), Row: 50}))
+	}
 	path, err := lookIn(ts.Getenv("PATH"), args[2])
 	ts.Check(err)
 	cmd := exec.Command(path, args[3:]...)

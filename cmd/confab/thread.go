@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/confab-chat/confab/internal/admin"
+	"github.com/confab-chat/confab/internal/tty"
 )
 
 func newThread() *cobra.Command {
@@ -56,7 +57,7 @@ func listThreads(cmd *cobra.Command, c *apiClient, user string, asJSON bool) err
 	}
 	var rows table
 	for _, t := range list.Threads {
-		what := printable(t.Topic, 200)
+		what := tty.Quote(t.Topic)
 		if t.DeletedOn != "" {
 			what = "(deleted) " + what
 		}
@@ -87,11 +88,11 @@ func newThreadShow() *cobra.Command {
 func showThread(w io.Writer, t admin.Thread) error {
 	var b strings.Builder
 	field(&b, "Thread", t.ID)
-	field(&b, "Topic", t.Topic)
+	field(&b, "Topic", tty.Quote(t.Topic))
 	field(&b, "Created", t.CreatedOn+" by "+t.CreatedBy)
 	field(&b, "Deleted", t.DeletedOn)
 	for _, name := range slices.Sorted(maps.Keys(t.Metadata)) {
-		field(&b, "Metadata", name+" = "+t.Metadata[name])
+		field(&b, "Metadata", tty.Quote(name)+" = "+tty.Quote(t.Metadata[name]))
 	}
 	field(&b, "Sequence", fmt.Sprint(t.LastSequence))
 	for _, m := range t.Members {
@@ -100,7 +101,7 @@ func showThread(w io.Writer, t admin.Thread) error {
 			what = m.ID + "  left"
 		}
 		if m.DisplayName != "" {
-			what += "  " + m.DisplayName
+			what += "  " + tty.Quote(m.DisplayName)
 		}
 		field(&b, "Member", what)
 	}

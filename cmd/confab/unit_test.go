@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 	"github.com/confab-chat/confab/internal/rest"
 	"github.com/confab-chat/confab/internal/server"
+	"github.com/confab-chat/confab/internal/tty"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -90,9 +92,10 @@ func TestScreen(t *testing.T) {
 	pad := strings.Repeat(" ", len(" run -- python start-chat.py")-len(`eval "$( env)"`))
 	want := `Confab 0.1.0, development server. Ctrl-C stops it; your data stays.
 
-  Endpoint  https://localhost:8443           for the SDKs
+  Endpoint  https://localhost:8443     for the SDKs
+  Data      ~/.local/share/confab/dev  empty, new certificate authority made
+  Key       a2V5
   Connect   endpoint=https://localhost:8443/;accesskey=a2V5
-  Data      ~/.local/share/confab/dev        empty, new certificate authority made
 
 Try, in a second terminal:
   ` + name + ` run -- python start-chat.py    any program, with these settings
@@ -102,7 +105,7 @@ The access key is public knowledge: development only. Listening on this machine 
 Ready in 84 ms.
 
 `
-	if diff := cmp.Diff(want, f.screen()); diff != "" {
+	if diff := cmp.Diff(want, f.screen(tty.Screen{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
@@ -122,9 +125,10 @@ Ready in 84 ms.
 	f.cfg = cfg
 	want = `Confab 0.1.0, development server. Ctrl-C stops it; its data is lost then.
 
-  Endpoint  https://localhost:8443           for the SDKs
+  Endpoint  https://localhost:8443  for the SDKs
+  Data      in memory               nothing is kept
+  Key       a2V5
   Connect   endpoint=https://localhost:8443/;accesskey=a2V5
-  Data      in memory                        nothing is kept
 
 Try, in a second terminal:
   ` + name + ` run --data memory: -- python start-chat.py    any program, with a server of its own
@@ -133,7 +137,7 @@ Listening for OTHER MACHINES too: 0.0.0.0:8443. Limits: off.
 Ready in 84 ms.
 
 `
-	if diff := cmp.Diff(want, f.screen()); diff != "" {
+	if diff := cmp.Diff(want, f.screen(tty.Screen{})); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
@@ -144,8 +148,8 @@ Ready in 84 ms.
 	}); err != nil {
 		t.Fatal(err)
 	}
-	if last := "\nThe secondary access key is public knowledge: development only. Listening on this machine alone."; !strings.Contains(f.screen(), last) {
-		t.Errorf("got\n%s\nwant %q in it", f.screen(), last)
+	if last := "\nThe secondary access key is public knowledge: development only. Listening on this machine alone."; !strings.Contains(f.screen(tty.Screen{}), last) {
+		t.Errorf("got\n%s\nwant %q in it", f.screen(tty.Screen{}), last)
 	}
 }
 
@@ -195,29 +199,118 @@ func TestAnnouncement(t *testing.T) {
 
 func TestAccessLine(t *testing.T) {
 	at := time.Date(2026, 11, 21, 21, 4, 11, 0, time.Local)
+	created := rest.Record{Time: at, Status: 201, Operation: "create thread", Duration: 3400 * time.Microsecond,
+		UserAgent: "azsdk-python-communication-chat/1.2.0 Python/3.11.7 (Linux)", Thread: "19:6f1c2d3e4f@thread.v2"}
+	refused := rest.Record{Time: at.Add(time.Second), Status: 403, Operation: "list messages",
+		UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "No permission.", Reason: "not a participant"}
 	tests := []struct {
-		name string
-		r    rest.Record
-		want string
+		name    string
+		r       rest.Record
+		columns int
+		want    string
 	}{
-		{"created", rest.Record{Time: at, Status: 201, Operation: "create thread", Duration: 3400 * time.Microsecond,
-			UserAgent: "azsdk-python-communication-chat/1.2.0 Python/3.11.7 (Linux)", Thread: "19:6f1c2d3e4f@thread.v2"},
-			`21:04:11  201  create thread    3 ms  azsdk-python-communication-chat/1.2.0   19:6f1c...`},
-		{"refused", rest.Record{Time: at.Add(time.Second), Status: 403, Operation: "list messages",
-			UserAgent: "azsdk-js-communication-chat/1.6.0", Thread: "19:6f1c2d3e4f@thread.v2", Note: "No permission.", Reason: "not a participant"},
-			`21:04:12  403  list messages    0 ms  azsdk-js-communication-chat/1.6.0       19:6f1c...  No permission. (not a participant)`},
-		{"unknown route", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/x"},
-			`21:04:11  404  GET /x           0 ms`},
-		{"what a terminal would obey", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/\x1b[2J\r\n\x07\u202e\xff", UserAgent: "\x1b]0;x\x07"},
-			`21:04:11  404  GET /?[2J?????    0 ms  ?]0;x?`},
+		{"created", created, 0,
+			`21:04:11  201  create thread              3 ms  azsdk-python-communication-chat/1.2.0      19:6f1c...`},
+		{"created", created, 80,
+			`21:04:11  201  create thread              3 ms  python-chat/1.2.0     19:6f1c...`},
+		{"created", created, 60,
+			`21:04:11  201  create thread              3 ms  19:6f1c...`},
+		{"created", created, 40,
+			`21:04:11  201  create thread         ...`},
+		{"refused", refused, 0,
+			`21:04:12  403  list messages              0 ms  azsdk-js-communication-chat/1.6.0          19:6f1c...  No permission. (not a participant)`},
+		{"refused", refused, 80,
+			`21:04:12  403  list messages              0 ms  js-chat/1.6.0         19:6f1c...
+               No permission. (not a participant)`},
+		{"refused", refused, 40,
+			`21:04:12  403  list messages         ...
+               No permission. (not a ...`},
+		{"no note", rest.Record{Time: at, Status: 401, Operation: "list messages", Reason: "token: expired"}, 0,
+			`21:04:11  401  list messages              0 ms                                                         (token: expired)`},
+		{"unknown route", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/x"}, 0,
+			`21:04:11  404  GET /x                     0 ms`},
+		{"long path", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/" + strings.Repeat("x", 100)}, 0,
+			`21:04:11  404  GET /xxxxxxxxxxxxxxxx...   0 ms`},
+		{"no answer, slow", rest.Record{Time: at, Operation: "open event stream", Duration: 90 * time.Minute}, 0,
+			`21:04:11  ---  open event stream        90 min`},
+		{"what a terminal would obey", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/\x1b[2J\r\n\x07\u202e\xff", UserAgent: "\x1b]0;x\x07"}, 0,
+			`21:04:11  404  GET /?[2J?????             0 ms  ?]0;x?`},
+		{"Korean", rest.Record{Time: at, Status: 404, Method: "GET", Path: "/점심", UserAgent: "점심앱/1.0", Note: strings.Repeat("없습니다 ", 10)}, 80,
+			`21:04:11  404  GET /점심                  0 ms  점심앱/1.0
+               없습니다 없습니다 없습니다 없습니다 없습니다 없습니다 없습니다...`},
 	}
 	for _, tt := range tests {
-		if got := accessLine(tt.r, false); got != tt.want+"\n" {
-			t.Errorf("%s:\n got %q\nwant %q", tt.name, got, tt.want)
+		if got := accessLine(tt.r, tty.Screen{Columns: tt.columns}); got != tt.want+"\n" {
+			t.Errorf("%s, %d columns:\n got %q\nwant %q", tt.name, tt.columns, got, tt.want)
 		}
 	}
-	if got := accessLine(tests[0].r, true); !strings.Contains(got, "\x1b[32m201\x1b[0m") {
+	if got := accessLine(created, tty.Screen{Colour: true}); !strings.Contains(got, "\x1b[32m201\x1b[0m") {
 		t.Errorf("no colour: %q", got)
+	}
+}
+
+// TestColumnsHold prints a line for every operation that there is, and for durations of all
+// lengths, and checks that what follows begins in the same column, on a wide and on a narrow
+// screen, with and without colours.
+func TestColumnsHold(t *testing.T) {
+	operations := server.Operations()
+	if len(operations) < 30 || !slices.Contains(operations, "send typing notification") || !slices.Contains(operations, "unregister live client") {
+		t.Fatalf("these are not all operations: %q", operations)
+	}
+	durations := []time.Duration{-1, 0, 999 * time.Millisecond, 999999 * time.Microsecond, 9999 * time.Millisecond, 10 * time.Second, 10*time.Minute - 1, 100*time.Minute - 1, 100 * time.Minute, 9999 * time.Hour}
+	for _, on := range []tty.Screen{{}, {Columns: 80}, {Columns: 160}, {Columns: 80, Colour: true}} {
+		agentRoom := agentColumns
+		if on.Columns == 80 {
+			agentRoom = 80 - accessFixed
+		}
+		for _, operation := range operations {
+			for _, took := range durations {
+				line := strings.TrimSuffix(accessLine(rest.Record{Status: 200, Operation: operation, Duration: took, UserAgent: "azsdk-python-communication-identity/1.5.0", Thread: "19:thread", Note: "short"}, on), "\n")
+				before, _, ok := strings.Cut(line, "19:thread")
+				want := accessIndent + operationColumns + durationColumns + 2 + agentRoom + 2
+				if !ok || tty.Width(before) != want || !strings.Contains(line, operation) {
+					t.Errorf("%d columns: the thread is in column %d, want %d:\n%s", on.Columns, tty.Width(before), want, line)
+				}
+				for text := range strings.Lines(line) {
+					if w := tty.Width(strings.TrimSuffix(text, "\n")); on.Columns > 0 && w > on.Columns {
+						t.Errorf("a line takes %d of %d columns:\n%s", w, on.Columns, line)
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestFailedLines compares what the screen says of connections without a request, for servers whose
+// certificates clients get in different ways.
+func TestFailedLines(t *testing.T) {
+	name := programName()
+	dev := facts{Info: server.Info{Endpoint: "https://localhost:8443", CAFile: "/d/tls/ca.pem"}, data: " --data d"}
+	memory, own := dev, dev
+	memory.Memory, own.CertFile = true, "/etc/chain.pem"
+	failed := func(kind server.FailureKind, times int) server.FailedConnection {
+		return server.FailedConnection{Time: time.Date(2026, 11, 21, 21, 4, 11, 0, time.Local), Kind: kind, Client: "127.0.0.1", Port: "8080", Detail: "unknown certificate authority", Times: times}
+	}
+	for _, c := range []struct {
+		f    facts
+		c    server.FailedConnection
+		want string
+	}{
+		{dev, failed(server.Untrusted, 1), "not trusted by 127.0.0.1: unknown certificate authority\n               start the client with: " + name + " run --data d -- COMMAND; or see env (for a shell) and trust (for browsers)\n"},
+		{memory, failed(server.Untrusted, 3), "not trusted by 127.0.0.1: unknown certificate authority (3 times)\n               it must trust /d/tls/ca.pem\n"},
+		{own, failed(server.HungUp, 1), "127.0.0.1 hung up in the handshake: it may not trust this server\n               it must trust the authority of your certificate, /etc/chain.pem\n"},
+		{dev, failed(server.PlainHTTP, 1), "127.0.0.1 speaks http to the https port 8080\n               use https there: https://localhost:8443\n"},
+		{dev, failed(server.TLSToHTTP, 1), "127.0.0.1 speaks https to the http port 8080\n               use http there; the port for https: https://localhost:8443\n"},
+		{dev, failed(server.OtherTLS, 1), "no TLS with 127.0.0.1: unknown certificate authority\n"},
+	} {
+		if got := c.f.failedLines(c.c, tty.Screen{}); got != "21:04:11  TLS  "+c.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", c.c.Kind, got, "21:04:11  TLS  "+c.want)
+		}
+		for line := range strings.Lines(dev.failedLines(c.c, tty.Screen{Columns: 80, Colour: true})) {
+			if w := tty.Width(strings.TrimSuffix(line, "\n")); w > 80 && !strings.Contains(line, name) {
+				t.Errorf("%s: a line takes %d columns: %s", c.c.Kind, w, line)
+			}
+		}
 	}
 }
 
@@ -225,7 +318,7 @@ func TestAccessLine(t *testing.T) {
 // the request is printed after the facts about the server.
 func TestScreenOrder(t *testing.T) {
 	var out bytes.Buffer
-	s := newScreen(&out, false)
+	s := newScreen(&out)
 	printed := make(chan struct{})
 	go func() {
 		defer close(printed)
@@ -248,6 +341,8 @@ func TestReport(t *testing.T) {
 		{exitCode(7), "", 7},
 		{errors.New("open x: no"), "confab: open x: no.\n", 1},
 		{errors.Join(errors.New("open x: y:\n\tz"), errors.New("no")), "confab: open x: y: z; no.\n", 1},
+		{errors.New("no thread 점심\x1b[2J\u202ehere"), "confab: no thread 점심?[2J?here.\n", 1},
+		{&failure{what: "a\x9bb", next: "do\rc"}, "confab: a?b.\n        Do?c.\n", 1},
 		{&failure{what: "a is b", next: "do c"}, "confab: a is b.\n        Do c.\n", 1},
 		{&failure{what: "a is b", next: "try: x y", code: 2}, "confab: a is b.\n        Try: x y\n", 2},
 		{config.Errors{&config.Error{Setting: "a", Origin: "flag --a", Problem: "p", Next: "n?"}, &config.Error{Origin: "f:1", Problem: "q", Next: "m"}},

@@ -2,14 +2,19 @@ package main
 
 import (
 	"fmt"
+	"regexp"
 	"runtime"
 	"runtime/debug"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
 
 // version is set when a release is built: -ldflags "-X main.version=0.1.0".
 var version string
+
+// nextVersion is the version of the release that is being worked on.
+const nextVersion = "0.2.0"
 
 func newVersion() *cobra.Command {
 	return &cobra.Command{
@@ -23,31 +28,77 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// shortVersion returns the version of a release (0.1.0) or of the module (v0.1.0), or
-// "devel".
-func shortVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" && info.Main.Version != "(devel)" {
-		return info.Main.Version
-	}
-	return "devel"
+// buildVersion returns the version of a release, such as 0.1.0, or that of the next release with
+// the commit, if it is known, such as 0.2.0-dev+137454b0bd21. It is for files, metrics and
+// reports.
+func buildVersion() string {
+	info, _ := debug.ReadBuildInfo() // nil if there is none
+	return versionOf(version, info)
 }
+
+// shortVersion returns the version of this program for people: 0.1.0, or 0.2.0-dev.
+func shortVersion() string { return plainVersion(buildVersion()) }
+
+// plainVersion returns a version without the commit: 0.2.0-dev.
+func plainVersion(version string) string {
+	plain, _, _ := strings.Cut(version, "+")
+	return plain
+}
+
+// released matches the version of a module that has a tag. The versions that Go makes up of a time
+// and a commit, and those of folders with changes, do not match.
+var released = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[A-Za-z][0-9A-Za-z.]*)?)$`)
+
+// versionOf implements buildVersion, for the version that was set when the program was built
+// and what Go noted then.
+func versionOf(set string, info *debug.BuildInfo) string {
+	if set != "" {
+		return strings.TrimPrefix(set, "v")
+	}
+	dev := nextVersion + "-dev"
+	if info == nil {
+		return dev
+	}
+	if tag := released.FindStringSubmatch(info.Main.Version); tag != nil {
+		return tag[1]
+	}
+	if commit, _ := commitOf(info); commit != "" {
+		return dev + "+" + commit
+	}
+	return dev
+}
+
+// commitOf returns the commit of the code that a program was built from, in short, and whether the
+// code had changes. The commit is empty if it is unknown.
+func commitOf(info *debug.BuildInfo) (commit string, changed bool) {
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			commit = s.Value[:min(12, len(s.Value))]
+		case "vcs.modified":
+			changed = s.Value == "true"
+		}
+	}
+	if made := madeUp.FindStringSubmatch(info.Main.Version); commit == "" && made != nil {
+		commit = made[1] // of a program that "go install ...@latest" has built
+	}
+	return commit, changed
+}
+
+// madeUp matches the end of a version that Go makes up of a time and a commit.
+var madeUp = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})(\+|$)`)
 
 // versionLine returns the program's name with its version, Go's version, the platform and
 // the commit, if known.
 func versionLine() string {
-	commit := ""
+	text := fmt.Sprintf("confab %s (%s, %s/%s", shortVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			switch {
-			case s.Key == "vcs.revision":
-				commit = ", commit " + s.Value[:min(12, len(s.Value))]
-			case s.Key == "vcs.modified" && s.Value == "true" && commit != "":
-				commit += " with changes"
+		if commit, changed := commitOf(info); commit != "" {
+			text += ", commit " + commit
+			if changed {
+				text += " with changes"
 			}
 		}
 	}
-	return fmt.Sprintf("confab %s (%s, %s/%s%s)", shortVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH, commit)
+	return text + ")"
 }

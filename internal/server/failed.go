@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -247,30 +246,36 @@ func plainAlert(last [8]byte) (alert tls.AlertError, ok bool) {
 func alertText(alert tls.AlertError) string { return strings.TrimPrefix(alert.Error(), "tls: ") }
 
 // logFailed logs a connection that ended before its first request. It is the default of
-// Options.Failed. command is how the user starts Confab, or empty for a production server.
-func (s *Server) logFailed(command string) func(FailedConnection) {
+// Options.Failed. With a development server it adds what to do, with the command lines that
+// command returns.
+func (s *Server) logFailed(dev bool, command func(name string) string) func(FailedConnection) {
 	return func(c FailedConnection) {
 		fields := []any{slog.String("kind", string(c.Kind)), slog.String("client", c.Client), slog.String("port", c.Port), slog.Int("times", c.Times)}
-		if command != "" && (c.Kind == Untrusted || c.Kind == HungUp) {
-			fields = append(fields, slog.String("next", fmt.Sprintf("start the client with %s run -- COMMAND, or see %[1]s env and %[1]s trust", command)))
+		if dev && (c.Kind == Untrusted || c.Kind == HungUp) {
+			next := fmt.Sprintf("start the client with %s -- COMMAND, or see %s and %s", command("run"), command("env"), command("trust"))
+			if s.info.Memory {
+				next = "let the client trust " + s.info.CAFile
+			}
+			fields = append(fields, slog.String("next", next))
 		}
 		c.Times = 0 // it has a field
 		s.log.Info("no request: "+c.What(), fields...)
 	}
 }
 
-// defaultCommand is the value of Options.Command if that is empty.
-const defaultCommand = "confab"
+// command returns Options.Command or, if that is nil, its default.
+func (o Options) command() func(name string) string {
+	if o.Command != nil {
+		return o.Command
+	}
+	return func(name string) string { return "confab " + name }
+}
 
 // failuresOf returns what reports failed connections, as the options say.
 func (s *Server) failuresOf(o Options) *failures {
-	command := ""
-	if o.Config.Dev {
-		command = cmp.Or(o.Command, defaultCommand)
-	}
 	report := o.Failed
 	if report == nil {
-		report = s.logFailed(command)
+		report = s.logFailed(o.Config.Dev, o.command())
 	}
 	return newFailures(report, o.Now)
 }

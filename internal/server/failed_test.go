@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -136,7 +137,9 @@ func runClient(t *testing.T, name string, args ...string) error {
 	if err != nil {
 		t.Skip(name + " is needed")
 	}
-	cmd := exec.CommandContext(t.Context(), path, args...)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	out, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
@@ -294,19 +297,19 @@ func TestFailuresAreSaidOnce(t *testing.T) {
 // TestLogOfFailures checks that a production server logs one plain line about a client that does
 // not trust it, and not the words of net/http, and that a development server adds what to do.
 func TestLogOfFailures(t *testing.T) {
-	for name, pairs := range map[string][]string{"production": nil, "development": {"dev", "true"}} {
+	for name, pairs := range map[string][]string{"production": nil, "memory": {"dev", "true"}, "development": {"dev", "true", "data", t.TempDir()}} {
 		t.Run(name, func(t *testing.T) {
 			var out lockedBuffer
-			s := start(t, server.Options{Config: settings(t, pairs...), Command: "go run .", Logger: slog.New(slog.NewTextHandler(&out, nil))})
+			s := start(t, server.Options{Config: settings(t, pairs...), Command: func(name string) string { return "go run . " + name + " --data d" }, Logger: slog.New(slog.NewTextHandler(&out, nil))})
 			f := &failing{running: s}
 			if f.dial(t, &tls.Config{RootCAs: x509.NewCertPool()}) == nil {
 				t.Fatal("the client trusts the server")
 			}
 			f.count(t, server.Untrusted, 1)
 			s.stop(t)
-			text, hint := out.String(), `start the client with go run . run -- COMMAND, or see go run . env and go run . trust`
+			text, hint := out.String(), `start the client with go run . run --data d -- COMMAND, or see go run . env --data d and go run . trust --data d`
 			if strings.Count(text, "kind=untrusted") != 1 || !strings.Contains(text, "not trusted by") || strings.Contains(text, "TLS handshake error") ||
-				strings.Contains(text, hint) != (name == "development") {
+				strings.Contains(text, hint) != (name == "development") || strings.Contains(text, "let the client trust "+s.CAFile) != (name == "memory") {
 				t.Errorf("the log says:\n%s", text)
 			}
 		})
@@ -325,7 +328,9 @@ func TestNoFailuresAtTheEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.get(t, f.Endpoint)
-	f.stop(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	f.Close(ctx) // fails, since it does not wait for the handshake
 	select {
 	case c := <-f.failed:
 		t.Errorf("got %+v %q", c, c.What())

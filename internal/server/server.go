@@ -67,9 +67,10 @@ type Options struct {
 	// clients that do not trust the certificate: for each kind of failure and client at most
 	// once a minute. nil: log one line.
 	Failed func(FailedConnection)
-	// Command is how the user starts Confab, for hints of a development server: "go run
-	// ./cmd/confab", for example. Empty: "confab".
-	Command string
+	// Command returns the command line of a command of Confab for this server, for hints of a
+	// development server: "go run ./cmd/confab token --data d" for the name token, for example.
+	// nil: "confab token".
+	Command func(name string) string
 	// Now returns the real time; nil means time.Now. A development server also has
 	// Server.Clock, which can be ahead of it.
 	Now func() time.Time

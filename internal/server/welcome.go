@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"html/template"
@@ -18,7 +17,7 @@ import (
 const welcomeStyle = `
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
-pre { padding: .75rem 1rem; border: 1px solid; border-radius: .25rem; overflow-x: auto; }
+pre { padding: .75rem 1rem; border: 1px solid; border-radius: .25rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 `
 
 // welcomePage is what a browser gets at the root of a server. It says what runs here, and on a
@@ -39,13 +38,15 @@ var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
 {{if .Dev}}<p>A development server for chat runs here. Programs with an Azure Communication Services SDK reach it at:</p>
 <pre>{{.Endpoint}}</pre>
 <h2>What to run next</h2>
-<p>Any program, with the endpoint, the access key and the certificates of this server in its environment:</p>
-<pre>{{.Command}} run -- python start-chat.py</pre>
-<p>A user and a token:</p>
-<pre>{{.Command}} token --new-user</pre>
-<p>If this browser has warned you of the certificate, let it trust the authority of this machine:</p>
-<pre>{{.Command}} trust</pre>
-{{else}}<p>A chat server runs here. It has no pages: apps reach it with the SDKs of Azure Communication Services, at:</p>
+{{if not .Memory}}<p>Any program, with the endpoint, the access key and the certificates of this server in its environment:</p>
+<pre>{{call .Command "run"}} -- python start-chat.py</pre>
+{{end}}<p>A user and a token:</p>
+<pre>{{call .Command "token"}} --new-user</pre>
+{{if .Memory}}{{if .CAFile}}<p>Clients have to trust the authority in this file, which vanishes with the server:</p>
+<pre>{{.CAFile}}</pre>
+{{end}}{{else}}<p>If this browser has warned you of the certificate, let it trust the authority of this machine:</p>
+<pre>{{call .Command "trust"}}</pre>
+{{end}}{{else}}<p>A chat server runs here. It has no pages: apps reach it with the SDKs of Azure Communication Services, at:</p>
 <pre>{{.Endpoint}}</pre>
 <p>Whoever runs it gives out the tokens.</p>
 {{end}}</main>
@@ -67,10 +68,10 @@ func (s *Server) welcome(o Options) http.Handler {
 	page := sync.OnceValue(func() []byte { // the endpoint is known when the listeners are served
 		var b bytes.Buffer
 		if err := welcomePage.Execute(&b, struct {
-			Style             template.CSS
-			Dev               bool
-			Endpoint, Command string
-		}{welcomeStyle, o.Config.Dev, s.info.Endpoint, cmp.Or(o.Command, defaultCommand)}); err != nil {
+			Info
+			Style   template.CSS
+			Command func(name string) string
+		}{s.info, welcomeStyle, o.command()}); err != nil {
 			panic(err) // a mistake in the template, which the tests would find
 		}
 		return b.Bytes()

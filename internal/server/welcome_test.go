@@ -44,16 +44,19 @@ const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avi
 // everybody else gets what the official client probes for.
 func TestWelcome(t *testing.T) {
 	operations := make(chan string, 100)
-	dev := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0"), Command: "go run <x> & y", Access: func(r rest.Record) { operations <- r.Operation }})
+	command := func(name string) string { return "go run <x> & " + name + " --data y" }
+	dev := start(t, server.Options{Config: settings(t, "dev", "true", "data", t.TempDir(), "listen-http", "localhost:0"), Command: command, Access: func(r rest.Record) { operations <- r.Operation }})
+	memory := start(t, server.Options{Config: settings(t, "dev", "true")})
 	production := start(t, server.Options{Config: settings(t, "public-endpoint", "https://chat.example.org")})
 	for _, c := range []struct {
 		name, address string
 		s             *running
 		want, never   []string
 	}{
-		{"development", dev.Endpoint, dev, []string{dev.Endpoint, "go run <x> & y run -- python start-chat.py", "go run <x> & y trust", "token --new-user"}, []string{dev.AccessKey}},
+		{"development", dev.Endpoint, dev, []string{dev.Endpoint, "go run <x> & run --data y -- python start-chat.py", "go run <x> & trust --data y", "token --data y --new-user"}, []string{dev.AccessKey}},
+		{"in memory", memory.Endpoint, memory, []string{memory.Endpoint, "confab token --new-user", memory.CAFile}, []string{memory.AccessKey, "run --", "confab trust"}},
 		{"development, http", dev.HTTP, dev, []string{dev.Endpoint}, []string{dev.AccessKey}},
-		{"production", production.LocalEndpoint, production, []string{"https://chat.example.org"}, []string{production.AccessKey, "confab ", "run --", production.LocalEndpoint}},
+		{"production", production.LocalEndpoint, production, []string{"https://chat.example.org"}, []string{production.AccessKey, "confab ", "run --", production.LocalEndpoint, production.CAFile}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			resp, page := c.s.visit(t, c.address, browser)

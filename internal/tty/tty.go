@@ -105,6 +105,34 @@ func (s Screen) Wrap(indent int, text string) string {
 	return b.String()
 }
 
+// listIndent is the number of blanks before the second line of a row of Table.
+const listIndent = 4
+
+// Table returns rows of cells in aligned columns, a line for each. If a line would be longer than
+// the screen is wide, each row has two lines: the first cell, which is an id and is never cut, so that
+// it can be copied, and below it the others, indented and cut.
+func (s Screen) Table(rows [][]string) string {
+	Align(rows)
+	fits := true
+	var lines []string
+	for _, row := range rows {
+		line := strings.TrimRight(strings.Join(row, "  "), " ")
+		lines = append(lines, line+"\n")
+		fits = fits && (s.Columns == 0 || Width(line) <= s.Columns)
+	}
+	if fits {
+		return strings.Join(lines, "")
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		b.WriteString(strings.TrimRight(row[0], " ") + "\n")
+		if rest := strings.TrimRight(strings.Join(row[1:], "  "), " "); rest != "" {
+			b.WriteString(s.cut(strings.Repeat(" ", listIndent)+rest) + "\n")
+		}
+	}
+	return b.String()
+}
+
 // Align pads the cells of each column but the last to the width of the widest. All rows must
 // have the same number of cells.
 func Align(rows [][]string) {

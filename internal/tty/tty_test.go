@@ -156,6 +156,26 @@ func TestWrap(t *testing.T) {
 	}
 }
 
+func TestTable(t *testing.T) {
+	rows := func() [][]string {
+		return [][]string{{"8:acs:1234567890", "live", ""}, {"8:acs:" + korean, "deleting", "a note that is too long"}}
+	}
+	for columns, want := range map[int]string{
+		0:  "8:acs:1234567890  live\n8:acs:" + korean + "  deleting  a note that is too long\n",
+		51: "8:acs:1234567890  live\n8:acs:" + korean + "  deleting  a note that is too long\n",
+		50: "8:acs:1234567890\n    live\n8:acs:" + korean + "\n    deleting  a note that is too long\n",
+		30: "8:acs:1234567890\n    live\n8:acs:" + korean + "\n    deleting  a note that i...\n",
+		10: "8:acs:1234567890\n    live\n8:acs:" + korean + "\n    del...\n",
+	} {
+		if got := (tty.Screen{Columns: columns}).Table(rows()); got != want {
+			t.Errorf("%d columns: got\n%s\nwant\n%s", columns, got, want)
+		}
+	}
+	if got := (tty.Screen{Columns: 80}).Table(nil); got != "" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestAlign(t *testing.T) {
 	rows := [][]string{{korean, "live", "x"}, {"a", "b", "long"}}
 	tty.Align(rows)
