@@ -16,9 +16,11 @@ type BatchState struct {
 	Answers  map[string]*CreateAnswer // by thread
 	Messages map[MessageKey]Message   // a message that does not exist has no entry
 	Receipts map[ReceiptKey]Receipt
-	Position uint64 // of the last event in the store
-	Day      uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
-	DayShift int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
+	// Superseded has the sequences of the superseded versions of messages, in ascending order.
+	Superseded map[MessageKey][]Span
+	Position   uint64 // of the last event in the store
+	Day        uint32 // the day of the last event; Assign never lowers it, even if the clock goes back
+	DayShift   int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
 }
 
 // NewBatchState returns a state without rows. Before the engine calls Assign, it
@@ -30,6 +32,7 @@ func NewBatchState(b Batch) *BatchState {
 	s.Answers = rowsFor[*CreateAnswer](s.Reads.Answers)
 	s.Messages = rowsFor[Message](s.Reads.Messages)
 	s.Receipts = rowsFor[Receipt](s.Reads.Receipts)
+	s.Superseded = rowsFor[[]Span](s.Reads.Superseded)
 	return s
 }
 
@@ -83,6 +86,8 @@ type Reads struct {
 	Answers  map[string]struct{} // by thread
 	Messages map[MessageKey]struct{}
 	Receipts map[ReceiptKey]struct{}
+	// Superseded names the messages of which all superseded versions are needed.
+	Superseded map[MessageKey]struct{}
 }
 
 func (b Batch) reads() (r Reads) {
@@ -103,6 +108,10 @@ func (b Batch) reads() (r Reads) {
 		}
 		for _, w := range c.Rewrites {
 			insert(&r.Messages, MessageKey{c.Thread, w.ID}, struct{}{})
+			// A decision on locked rows may find members who have left meanwhile.
+			if c.Decide != nil || w.Keep || w.How == Delete && w.Former {
+				insert(&r.Superseded, MessageKey{c.Thread, w.ID}, struct{}{})
+			}
 		}
 		if c.Receipt != nil {
 			insert(&r.Receipts, ReceiptKey{c.Thread, c.Receipt.User}, struct{}{})
@@ -257,6 +266,7 @@ func (a *assigner) copy(c *Change) *Change {
 		n.Members[i].Intervals = slices.Clone(n.Members[i].Intervals)
 	}
 	n.Rewrites = slices.Clone(c.Rewrites)
+	n.Superseded = nil
 	return n
 }
 
@@ -273,6 +283,7 @@ func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 	minute := MinuteOf(head.LastMessageOn)
 	a.assignProperties(c, head)
 	a.assignMessages(c, head)
+	a.dropSuperseded(c.DropSuperseded)
 	if c.Receipt != nil {
 		a.assignReceipt(c)
 	}
@@ -324,12 +335,13 @@ func (a *assigner) assignProperties(c *Change, head *Head) {
 	}
 }
 
-// forgetThread removes a purged thread's send tokens, messages and receipts from
-// the state. Its head, members and first answer stay.
+// forgetThread removes a purged thread's send tokens, messages, superseded versions and
+// receipts from the state. Its head, members and first answer stay.
 func (s *BatchState) forgetThread(thread string) {
 	maps.DeleteFunc(s.Sent, func(k SendKey, _ int64) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Messages, func(k MessageKey, _ Message) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Receipts, func(k ReceiptKey, _ Receipt) bool { return k.Thread == thread })
+	maps.DeleteFunc(s.Superseded, func(k MessageKey, _ []Span) bool { return k.Thread == thread })
 }
 
 // replaceMembers returns a copy of members with the rows of put. Each of them replaces
@@ -371,10 +383,13 @@ func (a *assigner) assignMessages(c *Change, head *Head) {
 		case Delete:
 			w.DeletedOn = a.at
 		}
+		key := MessageKey{c.Thread, w.ID}
 		if w.How != InPlace {
 			w.Version, w.Sequence = next()
+			old := a.Messages[key]
+			a.supersede(c, w, &old)
 		}
-		a.Messages[MessageKey{c.Thread, w.ID}] = w.Message
+		a.Messages[key] = w.Message
 	}
 }
 
@@ -466,6 +481,9 @@ func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, 
 		}
 		if c.ForgetMetadata {
 			m.Left.Metadata = nil
+		}
+		if c.ForgetMessages {
+			m.Left.Sequence = 0
 		}
 		if to := MinuteOf(head.LastMessageOn); to != minute {
 			moves = append(moves, ListMove{User: m.User, Thread: c.Thread, From: minute, To: to})

@@ -224,14 +224,14 @@ func (s *Service) forgetErasures(deleting []User) {
 // erasure continues with the next thread. The stored progress, User.ErasedTo, then
 // stays before the failed thread, so that a later pass tries that thread again.
 type erasure struct {
-	after   string   // id of the last thread that was tried
-	erased  string   // id up to which no thread failed
-	threads []string // the next ones, in order
-	last    bool     // no thread follows these
-	// The messages of threads[0] from this sequence on are erased. 0: none is, and the user
-	// may still be in the thread.
-	before uint64
-	failed bool // a thread failed in this pass
+	after   string        // id of the last thread that was tried
+	erased  string        // id up to which no thread failed
+	threads []string      // the next ones, in order
+	last    bool          // no thread follows these
+	left    bool          // the user has left threads[0]
+	kept    SupersededKey // the superseded versions of threads[0] up to this one are erased
+	before  uint64        // the messages of threads[0] from this sequence on are erased, and all superseded versions; 0: none is
+	failed  bool          // a thread failed in this pass
 }
 
 // erase removes the user's messages, display names, metadata and receipts from the threads
@@ -278,7 +278,7 @@ func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) 
 			break // the steps or the time are used up
 		}
 		s.erasurePauses.worked(u.ID) // the next thread may fail for another reason
-		e.after, e.threads, e.before = id, e.threads[1:], 0
+		e.after, e.threads, e.left, e.kept, e.before = id, e.threads[1:], false, SupersededKey{}, 0
 		if !e.failed {
 			e.erased = id
 		}
@@ -344,11 +344,27 @@ func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 // eraseFrom removes a user's data from one thread, in at most the given number of steps: each
 // is a page of messages. It returns how many are left, and whether the thread is done. It
 // begins no step but the first after the time ends. The user leaves the thread first, so that
-// it cannot write new messages meanwhile.
+// it cannot write new messages or edit old ones meanwhile.
 func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string, steps int, ends time.Time) (left int, done bool, err error) {
-	if e.before == 0 {
+	if !e.left {
 		if err := s.eraseMember(ctx, thread, user); err != nil {
 			return steps - 1, false, err
+		}
+		e.left, e.kept = true, SupersededKey{Thread: thread}
+	}
+	for e.kept != (SupersededKey{}) { // one page at most of most threads, which is no step of its own
+		if steps <= 0 {
+			return steps, false, nil
+		}
+		e.kept, err = s.eraseSuperseded(ctx, e.kept, user)
+		if err != nil {
+			return steps - 1, false, err
+		}
+		if e.kept == (SupersededKey{}) {
+			break
+		}
+		if steps--; s.over(ends) {
+			return steps, false, nil
 		}
 	}
 	// Read from the newest message to the oldest. An erased message gets a sequence
@@ -364,6 +380,33 @@ func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string
 		}
 	}
 	return steps, false, nil
+}
+
+// eraseSuperseded deletes the superseded versions of the user's messages in the page after a
+// key, in one thread. It returns the key of the page's last version, or the zero key after the
+// last page, and the same key after an error. Those who have left no longer see these messages.
+func (s *Service) eraseSuperseded(ctx context.Context, after SupersededKey, user string) (SupersededKey, error) {
+	page, err := s.superseded(ctx, after)
+	if err != nil {
+		return after, err
+	}
+	var own []ThreadSuperseded
+	var last SupersededKey
+	if len(page) == sweepPage && page[len(page)-1].Thread == after.Thread {
+		last = page[len(page)-1].Key()
+	}
+	for _, v := range page {
+		if v.Thread == after.Thread && v.Sender == user {
+			own = append(own, v)
+		}
+	}
+	if len(own) == 0 {
+		return last, nil
+	}
+	if err := s.drop(ctx, after.Thread, own, func(*Thread, *Superseded) bool { return true }); err != nil {
+		return after, err
+	}
+	return last, nil
 }
 
 // eraseMember removes a user from a thread, and what the thread has of it beside messages.
@@ -458,7 +501,7 @@ func eraseMessage(c *Change, m Message, user string) {
 
 // decideErase returns the change that removes a user's display name, metadata and
 // receipt from a thread. A participant also leaves the thread, and the last one
-// deletes it.
+// deletes it. The user may read nothing of the thread any more, so nothing is kept for it.
 func decideErase(t *Thread, user string) *Change {
 	c := changeOf(t)
 	m := t.Member(user)
@@ -474,6 +517,11 @@ func decideErase(t *Thread, user string) *Change {
 		}
 		return c
 	case !m.Present():
+		if m.Left != nil && m.Left.Sequence != 0 {
+			left := *m.Left
+			left.Sequence = 0
+			bare.Left, c.Releases = &left, true
+		}
 		c.Members = []Member{bare}
 	case len(t.Participants()) == 1:
 		c = purge(t, user)
@@ -481,6 +529,7 @@ func decideErase(t *Thread, user string) *Change {
 		return c
 	default:
 		c = leave(t, user, bare)
+		c.ForgetMessages = true
 	}
 	c.DropReceipts = []string{user}
 	return c

@@ -130,7 +130,7 @@ func (m *Message) named() map[string]bool {
 // and when it is read from the log later. The event must have happened while the member
 // was in the thread: its joining and its leaving are heard too. An event about a message
 // that the member may not read now is not heard, and neither is the text of a message
-// that was deleted since.
+// that was deleted since. See also ReadsOlder.
 //
 // m is the member's row at the time of the event or later. h has the rows of the same
 // moment as m, or of an earlier one.

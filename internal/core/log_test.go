@@ -11,6 +11,9 @@ func TestHears(t *testing.T) {
 	shared := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10}}}
 	// Left with event 20, when the last message had sequence 50.
 	left := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{Sequence: 50}}
+	// The same without the history, and the same after its erasure.
+	closed := Member{ShareHistory: joinedOn, JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{Sequence: 50}}
+	erased := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{}}
 	// The same, and came back with event 30 without the messages from before that.
 	back := Member{ShareHistory: 3000, JoinedOn: 3000, Intervals: []Interval{{From: 10, To: 20}, {From: 30}}}
 	never := Member{}
@@ -62,6 +65,7 @@ func TestHears(t *testing.T) {
 		{"a message that was deleted since", late, about(MessageReceived, 11, deleted(1001, 6)), false},
 		{"the last message before leaving", left, about(MessageReceived, 19, message(1900, 50)), true},
 		{"a message edited after leaving", left, about(MessageReceived, 19, message(1900, 51)), false},
+		{"a message of the time before its erasure", erased, about(MessageReceived, 19, message(1900, 50)), false},
 		{"a message from before it left, when it is back", back, about(MessageReceived, 15, message(1500, 5)), false},
 		{"a message since it is back", back, about(MessageReceived, 31, message(3100, 60)), true},
 
@@ -92,6 +96,29 @@ func TestHears(t *testing.T) {
 	} {
 		if got := tc.who.Hears(&tc.event); got != tc.want {
 			t.Errorf("%s: heard: %t, want %t", tc.what, got, tc.want)
+		}
+		if tc.want && tc.who.ReadsOlder(&tc.event) {
+			t.Errorf("%s: heard as it is, and in an older version", tc.what)
+		}
+	}
+
+	for _, tc := range []struct {
+		what  string
+		who   Member
+		event Happening
+		want  bool
+	}{
+		{"a message edited after leaving", left, about(MessageReceived, 19, message(1900, 51)), true},
+		{"an edit of a message edited again after leaving", left, about(MessageEdited, 19, message(1900, 51)), true},
+		{"a message of before joining, edited after leaving", closed, about(MessageReceived, 19, message(900, 51)), false},
+		{"a message deleted after leaving", left, about(MessageReceived, 19, deleted(1900, 51)), false},
+		{"a message of after leaving", left, about(MessageReceived, 21, message(2100, 51)), false},
+		{"a message that is gone", left, event(MessageReceived, 19), false},
+		{"a message edited while it was away, when it is back", back, about(MessageReceived, 19, message(3100, 51)), false},
+		{"somebody's removal", left, about(ParticipantsRemoved, 19, message(1900, 51)), false},
+	} {
+		if got := tc.who.ReadsOlder(&tc.event); got != tc.want {
+			t.Errorf("%s: an older version: %t, want %t", tc.what, got, tc.want)
 		}
 	}
 }

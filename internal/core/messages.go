@@ -218,6 +218,7 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	if err := (Limits{}).checkPatched("metadata", m.Metadata, edited.Metadata); err != nil {
 		return nil, err
 	}
+	edited.keepFor(t)
 	c := changeOf(t)
 	c.Rewrites = []Rewrite{edited}
 	c.Events = []Event{{Kind: MessageEdited, Actor: caller}}
@@ -231,8 +232,10 @@ func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id i
 		if m.DeletedOn != 0 {
 			return changeOf(t), nil
 		}
+		gone := tombstone(m)
+		gone.keepFor(t)
 		c := changeOf(t)
-		c.Rewrites = []Rewrite{tombstone(m)}
+		c.Rewrites = []Rewrite{gone}
 		c.Events = []Event{{Kind: MessageDeleted, Actor: caller}}
 		return c, nil
 	})

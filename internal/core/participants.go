@@ -87,6 +87,7 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 		if old != nil { // the events of its earlier intervals stay visible
 			m.Intervals = append(slices.Clone(old.Intervals), Interval{})
 			m.Left = old.Left
+			c.Releases = true
 		}
 		c.Members = append(c.Members, m)
 	}

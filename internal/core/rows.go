@@ -80,7 +80,7 @@ type Member struct {
 // before kept much metadata has no Metadata (see maxFormer).
 type Left struct {
 	On            int64  // LastMessageOn then; sorts the member's list of threads
-	Sequence      uint64 // of the last message that the member may read
+	Sequence      uint64 // of the last message that the member may read; 0: it was erased and reads none
 	Topic         string
 	Metadata      map[string]string
 	RetentionDays int32
@@ -152,11 +152,11 @@ func (m *Member) LastEvent() uint64 {
 // read: the earlier of its share-history time and its join time.
 func (m *Member) VisibleFrom() int64 { return min(m.ShareHistory, m.JoinedOn) }
 
-// Sees reports whether the member may read a message: not if it was created before
-// VisibleFrom, and not if it was written or edited after the member left.
+// Sees reports whether the member may read the present row of a message: not if it was created
+// before VisibleFrom, and not if it was written, edited or deleted after the member left. Then
+// SeesVersion finds what the member may read instead.
 func (m *Member) Sees(msg *Message) bool {
-	last := m.LastSequence()
-	return msg.CreatedOn >= m.VisibleFrom() && (last == 0 || msg.Sequence <= last)
+	return msg.CreatedOn >= m.VisibleFrom() && (m.Left == nil || msg.Sequence <= m.Left.Sequence)
 }
 
 // size returns the approximate size of a member in memory or in an answer, in bytes.
@@ -183,7 +183,7 @@ func sizeOf(m map[string]string) (n int) {
 }
 
 // LastSequence returns the sequence of the last message that a member who left may
-// read, or 0 for a member who has not left.
+// read, or 0 for a member who has not left or may read none.
 func (m *Member) LastSequence() uint64 {
 	if m.Left == nil {
 		return 0

@@ -83,12 +83,15 @@ type Service struct {
 	lastErased    string              // the user whose turn was the last
 	erasurePauses pauses              // by user
 	expiryPauses  pauses              // by thread
-	swept         sweepCounts         // guards itself
+	walk          supersededWalk
+	swept         sweepCounts // guards itself
 
 	mu          sync.Mutex // guards the fields below
 	users       *lru.Cache[string, cachedUser]
 	userChanges uint64              // incremented when changed users are removed from users
 	asked       map[string]struct{} // ids looked up since the last refresh
+	released    map[string]struct{} // threads that release has noted
+	walkNow     bool                // released was full
 }
 
 // New returns a Service on a store and starts its goroutines, which Close ends. It
@@ -112,6 +115,7 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	}
 	s.threads = newThreadCache(cmp.Or(o.ThreadCache, DefaultThreadCache))
 	s.erasures, s.erasurePauses, s.expiryPauses = map[string]*erasure{}, pauses{}, pauses{}
+	s.released = map[string]struct{}{}
 	s.eventsKept = uint32(min(max(cmp.Or(o.EventsKept, DefaultEventsKept), MinEventsKept), MaxEventsKept))
 	s.users, _ = lru.New[string, cachedUser](cachedUsers)
 	s.commits = newCommitter(store, bus, o.Now, o.Batch)
@@ -173,6 +177,9 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 		default:
 			if o.Change.changesRevision() {
 				s.threads.Remove(c.Thread)
+			}
+			if o.Status == Applied && o.Change.Releases {
+				s.release(c.Thread)
 			}
 			s.invalidateUsers(o.Change.PutUsers)
 			return o, nil

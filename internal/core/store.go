@@ -41,6 +41,11 @@ type Store interface {
 	// or the messages with given ids.
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
 
+	// Superseded returns up to limit superseded versions of messages, of all threads that
+	// are not deleted, in the order of keys, from the first one after a key on. The key need
+	// not exist.
+	Superseded(ctx context.Context, after SupersededKey, limit int) ([]ThreadSuperseded, error)
+
 	// Receipts returns all read receipts of a thread, ordered by ReadOn, with the
 	// thread's head and the row of the member reader.
 	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
@@ -189,7 +194,9 @@ const PageBytes = 4 << 20
 type MessagesQuery struct {
 	Thread string
 	// Reader, if set, limits the result to messages that this member may read.
-	// View.Member is then the reader's row.
+	// View.Member is then the reader's row. For a member who has left, a message that was
+	// edited or deleted since is its version of then, at the sequence of then: see
+	// Superseded.
 	Reader string
 	IDs    []int64 // if not nil, the messages with these ids; Limit and Bytes are ignored
 	Before uint64  // only sequences less than this; 0: from the newest
@@ -304,8 +311,17 @@ type Change struct {
 	Events       []Event
 	PutUsers     []User // users to insert or replace
 
-	// ForgetMetadata leaves the thread's metadata out of the Left of members who leave.
-	ForgetMetadata bool
+	// Superseded are versions of rewritten messages to insert or replace. Assign sets them,
+	// for rewrites with Keep or Former.
+	Superseded     []Superseded
+	DropSuperseded []SupersededKey // superseded versions to delete, of this thread
+
+	// ForgetMetadata leaves the thread's metadata out of the Left of members who leave, and
+	// ForgetMessages its messages: they may read none.
+	ForgetMetadata, ForgetMessages bool
+	// Releases tells that a member may no longer read superseded versions that it could read
+	// before, so that some of them may have no reader left. Sweep deletes these.
+	Releases bool
 
 	// Roster lists the participants who stay in the thread. When the minute of the
 	// thread's last activity changes, Assign moves the thread in their lists of
@@ -344,12 +360,12 @@ func (c *Change) size() int {
 	for _, p := range c.Invalid {
 		n += 64 + len(p.User)
 	}
-	return n + 128*(len(c.Events)+len(c.ReadUsers)+len(c.PutUsers)+len(c.DropReceipts))
+	return n + 128*(len(c.Events)+len(c.ReadUsers)+len(c.PutUsers)+len(c.DropReceipts)+len(c.DropSuperseded))
 }
 
 // empty reports whether the change writes no row.
 func (c *Change) empty() bool {
-	return !c.changesRevision() && len(c.Messages)+len(c.Rewrites)+len(c.DropReceipts)+len(c.PutUsers) == 0 && c.Receipt == nil
+	return !c.changesRevision() && len(c.Messages)+len(c.Rewrites)+len(c.DropReceipts)+len(c.DropSuperseded)+len(c.PutUsers) == 0 && c.Receipt == nil
 }
 
 // Rewrite is the new content of a message's row.
@@ -358,13 +374,19 @@ type Rewrite struct {
 	ReadVersion int64  // of the row that the change was decided on
 	OldSequence uint64 // of that row; the engine deletes it there
 	How         RewriteKind
+	// Keep keeps the row that is replaced as a superseded version, because a member who has
+	// left may still read it. A Delete keeps a tombstone.
+	Keep bool
+	// Former tells that the message may have superseded versions. A Delete makes tombstones
+	// of them.
+	Former bool
 }
 
 // RewriteKind tells how a Rewrite changes a message: Edit, Delete or InPlace.
 type RewriteKind uint8
 
 // The kinds of rewrites. Edit and Delete give the message a new version, the next
-// sequence and a time of edit or deletion. InPlace changes none of these and has
+// sequence and a time of edit or deletion. InPlace changes none of these, keeps nothing and has
 // no event; it only applies if its change was decided on locked rows.
 const (
 	Edit RewriteKind = iota

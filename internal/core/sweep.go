@@ -15,15 +15,16 @@ type SweepKind uint8
 
 // The kinds of work, in the order in which a sweep does them.
 const (
-	SweepRetention SweepKind = iota // threads whose retention policy ends them
-	SweepErasure                    // users to erase
-	SweepPurge                      // rows of deleted threads
-	SweepEvents                     // positions of events, and old days of the log
-	SweepEndpoints                  // old endpoints of clients
+	SweepRetention  SweepKind = iota // threads whose retention policy ends them
+	SweepErasure                     // users to erase
+	SweepPurge                       // rows of deleted threads
+	SweepEvents                      // positions of events, and old days of the log
+	SweepEndpoints                   // old endpoints of clients
+	SweepSuperseded                  // superseded versions of messages that nobody may read any more
 	sweepKinds
 )
 
-var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints"}
+var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded"}
 
 // String returns the word for the kind.
 func (k SweepKind) String() string { return sweepNames[k] }
@@ -66,7 +67,7 @@ const (
 
 // Sweep deletes threads that have expired by their retention policies, erases deleted
 // users whose grace is over, finishes the deletion of large threads, and deletes old days
-// of the event log and old endpoints. Each of these kinds gets a turn of bounded work,
+// of the event log, old endpoints, and superseded versions of messages that nobody may read. Each of these kinds gets a turn of bounded work,
 // whether or not another fails. A thread or user that fails waits before it is tried again,
 // longer each time, and those after it go on. If the whole store fails, the turn ends and
 // nothing waits for longer than until the next sweep.
@@ -109,8 +110,10 @@ func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err er
 		return time.Time{}, s.finishPurges(ctx)
 	case SweepEvents:
 		return time.Time{}, s.trimEvents(ctx)
-	default:
+	case SweepEndpoints:
 		return time.Time{}, s.sweepEndpoints(ctx)
+	default:
+		return s.sweepSuperseded(ctx)
 	}
 }
 

@@ -6,15 +6,15 @@ import (
 )
 
 // Record is one row of an export: a Resource, User, Head, ThreadMember,
-// ThreadMessage, ThreadAnswer, SentToken, ThreadReceipt or Event. It is the same
-// for every engine.
+// ThreadMessage, ThreadSuperseded, ThreadAnswer, SentToken, ThreadReceipt or Event. It is
+// the same for every engine.
 //
 // The kinds come in this order. Within a kind, records ascend by key, with ids
 // compared byte by byte: users and heads by id; rows of a thread by the thread and
-// then by user, by sequence, or by caller and token; events by position. Positions
+// then by user, by sequence, by message id and sequence, or by caller and token; events by position. Positions
 // in an export are 1, 2, 3 and so on, because those of a store are only valid in
 // its epoch. Rows that an engine can derive from others are left out: the users'
-// lists of threads, the index of message ids, the list of users in deletion.
+// lists of threads, the indexes of messages, the list of users in deletion.
 type Record interface{ record() }
 
 // Rows of a thread, with the thread's id.
@@ -26,6 +26,10 @@ type (
 	ThreadMessage struct {
 		Thread string
 		Message
+	}
+	ThreadSuperseded struct {
+		Thread string
+		Superseded
 	}
 	ThreadAnswer struct {
 		Thread string
@@ -42,15 +46,16 @@ type (
 	}
 )
 
-func (Resource) record()      {}
-func (User) record()          {}
-func (Head) record()          {}
-func (ThreadMember) record()  {}
-func (ThreadMessage) record() {}
-func (ThreadAnswer) record()  {}
-func (SentToken) record()     {}
-func (ThreadReceipt) record() {}
-func (Event) record()         {}
+func (Resource) record()         {}
+func (User) record()             {}
+func (Head) record()             {}
+func (ThreadMember) record()     {}
+func (ThreadMessage) record()    {}
+func (ThreadSuperseded) record() {}
+func (ThreadAnswer) record()     {}
+func (SentToken) record()        {}
+func (ThreadReceipt) record()    {}
+func (Event) record()            {}
 
 // Exporter is a store that can export its rows.
 type Exporter interface {
@@ -103,6 +108,8 @@ type Counts struct {
 	Tokens   uint64 `json:"tokens"`
 	Receipts uint64 `json:"receipts"`
 	Events   uint64 `json:"events"`
+	// Superseded is left out of JSON if it is 0, as in an export of a format before 4.
+	Superseded uint64 `json:"superseded,omitempty"`
 }
 
 // Add increments the count of the record's kind.
@@ -116,6 +123,8 @@ func (c *Counts) Add(r Record) {
 		c.Members++
 	case ThreadMessage:
 		c.Messages++
+	case ThreadSuperseded:
+		c.Superseded++
 	case ThreadAnswer:
 		c.Answers++
 	case SentToken:
@@ -129,5 +138,5 @@ func (c *Counts) Add(r Record) {
 
 // Rows returns the sum of all counts.
 func (c Counts) Rows() uint64 {
-	return c.Users + c.Threads + c.Members + c.Messages + c.Answers + c.Tokens + c.Receipts + c.Events
+	return c.Users + c.Threads + c.Members + c.Messages + c.Superseded + c.Answers + c.Tokens + c.Receipts + c.Events
 }

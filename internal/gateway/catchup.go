@@ -363,7 +363,14 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 		if v.Member != nil && v.Member.Forgot(hp.Number) {
 			return nil, errForgotten
 		}
-		if v.Member == nil || !v.Member.Hears(hp) {
+		if v.Member != nil && v.Member.ReadsOlder(hp) {
+			if hp, err = r.older(ctx, hp); err != nil {
+				return nil, err
+			}
+		} else if v.Member == nil || !v.Member.Hears(hp) {
+			hp = nil
+		}
+		if hp == nil {
 			continue
 		}
 		var roster *core.Thread
@@ -377,6 +384,21 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 		told = append(told, queued{newEvent(hp, roster).forMember(v.Member), at})
 	}
 	return told, nil
+}
+
+// older returns a copy of a happening with the message as the user may read it, who has left the
+// thread before the message was edited, or nil if the user may not read it.
+func (r *replay) older(ctx context.Context, hp *core.Happening) (*core.Happening, error) {
+	page, err := r.s.hub.o.Store.Messages(ctx, core.MessagesQuery{Thread: hp.Thread, Reader: r.s.claims.User, IDs: []int64{hp.MessageID}})
+	if err != nil {
+		return nil, fmt.Errorf("read message %d of thread %s as it was: %w", hp.MessageID, hp.Thread, err)
+	}
+	if len(page.Messages) == 0 || page.Messages[0].DeletedOn != 0 {
+		return nil, nil
+	}
+	own := *hp
+	own.Message = &page.Messages[0]
+	return &own, nil
 }
 
 // view returns the user's view of a happening's thread, as it was when the rows of the

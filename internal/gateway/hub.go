@@ -528,7 +528,8 @@ func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
 func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 	var shared *Event
 	hand := func(m *core.Member, u *user) {
-		if m.Forgot(hp.Number) { // the hub is behind: m is newer than the event
+		// The hub is behind, and m is newer than the event: it is told by what the store has.
+		if m.Forgot(hp.Number) || m.ReadsOlder(hp) {
 			for _, s := range u.sessions {
 				if s.wants(hp.Thread) {
 					s.reread()

@@ -17,8 +17,9 @@ type model struct {
 	steps   int
 	times   []time.Time // of the steps, from 1
 	threads map[string]*modelThread
-	trimmed uint64 // the log was trimmed up to this position
-	renewed int    // times that the epoch was renewed
+	gone    map[string]int // the steps at which users were deleted
+	trimmed uint64         // the log was trimmed up to this position
+	renewed int            // times that the epoch was renewed
 }
 
 // modelThread is the history of a thread.
@@ -27,7 +28,8 @@ type modelThread struct {
 	members  map[string][]modelMember
 	messages map[int64][]modelMessage
 	topics   []modelTopic
-	purged   int // the step at which the thread was deleted; 0: it was not
+	gone     map[string]int // that of the model
+	purged   int            // the step at which the thread was deleted; 0: it was not
 }
 
 // modelEvent is an event with what it is about, as its change had it.
@@ -53,6 +55,7 @@ type modelMember struct {
 type modelMessage struct {
 	step    int
 	created int64
+	sender  string
 	content string
 	deleted bool
 }
@@ -66,12 +69,17 @@ type modelTopic struct {
 func (m *model) apply(c *core.Change, at int64) {
 	m.steps++
 	m.times = append(m.times, time.Now())
+	for _, u := range c.PutUsers {
+		if u.State != core.UserLive && m.gone[u.ID] == 0 {
+			m.gone[u.ID] = m.steps
+		}
+	}
 	if c.Thread == "" {
 		return
 	}
 	t := m.threads[c.Thread]
 	if t == nil {
-		t = &modelThread{members: map[string][]modelMember{}, messages: map[int64][]modelMessage{}}
+		t = &modelThread{members: map[string][]modelMember{}, messages: map[int64][]modelMessage{}, gone: m.gone}
 		m.threads[c.Thread] = t
 	}
 	if c.Properties != nil {
@@ -80,7 +88,7 @@ func (m *model) apply(c *core.Change, at int64) {
 	last := uint64(len(t.events) + len(c.Events))
 	var changed []string
 	for _, msg := range c.Messages {
-		t.messages[msg.ID] = append(t.messages[msg.ID], modelMessage{m.steps, at, msg.Content, false})
+		t.messages[msg.ID] = append(t.messages[msg.ID], modelMessage{m.steps, at, msg.Sender, msg.Content, false})
 		for _, p := range msg.Participants {
 			changed = append(changed, p.User)
 			now := modelMember{}
@@ -99,7 +107,7 @@ func (m *model) apply(c *core.Change, at int64) {
 	for _, w := range c.Rewrites {
 		if w.How != core.InPlace {
 			was := t.messages[w.ID]
-			t.messages[w.ID] = append(was, modelMessage{m.steps, was[0].created, w.Content, w.How == core.Delete})
+			t.messages[w.ID] = append(was, modelMessage{m.steps, was[0].created, was[0].sender, w.Content, w.How == core.Delete})
 		}
 	}
 	slices.Sort(changed)
@@ -175,29 +183,47 @@ func (m *modelMember) in(number uint64) bool {
 	return false
 }
 
+// read returns the message as a member may read it at a step, or nil. If the member has left,
+// that is the message as it was then, without its text if it was deleted since. unsure means
+// that the sender was deleted, so that this may be gone or not.
+func (t *modelThread) read(m *modelMember, id int64, step int) (msg *modelMessage, unsure bool) {
+	now := t.messageAt(id, step)
+	if now == nil || now.created < m.sees {
+		return nil, false
+	}
+	if m.left == 0 || now.step <= m.left {
+		return now, false
+	}
+	gone := t.gone[now.sender]
+	unsure = gone != 0 && gone <= step
+	then := t.messageAt(id, m.left)
+	if then != nil && now.deleted {
+		then = &modelMessage{step: then.step, created: then.created, sender: then.sender, deleted: true}
+	}
+	return then, unsure
+}
+
 // hears reports whether a user gets an event if its message is read at step i and the
 // user's place in the thread at step j.
-func (t *modelThread) hears(user string, e *modelEvent, i, j int) bool {
+func (t *modelThread) hears(user string, e *modelEvent, i, j int) (heard, unsure bool) {
 	m := t.memberAt(user, j)
 	if m == nil || !m.in(e.Number) {
-		return false
-	}
-	reads := func(msg *modelMessage) bool {
-		return msg != nil && msg.created >= m.sees && (m.left == 0 || msg.step <= m.left)
+		return false, false
 	}
 	switch e.Kind {
 	case core.MessageReceived, core.MessageEdited:
-		msg := t.messageAt(e.MessageID, i)
-		return reads(msg) && !msg.deleted
+		msg, unsure := t.read(m, e.MessageID, i)
+		return msg != nil && !msg.deleted, unsure
 	case core.MessageDeleted:
-		return reads(t.messageAt(e.MessageID, i))
+		msg, unsure := t.read(m, e.MessageID, i)
+		return msg != nil, unsure
 	case core.ReceiptReceived:
 		// A receipt comes without its message, so the server judges it by the message's id. In
 		// a burst of messages an id is later than the time of creation; REST lists the receipt
 		// in any case.
-		return e.MessageID >= m.sees
+		return e.MessageID >= m.sees, false
 	}
-	return true
+	return true, false
 }
 
 // turns returns the steps from one to another at which the answer of hears may change, the
@@ -208,7 +234,7 @@ func (t *modelThread) turns(user string, e *modelEvent, from, to int) []int {
 		all = append(all, m.step)
 	}
 	for _, m := range t.messages[e.MessageID] {
-		all = append(all, m.step)
+		all = append(all, m.step, t.gone[m.sender])
 	}
 	all = append(all, t.purged)
 	slices.Sort(all)
@@ -219,7 +245,7 @@ func (t *modelThread) turns(user string, e *modelEvent, from, to int) []int {
 // must reports whether a user gets an event at whatever step the hub reads the rows.
 func (t *modelThread) must(user string, e *modelEvent, end int) bool {
 	for _, i := range t.turns(user, e, e.step, end) {
-		if !t.hears(user, e, i, i) {
+		if heard, unsure := t.hears(user, e, i, i); !heard || unsure {
 			return false
 		}
 	}
@@ -263,7 +289,7 @@ func (m *model) wrong(user string, g *received) string {
 	}
 	for n, i := range turns {
 		for _, j := range turns[n:] {
-			if t.hears(user, e, i, j) && t.told(user, e, g, i, j) {
+			if heard, _ := t.hears(user, e, i, j); heard && t.told(user, e, g, i, j) {
 				return ""
 			}
 		}
@@ -277,7 +303,8 @@ func (t *modelThread) told(user string, e *modelEvent, g *received, i, j int) bo
 	m := t.memberAt(user, j)
 	switch e.Kind {
 	case core.MessageReceived, core.MessageEdited, core.MessageDeleted:
-		return g.content == t.messageAt(e.MessageID, i).content
+		msg, _ := t.read(m, e.MessageID, i)
+		return g.content == msg.content
 	case core.ThreadUpdated:
 		if e.MessageID != 0 {
 			return g.topic == e.content || t.messageAt(e.MessageID, i) == nil

@@ -123,7 +123,7 @@ func simulate(t *testing.T, seed uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &model{threads: map[string]*modelThread{}}
+	m := &model{threads: map[string]*modelThread{}, gone: map[string]int{}}
 	s.store = &simStore{Store: inner, sim: s, model: m, sequenced: seed%2 == 0, epoch: "first"}
 	s.bus = &simBus{sim: s, loss: []int{0, 5, 33}[s.n(3)], subs: map[*simSubscription]struct{}{}}
 	s.bounds = gateway.Bounds{Queue: 1 + s.n(5000), Queues: 1000 + int64(s.n(20000)), CatchUps: 1 + s.n(2)}

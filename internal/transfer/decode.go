@@ -46,6 +46,13 @@ func decode(kind string, line []byte) (core.Record, error) {
 		return read(line, decodeMember)
 	case "message":
 		return read(line, decodeMessage)
+	case "superseded":
+		return read(line, func(l *supersededLine) (core.Record, error) {
+			r, err := decodeMessage(&l.messageLine)
+			m, _ := r.(core.ThreadMessage)
+			return core.ThreadSuperseded{Thread: m.Thread, Superseded: core.Superseded{Message: m.Message, Until: l.Until}},
+				errors.Join(err, atLeast(signed(l.Sequence)+1, "until", signed(l.Until)))
+		})
 	case "answer":
 		return read(line, func(l *answerLine) (core.Record, error) {
 			a := core.CreateAnswer{Topic: l.Topic, CreatedBy: l.CreatedBy, CreatedOn: l.CreatedOn, Metadata: dict(l.Metadata), RetentionDays: l.RetentionDays}

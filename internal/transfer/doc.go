@@ -11,8 +11,9 @@ import "github.com/confab-chat/confab/internal/core"
 
 // Format is the version of the export format that a Writer writes, and the newest that a
 // Reader reads. Format 2 added the times of events and the events of users, format 3 the
-// metadata and the retention policy with which a member left.
-const Format = 3
+// metadata and the retention policy with which a member left, format 4 the superseded versions
+// of messages.
+const Format = 4
 
 // sumEvery is the number of rows between two checksum lines. The checksums detect an
 // altered file early and show roughly where it was altered.

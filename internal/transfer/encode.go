@@ -37,6 +37,10 @@ func encode(r core.Record) (any, error) {
 		return encodeMember(r, &t), t.err("member " + r.User + " of thread " + r.Thread)
 	case core.ThreadMessage:
 		return encodeMessage(r, &t), t.err(fmt.Sprintf("message %d of thread %s", r.ID, r.Thread))
+	case core.ThreadSuperseded:
+		line := supersededLine{messageLine: encodeMessage(core.ThreadMessage{Thread: r.Thread, Message: r.Message}, &t), Until: r.Until}
+		line.Kind = "superseded"
+		return line, t.err(fmt.Sprintf("a superseded version of message %d of thread %s", r.ID, r.Thread))
 	case core.ThreadAnswer:
 		line := answerLine{
 			Kind: "answer", Thread: t.text(r.Thread), Topic: t.text(r.Topic), CreatedBy: t.text(r.CreatedBy), CreatedOn: r.CreatedOn,

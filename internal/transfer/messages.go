@@ -24,6 +24,12 @@ type messageLine struct {
 	Participants []participantLine `json:"participants,omitempty"`
 }
 
+// supersededLine is the line of a superseded version of a message.
+type supersededLine struct {
+	messageLine
+	Until uint64 `json:"until"`
+}
+
 type participantLine struct {
 	User         string `json:"user"`
 	DisplayName  string `json:"displayName,omitempty"`

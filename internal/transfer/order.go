@@ -15,6 +15,7 @@ const (
 	rankThread
 	rankMember
 	rankMessage
+	rankSuperseded
 	rankAnswer
 	rankToken
 	rankReceipt
@@ -22,11 +23,12 @@ const (
 )
 
 // sortKey is the position of a record in an export: its kind first, then the ids in its
-// row's key, then its number in the thread or in the store.
+// row's key, then its numbers in the thread or in the store.
 type sortKey struct {
 	rank   int // the kind; 0 in the zero sortKey
 	ids    []string
 	number uint64
+	second uint64 // number among rows with the same number
 }
 
 // isSet reports whether p is the key of a record. It is false only for the zero sortKey.
@@ -45,6 +47,8 @@ func sortKeyOf(r core.Record) sortKey {
 		return sortKey{rank: rankMember, ids: []string{r.Thread, r.User}}
 	case core.ThreadMessage:
 		return sortKey{rank: rankMessage, ids: []string{r.Thread}, number: r.Sequence}
+	case core.ThreadSuperseded:
+		return sortKey{rank: rankSuperseded, ids: []string{r.Thread}, number: uint64(r.ID), second: r.Sequence}
 	case core.ThreadAnswer:
 		return sortKey{rank: rankAnswer, ids: []string{r.Thread}}
 	case core.SentToken:
@@ -68,7 +72,7 @@ func (p sortKey) compare(q sortKey) int {
 			return c
 		}
 	}
-	return cmp.Compare(p.number, q.number)
+	return cmp.Or(cmp.Compare(p.number, q.number), cmp.Compare(p.second, q.second))
 }
 
 // check fails if an id in the key is empty or contains a NUL character, because the

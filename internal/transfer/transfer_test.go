@@ -64,6 +64,16 @@ var golden = []core.Record{
 	core.ThreadMessage{Thread: a, Message: core.Message{
 		Sequence: 5, ID: t0 + 9, Version: t0 + 9, Kind: core.ParticipantRemoved, CreatedOn: t0 + 9, Initiator: ann, Participants: []core.MessageParticipant{{User: bob}},
 	}},
+	core.ThreadSuperseded{Thread: a, Superseded: core.Superseded{Until: 3, Message: core.Message{
+		Sequence: 2, ID: t0 + 2, Version: t0 + 8, Kind: core.Text, CreatedOn: t0 + 2, DeletedOn: t0 + 8, Sender: ann,
+	}}},
+	core.ThreadSuperseded{Thread: a, Superseded: core.Superseded{Until: 4, Message: core.Message{
+		Sequence: 1, ID: t0 + 3, Version: t0 + 3, Kind: core.HTML, CreatedOn: t0 + 3, EditedOn: t0 + 4, Sender: bob, SenderDisplayName: "Bob",
+		Content: "<b>as it was</b>", Metadata: map[string]string{"tags": "sometag"},
+	}}},
+	core.ThreadSuperseded{Thread: a, Superseded: core.Superseded{Until: 4, Message: core.Message{
+		Sequence: 3, ID: t0 + 3, Version: t0 + 5, Kind: core.HTML, CreatedOn: t0 + 3, EditedOn: t0 + 5, Sender: bob, SenderDisplayName: "Bob", Content: "later",
+	}}},
 	core.ThreadAnswer{Thread: a, CreateAnswer: core.CreateAnswer{
 		Topic: "lunch", CreatedBy: ann, CreatedOn: t0, Metadata: map[string]string{"a": "1"}, RetentionDays: 60,
 		Invalid: []core.InvalidParticipant{{User: gone, Code: "404", Message: "Not found"}},
@@ -114,7 +124,7 @@ func readAll(file []byte) (records []core.Record, s Summary, err error) {
 // TestGolden checks that the export format has not changed: writing the golden records
 // must give the bytes of the golden file, and reading that file must give the records.
 func TestGolden(t *testing.T) {
-	name := filepath.Join("testdata", "format3.jsonl")
+	name := filepath.Join("testdata", "format4.jsonl")
 	got := write(t, Options{Made: made, Keys: true}, golden)
 	if *update {
 		if err := os.WriteFile(name, got, 0o644); err != nil {
@@ -135,13 +145,13 @@ func TestGolden(t *testing.T) {
 	if diff := cmp.Diff(golden, records); diff != "" {
 		t.Errorf("the golden file reads otherwise (-want +got):\n%s", diff)
 	}
-	if rows := (core.Counts{Users: 3, Threads: 2, Members: 3, Messages: 5, Answers: 2, Tokens: 1, Receipts: 1, Events: 10}); s.Rows != rows {
+	if rows := (core.Counts{Users: 3, Threads: 2, Members: 3, Messages: 5, Superseded: 3, Answers: 2, Tokens: 1, Receipts: 1, Events: 10}); s.Rows != rows {
 		t.Errorf("rows %+v, want %+v", s.Rows, rows)
 	}
 }
 
-// TestReadsOlderFormats reads the golden files of earlier formats. Before format 3 members
-// have left without metadata and retention policy. In format 1 events have no time and
+// TestReadsOlderFormats reads the golden files of earlier formats. Before format 4 there are no
+// superseded messages. Before format 3 members have left without metadata and retention policy. In format 1 events have no time and
 // users have no events.
 func TestReadsOlderFormats(t *testing.T) {
 	for format := 1; format < Format; format++ {
@@ -157,10 +167,12 @@ func TestReadsOlderFormats(t *testing.T) {
 		for _, r := range golden {
 			switch row := r.(type) {
 			case core.ThreadMember:
-				if row.Left != nil {
+				if row.Left != nil && format < 3 {
 					row.Left = &core.Left{On: row.Left.On, Sequence: row.Left.Sequence, Topic: row.Left.Topic}
 				}
 				r = row
+			case core.ThreadSuperseded:
+				continue
 			case core.Event:
 				if format == 1 && row.Kind.OfUser() {
 					continue
@@ -301,7 +313,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"an empty file", "", "line 1: the file is cut off"},
 		{"another file", "hello\n", "line 1: this is not an export of Confab"},
 		{"other JSON", "{\"confab\":\"backup\",\"format\":1}\n", "line 1: this is not an export"},
-		{"a newer format", "{\"confab\":\"export\",\"format\":4,\"made\":1}\n", "line 1: the export was written by a newer version of Confab: its format is 4"},
+		{"a newer format", "{\"confab\":\"export\",\"format\":5,\"made\":1}\n", "line 1: the export was written by a newer version of Confab: its format is 5"},
 		{"no format", "{\"confab\":\"export\"}\n", "line 1: there is no format 0"},
 		{"not UTF-8", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n\xff\n", "line 2: the line is not UTF-8 text"},
 		{"a kind that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"story\"}\n", `line 2: lines of kind "story" are not known`},

@@ -124,6 +124,7 @@ func load(r pebble.Reader, s *core.BatchState) error {
 	return errors.Join(
 		loadRows(s.Users, s.Reads.Users, func(id string) (core.User, bool, error) { return users.get(r, core.User{ID: id}) }),
 		loadRows(s.Messages, s.Reads.Messages, func(k core.MessageKey) (core.Message, bool, error) { return message(r, k.Thread, k.ID) }),
+		loadRows(s.Superseded, s.Reads.Superseded, func(k core.MessageKey) ([]core.Span, bool, error) { return spans(r, k.Thread, k.ID) }),
 		loadRows(s.Sent, s.Reads.Sent, func(k core.SendKey) (int64, bool, error) {
 			t, found, err := sent.get(r, core.SentToken{SendKey: k})
 			return t.MessageID, found, err
@@ -190,6 +191,14 @@ func (w *writer) change(o *core.Outcome, s *core.BatchState) {
 	}
 	for i := range c.Rewrites {
 		w.rewrite(c.Thread, &c.Rewrites[i])
+	}
+	for i := range c.Superseded {
+		w.keep(&core.ThreadSuperseded{Thread: c.Thread, Superseded: c.Superseded[i]})
+	}
+	for _, k := range c.DropSuperseded {
+		r := core.ThreadSuperseded{Thread: k.Thread, Superseded: core.Superseded{Message: core.Message{ID: k.ID, Sequence: k.Sequence}}}
+		superseded.remove(w, &r)
+		supersededAt.remove(w, &r)
 	}
 	if c.Receipt != nil {
 		receipts.put(w, &core.ThreadReceipt{Thread: c.Thread, Receipt: *c.Receipt})
@@ -260,10 +269,17 @@ func (w *writer) rewrite(thread string, r *core.Rewrite) {
 	w.message(thread, &r.Message)
 }
 
-// purge deletes a thread's messages, their ids, its idempotency tokens and its
-// receipts. The head, the members, the answer to the create and the events stay.
+// keep writes the row of a superseded message, and the index row that maps its sequence to
+// its id.
+func (w *writer) keep(r *core.ThreadSuperseded) {
+	superseded.put(w, r)
+	supersededAt.put(w, r)
+}
+
+// purge deletes a thread's messages, superseded ones too, their ids, its idempotency tokens
+// and its receipts. The head, the members, the answer to the create and the events stay.
 func (w *writer) purge(thread string) {
-	for _, kind := range []byte{kindMessage, kindID, kindSent, kindReceipt} {
+	for _, kind := range []byte{kindMessage, kindID, kindSuperseded, kindSupersededAt, kindSent, kindReceipt} {
 		lower := append([]byte{kind}, part(thread)...)
 		w.batch.DeleteRange(lower, prefixEnd(lower), nil)
 	}

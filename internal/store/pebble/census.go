@@ -89,6 +89,8 @@ func newTallies(floor uint64) *tallies {
 		tallyOf("members", members, nil),
 		tallyOf("messages", messages, nil),
 		tallyOf("message ids", ids, nil),
+		tallyOf("superseded messages", superseded, nil),
+		tallyOf("superseded sequences", supersededAt, nil),
 		tallyOf("answers", answers, nil),
 		tallyOf("tokens", sent, nil),
 		tallyOf("receipts", receipts, nil),

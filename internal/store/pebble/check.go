@@ -31,7 +31,7 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 func counts(c Census) core.Counts {
 	return core.Counts{
 		Users: c.Rows("users"), Threads: c.Rows("threads"), Members: c.Rows("members"), Messages: c.Rows("messages"),
-		Answers: c.Rows("answers"), Tokens: c.Rows("tokens"), Receipts: c.Rows("receipts"), Events: c.Rows("events"),
+		Superseded: c.Rows("superseded messages"), Answers: c.Rows("answers"), Tokens: c.Rows("tokens"), Receipts: c.Rows("receipts"), Events: c.Rows("events"),
 	}
 }
 
@@ -93,6 +93,7 @@ type seen struct {
 	messages, ids uint64
 	last          uint64 // sequence of the last message
 	pairs         uint64 // pairing of messages and ids
+	kept          uint64 // pairing of superseded messages and their index
 }
 
 var hashSeed = maphash.MakeSeed()
@@ -219,7 +220,8 @@ func (c *checker) take(k *cursor, h *core.Head) error {
 // threads verifies each head against its thread's rows.
 func (c *checker) threads() (err error) {
 	cursors := []*cursor{
-		reading(c, messages, c.message), reading(c, ids, c.id), reading(c, members, c.member),
+		reading(c, messages, c.message), reading(c, ids, c.id), reading(c, superseded, c.superseded), reading(c, supersededAt, c.supersededAt),
+		reading(c, members, c.member),
 		reading(c, answers, func(*core.Head, []byte, *core.ThreadAnswer) error { return nil }),
 		reading(c, sent, c.token), reading(c, receipts, c.receipt),
 	}
@@ -273,6 +275,26 @@ func (c *checker) id(_ *core.Head, _ []byte, m *core.ThreadMessage) error {
 	return nil
 }
 
+// superseded verifies a superseded message: the message is at a later sequence now.
+func (c *checker) superseded(h *core.Head, key []byte, r *core.ThreadSuperseded) error {
+	c.seen.kept += hash("", "", uint64(r.ID), r.Sequence) + r.Until
+	at, found, err := ids.get(c.r, core.ThreadMessage{Thread: r.Thread, Message: core.Message{ID: r.ID}})
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return c.fault(key, "message %d does not exist", r.ID)
+	case r.Sequence >= r.Until || r.Until > at.Sequence || at.Sequence > h.LastSequence || r.Version > h.LastID:
+		return c.fault(key, "message %d was replaced at sequence %d, and is at %d of %d", r.ID, r.Until, at.Sequence, h.LastSequence)
+	}
+	return nil
+}
+
+func (c *checker) supersededAt(_ *core.Head, _ []byte, r *core.ThreadSuperseded) error {
+	c.seen.kept -= hash("", "", uint64(r.ID), r.Sequence) + r.Until
+	return nil
+}
+
 func (c *checker) member(h *core.Head, key []byte, m *core.ThreadMember) error {
 	c.listed += hash(m.User, m.Thread, uint64(listMinute(h, &m.Member)), 0)
 	for i, in := range m.Intervals {
@@ -317,6 +339,8 @@ func (c *checker) thread(h *core.Head) error {
 	switch {
 	case t.ids != t.messages || t.pairs != 0:
 		return c.pairMessages(h)
+	case t.kept != 0:
+		return c.pairSuperseded(h)
 	// The last sequence always has a message, unless the messages were purged.
 	case h.DeletedOn == 0 && t.last != h.LastSequence:
 		return c.report(fmt.Sprintf("thread %s has no message with sequence %d: its last one has %d", h.ID, h.LastSequence, t.last))
@@ -341,6 +365,27 @@ func (c *checker) pairMessages(h *core.Head) error {
 		m, found, err := messages.get(c.r, at)
 		if err == nil && (!found || m.ID != at.ID) {
 			err = c.report(fmt.Sprintf("thread %s has no message %d with sequence %d, which the index of ids has", h.ID, at.ID, at.Sequence))
+		}
+		return err
+	})
+}
+
+// pairSuperseded reports the superseded messages of a thread that differ from their index.
+func (c *checker) pairSuperseded(h *core.Head) error {
+	err := superseded.each(c.r, part(h.ID), func(r core.ThreadSuperseded) error {
+		at, found, err := supersededAt.get(c.r, core.ThreadSuperseded{Thread: h.ID, Superseded: core.Superseded{Message: core.Message{Sequence: r.Sequence}}})
+		if err == nil && (!found || at.ID != r.ID || at.Until != r.Until) {
+			err = c.report(fmt.Sprintf("thread %s has superseded message %d with sequence %d, which the index of sequences does not have", h.ID, r.ID, r.Sequence))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return supersededAt.each(c.r, part(h.ID), func(at core.ThreadSuperseded) error {
+		r, found, err := superseded.get(c.r, at)
+		if err == nil && (!found || r.Until != at.Until) {
+			err = c.report(fmt.Sprintf("thread %s has no superseded message %d with sequence %d, which the index of sequences has", h.ID, at.ID, at.Sequence))
 		}
 		return err
 	})

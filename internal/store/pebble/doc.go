@@ -16,6 +16,8 @@
 //	p       thread 0 user                     a member: share and join time, event intervals, when and where it left
 //	m       thread 0 sequence(8)              a message with its content
 //	i       thread 0 message-id(8)            the message's sequence; an edit moves the row
+//	s       thread 0 message-id(8) sequence(8)  a superseded version of a message, and the sequence that replaced it
+//	v       thread 0 sequence(8)              the id of the superseded message, and the sequence that replaced it
 //	c       thread                            the answer to the create request, for its repeats
 //	t       thread 0 caller 0 token           the id of the message that was sent with an idempotency token
 //	r       thread 0 user                     a read receipt

@@ -135,6 +135,8 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(g.DeleteMessage(ctx, dave, plans, wrong))
 	g.add(ann, lunch, core.NewParticipant{User: id(bob), DisplayName: "Bob again", ShareHistory: goldenMidnight.UnixMilli()})
 	g.ok(g.SendReceipt(ctx, bob, lunch, g.text(ann, lunch, "you are back")))
+	bread := "<b>bread</b>"
+	g.ok(g.UpdateMessage(ctx, ann, lunch, page, core.UpdateMessage{Content: &bread})) // carol left with the soup
 	g.ok(g.RevokeTokens(ctx, ann))
 	g.ok(g.DeleteUser(ctx, dave))
 	g.now = g.now.Add(time.Minute)

@@ -12,41 +12,45 @@ import (
 
 // The first byte of each kind of key; see the package documentation.
 const (
-	kindMeta     = 'M'
-	kindKey      = 'k'
-	kindUser     = 'u'
-	kindHead     = 'h'
-	kindMember   = 'p'
-	kindMessage  = 'm'
-	kindID       = 'i'
-	kindAnswer   = 'c'
-	kindSent     = 't'
-	kindReceipt  = 'r'
-	kindList     = 'l'
-	kindDeleting = 'd'
-	kindExpiry   = 'x'
-	kindEvent    = 'e'
-	kindPosition = 'o'
-	kindEndpoint = 'n'
+	kindMeta         = 'M'
+	kindKey          = 'k'
+	kindUser         = 'u'
+	kindHead         = 'h'
+	kindMember       = 'p'
+	kindMessage      = 'm'
+	kindID           = 'i'
+	kindAnswer       = 'c'
+	kindSuperseded   = 's'
+	kindSupersededAt = 'v'
+	kindSent         = 't'
+	kindReceipt      = 'r'
+	kindList         = 'l'
+	kindDeleting     = 'd'
+	kindExpiry       = 'x'
+	kindEvent        = 'e'
+	kindPosition     = 'o'
+	kindEndpoint     = 'n'
 )
 
 // The kinds of rows whose keys have fields. The function value reads the other rows,
 // whose keys start with M and k.
 var (
-	users     = kind[core.User]{kindUser, row.User}
-	heads     = kind[core.Head]{kindHead, row.Head}
-	members   = kind[core.ThreadMember]{kindMember, row.ThreadMember}
-	messages  = kind[core.ThreadMessage]{kindMessage, row.ThreadMessage}
-	ids       = kind[core.ThreadMessage]{kindID, row.MessageID}
-	answers   = kind[core.ThreadAnswer]{kindAnswer, row.ThreadAnswer}
-	sent      = kind[core.SentToken]{kindSent, row.SentToken}
-	receipts  = kind[core.ThreadReceipt]{kindReceipt, row.ThreadReceipt}
-	lists     = kind[core.ListMove]{kindList, row.ListEntry}
-	deleting  = kind[core.User]{kindDeleting, row.Deleting}
-	expiries  = kind[core.Expiry]{kindExpiry, row.Expiry}
-	events    = kind[core.Event]{kindEvent, row.Event}
-	positions = kind[core.Event]{kindPosition, row.Position}
-	endpoints = kind[core.Endpoint]{kindEndpoint, row.Endpoint}
+	users        = kind[core.User]{kindUser, row.User}
+	heads        = kind[core.Head]{kindHead, row.Head}
+	members      = kind[core.ThreadMember]{kindMember, row.ThreadMember}
+	messages     = kind[core.ThreadMessage]{kindMessage, row.ThreadMessage}
+	ids          = kind[core.ThreadMessage]{kindID, row.MessageID}
+	answers      = kind[core.ThreadAnswer]{kindAnswer, row.ThreadAnswer}
+	superseded   = kind[core.ThreadSuperseded]{kindSuperseded, row.ThreadSuperseded}
+	supersededAt = kind[core.ThreadSuperseded]{kindSupersededAt, row.SupersededAt}
+	sent         = kind[core.SentToken]{kindSent, row.SentToken}
+	receipts     = kind[core.ThreadReceipt]{kindReceipt, row.ThreadReceipt}
+	lists        = kind[core.ListMove]{kindList, row.ListEntry}
+	deleting     = kind[core.User]{kindDeleting, row.Deleting}
+	expiries     = kind[core.Expiry]{kindExpiry, row.Expiry}
+	events       = kind[core.Event]{kindEvent, row.Event}
+	positions    = kind[core.Event]{kindPosition, row.Position}
+	endpoints    = kind[core.Endpoint]{kindEndpoint, row.Endpoint}
 )
 
 // kind reads and writes the rows of one kind. T has the fields of the key and of the

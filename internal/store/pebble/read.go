@@ -93,14 +93,17 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	if q.IDs != nil {
 		page.Messages, err = collect(q.IDs, func(id int64) (core.Message, bool, error) {
 			m, found, err := message(snap, q.Thread, id)
-			return m, found && (page.Member == nil || page.Member.Sees(&m)), err
+			if err != nil || !found || page.Member == nil || page.Member.Sees(&m) {
+				return m, found, err
+			}
+			return versionFor(snap, page.Member, q.Thread, id)
 		})
 		return page, stats, err
 	}
 	if m := page.Member; m != nil {
 		q.Since = max(q.Since, m.VisibleFrom())
-		if last := m.LastSequence(); last > 0 && (q.Before == 0 || q.Before > last) {
-			q.Before = last + 1
+		if m.Left != nil && (q.Before == 0 || q.Before > m.Left.Sequence) {
+			q.Before = m.Left.Sequence + 1
 		}
 	}
 	bounds := prefixRange(kindMessage, part(q.Thread))
@@ -111,31 +114,42 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	if err != nil {
 		return page, stats, err
 	}
+	defer func() { err = errors.Join(err, closed(it)) }()
+	old := versions{r: snap, member: page.Member, thread: q.Thread}
+	defer func() { err = errors.Join(err, old.close()) }()
+	if err := old.open(q.Before); err != nil {
+		return page, stats, err
+	}
 	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
-	for it.Last(); it.Valid(); it.Prev() {
-		if bytes += len(it.Value()); bytes > most && len(page.Messages) > 0 {
+	for ok := it.Last(); ok || old.at != 0; {
+		older := old.at != 0 && (!ok || old.at > number(it.Key()))
+		m, size, err := old.or(older, it)
+		if err != nil {
+			return page, stats, err
+		}
+		if bytes += size; bytes > most && len(page.Messages) > 0 {
 			page.Next = page.Messages[len(page.Messages)-1].Sequence
 			break
 		}
-		m, err := row.Message.Decode(it.Value(), core.Message{Sequence: number(it.Key())})
-		if err != nil {
-			return page, stats, errors.Join(err, closed(it))
-		}
-		// Messages come newest first, so versions fall from here on. No message is
-		// created after its version, so all that follow were created before q.Since.
+		// Messages come newest first, so versions fall from here on, except those of
+		// superseded messages that were deleted. No message is created after its version, so
+		// all that follow were created before q.Since.
 		if m.Version < q.Since {
 			break
 		}
-		if m.CreatedOn < q.Since {
-			continue
+		if m.CreatedOn >= q.Since {
+			if page.Messages = append(page.Messages, m); len(page.Messages) == q.Limit {
+				page.Next = m.Sequence
+				break
+			}
 		}
-		if page.Messages = append(page.Messages, m); len(page.Messages) == q.Limit {
-			page.Next = m.Sequence
-			break
+		if !older {
+			ok = it.Prev()
+		} else if err := old.next(); err != nil {
+			return page, stats, err
 		}
 	}
-	stats = it.Stats()
-	return page, stats, closed(it)
+	return page, it.Stats(), nil
 }
 
 // Receipts returns a thread's read receipts, sorted by the time of reading, and the

@@ -45,6 +45,8 @@ var (
 		ID: 1653551970948, Sequence: 1, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: goldenUser,
 		Participants: []core.MessageParticipant{{User: goldenUser, DisplayName: "Ann"}, {User: goldenOther, ShareHistory: 5}},
 	}
+	goldenKept     = core.ThreadSuperseded{Thread: goldenThread, Superseded: core.Superseded{Message: goldenMessage, Until: 9}}
+	goldenKeptAt   = core.ThreadSuperseded{Thread: goldenThread, Superseded: core.Superseded{Message: core.Message{ID: goldenMessage.ID, Sequence: goldenMessage.Sequence}, Until: 9}}
 	goldenEvent    = core.Event{Thread: goldenThread, Day: 19138, Number: 2, Position: 900, Kind: core.MessageReceived, MessageID: 1653551972669, Version: 1653551972669, Actor: goldenUser}
 	goldenAnswer   = &core.CreateAnswer{Topic: "lünch", CreatedBy: goldenUser, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60, Invalid: []core.InvalidParticipant{{User: goldenOther, Code: "404", Message: "Not found"}}}
 	goldenGone     = core.User{ID: goldenUser, State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}
@@ -74,6 +76,12 @@ var goldenRows = []struct {
 	{"message", messageKey(nil, goldenThread, 4), encodeMessage(nil, &goldenMessage), func(v []byte) (any, error) { return decodeMessage(4, v) }, goldenMessage},
 	{"message-system", messageKey(nil, goldenThread, 1), encodeMessage(nil, &goldenSystem), func(v []byte) (any, error) { return decodeMessage(1, v) }, goldenSystem},
 	{"message-id", idKey(nil, goldenThread, goldenMessage.ID), encodeNumber(nil, 4), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(4)},
+	{"superseded", superseded.key(nil, &goldenKept), superseded.schema.Encode(nil, &goldenKept), func(v []byte) (any, error) {
+		return superseded.schema.Decode(v, core.ThreadSuperseded{Thread: goldenThread, Superseded: core.Superseded{Message: core.Message{ID: goldenMessage.ID, Sequence: goldenMessage.Sequence}}})
+	}, goldenKept},
+	{"superseded-at", supersededAt.key(nil, &goldenKeptAt), supersededAt.schema.Encode(nil, &goldenKeptAt), func(v []byte) (any, error) {
+		return supersededAt.schema.Decode(v, core.ThreadSuperseded{Thread: goldenThread, Superseded: core.Superseded{Message: core.Message{Sequence: goldenMessage.Sequence}}})
+	}, goldenKeptAt},
 	{"answer", answerKey(nil, goldenThread), encodeAnswer(nil, goldenAnswer), func(v []byte) (any, error) { return decodeAnswer(v) }, goldenAnswer},
 	{"sent", sentKey(nil, core.SendKey{Thread: goldenThread, Caller: goldenUser, Token: "4147a30f"}), encodeNumber(nil, 1653551972669), func(v []byte) (any, error) { return decodeNumber(v) }, uint64(1653551972669)},
 	{"receipt", receiptKey(nil, goldenThread, goldenUser), encodeReceipt(nil, &goldenReceipt), func(v []byte) (any, error) { return decodeReceipt(goldenUser, v) }, goldenReceipt},

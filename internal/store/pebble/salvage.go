@@ -414,7 +414,7 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 	}
 	var err error
 	switch key[0] {
-	case kindID, kindList, kindDeleting, kindExpiry, kindPosition, kindEndpoint:
+	case kindID, kindSupersededAt, kindList, kindDeleting, kindExpiry, kindPosition, kindEndpoint:
 		return nil
 	case kindMeta:
 		if name := string(key[1:]); name == metaEpoch || name == metaFloor {
@@ -441,6 +441,8 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 		_, err = members.parse(key, value)
 	case kindMessage:
 		_, err = messages.parse(key, value)
+	case kindSuperseded:
+		_, err = superseded.parse(key, value)
 	case kindAnswer:
 		_, err = answers.parse(key, value)
 	case kindSent:

@@ -40,7 +40,7 @@ func (m *mender) headless(r pebble.Reader) (lost []string, err error) {
 			lost = append(lost, id)
 		}
 	}
-	for _, kind := range []byte{kindMember, kindMessage, kindAnswer, kindSent, kindReceipt} {
+	for _, kind := range []byte{kindMember, kindMessage, kindSuperseded, kindAnswer, kindSent, kindReceipt} {
 		it, err := r.NewIter(kindRange(kind))
 		if err != nil {
 			return nil, err
@@ -94,7 +94,7 @@ func (m *mender) mendThread(r pebble.Reader, id string) error {
 	if h.DeletedOn != 0 || !exists && log.deleted != 0 {
 		err = m.purgeThread(r, id)
 	} else {
-		err = m.mendMessages(r, id, &f)
+		err = cmp.Or(m.mendMessages(r, id, &f), m.mendSuperseded(r, id, &f))
 	}
 	if err != nil {
 		return err
@@ -186,6 +186,20 @@ func (m *mender) mendMessages(r pebble.Reader, thread string, f *found) error {
 	})
 }
 
+// mendSuperseded drops superseded messages that must not return, or whose messages are lost
+// or older than they are.
+func (m *mender) mendSuperseded(r pebble.Reader, thread string, f *found) error {
+	return superseded.each(r, part(thread), func(t core.ThreadSuperseded) error {
+		now, ok := f.ids[t.ID]
+		if ok && t.Until <= now.Sequence && t.Sequence < t.Until && !m.erased[t.Sender] && (now.DeletedOn == 0 || t.DeletedOn != 0) {
+			return m.next()
+		}
+		m.report.repaired("superseded versions of messages dropped", "message %d of thread %s", t.ID, thread)
+		superseded.remove(&m.writer, &t)
+		return m.next()
+	})
+}
+
 // forget removes the names of users who were erased from a message, and reports whether
 // there were any.
 func (m *mender) forget(msg *core.Message) (changed bool) {
@@ -202,7 +216,7 @@ func (m *mender) forget(msg *core.Message) (changed bool) {
 
 // add adds a message.
 func (f *found) add(m *core.Message) {
-	f.ids[m.ID] = core.Message{ID: m.ID, Version: m.Version, Sequence: m.Sequence}
+	f.ids[m.ID] = core.Message{ID: m.ID, Version: m.Version, Sequence: m.Sequence, DeletedOn: m.DeletedOn}
 	f.lastID = max(f.lastID, m.ID, m.Version)
 	f.lastOn = max(f.lastOn, m.CreatedOn)
 	if f.created == 0 || m.CreatedOn < f.created {
@@ -245,7 +259,7 @@ func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *fo
 
 // purgeThread drops the rows of a deleted thread that a deletion leaves nothing of.
 func (m *mender) purgeThread(r pebble.Reader, thread string) error {
-	for _, kind := range []byte{kindMessage, kindSent, kindReceipt} {
+	for _, kind := range []byte{kindMessage, kindSuperseded, kindSent, kindReceipt} {
 		prefix := append([]byte{kind}, part(thread)...)
 		it, err := r.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: prefixEnd(prefix)})
 		if err != nil {
@@ -265,7 +279,7 @@ func (m *mender) purgeThread(r pebble.Reader, thread string) error {
 // dropThread drops all rows of a thread.
 func (m *mender) dropThread(r pebble.Reader, thread string) error {
 	m.report.repaired("threads dropped of which neither properties nor messages can be read", "%s", thread)
-	for _, kind := range []byte{kindMember, kindAnswer, kindSent, kindReceipt, kindMessage} {
+	for _, kind := range []byte{kindMember, kindAnswer, kindSent, kindReceipt, kindMessage, kindSuperseded} {
 		prefix := append([]byte{kind}, part(thread)...)
 		if kind == kindAnswer { // its key has only the thread
 			answers.remove(&m.writer, &core.ThreadAnswer{Thread: thread})

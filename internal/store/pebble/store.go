@@ -21,8 +21,8 @@ import (
 )
 
 // layout is the version of the keys. Version 2 added the keys x, the index of threads
-// by expiry time.
-const layout = 2
+// by expiry time, and version 3 the keys s and v, superseded messages and their index.
+const layout = 3
 
 // schema is the version of keys and row formats that this binary writes. Open refuses
 // a store with a greater schema, which a newer Confab wrote, and upgrades a store with

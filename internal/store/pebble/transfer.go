@@ -94,7 +94,7 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 			h.LastPosition = max(h.LastPosition, first-1) - (first - 1)
 			return h, err
 		}},
-		recordsOf(members), recordsOf(messages), recordsOf(answers), recordsOf(sent), recordsOf(receipts),
+		recordsOf(members), recordsOf(messages), recordsOf(superseded), recordsOf(answers), recordsOf(sent), recordsOf(receipts),
 		{kindPosition, func(key, value []byte) (core.Record, error) {
 			if last++; number(key) != last {
 				return nil, fmt.Errorf("position %d is missing", last)
@@ -114,7 +114,7 @@ const importBatch = 4 << 20
 
 // contents are the kinds of rows that a new store does not have.
 var contents = []byte{
-	kindUser, kindHead, kindMember, kindMessage, kindID, kindAnswer, kindSent,
+	kindUser, kindHead, kindMember, kindMessage, kindID, kindSuperseded, kindSupersededAt, kindAnswer, kindSent,
 	kindReceipt, kindList, kindDeleting, kindExpiry, kindEvent, kindPosition, kindEndpoint,
 }
 
@@ -217,7 +217,7 @@ func (im *importer) undo() error {
 }
 
 // put adds the row of a record to the batch, and the rows that are derived from it:
-// message ids, expiry times, list entries and positions.
+// message ids, sequences of superseded messages, expiry times, list entries and positions.
 func (im *importer) put(record core.Record) error {
 	switch r := record.(type) {
 	case core.Resource:
@@ -231,6 +231,9 @@ func (im *importer) put(record core.Record) error {
 		return im.member(r)
 	case core.ThreadMessage:
 		im.message(r.Thread, &r.Message)
+		return im.requireHead(r.Thread)
+	case core.ThreadSuperseded:
+		im.keep(&r)
 		return im.requireHead(r.Thread)
 	case core.ThreadAnswer:
 		answers.put(&im.writer, &r)

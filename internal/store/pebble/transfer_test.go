@@ -197,6 +197,17 @@ func TestImportRefusesRowsWithoutThread(t *testing.T) {
 	}
 }
 
+// putSuperseded adds a superseded message, or the entry of its index, or both.
+func putSuperseded(b *pebble.Batch, thread string, id int64, sequence, until uint64, message, index bool) {
+	r := core.ThreadSuperseded{Thread: thread, Superseded: core.Superseded{Message: core.Message{ID: id, Sequence: sequence}, Until: until}}
+	if message {
+		b.Set(superseded.key(nil, &r), superseded.schema.Encode(nil, &r), nil)
+	}
+	if index {
+		b.Set(supersededAt.key(nil, &r), supersededAt.schema.Encode(nil, &r), nil)
+	}
+}
+
 // TestCheckFindsDamage deletes and adds rows. Check must report each damage.
 func TestCheckFindsDamage(t *testing.T) {
 	a, expires, ghost := threadID(1), threadID(2), threadID(99)
@@ -248,6 +259,14 @@ func TestCheckFindsDamage(t *testing.T) {
 		{"a message newer than its head", func(b *pebble.Batch) {
 			b.Set(messageKey(nil, a, 4), encodeMessage(nil, &core.Message{ID: 1}), nil)
 		}, "message 1 is newer than its thread's head"},
+		{"a superseded message without its index", func(b *pebble.Batch) { putSuperseded(b, a, 1_700_000_000_002, 1, 2, true, false) },
+			a + " has superseded message 1700000000002 with sequence 1, which the index of sequences does not have"},
+		{"an index of superseded messages without one", func(b *pebble.Batch) { putSuperseded(b, a, 1_700_000_000_002, 1, 2, false, true) },
+			a + " has no superseded message 1700000000002 with sequence 1, which the index of sequences has"},
+		{"a superseded message without its message", func(b *pebble.Batch) { putSuperseded(b, a, 5, 1, 2, true, true) }, "message 5 does not exist"},
+		{"a superseded message newer than its message", func(b *pebble.Batch) { putSuperseded(b, a, 1_700_000_000_002, 1, 3, true, true) },
+			"message 1700000000002 was replaced at sequence 3, and is at 2 of 3"},
+		{"a superseded message without a thread", func(b *pebble.Batch) { putSuperseded(b, ghost, 5, 1, 2, true, true) }, "its thread has no head"},
 		{"a member that joined with an event that is not there", func(b *pebble.Batch) {
 			b.Set(memberKey(nil, a, "8:x"), row.Member.Encode(nil, &core.Member{Intervals: []core.Interval{{From: 9}}}), nil)
 		}, "the member was in the thread from event 9 to 0, of 4"},

@@ -17,6 +17,7 @@ type rows struct {
 	users    []core.User
 	messages []core.ThreadMessage // added
 	rewrites map[core.MessageKey]core.ThreadMessage
+	kept     map[core.SupersededKey]core.ThreadSuperseded // Until 0: to be deleted
 	members  map[core.ReceiptKey]core.ThreadMember
 	receipts map[core.ReceiptKey]core.ThreadReceipt // message id 0: to be deleted
 	sent     map[core.SendKey]core.SentToken
@@ -30,7 +31,7 @@ type rows struct {
 // their ids, which is the order of locking.
 func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	r := &rows{
-		rewrites: map[core.MessageKey]core.ThreadMessage{}, members: map[core.ReceiptKey]core.ThreadMember{},
+		rewrites: map[core.MessageKey]core.ThreadMessage{}, kept: map[core.SupersededKey]core.ThreadSuperseded{}, members: map[core.ReceiptKey]core.ThreadMember{},
 		receipts: map[core.ReceiptKey]core.ThreadReceipt{}, sent: map[core.SendKey]core.SentToken{},
 		lists: map[core.ListMove]bool{}, purged: map[string]bool{},
 	}
@@ -79,6 +80,13 @@ func (r *rows) change(c *core.Change) {
 	for _, w := range c.Rewrites {
 		r.rewrites[core.MessageKey{Thread: c.Thread, ID: w.ID}] = core.ThreadMessage{Thread: c.Thread, Message: w.Message}
 	}
+	for _, v := range c.Superseded {
+		k := core.ThreadSuperseded{Thread: c.Thread, Superseded: v}
+		r.kept[k.Key()] = k
+	}
+	for _, k := range c.DropSuperseded {
+		r.kept[k] = core.ThreadSuperseded{Thread: k.Thread, Superseded: core.Superseded{Message: core.Message{ID: k.ID, Sequence: k.Sequence}}}
+	}
 	if c.Receipt != nil {
 		r.receipts[core.ReceiptKey{Thread: c.Thread, User: c.Receipt.User}] = core.ThreadReceipt{Thread: c.Thread, Receipt: *c.Receipt}
 	}
@@ -98,12 +106,13 @@ func (r *rows) change(c *core.Change) {
 	r.events = append(r.events, c.Events...)
 }
 
-// purge removes the messages, receipts and send tokens of a thread, and marks it so
+// purge removes the messages, superseded ones too, receipts and send tokens of a thread, and marks it so
 // that the stored ones are deleted.
 func (r *rows) purge(thread string) {
 	r.purged[thread] = true
 	r.messages = slices.DeleteFunc(r.messages, func(m core.ThreadMessage) bool { return m.Thread == thread })
 	maps.DeleteFunc(r.rewrites, func(k core.MessageKey, _ core.ThreadMessage) bool { return k.Thread == thread })
+	maps.DeleteFunc(r.kept, func(k core.SupersededKey, _ core.ThreadSuperseded) bool { return k.Thread == thread })
 	maps.DeleteFunc(r.receipts, func(k core.ReceiptKey, _ core.ThreadReceipt) bool { return k.Thread == thread })
 	maps.DeleteFunc(r.sent, func(k core.SendKey, _ core.SentToken) bool { return k.Thread == thread })
 }

@@ -10,6 +10,7 @@
 //	heads         thread                        properties, counters, day of the last event
 //	members       thread, user                  share and join time, event intervals, state when it left
 //	messages      thread, sequence; also by id  a message with its content; an edit moves the row
+//	superseded    thread, id, sequence          a version of a message that was replaced, which somebody who has left may still read
 //	answers       thread                        the first answer of a create, for replays
 //	sent          thread, caller, token         the message id of a send with a token
 //	receipts      thread, user                  how far the user has read

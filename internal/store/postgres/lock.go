@@ -68,6 +68,7 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 	messages.find(b, ms, func(m core.ThreadMessage) {
 		l.Messages[core.MessageKey{Thread: m.Thread, ID: m.ID}] = m.Message
 	}, "thread", "id")
+	queueSpans(b, l)
 	var rs []core.ThreadReceipt
 	for k := range l.Reads.Receipts {
 		rs = append(rs, core.ThreadReceipt{Thread: k.Thread, Receipt: core.Receipt{User: k.User}})
@@ -92,4 +93,23 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 		b.Queue(`SELECT `+members.list+` FROM members WHERE thread = ANY($1)`, rosters).
 			Query(members.each(func(m core.ThreadMember) { l.Members[m.Thread] = append(l.Members[m.Thread], m.Member) }))
 	}
+}
+
+// spansSQL selects the sequences of the superseded versions of messages.
+const spansSQL = `SELECT thread, id, sequence, until FROM superseded JOIN unnest($1::text[], $2::bigint[]) AS n (thread, id) USING (thread, id) ORDER BY sequence`
+
+// queueSpans queues the query for the superseded versions that a batch needs.
+func queueSpans(b *pgx.Batch, l *core.BatchState) {
+	if len(l.Reads.Superseded) == 0 {
+		return
+	}
+	var threads []string
+	var ids []int64
+	for k := range l.Reads.Superseded {
+		threads, ids = append(threads, k.Thread), append(ids, k.ID)
+	}
+	b.Queue(spansSQL, threads, ids).Query(kept.each(func(r core.ThreadSuperseded) {
+		k := core.MessageKey{Thread: r.Thread, ID: r.ID}
+		l.Superseded[k] = append(l.Superseded[k], core.Span{Sequence: r.Sequence, Until: r.Until})
+	}))
 }

@@ -21,7 +21,7 @@ import (
 const purgePage = 2000
 
 // purgedTables names the tables whose rows are deleted with their thread.
-var purgedTables = []string{"messages", "sent", "receipts"}
+var purgedTables = []string{"messages", "superseded", "sent", "receipts"}
 
 // pageOf returns a statement that deletes at most $1 rows of a table with the threads
 // that the subquery selects.
@@ -55,8 +55,8 @@ func eachPurged(do func(table string) string) (all []string) {
 	return all
 }
 
-// queuePurges queues the deletion of the messages, send tokens and receipts of the purged
-// threads: a page of each table, which is all of most threads. FinishPurges deletes the
+// queuePurges queues the deletion of the messages, superseded ones too, send tokens and receipts
+// of the purged threads: a page of each table, which is all of most threads. FinishPurges deletes the
 // rest.
 func queuePurges(b *pgx.Batch, r *rows) {
 	if len(r.purged) == 0 {
@@ -193,6 +193,7 @@ func queuePurged(b *pgx.Batch, threads []string, do func(thread string)) {
 func hide(l *core.BatchState, thread string) {
 	maps.DeleteFunc(l.Messages, func(k core.MessageKey, _ core.Message) bool { return k.Thread == thread })
 	maps.DeleteFunc(l.Sent, func(k core.SendKey, _ int64) bool { return k.Thread == thread })
+	maps.DeleteFunc(l.Superseded, func(k core.MessageKey, _ []core.Span) bool { return k.Thread == thread })
 	maps.DeleteFunc(l.Receipts, func(k core.ReceiptKey, _ core.Receipt) bool { return k.Thread == thread })
 }
 

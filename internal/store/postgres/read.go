@@ -97,12 +97,21 @@ func (s *Store) View(ctx context.Context, thread, member string) (v core.View, e
 
 // boundSQL defines bound, the sequence before which ($2) and the creation time since
 // which ($3) messages of thread $1 are selected, narrowed to those that the reader
-// $4 may see. A reader who was never in the thread does not narrow them.
+// $4 may see. A reader who was never in the thread does not narrow them. left_at is the last
+// sequence of a reader who has left, or NULL: superseded messages that were replaced after it
+// are for this reader.
 const boundSQL = `WITH bound AS (
 	SELECT least($2::bigint, min(CASE WHEN left_on IS NOT NULL THEN left_sequence + 1 END)) AS before,
-		greatest($3::bigint, min(least(share_history, joined_on))) AS since
+		greatest($3::bigint, min(least(share_history, joined_on))) AS since,
+		min(CASE WHEN left_on IS NOT NULL THEN left_sequence END) AS left_at
 	FROM members WHERE thread = $1 AND user_id = $4
 )`
+
+// keptSQL is the condition that the reader may see a row of superseded.
+const keptSQL = `thread = $1 AND sequence < (SELECT before FROM bound) AND until > (SELECT left_at FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged
+
+// bytesSQL is the column of the number of bytes of a message's texts.
+const bytesSQL = `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes`
 
 // pageSQL selects a page of at most $5 messages and $6 bytes of texts, but at least
 // one message. found is the number of rows before the limit of bytes.
@@ -110,21 +119,29 @@ const boundSQL = `WITH bound AS (
 // Versions increase with the sequence and are never less than the creation time. So
 // if a message was never edited and is too old, all messages before it are too old,
 // and the search ends there instead of at the beginning of the thread.
+//
+// A reader who has left also gets superseded messages, at their sequences.
 var pageSQL = boundSQL + `, page AS (
-	SELECT ` + threadMessages.list + `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes
+	SELECT ` + threadMessages.list + bytesSQL + `
 	FROM messages
 	WHERE thread = $1 AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged + `
 		AND sequence > coalesce((SELECT sequence FROM messages
 			WHERE thread = $1 AND id < (SELECT since FROM bound) AND version = id ORDER BY id DESC LIMIT 1), 0)
 	ORDER BY sequence DESC LIMIT $5
+), versions AS (
+	SELECT ` + threadMessages.list + bytesSQL + ` FROM superseded WHERE ` + keptSQL + ` ORDER BY sequence DESC LIMIT $5
+), merged AS (
+	SELECT * FROM (SELECT * FROM page UNION ALL SELECT * FROM versions) m ORDER BY sequence DESC LIMIT $5
 )
 SELECT ` + threadMessages.list + `, found FROM (
-	SELECT *, count(*) OVER () AS found, sum(bytes) OVER (ORDER BY sequence DESC) AS total FROM page
+	SELECT *, count(*) OVER () AS found, sum(bytes) OVER (ORDER BY sequence DESC) AS total FROM merged
 ) p WHERE total <= $6 OR total = bytes ORDER BY sequence DESC`
 
-// byIDSQL selects the messages with the ids $5 that the reader may see.
+// byIDSQL selects the messages with the ids $5 that the reader may see: of a message that was
+// replaced after the reader had left, its version of then.
 var byIDSQL = boundSQL + ` SELECT ` + threadMessages.list + `, 0 AS found FROM messages
-	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged
+	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged + `
+	UNION ALL SELECT ` + threadMessages.list + `, 0 AS found FROM superseded WHERE id = ANY($5) AND ` + keptSQL
 
 // Messages returns a page of messages, newest first, or the messages with q.IDs.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {

@@ -18,6 +18,7 @@ var (
 	heads    = newTable("heads", row.HeadWithDay)
 	members  = newTable("members", row.ThreadMember)
 	messages = newTable("messages", row.ThreadMessage)
+	kept     = newTable("superseded", row.ThreadSuperseded)
 	answers  = newTable("answers", row.ThreadAnswer)
 	sent     = newTable("sent", row.SentToken)
 	receipts = newTable("receipts", row.ThreadReceipt)

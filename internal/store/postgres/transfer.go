@@ -32,7 +32,7 @@ var exports = []records{
 	users,
 	queried{heads, fmt.Sprintf(`SELECT %s FROM heads LEFT JOIN (SELECT thread, max(place) AS place FROM %s e GROUP BY thread) last ON last.thread = id ORDER BY id`,
 		replaceColumn(heads.list, "last_position", "coalesce(place, 0)"), numbered)},
-	members, unpurged(messages), answers, unpurged(sent), unpurged(receipts),
+	members, unpurged(messages), unpurged(kept), answers, unpurged(sent), unpurged(receipts),
 	queried{events, fmt.Sprintf(`SELECT %s FROM %s e ORDER BY place`,
 		replaceColumn(replaceColumn(replaceColumn(events.list, "position", "place"), "number", "CASE thread WHEN '' THEN place ELSE number END"), "batch_check", "0"), numbered)},
 }
@@ -275,7 +275,7 @@ func (im *importer) derive(ctx context.Context) error {
 		return err
 	}
 	var orphan string
-	err := im.tx.QueryRow(ctx, `SELECT thread FROM (SELECT thread FROM members UNION SELECT thread FROM messages UNION SELECT thread FROM answers
+	err := im.tx.QueryRow(ctx, `SELECT thread FROM (SELECT thread FROM members UNION SELECT thread FROM messages UNION SELECT thread FROM superseded UNION SELECT thread FROM answers
 		UNION SELECT thread FROM sent UNION SELECT thread FROM receipts UNION SELECT thread FROM events WHERE thread <> '') rows
 		WHERE NOT EXISTS (SELECT FROM heads WHERE heads.id = thread) LIMIT 1`).Scan(&orphan)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -17,6 +17,7 @@ var (
 	updateMessages = messages.update("thread", "id")
 	upsertMembers  = members.upsert()
 	upsertReceipts = receipts.upsert()
+	upsertKept     = kept.upsert()
 	upsertAnswers  = answers.upsert()
 	insertLists    = lists.insert + ` ON CONFLICT DO NOTHING`
 )
@@ -37,6 +38,9 @@ func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	queuePurges(&b, r)
 	messages.queue(&b, messages.insert, r.messages)
 	messages.queue(&b, updateMessages, slices.Collect(maps.Values(r.rewrites)))
+	putKept, droppedKept := split(slices.Collect(maps.Values(r.kept)), func(r core.ThreadSuperseded) bool { return r.Until != 0 })
+	kept.queueRemoval(&b, droppedKept)
+	kept.queue(&b, upsertKept, putKept)
 	if len(r.events) > 0 {
 		events.queue(&b, events.insert, r.events)
 		b.Queue(insertBatch, int64(tx.number), len(r.events), int64(check), int64(tx.state.Day))

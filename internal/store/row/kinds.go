@@ -239,12 +239,20 @@ var AccessKey = newKind("access key", nil,
 	octets("secret", "bytea", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
 )
 
-// The kinds of rows of a thread, with the thread's id as the first field of the key.
+// The kinds of rows of a thread, with the thread's id as the first field of the key. The key
+// of a superseded message has the id of the message before the sequence.
 var (
 	ThreadMember = within(Member, func(r *core.ThreadMember) *core.Member { return &r.Member },
 		text("thread", func(r *core.ThreadMember) *string { return &r.Thread }))
 	ThreadMessage = within(Message, func(r *core.ThreadMessage) *core.Message { return &r.Message },
 		text("thread", func(r *core.ThreadMessage) *string { return &r.Thread }))
+	ThreadSuperseded = newKind("superseded message", keys(
+		text("thread", func(r *core.ThreadSuperseded) *string { return &r.Thread }),
+		signed("id", func(r *core.ThreadSuperseded) *int64 { return &r.ID }),
+		unsigned("sequence", func(r *core.ThreadSuperseded) *uint64 { return &r.Sequence })),
+		append([]Field[core.ThreadSuperseded]{
+			unsigned("until", func(r *core.ThreadSuperseded) *uint64 { return &r.Until }),
+		}, lift(Message.Fields[1:], func(r *core.ThreadSuperseded) *core.Message { return &r.Message })...)...) // without the id
 	ThreadAnswer = within(Answer, func(r *core.ThreadAnswer) *core.CreateAnswer { return &r.CreateAnswer },
 		text("thread", func(r *core.ThreadAnswer) *string { return &r.Thread }))
 	ThreadReceipt = within(Receipt, func(r *core.ThreadReceipt) *core.Receipt { return &r.Receipt },
@@ -266,6 +274,13 @@ var (
 			text("thread", func(m *core.ThreadMessage) *string { return &m.Thread }),
 			signed("id", func(m *core.ThreadMessage) *int64 { return &m.ID })),
 		unsigned("sequence", func(m *core.ThreadMessage) *uint64 { return &m.Sequence }))
+	// SupersededAt maps the sequence of a superseded message to its id.
+	SupersededAt = newKind("superseded sequence",
+		keys(
+			text("thread", func(r *core.ThreadSuperseded) *string { return &r.Thread }),
+			unsigned("sequence", func(r *core.ThreadSuperseded) *uint64 { return &r.Sequence })),
+		unsigned("until", func(r *core.ThreadSuperseded) *uint64 { return &r.Until }),
+		signed("id", func(r *core.ThreadSuperseded) *int64 { return &r.ID }))
 	// Deleting is an index of the users whose deletion has begun and not ended.
 	Deleting = newKind("user in deletion", User.Key)
 	// Expiry is an index of threads by the time at which their retention policies
@@ -291,6 +306,7 @@ func Formats() (n uint64) {
 	for _, newest := range []byte{
 		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format, Endpoint.format,
 		ListEntry.format, AccessKey.format, Position.format, MessageID.format, Deleting.format, Expiry.format, Number.format, Text.format,
+		ThreadSuperseded.format, SupersededAt.format,
 	} {
 		n += uint64(newest - 1)
 	}

@@ -80,6 +80,11 @@ var samples = []sample{
 		ID: 1653551970948, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: ann,
 		Participants: []core.MessageParticipant{{User: ann, DisplayName: "Ann"}, {User: bob, ShareHistory: -5}},
 	}),
+	of(ThreadSuperseded, "superseded", 1, core.ThreadSuperseded{Superseded: core.Superseded{Until: 9, Message: core.Message{
+		Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
+		Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},
+	}}}),
+	of(SupersededAt, "superseded-at", 1, core.ThreadSuperseded{Superseded: core.Superseded{Until: 9, Message: core.Message{ID: 1653551972669}}}),
 	of(Answer, "answer", 1, core.CreateAnswer{
 		Topic: "lünch", CreatedBy: ann, CreatedOn: 1653551970948, Metadata: map[string]string{"a": "1"}, RetentionDays: 60,
 		Invalid: []core.InvalidParticipant{{User: bob, Code: "404", Message: "Not found"}},

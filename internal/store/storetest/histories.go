@@ -25,10 +25,12 @@ type modelThread struct {
 	revision uint64
 	topic    string
 	created  int64
-	days     int32           // of the retention policy
-	messages []modelMessage  // in the order of sequences
-	last     uint64          // the greatest sequence
-	members  map[string]bool // present or not
+	days     int32             // of the retention policy
+	messages []modelMessage    // in the order of sequences
+	versions []modelVersion    // superseded messages
+	last     uint64            // the greatest sequence
+	left     map[string]uint64 // of those who have left: the greatest sequence then
+	members  map[string]bool   // present or not
 	receipts map[string]int64
 	deleted  int64 // time of deletion, or 0
 	events   int
@@ -42,6 +44,12 @@ type modelMessage struct {
 	sequence        uint64
 	content         string
 	deleted         bool
+}
+
+// modelVersion is a superseded version of a message.
+type modelVersion struct {
+	modelMessage
+	until uint64
 }
 
 // message returns a message of the model as the core.Message from which a change is
@@ -177,10 +185,17 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 		msg := rapid.SampledFrom(th.messages).Draw(rt, "message").message()
 		msg.Sender = who
 		msg.Version -= int64(rapid.SampledFrom([]int{0, 0, 0, 1}).Draw(rt, "stale message"))
+		c := edit(id, revision, msg, fmt.Sprint("edited ", rapid.Int().Draw(rt, "content")))
 		if kind == 12 {
-			return remove(id, revision, msg)
+			c = remove(id, revision, msg)
 		}
-		return edit(id, revision, msg, fmt.Sprint("edited ", rapid.Int().Draw(rt, "content")))
+		c.Rewrites[0].Keep = rapid.Bool().Draw(rt, "keep")
+		c.Rewrites[0].Former = rapid.Bool().Draw(rt, "former")
+		if len(th.versions) > 0 && rapid.IntRange(0, 9).Draw(rt, "drop") == 0 {
+			v := rapid.SampledFrom(th.versions).Draw(rt, "version")
+			return &core.Change{Key: id, Thread: id, Revision: revision, DropSuperseded: []core.SupersededKey{{Thread: id, ID: v.id, Sequence: v.sequence}}}
+		}
+		return c
 	case 13:
 		return receipt(id, revision, who, rapid.SampledFrom(th.messages).Draw(rt, "message").id)
 	case 14:
@@ -226,7 +241,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 		return core.Applied
 	}
 	if th == nil {
-		th = &modelThread{sent: map[string]bool{}, members: map[string]bool{}, receipts: map[string]int64{}}
+		th = &modelThread{left: map[string]uint64{}, sent: map[string]bool{}, members: map[string]bool{}, receipts: map[string]int64{}}
 		m.threads[c.Thread] = th
 	}
 	th.apply(at, c)
@@ -290,12 +305,29 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 		i := th.find(r.ID)
 		msg := th.messages[i]
 		th.messages = append(th.messages[:i:i], th.messages[i+1:]...)
+		old := msg
 		msg.version = next()
 		msg.sequence, msg.content, msg.deleted = th.last, r.Content, r.How == core.Delete
 		th.messages = append(th.messages, msg)
+		if r.Keep {
+			th.versions = append(th.versions, modelVersion{old, msg.sequence})
+		}
+		for i := range th.versions {
+			if v := &th.versions[i]; v.id == msg.id && msg.deleted && (r.Former || v.until == msg.sequence) {
+				v.content, v.deleted, v.version = "", true, msg.version
+			}
+		}
+	}
+	for _, k := range c.DropSuperseded {
+		th.versions = slices.DeleteFunc(th.versions, func(v modelVersion) bool { return v.id == k.ID && v.sequence == k.Sequence })
+	}
+	for _, p := range c.Members {
+		if delete(th.left, p.User); !th.members[p.User] {
+			th.left[p.User] = th.last
+		}
 	}
 	if c.Purge {
-		th.messages, th.sent, th.receipts, th.deleted = nil, map[string]bool{}, map[string]int64{}, at
+		th.messages, th.versions, th.sent, th.receipts, th.deleted = nil, nil, map[string]bool{}, map[string]int64{}, at
 	}
 	if c.Answer != nil {
 		th.answer = c.Answer.Topic
@@ -339,6 +371,9 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 				rt.Fatalf("message %d by id: %+v", w.id, byID)
 			}
 		}
+		for who := range want.left {
+			want.compareReader(rt, s, id, who)
+		}
 		for who, present := range want.members {
 			if m := got.Member(who); m == nil || m.Present() != present {
 				rt.Fatalf("member %s of %s is %+v, the model says present: %v", who, id, m, present)
@@ -375,6 +410,45 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 		if e.Thread != m.log[i] {
 			rt.Fatalf("event %d is of %s, want %s", i, e.Thread, m.log[i])
 		}
+	}
+}
+
+// compareReader lists the messages of a thread as one who has left it, and fails the test if
+// they differ from the model.
+func (th *modelThread) compareReader(rt *rapid.T, s core.Store, thread, who string) {
+	last := th.left[who]
+	var want []modelMessage
+	for _, m := range th.messages {
+		if m.sequence <= last {
+			want = append(want, m)
+		}
+	}
+	for _, v := range th.versions {
+		if v.sequence <= last && last < v.until {
+			want = append(want, v.modelMessage)
+		}
+	}
+	slices.SortFunc(want, func(a, b modelMessage) int { return cmp.Compare(b.sequence, a.sequence) })
+	for q := (core.MessagesQuery{Thread: thread, Reader: who, Limit: 3}); ; {
+		page := messages(rt, s, q)
+		for _, g := range page.Messages {
+			if len(want) == 0 {
+				rt.Fatalf("%s also reads %+v in %s", who, g, thread)
+			}
+			w := want[0]
+			want = want[1:]
+			if g.ID != w.id || g.Sequence != w.sequence || g.Content != w.content || g.Version != w.version || (g.DeletedOn != 0) != w.deleted {
+				rt.Fatalf("%s, who has left %s after %d, reads %+v, want %+v", who, thread, last, g, w)
+			}
+			byID := messages(rt, s, core.MessagesQuery{Thread: thread, Reader: who, IDs: []int64{g.ID}}).Messages
+			mustEqual(rt, "the message by its id", byID, []core.Message{g})
+		}
+		if q.Before = page.Next; q.Before == 0 {
+			break
+		}
+	}
+	if len(want) > 0 {
+		rt.Fatalf("%s, who has left %s after %d, does not read %+v", who, thread, last, want)
 	}
 }
 

@@ -205,6 +205,7 @@ func Answers(t rapid.TB, s core.Store, threads, users []string, out io.Writer) {
 	for _, id := range users {
 		a.user(id)
 	}
+	a.add("superseded messages", superseded(t, s, 97), nil)
 	deleting, err := s.Deleting(context.Background())
 	a.add("users in deletion", deleting, err)
 	expiring, err := s.Expiring(context.Background(), 1000)

@@ -1,0 +1,285 @@
+package core
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Superseded is a version of a message that an edit or a deletion has replaced. It is kept
+// while somebody who had left the thread before may still read it (docs/contract/chat.md
+// §7.3): such a member sees the messages as they were when it left. If the message was
+// deleted since, the row is a tombstone at the old sequence.
+type Superseded struct {
+	Message        // ID, CreatedOn, Sender and Kind are those of the message's present row
+	Until   uint64 // the sequence of the version that replaced it
+}
+
+// SupersededKey identifies a superseded version. The ids of a thread's messages come in
+// ascending order, and the versions of a message in the order of sequences.
+type SupersededKey struct {
+	Thread   string
+	ID       int64
+	Sequence uint64
+}
+
+// Key returns the key of the version.
+func (r *ThreadSuperseded) Key() SupersededKey {
+	return SupersededKey{Thread: r.Thread, ID: r.ID, Sequence: r.Sequence}
+}
+
+// Span is a range of sequences: that of a version, and that of the version that replaced it.
+type Span struct{ Sequence, Until uint64 }
+
+// SeesVersion reports whether the member may read a superseded version: the member has left,
+// and this was the version of the message then.
+func (m *Member) SeesVersion(v *Superseded) bool {
+	return m.Left != nil && v.Sequence <= m.Left.Sequence && m.Left.Sequence < v.Until && v.CreatedOn >= m.VisibleFrom()
+}
+
+// ReadsOlder reports whether a happening is about a message that was edited after the member
+// had left the thread, so that the member may only read a superseded version of it. Hears is
+// false then; whoever tells the member of the event reads that version from the store, with
+// MessagesQuery.Reader.
+func (m *Member) ReadsOlder(h *Happening) bool {
+	return (h.Kind == MessageReceived || h.Kind == MessageEdited) && h.Message != nil && h.Message.DeletedOn == 0 &&
+		m.Left != nil && m.InThreadAt(h.Number) && h.Message.Sequence > m.Left.Sequence && h.Message.CreatedOn >= m.VisibleFrom()
+}
+
+// keepFor notes in a rewrite what the members of t who have left may still read of the
+// message.
+func (r *Rewrite) keepFor(t *Thread) {
+	for i := range t.Members {
+		m := &t.Members[i]
+		// A message that was created after the last one before the member left is not for it.
+		if m.Left == nil || m.Left.Sequence == 0 || r.CreatedOn > m.Left.On || r.CreatedOn < m.VisibleFrom() {
+			continue
+		}
+		r.Former = true
+		r.Keep = r.Keep || r.OldSequence <= m.Left.Sequence
+	}
+}
+
+// maxVersions is the greatest number of superseded versions of a message. A change of the
+// message reads them all, so they must not grow with the number of times that somebody leaves
+// the thread and the message is edited. Whoever could read an older one only does not see the
+// message.
+const maxVersions = 256
+
+// supersede adds to a change the superseded versions that a rewrite makes. w has its new
+// sequence, and old is the row that it replaces. A deletion makes tombstones of all
+// superseded versions.
+func (a *assigner) supersede(c *Change, w *Rewrite, old *Message) {
+	key := MessageKey{c.Thread, w.ID}
+	if w.How == Delete && w.Former {
+		for _, v := range a.Superseded[key] {
+			c.Superseded = append(c.Superseded, w.tombstoneAt(v))
+		}
+	}
+	if !w.Keep {
+		return
+	}
+	at := Span{old.Sequence, w.Sequence}
+	if w.How == Delete {
+		c.Superseded = append(c.Superseded, w.tombstoneAt(at))
+	} else {
+		c.Superseded = append(c.Superseded, Superseded{*old, at.Until})
+	}
+	all := append(slices.Clip(a.Superseded[key]), at)
+	if len(all) > maxVersions {
+		c.DropSuperseded = append(slices.Clip(c.DropSuperseded), SupersededKey{c.Thread, w.ID, all[0].Sequence})
+		all = all[1:]
+	}
+	a.Superseded[key] = all
+}
+
+// tombstoneAt returns the superseded version at a span of a message that w deletes. It has
+// the version of the deletion, so that a client that has the message notices the change.
+func (r *Rewrite) tombstoneAt(at Span) Superseded {
+	v := Superseded{r.Message, at.Until}
+	v.Sequence = at.Sequence
+	return v
+}
+
+// dropSuperseded removes versions that a change deletes from the state.
+func (s *BatchState) dropSuperseded(keys []SupersededKey) {
+	for _, k := range keys {
+		key := MessageKey{k.Thread, k.ID}
+		if all := s.Superseded[key]; len(all) > 0 {
+			s.Superseded[key] = slices.DeleteFunc(slices.Clone(all), func(v Span) bool { return v.Sequence == k.Sequence })
+		}
+	}
+}
+
+// drop commits the deletion of those superseded versions of a thread for which unwanted
+// returns true.
+func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSuperseded, unwanted func(*Thread, *Superseded) bool) error {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
+		t, err := rows.Thread(thread)
+		if err != nil || t == nil || t.DeletedOn != 0 {
+			return &Change{}, err
+		}
+		c := changeOf(t)
+		for i := range versions {
+			if unwanted(t, &versions[i].Superseded) {
+				c.DropSuperseded = append(c.DropSuperseded, versions[i].Key())
+			}
+		}
+		return c, nil
+	})
+	return err
+}
+
+// superseded returns up to sweepPage superseded versions after a key. The key of a thread
+// without an id comes before all versions of the thread. It fails if the store takes longer
+// than an item of a turn may.
+func (s *Service) superseded(ctx context.Context, after SupersededKey) ([]ThreadSuperseded, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.store.Superseded(ctx, after, sweepPage)
+}
+
+// readerless reports whether no member who has left may read a superseded version.
+func readerless(t *Thread, v *Superseded) bool {
+	for i := range t.Members {
+		if t.Members[i].SeesVersion(v) {
+			return false
+		}
+	}
+	return true
+}
+
+// Times between two walks over all superseded versions: after one that went well, and after
+// one that did not. A walk finds what a process that was killed has not deleted.
+const (
+	walkEvery = 24 * time.Hour
+	walkAgain = 10 * time.Minute
+)
+
+// maxReleased is the number of threads that a Service remembers in released. If there are
+// more, it looks at all.
+const maxReleased = 10_000
+
+// release notes a thread in which somebody may read no superseded versions any more.
+func (s *Service) release(thread string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.released) < maxReleased {
+		s.released[thread] = struct{}{}
+	} else {
+		s.walkNow = true
+	}
+}
+
+// nextReleased returns a noted thread and forgets it. walk reports whether too many were
+// noted.
+func (s *Service) nextReleased() (thread string, found, walk bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	walk, s.walkNow = s.walkNow, false
+	for thread = range s.released {
+		delete(s.released, thread)
+		return thread, true, walk
+	}
+	return "", false, walk
+}
+
+// supersededWalk is the place of a Service's walk over all superseded versions.
+type supersededWalk struct {
+	after SupersededKey
+	due   time.Time // when a walk begins; zero: now
+	bad   bool      // a version could not be deleted in this walk
+}
+
+// sweepSuperseded deletes superseded versions that nobody may read any more: those of the
+// threads that release has noted, and from time to time all. It returns the present time if
+// something is left to do, or the zero time.
+func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err error) {
+	ends := s.now().Add(turnTime)
+	w := &s.walk
+	var errs []error
+	for {
+		thread, found, walk := s.nextReleased()
+		if walk {
+			w.due = time.Time{}
+		}
+		if !found {
+			break
+		}
+		if err := s.releaseVersions(ctx, thread); err != nil {
+			errs = append(errs, fmt.Errorf("superseded messages of thread %s: %w", thread, err))
+			if ctx.Err() != nil || storeWide(err) {
+				s.release(thread) // the next sweep finds out whether the store works again
+				return time.Time{}, few(errs)
+			}
+			w.due = earlier(w.due, s.now().Add(walkAgain)) // which finds what is left
+		}
+		if s.over(ends) {
+			return s.now(), few(errs)
+		}
+	}
+	for !s.now().Before(w.due) {
+		page, err := s.superseded(ctx, w.after)
+		if err != nil {
+			return time.Time{}, few(append(errs, fmt.Errorf("list superseded messages: %w", err)))
+		}
+		for _, versions := range byThread(page) {
+			if err := s.drop(ctx, versions[0].Thread, versions, readerless); err != nil {
+				errs = append(errs, fmt.Errorf("superseded messages of thread %s: %w", versions[0].Thread, err))
+				if ctx.Err() != nil || storeWide(err) {
+					return time.Time{}, few(errs) // the next sweep begins with this page again
+				}
+				w.bad = true
+			}
+		}
+		if len(page) == sweepPage {
+			w.after = page[len(page)-1].Key()
+		} else {
+			wait := walkEvery
+			if w.bad {
+				wait = walkAgain
+			}
+			*w = supersededWalk{due: s.now().Add(wait)}
+		}
+		if s.over(ends) {
+			return s.now(), few(errs)
+		}
+	}
+	return time.Time{}, few(errs)
+}
+
+// releaseVersions deletes the superseded versions of a thread that nobody may read.
+func (s *Service) releaseVersions(ctx context.Context, thread string) error {
+	for after := (SupersededKey{Thread: thread}); ; {
+		page, err := s.superseded(ctx, after)
+		if err != nil {
+			return err
+		}
+		of := byThread(page)
+		if len(of) == 0 || of[0][0].Thread != thread {
+			return nil
+		}
+		if err := s.drop(ctx, thread, of[0], readerless); err != nil {
+			return err
+		}
+		if len(of) > 1 || len(page) < sweepPage {
+			return nil
+		}
+		after = page[len(page)-1].Key()
+	}
+}
+
+// byThread divides a page of superseded versions by their threads, in order.
+func byThread(page []ThreadSuperseded) (parts [][]ThreadSuperseded) {
+	for i := 0; i < len(page); {
+		n := i + 1
+		for n < len(page) && page[n].Thread == page[i].Thread {
+			n++
+		}
+		parts, i = append(parts, page[i:n]), n
+	}
+	return parts
+}

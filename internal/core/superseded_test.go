@@ -1,0 +1,500 @@
+package core_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/storetest"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// leave removes a user from a thread.
+func (h *house) leave(t testing.TB, by, thread, user string) {
+	t.Helper()
+	if err := h.RemoveParticipant(context.Background(), by, thread, communication.ParseRawID(user)); err != nil {
+		t.Fatalf("remove a participant: %v", err)
+	}
+}
+
+// join adds a user to a thread, with the whole history.
+func (h *house) join(t testing.TB, by, thread, user string) {
+	t.Helper()
+	invalid, err := h.AddParticipants(context.Background(), by, thread, []core.NewParticipant{{User: communication.ParseRawID(user)}})
+	if err != nil || len(invalid) > 0 {
+		t.Fatalf("add a participant: %v, %v", invalid, err)
+	}
+}
+
+// edit edits a message.
+func (h *house) edit(t testing.TB, by, thread string, id int64, content string) {
+	t.Helper()
+	if err := h.UpdateMessage(context.Background(), by, thread, id, core.UpdateMessage{Content: &content}); err != nil {
+		t.Fatalf("edit: %v", err)
+	}
+}
+
+// superseded returns the superseded versions that the store has.
+func (h *house) superseded(t testing.TB) []core.ThreadSuperseded {
+	t.Helper()
+	vs, err := h.store.Superseded(context.Background(), core.SupersededKey{}, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return vs
+}
+
+// sweep calls Sweep until it has nothing left to do now.
+func (h *house) sweep(t testing.TB) {
+	t.Helper()
+	for range 1000 {
+		next, err := h.Sweep(context.Background())
+		if err != nil {
+			t.Fatalf("sweep: %v", err)
+		}
+		if next.IsZero() || next.UnixMilli() > h.now.Load() {
+			return
+		}
+	}
+	t.Fatal("the sweep has no end")
+}
+
+// TestWhoLeftReadsOn is the case of the contract: Bob is removed, then Ann edits a message and
+// deletes another one (docs/contract/chat.md §7.3).
+func TestWhoLeftReadsOn(t *testing.T) {
+	onEngines(t, func(t *testing.T, houses []*house) {
+		h, other := houses[0], houses[len(houses)-1]
+		ann, bob, eve := h.user(t), h.user(t), h.user(t)
+		thread := h.thread(t, ann, bob, eve)
+		first, second, third := h.send(t, ann, thread, "one"), h.send(t, ann, thread, "two"), h.send(t, ann, thread, "three")
+		h.leave(t, ann, thread, bob)
+		was := h.allMessages(t, bob, thread)
+		other.edit(t, ann, thread, first, "one, edited")
+		if err := h.DeleteMessage(t.Context(), ann, thread, second); err != nil {
+			t.Fatal(err)
+		}
+		got := h.allMessages(t, bob, thread)
+		if len(got) != len(was) {
+			t.Fatalf("bob lists %d messages, and listed %d when he was removed", len(got), len(was))
+		}
+		for i, m := range was {
+			if m.ID == second {
+				m.Content, m.DeletedOn, m.Version = "", h.now.Load(), got[i].Version
+			}
+			if fmt.Sprintf("%+v", got[i]) != fmt.Sprintf("%+v", m) {
+				t.Errorf("message %d is %+v, want %+v", m.ID, got[i], m)
+			}
+			one, err := other.Message(t.Context(), bob, thread, m.ID)
+			if err != nil || fmt.Sprintf("%+v", one) != fmt.Sprintf("%+v", m) {
+				t.Errorf("message %d by its id is %+v, %v; want %+v", m.ID, one, err, m)
+			}
+		}
+		// The erasure of the sender takes all of its messages away.
+		if err := h.DeleteUser(t.Context(), ann); err != nil {
+			t.Fatal(err)
+		}
+		h.pass(core.DefaultGrace)
+		h.erase(t, ann)
+		for _, m := range h.allMessages(t, bob, thread) {
+			if m.Sender != "" {
+				t.Errorf("after the erasure of its sender bob reads %+v", m)
+			}
+		}
+		for _, id := range []int64{first, second, third} {
+			var refusal *core.Error
+			if m, err := h.Message(t.Context(), bob, thread, id); !errors.As(err, &refusal) || refusal.Code != core.NotFound {
+				t.Errorf("message %d after the erasure of its sender: %+v, %v", id, m, err)
+			}
+		}
+		if left := h.superseded(t); len(left) > 0 {
+			t.Errorf("superseded rows after the erasure of the sender: %+v", left)
+		}
+	})
+}
+
+// TestSupersededRowsGo has a superseded row in a thread, lets its last reader or the thread go,
+// and looks whether the row goes too.
+func TestSupersededRowsGo(t *testing.T) {
+	type people struct {
+		*house
+		ann, bob, eve, thread string
+		first                 int64
+	}
+	for _, tc := range []struct {
+		what string
+		do   func(*testing.T, *people)
+		want int // superseded rows that are left
+	}{
+		{"nothing", func(*testing.T, *people) {}, 2},
+		{"the newest reader comes back", func(t *testing.T, p *people) { p.join(t, p.ann, p.thread, p.eve) }, 1},
+		{"both come back", func(t *testing.T, p *people) { p.join(t, p.ann, p.thread, p.eve); p.join(t, p.ann, p.thread, p.bob) }, 0},
+		{"one comes back and leaves again", func(t *testing.T, p *people) { p.join(t, p.ann, p.thread, p.eve); p.leave(t, p.ann, p.thread, p.eve) }, 1},
+		{"the oldest reader is erased", func(t *testing.T, p *people) { p.gone(t, p.bob) }, 1},
+		{"both readers are erased", func(t *testing.T, p *people) { p.gone(t, p.bob); p.gone(t, p.eve) }, 0},
+		{"the sender is erased", func(t *testing.T, p *people) { p.gone(t, p.ann) }, 0},
+		{"the thread is deleted", func(t *testing.T, p *people) {
+			if err := p.DeleteThread(t.Context(), p.ann, p.thread); err != nil {
+				t.Fatal(err)
+			}
+		}, 0},
+		{"the thread expires", func(t *testing.T, p *people) {
+			days := int32(30)
+			if err := p.UpdateThread(t.Context(), p.ann, p.thread, core.UpdateThread{RetentionDays: &days}); err != nil {
+				t.Fatal(err)
+			}
+			p.pass(31 * 24 * time.Hour)
+		}, 0},
+		{"an edit that nobody sees", func(t *testing.T, p *people) { p.edit(t, p.ann, p.thread, p.first, "for ann") }, 2},
+	} {
+		t.Run(tc.what, func(t *testing.T) {
+			onEngines(t, func(t *testing.T, houses []*house) {
+				p := &people{house: houses[0]}
+				p.ann, p.bob, p.eve = p.user(t), p.user(t), p.user(t)
+				p.thread = p.house.thread(t, p.ann, p.bob, p.eve)
+				p.first = p.send(t, p.ann, p.thread, "one")
+				p.leave(t, p.ann, p.thread, p.bob)
+				p.edit(t, p.ann, p.thread, p.first, "for eve")
+				p.leave(t, p.ann, p.thread, p.eve)
+				p.edit(t, p.ann, p.thread, p.first, "for nobody")
+				if n := len(p.superseded(t)); n != 2 {
+					t.Fatalf("%d superseded rows, want 2", n)
+				}
+				tc.do(t, p)
+				p.sweep(t)
+				if left := p.superseded(t); len(left) != tc.want {
+					t.Errorf("%d superseded rows are left, want %d: %+v", len(left), tc.want, left)
+				}
+				if c, ok := p.store.(core.Checker); ok {
+					if _, err := c.Check(t.Context()); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// gone deletes a user and waits until its data is erased.
+func (h *house) gone(t *testing.T, user string) {
+	t.Helper()
+	if err := h.DeleteUser(t.Context(), user); err != nil {
+		t.Fatal(err)
+	}
+	h.pass(core.DefaultGrace)
+	h.erase(t, user)
+}
+
+// TestSupersededRowsGoAfterACrash lets a reader come back and ends the process before the
+// sweep: the next process finds the row.
+func TestSupersededRowsGoAfterACrash(t *testing.T) {
+	h := newHouse(t, nil, nil)
+	ann, bob := h.user(t), h.user(t)
+	thread := h.thread(t, ann, bob)
+	first := h.send(t, ann, thread, "one")
+	h.leave(t, ann, thread, bob)
+	h.edit(t, ann, thread, first, "one, edited")
+	h.join(t, ann, thread, bob)
+	if n := len(h.superseded(t)); n != 1 {
+		t.Fatalf("%d superseded rows before the sweep, want 1", n)
+	}
+	next := &house{store: h.store}
+	next.now.Store(h.now.Load())
+	var err error
+	if next.Service, err = core.New(t.Context(), h.store, nobody{}, core.Options{Now: func() time.Time { return time.UnixMilli(next.now.Load()) }}); err != nil {
+		t.Fatal(err)
+	}
+	defer next.Close()
+	next.sweep(t)
+	if left := next.superseded(t); len(left) != 0 {
+		t.Errorf("superseded rows that nobody may read: %+v", left)
+	}
+}
+
+// nobody is a bus without subscribers.
+type nobody struct{ core.Bus }
+
+func (nobody) Publish([]*core.Happening) {}
+func (nobody) Listening() bool           { return false }
+
+// TestManySupersededRowsGo has more superseded rows than a page, of one message and of many,
+// and lets their reader come back and their sender be erased.
+func TestManySupersededRowsGo(t *testing.T) {
+	for _, what := range []string{"the reader comes back", "the sender is erased"} {
+		t.Run(what, func(t *testing.T) {
+			h := newHouse(t, nil, nil)
+			ann, bob, eve := h.user(t), h.user(t), h.user(t)
+			thread := h.thread(t, ann, bob, eve)
+			for i := range 250 {
+				h.send(t, eve, thread, fmt.Sprint("message ", i))
+			}
+			h.leave(t, ann, thread, bob)
+			for _, m := range h.allMessages(t, eve, thread) {
+				if m.Sender == eve {
+					h.edit(t, eve, thread, m.ID, "edited")
+				}
+			}
+			if n := len(h.superseded(t)); n != 250 {
+				t.Fatalf("%d superseded rows, want 250", n)
+			}
+			if what == "the sender is erased" {
+				h.gone(t, eve)
+			} else {
+				h.join(t, ann, thread, bob)
+			}
+			h.sweep(t)
+			if left := len(h.superseded(t)); left != 0 {
+				t.Errorf("%d superseded rows are left", left)
+			}
+		})
+	}
+}
+
+// readable is a thread in a model of what its members read. It knows for each message all that
+// it ever was, and for each member when it left.
+type readable struct {
+	messages []*readableMessage
+	left     map[string]int  // by user: the number of changes when it left; 0: it is in the thread
+	erased   map[string]bool // users who were erased
+	step     int             // number of changes
+	places   int             // number of places in the list of messages that were given
+}
+
+type readableMessage struct {
+	id     int64
+	sender string
+	states []readableState
+}
+
+type readableState struct {
+	step    int
+	place   int // in the list of messages
+	content string
+	deleted bool
+}
+
+// become gives a message a new state, at the end of the list.
+func (r *readable) become(m *readableMessage, content string, deleted bool) {
+	r.places++
+	m.states = append(m.states, readableState{r.step, r.places, content, deleted})
+}
+
+func (m *readableMessage) at(step int) (s readableState, ok bool) {
+	for _, state := range m.states {
+		if state.step <= step {
+			s, ok = state, true
+		}
+	}
+	return s, ok
+}
+
+// read returns what a user reads, oldest place first.
+func (r *readable) read(user string) []string {
+	type place struct {
+		place int
+		text  string
+	}
+	var all []place
+	for _, m := range r.messages {
+		now, _ := m.at(r.step)
+		s := now
+		if left := r.left[user]; left != 0 {
+			var ok bool
+			if s, ok = m.at(left); !ok || now.step > left && r.erased[m.sender] {
+				continue
+			}
+			s.deleted = now.deleted
+		}
+		text := fmt.Sprint(m.id, " ", s.content)
+		if s.deleted {
+			text = fmt.Sprint(m.id, " (deleted)")
+		}
+		all = append(all, place{s.place, text})
+	}
+	slices.SortFunc(all, func(a, b place) int { return a.place - b.place })
+	var texts []string
+	for _, p := range all {
+		texts = append(texts, p.text)
+	}
+	return texts
+}
+
+// TestReadsOfMembersWhoLeft lets users write, edit, delete, leave, come back and be erased at
+// random, and compares what each reads with a model that knows nothing of superseded rows. In
+// the end it reads the same from a store that has imported the first one's rows.
+func TestReadsOfMembersWhoLeft(t *testing.T) {
+	onEngines(t, func(t *testing.T, houses []*house) {
+		rapid.Check(t, func(rt *rapid.T) {
+			h := houses[0]
+			pick := func() *house { return houses[rapid.IntRange(0, len(houses)-1).Draw(rt, "server")] }
+			users := []string{h.user(t), h.user(t), h.user(t), h.user(t)}
+			thread := h.thread(t, users[0], users[1:]...)
+			m := &readable{left: map[string]int{}, erased: map[string]bool{}}
+			for range rapid.IntRange(5, 40).Draw(rt, "changes") {
+				var now int64
+				for _, other := range houses {
+					now = max(now, other.now.Load())
+				}
+				now += int64(rapid.IntRange(0, 1500).Draw(rt, "ms"))
+				for _, other := range houses {
+					other.now.Store(now)
+				}
+				m.act(rt, t, pick(), thread, users)
+				if rapid.IntRange(0, 5).Draw(rt, "sweep") == 0 {
+					pick().sweep(t)
+				}
+				if rapid.IntRange(0, 3).Draw(rt, "compare") == 0 {
+					m.compare(rt, pick(), thread, users)
+				}
+			}
+			m.compare(rt, pick(), thread, users)
+			for _, other := range houses {
+				other.sweep(t)
+			}
+			for _, v := range h.superseded(t) {
+				if v.Thread == thread && !m.wanted(&v) {
+					rt.Fatalf("superseded row %+v has no reader", v)
+				}
+			}
+			m.compare(rt, pick(), thread, users)
+			if rapid.IntRange(0, 9).Draw(rt, "import") == 0 {
+				m.compare(rt, imported(t, h), thread, users)
+			}
+		})
+	})
+}
+
+// wanted reports whether a member who left and was not erased reads an older state of a
+// message.
+func (r *readable) wanted(v *core.ThreadSuperseded) bool {
+	i := slices.IndexFunc(r.messages, func(m *readableMessage) bool { return m.id == v.ID })
+	now, _ := r.messages[i].at(r.step)
+	for user, left := range r.left {
+		if then, ok := r.messages[i].at(left); ok && left != 0 && !r.erased[user] && then.step < now.step {
+			return true
+		}
+	}
+	return false
+}
+
+// imported returns a service on a store in memory with the rows of a house's store.
+func imported(t *testing.T, from *house) *house {
+	t.Helper()
+	h := newHouse(t, nil, nil)
+	if err := h.store.(core.Importer).Import(t.Context(), storetest.Reading(storetest.Records(t, from.store))); err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// act lets a random user do something, in the store and in the model.
+func (r *readable) act(rt *rapid.T, t *testing.T, h *house, thread string, users []string) {
+	ctx := context.Background()
+	var present, away []string
+	for _, u := range users {
+		switch {
+		case r.erased[u]:
+		case r.left[u] == 0:
+			present = append(present, u)
+		default:
+			away = append(away, u)
+		}
+	}
+	who := rapid.SampledFrom(present).Draw(rt, "who")
+	var own []*readableMessage
+	for _, m := range r.messages {
+		if now, _ := m.at(r.step); m.sender == who && !now.deleted {
+			own = append(own, m)
+		}
+	}
+	r.step++
+	n := rapid.IntRange(0, 19).Draw(rt, "what")
+	switch {
+	case n < 6 || n < 14 && len(own) == 0:
+		content := fmt.Sprint("text ", r.step)
+		m := &readableMessage{id: h.send(t, who, thread, content), sender: who}
+		r.become(m, content, false)
+		r.messages = append(r.messages, m)
+	case n < 11:
+		m, content := rapid.SampledFrom(own).Draw(rt, "message"), fmt.Sprint("text ", r.step)
+		h.edit(t, who, thread, m.id, content)
+		r.become(m, content, false)
+	case n < 14:
+		m := rapid.SampledFrom(own).Draw(rt, "message")
+		if err := h.DeleteMessage(ctx, who, thread, m.id); err != nil {
+			rt.Fatalf("delete: %v", err)
+		}
+		r.become(m, "", true)
+	case n < 17 && len(present) > 1:
+		other := rapid.SampledFrom(present).Draw(rt, "who leaves")
+		h.leave(t, who, thread, other)
+		r.left[other] = r.step
+	case n < 19 && len(away) > 0:
+		other := rapid.SampledFrom(away).Draw(rt, "who comes back")
+		h.join(t, who, thread, other)
+		r.left[other] = 0
+	case n == 19 && len(present)+len(away) > 2 && len(present) > 1:
+		other := rapid.SampledFrom(slices.Concat(present, away)).Draw(rt, "who is erased")
+		h.gone(t, other)
+		r.erased[other] = true
+		var live []*readableMessage
+		for _, m := range r.messages {
+			if now, _ := m.at(r.step); m.sender == other && !now.deleted {
+				live = append(live, m)
+			}
+		}
+		// An erasure walks from the end of the list to its beginning.
+		slices.SortFunc(live, func(a, b *readableMessage) int {
+			return b.states[len(b.states)-1].place - a.states[len(a.states)-1].place
+		})
+		for _, m := range live {
+			r.become(m, "", true)
+		}
+		if r.left[other] == 0 {
+			r.left[other] = r.step
+		}
+	}
+}
+
+// compare reads the thread as each user who was not erased.
+func (r *readable) compare(rt *rapid.T, h *house, thread string, users []string) {
+	limit := rapid.IntRange(1, 5).Draw(rt, "page")
+	for i, user := range users {
+		if r.erased[user] {
+			continue
+		}
+		var got []string
+		for list := (core.ListMessages{Limit: limit}); ; {
+			page, err := h.ListMessages(context.Background(), user, thread, list)
+			if err != nil {
+				rt.Fatalf("list as user %d: %v", i, err)
+			}
+			for _, m := range page.Messages {
+				if m.Sender == "" {
+					continue
+				}
+				one, err := h.Message(context.Background(), user, thread, m.ID)
+				if err != nil || one.Version != m.Version || one.Content != m.Content || one.Sequence != m.Sequence {
+					rt.Fatalf("user %d lists %+v, and gets %+v, %v", i, m, one, err)
+				}
+				text := fmt.Sprint(m.ID, " ", m.Content)
+				if m.DeletedOn != 0 {
+					text = fmt.Sprint(m.ID, " (deleted)")
+				}
+				got = append(got, text)
+			}
+			if list.Before = page.Next; list.Before == 0 {
+				break
+			}
+		}
+		slices.Reverse(got)
+		if want := r.read(user); !slices.Equal(got, want) {
+			rt.Fatalf("user %d, who left after change %d of %d, reads\n%q, want\n%q", i, r.left[user], r.step, got, want)
+		}
+	}
+}

@@ -1,0 +1,153 @@
+package pebble
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
+)
+
+// Superseded returns up to limit superseded messages after a key; see core.Store. A purge
+// deletes those of its thread at once, so no thread that was deleted has any.
+func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit int) (found []core.ThreadSuperseded, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	bounds := kindRange(kindSuperseded)
+	bounds.LowerBound = superseded.key(nil, &core.ThreadSuperseded{Thread: after.Thread, Superseded: core.Superseded{
+		Message: core.Message{ID: after.ID, Sequence: after.Sequence},
+	}})
+	if after.Sequence != 0 { // behind the version itself
+		bounds.LowerBound = append(bounds.LowerBound, 0)
+	}
+	it, err := snap.NewIter(bounds)
+	if err != nil {
+		return nil, err
+	}
+	for it.First(); it.Valid() && err == nil && len(found) < limit; it.Next() {
+		var r core.ThreadSuperseded
+		if r, err = superseded.decode(it.Key(), it.Value()); err == nil {
+			found = append(found, r)
+		}
+	}
+	return found, errors.Join(err, closed(it))
+}
+
+// versionsOf returns iterator options whose bounds enclose the superseded versions of a
+// message with sequences before the given one.
+func versionsOf(thread string, id int64, before uint64) *pebble.IterOptions {
+	at := func(sequence uint64) []byte {
+		return superseded.key(nil, &core.ThreadSuperseded{Thread: thread, Superseded: core.Superseded{Message: core.Message{ID: id, Sequence: sequence}}})
+	}
+	return &pebble.IterOptions{LowerBound: at(0), UpperBound: at(before)}
+}
+
+// spans returns the sequences of all superseded versions of a message. The bool is false if
+// there are none.
+func spans(r pebble.Reader, thread string, id int64) (all []core.Span, found bool, err error) {
+	it, err := r.NewIter(versionsOf(thread, id, math.MaxUint64))
+	if err != nil {
+		return nil, false, err
+	}
+	for ok := it.First(); ok && err == nil; ok = it.Next() {
+		var v core.ThreadSuperseded
+		if v, err = superseded.decode(it.Key(), it.Value()); err == nil {
+			all = append(all, core.Span{Sequence: v.Sequence, Until: v.Until})
+		}
+	}
+	return all, len(all) > 0, errors.Join(err, closed(it))
+}
+
+// versionFor returns the superseded version of a message that a member may read. The bool is
+// false if there is none.
+func versionFor(r pebble.Reader, m *core.Member, thread string, id int64) (version core.Message, found bool, err error) {
+	if m.Left == nil {
+		return version, false, nil
+	}
+	// The versions of a message follow one another: that of the moment when the member left
+	// is the last one that was there then.
+	it, err := r.NewIter(versionsOf(thread, id, m.Left.Sequence+1))
+	if err != nil {
+		return version, false, err
+	}
+	if it.Last() {
+		var v core.ThreadSuperseded
+		v, err = superseded.decode(it.Key(), it.Value())
+		version, found = v.Message, err == nil && m.SeesVersion(&v.Superseded)
+	}
+	return version, found, errors.Join(err, closed(it))
+}
+
+// versions reads the superseded messages of a thread that a member who has left may read,
+// the greatest sequence first. For other members there are none.
+type versions struct {
+	r      pebble.Reader
+	member *core.Member
+	thread string
+	it     *pebble.Iterator // over the index; nil if there is nothing to read
+	at     uint64           // sequence of the version that is next; 0: there is none
+	id     int64            // of its message
+}
+
+// open begins with the version before a sequence.
+func (v *versions) open(before uint64) (err error) {
+	if v.member == nil || v.member.Left == nil {
+		return nil
+	}
+	bounds := prefixRange(kindSupersededAt, part(v.thread))
+	bounds.UpperBound = supersededAt.key(nil, &core.ThreadSuperseded{Thread: v.thread, Superseded: core.Superseded{Message: core.Message{Sequence: before}}})
+	if v.it, err = v.r.NewIter(bounds); err != nil {
+		return err
+	}
+	return v.find(v.it.Last())
+}
+
+// next moves to the version that follows.
+func (v *versions) next() error { return v.find(v.it.Prev()) }
+
+// find moves to the first version that the member may read, from the iterator's place on. ok
+// is false if the iterator is behind the last one.
+func (v *versions) find(ok bool) error {
+	for ; ok; ok = v.it.Prev() {
+		r, err := supersededAt.decode(v.it.Key(), v.it.Value())
+		if err != nil {
+			return err
+		}
+		if r.Until > v.member.Left.Sequence {
+			v.at, v.id = r.Sequence, r.ID
+			return nil
+		}
+	}
+	v.at = 0
+	return nil
+}
+
+// or returns the superseded message at v.at if older is true, or else the message at the place of it, and the
+// size of its row in bytes.
+func (v *versions) or(older bool, it *pebble.Iterator) (m core.Message, size int, err error) {
+	if !older {
+		m, err = row.Message.Decode(it.Value(), core.Message{Sequence: number(it.Key())})
+		return m, len(it.Value()), err
+	}
+	r := core.ThreadSuperseded{Thread: v.thread, Superseded: core.Superseded{Message: core.Message{ID: v.id, Sequence: v.at}}}
+	value, closer, err := v.r.Get(superseded.key(nil, &r))
+	if errors.Is(err, pebble.ErrNotFound) {
+		return m, 0, row.ErrDamaged // the index has it
+	}
+	if err != nil {
+		return m, 0, legible(err)
+	}
+	size, err = len(value), superseded.schema.Fill(value, &r)
+	return r.Message, size, errors.Join(err, closer.Close())
+}
+
+// close releases the iterator.
+func (v *versions) close() error {
+	if v.it == nil {
+		return nil
+	}
+	return closed(v.it)
+}

@@ -1,0 +1,224 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/confab-chat/confab/internal/core"
+)
+
+// keeping marks the rewrites of a change: the rows that they replace are kept for those who
+// have left, and the messages may have superseded versions already.
+func keeping(c *core.Change) *core.Change {
+	for i := range c.Rewrites {
+		c.Rewrites[i].Keep, c.Rewrites[i].Former = true, true
+	}
+	return c
+}
+
+// afterwards marks the rewrites of a change of messages that may have superseded versions, but
+// whose present rows nobody who has left may read.
+func afterwards(c *core.Change) *core.Change {
+	for i := range c.Rewrites {
+		c.Rewrites[i].Former = true
+	}
+	return c
+}
+
+// superseded returns all superseded versions of a store, read in pages.
+func superseded(t rapid.TB, s core.Store, limit int) (all []core.ThreadSuperseded) {
+	t.Helper()
+	var after core.SupersededKey
+	for {
+		page, err := s.Superseded(context.Background(), after, limit)
+		if err != nil || len(page) > limit {
+			t.Fatalf("%d superseded messages after %+v, at most %d: %v", len(page), after, limit, err)
+		}
+		if len(page) == 0 {
+			return all
+		}
+		all = append(all, page...)
+		after = page[len(page)-1].Key()
+	}
+}
+
+// seen returns the messages that a member may read as text, newest first. It reads them in
+// pages of each size from 1 to most, and each by its id. All must agree.
+func seen(t rapid.TB, s core.Store, thread, reader string, most int) (list []string) {
+	t.Helper()
+	for limit := 1; limit <= most; limit++ {
+		var got []string
+		for q := (core.MessagesQuery{Thread: thread, Reader: reader, Limit: limit}); ; {
+			page := messages(t, s, q)
+			for _, m := range page.Messages {
+				got = append(got, fmt.Sprintf("%d %q", m.Sequence, m.Content))
+				byID := messages(t, s, core.MessagesQuery{Thread: thread, Reader: reader, IDs: []int64{m.ID}}).Messages
+				mustEqual(t, fmt.Sprint("message ", m.ID, " by its id, read by ", reader), byID, []core.Message{m})
+			}
+			if q.Before = page.Next; q.Before == 0 {
+				break
+			}
+		}
+		if list == nil {
+			list = got
+		}
+		mustEqual(t, fmt.Sprint("messages of ", reader, " in pages of ", limit), got, list)
+	}
+	return list
+}
+
+// testSuperseded edits and deletes messages after members have left. Each of these reads the
+// messages as they were when it left, at their places, and the deleted ones as tombstones.
+func testSuperseded(t *testing.T, e Engine) {
+	s := e.Open(t)
+	a, ann, bob, eve := thread(1), user(1), user(2), user(3)
+	one, two := send(a, 1, ann, "", "one"), send(a, 1, ann, "", "two")
+	apply(t, s, start, create(a, "", ann, bob, eve), one, two, send(a, 1, ann, "", "three")) // sequences 1 to 5
+	first, second := one.Messages[0], two.Messages[0]
+	apply(t, s, start+10, leaves(load(t, s, a), bob)) // 6
+
+	editFirst := keeping(edit(a, 2, first, "one, edited")) // 7
+	apply(t, s, start+20, editFirst)
+	apply(t, s, start+30, leaves(load(t, s, a), eve)) // 8
+	// Eve has left with the edited text. The last edit is for neither.
+	again := keeping(edit(a, 3, editFirst.Rewrites[0].Message, "one, edited again")) // 9
+	deleted := keeping(remove(a, 3, second))                                         // 10
+	apply(t, s, start+40, again, deleted)
+	unseen := afterwards(edit(a, 3, again.Rewrites[0].Message, "one, a third time")) // 11
+	apply(t, s, start+50, unseen)
+
+	check := func(when string) {
+		t.Helper()
+		mustEqual(t, "what bob sees "+when, seen(t, s, a, bob, 7), []string{`6 ""`, `5 "three"`, `4 ""`, `3 "one"`, `2 "topic of ` + a + `"`, `1 ""`})
+		mustEqual(t, "what eve sees "+when, seen(t, s, a, eve, 9), []string{`8 ""`, `7 "one, edited"`, `6 ""`, `5 "three"`, `4 ""`, `2 "topic of ` + a + `"`, `1 ""`})
+		mustEqual(t, "what ann sees "+when, seen(t, s, a, ann, 9), []string{`11 "one, a third time"`, `10 ""`, `8 ""`, `6 ""`, `5 "three"`, `2 "topic of ` + a + `"`, `1 ""`})
+	}
+	check("at first")
+	s = e.Reopen(t, s)
+	check("after a restart")
+	checkRows(t, s)
+
+	// The tombstone has the version of the deletion, at its old place.
+	gone := messages(t, s, core.MessagesQuery{Thread: a, Reader: bob, IDs: []int64{second.ID}}).Messages
+	want := second
+	want.Content, want.DeletedOn, want.Version = "", start+40, deleted.Rewrites[0].Version
+	mustEqual(t, "the tombstone", gone, []core.Message{want})
+	// A superseded row is as it was.
+	old := messages(t, s, core.MessagesQuery{Thread: a, Reader: bob, IDs: []int64{first.ID}}).Messages
+	mustEqual(t, "the message as it was", old, []core.Message{first})
+
+	// Pages of bytes count the superseded rows, and times are those of creation.
+	page := messages(t, s, core.MessagesQuery{Thread: a, Reader: bob, Before: 4, Limit: 10, Bytes: 1})
+	if len(page.Messages) != 1 || page.Next != 3 {
+		t.Errorf("a page of one byte has %d messages and goes on before %d; want 1 and 3", len(page.Messages), page.Next)
+	}
+	if late := messages(t, s, core.MessagesQuery{Thread: a, Reader: bob, Since: start + 1, Limit: 10}).Messages; len(late) != 1 || late[0].Sequence != 6 {
+		t.Errorf("since a time after all: %+v; want only bob's removal", late)
+	}
+
+	// All versions of a message become tombstones when it is deleted.
+	apply(t, s, start+60, afterwards(remove(a, 3, unseen.Rewrites[0].Message))) // 12
+	mustEqual(t, "what bob sees of two deleted messages", seen(t, s, a, bob, 2)[2:4], []string{`4 ""`, `3 ""`})
+	mustEqual(t, "what eve sees of them", seen(t, s, a, eve, 2)[1], `7 ""`)
+	var keys []core.SupersededKey
+	for _, limit := range []int{1, 2, 100} {
+		keys = nil
+		for _, v := range superseded(t, s, limit) {
+			keys = append(keys, v.Key())
+			if v.Content != "" || v.DeletedOn == 0 {
+				t.Errorf("superseded version %+v is no tombstone", v)
+			}
+		}
+		mustEqual(t, fmt.Sprint("superseded versions, by ", limit), keys, []core.SupersededKey{{Thread: a, ID: first.ID, Sequence: 3}, {Thread: a, ID: first.ID, Sequence: 7}, {Thread: a, ID: second.ID, Sequence: 4}})
+	}
+
+	// Dropped versions are gone, the others stay.
+	apply(t, s, start+70, &core.Change{Key: a, Thread: a, Revision: 3, DropSuperseded: []core.SupersededKey{keys[0]}})
+	mustEqual(t, "what bob sees when a version is dropped", seen(t, s, a, bob, 3), []string{`6 ""`, `5 "three"`, `4 ""`, `2 "topic of ` + a + `"`, `1 ""`})
+	mustEqual(t, "and eve", seen(t, s, a, eve, 3)[1], `7 ""`)
+	checkRows(t, s)
+
+	apply(t, s, start+80, &core.Change{Key: a, Thread: a, Revision: 3, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted, Actor: ann}}})
+	if left := superseded(t, s, 10); len(left) != 0 {
+		t.Errorf("superseded messages of a deleted thread: %+v", left)
+	}
+	if left := seen(t, s, a, bob, 1); len(left) != 0 {
+		t.Errorf("messages of a deleted thread: %v", left)
+	}
+	checkRows(t, s)
+	closeStore(t, s)
+}
+
+// testSupersededInBatch changes one message several times in a batch: the changes after the
+// first are decided on its rows.
+func testSupersededInBatch(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann, bob := thread(1), user(1), user(2)
+	one, two := send(a, 1, ann, "", "one"), send(a, 1, ann, "", "two")
+	apply(t, s, start, create(a, "", ann, bob), one, two)
+	apply(t, s, start+10, leaves(load(t, s, a), bob))
+	first, second := one.Messages[0].ID, two.Messages[0].ID
+
+	// decided returns a change that is decided on the locked row of a message.
+	decided := func(id int64, change func(core.Message) *core.Change) *core.Change {
+		return &core.Change{Key: a, Thread: a, Revision: 2, Rewrites: []core.Rewrite{{Message: core.Message{ID: id}}}, Decide: func(rows core.Rows) (*core.Change, error) {
+			ms, err := rows.Messages(a, id)
+			if err != nil {
+				return nil, err
+			}
+			return change(ms[id]), nil
+		}}
+	}
+	rs := apply(t, s, start+20,
+		decided(first, func(m core.Message) *core.Change { return keeping(edit(a, 2, m, "one, edited")) }),
+		decided(first, func(m core.Message) *core.Change { return afterwards(remove(a, 2, m)) }),
+		decided(second, func(m core.Message) *core.Change { return keeping(edit(a, 2, m, "two, edited")) }),
+	)
+	mustEqual(t, "an edit and a deletion of one message, and an edit of another", statuses(rs), []core.Status{core.Applied, core.Applied, core.Applied})
+	mustEqual(t, "what who left sees", seen(t, s, a, bob, 6), []string{`5 ""`, `4 "two"`, `3 ""`, `2 "topic of ` + a + `"`, `1 ""`})
+
+	// A version that is dropped does not return with a deletion in the same batch.
+	rs = apply(t, s, start+30,
+		decided(second, func(m core.Message) *core.Change {
+			return &core.Change{Key: a, Thread: a, Revision: 2, DropSuperseded: []core.SupersededKey{{Thread: a, ID: second, Sequence: 4}}}
+		}),
+		decided(second, func(m core.Message) *core.Change { return afterwards(remove(a, 2, m)) }),
+	)
+	mustEqual(t, "a dropped version and a deletion", statuses(rs), []core.Status{core.Applied, core.Applied})
+	mustEqual(t, "what who left sees then", seen(t, s, a, bob, 2), []string{`5 ""`, `3 ""`, `2 "topic of ` + a + `"`, `1 ""`})
+
+	// A purge takes what the batch has kept before.
+	rs = apply(t, s, start+40,
+		decided(first, func(core.Message) *core.Change {
+			return &core.Change{Key: a, Thread: a, Revision: 2, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted, Actor: ann}}}
+		}))
+	mustEqual(t, "a purge", statuses(rs), []core.Status{core.Applied})
+	if left := superseded(t, s, 10); len(left) != 0 {
+		t.Errorf("superseded messages of a deleted thread: %+v", left)
+	}
+	checkRows(t, s)
+}
+
+// testSupersededBound keeps more versions of a message than a message may have: the oldest goes.
+func testSupersededBound(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	a, ann := thread(1), user(1)
+	one := send(a, 1, ann, "", "one")
+	apply(t, s, start, create(a, "", ann), one)
+	m := one.Messages[0]
+	for i := range 300 {
+		c := keeping(edit(a, 1, m, fmt.Sprint("edit ", i)))
+		apply(t, s, start+int64(i), c)
+		m = c.Rewrites[0].Message
+	}
+	all := superseded(t, s, 1000)
+	if len(all) != 256 || all[0].Sequence != 3+300-256 || all[255].Until != m.Sequence {
+		t.Errorf("%d superseded versions from sequence %d on, want 256 from %d on", len(all), all[0].Sequence, 3+300-256)
+	}
+	checkRows(t, s)
+}
