@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/url"
 	"os"
@@ -45,6 +46,44 @@ type threadState struct {
 	topic   string
 	members string // sorted, with commas
 	history string // messages, newest first, a line each: label text
+	// views has for each user who has left what it reads, in the form of history: the
+	// messages as they were when it left, and without the texts that were deleted since.
+	// Each entry is a user, a zero byte, a history and another zero byte, in the order of users.
+	views string
+}
+
+// eachView calls f with each user who has left and what it reads, and returns the state with
+// what f returns. An empty history forgets the user.
+func (s threadState) eachView(f func(user, history string) string) threadState {
+	var b strings.Builder
+	for rest := s.views; rest != ""; {
+		var user, history string
+		user, rest, _ = strings.Cut(rest, "\x00")
+		history, rest, _ = strings.Cut(rest, "\x00")
+		if history = f(user, history); history != "" {
+			b.WriteString(user + "\x00" + history + "\x00")
+		}
+	}
+	s.views = b.String()
+	return s
+}
+
+// withView returns the state with another history that a user reads; empty: it has not left.
+func (s threadState) withView(user, history string) threadState {
+	views := map[string]string{user: history}
+	s.eachView(func(other, history string) string {
+		if other != user {
+			views[other] = history
+		}
+		return ""
+	})
+	s.views = ""
+	for _, user := range slices.Sorted(maps.Keys(views)) {
+		if views[user] != "" {
+			s.views += user + "\x00" + views[user] + "\x00"
+		}
+	}
+	return s
 }
 
 func (s threadState) has(user string) bool {
@@ -82,8 +121,10 @@ func (s threadState) drop(label string) threadState {
 	return s
 }
 
-func (s threadState) find(label string) (text string, ok bool) {
-	for line := range strings.Lines(s.history) {
+func (s threadState) find(label string) (text string, ok bool) { return findIn(s.history, label) }
+
+func findIn(history, label string) (text string, ok bool) {
+	for line := range strings.Lines(history) {
 		if text, ok = strings.CutPrefix(strings.TrimSuffix(line, "\n"), label+" "); ok {
 			return text, true
 		}
@@ -100,14 +141,17 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 	case s.deleted:
 		return refuse(core.NotFound)
 	case !s.has(op.who) && op.kind == "read":
-		// A removed participant may read the messages up to its removal, except those
-		// that were edited later and so moved to the top.
-		if i := strings.Index("\n"+s.history, "\n-"+op.who+"#"); i >= 0 {
-			s2 := s
-			s2.history = s.history[i:]
-			return threadOut{messages: s2.readable()}, s
+		view := ""
+		s.eachView(func(user, history string) string {
+			if user == op.who {
+				view = history
+			}
+			return history
+		})
+		if view == "" {
+			return refuse(core.Forbidden)
 		}
-		return refuse(core.Forbidden)
+		return threadOut{messages: readable(view)}, s
 	case !s.has(op.who):
 		return refuse(core.Forbidden)
 	}
@@ -124,17 +168,22 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 		case text == "":
 			return threadOut{}, s // deleted before
 		}
+		s = s.eachView(func(_, history string) string {
+			text, _ := findIn(history, op.label)
+			return strings.Replace("\n"+history, "\n"+op.label+" "+text+"\n", "\n"+op.label+" \n", 1)[1:]
+		})
 		return threadOut{}, s.put(op.label, "")
 	case "add":
 		if s.has(op.whom) {
 			return threadOut{}, s
 		}
-		return threadOut{}, s.with(op.whom).put("+"+op.whom+s.tick(), "")
+		return threadOut{}, s.withView(op.whom, "").with(op.whom).put("+"+op.whom+s.tick(), "")
 	case "remove":
 		if !s.has(op.whom) {
 			return threadOut{}, s
 		}
-		return threadOut{}, s.without(op.whom).put("-"+op.whom+s.tick(), "")
+		s = s.without(op.whom).put("-"+op.whom+s.tick(), "")
+		return threadOut{}, s.withView(op.whom, s.history)
 	case "topic":
 		s.topic = op.text
 		return threadOut{}, s.put("topic"+s.tick(), op.text)
@@ -142,16 +191,16 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 		s.deleted = true
 		return threadOut{}, s
 	}
-	return threadOut{messages: s.readable()}, s
+	return threadOut{messages: readable(s.history)}, s
 }
 
 // tick returns a suffix that makes the label of a system message unique.
 func (s threadState) tick() string { return fmt.Sprint("#", strings.Count(s.history, "\n")) }
 
-// readable returns the history as clients see it: without the suffixes that tick added.
-func (s threadState) readable() string {
+// readable returns a history as clients see it: without the suffixes that tick added.
+func readable(history string) string {
 	var b strings.Builder
-	for line := range strings.Lines(s.history) {
+	for line := range strings.Lines(history) {
 		label, text, _ := strings.Cut(line, " ")
 		label, _, _ = strings.Cut(label, "#")
 		b.WriteString(label + " " + text)

@@ -255,23 +255,23 @@ func TestManySupersededRowsGo(t *testing.T) {
 	}
 }
 
-// readable is a thread in a model of what its members read. It knows for each message all that
+// readers is a thread in a model of what its members read. It knows for each message all that
 // it ever was, and for each member when it left.
-type readable struct {
-	messages []*readableMessage
+type readers struct {
+	messages []*readersMessage
 	left     map[string]int  // by user: the number of changes when it left; 0: it is in the thread
 	erased   map[string]bool // users who were erased
 	step     int             // number of changes
 	places   int             // number of places in the list of messages that were given
 }
 
-type readableMessage struct {
+type readersMessage struct {
 	id     int64
 	sender string
-	states []readableState
+	states []readersState
 }
 
-type readableState struct {
+type readersState struct {
 	step    int
 	place   int // in the list of messages
 	content string
@@ -279,12 +279,12 @@ type readableState struct {
 }
 
 // become gives a message a new state, at the end of the list.
-func (r *readable) become(m *readableMessage, content string, deleted bool) {
+func (r *readers) become(m *readersMessage, content string, deleted bool) {
 	r.places++
-	m.states = append(m.states, readableState{r.step, r.places, content, deleted})
+	m.states = append(m.states, readersState{r.step, r.places, content, deleted})
 }
 
-func (m *readableMessage) at(step int) (s readableState, ok bool) {
+func (m *readersMessage) at(step int) (s readersState, ok bool) {
 	for _, state := range m.states {
 		if state.step <= step {
 			s, ok = state, true
@@ -294,7 +294,7 @@ func (m *readableMessage) at(step int) (s readableState, ok bool) {
 }
 
 // read returns what a user reads, oldest place first.
-func (r *readable) read(user string) []string {
+func (r *readers) read(user string) []string {
 	type place struct {
 		place int
 		text  string
@@ -334,7 +334,7 @@ func TestReadsOfMembersWhoLeft(t *testing.T) {
 			pick := func() *house { return houses[rapid.IntRange(0, len(houses)-1).Draw(rt, "server")] }
 			users := []string{h.user(t), h.user(t), h.user(t), h.user(t)}
 			thread := h.thread(t, users[0], users[1:]...)
-			m := &readable{left: map[string]int{}, erased: map[string]bool{}}
+			m := &readers{left: map[string]int{}, erased: map[string]bool{}}
 			for range rapid.IntRange(5, 40).Draw(rt, "changes") {
 				var now int64
 				for _, other := range houses {
@@ -371,8 +371,8 @@ func TestReadsOfMembersWhoLeft(t *testing.T) {
 
 // wanted reports whether a member who left and was not erased reads an older state of a
 // message.
-func (r *readable) wanted(v *core.ThreadSuperseded) bool {
-	i := slices.IndexFunc(r.messages, func(m *readableMessage) bool { return m.id == v.ID })
+func (r *readers) wanted(v *core.ThreadSuperseded) bool {
+	i := slices.IndexFunc(r.messages, func(m *readersMessage) bool { return m.id == v.ID })
 	now, _ := r.messages[i].at(r.step)
 	for user, left := range r.left {
 		if then, ok := r.messages[i].at(left); ok && left != 0 && !r.erased[user] && then.step < now.step {
@@ -393,7 +393,7 @@ func imported(t *testing.T, from *house) *house {
 }
 
 // act lets a random user do something, in the store and in the model.
-func (r *readable) act(rt *rapid.T, t *testing.T, h *house, thread string, users []string) {
+func (r *readers) act(rt *rapid.T, t *testing.T, h *house, thread string, users []string) {
 	ctx := context.Background()
 	var present, away []string
 	for _, u := range users {
@@ -406,7 +406,7 @@ func (r *readable) act(rt *rapid.T, t *testing.T, h *house, thread string, users
 		}
 	}
 	who := rapid.SampledFrom(present).Draw(rt, "who")
-	var own []*readableMessage
+	var own []*readersMessage
 	for _, m := range r.messages {
 		if now, _ := m.at(r.step); m.sender == who && !now.deleted {
 			own = append(own, m)
@@ -417,7 +417,7 @@ func (r *readable) act(rt *rapid.T, t *testing.T, h *house, thread string, users
 	switch {
 	case n < 6 || n < 14 && len(own) == 0:
 		content := fmt.Sprint("text ", r.step)
-		m := &readableMessage{id: h.send(t, who, thread, content), sender: who}
+		m := &readersMessage{id: h.send(t, who, thread, content), sender: who}
 		r.become(m, content, false)
 		r.messages = append(r.messages, m)
 	case n < 11:
@@ -442,14 +442,14 @@ func (r *readable) act(rt *rapid.T, t *testing.T, h *house, thread string, users
 		other := rapid.SampledFrom(slices.Concat(present, away)).Draw(rt, "who is erased")
 		h.gone(t, other)
 		r.erased[other] = true
-		var live []*readableMessage
+		var live []*readersMessage
 		for _, m := range r.messages {
 			if now, _ := m.at(r.step); m.sender == other && !now.deleted {
 				live = append(live, m)
 			}
 		}
 		// An erasure walks from the end of the list to its beginning.
-		slices.SortFunc(live, func(a, b *readableMessage) int {
+		slices.SortFunc(live, func(a, b *readersMessage) int {
 			return b.states[len(b.states)-1].place - a.states[len(a.states)-1].place
 		})
 		for _, m := range live {
@@ -462,7 +462,7 @@ func (r *readable) act(rt *rapid.T, t *testing.T, h *house, thread string, users
 }
 
 // compare reads the thread as each user who was not erased.
-func (r *readable) compare(rt *rapid.T, h *house, thread string, users []string) {
+func (r *readers) compare(rt *rapid.T, h *house, thread string, users []string) {
 	limit := rapid.IntRange(1, 5).Draw(rt, "page")
 	for i, user := range users {
 		if r.erased[user] {
