@@ -180,6 +180,50 @@ func TestSupersededRowsGo(t *testing.T) {
 	}
 }
 
+// TestNobodyWhoLeftCostsNothing commits sends, edits and deletions in a thread that nobody has
+// left, and in one whose former member came before the messages. The batches must name no
+// superseded rows to be read, and write none.
+func TestNobodyWhoLeftCostsNothing(t *testing.T) {
+	var batches []core.Batch
+	h := newHouse(t, nil, func(s core.Store) core.Store { return &watched{s, func(b core.Batch) { batches = append(batches, b) }} })
+	ann, bob := h.user(t), h.user(t)
+	for _, leaves := range []bool{false, true} {
+		thread := h.thread(t, ann, bob)
+		if leaves {
+			h.leave(t, ann, thread, bob)
+			h.pass(time.Millisecond)
+		}
+		batches = nil
+		id := h.send(t, ann, thread, "one")
+		h.edit(t, ann, thread, id, "one, edited")
+		if err := h.DeleteMessage(t.Context(), ann, thread, id); err != nil {
+			t.Fatal(err)
+		}
+		if len(batches) != 3 {
+			t.Fatalf("%d batches, want 3", len(batches))
+		}
+		for i, b := range batches {
+			if reads := core.NewBatchState(b).Reads.Superseded; len(reads) != 0 {
+				t.Errorf("somebody has left: %t; change %d reads superseded rows: %v", leaves, i+1, reads)
+			}
+		}
+	}
+	if left := h.superseded(t); len(left) != 0 {
+		t.Errorf("superseded rows without a reader: %+v", left)
+	}
+}
+
+// watched is a store that tells each batch before it is applied.
+type watched struct {
+	core.Store
+	see func(core.Batch)
+}
+
+func (w *watched) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
+	w.see(b)
+	return w.Store.Apply(ctx, b)
+}
+
 // gone deletes a user and waits until its data is erased.
 func (h *house) gone(t *testing.T, user string) {
 	t.Helper()

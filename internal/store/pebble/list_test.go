@@ -203,3 +203,38 @@ func TestNewsReadsFewKeys(t *testing.T) {
 		t.Errorf("%d keys were read, want at most %d", keys, most)
 	}
 }
+
+// TestSupersededMessagesCostOthersNothing lists the messages of two threads that differ in a
+// thousand superseded messages alone. For the operator and for a member who is in the thread the
+// two pages must read the same number of keys.
+func TestSupersededMessagesCostOthersNothing(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	fillThreads(t, s, 2, 100)
+	const here = "8:here"
+	b := s.db.NewBatch()
+	for i := range uint64(1000) {
+		putSuperseded(b, threadID(0), 1_700_000_000_000+int64(i%50), 1+i%99, 2+i%99, true, true)
+	}
+	for n := range 2 {
+		members.put(&writer{batch: b}, &core.ThreadMember{Thread: threadID(n), Member: core.Member{User: here, Intervals: []core.Interval{{From: 1}}}})
+	}
+	if err := s.commit(b); err != nil {
+		t.Fatal(err)
+	}
+	for _, reader := range []string{"", here} {
+		var read [2]int
+		for n := range 2 {
+			page, stats, err := s.messages(core.MessagesQuery{Thread: threadID(n), Reader: reader, Limit: 50})
+			if err != nil || len(page.Messages) != 50 {
+				t.Fatalf("%d messages for %q, %v", len(page.Messages), reader, err)
+			}
+			for _, counts := range [][pebble.NumStatsKind]int{stats.ForwardSeekCount, stats.ReverseSeekCount, stats.ForwardStepCount, stats.ReverseStepCount} {
+				read[n] += counts[pebble.InterfaceCall] + counts[pebble.InternalIterCall]
+			}
+		}
+		if read[0] != read[1] {
+			t.Errorf("a page for %q reads %d keys with superseded messages in the thread, and %d without", reader, read[0], read[1])
+		}
+	}
+}
