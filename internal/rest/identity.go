@@ -91,15 +91,22 @@ func (h *Handler) deleteUser(req *request) (any, error) {
 
 var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
+// jwt matches a token in the form of those that Microsoft Entra ID issues.
+var jwt = regexp.MustCompile(`^[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+$`)
+
 // exchangeToken handles the request to exchange a Microsoft Teams token. It checks the
-// request body and then always fails, because this server has no Microsoft tenant
-// (docs/contract/identity.md §3.6). Unverified: the order of the checks.
+// form of the token and then the other fields, and always fails, because this server has
+// no Microsoft tenant (docs/contract/identity.md §3.6). Unverified: the order in which
+// it checks the other fields.
 func (h *Handler) exchangeToken(req *request) (any, error) {
 	var in wire.TeamsUserExchangeTokenRequest
 	if err := h.decodeOptional(req, &in); err != nil {
 		return nil, err
 	}
+	badToken := &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
 	switch {
+	case !jwt.MatchString(in.Token): // first: Microsoft's tests send such tokens with an empty userId and expect this answer
+		return nil, badToken
 	case in.AppID == "":
 		return nil, validationError("AppId", "AppId: The AppId field is required.")
 	case in.UserID == "":
@@ -109,7 +116,7 @@ func (h *Handler) exchangeToken(req *request) (any, error) {
 	case !guid.MatchString(in.UserID):
 		return nil, validationError("userId", "Provided UserId has invalid format.")
 	}
-	return nil, &core.Error{Code: codeBadExchange, Message: "Provided access token is not valid."}
+	return nil, badToken
 }
 
 // userID returns the user id in the request's path and sets req.caller to it, for the
