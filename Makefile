@@ -105,6 +105,7 @@ compat: need-python build
 	COMPAT_BIN=dist/confab compat/python/run -q --junitxml=$(CURDIR)/$(RESULTS)/python.xml
 	COMPAT_BIN=dist/confab compat/samples/run -q --junitxml=$(CURDIR)/$(RESULTS)/samples.xml
 	COMPAT_BIN=dist/confab compat/quickstart2021/run -q --junitxml=$(CURDIR)/$(RESULTS)/quickstart2021.xml
+	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS) compat/mslive/run -q
 	COMPAT_BIN=dist/confab COMPAT_OUT=$(RESULTS)/go.json compat/go/run
 	dist/confab run --data memory: -- $(GO) run ./examples/quickstart
 

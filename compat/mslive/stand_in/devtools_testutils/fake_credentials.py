@@ -1,0 +1,2 @@
+class FakeTokenCredential:
+    """For tests that play recordings: imported and never used."""

@@ -1,0 +1,2 @@
+class AsyncFakeCredential:
+    """For tests that play recordings: imported and never used."""
