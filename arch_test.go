@@ -151,7 +151,7 @@ func TestNoInitAndNoCatchAllPackages(t *testing.T) {
 		}
 		name := d.Name()
 		if d.IsDir() {
-			if strings.HasPrefix(name, ".") && name != "." || name == "node_modules" {
+			if strings.HasPrefix(name, ".") && name != "." || name == "node_modules" || path == "dist" {
 				return fs.SkipDir
 			}
 			if slices.Contains([]string{"util", "utils", "common", "helpers", "models"}, name) && !strings.HasPrefix(path, "api") {

@@ -231,7 +231,7 @@ func anchors(text string) []string {
 }
 
 // textFiles returns the paths of the files below dir that have one of the suffixes. It
-// leaves out hidden folders and installed packages.
+// leaves out hidden folders, installed packages and what was built.
 func textFiles(t *testing.T, dir string, suffixes ...string) []string {
 	t.Helper()
 	var paths []string
@@ -239,7 +239,7 @@ func textFiles(t *testing.T, dir string, suffixes ...string) []string {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (d.Name() == "node_modules" || strings.HasPrefix(d.Name(), ".") && path != ".") {
+		if d.IsDir() && (d.Name() == "node_modules" || path == "dist" || strings.HasPrefix(d.Name(), ".") && path != ".") {
 			return fs.SkipDir
 		}
 		if !d.IsDir() && slices.Contains(suffixes, filepath.Ext(path)) {
