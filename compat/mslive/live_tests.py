@@ -5,8 +5,10 @@ import re
 import ssl
 import subprocess
 import sys
+import tempfile
 import urllib.request
 
+import certifi
 import pytest
 import unsigned
 from devtools_testutils import test_proxy  # noqa: F401, a fixture that the archives' conftest.py asks for
@@ -43,9 +45,11 @@ def pytest_configure(config):
 
 def pytest_sessionstart(session):
     """Ends the run if the SDKs do not verify certificates: the probe must be refused without our CA."""
-    environment = {name: value for name, value in os.environ.items() if name not in TRUST}
     probe = os.path.join(os.path.dirname(__file__), "tls_probe.py")
-    done = subprocess.run([sys.executable, probe], env=environment, stdout=subprocess.PIPE, timeout=60, check=True)
+    environment = {name: value for name, value in os.environ.items() if name not in TRUST}
+    with tempfile.TemporaryDirectory() as no_certificates:  # not the system's: it may have our CA
+        environment.update(REQUESTS_CA_BUNDLE=certifi.where(), SSL_CERT_FILE=certifi.where(), SSL_CERT_DIR=no_certificates)
+        done = subprocess.run([sys.executable, probe], env=environment, stdout=subprocess.PIPE, timeout=60, check=True)
     for transport, outcome in json.loads(done.stdout).items():
         if "CERTIFICATE_VERIFY_FAILED" not in outcome:
             pytest.exit(f"{transport} does not verify certificates: without our CA it says {outcome!r}", returncode=1)
@@ -88,7 +92,8 @@ def pytest_runtest_makereport(item, call):
         if call.when != "call" or not re.search(entry.error, error):
             del report.wasxfail
             report.outcome = "failed"
-            report.sections.append(("expected.py", f"The expected failure is {entry.error!r}, not {error!r}."))
+            told = f"The expected failure is {entry.error!r} in the test itself, not {error!r} in its {call.when}."
+            report.sections.append(("expected.py", told))
     return report
 
 
