@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import sys
 import tempfile
+import typing
 import urllib.request
 
 import certifi
@@ -17,6 +18,17 @@ from expected import ASKS_NOTHING, CANNOT_PASS
 
 NEEDED = ("CONFAB_ENDPOINT", "CONFAB_CONNECTION_STRING", "CONFAB_CA_FILE")
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
+
+if sys.version_info >= (3, 13):
+    # The packages 1.0.0 to 1.1.0 declare dictionaries with keyword arguments, which Python no longer takes: they could not be
+    # imported.
+    _TypedDict = typing.TypedDict
+
+    def _typed_dict(name, fields=None, /, *, total=True, **members):
+        return _TypedDict(name, members if fields is None else fields, total=total)
+
+    _typed_dict.__mro_entries__ = _TypedDict.__mro_entries__
+    typing.TypedDict = _typed_dict
 
 
 def pytest_addoption(parser):
