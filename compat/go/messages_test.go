@@ -219,3 +219,39 @@ func TestParticipants(t *testing.T) {
 	mustBe(t, "a send of one who is gone", err, communication.ErrForbidden)
 	mustEqual(t, "participants", names(nil), []string{"Ann", "Eve"})
 }
+
+func TestMessagesSince(t *testing.T) {
+	ann, bob := newPerson(t, "Ann"), newPerson(t, "Bob")
+	thread := newThread(t, ann, bob)
+	cursor := ""
+	poll := func() (got []string) {
+		t.Helper()
+		for m, err := range bob.NewThreadClient(thread.ID()).MessagesSince(t.Context(), cursor) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, cursor = append(got, m.Content.Message+m.Content.Topic), m.ID
+		}
+		return got
+	}
+	mustEqual(t, "the system messages", len(poll()), 2)
+	var ids, want []string
+	for i := range 25 { // more than a page
+		id, err := thread.SendMessage(t.Context(), fmt.Sprint("message ", i), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids, want = append(ids, id), append(want, fmt.Sprint("message ", i))
+	}
+	edit := func(i int) {
+		t.Helper()
+		want[i] = "edited"
+		if err := thread.UpdateMessage(t.Context(), ids[i], &chat.UpdateMessageOptions{Content: want[i]}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	edit(3)
+	mustEqual(t, "new messages, oldest first", poll(), want)
+	edit(4)
+	mustEqual(t, "after another edit", poll(), []string(nil))
+}

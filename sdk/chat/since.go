@@ -37,12 +37,12 @@ const sinceOperation = "messages since"
 //		}
 //	}
 //
-// It works with every service, because it needs only the list of messages, which has the message
-// that changed last first. Its messages are in the order of their IDs, which grow with each new
+// It works with every service, because it needs only the list of messages, in which the message that
+// changed last is first. The messages come in the order of their IDs, which grow with each new
 // message of a thread. System messages are among them. No message is left out or repeated if others
-// send, edit and delete meanwhile. A message is returned as it is when it is read: edited, or deleted, with DeletedOn
-// and without content. A later edit or deletion of a message does not return it again;
-// [Client.Events] reports these too, where the service has an event stream.
+// send, edit and delete meanwhile. A message is returned as it is when it is read: perhaps edited, or
+// deleted, with DeletedOn and without content. A later edit or deletion does not return it again;
+// where the service has an event stream, [Client.Events] reports these too.
 //
 // MessagesSince yields the first message after it has read all, and holds them in memory meanwhile.
 // So it is not the way to read the history of a large thread: ListMessages is. To begin with the
