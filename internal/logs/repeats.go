@@ -1,5 +1,6 @@
 // Package logs has handlers that bound what a log can grow to: lines about the same error,
-// and the length of a field.
+// and the length of a field. It also has an output whose level and format can change while
+// loggers write to it.
 package logs
 
 import (
