@@ -774,7 +774,8 @@ func TestUnusedNumbers(t *testing.T) {
 	}
 }
 
-// TestStandby lets the database say that it is a standby. All uses of the log must fail.
+// TestStandby lets the database say that it is a standby. All uses of the log must fail, and so
+// must the check of the database and another Open.
 func TestStandby(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -782,9 +783,19 @@ func TestStandby(t *testing.T) {
 	mustApply(t, s, core.Applied, newThread("t"))
 	sequence(t, s)
 	s.Close()
-	execute(t, url, `CREATE FUNCTION pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
-	s = open(t, url+"&search_path=public,pg_catalog")
+	url += "&search_path=public,pg_catalog"
+	s = open(t, url)
 	defer s.Close()
+	execute(t, url, `CREATE FUNCTION pg_is_in_recovery() RETURNS boolean LANGUAGE sql AS 'SELECT true'`)
+	if other, err := Open(ctx, url, Options{}); err == nil || !strings.Contains(err.Error(), "standby") {
+		t.Errorf("open on a standby: %v", err)
+		if err == nil {
+			other.Close()
+		}
+	}
+	if err := s.Writable(ctx); err == nil || Reason(err) != "it is a standby, which takes no writes" {
+		t.Errorf("a standby is writable: %v", err)
+	}
 	for name, use := range map[string]func() error{
 		"Sequence":     func() error { _, err := s.Sequence(ctx); return err },
 		"Tip":          func() error { _, err := s.Tip(ctx); return err },
