@@ -171,10 +171,10 @@ func cutLast(text string, separator byte) (before, last string) {
 
 // unquote returns the text of a quoted string, or text itself if it is not quoted.
 func unquote(text string) string {
-	inner, ok := strings.CutPrefix(text, `"`)
-	if inner, ok = strings.CutSuffix(inner, `"`); !ok || len(text) < 2 {
+	if len(text) < 2 || text[0] != '"' || text[len(text)-1] != '"' {
 		return text
 	}
+	inner := text[1 : len(text)-1]
 	var b strings.Builder
 	for i := 0; i < len(inner); i++ {
 		if inner[i] == '\\' && i+1 < len(inner) {
