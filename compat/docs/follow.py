@@ -37,9 +37,9 @@ stop() {
 	code=$?
 	trap - EXIT
 	set +e
-	if ((code)) && [[ -e $work/last ]]; then
+	if ((code)); then
 		printf 'follow: %s failed; it had printed:\n' "$where" >&2
-		tail -n 60 "$work/last" >&2
+		[[ ! -e $work/last ]] || tail -n 60 "$work/last" >&2
 	fi
 	for job in "${background[@]}"; do
 		kill -- -"$job" 2>/dev/null
@@ -71,7 +71,7 @@ printed() { # TEXT: fails unless the last block has printed it
 	return 1
 }
 enough() { # TEXT: ends the page if the last block has printed it
-	! grep -qF -- "$1" "$work/last" || { did="followed until a block printed \"$1\","; exit 0; }
+	! grep -qsF -- "$1" "$work/last" || { did="followed until a block printed \"$1\","; exit 0; }
 }
 """
 
