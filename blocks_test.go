@@ -18,7 +18,7 @@ var runLanguages = []string{"sh", "go", "python"}
 
 // shownLanguages are the languages of blocks that nobody runs: output and data, configuration of
 // other programs, and code of which the page says that we do not run it.
-var shownLanguages = []string{"text", "json", "yaml", "ini", "nginx", "caddy", "js", "java", "csharp"}
+var shownLanguages = []string{"text", "json", "yaml", "ini", "nginx", "caddyfile", "js", "java", "csharp"}
 
 // TestBlocksAreRunOrMarked checks that each block of code in README, in docs and beside the SDK
 // and the examples has a language from which compat/docs/run knows whether to run it. A block of

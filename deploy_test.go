@@ -36,20 +36,29 @@ func metricNames(t *testing.T) []string {
 	return names
 }
 
-var metricName = regexp.MustCompile(`\bconfab_[a-z]+(?:_[a-z]+)*\b`)
+// metricsIn returns the names of metrics in a text. A name behind a dollar sign is a variable, as
+// of nginx.
+func metricsIn(text string) (names []string) {
+	for _, m := range metricName.FindAllStringSubmatch(text, -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+var metricName = regexp.MustCompile(`(?:^|[^$\w])(confab_[a-z]+(?:_[a-z]+)*)\b`)
 
 // TestMetricsAreDocumented checks that docs/operating.md has every metric, and that every metric
 // in README, the documents and the alert rules exists.
 func TestMetricsAreDocumented(t *testing.T) {
 	names := metricNames(t)
-	operating := metricName.FindAllString(readText(t, "docs/operating.md"), -1)
+	operating := metricsIn(readText(t, "docs/operating.md"))
 	for _, name := range names {
 		if !slices.Contains(operating, name) {
 			t.Errorf("docs/operating.md does not have the metric %s", name)
 		}
 	}
 	for _, path := range append(textFiles(t, "docs", ".md"), "README.md", "deploy/alerts.yml", "deploy/alerts_test.yml") {
-		for _, name := range metricName.FindAllString(readText(t, path), -1) {
+		for _, name := range metricsIn(readText(t, path)) {
 			base := name
 			for _, suffix := range []string{"_bucket", "_sum", "_count"} { // of histograms
 				base = strings.TrimSuffix(base, suffix)

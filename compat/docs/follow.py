@@ -106,10 +106,10 @@ def save(path, text):
 
 def fragment(text):
     """Returns the commands that run a fragment of Go beside the module that the clone has for users of the SDK."""
-    body = "".join("\t" + line for line in text.splitlines(keepends=True))
+    body = "".join("\t\t" + line for line in text.splitlines(keepends=True))
     return (
         'mkdir "$work/fragment"\n'
-        + save('"$work/fragment/main.go"', FRAGMENT.replace("\t// The block of the page.\n", body))
+        + save('"$work/fragment/main.go"', FRAGMENT.replace("\t\t// The block of the page.\n", body))
         + 'sed "s|=> ../../sdk|=> $HOME/confab/sdk|" ~/confab/compat/go/go.mod >"$work/fragment/go.mod"\n'
         'cp ~/confab/compat/go/go.sum "$work/fragment"\n'
         '(cd "$work/fragment" && confab run -- go run .)\n'

@@ -23,8 +23,11 @@ import (
 // text is what a block must print: one that it sends itself, or one that main sends.
 const text = "Where do we eat?"
 
-func block(ctx context.Context, endpoint string, cred azcore.TokenCredential, client *chat.Client, stored string, store func(cursor string)) error {
-	// The block of the page.
+func block(ctx context.Context, endpoint string, cred azcore.TokenCredential, client *chat.Client, thread *chat.ThreadClient,
+	cursor, stored string, store func(cursor string)) error {
+	{
+		// The block of the page.
+	}
 	return nil
 }
 
@@ -48,7 +51,7 @@ func main() {
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- block(running, endpoint, cred, client, "", func(string) {})
+		ended <- block(running, endpoint, cred, client, client.NewThreadClient(made.Thread.ID), "", "", func(string) {})
 		in.Close()
 	}()
 	go func() { // sends until the block has printed a message, as it may listen from any moment on
