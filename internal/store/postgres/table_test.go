@@ -136,7 +136,7 @@ func TestSQL(t *testing.T) {
 		{receipts.update("thread", "read_on"), `UPDATE receipts t SET user_id = n.user_id, message_id = n.message_id FROM ` + receipts.arrays + ` WHERE t.thread = n.thread AND t.read_on = n.read_on`},
 		{receipts.remove(), `DELETE FROM receipts t USING unnest($1::text[], $2::text[]) AS n (thread, user_id) WHERE t.thread = n.thread AND t.user_id = n.user_id`},
 		{receipts.query(), `SELECT thread, user_id, message_id, read_on FROM receipts ORDER BY thread, user_id`},
-		{exports[7].query(), `SELECT day, thread, CASE thread WHEN '' THEN place ELSE number END AS number, kind, message_id, version, actor, place AS position, at, 0 AS batch_check FROM ` + numbered + ` e ORDER BY place`},
+		{exports[8].query(), `SELECT day, thread, CASE thread WHEN '' THEN place ELSE number END AS number, kind, message_id, version, actor, place AS position, at, 0 AS batch_check FROM ` + numbered + ` e ORDER BY place`},
 	} {
 		if tc.got != tc.want {
 			t.Errorf("got  %s\nwant %s", tc.got, tc.want)
