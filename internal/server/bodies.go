@@ -38,6 +38,7 @@ type carrier struct {
 	shared bool   // the connection of a proxy, for which no bound holds
 	held   int64
 	cut    bool // end was called
+	whole  bool // of a request of a proxy: its body has arrived, so end would hit the next request
 
 	since     time.Time // begin of the second in which abandoned counts
 	abandoned int       // requests for whose answer the client did not wait
@@ -64,8 +65,10 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
+		var last func() // lets the connection end after this request
 		if ok && of.shared {
 			of = &carrier{end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
+			last = func() { w.Header().Set("Connection", "close") }
 		}
 		if ok {
 			if r.Context().Err() != nil {
@@ -82,7 +85,7 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		body := &countedBody{ReadCloser: r.Body, bodies: b, of: of}
+		body := &countedBody{ReadCloser: r.Body, bodies: b, of: of, last: last}
 		other := *r // see limitBody
 		other.Body = body
 		defer body.release()
@@ -110,7 +113,8 @@ type countedBody struct {
 	io.ReadCloser
 	bodies *bodies
 	of     *carrier
-	held   int64 // guarded by bodies.mu
+	last   func() // lets a connection of a proxy end after the request; nil for others
+	held   int64  // guarded by bodies.mu
 }
 
 // Read reads from the body.
@@ -119,7 +123,19 @@ func (c *countedBody) Read(p []byte) (int, error) {
 	if n > 0 {
 		c.bodies.take(c, int64(n))
 	}
+	if err == io.EOF && c.last != nil && c.bodies.complete(c.of) {
+		c.last() // the deadline came just after the body, and would end the next request
+	}
 	return n, err
+}
+
+// complete notes that the body of a request of a proxy has arrived. It reports whether the
+// request was cut meanwhile.
+func (b *bodies) complete(of *carrier) (cut bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	of.whole = true
+	return of.cut
 }
 
 func (b *bodies) take(c *countedBody, n int64) {
@@ -134,7 +150,7 @@ func (b *bodies) take(c *countedBody, n int64) {
 	}
 	var largest *carrier
 	for of := range b.by {
-		if !of.cut && (largest == nil || of.held > largest.held) { // what was cut is about to be released
+		if !of.cut && !of.whole && (largest == nil || of.held > largest.held) { // what was cut is about to be released
 			largest = of
 		}
 	}
