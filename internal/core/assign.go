@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// BatchState holds the locked rows that a batch needs, as of the last commit.
-// Assign updates them with each change that it applies.
+// BatchState holds the locked rows that a batch of changes needs. It begins with the rows of
+// the last commit, and Assign updates it with each change that it applies.
 type BatchState struct {
 	Reads    Reads                    // names the rows that the engine has locked and loaded
 	Heads    map[string]*Head         // by thread id; a thread that does not exist has no entry
@@ -23,8 +23,8 @@ type BatchState struct {
 	DayShift   int64  // milliseconds to add to the batch's time for its day, if this process's clock is wrong
 }
 
-// NewBatchState returns a state without rows. Before the engine calls Assign, it
-// must load the rows that Reads names.
+// NewBatchState returns a state without rows. The engine must load the rows named in the
+// state's Reads before it calls Assign.
 func NewBatchState(b Batch) *BatchState {
 	s := &BatchState{Reads: b.reads(), Heads: make(map[string]*Head, len(b.Changes)), Members: map[string][]Member{}}
 	s.Users = rowsFor[User](s.Reads.Users)
@@ -36,8 +36,8 @@ func NewBatchState(b Batch) *BatchState {
 	return s
 }
 
-// rowsFor returns an empty map with space for the named rows, or nil if no row is
-// named. Most batches only send messages and need none of these maps.
+// rowsFor returns an empty map with space for the given row names, or nil if there are no
+// names. Most batches only send messages and need none of these maps.
 func rowsFor[V any, K comparable](names map[K]struct{}) map[K]V {
 	if len(names) == 0 {
 		return nil
@@ -45,11 +45,11 @@ func rowsFor[V any, K comparable](names map[K]struct{}) map[K]V {
 	return make(map[K]V, len(names))
 }
 
-// SendKey identifies a send with an idempotency token. The store maps it to the id
-// of the message.
+// SendKey identifies a sent message by its idempotency token. The store keeps the id of the
+// message under this key.
 type SendKey struct{ Thread, Caller, Token string }
 
-// MessageKey identifies a message in the store, and ReceiptKey a receipt.
+// MessageKey identifies a message in the store. ReceiptKey identifies a user's read receipt.
 type (
 	MessageKey struct {
 		Thread string
@@ -68,7 +68,8 @@ type ListMove struct {
 // MinuteOf converts epoch milliseconds to minutes since 1970.
 func MinuteOf(ms int64) int64 { return ms / MillisPerMinute }
 
-// DayOf converts epoch milliseconds to days since 1970, by which the event log is divided.
+// DayOf converts epoch milliseconds to days since 1970. The event log is divided into such
+// days.
 func DayOf(ms int64) uint32 { return uint32(ms / MillisPerDay) }
 
 // Durations in milliseconds, the unit of all times in rows.
@@ -77,8 +78,8 @@ const (
 	MillisPerDay    = 86_400_000
 )
 
-// Reads names the rows that an engine must lock and load before it applies a
-// batch: those that the changes were decided on, and those that they replace.
+// Reads names the rows that an engine must lock and load before it applies a batch: the rows
+// that the changes were decided on, and the rows that they replace.
 type Reads struct {
 	Threads  map[string]bool // by thread id; true: all members are needed too, for a change with Decide
 	Users    map[string]struct{}
@@ -86,7 +87,8 @@ type Reads struct {
 	Answers  map[string]struct{} // by thread
 	Messages map[MessageKey]struct{}
 	Receipts map[ReceiptKey]struct{}
-	// Superseded names the messages of which all superseded versions are needed.
+	// Superseded names the messages whose superseded versions (versions replaced by an edit or
+	// a deletion) are all needed.
 	Superseded map[MessageKey]struct{}
 }
 
@@ -108,7 +110,9 @@ func (b Batch) reads() (r Reads) {
 		}
 		for _, w := range c.Rewrites {
 			insert(&r.Messages, MessageKey{c.Thread, w.ID}, struct{}{})
-			// A decision on locked rows may find members who have left meanwhile.
+			// The message's superseded versions are needed as well. A change that is decided on
+			// the locked rows may find that members have left, so it may have to keep the old
+			// version.
 			if c.Decide != nil || w.Keep || w.How == Delete && w.Former {
 				insert(&r.Superseded, MessageKey{c.Thread, w.ID}, struct{}{})
 			}
@@ -131,12 +135,11 @@ func insert[K comparable, V any](m *map[K]V, k K, v V) {
 	(*m)[k] = v
 }
 
-// Assign applies the changes of a batch to the state in order and returns one
-// outcome per change. Each change sees the effects of those before it. An applied
-// outcome has a copy of the change in which message ids, versions, sequences,
-// event numbers, positions and times are filled. Assign does not modify the changes
-// and performs no I/O. All engines call it, so that they detect stale and repeated
-// changes and number rows in the same way.
+// Assign applies the changes of a batch to the state, in order, and returns one outcome per
+// change. Each change sees the effects of the changes before it. The outcome of an applied
+// change contains a copy of it with message ids, versions, sequences, event numbers, positions
+// and times filled in. Assign does not modify the changes and performs no I/O. All engines call
+// it, so that they detect stale and repeated changes and number rows in the same way.
 func Assign(b Batch, s *BatchState) []Outcome {
 	s.Day = max(s.Day, DayOf(b.At+s.DayShift))
 	n := len(b.Changes)
@@ -148,8 +151,8 @@ func Assign(b Batch, s *BatchState) []Outcome {
 	return outcomes
 }
 
-// assigner is the state of one call of Assign. The copies of all changes share
-// its three slices, which saves allocations.
+// assigner is the state of one call of Assign. The copies of all changes are stored in its
+// three shared slices, which saves allocations.
 type assigner struct {
 	*BatchState
 	at       int64
@@ -195,8 +198,8 @@ func (a *assigner) assign(c *Change) Outcome {
 	return Outcome{Status: Applied, Change: c, ListMoves: moves, Revision: head.Revision}
 }
 
-// replayed returns a Replayed outcome and true if an earlier change had the same
-// idempotency token.
+// replayed returns a Replayed outcome and true if an earlier change had the idempotency token
+// of c.
 func (a *assigner) replayed(c *Change, head *Head) (Outcome, bool) {
 	if c.SendToken != "" {
 		if id, ok := a.Sent[c.sendKey()]; ok {
@@ -211,8 +214,8 @@ func (a *assigner) replayed(c *Change, head *Head) (Outcome, bool) {
 	return Outcome{}, false
 }
 
-// decide calls the change's Decide with the rows of the state. It returns the
-// resulting change, or nil and an outcome if there is none to apply.
+// decide calls the change's Decide with the rows of the state and returns the resulting change.
+// If there is no change to apply, decide returns nil and an outcome that says why.
 func (a *assigner) decide(c *Change) (*Change, Outcome) {
 	rows := &lockedRows{BatchState: a.BatchState}
 	decided, err := c.Decide(rows)
@@ -227,11 +230,10 @@ func (a *assigner) decide(c *Change) (*Change, Outcome) {
 	return decided, Outcome{}
 }
 
-// stale reports whether a row that the change was decided on may have changed since.
-// locked means that the change was decided on the locked rows. A rewrite in place keeps
-// the version of its message, so the version does not show that the row has changed. A
-// change with such a rewrite is therefore stale unless it was decided on the locked
-// rows.
+// stale reports whether a row that the change was decided on may have changed since. locked
+// means that the change was decided on locked rows. A rewrite in place does not give the
+// message a new version, so the version cannot show whether the row has changed. A change with
+// such a rewrite is therefore stale unless locked is true.
 func (a *assigner) stale(c *Change, head *Head, locked bool) bool {
 	revision := uint64(0)
 	if head != nil {
@@ -277,8 +279,8 @@ func carve[T any](from *[]T, rows []T) []T {
 	return (*from)[n:len(*from):len(*from)]
 }
 
-// number fills the ids, sequences, event numbers and times of a change to a thread, and
-// updates the state. It returns the moves in the users' lists of threads.
+// number fills the ids, sequences, event numbers and times of a change to a thread, and updates
+// the state. It returns the resulting moves of the thread in its users' lists of threads.
 func (a *assigner) number(c *Change, head *Head) (moves []ListMove) {
 	minute := MinuteOf(head.LastMessageOn)
 	a.assignProperties(c, head)
@@ -336,7 +338,8 @@ func (a *assigner) assignProperties(c *Change, head *Head) {
 }
 
 // forgetThread removes a purged thread's send tokens, messages, superseded versions and
-// receipts from the state. Its head, members and first answer stay.
+// receipts from the state. It keeps the thread's head, its members and the stored answer to its
+// creation.
 func (s *BatchState) forgetThread(thread string) {
 	maps.DeleteFunc(s.Sent, func(k SendKey, _ int64) bool { return k.Thread == thread })
 	maps.DeleteFunc(s.Messages, func(k MessageKey, _ Message) bool { return k.Thread == thread })
@@ -344,8 +347,8 @@ func (s *BatchState) forgetThread(thread string) {
 	maps.DeleteFunc(s.Superseded, func(k MessageKey, _ []Span) bool { return k.Thread == thread })
 }
 
-// replaceMembers returns a copy of members with the rows of put. Each of them replaces
-// the row of the same user, or is added.
+// replaceMembers returns a copy of members that contains the rows of put. A row of put replaces
+// the row of the same user, or is appended if the user has none.
 func replaceMembers(members, put []Member) []Member {
 	members = slices.Clone(members) // earlier decisions may still refer to the old slice
 	for _, m := range put {
@@ -393,8 +396,8 @@ func (a *assigner) assignMessages(c *Change, head *Head) {
 	}
 }
 
-// assignReceipt stores the receipt's time and fills its event. A receipt for an
-// older message than the stored one is removed from the change, with its event.
+// assignReceipt sets the receipt's time and fills its event. If the stored receipt is for a
+// newer message, assignReceipt removes the receipt and its event from the change.
 func (a *assigner) assignReceipt(c *Change) {
 	key := ReceiptKey{c.Thread, c.Receipt.User}
 	if a.Receipts[key].MessageID > c.Receipt.MessageID {
@@ -409,10 +412,10 @@ func (a *assigner) assignReceipt(c *Change) {
 	}
 }
 
-// assignEvents gives each event of a thread its number, its place in the log, and the id
-// and version of its message. By the event's kind that is the next message that the
-// change adds, or the next message that it rewrites. An event without a message gets the
-// next version of the thread.
+// assignEvents gives each event of a thread its number, its place in the log, and the id and
+// version of its message. The kind of the event decides which message that is: the next message
+// that the change adds, or the next message that it rewrites. An event without a message gets
+// the next version of the thread.
 func (a *assigner) assignEvents(c *Change, head *Head) {
 	added, rewritten := 0, 0
 	for i := range c.Events {
@@ -448,16 +451,16 @@ func (a *assigner) assignEvents(c *Change, head *Head) {
 	}
 }
 
-// place gives an event its position, its time, and the check of its batch.
+// place sets the event's position, day, time and check. The check is that of the batch.
 func (a *assigner) place(e *Event) {
 	a.Position++
 	e.Day, e.Position, e.At, e.Check = a.Day, a.Position, a.at, a.check
 }
 
-// assignMember fills the interval of event numbers that a member may see, if the member
-// joins or leaves. The event of joining is the first in the interval, the event of
-// leaving the last. assignMember returns moves with the thread's move in the member's
-// list of threads appended. minute is the thread's minute of last activity before the
+// assignMember fills the interval of event numbers that a member may see, if the member joins
+// or leaves the thread. The interval begins with the event of joining and ends with the event
+// of leaving. If the thread moves in the member's list of threads, assignMember appends the
+// move to moves. It returns moves. minute is the thread's minute of last activity before the
 // change.
 func (a *assigner) assignMember(c *Change, m *Member, head *Head, minute int64, moves []ListMove) []ListMove {
 	if len(m.Intervals) == 0 {

@@ -51,9 +51,8 @@ func assign(t *testing.T, s *BatchState, at int64, changes ...*Change) []ListMov
 	return moves
 }
 
-// runAssign calls Assign and copies the rows with their assigned numbers into the
-// changes, so that tests can read them there. It removes the rows from the outcomes
-// that it returns.
+// runAssign calls Assign and copies the rows with their assigned numbers into the changes, so
+// that tests can read them from there. It clears the rows in the outcomes that it returns.
 func runAssign(b Batch, s *BatchState) (outcomes []Outcome, moves []ListMove) {
 	s.Reads = b.reads()
 	outcomes = Assign(b, s)
@@ -100,8 +99,8 @@ func rosterOf(users ...string) (roster []Member) {
 	return roster
 }
 
-// The functions rename, remove, add and putUser return changes as the operations of a
-// Service make them.
+// The functions rename, remove, add and putUser each return a change like the one that the
+// corresponding operation of Service commits.
 
 func rename(revision uint64, topic string) *Change {
 	return &Change{Key: thread1, Thread: thread1, Revision: revision, Properties: &Properties{Topic: topic, CreatedBy: ann, CreatedOn: noon}}

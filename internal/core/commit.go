@@ -11,9 +11,10 @@ import (
 	"time"
 )
 
-// Bounds of a lane, which is a queue of changes and the goroutine that commits them. A
-// change is refused with ErrBusy if the queue is full. A change of more bytes than a bound
-// has the queue, or the batch, for itself.
+// Bounds of a lane: a queue of changes with the goroutine that commits them. If the queue is
+// full, a change is refused with ErrBusy. A change of more than maxQueuedBytes is accepted only
+// into an empty queue, and a change of more than maxBatchBytes is committed in a batch of its
+// own.
 const (
 	maxQueued      = 8192     // changes in the queue
 	maxQueuedBytes = 16 << 20 // bytes of them
@@ -21,9 +22,9 @@ const (
 	maxBatchBytes  = 4 << 20  // bytes of them
 )
 
-// committer commits changes in groups. Each lane has one goroutine, which applies
-// all changes that were queued while its last Store.Apply ran as one batch. No
-// timer delays a batch: a single change is applied at once.
+// committer commits changes in groups. Each lane has one goroutine. While it runs Store.Apply,
+// further changes are queued; then it applies them together as one batch. No timer delays a
+// batch: a single change is applied at once.
 type committer struct {
 	store   Store
 	bus     Bus
@@ -83,10 +84,10 @@ func (c *committer) close() {
 	c.done.Wait()
 }
 
-// commit queues a change and returns its outcome when the batch is durable. It
-// returns ErrBusy if the lane's queue is full or closed, or if ctx ends while the change
-// is in the queue. Once a lane has taken the change, ctx does not cancel it, because only
-// the lane knows its outcome; but the deadline of ctx is passed on in Batch.Until.
+// commit queues a change and returns its outcome when the batch is durable. It returns ErrBusy
+// if the lane's queue is full or closed, or if ctx ends while the change is still queued. Once
+// the lane's goroutine has taken the change, the end of ctx does not cancel it, because only
+// that goroutine knows the outcome. The deadline of ctx is passed to the store in Batch.Until.
 func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error) {
 	p := c.pending.Get().(*pending)
 	defer c.pending.Put(p)
@@ -109,7 +110,8 @@ func (c *committer) commit(ctx context.Context, change *Change) (*Outcome, error
 	return outcome, err
 }
 
-// put appends p to the queue. It returns false if the queue is full or closed.
+// put appends p to the lane's queue. It returns false if the queue is full or the lane is
+// closed.
 func (l *lane) put(p *pending) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -125,7 +127,8 @@ func (l *lane) put(p *pending) bool {
 	return true
 }
 
-// withdraw removes p from the queue. It returns false if the lane has taken it.
+// withdraw removes p from the lane's queue. It returns false if the lane's goroutine has
+// already taken p.
 func (l *lane) withdraw(p *pending) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -138,8 +141,8 @@ func (l *lane) withdraw(p *pending) bool {
 	return true
 }
 
-// putBack puts those of a batch that was not written back to the head of the queue whose
-// callers wait for longer than moment. It returns the others.
+// putBack puts changes of a batch that was not written back to the head of the queue, if their
+// callers still wait for longer than moment. It returns the other changes.
 func (l *lane) putBack(batch []*pending) (rest []*pending) {
 	soon := time.Now().Add(moment)
 	l.mu.Lock()
@@ -157,8 +160,9 @@ func (l *lane) putBack(batch []*pending) (rest []*pending) {
 	return rest
 }
 
-// take removes up to maxBatch changes of maxBatchBytes from the queue and returns them. It overwrites
-// batch and returns its memory, to save an allocation.
+// take removes changes from the head of the queue and returns them: at most maxBatch changes
+// with maxBatchBytes in all, but at least one if there is one. It overwrites batch and returns
+// its memory, to save an allocation.
 func (l *lane) take(batch []*pending) []*pending {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -177,14 +181,15 @@ func (l *lane) take(batch []*pending) []*pending {
 	return batch
 }
 
-// run applies the queue of a lane in batches until the lane is closed and empty.
+// run applies the changes in the lane's queue, batch by batch, until the lane is closed and its
+// queue is empty.
 func (c *committer) run(l *lane) {
 	var batch []*pending
 	for open := true; open; {
 		_, open = <-l.wake
 		for {
-			// Let the callers of the last batch run first: they may queue
-			// their next changes, which makes the next batch larger.
+			// Let the callers of the last batch run first. They may queue their next changes,
+			// which makes the next batch larger.
 			runtime.Gosched()
 			if batch = l.take(batch); len(batch) == 0 {
 				break
@@ -194,12 +199,12 @@ func (c *committer) run(l *lane) {
 	}
 }
 
-// moment is the least time for which it is worth while to try again to write a change.
+// moment is the shortest remaining time in which it is worthwhile to try a failed write again.
 const moment = time.Second
 
-// apply applies a batch, publishes its events and wakes the callers. If the store was away
-// until the first of the callers gave up, those who wait for longer are put back into the
-// queue.
+// apply writes a batch to the store, publishes its events and wakes the callers. If the store
+// is unavailable until the first caller's deadline has passed, apply puts the changes of
+// callers with later deadlines back into the queue.
 func (c *committer) apply(l *lane, batch []*pending) {
 	changes := make([]*Change, len(batch))
 	var until time.Time // the earliest of all
@@ -233,8 +238,8 @@ func (c *committer) apply(l *lane, batch []*pending) {
 	}
 }
 
-// announce publishes the events of the applied changes, if anybody listens. It is called
-// before the callers get their answers.
+// announce publishes the events of the applied changes if the bus has a subscriber. It is
+// called before the callers get their answers.
 func (c *committer) announce(outcomes []Outcome) {
 	if !c.bus.Listening() {
 		return
@@ -252,8 +257,8 @@ func (c *committer) announce(outcomes []Outcome) {
 	}
 }
 
-// happening returns an event of an applied change with the rows of the change that it
-// refers to.
+// happening returns an event of an applied change together with the rows that the event refers
+// to.
 func (o *Outcome) happening(e *Event) *Happening {
 	c := o.Change
 	h := &Happening{Event: *e, Revision: o.Revision, Properties: c.Properties}
@@ -273,9 +278,9 @@ func (o *Outcome) happening(e *Event) *Happening {
 	return h
 }
 
-// batchError converts an error of Store.Apply to a 503 if nothing was written, and
-// returns any other error unchanged. After ErrUnknown the batch may have been
-// written: SDKs repeat a request after a 503, so a 503 could store a message twice.
+// batchError converts an error of Store.Apply to a 503 error if nothing was written, and
+// returns any other error unchanged. ErrUnknown is not converted: the batch may have been
+// written, and SDKs repeat a request after a 503, so a message could be stored twice.
 func batchError(err error) error {
 	if errors.Is(err, ErrStorageFull) {
 		return &Error{Code: Unavailable, Message: "The server is short of disk space and refuses writes.", Cause: err}

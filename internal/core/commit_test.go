@@ -28,8 +28,8 @@ type gate struct {
 	batches []int      // their sizes
 }
 
-// call is a waiting Apply. If the test sends it an error, Apply returns that error and
-// the store is not called.
+// call is a call of Apply that waits for the test. If the test sends an error to the call,
+// Apply returns that error and does not call the store.
 type call struct {
 	changes []*core.Change
 	turn    chan error
@@ -85,7 +85,8 @@ func (g *gate) open(waiting ...*call) {
 	}
 }
 
-// until waits until done returns true. Another goroutine must cause that.
+// until waits until done returns true. Something other than the waiting goroutine must make
+// done true.
 func until(t *testing.T, what string, done func() bool) {
 	t.Helper()
 	for !done() {
@@ -150,9 +151,9 @@ func TestWhatGathersIsOneBatch(t *testing.T) {
 	}
 }
 
-// inLane creates threads until the lane, which is the queue for a part of the keys, of
-// a new thread is that of key (same is true) or another one (same is false). It returns
-// that thread's id.
+// inLane creates threads until a new thread's lane is the lane of key (if same is true) or a
+// different lane (if same is false), and returns that thread's id. A lane is the queue of
+// changes for a part of the keys.
 func (h *house) inLane(t *testing.T, caller, key string, same bool) string {
 	t.Helper()
 	for {
@@ -163,8 +164,8 @@ func (h *house) inLane(t *testing.T, caller, key string, same bool) string {
 	}
 }
 
-// TestCreatesInOneBatch applies the creation of a thread and repetitions of it in one
-// batch. It checks that the thread is created once and that each caller gets the same
+// TestCreatesInOneBatch applies, in one batch, several requests to create a thread with the
+// same token. It checks that the thread is created once and that each caller gets the same
 // answer.
 func TestCreatesInOneBatch(t *testing.T) {
 	h, g := gated(t, nil)
@@ -199,7 +200,8 @@ func TestCreatesInOneBatch(t *testing.T) {
 	}
 }
 
-// startUntil calls SendMessage with a context in another goroutine.
+// startUntil calls SendMessage with ctx in another goroutine and returns without waiting for
+// it.
 func (h *house) startUntil(ctx context.Context, caller, thread string, cmd core.SendMessage) *sending {
 	s := &sending{done: make(chan struct{})}
 	go func() {
@@ -209,8 +211,9 @@ func (h *house) startUntil(ctx context.Context, caller, thread string, cmd core.
 	return s
 }
 
-// TestGivingUpInTheQueue holds up a lane. A send that gives up in the queue must be refused at
-// once and never be written; one that the lane has taken must wait for its outcome.
+// TestGivingUpInTheQueue cancels sends while a lane is blocked. A send that is still in the
+// queue must be refused at once and never be written. A send that the lane has already taken
+// must wait for its outcome.
 func TestGivingUpInTheQueue(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
@@ -234,9 +237,9 @@ func TestGivingUpInTheQueue(t *testing.T) {
 	equal(t, "messages", h.contents(t, ann, thread)[0], "taken")
 }
 
-// TestAwayUntilTheFirstGivesUp sends two messages in one batch while the store is away, until the
-// first caller gives up. It must be refused; the other one, who waits for longer, must be served
-// when the store is back.
+// TestAwayUntilTheFirstGivesUp sends two messages in one batch and keeps the store unavailable
+// until the deadline of the first caller. The first send must be refused. The second send has a
+// later deadline and must be tried again.
 func TestAwayUntilTheFirstGivesUp(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
@@ -268,7 +271,8 @@ func TestAwayUntilTheFirstGivesUp(t *testing.T) {
 	wantError(t, "the send that gave up", hasty.err, core.Unavailable, busy)
 	again := <-g.calls
 	equal(t, "the batch after it", again.changes[0].Messages[0].Content, "patient")
-	// The store refuses it at once, before the caller gives up: it is not tried for ever.
+	// The store refuses the change now, before its caller's deadline. The change must be
+	// refused, not tried again for ever.
 	again.turn <- core.ErrUnavailable
 	<-patient.done
 	wantError(t, "a send that the store refuses at once", patient.err, core.Unavailable, busy)
@@ -315,9 +319,9 @@ func TestLaneBounds(t *testing.T) {
 	}
 }
 
-// TestLaneBoundsInBytes fills the queue of a lane with large changes. It takes as many as
-// have its bytes, and each batch has few of them. A change that is larger than all of that
-// is written when the queue is empty.
+// TestLaneBoundsInBytes fills the queue of a lane with large changes. The queue must refuse
+// changes beyond its bound in bytes, and each batch must stay within the bound of a batch. A
+// change that is larger than both bounds must be written when the queue is empty.
 func TestLaneBoundsInBytes(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)
@@ -477,7 +481,7 @@ func (r *recorder) Publish(hs []*core.Happening) {
 
 func (r *recorder) Listening() bool { return true }
 
-// Subscribe is not used by the tests of this bus.
+// Subscribe panics: the tests with this bus do not subscribe.
 func (r *recorder) Subscribe(int) core.Subscription { panic("nobody subscribes") }
 
 func (r *recorder) all() []core.Event {
@@ -543,7 +547,7 @@ func TestStaleIsDecidedByTheEngine(t *testing.T) {
 	}
 }
 
-// TestPatience runs operations on an engine that reports every change as stale: they
+// TestPatience runs operations on an engine that reports every change as stale. The operations
 // must fail with 503 after Options.Patience and write nothing.
 func TestPatience(t *testing.T) {
 	ctx := t.Context()
@@ -577,7 +581,7 @@ func TestPatience(t *testing.T) {
 	equal(t, "messages", h.contents(t, ann, thread), []string{"topicUpdated", "participantAdded"})
 }
 
-// failing is a store whose reads fail when the test says so.
+// failing is a store whose reads fail while the test has set an error.
 type failing struct {
 	core.Store
 	err atomic.Pointer[error]

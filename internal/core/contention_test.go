@@ -22,19 +22,19 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The number of concurrent changes of one thread, and the time within which 99 percent
-// of them must end. The goal is 2 s on two cores; the tests allow more, because other
-// programs may be running.
+// The number of calls that change one thread at the same time, and the time within which 99
+// percent of them must return. The goal is 2 s on two cores; the tests allow more, because
+// other programs may be running.
 const (
 	atOnce = 200
-	// keysAtOnce is the number of calls that each add a key to metadata: as many as these may
-	// have.
+	// keysAtOnce is the number of concurrent calls that each add a key to metadata. Metadata
+	// may have this many keys.
 	keysAtOnce = 100
 	slowest    = 10 * time.Second
 )
 
-// listPage returns one page of messages, and the sequence before which the next
-// page begins, or 0 at the end.
+// listPage returns a page of the messages with sequences less than before. next is the value of
+// before for the next page, or 0 after the last page.
 func listPage(ctx context.Context, s *core.Service, caller, thread string, before uint64) (ms []core.Message, next uint64, err error) {
 	page, err := s.ListMessages(ctx, caller, thread, core.ListMessages{Before: before, Limit: core.MaxMessagesPage})
 	return page.Messages, page.Next, err
@@ -50,8 +50,7 @@ func receiptsPage(ctx context.Context, s *core.Service, caller, thread string, s
 	return rs, next > 0, err
 }
 
-// allMessages returns all messages of a thread that the caller sees, newest first. It
-// reads them page by page.
+// allMessages returns all messages of a thread that the caller may see, newest first.
 func (h *house) allMessages(t *testing.T, caller, thread string) (all []core.Message) {
 	t.Helper()
 	for before, first := uint64(0), true; first || before != 0; first = false {
@@ -64,7 +63,7 @@ func (h *house) allMessages(t *testing.T, caller, thread string) (all []core.Mes
 	return all
 }
 
-// allParticipants returns all participants of a thread. It reads them page by page.
+// allParticipants returns all participants of a thread, read page by page.
 func (h *house) allParticipants(t *testing.T, caller, thread string) (all []core.Member) {
 	t.Helper()
 	for more := true; more; {
@@ -78,7 +77,7 @@ func (h *house) allParticipants(t *testing.T, caller, thread string) (all []core
 	return all
 }
 
-// allReceipts returns all read receipts of a thread. It reads them page by page.
+// allReceipts returns all read receipts of a thread, read page by page.
 func (h *house) allReceipts(t *testing.T, caller, thread string) (all []core.Receipt) {
 	t.Helper()
 	for more := true; more; {
@@ -124,7 +123,8 @@ func onEngines(t *testing.T, f func(*testing.T, []*house)) {
 	}
 }
 
-// newHouseOn starts a service on a store. It closes both at the end of the test.
+// newHouseOn starts a service on a store. It closes both the service and the store at the end
+// of the test.
 func newHouseOn(t *testing.T, store core.Store) *house {
 	t.Helper()
 	t.Cleanup(func() {
@@ -166,8 +166,8 @@ type job struct {
 	do   func(*core.Service) error
 }
 
-// run makes the calls of all jobs at the same time, spread over the houses, and logs
-// how long each kind of call took. The test ends there if a call fails.
+// run makes the calls of all jobs at the same time, spread over the given services, and logs
+// how long each kind of call took. If a call fails, run ends the test.
 func run(t *testing.T, houses []*house, jobs []job) {
 	t.Helper()
 	took, errs := make([]time.Duration, len(jobs)), make([]error, len(jobs))
@@ -204,7 +204,7 @@ func run(t *testing.T, houses []*house, jobs []job) {
 	}
 }
 
-// inspect returns the thread as it is in the store.
+// inspect returns the thread as the store has it.
 func (h *house) inspect(t *testing.T, thread string) *core.Thread {
 	t.Helper()
 	th, err := h.Inspect(context.Background(), thread)
@@ -236,8 +236,8 @@ func (h *house) checkEvents(t *testing.T, thread string, want map[core.EventKind
 	equal(t, "events by kind", kinds, want)
 }
 
-// TestManyAddAtOnce adds different users to one thread at the same time and checks that
-// each becomes a participant once.
+// TestManyAddAtOnce adds different users to one thread at the same time and checks that each
+// becomes a participant exactly once.
 func TestManyAddAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -282,8 +282,8 @@ func TestManyAddAtOnce(t *testing.T) {
 	})
 }
 
-// TestManyPatchAtOnce patches one thread's metadata with many concurrent calls, each
-// with another key, and checks that no key is lost.
+// TestManyPatchAtOnce changes one thread's metadata with many concurrent calls. Each call sets
+// a different key, and no key may be lost.
 func TestManyPatchAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -378,9 +378,9 @@ func TestManyEditAtOnce(t *testing.T) {
 	})
 }
 
-// TestSendsBesideRosterChanges sends to a thread while users are added to it and
-// removed from it. It checks participants, messages and events, and that all answers
-// fit one order.
+// TestSendsBesideRosterChanges sends messages to a thread while users are added and removed. It
+// checks the participants, messages and events, and checks that there is one order of all
+// operations that explains every answer.
 func TestSendsBesideRosterChanges(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -519,18 +519,18 @@ func (r *record) read(s *core.Service) {
 	r.ops = append(r.ops, porcupine.Operation{ClientId: len(r.ops), Input: op, Output: threadOut{refusal: code(err), messages: told(ms)}, Call: call, Return: back})
 }
 
-// placedOp is an operation and the range of sequence numbers that its message can have.
-// For a read, the range is the sequence number of the newest message that it returned.
+// placedOp is an operation and the range of sequence numbers that its message can have. For a
+// read, the range is the sequence number of the newest message that it returned.
 //
-// The ranges tell porcupine, the checker, most of the order. Without them it would try
-// hundreds of operations in every order.
+// The ranges give the checker (porcupine) most of the order. Without them it would try hundreds
+// of operations in every order.
 type placedOp struct {
 	threadOp
 	from, to uint64
 }
 
-// placedState is the state of the model of a thread, the sequence number of the newest
-// message, and the number of reads so far that returned this message as the newest.
+// placedState is the state of the model of a thread, together with the sequence number of the
+// newest message and the number of reads so far that returned this message as the newest.
 type placedState struct {
 	threadState
 	sequence uint64
@@ -589,7 +589,8 @@ func (r *record) check(t *testing.T, members string, place func(*placedOp)) {
 	t.Logf("%d operations, %d reads at %d moments among them, linearizable (checked in %v)", len(ops)-1, len(r.reads), len(readsAt), time.Since(begin).Round(time.Millisecond))
 }
 
-// newest returns the first page of a list of messages, which are one line each.
+// newest returns the first core.MaxMessagesPage lines of messages, which has one line for each
+// message, newest first.
 func newest(messages string) string {
 	lines := strings.SplitAfterN(messages, "\n", core.MaxMessagesPage+1)
 	return strings.Join(lines[:min(len(lines), core.MaxMessagesPage)], "")

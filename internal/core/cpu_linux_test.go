@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// threadTime returns the processor time that this thread has used. It does not run while
-// other programs have the processor. Lock the goroutine to its thread.
+// threadTime returns the processor time that the current thread has used. Time in which other
+// programs use the processor does not count. The caller must lock its goroutine to the thread.
 func threadTime() time.Duration {
 	const thread = 1 // RUSAGE_THREAD
 	var u syscall.Rusage

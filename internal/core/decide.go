@@ -8,25 +8,25 @@ import (
 	"slices"
 )
 
-// Decision returns the change that an operation makes, or an *Error if it refuses.
-// It may be called several times, with newer rows each time, so it must depend only
-// on the rows that it reads and must have no side effects. A change that writes no
+// Decision decides on an operation: it returns the change that the operation makes, or an
+// *Error if it refuses. It may be called several times, with newer rows each time, so it must
+// depend only on the rows that it reads and must have no side effects. A change that writes no
 // row is not committed.
 type Decision func(Rows) (*Change, error)
 
-// Rows reads the rows that a Decision needs.
+// Rows provides the rows that a Decision reads.
 type Rows interface {
 	// Thread returns a thread with its members, or nil if it does not exist.
 	Thread(id string) (*Thread, error)
 	// Users returns the rows of these users by id; State is UserUnknown for one
 	// that was never created.
 	Users(ids ...string) (map[string]User, error)
-	// Messages returns the messages of a thread with these ids, by id. Messages
-	// that do not exist are missing in the map.
+	// Messages returns a map of the thread's messages with these ids. The map has no entry for
+	// a message that does not exist.
 	Messages(thread string, ids ...int64) (map[int64]Message, error)
 }
 
-// storedRows implements Rows with the caches of a Service and its store.
+// storedRows implements Rows with the caches and the store of a Service.
 type storedRows struct {
 	*Service
 	ctx    context.Context
@@ -82,13 +82,13 @@ type lockedRows struct {
 	unread unread
 }
 
-// unread names the rows that a decision asked for and that were not locked.
+// unread names rows that a decision asked for and that the engine had not locked.
 type unread struct {
 	users    []string
 	messages []int64
 }
 
-// errUnread is returned to a decision that asks for a row which is not locked.
+// errUnread is the error that a decision gets when it asks for a row that is not locked.
 var errUnread = errors.New("a row is not locked")
 
 func (r *lockedRows) Thread(id string) (*Thread, error) {
@@ -132,7 +132,7 @@ func (u unread) err() error {
 	return nil
 }
 
-// withReads returns a copy of the change that also names the rows of u, so that the
+// withReads returns a copy of the change that also names the rows of u as read, so that the
 // engine locks them when the copy is committed.
 func (c *Change) withReads(u unread) *Change {
 	n := *c

@@ -14,8 +14,8 @@ func person(id, name string) NewParticipant {
 	return NewParticipant{User: communication.ParseRawID(id), DisplayName: name}
 }
 
-// rows returns the rows of users of this resource that the decision functions look up.
-// Some of the users do not exist.
+// rows returns the user rows that the decision functions look up in these tests. Some of the
+// users do not exist.
 func rows() map[string]User {
 	return map[string]User{
 		ann:    {ID: ann, State: UserLive, Generation: 1},
@@ -108,8 +108,8 @@ func TestDecideCreateChange(t *testing.T) {
 		},
 		Events: []Event{{Kind: ThreadCreated, Actor: ann}},
 	})
-	// Changing the maps of the command must not change the rows, so they must not share
-	// maps.
+	// The rows must not share maps with the command: changing the command's maps must leave the
+	// rows unchanged.
 	metadata["k"], bobs.Metadata["role"] = "changed", "changed"
 	if change.Properties.Metadata["k"] != "v" || change.Answer.Metadata["k"] != "v" || change.Members[1].Metadata["role"] != "guest" {
 		t.Error("a row changes with the command's map")

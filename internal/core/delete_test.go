@@ -11,9 +11,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// TestTwoServersDeleteAThreadTwice deletes a thread again, on each server and after its rows
-// were purged: that succeeds and does nothing for those who are or were in it, and does not
-// find the thread for others (docs/contract/chat.md §3.5).
+// TestTwoServersDeleteAThreadTwice deletes a thread a second time, on each server and after the
+// thread's rows were purged. For a user who is or was in the thread this succeeds and does
+// nothing. For any other user the thread is not found (docs/contract/chat.md §3.5).
 func TestTwoServersDeleteAThreadTwice(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -60,8 +60,8 @@ func TestTwoServersDeleteAThreadTwice(t *testing.T) {
 	})
 }
 
-// TestTwoServersDeleteAThreadAtOnce deletes a thread from many goroutines on all servers at the same
-// time. All succeed, and one event says so.
+// TestTwoServersDeleteAThreadAtOnce deletes a thread from many goroutines on all servers at the
+// same time. All calls must succeed, and the log must have exactly one event of the deletion.
 func TestTwoServersDeleteAThreadAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -82,8 +82,8 @@ func TestTwoServersDeleteAThreadAtOnce(t *testing.T) {
 	})
 }
 
-// TestDeleteAfterARestart deletes a thread, restarts the store, and deletes it again. An
-// expired thread that no sweep has deleted yet counts as deleted.
+// TestDeleteAfterARestart deletes a thread, restarts the store, and deletes the thread again. A
+// thread that has expired counts as deleted, even before a sweep has deleted it.
 func TestDeleteAfterARestart(t *testing.T) {
 	files := pebble.NewMem()
 	open := func() (*house, func()) {

@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// DefaultGrace is the default of Options.Grace: the time after a user's deletion during
-// which its tokens may still leave threads, and delete those that it has created or is alone
-// in. Test suites of 2021 delete a user first and its threads afterwards.
+// DefaultGrace is the default of Options.Grace: the time after a user's deletion during which
+// the user's tokens may still be used to leave threads, and to delete threads that the user has
+// created or is alone in. Test suites of 2021 delete a user first and its threads afterwards.
 const DefaultGrace = 30 * time.Second
 
-// finishPurges deletes the rows of deleted threads, if the store leaves some behind.
+// finishPurges deletes rows of deleted threads that the store has not deleted yet. It does
+// nothing unless the store is a Purger.
 func (s *Service) finishPurges(ctx context.Context) error {
 	if p, ok := s.store.(Purger); ok {
 		return p.FinishPurges(ctx)
@@ -22,11 +23,11 @@ func (s *Service) finishPurges(ctx context.Context) error {
 	return nil
 }
 
-// trimEvery is the time between two calls of Store.Trim, also after one that failed. A
-// call may hold up readers and writers of events for a moment.
+// trimEvery is the least time between two calls of Store.Trim, even after a failed call. A call
+// may block readers and writers of events for a moment.
 const trimEvery = 10 * time.Minute
 
-// trimEvents gives positions to all committed events, and every ten minutes deletes the
+// trimEvents gives positions to all committed events. Every ten minutes it also deletes the
 // days of the event log that are older than Options.EventsKept.
 func (s *Service) trimEvents(ctx context.Context) error {
 	if _, err := s.store.Sequence(ctx); err != nil {
@@ -44,8 +45,8 @@ func (s *Service) trimEvents(ctx context.Context) error {
 	return nil
 }
 
-// earlier returns the earlier of two times. If a or b is the zero time, earlier returns
-// the other time.
+// earlier returns the earlier of two times. The zero time counts as no time: if a or b is zero,
+// earlier returns the other.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -55,8 +56,8 @@ func earlier(a, b time.Time) time.Time {
 
 // sweepThreads deletes at most sweepPage expired threads. It returns the time of the next
 // expiry, the current time if more threads may have expired already, or the zero time if no
-// other thread is known to expire. A thread that could not be deleted waits, and those after
-// it are looked at.
+// other thread is known to expire. If a thread cannot be deleted, sweepThreads continues with
+// the next one and tries the failed thread again after a pause.
 func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) {
 	now := s.now()
 	ends := now.Add(turnTime)
@@ -76,8 +77,9 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 			due = append(due, e.Thread)
 		}
 	}
-	// The list begins with the earliest expiry and has room for all that wait. One that is
-	// not in it was deleted by another server, or is kept for longer now.
+	// Forget the pauses of threads that are not in the list. The list has the earliest expiries
+	// first and space for all paused threads, so a thread that is missing was deleted by
+	// another server or expires later now.
 	s.expiryPauses.keep(listed)
 	s.expiryPauses.sort(due)
 	more := next.IsZero() && len(list) == limit
@@ -117,16 +119,16 @@ func (s *Service) sweepThreads(ctx context.Context) (next time.Time, err error) 
 	return next, few(errs)
 }
 
-// expiring calls Store.Expiring, for as long as an item of a turn may take.
+// expiring calls Store.Expiring. It gives up after s.patience.
 func (s *Service) expiring(ctx context.Context, limit int) ([]Expiry, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return s.store.Expiring(ctx, limit)
 }
 
-// expire deletes a thread if it has expired, and reports whether it did. Otherwise expires
-// reports whether the thread still has a retention policy. The event has no actor.
-// Unverified: that an expired thread is like one that a participant has deleted.
+// expire deletes a thread if it has expired, and reports whether it deleted the thread. If not,
+// expires reports whether the thread still has a retention policy. The event of the deletion
+// has no actor. Unverified: that an expired thread is like one that a participant has deleted.
 func (s *Service) expire(ctx context.Context, thread string) (expired, expires bool, err error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -141,9 +143,10 @@ func (s *Service) expire(ctx context.Context, thread string) (expired, expires b
 	return err == nil && o.Status == Applied, expires, err
 }
 
-// sweepUsers erases the deleted users whose grace is over. They take turns of userSteps
-// steps, and have sweepSteps together; the next sweep goes on with the user after the last
-// one. It returns the time at which the next steps or the next grace is due.
+// sweepUsers erases the data of deleted users whose grace is over. It handles at most
+// sweepSteps steps, and at most userSteps of one user. The next sweep continues with the user
+// after the last one. sweepUsers returns the time at which it has more to do or the next grace
+// ends.
 func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	ends := s.now().Add(turnTime)
 	users, err := s.deleting(ctx)
@@ -203,14 +206,15 @@ func (s *Service) sweepUsers(ctx context.Context) (next time.Time, err error) {
 	return next, few(errs)
 }
 
-// deleting calls Store.Deleting, for as long as an item of a turn may take.
+// deleting calls Store.Deleting. It gives up after s.patience.
 func (s *Service) deleting(ctx context.Context) ([]User, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return s.store.Deleting(ctx)
 }
 
-// forgetErasures forgets the progress of users that another server has erased.
+// forgetErasures forgets the erasure progress and the pauses of users that are not in the list
+// deleting, because another server has erased them.
 func (s *Service) forgetErasures(deleting []User) {
 	still := make(map[string]bool, len(deleting))
 	for _, u := range deleting {
@@ -220,9 +224,9 @@ func (s *Service) forgetErasures(deleting []User) {
 	s.erasurePauses.keep(still)
 }
 
-// erasure is the progress of a user's erasure in this process. If a thread fails, the
-// erasure continues with the next thread. The stored progress, User.ErasedTo, then
-// stays before the failed thread, so that a later pass tries that thread again.
+// erasure is the progress of a user's erasure in this process. If a thread fails, the erasure
+// continues with the next thread. The stored progress, User.ErasedTo, stays before the failed
+// thread, so that a later pass tries that thread again.
 type erasure struct {
 	after   string        // id of the last thread that was tried
 	erased  string        // id up to which no thread failed
@@ -234,13 +238,15 @@ type erasure struct {
 	failed  bool          // a thread failed in this pass
 }
 
-// erase removes the user's messages, display names, metadata and receipts from the threads
-// of its list, and all endpoints of the user. Messages become tombstones. A thread without
-// another participant is deleted. erase takes at most the given number of steps, each a
-// thread or a page of messages, and returns how many are left. It begins no step but the
-// first after the time ends. After the last thread, erase sets the user's state to
-// UserDeleted, or, if a thread failed, begins a new pass after a pause. If the whole store
-// fails, away is true, and a later call goes on with the same thread.
+// erase removes the user's messages, display names, metadata and receipts from the threads in
+// the user's list of threads, and deletes all endpoints of the user. Messages become
+// tombstones. A thread without another participant is deleted.
+//
+// erase takes at most the given number of steps, each for a thread or a page of messages, and
+// returns how many steps are left. After the time ends it begins no further step, but it takes
+// at least one. After the last thread it sets the user's state to UserDeleted, or, if a thread
+// failed, begins a new pass after a pause. If the whole store fails, away is true, and the next
+// call continues with the same thread.
 func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) (left int, ended, away bool, err error) {
 	e := s.erasures[u.ID]
 	if e == nil {
@@ -292,7 +298,8 @@ func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) 
 	if u.ErasedTo != e.erased || last {
 		u.ErasedTo = e.erased
 		if err := s.progress(ctx, u, last && !e.failed); err != nil {
-			// s.erasures keeps what is done, so that only this write is tried again.
+			// s.erasures still has the progress of this erasure, so the next call only repeats
+			// this write.
 			away, errs = s.userFailed(ctx, u.ID, err), append(errs, err)
 			return steps, false, away, few(errs)
 		}
@@ -306,8 +313,8 @@ func (s *Service) erase(ctx context.Context, u User, steps int, ends time.Time) 
 	return steps, last && !e.failed, false, few(errs)
 }
 
-// userFailed begins the next pause of a user, unless the whole store has failed. It then
-// returns true.
+// userFailed begins the next pause of a user after the error err. If the error means that the
+// whole store has failed, it begins no pause and returns true.
 func (s *Service) userFailed(ctx context.Context, user string, err error) (away bool) {
 	if !s.own(ctx, s.erasurePauses, user, err) {
 		return true
@@ -316,16 +323,16 @@ func (s *Service) userFailed(ctx context.Context, user string, err error) (away 
 	return false
 }
 
-// threadsOf returns a page of a user's threads, in the order of ids, from the one after the id
-// after on. It fails if the store takes longer than a step of a sweep may.
+// threadsOf returns a page of the ids of a user's threads, in ascending order, that are greater
+// than after. It fails if the store takes longer than s.patience.
 func (s *Service) threadsOf(ctx context.Context, user, after string) ([]string, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return s.store.ThreadsOf(ctx, user, after, sweepPage)
 }
 
-// progress stores u.ErasedTo unless the stored value is greater, or sets the state
-// UserDeleted if the erasure has ended.
+// progress stores u.ErasedTo unless the stored value is greater. If ended is true, it sets the
+// user's state to UserDeleted instead.
 func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -341,10 +348,11 @@ func (s *Service) progress(ctx context.Context, u User, ended bool) error {
 	})
 }
 
-// eraseFrom removes a user's data from one thread, in at most the given number of steps: each
-// is a page of messages. It returns how many are left, and whether the thread is done. It
-// begins no step but the first after the time ends. The user leaves the thread first, so that
-// it cannot write new messages or edit old ones meanwhile.
+// eraseFrom removes a user's data from one thread, in at most the given number of steps; each
+// step is a page of messages. It returns how many steps are left, and whether the thread is
+// done. After the time ends it begins no further step, but it takes at least one. It removes
+// the user from the thread first, so that the user cannot write new messages or edit old ones
+// meanwhile.
 func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string, steps int, ends time.Time) (left int, done bool, err error) {
 	if !e.left {
 		if err := s.eraseMember(ctx, thread, user); err != nil {
@@ -367,8 +375,8 @@ func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string
 			return steps, false, nil
 		}
 	}
-	// Read from the newest message to the oldest. An erased message gets a sequence
-	// greater than all before, so this loop does not read it again.
+	// Read from the newest message to the oldest. An erased message gets a sequence greater
+	// than all others, so this loop does not read it again.
 	for steps > 0 {
 		e.before, err = s.erasePage(ctx, thread, user, e.before)
 		steps--
@@ -382,9 +390,10 @@ func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string
 	return steps, false, nil
 }
 
-// eraseSuperseded deletes the superseded versions of the user's messages in the page after a
-// key, in one thread. It returns the key of the page's last version, or the zero key after the
-// last page, and the same key after an error. Those who have left no longer see these messages.
+// eraseSuperseded reads the next page of superseded versions of messages after a key, and
+// deletes those in the key's thread that the user has sent. Former members can then no longer
+// read these messages. It returns the key of the page's last version, the zero key after the
+// thread's last page, or after if it fails.
 func (s *Service) eraseSuperseded(ctx context.Context, after SupersededKey, user string) (SupersededKey, error) {
 	page, err := s.superseded(ctx, after)
 	if err != nil {
@@ -409,7 +418,8 @@ func (s *Service) eraseSuperseded(ctx context.Context, after SupersededKey, user
 	return last, nil
 }
 
-// eraseMember removes a user from a thread, and what the thread has of it beside messages.
+// eraseMember removes a user from a thread, and deletes the user's display name, metadata and
+// receipt there. It does not change messages.
 func (s *Service) eraseMember(ctx context.Context, thread, user string) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -423,9 +433,9 @@ func (s *Service) eraseMember(ctx context.Context, thread, user string) error {
 	return err
 }
 
-// erasePage erases a user from the page of a thread's messages before a sequence. It returns
-// the value of before for the next page: 0 after the last one, and the same value after an
-// error.
+// erasePage reads the page of a thread's messages with sequences less than before, and removes
+// the user's data from it. It returns the value of before for the next page, 0 after the last
+// page, or before if it fails.
 func (s *Service) erasePage(ctx context.Context, thread, user string, before uint64) (next uint64, err error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -453,7 +463,7 @@ func mentions(m *Message, user string) bool {
 	return slices.ContainsFunc(m.Participants, func(p MessageParticipant) bool { return p.User == user && p.DisplayName != "" })
 }
 
-// eraseMessages erases the user from these messages of a thread in one change.
+// eraseMessages removes the user's data from the messages with these ids, in one change.
 func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64, user string) error {
 	if len(ids) == 0 {
 		return nil
@@ -478,9 +488,9 @@ func (s *Service) eraseMessages(ctx context.Context, thread string, ids []int64,
 	return err
 }
 
-// eraseMessage adds the rewrite of one message to c. The user's own message becomes
-// a tombstone without a display name. In a system message the user's display name
-// is removed in place, without a new version.
+// eraseMessage adds the rewrite of one message to c. A message that the user has sent becomes a
+// tombstone without a display name. In a system message the user's display name is removed in
+// place, without a new version.
 func eraseMessage(c *Change, m Message, user string) {
 	w := Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence, How: InPlace}
 	if m.Sender == user && m.DeletedOn == 0 {
@@ -499,9 +509,10 @@ func eraseMessage(c *Change, m Message, user string) {
 	c.Rewrites = append(c.Rewrites, w)
 }
 
-// decideErase returns the change that removes a user's display name, metadata and
-// receipt from a thread. A participant also leaves the thread, and the last one
-// deletes it. The user may read nothing of the thread any more, so nothing is kept for it.
+// decideErase returns the change that removes a user's display name, metadata and receipt from
+// a thread. If the user is a participant, the change also removes the user from the thread; if
+// the user is the only participant, the change deletes the thread. The user may read nothing of
+// the thread afterwards, so the change keeps no messages for the user to read.
 func decideErase(t *Thread, user string) *Change {
 	c := changeOf(t)
 	m := t.Member(user)

@@ -6,45 +6,45 @@ import (
 	"time"
 )
 
-// Endpoint is a client of the official protocol: a browser tab or a device. The store
-// remembers how far each one has read the event log.
+// Endpoint is a client of the official live-event protocol: a browser tab or a device. The
+// store remembers how far each endpoint has read the event log.
 type Endpoint struct {
 	User string
 	ID   string // unique among the endpoints of the user; chosen by the client
 	At   Cursor // the client has answered all events up to here
 	Seen int64  // time of its last sign of life, epoch milliseconds
 
-	// Answered has the positions of events after At that the client has answered, because
-	// it has not answered one between. They ascend.
+	// Answered has the positions after At of events that the client has acknowledged, while an
+	// event before them is still unacknowledged. The positions ascend.
 	Answered []uint64
 
-	// Owner is the server that has the client's socket, or had its last one. It is empty if
+	// Owner is the server that has the client's socket, or had its last socket. It is empty if
 	// only one server uses the store.
 	Owner string
 	Open  bool // Owner has a socket
 }
 
 // SharedEndpoints is implemented by stores that several servers use at once. A client that
-// loses its connection may come back at another server. That one takes the endpoint over from
-// its owner, which stores first what the client has answered.
+// loses its connection may connect to another server. The new server then takes the endpoint
+// over from its owner, after the owner has stored which events the client has acknowledged.
 type SharedEndpoints interface {
 	// CallEndpoint asks the owner of an endpoint to end the client's socket, and to store
 	// the endpoint with Open false. It does nothing if the endpoint has another owner.
 	CallEndpoint(ctx context.Context, user, id, owner string) error
-	// EndpointCalled returns whether an endpoint is open, and whether its owner has not yet
-	// noticed that it is called.
+	// EndpointCalled returns whether an endpoint is open, and whether a call of CallEndpoint
+	// for it is still waiting for its owner.
 	EndpointCalled(ctx context.Context, user, id string) (open, called bool, err error)
-	// CalledEndpoints returns the users and ids of the called endpoints of this owner, each
-	// once after a call.
+	// CalledEndpoints returns the users and ids of this owner's endpoints for which
+	// CallEndpoint was called. It returns each call only once.
 	CalledEndpoints(ctx context.Context, owner string) ([]Endpoint, error)
-	// TakeEndpoint makes a server the owner of an open endpoint, and returns the row that it
-	// replaced. found is false, and nothing is written, if there is no such endpoint.
+	// TakeEndpoint makes a server the owner of an open endpoint, and returns the row as it was
+	// before. If there is no such endpoint, it writes nothing and found is false.
 	TakeEndpoint(ctx context.Context, user, id, owner string) (was Endpoint, found bool, err error)
 }
 
-// Bounds of the endpoints that a store remembers. The caller of Store.PutEndpoints
-// drops the oldest endpoint of a user with more than MaxEndpoints. Service.Sweep drops
-// endpoints that were not seen for EndpointsKept.
+// Bounds of the endpoints that a store remembers. If a user has more than MaxEndpoints, the
+// caller of Store.PutEndpoints deletes the user's oldest ones. Service.Sweep deletes endpoints
+// that were not seen for EndpointsKept.
 const (
 	MaxEndpoints  = 20
 	EndpointsKept = 24 * time.Hour

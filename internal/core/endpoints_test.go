@@ -8,7 +8,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// endpoint stores an endpoint of a user that is seen now.
+// endpoint stores an endpoint of a user that was last seen now.
 func (h *house) endpoint(t *testing.T, user, id string) {
 	t.Helper()
 	if _, err := h.store.PutEndpoints(t.Context(), []core.Endpoint{{User: user, ID: id, Seen: h.now.Load()}}); err != nil {
@@ -16,7 +16,7 @@ func (h *house) endpoint(t *testing.T, user, id string) {
 	}
 }
 
-// endpoints checks which endpoints of a user the store has.
+// endpoints checks that the store has exactly the endpoints want for a user.
 func (h *house) endpoints(t *testing.T, when, user string, want ...string) {
 	t.Helper()
 	es, err := h.store.Endpoints(t.Context(), user)
@@ -29,8 +29,8 @@ func (h *house) endpoints(t *testing.T, when, user string, want ...string) {
 	}
 }
 
-// TestOldEndpoints checks that a sweep deletes endpoints that were not seen for 24 hours,
-// and that sweeps look for them once an hour.
+// TestOldEndpoints checks that a sweep deletes endpoints that were not seen for 24 hours, and
+// that only one sweep an hour does this.
 func TestOldEndpoints(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -55,8 +55,8 @@ func TestOldEndpoints(t *testing.T) {
 	h.endpoints(t, "an hour later", ann, "newer")
 }
 
-// TestEndpointsOfErasedUser checks that the erasure of a user deletes its endpoints, and
-// those of no other user.
+// TestEndpointsOfErasedUser checks that the erasure of a user deletes that user's endpoints and
+// leaves the endpoints of other users.
 func TestEndpointsOfErasedUser(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)

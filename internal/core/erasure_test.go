@@ -15,12 +15,12 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// private is a word in all messages, names and metadata of the erased user, and in
-// no other text.
+// private is a text that occurs in all messages, names and metadata of the erased user, and
+// nowhere else.
 const private = "bob's own"
 
-// betweenPages is a store that calls a function after it has read the first page of a
-// list of a user's threads.
+// betweenPages is a store that calls a function after the first page of a user's list of
+// threads was read.
 type betweenPages struct {
 	core.Store
 	once *sync.Once // nil: not yet
@@ -43,9 +43,9 @@ func (b *betweenPages) ThreadsOf(ctx context.Context, user, after string, limit 
 	return ids, err
 }
 
-// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads after the
-// erasure has read the first page of them. Each message moves its thread to the top of
-// the list. The erasure must still find all threads.
+// TestErasureMeetsThreadsThatMove sends a message to each of a user's threads after the erasure
+// has read the first page of the user's list of threads. Each message moves its thread to the
+// top of the list. The erasure must still find all threads.
 func TestErasureMeetsThreadsThatMove(t *testing.T) {
 	var between *betweenPages
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -111,9 +111,9 @@ func (h *house) erase(t *testing.T, user string) {
 	t.Fatal("the user is not deleted after 1000 sweeps")
 }
 
-// TestErasureUnderLoad erases a user of three hundred threads while others send to
-// these threads. It checks that no data of the user is left and no message of the
-// others is lost.
+// TestErasureUnderLoad erases a user who is in three hundred threads while other users send to
+// these threads. It checks that no data of the erased user is left and that no message of the
+// other users is lost.
 func TestErasureUnderLoad(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -137,21 +137,22 @@ func TestErasureUnderLoad(t *testing.T) {
 	})
 }
 
-// erasure is a test's user, bob, who is erased, and his threads of every kind. The
-// users ann and eve are also in the threads.
+// erasure holds a user bob, who will be erased, and his threads. The users ann and eve are also
+// in the threads.
 type erasure struct {
 	ann, bob, eve string
 	threads       []string
 }
 
-// The kinds of threads. Each function reports whether thread i is of its kind.
+// Each of these functions reports whether the thread with index i is of one kind, such as a
+// thread in which bob is alone.
 func (e *erasure) alone(i int) bool   { return i%30 == 0 }
 func (e *erasure) deleted(i int) bool { return i%30 == 1 }
 func (e *erasure) left(i int) bool    { return i%6 == 2 }
 func (e *erasure) back(i int) bool    { return i%6 == 3 } // left and was added again
 
-// fill creates thread i with three messages, a receipt, a name and metadata of bob, and
-// a message and a receipt of ann.
+// fill creates the thread with index i. Of bob it has three messages, a receipt, a name and
+// metadata; of ann a message and a receipt.
 func (e *erasure) fill(s *core.Service, i int) error {
 	ctx, metadata := context.Background(), map[string]string{"key": private}
 	person := func(user, name string) core.NewParticipant {
@@ -211,7 +212,7 @@ func (e *erasure) fill(s *core.Service, i int) error {
 	return nil
 }
 
-// sendDuring lets ann and eve send messages through every house while f runs. It
+// sendDuring lets ann and eve send messages through every service in houses while f runs. It
 // returns the contents of these messages by thread.
 func (e *erasure) sendDuring(t *testing.T, houses []*house, f func()) (sent map[string][]string) {
 	t.Helper()
@@ -264,7 +265,7 @@ func (e *erasure) sendDuring(t *testing.T, houses []*house, f func()) (sent map[
 	return sent
 }
 
-// check fails the test if a thread still has data of bob, or lacks data of the others.
+// check fails the test if a thread still has data of bob, or lacks data of another user.
 func (e *erasure) check(t *testing.T, h *house, sent map[string][]string) {
 	t.Helper()
 	left, wrong := map[string]int{}, map[string]int{}
@@ -318,7 +319,7 @@ func (e *erasure) check(t *testing.T, h *house, sent map[string][]string) {
 	}
 }
 
-// hooked is a store that calls a function after each read of messages and after each
+// hooked is a store that calls one function after each read of messages and another after each
 // batch.
 type hooked struct {
 	core.Store

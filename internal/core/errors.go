@@ -2,10 +2,10 @@ package core
 
 import "fmt"
 
-// Code names the reason for a refusal. Package rest maps each to an HTTP status.
+// Code names the reason for a refusal. Package rest maps each Code to an HTTP status.
 type Code string
 
-// The codes of the contract (docs/contract/chat.md §7.2, docs/contract/identity.md §3).
+// The error codes of the contract (docs/contract/chat.md §7.2, docs/contract/identity.md §3).
 const (
 	BadRequest       Code = "BadRequest"
 	Validation       Code = "ValidationError"
@@ -16,8 +16,8 @@ const (
 	Unavailable      Code = "ServiceUnavailable"
 )
 
-// Error is the refusal of an operation. Code, Message and Target may be shown to
-// a client; Reason and Cause must only be logged.
+// Error is the refusal of an operation. Code, Message and Target may be sent to a client.
+// Reason and Cause are for the log only.
 type Error struct {
 	Code    Code
 	Message string
@@ -44,7 +44,7 @@ func (e *Error) Error() string {
 	return s
 }
 
-// Unwrap returns the cause.
+// Unwrap returns the error that caused the refusal, or nil.
 func (e *Error) Unwrap() error { return e.Cause }
 
 // Forbid returns ErrForbidden with a reason for the log.

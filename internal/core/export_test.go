@@ -2,8 +2,8 @@ package core
 
 import "context"
 
-// Limits of a lane, which is one of the Service's queues of changes, for the tests in
-// package core_test.
+// Bounds of a lane (one of the Service's queues of changes), for the tests in package
+// core_test.
 const (
 	MaxQueued      = maxQueued
 	MaxQueuedBytes = maxQueuedBytes
@@ -11,10 +11,12 @@ const (
 	MaxBatchBytes  = maxBatchBytes
 )
 
-// MaxPaused is the greatest number of pauses of a kind.
+// MaxPaused is the greatest number of failed threads, or of failed users, that a Service
+// remembers between sweeps.
 const MaxPaused = maxPaused
 
-// Queued returns the number of changes that wait in the lane of a key.
+// Queued returns the number of changes that wait in the lane that commits changes with this
+// key.
 func (s *Service) Queued(key string) int {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -22,8 +24,8 @@ func (s *Service) Queued(key string) int {
 	return len(l.queue)
 }
 
-// Closing reports whether the lane of a key refuses changes because the Service is
-// closing.
+// Closing reports whether the lane of a key refuses changes because the Service is being
+// closed.
 func (s *Service) Closing(key string) bool {
 	l := s.commits.lanes[LaneOf(key, len(s.commits.lanes))]
 	l.mu.Lock()
@@ -31,7 +33,7 @@ func (s *Service) Closing(key string) bool {
 	return l.closed
 }
 
-// ThreadIDFor returns the id of a thread that is created with a token.
+// ThreadIDFor returns the id of the thread that the caller creates with an idempotency token.
 func (s *Service) ThreadIDFor(caller, token string) string {
 	return threadIDFor(s.resource.ID, caller, token)
 }
@@ -49,12 +51,12 @@ func (s *Service) Forget(u User) {
 	s.users.Remove(u.ID)
 }
 
-// RefreshUsers reads the active users of a shared store again, once.
+// RefreshUsers reads the cached rows of active users from the store again, once.
 func (s *Service) RefreshUsers(ctx context.Context) error {
 	return s.refreshUsers(ctx)
 }
 
-// CleanHTML returns an HTML message without what is not allowed in one.
+// CleanHTML returns an HTML message with everything removed that a message may not have.
 func CleanHTML(s string, images bool) string {
 	cleaned, fits := cleanHTML(s, images, MaxHTMLGrowth*len(s))
 	if !fits {
@@ -63,7 +65,7 @@ func CleanHTML(s string, images bool) string {
 	return cleaned
 }
 
-// CleanHTMLFits reports whether an HTML message has at most limit bytes when it is cleaned.
+// CleanHTMLFits reports whether an HTML message has at most limit bytes after cleaning.
 func CleanHTMLFits(s string, limit int) bool {
 	_, fits := cleanHTML(s, true, limit)
 	return fits

@@ -8,10 +8,10 @@ import (
 	"time"
 )
 
-// Feed hands on every event of the log once, in the order of positions. The bus brings
-// events with the rows that they refer to; the feed reads from the store what the bus
-// lost. It hands on typing notifications, which are not in the log, as the bus brings
-// them. It must be the only reader of its subscription.
+// Feed passes every event of the log to a function once, in the order of positions. The bus
+// delivers events together with the rows that they refer to; if the bus loses an event, the
+// feed reads it from the store. Typing notifications are not in the log, and the feed passes
+// them on as the bus delivers them. A Feed must be the only reader of its subscription.
 type Feed struct {
 	store Store
 	bus   Bus
@@ -22,35 +22,35 @@ type Feed struct {
 	at     Cursor
 	behind time.Time // since when the log is known to go on after at; zero: it ends there
 
-	// Only Run uses the fields below.
+	// The fields below are used only by Run.
 
 	pending  map[uint64]*Happening   // by position: what the bus brought before its turn
 	unplaced map[uint64][]*Happening // by batch: what the bus brought and has no position yet
 }
 
-// FeedOptions of NewFeed. The zero value works.
+// FeedOptions has the options of NewFeed. The zero value is valid.
 type FeedOptions struct {
 	Now    func() time.Time // time.Now
 	Failed func(error)      // called when the store cannot be read; the feed tries again
 }
 
-// feedQueue is the number of batches that the bus holds for a feed. When it is full, the
-// feed reads the log.
+// feedQueue is the number of published batches that the bus holds for a feed. When the queue is
+// full, the bus drops batches and the feed reads the log.
 const feedQueue = 1024
 
 // feedPage is the number of events that a feed reads from the log at a time.
 const feedPage = 512
 
-// feedHeld is the greatest number of events, or of batches without positions, that wait
-// for their turn in a feed.
+// feedHeld bounds the events from the bus that a feed holds until the events before them have
+// arrived. It counts events, or batches whose events have no positions yet.
 const feedHeld = 16 << 10
 
-// feedLook is the time between two looks at the log. They find what the bus has dropped
-// and what other servers have committed.
+// feedLook is the time between two reads of the log. They find events that the bus has dropped
+// and events that other servers have committed.
 const feedLook = time.Second
 
-// NewFeed returns a feed that begins after a cursor. bus may be nil: then the feed only
-// looks at the log.
+// NewFeed returns a feed of the events after a cursor. If bus is nil, the feed only reads the
+// log.
 func NewFeed(store Store, bus Bus, from Cursor, o FeedOptions) *Feed {
 	f := &Feed{store: store, bus: bus, at: from, now: o.Now, fail: o.Failed}
 	if f.now == nil {
@@ -62,7 +62,8 @@ func NewFeed(store Store, bus Bus, from Cursor, o FeedOptions) *Feed {
 	return f
 }
 
-// GapError is the error of Feed.Run when the log does not continue the feed's cursor.
+// GapError is the error of Feed.Run if the log does not continue at the feed's cursor, for
+// example because the events after it were deleted.
 type GapError struct{ Reason GapReason }
 
 // Error says why the log does not continue the cursor.
@@ -70,14 +71,15 @@ func (e *GapError) Error() string {
 	return fmt.Sprintf("the event log does not continue the cursor: %s", e.Reason)
 }
 
-// Position returns the cursor up to which all events were handed on.
+// Position returns the cursor after the last event that was passed on, or the first cursor if
+// none was.
 func (f *Feed) Position() Cursor {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.at
 }
 
-// Behind returns the time for which the log has gone on after the feed's cursor, or 0.
+// Behind returns how long the log has had events after the feed's cursor, or 0 if it has none.
 func (f *Feed) Behind() time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -88,10 +90,12 @@ func (f *Feed) Behind() time.Duration {
 }
 
 // Run calls to with the events after the feed's cursor, in order, until ctx ends; then it
-// returns the error of ctx. Between them it calls to with each typing notification at once. It returns a *GapError if the log does not continue the
-// cursor. to must not keep the slice. While the store fails, Run tries again with the next
-// events from the bus, and at least once a second; it hands nothing on that it cannot
-// order.
+// returns the error of ctx. It also calls to with each typing notification, as soon as it
+// arrives. to must not keep the slice.
+//
+// Run returns a *GapError if the log does not continue at the cursor. While the store fails,
+// Run tries again whenever the bus delivers events, and at least once a second. Meanwhile it
+// passes on no event whose order it does not know.
 func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 	f.pending, f.unplaced = map[uint64]*Happening{}, map[uint64][]*Happening{}
 	var heard <-chan []*Happening
@@ -133,9 +137,10 @@ func (f *Feed) Run(ctx context.Context, to func([]*Happening)) error {
 	}
 }
 
-// take remembers the events that the bus brought, until it is their turn. While feedHeld
-// events wait it drops further ones: then the log cannot be read, and will bring them
-// later. take calls to with the typing notifications that the bus brought.
+// take stores events from the bus until the events before them were passed on. If feedHeld
+// events are stored, take drops further events. So many wait only while the log cannot be read,
+// and the log will contain the dropped events later. take passes typing notifications to the
+// function to at once.
 func (f *Feed) take(hs []*Happening, to func([]*Happening)) {
 	var typing []*Happening
 	for _, h := range hs {
@@ -154,8 +159,8 @@ func (f *Feed) take(hs []*Happening, to func([]*Happening)) {
 	}
 }
 
-// advance hands on the events whose turn it is. It reads the log if look is set, or if an
-// event is missing between those that the bus brought.
+// advance passes on the stored events that directly follow the cursor. It also reads the log if
+// look is set, or if an event is missing among the events from the bus.
 func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) error {
 	if look || len(f.unplaced) > 0 {
 		placed, err := f.store.Sequence(ctx)
@@ -171,8 +176,8 @@ func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) er
 	return nil
 }
 
-// place moves the happenings of placed batches to f.pending. It reports whether another
-// server has committed one of the batches.
+// place moves the happenings of these batches to f.pending, under the positions that the
+// batches now have. It reports whether another server has committed one of the batches.
 func (f *Feed) place(placed []Placed) (others bool) {
 	for _, p := range placed {
 		hs := f.unplaced[p.Batch]
@@ -188,7 +193,8 @@ func (f *Feed) place(placed []Placed) (others bool) {
 	return others
 }
 
-// ready returns the happenings that follow the cursor without a hole, and forgets them.
+// ready returns the pending happenings that follow the cursor without a gap, and removes them
+// from f.pending.
 func (f *Feed) ready() (run []*Happening) {
 	for next := f.at.Position + 1; ; next++ {
 		h, ok := f.pending[next]
@@ -200,7 +206,7 @@ func (f *Feed) ready() (run []*Happening) {
 	}
 }
 
-// handOn calls to with a run of happenings and moves the cursor behind them.
+// handOn calls to with consecutive happenings and moves the cursor after the last of them.
 func (f *Feed) handOn(run []*Happening, to func([]*Happening)) {
 	if len(run) == 0 {
 		return
@@ -213,9 +219,9 @@ func (f *Feed) handOn(run []*Happening, to func([]*Happening)) {
 	f.behind = time.Time{}
 }
 
-// read reads the log to its end and hands its events on. It loads the rows of an event
-// from the store, unless the bus has brought the event with its rows. It returns a
-// *GapError if the log does not continue the cursor.
+// read reads the log from the cursor to the end and passes its events on. If the bus has
+// delivered an event with its rows, read uses these; otherwise it loads the rows from the
+// store. It returns a *GapError if the log does not continue at the cursor.
 func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 	for {
 		page, err := f.store.Log(ctx, f.at, feedPage)
@@ -236,7 +242,7 @@ func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 			break
 		}
 	}
-	// Forget what was handed on. What comes later waits until the log reaches it.
+	// Forget the events that were passed on. Keep the later ones until the log reaches them.
 	for position := range f.pending {
 		if position <= f.at.Position {
 			delete(f.pending, position)
@@ -247,7 +253,7 @@ func (f *Feed) read(ctx context.Context, to func([]*Happening)) error {
 	return nil
 }
 
-// setBehind records whether the log goes on after the cursor.
+// setBehind records whether the log has events after the cursor, and since when.
 func (f *Feed) setBehind(behind bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -258,8 +264,8 @@ func (f *Feed) setBehind(behind bool) {
 	}
 }
 
-// tell returns the happenings of a page of the log: those that the bus brought, and the
-// others from the store.
+// tell returns the events of a page of the log with their rows: from the bus if it delivered
+// them, otherwise from the store.
 func (f *Feed) tell(ctx context.Context, events []Event) ([]*Happening, error) {
 	type key struct {
 		thread string

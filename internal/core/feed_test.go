@@ -17,7 +17,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// badBus is a bus that drops, doubles and reorders what is published, at random.
+// badBus is a bus that drops, repeats and reorders published happenings at random.
 type badBus struct {
 	local.Bus
 	mu   sync.Mutex // guards the fields below
@@ -25,7 +25,7 @@ type badBus struct {
 	held []*core.Happening
 }
 
-// Publish passes the happenings on, one by one, or does not.
+// Publish publishes the happenings one by one, and drops, repeats or delays some of them.
 func (b *badBus) Publish(hs []*core.Happening) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -47,7 +47,7 @@ func (b *badBus) Publish(hs []*core.Happening) {
 	}
 }
 
-// reader records what a feed hands on, and checks its order.
+// reader records the events that a feed passes to it, and checks their order.
 type reader struct {
 	t   *testing.T
 	mu  sync.Mutex // guards got
@@ -71,7 +71,8 @@ func (r *reader) all() []core.Happening {
 	return slices.Clone(r.got)
 }
 
-// follow runs a feed until the test ends and returns it.
+// follow runs a feed in another goroutine and returns it. stop ends the feed and waits until it
+// has returned.
 func follow(t *testing.T, h *house, bus core.Bus, from core.Cursor, to func([]*core.Happening)) (feed *core.Feed, stop func()) {
 	t.Helper()
 	feed = core.NewFeed(h.store, bus, from, core.FeedOptions{Failed: func(err error) { t.Error(err) }})
@@ -89,9 +90,9 @@ func follow(t *testing.T, h *house, bus core.Bus, from core.Cursor, to func([]*c
 	return feed, stop
 }
 
-// TestFeed writes random operations while feeds run: one on a bus that loses, doubles and
-// reorders, one without a bus, one that begins in the middle. Each must hand on every
-// event of the log once, in order, with the message that the event names.
+// TestFeed writes random operations while feeds run: one on a bus that loses, repeats and
+// reorders events, one without a bus, and one that begins in the middle of the log. Each feed
+// must pass on every event of the log once, in order, with the message that the event names.
 func TestFeed(t *testing.T) {
 	for seed := range uint64(20) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -195,7 +196,8 @@ func testFeed(t *testing.T, r *rand.Rand) {
 	}
 }
 
-// TestFeedEndsAtAGap runs feeds from cursors that the log does not continue.
+// TestFeedEndsAtAGap runs feeds from cursors at which the log does not continue. Each must end
+// with a *GapError.
 func TestFeedEndsAtAGap(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	h.thread(t, h.user(t))
@@ -217,8 +219,8 @@ func TestFeedEndsAtAGap(t *testing.T) {
 	}
 }
 
-// TestSweepTrimsTheLog checks that a sweep deletes the days of the event log that are
-// older than the service keeps it, and no others.
+// TestSweepTrimsTheLog checks that a sweep deletes the days of the event log that are older
+// than Options.EventsKept, and keeps all other days.
 func TestSweepTrimsTheLog(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{EventsKept: 2})
 	ann := h.user(t)
@@ -257,8 +259,8 @@ func (u *untrimmable) Trim(context.Context, uint32) error {
 	return errors.New("in use")
 }
 
-// TestTrimIsNotRepeatedAtOnce sweeps a store whose Trim fails and checks that it is
-// called every ten minutes, not with every sweep.
+// TestTrimIsNotRepeatedAtOnce sweeps a store whose Trim fails, and checks that Trim is called
+// only every ten minutes, not with every sweep.
 func TestTrimIsNotRepeatedAtOnce(t *testing.T) {
 	var store *untrimmable
 	h := newHouse(t, nil, func(s core.Store) core.Store {

@@ -9,13 +9,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// formerUser returns the id of a user of the resource that need not exist.
+// formerUser returns a user id of this resource. No user with this id needs to exist.
 func formerUser(i int) string {
 	return communication.JoinUserID(resourceID, fmt.Sprintf("00000000-0000-0000-0000-%012d", i))
 }
 
-// former writes n members who have left to the store, as they were stored before their rows
-// were bounded: each with metadata of its own and of the thread, of this many bytes.
+// former stores n members who have left the thread, like those of versions of Confab without a
+// bound on such rows. own and left are the bytes of each member's metadata and of its copy of
+// the thread's metadata.
 func (h *house) former(t *testing.T, thread string, n, own, left int) {
 	t.Helper()
 	th, err := h.store.Thread(t.Context(), thread)
@@ -33,7 +34,7 @@ func (h *house) former(t *testing.T, thread string, n, own, left int) {
 	h.ForgetThreads()
 }
 
-// metadataOf returns metadata of this many bytes.
+// metadataOf returns metadata of the given size in bytes.
 func metadataOf(bytes int) map[string]string {
 	if bytes == 0 {
 		return nil
@@ -41,16 +42,16 @@ func metadataOf(bytes int) map[string]string {
 	return map[string]string{"k": strings.Repeat("x", bytes-1)}
 }
 
-// addWith adds a user with metadata of this many bytes to a thread.
+// addWith adds a user to a thread, with metadata of the given size in bytes.
 func (h *house) addWith(t *testing.T, caller, thread, user string, metadata int) error {
 	t.Helper()
 	_, err := h.AddParticipants(t.Context(), caller, thread, []core.NewParticipant{{User: communication.ParseRawID(user), Metadata: metadataOf(metadata)}})
 	return err
 }
 
-// TestFormerMembersCountInTheRoster has a thread whose former members take more bytes than a
-// roster may. The thread can be read and its members may leave, but nobody else may join it. A
-// former member whose row gets smaller may come back.
+// TestFormerMembersCountInTheRoster uses a thread whose former members alone exceed the limit
+// on the bytes of all member rows. The thread can be read and its members may leave, but no new
+// user may join. A former member may come back if that makes its row smaller.
 func TestFormerMembersCountInTheRoster(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -75,8 +76,9 @@ func TestFormerMembersCountInTheRoster(t *testing.T) {
 	}
 }
 
-// TestFormerMembersMayShrink has a thread above the limit, and adds a former member without
-// the metadata that it had: that makes the rows smaller.
+// TestFormerMembersMayShrink uses a thread whose member rows exceed the limit, and adds a
+// former member again without its old metadata. That must succeed, because it makes the rows
+// smaller.
 func TestFormerMembersMayShrink(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -93,7 +95,8 @@ func TestFormerMembersMayShrink(t *testing.T) {
 	}
 }
 
-// TestFormerMembersAreCounted has a thread with as many members who left as it may have rows.
+// TestFormerMembersAreCounted uses a thread in which former members take all member rows that a
+// thread may have.
 func TestFormerMembersAreCounted(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Participants: 250}})
 	ann := h.user(t)
@@ -106,8 +109,9 @@ func TestFormerMembersAreCounted(t *testing.T) {
 		"20001 users who are or were participants are too many for one thread: at most 20000 are allowed.")
 }
 
-// TestMetadataOfThoseWhoLeave has a thread whose former members keep nearly as much metadata as
-// they may, and checks what those keep who leave it then, and that others can still join.
+// TestMetadataOfThoseWhoLeave uses a thread whose former members keep nearly as much metadata
+// as is allowed. It checks what metadata the next members who leave keep, and that others can
+// still join.
 func TestMetadataOfThoseWhoLeave(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob, eve := h.user(t), h.user(t), h.user(t)
