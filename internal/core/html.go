@@ -5,14 +5,15 @@ import (
 	"strings"
 )
 
-// MaxHTMLGrowth bounds what cleaning adds to an HTML message: the cleaned text has at most
-// this many bytes for each byte of the original. A text of & alone, each of which becomes
-// &amp;, reaches it; a tag and the end tag that it gets have less.
+// MaxHTMLGrowth bounds how much cleaning makes an HTML message longer: the cleaned text has at
+// most this many bytes for each byte of the original. A text that consists of & alone reaches
+// the bound, because each & becomes &amp;. A start tag with the end tag that cleaning adds
+// stays below it.
 const MaxHTMLGrowth = 5
 
-// cleanHTML returns an HTML message without everything that the policy below does not allow
-// (docs/contract/chat.md §4.1). It fails with a BadRequest if the message had something and
-// only white space remains, or if it has more bytes than Limits.Content when it is cleaned.
+// cleanHTML returns an HTML message without everything that htmlElements does not allow
+// (docs/contract/chat.md §4.1). It fails with a BadRequest if cleaning leaves only white space,
+// or if the cleaned message has more bytes than Limits.Content.
 func (s *Service) cleanHTML(content string) (string, error) {
 	limit := cmp.Or(s.limits.Content, MaxContent)
 	cleaned, fits := cleanHTML(content, s.htmlImages, limit)
@@ -25,8 +26,8 @@ func (s *Service) cleanHTML(content string) (string, error) {
 	return cleaned, nil
 }
 
-// htmlValue reports whether an attribute may have a value. It gets the value with its
-// character references.
+// htmlValue reports whether an attribute may have the given value. The value still contains its
+// character references, such as &amp;.
 type htmlValue = func(string) bool
 
 // htmlAttribute is an attribute that an element may have.
@@ -35,12 +36,12 @@ type htmlAttribute struct {
 	value htmlValue
 }
 
-// htmlElements are the elements that a message may have, each with its attributes beside
-// htmlGlobal. Missing on purpose: what runs or embeds something (script, iframe, object,
-// svg, math), what changes the page (style, base, form), and every name and id, maps
-// included, since an id of a message can take the place of the page's own. A mention
-// (msft-mention) is the exception: Microsoft's UI library finds the user by its id, which
-// isMentionID keeps apart from those of pages.
+// htmlElements are the elements that a message may have, each with the attributes that it may
+// have in addition to htmlGlobal. Elements that run or embed something (script, iframe, object,
+// svg, math) or change the page (style, base, form) are left out on purpose. So are image maps
+// and the attributes name and id, because an id in a message can take the place of an id of the
+// page. Only a mention (msft-mention) may have an id, because Microsoft's UI library finds the
+// user by it; isMentionID refuses ids that a page may use.
 var htmlElements = func() map[string]*htmlElement {
 	attributes := map[string][]htmlAttribute{
 		"a":            {{"href", isLink}, {"rel", isWords}},
@@ -79,7 +80,8 @@ var htmlElements = func() map[string]*htmlElement {
 // htmlGlobal are the attributes that every element may have.
 var htmlGlobal = []htmlAttribute{{"dir", isWords}, {"lang", isWords}, {"title", isText}}
 
-// htmlDropped are the elements that go with their content, which is no text for people.
+// htmlDropped are the elements that are removed together with their content, because the
+// content is not text for people. The content of other removed elements stays.
 var htmlDropped = map[string]bool{
 	"script": true, "style": true, "iframe": true, "noembed": true, "noframes": true, "noscript": true, "object": true,
 }
@@ -87,17 +89,17 @@ var htmlDropped = map[string]bool{
 // longestElement is the number of bytes of the longest name in htmlElements and htmlDropped.
 const longestElement = len("msft-mention")
 
-// cleanHTML returns s without everything that htmlElements does not allow. It removes and
-// does not rewrite: what remains is spelled as it was sent, except that <, > and & in text
-// become character references, values of attributes get quotation marks if they had none,
-// and white space in tags becomes one blank.
+// cleanHTML returns s without everything that htmlElements does not allow. What remains keeps
+// its spelling, with three exceptions: <, > and & in text become character references, values
+// of attributes get quotation marks if they had none, and white space in tags becomes one
+// blank.
 //
-// Its safety does not depend on reading s as a browser does: it writes only tags of
-// htmlElements whose values are quoted, and no other < or >. It takes time in proportion to
-// len(s). A second call changes nothing.
+// The result is safe even if a browser reads s differently: it contains only tags of
+// htmlElements with quoted values, and no other < or >. Cleaning takes time in proportion to
+// len(s). Cleaning the result again changes nothing.
 //
-// It stops and returns false as soon as the result has more bytes than limit. It takes no
-// more memory than that beside s.
+// As soon as the result has more bytes than limit, cleanHTML stops and returns false. It uses
+// no more than limit bytes of memory besides s.
 func cleanHTML(s string, images bool, limit int) (cleaned string, fits bool) {
 	c := cleaner{in: s, images: images, limit: limit}
 	for c.at < len(s) && c.fits("") {
@@ -117,8 +119,8 @@ func cleanHTML(s string, images bool, limit int) (cleaned string, fits bool) {
 	return c.out.String(), true
 }
 
-// cleaner is the state of cleanHTML. Bytes of in before copied were written to out or
-// removed; those from copied to at stay as they are.
+// cleaner is the state of cleanHTML. The bytes of in before the index copied were written to
+// out or removed. The bytes from copied to at will be written unchanged.
 type cleaner struct {
 	in      string
 	at      int
@@ -132,13 +134,13 @@ type cleaner struct {
 	nesting
 }
 
-// fits reports whether the result has at most limit bytes if text is written now.
+// fits reports whether the result so far, with text appended, has at most limit bytes.
 func (c *cleaner) fits(text string) bool {
 	return !c.over && c.out.Len()+c.at-c.copied+len(text) <= c.limit
 }
 
-// replace writes text in the place of in[c.at:end] and moves on to end. If the result would
-// be too long, it moves on to the end of in.
+// replace writes text instead of in[c.at:end] and moves to end. If the result would be too
+// long, it moves to the end of in.
 func (c *cleaner) replace(end int, text string) {
 	if !c.fits(text) {
 		c.over, c.at = true, len(c.in)
@@ -156,7 +158,8 @@ func (c *cleaner) replace(end int, text string) {
 	c.at, c.copied = end, end
 }
 
-// text moves over text until the next tag or comment, and escapes what text must not have.
+// text moves over text up to the next tag or comment. It escapes <, > and &, except the & of a
+// character reference.
 func (c *cleaner) text() {
 	for ; c.at < len(c.in); c.at++ {
 		switch c.in[c.at] {
@@ -182,9 +185,9 @@ func (c *cleaner) text() {
 	}
 }
 
-// referenceEnd returns the end of the character reference at s[at], such as &lt; or &#60;,
-// or 0 if the & there begins none. A reference without its semicolon is none: browsers read
-// a few of them, and it is safe to show them as they are.
+// referenceEnd returns the end of the character reference at s[at], such as &lt; or &#60;. It
+// returns 0 if no reference begins there. A reference without a semicolon does not count:
+// browsers read a few of these, and it is safe to show them as they are.
 func referenceEnd(s string, at int) int {
 	i := at + 1
 	if i < len(s) && s[i] == '#' {
@@ -200,7 +203,7 @@ func referenceEnd(s string, at int) int {
 	return i + 1
 }
 
-// markup moves over the tag or comment at c.at.
+// markup moves over the tag or comment at c.at. It removes comments.
 func (c *cleaner) markup() {
 	rest := c.in[c.at:]
 	switch {
@@ -221,8 +224,8 @@ func (c *cleaner) markup() {
 	}
 }
 
-// commentEnd returns the end of a comment whose text begins at s[at], after <!--. The two
-// dashes there may be those that end it.
+// commentEnd returns the end of an HTML comment whose text begins at s[at], after <!--. The --
+// in <!-- may also be part of the comment's end, as in <!-->.
 func commentEnd(s string, at int) int {
 	for i := at; ; i++ {
 		next := strings.IndexByte(s[i:], '>')
@@ -236,8 +239,8 @@ func commentEnd(s string, at int) int {
 	}
 }
 
-// tag moves over the tag at c.at, whose name begins at name, and writes what is allowed of
-// it. As in a browser, a tag that does not end takes all that follows with it.
+// tag moves over the tag at c.at, whose name begins at index name, and writes the allowed parts
+// of it. If the tag has no end, all of the remaining text belongs to it, as in a browser.
 func (c *cleaner) tag(name int) {
 	in := c.in
 	i := name
@@ -311,8 +314,8 @@ func (c *cleaner) tag(name int) {
 	}
 }
 
-// nests reports whether a tag of e stays where it is, and writes the end tags that must be
-// before it.
+// nests reports whether a tag of e may stay where it is. If it may, nests first writes the end
+// tags that must come before it.
 func (c *cleaner) nests(e *htmlElement, closing bool) bool {
 	if closing {
 		return c.endTag(e)
@@ -320,8 +323,8 @@ func (c *cleaner) nests(e *htmlElement, closing bool) bool {
 	return c.startTag(e)
 }
 
-// closeEnd returns the end of the tag that closes the element of this name, at or after
-// s[at], or len(s) if there is none.
+// closeEnd searches s, from index at on, for the end tag with this name, and returns the index
+// after it. It returns len(s) if there is no such tag.
 func closeEnd(s string, at int, name string) int {
 	for {
 		i := strings.Index(s[at:], "</")
@@ -338,15 +341,15 @@ func closeEnd(s string, at int, name string) int {
 	}
 }
 
-// htmlSpelling is an attribute as it was sent.
+// htmlSpelling is an attribute of a tag as the client has written it.
 type htmlSpelling struct {
 	name, value string
 	quote       byte // " or ' or 0
 	valued      bool // it has a value
 }
 
-// readAttribute returns the attribute at s[at], and where it ends. It returns len(s) if the
-// attribute does not end, or nothing follows it.
+// readAttribute reads the attribute at s[at] and returns it and the index after it. It returns
+// len(s) if the attribute has no end or nothing follows it.
 func readAttribute(s string, at int) (a htmlSpelling, end int) {
 	i := at + 1 // a name may begin with =
 	for i < len(s) && !isSpace(s[i]) && s[i] != '/' && s[i] != '>' && s[i] != '=' {
@@ -379,8 +382,8 @@ func readAttribute(s string, at int) (a htmlSpelling, end int) {
 	return a, i
 }
 
-// appendTo appends the attribute to a tag if it is one of those that are allowed, has a
-// good value, and is the first of its name.
+// appendTo appends the attribute to a tag if it is one of the allowed attributes, has a
+// permitted value, and is the first attribute with its name.
 func (a htmlSpelling) appendTo(tag []byte, allowed []htmlAttribute, seen *uint32) []byte {
 	for i := range allowed {
 		want := &allowed[i]
@@ -415,8 +418,8 @@ func (a htmlSpelling) appendTo(tag []byte, allowed []htmlAttribute, seen *uint32
 	return tag
 }
 
-// appendValue appends the value of an attribute to a tag, escaped for quotation marks of this
-// kind.
+// appendValue appends the value of an attribute to a tag, escaped so that it can stand between
+// quotation marks of the given kind.
 func appendValue(tag []byte, value string, quote byte) []byte {
 	for i := range len(value) {
 		switch b := value[i]; b {
@@ -433,8 +436,9 @@ func appendValue(tag []byte, value string, quote byte) []byte {
 	return tag
 }
 
-// isLink reports whether a value is a URL of the web or of mail, or a relative one. It
-// reads no character references: a URL whose scheme is hidden in some is none.
+// isLink reports whether a value is a relative URL or one with the scheme https, http or
+// mailto. It does not decode character references, so a value that hides its scheme in them is
+// refused.
 func isLink(v string) bool {
 	v = strings.Trim(v, " \t\r\n\f")
 	for _, scheme := range []string{"https://", "http://", "mailto:"} {
@@ -457,10 +461,10 @@ func isLink(v string) bool {
 // isImage reports whether a value is an https URL.
 func isImage(v string) bool { return hasPrefixFold(strings.Trim(v, " \t\r\n\f"), "https://") }
 
-// isMentionID reports whether a value may be the id of the user in a mention: one that no
-// page gives to an element of its own, so that a mention cannot take the place of that
-// element. It is everyone, digits only, or digits and a colon with more after it, as in
-// 8:acs:… and 28:…. It has at most 256 bytes and no white space.
+// isMentionID reports whether a value may be the id of the user in a mention. No page gives
+// such an id to an element of its own, so a mention cannot take the place of that element. The
+// id is "everyone", digits only, or digits followed by a colon and more text, as in 8:acs:… and
+// 28:…. It has at most 256 bytes and no white space.
 func isMentionID(v string) bool {
 	if v == "everyone" {
 		return true
@@ -470,15 +474,17 @@ func isMentionID(v string) bool {
 		!strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }
 
-// isDigits reports whether s has digits only, and has some.
+// isDigits reports whether s is not empty and has only ASCII digits.
 func isDigits(s string) bool { return s != "" && strings.Trim(s, "0123456789") == "" }
 
 func isText(string) bool { return true }
 
-// isWords reports whether a value has letters, digits, blanks, - and _ only, and is short.
+// isWords reports whether a value has at most 100 bytes and only letters, digits, blanks, - and
+// _.
 func isWords(v string) bool { return short(v, " -_") }
 
-// isNumber reports whether a value may be a number, or the letter that numbers a list.
+// isNumber reports whether a value may be a number, or a letter that numbers the items of a
+// list.
 func isNumber(v string) bool { return short(v, "+-.") }
 
 // isSize reports whether a value may be a number of pixels or a percentage.
@@ -487,7 +493,8 @@ func isSize(v string) bool { return short(v, "%.") }
 // isTime reports whether an attribute's value looks like a date or a time.
 func isTime(v string) bool { return short(v, " +-.:") }
 
-// short reports whether a value has at most 100 bytes: letters, digits, and those in more.
+// short reports whether a value has at most 100 bytes and consists of ASCII letters, digits and
+// bytes of more.
 func short(v, more string) bool {
 	if len(v) > 100 {
 		return false
@@ -500,8 +507,8 @@ func short(v, more string) bool {
 	return true
 }
 
-// lowered writes the lower case of name to buffer, and returns it. It returns nil if the
-// name is longer than the buffer.
+// lowered writes name in lower case to buffer and returns that part of the buffer. It returns
+// nil if the name is longer than the buffer.
 func lowered(buffer []byte, name string) []byte {
 	if len(name) > len(buffer) {
 		return nil

@@ -14,7 +14,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestHTMLPolicy lists messages with what is stored of them, with images allowed.
+// TestHTMLPolicy cleans messages, with images allowed, and compares the results with the texts
+// that must be stored.
 func TestHTMLPolicy(t *testing.T) {
 	const mention = `<msft-mention id="8:acs:1b5cc06b-f352-4571-b1e6-d9b259b7c776_00000007-0464-274b-b274-5a3a0d000101">Ann</msft-mention>`
 	for _, c := range []struct{ in, want string }{
@@ -24,42 +25,45 @@ func TestHTMLPolicy(t *testing.T) {
 		{`&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`, `&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`},
 		{`AT&T & & &; &# &#; &lt`, `AT&amp;T &amp; &amp; &amp;; &amp;# &amp;#; &amp;lt`},
 		{`1 < 2 <3 <`, `1 &lt; 2 &lt;3 &lt;`},
-		// Names, ids and maps go.
+		// Names, ids and image maps are removed.
 		{`<b id="x" name="y">b</b>`, `<b>b</b>`},
 		{`<a name="x" id="y" href="https://a.example/">l</a>`, `<a href="https://a.example/">l</a>`},
 		{`<p><map name="m"><area href="https://a.example/" shape="rect" coords="0,0,1,1"></map>m</p>`, `<p>m</p>`},
 		{`<img src="https://a.example/i.png" usemap="#m">`, `<img src="https://a.example/i.png">`},
 		{`<table><tr><td headers="a">x</td></tr></table>`, `<table><tr><td>x</td></tr></table>`},
-		// Mentions stay, with their id alone.
+		// Mentions stay. Of their attributes only the id stays.
 		{"hello " + mention, "hello " + mention},
 		{`<msft-mention id="everyone" displayText="Everyone" name="x">Everyone</msft-mention>`, `<msft-mention id="everyone">Everyone</msft-mention>`},
 		{`<msft-mention id="28:a-b">x</msft-mention><msft-mention id="1">y</msft-mention>`, `<msft-mention id="28:a-b">x</msft-mention><msft-mention id="1">y</msft-mention>`},
 		{`<msft-mention id="8:a b">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
-		// An id that a page may give to an element of its own is dropped, such as those that React makes.
+		// An id that a page may give to an element of its own is removed, such as the ids that
+		// React makes.
 		{`<msft-mention id="config">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
 		{`<msft-mention id="Everyone">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
 		{`<msft-mention id=":r1:">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
 		{`<msft-mention id="app:root">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
 		{`<msft-mention id="&#99;onfig">x</msft-mention>`, `<msft-mention>x</msft-mention>`},
 		{`<msft-mention id="8:">x</msft-mention><msft-mention id="">y</msft-mention>`, `<msft-mention>x</msft-mention><msft-mention>y</msft-mention>`},
-		// Links come back as they were sent.
+		// Allowed links are stored as they were sent.
 		{`<a href="https://a.example/?a=1&b='2'&amp;c=3#d">l</a>`, `<a href="https://a.example/?a=1&b='2'&amp;c=3#d">l</a>`},
 		{`<a href='https://a.example/"x"'>l</a>`, `<a href='https://a.example/"x"'>l</a>`},
 		{`<a href="mailto:a@b.example">l</a> <a href="/rel?x:y">l</a>`, `<a href="mailto:a@b.example">l</a> <a href="/rel?x:y">l</a>`},
 		{`<a href="java&Tab;script&colon;alert(1)">l</a>`, `<a>l</a>`},
 		{"<a href=\"\x01javascript:alert(1)\">l</a>", `<a>l</a>`},
 		{`<a href="blob:x" rel="noopener">l</a>`, `<a rel="noopener">l</a>`},
-		// Images: https only.
+		// Only images with an https URL stay.
 		{`<img src="https://a.example/i.png" alt="it's" width="10" height="5%">`, `<img src="https://a.example/i.png" alt="it's" width="10" height="5%">`},
 		{`x<img src="http://a.example/i.png"><img src="//a.example/i.png"><img src="i.png" alt="a"><img>`, `x`},
-		// Spelling.
+		// Tags keep the case of their letters. Attributes without a value stay so; values get
+		// quotation marks.
 		{`a<br>b<br/>c<br />d<HR>`, `a<br>b<br/>c<br />d<HR>`},
 		{`<P  Title = x"y onclick=z  dir=rtl>p</P >`, `<P Title="x&#34;y" dir="rtl">p</P>`},
 		{`<p title="1 < 2 > 0">x</p>`, `<p title="1 &lt; 2 &gt; 0">x</p>`},
 		{`<details open><summary>s</summary>d</details>`, `<details open><summary>s</summary>d</details>`},
 		{`<b dir=ltr dir=rtl>x</b>`, `<b dir="ltr">x</b>`},
 		{`<table><tr><td colspan="2" align=left>x</td></tr></table>`, `<table><tr><td colspan="2" align="left">x</td></tr></table>`},
-		// What is not shown goes with its content, the rest of what is not allowed alone.
+		// Scripts, styles and comments are removed with their content. Of other forbidden
+		// elements only the tags are removed.
 		{`a<script>b<!-- </script>c`, `ac`},
 		{`a<STYLE>b</Style >c<style>d`, `ac`},
 		{`a<!-- b --->c<!-->d<!--->e<!--f--!>g<!h>i<?j>k</>l</ m>n`, `acdegikln`},
@@ -77,8 +81,8 @@ func TestHTMLPolicy(t *testing.T) {
 	}
 }
 
-// TestHTMLOfWhichNothingRemains sends and edits to HTML that cleans to nothing, and checks
-// that it is refused and the message stays as it was.
+// TestHTMLOfWhichNothingRemains sends messages, and edits a message, with HTML of which
+// cleaning leaves nothing. The requests must be refused and the message must stay unchanged.
 func TestHTMLOfWhichNothingRemains(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -103,7 +107,7 @@ func TestHTMLOfWhichNothingRemains(t *testing.T) {
 	}
 }
 
-// TestHTMLImagesOff checks that a server that allows no images keeps none.
+// TestHTMLImagesOff checks that a server with images turned off removes all images.
 func TestHTMLImagesOff(t *testing.T) {
 	in := `a<img src="https://a.example/i.png"><IMG SRC='https://a.example/i.png'/>b<b>c</b>`
 	if got := core.CleanHTML(in, false); got != "ab<b>c</b>" {
@@ -111,8 +115,8 @@ func TestHTMLImagesOff(t *testing.T) {
 	}
 }
 
-// slowHTML returns texts of n bytes that would be slow to clean if a cleaner read some of
-// their bytes again and again, or that cost the most for each byte.
+// slowHTML returns texts of about n bytes that are slow to clean: texts of which a bad cleaner
+// would read some bytes again and again, and texts that cost the most for each byte.
 func slowHTML(n int) map[string]string {
 	texts := map[string]string{}
 	for _, part := range []string{
@@ -122,7 +126,7 @@ func slowHTML(n int) map[string]string {
 	} {
 		texts[part] = strings.Repeat(part, n/len(part))
 	}
-	// Tags that look for an element which is open far out, or is not.
+	// Tags that must search for an open element which is many levels out or does not exist.
 	deep := "<p><div><table><tr><td>" + strings.Repeat("<span>", 90)
 	for _, part := range []string{"</div>", "</p>", "</i>", "<hr>", "<li>", "<td>", "<p><b>", "<a><h1>", "<ul><li>"} {
 		texts["deep "+part] = deep + strings.Repeat(part, max(n-len(deep), 0)/len(part))
@@ -137,9 +141,10 @@ func slowHTML(n int) map[string]string {
 // cleanTime is the longest time that cleaning the largest message may take.
 const cleanTime = 20 * time.Millisecond
 
-// TestHTMLIsCleanedInTime cleans the largest messages that a server can be set to allow, and
-// fails at five times cleanTime. With the race detector, which makes the code up to twenty times
-// slower, the messages are that much shorter. BenchmarkCleanHTML prints the times.
+// TestHTMLIsCleanedInTime cleans messages of the greatest size that a server can allow. It
+// fails if cleaning takes more than five times cleanTime. The race detector makes the code up
+// to twenty times slower, so the messages are shorter with it. BenchmarkCleanHTML prints the
+// times.
 func TestHTMLIsCleanedInTime(t *testing.T) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -156,8 +161,8 @@ func TestHTMLIsCleanedInTime(t *testing.T) {
 	}
 }
 
-// BenchmarkCleanHTML reports the processor time for each of the slowest messages of 1 MiB, as
-// cpu-ms/op. The bar is cleanTime.
+// BenchmarkCleanHTML reports, for each of the slowest messages of 1 MiB, the processor time in
+// milliseconds as cpu-ms/op. The goal is at most cleanTime.
 func BenchmarkCleanHTML(b *testing.B) {
 	for name, text := range slowHTML(1 << 20) {
 		b.Run(name, func(b *testing.B) {
@@ -172,8 +177,8 @@ func BenchmarkCleanHTML(b *testing.B) {
 	}
 }
 
-// allowedInTree are the elements and attributes that the tree of a cleaned message may have.
-// It is a list of its own, so that a mistake in the policy shows.
+// allowedInTree and allowedAttributes are the elements and attributes that a cleaned message
+// may have. They do not use htmlElements, so that the tests find a mistake there.
 var (
 	allowedInTree = " " + strings.Join(strings.Fields(`a abbr acronym article aside b bdi bdo blockquote br caption cite code col
 		colgroup dd del details dfn div dl dt em figcaption figure footer h1 h2 h3 h4 h5 h6 header hgroup hr i img ins li
@@ -183,7 +188,8 @@ var (
 		reversed rowspan scope span src start summary title type valign value width `
 )
 
-// unsafeInTree returns what of a parsed message a browser must not get, or "".
+// unsafeInTree describes a part of a parsed message that a browser must not get, or returns ""
+// if there is none.
 func unsafeInTree(n *html.Node, images bool) string {
 	switch n.Type {
 	case html.TextNode:
@@ -223,10 +229,10 @@ func unsafeInTree(n *html.Node, images bool) string {
 	return ""
 }
 
-// FuzzCleanHTML checks that a cleaned message is not cleaned further, stays in its box and
-// has few nodes (checkNesting), is at most
-// MaxHTMLGrowth times as long, is refused by any smaller limit only, and is safe as a browser's parser reads it: in a div, in a
-// table, and as a page.
+// FuzzCleanHTML cleans any text. Cleaning the result again must change nothing. The result must
+// pass checkNesting, must have at most MaxHTMLGrowth times as many bytes as the text, and must
+// be accepted with a limit of its own size but not with a smaller one. It must be safe when a
+// browser's parser reads it in a div, in a table, and as a page.
 func FuzzCleanHTML(f *testing.F) {
 	for _, text := range slowHTML(120) {
 		f.Add(text)

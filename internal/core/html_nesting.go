@@ -5,15 +5,15 @@ import (
 	"strings"
 )
 
-// Bounds of what may be open at once in an HTML message. A browser repeats each open element
-// that formats text in each paragraph that does not end it, and may not read what is nested
-// too deep.
+// Limits on the elements that may be open at once in an HTML message. A browser repeats an open
+// formatting element in every paragraph until the element ends, and may not read elements that
+// are nested too deep.
 const (
 	maxHTMLDepth      = 100
 	maxHTMLFormatting = 16
 )
 
-// htmlElement is an element that a message may have. The fields after number have what the
+// htmlElement is an element that a message may have. The fields after number describe what the
 // HTML standard says about its tags.
 type htmlElement struct {
 	endTag     string // as it is written where it is missing
@@ -73,22 +73,23 @@ func nestHTML(elements map[string]*htmlElement) {
 	}
 }
 
-// The elements that have rules of their own.
+// The elements for which the code below has special cases.
 var (
 	htmlA, htmlDiv, htmlP, htmlTable = htmlElements["a"], htmlElements["div"], htmlElements["p"], htmlElements["table"]
 	htmlRP, htmlRT                   = htmlElements["rp"], htmlElements["rt"]
 )
 
-// nesting is the elements that are open in a message. They are those that a browser has open
-// there, so that no tag of the message ends what is around the message. A depth is a number
-// of open elements; that of an open element counts itself, so 0 stands for none.
+// nesting is the stack of elements that are open in a message. It has the elements that a
+// browser would have open at the same place, so that no tag of the message can end an element
+// of the page around the message. A depth is a number of open elements. The depth of an open
+// element includes the element, so 0 means no element.
 type nesting struct {
 	open       []openHTML
 	last       [maxHTMLElements]uint8 // the depth of the innermost open element of each number
 	formatting int                    // open elements that format text
 }
 
-// openHTML is an open element.
+// openHTML is an open element of a message.
 type openHTML struct {
 	*htmlElement
 	before   uint8 // the depth of the next open element of this kind around it
@@ -128,13 +129,13 @@ func (n *nesting) pop() *htmlElement {
 	return o.htmlElement
 }
 
-// startTag reports whether a start tag of e stays. If it does, startTag writes the end tags of
-// what it ends before it.
+// startTag reports whether a start tag of e stays. If it does, startTag first writes the end
+// tags of the elements that it ends.
 //
-// It ends what it ends in a browser: a p ends before a block, a part of a list or table before
-// the next, an a before an a, and so on, with all that is open within. It goes if it is a part
-// of a list or table that is in none, if it is in a table and is no part of it, or if too much
-// is open.
+// A start tag ends the same elements as in a browser: a block ends a p, an item of a list or
+// part of a table ends the one before, an a ends an a, and so on, together with all elements
+// that are open within them. The start tag is removed if e is a part of a list or table outside
+// of one, if it is in a table and e is not a part of a table, or if too many elements are open.
 func (c *cleaner) startTag(e *htmlElement) bool {
 	top := c.top()
 	keep, ok := c.place(e)
@@ -167,8 +168,8 @@ func (c *cleaner) startTag(e *htmlElement) bool {
 	return true
 }
 
-// place returns the depth up to which open elements stay open when e begins, as far as its
-// place in lists and tables decides this. ok is false if e may not be here.
+// place returns how many of the open elements stay open when e begins, considering only the
+// rules for lists and tables. ok is false if e may not stand here.
 func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 	top := c.top()
 	switch {
@@ -192,9 +193,9 @@ func (c *cleaner) place(e *htmlElement) (keep int, ok bool) {
 	return len(c.open), true
 }
 
-// endTag reports whether an end tag of e stays: whether e is open, and not around the cell or
-// table in which the tag is. If it does, endTag writes the end tags of what is open within e
-// before it.
+// endTag reports whether an end tag of e stays. It stays if e is open, unless the tag is in a
+// table or cell that is within e. If it stays, endTag first writes the end tags of the elements
+// that are open within e.
 func (c *cleaner) endTag(e *htmlElement) bool {
 	depth, boundary := c.last[e.number], c.top().boundary
 	if e == htmlTable || e.ofTable {
@@ -208,9 +209,9 @@ func (c *cleaner) endTag(e *htmlElement) bool {
 	return true
 }
 
-// end ends the open elements beyond a depth and writes their end tags, except optional ones:
-// those of elements that end with the block around them, or, if implied is true, with the tag
-// that is next.
+// end ends the open elements beyond a depth and writes their end tags. It leaves out optional
+// end tags of elements that end with the block around them. If implied is true, it also leaves
+// out the optional end tag of an element that the next tag ends.
 func (c *cleaner) end(depth int, implied bool) {
 	for len(c.open) > depth {
 		e := c.pop()

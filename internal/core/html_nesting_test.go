@@ -11,15 +11,17 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestHTMLNesting lists messages whose tags do not nest with what is stored of them.
+// TestHTMLNesting cleans messages with badly nested tags, and compares the results with the
+// texts that must be stored.
 func TestHTMLNesting(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
-		// End tags that match nothing.
+		// End tags without an open element are removed.
 		{`x</div></div></td>y</br></img>`, `xy`},
 		{`<td>x</td></tr><li>y</li><dd>z`, `xyz`}, // parts of tables and lists that are in none
 		{`<table><tr><td></table>x</td></tr></table>`, `<table><tr><td></table>x`},
 		{`<ul><li><table><tr><td>x</li></ul>y</td></table></li></ul>`, `<ul><li><table><tr><td>xy</td></table></li></ul>`},
-		// What is open at the end, or within what ends.
+		// Elements that are still open at the end of the message, or of the element around
+		// them, get an end tag.
 		{`<b>x`, `<b>x</b>`},
 		{`<div><i><ul><li>x`, `<div><i><ul><li>x</ul></i></div>`},
 		{`<B>x<I>y</b>z</I>`, `<B>x<I>y</i></b>z`},
@@ -27,14 +29,14 @@ func TestHTMLNesting(t *testing.T) {
 		{`<b><p>x</b>y</p>`, `<b><p>x</p></b>y`},
 		{`<ul><li><b>x<li>y</ul>`, `<ul><li><b>x</b><li>y</ul>`},
 		{`<ul><li><div><li>x</li></div></li></ul>`, `<ul><li><div></div><li>x</li></ul>`},
-		// Start tags that end what is open.
+		// A start tag can end an open element.
 		{`<p>x<div>y</div></p>z`, `<p>x<div>y</div>z`},
 		{`<p><b>x<p>y</b>`, `<p><b>x</b><p>y`},
 		{`<p>x<table><tr><td>y</table>`, `<p>x</p><table><tr><td>y</table>`}, // pages differ in whether a table ends a p
 		{`<a href="/1">x<a href="/2">y</a></a>`, `<a href="/1">x</a><a href="/2">y</a>`},
 		{`<h1>x<h2>y</h2></h1>`, `<h1>x</h1><h2>y</h2>`},
 		{`<ruby>x<rp>(<rt>y</ruby>`, `<ruby>x<rp>(</rp><rt>y</rt></ruby>`},
-		// Tables.
+		// Text and elements in wrong places of tables.
 		{`<table>x<b>y</b><div>z</div><tr><i>u</i><td><i>v</table>`, `<table>xyz<tr>u<td><i>v</i></table>`},
 		{`<table><tr><table><tr><td>x</table></table>`, `<table><tr></table><table><tr><td>x</table>`},
 		{`<table><caption>c<tr><td>x</table>`, `<table><caption>c</caption><tr><td>x</table>`},
@@ -45,7 +47,7 @@ func TestHTMLNesting(t *testing.T) {
 		}
 		checkNesting(t, c.in, got)
 	}
-	// As editors write it, with and without the end tags that HTML does not demand.
+	// HTML as editors write it, with or without optional end tags, is stored unchanged.
 	for _, in := range []string{
 		`<p>one</p><p>two <b>b<i>i</i></b></p><p><br></p>`, `<p>one<p>two<p>three`, `x<p>y`,
 		`<ul><li>a<ul><li>b</li></ul></li><li>c</li></ul>`, `<ul><li>a<li>b<ol><li>c</ol><li>d</ul>x`, `<ul><li><p>a<li><p>b</ul>`,
@@ -64,8 +66,8 @@ func TestHTMLNesting(t *testing.T) {
 	}
 }
 
-// TestHTMLDepth cleans messages that nest more than is allowed, and one that would make a
-// browser repeat thousands of elements in each of thousands of paragraphs.
+// TestHTMLDepth cleans messages that are nested deeper than allowed, and a message that would
+// make a browser repeat thousands of elements in each of thousands of paragraphs.
 func TestHTMLDepth(t *testing.T) {
 	for name, in := range map[string]string{
 		"div":        strings.Repeat("<div>", 5000) + "x" + strings.Repeat("</div>", 5000),
@@ -84,12 +86,12 @@ func TestHTMLDepth(t *testing.T) {
 	}
 }
 
-// TestHTMLOfAnyTags cleans any sequences of tags, and checks that they stay in their box, and
-// that a second cleaning changes nothing.
+// TestHTMLOfAnyTags cleans random sequences of tags. The cleaned message must pass
+// checkNesting, and cleaning it again must change nothing.
 func TestHTMLOfAnyTags(t *testing.T) {
 	all := strings.Fields(allowedInTree)
 	rapid.Check(t, func(t *rapid.T) {
-		// Few elements at a time meet each other more often.
+		// Use only a few different elements, so that the same ones meet more often.
 		some := rapid.SliceOfN(rapid.SampledFrom(all), 2, 8).Draw(t, "elements")
 		tag := rapid.Custom(func(t *rapid.T) string {
 			form := rapid.SampledFrom([]string{"<%s>", "<%s>", "</%s>", "x<%s>", "x</%s>", "<%s/>"}).Draw(t, "form")
@@ -104,8 +106,8 @@ func TestHTMLOfAnyTags(t *testing.T) {
 	})
 }
 
-// repeatingHTML returns HTML with n elements that format text and are open in each of 3n
-// paragraphs.
+// repeatingHTML returns HTML with n formatting elements that a browser repeats in each of the
+// 3n paragraphs.
 func repeatingHTML(n int) string {
 	var b strings.Builder
 	b.WriteString("<p>")
@@ -116,9 +118,10 @@ func repeatingHTML(n int) string {
 	return b.String()
 }
 
-// checkNesting parses a cleaned message in each of the boxes in which an app may show one,
-// as a browser does. It fails if anything of the message is outside of its box, if anything
-// else is inside, or if the parser makes many more nodes than the message has bytes.
+// checkNesting parses a cleaned message within each of several elements (boxes) in which an app
+// may show it, as a browser does. It fails if a part of the message is outside of its box, if
+// the message changes the page around the box, or if the parser makes many more nodes than the
+// message has bytes.
 func checkNesting(t rapid.TB, in, out string) {
 	t.Helper()
 	for _, box := range []string{
@@ -149,7 +152,7 @@ func checkNesting(t rapid.TB, in, out string) {
 	}
 }
 
-// isBox reports whether a node is the element with the id a.
+// isBox reports whether a node has the id "a", which marks the element around the message.
 func isBox(n *html.Node) bool {
 	for _, a := range n.Attr {
 		if a.Key == "id" && a.Val == "a" {
@@ -177,7 +180,7 @@ func render(t rapid.TB, n *html.Node) string {
 	return b.String()
 }
 
-// shape returns a page as it is parsed.
+// shape returns the HTML of a page after it was parsed.
 func shape(t rapid.TB, page string) string {
 	t.Helper()
 	return render(t, parse(t, "the page", page))

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 )
 
-// Limits on ids and tokens from a client, in bytes.
+// Greatest sizes of ids and tokens that clients send, in bytes.
 const (
 	maxThreadID = 200
 	maxToken    = 256
@@ -28,10 +28,10 @@ func newThreadID(random io.Reader) string {
 	return "19:" + hex.EncodeToString(b[:]) + "@thread.v2"
 }
 
-// threadIDFor returns the id of a thread that is created with an idempotency
-// token: a hash of the resource, the caller and the token. A repeated create gets
-// the same id and finds the thread. Unverified: the form was recorded, but not
-// the input of the hash (docs/contract/chat.md §2).
+// threadIDFor returns the id of a thread that is created with an idempotency token. The id
+// contains a hash of the resource, the caller and the token, so a repeated create gets the same
+// id and finds the thread. Unverified: the form of the id was recorded, but not the input of
+// the hash (docs/contract/chat.md §2).
 func threadIDFor(resource, caller, token string) string {
 	h := sha256.New()
 	for _, part := range []string{resource, caller, token} {
@@ -73,8 +73,9 @@ func notInThreadID(r rune) bool {
 	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_-:.=+", r))
 }
 
-// ParseMessageID parses a message id, decimal epoch milliseconds (docs/contract/chat.md §2). It
-// returns a BadRequest for anything else, a sign or a leading zero included.
+// ParseMessageID parses a message id, which is epoch milliseconds in decimal
+// (docs/contract/chat.md §2). It returns a BadRequest for any other text, including one with a
+// sign or a leading zero.
 func ParseMessageID(s string) (int64, error) {
 	id, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || id <= 0 || s[0] == '+' || s[0] == '0' {
@@ -83,9 +84,9 @@ func ParseMessageID(s string) (int64, error) {
 	return id, nil
 }
 
-// checkToken returns a BadRequest for an idempotency token that is longer than
-// maxToken, is not UTF-8 or has a control character. The service accepted every
-// text that was recorded (docs/contract/chat.md §3.1). Unverified: these two limits.
+// checkToken returns a BadRequest for an idempotency token that is longer than maxToken, is not
+// UTF-8 or has a control character. In the recordings the service accepted every token
+// (docs/contract/chat.md §3.1). Unverified: the limit on the length and the refused characters.
 func checkToken(token string) error {
 	if len(token) > maxToken || !utf8.ValidString(token) || strings.ContainsFunc(token, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		return Invalid("repeatability-request-id", "The repeatability-request-id must have at most %d printable characters.", maxToken)

@@ -26,7 +26,8 @@ func TestThreadIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	// Ids must differ if any part differs, even if the parts joined together are equal.
+	// The id must depend on where one part ends and the next begins, even if the joined text is
+	// the same.
 	for _, parts := range [][3]string{
 		{resourceID, ann, "token"}, {resourceID, bob, "token"}, {resourceID, ann, "Token"}, {resourceID, ann, "token "},
 		{"other", ann, "token"}, {resourceID, ann + "t", "oken"}, {resourceID, ann, "5:token"}, {resourceID + ann, "", "token"},
@@ -40,7 +41,7 @@ func TestThreadIDs(t *testing.T) {
 		}
 		seen[id] = true
 	}
-	// The ids must not change in a new version, because stored threads have them.
+	// A later version of Confab must compute the same ids, because stored threads have them.
 	if got, want := threadIDFor("r", "c", "t"), "19:uCVFpNw_DHx-9CSclN4E14KTJimZMr64JQSDeY0erk81@thread.v2"; got != want {
 		t.Errorf("the hash has changed: %q, want %q", got, want)
 	}
@@ -147,7 +148,8 @@ func TestCheckToken(t *testing.T) {
 	}
 }
 
-// wantRefusal checks the code of a core.Error and the beginning of its message.
+// wantRefusal checks that err is an Error with this code and a message that begins with
+// message.
 func wantRefusal(t *testing.T, what string, err error, code Code, message string) {
 	t.Helper()
 	var e *Error

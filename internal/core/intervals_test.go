@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// comeAndGo adds a user to a thread and removes it again.
+// comeAndGo adds a user to a thread and removes the user again.
 func (h *house) comeAndGo(t *testing.T, caller, thread, user string) {
 	t.Helper()
 	who := communication.ParseRawID(user)
@@ -23,9 +23,9 @@ func (h *house) comeAndGo(t *testing.T, caller, thread, user string) {
 	}
 }
 
-// TestMemberWhoComesAndGoes adds and removes a user 1,000 times with nothing in between, then
-// 400 times with an event between. The member's row stays small, and the user hears the
-// events of its times in the thread and no others.
+// TestMemberWhoComesAndGoes adds and removes a user 1,000 times in a row, then 400 times with a
+// message in between. The member's row must stay small. It must contain the events of the
+// user's latest times in the thread, and no events from when the user was away.
 func TestMemberWhoComesAndGoes(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -69,15 +69,15 @@ func TestMemberWhoComesAndGoes(t *testing.T) {
 			t.Fatalf("event %d: in the thread %v, want %v", event, m.InThreadAt(event), !away(event))
 		}
 	}
-	// The history is as readable as before: bob joined with the whole history.
+	// Bob joined with the whole history, so he can still read all messages.
 	if page, err := h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 200}); err != nil || len(page.Messages) != 200 {
 		t.Errorf("bob lists %d messages, %v", len(page.Messages), err)
 	}
 }
 
-// TestEventsOfJoinedIntervalsNameTheirMembers adds, removes and adds a user with nothing in
-// between. Each of these events, when it is read from the log later, names the user, as it
-// did when it happened.
+// TestEventsOfJoinedIntervalsNameTheirMembers adds, removes and again adds a user, with no
+// event in between, so that the intervals of the member are merged. When these events are later
+// read from the log, each must still name the user.
 func TestEventsOfJoinedIntervalsNameTheirMembers(t *testing.T) {
 	bus := new(local.Bus)
 	live := bus.Subscribe(100)
@@ -117,8 +117,8 @@ func TestEventsOfJoinedIntervalsNameTheirMembers(t *testing.T) {
 	}
 }
 
-// TestManyStoredIntervals has a member with 500 intervals, as older versions stored them.
-// It can be read, and has 256 when the member joins again.
+// TestManyStoredIntervals stores a member with 500 intervals, as older versions of Confab did.
+// The member can be read. When the member joins again, only 256 intervals are kept.
 func TestManyStoredIntervals(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)

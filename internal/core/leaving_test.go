@@ -9,9 +9,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestDeletedUserDeletesItsOwnThreads deletes a user and then, as that user, threads of each
-// kind: it may delete those that it has created and those in which it is alone. A thread of
-// others stays as it was, and the user may leave it.
+// TestDeletedUserDeletesItsOwnThreads deletes a user and then, with the user's tokens, several
+// threads. The user may delete a thread that it has created or in which it is alone. It may not
+// delete any other thread, but may leave it.
 func TestDeletedUserDeletesItsOwnThreads(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h := houses[0]
@@ -60,8 +60,8 @@ func TestDeletedUserDeletesItsOwnThreads(t *testing.T) {
 	})
 }
 
-// TestNoGrace checks that with a grace of zero a deleted user's tokens end at once and its
-// erasure begins at once.
+// TestNoGrace checks that if the grace is zero, a deleted user's tokens end at once and the
+// erasure of its data begins at once.
 func TestNoGrace(t *testing.T) {
 	h := newHouseWith(t, nil, nil, core.Options{Grace: new(time.Duration)})
 	bob := h.user(t)

@@ -2,42 +2,44 @@ package core
 
 import "cmp"
 
-// Limits are the greatest sizes that the service accepts. A field of zero stands for the
-// bound below that holds in every profile; Receipts of zero sets no limit.
+// Limits are the greatest sizes that the service accepts. If a field is zero, the service's own
+// bound for it applies, which holds with every profile. A zero Receipts sets no limit.
 type Limits struct {
 	Participants int // participants of a thread
 	PerRequest   int // participants in one request to create a thread or to add some
 	Content      int // bytes of a message's content as it is stored, after HTML was cleaned
 	Metadata     int // bytes of all keys and values of one thread or participant
-	// Receipts is the greatest number of participants with which a thread's
-	// receipts are listed. In a larger thread the list is empty, and sending a
-	// receipt still succeeds (docs/contract/chat.md §4.3). Nobody is told of a typing
-	// notification there (docs/contract/chat.md §4.4).
+	// Receipts is the greatest number of participants of a thread whose receipts are listed. In
+	// a larger thread the list is empty, but sending a receipt still succeeds
+	// (docs/contract/chat.md §4.3). Typing notifications in a larger thread reach nobody
+	// (docs/contract/chat.md §4.4).
 	Receipts int
 }
 
-// DefaultParticipants is the limit for which a zero Limits.Participants stands.
+// DefaultParticipants is the greatest number of participants of a thread if Limits.Participants
+// is zero.
 const DefaultParticipants = 10_000
 
-// MaxContent is the greatest Limits.Content, the limit for which a zero one stands, and the
-// limit for content before it is cleaned, in bytes.
+// MaxContent is the greatest value of Limits.Content, and the limit that applies if
+// Limits.Content is zero. It is also the limit for content before HTML is cleaned. It is in
+// bytes.
 const MaxContent = 1 << 20
 
-// Bounds that hold in every profile. They keep requests and rows so small that a server can
-// hold many of them in memory.
+// Bounds that hold with every profile of limits. They keep requests and rows so small that a
+// server can hold many of them in memory.
 const (
 	maxPerRequest   = 1000
 	maxMetadata     = 4 << 10 // bytes of all keys and values
 	maxMetadataKeys = 100
 	maxIdentifier   = 256 // bytes of a participant's id
 
-	// maxRoster bounds the parts of all members' rows of a thread whose size a client
-	// chooses, in bytes (see Member.growth): each change of members reads all of them, and
-	// the rows of those who left stay.
+	// maxRoster bounds the bytes whose number clients determine in the rows of all members of a
+	// thread (see Member.growth). Each change of a thread's members reads all of these rows,
+	// and the rows of former members are never deleted.
 	maxRoster = 8 << 20
-	// maxFormer bounds the metadata in the rows of those who left a thread, in bytes. Nobody
-	// can be kept in a thread, so beyond it who leaves keeps none. The other half of
-	// maxRoster stays free for those who join.
+	// maxFormer bounds the metadata in the rows of former members of a thread, in bytes. A user
+	// can always leave; beyond the bound, the user's row keeps no metadata. The other half of
+	// maxRoster stays free for users who join.
 	maxFormer = maxRoster / 2
 )
 
@@ -49,13 +51,14 @@ func (l Limits) checkPerRequest(n int) error {
 	return nil
 }
 
-// checkRoster returns a BadRequest if a thread gets too many participants, or if the rows of
-// all its members, former ones included, get too many or too large. A thread that has more
-// already, because it is older than a limit, keeps them. Then only those may join who make
-// them no more: a former member's row is replaced.
+// checkRoster returns a BadRequest if the joining members would give a thread too many
+// participants, or make the rows of all its members, former ones included, too many or too
+// large. A thread may already exceed a limit on rows that is newer than the thread. Then a user
+// may still join if the number and size of the rows do not grow, as with a former member, whose
+// row is replaced.
 //
-// Rows are counted apart from participants, and generously: a thread with a low limit of
-// participants may have many more users over the years.
+// The limit on rows is separate from the limit on participants and much higher: a thread with
+// few participants may have many different ones over the years.
 func (l Limits) checkRoster(t *Thread, joining []Member) error {
 	limit := cmp.Or(l.Participants, DefaultParticipants)
 	if n := len(t.Participants()) + len(joining); n > limit {
@@ -83,8 +86,8 @@ func (l Limits) checkRoster(t *Thread, joining []Member) error {
 	return nil
 }
 
-// keepsMetadata reports whether a member who leaves a thread may keep its own metadata and a
-// copy of the thread's.
+// keepsMetadata reports whether the row of a member who leaves a thread may keep the member's
+// metadata and a copy of the thread's metadata.
 func keepsMetadata(t *Thread, m *Member) bool {
 	size := sizeOf(m.Metadata) + sizeOf(t.Metadata)
 	for i := range t.Members {
@@ -95,9 +98,9 @@ func keepsMetadata(t *Thread, m *Member) bool {
 	return size <= maxFormer
 }
 
-// checkContent returns a BadRequest if a message's content, as it is to be stored, has more
-// UTF-8 bytes than allowed, is not UTF-8 or contains NUL. Unverified: that the limit is in
-// bytes (docs/contract/chat.md §9).
+// checkContent returns a BadRequest if a message's content has more bytes than allowed, is not
+// UTF-8 or contains NUL. It checks the content as it will be stored. Unverified: that the limit
+// is in bytes (docs/contract/chat.md §9).
 func (l Limits) checkContent(content string) error {
 	limit := cmp.Or(l.Content, MaxContent)
 	if len(content) > limit {
@@ -112,8 +115,8 @@ func (l Limits) checkMetadata(field string, m map[string]string) error {
 	return l.checkPatched(field, nil, m)
 }
 
-// checkPatched is checkMetadata for metadata that replaces others. Metadata that exceed the
-// limits, because they are older than these, may stay and shrink.
+// checkPatched is like checkMetadata, for new metadata m that replaces old. If old exceeds the
+// limits, because it was stored before they existed, m may be as large as old.
 func (l Limits) checkPatched(field string, old, m map[string]string) error {
 	limit := cmp.Or(l.Metadata, maxMetadata)
 	if n := len(m); n > maxMetadataKeys && n > len(old) {

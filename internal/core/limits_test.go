@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestLimitOfContentIsForWhatIsStored sends and edits HTML that grows and that shrinks when
-// it is cleaned. The limit holds for the cleaned content.
+// TestLimitOfContentIsForWhatIsStored sends and edits HTML messages that cleaning makes longer
+// or shorter. The limit must apply to the cleaned content.
 func TestLimitOfContentIsForWhatIsStored(t *testing.T) {
 	const limit = 1000
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Content: limit}})
@@ -57,10 +57,10 @@ func TestLimitOfContentIsForWhatIsStored(t *testing.T) {
 	}
 }
 
-// TestRefusedHTMLCostsLittle sends and edits to the longest HTML that grows when it is
-// cleaned, under a limit that it exceeds, and checks that little more than the limit is
-// allocated for it. Whoever is not in the thread is told so, which shows that nothing is
-// cleaned for strangers.
+// TestRefusedHTMLCostsLittle sends and edits to very long HTML that exceeds the limit only
+// after cleaning. Little more memory than the limit may be allocated before the request is
+// refused. A user who is not in the thread must be refused for that reason, which shows that
+// the HTML of strangers is not cleaned.
 func TestRefusedHTMLCostsLittle(t *testing.T) {
 	const limit = 64 << 10
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Content: limit}})
@@ -93,8 +93,8 @@ func TestRefusedHTMLCostsLittle(t *testing.T) {
 	}
 }
 
-// TestMetadataAreBounded gives threads, messages and participants more keys and bytes than
-// a service without limits of its own accepts.
+// TestMetadataAreBounded gives threads, messages and participants more metadata than a service
+// accepts whose Limits are zero.
 func TestMetadataAreBounded(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -145,7 +145,7 @@ func TestMetadataAreBounded(t *testing.T) {
 		wantError(t, what+" with 101 keys", try(keys(101)), core.BadRequest, "")
 		wantError(t, what+" with 4097 bytes", try(of(4097)), core.BadRequest, "")
 	}
-	// An edit adds to the metadata that the message has.
+	// Each edit adds a key to the message's metadata.
 	for i := range 100 {
 		k, v := fmt.Sprint("key ", i), "v"
 		if err := h.UpdateMessage(ctx, ann, thread, message, core.UpdateMessage{Metadata: map[string]*string{k: &v}}); err != nil {
@@ -155,8 +155,8 @@ func TestMetadataAreBounded(t *testing.T) {
 	wantError(t, "edit to 101 keys", h.UpdateMessage(ctx, ann, thread, message, core.UpdateMessage{Metadata: patch(map[string]string{"one more": "v"})}), core.BadRequest, "The metadata field has 101 keys")
 }
 
-// TestOldMetadataMayStay has a thread and a message with metadata above the limit, as
-// older versions of Confab stored them. They can be changed as long as these do not grow.
+// TestOldMetadataMayStay stores a thread and a message with metadata above the limit, as older
+// versions of Confab did. Both can be changed as long as the metadata does not grow.
 func TestOldMetadataMayStay(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -197,8 +197,8 @@ func TestOldMetadataMayStay(t *testing.T) {
 	}
 }
 
-// TestParticipantsAreBounded names more participants in a request, and adds more to a
-// thread, than a service without limits of its own accepts.
+// TestParticipantsAreBounded names too many participants in a request, and adds too many to a
+// thread, for a service whose Limits are zero.
 func TestParticipantsAreBounded(t *testing.T) {
 	ctx := context.Background()
 	h := newHouseWith(t, nil, nil, core.Options{Limits: core.Limits{Participants: 3}})
@@ -235,8 +235,8 @@ func TestParticipantsAreBounded(t *testing.T) {
 	}
 }
 
-// TestRosterIsBounded adds participants with long names and metadata to a thread until
-// their bytes reach the bound.
+// TestRosterIsBounded adds participants with long names and metadata to a thread until the
+// bytes of all member rows reach the bound. Further participants must be refused.
 func TestRosterIsBounded(t *testing.T) {
 	ctx := context.Background()
 	h := newHouse(t, nil, nil)

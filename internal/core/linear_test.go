@@ -46,14 +46,15 @@ type threadState struct {
 	topic   string
 	members string // sorted, with commas
 	history string // messages, newest first, a line each: label text
-	// views has for each user who has left what it reads, in the form of history: the
-	// messages as they were when it left, and without the texts that were deleted since.
-	// Each entry is a user, a zero byte, a history and another zero byte, in the order of users.
+	// views holds what each user who has left the thread can read. An entry has the form user,
+	// zero byte, history, zero byte; entries are sorted by user. The history has the messages
+	// as they were when the user left, without the texts of messages that were deleted later.
 	views string
 }
 
-// eachView calls f with each user who has left and what it reads, and returns the state with
-// what f returns. An empty history forgets the user.
+// eachView calls f with each user who has left and the history that the user can read. It
+// returns the state with each history replaced by the result of f. If the result is empty, the
+// entry is removed.
 func (s threadState) eachView(f func(user, history string) string) threadState {
 	var b strings.Builder
 	for rest := s.views; rest != ""; {
@@ -68,7 +69,8 @@ func (s threadState) eachView(f func(user, history string) string) threadState {
 	return s
 }
 
-// withView returns the state with another history that a user reads; empty: it has not left.
+// withView returns the state with history as the history that the user can read after leaving.
+// An empty history means that the user has not left.
 func (s threadState) withView(user, history string) threadState {
 	views := map[string]string{user: history}
 	s.eachView(func(other, history string) string {
@@ -132,7 +134,7 @@ func findIn(history, label string) (text string, ok bool) {
 	return "", false
 }
 
-// step returns the answer of the thread to an operation and the thread's next state.
+// step returns the thread's answer to an operation, and the state of the thread after it.
 func (s threadState) step(op threadOp) (threadOut, threadState) {
 	refuse := func(c core.Code) (threadOut, threadState) { return threadOut{refusal: c}, s }
 	switch {
@@ -197,7 +199,8 @@ func (s threadState) step(op threadOp) (threadOut, threadState) {
 // tick returns a suffix that makes the label of a system message unique.
 func (s threadState) tick() string { return fmt.Sprint("#", strings.Count(s.history, "\n")) }
 
-// readable returns a history as clients see it: without the suffixes that tick added.
+// readable returns a history as clients see it: without the suffixes that tick has added to
+// labels.
 func readable(history string) string {
 	var b strings.Builder
 	for line := range strings.Lines(history) {
@@ -225,9 +228,9 @@ var threadModel = porcupine.Model{
 	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
 }
 
-// TestThreadsAreLinearizable lets clients use one thread at the same time. It checks
-// with porcupine that an order of the operations exists in which every answer is right
-// and each operation is between its call and its return.
+// TestThreadsAreLinearizable lets several clients use one thread at the same time. It checks
+// with porcupine that the operations can be put in an order in which every answer is right and
+// each operation takes place between its call and its return.
 func TestThreadsAreLinearizable(t *testing.T) {
 	histories := 40
 	if v := os.Getenv("TEST_HISTORIES"); v != "" {
@@ -240,9 +243,9 @@ func TestThreadsAreLinearizable(t *testing.T) {
 	checkHistories(t, histories, h.Service)
 }
 
-// TestTwoServersAreLinearizable lets clients use one thread through two services, each
-// with its own store and cache, on one PostgreSQL database. It checks, like
-// TestThreadsAreLinearizable, that an order exists in which every answer is right.
+// TestTwoServersAreLinearizable lets several clients use one thread through two services on one
+// PostgreSQL database, each with its own store and cache. It checks with porcupine that the
+// operations can be put in an order in which every answer is right.
 func TestTwoServersAreLinearizable(t *testing.T) {
 	address := os.Getenv("TEST_POSTGRES_URL")
 	if address == "" {
@@ -268,8 +271,8 @@ func TestTwoServersAreLinearizable(t *testing.T) {
 	checkHistories(t, 100, services...)
 }
 
-// freshDatabase creates a database on the PostgreSQL server at the address, returns its
-// URL, and drops it at the end of the test.
+// freshDatabase creates a database on the PostgreSQL server with this address and returns its
+// URL. It drops the database at the end of the test.
 func freshDatabase(t *testing.T, address string) string {
 	t.Helper()
 	ctx := context.Background()
@@ -293,8 +296,8 @@ func freshDatabase(t *testing.T, address string) string {
 	return u.String()
 }
 
-// checkHistories runs a number of histories, with the clients spread over the services,
-// and fails the test unless porcupine accepts each.
+// checkHistories records the given number of histories (sequences of operations with answers),
+// with the clients spread over the services. It fails the test unless porcupine accepts each.
 func checkHistories(t *testing.T, histories int, services ...*core.Service) {
 	t.Helper()
 	var users []string
@@ -400,8 +403,8 @@ func runHistory(t *testing.T, services []*core.Service, users []string, seed uin
 	return ops
 }
 
-// act carries out an operation of the model with the service and returns the answer.
-// ids maps the labels of messages to their ids.
+// act carries out an operation of the model with the real service and returns the answer. ids
+// maps the labels of messages to their ids.
 func act(h *core.Service, thread, user, other string, op threadOp, mu *sync.Mutex, ids map[string]int64) (out threadOut, message int64) {
 	ctx := context.Background()
 	mu.Lock()
@@ -438,8 +441,8 @@ func act(h *core.Service, thread, user, other string, op threadOp, mu *sync.Mute
 	return out, message
 }
 
-// told returns messages in the form of the model's history. It leaves out the first
-// two, the system messages of a new thread, because the model does not have them.
+// told returns messages in the form of the model's history. It leaves out the two system
+// messages of a new thread, because the model does not have them.
 func told(ms []core.Message) string {
 	var b strings.Builder
 	for _, m := range ms {

@@ -2,16 +2,16 @@ package core
 
 import "slices"
 
-// Cursor is a place in the event log: after the event at Position. It is only valid in
-// the store of its Epoch. Check is that of the event, so that a store which was put back
-// to an older state, and has since written another event at this position, can tell.
+// Cursor is a place in the event log, after the event at Position. It is valid only in the
+// store with its Epoch. Check is the check of that event. If the store was restored to an older
+// state and has then written another event at this position, the checks differ.
 type Cursor struct {
 	Epoch    string
 	Position uint64 // 0: before the first event
 	Check    uint32
 }
 
-// Placed is a committed batch that has got its positions in the log.
+// Placed is a committed batch whose events have got their positions in the log.
 type Placed struct {
 	Batch  uint64 // as BatchOf returns it
 	Last   uint64 // the position of the batch's last event
@@ -19,30 +19,32 @@ type Placed struct {
 	Check  uint32
 }
 
-// placeBits is the number of low bits of a place that number the events of a batch.
+// placeBits is the number of low bits of a place that contain the number of an event within its
+// batch. The other bits contain the number of the batch.
 const placeBits = 20
 
 // MaxBatchEvents is the greatest number of events of a batch.
 const MaxBatchEvents = 1<<placeBits - 1
 
-// PlaceOf returns the place before the first event of a batch.
+// PlaceOf returns the place before the first event of a batch. A place is the number of a batch
+// followed by the number of an event within it.
 func PlaceOf(batch uint64) uint64 { return batch << placeBits }
 
-// BatchOf returns the batch of an event's place and the event's number in the batch,
-// from 1.
+// BatchOf splits an event's place into the number of its batch and the number of the event
+// within the batch, which starts at 1.
 func BatchOf(place uint64) (batch, index uint64) { return place >> placeBits, place & MaxBatchEvents }
 
 // LogPage is the result of Store.Log: a range of the event log.
 type LogPage struct {
-	// Gap says why the log does not continue the cursor; 0 if it does. Then there are no
-	// events, and Next is the end of the log.
+	// Gap says why the log does not continue at the cursor, or is 0 if it does. If Gap is set,
+	// there are no events, and Next is the end of the log.
 	Gap    GapReason
 	Events []Event
 	Next   Cursor // after the last event of the page; the cursor itself if there is none
 	Tip    uint64 // the position of the log's last event
 }
 
-// GapReason is the reason for which a log does not continue a cursor.
+// GapReason is the reason why a log does not continue at a cursor.
 type GapReason uint8
 
 // The reasons for a gap.
@@ -57,14 +59,14 @@ var gapReasons = [...]string{GapEpoch: "epoch", GapTrimmed: "trimmed", GapLost: 
 // String returns the word for the reason, or "unknown".
 func (g GapReason) String() string { return wordOf(gapReasons[:], g) }
 
-// News is a thread with events after a position.
+// News is a thread that has events after a position in the log.
 type News struct {
 	View
 	First uint64 // the number of the first of these events
 }
 
-// Happening is an event with the rows that it refers to, as one moment had them. It is
-// shared between goroutines and read-only. A typing notification is a Happening whose
+// Happening is an event with the rows that it refers to, as they were at one moment. It is
+// shared between goroutines and must not be changed. A typing notification is a Happening whose
 // event has no number, no position and no message.
 type Happening struct {
 	Event
@@ -75,11 +77,13 @@ type Happening struct {
 	DisplayName string      // of the sender, only of a typing notification; may be empty
 }
 
-// Tell fills the rows of a happening from the thread's head, its members if the event is
-// about any, and the message of MessageRow, or nil. It takes those members as joined or left
-// whom the message names. Without the message it takes those of whom an interval begins or
-// ends with the event; it finds nobody whose intervals were merged or dropped since (see
-// Member.enter).
+// Tell fills the rows of a happening. head is the thread's head, members are the thread's
+// members if the event is about users who joined or left, and m is the message with the id
+// MessageRow, or nil.
+//
+// Tell sets h.Members to the members whom the message names and those who have an interval that
+// begins or ends with the event. Without the message it may miss a member, because Member.enter
+// may have merged or dropped the interval.
 func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	h.Revision = head.Revision
 	if h.Kind == ThreadCreated || h.Kind == ThreadUpdated {
@@ -99,9 +103,10 @@ func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	}
 }
 
-// MessageRow returns the id of the message that Happening.Tell needs for an event, or 0. It is
-// the event's message. A new thread's event has none, but the first message of the thread
-// names its first participants, and its id is the event's version.
+// MessageRow returns the id of the message that Happening.Tell needs for an event, or 0 if it
+// needs none. Usually this is the event's message. The event of a new thread has no message;
+// for it, MessageRow returns the event's version, which is the id of the thread's first
+// message. That message names the first participants.
 func (e *Event) MessageRow() int64 {
 	if e.Kind == ThreadCreated {
 		return e.Version
@@ -126,14 +131,14 @@ func (m *Message) named() map[string]bool {
 	return users
 }
 
-// Hears reports whether the event stream of a member has an event, both when it happens
-// and when it is read from the log later. The event must have happened while the member
-// was in the thread: its joining and its leaving are heard too. An event about a message
-// that the member may not read now is not heard, and neither is the text of a message
-// that was deleted since. See also ReadsOlder.
+// Hears reports whether a member gets an event in its event stream, both when the event happens
+// and when it is later read from the log. The event must have happened while the member was in
+// the thread; the events of joining and leaving count. A member does not get an event about a
+// message that it may not read now, nor the text of a message that was deleted later. See also
+// ReadsOlder.
 //
-// m is the member's row at the time of the event or later. h has the rows of the same
-// moment as m, or of an earlier one.
+// m is the member's row at the time of the event or later. h has the rows of the same moment as
+// m, or of an earlier moment.
 func (m *Member) Hears(h *Happening) bool {
 	if h.Kind == TypingReceived { // it has no number
 		return m.Present()
@@ -147,14 +152,15 @@ func (m *Member) Hears(h *Happening) bool {
 	case MessageDeleted:
 		return h.Message != nil && m.Sees(h.Message)
 	case ReceiptReceived:
-		// A receipt comes without its message, whose id is its time of creation or a
-		// little later. The message was there when the member left, if the receipt was.
+		// The event of a receipt comes without its message. The message's id is its time of
+		// creation or a little later, so the id shows whether the member may read the message.
+		// The message was sent before the member left, because the receipt was.
 		return h.MessageID >= m.VisibleFrom()
 	}
 	return true
 }
 
-// Days for which the event log is kept.
+// Default, least and greatest value of Options.EventsKept, in days.
 const (
 	DefaultEventsKept = 7
 	MinEventsKept     = 2

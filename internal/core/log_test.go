@@ -2,19 +2,22 @@ package core
 
 import "testing"
 
-// TestHears checks for members of several histories which events their streams have.
+// TestHears checks which events are in the event streams of members who joined, left or came
+// back at different times.
 func TestHears(t *testing.T) {
 	const joinedOn = 1000 // milliseconds
-	// In the thread from event 10 on, without the messages before that.
+	// Joined with event 10, and may not read messages from before.
 	late := Member{ShareHistory: joinedOn, JoinedOn: joinedOn, Intervals: []Interval{{From: 10}}}
-	// The same with the whole history.
+	// Joined with event 10, and may read the whole history.
 	shared := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10}}}
-	// Left with event 20, when the last message had sequence 50.
+	// Joined with the whole history, and left with event 20, when the last message had sequence
+	// 50.
 	left := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{Sequence: 50}}
-	// The same without the history, and the same after its erasure.
+	// closed has left like left, but may not read messages from before joining. erased has left
+	// like left, and its data was erased.
 	closed := Member{ShareHistory: joinedOn, JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{Sequence: 50}}
 	erased := Member{JoinedOn: joinedOn, Intervals: []Interval{{From: 10, To: 20}}, Left: &Left{}}
-	// The same, and came back with event 30 without the messages from before that.
+	// Left like closed, and joined again with event 30, without the messages from before that.
 	back := Member{ShareHistory: 3000, JoinedOn: 3000, Intervals: []Interval{{From: 10, To: 20}, {From: 30}}}
 	never := Member{}
 

@@ -49,7 +49,8 @@ type Message struct {
 	Content           string // the text or HTML; the new topic of a TopicUpdated
 	Metadata          map[string]string
 
-	// Only of system messages: the user who made the change, and the users added or removed.
+	// Set only in system messages: the user who made the change, and the users added or
+	// removed.
 	Initiator    string
 	Participants []MessageParticipant
 }
@@ -85,14 +86,16 @@ type SendMessage struct {
 	Token             string // idempotency token; may be empty
 }
 
-// SendMessage adds a message and returns its id (docs/contract/chat.md §4.1). A later send
-// by the same caller with the same token returns the first one's id.
+// SendMessage adds a message to a thread and returns its id (docs/contract/chat.md §4.1). If
+// the caller has already sent a message with the same token, it adds nothing and returns the id
+// of the first message.
 func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd SendMessage) (int64, error) {
 	if err := cmd.check(); err != nil {
 		return 0, err
 	}
-	// Clean the HTML only once: the decision may run again while the engine holds locks.
-	// It runs first on cached rows, so that strangers are refused before the work.
+	// Clean the HTML at most once: decideSend may run again while the engine holds locks. It
+	// first runs on cached rows, and refuses a caller who is not a participant before cleaning
+	// anything.
 	content := sync.OnceValues(func() (string, error) { return s.stored(cmd.Kind, cmd.Content) })
 	o, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, caller, thread)
@@ -110,8 +113,9 @@ func (s *Service) SendMessage(ctx context.Context, caller, thread string, cmd Se
 	return o.Change.Messages[0].ID, nil
 }
 
-// stored returns a message's content as it is stored. It fails with a BadRequest if nothing
-// of it is allowed, or if it has more bytes than Limits.Content.
+// stored returns the content of a message in the form in which it is stored: HTML is cleaned.
+// It fails with a BadRequest if cleaning leaves nothing, or if the result has more bytes than
+// Limits.Content.
 func (s *Service) stored(kind MessageKind, content string) (string, error) {
 	if kind == HTML {
 		return s.cleanHTML(content)
@@ -119,7 +123,7 @@ func (s *Service) stored(kind MessageKind, content string) (string, error) {
 	return content, s.limits.checkContent(content)
 }
 
-// check returns a BadRequest for a malformed command, whose HTML is not cleaned yet.
+// check returns a BadRequest for a malformed command. The command's HTML is not cleaned yet.
 // Unverified: that a type other than text and html is refused (docs/contract/chat.md §4.1).
 func (cmd *SendMessage) check() error {
 	if cmd.Kind != Text && cmd.Kind != HTML {
@@ -136,8 +140,8 @@ func (cmd *SendMessage) check() error {
 	)
 }
 
-// decideSend returns the change that adds a message. content returns what is stored of
-// cmd.Content. It fails with 403 if the caller is not a participant.
+// decideSend returns the change that adds a message. content returns the content to store for
+// cmd.Content. decideSend fails with 403 if the caller is not a participant.
 func decideSend(t *Thread, caller string, cmd SendMessage, content func() (string, error)) (*Change, error) {
 	if _, err := participant(t, caller); err != nil {
 		return nil, err
@@ -164,10 +168,10 @@ type UpdateMessage struct {
 	Metadata map[string]*string
 }
 
-// UpdateMessage edits the caller's own message (docs/contract/chat.md §4.1): the
-// message keeps its id and creation time and gets a new version and the next sequence.
-// It fails with 403 for somebody else's message and with 404 for a deleted message.
-// Unverified: these two statuses.
+// UpdateMessage edits the caller's own message (docs/contract/chat.md §4.1). The message keeps
+// its id and creation time and gets a new version and the next sequence. UpdateMessage fails
+// with 403 for somebody else's message and with 404 for a deleted message. Unverified: these
+// two statuses.
 func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id int64, cmd UpdateMessage) error {
 	if cmd.Content == nil && cmd.Metadata == nil {
 		cmd.Content = new(string)
@@ -177,18 +181,17 @@ func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id i
 			return err
 		}
 	}
-	// Clean the HTML only once: the decision may run again while the engine holds
-	// locks.
+	// Clean the HTML at most once: the decision may run again while the engine holds locks.
 	html := sync.OnceValues(func() (string, error) { return s.cleanHTML(*cmd.Content) })
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		return decideUpdateMessage(t, m, caller, cmd, html, s.limits)
 	})
 }
 
-// decideUpdateMessage returns the change that edits a message. html returns the cleaned
-// content of an HTML message. decideUpdateMessage fails with 400 if the message would be
-// larger than the limits allow. Unverified: that metadata keys which the command does not
-// name stay (docs/contract/chat.md §4.1).
+// decideUpdateMessage returns the change that edits a message. html returns the cleaned content
+// of an HTML message. decideUpdateMessage fails with 400 if the message would be larger than
+// the limits allow. Unverified: that metadata keys that the command does not name stay
+// (docs/contract/chat.md §4.1).
 func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage, html func() (string, error), limits Limits) (*Change, error) {
 	if m.DeletedOn != 0 {
 		return nil, errMessageNotFound
@@ -225,8 +228,8 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 	return c, nil
 }
 
-// DeleteMessage removes the content of the caller's own message and marks it as
-// deleted (docs/contract/chat.md §4.1). Unverified: that deleting it again succeeds and does nothing.
+// DeleteMessage removes the content of the caller's own message and marks it as deleted
+// (docs/contract/chat.md §4.1). Unverified: that deleting it again succeeds and does nothing.
 func (s *Service) DeleteMessage(ctx context.Context, caller, thread string, id int64) error {
 	return s.rewrite(ctx, caller, thread, id, func(t *Thread, m Message) (*Change, error) {
 		if m.DeletedOn != 0 {
@@ -301,16 +304,16 @@ type ListMessages struct {
 	Bytes  int    // most bytes of texts of the page; 0: PageBytes
 }
 
-// ListMessages returns a page of the messages that the caller may see, newest first: at
-// most list.Limit messages and list.Bytes, but at least one message if there is one. A page
-// of list.Limit messages has a Next even if no message follows (docs/contract/chat.md §5.1).
+// ListMessages returns a page of the messages that the caller may see, newest first. The page
+// has at most list.Limit messages and list.Bytes bytes, but at least one message if there is
+// one. A page of list.Limit messages has a Next even if no message follows
+// (docs/contract/chat.md §5.1).
 func (s *Service) ListMessages(ctx context.Context, caller, thread string, list ListMessages) (MessagesPage, error) {
 	return s.messages(ctx, MessagesQuery{Thread: thread, Reader: caller, Before: list.Before, Since: list.Since, Limit: list.Limit, Bytes: list.Bytes})
 }
 
-// messages returns the messages that q selects. It fails with 404 if the thread does
-// not exist, was deleted or has expired, and with 403 if q.Reader was never a member of
-// it.
+// messages returns the messages that q selects. It fails with 404 if the thread does not exist,
+// was deleted or has expired, and with 403 if q.Reader was never a member of the thread.
 func (s *Service) messages(ctx context.Context, q MessagesQuery) (MessagesPage, error) {
 	page, err := s.store.Messages(ctx, q)
 	if err != nil {

@@ -11,9 +11,10 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestManyMoveInAtOnce uses the same three ids, which nobody has met yet, in many calls at once: in
-// new threads, among added participants, for tokens and for revocations. Every call succeeds, each
-// id is in every thread, and its row counts each revocation.
+// TestManyMoveInAtOnce uses the same three unknown user ids in many concurrent calls, with
+// Options.Adopt: in new threads, as added participants, for tokens and for revocations of
+// tokens. Every call must succeed, each id must be in every thread, and each user's generation
+// must count all revocations.
 func TestManyMoveInAtOnce(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		for _, h := range houses {
