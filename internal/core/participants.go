@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// AddParticipants adds users to a thread and returns those who could not be added.
-// The caller must be a participant (docs/contract/chat.md §4.2). Users who are already
+// AddParticipants adds users to a thread and returns the users who could not be added, with the
+// reasons. The caller must be a participant (docs/contract/chat.md §4.2). Users who already are
 // participants are ignored. One system message names all added users.
 func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps []NewParticipant) ([]InvalidParticipant, error) {
 	if len(ps) == 0 {
@@ -30,9 +30,9 @@ func (s *Service) AddParticipants(ctx context.Context, caller, thread string, ps
 	return o.Change.Invalid, nil
 }
 
-// decideAdd returns the change that adds participants. users has the rows of those
-// who belong to this resource; the others are refused. If adopt is set, those of this resource
-// who are unknown are created.
+// decideAdd returns the change that adds participants. users has the rows of the participants
+// who belong to this resource; all other participants are refused. If adopt is set, the change
+// creates unknown users of this resource.
 func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]User, adopt bool, limits Limits, now int64) (*Change, error) {
 	c := changeOf(t)
 	c.admit(t, caller, ps, users, adopt, now)
@@ -47,11 +47,11 @@ func decideAdd(t *Thread, caller string, ps []NewParticipant, users map[string]U
 	return c, nil
 }
 
-// admit adds to c the members who join thread t: those of ps who are not in it. A user
-// who cannot join is added to c.Invalid instead. users has the rows of those who
-// belong to this resource; the caller needs none. If adopt is set, admit creates unknown
-// users of this resource (Options.Adopt). Unverified: which of the two recorded codes is for
-// an unknown user and which for a user of another resource (docs/contract/chat.md §3.1).
+// admit adds the participants of ps who are not in the thread to c.Members. A user who cannot
+// join is added to c.Invalid instead. users has the rows of the participants who belong to this
+// resource; the caller is admitted without a row. If adopt is set, admit creates unknown users
+// of this resource (Options.Adopt). Unverified: which of the two recorded codes is for an
+// unknown user and which for a user of another resource (docs/contract/chat.md §3.1).
 func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[string]User, adopt bool, now int64) {
 	order := uint32(0)
 	for i := range t.Members {
@@ -93,11 +93,10 @@ func (c *Change) admit(t *Thread, caller string, ps []NewParticipant, users map[
 	}
 }
 
-// RemoveParticipant removes a user from a thread. The caller must be a participant
-// and may remove itself (docs/contract/chat.md §4.2). A removed user may still read the
-// messages up to its removal. Unverified: that removing a user who is not in the
-// thread succeeds and does nothing. Microsoft's own sample program does so and
-// continues (compat/samples).
+// RemoveParticipant removes a user from a thread. The caller must be a participant and may
+// remove itself (docs/contract/chat.md §4.2). A removed user may still read the messages from
+// before its removal. Unverified: that removing a user who is not in the thread succeeds and
+// does nothing. Microsoft's own sample program does so and continues (compat/samples).
 func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, who communication.Identifier) error {
 	if err := checkIdentifier(who); err != nil {
 		return err
@@ -112,9 +111,9 @@ func (s *Service) RemoveParticipant(ctx context.Context, caller, thread string, 
 	return err
 }
 
-// leave returns the change by which m leaves the thread. m is the new row of the
-// member, whose last interval is still open. The member's receipt stays. Its metadata goes if
-// those who left before it keep much already.
+// leave returns the change by which a member leaves a thread. m is the member's row as it will
+// be stored, with the last interval still open. The member's receipt stays. The row keeps its
+// metadata unless earlier former members already keep too much.
 func leave(t *Thread, initiator string, m Member) *Change {
 	m.Intervals = slices.Clone(m.Intervals)
 	m.Intervals[len(m.Intervals)-1].To = CloseInterval
@@ -129,15 +128,16 @@ func leave(t *Thread, initiator string, m Member) *Change {
 	return c
 }
 
-// ParticipantsPage is a page of participants. Next is the skip of the next page, or
-// 0 after the last page.
+// ParticipantsPage is a page of participants. Next is the number of participants to skip for
+// the next page, or 0 after the last page.
 type ParticipantsPage struct {
 	Participants []Member
 	Next         int
 }
 
-// ListParticipants skips the first skip participants, in the order of joining, and
-// returns at most limit of the others and at most PageBytes (docs/contract/chat.md §4.2).
+// ListParticipants skips the first skip participants of a thread, in the order of joining, and
+// returns a page of the following ones: at most limit participants and PageBytes bytes
+// (docs/contract/chat.md §4.2).
 func (s *Service) ListParticipants(ctx context.Context, caller, thread string, skip, limit int) (page ParticipantsPage, err error) {
 	v, err := s.view(ctx, caller, thread)
 	if err != nil {
@@ -154,9 +154,9 @@ func (s *Service) ListParticipants(ctx context.Context, caller, thread string, s
 	return page, nil
 }
 
-// cutPage returns at most limit elements of all from index skip on. The page ends
-// before its sizes exceed PageBytes together, but it has its first element in any case.
-// next is the index of the next page, or 0 after the last page.
+// cutPage returns at most limit elements of all, from index skip on. It ends the page before
+// the sizes of its elements exceed PageBytes together, but includes at least one element. next
+// is the index at which the next page begins, or 0 after the last page.
 func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next int) {
 	from := min(skip, len(all))
 	to := from
@@ -171,10 +171,11 @@ func cutPage[T any](all []T, skip, limit int, size func(*T) int) (page []T, next
 	return all[from:to], next
 }
 
-// Typing publishes on the bus that the caller is typing in a thread (docs/contract/chat.md
-// §4.4). It stores nothing. The caller must be a participant. Typing decides this on a
-// cached thread if it can: a user whom another process has removed may go on for
-// freshFor. In a thread with more participants than Limits.Receipts nothing is published.
+// Typing publishes a typing notification of the caller in a thread on the bus
+// (docs/contract/chat.md §4.4). It stores nothing. The caller must be a participant; Typing
+// checks this on a cached thread if it can, so a user whom another process has removed may send
+// notifications for another freshFor. In a thread with more participants than Limits.Receipts,
+// Typing publishes nothing.
 func (s *Service) Typing(ctx context.Context, caller, thread string, displayName string) error {
 	if err := checkText("senderDisplayName", displayName, maxDisplayName); err != nil {
 		return err

@@ -1,13 +1,13 @@
 package core
 
-// Queue is the size of what waits to be committed, in all lanes.
+// Queue describes the changes that wait to be committed, in all lanes together.
 type Queue struct {
 	Changes int
 	Bytes   int // about the memory of the changes
 }
 
-// Queue returns what waits to be committed now. Changes of a batch that the store applies at
-// this moment no longer wait.
+// Queue returns the number and size of the changes that wait to be committed. Changes that the
+// store is just applying do not count.
 func (s *Service) Queue() (q Queue) {
 	for _, l := range s.commits.lanes {
 		l.mu.Lock()

@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestQueueCountsWhatWaits sends while the store does not return, and checks the size of the
-// queue before and after.
+// TestQueueCountsWhatWaits sends messages while the store is blocked, and checks the size of
+// the queue while they wait and after they are stored.
 func TestQueueCountsWhatWaits(t *testing.T) {
 	h, g := gated(t, nil)
 	ann := h.user(t)

@@ -2,5 +2,6 @@
 
 package core_test
 
-// raceSlows is how many times slower the race detector makes code at most: it is off.
+// raceSlows is the greatest factor by which the race detector slows code down. It is 1 because
+// the race detector is off.
 const raceSlows = 1

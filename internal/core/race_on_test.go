@@ -2,5 +2,5 @@
 
 package core_test
 
-// raceSlows is how many times slower the race detector makes code at most.
+// raceSlows is the greatest factor by which the race detector slows code down.
 const raceSlows = 20

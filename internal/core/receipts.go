@@ -6,8 +6,8 @@ import (
 	"fmt"
 )
 
-// errReceiptRefused is the 404 for a receipt of a message that the caller cannot see.
-// It has no text, as was recorded (docs/contract/chat.md §4.3).
+// errReceiptRefused is the 404 error for a receipt of a message that the caller cannot see. It
+// has no message text, like the recorded answers (docs/contract/chat.md §4.3).
 var errReceiptRefused = &Error{Code: NotFound}
 
 // SendReceipt stores that the caller has read the messages up to the given id
@@ -21,10 +21,10 @@ func (s *Service) SendReceipt(ctx context.Context, caller, thread string, messag
 	})
 }
 
-// ListReceipts skips the first skip receipts of a thread, ordered by ReadOn, and
-// returns at most limit of the others (docs/contract/chat.md §4.3). next is the skip of
-// the next page, or 0. The list is empty if the thread has more participants than
-// Limits.Receipts.
+// ListReceipts skips the first skip receipts of a thread, ordered by ReadOn, and returns at
+// most limit of the following ones (docs/contract/chat.md §4.3). next is the number of receipts
+// to skip for the next page, or 0 after the last page. The list is empty if the thread has more
+// participants than Limits.Receipts.
 func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip, limit int) (rs []Receipt, next int, err error) {
 	if s.limits.Receipts > 0 {
 		if size, err := s.ReceiptsSize(ctx, caller, thread); err != nil || size == 0 {
@@ -42,9 +42,10 @@ func (s *Service) ListReceipts(ctx context.Context, caller, thread string, skip,
 	return rs, next, nil
 }
 
-// ReceiptsSize returns about the most bytes of the rows that ListReceipts holds: a page is cut
-// from all receipts of a thread, of which each member has one at most, former ones included. It
-// returns 0 if the thread's receipts are not listed, and fails as ListReceipts does.
+// ReceiptsSize returns an upper bound on the memory, in bytes, that ListReceipts uses for rows.
+// ListReceipts reads all receipts of the thread; each present or former member has at most one.
+// ReceiptsSize returns 0 if the thread's receipts are not listed, and fails in the same cases
+// as ListReceipts.
 func (s *Service) ReceiptsSize(ctx context.Context, caller, thread string) (bytes int, err error) {
 	v, err := s.view(ctx, caller, thread)
 	if err != nil {
@@ -63,5 +64,5 @@ func (s *Service) ReceiptsSize(ctx context.Context, caller, thread string) (byte
 	return bytes, nil
 }
 
-// size returns about the bytes of a receipt in memory.
+// size returns the approximate size of a receipt in memory, in bytes.
 func (r *Receipt) size() int { return 64 + len(r.User) }

@@ -19,8 +19,9 @@ func (s *receiptReads) Receipts(ctx context.Context, thread, reader string) (cor
 	return s.Store.Receipts(ctx, thread, reader)
 }
 
-// TestReceiptsOfLargeThreadsAreNotRead lists the receipts of a thread that has as many
-// participants as its receipts are listed with, and then one more.
+// TestReceiptsOfLargeThreadsAreNotRead lists the receipts of a thread with exactly
+// Limits.Receipts participants, and then with one more. The second list must be empty and must
+// not read receipts from the store.
 func TestReceiptsOfLargeThreadsAreNotRead(t *testing.T) {
 	var reads *receiptReads
 	h := newHouseWith(t, nil, func(s core.Store) core.Store {

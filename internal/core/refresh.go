@@ -16,17 +16,18 @@ type Shared interface {
 	Shared()
 }
 
-// Greatest ages of cached rows in a store with other writers. A token that another
-// process revokes is accepted for freshFor at most, and so are typing notifications of a
-// user whom another process removes from the thread. While the store cannot be reached,
-// tokens are accepted for trustedFor after the last read.
+// Ages of cached rows in a store to which other processes write. Rows of active users are read
+// again every refreshEvery. A token that another process has revoked is accepted for at most
+// freshFor, and so are typing notifications of a user whom another process has removed from the
+// thread. While the store cannot be reached, a cached user row is used until it is trustedFor
+// old.
 const (
 	refreshEvery = time.Second
 	freshFor     = 2 * time.Second
 	trustedFor   = 10 * time.Second
 )
 
-// cachedUser is a user's row and the time at which it was read.
+// cachedUser is a user's row and the time at which the row was read.
 type cachedUser struct {
 	User
 	read time.Time

@@ -29,9 +29,9 @@ func (s sharedStore) Users(ctx context.Context, ids []string) ([]core.User, erro
 	return s.Store.Users(ctx, ids)
 }
 
-// TestUsersOfASharedStore checks that a change of a user by another process is seen
-// after two seconds at most, with one query for all active users, and that cached
-// rows are used for ten seconds while the store fails.
+// TestUsersOfASharedStore changes a user as another process would. The service must see the
+// change after at most two seconds, must read all active users with one query, and must use
+// cached rows for ten seconds while the store fails.
 func TestUsersOfASharedStore(t *testing.T) {
 	var away atomic.Bool
 	var queries atomic.Int32
@@ -85,8 +85,9 @@ func TestUsersOfASharedStore(t *testing.T) {
 	look()
 }
 
-// TestIssuesLookAtTheStore changes a cached user behind the service, as another server does,
-// and checks that nothing is issued or created by the cached row.
+// TestIssuesLookAtTheStore changes users in the store as another server would, while the
+// service has their old rows in its cache. The service must issue no token and create no thread
+// based on an old row.
 func TestIssuesLookAtTheStore(t *testing.T) {
 	var away atomic.Bool
 	var queries atomic.Int32

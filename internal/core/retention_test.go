@@ -20,8 +20,8 @@ func (h *house) kept(t *testing.T, caller string, days int32) string {
 	return th.ID
 }
 
-// TestRetention checks that threads expire at the time of their retention policies, are
-// then refused, and are deleted by the next sweep.
+// TestRetention checks that a thread expires at the time that its retention policy sets, that
+// operations on it then fail, and that the next sweep deletes it.
 func TestRetention(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -59,8 +59,8 @@ func TestRetention(t *testing.T) {
 		t.Errorf("messages are left: %+v, %v", page, err)
 	}
 
-	// Remove the retention policy of another thread as another server would. The thread
-	// must not expire then.
+	// Remove the retention policy of another thread in the store, as another server would. The
+	// thread must not expire then.
 	h.behind(t, keepFor(t, h, quarter, 0))
 	h.pass(60 * day)
 	h.send(t, ann, quarter, "still here")
@@ -70,8 +70,8 @@ func TestRetention(t *testing.T) {
 	h.send(t, ann, ever, "still here")
 }
 
-// TestRetentionOfMany lets more threads expire than one sweep reads, and checks that
-// repeated sweeps delete all of them.
+// TestRetentionOfMany lets more threads expire than one sweep handles, and checks that repeated
+// sweeps delete all of them.
 func TestRetentionOfMany(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -98,8 +98,7 @@ func TestRetentionOfMany(t *testing.T) {
 	}
 }
 
-// orphaned is a store whose Expiring lists threads first that do not exist or do not
-// expire.
+// orphaned is a store whose Expiring first lists threads that do not exist or do not expire.
 type orphaned struct {
 	core.Store
 	first []core.Expiry
@@ -111,8 +110,8 @@ func (o *orphaned) Expiring(ctx context.Context, limit int) ([]core.Expiry, erro
 	return es[:min(limit, len(es))], err
 }
 
-// TestRetentionOfNothing sweeps a full page in which no thread can be deleted: Sweep
-// must not return the current time, or its caller would never stop.
+// TestRetentionOfNothing sweeps a full page of threads none of which can be deleted. Sweep must
+// not return the current time then, because its caller would call it again at once, for ever.
 func TestRetentionOfNothing(t *testing.T) {
 	var o *orphaned
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -126,8 +125,8 @@ func TestRetentionOfNothing(t *testing.T) {
 		o.first = append(o.first, core.Expiry{Thread: fmt.Sprint("19:gone-", n), On: int64(n + 2)})
 	}
 	h.pass(31 * day)
-	// The last thread of the page has expired, so more threads may have expired: the
-	// next sweep must be due now.
+	// The last thread of a full page has expired, so further threads may have expired. The next
+	// sweep must therefore be due now.
 	if next, err := h.Sweep(t.Context()); err != nil || next.UnixMilli() != h.now.Load() {
 		t.Errorf("a sweep that deleted one of a full page: next %v, %v; want now", next, err)
 	}

@@ -11,11 +11,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Times in rows are epoch milliseconds, UTC. Zero means "not set", except in
-// ShareHistory, where zero is 1970 and so "the whole history" (docs/contract/chat.md §0.7).
+// All times in rows are epoch milliseconds, UTC. Zero means "not set", except in ShareHistory:
+// there it is the year 1970, which means "the whole history" (docs/contract/chat.md §0.7).
 
-// Head is the row of a thread itself: its properties, and the counters from which
-// ids, sequences and event numbers are taken.
+// Head is the main row of a thread. It has the thread's properties, and the counters that
+// assign ids, sequences and event numbers.
 type Head struct {
 	ID string // of the thread
 	// Revision is incremented by changes of members, topic, metadata and retention
@@ -26,8 +26,9 @@ type Head struct {
 	Counters
 }
 
-// ExpiresOn returns the time at which a live thread expires by its retention policy,
-// RetentionDays after its creation (docs/contract/chat.md §3.6), or 0 if it has none.
+// ExpiresOn returns the time at which a thread expires by its retention policy: RetentionDays
+// after its creation (docs/contract/chat.md §3.6). It returns 0 if the thread has no policy or
+// is deleted.
 func (h *Head) ExpiresOn() int64 {
 	if h.RetentionDays == 0 || h.DeletedOn != 0 {
 		return 0
@@ -35,10 +36,10 @@ func (h *Head) ExpiresOn() int64 {
 	return h.CreatedOn + int64(h.RetentionDays)*MillisPerDay
 }
 
-// expired reports whether a live thread has expired by its retention policy.
+// expired reports whether a thread that is not deleted has expired by its retention policy.
 func (h *Head) expired(now int64) bool { return h.ExpiresOn() != 0 && h.ExpiresOn() <= now }
 
-// Properties of a thread. A Change that sets one replaces them all.
+// Properties of a thread. A Change that sets Properties replaces all of them.
 type Properties struct {
 	Topic         string
 	CreatedBy     string
@@ -64,20 +65,20 @@ type Member struct {
 	ShareHistory int64 // earlier messages are hidden; see VisibleFrom
 	JoinedOn     int64
 	Order        uint32 // number by order of joining, from 1; sorts the list of participants
-	// Intervals are the ranges of event numbers that the user may see, in ascending order
-	// and without overlap: one for each time in the thread, the newest maxIntervals of
-	// them. See enter.
+	// Intervals are the ranges of event numbers that the user may see, one for each time that
+	// the user was in the thread. They ascend and do not overlap. Only the newest maxIntervals
+	// are kept (see enter).
 	Intervals []Interval
 	Metadata  map[string]string
 	// Left is set while the user is not in the thread.
 	Left *Left
 }
 
-// Left records the state of a thread when a member left it. The member's list of
-// threads shows this state, the member may read the messages up to it, and earlier events
-// that are told to the member later have these properties. A member who left before
-// Confab stored Metadata and RetentionDays has none. One who left when those who had left
-// before kept much metadata has no Metadata (see maxFormer).
+// Left records the state of a thread at the time when a member left it. The member's list of
+// threads shows this state, and the member may read the messages up to it. Events from before
+// that time show these properties to the member. A member who left before Confab stored
+// Metadata and RetentionDays has none. A member has no Metadata if earlier former members
+// already kept much of it (see maxFormer).
 type Left struct {
 	On            int64  // LastMessageOn then; sorts the member's list of threads
 	Sequence      uint64 // of the last message that the member may read; 0: it was erased and reads none
@@ -90,21 +91,22 @@ type Left struct {
 // is in the thread.
 type Interval struct{ From, To uint64 }
 
-// maxIntervals is the greatest number of intervals of a member. A member's row is read and
-// written with each change of it, so it must not grow with the number of times that somebody
-// adds and removes the member.
+// maxIntervals is the greatest number of intervals of a member. Each change of a member reads
+// and writes the whole row, so the row must not grow every time that somebody adds or removes
+// the member.
 const maxIntervals = 256
 
-// enter sets the beginning of the member's last interval: the event by which it joins. It
-// merges intervals that no event separates; the merged interval holds the same events. If
-// more than maxIntervals are left, enter drops the oldest.
+// enter sets the beginning of the member's last interval to event, the event by which the
+// member joins. It merges intervals between which there is no event; a merged interval holds
+// the same events. If more than maxIntervals intervals remain, enter drops the oldest.
 //
-// It does not merge the oldest, because a merged interval would also hold the events between
-// the two, which happened while the member was away. Sees would hide some of their messages,
-// but nothing hides other events, such as new metadata of the thread, which the member could
-// never read (docs/contract/chat.md §7.3). A client that resumes with a cursor from a dropped
-// interval misses the events of that interval; Forgot says so, and the client is told of a
-// gap. Messages stay as readable as before.
+// It does not merge intervals with events between them, which happened while the member was
+// away. Sees would hide some of these messages, but nothing would hide other events, such as
+// new metadata of the thread, which the member may never read (docs/contract/chat.md §7.3).
+//
+// If a client resumes with a cursor from a dropped interval, it misses the events of that
+// interval. Forgot reports this, so that the client is told of a gap. All messages stay
+// readable.
 func (m *Member) enter(event uint64) {
 	all := m.Intervals
 	all[len(all)-1].From = event
@@ -124,17 +126,17 @@ func (m *Member) Present() bool {
 	return len(m.Intervals) > 0 && m.Intervals[len(m.Intervals)-1].To == 0
 }
 
-// InThreadAt reports whether the member was in the thread when the event with this number
-// happened. The events by which it joined and left count. It returns false for an event of
-// an interval that enter has dropped.
+// InThreadAt reports whether the member was in the thread at the event with this number. The
+// events by which the member joined and left count. It returns false for an event of an
+// interval that enter has dropped.
 func (m *Member) InThreadAt(event uint64) bool {
 	return slices.ContainsFunc(m.Intervals, func(i Interval) bool { return i.From <= event && (i.To == 0 || event <= i.To) })
 }
 
-// Forgot reports whether the member may have been in the thread when the event with this
-// number happened, in an interval that enter has left out since. A row with fewer than
-// maxIntervals has them all: the number never falls again. The event of a typing notification
-// has no number and is never forgotten.
+// Forgot reports whether the member may have been in the thread at the event with this number,
+// in an interval that enter has dropped since. A row with fewer than maxIntervals intervals has
+// lost none, because a row that has reached this number never has fewer again. Forgot returns
+// false for a typing notification, whose event has no number.
 func (m *Member) Forgot(event uint64) bool {
 	return event != 0 && len(m.Intervals) >= maxIntervals && event < m.Intervals[0].From
 }
@@ -148,24 +150,26 @@ func (m *Member) LastEvent() uint64 {
 	return m.Intervals[len(m.Intervals)-1].To
 }
 
-// VisibleFrom returns the creation time of the oldest messages that the member may
-// read: the earlier of its share-history time and its join time.
+// VisibleFrom returns the creation time of the oldest messages that the member may read: the
+// earlier of the member's share-history time and the time of joining.
 func (m *Member) VisibleFrom() int64 { return min(m.ShareHistory, m.JoinedOn) }
 
-// Sees reports whether the member may read the present row of a message: not if it was created
-// before VisibleFrom, and not if it was written, edited or deleted after the member left. Then
-// SeesVersion finds what the member may read instead.
+// Sees reports whether the member may read the present version of a message. It returns false
+// if the message was created before VisibleFrom, or was written, edited or deleted after the
+// member left. In the latter case the member may be able to read an older version (see
+// SeesVersion).
 func (m *Member) Sees(msg *Message) bool {
 	return msg.CreatedOn >= m.VisibleFrom() && (m.Left == nil || msg.Sequence <= m.Left.Sequence)
 }
 
-// size returns the approximate size of a member in memory or in an answer, in bytes.
+// size returns the approximate size of a member's row in memory or in an answer, in bytes.
 func (m *Member) size() int {
 	return 144 + len(m.User) + m.growth() // with one interval
 }
 
-// growth returns the bytes of a member's row that differ between members and grow with what
-// clients do: names, metadata, further intervals, and what is kept of the thread when it leaves.
+// growth returns the size of the parts of a member's row that have no fixed size, in bytes: the
+// display name, the metadata, all intervals after the first, and the copy of the thread's topic
+// and metadata that is kept when the member leaves.
 func (m *Member) growth() int {
 	n := len(m.DisplayName) + 16*max(0, len(m.Intervals)-1) + sizeOf(m.Metadata)
 	if m.Left != nil {
@@ -174,7 +178,7 @@ func (m *Member) growth() int {
 	return n
 }
 
-// sizeOf returns the bytes of all keys and values of a map.
+// sizeOf returns the total size of all keys and values of a map, in bytes.
 func sizeOf(m map[string]string) (n int) {
 	for k, v := range m {
 		n += len(k) + len(v)
@@ -191,8 +195,8 @@ func (m *Member) LastSequence() uint64 {
 	return m.Left.Sequence
 }
 
-// Thread is a head with its members, read at one moment. It is shared between
-// goroutines and read-only.
+// Thread is a thread's head with all its members, read at one moment. It is shared between
+// goroutines and must not be changed.
 type Thread struct {
 	Head
 	Members []Member // by Order
@@ -202,12 +206,12 @@ type Thread struct {
 	read    time.Time // when the Service began to read it from the store
 }
 
-// Participants returns the members who are in the thread now, in the order of
-// joining. The slice is shared and read-only.
+// Participants returns the members who are in the thread now, in the order of joining. The
+// slice is shared and must not be changed.
 func (t *Thread) Participants() []Member { return t.present }
 
-// NewThread returns a thread of a head and its members. It sorts members and takes
-// ownership of it.
+// NewThread returns a thread with this head and these members. It sorts members and takes
+// ownership of the slice.
 func NewThread(h Head, members []Member) *Thread {
 	SortMembers(members)
 	t := &Thread{Head: h, Members: members, present: present(members), byUser: make(map[string]int, len(members))}
@@ -219,8 +223,8 @@ func NewThread(h Head, members []Member) *Thread {
 	return t
 }
 
-// SortMembers sorts the members of a thread by the order of joining. Those who joined with
-// one request keep the order of the request.
+// SortMembers sorts the members of a thread by the order of joining. Members who joined with
+// the same request are in the order of the request.
 func SortMembers(ms []Member) {
 	slices.SortFunc(ms, func(a, b Member) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.User, b.User))
@@ -235,8 +239,8 @@ func (t *Thread) Member(user string) *Member {
 	return nil
 }
 
-// present returns the members of ms who are in the thread now. It returns ms itself if
-// all are.
+// present returns the members of ms who are in the thread now. If this is true of all members,
+// it returns ms itself.
 func present(ms []Member) []Member {
 	absent := func(m Member) bool { return !m.Present() }
 	if !slices.ContainsFunc(ms, absent) {
@@ -259,7 +263,8 @@ const (
 	ThreadDeleted       EventKind = 7
 	ParticipantsAdded   EventKind = 8
 	ParticipantsRemoved EventKind = 9
-	// Events of a user, without a thread: all access tokens of the Actor have ended.
+	// The following kinds are events of a user, without a thread: all access tokens of the
+	// Actor have ended, because they were revoked or because the user was deleted.
 	TokensRevoked EventKind = 10
 	UserRemoved   EventKind = 11
 	// A typing notification is only published on the Bus and never stored. Its kind has
@@ -267,7 +272,7 @@ const (
 	TypingReceived EventKind = 255
 )
 
-// eventMessage tells which message of its change an event refers to.
+// eventMessage says which message of its change an event refers to.
 type eventMessage uint8
 
 const (
@@ -281,8 +286,8 @@ type eventRow struct {
 	message eventMessage
 }
 
-// eventKinds has the name of each event kind and the message that its events refer to.
-// The index is the number of the kind.
+// eventKinds has a row for each event kind, with the kind's name and the message that its
+// events refer to. The index is the number of the kind.
 var eventKinds = [...]eventRow{
 	ThreadCreated:       {"threadCreated", noMessage},
 	MessageReceived:     {"messageReceived", addedMessage},
@@ -297,8 +302,8 @@ var eventKinds = [...]eventRow{
 	UserRemoved:         {"userDeleted", noMessage},
 }
 
-// row returns the entry of a kind in eventKinds. It panics for an unknown kind, which
-// must not be stored.
+// row returns the entry of a kind in eventKinds. It panics for an unknown kind, because events
+// of such a kind must not be stored.
 func (k EventKind) row() eventRow {
 	if int(k) >= len(eventKinds) || eventKinds[k].message == 0 {
 		panic(fmt.Sprintf("core: event kind %d is not in the table", k))
@@ -306,7 +311,7 @@ func (k EventKind) row() eventRow {
 	return eventKinds[k]
 }
 
-// String returns the word for the kind in exports, or "unknown".
+// String returns the name of the kind that exports use, or "unknown".
 func (k EventKind) String() string {
 	if int(k) < len(eventKinds) && eventKinds[k].name != "" {
 		return eventKinds[k].name
@@ -329,11 +334,11 @@ func ParseEventKind(s string) (k EventKind, ok bool) {
 	return EventKind(max(i, 0)), i > 0
 }
 
-// Event is an entry of the event log, of a thread or of a user. It refers to rows and has no content, so that
-// the log keeps no deleted text. An operation sets Kind and Actor, and Assign fills
-// the other fields. An event about participants or the topic refers to the system
-// message that was written with it. Version is that of the message, the time of
-// reading for a receipt, and a version of its own for an event without a message.
+// Event is an entry of the event log, for a thread or for a user. It refers to rows and has no
+// content, so that the log keeps no deleted text. An operation sets Kind and Actor, and Assign
+// fills the other fields. An event about participants or the topic refers to the system message
+// that was written with it. Version is the version of the event's message, the time of reading
+// for a receipt, or a new version of the thread for an event without a message.
 type Event struct {
 	Thread    string // empty for the event of a user
 	Day       uint32 // days since 1970, UTC
@@ -368,7 +373,7 @@ func (u UserState) String() string { return wordOf(userStates[:], u) }
 // this name.
 func ParseUserState(s string) (u UserState, ok bool) { return parseWord[UserState](userStates[:], s) }
 
-// wordOf returns the word at index k, or "unknown" if the table has none.
+// wordOf returns the word at index k of words, or "unknown" if there is none.
 func wordOf[K ~uint8](words []string, k K) string {
 	if int(k) < len(words) && words[k] != "" {
 		return words[k]
@@ -383,28 +388,28 @@ func parseWord[K ~uint8](words []string, s string) (k K, ok bool) {
 	return K(i), i > 0
 }
 
-// User is the row of a user. It is never deleted and never returns to an earlier
-// value, so a row that equals one read before has not changed since.
+// User is the row of a user. The row is never deleted and never returns to an earlier value, so
+// a row that equals an earlier one has not changed in between.
 type User struct {
 	ID         string
 	State      UserState
 	DeletedAt  int64
 	Generation uint64 // of access tokens; incremented to revoke all earlier ones
-	// ErasedTo is the progress of an erasure, as a thread id: the user is erased
-	// from all threads of its list up to this id.
+	// ErasedTo is the progress of the user's erasure, as a thread id: the user's data is erased
+	// from all threads in the user's list whose ids are not greater.
 	ErasedTo string
 }
 
-// Receipt records the last message that a user has read in a thread. It is only
-// replaced by a receipt for the same or a later message.
+// Receipt records the last message that a user has read in a thread. It is replaced only by a
+// receipt for the same or a later message.
 type Receipt struct {
 	User      string
 	MessageID int64
 	ReadOn    int64
 }
 
-// CreateAnswer is the answer of a create with an idempotency token. It is stored
-// with the thread and returned again when the create is repeated.
+// CreateAnswer is the answer to a request that creates a thread with an idempotency token. It
+// is stored with the thread and returned when the request is repeated.
 type CreateAnswer struct {
 	Topic         string
 	CreatedBy     string
@@ -414,14 +419,14 @@ type CreateAnswer struct {
 	Invalid       []InvalidParticipant
 }
 
-// InvalidParticipant is a user who could not be added to a thread, and the reason.
+// InvalidParticipant is a user who could not be added to a thread, with the reason.
 type InvalidParticipant struct {
 	User    string
 	Code    string // "403" or "404" (docs/contract/chat.md §3.1)
 	Message string
 }
 
-// Resource is the identity of a store and its access keys.
+// Resource has the identity of a store and its access keys.
 type Resource struct {
 	ID    string              // GUID, part of every user id
 	Cloud communication.Cloud // the Azure cloud that it is from: every user id begins with the cloud's prefix
@@ -429,18 +434,19 @@ type Resource struct {
 	Keys  [2]AccessKeyRow
 }
 
-// userPrefixes has what the user ids of each cloud begin with (docs/contract/identity.md §6.7).
+// userPrefixes has the prefix of user ids for each cloud (docs/contract/identity.md §6.7).
 var userPrefixes = [...]string{
 	communication.CloudPublic: "8:acs:", communication.CloudDoD: "8:dod-acs:", communication.CloudGCCH: "8:gcch-acs:",
 }
 
-// UserPrefix returns what the ids of the resource's users begin with, such as "8:acs:".
+// UserPrefix returns the prefix of the ids of the resource's users, such as "8:acs:".
 func (r Resource) UserPrefix() string { return userPrefixes[r.Cloud] }
 
-// UserID returns the id of a user of the resource. user is the second half of the id, a GUID.
+// UserID returns the id of a user of the resource. user is the second half of the id, which is
+// a GUID.
 func (r Resource) UserID(user string) string { return r.UserPrefix() + r.ID + "_" + user }
 
-// Owns reports whether a user id is well-formed and belongs to this resource in its cloud.
+// Owns reports whether id is a well-formed id of a user of this resource and its cloud.
 func (r Resource) Owns(id string) bool {
 	_, user, ok := communication.SplitUserID(id)
 	return ok && id == r.UserID(user)

@@ -17,39 +17,41 @@ import (
 // small, so limiting their number is enough to limit the memory.
 const cachedUsers = 100_000
 
-// DefaultPatience is the time for which an operation is tried again while others keep
-// changing the rows that it depends on.
+// DefaultPatience is how long an operation is tried again, by default, while other operations
+// keep changing the rows that it depends on.
 const DefaultPatience = 10 * time.Second
 
-// Options of a Service; the zero value works.
+// Options has the options of a Service. The zero value is valid.
 type Options struct {
 	Now    func() time.Time // time.Now
 	Limits Limits
-	// Adopt creates a user for an unknown id of this resource wherever one appears: in a
-	// new thread, among added participants, and when a token is issued, tokens are revoked or
-	// the user is deleted. So an app that moves in can keep the ids that it has stored.
+	// Adopt makes the Service create a user for an unknown id of this resource, wherever the id
+	// appears: in a new thread, among added participants, and when tokens are issued or revoked
+	// or the user is deleted. With it, an app that moves to Confab can keep the user ids that
+	// it has stored.
 	Adopt bool
-	// Grace is the time after a user's deletion during which its tokens may still leave
-	// threads, and delete those that it has created or is alone in. Then its content is
-	// erased. Nil: DefaultGrace; zero: its tokens end at once.
+	// Grace is the time after a user's deletion during which the user's tokens may still be
+	// used to leave threads, and to delete threads that the user has created or is alone in.
+	// After it the user's data is erased. If it is nil, DefaultGrace is used. If it is zero,
+	// the tokens end at once.
 	Grace *time.Duration
-	// Patience is the time for which an operation is tried again while others keep
-	// changing the rows that it depends on. After that time the operation fails with
-	// 503 and has written nothing. Zero: DefaultPatience.
+	// Patience is how long an operation is tried again while other operations keep changing the
+	// rows that it depends on. After that time the operation fails with 503 and has written
+	// nothing. Zero: DefaultPatience.
 	Patience time.Duration
-	// EventsKept is the number of days for which Sweep keeps the event log. Zero:
-	// DefaultEventsKept. It is kept between MinEventsKept and
-	// MaxEventsKept.
+	// EventsKept is the number of days for which Sweep keeps the event log. Values below
+	// MinEventsKept or above MaxEventsKept are replaced by these. Zero: DefaultEventsKept.
 	EventsKept int
-	// ThreadCache bounds the cached threads, in bytes. Zero: DefaultThreadCache.
+	// ThreadCache is the greatest size of all cached threads, in bytes. Zero:
+	// DefaultThreadCache.
 	ThreadCache int
-	// Random is the source of ids. Nil: crypto/rand.
+	// Random is the source of random bytes for ids. Nil: crypto/rand.
 	Random io.Reader
-	// HTMLImagesOff removes images from HTML messages, because an image tells its owner who
-	// reads the message. Otherwise images with an https URL stay.
+	// HTMLImagesOff removes all images from HTML messages, because an image tells its web
+	// server who reads the message. If it is false, images with an https URL stay.
 	HTMLImagesOff bool
-	// Batch, if set, is called after each Store.Apply, failed ones included, with
-	// the number of changes and the duration.
+	// Batch, if set, is called after each call of Store.Apply, even if it failed, with the
+	// number of changes in the batch and the duration of the call.
 	Batch func(changes int, took time.Duration)
 }
 
@@ -94,8 +96,8 @@ type Service struct {
 	walkNow     bool                // released was full
 }
 
-// New returns a Service on a store and starts its goroutines, which Close ends. It
-// fails if the store's resource cannot be read.
+// New returns a Service on a store and starts its goroutines, which run until Close. It fails
+// if the store's resource cannot be read.
 func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -128,21 +130,22 @@ func New(ctx context.Context, store Store, bus Bus, o Options) (*Service, error)
 	return s, nil
 }
 
-// Close waits for running changes and refuses later ones with 503.
+// Close stops the Service. It waits until the queued changes are committed, and refuses later
+// changes with 503.
 func (s *Service) Close() {
 	s.stopRefresh()
 	s.refreshing.Wait()
 	s.commits.close()
 }
 
-// Resource returns the store's resource as it was when New read it.
+// Resource returns the store's resource as New has read it.
 func (s *Service) Resource() Resource { return s.resource }
 
-// change calls decide, commits the Change that it returns, and returns the outcome. If
-// rows have changed since decide read them (Stale), change commits again with Decide,
-// so that the engine calls decide on locked rows. If decide then reads rows that are
-// not locked (Unread), change commits again and the engine locks these too. change
-// returns ErrBusy when ctx ends or s.patience has passed between two commits.
+// change calls decide, commits the Change that it returns, and returns the outcome. If rows
+// have changed since decide read them (Stale), change commits again with the field Decide set,
+// so that the engine calls decide on locked rows. If decide then reads rows that are not locked
+// (Unread), change commits again and the engine locks these rows too. change returns ErrBusy if
+// ctx ends or s.patience has passed before one of these commits succeeds.
 func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error) {
 	deadline := time.Now().Add(s.patience)
 	c, err := s.decide(ctx, decide)
@@ -190,9 +193,9 @@ func (s *Service) change(ctx context.Context, decide Decision) (*Outcome, error)
 	}
 }
 
-// changeThread commits the Change that decide returns for a thread, and returns the
-// outcome. decide gets the thread and the caller's row in it. changeThread fails as
-// joinedThread does.
+// changeThread commits the Change that decide returns for a thread, and returns the outcome.
+// decide gets the thread and the caller's row in it. If the caller is not in the thread,
+// changeThread fails with the error of joinedThread.
 func (s *Service) changeThread(ctx context.Context, caller, id string, decide func(Rows, *Thread, *Member) (*Change, error)) (*Outcome, error) {
 	return s.change(ctx, func(rows Rows) (*Change, error) {
 		t, me, err := s.joinedThread(rows, caller, id)
@@ -203,9 +206,9 @@ func (s *Service) changeThread(ctx context.Context, caller, id string, decide fu
 	})
 }
 
-// decide calls a decision with cached rows and returns its Change or error. If the
-// decision refuses or changes nothing, decide calls it again with rows from the store,
-// because the cached rows may be outdated.
+// decide calls a decision with cached rows and returns the decision's Change or error. If the
+// decision refuses or changes nothing, decide calls it again with rows from the store, because
+// the cached rows may be outdated.
 func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) {
 	rows := &storedRows{Service: s, ctx: ctx}
 	c, err := decide(rows)
@@ -215,8 +218,8 @@ func (s *Service) decide(ctx context.Context, decide Decision) (*Change, error) 
 	return c, err
 }
 
-// live returns a thread. It fails as exists does if the thread does not exist, was deleted
-// or has expired.
+// live returns a thread. If the thread does not exist, was deleted or has expired, live fails
+// with the error of exists.
 func (s *Service) live(rows Rows, caller, id string) (*Thread, error) {
 	t, err := rows.Thread(id)
 	if err == nil && t == nil {
@@ -228,9 +231,9 @@ func (s *Service) live(rows Rows, caller, id string) (*Thread, error) {
 	return t, err
 }
 
-// joinedThread returns a thread that the caller is in, and the caller's row in it. It
-// fails as exists does if the thread does not exist, was deleted or has expired, and with
-// 403 if the caller is not in it.
+// joinedThread returns a thread that the caller is in, and the caller's row in it. If the
+// thread does not exist, was deleted or has expired, it fails with the error of exists. It
+// fails with 403 if the caller is not in the thread.
 func (s *Service) joinedThread(rows Rows, caller, id string) (*Thread, *Member, error) {
 	t, err := s.live(rows, caller, id)
 	if err != nil {
@@ -276,9 +279,9 @@ func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 	return v, cmp.Or(s.exists(&v.Head, v.Member), participates(v.Member))
 }
 
-// exists fails with 404 if the thread does not exist, was deleted or has expired. The error
-// is ErrUnknownThread for a caller who is not told that there was such a thread: one who is
-// not and was not in it. m is the caller's row, or nil.
+// exists fails with 404 if the thread does not exist, was deleted or has expired. If the caller
+// is not and never was in the thread, the error is ErrUnknownThread, which does not reveal that
+// there was such a thread. m is the caller's row in the thread, or nil.
 func (s *Service) exists(h *Head, m *Member) error {
 	switch {
 	case h.Revision != 0 && h.DeletedOn == 0 && !h.expired(s.now().UnixMilli()):
@@ -290,7 +293,7 @@ func (s *Service) exists(h *Head, m *Member) error {
 	}
 }
 
-// threadAt returns the thread of a view with all members, read at the same time as the
+// threadAt returns the thread of a view with all its members, as they were at the time of the
 // view or later. It fails with 404 if the thread does not exist.
 func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 	if t, ok := s.threads.Get(v.Head.ID); ok && t.Revision == v.Head.Revision {
@@ -303,12 +306,13 @@ func (s *Service) threadAt(ctx context.Context, v View) (*Thread, error) {
 	return t, err
 }
 
-// ForgetThreads forgets all cached threads. Call it when the store was put back to an older
-// state: revisions of cached threads may stand for other members there.
+// ForgetThreads removes all threads from the cache. Call it after the store was restored to an
+// older state: revisions are counted again from there, so a cached thread could have the same
+// revision as a thread with other members.
 func (s *Service) ForgetThreads() { s.threads.Clear() }
 
-// ThreadSince returns a thread as it was at the given revision or later. It returns nil if
-// the thread does not exist.
+// ThreadSince returns a thread as of the given revision or a later one. It returns nil if the
+// thread does not exist.
 func (s *Service) ThreadSince(ctx context.Context, id string, revision uint64) (*Thread, error) {
 	if t, ok := s.threads.Get(id); ok && t.Revision >= revision {
 		return t, nil

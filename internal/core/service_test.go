@@ -21,25 +21,26 @@ import (
 
 const resourceID = "11111111-2222-4333-8444-555555555555"
 
-// start is the time of these tests until a test moves the clock.
+// start is the time at which the clock of these tests begins.
 var start = time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)
 
-// house is a service on an embedded store in memory, with a clock that the test sets.
+// house is the setup of a test: a service on an embedded store in memory, with a clock that the
+// test sets.
 type house struct {
 	*core.Service
 	store core.Store
 	now   atomic.Int64 // epoch milliseconds
 }
 
-// newHouse opens a service on an embedded store in memory. wrap, if not nil, returns
-// the store that the service uses.
+// newHouse starts a service on an embedded store in memory. If wrap is not nil, the service
+// uses the store that wrap returns.
 func newHouse(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store) *house {
 	t.Helper()
 	return newHouseWith(t, bus, wrap, core.Options{})
 }
 
-// newHouseWith opens a house like newHouse, with the given options of the service
-// except for the clock.
+// newHouseWith is like newHouse, but with the given options of the service, except for the
+// clock.
 func newHouseWith(t *testing.T, bus core.Bus, wrap func(core.Store) core.Store, o core.Options) *house {
 	t.Helper()
 	engine, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
@@ -106,8 +107,8 @@ func (h *house) send(t *testing.T, caller, thread, content string) int64 {
 	return id
 }
 
-// contents returns the contents of the messages that the caller sees, newest first. For
-// a system message it has the kind.
+// contents returns the contents of the messages that the caller may see, newest first. In place
+// of a system message's content it returns the message's kind.
 func (h *house) contents(t *testing.T, caller, thread string) []string {
 	t.Helper()
 	page, err := h.ListMessages(context.Background(), caller, thread, core.ListMessages{Limit: core.MaxMessagesPage})
@@ -125,8 +126,8 @@ func (h *house) contents(t *testing.T, caller, thread string) []string {
 	return out
 }
 
-// behind applies a change to the store directly, as another server would, so the
-// service's caches do not know of it. No other change may run at the same time.
+// behind applies a change to the store directly, as another server would, so that the service's
+// caches do not have it. No other change may run at the same time.
 func (h *house) behind(t *testing.T, c *core.Change) {
 	t.Helper()
 	rs, err := h.store.Apply(context.Background(), core.Batch{At: h.now.Load(), Changes: []*core.Change{c}})
@@ -145,8 +146,8 @@ func (h *house) member(t *testing.T, thread string, m core.Member) {
 	h.behind(t, &core.Change{Key: thread, Thread: thread, Revision: th.Revision, Members: []core.Member{m}})
 }
 
-// Intervals of membership for changes: Assign fills the zero ends and leaves the
-// others.
+// joined and left return the intervals of a member's row for a change. Assign fills the zero
+// ends of joined. It does not change the interval of left, which ended with event 1.
 func joined() []core.Interval { return []core.Interval{{}} }
 func left() []core.Interval   { return []core.Interval{{From: 1, To: 1}} }
 
@@ -297,8 +298,8 @@ func TestStaleHead(t *testing.T) {
 	h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined()})
 	equal(t, "messages of one who was added", h.contents(t, bob, thread), []string{"two", "one", "topicUpdated", "participantAdded"})
 
-	// Repeat with reads: each time, the head row is in the cache before the store
-	// changes.
+	// Check the same for reads. Before each change of the store, read once so that the head row
+	// is in the cache.
 	_ = h.contents(t, ann, thread)
 	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: 1, Intervals: left()})
 	_, err = h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10})
@@ -314,8 +315,8 @@ func TestStaleHead(t *testing.T) {
 	}
 }
 
-// TestHistoryIsHidden checks that a member sees only messages since its share-history
-// time, also if the thread's head row was in the cache before the member was added.
+// TestHistoryIsHidden checks that a member sees only messages since the member's share-history
+// time, even if the thread's head row was in the cache before the member was added.
 func TestHistoryIsHidden(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -352,8 +353,8 @@ func TestHistoryIsHidden(t *testing.T) {
 			}
 		}
 	}
-	// If a list has a start time and the member a share-history time, the later one
-	// applies.
+	// If the request has a start time and the member has a share-history time, the later of the
+	// two applies.
 	h.member(t, thread, core.Member{User: bob, Order: 2, ShareHistory: ids[1], Intervals: joined()})
 	page, err := h.ListMessages(ctx, bob, thread, core.ListMessages{Limit: 10, Since: ids[0]})
 	ms := page.Messages
@@ -362,8 +363,8 @@ func TestHistoryIsHidden(t *testing.T) {
 	}
 }
 
-// together calls f n times concurrently, with 0 to n-1, and waits until all calls
-// return.
+// together calls f concurrently with each number from 0 to n-1, and waits until all calls have
+// returned.
 func together(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	gate := make(chan struct{})
@@ -409,8 +410,8 @@ func TestConcurrentCreatesWithOneToken(t *testing.T) {
 		t.Errorf("%d events, %v; want 1: one thread was created", len(log), err)
 	}
 
-	// A repeated create returns the first answer even a day later, but only to the same
-	// caller.
+	// A repeated create returns the first answer even a day later. A create with the same token
+	// by another caller makes another thread.
 	h.now.Add(86_400_000)
 	again, invalid, err := h.CreateThread(t.Context(), ann, core.CreateThread{Topic: "another", Token: "token"})
 	equal(t, "a later replay", answer{again, invalid}, answers[0])
@@ -498,8 +499,8 @@ func TestUsers(t *testing.T) {
 		wantError(t, name+": revoke", h.RevokeTokens(ctx, id), core.IdentityNotOwned, notOwned)
 		wantError(t, name+": delete", h.DeleteUser(ctx, id), core.IdentityNotOwned, notOwned)
 	}
-	// A user that was deleted in the store, unknown to the cache, cannot be added to a
-	// thread.
+	// A user that was deleted in the store, but not in the service's cache, cannot be added to
+	// a thread.
 	bob, eve := h.user(t), h.user(t)
 	if _, err := h.User(ctx, eve); err != nil { // cached from here on
 		t.Fatal(err)
@@ -513,8 +514,9 @@ func TestUsers(t *testing.T) {
 	equal(t, "invalid participants", invalid, []core.InvalidParticipant{{User: eve, Code: "404", Message: "Not found"}})
 }
 
-// TestRevokedIsSeenAtOnce reads a user from many goroutines while its tokens are
-// revoked: a read that begins after a revoke has returned must see its generation.
+// TestRevokedIsSeenAtOnce reads a user from many goroutines while the user's tokens are
+// revoked. A read that begins after a revocation has returned must see the generation that the
+// revocation has set.
 func TestRevokedIsSeenAtOnce(t *testing.T) {
 	ctx := t.Context()
 	h := newHouse(t, nil, nil)
@@ -557,7 +559,7 @@ func TestRevokedIsSeenAtOnce(t *testing.T) {
 	}
 }
 
-// slowReads is a store that can hold back a reader of a user's row after the row was
+// slowReads is a store that can delay the answer to a read of a user's row after the row was
 // read.
 type slowReads struct {
 	core.Store
@@ -573,8 +575,8 @@ func (s *slowReads) Users(ctx context.Context, ids []string) ([]core.User, error
 	return us, err
 }
 
-// TestSlowReaderCachesNoOldRow reads a user's row before a revocation of its tokens and
-// returns it after the revocation. It checks that the old row is not cached.
+// TestSlowReaderCachesNoOldRow lets a read of a user's row begin before a revocation of the
+// user's tokens and return after it. The old row must not be cached.
 func TestSlowReaderCachesNoOldRow(t *testing.T) {
 	ctx := t.Context()
 	var slow *slowReads
@@ -603,10 +605,10 @@ func TestSlowReaderCachesNoOldRow(t *testing.T) {
 	}
 }
 
-// TestWriterCachesNoRow checks that a revocation of tokens does not cache the user row
-// that it wrote. Of two revocations, the first to commit may return last, and would
-// cache an outdated row, with which revoked tokens would be valid. A change of the
-// store behind the service plays the second revocation.
+// TestWriterCachesNoRow checks that a revocation of tokens does not cache the user row that it
+// has written. If two revocations run at once, the first to commit may return last and would
+// cache an outdated row, with which revoked tokens would be valid. The test makes the second
+// revocation directly in the store.
 func TestWriterCachesNoRow(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -633,7 +635,7 @@ func TestConcurrentRevokesAllCount(t *testing.T) {
 			}
 			done.Add(1)
 		})
-		// The next reader must get the row of the other revocation from the store.
+		// The next read must get the row of the second revocation from the store.
 		u, err := h.User(t.Context(), ann)
 		if err != nil || u.Generation != 1+done.Load() || done.Load() == 0 {
 			t.Errorf("generation %d, %v, after %d revokes", u.Generation, err, done.Load())

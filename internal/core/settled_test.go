@@ -16,8 +16,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Each test in this file settles a question that the contract with the real service
-// leaves open. docs/decisions/0005-settled-on-purpose.md lists the answers.
+// The contract with the real service leaves some questions open. Each test in this file checks
+// Confab's answer to one of them. docs/decisions/0005-settled-on-purpose.md lists the answers.
 
 func code(err error) core.Code {
 	var refusal *core.Error
@@ -46,9 +46,9 @@ func (h *house) remove(t *testing.T, caller, thread, user string) {
 	}
 }
 
-// TestShareHistory adds participants with different share-history times. Each must see
-// the messages since that time, to the millisecond. A time in the future counts as the
-// time of joining.
+// TestShareHistory adds participants with different share-history times. Each must see exactly
+// the messages since its time, to the millisecond. A time in the future counts as the time of
+// joining.
 func TestShareHistory(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -105,9 +105,9 @@ func TestShareHistory(t *testing.T) {
 	}
 }
 
-// TestUpdateMessageWithoutContent updates a message: an empty update empties the
-// content, an update of only metadata keeps it, and an empty value removes its key from
-// the metadata.
+// TestUpdateMessageWithoutContent updates a message without content. An empty update empties
+// the content, an update of only metadata keeps the content, and an empty value removes its key
+// from the metadata.
 func TestUpdateMessageWithoutContent(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -142,8 +142,8 @@ func TestUpdateMessageWithoutContent(t *testing.T) {
 	}
 }
 
-// TestAddingSomeoneAgain checks that adding a participant again writes nothing and
-// succeeds, and that a user who had left joins again and sees old and new messages.
+// TestAddingSomeoneAgain checks that adding a present participant succeeds and writes nothing,
+// and that a user who had left can be added again and then sees old and new messages.
 func TestAddingSomeoneAgain(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -177,8 +177,9 @@ func TestAddingSomeoneAgain(t *testing.T) {
 	}
 }
 
-// TestStartTimeAndAnEditedOlderMessage lists messages since a start time after an older
-// message was edited. The list must have exactly the messages created since that time.
+// TestStartTimeAndAnEditedOlderMessage edits an old message and then lists messages since a
+// start time after its creation. The list must have exactly the messages created since the
+// start time, without the edited message.
 func TestStartTimeAndAnEditedOlderMessage(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -202,7 +203,8 @@ func TestStartTimeAndAnEditedOlderMessage(t *testing.T) {
 	}
 }
 
-// every returns a function for each operation on a thread, which calls it as the user.
+// every returns a function for each operation on a thread, by the operation's name. Each
+// function carries out its operation as the user.
 func (h *house) every(user, other, thread string, message int64) map[string]func() error {
 	ctx := context.Background()
 	text := "text"
@@ -235,9 +237,9 @@ func (h *house) every(user, other, thread string, message int64) map[string]func
 	}
 }
 
-// TestEveryOperationAfterDeletion checks that every operation on a deleted thread
-// fails with 404, for former participants and for others, except that those who were in it
-// may delete it again.
+// TestEveryOperationAfterDeletion checks that every operation on a deleted thread fails with
+// 404, for former participants and for others. Only deleting the thread again succeeds, for
+// users who were in it.
 func TestEveryOperationAfterDeletion(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob, eve := h.user(t), h.user(t), h.user(t)
@@ -263,8 +265,8 @@ func TestEveryOperationAfterDeletion(t *testing.T) {
 	}
 }
 
-// TestWellFormedUnknownIDs checks that unknown threads, messages and receipts give 404
-// to a participant, and that any other user gets 403 for ids that exist or not.
+// TestWellFormedUnknownIDs checks that a participant gets 404 for unknown threads, messages and
+// receipts, and that a user who is not in a thread gets 403 for every operation on it.
 func TestWellFormedUnknownIDs(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, eve := h.user(t), h.user(t)
@@ -281,8 +283,8 @@ func TestWellFormedUnknownIDs(t *testing.T) {
 			t.Errorf("%s of an unknown id: %q, want %q", name, got, core.NotFound)
 		}
 	}
-	// Removing a user that is not a participant succeeds and writes nothing, because a
-	// sample program of Microsoft does so.
+	// Removing a user who is not a participant succeeds and writes nothing, because a sample
+	// program of Microsoft does this and expects success.
 	before := h.contents(t, ann, thread)
 	if err := ops["remove participant"](); err != nil || len(h.contents(t, ann, thread)) != len(before) {
 		t.Errorf("removing somebody who is not there: %v; want nothing done, and well", err)
@@ -294,9 +296,9 @@ func TestWellFormedUnknownIDs(t *testing.T) {
 	}
 }
 
-// TestReplaysAfterwards checks that a repeated create returns the first answer even
-// after the thread's deletion, and that a repeated send does so only while the thread
-// is live and the sender is a participant.
+// TestReplaysAfterwards repeats requests with the same token. A repeated create must return the
+// first answer even after the thread was deleted. A repeated send must return the first answer
+// only while the thread is live and the sender is a participant.
 func TestReplaysAfterwards(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -340,8 +342,8 @@ func TestReplaysAfterwards(t *testing.T) {
 	}
 }
 
-// TestReceiptsNeverMoveBack sends read receipts for older messages and checks that the
-// stored receipts do not change, also in a thread with many participants.
+// TestReceiptsNeverMoveBack sends a read receipt for an older message than the stored receipt
+// names. The stored receipt must not change.
 func TestReceiptsNeverMoveBack(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -359,9 +361,9 @@ func TestReceiptsNeverMoveBack(t *testing.T) {
 	}
 }
 
-// TestUserDeletion checks that a deleted user's data stays during the grace, that the
-// sweep then removes its messages and names but not those of others, and that it
-// deletes a thread in which the user was alone.
+// TestUserDeletion checks that a deleted user's data stays during the grace. After it, the
+// sweep must remove the user's messages and names but not those of others, and delete a thread
+// in which the user was alone.
 func TestUserDeletion(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -454,9 +456,9 @@ func TestUserDeletion(t *testing.T) {
 	}
 }
 
-// TestMovingIn uses ids that do not exist: for a token, in a new thread, as added participants,
-// for a revocation and a deletion. Only with Options.Adopt, and only for an id of this resource,
-// is the user created. A deleted user is never created again.
+// TestMovingIn uses unknown user ids: for a token, in a new thread, as added participants, for
+// a revocation and for a deletion. The user must be created only with Options.Adopt, and only
+// for an id of this resource. A deleted user must never be created again.
 func TestMovingIn(t *testing.T) {
 	unknown := communication.JoinUserID(resourceID, "00000011-9f42-58fb-88f7-08482200b425")
 	foreign := communication.JoinUserID("99999999-2222-4333-8444-555555555555", "00000011-9f42-58fb-88f7-08482200b425")
