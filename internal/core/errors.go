@@ -73,7 +73,8 @@ var (
 	errNotOwned        = &Error{Code: IdentityNotOwned, Message: "Provided identity doesn't belong to the resource."}
 )
 
-// InvalidIdentifier returns a BadRequest error for a malformed user id (docs/contract/chat.md §7.2).
+// InvalidIdentifier returns a BadRequest error for a malformed user id (docs/contract/chat.md
+// §7.2).
 func InvalidIdentifier(id string) *Error {
 	return &Error{Code: BadRequest, Target: "communicationIdentifier", Message: fmt.Sprintf("Identifier format is invalid (%s).", id)}
 }

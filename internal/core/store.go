@@ -7,51 +7,51 @@ import (
 	"time"
 )
 
-// Store keeps the rows of users, threads, events and endpoints. Two engines implement it,
-// and package storetest tests that both keep these promises:
+// Store keeps the rows of users, threads, events and endpoints. Two engines implement it, and
+// package storetest tests that both keep these promises:
 //
-//   - Apply is atomic: after a crash the store has either all changes of a batch
-//     or none. Apply returns only when they are durable.
-//   - A read returns durable rows only, all as of one moment. It does not wait
-//     for a batch that is not durable yet, and sees the rows as they were before it.
+//   - Apply is atomic: after a crash the store has either all changes of a batch or none of
+//     them. Apply returns only when the changes are durable.
+//   - A read returns only durable rows, all as of one moment. It does not wait for a batch
+//     that is not durable yet, and sees the rows as they were before that batch.
 //   - Sequences and event numbers of a thread have no gaps and no duplicates.
-//   - Positions strictly increase in the order of commits, and an event is
-//     readable before any event with a greater position is.
+//   - Positions strictly increase in the order of commits. When an event can be read, all
+//     events with smaller positions can be read too.
 //
-// All methods may be called concurrently, but Apply only by one goroutine per lane.
+// All methods may be called concurrently, except that each lane calls Apply from one goroutine.
 type Store interface {
-	// Lanes returns the number of Apply calls that should run at the same time.
-	// All changes of a batch have Keys for which LaneOf returns the same lane.
+	// Lanes returns the number of goroutines that should call Apply concurrently. All changes
+	// of a batch belong to one lane: LaneOf returns the same number for their Keys.
 	Lanes() int
 
-	// Apply writes a batch. It calls Assign to check and number the changes, and writes
-	// the rows of those with status Applied. It returns one outcome per change and does
-	// not modify the changes. An error concerns the whole batch. After ErrUnknown the
-	// batch may have been written or not; after any other error nothing was written.
+	// Apply writes a batch. It calls Assign to check and number the changes, and writes the
+	// rows of the changes with status Applied. It returns one outcome per change and does not
+	// modify the changes. An error concerns the whole batch: after ErrUnknown the batch may or
+	// may not have been written; after any other error nothing was written.
 	Apply(ctx context.Context, b Batch) ([]Outcome, error)
 
 	// Thread returns a thread's head and all members, former ones included, or nil
 	// if the thread does not exist.
 	Thread(ctx context.Context, thread string) (*Thread, error)
 
-	// View returns a thread's head and the row of one member.
+	// View returns a thread's head and the row of one of its members.
 	View(ctx context.Context, thread, member string) (View, error)
 
-	// Messages returns a page of a thread's messages, the greatest sequence first,
-	// or the messages with given ids.
+	// Messages returns a page of a thread's messages, the greatest sequence first, or the
+	// messages with the given ids.
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
 
-	// Superseded returns up to limit superseded versions of messages, of all threads that
-	// are not deleted, in the order of keys, from the first one after a key on. The key need
-	// not exist.
+	// Superseded returns up to limit superseded versions of messages, of all threads that are
+	// not deleted. They ascend by key and begin with the first key greater than after. No
+	// version with the key after needs to exist.
 	Superseded(ctx context.Context, after SupersededKey, limit int) ([]ThreadSuperseded, error)
 
 	// Receipts returns all read receipts of a thread, ordered by ReadOn, with the
 	// thread's head and the row of the member reader.
 	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
 
-	// Threads returns a page of the threads that the user is or was in, deleted
-	// ones included, the latest activity first.
+	// Threads returns a page of the threads that the user is or was in, including deleted
+	// threads, with the latest activity first.
 	Threads(ctx context.Context, q ThreadsQuery) (ThreadsPage, error)
 
 	// ThreadsOf returns up to limit ids, in ascending order, of the threads in the
@@ -74,83 +74,88 @@ type Store interface {
 	// whose ids are greater than after.
 	ListUsers(ctx context.Context, after string, limit int) ([]User, error)
 
-	// Sequence gives positions to committed events that have none, and returns them in
-	// the order of positions. It does nothing in a store whose Apply gives positions.
+	// Sequence gives positions in the log to committed events that have none, and returns their
+	// batches in the order of positions. It does nothing in a store whose Apply assigns
+	// positions.
 	Sequence(ctx context.Context) ([]Placed, error)
 
 	// Tip returns the cursor after the last event that has a position.
 	Tip(ctx context.Context) (Cursor, error)
 
-	// Log returns up to limit events after a cursor, in the order of positions, or
-	// a gap if the log does not continue the cursor.
+	// Log returns up to limit events after a cursor, in the order of positions. If the log does
+	// not continue at the cursor, it returns a page with Gap set.
 	Log(ctx context.Context, after Cursor, limit int) (LogPage, error)
 
-	// News returns up to limit threads of a user's list that have events after a
-	// position, in any order, with the user's view of each.
+	// News returns up to limit threads of a user's list that have events after a position of
+	// the log, in any order. Each comes with the thread's head and the user's row in it.
 	News(ctx context.Context, user string, after uint64, limit int) ([]News, error)
 
-	// ThreadEvents returns up to limit events of a thread that have a position, from
-	// this number on, in order. Trimmed events are missing.
+	// ThreadEvents returns up to limit events of a thread in the order of their numbers,
+	// beginning with the number from. Events without a position, and events deleted by Trim,
+	// are left out.
 	ThreadEvents(ctx context.Context, thread string, from uint64, limit int) ([]Event, error)
 
-	// Tell returns the events with the rows that they refer to, all as of one moment.
+	// Tell returns the events together with the rows that they refer to, all read at one
+	// moment.
 	Tell(ctx context.Context, events []Event) ([]Happening, error)
 
-	// Trim deletes the events of days before this one, in days since 1970, from the
-	// log. Cursors before the last deleted event become gaps first, durably. If it fails or
-	// old events are in use, a later call deletes the rest.
+	// Trim deletes the events of all days before the given one from the log. day is in days
+	// since 1970. Before it deletes events, it durably records that cursors before them are
+	// gaps. If it fails or old events are in use, a later call deletes the rest.
 	Trim(ctx context.Context, day uint32) error
 
-	// RenewEpoch replaces the store's epoch if it is still was; otherwise another
-	// server has replaced it already. It returns when the new epoch is durable.
+	// RenewEpoch replaces the store's epoch if its present value is was. If it is not, another
+	// server has already replaced it, and RenewEpoch does nothing. It returns when the new
+	// epoch is durable.
 	RenewEpoch(ctx context.Context, was, epoch string) error
 
-	// PutEndpoints inserts endpoints, or replaces those with the same user and id, and
-	// returns when they are durable. Of two endpoints with the same key the later one in
-	// the slice is stored. A store of several servers leaves the endpoints of other
-	// owners alone, and returns those that it did not replace.
+	// PutEndpoints inserts endpoints, or replaces the ones with the same user and id, and
+	// returns when they are durable. If two endpoints of the slice have the same key, the later
+	// one is stored. A store of several servers does not replace endpoints that another server
+	// owns, and returns the new rows that it has not stored.
 	PutEndpoints(ctx context.Context, es []Endpoint) (taken []Endpoint, err error)
 
-	// Endpoints returns the endpoints of a user, the one that was seen last first.
+	// Endpoints returns the endpoints of a user, beginning with the one that was seen last.
 	Endpoints(ctx context.Context, user string) ([]Endpoint, error)
 
-	// DropEndpoints deletes the endpoints with these users and ids, and returns when that
-	// is durable. It ignores those that do not exist, and the other fields.
+	// DropEndpoints deletes the endpoints with the users and ids of es, and returns when that
+	// is durable. It ignores endpoints that do not exist and the other fields of es.
 	DropEndpoints(ctx context.Context, es []Endpoint) error
 
-	// ExpireEndpoints deletes the endpoints that were last seen before this time, in epoch
+	// ExpireEndpoints deletes the endpoints that were last seen before the given time, in epoch
 	// milliseconds.
 	ExpireEndpoints(ctx context.Context, before int64) error
 
 	// Resource returns the resource's GUID, the store's epoch and the access keys.
 	Resource(ctx context.Context) (Resource, error)
 
-	// SetKey replaces the access key 0 or 1 if the serial of the stored one is
-	// key.Serial - 1. It returns the stored key when it is durable: key, or one that was
-	// set before, which is then unchanged.
+	// SetKey replaces the access key with index 0 or 1 by key if the serial of the stored key
+	// is key.Serial - 1; otherwise the stored key stays. It returns the key that is stored
+	// afterwards, when it is durable.
 	SetKey(ctx context.Context, index int, key AccessKeyRow) (AccessKeyRow, error)
 
-	// Close waits for running calls and closes the store. No call may follow.
+	// Close waits for running calls and closes the store. No method may be called after it.
 	Close() error
 }
 
-// Bus delivers what was committed to subscribers, before the callers get their answers.
-// It may lose happenings: a reader that must not miss one reads Store.Log. Feed does.
-// It also delivers typing notifications, which are stored nowhere.
+// Bus delivers committed events to subscribers, before the callers of the operations get their
+// answers. It may lose events: a reader that must not miss any also reads Store.Log, as Feed
+// does. The bus also delivers typing notifications, which are stored nowhere.
 type Bus interface {
-	// Publish is called by one goroutine per lane, in commit order for each
-	// thread, and by any goroutine with a typing notification. It must not block. It
-	// takes ownership of hs.
+	// Publish sends happenings to all subscribers. One goroutine per lane calls it with
+	// committed events, in commit order for each thread; any goroutine may call it with a
+	// typing notification. It must not block. It takes ownership of hs.
 	Publish(hs []*Happening)
-	// Subscribe returns a subscription whose channel holds up to queue calls of
-	// Publish. Later ones are dropped while it is full.
+	// Subscribe returns a subscription whose channel holds the happenings of up to queue calls
+	// of Publish. While the channel is full, happenings of further calls are dropped.
 	Subscribe(queue int) Subscription
 	// Listening reports whether there is a subscription.
 	Listening() bool
 }
 
-// Purger is a Store whose Apply leaves rows of large deleted threads behind, which no read
-// returns. Sweep calls FinishPurges, which deletes them for about a second at a time.
+// Purger is a Store whose Apply does not delete all rows of large deleted threads at once. No
+// read returns the remaining rows. Sweep calls FinishPurges, which deletes such rows for about
+// a second per call.
 type Purger interface {
 	FinishPurges(ctx context.Context) error
 }
@@ -160,7 +165,7 @@ type Subscription interface {
 	// Happenings returns the channel, which Close closes. Its subscribers share the
 	// slices and must not change them.
 	Happenings() <-chan []*Happening
-	// Missed reports whether something was dropped since the previous call.
+	// Missed reports whether a happening was dropped since the previous call of Missed.
 	Missed() bool
 	Close()
 }
@@ -173,30 +178,30 @@ var ErrStorageFull = errors.New("free space is below the floor")
 // was written.
 var ErrUnavailable = errors.New("the database is not available")
 
-// ErrUnknown means that the database was lost while it committed, and that nobody knows
-// whether something was written. A caller must not report that as a failure that may be
-// repeated.
+// ErrUnknown means that the connection to the database was lost during a commit, so it is
+// unknown whether the batch was written. A caller must not report it as a failure after which
+// clients repeat the request.
 var ErrUnknown = errors.New("it is not known whether the database has committed")
 
-// View is a thread's head and one member's row, read at the same moment as the rows of
-// the page that embeds it. The Service uses the View to decide if the member may see
-// the page.
+// View is a thread's head and the row of one of its members. When it is part of a page, it was
+// read at the same moment as the other rows of the page, and the Service uses it to decide
+// whether the member may see the page.
 type View struct {
 	Head   Head    // Revision is 0 if the thread does not exist
 	Member *Member // nil if the user was never in the thread
 }
 
-// PageBytes is the greatest size of a page of messages or participants, in bytes
-// of their texts. A page of a single larger row exceeds it.
+// PageBytes is the greatest size of the texts on a page of messages or participants, in bytes.
+// A page with a single row may exceed it.
 const PageBytes = 4 << 20
 
 // MessagesQuery selects messages of a thread, newest first.
 type MessagesQuery struct {
 	Thread string
-	// Reader, if set, limits the result to messages that this member may read.
-	// View.Member is then the reader's row. For a member who has left, a message that was
-	// edited or deleted since is its version of then, at the sequence of then: see
-	// Superseded.
+	// Reader, if set, limits the result to messages that this member may read. View.Member is
+	// then the reader's row. If the reader has left and a message was edited or deleted since,
+	// the result has the superseded version from the time of leaving, with the sequence from
+	// that time (see Superseded).
 	Reader string
 	IDs    []int64 // if not nil, the messages with these ids; Limit and Bytes are ignored
 	Before uint64  // only sequences less than this; 0: from the newest
@@ -235,8 +240,8 @@ type ThreadsCursor struct {
 	Thread string
 }
 
-// ThreadEntry is one thread in a user's list. For a thread that the user has left,
-// Topic and LastMessageOn are as of then.
+// ThreadEntry is one thread in a user's list. If the user has left the thread, Topic and
+// LastMessageOn are as they were when the user left.
 type ThreadEntry struct {
 	Thread        string
 	Topic         string
@@ -261,16 +266,16 @@ type Expiry struct {
 type Batch struct {
 	At    int64  // the time of all changes, epoch milliseconds
 	Check uint32 // the Check of all events
-	// Until is the real time at which Apply returns ErrUnavailable if the batch could not
-	// be written until then. After that time it only finds out, for a few seconds, what
-	// became of a commit that had begun. Zero: the engine decides. An engine that
-	// is never away ignores it.
+	// Until is the wall-clock time at which Apply gives up and returns ErrUnavailable if it
+	// could not write the batch. After Until it only spends a few seconds to find out whether a
+	// commit that had begun has succeeded. If Until is zero, the engine decides when to give
+	// up. An engine that is always available ignores it.
 	Until   time.Time
 	Changes []*Change
 }
 
-// Change lists the rows that one operation writes, and the rows that it was
-// decided on. It must not be modified once it was committed to a lane.
+// Change lists the rows that one operation writes, and the rows that it was decided on. It must
+// not be modified after it was passed to a lane.
 type Change struct {
 	// Key is the id of the changed thread, or of the user if no thread changes.
 	// LaneOf maps it to a lane.
@@ -281,22 +286,22 @@ type Change struct {
 	// and the idempotency token.
 	Decide Decision
 
-	// These fields tell which rows the operation read. The outcome is Stale if one of
-	// these rows differs from the stored row.
+	// Thread, Revision and ReadUsers describe the rows that the operation has read. The outcome
+	// is Stale if one of these rows differs from the stored row.
 
 	Thread    string // "" if no thread changes
 	Revision  uint64 // of the thread's head; 0: the thread must not exist
 	ReadUsers []User // with state UserUnknown: the user must not exist
 
-	// The fields by which Assign recognizes a repeated operation. It then returns
-	// the first result and writes nothing.
+	// Assign recognizes a repeated operation by SendToken and Caller, or by Answer. For a
+	// repeated operation it returns the first result and writes nothing.
 
-	// SendToken is the idempotency token of a send, unique per thread and Caller;
-	// empty if it has none.
+	// SendToken is the idempotency token of a send. It identifies the send together with Thread
+	// and Caller. It is empty if the client has sent none.
 	SendToken string
 	Caller    string
-	// Answer is stored with a thread that is created with an idempotency token. A
-	// create of a thread that has a stored answer is a repetition.
+	// Answer is stored with a thread that is created with an idempotency token. If the thread
+	// already has a stored answer, the create is a repetition.
 	Answer *CreateAnswer
 
 	// The rows to write. Assign fills ids, versions, sequences, numbers and times.
@@ -311,25 +316,25 @@ type Change struct {
 	Events       []Event
 	PutUsers     []User // users to insert or replace
 
-	// Superseded are versions of rewritten messages to insert or replace. Assign sets them,
-	// for rewrites with Keep or Former.
+	// Superseded has versions of rewritten messages, to be inserted or to replace stored ones.
+	// Assign fills it, for rewrites with Keep or Former.
 	Superseded     []Superseded
 	DropSuperseded []SupersededKey // superseded versions to delete, of this thread
 
-	// ForgetMetadata leaves the thread's metadata out of the Left of members who leave, and
-	// ForgetMessages its messages: they may read none.
+	// ForgetMetadata makes the Left of members who leave contain no metadata of the thread.
+	// ForgetMessages makes it allow them to read no messages.
 	ForgetMetadata, ForgetMessages bool
-	// Releases tells that a member may no longer read superseded versions that it could read
-	// before, so that some of them may have no reader left. Sweep deletes these.
+	// Releases is set if a member may no longer read superseded versions that it could read
+	// before. Some of these may then have no reader left, and Sweep deletes them.
 	Releases bool
 
-	// Roster lists the participants who stay in the thread. When the minute of the
-	// thread's last activity changes, Assign moves the thread in their lists of
-	// threads. The slice is shared and read-only. New participants are only in Members.
+	// Roster lists the participants who stay in the thread. When the minute of the thread's
+	// last activity changes, Assign moves the thread in their lists of threads. New
+	// participants are only in Members. The slice is shared and must not be changed.
 	Roster []Member
 
-	// Invalid lists the refused participants, which the operation returns. The list is
-	// not stored, except in Answer.
+	// Invalid lists the participants that were refused. The operation returns the list, but it
+	// is not stored, except in Answer.
 	Invalid []InvalidParticipant
 }
 
@@ -341,8 +346,8 @@ func (c *Change) changesRevision() bool {
 	return c.Properties != nil || len(c.Members) > 0 || c.Purge
 }
 
-// size returns the approximate size of the change in memory, in bytes. It leaves out the
-// rows that it shares with others.
+// size returns the approximate size of the change in memory, in bytes. It does not count rows
+// that the change shares with others, such as Roster.
 func (c *Change) size() int {
 	n := 512 + len(c.SendToken)
 	if c.Properties != nil {
@@ -374,34 +379,34 @@ type Rewrite struct {
 	ReadVersion int64  // of the row that the change was decided on
 	OldSequence uint64 // of that row; the engine deletes it there
 	How         RewriteKind
-	// Keep keeps the row that is replaced as a superseded version, because a member who has
-	// left may still read it. A Delete keeps a tombstone.
+	// Keep says that the replaced row must be kept as a superseded version, because a member
+	// who has left may still read it. If the message is deleted, a tombstone is kept instead.
 	Keep bool
-	// Former tells that the message may have superseded versions. A Delete makes tombstones
-	// of them.
+	// Former says that the message may already have superseded versions. If the message is
+	// deleted, these become tombstones.
 	Former bool
 }
 
-// RewriteKind tells how a Rewrite changes a message: Edit, Delete or InPlace.
+// RewriteKind says how a Rewrite changes a message: Edit, Delete or InPlace.
 type RewriteKind uint8
 
-// The kinds of rewrites. Edit and Delete give the message a new version, the next
-// sequence and a time of edit or deletion. InPlace changes none of these, keeps nothing and has
-// no event; it only applies if its change was decided on locked rows.
+// The kinds of rewrites. Edit and Delete give the message a new version, the next sequence and
+// a time of edit or deletion. InPlace changes none of these, keeps no superseded version and
+// has no event; it is applied only if its change was decided on locked rows.
 const (
 	Edit RewriteKind = iota
 	Delete
 	InPlace
 )
 
-// CloseInterval is the value of Interval.To in a Change by which a member leaves.
+// CloseInterval is the value of Interval.To in a Change by which a member leaves the thread.
 // Assign replaces it with the number of the change's last event.
 const CloseInterval = ^uint64(0)
 
 // Status is the result of one change of a batch.
 type Status uint8
 
-// The statuses of a change. Only an applied one writes rows.
+// The statuses of a change. Only a change with status Applied writes rows.
 const (
 	Applied   Status = iota + 1
 	Stale            // a row that it was decided on has changed since
@@ -414,9 +419,9 @@ const (
 // Outcome is the result of one change of a batch.
 type Outcome struct {
 	Status Status
-	// Change depends on Status. Applied: a copy with all fields filled, which the
-	// engine writes. Unchanged: the result of Decide. Replayed: the change itself.
-	// Unread: a copy that also names the missing rows, to be committed again.
+	// Change depends on Status. Applied: a copy of the change with all fields filled, which the
+	// engine writes. Unchanged: the result of Decide. Replayed: the change itself. Unread: a
+	// copy that also names the missing rows, which the Service commits again.
 	Change    *Change
 	ListMoves []ListMove    // Applied: moves in the users' lists of threads
 	Revision  uint64        // Applied: of the thread's head, after the change
@@ -425,8 +430,8 @@ type Outcome struct {
 	Err       error         // Refused: the error of Decide
 }
 
-// LaneOf returns the number of the lane that commits the changes with this key, from 0
-// to n-1. A lane is a goroutine that commits batches one after another.
+// LaneOf returns the number, from 0 to n-1, of the lane that commits the changes with this key.
+// A lane is a goroutine that commits batches one after another.
 func LaneOf(key string, n int) int {
 	h := fnv.New32a()
 	h.Write([]byte(key))

@@ -7,52 +7,54 @@ import (
 	"time"
 )
 
-// Superseded is a version of a message that an edit or a deletion has replaced. It is kept
-// while somebody who had left the thread before may still read it (docs/contract/chat.md
-// §7.3): such a member sees the messages as they were when it left. If the message was
-// deleted since, the row is a tombstone at the old sequence.
+// Superseded is a version of a message that was replaced by an edit or a deletion. It is kept
+// while a former member of the thread may still read it: a former member sees each message as
+// it was when the member left (docs/contract/chat.md §7.3). If the message was deleted later,
+// the version is a tombstone (without content) at the old sequence.
 type Superseded struct {
 	Message        // ID, CreatedOn, Sender and Kind are those of the message's present row
 	Until   uint64 // the sequence of the version that replaced it
 }
 
-// SupersededKey identifies a superseded version. The ids of a thread's messages come in
-// ascending order, and the versions of a message in the order of sequences.
+// SupersededKey identifies a superseded version of a message. Within a thread, keys are ordered
+// by message id and then by sequence.
 type SupersededKey struct {
 	Thread   string
 	ID       int64
 	Sequence uint64
 }
 
-// Key returns the key of the version.
+// Key returns the key of the superseded version.
 func (r *ThreadSuperseded) Key() SupersededKey {
 	return SupersededKey{Thread: r.Thread, ID: r.ID, Sequence: r.Sequence}
 }
 
-// Span is a range of sequences: that of a version, and that of the version that replaced it.
+// Span has the sequence of a superseded version (Sequence) and of the version that replaced it
+// (Until).
 type Span struct{ Sequence, Until uint64 }
 
-// SeesVersion reports whether the member may read a superseded version: the member has left,
-// and this was the version of the message then.
+// SeesVersion reports whether the member may read a superseded version of a message. This is so
+// if the member has left and the message had this version at the time.
 func (m *Member) SeesVersion(v *Superseded) bool {
 	return m.Left != nil && v.Sequence <= m.Left.Sequence && m.Left.Sequence < v.Until && v.CreatedOn >= m.VisibleFrom()
 }
 
 // ReadsOlder reports whether a happening is about a message that was edited after the member
-// had left the thread, so that the member may only read a superseded version of it. Hears is
-// false then; whoever tells the member of the event reads that version from the store, with
-// MessagesQuery.Reader.
+// had left the thread, so that the member may read only a superseded version of it. Hears
+// returns false for such a happening. To tell the member of the event, read the superseded
+// version from the store with MessagesQuery.Reader.
 func (m *Member) ReadsOlder(h *Happening) bool {
 	return (h.Kind == MessageReceived || h.Kind == MessageEdited) && h.Message != nil && h.Message.DeletedOn == 0 &&
 		m.Left != nil && m.InThreadAt(h.Number) && h.Message.Sequence > m.Left.Sequence && h.Message.CreatedOn >= m.VisibleFrom()
 }
 
-// keepFor notes in a rewrite what the members of t who have left may still read of the
-// message.
+// keepFor sets Keep and Former of a rewrite, depending on which former members of t may still
+// read versions of the message.
 func (r *Rewrite) keepFor(t *Thread) {
 	for i := range t.Members {
 		m := &t.Members[i]
-		// A message that was created after the last one before the member left is not for it.
+		// Skip members who may read no version of the message, such as one who left before the
+		// message was created.
 		if m.Left == nil || m.Left.Sequence == 0 || r.CreatedOn > m.Left.On || r.CreatedOn < m.VisibleFrom() {
 			continue
 		}
@@ -62,14 +64,14 @@ func (r *Rewrite) keepFor(t *Thread) {
 }
 
 // maxVersions is the greatest number of superseded versions of a message. A change of the
-// message reads them all, so they must not grow with the number of times that somebody leaves
-// the thread and the message is edited. Whoever could read an older one only does not see the
-// message.
+// message reads all of them, so they must not grow every time that somebody leaves the thread
+// and the message is edited. When there are more, the oldest is deleted, and a former member
+// who could read only that version no longer sees the message.
 const maxVersions = 256
 
-// supersede adds to a change the superseded versions that a rewrite makes. w has its new
-// sequence, and old is the row that it replaces. A deletion makes tombstones of all
-// superseded versions.
+// supersede adds to change c the superseded versions that the rewrite w causes. w already has
+// its new sequence, and old is the row that it replaces. If w deletes the message, all its
+// superseded versions become tombstones.
 func (a *assigner) supersede(c *Change, w *Rewrite, old *Message) {
 	key := MessageKey{c.Thread, w.ID}
 	if w.How == Delete && w.Former {
@@ -94,15 +96,17 @@ func (a *assigner) supersede(c *Change, w *Rewrite, old *Message) {
 	a.Superseded[key] = all
 }
 
-// tombstoneAt returns the superseded version at a span of a message that w deletes. It has
-// the version of the deletion, so that a client that has the message notices the change.
+// tombstoneAt returns the tombstone that replaces a superseded version when r deletes the
+// message. at has the sequences of that version. The tombstone has the version number of the
+// deletion, so that a client that has the message notices the change.
 func (r *Rewrite) tombstoneAt(at Span) Superseded {
 	v := Superseded{r.Message, at.Until}
 	v.Sequence = at.Sequence
 	return v
 }
 
-// dropSuperseded removes versions that a change deletes from the state.
+// dropSuperseded removes the superseded versions with these keys from the state, because a
+// change deletes them.
 func (s *BatchState) dropSuperseded(keys []SupersededKey) {
 	for _, k := range keys {
 		key := MessageKey{k.Thread, k.ID}
@@ -112,8 +116,8 @@ func (s *BatchState) dropSuperseded(keys []SupersededKey) {
 	}
 }
 
-// drop commits the deletion of those superseded versions of a thread for which unwanted
-// returns true.
+// drop deletes those of the given superseded versions of a thread for which unwanted returns
+// true.
 func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSuperseded, unwanted func(*Thread, *Superseded) bool) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -133,16 +137,16 @@ func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSupe
 	return err
 }
 
-// superseded returns up to sweepPage superseded versions after a key. The key of a thread
-// without an id comes before all versions of the thread. It fails if the store takes longer
-// than an item of a turn may.
+// superseded returns up to sweepPage superseded versions with keys greater than after. A key
+// without a message id is less than all keys of its thread. superseded fails if the store takes
+// longer than s.patience.
 func (s *Service) superseded(ctx context.Context, after SupersededKey) ([]ThreadSuperseded, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return s.store.Superseded(ctx, after, sweepPage)
 }
 
-// readerless reports whether no member who has left may read a superseded version.
+// readerless reports whether no former member of t may read the superseded version.
 func readerless(t *Thread, v *Superseded) bool {
 	for i := range t.Members {
 		if t.Members[i].SeesVersion(v) {
@@ -152,18 +156,20 @@ func readerless(t *Thread, v *Superseded) bool {
 	return true
 }
 
-// Times between two walks over all superseded versions: after one that went well, and after
-// one that did not. A walk finds what a process that was killed has not deleted.
+// The time from one walk over all superseded versions to the next: walkEvery after a walk
+// without errors, walkAgain after other walks. A walk finds versions without readers that a
+// process did not delete because it was killed.
 const (
 	walkEvery = 24 * time.Hour
 	walkAgain = 10 * time.Minute
 )
 
-// maxReleased is the number of threads that a Service remembers in released. If there are
-// more, it looks at all.
+// maxReleased is the greatest number of threads in Service.released. If there are more, the
+// next sweep looks at the superseded versions of all threads.
 const maxReleased = 10_000
 
-// release notes a thread in which somebody may read no superseded versions any more.
+// release notes that a member of a thread may no longer read superseded versions of its
+// messages, so that Sweep looks for versions to delete.
 func (s *Service) release(thread string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,8 +180,8 @@ func (s *Service) release(thread string) {
 	}
 }
 
-// nextReleased returns a noted thread and forgets it. walk reports whether too many were
-// noted.
+// nextReleased removes a thread from the ones that release has noted and returns it. walk
+// reports whether there were too many threads to note, so that all threads must be looked at.
 func (s *Service) nextReleased() (thread string, found, walk bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,16 +193,16 @@ func (s *Service) nextReleased() (thread string, found, walk bool) {
 	return "", false, walk
 }
 
-// supersededWalk is the place of a Service's walk over all superseded versions.
+// supersededWalk is the progress of a Service's walk over all superseded versions.
 type supersededWalk struct {
 	after SupersededKey
 	due   time.Time // when a walk begins; zero: now
 	bad   bool      // a version could not be deleted in this walk
 }
 
-// sweepSuperseded deletes superseded versions that nobody may read any more: those of the
-// threads that release has noted, and from time to time all. It returns the present time if
-// something is left to do, or the zero time.
+// sweepSuperseded deletes superseded versions that nobody may read any more. It looks at the
+// threads that release has noted, and from time to time at all threads. It returns the current
+// time if it has more to do now, or the zero time if not.
 func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err error) {
 	ends := s.now().Add(turnTime)
 	w := &s.walk
@@ -251,7 +257,8 @@ func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err erro
 	return time.Time{}, few(errs)
 }
 
-// releaseVersions deletes the superseded versions of a thread that nobody may read.
+// releaseVersions deletes those superseded versions of a thread's messages that nobody may read
+// any more.
 func (s *Service) releaseVersions(ctx context.Context, thread string) error {
 	for after := (SupersededKey{Thread: thread}); ; {
 		page, err := s.superseded(ctx, after)
@@ -272,7 +279,7 @@ func (s *Service) releaseVersions(ctx context.Context, thread string) error {
 	}
 }
 
-// byThread divides a page of superseded versions by their threads, in order.
+// byThread splits a page of superseded versions into one part for each thread, in order.
 func byThread(page []ThreadSuperseded) (parts [][]ThreadSuperseded) {
 	for i := 0; i < len(page); {
 		n := i + 1

@@ -40,7 +40,7 @@ func (h *house) edit(t testing.TB, by, thread string, id int64, content string) 
 	}
 }
 
-// superseded returns the superseded versions that the store has.
+// superseded returns all superseded versions of messages in the store.
 func (h *house) superseded(t testing.TB) []core.ThreadSuperseded {
 	t.Helper()
 	vs, err := h.store.Superseded(context.Background(), core.SupersededKey{}, 1000)
@@ -50,7 +50,7 @@ func (h *house) superseded(t testing.TB) []core.ThreadSuperseded {
 	return vs
 }
 
-// sweep calls Sweep until it has nothing left to do now.
+// sweep calls Sweep until no more work is due now.
 func (h *house) sweep(t testing.TB) {
 	t.Helper()
 	for range 1000 {
@@ -65,8 +65,9 @@ func (h *house) sweep(t testing.TB) {
 	t.Fatal("the sweep has no end")
 }
 
-// TestWhoLeftReadsOn is the case of the contract: Bob is removed, then Ann edits a message and
-// deletes another one (docs/contract/chat.md §7.3).
+// TestWhoLeftReadsOn removes Bob from a thread; then Ann edits one message and deletes another.
+// Bob must still read the messages as they were when he left, except for the content of the
+// deleted one (docs/contract/chat.md §7.3).
 func TestWhoLeftReadsOn(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		h, other := houses[0], houses[len(houses)-1]
@@ -95,7 +96,7 @@ func TestWhoLeftReadsOn(t *testing.T) {
 				t.Errorf("message %d by its id is %+v, %v; want %+v", m.ID, one, err, m)
 			}
 		}
-		// The erasure of the sender takes all of its messages away.
+		// When the sender's data is erased, former members can no longer read its messages.
 		if err := h.DeleteUser(t.Context(), ann); err != nil {
 			t.Fatal(err)
 		}
@@ -118,8 +119,9 @@ func TestWhoLeftReadsOn(t *testing.T) {
 	})
 }
 
-// TestSupersededRowsGo has a superseded row in a thread, lets its last reader or the thread go,
-// and looks whether the row goes too.
+// TestSupersededRowsGo makes superseded versions of a message for two former members. Then the
+// members join again, users are erased, or the thread ends. The next sweep must delete exactly
+// the versions that nobody may read any more.
 func TestSupersededRowsGo(t *testing.T) {
 	type people struct {
 		*house
@@ -180,9 +182,9 @@ func TestSupersededRowsGo(t *testing.T) {
 	}
 }
 
-// TestNobodyWhoLeftCostsNothing commits sends, edits and deletions in a thread that nobody has
-// left, and in one whose former member came before the messages. The batches must name no
-// superseded rows to be read, and write none.
+// TestNobodyWhoLeftCostsNothing sends, edits and deletes messages in a thread without former
+// members, and in a thread whose former member left before the messages were sent. The batches
+// must not read superseded versions and must not write any.
 func TestNobodyWhoLeftCostsNothing(t *testing.T) {
 	var batches []core.Batch
 	h := newHouse(t, nil, func(s core.Store) core.Store { return &watched{s, func(b core.Batch) { batches = append(batches, b) }} })
@@ -213,7 +215,7 @@ func TestNobodyWhoLeftCostsNothing(t *testing.T) {
 	}
 }
 
-// watched is a store that tells each batch before it is applied.
+// watched is a store that calls see with each batch before it applies the batch.
 type watched struct {
 	core.Store
 	see func(core.Batch)
@@ -234,8 +236,9 @@ func (h *house) gone(t *testing.T, user string) {
 	h.erase(t, user)
 }
 
-// TestSupersededRowsGoAfterACrash lets a reader come back and ends the process before the
-// sweep: the next process finds the row.
+// TestSupersededRowsGoAfterACrash adds a former member to a thread again, so that a superseded
+// version has no reader, and starts a second service before a sweep has deleted the version. A
+// sweep of the second service must find and delete it.
 func TestSupersededRowsGoAfterACrash(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob := h.user(t), h.user(t)
@@ -266,8 +269,8 @@ type nobody struct{ core.Bus }
 func (nobody) Publish([]*core.Happening) {}
 func (nobody) Listening() bool           { return false }
 
-// TestManySupersededRowsGo has more superseded rows than a page, of one message and of many,
-// and lets their reader come back and their sender be erased.
+// TestManySupersededRowsGo makes more superseded versions than a sweep reads at a time. Then
+// their only reader joins again, or their sender is erased. The sweep must delete all of them.
 func TestManySupersededRowsGo(t *testing.T) {
 	for _, what := range []string{"the reader comes back", "the sender is erased"} {
 		t.Run(what, func(t *testing.T) {
@@ -299,8 +302,8 @@ func TestManySupersededRowsGo(t *testing.T) {
 	}
 }
 
-// readers is a thread in a model of what its members read. It knows for each message all that
-// it ever was, and for each member when it left.
+// readers is a model of a thread and of what each member may read. It remembers all states of
+// each message, and for each member when it left.
 type readers struct {
 	messages []*readersMessage
 	left     map[string]int  // by user: the number of changes when it left; 0: it is in the thread
@@ -322,7 +325,7 @@ type readersState struct {
 	deleted bool
 }
 
-// become gives a message a new state, at the end of the list.
+// become gives a message of the model a new state, at the end of the list of messages.
 func (r *readers) become(m *readersMessage, content string, deleted bool) {
 	r.places++
 	m.states = append(m.states, readersState{r.step, r.places, content, deleted})
@@ -337,7 +340,8 @@ func (m *readersMessage) at(step int) (s readersState, ok bool) {
 	return s, ok
 }
 
-// read returns what a user reads, oldest place first.
+// read returns the messages that a user may read according to the model, in the order of their
+// places in the list.
 func (r *readers) read(user string) []string {
 	type place struct {
 		place int
@@ -368,9 +372,9 @@ func (r *readers) read(user string) []string {
 	return texts
 }
 
-// TestReadsOfMembersWhoLeft lets users write, edit, delete, leave, come back and be erased at
-// random, and compares what each reads with a model that knows nothing of superseded rows. In
-// the end it reads the same from a store that has imported the first one's rows.
+// TestReadsOfMembersWhoLeft lets random users write, edit, delete, leave, join again and be
+// erased, and compares what each user reads with a simple model. In some runs it also exports
+// the rows to another store and compares what users read there.
 func TestReadsOfMembersWhoLeft(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		rapid.Check(t, func(rt *rapid.T) {
@@ -413,8 +417,8 @@ func TestReadsOfMembersWhoLeft(t *testing.T) {
 	})
 }
 
-// wanted reports whether a member who left and was not erased reads an older state of a
-// message.
+// wanted reports whether a former member who was not erased still reads an older state of the
+// message of v.
 func (r *readers) wanted(v *core.ThreadSuperseded) bool {
 	i := slices.IndexFunc(r.messages, func(m *readersMessage) bool { return m.id == v.ID })
 	now, _ := r.messages[i].at(r.step)
@@ -426,7 +430,8 @@ func (r *readers) wanted(v *core.ThreadSuperseded) bool {
 	return false
 }
 
-// imported returns a service on a store in memory with the rows of a house's store.
+// imported returns a service on a new store in memory that has imported the rows of another
+// service's store.
 func imported(t *testing.T, from *house) *house {
 	t.Helper()
 	h := newHouse(t, nil, nil)
@@ -436,7 +441,8 @@ func imported(t *testing.T, from *house) *house {
 	return h
 }
 
-// act lets a random user do something, in the store and in the model.
+// act carries out one random operation of a random user, both with the service and in the
+// model.
 func (r *readers) act(rt *rapid.T, t *testing.T, h *house, thread string, users []string) {
 	ctx := context.Background()
 	var present, away []string
@@ -492,7 +498,7 @@ func (r *readers) act(rt *rapid.T, t *testing.T, h *house, thread string, users 
 				live = append(live, m)
 			}
 		}
-		// An erasure walks from the end of the list to its beginning.
+		// An erasure deletes messages from the end of the list to the beginning.
 		slices.SortFunc(live, func(a, b *readersMessage) int {
 			return b.states[len(b.states)-1].place - a.states[len(a.states)-1].place
 		})
@@ -505,7 +511,8 @@ func (r *readers) act(rt *rapid.T, t *testing.T, h *house, thread string, users 
 	}
 }
 
-// compare reads the thread as each user who was not erased.
+// compare reads the thread as each user who was not erased, and checks that the user reads what
+// the model says.
 func (r *readers) compare(rt *rapid.T, h *house, thread string, users []string) {
 	limit := rapid.IntRange(1, 5).Draw(rt, "page")
 	for i, user := range users {

@@ -13,7 +13,7 @@ import (
 // SweepKind is a kind of work that Sweep does.
 type SweepKind uint8
 
-// The kinds of work, in the order in which a sweep does them.
+// The kinds of work. A sweep does them in this order.
 const (
 	SweepRetention  SweepKind = iota // threads whose retention policy ends them
 	SweepErasure                     // users to erase
@@ -26,10 +26,10 @@ const (
 
 var sweepNames = [sweepKinds]string{"retention", "erasure", "purge", "events", "endpoints", "superseded"}
 
-// String returns the word for the kind.
+// String returns the name of the kind, such as "retention".
 func (k SweepKind) String() string { return sweepNames[k] }
 
-// SweepCount counts the work of one kind since the start.
+// SweepCount counts the work of one kind since the Service was started.
 type SweepCount struct {
 	Turns   uint64 // times that the kind had its turn
 	Done    uint64 // threads ended, users erased, turns of another kind that ended well
@@ -37,14 +37,14 @@ type SweepCount struct {
 	Waiting int    // threads or users that have failed and wait until they are tried again
 }
 
-// SweepCounts returns the counts of all kinds of work, by kind.
+// SweepCounts returns the counts of all kinds of work. The index is the SweepKind.
 func (s *Service) SweepCounts() (counts [sweepKinds]SweepCount) {
 	s.swept.mu.Lock()
 	defer s.swept.mu.Unlock()
 	return s.swept.counts
 }
 
-// sweepCounts holds the counts that SweepCounts returns, under a lock.
+// sweepCounts holds the counts that SweepCounts returns, guarded by a lock.
 type sweepCounts struct {
 	mu     sync.Mutex // guards counts
 	counts [sweepKinds]SweepCount
@@ -56,26 +56,30 @@ func (c *sweepCounts) update(k SweepKind, change func(*SweepCount)) {
 	change(&c.counts[k])
 }
 
-// Work of one turn, so that no kind keeps the others waiting.
+// Bounds of the work that a sweep does for one kind, so that no kind delays the others.
 const (
 	sweepPage = 100 // threads or messages that are read at a time
-	// sweepSteps is the number of pages and threads that the erasures of all users handle
-	// in one sweep. Each user gets at most userSteps of them at a time.
+	// sweepSteps is the number of steps that the erasures of all users take together in one
+	// sweep. A step is a page of messages or a thread. Each user gets at most userSteps steps
+	// at a time.
 	sweepSteps = 200
 	userSteps  = 20
 )
 
-// Sweep deletes threads that have expired by their retention policies, erases deleted
-// users whose grace is over, finishes the deletion of large threads, and deletes old days
-// of the event log, old endpoints, and superseded versions of messages that nobody may read. Each of these kinds gets a turn of bounded work,
-// whether or not another fails. A thread or user that fails waits before it is tried again,
-// longer each time, and those after it go on. If the whole store fails, the turn ends and
-// nothing waits for longer than until the next sweep.
+// Sweep does the background work of the Service. It deletes threads that have expired by their
+// retention policies, erases the data of deleted users whose grace is over, and finishes the
+// deletion of large threads. It also deletes old days of the event log, old endpoints, and
+// superseded versions of messages that nobody may read any more.
 //
-// Sweep returns the time at which more work is due, also together with an error, or the zero
-// time if none is known. Call it from time to time in any case, for what has failed and for
-// what other servers leave. Progress is stored and every step can be repeated, so several
-// servers may call Sweep and it may be interrupted at any point.
+// Each kind of work gets a bounded turn, even if another kind fails. If a thread or a user
+// fails, Sweep continues with the next one and tries the failed one again after a pause, which
+// grows with each failure. If the whole store fails, the turn ends, and all of its work is
+// tried again by the next sweep.
+//
+// Sweep returns the time at which more work is due, even together with an error, or the zero
+// time if none is known. Call it from time to time in any case, for work that has failed and
+// for work that other servers have left. Progress is stored and every step can be repeated, so
+// several servers may call Sweep, and it may be interrupted at any point.
 func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	s.sweeping.Lock()
 	defer s.sweeping.Unlock()
@@ -98,8 +102,8 @@ func (s *Service) Sweep(ctx context.Context) (next time.Time, err error) {
 	return next, errors.Join(errs...)
 }
 
-// turn does a bounded amount of the work of one kind, and returns the time at which more is
-// due.
+// turn does a bounded amount of work of one kind, and returns the time at which more work of
+// this kind is due, or the zero time.
 func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err error) {
 	switch k {
 	case SweepRetention:
@@ -117,45 +121,48 @@ func (s *Service) turn(ctx context.Context, k SweepKind) (next time.Time, err er
 	}
 }
 
-// turnTime is the time after which the turn of retention or erasure leaves the rest to the
-// next sweep. It is looked at after each item, so that a turn does at least one.
+// turnTime is the time after which a sweep stops working on one kind of work and leaves the
+// rest to the next sweep. The time is checked after each item, so at least one item is done.
 const turnTime = time.Second
 
-// over reports whether the time of a turn is used up.
+// over reports whether the current time is ends or later. A turn of a sweep must stop then.
 func (s *Service) over(ends time.Time) bool { return !s.now().Before(ends) }
 
-// bounded returns a context for one item of a turn. It ends after the time that a request of
-// a client may take.
+// bounded returns a context for one item of a sweep. It ends after s.patience, the time that a
+// request of a client may take.
 func (s *Service) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, s.patience)
 }
 
-// Pauses of what has failed: the first, which doubles with each failure, and the longest.
+// Pauses before a failed thread or user is tried again. The first pause is firstPause; each
+// further failure doubles it, up to longestPause.
 const (
 	firstPause   = time.Second
 	longestPause = time.Hour
 	maxPaused    = 10_000 // ids of a kind; another one takes the place of the one that is tried next
 )
 
-// pauses are the ids of threads or users that have failed, and when each is tried again.
+// pauses has the ids of threads or users that have failed, with the times at which they may be
+// tried again.
 type pauses map[string]*pause
 
 type pause struct {
 	until  time.Time
 	length time.Duration // 0: the id has no failure of its own
-	// doubted is set if the last failure may be that of the whole store. applied is then the
-	// number of batches that the store had applied before.
+	// doubted is set if the cause of the last failure may be the whole store instead of this
+	// id. applied is then the number of batches that the store had applied before the failure.
 	doubted bool
 	applied uint64
 }
 
-// waits reports whether an id has failed and is not to be tried yet.
+// waits reports whether an id has failed and its pause has not ended.
 func (p pauses) waits(id string, now time.Time) bool {
 	w := p[id]
 	return w != nil && now.Before(w.until)
 }
 
-// waiting returns the number of ids that have failed by themselves.
+// waiting returns the number of ids that failed for a reason of their own, not because the
+// whole store failed.
 func (p pauses) waiting() (n int) {
 	for _, w := range p {
 		if w.length > 0 {
@@ -165,13 +172,13 @@ func (p pauses) waiting() (n int) {
 	return n
 }
 
-// keep forgets the ids that are not among these.
+// keep removes all ids from p that are not in ids.
 func (p pauses) keep(ids map[string]bool) {
 	maps.DeleteFunc(p, func(id string, _ *pause) bool { return !ids[id] })
 }
 
-// sort puts the ids that have not failed first, and those that have failed last, by the end
-// of the pause.
+// sort puts ids that have not failed first, followed by the failed ones in the order in which
+// their pauses end.
 func (p pauses) sort(ids []string) {
 	until := func(id string) (t time.Time) {
 		if w := p[id]; w != nil {
@@ -182,8 +189,8 @@ func (p pauses) sort(ids []string) {
 	slices.SortStableFunc(ids, func(a, b string) int { return until(a).Compare(until(b)) })
 }
 
-// of returns the pause of an id, and adds it if the id has none. If there are too many, the
-// new pause takes the place of the one that ends first.
+// of returns the pause of an id. If the id has none, it adds one. If p is full, it first
+// removes the pause that ends first.
 func (p pauses) of(id string) *pause {
 	if w := p[id]; w != nil {
 		return w
@@ -202,27 +209,28 @@ func (p pauses) of(id string) *pause {
 	return w
 }
 
-// failed begins the next pause of an id.
+// failed begins the next, longer pause of an id.
 func (p pauses) failed(id string, now time.Time) {
 	w := p.of(id)
 	w.length = min(max(2*w.length, firstPause), longestPause)
 	w.until = now.Add(w.length)
 }
 
-// worked notes that something of the id was done, so that its last failure was not its own.
-// The id keeps its pause.
+// worked notes that a step for this id has succeeded. If its last failure looked like a failure
+// of the whole store, that failure no longer counts against the id. The id keeps its pause.
 func (p pauses) worked(id string) {
 	if w := p[id]; w != nil {
 		w.doubted = false
 	}
 }
 
-// own reports whether a failure is the id's own, so that the id must wait and the turn goes
-// on. Otherwise the whole store failed or ctx has ended: the turn must end, and no id waits.
+// own reports whether err is a failure of this id only. Then the id must wait, and the turn
+// continues with the next id. If own returns false, the whole store has failed or ctx has
+// ended; the turn must end, and no id has to wait.
 //
-// The error of one thread can look like that of a store that is away, if it always takes too
-// long. So if an id fails twice in this way, and the store has applied a batch between, the
-// failure is the id's own. While nobody writes, such an id is tried once in a sweep.
+// If a single thread always takes too long, its error looks like that of an unavailable store.
+// Therefore, if an id fails twice in this way and the store has applied a batch in between, own
+// returns true. While nothing is written, such an id is tried once in each sweep.
 func (s *Service) own(ctx context.Context, p pauses, id string, err error) bool {
 	if ctx.Err() != nil {
 		return false
@@ -241,8 +249,8 @@ func (s *Service) own(ctx context.Context, p pauses, id string, err error) bool 
 	return false
 }
 
-// storeWide reports whether an error says that the whole store refuses work, or that it did
-// not answer in time.
+// storeWide reports whether an error means that the whole store refuses work or did not answer
+// in time.
 func storeWide(err error) bool {
 	var refusal *Error
 	if errors.As(err, &refusal) && refusal.Code == Unavailable {
@@ -256,7 +264,7 @@ func storeWide(err error) bool {
 	return false
 }
 
-// few joins errors, of which it names the first few.
+// few joins the first five errors. If there are more, it adds an error that says how many.
 func few(errs []error) error {
 	const most = 5
 	if n := len(errs) - most; n > 0 {

@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// badThreads is a store that cannot write changes of some threads. It counts the tries.
+// badThreads is a store that fails to write changes of some threads. It counts the attempts.
 type badThreads struct {
 	*pebble.Store
 	threads map[string]int
@@ -43,9 +43,9 @@ func newBadThreads(t *testing.T) (*house, *badThreads) {
 	}), f
 }
 
-// TestThreadsBehindFailingOnesExpire has 120 threads whose deletion fails, and 120 that
-// expire after them. Those must be deleted, and the failing ones be tried less and less
-// often, and again when their disk works.
+// TestThreadsBehindFailingOnesExpire uses 120 threads whose deletion fails, and 120 threads
+// that expire after them. The later threads must be deleted. The failing threads must be tried
+// less and less often, and be deleted when their failure is over.
 func TestThreadsBehindFailingOnesExpire(t *testing.T) {
 	h, f := newBadThreads(t)
 	ctx := context.Background()
@@ -109,8 +109,8 @@ func TestThreadsBehindFailingOnesExpire(t *testing.T) {
 	}
 }
 
-// TestLongErasureHoldsUpNobody erases a user with 3,000 messages in one thread. Meanwhile, a
-// thread expires and another user is erased, within a few sweeps.
+// TestLongErasureHoldsUpNobody erases a user with 3,000 messages in one thread. In the first
+// sweep, a thread must expire and another user must be erased completely.
 func TestLongErasureHoldsUpNobody(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()
@@ -156,8 +156,9 @@ func TestLongErasureHoldsUpNobody(t *testing.T) {
 	}
 }
 
-// TestErasureOfFailingThreads erases ten users, one of whom has a thread that fails. The
-// others are erased, the rest of that user too, and the thread when it can be.
+// TestErasureOfFailingThreads erases ten users. One of them has a thread whose changes fail.
+// The other users, and the other threads of that user, must be erased meanwhile, and the
+// failing thread as soon as its changes succeed.
 func TestErasureOfFailingThreads(t *testing.T) {
 	h, f := newBadThreads(t)
 	ctx := context.Background()
@@ -219,7 +220,7 @@ func TestErasureOfFailingThreads(t *testing.T) {
 	}
 }
 
-// deleted returns how many of these threads are deleted.
+// deleted returns the number of these threads that are deleted.
 func (h *house) deleted(t *testing.T, ids []string) (n int) {
 	t.Helper()
 	for _, id := range ids {
@@ -239,9 +240,9 @@ func (h *house) userState(t *testing.T, user string) core.UserState {
 	return us[0].State
 }
 
-// TestPausesOfThreadsThatAreGone has a thread whose deletion fails until another server
-// deletes it, and threads that another server deletes after the sweep has listed them. None
-// of them may wait afterwards.
+// TestPausesOfThreadsThatAreGone uses a thread whose deletion fails until another server
+// deletes it, and listed threads that another server deletes before the sweep reaches them.
+// Afterwards no thread may be counted as waiting.
 func TestPausesOfThreadsThatAreGone(t *testing.T) {
 	ctx := t.Context()
 	f := &badThreads{threads: map[string]int{}}
@@ -273,7 +274,7 @@ func TestPausesOfThreadsThatAreGone(t *testing.T) {
 	}
 }
 
-// unreadable is a store that lists threads first that it cannot read. It counts the tries.
+// unreadable is a store that first lists threads that cannot be read. It counts the attempts.
 type unreadable struct {
 	orphaned
 	tries map[string]int
@@ -287,8 +288,8 @@ func (u *unreadable) Thread(ctx context.Context, id string) (*core.Thread, error
 	return u.Store.Thread(ctx, id)
 }
 
-// TestMoreFailuresThanPauses has a few more failing threads than can have pauses. They must
-// take turns: none is tried in each sweep.
+// TestMoreFailuresThanPauses uses slightly more failing threads than MaxPaused. All of them
+// must be tried, but none of them in every sweep.
 func TestMoreFailuresThanPauses(t *testing.T) {
 	u := &unreadable{tries: map[string]int{}}
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -314,7 +315,7 @@ func TestMoreFailuresThanPauses(t *testing.T) {
 	}
 }
 
-// outage is a store that does nothing while err is set. It counts the batches.
+// outage is a store that refuses all batches while err is set. It counts the attempts.
 type outage struct {
 	*pebble.Store
 	err   error
@@ -329,8 +330,9 @@ func (o *outage) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error
 	return o.Store.Apply(ctx, b)
 }
 
-// TestOutageOfTheStore lets the whole store fail while threads expire and users are erased.
-// Nothing waits for that: when the store works again, all is done at once.
+// TestOutageOfTheStore makes the whole store fail while threads expire and users are erased. No
+// thread or user may have to wait because of it: as soon as the store works again, one sweep
+// must do all the work.
 func TestOutageOfTheStore(t *testing.T) {
 	for name, err := range map[string]error{
 		"full": core.ErrStorageFull, "away": core.ErrUnavailable, "lost": core.ErrUnknown, "busy": core.ErrBusy, "late": context.DeadlineExceeded,
@@ -387,7 +389,8 @@ func TestOutageOfTheStore(t *testing.T) {
 	}
 }
 
-// TestCancelledSweep cancels a sweep. What it tried does not wait.
+// TestCancelledSweep cancels a sweep. The threads and users that it has tried must not have to
+// wait: the next sweep must handle them.
 func TestCancelledSweep(t *testing.T) {
 	h, f := newBadThreads(t)
 	ann, bob := h.user(t), h.user(t)
@@ -410,9 +413,9 @@ func TestCancelledSweep(t *testing.T) {
 	}
 }
 
-// TestThreadThatSeemsAnOutage has threads whose changes fail as if the whole store were
-// away, while a client's messages are stored. The others must expire and be erased, and those
-// be tried less and less often.
+// TestThreadThatSeemsAnOutage uses threads whose changes fail with the error of an unavailable
+// store, while messages of a client are stored. All other threads must expire and be erased,
+// and the failing threads must be tried less and less often.
 func TestThreadThatSeemsAnOutage(t *testing.T) {
 	h, f := newBadThreads(t)
 	ann, bob := h.user(t), h.user(t)
@@ -463,8 +466,8 @@ func TestThreadThatSeemsAnOutage(t *testing.T) {
 	}
 }
 
-// badUsers is a store that cannot write the row of a user. It counts the tries, and the
-// reads of users' threads.
+// badUsers is a store that fails to write the row of one user. It counts the attempts, and the
+// reads of users' lists of threads.
 type badUsers struct {
 	*pebble.Store
 	user         string
@@ -486,8 +489,8 @@ func (f *badUsers) ThreadsOf(ctx context.Context, user, after string, limit int)
 	return f.Store.ThreadsOf(ctx, user, after, limit)
 }
 
-// TestLastWriteOfAnErasureFails lets the write fail that ends a user's erasure. It is tried
-// less and less often, and the threads are not walked through again for it.
+// TestLastWriteOfAnErasureFails makes the write fail that completes a user's erasure. The write
+// must be tried less and less often, and the user's threads must not be read again for it.
 func TestLastWriteOfAnErasureFails(t *testing.T) {
 	f := &badUsers{}
 	h := newHouse(t, nil, func(s core.Store) core.Store {
@@ -527,8 +530,8 @@ func TestLastWriteOfAnErasureFails(t *testing.T) {
 	}
 }
 
-// slow is a store whose reads of a thread take a second, and do not return before their
-// context ends for the thread stuck.
+// slow is a store in which each read of a thread takes a second. For the thread stuck, a read
+// returns only when its context ends.
 type slow struct {
 	*pebble.Store
 	on    atomic.Bool
@@ -550,8 +553,8 @@ func (s *slow) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	return s.Store.Thread(ctx, id)
 }
 
-// TestTurnsEnd lets each thread take a second, and one of them for ever. Retention and
-// erasure must take turns of a few seconds, and both end.
+// TestTurnsEnd uses a store in which each thread takes a second and one thread takes for ever.
+// Each sweep must end within a bound, and retention and erasure must both be completed.
 func TestTurnsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &slow{}
@@ -573,7 +576,8 @@ func TestTurnsEnd(t *testing.T) {
 		}
 		h.pass(31 * day)
 		s.on.Store(true)
-		// The bound is that of one item, for each of the kinds, and a bit more.
+		// A sweep may take the time of one item for retention and of one item for erasure, and
+		// a little more.
 		const bound = 2*core.DefaultPatience + 5*time.Second
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()

@@ -11,8 +11,8 @@ import (
 // if Options.ThreadCache is zero.
 const DefaultThreadCache = 64 << 20
 
-// threadCache caches the most recently used threads, up to a total size in bytes. A
-// single thread that exceeds the bound is not cached.
+// threadCache holds the most recently used threads, up to a total size in bytes. A single
+// thread that exceeds the bound is not cached.
 type threadCache struct {
 	bound int // of bytes
 
@@ -28,25 +28,24 @@ func newThreadCache(bound int) *threadCache {
 	return c
 }
 
-// Get returns a thread, if it is cached.
+// Get returns a thread from the cache. The second result is false if the thread is not cached.
 func (c *threadCache) Get(id string) (*Thread, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.lru.Get(id)
 }
 
-// Removals returns how many threads of the group that id belongs to were removed so far.
-// A caller asks for the number before it reads the thread from the store, and passes it
-// to Add.
+// Removals returns how often threads were removed with Remove, in the group of threads to which
+// id belongs. Call it before reading the thread from the store, and pass the result to Add.
 func (c *threadCache) Removals(id string) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.removals[LaneOf(id, len(c.removals))]
 }
 
-// Add caches a thread, then removes the least recently used threads until all fit. It
-// does nothing if Removals no longer returns the number removals: then t may have been
-// read before a change of the thread that this process has committed meanwhile.
+// Add puts a thread into the cache, then removes the least recently used threads until all fit.
+// removals is the result of an earlier call of Removals. If Removals returns another number
+// now, Add does nothing: this process may have changed the thread after t was read.
 func (c *threadCache) Add(id string, t *Thread, removals uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -70,7 +69,7 @@ func (c *threadCache) Clear() {
 	c.lru.Purge()
 }
 
-// Remove removes a thread, if it is cached, after a change of it was committed.
+// Remove removes a thread from the cache. Call it after a change of the thread was committed.
 func (c *threadCache) Remove(id string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

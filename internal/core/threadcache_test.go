@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// cachedThread returns a thread whose cost in the cache is a little more than its
-// metadata.
+// cachedThread returns a thread that takes a little more space in the cache than its metadata,
+// whose size is given in bytes.
 func cachedThread(n, metadata int) *Thread {
 	h := Head{ID: fmt.Sprint(n), Properties: Properties{Metadata: map[string]string{"k": strings.Repeat("x", metadata)}}}
 	return NewThread(h, []Member{{User: ann, Order: 1, Intervals: []Interval{{From: 1}}}})
@@ -60,8 +60,8 @@ func TestThreadCacheDropsTheLeastRecentlyUsed(t *testing.T) {
 	}
 }
 
-// TestThreadCacheRefusesAThreadReadBeforeAChange reads a thread, removes it from the cache
-// as a change does, and checks that the thread that was read before is not cached.
+// TestThreadCacheRefusesAThreadReadBeforeAChange reads a thread, removes it from the cache as a
+// change of the thread does, and then adds it. The outdated thread must not be cached.
 func TestThreadCacheRefusesAThreadReadBeforeAChange(t *testing.T) {
 	c := newThreadCache(1 << 20)
 	before := c.Removals("1")

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Limits of a thread. Unverified: the contract names no length for topics.
+// Limits of a thread. Unverified: the length of topics, for which the contract names no limit.
 const (
 	maxTopic       = 250 // characters
 	maxDisplayName = 256 // characters
@@ -38,17 +38,17 @@ type CreateThread struct {
 	Token         string // idempotency token; may be empty
 }
 
-// ThreadProperties is a thread's id and properties.
+// ThreadProperties has a thread's id and properties.
 type ThreadProperties struct {
 	ID string
 	Properties
 }
 
-// CreateThread creates a thread of the caller and the given participants, and returns
-// those who could not be added (docs/contract/chat.md §3.1). It fails with 401 if the caller
-// is not a live user, so that no thread is made behind an erasure. A later call by the same caller
-// with the same token creates nothing and returns the first answer, even if the
-// rest of the command differs.
+// CreateThread creates a thread of the caller and the given participants, and returns the users
+// who could not be added (docs/contract/chat.md §3.1). It fails with 401 if the caller is not a
+// live user, because the erasure of a deleted user would miss the thread. If the caller has
+// already created a thread with the same token, it creates nothing and returns the first
+// answer, even if the rest of the command differs.
 func (s *Service) CreateThread(ctx context.Context, caller string, cmd CreateThread) (ThreadProperties, []InvalidParticipant, error) {
 	if err := cmd.check(s.limits); err != nil {
 		return ThreadProperties{}, nil, err
@@ -84,8 +84,9 @@ func (cmd *CreateThread) check(limits Limits) error {
 	)
 }
 
-// checkParticipants returns a BadRequest if there are too many participants or one of
-// them is malformed: then none is added, as was recorded (docs/contract/chat.md §7.2).
+// checkParticipants returns a BadRequest if there are too many participants or if one of them
+// is malformed. Then no participant is added, as in the recordings (docs/contract/chat.md
+// §7.2).
 func checkParticipants(ps []NewParticipant, limits Limits) error {
 	if err := limits.checkPerRequest(len(ps)); err != nil {
 		return err
@@ -104,10 +105,9 @@ func checkParticipants(ps []NewParticipant, limits Limits) error {
 	return nil
 }
 
-// checkIdentifier returns a BadRequest for a malformed user id, and for one that is longer
-// than any that the service issues: refused participants are named in the answer. Phone
-// numbers and Teams users pass: they are well-formed, and each is refused as a participant
-// later.
+// checkIdentifier returns a BadRequest for a user id that is malformed, or longer than the ids
+// that the service issues; the length matters because the answer repeats refused ids. Phone
+// numbers and Teams users are well-formed and pass, but are later refused as participants.
 func checkIdentifier(id communication.Identifier) error {
 	user := id.Kind() == communication.KindUser || id.Kind() == communication.KindUnknown
 	if user && !communication.ValidUserID(id.RawID()) || len(id.RawID()) > maxIdentifier {
@@ -123,8 +123,8 @@ func checkTopic(topic string) error {
 	return checkText("topic", topic, maxTopic)
 }
 
-// CheckRetentionDays returns a BadRequest unless a retention policy has 30 to 90
-// days. Unverified: the refusal; no 400 was recorded (docs/contract/chat.md §3.6).
+// CheckRetentionDays returns a BadRequest unless days, the length of a retention policy, is
+// from 30 to 90. Unverified: the refusal; no 400 was recorded (docs/contract/chat.md §3.6).
 func CheckRetentionDays(days int32) error {
 	if days < minRetentionDays || days > maxRetentionDays {
 		const field = "retentionPolicy.deleteThreadAfterDays"
@@ -148,8 +148,8 @@ func checkText(field, s string, limit int) error {
 	return nil
 }
 
-// lookUp returns the rows of the participants who belong to this resource, and of others,
-// by id.
+// lookUp returns the rows of those participants who belong to this resource, and of the users
+// others. The key of the map is the user's id.
 func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[string]User, error) {
 	ids := others
 	for _, p := range ps {
@@ -160,11 +160,10 @@ func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[
 	return rows.Users(ids...)
 }
 
-// decideCreate returns the change that creates a thread. users has the rows of the caller
-// and of the participants of this resource; other participants are refused. If adopt is set,
-// unknown participants of this resource are created. It fails with
-// 401 unless the caller is a live user, and with 400 if the thread gets too many
-// participants.
+// decideCreate returns the change that creates a thread. users has the rows of the caller and
+// of the participants of this resource; other participants are refused. If adopt is set,
+// unknown participants of this resource are created. decideCreate fails with 401 unless the
+// caller is a live user, and with 400 if the thread gets too many participants.
 func decideCreate(id, caller string, cmd CreateThread, users map[string]User, adopt bool, limits Limits, now int64) (*Change, error) {
 	if users[caller].State != UserLive {
 		return nil, errUserDeleted
@@ -190,7 +189,7 @@ func decideCreate(id, caller string, cmd CreateThread, users map[string]User, ad
 	return c, nil
 }
 
-// named returns the members as a system message names them.
+// named returns the members in the form in which a system message names them.
 func named(ms []Member) []MessageParticipant {
 	ps := make([]MessageParticipant, len(ms))
 	for i, m := range ms {
@@ -210,16 +209,16 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperti
 	return ThreadProperties{ID: id, Properties: v.Head.Properties}, nil
 }
 
-// Participates reports whether the caller is a participant of the thread, and the thread is
-// neither deleted nor expired. It may use outdated cached rows, and returns false on any
-// error. Use it only to decide whether a request counts towards the thread's rate limit.
+// Participates reports whether the caller is a participant of a thread that is neither deleted
+// nor expired. It may use outdated cached rows, and returns false on any error. Use it only to
+// decide whether a request counts towards the thread's rate limit.
 func (s *Service) Participates(ctx context.Context, caller, id string) bool {
 	t, err := s.live(&storedRows{Service: s, ctx: ctx}, caller, id)
 	return err == nil && participates(t.Member(caller)) == nil
 }
 
-// Inspect returns a thread with all members, even a deleted thread, without a check of
-// permissions. It fails with 404 if the thread does not exist. It is for the server's
+// Inspect returns a thread with all members, even if the thread is deleted, and does not check
+// permissions. It fails with 404 if the thread does not exist. It is meant for the server's
 // operator.
 func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	t, err := s.store.Thread(ctx, id)
@@ -229,10 +228,10 @@ func (s *Service) Inspect(ctx context.Context, id string) (*Thread, error) {
 	return t, err
 }
 
-// InspectMessages returns a page of a thread's messages, newest first, without a check of
-// permissions: at most limit messages with sequences less than before, or from the newest
-// if before is 0. It fails with 404 if the thread does not exist, was deleted or has
-// expired. It is for the server's operator.
+// InspectMessages returns a page of a thread's messages, newest first, and does not check
+// permissions. The page has at most limit messages with sequences less than before; if before
+// is 0, it begins with the newest. It fails with 404 if the thread does not exist, was deleted
+// or has expired. It is meant for the server's operator.
 func (s *Service) InspectMessages(ctx context.Context, id string, before uint64, limit int) (MessagesPage, error) {
 	page, err := s.store.Messages(ctx, MessagesQuery{Thread: id, Before: before, Limit: limit})
 	if err != nil {
@@ -292,13 +291,14 @@ func decideUpdateThread(t *Thread, caller string, cmd UpdateThread, limits Limit
 	return c, nil
 }
 
-// changeOf returns a change of thread t that writes no rows yet. It has the revision of
-// t, so that Assign detects if the thread has changed since.
+// changeOf returns a change of thread t that writes no rows yet. It contains the revision of t,
+// so that Assign detects whether the thread has changed since t was read.
 func changeOf(t *Thread) *Change {
 	return &Change{Key: t.ID, Thread: t.ID, Revision: t.Revision, Roster: t.Participants()}
 }
 
-// merge returns m with the pairs of patch set; a nil value removes its key.
+// merge returns metadata m with the pairs of patch set. A nil value in patch removes its key.
+// merge does not change m.
 func merge(m map[string]string, patch map[string]*string) map[string]string {
 	if len(patch) == 0 {
 		return m
@@ -319,14 +319,14 @@ func merge(m map[string]string, patch map[string]*string) map[string]string {
 }
 
 // DeleteThread deletes a thread with its messages and receipts. The caller must be a
-// participant (docs/contract/chat.md §3.5). The participants' lists keep the thread, marked
-// as deleted. A caller who was deleted may delete only a thread that it has created or in
-// which it is alone; others fail with 401.
+// participant (docs/contract/chat.md §3.5). The participants' lists of threads keep the thread,
+// marked as deleted. A caller whose own deletion has begun may delete only a thread that it has
+// created or in which it is alone; for other threads DeleteThread fails with 401.
 //
-// DeleteThread does nothing if the thread was deleted before or has expired, and the caller
-// was ever in it. Deleted threads keep their head and their members, so this does not end.
-// Unverified: which users may delete a thread, and that every other operation, and a
-// stranger's DeleteThread, answers 404 afterwards.
+// If the thread was deleted before or has expired, DeleteThread succeeds and does nothing for a
+// caller who is or was in the thread. This remains so, because deleted threads keep their head
+// and their members. Unverified: which users may delete a thread, and that every other
+// operation, and a stranger's DeleteThread, answers 404 afterwards.
 func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		t, err := s.live(rows, caller, id)
@@ -350,8 +350,9 @@ func (s *Service) DeleteThread(ctx context.Context, caller, id string) error {
 
 // decideDelete returns the change by which a participant deletes a thread. A deleted user may
 // delete a thread that it has created, because the test suites of 2021 delete the user first
-// and the thread afterwards, or one in which it is alone. It fails with errLeaving for other
-// threads: they belong to their other participants too, and the token may have leaked.
+// and the thread afterwards, or a thread in which it is alone. For other threads decideDelete
+// fails with errLeaving: they also belong to their other participants, and the deleted user's
+// token may have leaked.
 func decideDelete(t *Thread, caller User) (*Change, error) {
 	deleted := caller.State == UserDeleting || caller.State == UserDeleted
 	if deleted && t.CreatedBy != caller.ID && len(t.Participants()) > 1 {
@@ -371,8 +372,8 @@ func purge(t *Thread, actor string) *Change {
 }
 
 // ListThreads returns a page of the caller's threads, the latest activity first
-// (docs/contract/chat.md §3.2). Deleted threads are marked, and threads that the caller has
-// left are shown as they were then.
+// (docs/contract/chat.md §3.2). Deleted threads are marked. Threads that the caller has left
+// are shown as they were when the caller left.
 func (s *Service) ListThreads(ctx context.Context, caller string, before ThreadsCursor, since int64, limit int) (ThreadsPage, error) {
 	page, err := s.store.Threads(ctx, ThreadsQuery{User: caller, Before: before, Since: since, Limit: limit})
 	if err != nil {

@@ -5,19 +5,19 @@ import (
 	"errors"
 )
 
-// Record is one row of an export: a Resource, User, Head, ThreadMember,
-// ThreadMessage, ThreadSuperseded, ThreadAnswer, SentToken, ThreadReceipt or Event. It is
-// the same for every engine.
+// Record is one row of an export: a Resource, User, Head, ThreadMember, ThreadMessage,
+// ThreadSuperseded, ThreadAnswer, SentToken, ThreadReceipt or Event. It is the same for every
+// engine.
 //
-// The kinds come in this order. Within a kind, records ascend by key, with ids
-// compared byte by byte: users and heads by id; rows of a thread by the thread and
-// then by user, by sequence, by message id and sequence, or by caller and token; events by position. Positions
-// in an export are 1, 2, 3 and so on, because those of a store are only valid in
-// its epoch. Rows that an engine can derive from others are left out: the users'
-// lists of threads, the indexes of messages, the list of users in deletion.
+// The kinds of records come in this order. Within a kind, records ascend by key, with ids
+// compared byte by byte: users and heads by id; rows of a thread by the thread and then by
+// user, by sequence, by message id and sequence, or by caller and token; events by position.
+// Positions in an export are 1, 2, 3 and so on, because the positions of a store are only valid
+// in its epoch. Rows that an engine can derive from other rows are left out: the users' lists
+// of threads, the indexes of messages, and the list of users in deletion.
 type Record interface{ record() }
 
-// Rows of a thread, with the thread's id.
+// The rows of a thread, each with the id of its thread.
 type (
 	ThreadMember struct {
 		Thread string
@@ -39,7 +39,7 @@ type (
 		Thread string
 		Receipt
 	}
-	// SentToken maps the idempotency token of a send to its message.
+	// SentToken maps the idempotency token of a send to the id of the sent message.
 	SentToken struct {
 		SendKey
 		MessageID int64
@@ -69,15 +69,15 @@ type Exporter interface {
 
 // Importer is a store that can import the records of an export.
 type Importer interface {
-	// Import writes the records that next returns until io.EOF, in the order that
-	// Record describes, and returns when they are durable. Ids, times, sequences
-	// and numbers stay the same. Import sets the resource's id and those access
-	// keys that the record has; the store keeps its own epoch.
+	// Import writes the records that next returns until io.EOF, which must be in the order that
+	// Record describes, and returns when they are durable. Ids, times, sequences and numbers
+	// stay the same. Import sets the id of the store's resource, and those of its access keys
+	// that the records contain. The store keeps its own epoch.
 	//
-	// The store must be empty, or Import returns ErrNotEmpty, and must not be used
-	// meanwhile. After an error it is empty again. If the process ends before
-	// Import returns, the store is either still empty or cannot be opened: then
-	// the engine returns ErrUnfinished.
+	// If the store is not empty, Import returns ErrNotEmpty. The store must not be used during
+	// the import. After an error the store is empty again. If the process ends before Import
+	// returns, the store is either still empty or cannot be opened: then the engine returns
+	// ErrUnfinished.
 	Import(ctx context.Context, next func() (Record, error)) error
 }
 
@@ -89,7 +89,7 @@ type Checker interface {
 	Check(ctx context.Context) (Counts, error)
 }
 
-// Errors of an import, of a restore, and of opening a store after one.
+// Errors of an import, of a restore, or of opening a store afterwards.
 var (
 	// ErrNotEmpty means that the store already has rows.
 	ErrNotEmpty = errors.New("not empty")
@@ -108,7 +108,7 @@ type Counts struct {
 	Tokens   uint64 `json:"tokens"`
 	Receipts uint64 `json:"receipts"`
 	Events   uint64 `json:"events"`
-	// Superseded is left out of JSON if it is 0, as in an export of a format before 4.
+	// Superseded is left out of the JSON if it is 0, as in exports of formats before 4.
 	Superseded uint64 `json:"superseded,omitempty"`
 }
 

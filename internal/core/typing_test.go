@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// threadReads is a store that counts the reads of threads.
+// threadReads is a store that counts how often a thread is read.
 type threadReads struct {
 	core.Store
 	n *atomic.Int32
@@ -31,12 +31,13 @@ func (s threadReads) View(ctx context.Context, id, member string) (core.View, er
 	return s.Store.View(ctx, id, member)
 }
 
-// sharedThreads is a threadReads to which other processes write.
+// sharedThreads is a threadReads for a store to which other processes write.
 type sharedThreads struct{ threadReads }
 
 func (sharedThreads) Shared() {}
 
-// published returns the happenings that a subscription has received since the last call.
+// published returns the happenings that a subscription has received since the last call of
+// published.
 func published(sub core.Subscription) (all []*core.Happening) {
 	for {
 		select {
@@ -48,8 +49,8 @@ func published(sub core.Subscription) (all []*core.Happening) {
 	}
 }
 
-// TestTyping sends typing notifications and checks that each is published as it was sent,
-// that the log does not grow, and that users outside of the thread are refused.
+// TestTyping sends typing notifications. Each must be published as it was sent, the log must
+// not grow, and users who are not in the thread must be refused.
 func TestTyping(t *testing.T) {
 	bus := new(local.Bus)
 	h := newHouse(t, bus, nil)
@@ -101,8 +102,8 @@ func TestTyping(t *testing.T) {
 	}
 }
 
-// TestTypingInALargeThread checks that typing succeeds and is not published in a thread
-// with more participants than Limits.Receipts.
+// TestTypingInALargeThread checks that, in a thread with more participants than
+// Limits.Receipts, sending a typing notification succeeds but publishes nothing.
 func TestTypingInALargeThread(t *testing.T) {
 	bus := new(local.Bus)
 	h := newHouseWith(t, bus, nil, core.Options{Limits: core.Limits{Receipts: 2}})
@@ -120,10 +121,10 @@ func TestTypingInALargeThread(t *testing.T) {
 	}
 }
 
-// TestTypingReadsRarely counts the reads of threads that typing makes. In the store of
-// one process only the first notification reads. In a store with other writers those
-// read too whose cached thread is older than two seconds, and those that the cached
-// thread refuses.
+// TestTypingReadsRarely counts how often typing notifications read the thread from the store.
+// If only one process writes to the store, only the first notification reads. If other
+// processes write too, a notification also reads if the cached thread is older than two seconds
+// or would refuse the user.
 func TestTypingReadsRarely(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		t.Run(fmt.Sprintf("shared=%t", shared), func(t *testing.T) {
@@ -162,7 +163,7 @@ func TestTypingReadsRarely(t *testing.T) {
 			if !shared {
 				return
 			}
-			// Another process adds bob, then removes ann.
+			// Another process adds bob, then it removes ann.
 			h.member(t, thread, core.Member{User: bob, Order: 2, Intervals: joined()})
 			notify("by a user who was added elsewhere", bob, "", 1)
 			h.member(t, thread, core.Member{User: ann, Order: 1, Intervals: left()})
@@ -180,9 +181,9 @@ func (deafLog) Log(context.Context, core.Cursor, int) (core.LogPage, error) {
 	return core.LogPage{}, errAway
 }
 
-// TestFeedHandsTypingOn publishes typing notifications between events. The feed must hand
-// each on without waiting, leave its cursor where it was, and do so while it cannot read
-// the log either.
+// TestFeedHandsTypingOn publishes typing notifications between events. The feed must pass on
+// each notification without waiting and without moving its cursor, even while it cannot read
+// the log.
 func TestFeedHandsTypingOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bus := new(local.Bus)

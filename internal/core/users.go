@@ -5,10 +5,10 @@ import (
 	"fmt"
 )
 
-// User returns the row of a user, with state UserUnknown if it was never created. It
-// may come from a cache, which changes by this process update at once; changes by
-// another process are seen after freshFor at most. If the store fails, User returns
-// a cached row that is younger than trustedFor.
+// User returns the row of a user. If the user was never created, the row has state UserUnknown.
+// The row may come from a cache: changes by this process are seen at once, and changes by
+// another process after at most freshFor. If the store fails, User returns a cached row if it
+// is younger than trustedFor.
 func (s *Service) User(ctx context.Context, id string) (User, error) {
 	if u, ok := s.cachedUser(id); ok {
 		return u, nil
@@ -24,15 +24,15 @@ func (s *Service) User(ctx context.Context, id string) (User, error) {
 	return us[id], err
 }
 
-// StoredUser returns the row of a user as the store has it now, with state UserUnknown if
-// it was never created.
+// StoredUser returns the row of a user as it is in the store now. If the user was never
+// created, the row has state UserUnknown.
 func (s *Service) StoredUser(ctx context.Context, id string) (User, error) {
 	us, err := s.loadUsers(ctx, []string{id})
 	return us[id], err
 }
 
-// ListUsers returns up to limit users, deleted ones included, in the order of ids, whose ids
-// are greater than after. It is for the server's operator.
+// ListUsers returns up to limit users, including deleted users, whose ids are greater than
+// after, in the order of ids. It is meant for the server's operator.
 func (s *Service) ListUsers(ctx context.Context, after string, limit int) ([]User, error) {
 	us, err := s.store.ListUsers(ctx, after, limit)
 	if err != nil {
@@ -41,8 +41,8 @@ func (s *Service) ListUsers(ctx context.Context, after string, limit int) ([]Use
 	return us, nil
 }
 
-// cachedUser returns the cached row of a user, and false if there is none or if it
-// is older than freshFor in a store with other writers.
+// cachedUser returns the cached row of a user. It returns false if there is none, or if other
+// processes write to the store and the row is older than freshFor.
 func (s *Service) cachedUser(id string) (User, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +53,8 @@ func (s *Service) cachedUser(id string) (User, bool) {
 	return u.User, ok && (!s.shared || s.now().Sub(u.read) < freshFor)
 }
 
-// loadUsers reads the rows of users from the store and caches those that exist. The
-// result has all ids, with state UserUnknown for users that do not exist.
+// loadUsers reads the rows of users from the store and caches those that exist. The result has
+// an entry for every id, with state UserUnknown for users that do not exist.
 func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User, error) {
 	s.mu.Lock()
 	seen := s.userChanges
@@ -72,8 +72,8 @@ func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User,
 	defer s.mu.Unlock()
 	for _, u := range rows {
 		us[u.ID] = u
-		// Do not cache a row that may be older than a change committed meanwhile, or
-		// than a row that another call has read.
+		// Do not cache a row if a change was committed during the read, or if another call has
+		// read the row later.
 		if old, ok := s.users.Peek(u.ID); seen == s.userChanges && (!ok || !read.Before(old.read)) {
 			s.users.Add(u.ID, cachedUser{u, read})
 		}
@@ -94,11 +94,11 @@ func (s *Service) CreateUser(ctx context.Context) (User, error) {
 	return u, nil
 }
 
-// LiveUser returns the stored row of a user for whom tokens may be issued, or fails with
-// 401 IdentityNotOwned: for an id of another resource, an unknown id and a deleted user
-// alike (docs/contract/identity.md §1 rule 10). It uses no cached row: a token with the
-// generation of an outdated row would be invalid from the start. Unverified: the status
-// for an unknown id and for a deleted user.
+// LiveUser returns the stored row of a user for whom tokens may be issued. It fails with 401
+// IdentityNotOwned for an id of another resource, an unknown id or a deleted user
+// (docs/contract/identity.md §1 rule 10). It uses no cached row, because a token with the
+// generation of an outdated row would be invalid from the start. Unverified: the status for an
+// unknown id and for a deleted user.
 func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	if !s.resource.Owns(id) {
 		return User{}, errNotOwned
@@ -110,9 +110,9 @@ func (s *Service) LiveUser(ctx context.Context, id string) (User, error) {
 	return u, err
 }
 
-// UserForToken returns the row of a user for whom a token is to be issued. It fails
-// with 401 IdentityNotOwned if LiveUser does. With Options.Adopt it first creates a
-// user whose id belongs to this resource and is unknown.
+// UserForToken returns the row of a user for whom a token is to be issued. With Options.Adopt
+// it first creates a user whose id belongs to this resource and is unknown. It fails with 401
+// IdentityNotOwned in the same cases as LiveUser.
 func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	u, err := s.LiveUser(ctx, id)
 	if err == nil || !s.adopt || !s.resource.Owns(id) {
@@ -134,33 +134,35 @@ func (s *Service) UserForToken(ctx context.Context, id string) (User, error) {
 	return u, nil
 }
 
-// adopted returns the row of a user who has moved in: its id belongs to this resource, and the
-// app has stored it since before this server (Options.Adopt).
+// adopted returns the row of a user that Options.Adopt creates: its id belongs to this resource
+// and was issued before the app moved to this server.
 func adopted(id string) User { return User{ID: id, State: UserLive, Generation: 1} }
 
-// RevokeTokens invalidates all access tokens that were issued to the user so far (docs/contract/identity.md §3.3).
+// RevokeTokens invalidates all access tokens that were issued to the user so far
+// (docs/contract/identity.md §3.3).
 func (s *Service) RevokeTokens(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, TokensRevoked, func(u *User) { u.Generation++ })
 }
 
-// DeleteUser begins a user's deletion: it sets the state UserDeleting
-// (docs/contract/identity.md §3.4). From then on the user's tokens only allow it to leave
-// threads, and to delete those that it has created or is alone in. After the grace, Sweep
-// erases the user's content.
+// DeleteUser begins a user's deletion by setting the state UserDeleting
+// (docs/contract/identity.md §3.4). From then on the user's tokens may only be used to leave
+// threads, and to delete threads that the user has created or is alone in. After the grace,
+// Sweep erases the user's data.
 func (s *Service) DeleteUser(ctx context.Context, id string) error {
 	return s.changeLiveUser(ctx, id, UserRemoved, func(u *User) {
 		u.State, u.DeletedAt = UserDeleting, s.now().UnixMilli()
 	})
 }
 
-// Leaving reports whether a user was deleted and its grace is not over.
+// Leaving reports whether a user was deleted and its grace has not ended.
 func (s *Service) Leaving(u User) bool {
 	return u.State == UserDeleting && s.now().UnixMilli() < u.DeletedAt+s.grace.Milliseconds()
 }
 
-// changeLiveUser commits an edit of a live user's row, which ends the user's tokens, with
-// an event of this kind. It fails with 401 IdentityNotOwned for any other user. With
-// Options.Adopt it first creates a user whose id belongs to this resource and is unknown.
+// changeLiveUser applies edit to a live user's row and commits it with an event of this kind,
+// which says that the user's tokens have ended. It fails with 401 IdentityNotOwned if the user
+// is not live. With Options.Adopt it first creates a user whose id belongs to this resource and
+// is unknown.
 func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind, edit func(*User)) error {
 	if !s.resource.Owns(id) {
 		return errNotOwned
@@ -178,8 +180,9 @@ func (s *Service) changeLiveUser(ctx context.Context, id string, kind EventKind,
 	})
 }
 
-// changeUser commits an edit of a user's row, with events. edit may be called several
-// times. If it returns an error or does not change the row, nothing is written.
+// changeUser applies edit to a user's row and commits the result together with events. edit may
+// be called several times. If edit returns an error or does not change the row, nothing is
+// written.
 func (s *Service) changeUser(ctx context.Context, id string, events []Event, edit func(*User) error) error {
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
 		us, err := rows.Users(id)
@@ -197,9 +200,9 @@ func (s *Service) changeUser(ctx context.Context, id string, events []Event, edi
 	return err
 }
 
-// invalidateUsers removes users from the cache, so that they are read from the store
-// again. It does not cache the new rows instead: of two concurrent changes, the one
-// that was committed first may arrive here last.
+// invalidateUsers removes users from the cache, so that their rows are read from the store
+// again. It does not cache the new rows, because of two concurrent changes the one that was
+// committed first may arrive here last.
 func (s *Service) invalidateUsers(users []User) {
 	if len(users) == 0 {
 		return
