@@ -1,8 +1,8 @@
 // Package apiver lists the api-versions that Confab supports and defines Span, a range of
 // api-versions.
 //
-// A route and a field of a JSON body each have a Span: the versions in which they exist. To
-// support a new version, add it to the list and adjust the spans; no other code depends on
+// Each route and each field of a JSON body has a Span: the api-versions in which it exists. To
+// support a new version, add it to the list and adjust the spans. No other code depends on
 // versions.
 package apiver
 
@@ -29,8 +29,8 @@ var Chat = &List{
 		"2024-03-07",
 		"2025-03-15",
 	},
-	// The Java SDK contains this wrong date (docs/contract/api-versions.md §6). Unverified:
-	// that any client sends it.
+	// The Java SDK contains the alias, which is a wrong date, instead of the version
+	// (docs/contract/api-versions.md §6). Unverified: that any client sends it.
 	aliases: map[Version]Version{"2021-09-27": "2021-09-07"},
 }
 
@@ -44,8 +44,8 @@ var Identity = &List{
 	},
 }
 
-// Parse returns the version with the given name, or with the given alias, a wrong name that
-// a client may send. ok is false for any other name.
+// Parse returns the version with the given name. An alias (a wrong name that a client may send)
+// stands for its version. ok is false for any other name.
 func (l *List) Parse(name string) (v Version, ok bool) {
 	v = Version(name)
 	if is, ok := l.aliases[v]; ok {
@@ -57,7 +57,7 @@ func (l *List) Parse(name string) (v Version, ok bool) {
 // Versions returns the versions, oldest first. The caller must not change the slice.
 func (l *List) Versions() []Version { return l.versions }
 
-// Span is the range of the versions from Since on and before Until. An empty Since or
+// Span is a range of api-versions, from Since up to but not including Until. An empty Since or
 // Until does not limit the range, so the zero Span contains all versions.
 type Span struct{ Since, Until Version }
 

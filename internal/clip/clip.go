@@ -1,4 +1,4 @@
-// Package clip shortens client text that a server repeats in a response or the log.
+// Package clip shortens text of a client before a server repeats it in a response or the log.
 package clip
 
 import "strings"

@@ -1,5 +1,5 @@
-// Package local implements core.Bus in memory: it passes committed events to subscribers
-// in the same process.
+// Package local implements core.Bus in memory: it delivers committed events to subscribers in
+// the same process.
 package local
 
 import (
@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Bus passes happenings to its subscriptions. The zero value is ready to use. It is safe
-// for concurrent use.
+// Bus delivers happenings (events with the rows that they refer to) to its subscriptions. The
+// zero value is ready to use. It is safe for concurrent use.
 type Bus struct {
 	mu    sync.RWMutex // guards subs
 	subs  map[*subscription]struct{}
@@ -27,9 +27,9 @@ type subscription struct {
 	once   sync.Once
 }
 
-// Subscribe returns a new subscription whose channel holds up to queue slices. When the
-// channel is full, further slices are dropped for this subscription, and Missed returns
-// true; the subscriber must then read the missed events from the store.
+// Subscribe returns a new subscription whose channel holds up to queue slices of happenings.
+// While the channel is full, further slices are dropped for this subscription and Missed
+// returns true. The subscriber must then read the missed events from the store.
 func (b *Bus) Subscribe(queue int) core.Subscription {
 	s := &subscription{bus: b, c: make(chan []*core.Happening, queue)}
 	b.mu.Lock()
@@ -42,7 +42,7 @@ func (b *Bus) Subscribe(queue int) core.Subscription {
 	return s
 }
 
-// Listening reports whether there is a subscription.
+// Listening reports whether the bus has a subscription.
 func (b *Bus) Listening() bool { return b.count.Load() > 0 }
 
 // Publish sends the happenings to all subscriptions without blocking. It takes ownership
@@ -59,11 +59,11 @@ func (b *Bus) Publish(hs []*core.Happening) {
 	}
 }
 
-// Happenings returns the channel of the subscription. It receives one slice per call of
-// Publish; those of a thread are in order.
+// Happenings returns the channel of the subscription. The channel receives one slice for each
+// call of Publish. The happenings of a thread arrive in order.
 func (s *subscription) Happenings() <-chan []*core.Happening { return s.c }
 
-// Missed reports whether a slice was dropped since the previous call of Missed.
+// Missed reports whether a slice of happenings was dropped since the previous call of Missed.
 func (s *subscription) Missed() bool { return s.missed.Swap(false) }
 
 // Close ends the subscription and closes its channel. It may be called more than once.

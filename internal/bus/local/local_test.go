@@ -9,7 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// happenings returns happenings with these event numbers.
+// happenings returns happenings with the given event numbers.
 func happenings(numbers ...uint64) (hs []*core.Happening) {
 	for _, n := range numbers {
 		hs = append(hs, &core.Happening{Event: core.Event{Number: n}})
