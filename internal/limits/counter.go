@@ -2,16 +2,16 @@ package limits
 
 import "time"
 
-// counter is a ring buffer of the times of the latest requests, in order. It grows
-// until it holds all requests of the longest window (a window is a period in which the
-// number of requests is limited).
+// counter records the times of the latest requests of a user, or in a thread, in a ring buffer,
+// in order. The buffer grows until it can hold all requests of the longest window. A window is
+// a period in which the number of requests is limited.
 type counter struct {
 	times []time.Duration
 	next  int // index for the next time
 	n     int // number of times
 }
 
-// latest returns the time of the i-th latest request; i is from 1, the latest, to n.
+// latest returns the time of the i-th latest request. i is from 1 (the latest request) to n.
 func (c *counter) latest(i int) time.Duration {
 	i = c.next - i
 	if i < 0 {
@@ -20,8 +20,8 @@ func (c *counter) latest(i int) time.Duration {
 	return c.times[i]
 }
 
-// wait returns how long after t no further request fits in the window. It returns 0 or
-// less if one fits at t.
+// wait returns how long after t the window stays full, so that no further request is allowed.
+// It returns 0 or less if a request is allowed at t.
 func (c *counter) wait(w window, t time.Duration) time.Duration {
 	if c.n < w.count {
 		return 0
@@ -29,10 +29,9 @@ func (c *counter) wait(w window, t time.Duration) time.Duration {
 	return c.latest(w.count) + w.span - t
 }
 
-// count adds a request at time t. It overwrites the oldest request if that no longer
-// counts in any window, and makes the ring larger otherwise. A ring of maximal size
-// never has to grow: if its oldest request still counted, the new one would have been
-// refused.
+// count adds a request at time t. If the oldest request no longer counts in any window, count
+// overwrites it; otherwise it makes a full ring larger. A ring with the greatest size never has
+// to grow: if its oldest request still counted, the new request would have been refused.
 func (c *counter) count(t time.Duration, m *limit) {
 	if c.n == len(c.times) && (c.n == 0 || c.latest(c.n)+m.longest > t) {
 		c.grow(m.maxCount)

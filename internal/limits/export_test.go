@@ -21,9 +21,9 @@ func (l *Limiter) Counters() (counters, room int) {
 	return counters, room
 }
 
-// Consistent reports whether a profile fulfils two conditions of Allow: the counters of
-// each operation are in one shard (a part of the counters with one lock), and each
-// operation has at most one limit per scope.
+// Consistent reports whether a profile fulfils two conditions on which Allow relies: all
+// counters of an operation are in one shard (a part of the counters with its own lock), and
+// each operation has at most one limit per scope.
 func Consistent(p Profile) bool {
 	for _, all := range New(p, time.Now).byName {
 		seen := map[scope]bool{}
@@ -37,10 +37,11 @@ func Consistent(p Profile) bool {
 	return true
 }
 
-// MaxWriters is the number of users with which a Written forgets those that are idle.
+// MaxWriters is the number of recently active users at which a Written starts to forget users
+// who were idle.
 const MaxWriters = maxWriters
 
-// Users returns the number of users in memory.
+// Users returns the number of users that w has in memory.
 func (w *Written) Users() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()

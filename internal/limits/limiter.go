@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// Bounds of a Limiter's memory. A counter takes some 200 bytes, and up to 8 KB if it is
-// at its limit.
+// Bounds of a Limiter's memory. A counter takes about 200 bytes, and up to 8 KB if its requests
+// reach the limit.
 const (
 	shards   = 64
 	maxKeys  = 1 << 17              // counters of all shards
 	maxYoung = maxKeys / shards / 2 // counters of a shard's young generation
 )
 
-// Limiter applies the rate limits of a profile. It is safe for concurrent use and starts
-// no goroutines.
+// Limiter applies the rate limits of a profile. It is safe for concurrent use and starts no
+// goroutines.
 //
-// Its windows slide and it counts exactly: a window never has more requests than its
-// limit, wherever it begins. Counters that were idle for the longest window of the
-// profile are dropped when others are used. If there are too many counters, those that
-// were idle longest are dropped early, and their users may exceed their limits.
+// Its windows slide and it counts exactly: no window has more requests than its limit, wherever
+// the window begins. The counters of users and threads that were idle for the longest window of
+// the profile are dropped when other counters are used. If there are too many counters, the
+// ones that were idle longest are dropped early, and their users may exceed the limits.
 type Limiter struct {
 	now     func() time.Time
 	start   time.Time
@@ -31,8 +31,8 @@ type Limiter struct {
 	shards  [shards]shard
 }
 
-// limit is a rate limit with values derived from it. The keys of its counters contain
-// its address.
+// limit is a rate limit with values derived from it. The key of a counter contains the address
+// of its limit.
 type limit struct {
 	rate
 	maxCount int           // highest count of its windows
@@ -40,13 +40,13 @@ type limit struct {
 	texts    []string      // Refusal.Limit for each window
 }
 
-// Refusal says which limit a refused request exceeds, and for how long.
+// Refusal describes why a request was refused: which limit it exceeds, and when to try again.
 type Refusal struct {
-	// Limit describes the limit, such as "get message: 50 per 10 s by a user in a
-	// thread". If the request exceeds several, it is the one with the longest wait.
+	// Limit describes the exceeded limit, such as "get message: 50 per 10 s by a user in a
+	// thread". If the request exceeds several limits, it is the one with the longest wait.
 	Limit string
-	// RetryAfter is the time, more than 0, after which the same request is allowed
-	// unless others are counted in between.
+	// RetryAfter is the time, more than 0, after which the same request is allowed if no other
+	// request is counted before.
 	RetryAfter time.Duration
 }
 
@@ -68,15 +68,15 @@ func New(p Profile, now func() time.Time) *Limiter {
 	return l
 }
 
-// Limits reports whether the operation has a limit in the profile.
+// Limits reports whether the profile limits the operation.
 func (l *Limiter) Limits(operation string) bool { return len(l.byName[operation]) > 0 }
 
-// Allow counts a request and returns true, or returns false and the limit that the
-// request exceeds; then it counts nothing. It always allows an operation that has no
-// limit in the profile. thread is empty for operations that concern no thread.
+// Allow counts a request and returns true if no limit is exceeded. Otherwise it counts nothing
+// and returns the exceeded limit and false. An operation without a limit in the profile is
+// always allowed. thread is empty for operations that concern no thread.
 //
-// An allowed request counts for all users of the thread, so call Allow only for
-// participants.
+// Some limits count the requests of all users of a thread together, so call Allow only for
+// participants of the thread.
 func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	all := l.byName[operation]
 	if len(all) == 0 {
@@ -119,7 +119,7 @@ func (l *Limiter) Allow(operation, user, thread string) (Refusal, bool) {
 	return Refusal{}, true
 }
 
-// key returns the key of the counter for a user and a thread.
+// key returns the key under which requests of the user in the thread are counted.
 func (m *limit) key(user, thread string) key {
 	switch m.scope {
 	case byUser:
@@ -136,10 +136,9 @@ type key struct {
 	user, thread string
 }
 
-// shard holds a part of the counters under one lock, in two generations. Using a
-// counter moves it to the young generation. A rotation drops the old generation, whose
-// counters were not used since the last rotation, and makes the young generation the
-// old one.
+// shard holds a part of the counters, with one lock, in two generations. When a counter is
+// used, it moves to the young generation. A rotation drops the old generation, whose counters
+// were not used since the last rotation; the young generation becomes the old one.
 type shard struct {
 	mu         sync.Mutex
 	young, old map[key]*counter
@@ -147,9 +146,9 @@ type shard struct {
 	last       time.Duration // the latest time seen
 }
 
-// advance returns t, or the latest time so far if t is earlier, because the times in a
-// counter must be in order. It drops unused counters with rotate if the last rotation
-// was at least longest ago.
+// advance returns the later of t and the latest time so far, because the times in a counter
+// must be in order. If the last rotation was at least longest ago, it drops unused counters
+// with rotate.
 func (s *shard) advance(t, longest time.Duration) time.Duration {
 	s.last = max(s.last, t)
 	if s.last-s.rotatedAt >= longest {
@@ -164,7 +163,7 @@ func (s *shard) rotate() {
 	s.young, s.old, s.rotatedAt = map[key]*counter{}, s.young, s.last
 }
 
-// find returns the counter of a key and marks it as used, or returns nil.
+// find returns the counter of a key and marks it as used, or returns nil if there is none.
 func (s *shard) find(k key) *counter {
 	if c := s.young[k]; c != nil {
 		return c
@@ -179,15 +178,16 @@ func (s *shard) find(k key) *counter {
 
 // add creates the counter of a key.
 func (s *shard) add(k key) *counter {
-	// Clone the ids: they may be slices of a longer string that would stay in memory.
+	// Clone the ids. They may be parts of a longer string, which would otherwise stay in
+	// memory.
 	k.user, k.thread = strings.Clone(k.user), strings.Clone(k.thread)
 	c := &counter{}
 	s.put(k, c)
 	return c
 }
 
-// put adds a counter to the young generation, the counters used lately. If there are
-// too many, it first drops unused counters with rotate.
+// put adds a counter to the young generation (the recently used counters). If there are too
+// many, it first drops unused counters with rotate.
 func (s *shard) put(k key, c *counter) {
 	if len(s.young) >= maxYoung || s.young == nil {
 		s.rotate()

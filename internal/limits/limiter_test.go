@@ -14,7 +14,7 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// clock shows the time that the test sets, without a monotonic reading.
+// clock is a clock that the test sets. Its times have no monotonic reading.
 type clock struct{ time.Time }
 
 func newClock() *clock                { return &clock{time.Unix(1_700_000_000, 0)} }
@@ -52,14 +52,14 @@ var section9 = []struct {
 	{"send typing notification", "thread", 10, 30},
 }
 
-// TestAzure checks every rate limit of the table in docs/contract/chat.md §9: the given
-// number of requests must be allowed, counted for all operations of the row together,
-// and the next request must be allowed when the first one leaves the window.
+// TestAzure checks every rate limit of the table in docs/contract/chat.md §9. As many requests
+// as the limit says must be allowed, counting all operations of the table row together. The
+// next request must be allowed as soon as the first one has left the window.
 func TestAzure(t *testing.T) {
 	for _, row := range section9 {
 		operations := strings.Split(row.operations, ", ")
-		// Let many users share the requests to a thread, so that no user exceeds its
-		// own limit.
+		// Spread the requests to a thread over many users, so that no user exceeds a limit of
+		// its own.
 		who := func(i int) (user, thread string) {
 			switch row.scope {
 			case "user":
@@ -144,8 +144,8 @@ func TestUnverifiedSharing(t *testing.T) {
 	}
 }
 
-// TestUnverifiedRefusalsAreNotCounted checks that a refused request is not counted by any
-// limit of its operation.
+// TestUnverifiedRefusalsAreNotCounted checks that a refused request counts towards no limit of
+// its operation.
 func TestUnverifiedRefusalsAreNotCounted(t *testing.T) {
 	l, _ := newLimiter(limits.Azure)
 	for range 100 {
@@ -162,7 +162,8 @@ func TestUnverifiedRefusalsAreNotCounted(t *testing.T) {
 	}
 }
 
-// TestLongestRefusalWins checks that RetryAfter is the longest of all exceeded limits.
+// TestLongestRefusalWins exceeds several limits at once and checks that RetryAfter is the
+// longest wait of them.
 func TestLongestRefusalWins(t *testing.T) {
 	l, c := newLimiter(limits.Azure)
 	for _, at := range []time.Duration{0, 10 * time.Second, 20 * time.Second} {
@@ -241,8 +242,8 @@ func TestClockStepsBack(t *testing.T) {
 	}
 }
 
-// model is a simple rate limiter for comparison. It keeps all allowed requests and
-// searches them each time.
+// model is a simple rate limiter with which the Limiter is compared. It keeps all allowed
+// requests and searches all of them for each new request.
 type model []struct {
 	operation, user, thread string
 	at                      time.Time
@@ -274,7 +275,7 @@ func TestSameAsModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l, c := newLimiter(limits.Azure)
 		var m model
-		// Use few operations in each run, so that they reach their limits.
+		// Use only a few operations in each run, so that their limits are reached.
 		some := rapid.SliceOfN(rapid.SampledFrom(limits.Operations()), 1, 3).Draw(t, "operations")
 		allowed := 0
 		for range rapid.IntRange(1, 60).Draw(t, "bursts") {
@@ -356,8 +357,8 @@ func TestMemoryIsBounded(t *testing.T) {
 		t.Errorf("it may retry after %v, want 10 s", r.RetryAfter)
 	}
 
-	// After two rotations, only new counters are left: using other counters drops idle
-	// ones.
+	// After two rotations only counters that were used since are left: using other counters
+	// drops the idle ones.
 	for range 2 {
 		c.pass(time.Minute)
 		for i := range 2000 {
@@ -386,8 +387,8 @@ func TestRingsGrowAsNeeded(t *testing.T) {
 	}
 }
 
-// TestRingsKeepWhatCounts checks that a counter grows rather than overwrite a request
-// that still counts in a window.
+// TestRingsKeepWhatCounts checks that a full counter grows if its oldest request still counts
+// in a window, instead of overwriting it.
 func TestRingsKeepWhatCounts(t *testing.T) {
 	for early := range 11 {
 		l, c := newLimiter(limits.Azure)
@@ -407,7 +408,7 @@ func TestRingsKeepWhatCounts(t *testing.T) {
 	}
 }
 
-// TestNotForgottenTooSoon checks that a counter is kept for at least its longest
+// TestNotForgottenTooSoon checks that a counter is kept for at least the length of its longest
 // window, at whatever time unused counters are dropped.
 func TestNotForgottenTooSoon(t *testing.T) {
 	for start := range 60 {

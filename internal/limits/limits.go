@@ -1,10 +1,10 @@
-// Package limits defines the profiles of limits: sizes, which package core applies, and
-// request rates, which a [Limiter] applies.
+// Package limits defines profiles of limits. A profile limits sizes, which package core checks,
+// and request rates, which a [Limiter] checks.
 //
 // Azure has the documented limits of the real service, for testing that a client stays
 // within them. Fair, the default, keeps one user from slowing down the others: it limits the
 // size of a message, and for each user the rate of requests and the bytes written in an hour.
-// Off has none of these limits and is for benchmarks. The bounds of package core hold in
+// Off has none of these limits and is for benchmarks. The bounds of package core apply in
 // every profile.
 //
 //	l := limits.New(limits.Azure, time.Now)
@@ -23,8 +23,8 @@ import (
 // Profile is a named set of limits. The zero Profile is Fair.
 type Profile uint8
 
-// The profiles. Azure has the documented limits of the real service, Fair those that keep
-// users from harming one another, and Off none.
+// The profiles. Azure has the documented limits of the real service, Fair has limits that keep
+// users from harming one another, and Off has no limits.
 const (
 	Fair Profile = iota
 	Azure
@@ -41,7 +41,8 @@ var profiles = [...]struct {
 	Off:   {"off", core.Limits{}, nil},
 }
 
-// Parse returns the profile with the name: fair, azure or off. It fails for another name.
+// Parse returns the profile with the given name: fair, azure or off. It fails for any other
+// name.
 func Parse(name string) (Profile, error) {
 	var names []string
 	for p := range profiles {
@@ -61,7 +62,7 @@ func (p Profile) String() string { return profiles[p].name }
 func (p Profile) Sizes() core.Limits { return profiles[p].sizes }
 
 // fairSizes allows messages of 64 KiB, more than twice what Azure allows. Pages of such
-// messages are small enough to be sent to many users at a time.
+// messages are small enough to be sent to many users at the same time.
 var fairSizes = core.Limits{Content: 64 << 10}
 
 // azureSizes holds the size limits of Azure (docs/contract/chat.md §9).

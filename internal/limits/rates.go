@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// scope says by which ids requests are counted: per user, per thread, or per user in a
-// thread.
+// scope says which requests a limit counts together: those of a user, those in a thread, or
+// those of a user in a thread.
 type scope uint8
 
 const (
@@ -23,8 +23,8 @@ var scopeNames = [numScopes]string{
 	byUserInThread: "by a user in a thread",
 }
 
-// rate is a rate limit. Requests of its operations are counted together, and the count
-// must stay within all windows.
+// rate is a rate limit. The requests of all its operations are counted together, and the count
+// must not exceed the limit of any of its windows.
 type rate struct {
 	name       string // for Refusal.Limit
 	operations []string
@@ -32,7 +32,7 @@ type rate struct {
 	windows    []window
 }
 
-// window allows count requests in any period of length span.
+// window allows at most count requests in any period of length span.
 type window struct {
 	count int
 	span  time.Duration
@@ -46,13 +46,13 @@ const (
 
 // azureRates holds the rate limits of Azure, in the order of docs/contract/chat.md §9.
 //
-// Unverified: that operations in one row of the documentation, such as "Send message /
-// update message / delete message", are counted together, and operations in different
-// rows are not. No recording has a refusal.
+// Unverified: that operations in one row of the documentation, such as "Send message / update
+// message / delete message", are counted together, and operations in different rows are not. No
+// recording has a refusal.
 //
-// Unverified: that windows slide, and that refused requests are not counted. "All
-// requests accrue against your usage limits" may mean that they are, but then one client
-// that retries too early would block a thread for all.
+// Unverified: that windows slide, and that refused requests are not counted. The sentence "All
+// requests accrue against your usage limits" may mean that refused requests count too, but then
+// one client that retries too early would block a thread for all users.
 var azureRates = []rate{
 	{"create thread", ops("create thread"), byUser, []window{{10, shortWindow}}},
 	{"delete thread", ops("delete thread"), byUser, []window{{10, shortWindow}}},
@@ -73,27 +73,27 @@ var azureRates = []rate{
 	{"send typing notification", ops("send typing notification"), inThread, []window{{10, shortWindow}, {30, minute}}},
 }
 
-// OpenEventStream is the operation of Confab's own route GET /chat/events, which Azure does
-// not have.
+// OpenEventStream is the name of the operation GET /chat/events. The route is Confab's own;
+// Azure does not have it.
 const OpenEventStream = "open event stream"
 
-// fairRates allows each user 200 requests a second on average, in bursts of up to 1000.
-// That is 40 times the highest rate that Azure allows a user for one operation, and
-// enough for a bot that serves many people, but a small part of what a server can handle.
-// The window is short, so a refused client is soon allowed again. Threads have no limit,
-// because a busy thread has many users.
+// fairRates allows each user 200 requests a second on average, in bursts of up to 1000. That is
+// 40 times the highest rate that Azure allows a user for one operation. It is enough for a bot
+// that serves many people, but a small part of what a server can handle. The window is short,
+// so that a refused client is allowed again soon. Threads have no limit, because a busy thread
+// has many users.
 var fairRates = []rate{
 	{"chat requests", Operations(), byUser, []window{{1000, 5 * time.Second}}},
 }
 
 // liveOperations are OpenEventStream and the operations of the official protocol for live
-// events. Azure documents no limits for them.
+// events. Azure documents no rate limits for them.
 var liveOperations = ops(OpenEventStream, "get live configuration", "allocate live socket", "live handshake", "open live socket",
 	"register live client", "unregister live client")
 
-// Operations returns the names of the operations that have rate limits in some profile,
-// sorted: those of all chat routes and those of live events. Identity routes have none, because only the owner of the server, with an
-// access key, calls them.
+// Operations returns the sorted names of the operations that have a rate limit in some profile:
+// those of all chat routes and those of live events. Identity routes have no rate limit,
+// because only the owner of the server, who has an access key, calls them.
 func Operations() []string {
 	all := LiveOperations()
 	for _, r := range azureRates {
@@ -103,13 +103,13 @@ func Operations() []string {
 	return slices.Compact(all)
 }
 
-// LiveOperations returns the names of the operations of live events: of the event stream and
-// of the official protocol.
+// LiveOperations returns the names of the operations for live events: those of the event stream
+// and those of the official protocol.
 func LiveOperations() []string { return slices.Clone(liveOperations) }
 
 func ops(names ...string) []string { return names }
 
-// text describes the limit of a window, as in Refusal.Limit.
+// text describes the limit of a window in the words that Refusal.Limit shows.
 func (r rate) text(w window) string {
 	return fmt.Sprintf("%s: %d per %d s %s", r.name, w.count, w.span/time.Second, scopeNames[r.scope])
 }

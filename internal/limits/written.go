@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Bounds of a Written. A user takes some 300 bytes of memory.
+// Constants of Written. A user takes about 300 bytes of memory.
 const (
 	parts      = 12 // of the window
 	partLength = time.Hour / parts
@@ -15,13 +15,13 @@ const (
 	maxWriters = 1 << 16
 )
 
-// Written limits the bytes that each user writes in an hour. It is safe for concurrent use
-// and starts no goroutines.
+// Written limits the number of bytes that each user writes in an hour. It is safe for
+// concurrent use and starts no goroutines.
 //
-// It counts by periods of five minutes, and a period counts until an hour after its end. So
+// It counts bytes by periods of five minutes. A period counts until an hour after its end, so
 // no hour, wherever it begins, has more bytes than the limit. Users who were idle for an hour
-// are forgotten when others write. If too many write, those who were idle longest are
-// forgotten early.
+// are forgotten when other users write. If too many users write, the ones who were idle longest
+// are forgotten early.
 type Written struct {
 	limit int64
 	now   func() time.Time
@@ -33,13 +33,14 @@ type Written struct {
 	young, old map[string]*volume
 }
 
-// volume has the bytes that a user wrote: those of period p are bytes[p % len(bytes)].
+// volume has the number of bytes that a user wrote in each period. The element for period p is
+// bytes[p % len(bytes)].
 type volume struct {
 	newest int64 // the period of the latest count
 	bytes  [parts + 1]int64
 }
 
-// NewWritten returns a Written that allows each user this number of bytes in an hour. now
+// NewWritten returns a Written that allows each user to write limit bytes in an hour. now
 // returns the current time.
 func NewWritten(limit int64, now func() time.Time) *Written {
 	return &Written{limit: limit, now: now, start: now(), young: map[string]*volume{}}
@@ -51,7 +52,7 @@ func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	since := w.now().Sub(w.start)
-	// A period never goes back, even if the clock does.
+	// The number of the period never decreases, even if the clock is set back.
 	w.last = max(w.last, int64(since/partLength))
 	v := w.volume(user)
 	v.advance(w.last)
@@ -63,8 +64,9 @@ func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 		v.bytes[w.last%int64(len(v.bytes))] += n
 		return Refusal{}, true
 	}
-	// Find the period after which enough bytes no longer count. A request of more bytes
-	// than the limit never fits: it gets the longest wait, and is refused again after it.
+	// Find the earliest period after which enough of the counted bytes no longer count. A
+	// request of more bytes than the limit never fits: it gets the longest wait, and is refused
+	// again afterwards.
 	period := w.last - parts
 	for ; period <= w.last && total+n > w.limit; period++ {
 		total -= v.bytes[(period+int64(len(v.bytes)))%int64(len(v.bytes))]
@@ -76,7 +78,7 @@ func (w *Written) Allow(user string, n int64) (Refusal, bool) {
 	}, false
 }
 
-// Refund takes back n bytes that Allow has counted and that were not written after all.
+// Refund takes back n bytes that Allow has counted but that were not written in the end.
 func (w *Written) Refund(user string, n int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -90,7 +92,7 @@ func (w *Written) Refund(user string, n int64) {
 	}
 }
 
-// advance clears the periods that no longer count at the period now.
+// advance sets the bytes of all periods that no longer count in period now to 0.
 func (v *volume) advance(now int64) {
 	for ; v.newest < now; v.newest++ {
 		if now-v.newest > int64(len(v.bytes)) {
@@ -100,11 +102,11 @@ func (v *volume) advance(now int64) {
 	}
 }
 
-// volume returns the count of the bytes that a user has written. The count outlives the next
-// rotation, because it was used.
+// volume returns the byte counts of a user, and marks them as used, so that the next rotation
+// keeps them.
 func (w *Written) volume(user string) *volume {
 	if w.last-w.rotated > parts || len(w.young) >= maxWriters {
-		// Forget the counts that were not used since the last rotation.
+		// Forget the users who have not written since the last rotation.
 		w.young, w.old, w.rotated = map[string]*volume{}, w.young, w.last
 	}
 	if v := w.young[user]; v != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// TestWrittenInAnHour lets a user write in any pattern, and checks that no hour has more
-// bytes than the limit, that a refused user may write when RetryAfter has passed, and that
-// the user gets the whole limit again after an hour and five minutes without writing.
+// TestWrittenInAnHour lets a user write at random times. No hour may have more bytes than the
+// limit, a refused user may write after RetryAfter, and after an hour and five minutes without
+// writing the user may write as many bytes as the limit again.
 func TestWrittenInAnHour(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		const limit = 1000
@@ -63,9 +63,9 @@ func TestWrittenInAnHour(t *testing.T) {
 	})
 }
 
-// TestWrittenCountsUsersApart checks that one user's bytes do not count for another, that
-// nobody may write more than the limit at once, and that the number of users in memory is
-// bounded without forgetting one who keeps writing.
+// TestWrittenCountsUsersApart checks that one user's bytes do not count for another user, and
+// that nobody may write more than the limit at once. It also checks that the number of users in
+// memory is bounded, and that a user who keeps writing is not forgotten.
 func TestWrittenCountsUsersApart(t *testing.T) {
 	c := newClock()
 	w := limits.NewWritten(100, c.now)
