@@ -8,18 +8,19 @@ import (
 	"strings"
 )
 
-// Address is the address at which a client has reached a server, as far as a proxy in front of
-// the server tells it. An empty field is not told.
+// Address is the address at which a client has reached the server, as a proxy in front of the
+// server has reported it. A field is empty if the proxy has not reported it.
 type Address struct {
 	Scheme string // "http" or "https"
 	Host   string // host or host:port, in lower case
 }
 
-// maxHost is the greatest length of a host in bytes: that of a name in DNS, and of a port.
+// maxHost is the greatest length of a host in bytes: a DNS name of 253 bytes, a colon and a
+// port of five digits.
 const maxHost = 253 + len(":65535")
 
-// ParseScheme returns the scheme that a proxy tells, in lower case. Some tell "ws" or "wss" for
-// a WebSocket. ok is false for any other text.
+// ParseScheme returns the scheme that a proxy has reported, as "http" or "https". Some proxies
+// report "ws" or "wss" for a WebSocket. ok is false for any other text.
 func ParseScheme(text string) (scheme string, ok bool) {
 	switch scheme = strings.ToLower(text); scheme {
 	case "http", "https":
@@ -32,9 +33,10 @@ func ParseScheme(text string) (scheme string, ok bool) {
 	return "", false
 }
 
-// ParseHost returns a host or host:port in lower case. A port may be there twice (Repair). ok
-// is false if text is neither a name of letters, digits, "-", "_" and ".", nor an address, or if
-// the port is not a number from 1 to 65535. So the result can be part of a URL as it is.
+// ParseHost returns a host or host:port in lower case. It removes a repeated port (see Repair).
+// ok is false if the host is neither an address nor a name of letters, digits, "-", "_" and
+// ".", or if the port is not a number from 1 to 65535. The result can therefore be used in a
+// URL without escaping.
 func ParseHost(text string) (host string, ok bool) {
 	if len(text) > maxHost {
 		return "", false
@@ -62,19 +64,21 @@ func ParseHost(text string) (host string, ok bool) {
 
 type addressKey struct{}
 
-// WithAddress returns the request with the address that a trusted proxy tells. The Host of the
-// request stays as it was received.
+// WithAddress returns a copy of the request that carries the address that a trusted proxy has
+// reported. The request's Host is not changed.
 func WithAddress(r *http.Request, a Address) *http.Request {
 	return r.WithContext(context.WithValue(r.Context(), addressKey{}, a))
 }
 
-// Forwarded returns the address of WithAddress, or the zero Address.
+// Forwarded returns the address that WithAddress has attached to the request, or the zero
+// Address.
 func Forwarded(r *http.Request) Address {
 	a, _ := r.Context().Value(addressKey{}).(Address)
 	return a
 }
 
-// Secure reports whether the client of a request uses https, to the server or to a proxy.
+// Secure reports whether the client has sent the request over https, either to the server or to
+// a trusted proxy in front of it.
 func Secure(r *http.Request) bool {
 	if a := Forwarded(r); a.Scheme != "" {
 		return a.Scheme == "https"
@@ -82,8 +86,8 @@ func Secure(r *http.Request) bool {
 	return r.TLS != nil
 }
 
-// Of returns the host that the client of a request has asked for: that of a trusted proxy, or
-// the Host header without a repeated port.
+// Of returns the host that the client has asked for: the one that a trusted proxy has reported,
+// or else the Host header without a repeated port.
 func Of(r *http.Request) string {
 	if a := Forwarded(r); a.Host != "" {
 		return a.Host
@@ -91,8 +95,8 @@ func Of(r *http.Request) string {
 	return Repair(r.Host)
 }
 
-// Base returns the beginning of URLs that lead the client of a request back to the server:
-// scheme and host, without a slash at the end.
+// Base returns the scheme and host of URLs at which the client of a request can reach the
+// server again, such as "https://chat.example", without a slash at the end.
 func Base(r *http.Request) string {
 	if Secure(r) {
 		return "https://" + Of(r)

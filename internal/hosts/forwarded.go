@@ -8,16 +8,18 @@ import (
 	"strings"
 )
 
-// Proxies are the networks of the proxies in front of the server, whose word counts.
+// Proxies are the networks of the proxies in front of the server. The server trusts what these
+// proxies report in headers.
 type Proxies []netip.Prefix
 
-// Told is what the proxies in front of the server tell about a request.
+// Told is what the proxies in front of the server report about a request.
 type Told struct {
 	Client  string // the address of the client, without a port; "" if nobody tells another than that of the connection
 	Address Address
 }
 
-// The headers by which proxies tell about a request. Header is one of the names.
+// The headers in which proxies report the client of a request. The names are in the form of
+// keys of http.Header.
 const (
 	xFor     = "X-Forwarded-For"
 	xProto   = "X-Forwarded-Proto"
@@ -25,26 +27,28 @@ const (
 	standard = "Forwarded" // RFC 7239
 )
 
-// Tells reports whether a request has a header by which proxies tell about its client.
+// Tells reports whether a request has a header in which a proxy may report the request's
+// client.
 func Tells(h http.Header) bool {
 	return len(h[xFor])+len(h[xProto])+len(h[xHost])+len(h[standard]) > 0
 }
 
-// Trusts reports whether an address, with or without a port, is that of a proxy.
+// Trusts reports whether an address, with or without a port, is in a network of the proxies.
 func (p Proxies) Trusts(address string) bool {
 	a, err := parseAddress(address)
 	return err == nil && slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
-// Read returns what the proxies tell about a request. It is the zero Told if the request does
-// not come from a trusted proxy: then whoever sent the headers may have made them up.
+// Read returns what trusted proxies report about a request. If the request does not come from a
+// trusted proxy, Read returns the zero Told, because the sender may have made the headers up.
 //
-// Each proxy appends to the headers, so they are read from their ends, as far as proxies are
-// trusted: what stands before may be made up by the client. X-Forwarded-Proto and -Host, which
-// many proxies replace instead, count as far to the left as there are trusted proxies in
-// X-Forwarded-For. If one of these headers is there, Forwarded does not count: a proxy that
-// sends the one kind passes on what a client sends of the other. What is no scheme, no host and
-// no address is left out.
+// Each proxy appends to the headers. Read therefore reads them from the end, as long as the
+// proxies there are trusted; the client may have made up what comes before. Many proxies
+// replace X-Forwarded-Proto and X-Forwarded-Host instead, so of these Read takes the element
+// that is as far from the end as the client's address is in X-Forwarded-For, or the first one
+// if there are fewer. If a request has one of the X-Forwarded headers, Read ignores the header
+// Forwarded, because a proxy that sets the one kind passes the client's other kind on. Read
+// leaves out values that are not a scheme, host or address.
 func (p Proxies) Read(r *http.Request) Told {
 	if !Tells(r.Header) || !p.Trusts(r.RemoteAddr) {
 		return Told{}
@@ -75,7 +79,7 @@ func (p Proxies) Read(r *http.Request) Told {
 	return t
 }
 
-// readStandard returns what a header Forwarded from a trusted proxy tells.
+// readStandard returns what trusted proxies report in the header Forwarded (RFC 7239).
 func (p Proxies) readStandard(header string) (t Told) {
 	for trusted := true; trusted && header != ""; {
 		var element string
@@ -97,11 +101,11 @@ func (p Proxies) readStandard(header string) (t Told) {
 	return t
 }
 
-// maxClaimed is the number of hosts that Claimed returns at most.
+// maxClaimed is the greatest number of hosts that Claimed returns.
 const maxClaimed = 4
 
-// Claimed returns the hosts in the headers of proxies, whether those are trusted or not. Use
-// them only to find out what went wrong.
+// Claimed returns the hosts that stand in headers of proxies, even if the proxies are not
+// trusted. Use it only to find out what went wrong.
 func Claimed(h http.Header) (claimed []string) {
 	all := append(elements(h[xHost]), elements(h["X-Original-Host"])...)
 	for rest := strings.Join(h[standard], ","); rest != "" && len(all) < 2*maxClaimed; {
@@ -119,7 +123,8 @@ func Claimed(h http.Header) (claimed []string) {
 	return claimed
 }
 
-// elements returns the elements of a header that is a list, without white space around them.
+// elements splits a header that is a comma-separated list into its elements, and removes the
+// white space around them.
 func elements(values []string) []string {
 	if len(values) == 0 {
 		return nil
@@ -131,7 +136,7 @@ func elements(values []string) []string {
 	return all
 }
 
-// parameters returns three parameters of an element of a header Forwarded.
+// parameters returns the parameters for, proto and host of an element of the header Forwarded.
 func parameters(element string) (node, scheme, host string) {
 	for element != "" {
 		var pair string
@@ -150,9 +155,9 @@ func parameters(element string) (node, scheme, host string) {
 	return node, scheme, host
 }
 
-// cutLast splits text at the last separator that is not in a quoted string. It reads from the
-// end, so that a quotation mark that a client has made up does not hide what a proxy has appended.
-// Without a separator all of the text is last.
+// cutLast splits text at the last separator that is not in a quoted string. If there is none,
+// last is the whole text. It reads from the end, so that a quotation mark from the client
+// cannot hide what a proxy has appended.
 func cutLast(text string, separator byte) (before, last string) {
 	quoted := false
 	for i := len(text) - 1; i >= 0; i-- {
@@ -169,7 +174,7 @@ func cutLast(text string, separator byte) (before, last string) {
 	return "", text
 }
 
-// unquote returns the text of a quoted string, or text itself if it is not quoted.
+// unquote returns the text within a quoted string, or text itself if it is not quoted.
 func unquote(text string) string {
 	if len(text) < 2 || text[0] != '"' || text[len(text)-1] != '"' {
 		return text
@@ -185,8 +190,8 @@ func unquote(text string) string {
 	return b.String()
 }
 
-// parseAddress parses the address of a client or proxy, with or without a port and the brackets
-// of IPv6. It drops the zone.
+// parseAddress parses the address of a client or proxy, with or without a port, and with or
+// without the brackets of IPv6. It removes the zone.
 func parseAddress(text string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(text) // first, because an IPv6 address has colons and no port
 	if err != nil {

@@ -20,8 +20,8 @@ func proxies(t testing.TB, networks ...string) (p Proxies) {
 	return p
 }
 
-// TestRead reads the headers of proxies: the connection is from 127.0.0.1, and the networks
-// 127.0.0.0/8, 10.0.0.0/8 and fd00::/8 are trusted.
+// TestRead reads headers of proxies in requests from 127.0.0.1. The networks 127.0.0.0/8,
+// 10.0.0.0/8 and fd00::/8 are trusted.
 func TestRead(t *testing.T) {
 	for name, c := range map[string]struct {
 		headers string // lines
@@ -63,7 +63,7 @@ func TestRead(t *testing.T) {
 		if got := trusted.Read(r); got != c.want {
 			t.Errorf("%s: %+v, want %+v", name, got, c.want)
 		}
-		// The same from somebody else counts for nothing.
+		// The same headers must be ignored if the request does not come from a trusted address.
 		for _, peer := range []string{"203.0.113.7:4711", "[2001:db8::8]:4711", "@", ""} {
 			r.RemoteAddr = peer
 			if got := trusted.Read(r); got != (Told{}) {
@@ -90,7 +90,8 @@ func TestClaimed(t *testing.T) {
 	}
 }
 
-// FuzzForwarded checks that no header makes Read return what could not stand in a URL.
+// FuzzForwarded checks that Read and Claimed return only schemes, hosts and addresses that can
+// stand in a URL, whatever the headers contain.
 func FuzzForwarded(f *testing.F) {
 	f.Add(`for="[2001:db8::7]:4711";proto=https;host="a\"b"`, "https, http", "chat.example:443", "1.2.3.4, 10.0.0.1")
 	f.Add(`"`, "", "", "")

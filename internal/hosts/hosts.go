@@ -1,5 +1,5 @@
-// Package hosts compares the host names that requests and web pages carry with those of
-// this machine.
+// Package hosts reads host names from requests and from the origins of web pages, and tells
+// whether they name this machine.
 package hosts
 
 import (
@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Repair returns a Host header without its repeated port: "localhost:8443" for
-// "localhost:8443:8443", which the JavaScript SDK 2.0 to 2.4.0 sends
+// Repair returns a Host header without a repeated port: "localhost:8443" for
+// "localhost:8443:8443". The JavaScript SDK 2.0 to 2.4.0 sends the port twice
 // (docs/contract/identity.md §4.3).
 func Repair(host string) string {
 	rest, last, ok := cutPort(host)
@@ -35,7 +35,8 @@ func cutPort(host string) (rest, port string, ok bool) {
 }
 
 // Name returns the host of a Host header or another host:port, without the port and the
-// brackets of an IPv6 address. It keeps the case. A port may be there twice (Repair).
+// brackets of an IPv6 address. It also removes a repeated port (see Repair). It does not change
+// the case.
 func Name(hostport string) string {
 	hostport = Repair(hostport)
 	if name, _, err := net.SplitHostPort(hostport); err == nil {
@@ -59,10 +60,10 @@ func Loopback(hostport string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// Known reports whether a Host header names this machine: a loopback name, any IP address,
-// or one of names. A name may begin with "*." for one label. Other names are refused because
-// the owner of a web page can make a name resolve to this machine (DNS rebinding), which is
-// not possible with an address.
+// Known reports whether a Host header names this machine: by a loopback name, any IP address,
+// or one of names. A name in names may begin with "*.", which stands for one label. Other names
+// are refused because the owner of a web page can make a name resolve to this machine (DNS
+// rebinding), which is not possible with an address.
 func Known(hostport string, names []string) bool {
 	host := Name(hostport)
 	return Loopback(host) || net.ParseIP(host) != nil || slices.ContainsFunc(names, func(name string) bool {
@@ -74,9 +75,9 @@ func Known(hostport string, names []string) bool {
 	})
 }
 
-// Origin returns a web page's origin in the form that browsers send: in lower case and
-// without the default port of its scheme. ok is false if text is not http or https with a
-// host and nothing else.
+// Origin returns a web page's origin in the form that browsers send: in lower case and without
+// the default port of its scheme. ok is false if text is not an http or https URL with only a
+// scheme and a host.
 func Origin(text string) (origin string, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
@@ -92,10 +93,10 @@ func Origin(text string) (origin string, ok bool) {
 	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
 }
 
-// AppOrigin returns the origin that an app or an extension with a web view sends, such as
-// capacitor://localhost, ionic://localhost or chrome-extension://ID, in lower case. ok is false
-// if text is not a scheme and a name, for web pages (use Origin) and for schemes that any page
-// can bring about.
+// AppOrigin returns, in lower case, the origin that an app or an extension with a web view
+// sends, such as capacitor://localhost, ionic://localhost or chrome-extension://ID. ok is false
+// if text is not just a scheme and a name. It is also false for origins of web pages (use
+// Origin) and for schemes such as file and data, which any page can use.
 func AppOrigin(text string) (origin string, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Host != u.Hostname() || u.Path != "" || u.User != nil || strings.ContainsAny(text, "?#") ||
@@ -105,7 +106,8 @@ func AppOrigin(text string) (origin string, ok bool) {
 	return strings.ToLower(text), true
 }
 
-// LoopbackOrigin reports whether a web page's origin is on this machine, on any port.
+// LoopbackOrigin reports whether a web page's origin is a loopback name of this machine, with
+// any port.
 func LoopbackOrigin(origin string) bool {
 	o, ok := Origin(origin)
 	if !ok {

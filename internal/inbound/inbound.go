@@ -1,6 +1,6 @@
-// Package inbound reads the parts of a request that every listener reads alike: the names
-// of query parameters, which match without case, and the bytes of a JSON body, which may
-// begin with a byte order mark and must not be compressed (docs/contract/chat.md §1).
+// Package inbound reads the parts of a request that all listeners read in the same way: query
+// parameters, whose names match without case, and the bytes of a JSON body, which may begin
+// with a byte order mark and must not be compressed (docs/contract/chat.md §1).
 package inbound
 
 import (
@@ -12,10 +12,10 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 )
 
-// Query returns the parameters of a raw query. A parameter whose name equals one of names
-// except for its case gets the name as it is in names. If the query spells a name in several
-// ways, the values of all of them are together, in the order of the query. Query fails as
-// url.ParseQuery does, and returns the parameters that it could read then too.
+// Query parses a raw query and returns its parameters. If a parameter's name differs from one
+// of names only in case, the result has it under the name in names. If the query spells a name
+// in several ways, their values are combined, in the order of the query. Query fails in the
+// same cases as url.ParseQuery, and then also returns the parameters that it could read.
 func Query(raw string, names ...string) (url.Values, error) {
 	values, err := url.ParseQuery(raw)
 	for name := range values {
@@ -26,8 +26,9 @@ func Query(raw string, names ...string) (url.Values, error) {
 	return values, err
 }
 
-// respelled is Query for a query with a name that must be changed. It reads pair by pair:
-// url.Values does not keep the order in which two spellings of a name stand.
+// respelled does the work of Query for a query in which a name must be changed. It parses each
+// pair separately, because url.Values does not keep the order of two different spellings of a
+// name.
 func respelled(raw string, names []string) url.Values {
 	all := url.Values{}
 	for pair := range strings.SplitSeq(raw, "&") {
@@ -40,8 +41,8 @@ func respelled(raw string, names []string) url.Values {
 	return all
 }
 
-// spelled returns the one of names that equals name except for the case of ASCII letters, or
-// name if there is none.
+// spelled returns the element of names that equals name except for the case of ASCII letters,
+// or name if there is none.
 func spelled(name string, names []string) string {
 	for _, n := range names {
 		if len(n) == len(name) && strings.EqualFold(n, name) { // a letter outside of ASCII that folds to one in it is longer
@@ -51,16 +52,16 @@ func spelled(name string, names []string) string {
 	return name
 }
 
-// AcceptedCoding is the value of the header Accept-Encoding in a response with the message of
-// RefusedCoding (RFC 9110, section 15.5.16).
+// AcceptedCoding is the value of the header Accept-Encoding in a 415 response that
+// RefusedCoding has caused (RFC 9110, section 15.5.16).
 const AcceptedCoding = "identity"
 
-// maxEcho is the most bytes of a client's text that a message repeats.
+// maxEcho is the greatest number of bytes of a client's text that an error message repeats.
 const maxEcho = 100
 
-// RefusedCoding returns the message of the 415 for a body whose headers name a
-// Content-Encoding, or "" if they name none or identity. No listener takes another coding: a
-// small compressed body could become a large one.
+// RefusedCoding returns the message of the 415 response for a request whose Content-Encoding is
+// not supported, or "" if the header is missing or names only identity. Compressed bodies are
+// refused because a small one could expand to a large one.
 func RefusedCoding(h http.Header) (message string) {
 	for _, list := range h.Values("Content-Encoding") {
 		for coding := range strings.SplitSeq(list, ",") {
@@ -74,9 +75,9 @@ func RefusedCoding(h http.Header) (message string) {
 	return ""
 }
 
-// mark is the UTF-8 byte order mark, which many programs of Windows write before a text.
+// mark is the UTF-8 byte order mark, which many Windows programs write before a text.
 var mark = []byte("\xef\xbb\xbf")
 
-// JSON returns the body of a request without the byte order mark before its text, if it has
-// one: RFC 8259, section 8.1, lets a reader skip it.
+// JSON returns a request body without the byte order mark that may stand before its text. RFC
+// 8259, section 8.1, allows a reader to skip it.
 func JSON(body []byte) []byte { return bytes.TrimPrefix(body, mark) }

@@ -38,7 +38,8 @@ func TestQuery(t *testing.T) {
 	}
 }
 
-// FuzzQuery checks that Query reads what url.ParseQuery reads, except for names.
+// FuzzQuery checks that Query returns the same parameters as url.ParseQuery, apart from the
+// spelling of names.
 func FuzzQuery(f *testing.F) {
 	for _, s := range []string{"", "a=1&A=2", "SKIP=1&skip=2", "%zz", "a;b=1&Skip", "&&=&=1&Skip=%26"} {
 		f.Add(s)
