@@ -10,7 +10,8 @@ import (
 	"golang.org/x/text/width"
 )
 
-// dots stands for what was cut off. It is not "…", which takes two columns on some terminals.
+// dots replaces text that was cut off. It is not "…", which takes two columns on some
+// terminals.
 const dots = "..."
 
 const (
@@ -19,13 +20,14 @@ const (
 	emojiVariation = '\ufe0f' // makes an emoji of the character before it
 )
 
-// maxMarks is the number of combining marks that a character may have. More of them would be
-// drawn over the lines above and below.
+// maxMarks is the greatest number of combining marks (such as accents) on a character. A
+// terminal would draw more of them over the lines above and below.
 const maxMarks = 4
 
-// Clean returns text of a client as it may be printed on a terminal. It replaces every blank by
-// " ", and every other character that is not printable by "?": control characters, which the
-// terminal would obey, and marks that change the direction of writing.
+// Clean returns text of a client in a form that may be printed on a terminal. It replaces each
+// kind of blank by " ", and every other character that is not printable by "?". These are
+// control characters, which the terminal would obey, and marks that change the direction of
+// writing.
 func Clean(s string) string {
 	var m marks
 	return strings.Map(func(r rune) rune {
@@ -41,9 +43,9 @@ func Clean(s string) string {
 	}, s)
 }
 
-// Quote returns text of a client in double quotes, on one line, so that its begin and end can be
-// seen. It escapes quotes, backslashes and all characters that Clean replaces, other than
-// blanks, as Go does.
+// Quote returns text of a client in double quotes on one line, so that the reader sees where it
+// begins and ends. It escapes, as Go does, quotes, backslashes and all characters that Clean
+// replaces, except blanks.
 func Quote(s string) string {
 	var b strings.Builder
 	var m marks
@@ -69,14 +71,14 @@ func Quote(s string) string {
 	return b.String()
 }
 
-// visible reports whether a terminal prints a character and does nothing else.
+// visible reports whether a terminal prints a character instead of obeying it.
 func visible(r rune) bool { return unicode.IsPrint(r) || r == joiner || r == nonJoiner }
 
-// marks counts combining marks in a row.
+// marks is the number of combining marks in a row at the current place of a text.
 type marks int
 
-// tooMany counts the next character r of a text, and reports whether it is a mark that must be
-// left out.
+// tooMany counts r, the next character of a text, and reports whether r is a combining mark
+// after maxMarks others and so must be left out.
 func (m *marks) tooMany(r rune) bool {
 	if !unicode.In(r, unicode.Mn, unicode.Me) {
 		*m = 0
@@ -86,7 +88,8 @@ func (m *marks) tooMany(r rune) bool {
 	return *m > maxMarks
 }
 
-// Width returns the number of columns that s takes on a terminal. Codes of Paint take none.
+// Width returns the number of columns that s takes on a terminal. Colour codes of Paint take
+// none.
 func Width(s string) int {
 	n := 0
 	for s != "" {
@@ -97,8 +100,8 @@ func Width(s string) int {
 	return n
 }
 
-// Cut returns s if it takes no more than so many columns. Otherwise it returns the beginning of s
-// with "..." after it, which together take no more.
+// Cut returns s if it takes at most the given number of columns. Otherwise it returns the
+// beginning of s followed by "...", which together take at most that number.
 func Cut(s string, columns int) string {
 	if Width(s) <= columns {
 		return s
@@ -122,8 +125,8 @@ func Cut(s string, columns int) string {
 	return b.String()
 }
 
-// CutMiddle returns s if it takes no more than so many columns. Otherwise it returns the
-// beginning and the end of s with "..." between them.
+// CutMiddle returns s if it takes at most the given number of columns. Otherwise it returns the
+// beginning and the end of s with "..." between them, which together take at most that number.
 func CutMiddle(s string, columns int) string {
 	if Width(s) <= columns || columns < len(dots)+2 {
 		return Cut(s, columns)
@@ -137,13 +140,13 @@ func CutMiddle(s string, columns int) string {
 	return Cut(s, columns-Width(end)) + end
 }
 
-// Pad appends blanks to s until it takes so many columns.
+// Pad appends blanks to s until it takes the given number of columns.
 func Pad(s string, columns int) string {
 	return s + strings.Repeat(" ", max(0, columns-Width(s)))
 }
 
-// character returns the number of bytes and columns of the first character of s, with the marks
-// that are drawn over it. A code of Paint counts as a character.
+// character returns the size in bytes and the number of columns of the first character of s,
+// together with the combining marks after it. A colour code of Paint counts as a character.
 func character(s string) (size, columns int) {
 	if n := colourCode(s); n > 0 {
 		return n, 0
@@ -163,7 +166,8 @@ func character(s string) (size, columns int) {
 	return size, columns
 }
 
-// colourCode returns the length of the code of Paint with which s begins, or 0.
+// colourCode returns the length of the colour code (see Paint) at the beginning of s, or 0 if s
+// does not begin with one.
 func colourCode(s string) int {
 	rest, ok := strings.CutPrefix(s, "\x1b[")
 	if !ok {

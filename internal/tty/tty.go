@@ -1,9 +1,10 @@
 // Package tty lays out text for people who read it on a terminal. It measures, cuts, pads and
-// wraps text by the columns that it takes there, and makes text of strangers harmless.
+// wraps text by the number of columns that the text takes on a terminal, and makes text of
+// strangers harmless.
 //
-// A Korean syllable and most emoji take two columns, a combining mark takes none. Terminals do
-// not agree about emoji that are joined from several: their parts are added up, which is the most
-// that any terminal takes, so that no line is longer than it was meant to be.
+// A Korean syllable and most emoji take two columns; a combining mark takes none. Terminals do
+// not agree about emoji that are joined from several. The package adds up the columns of their
+// parts, which is the most that any terminal takes, so that no line becomes too long.
 package tty
 
 import (
@@ -15,16 +16,16 @@ import (
 	"golang.org/x/term"
 )
 
-// Screen describes what a command writes to. The zero value stands for a file or a pipe: lines
+// Screen describes the output of a command. The zero value stands for a file or a pipe: lines
 // of any length, without colours.
 type Screen struct {
 	Columns int  // of a line; 0 means that lines are not cut
 	Colour  bool // colours may be used
 }
 
-// Of returns the Screen of w. It is the zero value unless w is a terminal. The variable COLUMNS
-// overrides the width of the terminal; no colours are used if the variable NO_COLOR is not empty or
-// TERM is "dumb".
+// Of returns the Screen of w. It is the zero value unless w is a terminal. The environment
+// variable COLUMNS overrides the width of the terminal. No colours are used if the variable
+// NO_COLOR is not empty or TERM is "dumb".
 func Of(w io.Writer) Screen {
 	f, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) {
@@ -42,14 +43,14 @@ func Of(w io.Writer) Screen {
 // Colour is the colour of a text. Its value is a parameter of the terminal's colour code.
 type Colour string
 
-// The colours that can be read on dark and on light backgrounds.
+// Colours that can be read on dark and on light backgrounds.
 const (
 	Green  Colour = "32"
 	Yellow Colour = "33"
 	Red    Colour = "31"
 )
 
-// Paint returns text in a colour, or as it is on a screen without colours.
+// Paint returns text in a colour. On a screen without colours it returns text unchanged.
 func (s Screen) Paint(c Colour, text string) string {
 	if !s.Colour {
 		return text
@@ -57,15 +58,16 @@ func (s Screen) Paint(c Colour, text string) string {
 	return "\x1b[" + string(c) + "m" + text + "\x1b[0m"
 }
 
-// Row returns a line with the cells, and then the text last, with two blanks between them. If the
-// line would be longer than the screen is wide, last goes to a line of its own, which is
-// indented by so many blanks and cut to the width. The text ends with a newline.
+// Row returns the cells and the text last as one line, with two blanks between them. If the
+// line would be longer than the screen is wide, last gets a line of its own, indented by the
+// given number of blanks and cut to the width. The result ends with a newline.
 func (s Screen) Row(indent int, last string, cells ...string) string {
 	line := strings.TrimRight(strings.Join(cells, "  "), " ")
 	if last == "" {
 		return s.cut(line) + "\n"
 	}
-	// The blanks of the last cell keep the texts behind it in one column.
+	// Keep the blanks at the end of the last cell, so that the texts after it align in one
+	// column.
 	if one := strings.Join(cells, "  ") + "  " + last; s.Columns == 0 || Width(one) <= s.Columns {
 		return one + "\n"
 	}
@@ -79,9 +81,9 @@ func (s Screen) cut(line string) string {
 	return Cut(line, s.Columns)
 }
 
-// Wrap returns text in lines that fit the screen. It breaks lines at blanks, and indents all but
-// the first by so many blanks; the first is taken to begin at that column. A word that is longer than a
-// line stays whole, so that it can be copied.
+// Wrap breaks text at blanks into lines that fit the screen. It indents all lines but the first
+// by the given number of blanks, and assumes that the first begins at that column. It does not
+// break a word that is longer than a line, so that the word can be copied.
 func (s Screen) Wrap(indent int, text string) string {
 	if s.Columns <= indent || indent+Width(text) <= s.Columns {
 		return text
@@ -105,12 +107,13 @@ func (s Screen) Wrap(indent int, text string) string {
 	return b.String()
 }
 
-// listIndent is the number of blanks before the second line of a row of Table.
+// listIndent is the number of blanks before the second line of a row in a Table.
 const listIndent = 4
 
-// Table returns rows of cells in aligned columns, a line for each. If a line would be longer than
-// the screen is wide, each row has two lines: the first cell, which is an id and is never cut, so that
-// it can be copied, and below it the others, indented and cut.
+// Table returns rows of cells in aligned columns, one line per row. If a line would be longer
+// than the screen is wide, each row takes two lines. The first has the first cell, which is an
+// id and is never cut, so that it can be copied. The second has the other cells, indented and
+// cut.
 func (s Screen) Table(rows [][]string) string {
 	Align(rows)
 	fits := true
@@ -133,8 +136,8 @@ func (s Screen) Table(rows [][]string) string {
 	return b.String()
 }
 
-// Align pads the cells of each column but the last to the width of the widest. All rows must
-// have the same number of cells.
+// Align pads the cells of each column except the last to the width of the widest cell in the
+// column. All rows must have the same number of cells.
 func Align(rows [][]string) {
 	if len(rows) == 0 {
 		return

@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/tty"
 )
 
-// The texts of people who are not English.
+// Texts in other scripts and with emoji or accents.
 const (
 	korean     = "안녕하세요"
 	decomposed = "\u1112\u1161\u11ab" // 한
@@ -61,8 +61,8 @@ func TestCut(t *testing.T) {
 	}
 }
 
-// TestNoLineIsTooLong cuts texts of all kinds of characters, and checks that none takes more
-// columns than it may, and none is cut that would fit.
+// TestNoLineIsTooLong cuts texts of all kinds of characters. No result may take more columns
+// than allowed, and a text that fits must not be cut.
 func TestNoLineIsTooLong(t *testing.T) {
 	text := rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.SampledFrom([]rune(korean+decomposed+family+heart+accents))))
 	rapid.Check(t, func(t *rapid.T) {
@@ -185,8 +185,8 @@ func TestAlign(t *testing.T) {
 	tty.Align(nil)
 }
 
-// TestOfAFile checks that output to a file or a pipe is neither cut nor coloured, whatever the
-// variables say: another program reads it.
+// TestOfAFile checks that output to a file or a pipe is neither cut nor coloured, whatever
+// COLUMNS and the other variables say, because another program may read it.
 func TestOfAFile(t *testing.T) {
 	t.Setenv("COLUMNS", "80")
 	t.Setenv("TERM", "xterm")
