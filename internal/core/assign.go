@@ -68,8 +68,7 @@ type ListMove struct {
 // MinuteOf converts epoch milliseconds to minutes since 1970.
 func MinuteOf(ms int64) int64 { return ms / MillisPerMinute }
 
-// DayOf converts epoch milliseconds to days since 1970. The event log is divided into such
-// days.
+// DayOf converts epoch milliseconds to days since 1970. The event log is divided into days.
 func DayOf(ms int64) uint32 { return uint32(ms / MillisPerDay) }
 
 // Durations in milliseconds, the unit of all times in rows.
@@ -257,7 +256,8 @@ func (a *assigner) stale(c *Change, head *Head, locked bool) bool {
 	return false
 }
 
-// copy copies a change, together with the slices whose elements Assign fills.
+// copy returns a copy of the change. It also copies the slices whose elements Assign fills, so
+// that the original change stays as it is.
 func (a *assigner) copy(c *Change) *Change {
 	a.changes = append(a.changes, *c)
 	n := &a.changes[len(a.changes)-1]

@@ -136,7 +136,7 @@ func TestAssignNumbersACreate(t *testing.T) {
 			{ID: noon, Version: noon, Sequence: 1, CreatedOn: noon, Kind: ParticipantAdded, Initiator: ann},
 			{ID: noon + 1, Version: noon + 1, Sequence: 2, CreatedOn: noon, Kind: TopicUpdated, Initiator: ann, Content: "topic"},
 		},
-		// One event only: the two system messages of a new thread have no events.
+		// There is only one event, because the two system messages of a new thread have none.
 		Events: []Event{{Thread: thread1, Day: DayOf(noon), Number: 1, Position: 42, Kind: ThreadCreated, Version: noon, Actor: ann, At: noon}},
 		Answer: &CreateAnswer{Topic: "topic", CreatedBy: ann, CreatedOn: noon},
 	}
@@ -314,8 +314,8 @@ func withUsers(c *Change, read ...User) *Change {
 	return c
 }
 
-// TestAssignStaleWritesNothing applies a stale change and checks that neither the state
-// nor the outcome has any trace of it.
+// TestAssignStaleWritesNothing applies a stale change and checks that Assign changes nothing in
+// the state and returns nothing of the change.
 func TestAssignStaleWritesNothing(t *testing.T) {
 	l, want := created(t, ann), created(t, ann)
 	live := User{ID: eve, State: UserLive, Generation: 1}

@@ -18,8 +18,8 @@ type Decision func(Rows) (*Change, error)
 type Rows interface {
 	// Thread returns a thread with its members, or nil if it does not exist.
 	Thread(id string) (*Thread, error)
-	// Users returns the rows of these users by id; State is UserUnknown for one
-	// that was never created.
+	// Users returns the rows of the users with these ids. The key of the map is the id. A user
+	// that was never created has a row with state UserUnknown.
 	Users(ids ...string) (map[string]User, error)
 	// Messages returns a map of the thread's messages with these ids. The map has no entry for
 	// a message that does not exist.

@@ -45,8 +45,8 @@ func (s *Service) trimEvents(ctx context.Context) error {
 	return nil
 }
 
-// earlier returns the earlier of two times. The zero time counts as no time: if a or b is zero,
-// earlier returns the other.
+// earlier returns the earlier of two times. If one of them is the zero time, which means no
+// time, it returns the other one.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
@@ -390,10 +390,10 @@ func (s *Service) eraseFrom(ctx context.Context, e *erasure, thread, user string
 	return steps, false, nil
 }
 
-// eraseSuperseded reads the next page of superseded versions of messages after a key, and
-// deletes those in the key's thread that the user has sent. Former members can then no longer
-// read these messages. It returns the key of the page's last version, the zero key after the
-// thread's last page, or after if it fails.
+// eraseSuperseded reads a page of superseded versions of messages with keys greater than after,
+// and deletes the versions of messages that the user has sent in the thread of after. Former
+// members can then no longer read these messages. It returns the key of the page's last
+// version, the zero key after the thread's last page, or after if it fails.
 func (s *Service) eraseSuperseded(ctx context.Context, after SupersededKey, user string) (SupersededKey, error) {
 	page, err := s.superseded(ctx, after)
 	if err != nil {
@@ -455,7 +455,8 @@ func (s *Service) erasePage(ctx context.Context, thread, user string, before uin
 	return page.Next, nil
 }
 
-// mentions reports whether a message has content or a display name of the user.
+// mentions reports whether an erasure of the user must change the message: the user has sent it
+// and it has content or a display name, or it names the user with a display name.
 func mentions(m *Message, user string) bool {
 	if m.Sender == user && (m.DeletedOn == 0 || m.SenderDisplayName != "") {
 		return true

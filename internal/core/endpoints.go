@@ -38,7 +38,7 @@ type SharedEndpoints interface {
 	// CallEndpoint was called. It returns each call only once.
 	CalledEndpoints(ctx context.Context, owner string) ([]Endpoint, error)
 	// TakeEndpoint makes a server the owner of an open endpoint, and returns the row as it was
-	// before. If there is no such endpoint, it writes nothing and found is false.
+	// before. found is false, and nothing is written, if the endpoint does not exist.
 	TakeEndpoint(ctx context.Context, user, id, owner string) (was Endpoint, found bool, err error)
 }
 

@@ -144,8 +144,8 @@ type erasure struct {
 	threads       []string
 }
 
-// Each of these functions reports whether the thread with index i is of one kind, such as a
-// thread in which bob is alone.
+// Each of the next functions reports whether the thread with index i is of one kind. In a
+// thread of the kind alone, bob is the only participant.
 func (e *erasure) alone(i int) bool   { return i%30 == 0 }
 func (e *erasure) deleted(i int) bool { return i%30 == 1 }
 func (e *erasure) left(i int) bool    { return i%6 == 2 }

@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 // Unwrap returns the error that caused the refusal, or nil.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// Forbid returns ErrForbidden with a reason for the log.
+// Forbid returns a copy of ErrForbidden with a reason, which is shown only in the log.
 func Forbid(reason string) *Error {
 	e := *ErrForbidden
 	e.Reason = reason

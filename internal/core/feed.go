@@ -66,7 +66,7 @@ func NewFeed(store Store, bus Bus, from Cursor, o FeedOptions) *Feed {
 // example because the events after it were deleted.
 type GapError struct{ Reason GapReason }
 
-// Error says why the log does not continue the cursor.
+// Error returns a text that says why the log does not continue at the feed's cursor.
 func (e *GapError) Error() string {
 	return fmt.Sprintf("the event log does not continue the cursor: %s", e.Reason)
 }
@@ -176,8 +176,9 @@ func (f *Feed) advance(ctx context.Context, look bool, to func([]*Happening)) er
 	return nil
 }
 
-// place moves the happenings of these batches to f.pending, under the positions that the
-// batches now have. It reports whether another server has committed one of the batches.
+// place is called when batches have got their positions. It moves their happenings to
+// f.pending, under these positions. It reports whether another server has committed one of the
+// batches.
 func (f *Feed) place(placed []Placed) (others bool) {
 	for _, p := range placed {
 		hs := f.unplaced[p.Batch]

@@ -14,9 +14,9 @@ func formerUser(i int) string {
 	return communication.JoinUserID(resourceID, fmt.Sprintf("00000000-0000-0000-0000-%012d", i))
 }
 
-// former stores n members who have left the thread, like those of versions of Confab without a
-// bound on such rows. own and left are the bytes of each member's metadata and of its copy of
-// the thread's metadata.
+// former stores n members who have left the thread, as old versions of Confab did, which did
+// not limit the size of their rows. own is the size of each member's metadata and left the size
+// of its copy of the thread's metadata, in bytes.
 func (h *house) former(t *testing.T, thread string, n, own, left int) {
 	t.Helper()
 	th, err := h.store.Thread(t.Context(), thread)
@@ -110,8 +110,8 @@ func TestFormerMembersAreCounted(t *testing.T) {
 }
 
 // TestMetadataOfThoseWhoLeave uses a thread whose former members keep nearly as much metadata
-// as is allowed. It checks what metadata the next members who leave keep, and that others can
-// still join.
+// as is allowed. It checks how much metadata the next members who leave keep, and that other
+// users can still join.
 func TestMetadataOfThoseWhoLeave(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann, bob, eve := h.user(t), h.user(t), h.user(t)

@@ -187,7 +187,7 @@ func (c *cleaner) text() {
 
 // referenceEnd returns the end of the character reference at s[at], such as &lt; or &#60;. It
 // returns 0 if no reference begins there. A reference without a semicolon does not count:
-// browsers read a few of these, and it is safe to show them as they are.
+// browsers accept a few, and it is safe to show them as text.
 func referenceEnd(s string, at int) int {
 	i := at + 1
 	if i < len(s) && s[i] == '#' {

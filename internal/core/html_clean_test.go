@@ -19,7 +19,7 @@ import (
 func TestHTMLPolicy(t *testing.T) {
 	const mention = `<msft-mention id="8:acs:1b5cc06b-f352-4571-b1e6-d9b259b7c776_00000007-0464-274b-b274-5a3a0d000101">Ann</msft-mention>`
 	for _, c := range []struct{ in, want string }{
-		// Text: only <, > and & are escaped.
+		// In text only <, > and & are escaped.
 		{`It's "5 > 3" & <b>true</b>`, `It's "5 &gt; 3" &amp; <b>true</b>`},
 		{"a\r\nb\tc\u00a0d", "a\r\nb\tc\u00a0d"},
 		{`&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`, `&lt;b&gt; &amp; &nbsp;&#39;&#x27; &unknown;`},
@@ -138,7 +138,8 @@ func slowHTML(n int) map[string]string {
 	return texts
 }
 
-// cleanTime is the longest time that cleaning the largest message may take.
+// cleanTime is the goal for the longest time in which a message of the greatest size is
+// cleaned.
 const cleanTime = 20 * time.Millisecond
 
 // TestHTMLIsCleanedInTime cleans messages of the greatest size that a server can allow. It

@@ -13,8 +13,8 @@ const (
 	maxHTMLFormatting = 16
 )
 
-// htmlElement is an element that a message may have. The fields after number describe what the
-// HTML standard says about its tags.
+// htmlElement is an element that a message may have. The fields after number describe the rules
+// of the HTML standard for its tags.
 type htmlElement struct {
 	endTag     string // as it is written where it is missing
 	attributes []htmlAttribute

@@ -52,7 +52,8 @@ func TestMemberWhoComesAndGoes(t *testing.T) {
 	if n := len(m.Intervals); n > 256 {
 		t.Fatalf("the member has %d intervals, want at most 256", n)
 	}
-	// Each round has three events: the message, the joining and the leaving.
+	// Each of the 400 rounds has three events: a message, which is sent while bob is away, his
+	// joining and his leaving.
 	away := func(event uint64) bool { return event < 2 || event > 2001 && (event-2002)%3 == 0 }
 	heard := 0
 	for event := uint64(1); event <= 2001+3*rounds; event++ {

@@ -33,9 +33,9 @@ const (
 	maxMetadataKeys = 100
 	maxIdentifier   = 256 // bytes of a participant's id
 
-	// maxRoster bounds the bytes whose number clients determine in the rows of all members of a
-	// thread (see Member.growth). Each change of a thread's members reads all of these rows,
-	// and the rows of former members are never deleted.
+	// maxRoster bounds the part of the rows of all members of a thread whose size depends on
+	// what clients send, in bytes (see Member.growth). Each change of a thread's members reads
+	// all of these rows, and the rows of former members are never deleted.
 	maxRoster = 8 << 20
 	// maxFormer bounds the metadata in the rows of former members of a thread, in bytes. A user
 	// can always leave; beyond the bound, the user's row keeps no metadata. The other half of

@@ -46,9 +46,10 @@ type threadState struct {
 	topic   string
 	members string // sorted, with commas
 	history string // messages, newest first, a line each: label text
-	// views holds what each user who has left the thread can read. An entry has the form user,
-	// zero byte, history, zero byte; entries are sorted by user. The history has the messages
-	// as they were when the user left, without the texts of messages that were deleted later.
+	// views has, for each user who has left the thread, the history that the user can read. An
+	// entry has the form user, zero byte, history, zero byte; entries are sorted by user. The
+	// history has the messages as they were when the user left, without the texts of messages
+	// that were deleted later.
 	views string
 }
 

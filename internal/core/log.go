@@ -81,9 +81,9 @@ type Happening struct {
 // members if the event is about users who joined or left, and m is the message with the id
 // MessageRow, or nil.
 //
-// Tell sets h.Members to the members whom the message names and those who have an interval that
-// begins or ends with the event. Without the message it may miss a member, because Member.enter
-// may have merged or dropped the interval.
+// Tell sets h.Members to the members that the message names, together with the members that
+// have an interval which begins or ends with the event. Without the message it may miss a
+// member, because Member.enter may have merged or dropped the interval.
 func (h *Happening) Tell(head Head, members []Member, m *Message) {
 	h.Revision = head.Revision
 	if h.Kind == ThreadCreated || h.Kind == ThreadUpdated {

@@ -10,7 +10,7 @@ import (
 // MessageKind is a message's type. The numbers are stored and never reused.
 type MessageKind uint8
 
-// The message kinds of the contract.
+// The kinds of messages that the contract defines.
 const (
 	Text               MessageKind = 1
 	HTML               MessageKind = 2
@@ -71,7 +71,7 @@ type MessageParticipant struct {
 	ShareHistory int64
 }
 
-// Sizes of a page of messages (docs/contract/chat.md §5.1).
+// Default and greatest number of messages on a page (docs/contract/chat.md §5.1).
 const (
 	DefaultMessagesPage = 10
 	MaxMessagesPage     = 200

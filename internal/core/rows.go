@@ -49,7 +49,7 @@ type Properties struct {
 	RetentionDays int32 // days from creation to expiry; 0: no expiry
 }
 
-// Counters of a thread. Message ids and versions both come from LastID.
+// Counters of a thread. Message ids and versions are both taken from LastID.
 type Counters struct {
 	LastID        int64  // epoch milliseconds, strictly increasing in the thread
 	LastSequence  uint64 // of messages, from 1, without gaps
@@ -97,12 +97,13 @@ type Interval struct{ From, To uint64 }
 const maxIntervals = 256
 
 // enter sets the beginning of the member's last interval to event, the event by which the
-// member joins. It merges intervals between which there is no event; a merged interval holds
-// the same events. If more than maxIntervals intervals remain, enter drops the oldest.
+// member joins. It merges two intervals if there is no event between them; the merged interval
+// holds the same events. If more than maxIntervals intervals remain, enter drops the oldest.
 //
-// It does not merge intervals with events between them, which happened while the member was
-// away. Sees would hide some of these messages, but nothing would hide other events, such as
-// new metadata of the thread, which the member may never read (docs/contract/chat.md §7.3).
+// It does not merge intervals with events between them, because a merged interval would contain
+// these events, which happened while the member was away. Sees would hide the messages among
+// them, but nothing would hide other events, such as new metadata of the thread, which the
+// member may never read (docs/contract/chat.md §7.3).
 //
 // If a client resumes with a cursor from a dropped interval, it misses the events of that
 // interval. Forgot reports this, so that the client is told of a gap. All messages stay

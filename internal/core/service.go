@@ -281,7 +281,7 @@ func (s *Service) view(ctx context.Context, caller, id string) (View, error) {
 
 // exists fails with 404 if the thread does not exist, was deleted or has expired. If the caller
 // is not and never was in the thread, the error is ErrUnknownThread, which does not reveal that
-// there was such a thread. m is the caller's row in the thread, or nil.
+// the thread has existed. m is the caller's row in the thread, or nil.
 func (s *Service) exists(h *Head, m *Member) error {
 	switch {
 	case h.Revision != 0 && h.DeletedOn == 0 && !h.expired(s.now().UnixMilli()):

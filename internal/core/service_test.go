@@ -284,8 +284,8 @@ func TestStaleHead(t *testing.T) {
 	thread := h.thread(t, ann, bob)
 	first := h.send(t, bob, thread, "one") // the head is cached from here on
 
-	// Bob is removed in the store while the cache still has him: he may neither write
-	// nor read.
+	// Bob is removed in the store while the cache still has him. The service must not let him
+	// write or read.
 	h.member(t, thread, core.Member{User: bob, Order: 2, JoinedOn: h.now.Load(), Intervals: left()})
 	_, err := h.SendMessage(ctx, bob, thread, text("never"))
 	wantError(t, "send by one who was removed", err, core.Forbidden, noPermission)

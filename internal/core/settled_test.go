@@ -362,8 +362,8 @@ func TestReceiptsNeverMoveBack(t *testing.T) {
 }
 
 // TestUserDeletion checks that a deleted user's data stays during the grace. After it, the
-// sweep must remove the user's messages and names but not those of others, and delete a thread
-// in which the user was alone.
+// sweep must remove the user's messages and names, keep the data of other users, and delete a
+// thread in which the user was alone.
 func TestUserDeletion(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ctx := context.Background()

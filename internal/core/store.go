@@ -46,8 +46,8 @@ type Store interface {
 	// version with the key after needs to exist.
 	Superseded(ctx context.Context, after SupersededKey, limit int) ([]ThreadSuperseded, error)
 
-	// Receipts returns all read receipts of a thread, ordered by ReadOn, with the
-	// thread's head and the row of the member reader.
+	// Receipts returns all read receipts of a thread, ordered by ReadOn, together with the
+	// thread's head and the row of the member whose id is reader.
 	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
 
 	// Threads returns a page of the threads that the user is or was in, including deleted
@@ -100,8 +100,9 @@ type Store interface {
 	Tell(ctx context.Context, events []Event) ([]Happening, error)
 
 	// Trim deletes the events of all days before the given one from the log. day is in days
-	// since 1970. Before it deletes events, it durably records that cursors before them are
-	// gaps. If it fails or old events are in use, a later call deletes the rest.
+	// since 1970. Before it deletes events, it durably marks the cursors before the last
+	// deleted event as gaps, so that no reader continues there. If it fails or old events are
+	// in use, a later call deletes the rest.
 	Trim(ctx context.Context, day uint32) error
 
 	// RenewEpoch replaces the store's epoch if its present value is was. If it is not, another
@@ -109,13 +110,13 @@ type Store interface {
 	// epoch is durable.
 	RenewEpoch(ctx context.Context, was, epoch string) error
 
-	// PutEndpoints inserts endpoints, or replaces the ones with the same user and id, and
-	// returns when they are durable. If two endpoints of the slice have the same key, the later
-	// one is stored. A store of several servers does not replace endpoints that another server
-	// owns, and returns the new rows that it has not stored.
+	// PutEndpoints inserts endpoints. A stored endpoint with the same user and id is replaced.
+	// It returns when the endpoints are durable. If two endpoints of the slice have the same
+	// key, the later one is stored. A store of several servers does not replace endpoints that
+	// another server owns, and returns the new rows that it has not stored.
 	PutEndpoints(ctx context.Context, es []Endpoint) (taken []Endpoint, err error)
 
-	// Endpoints returns the endpoints of a user, beginning with the one that was seen last.
+	// Endpoints returns the endpoints of a user. The endpoint that was seen last comes first.
 	Endpoints(ctx context.Context, user string) ([]Endpoint, error)
 
 	// DropEndpoints deletes the endpoints with the users and ids of es, and returns when that
@@ -149,21 +150,21 @@ type Bus interface {
 	// Subscribe returns a subscription whose channel holds the happenings of up to queue calls
 	// of Publish. While the channel is full, happenings of further calls are dropped.
 	Subscribe(queue int) Subscription
-	// Listening reports whether there is a subscription.
+	// Listening reports whether the bus has a subscription.
 	Listening() bool
 }
 
 // Purger is a Store whose Apply does not delete all rows of large deleted threads at once. No
-// read returns the remaining rows. Sweep calls FinishPurges, which deletes such rows for about
-// a second per call.
+// read returns the remaining rows. Sweep calls FinishPurges, which deletes them for about a
+// second per call.
 type Purger interface {
 	FinishPurges(ctx context.Context) error
 }
 
-// Subscription receives what is published on a Bus until it is closed.
+// Subscription receives the happenings that are published on a Bus, until it is closed.
 type Subscription interface {
-	// Happenings returns the channel, which Close closes. Its subscribers share the
-	// slices and must not change them.
+	// Happenings returns the channel of the subscription, which Close closes. All subscribers
+	// share the received slices and must not change them.
 	Happenings() <-chan []*Happening
 	// Missed reports whether a happening was dropped since the previous call of Missed.
 	Missed() bool
@@ -325,7 +326,7 @@ type Change struct {
 	// ForgetMessages makes it allow them to read no messages.
 	ForgetMetadata, ForgetMessages bool
 	// Releases is set if a member may no longer read superseded versions that it could read
-	// before. Some of these may then have no reader left, and Sweep deletes them.
+	// before. If such a version has no other reader, Sweep deletes it.
 	Releases bool
 
 	// Roster lists the participants who stay in the thread. When the minute of the thread's

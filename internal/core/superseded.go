@@ -53,8 +53,8 @@ func (m *Member) ReadsOlder(h *Happening) bool {
 func (r *Rewrite) keepFor(t *Thread) {
 	for i := range t.Members {
 		m := &t.Members[i]
-		// Skip members who may read no version of the message, such as one who left before the
-		// message was created.
+		// Skip members who may read no version of the message, for example because they left
+		// before the message was created.
 		if m.Left == nil || m.Left.Sequence == 0 || r.CreatedOn > m.Left.On || r.CreatedOn < m.VisibleFrom() {
 			continue
 		}
@@ -116,8 +116,7 @@ func (s *BatchState) dropSuperseded(keys []SupersededKey) {
 	}
 }
 
-// drop deletes those of the given superseded versions of a thread for which unwanted returns
-// true.
+// drop deletes the given superseded versions of a thread for which unwanted returns true.
 func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSuperseded, unwanted func(*Thread, *Superseded) bool) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
@@ -180,8 +179,8 @@ func (s *Service) release(thread string) {
 	}
 }
 
-// nextReleased removes a thread from the ones that release has noted and returns it. walk
-// reports whether there were too many threads to note, so that all threads must be looked at.
+// nextReleased returns one of the threads that release has noted, and forgets it. walk reports
+// whether there were too many threads to note, so that all threads must be looked at.
 func (s *Service) nextReleased() (thread string, found, walk bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -257,7 +256,7 @@ func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err erro
 	return time.Time{}, few(errs)
 }
 
-// releaseVersions deletes those superseded versions of a thread's messages that nobody may read
+// releaseVersions deletes the superseded versions of a thread's messages that nobody may read
 // any more.
 func (s *Service) releaseVersions(ctx context.Context, thread string) error {
 	for after := (SupersededKey{Thread: thread}); ; {

@@ -302,8 +302,8 @@ func TestManySupersededRowsGo(t *testing.T) {
 	}
 }
 
-// readers is a model of a thread and of what each member may read. It remembers all states of
-// each message, and for each member when it left.
+// readers is a model of a thread that knows which messages each member may read. It remembers
+// all states of each message, and for each member when it left.
 type readers struct {
 	messages []*readersMessage
 	left     map[string]int  // by user: the number of changes when it left; 0: it is in the thread
@@ -373,8 +373,8 @@ func (r *readers) read(user string) []string {
 }
 
 // TestReadsOfMembersWhoLeft lets random users write, edit, delete, leave, join again and be
-// erased, and compares what each user reads with a simple model. In some runs it also exports
-// the rows to another store and compares what users read there.
+// erased, and compares the messages that each user reads with a simple model. In some runs it
+// also imports the rows into another store and compares the messages there.
 func TestReadsOfMembersWhoLeft(t *testing.T) {
 	onEngines(t, func(t *testing.T, houses []*house) {
 		rapid.Check(t, func(rt *rapid.T) {
@@ -511,8 +511,8 @@ func (r *readers) act(rt *rapid.T, t *testing.T, h *house, thread string, users 
 	}
 }
 
-// compare reads the thread as each user who was not erased, and checks that the user reads what
-// the model says.
+// compare reads the thread as each user who was not erased, and checks that the user gets the
+// messages that the model predicts.
 func (r *readers) compare(rt *rapid.T, h *house, thread string, users []string) {
 	limit := rapid.IntRange(1, 5).Draw(rt, "page")
 	for i, user := range users {

@@ -148,8 +148,8 @@ func checkText(field, s string, limit int) error {
 	return nil
 }
 
-// lookUp returns the rows of those participants who belong to this resource, and of the users
-// others. The key of the map is the user's id.
+// lookUp returns the rows of the participants who belong to this resource, and of the users
+// with the ids others. The key of the map is the user's id.
 func (s *Service) lookUp(rows Rows, ps []NewParticipant, others ...string) (map[string]User, error) {
 	ids := others
 	for _, p := range ps {

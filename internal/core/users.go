@@ -53,8 +53,8 @@ func (s *Service) cachedUser(id string) (User, bool) {
 	return u.User, ok && (!s.shared || s.now().Sub(u.read) < freshFor)
 }
 
-// loadUsers reads the rows of users from the store and caches those that exist. The result has
-// an entry for every id, with state UserUnknown for users that do not exist.
+// loadUsers reads the rows of users from the store and caches the rows that exist. The result
+// has an entry for every id, with state UserUnknown for users that do not exist.
 func (s *Service) loadUsers(ctx context.Context, ids []string) (map[string]User, error) {
 	s.mu.Lock()
 	seen := s.userChanges
