@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// Proxies are the networks of the proxies in front of the server. The server trusts what these
-// proxies report in headers.
+// Proxies are the networks of the trusted proxies in front of the server. The server believes
+// the headers in which they report the client.
 type Proxies []netip.Prefix
 
-// Told is what the proxies in front of the server report about a request.
+// Told has the facts about a request that the proxies in front of the server report.
 type Told struct {
 	Client  string // the address of the client, without a port; "" if nobody tells another than that of the connection
 	Address Address
@@ -39,16 +39,17 @@ func (p Proxies) Trusts(address string) bool {
 	return err == nil && slices.ContainsFunc(p, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
-// Read returns what trusted proxies report about a request. If the request does not come from a
-// trusted proxy, Read returns the zero Told, because the sender may have made the headers up.
+// Read returns the facts about a request that trusted proxies report. If the request does not
+// come from a trusted proxy, Read returns the zero Told, because the sender may have made the
+// headers up.
 //
-// Each proxy appends to the headers. Read therefore reads them from the end, as long as the
-// proxies there are trusted; the client may have made up what comes before. Many proxies
-// replace X-Forwarded-Proto and X-Forwarded-Host instead, so of these Read takes the element
-// that is as far from the end as the client's address is in X-Forwarded-For, or the first one
-// if there are fewer. If a request has one of the X-Forwarded headers, Read ignores the header
-// Forwarded, because a proxy that sets the one kind passes the client's other kind on. Read
-// leaves out values that are not a scheme, host or address.
+// Each proxy appends an element to the headers. Read therefore reads them from the end, as long
+// as the proxies there are trusted; the client may have made up the elements before. Many
+// proxies replace X-Forwarded-Proto and X-Forwarded-Host instead, so of these Read takes the
+// element that is as far from the end as the client's address is in X-Forwarded-For, or the
+// first one if there are fewer. If a request has one of the X-Forwarded headers, Read ignores
+// the header Forwarded, because a proxy that sets only one kind passes on the other kind as the
+// client has sent it. Read leaves out values that are not a scheme, host or address.
 func (p Proxies) Read(r *http.Request) Told {
 	if !Tells(r.Header) || !p.Trusts(r.RemoteAddr) {
 		return Told{}
@@ -79,7 +80,8 @@ func (p Proxies) Read(r *http.Request) Told {
 	return t
 }
 
-// readStandard returns what trusted proxies report in the header Forwarded (RFC 7239).
+// readStandard returns the facts that trusted proxies report in the header Forwarded (RFC
+// 7239).
 func (p Proxies) readStandard(header string) (t Told) {
 	for trusted := true; trusted && header != ""; {
 		var element string
@@ -157,7 +159,7 @@ func parameters(element string) (node, scheme, host string) {
 
 // cutLast splits text at the last separator that is not in a quoted string. If there is none,
 // last is the whole text. It reads from the end, so that a quotation mark from the client
-// cannot hide what a proxy has appended.
+// cannot hide the elements that a proxy has appended.
 func cutLast(text string, separator byte) (before, last string) {
 	quoted := false
 	for i := len(text) - 1; i >= 0; i-- {

@@ -95,8 +95,8 @@ func Origin(text string) (origin string, ok bool) {
 
 // AppOrigin returns, in lower case, the origin that an app or an extension with a web view
 // sends, such as capacitor://localhost, ionic://localhost or chrome-extension://ID. ok is false
-// if text is not just a scheme and a name. It is also false for origins of web pages (use
-// Origin) and for schemes such as file and data, which any page can use.
+// if text has anything but a scheme and a name. It is also false for http and https (use
+// Origin), and for schemes that any page can use, such as file and data.
 func AppOrigin(text string) (origin string, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Host != u.Hostname() || u.Path != "" || u.User != nil || strings.ContainsAny(text, "?#") ||

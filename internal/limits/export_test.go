@@ -5,7 +5,7 @@ import "time"
 // MaxKeys is the largest number of counters of a Limiter.
 const MaxKeys = maxKeys
 
-// Counters returns the number of counters and the total capacity of their rings.
+// Counters returns the number of counters and the total capacity of their ring buffers.
 func (l *Limiter) Counters() (counters, room int) {
 	for i := range l.shards {
 		s := &l.shards[i]

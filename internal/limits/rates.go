@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// scope says which requests a limit counts together: those of a user, those in a thread, or
-// those of a user in a thread.
+// scope says which requests a limit counts together: all requests of a user, all requests in a
+// thread, or the requests of a user in a thread.
 type scope uint8
 
 const (
@@ -92,7 +92,7 @@ var liveOperations = ops(OpenEventStream, "get live configuration", "allocate li
 	"register live client", "unregister live client")
 
 // Operations returns the sorted names of the operations that have a rate limit in some profile:
-// those of all chat routes and those of live events. Identity routes have no rate limit,
+// the operations of all chat routes and of live events. Identity routes have no rate limit,
 // because only the owner of the server, who has an access key, calls them.
 func Operations() []string {
 	all := LiveOperations()
@@ -103,8 +103,8 @@ func Operations() []string {
 	return slices.Compact(all)
 }
 
-// LiveOperations returns the names of the operations for live events: those of the event stream
-// and those of the official protocol.
+// LiveOperations returns the names of the operations of the event stream and of the official
+// protocol for live events.
 func LiveOperations() []string { return slices.Clone(liveOperations) }
 
 func ops(names ...string) []string { return names }
