@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// bodyTime is the time in which the body of a request must arrive.
+// bodyTime is the time within which a client must have sent the whole body of a request.
 const bodyTime = 10 * time.Second
 
 // LimitBody sets the deadline for reading the body of a request, if it has one. A handler
@@ -17,8 +17,8 @@ func LimitBody(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// UnlimitBody removes the deadline that LimitBody has set. Call it when the body was read.
-// Otherwise the request's context ends at the deadline.
+// UnlimitBody removes the deadline that LimitBody has set. Call it after the body was read:
+// otherwise net/http cancels the request's context at the deadline.
 func UnlimitBody(w http.ResponseWriter, r *http.Request) {
 	if r.ContentLength != 0 {
 		http.NewResponseController(w).SetReadDeadline(time.Time{}) // fails with test recorders only

@@ -13,7 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// wantRefused fails unless Open and Admit refuse a session of a user for the reason.
+// wantRefused fails the test unless Hub.Open and Hub.Admit both refuse a session of user u for
+// the reason want, and the hub counts both refusals.
 func (h *house) wantRefused(u core.User, want gateway.Reason) {
 	h.t.Helper()
 	_, err := h.hub.Open(h.t.Context(), h.claims(u), nil, gateway.SessionOptions{}, &sink{})
@@ -30,9 +31,9 @@ func (h *house) wantRefused(u core.User, want gateway.Reason) {
 	}
 }
 
-// TestSessionsOfAUser opens as many sessions of a user as are allowed by default. It checks
-// that the next one is refused, that another user still gets a session, and that the user
-// gets another after one has ended.
+// TestSessionsOfAUser opens as many sessions of one user as are allowed by default. It checks
+// that one more session of that user is refused, that another user can still open one, and
+// that the first user can open one again after one of the sessions has ended.
 func TestSessionsOfAUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -52,8 +53,8 @@ func TestSessionsOfAUser(t *testing.T) {
 	})
 }
 
-// TestSessionsOfAServer opens as many sessions as a server may have. It checks that the next
-// one is refused, and that there is room again after one has ended.
+// TestSessionsOfAServer opens as many sessions as a server may have. It checks that one more
+// session is refused, and that it is accepted after another session has ended.
 func TestSessionsOfAServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{Sessions: 3})
@@ -68,9 +69,10 @@ func TestSessionsOfAServer(t *testing.T) {
 	})
 }
 
-// TestQueueOfASession blocks a session and sends as many bytes as its queue holds, and then
-// one message more. It checks that the queue is dropped with that message, and not before, that
-// no bytes stay counted, and that the session gets everything once when its client reads.
+// TestQueueOfASession blocks a session's client and sends messages until the session's queue
+// is full. It checks that the queue is dropped with the first message that does not fit, that
+// its bytes are no longer counted, and that the client gets every message once when it reads
+// again.
 func TestQueueOfASession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -107,8 +109,9 @@ func TestQueueOfASession(t *testing.T) {
 	})
 }
 
-// TestQueueHoldsOneEvent sends a message that is larger than a whole queue, and checks that
-// the session gets it without reading it from the store.
+// TestQueueHoldsOneEvent sends a message that is larger than the bound of a session's queue,
+// and checks that the session still gets it from its queue and does not read it from the
+// store.
 func TestQueueHoldsOneEvent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{Queue: 100})
@@ -126,8 +129,9 @@ func TestQueueHoldsOneEvent(t *testing.T) {
 }
 
 // TestQueuesOfAll blocks two sessions, one with a long queue and one with a short one, until
-// both together hold more bytes than all queues may. It checks that only the long queue is
-// dropped, and that both sessions get everything once when their clients read.
+// the two queues hold more bytes than all queues together may (Bounds.Queues). It checks that
+// only the long queue is dropped, and that both clients get every message once when they read
+// again.
 func TestQueuesOfAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bound = 100_000
@@ -168,9 +172,9 @@ func TestQueuesOfAll(t *testing.T) {
 	})
 }
 
-// TestCatchUpsAtOnce lets more sessions catch up than may at the same time, while the store
-// does not answer. It checks that no more than the bound read, that the others are counted as
-// waiting, and that all get their events once the store answers.
+// TestCatchUpsAtOnce opens five sessions that have missed events, while the store does not
+// answer. It checks that no more than Bounds.CatchUps of them read from the store, that the
+// others are counted as waiting, and that all get their events once the store answers.
 func TestCatchUpsAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const bound, sessions = 2, 5
@@ -214,9 +218,9 @@ func TestCatchUpsAtOnce(t *testing.T) {
 	})
 }
 
-// TestThreadsWithNews lets a session miss events in as many threads as it may, and another in
-// one thread more. It checks that the first gets the events, and that the second is told of a
-// gap and then of what happens.
+// TestThreadsWithNews lets a session miss events in as many threads as it may (Bounds.News),
+// and another session in one thread more. It checks that the first session gets the events,
+// and that the second one is told of a gap and then of new events.
 func TestThreadsWithNews(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{News: 3})
@@ -250,14 +254,15 @@ type stuck struct{ sink }
 // Write fails with a timeout.
 func (*stuck) Write([]byte) error { return timeout{} }
 
-// timeout is an error of a passed deadline.
+// timeout is the error of a write whose deadline has passed.
 type timeout struct{}
 
 func (timeout) Error() string { return "no byte was taken" }
 func (timeout) Timeout() bool { return true }
 
-// TestWriteThatMovesNoByte lets the write of a session time out, and checks that the session
-// ends as slow and is counted as such. The packages of the protocols test the timeout.
+// TestWriteThatMovesNoByte lets the write of a session fail with a timeout, and checks that
+// the session ends for the reason Slow and is counted under it. The packages sse and trouter
+// test when a write times out.
 func TestWriteThatMovesNoByte(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -274,8 +279,9 @@ func TestWriteThatMovesNoByte(t *testing.T) {
 	})
 }
 
-// TestCut cuts a hub with open sessions, one of which is blocked. It checks that Cut returns
-// their number when all are closed, and that sessions can be opened afterwards.
+// TestCut calls Hub.Cut while sessions are open, one of them with a blocked client. It checks
+// that Cut returns the number of sessions once all are closed, and that sessions can be opened
+// afterwards.
 func TestCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

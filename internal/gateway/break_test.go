@@ -12,7 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// hookedStore is a store whose reads a test can change.
+// hookedStore is a store with hooks: a test can run code before a read, or make a read report
+// a gap or find nothing.
 type hookedStore struct {
 	core.Store
 	lost   atomic.Bool            // the next page of the feed is a gap
@@ -50,9 +51,9 @@ func (s *hookedStore) Users(ctx context.Context, ids []string) ([]core.User, err
 	return s.Store.Users(ctx, ids)
 }
 
-// TestLogBreaksOff lets the feed find that the log does not continue its cursor, while one
-// session is quiet, one is blocked, and one waits to catch up. It checks that each session
-// is told of a gap once and then of what happens.
+// TestLogBreaksOff lets the hub's feed find that the event log does not continue the feed's
+// cursor, while one session is quiet, one is blocked, and one waits to catch up. It checks
+// that each session is told of one gap and then of new events.
 func TestLogBreaksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{CatchUps: 1})
@@ -86,9 +87,9 @@ func TestLogBreaksOff(t *testing.T) {
 	})
 }
 
-// TestBlockedCatchUpHoldsUpNobody blocks a session that catches up, and checks that another
-// session of the user catches up nevertheless, and that the first gets everything once when
-// its client reads again.
+// TestBlockedCatchUpHoldsUpNobody blocks the client of a session that reads missed events. It
+// checks that another session of the same user can read its missed events meanwhile, and that
+// the blocked client gets every event once when it reads again.
 func TestBlockedCatchUpHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{CatchUps: 1})
@@ -114,9 +115,9 @@ func TestBlockedCatchUpHoldsUpNobody(t *testing.T) {
 	})
 }
 
-// TestMemberIsGone takes the user's row in a thread away while a session reads the events of
-// the thread, as a store does that is put back to an older state. It checks that the session
-// goes on.
+// TestMemberIsGone makes the store lose the user's membership in a thread while a session
+// reads the missed events of that thread, as happens if the store is restored from a backup.
+// It checks that the session stays open.
 func TestMemberIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -152,8 +153,8 @@ func TestMemberIsGone(t *testing.T) {
 	})
 }
 
-// pulse is a sink that writes a word for each heartbeat, and whose client does not take the
-// word "pong" until free is closed.
+// pulse is a sink that writes the word "beat" for each heartbeat. Its client does not take the
+// word "pong" until the channel free is closed.
 type pulse struct {
 	sink
 	free chan struct{}
@@ -173,8 +174,8 @@ func (k *pulse) Write(b []byte) error {
 	return k.sink.Write(b)
 }
 
-// TestWaitingSessionBeats lets a session wait for its turn to catch up, and checks that its
-// client gets heartbeats meanwhile.
+// TestWaitingSessionBeats opens a session that must wait until another one has read its missed
+// events, and checks that its client gets heartbeats while it waits.
 func TestWaitingSessionBeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{CatchUps: 1})
@@ -206,9 +207,9 @@ func TestWaitingSessionBeats(t *testing.T) {
 	})
 }
 
-// TestBlockedControlHoldsUpNobody lets a session that catches up write the answer to a ping,
-// which its client does not take. It checks that another session of the user catches up
-// nevertheless.
+// TestBlockedControlHoldsUpNobody makes a session write the answer to a ping while it reads
+// missed events. Its client does not take the answer. The test checks that another session of
+// the same user can read its missed events meanwhile.
 func TestBlockedControlHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{CatchUps: 1})

@@ -13,15 +13,18 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// tellPage is the number of events whose rows a session that catches up reads at a time.
+// tellPage is the number of missed events that a session reads from the store and writes to
+// its client at a time.
 const tellPage = 64
 
-// pointers is the number of events that a session that catches up holds, without rows, if
-// it has news in fewer threads.
+// pointers is the number of missed events that a session holds in memory at a time, without
+// their messages and members. A session with missed events in more threads than that holds one
+// for each of them.
 const pointers = 8192
 
-// catchUp writes the events that the session has missed, from the store, and returns the
-// buffer b. It stops early if the session ends or its client is full.
+// catchUp reads the events that the session has missed from the store and writes them to the
+// client. It returns the buffer b, which may have grown. It stops early if the session ends or
+// if its client must answer first.
 func (s *Session) catchUp(b []byte) []byte {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -59,7 +62,8 @@ func (s *Session) catchUp(b []byte) []byte {
 	return b
 }
 
-// acquire takes a slot. Meanwhile it writes control bytes and heartbeats. It returns false if
+// acquire puts a value into slot, a channel that limits how many sessions read missed events.
+// While slot is full it waits, and writes control bytes and heartbeats. It returns false if
 // the session ends first.
 func (s *Session) acquire(slot, poke chan struct{}) bool {
 	s.hub.stats.waiting.Add(1)
@@ -79,7 +83,7 @@ func (s *Session) acquire(slot, poke chan struct{}) bool {
 }
 
 // flushControl writes the control bytes that wait, and a heartbeat if one is due. It returns
-// false if the session has ended.
+// false if the session has ended or the write fails.
 func (s *Session) flushControl() bool {
 	s.mu.Lock()
 	b, beat, at, why := s.control, s.beating, s.at, s.why
@@ -102,8 +106,8 @@ func (s *Session) flushControl() bool {
 	return true
 }
 
-// missed returns the cursors between which the session must read events from the store.
-// What comes later is queued.
+// missed returns two cursors: the session must read the events between them from the store.
+// Later events are in the session's queue.
 func (s *Session) missed() (from, to core.Cursor) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -116,8 +120,8 @@ func (s *Session) missed() (from, to core.Cursor) {
 	return s.at, s.told
 }
 
-// caughtUp records that the session has all events up to the cursor `to`. The session
-// stays behind if breakOff or missed has set another end meanwhile.
+// caughtUp records that the client has all events up to the cursor `to`. The session stays
+// behind if breakOff or missed has moved its end, s.told, meanwhile.
 func (s *Session) caughtUp(to core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -130,7 +134,8 @@ func (s *Session) caughtUp(to core.Cursor) {
 // ahead reports whether the cursor a comes later than b in the same log.
 func ahead(a, b core.Cursor) bool { return a.Epoch == b.Epoch && a.Position > b.Position }
 
-// replay reads the events of a session between two cursors.
+// replay reads the events that a session has missed, those between two cursors, and writes
+// them.
 type replay struct {
 	s        *Session
 	from, to core.Cursor
@@ -142,11 +147,13 @@ type replay struct {
 	slow    bool                  // slots, threads and views were given up
 }
 
-// slotTime is the time for which a session that catches up may write one page and keep its
-// slots. After that time others get the slots, and the session starts over behind them.
+// slotTime is the time that a session may take to write one page of missed events. A session
+// that takes longer loses its slots, the right to read missed events, to other sessions. It
+// starts over when it gets slots again.
 const slotTime = time.Second
 
-// release gives the slots back.
+// release gives up the slots that acquire has taken for r, so that other sessions can read
+// their missed events.
 func (r *replay) release() {
 	for _, slot := range r.slots {
 		<-slot
@@ -154,9 +161,9 @@ func (r *replay) release() {
 	r.slots = nil
 }
 
-// deliver writes a page of events, and the control bytes that wait. It reports false if the
-// replay must end: the client takes no more now, or the session has ended, or the client was
-// too slow. In the last case the slots were given back.
+// deliver writes a page of events, and the control bytes that wait. It returns false if the
+// replay must end: because the client must answer first, because the session has ended, or
+// because the client took longer than slotTime. In the last case the slots were released.
 func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 	writing := true
 	patience := time.AfterFunc(slotTime, func() {
@@ -176,18 +183,21 @@ func (r *replay) deliver(b []byte, events []queued) ([]byte, bool) {
 	return b, all && !r.slow
 }
 
-// unread is a thread with events that were not delivered yet.
+// unread is a thread with missed events that the session has not written yet.
 type unread struct {
 	*core.View
 	events []core.Event // the next ones, with positions
 	next   uint64       // number of the event after them; 0: there is none
 }
 
-// errForgotten means that a member may have been in a thread when an event happened, but that
-// its row no longer says so.
+// errForgotten means that nobody knows whether a user may get an event. A member's row keeps
+// only the latest times for which the user was in the thread, and the event is older than
+// these.
 var errForgotten = errors.New("the member has been in the thread too often")
 
-// run writes the events, and then moves the session to the end. It returns the buffer.
+// run writes the missed events up to r.to and then records that the session has caught up. It
+// returns the buffer b. It tells the client of a gap if nobody knows which events the client
+// may get.
 func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 	b, err := r.write(ctx, b)
 	if errors.Is(err, errForgotten) {
@@ -196,17 +206,18 @@ func (r *replay) run(ctx context.Context, b []byte) ([]byte, error) {
 	return b, err
 }
 
-// write does what run says. It fails with errForgotten when it comes to events of which nobody
-// knows whether the client may get them.
+// write writes the missed events as run does, but fails with errForgotten when it comes to an
+// event of which nobody knows whether the client may get it.
 func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 	why, err := r.gap(ctx, r.from)
 	switch {
 	case err != nil:
 		return b, err
 	case ahead(r.from, r.to) && why != GapLost:
-		// The client has all up to r.to from a server that is ahead of this one. A gap would
-		// move it back, and it would get events twice. If the log was trimmed after r.to, the
-		// feed will find that, and breakOff will move r.to.
+		// The client's cursor comes from a server that had read more of the log than this one,
+		// so it has all events up to r.to. A gap would move the cursor back, and the client
+		// would get events twice. If the log was trimmed after r.to, the feed finds that, and
+		// breakOff moves r.to.
 		r.s.caughtUp(r.to)
 		return b, nil
 	case why != 0:
@@ -254,7 +265,7 @@ func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 		if err != nil {
 			return b, err
 		}
-		// A trim may have deleted events before they were read.
+		// A trim of the log may have deleted events before the session could read them.
 		if why, err := r.gap(ctx, r.s.At()); err != nil {
 			return b, err
 		} else if why != 0 {
@@ -276,16 +287,18 @@ func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// stopped reports whether a session that catches up must stop: it has ended, or its client
-// must answer first.
+// stopped reports whether the session must stop to read missed events: because it has ended,
+// or because its client must answer first.
 func (s *Session) stopped() bool {
 	return s.Why() != 0 || s.sink.Full()
 }
 
-// errRenewed means that the epoch was renewed and that the hub does not know it yet.
+// errRenewed means that another server has renewed the epoch of the event log and that this
+// hub has not noticed it yet.
 var errRenewed = errors.New("the epoch of the event log was renewed")
 
-// gap returns why the log does not continue a cursor of the session, or 0.
+// gap returns the reason why the log has not all events after the cursor at, or 0 if it has
+// them. It fails with errRenewed if the hub does not know the log's epoch yet.
 func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
 	foreign := r.from.Epoch != r.to.Epoch
 	if foreign {
@@ -303,7 +316,8 @@ func (r *replay) gap(ctx context.Context, at core.Cursor) (GapReason, error) {
 	return GapReason(page.Gap), nil
 }
 
-// tellGap tells the client that it misses events up to r.to.
+// tellGap tells the client that it misses events up to r.to, and why. It moves the session's
+// cursor to r.to.
 func (r *replay) tellGap(b []byte, why GapReason) []byte {
 	r.s.hub.stats.gap(why)
 	r.s.hub.log.Debug("a client misses events", "user", r.s.claims.User, "reason", why.String(), "after", r.from.Position, "to", r.to.Position)
@@ -314,9 +328,9 @@ func (r *replay) tellGap(b []byte, why GapReason) []byte {
 	return b
 }
 
-// read loads the next events of a thread that the member may get, up to r.to. It returns
-// false if there are none. It fails with errForgotten if the member may have been in the thread
-// at the first of them.
+// read loads into t the next events of a thread that the member may get, limit at most and
+// none after r.to. It returns false if there are none. It fails with errForgotten if the
+// member's row no longer tells whether the user was in the thread at the first of them.
 func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
 	if t.Member == nil { // the store was put back to an older state since the replay began
 		return false, nil
@@ -347,8 +361,9 @@ func (r *replay) read(ctx context.Context, t *unread, limit int) (bool, error) {
 	return false, nil
 }
 
-// tell returns the events with their rows, as far as the user may see them now. It fails with
-// errForgotten if the user could see one of them when the replay began, and nobody knows now.
+// tell reads the messages and members of events, and returns the events as the user may see
+// them now. It leaves out those that the user may not see. It fails with errForgotten if the
+// user may have been in the thread at an event, but the member's row no longer tells.
 func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, err error) {
 	happenings, err := r.s.hub.o.Store.Tell(ctx, events)
 	if err != nil {
@@ -386,8 +401,8 @@ func (r *replay) tell(ctx context.Context, events []core.Event) (told []queued, 
 	return told, nil
 }
 
-// older returns a copy of a happening with the message as the user may read it, who has left the
-// thread before the message was edited, or nil if the user may not read it.
+// older returns a copy of hp with the message as it was when the user left the thread, because
+// the message was edited afterwards. It returns nil if the user may not read the message.
 func (r *replay) older(ctx context.Context, hp *core.Happening) (*core.Happening, error) {
 	page, err := r.s.hub.o.Store.Messages(ctx, core.MessagesQuery{Thread: hp.Thread, Reader: r.s.claims.User, IDs: []int64{hp.MessageID}})
 	if err != nil {
@@ -401,9 +416,9 @@ func (r *replay) older(ctx context.Context, hp *core.Happening) (*core.Happening
 	return &own, nil
 }
 
-// view returns the user's view of a happening's thread, as it was when the rows of the
-// happening were read or later. The member may have left since the replay began: then it
-// must not get what was written afterwards.
+// view returns the thread of hp as the user sees it, at the revision of hp or a later one. It
+// reads the view again if the one in r.views is older: the user may have left the thread since
+// the replay began, and must not get later events.
 func (r *replay) view(ctx context.Context, hp *core.Happening) (*core.View, error) {
 	v := r.views[hp.Thread]
 	if v.Head.Revision >= hp.Revision {

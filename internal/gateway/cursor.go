@@ -19,23 +19,24 @@ var (
 	ErrCursorForeign = errors.New("the cursor is of another user or of other threads")
 )
 
-// The text of a cursor is the base64url form of these fields: a version, the sum of the
-// store's epoch, the check, the position, a keyed hash of the user and its threads, and a
-// checksum of all these.
+// The text of a cursor is the base64url form of these fields: a version, a hash of the store's
+// epoch, the check of the event before it, its position, a keyed hash of the user and its
+// threads, and a checksum of all these.
 const (
 	cursorVersion = 1
 	cursorLen     = 1 + 4 + 4 + 8 + 4 + 4
 )
 
-// FormatCursor returns the text of a cursor. The text is only good for this user and
-// these threads, and grants nothing.
+// FormatCursor returns the text of a cursor, as clients get it. ParseCursor accepts the text
+// for this user and these threads only. The text is no credential.
 func FormatCursor(c core.Cursor, user string, threads []string) string {
 	return string(NewBinding(c.Epoch, user, threads).Append(nil, c))
 }
 
-// ParseCursor returns the cursor that FormatCursor wrote. epoch is the store's: the cursor
-// of another epoch is returned with an unknown one, so that it ends in a gap. It fails
-// with ErrCursorDamaged or ErrCursorForeign.
+// ParseCursor returns the cursor of a text that FormatCursor returned. epoch is the store's
+// present epoch. If the text was made in another epoch, the returned cursor has the epoch "",
+// so that a session at this cursor begins with a gap. ParseCursor fails with ErrCursorDamaged,
+// or with ErrCursorForeign if the text was made for another user or other threads.
 func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil || len(b) != cursorLen || b[0] != cursorVersion ||
@@ -54,14 +55,14 @@ func ParseCursor(text, epoch, user string, threads []string) (core.Cursor, error
 	return c, nil
 }
 
-// Binding binds the cursors of one epoch of the store to a user and its threads.
+// Binding makes the texts of cursors for one user and some threads, in one epoch of the store.
 type Binding struct {
 	Epoch string
 	sum   [4]byte // of the epoch
 	owner [4]byte // of the user and its threads
 }
 
-// NewBinding returns the binding to a user and its threads. No threads mean all.
+// NewBinding returns the Binding for a user and some threads. Empty threads mean all threads.
 func NewBinding(epoch, user string, threads []string) *Binding {
 	k := &Binding{Epoch: epoch}
 	sum := sha256.Sum256([]byte(epoch))
@@ -73,8 +74,8 @@ func NewBinding(epoch, user string, threads []string) *Binding {
 	return k
 }
 
-// Append appends the text of a cursor of the binding's epoch to b. It hashes nothing,
-// because it is called for each event of each session.
+// Append appends the text of the cursor c to b. It ignores c.Epoch and uses that of the
+// binding. It computes no hash, because it is called for each event of each session.
 func (k *Binding) Append(b []byte, c core.Cursor) []byte {
 	var raw [cursorLen]byte
 	raw[0] = cursorVersion

@@ -8,8 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// FuzzParseCursor parses any text as a cursor and checks that it fails with one of two
-// errors, or that the text is the only one of the returned cursor.
+// FuzzParseCursor parses any text as a cursor. It checks that ParseCursor fails with one of
+// its two errors, or that FormatCursor makes the same text from the returned cursor.
 func FuzzParseCursor(f *testing.F) {
 	const epoch, user = "first", "8:acs:x_y"
 	threads := []string{"19:a@thread.v2"}

@@ -10,27 +10,28 @@ import (
 // Event is one thing that a session tells its client: a happening, or a gap.
 type Event struct {
 	*core.Happening // nil for a gap
-	// Gap says why events are missing before this place; 0 if this is not a gap.
+	// Gap says why events are missing between the event before this one and the event after
+	// it. It is 0 if this event is not a gap.
 	Gap GapReason
-	// Actor is the user who did it, with the display name that it has in the thread.
+	// Actor is the user who caused the event, with its display name in the thread.
 	Actor core.MessageParticipant
-	// CreatedOn is when the thread was created, in epoch milliseconds; only known in an event
-	// about a thread or its participants.
+	// CreatedOn is the time at which the thread was created, in epoch milliseconds. It is set
+	// only in an event about a thread or its participants.
 	CreatedOn int64
-	// Members are those who joined or left with the event. Of a new thread they are the
-	// initial participants.
+	// Members are the members who joined or left with the event. If the thread was created,
+	// they are its initial participants.
 	Members []core.Member
-	// Properties are those of a thread that was created or updated. A member who has left
-	// gets those that the thread had when it left.
+	// Properties are the properties of a thread that was created or updated. A member who has
+	// left the thread gets the properties that the thread had at that time.
 	Properties core.Properties
 
 	encoded [protocols]encoding
 }
 
-// Protocol numbers the protocols that encode events.
+// Protocol is the number of a protocol in which clients receive events.
 type Protocol uint8
 
-// The protocols.
+// The protocols in which clients receive events.
 const (
 	SSE Protocol = iota
 	Trouter
@@ -42,15 +43,15 @@ type encoding struct {
 	text []byte
 }
 
-// Encoded returns what encode returns for the event. It calls encode once for each
-// protocol; all sessions share the result, which must not be changed.
+// Encoded returns encode(e). It calls encode only the first time for each protocol; later
+// calls return the same bytes, which must not be changed.
 func (e *Event) Encoded(p Protocol, encode func(*Event) []byte) []byte {
 	c := &e.encoded[p]
 	c.once.Do(func() { c.text = encode(e) })
 	return c.text
 }
 
-// size returns the approximate number of bytes that the event takes in a queue.
+// size returns the approximate number of bytes that the event takes in a session's queue.
 func (e *Event) size() int {
 	n := 512
 	if e.Happening == nil { // a gap
@@ -65,7 +66,7 @@ func (e *Event) size() int {
 	return n + len(e.Properties.Topic) + sizeOf(e.Properties.Metadata)
 }
 
-// sizeOf returns the bytes of all keys and values of metadata.
+// sizeOf returns the number of bytes of all keys and values of metadata.
 func sizeOf(metadata map[string]string) (n int) {
 	for k, v := range metadata {
 		n += len(k) + len(v)
@@ -73,8 +74,8 @@ func sizeOf(metadata map[string]string) (n int) {
 	return n
 }
 
-// newEvent returns the event of a happening in a thread, as the users who are in the
-// thread get it.
+// newEvent returns the event that tells of the happening h in the thread t, for users who are
+// in the thread now.
 func newEvent(h *core.Happening, t *core.Thread) *Event {
 	e := &Event{Happening: h, Actor: core.MessageParticipant{User: h.Actor}}
 	if h.Kind.ChangesMembers() {
@@ -95,16 +96,16 @@ func newEvent(h *core.Happening, t *core.Thread) *Event {
 	return e
 }
 
-// membersOf returns the members of a happening, who joined or left with it, in the order of
-// joining. A happening that was read from the store has them in another order.
+// membersOf returns the members who joined or left with a happening, in the order in which
+// they joined. h.Members may have another order if h was read from the store.
 func membersOf(h *core.Happening) []core.Member {
 	ms := slices.Clone(h.Members)
 	core.SortMembers(ms)
 	return ms
 }
 
-// forMember returns the event as a member gets it: e itself, or a copy with what the
-// member may know of the thread if it has left it.
+// forMember returns the event as the member m may see it. If m has left the thread, it returns
+// a copy with the thread's properties at that time; otherwise it returns e.
 func (e *Event) forMember(m *core.Member) *Event {
 	if m.Left == nil || e.Happening.Properties == nil {
 		return e

@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// comeAndGo removes a user from a thread and adds it again, with an event between, so often
-// that its row forgets the first time in the thread.
+// comeAndGo removes a user from a thread and adds it again, 257 times. A member's row keeps
+// fewer such times than that, so it loses the first time for which the user was in the thread.
 func (h *house) comeAndGo(by core.User, thread string, u core.User) {
 	h.t.Helper()
 	who := communication.ParseRawID(u.ID)
@@ -30,7 +30,8 @@ func (h *house) comeAndGo(by core.User, thread string, u core.User) {
 	}
 }
 
-// first returns the first word that the sink has got, or "", and forgets all.
+// first returns the first word that the sink has recorded, or "" if there is none. It discards
+// all recorded words.
 func (k *sink) first() string {
 	synctest.Wait()
 	k.mu.Lock()
@@ -40,9 +41,9 @@ func (k *sink) first() string {
 	return words[0]
 }
 
-// TestForgottenTimesAreAGap lets a user miss an event of its first time in a thread, and then
-// forget that time. It checks that the user is told of a gap, once, and only where it asks for
-// this thread, and that another member gets the event.
+// TestForgottenTimesAreAGap lets a user miss an event, and then makes the store forget that
+// the user was in the thread at that event. It checks that the user is told of one gap, and
+// only if its session includes this thread, and that another member gets the event.
 func TestForgottenTimesAreAGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -76,8 +77,9 @@ func TestForgottenTimesAreAGap(t *testing.T) {
 	})
 }
 
-// behind returns a house whose hub hears nothing from the bus and only looks at the log, once a
-// second, and a function that stops it.
+// behind returns a copy of h with a second hub, which hears nothing from the bus and learns of
+// events only when it reads the log, once a second. It also returns a function that stops this
+// hub.
 func (h *house) behind() (*house, func()) {
 	h.t.Helper()
 	b := *h
@@ -92,8 +94,8 @@ func (h *house) behind() (*house, func()) {
 	}
 }
 
-// TestTimesForgottenWhileCatchingUp lets a user forget its first time in a thread while a
-// session reads an event of that time.
+// TestTimesForgottenWhileCatchingUp makes the store forget that a user was in a thread at an
+// event while the user's session reads that event. It checks that the user is told of a gap.
 func TestTimesForgottenWhileCatchingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -120,8 +122,9 @@ func TestTimesForgottenWhileCatchingUp(t *testing.T) {
 	})
 }
 
-// TestTimesForgottenOnAServerBehind lets a user forget its first time in a thread before its
-// server has told an event of that time to its open session.
+// TestTimesForgottenOnAServerBehind makes the store forget that a user was in a thread at an
+// event before the user's server has read that event. It checks that the open session is told
+// of a gap.
 func TestTimesForgottenOnAServerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

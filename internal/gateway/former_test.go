@@ -26,9 +26,10 @@ func (h *house) edit(by core.User, thread string, id int64, text string) {
 	}
 }
 
-// TestReplayForWhoLeft reads missed events after their user was removed, and after messages were
-// edited and deleted then. The user is told what REST shows it: the edited message as it was,
-// and nothing of the deleted one, which is a tombstone (docs/contract/chat.md §7.3).
+// TestReplayForWhoLeft opens a session of a user who was removed from a thread after it had
+// missed messages, which were then edited and deleted. It checks that the user is told what
+// REST shows it: an edited message with its earlier text, and nothing of a deleted message,
+// which is a tombstone (docs/contract/chat.md §7.3).
 func TestReplayForWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -52,7 +53,7 @@ func TestReplayForWhoLeft(t *testing.T) {
 		_, e := h.open(eve, &from, gateway.SessionOptions{})
 		e.want(t, "messageReceived:one-again", "messageEdited:one-again", "participantsRemoved", "messageEdited:one-again", "messageDeleted:")
 
-		// Back in the thread the user is told what it reads now.
+		// After the user has joined again, it is told the present text of the message.
 		if _, err := h.core.AddParticipants(t.Context(), ann.ID, thread, []core.NewParticipant{{User: communication.ParseRawID(bob.ID)}}); err != nil {
 			t.Fatal(err)
 		}
@@ -63,9 +64,9 @@ func TestReplayForWhoLeft(t *testing.T) {
 	})
 }
 
-// TestLateFeedForWhoLeft has a hub that reads events from the store after their reader was
-// removed and a message was edited. Of two sessions, each is told the version that its user may
-// read.
+// TestLateFeedForWhoLeft has a hub read a message from the log after a user was removed from
+// the thread and the message was edited. It checks that the removed user gets the text before
+// the edit, and a user who is still in the thread the text after it.
 func TestLateFeedForWhoLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -88,8 +89,9 @@ func TestLateFeedForWhoLeft(t *testing.T) {
 	})
 }
 
-// TestReplayAfterTheSendersErasure reads missed events after the sender of their messages was
-// erased: who left before is told nothing of the messages.
+// TestReplayAfterTheSendersErasure opens sessions that have missed messages whose sender was
+// erased since. It checks that a user who left the thread before that is told nothing of these
+// messages.
 func TestReplayAfterTheSendersErasure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

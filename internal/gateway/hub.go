@@ -1,8 +1,8 @@
-// Package gateway tells connected users what happens in their threads, as it happens. A
-// Hub has the sessions of a server and hands the events of the feed to them. A Session is
-// a place in the event log and a bounded queue: what does not fit is dropped and read
-// from the store again. The package knows no protocol; packages sse and trouter open
-// sessions and write what these tell.
+// Package gateway tells connected users at once what happens in their threads. A Hub holds all
+// sessions of a server and hands the events of the event log to them. A Session is one
+// client's cursor in the log and a bounded queue of events. If events do not fit the queue,
+// the session drops the queue and later reads these events from the store. The package knows
+// no protocol: the packages sse and trouter open sessions and write the events to clients.
 package gateway
 
 import (
@@ -22,7 +22,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Bounds limit what sessions cost a server. A zero field means its default.
+// Bounds limit the memory and the reads that sessions cost a server. A zero field means its
+// default.
 type Bounds struct {
 	PerUser  int   // sessions of a user; DefaultPerUser
 	Sessions int   // sessions of all users; DefaultSessions
@@ -57,13 +58,13 @@ func (b Bounds) withDefaults() Bounds {
 	return b
 }
 
-// Times of the hub.
+// Times that apply to all sessions of a hub.
 const (
-	// Heartbeat is the time after which a session writes a heartbeat and moves its cursor
-	// forward.
+	// Heartbeat is the time between two heartbeats of a session. At a heartbeat a session
+	// without events to write moves its cursor to that of the hub.
 	Heartbeat = 15 * time.Second
-	// WriteTimeout is the time after which a client that takes no byte is cut off. Sinks
-	// apply it.
+	// WriteTimeout is the time after which a session ends because its client takes no byte.
+	// The implementations of Sink apply it.
 	WriteTimeout = 30 * time.Second
 	// linger is the time for which the hub follows the log after its last session has
 	// ended.
@@ -86,8 +87,8 @@ type Options struct {
 	Bounds Bounds
 }
 
-// Hub has the sessions of a server and tells them the events of the log. It is safe for
-// concurrent use.
+// Hub holds the sessions of a server and tells them the events of the event log. It is safe
+// for concurrent use.
 type Hub struct {
 	o      Options
 	bounds Bounds
@@ -100,9 +101,9 @@ type Hub struct {
 	queued  atomic.Int64 // bytes in the queues of all sessions
 	stats   stats
 
-	// mu guards the fields below. It is locked before a session's mu. The feed's
-	// goroutine holds it while it tells its events, so that a session that enters knows
-	// which events it will be told.
+	// mu guards the fields below. Lock it before the mu of a session. The feed's goroutine
+	// holds it while it hands events to the sessions, so a session that is added gets exactly
+	// the events after h.at.
 	mu       sync.Mutex
 	feed     *core.Feed
 	at       core.Cursor   // all sessions were told up to here, while live is closed
@@ -115,13 +116,13 @@ type Hub struct {
 	empty    chan struct{} // closed when the hub drains and all sinks are closed
 }
 
-// user has the sessions of one user.
+// user holds the sessions of one user.
 type user struct {
 	sessions []*Session
 	catching chan struct{} // capacity 1: taken by the session that catches up
 }
 
-// NewHub returns a hub without sessions. Run must run for sessions to open.
+// NewHub returns a hub without sessions. Sessions can be opened only while Run runs.
 func NewHub(o Options) *Hub {
 	h := &Hub{o: o, bounds: o.Bounds.withDefaults(), log: o.Logger, now: o.Now, wanted: make(chan struct{}, 1),
 		live: make(chan struct{}), users: map[string]*user{}, empty: make(chan struct{}), writers: newWriters()}
@@ -135,7 +136,8 @@ func NewHub(o Options) *Hub {
 	return h
 }
 
-// Run follows the log while there are sessions, until ctx is done.
+// Run follows the event log while there are sessions, and hands the events to them. It returns
+// when ctx is done.
 func (h *Hub) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		select {
@@ -150,10 +152,11 @@ func (h *Hub) Run(ctx context.Context) {
 	}
 }
 
-// follow hands the events of the log to the sessions, from now on, until nobody has
-// listened for some time or the log breaks off. broken says why it broke off before, or is
-// 0: then the sessions are told of a gap first. again means that follow must be called
-// again at once, with the returned broken.
+// follow hands the new events of the log to the sessions. It returns when there were no
+// sessions for the time linger, or when the log breaks off: when it does not continue the
+// feed's cursor. broken is the reason why it broke off during the previous call, or 0. If it
+// is not 0, follow first tells the sessions of a gap. If again is true, the caller must call
+// follow again at once with the returned reason.
 func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReason, again bool) {
 	tip, err := h.o.Store.Tip(ctx)
 	if err != nil {
@@ -192,8 +195,9 @@ func (h *Hub) follow(ctx context.Context, broken core.GapReason) (_ core.GapReas
 	return gap.Reason, true
 }
 
-// start makes the hub live from the cursor tip on. If the log broke off before, the
-// sessions read from the store what they have missed; those that cannot are told of a gap.
+// start records that the hub follows the log from the cursor tip on. If the log broke off
+// before (broken is not 0), the sessions read what they have missed from the store, and a
+// session whose events are lost is told of a gap.
 func (h *Hub) start(feed *core.Feed, tip core.Cursor, broken core.GapReason, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -209,7 +213,8 @@ func (h *Hub) start(feed *core.Feed, tip core.Cursor, broken core.GapReason, sto
 	h.idle = time.AfterFunc(linger, func() { h.stopIdle(feed, stop) })
 }
 
-// stopIdle stops a feed if it runs and there are no sessions.
+// stopIdle stops the feed, the goroutine that reads the log, if it still runs and there are no
+// sessions.
 func (h *Hub) stopIdle(feed *core.Feed, stop func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -221,20 +226,20 @@ func (h *Hub) stopIdle(feed *core.Feed, stop func()) {
 	stop()
 }
 
-// Open opens a session of the token's user. It begins after the cursor from, or now if
-// from is nil. The session writes to sink once Start is called; the caller must call
-// Start or End. Open fails with an *OpenError.
+// Open opens a session of the user in the token's claims c. The session gets the events after
+// the cursor from, or only new ones if from is nil. The caller must call Session.Start, after
+// which the session writes to sink, or Session.End. Open fails with an *OpenError.
 func (h *Hub) Open(ctx context.Context, c token.Claims, from *core.Cursor, o SessionOptions, sink Sink) (*Session, error) {
 	s, err := h.open(ctx, c, from, o, sink)
 	h.stats.refused(err)
 	return s, err
 }
 
-// open does what Open says, without counting refusals.
+// open opens a session, but does not count a refusal. See Open.
 func (h *Hub) open(ctx context.Context, c token.Claims, from *core.Cursor, o SessionOptions, sink Sink) (*Session, error) {
 	s := newSession(h, c, o, sink)
-	// The session enters first and is judged afterwards: a revocation is either in the
-	// user's row already, or finds the session.
+	// Add the session first and check its token afterwards: then a revocation at the same time
+	// is either in the user's row already, or ends the added session.
 	for entered := false; !entered; { // again if the feed stops before the session enters
 		if err := h.waitLive(ctx); err != nil {
 			return nil, err
@@ -251,15 +256,15 @@ func (h *Hub) open(ctx context.Context, c token.Claims, from *core.Cursor, o Ses
 	return s, nil
 }
 
-// Admit reports whether Open would refuse a session of these claims now: it returns nil or
-// an *OpenError.
+// Admit returns nil if Open would accept a session with these claims now, and otherwise the
+// *OpenError with which it would fail.
 func (h *Hub) Admit(ctx context.Context, c token.Claims) error {
 	err := h.admit(ctx, c)
 	h.stats.refused(err)
 	return err
 }
 
-// admit does what Admit says, without counting refusals.
+// admit checks whether a session can be opened, but does not count a refusal. See Admit.
 func (h *Hub) admit(ctx context.Context, c token.Claims) error {
 	if why, err := h.judge(ctx, c); why != 0 {
 		return refusal(ctx, why, err)
@@ -269,11 +274,11 @@ func (h *Hub) admit(ctx context.Context, c token.Claims) error {
 	return h.room(c.User)
 }
 
-// Bounds returns the bounds of the hub, none of which is zero.
+// Bounds returns the bounds of the hub, with defaults for fields that were zero.
 func (h *Hub) Bounds() Bounds { return h.bounds }
 
-// At returns the cursor up to which the events were handed on. It fails with an
-// *OpenError if the store cannot be read.
+// At returns the cursor up to which the hub has handed events to sessions. It fails with an
+// *OpenError if the hub cannot follow the log, or refuses sessions because of Drain.
 func (h *Hub) At(ctx context.Context) (core.Cursor, error) {
 	if err := h.waitLive(ctx); err != nil {
 		return core.Cursor{}, err
@@ -283,7 +288,8 @@ func (h *Hub) At(ctx context.Context) (core.Cursor, error) {
 	return h.at, nil
 }
 
-// waitLive waits until the hub follows the log, for ten seconds at most.
+// waitLive makes the hub follow the log, and waits until it does, for at most ten seconds. It
+// fails with an *OpenError.
 func (h *Hub) waitLive(ctx context.Context) error {
 	select {
 	case h.wanted <- struct{}{}:
@@ -308,8 +314,8 @@ func (h *Hub) waitLive(ctx context.Context) error {
 	}
 }
 
-// refusal returns the error for a reason. A store that cannot be read because ctx is done is
-// no failure of the server: the client has gone.
+// refusal returns the *OpenError for a reason. It replaces Away, which blames the server, by
+// Gone if ctx was canceled, because then the client has hung up.
 func refusal(ctx context.Context, why Reason, cause error) *OpenError {
 	if why == Away && errors.Is(ctx.Err(), context.Canceled) {
 		why = Gone
@@ -317,8 +323,9 @@ func refusal(ctx context.Context, why Reason, cause error) *OpenError {
 	return &OpenError{Why: why, Cause: cause}
 }
 
-// enter adds a session to the hub. It is told all events after h.at. enter returns false
-// if the hub does not follow the log.
+// enter adds a session to the hub, which then hands the session all events after h.at. It
+// returns false if the hub does not follow the log, and an *OpenError if there are too many
+// sessions.
 func (h *Hub) enter(s *Session, from *core.Cursor) (bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -345,8 +352,8 @@ func (h *Hub) enter(s *Session, from *core.Cursor) (bool, error) {
 	return true, nil
 }
 
-// room returns an *OpenError if the user may not open one more session. The caller holds
-// h.mu.
+// room returns an *OpenError if the user with this id may not open one more session. The
+// caller holds h.mu.
 func (h *Hub) room(id string) error {
 	switch u := h.users[id]; {
 	case h.draining:
@@ -359,7 +366,7 @@ func (h *Hub) room(id string) error {
 	return nil
 }
 
-// leave removes a session. It may be called more than once.
+// leave removes a session from the hub. It does nothing if the session was removed already.
 func (h *Hub) leave(s *Session) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -382,7 +389,7 @@ func (h *Hub) leave(s *Session) {
 	}
 }
 
-// closed records that a session that was entered has closed its sink.
+// closed records that the sink of a session that enter has added is closed.
 func (h *Hub) closed() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -392,15 +399,16 @@ func (h *Hub) closed() {
 	}
 }
 
-// lingerOn keeps the feed, if it runs, for the time linger from now. The caller holds h.mu.
+// lingerOn makes a running feed follow the log for the time linger from now, even without
+// sessions. The caller holds h.mu.
 func (h *Hub) lingerOn() {
 	if h.feed != nil {
 		h.idle.Reset(linger)
 	}
 }
 
-// judge returns why a session of these claims must end, or 0. It reads the user's row
-// from the store. If that fails it returns Away and the error.
+// judge returns the reason why a session with these claims must end, or 0. It reads the user's
+// row from the store. If that fails, it returns Away and the error.
 func (h *Hub) judge(ctx context.Context, c token.Claims) (Reason, error) {
 	if !h.now().Before(c.Expires) {
 		return Expired, nil
@@ -420,8 +428,8 @@ func (h *Hub) judge(ctx context.Context, c token.Claims) (Reason, error) {
 	return 0, nil
 }
 
-// Judge ends the sessions whose access key was replaced or whose token has expired. Call
-// it when the keys have changed or a development clock was set forward.
+// Judge ends the sessions whose access key was replaced or whose token has expired. Call it
+// after the keys have changed or a development clock was set forward.
 func (h *Hub) Judge() {
 	for _, s := range h.sessions() {
 		if !h.o.Keys.HasKey(s.claims.Key) {
@@ -432,7 +440,7 @@ func (h *Hub) Judge() {
 	}
 }
 
-// EndAll ends all sessions that are open now.
+// EndAll ends all open sessions for a reason and returns their number.
 func (h *Hub) EndAll(why Reason) (ended int) {
 	all := h.sessions()
 	for _, s := range all {
@@ -441,8 +449,8 @@ func (h *Hub) EndAll(why Reason) (ended int) {
 	return len(all)
 }
 
-// Cut ends all sessions that are open now with Dropped, so that their clients see broken
-// connections. It returns their number when their sinks are closed, or when ctx is done.
+// Cut ends all open sessions with Dropped, so that their clients see broken connections. It
+// waits until their sinks are closed or ctx is done, and returns the number of sessions.
 func (h *Hub) Cut(ctx context.Context) int {
 	all := h.sessions()
 	for _, s := range all {
@@ -467,8 +475,8 @@ func (h *Hub) sessions() (all []*Session) {
 	return all
 }
 
-// Drain refuses new sessions, ends all others with Draining, and waits until their clients
-// were told and their sinks are closed, or until ctx is done.
+// Drain makes the hub refuse new sessions and ends all others with Draining. It waits until
+// their clients were told and their sinks are closed, or until ctx is done.
 func (h *Hub) Drain(ctx context.Context) {
 	h.mu.Lock()
 	if !h.draining {
@@ -485,8 +493,8 @@ func (h *Hub) Drain(ctx context.Context) {
 	}
 }
 
-// tell hands the happenings to the sessions that may see them. The feed calls it; it
-// returns early only if ctx is done.
+// tell hands happenings to the sessions that may see them. The feed calls it. It waits for the
+// store if that fails, and hands on nothing if ctx is done first.
 func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
 	threads := map[string]*core.Thread{}
 	for _, hp := range hs {
@@ -524,11 +532,13 @@ func (h *Hub) tell(ctx context.Context, hs []*core.Happening) {
 	}
 }
 
-// fanOut hands a happening to the sessions of the thread's members. The caller holds h.mu.
+// fanOut hands a happening to the sessions of the members of the thread t. at is the cursor
+// after the happening. The caller holds h.mu.
 func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 	var shared *Event
 	hand := func(m *core.Member, u *user) {
-		// The hub is behind, and m is newer than the event: it is told by what the store has.
+		// The hub is behind the log, and m is a later state of the member than that at the
+		// event. The sessions read from the store which version of the event the user may see.
 		if m.Forgot(hp.Number) || m.ReadsOlder(hp) {
 			for _, s := range u.sessions {
 				if s.wants(hp.Thread) {
@@ -583,8 +593,9 @@ func (h *Hub) judgeUser(ctx context.Context, id string) {
 	}
 }
 
-// shrink drops the largest queues until all take three quarters of their bound at most.
-// These sessions read the events from the store again. The caller holds h.mu.
+// shrink drops the largest queues of sessions until all queues together hold at most three
+// quarters of Bounds.Queues bytes. The affected sessions read the events from the store later.
+// The caller holds h.mu.
 func (h *Hub) shrink() {
 	var all []*Session
 	for _, u := range h.users {

@@ -23,7 +23,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// house is a hub on an embedded store in memory, with users.
+// house is the fixture of these tests: a hub on an embedded store in memory, with methods that
+// create users, threads and messages.
 type house struct {
 	t      *testing.T
 	store  core.Store
@@ -39,7 +40,8 @@ type house struct {
 // now returns the time of the hub's clock.
 func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.ahead.Load())) }
 
-// newHouse returns a house in a synctest bubble. Its hub runs until close is called.
+// newHouse returns a fixture with a running hub, for a test in a synctest bubble. The test
+// must call stop at its end.
 func newHouse(t *testing.T, bounds gateway.Bounds) *house {
 	t.Helper()
 	key := make([]byte, 64)
@@ -74,7 +76,7 @@ func newHouse(t *testing.T, bounds gateway.Bounds) *house {
 	return h
 }
 
-// user creates a user.
+// user creates a user and returns it.
 func (h *house) user() core.User {
 	h.t.Helper()
 	u, err := h.core.CreateUser(h.t.Context())
@@ -84,7 +86,7 @@ func (h *house) user() core.User {
 	return u
 }
 
-// claims returns the claims of a new token of a user, valid for an hour.
+// claims returns the claims of a new token of the user u, valid for an hour.
 func (h *house) claims(u core.User) token.Claims {
 	h.t.Helper()
 	text, _, err := h.tokens.Issue(u, token.Chat, time.Hour, h.tokens.Held()[0])
@@ -98,7 +100,8 @@ func (h *house) claims(u core.User) token.Claims {
 	return c
 }
 
-// open opens a session of a user on a new sink and starts it.
+// open opens a session of the user u at the cursor from, starts it, and returns it with its
+// sink.
 func (h *house) open(u core.User, from *core.Cursor, o gateway.SessionOptions) (*gateway.Session, *sink) {
 	h.t.Helper()
 	k := &sink{}
@@ -110,7 +113,8 @@ func (h *house) open(u core.User, from *core.Cursor, o gateway.SessionOptions) (
 	return s, k
 }
 
-// openBlocked opens a session on a new sink that blocks from its first byte on.
+// openBlocked opens a session whose sink takes no byte until the test calls unblock. It
+// returns the session and the sink.
 func (h *house) openBlocked(u core.User, from *core.Cursor) (*gateway.Session, *sink) {
 	h.t.Helper()
 	k := &sink{}
@@ -123,7 +127,7 @@ func (h *house) openBlocked(u core.User, from *core.Cursor) (*gateway.Session, *
 	return s, k
 }
 
-// thread creates a thread of users; the first one creates it.
+// thread creates a thread of users and returns its id. The first user is its creator.
 func (h *house) thread(topic string, users ...core.User) string {
 	h.t.Helper()
 	var ps []core.NewParticipant
@@ -137,7 +141,7 @@ func (h *house) thread(topic string, users ...core.User) string {
 	return t.ID
 }
 
-// send sends a text and returns the message's id.
+// send sends a text message to a thread and returns the message's id.
 func (h *house) send(u core.User, thread, text string) int64 {
 	h.t.Helper()
 	id, err := h.core.SendMessage(h.t.Context(), u.ID, thread, core.SendMessage{Content: text, Kind: core.Text})
@@ -147,7 +151,7 @@ func (h *house) send(u core.User, thread, text string) int64 {
 	return id
 }
 
-// sink records what a session writes, a word for each event.
+// sink is a gateway.Sink for tests. It records a word for each event that a session writes.
 type sink struct {
 	mu     sync.Mutex // guards the fields below
 	words  []string
@@ -166,7 +170,7 @@ func (k *sink) block() {
 	k.blocks = make(chan struct{})
 }
 
-// unblock lets Write go on.
+// unblock ends the wait of Write that block has begun.
 func (k *sink) unblock() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -185,7 +189,8 @@ func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	return append(b, word(e)+"\n"...)
 }
 
-// word returns a short text for an event.
+// word returns a short text for an event, such as "messageReceived:hello", which tests
+// compare.
 func word(e *gateway.Event) string {
 	switch {
 	case e.Gap != 0:
@@ -211,7 +216,7 @@ func (k *sink) Write(b []byte) error {
 	return nil
 }
 
-// Full returns what the test wants.
+// Full returns the result of the function full that the test has set, or false without one.
 func (k *sink) Full() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -228,7 +233,7 @@ func (k *sink) Close() {
 	k.closed = true
 }
 
-// want fails unless the sink has got exactly these words since the last call.
+// want fails the test unless the sink has recorded exactly these words since the last call.
 func (k *sink) want(t *testing.T, words ...string) {
 	t.Helper()
 	synctest.Wait()
@@ -240,8 +245,9 @@ func (k *sink) want(t *testing.T, words ...string) {
 	k.words = nil
 }
 
-// TestSessionIsToldWhatHappens opens sessions of two users and checks that each is told the
-// events of its threads, live and after it comes back.
+// TestSessionIsToldWhatHappens opens sessions of two users and checks that each gets the
+// events of its user's threads, while the session is open and after it was closed and opened
+// again.
 func TestSessionIsToldWhatHappens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -268,8 +274,9 @@ func TestSessionIsToldWhatHappens(t *testing.T) {
 	})
 }
 
-// TestSlowSessionCatchesUp blocks a session while more is sent than its queue holds, and
-// checks that it then gets everything once and in order.
+// TestSlowSessionCatchesUp blocks a session's client while more is sent than the session's
+// queue holds. It checks that the client gets every message once and in order when it reads
+// again.
 func TestSlowSessionCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{Queue: 2000})
@@ -294,7 +301,8 @@ func TestSlowSessionCatchesUp(t *testing.T) {
 	})
 }
 
-// TestTokensEnd checks that revoked, deleted and expired users lose their sessions.
+// TestTokensEnd checks that sessions end when their user's tokens are revoked, when the user
+// is deleted, and when the token expires.
 func TestTokensEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -321,7 +329,7 @@ func TestTokensEnd(t *testing.T) {
 
 // TestClockIsSetForward sets the hub's clock forward while a session is open whose token is
 // valid for an hour. It checks that the session ends an hour after its start by that clock,
-// whether the clock jumps over the end or runs to it.
+// whether the clock jumps past the end or reaches it by running.
 func TestClockIsSetForward(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -346,8 +354,8 @@ func TestClockIsSetForward(t *testing.T) {
 	})
 }
 
-// TestStartAfterEnd ends a session before it has started, as a revocation does, and checks
-// that Start writes nothing and that the sink is closed once.
+// TestStartAfterEnd ends a session before Start is called, as a revocation can. It checks that
+// Start writes nothing and that the sink is closed once.
 func TestStartAfterEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -369,8 +377,9 @@ func TestStartAfterEnd(t *testing.T) {
 	})
 }
 
-// TestDrainWaitsForGoodbyes drains a hub while a client takes nothing, and checks that Drain
-// interrupts the write and returns once the client was told and its sink is closed.
+// TestDrainWaitsForGoodbyes drains a hub while a client takes no byte. It checks that Drain
+// interrupts the session's write, and that it returns once the client was told of the end and
+// the sink is closed.
 func TestDrainWaitsForGoodbyes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -403,8 +412,8 @@ func (k *interruptible) Interrupt() {
 	close(k.blocks)
 }
 
-// TestTyping sends a typing notification and checks that those who are in the thread are
-// told of it, and nobody else.
+// TestTyping sends a typing notification and checks that the users in the thread are told of
+// it and that no other user is.
 func TestTyping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -425,8 +434,9 @@ func TestTyping(t *testing.T) {
 	})
 }
 
-// TestFullClient opens sessions at an old and at the present cursor whose client takes three
-// events at a time, and checks that each event is written once.
+// TestFullClient opens one session at an old cursor and one at the present cursor. Their
+// clients take three events at a time and must then answer. The test checks that each event is
+// written once.
 func TestFullClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -467,7 +477,7 @@ func TestFullClient(t *testing.T) {
 	})
 }
 
-// narrow is a sink that is full after room events.
+// narrow is a sink that takes as many events as room says. After that its Full returns true.
 type narrow struct {
 	sink
 	room int
@@ -488,8 +498,8 @@ func (k *narrow) Full() bool {
 	return k.room <= 0
 }
 
-// TestGap opens a session at a cursor of another epoch and checks that it is told of a gap
-// and then of what happens.
+// TestGap opens a session at a cursor of another epoch of the event log and checks that its
+// client is told of a gap and then of new events.
 func TestGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

@@ -27,8 +27,8 @@ const (
 	NodeFull                   // the server has too many sessions
 )
 
-// reasons has the word of each reason, the time after which a client should come back,
-// and whether the client is to blame.
+// reasons holds, by Reason, its word, which String returns, and the time after which a client
+// should connect again.
 var reasons = [...]struct {
 	name  string
 	delay time.Duration
@@ -48,7 +48,7 @@ var reasons = [...]struct {
 	NodeFull: {"full", 10 * time.Second},
 }
 
-// String returns the word for the reason, which clients and metrics see.
+// String returns the word for the reason that clients and metrics see, such as "expired".
 func (r Reason) String() string {
 	if int(r) < len(reasons) && reasons[r].name != "" {
 		return reasons[r].name
@@ -56,10 +56,10 @@ func (r Reason) String() string {
 	return "unknown"
 }
 
-// Delay returns the time after which a client should connect again, or 0 for at once.
+// Delay returns the time after which a client should connect again; 0 means at once.
 func (r Reason) Delay() time.Duration { return reasons[r].delay }
 
-// refuses reports whether a session can be refused for the reason.
+// refuses reports whether Hub.Open can refuse a session for the reason r.
 func (r Reason) refuses() bool {
 	switch r {
 	case Gone, Expired, Revoked, Deleted, Draining, Away, UserFull, NodeFull:
@@ -68,7 +68,7 @@ func (r Reason) refuses() bool {
 	return false
 }
 
-// Reasons returns all reasons.
+// Reasons returns all values of Reason.
 func Reasons() (all []Reason) {
 	for r := Gone; int(r) < len(reasons); r++ {
 		all = append(all, r)
@@ -82,7 +82,7 @@ type OpenError struct {
 	Cause error  // for the log; may be nil
 }
 
-// Error says why the session was refused, and the cause.
+// Error returns a text with the reason for the refusal and its cause.
 func (e *OpenError) Error() string {
 	if e.Cause != nil {
 		return fmt.Sprintf("open a session: %s: %v", e.Why, e.Cause)
@@ -93,20 +93,21 @@ func (e *OpenError) Error() string {
 // Unwrap returns the cause.
 func (e *OpenError) Unwrap() error { return e.Cause }
 
-// GapReason says why a session misses events.
+// GapReason says why a session cannot tell its client some events that the client has missed.
 type GapReason uint8
 
-// The reasons for a gap: those of core, and one of the gateway.
+// The reasons for a gap. All but GapTooMuch come from package core.
 const (
 	GapEpoch   = GapReason(core.GapEpoch)
 	GapTrimmed = GapReason(core.GapTrimmed)
 	GapLost    = GapReason(core.GapLost)
-	// GapTooMuch: more threads have news than Bounds.News, or the user was in one of them so
-	// often since that its row has forgotten some of these times.
+	// GapTooMuch means that the user has missed events in more threads than Bounds.News, or
+	// that it left and joined a thread so often that its row no longer tells whether it was in
+	// the thread at a missed event.
 	GapTooMuch = GapLost + 1
 )
 
-// String returns the word for the reason, which clients and metrics see.
+// String returns the word for the gap that clients and metrics see, such as "tooMuch".
 func (g GapReason) String() string {
 	if g == GapTooMuch {
 		return "tooMuch"

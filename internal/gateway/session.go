@@ -9,41 +9,44 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Sink writes a session to the socket of some protocol. One goroutine at a time calls it,
-// and none while there is nothing to write.
+// Sink writes the events of a session to a client in some protocol. Only one goroutine at a
+// time calls it, and no goroutine waits in it while there is nothing to write.
 type Sink interface {
-	// Append appends an event to b. The client continues at the cursor at. e is nil for a
-	// heartbeat. An event may be shared by sessions: Event.Encoded encodes it once.
+	// Append appends the event e in the sink's protocol to b, or a heartbeat if e is nil. at
+	// is the cursor after the event, from which the client can resume. Sessions share events,
+	// so a sink should encode an event with Event.Encoded, which encodes it only once.
 	Append(b []byte, e *Event, at core.Cursor) []byte
-	// Write writes to the socket. If it fails, the session ends.
+	// Write writes b to the client. If it fails, the session ends.
 	Write(b []byte) error
-	// End appends to b what tells the client that the session ends, if it can be told.
+	// End appends to b the last words to the client, with the reason for the end. It appends
+	// nothing if the client cannot be told.
 	End(b []byte, why Reason) []byte
-	// Full reports whether the client must answer before it gets further events. When it
-	// has, call Session.Wake.
+	// Full reports whether the client must answer before it gets more events. The sink must
+	// call Session.Wake when the client has answered.
 	Full() bool
-	// Close closes the socket after the last Write.
+	// Close closes the connection. It is called once, after the last Write.
 	Close()
 }
 
-// Interrupter is a Sink whose Write may wait for a slow client. Interrupt is called when the
-// session ends, also while Write runs: from then on Write must not wait for long.
+// Interrupter is an optional interface of a Sink whose Write may wait for a slow client.
+// Interrupt is called when the session ends, also while Write runs. After that Write must not
+// wait for long.
 type Interrupter interface{ Interrupt() }
 
-// SessionOptions of Hub.Open.
+// SessionOptions are the options of a session for Hub.Open.
 type SessionOptions struct {
 	Protocol Protocol
 	Threads  []string // only events of these threads; empty: of all
 }
 
-// maxWrite is the number of bytes from which a session writes what it has gathered.
+// maxWrite is the number of bytes at which a session stops to gather events and writes them.
 const maxWrite = 64 << 10
 
-// maxControl is the number of control bytes that may wait in a session.
+// maxControl is the number of bytes that may wait in a session after calls of Session.Control.
 const maxControl = 16 << 10
 
-// Session tells one client what happens. It is a place in the log with a bounded queue
-// behind it.
+// Session tells one client what happens in its user's threads. It is a cursor in the event log
+// and a bounded queue of the events after it.
 type Session struct {
 	hub     *Hub
 	user    *user
@@ -72,7 +75,7 @@ type Session struct {
 	why     Reason        // the end; 0 while the session is open
 }
 
-// queued is an event with the cursor after it.
+// queued is an event in a session's queue, with the cursor after it.
 type queued struct {
 	event *Event
 	at    core.Cursor
@@ -89,7 +92,7 @@ func newSession(h *Hub, c token.Claims, o SessionOptions, sink Sink) *Session {
 	return s
 }
 
-// Claims returns the claims of the token that the session was opened with.
+// Claims returns the claims of the token with which the session was opened.
 func (s *Session) Claims() token.Claims { return s.claims }
 
 // At returns the cursor up to which the session has written all events.
@@ -109,9 +112,9 @@ func (s *Session) Why() Reason {
 	return s.why
 }
 
-// Start makes the session write: first the given bytes, then what it missed, then what
-// happens. It returns false, and nothing is written, if the session has ended already: then
-// End has closed the sink.
+// Start makes the session write to its sink: first the given bytes, then the events that the
+// client has missed, then new events. If the session has ended already, Start returns false
+// and writes nothing, because End has closed the sink.
 func (s *Session) Start(first []byte) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +131,8 @@ func (s *Session) Start(first []byte) bool {
 }
 
 // expire ends the session if its token has expired by the hub's clock. Otherwise it sets the
-// timer to the time that is left, because a development clock may have been set forward.
+// timer to the time that is left, because Judge calls expire too, after a development clock
+// was set forward.
 func (s *Session) expire() {
 	left := s.claims.Expires.Sub(s.hub.now())
 	if left <= 0 {
@@ -142,7 +146,8 @@ func (s *Session) expire() {
 	}
 }
 
-// heartbeat moves the cursor of a quiet session to the hub's and has it written.
+// heartbeat makes the session write a heartbeat. If the session has no events to write, it
+// first moves the session's cursor to that of the hub.
 func (s *Session) heartbeat() {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -159,8 +164,9 @@ func (s *Session) heartbeat() {
 	s.run()
 }
 
-// Control has bytes written before further events, for example the answer to a ping. It
-// ends the session as Hostile if too many wait, because the client does not read.
+// Control makes the session write b before further events. It is for protocol data such as the
+// answer to a ping. It ends the session as Hostile if more than maxControl bytes would wait,
+// because the client does not read.
 func (s *Session) Control(b []byte) {
 	s.mu.Lock()
 	full := len(s.control)+len(b) > maxControl
@@ -174,7 +180,7 @@ func (s *Session) Control(b []byte) {
 	}
 }
 
-// Wake makes the session write again after Sink.Full was true.
+// Wake makes the session write events again after Sink.Full has returned true.
 func (s *Session) Wake() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -182,8 +188,8 @@ func (s *Session) Wake() {
 	s.run()
 }
 
-// End ends the session. The client is told why if it can be told. Only the first call has
-// an effect.
+// End ends the session and tells the client the reason if possible. Only the first call has an
+// effect.
 func (s *Session) End(why Reason) {
 	s.mu.Lock()
 	if s.why != 0 {
@@ -216,7 +222,8 @@ func (s *Session) close() {
 	s.hub.closed()
 }
 
-// abandon takes a session that was not started out of the hub, and leaves its sink alone.
+// abandon removes a session that Start was not called for from its hub. Unlike End, it does
+// not close the sink.
 func (s *Session) abandon(why Reason) {
 	s.mu.Lock()
 	open := s.why == 0
@@ -233,7 +240,7 @@ func (s *Session) abandon(why Reason) {
 	}
 }
 
-// wants reports whether the session is told events of a thread.
+// wants reports whether the session asked for the events of a thread, by its id.
 func (s *Session) wants(thread string) bool {
 	if s.threads == nil {
 		return true
@@ -242,8 +249,8 @@ func (s *Session) wants(thread string) bool {
 	return ok
 }
 
-// push adds an event to the queue, or drops the queue if it does not fit. The caller holds
-// the hub's mu.
+// push adds an event to the queue. If the queue has no room, push drops the whole queue, and
+// the session reads the events from the store later. The caller holds the hub's mu.
 func (s *Session) push(e *Event, at core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,14 +270,14 @@ func (s *Session) push(e *Event, at core.Cursor) {
 	s.run()
 }
 
-// waiting returns the bytes in the queue.
+// waiting returns the number of bytes in the queue.
 func (s *Session) waiting() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.bytes
 }
 
-// drop drops the queue. The session reads the events from the store again.
+// drop drops the queue, unless it is empty. The session reads the events from the store later.
 func (s *Session) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -281,8 +288,9 @@ func (s *Session) drop() {
 	}
 }
 
-// reread drops the queue and makes the session read from the store, which tells the client of a
-// gap if an event cannot be told. The caller holds the hub's mu.
+// reread drops the queue and makes the session read the events from the store, at once. If the
+// store cannot tell whether the user may see an event, the client is told of a gap. The caller
+// holds the hub's mu.
 func (s *Session) reread() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -294,14 +302,15 @@ func (s *Session) reread() {
 	s.run()
 }
 
-// emptyQueue empties the queue. The caller holds s.mu.
+// emptyQueue removes all events from the queue and from the hub's count of bytes. The caller
+// holds s.mu.
 func (s *Session) emptyQueue() {
 	s.hub.queued.Add(-int64(s.bytes))
 	s.queue, s.bytes = nil, 0
 }
 
-// skip removes from the queue what the client has got from a server that was ahead of this
-// one. The caller holds s.mu.
+// skip removes from the queue the events that the client has received already, from another
+// server that had read more of the log than this one. The caller holds s.mu.
 func (s *Session) skip() {
 	s.queue = slices.DeleteFunc(s.queue, func(q queued) bool {
 		if q.event.Happening == nil || q.event.Position == 0 || q.at.Epoch != s.at.Epoch || ahead(q.at, s.at) {
@@ -313,9 +322,9 @@ func (s *Session) skip() {
 	})
 }
 
-// breakOff drops the queue and makes the session read from the store up to the cursor tip.
-// If the log does not continue the session's cursor, the client is told of a gap then. The
-// caller holds the hub's mu.
+// breakOff drops the queue and makes the session read the events up to the cursor tip from the
+// store. If the log lost events after the session's cursor, the client is then told of a gap.
+// The caller holds the hub's mu.
 func (s *Session) breakOff(tip core.Cursor) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -324,7 +333,8 @@ func (s *Session) breakOff(tip core.Cursor) {
 	s.run()
 }
 
-// run has a goroutine write the session, unless one does. The caller holds s.mu.
+// run makes a goroutine call Session.write, unless one is about to or already does. The caller
+// holds s.mu.
 func (s *Session) run() {
 	switch {
 	case !s.started:

@@ -14,8 +14,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// TestFullClientCatchesUp opens a session that must catch up, whose client takes three
-// events at a time, and checks that it gets everything once.
+// TestFullClientCatchesUp opens a session that has missed events and whose client takes three
+// events at a time, and checks that the client gets every event once.
 func TestFullClientCatchesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -49,9 +49,9 @@ func TestFullClientCatchesUp(t *testing.T) {
 	})
 }
 
-// TestAnswerWhileCatchingUp opens sessions that must catch up, whose clients take three events
-// at a time and answer when the sink has said a number of times that it is full, or when
-// nothing else goes on. It checks that each session gets everything once.
+// TestAnswerWhileCatchingUp opens sessions that have missed events. Their clients take three
+// events at a time, and answer after Sink.Full has returned true some number of times, or when
+// the session waits. The test checks that each client gets every event once.
 func TestAnswerWhileCatchingUp(t *testing.T) {
 	for times := 1; times <= 4; times++ {
 		t.Run(fmt.Sprint("full=", times), func(t *testing.T) {
@@ -101,8 +101,8 @@ func TestAnswerWhileCatchingUp(t *testing.T) {
 	}
 }
 
-// TestWakeIsNotLost wakes a session right after its sink has said that it is full, and
-// checks that the session goes on.
+// TestWakeIsNotLost calls Session.Wake while Sink.Full returns true, and checks that the
+// session still writes the next event.
 func TestWakeIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -121,8 +121,8 @@ func TestWakeIsNotLost(t *testing.T) {
 	})
 }
 
-// TestEndBeforeStart ends a session before it is started, and checks that starting it then
-// does nothing.
+// TestEndBeforeStart ends a session before it is started, and checks that Start then does
+// nothing.
 func TestEndBeforeStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -142,8 +142,9 @@ func TestEndBeforeStart(t *testing.T) {
 	})
 }
 
-// TestRefusedSessionLeavesNothing sends to a session while it is being judged, refuses it,
-// and checks that no bytes stay counted.
+// TestRefusedSessionLeavesNothing sends a message to a session while Hub.Open checks its
+// token, and lets the check fail. It checks that the message's bytes are not counted as
+// queued.
 func TestRefusedSessionLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -177,8 +178,9 @@ func TestRefusedSessionLeavesNothing(t *testing.T) {
 	})
 }
 
-// TestFeedStopsAndStarts opens sessions after pauses around the time for which an idle hub
-// follows the log, and checks that each opens at once and is told what happens.
+// TestFeedStopsAndStarts opens sessions after pauses of about the time after which a hub
+// without sessions stops to read the log. It checks that each session opens at once and gets
+// new events.
 func TestFeedStopsAndStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -200,8 +202,8 @@ func TestFeedStopsAndStarts(t *testing.T) {
 	})
 }
 
-// TestDrainTellsClients drains a hub with a blocked client, and checks that Drain waits
-// until the client was told.
+// TestDrainTellsClients drains a hub with a blocked client, and checks that Drain waits until
+// the client has been told.
 func TestDrainTellsClients(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -225,8 +227,9 @@ func TestDrainTellsClients(t *testing.T) {
 	})
 }
 
-// TestCursorOfAServerAhead moves a session to a server that has not yet seen what the
-// session has got, and checks that it gets nothing twice.
+// TestCursorOfAServerAhead resumes a session on a second server, which has not yet read the
+// event that the client has received from the first one. It checks that the client gets no
+// event twice.
 func TestCursorOfAServerAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -258,8 +261,9 @@ func TestCursorOfAServerAhead(t *testing.T) {
 	})
 }
 
-// TestTrimOnAServerBehind moves a session to a server that has not yet seen what the session
-// has got, and trims the log. It checks that the session gets nothing twice.
+// TestTrimOnAServerBehind resumes a session on a second server, which has not yet read the
+// event that the client has received from the first one, and trims the log. It checks that the
+// client gets no event twice.
 func TestTrimOnAServerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -302,9 +306,9 @@ func TestTrimOnAServerBehind(t *testing.T) {
 	})
 }
 
-// TestTypingOnAServerBehind moves a session to a server that has not yet seen what the session
-// has got, and tells it a typing notification there. It checks that the session gets nothing
-// twice when the server has read the log.
+// TestTypingOnAServerBehind resumes a session on a second server, which has not yet read the
+// event that the client has received from the first one, and sends a typing notification
+// there. It checks that the client gets no event twice after that server has read the log.
 func TestTypingOnAServerBehind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -340,8 +344,8 @@ func TestTypingOnAServerBehind(t *testing.T) {
 	})
 }
 
-// TestTrimWhileCatchingUp trims the log while a session reads it, and checks that the
-// session is told of a gap where events are missing.
+// TestTrimWhileCatchingUp trims the log while a session reads missed events, and checks that
+// the client is told of a gap where events are missing.
 func TestTrimWhileCatchingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -370,8 +374,8 @@ func TestTrimWhileCatchingUp(t *testing.T) {
 	})
 }
 
-// TestForeignThreadsAreForgotten checks that after the log has broken off, the hub tells
-// the members that the store has, not those that were cached before.
+// TestForeignThreadsAreForgotten checks that a hub, after the log has lost events, reads the
+// members of a thread from the store again and does not use those that it had cached.
 func TestForeignThreadsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -394,9 +398,9 @@ func TestForeignThreadsAreForgotten(t *testing.T) {
 	})
 }
 
-// TestEpochRenewedElsewhere lets another server renew the epoch, and opens a session with a
-// cursor of the new epoch before the hub knows it. It checks that the session is told of no
-// gap, but ends, so that the client comes again.
+// TestEpochRenewedElsewhere renews the epoch of the log as another server would, and opens a
+// session with a cursor of the new epoch before the hub knows that epoch. It checks that the
+// client is told of no gap: the session ends, so that the client connects again.
 func TestEpochRenewedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -418,8 +422,9 @@ func TestEpochRenewedElsewhere(t *testing.T) {
 	})
 }
 
-// TestClientLeavesBeforeItsSession cancels requests for a session while the hub cannot read
-// the log, and checks that the refusals do not blame the server.
+// TestClientLeavesBeforeItsSession cancels the context of Hub.Open while the hub cannot read
+// the log. It checks that the refusal is counted for the reason gone, not away, which would
+// blame the server.
 func TestClientLeavesBeforeItsSession(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

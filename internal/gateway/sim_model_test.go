@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// model knows all changes that the store has applied, and computes from them which events
-// a reader must get, may get, and must not get. Step n is the state after n changes. It
-// shares no rule with core.Member.
+// model knows all changes that the simulation's store has applied. From them it computes which
+// events a reader must get, may get, and must not get. Step n is the state after n changes.
+// The model uses none of the code that it tests, core.Member.
 type model struct {
 	steps   int
 	times   []time.Time // of the steps, from 1
@@ -32,7 +32,7 @@ type modelThread struct {
 	purged   int            // the step at which the thread was deleted; 0: it was not
 }
 
-// modelEvent is an event with what it is about, as its change had it.
+// modelEvent is an event, with the message and the members that it had when it was committed.
 type modelEvent struct {
 	core.Event
 	step     int
@@ -41,7 +41,7 @@ type modelEvent struct {
 	position uint64 // in the log; 0: none yet
 }
 
-// modelMember is what holds for a member from a step on.
+// modelMember is the state of a member from one step on, until the member's next modelMember.
 type modelMember struct {
 	step      int
 	from      []uint64 // the events by which it joined
@@ -51,7 +51,8 @@ type modelMember struct {
 	sees      int64 // messages created at this time or later
 }
 
-// modelMessage is a message from a step on.
+// modelMessage is the state of a message from one step on, until the message's next
+// modelMessage.
 type modelMessage struct {
 	step    int
 	created int64
@@ -126,14 +127,14 @@ func (m *model) apply(c *core.Change, at int64) {
 	}
 }
 
-// place records the position that an event has got later.
+// place records the position in the log that an event has got after its commit.
 func (m *model) place(e core.Event) {
 	if t := m.threads[e.Thread]; t != nil {
 		t.events[e.Number-1].position = e.Position
 	}
 }
 
-// at returns the step that was the last at a time.
+// at returns the number of the last step before a time.
 func (m *model) at(when time.Time) int {
 	n, _ := slices.BinarySearchFunc(m.times, when, func(a, b time.Time) int { return a.Compare(b) })
 	return n
@@ -148,7 +149,8 @@ func (t *modelThread) topicAt(step int) (topic string) {
 	return topic
 }
 
-// memberAt returns the member at a step, or nil.
+// memberAt returns the state of a user's membership at a step, or nil if it was never a member
+// by then.
 func (t *modelThread) memberAt(user string, step int) (m *modelMember) {
 	states := t.members[user]
 	for i := range states {
@@ -159,7 +161,7 @@ func (t *modelThread) memberAt(user string, step int) (m *modelMember) {
 	return m
 }
 
-// messageAt returns the message at a step, or nil.
+// messageAt returns the state of a message at a step, or nil if there is no such message then.
 func (t *modelThread) messageAt(id int64, step int) (m *modelMessage) {
 	if t.purged != 0 && t.purged <= step {
 		return nil
@@ -173,7 +175,7 @@ func (t *modelThread) messageAt(id int64, step int) (m *modelMessage) {
 	return m
 }
 
-// in reports whether an event lies in an interval of the member.
+// in reports whether the member was in the thread at the event with this number.
 func (m *modelMember) in(number uint64) bool {
 	for i, from := range m.from {
 		if from <= number && (i == len(m.to) || number <= m.to[i]) {
@@ -183,9 +185,10 @@ func (m *modelMember) in(number uint64) bool {
 	return false
 }
 
-// read returns the message as a member may read it at a step, or nil. If the member has left,
-// that is the message as it was then, without its text if it was deleted since. unsure means
-// that the sender was deleted, so that this may be gone or not.
+// read returns the message with this id as the member m may read it at a step, or nil if it
+// may not. A member who has left gets the message as it was when the member left, without its
+// text if the message was deleted since. unsure is true if the message's sender was deleted,
+// because then the message may be erased or not.
 func (t *modelThread) read(m *modelMember, id int64, step int) (msg *modelMessage, unsure bool) {
 	now := t.messageAt(id, step)
 	if now == nil || now.created < m.sees {
@@ -203,8 +206,8 @@ func (t *modelThread) read(m *modelMember, id int64, step int) (msg *modelMessag
 	return then, unsure
 }
 
-// hears reports whether a user gets an event if its message is read at step i and the
-// user's place in the thread at step j.
+// hears reports whether a user gets the event e if the hub reads e's message at step i and the
+// user's membership at step j. unsure is true if either answer is right.
 func (t *modelThread) hears(user string, e *modelEvent, i, j int) (heard, unsure bool) {
 	m := t.memberAt(user, j)
 	if m == nil || !m.in(e.Number) {
@@ -218,16 +221,17 @@ func (t *modelThread) hears(user string, e *modelEvent, i, j int) (heard, unsure
 		msg, unsure := t.read(m, e.MessageID, i)
 		return msg != nil, unsure
 	case core.ReceiptReceived:
-		// A receipt comes without its message, so the server judges it by the message's id. In
-		// a burst of messages an id is later than the time of creation; REST lists the receipt
-		// in any case.
+		// A read receipt comes without its message, so the server compares the message's id,
+		// which is a time, with the time from which the member sees messages. In a burst of
+		// messages an id is later than the time of creation, and the member may get a receipt
+		// of a message that it cannot see. REST lists the receipt in any case.
 		return e.MessageID >= m.sees, false
 	}
 	return true, false
 }
 
-// turns returns the steps from one to another at which the answer of hears may change, the
-// first one included.
+// turns returns the steps between from and to at which the result of hears for the event e may
+// change. It includes from.
 func (t *modelThread) turns(user string, e *modelEvent, from, to int) []int {
 	all := []int{from}
 	for _, m := range t.members[user] {
@@ -242,7 +246,8 @@ func (t *modelThread) turns(user string, e *modelEvent, from, to int) []int {
 	return slices.DeleteFunc(all, func(n int) bool { return n < from || n > to })
 }
 
-// must reports whether a user gets an event at whatever step the hub reads the rows.
+// must reports whether a user gets the event e no matter at which step, up to end, the hub
+// reads the message and the membership.
 func (t *modelThread) must(user string, e *modelEvent, end int) bool {
 	for _, i := range t.turns(user, e, e.step, end) {
 		if heard, unsure := t.hears(user, e, i, i); !heard || unsure {
@@ -252,7 +257,7 @@ func (t *modelThread) must(user string, e *modelEvent, end int) bool {
 	return true
 }
 
-// receipt is an event or a gap that a client has received.
+// received is an event or a gap that a client has received.
 type received struct {
 	core.Event
 	gap     gateway.GapReason
@@ -264,7 +269,7 @@ type received struct {
 	steps   int       // changes that were applied when it was received
 }
 
-// wrong returns why a user must not have received an event like this, or "".
+// wrong returns why the user must not have received g, or "" if it may.
 func (m *model) wrong(user string, g *received) string {
 	t := m.threads[g.Thread]
 	if t == nil || g.Number == 0 || g.Number > uint64(len(t.events)) {
@@ -277,8 +282,9 @@ func (m *model) wrong(user string, g *received) string {
 	if g.at.Position != e.position || g.at.Check != e.Check {
 		return fmt.Sprintf("its cursor is %+v, but its position %d", g.at, e.position)
 	}
-	// The messages of a deleted thread are deleted, and then intervals that were merged no
-	// longer tell who joined or left (core.Happening.Tell).
+	// If a thread is deleted, its messages are deleted too. After that the server cannot
+	// always tell who joined or left with an event, because a member's row merges intervals
+	// (core.Happening.Tell).
 	forgotten := t.purged != 0 && g.MessageID != 0 && g.members == ""
 	if e.Kind.ChangesMembers() && g.members != e.members && !forgotten {
 		return fmt.Sprintf("it names %q, but %q have joined or left", g.members, e.members)
@@ -297,8 +303,8 @@ func (m *model) wrong(user string, g *received) string {
 	return "the user may not get it like this: a place outside its intervals, a hidden message, or an outdated text"
 }
 
-// told reports whether the texts of a received event are those of step i, as the user may
-// see them at step j.
+// told reports whether the texts of g are those of the event e at step i, as the user may see
+// them with its membership of step j.
 func (t *modelThread) told(user string, e *modelEvent, g *received, i, j int) bool {
 	m := t.memberAt(user, j)
 	switch e.Kind {
@@ -319,9 +325,9 @@ func (t *modelThread) told(user string, e *modelEvent, g *received, i, j int) bo
 	return true
 }
 
-// check returns what is wrong with all that a client has received. start is its cursor
-// when it first came, end when it last left; only is its thread, or empty. done means that
-// it has caught up.
+// check returns a text for each fault in log, which is all that a client has received. start
+// is the client's cursor when it first connected, and end its cursor after the last entry of
+// log. If only is not empty, the client has asked for this thread only.
 func (m *model) check(user, only string, start core.Cursor, log []received, end core.Cursor) (faults []string) {
 	fault := func(g *received, format string, args ...any) {
 		faults = append(faults, fmt.Sprintf("%s of %s number %d, position %d, text %q: ", g.Kind, g.Thread, g.Number, g.at.Position, g.content)+fmt.Sprintf(format, args...))

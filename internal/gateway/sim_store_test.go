@@ -11,9 +11,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// simStore is the store of a simulation. It tells the model each applied change, and its
-// commits take some time. With sequenced it also behaves like PostgreSQL: a batch has no
-// positions until Sequence is called, and that passes over batches that stand open.
+// simStore is the store of a simulation. It tells the model each applied change, and delays
+// commits. If sequenced is true, it behaves like PostgreSQL: the events of a committed batch
+// have no positions in the log until Sequence is called, and Sequence passes over batches that
+// are not committed.
 type simStore struct {
 	core.Store
 	sim       *sim
@@ -28,17 +29,17 @@ type simStore struct {
 	last   uint64 // the number of the last batch
 }
 
-// simBatch is a batch of a sequenced simStore that has no positions yet.
+// simBatch is a batch of a sequenced simStore whose events have no positions yet.
 type simBatch struct {
 	core.Placed
 	events []core.Event
 	ready  bool // it is committed
 }
 
-// Shared marks the store as one with several writers.
+// Shared marks the store as one to which several servers write.
 func (s *simStore) Shared() {}
 
-// Apply commits a batch, after and before a delay.
+// Apply commits a batch. It sometimes sleeps before and after the commit.
 func (s *simStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	s.sim.sleepSometimes(10, 300*time.Millisecond)
 	outcomes, batch, err := s.commit(ctx, b)
@@ -51,8 +52,8 @@ func (s *simStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, err
 	return outcomes, err
 }
 
-// commit applies a batch and records its changes in the model. It returns the open batch
-// of a sequenced store.
+// commit applies a batch and records its changes in the model. If the store is sequenced, it
+// also returns the simBatch, which has no positions yet.
 func (s *simStore) commit(ctx context.Context, b core.Batch) ([]core.Outcome, *simBatch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,8 +85,8 @@ func (s *simStore) commit(ctx context.Context, b core.Batch) ([]core.Outcome, *s
 	return outcomes, batch, nil
 }
 
-// Sequence gives positions to the committed batches, in the order of their numbers. A
-// batch waits for earlier ones of its threads.
+// Sequence gives positions in the log to the events of committed batches, in the order of the
+// batches' numbers. A batch waits for earlier batches with events of the same threads.
 func (s *simStore) Sequence(ctx context.Context) (placed []core.Placed, err error) {
 	if !s.sequenced {
 		return s.Store.Sequence(ctx)
@@ -114,7 +115,7 @@ func (s *simStore) Sequence(ctx context.Context) (placed []core.Placed, err erro
 	return placed, nil
 }
 
-// end returns the cursor after the last placed event. The caller holds s.mu.
+// end returns the cursor after the last event that has a position. The caller holds s.mu.
 func (s *simStore) end() core.Cursor {
 	if n := len(s.placed); n > 0 {
 		return core.Cursor{Epoch: s.epoch, Position: s.placed[n-1].Position, Check: s.placed[n-1].Check}
@@ -122,7 +123,7 @@ func (s *simStore) end() core.Cursor {
 	return core.Cursor{Epoch: s.epoch, Position: s.floor.Position, Check: s.floor.Check}
 }
 
-// Tip returns the cursor after the last placed event.
+// Tip returns the cursor after the last event that has a position.
 func (s *simStore) Tip(ctx context.Context) (core.Cursor, error) {
 	if !s.sequenced {
 		return s.Store.Tip(ctx)
@@ -132,7 +133,7 @@ func (s *simStore) Tip(ctx context.Context) (core.Cursor, error) {
 	return s.end(), nil
 }
 
-// Log returns placed events.
+// Log returns the events after a cursor that have positions.
 func (s *simStore) Log(ctx context.Context, after core.Cursor, limit int) (core.LogPage, error) {
 	if !s.sequenced {
 		return s.Store.Log(ctx, after, limit)
@@ -163,7 +164,7 @@ func (s *simStore) Log(ctx context.Context, after core.Cursor, limit int) (core.
 	return page, nil
 }
 
-// News returns the user's threads that have placed events after a position.
+// News returns the user's threads with events after a position of the log.
 func (s *simStore) News(ctx context.Context, user string, after uint64, limit int) (news []core.News, err error) {
 	if !s.sequenced {
 		return s.Store.News(ctx, user, after, limit)
@@ -203,20 +204,20 @@ func (s *simStore) ThreadEvents(ctx context.Context, thread string, from uint64,
 	return events, nil
 }
 
-// Tell reads the rows of events, after a delay.
+// Tell reads the messages and members of events. It sometimes sleeps first.
 func (s *simStore) Tell(ctx context.Context, events []core.Event) ([]core.Happening, error) {
 	s.sim.sleepSometimes(10, 500*time.Millisecond)
 	return s.Store.Tell(ctx, events)
 }
 
-// Users reads users. Its answer takes some time.
+// Users reads users. It sometimes sleeps before it returns.
 func (s *simStore) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	us, err := s.Store.Users(ctx, ids)
 	s.sim.sleepSometimes(20, 2*time.Second)
 	return us, err
 }
 
-// Trim deletes all placed events.
+// Trim deletes all events that have positions.
 func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	if day <= core.DayOf(time.Now().UnixMilli()) {
 		return nil // a simulation lasts less than a day
@@ -234,7 +235,7 @@ func (s *simStore) Trim(ctx context.Context, day uint32) error {
 	return nil
 }
 
-// RenewEpoch replaces the epoch, and counts.
+// RenewEpoch replaces the epoch of the log, and counts in the model how often.
 func (s *simStore) RenewEpoch(ctx context.Context, was, epoch string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -255,8 +256,8 @@ func (s *simStore) steps() int {
 	return s.model.steps
 }
 
-// simBus is the bus between the servers of a simulation. It drops, doubles, delays and
-// reorders.
+// simBus is the bus by which the servers of a simulation tell each other what happened. It
+// loses, doubles and delays some publications, so that they arrive in another order.
 type simBus struct {
 	sim  *sim
 	loss int // percent of the calls that are dropped, doubled and delayed, each
@@ -282,7 +283,8 @@ func (b *simBus) Subscribe(queue int) core.Subscription {
 
 func (b *simBus) Listening() bool { return true }
 
-// Publish sends happenings to each subscription, or does what a bad network does.
+// Publish sends happenings to each subscription. At random it loses them, sends them twice or
+// sends them late, as a bad network would.
 func (b *simBus) Publish(hs []*core.Happening) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -307,7 +309,8 @@ func (b *simBus) Publish(hs []*core.Happening) {
 	}
 }
 
-// send sends happenings to an open subscription. The caller holds the bus's mu.
+// send puts happenings into the channel of a subscription, unless it is closed. If the channel
+// is full, it records that the subscription has missed some. The caller holds the bus's mu.
 func (s *simSubscription) send(hs []*core.Happening) {
 	if _, open := s.bus.subs[s]; !open {
 		return

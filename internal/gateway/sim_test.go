@@ -25,10 +25,10 @@ var (
 	simSeed  = flag.Uint64("seed", 0, "the only simulation that TestSimulation runs, and prints")
 )
 
-// TestSimulation lets writers and readers loose on servers with bad buses and slow
-// commits, and checks that each reader gets each event that it may see, once, in order,
-// and no other. The goroutines of a simulation run in any order, so a failed seed may need
-// several runs (-count) to fail again.
+// TestSimulation runs simulations of writers and readers on servers with unreliable buses and
+// slow commits. It checks that each reader gets each event that it may see, once and in order,
+// and no other event. The goroutines of a simulation run in any order, so a seed that has
+// failed may need several runs (-count) to fail again.
 func TestSimulation(t *testing.T) {
 	first, last := uint64(1), uint64(*simSeeds)
 	if *simSeed != 0 {
@@ -42,8 +42,8 @@ func TestSimulation(t *testing.T) {
 	}
 }
 
-// freshness is the time within which the hub tells of a commit, with the rows as the commit
-// had them. Rows that come later are read anew.
+// freshness is the longest time after a commit for which the hub may still use the rows that
+// came with the commit. For an event that it tells later it reads the rows again.
 const freshness = 12 * time.Second
 
 // sim is one simulation.
@@ -76,7 +76,7 @@ type sentMessage struct {
 	sender string
 }
 
-// server is a core and a hub on the store.
+// server is one of the servers of a simulation: a core and a hub on the shared store.
 type server struct {
 	core *core.Service
 	hub  *gateway.Hub
@@ -90,14 +90,15 @@ func (s *sim) n(limit int) int {
 	return s.rand.IntN(limit)
 }
 
-// sleepSometimes sleeps, in some percent of the calls, for up to a time.
+// sleepSometimes sleeps in the given percent of its calls, for a random time below limit.
 func (s *sim) sleepSometimes(percent int, limit time.Duration) {
 	if s.n(100) < percent {
 		time.Sleep(time.Duration(s.n(int(limit/time.Millisecond))) * time.Millisecond)
 	}
 }
 
-// note adds a line to what a failed simulation prints.
+// note adds a line to the trace, which a failed simulation prints. It does nothing unless a
+// seed was given on the command line.
 func (s *sim) note(format string, args ...any) {
 	if *simSeed == 0 {
 		return
@@ -107,12 +108,12 @@ func (s *sim) note(format string, args ...any) {
 	s.trace = append(s.trace, time.Now().Format("15:04:05.000 ")+fmt.Sprintf(format, args...))
 }
 
-// keys says that each access key is current.
+// keys implements gateway.Keys. It accepts every access key.
 type keys struct{}
 
 func (keys) HasKey(string) bool { return true }
 
-// simulate runs the simulation of a seed.
+// simulate runs one simulation, whose random numbers come from seed.
 func simulate(t *testing.T, seed uint64) {
 	s := &sim{t: t, finish: make(chan struct{}), sweep: make(chan struct{}, 1), gone: map[string]time.Time{}, sent: map[string][]sentMessage{}}
 	s.rand.Rand = rand.New(rand.NewPCG(seed, 0))
@@ -202,7 +203,7 @@ func (s *sim) serve() *server {
 	}}
 }
 
-// pick returns a random server.
+// pick returns a random server and its index.
 func (s *sim) pick() (int, *server) {
 	i := s.n(len(s.servers))
 	s.mu.Lock()
@@ -210,7 +211,7 @@ func (s *sim) pick() (int, *server) {
 	return i, s.servers[i]
 }
 
-// some returns a random element, or the zero value if there is none.
+// some returns a random element of all, or the zero value if all is empty.
 func some[T any](s *sim, all []T) (one T) {
 	if len(all) > 0 {
 		one = all[s.n(len(all))]
@@ -218,7 +219,8 @@ func some[T any](s *sim, all []T) (one T) {
 	return one
 }
 
-// act lets a random user do something on a random server. Refusals are no faults.
+// act makes a random change as a random user on a random server. It is no fault if the server
+// refuses the change.
 func (s *sim) act(seed uint64) {
 	s.sleepSometimes(70, []time.Duration{20 * time.Millisecond, time.Second, 5 * time.Second}[s.n(3)])
 	ctx := context.Background()
@@ -317,7 +319,8 @@ func (s *sim) act(seed uint64) {
 	s.note("%s in %s, %s, server %d: %s: %v", name(user), name(thread), what, index, text, err)
 }
 
-// client is a reader. It comes and leaves, and comes back with its cursor.
+// client is a reader in a simulation. It opens a session, leaves, and opens another one at its
+// cursor, again and again.
 type client struct {
 	s    *sim
 	user string
@@ -333,7 +336,7 @@ type client struct {
 	faults []string
 }
 
-// live opens sessions, one after another.
+// live opens sessions one after another, until the simulation ends or the user is deleted.
 func (c *client) live() {
 	for done := false; !done; {
 		select {
@@ -351,8 +354,9 @@ func (c *client) live() {
 	}
 }
 
-// visit opens one session and waits for its end. In the last one the client takes
-// everything at once. It returns false if the user was deleted.
+// visit opens one session and waits for its end. If last is true, the client takes everything
+// at once and stays until the server ends the session. visit returns false if the user was
+// deleted.
 func (c *client) visit(last bool) bool {
 	s := c.s
 	var from *core.Cursor
@@ -416,10 +420,12 @@ func (c *client) visit(last bool) bool {
 	return true
 }
 
-// again visits again if that must be the last visit.
+// again is called after a session was refused. It returns true, but if last is true it calls
+// visit again first, because the last session must be opened.
 func (c *client) again(last bool) bool { return !last || c.visit(last) }
 
-// simSink receives what a session writes for a client.
+// simSink is the sink of a client's session in a simulation. It records what the session
+// writes.
 type simSink struct {
 	c       *client
 	session *gateway.Session
@@ -462,7 +468,8 @@ func (k *simSink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	return append(b, '.')
 }
 
-// Full reports whether the client must answer first. Then it does so later.
+// Full reports whether the client must answer before it gets more events. If so, it makes the
+// client answer some time later.
 func (k *simSink) Full() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -486,7 +493,8 @@ func (k *simSink) Full() bool {
 	return true
 }
 
-// Write hands what was appended to the client, or a part of it if the connection breaks.
+// Write hands the appended events to the client. It fails in the middle if the connection is
+// to break there.
 func (k *simSink) Write([]byte) error {
 	k.c.s.sleepSometimes(k.slow, 2*time.Second)
 	steps := k.c.s.store.steps()

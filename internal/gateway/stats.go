@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// stats counts what the hub does.
+// stats holds the counters of a hub.
 type stats struct {
 	sessions [protocols]atomic.Int64 // opened
 	events   [protocols]atomic.Uint64
@@ -22,7 +22,7 @@ func (s *stats) opened(p Protocol)           { s.sessions[p].Add(1) }
 func (s *stats) delivered(p Protocol, n int) { s.events[p].Add(uint64(n)) }
 func (s *stats) ended(why Reason)            { s.ends[why].Add(1) }
 
-// refused counts a session that was refused with err. It does nothing if err is no
+// refused counts a refused session by the reason in err. It does nothing if err is not an
 // *OpenError.
 func (s *stats) refused(err error) {
 	var e *OpenError
@@ -48,10 +48,10 @@ type Stats struct {
 	Waiting  int               // sessions that wait until they may read missed events
 }
 
-// String returns the protocol's word in metrics.
+// String returns the name of the protocol in metrics.
 func (p Protocol) String() string { return [...]string{"sse", "trouter"}[p] }
 
-// Stats returns the hub's figures.
+// Stats returns the present figures of the hub.
 func (h *Hub) Stats() Stats {
 	s := Stats{Queued: h.queued.Load(), Dropped: h.stats.dropped.Load(), CatchUps: h.stats.catchUps.Load(),
 		Opened: map[string]uint64{}, Events: map[string]uint64{}, Ended: map[string]uint64{}, Refused: map[string]uint64{}, Gaps: map[string]uint64{},

@@ -8,7 +8,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
-// task is the next thing that the writing goroutine of a session does.
+// task says what the goroutine that writes a session must do next.
 type task uint8
 
 const (
@@ -18,7 +18,7 @@ const (
 	farewell             // end
 )
 
-// work is a task and what it writes.
+// work is a task with the data to write.
 type work struct {
 	task    task
 	control []byte
@@ -27,8 +27,9 @@ type work struct {
 	at      core.Cursor // of the session before the events
 }
 
-// next returns what the writing goroutine does next. full means that the client must
-// answer before it gets events.
+// next returns what the goroutine that writes the session must do next, and takes the data
+// from the session. full is the result of Sink.Full: the client must answer before it gets
+// events.
 func (s *Session) next(full bool) work {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,12 +68,13 @@ func (s *Session) next(full bool) work {
 	return w
 }
 
-// buffers holds the buffers in which sessions gather what they write.
+// buffers holds the buffers into which sessions append their events before they write them.
 var buffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
-// write writes what a session has to tell, until nothing is left. One goroutine at a time
-// calls it. brief means that others wait for this goroutine: what must be read from the
-// store is left to another one.
+// write writes all that waits in the session: control bytes, heartbeats and events. It returns
+// when nothing is left. Only one goroutine at a time calls it. If brief is true, other
+// sessions wait for this goroutine, so write starts another goroutine if it has to read missed
+// events from the store.
 func (s *Session) write(brief bool) {
 	buffer := buffers.Get().(*[]byte)
 	b := (*buffer)[:0]
@@ -110,9 +112,10 @@ func (s *Session) write(brief bool) {
 	}
 }
 
-// deliver writes b and the events. Those that the client cannot take yet go back to the
-// queue. It returns the buffer, and whether all events were written. A caller must not ask
-// Sink.Full instead: the client may have answered since.
+// deliver writes b and then the events. If the client must answer before it gets all of them,
+// deliver puts the rest back into the queue. It returns the buffer, and whether all events
+// were written. Callers must use that result and not call Sink.Full, because the client may
+// have answered since.
 func (s *Session) deliver(b []byte, events []queued) (_ []byte, all bool) {
 	for len(b) > 0 || len(events) > 0 {
 		n := 0
@@ -139,9 +142,9 @@ func (s *Session) deliver(b []byte, events []queued) (_ []byte, all bool) {
 	return b, true
 }
 
-// moveTo records that all events up to q were written. Only a gap moves the session back in
-// the log. A typing notification must not: it comes with the hub's cursor, and the client's
-// may come from a server that is ahead of this one.
+// moveTo records that all events up to q were written. It moves the cursor back only for a
+// gap. A typing notification must not move it back: it has the hub's cursor, and the client's
+// cursor may be later if it comes from a server that had read more of the log.
 func (s *Session) moveTo(q queued) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -150,8 +153,8 @@ func (s *Session) moveTo(q queued) {
 	}
 }
 
-// putBack puts events back at the front of the queue. It drops them if the session has
-// ended or is to read the events after its cursor from the store.
+// putBack puts events back at the front of the queue. It discards them if the session has
+// ended or must read the events after its cursor from the store anyway.
 func (s *Session) putBack(events []queued) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,8 +168,8 @@ func (s *Session) putBack(events []queued) {
 	s.queue = append(events, s.queue...)
 }
 
-// WhyOf returns the reason for which a session ends whose sink could not read or write: Slow
-// for a timeout, Silent for hijack.ErrSilent, else Gone.
+// WhyOf returns the reason for the end of a session whose sink failed to read or write with
+// err: Silent for hijack.ErrSilent, Slow for a timeout, and otherwise Gone.
 func WhyOf(err error) Reason {
 	var t interface{ Timeout() bool }
 	switch {

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// stuckTime is the time after which a goroutine that writes a session, whose client may be
-// slow, no longer counts among the few that write all sessions.
+// stuckTime is the time after which a goroutine that still writes the same session counts as
+// stuck, probably because the client is slow. Another goroutine then takes its place.
 const stuckTime = time.Millisecond
 
-// writers are the goroutines that write sessions. A goroutine for each session that is told
-// an event would cost an eighth of the delivery, mostly for its stack. So a few goroutines
-// take one session after another, and end when no session is ready. Others take the place
-// of those that are stuck.
+// writers is a pool of goroutines that write sessions. It has few goroutines, because one for
+// each session that gets an event would make the delivery cost an eighth more, mostly for
+// their stacks. Each goroutine takes one ready session after another and ends when no session
+// is ready. If a goroutine is stuck, the pool starts another one.
 type writers struct {
 	limit int // goroutines that add starts and that are not stuck
 
@@ -26,7 +26,7 @@ type writers struct {
 	watching bool
 }
 
-// writer is one goroutine. The mu of the writers guards its fields.
+// writer is one goroutine of the pool. The mu of writers guards its fields.
 type writer struct {
 	turns, seen int // sessions that it has taken: now, and when look last looked
 	stuck       bool
@@ -36,7 +36,7 @@ func newWriters() *writers {
 	return &writers{limit: max(4, 2*runtime.GOMAXPROCS(0))}
 }
 
-// add has a session written by one of the goroutines.
+// add makes a goroutine of the pool write the session s soon.
 func (ws *writers) add(s *Session) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -54,7 +54,7 @@ func (ws *writers) add(s *Session) {
 	}
 }
 
-// start starts a goroutine. The caller holds ws.mu.
+// start starts a goroutine that writes ready sessions. The caller holds ws.mu.
 func (ws *writers) start() {
 	w := &writer{}
 	ws.all, ws.free = append(ws.all, w), ws.free+1
@@ -65,8 +65,9 @@ func (ws *writers) start() {
 	}()
 }
 
-// take returns the next session for a goroutine. It returns nil if the goroutine must end:
-// no session is ready, or others have taken its place while it was stuck.
+// take returns the next ready session for the goroutine w. It returns nil if w must end:
+// because no session is ready, or because the pool has enough other goroutines now after w was
+// stuck.
 func (ws *writers) take(w *writer) *Session {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
@@ -87,8 +88,9 @@ func (ws *writers) take(w *writer) *Session {
 	return s
 }
 
-// look finds the goroutines that are stuck and starts others, as long as sessions wait. Their
-// number doubles each time, so that many slow clients do not hold up the others for long.
+// look marks the goroutines that have been stuck since the last call, and starts others if
+// sessions wait. The number of goroutines can double with each call, so many slow clients
+// cannot delay the others for long.
 func (ws *writers) look() {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()

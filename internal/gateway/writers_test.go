@@ -10,13 +10,13 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// countingSink counts the sinks that are written to at the same time.
+// countingSink counts how many sinks of its kind run Write at the same time, and the maximum.
 type countingSink struct {
 	sink
 	now, most *atomic.Int64
 }
 
-// Write lets others run before it returns.
+// Write records the words in b. It lets other goroutines run before it returns.
 func (k *countingSink) Write(b []byte) error {
 	n := k.now.Add(1)
 	for most := k.most.Load(); n > most && !k.most.CompareAndSwap(most, n); most = k.most.Load() {
@@ -28,7 +28,7 @@ func (k *countingSink) Write(b []byte) error {
 	return k.sink.Write(b)
 }
 
-// TestFewGoroutinesWrite tells an event to many sessions, and checks that few of them are
+// TestFewGoroutinesWrite sends a message to 200 sessions, and checks that only few of them are
 // written at the same time.
 func TestFewGoroutinesWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -59,8 +59,9 @@ func TestFewGoroutinesWrite(t *testing.T) {
 	})
 }
 
-// TestSlowClientsHoldUpNobody has 300 clients that take nothing, and checks that all others
-// are told an event within 50 ms, and that no goroutine is left when the clients go on.
+// TestSlowClientsHoldUpNobody opens 300 sessions whose clients take no byte. It checks that
+// all other clients get a message within 50 ms, and that no goroutine is left after the slow
+// clients have read.
 func TestSlowClientsHoldUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{PerUser: 500})
