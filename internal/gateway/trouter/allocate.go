@@ -17,15 +17,15 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Lives of what a client gets on its way to a socket.
+// Lifetimes of the values that a client gets before it can open a socket.
 const (
 	paramsLife = 24 * time.Hour   // parameters of an allocation
 	overlap    = 5 * time.Minute  // before their end the client is asked for another socket
 	sidLife    = 30 * time.Second // until the socket is open
 )
 
-// configure answers the configuration: one origin for the other routes
-// (docs/contract/realtime.md §2).
+// configure responds with the configuration of a client: the URL to which it sends all further
+// requests (docs/contract/realtime.md §2).
 func (h *Handler) configure(req *request) error {
 	c, err := h.checks.Bearer(req.Request)
 	if _, err := h.user(req, c, err); err != nil {
@@ -35,7 +35,8 @@ func (h *Handler) configure(req *request) error {
 	return req.respondJSON(map[string]string{"trouterServiceUrl": base, "registrarServiceUrl": base, "cloudType": "Public"})
 }
 
-// base returns the scheme and the host of the server, without a slash at the end.
+// base returns the URL of the server with scheme and host, without a slash at the end:
+// Options.PublicEndpoint, or the URL that the request was sent to.
 func (h *Handler) base(req *request) string {
 	if h.o.PublicEndpoint != "" {
 		return h.o.PublicEndpoint
@@ -43,14 +44,16 @@ func (h *Handler) base(req *request) string {
 	return hosts.Base(req.Request)
 }
 
-// skype returns the claims of the token in the header X-Skypetoken, as user does.
+// skype returns the claims of the token in the header X-Skypetoken, and counts the request
+// against the rate limits of its user.
 func (h *Handler) skype(req *request) (token.Claims, error) {
 	c, err := h.checks.Skype(req.Request)
 	return h.user(req, c, err)
 }
 
-// user records the user of a request whose token was verified with the claims c and err, and
-// counts the request against the user's rate limits.
+// user takes c and err, the results of verifying a request's token. It records the user for
+// the access log and counts the request against the user's rate limits. It returns c, and err
+// or the error of a rate limit.
 func (h *Handler) user(req *request, c token.Claims, err error) (token.Claims, error) {
 	req.record.User = c.User
 	if err == nil {
@@ -59,7 +62,8 @@ func (h *Handler) user(req *request, c token.Claims, err error) (token.Claims, e
 	return c, err
 }
 
-// params are the parameters of an allocation. The client brings them back signed.
+// params are the signed parameters that a client gets with an allocation and sends back when
+// it opens a socket.
 type params struct {
 	endpoint   string // chosen by the client
 	connection string // the id in the URL of the connection
@@ -67,19 +71,21 @@ type params struct {
 	at         core.Cursor // the end of the log then
 }
 
-// sealPurpose is the purpose of sealed parameters.
+// sealPurpose distinguishes sealed parameters from other texts that are signed with the same
+// key.
 const sealPurpose = "trouter connectparams"
 
-// seal returns the signed text of parameters. It has letters, digits, "-" and "_" only: the
-// browser build does not encode it (docs/contract/realtime.md §3).
+// seal returns the parameters as a signed text. The text has only letters, digits, "-" and
+// "_", because the browser build does not escape it in URLs (docs/contract/realtime.md §3).
 func (h *Handler) seal(c token.Claims, p params) (string, error) {
 	return h.o.Tokens.Seal(sealPurpose, c, []byte(strings.Join([]string{
 		p.endpoint, p.connection, strconv.FormatInt(p.issued.UnixMilli(), 10), gateway.FormatCursor(p.at, c.User, nil),
 	}, "\n")))
 }
 
-// unseal returns the claims and the parameters of a text of seal. epoch is that of the
-// store. It fails with token.ErrInvalid if the text is not valid or has expired.
+// unseal returns the claims and the parameters in a text that seal has returned. epoch is the
+// present epoch of the store's event log. unseal fails with token.ErrInvalid if the text is
+// not valid or has expired.
 func (h *Handler) unseal(text, epoch string) (c token.Claims, p params, err error) {
 	c, data, err := h.o.Tokens.Unseal(sealPurpose, text)
 	if err != nil {
@@ -101,13 +107,14 @@ func (h *Handler) unseal(text, epoch string) (c token.Claims, p params, err erro
 	return c, p, nil
 }
 
-// validEndpoint reports whether a client may call itself so.
+// validEndpoint reports whether id has a form that a client may choose for the id of its
+// endpoint.
 func validEndpoint(id string) bool {
 	return len(id) <= 64 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
 }
 
-// newConnection returns a random id of a connection of a user. ownsConnection tells the
-// user from others. The id is no secret.
+// newConnection returns a random id for a connection of a user. ownsConnection can later tell
+// whether an id was made for a user. The id is no secret.
 func newConnection(user string) string {
 	random := requests.RandomText(15)
 	return random + connectionOf(random, user)
@@ -124,9 +131,10 @@ func connectionOf(random, user string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:9])
 }
 
-// allocate answers where and with which parameters a client opens a socket
-// (docs/contract/realtime.md §3). It refuses what could not be opened now: a client that is
-// refused here waits longer each time, but one that loses a socket comes back at once.
+// allocate responds with the URL and the parameters with which a client opens a socket
+// (docs/contract/realtime.md §3). It refuses the request if the socket could not be opened
+// now. A client that is refused here waits longer before each new attempt, but a client that
+// loses a socket comes back at once.
 func (h *Handler) allocate(req *request) error {
 	c, err := h.skype(req)
 	if err != nil {
@@ -134,7 +142,7 @@ func (h *Handler) allocate(req *request) error {
 	}
 	id := req.query().Get("epid")
 	if id == "" {
-		// Unverified: whether native clients name an endpoint.
+		// Unverified: whether native clients send the parameter epid, which names an endpoint.
 		id = requests.RandomText(16)
 	}
 	if !validEndpoint(id) {
@@ -173,10 +181,11 @@ func (h *Handler) allocate(req *request) error {
 	})
 }
 
-// pathOf returns the path of a connection's URL, with which those of its requests begin.
+// pathOf returns the path of a connection's URL. The URLs of the events that the server sends
+// on the connection begin with it.
 func pathOf(connection string) string { return "/v4/f/" + connection + "/" }
 
-// allocation is the answer to an allocation.
+// allocation is the JSON response to a request that allocates a socket.
 type allocation struct {
 	SocketIO   string            `json:"socketio"`
 	ServiceURL string            `json:"surl"`
@@ -187,9 +196,10 @@ type allocation struct {
 	Params     map[string]string `json:"connectparams"`
 }
 
-// handshake exchanges the parameters of an allocation for a sid
-// (docs/contract/realtime.md §4). Old clients send no token here: the parameters suffice. A
-// token that is sent must be of the same user.
+// handshake responds with a sid, a one-time id with which the client opens its socket, if the
+// request has the parameters of an allocation (docs/contract/realtime.md §4). The parameters
+// suffice, because old clients send no token here. If there is a token, it must be of the same
+// user.
 func (h *Handler) handshake(req *request) error {
 	q := req.query()
 	at, err := h.hub.At(req.Context())

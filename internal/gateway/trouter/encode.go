@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// eventKinds has, for each kind of event, the id in its body and the name at the end of its
-// URL (docs/contract/realtime.md §13).
+// eventKinds maps each kind of event to the event id in its body and to the name at the end of
+// its URL (docs/contract/realtime.md §13).
 var eventKinds = map[core.EventKind]struct {
 	id   int
 	name string
@@ -30,19 +30,20 @@ var eventKinds = map[core.EventKind]struct {
 	core.ParticipantsRemoved: {261, "participantsRemoved"},
 }
 
-// recipientField returns the part of a frame that names the recipient: the first two
-// fields of the body, which is a JSON text in a JSON string. Old clients put "8:" before
-// recipientId.
+// recipientField returns the part of a frame that names the user who gets an event: the first
+// two fields of the body, escaped for a JSON text in a JSON string. The field recipientId
+// lacks the prefix "8:" of the user's id, because old clients add it.
 func recipientField(user string) string {
 	return `{\"recipientId\":` + quoteTwice(strings.TrimPrefix(user, "8:")) + `,\"recipientMri\":` + quoteTwice(user) + `,`
 }
 
-// quoteTwice returns s as a JSON string inside a JSON string.
+// quoteTwice returns s as a JSON string, escaped again for a place inside a JSON string.
 func quoteTwice(s string) string { return inner(marshal(s)) }
 
-// appendHead appends the first part of the packet that brings an event to a client: a
-// request with an id, to the URL path and the event's name, with the recipient that
-// recipientField returns. The second part, which all recipients share, is that of encode.
+// appendHead appends the first part of the packet that brings an event to a client. The packet
+// is a request with an id, the URL path followed by the event's name, and the recipient, as
+// recipientField returns it. encode returns the second part, which is the same for all
+// recipients.
 func appendHead(b []byte, id uint64, e *gateway.Event, path, recipient string) []byte {
 	b = append(b, `3:::{"id":`...)
 	b = strconv.AppendUint(b, id, 10)
@@ -56,19 +57,19 @@ func appendHead(b []byte, id uint64, e *gateway.Event, path, recipient string) [
 	return append(b, recipient...)
 }
 
-// encode returns the second part of the packet of an event: the body after the field
-// recipientMri, as part of a JSON string.
+// encode returns the second part of the packet of an event: the rest of the body, after the
+// field recipientMri, escaped for a JSON string.
 func encode(e *gateway.Event) []byte {
 	return append([]byte(inner(body(e)[1:])), `"}`...)
 }
 
-// inner returns a text as part of a JSON string, without the quotes.
+// inner returns text escaped as in a JSON string, without the quotes.
 func inner(text []byte) string {
 	quoted := marshal(string(text))
 	return string(quoted[1 : len(quoted)-1])
 }
 
-// marshal returns the JSON text of v. It keeps <, > and & as they are.
+// marshal returns the JSON text of v. Unlike json.Marshal it does not escape <, > and &.
 func marshal(v any) []byte {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -79,7 +80,7 @@ func marshal(v any) []byte {
 	return bytes.TrimSuffix(b.Bytes(), []byte("\n"))
 }
 
-// common has the fields of all events, except those of the recipient.
+// common has the JSON fields of all events, except those that name the recipient.
 type common struct {
 	EventID       int    `json:"eventId"`
 	OldEventID    int    `json:"_eventId"` // chat 1.0.0 reads this one
@@ -89,8 +90,8 @@ type common struct {
 	CollapseID    string `json:"collapseId"`
 }
 
-// messageBody is the body of an event about a message, a typing notification or a receipt.
-// A field that is nil is absent.
+// messageBody is the JSON body of an event about a message, of a typing notification and of a
+// read receipt. Nil fields are left out.
 type messageBody struct {
 	common
 	MessageID         string  `json:"messageId"`
@@ -108,8 +109,8 @@ type messageBody struct {
 	Attachments       *string `json:"attachments,omitempty"`
 }
 
-// threadBody is the body of an event about a thread or its participants. A field that is
-// nil is absent.
+// threadBody is the JSON body of an event about a thread or its participants. Nil fields are
+// left out.
 type threadBody struct {
 	common
 	ThreadID            string  `json:"threadId"`
@@ -131,7 +132,8 @@ type threadBody struct {
 	ParticipantsRemoved *string `json:"participantsRemoved,omitempty"`
 }
 
-// body returns the JSON text of an event, without the fields of the recipient.
+// body returns the JSON text of an event's body, without the two fields that name the
+// recipient.
 func body(e *gateway.Event) []byte {
 	kind := eventKinds[e.Kind]
 	c := common{EventID: kind.id, OldEventID: kind.id, SenderID: e.Actor.User, GroupID: e.Thread,
@@ -171,7 +173,7 @@ func messageOf(c common, e *gateway.Event) messageBody {
 	return b
 }
 
-// receiptOf returns the body of a read receipt. Its version is the time of reading.
+// receiptOf returns the body of a read receipt. Its field version is the time of reading.
 func receiptOf(c common, e *gateway.Event) messageBody {
 	id := digits(e.MessageID)
 	c.CollapseID = id
@@ -212,7 +214,7 @@ func threadOf(c common, e *gateway.Event) threadBody {
 	return b
 }
 
-// participant is a user in an event about a thread.
+// participant is the JSON form of a user in an event about a thread.
 type participant struct {
 	ID           string `json:"participantId"`
 	DisplayName  string `json:"displayName"`
@@ -220,8 +222,8 @@ type participant struct {
 	Metadata     string `json:"memberMetaData,omitempty"`
 }
 
-// members returns the text for members who joined or left. Each has a shareHistoryTime,
-// because chat 1.5.4 makes an invalid date of a missing one.
+// members returns the JSON text of the members who joined or left. Each has a
+// shareHistoryTime, because chat 1.5.4 makes an invalid date if the field is missing.
 func members(ms []core.Member) *string {
 	all := make([]participant, len(ms))
 	for i, m := range ms {
@@ -233,8 +235,8 @@ func members(ms []core.Member) *string {
 	return new(nested(all))
 }
 
-// properties returns the text for the properties of a thread. A thread without a retention
-// policy has none there: chat 1.6.0 fails at "null".
+// properties returns the JSON text of the properties of a thread. It leaves out the retention
+// policy if the thread has none, because chat 1.6.0 fails at the value "null".
 func properties(p core.Properties) *string {
 	v := struct {
 		Topic     string `json:"topic"`
@@ -247,13 +249,13 @@ func properties(p core.Properties) *string {
 	return new(nested(v))
 }
 
-// nested returns the JSON text of v for a string in an event about a thread. The browser
-// build calls unescape on such a string, other clients do not: without a percent sign both
-// read the same.
+// nested returns the JSON text of v for use as a string in an event about a thread. It escapes
+// percent signs: the browser build calls unescape on such a string and other clients do not,
+// and without a percent sign both read the same text.
 func nested(v any) string { return strings.ReplaceAll(string(marshal(v)), "%", `\u0025`) }
 
-// metadata returns the JSON text of metadata, or "null" if it is empty: iOS drops an event
-// with an empty string.
+// metadata returns the JSON text of metadata. It returns "null" if there is none, because the
+// iOS client drops an event in which the text is empty.
 func metadata(data map[string]string) string {
 	if len(data) == 0 {
 		return "null"
@@ -261,8 +263,8 @@ func metadata(data map[string]string) string {
 	return string(marshal(data))
 }
 
-// digits returns a number as a string.
+// digits returns n as a decimal string.
 func digits(n int64) string { return strconv.FormatInt(n, 10) }
 
-// instant returns the text of a time in epoch milliseconds.
+// instant returns a time, given in epoch milliseconds, as text in UTC with milliseconds.
 func instant(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z") }

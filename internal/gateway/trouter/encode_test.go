@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// Epoch milliseconds of the times in the examples of docs/contract/realtime.md §13.
+// The times in the examples of docs/contract/realtime.md §13, in epoch milliseconds.
 const (
 	created = 1768446245678 // 2026-01-15T03:04:05.678Z
 	minute  = 60_000
@@ -45,7 +45,8 @@ func examples(t *testing.T) map[int]map[string]any {
 	return all
 }
 
-// exampleEvents returns the events that the examples describe.
+// exampleEvents returns the events that the examples of docs/contract/realtime.md §13
+// describe, by event id.
 func exampleEvents() map[int]*gateway.Event {
 	const sender = "8:acs:R_B"
 	event := func(kind core.EventKind, at int64) *gateway.Event {
@@ -85,13 +86,14 @@ func exampleEvents() map[int]*gateway.Event {
 	return es
 }
 
-// packetOf returns the packet that brings an event to a user.
+// packetOf returns the whole packet that brings an event to a user.
 func packetOf(id uint64, e *gateway.Event, path, user string) []byte {
 	return append(appendHead(nil, id, e, path, recipientField(user)), e.Encoded(gateway.Trouter, encode)...)
 }
 
 // TestExamples encodes the events that the worked examples of docs/contract/realtime.md §13
-// describe and compares every field. The differences that are meant are in the test.
+// describe, and compares every field with the examples. The test itself lists the intended
+// differences.
 func TestExamples(t *testing.T) {
 	all := examples(t)
 	events := exampleEvents()
@@ -109,10 +111,12 @@ func TestExamples(t *testing.T) {
 		case 200, 247:
 			want["attachments"] = "[]" // there are none
 		case 246:
-			// The version of a receipt is the time of reading, and ids of messages are times.
+			// Unlike in the example, the version of the read receipt must be the time of
+			// reading, and the message's id is a time.
 			want["messageBody"] = `{"user":"8:acs:R_B","consumptionhorizon":"1768446245678;1768446250000;0","messageVisibilityTime":1768446245678,"version":"1768446250000"}`
 		case 257:
-			// "Send 0 for full history"; partnerName and isMigrated are Microsoft's own.
+			// Confab sends shareHistoryTime 0 for the full history, and leaves out partnerName
+			// and isMigrated, which only Microsoft's service has.
 			want["members"] = strings.Replace(want["members"].(string), `"displayName":"Alice"`, `"displayName":"Alice","shareHistoryTime":0`, 1)
 			want["properties"] = strings.Replace(want["properties"].(string), `,"partnerName":"spool","isMigrated":true`, "", 1)
 		case 258:
@@ -170,8 +174,9 @@ func TestEventVariants(t *testing.T) {
 	}
 }
 
-// TestBodyIsEncodedOnce checks that two recipients of an event share its encoded body, and
-// that each finds itself in it, however strange its id.
+// TestBodyIsEncodedOnce checks that the packets for two recipients of an event share the
+// encoded body, and that each packet names its recipient correctly, whatever characters the id
+// has.
 func TestBodyIsEncodedOnce(t *testing.T) {
 	e := exampleEvents()[200]
 	shared := e.Encoded(gateway.Trouter, encode)

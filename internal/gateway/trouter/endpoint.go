@@ -9,9 +9,10 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// endpoint is one client of a user, such as a browser tab, over all its sockets. Its id
-// survives reconnects. Only the newest socket gets events. The next socket begins after
-// low, and is not told again what the client has answered.
+// endpoint is one client of a user, such as a browser tab. Its id stays the same over
+// reconnects, so it can have many sockets one after another. Only the newest socket gets
+// events. The next socket begins after the cursor low, and leaves out the later events that
+// the client has answered.
 type endpoint struct {
 	user, id string
 	opening  sync.Mutex // held while a socket opens
@@ -33,7 +34,7 @@ type endpoint struct {
 	storedAt time.Time   // zero: the store has no row
 }
 
-// flight is an event that was written to a socket.
+// flight is an event that was written to a socket and that the client has to answer.
 type flight struct {
 	id       uint64 // of the request on the socket
 	at       core.Cursor
@@ -46,7 +47,8 @@ type flight struct {
 	again    bool // it was written a second time, after status 504
 }
 
-// find returns the index in e.flights of the event at a position, or where it belongs.
+// find returns the index in e.flights of the event at a position of the log. If there is no
+// such event, it returns the index at which to insert it, and false.
 func (e *endpoint) find(position uint64) (i int, found bool) {
 	return slices.BinarySearchFunc(e.flights, position, func(f *flight, p uint64) int {
 		switch {
@@ -59,9 +61,10 @@ func (e *endpoint) find(position uint64) (i int, found bool) {
 	})
 }
 
-// settle moves low past the events that need not be written again: those that were
-// answered, and those of an earlier socket that the current one has passed. The user may
-// not see these any more. The caller holds e.mu.
+// settle moves low, the cursor after which the next socket begins, past the events that need
+// not be written again. These are the events that the client has answered, and those that only
+// an earlier socket has written and the present one has left out, because the user may not see
+// them any more. The caller holds e.mu.
 func (e *endpoint) settle() {
 	n := 0
 	for n < len(e.flights) {
@@ -98,8 +101,9 @@ func (e *endpoint) answer(f *flight) {
 	e.settle()
 }
 
-// restore adds what a row knows: the client has answered all events up to At, and those of
-// Answered. theirs means that another server has written it. The caller holds e.mu.
+// restore adds what the endpoint's stored row r says: the client has answered all events up to
+// r.At, and the later ones in r.Answered. theirs means that another server has written the
+// row. The caller holds e.mu.
 func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 	switch {
 	case !e.known || theirs && r.At.Epoch != e.low.Epoch:
@@ -123,7 +127,8 @@ func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 		}
 		i, found := e.find(p)
 		if !found {
-			// The check is missing until the event comes again.
+			// The row has only positions. Append sets the whole cursor when the event comes
+			// again.
 			at := core.Cursor{Epoch: e.low.Epoch, Position: p}
 			e.flights = slices.Insert(e.flights, i, &flight{at: at, lasting: true, answered: true})
 		} else if !e.flights[i].answered {
@@ -133,8 +138,9 @@ func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 	e.known, e.stored, e.storedAt = true, r.At, time.UnixMilli(r.Seen)
 }
 
-// attach makes s the current socket, whose session begins at the cursor from. It returns
-// the socket that was the current one, or nil. Then that one gets no further events.
+// attach makes s the current socket of the endpoint. from is the cursor at which the session
+// of s begins. It returns the socket that was current before, or nil. That socket gets no more
+// events.
 func (e *endpoint) attach(s *socket, from core.Cursor, now time.Time) (older *socket) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -143,10 +149,10 @@ func (e *endpoint) attach(s *socket, from core.Cursor, now time.Time) (older *so
 	return older
 }
 
-// detach records that a socket is closed, and why its session ended. It lets go of the events
-// that the client has not answered: the next socket reads them from the store. detach returns
-// true if the user was deleted, or if the client has unregistered before: then the endpoint
-// is forgotten, and the caller deletes its row.
+// detach records that the socket s is closed. why is the reason for which its session ended.
+// detach releases the unanswered events of s, which the next socket reads from the store. It
+// returns true if the user was deleted or the client has unregistered: then it has made the
+// endpoint forget its answers, and the caller must delete the endpoint's row.
 func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -171,12 +177,14 @@ func (e *endpoint) detach(s *socket, why gateway.Reason) (forgotten bool) {
 	return forgotten
 }
 
-// forget forgets what the client has answered. The caller holds e.mu.
+// forget discards what the endpoint knows about the client's answers, and prevents that it is
+// stored. The caller holds e.mu.
 func (e *endpoint) forget() {
 	e.dropped, e.known, e.leaving, e.flights, e.storedAt = true, false, false, nil, time.Time{}
 }
 
-// breakOff moves low to a cursor after a gap in the log. The caller holds e.mu.
+// breakOff discards all events that the client has not answered, and moves low to the cursor
+// at, because the log has a gap before it. The caller holds e.mu.
 func (e *endpoint) breakOff(at core.Cursor) {
 	for _, f := range e.flights {
 		if !f.answered {
@@ -188,9 +196,10 @@ func (e *endpoint) breakOff(at core.Cursor) {
 	e.flights, e.low, e.reached, e.moved = nil, at, at, true
 }
 
-// row returns the endpoint's row if it must be stored: because low was moved by an answer,
-// or because some time has passed since the row was stored. A row that only moved with the
-// log costs a client that comes back nothing but a look at it.
+// row returns the endpoint as a row for the store. due reports whether the row must be stored
+// now: because the client has answered something since the last time, or because some time has
+// passed. An endpoint that has only followed the log need not be stored often: a client that
+// comes back with an old row costs a read of the log, but gets nothing twice.
 func (e *endpoint) row(now time.Time) (r core.Endpoint, due bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -6,9 +6,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestRestoredAnswers restores an endpoint whose client has answered event 7 and not 6, and
-// answers 6 before 7 has come again. Event 7 must stay answered, and the cursor must not
-// move to it before its check is known.
+// TestRestoredAnswers restores an endpoint whose client has answered event 7 but not event 6.
+// The client then answers event 6 before event 7 was written again. Event 7 must stay
+// answered, and the endpoint's cursor must not move to it before its check is known.
 func TestRestoredAnswers(t *testing.T) {
 	at := func(position uint64) core.Cursor { return core.Cursor{Epoch: "e", Position: position, Check: 9} }
 	e := &endpoint{}
@@ -29,8 +29,9 @@ func TestRestoredAnswers(t *testing.T) {
 	}
 }
 
-// TestFullOfRestored restores as many answers as an endpoint may remember behind one that is
-// missing. The next socket must be given the missing event: else it would wait forever.
+// TestFullOfRestored restores an endpoint with one unanswered event and as many answered ones
+// after it as it may remember. The next socket must not count as full before it has got the
+// unanswered event, because otherwise it would wait forever.
 func TestFullOfRestored(t *testing.T) {
 	e := &endpoint{}
 	r := core.Endpoint{At: core.Cursor{Epoch: "e", Position: 5, Check: 9}}

@@ -10,30 +10,33 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Times of endpoints.
+// Times after which endpoints are stored and forgotten.
 const (
 	storeEvery   = 4 * time.Second  // changed endpoints are stored, so that none waits for five seconds
 	restoreEvery = 10 * time.Minute // endpoints that only moved with the log are stored
 	forgetAfter  = 10 * time.Minute // without a socket an endpoint is only in the store
-	// firstSocket is the time after an allocation in which an endpoint without a row may
-	// open its first socket and be told what happened since. Later the row must be there.
+	// firstSocket is the time after an allocation in which an endpoint that is not in the
+	// store may open its first socket and get the events since the allocation. After that time
+	// the client gets new events only, unless the store has the endpoint.
 	firstSocket = time.Minute
 )
 
-// endpoints has the endpoints of users who are or were connected to this server.
+// endpoints holds the endpoints of users who are or recently were connected to this server.
 type endpoints struct {
 	store core.Store
 	owner string // random for this server; empty if only one server uses the store
 
-	// saving is held while rows are written, and read-locked while a row is taken, so that
-	// these happen one after another. It is locked before the mu of an endpoint.
+	// saving is locked while save writes rows of endpoints, and read-locked while take or
+	// create writes a single row, so that save and these do not overlap. Lock it before the mu
+	// of an endpoint.
 	saving sync.RWMutex
 
 	mu    sync.Mutex // guards users; locked before the mu of an endpoint
 	users map[string]map[string]*endpoint
 }
 
-// get returns an endpoint. It makes a new one if this server does not have it.
+// get returns the endpoint of a user with this id. It makes a new one if there is none in
+// memory.
 func (es *endpoints) get(user, id string) *endpoint {
 	es.mu.Lock()
 	defer es.mu.Unlock()
@@ -50,8 +53,8 @@ func (es *endpoints) get(user, id string) *endpoint {
 	return e
 }
 
-// lock returns an endpoint with its opening locked. It makes a new one if this server does
-// not have it.
+// lock returns the endpoint of a user with this id, with its mutex opening locked. It makes a
+// new endpoint if there is none in memory.
 func (es *endpoints) lock(user, id string) *endpoint {
 	for {
 		e := es.get(user, id)
@@ -63,7 +66,7 @@ func (es *endpoints) lock(user, id string) *endpoint {
 	}
 }
 
-// find returns an endpoint, or nil if this server does not have it.
+// find returns the endpoint of a user with this id, or nil if it is not in memory.
 func (es *endpoints) find(user, id string) *endpoint {
 	es.mu.Lock()
 	defer es.mu.Unlock()
@@ -80,11 +83,12 @@ func (es *endpoints) count() (n int) {
 	return n
 }
 
-// load reads the endpoint's row and returns the cursor after which its next socket begins.
-// The row is newer than the memory of this server if the client was connected to another
-// one meanwhile. An endpoint without a row begins at the cursor of its allocation, if that
-// is young. Otherwise nobody knows what the client has answered: ok is false, and the
-// socket begins now. The caller holds e.opening.
+// load reads the endpoint's row from the store and returns the cursor after which its next
+// socket begins. The row may be newer than what is in memory, if the client was connected to
+// another server meanwhile. An endpoint without a row begins at the cursor of its allocation
+// p, if that is at most firstSocket old. Otherwise nobody knows which events the client has
+// answered: load returns false, and the socket must begin with new events. The caller holds
+// e.opening.
 func (es *endpoints) load(ctx context.Context, e *endpoint, p params, now time.Time) (from core.Cursor, ok bool, err error) {
 	rows, err := es.store.Endpoints(ctx, e.user)
 	if err != nil {
@@ -144,8 +148,9 @@ func (es *endpoints) connected(user, id string) bool {
 	return e.current != nil
 }
 
-// unstore records that rows of endpoints were dropped. An endpoint without a socket forgets
-// which events its client has answered, so that a user cannot fill the memory with endpoints.
+// unstore records that rows of endpoints were deleted from the store. An endpoint without a
+// socket also forgets which events its client has answered, so that a user cannot fill the
+// memory with endpoints.
 func (es *endpoints) unstore(rows []core.Endpoint) {
 	for _, r := range rows {
 		if e := es.find(r.User, r.ID); e != nil {
@@ -171,7 +176,8 @@ func (es *endpoints) remove(user, id string) {
 	}
 }
 
-// create stores the row of an endpoint whose first socket opens, unless it has one.
+// create stores the row of an endpoint when its first socket opens, unless the store has it.
+// from is the cursor at which the socket begins.
 func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, now time.Time) error {
 	e.mu.Lock()
 	if !e.known {
@@ -204,8 +210,8 @@ func (es *endpoints) create(ctx context.Context, e *endpoint, from core.Cursor, 
 	return nil
 }
 
-// settle records at the end of the opening of a socket whether the endpoint has one. It calls
-// save if the row says something else.
+// settle is called after an attempt to open a socket. It records whether the endpoint has a
+// socket now, and calls save if the stored row says something else.
 func (es *endpoints) settle(e *endpoint, save func()) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -215,7 +221,8 @@ func (es *endpoints) settle(e *endpoint, save func()) {
 	}
 }
 
-// stay records that a client has registered: its endpoint is kept when its socket closes.
+// stay records that a client has registered. Its endpoint is then kept when its socket closes,
+// even if the client had unregistered before.
 func (es *endpoints) stay(user, id string) {
 	if e := es.find(user, id); e != nil {
 		e.mu.Lock()
@@ -224,9 +231,9 @@ func (es *endpoints) stay(user, id string) {
 	}
 }
 
-// drop forgets an endpoint that its client has unregistered, and deletes its row. If the
-// endpoint has a socket, that happens when the socket closes, unless the client registers
-// again.
+// drop forgets an endpoint because its client has unregistered, and deletes its row. If the
+// endpoint has an open socket, this happens when the socket closes, unless the client
+// registers again before.
 func (es *endpoints) drop(ctx context.Context, user, id string) error {
 	if e := es.find(user, id); e != nil {
 		e.mu.Lock()
@@ -242,7 +249,7 @@ func (es *endpoints) drop(ctx context.Context, user, id string) error {
 	return es.deleteRow(ctx, user, id)
 }
 
-// deleteRow deletes the row of an endpoint.
+// deleteRow deletes the row of an endpoint from the store.
 func (es *endpoints) deleteRow(ctx context.Context, user, id string) error {
 	if err := es.store.DropEndpoints(ctx, []core.Endpoint{{User: user, ID: id}}); err != nil {
 		return fmt.Errorf("drop an endpoint: %w", err)
@@ -250,7 +257,7 @@ func (es *endpoints) deleteRow(ctx context.Context, user, id string) error {
 	return nil
 }
 
-// save stores all endpoints that are due together.
+// save stores all endpoints whose rows are due, in one call of the store.
 func (es *endpoints) save(ctx context.Context, now time.Time) error {
 	es.saving.Lock()
 	defer es.saving.Unlock()
@@ -296,7 +303,7 @@ func (es *endpoints) save(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// all returns the endpoints in memory.
+// all returns all endpoints in memory.
 func (es *endpoints) all() (all []*endpoint) {
 	es.mu.Lock()
 	defer es.mu.Unlock()
@@ -308,7 +315,8 @@ func (es *endpoints) all() (all []*endpoint) {
 	return all
 }
 
-// tidy forgets the endpoints that have had no socket for some time and are stored.
+// tidy removes from memory the endpoints that have had no socket for forgetAfter and have no
+// changes to store.
 func (es *endpoints) tidy(now time.Time) {
 	es.mu.Lock()
 	defer es.mu.Unlock()

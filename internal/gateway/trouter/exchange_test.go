@@ -99,9 +99,9 @@ func TestWholeExchange(t *testing.T) {
 	}
 }
 
-// TestUnansweredEventsComeAgain answers some of five events, cuts the socket, and checks
-// that the next socket gets the others and what happened meanwhile, also from a server that
-// was restarted.
+// TestUnansweredEventsComeAgain answers some of five events and cuts the socket. It checks
+// that the next socket gets the unanswered events and then what happened meanwhile, also after
+// the server was restarted.
 func TestUnansweredEventsComeAgain(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -147,7 +147,8 @@ func TestUnansweredEventsComeAgain(t *testing.T) {
 	another.sync() // nothing from before its allocation
 }
 
-// TestEventsSinceAllocation checks that a socket gets what happened since its allocation.
+// TestEventsSinceAllocation checks that the first socket of an endpoint gets the events since
+// its allocation.
 func TestEventsSinceAllocation(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -168,8 +169,8 @@ func TestEventsSinceAllocation(t *testing.T) {
 	tab.message("two", 200)
 }
 
-// TestForgottenEndpoint opens a socket with parameters whose endpoint the store does not
-// have any more, and checks that nothing is replayed and that the gap is counted.
+// TestForgottenEndpoint opens a socket for an endpoint that the store no longer has, long
+// after its allocation. It checks that no old event is sent and that a gap is counted.
 func TestForgottenEndpoint(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -195,8 +196,8 @@ func TestForgottenEndpoint(t *testing.T) {
 	}
 }
 
-// TestStatus504 answers an event with 504 and checks that it comes once more on the same
-// socket, and after another 504 on the next one.
+// TestStatus504 answers an event with status 504 and checks that the server sends it once more
+// on the same socket, and, after another 504, again on the next socket.
 func TestStatus504(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -222,8 +223,8 @@ func TestStatus504(t *testing.T) {
 	}
 }
 
-// TestFullSocket sends more events than a client may leave unanswered, live and missed, and
-// checks that the others follow its answers, each once.
+// TestFullSocket sends more events than a client may leave unanswered, both new and missed
+// ones. It checks that the server sends the rest when the client answers, each event once.
 func TestFullSocket(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -260,8 +261,8 @@ func TestFullSocket(t *testing.T) {
 	tab.sync()
 }
 
-// TestReplaced opens a second socket for an endpoint and checks that the first one ends and
-// that only the second one gets events, while another endpoint of the user gets them too.
+// TestReplaced opens a second socket for an endpoint. It checks that the first socket ends and
+// only the second one gets events, and that another endpoint of the same user gets them too.
 func TestReplaced(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -276,9 +277,9 @@ func TestReplaced(t *testing.T) {
 	other.message("one", 200)
 }
 
-// TestEndOfTokens checks that a revoked, a deleted and an expired user's sockets end with
-// the packet that makes the client ask for another token, and that allocations are refused
-// afterwards.
+// TestEndOfTokens checks that the socket of a user whose token was revoked or has expired, or
+// who was deleted, ends with the packet that makes the client ask for a new token, and that
+// allocations are refused afterwards.
 func TestEndOfTokens(t *testing.T) {
 	h := newHouse(t, nil)
 	ends := []struct {
@@ -316,9 +317,10 @@ func TestEndOfTokens(t *testing.T) {
 	}
 }
 
-// TestHandOver lets parameters come to their end before the token does, and checks that the
-// client is asked for another socket, that the old one stays open without events, and that
-// an answer on the old one counts.
+// TestHandOver opens a socket shortly before its allocation expires, with a token that is
+// valid for longer. It checks that the server asks the client to open another socket, that the
+// old socket then stays open but gets no events, and that an answer on the old socket still
+// counts.
 func TestHandOver(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -353,8 +355,8 @@ func TestHandOver(t *testing.T) {
 	h.tab(ann, "tab").sync() // all was answered
 }
 
-// TestDrain drains a server and checks that the clients are told, and that allocations,
-// handshakes and sockets are refused with 503.
+// TestDrain drains a server. It checks that clients are told, and that allocations, handshakes
+// and new sockets are refused with 503.
 func TestDrain(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -377,8 +379,8 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestDrainWithHandOver drains one of several servers and checks that the clients are asked
-// for other sockets before theirs end.
+// TestDrainWithHandOver drains one of several servers. It checks that clients are asked to
+// open sockets at another server before their present ones end.
 func TestDrainWithHandOver(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -408,7 +410,7 @@ func TestDrainWithHandOver(t *testing.T) {
 	<-drained
 }
 
-// TestRegistrations checks which registrations are refused.
+// TestRegistrations sends valid and invalid registrations and checks which are refused.
 func TestRegistrations(t *testing.T) {
 	h := newHouse(t, nil)
 	ann, bob := h.person(), h.person()
@@ -446,8 +448,8 @@ func TestRegistrations(t *testing.T) {
 	}
 }
 
-// TestNamesOfParameters allocates a socket and makes the handshake with names of parameters in
-// another case.
+// TestNamesOfParameters allocates a socket and makes the handshake with the names of query
+// parameters in upper or mixed case.
 func TestNamesOfParameters(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -465,8 +467,9 @@ func TestNamesOfParameters(t *testing.T) {
 	}
 }
 
-// TestUnregister checks that a client that has unregistered, before or after its socket has
-// closed, is not told what happened meanwhile, and that one that has registered again is.
+// TestUnregister checks that a client that unregisters, while it has a socket or after it,
+// does not get the events since then when it comes back, and that a client that registers
+// again does.
 func TestUnregister(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -508,7 +511,7 @@ func TestUnregister(t *testing.T) {
 }
 
 // TestEndpointsOfUserAreBounded opens and closes sockets of more endpoints than the store
-// keeps for a user, and checks that the oldest ones go.
+// keeps for a user, and checks that the store deletes the oldest ones.
 func TestEndpointsOfUserAreBounded(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -534,9 +537,9 @@ func TestEndpointsOfUserAreBounded(t *testing.T) {
 	}
 }
 
-// TestClosedSocketsHoldLittle closes sockets of more endpoints than the store keeps for a user,
-// which have not answered an event. It checks that no event stays in memory, and that only the
-// endpoints that the store keeps remember which events were not answered.
+// TestClosedSocketsHoldLittle opens and closes sockets of more endpoints than the store keeps
+// for a user. Each client leaves one event unanswered. The test checks that no event stays in
+// memory, and that only the endpoints in the store remember which events were unanswered.
 func TestClosedSocketsHoldLittle(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -562,9 +565,8 @@ func TestClosedSocketsHoldLittle(t *testing.T) {
 	}
 }
 
-// TestGap opens a socket of an endpoint whose cursor is not in the log, and checks that the
-// hub counts a gap, that the socket goes on with what happens, and that its next socket has
-// no gap.
+// TestGap opens a socket of an endpoint whose cursor the log does not continue. It checks that
+// the hub counts a gap, that the socket gets new events, and that the next socket has no gap.
 func TestGap(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -599,8 +601,8 @@ func (broken) DropEndpoints(context.Context, []core.Endpoint) error {
 	return errors.New("the disk is gone")
 }
 
-// TestStoreAway checks that a socket is refused with 503 while its endpoint cannot be read,
-// and that the answer does not say why.
+// TestStoreAway checks that a socket is refused with 503 if its endpoint cannot be read from
+// the store, and that the response does not tell the cause.
 func TestStoreAway(t *testing.T) {
 	h := newHouse(t, func(o *trouter.Options) { o.Store = broken{o.Store} })
 	ann := h.person()
@@ -615,9 +617,10 @@ func TestStoreAway(t *testing.T) {
 	}
 }
 
-// TestRandomCuts sends events to two endpoints whose clients answer at random with 200, 404
-// or 504 or not at all, cut their sockets or open others beside them. It checks that each
-// gets every event at least once, and none again that it has answered.
+// TestRandomCuts sends events to two endpoints. Their clients answer at random with 200, 404
+// or 504 or not at all, and at random cut their sockets or open new ones before they close the
+// old ones. It checks that each client gets every event at least once, and none again after
+// its answer.
 func TestRandomCuts(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -666,7 +669,7 @@ type randomClient struct {
 	pace     *time.Ticker    // between pings: the server ends the socket of a client that sends too many
 }
 
-// step handles some events and then, at times, gets another socket.
+// step pings and answers the events that have come. Sometimes it then opens a new socket.
 func (c *randomClient) step(u person, epid string) {
 	c.sync()
 	switch rand.IntN(10) {
@@ -680,11 +683,11 @@ func (c *randomClient) step(u person, epid string) {
 	}
 }
 
-// reopen opens another socket.
+// reopen opens a new socket for the same endpoint.
 func (c *randomClient) reopen(u person, epid string) { c.tab, c.fresh = c.h.tab(u, epid), nil }
 
-// sync sends a ping and handles the events that come before its answer. It returns their
-// number.
+// sync sends a ping and answers the events that come before the server's answer to it. It
+// returns their number.
 func (c *randomClient) sync() (n int) {
 	t := c.h.t
 	before := len(c.fresh)

@@ -1,12 +1,13 @@
 package trouter
 
-// The codec of polling payloads, for tests.
+// Tests outside the package use these functions, which write and read payloads of long polls.
 var (
 	ParsePayload  = parsePayload
 	AppendPayload = appendPayload
 )
 
-// Held returns the number of flights of all endpoints, and how many of them hold their event.
+// Held returns the number of events that all endpoints remember as written, and how many of
+// these still hold the event itself in memory.
 func (h *Handler) Held() (flights, events int) {
 	for _, e := range h.endpoints.all() {
 		e.mu.Lock()

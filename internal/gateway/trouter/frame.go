@@ -31,11 +31,11 @@ type packet struct {
 	data string
 }
 
-// errPacket means that a text is not a packet of socket.io.
+// errPacket is the error for a text that is not a packet of socket.io.
 var errPacket = errors.New("not a packet of socket.io")
 
-// parsePacket reads a packet: its type, an id with an optional plus, an endpoint, and data,
-// separated by colons. It fails with errPacket.
+// parsePacket parses a packet of socket.io: a type, an id that may end in a plus, an endpoint
+// and data, separated by colons. It fails with errPacket.
 func parsePacket(text string) (packet, error) {
 	if len(text) < 2 || text[0] < '0' || text[0] > '8' || text[1] != ':' || !utf8.ValidString(text) {
 		return packet{}, errPacket
@@ -53,17 +53,17 @@ func parsePacket(text string) (packet, error) {
 	return p, nil
 }
 
-// separator stands before and after the length of a packet in a polling payload.
+// separator is written before and after the length of each packet in a payload of a long poll.
 const separator = "\ufffd"
 
-// appendPayload appends a packet, which has two parts, and its length to a polling payload
-// (docs/contract/realtime.md §9).
+// appendPayload appends a packet with its length to the payload of a long poll
+// (docs/contract/realtime.md §9). The packet is head followed by tail.
 func appendPayload(b, head, tail []byte) []byte {
 	b = append(strconv.AppendInt(append(b, separator...), int64(units(head)+units(tail)), 10), separator...)
 	return append(append(b, head...), tail...)
 }
 
-// units returns the number of UTF-16 code units of a text.
+// units returns the number of UTF-16 code units of a text in UTF-8.
 func units(text []byte) (n int) {
 	for i := 0; i < len(text); {
 		r, size := utf8.DecodeRune(text[i:])
@@ -73,8 +73,8 @@ func units(text []byte) (n int) {
 	return n
 }
 
-// parsePayload splits a polling payload into its packets. A payload that does not begin
-// with the separator is one packet. It fails with errPacket.
+// parsePayload splits the payload of a long poll into its packets. A payload that does not
+// begin with the separator is a single packet. It fails with errPacket.
 func parsePayload(text string) (packets []string, err error) {
 	if !utf8.ValidString(text) {
 		return nil, errPacket
@@ -102,7 +102,8 @@ func parsePayload(text string) (packets []string, err error) {
 	return packets, nil
 }
 
-// Opcodes of WebSocket frames, with the bit that says that the frame is whole.
+// First bytes of WebSocket frames: an opcode, and the bit that says that the message has one
+// frame only.
 const (
 	wholeText  = 0x81
 	wholeClose = 0x88

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestParsePacket reads packets as docs/contract/realtime.md §5.1 describes them, and texts
-// that are none.
+// TestParsePacket parses packets as docs/contract/realtime.md §5.1 describes them, and texts
+// that are no packets.
 func TestParsePacket(t *testing.T) {
 	for text, want := range map[string]packet{
 		"0::":                   {kind: '0'},
@@ -30,7 +30,7 @@ func TestParsePacket(t *testing.T) {
 	}
 }
 
-// TestPayload reads polling payloads, whose lengths count UTF-16 code units.
+// TestPayload parses payloads of long polls. The lengths in them count UTF-16 code units.
 func TestPayload(t *testing.T) {
 	var b []byte
 	packets := []string{"1::", "3:::안녕 😀 \ufffd", "", "8::"}
@@ -53,7 +53,8 @@ func TestPayload(t *testing.T) {
 	}
 }
 
-// TestHeader checks the lengths in headers of WebSocket frames at their bounds.
+// TestHeader checks the headers of WebSocket frames at the payload sizes where the encoding of
+// the length changes.
 func TestHeader(t *testing.T) {
 	for n, want := range map[int][]byte{
 		0: {0x81, 0}, 125: {0x81, 125}, 126: {0x81, 126, 0, 126}, 65535: {0x81, 126, 255, 255},
@@ -65,8 +66,8 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-// FuzzPacket checks that parsePacket accepts only what has the form of a packet, by
-// writing the packet again.
+// FuzzPacket parses any text as a packet. It checks that a text that parsePacket accepts
+// begins with the type and the id, and ends with the data, that parsePacket has returned.
 func FuzzPacket(f *testing.F) {
 	for _, s := range []string{"0::", `5:1+::{"name":"ping"}`, "3:::{}", "5:1:/x:a", ":::"} {
 		f.Add(s)
@@ -86,8 +87,8 @@ func FuzzPacket(f *testing.F) {
 	})
 }
 
-// FuzzPayload checks that the packets of a payload make the same payload again, unless a
-// single one has no length.
+// FuzzPayload splits any payload into its packets, joins these to a payload again, and checks
+// that this one has the same packets. It skips texts that do not begin with the separator.
 func FuzzPayload(f *testing.F) {
 	f.Add("1::")
 	f.Add(string(appendPayload(appendPayload(nil, []byte("1::"), nil), []byte("5:::"), []byte("😀"))))

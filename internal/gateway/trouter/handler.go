@@ -38,15 +38,15 @@ type Options struct {
 	// "https://chat.example.org". If it is empty, the answers name the scheme and the host that
 	// a trusted proxy tells (hosts.Forwarded), or those of the request.
 	PublicEndpoint string
-	// Polling offers long polls to clients that get no WebSocket. It needs all requests of
-	// a client to reach the same server.
+	// Polling offers long polls to clients that cannot open a WebSocket. All requests of a
+	// client must then reach the same server.
 	Polling bool
-	// Handover is the time for which Drain waits after it has asked the clients to open
-	// other sockets. 0: Drain does not ask. It needs another server behind the same
-	// address.
+	// Handover is the longest time for which Drain waits after it has asked the clients to
+	// open sockets at another server. That works only if another server is reached at the same
+	// address. If Handover is 0, Drain does not ask.
 	Handover time.Duration
-	// WriteTimeout is the time after which a client that takes no byte is cut off; 0 means
-	// gateway.WriteTimeout.
+	// WriteTimeout is the time after which a socket is closed because its client takes no
+	// byte; 0 means gateway.WriteTimeout.
 	WriteTimeout time.Duration
 
 	Limiter *limits.Limiter      // nil: no rate limits
@@ -74,7 +74,7 @@ type Handler struct {
 	stats struct{ forgotten, unhandled, again atomic.Uint64 }
 }
 
-// Stats are figures of a Handler for metrics.
+// Stats are figures of a Handler for the metrics of the server.
 type Stats struct {
 	Endpoints int    // in memory now
 	Forgotten uint64 // sockets of which nobody knew what the client has answered: gaps
@@ -82,7 +82,7 @@ type Stats struct {
 	Again     uint64 // events that were written twice to a socket (status 504)
 }
 
-// New returns a Handler. Run must run so that endpoints are stored.
+// New returns a Handler. Endpoints are stored only while Run runs.
 func New(o Options) *Handler {
 	h := &Handler{o: o, hub: o.Hub, now: o.Now, changed: make(chan struct{}, 1)}
 	h.checks = requests.New(requests.Checks{Tokens: o.Tokens, Limiter: o.Limiter, Faults: o.Faults, Logger: o.Logger, Access: o.Access})
@@ -101,14 +101,14 @@ func New(o Options) *Handler {
 	return h
 }
 
-// Stats returns the handler's figures.
+// Stats returns the present figures of the handler.
 func (h *Handler) Stats() Stats {
 	return Stats{Endpoints: h.endpoints.count(), Forgotten: h.stats.forgotten.Load(),
 		Unhandled: h.stats.unhandled.Load(), Again: h.stats.again.Load()}
 }
 
-// Run stores changed endpoints every four seconds and after a socket has ended, until ctx
-// is done.
+// Run stores changed endpoints, every four seconds and each time a socket has ended. It
+// returns when ctx is done.
 func (h *Handler) Run(ctx context.Context) {
 	if h.endpoints.owner != "" {
 		var looking sync.WaitGroup
@@ -133,7 +133,7 @@ func (h *Handler) Run(ctx context.Context) {
 	}
 }
 
-// saveSoon makes Run store the changed endpoints.
+// saveSoon makes Run store the changed endpoints now, without waiting for its timer.
 func (h *Handler) saveSoon() {
 	select {
 	case h.changed <- struct{}{}:
@@ -141,9 +141,9 @@ func (h *Handler) saveSoon() {
 	}
 }
 
-// Drain refuses new sockets. If Options.Handover is set, it asks all clients to open
-// sockets at another server and waits until they have closed theirs, for that time at most.
-// Call it before Hub.Drain.
+// Drain makes the handler refuse new sockets. If Options.Handover is set, Drain also asks all
+// clients to open sockets at another server, and waits until they have closed their present
+// ones, at most for Handover. Call it before Hub.Drain.
 func (h *Handler) Drain(ctx context.Context) {
 	h.draining.Store(true)
 	if h.o.Handover == 0 {
@@ -171,13 +171,13 @@ func (h *Handler) Drain(ctx context.Context) {
 	}
 }
 
-// saveTime is the longest time that one write of endpoints to the store may take. The last
-// write, by Close, has this time even if Close was called with a context that is done.
+// saveTime is the longest time that one write of endpoints to the store may take. Close gives
+// its write this time even if its context is done.
 const saveTime = 5 * time.Second
 
-// Close waits until the sockets are closed, and stores what their clients have answered.
-// Call it after Hub.Drain, which ends them, and after the HTTP server was shut down. Run must
-// still run, or have ended.
+// Close waits until the sockets are closed or ctx is done, and then stores which events their
+// clients have answered. Call it after Hub.Drain, which ends the sockets, and after the HTTP
+// server was shut down. Run may still run or have returned.
 func (h *Handler) Close(ctx context.Context) error {
 	closed := make(chan struct{})
 	go func() { h.waiting.Wait(); close(closed) }()
@@ -190,8 +190,8 @@ func (h *Handler) Close(ctx context.Context) error {
 	return h.endpoints.save(ctx, h.now())
 }
 
-// route is a path of the protocol, with what serves each of its methods. A pattern that
-// ends in {id} matches a path with one more element.
+// route is a path of the protocol, with its methods and the function that serves them. A
+// pattern that ends in {id} matches a path with one more element in that place.
 type route struct {
 	pattern   string
 	methods   []string
@@ -199,8 +199,8 @@ type route struct {
 	serve     func(*Handler, *request) error
 }
 
-// routes lists the paths of docs/contract/realtime.md §7. The polling route logs and
-// injects faults with the first request of a sid only.
+// routes lists the paths of docs/contract/realtime.md §7. A polling client sends many requests
+// with one sid; only the first of them is logged and can meet an injected fault.
 var routes = []route{
 	{"/chat/config/realTimeNotifications", []string{"GET"}, "get live configuration", (*Handler).configure},
 	{"/v4/a", []string{"POST"}, "allocate live socket", (*Handler).allocate},
@@ -211,11 +211,11 @@ var routes = []route{
 	{"/v3/registrations/{id}", []string{"DELETE"}, "unregister live client", (*Handler).unregister},
 }
 
-// opensSocket is the operation of the routes that open sockets.
+// opensSocket is the operation of the routes that open sockets, for logs, limits and faults.
 const opensSocket = "open live socket"
 
-// match returns the route of a path and the value of {id}. Double slashes count as one,
-// because a client whose endpoint ends in a slash sends them.
+// match returns the route of a path, or nil, and the element in the place of {id}. It treats
+// several slashes like one, because a client whose endpoint URL ends in a slash sends two.
 func match(path string) (r *route, id string) {
 	for strings.Contains(path, "//") {
 		path = strings.ReplaceAll(path, "//", "/")
@@ -232,7 +232,7 @@ func match(path string) (r *route, id string) {
 	return nil, ""
 }
 
-// Handles reports whether a path belongs to the protocol.
+// Handles reports whether a path belongs to the protocol, so that ServeHTTP serves it.
 func (h *Handler) Handles(path string) bool {
 	r, _ := match(path)
 	return r != nil
@@ -277,7 +277,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// handle serves a request, or answers a preflight of CORS.
+// handle serves a request, or responds to the preflight request of a browser.
 func (h *Handler) handle(req *request) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -304,21 +304,23 @@ func (h *Handler) handle(req *request) (err error) {
 	return req.route.serve(h, req)
 }
 
-// fault applies a fault of a development server to a request.
+// fault delays, fails or drops a request if a fault was injected for it, as only a development
+// server allows.
 func (h *Handler) fault(req *request) (err error) {
 	req.drop, err = h.checks.Fault(req.Context(), req.route.operation)
 	return err
 }
 
-// allow fails if the user exceeds a rate limit.
+// allow counts a request against the user's rate limits, and fails if it exceeds one.
 func (h *Handler) allow(req *request, user string) error {
 	return h.checks.Allow(req.route.operation, user)
 }
 
-// refusal is the error of a request that is refused.
+// refusal is the error of a request that is refused, with the status of the response.
 type refusal = requests.Refusal
 
-// reasonOf returns the reason in an error of the hub, or 0.
+// reasonOf returns the reason for which the hub refused a session with err, or 0 if err is
+// another error.
 func reasonOf(err error) gateway.Reason {
 	var e *gateway.OpenError
 	if errors.As(err, &e) {
@@ -327,8 +329,8 @@ func reasonOf(err error) gateway.Reason {
 	return 0
 }
 
-// refused returns the refusal for an error of the hub. A client that is refused with 503 waits
-// longer each time.
+// refused returns the refusal for an error of the hub. It has status 503 where other protocols
+// have 429, because after 503 a client waits longer before each new attempt.
 func refused(err error) *refusal {
 	r := requests.OfHub(err)
 	if r.Status == http.StatusTooManyRequests {
@@ -337,7 +339,7 @@ func refused(err error) *refusal {
 	return r
 }
 
-// admit fails if the user could not open a socket now.
+// admit fails if the user with these claims could not open a socket now.
 func (h *Handler) admit(ctx context.Context, c token.Claims) error {
 	if h.draining.Load() {
 		return refused(&gateway.OpenError{Why: gateway.Draining})
@@ -348,7 +350,7 @@ func (h *Handler) admit(ctx context.Context, c token.Claims) error {
 	return nil
 }
 
-// refuse answers a request with an error.
+// refuse writes the response for a request that has failed with err.
 func (h *Handler) refuse(req *request, err error) {
 	r := requests.RefusalOf(err)
 	h.checks.LogCause(req.Context(), r, req.record)
@@ -358,15 +360,15 @@ func (h *Handler) refuse(req *request, err error) {
 	req.respond(r.Status, "application/json; charset=utf-8", body)
 }
 
-// query returns the query parameters of a request, without those that are malformed. The
-// names of the parameters that the handler reads match without case, as on all routes.
+// query returns the query parameters of a request, without malformed ones. The names of the
+// parameters that the handler reads are matched without regard to case.
 func (req *request) query() url.Values {
 	q, _ := inbound.Query(req.URL.RawQuery, "epid", "sig", "sr")
 	return q
 }
 
-// readBody returns the body of a request. It fails if the body is longer than maxFrame or
-// does not arrive in time, and with a *refusal of status 415 if it is compressed.
+// readBody returns the body of a request. It fails if the body is longer than maxFrame or does
+// not arrive in time. If the body is compressed, it fails with a *refusal of status 415.
 func (req *request) readBody() ([]byte, error) {
 	b, err := io.ReadAll(http.MaxBytesReader(req.w, req.Body, maxFrame))
 	if err != nil {
@@ -380,7 +382,8 @@ func (req *request) readBody() ([]byte, error) {
 	return b, nil
 }
 
-// respond writes a response.
+// respond writes a response with a status and a body, and records the status for the access
+// log.
 func (req *request) respond(status int, contentType string, body []byte) {
 	if contentType != "" {
 		req.w.Header().Set("Content-Type", contentType)
@@ -393,19 +396,20 @@ func (req *request) respond(status int, contentType string, body []byte) {
 	req.w.Write(body) // an error means that the client is gone
 }
 
-// respondJSON writes a response with status 200.
+// respondJSON writes v as JSON in a response with status 200.
 func (req *request) respondJSON(v any) error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return fmt.Errorf("encode a response: %w", err)
 	}
-	// The browser build accepts no other spelling of this type (docs/contract/realtime.md §3).
+	// The browser build accepts only this spelling of the content type
+	// (docs/contract/realtime.md §3).
 	req.respond(http.StatusOK, "application/json; charset=utf-8", body)
 	return nil
 }
 
-// cors sets the headers of CORS. They allow credentials, because old clients send the
-// handshake with credentials.
+// cors sets the headers that allow a page of any origin to read the response. They allow
+// credentials, because old clients send the handshake with credentials.
 func cors(header http.Header, r *http.Request, to *route) {
 	if !requests.AllowOrigin(header, r, "MS-CV, Retry-After, WWW-Authenticate, x-ms-request-id") {
 		return

@@ -20,8 +20,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestPreflights sends the preflights of docs/contract/realtime.md §7 and checks the
-// headers of CORS, also of errors.
+// TestPreflights sends the preflight requests of docs/contract/realtime.md §7 and checks the
+// CORS headers of the responses, also of responses with errors.
 func TestPreflights(t *testing.T) {
 	h := newHouse(t, nil)
 	const origin = "https://app.example:8443"
@@ -59,8 +59,9 @@ func TestPreflights(t *testing.T) {
 	}
 }
 
-// TestRecordsAreShort sends a request with a long User-Agent and a long method, and checks that
-// the access record is short: a socket holds its record for as long as it is open.
+// TestRecordsAreShort sends a request with a long User-Agent and a long method, and checks
+// that the access record is short, because a socket keeps its record in memory while it is
+// open.
 func TestRecordsAreShort(t *testing.T) {
 	h := newHouse(t, nil)
 	h.do(strings.Repeat("M", 5000), "/v4/a", "", "", "User-Agent", strings.Repeat("x", 5000))
@@ -88,8 +89,8 @@ func TestHandles(t *testing.T) {
 	}
 }
 
-// TestHostileFrames opens two sockets for each kind of broken frame, sends it on one of
-// them, and checks that this one ends as hostile while the other goes on.
+// TestHostileFrames sends each kind of broken frame on one of two sockets, and checks that
+// this socket ends as hostile while the other one stays open.
 func TestHostileFrames(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -131,7 +132,8 @@ func TestHostileFrames(t *testing.T) {
 	}
 }
 
-// flood sends more frames than a client may.
+// flood sends 1,000 frames at once, which is more than a client may send. It stops when the
+// server closes the connection.
 func flood(t *testing.T, b *tab, frame string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
@@ -142,8 +144,9 @@ func flood(t *testing.T, b *tab, frame string) {
 	}
 }
 
-// TestAnswersOutOfOrder answers events in another order, twice, and ones that were never
-// sent, and checks that the socket stays open and that each event counts as answered.
+// TestAnswersOutOfOrder answers events in another order than they came and one of them twice,
+// and answers events that were never sent. It checks that the socket stays open and that each
+// event counts as answered.
 func TestAnswersOutOfOrder(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -169,8 +172,9 @@ func TestAnswersOutOfOrder(t *testing.T) {
 	h.tab(ann, "tab").sync()
 }
 
-// TestSidsAndParameters checks that a sid works once and on no other transport afterwards,
-// and that parameters which are missing, changed, mixed or of another server are refused.
+// TestSidsAndParameters checks that a sid opens only one socket, on only one transport, and
+// that parameters are refused if they are missing, changed, mixed with those of another
+// allocation, or from another server.
 func TestSidsAndParameters(t *testing.T) {
 	h := newHouse(t, nil)
 	ann, bob := h.person(), h.person()
@@ -238,8 +242,8 @@ func TestSidsAndParameters(t *testing.T) {
 	}
 }
 
-// TestTooManySids makes more handshakes than a user may have sids, and checks that others
-// still can.
+// TestTooManySids makes more handshakes than a user may have unused sids, and checks that the
+// last one is refused and that other users can still make one.
 func TestTooManySids(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -253,8 +257,9 @@ func TestTooManySids(t *testing.T) {
 	h.handshake(h.allocate(h.person(), "tab"))
 }
 
-// TestTooManySockets opens as many sockets as a user may have. It checks that another
-// endpoint is refused at the allocation, and that an endpoint which comes back is not.
+// TestTooManySockets opens as many sockets as a user may have. It checks that an allocation
+// for another endpoint is refused, and that an endpoint that already has a socket can replace
+// it.
 func TestTooManySockets(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -267,8 +272,8 @@ func TestTooManySockets(t *testing.T) {
 	h.tab(ann, "tab7").sync()
 }
 
-// TestEarlyFrames sends a frame together with the request for the upgrade and checks that
-// the connection ends.
+// TestEarlyFrames sends a WebSocket frame before the server has answered the upgrade request,
+// and checks that the server closes the connection.
 func TestEarlyFrames(t *testing.T) {
 	h := newHouse(t, nil)
 	a := h.allocate(h.person(), "tab")
@@ -288,7 +293,7 @@ func TestEarlyFrames(t *testing.T) {
 	h.wantEnded(gateway.Hostile)
 }
 
-// TestLimits checks that the rate limits of a user apply to allocations.
+// TestLimits checks that the rate limits of a user apply to requests of this protocol.
 func TestLimits(t *testing.T) {
 	now := time.Now()
 	still := func() time.Time { return now } // the requests may take longer than the limit's window
@@ -305,7 +310,7 @@ func TestLimits(t *testing.T) {
 	t.Error("1001 requests are allowed")
 }
 
-// TestFaults adds faults of a development server and checks what the client sees.
+// TestFaults injects faults as a development server does, and checks what the client sees.
 func TestFaults(t *testing.T) {
 	faults := dev.NewFaults(limits.Operations())
 	h := newHouse(t, func(o *trouter.Options) { o.Faults = faults })

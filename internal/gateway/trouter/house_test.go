@@ -29,7 +29,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// house is a server of the protocol over TLS, on an embedded store in memory.
+// house is the fixture of these tests: an HTTPS server with a Handler and a hub, on an
+// embedded store in memory.
 type house struct {
 	t      testing.TB
 	store  core.Store
@@ -53,13 +54,15 @@ var resource = core.Resource{ID: "11111111-2222-4333-8444-555555555555", Epoch: 
 	{Serial: 1, Secret: []byte("the secondary key of these tests, long too")},
 }}
 
-// newHouse starts a server that offers polling. change may change the options.
+// newHouse starts a server that also offers long polls. The function change, if not nil, can
+// change the handler's options.
 func newHouse(t testing.TB, change func(*trouter.Options)) *house {
 	t.Helper()
 	return newHouseOn(t, nil, change)
 }
 
-// newHouseOn starts a server on connections in memory, or over TLS if there are no pipes.
+// newHouseOn starts a server on the in-memory connections of pipes, or over TLS if pipes is
+// nil.
 func newHouseOn(t testing.TB, pipes *pipes, change func(*trouter.Options)) *house {
 	t.Helper()
 	h := &house{t: t, clock: dev.NewClock(time.Now), pipes: pipes}
@@ -78,7 +81,7 @@ func newHouseOn(t testing.TB, pipes *pipes, change func(*trouter.Options)) *hous
 	return h
 }
 
-// start starts a server on the house's store.
+// start starts a server on the fixture's store.
 func (h *house) start(change func(*trouter.Options)) {
 	h.t.Helper()
 	bus := new(local.Bus)
@@ -148,7 +151,7 @@ func (h *house) person() person {
 	return person{u, h.token(u, token.Chat, time.Hour)}
 }
 
-// token issues a token.
+// token returns a new token of the user u with the given scopes, which expires after life.
 func (h *house) token(u core.User, scopes token.Scopes, life time.Duration) string {
 	h.t.Helper()
 	text, _, err := h.tokens.Issue(u, scopes, life, h.tokens.Held()[0])
@@ -158,7 +161,7 @@ func (h *house) token(u core.User, scopes token.Scopes, life time.Duration) stri
 	return text
 }
 
-// thread creates a thread of users; the first one creates it.
+// thread creates a thread of users and returns its id. The first user is its creator.
 func (h *house) thread(topic string, users ...person) string {
 	h.t.Helper()
 	var ps []core.NewParticipant
@@ -172,7 +175,7 @@ func (h *house) thread(topic string, users ...person) string {
 	return t.ID
 }
 
-// send sends a text and returns the message's id.
+// send sends a text message to a thread and returns the message's id.
 func (h *house) send(u person, thread, text string) int64 {
 	h.t.Helper()
 	id, err := h.core.SendMessage(h.t.Context(), u.ID, thread, core.SendMessage{Content: text, Kind: core.Text})
@@ -182,7 +185,7 @@ func (h *house) send(u person, thread, text string) int64 {
 	return id
 }
 
-// do sends a request and returns the response with its body read.
+// do sends a request and returns the response and its body.
 func (h *house) do(method, path, bearer, body string, headers ...string) (*http.Response, string) {
 	h.t.Helper()
 	r, err := http.NewRequestWithContext(h.t.Context(), method, h.url+path, strings.NewReader(body))
@@ -207,7 +210,7 @@ func (h *house) do(method, path, bearer, body string, headers ...string) (*http.
 	return resp, string(b)
 }
 
-// allocation is the answer to an allocation.
+// allocation is the JSON response to a request that allocates a socket.
 type allocation struct {
 	SocketIO string            `json:"socketio"`
 	SURL     string            `json:"surl"`
@@ -234,7 +237,7 @@ func (h *house) allocate(p person, epid string) allocation {
 	return a
 }
 
-// query returns the query of the handshake, as the browser build writes it.
+// query returns the query of the handshake, in the form in which the browser build writes it.
 func (a allocation) query() string {
 	var b strings.Builder
 	for k, v := range a.Params {
@@ -243,7 +246,7 @@ func (a allocation) query() string {
 	return b.String() + "v=v4&tc=" + url.QueryEscape(`{"cv":"1"}`) + "&timeout=40&auth=true&epid=" + a.epid + "&ccid=" + a.CCID + "&cor_id=1&con_num=1_1"
 }
 
-// handshake returns the sid of an allocation.
+// handshake makes the handshake for an allocation and returns the sid.
 func (h *house) handshake(a allocation) string {
 	h.t.Helper()
 	resp, body := h.do("GET", "/socket.io/1/?"+a.query()+"&t=1", "", "")
@@ -254,7 +257,7 @@ func (h *house) handshake(a allocation) string {
 	return sid
 }
 
-// dial opens the WebSocket of a sid.
+// dial opens the WebSocket for a sid.
 func (h *house) dial(sid, query string) (*websocket.Conn, *http.Response, error) {
 	c, resp, err := websocket.Dial(h.t.Context(), "ws"+strings.TrimPrefix(h.url, "http")+"/socket.io/1/websocket/"+sid+"?"+query,
 		&websocket.DialOptions{HTTPClient: h.client, HTTPHeader: http.Header{"Origin": {"https://app.example"}}})
@@ -271,8 +274,8 @@ type tab struct {
 	*websocket.Conn
 }
 
-// tab opens a WebSocket for an endpoint of a user and reads the two packets that it begins
-// with.
+// tab opens a WebSocket for an endpoint of a user and reads the first two packets, which are
+// not about events.
 func (h *house) tab(p person, epid string) *tab {
 	h.t.Helper()
 	a := h.allocate(p, epid)
@@ -299,8 +302,8 @@ func (t *tab) read() (string, error) {
 	return string(b), err
 }
 
-// want reads the next packet and fails unless it is the given one. A star at the end stands
-// for any text.
+// want reads the next packet and fails the test unless it is the given one. A star at the end
+// of packet matches any rest.
 func (t *tab) want(packet string) {
 	t.h.t.Helper()
 	got, err := t.read()
@@ -310,7 +313,7 @@ func (t *tab) want(packet string) {
 	}
 }
 
-// say sends a packet.
+// say sends a packet to the server.
 func (t *tab) say(packet string) {
 	t.h.t.Helper()
 	if err := t.Write(t.h.t.Context(), websocket.MessageText, []byte(packet)); err != nil {
@@ -318,14 +321,15 @@ func (t *tab) say(packet string) {
 	}
 }
 
-// sync sends a ping and reads its answer. The server has handled all earlier packets then.
+// sync sends a ping and reads the answer. By then the server has handled all earlier packets
+// of the client.
 func (t *tab) sync() {
 	t.h.t.Helper()
 	t.say(`5:7+::{"name":"ping"}`)
 	t.want(`6:::7+["pong"]`)
 }
 
-// notice is a request that brings an event.
+// notice is a packet from the server that brings an event, in the form of an HTTP request.
 type notice struct {
 	ID      uint64            `json:"id"`
 	Method  string            `json:"method"`
@@ -334,7 +338,7 @@ type notice struct {
 	Body    string            `json:"body"`
 }
 
-// notice reads the next packet, which must bring an event.
+// notice reads the next packet and fails the test unless it brings an event.
 func (t *tab) notice() notice {
 	t.h.t.Helper()
 	got, err := t.read()
@@ -356,7 +360,7 @@ func noticeOf(t testing.TB, packet string) (n notice) {
 	return n
 }
 
-// field returns a string in the body of an event.
+// field returns the string in a field of the event's JSON body.
 func (n notice) field(name string) string {
 	var m map[string]any
 	json.Unmarshal([]byte(n.Body), &m)
@@ -364,14 +368,14 @@ func (n notice) field(name string) string {
 	return s
 }
 
-// answer answers an event with a status.
+// answer sends the answer to an event, with a status.
 func (t *tab) answer(n notice, status int) {
 	t.h.t.Helper()
 	t.say(fmt.Sprintf(`3:::{"id":%d,"status":%d,"headers":{"trouter-client":"{\"cd\":2}"},"body":""}`, n.ID, status))
 }
 
-// message reads an event about a message with this text, and answers it with a status, or
-// not at all if status is 0.
+// message reads an event about a message and fails the test unless the message has this text.
+// It answers the event with status, or not at all if status is 0.
 func (t *tab) message(text string, status int) {
 	t.h.t.Helper()
 	n := t.notice()
@@ -383,7 +387,8 @@ func (t *tab) message(text string, status int) {
 	}
 }
 
-// wantClosed fails unless the server closes the socket with no further packet.
+// wantClosed fails the test unless the server closes the socket without sending another
+// packet.
 func (t *tab) wantClosed() {
 	t.h.t.Helper()
 	if got, err := t.read(); err == nil {
@@ -391,13 +396,13 @@ func (t *tab) wantClosed() {
 	}
 }
 
-// closed waits until the hub has no sessions.
+// closed waits until the hub has no open sessions.
 func (h *house) closed() {
 	h.t.Helper()
 	h.until("no session is open", func() bool { return h.hub.Stats().Sessions == 0 })
 }
 
-// told waits until the hub has handed on all events of the store.
+// told waits until the hub has handed all events of the store to the sessions.
 func (h *house) told() {
 	h.t.Helper()
 	h.until("the hub is at the end of the log", func() bool {
@@ -413,7 +418,8 @@ func (h *house) told() {
 	})
 }
 
-// until waits until a condition is true.
+// until waits until the function is returns true, at most 20 seconds. The text what describes
+// the condition for the error.
 func (h *house) until(what string, is func() bool) {
 	h.t.Helper()
 	ctx, cancel := context.WithTimeout(h.t.Context(), 20*time.Second)
@@ -429,7 +435,7 @@ func (h *house) until(what string, is func() bool) {
 	}
 }
 
-// ended returns the notes of the records of closed sockets.
+// ended returns the reasons for which sockets were closed, from their access records.
 func (h *house) ended() (notes []string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -441,7 +447,7 @@ func (h *house) ended() (notes []string) {
 	return notes
 }
 
-// wantEnded waits until a socket is closed for this reason.
+// wantEnded waits until a socket has ended for the reason why.
 func (h *house) wantEnded(why gateway.Reason) {
 	h.t.Helper()
 	h.until("a socket ends because of "+why.String(), func() bool { return slices.Contains(h.ended(), why.String()) })

@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// signer returns a handler that can seal parameters, and claims that name its key.
+// signer returns a handler that can seal parameters, and claims that name its signing key.
 func signer(t testing.TB) (*Handler, token.Claims) {
 	t.Helper()
 	tokens, err := token.New(core.Resource{Keys: [2]core.AccessKeyRow{
@@ -26,8 +26,8 @@ func signer(t testing.TB) (*Handler, token.Claims) {
 		Expires: time.Now().Add(time.Hour).UTC().Truncate(time.Second)}
 }
 
-// TestParams seals the parameters of an allocation and checks what comes back: the same,
-// or a cursor that no log continues if the store has another epoch since.
+// TestParams seals the parameters of an allocation and unseals them. It checks that they are
+// the same, but that the cursor has no valid epoch if the store has another epoch by then.
 func TestParams(t *testing.T) {
 	h, c := signer(t)
 	p := params{endpoint: "tab", connection: newConnection(c.User), issued: time.UnixMilli(time.Now().UnixMilli()),
@@ -55,7 +55,7 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// FuzzParams checks that no text passes as sealed parameters unless it holds all fields.
+// FuzzParams checks that unseal accepts no text that lacks a field of the parameters.
 func FuzzParams(f *testing.F) {
 	h, c := signer(f)
 	text, err := h.seal(c, params{endpoint: "tab", connection: "c", issued: time.Now(), at: core.Cursor{Epoch: "first"}})

@@ -6,8 +6,9 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// partings are the times for which a WebSocket that has ended is still read, until the
-// client closes it: the answers that were on their way count. Others are closed at once.
+// partings maps reasons for the end of a WebSocket to the time for which the server still
+// reads from it until the client closes it, so that answers that were on their way count. A
+// WebSocket that ends for another reason is closed at once.
 var partings = map[gateway.Reason]time.Duration{
 	gateway.Gone:     time.Second,
 	gateway.Draining: time.Second,
@@ -15,7 +16,7 @@ var partings = map[gateway.Reason]time.Duration{
 	gateway.Replaced: 300 * time.Millisecond, // another server may wait for it
 }
 
-// part waits until the client has closed the connection or the time of its reason has passed.
+// part waits until the client has closed the connection, at most for the time in partings.
 func (w *webSocket) part() {
 	w.socket.mu.Lock()
 	wait := partings[w.socket.why]

@@ -11,12 +11,12 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/requests"
 )
 
-// pollTime is the time after which a poll is answered without an event. The browser build
-// waits for 40 s.
+// pollTime is the time after which the server answers a long poll even if there is no event.
+// The browser build waits for 40 s.
 const pollTime = 30 * time.Second
 
-// poll is the wire of a socket over long polls (docs/contract/realtime.md §9). What is
-// written waits for the client's next GET.
+// poll is the transport of a socket over long polls (docs/contract/realtime.md §9). Written
+// packets wait in memory until the client's next GET takes them.
 type poll struct {
 	socket *socket
 	sid    string
@@ -33,8 +33,8 @@ type poll struct {
 	closed      bool
 }
 
-// poll serves the polling transport: a GET waits for packets from the server, a POST brings
-// packets from the client. The first GET of a sid opens the socket.
+// poll serves the long polls of a client: a GET waits for packets from the server, and a POST
+// brings packets from the client. The first GET with a sid opens the socket.
 func (h *Handler) poll(req *request) error {
 	if !h.o.Polling {
 		return &refusal{Status: http.StatusNotFound, Message: "polling is not offered"}
@@ -58,7 +58,7 @@ func (h *Handler) poll(req *request) error {
 	return p.get(req)
 }
 
-// openPoll opens the socket of a sid for polling.
+// openPoll opens the socket of a sid for long polls.
 func (h *Handler) openPoll(req *request) (*poll, error) {
 	if err := h.fault(req); err != nil {
 		return nil, err
@@ -94,7 +94,8 @@ func (h *Handler) openPoll(req *request) (*poll, error) {
 	return p, nil
 }
 
-// renew gives the client time until its next request.
+// renew gives the client the time silence, from now, to send its next request. The socket ends
+// when it has passed.
 func (p *poll) renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -103,8 +104,8 @@ func (p *poll) renew() {
 	}
 }
 
-// get answers a GET with the packets that wait, or after pollTime with one that says
-// nothing. A later GET takes the turn of an earlier one.
+// get responds to a GET with the packets that wait, as soon as there are some. After pollTime,
+// or when the client sends another GET, it responds with a packet that means nothing.
 func (p *poll) get(req *request) error {
 	http.NewResponseController(req.w).SetWriteDeadline(time.Now().Add(pollTime + p.h.o.WriteTimeout)) // fails with test recorders only
 	turn := p.takeTurn()
@@ -133,8 +134,8 @@ func (p *poll) get(req *request) error {
 	}
 }
 
-// takeTurn ends the wait of an earlier GET. It returns a channel that is closed when a
-// later one comes.
+// takeTurn makes the client's earlier GET return, if one waits. It returns a channel that is
+// closed when the client sends a later GET.
 func (p *poll) takeTurn() chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -145,8 +146,9 @@ func (p *poll) takeTurn() chan struct{} {
 	return p.turn
 }
 
-// take takes the packets that wait, and the id of the last request that was written until now.
-// over means that none will come.
+// take removes and returns the packets that wait, with the id of the last request that was
+// written to the transport so far. over reports whether the transport is closed, so that no
+// packets will follow.
 func (p *poll) take() (b []byte, last uint64, over bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -157,7 +159,8 @@ func (p *poll) take() (b []byte, last uint64, over bool) {
 	return b, p.last, p.closed
 }
 
-// answer writes the answer to a GET. A single packet needs no length.
+// answer writes b, the payload of packets, as the response to a GET. It leaves out the length
+// if there is only one packet.
 func (p *poll) answer(req *request, b []byte) error {
 	if packets, err := parsePayload(string(b)); err == nil && len(packets) == 1 {
 		b = []byte(packets[0])
@@ -166,7 +169,7 @@ func (p *poll) answer(req *request, b []byte) error {
 	return nil
 }
 
-// post handles the packets that a client sends.
+// post handles the packets in the body of a client's POST.
 func (p *poll) post(req *request) error {
 	b, err := req.readBody()
 	if errors.As(err, new(*refusal)) {
@@ -188,10 +191,10 @@ func (p *poll) post(req *request) error {
 	return nil
 }
 
-// frame implements wire.
+// frame implements wire. It appends a packet in the form of a polling payload.
 func (p *poll) frame(b, head, tail []byte) []byte { return appendPayload(b, head, tail) }
 
-// write implements wire. It waits until the client has taken what was written before.
+// write implements wire. It waits until the client has taken all earlier packets.
 func (p *poll) write(b []byte, last uint64) error {
 	timer := time.NewTimer(p.h.o.WriteTimeout)
 	defer timer.Stop()
@@ -205,7 +208,8 @@ func (p *poll) write(b []byte, last uint64) error {
 	return nil
 }
 
-// again implements wire. It does not wait: the client must get an answer to its POST.
+// again implements wire. Unlike write it does not wait for the client, because it runs during
+// a POST of the client, which must get its response.
 func (p *poll) again(b []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -213,7 +217,8 @@ func (p *poll) again(b []byte) error {
 	return nil
 }
 
-// put adds packets to those that wait. It returns false if some do, unless the socket ends.
+// put adds the packets in b to those that wait for the client's next GET. It returns false and
+// adds nothing if some wait already, unless the socket is about to end.
 func (p *poll) put(b []byte, last uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -225,13 +230,14 @@ func (p *poll) put(b []byte, last uint64) bool {
 	return true
 }
 
-// add adds packets to those that wait. The caller holds p.mu.
+// add adds the packets in b to those that wait for the client's next GET. The caller holds
+// p.mu.
 func (p *poll) add(b []byte) {
 	p.waits = append(p.waits, b...)
 	signal(p.ready)
 }
 
-// interrupt implements wire.
+// interrupt implements wire. It makes a write that waits for the client succeed at once.
 func (p *poll) interrupt() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -239,7 +245,7 @@ func (p *poll) interrupt() {
 	signal(p.room)
 }
 
-// close implements wire. The client may still take the last packets for sidLife.
+// close implements wire. The client can still take the last packets with a GET within sidLife.
 func (p *poll) close(bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -251,7 +257,8 @@ func (p *poll) close(bool) {
 	time.AfterFunc(sidLife, func() { p.h.sids.removePoll(p.sid) })
 }
 
-// signal puts a value into a channel of capacity 1 unless it has one.
+// signal sends to a channel of capacity 1 without blocking. It does nothing if the channel is
+// full.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:

@@ -9,14 +9,14 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/trouter"
 )
 
-// poller is a client of the polling transport.
+// poller is a client that uses long polls.
 type poller struct {
 	h    *house
 	a    allocation
 	path string
 }
 
-// get polls and returns the packets of the answer.
+// get sends a GET and returns the packets of the response.
 func (p *poller) get() []string {
 	p.h.t.Helper()
 	resp, body := p.h.do("GET", p.path+"&t=1", "", "")
@@ -30,14 +30,14 @@ func (p *poller) get() []string {
 	return packets
 }
 
-// post sends packets and returns the status of the answer.
+// post sends packets in a POST and returns the status of the response.
 func (p *poller) post(body string) int {
 	p.h.t.Helper()
 	resp, _ := p.h.do("POST", p.path+"&t=1", "", body, "Content-Type", "text/plain;charset=UTF-8")
 	return resp.StatusCode
 }
 
-// poller opens the polling transport of an endpoint.
+// poller opens a socket over long polls for an endpoint of a user.
 func (h *house) poller(u person, epid string) *poller {
 	h.t.Helper()
 	a := h.allocate(u, epid)
@@ -48,7 +48,8 @@ func (h *house) poller(u person, epid string) *poller {
 	return p
 }
 
-// TestPollingCompressed posts compressed packets: they are refused, and the transport goes on.
+// TestPollingCompressed posts compressed packets, and checks that they are refused and that
+// the connection stays usable.
 func TestPollingCompressed(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -64,9 +65,9 @@ func TestPollingCompressed(t *testing.T) {
 	}
 }
 
-// TestPolling makes the whole exchange over long polls: events one and several at a time,
-// answers one and several at a time, a 504, an unanswered event on the next transport, and
-// the end.
+// TestPolling uses the protocol over long polls: it reads single and several events, sends
+// single and several answers and a 504, leaves an event unanswered until the next socket, and
+// ends the connection.
 func TestPolling(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()
@@ -127,7 +128,7 @@ func TestPollingEnds(t *testing.T) {
 	}
 }
 
-// TestHostilePolls sends broken payloads and checks that the connection ends.
+// TestHostilePolls posts broken payloads and checks that the server ends the connection.
 func TestHostilePolls(t *testing.T) {
 	h := newHouse(t, nil)
 	for _, body := range []string{"\ufffd5\ufffdx", "garbage", strings.Repeat("x", 17<<10), "\xff"} {
@@ -148,9 +149,10 @@ func TestHostilePolls(t *testing.T) {
 	})
 }
 
-// TestMuteWebSocket polls with the sid of a WebSocket on which the server has heard nothing,
-// as the browser build does when a proxy holds frames back, and checks that the WebSocket
-// ends. TestSidsAndParameters has the sid of a WebSocket that was heard.
+// TestMuteWebSocket opens a WebSocket and sends nothing on it, then uses its sid for long
+// polls, as the browser build does if a proxy holds frames back. It checks that the WebSocket
+// ends. TestSidsAndParameters tests the sid of a WebSocket on which the client has sent
+// something.
 func TestMuteWebSocket(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()

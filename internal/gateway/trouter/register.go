@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/inbound"
 )
 
-// registration is the body of a registration, as far as it matters here
+// registration has the fields of a registration's JSON body that Confab uses
 // (docs/contract/realtime.md §6).
 type registration struct {
 	ID         string `json:"registrationId"`
@@ -22,7 +22,7 @@ type registration struct {
 	} `json:"transports"`
 }
 
-// register accepts a registration. Nothing is stored: a client gets events from the moment
+// register accepts a registration without storing it, because a client gets events as soon as
 // its socket is open. It fails with 403 if the client names a connection of another user.
 func (h *Handler) register(req *request) error {
 	c, err := h.skype(req)
@@ -55,8 +55,9 @@ func (h *Handler) register(req *request) error {
 	return nil
 }
 
-// unregister forgets an endpoint: what happens from now on is not told when it comes back.
-// It succeeds for unknown ids. An endpoint that has a socket is forgotten when that closes.
+// unregister forgets an endpoint, so that the client does not get the events since then when
+// it comes back. It succeeds for unknown ids. If the endpoint has an open socket, it is
+// forgotten when that socket closes.
 func (h *Handler) unregister(req *request) error {
 	c, err := h.skype(req)
 	if err != nil {

@@ -6,14 +6,14 @@ import (
 	"strings"
 )
 
-// answer is what a client says to a request.
+// answer is the id of a request and the status that a client sends to answer it.
 type answer struct {
 	id     uint64 // of the request
 	status int    // not 0
 }
 
-// readAnswer reads an answer, in any form that JSON allows. It returns false if the text is
-// not JSON, or if it has no id or no status.
+// readAnswer parses a client's answer, in any form that JSON allows. It returns false if the
+// text is not JSON, or if the id or the status is missing.
 func readAnswer(text string) (answer, bool) {
 	if a, ok := scanAnswer(text); ok {
 		return a, true
@@ -21,9 +21,10 @@ func readAnswer(text string) (answer, bool) {
 	return decodeAnswer(text)
 }
 
-// decodeAnswer is readAnswer for all texts. encoding/json grows the goroutine's stack, and
-// the goroutine that reads a socket keeps it as long as the socket is open; so the usual texts
-// do not come here, and the function is not inlined.
+// decodeAnswer parses any answer with encoding/json, for readAnswer. It is called only for
+// texts that scanAnswer cannot read, and is not inlined, because encoding/json makes the
+// goroutine's stack grow, and the goroutine that reads a socket keeps that stack while the
+// socket is open.
 //
 //go:noinline
 func decodeAnswer(text string) (answer, bool) {
@@ -38,8 +39,8 @@ func decodeAnswer(text string) (answer, bool) {
 	return answer{id, a.Status}, err == nil && a.Status != 0
 }
 
-// readName reads the name of an event. It returns "" if there is none, and false if the text
-// is not JSON or the name is not a string.
+// readName parses an event of a client and returns its name, or "" if it has none. It returns
+// false if the text is not JSON or the name is not a string.
 func readName(text string) (name string, ok bool) {
 	if name, ok = scanName(text); ok {
 		return name, true
@@ -47,7 +48,8 @@ func readName(text string) (name string, ok bool) {
 	return decodeName(text)
 }
 
-// decodeName is readName for all texts. See decodeAnswer.
+// decodeName parses any event with encoding/json, for readName. Like decodeAnswer it is called
+// only for unusual texts and is not inlined, because encoding/json makes the stack grow.
 //
 //go:noinline
 func decodeName(text string) (name string, ok bool) {
@@ -58,9 +60,9 @@ func decodeName(text string) (name string, ok bool) {
 	return e.Name, err == nil
 }
 
-// scanAnswer reads an answer as the browser build writes it:
-// {"id":1,"status":200,"headers":{"MS-CV":"a.0"},"body":""}, without headers or body too. It
-// returns false for every other text, which decodeAnswer must read then.
+// scanAnswer parses an answer in the form in which the browser build writes it:
+// {"id":1,"status":200,"headers":{"MS-CV":"a.0"},"body":""}, in which headers and body may be
+// missing. It returns false for every other text; the caller must then use decodeAnswer.
 func scanAnswer(text string) (a answer, ok bool) {
 	s := scanner{rest: text}
 	s.must(`{"id":`)
@@ -77,9 +79,10 @@ func scanAnswer(text string) (a answer, ok bool) {
 	return a, s.ended()
 }
 
-// scanName reads an event as the browser build writes its pings and its activity:
-// {"name":"ping"} and {"name":"user.activity","args":[{"state":"active","cv":"a.1"}]}. It
-// returns false for every other text, which decodeName must read then.
+// scanName parses an event in the form in which the browser build writes pings and user
+// activity: {"name":"ping"} and
+// {"name":"user.activity","args":[{"state":"active","cv":"a.1"}]}. It returns false for every
+// other text; the caller must then use decodeName.
 func scanName(text string) (name string, ok bool) {
 	s := scanner{rest: text}
 	s.must(`{"name":`)
@@ -92,8 +95,8 @@ func scanName(text string) (name string, ok bool) {
 	return name, s.ended() && !strings.Contains(name, `\`)
 }
 
-// scanner reads a JSON text without spaces from its beginning. When it meets something else
-// than what it is asked for, it drops the rest, and ended returns false.
+// scanner reads a JSON text without spaces, from left to right. If the text does not continue
+// with what a method reads, the scanner fails: it discards the rest, and ended returns false.
 type scanner struct {
 	rest   string // not read yet
 	failed bool
@@ -101,24 +104,24 @@ type scanner struct {
 
 func (s *scanner) fail() { s.rest, s.failed = "", true }
 
-// ended reports whether the whole text was read.
+// ended reports whether the whole text was read without a failure.
 func (s *scanner) ended() bool { return s.rest == "" && !s.failed }
 
-// found reports whether the rest begins with a word, and reads it then.
+// found reports whether the rest of the text begins with a word. If so, it reads the word.
 func (s *scanner) found(word string) bool {
 	rest, ok := strings.CutPrefix(s.rest, word)
 	s.rest = rest
 	return ok
 }
 
-// must reads a word.
+// must reads a word. The scanner fails if the rest of the text does not begin with it.
 func (s *scanner) must(word string) {
 	if !s.found(word) {
 		s.fail()
 	}
 }
 
-// number reads a number from 1 to 999,999,999, which fits any type of integer.
+// number reads a number from 1 to 999,999,999. The scanner fails if there is none.
 func (s *scanner) number() (n uint64) {
 	digits := 0
 	for digits < len(s.rest) && '0' <= s.rest[digits] && s.rest[digits] <= '9' {
@@ -133,7 +136,8 @@ func (s *scanner) number() (n uint64) {
 	return n
 }
 
-// text reads a string of ASCII, and returns it as it is written between its quotes.
+// text reads a JSON string of ASCII characters. It returns the characters between the quotes,
+// with escapes as they are written.
 func (s *scanner) text() (written string) {
 	if !s.found(`"`) {
 		s.fail()
@@ -157,7 +161,7 @@ func (s *scanner) text() (written string) {
 	return ""
 }
 
-// object reads an object whose values are strings.
+// object reads a JSON object whose values are strings.
 func (s *scanner) object() {
 	s.must("{")
 	if s.found("}") {

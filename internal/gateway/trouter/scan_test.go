@@ -18,7 +18,8 @@ var usualEvents = map[string]string{
 	`{"name":"x","args":[{}]}`: "x",
 }
 
-// otherAnswers are answers that encoding/json reads, with zero for those that are refused.
+// otherAnswers maps texts that the browser build does not write to the answers that
+// encoding/json reads from them. The zero answer means that the text is refused.
 var otherAnswers = map[string]answer{
 	`{"id":"98","status":200}`:                                    {98, 200},
 	`{"status":200,"id":5}`:                                       {5, 200},
@@ -50,8 +51,9 @@ var otherAnswers = map[string]answer{
 	``:                                                            {},
 }
 
-// TestUsualFrames reads what the browser build writes, and checks that it costs no
-// memory: each open socket keeps the stack that encoding/json needs once it was called.
+// TestUsualFrames parses the texts that the browser build writes, and checks that this
+// allocates no memory. If it did, encoding/json would have parsed them, for which each open
+// socket would keep a larger stack.
 func TestUsualFrames(t *testing.T) {
 	for text, want := range usualAnswers {
 		if got, ok := readAnswer(text); got != want || !ok {
@@ -71,7 +73,8 @@ func TestUsualFrames(t *testing.T) {
 	}
 }
 
-// TestOtherFrames reads frames in other forms, and frames that are refused.
+// TestOtherFrames parses texts in other forms than those of the browser build, and texts that
+// must be refused.
 func TestOtherFrames(t *testing.T) {
 	for text, want := range otherAnswers {
 		if got, ok := readAnswer(text); ok != (want != answer{}) || ok && got != want {
@@ -93,7 +96,8 @@ func TestOtherFrames(t *testing.T) {
 	}
 }
 
-// FuzzAnswer checks that encoding/json reads the same from every text that scanAnswer accepts.
+// FuzzAnswer checks that encoding/json reads the same answer from every text that scanAnswer
+// accepts.
 func FuzzAnswer(f *testing.F) {
 	for _, texts := range []map[string]answer{usualAnswers, otherAnswers} {
 		for text := range texts {
@@ -111,7 +115,8 @@ func FuzzAnswer(f *testing.F) {
 	})
 }
 
-// FuzzName checks that encoding/json reads the same from every text that scanName accepts.
+// FuzzName checks that encoding/json reads the same name from every text that scanName
+// accepts.
 func FuzzName(f *testing.F) {
 	for text := range usualEvents {
 		f.Add(text)

@@ -9,7 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// pending is what a sid stands for until its socket opens.
+// pending is a sid, a one-time id from the handshake, with what the server needs to open a
+// socket for it.
 type pending struct {
 	sid     string
 	claims  token.Claims
@@ -21,14 +22,14 @@ type pending struct {
 	settled bool    // used for polling
 }
 
-// newSids returns an empty set. As many sids may wait as sessions may be open, and two for
-// each session that a user may have.
+// newSids returns an empty set of sids. It may hold as many unused sids as the server may have
+// sessions, and for each user twice as many as the user may have sessions.
 func newSids(b gateway.Bounds) sids {
 	return sids{max: b.Sessions, maxOfUser: 2 * b.PerUser, pending: map[string]*pending{}, polls: map[string]*poll{}}
 }
 
-// sids has the sids that this server has issued in the last 30 seconds, and the polling
-// transports that are open.
+// sids holds the sids that handshakes have issued in the last 30 seconds, and the open sockets
+// that use long polls.
 type sids struct {
 	max, maxOfUser int // sids that wait for their sockets
 
@@ -38,7 +39,7 @@ type sids struct {
 	polls   map[string]*poll
 }
 
-// add returns a new sid. ok is false if there are too many.
+// add makes a sid for a user's parameters. It returns false if there are too many unused sids.
 func (s *sids) add(c token.Claims, p params) (sid string, ok bool) {
 	now := time.Now()
 	s.mu.Lock()
@@ -59,7 +60,7 @@ func (s *sids) add(c token.Claims, p params) (sid string, ok bool) {
 	return q.sid, true
 }
 
-// expire forgets the sids that are too old. The caller holds s.mu.
+// expire removes the sids that are older than sidLife. The caller holds s.mu.
 func (s *sids) expire(now time.Time) {
 	n := 0
 	for n < len(s.order) && now.Sub(s.order[n].made) >= sidLife {
@@ -69,7 +70,8 @@ func (s *sids) expire(now time.Time) {
 	s.order = s.order[n:]
 }
 
-// take uses a sid for a WebSocket. It returns nil if the sid is not valid.
+// take uses up a sid to open a WebSocket. It returns nil if the sid is unknown, expired or
+// used.
 func (s *sids) take(sid string) *pending {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -82,16 +84,17 @@ func (s *sids) take(sid string) *pending {
 	return p
 }
 
-// opened records the WebSocket that was opened with a sid.
+// opened records which socket was opened with the sid of p.
 func (s *sids) opened(p *pending, socket *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p.socket = socket
 }
 
-// takePoll uses a sid for polling. The sid may be that of a WebSocket on which nothing was
-// heard from the client, for example because a proxy holds its frames back: then it returns
-// that socket too, which must end. It returns nil if the sid is not valid.
+// takePoll uses up a sid to open a socket with long polls. The sid may already have a
+// WebSocket, if the client has sent nothing on it, for example because a proxy holds its
+// frames back. takePoll then returns the WebSocket's socket too, which the caller must end. It
+// returns nil if the sid is not valid.
 func (s *sids) takePoll(sid string) (p *pending, mute *socket) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,21 +107,21 @@ func (s *sids) takePoll(sid string) (p *pending, mute *socket) {
 	return p, p.socket
 }
 
-// addPoll adds an open polling transport.
+// addPoll records the transport that was opened for long polls with a sid.
 func (s *sids) addPoll(sid string, p *poll) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.polls[sid] = p
 }
 
-// poll returns the open polling transport with a sid, or nil.
+// poll returns the transport that was opened for long polls with a sid, or nil.
 func (s *sids) poll(sid string) *poll {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.polls[sid]
 }
 
-// removePoll removes a polling transport.
+// removePoll removes the transport that was opened for long polls with a sid.
 func (s *sids) removePoll(sid string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

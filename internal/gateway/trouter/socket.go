@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Bounds of a socket.
+// Limits on what a socket may hold and on what its client may send.
 const (
 	maxUnanswered = 256       // events that the client has not answered
 	maxFlying     = 512 << 10 // their bytes, or one event, whichever is more
@@ -20,31 +20,35 @@ const (
 	perSecond     = 50        // frames that a client may send in a second,
 	perFrame      = 3         // and in addition for each event that it gets
 	silence       = 100 * time.Second
-	// answerTime is the time after which a client that is still there counts as having
-	// answered an event.
+	// answerTime is the time after which an event counts as answered if the client still sends
+	// frames but has not answered it.
 	// Unverified: whether native clients answer; the browser build answers within 5 s.
 	answerTime = 30 * time.Second
-	// lingering is the time for which the old socket stays open in a hand-over. The browser
-	// build closes it after 60 s.
+	// lingering is the time for which a socket stays open after its client, which was asked
+	// to, has opened another one. The browser build closes the old socket after 60 s.
 	lingering = 75 * time.Second
 )
 
-// wire is the transport of a socket.
+// wire is the transport of a socket: a WebSocket or long polls.
 type wire interface {
-	// frame appends a packet, which has two parts, in the transport's form.
+	// frame appends to b the packet that consists of head and tail, in the form of the
+	// transport.
 	frame(b, head, tail []byte) []byte
-	// write writes frames, or fails after Options.WriteTimeout if the client takes none. When
-	// the client has taken them, it calls socket.taken with last.
+	// write sends frames to the client. It fails if the client takes no byte for
+	// Options.WriteTimeout. When the client has taken the frames, the transport calls
+	// socket.taken(last).
 	write(b []byte, last uint64) error
-	// again writes frames that were refused before, besides write.
+	// again sends frames a second time, after the client has refused them. It may be called
+	// while write runs.
 	again(b []byte) error
-	// interrupt makes writes return soon.
+	// interrupt makes a running write and all later ones return soon.
 	interrupt()
-	// close closes the transport, without any words of its own if cut is set.
+	// close closes the transport. If cut is true, it closes the connection without a close
+	// frame.
 	close(cut bool)
 }
 
-// socket is one connection of an endpoint, and the sink of its session.
+// socket is one connection of an endpoint. It is the gateway.Sink of a session.
 type socket struct {
 	h         *Handler
 	e         *endpoint
@@ -53,7 +57,7 @@ type socket struct {
 	path      string // of the connection's URL
 	recipient string // as recipientField returns it
 
-	// The mu of the endpoint guards these.
+	// The mutex mu of the endpoint guards the fields from timer to frames.
 	timer      *time.Timer        // asks for another socket, or ends one that was replaced; may be nil
 	last       uint64             // id of the last request
 	byID       map[uint64]*flight // written and not answered
@@ -72,11 +76,12 @@ type socket struct {
 	record gateway.Record // for the access log, when the socket is closed; without Status: do not log
 }
 
-// openTime is the longest time that a socket may take to open when the store is silent.
+// openTime is the longest time for which the server tries to open a socket while the store
+// does not respond.
 const openTime = 13 * time.Second
 
-// open opens the session of a socket at the place where its endpoint continues. It fails
-// with a *refusal.
+// open opens the session of the socket s, at the cursor up to which the client of its endpoint
+// has answered all events. It makes s the endpoint's current socket. It fails with a *refusal.
 func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket) error {
 	ctx, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
@@ -114,8 +119,9 @@ func (h *Handler) open(ctx context.Context, c token.Claims, p params, s *socket)
 	return nil
 }
 
-// yield ends the socket of an endpoint whose client opens another one, so that the user's
-// sessions suffice. It returns false if there is none.
+// yield ends the present socket of an endpoint so that its client can open another one
+// although the user has as many sessions as it may. It returns false if the endpoint has no
+// socket.
 func (h *Handler) yield(ctx context.Context, e *endpoint) bool {
 	e.mu.Lock()
 	s := e.current
@@ -131,9 +137,9 @@ func (h *Handler) yield(ctx context.Context, e *endpoint) bool {
 	return true
 }
 
-// start writes the first frames of the socket, and then its events. Before the parameters
-// of its allocation end, it asks the client for another socket, unless the token ends
-// first.
+// start writes the first two packets of the socket and then lets the session write events. If
+// the token stays valid for longer than the allocation, start sets a timer that asks the
+// client for another socket shortly before the allocation expires.
 func (s *socket) start(waited time.Duration, p params) {
 	ends := p.issued.Add(paramsLife)
 	ttl := ends.Sub(s.h.now())
@@ -153,8 +159,8 @@ func (s *socket) start(waited time.Duration, p params) {
 	}
 }
 
-// setRecord sets the record for the access log, which is written when the socket is closed.
-// Call it when the request is answered.
+// setRecord sets the record that is written to the access log when the socket is closed. Call
+// it when the request that opens the socket is answered.
 func (s *socket) setRecord(r gateway.Record) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,7 +168,7 @@ func (s *socket) setRecord(r gateway.Record) {
 	s.record.Took = time.Since(r.Time)
 }
 
-// abort ends a socket that was not started.
+// abort ends a socket for which start was not called.
 func (s *socket) abort(why gateway.Reason) {
 	s.mu.Lock()
 	s.why = why
@@ -170,14 +176,15 @@ func (s *socket) abort(why gateway.Reason) {
 	s.session.End(why)
 }
 
-// mute reports whether the client has sent nothing.
+// mute reports whether the client has sent no frame on this socket.
 func (s *socket) mute() bool {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
 	return !s.heard
 }
 
-// handOver asks the client to open another socket. This one stays open until it has.
+// handOver asks the client to open another socket. This socket stays open until the client has
+// done so.
 func (s *socket) handOver() {
 	s.e.mu.Lock()
 	s.handedOver = true
@@ -185,8 +192,8 @@ func (s *socket) handOver() {
 	s.session.Control(s.packet(nil, `5:::{"name":"trouter.reconnect","args":[{"target":"self"}]}`))
 }
 
-// replaced ends the socket because its client has opened another one: at once, or after
-// some time if the client was asked to.
+// replaced ends the socket because its client has opened another one. It does so at once, or
+// after the time lingering if handOver had asked the client to.
 func (s *socket) replaced() {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
@@ -200,8 +207,8 @@ func (s *socket) replaced() {
 	s.timer = time.AfterFunc(wait, func() { s.session.End(gateway.Replaced) })
 }
 
-// Append implements gateway.Sink. It appends the request that brings an event. It appends
-// nothing to a socket that was replaced, nor an event that the client has answered.
+// Append implements gateway.Sink. It appends the packet that brings an event to the client. It
+// appends nothing if the client has a newer socket or has answered the event already.
 func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 	e := s.e
 	e.mu.Lock()
@@ -256,10 +263,10 @@ func (s *socket) Append(b []byte, ev *gateway.Event, at core.Cursor) []byte {
 	return b
 }
 
-// heads holds buffers for the parts of requests that are not shared.
+// heads holds buffers for the first parts of packets, which differ by recipient.
 var heads = sync.Pool{New: func() any { return new([]byte) }}
 
-// request appends the request that brings an event.
+// request appends the packet that brings the event of f to the client.
 func (s *socket) request(b []byte, f *flight) []byte {
 	head := heads.Get().(*[]byte)
 	defer heads.Put(head)
@@ -267,10 +274,11 @@ func (s *socket) request(b []byte, f *flight) []byte {
 	return s.wire.frame(b, *head, f.event.Encoded(gateway.Trouter, encode))
 }
 
-// packet appends a packet.
+// packet appends a packet with this text, in the form of the transport.
 func (s *socket) packet(b []byte, text string) []byte { return s.wire.frame(b, []byte(text), nil) }
 
-// Full implements gateway.Sink. It reports whether the client must answer first.
+// Full implements gateway.Sink. It reports whether the client must answer events before it
+// gets more.
 func (s *socket) Full() bool {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
@@ -278,14 +286,15 @@ func (s *socket) Full() bool {
 	return s.waiting
 }
 
-// full reports whether the client must answer first. The caller holds the endpoint's mu.
+// full reports whether the client must answer events before it gets more. The caller holds the
+// mu of the endpoint.
 func (s *socket) full() bool {
 	n := len(s.e.flights)
 	wide := n >= maxSpan && s.e.flights[n-1].at.Position <= s.e.reached.Position // else those come again that it has already
 	return s.e.current == s && (s.unanswered >= maxUnanswered || s.bytes >= maxFlying || len(s.sent) >= maxSpan || wide)
 }
 
-// Write implements gateway.Sink.
+// Write implements gateway.Sink. It sends the packets in b to the client.
 func (s *socket) Write(b []byte) error {
 	s.e.mu.Lock()
 	last := s.last
@@ -293,7 +302,7 @@ func (s *socket) Write(b []byte) error {
 	return s.wire.write(b, last)
 }
 
-// taken records that the requests up to the id last were written to the client.
+// taken records the time at which the requests with ids up to last were written to the client.
 func (s *socket) taken(last uint64) {
 	s.e.mu.Lock()
 	defer s.e.mu.Unlock()
@@ -312,8 +321,8 @@ func (s *socket) taken(last uint64) {
 // Interrupt implements gateway.Interrupter.
 func (s *socket) Interrupt() { s.wire.interrupt() }
 
-// farewells has the packet that tells a client why its socket ends. For the other reasons
-// the socket just closes.
+// farewells maps reasons for the end of a socket to the packet that tells the client. For
+// other reasons the socket is closed without such a packet.
 var farewells = map[gateway.Reason]string{
 	gateway.Expired:  `0:::{"reason":"unauthorized"}`,
 	gateway.Revoked:  `0:::{"reason":"unauthorized"}`,
@@ -323,7 +332,8 @@ var farewells = map[gateway.Reason]string{
 	gateway.Away:     `0::`,
 }
 
-// End implements gateway.Sink.
+// End implements gateway.Sink. It appends the packet that tells the client why the socket
+// ends, if there is one.
 func (s *socket) End(b []byte, why gateway.Reason) []byte {
 	s.mu.Lock()
 	s.why = why
@@ -334,7 +344,7 @@ func (s *socket) End(b []byte, why gateway.Reason) []byte {
 	return b
 }
 
-// Close implements gateway.Sink.
+// Close implements gateway.Sink. It closes the transport and writes the access record.
 func (s *socket) Close() {
 	s.mu.Lock()
 	why, record := s.why, s.record
@@ -348,8 +358,8 @@ func (s *socket) Close() {
 	}
 }
 
-// detach tells the endpoint that the socket is closed, and deletes the endpoint's row if it is
-// forgotten.
+// detach tells the endpoint that the socket is closed, for the reason why. It deletes the
+// endpoint's row if the endpoint is forgotten.
 func (s *socket) detach(why gateway.Reason) {
 	if !s.e.detach(s, why) {
 		return
@@ -361,8 +371,8 @@ func (s *socket) detach(why gateway.Reason) {
 	}
 }
 
-// receive handles a packet from the client. A client that breaks the rules loses its
-// socket.
+// receive handles a packet from the client. It ends the socket if the client breaks the rules
+// of the protocol.
 func (s *socket) receive(text string) {
 	if !s.alive() {
 		s.session.End(gateway.Hostile)
@@ -383,8 +393,8 @@ func (s *socket) receive(text string) {
 	}
 }
 
-// alive records a frame from the client. It returns false if the client sends too many.
-// Events that were written some time before count as answered.
+// alive records that the client has sent a frame. It returns false if the client sends too
+// many frames. Events that were written at least answerTime before now count as answered.
 func (s *socket) alive() bool {
 	now := time.Now()
 	s.e.mu.Lock()
@@ -413,16 +423,16 @@ func (s *socket) alive() bool {
 	return ok
 }
 
-// settled records that an event needs no answer any more. The caller holds the endpoint's
-// mu.
+// settled records that the event f needs no answer any more. The caller holds the mu of the
+// endpoint.
 func (s *socket) settled(f *flight) {
 	delete(s.byID, f.id)
 	s.e.answer(f)
 	s.trim()
 }
 
-// trim removes the events from the front of s.sent that the client has answered, or that
-// were written to a later socket. The caller holds the endpoint's mu.
+// trim removes events from the front of s.sent that the client has answered or that were
+// written again to a later socket. The caller holds the mu of the endpoint.
 func (s *socket) trim() {
 	n := 0
 	for n < len(s.sent) && (s.sent[n].answered || s.sent[n].socket != s) {
@@ -433,8 +443,8 @@ func (s *socket) trim() {
 	}
 }
 
-// enough reports whether the session waits for answers and has got enough of them. The caller
-// holds the endpoint's mu, and calls Session.Wake afterwards.
+// enough reports whether the session waits for answers and the client has now sent enough of
+// them. If so, the caller must call Session.Wake. The caller holds the mu of the endpoint.
 func (s *socket) enough() bool {
 	if s.waiting && !s.full() {
 		s.waiting = false
@@ -443,9 +453,9 @@ func (s *socket) enough() bool {
 	return false
 }
 
-// answered handles the answer to a request. After status 504 the request is written once
-// more; after a second 504 it stays unanswered, so that the next socket gets the event,
-// unless the client stays for answerTime.
+// answered handles the client's answer to an event. After status 504 the event is written once
+// more. After a second 504 it stays unanswered, so the next socket gets it again, unless the
+// client stays connected for answerTime.
 func (s *socket) answered(text string) {
 	a, ok := readAnswer(text)
 	if !ok {
@@ -483,8 +493,8 @@ func (s *socket) answered(text string) {
 	}
 }
 
-// wakeNewest wakes the session of the newest socket if it waits for answers that have come
-// on this one.
+// wakeNewest wakes the session of the endpoint's newest socket if that session waits for
+// answers which have come on this older socket.
 func (s *socket) wakeNewest() {
 	s.e.mu.Lock()
 	newest := s.e.current
@@ -495,7 +505,8 @@ func (s *socket) wakeNewest() {
 	}
 }
 
-// event acknowledges an event that the client asks an answer for, whatever its name.
+// event sends the acknowledgement of a client's event if the client asks for one. It ignores
+// the event's name, except that it answers "pong" to a ping.
 func (s *socket) event(p packet) {
 	name, ok := readName(p.data)
 	if !ok {

@@ -8,7 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Times of a takeover: a client that was connected to another server opens a socket here.
+// Times of a takeover, in which a client that was connected to another server opens a socket
+// at this one.
 const (
 	lookEvery  = 100 * time.Millisecond // a server looks which of its endpoints are called
 	lookAgain  = 200 * time.Millisecond // and after a look that has failed
@@ -17,7 +18,7 @@ const (
 	letGoTime  = 3 * time.Second        // from the call until the caller goes on anyway
 )
 
-// shared returns the store if several servers use it, or nil.
+// shared returns the store if several servers use it, and otherwise nil.
 func (es *endpoints) shared() core.SharedEndpoints {
 	if es.owner == "" {
 		return nil
@@ -25,9 +26,10 @@ func (es *endpoints) shared() core.SharedEndpoints {
 	return es.store.(core.SharedEndpoints)
 }
 
-// take makes this server the owner of a stored endpoint and returns its row. If another
-// server has a socket of it, that one stores first what the client has answered. A server
-// that was killed cannot: then take goes on after noticeTime. The caller holds e.opening.
+// take makes this server the owner of a stored endpoint and returns the endpoint's row. If
+// another server has a socket of the endpoint, take first waits until that server has stored
+// what the client has answered. If that server does not react within noticeTime, it counts as
+// dead, and take goes on without it. The caller holds e.opening.
 func (es *endpoints) take(ctx context.Context, e *endpoint, row core.Endpoint) (core.Endpoint, error) {
 	if row.Open && row.Owner != es.owner {
 		if err := es.call(ctx, row); err != nil {
@@ -49,8 +51,8 @@ func (es *endpoints) take(ctx context.Context, e *endpoint, row core.Endpoint) (
 	return row, nil
 }
 
-// call asks the owner of an endpoint to let go of it, and waits until it has, or until it
-// seems to be dead.
+// call asks the server that owns an endpoint to close the endpoint's socket. It returns nil
+// when that server has done so, or when it seems to be dead.
 func (es *endpoints) call(ctx context.Context, row core.Endpoint) error {
 	shared := es.shared()
 	if err := shared.CallEndpoint(ctx, row.User, row.ID, row.Owner); err != nil {
@@ -76,8 +78,8 @@ func (es *endpoints) call(ctx context.Context, row core.Endpoint) error {
 	}
 }
 
-// letGo ends the sockets of called endpoints, whose clients open sockets at other servers,
-// until ctx is done. Run stores the endpoints when the sockets are closed.
+// letGo ends the sockets of this server's endpoints whose clients open sockets at other
+// servers, until ctx is done. Run stores the endpoints once these sockets are closed.
 func (h *Handler) letGo(ctx context.Context) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
@@ -108,15 +110,16 @@ func (h *Handler) letGo(ctx context.Context) {
 	}
 }
 
-// any reports whether endpoints are in memory.
+// any reports whether there are endpoints in memory.
 func (es *endpoints) any() bool {
 	es.mu.Lock()
 	defer es.mu.Unlock()
 	return len(es.users) > 0
 }
 
-// letGo ends the socket of an endpoint because its client opens one at another server. The
-// old socket of a hand-over stays open without events, as it does on one server.
+// letGo ends the socket of the endpoint, because its client opens one at another server. If
+// this server had asked the client to open another socket, the old one stays open for some
+// time, but gets no events.
 func (e *endpoint) letGo() {
 	e.mu.Lock()
 	s := e.current
@@ -130,8 +133,8 @@ func (e *endpoint) letGo() {
 	}
 }
 
-// lose ends the socket of an endpoint that another server has taken over without this one's
-// knowledge.
+// lose ends the socket of the endpoint, because another server has become the endpoint's owner
+// without asking this one.
 func (e *endpoint) lose() {
 	e.mu.Lock()
 	s := e.current

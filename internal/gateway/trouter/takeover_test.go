@@ -17,7 +17,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// twoHouses starts two servers on one PostgreSQL.
+// twoHouses starts two servers that share a PostgreSQL database.
 func twoHouses(t *testing.T) (here, there *house) {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES_URL")
@@ -61,7 +61,7 @@ func twoHouses(t *testing.T) (here, there *house) {
 	return open(), open()
 }
 
-// row returns the row of the only endpoint of a user.
+// row returns the stored row of a user's only endpoint.
 func (h *house) row(p person) core.Endpoint {
 	h.t.Helper()
 	es, err := h.store.Endpoints(h.t.Context(), p.ID)
@@ -71,17 +71,17 @@ func (h *house) row(p person) core.Endpoint {
 	return es[0]
 }
 
-// wantNothing fails if the server has anything to tell a client.
+// wantNothing fails the test if the server sends any event to the client.
 func (h *house) wantNothing(tab *tab) {
 	h.t.Helper()
 	h.told()
 	tab.sync()
 }
 
-// TestTakeover lets a client answer events, also behind one that it leaves open, and come
-// back at the other server: after its socket was cut, while its old connection seems to be
-// open, and after the server was drained. It must get again only what it has not answered,
-// and at every server the older socket must be closed.
+// TestTakeover lets a client answer the second of two events and then connect to the other
+// server: after its socket was cut, while its old socket is still open, and after the server
+// was drained. It checks that the client gets only the unanswered event again, and that the
+// older socket is closed.
 func TestTakeover(t *testing.T) {
 	here, there := twoHouses(t)
 	ann := here.person()
@@ -93,8 +93,8 @@ func TestTakeover(t *testing.T) {
 		n += 2
 		return fmt.Sprint("text ", n-1), fmt.Sprint("text ", n)
 	}
-	// answered sends two texts, of which the client answers the second one, and returns the
-	// first one.
+	// answered sends two texts to the client, which answers only the second. It returns the
+	// first.
 	answered := func(h *house) string {
 		t.Helper()
 		left, text := texts()
@@ -139,8 +139,9 @@ func TestTakeover(t *testing.T) {
 	}
 }
 
-// TestTakeoverFromDeadServer lets a client come to a server while its row names another one
-// that does not answer. It must get a socket soon, and what the row does not know again.
+// TestTakeoverFromDeadServer lets a client connect while its row names another server as the
+// owner, which does not react. It checks that the client soon gets a socket, and gets the
+// events that the row does not mark as answered.
 func TestTakeoverFromDeadServer(t *testing.T) {
 	here, _ := twoHouses(t)
 	ann := here.person()
@@ -163,8 +164,10 @@ func TestTakeoverFromDeadServer(t *testing.T) {
 	here.until("the end is stored", func() bool { return !here.row(ann).Open })
 }
 
-// TestRefusedTakeover refuses a socket after its endpoint was taken over. The row must be free
-// again, and must not look old: else it expires, and the client misses events.
+// TestRefusedTakeover refuses to open a socket after the server has become the owner of its
+// endpoint. It checks that the row then says that no socket is open, and that the client's
+// last sign of life in the row is not older than before: a row that looks old expires, and the
+// client would miss events.
 func TestRefusedTakeover(t *testing.T) {
 	here, there := twoHouses(t)
 	ann := here.person()
@@ -183,8 +186,9 @@ func TestRefusedTakeover(t *testing.T) {
 	}
 }
 
-// TestTakenUnknown takes an endpoint over while its server does not look, and checks that
-// this one ends the socket when it stores an answer, and leaves the row alone.
+// TestTakenUnknown makes another server the owner of an endpoint without telling the first
+// server. It checks that the first server ends its socket when it tries to store an answer,
+// and that it leaves the row unchanged.
 func TestTakenUnknown(t *testing.T) {
 	here, _ := twoHouses(t)
 	ann := here.person()
@@ -205,8 +209,9 @@ func TestTakenUnknown(t *testing.T) {
 	}
 }
 
-// TestTakeoverInHandOver lets the client be asked for another socket, which it opens at the
-// other server. The old socket must stay open, as on one server, and get no event.
+// TestTakeoverInHandOver asks the client to open another socket, which the client does at the
+// other server. It checks that the old socket stays open, as on a single server, but gets no
+// events.
 func TestTakeoverInHandOver(t *testing.T) {
 	here, there := twoHouses(t)
 	ann := here.person()
@@ -235,8 +240,8 @@ func TestTakeoverInHandOver(t *testing.T) {
 	old.sync() // nothing
 }
 
-// TestAnswersOnTheWay ends a socket while answers of its client are on their way, and checks
-// that they count.
+// TestAnswersOnTheWay ends a socket before the server has read the client's last answers, and
+// checks that these answers count.
 func TestAnswersOnTheWay(t *testing.T) {
 	h := newHouse(t, nil)
 	ann := h.person()

@@ -21,8 +21,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// pipes is a listener whose connections are pipes in memory, so that time in a synctest
-// bubble does not wait for a network. A write to a pipe waits until the other end reads.
+// pipes is a listener whose connections are pipes in memory, so that the clock of a synctest
+// bubble does not wait for a network. A write to a pipe blocks until the other end reads.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -60,14 +60,13 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// bubble runs a test on a server in a synctest bubble.
+// bubble runs a test in a synctest bubble, with a server on in-memory connections.
 func bubble(t *testing.T, test func(*testing.T, *house)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) { test(t, newHouseOn(t, newPipes(), nil)) })
 }
 
-// TestSilentSocket checks that a socket ends when the client has sent nothing for 100
-// seconds, and that each frame gives it another 100.
+// TestSilentSocket checks that a socket ends 100 seconds after the last frame from its client.
 func TestSilentSocket(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		tab := h.tab(h.person(), "tab")
@@ -87,7 +86,8 @@ func TestSilentSocket(t *testing.T) {
 	})
 }
 
-// waitEnded waits until a socket is closed and checks the reason. It runs in a bubble.
+// waitEnded waits until a socket is closed and fails the test unless the reason is why. It
+// must be called in a synctest bubble.
 func (h *house) waitEnded(why gateway.Reason) {
 	h.t.Helper()
 	for range 10_000 {
@@ -119,9 +119,10 @@ func TestClientThatNeverReads(t *testing.T) {
 	})
 }
 
-// TestClientThatNeverAnswers sends more events than a client may leave unanswered to one
-// that never answers but sends pings, and checks that it gets all of them, and that the
-// next socket gets those again that were written less than 30 seconds before its last ping.
+// TestClientThatNeverAnswers sends 300 events, more than may be unanswered, to a client that
+// sends pings but never answers. It checks that the client gets all of them, and that its next
+// socket gets only those events again that were written less than 30 seconds before the last
+// ping.
 func TestClientThatNeverAnswers(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
@@ -153,8 +154,8 @@ func TestClientThatNeverAnswers(t *testing.T) {
 	})
 }
 
-// TestStoringEndpoints checks that answers are stored within five seconds and when a socket
-// ends, and that an endpoint which only moved with the log is stored after ten minutes.
+// TestStoringEndpoints checks that an endpoint is stored within five seconds after an answer
+// and when its socket ends, and only after ten minutes if it has merely followed the log.
 func TestStoringEndpoints(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann, bob := h.person(), h.person()
@@ -214,7 +215,7 @@ func TestStoringEndpoints(t *testing.T) {
 	})
 }
 
-// TestSidExpires checks that a sid is refused after 30 seconds.
+// TestSidExpires checks that a sid that was not used for 30 seconds is refused.
 func TestSidExpires(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		a := h.allocate(h.person(), "tab")
@@ -232,9 +233,9 @@ func TestSidExpires(t *testing.T) {
 	})
 }
 
-// TestQuietPolls checks that a GET without events is answered with a packet that says
-// nothing, that a second GET takes the turn of the first one, and that a client which does
-// not poll loses its connection.
+// TestQuietPolls checks that a GET gets a packet that means nothing if there are no events,
+// that a second GET makes the first one return, and that a client that stops polling loses its
+// connection.
 func TestQuietPolls(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		p := h.poller(h.person(), "tab")
@@ -260,8 +261,8 @@ func TestQuietPolls(t *testing.T) {
 	})
 }
 
-// TestLingeringSocket checks that the old socket of a hand-over ends after 75 seconds if its
-// client does not close it.
+// TestLingeringSocket checks that a socket whose client was asked to open another one, and
+// did, ends after 75 seconds if the client does not close it.
 func TestLingeringSocket(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
@@ -290,8 +291,8 @@ func TestLingeringSocket(t *testing.T) {
 	})
 }
 
-// TestRecordOfASocket keeps a socket open for a minute, and checks that its access record tells
-// the time to open it from the time for which it was open.
+// TestRecordOfASocket keeps a socket open for a minute. It checks that its access record has
+// both the time that it took to open the socket and the time for which it was open.
 func TestRecordOfASocket(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		tab := h.tab(h.person(), "tab")
@@ -307,8 +308,8 @@ func TestRecordOfASocket(t *testing.T) {
 	})
 }
 
-// TestBodyThatDoesNotArrive sends requests without a token that announce a body and do not
-// send it. It checks that the server closes their connections after a while.
+// TestBodyThatDoesNotArrive sends requests that have no token and whose headers announce a
+// body that is never sent. It checks that the server closes their connections after a while.
 func TestBodyThatDoesNotArrive(t *testing.T) {
 	for _, path := range []string{"/v4/a", "/v3/registrations", "/socket.io/1/xhr-polling/abc", "/nothing"} {
 		bubble(t, func(t *testing.T, h *house) {
@@ -327,9 +328,9 @@ func TestBodyThatDoesNotArrive(t *testing.T) {
 	}
 }
 
-// TestEventThatWaitsForAPoll has an event wait for a polling client that sends packets and
-// asks for nothing for more than 30 seconds. It checks that the event does not count as
-// answered: the endpoint's next socket gets it.
+// TestEventThatWaitsForAPoll sends an event to a polling client that for more than 30 seconds
+// only sends packets and does not ask for any. It checks that the event does not count as
+// answered: the next socket of the endpoint gets it.
 func TestEventThatWaitsForAPoll(t *testing.T) {
 	bubble(t, func(t *testing.T, h *house) {
 		ann := h.person()
@@ -346,20 +347,20 @@ func TestEventThatWaitsForAPoll(t *testing.T) {
 	})
 }
 
-// latePuts is a store in which rows of endpoints are written after something else.
+// latePuts is a store that calls a function before it writes rows of endpoints.
 type latePuts struct {
 	core.Store
 	before func([]core.Endpoint)
 }
 
-// PutEndpoints calls before, and then writes the rows.
+// PutEndpoints calls s.before and then writes the rows.
 func (s latePuts) PutEndpoints(ctx context.Context, es []core.Endpoint) ([]core.Endpoint, error) {
 	s.before(es)
 	return s.Store.PutEndpoints(ctx, es)
 }
 
-// TestEndpointOfADeletedUser deletes a user, and erases its endpoints, just before the server
-// writes their rows: of a socket that opens, and of one whose client has answered. It checks
+// TestEndpointOfADeletedUser deletes a user and its endpoints just before the server writes a
+// row of one of them, because a socket opens or because the client has answered. It checks
 // that no row is left.
 func TestEndpointOfADeletedUser(t *testing.T) {
 	for _, opens := range []bool{true, false} {
@@ -375,8 +376,8 @@ func TestEndpointOfADeletedUser(t *testing.T) {
 						if err := h.core.DeleteUser(t.Context(), es[0].User); err != nil {
 							t.Error(err)
 						}
-						// Wait until the hub knows and has ended the sessions. The bubble's clock
-						// stands still meanwhile, because the server may wait for a lock.
+						// Wait until the hub has ended the user's sessions. Do not sleep: the
+						// bubble's clock stands still while the server may wait for a lock.
 						for n := 0; h.hub.Stats().Sessions > 0; n++ {
 							if runtime.Gosched(); n == 100_000_000 {
 								t.Error("the user's sessions did not end")

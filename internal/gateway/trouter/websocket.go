@@ -18,8 +18,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/requests"
 )
 
-// webSocket is the wire of a socket over a WebSocket. It reads with gws and writes frames
-// itself, as many at a time as are ready.
+// webSocket is the transport of a socket over a WebSocket. It reads frames with the package
+// gws but writes them itself, so that it can send many frames with one write.
 type webSocket struct {
 	socket *socket
 	unread chan struct{} // closed when nothing more is read
@@ -29,8 +29,8 @@ type webSocket struct {
 	closed bool
 }
 
-// netConn is the network connection from which gws reads, and to which it writes the answer
-// to the upgrade.
+// netConn is the network connection that gws uses: it reads frames from it and writes the
+// answer to the upgrade request to it.
 type netConn struct {
 	net.Conn
 	taken    *hijack.Conn
@@ -38,11 +38,11 @@ type netConn struct {
 	upgraded atomic.Bool
 }
 
-// Read implements net.Conn.
+// Read implements net.Conn. It reads from the connection that was taken over from net/http.
 func (c *netConn) Read(b []byte) (int, error) { return c.taken.Read(b) }
 
-// Write implements net.Conn. After the upgrade it drops what gws writes: a close frame, which
-// could come in the middle of a frame that the sink writes.
+// Write implements net.Conn. After the upgrade it discards what gws writes, a close frame,
+// because that could end up in the middle of a frame that the socket writes.
 func (c *netConn) Write(b []byte) (int, error) {
 	if c.upgraded.Load() {
 		return len(b), nil
@@ -50,8 +50,8 @@ func (c *netConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// Close implements net.Conn. gws calls it when it reads no more; the sink closes the
-// connection after its last frame.
+// Close implements net.Conn. gws calls it when it stops reading. After the upgrade it does
+// nothing, because the socket closes the connection after its last frame.
 func (c *netConn) Close() error {
 	if c.upgraded.Load() {
 		return nil
@@ -59,7 +59,7 @@ func (c *netConn) Close() error {
 	return c.taken.Close()
 }
 
-// upgrader upgrades requests to WebSockets.
+// upgrader upgrades HTTP requests to WebSockets.
 type upgrader struct{ gws *gws.Upgrader }
 
 func newUpgrader() upgrader {
@@ -70,22 +70,23 @@ func newUpgrader() upgrader {
 	})}
 }
 
-// hijacked is a ResponseWriter whose connection is taken over already.
+// hijacked is an http.ResponseWriter whose connection was already taken over. Its Hijack
+// returns that connection.
 type hijacked struct {
 	http.ResponseWriter
 	conn net.Conn
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. It returns the connection that was already taken over.
 func (w hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) { return w.conn, nil, nil }
 
-// isUpgrade reports whether a request asks for a WebSocket.
+// isUpgrade reports whether a request asks to upgrade its connection to a WebSocket.
 func isUpgrade(r *http.Request) bool {
 	return strings.EqualFold(r.Header.Get("Upgrade"), "websocket") && r.Header.Get("Sec-WebSocket-Key") != ""
 }
 
-// openWebSocket opens the WebSocket of a sid (docs/contract/realtime.md §5). It returns when
-// the client has got the upgrade; then another goroutine reads.
+// openWebSocket opens the WebSocket of a sid (docs/contract/realtime.md §5). It returns after
+// the answer to the upgrade request was written; another goroutine then reads the WebSocket.
 func (h *Handler) openWebSocket(req *request) error {
 	if !isUpgrade(req.Request) {
 		return requests.BadRequest("not a WebSocket")
@@ -141,7 +142,7 @@ func (h *Handler) openWebSocket(req *request) error {
 	return nil
 }
 
-// read reads a WebSocket until it is closed.
+// read reads frames from a WebSocket until it is closed.
 func (h *Handler) read(g *gws.Conn, s *socket) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -152,11 +153,11 @@ func (h *Handler) read(g *gws.Conn, s *socket) {
 	g.ReadLoop()
 }
 
-// reader handles what gws reads.
+// reader implements gws.Event: gws calls its methods for the frames that it reads.
 type reader struct{}
 
-// heard returns the socket of a connection, from which a frame has come. The client gets
-// time until its next one.
+// heard is called for each frame from a client. It gives the client the time silence to send
+// its next frame, and returns the socket of the connection.
 func heard(g *gws.Conn) *socket {
 	c := g.NetConn().(*netConn)
 	c.taken.AwaitInput(silence)
@@ -166,7 +167,8 @@ func heard(g *gws.Conn) *socket {
 // OnOpen implements gws.Event.
 func (reader) OnOpen(*gws.Conn) {}
 
-// OnMessage implements gws.Event.
+// OnMessage implements gws.Event. It handles a text frame, and ends the socket for any other
+// data.
 func (reader) OnMessage(g *gws.Conn, m *gws.Message) {
 	defer m.Close()
 	s := heard(g)
@@ -177,7 +179,7 @@ func (reader) OnMessage(g *gws.Conn, m *gws.Message) {
 	s.receive(string(m.Bytes()))
 }
 
-// OnPing implements gws.Event.
+// OnPing implements gws.Event. It answers a ping frame with a pong frame.
 func (reader) OnPing(g *gws.Conn, payload []byte) {
 	s := heard(g)
 	if !s.alive() {
@@ -187,7 +189,7 @@ func (reader) OnPing(g *gws.Conn, payload []byte) {
 	s.session.Control(append(appendHeader(nil, wholePong, len(payload)), payload...))
 }
 
-// OnPong implements gws.Event.
+// OnPong implements gws.Event. A pong frame only shows that the client is there.
 func (reader) OnPong(g *gws.Conn, _ []byte) {
 	s := heard(g)
 	if !s.alive() {
@@ -195,7 +197,7 @@ func (reader) OnPong(g *gws.Conn, _ []byte) {
 	}
 }
 
-// OnClose implements gws.Event.
+// OnClose implements gws.Event. It ends the session, with a reason that depends on the error.
 func (reader) OnClose(g *gws.Conn, err error) {
 	c := g.NetConn().(*netConn)
 	var closed *gws.CloseError
@@ -209,8 +211,8 @@ func (reader) OnClose(g *gws.Conn, err error) {
 	}
 }
 
-// attach gives the wire its connection. It closes the connection if the wire is closed
-// already.
+// attach sets the connection of w after the upgrade. It closes the connection if w was closed
+// before.
 func (w *webSocket) attach(c *hijack.Conn) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -220,12 +222,13 @@ func (w *webSocket) attach(c *hijack.Conn) {
 	}
 }
 
-// frame implements wire.
+// frame implements wire. It appends a text frame with the packet.
 func (w *webSocket) frame(b, head, tail []byte) []byte {
 	return append(append(appendHeader(b, wholeText, len(head)+len(tail)), head...), tail...)
 }
 
-// write implements wire. The session has started, so that there is a connection.
+// write implements wire. w has a connection, because write is called only after the session
+// has started.
 func (w *webSocket) write(b []byte, last uint64) error {
 	err := w.again(b)
 	if err == nil {
@@ -234,7 +237,7 @@ func (w *webSocket) write(b []byte, last uint64) error {
 	return err
 }
 
-// again implements wire.
+// again implements wire. It writes the frames without recording when they were written.
 func (w *webSocket) again(b []byte) error {
 	_, err := w.conn.Write(b)
 	return err
@@ -243,7 +246,7 @@ func (w *webSocket) again(b []byte) error {
 // interrupt implements wire.
 func (w *webSocket) interrupt() { w.conn.Interrupt() }
 
-// close implements wire. It says goodbye with a close frame.
+// close implements wire. Unless cut is true, it sends a close frame first.
 func (w *webSocket) close(cut bool) {
 	w.mu.Lock()
 	conn := w.conn
