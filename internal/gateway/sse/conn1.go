@@ -10,13 +10,14 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
-// chunkFrame is the number of bytes around the data of a chunk of a record.
+// chunkFrame is the number of bytes that chunked encoding adds to a chunk of up to 16 KiB.
 const chunkFrame = len("4000\r\n" + "\r\n")
 
-// maxInput is the number of bytes that a client may send after its request.
+// maxInput is the number of bytes that a client may send after its request before Wait fails.
 const maxInput = 16 << 10
 
-// connection is the Conn of a response over HTTP/1, on a connection that was taken over.
+// connection is the Conn of a response over HTTP/1. The network connection was taken over from
+// net/http.
 type connection struct {
 	*hijack.Conn
 	chunked bool
@@ -24,7 +25,8 @@ type connection struct {
 	early   int    // bytes after the request that net/http had read
 }
 
-// takeConnection does what Take says for HTTP/1.
+// takeConnection takes over the connection of an HTTP/1 request and begins the response. See
+// Take.
 func takeConnection(w http.ResponseWriter, r *http.Request, timeout time.Duration) (*connection, error) {
 	c := &connection{chunked: r.ProtoAtLeast(1, 1)}
 	c.head = appendHead(w.Header(), c.chunked)
@@ -36,8 +38,8 @@ func takeConnection(w http.ResponseWriter, r *http.Request, timeout time.Duratio
 	return c, nil
 }
 
-// appendHead returns the head of an HTTP/1 response. The connection is closed after the
-// response.
+// appendHead returns the status line and the headers of an HTTP/1 response. The headers say
+// that the connection is closed after the response.
 func appendHead(h http.Header, chunked bool) []byte {
 	b := []byte("HTTP/1.0 200 OK\r\n")
 	if chunked {
@@ -61,13 +63,13 @@ func (w *byteWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Taken implements Conn. It returns true.
+// Taken implements Conn. It returns true, because the connection was taken over from net/http.
 func (c *connection) Taken() bool { return true }
 
-// records holds buffers of hijack.MaxRecord bytes.
+// records holds buffers of hijack.MaxRecord bytes for Write.
 var records = sync.Pool{New: func() any { return new([hijack.MaxRecord]byte) }}
 
-// Write implements Conn. Each chunk fills a record at most.
+// Write implements Conn. It splits b into chunks, each of which fits a TLS record.
 func (c *connection) Write(b []byte) error {
 	record := records.Get().(*[hijack.MaxRecord]byte)
 	defer records.Put(record)
@@ -95,7 +97,8 @@ func (c *connection) Write(b []byte) error {
 	return nil
 }
 
-// Close implements Conn. It sends a last chunk.
+// Close implements Conn. It sends the empty chunk that ends a chunked response and closes the
+// connection.
 func (c *connection) Close() {
 	if c.chunked && !c.Aborted() {
 		last := append(c.head, "0\r\n\r\n"...)
@@ -105,7 +108,7 @@ func (c *connection) Close() {
 	c.Conn.Close()
 }
 
-// Wait implements Conn.
+// Wait implements Conn. It reads and discards what the client sends.
 func (c *connection) Wait(context.Context) error {
 	var b [64]byte
 	for got := c.early; got <= maxInput; {

@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/hijack"
 )
 
-// stream is the Conn of a response over HTTP/2. It writes to the ResponseWriter.
+// stream is the Conn of a response over HTTP/2. It writes to the http.ResponseWriter.
 type stream struct {
 	writer     http.ResponseWriter
 	controller *http.ResponseController
@@ -25,8 +25,8 @@ type stream struct {
 	writing time.Time // when the present write began, or zero
 }
 
-// takeStream begins a stream as the response to an HTTP/2 request. It fails if the write
-// deadline of the http.Server cannot be taken off.
+// takeStream begins a response to an HTTP/2 request. It fails if the write deadline that the
+// http.Server has set cannot be removed.
 func takeStream(w http.ResponseWriter, timeout time.Duration) (*stream, error) {
 	c := &stream{writer: w, controller: http.NewResponseController(w), timeout: timeout, done: make(chan struct{})}
 	if err := c.controller.SetWriteDeadline(time.Time{}); err != nil {
@@ -36,11 +36,11 @@ func takeStream(w http.ResponseWriter, timeout time.Duration) (*stream, error) {
 	return c, nil
 }
 
-// Taken implements Conn. It returns false.
+// Taken implements Conn. It returns false, because net/http keeps the connection.
 func (c *stream) Taken() bool { return false }
 
-// Write implements Conn. net/http resets the stream when a deadline passes, also while
-// nothing is written; so it is taken off at the end.
+// Write implements Conn. It removes the write deadline at its end, because net/http resets the
+// stream when a deadline passes, even if nothing is being written.
 func (c *stream) Write(b []byte) error {
 	for len(b) > 0 {
 		n := min(len(b), hijack.MaxRecord)
@@ -63,7 +63,8 @@ func (c *stream) Write(b []byte) error {
 	return c.controller.SetWriteDeadline(time.Time{})
 }
 
-// setDeadline gives the next write its time. It fails if the response is broken or closed.
+// setDeadline sets the deadline of the next write. It fails if the response is broken or
+// closed.
 func (c *stream) setDeadline() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -78,8 +79,8 @@ func (c *stream) setDeadline() error {
 	return c.controller.SetWriteDeadline(c.writing.Add(d))
 }
 
-// overdue returns err as a timeout error if a write has taken c.timeout or longer. Otherwise
-// it returns err.
+// overdue returns the error err of a write. If the write has taken c.timeout or longer, the
+// Timeout method of the returned error returns true.
 func (c *stream) overdue(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,10 +93,10 @@ func (c *stream) overdue(err error) error {
 // errTimeout is the error of a write whose deadline has passed.
 type errTimeout struct{ error }
 
-// Timeout returns true.
+// Timeout returns true, as gateway.WhyOf expects from a timeout.
 func (errTimeout) Timeout() bool { return true }
 
-// Interrupt implements Conn.
+// Interrupt implements Conn. It shortens the deadline of the running write.
 func (c *stream) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -105,7 +106,7 @@ func (c *stream) Interrupt() {
 	}
 }
 
-// Abort implements Conn.
+// Abort implements Conn. All later writes fail.
 func (c *stream) Abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -129,7 +130,7 @@ func (c *stream) Close() {
 	}
 }
 
-// Wait implements Conn.
+// Wait implements Conn. It waits for Close or the end of ctx.
 func (c *stream) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():

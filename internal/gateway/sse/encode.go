@@ -25,16 +25,17 @@ var names = map[core.EventKind]string{
 	core.ParticipantsRemoved: "participantsRemoved",
 }
 
-// appendEvent appends the fields event and data of an event for a user, and the end of the
-// message. recipient is the user's id as a JSON string.
+// appendEvent appends the fields event and data of an event, and the empty line that ends the
+// message. recipient is the id of the user who gets the event, as a JSON string.
 func appendEvent(b []byte, e *gateway.Event, recipient []byte) []byte {
 	text := e.Encoded(gateway.SSE, encode)
 	start := len("event: \ndata: {\"recipient\":") + len(names[e.Kind])
 	return append(append(append(b, text[:start]...), recipient...), text[start:]...)
 }
 
-// encode returns the fields event and data of an event, and the end of the message, without
-// the value of recipient.
+// encode returns the fields event and data of an event, and the empty line that ends the
+// message. It leaves out the value of recipient, which appendEvent inserts, so that all
+// recipients can share the text.
 func encode(e *gateway.Event) []byte {
 	b := append(make([]byte, 0, 512), "event: "+names[e.Kind]+"\ndata: {\"recipient\":"...)
 	b = text(b, "threadId", e.Thread)
@@ -59,7 +60,7 @@ func encode(e *gateway.Event) []byte {
 	return append(b, "}\n\n"...)
 }
 
-// appendMessage appends the fields of an event about a message.
+// appendMessage appends the JSON fields of an event about a message.
 func appendMessage(b []byte, e *gateway.Event) []byte {
 	m := e.Message
 	b = digits(b, "id", m.ID)
@@ -80,8 +81,8 @@ func appendMessage(b []byte, e *gateway.Event) []byte {
 	return metadata(b, m.Metadata)
 }
 
-// threadEvents has the fields of the time, the actor and the members of each kind of event
-// about a thread.
+// threadEvents has, for each kind of event about a thread, the names of the JSON fields with
+// the time, the actor and the members.
 var threadEvents = map[core.EventKind]struct{ on, by, members string }{
 	core.ThreadCreated:       {"createdOn", "createdBy", "participants"},
 	core.ThreadUpdated:       {"updatedOn", "updatedBy", ""},
@@ -90,7 +91,7 @@ var threadEvents = map[core.EventKind]struct{ on, by, members string }{
 	core.ParticipantsRemoved: {"removedOn", "removedBy", "participantsRemoved"},
 }
 
-// appendThreadEvent appends the fields of an event about a thread or its participants.
+// appendThreadEvent appends the JSON fields of an event about a thread or its participants.
 func appendThreadEvent(b []byte, e *gateway.Event) []byte {
 	fields := threadEvents[e.Kind]
 	at := e.At
@@ -146,15 +147,15 @@ func participant(b []byte, user, displayName string, shareHistory int64, data ma
 	return append(metadata(b, data), '}')
 }
 
-// name appends a comma and the name of a field.
+// name appends a comma and the name of a JSON field.
 func name(b []byte, name string) []byte {
 	return append(append(append(b, `,"`...), name...), `":`...)
 }
 
-// text appends a field with a string.
+// text appends a JSON field with a string.
 func text(b []byte, field, value string) []byte { return appendString(name(b, field), value) }
 
-// optional appends a field with a string, or nothing if the string is empty.
+// optional appends a JSON field with a string. It appends nothing if the string is empty.
 func optional(b []byte, field, value string) []byte {
 	if value == "" {
 		return b
@@ -162,12 +163,12 @@ func optional(b []byte, field, value string) []byte {
 	return text(b, field, value)
 }
 
-// digits appends a field with a number as a string of digits.
+// digits appends a JSON field with a number, written as a string of digits.
 func digits(b []byte, field string, n int64) []byte {
 	return append(strconv.AppendInt(append(name(b, field), '"'), n, 10), '"')
 }
 
-// instant appends a field with a time, of which ms are the epoch milliseconds.
+// instant appends a JSON field with a time, which is given in epoch milliseconds.
 func instant(b []byte, field string, ms int64) []byte {
 	return appendTime(name(b, field), time.UnixMilli(ms))
 }
@@ -177,7 +178,8 @@ func appendTime(b []byte, t time.Time) []byte {
 	return t.UTC().AppendFormat(b, `"2006-01-02T15:04:05.000Z"`)
 }
 
-// metadata appends the field metadata with its names sorted, or nothing if it is empty.
+// metadata appends the JSON field metadata, sorted by name. It appends nothing if data is
+// empty.
 func metadata(b []byte, data map[string]string) []byte {
 	if len(data) == 0 {
 		return b

@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/sse"
 )
 
-// encoded returns the name and the data of an event as the stream has it. It fails the test
-// unless these are two lines and the data conform to the AsyncAPI file.
+// encoded returns the name and the JSON data of an event as the stream has them. It fails the
+// test unless the message is two lines and the data conform to the AsyncAPI file.
 func encoded(t *testing.T, e *gateway.Event) (event, data string) {
 	t.Helper()
 	lines := strings.Split(string(sse.AppendEvent(e, "8:acs:x_y")), "\n")
@@ -34,8 +34,8 @@ func TestDeletedByPolicy(t *testing.T) {
 	}
 }
 
-// TestEventWithoutTime encodes an event of a Confab that stored no time, and checks that the
-// version, which is a time, stands for it.
+// TestEventWithoutTime encodes an event without a time, as old versions of Confab stored them.
+// It checks that the event's version, which is a time, is used.
 func TestEventWithoutTime(t *testing.T) {
 	h := &core.Happening{Event: core.Event{Thread: "19:a@thread.v2", Number: 3, Kind: core.ParticipantsRemoved, Version: 1604055050000}}
 	if _, got := encoded(t, &gateway.Event{Happening: h, Actor: core.MessageParticipant{User: "8:acs:x_y"}}); !strings.Contains(got, `"removedOn":"2020-10-30T10:50:50.000Z"`) || !strings.Contains(got, `"participantsRemoved":[]`) {
@@ -43,8 +43,8 @@ func TestEventWithoutTime(t *testing.T) {
 	}
 }
 
-// TestEncodedOnce encodes an event for two users and checks that they share all but the
-// recipient.
+// TestEncodedOnce encodes an event for two users and checks that they share the encoded text,
+// except for the recipient.
 func TestEncodedOnce(t *testing.T) {
 	h := &core.Happening{Event: core.Event{Thread: "19:a@thread.v2", Number: 1, Kind: core.ReceiptReceived, MessageID: 5, Version: 7, Actor: "8:acs:x_y"}}
 	e := &gateway.Event{Happening: h}
@@ -56,8 +56,8 @@ func TestEncodedOnce(t *testing.T) {
 	}
 }
 
-// FuzzStrings encodes a message with any content and checks that it is one line of JSON from
-// which a client decodes the same text, with U+FFFD for what is not UTF-8.
+// FuzzStrings encodes a message with any content. It checks that the result is one line of
+// JSON from which a client decodes the same text, with U+FFFD for bytes that are not UTF-8.
 func FuzzStrings(f *testing.F) {
 	for _, s := range []string{"", "plain", "안녕 🎉 100% %41", "a\r\nb\rc\nd", "\u2028\u2029\u0085", "\xff\xfe\"\\\x00\x1f\x7f", "</script>\t", "\U0010ffff\ufffd"} {
 		f.Add(s)

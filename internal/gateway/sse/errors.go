@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/gateway/requests"
 )
 
-// write writes the response of a refusal with the headers and the body that chat routes use.
-// A 401 has no body.
+// write writes the response for a refused request, with the same headers and body as a chat
+// route of package rest. A response with status 401 has no body.
 func write(w http.ResponseWriter, r *requests.Refusal) {
 	h := w.Header()
 	h.Set("X-Ms-Error-Code", r.Code())

@@ -1,9 +1,9 @@
 // Package sse serves GET /chat/events: the events of a user's threads as a stream of
 // server-sent events. docs/events.md describes it.
 //
-// A Handler checks a request and opens a session of package gateway. The session writes
-// through a sink, which encodes events, to a Conn, which writes to the client and knows
-// nothing of chat.
+// A Handler checks a request and opens a session of package gateway. The session writes events
+// to a sink, which encodes them and writes to a Conn. A Conn writes bytes to the client and
+// knows nothing of chat.
 package sse
 
 import (
@@ -26,26 +26,26 @@ import (
 	"github.com/confab-chat/confab/internal/limits"
 )
 
-// Path is the path of the stream.
+// Path is the URL path of the event stream.
 const Path = "/chat/events"
 
 // Operation is the name of a request for a stream in logs, rate limits and faults.
 const Operation = limits.OpenEventStream
 
-// The notes of the two access records of a stream: that of the end begins with Ended and
-// has the reason behind it.
+// The notes of the two access records of a stream: Opened when it opens, and Ended followed by
+// the reason when it ends.
 const (
 	Opened = "opened"
 	Ended  = "ended: "
 )
 
-// Limits on a request.
+// Limits on the parameter threads of a request.
 const (
 	maxThreads  = 100 // thread ids in the parameter threads
 	maxThreadID = 200 // bytes of a thread id
 )
 
-// Values of headers.
+// Values of CORS headers.
 const (
 	allowed        = "GET, OPTIONS"
 	allowedHeaders = "authorization, accept, cache-control, last-event-id, x-ms-client-request-id"
@@ -61,12 +61,13 @@ type Options struct {
 
 	Now    func() time.Time // the real time, for access records; nil: time.Now
 	Logger *slog.Logger     // nil: nothing is logged
-	// Access, if not nil, is called when a request was refused, when a stream has opened,
-	// and when it has ended. Many goroutines call it.
+	// Access, if not nil, is called with a record when a request was refused, when a stream
+	// has opened, and when a stream has ended. Several goroutines may call it at the same
+	// time.
 	Access func(gateway.Record)
 
-	// WriteTimeout is the time after which a client that takes no byte is cut off; 0 means
-	// gateway.WriteTimeout.
+	// WriteTimeout is the time after which a stream ends because its client takes no byte; 0
+	// means gateway.WriteTimeout.
 	WriteTimeout time.Duration
 }
 
@@ -85,8 +86,8 @@ func New(o Options) *Handler {
 	})}
 }
 
-// ServeHTTP opens a stream or refuses the request. Over HTTP/1 it returns when the stream
-// is open, over HTTP/2 when it has ended.
+// ServeHTTP opens a stream or refuses the request. Over HTTP/1 it returns when the stream has
+// opened; over HTTP/2 it returns when the stream has ended.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	id := requests.NewID()
@@ -131,8 +132,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// attend ends the session when its client is gone, waits until it has ended, and writes the
-// second access record. ctx is that of a request over HTTP/2.
+// attend waits until the client closes the connection or the session ends. It makes sure that
+// the session has ended, and writes the record of the stream's end to the access log. ctx is
+// the context of the request; it is used only over HTTP/2.
 func (h *Handler) attend(ctx context.Context, c Conn, s *gateway.Session, record gateway.Record) {
 	defer h.streams.Done()
 	err := c.Wait(ctx)
@@ -146,8 +148,8 @@ func (h *Handler) attend(ctx context.Context, c Conn, s *gateway.Session, record
 	h.log(record, http.StatusOK)
 }
 
-// Wait waits until the access records of all streams have been written, or until ctx is done.
-// Call it after http.Server.Shutdown, which does not wait for connections that were taken over.
+// Wait waits until the ends of all streams are in the access log, or until ctx is done. Call
+// it after http.Server.Shutdown, which does not wait for connections that were taken over.
 func (h *Handler) Wait(ctx context.Context) {
 	written := make(chan struct{})
 	go func() {
@@ -160,8 +162,8 @@ func (h *Handler) Wait(ctx context.Context) {
 	}
 }
 
-// open checks a request and opens its session. It fails with a *requests.Refusal,
-// or with requests.Dropped if a fault closes the connection.
+// open checks a request and opens its session. It fails with a *requests.Refusal, or with
+// requests.Dropped if an injected fault closes the connection.
 func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway.Session, error) {
 	if r.Method != http.MethodGet {
 		return nil, nil, &requests.Refusal{Status: http.StatusMethodNotAllowed,
@@ -199,8 +201,9 @@ func (h *Handler) open(r *http.Request, record *gateway.Record) (*sink, *gateway
 	return k, s, nil
 }
 
-// parameters returns the threads and the text of the cursor that a request has. The names of
-// both parameters match without case, as on all routes. It fails with a *requests.Refusal.
+// parameters returns the ids of the threads and the text of the cursor in a request. The names
+// of the query parameters are matched without regard to case. It fails with a
+// *requests.Refusal.
 func parameters(r *http.Request) (threads []string, cursor string, _ error) {
 	query, err := inbound.Query(r.URL.RawQuery, "threads", "cursor")
 	if err != nil {
@@ -233,8 +236,8 @@ func isThreadID(id string) bool {
 		!strings.ContainsFunc(id, func(r rune) bool { return !plain(r) })
 }
 
-// cursor returns the cursor with this text, or nil if the text is empty. It fails with a
-// *refusal.
+// cursor parses the text of a cursor. It returns nil if the text is empty. It fails with a
+// *requests.Refusal if the text is damaged or was made for another user or other threads.
 func (h *Handler) cursor(ctx context.Context, text, user string, threads []string) (*core.Cursor, error) {
 	if text == "" {
 		return nil, nil
@@ -250,7 +253,7 @@ func (h *Handler) cursor(ctx context.Context, text, user string, threads []strin
 	return &c, nil
 }
 
-// refuse writes the response for an error of open.
+// refuse writes the response for an error that open has returned.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, record gateway.Record, err error) {
 	var drop requests.Dropped
 	if errors.As(err, &drop) {
@@ -265,7 +268,8 @@ func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, record gateway.
 	h.log(record, refused.Status)
 }
 
-// preflight answers the request by which a browser asks for permission.
+// preflight answers the OPTIONS request that a browser sends before a page of another origin
+// may open a stream.
 func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, record *gateway.Record) {
 	header := w.Header()
 	header.Set("Allow", allowed)
@@ -276,8 +280,8 @@ func (h *Handler) preflight(w http.ResponseWriter, r *http.Request, record *gate
 	h.log(*record, http.StatusNoContent)
 }
 
-// head sets the headers that all responses have. Every origin is allowed, because a token
-// and not a cookie authenticates requests.
+// head sets the headers that all responses have. They allow pages of every origin, because
+// requests are authenticated by a token and not by a cookie.
 func head(w http.ResponseWriter, r *http.Request, id string) {
 	h := w.Header()
 	if _, set := h["Strict-Transport-Security"]; !set { // nil suppresses it, as in package rest
@@ -298,7 +302,8 @@ func clientID(r *http.Request) string {
 	return ""
 }
 
-// log records a request or a stream that has ended.
+// log writes an access record with a status: for a request that was answered, or for a stream
+// that has opened or ended.
 func (h *Handler) log(record gateway.Record, status int) {
 	record.Status = status
 	h.checks.Answered(&record)

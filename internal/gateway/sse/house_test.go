@@ -34,7 +34,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// transport is a way by which clients reach the server of a test.
+// transport is the HTTP version that the clients of a test use, with or without TLS.
 type transport string
 
 const (
@@ -43,15 +43,15 @@ const (
 	http2 transport = "HTTP/2"
 )
 
-// eachTransport runs f as a subtest over each transport, in a synctest bubble whose
-// connections are pipes.
+// eachTransport runs f as a subtest over each transport, in a synctest bubble with connections
+// in memory.
 func eachTransport(t *testing.T, o sse.Options, f func(t *testing.T, h *house)) {
 	for _, over := range []transport{plain, tls1, http2} {
 		t.Run(string(over), func(t *testing.T) { inBubble(t, over, gateway.Bounds{}, o, f) })
 	}
 }
 
-// inBubble runs f in a synctest bubble, with a server whose connections are pipes.
+// inBubble runs f in a synctest bubble, with a server whose connections are in memory.
 func inBubble(t *testing.T, over transport, bounds gateway.Bounds, o sse.Options, f func(t *testing.T, h *house)) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, bounds, o)
@@ -65,7 +65,8 @@ func inBubble(t *testing.T, over transport, bounds gateway.Bounds, o sse.Options
 	})
 }
 
-// house is a hub on an embedded store in memory with a server for its streams.
+// house is the fixture of these tests: a hub on an embedded store in memory, and an HTTP
+// server for its event streams.
 type house struct {
 	t      *testing.T
 	core   *core.Service
@@ -83,8 +84,8 @@ type house struct {
 	records []gateway.Record
 }
 
-// newHouse returns a house without a server. It sets the fields Hub, Tokens, Faults and
-// Access of o.
+// newHouse returns a fixture without a running server. It sets the fields Hub, Tokens, Faults
+// and Access of o.
 func newHouse(t testing.TB, bounds gateway.Bounds, o sse.Options) *house {
 	t.Helper()
 	key := make([]byte, 64)
@@ -127,8 +128,8 @@ func newHouse(t testing.TB, bounds gateway.Bounds, o sse.Options) *house {
 	return h
 }
 
-// serve serves streams on a listener, over h.over, and makes h.client. The returned
-// function drains the hub and closes both.
+// serve serves event streams on a listener over the transport h.over, and sets h.client. The
+// returned function drains the hub and stops the server and the client.
 func (h *house) serve(l net.Listener) (stop func()) {
 	h.server = &http.Server{Handler: h.sse, WriteTimeout: time.Minute}
 	tr := &http.Transport{
@@ -157,7 +158,7 @@ func (h *house) serve(l net.Listener) (stop func()) {
 	}
 }
 
-// certificate returns a certificate for tests.
+// certificate returns a self-signed TLS certificate for tests.
 var certificate = sync.OnceValue(func() tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -170,7 +171,7 @@ var certificate = sync.OnceValue(func() tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 })
 
-// pipes is a listener whose connections are pipes.
+// pipes is a listener whose connections are pipes in memory.
 type pipes struct {
 	conns  chan net.Conn
 	closed chan struct{}
@@ -214,7 +215,7 @@ func (h *house) user() core.User {
 	return u
 }
 
-// token returns a new token of a user, valid for an hour.
+// token returns a new token of the user u with the given scopes, valid for an hour.
 func (h *house) token(u core.User, scopes token.Scopes) string {
 	text, _, err := h.tokens.Issue(u, scopes, time.Hour, h.tokens.Held()[0])
 	if err != nil {
@@ -223,7 +224,7 @@ func (h *house) token(u core.User, scopes token.Scopes) string {
 	return text
 }
 
-// thread creates a thread of users; the first one creates it.
+// thread creates a thread of users and returns its id. The first user is its creator.
 func (h *house) thread(topic string, users ...core.User) string {
 	var ps []core.NewParticipant
 	for _, u := range users[1:] {
@@ -236,7 +237,7 @@ func (h *house) thread(topic string, users ...core.User) string {
 	return t.ID
 }
 
-// send sends a text and returns the message's id.
+// send sends a text message to a thread and returns the message's id.
 func (h *house) send(u core.User, thread, text string) int64 {
 	id, err := h.core.SendMessage(context.Background(), u.ID, thread, core.SendMessage{Content: text, Kind: core.Text})
 	if err != nil {
@@ -245,7 +246,7 @@ func (h *house) send(u core.User, thread, text string) int64 {
 	return id
 }
 
-// url returns the URL of the stream with a query.
+// url returns the URL of the event stream, followed by a query.
 func (h *house) url(query string) string {
 	scheme := "https"
 	if h.over == plain {
@@ -254,7 +255,8 @@ func (h *house) url(query string) string {
 	return scheme + "://localhost" + sse.Path + query
 }
 
-// request returns a request for the stream with a token, or without one if bearer is empty.
+// request returns a request for the event stream with an access token, or without one if
+// bearer is empty.
 func (h *house) request(method, bearer, query string) *http.Request {
 	r, err := http.NewRequestWithContext(h.t.Context(), method, h.url(query), nil)
 	if err != nil {
@@ -277,13 +279,13 @@ func (h *house) do(r *http.Request) *http.Response {
 	return resp
 }
 
-// open opens a stream of a user and reads its hello.
+// open opens an event stream of a user and reads its first message, hello.
 func (h *house) open(u core.User, query string) *stream {
 	h.t.Helper()
 	return h.openWith(h.request("GET", h.token(u, token.Chat), query))
 }
 
-// openWith sends a request for a stream and reads its hello.
+// openWith opens an event stream with a request and reads its first message, hello.
 func (h *house) openWith(r *http.Request) *stream {
 	h.t.Helper()
 	resp := h.do(r)
@@ -299,7 +301,7 @@ func (h *house) openWith(r *http.Request) *stream {
 	return s
 }
 
-// notes returns the notes of the access records so far.
+// notes returns the notes of all access records so far.
 func (h *house) notes() (notes []string) {
 	synctest.Wait()
 	h.mu.Lock()
@@ -311,7 +313,8 @@ func (h *house) notes() (notes []string) {
 	return notes
 }
 
-// wantNotes fails unless the access records since the last call have these notes, in any order.
+// wantNotes fails the test unless the access records since the last call have exactly these
+// notes, in any order.
 func (h *house) wantNotes(notes ...string) {
 	h.t.Helper()
 	got := h.notes()
@@ -330,7 +333,7 @@ type stream struct {
 	hello message
 }
 
-// message is one message of a stream, or a comment.
+// message is one message that a client reads from a stream, or a comment.
 type message struct {
 	event, id, data string
 	comment         bool
@@ -350,7 +353,7 @@ func (s *stream) next() message {
 	return m
 }
 
-// read returns the next message.
+// read returns the next message of the stream. It does not check the message's data.
 func (s *stream) read() (m message, _ error) {
 	for {
 		line, err := s.lines.ReadString('\n')
@@ -376,8 +379,8 @@ func (s *stream) read() (m message, _ error) {
 	}
 }
 
-// want fails unless the next messages have these names, or ":" for a comment and "" for
-// a heartbeat with an id. It returns the last one.
+// want reads messages and fails the test unless they have these names: ":" stands for a
+// comment and "" for a heartbeat with an id. It returns the last message.
 func (s *stream) want(events ...string) (m message) {
 	s.t.Helper()
 	for _, want := range events {
@@ -393,7 +396,7 @@ func (s *stream) want(events ...string) (m message) {
 	return m
 }
 
-// wantEnd fails unless the stream ends now, as a complete response.
+// wantEnd fails the test unless the stream ends now, and as a complete response.
 func (s *stream) wantEnd() {
 	s.t.Helper()
 	if m, err := s.read(); err != io.EOF {
@@ -401,7 +404,8 @@ func (s *stream) wantEnd() {
 	}
 }
 
-// wantBye fails unless the next message is bye with these data, and the stream ends.
+// wantBye fails the test unless the next message is bye with these data and the stream then
+// ends.
 func (s *stream) wantBye(data string) {
 	s.t.Helper()
 	if m := s.want("bye"); m.data != data || m.id != "" {

@@ -18,9 +18,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestMemoryOfIdleStreams opens streams over real sockets and checks how many bytes of heap
-// and stacks each takes after a forced collection. The clients are in the same process, and
-// hold bare sockets.
+// TestMemoryOfIdleStreams opens event streams over TCP and checks how many bytes of heap and
+// stack the server needs for each, after a garbage collection. The clients are in the same
+// process, but need almost no memory.
 func TestMemoryOfIdleStreams(t *testing.T) {
 	if testing.Short() {
 		t.Skip("opens many sockets")
@@ -57,8 +57,8 @@ func TestMemoryOfIdleStreams(t *testing.T) {
 	}
 }
 
-// idle opens streams, reads their hello and returns the bare sockets of the clients, which
-// hold nothing else.
+// idle opens event streams, reads the first message of each, and returns the clients' network
+// connections. A client keeps nothing but its connection.
 func (h *house) idle(t *testing.T, address, request string, streams int) []net.Conn {
 	var conns []net.Conn
 	for range streams {
@@ -84,7 +84,7 @@ func (h *house) idle(t *testing.T, address, request string, streams int) []net.C
 	return conns
 }
 
-// inUse returns the bytes of heap and stacks in use after a collection.
+// inUse returns the number of bytes of heap and stacks in use after a garbage collection.
 func inUse() uint64 {
 	var m runtime.MemStats
 	for range 3 { // finalizers and pools take more than one

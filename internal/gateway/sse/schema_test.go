@@ -15,8 +15,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// schemas returns the schemas of api/events.asyncapi.yaml by name. A message's payload has
-// the schema of the message's name.
+// schemas returns the schemas of api/events.asyncapi.yaml by name. The schema of a message's
+// payload has the name of the message.
 var schemas = sync.OnceValues(func() (map[string]any, error) {
 	text, err := os.ReadFile("../../../api/events.asyncapi.yaml")
 	if err != nil {
@@ -43,8 +43,8 @@ var schemas = sync.OnceValues(func() (map[string]any, error) {
 
 const refPrefix = "#/components/schemas/"
 
-// conform fails the test unless data is a payload of the named message as the AsyncAPI file
-// describes it.
+// conform fails the test unless data is a valid payload of the named message by the AsyncAPI
+// file.
 func conform(t *testing.T, message, data string) {
 	t.Helper()
 	all, err := schemas()
@@ -63,8 +63,8 @@ func conform(t *testing.T, message, data string) {
 	}
 }
 
-// validate fails unless v conforms to a schema. at is the place of v for the error. It
-// panics at a keyword that it does not know.
+// validate returns an error unless the JSON value v conforms to a schema. The error names the
+// place of v, at. validate panics at a keyword of JSON schema that it does not know.
 func validate(all map[string]any, schema, v any, at string) error {
 	s := schema.(map[string]any)
 	if ref, ok := s["$ref"].(string); ok {
@@ -114,7 +114,8 @@ func validate(all map[string]any, schema, v any, at string) error {
 	return nil
 }
 
-// validateObject fails unless the members of v conform to the schema of an object.
+// validateObject returns an error unless the members of the JSON object v conform to the
+// schema s.
 func validateObject(all, s, v map[string]any, at string) error {
 	required, _ := s["required"].([]any)
 	for _, name := range required {
@@ -138,7 +139,8 @@ func validateObject(all, s, v map[string]any, at string) error {
 	return nil
 }
 
-// hasType reports whether v, from package json, has a type of JSON schema.
+// hasType reports whether v, as package encoding/json decodes it, has the named type of JSON
+// schema.
 func hasType(name string, v any) (ok bool) {
 	switch name {
 	case "object":
@@ -158,8 +160,9 @@ func hasType(name string, v any) (ok bool) {
 	return ok
 }
 
-// TestSchemasAreStrict checks that every object of the AsyncAPI file says which members it
-// requires and whether it may have others, so that a wrong payload fails.
+// TestSchemasAreStrict checks that every object schema of the AsyncAPI file lists its required
+// members and says whether others are allowed. Otherwise wrong payloads would pass the other
+// tests.
 func TestSchemasAreStrict(t *testing.T) {
 	all, err := schemas()
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// sink writes a session to a Conn.
+// sink writes the events of a session to a Conn. It implements gateway.Sink.
 type sink struct {
 	user    string
 	threads []string
@@ -22,8 +22,8 @@ type sink struct {
 	closed bool
 }
 
-// newSink returns the sink of a user's stream of events of some threads, or of all if
-// there are none.
+// newSink returns the sink for a stream of a user's events. threads are the ids of the threads
+// that the client has asked for; empty means all.
 func newSink(user string, threads []string) *sink {
 	return &sink{user: user, threads: threads, quoted: appendString(nil, user)}
 }
@@ -33,7 +33,7 @@ var _ interface {
 	gateway.Interrupter
 } = (*sink)(nil)
 
-// Append appends the message of an event, a gap or a heartbeat to b.
+// Append appends the message for an event, a gap or a heartbeat to b.
 func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	switch {
 	case e == nil && at == k.last:
@@ -49,13 +49,13 @@ func (k *sink) Append(b []byte, e *gateway.Event, at core.Cursor) []byte {
 	return appendEvent(k.appendID(b, at), e, k.quoted)
 }
 
-// appendID appends the field id with the cursor at.
+// appendID appends the field id, whose value is the text of the cursor at.
 func (k *sink) appendID(b []byte, at core.Cursor) []byte {
 	k.last = at
 	return append(k.appendCursor(append(b, "id: "...), at), '\n')
 }
 
-// appendCursor appends the text of a cursor.
+// appendCursor appends the text of the cursor at.
 func (k *sink) appendCursor(b []byte, at core.Cursor) []byte {
 	if k.binding == nil || k.binding.Epoch != at.Epoch {
 		k.binding = gateway.NewBinding(at.Epoch, k.user, k.threads)
@@ -63,8 +63,8 @@ func (k *sink) appendCursor(b []byte, at core.Cursor) []byte {
 	return k.binding.Append(b, at)
 }
 
-// hello returns the first message of a stream that begins at a cursor and ends when the
-// token expires.
+// hello returns the first message of a stream. It has the cursor at which the stream begins
+// and the time at which the token expires, which ends the stream.
 func (k *sink) hello(at core.Cursor, expires time.Time) []byte {
 	b := append(k.appendID(nil, at), "event: hello\ndata: {\"user\":"...)
 	b = append(append(b, k.quoted...), `,"cursor":"`...)
@@ -72,8 +72,8 @@ func (k *sink) hello(at core.Cursor, expires time.Time) []byte {
 	return append(appendTime(b, expires), "}\n\n"...)
 }
 
-// attach gives the sink its connection. It must be called before Session.Start. It returns
-// false if the session has ended already: then the caller must close the connection.
+// attach gives the sink its connection. Call it before Session.Start. It returns false if the
+// session has ended already; the caller must then close the connection.
 func (k *sink) attach(c Conn) bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -87,10 +87,11 @@ func (k *sink) Write(b []byte) error { return k.conn.Write(b) }
 // Interrupt makes a Write that waits for the client fail soon.
 func (k *sink) Interrupt() { k.conn.Interrupt() }
 
-// Full returns false: a client answers nothing.
+// Full returns false, because clients of this protocol answer nothing.
 func (k *sink) Full() bool { return false }
 
-// End appends the message bye, unless the client is gone or a fault cuts the connection.
+// End appends the message bye, unless the client is gone or an injected fault cuts the
+// connection.
 func (k *sink) End(b []byte, why gateway.Reason) []byte {
 	if why == gateway.Gone || why == gateway.Dropped {
 		k.conn.Abort()
@@ -99,7 +100,7 @@ func (k *sink) End(b []byte, why gateway.Reason) []byte {
 	return appendBye(b, why)
 }
 
-// appendBye appends the last message of a stream.
+// appendBye appends bye, the last message of a stream, with the reason for its end.
 func appendBye(b []byte, why gateway.Reason) []byte {
 	b = appendString(append(b, "event: bye\ndata: {\"reason\":"...), why.String())
 	b = strconv.AppendInt(append(b, `,"delay":`...), why.Delay().Milliseconds(), 10)

@@ -28,7 +28,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestResponse opens a stream and checks the status, the headers and the hello.
+// TestResponse opens a stream and checks the status, the headers and the first message, hello.
 func TestResponse(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -55,7 +55,7 @@ func TestResponse(t *testing.T) {
 	})
 }
 
-// TestEvents has all ten events happen and checks every field of each.
+// TestEvents causes all ten kinds of events and checks every field of the messages.
 func TestEvents(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ctx := t.Context()
@@ -146,8 +146,8 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// TestResume breaks streams off and checks that a cursor, in the parameter or in the header
-// Last-Event-ID, continues behind it.
+// TestResume closes streams and opens others at a cursor, in the query parameter or in the
+// header Last-Event-ID. It checks that the new streams have the events after the cursor.
 func TestResume(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -188,8 +188,8 @@ func TestResume(t *testing.T) {
 	})
 }
 
-// TestThreads checks that a stream of one thread is told of no other, and that its cursors
-// are good for that thread only.
+// TestThreads checks that a stream of one thread has no events of another one, and that its
+// cursors are refused for a stream of other threads.
 func TestThreads(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{}, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -208,8 +208,8 @@ func TestThreads(t *testing.T) {
 	})
 }
 
-// refused sends a request and fails unless it is refused with a status and a message that
-// has a part.
+// refused sends a request and fails the test unless the response has this status and part in
+// its body. A 401 must have no body.
 func (h *house) refused(status int, part string, r *http.Request) *http.Response {
 	h.t.Helper()
 	resp := h.do(r)
@@ -226,7 +226,7 @@ func (h *house) refused(status int, part string, r *http.Request) *http.Response
 	return resp
 }
 
-// TestRefusals sends requests that open no stream and checks their status and message.
+// TestRefusals sends invalid requests and checks the status and the message of the responses.
 func TestRefusals(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann, bob := h.user(), h.user()
@@ -265,7 +265,8 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
-// TestPreflight checks the response to the request by which a browser asks for permission.
+// TestPreflight checks the response to the OPTIONS request that a browser sends before a page
+// of another origin may open a stream.
 func TestPreflight(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{}, sse.Options{}, func(t *testing.T, h *house) {
 		r := h.request("OPTIONS", "", "")
@@ -281,8 +282,8 @@ func TestPreflight(t *testing.T) {
 	})
 }
 
-// TestTooManyStreams opens more streams of a user, and of the server, than are allowed, and
-// checks the status and Retry-After.
+// TestTooManyStreams opens more streams of one user, and of all users, than are allowed, and
+// checks the status and Retry-After of the refusals.
 func TestTooManyStreams(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{Sessions: 25}, sse.Options{}, func(t *testing.T, h *house) {
 		ann, bob := h.user(), h.user()
@@ -305,8 +306,9 @@ func TestTooManyStreams(t *testing.T) {
 	})
 }
 
-// TestGaps opens streams at cursors that the log does not continue and checks the reason
-// of the gap, and that a stream which then resumes behind the gap has none.
+// TestGaps opens streams at cursors that the event log does not continue and checks the reason
+// in the message gap. It also checks that a stream that resumes at the gap's cursor has no
+// gap.
 func TestGaps(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -330,7 +332,8 @@ func TestGaps(t *testing.T) {
 	})
 }
 
-// TestTooMuch resumes where more threads have news than a session reads, and checks the gap.
+// TestTooMuch opens a stream whose user has missed events in more threads than
+// gateway.Bounds.News allows, and checks the message gap.
 func TestTooMuch(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{News: 1}, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -344,8 +347,8 @@ func TestTooMuch(t *testing.T) {
 	})
 }
 
-// TestByes ends streams for each reason that a client is told of and checks bye and the
-// access records.
+// TestByes ends streams for each reason that clients are told, and checks the message bye and
+// the access records.
 func TestByes(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann, bob, cy := h.user(), h.user(), h.user()
@@ -381,9 +384,9 @@ func TestByes(t *testing.T) {
 	})
 }
 
-// TestHeartbeats waits while nothing happens to a user and checks that the stream has a
-// comment, or a cursor that is further on if something has happened to others. It waits for
-// longer than the write timeout of the http.Server.
+// TestHeartbeats waits while a user gets no events, for longer than the write timeout of the
+// http.Server. It checks that the stream has a comment, or, if other users got events
+// meanwhile, a later cursor.
 func TestHeartbeats(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann, bob := h.user(), h.user()
@@ -423,8 +426,8 @@ func TestClientCloses(t *testing.T) {
 	})
 }
 
-// TestSlowClient does not read a stream while much is sent, and checks that it is cut off
-// 30 seconds after it has taken the last byte.
+// TestSlowClient stops to read a stream while many messages are sent, and checks that the
+// server closes it 30 seconds after the client has taken the last byte.
 func TestSlowClient(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -448,8 +451,8 @@ func TestSlowClient(t *testing.T) {
 	})
 }
 
-// TestRevokedWhileSlow revokes the tokens of a client that does not read, and checks that
-// its connection ends within 100 ms.
+// TestRevokedWhileSlow revokes the tokens of a user whose client does not read its stream, and
+// checks that the connection is closed within 100 ms.
 func TestRevokedWhileSlow(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -467,8 +470,8 @@ func TestRevokedWhileSlow(t *testing.T) {
 	})
 }
 
-// TestClientSendsGarbage writes to connections after the request, and checks that a little
-// is ignored and that too much ends the stream.
+// TestClientSendsGarbage sends bytes on the connection of a stream after the request. It
+// checks that a few bytes are ignored and that too many end the stream.
 func TestClientSendsGarbage(t *testing.T) {
 	for _, over := range []transport{plain, tls1} {
 		t.Run(string(over), func(t *testing.T) {
@@ -485,8 +488,8 @@ func TestClientSendsGarbage(t *testing.T) {
 	}
 }
 
-// TestBodyThatDoesNotArrive sends a request without a token that announces a body and does not
-// send it. It checks that the server closes the connection after a while.
+// TestBodyThatDoesNotArrive sends a request that has no token and whose headers announce a
+// body that is never sent. It checks that the server closes the connection after a while.
 func TestBodyThatDoesNotArrive(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{}, sse.Options{}, func(t *testing.T, h *house) {
 		conn, err := h.dial(t.Context())
@@ -503,7 +506,8 @@ func TestBodyThatDoesNotArrive(t *testing.T) {
 	})
 }
 
-// raw writes a text to a new connection and returns it with the stream that it answers.
+// raw writes a text to a new connection. It returns the connection and the stream with which
+// the server responds.
 func (h *house) raw(text string) (net.Conn, *stream) {
 	h.t.Helper()
 	conn, err := h.dial(h.t.Context())
@@ -537,7 +541,7 @@ func TestHTTP10(t *testing.T) {
 	})
 }
 
-// TestFaults adds fault rules and checks their effect on requests for streams.
+// TestFaults adds rules for injected faults and checks their effect on requests for streams.
 func TestFaults(t *testing.T) {
 	for _, over := range []transport{plain, tls1, http2} {
 		t.Run(string(over), func(t *testing.T) {
@@ -579,7 +583,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestRateLimit opens more streams than a profile allows and checks the 429.
+// TestRateLimit uses up the rate limit of a user. It checks that the user's request for a
+// stream is refused with 429, and that another user can open one.
 func TestRateLimit(t *testing.T) {
 	limiter := limits.New(limits.Fair, time.Now)
 	inBubble(t, plain, gateway.Bounds{PerUser: 2000}, sse.Options{Limiter: limiter}, func(t *testing.T, h *house) {
@@ -596,8 +601,8 @@ func TestRateLimit(t *testing.T) {
 	})
 }
 
-// TestErrorsAreThoseOfREST sends the same bad requests to package rest and checks that the
-// responses have the same form: status, headers and the structure of the body.
+// TestErrorsAreThoseOfREST sends the same invalid requests to this package and to package
+// rest, and checks that the responses have the same status, headers and structure of the body.
 func TestErrorsAreThoseOfREST(t *testing.T) {
 	inBubble(t, plain, gateway.Bounds{}, sse.Options{}, func(t *testing.T, h *house) {
 		api, err := rest.New(rest.Options{Core: h.core, Tokens: h.tokens})
@@ -633,8 +638,8 @@ func TestErrorsAreThoseOfREST(t *testing.T) {
 	})
 }
 
-// TestBigMessages sends messages larger than a TLS record, and many at once, and checks that
-// the stream has each of them whole.
+// TestBigMessages sends messages that are larger than a TLS record, and many at once, and
+// checks that the stream contains all of them completely.
 func TestBigMessages(t *testing.T) {
 	eachTransport(t, sse.Options{}, func(t *testing.T, h *house) {
 		ann := h.user()
@@ -655,8 +660,8 @@ func TestBigMessages(t *testing.T) {
 	})
 }
 
-// TestSlowClientOnSockets does not read streams over real sockets, whose buffers take a lot,
-// and checks that the sessions end as slow.
+// TestSlowClientOnSockets opens a stream over TCP and does not read it, while the test sends
+// messages until the kernel's buffers are full. It checks that the session ends as slow.
 func TestSlowClientOnSockets(t *testing.T) {
 	for _, over := range []transport{plain, tls1, http2} {
 		t.Run(string(over), func(t *testing.T) {
