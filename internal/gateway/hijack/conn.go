@@ -1,6 +1,6 @@
-// Package hijack takes connections of HTTP/1 over from net/http. A Conn ends a write that
-// moves no byte for too long, and tells a client that is slow or lost its network from one
-// that left. It knows nothing of chat.
+// Package hijack takes over HTTP/1 connections from net/http. A write to a Conn fails if the
+// client takes no byte for too long. The errors distinguish a client that is slow or has lost
+// its network from one that has closed the connection. The package knows nothing of chat.
 package hijack
 
 import (
@@ -16,22 +16,24 @@ import (
 	"time"
 )
 
-// MaxRecord is the number of bytes that are written with one deadline at most. It is the
+// MaxRecord is the maximum number of bytes that Conn.Write writes with one deadline. It is the
 // size of a full TLS record.
 const MaxRecord = 16 << 10
 
 const (
-	// Goodbye is the time that a write may take after Interrupt.
+	// Goodbye is the time that a write may still take after Interrupt was called.
 	Goodbye = 50 * time.Millisecond
-	// hearing is the time for which a Write that has failed waits for the Read.
+	// hearing is the longest time for which a failed Write waits for the running Read to fail
+	// too.
 	hearing = time.Second
 )
 
-// ErrSilent is the error of a Read that has got nothing for the time of AwaitInput.
+// ErrSilent is the error of a Read when the client has sent nothing for the time set by
+// AwaitInput.
 var ErrSilent = errors.New("the client has sent nothing for too long")
 
-// Conn is a connection that was taken over. One goroutine at a time may call Read; all other
-// methods may be called by many.
+// Conn is a connection that was taken over from net/http. Only one goroutine at a time may
+// call Read; all other methods may be called by several at the same time.
 type Conn struct {
 	net     net.Conn
 	timeout time.Duration
@@ -52,10 +54,11 @@ type Conn struct {
 	closed bool
 }
 
-// Take takes the connection of the request over to which w is the response. A Write that
-// moves no byte for the timeout fails. early is the number of bytes after the request that
-// net/http had read; they are lost. The deadlines of the http.Server no longer apply. Take
-// fails if the connection cannot be taken over, as with HTTP/2.
+// Take takes over the connection of a request from net/http. w is the response to that
+// request. A Write fails if the client takes no byte for the timeout. The deadlines of the
+// http.Server no longer apply. early is the number of bytes after the request that net/http
+// had already read; these bytes are lost. Take fails if the connection cannot be taken over,
+// as with HTTP/2.
 func Take(w http.ResponseWriter, timeout time.Duration) (c *Conn, early int, err error) {
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -65,7 +68,7 @@ func Take(w http.ResponseWriter, timeout time.Duration) (c *Conn, early int, err
 	return &Conn{net: conn, timeout: timeout, reading: make(chan struct{})}, buffered.Reader.Buffered(), nil
 }
 
-// rawConn returns the connection below TLS, or conn itself.
+// rawConn returns the connection below TLS, or conn itself if it does not use TLS.
 func rawConn(conn net.Conn) net.Conn {
 	if t, ok := conn.(*tls.Conn); ok {
 		return t.NetConn()
@@ -73,12 +76,12 @@ func rawConn(conn net.Conn) net.Conn {
 	return conn
 }
 
-// Net returns the connection that was taken over. Its Read, Write and Close must not be called
-// after those of c.
+// Net returns the connection that was taken over. Do not call its Read, Write and Close after
+// the methods of the same name of c.
 func (c *Conn) Net() net.Conn { return c.net }
 
-// Write writes b. It fails with an error whose Timeout method returns true if the client
-// takes no byte for the timeout of Take. After an error all calls fail.
+// Write writes b. It fails if the client takes no byte for the timeout given to Take; the
+// error then has a Timeout method that returns true. After an error all calls fail.
 func (c *Conn) Write(b []byte) (n int, err error) {
 	c.sending.Lock()
 	defer c.sending.Unlock()
@@ -98,9 +101,9 @@ func (c *Conn) Write(b []byte) (n int, err error) {
 	return n, nil
 }
 
-// setDeadline gives the next write the timeout, or up to a 32nd less. That way many writes in
-// a short time set one deadline, which costs as much as a tenth of a write. It fails if the
-// connection is broken or closed.
+// setDeadline sets the deadline of the next write to the timeout from now. It keeps the
+// present deadline if that is at most a 32nd of the timeout earlier, because setting it costs
+// as much as a tenth of a write. It fails if the connection is broken or closed.
 func (c *Conn) setDeadline() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -124,7 +127,7 @@ func (c *Conn) hurried() bool {
 	return c.hurry
 }
 
-// Interrupt gives the present Write and each later one only the time Goodbye.
+// Interrupt limits the running Write, and each later one, to the time Goodbye.
 func (c *Conn) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -134,7 +137,7 @@ func (c *Conn) Interrupt() {
 	}
 }
 
-// Abort makes all later writes fail, and Close end the connection at once.
+// Abort makes all later writes fail. Close then closes the connection without a TLS alert.
 func (c *Conn) Abort() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -149,8 +152,8 @@ func (c *Conn) Aborted() bool {
 }
 
 // Close closes the connection and makes Read return. It may be called more than once. After
-// Abort it does not say goodbye by the rules of TLS, because it would wait for a client that
-// takes nothing.
+// Abort or a failed write it skips the closing message of TLS, because sending that would wait
+// for a client that takes nothing.
 func (c *Conn) Close() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -164,7 +167,7 @@ func (c *Conn) Close() error {
 	return c.net.Close()
 }
 
-// AwaitInput makes Read fail with ErrSilent if it gets nothing for d from now on.
+// AwaitInput makes Read fail with ErrSilent if it receives nothing for the time d from now on.
 func (c *Conn) AwaitInput(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -173,9 +176,10 @@ func (c *Conn) AwaitInput(d time.Duration) {
 	}
 }
 
-// Read reads what the client sends. It fails with ErrSilent, and with an error whose Timeout
-// method returns true if the client has taken no byte for the timeout of Take. After an
-// error it must not be called again.
+// Read reads what the client sends. It fails with ErrSilent if the client has sent nothing for
+// the time set by AwaitInput. If the client has taken no byte for the timeout given to Take,
+// it fails with an error whose Timeout method returns true. Do not call it again after an
+// error.
 func (c *Conn) Read(b []byte) (int, error) {
 	c.inRead.Store(true)
 	n, err := c.net.Read(b)
@@ -190,11 +194,11 @@ func (c *Conn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// ReadErr returns the error of Read, or nil if Read has not failed. It must be called by the
-// goroutine that calls Read.
+// ReadErr returns the error that Read has returned, or nil if it has not failed. Only the
+// goroutine that calls Read may call it.
 func (c *Conn) ReadErr() error { return c.ended }
 
-// endRead records why Read has failed.
+// endRead records the error err with which the read from the network has failed.
 func (c *Conn) endRead(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -205,13 +209,13 @@ func (c *Conn) endRead(err error) {
 	close(c.reading)
 }
 
-// The kernel says only once, to a Read or to a Write, that a client's machine has
-// acknowledged nothing for too long (limitUnacknowledged). Calls after that see a closed
-// connection. So a Read that fails asks a Write that runs at the same time, and a Write asks
-// the Read.
+// If a client's machine acknowledges nothing for too long (limitUnacknowledged), the kernel
+// reports this only once, either to a Read or to a Write. Later calls find a closed
+// connection. Therefore a Read that fails uses the error of a Write that runs at the same
+// time, and a Write that fails uses the error of the Read.
 
-// overdueRead returns why Read has failed: the error of a Write if only that says that the
-// kernel's timeout has passed, or if the Write has ended the Read.
+// overdueRead returns the error for a failed Read. It is the error of the running Write if the
+// kernel has reported its timeout to the Write, or if the Write has ended the Read.
 func (c *Conn) overdueRead() error {
 	c.Interrupt() // so that the lock is free soon
 	c.sending.Lock()
@@ -222,8 +226,9 @@ func (c *Conn) overdueRead() error {
 	return c.readErr
 }
 
-// overdueWrite returns why a Write has failed: the error of the Read if only that says that the
-// kernel's timeout has passed, or if the Read was the first and has interrupted the Write.
+// overdueWrite returns the error for a Write that has failed with err. It is the error of the
+// running Read if the kernel has reported its timeout to the Read, or if the Read has failed
+// first and has interrupted the Write.
 func (c *Conn) overdueWrite(err error) error {
 	overdue := errors.Is(err, os.ErrDeadlineExceeded)
 	if !overdue && c.inRead.Load() {
@@ -245,7 +250,7 @@ func (c *Conn) overdueWrite(err error) error {
 	return err
 }
 
-// pull makes the Read end soon.
+// pull makes a running Read return now, by a deadline in the past.
 func (c *Conn) pull() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

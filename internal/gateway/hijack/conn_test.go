@@ -19,11 +19,11 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// ends are the errors of the Read and of the Write of a connection.
+// ends are the errors with which the Read and the Write of a connection have failed.
 type ends struct{ read, write error }
 
-// take has a server take over a connection, which then reads and writes until both fail. It
-// returns the connection on both sides, and a channel for the ends.
+// take makes a server take over a connection. The server then reads and writes until both
+// fail. take returns both sides of the connection, and a channel that receives the two errors.
 func take(t *testing.T, secure bool, timeout time.Duration) (client net.Conn, server *hijack.Conn, done <-chan ends) {
 	t.Helper()
 	taken := make(chan *hijack.Conn, 1)
@@ -82,14 +82,14 @@ func isTimeout(err error) bool {
 	return errors.As(err, &t) && t.Timeout()
 }
 
-// each runs a test over plain connections and over TLS.
+// each runs a test as two subtests, over plain connections and over TLS.
 func each(t *testing.T, test func(t *testing.T, secure bool)) {
 	t.Run("plain", func(t *testing.T) { test(t, false) })
 	t.Run("TLS", func(t *testing.T) { test(t, true) })
 }
 
-// TestClientThatTakesNothing checks that the Read and the Write of a client that does not
-// read both fail with a timeout, although the kernel tells only one of them.
+// TestClientThatTakesNothing checks that both the Read and the Write fail with a timeout if
+// the client does not read, although the kernel reports the timeout to only one of them.
 func TestClientThatTakesNothing(t *testing.T) {
 	each(t, func(t *testing.T, secure bool) {
 		for range 5 {
@@ -101,8 +101,8 @@ func TestClientThatTakesNothing(t *testing.T) {
 	})
 }
 
-// TestClientThatLeaves resets connections while the server reads and writes, and checks that
-// neither of both takes the client for a slow one.
+// TestClientThatLeaves resets connections while the server reads and writes. It checks that
+// neither the Read nor the Write fails with a timeout, which would mean a slow client.
 func TestClientThatLeaves(t *testing.T) {
 	each(t, func(t *testing.T, secure bool) {
 		for range 50 {
@@ -119,8 +119,9 @@ func TestClientThatLeaves(t *testing.T) {
 	})
 }
 
-// TestSilence checks that a Read fails with ErrSilent when nothing has come for the time of
-// AwaitInput, and that a Write which waits for the client then ends with the same error.
+// TestSilence checks that a Read fails with ErrSilent if the client sends nothing for the time
+// set by AwaitInput, and that a Write that waits for the client then fails with the same
+// error.
 func TestSilence(t *testing.T) {
 	client, server, done := take(t, false, time.Minute)
 	server.AwaitInput(50 * time.Millisecond)
@@ -131,8 +132,8 @@ func TestSilence(t *testing.T) {
 	client.Close()
 }
 
-// TestDrip takes a byte of a write from time to time. It checks that the write goes on, and
-// that it ends 50 ms after Interrupt.
+// TestDrip writes to a client that reads a byte every 50 seconds. It checks that the write
+// does not time out, and that it fails 50 ms after Interrupt was called.
 func TestDrip(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, end := net.Pipe()
@@ -161,13 +162,13 @@ func TestDrip(t *testing.T) {
 	})
 }
 
-// pipe is a ResponseWriter whose connection is a pipe.
+// pipe is a ResponseWriter whose connection is a pipe in memory.
 type pipe struct {
 	http.ResponseWriter
 	conn net.Conn
 }
 
-// Hijack implements http.Hijacker.
+// Hijack implements http.Hijacker. It returns p.conn.
 func (p pipe) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return p.conn, bufio.NewReadWriter(bufio.NewReader(p.conn), bufio.NewWriter(p.conn)), nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Refusal is the error of a request that is refused.
+// Refusal is the error for a refused request, with the status and the message of the response.
 type Refusal struct {
 	Status     int
 	Message    string        // for the client and the access log
@@ -25,7 +25,7 @@ type Refusal struct {
 	Hub        error         // the error of the hub that led to it, or nil
 }
 
-// Error returns the message and the cause.
+// Error returns the message, followed by the cause if there is one.
 func (r *Refusal) Error() string {
 	if r.Cause != nil {
 		return r.Message + ": " + r.Cause.Error()
@@ -33,11 +33,11 @@ func (r *Refusal) Error() string {
 	return r.Message
 }
 
-// Unwrap returns the error of the hub.
+// Unwrap returns the error of gateway.Hub that led to the refusal, or nil.
 func (r *Refusal) Unwrap() error { return r.Hub }
 
-// Code returns the error code of the status: its text without blanks, such as
-// "GatewayTimeout" for 504. Package rest uses the same codes.
+// Code returns the error code for the response: the standard text of the status without
+// blanks, such as "GatewayTimeout" for 504. Package rest uses the same codes.
 func (r *Refusal) Code() string {
 	text := http.StatusText(r.Status)
 	if text == "" {
@@ -46,21 +46,22 @@ func (r *Refusal) Code() string {
 	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) }), "")
 }
 
-// SetRetryAfter sets the header Retry-After, in whole seconds rounded up, if the refusal has
-// one.
+// SetRetryAfter sets the header Retry-After to r.RetryAfter, in whole seconds rounded up. It
+// does nothing if that is 0.
 func (r *Refusal) SetRetryAfter(h http.Header) {
 	if r.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.FormatInt(int64((r.RetryAfter+time.Second-1)/time.Second), 10))
 	}
 }
 
-// Unauthorized returns the refusal of a request whose token, parameters or sid are not valid.
+// Unauthorized returns a refusal with status 401, for a token, parameters or a sid that are
+// not valid.
 func Unauthorized(why string) *Refusal {
 	return &Refusal{Status: http.StatusUnauthorized, Message: why}
 }
 
-// TokenRefused returns the refusal of a request whose token or sealed text is not valid, with
-// the reason in err for the log.
+// TokenRefused returns a refusal with status 401, for a token or a sealed text that is not
+// valid. Its Reason, which only the log gets, comes from err.
 func TokenRefused(why string, err error) *Refusal {
 	r := Unauthorized(why)
 	if reason := token.ReasonOf(err); reason != "" {
@@ -69,17 +70,17 @@ func TokenRefused(why string, err error) *Refusal {
 	return r
 }
 
-// BadRequest returns the refusal of a request that is not well formed.
+// BadRequest returns a refusal with status 400, for a request that is not well formed.
 func BadRequest(why string) *Refusal {
 	return &Refusal{Status: http.StatusBadRequest, Message: why}
 }
 
-// statusGone is the status of a request whose client has hung up. Nobody reads the response;
-// the status keeps the request apart from failures of the server in logs and metrics.
+// statusGone is the status in logs and metrics of a request whose client has hung up. No
+// client reads such a response; the status distinguishes it from failures of the server.
 const statusGone = 499
 
-// Away returns the refusal of a request for which the store cannot be read. If ctx was
-// canceled, that is because the client has hung up.
+// Away returns a refusal with status 503, because the store cannot be read. If ctx was
+// canceled, the client has hung up, and the status is 499.
 func Away(ctx context.Context, cause error) *Refusal {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return &Refusal{Status: statusGone, Message: "the client has hung up", Cause: cause}
@@ -87,12 +88,13 @@ func Away(ctx context.Context, cause error) *Refusal {
 	return &Refusal{Status: http.StatusServiceUnavailable, Message: core.ErrBusy.Message, RetryAfter: time.Second, Cause: cause}
 }
 
-// internal returns the refusal of a request that met an error which nobody expects.
+// internal returns a refusal with status 500, for an unexpected error.
 func internal(cause error) *Refusal {
 	return &Refusal{Status: http.StatusInternalServerError, Message: "Internal server error.", Cause: cause}
 }
 
-// ofHub has the refusal for each reason for which the hub refuses sessions.
+// ofHub maps each reason for which gateway.Hub refuses a session to the status and the message
+// of the response.
 var ofHub = map[gateway.Reason]struct {
 	status  int
 	message string
@@ -124,7 +126,8 @@ func OfHub(err error) *Refusal {
 	return r
 }
 
-// RefusalOf returns the *Refusal in err. It returns one with status 500 for another error.
+// RefusalOf returns the *Refusal that err is or wraps. For any other error it returns a
+// refusal with status 500.
 func RefusalOf(err error) *Refusal {
 	var r *Refusal
 	if errors.As(err, &r) {

@@ -1,6 +1,6 @@
-// Package requests has what the requests of both live protocols have in common: access
-// tokens, rate limits, injected faults, refusals, access records and the origins of
-// browsers. The protocols decide what a refusal looks like.
+// Package requests has the checks that both protocols for live events apply to requests:
+// access tokens, rate limits, injected faults, refusals, access records and the origins of
+// browsers. Each protocol writes the response to a refused request in its own form.
 package requests
 
 import (
@@ -22,11 +22,11 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// MaxEcho is the number of bytes of a client's text that headers and access records have at
-// most.
+// MaxEcho is the maximum number of bytes of a text from the client that a header of the
+// response or a field of an access record repeats.
 const MaxEcho = 200
 
-// anyChat has the scopes of which a token needs one.
+// anyChat is a set of scopes. A token must have at least one of them.
 const anyChat = token.Chat | token.ChatJoin | token.ChatJoinLimited
 
 // Tokens verifies user access tokens. token.Authority implements it.
@@ -36,8 +36,9 @@ type Tokens interface {
 	Verify(ctx context.Context, text string) (token.Claims, error)
 }
 
-// Checks are the checks of requests. Tokens is required; a field that is nil checks, logs or
-// records nothing. Use New to make one.
+// Checks are the settings with which requests are checked. Tokens is required; without one of
+// the other fields there are no limits, no faults, no log or no access records. Use New to
+// make a Checks.
 type Checks struct {
 	Tokens  Tokens
 	Limiter *limits.Limiter
@@ -47,7 +48,7 @@ type Checks struct {
 	Access  func(gateway.Record) // many goroutines call it
 }
 
-// New returns c with its optional fields set.
+// New returns c with defaults for the fields Logger, Now and Access if they are nil.
 func New(c Checks) *Checks {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -61,7 +62,7 @@ func New(c Checks) *Checks {
 	return &c
 }
 
-// Bearer returns the claims of the token in the header Authorization, as Verify does.
+// Bearer returns the claims of the token in the header Authorization. It fails as Verify does.
 func (c *Checks) Bearer(r *http.Request) (token.Claims, error) {
 	if err := OneCredential(r); err != nil {
 		return token.Claims{}, err
@@ -73,7 +74,7 @@ func (c *Checks) Bearer(r *http.Request) (token.Claims, error) {
 	return c.Verify(r.Context(), strings.TrimSpace(text))
 }
 
-// Skype returns the claims of the token in the header X-Skypetoken, as Verify does.
+// Skype returns the claims of the token in the header X-Skypetoken. It fails as Verify does.
 func (c *Checks) Skype(r *http.Request) (token.Claims, error) {
 	if err := OneCredential(r); err != nil {
 		return token.Claims{}, err
@@ -81,8 +82,9 @@ func (c *Checks) Skype(r *http.Request) (token.Claims, error) {
 	return c.Verify(r.Context(), r.Header.Get("X-Skypetoken"))
 }
 
-// OneCredential fails with a *Refusal of status 400 if a request has two headers with a token
-// of the same name, because a proxy in front may have judged the other one.
+// OneCredential fails with a *Refusal of status 400 if a request has two Authorization or two
+// X-Skypetoken headers. A proxy in front of the server may have checked another one than the
+// server would.
 func OneCredential(r *http.Request) error {
 	for _, name := range []string{"Authorization", "X-Skypetoken"} {
 		if len(r.Header.Values(name)) > 1 {
@@ -92,9 +94,9 @@ func OneCredential(r *http.Request) error {
 	return nil
 }
 
-// Verify returns the claims of a token. It fails with a *Refusal: 401 for a token that is not
-// valid or whose user was deleted, 503 if the user cannot be read, and 403 for a token
-// without a chat scope. With 403 it returns the claims too.
+// Verify returns the claims of a token. It fails with a *Refusal: 401 if the token is not
+// valid or its user was deleted, 503 if the user cannot be read from the store, and 403 if the
+// token has no chat scope. With 403 it also returns the claims.
 func (c *Checks) Verify(ctx context.Context, text string) (token.Claims, error) {
 	claims, err := c.Tokens.Verify(ctx, text)
 	switch {
@@ -110,8 +112,8 @@ func (c *Checks) Verify(ctx context.Context, text string) (token.Claims, error) 
 	return claims, nil
 }
 
-// Allow counts a request of a user against the rate limits. It fails with a *Refusal of
-// status 429.
+// Allow counts a request of a user against the rate limits. It fails with a *Refusal of status
+// 429 if the request exceeds one.
 func (c *Checks) Allow(operation, user string) error {
 	if c.Limiter == nil {
 		return nil
@@ -122,22 +124,23 @@ func (c *Checks) Allow(operation, user string) error {
 	return nil
 }
 
-// Dropped is the error of a request whose connection an injected fault closes. Its text is
-// the note in the access log; package rest has the same.
+// Dropped is the error for a request whose connection is closed by an injected fault. Its text
+// is the note in the access log, the same as in package rest.
 type Dropped string
 
-// The values of Dropped.
+// The values of Dropped: the connection is closed before or after the request was carried out.
 const (
 	DroppedBefore Dropped = "dropped on purpose: not carried out"
 	DroppedAfter  Dropped = "dropped on purpose: the answer is lost"
 )
 
-// Error returns the note.
+// Error returns the note for the access log.
 func (d Dropped) Error() string { return string(d) }
 
-// Fault waits for the delay of the fault for this request of an operation, if there is one.
-// It fails with a *Refusal if the fault has a status, and with DroppedBefore if it closes the
-// connection at once. dropAfter means that it closes it when the request was carried out.
+// Fault applies an injected fault, if there is one for the next request of the operation. It
+// waits for the fault's delay. Then it fails with a *Refusal if the fault has a status, or
+// with DroppedBefore if the fault closes the connection before the request is carried out. If
+// it returns true, the caller must close the connection after the request was carried out.
 func (c *Checks) Fault(ctx context.Context, operation string) (dropAfter bool, err error) {
 	if c.Faults == nil {
 		return false, nil
@@ -158,9 +161,9 @@ func (c *Checks) Fault(ctx context.Context, operation string) (dropAfter bool, e
 	return f.Drop == "after", nil
 }
 
-// Record returns the access record of a request that has just begun. The path is a pattern
-// without secrets. The status, the note and the user are not known yet. The record keeps no
-// memory of the request: a connection holds it for long.
+// Record returns the access record of a request that has just begun. path is a pattern and
+// contains no secrets. The status, the note and the user are not known yet. The record shares
+// no memory with the request, because it is kept for as long as the connection is open.
 func (c *Checks) Record(r *http.Request, path, operation, id string) gateway.Record {
 	method := http.MethodGet
 	if r.Method != method {
@@ -170,8 +173,8 @@ func (c *Checks) Record(r *http.Request, path, operation, id string) gateway.Rec
 		Client: brief(clientAddress(r)), RequestID: id, ClientID: brief(r.Header.Get("X-Ms-Client-Request-Id"))}
 }
 
-// clientAddress returns the address of a request's client without the port. Package server
-// replaces RemoteAddr by the address that a trusted proxy forwards.
+// clientAddress returns the address of the client without the port. Package server has already
+// replaced RemoteAddr by the address that a trusted proxy forwards.
 func clientAddress(r *http.Request) string {
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		return host
@@ -181,14 +184,14 @@ func clientAddress(r *http.Request) string {
 
 func brief(text string) string { return strings.Clone(clip.Text(text, MaxEcho)) }
 
-// Answered sets the times of a record until now, when its request was answered.
+// Answered sets the durations in a record. Call it when the request was answered.
 func (c *Checks) Answered(r *gateway.Record) {
 	r.Took = c.Now().Sub(r.Time)
 	r.Duration = r.Took
 }
 
-// LogCause writes the cause of a refusal to the log, if it has one. A client that has hung up
-// is no error of the server.
+// LogCause writes the cause of a refusal to the log, if it has one. The level is debug if the
+// client has hung up, because that is no error of the server.
 func (c *Checks) LogCause(ctx context.Context, refused *Refusal, record gateway.Record) {
 	if refused.Cause == nil {
 		return
@@ -201,11 +204,11 @@ func (c *Checks) LogCause(ctx context.Context, refused *Refusal, record gateway.
 		"client_request", record.ClientID, "user", record.User, "status", refused.Status, "error", refused.Cause)
 }
 
-// NewID returns a random id of a request, of 24 characters.
+// NewID returns a random id for a request, which has 24 characters.
 func NewID() string { return RandomText(16) + ".0" }
 
-// SetID sets the headers with the id of a request. The service has the first one, and the SDKs
-// print, log and trace the second.
+// SetID sets two headers to the id of a request: MS-CV, which Microsoft's service sends, and
+// x-ms-request-id, which the SDKs print, log and trace.
 func SetID(h http.Header, id string) {
 	h.Set("Ms-Cv", id)
 	h.Set("X-Ms-Request-Id", id)
@@ -219,7 +222,8 @@ func RandomText(n int) string {
 }
 
 // AllowOrigin sets the headers that let a page of any origin read the response. exposed lists
-// the headers that it may read. It returns false if the request comes from no page.
+// the response headers that the page may read. It returns false and allows nothing if the
+// request has no Origin header or one that is too long.
 func AllowOrigin(h http.Header, r *http.Request, exposed string) bool {
 	h.Add("Vary", "Origin")
 	origin := r.Header.Get("Origin")
@@ -231,11 +235,12 @@ func AllowOrigin(h http.Header, r *http.Request, exposed string) bool {
 	return true
 }
 
-// maxAsked is the number of bytes of a browser's list of headers that a preflight allows.
+// maxAsked is the maximum length in bytes of the list of request headers that Preflight allows
+// a browser to send.
 const maxAsked = 1000
 
-// Preflight sets the headers that answer a browser which asks for permission. It allows the
-// methods, and the headers that the browser asks for; usual are those if it names none.
+// Preflight sets the headers of the response to a browser's OPTIONS request. They allow
+// methods and the request headers that the browser names, or those in usual if it names none.
 func Preflight(h http.Header, r *http.Request, methods, usual string) {
 	h.Add("Vary", "Access-Control-Request-Headers")
 	asked := r.Header.Get("Access-Control-Request-Headers")

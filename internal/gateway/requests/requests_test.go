@@ -10,13 +10,14 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// someTokens verifies a token by its text.
+// someTokens implements Tokens. It maps the text of a token to a function that returns the
+// result of Verify.
 type someTokens map[string]func() (token.Claims, error)
 
 func (s someTokens) Verify(_ context.Context, text string) (token.Claims, error) { return s[text]() }
 
-// TestReasons checks status and reason of each refusal of a token, and that the client is not
-// told the reason.
+// TestReasons checks the status and the reason of each refusal of a token, and that the
+// message for the client does not tell the reason.
 func TestReasons(t *testing.T) {
 	revoked := func() (token.Claims, error) { return token.Claims{}, token.Refusal{Reason: token.ReasonRevoked} }
 	c := New(Checks{Tokens: someTokens{
