@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Database holds the figures of a database and of the connections to it.
+// Database holds the figures of the PostgreSQL database and of the connections to it.
 type Database struct {
 	Up                      bool // it answers and takes writes
 	Open, Idle, InUse, Most int  // connections; Open includes those that are being made

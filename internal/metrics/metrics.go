@@ -69,17 +69,17 @@ func New(version string, storage func() Storage) *Metrics {
 	return m
 }
 
-// Sweep holds the figures of one kind of work that is done in the background.
+// Sweep holds the figures of one kind of background work on threads or users.
 type Sweep struct {
 	Kind                string
 	Turns, Done, Failed uint64 // since the start
 	Waiting             int    // threads or users that have failed and wait until they are tried again
 }
 
-// Sweeps registers the metrics of work in the background. It calls sweeps at each scrape.
+// Sweeps registers the metrics of background work. It calls sweeps at each scrape.
 func (m *Metrics) Sweeps(sweeps func() []Sweep) { m.registry.MustRegister(sweepCollector(sweeps)) }
 
-// Live holds the figures of the live connections.
+// Live holds the figures of the connections on which clients receive live events.
 type Live struct {
 	Sessions int               // open now
 	Queued   int64             // bytes that wait for slow connections
@@ -94,10 +94,11 @@ type Live struct {
 	Waiting  int               // connections that wait until they may do so
 }
 
-// Live registers the metrics of live connections. It calls live at each scrape.
+// Live registers the metrics of the connections on which clients receive live events. It calls
+// live at each scrape.
 func (m *Metrics) Live(live func() Live) { m.registry.MustRegister(liveCollector(live)) }
 
-// Connections holds the figures of the connections of clients.
+// Connections holds the figures of the network connections of clients.
 type Connections struct {
 	Open, Most int
 	Refused    uint64 // closed at once, because their address had too many
@@ -107,8 +108,8 @@ type Connections struct {
 	Held       int64  // bytes of request bodies in memory
 }
 
-// Connections registers the metrics of the connections of clients. It calls connections for
-// each metric at each scrape.
+// Connections registers the metrics of the network connections of clients. It calls
+// connections for each metric at each scrape.
 func (m *Metrics) Connections(connections func() Connections) {
 	for _, d := range []struct {
 		name, help string
@@ -132,8 +133,8 @@ func (m *Metrics) Connections(connections func() Connections) {
 	}
 }
 
-// Failed registers the metric of connections of a kind that ended before their first request. It
-// calls count at each scrape.
+// Failed registers the metric of connections that ended before their first request, for one
+// kind of failure. It calls count at each scrape.
 func (m *Metrics) Failed(kind string, count func() uint64) {
 	m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "confab_connections_failed_total", Help: "Connections that ended before their first request, by what went wrong.",
@@ -141,7 +142,7 @@ func (m *Metrics) Failed(kind string, count func() uint64) {
 	}, func() float64 { return float64(count()) }))
 }
 
-// Official holds the figures of the clients of the official protocol for live events.
+// Official holds the figures of the clients that receive live events by the official protocol.
 type Official struct {
 	Endpoints int    // in memory now
 	Forgotten uint64 // sockets of which nobody knew what the client has answered
@@ -164,7 +165,7 @@ func (m *Metrics) Official(official func() Official) {
 	)
 }
 
-// Certificate is a certificate on which the clients of the server rely.
+// Certificate is the name and the expiry of a certificate that clients of the server need.
 type Certificate struct {
 	Name string // "authority", "server"
 	Ends time.Time
@@ -176,7 +177,8 @@ func (m *Metrics) Certificates(certificates func() []Certificate) {
 	m.registry.MustRegister(certificateCollector(certificates))
 }
 
-// certificateCollector is a prometheus.Collector that calls the function once per scrape.
+// certificateCollector is a prometheus.Collector of the metrics of certificates. It calls the
+// function once per scrape.
 type certificateCollector func() []Certificate
 
 var (
@@ -202,7 +204,8 @@ func (f certificateCollector) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// Request counts a request and its duration. operation is empty for an unknown path.
+// Request counts a request by operation and status, and records its duration. operation is
+// empty for an unknown path.
 func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	if operation == "" {
 		operation = "none"
@@ -219,34 +222,35 @@ func (m *Metrics) Request(operation string, status int, took time.Duration) {
 	found.seconds.Observe(took.Seconds())
 }
 
-// answer is an operation with the HTTP status of its response.
+// answer is an operation and the HTTP status of its response, the labels of a request metric.
 type answer struct {
 	operation string
 	status    int
 }
 
-// answerMetrics holds the metrics of an answer. Finding them by their labels takes three
-// times as long as finding them in a map.
+// answerMetrics holds the metrics of one answer. Finding them by their labels in the registry
+// would take three times as long as in a map.
 type answerMetrics struct {
 	requests prometheus.Counter
 	seconds  prometheus.Observer
 }
 
-// Batch records one commit of the store: the number of changes and the duration.
+// Batch records one commit of the store: the number of changes in it and its duration.
 func (m *Metrics) Batch(changes int, took time.Duration) {
 	m.batches.Observe(float64(changes))
 	m.commits.Observe(took.Seconds())
 }
 
-// Handler returns the HTTP handler for scrapes.
+// Handler returns the HTTP handler that Prometheus scrapes.
 func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
-// liveCollector is a prometheus.Collector that calls the function once per scrape.
+// liveCollector is a prometheus.Collector of the metrics of live connections. It calls the
+// function once per scrape.
 type liveCollector func() Live
 
-// The metrics of live connections. label names the label of those that have one.
+// The metrics of live connections. label is the name of the label of those that have one.
 var (
 	liveSessions = desc("confab_live_sessions", "Live connections that are open.")
 	liveQueued   = desc("confab_live_queued_bytes", "Bytes of events that wait for slow live connections.")
@@ -291,10 +295,11 @@ func (f liveCollector) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// sweepCollector is a prometheus.Collector that calls the function once per scrape.
+// sweepCollector is a prometheus.Collector of the metrics of background work. It calls the
+// function once per scrape.
 type sweepCollector func() []Sweep
 
-// The metrics of work in the background, by kind.
+// The metrics of background work, by kind.
 var (
 	sweepTurns   = prometheus.NewDesc("confab_sweep_turns_total", "Turns of work in the background, by kind.", []string{"kind"}, nil)
 	sweepDone    = prometheus.NewDesc("confab_sweep_done_total", "Threads ended, users erased, and turns of other kinds that ended well.", []string{"kind"}, nil)
@@ -302,14 +307,14 @@ var (
 	sweepWaiting = prometheus.NewDesc("confab_sweep_waiting", "Threads or users that have failed and wait until they are tried again.", []string{"kind"}, nil)
 )
 
-// Describe sends the descriptions of the sweep metrics to c.
+// Describe sends the descriptions of the metrics of background work to c.
 func (sweepCollector) Describe(c chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{sweepTurns, sweepDone, sweepFailed, sweepWaiting} {
 		c <- d
 	}
 }
 
-// Collect sends the current sweep metrics to c.
+// Collect sends the current metrics of background work to c.
 func (f sweepCollector) Collect(c chan<- prometheus.Metric) {
 	for _, s := range f() {
 		c <- prometheus.MustNewConstMetric(sweepTurns, prometheus.CounterValue, float64(s.Turns), s.Kind)
@@ -319,7 +324,8 @@ func (f sweepCollector) Collect(c chan<- prometheus.Metric) {
 	}
 }
 
-// storageCollector is a prometheus.Collector that calls the function once per scrape.
+// storageCollector is a prometheus.Collector of the metrics of the embedded store. It calls
+// the function once per scrape.
 type storageCollector func() Storage
 
 var storageDescs = []struct {

@@ -16,7 +16,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scrape returns the lines of a scrape that contain confab_, the prefix of our metrics.
+// scrape returns the lines of a scrape that contain confab_, the prefix of Confab's own
+// metrics.
 func scrape(t *testing.T, m *metrics.Metrics) (lines []string) {
 	t.Helper()
 	w := httptest.NewRecorder()
@@ -33,7 +34,7 @@ func scrape(t *testing.T, m *metrics.Metrics) (lines []string) {
 }
 
 // TestNames checks the names and the types of all metrics, because dashboards of operators
-// depend on them, and that each has a help text.
+// depend on them. It also checks that each metric has a help text.
 func TestNames(t *testing.T) {
 	m := metrics.New("v1", func() metrics.Storage { return metrics.Storage{} })
 	m.Request("send message", 201, time.Millisecond)
@@ -112,7 +113,7 @@ func TestValues(t *testing.T) {
 	if asked != 1 {
 		t.Errorf("a scrape asked the engine %d times, want once", asked)
 	}
-	// Two servers in one process must have separate metrics.
+	// A second server in the same process must have its own metrics.
 	if other := strings.Join(scrape(t, metrics.New("v2", func() metrics.Storage { return metrics.Storage{} })), "\n"); strings.Contains(other, "send message") {
 		t.Errorf("another server's metrics:\n%s", other)
 	}
