@@ -7,15 +7,15 @@ import (
 	"github.com/confab-chat/confab/internal/clip"
 )
 
-// MaxField is the number of bytes that a field of a log line has at most.
+// MaxField is the maximum number of bytes of a field in a log line.
 const MaxField = 512
 
-// unclipped is the key of the field that may be longer: the stack of a panic.
+// unclipped is the key of the field that is not shortened: the stack of a panic.
 const unclipped = "stack"
 
-// NewClip returns a handler that passes records to next, with the message and the texts and
-// errors of their fields shortened to MaxField bytes. An error stays an error that unwraps to
-// the original.
+// NewClip returns a handler that shortens the message of a record, and fields with long texts
+// or errors, to MaxField bytes each, and passes the record to next. A shortened error still
+// unwraps to the original error.
 func NewClip(next slog.Handler) slog.Handler { return clipper{next} }
 
 type clipper struct{ next slog.Handler }
@@ -32,7 +32,8 @@ func (h clipper) WithAttrs(as []slog.Attr) slog.Handler {
 	return clipper{h.next.WithAttrs(clipped)}
 }
 
-// Handle implements slog.Handler.
+// Handle implements slog.Handler. It passes a shortened copy of the record to the next
+// handler.
 func (h clipper) Handle(ctx context.Context, r slog.Record) error {
 	short := slog.NewRecord(r.Time, r.Level, clip.Text(r.Message, MaxField), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
@@ -63,7 +64,7 @@ func clipAttr(a slog.Attr) slog.Attr {
 	return a
 }
 
-// clippedError is an error with a shortened text.
+// clippedError is an error whose text was shortened. It unwraps to the original error.
 type clippedError struct {
 	error
 	text string

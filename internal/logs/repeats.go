@@ -1,6 +1,6 @@
-// Package logs has handlers that bound what a log can grow to: lines about the same error,
-// and the length of a field. It also has an output whose level and format can change while
-// loggers write to it.
+// Package logs has slog handlers that limit the size of a log: the number of lines about the
+// same error, and the length of a field. It also has an output whose level and format can
+// change while loggers write to it.
 package logs
 
 import (
@@ -15,15 +15,15 @@ import (
 // RepeatEvery is the minimum time between two log lines about the same error.
 const RepeatEvery = time.Second
 
-// knownErrors is the number of different errors that repeats remembers. More that happen at
-// a time count as one.
+// knownErrors is the number of different errors that repeats remembers at a time. Further
+// errors are counted together as if they were one.
 const knownErrors = 256
 
-// repeats is a log handler that bounds the lines about an error that many requests share,
-// such as a full disk. It writes the first warning or error of a kind at once, and after that
-// at most one in RepeatEvery, with the number of records that it stands for. Records are of
-// one kind if their messages and root causes differ in numbers only, such as addresses, ids
-// and positions. It writes an error's text, never its stack.
+// repeats is a log handler that limits the lines about an error that many requests meet, such
+// as a full disk. It writes the first warning or error of a kind at once, and then at most one
+// line in RepeatEvery, with the number of records that the line stands for. Two records are of
+// the same kind if their messages and root causes differ only in numbers, such as addresses,
+// ids and positions. It writes an error's text, never its stack.
 type repeats struct {
 	next  slog.Handler
 	state *repeatState
@@ -34,7 +34,8 @@ type repeatState struct {
 	known map[repeatKey]*repeated
 }
 
-// repeatKey is what log lines about the same error have in common.
+// repeatKey identifies log records of the same kind: their message and root cause, without
+// numbers.
 type repeatKey struct{ message, cause string }
 
 type repeated struct {
@@ -43,7 +44,8 @@ type repeated struct {
 	last  slog.Record // the last of them
 }
 
-// NewRepeats returns a handler that passes records to next.
+// NewRepeats returns a handler that limits repeated warnings and errors, as the type repeats
+// does, and passes all other records to next.
 func NewRepeats(next slog.Handler) slog.Handler {
 	return repeats{next, &repeatState{known: map[repeatKey]*repeated{}}}
 }
@@ -79,12 +81,12 @@ func (h repeats) Handle(ctx context.Context, r slog.Record) error {
 	return nil
 }
 
-// others is the key under which errors are counted together when there are too many different
-// ones.
+// others is the key of all further errors when knownErrors different ones are remembered.
 var others repeatKey
 
-// due reports whether a line may be written now, and notes that it is. It returns the key by
-// which the error is remembered.
+// due reports whether a record with this key may be written now. If so, it records the time.
+// It returns the key under which the record is counted: key, or others if there are too many
+// keys.
 func (s *repeatState) due(key repeatKey, now time.Time) (repeatKey, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,8 +112,8 @@ func (s *repeatState) due(key repeatKey, now time.Time) (repeatKey, bool) {
 	return key, true
 }
 
-// hold keeps a record, and passes the last one that is kept to write when its time has
-// come.
+// hold keeps a record back. When a line with this key may be written again, it calls write
+// with the latest record that was held back, and adds how many there were.
 func (s *repeatState) hold(key repeatKey, r slog.Record, write func(slog.Record)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -135,7 +137,8 @@ func (s *repeatState) hold(key repeatKey, r slog.Record, write func(slog.Record)
 	})
 }
 
-// firstCause unwraps err to the innermost error, and follows the first of several.
+// firstCause unwraps err to the innermost error. If an error wraps several, it follows the
+// first one.
 func firstCause(err error) error {
 	for {
 		inner := errors.Unwrap(err)
@@ -149,8 +152,8 @@ func firstCause(err error) error {
 	}
 }
 
-// withoutNumbers returns text with one 0 in the place of each run of digits. Hexadecimal
-// digits that begin with a decimal one count too.
+// withoutNumbers replaces each number in text by 0. A number begins with a decimal digit and
+// may continue with decimal and hexadecimal digits.
 func withoutNumbers(text string) string {
 	if !strings.ContainsAny(text, "0123456789") {
 		return text

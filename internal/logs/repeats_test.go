@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// stacked is an error that adds a stack to its text, as Pebble's errors do.
+// stacked is an error whose %+v format adds a stack to its text, like the errors of Pebble.
 type stacked struct{ error }
 
 func (s stacked) Unwrap() error { return errors.Unwrap(s.error) }
@@ -24,8 +24,8 @@ func (s stacked) Format(f fmt.State, verb rune) {
 	}
 }
 
-// TestRepeats logs 1,000 errors with one cause in ten seconds, and checks that eleven lines
-// stand for all, without a stack, while other lines pass.
+// TestRepeats logs 1,000 errors with the same cause within ten seconds. It checks that only
+// eleven lines are written for them, without a stack, and that other lines are written too.
 func TestRepeats(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
@@ -63,8 +63,8 @@ func TestRepeats(t *testing.T) {
 	})
 }
 
-// TestRepeatsOfAKind logs errors of one kind that differ in addresses, errors without a cause,
-// and errors that are all different, and checks that none of them can flood the log.
+// TestRepeatsOfAKind logs errors that differ only in addresses, errors without a cause, and
+// errors that are all different. It checks that none of them can flood the log.
 func TestRepeatsOfAKind(t *testing.T) {
 	for name, log := range map[string]func(*slog.Logger, int){
 		"addresses": func(l *slog.Logger, i int) {
@@ -102,14 +102,15 @@ func TestRepeatsOfAKind(t *testing.T) {
 	}
 }
 
-// TestClip checks that no field is longer than MaxField, and that errors keep their causes.
+// TestClip checks that no field is longer than MaxField and that shortened errors still unwrap
+// to their causes.
 func TestClip(t *testing.T) {
 	long, cause := strings.Repeat("x", 2000), errors.New("cause")
 	var out bytes.Buffer
 	log := slog.New(NewClip(NewRepeats(slog.NewTextHandler(&out, nil)))).With("with", long)
 	log.Info(long, "text", long, "any", []string{long}, "error", errors.New(long))
 	log.Error("wrapped", "error", fmt.Errorf("%s: %w", long, cause))
-	// Six texts begin with an x; the slice begins with a bracket.
+	// Six shortened fields begin with an x. The seventh, a slice, begins with a bracket.
 	if n := strings.Count(out.String(), strings.Repeat("x", MaxField)+"…"); out.Len() > 7*(MaxField+100) || n != 6 {
 		t.Errorf("the log has %d bytes and %d fields of %d bytes, want 6", out.Len(), n, MaxField)
 	}
