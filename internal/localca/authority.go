@@ -16,7 +16,8 @@ import (
 	"time"
 )
 
-// The names of the files in the folder of an authority. All but the two keys are public.
+// The names of the files in the folder of a certificate authority. All files but the two keys
+// are public.
 const (
 	caCertFile     = "ca.pem"
 	caKeyFile      = "ca.key"
@@ -26,18 +27,19 @@ const (
 	trustStoreFile = "truststore.p12"
 )
 
-// ownFiles names all files of an authority.
+// ownFiles lists the names of all files that an authority has in its folder.
 var ownFiles = []string{caCertFile, caKeyFile, serverCertFile, serverKeyFile, bundleFile, trustStoreFile}
 
 const (
 	caLife      = 2 * 365 * 24 * time.Hour
 	serverLife  = 397 * 24 * time.Hour // what browsers and Apple's libraries accept at most
 	renewBefore = 30 * 24 * time.Hour
-	// backdate is the time by which a new certificate is already valid when it is made, for
-	// clients whose clock is slow.
+	// backdate is how long before its creation the validity of a new certificate begins, so
+	// that clients with a slow clock accept it.
 	backdate = time.Hour
-	// retryRenewal is the pause after a failed renewal of the certificate. Without it every
-	// TLS handshake would try again, for example while the disk is full.
+	// retryRenewal is the pause after a failed renewal of the server certificate. Without it,
+	// every TLS handshake would try to renew the certificate, for example while the disk is
+	// full.
 	retryRenewal = time.Minute
 )
 
@@ -76,16 +78,16 @@ type Authority struct {
 }
 
 // Open loads the authority in the folder dir, or creates one if the folder has none. An
-// authority is limited to the names that it was made for: if one of Options.Names is not
-// among them, Open replaces the authority and its key by new ones, which clients have to
-// trust anew. It does the same with an authority of an older version, which has no limit.
-// Another name of the machine is no reason to replace the authority: the server certificate
-// then lacks it.
+// authority may sign only for the names that it was made for. If one of Options.Names is not
+// among them, Open replaces the authority and its key by new ones, which clients then have to
+// trust. It also replaces an authority of an older version of Confab, which could sign for any
+// name. If only the name of the machine has changed, Open keeps the authority, and the server
+// certificate lacks the new name.
 //
-// Open makes a new server certificate if the folder has none, if the certificate lacks a
-// name or if it expires within 30 days. Open fails, and names the file, if a file is
-// damaged, if the files do not belong together or if the authority has expired. It does not
-// make a new authority then, because clients trust the old one.
+// Open makes a new server certificate if the folder has none, if the certificate lacks a name
+// or if it expires within 30 days. Open fails, and names the file, if a file is damaged, if
+// the files do not belong together or if the authority has expired. In these cases it does not
+// replace the authority, because clients trust it.
 func Open(dir string, o Options) (*Authority, error) {
 	a := &Authority{dir: dir, now: o.Now, log: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), sync: !o.Temporary}
 	if a.now == nil {
@@ -134,15 +136,15 @@ func (a *Authority) Ends() (authority, server time.Time) {
 // ServerFile returns the path of the server's PEM certificate.
 func (a *Authority) ServerFile() string { return a.path(serverCertFile) }
 
-// Fresh reports whether Open created the authority. No client trusts it yet in that case.
+// Fresh reports whether Open created the authority, so that no client trusts it yet.
 func (a *Authority) Fresh() bool { return a.fresh }
 
-// CAFile returns the path of the PEM certificate of an authority in the folder dir. The
+// CAFile returns the path of the PEM certificate that an authority in the folder dir has. The
 // file need not exist.
 func CAFile(dir string) string { return filepath.Join(dir, caCertFile) }
 
-// CAKeyFile returns the path of the key of an authority in the folder dir. The file need not
-// exist.
+// CAKeyFile returns the path of the key that an authority in the folder dir has. The file need
+// not exist.
 func CAKeyFile(dir string) string { return filepath.Join(dir, caKeyFile) }
 
 // CAFile returns the path of the authority's PEM certificate.
@@ -191,8 +193,8 @@ func (a *Authority) Certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return a.leaf, nil
 }
 
-// openCA loads the authority, or makes one if there is none that may sign for names. It sets
-// the names of the server certificate.
+// openCA loads the authority, or makes a new one if there is none or if it may not sign for
+// one of names. It sets a.names, the names of the server certificate.
 func (a *Authority) openCA(names []string) error {
 	a.names = allNames(append([]string{a.host}, names...)...)
 	err := a.loadCA()
@@ -227,8 +229,8 @@ func (a *Authority) openCA(names []string) error {
 }
 
 // loadCA loads the authority's certificate and key. It returns fs.ErrNotExist if the
-// certificate is missing. The certificate is written last, so the folder then has no
-// authority, even if a first start was interrupted and left a key.
+// certificate is missing, even if there is a key: makeCA writes the certificate last, so
+// without it makeCA was interrupted and the folder has no authority.
 func (a *Authority) loadCA() error {
 	cert, err := readCert(a.path(caCertFile))
 	if err != nil {
@@ -256,8 +258,8 @@ func (a *Authority) loadCA() error {
 	return nil
 }
 
-// makeCA makes an authority for a.names. It replaces an old one, whose certificate it removes
-// first, so that the folder never has a certificate with another key.
+// makeCA makes an authority for a.names. If it replaces an old authority, it removes the old
+// certificate first, so that the folder never has a certificate that belongs to another key.
 func (a *Authority) makeCA() error {
 	key, err := newKey()
 	if err != nil {

@@ -113,8 +113,8 @@ func TestFirstStart(t *testing.T) {
 	}
 }
 
-// TestLeftovers opens a folder with files that a killed process has not completed. Open must
-// remove them, because they may hold keys, and nothing else.
+// TestLeftovers opens a folder that contains temporary files of a killed process. Open must
+// remove these, because they may hold keys, and must keep all other files.
 func TestLeftovers(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, time.Now)

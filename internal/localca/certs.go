@@ -17,8 +17,9 @@ import (
 	"time"
 )
 
-// CheckName returns nil if name is an IP address or a DNS name, whose first label may be *.
-// It returns an error for all else, such as a name with a scheme or a port.
+// CheckName returns nil if name is an IP address or a DNS name, which may begin with a
+// wildcard label "*". It returns an error for everything else, such as a name with a scheme or
+// a port.
 func CheckName(name string) error {
 	if net.ParseIP(name) != nil {
 		return nil
@@ -46,8 +47,7 @@ func hostName() string {
 }
 
 // allNames returns the names for the server certificate in lower case, without duplicates:
-// localhost, the loopback addresses and the names in extra, of which empty ones are left
-// out.
+// localhost, the loopback addresses and the names in extra that are not empty.
 func allNames(extra ...string) []string {
 	all := []string{"localhost", "127.0.0.1", "::1"}
 	for _, name := range extra {
@@ -61,8 +61,7 @@ func allNames(extra ...string) []string {
 	return all
 }
 
-// holds reports whether cert contains exactly name. A wildcard that matches name does not
-// count.
+// holds reports whether cert lists name itself. A wildcard that matches name does not count.
 func holds(cert *x509.Certificate, name string) bool {
 	if ip := net.ParseIP(name); ip != nil {
 		return slices.ContainsFunc(cert.IPAddresses, ip.Equal)
@@ -80,9 +79,10 @@ var loopback = []*net.IPNet{
 	{IP: net.IPv6loopback, Mask: net.CIDRMask(128, 128)},
 }
 
-// constrain limits an authority to names, names below them, and loopback addresses. The
-// limit is critical: a client that does not understand it refuses the authority. So a
-// machine that trusts the authority does not trust it for other sites, whoever gets its key.
+// constrain limits an authority to names, their subdomains, and loopback addresses. The limit
+// is critical, so a client that does not understand it rejects the authority. Therefore a
+// machine that trusts the authority does not trust it for other sites, even if its key is
+// stolen.
 func constrain(template *x509.Certificate, names []string) {
 	template.PermittedDNSDomainsCritical = true
 	template.PermittedIPRanges = slices.Clone(loopback)
@@ -102,12 +102,12 @@ func constrain(template *x509.Certificate, names []string) {
 	}
 }
 
-// constrained reports whether an authority is limited to some names and addresses.
+// constrained reports whether an authority may sign only for some names and addresses.
 func constrained(ca *x509.Certificate) bool {
 	return ca.PermittedDNSDomainsCritical && len(ca.PermittedDNSDomains) > 0 && len(ca.PermittedIPRanges) > 0
 }
 
-// permits reports whether an authority may sign for a name, which is in lower case.
+// permits reports whether an authority may sign for a name. The name must be in lower case.
 func permits(ca *x509.Certificate, name string) bool {
 	if ip := net.ParseIP(name); ip != nil {
 		return slices.ContainsFunc(ca.PermittedIPRanges, func(n *net.IPNet) bool { return n.Contains(ip) })

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// stolen signs a certificate for a name as a thief of the authority's key would.
+// stolen returns a certificate for any name, signed with the authority's key as by a thief.
 func stolen(t *testing.T, a *Authority, name string) *x509.Certificate {
 	t.Helper()
 	key, err := newKey()
@@ -31,9 +31,9 @@ func stolen(t *testing.T, a *Authority, name string) *x509.Certificate {
 	return cert
 }
 
-// TestAStolenKeySignsForNobodyElse uses the key of an authority for names that it was not made
-// for. Go and OpenSSL (on which Python, Node and curl rely) must refuse these certificates,
-// and accept those for its own names.
+// TestAStolenKeySignsForNobodyElse signs certificates with the key of an authority, for names
+// that the authority was not made for. Go and OpenSSL (on which Python, Node and curl rely)
+// must reject these certificates, and accept those for the authority's own names.
 func TestAStolenKeySignsForNobodyElse(t *testing.T) {
 	dir := t.TempDir()
 	a := open(t, dir, nil, "chat.lan", "*.apps.lan", "192.168.7.9", "fd00::7")
@@ -74,7 +74,8 @@ func TestAStolenKeySignsForNobodyElse(t *testing.T) {
 	}
 }
 
-// TestTheInMemoryAuthorityIsLimitedToo checks the authority of a test's server.
+// TestTheInMemoryAuthorityIsLimitedToo checks that the authority that Temporary makes, too,
+// may sign only for its names.
 func TestTheInMemoryAuthorityIsLimitedToo(t *testing.T) {
 	_, text, err := Temporary(Options{Names: []string{"chat.lan"}})
 	if err != nil {
@@ -90,9 +91,9 @@ func TestTheInMemoryAuthorityIsLimitedToo(t *testing.T) {
 	}
 }
 
-// TestNewNamesNeedANewAuthority opens an authority with other names. It is replaced, with its
-// key, if it may not sign for one of them, and the log says so. Fewer names and another name
-// of the machine leave it as it is.
+// TestNewNamesNeedANewAuthority opens an authority with other names. It checks that the
+// authority and its key are replaced if it may not sign for one of the names, and that the log
+// says so. With fewer names, or if the name of the machine changes, the authority must stay.
 func TestNewNamesNeedANewAuthority(t *testing.T) {
 	dir := t.TempDir()
 	first := open(t, dir, nil, "chat.lan")
@@ -130,7 +131,7 @@ func TestNewNamesNeedANewAuthority(t *testing.T) {
 		}
 	}
 
-	// A container has another name at each start.
+	// Change the name of the machine, as a container does at each start.
 	host := "machine-with-another-name"
 	second.host, second.names = host, allNames(host)
 	if err := second.openCA([]string{"chat.lan"}); err != nil {
@@ -142,7 +143,7 @@ func TestNewNamesNeedANewAuthority(t *testing.T) {
 }
 
 // TestAnUnlimitedAuthorityIsReplaced opens an authority of an older version, which may sign
-// for every site and lives for ten years.
+// for any name and is valid for ten years, and checks that it is replaced.
 func TestAnUnlimitedAuthorityIsReplaced(t *testing.T) {
 	dir := t.TempDir()
 	a := open(t, dir, nil)

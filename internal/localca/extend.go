@@ -12,15 +12,16 @@ import (
 	"path/filepath"
 )
 
-// maxRoots is the most bytes that Extend reads of a file or a folder of certificates.
+// maxRoots is the maximum number of bytes of certificates that Extend reads from a file or a
+// folder.
 const maxRoots = 16 << 20
 
-// Extend returns t with a bundle and a trust store that also have the certificates in files,
-// such as those of a company's proxy. A file may be a folder, whose files are then read, as
-// Python's requests does. Extend writes the two into a folder below dir, whose name depends on
-// their content, and uses those that are there already. If files have no certificate that the
-// bundle of t lacks, it writes nothing and returns t. unread has an error for each file that
-// cannot be read or has no certificate; its certificates are left out.
+// Extend returns files like those in t that also contain the certificates in files, such as
+// those of a company's proxy. An element of files may be a folder: then Extend reads all files
+// in it, as Python's requests does. Extend writes a bundle and a trust store into a folder
+// below dir, whose name depends on their content, unless they are there already. If files have
+// no certificate that the bundle of t lacks, it writes nothing and returns t. unread has an
+// error for each file that cannot be read or has no certificate; such files are skipped.
 func (t Trust) Extend(dir string, files []string) (extended Trust, unread []error, err error) {
 	bundle, err := os.ReadFile(t.BundleFile)
 	if err != nil {
@@ -55,7 +56,8 @@ func (t Trust) Extend(dir string, files []string) (extended Trust, unread []erro
 	return extended, unread, err
 }
 
-// writeExtended writes a bundle and its trust store for Extend.
+// writeExtended writes the given bundle and its trust store into a folder below dir, for
+// Extend.
 func (t Trust) writeExtended(dir string, bundle []byte) (Trust, error) {
 	sum := sha256.Sum256(bundle)
 	dir = filepath.Join(dir, hex.EncodeToString(sum[:8]))
@@ -90,7 +92,7 @@ func (t Trust) writeExtended(dir string, bundle []byte) (Trust, error) {
 	return to, a.writeFile(bundleFile, bundle, 0o644)
 }
 
-// readRoots returns the content of a file, or of all files in a folder.
+// readRoots returns the content of a file, or of all files in a folder together.
 func readRoots(path string) ([]byte, error) {
 	st, err := os.Stat(path)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"software.sslmate.com/src/go-pkcs12"
 )
 
-// TestExtend adds a company's certificates to the files of an authority, and checks that the
-// new files have them and the old ones, each once.
+// TestExtend adds a company's certificates to the trust files of an authority, and checks that
+// the new files contain the added and the old certificates, each once.
 func TestExtend(t *testing.T) {
 	t.Setenv("SSL_CERT_FILE", rootsFile(t, 3))
 	trust := writeTrust(t, open(t, t.TempDir(), nil))
@@ -62,7 +62,7 @@ func TestExtend(t *testing.T) {
 		t.Errorf("unread is %v, want the file without a certificate and the missing one", unread)
 	}
 
-	// The same files are not written again.
+	// A second call with the same certificates must not write the files again.
 	before, err := os.Stat(got.BundleFile)
 	if err != nil {
 		t.Fatal(err)
@@ -75,7 +75,7 @@ func TestExtend(t *testing.T) {
 		t.Errorf("the bundle was written again: %v", err)
 	}
 
-	// Nothing new: the files of the authority are enough.
+	// If all certificates are in the authority's own files, Extend must write no files.
 	same, _, err := trust.Extend(filepath.Join(dir, "none"), []string{trust.BundleFile, trust.CAFile})
 	if err != nil || same != trust {
 		t.Errorf("got %+v, %v, want %+v", same, err, trust)

@@ -11,9 +11,9 @@ import (
 	"strings"
 )
 
-// writeFile replaces a file in the folder atomically: after a crash or a power cut the file
-// has the old content or the new one. Unless a.sync is false, the content is on disk when
-// writeFile returns.
+// writeFile replaces a file in the folder atomically: after a crash or a power cut, the file
+// has either the old or the new content. The content is on disk when writeFile returns, unless
+// a.sync is false.
 func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err error) {
 	defer func() {
 		if err != nil {
@@ -45,8 +45,8 @@ func (a *Authority) writeFile(name string, data []byte, mode os.FileMode) (err e
 	return a.syncDir()
 }
 
-// Only reports whether the folder dir holds nothing but files of an authority, complete or not.
-// It fails if the folder cannot be read.
+// Only reports whether the folder dir contains only files that an authority writes, temporary
+// ones (whose names begin with a dot) included. It fails if the folder cannot be read.
 func Only(dir string) (bool, error) {
 	entries, err := os.ReadDir(dir)
 	for _, e := range entries {
@@ -57,8 +57,9 @@ func Only(dir string) (bool, error) {
 	return err == nil, err
 }
 
-// tidy removes the files that writeFile left when its process was killed, because they may
-// hold keys. It also makes the name of the folder durable.
+// tidy removes temporary files that remain if a process is killed during writeFile, because
+// they may hold keys. It also flushes the folder's parent, so that the folder survives a power
+// cut.
 func (a *Authority) tidy() error {
 	entries, err := os.ReadDir(a.dir)
 	if err != nil {
@@ -79,7 +80,8 @@ func (a *Authority) tidy() error {
 
 func (a *Authority) syncDir() error { return a.syncFolder(a.dir) }
 
-// syncFolder flushes a folder. It skips one that this user may not read.
+// syncFolder flushes the entries of a folder to disk. It does nothing for a folder that the
+// user may not read.
 func (a *Authority) syncFolder(dir string) error {
 	if !a.sync || runtime.GOOS == "windows" { // Windows cannot flush a folder
 		return nil

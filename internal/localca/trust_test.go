@@ -86,8 +86,8 @@ func TestWriteTrust(t *testing.T) {
 		t.Errorf("the trust store holds %d certificates, want 4 with ours first", len(certs))
 	}
 
-	// If SSL_CERT_FILE names a bundle that Confab wrote, the roots still come from the
-	// system's file.
+	// SSL_CERT_FILE may name a bundle that Confab wrote. The roots must then still come from
+	// the system's file.
 	t.Setenv("SSL_CERT_FILE", trust.BundleFile)
 	if source, _ := systemRoots(trust.BundleFile, []string{"/nowhere", system}); source != system {
 		t.Errorf("our own bundle was taken for the system's roots: %q", source)
@@ -197,9 +197,9 @@ func TestGoClient(t *testing.T) {
 	res.Body.Close()
 }
 
-// TestJava lets a real Java connect to a server with the trust store, in a folder whose
-// name contains a space. It starts two Java programs, so it runs only if CONFAB_TEST_JAVA
-// is set.
+// TestJava makes a real Java program connect to a server with the trust store, in a folder
+// whose name contains a space. It starts two Java programs, so it runs only if
+// CONFAB_TEST_JAVA is set.
 func TestJava(t *testing.T) {
 	if os.Getenv("CONFAB_TEST_JAVA") == "" {
 		t.Skip("starts real Java programs: set CONFAB_TEST_JAVA=1 to run it")
@@ -227,9 +227,9 @@ func TestJava(t *testing.T) {
 	}
 }
 
-// serve starts an HTTPS server with the authority's certificate, which answers 200 to every
-// request. A server of httptest would use its own certificate for a client that sends no
-// host name, as Java does for localhost.
+// serve starts an HTTPS server that uses the authority's certificate and answers 200 to every
+// request. It does not use httptest, whose servers present their own certificate to a client
+// that sends no host name, as Java does for localhost.
 func serve(t *testing.T, a *Authority) string {
 	t.Helper()
 	ln, err := tls.Listen("tcp", "127.0.0.1:0", a.TLSConfig())
