@@ -13,10 +13,9 @@ import (
 	"strings"
 )
 
-// build returns the path of a built program and a line what that describes it. If arg
-// begins with a dot or is absolute, it is the path of a source folder or of a built
-// program; otherwise it is a git revision. Source code is built into the folder dir, which
-// build creates.
+// build returns the path of a program and a line, what, that describes it. If arg begins with
+// a dot or is absolute, it is the path of a source folder or of a built program; otherwise it
+// is a git revision. build builds source code into the folder dir, which it creates.
 func build(ctx context.Context, arg, dir string) (program, what string, err error) {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", "", err
@@ -44,9 +43,9 @@ func build(ctx context.Context, arg, dir string) (program, what string, err erro
 	return program, what, err
 }
 
-// extract writes the files of a git revision to the folder dir, and returns the commit's
-// short hash and subject. The repository is the one around the working folder. It stays
-// unchanged, which it would not with `git worktree add`.
+// extract writes the files of a git revision to the folder dir, and returns the commit's short
+// hash and subject. It reads the repository that contains the working folder and does not
+// change it, unlike `git worktree add`.
 func extract(ctx context.Context, revision, dir string) (what string, err error) {
 	hash, err := output(ctx, "", "git", "rev-parse", "--verify", "--end-of-options", revision+"^{commit}")
 	if err != nil {

@@ -151,8 +151,8 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// played returns a fake function measure for compare. It returns the given rates of the
-// sides A and B, pair by pair, and appends to asked the sides in the order of the calls.
+// played returns a fake of the function measure, for compare. It returns the given rates of
+// the sides A and B, pair by pair, and appends the side to asked in each call.
 func played(rates [][2]float64, asked *string) func(int) (sample, error) {
 	var n [2]int
 	return func(side int) (sample, error) {
@@ -229,8 +229,8 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// serve starts an HTTPS server with the handler h and returns it as the server that round
-// can measure.
+// serve starts an HTTPS server with the handler h and returns it in the form that round
+// measures.
 func serve(t *testing.T, h http.HandlerFunc) *server {
 	t.Helper()
 	s := httptest.NewTLSServer(h)

@@ -15,8 +15,8 @@ import (
 	"time"
 )
 
-// load describes the requests that round sends to a server. A function such as sends
-// prepares a server and returns the load for it.
+// load describes the requests that round sends to a server. Functions such as sends prepare a
+// server and return the load for it.
 type load struct {
 	// request appends a complete HTTP request to buf and returns the result: the nth
 	// request of a connection, both counted from 0. It is called concurrently for all
@@ -25,8 +25,8 @@ type load struct {
 	status  int // the expected status of every response; another one ends the run
 }
 
-// round opens connections to the server, sends requests for o.warm and then measures for
-// o.span. It fails if a request gets no answer or an unexpected one.
+// round opens connections to the server, sends requests for o.warm without measuring, and then
+// measures for o.span. It fails if a request gets no answer or an unexpected one.
 func round(ctx context.Context, s *server, l load, o options) (sample, error) {
 	var answered atomic.Int64
 	var stopped atomic.Bool

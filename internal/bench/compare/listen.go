@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// listen opens a stream of the live events of a new user, who is in no thread, and reads it
-// until the stream is closed. So the server follows its event log, but has nothing to
-// deliver. It fails if the server has no such stream.
+// listen opens a stream of live events of a new user and reads it until it is closed. The user
+// is in no thread, so the server follows its event log but has no event to deliver. listen
+// fails if the server does not offer such streams.
 func listen(ctx context.Context, s *server) (io.Closer, error) {
 	_, identities, closeIdle, err := clients(s)
 	if err != nil {
@@ -58,7 +58,8 @@ type listener struct {
 	ended chan struct{} // closed when the stream is not read any more
 }
 
-// Close closes the stream. It fails if the stream has ended before: then nobody has listened.
+// Close closes the stream. It fails if the stream had already ended, because then the server
+// had no listener for a part of the measurement.
 func (l *listener) Close() error {
 	select {
 	case <-l.ended:

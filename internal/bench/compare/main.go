@@ -1,8 +1,8 @@
-// Command compare measures two builds of Confab, A and B, against each other. Each runs as
-// a server in its own process with a new data folder. The command measures both in each
-// pair and alternates the order: A B, B A, A B and so on. So a machine that slows down
-// during the run slows both. The result is the median of the ratios B/A of the pairs; the
-// absolute figures depend on the machine.
+// Command compare measures two builds of Confab, A and B, against each other. Each build runs
+// as a server in its own process with a new data folder. The command measures the builds in
+// pairs and alternates the order: A B, B A, A B and so on. So if the machine slows down during
+// the run, both builds are affected. The result is the median of the ratios B/A of the pairs;
+// the absolute figures depend on the machine.
 //
 //	make bench-compare A=8a46270             # B is the working tree
 //	go run ./internal/bench/compare 8a46270 HEAD

@@ -16,13 +16,14 @@ type sample struct {
 	cpu  time.Duration // of the server, user and system, per request; 0: not known
 }
 
-// pair holds the results of two measurements that followed each other, one of each side.
+// pair holds the results of two measurements in succession, one of each build.
 type pair [2]sample
 
-// rate returns B's rate divided by A's.
+// rate returns the requests per second of build B divided by those of build A.
 func (p pair) rate() float64 { return p[1].rate / p[0].rate }
 
-// cpu returns B's CPU time per request divided by A's, or 0 if one of them is not known.
+// cpu returns the CPU time per request of build B divided by that of build A, or 0 if one of
+// them is not known.
 func (p pair) cpu() float64 {
 	if p[0].cpu == 0 || p[1].cpu == 0 {
 		return 0
@@ -30,7 +31,7 @@ func (p pair) cpu() float64 {
 	return float64(p[1].cpu) / float64(p[0].cpu)
 }
 
-// order returns the order in which the nth pair, counted from 0, measures the two sides: A
+// order returns the order in which the nth pair, counted from 0, measures the two builds: A
 // before B if n is even, and B before A if n is odd.
 func order(n int) [2]int {
 	if n%2 == 0 {
@@ -39,8 +40,8 @@ func order(n int) [2]int {
 	return [2]int{1, 0}
 }
 
-// maxSpread is the greatest accepted value of spread, which says how far the results
-// differ. Above it, compare measures twice as many pairs.
+// maxSpread is the maximum accepted value of spread, which says how far the results of the
+// pairs differ. Above it, compare measures twice as many pairs.
 const maxSpread = 0.06
 
 // spread returns how far the results of the pairs differ: the largest ratio of the rates

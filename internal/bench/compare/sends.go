@@ -38,8 +38,8 @@ func sends(ctx context.Context, s *server, o options) (load, error) {
 	}}, nil
 }
 
-// clients returns the options of clients of a server, and a client of its users. closeIdle
-// closes their connections.
+// clients returns the options for SDK clients of a server, and a client that creates users.
+// closeIdle closes their idle connections.
 func clients(s *server) (o azcore.ClientOptions, identities *identity.Client, closeIdle func(), err error) {
 	transport := &http.Transport{TLSClientConfig: s.tls.Clone()}
 	o = azcore.ClientOptions{Transport: &http.Client{Transport: transport}}
@@ -89,8 +89,8 @@ var words = strings.Fields(`the be to of and a in that have it for not on with h
 	her she or an will my one all would there their lunch train office meeting tomorrow yesterday please thanks question answer
 	number ticket morning evening coffee report customer delivery address invoice weather weekend garden window kitchen`)
 
-// text returns size bytes of ordinary words, so that compression finds about as much as in
-// real messages. No character needs an escape in JSON.
+// text returns size bytes of ordinary words, so that it compresses about as well as a real
+// message. It has no characters that JSON must escape.
 func text(random *rand.Rand, size int) string {
 	var b strings.Builder
 	for b.Len() < size {

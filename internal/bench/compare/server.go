@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// server is a running Confab server that is measured.
+// server is a running Confab server that compare measures.
 type server struct {
 	pid      int
 	endpoint *url.URL
@@ -27,7 +27,7 @@ type server struct {
 	ended chan struct{} // closed when the process has ended
 }
 
-// patience is the maximum time that a server may take to start and to answer one request.
+// patience is the maximum time that a server may take to start, and to answer one request.
 const patience = time.Minute
 
 // start starts a Confab server from a built program, with a data folder below dir, and
@@ -98,8 +98,8 @@ func (s *server) know(text []byte) error {
 	return err
 }
 
-// stop kills the server process and waits for its end. The server need not stop cleanly,
-// because its data is not used again.
+// stop kills the server process and waits for its end. A clean shutdown is not needed, because
+// the data is not used again.
 func (s *server) stop() {
 	_ = s.cmd.Process.Kill() // fails if it has ended already
 	<-s.ended
