@@ -12,15 +12,15 @@ import (
 // MessageSize is the size in bytes of the messages that this package sends.
 const MessageSize = messageSize
 
-// Disk measures what the embedded store does on a disk, for the operator of a server. Make one
-// with OpenDisk, and close it.
+// Disk measures how fast the embedded store is on a disk, so that an operator can judge a
+// server's disk. Make one with OpenDisk, and close it.
 type Disk struct {
 	stand *stand
 	file  *os.File // for flushes
 }
 
-// OpenDisk makes a store in the folder dir, which must be empty, with 200 threads of ten
-// people.
+// OpenDisk creates a store in the folder dir, which must be empty, with 200 threads of ten
+// participants each.
 func OpenDisk(ctx context.Context, dir string) (*Disk, error) {
 	file, err := os.OpenFile(filepath.Join(dir, "flush"), os.O_CREATE|os.O_RDWR|os.O_EXCL, 0o600)
 	if err != nil {
@@ -33,17 +33,17 @@ func OpenDisk(ctx context.Context, dir string) (*Disk, error) {
 	return &Disk{stand: st, file: file}, nil
 }
 
-// Close closes the store. It leaves the files to the owner of the folder.
+// Close closes the store. It does not delete the files in the folder.
 func (d *Disk) Close() error { return cmp.Or(d.stand.close(), d.file.Close()) }
 
-// Latency is how long an operation takes.
+// Latency is the median and the 99th percentile of the times that an operation takes.
 type Latency struct {
 	Median time.Duration
 	P99    time.Duration // 1 of 100 takes this long or longer
 }
 
-// Flush writes 4 KiB to the end of a file and flushes it to the disk, again and again for
-// span, and returns how long that takes.
+// Flush repeats one operation for the time span: it appends 4 KiB to a file and flushes them
+// to the disk. It returns the time that the operation takes.
 func (d *Disk) Flush(span time.Duration) (Latency, error) {
 	block := make([]byte, 4096)
 	var failure error
@@ -56,16 +56,17 @@ func (d *Disk) Flush(span time.Duration) (Latency, error) {
 	return Latency{s.p50, s.p99}, failure
 }
 
-// Send sends messages of MessageSize bytes from a number of senders at the same time, for
-// span. It returns how many of them the store writes in a second, and how long a sender waits
-// until the message is on the disk. There is no HTTP or TLS between.
+// Send sends messages of MessageSize bytes from concurrent senders for the time span, without
+// HTTP and TLS. It returns the number of messages that the store writes per second, and the
+// time until a message is on the disk and its sender can go on.
 func (d *Disk) Send(ctx context.Context, senders int, span time.Duration) (rate float64, wait Latency, err error) {
 	s, err := d.stand.run(ctx, cell{senders: senders, threads: len(d.stand.threads)}, span)
 	return s.rate, Latency{s.p50, s.p99}, err
 }
 
-// Footprint sends n messages and compacts the store. It returns the bytes per message that
-// were written to the disk, with the log and the compactions, and those that stay.
+// Footprint sends n messages and compacts the store. It returns two numbers of bytes per
+// message: those written to the disk, log and compactions included, and those that remain on
+// it.
 func (d *Disk) Footprint(ctx context.Context, n int) (written, kept float64, err error) {
 	return d.stand.footprint(ctx, n)
 }

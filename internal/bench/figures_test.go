@@ -83,8 +83,8 @@ func TestFigures(t *testing.T) {
 	}
 }
 
-// rounds returns how often a figure is measured: n times, or a fifth of it with
-// TEST_FIGURES=short, which make check sets because it has no time for more.
+// rounds returns the number of rounds in which a figure is measured. That is n, or n/5 if
+// TEST_FIGURES=short, which make check sets to save time.
 func rounds(n int) int {
 	if os.Getenv("TEST_FIGURES") == "short" {
 		return max(1, n/5)
@@ -92,8 +92,8 @@ func rounds(n int) int {
 	return n
 }
 
-// database creates an empty database on the PostgreSQL server that scripts/postgres
-// started, and returns its URL. It returns "" if no server was started.
+// database creates an empty database on the PostgreSQL server that scripts/postgres has
+// started, and returns the database's URL. It returns "" if no such server runs.
 func database(t *testing.T) string {
 	t.Helper()
 	address := os.Getenv("TEST_POSTGRES_URL")
@@ -126,9 +126,9 @@ func TestFrontRuns(t *testing.T) {
 	}
 }
 
-// TestStartAfterKill kills a process that stored a few messages and starts a server on its
-// data folder. It checks that the functions that measure the start work, not the time of
-// the start.
+// TestStartAfterKill kills a process that has stored a few messages and starts a server on its
+// data folder. It only checks that the functions of this measurement work, not how long the
+// start takes.
 func TestStartAfterKill(t *testing.T) {
 	dir := t.TempDir()
 	fillAndKill(t, dir, 2000)

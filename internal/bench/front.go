@@ -93,8 +93,8 @@ func (o Front) Run(ctx context.Context) (missed []string, err error) {
 	return missed, nil
 }
 
-// lanesOfLog is the number of concurrent writers of the plain log file. The stores have as
-// many.
+// lanesOfLog is the number of concurrent writers of the plain log file. It equals the number
+// of lanes, concurrent writers, of the stores.
 const lanesOfLog = 2
 
 var benchResource = core.Resource{
@@ -102,7 +102,8 @@ var benchResource = core.Resource{
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: bytes.Repeat([]byte{1}, 64)}},
 }
 
-// front is an HTTP server on a store with one user and some threads of that user.
+// front is an HTTP server on a store with one user and some threads of that user, to which
+// Front sends messages.
 type front struct {
 	store   core.Store
 	core    *core.Service
@@ -149,7 +150,8 @@ func (f *front) close() error {
 	return f.store.Close()
 }
 
-// run sends messages from all clients for span and returns the sends per second.
+// run sends messages from concurrent clients for the time span and returns the messages per
+// second.
 func (f *front) run(clients int, span time.Duration) (rate float64, err error) {
 	transport := f.server.Client().Transport.(*http.Transport).Clone()
 	transport.MaxIdleConnsPerHost, transport.ForceAttemptHTTP2 = clients, false
@@ -190,8 +192,8 @@ func (f *front) send(client *http.Client, thread, body string) error {
 }
 
 // logStore is a core.Store that appends messages to a plain log file and keeps threads and
-// users in memory. Its cost is the least that an HTTP server needs to store messages on a
-// disk. It implements only the methods that creating threads and sending messages need.
+// users in memory. It does the least work with which an HTTP server can store messages on a
+// disk. It implements only the methods that are needed to create threads and send messages.
 type logStore struct {
 	core.Store // nil, so that a call of any other method panics
 	log        *refLog

@@ -17,7 +17,7 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// idle measures what connections cost on which nothing happens.
+// idle measures the memory and the CPU time that idle connections cost the server.
 type idle struct {
 	connections int
 	watch       time.Duration // for which their CPU is measured
@@ -25,7 +25,8 @@ type idle struct {
 	out         io.Writer
 }
 
-// kind is a kind of idle connections with its bars. A bar of 0 is none.
+// kind is a kind of idle connections, with the limits (bars) for its figures. A limit of 0
+// means no limit.
 type kind struct {
 	name   string
 	open   func(o idle, t *testing.T, p *peer, us []liveUser) (closeAll func())
@@ -41,19 +42,20 @@ var kinds = []kind{
 	of(way{name: "trouter", secure: true}, 20, 40*time.Second),
 }
 
-// of returns a kind of connections over HTTP/1.1.
+// of returns the kind of idle connections that use w over HTTP/1.1. memory and accept are its
+// limits.
 func of(w way, memory float64, accept time.Duration) kind {
 	return kind{w.String(), func(o idle, t *testing.T, p *peer, us []liveUser) func() { return o.openAll(t, p, us, w) }, memory, accept}
 }
 
-// maxCPU is the bar of the CPU of all idle connections, in percent of a core.
+// maxCPU is the limit for the CPU time of all idle connections together, in percent of a core.
 const maxCPU = 5
 
-// ofUser is the number of connections that a user may have.
+// ofUser is the number of connections that the server allows a user.
 const ofUser = 20
 
-// run prints what idle connections of each kind cost. It fails the test if a figure is
-// more than five times its bar.
+// run prints what idle connections of each kind cost. It fails the test if a figure is more
+// than five times its limit.
 func (o idle) run(t *testing.T) {
 	t.Helper()
 	fmt.Fprintf(o.out, "\n%d idle connections, clients in another process\n\n", o.connections)
@@ -63,7 +65,7 @@ func (o idle) run(t *testing.T) {
 	}
 }
 
-// measure prints what connections of a kind cost.
+// measure opens idle connections of one kind and prints what they cost the server.
 func (o idle) measure(t *testing.T, k kind) {
 	p := startPeer(t, confabPeer, config.Memory)
 	us := p.users(t, (o.connections+ofUser-1)/ofUser)
@@ -106,8 +108,8 @@ func (o idle) measure(t *testing.T, k kind) {
 	}
 }
 
-// openSome opens connections of a user and closes them again, so that the server has made
-// what it makes once.
+// openSome opens a few connections of a user and closes them again before the measurement, so
+// that the server has allocated what it needs only once.
 func (o idle) openSome(t *testing.T, p *peer, u liveUser, k kind) {
 	t.Helper()
 	o.connections = 10
@@ -121,12 +123,13 @@ func (o idle) openSome(t *testing.T, p *peer, u liveUser, k kind) {
 	}
 }
 
-// pingEvery is the time between two pings of a client of the official protocol
+// pingEvery is the interval at which a client of the official protocol sends pings
 // (docs/contract/realtime.md §5).
 const pingEvery = 40 * time.Second
 
-// openAll opens connections over HTTP/1.1 and reads all that comes. Clients of the official
-// protocol ping. The clients have several addresses, because one address has too few ports.
+// openAll opens connections of the users us over HTTP/1.1 and reads from them. On connections
+// of the official protocol it sends pings. It uses several local addresses, because one
+// address has too few ports.
 func (o idle) openAll(t *testing.T, p *peer, us []liveUser, w way) (closeAll func()) {
 	t.Helper()
 	clients := make([]client, o.connections)
@@ -164,7 +167,8 @@ func (o idle) openAll(t *testing.T, p *peer, us []liveUser, w way) (closeAll fun
 	}
 }
 
-// openHTTP2 opens streams over HTTP/2, as many on a connection as the server allows.
+// openHTTP2 opens streams of the users us over HTTP/2, as many on each connection as the
+// server allows.
 func (o idle) openHTTP2(t *testing.T, p *peer, us []liveUser) (closeAll func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -211,7 +215,7 @@ func (o idle) openHTTP2(t *testing.T, p *peer, us []liveUser) (closeAll func()) 
 }
 
 // TestIdle prints what 10,000 idle connections of each kind cost. It takes four minutes and
-// fails if a figure is five times its bar.
+// fails if a figure is more than five times its limit.
 func TestIdle(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes four minutes")

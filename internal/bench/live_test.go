@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// live measures what live events cost.
+// live measures the CPU time and the latency of live events.
 type live struct {
 	people   int // of the thread, each with a stream
 	rounds   int
@@ -27,7 +27,7 @@ type live struct {
 	out      io.Writer
 }
 
-// way is a way in which clients receive live events.
+// way is a protocol in which clients receive live events, with or without TLS.
 type way struct {
 	name   string
 	secure bool
@@ -43,7 +43,7 @@ var ways = []way{
 	{name: "trouter", secure: true, pings: true, rare: 4},
 }
 
-// String returns a few words.
+// String returns a short description of the way, such as "sse, TLS".
 func (w way) String() string {
 	text := w.name + ", plain"
 	if w.secure {
@@ -55,16 +55,17 @@ func (w way) String() string {
 	return text
 }
 
-// client is an open connection of a client.
+// client is a client's open connection to a server.
 type client interface {
-	// read returns what came, which is valid until the next call, the number of events in
-	// it, and the number of writes of the server that brought them.
+	// read waits for data from the server and returns it. The data is valid until the next
+	// call. read also returns the number of events in the data and the number of server writes
+	// that brought them.
 	read() (data []byte, events, writes int, err error)
 	Close() error
 }
 
-// dial opens a connection to a server. A connection to Confab has got all by which it
-// begins.
+// dial opens a connection to a server. From Confab it also reads what the server sends first,
+// before any event.
 func (w way) dial(p *peer, token, local, endpoint string) (client, error) {
 	switch {
 	case w.name == "sse":
@@ -88,7 +89,8 @@ func (w way) dial(p *peer, token, local, endpoint string) (client, error) {
 	}
 }
 
-// run prints the figures of live events. It returns a text for each bar that was missed.
+// run prints the figures of live events. It returns a text for each figure that exceeds its
+// limit.
 func (o live) run(t *testing.T) (missed []string) {
 	t.Helper()
 	fmt.Fprintf(o.out, "\nlive events: a thread of %d people, each with a client in another process; CPU of the server for a delivery, medians of %d rounds\n\n", o.people, o.rounds)
@@ -101,8 +103,8 @@ func (o live) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// fanOut compares the CPU time for each delivery of Confab with that of a raw broadcast.
-// The time that a send takes without readers is not a part of it, on either side.
+// fanOut compares Confab's CPU time for each delivery of an event with that of a program that
+// only broadcasts. It subtracts the CPU time of a send without readers on both sides.
 func (o live) fanOut(t *testing.T, w way) (missed []string) {
 	t.Helper()
 	ours, raw := startPeer(t, confabPeer, peerFolder(t)), startPeer(t, rawPeer, "")
@@ -155,7 +157,7 @@ func (o live) fanOut(t *testing.T, w way) (missed []string) {
 
 func middle(xs []float64) float64 { return slices.Sorted(slices.Values(xs))[len(xs)/2] }
 
-// audience has a client for each of some users, and counts what these receive.
+// audience has one client for each of some users, and counts what the clients receive.
 type audience struct {
 	peer    *peer
 	secure  bool
@@ -168,7 +170,7 @@ type audience struct {
 	all     chan struct{} // receives a value when left becomes 0
 }
 
-// newAudience opens the clients of users.
+// newAudience opens a client for each of the users us.
 func newAudience(t testing.TB, p *peer, w way, us []liveUser) *audience {
 	t.Helper()
 	a := &audience{peer: p, secure: w.secure, token: us[0].token, all: make(chan struct{}, 1), clients: make([]client, len(us))}
@@ -199,7 +201,7 @@ func newAudience(t testing.TB, p *peer, w way, us []liveUser) *audience {
 	return a
 }
 
-// close closes the clients.
+// close closes all clients and waits until they have stopped reading.
 func (a *audience) close() {
 	for _, c := range a.clients {
 		c.Close()
@@ -207,9 +209,9 @@ func (a *audience) close() {
 	a.reading.Wait()
 }
 
-// measure posts groups of messages to a path, each group when the one before has arrived at
-// as many streams as read it. It returns the microseconds of the server's CPU for each
-// message, and the events in each write.
+// measure posts groups of size messages to path. It posts a group when readers clients have
+// received the whole group before it. It returns the microseconds of CPU time that the server
+// uses for each message, and the number of events in each write of the server.
 func (a *audience) measure(t testing.TB, path string, groups, size, readers int) (cpu, frames float64) {
 	t.Helper()
 	body := `{"content":"` + strings.Repeat("x", 128) + `","type":"text"}`
@@ -233,10 +235,10 @@ func (a *audience) measure(t testing.TB, path string, groups, size, readers int)
 	return cpu, messages * float64(readers) / float64(a.writes.Load()-writes)
 }
 
-// latency measures the time from the start of a send to the reader, at a tenth of the rate
-// that the server can take. Every second reader has a stream, the others have a WebSocket.
-// It compares the time with that to write a line to a file durably, and to send as many
-// bytes to another process and back over a WebSocket.
+// latency measures the time from the start of a send until the reader has the event, at a
+// tenth of the maximum rate of the server. Every second reader uses server-sent events, the
+// others use a WebSocket. It compares this with the time to write a line to a file durably and
+// to send as many bytes to another process and back over a WebSocket.
 func (o live) latency(t *testing.T) (missed []string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -343,7 +345,7 @@ func (o live) latency(t *testing.T) (missed []string) {
 	return missed
 }
 
-// saturate calls send from 64 goroutines for span and returns the calls in a second.
+// saturate calls send from 64 goroutines for the time span and returns the calls per second.
 func saturate(t testing.TB, span time.Duration, send func(n int) error) float64 {
 	t.Helper()
 	var all sync.WaitGroup
@@ -364,7 +366,8 @@ func saturate(t testing.TB, span time.Duration, send func(n int) error) float64 
 	return float64(sent.Load()) / time.Since(start).Seconds()
 }
 
-// until waits until a condition is true.
+// until waits until the function is returns true, at most a minute. The text what describes
+// the condition for the error.
 func until(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	deadline := time.After(time.Minute)
@@ -379,8 +382,8 @@ func until(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// pace calls send at a rate for span, at least four times, and each time in a goroutine of its own if the one
-// before still runs.
+// pace calls send at a constant rate for the time span, but at least four times. Each call has
+// its own goroutine, so a slow call does not delay the next one.
 func pace(t testing.TB, rate float64, span time.Duration, send func(n int) error) {
 	t.Helper()
 	var all sync.WaitGroup
@@ -398,8 +401,8 @@ func pace(t testing.TB, rate float64, span time.Duration, send func(n int) error
 	}
 }
 
-// timed returns a function that calls do, one call at a time, and appends the time that
-// each took.
+// timed returns a function that calls do and appends the time that the call took to *took.
+// Only one call runs at a time.
 func timed(took *[]time.Duration, do func(n int) error) func(n int) error {
 	var mu sync.Mutex // held by the call that runs
 	return func(n int) error {
@@ -412,8 +415,8 @@ func timed(took *[]time.Duration, do func(n int) error) func(n int) error {
 	}
 }
 
-// TestLiveFigures prints the figures of live events. It does not fail if a bar is missed,
-// because the figures depend on the machine.
+// TestLiveFigures prints the figures of live events. It does not fail if a figure exceeds its
+// limit, because the figures depend on the machine.
 func TestLiveFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes three minutes")
@@ -424,8 +427,8 @@ func TestLiveFigures(t *testing.T) {
 	}
 }
 
-// TestLiveRuns measures live events for a short time and checks that a figure is printed
-// for each way.
+// TestLiveRuns measures live events for a short time and checks that a figure is printed for
+// each way to receive them.
 func TestLiveRuns(t *testing.T) {
 	var out strings.Builder
 	live{people: 4, rounds: 1, messages: 2, bursts: 1, burst: 3, pairs: 2, span: 100 * time.Millisecond, out: &out}.run(t)

@@ -33,8 +33,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The programs that a peer can run: Confab, or a program that sends every posted text to
-// all connected clients and does nothing else.
+// The programs that a peer can run: Confab, or the raw broadcast, a program that only sends
+// every posted text to all connected clients.
 const (
 	confabPeer = "confab"
 	rawPeer    = "raw broadcast"
@@ -52,7 +52,7 @@ type peer struct {
 	roots  *x509.CertPool
 }
 
-// usage has what a child process uses.
+// usage is the CPU time and the memory that a child process uses.
 type usage struct {
 	CPU      time.Duration // user and system time so far
 	Heap     uint64        // bytes of objects
@@ -61,8 +61,8 @@ type usage struct {
 	Routines int
 }
 
-// startPeer starts a program in a child process. Confab stores its data in the folder data,
-// or in memory if data is config.Memory. The process ends with the test.
+// startPeer starts Confab or the raw broadcast in a child process. Confab stores its data in
+// the folder data, or in memory if data is config.Memory. The process ends with the test.
 func startPeer(t testing.TB, program, data string) *peer {
 	t.Helper()
 	child := exec.Command(os.Args[0])
@@ -97,9 +97,9 @@ func startPeer(t testing.TB, program, data string) *peer {
 	return p
 }
 
-// ask sends a command to the child process and returns its answer. The commands are "usage",
-// "collect", which collects garbage before, and "profile", which begins a CPU profile, or
-// ends one and writes a profile of the heap.
+// ask sends a command to the child process and returns what the process uses. The commands are
+// "usage"; "collect", which first collects garbage; and "profile", which starts a CPU profile
+// or, the next time, ends it and writes a heap profile.
 func (p *peer) ask(t testing.TB, command string) (u usage) {
 	t.Helper()
 	if _, err := fmt.Fprintln(p.in, command); err != nil {
@@ -119,8 +119,8 @@ func (p *peer) url(secure bool, path string) string {
 	return "http://" + p.HTTP + path
 }
 
-// post sends a request with a JSON body and decodes the answer to out, if out is not nil.
-// It signs the request with the access key if token is empty.
+// post sends a request with a JSON body and decodes the response into out, if out is not nil.
+// If token is empty, it signs the request with the access key.
 func (p *peer) post(secure bool, path, body, token string, out any) error {
 	req, err := http.NewRequest(http.MethodPost, p.url(secure, path), strings.NewReader(body))
 	if err != nil {
@@ -151,7 +151,7 @@ func (p *peer) post(secure bool, path, body, token string, out any) error {
 	return json.Unmarshal(answer, out)
 }
 
-// liveUser is a user of a server with a token.
+// liveUser is the id of a user on a server, with an access token.
 type liveUser struct{ id, token string }
 
 // users creates n users on Confab.
@@ -175,8 +175,8 @@ func (p *peer) users(t testing.TB, n int) []liveUser {
 	return us
 }
 
-// thread creates a thread of users on Confab and returns the path of its messages. The
-// first user creates it.
+// thread creates a thread of the users us on Confab and returns the URL path of its messages.
+// The first user is the creator.
 func (p *peer) thread(t testing.TB, us []liveUser) (path string) {
 	t.Helper()
 	type participant map[string]map[string]string
@@ -195,7 +195,8 @@ func (p *peer) thread(t testing.TB, us []liveUser) (path string) {
 	return "/chat/threads/" + made.ChatThread.ID + "/messages?api-version=2025-03-15"
 }
 
-// together calls do with 0 to n-1 from several goroutines, and returns the first error.
+// together calls do with the numbers from 0 to n-1, from several goroutines. It returns the
+// first error.
 func together(n, goroutines int, do func(int) error) error {
 	var all sync.WaitGroup
 	next := make(chan int)
@@ -221,15 +222,15 @@ func together(n, goroutines int, do func(int) error) error {
 	return <-errs
 }
 
-// stream is a client's connection to a stream of server-sent events over HTTP/1.1.
+// stream is a client's connection on which it reads server-sent events over HTTP/1.1.
 type stream struct {
 	conn net.Conn
 	in   *bufio.Reader
 	tail []byte // the last bytes of the chunk before
 }
 
-// dial opens a stream and reads its head. The connection comes from the address local,
-// such as 127.0.0.2, if local is not empty.
+// dial opens a stream of server-sent events and reads the headers of the response. If local,
+// such as 127.0.0.2, is not empty, the connection comes from that address.
 func (p *peer) dial(secure bool, token, local string) (*stream, error) {
 	conn, err := p.connect(secure, local)
 	if err != nil {
@@ -258,9 +259,9 @@ func (p *peer) dial(secure bool, token, local string) (*stream, error) {
 // Close closes the connection.
 func (s *stream) Close() error { return s.conn.Close() }
 
-// read reads one chunk, which is one write of the server. It returns its bytes, which are
-// valid until the next call, the number of events that end in it, and the number of writes
-// that brought events.
+// read reads one chunk of the response, which is one write of the server. It returns the
+// chunk's bytes, which are valid until the next call, the number of events that end in the
+// chunk, and the number of writes that brought events.
 func (s *stream) read() (data []byte, events, writes int, err error) {
 	line, err := s.in.ReadString('\n')
 	if err != nil {
@@ -284,8 +285,8 @@ func (s *stream) read() (data []byte, events, writes int, err error) {
 	return data, events, min(events, 1), nil
 }
 
-// peerChild is the main function of a child process that startPeer starts. It serves until
-// stdin ends.
+// peerChild is the main function of a child process that startPeer starts. It serves until its
+// stdin is closed.
 func peerChild(program string) {
 	run := serveConfab
 	if program == rawPeer {
@@ -298,7 +299,7 @@ func peerChild(program string) {
 	os.Exit(0)
 }
 
-// serveConfab serves Confab and answers commands.
+// serveConfab runs a Confab server and answers the commands of the parent process.
 func serveConfab() error {
 	cfg, err := config.Load(config.Input{Defaults: map[string]string{
 		"data": os.Getenv("TEST_PEER_DATA"), "listen": "localhost:0", "listen-http": "localhost:0", "listen-ops": "off",
@@ -323,8 +324,8 @@ func serveConfab() error {
 	return s.Close(ctx)
 }
 
-// obey tells the parent process of this server, and answers the commands of peer.ask until
-// stdin ends.
+// obey writes the addresses and the keys of the server p to the parent process, and then
+// answers its commands, which peer.ask sends, until stdin is closed.
 func obey(p *peer) {
 	out := json.NewEncoder(os.Stdout)
 	out.Encode(p)
@@ -351,7 +352,7 @@ func obey(p *peer) {
 	}
 }
 
-// used returns what this process uses.
+// used returns the CPU time and the memory that this process uses.
 func used() usage {
 	samples := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
 	metrics.Read(samples)
@@ -367,7 +368,7 @@ func used() usage {
 	return u
 }
 
-// rawStream is a stream of the raw broadcast.
+// rawStream is a stream of server-sent events of the raw broadcast.
 type rawStream struct {
 	mu   sync.Mutex // held by the write that runs
 	conn net.Conn
@@ -379,12 +380,12 @@ func (s *rawStream) write(b []byte) {
 	s.conn.Write(b)
 }
 
-// serveRaw serves the raw broadcast. GET /chat/events opens a stream, and GET
-// /socket.io/1/websocket/ a WebSocket. POST /raw/sse/each sends a message with the posted bytes
-// to all streams, with one write for each, and /raw/trouter/each to all WebSockets. The writes
-// are done in goroutines, so that a slow client does not stop the others, or one after the
-// other if the path ends with /turn, or not at all if it ends with /nobody. GET /echo opens a
-// WebSocket that sends back what it reads.
+// serveRaw runs the raw broadcast, the program with which Confab is compared. GET /chat/events
+// opens a stream, and GET /socket.io/1/websocket/ a WebSocket. POST /raw/sse/each sends a
+// message with the posted bytes to all streams, with one write for each, and POST
+// /raw/trouter/each to all WebSockets. The writes run in goroutines, so that a slow client
+// does not delay the others. With /turn instead of /each they run one after the other, and
+// with /nobody there are none. GET /echo opens a WebSocket that sends back what it receives.
 func serveRaw() error {
 	pair, ca, err := localca.Temporary(localca.Options{})
 	if err != nil {

@@ -7,9 +7,10 @@ import (
 	"sync"
 )
 
-// refLog is a log file with which the stores are compared. Several writers, the lanes,
-// append batches of bytes to the preallocated file, with one fdatasync per batch. Do not
-// change it: the measured ratios could no longer be compared with earlier ones.
+// refLog is the plain log file with which the stores are compared. Several concurrent writers,
+// called lanes, append batches of bytes to the preallocated file, with one fdatasync per
+// batch. Do not change refLog: otherwise the measured ratios cannot be compared with earlier
+// ones.
 type refLog struct {
 	file  *os.File
 	lanes []*refLane
@@ -31,8 +32,8 @@ type refWrite struct {
 	done chan struct{}
 }
 
-// refLogSize is the size of the log file in bytes. The file is filled with zeros at the
-// start, so that no append makes it longer. At its end the log continues at its start.
+// refLogSize is the size of the log file in bytes. The file is filled with zeros at the start,
+// so appends never make it longer. When the end is reached, appends continue at the start.
 const refLogSize = 128 << 20
 
 func newRefLog(path string, lanes int) (*refLog, error) {
@@ -58,8 +59,8 @@ func newRefLog(path string, lanes int) (*refLog, error) {
 	return l, nil
 }
 
-// append adds the write w to the next batch of a lane, and returns when the data of w is on
-// disk.
+// append adds the write w to the next batch of a lane, and returns when the bytes of w are on
+// the disk.
 func (l *refLog) append(lane int, w *refWrite) {
 	n := l.lanes[lane%len(l.lanes)]
 	n.mu.Lock()

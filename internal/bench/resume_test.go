@@ -23,7 +23,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// resume measures how a session reads what its user has missed.
+// resume measures how long a session takes to read the events that its user has missed.
 type resume struct {
 	engine  string
 	store   core.Store
@@ -37,8 +37,8 @@ type resume struct {
 	out     io.Writer
 }
 
-// run prints the time, the calls of the store and the memory of a resume. It returns a text
-// for each bar that was missed.
+// run prints the time, the calls of the store and the memory that a session needs to read
+// missed events. It returns a text for each figure that exceeds its limit.
 func (o resume) run(t *testing.T) (missed []string) {
 	t.Helper()
 	ctx := t.Context()
@@ -149,8 +149,9 @@ func (o resume) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// others compares the time from a send to the reader while nothing else happens with that
-// while a user resumes again and again. It returns a text if the bar was missed.
+// others measures the latency of messages between other users twice: while nothing else
+// happens, and while one user resumes a session again and again by calls of again. It returns
+// a text if the ratio exceeds its limit.
 func (o resume) others(t *testing.T, c *core.Service, hub *gateway.Hub, tokens *token.Authority, again func() error) (missed []string) {
 	t.Helper()
 	ctx := t.Context()
@@ -233,11 +234,11 @@ func (o resume) others(t *testing.T, c *core.Service, hub *gateway.Hub, tokens *
 	return missed
 }
 
-// timingSink is a sink that is called with the time at which each message was sent. The
-// content of a message is that time.
+// timingSink is a gateway.Sink. It calls the function for each message with the time at which
+// the message was sent, which is the message's content.
 type timingSink func(sent time.Time)
 
-// Append looks at an event.
+// Append calls k if the event is about a message whose content is a time.
 func (k timingSink) Append(b []byte, e *gateway.Event, _ core.Cursor) []byte {
 	if e == nil || e.Message == nil || e.Gap != 0 {
 		return b
@@ -248,21 +249,21 @@ func (k timingSink) Append(b []byte, e *gateway.Event, _ core.Cursor) []byte {
 	return append(b, e.Message.Content...)
 }
 
-// Write does nothing.
+// Write implements gateway.Sink. It does nothing.
 func (timingSink) Write([]byte) error { return nil }
 
-// End returns b.
+// End implements gateway.Sink. It appends nothing to b.
 func (timingSink) End(b []byte, _ gateway.Reason) []byte { return b }
 
-// Full returns false.
+// Full implements gateway.Sink. It returns false.
 func (timingSink) Full() bool { return false }
 
-// Close does nothing.
+// Close implements gateway.Sink. It does nothing.
 func (timingSink) Close() {}
 
-// watchHeap collects garbage again and again until the returned function is called. That
-// function returns by how many bytes the objects in use were more at most than at the start,
-// and how many bytes were allocated.
+// watchHeap runs the garbage collector again and again until the returned function is called.
+// That function returns the largest increase of the bytes in live objects since the start, and
+// the bytes that were allocated since then.
 func watchHeap() (peak func() (held, allocated uint64)) {
 	var m runtime.MemStats
 	runtime.GC()
@@ -313,38 +314,38 @@ func keyOf(t *testing.T, tokens *token.Authority, u core.User) string {
 	return claims.Key
 }
 
-// countedStore counts the calls by which the hub reads the log.
+// countedStore is a core.Store that counts the calls with which a session reads missed events.
 type countedStore struct {
 	core.Store
 	calls atomic.Int64
 }
 
-// News counts the call.
+// News counts the call and passes it to the store.
 func (s *countedStore) News(ctx context.Context, user string, after uint64, limit int) ([]core.News, error) {
 	s.calls.Add(1)
 	return s.Store.News(ctx, user, after, limit)
 }
 
-// ThreadEvents counts the call.
+// ThreadEvents counts the call and passes it to the store.
 func (s *countedStore) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) ([]core.Event, error) {
 	s.calls.Add(1)
 	return s.Store.ThreadEvents(ctx, thread, from, limit)
 }
 
-// Tell counts the call.
+// Tell counts the call and passes it to the store.
 func (s *countedStore) Tell(ctx context.Context, events []core.Event) ([]core.Happening, error) {
 	s.calls.Add(1)
 	return s.Store.Tell(ctx, events)
 }
 
-// View counts the call.
+// View counts the call and passes it to the store.
 func (s *countedStore) View(ctx context.Context, thread, user string) (core.View, error) {
 	s.calls.Add(1)
 	return s.Store.View(ctx, thread, user)
 }
 
-// countingSink is a sink that counts events. It closes all when it has got as many as it
-// wants.
+// countingSink is a gateway.Sink that counts events. It closes the channel all when it has got
+// as many as it wants.
 type countingSink struct {
 	want, got int
 	all       chan struct{}
@@ -364,19 +365,19 @@ func (k *countingSink) Append(b []byte, e *gateway.Event, _ core.Cursor) []byte 
 	return append(b, e.Message.Content...)
 }
 
-// Write does nothing.
+// Write implements gateway.Sink. It does nothing.
 func (*countingSink) Write([]byte) error { return nil }
 
-// End returns b.
+// End implements gateway.Sink. It appends nothing to b.
 func (*countingSink) End(b []byte, _ gateway.Reason) []byte { return b }
 
-// Full returns false.
+// Full implements gateway.Sink. It returns false.
 func (*countingSink) Full() bool { return false }
 
-// Close does nothing.
+// Close implements gateway.Sink. It does nothing.
 func (*countingSink) Close() {}
 
-// embedded opens an embedded store in memory.
+// embedded opens an embedded store in memory and closes it at the end of the test.
 func embedded(t *testing.T) core.Store {
 	t.Helper()
 	s, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), Initial: resumeResource})
@@ -392,8 +393,9 @@ var resumeResource = core.Resource{
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: []byte(strings.Repeat("x", 64))}},
 }
 
-// TestResumeFigures prints the time and the reads of a client that resumes its event stream,
-// with each engine, and the memory if that client is in 100,000 threads.
+// TestResumeFigures prints how long a client needs to resume its event stream and how often
+// the store is called, with each store. It also prints the memory for a client that is in
+// 100,000 threads.
 func TestResumeFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes three minutes")
@@ -420,8 +422,8 @@ func TestResumeFigures(t *testing.T) {
 	}
 }
 
-// TestResumeRuns measures a resume of a few threads and checks that no bar of memory is
-// missed and that the store is called less often than there are threads.
+// TestResumeRuns resumes a session with missed events in a few threads. It checks that the
+// memory is below its limit and that the store is called less often than there are threads.
 func TestResumeRuns(t *testing.T) {
 	var out strings.Builder
 	missed := resume{engine: "embedded store", store: embedded(t), threads: 20, news: 2, rounds: 1, memory: true, pairs: 2, rate: 100, span: 50 * time.Millisecond, out: &out}.run(t)

@@ -22,9 +22,9 @@ import (
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
-// SDK measures the CPU time and the allocations of the client for each SendMessage of the
-// Go SDK. It compares them with the same request made with net/http and encoding/json, and
-// with azcore alone. The server is another process.
+// SDK measures the CPU time and the allocations of a client for each SendMessage of the Go
+// SDK. It compares them with those of the same request made with net/http and encoding/json,
+// and made with azcore alone. The server runs in another process.
 type SDK struct {
 	Endpoint, CAFile, Token, Thread string
 	Rounds                          int       // measured rounds of each way; the medians are printed
@@ -70,8 +70,8 @@ func (s SDK) Run(ctx context.Context) (missed []string, err error) {
 	return missed, nil
 }
 
-// ratio returns how much CPU time w uses relative to the way to: the median of the
-// quotients of all rounds.
+// ratio returns how many times as much CPU time w uses as to: the median of the quotients of
+// all rounds.
 func (w way) ratio(to way) float64 {
 	rs := make([]float64, len(w.cpu))
 	for i := range rs {
@@ -80,7 +80,7 @@ func (w way) ratio(to way) float64 {
 	return median(rs)
 }
 
-// round sends messages and, if counts is true, records the CPU time and the allocations per
+// round sends messages. If counts is true, it records the CPU time and the allocations per
 // message.
 func (w *way) round(ctx context.Context, sends int, counts bool) error {
 	var before, after runtime.MemStats
@@ -218,7 +218,7 @@ func HTTPClient(caFile string) (*http.Client, error) {
 // staticToken is an azcore.TokenCredential that always returns the same token.
 type staticToken string
 
-// GetToken returns the token, with an expiry in an hour.
+// GetToken implements azcore.TokenCredential. It returns the token with an expiry in an hour.
 func (t staticToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	return azcore.AccessToken{Token: string(t), ExpiresOn: time.Now().Add(time.Hour)}, nil
 }

@@ -19,8 +19,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// SendPath measures how fast messages are sent without HTTP, from package core to the disk.
-// It compares this with a plain log file that gets as many bytes from as many concurrent
+// SendPath measures how many messages per second package core can store on the disk, without
+// HTTP. It compares this with a plain log file that gets as many bytes from as many concurrent
 // senders.
 type SendPath struct {
 	Dir     string        // folder for files, on the disk to measure
@@ -37,9 +37,9 @@ const messageSize = 128 // bytes of content
 // for the results.
 type cell struct {
 	senders, threads int
-	// Limits of the results, 0 for no limit: the least ratio of rates (ratio), the least
-	// number of sends per fsync (perSync), the greatest ratio of median latencies (p50) and
-	// the most CPU time per send (cpu).
+	// Limits for the results, 0 for no limit: the minimum ratio of the rates (ratio), the
+	// minimum number of sends per fsync (perSync), the maximum ratio of the median latencies
+	// (p50) and the maximum CPU time per send (cpu).
 	ratio, perSync, p50 float64
 	cpu                 time.Duration
 }
@@ -55,7 +55,7 @@ func (o SendPath) cells() []cell {
 	}
 }
 
-// sample is the result of one measurement, of the store or of the plain log file.
+// sample is the result of one measurement, either of the store or of the plain log file.
 type sample struct {
 	rate    float64       // sends per second
 	cpu     time.Duration // CPU time of the process per send
@@ -132,8 +132,8 @@ func micros(d time.Duration) string {
 
 func median[T cmp.Ordered](xs []T) T { return quantile(slices.Clone(xs), 0.5) }
 
-// quantile returns the value of xs below which the part q of all values is. It sorts xs, which
-// must not be empty.
+// quantile returns the value below which the fraction q of the values in xs lies. It sorts xs,
+// which must not be empty.
 func quantile[T cmp.Ordered](xs []T, q float64) T {
 	slices.Sort(xs)
 	return xs[min(int(q*float64(len(xs))), len(xs)-1)]
@@ -199,7 +199,8 @@ func (st *stand) close() error {
 
 var content = strings.Repeat("Confab ", messageSize)[:messageSize]
 
-// run sends messages for span with the senders and threads of c and measures them.
+// run sends messages for the time span, with as many concurrent senders and threads as c says,
+// and returns the measured figures.
 func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, error) {
 	before := st.store.Stats()
 	var failure atomic.Pointer[error]
@@ -221,8 +222,8 @@ func (st *stand) run(ctx context.Context, c cell, span time.Duration) (sample, e
 	return s, nil
 }
 
-// runLog appends size bytes at a time to the log file for span, with as many concurrent
-// senders as c has, and measures it.
+// runLog appends size bytes at a time to the log file for the time span, with as many
+// concurrent senders as c says, and returns the measured figures.
 func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 	data := make([]byte, size)
 	writes := make([]refWrite, c.senders)
@@ -242,8 +243,9 @@ func runLog(l *refLog, c cell, span time.Duration, size int) sample {
 	return s
 }
 
-// load calls send from concurrent senders for span. A sender ends early if send returns
-// false. load returns the rate of the calls, the CPU time per call and the median latency.
+// load calls send from concurrent senders for the time span. A sender ends early if send
+// returns false. load returns the calls per second, the CPU time per call and the median
+// latency.
 func load(senders int, span time.Duration, send func(sender, n int) bool) sample {
 	var wg sync.WaitGroup
 	latencies := make([][]time.Duration, senders)
@@ -274,9 +276,9 @@ func load(senders int, span time.Duration, send func(sender, n int) bool) sample
 	}
 }
 
-// BigThread compares the CPU time of a send to a thread with many participants, members,
-// with that of a send to a thread with two. It returns the median ratio of the pairs of
-// measurements.
+// BigThread compares the CPU time of a send to a thread with many participants (members) with
+// that of a send to a thread with two. It measures both several times (pairs) and returns the
+// median of the ratios.
 func BigThread(ctx context.Context, dir string, members, pairs int, span time.Duration) (ratio float64, err error) {
 	big, err := newStand(ctx, filepath.Join(dir, "big"), 20, members)
 	if err != nil {
@@ -304,9 +306,9 @@ func BigThread(ctx context.Context, dir string, members, pairs int, span time.Du
 	return median(ratios), nil
 }
 
-// Footprint sends n messages to a new store in dir and compacts the store. It returns the
-// bytes per message that were written to disk and that the tables keep, from Pebble's
-// metrics. It removes dir.
+// Footprint sends n messages to a new store in dir and compacts the store. It returns two
+// numbers of bytes per message, from Pebble's metrics: those written to the disk, and those
+// that remain in the tables. It deletes dir at the end.
 func Footprint(ctx context.Context, dir string, n int) (written, kept float64, err error) {
 	st, err := newStand(ctx, dir, 1000, 10)
 	if err != nil {
@@ -316,7 +318,7 @@ func Footprint(ctx context.Context, dir string, n int) (written, kept float64, e
 	return st.footprint(ctx, n)
 }
 
-// footprint implements Footprint for a store that is open.
+// footprint is Footprint for a store that is already open, which it does not delete.
 func (st *stand) footprint(ctx context.Context, n int) (written, kept float64, err error) {
 	if err := st.store.Compact(ctx); err != nil {
 		return 0, 0, err

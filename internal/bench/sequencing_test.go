@@ -19,7 +19,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/postgres"
 )
 
-// sequencing measures how long an event in PostgreSQL waits for its position.
+// sequencing measures how long events in PostgreSQL wait for their positions in the event log.
 type sequencing struct {
 	database string
 	senders  []int // numbers of concurrent senders, each of which is measured
@@ -28,10 +28,11 @@ type sequencing struct {
 	out      io.Writer
 }
 
-// run prints the time from the commit of an event until the feed of the same server hands
-// it on with its position. It compares it with that of a commit: a transaction that
-// writes one row, on a connection of its own, a hundred times a second at the same time; and
-// with that of a batch: the transaction by which a lane stores what gathered. It returns a text for each bar that was missed.
+// run prints the time from the commit of an event until the feed of the same server hands on
+// the event with its position. It compares this with two other times: that of a transaction
+// that writes one row, on its own connection, a hundred times per second meanwhile; and that
+// of a batch, the transaction with which the server stores all changes that were waiting. It
+// returns a text for each figure that exceeds its limit.
 func (o sequencing) run(t *testing.T) (missed []string) {
 	t.Helper()
 	ctx := t.Context()
@@ -145,7 +146,7 @@ func (o sequencing) run(t *testing.T) (missed []string) {
 	return missed
 }
 
-// timedStore measures how long batches take.
+// timedStore is a store that measures how long its batches take.
 type timedStore struct {
 	*postgres.Store
 
@@ -153,7 +154,7 @@ type timedStore struct {
 	took []time.Duration
 }
 
-// Apply measures the call.
+// Apply stores a batch and records how long that takes.
 func (s *timedStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	start := time.Now()
 	outcomes, err := s.Store.Apply(ctx, b)
@@ -163,7 +164,7 @@ func (s *timedStore) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, e
 	return outcomes, err
 }
 
-// take returns how long the batches took since the call before.
+// take returns the durations of the batches since the previous call.
 func (s *timedStore) take() []time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -172,13 +173,13 @@ func (s *timedStore) take() []time.Duration {
 	return took
 }
 
-// eventKey names an event.
+// eventKey identifies an event by its thread and its number in the thread.
 type eventKey struct {
 	thread string
 	number uint64
 }
 
-// timingBus is a bus that measures how long events wait for their positions.
+// timingBus is a bus that measures how long events wait for their positions in the event log.
 type timingBus struct {
 	local.Bus
 
@@ -187,7 +188,8 @@ type timingBus struct {
 	waited    []time.Duration
 }
 
-// Publish implements core.Bus. It is called right after a commit.
+// Publish implements core.Bus. It records the time, because it is called right after the
+// commit.
 func (b *timingBus) Publish(hs []*core.Happening) {
 	now := time.Now()
 	b.mu.Lock()
@@ -198,7 +200,7 @@ func (b *timingBus) Publish(hs []*core.Happening) {
 	b.Bus.Publish(hs)
 }
 
-// placed records that events have positions.
+// placed is called with events that have got their positions. It records how long they waited.
 func (b *timingBus) placed(hs []*core.Happening) {
 	now := time.Now()
 	b.mu.Lock()
@@ -212,14 +214,14 @@ func (b *timingBus) placed(hs []*core.Happening) {
 	}
 }
 
-// idle reports whether all events have positions.
+// idle reports whether all committed events have their positions.
 func (b *timingBus) idle() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.committed) == 0
 }
 
-// take returns how long the events waited since the call before.
+// take returns the times for which events waited, since the previous call.
 func (b *timingBus) take() []time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -228,8 +230,8 @@ func (b *timingBus) take() []time.Duration {
 	return waited
 }
 
-// TestSequencingFigures prints how long events wait for their positions. It does not fail
-// if a bar is missed, because the figures depend on the machine.
+// TestSequencingFigures prints how long events wait for their positions. It does not fail if a
+// figure exceeds its limit, because the figures depend on the machine.
 func TestSequencingFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("set TEST_FIGURES=1 to measure: it takes half a minute")
@@ -243,8 +245,8 @@ func TestSequencingFigures(t *testing.T) {
 	}
 }
 
-// TestSequencingRuns measures for a short time and checks that a line is printed for each
-// number of senders.
+// TestSequencingRuns measures sequencing for a short time and checks that a line is printed
+// for each number of senders.
 func TestSequencingRuns(t *testing.T) {
 	if os.Getenv("TEST_POSTGRES_URL") == "" {
 		t.Skip("set TEST_POSTGRES_URL to measure positions: scripts/postgres -- go test ./internal/bench")

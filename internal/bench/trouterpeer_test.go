@@ -20,8 +20,8 @@ import (
 	"github.com/lxzan/gws"
 )
 
-// webSocket is a client's WebSocket. On Confab it speaks the official protocol for live
-// events.
+// webSocket is a client's WebSocket. If the server is Confab, it uses the official protocol
+// for live events.
 type webSocket struct {
 	conn  *countedConn
 	in    *bufio.Reader
@@ -36,14 +36,14 @@ type webSocket struct {
 	out []byte
 }
 
-// countedConn counts the reads that returned something. Over TLS that is one for each
-// record. Without TLS it can be less than one for each write of the server.
+// countedConn counts the reads that returned data. Over TLS there is one read for each record.
+// Without TLS several writes of the server may arrive in one read.
 type countedConn struct {
 	net.Conn
 	reads int64
 }
 
-// Read implements net.Conn.
+// Read implements net.Conn. It counts the read if it returns data.
 func (c *countedConn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
 	if n > 0 {
@@ -52,9 +52,9 @@ func (c *countedConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// dialTrouter opens a socket with the official protocol, as the browser build does: it
-// allocates, shakes hands, opens a WebSocket and pings. The endpoint is the client's name of
-// itself.
+// dialTrouter opens a socket of the official protocol as the browser build does: it makes the
+// allocation and the handshake, opens a WebSocket and sends a ping. endpoint is the id that
+// the client chooses for itself.
 func (p *peer) dialTrouter(secure bool, token, local, endpoint string) (*webSocket, error) {
 	ask := func(method, path string) ([]byte, error) {
 		req, err := http.NewRequest(method, p.url(secure, path), nil)
@@ -119,8 +119,8 @@ func (p *peer) dialTrouter(secure bool, token, local, endpoint string) (*webSock
 	return s, nil
 }
 
-// dialWebSocket opens a WebSocket. The connection comes from the address local, such as
-// 127.0.0.2, if local is not empty.
+// dialWebSocket opens a WebSocket. If local, such as 127.0.0.2, is not empty, the connection
+// comes from that address.
 func (p *peer) dialWebSocket(secure bool, local, path string) (*webSocket, error) {
 	conn, err := p.connect(secure, local)
 	if err != nil {
@@ -175,7 +175,8 @@ func (s *webSocket) frame() ([]byte, error) {
 	return s.data, err
 }
 
-// write writes a frame. Its mask is 0, which the server takes away like any other.
+// write writes a text frame. Its mask is 0, so the text need not be changed; the server still
+// removes the mask.
 func (s *webSocket) write(text []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -190,8 +191,8 @@ func (s *webSocket) write(text []byte) error {
 	return err
 }
 
-// ping asks for an acknowledgement, as the browser build does every 40 seconds and after
-// each answer.
+// ping sends a ping that the server must acknowledge, as the browser build does every 40
+// seconds and after each answer.
 func (s *webSocket) ping() error {
 	s.mu.Lock()
 	s.ids++
@@ -200,9 +201,9 @@ func (s *webSocket) ping() error {
 	return s.write(text)
 }
 
-// read reads a frame and answers it. It returns its payload, which is valid until the next
-// call, the number of events that the client is done with now, and the number of writes of
-// the server since the call before that returned events.
+// read reads a frame and, if it brings an event, answers it. It returns the frame's payload,
+// which is valid until the next call, the number of events that the client has finished with
+// this frame, and the number of writes of the server since read last returned events.
 func (s *webSocket) read() (data []byte, events, writes int, err error) {
 	if data, err = s.frame(); err != nil {
 		return nil, 0, 0, err
@@ -233,8 +234,7 @@ func (s *webSocket) read() (data []byte, events, writes int, err error) {
 	return data, events, writes, nil
 }
 
-// rawSockets is the part of the raw broadcast that uses WebSockets. gws reads and writes
-// them.
+// rawSockets holds the WebSockets of the raw broadcast. The package gws reads and writes them.
 type rawSockets struct {
 	upgrader *gws.Upgrader
 
@@ -246,7 +246,7 @@ func newRawSockets() *rawSockets {
 	return &rawSockets{upgrader: gws.NewUpgrader(rawReader{}, &gws.ServerOption{ReadBufferSize: 512})}
 }
 
-// open opens a socket that is sent what is broadcast.
+// open opens a WebSocket that gets every broadcast.
 func (r *rawSockets) open(w http.ResponseWriter, req *http.Request) {
 	c, err := r.upgrader.Upgrade(w, req)
 	if err != nil {
@@ -258,7 +258,7 @@ func (r *rawSockets) open(w http.ResponseWriter, req *http.Request) {
 	go c.ReadLoop()
 }
 
-// echo opens a socket that sends back what it reads.
+// echo opens a WebSocket that sends back what it receives.
 func (r *rawSockets) echo(w http.ResponseWriter, req *http.Request) {
 	c, err := r.upgrader.Upgrade(w, req)
 	if err != nil {
@@ -268,8 +268,9 @@ func (r *rawSockets) echo(w http.ResponseWriter, req *http.Request) {
 	go c.ReadLoop()
 }
 
-// broadcast sends a text to all sockets: each write in a goroutine of gws, so that a slow
-// client does not stop the others, or one after the other if inTurn is set.
+// broadcast sends a text to all WebSockets. Each write runs in a goroutine of gws, so that a
+// slow client does not delay the others. If inTurn is true, the writes run one after the other
+// instead.
 func (r *rawSockets) broadcast(text []byte, inTurn bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -286,10 +287,11 @@ func (r *rawSockets) broadcast(text []byte, inTurn bool) {
 	}
 }
 
-// rawReader acknowledges pings and does nothing with answers.
+// rawReader handles the frames from the clients of the raw broadcast. It acknowledges pings,
+// sends back texts on echo connections, and ignores answers to events.
 type rawReader struct{ gws.BuiltinEventHandler }
 
-// OnMessage implements gws.Event.
+// OnMessage implements gws.Event. It handles a text frame from a client.
 func (rawReader) OnMessage(c *gws.Conn, m *gws.Message) {
 	defer m.Close()
 	switch text := m.Bytes(); {
@@ -304,16 +306,17 @@ func (rawReader) OnMessage(c *gws.Conn, m *gws.Message) {
 	}
 }
 
-// rawFrame returns the text of a frame that is as long as one of Confab's about the same
-// message. The posted body has the message.
+// rawFrame returns the text of a frame with the posted body. It is padded to the length of
+// Confab's frame about the same message.
 func rawFrame(id int64, body []byte) []byte {
 	return fmt.Appendf(nil, `3:::{"id":%d,"method":"POST","body":%s,"padding":"%s"}`, id, strconv.Quote(string(body)), strings.Repeat("x", rawPadding))
 }
 
-// rawPadding is the number of bytes by which Confab's frames are longer.
+// rawPadding is the number of bytes by which Confab's frame about a message is longer than the
+// raw broadcast's without padding.
 const rawPadding = 870
 
-// keepAlive pings with every socket once in a span, until stop is closed.
+// keepAlive sends a ping on each socket once in every span of time, until stop is closed.
 func keepAlive(sockets []*webSocket, span time.Duration, stop <-chan struct{}) {
 	ticks := time.NewTicker(span / time.Duration(len(sockets)))
 	defer ticks.Stop()
@@ -327,8 +330,8 @@ func keepAlive(sockets []*webSocket, span time.Duration, stop <-chan struct{}) {
 	}
 }
 
-// connect opens a connection, over TLS if secure is set, from the address local if that is
-// not empty.
+// connect opens a connection to the server, over TLS if secure is true. If local is not empty,
+// the connection comes from that address.
 func (p *peer) connect(secure bool, local string) (net.Conn, error) {
 	address := p.HTTP
 	if secure {
