@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// stolen returns a certificate for any name, signed with the authority's key as by a thief.
+// stolen returns a server certificate for a name, signed with the authority's key as a thief
+// of that key could do it.
 func stolen(t *testing.T, a *Authority, name string) *x509.Certificate {
 	t.Helper()
 	key, err := newKey()
