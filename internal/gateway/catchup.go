@@ -214,10 +214,10 @@ func (r *replay) write(ctx context.Context, b []byte) ([]byte, error) {
 	case err != nil:
 		return b, err
 	case ahead(r.from, r.to) && why != GapLost:
-		// The client's cursor comes from a server that had read more of the log than this one,
-		// so it has all events up to r.to. A gap would move the cursor back, and the client
-		// would get events twice. If the log was trimmed after r.to, the feed finds that, and
-		// breakOff moves r.to.
+		// The client's cursor comes from a server that had read more of the log than this
+		// one, so it has all events up to r.to. A gap would move the cursor back, and the
+		// client would get events twice. If the log was trimmed after r.to, the feed finds
+		// that, and breakOff moves r.to.
 		r.s.caughtUp(r.to)
 		return b, nil
 	case why != 0:

@@ -7,7 +7,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Event is one thing that a session tells its client: a happening, or a gap.
+// Event is what a session writes to its client: a happening, which is an event of the log with
+// its message or members, or a gap, which says that events are missing.
 type Event struct {
 	*core.Happening // nil for a gap
 	// Gap says why events are missing between the event before this one and the event after

@@ -71,7 +71,8 @@ const (
 	linger = 10 * time.Second
 )
 
-// Keys tells which access keys are current. token.Authority implements it.
+// Keys reports whether an access key, named by its id, is current. token.Authority implements
+// it.
 type Keys interface {
 	HasKey(kid string) bool
 }
@@ -538,7 +539,8 @@ func (h *Hub) fanOut(hp *core.Happening, t *core.Thread, at core.Cursor) {
 	var shared *Event
 	hand := func(m *core.Member, u *user) {
 		// The hub is behind the log, and m is a later state of the member than that at the
-		// event. The sessions read from the store which version of the event the user may see.
+		// event. The sessions read from the store which version of the event the user may
+		// see.
 		if m.Forgot(hp.Number) || m.ReadsOlder(hp) {
 			for _, s := range u.sessions {
 				if s.wants(hp.Thread) {

@@ -142,9 +142,9 @@ func TestEndBeforeStart(t *testing.T) {
 	})
 }
 
-// TestRefusedSessionLeavesNothing sends a message to a session while Hub.Open checks its
-// token, and lets the check fail. It checks that the message's bytes are not counted as
-// queued.
+// TestRefusedSessionLeavesNothing sends a message while Hub.Open checks a revoked token, when
+// the session is already in the hub and queues the message. It checks that Open fails and that
+// the message's bytes are no longer counted as queued.
 func TestRefusedSessionLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})
@@ -374,8 +374,8 @@ func TestTrimWhileCatchingUp(t *testing.T) {
 	})
 }
 
-// TestForeignThreadsAreForgotten checks that a hub, after the log has lost events, reads the
-// members of a thread from the store again and does not use those that it had cached.
+// TestForeignThreadsAreForgotten checks that after the log has lost events, a cached thread is
+// no longer used and is read from the store again.
 func TestForeignThreadsAreForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHouse(t, gateway.Bounds{})

@@ -221,10 +221,11 @@ func (t *modelThread) hears(user string, e *modelEvent, i, j int) (heard, unsure
 		msg, unsure := t.read(m, e.MessageID, i)
 		return msg != nil, unsure
 	case core.ReceiptReceived:
-		// A read receipt comes without its message, so the server compares the message's id,
-		// which is a time, with the time from which the member sees messages. In a burst of
-		// messages an id is later than the time of creation, and the member may get a receipt
-		// of a message that it cannot see. REST lists the receipt in any case.
+		// A read receipt comes without its message, so the server compares the message's
+		// id, which is a time, with the time from which the member sees messages. In a
+		// burst of messages an id is later than the time of creation, and the member may
+		// get a receipt of a message that it cannot see. REST lists the receipt in any
+		// case.
 		return e.MessageID >= m.sees, false
 	}
 	return true, false

@@ -83,8 +83,8 @@ func (c *Checks) Skype(r *http.Request) (token.Claims, error) {
 }
 
 // OneCredential fails with a *Refusal of status 400 if a request has two Authorization or two
-// X-Skypetoken headers. A proxy in front of the server may have checked another one than the
-// server would.
+// X-Skypetoken headers, because the server may read a different one of them than a proxy in
+// front of it has checked.
 func OneCredential(r *http.Request) error {
 	for _, name := range []string{"Authorization", "X-Skypetoken"} {
 		if len(r.Header.Values(name)) > 1 {

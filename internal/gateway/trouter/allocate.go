@@ -142,7 +142,8 @@ func (h *Handler) allocate(req *request) error {
 	}
 	id := req.query().Get("epid")
 	if id == "" {
-		// Unverified: whether native clients send the parameter epid, which names an endpoint.
+		// Unverified: whether native clients send the parameter epid, which names an
+		// endpoint.
 		id = requests.RandomText(16)
 	}
 	if !validEndpoint(id) {

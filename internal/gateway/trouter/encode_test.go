@@ -111,12 +111,12 @@ func TestExamples(t *testing.T) {
 		case 200, 247:
 			want["attachments"] = "[]" // there are none
 		case 246:
-			// Unlike in the example, the version of the read receipt must be the time of
-			// reading, and the message's id is a time.
+			// Unlike in the example, the version of the read receipt must be the time
+			// of reading, and the message's id is a time.
 			want["messageBody"] = `{"user":"8:acs:R_B","consumptionhorizon":"1768446245678;1768446250000;0","messageVisibilityTime":1768446245678,"version":"1768446250000"}`
 		case 257:
-			// Confab sends shareHistoryTime 0 for the full history, and leaves out partnerName
-			// and isMigrated, which only Microsoft's service has.
+			// Confab sends shareHistoryTime 0 for the full history, and leaves out
+			// partnerName and isMigrated, which only Microsoft's service has.
 			want["members"] = strings.Replace(want["members"].(string), `"displayName":"Alice"`, `"displayName":"Alice","shareHistoryTime":0`, 1)
 			want["properties"] = strings.Replace(want["properties"].(string), `,"partnerName":"spool","isMigrated":true`, "", 1)
 		case 258:

@@ -127,8 +127,8 @@ func (e *endpoint) restore(r core.Endpoint, theirs bool) {
 		}
 		i, found := e.find(p)
 		if !found {
-			// The row has only positions. Append sets the whole cursor when the event comes
-			// again.
+			// The row has only positions. Append sets the whole cursor when the event
+			// comes again.
 			at := core.Cursor{Epoch: e.low.Epoch, Position: p}
 			e.flights = slices.Insert(e.flights, i, &flight{at: at, lasting: true, answered: true})
 		} else if !e.flights[i].answered {

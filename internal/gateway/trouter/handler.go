@@ -35,8 +35,9 @@ type Options struct {
 	Store  core.Store // keeps the endpoints
 
 	// PublicEndpoint is the URL at which clients reach the server, such as
-	// "https://chat.example.org". If it is empty, the answers name the scheme and the host that
-	// a trusted proxy tells (hosts.Forwarded), or those of the request.
+	// "https://chat.example.org". If it is empty, responses contain URLs with the scheme and
+	// the host that a trusted proxy forwards (hosts.Forwarded), or else with those of the
+	// request.
 	PublicEndpoint string
 	// Polling offers long polls to clients that cannot open a WebSocket. All requests of a
 	// client must then reach the same server.
