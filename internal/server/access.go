@@ -15,8 +15,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// accessOf returns a function that gets the record of each request. It counts refusals, and passes
-// the records that are to be logged, as LogRequests says, to access, or to logAccess if that is nil.
+// accessOf returns a function that gets the record of each request. The function counts refused
+// requests in the metrics. It passes the records of the requests that LogRequests selects to
+// access, or to logAccess if access is nil.
 func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
 	logs := s.logs(access)
 	return func(r rest.Record) {
@@ -27,8 +28,8 @@ func (s *Server) accessOf(access func(rest.Record)) func(rest.Record) {
 	}
 }
 
-// logs returns the function that gets the record of each request that is logged, as LogRequests
-// says: access, or logAccess if that is nil.
+// logs returns a function that passes on the records of the requests that LogRequests selects:
+// to access, or to logAccess if access is nil.
 func (s *Server) logs(access func(rest.Record)) func(rest.Record) {
 	if access == nil {
 		access = s.logAccess
@@ -61,8 +62,8 @@ func (s *Server) logAccess(r rest.Record) {
 		slog.String("request", r.RequestID), slog.String("client_request", r.ClientID))
 }
 
-// recorded returns a handler that passes requests to next and their records to access. It is
-// for handlers that make no records themselves.
+// recorded returns a handler that passes each request to next and then the request's record to
+// access. It is for handlers that write no records of their own.
 func (s *Server) recorded(operation string, now func() time.Time, access func(rest.Record), next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		record, out := begin(w, r, now()), &statusWriter{ResponseWriter: w}
@@ -82,8 +83,8 @@ func (s *Server) recorded(operation string, now func() time.Time, access func(re
 	})
 }
 
-// begin returns the record of a request that begins now. It gives the request an id, which the
-// response has too.
+// begin returns the record of a request that begins now. It makes an id for the request, and
+// sets it in the record and in the headers of the response.
 func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
 	id := rand.Text() + ".0"
 	w.Header().Set("Ms-Cv", id)
@@ -95,12 +96,12 @@ func begin(w http.ResponseWriter, r *http.Request, now time.Time) rest.Record {
 	}
 }
 
-// secretPaths are prefixes of paths in which secrets of live connections follow. The records of
-// package trouter have patterns instead.
+// secretPaths are the prefixes of paths that continue with a secret of a live connection.
+// Package trouter needs none of them: its records have the pattern of a route, not the path.
 var secretPaths = []string{"/socket.io/1/", "/v4/a/", "/v3/registrations/"}
 
-// withoutSecrets returns the escaped path of a request that no live route has answered, without
-// what follows one of secretPaths.
+// withoutSecrets returns the escaped path of a request for the log. If the path begins with one
+// of secretPaths, "..." replaces the rest, which may be a secret.
 func withoutSecrets(path string) string {
 	plain, err := url.PathUnescape(path)
 	if err != nil { // it was clipped in the middle of an escape
@@ -117,7 +118,7 @@ func withoutSecrets(path string) string {
 	return path
 }
 
-// statusWriter notes the status of a response.
+// statusWriter is an http.ResponseWriter that remembers the status of the response.
 type statusWriter struct {
 	http.ResponseWriter
 	status int
@@ -137,12 +138,13 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped writer. http.ResponseController calls it.
 func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func logged(text string) string { return clip.Text(text, rest.MaxLogged) }
 
-// hostOf returns the host of an address with a port.
+// hostOf returns the host of an address of the form host:port. It returns an address without a
+// port unchanged.
 func hostOf(address string) string {
 	if host, _, err := net.SplitHostPort(address); err == nil {
 		return host

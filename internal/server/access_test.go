@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// lockedBuffer is a log that many goroutines write to.
+// lockedBuffer is a buffer that goroutines of a server write their log to while a test reads it.
 type lockedBuffer struct {
 	mu sync.Mutex // guards b
 	b  bytes.Buffer
@@ -54,7 +54,7 @@ func logged(t *testing.T, pairs ...string) (*running, *lockedBuffer) {
 	}), out
 }
 
-// accessLines returns the access lines of a log.
+// accessLines returns the lines about requests in a log.
 func accessLines(t *testing.T, out *lockedBuffer) (lines []logLine) {
 	t.Helper()
 	for text := range strings.Lines(out.String()) {
@@ -69,9 +69,9 @@ func accessLines(t *testing.T, out *lockedBuffer) (lines []logLine) {
 	return lines
 }
 
-// TestLogKeepsSecrets calls every operation, well and badly, and checks that the log, debug
-// lines included, has no topic, name, content, metadata, token or key, and that no field is
-// longer than 512 bytes.
+// TestLogKeepsSecrets calls every operation, with valid and with invalid requests. It checks
+// that the log, debug lines included, has no topic, name, content, metadata, token or key, and
+// that no field is longer than 512 bytes.
 func TestLogKeepsSecrets(t *testing.T) {
 	s, out := logged(t, "dev", "true")
 	_, ann, bearer := s.newUser(t, s.AccessKey)
@@ -103,7 +103,7 @@ func TestLogKeepsSecrets(t *testing.T) {
 		{"GET", thread + "/participants", bearer, ""}, {"POST", thread + "/typing", bearer, body(`{"senderDisplayName":%q}`, text("typist"))},
 		{"POST", thread + "/readReceipts", bearer, body(`{"chatMessageId":%q}`, id[strings.LastIndexByte(id, '/')+1:])}, {"GET", thread + "/readReceipts", bearer, ""},
 		{"POST", thread + "/participants/:add", bearer, body(`{"participants":[{"communicationIdentifier":{"rawId":%q},"displayName":%q}]}`, bob, text("name2"))},
-		// What is refused.
+		// Requests that the server refuses.
 		{"GET", thread, text("token"), ""}, {"PATCH", id, other, body(`{"content":%q}`, text("foreign"))},
 		{"POST", "", bearer, body(`{"topic":[%q]}`, text("list"))}, {"POST", "", bearer, body(`{"topic":%q`, text("cut"))},
 		{"POST", "", bearer, body(`{"topic":%q}`, text(strings.Repeat("long", 1000)))},
@@ -114,7 +114,8 @@ func TestLogKeepsSecrets(t *testing.T) {
 	} {
 		s.chat(t, c.method, c.path, c.bearer, c.body)
 	}
-	// Live protocols, the doors of operators and developers, and paths that nobody has.
+	// Send requests to the live protocols, to the paths for operators and developers, and to
+	// paths that do not exist.
 	get := func(method, path, name, value string) {
 		req, err := http.NewRequestWithContext(t.Context(), method, s.Endpoint+path, strings.NewReader("{}"))
 		if err != nil {
@@ -172,8 +173,8 @@ func TestLogKeepsSecrets(t *testing.T) {
 	}
 }
 
-// TestAccessLogFields checks that each line has the address of the client and both request
-// ids, and that refusals by the signature say what is wrong with it.
+// TestAccessLogFields checks that each line about a request has the client's address and both
+// request ids. A line about a refused signature must also say why the signature was refused.
 func TestAccessLogFields(t *testing.T) {
 	s, out := logged(t, "dev", "true")
 	var cvs []string
@@ -215,7 +216,8 @@ func TestAccessLogFields(t *testing.T) {
 		t.Fatalf("%d lines, want %d: %s", len(lines), len(paths)+1, out)
 	}
 	for i, line := range lines[:len(paths)] {
-		// The test is a program of this machine, which is trusted to be a proxy by default.
+		// By default a server trusts proxies on its own machine, so it accepts the forwarded
+		// address that this test sends.
 		if line.ClientRequest != "mine" || line.Request == "" || line.Request != cvs[i] || line.Client != "198.51.100.7" {
 			t.Errorf("%s: %+v, want the ids mine and %s, and the client 198.51.100.7", paths[i], line, cvs[i])
 		}
@@ -225,9 +227,9 @@ func TestAccessLogFields(t *testing.T) {
 	}
 }
 
-// TestRefusedPagesAreLogged checks the lines about requests that the guards against web pages
-// refuse, and about paths that look like those of live connections: they have the client and
-// both ids, and no secret from the path.
+// TestRefusedPagesAreLogged sends requests that the guards against web pages refuse, and
+// requests for paths that look like those of live connections. It checks that each log line has
+// the client's address and both ids, and no secret from the path.
 func TestRefusedPagesAreLogged(t *testing.T) {
 	s, out := logged(t, "dev", "true")
 	var cvs []string
@@ -272,8 +274,8 @@ func TestRefusedPagesAreLogged(t *testing.T) {
 	}
 }
 
-// TestOpsRefusalsAreLogged checks the line about a request to the ops port of a production
-// server under a foreign name.
+// TestOpsRefusalsAreLogged sends a request with a foreign host name to the ops port of a
+// production server, and checks the log line about it.
 func TestOpsRefusalsAreLogged(t *testing.T) {
 	s, out := logged(t)
 	s.get(t, s.Ops+"/metrics")
@@ -290,7 +292,8 @@ func TestOpsRefusalsAreLogged(t *testing.T) {
 	}
 }
 
-// TestForwardedAddress checks whose word counts for the address of a client.
+// TestForwardedAddress checks which address of the header X-Forwarded-For the server takes for
+// the client's, depending on the proxies that it trusts.
 func TestForwardedAddress(t *testing.T) {
 	for _, c := range []struct{ proxies, header, want string }{
 		{"off", "203.0.113.9", "127.0.0.1"},
@@ -326,7 +329,8 @@ func TestForwardedAddress(t *testing.T) {
 	}
 }
 
-// TestAccessLogSetting checks which requests each value of access-log logs.
+// TestAccessLogSetting checks which requests are logged for each value of the setting
+// access-log.
 func TestAccessLogSetting(t *testing.T) {
 	for which, want := range map[string][]int{"all": {201, 404}, "errors": {404}, "off": nil} {
 		s, out := logged(t, "access-log", which)

@@ -22,12 +22,13 @@ import (
 )
 
 // backupFile is the name of the file that describes a backup. A backup is a folder with this
-// file and copies of the store and of the local certificate authority. It does not have the
-// settings or a certificate that the settings name. While it is being made, it is marked as
-// unfinished.
+// file and copies of the store and of the local certificate authority. It does not contain the
+// settings, or a certificate that the settings name. Until the backup is complete, the folder
+// also has the mark unfinishedFile.
 const backupFile = "confab-backup.json"
 
-// backupFormat is the version of a backup's layout. Format 2 added the files and the rows.
+// backupFormat is the version of a backup's layout. Format 2 added the list of files with their
+// checksums and the numbers of rows.
 const backupFormat = 2
 
 // backupNote is the content of backupFile.
@@ -39,19 +40,21 @@ type backupNote struct {
 	Files []savedFile `json:"files"`
 }
 
-// content is what a store holds, as far as a backup notes it.
+// content is the part of a backup's description by which a later check notices rows that are
+// missing or were changed.
 type content struct {
 	Check  uint32        `json:"check"`  // of the event at the last position
 	Census pebble.Census `json:"census"` // numbers and sums of rows
 }
 
-// DamagedBackupError means that a backup is not as it was when it was made.
+// DamagedBackupError means that a file or a row of a backup is missing or has changed since the
+// backup was made.
 type DamagedBackupError struct {
 	Path string // of the backup
 	What string // is wrong, with the name of the file
 }
 
-// Error returns a message with the backup and what is wrong with it.
+// Error returns a message that names the backup and says what is wrong with it.
 func (e *DamagedBackupError) Error() string {
 	return fmt.Sprintf("the backup %s is damaged: %s", e.Path, e.What)
 }
@@ -119,20 +122,22 @@ func (s *Server) backup(version string) func(context.Context, admin.BackupReques
 	}
 }
 
-// workPrefix begins the name of the folder in which a backup is made, or exportPrefix for that
-// of an export. If the process is killed, the folder stays, marked as unfinished.
+// workPrefix begins the name of the temporary folder in which a backup is made. For a backup
+// that is the first step of an export the name begins with exportPrefix. If the process is
+// killed, the folder stays, marked as unfinished.
 const (
 	workPrefix   = ".confab-backup-"
 	exportPrefix = ".confab-copy-"
 )
 
-// makeBackup writes a backup of the store and of the certificate authority in the folder
-// data. It reads the copies again, and notes their checksums and what they hold.
+// makeBackup writes a backup of the store s and of the certificate authority in the folder data.
+// It reads the copies again, and writes their checksums and numbers of rows into the backup's
+// description.
 //
-// It makes the backup in a new folder beside req.To, which only the server's user can read,
-// and then puts it in the place of req.To. It does not write into req.To, because other users
-// may be able to read that folder, and Pebble makes files that everybody may read. If
-// makeBackup fails or ctx is done, it removes what it wrote, the note first.
+// It makes the backup in a new folder beside req.To, which only the server's user can read, and
+// then renames that folder to req.To. It does not write into req.To, because other users may be
+// able to read that folder, and Pebble makes files that everybody may read. If makeBackup fails
+// or ctx is done, it removes what it wrote, beginning with backupFile.
 func makeBackup(ctx context.Context, s *pebble.Store, data string, req admin.BackupRequest, version string, now time.Time) (b admin.Backup, err error) {
 	if err := checkProof(req); err != nil {
 		return b, err
@@ -206,12 +211,13 @@ func fillBackup(ctx context.Context, s *pebble.Store, data, work string, req adm
 	return note.Backup, writeSynced(filepath.Join(work, backupFile), append(text, '\n'), 0o600)
 }
 
-// copyStore copies a store into a backup, and returns what the copy holds.
+// copyStore copies a store into a backup, and returns the number of rows and the checksums of
+// the copy.
 //
 // Pebble copies its log and its manifest while they are written: the copy of a log that
-// overwrites an older one can end in the middle of a record, and soon after a start the
-// manifest may have no record yet. So a copy that cannot be read is made again, once, while
-// writers wait.
+// overwrites an older one can end in the middle of a record, and soon after a start the manifest
+// may have no record yet. So if the copy cannot be read, copyStore makes it once more, this time
+// while writers wait.
 func copyStore(ctx context.Context, s *pebble.Store, backup string) (b admin.Backup, held content, err error) {
 	store := storeFolder(backup)
 	for _, copyTo := range []func(string) error{s.Checkpoint, s.CheckpointQuietly} {
@@ -235,8 +241,8 @@ func copyStore(ctx context.Context, s *pebble.Store, backup string) (b admin.Bac
 	return b, held, err
 }
 
-// checkProof fails if the folder of the request has no proof file with the request's proof,
-// or has anything else.
+// checkProof fails unless the folder req.To contains the proof file with the text req.Proof, and
+// nothing else.
 func checkProof(req admin.BackupRequest) error {
 	if !filepath.IsAbs(req.To) {
 		return fmt.Errorf("%q is not an absolute path", req.To)
@@ -256,12 +262,12 @@ func checkProof(req admin.BackupRequest) error {
 	return nil
 }
 
-// Restore copies a backup into the data folder, which must be empty or not exist, and
-// compares the copies and all rows with what the backup notes. It returns the backup's
-// description and the number of rows. The store gets a new epoch (a random name of its
-// event log), because clients may have seen later events of the old one. The folder is
-// marked as unfinished until all that is done. If Restore fails, it removes what it copied;
-// the error is a *DamagedBackupError if the backup is not as it was made.
+// Restore copies a backup into the data folder, which must be empty or not exist. It compares
+// the copies and all rows with the backup's description. It returns that description and the
+// number of rows. The store gets a new epoch (a random name of its event log), because clients
+// may have seen later events of the old one. The folder is marked as unfinished until Restore
+// has succeeded. If Restore fails, it removes the copies. The error is a *DamagedBackupError if
+// the backup was changed after it was made.
 func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup, rows core.Counts, err error) {
 	note, err := readBackup(from)
 	if err != nil {
@@ -288,8 +294,9 @@ func Restore(ctx context.Context, from string, c config.Config) (b admin.Backup,
 	return note.Backup, rows, err
 }
 
-// restore is Restore without the mark: when it returns, the folder is whole and durable, or
-// it failed.
+// restore copies the backup in the folder from into the data folder, as Restore documents, but
+// does not mark the data folder as unfinished. If it succeeds, the folder is complete and
+// durable.
 func (n *backupNote) restore(ctx context.Context, from string, c config.Config) (rows core.Counts, err error) {
 	if err := n.copyFiles(ctx, from, c.Data); err != nil {
 		return rows, err
@@ -312,9 +319,10 @@ func (n *backupNote) restore(ctx context.Context, from string, c config.Config) 
 	return is.Rows, SyncFolders(storeFolder(c.Data), TLSFolder(c.Data))
 }
 
-// VerifyBackup compares the files of a backup and all rows in them with what the backup
-// notes, and returns its description. It changes nothing. It fails with *DamagedBackupError,
-// and for a backup of format 1, which has no checksums.
+// VerifyBackup compares the files of a backup and all rows in them with the backup's
+// description, and returns the description. It changes nothing. It fails with
+// *DamagedBackupError if they differ. It also fails for a backup of format 1, which has no
+// checksums.
 func VerifyBackup(ctx context.Context, from string) (admin.Backup, error) {
 	note, err := readBackup(from)
 	if err != nil {
@@ -335,8 +343,9 @@ func VerifyBackup(ctx context.Context, from string) (admin.Backup, error) {
 	return note.Backup, err
 }
 
-// readBackup reads the backupFile of a backup. It fails if the folder is not a complete
-// backup or was made by a newer format.
+// readBackup reads the file backupFile of a backup. It fails if the folder is not a complete
+// backup, or if a newer version of Confab made the backup in a format that this one does not
+// know.
 func readBackup(from string) (*backupNote, error) {
 	if err := CheckFinished(from); err != nil {
 		return nil, err
@@ -364,7 +373,8 @@ func readBackup(from string) (*backupNote, error) {
 	return &note, nil
 }
 
-// inspectFolder is inspect for the store in a backup, which it does not change.
+// inspectFolder opens the store in a backup for reading only, and returns the result of inspect
+// for it.
 func inspectFolder(ctx context.Context, backup string) (b admin.Backup, held content, err error) {
 	s, err := openEmbedded(config.Config{Data: backup}, core.Resource{}, forExport)
 	if err != nil {
@@ -374,8 +384,8 @@ func inspectFolder(ctx context.Context, backup string) (b admin.Backup, held con
 	return b, held, errors.Join(err, s.Close())
 }
 
-// inspect reads all rows of a store, checks them, and returns what the note of a backup says
-// about them.
+// inspect reads and checks all rows of a store. It returns the numbers and checksums of the rows
+// and the end of the event log, which a backup's description contains.
 func inspect(ctx context.Context, s *pebble.Store) (b admin.Backup, held content, err error) {
 	if b.Rows, err = s.Check(ctx); err != nil {
 		return b, held, err
@@ -392,7 +402,8 @@ func inspect(ctx context.Context, s *pebble.Store) (b admin.Backup, held content
 	return b, held, err
 }
 
-// unreadable returns err, as a *DamagedBackupError if the store of a backup is damaged.
+// unreadable turns err into a *DamagedBackupError if it says that the store of a backup is
+// damaged. It returns other errors unchanged.
 func unreadable(from string, err error) error {
 	if errors.Is(err, pebble.ErrDamaged) {
 		return &DamagedBackupError{Path: from, What: "its store cannot be read: " + err.Error()}
@@ -400,7 +411,8 @@ func unreadable(from string, err error) error {
 	return err
 }
 
-// compare fails with *DamagedBackupError if a store holds something else than n notes.
+// compare fails with *DamagedBackupError unless the store of a backup has the rows and the end
+// of the event log that the description n lists.
 func (n *backupNote) compare(from string, is admin.Backup, held content) error {
 	damaged := func(format string, a ...any) error {
 		return &DamagedBackupError{Path: from, What: fmt.Sprintf(format, a...)}

@@ -32,7 +32,7 @@ func savedStore(t *testing.T) (data, backup string) {
 	return data, backup
 }
 
-// treeOf returns the names and contents of all files below a folder.
+// treeOf returns the content of each file below a folder, by name.
 func treeOf(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	files := map[string]string{}
@@ -50,7 +50,8 @@ func treeOf(t *testing.T, dir string) map[string]string {
 	return files
 }
 
-// edit replaces the content of a file that a backup may share with its store.
+// edit replaces the content of a file in a backup. It writes a new file, because the store may
+// share the old one by a hard link.
 func edit(t *testing.T, name string, change func([]byte) []byte) {
 	t.Helper()
 	text, err := os.ReadFile(name)
@@ -65,7 +66,7 @@ func edit(t *testing.T, name string, change func([]byte) []byte) {
 	}
 }
 
-// newest returns the last file of a backup, by name, that ends in a suffix.
+// newest returns, of the files of a backup whose names end in suffix, the last one by name.
 func newest(t *testing.T, backup, suffix string) string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(backup, "store", "*"+suffix))
@@ -75,8 +76,8 @@ func newest(t *testing.T, backup, suffix string) string {
 	return names[len(names)-1]
 }
 
-// TestDamagedBackups damages a backup in many ways. Its verification and a restore must both
-// refuse it, name what is wrong, and leave the backup and the new data folder as they were.
+// TestDamagedBackups damages a backup in many ways. Verifying and restoring it must both fail,
+// name the damage, and change neither the backup nor the new data folder.
 func TestDamagedBackups(t *testing.T) {
 	_, backup := savedStore(t)
 	was := treeOf(t, backup)
@@ -170,7 +171,8 @@ func TestDamagedBackups(t *testing.T) {
 	}
 }
 
-// TestOlderBackup restores a backup of format 1, which names no files and no rows.
+// TestOlderBackup restores a backup of format 1, whose description has no list of files and no
+// numbers of rows.
 func TestOlderBackup(t *testing.T) {
 	_, backup := savedStore(t)
 	edit(t, filepath.Join(backup, "confab-backup.json"), func([]byte) []byte {
@@ -185,8 +187,8 @@ func TestOlderBackup(t *testing.T) {
 	}
 }
 
-// TestStoppedMoves ends the context of a backup and of a restore. Both must fail and leave
-// nothing.
+// TestStoppedMoves starts a backup and a restore with a context that is already cancelled. Both
+// must fail and leave no files.
 func TestStoppedMoves(t *testing.T) {
 	data, backup := savedStore(t)
 	stopped, stop := context.WithCancel(t.Context())
@@ -211,8 +213,8 @@ func TestStoppedMoves(t *testing.T) {
 	}
 }
 
-// meddler is a context that removes the files of a pattern when it is asked whether it is
-// done.
+// meddler is a context whose method Err, which a backup calls often, removes the files that
+// match a pattern.
 type meddler struct {
 	context.Context
 	pattern string
@@ -226,8 +228,8 @@ func (m meddler) Err() error {
 	return nil
 }
 
-// TestLateFailure lets a backup fail in its last step, after it has written its note: the
-// mark that it is about to remove is missing. No note may be left.
+// TestLateFailure makes a backup fail in its last step, after it has written its description: it
+// removes the file UNFINISHED, which the backup would remove. The backup must leave no files.
 func TestLateFailure(t *testing.T) {
 	data, _ := savedStore(t)
 	to := filepath.Join(t.TempDir(), "to")
@@ -264,8 +266,8 @@ func readable(dir string) string {
 	return found
 }
 
-// TestNobodyElseReadsABackup makes backups into folders that every user of the machine may
-// enter. At no moment may another user be able to read a file of them.
+// TestNobodyElseReadsABackup makes backups in folders that every user of the machine may enter.
+// It checks all the time that no other user can read a file of a backup.
 func TestNobodyElseReadsABackup(t *testing.T) {
 	data, _ := savedStore(t)
 	parent := t.TempDir()
@@ -317,8 +319,9 @@ func TestNobodyElseReadsABackup(t *testing.T) {
 	}
 }
 
-// TestBackupWithoutTheAuthoritysKey makes a backup that lacks ca.key. It is whole, and a
-// server on a restored folder wants the key back instead of making a new authority.
+// TestBackupWithoutTheAuthoritysKey makes a backup without ca.key. The backup must be valid. A
+// server that starts on the restored folder must ask for the key instead of making a new
+// authority.
 func TestBackupWithoutTheAuthoritysKey(t *testing.T) {
 	data, whole := savedStore(t)
 	dir := t.TempDir()
@@ -363,8 +366,8 @@ func TestBackupWithoutTheAuthoritysKey(t *testing.T) {
 	s.stop(t)
 }
 
-// TestMarkedFolders marks a data folder and a backup as unfinished. Everything that opens
-// them must refuse them by name and change nothing.
+// TestMarkedFolders marks a data folder and a backup as unfinished. Every function that opens
+// such a folder must refuse it with an error that names it, and change nothing.
 func TestMarkedFolders(t *testing.T) {
 	data, backup := savedStore(t)
 	file := filepath.Join(t.TempDir(), "export")

@@ -12,14 +12,16 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// heldBodies is the number of bytes of request bodies that the clients may have in memory
-// at a time, or four of the largest bodies if that is more.
+// heldBodies is the most bytes of request bodies that all clients together may have in the
+// server's memory at a time. If four bodies of the largest allowed size are more, that is the
+// limit.
 const heldBodies = 64 << 20
 
-// bodies counts the bytes of request bodies that handlers have read, until the handlers
-// return. At the bound it closes the connection that holds the most: bodies that never end
-// cost those who send them, and not a client with short ones. On a connection of a proxy it
-// ends that request alone, because the others are those of other clients.
+// bodies counts the bytes of request bodies that handlers have read, until the handlers return.
+// If they exceed the limit, it closes the connection that holds the most bytes, so that clients
+// whose bodies never end lose their connections and clients with short bodies do not. On a
+// connection of a proxy it ends only the request that holds the most, because the other requests
+// on that connection are those of other clients.
 type bodies struct {
 	most int64
 
@@ -31,8 +33,9 @@ type bodies struct {
 
 func newBodies(most int64) *bodies { return &bodies{most: most, by: map[*carrier]bool{}} }
 
-// carrier is a connection of a client, which carries requests, of HTTP/2 many at a time. On
-// a connection of a proxy each request has a carrier of its own.
+// carrier is a connection of a client, for counting the bytes and the abandoned requests on it.
+// HTTP/2 sends many requests on one connection. Each request on a connection of a proxy gets a
+// carrier of its own.
 type carrier struct {
 	end    func() // ends what the carrier carries
 	shared bool   // the connection of a proxy, for which no bound holds
@@ -44,14 +47,15 @@ type carrier struct {
 	abandoned int       // requests for whose answer the client did not wait
 }
 
-// maxAbandoned is the number of requests that a client may abandon in a second on one
-// connection. Each costs the server work, and the client nothing.
+// maxAbandoned is the number of requests in a second that a client may reset or leave without
+// waiting for the answer, on one connection. An abandoned request costs the server work, and the
+// client nothing.
 const maxAbandoned = 100
 
 type carrierKey struct{}
 
-// withCarrier gives the requests of a connection its carrier. It is the ConnContext of the
-// servers.
+// withCarrier adds a new carrier to the context of the requests of a connection. It is the
+// function http.Server.ConnContext of all servers.
 func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn() // its Close does not wait for the client
@@ -60,8 +64,8 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 	return context.WithValue(ctx, carrierKey{}, &carrier{end: func() { conn.Close() }, shared: ok && c.of.exempt})
 }
 
-// limit returns a handler that counts the bodies of the requests of next, and the requests
-// that clients abandon.
+// limit returns a handler that passes requests to next. It counts the bytes of their bodies, and
+// the requests that clients abandon.
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
@@ -93,8 +97,8 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 	})
 }
 
-// abandon counts a request that the client has abandoned, and closes the connection if these
-// are more than maxAbandoned in a second.
+// abandon counts a request that the client did not wait for. If there are more than maxAbandoned
+// in a second, it closes the connection.
 func (b *bodies) abandon(of *carrier) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -108,7 +112,8 @@ func (b *bodies) abandon(of *carrier) {
 	}
 }
 
-// countedBody is the body of a request whose bytes count as held.
+// countedBody is the body of a request. The bytes that a handler reads from it count as held
+// until release is called.
 type countedBody struct {
 	io.ReadCloser
 	bodies *bodies
@@ -117,7 +122,7 @@ type countedBody struct {
 	held   int64  // guarded by bodies.mu
 }
 
-// Read reads from the body.
+// Read reads from the body and counts the bytes as held.
 func (c *countedBody) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	if n > 0 {
@@ -161,7 +166,7 @@ func (b *bodies) take(c *countedBody, n int64) {
 	}
 }
 
-// release counts the bytes of the body as held no more.
+// release subtracts the bytes of this body from the number of held bytes.
 func (c *countedBody) release() {
 	b := c.bodies
 	b.mu.Lock()
@@ -173,7 +178,7 @@ func (c *countedBody) release() {
 	c.held = 0
 }
 
-// connectionStats returns the figures of the connections of clients.
+// connectionStats returns the numbers about the connections of clients for the metrics.
 func (s *Server) connectionStats() metrics.Connections {
 	m := s.clients.stats()
 	s.bodies.mu.Lock()

@@ -18,7 +18,7 @@ type CertificateError struct {
 	Err  error  // the cause
 }
 
-// Error returns what is wrong.
+// Error returns a message that says what is wrong with the certificate.
 func (e *CertificateError) Error() string { return "tls-cert and tls-key do not load: " + e.What }
 
 // Unwrap returns the cause.
@@ -28,7 +28,7 @@ func (e *CertificateError) Unwrap() error { return e.Err }
 func (e *CertificateError) Remedy() string { return e.Next }
 
 // LoadCertificate loads a certificate chain and its key, both PEM. It fails with
-// *CertificateError.
+// *CertificateError if they cannot be used.
 func LoadCertificate(certFile, keyFile string) (*tls.Certificate, error) {
 	pair, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
@@ -37,7 +37,8 @@ func LoadCertificate(certFile, keyFile string) (*tls.Certificate, error) {
 	return &pair, nil
 }
 
-// unusable returns err, with which files did not load, as a *CertificateError that says why.
+// unusable converts err, the error of loading the two files, to a *CertificateError that says
+// which file is wrong, and what is wrong with it.
 func unusable(certFile, keyFile string, err error) error {
 	var file *fs.PathError
 	switch {
@@ -64,10 +65,12 @@ func unusable(certFile, keyFile string, err error) error {
 	return &CertificateError{err.Error(), "name a certificate chain and its key, both PEM", err}
 }
 
-// encrypted is a key of pemTypes that stands for an old key with a password.
+// encrypted is the key that pemTypes adds to its result if the file has a private key in the old
+// format with a password.
 const encrypted = "Proc-Type"
 
-// pemTypes returns the types of the blocks in a PEM file.
+// pemTypes returns the set of types of the PEM blocks in a file, and the key encrypted if a
+// block has a password. It is empty if the file cannot be read.
 func pemTypes(name string) map[string]bool {
 	types := map[string]bool{}
 	text, err := os.ReadFile(name)

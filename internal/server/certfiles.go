@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// checkInterval is the shortest time between two checks whether the certificate files have
+// checkInterval is the shortest time between two checks of whether the certificate files have
 // changed.
 const checkInterval = time.Second
 
-// certFiles is the TLS certificate in the files of the settings tls-cert and tls-key. It is
-// reloaded when the files change, and when Server.ReloadCertificate asks for it.
+// certFiles is the TLS certificate in the files that the settings tls-cert and tls-key name. It
+// loads the files again when they change, and when Server.ReloadCertificate is called.
 type certFiles struct {
 	certFile, keyFile string
 	now               func() time.Time
@@ -74,7 +74,7 @@ func (c *certFiles) reloadIfChanged() {
 }
 
 // reload loads the files, whether they have changed or not, and logs the result. If they cannot
-// be loaded, the previous certificate stays.
+// be loaded, the server keeps using the previous certificate.
 func (c *certFiles) reload() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -82,8 +82,9 @@ func (c *certFiles) reload() {
 	c.readAgain(c.stat())
 }
 
-// readAgain loads the files after a call of stat, whose results it takes, and logs what became
-// of it. As stat comes first, the next check detects a later write. The caller holds mu.
+// readAgain loads the certificate files and logs the result. seen and err are the results of
+// stat. The caller calls stat before the files are read, so the next check detects a write that
+// comes later. The caller holds mu.
 func (c *certFiles) readAgain(seen [2]os.FileInfo, err error) {
 	if c.seen = seen; err == nil {
 		err = c.load()

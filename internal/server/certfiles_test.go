@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// pairOf creates a key and a certificate with the serial number.
+// pairOf creates a key and a self-signed certificate with the serial number.
 func pairOf(t *testing.T, serial int64) (cert, key []byte) {
 	t.Helper()
 	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

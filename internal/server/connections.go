@@ -14,38 +14,42 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// A process without free file descriptors can open no table and no log, so too many
-// connections would make the store fail. The listeners stop accepting before that.
+// Limits of open files. Without free file descriptors the store could open no table and no log
+// and would fail. So the listeners stop accepting connections before the process has reached its
+// limit of open files.
 const (
-	// operatorConnections is the most connections of the operators' ports. They are not
-	// among those of clients, so that a flood of clients hides no metrics.
+	// operatorConnections is the most connections of the operators' ports. They are counted
+	// apart from those of clients, so that a flood of clients does not keep the metrics from
+	// being read.
 	operatorConnections = 16
-	// ownFiles is the number of open files for everything else: listeners, logs, the
-	// store's lock and logs, and connections that are just being accepted or closed.
+	// ownFiles is the number of open files reserved for what is neither a client's connection
+	// nor the store's: listeners, logs, the store's lock, and connections that are just being
+	// accepted or closed.
 	ownFiles = 32
-	// storeFiles is the least number of open files that belong to the store: its tables, or
-	// its connections to the database.
+	// storeFiles is the least number of open files reserved for the store: for its tables, or
+	// for its connections to the database.
 	storeFiles = 64
-	// manyFiles is the greatest such number.
+	// manyFiles is the greatest number of open files reserved for the store.
 	manyFiles = 1000
 )
 
-// filesOfStore returns the number of open files that belong to the store, with a limit of
-// files for the process.
+// filesOfStore returns the number of open files reserved for the store, in a process that may
+// have files open files: an eighth of them, but at least storeFiles and at most manyFiles.
 func filesOfStore(files uint64) int {
 	return int(min(max(files/8, storeFiles), manyFiles))
 }
 
-// Connections returns the number of connections of clients that a server accepts at a time
-// in a process that may have so many files open. It is at least 1.
+// Connections returns the number of connections of clients that a server accepts at a time, in a
+// process that may have files open files. It is at least 1.
 func Connections(files uint64) int {
 	return max(int(files)-filesOfStore(files)-ownFiles-operatorConnections, 1)
 }
 
-// gate counts the connections of some listeners and bounds them, all and those of each
-// address. At the bound of all, a connection that waits for a request gives way to a new
-// one: of the address that has the most connections, of an exempt one only if no other has any
-// that wait, and first those that have had no request. If none waits, the listeners stop accepting until a connection ends.
+// gate limits the number of connections of some listeners, in all and from each address. If all
+// connections are in use, it closes one that waits for a request to make room for a new one. It
+// chooses the address with the most connections, a trusted proxy only if no other address has a
+// connection that waits. Of that address it prefers a connection that has never had a request.
+// If no connection waits, the listeners stop accepting until one ends or begins to wait.
 type gate struct {
 	most       int            // connections at a time
 	perAddress int            // of one address; 0: no limit
@@ -59,13 +63,13 @@ type gate struct {
 	refused, displaced, pauses uint64 // since the start
 }
 
-// holder is an address that has connections.
+// holder is an address that has connections, with the lists of those that wait for a request.
 type holder struct {
 	address netip.Addr
 	exempt  bool // one of gate.exempt: its connections are those of many clients
 	open    int
-	// The connections that wait for a request, the longest wait first: those that have had
-	// none, and those that have had some.
+	// The connections that wait for a request, the longest wait first: fresh has those that have
+	// never had a request, idle those that have had one.
 	fresh, idle list.List // of *gated
 }
 
@@ -75,7 +79,8 @@ func newGate(most, perAddress int, exempt []netip.Prefix) *gate {
 	return g
 }
 
-// clientGate returns the gate of the ports for clients.
+// clientGate returns the gate of the ports for clients. Its limits come from the settings and
+// from the limit of open files.
 func clientGate(c config.Config) *gate {
 	var exempt []netip.Prefix
 	if c.Explicit("trusted-proxies") { // by default every program of this machine would be exempt
@@ -84,15 +89,16 @@ func clientGate(c config.Config) *gate {
 	return newGate(Connections(openFiles()), c.ConnectionsPerAddress, exempt)
 }
 
-// stats returns the figures of the gate.
+// stats returns the numbers of connections of the gate for the metrics.
 func (g *gate) stats() metrics.Connections {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return metrics.Connections{Open: g.open, Most: g.most, Refused: g.refused, Displaced: g.displaced, Pauses: g.pauses}
 }
 
-// listener returns a listener whose connections are counted. A listener of Unix sockets is
-// returned as it is: its connections have no address, and come from this machine's user.
+// listener returns a listener that counts the connections of l in the gate. It returns a
+// listener of a Unix socket unchanged: its connections have no address, and come from the user
+// of this machine.
 func (g *gate) listener(l net.Listener) net.Listener {
 	tcp, ok := l.(*net.TCPListener)
 	if !ok {
@@ -107,8 +113,8 @@ type gatedListener struct {
 	closed bool // guarded by gate.mu
 }
 
-// Accept waits for the next connection that may be opened. It closes those that exceed the
-// bound of their address.
+// Accept waits for the next connection that the gate lets in. It closes each connection whose
+// address already has as many as it may have.
 func (l *gatedListener) Accept() (net.Conn, error) {
 	for {
 		tcp, err := l.AcceptTCP()
@@ -147,7 +153,7 @@ type gated struct {
 	last  atomic.Uint64 // the last eight bytes that were read
 }
 
-// Read reads from the connection, and notes its first and its last bytes.
+// Read reads from the connection, and remembers the first byte and the last eight bytes.
 func (c *gated) Read(b []byte) (int, error) {
 	n, err := c.TCPConn.Read(b)
 	if n == 0 {
@@ -170,14 +176,16 @@ func (c *gated) firstByte() (b byte, sent bool) {
 	return byte(first), first != 0
 }
 
-// lastBytes returns the last eight bytes that the client has sent, zeros for those that it has not.
+// lastBytes returns the last eight bytes that the client has sent. If it has sent fewer, the
+// array begins with zeros.
 func (c *gated) lastBytes() (b [8]byte) {
 	binary.BigEndian.PutUint64(b[:], c.last.Load())
 	return b
 }
 
-// enter counts a connection, once there is room for it. It returns nil if the connection was
-// closed because its address has too many. It fails if the listener is closed meanwhile.
+// enter waits until there is room for the connection, and counts it. It returns nil if it closed
+// the connection because the address has too many. It fails if the listener is closed while it
+// waits.
 func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 	address := addressOf(tcp)
 	g.mu.Lock()
@@ -214,8 +222,8 @@ func (g *gate) enter(l *gatedListener, tcp *net.TCPConn) (*gated, error) {
 	return c, nil
 }
 
-// displace closes the connection that is the first to give way. It returns false if none
-// waits for a request.
+// displace closes a connection that waits for a request, chosen as the type gate documents. It
+// returns false if no connection waits for a request.
 func (g *gate) displace() bool {
 	var most *holder
 	for _, of := range g.by {
@@ -249,7 +257,7 @@ func (g *gate) isExempt(tcp *net.TCPConn) bool {
 	return false
 }
 
-// remote returns the address of the client.
+// remote returns the address of the client at the other end of the connection.
 func remote(tcp *net.TCPConn) netip.Addr {
 	a, ok := tcp.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -258,8 +266,8 @@ func remote(tcp *net.TCPConn) netip.Addr {
 	return a.AddrPort().Addr().Unmap().WithZone("")
 }
 
-// addressOf returns the address by which a client is counted: of IPv6 the network of 64
-// bits, because whoever has one address there has them all.
+// addressOf returns the address under which the connections of a client are counted. For IPv6 it
+// is the network of 64 bits, because a client with one address in it usually has them all.
 func addressOf(tcp *net.TCPConn) netip.Addr {
 	ip := remote(tcp)
 	if !ip.Is6() || ip.IsLoopback() {
@@ -281,7 +289,8 @@ func (c *gated) Close() error {
 	return err
 }
 
-// leave makes room for another connection. The caller holds the gate's lock.
+// leave removes the connection from the counts, so that the gate lets another one in. The caller
+// holds the gate's lock.
 func (c *gated) leave() {
 	if c.closed {
 		return
@@ -295,8 +304,8 @@ func (c *gated) leave() {
 	c.gate.ended.Broadcast()
 }
 
-// wait moves the connection to the end of a list of those that wait for a request, or to
-// none. The caller holds the gate's lock.
+// wait moves the connection to the end of in, a list of connections that wait for a request. If
+// in is nil, the connection is in no list. The caller holds the gate's lock.
 func (c *gated) wait(in *list.List) {
 	if c.in != nil {
 		c.in.Remove(c.at)
@@ -306,7 +315,8 @@ func (c *gated) wait(in *list.List) {
 	}
 }
 
-// state notes whether a connection waits for a request. It is the ConnState of the servers.
+// state updates whether a connection waits for a request. The function http.Server.ConnState of
+// each server calls it.
 func (g *gate) state(conn net.Conn, now http.ConnState) {
 	if t, ok := conn.(*tls.Conn); ok {
 		conn = t.NetConn()
@@ -330,7 +340,7 @@ func (g *gate) state(conn net.Conn, now http.ConnState) {
 	}
 }
 
-// served reports whether a connection has had a request.
+// served reports whether a connection has had at least one request.
 func (g *gate) served(c *gated) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

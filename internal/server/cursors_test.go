@@ -14,11 +14,11 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestCursorsAfterMoves takes the state of a store, lets a client see later events, and puts
-// that state back in each way: from a backup, from a copy of the data folder, from an
-// export, and from a dump of PostgreSQL. A cursor from the lost future must get a gap and
-// nothing else of the past, before and after the new server has written as many events as
-// were lost.
+// TestCursorsAfterMoves copies a store, lets a client see later events of the original, and
+// starts a server on the copy. It makes the copy from a backup, from the data folder, from an
+// export, and from a dump of PostgreSQL. A cursor that points to an event after the copy must
+// give the client a gap and then only new events, both before and after the new server has
+// written as many events as were lost.
 func TestCursorsAfterMoves(t *testing.T) {
 	embedded := func(data string) config.Config {
 		return settings(t, "data", data, "limits", "off", "events-kept", "3650")
@@ -104,7 +104,7 @@ func TestCursorsAfterMoves(t *testing.T) {
 	}
 }
 
-// storeOf returns settings that name only the store of c.
+// storeOf returns settings that have only the data folder or the database of c.
 func storeOf(c config.Config) config.Config {
 	if c.Database != "" {
 		return config.Config{Database: c.Database}
@@ -112,7 +112,7 @@ func storeOf(c config.Config) config.Config {
 	return config.Config{Data: c.Data}
 }
 
-// resumer is a user of one thread with event streams.
+// resumer is a user who sends messages to a thread and reads them from event streams.
 type resumer struct {
 	user, bearer, thread string
 	sent                 int
@@ -127,7 +127,7 @@ func (c *resumer) open(t *testing.T, s *running, query string) *stream {
 	return events
 }
 
-// next returns the next event of a stream.
+// next returns the next event of a stream, without heartbeats.
 func (c *resumer) next(t *testing.T, events *stream) map[string]string {
 	t.Helper()
 	for {
@@ -141,7 +141,7 @@ func (c *resumer) next(t *testing.T, events *stream) map[string]string {
 	}
 }
 
-// say sends a message that no other has, and returns its text.
+// say sends a message with a new text and returns the text.
 func (c *resumer) say(t *testing.T, s *running) string {
 	t.Helper()
 	c.sent++
@@ -152,7 +152,7 @@ func (c *resumer) say(t *testing.T, s *running) string {
 	return text
 }
 
-// send sends messages and returns the cursors after their events.
+// send sends n messages and returns the cursor after the event of each.
 func (c *resumer) send(t *testing.T, s *running, n int) (cursors []string) {
 	t.Helper()
 	events := c.open(t, s, "")
@@ -171,8 +171,9 @@ func (c *resumer) send(t *testing.T, s *running, n int) (cursors []string) {
 	return cursors
 }
 
-// resume opens a stream with a cursor and returns the reason of the gap that it begins with.
-// It fails the test unless the next event is that of a message that is sent afterwards.
+// resume opens a stream with a cursor. It returns the reason of the gap with which the stream
+// begins. Then it sends a message, and fails the test unless the next event is that of the
+// message.
 func (c *resumer) resume(t *testing.T, s *running, cursor string) string {
 	t.Helper()
 	events := c.open(t, s, "?cursor="+url.QueryEscape(cursor))

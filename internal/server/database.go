@@ -16,15 +16,16 @@ import (
 const (
 	// watchInterval is the time between two checks of a shared store.
 	watchInterval = time.Second
-	// awayAfter is the number of checks in a row that must fail before the store counts as
-	// away: one may fail because the server is busy.
+	// awayAfter is the number of checks in a row that must fail before the server considers the
+	// store unreachable. One check may fail because the server is busy.
 	awayAfter = 2
-	// silentAfter is the time without a successful check after which the store counts as away
-	// too, because checks of a database that says nothing take long.
+	// silentAfter is the time without a successful check after which the server considers the
+	// store unreachable, even if no check has failed: a check of a database that does not answer
+	// takes long.
 	silentAfter = 6 * time.Second
 )
 
-// watched is what the checks of a shared store have found. It is safe for concurrent use.
+// watched holds the results of the checks of a shared store. It is safe for concurrent use.
 type watched struct {
 	mu     sync.Mutex // guards the fields below
 	good   time.Time  // end of the last check that succeeded
@@ -32,10 +33,11 @@ type watched struct {
 	why    string     // the last one failed
 }
 
-// newWatched returns the state after a successful check, such as the opening of the store.
+// newWatched returns the state after a check that succeeded at the time now. The opening of the
+// store counts as such a check.
 func newWatched(now time.Time) *watched { return &watched{good: now} }
 
-// away returns why requests cannot be carried out, or "" if they can.
+// away returns the reason why the store is unreachable, or "" if it can be used.
 func (w *watched) away(now time.Time) (why string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -48,8 +50,9 @@ func (w *watched) away(now time.Time) (why string) {
 	return ""
 }
 
-// note notes the result of a check that has just ended, and logs if the store was lost or is
-// back. It reports whether it was lost with this check.
+// note records the result of a check that has just ended. It logs when the store becomes
+// unreachable, and when it can be reached again. It returns true if the store has become
+// unreachable with this check.
 func (w *watched) note(err error, now time.Time, log *slog.Logger) (lost bool) {
 	was := w.away(now)
 	w.mu.Lock()
@@ -91,8 +94,8 @@ func (s *Server) watchDatabase(ctx context.Context) {
 	}
 }
 
-// checkDatabase fails if the shared store cannot be read, or takes no writes. It also adopts
-// the access keys that other servers have rotated.
+// checkDatabase fails if the shared store cannot be read or does not accept writes. It also
+// adopts the access keys that other servers have rotated.
 func (s *Server) checkDatabase(ctx context.Context) error {
 	if _, err := s.keys.reload(ctx); err != nil {
 		return err
@@ -106,9 +109,10 @@ func (s *Server) checkDatabase(ctx context.Context) error {
 	return db.Writable(ctx)
 }
 
-// InspectDatabase connects to the database of the settings. It returns what a start would find
-// there, in words, and what is dangerous about it and how to mend that, or "". It changes
-// nothing. It fails as a start would.
+// InspectDatabase connects to the database of the settings and changes nothing. found describes
+// in words the version and the tables of the database. warning says which of its settings is
+// dangerous and how to correct that, or is "". InspectDatabase fails if a server could not start
+// on the database.
 func InspectDatabase(ctx context.Context, c config.Config) (found, warning string, err error) {
 	i, err := postgres.Inspect(ctx, c.Database)
 	if err != nil {
@@ -130,7 +134,7 @@ func InspectDatabase(ctx context.Context, c config.Config) (found, warning strin
 	return found, warning, nil
 }
 
-// databaseMetrics returns the figures of the database for the metrics.
+// databaseMetrics returns the state of the database and of its connections for the metrics.
 func (s *Server) databaseMetrics(db *postgres.Store) metrics.Database {
 	p := db.Pool()
 	return metrics.Database{

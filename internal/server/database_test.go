@@ -14,15 +14,16 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// impostor answers in the place of a PostgreSQL server: it says no to TLS, asks for the password
-// in clear, keeps it, and refuses it.
+// impostor is a false PostgreSQL server: it refuses TLS, asks for the password in plain text,
+// remembers it, and refuses it.
 type impostor struct {
 	mu        sync.Mutex
 	passwords []string
 	asked     int // connections that asked for TLS
 }
 
-// message reads the body of a message of the protocol: a length, which counts itself, and text.
+// message reads a message of the PostgreSQL protocol and returns its text. The message begins
+// with its length, which includes the length itself.
 func message(c net.Conn) ([]byte, error) {
 	var length [4]byte
 	if _, err := io.ReadFull(c, length[:]); err != nil {
@@ -65,10 +66,10 @@ func read(c net.Conn, b []byte) bool {
 	return err == nil
 }
 
-// TestDatabaseWithoutTLS starts a server on a database whose place an impostor has taken, which
-// says no to TLS. With sslmode=verify-full it must get no password. With anything weaker it
-// gets it, and the server must warn of that before it connects, unless the address is on
-// loopback. The address 0.0.0.0 reaches this machine and is not a loopback address.
+// TestDatabaseWithoutTLS starts a server whose database is a false one that refuses TLS. With
+// sslmode=verify-full the server must not send its password. With a weaker mode it does, and
+// must log a warning before it connects, unless the address is on loopback. The address 0.0.0.0
+// reaches this machine but is not a loopback address.
 func TestDatabaseWithoutTLS(t *testing.T) {
 	l, err := net.Listen("tcp4", "0.0.0.0:0")
 	if err != nil {

@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// TestWatched tells the results of checks of a database, and checks when it counts as away, why,
-// and what is logged. A check that has not ended tells nothing: the time alone counts then.
+// TestWatched reports results of database checks, and tests when the database counts as
+// unreachable, with which reason, and what is logged. While a check has not ended, only the time
+// since the last success counts.
 func TestWatched(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))

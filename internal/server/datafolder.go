@@ -13,34 +13,33 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 )
 
-// NotOursError means that a folder that should be a data folder holds no server's data, but
-// something else. A server that made its store there would hide that its folder is the wrong
-// one.
+// NotOursError means that a folder named as the data folder holds files that are not a server's.
+// If a server made a new store there, nobody would notice that the folder is the wrong one.
 type NotOursError struct {
 	Path string
 	Has  []string // up to three names of what it holds
 }
 
-// Error returns a message with the folder and what it holds.
+// Error returns a message that names the folder and some of the files in it.
 func (e *NotOursError) Error() string {
 	return fmt.Sprintf("%s is not a data folder: it holds %s, and no server's data", e.Path, strings.Join(e.Has, ", "))
 }
 
-// NoParentError means that the folder around a data folder does not exist, so that the data
-// folder is not made.
+// NoParentError means that neither the data folder nor its parent folder exists. The server then
+// does not create the data folder.
 type NoParentError struct{ Path string }
 
-// Error returns a message with both folders.
+// Error returns a message that names the data folder and its parent folder.
 func (e *NoParentError) Error() string {
 	return fmt.Sprintf("the data folder %s is not made, because there is no folder %s", e.Path, filepath.Dir(e.Path))
 }
 
-// foreign returns the names of up to three files and folders that a data folder without a
-// server's data must not hold. It returns nil if the folder has a server's data, and also if
-// there is nothing in it but what may be there before the first start: the lost+found of a
-// file system, hidden files, such as those of a home folder, a confab.yaml and other files that
-// the settings name. Chats in a database and a certificate of the user's own leave nothing in
-// the folder, so then it may hold anything.
+// foreign returns the names of up to three files or folders that are not a server's, from a data
+// folder that has no server's data. It returns nil if the folder has a server's data. It ignores
+// what may be there before the first start: the lost+found of a file system, hidden files, such
+// as those of a home folder, a confab.yaml and other files that the settings name. If chats are
+// in a database and the certificate is the user's own, the server leaves nothing in the folder,
+// so foreign ignores everything.
 func foreign(c config.Config) ([]string, error) {
 	if c.Database != "" && c.TLSCert != "" {
 		return nil, nil
@@ -74,7 +73,7 @@ func foreign(c config.Config) ([]string, error) {
 	return strange[:min(len(strange), 3)], nil
 }
 
-// CheckData fails if a server must not use the data folder of the settings as it is: with
+// CheckData fails if a server must not use the data folder of the settings: with
 // *UnfinishedError, *IsBackupError, *NotOursError or *NoParentError. It changes nothing.
 func CheckData(c config.Config) error {
 	if err := checkPlace(c); err != nil {
@@ -83,15 +82,16 @@ func CheckData(c config.Config) error {
 	return checkData(c)
 }
 
-// Names in a data folder that are not those of the store and the authority.
+// Names of files in a data folder that belong neither to the store nor to the certificate
+// authority.
 const (
 	runtimeName = "server.json" // of package main, which describes the running server
 	lostFound   = "lost+found"  // of the root of a file system
 )
 
-// checkPlace fails with *NoParentError if the data folder does not exist and neither does the
-// folder around it: a mistyped path must not become a new server. The default folder of a
-// development server is made with its parents.
+// checkPlace fails with *NoParentError if neither the data folder nor its parent folder exists:
+// a mistyped path must not become a new server. It does not check the default folder, because a
+// development server creates that with its parents.
 func checkPlace(c config.Config) error {
 	if c.InMemory() || c.Data == "" || !c.Explicit("data") {
 		return nil

@@ -9,23 +9,25 @@ import (
 	"time"
 )
 
-// operatorBodyTime is the longest time in which the body of a request to the operator's
-// API or the ops port must arrive. These requests come from this machine or next to it.
+// operatorBodyTime is the longest time in which the body of a request to the operator's API or
+// the ops port must arrive. It is short because these requests come from this machine or a
+// network near it.
 const operatorBodyTime = 5 * time.Second
 
-// unreadTime is the longest time for which a response of HTTP/1 waits for the rest of a body
-// that its handler has not read. The client of a refused request may not send it at all.
+// unreadTime is the longest time for which an HTTP/1 response waits for the part of the request
+// body that the handler has not read. The client of a refused request may never send it.
 const unreadTime = 500 * time.Millisecond
 
-// limitBody returns a handler that gives each request the timeout for its body and passes
-// it to next. The deadline holds also if next does not read the body: net/http reads what
-// is left of it before it sends the response, and would wait for a slow client without
-// end. It ends when the body was read; otherwise the request's context would end with it.
-// Package rest and the protocols for live events replace the deadline by their own. From the
-// response on, the rest of the body has unreadTime.
+// limitBody returns a handler that passes requests to next and sets a deadline for reading each
+// request's body. The deadline also applies if next does not read the body: net/http reads the
+// rest of the body before it sends the response, and would wait without end for a slow client.
+// When the body was read, limitBody removes the deadline, which would otherwise end the request's
+// context. Package rest and the protocols for live events replace the deadline by their own. When
+// the response begins, the deadline for the rest of the body becomes unreadTime.
 //
-// next gets a copy of the request: net/http looks at the body of its own one, and closes the
-// connection if a client waits in vain for a 100 (Continue).
+// next gets a copy of the request with another Body. net/http must find its own Body in the
+// original request: it then closes the connection of a client that still waits for a 100
+// (Continue).
 func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength == 0 {
@@ -50,8 +52,8 @@ func limitBody(next http.Handler, timeout time.Duration) http.Handler {
 	})
 }
 
-// unreadWriter writes the response to a request with a body. It bounds the time for which
-// net/http waits for what the handler has not read of the body.
+// unreadWriter writes the response to a request with a body. It limits the time for which
+// net/http waits for the part of the body that the handler has not read.
 type unreadWriter struct {
 	http.ResponseWriter
 	conn    *http.ResponseController
@@ -61,7 +63,8 @@ type unreadWriter struct {
 	taken   bool // the handler has taken the connection
 }
 
-// limit gives the client a short time for the rest of a body that the handler has not read.
+// limit sets the deadline for the rest of the body to unreadTime from now, unless the whole body
+// was read or the handler has taken over the connection.
 func (w *unreadWriter) limit() {
 	if !w.taken && !w.body.ended.Load() {
 		w.conn.SetReadDeadline(time.Now().Add(unreadTime)) // if it fails, the connection is broken
@@ -87,8 +90,9 @@ func (w *unreadWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// FlushError sends what was written. The first time net/http has read the rest of the body
-// then, and a deadline would end the context of a handler that goes on.
+// FlushError sends the buffered part of the response. On the first call net/http also reads the
+// rest of the body; FlushError then removes the deadline, which would end the context of a
+// handler that continues.
 func (w *unreadWriter) FlushError() error {
 	w.begin()
 	err := w.conn.Flush()
@@ -99,18 +103,19 @@ func (w *unreadWriter) FlushError() error {
 	return err
 }
 
-// Hijack implements http.Hijacker. The deadlines of the connection are then the handler's.
+// Hijack implements http.Hijacker. Afterwards only the handler sets the deadlines of the
+// connection.
 func (w *unreadWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, buffered, err := w.conn.Hijack()
 	w.taken = w.taken || err == nil
 	return conn, buffered, err
 }
 
-// Unwrap is for http.ResponseController.
+// Unwrap returns the wrapped writer. http.ResponseController calls it.
 func (w *unreadWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
-// limitedBody is the body of a request that has a deadline. At its end it removes the
-// deadline.
+// limitedBody is the body of a request whose reading has a deadline. It removes the deadline
+// when the whole body was read.
 type limitedBody struct {
 	io.ReadCloser
 	conn  *http.ResponseController

@@ -49,7 +49,7 @@ func (s *Server) devHandler(c config.Config) http.Handler {
 	return dev.New(dev.Options{Clock: s.clock, Faults: s.faults, Names: ownNames(c), Logger: s.log})
 }
 
-// ownNames returns the host names of the server: those in the settings and that of the
+// ownNames returns the host names of the server: those in its settings, and the name of the
 // machine.
 func ownNames(c config.Config) []string {
 	names := slices.Clone(c.TLSNames)
@@ -67,8 +67,8 @@ func ownNames(c config.Config) []string {
 	return names
 }
 
-// knownHosts returns the hosts by which clients may know the server, with the ports of its
-// listeners and without.
+// knownHosts returns the hosts by which clients may call the server: each name alone, and with
+// the port of each listener.
 func (s *Server) knownHosts(c config.Config) (known []string) {
 	for _, name := range append(ownNames(c), "localhost", "127.0.0.1") {
 		if strings.HasPrefix(name, "*.") {

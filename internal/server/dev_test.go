@@ -29,8 +29,8 @@ func (r *running) post(t *testing.T, address, body string) (status int, answer s
 	return r.do(t, req)
 }
 
-// signed sends a request without a body, signed with the server's access key, and
-// returns the status.
+// signed sends a request without a body, signed with the server's access key, and returns the
+// status of the response.
 func (r *running) signed(t *testing.T, method, path string) (status int) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.Endpoint+path, nil)
@@ -72,8 +72,8 @@ func TestDevelopmentDoors(t *testing.T) {
 	}
 }
 
-// TestNoDoorsWithoutDev checks that a server without --dev answers requests to paths
-// below /dev/ like requests to any unknown path.
+// TestNoDoorsWithoutDev checks that a server without --dev answers requests to paths below /dev/
+// like requests to any unknown path.
 func TestNoDoorsWithoutDev(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, unknown := s.get(t, s.Endpoint+"/nothing")
@@ -102,7 +102,8 @@ func TestTokensExpireAfterAnAdvance(t *testing.T) {
 	if status, body := s.chat(t, "GET", "", bearer, ""); status != 401 || body != "" {
 		t.Errorf("a token of 24 hours a day later: %d %s, want an empty 401", status, body)
 	}
-	// Signatures with the real time are still valid, because clients' clocks have not moved.
+	// Requests that are signed with the real time are still valid, because the clocks of clients
+	// have not moved.
 	status, _, fresh := s.newUser(t, s.AccessKey)
 	if status != 201 {
 		t.Fatalf("a request signed with the real time: %d", status)
@@ -146,8 +147,9 @@ func TestThrottlingEndsAfterAnAdvance(t *testing.T) {
 	}
 }
 
-// TestAnAdvanceSweeps moves the development clock ahead by the grace that a deleted user
-// has, and checks that the user is no participant any more when the response comes.
+// TestAnAdvanceSweeps deletes a user and moves the development clock ahead by the deletion
+// grace. When the response to the advance arrives, the user must no longer be a participant of
+// the thread.
 func TestAnAdvanceSweeps(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	_, ann, bearer := s.newUser(t, s.AccessKey)
@@ -168,8 +170,8 @@ func TestAnAdvanceSweeps(t *testing.T) {
 	}
 }
 
-// TestDelaysDoNotHoldUpTheEnd checks that closing the server ends the delay of a
-// request that a fault rule delays.
+// TestDelaysDoNotHoldUpTheEnd sends a request that a fault rule delays, and closes the server.
+// It checks that closing ends the delay.
 func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	if _, err := s.Faults().Add(rest.Fault{Delay: dev.MaxDelay}); err != nil {
@@ -201,8 +203,8 @@ func TestDelaysDoNotHoldUpTheEnd(t *testing.T) {
 	s.client.CloseIdleConnections()
 }
 
-// TestNoFiles checks that a server with NoFiles writes no files, and that clients can trust
-// the authority in Info.CA.
+// TestNoFiles checks that a server with Options.NoFiles writes no files, and that clients can
+// trust the authority in Info.CA.
 func TestNoFiles(t *testing.T) {
 	temp := t.TempDir()
 	t.Setenv("TMPDIR", temp)

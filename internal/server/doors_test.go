@@ -20,11 +20,12 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// bodyPatience is the time in which the test of a body timeout of 200 ms fails.
+// bodyPatience is how long a test with a body timeout waits for the end of a connection before
+// it fails. It is much longer than the timeout, because the machine may be busy.
 const bodyPatience = 30 * time.Second
 
-// TestEachBodyHasADeadline sends requests that announce ten bytes and never send them, to
-// each listener and each handler. It checks that the connection ends.
+// TestEachBodyHasADeadline sends requests that announce a body of ten bytes, and never sends the
+// bytes. It checks for each listener and each handler that the server ends the connection.
 func TestEachBodyHasADeadline(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "listen-admin", "localhost:0", "pprof", "true", "body-timeout", "200ms")})
 	dial := map[string]func() (net.Conn, error){
@@ -80,10 +81,10 @@ func TestEachBodyHasADeadline(t *testing.T) {
 	})
 }
 
-// TestRefusedBodiesAreNotWaitedFor sends requests without a token that announce a body and do
-// not send it, also such that wait for a 100 (Continue), to a server that waits for bodies for
-// a minute. It checks that they are answered and that their connections end. Requests whose
-// bodies arrive with them, or when asked for, keep their connection.
+// TestRefusedBodiesAreNotWaitedFor sends requests that are refused before their body has
+// arrived, some of which wait for a 100 (Continue). The body timeout is a minute. It checks that
+// each request is answered and its connection ends. If the body arrives with the request, or
+// after a 100, the connection must stay open.
 func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0", "body-timeout", "1m")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -142,8 +143,9 @@ func TestRefusedBodiesAreNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestStreamsOutliveUnreadBodies opens an event stream with a body that its handler does not
-// ask for, and reads it for longer than an unread body may take.
+// TestStreamsOutliveUnreadBodies opens an event stream by a request with a body, which the
+// handler does not read. It checks that the stream lasts longer than the time that an unread
+// body may take.
 func TestStreamsOutliveUnreadBodies(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -179,8 +181,8 @@ func hostOf(t *testing.T, address string) string {
 	return u.Host
 }
 
-// TestABodyThatArrivesEndsItsDeadline keeps a connection for much longer than the body
-// timeout after a request whose body has arrived, and sends a second one over it.
+// TestABodyThatArrivesEndsItsDeadline sends a request whose body arrives, keeps the connection
+// open for much longer than the body timeout, and sends a second request on it.
 func TestABodyThatArrivesEndsItsDeadline(t *testing.T) {
 	const timeout = 50 * time.Millisecond
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "body-timeout", timeout.String(), "data", t.TempDir())})
@@ -207,9 +209,9 @@ func TestABodyThatArrivesEndsItsDeadline(t *testing.T) {
 	}
 }
 
-// TestListenersCloseSideBySide closes a server while a request at one listener is not
-// complete. It checks that all listeners but that of the health checks refuse connections
-// meanwhile.
+// TestListenersCloseSideBySide closes a server while a request at one listener is not complete.
+// It checks that all other listeners except the ops port refuse connections before the request
+// is complete.
 func TestListenersCloseSideBySide(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0", "listen-admin", "localhost:0")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -247,8 +249,9 @@ func TestListenersCloseSideBySide(t *testing.T) {
 	}
 }
 
-// TestCloseDoesNotWaitForBodies closes a server while requests at all its listeners without
-// TLS wait for bodies that never come. It checks that Close ends with their deadlines.
+// TestCloseDoesNotWaitForBodies closes a server while requests at all its listeners without TLS
+// wait for bodies that never come. It checks that Close returns without an error when the
+// deadlines of the bodies have passed.
 func TestCloseDoesNotWaitForBodies(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "listen-admin", "localhost:0", "body-timeout", "2s")})
 	for _, r := range []struct{ network, address, request string }{
@@ -273,8 +276,8 @@ func TestCloseDoesNotWaitForBodies(t *testing.T) {
 	t.Logf("closed after %v", time.Since(began).Round(time.Millisecond))
 }
 
-// TestOpsHost sends requests with names of other machines to the ops port, as a web page
-// does whose name was made to resolve to this machine.
+// TestOpsHost sends requests with host names of other machines to the ops port. A web page can
+// do the same if its name was made to resolve to this machine.
 func TestOpsHost(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "tls-names", "chat.lan", "pprof", "true")})
 	for host, want := range map[string]int{
@@ -325,9 +328,9 @@ func TestOpenListenersAreWarnedOf(t *testing.T) {
 	}
 }
 
-// TestSocketPlaces checks where the operator's socket is: in the data folder, in the
-// runtime folder if its path is too long, or in a private temporary folder, and nowhere
-// when the server is closed.
+// TestSocketPlaces checks where the operator's socket is: in the data folder; in the runtime
+// folder if the path is too long; or in a private temporary folder. It checks that a closed
+// server has removed the socket.
 func TestSocketPlaces(t *testing.T) {
 	runtime := t.TempDir()
 	long := filepath.Join(t.TempDir(), strings.Repeat("long", 25))
@@ -363,7 +366,8 @@ func TestSocketPlaces(t *testing.T) {
 	}
 }
 
-// TestForeignFilesStay checks that a start does not replace a file that is not a socket.
+// TestForeignFilesStay checks that a starting server does not replace a file at the path of its
+// socket if that file is not a socket.
 func TestForeignFilesStay(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("XDG_RUNTIME_DIR", t.TempDir())

@@ -18,13 +18,13 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// program is a running program whose output a test reads.
+// program is a running program, with the lines that it prints.
 type program struct {
 	t     *testing.T
 	lines *bufio.Scanner
 }
 
-// run starts a program with environment variables. It is killed at the end of the test.
+// run starts a program with environment variables, and kills it at the end of the test.
 func run(t *testing.T, env []string, name string, args ...string) *program {
 	t.Helper()
 	if _, err := exec.LookPath(name); err != nil {
@@ -47,8 +47,8 @@ func run(t *testing.T, env []string, name string, args ...string) *program {
 	return &program{t, bufio.NewScanner(out)}
 }
 
-// until returns the first line of the output that matches a pattern, with what its group
-// matches.
+// until reads the program's output up to the first line that matches a pattern, and returns the
+// text of the pattern's group.
 func (p *program) until(pattern string) (group string) {
 	p.t.Helper()
 	for p.lines.Scan() {
@@ -95,8 +95,8 @@ func TestCurlLines(t *testing.T) {
 	}
 }
 
-// TestPythonReader runs examples/events/reader.py against a server behind a proxy. It cuts
-// the connections of the proxy after each message, sends the next one at once, and checks
+// TestPythonReader runs examples/events/reader.py against a server behind a proxy. After each
+// message it cuts the connections of the proxy and sends the next message at once. It checks
 // that the reader prints every message once and in order.
 func TestPythonReader(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})

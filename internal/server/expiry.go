@@ -10,12 +10,13 @@ import (
 	"github.com/confab-chat/confab/internal/metrics"
 )
 
-// ExpiryWarning is the time before the end of a certificate from which on the log, the
-// metrics and confab doctor warn.
+// ExpiryWarning is how long before a certificate expires the log, the metrics and confab doctor
+// begin to warn.
 const ExpiryWarning = 30 * 24 * time.Hour
 
 // expiryInterval is the time between two checks of the certificates. A check also renews the
-// local server certificate, which handshakes alone would not do on an idle server.
+// local server certificate; without it an idle server, which has no handshakes, would not renew
+// it.
 const expiryInterval = 24 * time.Hour
 
 // certificate is one of the certificates on which clients of the server rely.
@@ -26,8 +27,8 @@ type certificate struct {
 	mend string // what the operator does before it ends
 }
 
-// localCertificates returns the certificates of a local authority. It renews that of the
-// server if it has to be.
+// localCertificates returns the certificates of the local authority and of the server. It renews
+// the server's certificate if it is due.
 func localCertificates(ca *localca.Authority) []certificate {
 	ca.Certificate(nil) // it logs its own errors
 	authority, server := ca.Ends()
@@ -37,8 +38,8 @@ func localCertificates(ca *localca.Authority) []certificate {
 	}
 }
 
-// certificates returns the user's certificate with the time at which the first certificate of
-// its chain ends.
+// certificates returns the user's certificate, with the time at which the first certificate in
+// its chain expires.
 func (c *certFiles) certificates() []certificate {
 	pair, err := c.certificate(nil)
 	if err != nil { // impossible: there is always a pair
@@ -47,8 +48,8 @@ func (c *certFiles) certificates() []certificate {
 	return []certificate{{"server", c.certFile, ChainEnds(pair), "replace the file; the server reads it again"}}
 }
 
-// ChainEnds returns the earliest time at which a certificate of a chain ends. It skips entries
-// that cannot be parsed.
+// ChainEnds returns the earliest time at which a certificate of the chain pair expires. It skips
+// entries that cannot be parsed.
 func ChainEnds(pair *tls.Certificate) time.Time {
 	var ends time.Time
 	for _, der := range pair.Certificate {
@@ -59,7 +60,7 @@ func ChainEnds(pair *tls.Certificate) time.Time {
 	return ends
 }
 
-// watchCertificates logs the certificates that end soon: at once, and then every
+// watchCertificates logs the certificates that expire soon: at once, and then every
 // expiryInterval until ctx is done.
 func (s *Server) watchCertificates(ctx context.Context, now func() time.Time) {
 	tick := time.NewTicker(expiryInterval)
@@ -74,7 +75,7 @@ func (s *Server) watchCertificates(ctx context.Context, now func() time.Time) {
 	}
 }
 
-// warnOfCertificates logs each certificate that ends within ExpiryWarning.
+// warnOfCertificates logs each certificate that has expired or expires within ExpiryWarning.
 func (s *Server) warnOfCertificates(now time.Time) {
 	for _, c := range s.certificates() {
 		left := c.ends.Sub(now)
@@ -88,8 +89,8 @@ func (s *Server) warnOfCertificates(now time.Time) {
 	}
 }
 
-// certificateMetrics returns a function that returns the ends of the certificates for the
-// metrics.
+// certificateMetrics returns a function that returns, for the metrics, the time at which each
+// certificate expires.
 func (s *Server) certificateMetrics(now func() time.Time) func() []metrics.Certificate {
 	return func() []metrics.Certificate {
 		var all []metrics.Certificate

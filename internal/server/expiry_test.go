@@ -36,9 +36,9 @@ func (l *lockedLog) String() string {
 	return l.text.String()
 }
 
-// TestEndsOfCertificates starts servers at times before the ends of their certificates. From
-// 30 days before on, the log and the metrics must say so, for the local authority and for a
-// certificate of the user's.
+// TestEndsOfCertificates starts servers at different times before their certificates expire.
+// From 30 days before that on, the log and the metrics must warn, both for the local authority
+// and for a certificate of the user's.
 func TestEndsOfCertificates(t *testing.T) {
 	const day = 24 * time.Hour
 	data := t.TempDir()
@@ -94,7 +94,7 @@ func TestEndsOfCertificates(t *testing.T) {
 	}
 }
 
-// writePair writes a certificate and its key as files for tls-cert and tls-key.
+// writePair writes a certificate and its key to files, for the settings tls-cert and tls-key.
 func writePair(t *testing.T, pair tls.Certificate) (certFile, keyFile string) {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(pair.PrivateKey)

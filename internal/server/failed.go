@@ -19,7 +19,7 @@ import (
 // FailureKind says why a connection ended before its first request.
 type FailureKind string
 
-// The kinds of failures. They are values of a label of the metric
+// The kinds of failures, which are the values of the label kind of the metric
 // confab_connections_failed_total.
 const (
 	Untrusted FailureKind = "untrusted"   // the client refused the certificate, and said so
@@ -41,7 +41,7 @@ type FailedConnection struct {
 	Times  int    // number of such connections of this client since the last one that was reported, with this one
 }
 
-// What returns a sentence about the connection, without a full stop.
+// What returns a sentence that says how the connection failed, without a full stop.
 func (c FailedConnection) What() string {
 	var what string
 	switch c.Kind {
@@ -62,8 +62,8 @@ func (c FailedConnection) What() string {
 	return what
 }
 
-// distrust are the alerts with which a client refuses a certificate. Go sends the first one,
-// OpenSSL (curl, Python) unknown CA, and browsers and Java certificate unknown.
+// distrust lists the TLS alerts with which a client refuses a certificate. Go sends bad
+// certificate, OpenSSL (curl, Python) unknown CA, and browsers and Java certificate unknown.
 var distrust = []tls.AlertError{
 	42, // bad certificate
 	43, // unsupported certificate
@@ -73,7 +73,8 @@ var distrust = []tls.AlertError{
 	48, // unknown CA
 }
 
-// failures reports the connections that ended before their first request.
+// failures counts the connections that ended before their first request, and reports some of
+// them.
 type failures struct {
 	report func(FailedConnection)
 	now    func() time.Time
@@ -83,7 +84,8 @@ type failures struct {
 	counts map[FailureKind]uint64 // since the start
 }
 
-// failureOf is what failures have in common of which one is reported in failureEvery.
+// failureOf is the kind of a failure and its client. Of the failures with the same failureOf one
+// is reported in each period of failureEvery.
 type failureOf struct {
 	kind   FailureKind
 	client netip.Addr // of IPv6 a network; zero for all that maxFailures leaves out
@@ -95,10 +97,11 @@ type recentFailure struct {
 }
 
 const (
-	// failureEvery is the least time between two reports of a kind of failure of one client.
+	// failureEvery is the least time between two reports of failures of the same kind and
+	// client.
 	failureEvery = time.Minute
-	// maxFailures is the number of kinds and clients that are told apart. Further ones count as
-	// one client.
+	// maxFailures is the number of pairs of a kind and a client that are counted apart. Failures
+	// beyond it are counted as those of one client.
 	maxFailures = 256
 )
 
@@ -113,8 +116,8 @@ func (f *failures) count(kind FailureKind) uint64 {
 	return f.counts[kind]
 }
 
-// state looks at connections that end. It is called by the ConnState of the servers, after the
-// gate's.
+// state reports a connection that was closed before its first request. The function
+// http.Server.ConnState of each server calls it, after gate.state.
 func (f *failures) state(conn net.Conn, now http.ConnState) {
 	if now != http.StateClosed {
 		return
@@ -141,8 +144,9 @@ func (f *failures) state(conn net.Conn, now http.ConnState) {
 	}
 }
 
-// note counts a failure. It returns the number of failures that a report of it stands for, or 0
-// if it is not to be reported.
+// note counts a failure. It returns 0 if the failure is not to be reported now, because another
+// one with the same key was reported a short time before. Otherwise it returns the number of
+// failures since the last report, this one included.
 func (f *failures) note(key failureOf, now time.Time) (times int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -170,9 +174,9 @@ func (f *failures) note(key failureOf, now time.Time) (times int) {
 	return times
 }
 
-// failureOfConn returns why a connection that has ended had no request. The kind is empty if
-// nothing failed: the connection was for later use, or somebody looked whether the port is open.
-// secure is the connection with TLS, or nil.
+// failureOfConn returns why a closed connection had no request. secure is the TLS connection on
+// top of c, or nil. The kind is empty if nothing failed: if the client opened the connection for
+// later use, or only checked whether the port is open.
 func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string) {
 	first, sent := c.firstByte()
 	switch {
@@ -186,8 +190,8 @@ func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string)
 	}
 	err := secure.Handshake() // it has ended: this returns its error
 	if err == nil {
-		// Some clients shake hands first and refuse the certificate then. The connection is
-		// closed, and returns the error that ended it.
+		// Some clients refuse the certificate only after the handshake. The connection is
+		// closed, so that Read returns the error that ended it.
 		_, err = secure.Read(make([]byte, 1))
 		if kind, detail := alertOf(err); kind == Untrusted {
 			return kind, detail
@@ -212,14 +216,15 @@ func failureOfConn(c *gated, secure *tls.Conn) (kind FailureKind, detail string)
 	return OtherTLS, strings.TrimPrefix(err.Error(), "tls: ")
 }
 
-// tlsHandshake is the first byte of a TLS connection: the type of a record.
+// tlsHandshake is the first byte that a TLS client sends: the type of a handshake record.
 const tlsHandshake = 22
 
-// httpBegins are the first five bytes of requests, as many as the header of a TLS record has.
+// httpBegins lists the first five bytes of HTTP requests. TLS reads five bytes first, the header
+// of a record, so its error contains them if a client sends HTTP.
 var httpBegins = []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "PATCH", "DELET", "CONNE", "PRI *"}
 
-// alertOf returns the failure of a connection that the client has ended with an alert. The kind
-// is empty if it did not.
+// alertOf returns the kind of failure if err says that the client ended the connection with a
+// TLS alert. Otherwise the kind is empty.
 func alertOf(err error) (kind FailureKind, detail string) {
 	var remote *net.OpError
 	if !errors.As(err, &remote) || remote.Op != "remote error" {
@@ -233,9 +238,9 @@ func alertOf(err error) (kind FailureKind, detail string) {
 	return OtherTLS, "the client says: " + strings.TrimPrefix(remote.Err.Error(), "tls: ")
 }
 
-// plainAlert returns the alert with which a client that has sent these last bytes ended the
-// connection. OpenSSL (curl, Python) sends it without encryption also where TLS 1.3 asks for that,
-// so that crypto/tls cannot read it and calls it a bad record.
+// plainAlert returns the TLS alert in the last bytes that a client sent. ok is false if they
+// contain none. OpenSSL (curl, Python) sends the alert without encryption even where TLS 1.3
+// requires encryption, so that crypto/tls cannot read it and reports a bad record.
 func plainAlert(last [8]byte) (alert tls.AlertError, ok bool) {
 	const alertRecord, fatal = 21, 2
 	record := last[1:] // type, version, length, level, alert
@@ -245,9 +250,9 @@ func plainAlert(last [8]byte) (alert tls.AlertError, ok bool) {
 
 func alertText(alert tls.AlertError) string { return strings.TrimPrefix(alert.Error(), "tls: ") }
 
-// logFailed logs a connection that ended before its first request. It is the default of
-// Options.Failed. With a development server it adds what to do, with the command lines that
-// command returns.
+// logFailed returns a function that logs a connection that ended before its first request. It is
+// the default of Options.Failed. A development server also logs what the developer can do, with
+// command lines that command returns.
 func (s *Server) logFailed(dev bool, command func(name string) string) func(FailedConnection) {
 	return func(c FailedConnection) {
 		fields := []any{slog.String("kind", string(c.Kind)), slog.String("client", c.Client), slog.String("port", c.Port), slog.Int("times", c.Times)}
@@ -263,7 +268,8 @@ func (s *Server) logFailed(dev bool, command func(name string) string) func(Fail
 	}
 }
 
-// command returns Options.Command or, if that is nil, its default.
+// command returns Options.Command. If that is nil, it returns a function that makes "confab
+// token" of the name token.
 func (o Options) command() func(name string) string {
 	if o.Command != nil {
 		return o.Command
@@ -271,7 +277,8 @@ func (o Options) command() func(name string) string {
 	return func(name string) string { return "confab " + name }
 }
 
-// failuresOf returns what reports failed connections, as the options say.
+// failuresOf returns the failures that the server counts. They are reported to Options.Failed,
+// or logged if that is nil.
 func (s *Server) failuresOf(o Options) *failures {
 	report := o.Failed
 	if report == nil {

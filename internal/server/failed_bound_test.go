@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// TestFailuresAreBounded counts failures of more addresses than are told apart, and checks that
-// few of them are reported, that all are counted, and that a later report says for how many it
-// stands.
+// TestFailuresAreBounded counts failures of more clients than maxFailures. It checks that few
+// failures are reported, that all are counted, and that a later report has the number of
+// failures since the last one.
 func TestFailuresAreBounded(t *testing.T) {
 	const addresses, each = 10 * maxFailures, 3
 	f := newFailures(nil, nil)

@@ -21,10 +21,10 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// patience is how long a test waits for what must happen.
+// patience is the longest time that a test waits before it fails.
 const patience = time.Minute
 
-// failing is a development server whose failed connections a test reads.
+// failing is a development server that reports its failed connections to a test.
 type failing struct {
 	*running
 	failed chan server.FailedConnection
@@ -42,10 +42,11 @@ func startFailing(t *testing.T) *failing {
 	return f
 }
 
-// minute moves the clock so far that the next failure is reported.
+// minute moves the clock a minute ahead, so that the next failure of the same kind and client is
+// reported again.
 func (f *failing) minute() { f.ahead.Add(int64(time.Minute)) }
 
-// next returns the next failed connection.
+// next returns the next reported failure.
 func (f *failing) next(t *testing.T) server.FailedConnection {
 	t.Helper()
 	select {
@@ -57,7 +58,7 @@ func (f *failing) next(t *testing.T) server.FailedConnection {
 	}
 }
 
-// count waits until the metric of a kind has a value.
+// count waits until the metric of failures of this kind has the value want.
 func (f *failing) count(t *testing.T, kind server.FailureKind, want int) {
 	t.Helper()
 	line := fmt.Sprintf("confab_connections_failed_total{kind=%q} %d\n", kind, want)
@@ -80,7 +81,7 @@ func hostPort(t *testing.T, address string) string {
 	return u.Host
 }
 
-// dial shakes hands with the server, and returns the error.
+// dial makes a TLS handshake with the server and returns its error.
 func (f *failing) dial(t *testing.T, c *tls.Config) error {
 	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: patience}, "tcp", hostPort(t, f.Endpoint), c)
 	if err == nil {
@@ -89,8 +90,8 @@ func (f *failing) dial(t *testing.T, c *tls.Config) error {
 	return err
 }
 
-// strangers are clients that do not trust the authority of the server. Each gets the endpoint and
-// 1.2 or 1.3, the newest version of TLS that it may speak, and fails.
+// strangers lists clients that do not trust the server's authority. run gets the newest version
+// of TLS that the client may use, 1.2 or 1.3, and returns the client's error.
 var strangers = []struct {
 	name   string
 	run    func(t *testing.T, f *failing, version string) error
@@ -129,8 +130,8 @@ urllib.request.urlopen(sys.argv[1], context=context)
 	}, server.HungUp, ""},
 }
 
-// runClient runs a program that knows none of the variables that name authorities, and returns its
-// error. It skips the test if the program is not installed.
+// runClient runs a program and returns its error. The environment has none of the variables that
+// name trusted authorities. The test is skipped if the program is not installed.
 func runClient(t *testing.T, name string, args ...string) error {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -152,8 +153,8 @@ func runClient(t *testing.T, name string, args ...string) error {
 	return err
 }
 
-// TestUntrustedServer lets clients connect that do not trust the server, and checks that each is
-// reported, with the alert that it has sent.
+// TestUntrustedServer connects with clients that do not trust the server, and checks that each
+// failure is reported with the TLS alert that the client sent.
 func TestUntrustedServer(t *testing.T) {
 	f := startFailing(t)
 	for _, client := range strangers {
@@ -177,8 +178,9 @@ func TestUntrustedServer(t *testing.T) {
 	}
 }
 
-// TestFailedConnections makes connections that fail for other reasons than distrust, and some
-// that do not fail, of which nothing may be said.
+// TestFailedConnections makes connections that fail for other reasons than a certificate that
+// the client does not trust. It also makes connections that do not fail, which must not be
+// reported.
 func TestFailedConnections(t *testing.T) {
 	f := startFailing(t)
 	address := hostPort(t, f.Endpoint)
@@ -262,8 +264,9 @@ func TestFailedConnections(t *testing.T) {
 	}
 }
 
-// TestFailuresAreSaidOnce lets one client fail five times, and once more a minute later. It checks
-// that two are reported, and that the second report says for how many it stands.
+// TestFailuresAreSaidOnce makes one client fail five times, and once more a minute later. It
+// checks that there are two reports, and that the second one has the number of failures since
+// the first.
 func TestFailuresAreSaidOnce(t *testing.T) {
 	f := startFailing(t)
 	stranger := func() {
@@ -294,8 +297,9 @@ func TestFailuresAreSaidOnce(t *testing.T) {
 	}
 }
 
-// TestLogOfFailures checks that a production server logs one plain line about a client that does
-// not trust it, and not the words of net/http, and that a development server adds what to do.
+// TestLogOfFailures connects with a client that does not trust the server. A production server
+// must log one plain line instead of the message of net/http. A development server must also log
+// what to do.
 func TestLogOfFailures(t *testing.T) {
 	for name, pairs := range map[string][]string{"production": nil, "memory": {"dev", "true"}, "development": {"dev", "true", "data", t.TempDir()}} {
 		t.Run(name, func(t *testing.T) {
@@ -316,7 +320,8 @@ func TestLogOfFailures(t *testing.T) {
 	}
 }
 
-// TestNoFailuresAtTheEnd checks that connections which the server closes are not called failures.
+// TestNoFailuresAtTheEnd checks that connections which the server itself closes are not reported
+// as failures.
 func TestNoFailuresAtTheEnd(t *testing.T) {
 	f := startFailing(t)
 	conn, err := net.Dial("tcp", hostPort(t, f.Endpoint))

@@ -11,9 +11,9 @@ import (
 	"github.com/confab-chat/confab/internal/hosts"
 )
 
-// forwarded returns a handler that passes requests to next with what the trusted proxies in
-// front of the server tell about them: the address of the client in RemoteAddr, and the scheme
-// and the host that it has asked for (hosts.Forwarded).
+// forwarded returns a handler that reads the headers of trusted proxies, such as
+// X-Forwarded-For, and passes requests to next. It sets RemoteAddr to the client's address, and
+// stores the scheme and the host that the client used in the request (hosts.WithAddress).
 func (s *Server) forwarded(c config.Config, next http.Handler) http.Handler {
 	proxies := hosts.Proxies(c.TrustedProxies)
 	warning := &plainWarning{config: c, log: s.log, proxies: proxies}
@@ -40,10 +40,10 @@ func (s *Server) forwarded(c config.Config, next http.Handler) http.Handler {
 	})
 }
 
-// plainWarning logs, once, that the server does not know its own address: a client with a token
-// or a signature has come over plain http, and neither the settings nor a trusted proxy say
-// that it uses https. The SDKs refuse plain http with a token, so most likely a proxy ends TLS;
-// they also refuse to follow the http links that such a client gets.
+// plainWarning logs once that the links in responses begin with http. It does so for a request
+// with a token or a signature over plain http, if neither the settings nor a trusted proxy say
+// that the client used https. The SDKs send no token over plain http, so most likely there is a
+// proxy that ends TLS. They also refuse to follow http links.
 type plainWarning struct {
 	config  config.Config
 	log     *slog.Logger
@@ -51,7 +51,8 @@ type plainWarning struct {
 	said    atomic.Bool
 }
 
-// see looks at a request whose scheme no trusted proxy tells.
+// see logs the warning if the request r is a reason for it. No trusted proxy has told the scheme
+// of r.
 func (p *plainWarning) see(r *http.Request) {
 	if r.TLS != nil || p.config.PublicEndpoint != "" || len(r.Header["Authorization"])+len(r.Header["X-Skypetoken"]) == 0 || p.said.Load() {
 		return

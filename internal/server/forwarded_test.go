@@ -11,8 +11,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ask sends a request over plain http with another Host header and further headers, which are
-// lines. It is signed for the host signed if that is not empty, otherwise it has the bearer.
+// ask sends a request over plain http with the Host header host and the header lines headers. If
+// signed is not empty, the request is signed for the host signed; otherwise it has the token
+// bearer.
 func (r *running) ask(t *testing.T, method, path, host, headers, signed, bearer, body string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.HTTP+path, strings.NewReader(body))
@@ -50,8 +51,8 @@ func (r *running) ask(t *testing.T, method, path, host, headers, signed, bearer,
 	return resp, text.String()
 }
 
-// TestForwardedLinks checks with which address the links in answers begin, in every answer that
-// has one, for what proxies tell.
+// TestForwardedLinks checks that the links in all responses begin with the address that the
+// headers of a trusted proxy tell.
 func TestForwardedLinks(t *testing.T) {
 	const (
 		https = "X-Forwarded-Proto: https\n"
@@ -143,7 +144,8 @@ func TestForwardedLinks(t *testing.T) {
 	}
 }
 
-// TestPlainWarning checks who causes the warning about http links.
+// TestPlainWarning checks which requests cause the warning that links begin with http, and that
+// it is logged once.
 func TestPlainWarning(t *testing.T) {
 	for name, c := range map[string]struct {
 		settings      []string
@@ -174,9 +176,10 @@ func TestPlainWarning(t *testing.T) {
 	}
 }
 
-// TestSignedHosts signs requests for hosts other than that of the Host header. What differs in
-// letter case and default port alone is accepted, and what a trusted proxy tells. For others the
-// log says which host was signed, if it can be known, and which one was asked for.
+// TestSignedHosts signs requests for hosts other than the one in the Host header. The server
+// must accept a host that differs only in letter case or default port, and a host that a trusted
+// proxy tells. For other hosts the log must say which host was signed, if that can be found out,
+// and which host the request has.
 func TestSignedHosts(t *testing.T) {
 	const create = "/identities?api-version=2023-10-01"
 	for name, c := range map[string]struct {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// gateTest is a gate with a listener, whose connections a test accepts in order.
+// gateTest is a gate with a listener. A test receives the accepted connections in order.
 type gateTest struct {
 	*gate
 	t        *testing.T
@@ -43,7 +43,7 @@ func newGateTest(t *testing.T, g *gate) *gateTest {
 	return gt
 }
 
-// dial connects from 127.0.0.n.
+// dial connects to the gate from the address 127.0.0.n.
 func (g *gateTest) dial(n int) net.Conn {
 	g.t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("127.0.0.%d", n))}}
@@ -55,7 +55,7 @@ func (g *gateTest) dial(n int) net.Conn {
 	return c
 }
 
-// open connects from 127.0.0.n and returns both ends of the connection.
+// open connects to the gate from the address 127.0.0.n and returns both ends of the connection.
 func (g *gateTest) open(n int) (client, server net.Conn) {
 	g.t.Helper()
 	client = g.dial(n)
@@ -68,7 +68,7 @@ func (g *gateTest) open(n int) (client, server net.Conn) {
 	return client, server
 }
 
-// refused checks that a connection from 127.0.0.n is closed at once.
+// refused checks that the gate closes a connection from the address 127.0.0.n at once.
 func (g *gateTest) refused(n int, what string) {
 	g.t.Helper()
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(fmt.Sprintf("127.0.0.%d", n))}}
@@ -78,7 +78,8 @@ func (g *gateTest) refused(n int, what string) {
 	}
 }
 
-// ended waits until the other side has closed a connection.
+// ended waits until the peer has closed the connection c. what names the connection in the
+// error.
 func (g *gateTest) ended(c net.Conn, what string) {
 	g.t.Helper()
 	c.SetReadDeadline(time.Now().Add(30 * time.Second))
@@ -106,8 +107,8 @@ func TestGateBoundsAnAddress(t *testing.T) {
 	g.refused(2, "a connection beyond the bound after one was closed")
 }
 
-// TestGateDisplaces checks which connection gives way: of the address that has the most, and
-// first those without any request.
+// TestGateDisplaces checks which connection a full gate closes for a new one: one of the address
+// with the most connections, and first one that has never had a request.
 func TestGateDisplaces(t *testing.T) {
 	g := newGateTest(t, newGate(4, 0, nil))
 	honest, _ := g.open(2)
@@ -133,8 +134,9 @@ func TestGateDisplaces(t *testing.T) {
 	}
 }
 
-// TestGateSparesProxies checks that connections of an exempt address give way only if no other
-// address has any that wait, although it has the most.
+// TestGateSparesProxies checks that a full gate closes connections of an exempt address only if
+// no other address has a connection that waits, even if the exempt address has the most
+// connections.
 func TestGateSparesProxies(t *testing.T) {
 	g := newGateTest(t, newGate(4, 0, []netip.Prefix{netip.MustParsePrefix("127.0.0.9/32")}))
 	proxied, _ := g.open(9)
@@ -151,8 +153,8 @@ func TestGateSparesProxies(t *testing.T) {
 	}
 }
 
-// TestGatePauses checks that a listener accepts nothing while all connections are busy, goes on
-// when one ends or becomes idle, and stops waiting when it is closed.
+// TestGatePauses checks that a listener accepts nothing while all connections are busy, accepts
+// again when one ends or becomes idle, and stops waiting when it is closed.
 func TestGatePauses(t *testing.T) {
 	g := newGateTest(t, newGate(2, 0, nil))
 	_, first := g.open(2)
@@ -187,7 +189,8 @@ func TestGatePauses(t *testing.T) {
 	}
 }
 
-// TestConnections checks the number of connections for limits of open files.
+// TestConnections checks the number of connections that a process may have for different limits
+// of open files.
 func TestConnections(t *testing.T) {
 	for files, want := range map[uint64]int{0: 1, 64: 1, 160: 48, 1024: 848, 20_000: 18_952, 1 << 20: 1_047_528} {
 		if got := Connections(files); got != want {
@@ -196,8 +199,9 @@ func TestConnections(t *testing.T) {
 	}
 }
 
-// TestLiveSessionsLeaveRoom checks the number of live connections for limits of open files, as
-// it is computed and as it is set: a quarter of all connections is left for other requests.
+// TestLiveSessionsLeaveRoom checks the number of live connections for different limits of open
+// files, with and without a number in the settings. A quarter of all connections must be left
+// for other requests.
 func TestLiveSessionsLeaveRoom(t *testing.T) {
 	for _, tt := range []struct {
 		set   int

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// handlers counts the handlers that run, so that the store is closed after the last one has
-// returned. The zero value counts none.
+// handlers counts the running handlers, so that the server can close the store after the last
+// one has returned. The zero value counts none.
 type handlers struct {
 	mu      sync.Mutex // guards the fields below
 	running int
@@ -15,7 +15,7 @@ type handlers struct {
 	none    chan struct{} // closed when refuse is set and none runs; nil before end
 }
 
-// track returns a handler that counts next while it runs.
+// track returns a handler that calls next and counts it while it runs.
 func (h *handlers) track(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !h.begin() {
@@ -44,8 +44,8 @@ func (h *handlers) done() {
 	}
 }
 
-// end lets no further handler begin, and waits for at most a time until those that run have
-// returned. It returns the number of those that have not. It must be called once.
+// end prevents further handlers from starting, and waits until all running ones have returned,
+// at most for patience. It returns the number of those that still run. It must be called once.
 func (h *handlers) end(patience time.Duration) int {
 	h.mu.Lock()
 	h.refuse, h.none = true, make(chan struct{})

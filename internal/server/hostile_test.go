@@ -23,8 +23,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestConnectionsOfAnAddress checks that an address has no more connections than the
-// setting says: one of a proxy is exempt only if trusted-proxies was set.
+// TestConnectionsOfAnAddress checks that an address has no more connections than the setting
+// allows. The address of a proxy is exempt only if trusted-proxies was set.
 func TestConnectionsOfAnAddress(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -73,7 +73,7 @@ func (r *running) metric(t *testing.T, name string) int {
 	return int(v)
 }
 
-// dialHTTP2 opens a connection of HTTP/2 whose frames the test writes and reads.
+// dialHTTP2 opens an HTTP/2 connection on which the test writes and reads frames.
 func (r *running) dialHTTP2(t *testing.T) (*http2.Framer, net.Conn) {
 	t.Helper()
 	u, err := url.Parse(r.LocalEndpoint)
@@ -95,7 +95,7 @@ func (r *running) dialHTTP2(t *testing.T) (*http2.Framer, net.Conn) {
 	return f, conn
 }
 
-// header returns the encoded fields of a request.
+// header returns the HPACK encoding of header fields, which are names and values in turn.
 func header(fields ...string) []byte {
 	var b bytes.Buffer
 	e := hpack.NewEncoder(&b)
@@ -105,9 +105,10 @@ func header(fields ...string) []byte {
 	return b.Bytes()
 }
 
-// TestBodiesInMemory sends bodies that never end on many streams of three connections, each of
-// them almost as long as a body may be. What the server holds of them stays bounded: it ends
-// connections that hold the most, and answers others.
+// TestBodiesInMemory sends request bodies that never end on many streams of three connections,
+// each almost as long as a body may be. It checks that the number of bytes in the server's
+// memory stays limited: the server must end the connections that hold the most, and answer other
+// clients.
 func TestBodiesInMemory(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -139,8 +140,9 @@ func TestBodiesInMemory(t *testing.T) {
 	}
 }
 
-// TestBodiesThroughAProxy sends the same bodies through connections of a proxy. Their clients
-// are many, so the server ends the largest requests, and not the connections.
+// TestBodiesThroughAProxy sends request bodies that never end through connections of a proxy.
+// The clients behind a proxy are many, so the server must end the largest requests and keep the
+// connections.
 func TestBodiesThroughAProxy(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0", "trusted-proxies", "127.0.0.0/8,::1/128")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -166,8 +168,8 @@ func TestBodiesThroughAProxy(t *testing.T) {
 	}
 }
 
-// sendEndless sends half-done bodies on 60 streams, until the server ends the connection or
-// wants no more. It returns why it ended.
+// sendEndless begins 60 requests and sends all of each body but its last byte. It returns the
+// error with which the server ended the connection.
 func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
 	const streams, size = 60, 1<<20 - 1
 	var sent [streams]int
@@ -228,8 +230,8 @@ func sendEndless(f *http2.Framer, conn net.Conn, thread, bearer string) error {
 	}
 }
 
-// TestStreamsOfAConnection checks that a connection may have 128 streams at a time, and that a
-// client which goes on resetting streams is sent away.
+// TestStreamsOfAConnection checks that a connection may have 128 streams at a time, and that the
+// server closes the connection of a client that resets streams all the time.
 func TestStreamsOfAConnection(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "limits", "off")})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -269,7 +271,7 @@ func TestStreamsOfAConnection(t *testing.T) {
 	}
 }
 
-// TestResetsThroughAProxy checks that a connection of a proxy stays, although its clients
+// TestResetsThroughAProxy checks that the server keeps a connection of a proxy on which clients
 // abandon more requests in a second than one client may.
 func TestResetsThroughAProxy(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "limits", "off", "trusted-proxies", "127.0.0.0/8,::1/128")})

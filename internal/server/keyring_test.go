@@ -19,7 +19,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// keyStore opens an embedded store with two access keys, for the keyrings of two servers.
+// keyStore opens an embedded store with two access keys. The keyrings of two servers can share
+// it.
 func keyStore(t *testing.T) core.Store {
 	t.Helper()
 	initial := core.Resource{ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch"}
@@ -34,7 +35,8 @@ func keyStore(t *testing.T) core.Store {
 	return s
 }
 
-// keyringOn returns the keyring of a server that starts on the store now.
+// keyringOn returns a keyring with the keys that are in the store now, as at the start of a
+// server.
 func keyringOn(t *testing.T, s core.Store) *keyring {
 	t.Helper()
 	r, err := s.Resource(t.Context())
@@ -48,7 +50,7 @@ func keyringOn(t *testing.T, s core.Store) *keyring {
 	return &keyring{Authority: tokens, store: s, rows: r.Keys, changed: func(bool) {}}
 }
 
-// wantKeys checks that the keyring uses the stored keys.
+// wantKeys checks that the keyring uses the keys that are in the store.
 func (k *keyring) wantKeys(t *testing.T, who string) {
 	t.Helper()
 	r, err := k.store.Resource(t.Context())
@@ -65,9 +67,9 @@ func (k *keyring) wantKeys(t *testing.T, who string) {
 	}
 }
 
-// TestRotationsAtOnce rotates the primary key on two servers at the same time, many times.
-// One of them must win; the other one must say so, name the serial of the winner's key, and
-// use that key. No successful rotation may return a key that was never stored.
+// TestRotationsAtOnce rotates the primary key on two servers at the same time, many times. One
+// server must succeed. The other one must fail with an error that has the serial of the new key,
+// and use that key. A successful rotation must not return a key that was never stored.
 func TestRotationsAtOnce(t *testing.T) {
 	s := keyStore(t)
 	servers := [2]*keyring{keyringOn(t, s), keyringOn(t, s)}
@@ -100,9 +102,9 @@ func TestRotationsAtOnce(t *testing.T) {
 	}
 }
 
-// TestRotateBothBesideAnotherServer rotates both keys through the operator's API while
-// another server rotates one of them. The client must get the key that was made, and learn
-// that the other one was not.
+// TestRotateBothBesideAnotherServer rotates both keys through the operator's API while another
+// server rotates one of them. The response must contain the key that was replaced, and say that
+// the other one was not.
 func TestRotateBothBesideAnotherServer(t *testing.T) {
 	s := keyStore(t)
 	here, other := keyringOn(t, s), keyringOn(t, s)
@@ -134,7 +136,7 @@ func TestRotateBothBesideAnotherServer(t *testing.T) {
 	other.wantKeys(t, "the other server")
 }
 
-// staleStore returns an older resource than the store has.
+// staleStore is a store that returns an older version of the resource than it contains.
 type staleStore struct {
 	core.Store
 	resource core.Resource
@@ -143,9 +145,9 @@ type staleStore struct {
 
 func (s *staleStore) Resource(context.Context) (core.Resource, error) { return s.resource, s.err }
 
-// TestKeysOnlyMoveForward gives the watcher of the keys rows that it read before a rotation:
-// they must not replace the new key. It must adopt a newer key, and a key with the same serial
-// and another secret.
+// TestKeysOnlyMoveForward lets the keyring read keys from before a rotation, which must not
+// replace the new key. The keyring must adopt a key with a higher serial, and a key with the
+// same serial and another secret.
 func TestKeysOnlyMoveForward(t *testing.T) {
 	s := keyStore(t)
 	k := keyringOn(t, s)

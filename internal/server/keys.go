@@ -24,8 +24,8 @@ const keySize = 64
 // devKeyPrefix is the prefix of every public development key.
 const devKeyPrefix = "Confab development key, "
 
-// devKey returns the access key with index i and the serial number, the same on all
-// development servers. It is public, so that an app keeps working after the data folder
+// devKey returns the access key with index i and the serial number, which is the same on all
+// development servers and public. So an app keeps working after the data folder of its server
 // was deleted. A server without --dev does not start with such a key.
 func devKey(i int, serial uint64) []byte {
 	text := fmt.Sprintf(devKeyPrefix+"%s %d, public knowledge ", token.KeyName(i), serial)
@@ -43,8 +43,8 @@ func newKey(dev bool, i int, serial uint64) []byte {
 	return secret
 }
 
-// initialKeys returns the access keys for a new store: those in the settings, and new
-// ones where the settings have none.
+// initialKeys returns the access keys for a new store: those in the settings, and a new key
+// where the settings have none.
 func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	for i := range rows {
 		rows[i] = core.AccessKeyRow{Serial: 1, Secret: configuredKey(c, i)}
@@ -55,7 +55,8 @@ func initialKeys(c config.Config) (rows [2]core.AccessKeyRow) {
 	return rows
 }
 
-// configuredKey returns the secret of the access key with index i in the settings, or nil.
+// configuredKey returns the secret of the access key with index i in the settings, or nil if the
+// settings do not have it.
 func configuredKey(c config.Config, i int) []byte {
 	k := [...]communication.AccessKey{c.AccessKey, c.AccessKeySecondary}[i]
 	if k.IsZero() {
@@ -81,8 +82,8 @@ func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 	return errors.New("other servers keep replacing the access keys: start the servers with the same keys, or one after another")
 }
 
-// tryReconcileKeys does the work of reconcileKeys. done is false if another server has
-// replaced a key meanwhile.
+// tryReconcileKeys makes one attempt at what reconcileKeys documents. done is false if another
+// server replaced a key at the same time.
 func tryReconcileKeys(ctx context.Context, s core.Store, c config.Config) (done bool, err error) {
 	r, err := s.Resource(ctx)
 	if err != nil {
@@ -156,9 +157,9 @@ func (k *keyring) row(i int) core.AccessKeyRow {
 	return k.rows[i]
 }
 
-// Rotate replaces the key with the name by a new one, in the store and then in memory. It
-// fails with admin.ErrNoKey or admin.ErrConfigured. If another server has replaced the key
-// first, Rotate adopts that key and fails with a *admin.RotatedError.
+// Rotate replaces the key with the name by a new one, in the store and then in memory. It fails
+// with admin.ErrNoKey or admin.ErrConfigured. If another server has replaced the key
+// first, Rotate adopts the other server's key and fails with a *admin.RotatedError.
 func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communication.AccessKey, error) {
 	for i := range k.rows {
 		if token.KeyName(i) != name {
@@ -193,9 +194,10 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 // reloadTime is the longest time that a read of the access keys may take.
 const reloadTime = 3 * time.Second
 
-// reload reads the keys from the store and adopts those that other servers have rotated.
-// It reports whether there were any. Concurrent calls share one read, which begins after
-// all of them: requests with a wrong key cannot make it read more often.
+// reload reads the access keys from the store and adopts those that other servers have rotated.
+// changed is true if the keys differ from those before the call. Concurrent calls share one
+// read, which begins after all of them: so requests with a wrong key cannot make the server read
+// more often.
 func (k *keyring) reload(ctx context.Context) (changed bool, err error) {
 	called := time.Now()
 	before := [2]core.AccessKeyRow{k.row(0), k.row(1)}
@@ -208,8 +210,8 @@ func (k *keyring) reload(ctx context.Context) (changed bool, err error) {
 	return !before[0].Equal(k.row(0)) || !before[1].Equal(k.row(1)), k.failed
 }
 
-// read does the work of reload. A caller that gives up does not end it, since others wait
-// for the result.
+// read reads the access keys from the store for reload. It continues when ctx is cancelled,
+// because other callers wait for the result.
 func (k *keyring) read(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reloadTime)
 	defer cancel()
@@ -225,8 +227,8 @@ func (k *keyring) read(ctx context.Context) error {
 	return nil
 }
 
-// update adopts the stored key with this index if it is another one. It ignores a key with
-// a lower serial: the caller may have read it before another goroutine has replaced it.
+// update adopts the stored key with this index if it differs from the current one. It ignores a
+// stored key with a lower serial, which was read before another goroutine replaced the key.
 func (k *keyring) update(i int, stored core.AccessKeyRow) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -243,8 +245,9 @@ func (k *keyring) update(i int, stored core.AccessKeyRow) error {
 	return nil
 }
 
-// keysChanged returns a function that ends the live connections of replaced access keys.
-// If the primary key was replaced, it calls tell with the new one, unless tell is nil.
+// keysChanged returns a function to call after an access key was replaced. It ends the live
+// connections of clients whose token was made with the old key. If the primary key was replaced,
+// it calls tell with the new one, unless tell is nil.
 func (s *Server) keysChanged(tell func(communication.AccessKey)) func(primary bool) {
 	return func(primary bool) {
 		s.hub.Judge()

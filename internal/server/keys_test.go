@@ -24,8 +24,8 @@ var (
 	keyB = base64.StdEncoding.EncodeToString([]byte("key B of these tests, of more than 32 bytes"))
 )
 
-// stored returns the resource row, with the access keys, in the data folder of a
-// stopped server.
+// stored returns the resource, which includes the access keys, from the data folder of a stopped
+// server.
 func stored(t *testing.T, dir string) core.Resource {
 	t.Helper()
 	s, err := pebble.Open(filepath.Join(dir, "store"), pebble.Options{})

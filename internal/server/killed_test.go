@@ -22,9 +22,10 @@ import (
 )
 
 // TestKilledMoves kills a restore, an import and a backup at random moments. Afterwards the
-// folder must be as it was before, refused as unfinished by everything that opens it, or
-// whole: the same rows as the source, and the same certificates for a restore. A database
-// must be empty or whole. TEST_MOVE_KILLS is the number of kills of each.
+// folder must be in one of three states: unchanged; refused as unfinished by everything that
+// opens it; or complete, with the same rows as the source and, after a restore, the same
+// certificates. A database must be empty or complete. TEST_MOVE_KILLS is the number of kills for
+// each kind of move.
 func TestKilledMoves(t *testing.T) {
 	kills := 3
 	if v := os.Getenv("TEST_MOVE_KILLS"); v != "" {
@@ -61,14 +62,15 @@ func TestKilledMoves(t *testing.T) {
 	}
 }
 
-// moves is a store with 5 threads, a backup and an export of it.
+// moves has the source of the moves, a store with 5 threads, with a backup and an export of it.
 type moves struct {
 	dir                  string
 	source, backup, file string
 	want                 exported
 }
 
-// exported is the export of a store without its access keys, and its epoch.
+// exported is the number and the checksum of the rows in an export without access keys, and the
+// epoch of the store.
 type exported struct {
 	rows     core.Counts
 	checksum string
@@ -110,7 +112,8 @@ func offlineBackup(from, to string) error {
 	return err
 }
 
-// export exports a store to out, as of the same time for all stores.
+// export exports a store to out and returns a summary. The export has a fixed time, so that
+// equal stores give equal checksums.
 func export(c config.Config, out io.Writer) (e exported, err error) {
 	sum, err := server.Export(context.Background(), c, out, server.ExportOptions{Now: time.UnixMilli(0), Row: func() {}})
 	if err == nil && c.Database == "" {
@@ -130,8 +133,8 @@ func epochOf(data string) (string, error) {
 	return r.Epoch, errors.Join(err, s.Close())
 }
 
-// place returns a new place for a move. For an import into an empty store it makes the
-// store.
+// place returns the path of a new folder for the result of a move, or the URL of a new database.
+// For an import into an empty store it makes the store.
 func (m *moves) place(t *testing.T, what string, round int) string {
 	t.Helper()
 	if what == "import into PostgreSQL" {
@@ -144,8 +147,8 @@ func (m *moves) place(t *testing.T, what string, round int) string {
 	return to
 }
 
-// move runs a move in a process of its own, which it kills after this time. It returns how
-// long the move took, and whether it finished.
+// move runs a restore, an import or a backup in another process, which it kills after the time
+// killAt. It returns how long the move took, and whether it finished.
 func (m *moves) move(t *testing.T, what, to string, killAt time.Duration) (took time.Duration, finished bool) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -196,8 +199,8 @@ func moveChild(what string) {
 	os.Exit(0)
 }
 
-// judge returns what a move left at a place: "untouched", "refused" or "whole". It fails the
-// test for anything else.
+// judge returns the state in which a move left the folder or database to: "untouched", "refused"
+// or "whole". It fails the test for any other state.
 func (m *moves) judge(t *testing.T, what, to string) string {
 	t.Helper()
 	if kindOf(to) == "PostgreSQL" {
@@ -250,8 +253,8 @@ func (m *moves) judge(t *testing.T, what, to string) string {
 	return "whole"
 }
 
-// judgeBackup is judge for a backup: nothing may serve it, and it must either be refused by a
-// restore or be restored whole.
+// judgeBackup returns the state of a backup that a move may have left unfinished. It fails the
+// test if a server starts on it, or if a restore neither refuses it nor restores all of it.
 func (m *moves) judgeBackup(t *testing.T, backup string) string {
 	t.Helper()
 	s, err := server.Start(t.Context(), server.Options{Config: settings(t, "data", backup, "events-kept", "3650")})
@@ -269,7 +272,8 @@ func (m *moves) judgeBackup(t *testing.T, backup string) string {
 	return m.judge(t, "restore", to)
 }
 
-// judgeDatabase is judge for a database.
+// judgeDatabase returns "untouched" if a database is empty and "whole" if it has all rows of the
+// source. It fails the test for anything else.
 func (m *moves) judgeDatabase(t *testing.T, to string) string {
 	t.Helper()
 	is, err := export(config.Config{Database: to}, io.Discard)

@@ -11,7 +11,7 @@ import (
 	"github.com/confab-chat/confab/internal/config"
 )
 
-// PortInUseError means that another process listens on an address.
+// PortInUseError means that a server cannot listen on an address because another process does.
 type PortInUseError struct {
 	Setting string // name of the setting, such as "listen"
 	Address string // host:port
@@ -26,15 +26,15 @@ func (e *PortInUseError) Error() string {
 // Unwrap returns the error of the operating system.
 func (e *PortInUseError) Unwrap() error { return e.Err }
 
-// ListenError means that a server cannot listen on an address, for another reason than that it
-// is in use.
+// ListenError means that a server cannot listen on an address for a reason other than that it is
+// in use.
 type ListenError struct {
 	Setting string // name of the setting, such as "listen"
 	Address string // host:port
 	Err     error
 }
 
-// Error returns a message with the setting and what the operating system says.
+// Error returns a message with the setting and the error of the operating system.
 func (e *ListenError) Error() string { return e.Setting + ": " + e.Err.Error() }
 
 // Unwrap returns the error of the operating system.
@@ -66,7 +66,8 @@ type ports struct {
 	socket                  net.Listener
 }
 
-// listen opens all ports of the settings. It closes them again if one fails.
+// listen opens all ports of the settings. If it cannot open one of them, it closes the others
+// and fails.
 func listen(c config.Config) (ps ports, err error) {
 	defer func() {
 		if err != nil {
@@ -86,8 +87,9 @@ func listen(c config.Config) (ps ports, err error) {
 	return ps, err
 }
 
-// listenOperator listens on an operator's port. If it is in use, a second development
-// server takes a free one, unless the user has set the port.
+// listenOperator listens on a port for operators. If the port is in use, it listens on any free
+// port if the server is a development server and the user has not set the port: so a second
+// development server can run on the machine.
 func listenOperator(c config.Config, setting, address string) (port, error) {
 	p, err := listenPort(setting, address)
 	var used *PortInUseError
@@ -97,8 +99,9 @@ func listenOperator(c config.Config, setting, address string) (port, error) {
 	return p, err
 }
 
-// listenPort listens on an address, or nowhere if it is empty. For port 0 it tries up to
-// five times, because a port may be free on only one of the addresses of localhost.
+// listenPort listens on an address. If the address is empty, it returns a port without
+// listeners. For port 0 it tries up to five times, because a port may be free on only one of the
+// addresses of localhost.
 func listenPort(setting, address string) (p port, err error) {
 	for range 5 {
 		p, err = listenOnce(setting, address)
@@ -110,9 +113,9 @@ func listenPort(setting, address string) (p port, err error) {
 	return p, err
 }
 
-// listenOnce listens on an address. For localhost it listens on 127.0.0.1 and, where IPv6
-// works, on ::1, because clients use either. It fails with *PortInUseError if another
-// process uses the port, and otherwise with *ListenError.
+// listenOnce listens on an address. For localhost it listens on 127.0.0.1 and, where IPv6 works,
+// on ::1, because some clients use one and some the other. It fails with *PortInUseError if
+// another process uses the port, and otherwise with *ListenError.
 func listenOnce(setting, address string) (port, error) {
 	if address == "" {
 		return port{}, nil
@@ -143,8 +146,8 @@ func listenOnce(setting, address string) (port, error) {
 	return p, nil
 }
 
-// url returns the URL by which clients on this machine reach the port, or "" if the
-// port is off.
+// url returns the URL by which clients on this machine reach the port, or "" if the port has no
+// listener.
 func (p port) url(scheme string) string {
 	if len(p.listeners) == 0 {
 		return ""

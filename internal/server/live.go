@@ -18,7 +18,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// openLive creates the hub of live connections. serveLive must run for sessions to open.
+// openLive creates the hub, which serves the live connections. A session can open only while
+// serveLive runs.
 func (s *Server) openLive(c config.Config, tokens *token.Authority) {
 	sessions := sessionsOf(c.LiveSessions, openFiles())
 	if sessions < c.LiveSessions {
@@ -39,22 +40,23 @@ func (s *Server) openLive(c config.Config, tokens *token.Authority) {
 // cutTime is the longest time that cutLive waits for connections to close.
 const cutTime = time.Second
 
-// cutLive ends the live connections that are open now, as if the network had failed, and
-// returns their number. It is what the fault of a live socket does.
+// cutLive ends all live connections as if the network had failed, and returns their number. A
+// fault rule for the operation "live socket" does this.
 func (s *Server) cutLive() int {
 	ctx, cancel := context.WithTimeout(context.Background(), cutTime)
 	defer cancel()
 	return s.hub.Cut(ctx)
 }
 
-// faultOperations returns the operations to which a fault of a development server can apply.
+// faultOperations returns the names of the operations that a fault rule of a development server
+// can name.
 func faultOperations() []string { return append(rest.Operations(), limits.LiveOperations()...) }
 
-// Operations returns the names of all operations that a record of Options.Access can have.
+// Operations returns the names of all operations that a record for Options.Access can have.
 func Operations() []string { return append(faultOperations(), "probe", "welcome page", "dev") }
 
-// liveHandler returns a handler that serves the requests of the live protocols, and passes
-// others to next.
+// liveHandler returns a handler that serves the requests of the live protocols and GET /, and
+// passes other requests to next.
 func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits.Limiter, access func(rest.Record), next http.Handler) http.Handler {
 	record := func(r gateway.Record) { s.liveAccess(r, access) }
 	s.events = sse.New(sse.Options{
@@ -86,8 +88,8 @@ func (s *Server) liveHandler(o Options, tokens *token.Authority, limiter *limits
 	})
 }
 
-// answerProbe answers GET / as the official client expects after network failures
-// (docs/contract/realtime.md §14, rule 15).
+// answerProbe answers GET / with the text by which the official client checks after network
+// failures that it reaches a server (docs/contract/realtime.md §14, rule 15).
 func answerProbe(w http.ResponseWriter, r *http.Request) {
 	gateway.LimitBody(w, r)
 	if origin := r.Header.Get("Origin"); origin != "" {
@@ -98,8 +100,8 @@ func answerProbe(w http.ResponseWriter, r *http.Request) {
 	io.WriteString(w, "Trouter")
 }
 
-// serveLive follows the event log for the live connections, and stores what the clients of
-// the official protocol have answered, until ctx is done.
+// serveLive delivers the events of the event log to the live connections until ctx is done. It
+// also stores which events clients of the official protocol have confirmed.
 func (s *Server) serveLive(ctx context.Context) {
 	var storing sync.WaitGroup
 	storing.Go(func() { s.trouter.Run(ctx) })
@@ -107,21 +109,21 @@ func (s *Server) serveLive(ctx context.Context) {
 	storing.Wait()
 }
 
-// drainLive refuses new live connections and ends the others.
+// drainLive refuses new live connections and ends the open ones.
 func (s *Server) drainLive(ctx context.Context) {
 	s.trouter.Drain(ctx)
 	s.hub.Drain(ctx)
 }
 
-// closeLive waits until the connections of drainLive are closed, and stores what their
-// clients have answered. Call it when the listeners are closed.
+// closeLive waits until the live connections that drainLive ended are closed, and stores which
+// events their clients have confirmed. Call it after the listeners were closed.
 func (s *Server) closeLive(ctx context.Context) error {
 	s.events.Wait(ctx)
 	return s.trouter.Close(ctx)
 }
 
-// reservedFiles is the number of open files that live connections leave for requests, the
-// store and the database.
+// reservedFiles is the number of open files that are not available to live connections, but
+// reserved for requests, the store and the database.
 const reservedFiles = 512
 
 const (
@@ -129,10 +131,11 @@ const (
 	maxFiles   = 1 << 20 // greater limits count as this one
 )
 
-// sessionsOf returns the number of live connections that are open at a time: as many as the
-// settings say or, if they say 0, all open files but reservedFiles, or half of them, whichever
-// is more. In any case it is at most three quarters of the connections that the gate lets in,
-// because live connections last: they would keep all other requests out.
+// sessionsOf returns how many live connections may be open at a time. That is wanted, the number
+// in the settings. If wanted is 0, it is the number of open files less reservedFiles, or half
+// the number of open files, whichever is more. It is never more than three quarters of the
+// connections that the gate lets in: live connections last long and would otherwise keep all
+// other requests out.
 func sessionsOf(wanted int, files uint64) int {
 	if wanted == 0 {
 		wanted = int(max(int64(files)-reservedFiles, int64(files/2)))
@@ -140,8 +143,9 @@ func sessionsOf(wanted int, files uint64) int {
 	return min(wanted, max(Connections(files)*3/4, 1))
 }
 
-// liveAccess counts a request of a live protocol and passes it to access. The record of
-// the end of a connection is not a request.
+// liveAccess passes the record of a request of a live protocol to access, and counts the request
+// in the metrics. It does not count the record of the end of a connection, which is not a
+// request.
 func (s *Server) liveAccess(r gateway.Record, access func(rest.Record)) {
 	if !strings.HasPrefix(r.Note, sse.Ended) {
 		s.metrics.Request(r.Operation, r.Status, r.Took)

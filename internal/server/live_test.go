@@ -21,7 +21,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// clients returns HTTP clients that trust the server, by protocol.
+// clients returns HTTP clients that trust the server, one for each version of HTTP.
 func (r *running) clients(t *testing.T) map[string]*http.Client {
 	t.Helper()
 	one := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: r.roots}, TLSNextProto: map[string]func(string, *tls.Conn) http.RoundTripper{}}
@@ -36,8 +36,8 @@ type stream struct {
 	hello map[string]string // the fields of the first message
 }
 
-// openStream opens an event stream with a token and reads its hello. query is empty or
-// begins with a question mark.
+// openStream opens an event stream with a token and reads its first event, hello. query is empty
+// or begins with a question mark.
 func (r *running) openStream(t *testing.T, c *http.Client, bearer, query string) *stream {
 	t.Helper()
 	resp := r.askForStream(t, c, bearer, query)
@@ -49,8 +49,8 @@ func (r *running) openStream(t *testing.T, c *http.Client, bearer, query string)
 	return s
 }
 
-// askForStream sends a request for an event stream. The test need not close the body of the
-// response.
+// askForStream sends a request for an event stream and returns the response. The body is closed
+// at the end of the test.
 func (r *running) askForStream(t *testing.T, c *http.Client, bearer, query string) *http.Response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", r.Endpoint+"/chat/events"+query, nil)
@@ -83,8 +83,8 @@ func (s *stream) next() (map[string]string, error) {
 	}
 }
 
-// end reads the stream to its end and returns the data of its bye. It fails unless the
-// stream ends with a bye, as a complete response.
+// end reads the stream to its end and returns the data of its last event, bye. It fails unless
+// the stream ends with a bye, as a complete response.
 func (s *stream) end() (bye string, _ error) {
 	for {
 		m, err := s.next()
@@ -109,16 +109,18 @@ func (r *running) bearer(t *testing.T, user string) string {
 	return text
 }
 
-// The times after which a stream whose token has ended must be closed, on the server that
-// was told and on another one with the same database. The test fails at five times these.
+// The times within which a stream must be closed after its token has become invalid: on the
+// server that invalidated the token, and on another server with the same database. The test
+// fails at five times these, because the machine may be busy.
 const (
 	barHere  = 100 * time.Millisecond
 	barThere = 2 * time.Second
 )
 
-// TestStreamsEndWithTheirTokens opens event streams of a user over both protocols, on one
-// server and on two with the same PostgreSQL. It lets the user's token end in each way and
-// measures how long it takes until the client has got the reason and the end of the stream.
+// TestStreamsEndWithTheirTokens opens event streams of a user over both versions of HTTP, on one
+// server and on two servers with the same PostgreSQL. It makes the user's token invalid in each
+// possible way, and measures the time until the client has received the reason and the end of
+// the stream.
 func TestStreamsEndWithTheirTokens(t *testing.T) {
 	t.Run("embedded", func(t *testing.T) {
 		endTokens(t, start(t, server.Options{Config: settings(t, "dev", "true", "access-key-secondary", keyB)}))
@@ -136,8 +138,8 @@ func TestStreamsEndWithTheirTokens(t *testing.T) {
 	})
 }
 
-// endTokens ends the tokens of users in each way at the first of the servers, and checks the
-// streams on all of them.
+// endTokens makes tokens of users invalid in each possible way at the first server, and checks
+// that the streams on all servers end.
 func endTokens(t *testing.T, nodes ...*running) {
 	here := nodes[0]
 	here.AccessKey = keyB // the secondary key, which is not rotated
@@ -215,8 +217,8 @@ func endTokens(t *testing.T, nodes ...*running) {
 	}
 }
 
-// waitForKeys waits until a server accepts a token. A server learns within a second of a key
-// that another one has rotated.
+// waitForKeys waits until a server accepts a token. A server adopts a key that another server
+// has rotated within a second.
 func waitForKeys(t *testing.T, r *running, bearer string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; {
@@ -230,9 +232,9 @@ func waitForKeys(t *testing.T, r *running, bearer string) {
 	}
 }
 
-// TestCloseEndsStreams closes a server that has 20 open event streams over each protocol. It
-// checks that all are told that the server is draining, that Close does not wait for them, and
-// that the access log has the end of each when Close returns.
+// TestCloseEndsStreams closes a server that has 20 open event streams over each version of HTTP.
+// It checks that each client is told that the server is draining, that Close does not wait for
+// the clients, and that the access log has the end of each stream when Close returns.
 func TestCloseEndsStreams(t *testing.T) {
 	c := settings(t)
 	var ended atomic.Int64
@@ -274,8 +276,8 @@ func TestCloseEndsStreams(t *testing.T) {
 	s.client.CloseIdleConnections()
 }
 
-// TestCloseWaitsForTheAccessLog closes a server with an open stream, and holds up the record of
-// its end for a tenth of a second. It checks that Close does not return meanwhile.
+// TestCloseWaitsForTheAccessLog closes a server with an open stream. The function that logs the
+// end of the stream takes a tenth of a second. It checks that Close does not return before that.
 func TestCloseWaitsForTheAccessLog(t *testing.T) {
 	closed, early := make(chan struct{}), make(chan bool, 1)
 	s := start(t, server.Options{Config: settings(t), Access: func(r rest.Record) {
@@ -301,9 +303,9 @@ func TestCloseWaitsForTheAccessLog(t *testing.T) {
 	}
 }
 
-// TestFaultsOfStreams adds the faults of event streams at /dev/faults. It checks that requests
-// for streams are refused and cut off, and that open streams break without a bye when the
-// fault of live sockets is added, and continue at their cursor.
+// TestFaultsOfStreams adds fault rules for event streams at /dev/faults. It checks that requests
+// for streams are refused and cut off. It checks that the fault "live socket" breaks open
+// streams without a bye, and that they can continue at their cursor.
 func TestFaultsOfStreams(t *testing.T) {
 	for _, protocol := range []string{"HTTP/1.1", "HTTP/2"} {
 		t.Run(protocol, func(t *testing.T) { testFaultsOfStreams(t, protocol) })

@@ -45,9 +45,9 @@ func (r *running) tokenOf(t *testing.T, user string) string {
 	return out.Token
 }
 
-// TestMovingIn starts a server that takes over a resource of each cloud, and uses ids that the
-// app stored before, wherever an id can appear, before anybody has asked for a token. Ids of
-// another cloud and of another resource stay foreign.
+// TestMovingIn starts a server that takes over a resource, for each Azure cloud. It uses ids
+// that the app stored before, everywhere an id can appear, before a token was issued for them.
+// The server must accept them, and refuse ids of another cloud or resource.
 func TestMovingIn(t *testing.T) {
 	const resource = "a5ba7870-ef05-4e2b-9901-7751faa29e20"
 	prefixes := map[string]string{"public": "8:acs:", "gcch": "8:gcch-acs:", "dod": "8:dod-acs:"}
@@ -64,7 +64,7 @@ func TestMovingIn(t *testing.T) {
 			if !strings.HasPrefix(ann, prefix+resource+"_") {
 				t.Errorf("a new user is %s, want one that begins with %s", ann, prefix+resource)
 			}
-			// A new thread, and one that exists.
+			// Add stored ids to a new thread, and then to one that exists.
 			list := func(ids ...string) string {
 				var ps []string
 				for _, id := range ids {
@@ -108,7 +108,8 @@ func TestMovingIn(t *testing.T) {
 			if status, answer := s.chat(t, "GET", thread+"/participants", bearer, ""); status != 200 || !strings.Contains(answer, stored(1)) || !strings.Contains(answer, stored(2)) {
 				t.Errorf("participants: %d %s", status, answer)
 			}
-			// Their first tokens: they read, write and confirm.
+			// The users of the stored ids get their first tokens, send read receipts and send
+			// messages.
 			_, answer = s.chat(t, "POST", thread+"/messages", bearer, `{"content":"welcome"}`)
 			var sent struct{ ID string }
 			if err := json.Unmarshal([]byte(answer), &sent); err != nil {
@@ -129,7 +130,7 @@ func TestMovingIn(t *testing.T) {
 			if status, answer := s.chat(t, "POST", thread+"/participants/:remove", bearer, fmt.Sprintf(`{"rawId":%q}`, stored(9))); status != 204 {
 				t.Errorf("remove an id that was never there: %d %s", status, answer)
 			}
-			// Identity routes, each with an id that is met there first.
+			// Call each identity route with an id that the server has not seen before.
 			for _, c := range []struct {
 				method, id, path string
 				status           int
@@ -153,7 +154,8 @@ func TestMovingIn(t *testing.T) {
 			}
 			s.stop(t)
 
-			// The store knows its cloud: a start without --cloud uses it, one with another is refused.
+			// The store remembers its cloud: a start without --cloud must use it, and a start
+			// with another cloud must fail.
 			again := start(t, server.Options{Config: settings(t, "data", data)})
 			if _, bob, _ := again.newUser(t, again.AccessKey); !strings.HasPrefix(bob, prefix+resource+"_") {
 				t.Errorf("a user of the next start is %s, want one that begins with %s", bob, prefix+resource)
@@ -174,8 +176,8 @@ func TestMovingIn(t *testing.T) {
 	}
 }
 
-// TestNotMovingIn checks that without --resource-id an unknown id of the resource is refused:
-// nobody has stored one.
+// TestNotMovingIn checks that a server without --resource-id refuses ids that it did not create:
+// no app can have stored one.
 func TestNotMovingIn(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, ann, bearer := s.newUser(t, s.AccessKey)

@@ -15,9 +15,9 @@ import (
 
 // opsHandler serves metrics, health checks and, if the settings say so, profiles on the
 // operators' port. It authenticates nobody; by default the port is reachable only from this
-// machine. The Host header must be a name of this server or an address: a web page can make
-// a name of its own resolve to this machine, and read what it is answered. Only requests with
-// other names have records in the access log.
+// machine. It refuses a request unless the Host header is a name of this server or an IP
+// address: a web page can make a name of its own resolve to this machine and read the response.
+// Only refused requests appear in the access log.
 func (s *Server) opsHandler(c config.Config, now func() time.Time) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", s.metrics.Handler())
@@ -50,12 +50,10 @@ func (s *Server) opsHandler(c config.Config, now func() time.Time) http.Handler 
 	})
 }
 
-// ReadyPath is the path of the check whether the server is ready, at the ops port and on the
-// operator's socket.
+// ReadyPath is the path of the readiness check, on the ops port and on the operator's socket.
 const ReadyPath = "/readyz"
 
-// answerReady answers 200 if the server can carry out requests, and otherwise 503 with the
-// reason.
+// answerReady answers 200 if the server can process requests, and otherwise 503 with the reason.
 func (s *Server) answerReady(w http.ResponseWriter, _ *http.Request) {
 	if !s.ready.Load() {
 		http.Error(w, "stopping", http.StatusServiceUnavailable)

@@ -14,15 +14,15 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// pageGuard stands in front of every handler of a listener. It decides which web pages may
-// use the server.
+// pageGuard is the first handler of each listener. It decides which web pages may use the
+// server.
 //
 // A development server has a well-known access key, so every page in the developer's browser
-// could sign requests. It therefore refuses requests from pages of other machines, and
-// requests with a Host that is not its own: the owner of a page can make a name resolve to
-// this machine, and the browser then takes the server for a part of the page (DNS
-// rebinding). A production server answers all requests, because a page has no token and no
-// key; it only leaves out the CORS headers for origins that the settings do not allow.
+// could sign requests. It therefore refuses requests from pages of other machines, and requests
+// whose Host is not a name of the server: the owner of a page can make a name resolve to this
+// machine, and the browser then takes the server for a part of the page (DNS rebinding). A
+// production server answers all requests, because a page has no token and no key; it only leaves
+// out the CORS headers for origins that the settings do not allow.
 type pageGuard struct {
 	next    http.Handler
 	dev     bool
@@ -32,10 +32,10 @@ type pageGuard struct {
 	refused func(rest.Record) // called for each refused request
 }
 
-// maxEcho is the most bytes of a client's text that a refusal repeats.
+// maxEcho is the most bytes of a client's text that the message of a refusal repeats.
 const maxEcho = 100
 
-// guardPages returns next behind a pageGuard.
+// guardPages returns a pageGuard that passes the requests that it allows to next.
 func (s *Server) guardPages(c config.Config, now func() time.Time, next http.Handler) http.Handler {
 	return &pageGuard{next: next, dev: c.Dev, names: ownNames(c), allowed: c.CORSOrigins, now: now, refused: s.access}
 }
@@ -65,8 +65,8 @@ func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g.next.ServeHTTP(w, r)
 }
 
-// allows reports whether a page of an origin may use the server. The server's own pages
-// always may.
+// allows reports whether a page of an origin may use the server. Pages that the server itself
+// serves always may.
 func (g *pageGuard) allows(origin string, r *http.Request) bool {
 	if slices.Contains(g.allowed, config.AnyOrigin) {
 		return true
@@ -84,9 +84,9 @@ func (g *pageGuard) allows(origin string, r *http.Request) bool {
 	return slices.Contains(g.allowed, normal) || own(normal, r)
 }
 
-// own reports whether an origin, in the form of hosts.Origin, is that of the server: the host that
-// the browser has asked for, also if a proxy passes another one on. The scheme does not count,
-// because a proxy that ends TLS may not tell.
+// own reports whether an origin, in the form of hosts.Origin, is the server's: whether it has
+// the host that the browser asked for, or the one that a proxy passes on. The scheme may differ,
+// because a proxy that ends TLS may not tell it.
 func own(origin string, r *http.Request) bool {
 	scheme, _, _ := strings.Cut(origin, "://")
 	for _, host := range []string{r.Host, hosts.Of(r)} {
@@ -97,8 +97,8 @@ func own(origin string, r *http.Request) bool {
 	return false
 }
 
-// refuse answers 403 with a message for the developer, who finds it in the log and in the
-// browser's console.
+// refuse answers 403 with a message for the developer. The message also appears in the log and
+// in the browser's console.
 func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, message string) {
 	record := begin(w, r, g.now())
 	body, err := json.Marshal(map[string]any{"error": map[string]string{"code": rest.StatusName(http.StatusForbidden), "message": message}})
@@ -114,6 +114,6 @@ func (g *pageGuard) refuse(w http.ResponseWriter, r *http.Request, message strin
 	g.refused(record)
 }
 
-// namesOrigin reports whether responses must name the origin that asks, because not all
-// origins are allowed.
+// namesOrigin reports whether the CORS headers of responses must repeat the request's origin.
+// They need not if all origins are allowed.
 func namesOrigin(c config.Config) bool { return !slices.Contains(c.CORSOrigins, config.AnyOrigin) }

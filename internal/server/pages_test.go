@@ -17,14 +17,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// pageRequest is a request as a browser sends it for a web page.
+// pageRequest is a request that a browser sends for a web page.
 type pageRequest struct {
 	method, address, host, origin string
 	key                           string // signs the request, if set
 	body                          string
 }
 
-// response is the answer to a pageRequest.
+// pageResponse is the response to a pageRequest.
 type pageResponse struct {
 	status int
 	header http.Header
@@ -69,7 +69,7 @@ func (r *running) page(t *testing.T, p pageRequest) pageResponse {
 	return pageResponse{resp.StatusCode, resp.Header, string(body)}
 }
 
-// doors are paths of a development server, one for each handler behind its listeners.
+// doors returns URLs of a development server, at least one for each handler of its listeners.
 func (r *running) doors() []string {
 	return []string{
 		r.Endpoint + "/identities?api-version=2023-10-01", r.HTTP + "/identities?api-version=2023-10-01",
@@ -81,9 +81,9 @@ func (r *running) doors() []string {
 
 const createUser = `{"createTokenWithScopes":["chat"]}`
 
-// TestPagesOfOtherMachines lets web pages of other machines call everything that a
-// development server serves, with its well-known access key. All requests must be refused,
-// and none may tell the browser that the page can read the answer.
+// TestPagesOfOtherMachines sends requests as web pages of other machines do, signed with the
+// well-known access key, to everything that a development server serves. All requests must be
+// refused, and no response may allow the page to read it.
 func TestPagesOfOtherMachines(t *testing.T) {
 	var mu sync.Mutex
 	var notes []string
@@ -112,8 +112,8 @@ func TestPagesOfOtherMachines(t *testing.T) {
 	}
 }
 
-// TestPagesOfThisMachine lets pages of this machine, on any port, and those that the settings
-// name use a development server.
+// TestPagesOfThisMachine checks that a development server accepts requests of web pages of this
+// machine, on any port, and of those that the settings name.
 func TestPagesOfThisMachine(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "cors-origins", "https://app.example.com,http://192.168.1.7:3000")})
 	for _, origin := range []string{
@@ -137,15 +137,16 @@ func TestPagesOfThisMachine(t *testing.T) {
 	}
 }
 
-// TestRebinding sends requests with Host headers of names that the owner of a web page can
-// make resolve to this machine. A development server must refuse them on all listeners, and
-// answer to its own names.
+// TestRebinding sends requests with Host headers of names that the owner of a web page can make
+// resolve to this machine. A development server must refuse them on all listeners, and accept
+// its own names.
 func TestRebinding(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "tls-names", "chat.lan", "public-endpoint", "https://chat.example.com")})
 	s.Endpoint = s.LocalEndpoint
 	for _, address := range s.doors() {
 		for _, host := range []string{"evil.example", "evil.example:8443", "localhost.evil.example", "127.0.0.1.evil.example", "chat.lan.evil.example"} {
-			// After the rebinding the page has the origin of the server, or sends none.
+			// After its name was made to resolve to this machine, the page has the same origin
+			// as the server, or the browser sends no origin.
 			for _, origin := range []string{"", "https://" + host} {
 				got := s.page(t, pageRequest{method: http.MethodPost, address: address, host: host, origin: origin, key: s.AccessKey, body: createUser})
 				if got.status != http.StatusForbidden || !strings.Contains(got.body, "is not a name of this development server") {
@@ -161,8 +162,8 @@ func TestRebinding(t *testing.T) {
 	}
 }
 
-// TestAllowedOrigins checks that a server of production sends CORS headers to the origins in
-// its settings only, to all by default, and answers all requests in any case.
+// TestAllowedOrigins checks that a production server sends CORS headers only to the origins in
+// its settings, by default to all, and that it answers the requests of all origins.
 func TestAllowedOrigins(t *testing.T) {
 	for _, tc := range []struct {
 		origins string // the setting
@@ -199,9 +200,9 @@ func TestAllowedOrigins(t *testing.T) {
 	}
 }
 
-// TestTransportSecurity checks that no answer to a loopback name tells the browser to use
-// https alone: it would do so for every server of the developer's machine. Answers to other
-// names do.
+// TestTransportSecurity checks that no response to a loopback name has the header
+// Strict-Transport-Security: the browser would then use only https for every server on the
+// developer's machine. Responses to other names must have it.
 func TestTransportSecurity(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "tls-names", "chat.lan", "listen-http", "localhost:0")})
 	for _, address := range s.doors() {
@@ -228,7 +229,8 @@ func portOf(t *testing.T, address string) string {
 	return u.Port()
 }
 
-// TestRefusalsOfPagesAreJSON checks the body of a refusal with texts of a client in it.
+// TestRefusalsOfPagesAreJSON checks that the body of a refusal is valid JSON if it repeats text
+// of the client.
 func TestRefusalsOfPagesAreJSON(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true")})
 	got := s.page(t, pageRequest{method: http.MethodGet, address: s.Endpoint + "/", origin: `https://"<script>` + strings.Repeat("x", 5000)})

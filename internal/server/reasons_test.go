@@ -10,8 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestRefusalsByReason lets requests be refused in different ways, and checks the counts by
-// reason. An access log that leaves requests out must not change them.
+// TestRefusalsByReason makes requests that are refused for different reasons, and checks the
+// metric that counts refusals by reason. An access log that leaves requests out must not change
+// the counts.
 func TestRefusalsByReason(t *testing.T) {
 	for _, logged := range []string{"all", "off"} {
 		t.Run("access log "+logged, func(t *testing.T) {
@@ -51,7 +52,8 @@ func TestRefusalsByReason(t *testing.T) {
 	}
 }
 
-// TestRequestsInFlight counts a request whose body has not arrived.
+// TestRequestsInFlight checks that the metric of running requests counts a request whose body
+// has not arrived.
 func TestRequestsInFlight(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -64,8 +66,8 @@ func TestRequestsInFlight(t *testing.T) {
 	s.waitForMetric(t, before)
 }
 
-// TestQueueAndDiskMetrics checks that the sizes of the queue of commits are exported, and the free
-// space of a data folder, if there is one.
+// TestQueueAndDiskMetrics checks that the metrics have the size of the commit queue and, if the
+// server has a data folder, the free space of its disk.
 func TestQueueAndDiskMetrics(t *testing.T) {
 	inMemory := start(t, server.Options{Config: settings(t)})
 	inMemory.waitForMetric(t, "\nconfab_commit_queue_changes 0\n")

@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-// maxRefusals is the number of lines about refused requests that the log gets in a second. A
-// client needs no token to be refused, so it could fill the disk with them.
+// maxRefusals is the most log lines about refused requests in a second. Without a limit, clients
+// without a token could fill the disk with them.
 const maxRefusals = 100
 
-// refusals bounds the lines about requests that were refused or had no answer. The zero value
-// has counted none.
+// refusals limits the log lines about requests that were refused or not answered to maxRefusals
+// in a second. The zero value has counted none.
 type refusals struct {
 	mu     sync.Mutex // guards the fields below
 	since  time.Time  // begin of the second
@@ -19,8 +19,9 @@ type refusals struct {
 	unsaid int        // not written
 }
 
-// mayLog reports whether the request with this status gets a line in the log. With the first
-// refused request of a later second, it logs the number of those that got no line.
+// mayLog reports whether a request with this status may get a line in the log. Requests that
+// were not refused always may. For the first refused request of a new second, mayLog logs how
+// many requests got no line before.
 func (f *refusals) mayLog(log *slog.Logger, status int, now time.Time) bool {
 	if status != 0 && status < 400 {
 		return true

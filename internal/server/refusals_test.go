@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestRefusalsAreBounded checks that a second has at most maxRefusals lines about refused
-// requests, that the rest is counted, and that requests which succeed are always logged.
+// TestRefusalsAreBounded checks that at most maxRefusals refused requests are logged in a
+// second, that the others are counted, and that requests which succeed are always logged.
 func TestRefusalsAreBounded(t *testing.T) {
 	var out bytes.Buffer
 	log := slog.New(slog.NewTextHandler(&out, nil))

@@ -14,10 +14,10 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestPrintedRequestIDs makes calls of the Go SDK fail, and looks for the id that it prints, in an
-// error and in its own log, as the field request of the server's access log: word for word, as a
-// person searches for it. Both headers with the id are the same text, because other SDKs print
-// the one or the other.
+// TestPrintedRequestIDs makes calls of the Go SDK fail. It checks that the request id which the
+// SDK prints, in an error and in its log, is in the field request of the server's access log: a
+// person searches for exactly that text. Both response headers with the id must have the same
+// text, because some SDKs print one and some the other.
 func TestPrintedRequestIDs(t *testing.T) {
 	s, out := logged(t)
 	_, _, bearer := s.newUser(t, s.AccessKey)
@@ -67,7 +67,7 @@ func TestPrintedRequestIDs(t *testing.T) {
 	}
 }
 
-// recorder is a transport that keeps the headers of responses.
+// recorder is a transport that records the headers of responses.
 type recorder struct {
 	client  *http.Client
 	headers *[]http.Header

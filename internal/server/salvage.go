@@ -14,16 +14,16 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// The reports of Check and Salvage.
+// Checked is what Check reports, Salvaged what Salvage reports.
 type (
 	Checked  = pebble.Checked
 	Salvaged = pebble.Salvaged
 )
 
-// Check verifies the embedded store in the data folder, or in a backup's folder, and
-// changes nothing in it; see pebble.CheckFolder. It fails with *NoDataError if there is no
-// store, with *UnfinishedError if the folder is unfinished, and with *DataInUseError if a
-// server uses the store.
+// Check verifies the embedded store in the data folder, or in a backup's folder, and changes
+// nothing in it; see pebble.CheckFolder. It calls report for each fault. It fails with
+// *NoDataError if there is no store, with *UnfinishedError if the folder is unfinished, and with
+// *DataInUseError if a server uses the store.
 func Check(ctx context.Context, c config.Config, report func(fault string)) (Checked, error) {
 	if err := mayRead(c); err != nil {
 		return Checked{}, err
@@ -32,9 +32,9 @@ func Check(ctx context.Context, c config.Config, report func(fault string)) (Che
 	return checked, inUse(c, err)
 }
 
-// Salvage writes to out an export of the rows of the embedded store that can still be read;
-// see pebble.Salvage. The empty folder work needs room for two copies of them. Salvage
-// changes nothing in the data folder. It fails as Check does.
+// Salvage writes the rows of the embedded store that can still be read to out, as an export; see
+// pebble.Salvage. It uses the empty folder work, whose disk needs room for two copies of the
+// rows. It changes nothing in the data folder. It fails in the same cases as Check.
 func Salvage(ctx context.Context, c config.Config, out io.Writer, work string, o ExportOptions) (sum transfer.Summary, report Salvaged, err error) {
 	if err := mayRead(c); err != nil {
 		return sum, report, err
@@ -54,7 +54,8 @@ func Salvage(ctx context.Context, c config.Config, out io.Writer, work string, o
 	return sum, report, err
 }
 
-// mayRead fails as Check does if the data folder is unfinished or has no store.
+// mayRead fails with *UnfinishedError if the data folder is unfinished, and with *NoDataError if
+// it has no store.
 func mayRead(c config.Config) error {
 	if !c.InMemory() && c.Data != "" {
 		if err := CheckFinished(c.Data); err != nil {
@@ -67,7 +68,7 @@ func mayRead(c config.Config) error {
 	return nil
 }
 
-// inUse returns err, as *DataInUseError if a server uses the store.
+// inUse returns a *DataInUseError if err says that a server uses the store, and err otherwise.
 func inUse(c config.Config, err error) error {
 	if errors.Is(err, pebble.ErrInUse) {
 		return &DataInUseError{Path: c.Data, Err: err}

@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestUnfinishedFolderIsNotRead verifies that check and salvage refuse a data folder that a
-// restore has not filled.
+// TestUnfinishedFolderIsNotRead checks that Check and Salvage refuse a data folder in which a
+// restore has not finished.
 func TestUnfinishedFolderIsNotRead(t *testing.T) {
 	c := config.Config{Data: t.TempDir()}
 	s, err := openEmbedded(c, core.Resource{ID: newGUID(), Epoch: newGUID(), Keys: initialKeys(c)}, storeOptions{})

@@ -36,7 +36,7 @@ func sumFiles(ctx context.Context, backup string) (all []savedFile, err error) {
 	return all, err
 }
 
-// namesOf returns the names, as in savedFile, of the regular files of a backup.
+// namesOf returns the names of the regular files in a backup, in the form of savedFile.Name.
 func namesOf(backup string) (names []string, err error) {
 	for _, dir := range []string{storeName, tlsName} {
 		entries, err := os.ReadDir(filepath.Join(backup, dir))
@@ -52,10 +52,10 @@ func namesOf(backup string) (names []string, err error) {
 	return names, nil
 }
 
-// copyFiles copies the files of a backup from one folder to another, and syncs the copies.
-// It compares each file with the sizes and sums that the backup's note has, and fails with
-// *DamagedBackupError if they differ. A note of format 1 names no files: then all files are
-// copied, unchecked.
+// copyFiles copies the files of a backup from one folder to another, and syncs the copies. It
+// fails with *DamagedBackupError if a file does not have the size and the checksum in the
+// backup's description. The description of a backup of format 1 lists no files; copyFiles then
+// copies all files unchecked.
 func (n *backupNote) copyFiles(ctx context.Context, from, to string) error {
 	files := n.Files
 	if n.Format < 2 {
@@ -84,9 +84,9 @@ func (n *backupNote) copyFiles(ctx context.Context, from, to string) error {
 	return nil
 }
 
-// copyTo copies the file of the backup in the folder from to w. It fails with
-// *DamagedBackupError if the file is missing or is not as f says. It does not compare the
-// file if f has no checksum.
+// copyTo copies the file that f describes from the backup in the folder from to w. It fails with
+// *DamagedBackupError if the file is missing or has another size or checksum than f. If f has no
+// checksum, it does not compare them.
 func (f savedFile) copyTo(ctx context.Context, from string, w io.Writer) error {
 	size, sum, err := copyFile(ctx, filepath.Join(from, filepath.FromSlash(f.Name)), w)
 	what := ""
@@ -128,9 +128,9 @@ func copyFile(ctx context.Context, name string, w io.Writer) (size int64, sum st
 	return size, hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// copyFiles copies the regular files of a folder and syncs the copies. It does nothing if
-// the folder does not exist. It leaves out the file leaveOut, and files whose names begin
-// with a dot: these are being written, or were when the process was killed.
+// copyFiles copies the regular files of a folder and syncs the copies. It does nothing if the
+// folder does not exist. It skips the file leaveOut. It also skips files whose names begin with
+// a dot: they are being written, or were left by a process that was killed.
 func copyFiles(from, to, leaveOut string) error {
 	entries, err := os.ReadDir(from)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -161,7 +161,7 @@ func copyFiles(from, to, leaveOut string) error {
 	return nil
 }
 
-// writeSynced creates a file, which must not exist, and syncs it.
+// writeSynced creates a file with this text and syncs it. It fails if the file exists.
 func writeSynced(name string, text []byte, mode fs.FileMode) error {
 	return createSynced(name, mode, func(w io.Writer) error {
 		_, err := w.Write(text)
@@ -169,8 +169,8 @@ func writeSynced(name string, text []byte, mode fs.FileMode) error {
 	})
 }
 
-// createSynced creates a file, which must not exist, with what write writes, and syncs it. If
-// that fails, it removes the file.
+// createSynced creates a file, lets write write its content, and syncs it. It fails if the file
+// exists. If writing fails, it removes the file.
 func createSynced(name string, mode fs.FileMode, write func(io.Writer) error) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {

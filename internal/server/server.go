@@ -39,21 +39,21 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Limits of an HTTP connection. Package rest has further limits of a request.
+// Limits of an HTTP connection. Package rest sets further limits for each request.
 const (
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
 	writeTimeout  = time.Minute
 	maxHeader     = 32 << 10 // bytes; net/http answers 431 to longer headers
 
-	// answerTimeout is the least part of the write timeout that is left when the body has
-	// arrived. Package rest answers each request, or closes its connection, within 20 s of
-	// that: the write timeout only ends connections whose client does not read.
+	// answerTimeout is the time that the write timeout leaves for the response after the body
+	// has arrived. Package rest answers a request, or closes its connection, within 20 s of that
+	// moment. So the write timeout only ends connections whose client does not read.
 	answerTimeout = 30 * time.Second
 )
 
-// sweepInterval is the longest time between two calls of core.Service.Sweep. A late sweep
-// loses nothing, because the store has the work that is due.
+// sweepInterval is the longest time between two calls of core.Service.Sweep, which deletes what
+// has expired. A late sweep loses nothing, because the store lists the work that is due.
 const sweepInterval = time.Second
 
 // Options configures Start.
@@ -64,18 +64,18 @@ type Options struct {
 	Audit   *slog.Logger      // gets the records of the operator's requests, with the level info; nil: Logger
 	Access  func(rest.Record) // called after each request that Config.AccessLog, or LogRequests, selects; nil: log one line per request
 	// Failed is called for connections that ended before their first request, such as those of
-	// clients that do not trust the certificate: for each kind of failure and client at most
-	// once a minute. nil: log one line.
+	// clients that do not trust the certificate. It is called at most once a minute for each
+	// kind of failure of each client. nil: log one line.
 	Failed func(FailedConnection)
-	// Command returns the command line of a command of Confab for this server, for hints of a
-	// development server: "go run ./cmd/confab token --data d" for the name token, for example.
-	// nil: "confab token".
+	// Command returns the command line by which the user can run a command of Confab for this
+	// server, such as "go run ./cmd/confab token --data d" for the name token. A development
+	// server prints such lines as hints. nil: "confab" and the name.
 	Command func(name string) string
-	// Now returns the real time; nil means time.Now. A development server also has
-	// Server.Clock, which can be ahead of it.
+	// Now returns the real time; nil means time.Now. The clock of a development server
+	// (Server.Clock) can be ahead of it.
 	Now func() time.Time
-	// NoFiles makes a server without a data folder write no files: it keeps its
-	// certificates in memory and returns that of the authority in Info.CA.
+	// NoFiles makes a server without a data folder write no files: it keeps its certificates in
+	// memory, and returns the authority's certificate in Info.CA.
 	NoFiles bool
 	// PrimaryKey is called with the new primary access key after a rotation. It may be
 	// nil.
@@ -106,8 +106,8 @@ type Info struct {
 	Connections int // of clients at a time, as the limit of open files allows
 
 	AccessKey string // the primary access key in base64
-	// CAFile, BundleFile and TrustStoreFile are files that make clients trust the
-	// server, in different formats. They are empty with a certificate of the user's own.
+	// CAFile, BundleFile and TrustStoreFile are files, in different formats, that a client can
+	// load to trust the server. They are empty if the server uses the user's own certificate.
 	CAFile, BundleFile, TrustStoreFile string
 	CertFile                           string // the user's own certificate, or empty
 	// CA is the certificate of the authority in PEM. It is nil without Options.NoFiles.
@@ -136,10 +136,12 @@ type Server struct {
 	running handlers          // of all ports
 	access  func(rest.Record) // counts and logs a request that no live protocol has answered
 	refused refusals          // by the listeners for clients
-	// strangers are the requests that the operator's doors have refused. They have a bound of
-	// their own, so that a flood of refused clients does not hide them.
+	// strangers counts the requests that the operator's API has refused. They have a limit of
+	// log lines of their own, so that a flood of refused clients on the other ports does not
+	// hide them.
 	strangers refusals
-	// writeTimeout of the servers; it begins when a request's header has arrived.
+	// writeTimeout is the longest time from the arrival of a request's header to the end of its
+	// response.
 	writeTimeout time.Duration
 	serving      sync.WaitGroup
 	temp         string // temporary folder that release removes, or empty
@@ -160,8 +162,8 @@ type Server struct {
 	err    error // result of Close
 }
 
-// Start opens the store, listens on all ports and serves requests. It returns when all
-// listeners accept connections. If it fails, it closes what it opened; the error may be a
+// Start opens the store, listens on all ports and serves requests. It returns when all listeners
+// accept connections. If it fails, it closes everything it opened. The error may be a
 // *PortInUseError, a *DataInUseError, an *UnfinishedError, an *IsBackupError, a *NotOursError, a
 // *NoParentError, a *CertificateError, or an error of the store with a method Remedy.
 func Start(ctx context.Context, o Options) (_ *Server, err error) {
@@ -297,9 +299,9 @@ func (s *Server) open(ctx context.Context, o Options) error {
 	return err
 }
 
-// sweep deletes expired threads and erases deleted users when they are due, until ctx is
-// done. It sweeps when the next one is due, and at least every sweepInterval, because
-// other servers may share the store.
+// sweep deletes expired threads and erases deleted users when they are due, until ctx is done.
+// It calls core.Service.Sweep when the next work is due, and at least every sweepInterval,
+// because other servers that share the store may add work.
 func (s *Server) sweep(ctx context.Context) {
 	for ctx.Err() == nil {
 		next, _ := s.sweepOnce(ctx)
@@ -317,8 +319,8 @@ func (s *Server) sweep(ctx context.Context) {
 	}
 }
 
-// sweepDue sweeps until no work is due now or a sweep fails. What a failure leaves is for
-// the sweeps that come later: a caller must not wait for a store that does not work.
+// sweepDue sweeps until no more work is due or a sweep fails. After a failure it leaves the rest
+// to later sweeps, so that the caller does not wait for a store that does not work.
 func (s *Server) sweepDue(ctx context.Context) {
 	for ctx.Err() == nil {
 		next, err := s.sweepOnce(ctx)
@@ -328,9 +330,9 @@ func (s *Server) sweepDue(ctx context.Context) {
 	}
 }
 
-// sweepOnce sweeps once and returns when the next sweep is due, or the zero time if none is
-// known to be due. It logs the error that it returns. What failed waits by itself and does
-// not hold up the next sweep.
+// sweepOnce sweeps once. It returns the time at which the next sweep is due, or the zero time if
+// no work is known. It logs the error that it returns. Work that failed is tried again after a
+// delay of its own, and does not delay other work.
 func (s *Server) sweepOnce(ctx context.Context) (next time.Time, err error) {
 	next, err = s.core.Sweep(ctx)
 	if err != nil && ctx.Err() == nil {
@@ -339,7 +341,7 @@ func (s *Server) sweepOnce(ctx context.Context) (next time.Time, err error) {
 	return next, err
 }
 
-// sweepCounts returns the counts of sweeps for the metrics.
+// sweepCounts returns, for the metrics, how much work of each kind the sweeps have done.
 func (s *Server) sweepCounts() []metrics.Sweep {
 	var all []metrics.Sweep
 	for k, c := range s.core.SweepCounts() {
@@ -364,9 +366,9 @@ func (s *Server) sweepAndWait(sweeping context.Context) {
 	}
 }
 
-// certificate returns the TLS configuration of the https port. It uses the certificate
-// in the settings if they name one. Otherwise it uses a certificate of a local
-// authority, and sets the fields of Info with the files by which clients trust it.
+// certificate returns the TLS configuration of the https port. If the settings name a
+// certificate, it uses that one. Otherwise it uses a certificate of a local authority, and sets
+// the fields of Info that name the files with which clients can trust it.
 func (s *Server) certificate(o Options) (*tls.Config, error) {
 	if o.Config.TLSCert != "" {
 		files, err := openCertFiles(o.Config.TLSCert, o.Config.TLSKey, o.Now, s.log)
@@ -406,8 +408,8 @@ func (s *Server) certificate(o Options) (*tls.Config, error) {
 // TLSFolder returns the folder of the local certificate authority in a data folder.
 func TLSFolder(data string) string { return filepath.Join(data, tlsName) }
 
-// handler returns the handler of the API ports: the chat and identity routes and, with
-// --dev, the development routes.
+// handler returns the handler of the API ports. It serves the chat and identity routes, the live
+// protocols and, with --dev, the development routes.
 func (s *Server) handler(o Options) (http.Handler, error) {
 	resource := s.core.Resource()
 	tokens, err := token.New(resource, s.core, s.now)
@@ -457,9 +459,10 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	}))), nil
 }
 
-// Limits of a connection of HTTP/2. A stream that the client has reset counts until its
-// handler returns, so resets do not add handlers. Type bodies closes a connection that
-// abandons too many requests, and bounds the bodies of all connections.
+// Limits of an HTTP/2 connection. A stream that the client has reset counts until its handler
+// returns, so a client that resets streams does not get more handlers. Type bodies closes a
+// connection with too many abandoned requests, and limits the bodies of all connections
+// together.
 const (
 	maxStreams    = 128      // at a time
 	streamWindow  = 64 << 10 // bytes of one stream that nobody has read yet
@@ -492,8 +495,8 @@ func (s *Server) serveOperator(ports ports, o Options) {
 	s.serveOn(s.ops, gate, ports.ops.listeners)
 }
 
-// serve starts an HTTP server on the listeners, with TLS if config is not nil. Their
-// connections are counted by gate. It does nothing if there are no listeners.
+// serve starts an HTTP server on the listeners, with TLS if config is not nil. gate counts the
+// connections. serve does nothing if there are no listeners.
 func (s *Server) serve(listeners []net.Listener, gate *gate, handler http.Handler, config *tls.Config) {
 	if len(listeners) > 0 {
 		srv := s.newServer(gate, handler, config)
@@ -502,11 +505,11 @@ func (s *Server) serve(listeners []net.Listener, gate *gate, handler http.Handle
 	}
 }
 
-// newServer returns an HTTP server with the limits of a connection, for TLS if config is
-// not nil. gate counts its connections.
+// newServer returns an HTTP server with the limits of a connection. It uses TLS if config is not
+// nil. gate counts its connections.
 func (s *Server) newServer(gate *gate, handler http.Handler, config *tls.Config) *http.Server {
 	if config != nil {
-		// Small records would be quick to arrive, but cost CPU for each byte of a busy stream.
+		// Small records would reach the client sooner, but would cost more CPU on a busy stream.
 		config.DynamicRecordSizingDisabled = true
 	}
 	return &http.Server{
@@ -521,12 +524,13 @@ func (s *Server) newServer(gate *gate, handler http.Handler, config *tls.Config)
 			s.broken.state(conn, now)
 		},
 		ConnContext: withCarrier,
-		// Log what net/http says of failed handshakes at debug level: s.broken says it better.
+		// Log the messages of net/http about failed handshakes only at debug level: s.broken
+		// logs failed handshakes more clearly.
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 }
 
-// serveOn serves requests on the listeners. Their connections are counted by gate.
+// serveOn serves requests on the listeners. gate counts the connections.
 func (s *Server) serveOn(srv *http.Server, gate *gate, listeners []net.Listener) {
 	secure := srv.TLSConfig != nil // Serve sets it for a server without TLS too
 	for _, l := range listeners {
@@ -566,7 +570,7 @@ func (s *Server) stop(err error) {
 }
 
 // storeFailed makes Wait return err. The store calls it when it can no longer make writes
-// durable. It never returns, so requests that wait for the store get no response.
+// durable. storeFailed never returns, so requests that wait for the store get no response.
 func (s *Server) storeFailed(err error) {
 	s.log.Error("the store failed", "error", err)
 	s.stop(fmt.Errorf("the store failed: %w", err))
@@ -580,31 +584,31 @@ func (s *Server) StoreFails() bool {
 	return ok && embedded.Failing()
 }
 
-// ReloadCertificate reads the files of tls-cert and tls-key again, also if they seem not to have
-// changed. If they cannot be used, the old certificate stays, and the log says why. It does
-// nothing if the settings name no files: the local certificate renews itself.
+// ReloadCertificate loads the files of tls-cert and tls-key again, even if they seem unchanged.
+// If they cannot be used, the server keeps the old certificate and logs the reason. It does
+// nothing if the settings name no files: the local certificate needs no reload.
 func (s *Server) ReloadCertificate() {
 	if s.reloadFiles != nil {
 		s.reloadFiles()
 	}
 }
 
-// LogRequests sets which requests are logged from now on, in the place of Config.AccessLog.
+// LogRequests sets which requests are logged from now on, instead of Config.AccessLog.
 func (s *Server) LogRequests(which config.AccessLog) { s.logged.Store(which) }
 
-// Drain makes /readyz fail from now on, and leaves all else as it is: load balancers send new
-// clients elsewhere, and those that still come are served until Close. It returns at once.
+// Drain makes /readyz fail from now on and returns at once. Load balancers then send new clients
+// to other servers. This server continues to serve all requests until Close.
 func (s *Server) Drain() { s.ready.Store(false) }
 
-// cutTimeout is the time in which handlers return after their connections were cut off. It
+// cutTimeout is the time that handlers have to return after Close has cut their connections. It
 // is less than the time that cmd/confab gives the store beyond its --shutdown-timeout.
 const cutTimeout = 1500 * time.Millisecond
 
-// Close stops accepting connections, waits for running requests until ctx is done, and
-// closes the store when the last handler has returned. It fails if requests were cut off or
-// the store could not be closed. If a handler does not return within cutTimeout of ctx, Close
-// fails, and the store stays open until the handler returns: the process should exit then.
-// Further calls return the same error.
+// Close stops accepting connections, waits for running requests until ctx is done, and closes
+// the store when the last handler has returned. It fails if requests were cut off or the store
+// could not be closed. If a handler has not returned cutTimeout after ctx was done, Close fails
+// and leaves the store open until the handler returns; the process should then exit. Further
+// calls return the same error.
 func (s *Server) Close(ctx context.Context) error {
 	s.once.Do(func() {
 		s.Drain()
@@ -637,13 +641,13 @@ func (s *Server) Close(ctx context.Context) error {
 	return s.err
 }
 
-// opsGoodbye is the time that requests to the ops port get when all others have ended. It is
-// less than cutTimeout.
+// opsGoodbye is the longest time that Close waits for requests to the ops port after all other
+// requests have ended. It is less than cutTimeout.
 const opsGoodbye = time.Second
 
-// shutDown closes the listeners side by side, so that a slow request at one does not keep
-// another open, and waits for running requests until ctx is done. It leaves the ops port open,
-// which says meanwhile that the server is alive and not ready.
+// shutDown closes all listeners except the ops port, and waits for running requests until ctx is
+// done. It closes them concurrently, so that a slow request at one listener does not keep
+// another one open. The ops port stays open to report that the server is alive and not ready.
 func (s *Server) shutDown(ctx context.Context) []error {
 	errs := make([]error, len(s.servers))
 	var closing sync.WaitGroup

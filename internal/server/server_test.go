@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// settings returns the settings of a test's server: in memory and on free ports. pairs
-// are names and values of settings that replace these.
+// settings returns the settings of a server for a test: its data is in memory and its ports are
+// free ones. pairs are names and values of settings that override these.
 func settings(t *testing.T, pairs ...string) config.Config {
 	t.Helper()
 	in := config.Input{Environ: []string{"CONFAB_DATA=memory:", "CONFAB_LISTEN=localhost:0", "CONFAB_LISTEN_HTTP=off", "CONFAB_LISTEN_OPS=localhost:0"}}
@@ -163,7 +163,7 @@ func (r *running) newThread(t *testing.T, bearer string) string {
 	return out.ChatThread.ID
 }
 
-// operate sends a request to the operator's API over its socket. path is below
+// operate sends a request to the operator's API over its socket. path is relative to
 // admin.Prefix.
 func (r *running) operate(t *testing.T, method, path, body string) (status int, answer string) {
 	t.Helper()
@@ -325,8 +325,7 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
-// upload is a request to send a message, of which the client has not yet sent the last
-// byte.
+// upload is a request that sends a message. The client has not yet sent its last byte.
 type upload struct {
 	conn net.Conn
 	in   *bufio.Reader
@@ -363,7 +362,7 @@ func (r *running) begin(t *testing.T, thread, bearer, content string) *upload {
 	return up
 }
 
-// drains waits until the closing server reports that it is not ready and refuses new
+// drains waits until the server, which is closing, reports that it is not ready and refuses new
 // connections.
 func (r *running) drains(t *testing.T) {
 	t.Helper()

@@ -17,15 +17,15 @@ import (
 const (
 	// socketName is the name of the operator's socket in the data folder.
 	socketName = "admin.sock"
-	// maxSocketPath is the length in bytes of the longest path of a socket that every
-	// operating system takes.
+	// maxSocketPath is the greatest length, in bytes, of the path of a Unix socket that every
+	// operating system accepts.
 	maxSocketPath = 100
 )
 
-// listenSocket listens on the operator's socket: admin.sock in the data folder or, for a
-// server in memory, in its temporary folder. If its path is too long there, or the folder
-// is on a file system without sockets, the socket is in the user's runtime folder. It fails
-// with *DataInUseError if another server listens on the socket.
+// listenSocket listens on the operator's socket: admin.sock in the data folder or, for a server
+// in memory, in its temporary folder. If that path is too long, or the folder is on a file
+// system without sockets, it uses the user's runtime folder instead. It fails with
+// *DataInUseError if another server listens on the socket.
 func (s *Server) listenSocket() (net.Listener, error) {
 	folder := cmp.Or(s.temp, s.info.Data)
 	path := filepath.Join(folder, socketName)
@@ -48,8 +48,8 @@ func (s *Server) listenSocket() (net.Listener, error) {
 	return nil, fmt.Errorf("listen on the operator's socket: %s: %w; and in the runtime folder: %w", path, err, rerr)
 }
 
-// runtimeSocket returns the path for the socket that cannot be at the given path: in the
-// folder XDG_RUNTIME_DIR, or in a new temporary folder, which release removes.
+// runtimeSocket returns a path for the socket if the path instead cannot be used. The path is in
+// the folder XDG_RUNTIME_DIR, or in a new temporary folder, which release removes.
 func (s *Server) runtimeSocket(instead string) (string, error) {
 	sum := sha256.Sum256([]byte(instead))
 	name := "admin-" + hex.EncodeToString(sum[:8]) + ".sock"
@@ -71,8 +71,8 @@ func (s *Server) runtimeSocket(instead string) (string, error) {
 	return path, nil
 }
 
-// listenUnix listens on a Unix socket that only this user and root can open. It makes the
-// folder if there is none, and removes the socket of a server that has ended.
+// listenUnix listens on a Unix socket that only this user and root can open. It creates the
+// folder if it does not exist, and replaces a socket that a server left behind.
 func listenUnix(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
@@ -94,9 +94,9 @@ func listenUnix(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Until Chmod the socket has the permissions that the umask leaves. Other users do not
-	// get in meanwhile: on Linux package admin refuses them by their id, and elsewhere the
-	// folder keeps them out, which has mode 0700 if the server has made it.
+	// Until Chmod the socket has the permissions that the umask leaves. Other users cannot use
+	// it in that time: on Linux package admin refuses them by their user id, and elsewhere the
+	// folder, which has mode 0700 if the server has created it, keeps them out.
 	if err := os.Chmod(path, 0o600); err != nil {
 		l.Close()
 		return nil, err

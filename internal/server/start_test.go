@@ -159,7 +159,8 @@ func TestUnusableDataFolder(t *testing.T) {
 	wantFree(t, address)
 }
 
-// writeCertificate writes files with a self-made certificate for localhost and its key.
+// writeCertificate creates a self-signed certificate for localhost and writes it and its key to
+// files.
 func writeCertificate(t *testing.T) (cert *x509.Certificate, certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -43,7 +43,7 @@ type storeOptions struct {
 	logger *slog.Logger
 	fatal  func(error) // nil prints the error and ends the process
 	now    func() time.Time
-	// cache and memTable bound memory of the embedded engine, in bytes; 0 means its
+	// cache and memTable limit the memory of the embedded engine, in bytes; 0 means the engine's
 	// default.
 	cache    int64
 	memTable uint64
@@ -51,8 +51,8 @@ type storeOptions struct {
 	readOnly bool
 }
 
-// minFree returns the bytes that stay free on the disk of the embedded store: those of the
-// settings, but no more than a sixteenth of a small disk unless the user has set them.
+// minFree returns the number of bytes that the embedded store must leave free on its disk. That
+// is the setting min-free-space, but at most a sixteenth of the disk unless the user has set it.
 func minFree(c config.Config) uint64 {
 	least := uint64(c.MinFreeSpace)
 	if c.InMemory() || c.Explicit("min-free-space") {
@@ -65,12 +65,12 @@ func minFree(c config.Config) uint64 {
 	return min(least, usage.TotalBytes/16)
 }
 
-// Floor returns the bytes of free space on the disk of the data folder below which a server
-// with these settings refuses writes: what stays free, and what the store may take
-// before it looks again. It fails if the system does not know the free space.
+// Floor returns the number of free bytes on the disk of the data folder below which a server
+// with these settings refuses writes. It is the space that must stay free and the space that the
+// store may use before it checks again. It fails if the system does not report the free space.
 func Floor(c config.Config) (uint64, error) { return pebble.Floor(existing(c.Data), minFree(c)) }
 
-// existing returns dir if it exists, and otherwise its nearest parent folder that exists.
+// existing returns dir if that is a folder, and otherwise its nearest parent folder that exists.
 func existing(dir string) string {
 	for {
 		up := filepath.Dir(dir)
@@ -81,9 +81,9 @@ func existing(dir string) string {
 	}
 }
 
-// openStore opens or creates the store of the settings: PostgreSQL if they name a
-// database, else the embedded store. It fails with *DataInUseError if another process has
-// the embedded store open.
+// openStore opens or creates the store of the settings: PostgreSQL if they name a database, and
+// the embedded store otherwise. It fails with *DataInUseError if another process has the
+// embedded store open.
 func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store, error) {
 	initial := core.Resource{ID: cmp.Or(c.ResourceID, newGUID()), Cloud: c.Cloud, Epoch: newGUID(), Keys: initialKeys(c)}
 	if c.Database != "" {
@@ -103,9 +103,9 @@ func openStore(ctx context.Context, c config.Config, o storeOptions) (core.Store
 	return s, nil
 }
 
-// DatabaseWarning says what is wrong with the connection to the database of the settings: that
-// nothing proves who answers in the place of its host. It returns "" if nothing is wrong, or if
-// no database is set. It holds no secret.
+// DatabaseWarning returns a warning if the connection to the database of the settings does not
+// prove that it reached the right server, because the certificate is not checked. Otherwise, or
+// if no database is set, it returns "". The warning contains no secret.
 func DatabaseWarning(c config.Config) string {
 	if c.Database == "" {
 		return ""
@@ -139,16 +139,16 @@ func openEmbedded(c config.Config, initial core.Resource, o storeOptions) (*pebb
 	return s, err
 }
 
-// endProcess ends a command that is no server after the store's disk failed, because nobody
-// can tell which writes are durable.
+// endProcess ends the process after the disk of the store has failed, because nobody can tell
+// which writes are durable. Commands other than the server use it.
 func endProcess(err error) {
 	text, _, _ := strings.Cut(err.Error(), "\n")
 	fmt.Fprintf(os.Stderr, "confab: the store failed: %s.\n", text)
 	os.Exit(1)
 }
 
-// openExisting opens the embedded store in the data folder. It fails with *NoDataError if
-// there is none, and as checkData does.
+// openExisting opens the embedded store in the data folder. It fails with *NoDataError if the
+// folder has no store, and with the errors of checkData.
 func openExisting(c config.Config) (*pebble.Store, error) {
 	if err := checkData(c); err != nil {
 		return nil, err
@@ -159,16 +159,16 @@ func openExisting(c config.Config) (*pebble.Store, error) {
 	return openEmbedded(c, core.Resource{}, storeOptions{})
 }
 
-// NoDataError means that a data folder holds no store.
+// NoDataError means that a data folder contains no store.
 type NoDataError struct{ Path string }
 
-// Error returns a message with the folder.
+// Error returns a message that names the folder.
 func (e *NoDataError) Error() string { return fmt.Sprintf("there is no store in %s", e.Path) }
 
-// IsBackupError means that a folder that should be a data folder is a backup.
+// IsBackupError means that a folder named as the data folder is a backup.
 type IsBackupError struct{ Path string }
 
-// Error returns a message with the folder.
+// Error returns a message that names the folder.
 func (e *IsBackupError) Error() string {
 	return fmt.Sprintf("%s is a backup, which a server would change: restore it into another folder", e.Path)
 }
@@ -176,11 +176,11 @@ func (e *IsBackupError) Error() string {
 // NotEmptyError means that a folder that should be empty is not.
 type NotEmptyError struct{ Path string }
 
-// Error returns a message with the folder.
+// Error returns a message that names the folder.
 func (e *NotEmptyError) Error() string { return fmt.Sprintf("%s is not empty", e.Path) }
 
-// storageOf returns a function that reads the metrics of the embedded store. It returns
-// nil for another store.
+// storageOf returns a function that reads the metrics of the embedded store s. It returns nil if
+// s is another store.
 func storageOf(s core.Store) func() metrics.Storage {
 	embedded, ok := s.(*pebble.Store)
 	if !ok {
@@ -199,8 +199,8 @@ func storageOf(s core.Store) func() metrics.Storage {
 	}
 }
 
-// freeBytes returns the free bytes on the disk of a data folder, or 0 if the system does not know
-// them.
+// freeBytes returns the free bytes on the disk of a data folder, or 0 if the system does not
+// report them.
 func freeBytes(data string) float64 {
 	usage, err := vfs.Default.GetDiskUsage(existing(data))
 	if err != nil {

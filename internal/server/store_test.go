@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestFailedDiskEndsACommand verifies, in another process, that a command that is no server
-// ends with one line when the disk of its store fails.
+// TestFailedDiskEndsACommand checks, in another process, that a command other than the server
+// prints one line and ends when the disk of its store fails.
 func TestFailedDiskEndsACommand(t *testing.T) {
 	const child = "TEST_FAILED_DISK"
 	if os.Getenv(child) != "" {

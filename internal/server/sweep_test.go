@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// badThread is a store that cannot write changes of one thread.
+// badThread is a store that fails to write changes of one thread.
 type badThread struct {
 	*pebble.Store
 	thread string
@@ -28,8 +28,8 @@ func (f *badThread) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, er
 	return f.Store.Apply(ctx, b)
 }
 
-// TestSweepDueEndsWithAFailure lets a sweep fail that leaves more work that is due now. The
-// caller must not wait until a sweep succeeds.
+// TestSweepDueEndsWithAFailure makes a sweep fail although more work is due. It checks that
+// sweepDue returns instead of sweeping until one succeeds.
 func TestSweepDueEndsWithAFailure(t *testing.T) {
 	engine, err := pebble.Open("store", pebble.Options{FS: pebble.NewMem(), CacheSize: 1 << 20, Initial: core.Resource{
 		ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch",

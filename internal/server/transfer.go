@@ -13,25 +13,25 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// ExportOptions configures Export. Row is required.
+// ExportOptions configures Export. The field Row is required.
 type ExportOptions struct {
 	Keys bool      // include the access keys
 	Now  time.Time // time of the export, written to the file
 	Row  func()    // called before each record is written
 }
 
-// The store's options for Export and Import. The cache is small, because each row is
+// Options with which Export and Import open the store. The cache is small, because each row is
 // read or written only once.
 var (
 	forExport = storeOptions{cache: 8 << 20, memTable: 4 << 20, readOnly: true}
 	forImport = storeOptions{cache: 8 << 20}
 )
 
-// Export writes all records of the store of the settings to out and returns their summary.
-// It changes nothing in an embedded store, so the data folder may also be a backup. It fails
-// with *NoDataError if the store does not exist, with *UnfinishedError, and with
-// *DataInUseError if a server uses the embedded store; export a backup then. It works on a
-// full disk.
+// Export writes all records of the store of the settings to out and returns their number and
+// checksum. It changes nothing in an embedded store, so the data folder may also be a backup. It
+// fails with *NoDataError if the store does not exist, with *UnfinishedError if the folder is
+// unfinished, and with *DataInUseError if a server uses the embedded store; the caller can then
+// export a backup instead. It works on a full disk.
 func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions) (sum transfer.Summary, err error) {
 	if c.Database == "" {
 		if err := CheckFinished(c.Data); err != nil {
@@ -61,14 +61,14 @@ func Export(ctx context.Context, c config.Config, out io.Writer, o ExportOptions
 	return w.Close()
 }
 
-// Import reads an export into the store of the settings, which must be empty or not exist.
-// If the engine can, it checks all rows and compares their number with that in the export.
-// It calls row for each record, to show progress. keys reports whether the export contained
-// access keys.
+// Import reads an export into the store of the settings, which must be empty or not exist. If
+// the engine can do so, Import then checks all rows and compares their number with that in the
+// export. It calls row for each record, to show progress. keys reports whether the export
+// contained access keys.
 //
-// A data folder is marked as unfinished until all that is done. If Import fails, it removes
-// a store that it created. In a store that existed it deletes the rows; if it cannot, or if
-// the rows were found to be wrong, the folder keeps the mark.
+// A data folder is marked as unfinished until Import has succeeded. If Import fails, it removes
+// a store that it created, and deletes the rows that it wrote to an existing store. If it cannot
+// delete them, or if the check of the rows failed, the folder keeps the mark.
 func Import(ctx context.Context, c config.Config, in io.Reader, row func()) (sum transfer.Summary, keys bool, err error) {
 	im := importing{ctx: ctx, reader: transfer.NewReader(in), row: row}
 	if c.Database != "" || c.InMemory() {
@@ -96,8 +96,8 @@ type importing struct {
 	wrote  bool         // the engine imported all rows, which may still be wrong
 }
 
-// intoNew imports into a data folder without a store. It marks the folder before the store
-// exists: a start would otherwise serve a new, empty one.
+// intoNew imports into a data folder without a store. It marks the folder as unfinished before
+// it creates the store; otherwise a server could start on the new, empty store.
 func (im *importing) intoNew(c config.Config) error {
 	_, err := os.Stat(c.Data)
 	created := errors.Is(err, os.ErrNotExist)
@@ -122,8 +122,9 @@ func (im *importing) intoNew(c config.Config) error {
 	return err
 }
 
-// intoExisting imports into the store of a data folder. It marks the folder only once the
-// store is known to be empty: a mark on a store with rows would tell its owner to remove it.
+// intoExisting imports into the store of a data folder. It marks the folder as unfinished only
+// after it has found the store empty: the mark would tell the owner of a store with rows to
+// remove it.
 func (im *importing) intoExisting(c config.Config) error {
 	marked := false
 	im.begin = func() error {
@@ -138,7 +139,7 @@ func (im *importing) intoExisting(c config.Config) error {
 	return err
 }
 
-// into imports into the store of the settings, and closes it.
+// into imports into the store of the settings, checks the rows, and closes the store.
 func (im *importing) into(c config.Config) error {
 	s, err := openStore(im.ctx, c, forImport)
 	if err != nil {
@@ -160,7 +161,7 @@ func (im *importing) into(c config.Config) error {
 	return errors.Join(err, s.Close())
 }
 
-// next returns the next record of the export.
+// next returns the next record of the export. Before the first record it calls im.begin.
 func (im *importing) next() (core.Record, error) {
 	if begin := im.begin; begin != nil {
 		im.begin = nil

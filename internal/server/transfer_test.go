@@ -23,10 +23,10 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestTransfer exports and imports a store with many messages, each step in a process
-// of its own: into an embedded store, and into PostgreSQL and back if available.
-// Responses to clients must stay the same to the byte, and a step's memory must not
-// grow after its first fifth.
+// TestTransfer exports and imports a store with many messages, each step in a process of its
+// own: into an embedded store and, if available, into PostgreSQL and back. The responses to
+// clients must stay the same to the byte, and the memory of a step must not grow after its first
+// fifth.
 func TestTransfer(t *testing.T) {
 	messages := 20_000
 	if v := os.Getenv("TEST_EXPORT_MESSAGES"); v != "" {
@@ -198,9 +198,9 @@ func (m *transfer) step(what, place, file string) {
 // fifths is the number of times that a step measures its memory.
 const fifths = 5
 
-// transferChild runs one export or import in a process that TestTransfer started;
-// TestMain calls it. It prints the number of rows, the nanoseconds, and the memory in
-// MiB after each fifth of the rows.
+// transferChild runs one export or import in a process that TestTransfer started; TestMain calls
+// it. It prints the number of rows, the time in nanoseconds, and the memory in MiB after each
+// fifth of the rows.
 func transferChild(what string) {
 	cfg, name := settingsOf(os.Getenv("TEST_TRANSFER_PLACE")), os.Getenv("TEST_TRANSFER_FILE")
 	expected, _ := strconv.Atoi(os.Getenv("TEST_TRANSFER_ROWS"))

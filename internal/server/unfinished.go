@@ -15,18 +15,18 @@ import (
 )
 
 // unfinishedFile is the name of a file that marks a data folder or a backup as unfinished. A
-// restore, an import and a backup write it before anything else, and remove it after
-// everything else is checked and durable. So a folder without it is whole, whenever the
-// process or the machine stopped.
+// restore, an import and a backup create it before any other file, and remove it after all other
+// files are checked and durable. So a folder without it is complete, whenever the process or the
+// machine stopped.
 const unfinishedFile = "UNFINISHED"
 
 const unfinishedText = "A restore, an import or a backup fills this folder, or was broken off in it.\nIf none runs any more, remove the folder and begin again.\n"
 
-// UnfinishedError means that a folder is unfinished: something is still filling it, or was
-// broken off. It wraps core.ErrUnfinished.
+// UnfinishedError means that a folder is incomplete: a restore, an import or a backup is still
+// filling it, or was interrupted. It wraps core.ErrUnfinished.
 type UnfinishedError struct{ Path string }
 
-// Error returns a message with the folder, and says what to do.
+// Error returns a message that names the folder and says what to do.
 func (e *UnfinishedError) Error() string {
 	return fmt.Sprintf("%s is unfinished: a restore, an import or a backup into it runs or was broken off, so that it does not hold everything; if none runs, remove it and begin again", e.Path)
 }
@@ -34,9 +34,9 @@ func (e *UnfinishedError) Error() string {
 // Unwrap returns core.ErrUnfinished.
 func (e *UnfinishedError) Unwrap() error { return core.ErrUnfinished }
 
-// CheckFinished fails with *UnfinishedError if the folder dir is marked as unfinished or a
-// backup into it has just begun, and with the error of the file system if that cannot be
-// found out. A folder that does not exist is not unfinished.
+// CheckFinished fails with *UnfinishedError if the folder dir is marked as unfinished, or if a
+// backup into it has just begun. It fails with the error of the file system if it cannot find
+// that out. It returns nil if the folder does not exist.
 func CheckFinished(dir string) error {
 	for _, name := range []string{unfinishedFile, admin.ProofFile} {
 		_, err := os.Lstat(filepath.Join(dir, name))
@@ -50,9 +50,9 @@ func CheckFinished(dir string) error {
 	return nil
 }
 
-// checkData fails if the data folder of the settings must not be used: with
-// *UnfinishedError if it is unfinished, with *IsBackupError if it is a backup, and with
-// *NotOursError if it holds something else than a server's data.
+// checkData fails if the data folder of the settings must not be used: with *UnfinishedError if
+// it is unfinished, with *IsBackupError if it is a backup, and with *NotOursError if it contains
+// files that are not a server's.
 func checkData(c config.Config) error {
 	if c.InMemory() || c.Data == "" {
 		return nil
@@ -73,8 +73,8 @@ func checkData(c config.Config) error {
 	return nil
 }
 
-// markUnfinished marks the folder dir, durably. It fails with *UnfinishedError if the folder
-// has the mark already.
+// markUnfinished creates the file unfinishedFile in the folder dir and syncs it. It fails with
+// *UnfinishedError if the file exists.
 func markUnfinished(dir string) error {
 	name := filepath.Join(dir, unfinishedFile)
 	err := writeSynced(name, []byte(unfinishedText), 0o600)
@@ -92,8 +92,8 @@ func markUnfinished(dir string) error {
 	return nil
 }
 
-// markFinished removes the mark of the folder dir, durably. The names of the files in dir
-// become durable first.
+// markFinished removes the file unfinishedFile from the folder dir, durably. Before that it
+// makes the names of the other files in dir durable.
 func markFinished(dir string) error {
 	err := SyncFolders(dir)
 	if err == nil {
@@ -108,8 +108,8 @@ func markFinished(dir string) error {
 	return nil
 }
 
-// discard removes the named files and folders from the folder dir, in this order, and then
-// its mark. If something cannot be removed, the mark stays.
+// discard removes the named files and folders from the folder dir, in this order, and then the
+// mark that dir is unfinished. If it cannot remove something, the mark stays.
 func discard(dir string, names ...string) error {
 	for _, name := range names {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
@@ -119,9 +119,9 @@ func discard(dir string, names ...string) error {
 	return markFinished(dir)
 }
 
-// emptyFolder creates the folder dir, durably, if it does not exist. It fails with
-// *NotEmptyError if the folder is not empty, or *UnfinishedError if that is the reason. The
-// lost+found of a file system does not count.
+// emptyFolder creates the folder dir, durably, if it does not exist. If the folder is not empty,
+// it fails with *UnfinishedError if the folder is marked as unfinished, and otherwise with
+// *NotEmptyError. It ignores the lost+found of a file system.
 func emptyFolder(dir string) (created bool, err error) {
 	entries, err := os.ReadDir(dir)
 	entries = slices.DeleteFunc(entries, func(e fs.DirEntry) bool { return e.Name() == lostFound })
@@ -139,8 +139,8 @@ func emptyFolder(dir string) (created bool, err error) {
 	return false, nil
 }
 
-// makeFolder creates the folder dir and its missing parents, for this user only. Their names
-// are durable when it returns. It does nothing if dir exists.
+// makeFolder creates the folder dir and its missing parents, which only this user may enter.
+// Their names are durable when it returns. It does nothing if dir exists.
 func makeFolder(dir string) error {
 	if st, err := os.Stat(dir); err == nil && st.IsDir() {
 		return nil

@@ -13,16 +13,17 @@ import (
 	"github.com/confab-chat/confab/internal/gateway"
 )
 
-// welcomeStyle is the style of the page of welcome. The page allows it by its hash.
+// welcomeStyle is the style sheet of the welcome page. The Content-Security-Policy allows it by
+// its hash.
 const welcomeStyle = `
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
 body { max-width: 44rem; margin: 3rem auto; padding: 0 1rem; }
 pre { padding: .75rem 1rem; border: 1px solid; border-radius: .25rem; white-space: pre-wrap; overflow-wrap: anywhere; }
 `
 
-// welcomePage is what a browser gets at the root of a server. It says what runs here, and on a
-// development server what to run next. It shows no key, since people show their browsers to
-// others.
+// welcomePage is the page that a browser gets at the root of a server. It says what runs here,
+// and on a development server which command to run next. It shows no key, because people show
+// their browsers to others.
 var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -54,15 +55,15 @@ var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
 </html>
 `))
 
-// welcomePolicy is the Content-Security-Policy of the page of welcome: it loads nothing, runs
-// nothing, and no other page can hold it in a frame.
+// welcomePolicy returns the Content-Security-Policy of the welcome page. It forbids the page to
+// load or run anything but its style, and forbids other pages to show it in a frame.
 func welcomePolicy() string {
 	hash := sha256.Sum256([]byte(welcomeStyle))
 	return "default-src 'none'; img-src data:; style-src 'sha256-" + base64.StdEncoding.EncodeToString(hash[:]) +
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// welcome returns a handler that answers with the page of welcome.
+// welcome returns a handler that answers with the welcome page.
 func (s *Server) welcome(o Options) http.Handler {
 	policy := welcomePolicy()
 	page := sync.OnceValue(func() []byte { // the endpoint is known when the listeners are served
@@ -89,8 +90,8 @@ func (s *Server) welcome(o Options) http.Handler {
 	})
 }
 
-// wantsHTML reports whether a request names text/html among what it accepts, as browsers do when
-// somebody opens an address. SDKs and tools accept everything, or JSON.
+// wantsHTML reports whether a request accepts text/html by name. Browsers do so when somebody
+// opens an address; SDKs and tools accept everything, or JSON.
 func wantsHTML(r *http.Request) bool {
 	for _, accept := range r.Header.Values("Accept") {
 		for part := range strings.SplitSeq(accept, ",") {
@@ -103,7 +104,8 @@ func wantsHTML(r *http.Request) bool {
 	return false
 }
 
-// refused reports whether the parameters of a media type have a weight of 0.
+// refused reports whether the parameters of a media type in an Accept header have the weight 0
+// (q=0), by which the client refuses the type.
 func refused(parameters string) bool {
 	for parameter := range strings.SplitSeq(parameters, ";") {
 		name, value, _ := strings.Cut(parameter, "=")

@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// visit sends GET / with an Accept header.
+// visit sends GET / with the header Accept set to accept.
 func (r *running) visit(t *testing.T, address, accept string) (*http.Response, string) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), "GET", address+"/", nil)
@@ -37,11 +37,12 @@ func (r *running) visit(t *testing.T, address, accept string) (*http.Response, s
 	return resp, string(body)
 }
 
-// browser is what Chromium accepts when somebody opens an address.
+// browser is the Accept header that Chromium sends when somebody opens an address.
 const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
 
-// TestWelcome opens the root of servers as a browser does, and checks the page. It checks that
-// everybody else gets what the official client probes for.
+// TestWelcome opens the root of servers with the Accept header of a browser, and checks the
+// page. With other Accept headers the response must be the text that the official client probes
+// for.
 func TestWelcome(t *testing.T) {
 	operations := make(chan string, 100)
 	command := func(name string) string { return "go run <x> & " + name + " --data y" }
@@ -93,8 +94,8 @@ func TestWelcome(t *testing.T) {
 	}
 }
 
-// checkStatic checks that a page is well formed, loads and runs nothing, and that its policy
-// allows its style and nothing else. It returns the text of the page.
+// checkStatic checks that a page is well formed, that it loads and runs nothing, and that its
+// Content-Security-Policy allows only its style. It returns the text of the page.
 func checkStatic(t *testing.T, page, policy string) (text string) {
 	t.Helper()
 	const head = "default-src 'none'; img-src data:; style-src 'sha256-"
@@ -135,7 +136,8 @@ func checkStatic(t *testing.T, page, policy string) (text string) {
 	}
 }
 
-// TestWelcomeIsSmall checks the size of the page, since it is sent to everybody who looks.
+// TestWelcomeIsSmall checks that the page has at most 4096 bytes, because everybody who opens
+// the address gets it.
 func TestWelcomeIsSmall(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t)})
 	_, page := s.visit(t, s.Endpoint, browser)
