@@ -23,12 +23,12 @@ import (
 	"golang.org/x/net/http2/hpack"
 )
 
-// Attackers run in a process of their own, at nice 19, so that on a machine with few cores
-// they do not take the processor from the server and from the honest user: what is tested is
-// what an attack does to the server, not who has more cores.
+// The attackers run in a process of their own, at nice 19. On a machine with few cores they
+// would otherwise take the processor from the server and from the honest user. The test is about
+// the effect of an attack on the server, not about who gets more cores.
 
-// target is what the process of the attackers gets to know: two users' tokens, and a thread
-// of theirs.
+// target describes the attacked server to the process of the attackers: its address, the tokens
+// of two users (Giant and Lists), and a thread of the second one.
 type target struct {
 	Address, Giant, Lists, Thread string
 }
@@ -51,7 +51,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// attack runs all attackers until ctx is done, and returns how often each did what it does.
+// attack runs all attackers until ctx is done. It returns, for each kind of attack, how often it
+// was made.
 func (to target) attack(ctx context.Context) map[string]int64 {
 	counts := map[string]*atomic.Int64{}
 	var running sync.WaitGroup
@@ -82,7 +83,7 @@ func (to target) attack(ctx context.Context) map[string]int64 {
 	return result
 }
 
-// waitFor waits for a time, at most until ctx is done.
+// waitFor returns after d, or as soon as ctx is done.
 func waitFor(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -90,8 +91,8 @@ func waitFor(ctx context.Context, d time.Duration) {
 	}
 }
 
-// dial opens a TLS connection from an address. It is closed when ctx is done or end is
-// called.
+// dial opens a TLS connection from the local address. The connection is closed when ctx is done
+// or end is called.
 func (to target) dial(ctx context.Context, address string, protocols ...string) (conn net.Conn, end func(), err error) {
 	attempt, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -106,7 +107,7 @@ func (to target) dial(ctx context.Context, address string, protocols ...string) 
 	return conn, func() { stop(); conn.Close() }, nil
 }
 
-// flood opens a connection without TLS and holds it until the server closes it.
+// flood opens a connection, sends nothing, and holds it until the server closes it.
 func (to target) flood(ctx context.Context, address string, count *atomic.Int64) {
 	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}, Timeout: 10 * time.Second}
 	conn, err := d.DialContext(ctx, "tcp", to.Address)
@@ -120,7 +121,7 @@ func (to target) flood(ctx context.Context, address string, count *atomic.Int64)
 	waitFor(ctx, time.Second)
 }
 
-// slowHeader sends a header, a byte each second.
+// slowHeader sends the header of a request, one byte each second.
 func (to target) slowHeader(ctx context.Context, address string, count *atomic.Int64) {
 	conn, end, err := to.dial(ctx, address)
 	if err != nil {
@@ -136,7 +137,8 @@ func (to target) slowHeader(ctx context.Context, address string, count *atomic.I
 	}
 }
 
-// deaf asks for pages of messages, many times on one connection, and reads nothing.
+// deaf requests pages of messages, many times on one connection, and does not read the
+// responses.
 func (to target) deaf(ctx context.Context, address string, count *atomic.Int64) {
 	conn, end, err := to.dial(ctx, address)
 	if err != nil {
@@ -153,8 +155,8 @@ func (to target) deaf(ctx context.Context, address string, count *atomic.Int64) 
 	waitFor(ctx, 20*time.Second)
 }
 
-// streams is a connection of HTTP/2 to which frames are written one by one, and whose answers
-// are read and forgotten, except for pings and settings.
+// streams is an HTTP/2 connection to which an attacker writes single frames. It reads and
+// ignores the server's frames, except pings and settings.
 type streams struct {
 	framer *http2.Framer
 	conn   net.Conn
@@ -205,7 +207,8 @@ func (to target) open(ctx context.Context, address string) (s *streams, end func
 	return s, end, nil
 }
 
-// begin writes the header of a request and returns its stream.
+// begin sends the header of a request on a new stream and returns the stream's id. ends says
+// that no body follows.
 func (s *streams) begin(method, path string, ends bool, fields ...string) (stream uint32, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -219,8 +222,8 @@ func (s *streams) begin(method, path string, ends bool, fields ...string) (strea
 	return stream, s.framer.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: s.header.Bytes(), EndHeaders: true, EndStream: ends})
 }
 
-// endless sends on each of 100 streams a body that never ends: half of what was announced, and
-// then a byte now and then.
+// endless returns an attack that sends a body on each of 100 streams and never completes it: it
+// sends most of the announced bytes, then nothing.
 func (to target) endless(authorization string) func(context.Context, string, *atomic.Int64) {
 	return func(ctx context.Context, address string, count *atomic.Int64) {
 		s, end, err := to.open(ctx, address)
@@ -254,7 +257,7 @@ func (to target) endless(authorization string) func(context.Context, string, *at
 	}
 }
 
-// reset begins streams and resets each at once.
+// reset begins streams and resets each one at once.
 func (to target) reset(ctx context.Context, address string, count *atomic.Int64) {
 	s, end, err := to.open(ctx, address)
 	if err != nil {
@@ -276,7 +279,7 @@ func (to target) reset(ctx context.Context, address string, count *atomic.Int64)
 	}
 }
 
-// clientFrom returns a client of HTTP that connects from an address.
+// clientFrom returns an HTTP client that connects from the local address.
 func clientFrom(address string) *http.Client {
 	return &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{
 		DialContext:     (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}).DialContext,
@@ -284,7 +287,7 @@ func clientFrom(address string) *http.Client {
 	}}
 }
 
-// giant makes threads with as much metadata as a body holds.
+// giant creates threads with as much metadata as fits into a request.
 func (to target) giant(ctx context.Context, address string, count *atomic.Int64) {
 	client := clientFrom(address)
 	defer client.CloseIdleConnections()
@@ -303,7 +306,7 @@ func (to target) giant(ctx context.Context, address string, count *atomic.Int64)
 	}
 }
 
-// lists asks for the largest pages of messages, over and over.
+// lists requests the largest pages of messages again and again.
 func (to target) lists(ctx context.Context, address string, count *atomic.Int64) {
 	client := clientFrom(address)
 	defer client.CloseIdleConnections()
@@ -315,7 +318,7 @@ func (to target) lists(ctx context.Context, address string, count *atomic.Int64)
 	}
 }
 
-// request sends one request and returns its status, or 0 if no answer came.
+// request sends one request and returns the status of the response, or 0 if there was none.
 func (to target) request(ctx context.Context, client *http.Client, method, path, bearer string, body []byte) int {
 	req, err := http.NewRequestWithContext(ctx, method, "https://"+to.Address+path, bytes.NewReader(body))
 	if err != nil {

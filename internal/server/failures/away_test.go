@@ -17,24 +17,28 @@ import (
 	"time"
 )
 
-// Bars of TestDatabaseAway: the time in which a request is refused of which nothing was written,
-// and the time after which no request waits any more.
+// Goals of TestDatabaseAway: the time within which a request that wrote nothing is refused, and
+// the longest time that any request may wait.
 const (
 	refusedWithin  = 15 * time.Second
 	answeredWithin = 20 * time.Second
 	awaySenders    = 48
-	// readyWithin is the bar of /readyz, which follows when PostgreSQL goes and comes back.
+	// readyWithin is the time within which /readyz should fail after PostgreSQL stops, and
+	// succeed after it starts again.
 	readyWithin = 10 * time.Second
 )
 
-// TestDatabaseAway takes PostgreSQL away from two servers under load, for 5 and for 20 seconds: it
-// stops its processes in the middle of their work, and it kills and later starts it. It compares
-// what the clients got with the servers' logs: every answer that was logged was received, and the
-// other way round. A request of which nothing was written must get a 503 with Retry-After; one of
-// unknown fate gets no answer, and is counted. /readyz must fail meanwhile.
+// TestDatabaseAway makes PostgreSQL unreachable for two servers under load, for 5 and for 20
+// seconds: once it pauses PostgreSQL's processes, and once it kills PostgreSQL and starts it
+// again later. It compares what the clients received with the servers' logs: every logged
+// response must have been received, and every received response must be logged. A request of
+// which nothing was written must get a 503 with Retry-After. A request that may have been
+// written must get no response, and is counted. /readyz must fail while PostgreSQL is
+// unreachable.
 //
-// Then it stops PostgreSQL and starts it again as often as TEST_DATABASE_STOPS says. Each time
-// /readyz, confab health and the metrics must follow both ways.
+// Then it stops PostgreSQL and starts it again, TEST_DATABASE_STOPS times. Each time /readyz,
+// confab health and the metrics must report that PostgreSQL is unreachable, and later that it is
+// back.
 func TestDatabaseAway(t *testing.T) {
 	address := database(t)
 	away := []time.Duration{5 * time.Second}
@@ -95,8 +99,8 @@ func TestDatabaseAway(t *testing.T) {
 	l.compare(t)
 }
 
-// stopAndStart stops PostgreSQL under load, and starts it when the servers have noticed it and
-// requests were refused.
+// stopAndStart stops PostgreSQL under load. It starts PostgreSQL again when the servers report
+// that they are not ready and a request was refused.
 func (c *cluster) stopAndStart(t *testing.T, l *awayLoad, mode string) {
 	t.Helper()
 	l.waitForProgress(t)
@@ -134,8 +138,9 @@ func (c *cluster) stopAndStart(t *testing.T, l *awayLoad, mode string) {
 	}
 }
 
-// health runs confab health for a server, and checks its exit code and what it says on stderr.
-// It tries again, for a minute at most, because the command gives a busy server two seconds.
+// health runs confab health for a server, and checks its exit code and its text on stderr. It
+// repeats this for at most a minute, because the command gives a busy server only two seconds to
+// answer.
 func (c *cluster) health(t *testing.T, i, code int, want string) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
@@ -176,7 +181,8 @@ func (c *cluster) signalPostgres(t *testing.T, s syscall.Signal) {
 		if err != nil {
 			continue // it has ended
 		}
-		// The fields after the name in parentheses are the state and the parent.
+		// The fields after the process name, which is in parentheses, are the state and the id
+		// of the parent.
 		fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil && fields[1] == line {
 			syscall.Kill(pid, s) // fails if it has ended
@@ -204,7 +210,7 @@ func (c *cluster) waitForReady(t *testing.T, status int) {
 	}
 }
 
-// stopServers ends the servers, so that their logs are complete.
+// stopServers stops the servers. After that their logs are complete.
 func (c *cluster) stopServers(t *testing.T) {
 	t.Helper()
 	for _, n := range c.nodes {
@@ -216,14 +222,15 @@ func (c *cluster) stopServers(t *testing.T) {
 	}
 }
 
-// answer is what a client got for a request.
+// answer is the response that a client received for a request.
 type answer struct {
 	status     int // 0: no answer
 	retryAfter string
 	took       time.Duration
 }
 
-// awayLoad is a load whose requests have ids, by which the log of a server names them.
+// awayLoad is a load whose requests have ids, so that a test can find each request in a server's
+// log.
 type awayLoad struct {
 	*load
 	mu       sync.Mutex // guards the fields below
@@ -231,7 +238,7 @@ type awayLoad struct {
 	sum      summary
 }
 
-// summary counts answers.
+// summary counts requests by the kind of response, and has the longest times until one.
 type summary struct {
 	all, refused, none      int
 	longest, longestRefusal time.Duration // since the last call of seen
@@ -242,7 +249,7 @@ func (s summary) less(o summary) string {
 		s.all-o.all, s.refused-o.refused, s.longestRefusal.Seconds(), s.none-o.none, s.longest.Seconds())
 }
 
-// seen returns the counts so far, and begins to measure the longest times anew.
+// seen returns the counts since the start, and the longest times since the last call of seen.
 func (l *awayLoad) seen() summary {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -251,8 +258,8 @@ func (l *awayLoad) seen() summary {
 	return s
 }
 
-// run sends messages with a token, messages without one, and reads, one after another. It repeats
-// a message with a token until it is acknowledged.
+// run sends, one after another, a message with an idempotency token, a message without one, and
+// a request for messages. It repeats a message with a token until it is acknowledged.
 func (l *awayLoad) run(client int) {
 	for n := 0; ; n++ {
 		content := fmt.Sprintf("%d/%d", client, n)
@@ -304,7 +311,7 @@ func (l *awayLoad) send(n *node, id, thread, content string, withToken bool) boo
 	return a.status == 201
 }
 
-// request sends a request with the id and records what came back.
+// request sends a request with the id, and records the response for compare.
 func (l *awayLoad) request(n *node, id, method, path, token string, body any) (a answer, text []byte) {
 	b, err := json.Marshal(body)
 	if err != nil {

@@ -17,14 +17,15 @@ import (
 	"time"
 )
 
-// mostMemory is the most resident memory of a server under the attacks of TestBytes, in
-// bytes.
+// mostMemory is the limit for the resident memory, in bytes, of a server under the attacks of
+// TestBytes.
 const mostMemory = 512 << 20
 
-// TestBytes attacks a server that has the default limits, on each engine: with HTML that
-// grows when it is cleaned, lists of pages by clients that do not read, huge metadata, many
-// unknown participants, and one user who writes as fast as it can. It checks what each attack
-// gets, that others are answered meanwhile, and the server's memory, which it prints.
+// TestBytes attacks a server that has the default limits, on each engine: with HTML that becomes
+// longer when the server cleans it, with requests for pages by clients that do not read the
+// responses, with huge metadata, with many unknown participants, and with one user who writes as
+// fast as possible. It checks the response to each attack, and that the server answers an honest
+// user during the attack. It checks and prints the server's memory.
 func TestBytes(t *testing.T) {
 	if _, err := os.ReadFile("/proc/self/status"); err != nil {
 		t.Skip("a process's memory is read from /proc, which is a matter of Linux")
@@ -67,7 +68,7 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// attack is a server that is attacked, and its users.
+// attack is a server under attack, with an honest user and the attackers.
 type attack struct {
 	*cluster
 	n         *node
@@ -76,7 +77,7 @@ type attack struct {
 	attackers []user
 }
 
-// works checks that the honest user can send and list.
+// works checks that the honest user can send a message and list messages.
 func (a *attack) works(t *testing.T) {
 	t.Helper()
 	begin := time.Now()
@@ -90,8 +91,8 @@ func (a *attack) works(t *testing.T) {
 	t.Logf("the honest user sent and listed in %v", time.Since(begin).Round(time.Millisecond))
 }
 
-// growingHTML sends HTML that fits into a request and grows five times when it is cleaned, and
-// edits a message to be such.
+// growingHTML sends a message with HTML that fits into a request and becomes five times as long
+// when the server cleans it. It also edits a message to have such HTML.
 func (a *attack) growingHTML(t *testing.T) {
 	u := a.attackers[0]
 	thread := a.newThread(t, a.n, u.bearer, nil)
@@ -119,7 +120,7 @@ func (a *attack) growingHTML(t *testing.T) {
 	}
 }
 
-// metadata writes more keys and bytes of metadata than is allowed.
+// metadata sends more keys and bytes of metadata than the server allows.
 func (a *attack) metadata(t *testing.T) {
 	u := a.attackers[0]
 	thread := a.newThread(t, a.n, u.bearer, nil)
@@ -155,7 +156,8 @@ func identifierOf(id string) map[string]any {
 	return map[string]any{"rawId": id, "communicationUser": map[string]string{"id": id}}
 }
 
-// unknownParticipants adds and creates threads with users who do not exist.
+// unknownParticipants creates threads with users who do not exist, and adds such users to
+// threads.
 func (a *attack) unknownParticipants(t *testing.T) {
 	u := a.attackers[0]
 	thread := a.newThread(t, a.n, u.bearer, nil)
@@ -175,8 +177,8 @@ func (a *attack) unknownParticipants(t *testing.T) {
 	}
 }
 
-// unreadLists opens many lists of large pages and does not read them. The text of the
-// messages has six times its length as JSON.
+// unreadLists requests many large pages of messages and does not read the responses. In JSON the
+// text of the messages is six times as long.
 func (a *attack) unreadLists(t *testing.T) {
 	u := a.attackers[0]
 	var others []any
@@ -226,8 +228,8 @@ func (a *attack) unreadLists(t *testing.T) {
 	}
 }
 
-// list sends a request for a list over a connection of its own, with little room for what the
-// server sends.
+// list sends a request for a page over a connection of its own, whose receive buffer is small,
+// and returns the connection.
 func (a *attack) list(t *testing.T, path, bearer string) net.Conn {
 	t.Helper()
 	raw, err := net.Dial("tcp", a.n.listen)
@@ -244,7 +246,7 @@ func (a *attack) list(t *testing.T, path, bearer string) net.Conn {
 	return conn
 }
 
-// manyBytes lets one user send as fast as it can, until it is refused.
+// manyBytes sends messages of one user as fast as possible until the server refuses them.
 func (a *attack) manyBytes(t *testing.T) {
 	u := a.attackers[2]
 	thread := a.newThread(t, a.n, u.bearer, nil)

@@ -24,9 +24,9 @@ const (
 	fewSends    = 1600 // messages, which make the store begin new logs and write tables
 )
 
-// TestFewDescriptors sends messages to a server that may open few files, while more idle
-// connections than that are opened again and again. All sends must succeed, and the
-// server must log little.
+// TestFewDescriptors sends messages to a server that may open only few files, while clients keep
+// opening more idle connections than the server may have files. All messages must be accepted,
+// and the server must log little.
 func TestFewDescriptors(t *testing.T) {
 	c := newServers(t)
 	log := filepath.Join(t.TempDir(), "log")
@@ -94,12 +94,12 @@ func TestFewDescriptors(t *testing.T) {
 	}
 }
 
-// attackerAddress returns one of the loopback addresses from which attackers connect.
+// attackerAddress returns the loopback address from which attacker i connects.
 func attackerAddress(i int) string { return fmt.Sprintf("127.0.0.%d", 2+i%attackerAddresses) }
 
 const attackerAddresses = 20
 
-// dialerFrom returns a dialer of TLS connections from a local address.
+// dialerFrom returns a dialer that opens TLS connections from a local address.
 func dialerFrom(address string) *tls.Dialer {
 	return &tls.Dialer{
 		NetDialer: &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}},
@@ -107,9 +107,9 @@ func dialerFrom(address string) *tls.Dialer {
 	}
 }
 
-// holdOpen keeps a connection open without a request, and opens another some time after the
-// server has closed it, until ctx is done. It calls once when the first one was opened or
-// refused.
+// holdOpen keeps a connection open without sending a request. When the server closes it,
+// holdOpen opens another one after a pause. It continues until ctx is done. It calls once when
+// the first connection was opened or refused.
 func holdOpen(ctx context.Context, n *node, address string, pause time.Duration, once func()) {
 	d := dialerFrom(address)
 	first := sync.OnceFunc(once)
@@ -131,7 +131,7 @@ func holdOpen(ctx context.Context, n *node, address string, pause time.Duration,
 	}
 }
 
-// requestLines returns the number of bytes of the lines about requests in a log.
+// requestLines returns the total length, in bytes, of the lines about requests in a log file.
 func requestLines(name string) (size int64, err error) {
 	text, err := os.ReadFile(name)
 	if err != nil {

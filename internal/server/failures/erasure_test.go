@@ -13,8 +13,7 @@ import (
 	"time"
 )
 
-// private is a text that all messages and names of the erased user contain, and nothing
-// else does.
+// private is a text in all messages and names of the erased user, and in no other data.
 const private = "bob's own"
 
 // TestErasureSurvivesKills repeatedly kills a server on the embedded store while it
@@ -85,7 +84,7 @@ func (c *cluster) newUser(t *testing.T, n *node) user {
 	return user{made.Identity.ID, made.AccessToken.Token}
 }
 
-// newThread creates a thread on a server as the user of the token bearer, with the
+// newThread creates a thread on the server n, as the user with the token bearer and with the
 // given participants, and returns the thread's id.
 func (c *cluster) newThread(t *testing.T, n *node, bearer string, participants any) (id string) {
 	t.Helper()
@@ -97,7 +96,7 @@ func (c *cluster) newThread(t *testing.T, n *node, bearer string, participants a
 	return made.ChatThread.ID
 }
 
-// each calls f for every thread, for several threads concurrently.
+// each calls f for every thread, and for several threads at the same time.
 func (e *erasure) each(threads []string, f func(i int, thread string)) {
 	var workers sync.WaitGroup
 	next := make(chan int)
@@ -142,8 +141,8 @@ func (e *erasure) fill(t *testing.T) {
 	slices.Sort(e.threads)
 }
 
-// await waits until about the wanted number of threads are erased, and returns their
-// number. It estimates the number from thirty threads, unless all threads are wanted.
+// await waits until about want threads are erased, and returns the number of erased threads. It
+// estimates that number from thirty threads, unless want is all of them.
 func (e *erasure) await(t *testing.T, want int) (erased int) {
 	t.Helper()
 	some := e.threads
@@ -179,8 +178,8 @@ func (e *erasure) await(t *testing.T, want int) (erased int) {
 	}
 }
 
-// check reads every thread as the user that kept sending. It fails the test if data of
-// the erased user is left or a message of others is missing.
+// check reads every thread as the user who kept sending messages. It fails the test if data of
+// the erased user is left or a message of another user is missing.
 func (e *erasure) check(t *testing.T) {
 	t.Helper()
 	var mu sync.Mutex // guards the variables below

@@ -80,7 +80,7 @@ func database(t *testing.T) string {
 	return address
 }
 
-// cluster is two servers on one database, or one on the embedded store.
+// cluster is a group of servers: two on one database, or one on the embedded store.
 type cluster struct {
 	binary   string
 	address  string // of the database
@@ -120,7 +120,7 @@ func (c *cluster) onDatabase(t *testing.T, address string, env ...string) {
 	}
 }
 
-// newServers builds the server's program. It starts no server.
+// newServers builds the program of the server and returns a cluster without servers.
 func newServers(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{
@@ -139,7 +139,7 @@ func newServers(t *testing.T) *cluster {
 	return c
 }
 
-// addNode starts a server with a new data folder.
+// addNode starts a server with a new data folder and adds it to the cluster.
 func (c *cluster) addNode(t *testing.T, env ...string) *node {
 	t.Helper()
 	n := &node{binary: c.binary, dir: t.TempDir(), listen: freePort(t), env: append(os.Environ(),
@@ -173,7 +173,7 @@ func freshDatabase(t *testing.T, address string) string {
 	return u.String()
 }
 
-// nodeName returns the application_name of a server's PostgreSQL connections.
+// nodeName returns the application_name by which PostgreSQL shows the connections of server i.
 func nodeName(i int) string { return fmt.Sprint("confab-", i) }
 
 func named(t *testing.T, address, name string) string {
@@ -198,17 +198,19 @@ func freePort(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// opsVariable begins the setting of the address on which a server serves its metrics.
+// opsVariable is the name of the environment variable, with "=", that sets the address for a
+// server's metrics.
 const opsVariable = "CONFAB_LISTEN_OPS="
 
-// Variables of a node that are not settings: the most files that its process may have open,
-// and the file to which it writes its log.
+// Variables of a node that are not settings of the server: the most files that its process may
+// open, and the file that it writes its log to.
 const (
 	filesVariable = "TEST_OPEN_FILES="
 	logVariable   = "TEST_LOG_FILE="
 )
 
-// variable returns the value of the last variable of the node that begins with prefix, or "".
+// variable returns the value of the last of the node's environment variables that begins with
+// prefix, or "" if there is none.
 func (n *node) variable(prefix string) (value string) {
 	for _, v := range n.env {
 		if after, ok := strings.CutPrefix(v, prefix); ok {
@@ -267,8 +269,8 @@ func (n *node) start(t *testing.T) {
 	}
 }
 
-// trusting returns a client that trusts the certificates of the server with this data
-// folder, or nil if there are none yet.
+// trusting returns a client that trusts the certificate authority in the data folder dir, or nil
+// if the folder has none yet.
 func trusting(dir string) *http.Client {
 	pem, err := os.ReadFile(filepath.Join(dir, "tls", "ca.pem"))
 	roots := x509.NewCertPool()
@@ -327,8 +329,8 @@ func (c *cluster) cutConnections(t *testing.T) {
 	}
 }
 
-// ask sends one request to a server and returns the response. The status is 0 if none
-// came.
+// ask sends one request to a server and returns the response. The status is 0 if there was no
+// response.
 func (c *cluster) ask(n *node, method, path, bearer, token string, body any) (status int, answer []byte) {
 	text, err := json.Marshal(body)
 	if err != nil {
@@ -440,7 +442,7 @@ func (l *load) send(sender int) {
 	}
 }
 
-// waitForProgress waits until further messages are acknowledged.
+// waitForProgress waits until more messages are acknowledged than at the time of the call.
 func (l *load) waitForProgress(t *testing.T) {
 	t.Helper()
 	count := func() int {
@@ -462,15 +464,15 @@ func (l *load) stop() {
 	l.clients.Wait()
 }
 
-// abandon stops the sending clients at once. Every test calls it at its end, before the
-// servers are killed.
+// abandon makes the sending clients stop at once. Every test calls it at its end, before it
+// kills the servers.
 func (l *load) abandon() {
 	close(l.abandoned)
 	l.stop()
 }
 
-// verify lists the messages of every thread through both servers. It fails the test if
-// one is missing, repeated or out of order.
+// verify lists the messages of every thread through both servers. It fails the test if a message
+// is missing, repeated or out of order.
 func (l *load) verify(t *testing.T) {
 	t.Helper()
 	for _, n := range l.nodes {

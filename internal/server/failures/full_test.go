@@ -21,21 +21,21 @@ import (
 	"time"
 )
 
-// diskSize is the size of the disks that TestFullDisk fills.
+// diskSize is the size, in bytes, of the disks that TestFullDisk fills.
 const diskSize = 96 << 20
 
-// obeyed is the time within which a server should end after a signal. A longer time is only
-// logged, because the machine is shared: the test fails at five times obeyed, also if a
-// start neither succeeds nor is refused by then.
+// obeyed is the time within which a server should end after a signal. The machine may be busy,
+// so a longer time is only logged. The test fails if the server needs five times as long, or if
+// a start takes that long without an outcome.
 const obeyed = 5 * time.Second
 
-// fewLines is the number of log lines, without those of the requests, below which a server
-// stays while its disk is full. The test fails at five times that.
+// fewLines is the number of log lines that a server with a full disk should not exceed, without
+// the lines about requests. The test fails at five times that number.
 const fewLines = 100
 
 // TestFullDisk fills a disk under load, stops the server, starts it again, frees space and
-// goes on. No acknowledged message may be lost, the server must not end by itself, it must
-// obey signals, and it must log little. `make full` runs it.
+// continues the load. No acknowledged message may be lost. The server must not end without a
+// signal, must obey signals, and must log little. `make full` runs the test.
 func TestFullDisk(t *testing.T) {
 	if os.Getenv("TEST_FULL_DISK") == "" {
 		t.Skip("mounts disks: run make full, as root")
@@ -71,8 +71,8 @@ func mountMemory(t *testing.T) string {
 	return dir
 }
 
-// mountLoop mounts a file with an ext4 file system. It skips the test where that does not
-// work.
+// mountLoop mounts a file with an ext4 file system. It skips the test if the system does not
+// allow that.
 func mountLoop(t *testing.T) string {
 	t.Helper()
 	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "disk")
@@ -129,7 +129,7 @@ func newFull(t *testing.T, c *cluster, disk, setting string) *full {
 	f := &full{T: t, c: c, disk: disk, stopped: make(chan struct{}), acked: map[string]int{}, others: map[int]int{}}
 	f.n = &node{binary: c.binary, dir: dir, listen: freePort(t), env: append(os.Environ(), "CONFAB_ACCESS_KEY="+c.keyText, "CONFAB_LIMITS=off", "CONFAB_SHUTDOWN_DELAY=0", setting)}
 	f.args = []string{"serve", "--data", dir, "--listen", f.n.listen, "--listen-ops", freePort(t)}
-	// Two files of another program. Removing one frees space.
+	// Create two files of another program on the disk. Removing one of them frees space.
 	for _, name := range []string{"first", "second"} {
 		f.fill(name, diskSize/5)
 	}
@@ -174,7 +174,7 @@ func (f *full) launch() {
 	f.n.mu.Unlock()
 }
 
-// start starts the server and waits until it is ready.
+// start starts the server and waits until it is ready. It fails the test if the server ends.
 func (f *full) start() {
 	f.Helper()
 	f.launch()
@@ -183,8 +183,8 @@ func (f *full) start() {
 	}
 }
 
-// settle waits until the server that was launched is ready and returns nil, or until it has
-// ended and returns its error.
+// settle waits until the started server is ready, and returns nil. If the server ends before
+// that, it returns the server's error.
 func (f *full) settle() error {
 	f.Helper()
 	client := http.Client{Timeout: time.Second}
@@ -213,7 +213,7 @@ func (f *full) settle() error {
 	return nil
 }
 
-// trust makes the client of the node trust the server's certificate.
+// trust makes the node's client trust the certificate of the server.
 func (f *full) trust() {
 	if f.n.client != nil {
 		return
@@ -229,7 +229,7 @@ func (f *full) signal(s os.Signal) {
 	f.n.cmd.Process.Signal(s)
 }
 
-// kill ends the server, if it runs.
+// kill ends the server at once, if it is running.
 func (f *full) kill() {
 	f.signal(syscall.SIGKILL)
 	select {
@@ -260,8 +260,7 @@ func (f *full) stop(s os.Signal, when string) {
 	}
 }
 
-// lines returns the lines of the logs of servers that have ended, without those of the
-// requests.
+// lines returns the log lines of all servers that have ended, without the lines about requests.
 func (f *full) lines() (some []string) {
 	for line := range strings.Lines(f.log.String()) {
 		if !strings.Contains(line, "msg=request ") {
@@ -271,13 +270,13 @@ func (f *full) lines() (some []string) {
 	return some
 }
 
-// tail returns the last lines of the log of a server that has ended.
+// tail returns the last 3000 bytes of the log of a server that has ended.
 func (f *full) tail() string {
 	text := strings.Join(f.lines(), "")
 	return text[max(0, len(text)-3000):]
 }
 
-// fill writes a file of this size beside the data folder, or as much of it as fits.
+// fill writes size bytes to a file beside the data folder, or as many as fit on the disk.
 func (f *full) fill(name string, size int64) {
 	f.Helper()
 	to, err := os.OpenFile(filepath.Join(f.disk, name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
@@ -308,7 +307,7 @@ func (f *full) remove(names ...string) {
 	}
 }
 
-// send sends messages that cannot be compressed, until the test ends.
+// send sends messages that cannot be compressed until the test ends, and counts the responses.
 func (f *full) send(sender int) {
 	noise := make([]byte, 9<<10)
 	for n := 0; ; n++ {
@@ -338,14 +337,15 @@ func (f *full) send(sender int) {
 	}
 }
 
-// counts returns the number of acknowledged sends and of refused ones.
+// counts returns the number of messages that were acknowledged, and of those that were refused.
 func (f *full) counts() (acked, refused int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return len(f.acked), f.refused
 }
 
-// await waits until so many more sends are acknowledged or refused.
+// await waits until the server has acknowledged and refused at least these numbers of further
+// messages.
 func (f *full) await(what string, acked, refused int) {
 	f.Helper()
 	a, r := f.counts()
@@ -369,8 +369,8 @@ func (f *full) await(what string, acked, refused int) {
 	}
 }
 
-// fillUnderLoad lets the clients send until the server refuses them, then fills the disk to
-// the last byte, frees some and fills it again.
+// fillUnderLoad waits until the server refuses the clients' messages. Then it fills the disk to
+// the last byte, frees some space, and fills the disk again.
 func (f *full) fillUnderLoad() {
 	f.Helper()
 	f.await("filling the disk", 0, 100)
@@ -391,7 +391,7 @@ func (f *full) fillUnderLoad() {
 	f.Logf("%d messages acknowledged, then full", acked)
 }
 
-// mayRead checks that a read is answered.
+// mayRead checks that the server answers a request for messages.
 func (f *full) mayRead(when string) {
 	f.Helper()
 	status, answer := f.c.ask(f.n, "GET", "/chat/threads/"+f.threads[0]+"/messages"+version+"&maxPageSize=5", f.bearer, "", nil)
@@ -400,8 +400,9 @@ func (f *full) mayRead(when string) {
 	}
 }
 
-// metrics checks the figures about the disk. There may be more free space than the floor: a
-// table that did not fit was removed, and writes are refused until one fits.
+// metrics checks the metrics about the disk. The free space may be above the limit although the
+// server refuses writes: the store removed a table that did not fit, and refuses writes until
+// one fits.
 func (f *full) metrics() {
 	f.Helper()
 	for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
@@ -444,8 +445,9 @@ func (f *full) scrape() map[string]float64 {
 	return found
 }
 
-// stopAndStart stops the server on the full disk and starts it with little or no free
-// space. Every start must be refused by name, or lead to a server that obeys a signal.
+// stopAndStart stops the server on the full disk, and starts it with little or no free space.
+// Each start must either fail with an error that names the cause, or give a server that obeys
+// signals.
 func (f *full) stopAndStart() {
 	f.Helper()
 	f.stop(syscall.SIGTERM, "on a full disk, under load")
@@ -483,8 +485,8 @@ func (f *full) stopAndStart() {
 	}
 }
 
-// export checks that an export of the folder holds every acknowledged message, while no
-// byte is free.
+// export checks that an export of the data folder contains every acknowledged message, while the
+// disk has no free byte.
 func (f *full) export() {
 	f.Helper()
 	cmd := exec.Command("timeout", "60", f.n.binary, "export", "-", "--data", f.n.dir)
@@ -507,7 +509,8 @@ func (f *full) export() {
 	}
 }
 
-// freeAndGoOn frees space, and waits until the clients' messages are acknowledged again.
+// freeAndGoOn frees space on the disk, and waits until the server accepts the clients' messages
+// again.
 func (f *full) freeAndGoOn() {
 	f.Helper()
 	f.remove("second", "rest")
@@ -517,7 +520,7 @@ func (f *full) freeAndGoOn() {
 	f.start()
 }
 
-// judge checks that every acknowledged message is there once, and that the servers logged
+// judge checks that the store has every acknowledged message once, and that the servers logged
 // little.
 func (f *full) judge() {
 	f.Helper()

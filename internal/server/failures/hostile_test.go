@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// The bars of TestHostile.
+// Limits and goals of TestHostile.
 const (
 	hostileP99    = 250 * time.Millisecond // of the honest user's requests; the test fails at five times that
 	hostileMemory = 512 << 20              // bytes that are resident
@@ -25,11 +25,11 @@ const (
 	hostileCalm   = time.Minute            // until all is as before
 )
 
-// TestHostile attacks a server in every way there is at once, beside one honest user: slow
-// clients, bodies that never end, streams that are reset, floods of connections, giant
-// metadata, storms of lists. No request of the honest user may fail, memory and log stay
-// bounded, and all is as before when the attack has ended. `make hostile` runs it for a
-// minute, which the engines share, and `make soak` for five.
+// TestHostile attacks a server in all ways at once, while one honest user sends and reads: with
+// slow clients, bodies that never end, streams that are reset, floods of connections, giant
+// metadata, and storms of lists. No request of the honest user may fail, memory and log must
+// stay below limits, and after the attack the server must need no more than before. `make
+// hostile` runs the test for a minute, which the two engines share, and `make soak` for five.
 func TestHostile(t *testing.T) {
 	span, err := time.ParseDuration(os.Getenv("TEST_HOSTILE"))
 	if err != nil {
@@ -52,7 +52,7 @@ func TestHostile(t *testing.T) {
 	})
 }
 
-// attackServer attacks a new server for a time.
+// attackServer starts a server and attacks it for the time span.
 func attackServer(t *testing.T, c *cluster, span time.Duration, env ...string) {
 	log := filepath.Join(t.TempDir(), "log")
 	n := c.addNode(t, append(env, opsOn(t), logVariable+log, "CONFAB_LIMITS=fair", "CONFAB_LOG_LEVEL=info")...)
@@ -122,12 +122,14 @@ func attackServer(t *testing.T, c *cluster, span time.Duration, env ...string) {
 	awaitCalm(t, n, before)
 }
 
-// awaitCalm waits until a server has no more connections, files and goroutines than before.
+// awaitCalm waits until a server has about as many connections, files and goroutines as before
+// the attack.
 func awaitCalm(t *testing.T, n *node, before figures) {
 	t.Helper()
 	for deadline := time.Now().Add(hostileCalm); ; time.Sleep(100 * time.Millisecond) {
 		now := n.figures(t)
-		// Files and goroutines of the store come and go, so a few more are no sign of a leak.
+		// The store opens and closes files and starts goroutines all the time, so a few more are
+		// no sign of a leak.
 		if now.connections <= before.connections && now.held == 0 && now.files <= before.files+16 && now.goroutines <= before.goroutines+16 {
 			t.Logf("as before: %+v, then %+v", before, now)
 			return
@@ -139,7 +141,7 @@ func awaitCalm(t *testing.T, n *node, before figures) {
 	}
 }
 
-// figures are what a server takes at a moment.
+// figures has the resources that a server uses at one moment.
 type figures struct {
 	connections, files, goroutines int
 	held, resident                 int64 // bytes
@@ -149,7 +151,7 @@ func (f figures) greatest(g figures) figures {
 	return figures{max(f.connections, g.connections), max(f.files, g.files), max(f.goroutines, g.goroutines), max(f.held, g.held), max(f.resident, g.resident)}
 }
 
-// figures returns what the server takes now.
+// figures returns the resources that the server uses now.
 func (n *node) figures(t *testing.T) figures {
 	n.mu.Lock()
 	process := filepath.Join("/proc", strconv.Itoa(n.cmd.Process.Pid))
@@ -188,7 +190,7 @@ type honestUser struct {
 	failed map[string]int
 }
 
-// run sends requests for a time.
+// run sends requests until the time span is over or ctx is done.
 func (h *honestUser) run(ctx context.Context, span time.Duration) {
 	h.failed = map[string]int{}
 	for end, i := time.Now().Add(span), 0; time.Now().Before(end); i++ {
@@ -209,7 +211,7 @@ func (h *honestUser) run(ctx context.Context, span time.Duration) {
 	}
 }
 
-// attackers is the process of the attackers.
+// attackers is the process that runs the attackers.
 type attackers struct {
 	cmd *exec.Cmd
 	out bytes.Buffer
@@ -231,7 +233,7 @@ func startAttack(t *testing.T, to target) *attackers {
 	return a
 }
 
-// stop ends the attack and returns how often each attacker did what it does.
+// stop ends the attack and returns, for each kind of attack, how often it was made.
 func (a *attackers) stop(t *testing.T) (counts map[string]int64) {
 	t.Helper()
 	a.cmd.Process.Signal(syscall.SIGTERM)

@@ -22,16 +22,16 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// reader is a client that receives live events: a loop over chat.Client.Events, or one that
-// speaks the protocol of the official SDKs.
+// reader is a client that receives live events: either a loop over chat.Client.Events, or a
+// client of the official SDKs' protocol (trouter).
 type reader struct {
 	name    string
 	user    user
 	trouter bool
 	http2   bool // of a stream
 	selects bool // it asks for events of some threads only, those of since
-	// since has the numbers of the last events before the reader connected. It is nil for a
-	// reader that connected before there were threads.
+	// since has, for each selected thread, the number of the last event before the reader
+	// connected. It is nil for a reader that connected before any thread existed.
 	since map[string]uint64
 	lines *lines
 
@@ -47,7 +47,7 @@ type reader struct {
 	cursor   string
 }
 
-// received is an event as a reader got it.
+// received is an event that a reader has received.
 type received struct {
 	number           uint64 // in its thread; 0 if only the position is known
 	position         uint64 // in the log, if the reader speaks the protocol of the official SDKs
@@ -59,8 +59,8 @@ type received struct {
 	opened           time.Time // of the connection
 }
 
-// newReader returns a reader that is not connected yet. Every second one is a stream, or all
-// are.
+// newReader returns a reader that is not connected yet. If trouter is set, every second reader
+// speaks the protocol of the official SDKs; all others read event streams.
 func (l *loss) newReader(i int, u user, trouter bool) *reader {
 	r := &reader{user: u, trouter: i%2 == 1 && trouter, http2: i%4 == 0, selects: i%10 == 0, got: map[string][]received{}}
 	r.name = fmt.Sprintf("reader %d (trouter %v, HTTP/2 %v)", i, r.trouter, r.http2)
@@ -79,20 +79,21 @@ func (l *loss) start(ctx context.Context, r *reader) {
 	})
 }
 
-// ready reports whether the reader was connected.
+// ready reports whether the reader has connected at least once.
 func (r *reader) ready() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.begun
 }
 
-// wants reports whether the reader is to receive an event that its user may see.
+// wants reports whether the reader should receive the event e, if its user may see it: readers
+// that select threads get only newer events of these.
 func (r *reader) wants(e *storedEvent) bool {
 	last, ok := r.since[e.Thread]
 	return r.since == nil || ok && e.Number > last
 }
 
-// stayAway makes the reader leave and come back after a time.
+// stayAway makes the reader disconnect, and connect again after d.
 func (r *reader) stayAway(d time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -102,7 +103,7 @@ func (r *reader) stayAway(d time.Duration) {
 	}
 }
 
-// session returns a context for one connection, which ends when the reader is to stay away.
+// session returns a context for one connection of the reader. stayAway cancels it.
 func (r *reader) session(ctx context.Context) context.Context {
 	ctx, cancel := context.WithCancel(ctx)
 	r.mu.Lock()
@@ -111,7 +112,7 @@ func (r *reader) session(ctx context.Context) context.Context {
 	return ctx
 }
 
-// rest waits for the time for which the reader is to stay away.
+// rest waits for the time for which stayAway made the reader disconnect.
 func (r *reader) rest(ctx context.Context) {
 	r.mu.Lock()
 	r.leave()
@@ -128,21 +129,21 @@ func (r *reader) rest(ctx context.Context) {
 	}
 }
 
-// problem records that the reader met something that must not happen.
+// problem records an error of the server that the reader has noticed.
 func (r *reader) problem(format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.problems = append(r.problems, fmt.Sprintf(format, args...))
 }
 
-// failed records why the reader could not connect.
+// failed records the error of an attempt to connect.
 func (r *reader) failed(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.last = err
 }
 
-// tlsConfig trusts all servers.
+// tlsConfig returns a TLS configuration that trusts the certificates of all servers of the test.
 func (l *loss) tlsConfig() *tls.Config {
 	roots := x509.NewCertPool()
 	for _, n := range l.nodes {
@@ -155,8 +156,8 @@ func (l *loss) tlsConfig() *tls.Config {
 	return &tls.Config{RootCAs: roots, ServerName: "127.0.0.1"}
 }
 
-// runStream loops over the events of the user. When it was away it continues at the cursor
-// of the last event, with another loop.
+// runStream reads the event stream of the user. After a disconnection it begins a new loop at
+// the cursor of the last event.
 func (l *loss) runStream(ctx context.Context, r *reader) {
 	cred, err := communication.NewTokenCredential(r.user.bearer)
 	if err != nil {
@@ -194,7 +195,7 @@ func (l *loss) runStream(ctx context.Context, r *reader) {
 	}
 }
 
-// take records an event of the stream.
+// take records an event that the stream has delivered.
 func (r *reader) take(event chat.Event) {
 	got := received{number: uint64(event.Info().Number), answered: true, at: time.Now(), opened: r.lines.lastOpened()}
 	about := func(m chat.Message) {
@@ -241,7 +242,8 @@ func (r *reader) take(event chat.Event) {
 	}
 }
 
-// missing returns those of the wanted events that the reader has not got, or not answered.
+// missing returns the events of want that the reader has not received, or not confirmed to the
+// server.
 func (r *reader) missing(want []*storedEvent) (missing []*storedEvent) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -269,7 +271,8 @@ func (r *reader) missing(want []*storedEvent) (missing []*storedEvent) {
 	return missing
 }
 
-// history returns the numbers of the events of a thread that the reader has got.
+// history returns a text with the number and the time of each event of a thread that the reader
+// has received.
 func (r *reader) history(thread string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -281,7 +284,8 @@ func (r *reader) history(thread string) string {
 	return b.String()
 }
 
-// check returns what is wrong with the events that a reader has got.
+// check compares the events that a reader has received with the store, and returns a text for
+// each error.
 func (r *reader) check(truth *truth, l *loss) (problems []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -325,7 +329,8 @@ func (r *reader) check(truth *truth, l *loss) (problems []string) {
 
 func clock(t time.Time) string { return t.Format("05.000") }
 
-// judge returns what is wrong with an event that the reader has got, or "".
+// judge compares an event that the reader has received with the store. It returns what is wrong
+// with the event, or "".
 func (r *reader) judge(th *storedThread, thread string, g received, l *loss) string {
 	if g.number == 0 || g.number > uint64(len(th.events)) {
 		return "no such event"
@@ -370,7 +375,8 @@ func (r *reader) judge(th *storedThread, thread string, g received, l *loss) str
 	return ""
 }
 
-// textOf returns the first content of an acknowledged message, or "".
+// textOf returns the content with which a message was sent, or "" if the message was not
+// acknowledged.
 func (r *records) textOf(thread string, message int64) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -384,7 +390,7 @@ func (r *records) deletedAt(thread string, message int64) time.Time {
 	return r.deleted[[2]string{thread, strconv.FormatInt(message, 10)}]
 }
 
-// lines are the connections of one reader.
+// lines has the network connections of one reader.
 type lines struct {
 	pick func() string // address of a server
 
@@ -396,7 +402,7 @@ type lines struct {
 	cuts    []time.Time
 }
 
-// line is a connection that can be cut and stalled.
+// line is a network connection that the test can cut and stall.
 type line struct {
 	*net.TCPConn
 	of     *lines
@@ -404,7 +410,7 @@ type line struct {
 	once   sync.Once
 }
 
-// dial connects to a server, whatever the address is.
+// dial connects to one of the servers. It ignores the address that the client asks for.
 func (ls *lines) dial(ctx context.Context, network, _ string) (net.Conn, error) {
 	return ls.dialNode(ctx, ls.pick())
 }
@@ -456,7 +462,7 @@ func (ls *lines) cut() {
 	clear(ls.open)
 }
 
-// stall stops all reads for a time. With 0 it ends an earlier stall.
+// stall makes all reads from the connections wait for d. If d is 0, it ends an earlier stall.
 func (ls *lines) stall(d time.Duration) {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()

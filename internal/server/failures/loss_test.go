@@ -27,11 +27,11 @@ const (
 	lossPatience = 30 * time.Second // after a round, until every reader has all events
 )
 
-// TestLoss runs 100 readers of live events in 200 threads while 50 writers change the
-// threads. It cuts the readers' connections, lets readers stay away, and kills and restarts
-// the servers at random moments. After each round it compares what every reader has
-// received with an export of the store: each event that the reader may see must be there,
-// once and in the order of its thread, and no other.
+// TestLoss runs 100 readers of live events in 200 threads while 50 writers change the threads.
+// At random moments it cuts the readers' connections, disconnects readers for some time, and
+// kills and restarts the servers. After each round it compares the events that every reader has
+// received with an export of the store: each event that the reader may see must be there, once
+// and in the order of its thread, and no other event.
 func TestLoss(t *testing.T) {
 	v := os.Getenv("TEST_LOSS_ROUNDS")
 	if v == "" {
@@ -58,7 +58,7 @@ func TestLoss(t *testing.T) {
 	})
 }
 
-// opsOn returns the setting by which a server serves its metrics on a free port.
+// opsOn returns an environment variable that makes a server serve its metrics on a free port.
 func opsOn(t *testing.T) string { return opsVariable + freePort(t) }
 
 // loss is the state of TestLoss on one engine.
@@ -76,13 +76,13 @@ type loss struct {
 	told     totals // the sums of the rounds before
 }
 
-// outage is the time from the end of a server, or of PostgreSQL, until it serves again.
+// outage is the time during which a server or PostgreSQL did not run.
 type outage struct {
 	from, to time.Time
 	drained  bool // the server was asked to end, by SIGTERM
 }
 
-// totals are sums over all readers.
+// totals has sums over all readers.
 type totals struct{ expected, got, doubled, missing, reconnects, kills, catchUps, gaps int }
 
 func runLoss(t *testing.T, c *cluster, rounds int) {
@@ -101,8 +101,8 @@ func runLoss(t *testing.T, c *cluster, rounds int) {
 	}
 }
 
-// fill creates users and threads. All readers are connected before there are threads, except
-// those that select threads.
+// fill creates users, readers and threads. It connects the readers before it creates the
+// threads, except the readers that select threads.
 func (l *loss) fill(t *testing.T, ctx context.Context) {
 	t.Helper()
 	begin := time.Now()
@@ -168,8 +168,8 @@ func (l *loss) fill(t *testing.T, ctx context.Context) {
 	l.await(t, "readers that select threads do not connect", true, func() bool { return l.connected(t, true) })
 }
 
-// connected reports whether the readers are connected that select threads, or the others. It
-// fails the test if one of them cannot connect.
+// connected reports whether all readers that select threads are connected, or, if selects is
+// false, all others. It fails the test if one of them cannot connect.
 func (l *loss) connected(t *testing.T, selects bool) bool {
 	for _, r := range l.readers {
 		if r.selects == selects && !r.ready() {
@@ -184,7 +184,8 @@ func (l *loss) connected(t *testing.T, selects bool) bool {
 	return true
 }
 
-// await waits until a condition holds about the readers that select threads, or the others.
+// await waits until holds returns true. After lossPatience it fails the test with the text
+// otherwise. selects says which readers to look at for a reader that is not connected.
 func (l *loss) await(t *testing.T, otherwise string, selects bool, holds func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(lossPatience); !holds(); time.Sleep(10 * time.Millisecond) {
@@ -199,8 +200,8 @@ func (l *loss) await(t *testing.T, otherwise string, selects bool, holds func() 
 	}
 }
 
-// round runs the writers, with disturbances first and without them at the end, so that every
-// reader has received something after what it missed.
+// round runs the writers for a time. First it disturbs the servers and the readers; at the end
+// it does not, so that every reader receives events after those that it may have missed.
 func (l *loss) round(t *testing.T, round int) {
 	l.calm.Store(false)
 	writing, stop := context.WithCancel(context.Background())
@@ -230,7 +231,7 @@ func (l *loss) round(t *testing.T, round int) {
 	writers.Wait()
 }
 
-// sleep waits for a time, at most until ctx is done.
+// sleep returns after d, or as soon as ctx is done.
 func (l *loss) sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -238,8 +239,8 @@ func (l *loss) sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// outage ends a server and starts it again: mostly by SIGKILL, sometimes by SIGTERM. In
-// every fourth round on PostgreSQL it may kill PostgreSQL.
+// outage ends a server, usually by SIGKILL and sometimes by SIGTERM, and starts it again. In
+// every fourth round with PostgreSQL it may kill PostgreSQL instead.
 func (l *loss) outage(t *testing.T, round int) {
 	t.Helper()
 	n := l.nodes[rand.IntN(len(l.nodes))]
@@ -265,8 +266,8 @@ func (l *loss) outage(t *testing.T, round int) {
 	l.kills = append(l.kills, o)
 }
 
-// disturb cuts connections of readers, stops reading from them, and lets readers stay away,
-// until ctx is done.
+// disturb disturbs the readers until ctx is done: it cuts their connections, stalls their reads,
+// and disconnects them for some time.
 func (l *loss) disturb(ctx context.Context) {
 	for ctx.Err() == nil {
 		r := l.readers[rand.IntN(len(l.readers))]
@@ -282,7 +283,7 @@ func (l *loss) disturb(ctx context.Context) {
 	}
 }
 
-// metric returns the value of a metric of a server, or 0 if it does not answer.
+// metric returns the value of a metric of a server, or 0 if the server does not answer.
 func (n *node) metric(name string) int {
 	res, err := http.Get("http://" + n.ops() + "/metrics")
 	if err != nil {
@@ -300,8 +301,8 @@ func (n *node) metric(name string) int {
 	return int(sum)
 }
 
-// settle waits until every reader has received what the store has for it. Then it fails the
-// test if a reader has received anything else.
+// settle waits until every reader has received all events that it must receive. Then it fails
+// the test if a reader has received an event that it must not.
 func (l *loss) settle(t *testing.T) {
 	t.Helper()
 	truth := l.export(t)
@@ -331,7 +332,7 @@ func (l *loss) settle(t *testing.T) {
 	}
 }
 
-// report prints the figures of a round.
+// report logs the numbers of a round.
 func (l *loss) report(t *testing.T, round int, took time.Duration) {
 	t.Helper()
 	truth := l.export(t)

@@ -42,7 +42,7 @@ type allocation struct {
 	ConnectParams map[string]string
 }
 
-// query returns the parameters of an allocation and the endpoint.
+// query returns the URL parameters for the requests that follow the allocation a.
 func (c *trouterClient) query(a *allocation) url.Values {
 	q := url.Values{"epid": {c.endpoint}, "cor_id": {c.endpoint}, "con_num": {"1_1"}}
 	if a != nil {
@@ -54,7 +54,8 @@ func (c *trouterClient) query(a *allocation) url.Values {
 	return q
 }
 
-// runTrouter connects and receives events until ctx is done.
+// runTrouter connects and receives events until ctx is done. It connects again whenever the
+// connection ends.
 func (l *loss) runTrouter(ctx context.Context, r *reader) {
 	c := &trouterClient{loss: l, reader: r, tls: l.tlsConfig(), base: "https://" + l.nodes[0].listen, endpoint: fmt.Sprintf("endpoint-%d", rand.Uint64())}
 	for ctx.Err() == nil {
@@ -67,8 +68,8 @@ func (l *loss) runTrouter(ctx context.Context, r *reader) {
 	}
 }
 
-// connect allocates a connection, opens its socket and answers what it gets until the socket
-// ends. All requests reach the same server. An error means that there was no socket.
+// connect allocates a connection, opens its socket, and answers the server's packets until the
+// socket ends. All its requests reach the same server. It fails if it could not open the socket.
 func (c *trouterClient) connect(ctx context.Context) error {
 	node := c.lines.pick()
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.lines.dialNode(ctx, node) }
@@ -146,7 +147,8 @@ func (c *trouterClient) call(ctx context.Context, client *http.Client, method, t
 	return json.Unmarshal(body, out)
 }
 
-// handle handles a packet of the server. It returns false if the client must connect again.
+// handle processes a packet that the server sent. It returns false if the client must connect
+// again.
 func (c *trouterClient) handle(ws *socket, packet string) bool {
 	kind, _, _ := strings.Cut(packet, ":")
 	switch kind {
@@ -171,15 +173,15 @@ func (c *trouterClient) handle(ws *socket, packet string) bool {
 	return true
 }
 
-// trouterEvents has the names that the export uses for the event ids of the protocol
-// (docs/contract/realtime.md §13).
+// trouterEvents maps the event ids of the protocol (docs/contract/realtime.md §13) to the names
+// that the export uses.
 var trouterEvents = map[int]string{
 	200: "messageReceived", 246: "receiptReceived", 247: "messageEdited", 248: "messageDeleted", 257: "threadCreated",
 	258: "threadUpdated", 259: "threadDeleted", 260: "participantsAdded", 261: "participantsRemoved",
 }
 
-// request handles a request that brings an event. Sometimes it does not answer, or answers
-// 504, unless the round is at its end.
+// request records the event in a request of the server, and answers the request. Sometimes it
+// does not answer, or answers 504, except at the end of a round.
 func (c *trouterClient) request(ws *socket, text string) bool {
 	var req struct {
 		ID   int64
@@ -231,9 +233,9 @@ func (c *trouterClient) request(ws *socket, text string) bool {
 	return true
 }
 
-// excused reports whether a reader may receive an event again that it has answered before:
-// the server that got the answer was killed within five seconds, or the connection was cut
-// within a second, so that the answer was lost with it.
+// excused reports whether a reader may receive an event a second time, although it has confirmed
+// it. It may if the server that received the confirmation was killed within five seconds, or if
+// the connection was cut within a second, because the confirmation may have been lost.
 func (r *reader) excused(before, again received, l *loss) bool {
 	if !r.trouter {
 		return false
@@ -251,13 +253,13 @@ func (r *reader) excused(before, again received, l *loss) bool {
 	})
 }
 
-// socket is the client's end of a WebSocket (RFC 6455).
+// socket is the client's end of a WebSocket connection (RFC 6455).
 type socket struct {
 	conn net.Conn
 	in   *bufio.Reader
 }
 
-// openSocket opens a WebSocket at a path.
+// openSocket sends a WebSocket handshake for the path on conn and returns the socket.
 func openSocket(conn net.Conn, path string) (*socket, error) {
 	conn.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: "+conn.RemoteAddr().String()+
@@ -276,7 +278,7 @@ func openSocket(conn net.Conn, path string) (*socket, error) {
 	return &socket{conn, in}, nil
 }
 
-// read returns the next text. It fails at the end of the socket.
+// read returns the next text message. It fails when the socket has ended.
 func (s *socket) read() (string, error) {
 	for {
 		var head [2]byte
@@ -311,7 +313,7 @@ func (s *socket) read() (string, error) {
 	}
 }
 
-// write writes a text in one frame, with a mask of zeros.
+// write sends a text message in one frame, with a mask of zeros.
 func (s *socket) write(text string) error {
 	frame := []byte{0x81}
 	switch n := len(text); {

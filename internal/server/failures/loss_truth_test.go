@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// truth is what the store has, as `confab export` writes it (docs/export-format.md).
+// truth is the content of the store, read from the output of `confab export`
+// (docs/export-format.md).
 type truth struct {
 	threads    map[string]*storedThread
 	byPosition []*storedEvent // the first one has position 1
@@ -20,7 +21,7 @@ type truth struct {
 	count      int // of events
 }
 
-// storedThread is a thread of an export.
+// storedThread is a thread in an export.
 type storedThread struct {
 	members  map[string]*storedMember
 	messages map[int64]*storedMessage
@@ -55,7 +56,7 @@ type storedEvent struct {
 	Actor    string
 }
 
-// export reads all rows of the store, while the servers run.
+// export exports all rows of the store while the servers run, and parses the export.
 func (l *loss) export(t *testing.T) *truth {
 	t.Helper()
 	cmd := exec.Command(l.binary, "export", "-", "--data", l.nodes[0].dir)
@@ -88,7 +89,7 @@ func (l *loss) export(t *testing.T) *truth {
 	return tr
 }
 
-// add adds a line of the export.
+// add parses a line of the export and adds it to the truth.
 func (tr *truth) add(line []byte) error {
 	var row struct{ Kind, ID, Thread string }
 	if err := json.Unmarshal(line, &struct {
@@ -132,7 +133,7 @@ func (tr *truth) add(line []byte) error {
 	return nil
 }
 
-// note counts an event among the facts that writers may have recorded.
+// note counts an event as the fact that the writer of the change may have recorded.
 func (tr *truth) note(th *storedThread, e *storedEvent) {
 	f := fact{thread: e.Thread, event: e.Event}
 	switch e.Event {
@@ -150,19 +151,21 @@ func (tr *truth) note(th *storedThread, e *storedEvent) {
 	tr.facts[f]++
 }
 
-// deleted reports whether the thread was deleted. Its messages are deleted some time later.
+// deleted reports whether the thread was deleted. The store deletes its messages some time
+// later.
 func (th *storedThread) deleted() bool {
 	return len(th.events) > 0 && th.events[len(th.events)-1].Event == "threadDeleted"
 }
 
-// period is a time in which a user was in a thread, and after which it may have been absent.
+// period is a range of events of a thread during which a user was a member. The user may have
+// been absent after it.
 type period struct {
 	from, to uint64 // event numbers, both included; to is 0 while the user is there
 	visible  int64  // creation time of the oldest message that the user may read
 	unknown  bool   // visible is not known, because the thread was deleted
 }
 
-// periods returns the periods of a user in a thread.
+// periods returns the periods during which a user was a member of a thread.
 func (th *storedThread) periods(user string) (ps []period) {
 	m := th.members[user]
 	if m == nil {
@@ -191,9 +194,10 @@ func (th *storedThread) periods(user string) (ps []period) {
 	return ps
 }
 
-// split returns the times in which a member was in the thread. An interval of an export has
-// several of them if the member came back before anything else happened in the thread. In a
-// deleted thread nobody knows that, and it has one: see mayHide.
+// split returns the ranges of events during which m was in the thread. An interval of an export
+// contains several of them if the member was removed and added again by two events in a row. In
+// a deleted thread without its messages the ranges cannot be told apart, and split returns the
+// interval; see mayHide.
 func (th *storedThread) split(m *storedMember) (all [][2]uint64) {
 	for _, in := range m.Intervals {
 		for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
@@ -207,7 +211,8 @@ func (th *storedThread) split(m *storedMember) (all [][2]uint64) {
 	return all
 }
 
-// mayHide reports whether an interval may have several times of a member in the thread.
+// mayHide reports whether in that interval of an export a member may have been removed and added
+// again.
 func (th *storedThread) mayHide(in [2]uint64) bool {
 	for n := in[0]; n < uint64(len(th.events)) && (in[1] == 0 || n < in[1]); n++ {
 		if th.events[n-1].Event == "participantsRemoved" && th.events[n].Event == "participantsAdded" {
@@ -217,7 +222,7 @@ func (th *storedThread) mayHide(in [2]uint64) bool {
 	return false
 }
 
-// names reports whether event n is of this kind and names the user.
+// names reports whether event n of the thread is of this kind and its message names the user.
 func (th *storedThread) names(n uint64, event, user string) bool {
 	e := th.events[n-1]
 	if e.Event != event || th.messages[e.Message] == nil {
@@ -231,9 +236,10 @@ func (th *storedThread) names(n uint64, event, user string) bool {
 	return false
 }
 
-// judge reports whether a user must receive an event, and whether it may. Both depend on
-// when the reader receives the event: in the user's period at the event or later. So the
-// user must if it may at all these times.
+// judge reports whether a user must receive an event, and whether it may. What a user may see
+// depends on the period in which the reader receives the event, which is that of the event or a
+// later one. So may is true if the user may see the event in one of these periods, and must only
+// if it may in all of them.
 func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 	ps := th.periods(user)
 	i := slices.IndexFunc(ps, func(p period) bool { return p.from <= e.Number && (p.to == 0 || e.Number <= p.to) })
@@ -281,7 +287,7 @@ func (th *storedThread) judge(user string, e *storedEvent) (must, may bool) {
 	return must, may
 }
 
-// expected returns the events that a reader must receive.
+// expected returns all events in the store that a reader must receive.
 func (tr *truth) expected(r *reader) (all []*storedEvent) {
 	for _, e := range tr.byPosition {
 		th := tr.threads[e.Thread]
@@ -295,7 +301,7 @@ func (tr *truth) expected(r *reader) (all []*storedEvent) {
 	return all
 }
 
-// describe returns a text for the first missing events of a reader.
+// describe returns a text about the first events that a reader has not received.
 func (tr *truth) describe(r *reader, missing []*storedEvent) string {
 	var b strings.Builder
 	for i, e := range missing {

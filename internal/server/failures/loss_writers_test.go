@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// room is one of the threads of TestLoss. A deleted one is replaced by a new thread.
+// room is one of the threads of TestLoss. When its thread is deleted, it gets a new one.
 type room struct {
 	owner   int      // number of the writer who changes participants and the topic
 	writers []int    // numbers
@@ -22,13 +22,13 @@ type room struct {
 	recent []message  // some messages that were acknowledged
 }
 
-// message is an acknowledged message that its sender has neither edited nor deleted.
+// message is an acknowledged message that its sender has not yet edited or deleted.
 type message struct {
 	id, text string
 	sender   int
 }
 
-// records has what writers know of their requests.
+// records has the changes that were acknowledged to writers, and the statuses of their requests.
 type records struct {
 	mu       sync.Mutex           // guards the fields below
 	acked    map[fact]int         // how often it was acknowledged
@@ -39,8 +39,8 @@ type records struct {
 	events int // in the store after the last round
 }
 
-// fact is an acknowledged change: the kind of its event, and the message or the user that it
-// is about.
+// fact is an acknowledged change: the kind of its event, and the message or the user that was
+// changed.
 type fact struct{ thread, event, about string }
 
 func newRecords() records {
@@ -54,7 +54,7 @@ func (r *records) ack(thread, event, about string) {
 	r.acked[fact{thread, event, about}]++
 }
 
-// outcome records the status of a request.
+// outcome counts the status of a request and returns it. what names the kind of request.
 func (r *records) outcome(what string, status int) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -65,7 +65,7 @@ func (r *records) outcome(what string, status int) int {
 	return status
 }
 
-// compare returns a text for each acknowledged change that the store does not have.
+// compare returns a text for each acknowledged change that is not in the store.
 func (l *loss) compare(truth *truth) (problems []string) {
 	l.records.mu.Lock()
 	defer l.records.mu.Unlock()
@@ -78,7 +78,7 @@ func (l *loss) compare(truth *truth) (problems []string) {
 	return problems
 }
 
-// writer changes the threads of its rooms.
+// writer is a user who changes the threads of some rooms.
 type writer struct {
 	*loss
 	user
@@ -98,7 +98,7 @@ func (w *writer) run(ctx context.Context) {
 	}
 }
 
-// act makes one request in a room.
+// act makes one random change to the thread of a room.
 func (w *writer) act(r *room) {
 	r.mu.Lock()
 	thread := r.thread
@@ -130,7 +130,8 @@ func (w *writer) act(r *room) {
 	}
 }
 
-// do makes a request in a thread to any server. It decodes the response into out.
+// do sends a request about a thread to any of the servers, and decodes the response into out. It
+// returns the status.
 func (w *writer) do(method, thread, path string, body, out any) (status int) {
 	n := w.nodes[rand.IntN(len(w.nodes))]
 	status, answer := w.ask(n, method, "/chat/threads/"+thread+path+version, w.bearer, "", body)
@@ -158,8 +159,8 @@ func (w *writer) send(r *room, thread string) {
 	}
 }
 
-// take removes a message of this writer from the recent ones of a room, so that it is
-// changed once.
+// take removes a message of this writer from the room's list of recent messages and returns it,
+// so that each message is changed only once. It returns false if there is none.
 func (w *writer) take(r *room) (message, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -172,10 +173,10 @@ func (w *writer) take(r *room) (message, bool) {
 	return message{}, false
 }
 
-// edited is what editing appends to the content of a message.
+// edited is the text that an edit appends to the content of a message.
 const edited = " edited"
 
-// edit edits a message. Sometimes it deletes the message afterwards.
+// edit edits a message, and then sometimes deletes it.
 func (w *writer) edit(r *room, thread string, m message) {
 	status := w.outcome("edit", w.do("PATCH", thread, "/messages/"+m.id, map[string]string{"content": m.text + edited}, nil))
 	if status == 204 {
@@ -195,7 +196,7 @@ func (w *writer) remove(thread string, m message) {
 	}
 }
 
-// receipt reports that the writer has read a recent message.
+// receipt sends a read receipt for the most recent message of a room.
 func (w *writer) receipt(r *room, thread string) {
 	r.mu.Lock()
 	id := ""
@@ -208,8 +209,8 @@ func (w *writer) receipt(r *room, thread string) {
 	}
 }
 
-// changeRoster removes a random reader from a thread, or adds it if it is not there. What it
-// may see of the time before is random.
+// changeRoster removes a random reader from a thread, or adds it if it is not a member. It
+// chooses at random how much of the history the added user may see.
 func (w *writer) changeRoster(r *room, thread string) {
 	var page struct {
 		Value []struct {
@@ -268,7 +269,7 @@ func (w *writer) create(r *room) (status int) {
 	return status
 }
 
-// replace deletes the thread of a room after it has created another one.
+// replace creates a new thread for a room and then deletes the old one.
 func (w *writer) replace(r *room, thread string) {
 	if w.create(r) != 201 {
 		return

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// The sizes of the test: messages, pages and the growth of memory that is allowed.
+// The numbers of messages and pages of TestBigPages, and the growth of the server's memory that
+// it allows.
 const (
 	bigMessages = 80
 	bigSize     = 1_000_000 // bytes of each

@@ -44,7 +44,7 @@ func TestPausedServer(t *testing.T) {
 	if served == 0 {
 		t.Error("while one server was stopped the other one answered nothing")
 	}
-	// Wait until the paused server has answered its pending requests and some more.
+	// Wait until the paused server has answered the requests that waited for it and some more.
 	for want, deadline := h.answered[0].Load()+5*clients, time.Now().Add(time.Minute); h.answered[0].Load() < want; time.Sleep(betweenOps) {
 		if time.Now().After(deadline) {
 			t.Fatal("the server that was stopped does not go on")
@@ -67,8 +67,8 @@ func (n *node) signal(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// freeze pauses a server while it holds locks, and returns the number of its open
-// transactions.
+// freeze pauses a server at a moment when it holds locks in the database, and returns the number
+// of its open transactions.
 func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	t.Helper()
 	ctx := context.Background()
@@ -80,7 +80,7 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	for range 1000 {
 		time.Sleep(10 * time.Millisecond) // try another moment
 		c.nodes[i].signal(t, syscall.SIGSTOP)
-		// PostgreSQL carries out the statements that the server has sent. Then the
+		// PostgreSQL still executes the statements that the server has sent. After that each
 		// transaction has ended or waits for the server.
 		for active, deadline := 1, time.Now().Add(time.Second); active > 0 && time.Now().Before(deadline); {
 			if err := conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE state = 'active' AND wait_event_type IS DISTINCT FROM 'Lock'),
@@ -138,8 +138,8 @@ func (h *history) act(client int) {
 	}
 }
 
-// carryOut carries out an operation and returns the result of a read. It repeats a send
-// until it succeeds. ok is false if a read failed.
+// carryOut makes an operation and returns the result of a read. It repeats a send until the
+// server acknowledges it. ok is false if a read failed.
 func (h *history) carryOut(n *node, op listOp, called *time.Duration) (output string, ok bool) {
 	for ; ; time.Sleep(betweenOps) {
 		select {

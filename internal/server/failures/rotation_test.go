@@ -16,15 +16,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// connections is the number of connections that issue tokens in TestIssuingUnderLoad.
+// connections is the number of connections on which TestIssuingUnderLoad requests tokens.
 const connections = 16
 
 // TestIssuingUnderLoad rotates the secondary key while 16 connections create users with tokens
-// that are signed with it, and revokes the tokens of a user while they issue tokens for it.
-// No token of the old key or generation may be accepted after the answer (two seconds after it
-// on the other server), no request that began after it may get one, and no request that was
-// signed with the old key may get a token of the new key. TEST_ROTATION_ROUNDS is the number of
-// rounds of each kind.
+// in requests signed with that key. It also revokes the tokens of a user while the connections
+// request tokens for it. After the response to the rotation or revocation, no older token may be
+// accepted (on the other server: two seconds after it), and no request that begins later may get
+// a token of the old key or generation. A request that was signed with the old key must not get
+// a token of the new key. TEST_ROTATION_ROUNDS is the number of rotations and of revocations.
 func TestIssuingUnderLoad(t *testing.T) {
 	rounds := 20
 	if v := os.Getenv("TEST_ROTATION_ROUNDS"); v != "" {
@@ -43,7 +43,7 @@ func TestIssuingUnderLoad(t *testing.T) {
 	})
 }
 
-// issuing is the state of TestIssuingUnderLoad on some servers.
+// issuing is the state of TestIssuingUnderLoad for one server or for two.
 type issuing struct {
 	*tokenRounds
 	connections []*node // one for each connection, of all servers in turn
@@ -96,10 +96,10 @@ func (r *issuing) rotateSecondary(n *node) (key communication.AccessKey, serial 
 	return key, made.Keys[0].Serial
 }
 
-// underLoad lets all connections issue tokens, carries out act once each of them has issued
-// one, and lets each issue three times more. It returns the tokens of the requests that began
-// before act has returned, and those of later ones. refused says whether a 401 is expected
-// while act is carried out and later.
+// underLoad makes all connections request tokens, calls act once each connection has a token,
+// and makes each connection request three tokens more. It returns the tokens from requests that
+// began before act returned, and those from later requests. refused says that requests may be
+// refused with 401 from the beginning of act on.
 func (r *issuing) underLoad(what string, issue func(*node) (status int, answer []byte), refused bool, act func()) (before, late []issuedToken) {
 	var acting, acted atomic.Bool
 	var mu sync.Mutex
@@ -151,7 +151,7 @@ func (r *issuing) underLoad(what string, issue func(*node) (status int, answer [
 	return before, late
 }
 
-// parseIssued returns the token in the answer of an identity route.
+// parseIssued returns the token in the response of an identity route.
 func parseIssued(t *testing.T, answer []byte) (issued issuedToken) {
 	var made struct {
 		Token       string
@@ -181,8 +181,8 @@ func parseIssued(t *testing.T, answer []byte) (issued issuedToken) {
 	return issued
 }
 
-// refusedFrom checks that tokens are refused: by the server that has ended them at once, and by
-// the others two seconds after that.
+// refusedFrom checks that tokens which became invalid at the time ended are refused: the server by
+// must refuse them at once, and the other servers two seconds later.
 func (r *issuing) refusedFrom(ended time.Time, by *node, tokens []issuedToken, what string) {
 	refuse := func(n *node) {
 		for _, issued := range tokens {
@@ -203,7 +203,8 @@ func (r *issuing) refusedFrom(ended time.Time, by *node, tokens []issuedToken, w
 	}
 }
 
-// rotateRound rotates the secondary key under load and returns the new one.
+// rotateRound rotates the secondary key under load, checks the issued tokens, and returns the
+// new key.
 func (r *issuing) rotateRound(n *node, old communication.AccessKey, serial uint64) (next communication.AccessKey, nextSerial uint64) {
 	var ended time.Time
 	signed := *r.cluster
@@ -241,7 +242,7 @@ func (r *issuing) rotateRound(n *node, old communication.AccessKey, serial uint6
 	return next, nextSerial
 }
 
-// revokeRound revokes the tokens of a user under load.
+// revokeRound revokes the tokens of a user under load and checks the issued tokens.
 func (r *issuing) revokeRound(n *node) {
 	path := "/identities/" + url.PathEscape(r.newUser(r.t, n).id)
 	issue := func(n *node) (int, []byte) {

@@ -18,9 +18,9 @@ const (
 	steadyLimit   = 512 << 20 // bytes, GOMEMLIMIT of the server
 )
 
-// TestSteadyMemory sends messages from many clients to a server with a limit of memory. After
-// the first third of the time, in which caches fill, its memory must not grow any more: the
-// highest of the last third is at most a tenth above that of the second.
+// TestSteadyMemory sends messages from many clients to a server with a memory limit. In the
+// first third of the time caches fill. After that the memory must not grow: the maximum in the
+// last third may be at most a tenth above the maximum in the second.
 func TestSteadyMemory(t *testing.T) {
 	span, err := time.ParseDuration(os.Getenv("TEST_STEADY"))
 	if err != nil {

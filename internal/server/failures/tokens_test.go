@@ -33,8 +33,8 @@ const (
 
 // TestTokensOfTwoServers revokes the tokens of users, issues new ones and deletes the users, on
 // alternating servers with random pauses, while both servers rotate a key at the same time. It
-// checks that no token is invalid from the start, that none is valid two seconds after its end,
-// and that both servers use the same key after each rotation.
+// checks that every new token is valid at once on both servers, that no token is valid two
+// seconds after it was revoked, and that both servers use the same key after each rotation.
 func TestTokensOfTwoServers(t *testing.T) {
 	address := database(t)
 	rounds := 2 * atATime
@@ -61,7 +61,7 @@ func TestTokensOfTwoServers(t *testing.T) {
 		rounds, r.accepted.Load(), r.ended.Load(), r.denied.Load(), rotations, r.lost)
 }
 
-// tokenRounds counts what TestTokensOfTwoServers has seen.
+// tokenRounds counts the results of the rounds of TestTokensOfTwoServers.
 type tokenRounds struct {
 	*cluster
 	t                              *testing.T
@@ -69,7 +69,8 @@ type tokenRounds struct {
 	lost                           int // rotations that another server won
 }
 
-// settled asks a server until it answers with another status than 503, for a minute at most.
+// settled repeats a request to a server until the status of the response is not 503, for at most
+// a minute.
 func (r *tokenRounds) settled(n *node, key communication.AccessKey, method, path, bearer string, body any) (status int, answer []byte) {
 	signed := *r.cluster
 	signed.key = key
@@ -81,7 +82,7 @@ func (r *tokenRounds) settled(n *node, key communication.AccessKey, method, path
 	}
 }
 
-// issue issues a token of a user on a server, with a request that is signed with the key.
+// issue requests a token of a user from a server. The request is signed with the key.
 func (r *tokenRounds) issue(n *node, key communication.AccessKey, id string) (bearer string, status int) {
 	status, answer := r.settled(n, key, "POST", "/identities/"+url.PathEscape(id)+"/:issueAccessToken"+identity, "", map[string]any{"scopes": []string{"chat"}})
 	var made struct{ Token string }
@@ -91,8 +92,7 @@ func (r *tokenRounds) issue(n *node, key communication.AccessKey, id string) (be
 	return made.Token, status
 }
 
-// mustAccept checks that both servers accept a new token at once, first the one that did not
-// issue it.
+// mustAccept checks that both servers accept a new token.
 func (r *tokenRounds) mustAccept(bearer, what string) {
 	for _, n := range []*node{r.nodes[0], r.nodes[1], r.nodes[0]} {
 		if status, answer := r.settled(n, r.key, "GET", "/chat/threads"+version, bearer, nil); status != 200 {
@@ -103,8 +103,8 @@ func (r *tokenRounds) mustAccept(bearer, what string) {
 	r.accepted.Add(1)
 }
 
-// mustRefuse checks that both servers refuse a token when the promised time since its end
-// has passed.
+// mustRefuse checks that both servers refuse a token that became invalid at the time since. It
+// first waits until the time has passed that a server may take to notice.
 func (r *tokenRounds) mustRefuse(bearer string, since time.Time, what string) {
 	time.Sleep(time.Until(since.Add(promise)))
 	for _, n := range r.nodes {
@@ -115,7 +115,7 @@ func (r *tokenRounds) mustRefuse(bearer string, since time.Time, what string) {
 	r.ended.Add(1)
 }
 
-// round revokes the token of a new user, issues another one and deletes the user.
+// round creates a user with a token, revokes the token, issues another one and deletes the user.
 func (r *tokenRounds) round() {
 	here := rand.IntN(2)
 	a, b := r.nodes[here], r.nodes[1-here]
@@ -239,9 +239,9 @@ func (r *tokenRounds) rotate() {
 	r.wantStored(serial, current)
 }
 
-// operate sends a request to the operator's API of a server, over the socket that its
-// server.json names. path is below /admin/v1/. If there is no answer, the status is 0 and
-// the answer says why.
+// operate sends a request to the operator's API of a server, over the socket that the server's
+// server.json names. path is relative to /admin/v1/. If there is no response, the status is 0
+// and answer has the reason.
 func (n *node) operate(method, path string) (status int, answer []byte) {
 	var described struct{ AdminSocket string }
 	read := func() error {
@@ -277,7 +277,7 @@ func (n *node) operate(method, path string) (status int, answer []byte) {
 	return res.StatusCode, answer
 }
 
-// wantStored checks that the key is the stored one.
+// wantStored checks that the stored secondary key has this serial and secret.
 func (r *tokenRounds) wantStored(serial uint64, key communication.AccessKey) {
 	conn, err := pgx.Connect(context.Background(), r.address)
 	if err != nil {

@@ -21,10 +21,10 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// TestUnusableDatabases starts servers on databases that cannot be used, each for another
-// reason. The server must end with one message, which names the host and what to do and no
-// password, and must not make its data folder. confab doctor must say the same, and must say of
-// a database that can be used what is in it.
+// TestUnusableDatabases starts servers on databases that cannot be used for different reasons.
+// Each server must end with one message that names the host and says what to do, and that does
+// not contain the password. It must not create its data folder. confab doctor must print the
+// same reason. For a database that can be used confab doctor must describe its content.
 func TestUnusableDatabases(t *testing.T) {
 	address := database(t)
 	c := newServers(t)
@@ -113,8 +113,9 @@ func (u *unusable) parsed() *url.URL {
 	return parsed
 }
 
-// url returns the address of a database on the real PostgreSQL, for a user or the superuser.
-// query replaces that of the superuser's address unless it is empty.
+// url returns the address of a database on the real PostgreSQL, for the given user, or for the
+// superuser if user is empty. If query is not empty, it replaces the query of the superuser's
+// address.
 func (u *unusable) url(user, password, name, query string) string {
 	a := u.parsed()
 	switch {
@@ -130,7 +131,8 @@ func (u *unusable) url(user, password, name, query string) string {
 	return a.String()
 }
 
-// do runs statements as the superuser, and on runs them in a database.
+// do runs SQL statements as the superuser in the database postgres; on runs them in the named
+// database.
 func (u *unusable) do(sql string) { u.t.Helper(); u.on("postgres", sql) }
 func (u *unusable) on(name, sql string) {
 	u.t.Helper()
@@ -152,8 +154,9 @@ func (u *unusable) newDatabase(options string) (name string) {
 	return name
 }
 
-// fails starts a server on a database, and checks its message: what is wrong, in which HOST
-// stands for that of the real PostgreSQL, and the begin of what to do.
+// fails starts a server on a database and checks its message. The message must contain what, the
+// reason, in which HOST stands for the host of the real PostgreSQL. Its advice must begin with
+// next.
 func (u *unusable) fails(name, address string, doctor bool, what, next string) {
 	u.t.Helper()
 	what = strings.ReplaceAll(what, "HOST", u.parsed().Host)
@@ -174,8 +177,8 @@ func (u *unusable) fails(name, address string, doctor bool, what, next string) {
 	}
 }
 
-// doctor runs confab doctor with a database, without interpreters, and checks that a line has
-// the texts.
+// doctor runs confab doctor with a database, and without interpreters in its PATH. It checks that
+// one line of the output has all the texts.
 func (u *unusable) doctor(address string, texts ...string) {
 	u.t.Helper()
 	_, out, said := u.run(address, "doctor", "--data", filepath.Join(u.t.TempDir(), "data"), "--listen", "127.0.0.1:0", "--listen-ops", "off")
@@ -204,10 +207,11 @@ func (u *unusable) run(address string, args ...string) (code int, stdout, stderr
 	return cmd.ProcessState.ExitCode(), out.String(), said.String()
 }
 
-// role returns a name for a role that this run of the test alone uses.
+// role returns a name of a role that no other run of the test uses.
 func (u *unusable) role(name string) string { return fmt.Sprintf("%s_%d", name, u.stamp) }
 
-// admit makes two roles. PostgreSQL asks the first for its password, and refuses the other.
+// admit creates two roles in PostgreSQL: locked, which needs a password, and barred, which
+// PostgreSQL refuses.
 func (u *unusable) admit(locked, barred string) {
 	u.t.Helper()
 	u.do(`CREATE ROLE ` + locked + ` LOGIN PASSWORD 'right'`)
@@ -242,7 +246,7 @@ func (u *unusable) admit(locked, barred string) {
 	}
 }
 
-// demote restarts PostgreSQL as a standby, until the test ends.
+// demote restarts PostgreSQL as a standby, and as a primary again when the test ends.
 func (u *unusable) demote() {
 	u.t.Helper()
 	signal := filepath.Join(u.postgres.data, "standby.signal")
@@ -261,8 +265,8 @@ func (u *unusable) demote() {
 	start()
 }
 
-// serveTCP listens on a port until the test ends, and calls serve with each connection, which
-// it closes afterwards. It returns the address.
+// serveTCP listens on a port until the test ends, and returns the port's address. It calls serve
+// with each connection and then closes the connection.
 func serveTCP(t *testing.T, serve func(net.Conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -290,8 +294,8 @@ func serveTCP(t *testing.T, serve func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// talkLikeOldPostgres talks as PostgreSQL 12 does, which cannot be had any more, until a client
-// wants more than a transaction.
+// talkLikeOldPostgres answers like PostgreSQL 12, which is no longer available. It stops when
+// the client sends something other than a simple query.
 func talkLikeOldPostgres(conn net.Conn) {
 	b := pgproto3.NewBackend(conn, conn)
 	if _, err := b.ReceiveStartupMessage(); err != nil {
