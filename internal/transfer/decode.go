@@ -135,8 +135,8 @@ func decodeEvent(l *eventLine) (core.Record, error) {
 	return e, errors.Join(misplaced, sortKey{ids: []string{owner}}.check(), knownWord(ok, "event", l.Event), atLeast(1, "number", signed(l.Number)))
 }
 
-// knownWord returns nil if ok, else an error: the word is not a valid value of the
-// field.
+// knownWord returns nil if ok is true. Otherwise it returns an error that says that the word is
+// not a valid value of the field.
 func knownWord(ok bool, field, word string) error {
 	if !ok {
 		return fmt.Errorf("%s %q is not known", field, word)
@@ -152,7 +152,7 @@ func atLeast(least int64, field string, n int64) error {
 	return nil
 }
 
-// signed converts n to an int64, or to -1 if n is too large for one.
+// signed converts n to an int64. If n is too large for an int64, it returns -1.
 func signed(n uint64) int64 {
 	if n > math.MaxInt64 {
 		return -1
@@ -160,7 +160,7 @@ func signed(n uint64) int64 {
 	return int64(n)
 }
 
-// dict returns m, or nil if m is empty, because records have nil for an empty map.
+// dict returns m, or nil if m is empty: records have nil for an empty map.
 func dict(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil

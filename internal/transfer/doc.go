@@ -19,18 +19,18 @@ const Format = 4
 // altered file early and show roughly where it was altered.
 const sumEvery = 10_000
 
-// maxLine is the longest line, in bytes. No row needs more: a message has at most a
-// megabyte of text, and JSON needs at most six bytes for one.
+// maxLine is the greatest length of a line, in bytes. No record needs more: a message has at
+// most a megabyte of text, and JSON needs at most six bytes for each byte of text.
 const maxLine = 64 << 20
 
-// Summary holds the number of rows of an export and its checksum.
+// Summary holds the number of rows in an export, and the export's checksum.
 type Summary struct {
 	Rows     core.Counts `json:"rows"`
 	Checksum string      `json:"sha256"` // hexadecimal SHA-256 of all lines before the last
 }
 
-// The lines of an export that are not records. header is the first line and trailer the
-// last; a sumLine with a checksum follows every sumEvery rows.
+// The lines of an export that are not records: header is the first line, trailer the last, and a
+// sumLine with a checksum follows every sumEvery rows.
 type (
 	header struct {
 		Confab string `json:"confab"` // "export"

@@ -76,26 +76,25 @@ func encodeMember(r core.ThreadMember, t *checker) memberLine {
 	return line
 }
 
-// checker collects the problems found while a record is encoded: bad is set if a text is
-// not UTF-8, unknown if a kind or a state has no known name.
+// checker collects the problems found while a record is encoded: bad is set if a text is not
+// UTF-8, and unknown if a kind or a state has no known name.
 type checker struct{ bad, unknown bool }
 
-// text returns s unchanged. If s is not UTF-8, it makes err return an error.
+// text returns s unchanged. If s is not UTF-8, checker.err will return an error.
 func (t *checker) text(s string) string {
 	t.bad = t.bad || !utf8.ValidString(s)
 	return s
 }
 
-// word returns the name of a kind or state. If parse does not accept the name, it makes
-// checker.err return an error.
+// word returns the name of a kind or state. If parse does not accept the name, checker.err will
+// return an error.
 func word[K fmt.Stringer](t *checker, k K, parse func(string) (K, bool)) string {
 	_, known := parse(k.String())
 	t.unknown = t.unknown || !known
 	return k.String()
 }
 
-// dict returns m unchanged. If a key or value is not UTF-8, it makes err return an
-// error.
+// dict returns m unchanged. If a key or value is not UTF-8, checker.err will return an error.
 func (t *checker) dict(m map[string]string) map[string]string {
 	for k, v := range m {
 		t.text(k)
@@ -104,8 +103,8 @@ func (t *checker) dict(m map[string]string) map[string]string {
 	return m
 }
 
-// err returns an error with the name of the record if an earlier check failed, else
-// nil.
+// err returns an error that names the record if text, dict or word has found a problem, and nil
+// otherwise.
 func (t *checker) err(record string) error {
 	switch {
 	case t.bad:

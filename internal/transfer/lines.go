@@ -1,7 +1,7 @@
 package transfer
 
-// The structs below are the JSON forms of records, one per kind of line. Times are in
-// epoch milliseconds. Optional zero and empty fields are left out.
+// The structs below are the JSON forms of the records, one for each kind of line. Times are in
+// epoch milliseconds. Optional fields that are zero or empty are left out.
 
 type resourceLine struct {
 	Kind  string    `json:"kind"`

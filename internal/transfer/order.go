@@ -8,7 +8,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// The order of the kinds of records in an export file.
+// The ranks of the kinds of records, in the order in which an export has them.
 const (
 	rankResource = iota + 1
 	rankUser
@@ -22,8 +22,8 @@ const (
 	rankEvent
 )
 
-// sortKey is the position of a record in an export: its kind first, then the ids in its
-// row's key, then its numbers in the thread or in the store.
+// sortKey determines the position of a record in an export: first by the kind, then by the ids
+// that identify the row, then by the row's number in the thread or in the store.
 type sortKey struct {
 	rank   int // the kind; 0 in the zero sortKey
 	ids    []string
@@ -31,7 +31,7 @@ type sortKey struct {
 	second uint64 // number among rows with the same number
 }
 
-// isSet reports whether p is the key of a record. It is false only for the zero sortKey.
+// isSet reports whether p is the key of a record. It returns false only for the zero sortKey.
 func (p sortKey) isSet() bool { return p.rank > 0 }
 
 // sortKeyOf returns the sort key of a record, or the zero sortKey for an unknown type.
@@ -61,8 +61,8 @@ func sortKeyOf(r core.Record) sortKey {
 	return sortKey{}
 }
 
-// compare returns -1, 0 or +1 as p is before, equal to or after q. Two resources are
-// equal, because a store has only one.
+// compare returns -1, 0 or +1 if p is before, equal to or after q. The keys of two resources are
+// equal, because a store has only one resource.
 func (p sortKey) compare(q sortKey) int {
 	if c := cmp.Compare(p.rank, q.rank); c != 0 || p.rank == rankResource {
 		return c

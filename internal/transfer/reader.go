@@ -63,8 +63,8 @@ func (r *Reader) Next() (core.Record, error) {
 	return record, err
 }
 
-// Summary returns the counts and the checksum of the last line. It is zero until Next has
-// reached that line.
+// Summary returns the counts and the checksum in the last line. It is zero until Next has
+// reached the last line.
 func (r *Reader) Summary() Summary { return r.summary }
 
 func (r *Reader) next() (core.Record, error) {
@@ -123,8 +123,8 @@ func readHeader(line []byte) error {
 	return nil
 }
 
-// readTrailer checks the last line. It returns io.EOF if the line is correct and nothing
-// follows.
+// readTrailer checks the last line. It returns io.EOF if the line is correct and the file ends
+// after it.
 func (r *Reader) readTrailer(line []byte) error {
 	if !r.last.isSet() {
 		return errors.New("the export names no resource")
@@ -145,8 +145,8 @@ func (r *Reader) readTrailer(line []byte) error {
 
 func (r *Reader) checksum() string { return hex.EncodeToString(r.sum.Sum(nil)) }
 
-// verify fails unless the line is the JSON form of want, which is computed from the lines
-// before it.
+// verify fails unless the line is the JSON form of want, which the reader has computed from the
+// lines before it.
 func (r *Reader) verify(line []byte, want any) error {
 	text, err := json.Marshal(want)
 	if err != nil {
@@ -191,8 +191,8 @@ func validLine(line []byte) ([]byte, error) {
 	return line, nil
 }
 
-// kindOf returns the value of the member "kind" of a line. It fails if that is not the
-// first member.
+// kindOf returns the value of the member "kind" of a line. It fails if "kind" is not the first
+// member.
 func kindOf(line []byte) (string, error) {
 	rest, ok := bytes.CutPrefix(line, []byte(`{"kind":"`))
 	kind, _, ok2 := bytes.Cut(rest, []byte(`"`))
@@ -202,8 +202,8 @@ func kindOf(line []byte) (string, error) {
 	return string(kind), nil
 }
 
-// checkOrder fails if the record repeats the previous one or is not in the order that
-// core.Record documents.
+// checkOrder fails if the record has the same key as the previous one, or is not in the order
+// that core.Record documents.
 func (r *Reader) checkOrder(record core.Record) error {
 	p := sortKeyOf(record)
 	if err := p.check(); err != nil {

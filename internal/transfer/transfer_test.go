@@ -30,7 +30,7 @@ const (
 	funny = "a line\nand <another> & \"quotes\" \\ \u2028 \U0001F600 \x01"
 )
 
-// golden has records of every kind, both with all fields set and with none.
+// golden has records of every kind, with all optional fields set and with none of them.
 var golden = []core.Record{
 	core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Keys: [2]core.AccessKeyRow{
 		{Serial: 1, Secret: []byte("the primary key of the golden file")}, {Serial: 7, Secret: []byte("the secondary key of the golden file")},
@@ -121,8 +121,8 @@ func readAll(file []byte) (records []core.Record, s Summary, err error) {
 	}
 }
 
-// TestGolden checks that the export format has not changed: writing the golden records
-// must give the bytes of the golden file, and reading that file must give the records.
+// TestGolden checks that the export format has not changed: a Writer must write the golden
+// records as the bytes of the golden file, and a Reader must read the records from that file.
 func TestGolden(t *testing.T) {
 	name := filepath.Join("testdata", "format4.jsonl")
 	got := write(t, Options{Made: made, Keys: true}, golden)
@@ -151,8 +151,8 @@ func TestGolden(t *testing.T) {
 }
 
 // TestReadsOlderFormats reads the golden files of earlier formats. Before format 4 there are no
-// superseded messages. Before format 3 members have left without metadata and retention policy. In format 1 events have no time and
-// users have no events.
+// superseded messages. Before format 3 members who have left have no metadata and no retention
+// policy. In format 1 events have no time and users have no events.
 func TestReadsOlderFormats(t *testing.T) {
 	for format := 1; format < Format; format++ {
 		file, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("format%d.jsonl", format)))
@@ -190,8 +190,8 @@ func TestReadsOlderFormats(t *testing.T) {
 	}
 }
 
-// TestCloudComesAlong exports a resource of each cloud. That of the public one has no member
-// for it, as in exports of older versions.
+// TestCloudComesAlong exports a resource of each cloud and reads it back. The line of a resource
+// of the public cloud must have no member "cloud", as in exports of older versions.
 func TestCloudComesAlong(t *testing.T) {
 	for cloud, member := range map[communication.Cloud]string{
 		communication.CloudPublic: "", communication.CloudGCCH: `"cloud":"gcch"`, communication.CloudDoD: `"cloud":"dod"`,
@@ -222,8 +222,8 @@ func TestKeysStayAtHome(t *testing.T) {
 	}
 }
 
-// TestAnyAlteredByteIsRefused changes, removes, repeats and inserts each byte of an
-// export and cuts it off at each byte. It checks that the Reader refuses each result.
+// TestAnyAlteredByteIsRefused changes, removes, repeats and inserts each byte of an export, and
+// cuts the export off at each byte. The Reader must refuse each result.
 func TestAnyAlteredByteIsRefused(t *testing.T) {
 	file := write(t, Options{Made: made, Keys: true}, golden)
 	lines := bytes.Count(file, []byte("\n"))
@@ -251,8 +251,8 @@ func TestAnyAlteredByteIsRefused(t *testing.T) {
 	refused("twice", len(file), append(bytes.Clone(file), file...))
 }
 
-// TestAlteredIsFoundBetweenTwoSums changes a text in a large export. It checks that the
-// error names the lines of the checksums before and after the change.
+// TestAlteredIsFoundBetweenTwoSums changes a text in a large export. The Reader's error must
+// name the lines of the last checksum before the change and of the first one after it.
 func TestAlteredIsFoundBetweenTwoSums(t *testing.T) {
 	records := []core.Record{golden[0]}
 	for n := range 3*sumEvery + 5 {
@@ -372,7 +372,7 @@ func FuzzReader(f *testing.F) {
 		if _, _, err := readAll(text); err == nil {
 			again(t, text)
 		}
-		// Correct the checksums, so that the fuzzer also tests the other checks.
+		// Correct the checksums, so that the fuzzer gets past them and tests the other checks.
 		repaired := repair(text)
 		if _, _, err := readAll(repaired); err == nil && !bytes.HasSuffix(text, repaired) {
 			if _, _, err := readAll(append(repaired, ' ')); err == nil {

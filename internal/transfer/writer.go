@@ -30,8 +30,8 @@ type Writer struct {
 	err  error // the first error of writing
 }
 
-// NewWriter returns a Writer that writes to out, and writes the first line. An error of
-// that write is returned by the next method call.
+// NewWriter returns a Writer that writes to out, and writes the first line. If that write fails,
+// the next method call returns the error.
 func NewWriter(out io.Writer, o Options) *Writer {
 	w := &Writer{out: bufio.NewWriterSize(out, 1<<16), sum: sha256.New(), keys: o.Keys}
 	w.json = json.NewEncoder(&w.line)
@@ -40,7 +40,7 @@ func NewWriter(out io.Writer, o Options) *Writer {
 	return w
 }
 
-// Write writes the line of a record, without its access keys unless Options.Keys is set.
+// Write writes the line of a record. It leaves out access keys unless Options.Keys is set.
 // Records must come in the order that core.Record documents.
 func (w *Writer) Write(r core.Record) error {
 	if resource, ok := r.(core.Resource); ok && !w.keys {
@@ -72,8 +72,7 @@ func (w *Writer) Close() (Summary, error) {
 
 func (w *Writer) checksum() string { return hex.EncodeToString(w.sum.Sum(nil)) }
 
-// put writes a line and adds it to the checksum. It does nothing after an earlier
-// error.
+// put writes a line and adds it to the checksum. It does nothing if an earlier write has failed.
 func (w *Writer) put(line any) {
 	if w.err != nil {
 		return
