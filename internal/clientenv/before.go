@@ -9,23 +9,24 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 )
 
-// Before is the name of the variable in which Vars notes the values that the variables for
-// certificates and proxies had before. Unset brings them back, and a second Vars starts from
-// them. It is no setting; package config ignores it.
+// Before is the name of the variable in which Vars stores the earlier values of the variables
+// for certificates and proxies. Unset restores these values. A second call of Vars starts from
+// them instead of the current values. Before is not a setting; package config ignores it.
 const Before = "CONFAB_ENV_BEFORE"
 
 // nothingBefore is the value of Before if none of the variables had a value.
 const nothingBefore = "none"
 
-// fileVariables name a file of certificates that a TLS library trusts.
+// fileVariables lists the variables that name a file with the certificates that a TLS library
+// trusts.
 var fileVariables = []string{requestsBundle, sslCertFile, curlBundle, nodeExtra}
 
-// keptVariables are those whose earlier values Before notes. The variables with the
-// connection string are not among them: they may hold the key of another service.
+// keptVariables lists the variables whose earlier values are stored in Before. It does not
+// include the variables with the connection string, which may hold the key of another service.
 var keptVariables = append([]string{noProxy, noProxyLower, javaOptions}, fileVariables...)
 
-// earlier returns the values that keptVariables have without what Vars has set. A value that
-// was changed after Vars counts as it is now.
+// earlier returns the values that the keptVariables had before Vars set them. If a variable was
+// changed after Vars set it, its current value counts, without the parts that Vars added.
 func earlier(getenv func(string) string) map[string]string {
 	noted, _ := url.ParseQuery(getenv(Before)) // of a damaged value as much as can be read
 	was := make(map[string]string, len(keptVariables))
@@ -58,14 +59,15 @@ func earlier(getenv func(string) string) map[string]string {
 	return was
 }
 
-// missing reports whether there is no file with this name, such as a bundle of a server that
-// kept its data in memory and has ended.
+// missing reports whether the file does not exist. The file of a server that kept its data in
+// memory disappears when the server ends.
 func missing(file string) bool {
 	_, err := os.Stat(file)
 	return os.IsNotExist(err)
 }
 
-// note returns the value of the variable Before for the earlier values was.
+// note returns the value of the variable Before that stores was, the earlier values of
+// variables.
 func note(was map[string]string) string {
 	noted := url.Values{}
 	for name, value := range was {
@@ -76,10 +78,10 @@ func note(was map[string]string) string {
 	return cmp.Or(noted.Encode(), nothingBefore)
 }
 
-// Unset returns how the variables of Vars are taken out of an environment: those to set to
-// the values that they had before, and the names of those to remove. It leaves variables
-// alone that Vars did not set or that were changed since. Both are empty if there is nothing
-// to do.
+// Unset returns how to remove what Vars has set from an environment: restore has the variables
+// to set to their earlier values, and remove the names of the variables to remove. It leaves
+// alone variables that Vars did not set or that were changed since. Both results are empty if
+// there is nothing to do.
 func Unset(getenv func(string) string) (restore []Var, remove []string) {
 	if getenv(Endpoint) == "" && getenv(Before) == "" {
 		return nil, nil
@@ -109,8 +111,9 @@ func Unset(getenv func(string) string) (restore []Var, remove []string) {
 	return restore, remove
 }
 
-// UserRoots returns the files of certificates that the variables named before Vars set them,
-// each once. Programs trusted them, so they belong into the bundle that replaces them.
+// UserRoots returns the certificate files that the variables named before Vars set them, each
+// file once. Programs trusted their certificates, so the bundle that replaces the files should
+// include them.
 func UserRoots(getenv func(string) string) []string {
 	was := earlier(getenv)
 	var files []string

@@ -9,19 +9,19 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// shellEnv is an environment, as a shell has it.
+// shellEnv is the environment of a shell: the values of variables by name.
 type shellEnv map[string]string
 
 func (e shellEnv) get(name string) string { return e[name] }
 
-// eval applies variables to the environment, as `eval "$(confab env)"` does.
+// eval sets variables in the environment, as `eval "$(confab env)"` does in a shell.
 func (e shellEnv) eval(vars []Var) {
 	for _, v := range vars {
 		e[v.Name] = v.Value
 	}
 }
 
-// unset applies the result of Unset to the environment.
+// unset changes the environment as the result of Unset says.
 func (e shellEnv) unset() {
 	restore, remove := Unset(e.get)
 	e.eval(restore)
@@ -30,8 +30,8 @@ func (e shellEnv) unset() {
 	}
 }
 
-// ownFiles returns a server whose files exist, the bundle with the first line of Confab's, and
-// a file of certificates of the user's.
+// ownFiles returns a server whose certificate files exist, and the name of a certificate file of
+// the user's. The bundle begins with the line by which Confab recognizes its own bundles.
 func ownFiles(t *testing.T) (s Server, corp string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -58,7 +58,8 @@ func TestNoProxy(t *testing.T) {
 	}{
 		{"none", "", "", "https://localhost:8443", added, added},
 		{"kept", "corp.lan,10.0.0.0/8", "corp.lan,10.0.0.0/8", "https://localhost:8443", "corp.lan,10.0.0.0/8," + added, "corp.lan,10.0.0.0/8," + added},
-		// A spelling that is set hides the other one, so it must not lose the other's value.
+		// Most programs ignore one spelling of the variable if the other one is set, so the
+		// spelling that Vars adds must contain the value of the other one.
 		{"upper alone", "corp.lan", "", "https://localhost:8443", "corp.lan," + added, "corp.lan," + added},
 		{"lower alone", "", "corp.lan", "https://localhost:8443", "corp.lan," + added, "corp.lan," + added},
 		{"two values", "a.lan", "b.lan", "https://localhost:8443", "a.lan," + added, "b.lan," + added},
@@ -82,8 +83,8 @@ func TestNoProxy(t *testing.T) {
 	}
 }
 
-// TestUnset sets the variables in several environments, once and twice, and checks that Unset
-// brings the environment back.
+// TestUnset sets the variables of Vars in several environments, once and twice, and checks that
+// Unset restores the environment.
 func TestUnset(t *testing.T) {
 	s, corp := ownFiles(t)
 	other := s
@@ -123,7 +124,8 @@ func TestUnset(t *testing.T) {
 	}
 }
 
-// TestUnsetLeavesChanges checks that Unset leaves alone what the user has set after Vars.
+// TestUnsetLeavesChanges checks that Unset does not touch variables that the user has changed
+// after Vars set them.
 func TestUnsetLeavesChanges(t *testing.T) {
 	s, corp := ownFiles(t)
 	e := shellEnv{noProxy: "corp.lan", javaOptions: "-Xss1m"}
@@ -140,7 +142,7 @@ func TestUnsetLeavesChanges(t *testing.T) {
 }
 
 // TestUnsetOfLostFiles checks that Unset removes variables that name files of a server whose
-// folder is gone, also without a note of what was before.
+// folder was deleted, even if the variable Before is missing.
 func TestUnsetOfLostFiles(t *testing.T) {
 	e := shellEnv{}
 	e.eval(local.Vars(e.get)) // /d does not exist

@@ -26,13 +26,13 @@ const (
 type Server struct {
 	Endpoint  string // https://localhost:8443
 	AccessKey string
-	// Paths of the files with the certificates to trust, as localca.Trust returns them. All
-	// are empty if the server does not use the local certificate authority; then Vars sets
-	// no variable for certificates.
+	// The paths of the files with the certificates to trust, as localca.Trust returns them. They
+	// are empty if the server does not use the local certificate authority; then Vars sets no
+	// variable for certificates.
 	CAFile, BundleFile, TrustStoreFile string
 }
 
-// Var is a variable of the environment.
+// Var is an environment variable with its value.
 type Var struct{ Name, Value string }
 
 // ConnectionString returns the connection string of the server in a form that every SDK
@@ -41,18 +41,19 @@ func (s Server) ConnectionString() string {
 	return "endpoint=" + strings.TrimSuffix(s.Endpoint, "/") + "/;accesskey=" + s.AccessKey
 }
 
-// The official samples read the endpoint and the connection string under these names: Python
-// and Java the first, Python's chat the second, .NET the third.
+// The variables from which the official samples read the endpoint or the connection string:
+// Python's and Java's samples read the first, Python's chat samples the second, and .NET's the
+// third.
 const (
 	sampleEndpoint   = "AZURE_COMMUNICATION_SERVICE_ENDPOINT"
 	sampleConnection = "COMMUNICATION_SAMPLES_CONNECTION_STRING"
 	netConnection    = "AZURE_COMMUNICATION_SERVICE_CONNECTION_STRING"
 )
 
-// Vars returns the variables for a client, in the order in which they are shown. getenv
-// reads the client's current environment, because some values depend on the old ones: those
-// of NO_PROXY, JAVA_TOOL_OPTIONS and NODE_EXTRA_CA_CERTS. The last variable is Before, with the
-// old values of these and of the other variables for certificates.
+// Vars returns the variables for a client, in the order in which they are shown. getenv reads
+// the client's current environment, because the new values of NO_PROXY, JAVA_TOOL_OPTIONS and
+// NODE_EXTRA_CA_CERTS depend on the old ones. The last variable is Before, with the old values
+// of these and of the other variables for certificates.
 func (s Server) Vars(getenv func(string) string) []Var {
 	endpoint, connect := strings.TrimSuffix(s.Endpoint, "/"), s.ConnectionString()
 	was, direct := earlier(getenv), hostsOf(endpoint)
@@ -78,8 +79,8 @@ func (s Server) Vars(getenv func(string) string) []Var {
 	return append(vars, Var{Before, note(was)})
 }
 
-// Merge returns environ with vars added. A variable in vars replaces those of the
-// same name.
+// Merge returns environ with vars added. A variable in vars replaces variables of the same name
+// in environ.
 func Merge(environ []string, vars []Var) []string {
 	set := make(map[string]bool, len(vars))
 	for _, v := range vars {
@@ -98,8 +99,8 @@ func Merge(environ []string, vars []Var) []string {
 	return out
 }
 
-// foldName returns name in capitals on Windows, where the letter case of variables does not
-// matter, and unchanged on other systems.
+// foldName returns a variable's name for comparison: in capitals on Windows, where letter case
+// does not matter, and unchanged on other systems.
 func foldName(name string) string {
 	if runtime.GOOS == "windows" {
 		return strings.ToUpper(name)
@@ -107,7 +108,7 @@ func foldName(name string) string {
 	return name
 }
 
-// The variables in which TLS libraries look for the certificates to trust.
+// The variables that name the certificates that TLS libraries trust.
 const (
 	requestsBundle = "REQUESTS_CA_BUNDLE" // Python's requests
 	sslCertFile    = "SSL_CERT_FILE"      // OpenSSL, Go and .NET on Linux, Ruby, PHP
@@ -127,16 +128,16 @@ func nodeExtraValue(old string, s Server) string {
 	return s.BundleFile
 }
 
-// javaOptionsValue returns the Java options old with the trust store set. It removes an
-// earlier trust store from old. Java would use the last one, but the options would become
-// longer with every `eval "$(confab env)"`.
+// javaOptionsValue returns the Java options old with an option added that sets the trust store.
+// It removes earlier trust stores from old. Java would use the last one in any case, but the
+// options would become longer with every `eval "$(confab env)"`.
 func javaOptionsValue(old, trustStore string) string {
 	ours := "-Djavax.net.ssl.trustStore=" + javaQuote(trustStore) +
 		" -Djavax.net.ssl.trustStoreType=PKCS12 -Djavax.net.ssl.trustStorePassword=" + localca.TrustStorePassword
 	return strings.TrimLeft(withoutTrustStore(old)+" "+ours, " ")
 }
 
-// withoutTrustStore returns Java options without those that choose a trust store.
+// withoutTrustStore returns Java options without the ones that choose a trust store.
 func withoutTrustStore(options string) string {
 	var words []string
 	for _, word := range javaWords(options) {

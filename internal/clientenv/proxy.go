@@ -7,16 +7,16 @@ import (
 	"github.com/confab-chat/confab/internal/hosts"
 )
 
-// The two spellings of the variable that lists the hosts that are reached without a proxy.
-// Programs read one or the other, or both, and differ on which comes first.
+// The two spellings of the variable that lists the hosts to reach without a proxy. Some programs
+// read one of them, some both, and they differ on which comes first.
 const (
 	noProxy      = "NO_PROXY"
 	noProxyLower = "no_proxy"
 )
 
-// hostsOf returns the hosts that a client of the endpoint must reach without a proxy. For an
-// endpoint on this machine these are all names of the machine, since a client may use
-// another one.
+// hostsOf returns the hosts that a client of the endpoint must reach without a proxy. If the
+// endpoint is on this machine, these are all names of the machine, because a client may use any
+// of them.
 func hostsOf(endpoint string) []string {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Hostname() == "" {
@@ -33,9 +33,10 @@ func hostsOf(endpoint string) []string {
 	return all
 }
 
-// noProxyValue returns the value of one spelling of NO_PROXY: the value that it has, with
-// those of names that it lacks. An unset spelling takes the value of the other one: the
-// program would not look at the other any more. A lone * already stands for every host.
+// noProxyValue returns a new value for one spelling of NO_PROXY: its value own with the missing
+// names added. If own is empty, it starts from other, the value of the other spelling, because a
+// program that finds this spelling may ignore the other one. It returns a lone *, which stands
+// for every host, unchanged.
 func noProxyValue(own, other string, names []string) string {
 	if strings.TrimSpace(own) == "" {
 		own = other
@@ -57,8 +58,8 @@ func noProxyValue(own, other string, names []string) string {
 	return strings.Join(all, ",")
 }
 
-// withoutHosts returns the value of a spelling of NO_PROXY without the names, except those
-// that the value before has too.
+// withoutHosts removes the names from the value of NO_PROXY, except those that are also in
+// before, the earlier value.
 func withoutHosts(value, before string, names []string) string {
 	had := noProxyList(before)
 	var kept []string
@@ -70,12 +71,12 @@ func withoutHosts(value, before string, names []string) string {
 	return strings.Join(kept, ",")
 }
 
-// noProxyList returns the entries of a value of NO_PROXY, which commas or blanks separate.
+// noProxyList returns the entries in a value of NO_PROXY. Commas or blanks separate them.
 func noProxyList(value string) []string {
 	return strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' || r == '\t' })
 }
 
-// contains reports whether a list has a host, without regard to case.
+// contains reports whether a list contains a host, ignoring letter case.
 func contains(list []string, host string) bool {
 	for _, entry := range list {
 		if strings.EqualFold(entry, host) {

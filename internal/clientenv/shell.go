@@ -18,11 +18,11 @@ const (
 	Dotenv     Shell = "dotenv" // a .env file
 )
 
-// Shells lists all syntaxes that Format supports.
+// Shells lists all the syntaxes that Format supports.
 var Shells = []Shell{Sh, Fish, PowerShell, Cmd, Dotenv}
 
-// ParseShell returns the syntax of the named shell, such as Sh for bash or zsh. It fails
-// for unknown names.
+// ParseShell returns the syntax of the shell with this name, such as Sh for bash or zsh. It
+// fails for unknown names.
 func ParseShell(name string) (Shell, error) {
 	switch name {
 	case "sh", "bash", "zsh", "dash", "ash", "ksh":
@@ -35,11 +35,12 @@ func ParseShell(name string) (Shell, error) {
 	return "", fmt.Errorf("unknown shell %q: use sh, fish, powershell, cmd or dotenv", name)
 }
 
-// GuessShell returns the syntax of the shell that the variable SHELL names. If SHELL is
-// unset or unknown, it returns the usual syntax of the system goos, a value of
+// GuessShell returns the syntax of the shell that the variable SHELL names. If SHELL is unset or
+// names an unknown shell, it returns the usual syntax of the operating system goos, a value of
 // runtime.GOOS.
 func GuessShell(getenv func(string) string, goos string) Shell {
-	// Windows sets no SHELL, so a Unix shell such as Git's has set it.
+	// Windows itself does not set SHELL. If it is set there, a Unix shell such as Git's has done
+	// so.
 	name := path.Base(strings.ReplaceAll(getenv("SHELL"), `\`, "/"))
 	shell, err := ParseShell(strings.TrimSuffix(name, ".exe"))
 	switch {
@@ -51,8 +52,8 @@ func GuessShell(getenv func(string) string, goos string) Shell {
 	return Sh
 }
 
-// Format returns a line for each variable that sets the variable in the shell. It fails if
-// a value contains a zero byte, or, for Cmd and Dotenv, a line break.
+// Format returns, for each variable, a line that sets it in the shell. It fails if a value
+// contains a zero byte or, for Cmd and Dotenv, a line break.
 func Format(shell Shell, vars []Var) (string, error) {
 	var b strings.Builder
 	for _, v := range vars {
@@ -83,7 +84,7 @@ func Format(shell Shell, vars []Var) (string, error) {
 	return b.String(), nil
 }
 
-// FormatUnset returns a line for each name that removes the variable from the shell. It fails
+// FormatUnset returns, for each name, a line that removes the variable from the shell. It fails
 // for Dotenv, which cannot remove a variable.
 func FormatUnset(shell Shell, names []string) (string, error) {
 	var b strings.Builder

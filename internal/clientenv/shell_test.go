@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// nasty holds values with characters that are special to shells.
+// nasty lists values with characters that are special to shells.
 var nasty = []string{
 	"", "plain", "/d/a b/ca.pem", "endpoint=https://localhost:8443/;accesskey=a+b/c==",
 	`it's`, `"quoted"`, `'`, `\`, `\'`, `a\\b\`, "$HOME", "`id`", "$(id)", "%PATH%", "!x!", "a&b|c<d>e^f(g)",
