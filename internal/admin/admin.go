@@ -1,12 +1,13 @@
-// Package admin serves the operator's API, which the confab command uses: it lists and
-// rotates access keys, shows users, threads and, if it is allowed, messages as the store
-// has them, and makes backups.
+// Package admin serves the operator's API, which the confab command uses: it lists and rotates
+// access keys, shows users, threads and, if that is allowed, messages as the store has them, and
+// makes backups.
 //
-// It has doors of its own: a Unix socket, which only the server's user and root may use,
-// and a TCP listener on this machine, whose clients send a secret. Access keys and user
-// tokens open neither, so a leaked access key cannot be used to learn the next one. Each
-// request that was let in leaves one record in the log: who sent it, from where, what it was
-// and what became of it. So does each refused one, up to a number in a second. Azure has no such API; its paths begin with /admin/v1/.
+// The API has listeners of its own: a Unix socket, which only the server's user and root may
+// use, and a TCP listener on this machine, whose clients must send a secret. Neither accepts
+// access keys or user tokens, so a leaked access key cannot be used to learn the next one. For
+// each accepted request the log has one record: who sent it and from where, what it asked for,
+// and the result. Refused requests have such records too, but only a limited number in a second.
+// Azure has no such API; its paths begin with /admin/v1/.
 package admin
 
 import (
@@ -35,46 +36,45 @@ import (
 // Prefix is the prefix of the paths of this package.
 const Prefix = "/admin/v1/"
 
-// maxBody is the longest request body that is accepted, in bytes.
+// maxBody is the longest request body, in bytes, that the API accepts.
 const maxBody = 4 << 10
 
-// maxLogged is the most bytes of a client's text that a record has.
+// maxLogged is the most bytes of a client's text that one field of a log record contains.
 const maxLogged = 512
 
-// pageSize is the most threads or messages that one response lists, and usersPage the most
-// users.
+// pageSize is the greatest number of threads or messages in a response, and usersPage the
+// greatest number of users.
 const (
 	pageSize  = 100
 	usersPage = 1000
 )
 
-// answerTime is the longest time that an operation may take, except a backup. It is that
-// of package rest.
+// answerTime is the longest time that an operation may take, except a backup and following a
+// thread. Package rest has the same limit.
 const answerTime = 13 * time.Second
 
 // Keys lists and rotates the access keys.
 type Keys interface {
 	// List describes each key, without its secret, primary first.
 	List() []Key
-	// Rotate replaces the key with the name, primary or secondary, and returns the new
-	// one. It invalidates all tokens that were signed with the old one. It fails with
-	// ErrNoKey or ErrConfigured, or with a *RotatedError if another server has replaced
-	// the key first.
+	// Rotate replaces the key with the name, primary or secondary, and returns the new key. It
+	// invalidates all tokens that were signed with the old key. It fails with ErrNoKey or
+	// ErrConfigured, or with a *RotatedError if another server has replaced the key first.
 	Rotate(ctx context.Context, name string) (Key, communication.AccessKey, error)
 }
 
-// Both is the name with which a request rotates all access keys.
+// Both is the key name by which a request rotates both access keys.
 const Both = "both"
 
 // ErrNoKey means that no access key has the given name.
 var ErrNoKey = errors.New("no access key has this name: it is primary or secondary")
 
-// ErrConfigured means that an access key comes from the server's settings and can only
-// be changed there.
+// ErrConfigured means that an access key comes from the server's settings and can only be
+// changed in them.
 var ErrConfigured = errors.New("this access key stands in the server's settings: change it there and start the server again")
 
-// RotatedError means that a key was not replaced, because another server has replaced it
-// first. Its text is for the client.
+// RotatedError means that a key was not replaced, because another server replaced it first. The
+// response shows its text.
 type RotatedError struct {
 	Name   string // of the key
 	Serial uint64 // of the key that the other server has made
@@ -85,37 +85,39 @@ func (e *RotatedError) Error() string {
 	return fmt.Sprintf("another server has replaced the %s key meanwhile: its serial is now %d, and nothing was changed here; use that key, or rotate again to replace it", e.Name, e.Serial)
 }
 
-// ErrBackup means that no backup was made. The response shows the text of an error that
-// wraps it.
+// ErrBackup means that no backup was made. The response shows the text of an error that wraps
+// ErrBackup.
 var ErrBackup = errors.New("no backup was made")
 
-// ErrExport takes the place of ErrBackup if the backup was the first step of an export, of
-// which its user has no need to know.
+// ErrExport is used instead of ErrBackup if the backup is the first step of an export: its user
+// need not know that there is a backup.
 var ErrExport = errors.New("the store was not copied for the export")
 
-// forExport is the value of the query parameter for of a request for a backup that is the
+// forExport is the value of the query parameter "for" in a request for a backup that is the
 // first step of an export.
 const forExport = "export"
 
-// ExportQuery is the query string of such a request. It is none of BackupRequest's fields: a
-// server from before it ignores a parameter and refuses a field.
+// ExportQuery is the query string of a request for a backup that is the first step of an export.
+// BackupRequest has no field for this: an older server ignores an unknown parameter, but refuses
+// an unknown field.
 const ExportQuery = "?for=" + forExport
 
-// BackupRequest asks the server to write a backup to a folder on its machine. The folder
-// must contain only a file named ProofFile with the text Proof. This proves that the
-// client can write there: whoever holds the secret of the TCP listener cannot choose a
-// folder of somebody else's.
+// BackupRequest asks the server to write a backup to a folder on its machine. The folder must
+// contain only a file named ProofFile with the text Proof. This proves that the client can write
+// to the folder: so a client with the secret of the TCP listener cannot choose a folder of
+// another user.
 type BackupRequest struct {
 	To    string `json:"to"` // an absolute path
 	Proof string `json:"proof"`
 	// WithoutCAKey leaves the key of the local certificate authority out of the backup.
 	WithoutCAKey bool `json:"withoutCAKey,omitempty"`
-	// Export means that the backup is the first step of an export. The server sets it.
+	// Export means that the backup is the first step of an export. The server sets it; it is not
+	// in the JSON.
 	Export bool `json:"-"`
 }
 
-// ProofFile is the name of the file in the folder of a backup that contains
-// BackupRequest.Proof.
+// ProofFile is the name of the file that contains BackupRequest.Proof. It is in the folder for
+// the backup.
 const ProofFile = ".confab-backup"
 
 // Backup describes a finished backup.
@@ -124,8 +126,8 @@ type Backup struct {
 	Made     string `json:"made"`    // when, in UTC
 	Version  string `json:"version"` // of Confab
 	Resource string `json:"resource"`
-	// Epoch and Position name the end of the event log. They and Rows are what the files
-	// of the backup were found to hold.
+	// Epoch and Position name the end of the event log. They and Rows were read from the files
+	// of the finished backup.
 	Epoch    string      `json:"epoch"`
 	Position uint64      `json:"position"`
 	Rows     core.Counts `json:"rows"`
@@ -146,9 +148,9 @@ type RotatedKey struct {
 	AccessKey string `json:"accessKey"`
 }
 
-// Rotation is the response to a rotation: the keys that were replaced, primary first.
-// Failed says why the secondary key was not replaced after the primary one was; it is
-// empty if nothing failed.
+// Rotation is the response to a rotation: the new keys, primary first. If both keys were to be
+// rotated and only the primary one was, Failed says why the secondary key was not replaced. It
+// is empty otherwise.
 type Rotation struct {
 	Keys   []RotatedKey `json:"keys"`
 	Failed string       `json:"failed,omitempty"`
@@ -162,14 +164,14 @@ type User struct {
 	Revoked   uint64 `json:"revoked"` // number of times that its tokens were revoked
 }
 
-// Users is a page of all users, by id. Next is the value of the query parameter after for the
-// next page, or empty after the last one.
+// Users is a page of the list of all users, sorted by id. Next is the value of the query
+// parameter "after" for the next page, or empty on the last page.
 type Users struct {
 	Users []User `json:"users"`
 	Next  string `json:"next,omitempty"`
 }
 
-// Threads is the beginning of a user's list of threads. More means that the list is longer.
+// Threads is the beginning of a user's list of threads. More reports whether the list is longer.
 type Threads struct {
 	Threads []ThreadEntry `json:"threads"`
 	More    bool          `json:"more,omitempty"`
@@ -204,7 +206,7 @@ type Member struct {
 }
 
 // Messages is a page of a thread's messages, newest first. Next is the value of the query
-// parameter before for the next page, or 0 after the last one.
+// parameter "before" for the next page, or 0 on the last page.
 type Messages struct {
 	Messages []Message `json:"messages"`
 	Next     uint64    `json:"next,omitempty"`
@@ -222,7 +224,7 @@ type Message struct {
 	SenderDisplayName string `json:"senderDisplayName,omitempty"`
 	Content           string `json:"content"` // the new topic of a topicUpdated
 
-	// Only of system messages: who made the change, and who was added or removed.
+	// Only system messages have these fields: who made the change, and who was added or removed.
 	Initiator    string        `json:"initiator,omitempty"`
 	Participants []Participant `json:"participants,omitempty"`
 }
@@ -233,7 +235,7 @@ type Participant struct {
 	DisplayName string `json:"displayName,omitempty"`
 }
 
-// Options configures New. All fields but ReadsMessages and MayLog are required.
+// Options configures New. All fields except ReadsMessages and MayLog are required.
 type Options struct {
 	Core   *core.Service
 	Keys   Keys
@@ -242,12 +244,14 @@ type Options struct {
 	ReadsMessages bool
 	Logger        *slog.Logger
 	Audit         *slog.Logger // gets the records of requests, with the level info; nil: Logger
-	// MayLog reports whether a request that a door has refused with this status gets a record,
-	// so that a flood of them does not fill the log. All others have one. nil: each gets one.
+	// MayLog reports whether a refused request with this status gets a log record, so that a
+	// flood of refused requests does not fill the log. Accepted requests always get one. nil:
+	// every request gets one.
 	MayLog func(status int) bool
 }
 
-// Handler answers the operator's requests. Its methods return the handlers of its doors.
+// Handler answers the operator's requests. Its methods Socket and TCP return the handlers of the
+// two listeners.
 type Handler struct {
 	Options
 	operations []operation
@@ -256,7 +260,7 @@ type Handler struct {
 	stopOnce   sync.Once
 }
 
-// New returns a handler of all paths below Prefix.
+// New returns a Handler that serves all paths below Prefix.
 func New(o Options) *Handler {
 	o.Audit = cmp.Or(o.Audit, o.Logger)
 	h := &Handler{Options: o, followers: make(chan struct{}, maxFollowers), stopped: make(chan struct{})}
@@ -274,7 +278,7 @@ func New(o Options) *Handler {
 	return h
 }
 
-// operation is a kind of request.
+// operation is a kind of request: its method and path, and the function that answers it.
 type operation struct {
 	method string
 	path   string // below Prefix; * stands for the target
@@ -283,7 +287,8 @@ type operation struct {
 	long   bool // it may take longer than answerTime
 }
 
-// find returns the operation of a request and its target. ok is false if there is none.
+// find returns the operation of a request, and the target that the request's path names. ok is
+// false if no operation has this method and path.
 func (h *Handler) find(r *http.Request) (op operation, target string, ok bool) {
 	rest, below := strings.CutPrefix(r.URL.Path, Prefix)
 	if !below {
@@ -322,7 +327,7 @@ type call struct {
 	streamed bool // the operation has written the response
 }
 
-// refusal is an error with the status of its response and a text for the client.
+// refusal is an error with the HTTP status of the response and a text for the client.
 type refusal struct {
 	status int
 	text   string
@@ -337,8 +342,8 @@ var (
 	errContent  = &refusal{http.StatusForbidden, "this server does not show the content of messages to its operator: start it with --admin-reads-messages to allow that"}
 )
 
-// serve answers the request c and logs what became of it. The door has refused the request
-// unless refused is nil.
+// serve answers the request c and logs the result. If refused is not nil, the listener's handler
+// has refused the request for this reason, and serve answers with it.
 func (h *Handler) serve(c *call, refused error) {
 	c.began, c.refused, c.id = time.Now(), refused != nil, rand.Text()+".0"
 	c.w.Header().Set("Ms-Cv", c.id)
@@ -384,7 +389,8 @@ func (h *Handler) serve(c *call, refused error) {
 	h.answer(c, response, err)
 }
 
-// record logs the request, in one line, unless it was refused and MayLog says no.
+// record writes one log line about the request, unless the request was refused and MayLog
+// returns false.
 func (h *Handler) record(c *call) {
 	c.recorded = true
 	if c.refused && h.MayLog != nil && !h.MayLog(c.status) {
@@ -416,7 +422,7 @@ func (c *call) readBody() (err error) {
 	return nil
 }
 
-// answer writes the response, or that of err unless it is nil.
+// answer writes the response. If err is not nil, it writes an error response for err instead.
 func (h *Handler) answer(c *call, response any, err error) {
 	var refused *refusal
 	var rotated *RotatedError
@@ -458,8 +464,8 @@ func (h *Handler) refuse(c *call, status int, message string) {
 	h.write(c, status, map[string]any{"error": map[string]string{"code": code, "message": message}})
 }
 
-// write logs the request and sends its response. The record comes first: who sees the
-// response can rely on it.
+// write logs the request and then sends its response. Because of this order, a client that has
+// received the response can rely on the log record.
 func (h *Handler) write(c *call, status int, body any) {
 	text, err := json.MarshalIndent(body, "", "  ")
 	if err != nil { // impossible: all bodies of this package can be encoded
@@ -578,7 +584,7 @@ func (h *Handler) users(c *call) (any, error) {
 	return out, nil
 }
 
-// userOf returns a user as the operator's API shows it.
+// userOf converts a user to the form that the operator's API shows.
 func userOf(u core.User) User {
 	return User{ID: u.ID, State: u.State.String(), DeletedAt: formatTime(u.DeletedAt), Revoked: max(u.Generation, 1) - 1}
 }
@@ -641,7 +647,7 @@ func (h *Handler) messages(c *call) (any, error) {
 	return out, nil
 }
 
-// formatTime formats epoch milliseconds in RFC 3339, and 0 as "".
+// formatTime formats a time in epoch milliseconds as RFC 3339. It returns "" for 0.
 func formatTime(ms int64) string {
 	if ms == 0 {
 		return ""

@@ -98,8 +98,8 @@ func start(t *testing.T, environ ...string) *place {
 	return p
 }
 
-// call sends a request to the port for clients and returns status and body of the response.
-// It signs the request unless key is zero.
+// call sends a request to the port for clients and returns the status and the body of the
+// response. It signs the request unless key is zero.
 func (p *place) call(key communication.AccessKey, method, path, body string, header ...string) (int, string) {
 	p.Helper()
 	return p.send(p.client, p.url, key, method, path, body, header...)
@@ -111,8 +111,9 @@ func (p *place) operate(method, path, body string) (int, string) {
 	return p.send(p.socket, "http://localhost", communication.AccessKey{}, method, path, body)
 }
 
-// send sends a request to a server and returns status and body of the response. It signs
-// the request unless key is zero. header has names and values; that of Host is the Host.
+// send sends a request to a server and returns the status and the body of the response. It signs
+// the request unless key is zero. header has names and values of headers in turn; the name Host
+// sets the request's Host.
 func (p *place) send(client *http.Client, base string, key communication.AccessKey, method, path, body string, header ...string) (int, string) {
 	p.Helper()
 	req, err := http.NewRequestWithContext(p.Context(), method, base+path, strings.NewReader(body))
@@ -148,9 +149,9 @@ func (p *place) send(client *http.Client, base string, key communication.AccessK
 	return res.StatusCode, string(text)
 }
 
-// want sends a request, to the operator's socket or, signed with the server's access key,
-// to the port for clients. It checks the status and decodes the response into out. It
-// returns the body.
+// want sends a request to the operator's socket or, for other paths, to the port for clients,
+// signed with the server's access key. It checks the status and decodes the response into out.
+// It returns the body of the response.
 func (p *place) want(status int, method, path, body string, out any) string {
 	p.Helper()
 	got, text := 0, ""
@@ -180,7 +181,7 @@ func (p *place) newUser() (id, token string) {
 	return made.Identity.ID, made.AccessToken.Token
 }
 
-// newThread creates a thread with a user's token and returns the status and the
+// newThread creates a thread with a user's token. It returns the status of the response and the
 // thread's id.
 func (p *place) newThread(token string) (status int, id string) {
 	p.Helper()
@@ -303,8 +304,8 @@ func TestRotation(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// Rotating the secondary key keeps the tokens of the primary key and does not call
-	// Options.PrimaryKey.
+	// Rotating the secondary key must not invalidate the tokens of the primary key, and must not
+	// call Options.PrimaryKey.
 	_, token = p.newUser()
 	second := rotate("secondary")
 	if second.Ended != 0 || second.Serial != 2 || len(p.primary) != 1 {
@@ -342,7 +343,8 @@ func TestConfiguredKeysStay(t *testing.T) {
 	p.want(200, "POST", "/admin/v1/keys/secondary/rotate", "", nil)
 }
 
-// TestBackupNeedsProof checks that an operator cannot make the server write a backup to a folder in which the client cannot write.
+// TestBackupNeedsProof checks that the server refuses to write a backup to a folder to which the
+// client cannot write.
 func TestBackupNeedsProof(t *testing.T) {
 	data := t.TempDir()
 	p := start(t, "CONFAB_DATA="+data)

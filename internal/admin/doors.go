@@ -13,10 +13,11 @@ import (
 	"github.com/confab-chat/confab/internal/hosts"
 )
 
-// A request that a door does not let in.
+// The reasons for which the handlers of the socket and the TCP listener refuse a request.
 var (
 	errPeer = &refusal{http.StatusForbidden, "only the user of the server and root may use this socket"}
-	// errUnknown is for a connection whose peer Linux does not tell, which it does for each socket.
+	// errUnknown refuses a connection if Linux does not report the user at its other end, which
+	// it does for every Unix socket.
 	errUnknown = &refusal{http.StatusForbidden, "the system does not say who uses this socket: connect again"}
 	errHost    = &refusal{http.StatusForbidden, "the Host header does not name this machine: use localhost or a loopback address"}
 	errOrigin  = &refusal{http.StatusForbidden, "a web page of another origin may not use the operator's API"}
@@ -25,9 +26,9 @@ var (
 )
 
 // Socket returns the handler for requests over the Unix socket. The http.Server must use
-// ConnContext. Requests of other users than the server's and root are refused, also if the
-// permissions of the socket let them connect. So are requests of unknown users, on systems that
-// tell users.
+// ConnContext. The handler refuses requests of users other than the server's user and root, even
+// if the permissions of the socket let them connect. On systems that report the user of a
+// socket, it also refuses requests whose user is unknown.
 func (h *Handler) Socket() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c := &call{Request: r, w: w, from: "socket", who: "an unknown user"}
@@ -46,10 +47,10 @@ func (h *Handler) Socket() http.Handler {
 	})
 }
 
-// TCP returns the handler for requests over TCP. They must have the header Authorization
-// with "Bearer " and the secret, and a Host that names this machine by localhost or a
-// loopback address: a web page can make a name of its own resolve to this machine. Requests
-// of web pages of other origins are refused.
+// TCP returns the handler for requests over TCP. It refuses requests without the header
+// Authorization with "Bearer " and the secret. It refuses requests whose Host is not localhost
+// or a loopback address, because a web page can make a name of its own resolve to this machine.
+// It also refuses requests of web pages of other origins.
 func (h *Handler) TCP(secret string) http.Handler {
 	want := sha256.Sum256([]byte("Bearer " + secret))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -84,8 +85,8 @@ func loopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-// foreign reports whether a browser says that a page of another origin has caused the
-// request. It is stricter than http.CrossOriginProtection, which lets a GET pass.
+// foreign reports whether the headers that a browser sets say that a page of another origin
+// caused the request. It is stricter than http.CrossOriginProtection, which accepts every GET.
 func foreign(r *http.Request) bool {
 	switch r.Header.Get("Sec-Fetch-Site") {
 	case "", "same-origin", "none": // no browser; a page of this origin; an address that the user has typed
@@ -97,7 +98,7 @@ func foreign(r *http.Request) bool {
 	return origin != "" && (!ok || origin != own)
 }
 
-// peer is the process at the other end of a Unix socket.
+// peer identifies the process at the other end of a Unix socket.
 type peer struct {
 	known bool // the other fields are set
 	uid   uint32
@@ -106,8 +107,8 @@ type peer struct {
 
 type peerKey struct{}
 
-// ConnContext returns a context with the user and the process at the other end of a Unix
-// socket, as far as the operating system tells. It is for http.Server.ConnContext.
+// ConnContext returns a context with the user and the process at the other end of a Unix socket,
+// if the operating system reports them. It is a function for http.Server.ConnContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, peerOf(c))
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// routes are requests for all operations, as method and path below admin.Prefix.
+// routes returns the method, and the path below admin.Prefix, of a request for each operation.
 func routes(user string) [][2]string {
 	return [][2]string{
 		{"GET", "keys"}, {"POST", "keys/primary/rotate"}, {"POST", "keys/both/rotate"},
@@ -26,9 +26,9 @@ func routes(user string) [][2]string {
 	}
 }
 
-// TestNobodyElseIsAnswered sends requests for all operations that do not come from the
-// operator, to the port of the operator's API. The access key and a user's token open
-// nothing there.
+// TestNobodyElseIsAnswered sends requests for all operations to the TCP port of the operator's
+// API: without the operator's secret, with a foreign Host, and as web pages of other origins do.
+// All must be refused, also those with the access key or a user's token.
 func TestNobodyElseIsAnswered(t *testing.T) {
 	p := start(t)
 	user, token := p.newUser()
@@ -80,8 +80,8 @@ func TestNobodyElseIsAnswered(t *testing.T) {
 	}
 }
 
-// TestOtherListenersHaveNoDoor sends the operator's requests, under the present and the
-// former paths, to all other listeners.
+// TestOtherListenersHaveNoDoor sends the operator's requests, with the current and the former
+// paths, to all other listeners. None may serve them.
 func TestOtherListenersHaveNoDoor(t *testing.T) {
 	p := start(t, "CONFAB_LISTEN_HTTP=localhost:0")
 	user, _ := p.newUser()
@@ -103,8 +103,8 @@ func TestOtherListenersHaveNoDoor(t *testing.T) {
 	}
 }
 
-// TestARotationCannotBeRepeated checks that who has the primary key, and a copy of a
-// request that was signed with it, does not learn the secondary key.
+// TestARotationCannotBeRepeated checks that the primary key, together with a copy of a request
+// that was signed with it, does not suffice to learn the secondary key.
 func TestARotationCannotBeRepeated(t *testing.T) {
 	p := start(t)
 	leaked := p.key
@@ -135,8 +135,9 @@ func TestARotationCannotBeRepeated(t *testing.T) {
 	}
 }
 
-// TestContentNeedsPermission reads the messages of a thread as the operator, with the
-// defaults of a production server and of a development server, and with the setting.
+// TestContentNeedsPermission requests the messages of a thread as the operator: from a
+// production server and a development server with default settings, and with the setting that
+// allows it.
 func TestContentNeedsPermission(t *testing.T) {
 	const text = "a text for its members"
 	for _, tt := range []struct {
@@ -184,13 +185,13 @@ func TestContentNeedsPermission(t *testing.T) {
 	}
 }
 
-// record is what the tests compare of a line in the log about an operator's request.
+// record has the fields of a log line about an operator's request that the tests compare.
 type record struct {
 	Msg, Who, From, Operation, Target, Outcome string
 	Status                                     int
 }
 
-// records returns the lines in the log about the operator's requests.
+// records returns the log lines about operators' requests.
 func (p *place) records() (all []record) {
 	p.Helper()
 	for line := range strings.Lines(p.log.String()) {
@@ -205,7 +206,8 @@ func (p *place) records() (all []record) {
 	return all
 }
 
-// TestEachCallIsLogged checks that each request leaves one record, whatever becomes of it.
+// TestEachCallIsLogged checks that each request leaves one log record, whether it succeeds,
+// fails or is refused.
 func TestEachCallIsLogged(t *testing.T) {
 	p := start(t)
 	user, _ := p.newUser()
@@ -257,8 +259,8 @@ func TestEachCallIsLogged(t *testing.T) {
 	}
 }
 
-// TestRecordsHaveIDs checks that the record and the response have the request's id, and that
-// the record has the client's.
+// TestRecordsHaveIDs checks that the log record and the response have the same request id, and
+// that the record also has the id that the client sent.
 func TestRecordsHaveIDs(t *testing.T) {
 	p := start(t)
 	req, err := http.NewRequest("GET", "http://localhost/admin/v1/keys", nil)
@@ -280,8 +282,9 @@ func TestRecordsHaveIDs(t *testing.T) {
 	}
 }
 
-// TestStrangersFillNoLog sends many requests without the secret, and after each one at the
-// socket. It checks that all of the latter have records, and a bounded number of the former.
+// TestStrangersFillNoLog sends many requests without the secret to the TCP port, and a valid
+// request to the socket after each one. All valid requests must be logged, and only a limited
+// number of the refused ones.
 func TestStrangersFillNoLog(t *testing.T) {
 	p := start(t)
 	const each = 400
@@ -302,8 +305,8 @@ func TestStrangersFillNoLog(t *testing.T) {
 	}
 }
 
-// TestSocketIsPrivate checks the permissions of the socket, and that it is gone after the
-// server was closed.
+// TestSocketIsPrivate checks the permissions of the socket, and that the socket no longer exists
+// after the server was closed.
 func TestSocketIsPrivate(t *testing.T) {
 	p := start(t, "CONFAB_DATA="+t.TempDir())
 	st, err := os.Stat(p.info.AdminSocket)

@@ -13,27 +13,29 @@ import (
 )
 
 const (
-	// maxFollowers is the most requests that follow threads at a time. Each holds one of the
-	// few connections of the operator's doors.
+	// maxFollowers is the greatest number of requests that follow threads at the same time. Each
+	// of them holds one of the few connections that the operator's listeners accept.
 	maxFollowers = 4
-	// followInterval is the time between two looks at a thread that is followed. A look reads
-	// the thread's last message.
+	// followInterval is the time between two checks for new messages in a followed thread. A
+	// check reads the thread's last message.
 	followInterval = 300 * time.Millisecond
-	// followChunk is the most messages that a follower has in memory at a time.
+	// followChunk is the greatest number of messages that one following request has in memory.
 	followChunk = 20
-	// followWrite is the time in which a follower's client must take what is written.
+	// followWrite is the longest time that a client may take to receive the messages that were
+	// written to it.
 	followWrite = 30 * time.Second
 )
 
 var errFollowers = &refusal{http.StatusServiceUnavailable, fmt.Sprintf("%d requests follow threads already, which is the most that this server allows at a time", maxFollowers)}
 
-// Stop ends the requests that follow threads, so that the server can shut down. It may be
-// called more than once.
+// Stop ends all requests that follow threads, so that the server can shut down. It may be called
+// more than once.
 func (h *Handler) Stop() { h.stopOnce.Do(func() { close(h.stopped) }) }
 
-// follow answers with the messages of a thread whose sequences are greater than the
-// parameter after, and goes on with those that are written, edited and deleted later: one
-// Message in JSON a line, by sequence. The response ends when the thread or the server does.
+// follow answers with the messages of a thread whose sequence numbers are greater than the
+// parameter "after". It keeps the response open, and adds messages that are written, edited or
+// deleted later. Each line is a Message in JSON, in the order of sequence numbers. The response
+// ends when the thread is deleted or the server stops.
 func (h *Handler) follow(c *call) (any, error) {
 	if !h.ReadsMessages {
 		return nil, errContent
@@ -87,14 +89,16 @@ func (h *Handler) follow(c *call) (any, error) {
 	}
 }
 
-// newest returns the greatest sequence of a thread's messages, or 0 if it has none.
+// newest returns the greatest sequence number of a thread's messages, or 0 if the thread has
+// none.
 func (h *Handler) newest(c *call, id string) (uint64, error) {
 	page, err := h.Core.InspectMessages(c.Context(), id, 0, 1)
 	return page.Head.LastSequence, err
 }
 
-// tell writes the messages of a thread whose sequences are greater than after and at most
-// newest, by sequence. It returns newest, or an earlier sequence if it fails.
+// tell writes the messages of a thread whose sequence numbers are greater than after and at most
+// newest, in this order. It returns the sequence number up to which it has written, which is
+// newest unless it fails.
 func (h *Handler) tell(c *call, id string, after, newest uint64) (uint64, error) {
 	for after < newest {
 		to := min(newest, after+followChunk)
@@ -126,8 +130,8 @@ func (h *Handler) tell(c *call, id string, after, newest uint64) (uint64, error)
 	return after, nil
 }
 
-// sequenceOf returns the value of a query parameter that is the sequence number of a message,
-// or 0 if the request lacks it.
+// sequenceOf returns the value of a query parameter that is the sequence number of a message. It
+// returns 0 if the request does not have the parameter.
 func sequenceOf(c *call, name string) (uint64, error) {
 	text := c.URL.Query().Get(name)
 	if text == "" {
@@ -140,7 +144,7 @@ func sequenceOf(c *call, name string) (uint64, error) {
 	return n, nil
 }
 
-// messageOf returns a message as the operator's API shows it.
+// messageOf converts a message to the form that the operator's API shows.
 func messageOf(m core.Message) Message {
 	out := Message{
 		ID: strconv.FormatInt(m.ID, 10), Type: m.Kind.String(), Sequence: m.Sequence,
@@ -153,8 +157,8 @@ func messageOf(m core.Message) Message {
 	return out
 }
 
-// logFollowed logs why a request that followed a thread has ended, unless it ended as such
-// requests do: by the client, by Stop or with the thread.
+// logFollowed logs why a request that followed a thread has ended. It logs nothing if the client
+// ended the request, Stop was called, or the thread does not exist any more.
 func (h *Handler) logFollowed(c *call, err error) {
 	var gone *core.Error
 	if err == nil || c.Context().Err() != nil || errors.As(err, &gone) {

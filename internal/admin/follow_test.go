@@ -15,13 +15,14 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// follower reads the response of a request that follows a thread.
+// follower reads the response to a request that follows a thread.
 type follower struct {
 	*place
 	lines chan string // closed when the response ends
 }
 
-// follow begins a request that follows a thread, and returns when the response has begun.
+// follow sends a request that follows a thread, and returns when the header of the response has
+// arrived.
 func (p *place) follow(id string, after uint64) *follower {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.Context(), time.Minute)
@@ -50,7 +51,7 @@ func (p *place) follow(id string, after uint64) *follower {
 	return f
 }
 
-// next returns the next message, or ok false if the response has ended.
+// next returns the next message. ok is false if the response has ended.
 func (f *follower) next() (m admin.Message, ok bool) {
 	f.Helper()
 	select {
@@ -67,7 +68,8 @@ func (f *follower) next() (m admin.Message, ok bool) {
 	}
 }
 
-// asUser sends a request of a user's.
+// asUser sends a request with a user's token, checks the status, and decodes the response into
+// out.
 func (p *place) asUser(status int, token, method, path, body string, out any) {
 	p.Helper()
 	kind := "application/json"
@@ -95,8 +97,8 @@ func (p *place) asUser(status int, token, method, path, body string, out any) {
 	}
 }
 
-// TestFollow follows a thread from its beginning and from the end, and reads what is written,
-// edited and deleted meanwhile, in order and once.
+// TestFollow follows a thread, both from its beginning and from its end, while messages are
+// written, edited and deleted. Each change must arrive once and in order.
 func TestFollow(t *testing.T) {
 	p := start(t, "CONFAB_ADMIN_READS_MESSAGES=true", "CONFAB_LIMITS=off")
 	ann, token := p.newUser()
@@ -149,7 +151,7 @@ func TestFollow(t *testing.T) {
 		want(later, "text", fmt.Sprint("many ", i), uint64(6+i))
 	}
 
-	// The response ends with the thread.
+	// The response must end when the thread is deleted.
 	p.asUser(204, token, http.MethodDelete, "/chat/threads/"+url.PathEscape(id), "", nil)
 	for _, f := range []*follower{all, later} {
 		if m, ok := f.next(); ok {
@@ -161,7 +163,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestFollowRefusals sends requests that cannot follow a thread, among them one too many.
+// TestFollowRefusals sends requests that must not be able to follow a thread, among them one
+// more than maxFollowers.
 func TestFollowRefusals(t *testing.T) {
 	p := start(t, "CONFAB_ADMIN_READS_MESSAGES=true")
 	_, token := p.newUser()
@@ -183,8 +186,7 @@ func TestFollowRefusals(t *testing.T) {
 	}
 }
 
-// TestFollowEndsWithServer checks that a request that follows a thread does not hold up the
-// end of the server.
+// TestFollowEndsWithServer checks that the server shuts down while a request follows a thread.
 func TestFollowEndsWithServer(t *testing.T) {
 	p := start(t, "CONFAB_ADMIN_READS_MESSAGES=true")
 	_, token := p.newUser()

@@ -5,7 +5,7 @@ import (
 	"syscall"
 )
 
-// tellsPeers says that the system tells who is at the other end of a Unix socket.
+// tellsPeers is true because Linux reports the user at the other end of a Unix socket.
 const tellsPeers = true
 
 // peerOf returns the process at the other end of a Unix socket.

@@ -17,8 +17,8 @@ import (
 	"github.com/confab-chat/confab/internal/admin"
 )
 
-// TestOtherUsersAreRefused connects to the socket as another user, after its permissions
-// and those of its folder were opened.
+// TestOtherUsersAreRefused opens the permissions of the socket and its folder, and connects as
+// another user. The server must refuse the request.
 func TestOtherUsersAreRefused(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can connect as another user")
@@ -42,7 +42,8 @@ func TestOtherUsersAreRefused(t *testing.T) {
 	}
 	connected := make(chan dialed)
 	go func() {
-		// The thread changes its user, and ends with the goroutine because it stays locked.
+		// Only this thread changes its user. It is locked to the goroutine, so it ends when the
+		// goroutine ends.
 		runtime.LockOSThread()
 		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, nobody, nobody, nobody); errno != 0 {
 			connected <- dialed{nil, errno}
@@ -72,7 +73,8 @@ func TestOtherUsersAreRefused(t *testing.T) {
 }
 
 // TestUnknownUsersAreRefused sends a request to the handler of the socket over a connection that
-// is no Unix socket, so that Linux does not tell whose it is.
+// is not a Unix socket. Linux does not report the user of such a connection, so the handler must
+// refuse the request.
 func TestUnknownUsersAreRefused(t *testing.T) {
 	var out lockedBuffer
 	log := slog.New(slog.NewJSONHandler(&out, nil))

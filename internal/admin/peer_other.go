@@ -4,9 +4,9 @@ package admin
 
 import "net"
 
-// tellsPeers says that peerOf returns unknown peers only.
+// tellsPeers is false because peerOf does not find out who is at the other end of a Unix socket.
 const tellsPeers = false
 
-// peerOf returns an unknown peer. The permissions of the socket, or of its folder, keep
-// other users out.
+// peerOf returns an unknown peer. On this system only the permissions of the socket, or of its
+// folder, keep other users out.
 func peerOf(net.Conn) peer { return peer{} }
