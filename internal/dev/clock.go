@@ -57,8 +57,8 @@ func (c *Clock) move(d time.Duration) ([]func(), error) {
 	return c.wakes, nil
 }
 
-// Wake registers a function that every later Advance calls, after it has moved the clock
-// and before it returns.
+// Wake registers a function. Every later call of Advance calls the function after it has moved
+// the clock and before it returns.
 func (c *Clock) Wake(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -145,8 +145,8 @@ func TestFaultsThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-// TestLiveSocketsAreCut adds the fault that ends live connections, and checks that Add and
-// Cut end them at once, and that no rule stays behind.
+// TestLiveSocketsAreCut adds the fault that ends live connections. It checks that both Add and
+// Cut end the connections at once, and that they leave no rule in the list.
 func TestLiveSocketsAreCut(t *testing.T) {
 	f := dev.NewFaults(operations)
 	cut := rest.Fault{Operation: dev.LiveSocket, Drop: rest.DropAfter}

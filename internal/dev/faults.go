@@ -20,11 +20,11 @@ const (
 	MaxRetryAfter = 24 * time.Hour
 )
 
-// LiveSocket is the operation of a fault that ends the live connections that are open. It
-// is not the operation of a request.
+// LiveSocket is the operation of a fault that ends all open live connections. Unlike the other
+// operations, it is not a kind of request.
 const LiveSocket = "live socket"
 
-// Faults holds the fault rules of a server and counts its requests. It implements
+// Faults holds the fault rules of a server and counts the server's requests. It implements
 // rest.Faults and is safe for concurrent use.
 type Faults struct {
 	operations []string
@@ -44,16 +44,16 @@ func NewFaults(operations []string) *Faults {
 	return f
 }
 
-// Live registers the function by which Cut ends the live connections. It must return their
-// number after they were closed.
+// Live registers the function cut, with which Cut ends the live connections. cut must return
+// their number when they are closed.
 func (f *Faults) Live(cut func() int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.cut = cut
 }
 
-// Cut carries out a rule whose operation is LiveSocket: it ends all live connections that
-// are open now, without a farewell, and returns how many. It fails for an invalid rule.
+// Cut applies a rule whose operation is LiveSocket: it ends all open live connections without a
+// closing message, and returns how many there were. It fails for an invalid rule.
 func (f *Faults) Cut(r rest.Fault) (int, error) {
 	if err := checkCut(r); err != nil {
 		return 0, err
@@ -68,7 +68,7 @@ func (f *Faults) Cut(r rest.Fault) (int, error) {
 }
 
 // checkCut fails unless the rule is {Operation: LiveSocket, Drop: rest.DropAfter}. The error
-// says what to write.
+// says how to write the rule.
 func checkCut(r rest.Fault) error {
 	switch {
 	case r.Operation != LiveSocket:
@@ -87,9 +87,9 @@ func checkCut(r rest.Fault) error {
 	return nil
 }
 
-// Add appends a rule and returns it, with Times set to 1 if it was 0. It fails for an
-// invalid rule and if MaxFaults rules are in force. A rule for LiveSocket is not appended
-// but carried out, as by Cut.
+// Add appends a rule and returns it, with Times set to 1 if it was 0. It fails for an invalid
+// rule, and if there are already MaxFaults rules. It does not append a rule for LiveSocket but
+// applies it at once, like Cut.
 func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
 	if r.Operation == LiveSocket {
 		if _, err := f.Cut(r); err != nil {
@@ -113,7 +113,7 @@ func (f *Faults) Add(r rest.Fault) (rest.Fault, error) {
 	return r, nil
 }
 
-// check fails for a rule that is invalid.
+// check fails if a rule is invalid.
 func (f *Faults) check(r rest.Fault) error {
 	if err := known(r.Operation, append(slices.Clone(f.operations), LiveSocket)); err != nil {
 		return err
@@ -139,8 +139,8 @@ func (f *Faults) check(r rest.Fault) error {
 	return nil
 }
 
-// Known fails unless name is an operation of requests or empty. The error lists all
-// operations and suggests the one whose letters are the same.
+// Known fails unless name is empty or an operation of requests. The error lists all operations,
+// and suggests one that has the same letters, ignoring case and other characters.
 func (f *Faults) Known(name string) error { return known(name, f.operations) }
 
 // known fails unless name is one of the operations or empty.
@@ -157,8 +157,8 @@ func known(name string, operations []string) error {
 	return fmt.Errorf("there is no operation %q: %sthe operations are %s", name, hint, strings.Join(operations, ", "))
 }
 
-// letters returns the letters of a name in lower case: "sendmessage" for both
-// "sendMessage" and "SEND_MESSAGE".
+// letters returns the letters of a name in lower case, for comparing names: "sendmessage" for
+// both "sendMessage" and "SEND_MESSAGE".
 func letters(name string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsLetter(r) {
@@ -168,8 +168,8 @@ func letters(name string) string {
 	}, name)
 }
 
-// List returns the rules in force, in the order in which Next tries them. Times is the
-// number of requests that a rule still applies to.
+// List returns the active rules, in the order in which Next tries them. Times is the number of
+// requests to which a rule still applies.
 func (f *Faults) List() []rest.Fault {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -183,8 +183,8 @@ func (f *Faults) Clear() {
 	f.rules = nil
 }
 
-// Requests returns the number of requests of each operation since the start, including
-// those that had a fault or were refused.
+// Requests returns the number of requests of each operation since the start, including requests
+// to which a fault applied and requests that were refused.
 func (f *Faults) Requests() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -192,8 +192,8 @@ func (f *Faults) Requests() map[string]int {
 }
 
 // Next counts a request of the operation and returns the first rule that matches it. It
-// decrements the rule's Times and removes the rule when none are left. It returns false
-// if no rule matches.
+// decrements the rule's Times, and removes the rule when Times becomes 0. It returns false if no
+// rule matches.
 func (f *Faults) Next(operation string) (rest.Fault, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -225,6 +225,6 @@ func (f *Faults) Wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Close ends all calls of Wait, present and later ones. A closing server calls it before
-// it waits for running requests. It may be called more than once.
+// Close makes all calls of Wait return at once, present and later ones. A server that stops
+// calls it before it waits for running requests. It may be called more than once.
 func (f *Faults) Close() { f.close() }

@@ -23,7 +23,7 @@ import (
 // Prefix is the prefix of the paths that New serves.
 const Prefix = "/dev/"
 
-// maxBody is the longest request body that is accepted, in bytes.
+// maxBody is the longest request body, in bytes, that the handler accepts.
 const maxBody = 4 << 10
 
 // Options configures New. Clock and Faults are required.
@@ -104,8 +104,8 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Write(append(text, '\n'))
 }
 
-// respond checks a request and calls the handler of its route. An error that is not an
-// *httpError is a 400.
+// respond checks a request and calls the function of its route. The caller answers 400 to an
+// error that is not an *httpError.
 func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, error) {
 	if !hosts.Known(r.Host, h.Names) {
 		return 0, nil, errorf(http.StatusForbidden, "the host %q is not a name of this server: use localhost, an address, or a name from tls-names or public-endpoint", clip.Text(r.Host, maxEcho))
@@ -137,7 +137,7 @@ func (h *handler) respond(w http.ResponseWriter, r *http.Request) (int, any, err
 	return 0, nil, errorf(http.StatusMethodNotAllowed, "the method %s is not allowed here; the path has %s", clip.Text(r.Method, maxEcho), allow)
 }
 
-// checkOrigin fails for requests that a web page of another origin can send.
+// checkOrigin fails for a request that a web page of another origin may have sent.
 func (h *handler) checkOrigin(r *http.Request) error {
 	if err := h.origins.Check(r); err != nil {
 		return errorf(http.StatusForbidden, "a page of another origin may not do this: call it from the test's own process")
@@ -233,8 +233,8 @@ func (h *handler) addFault(r *http.Request) (int, any, error) {
 	return http.StatusCreated, faultOf(f), nil
 }
 
-// cutLive carries out a fault of LiveSocket. The response has the number of connections that
-// were ended.
+// cutLive applies a fault of LiveSocket: it ends the live connections. The response has their
+// number.
 func (h *handler) cutLive(f rest.Fault) (int, any, error) {
 	n, err := h.Faults.Cut(f)
 	if err != nil {
@@ -257,8 +257,9 @@ func (h *handler) clearFaults(*http.Request) (int, any, error) {
 // maxEcho is the most bytes of a client's text that a response repeats.
 const maxEcho = 100
 
-// decode decodes a body of one JSON object into v. It fails for unknown members and if
-// anything follows the object. members lists the known ones for the error.
+// decode decodes a request body, which must be one JSON object, into v. It fails if the object
+// has an unknown member, or if anything follows the object. members lists the known members for
+// the error.
 func decode(body io.Reader, v any, members string) error {
 	text, err := io.ReadAll(body)
 	if err != nil {
@@ -290,8 +291,8 @@ func decode(body io.Reader, v any, members string) error {
 	return nil
 }
 
-// duration is a time.Duration whose JSON form is a Go duration that is not negative:
-// "25h", "1h30m", "200ms".
+// duration is a time.Duration that is not negative. Its JSON form is a Go duration: "25h",
+// "1h30m", "200ms".
 type duration time.Duration
 
 func (d duration) MarshalJSON() ([]byte, error) {

@@ -154,8 +154,8 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// TestEncodingsOfBodies checks that a compressed body is refused by name, and that a byte order
-// mark is skipped.
+// TestEncodingsOfBodies checks that a compressed body is refused with an error that names the
+// encoding, and that a byte order mark is ignored.
 func TestEncodingsOfBodies(t *testing.T) {
 	h := dev.New(dev.Options{Clock: dev.NewClock(time.Now), Faults: dev.NewFaults(operations)})
 	for _, c := range []struct {
@@ -186,7 +186,8 @@ func TestEncodingsOfBodies(t *testing.T) {
 	}
 }
 
-// FuzzHandler checks that every request body is accepted or refused with a message.
+// FuzzHandler sends arbitrary request bodies. Each must be either accepted, or refused with a
+// message.
 func FuzzHandler(f *testing.F) {
 	for _, order := range []string{
 		`{"advance":"25h"}`, `{"operation":"send message","status":429,"retryAfter":1,"times":2}`, `{"delay":"1ms","drop":"after","times":"always"}`,
