@@ -9,9 +9,9 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// TestIssueWithAReplacedKey checks that a request which was signed with a key that was replaced
-// meanwhile gets no token: neither one of the old key nor one of the new key. Another secret
-// with the same serial is another key.
+// TestIssueWithAReplacedKey checks that a request gets no token if the access key that signed it
+// was replaced after that: neither a token of the old key nor one of the new key. A key with the
+// same serial and another secret counts as another key.
 func TestIssueWithAReplacedKey(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
@@ -40,7 +40,7 @@ func TestIssueWithAReplacedKey(t *testing.T) {
 	}
 }
 
-// TestReasons checks the reason of each refusal. They are for the server's log.
+// TestReasons checks the reason of each refusal, which the server logs.
 func TestReasons(t *testing.T) {
 	f := newFixture(t)
 	want := func(what, text, reason string) {

@@ -28,8 +28,8 @@ var scopeNames = []struct {
 	{VoIPJoin, "voip.join"},
 }
 
-// ParseScope returns the scope with the name, such as "chat.join". ok is false if there is
-// none.
+// ParseScope returns the scope with the name, such as "chat.join". ok is false if there is no
+// such scope.
 func ParseScope(name string) (scope Scopes, ok bool) {
 	for _, s := range scopeNames {
 		if s.name == name {
@@ -56,13 +56,13 @@ func (s Scopes) String() string {
 	return strings.Join(names, ",")
 }
 
-// MissingScope says for the server's log which scopes a token has and of which it would need
-// one, such as "scope: needs chat or chat.join, has voip".
+// MissingScope returns a text for the server's log that says which scopes a token has, and which
+// of the scopes it would need, such as "scope: needs chat or chat.join, has voip".
 func MissingScope(has, needs Scopes) string {
 	return "scope: needs " + strings.ReplaceAll(needs.String(), ",", " or ") + ", has " + strings.ReplaceAll(has.String(), ",", " and ")
 }
 
-// parseScopes reads a claim acsScope. It fails for an unknown name.
+// parseScopes parses the claim acsScope of a token. It fails for an unknown scope name.
 func parseScopes(claim string) (s Scopes, err error) {
 	for name := range strings.SplitSeq(claim, ",") {
 		scope, ok := ParseScope(name)

@@ -12,11 +12,11 @@ import (
 	"time"
 )
 
-// sealContext is the HKDF info for deriving the keys that sign sealed texts from access
-// keys. It makes them differ from the keys that sign tokens.
+// sealContext is the HKDF info with which the keys that sign sealed texts are derived from
+// access keys. It makes these keys differ from the keys that sign tokens.
 const sealContext = "confab sealed text, HMAC-SHA256"
 
-// Limits of a sealed text.
+// Limits and version of a sealed text.
 const (
 	sealVersion   = 1
 	sealMAC       = 24   // bytes of the signature
@@ -32,10 +32,10 @@ func sealKey(secret []byte) ([]byte, error) {
 	return key, nil
 }
 
-// Seal returns a signed text that holds the claims and data, for a client to bring back.
-// It has letters, digits, "-" and "_" only. The data is readable to the client. Unseal
-// with the same purpose returns what was sealed, on every server with the same access
-// keys. Seal fails with a Refusal if the claims name a key that is not current.
+// Seal returns a signed text that contains the claims and data. A client can keep the text and
+// send it back. It consists of letters, digits, "-" and "_". The client can read the data.
+// Unseal with the same purpose returns the claims and the data, on every server with the same
+// access keys. Seal fails with a Refusal if the claims name a key that is not current.
 func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) {
 	for _, k := range a.keys.Load() {
 		if k.kid != c.Key {
@@ -53,10 +53,10 @@ func (a *Authority) Seal(purpose string, c Claims, data []byte) (string, error) 
 	return "", refuse(ReasonKey)
 }
 
-// Unseal returns the claims and the data of a text that Seal returned for the same
-// purpose. It fails with a Refusal if the text is malformed, not signed with a current
-// key, or if the claims have expired. It does not read the user: the caller must compare
-// the generation and look whether the user is live.
+// Unseal returns the claims and the data of a text that Seal returned for the same purpose. It
+// fails with a Refusal if the text is malformed, if it is not signed with a current key, or if
+// the claims have expired. It does not read the user: the caller must compare the generation and
+// check that the user was not deleted.
 func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 	if len(text) > maxSealedText || strings.ContainsAny(text, "\r\n") { // the base64 decoder ignores line breaks
 		return Claims{}, nil, refuse(ReasonMalformed)
@@ -73,8 +73,8 @@ func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 		return Claims{}, nil, refuse(ReasonMalformed)
 	}
 	if keys := a.keys.Load(); isNewer(c.Key, 0, keys[0].serial) || isNewer(c.Key, 1, keys[1].serial) {
-		// Another server has sealed it with a key that it has just rotated. If the keys cannot be
-		// read, the text is refused, and the client asks for another one.
+		// Another server has sealed the text with a key that it has just rotated. If the keys
+		// cannot be read, Unseal refuses the text, and the client asks for another one.
 		a.Reload(context.Background()) // it has a time limit of its own
 	}
 	for _, k := range a.keys.Load() {
@@ -100,13 +100,13 @@ func (k *signingKey) sign(purpose string, b []byte) []byte {
 	return m.Sum(nil)[:sealMAC]
 }
 
-// appendField appends a field with its length.
+// appendField appends the length of a field and the field to b.
 func appendField(b, field []byte) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(field))), field...)
 }
 
-// fields reads the fields of a sealed text from b. bad is set once b was too short; then
-// all methods return zero values.
+// fields reads the fields of a sealed text from b. If b is too short, it sets bad; then all
+// methods return zero values.
 type fields struct {
 	b   []byte
 	bad bool
@@ -123,7 +123,7 @@ func (r *fields) take(n uint64) []byte {
 	return field
 }
 
-// field returns the next field that has its length before it.
+// field reads a length and returns the next field, which has that length.
 func (r *fields) field() []byte { return r.take(r.uvarint()) }
 
 // byte returns the next byte.

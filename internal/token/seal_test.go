@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// sealed returns claims of a new token of a new user, and a text that seals them with the
-// data "data" for the purpose "test".
+// sealed returns the claims of a new token of a new user, and a text that contains these claims
+// and the data "data", sealed for the purpose "test".
 func (f *fixture) sealed(t testing.TB) (token.Claims, string) {
 	t.Helper()
 	u, err := f.core.CreateUser(t.Context())
@@ -36,8 +36,8 @@ func (f *fixture) sealed(t testing.TB) (token.Claims, string) {
 	return c, s
 }
 
-// TestSeal seals claims and data and checks that another server with the same keys
-// returns both, for the same purpose only.
+// TestSeal seals claims and data, and checks that another server with the same keys can unseal
+// them, but only for the same purpose.
 func TestSeal(t *testing.T) {
 	f := newFixture(t)
 	c, s := f.sealed(t)
@@ -57,8 +57,8 @@ func TestSeal(t *testing.T) {
 	}
 }
 
-// TestSealEnds checks that a sealed text ends with its token's expiry and with its access
-// key, and that nothing is sealed with a key that was replaced.
+// TestSealEnds checks that a sealed text becomes invalid when its token expires or its access
+// key is replaced, and that Seal refuses claims that name a replaced key.
 func TestSealEnds(t *testing.T) {
 	f := newFixture(t)
 	c, s := f.sealed(t)
@@ -81,8 +81,8 @@ func TestSealEnds(t *testing.T) {
 	}
 }
 
-// TestDamagedSeal changes each byte of a sealed text and checks that all results are
-// refused.
+// TestDamagedSeal changes each byte of a sealed text, and checks that Unseal refuses each
+// result.
 func TestDamagedSeal(t *testing.T) {
 	f := newFixture(t)
 	_, s := f.sealed(t)
@@ -102,8 +102,8 @@ func TestDamagedSeal(t *testing.T) {
 	}
 }
 
-// FuzzUnseal checks that Unseal refuses every text that Seal does not return for the same
-// claims and data.
+// FuzzUnseal unseals arbitrary texts. Unseal may accept a text only if Seal returns the same
+// text for the resulting claims and data.
 func FuzzUnseal(f *testing.F) {
 	fx := newFixture(f)
 	_, s := fx.sealed(f)
@@ -121,8 +121,8 @@ func FuzzUnseal(f *testing.F) {
 	})
 }
 
-// TestSealOfANewerKey unseals a text that another server has sealed with a key that this one
-// does not know yet.
+// TestSealOfANewerKey unseals a text that another server has sealed with a new key, which this
+// server does not know yet.
 func TestSealOfANewerKey(t *testing.T) {
 	f := newFixture(t)
 	rotated := resource

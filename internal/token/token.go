@@ -1,10 +1,10 @@
 // Package token issues and verifies user access tokens.
 //
-// A token is a JWT, signed with HS256. The signing key is derived from the access key
-// that signed the request for the token; the kid header names it. Every server with the
-// same access keys can verify a token, and rotating an access key invalidates the tokens
-// made with it. A token also contains its user's generation; revoking a user's tokens
-// increments the generation and so invalidates earlier tokens.
+// A token is a JWT, signed with HS256. The signing key is derived from the access key that
+// signed the request for the token; the header kid names that access key. Every server with the
+// same access keys can verify a token, and rotating an access key invalidates the tokens that
+// were made with it. A token also contains the user's generation, a number. Revoking a user's
+// tokens increments the generation and so invalidates all earlier tokens.
 package token
 
 import (
@@ -27,21 +27,22 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// ErrInvalid means that a token is not valid. Every Refusal wraps it. The response is
-// always the same empty 401 (docs/contract/chat.md §0.2).
+// ErrInvalid means that a token is not valid. Every Refusal wraps it. The response to the client
+// is the same empty 401 for all reasons (docs/contract/chat.md §0.2).
 var ErrInvalid = errors.New("token is not valid")
 
 // Refusal says why a token or a sealed text is not valid. Reason is for the server's log and
-// must not be sent to a client; it contains nothing that the client sent.
+// must not be sent to a client. It contains no text that the client sent.
 type Refusal struct{ Reason string }
 
-// Error returns the reason in a sentence.
+// Error returns the text of ErrInvalid and the reason.
 func (r Refusal) Error() string { return ErrInvalid.Error() + ": " + r.Reason }
 
 // Unwrap returns ErrInvalid.
 func (r Refusal) Unwrap() error { return ErrInvalid }
 
-// The reasons of a Refusal. An expired token has ReasonExpired and how long ago.
+// The reasons of a Refusal. For an expired token the time since its expiry follows
+// ReasonExpired.
 const (
 	ReasonMalformed   = "malformed"
 	ReasonSignature   = "signature"
@@ -64,12 +65,12 @@ func ReasonOf(err error) string {
 
 func refuse(reason string) error { return Refusal{Reason: reason} }
 
-// ErrKeyReplaced means that no token was issued, because the access key that signed the
-// request was replaced meanwhile.
+// ErrKeyReplaced means that no token was issued, because the access key that signed the request
+// was replaced before the token was made.
 var ErrKeyReplaced = errors.New("the access key that signed the request was replaced")
 
-// Key is an access key that an Authority held at some moment, with its name and serial. The
-// zero Key was never held.
+// Key is an access key that an Authority holds or has held, with its name and serial. No
+// Authority has ever held the zero Key.
 type Key struct {
 	communication.AccessKey
 	kid string
@@ -81,12 +82,12 @@ const (
 	maxVerified = 50_000 // tokens in the cache
 )
 
-// errNewerKey means that a token names an access key with a higher serial than the one
-// that this server knows.
+// errNewerKey means that a token names an access key with a higher serial than the key that this
+// server has.
 var errNewerKey = errors.New("the access key is newer than the known one")
 
-// isNewer reports whether kid names the access key with this index and a serial greater
-// than serial.
+// isNewer reports whether kid, a name and a serial, names the access key with this index and a
+// serial greater than serial.
 func isNewer(kid any, index int, serial uint64) bool {
 	text, _ := kid.(string)
 	digits, ok := strings.CutPrefix(text, KeyName(index)+"-")
@@ -94,16 +95,16 @@ func isNewer(kid any, index int, serial uint64) bool {
 	return ok && err == nil && n > serial
 }
 
-// keyContext is the HKDF info for deriving the keys that sign tokens from access keys.
-// It makes them differ from keys derived for other uses.
+// keyContext is the HKDF info with which the keys that sign tokens are derived from access keys.
+// It makes these keys differ from keys that are derived for other uses.
 const keyContext = "confab user token, HS256"
 
 // Users reads the current state of users. core.Service implements it.
 type Users interface {
-	// User returns the row of a user, which may be outdated by a moment. For an unknown
-	// user, its State is not UserLive.
+	// User returns a user, possibly as it was a moment ago. For an unknown user, its State is
+	// not UserLive.
 	User(ctx context.Context, id string) (core.User, error)
-	// StoredUser returns the row of a user as the store has it now.
+	// StoredUser returns a user as the store has it now.
 	StoredUser(ctx context.Context, id string) (core.User, error)
 	// Leaving reports whether the user was deleted and its deletion grace has not ended.
 	Leaving(u core.User) bool
@@ -114,9 +115,9 @@ type Claims struct {
 	User    string
 	Scopes  Scopes
 	Expires time.Time
-	// Leaving reports whether the user was deleted and its deletion grace has not ended.
-	// The token may then only remove the user from threads, and delete those that the user has
-	// created or is alone in.
+	// Leaving reports whether the user was deleted and the deletion grace has not ended. The
+	// token may then only be used to remove the user from threads, and to delete threads that
+	// the user has created or is the only member of.
 	Leaving    bool
 	Generation uint64 // of the user's tokens, at the time of issue
 	Key        string // name and serial of the access key that the token was made with, for HasKey
@@ -130,12 +131,12 @@ type Authority struct {
 	now      func() time.Time
 	keys     atomic.Pointer[[2]signingKey]
 	reload   func(context.Context) (changed bool, err error) // see Reloads; may be nil
-	// verified caches the claims of tokens whose signature was verified. Their expiry, key
-	// and user can change, so Verify checks them each time.
+	// verified caches the claims of tokens whose signature was verified. Verify still checks the
+	// expiry, the key and the user of a cached token each time, because they can change.
 	verified *lru.Cache[[sha256.Size]byte, Claims]
 }
 
-// signingKey is an access key and the key derived from it.
+// signingKey is an access key with the keys that are derived from it.
 type signingKey struct {
 	access communication.AccessKey
 	kid    string // name and serial of the access key
@@ -159,8 +160,8 @@ func New(r core.Resource, users Users, now func() time.Time) (*Authority, error)
 	return a, nil
 }
 
-// SetKeys replaces the access keys. It invalidates the tokens made with a key that is
-// not among the new ones.
+// SetKeys replaces the access keys. Tokens that were made with a key that is not among the new
+// keys become invalid.
 func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	var keys [2]signingKey
 	for i, row := range rows {
@@ -187,16 +188,17 @@ func (a *Authority) SetKeys(rows [2]core.AccessKeyRow) error {
 	return nil
 }
 
-// Reloads sets the function by which the Authority learns of access keys that another
-// server has rotated: it reads them from the store, calls SetKeys if they are newer, and
-// reports whether it did, within a few seconds. Call Reloads before the Authority is used.
+// Reloads sets the function that Reload calls. The function must read the access keys from the
+// store, where another server may have rotated them, call SetKeys if they are newer, and report
+// whether it did. It must return within a few seconds. Call Reloads before the Authority is
+// used.
 func (a *Authority) Reloads(reload func(context.Context) (changed bool, err error)) {
 	a.reload = reload
 }
 
-// Reload reads the access keys from the store again and reports whether they have changed.
-// Call it before a decision that outdated keys would spoil. It does nothing if no other
-// server shares the store.
+// Reload reads the access keys from the store again and reports whether they have changed. Call
+// it before an operation that must not use outdated keys. It does nothing if no other server
+// shares the store.
 func (a *Authority) Reload(ctx context.Context) (changed bool, err error) {
 	if a.reload == nil {
 		return false, nil
@@ -204,9 +206,8 @@ func (a *Authority) Reload(ctx context.Context) (changed bool, err error) {
 	return a.reload(ctx)
 }
 
-// LiveTokens returns, for each access key, a lower bound of the number of unexpired
-// tokens: those that this server issued or verified since the start and still has in its
-// cache.
+// LiveTokens returns, for each access key, a lower bound of the number of unexpired tokens. It
+// counts the tokens that this server has issued or verified and still has in its cache.
 func (a *Authority) LiveTokens() (counts [2]int) {
 	keys, now := a.keys.Load(), a.now()
 	for _, v := range a.verified.Values() {
@@ -219,27 +220,27 @@ func (a *Authority) LiveTokens() (counts [2]int) {
 	return counts
 }
 
-// KeyName returns "primary" for index 0 and "secondary" for index 1. It panics for other
+// KeyName returns "primary" for the index 0 and "secondary" for the index 1. It panics for other
 // indexes.
 func KeyName(index int) string { return [...]string{"primary", "secondary"}[index] }
 
-// Keys returns the access keys, primary first.
+// Keys returns the current access keys, primary first.
 func (a *Authority) Keys() []communication.AccessKey {
 	keys := a.keys.Load()
 	return []communication.AccessKey{keys[0].access, keys[1].access}
 }
 
-// Held returns the access keys that the Authority holds now, primary first, for Issue.
+// Held returns the current access keys, primary first, in the form that Issue needs.
 func (a *Authority) Held() [2]Key {
 	keys := a.keys.Load()
 	return [2]Key{{keys[0].access, keys[0].kid}, {keys[1].access, keys[1].kid}}
 }
 
-// Holds reports whether the Authority still holds a key that Held has returned. It returns
-// false once another key has taken its place.
+// Holds reports whether a key that Held returned is still current. It returns false after the
+// key was replaced.
 func (a *Authority) Holds(key Key) bool { return a.held(key) != nil }
 
-// held returns the signing key for a key that the Authority still holds, or nil.
+// held returns the signing key that belongs to key, or nil if key is no longer current.
 func (a *Authority) held(key Key) *signingKey {
 	keys := a.keys.Load()
 	for i := range keys {
@@ -250,10 +251,10 @@ func (a *Authority) held(key Key) *signingKey {
 	return nil
 }
 
-// claims is the payload of a token, with the members and their order as in the tokens of
-// the real service (docs/contract/identity.md §6.1). All values must be ASCII without the
-// characters > ? ~, because several SDKs decode the payload with standard base64 instead
-// of base64url (docs/contract/identity.md §1 rule 8).
+// claims is the payload of a token. It has the same members in the same order as tokens of the
+// real service (docs/contract/identity.md §6.1). All values must be ASCII without the characters
+// > ? ~, because several SDKs decode the payload with standard base64 instead of base64url
+// (docs/contract/identity.md §1 rule 8).
 type claims struct {
 	jwt.Claims       `json:"-"` // satisfies the library, which checks no claims
 	SkypeID          string     `json:"skypeid"`
@@ -270,10 +271,10 @@ type claims struct {
 // scpChat is the claim scp of a token with the scope chat (docs/contract/identity.md §6.1).
 const scpChat = 1792
 
-// Issue returns a new token of a live user and the time when it expires, in whole
-// seconds. key is the access key that signed the request: Issue fails with ErrKeyReplaced if
-// the Authority does not hold it any more, so that no request that was signed with a replaced
-// key gets a token of the new one. It also fails if scopes is empty.
+// Issue returns a new token of a live user, and the time when the token expires, in whole
+// seconds. key is the access key that signed the request. Issue fails with ErrKeyReplaced if key
+// is no longer current, so that a request signed with a replaced key gets no token of the new
+// key. It also fails if scopes is empty.
 func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration, key Key) (text string, expires time.Time, err error) {
 	if scopes == 0 {
 		return "", time.Time{}, errors.New("issue a token: no scopes")
@@ -304,12 +305,11 @@ func (a *Authority) Issue(user core.User, scopes Scopes, lifetime time.Duration,
 	return text, expires, nil
 }
 
-// Verify returns the claims of a token. It fails with a Refusal if the token is
-// malformed, not signed with a current key, expired or revoked, or if its user was
-// deleted and the deletion grace has ended. It returns the error of Users if the user
-// cannot be read. A token that is newer than what this server knows is judged by the
-// store: by the user's stored row if its generation is higher, and by the stored access
-// keys if the serial of its key is higher.
+// Verify returns the claims of a token. It fails with a Refusal if the token is malformed, not
+// signed with a current key, expired or revoked, or if its user was deleted and the deletion
+// grace has ended. It returns the error of Users if the user cannot be read. If the token has a
+// higher generation than the cached user, Verify reads the user from the store. If the serial of
+// its key is higher than that of the known key, Verify reads the access keys from the store.
 func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	if len(text) > maxTokenLen {
 		return Claims{}, refuse(ReasonMalformed)
@@ -355,7 +355,7 @@ func (a *Authority) Verify(ctx context.Context, text string) (Claims, error) {
 	return c, nil
 }
 
-// refusalOf returns the Refusal for an error of parse.
+// refusalOf converts an error of parse to a Refusal.
 func refusalOf(err error) error {
 	var r Refusal
 	switch {
@@ -375,11 +375,11 @@ func (a *Authority) HasKey(kid string) bool {
 	return kid == keys[0].kid || kid == keys[1].kid
 }
 
-// parse verifies the form and the signature of a token. It does not check the expiry or
-// the user.
+// parse parses a token and verifies its signature. It does not check the expiry or the user.
 func (a *Authority) parse(text string) (Claims, error) {
 	var c claims
-	// The base64 decoder ignores line breaks; refuse them so that a token has one text.
+	// The base64 decoder ignores line breaks. Refuse them, so that no other text is valid as the
+	// same token.
 	if strings.ContainsAny(text, "\r\n") {
 		return Claims{}, refuse(ReasonMalformed)
 	}

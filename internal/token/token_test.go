@@ -37,7 +37,7 @@ var resource = core.Resource{ID: resourceID, Epoch: "epoch", Keys: [2]core.Acces
 	{Serial: 4, Secret: []byte("the secondary key of these tests, long too")},
 }}
 
-// fixture is an Authority whose users are in the embedded store, in memory.
+// fixture is an Authority with users in an embedded store in memory.
 type fixture struct {
 	*token.Authority
 	core  *core.Service
@@ -78,8 +78,7 @@ func newFixture(t testing.TB) *fixture {
 	return f
 }
 
-// another returns a new Authority with the given keys, the same users and an empty
-// cache.
+// another returns a new Authority with the given keys, the fixture's users and an empty cache.
 func (f *fixture) another(t testing.TB, r core.Resource) *token.Authority {
 	t.Helper()
 	a, err := token.New(r, f.core, f.clock.now)
@@ -107,8 +106,8 @@ func (f *fixture) issue(t testing.TB, u core.User, key int) string {
 	return text
 }
 
-// verify verifies a token with the fixture's authority, which may have it in its cache, and
-// with a new authority. The results must be equal.
+// verify verifies a token with the fixture's Authority, which may have it in its cache, and with
+// a new Authority. The results must be equal.
 func (f *fixture) verify(t testing.TB, text string) (token.Claims, error) {
 	t.Helper()
 	got, err := f.Verify(context.Background(), text)
@@ -183,9 +182,9 @@ func TestClaims(t *testing.T) {
 	}
 }
 
-// TestPayloadIsReadByEverySDK checks that four SDKs can decode the payload, which they do
-// with the standard base64 alphabet, and that a text search finds exp, as another SDK
-// needs (docs/contract/identity.md §1 rule 8).
+// TestPayloadIsReadByEverySDK checks that four SDKs can decode the payload of a token, which
+// they decode with the standard base64 alphabet. It checks that a text search finds the claim
+// exp, which another SDK needs (docs/contract/identity.md §1 rule 8).
 func TestPayloadIsReadByEverySDK(t *testing.T) {
 	f := newFixture(t)
 	random := rand.New(rand.NewPCG(1, 2))
@@ -241,7 +240,7 @@ func TestExpiry(t *testing.T) {
 	}
 }
 
-// secretOf returns the signing key that is derived from an access key.
+// secretOf returns the key for signing tokens that is derived from an access key.
 func secretOf(t testing.TB, row core.AccessKeyRow) []byte {
 	t.Helper()
 	secret, err := hkdf.Key(sha256.New, row.Secret, nil, "confab user token, HS256", sha256.Size)
@@ -329,7 +328,7 @@ func TestForgeries(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %v", name, got, err, token.ErrInvalid)
 		}
 	}
-	// Replace each byte in turn by another character of the alphabet.
+	// Replace each byte of a valid token in turn by another character of the base64 alphabet.
 	for i := range good {
 		b := []byte(good)
 		if b[i] == 'A' {
@@ -372,7 +371,8 @@ func TestRevocationAndDeletion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// A token from the same second as the revocation is valid: only the generation decides.
+	// A token issued in the same second as the revocation, but after it, is valid: only the
+	// generation decides.
 	after := f.issue(t, u, 0)
 	if c, err := f.verify(t, after); err != nil || c.Leaving {
 		t.Errorf("a token from after the revoke: %+v, %v", c, err)
@@ -462,7 +462,7 @@ func TestLiveTokens(t *testing.T) {
 	}
 }
 
-// failing implements Users; reading a user always fails.
+// failing implements Users. It fails to read any user.
 type failing struct {
 	*core.Service
 	err error
@@ -470,8 +470,8 @@ type failing struct {
 
 func (f failing) User(context.Context, string) (core.User, error) { return core.User{}, f.err }
 
-// outdated implements Users; User returns an old row, as a cache does for a moment after
-// another server has changed the row.
+// outdated implements Users. User returns an old version of a user, as a cache does for a moment
+// after another server has changed the user.
 type outdated struct {
 	*core.Service
 	row core.User
@@ -479,9 +479,9 @@ type outdated struct {
 
 func (o outdated) User(context.Context, string) (core.User, error) { return o.row, nil }
 
-// TestNewerTokenThanTheCache revokes a user's tokens and issues a new one behind the cache of
-// another Authority. It must accept the new token at once, since the token proves that the
-// cached row is old.
+// TestNewerTokenThanTheCache revokes a user's tokens and issues a new one, while another
+// Authority still has the old version of the user in its cache. That Authority must accept the
+// new token at once: the token's higher generation proves that the cached user is outdated.
 func TestNewerTokenThanTheCache(t *testing.T) {
 	f := newFixture(t)
 	old := f.user(t)
@@ -505,8 +505,9 @@ func TestNewerTokenThanTheCache(t *testing.T) {
 	}
 }
 
-// TestNewerKeyThanKnown verifies tokens that were signed with a key that this Authority does
-// not know yet. It must read the keys again for a higher serial, and only then.
+// TestNewerKeyThanKnown verifies tokens that were signed with a key that the Authority does not
+// know yet. The Authority must read the access keys again if a token names a key with a higher
+// serial, and otherwise not.
 func TestNewerKeyThanKnown(t *testing.T) {
 	f := newFixture(t)
 	u := f.user(t)
@@ -591,7 +592,7 @@ func TestScopes(t *testing.T) {
 			t.Errorf("%v of %v: has %v, any %v; want %v, %v", c.want, c.set, c.set.Has(c.want), c.set.Any(c.want), c.has, c.any)
 		}
 	}
-	// Each set of scopes must be equal after formatting and parsing.
+	// Formatting a set of scopes and parsing the result must give an equal set.
 	f := newFixture(t)
 	u := f.user(t)
 	for set := token.Scopes(1); set < 32; set++ {
@@ -608,7 +609,7 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-// TestSecretsStayInside prints everything that an Authority returns, except for keys, and
+// TestSecretsStayInside prints everything that an Authority returns, except the access keys, and
 // checks that it contains no secret.
 func TestSecretsStayInside(t *testing.T) {
 	f := newFixture(t)
@@ -633,7 +634,7 @@ func TestSecretsStayInside(t *testing.T) {
 	}
 }
 
-// live implements Users for the fuzz test: it reports every user as live.
+// live implements Users for the fuzz test. It returns every user as live.
 type live struct{}
 
 func (live) User(_ context.Context, id string) (core.User, error) {
