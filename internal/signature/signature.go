@@ -18,11 +18,11 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// MaxSkew is the largest difference between the date of a signed request and the server's
-// time, in either direction.
+// MaxSkew is the largest difference between the date of a signed request and the server's time,
+// in either direction.
 //
-// Unverified: Azure documents no value for Communication Services. This is the value of
-// App Configuration, which signs in the same way (docs/contract/identity.md §4.5).
+// Unverified: Azure documents no value for Communication Services. This is the value of App
+// Configuration, which uses the same signatures (docs/contract/identity.md §4.5).
 const MaxSkew = 15 * time.Minute
 
 // The scheme and the header names of access key signing (docs/contract/identity.md §4.1).
@@ -35,8 +35,9 @@ const (
 	contentHashHeader = "x-ms-content-sha256"
 )
 
-// Request holds the parts of an HTTP request that a signature covers. They must be as
-// received, before a router or proxy changes them: the client signed the bytes it sent.
+// Request holds the parts of an HTTP request that a signature covers. They must be as the server
+// received them, before a router or proxy changes them, because the client signed the bytes that
+// it sent.
 type Request struct {
 	// Method is http.Request.Method.
 	Method string
@@ -44,22 +45,23 @@ type Request struct {
 	Target string
 	// Host is the Host header or :authority, http.Request.Host.
 	Host string
-	// Header returns the value of a header, whose name is case-insensitive, or "" if the
-	// request lacks it, like http.Header.Get. It must not be nil.
+	// Header returns the value of a header, or "" if the request does not have it, like
+	// http.Header.Get. The name is case-insensitive. Header must not be nil.
 	Header func(name string) string
-	// TLS is true if the client used https, to the server or to a proxy. Only without
-	// TLS does Verify accept a signature of the path without its first slash, which some
-	// clients make over plain http (docs/contract/identity.md §4.3).
+	// TLS is true if the client used https, to the server or to a proxy. If TLS is false, Verify
+	// also accepts a signature of the path without its first slash, which some clients make over
+	// plain http (docs/contract/identity.md §4.3).
 	TLS bool
-	// Authorities lists further names, host or host:port, that the client may have
-	// signed instead of Host: those of a proxy that changes the Host header.
+	// Authorities lists further names, host or host:port, that the client may have signed
+	// instead of Host, because a proxy has changed the Host header.
 	Authorities []string
-	// Names lists host names of the server as its owner writes them, without a port. If one
-	// of them differs from Host or from an authority in letter case alone, Verify accepts it.
+	// Names lists host names of the server, without a port, in the letter case in which its
+	// owner writes them. Verify also accepts a signature of one of these if it differs from Host
+	// or an authority only in letter case.
 	Names []string
-	// Others returns hosts that do not count. If the client has signed one of them, the
-	// error of Verify says so. It is called only if no key has signed the request; nil
-	// returns none.
+	// Others returns hosts that Verify does not accept. If the client has signed one of them,
+	// the error of Verify says so. Verify calls Others only if no key has signed the request. A
+	// nil function stands for no hosts.
 	Others func() []string
 }
 
@@ -68,21 +70,21 @@ func Of(r *http.Request) Request {
 	return Request{Method: r.Method, Target: r.RequestURI, Host: r.Host, Header: r.Header.Get, TLS: r.TLS != nil}
 }
 
-// Verify returns the index in keys of the key that signed r. It fails with an [*Error]
-// and index -1 if no key did. It tries the keys in order and skips zero keys, so an unset
-// secondary key may be in the list.
+// Verify returns the index in keys of the key that signed r. It fails with an [*Error] and the
+// index -1 if no key did. It tries the keys in order and skips zero keys, so the list may have
+// an unset secondary key.
 //
 // Verify does not need the body: the signature covers the hash that the client claims in
-// x-ms-content-sha256. So a server reads nothing from a client without a key. After Verify
-// the caller must read the body and call [Request.CheckBody].
+// x-ms-content-sha256. So a server need not read anything from a client without a key. After
+// Verify the caller must read the body and call [Request.CheckBody].
 //
-// It implements docs/contract/identity.md §4.4. It reads the order of the signed headers
-// from the Authorization header and accepts all forms of path and host that official SDKs
-// sign: the target as received and percent-decoded; the host as received, without its
-// port, with its port repeated, and with the default port that HTTP libraries leave out. Some
-// clients sign a host as it stands in the connection string and send it in lower case, so
-// Verify also tries the letter cases in which people write hosts (see cases). It compares
-// signatures and hashes in constant time.
+// Verify implements docs/contract/identity.md §4.4. It reads the order of the signed headers
+// from the Authorization header. It accepts all forms of path and host that official SDKs sign:
+// the target as received and percent-decoded; the host as received, without its port, with its
+// port repeated, and with the default port that HTTP libraries leave out. Some clients sign the
+// host in the letter case of the connection string and send it in lower case, so Verify also
+// tries the usual letter cases of hosts (see cases). It compares signatures and hashes in
+// constant time.
 func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, error) {
 	auth, err := parseAuthorization(r.Header("Authorization"))
 	if err != nil {
@@ -106,8 +108,8 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 	return -1, r.refuseHost(keys, auth, date, contentHash)
 }
 
-// signer returns the index in keys of the key that made the signature of one of the messages,
-// or -1 if none did.
+// signer returns the index in keys of the key with which one of the messages was signed, or -1
+// if there is none.
 func signer(keys []communication.AccessKey, signature []byte, messages [][]byte) int {
 	for i, key := range keys {
 		if key.IsZero() {
@@ -126,9 +128,10 @@ func signer(keys []communication.AccessKey, signature []byte, messages [][]byte)
 	return -1
 }
 
-// refuseHost returns the error for a signature that matches no key. It names the hosts for
-// which the signature was verified, and the host that was signed instead if that is one of
-// r.Others: then the key is right, and a proxy in front of the server has changed the Host header.
+// refuseHost returns the error for a signature that matches no key. The error names the hosts
+// for which Verify tried the signature. If the client signed one of r.Others instead, the error
+// also names that host: in this case the key is right, but a proxy in front of the server has
+// changed the Host header.
 func (r Request) refuseHost(keys []communication.AccessKey, auth authorization, date, contentHash string) error {
 	var asked []string
 	for _, authority := range append([]string{r.Host}, r.Authorities...) {
@@ -147,11 +150,12 @@ func (r Request) refuseHost(keys []communication.AccessKey, auth authorization, 
 	return refuse(BadSignature, "signature matches no key for the host %s", hosts)
 }
 
-// maxEcho is the number of bytes of a Host header that an error repeats.
+// maxEcho is the most bytes of a Host header that an error repeats.
 const maxEcho = 100
 
-// CheckBody fails with an [*Error] of the reason BadContentHash unless the body has the hash
-// that the request claims. It means something only after Verify has accepted the request.
+// CheckBody fails with an [*Error] whose reason is BadContentHash if the hash of the body
+// differs from the one that the request claims. Call it only after Verify has accepted the
+// request, because only then is the claimed hash known to be signed.
 func (r Request) CheckBody(body []byte) error {
 	sum := sha256.Sum256(body)
 	want := base64.StdEncoding.EncodeToString(sum[:])
@@ -161,11 +165,11 @@ func (r Request) CheckBody(body []byte) error {
 	return nil
 }
 
-// Reason says why a signed request was refused. The responses to the client differ by
-// reason (docs/contract/identity.md §4.5).
+// Reason says why a signed request was refused. Clients get different responses for different
+// reasons (docs/contract/identity.md §4.5).
 type Reason uint8
 
-// The reasons, in the order in which they are checked.
+// The reasons, in the order in which Verify and CheckBody check them.
 const (
 	// BadScheme means that the request is not signed: it has no Authorization header,
 	// or one with another scheme, such as Bearer.
@@ -177,16 +181,17 @@ const (
 	// BadDate means that the signed date is missing, malformed, or differs from the
 	// current time by more than MaxSkew.
 	BadDate
-	// BadContentHash means that x-ms-content-sha256 is missing or has not the length of a
-	// hash, or, from CheckBody, that it is not the hash of the body.
+	// BadContentHash means that x-ms-content-sha256 is missing or does not have the length of a
+	// hash. As the reason of an error of CheckBody it means that the header is not the hash of
+	// the body.
 	BadContentHash
-	// BadSignature means that no key produces the signature.
+	// BadSignature means that the signature was made with none of the keys.
 	BadSignature
 )
 
-// Error says why Verify or CheckBody refused a request. Its text is for the server's log and, but for
-// hosts in quotation marks, contains nothing that the client sent. Do not show the client more than
-// the reason.
+// Error says why Verify or CheckBody refused a request. Its text is for the server's log. Except
+// for hosts in quotation marks it contains no text that the client sent. Do not show the client
+// more than the reason.
 type Error struct {
 	Reason Reason
 
@@ -196,8 +201,8 @@ type Error struct {
 // Error returns the reason in words, with details.
 func (e *Error) Error() string { return "verify request signature: " + e.detail }
 
-// Detail returns what Error does, without its beginning, such as "signed date is 16m0s
-// behind the server's clock, more than 15m0s".
+// Detail returns the text of Error without "verify request signature: ", such as "signed date is
+// 16m0s behind the server's clock, more than 15m0s".
 func (e *Error) Detail() string { return e.detail }
 
 func refuse(reason Reason, format string, args ...any) error {
@@ -222,8 +227,8 @@ func parseAuthorization(header string) (authorization, error) {
 		}
 		return authorization{}, refuse(BadScheme, "authorization scheme is not "+scheme)
 	}
-	// The header has exactly two parameters. A further '&' becomes part of the second
-	// value, which is then not valid base64.
+	// The header has exactly two parameters. If there is another '&', it becomes part of the
+	// second value, which is then not valid base64.
 	first, second, _ := strings.Cut(strings.TrimSpace(params), "&")
 	signed, ok1 := cutParam(first, "SignedHeaders")
 	signature, ok2 := cutParam(second, "Signature")
@@ -244,8 +249,7 @@ func parseAuthorization(header string) (authorization, error) {
 			"signed headers are not a date header, host and "+contentHashHeader)
 	}
 
-	// Check the length and decode strictly, so that each signature has only one valid
-	// text.
+	// Check the length and decode strictly, so that only one text is valid for each signature.
 	var err error
 	if len(signature) == base64.StdEncoding.EncodedLen(sha256.Size) {
 		a.signature, err = base64.StdEncoding.Strict().DecodeString(signature)
@@ -256,8 +260,8 @@ func parseAuthorization(header string) (authorization, error) {
 	return a, nil
 }
 
-// cutParam returns the value if s is "name=value". ok is false if s has another name or no
-// '='. The case of the name is ignored.
+// cutParam returns value if s is "name=value", ignoring the letter case of the name. ok is false
+// if s has another name or no '='.
 func cutParam(s, name string) (value string, ok bool) {
 	got, value, ok := strings.Cut(s, "=")
 	return value, ok && strings.EqualFold(got, name)
@@ -283,13 +287,15 @@ func checkDate(date string, now time.Time) error {
 	return nil
 }
 
-// spellings returns all texts that a client may have signed for the request, the most
-// likely first and without duplicates (docs/contract/identity.md §4.4).
+// spellings returns all texts that a client may have signed for the request, with the letter
+// case of the hosts unchanged. The most likely text is first, and none is repeated
+// (docs/contract/identity.md §4.4).
 func (r Request) spellings(auth authorization, date, contentHash string) [][]byte {
 	return r.messages(auth, date, contentHash, r.hosts())
 }
 
-// hosts returns all forms of the request's hosts that clients sign, but for letter case.
+// hosts returns all forms in which clients sign the request's hosts, with the letter case
+// unchanged.
 func (r Request) hosts() (hosts []string) {
 	for _, authority := range append([]string{r.Host}, r.Authorities...) {
 		hosts = appendNew(hosts, r.hostSpellings(authority)...)
@@ -297,11 +303,13 @@ func (r Request) hosts() (hosts []string) {
 	return hosts
 }
 
-// maxTried is the greatest length of the host and the target of a request, in bytes, for which
-// Verify tries more than the forms of hosts: without a key, a client must not cause much work.
+// maxTried is a limit for the length of the host and the target of a request together, in bytes.
+// For longer requests Verify does not try other letter cases and hosts, because a client without
+// a key must not be able to cause much work.
 const maxTried = 2048
 
-// otherCases returns the hosts of hosts in other letter cases.
+// otherCases returns the forms that r.hosts returns in other letter cases. It returns none if
+// the request is longer than maxTried.
 func (r Request) otherCases() (others []string) {
 	if len(r.Host)+len(r.Target) > maxTried {
 		return nil
@@ -317,9 +325,9 @@ func (r Request) otherCases() (others []string) {
 	return others
 }
 
-// cases returns a host in the letter cases in which people write it: in small letters, in
-// capitals, with a capital at the beginning, with one at the beginning of each word, and as one
-// of names writes it.
+// cases returns a host in the letter cases in which people write hosts: in lower case, in upper
+// case, with a capital first letter, with a capital at the beginning of each word, and as in
+// names.
 func cases(host string, names []string) []string {
 	lower := strings.ToLower(host)
 	words := []byte(lower)
@@ -340,7 +348,8 @@ func cases(host string, names []string) []string {
 	return all
 }
 
-// messages returns the texts that are signed for a request for one of these hosts.
+// messages returns the texts that a client may have signed for the request, if it signed one of
+// the given hosts.
 func (r Request) messages(auth authorization, date, contentHash string, hosts []string) [][]byte {
 	var messages [][]byte
 	values := make([]string, len(auth.headers))
@@ -362,8 +371,8 @@ func (r Request) messages(auth authorization, date, contentHash string, hosts []
 	return messages
 }
 
-// targetSpellings returns the forms of a target that clients sign: as received,
-// percent-decoded (Python's async client), and without TLS both also without the first
+// targetSpellings returns the forms in which clients sign a target: as received and
+// percent-decoded (Python's async client). Without TLS it also returns both without the first
 // slash (Python's sync client).
 func targetSpellings(target string, tls bool) []string {
 	target = originForm(target)
@@ -382,8 +391,8 @@ func targetSpellings(target string, tls bool) []string {
 	return targets
 }
 
-// originForm returns path and query of a target, which is what clients sign. The target
-// of a request to a forward proxy also has scheme and host.
+// originForm returns the path and the query of a target, which is the part that clients sign.
+// The target of a request to a forward proxy also has a scheme and a host.
 func originForm(target string) string {
 	_, rest, ok := strings.Cut(target, "://")
 	if !ok || strings.HasPrefix(target, "/") {
@@ -399,9 +408,9 @@ func originForm(target string) string {
 	return rest[i:]
 }
 
-// hostSpellings returns the forms of a host that clients sign: as received, without its
-// port (Java), with its port, and with its port twice (JavaScript 2.0 to 2.4.0). A host without
-// a port may be one with the default port, which Python signs and does not send.
+// hostSpellings returns the forms in which clients sign a host: as received, without its port
+// (Java), with its port, and with its port twice (JavaScript 2.0 to 2.4.0). If the host has no
+// port, it also returns the host with the default port, which Python signs but does not send.
 func (r Request) hostSpellings(authority string) []string {
 	if authority == "" {
 		return nil
@@ -423,7 +432,7 @@ func (r Request) hostSpellings(authority string) []string {
 	return appendNew([]string{authority}, name, name+":"+port, name+":"+port+":"+port)
 }
 
-// appendNew appends the elements of more that list does not contain.
+// appendNew appends to list those elements of more that list does not contain.
 func appendNew(list []string, more ...string) []string {
 	for _, s := range more {
 		if !slices.Contains(list, s) {

@@ -37,7 +37,7 @@ func mustKey(t testing.TB, text string) communication.AccessKey {
 	return k
 }
 
-// signature computes a signature with only the standard library, independently of Sign and
+// signature computes a signature with the standard library alone, without calling Sign or
 // Verify.
 func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 	t.Helper()
@@ -50,7 +50,7 @@ func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// request builds a received request with a body of vectorBody.
+// request returns a request as a server receives it, with the hash of vectorBody.
 func request(target, host, auth string) Request {
 	header := http.Header{}
 	header.Set("Authorization", auth)
@@ -71,14 +71,14 @@ func authorize(signedHeaders, signature string) string {
 
 const usualHeaders = "x-ms-date;host;x-ms-content-sha256"
 
-// signed builds a request signed in the usual way.
+// signed returns a correctly signed request.
 func signed(t testing.TB) Request {
 	t.Helper()
 	return request(issueTarget, vectorHost, authorize(usualHeaders,
 		signature(t, testKey, "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
 }
 
-// with replaces a header of r and returns r. An empty value removes the header.
+// with sets a header of r and returns r. If value is empty, it removes the header.
 func (r Request) with(name, value string) Request {
 	header := r.Header
 	r.Header = func(n string) string {
@@ -110,8 +110,8 @@ func TestVerifyRefusesEveryChange(t *testing.T) {
 	if _, err := verify(t, r); err != nil {
 		t.Fatal(err)
 	}
-	// altered returns copies of s with one byte replaced, each byte by several
-	// characters.
+	// altered returns copies of s with one byte replaced. Each byte is replaced by several
+	// characters in turn.
 	altered := func(s string) (list []string) {
 		for i := range len(s) {
 			for _, c := range []byte("aZ09+/;=& %\n\x00\xff") {
@@ -236,8 +236,8 @@ func TestVerifyAuthorizationHeader(t *testing.T) {
 	}
 }
 
-// TestVerifyDate verifies requests with dates up to and beyond MaxSkew, the allowed
-// difference. Unverified: that the real service allows 15 minutes.
+// TestVerifyDate verifies requests whose dates differ from the server's time by up to MaxSkew,
+// and by more. Unverified: that the real service allows 15 minutes.
 func TestVerifyDate(t *testing.T) {
 	const minute = time.Minute
 	tests := []struct {
@@ -269,13 +269,13 @@ func TestVerifyDate(t *testing.T) {
 		_, err := verify(t, signed(t).with("x-ms-date", date))
 		wantReason(t, "date "+date, err, BadDate)
 	}
-	// The difference to the zero time does not fit into a Duration.
+	// The difference between the date and the zero time is too large for a time.Duration.
 	_, err := Verify(signed(t), []communication.AccessKey{mustKey(t, testKey)}, time.Time{})
 	wantReason(t, "zero now", err, BadDate)
 }
 
-// TestVerifyUsesTheSignedDate checks that, of two date headers, Verify checks only the
-// signed one.
+// TestVerifyUsesTheSignedDate checks that Verify checks only the signed date header if a request
+// has two date headers.
 func TestVerifyUsesTheSignedDate(t *testing.T) {
 	if _, err := verify(t, signed(t).with("Date", "yesterday")); err != nil {
 		t.Errorf("x-ms-date is signed, and Date was looked at: %v", err)
@@ -292,14 +292,14 @@ func TestVerifyContentHash(t *testing.T) {
 		_, err := verify(t, signed(t).with("x-ms-content-sha256", hash))
 		wantReason(t, "hash "+hash, err, BadContentHash)
 	}
-	// The hash of another body: the signature does not cover it.
+	// The header claims the hash of another body than the signed one.
 	r := signed(t).with("x-ms-content-sha256", vectorEmptyHash)
 	_, err := verify(t, r)
 	wantReason(t, "another hash", err, BadSignature)
 }
 
-// TestVerifyNeedsNoBody checks that a signature that covers a hash is judged without the
-// body, and that a body with another hash is refused afterwards.
+// TestVerifyNeedsNoBody checks that Verify accepts a signature without the body, and that
+// CheckBody then refuses a body that does not have the signed hash.
 func TestVerifyNeedsNoBody(t *testing.T) {
 	for _, hash := range []string{vectorBodyHash, vectorEmptyHash, strings.Repeat("x", 44)} {
 		r := request(issueTarget, vectorHost, authorize(usualHeaders,
@@ -313,7 +313,8 @@ func TestVerifyNeedsNoBody(t *testing.T) {
 	}
 }
 
-// TestDateSaysHowFar checks that the log learns how far and to which side a clock is off.
+// TestDateSaysHowFar checks that the error for a wrong date says by how much the date is before
+// or after the server's time.
 func TestDateSaysHowFar(t *testing.T) {
 	for off, want := range map[time.Duration]string{
 		20*time.Minute + 5*time.Second: "signed date is 20m5s behind the server's clock, more than 15m0s",
@@ -349,8 +350,8 @@ func TestVerifySaysWhichKey(t *testing.T) {
 	}
 }
 
-// TestVerifyEmptyKeyMatchesNothing checks that a signature made with an empty key,
-// which anybody can make, does not match an access key that is not set.
+// TestVerifyEmptyKeyMatchesNothing makes a signature with an empty key, which anybody can do.
+// Verify must not accept it for an access key that is not set.
 func TestVerifyEmptyKeyMatchesNothing(t *testing.T) {
 	r := request(issueTarget, vectorHost, authorize(usualHeaders,
 		signature(t, "", "POST", issueTarget, vectorDate+";"+vectorHost+";"+vectorBodyHash)))
@@ -392,8 +393,8 @@ func FuzzVerify(f *testing.F) {
 		var refused *Error
 		switch {
 		case err == nil && got == 1:
-			// Only the signature of the first input can be valid, and only for that
-			// input's request.
+			// Only the signature in the first input can be valid, and only for the request in
+			// that input.
 			if !strings.Contains(auth, "jCdnKUuGEV7/I3ilavKFbVrECzVHdRCDi832YmTx7mc=") {
 				t.Fatalf("forged: %q %q %q %q", auth, date, target, host)
 			}

@@ -9,8 +9,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestVerifyVectors verifies the signatures listed in docs/contract/identity.md §4.2,
-// which neither Sign nor this test computed.
+// TestVerifyVectors verifies the signatures listed in docs/contract/identity.md §4.2. They were
+// computed neither by Sign nor by this test.
 func TestVerifyVectors(t *testing.T) {
 	tests := []struct {
 		target, host, body, signature string
@@ -36,7 +36,7 @@ func TestVerifyVectors(t *testing.T) {
 	}
 }
 
-// TestVerifySDKs verifies requests as each SDK signs them and as a server receives them
+// TestVerifySDKs verifies requests as each official SDK signs them and as a server receives them
 // (docs/contract/identity.md §4.3).
 func TestVerifySDKs(t *testing.T) {
 	const (
@@ -151,8 +151,8 @@ func TestVerifyRefusesOtherSpellings(t *testing.T) {
 	}
 }
 
-// TestVerifyLetterCase verifies hosts that were signed in another letter case than they were
-// sent, and checks that a request with a long target costs no such work.
+// TestVerifyLetterCase verifies requests whose host was signed in another letter case than it
+// was sent. For a request with a long target Verify must not try other letter cases.
 func TestVerifyLetterCase(t *testing.T) {
 	names := []string{"Anns-MacBook.local", "ÄÖ", ""}
 	for _, tt := range []struct {
@@ -184,8 +184,8 @@ func TestVerifyLetterCase(t *testing.T) {
 	}
 }
 
-// TestVerifyNamesTheSignedHost checks what the error says about the host, and that Others is
-// called for a refused signature only.
+// TestVerifyNamesTheSignedHost checks which hosts the error of Verify names, and that Verify
+// calls Others only if it refuses the signature.
 func TestVerifyNamesTheSignedHost(t *testing.T) {
 	asked := 0
 	others := func() []string { asked++; return []string{"", "a.example", "chat.example:444"} }

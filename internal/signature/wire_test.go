@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestSignedRequestsOnTheWire sends signed requests through net/http and verifies them in
-// the server.
+// TestSignedRequestsOnTheWire sends signed requests through net/http and verifies them in a
+// server.
 func TestSignedRequestsOnTheWire(t *testing.T) {
 	key := mustKey(t, testKey)
 	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
