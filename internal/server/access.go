@@ -47,7 +47,8 @@ func (s *Server) logs(access func(rest.Record)) func(rest.Record) {
 	}
 }
 
-// logAccess logs one line about a request. It is the default of Options.Access.
+// logAccess logs one line about a request, unless refusals.mayLog forbids it. It is the default
+// of Options.Access.
 func (s *Server) logAccess(r rest.Record) {
 	if !s.log.Enabled(context.Background(), slog.LevelInfo) || !s.refused.mayLog(s.log, r.Status, time.Now()) {
 		return

@@ -44,7 +44,8 @@ type logLine struct {
 	ClientRequest string `json:"client_request"`
 }
 
-// logged starts a server that logs everything, and returns it with its log.
+// logged starts a server that logs all levels to a buffer, and returns the server and the
+// buffer.
 func logged(t *testing.T, pairs ...string) (*running, *lockedBuffer) {
 	t.Helper()
 	out := &lockedBuffer{}

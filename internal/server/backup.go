@@ -31,7 +31,7 @@ const backupFile = "confab-backup.json"
 // checksums and the numbers of rows.
 const backupFormat = 2
 
-// backupNote is the content of backupFile.
+// backupNote is the content of the file backupFile, a backup's description.
 type backupNote struct {
 	Confab string `json:"confab"` // "backup"
 	Format int    `json:"format"`
@@ -59,10 +59,10 @@ func (e *DamagedBackupError) Error() string {
 	return fmt.Sprintf("the backup %s is damaged: %s", e.Path, e.What)
 }
 
-// PrepareBackup creates the folder for a backup and writes a file with a random proof
-// into it. The server reads the proof to see that the client can write to the folder.
-// It fails with *NotEmptyError if the folder exists and is not empty. cancel removes
-// the proof, and the folder if it is new and empty.
+// PrepareBackup creates the folder to for a backup and writes a file with a random proof into
+// it. By reading the proof the server checks that the client can write to the folder. It fails
+// with *NotEmptyError if the folder exists and is not empty. cancel removes the proof, and also
+// the folder if PrepareBackup created it and it is empty.
 func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error) {
 	if req.To, err = filepath.Abs(to); err != nil {
 		return req, nil, err
@@ -86,8 +86,8 @@ func PrepareBackup(to string) (req admin.BackupRequest, cancel func(), err error
 	return req, cancel, nil
 }
 
-// OfflineBackup makes a backup of the embedded store while no server uses it. It fails
-// with *NoDataError if no store exists and *DataInUseError if a server runs.
+// OfflineBackup makes a backup of the embedded store while no server is running. It fails with
+// *NoDataError if there is no store, and with *DataInUseError if a server uses it.
 func OfflineBackup(ctx context.Context, c config.Config, req admin.BackupRequest, version string, now time.Time) (admin.Backup, error) {
 	s, err := openExisting(c)
 	if err != nil {
@@ -97,8 +97,8 @@ func OfflineBackup(ctx context.Context, c config.Config, req admin.BackupRequest
 	return b, errors.Join(err, s.Close())
 }
 
-// backup returns the function with which the admin API makes a backup of the running
-// server. The function's errors wrap admin.ErrBackup or admin.ErrExport.
+// backup returns a function that makes a backup of the running server, for the operator's API.
+// The errors of that function wrap admin.ErrBackup or admin.ErrExport.
 func (s *Server) backup(version string) func(context.Context, admin.BackupRequest) (admin.Backup, error) {
 	return func(ctx context.Context, req admin.BackupRequest) (admin.Backup, error) {
 		failed := admin.ErrBackup

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// CertificateError means that the certificate of the settings tls-cert and tls-key cannot be
-// used. Its text is one line.
+// CertificateError means that the certificate that the settings tls-cert and tls-key name cannot
+// be used. Its text is one line.
 type CertificateError struct {
 	What string // what is wrong, with the name of the file
 	Next string // what to do, as one sentence without a full stop
@@ -24,7 +24,7 @@ func (e *CertificateError) Error() string { return "tls-cert and tls-key do not 
 // Unwrap returns the cause.
 func (e *CertificateError) Unwrap() error { return e.Err }
 
-// Remedy returns what an operator can do, as one sentence without a full stop.
+// Remedy returns what an operator can do about the error, as one sentence without a full stop.
 func (e *CertificateError) Remedy() string { return e.Next }
 
 // LoadCertificate loads a certificate chain and its key, both PEM. It fails with
@@ -86,7 +86,7 @@ func pemTypes(name string) map[string]bool {
 	return types
 }
 
-// hasKey reports whether one of the types of PEM blocks is that of a private key.
+// hasKey reports whether one of the types of PEM blocks is the type of a private key.
 func hasKey(types map[string]bool) bool {
 	for t := range types {
 		if strings.HasSuffix(t, "PRIVATE KEY") {

@@ -26,8 +26,8 @@ type certFiles struct {
 	seen      [2]os.FileInfo // of both files when they were last read
 }
 
-// openCertFiles loads a certificate and its key. It fails with *CertificateError if they cannot
-// be used.
+// openCertFiles loads a certificate and its key from files. It fails with *CertificateError if
+// they cannot be used.
 func openCertFiles(certFile, keyFile string, now func() time.Time, log *slog.Logger) (*certFiles, error) {
 	c := &certFiles{certFile: certFile, keyFile: keyFile, now: now, log: log, checkedAt: now()}
 	var err error
@@ -56,8 +56,8 @@ func (c *certFiles) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) 
 	return c.pair.Load(), nil
 }
 
-// reloadIfChanged loads the files if they have changed, at most once per checkInterval. It
-// logs the result. The caller holds mu.
+// reloadIfChanged loads the certificate files again if they have changed, and logs the result.
+// It checks this at most once per checkInterval. The caller holds mu.
 func (c *certFiles) reloadIfChanged() {
 	now := c.now()
 	if now.Sub(c.checkedAt) < checkInterval && !now.Before(c.checkedAt) {

@@ -128,7 +128,7 @@ func (l *gatedListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Close closes the listener. It does not close connections.
+// Close closes the listener. Connections that it has accepted stay open.
 func (l *gatedListener) Close() error {
 	err := l.TCPListener.Close()
 	l.gate.mu.Lock()
@@ -170,7 +170,8 @@ func (c *gated) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// firstByte returns the first byte that the client has sent. sent is false if there is none.
+// firstByte returns the first byte that the client has sent. sent is false if the client has
+// sent nothing.
 func (c *gated) firstByte() (b byte, sent bool) {
 	first := c.first.Load()
 	return byte(first), first != 0
@@ -280,7 +281,7 @@ func addressOf(tcp *net.TCPConn) netip.Addr {
 	return network.Addr()
 }
 
-// Close closes the connection.
+// Close closes the connection and removes it from the gate's counts.
 func (c *gated) Close() error {
 	err := c.TCPConn.Close()
 	c.gate.mu.Lock()

@@ -73,7 +73,8 @@ func (w *watched) note(err error, now time.Time, log *slog.Logger) (lost bool) {
 	return lost
 }
 
-// watchDatabase checks the shared store every watchInterval until ctx is done.
+// watchDatabase checks the shared store every watchInterval until ctx is done, and records the
+// results in s.db.
 func (s *Server) watchDatabase(ctx context.Context) {
 	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()

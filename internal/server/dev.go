@@ -15,21 +15,22 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// Clock returns the clock of a development server. It determines when tokens expire,
-// the dates of messages and the windows of rate limits. It is nil without Config.Dev.
+// Clock returns the clock of a development server, which tests can move ahead. The clock
+// determines when tokens expire, the dates of messages and the windows of rate limits. Clock
+// returns nil without Config.Dev.
 func (s *Server) Clock() *dev.Clock { return s.clock }
 
-// Faults returns the fault rules of the server. It is nil without Config.Dev.
+// Faults returns the fault rules of a development server. It returns nil without Config.Dev.
 func (s *Server) Faults() *dev.Faults { return s.faults }
 
-// CreateUser creates a user, like POST /identities, and returns its id.
+// CreateUser creates a user, as POST /identities does, and returns the user's id.
 func (s *Server) CreateUser(ctx context.Context) (id string, err error) {
 	u, err := s.core.CreateUser(ctx)
 	return u.ID, err
 }
 
-// IssueToken returns a new token of a user, signed with the primary access key, and its
-// expiry. Unlike the identity routes it accepts any lifetime.
+// IssueToken returns a new token of a user and the time when it expires. The token is signed
+// with the primary access key. Unlike the identity routes, IssueToken accepts any lifetime.
 func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scopes, lifetime time.Duration) (text string, expires time.Time, err error) {
 	if _, err := s.keys.Reload(ctx); err != nil {
 		return "", time.Time{}, err
@@ -41,7 +42,7 @@ func (s *Server) IssueToken(ctx context.Context, user string, scopes token.Scope
 	return s.keys.Issue(u, scopes, lifetime, s.keys.Held()[0])
 }
 
-// devHandler returns the handler of /dev/clock and /dev/faults. It is nil without --dev.
+// devHandler returns the handler of /dev/clock and /dev/faults. It returns nil without --dev.
 func (s *Server) devHandler(c config.Config) http.Handler {
 	if s.clock == nil {
 		return nil

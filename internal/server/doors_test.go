@@ -297,8 +297,8 @@ func TestOpsHost(t *testing.T) {
 	}
 }
 
-// TestOpenListenersAreWarnedOf checks the warnings of a production server whose listeners
-// without TLS can be reached from other machines.
+// TestOpenListenersAreWarnedOf checks that a production server logs a warning for each listener
+// without TLS that other machines can reach.
 func TestOpenListenersAreWarnedOf(t *testing.T) {
 	const http, ops = "listen-http can be reached from other machines", "listen-ops can be reached from other machines"
 	for _, tt := range []struct {

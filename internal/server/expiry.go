@@ -19,7 +19,7 @@ const ExpiryWarning = 30 * 24 * time.Hour
 // it.
 const expiryInterval = 24 * time.Hour
 
-// certificate is one of the certificates on which clients of the server rely.
+// certificate describes a certificate that clients of the server rely on.
 type certificate struct {
 	name string // "authority", "server"
 	file string

@@ -109,7 +109,7 @@ func newFailures(report func(FailedConnection), now func() time.Time) *failures 
 	return &failures{report: report, now: now, recent: map[failureOf]*recentFailure{}, counts: map[FailureKind]uint64{}}
 }
 
-// count returns the number of failures of a kind since the start.
+// count returns the number of failures of the kind since the server has started.
 func (f *failures) count(kind FailureKind) uint64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -240,7 +240,8 @@ func TestSignedHosts(t *testing.T) {
 	}
 }
 
-// TestOriginsWithoutCase checks that origins compare without letter case and default port.
+// TestOriginsWithoutCase checks that the server compares origins without regard to letter case
+// and to the default port.
 func TestOriginsWithoutCase(t *testing.T) {
 	for name, c := range map[string]struct {
 		setting, host, headers, origin string

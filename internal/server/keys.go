@@ -32,8 +32,8 @@ func devKey(i int, serial uint64) []byte {
 	return []byte((text + strings.Repeat(".", keySize))[:keySize])
 }
 
-// newKey returns the secret of a new access key: the public development key if dev is
-// set, else random bytes.
+// newKey returns the secret of a new access key: if dev is true, the public development key,
+// otherwise random bytes.
 func newKey(dev bool, i int, serial uint64) []byte {
 	if dev {
 		return devKey(i, serial)
@@ -65,14 +65,14 @@ func configuredKey(c config.Config, i int) []byte {
 	return k.Bytes()
 }
 
-// reconcileTries is the number of times that reconcileKeys tries again when other servers
-// replace the same keys.
+// reconcileTries is the number of times that reconcileKeys tries again after another server has
+// replaced the same keys at the same time.
 const reconcileTries = 10
 
-// reconcileKeys replaces access keys in the store by those in the settings. It fails
-// and changes nothing in three cases: the store belongs to another resource; a public
-// development key would be used without --dev; or, with --dev, a stored key is neither
-// public nor in the settings.
+// reconcileKeys replaces access keys in the store by those in the settings. It fails and changes
+// nothing in three cases: the store belongs to another resource; the server would use a public
+// development key without --dev; or, with --dev, a stored key is neither public nor in the
+// settings.
 func reconcileKeys(ctx context.Context, s core.Store, c config.Config) error {
 	for range reconcileTries {
 		if done, err := tryReconcileKeys(ctx, s, c); done || err != nil {
@@ -150,7 +150,7 @@ func (k *keyring) List() []admin.Key {
 	return keys
 }
 
-// row returns the access key with this index.
+// row returns the stored form of the access key with this index.
 func (k *keyring) row(i int) core.AccessKeyRow {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -165,8 +165,8 @@ func (k *keyring) Rotate(ctx context.Context, name string) (admin.Key, communica
 		if token.KeyName(i) != name {
 			continue
 		}
-		// A key from the settings cannot be replaced: the next start would restore the
-		// old one and make its tokens valid again.
+		// A key from the settings must not be replaced: the next start would restore the old key
+		// and make its tokens valid again.
 		if configuredKey(k.config, i) != nil {
 			return admin.Key{}, communication.AccessKey{}, admin.ErrConfigured
 		}

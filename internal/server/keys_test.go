@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/pebble"
 )
 
-// Access keys for the settings of the tests.
+// Access keys that the tests put into settings.
 var (
 	keyA = base64.StdEncoding.EncodeToString([]byte("key A of these tests, of more than 32 bytes"))
 	keyB = base64.StdEncoding.EncodeToString([]byte("key B of these tests, of more than 32 bytes"))

@@ -175,7 +175,8 @@ func (m *moves) move(t *testing.T, what, to string, killAt time.Duration) (took 
 	return took, finished
 }
 
-// moveChild runs one move in a process that TestKilledMoves started; TestMain calls it.
+// moveChild runs a restore, an import or a backup in a process that TestKilledMoves started;
+// TestMain calls it.
 func moveChild(what string) {
 	to := os.Getenv("TEST_MOVE_TO")
 	fmt.Println("began")

@@ -18,7 +18,7 @@ type PortInUseError struct {
 	Err     error
 }
 
-// Error returns a message with the address and the setting that contains it.
+// Error returns a message that names the address and the setting that contains it.
 func (e *PortInUseError) Error() string {
 	return fmt.Sprintf("%s (%s) is in use", e.Address, e.Setting)
 }
@@ -40,20 +40,20 @@ func (e *ListenError) Error() string { return e.Setting + ": " + e.Err.Error() }
 // Unwrap returns the error of the operating system.
 func (e *ListenError) Unwrap() error { return e.Err }
 
-// DataInUseError means that another process has the store in the data folder open.
+// DataInUseError means that another process uses the store in the data folder.
 type DataInUseError struct {
 	Path string
 	Err  error
 }
 
-// Error returns a message with the folder.
+// Error returns a message that names the folder.
 func (e *DataInUseError) Error() string { return fmt.Sprintf("data folder %s is in use", e.Path) }
 
 // Unwrap returns the error of the store.
 func (e *DataInUseError) Unwrap() error { return e.Err }
 
-// port holds the listeners for one address in the settings: none if the address is
-// empty, up to two for localhost.
+// port holds the listeners for one address in the settings. It has no listener if the address is
+// empty, and up to two for localhost.
 type port struct {
 	host      string // as in the settings
 	listeners []net.Listener

@@ -66,8 +66,8 @@ func (r *running) askForStream(t *testing.T, c *http.Client, bearer, query strin
 	return resp
 }
 
-// next returns the fields of the next message. It fails with io.EOF at the end of a complete
-// response, and with another error if the connection breaks.
+// next returns the fields of the next event of the stream. It fails with io.EOF at the end of a
+// complete response, and with another error if the connection breaks.
 func (s *stream) next() (map[string]string, error) {
 	message := map[string]string{}
 	for {

@@ -34,7 +34,7 @@ func (r *running) identity(t *testing.T, method, path, body string) (status int,
 	return r.do(t, req)
 }
 
-// tokenOf issues a token for a user.
+// tokenOf requests a token for a user and returns it.
 func (r *running) tokenOf(t *testing.T, user string) string {
 	t.Helper()
 	status, answer := r.identity(t, "POST", "/"+url.PathEscape(user)+"/:issueAccessToken", `{"scopes":["chat"]}`)

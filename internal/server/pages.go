@@ -40,11 +40,12 @@ func (s *Server) guardPages(c config.Config, now func() time.Time, next http.Han
 	return &pageGuard{next: next, dev: c.Dev, names: ownNames(c), allowed: c.CORSOrigins, now: now, refused: s.access}
 }
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP refuses the request, or passes it to the next handler. It implements http.Handler.
 func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if hosts.Loopback(hosts.Of(r)) {
-		// A browser that keeps this header for localhost would refuse plain http from every
-		// other server of the developer's machine for a month. nil suppresses it.
+		// A browser that has received this header from localhost refuses plain http from every
+		// other server on the developer's machine for a month. The value nil suppresses the
+		// header.
 		w.Header()["Strict-Transport-Security"] = nil
 	}
 	if g.dev && !hosts.Known(r.Host, g.names) {

@@ -81,7 +81,8 @@ func TestQueueAndDiskMetrics(t *testing.T) {
 	}
 }
 
-// waitForMetric scrapes until the text is in the metrics, and fails after a minute.
+// waitForMetric requests the metrics until they contain the text. It fails the test after a
+// minute.
 func (r *running) waitForMetric(t *testing.T, text string) {
 	t.Helper()
 	for end := time.Now().Add(time.Minute); ; {

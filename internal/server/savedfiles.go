@@ -15,14 +15,15 @@ import (
 	"strings"
 )
 
-// savedFile describes a file of a backup.
+// savedFile describes a file of a backup, so that a later check notices if the file has changed.
 type savedFile struct {
 	Name   string `json:"name"` // below the backup, with slashes: store/000004.log
 	Size   int64  `json:"size"` // bytes
 	SHA256 string `json:"sha256"`
 }
 
-// sumFiles returns the files of the store and of the certificate authority in a backup.
+// sumFiles returns the name, size and checksum of each file of the store and of the certificate
+// authority in a backup.
 func sumFiles(ctx context.Context, backup string) (all []savedFile, err error) {
 	names, err := namesOf(backup)
 	for _, name := range names {

@@ -82,8 +82,8 @@ type Options struct {
 	PrimaryKey func(communication.AccessKey)
 }
 
-// Info describes a running server to its owner. It contains the access key and the
-// operator's secret: write it only to a file that nobody else can read, and print it only with --dev.
+// Info describes a running server to its owner. It contains the access key and the operator's
+// secret: write it only to a file that nobody else can read, and print it only with --dev.
 type Info struct {
 	PID           int
 	Endpoint      string // URL for clients: the public endpoint if one is set, else LocalEndpoint
@@ -177,7 +177,8 @@ func Start(ctx context.Context, o Options) (_ *Server, err error) {
 		s.clock, s.faults = dev.NewClock(o.Now), dev.NewFaults(faultOperations())
 		s.now = s.clock.Now
 	}
-	// Open the ports before the store, because opening a store may take long.
+	// Open the ports before the store, which may take long to open: if a port is in use, Start
+	// then fails at once.
 	ports, err := listen(o.Config)
 	if err != nil {
 		return nil, err
@@ -350,9 +351,8 @@ func (s *Server) sweepCounts() []metrics.Sweep {
 	return all
 }
 
-// sweepAndWait starts a sweep, which deletes expired threads and erases deleted users.
-// It returns when all work that is due now is done, when a sweep has failed, or when the
-// context is done.
+// sweepAndWait makes the sweeper delete expired threads and erase deleted users now. It returns
+// when no more work is due, when a sweep has failed, or when the context is done.
 func (s *Server) sweepAndWait(sweeping context.Context) {
 	done := make(chan struct{})
 	select {
@@ -561,7 +561,7 @@ func (s *Server) Wait() error {
 	}
 }
 
-// stop makes Wait return err. Only the first call has an effect.
+// stop makes Wait return err. Calls after the first have no effect.
 func (s *Server) stop(err error) {
 	select {
 	case s.failed <- err:
@@ -577,8 +577,8 @@ func (s *Server) storeFailed(err error) {
 	select {}
 }
 
-// StoreFails reports whether the embedded store cannot write its tables, so that writes are
-// refused and those in progress may wait for ever.
+// StoreFails reports whether the embedded store cannot write its tables. New writes are then
+// refused, and writes in progress may wait for ever.
 func (s *Server) StoreFails() bool {
 	embedded, ok := s.store.(*pebble.Store)
 	return ok && embedded.Failing()

@@ -113,8 +113,7 @@ func (r *running) get(t *testing.T, address string) (status int, body string) {
 	return r.do(t, req)
 }
 
-// newUser sends a request, signed with the access key, that creates a user with a
-// token.
+// newUser creates a user with a token, by a request that is signed with the access key key.
 func (r *running) newUser(t *testing.T, key string) (status int, id, bearer string) {
 	t.Helper()
 	req, err := http.NewRequest("POST", r.Endpoint+"/identities?api-version=2023-10-01", strings.NewReader(`{"createTokenWithScopes":["chat"]}`))
@@ -140,7 +139,7 @@ func (r *running) newUser(t *testing.T, key string) (status int, id, bearer stri
 	return status, out.Identity.ID, out.AccessToken.Token
 }
 
-// chat sends a request to a path below /chat/threads.
+// chat sends a request to path, which is relative to /chat/threads, with the token bearer.
 func (r *running) chat(t *testing.T, method, path, bearer, body string) (status int, answer string) {
 	t.Helper()
 	req, err := http.NewRequest(method, r.Endpoint+"/chat/threads"+path+"?api-version=2021-09-07", strings.NewReader(body))
@@ -223,7 +222,7 @@ func TestOpsPort(t *testing.T) {
 	}
 	_, body := s.get(t, s.Ops+"/metrics")
 	checkHelp(t, body)
-	// The port for clients does not serve the operators' paths.
+	// The port for clients must not serve the operators' paths.
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/cmdline", "/metrics", "/healthz", "/readyz"} {
 		if status, body := s.get(t, s.Endpoint+path); status != 404 {
 			t.Errorf("%s on the API port: %d %.80s, want 404", path, status, body)
@@ -231,7 +230,7 @@ func TestOpsPort(t *testing.T) {
 	}
 }
 
-// checkHelp checks that every metric of a scrape has a help text.
+// checkHelp checks that every metric in a response of /metrics has a help text.
 func checkHelp(t *testing.T, scrape string) {
 	t.Helper()
 	helped, n := map[string]bool{}, 0
@@ -332,7 +331,7 @@ type upload struct {
 	last []byte
 }
 
-// begin sends a request without its last byte and returns when the server waits for the
+// begin sends a request without its last byte. It returns when the server is waiting for the
 // rest of the body.
 func (r *running) begin(t *testing.T, thread, bearer, content string) *upload {
 	t.Helper()
@@ -440,8 +439,8 @@ func TestCloseCutsOffAtTheEndOfItsTime(t *testing.T) {
 	}
 }
 
-// TestCloseLeavesTheStoreToHandlers closes a server while a handler does not return. The store
-// must stay open for the handler, and the error must say so.
+// TestCloseLeavesTheStoreToHandlers closes a server while one handler does not return. Close
+// must leave the store open for the handler, and its error must say so.
 func TestCloseLeavesTheStoreToHandlers(t *testing.T) {
 	began, leave := make(chan bool, 1), make(chan bool)
 	s := start(t, server.Options{Config: settings(t, "listen-http", "localhost:0"), Access: func(r rest.Record) {

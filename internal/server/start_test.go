@@ -91,8 +91,8 @@ func TestBusyPort(t *testing.T) {
 	}
 }
 
-// TestBusyPortsOfOperators checks that a development server uses other ports for operators
-// if the default ones are in use.
+// TestBusyPortsOfOperators checks that a development server uses other ports for operators if
+// the default ports are in use.
 func TestBusyPortsOfOperators(t *testing.T) {
 	_, port, _ := net.SplitHostPort(occupy(t, "127.0.0.1"))
 	c, err := config.Load(config.Input{

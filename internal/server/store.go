@@ -38,7 +38,7 @@ func hasStore(c config.Config) bool {
 	return !errors.Is(err, os.ErrNotExist)
 }
 
-// storeOptions holds the options of openStore. All may be zero.
+// storeOptions holds the options of openStore. The zero value of each field is valid.
 type storeOptions struct {
 	logger *slog.Logger
 	fatal  func(error) // nil prints the error and ends the process

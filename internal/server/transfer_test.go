@@ -163,7 +163,8 @@ func (m *transfer) fill(place string, messages int) {
 	}
 }
 
-// step runs an export or import in a new process and logs its time and memory.
+// step runs an export or import in a new process. It logs the time and the memory that the
+// process needed.
 func (m *transfer) step(what, place, file string) {
 	m.Helper()
 	cmd := exec.Command(os.Args[0])
@@ -188,8 +189,8 @@ func (m *transfer) step(what, place, file string) {
 	}
 	m.Logf("%s %s: %d rows in %.1f s, %.0f rows/s, MiB resident after each fifth: %d",
 		what, kindOf(place), rows, took.Seconds(), float64(rows)/took.Seconds(), resident)
-	// With this many rows, the first fifth fills all tables and caches of fixed size. With
-	// fewer rows, filling them may take the whole step.
+	// If there are this many rows, all tables and caches of fixed size are full after the first
+	// fifth. If there are fewer, filling them may take the whole step.
 	if rows > 1_000_000 && resident[fifths-1] > resident[0]+resident[0]/4+16 {
 		m.Errorf("%s %s: %d MiB resident: the memory grows with the rows", what, kindOf(place), resident)
 	}

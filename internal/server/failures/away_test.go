@@ -190,7 +190,7 @@ func (c *cluster) signalPostgres(t *testing.T, s syscall.Signal) {
 	}
 }
 
-// waitForReady waits until /readyz of both servers answers with the status.
+// waitForReady waits until /readyz of each server answers with the status.
 func (c *cluster) waitForReady(t *testing.T, status int) {
 	t.Helper()
 	for i, n := range c.nodes {
@@ -287,7 +287,8 @@ func (l *awayLoad) run(client int) {
 	}
 }
 
-// send sends a message and reports whether it was acknowledged.
+// send sends a message and records the response. It reports whether the message was
+// acknowledged.
 func (l *awayLoad) send(n *node, id, thread, content string, withToken bool) bool {
 	token := ""
 	if withToken {
@@ -351,7 +352,8 @@ func (l *awayLoad) request(n *node, id, method, path, token string, body any) (a
 	return a, text
 }
 
-// compare compares what the clients received with the logs of the servers.
+// compare fails the test if a response that a client received is missing in the servers' logs,
+// or the other way round.
 func (l *awayLoad) compare(t *testing.T) {
 	t.Helper()
 	var longest, refused time.Duration

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Sizes of TestFewDescriptors.
+// The number of files, clients and messages in TestFewDescriptors.
 const (
 	fewFiles    = 160 // open files that the server may have
 	idleClients = 170 // connections that somebody keeps open

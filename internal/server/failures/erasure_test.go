@@ -16,9 +16,9 @@ import (
 // private is a text in all messages and names of the erased user, and in no other data.
 const private = "bob's own"
 
-// TestErasureSurvivesKills repeatedly kills a server on the embedded store while it
-// erases a user and others send to that user's threads. Afterwards no data of the user
-// may be left, and no data of the others may be missing.
+// TestErasureSurvivesKills repeatedly kills a server on the embedded store while it erases a
+// user and while others send messages to that user's threads. Afterwards no data of the user may
+// be left, and no data of the others may be missing.
 func TestErasureSurvivesKills(t *testing.T) {
 	v := os.Getenv("TEST_ERASURE_KILLS")
 	if v == "" {
@@ -114,8 +114,8 @@ func (e *erasure) each(threads []string, f func(i int, thread string)) {
 	workers.Wait()
 }
 
-// fill creates the test's threads, each with two participants: the user that keeps
-// sending, and bob, who is erased later.
+// fill creates the threads of the test. Each has two participants: a user who keeps sending, and
+// bob, who is erased later.
 func (e *erasure) fill(t *testing.T) {
 	t.Helper()
 	metadata := map[string]string{"key": private}

@@ -34,10 +34,10 @@ const (
 	identity = "?api-version=2023-10-01"
 )
 
-// TestFailures kills PostgreSQL, kills a server and cuts connections at random moments,
-// while clients send to two servers. It checks that every acknowledged message is
-// stored once, every other message at most once per attempt, and a message with an
-// idempotency token at most once.
+// TestFailures kills PostgreSQL, kills a server and cuts connections at random moments, while
+// clients send messages to two servers. It checks that every acknowledged message is stored
+// once, every other message at most once per attempt, and a message with an idempotency token at
+// most once.
 func TestFailures(t *testing.T) {
 	address := database(t)
 	rounds := 3
@@ -398,9 +398,9 @@ func (c *cluster) newLoad(t *testing.T) *load {
 	return l
 }
 
-// send runs one client that sends messages to the servers. It repeats a message with an
-// idempotency token until it is acknowledged. It repeats a message without a token only
-// after a 503, which means that nothing was written.
+// send runs one client that sends messages to the servers. If a message has an idempotency
+// token, it is sent again until it is acknowledged. Otherwise it is sent again only after a 503,
+// which means that nothing was written.
 func (l *load) send(sender int) {
 	for n := 0; ; n++ {
 		content := fmt.Sprintf("%d/%d", sender, n)

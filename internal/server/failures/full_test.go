@@ -102,7 +102,8 @@ func mount(t *testing.T, dir string, args ...string) {
 	})
 }
 
-// full is a server on a small disk, with clients that send to it.
+// full is the state of TestFullDisk: a server on a small disk, and clients that send messages to
+// it.
 type full struct {
 	*testing.T
 	c       *cluster

@@ -479,7 +479,7 @@ func (ls *lines) stall(d time.Duration) {
 	}
 }
 
-// Read implements net.Conn. It waits while the lines are stalled.
+// Read implements net.Conn. It waits while the reader's connections are stalled.
 func (c *line) Read(p []byte) (int, error) {
 	c.of.mu.Lock()
 	stalled := c.of.stalled

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// Sizes of TestLoss.
+// The number of threads, writers and readers in TestLoss, and its times.
 const (
 	lossThreads  = 200
 	lossWriters  = 50

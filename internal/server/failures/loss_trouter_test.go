@@ -25,8 +25,8 @@ func (l *loss) speaksTrouter() bool {
 }
 
 // trouterClient is a reader that speaks the protocol of the official SDKs
-// (docs/contract/realtime.md). It keeps its endpoint id and the parameters of its last
-// allocation when it connects again.
+// (docs/contract/realtime.md). When it connects again, it uses the same endpoint id and the
+// parameters of its last allocation.
 type trouterClient struct {
 	*loss
 	*reader
@@ -36,7 +36,7 @@ type trouterClient struct {
 	last     *allocation
 }
 
-// allocation is the answer to POST /v4/a.
+// allocation is the response to POST /v4/a, which says where the client must open its socket.
 type allocation struct {
 	SocketIO      string
 	ConnectParams map[string]string
@@ -117,7 +117,8 @@ func (c *trouterClient) connect(ctx context.Context) error {
 	}
 }
 
-// call makes a request as the user and decodes the response into out, a *string or JSON.
+// call makes a request as the user and decodes the response into out, which is a *string or a
+// value to decode JSON into.
 func (c *trouterClient) call(ctx context.Context, client *http.Client, method, target string, out any) error {
 	req, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {

@@ -87,7 +87,7 @@ type writer struct {
 	sent   int
 }
 
-// run makes requests until ctx is done.
+// run makes random changes to the rooms until ctx is done.
 func (w *writer) run(ctx context.Context) {
 	for {
 		w.sleep(ctx, time.Duration(50+rand.IntN(250))*time.Millisecond)

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The numbers of messages and pages of TestBigPages, and the growth of the server's memory that
-// it allows.
+// The number and the size of the messages of TestBigPages, the size of a page, and the growth of
+// the server's memory that the test allows.
 const (
 	bigMessages = 80
 	bigSize     = 1_000_000 // bytes of each
@@ -19,9 +19,9 @@ const (
 	mostGrowth  = 50_000_000
 )
 
-// TestBigPages lists big messages page by page and checks that the server's memory grows
-// only a little. It first restarts the server, so that memory used for sending does not
-// hide the growth, and reads each message once, so that the block cache is already full.
+// TestBigPages lists big messages page by page and checks that the server's memory grows only a
+// little. Before that it restarts the server, because memory used for sending would hide the
+// growth, and reads each message once, so that the block cache is full.
 func TestBigPages(t *testing.T) {
 	if os.Getenv("TEST_BIG_PAGES") == "" {
 		t.Skip("set TEST_BIG_PAGES to list eighty megabytes: go test ./internal/server/failures")

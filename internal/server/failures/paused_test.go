@@ -15,8 +15,9 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The number of clients and operations. They are few because porcupine, the checker,
-// has to find an order for operations that hang during the pause among all others.
+// Times and numbers of TestPausedServer. There are few clients and operations, because
+// porcupine, the checker, must find a valid order of all operations, including those that hang
+// during the pause.
 const (
 	pause      = 40 * time.Second
 	clients    = 12
@@ -24,9 +25,9 @@ const (
 	shown      = 50 // messages that a read returns
 )
 
-// TestPausedServer pauses one of two servers in the middle of a transaction for 40
-// seconds, as if its machine were frozen, and lets it continue. It checks that no
-// message is lost, repeated or out of order, and that all answers fit one order of the
+// TestPausedServer pauses one of two servers in the middle of a transaction for 40 seconds, as
+// if its machine were frozen, and lets it continue. It checks that no message is lost, repeated
+// or out of order, and that the results of all operations agree with one order of these
 // operations.
 func TestPausedServer(t *testing.T) {
 	c := newCluster(t, database(t))
@@ -98,8 +99,7 @@ func (c *cluster) freeze(t *testing.T, i int) (open int) {
 	return 0
 }
 
-// history records the operations of clients and their answers for porcupine, the
-// checker.
+// history records the operations of clients and their results for porcupine, the checker.
 type history struct {
 	*load
 	begin    time.Time
@@ -112,8 +112,9 @@ type history struct {
 // listOp is an operation on a thread: it sends the text, or reads the newest messages.
 type listOp struct{ thread, text string }
 
-// act runs one client on one server and one thread. It repeats a send, which has an
-// idempotency token, until it is acknowledged. It records a read only if it succeeded.
+// act runs one client, which sends to and reads from one thread on one server. It repeats a
+// message, which has an idempotency token, until it is acknowledged. It records a read only if
+// it succeeded.
 func (h *history) act(client int) {
 	server, thread := client%2, h.threads[client/2%len(h.threads)]
 	for n := 0; ; n++ {

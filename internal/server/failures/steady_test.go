@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Sizes of TestSteadyMemory.
+// The number of clients and threads in TestSteadyMemory, and the memory limit of the server.
 const (
 	steadySenders = 256
 	steadyThreads = 200

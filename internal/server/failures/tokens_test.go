@@ -165,7 +165,8 @@ func (r *tokenRounds) round() {
 	r.mustRefuse(second, deleted, "the token of a deleted user")
 }
 
-// rotate rotates the secondary key on both servers at the same time, again and again.
+// rotate rotates the secondary key on both servers at the same time, many times, and checks the
+// results.
 func (r *tokenRounds) rotate() {
 	id := r.newUser(r.t, r.nodes[0]).id
 	serial := uint64(1)

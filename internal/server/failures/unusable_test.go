@@ -194,7 +194,8 @@ lines:
 	u.t.Errorf("confab doctor has no line with %q:\n%s%s", texts, out, said)
 }
 
-// run runs a command with a database in its settings.
+// run runs a confab command whose environment names a database. It returns the exit code and the
+// output.
 func (u *unusable) run(address string, args ...string) (code int, stdout, stderr string) {
 	u.t.Helper()
 	ctx, cancel := context.WithTimeout(u.t.Context(), 2*time.Minute)
