@@ -33,7 +33,7 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Prefix is the prefix of the paths of this package.
+// Prefix is the prefix of the paths of the operator's API.
 const Prefix = "/admin/v1/"
 
 // maxBody is the longest request body, in bytes, that the API accepts.
@@ -80,7 +80,7 @@ type RotatedError struct {
 	Serial uint64 // of the key that the other server has made
 }
 
-// Error returns a message with the name and the serial of the key that is valid now.
+// Error returns a message that names the key and has the serial of the key that is valid now.
 func (e *RotatedError) Error() string {
 	return fmt.Sprintf("another server has replaced the %s key meanwhile: its serial is now %d, and nothing was changed here; use that key, or rotate again to replace it", e.Name, e.Serial)
 }
@@ -404,8 +404,8 @@ func (h *Handler) record(c *call) {
 		slog.String("request", c.id), slog.String("client_request", clip.Text(c.Header.Get("X-Ms-Client-Request-Id"), maxLogged)))
 }
 
-// readBody reads the body of the request, without its byte order mark. It fails if the body
-// is compressed.
+// readBody reads the body of the request and removes a byte order mark. It fails if the body is
+// too long or compressed.
 func (c *call) readBody() (err error) {
 	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.Body, maxBody))
 	switch {
@@ -512,7 +512,7 @@ func (h *Handler) rotate(c *call) (any, error) {
 	return done, nil
 }
 
-// rotateOne replaces the key with the name.
+// rotateOne replaces the access key with the name and returns the new key.
 func (h *Handler) rotateOne(ctx context.Context, name string) (RotatedKey, error) {
 	ended := 0
 	for _, k := range h.Keys.List() {
@@ -540,8 +540,8 @@ func (h *Handler) backup(c *call) (any, error) {
 	if req.Export {
 		c.name, done = "export", "store copied for an export"
 	}
-	// A backup to another disk copies all files, which may take longer than the server's
-	// write timeout.
+	// Remove the write deadline: a backup to another disk copies all files, which may take
+	// longer than the server's write timeout.
 	if err := http.NewResponseController(c.w).SetWriteDeadline(time.Time{}); err != nil {
 		return nil, err
 	}

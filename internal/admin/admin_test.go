@@ -324,8 +324,8 @@ func TestRotation(t *testing.T) {
 	}
 }
 
-// TestConfiguredKeysStay checks that an access key that is in the settings cannot be
-// rotated: the next start of the server would restore it.
+// TestConfiguredKeysStay checks that the server refuses to rotate an access key that is in its
+// settings: the next start would restore the key.
 func TestConfiguredKeysStay(t *testing.T) {
 	p := start(t, "CONFAB_ACCESS_KEY="+otherKey)
 	text := p.want(409, "POST", "/admin/v1/keys/primary/rotate", "", nil)

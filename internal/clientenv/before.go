@@ -14,7 +14,8 @@ import (
 // them instead of the current values. Before is not a setting; package config ignores it.
 const Before = "CONFAB_ENV_BEFORE"
 
-// nothingBefore is the value of Before if none of the variables had a value.
+// nothingBefore is the value of the variable Before if none of the variables that Vars changes
+// had a value.
 const nothingBefore = "none"
 
 // fileVariables lists the variables that name a file with the certificates that a TLS library

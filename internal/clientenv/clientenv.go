@@ -14,15 +14,15 @@ import (
 	"github.com/confab-chat/confab/internal/localca"
 )
 
-// The names of Confab's own variables for clients. They start with CONFAB_, like the
-// variables of the server's settings; package config ignores them.
+// The names of Confab's own variables for clients. They start with CONFAB_, like the variables
+// of the server's settings, but package config ignores them.
 const (
 	Endpoint         = "CONFAB_ENDPOINT"
 	ConnectionString = "CONFAB_CONNECTION_STRING"
 	CAFile           = "CONFAB_CA_FILE"
 )
 
-// Server describes a running server to a client.
+// Server has the facts about a running server that a client needs.
 type Server struct {
 	Endpoint  string // https://localhost:8443
 	AccessKey string

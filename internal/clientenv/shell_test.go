@@ -52,8 +52,8 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// evalSh formats the values as variables in the syntax kind and lets sh execute the result.
-// It returns the values of the variables in sh.
+// evalSh formats the values as variables in the syntax kind, lets sh execute the text, and
+// returns the values that the variables have in sh.
 func evalSh(t *testing.T, kind Shell, values []string) []string {
 	t.Helper()
 	sh, err := exec.LookPath("sh")

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// Limits of the fault rules that Add accepts.
+// Limits of the fault rules that Faults.Add accepts.
 const (
 	MaxFaults     = 100              // rules in force at a time
 	MaxDelay      = 30 * time.Second // a response must be written within a minute
@@ -37,7 +37,7 @@ type Faults struct {
 	cut      func() int     // ends the live connections and returns how many; nil: there are none
 }
 
-// NewFaults returns an empty set of rules for the given operations.
+// NewFaults returns an empty set of rules. The rules can be for the given operations.
 func NewFaults(operations []string) *Faults {
 	f := &Faults{operations: operations, closed: make(chan struct{}), requests: map[string]int{}}
 	f.close = sync.OnceFunc(func() { close(f.closed) })
@@ -176,7 +176,7 @@ func (f *Faults) List() []rest.Fault {
 	return slices.Clone(f.rules)
 }
 
-// Clear removes all rules. Requests already delayed stay delayed.
+// Clear removes all rules. It does not shorten the delays of requests that are already delayed.
 func (f *Faults) Clear() {
 	f.mu.Lock()
 	defer f.mu.Unlock()

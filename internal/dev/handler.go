@@ -30,8 +30,8 @@ const maxBody = 4 << 10
 type Options struct {
 	Clock  *Clock
 	Faults *Faults
-	// Names lists the host names of the server besides localhost and IP addresses. A
-	// name may begin with "*." for one label.
+	// Names lists the host names of the server, in addition to localhost and IP addresses. A
+	// name may begin with "*.", which stands for any one label.
 	Names  []string
 	Logger *slog.Logger // nil: nothing is logged
 }
@@ -327,8 +327,8 @@ func (s *seconds) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// times is the number of requests to which a fault rule applies. Its JSON form is a
-// number from 1, or "always" or -1 for rest.Always.
+// times is the number of requests to which a fault rule applies. Its JSON form is a number of at
+// least 1, or "always" or -1 for rest.Always.
 type times int
 
 func (n times) MarshalJSON() ([]byte, error) {

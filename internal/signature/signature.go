@@ -25,8 +25,9 @@ import (
 // Configuration, which uses the same signatures (docs/contract/identity.md §4.5).
 const MaxSkew = 15 * time.Minute
 
-// The scheme and the header names of access key signing (docs/contract/identity.md §4.1).
-// Package communication has its own copy and does not export it.
+// The scheme and the header names of requests that are signed with an access key
+// (docs/contract/identity.md §4.1). Package communication has its own copy and does not export
+// it.
 const (
 	scheme            = "HMAC-SHA256"
 	hostHeader        = "host"

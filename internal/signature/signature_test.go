@@ -13,7 +13,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The values that all test signatures of docs/contract/identity.md §4.2 share.
+// The key, the parts of requests and the hashes that the test signatures of
+// docs/contract/identity.md §4.2 use.
 const (
 	testKey         = "c2VjcmV0LWtleS1mb3ItdGVzdA=="
 	vectorDate      = "Sat, 21 Nov 2026 20:31:40 GMT"

@@ -8,7 +8,7 @@ import (
 // Scopes is a set of token scopes (docs/contract/identity.md §6.5).
 type Scopes uint8
 
-// The scopes. VoIP and VoIPJoin permit nothing on this server.
+// The known scopes. VoIP and VoIPJoin permit nothing on this server.
 const (
 	Chat Scopes = 1 << iota
 	VoIP

@@ -92,7 +92,7 @@ func (a *Authority) Unseal(purpose, text string) (Claims, []byte, error) {
 	return Claims{}, nil, refuse(ReasonKey)
 }
 
-// sign returns the signature of a sealed text with this purpose.
+// sign returns the signature of the bytes b of a sealed text with this purpose.
 func (k *signingKey) sign(purpose string, b []byte) []byte {
 	m := hmac.New(sha256.New, k.seal)
 	m.Write(appendField(nil, []byte(purpose)))

@@ -110,7 +110,7 @@ type Users interface {
 	Leaving(u core.User) bool
 }
 
-// Claims holds the contents of a verified token.
+// Claims holds the contents of a verified token or sealed text.
 type Claims struct {
 	User    string
 	Scopes  Scopes

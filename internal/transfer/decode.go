@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// decode decodes a line of an export, of the given kind, into a record. It fails for an
-// unknown kind or member and for values out of range.
+// decode decodes a line of an export into a record of the given kind. It fails for an unknown
+// kind or member and for values out of range.
 func decode(kind string, line []byte) (core.Record, error) {
 	switch kind {
 	case "resource":

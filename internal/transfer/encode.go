@@ -8,9 +8,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// encode returns a struct that encoding/json encodes as the line of a record. It fails
-// for an unknown kind, and for text that is not UTF-8, because encoding/json would
-// replace it.
+// encode returns a struct whose JSON form is the line of a record. It fails for an unknown kind
+// of record. It also fails for text that is not UTF-8, because encoding/json would replace parts
+// of it.
 func encode(r core.Record) (any, error) {
 	var t checker
 	switch r := r.(type) {

@@ -24,7 +24,8 @@ type messageLine struct {
 	Participants []participantLine `json:"participants,omitempty"`
 }
 
-// supersededLine is the line of a superseded version of a message.
+// supersededLine is the JSON form of an earlier version of a message, which a later version has
+// superseded.
 type supersededLine struct {
 	messageLine
 	Until uint64 `json:"until"`

@@ -18,7 +18,7 @@ import (
 // ErrNewer means that an export has a newer format than this package can read.
 var ErrNewer = errors.New("the export was written by a newer version of Confab")
 
-// Error is an error in a line of an export.
+// Error says which line of an export is invalid, and why.
 type Error struct {
 	Line int // number of the line, from 1
 	Err  error

@@ -329,8 +329,8 @@ func TestReaderRefuses(t *testing.T) {
 	}
 }
 
-// TestWriterRefuses checks that the Writer refuses records whose text JSON would alter
-// and records of an unknown kind.
+// TestWriterRefuses checks that the Writer refuses records of an unknown kind, and records with
+// text that JSON would alter.
 func TestWriterRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		record core.Record
@@ -382,8 +382,8 @@ func FuzzReader(f *testing.F) {
 	})
 }
 
-// again changes each byte of a file that the Reader accepted, and checks that the
-// Reader refuses the result.
+// again changes each byte of a file that the Reader has accepted, and checks that the Reader
+// refuses each result.
 func again(t *testing.T, text []byte) {
 	t.Helper()
 	for i := range text {
@@ -395,7 +395,7 @@ func again(t *testing.T, text []byte) {
 	}
 }
 
-// repair returns an export of the given lines with correct checksums.
+// repair returns an export of the given lines in which the checksums are correct.
 func repair(text []byte) []byte {
 	var out bytes.Buffer
 	w := NewWriter(&out, Options{})
