@@ -352,8 +352,8 @@ func (l *awayLoad) request(n *node, id, method, path, token string, body any) (a
 	return a, text
 }
 
-// compare fails the test if a response that a client received is missing in the servers' logs,
-// or the other way round.
+// compare compares the responses that the clients received with the servers' logs. It fails the
+// test if a response is in only one of the two, or has different statuses there.
 func (l *awayLoad) compare(t *testing.T) {
 	t.Helper()
 	var longest, refused time.Duration
