@@ -16,14 +16,14 @@ import (
 	"github.com/confab-chat/confab/sdk/internal/pipeline"
 )
 
-// The API versions of the chat protocol with which a client can work.
+// The API versions of the chat protocol that a Client uses.
 const (
 	apiVersion    = "2025-03-15" // the version of every request, unless ClientOptions.APIVersion names another
 	minAPIVersion = "2021-03-07" // the oldest version that the types of this package can encode and decode
 )
 
-// scope is the OAuth scope that a client requests from its credential. A credential with a user
-// access token ignores it.
+// scope is the OAuth scope that a client requests from its credential. A
+// communication.TokenCredential, which holds a user access token, ignores the scope.
 const scope = "https://communication.azure.com/.default"
 
 const (
@@ -40,21 +40,21 @@ const (
 // ClientOptions are the optional settings of a [Client]. The zero value selects the defaults.
 type ClientOptions struct {
 	// ClientOptions configures azcore: retries, transport, logging of bodies, policies and tracing.
-	// APIVersion selects an API version other than 2025-03-15, from "2021-03-07" on; a service of
-	// an older version has no metadata of threads and participants and no retention policy.
-	// InsecureAllowCredentialWithHTTP allows a plain http endpoint, which NewClient refuses
-	// otherwise.
+	// APIVersion selects an API version other than 2025-03-15, from "2021-03-07" on; before
+	// 2025-03-15, threads have no metadata and no retention policy, and participants have no
+	// metadata. InsecureAllowCredentialWithHTTP allows a plain http endpoint, which NewClient
+	// refuses otherwise.
 	azcore.ClientOptions
 
 	// CAFile names a PEM file of certificate authorities to trust in addition to the system's. If
-	// it is empty, the environment variable CONFAB_CA_FILE may name the file. A Transport brings
-	// its own trust: setting both Transport and CAFile is an error, and with a Transport the
-	// environment variable is ignored.
+	// it is empty, the environment variable CONFAB_CA_FILE may name the file. If the field
+	// Transport is set, the Transport decides which certificates it trusts: setting CAFile too is
+	// then an error, and the environment variable is ignored.
 	CAFile string
 
 	// Logger receives one line at level debug for each attempt of a request: operation, path,
-	// status and duration, but no query, header or body. It also receives one for each connection
-	// of Events that ends, with the reason. Nil disables logging.
+	// status and duration, but no query, header or body. It also receives one line, with the
+	// reason, for each connection of Client.Events that ends. Nil disables logging.
 	Logger *slog.Logger
 }
 
@@ -62,20 +62,21 @@ type ClientOptions struct {
 // holds. [Client.NewThreadClient] returns a [ThreadClient] for the contents of one thread.
 //
 // A Client is safe for concurrent use. Make one for each user and keep it: it remembers whether the
-// service announced idempotent sends, and a new Client does not retry sends until it has received
-// that announcement (see [ThreadClient.SendMessage]). All clients of the process that trust the
-// same certificates share their connections, unless the options set a Transport.
+// service has announced that it stores a repeated message only once. A new Client does not retry
+// sends until it has received that announcement (see [ThreadClient.SendMessage]). All clients of
+// the process that trust the same certificates share their connections, unless the options set a
+// Transport.
 type Client struct {
 	pipeline *pipeline.Client
 
-	// idempotentSends reports whether the server announces that it stores a repeated message once.
-	// The method do sets it after each response.
+	// idempotentSends is true if the server has announced that it stores a repeated message once.
+	// Client.do updates it after each response.
 	idempotentSends atomic.Bool
 }
 
-// NewClient returns a client for the service at endpoint, such as "https://localhost:8443". It acts
-// for the user of cred: see communication.NewTokenCredential. It sends no request. Nil options
-// select the defaults.
+// NewClient returns a client for the service at endpoint, such as "https://localhost:8443". The
+// client acts for the user whose token cred holds: see communication.NewTokenCredential. NewClient
+// sends no request. Nil options select the defaults.
 //
 // NewClient fails if endpoint is not an https URL, if cred is nil, if the options name a version
 // before 2021-03-07, or if the CA file cannot be read. The zero Client is not usable.
@@ -180,15 +181,16 @@ type createThreadRequest struct {
 
 // ListThreadsOptions are the optional arguments of ListThreads.
 type ListThreadsOptions struct {
-	// StartTime omits threads whose last message is older. It is sent in whole seconds, rounded
-	// down.
+	// StartTime, if it is not zero, omits threads whose last message is older than it. It is sent
+	// in whole seconds, rounded down.
 	StartTime time.Time
 
 	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation resumes an earlier list after a page: it is the Continuation of that [Page]. It
-	// includes the options of the earlier list, so the other options here are ignored.
+	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
+	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
+	// options here are ignored.
 	Continuation string
 }
 
@@ -222,7 +224,7 @@ func (c *Client) NewListThreadsPager(options *ListThreadsOptions) *Pager[ThreadI
 // (docs/contract/chat.md §3.5).
 //
 // Temporary failures are retried: deleting a thread again is not an error for a user that is or was
-// in it.
+// a participant.
 func (c *Client) DeleteThread(ctx context.Context, id string) error {
 	const operation = "delete thread"
 	path, err := threadPath(operation, id)
@@ -234,9 +236,10 @@ func (c *Client) DeleteThread(ctx context.Context, id string) error {
 	}, nil)
 }
 
-// do sends a request and stores whether the server announces idempotent sends. The last successful
-// response decides, because a server can be replaced by an older one without them. A failed
-// response without the announcement is ignored, because it may come from a proxy.
+// do sends a request and records whether the response has the header that announces idempotent
+// sends. A successful response without the header withdraws the announcement, because an older
+// server may have replaced the one that made it. A failed response without the header changes
+// nothing, because it may come from a proxy.
 func (c *Client) do(ctx context.Context, r pipeline.Request, out any) error {
 	header, err := c.pipeline.Do(ctx, r, out)
 	idempotentSends := strings.EqualFold(header.Get(idempotentSendHeader), "true")

@@ -22,8 +22,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// respond is a fake transport. It records each request and returns the response of the function
-// answer. n is the number of the request, counted from 1.
+// respond is a fake transport. It records each request and returns the response that the function
+// answer makes. The argument n of answer is the number of the request, counted from 1.
 type respond struct {
 	answer func(n int, r *http.Request) (status int, body string, header map[string]string)
 
@@ -125,8 +125,8 @@ func TestCreateThreadKeepsItsToken(t *testing.T) {
 }
 
 // TestSendFollowsTheHeader sends messages after responses with and without the announcement of
-// idempotent sends. A message must carry an idempotency token once a response made the
-// announcement, until a successful response does not make it.
+// idempotent sends. A message must carry an idempotency token after a response with the
+// announcement, and no longer after a successful response without it.
 func TestSendFollowsTheHeader(t *testing.T) {
 	var next struct {
 		status int
@@ -179,8 +179,9 @@ func TestSendFollowsTheHeader(t *testing.T) {
 	}
 }
 
-// TestAnswerOutlivesTheContext ends the context just after the response to a message was read. The
-// call must succeed, because after an error the caller would send the message again.
+// TestAnswerOutlivesTheContext ends the context of SendMessage just after the client has read the
+// response. SendMessage must return the response and no error, because after an error the caller
+// would send the message again.
 func TestAnswerOutlivesTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) {

@@ -127,8 +127,9 @@
 //   - SendMessage sends an idempotency token and is retried if the service has announced that it
 //     honours one, as Confab does in every response. With other services, and in the first request
 //     of a client, a message is not sent again once it may have been stored.
-//   - If either fails and may have been carried out, the error is communication.ErrUnknownFate. To
-//     be able to repeat the call safely, set IdempotencyToken before the first call.
+//   - If CreateThread or SendMessage fails and may have been carried out, errors.Is(err,
+//     communication.ErrUnknownFate) is true. To be able to repeat the call safely, set
+//     IdempotencyToken before the first call.
 //
 // # Live events
 //
@@ -144,17 +145,17 @@
 //		}
 //	}
 //
-// It connects again after a failure and continues where the connection broke. Each event has a
+// After a failure, Events connects again and continues after the last event. Each event has a
 // cursor, with which another process can continue later. If the server no longer has the missed
 // events, the program receives a Gap.
 //
-// Events are a part of Confab. The real service has no such stream for servers, and Events returns
-// ErrNoEventStream there. ThreadClient.MessagesSince is for polling, with every service: it returns
-// each new message of a thread once, oldest first.
+// Only Confab has this event stream. With the real service, Events returns ErrNoEventStream.
+// ThreadClient.MessagesSince is for polling, with every service: it returns each new message of a
+// thread once, oldest first.
 //
 // # Versions
 //
-// The client uses the newest api-version that it knows; ClientOptions.APIVersion selects an older one, from
-// 2021-03-07 on. All times are in UTC and whole seconds. Comments cite the sections of the contract
-// that the code implements.
+// The client uses the newest api-version that it knows; ClientOptions.APIVersion selects an older
+// one, from 2021-03-07 on. All times are in UTC and whole seconds. Comments cite the sections of
+// the contract that the code implements.
 package chat

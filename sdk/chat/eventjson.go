@@ -7,8 +7,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// eventJSON has the fields of all kinds of events in a stream (docs/events.md). A kind has only some
-// of them.
+// eventJSON has the JSON fields of all kinds of events in a stream (docs/events.md). An event has
+// only the fields of its kind.
 type eventJSON struct {
 	ThreadID string `json:"threadId"`
 	Number   int64  `json:"number"`
@@ -49,7 +49,7 @@ type eventJSON struct {
 	Reason          string          `json:"reason"`
 }
 
-// eventParticipant is a participant in an event.
+// eventParticipant is the JSON form of a participant in an event.
 type eventParticipant struct {
 	ID               string            `json:"id"`
 	DisplayName      string            `json:"displayName"`
@@ -80,8 +80,8 @@ func (w *eventJSON) message() Message {
 	}
 }
 
-// eventKinds maps the name of a kind of event, as it is in a stream, to the function that makes
-// such events.
+// eventKinds maps the name that an event has in the stream, such as "chatThreadDeleted", to the
+// function that makes the Event from its JSON form.
 var eventKinds = map[string]func(EventInfo, *eventJSON) Event{
 	"chatMessageReceived": func(i EventInfo, w *eventJSON) Event { return MessageReceived{i, w.message()} },
 	"chatMessageEdited":   func(i EventInfo, w *eventJSON) Event { return MessageEdited{i, w.message()} },
@@ -119,8 +119,10 @@ var eventKinds = map[string]func(EventInfo, *eventJSON) Event{
 	"gap": func(i EventInfo, w *eventJSON) Event { return Gap{i, GapReason(w.Reason)} },
 }
 
-// decodeEvent returns the event of a message, whose place is cursor. It returns a brokenError if the
-// data is not JSON of the form that the kind of the event has. An unknown kind may have any JSON.
+// decodeEvent returns the Event that the message m of a stream describes. cursor becomes the Cursor
+// of the Event. For a name that is not in eventKinds, decodeEvent accepts any JSON and returns an
+// UnknownEvent. It returns a brokenError if the data is not JSON, or does not have the fields of a
+// known kind.
 func decodeEvent(m frame, cursor string) (Event, error) {
 	kind, known := eventKinds[m.event]
 	if !known {

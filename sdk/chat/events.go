@@ -22,12 +22,11 @@ import (
 //   - [Gap]: events are missing
 //   - [UnknownEvent]: a kind that this version of the package does not know
 //
-// The kinds are structs, not pointers. The user itself causes events too: it receives the messages
-// that it sends. A switch needs no default, because a program can ignore the kinds that it does not
-// use. Only Gap asks for an action.
+// The kinds are structs, not pointers. A user also receives the events that it causes itself, such
+// as the messages that it sends. A switch needs no default, because a program can ignore the kinds
+// that it does not use. Only a Gap requires an action: to list what was missed.
 //
-// A program must not take the list of kinds for complete: later versions of the package may add
-// kinds.
+// The list of kinds is not final: later versions of the package may add kinds.
 type Event interface {
 	// Info returns the cursor, the thread and the number of the event.
 	Info() EventInfo
@@ -37,27 +36,29 @@ type Event interface {
 
 // EventInfo holds the fields of all kinds of events.
 type EventInfo struct {
-	// Cursor is the place after this event in the user's events. [EventsOptions].Cursor continues
-	// there, also in another process. It is a string without meaning to programs, and no secret: it
-	// is of use to this user only, with the same EventsOptions.Threads.
+	// Cursor marks the place after this event among all events of the user. To continue there
+	// later, also in another process, set [EventsOptions].Cursor to it. Its content has no meaning
+	// to programs. It is not secret: it works for this user only, and only with the same
+	// EventsOptions.Threads.
 	Cursor string
 
 	// ThreadID identifies the thread of the event. It is empty in Started and Gap.
 	ThreadID string
 
 	// Number is the number of the event in its thread. The events of a thread are numbered from 1
-	// and arrive in this order; the user does not receive those that it may not see. It is 0 in
-	// Started, TypingIndicatorReceived and Gap.
+	// and arrive in this order; the user does not receive events that it may not see. Number is 0
+	// in Started, TypingIndicatorReceived and Gap.
 	Number int64
 }
 
-// Info returns i. The kinds of events, which embed an EventInfo, have the method from it.
+// Info returns i. Every kind of event embeds an EventInfo, and so has this method.
 func (i EventInfo) Info() EventInfo { return i }
 
-// Started is the first event of a loop. It reports that the server has accepted the first connection:
-// everything that happens from now on is received. A program that lists the threads and messages
-// after Started misses nothing, but an event may be about a message that it has already listed. When
-// the loop connects again later, there is no other Started.
+// Started is the first event of each loop over Client.Events. It reports that the server has
+// accepted the connection: the program receives everything that happens from now on. A program that
+// lists the threads and messages after Started misses nothing, but may receive an event about a
+// message that it has already listed. The loop does not yield Started again when it replaces a
+// connection.
 type Started struct {
 	EventInfo
 
@@ -69,8 +70,8 @@ type Started struct {
 type MessageReceived struct {
 	EventInfo
 
-	// Message is the message. After a resumption it has its present content: that of the last edit.
-	// It has no SequenceID and no attachments.
+	// Message is the message. It has no SequenceID and no attachments. If the event is read later,
+	// from a stored cursor, and the message was edited meanwhile, Message has the new content.
 	Message Message
 }
 
@@ -78,8 +79,8 @@ type MessageReceived struct {
 type MessageEdited struct {
 	EventInfo
 
-	// Message is the message with its new content, and EditedOn. It has no SequenceID and no
-	// attachments.
+	// Message is the edited message: its Content is new, and EditedOn is set. It has no SequenceID
+	// and no attachments.
 	Message Message
 }
 
@@ -87,13 +88,13 @@ type MessageEdited struct {
 type MessageDeleted struct {
 	EventInfo
 
-	// Message is the deleted message, with DeletedOn and without content.
+	// Message is the deleted message: DeletedOn is set, and Content is empty.
 	Message Message
 }
 
 // TypingIndicatorReceived reports that a participant is typing. The indicator is valid for some
-// seconds. It is not stored, so it is not repeated after a resumption: its Cursor is that of the
-// event before.
+// seconds. The server does not store it: if the stream continues from a cursor, the indicator is
+// not repeated. Its Cursor is that of the event before it.
 type TypingIndicatorReceived struct {
 	EventInfo
 
@@ -150,7 +151,8 @@ type ThreadPropertiesUpdated struct {
 	UpdatedOn time.Time
 	UpdatedBy Participant
 
-	// Topic, Metadata and RetentionPolicy are all properties after the change.
+	// Topic, Metadata and RetentionPolicy are the properties after the change, including those that
+	// did not change.
 	Topic           string
 	Metadata        map[string]string
 	RetentionPolicy RetentionPolicy
@@ -164,7 +166,7 @@ type ThreadDeleted struct {
 	Version string
 
 	// DeletedOn is the time of the deletion, and DeletedBy the participant that deleted the thread.
-	// DeletedBy is zero if the thread's retention policy did.
+	// DeletedBy is zero if the retention policy deleted the thread.
 	DeletedOn time.Time
 	DeletedBy Participant
 
@@ -188,7 +190,8 @@ type ParticipantsAdded struct {
 	// Version is a decimal number as text, which grows with each change of the thread.
 	Version string
 
-	// AddedOn is the time at which they were added, and AddedBy the participant that added them.
+	// AddedOn is the time at which the participants were added, and AddedBy is the participant that
+	// added them.
 	AddedOn time.Time
 	AddedBy Participant
 
@@ -204,8 +207,8 @@ type ParticipantsRemoved struct {
 	// Version is a decimal number as text, which grows with each change of the thread.
 	Version string
 
-	// RemovedOn is the time at which they were removed, and RemovedBy the participant that removed
-	// them.
+	// RemovedOn is the time at which the participants were removed, and RemovedBy is the
+	// participant that removed them.
 	RemovedOn time.Time
 	RemovedBy Participant
 
@@ -213,9 +216,9 @@ type ParticipantsRemoved struct {
 	Participants []Participant
 }
 
-// Gap reports that events are missing: everything that happened between the last event and the time
-// at which the server sent the Gap. The events that follow are complete again. To catch up,
-// list the threads and their messages.
+// Gap reports that the program does not receive some events: those between the last event and the
+// time at which the server sent the Gap. After the Gap, no events are missing. To learn what was
+// missed, list the threads and their messages.
 type Gap struct {
 	EventInfo
 
@@ -260,16 +263,17 @@ func (ParticipantsRemoved) isEvent()     {}
 func (Gap) isEvent()                     {}
 func (UnknownEvent) isEvent()            {}
 
-// The errors with which [Client.Events] ends, besides refusals of the token and of the cursor.
+// Errors with which a loop over [Client.Events] ends. It can also end with other errors, for
+// example if the server refuses the token or the cursor.
 var (
-	// ErrNoEventStream means that the service has no event stream. The real service has none, and
-	// neither has a Confab server that is too old. Events does not poll instead: a program that
-	// needs to work there calls [ThreadClient.MessagesSince] for each thread, as often as it likes.
+	// ErrNoEventStream means that the service has no event stream, because it is the real service
+	// or an old Confab server. Events does not poll such a service. A program that should work
+	// there calls [ThreadClient.MessagesSince] for each thread, as often as it likes.
 	ErrNoEventStream = errors.New("this service has no event stream")
-	// ErrUserDeleted means that the user was deleted.
+	// ErrUserDeleted means that the server ended the stream because the user was deleted.
 	ErrUserDeleted = errors.New("the user was deleted")
-	// ErrStreamReplaced means that a newer connection took the place of this one. Connecting again
-	// would end the newer one.
+	// ErrStreamReplaced means that the server ended the stream because a newer connection replaced
+	// it. Events does not connect again, because that would end the newer connection.
 	ErrStreamReplaced = errors.New("a newer connection took this one's place")
 )
 
@@ -280,16 +284,16 @@ type EventsOptions struct {
 	Threads []string
 
 	// Cursor is the [EventInfo].Cursor after which to continue. If it is empty, the events begin
-	// now. The server keeps events for some time, seven days by default; an older cursor begins
-	// with a Gap.
+	// now. The server keeps events for some time, seven days by default; if the cursor is older,
+	// the first event after Started is a Gap.
 	Cursor string
 }
 
 const eventsOperation = "receive events"
 
-// Events returns the events of the user as they happen (docs/events.md). The loop blocks until the
-// next event, and lasts until the program leaves it, ctx ends, or the server refuses to go on. An
-// error is yielded once, as the last element:
+// Events returns the events of the user as they happen (docs/events.md). The loop waits for each
+// event. It ends when the program leaves it, when ctx ends, or when a failure cannot be repaired by
+// connecting again. An error is yielded once, as the last element:
 //
 //	for event, err := range client.Events(ctx, nil) {
 //		if err != nil {
@@ -306,37 +310,37 @@ const eventsOperation = "receive events"
 //		cursor = event.Info().Cursor // store it to continue later
 //	}
 //
-// Each event is yielded once, and the events of a thread in their order. Each loop over the result
-// opens its own connection and begins at EventsOptions.Cursor, or without one at the time of
-// [Started].
+// Each event is yielded once, and the events of a thread are yielded in their order. Each loop over
+// the result opens its own connection and begins at EventsOptions.Cursor, or without one at the
+// time of [Started].
 //
-// A connection that fails is replaced, and the events continue where it broke. A program notices a
-// delay, or a [Gap] if the server no longer has the events. Events connects again after the end of
-// a connection, after 45 seconds without a sign of life, after a message that is damaged or larger
-// than 8 MB, and after the statuses 408, 429 and 5xx except 501. The pauses have a random length; they start
-// at half a second and grow to half a minute while nothing is received. RetryDelay and
-// MaxRetryDelay of ClientOptions.Retry change these times. A pause that the server asks for is
-// observed, up to one hour. The number of attempts is not limited, so give ctx a deadline to limit
-// the time, or set a Logger to see the attempts.
+// If a connection fails, Events connects again and continues after the last event. The program
+// notices only a delay, or receives a [Gap] if the server no longer has the events. Events connects
+// again if the connection ends, if nothing arrives for 45 seconds, if a message is damaged or
+// larger than 8 MB, and if the status is 408, 429 or 5xx except 501. The pauses have a random
+// length; they start at half a second and grow to half a minute while nothing is received.
+// RetryDelay and MaxRetryDelay of ClientOptions.Retry change these times. A pause that the server
+// asks for is observed, up to one hour. The number of attempts is not limited, so give ctx a
+// deadline to limit the time, or set a Logger to see the attempts.
 //
-// Before the token expires, Events gets a new one from the credential and opens a second connection
-// with it; it leaves the first when the second is ready. If the server revokes the token, it
-// connects again with a new one.
+// Before the token expires, Events gets a new token from the credential and opens a second
+// connection with it. When the second connection is ready, it closes the first. If the server
+// revokes the token, Events connects again with a new token.
 //
 // The loop ends with a *communication.Error:
 //
 //   - communication.ErrUnauthorized: the token was refused, and the credential has no other
 //   - communication.ErrForbidden: the token has no chat scope
-//   - status 400: the cursor is damaged, or of another user or other Threads
+//   - status 400: the cursor is damaged, or was made for another user or other Threads
 //   - [ErrNoEventStream], [ErrUserDeleted], [ErrStreamReplaced]
-//   - any other status that does not mean a temporary failure, and a certificate that is not trusted
-//   - the error of the credential, or the description of a damaged stream, after eight failures in a
-//     row; this takes a minute or two
-//   - the error of ctx, with the last failure if there is no connection
+//   - any other status that does not mean a temporary failure, or a certificate that is not trusted
+//   - the error of the credential, or the description of a damaged stream, after eight failures in
+//     a row, which take a minute or two
+//   - the error of ctx, together with the last failure if there is no connection
 //
-// The server closes a connection from which nothing is read for 30 seconds. So a body that takes
-// long delays the events, but loses none except typing indicators. When the loop ends, its
-// connections are closed and its goroutines have ended.
+// The server closes a connection from which the program reads nothing for 30 seconds. A loop body
+// that takes longer therefore delays the events, but none is lost except typing indicators. When
+// the loop ends, its connections are closed and its goroutines have ended.
 func (c *Client) Events(ctx context.Context, options *EventsOptions) iter.Seq2[Event, error] {
 	var o EventsOptions
 	if options != nil {
@@ -355,7 +359,8 @@ func (c *Client) Events(ctx context.Context, options *EventsOptions) iter.Seq2[E
 	}
 }
 
-// checkThreads returns an error if an id is empty or contains the separator of ids.
+// checkThreads returns an error if an id is empty or contains a comma, which separates the ids in
+// the request.
 func checkThreads(ids []string) error {
 	for i, id := range ids {
 		if id == "" || strings.Contains(id, ",") {

@@ -22,10 +22,10 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// eventFaults lists the faults of an event stream. The outcome has the events that the loop yields,
-// the error with which it ends, if any, and the number of requests. Without an error, the loop ends
-// after event 3. The script of a fault answers the first request, or all requests. A feed with the
-// events 1 to 3 answers the other requests.
+// eventFaults lists faults of a server with an event stream. The function script causes the fault:
+// it answers the first request or every request. A feed with the events 1 to 3 answers the requests
+// that script leaves out. outcome describes a loop over Client.Events that stops after event 3: the
+// events that it yields, the error with which it ends, if any, and the number of requests.
 var eventFaults = []struct {
 	fault   string
 	script  func(a *answer, n int) bool
@@ -120,10 +120,12 @@ var eventFaults = []struct {
 	{silentFault, first(func(a *answer) { a.hello(); a.events(1); a.hang() }), "1 2 3, 2 requests"},
 }
 
-// silentFault is the fault whose outcome takes 45 seconds. It is tested without a network only.
+// silentFault names the fault after which the client waits for 45 seconds. It is tested only
+// without a network, where waiting takes no time.
 const silentFault = "silence for three heartbeats"
 
-// first returns a script for the first request.
+// first returns a script that calls the given one for the first request and lets the feed answer
+// the others.
 func first(script func(a *answer)) func(*answer, int) bool {
 	return func(a *answer, n int) bool {
 		if n == 1 {
@@ -133,12 +135,13 @@ func first(script func(a *answer)) func(*answer, int) bool {
 	}
 }
 
-// always returns a script for every request.
+// always returns a script that calls the given one for every request.
 func always(script func(a *answer)) func(*answer, int) bool {
 	return func(a *answer, n int) bool { script(a); return true }
 }
 
-// refuse answers 401 if the request has the first token of the credential.
+// refuse answers 401 if the request has oldToken, the first token of the credential. It reports
+// whether it has answered.
 func (a *answer) refuse() bool {
 	if a.r.Header.Get("Authorization") == "Bearer "+oldToken {
 		a.WriteHeader(http.StatusUnauthorized)
@@ -147,8 +150,8 @@ func (a *answer) refuse() bool {
 	return false
 }
 
-// expire sends an event and ends the stream for the given reason, if the request has the first token
-// of the credential.
+// expire sends event 1 and then ends the stream with the given reason, if the request has oldToken,
+// the first token of the credential. It reports whether it has answered.
 func (a *answer) expire(reason string) bool {
 	if a.r.Header.Get("Authorization") != "Bearer "+oldToken {
 		return false
@@ -159,14 +162,14 @@ func (a *answer) expire(reason string) bool {
 	return true
 }
 
-// gap sends a gap whose cursor is that of event n.
+// gap sends the message gap with the cursor of event n. The stream continues after event n.
 func (a *answer) gap(reason string, n int) {
 	a.write(fmt.Sprintf("event: gap\nid: c%d\ndata: {\"reason\":%q}\n\n", n, reason))
 	a.from = n
 }
 
-// TestEventFaults runs each fault of eventFaults twice: without a network, where the pauses take no
-// time, and over TLS with short pauses.
+// TestEventFaults runs each fault of eventFaults twice: without a network, where pauses between
+// connections take no time, and over TLS with short pauses.
 func TestEventFaults(t *testing.T) {
 	for _, test := range eventFaults {
 		t.Run("memory/"+test.fault, func(t *testing.T) {
@@ -212,7 +215,8 @@ func testEventFault(t *testing.T, f *feed, client *chat.Client, want string) {
 	}
 }
 
-// eventsOutcome returns a word for the error of a loop over events.
+// eventsOutcome returns a word for the error with which a loop over events ended, as outcome in
+// eventFaults has it.
 func eventsOutcome(err error) string {
 	var e *communication.Error
 	errors.As(err, &e)
@@ -234,7 +238,8 @@ func eventsOutcome(err error) string {
 	return "failed"
 }
 
-// refreshingOnce returns a credential with the token oldToken. After a refusal it has goodToken.
+// refreshingOnce returns a credential that has oldToken first. After a server has refused that
+// token, the credential has goodToken.
 func refreshingOnce(t *testing.T) *communication.TokenCredential {
 	t.Helper()
 	refresh := func(context.Context) (string, error) { return goodToken, nil }
@@ -245,7 +250,7 @@ func refreshingOnce(t *testing.T) *communication.TokenCredential {
 	return cred
 }
 
-// tlsFeed is a feed that is served over TLS.
+// tlsFeed is a server that serves a feed over TLS.
 type tlsFeed struct{ *httptest.Server }
 
 func (f *feed) serve(t *testing.T) tlsFeed {
@@ -275,7 +280,8 @@ func (s tlsFeed) client(t *testing.T, cred azcore.TokenCredential) *chat.Client 
 	return client
 }
 
-// TestEventsUntrustedServer checks that a certificate that is not trusted ends the loop at once.
+// TestEventsUntrustedServer checks that a loop over events ends at once, without a second attempt,
+// if the client does not trust the server's certificate.
 func TestEventsUntrustedServer(t *testing.T) {
 	f := newFeed(1)
 	client, err := chat.NewClient(f.serve(t).URL, exampleToken{}, nil)
@@ -288,8 +294,9 @@ func TestEventsUntrustedServer(t *testing.T) {
 	}
 }
 
-// TestEventsLeave leaves the loop, cancels its context, and panics in its body. Each time the server
-// must see the end of the connection, and no goroutine of the stream may be left.
+// TestEventsLeave ends a loop over events in three ways: with break, by cancelling its context, and
+// with a panic in its body. Each time, the connection must be closed and no goroutine of the stream
+// may be left.
 func TestEventsLeave(t *testing.T) {
 	for _, http2 := range []bool{true, false} {
 		for _, how := range []string{"break", "cancel", "panic"} {
@@ -344,7 +351,8 @@ func TestEventsLeave(t *testing.T) {
 	}
 }
 
-// TestEventsResumeElsewhere stores the cursor of an event and continues there with another client.
+// TestEventsResumeElsewhere stores the cursor of an event and continues after that event with
+// another client.
 func TestEventsResumeElsewhere(t *testing.T) {
 	f := newFeed(4)
 	s := f.serve(t)
@@ -364,8 +372,8 @@ func TestEventsResumeElsewhere(t *testing.T) {
 	wantWords(t, words, "3 4")
 }
 
-// TestEventsLarge receives an event of 7 MB on a stream that has already sent more bytes than another
-// response may have.
+// TestEventsLarge receives an event of 7 MB on a stream that has already sent 65 MB. Other
+// responses may have at most 64 MB, and this limit must not apply to streams.
 func TestEventsLarge(t *testing.T) {
 	f := newFeed(0)
 	f.script = func(a *answer, n int) bool {

@@ -24,8 +24,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// memory is a transport that calls a handler in the process, so that a test with synctest can use
-// it. A read of a body does not end with the context of the request.
+// memory is a transport that calls a handler in the same process, so that it works in synctest
+// bubbles. Unlike net/http, it does not interrupt a Read of the response body when the context of
+// the request ends.
 type memory struct{ handler http.Handler }
 
 func (m memory) Do(req *http.Request) (*http.Response, error) {
@@ -76,7 +77,7 @@ func (w *memoryWriter) Write(p []byte) (int, error) {
 	return w.out.Write(p)
 }
 
-// memoryBody is the body of a response. Close also ends the context of the request.
+// memoryBody is the body of a response. Its method Close also ends the context of the request.
 type memoryBody struct {
 	*io.PipeReader
 	end context.CancelFunc
@@ -90,9 +91,11 @@ func (b memoryBody) Close() error {
 // feed is a fake server with the event stream of docs/events.md. Event number n has the cursor
 // "c" + n.
 type feed struct {
-	// script answers the nth request, counted from 1. It returns false to let the feed answer.
+	// script answers the nth request, counted from 1. If it returns false, it has not answered, and
+	// the feed sends its messages.
 	script func(w *answer, n int) bool
-	// expires returns the expiry in hello for a token, or the zero time for none.
+	// expires, if not nil, returns the expiry of a token, which the feed sends in the message
+	// hello.
 	expires func(token string) time.Time
 
 	mu       sync.Mutex
@@ -150,7 +153,7 @@ func (f *feed) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// write sends text at once. It ends the handler if the client has gone.
+// write sends text at once. If the client has disconnected, it aborts the handler with a panic.
 func (a *answer) write(text string) {
 	a.Header().Set("Content-Type", "text/event-stream")
 	if _, err := io.WriteString(a.ResponseWriter, text); err != nil {
@@ -168,7 +171,7 @@ func (a *answer) hello() {
 	a.write(fmt.Sprintf("event: hello\nid: c%d\ndata: {\"user\":\"8:acs:a_b\",\"cursor\":\"c%[1]d\"%s}\n\n", a.from, expiry))
 }
 
-// events sends the messages up to number n that follow the cursor.
+// events sends the messages after the cursor of the request, up to number n.
 func (a *answer) events(n int) {
 	for ; a.from < n; a.from++ {
 		a.write(messageFrame(a.from + 1))
@@ -179,13 +182,14 @@ func (a *answer) bye(reason string, delay time.Duration) {
 	a.write(fmt.Sprintf("event: bye\ndata: {\"reason\":%q,\"delay\":%d}\n\n", reason, delay.Milliseconds()))
 }
 
-// cut ends the connection in the middle of the response.
+// cut closes the connection in the middle of the response.
 func (a *answer) cut() { panic(http.ErrAbortHandler) }
 
-// hang waits until the client leaves.
+// hang waits until the client disconnects.
 func (a *answer) hang() { <-a.r.Context().Done() }
 
-// follow sends the messages after the cursor, and those that are added, until the client leaves.
+// follow sends the messages after the cursor of the request, and each message that is added later,
+// until the client disconnects.
 func (a *answer) follow() {
 	f := a.feed
 	f.mu.Lock()
@@ -214,7 +218,8 @@ func (a *answer) follow() {
 	}
 }
 
-// wait sends heartbeats until the channel is closed. It returns false if the client leaves.
+// wait sends a heartbeat every 15 seconds until the channel is closed. It returns false if the
+// client disconnects first.
 func (a *answer) wait(until <-chan struct{}) bool {
 	for {
 		select {
@@ -228,7 +233,7 @@ func (a *answer) wait(until <-chan struct{}) bool {
 	}
 }
 
-// seen returns the number of requests, and the query parameter cursor of each.
+// seen returns how many requests the feed has received, and the query parameter cursor of each.
 func (f *feed) seen() (int, []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -239,7 +244,7 @@ func (f *feed) seen() (int, []string) {
 	return len(f.requests), cursors
 }
 
-// client returns a client of the feed without a network.
+// client returns a client that sends its requests to the feed without a network.
 func (f *feed) client(t *testing.T, cred azcore.TokenCredential) *chat.Client {
 	t.Helper()
 	client, err := chat.NewClient("https://endpoint", cred, &chat.ClientOptions{
@@ -251,7 +256,8 @@ func (f *feed) client(t *testing.T, cred azcore.TokenCredential) *chat.Client {
 	return client
 }
 
-// events returns the events of client.Events after Started, which must be the first and only one.
+// events returns the events of client.Events without the first one. It yields an error if the first
+// event is not Started, or if a later one is.
 func events(ctx context.Context, client *chat.Client, o *chat.EventsOptions) iter.Seq2[chat.Event, error] {
 	return func(yield func(chat.Event, error) bool) {
 		n := 0
@@ -270,8 +276,8 @@ func events(ctx context.Context, client *chat.Client, o *chat.EventsOptions) ite
 	}
 }
 
-// receive reads events up to the one whose number is the argument last. It returns a text for
-// each: the number of a message's event, or the kind of another event with its reason.
+// receive reads events until one has the number last. It returns a text for each event: the number
+// of a MessageReceived, the reason of a Gap, and the type of any other.
 func receive(ctx context.Context, client *chat.Client, o *chat.EventsOptions, last int64) ([]string, error) {
 	var words []string
 	for event, err := range events(ctx, client, o) {
@@ -300,8 +306,8 @@ func wantWords(t *testing.T, got []string, want string) {
 	}
 }
 
-// TestEventsRequest checks the path, the query and the headers of the request for a stream, and that
-// the cursor of a heartbeat is used for the next connection.
+// TestEventsRequest checks the path, the query and the headers of requests that open a stream. The
+// second request must have the cursor of the heartbeat that the first stream sent.
 func TestEventsRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(0)
@@ -337,7 +343,8 @@ func TestEventsRequest(t *testing.T) {
 	})
 }
 
-// TestEventsRefusesThreads checks that an invalid id of a thread is an error without a request.
+// TestEventsRefusesThreads checks that Events fails without a request if an id in
+// EventsOptions.Threads is invalid.
 func TestEventsRefusesThreads(t *testing.T) {
 	f := newFeed(0)
 	for _, id := range []string{"", "19:a@thread.v2,19:b@thread.v2"} {
@@ -348,7 +355,7 @@ func TestEventsRefusesThreads(t *testing.T) {
 	}
 }
 
-// TestEventsBeginAgain checks that each loop over the same iterator begins at the cursor of the
+// TestEventsBeginAgain checks that each loop over the same iterator begins at the cursor in the
 // options.
 func TestEventsBeginAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -370,8 +377,8 @@ func TestEventsBeginAgain(t *testing.T) {
 	})
 }
 
-// TestEventsCutAnywhere cuts a stream of three events after each of its bytes. Each event must arrive
-// once.
+// TestEventsCutAnywhere closes the connection after each byte of a stream with three events. The
+// client must receive each event once.
 func TestEventsCutAnywhere(t *testing.T) {
 	var whole string
 	for n := range 3 {
@@ -396,8 +403,9 @@ func TestEventsCutAnywhere(t *testing.T) {
 	}
 }
 
-// TestEventsSilence checks that a connection on which nothing arrives for three heartbeats is
-// replaced: before the response, before hello, and after an event. Heartbeats keep it.
+// TestEventsSilence checks that the client replaces a connection on which nothing arrives for 45
+// seconds: before the response, before hello, or after an event. Heartbeats must keep the
+// connection open.
 func TestEventsSilence(t *testing.T) {
 	for _, silent := range []string{"response", "hello", "events"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -436,7 +444,8 @@ func TestEventsSilence(t *testing.T) {
 	}
 }
 
-// TestEventsSlowLoop checks that a loop whose body takes long is no reason to connect again.
+// TestEventsSlowLoop checks that the client keeps its connection while the body of the loop takes
+// ten minutes for each event.
 func TestEventsSlowLoop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(3)
@@ -456,8 +465,9 @@ func TestEventsSlowLoop(t *testing.T) {
 	})
 }
 
-// TestEventsPauses checks the pauses between connections that fail: they double, they start anew
-// after an event, and they last as long as the server asks.
+// TestEventsPauses checks the pauses after connections that fail. They double after each failure,
+// are short again after an event or 45 seconds of connection, and are at least as long as the
+// server asks for, up to an hour.
 func TestEventsPauses(t *testing.T) {
 	const second = time.Second
 	for _, test := range []struct {
@@ -518,8 +528,8 @@ func TestEventsPauses(t *testing.T) {
 	}
 }
 
-// expiring returns a credential whose tokens live for the given time, and a function that returns
-// the expiry of a token.
+// expiring returns a credential whose tokens expire after the duration life, and a function that
+// returns the expiry of a token.
 func expiring(t *testing.T, life time.Duration) (*communication.TokenCredential, func(string) time.Time) {
 	t.Helper()
 	var mu sync.Mutex
@@ -542,9 +552,10 @@ func expiring(t *testing.T, life time.Duration) (*communication.TokenCredential,
 	}
 }
 
-// TestEventsRenewal reads events for 5 hours with tokens that live for one. A server that answers at
-// once and one that takes 5 seconds for hello must see the new stream open before the old one
-// closes. Each event must arrive once and in order, and no token may be used after its expiry.
+// TestEventsRenewal reads events for five hours with tokens that expire after one hour, from a
+// server that sends hello at once and from one that takes 5 seconds for it. The client must open a
+// new stream before it closes the old one, receive each event once and in order, and use no stream
+// after its token has expired.
 func TestEventsRenewal(t *testing.T) {
 	for _, slow := range []time.Duration{0, 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
@@ -593,8 +604,8 @@ func TestEventsRenewal(t *testing.T) {
 	}
 }
 
-// TestEventsRenewalOfTyping checks that a typing indicator that arrives on the old and on the new
-// stream is yielded once.
+// TestEventsRenewalOfTyping replaces a stream before its token expires. A typing indicator that
+// arrives on the old and on the new stream must be yielded once.
 func TestEventsRenewalOfTyping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred, expires := expiring(t, time.Hour)
@@ -630,8 +641,9 @@ func TestEventsRenewalOfTyping(t *testing.T) {
 	})
 }
 
-// TestEventsRenewalForgetsTyping sends a typing indicator on the old stream only. A heartbeat of the
-// new stream must still move the cursor, with which the third stream begins.
+// TestEventsRenewalForgetsTyping replaces a stream before its token expires. A typing indicator
+// arrives on the old stream only. A heartbeat of the new stream must move the cursor nevertheless,
+// and the third stream must begin there.
 func TestEventsRenewalForgetsTyping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred, expires := expiring(t, time.Hour)
@@ -671,9 +683,9 @@ func TestEventsRenewalForgetsTyping(t *testing.T) {
 	})
 }
 
-// TestEventsRenewalThenCut cuts a new stream before it has repeated an event of the old stream, and
-// after a heartbeat with an earlier cursor. The third stream must begin after the last event of the
-// old one.
+// TestEventsRenewalThenCut replaces a stream before its token expires. The new stream breaks after
+// a heartbeat with an earlier cursor, before it has repeated the last event of the old stream. The
+// third stream must begin after that event.
 func TestEventsRenewalThenCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := renewed(t, func(a *answer) { a.hello(); a.write("id: c1\n\n"); a.cut() })
@@ -688,8 +700,9 @@ func TestEventsRenewalThenCut(t *testing.T) {
 	})
 }
 
-// TestEventsRenewalTwice opens a third stream before the second one has repeated event 2. The event
-// must be yielded once.
+// TestEventsRenewalTwice replaces a stream twice before its token expires. The third stream is
+// opened before the second one has repeated event 2 of the first. The client must yield event 2
+// once.
 func TestEventsRenewalTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		third := make(chan struct{})
@@ -718,8 +731,9 @@ func TestEventsRenewalTwice(t *testing.T) {
 	})
 }
 
-// TestEventsRenewalThenGap sends a gap on a new stream. The event 2 that follows is another one than
-// the event 2 of the old stream, and must be yielded.
+// TestEventsRenewalThenGap replaces a stream before its token expires. The new stream sends a gap
+// and then an event 2, which differs from the event 2 of the old stream. The client must yield
+// both.
 func TestEventsRenewalThenGap(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := renewed(t, func(a *answer) { a.hello(); a.gap("epoch", 1); a.events(3); a.hang() })
@@ -731,14 +745,14 @@ func TestEventsRenewalThenGap(t *testing.T) {
 	})
 }
 
-// renewedFeed is a feed with a credential whose tokens live for an hour.
+// renewedFeed is a feed, and a credential for it whose tokens expire after an hour.
 type renewedFeed struct {
 	*feed
 	cred *communication.TokenCredential
 }
 
-// renewed returns a feed of three events. Its first stream sends event 1, and event 2 after the
-// second stream was opened. The second stream then answers with the function second.
+// renewed returns a feed of three events. The first stream sends event 1, and sends event 2 when
+// the client opens the second stream. The function second then answers the second request.
 func renewed(t *testing.T, second func(a *answer)) renewedFeed {
 	cred, expires := expiring(t, time.Hour)
 	f := newFeed(3)
@@ -762,8 +776,8 @@ func renewed(t *testing.T, second func(a *answer)) renewedFeed {
 	return renewedFeed{f, cred}
 }
 
-// TestEventsBrokenWithProgress checks that broken streams do not end the loop as long as an event
-// arrives on each.
+// TestEventsBrokenWithProgress checks that damaged streams do not end the loop if each of them
+// delivers an event before the damage.
 func TestEventsBrokenWithProgress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(20)
@@ -780,8 +794,8 @@ func TestEventsBrokenWithProgress(t *testing.T) {
 	})
 }
 
-// TestEventsRenewalFails checks that a stream stays in use if the next one cannot be opened, and that
-// the next one takes over when the old one ends first.
+// TestEventsRenewalFails refuses the request for a new stream. The client must keep the old stream
+// and request another one later, which must take over when the server ends the old one.
 func TestEventsRenewalFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cred, expires := expiring(t, time.Hour)
@@ -817,8 +831,8 @@ func TestEventsRenewalFails(t *testing.T) {
 	})
 }
 
-// TestEventsFixedToken checks that a token that cannot be renewed is used until the server ends the
-// stream, and that the loop then ends.
+// TestEventsFixedToken checks that the client uses a token that it cannot renew until the server
+// ends the stream, and that the loop then ends with ErrUnauthorized.
 func TestEventsFixedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		expiry := time.Now().Add(time.Hour)
@@ -853,8 +867,8 @@ func TestEventsFixedToken(t *testing.T) {
 	})
 }
 
-// TestEventsEndWithContext checks the error of a loop whose context ends: while it is connected, and
-// in a pause, where the error also tells why there is no connection.
+// TestEventsEndWithContext checks the error of a loop whose context ends, while the stream is open
+// and during a pause between connections. In a pause, the error must also contain the last failure.
 func TestEventsEndWithContext(t *testing.T) {
 	for _, test := range []struct {
 		script func(a *answer, n int) bool
@@ -877,7 +891,7 @@ func TestEventsEndWithContext(t *testing.T) {
 	}
 }
 
-// failingCredential is a credential that fails a number of times.
+// failingCredential is a credential that fails in its first calls, failures in number.
 type failingCredential struct{ failures int }
 
 func (c *failingCredential) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
@@ -887,8 +901,8 @@ func (c *failingCredential) GetToken(context.Context, policy.TokenRequestOptions
 	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// TestEventsCredentialFails checks that a credential may fail seven times in a row. The eighth error
-// ends the loop.
+// TestEventsCredentialFails checks that the loop continues after seven failures of the credential
+// in a row and ends after eight.
 func TestEventsCredentialFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		words, err := receive(t.Context(), newFeed(1).client(t, &failingCredential{7}), nil, 1)
@@ -903,7 +917,8 @@ func TestEventsCredentialFails(t *testing.T) {
 	})
 }
 
-// TestEventsKinds checks each kind of event with all its fields.
+// TestEventsKinds sends an event of each kind with all its fields and checks the Event that the
+// client yields.
 func TestEventsKinds(t *testing.T) {
 	at := time.Date(2026, 1, 15, 3, 4, 5, 678e6, time.UTC)
 	anna := chat.Participant{
@@ -986,8 +1001,8 @@ func TestEventsKinds(t *testing.T) {
 	}
 }
 
-// TestEventsLogging checks that a stream works with azcore's log of response bodies, which would read
-// a body to its end, and with a time limit for each attempt.
+// TestEventsLogging checks that events arrive at once although azcore logs response bodies, for
+// which it reads a body to its end, and although each attempt of a request has a time limit.
 func TestEventsLogging(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(1)
@@ -1012,7 +1027,8 @@ func TestEventsLogging(t *testing.T) {
 	})
 }
 
-// TestEventsLog checks that the log has a line for each connection that ends, and no token or cursor.
+// TestEventsLog checks that the log has a line for each connection that ends, and that it contains
+// no token and no cursor.
 func TestEventsLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFeed(3)
@@ -1039,9 +1055,9 @@ func TestEventsLog(t *testing.T) {
 	})
 }
 
-// TestEventsChaos reads events for half an hour from a server whose streams fail in random ways, with
-// tokens that live for five minutes. Each event must arrive once and in order. A failure prints the
-// seed of the random numbers.
+// TestEventsChaos reads events for half an hour from a server whose streams fail in random ways,
+// with tokens that expire after five minutes. Each event must arrive once and in order. A failure
+// prints the seed of the random numbers.
 func TestEventsChaos(t *testing.T) {
 	for seed := range uint64(50) {
 		synctest.Test(t, func(t *testing.T) { testEventsChaos(t, seed) })
@@ -1124,7 +1140,7 @@ func testEventsChaos(t *testing.T, seed uint64) {
 	}
 }
 
-// goroutinesOfEvents returns the stacks of the goroutines that read streams.
+// goroutinesOfEvents returns the stacks of the running goroutines that read event streams.
 func goroutinesOfEvents() string {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]

@@ -64,8 +64,8 @@ func Example() {
 	// refused: 0
 }
 
-// Test for common errors. The response is written by hand: the service sends it to a user who is
-// not in the thread.
+// Test for common errors. The hand-written response is the one that the service sends to a user who
+// is not in the thread.
 func Example_errors() {
 	thread := newThread(writtenService(recorded.Exchange{
 		Request: recorded.Request{Method: "GET", Path: "/chat/threads/" + threadID},
@@ -185,7 +185,8 @@ func ExampleClient_DeleteThread() {
 }
 
 // Receive events until a message asks to stop. The responses are written by hand, in the form of
-// docs/events.md: the first connection breaks in the middle of a message.
+// docs/events.md: the first connection breaks in the middle of a message, and the client opens a
+// second one.
 func ExampleClient_Events() {
 	client := newEventClient(
 		`event: hello
@@ -255,7 +256,7 @@ func ExampleClient_NewThreadClient() {
 	// test topic
 }
 
-// This example keeps the continuation of a page. With it the list can be resumed later, also in
+// Store the Continuation of a page. With it, the list can be resumed later after that page, also in
 // another process.
 func ExamplePage() {
 	ctx := context.Background()
@@ -280,7 +281,7 @@ func ExamplePage() {
 }
 
 // NextPage can be called again after an error: the pager then requests the same page. In this
-// example the first response is an error, which is written by hand.
+// example the first response is a hand-written error.
 func ExamplePager_NextPage() {
 	ctx := context.Background()
 	service := recordedService("js_2021-09-07_scenario_one_thread", 8)

@@ -34,8 +34,9 @@ var operations = []string{"read", "create", "send", "idempotent send", "edit"}
 
 // faultTable lists the expected result of each operation under each fault of the server. A result
 // such as "ok 2/1" is the outcome of the call, the number of requests that reached the server, and
-// the number of times that the server carried out the operation. A read sends two requests, one for
-// each page, and carries out nothing. A dash means that the fault cannot happen to the operation.
+// the number of times that the server carried out the operation. A read lists two pages with one
+// request each, and carries out nothing. A dash means that the fault cannot happen to the
+// operation.
 //
 // No row carries out a create or a send twice. After the outcome "unknown" the caller decides
 // whether to repeat the operation.
@@ -284,8 +285,8 @@ func newFaultyServer(t *testing.T, f fault, operation string) *faultyServer {
 	return s
 }
 
-// cutter is a listener that closes its first connections, cuts in number, before it reads from
-// them.
+// cutter is a listener that closes the first connections as soon as it has accepted them. cuts is
+// the number of connections that it still closes.
 type cutter struct {
 	net.Listener
 	cuts *atomic.Int32
@@ -364,8 +365,8 @@ func (s *faultyServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// strike makes the nth request fail in the way of the server's fault. It reports whether the
-// request is finished, so that no other response is sent.
+// strike applies the fault of the server to the nth request. It returns true if the request has
+// been answered or cut off, and false if the server must answer it normally.
 func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) bool {
 	first := n == 1
 	switch {
@@ -399,8 +400,8 @@ func (s *faultyServer) strike(w http.ResponseWriter, r *http.Request, n int) boo
 	return true
 }
 
-// act carries out the operation of a request, once for each idempotency token. For a read it does
-// nothing.
+// act carries out the operation of a request and counts it. It ignores a read, and a second request
+// with the same idempotency token if the operation honours the token.
 func (s *faultyServer) act(r *http.Request) {
 	if r.Method == http.MethodGet {
 		return
@@ -455,7 +456,8 @@ func (s *faultyServer) answer(w http.ResponseWriter, r *http.Request, n int) {
 	io.WriteString(w, body)
 }
 
-// writeBlanks writes n spaces, a valid prefix of JSON, until the client stops reading.
+// writeBlanks writes n spaces, with which a JSON text may begin. It stops early if the client stops
+// reading.
 func writeBlanks(w io.Writer, n int) {
 	blanks := []byte(strings.Repeat(" ", 1<<20))
 	for ; n > 0; n -= len(blanks) {

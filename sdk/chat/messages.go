@@ -22,9 +22,9 @@ type Message struct {
 	// constant here; they are kept unchanged.
 	Type MessageType `json:"type"`
 
-	// SequenceID is the message's position in the thread, a decimal number as text. Lists are
-	// ordered by it, highest first. An edit or a deletion assigns a new SequenceID, which moves the
-	// message to the top.
+	// SequenceID is the message's position in the thread, a decimal number as text. Lists of
+	// messages are ordered by SequenceID, highest first. An edit or a deletion assigns a new
+	// SequenceID, which moves the message to the top.
 	SequenceID string `json:"sequenceId,omitzero"`
 
 	// Version is a decimal number as text. It equals ID until an edit or a deletion assigns a
@@ -121,8 +121,8 @@ func (m Message) MarshalJSON() ([]byte, error) {
 	type content MessageContent
 	w := struct {
 		plain
-		// These two fields replace those of plain in the JSON form, because they have the same JSON
-		// names.
+		// These two fields replace the fields Content and SenderDisplayName of plain in the JSON
+		// text, because they have the same JSON names.
 		Content           any     `json:"content,omitempty"`
 		SenderDisplayName *string `json:"senderDisplayName,omitempty"`
 	}{plain: plain(m)}
@@ -167,9 +167,9 @@ type SendMessageOptions struct {
 	// IdempotencyToken identifies this message. If the user has already sent a message with the
 	// same token, a server with idempotent sends returns the id of that message and stores nothing
 	// (see SendMessage). Set it to repeat a send safely in a later call or after a restart. It has
-	// at most 256 printable ASCII characters. It is always sent; a service without idempotent sends
-	// ignores it and stores the message again. It does not make the first send of a Client
-	// retriable, because the server has not announced idempotent sends yet.
+	// at most 256 printable ASCII characters. The client always sends the token; a service without
+	// idempotent sends ignores it and stores the message again. The token does not make the first
+	// send of a Client retriable, because the server has not announced idempotent sends yet.
 	IdempotencyToken string
 }
 
@@ -178,9 +178,9 @@ type SendMessageOptions struct {
 // A retry never stores a message twice. If the server has announced idempotent sends in an earlier
 // response to this Client, as Confab does in every response, each call carries an idempotency token
 // and is retried like any other request. Otherwise (in the first request of a Client, and with
-// Azure) it is retried only if the message was certainly not stored: if no connection was made, or
-// if the service answered 429. If a call fails and any of its attempts may have stored the message,
-// then
+// Azure) a call is retried only if the message was certainly not stored: if no connection was made,
+// or if the service answered 429. If a call fails and any of its attempts may have stored the
+// message, then
 //
 //	errors.Is(err, communication.ErrUnknownFate)
 //
@@ -238,15 +238,17 @@ func (t *ThreadClient) GetMessage(ctx context.Context, messageID string) (Messag
 
 // ListMessagesOptions are the optional arguments of ListMessages.
 type ListMessagesOptions struct {
-	// StartTime omits older messages. It is sent in whole seconds, rounded down.
+	// StartTime, if it is not zero, omits messages that are older than it. It is sent in whole
+	// seconds, rounded down.
 	StartTime time.Time
 
 	// MaxPageSize is the maximum number of elements in a page; the service caps it at 200. 0 lets
 	// the service choose.
 	MaxPageSize int
 
-	// Continuation resumes an earlier list after a page: it is the Continuation of that [Page]. It
-	// includes the options of the earlier list, so the other options here are ignored.
+	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
+	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
+	// options here are ignored.
 	Continuation string
 }
 

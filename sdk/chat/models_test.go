@@ -10,8 +10,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestModelsKeep decodes JSON into each model and encodes it again. It checks that no member is
-// lost, also for values that occur in no recorded traffic.
+// TestModelsKeep decodes JSON into each model and encodes it again. No member of the JSON may be
+// lost. It uses values that occur in no recorded traffic.
 func TestModelsKeep(t *testing.T) {
 	const alice = `{"rawId":"8:acs:a_b","communicationUser":{"id":"8:acs:a_b"}}`
 	for _, test := range []struct {
@@ -109,8 +109,8 @@ func FuzzModels(f *testing.F) {
 				}
 				once, err := json.Marshal(first)
 				if err != nil {
-					// JSON cannot hold a year after 9999. Converting a time to UTC may move it into
-					// such a year.
+					// JSON cannot hold a year after 9999, and converting a time to UTC may move it
+					// into the year 10000. Ignore this error.
 					if strings.Contains(err.Error(), "year outside of range") {
 						continue
 					}

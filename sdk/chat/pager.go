@@ -51,9 +51,9 @@ type Pager[T any] struct {
 	started   bool
 	wrong     error // the error of invalid options; NextPage returns it
 
-	// mark is a link that the pager followed earlier. If the service returns mark again, the links
-	// form a cycle, and the pager fails. After limit steps mark moves to the current link, and
-	// limit doubles (Brent's algorithm).
+	// mark detects links that form a cycle. It is a link that the pager followed earlier: if the
+	// service returns it again, the pager fails. After limit steps, mark becomes the newest link
+	// and limit doubles (Brent's algorithm).
 	mark         string
 	steps, limit int
 }
@@ -64,8 +64,8 @@ type pageJSON[T any] struct {
 	NextLink string `json:"nextLink,omitzero"`
 }
 
-// listOptions holds the options of all kinds of lists. newPager checks them and encodes them in the
-// query.
+// listOptions holds the options of any kind of list: each kind uses some of them. newPager checks
+// them and encodes them in the query.
 type listOptions struct {
 	startTime    time.Time
 	maxPageSize  int
@@ -150,8 +150,8 @@ func (p *Pager[T]) request() pipeline.Request {
 	return r
 }
 
-// follow checks the link to the next page and returns its path and query, or "" for no link. On an
-// error it leaves p unchanged, so that the same page can be requested again.
+// follow checks link, which leads to the next page, and returns its path and query, or "" if link
+// is empty. After an error the pager can request the same page again.
 func (p *Pager[T]) follow(link string) (next string, err error) {
 	if link == "" {
 		return "", nil

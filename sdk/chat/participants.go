@@ -19,8 +19,9 @@ type ListParticipantsOptions struct {
 	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation resumes an earlier list after a page: it is the Continuation of that [Page]. It
-	// includes the options of the earlier list, so the other options here are ignored.
+	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
+	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
+	// options here are ignored.
 	Continuation string
 }
 
@@ -56,8 +57,8 @@ func (t *ThreadClient) AddParticipants(ctx context.Context, participants ...Part
 }
 
 // AddParticipant adds one participant to the thread. Unlike AddParticipants, it fails if the
-// service refuses the participant: the error is a *communication.Error with the reason, so that
-// errors.Is(err, communication.ErrForbidden) works.
+// service refuses the participant: the error is then a *communication.Error with the status and the
+// reason, so that errors.Is(err, communication.ErrForbidden) works.
 func (t *ThreadClient) AddParticipant(ctx context.Context, participant Participant) error {
 	const operation = "add participants"
 	failed, err := t.addParticipants(ctx, operation, []Participant{participant})

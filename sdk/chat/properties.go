@@ -25,8 +25,8 @@ type ThreadProperties struct {
 	// Metadata holds the keys and values that are stored with the thread.
 	Metadata map[string]string `json:"metadata,omitzero"`
 
-	// RetentionPolicy sets when the service deletes the thread. It is zero if the service returns
-	// no policy: the thread is then not deleted automatically.
+	// RetentionPolicy sets when the service deletes the thread. If it is zero, the service has
+	// returned no policy and does not delete the thread automatically.
 	RetentionPolicy RetentionPolicy `json:"retentionPolicy,omitzero"`
 }
 
@@ -65,8 +65,9 @@ func (i ThreadItem) MarshalJSON() ([]byte, error) {
 //	chat.RetentionPolicy{DeleteThreadAfterDays: 60}     // delete 60 days after the creation
 //	chat.RetentionPolicy{Kind: chat.RetentionKindNone}  // remove the policy
 type RetentionPolicy struct {
-	// Kind selects the rule. If it is empty and DeleteThreadAfterDays is not zero, the policy is
-	// encoded with RetentionKindThreadCreationDate.
+	// Kind selects the rule by which the thread is deleted. If it is empty and
+	// DeleteThreadAfterDays is not zero, the policy is encoded with
+	// RetentionKindThreadCreationDate.
 	Kind RetentionKind `json:"kind"`
 
 	// DeleteThreadAfterDays is the number of days after the creation, 30 to 90, for

@@ -59,8 +59,9 @@ type ListReadReceiptsOptions struct {
 	// MaxPageSize is the maximum number of elements in a page. 0 lets the service choose.
 	MaxPageSize int
 
-	// Continuation resumes an earlier list after a page: it is the Continuation of that [Page]. It
-	// includes the options of the earlier list, so the other options here are ignored.
+	// Continuation, if it is not empty, makes the list begin after a page of an earlier list: it is
+	// the Continuation of that [Page]. It includes the options of the earlier list, so the other
+	// options here are ignored.
 	Continuation string
 }
 

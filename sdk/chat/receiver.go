@@ -17,29 +17,31 @@ import (
 )
 
 const (
-	// silence is the time without a byte from the server after which a connection counts as dead:
-	// three heartbeats (docs/events.md).
+	// silence is the time after which a connection counts as dead if no byte arrives from the
+	// server. It is three times the interval of heartbeats (docs/events.md).
 	silence = 45 * time.Second
 
-	// renewBefore is the time before the expiry of its token at which a stream is replaced by a
-	// stream with a new token. The credentials of package communication refresh a token at the same
-	// time before its expiry.
+	// renewBefore is how long before the expiry of its token a stream is replaced by one with a new
+	// token. The credentials of package communication refresh a token at the same time before its
+	// expiry.
 	renewBefore = 2 * time.Minute
 
-	// maxBroken is the number of streams in a row that may be broken, or have no token. The loop
-	// then ends with an error.
+	// maxBroken is the number of failures in a row after which the loop ends with an error. Only
+	// damaged streams, refused tokens and failures to get a token count; lost connections do not.
 	maxBroken = 8
 
-	// maxDelay is the longest pause that a server can ask for.
+	// maxDelay is the longest pause before the next connection that the client accepts from a
+	// server.
 	maxDelay = time.Hour
 
-	// maxSeen is the number of events that may arrive on a stream while the next stream is opened.
-	// If there are more, the next stream is given up and opened again later.
+	// maxSeen is the maximum number of events that may arrive on the current stream while the next
+	// stream is opened. If more arrive, the client closes the next stream and opens it again later.
 	maxSeen = 10_000
 )
 
-// receiver is the state of one loop over the events. All of it belongs to the goroutine of the loop.
-// Each stream has a goroutine that reads and hands over messages, and the loop waits for their end.
+// receiver is the state of one loop over Client.Events. Only the goroutine of the loop uses it.
+// Each stream has a goroutine that reads messages and sends them to the loop; run waits until these
+// goroutines have ended.
 type receiver struct {
 	client  *Client
 	threads string // ids, separated by commas; "" for all threads
@@ -57,16 +59,17 @@ type receiver struct {
 	streams  sync.WaitGroup
 }
 
-// eventKey identifies an event. Cursors do not: two streams may name one place differently. A typing
-// indicator, which has no number, has a sender and a version.
+// eventKey identifies an event, so that an event that two streams send is yielded once. Cursors
+// cannot identify events, because two streams may have different cursors for the same place. A
+// typing indicator has no number: its key has the sender and the version.
 type eventKey struct {
 	thread          string
 	number          int64
 	sender, version string
 }
 
-// run yields events until the loop ends. It returns the error to yield last, or nil if the body of
-// the loop has left the loop.
+// run opens streams and yields their events until the loop ends. It returns the error to yield
+// last, or nil if yield returned false because the program has left the loop.
 func (r *receiver) run(ctx context.Context, yield func(Event, error) bool) error {
 	loop, cancel := context.WithCancel(ctx)
 	defer r.streams.Wait()
@@ -100,8 +103,8 @@ func (r *receiver) run(ctx context.Context, yield func(Event, error) bool) error
 	}
 }
 
-// open starts a stream after the cursor. The fields RefusedToken and NotToken of token name a token
-// that must not be sent.
+// open starts a goroutine that opens a stream after the cursor and reads it. Of token, it uses only
+// the fields RefusedToken and NotToken, which name a token that the stream must not use.
 func (r *receiver) open(ctx context.Context, token pipeline.Request) *stream {
 	query := url.Values{}
 	if r.threads != "" {
@@ -123,8 +126,8 @@ func (r *receiver) open(ctx context.Context, token pipeline.Request) *stream {
 	return s
 }
 
-// take handles a message of the current stream. It returns the event to yield, or nil for a message
-// without one, or the reason why the stream has ended.
+// take handles a message of the current stream. It returns the event to yield, or nil if the
+// message contains none to yield. It returns an error if the stream has ended or is damaged.
 func (r *receiver) take(m message) (Event, error) {
 	switch {
 	case m.err != nil:
@@ -166,7 +169,7 @@ func (r *receiver) take(m message) (Event, error) {
 }
 
 // start handles the first message of the current stream. It returns the event Started for the first
-// stream of the loop, and nil for later ones.
+// stream of the loop, and nil for a later stream.
 func (r *receiver) start(m message) (Event, error) {
 	user, err := r.greet(r.current, m)
 	if err != nil || r.started {
@@ -176,8 +179,8 @@ func (r *receiver) start(m message) (Event, error) {
 	return Started{EventInfo{Cursor: r.cursor}, communication.ParseRawID(user)}, nil
 }
 
-// greet handles the first message of a stream, which must be hello, and returns the user that it
-// names. It sets the time at which to replace the stream.
+// greet handles the first message of the stream s, which must be hello, and returns the user that
+// hello names. If hello has an expiry, greet sets the timer that replaces the stream before then.
 func (r *receiver) greet(s *stream, m message) (user string, err error) {
 	if m.event != "hello" {
 		return "", brokenf("the first message of a stream is %.40q", m.event)
@@ -193,7 +196,8 @@ func (r *receiver) greet(s *stream, m message) (user string, err error) {
 	if hello.Cursor == "" {
 		hello.Cursor = m.id
 	}
-	// If the cursor has moved since s was opened, another stream has moved it to a later place.
+	// Take the cursor of hello, unless the cursor has moved since s was opened: then another stream
+	// has moved it to a later place.
 	if hello.Cursor != "" && r.cursor == s.start {
 		r.cursor, s.start = hello.Cursor, hello.Cursor
 	}
@@ -207,9 +211,10 @@ func (r *receiver) greet(s *stream, m message) (user string, err error) {
 	return hello.User, nil
 }
 
-// takeOver handles the first message of the next stream. If that is hello, the next stream becomes
-// the current one. Otherwise the current stream stays, and the next one is opened again later: the
-// current stream will end and tell the reason if there is no other token.
+// takeOver handles the first message of the next stream. If it is hello, the next stream becomes
+// the current one, and the old one is closed. Otherwise the current stream stays in use, and the
+// next one is opened again later. If the credential has no new token, the current stream ends when
+// its token expires.
 func (r *receiver) takeOver(m message) {
 	err := m.err
 	old, next := r.current, r.next
@@ -224,8 +229,8 @@ func (r *receiver) takeOver(m message) {
 	old.close()
 }
 
-// postpone gives up the next stream, which has failed with err or is no longer useful. It is opened
-// again later.
+// postpone closes the next stream and sets the timer that opens it again. err is the failure of the
+// stream, or nil if it did not fail.
 func (r *receiver) postpone(err error) {
 	r.next.close()
 	r.next = nil
@@ -237,8 +242,9 @@ func (r *receiver) postpone(err error) {
 	r.renew = time.After(pipeline.Jitter(pause, pause/4))
 }
 
-// afterGap forgets the events that have been seen, because the numbers of a store that was put back
-// repeat. It gives up the next stream, which begins before the gap.
+// afterGap handles a gap in the current stream. It forgets which events the previous stream has
+// sent, because a store that was restored from a backup gives their numbers to other events. It
+// also closes the next stream, which was opened at a place before the gap.
 func (r *receiver) afterGap() {
 	r.current.seen = nil
 	if r.next != nil {
@@ -246,9 +252,9 @@ func (r *receiver) afterGap() {
 	}
 }
 
-// forgetTyping forgets the typing indicators that have been seen on the stream before. They are
-// repeated soon, or not at all if they came before this stream was opened. While some are remembered,
-// a heartbeat does not move the cursor.
+// forgetTyping stops waiting for typing indicators of the previous stream. The current stream
+// repeats such an indicator soon, or never if the server sent it before the current stream was
+// opened. While the stream has events to repeat, a heartbeat does not move the cursor.
 func (r *receiver) forgetTyping() {
 	for key := range r.current.seen {
 		if key.number == 0 {
@@ -257,7 +263,8 @@ func (r *receiver) forgetTyping() {
 	}
 }
 
-// remember notes an event that the next stream, which was opened before it, will send again.
+// remember records an event of the current stream while the next stream is being opened. The next
+// stream will send the event again, and take will then drop it.
 func (r *receiver) remember(key eventKey) {
 	if r.next == nil || key == (eventKey{}) {
 		return
@@ -272,7 +279,8 @@ func (r *receiver) remember(key eventKey) {
 	r.next.seen[key] = struct{}{}
 }
 
-// keyOf returns the key of an event, and the zero key for one that cannot be recognized.
+// keyOf returns the key of an event. It returns the zero key for an event without a number that is
+// no typing indicator.
 func keyOf(e Event) eventKey {
 	i := e.Info()
 	if t, ok := e.(TypingIndicatorReceived); ok {
@@ -284,21 +292,22 @@ func keyOf(e Event) eventKey {
 	return eventKey{thread: i.ThreadID, number: i.Number}
 }
 
-// move sets the cursor. If it moves, the stream has made progress.
+// move sets the cursor to id. If the cursor changes, it also resets the counts of failures, because
+// the stream has made progress.
 func (r *receiver) move(id string) {
 	if id != "" && id != r.cursor {
 		r.cursor, r.failures, r.broken = id, 0, 0
 	}
 }
 
-// reconnect opens another stream after the current one has ended with err, now or after a pause. It
-// returns an error if the loop ends.
+// reconnect replaces the current stream, which has ended with err, by the next stream or by a new
+// one. It may wait before it opens a new one. It returns an error if the loop must end.
 func (r *receiver) reconnect(ctx, loop context.Context, err error) error {
 	ended := r.current
 	ended.close()
 	if r.next != nil && !final(err) {
-		// The next stream is already being opened. If the server says "replaced", it means that
-		// stream.
+		// Use the next stream, which is already being opened. If the server has ended the current
+		// stream with the reason "replaced", the next stream has replaced it.
 		r.current, r.next = r.next, nil
 		return nil
 	}
@@ -330,14 +339,16 @@ func (r *receiver) reconnect(ctx, loop context.Context, err error) error {
 	return nil
 }
 
-// final reports whether err ends the loop although another stream is being opened.
+// final reports whether the failure err of the current stream ends the loop even if the next stream
+// is already being opened.
 func final(err error) bool {
 	var bye byeError
 	return errors.As(err, &bye) && bye.reason == "deleted"
 }
 
-// judge counts the failure err. It returns the error with which the loop ends, or nil if the loop
-// opens another stream.
+// judge decides whether the loop continues after the failure err. It returns the error with which
+// the loop ends, or nil if the loop opens another stream. It counts the failures that maxBroken
+// limits.
 func (r *receiver) judge(err error) error {
 	var refusal *communication.Error
 	var bye byeError
@@ -372,8 +383,8 @@ func (r *receiver) judge(err error) error {
 	return &communication.Error{Op: eventsOperation, Err: fmt.Errorf("%w (%d times in a row)", err, r.broken)}
 }
 
-// pause returns how long to wait after the failure err, and whether the server has refused the
-// token of the stream.
+// pause returns how long to wait before the next stream is opened after the failure err. refused
+// reports whether the server has refused the token of the stream.
 func (r *receiver) pause(err error) (pause time.Duration, refused bool) {
 	var delay time.Duration
 	var refusal *communication.Error
@@ -397,19 +408,20 @@ func (r *receiver) pause(err error) (pause time.Duration, refused bool) {
 	return pause, refused
 }
 
-// byeError is the message with which the server ends a stream.
+// byeError is the error of a stream that the server has ended with the message bye.
 type byeError struct {
 	reason string
 	delay  time.Duration
 }
 
-// byeErrors are the errors of the loop for the reasons that end it (docs/events.md).
+// byeErrors maps the reasons in bye that end the loop to the errors that the loop yields
+// (docs/events.md).
 var byeErrors = map[string]error{
 	"deleted":  ErrUserDeleted,
 	"replaced": ErrStreamReplaced,
 }
 
-// Error returns the reason.
+// Error returns a text with the reason in bye.
 func (e byeError) Error() string { return "the server has ended the event stream: " + e.reason }
 
 // refused reports whether the server no longer accepts the token of the stream.
@@ -427,8 +439,8 @@ func decodeBye(m frame) error {
 	return byeError{bye.Reason, time.Duration(delay) * time.Millisecond}
 }
 
-// stream is one connection. Its goroutine sends messages to out until the stream ends, and then the
-// error. The other fields belong to the receiver.
+// stream is one connection to the event stream. Its goroutine sends each message to out, and last
+// the error with which the stream ended. Only the receiver uses the other fields.
 type stream struct {
 	out   chan message
 	start string // the cursor at which it begins
@@ -436,22 +448,23 @@ type stream struct {
 	token string    // set by hello; a secret
 	since time.Time // time of hello
 
-	// seen has the events that were yielded from the stream before, after this one was opened. This
-	// one will send them again.
+	// seen contains the events that were yielded from the previous stream after this one was
+	// opened. This stream sends them again; take drops them.
 	seen map[eventKey]struct{}
 }
 
-// message is a message of a stream, or the error with which it ends.
+// message is one message of a stream, or the error with which the stream has ended.
 type message struct {
 	frame
 	err error
 
-	// Of the first message: the token of the stream, and the time by the server's clock.
+	// token is the token of the stream, and date is the time by the server's clock. Only the first
+	// message of a stream has them.
 	token string
 	date  time.Time
 }
 
-// messages returns the channel of the messages, or nil if there is no stream.
+// messages returns the channel of the stream's messages, or nil if s is nil.
 func (s *stream) messages() <-chan message {
 	if s == nil {
 		return nil
@@ -459,7 +472,7 @@ func (s *stream) messages() <-chan message {
 	return s.out
 }
 
-// ready reports whether the stream has sent hello.
+// ready reports whether the server has sent hello on the stream.
 func (s *stream) ready() bool { return !s.since.IsZero() }
 
 // run opens the stream and sends its messages to s.out, then the error with which it ends. It
@@ -478,7 +491,7 @@ func (s *stream) send(ctx context.Context, m message) error {
 	}
 }
 
-// errSilent is the error of a stream on which nothing arrives.
+// errSilent is the error of a stream on which nothing has arrived for the time silence.
 var errSilent = errors.New("the event stream is silent")
 
 func (s *stream) read(ctx context.Context, client *pipeline.Client, request pipeline.Request) error {
@@ -495,7 +508,8 @@ func (s *stream) read(ctx context.Context, client *pipeline.Client, request pipe
 	if err != nil {
 		return cause(ctx, err)
 	}
-	// Close the body when ctx ends, for transports that do not end a read then.
+	// Close the body when ctx ends, because some transports do not interrupt a Read at the end of
+	// the context.
 	closed := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		open.Body.Close()
@@ -520,7 +534,8 @@ func (s *stream) read(ctx context.Context, client *pipeline.Client, request pipe
 	}
 }
 
-// cause returns errSilent if that has ended ctx, and otherwise err.
+// cause returns errSilent if ctx was cancelled because the stream was silent. Otherwise it returns
+// err.
 func cause(ctx context.Context, err error) error {
 	if why := context.Cause(ctx); errors.Is(why, errSilent) {
 		return why
@@ -528,8 +543,8 @@ func cause(ctx context.Context, err error) error {
 	return err
 }
 
-// serverTime returns the time of a response by the server's clock, or that of this machine if the
-// response does not tell. The expiry of a token is a time by the server's clock.
+// serverTime returns the time in the header Date of a response, or the local time if there is none.
+// The expiry of a token is compared with this time, because it is a time by the server's clock.
 func serverTime(h http.Header) time.Time {
 	if t, err := http.ParseTime(h.Get("Date")); err == nil {
 		return t
@@ -537,14 +552,15 @@ func serverTime(h http.Header) time.Time {
 	return time.Now()
 }
 
-// watchedReader is the body of a stream. Its timer runs during a read only, so that a loop whose
-// body takes long does not look like a silent server.
+// watchedReader is the body of a stream. The timer idle runs only during a Read, so that a long
+// pause between two reads, in the body of a loop, does not count as silence of the server.
 type watchedReader struct {
 	body io.Reader
 	idle *time.Timer
 }
 
-// Read reads from the body. If nothing arrives for the time silence, the timer ends the stream.
+// Read reads from the body. If nothing arrives for the time silence, the timer ends the stream, and
+// Read fails.
 func (w *watchedReader) Read(p []byte) (int, error) {
 	w.idle.Reset(silence)
 	defer w.idle.Stop()

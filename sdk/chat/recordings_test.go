@@ -51,8 +51,8 @@ type exchange struct {
 	}
 }
 
-// models maps each operation to functions that return new values for the request body and the
-// response body, nil for no body.
+// models maps each operation to two functions, which return a new value for the request body and
+// one for the response body. A nil function means that there is no body.
 var models = map[string][2]func() any{
 	"POST /chat/threads":                         {of[createThreadRequest], of[CreateThreadResult]},
 	"GET /chat/threads":                          {nil, of[pageJSON[ThreadItem]]},
@@ -129,8 +129,9 @@ func template(path string) string {
 	return strings.Join(parts, "/")
 }
 
-// roundTrip decodes body into a model, encodes the result and checks that it equals body. It
-// returns the number of compared bodies, 0 or 1.
+// roundTrip decodes body into a new value of model, encodes the value again and checks that the
+// result equals body. It returns 1 if it compared the two, and 0 if body is empty or cannot be
+// decoded.
 func roundTrip(t *testing.T, where string, model func() any, body json.RawMessage) int {
 	t.Helper()
 	if len(body) == 0 || string(body) == "null" {

@@ -33,8 +33,8 @@ const (
 	messageID = "1653551972669"
 )
 
-// recordedService returns a transport that responds with some exchanges of a recorded file, in the
-// given order.
+// recordedService returns a transport that responds with exchanges from a recorded file. exchanges
+// are their indexes in the file, in the order of the responses.
 func recordedService(name string, exchanges ...int) *recorded.Transport {
 	all := recorded.MustLoad("testdata/recordings/chat-" + name + ".json").Exchanges
 	t := &recorded.Transport{AnyVersion: true}
@@ -80,8 +80,8 @@ func withKind(body json.RawMessage) json.RawMessage {
 	return text
 }
 
-// writtenService returns a transport that responds with the given hand-written exchanges,
-// in order. It sets the api-version in the query of each, so that tests need not write it.
+// writtenService returns a transport that responds with the given hand-written exchanges in order.
+// It sets the api-version in the query of each exchange, so that the tests need not write it.
 func writtenService(exchanges ...recorded.Exchange) *recorded.Transport {
 	for i := range exchanges {
 		q := &exchanges[i].Request.Query
@@ -107,8 +107,8 @@ func newThread(service *recorded.Transport) *chat.ThreadClient {
 	return newClient(service).NewThreadClient(threadID)
 }
 
-// newEventClient returns a client whose connections to the event stream receive the given texts, one
-// after the other.
+// newEventClient returns a client that reads event streams from the given texts. Its first
+// connection receives the first text, the second connection the second, and so on.
 func newEventClient(streams ...string) *chat.Client {
 	client, err := chat.NewClient("https://endpoint", exampleToken{}, &chat.ClientOptions{
 		ClientOptions: azcore.ClientOptions{
@@ -122,7 +122,7 @@ func newEventClient(streams ...string) *chat.Client {
 	return client
 }
 
-// writtenStreams is a transport that responds to each request with the next of the streams.
+// writtenStreams is a transport that responds to each request with the next element of streams.
 type writtenStreams struct {
 	mu      sync.Mutex
 	streams []string
@@ -140,7 +140,7 @@ func (w *writtenStreams) Do(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Header: header, Body: body, Request: r}, nil
 }
 
-// exampleToken is a credential for examples, whose token no service checks.
+// exampleToken is a credential for examples. The fake services do not check its token.
 type exampleToken struct{}
 
 func (exampleToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {

@@ -9,7 +9,8 @@ import (
 	"strconv"
 )
 
-// The page sizes of MessagesSince: a program that asks often mostly finds few new messages.
+// The page sizes of MessagesSince. Its first request asks for a small page, because a program that
+// polls often usually finds few new messages.
 const (
 	fewMessages  = 20
 	manyMessages = 200 // the largest page of the service
@@ -18,9 +19,9 @@ const (
 const sinceOperation = "messages since"
 
 // MessagesSince returns each message of the thread that was created after the one with the ID
-// cursor, once and oldest first. An empty cursor means all messages that the user may see. The loop
-// ends with the newest message; to poll, store the ID of each message when it is handled, and call
-// MessagesSince again with the last one, also in another process:
+// cursor, once and oldest first. With an empty cursor it returns all messages that the user may
+// see. The loop ends after the newest message. To poll, store the ID of each message that is
+// handled, and call MessagesSince again with the last ID, also in another process:
 //
 //	for {
 //		for m, err := range thread.MessagesSince(ctx, cursor) {
@@ -37,18 +38,18 @@ const sinceOperation = "messages since"
 //		}
 //	}
 //
-// It works with every service, because it needs only the list of messages, in which the message that
-// changed last is first. The messages come in the order of their IDs, which grow with each new
-// message of a thread. System messages are among them. No message is left out or repeated if others
-// send, edit and delete meanwhile. A message is returned as it is when it is read: perhaps edited, or
-// deleted, with DeletedOn and without content. A later edit or deletion does not return it again;
-// where the service has an event stream, [Client.Events] reports these too.
+// MessagesSince works with every service, because it needs only the list of messages. The messages,
+// which include system messages, come in the order of their IDs; each new message of a thread has a
+// higher ID. No message is left out or repeated if others send, edit and delete messages meanwhile.
+// A message may already be edited, or deleted, with DeletedOn and without content. A message that
+// is edited or deleted later is not returned again; if the service has an event stream,
+// [Client.Events] reports edits and deletions.
 //
-// MessagesSince yields the first message after it has read all, and holds them in memory meanwhile.
-// So it is not the way to read the history of a large thread: ListMessages is. To begin with the
-// present, take the ID of the newest message from ListMessages as the first cursor. If few messages
-// are new, MessagesSince sends one request. Temporary failures are retried. An error is yielded
-// alone, without any message.
+// MessagesSince reads all new messages into memory before it yields the first one. To read the
+// history of a large thread, use ListMessages. To receive only messages that are sent from now on,
+// use the ID of the newest message in ListMessages as the first cursor. If few messages are new,
+// MessagesSince sends one request. Temporary failures are retried. If MessagesSince fails, it
+// yields only the error and no message.
 func (t *ThreadClient) MessagesSince(ctx context.Context, cursor string) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		messages, err := t.messagesSince(ctx, cursor)
@@ -64,7 +65,7 @@ func (t *ThreadClient) MessagesSince(ctx context.Context, cursor string) iter.Se
 	}
 }
 
-// messagesSince returns the messages of one loop of MessagesSince.
+// messagesSince returns the messages that one loop over MessagesSince yields.
 func (t *ThreadClient) messagesSince(ctx context.Context, cursor string) ([]Message, error) {
 	r := sinceReader{thread: t, found: map[uint64]foundMessage{}}
 	if cursor != "" {
@@ -87,16 +88,17 @@ func (t *ThreadClient) messagesSince(ctx context.Context, cursor string) ([]Mess
 	}
 }
 
-// sinceReader reads the messages after a cursor from a list in which they move: an edit or a
-// deletion moves a message to the top, past a reader of several pages.
+// sinceReader reads the messages after a cursor from the list of messages, newest change first.
+// While it reads several pages, an edit or a deletion may move a message to the top of the list,
+// past the reader.
 //
-// A page shows the thread at one moment. A message that moves while pages are read gets a sequence
-// above all that the list had at the beginning. So after several pages the reader looks at the top
-// again, until one page reaches down to what it has read before: at the moment of that page, each
-// message was either in it, or has stayed in its place since before it was read there.
+// A page shows the list at one moment. A message that moves gets a higher sequence than every
+// message that was in the list before. So after several pages the reader requests the newest page
+// again, until that page reaches a message that was read before. At that moment, each message is
+// either in the page, or has not moved since it was read.
 //
-// The start time of the list cannot replace that. It has whole seconds, and the times of messages
-// may go back when the clock of a server is set.
+// The query parameter startTime cannot replace this: it has whole seconds, and the times of
+// messages may go back when the clock of a server is set.
 type sinceReader struct {
 	thread *ThreadClient
 	cursor uint64                  // ID after which messages are returned; 0: all
@@ -109,7 +111,8 @@ type foundMessage struct {
 	sequence uint64
 }
 
-// readNewest reads the newest messages, in one page. It returns true if nothing is left to read.
+// readNewest reads one page with the newest messages. complete is true if no older page needs to be
+// read.
 func (r *sinceReader) readNewest(ctx context.Context) (complete bool, err error) {
 	page, err := r.pager(fewMessages).NextPage(ctx)
 	if err != nil {
@@ -119,7 +122,8 @@ func (r *sinceReader) readNewest(ctx context.Context) (complete bool, err error)
 	return reached || page.Continuation == "", err
 }
 
-// readAll reads the list from the top down to what was read before, or to the cursor.
+// readAll reads pages, newest messages first, until take reports that the remaining pages need not
+// be read.
 func (r *sinceReader) readAll(ctx context.Context) error {
 	var top uint64
 	for p := r.pager(manyMessages); p.More(); {
@@ -146,10 +150,10 @@ func (r *sinceReader) pager(size int) *Pager[Message] {
 	return threadPager[Message](r.thread, sinceOperation, "/messages", listOptions{maxPageSize: size})
 }
 
-// take keeps the messages of a page that were created after the cursor. It returns the highest
-// sequence of the page, and whether the page has reached a message below which nothing is of use:
-// one that was read before, or one that is not newer than the cursor and is where it was created,
-// so that all below it are older.
+// take stores the messages of a page that were created after the cursor. It returns the highest
+// sequence in the page. reached is true if the pages below need not be read: if the page contains a
+// message that was read before, or a message that is not newer than the cursor and was never edited
+// or deleted, so that all messages below it are older.
 func (r *sinceReader) take(page []Message) (highest uint64, reached bool, err error) {
 	for _, m := range page {
 		id, err1 := strconv.ParseUint(m.ID, 10, 64)
@@ -169,7 +173,7 @@ func (r *sinceReader) take(page []Message) (highest uint64, reached bool, err er
 	return highest, reached, nil
 }
 
-// messages returns what was found, oldest first.
+// messages returns the messages that were found, oldest first.
 func (r *sinceReader) messages() []Message {
 	all := make([]Message, 0, len(r.found))
 	for _, id := range slices.Sorted(maps.Keys(r.found)) {

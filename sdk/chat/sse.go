@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// The limits of one message of a stream. The server sends a message of a chat in less than 1 MB.
+// The limits of one message of an event stream. A chat message in an event takes less than 1 MB.
 const (
 	maxLine = 8 << 20 // length in bytes of a line, and of all data lines of a message
 	maxID   = 4 << 10 // length in bytes of an id, which becomes part of a URL
@@ -33,12 +33,13 @@ func newFrameReader(r io.Reader) *frameReader {
 	return &frameReader{r: bufio.NewReader(r), first: true}
 }
 
-// next returns the next complete message. At the end of the stream it returns the error of the
-// reader, and drops a message that is not complete.
+// next returns the next complete message. At the end of the stream it drops an incomplete message
+// and returns the error of the reader.
 //
-// next is stricter than a browser, which ignores a line that it does not understand: a damaged
-// message could then pass for a heartbeat, and its event would be lost. It returns a brokenError
-// for such a line, for one over 8 MB and for a message without a name or without data.
+// next returns a brokenError for a line of unknown form, for a line or message over 8 MB, and for a
+// message that has a name but no data, or data but no name. A browser would ignore a line of
+// unknown form. next does not: a damaged message could look like a heartbeat, and its event would
+// be lost.
 func (f *frameReader) next() (frame, error) {
 	var m frame
 	var any, data bool // the message has a field, and a field data
@@ -87,8 +88,8 @@ func (f *frameReader) next() (frame, error) {
 
 // line returns the next line without its end, which is "\n" or "\r\n". The line is valid until the
 // next call. line returns a brokenError for a line that is longer than maxLine, is not UTF-8 or has
-// a control character that no message contains. It returns the error of the reader for a line
-// without an end.
+// a control character that no message contains. If the stream ends within a line, line returns the
+// error of the reader.
 func (f *frameReader) line() ([]byte, error) {
 	line, err := f.r.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
@@ -121,11 +122,11 @@ func (f *frameReader) line() ([]byte, error) {
 	return line, nil
 }
 
-// brokenError is the error of a stream that does not have the form of docs/events.md. Its text has no
-// content of messages, because errors are logged.
+// brokenError is the error of a stream that does not have the form that docs/events.md describes.
+// Its text contains no chat message, because errors are logged.
 type brokenError struct{ problem string }
 
-// Error returns the problem, with the words that introduce it.
+// Error returns the text "the event stream is broken" with the problem.
 func (e brokenError) Error() string { return "the event stream is broken: " + e.problem }
 
 func brokenf(format string, args ...any) error {

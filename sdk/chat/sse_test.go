@@ -11,7 +11,8 @@ import (
 	"testing/iotest"
 )
 
-// readFrames returns all messages of a stream and the error at its end.
+// readFrames reads a stream to its end. It returns all messages and the error that ended the
+// reading.
 func readFrames(r io.Reader) ([]frame, error) {
 	var frames []frame
 	for f := newFrameReader(r); ; {
@@ -23,7 +24,8 @@ func readFrames(r io.Reader) ([]frame, error) {
 	}
 }
 
-// TestFrameReader reads streams in whole and byte by byte, and compares the messages and the errors.
+// TestFrameReader reads each stream as a whole and byte by byte, and compares the messages and the
+// error with the expected ones.
 func TestFrameReader(t *testing.T) {
 	long := strings.Repeat("x", maxLine-len("data: "))
 	for _, test := range []struct {
@@ -76,9 +78,9 @@ func TestFrameReader(t *testing.T) {
 	}
 }
 
-// FuzzFrameReader reads arbitrary streams in whole and byte by byte, which must give the same
-// messages and errors. Every message must decode or be refused without a panic, and must be the same
-// after it is written and read again.
+// FuzzFrameReader reads arbitrary streams as a whole and byte by byte. Both must give the same
+// messages and error. Decoding a message must not panic, and a message that is written and read
+// again must not change.
 func FuzzFrameReader(f *testing.F) {
 	f.Add([]byte("event: hello\nid: c1\ndata: {\"user\":\"8:acs:a_b\"}\n\n: heartbeat\n\nid: c2\n\n"))
 	f.Add([]byte("event: chatMessageReceived\r\nid: c1\r\ndata: {\"threadId\":\"t\",\"number\":1,\"createdOn\":\"2026-01-15T03:04:05.678Z\"}\r\n\r\n"))

@@ -62,7 +62,8 @@ type UpdateThreadOptions struct {
 // (docs/contract/chat.md §3.4). It fails if options change nothing, or if they both set and remove
 // a metadata key. Metadata and retention policy require API version 2025-03-15.
 //
-// Temporary failures are retried, with the same effects as those of UpdateTopic.
+// Temporary failures are retried. As with UpdateTopic, a retry after a lost response may add a
+// second system message about the topic.
 func (t *ThreadClient) Update(ctx context.Context, options *UpdateThreadOptions) error {
 	const operation = "update thread"
 	var o UpdateThreadOptions
@@ -99,8 +100,8 @@ type updateThreadRequest struct {
 }
 
 // patch returns the metadata member of a JSON merge patch: the keys of set with their values, and
-// the keys in remove with the value removed. It returns nil if set and remove are empty, and an
-// error if both contain the same key.
+// the keys in remove with the value that removes a key, removed. It returns nil if set and remove
+// are empty, and an error if both contain the same key.
 func patch(operation string, set map[string]string, remove []string, removed *string) (map[string]*string, error) {
 	if len(set) == 0 && len(remove) == 0 {
 		return nil, nil
