@@ -28,9 +28,9 @@ const redacted = "(redacted)"
 // methods are safe for concurrent use. Compare keys with Equal, not ==. The zero AccessKey is no
 // key: it signs nothing and equals no other key.
 type AccessKey struct {
-	// secret is a function that returns the pointer to the key, because package fmt cannot look
-	// into a function. fmt reads other unexported fields without calling their methods, and for an
-	// unsuitable verb even follows pointers in them.
+	// secret is a function that returns the pointer to the key, because package fmt cannot print
+	// what a function returns. fmt prints other unexported fields without calling their String
+	// method, and for an unsuitable verb even follows pointers in them.
 	secret func() *atomic.Pointer[[]byte]
 }
 

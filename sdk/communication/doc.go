@@ -28,9 +28,9 @@
 //		...
 //	}
 //
-// The status of an Error always belongs to the operation. If a credential fails to get a token, the
-// response of the token issuer does not make the error an ErrForbidden, for example; errors.As
-// finds it in the field Err of the Error.
+// The status of an Error is always that of the operation. If a credential fails because its token
+// issuer answered 403, for example, the Error does not match ErrForbidden; errors.As finds the
+// error of the issuer in the field Err of the Error.
 //
 // Connection strings, access keys and credentials never print their secret: not with any verb of
 // fmt, not with log/slog, not in JSON, and not as a field of another struct. Only the methods named

@@ -9,8 +9,8 @@ import (
 	"unicode"
 )
 
-// The errors that programs test for with errors.Is. An [Error] matches the first four by its status
-// code.
+// The errors that programs test for with errors.Is. An [Error] matches ErrUnauthorized,
+// ErrForbidden, ErrNotFound and ErrThrottled by its status code.
 var (
 	// ErrUnauthorized means that the server did not accept the token or key (401). A token may have
 	// expired or been revoked.
@@ -25,7 +25,8 @@ var (
 	ErrThrottled = errors.New("throttled")
 	// ErrUnknownFate means that a request that creates something may or may not have been carried
 	// out. Its response was lost, unusable, or has a status that does not tell (408 and 5xx).
-	// Repeating the request may create a second thing, unless it has the same idempotency token.
+	// Repeating the request may create another user, thread or message, unless the request has the
+	// same idempotency token.
 	ErrUnknownFate = errors.New("the request may have been carried out")
 )
 
@@ -36,8 +37,8 @@ var (
 // If the credential could not get a token from its issuer, errors.Is finds none of the sentinels in
 // the Error; errors.As(e.Err, &issuer) finds the *Error of the issuer, if there is one.
 //
-// An Error with a response wraps an *azcore.ResponseError, which holds it. Otherwise it wraps the
-// cause: errors.Is(err, context.Canceled) works.
+// If there was a response, the Error wraps an *azcore.ResponseError with that response. Otherwise
+// it wraps the cause, so that errors.Is(err, context.Canceled) works.
 type Error struct {
 	// Op is the name of the operation, such as "send message". The faults that a Confab server
 	// injects in tests use the same names.
@@ -52,8 +53,8 @@ type Error struct {
 	RequestID string
 	// RetryAfter is the time that the server asks to wait, 0 if it does not.
 	RetryAfter time.Duration
-	// UnknownFate is true if the request may have been carried out. errors.Is for ErrUnknownFate
-	// returns it.
+	// UnknownFate is true if the request may have been carried out. errors.Is(err, ErrUnknownFate)
+	// returns this value.
 	UnknownFate bool
 	// Err is the cause. It is not nil in errors of a client.
 	Err error

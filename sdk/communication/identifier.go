@@ -22,14 +22,15 @@ const (
 	teamsVisitorPrefix = "8:teamsvisitor:"
 )
 
-// The start of the raw ids of each kind that exists in several clouds. The index is a Cloud.
+// The prefixes of raw ids of the kinds that exist in several clouds. The index of each array is a
+// Cloud.
 var (
 	userPrefixes      = [...]string{CloudPublic: "8:acs:", CloudDoD: "8:dod-acs:", CloudGCCH: "8:gcch-acs:"}
 	teamsUserPrefixes = [...]string{CloudPublic: "8:orgid:", CloudDoD: "8:dod:", CloudGCCH: "8:gcch:"}
 	teamsAppPrefixes  = [...]string{CloudPublic: "28:orgid:", CloudDoD: "28:dod:", CloudGCCH: "28:gcch:"}
 )
 
-// rawPrefixes lists the start of the raw ids of each kind except phone numbers
+// rawPrefixes lists the prefixes of the raw ids of all kinds except phone numbers
 // (docs/contract/identity.md §7). No entry is a prefix of another one, so their order does not
 // matter; the most common one is first.
 var rawPrefixes = [...]struct {
@@ -66,10 +67,10 @@ func ParseRawID(raw string) Identifier {
 		if !ok {
 			continue
 		}
-		// Unverified: the kind that the real service gives to an id with a third colon. The newest
+		// Unverified: which kind the real service gives to an id with a third colon. The newest
 		// JavaScript SDK returns an unknown identifier, as this function does; Python keeps the
 		// colon in the id. The SDKs accept an empty suffix; this function returns an unknown
-		// identifier, since it names nobody.
+		// identifier for it, because such an id names nobody.
 		if suffix == "" || strings.IndexByte(suffix, ':') >= 0 {
 			break
 		}
@@ -127,8 +128,8 @@ func NewTeamsExtensionUser(resourceID, tenantID, userID string, cloud Cloud) Ide
 	return ParseRawID(cloudPrefix(&userPrefixes, cloud) + resourceID + "_" + tenantID + "_" + userID)
 }
 
-// cloudPrefix returns the start of raw ids in the cloud c, an element of prefixes. For an invalid
-// Cloud it returns that of CloudPublic.
+// cloudPrefix returns the prefix of raw ids in the cloud c, which is an element of prefixes. For an
+// invalid c it returns the prefix for CloudPublic.
 func cloudPrefix(prefixes *[len(cloudNames)]string, c Cloud) string {
 	if int(c) >= len(prefixes) {
 		c = CloudPublic

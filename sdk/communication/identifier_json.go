@@ -48,11 +48,11 @@ type teamsExtensionUserJSON struct {
 }
 
 // MarshalJSON encodes the identifier as a CommunicationIdentifierModel (docs/contract/identity.md
-// §7), with the members kind, rawId and the nested one of the kind, in this order. SDKs of all
-// versions from 2021 on can read it: older ones ignore a kind that they do not know. An identifier
-// of unknown kind has only kind and rawId. The cloud of Teams users and applications, and
-// isAnonymous of Teams users, are always present, because SDKs require them. The zero Identifier is
-// null.
+// §7), with the members kind, rawId and the nested member that is named after the kind, in this
+// order. SDKs of all versions from 2021 on can read it: older ones ignore a kind that they do not
+// know. An identifier of unknown kind has only kind and rawId. The cloud of Teams users and
+// applications, and isAnonymous of Teams users, are always present, because SDKs require them. The
+// zero Identifier is null.
 func (id Identifier) MarshalJSON() ([]byte, error) {
 	if id.IsZero() {
 		return []byte("null"), nil
@@ -177,7 +177,8 @@ func (m *identifierJSON) nested(kind Kind) (Identifier, error) {
 	var err error
 	switch kind {
 	case KindUser:
-		// Any raw id may be in this member, so return here, before the code below checks the kind.
+		// The member communicationUser may contain any raw id, so return here, before the code
+		// below checks the kind.
 		if m.CommunicationUser.ID == "" {
 			return Identifier{}, missing(kind, "id")
 		}

@@ -79,8 +79,8 @@ func wantUnmarshal(t *testing.T, in, want string) {
 }
 
 // TestUnverifiedNestedMemberWinsOverRawID decodes identifiers whose nested member and rawId differ,
-// or of which one has fewer details. The nested member must win. Unverified: that the real service
-// does the same.
+// or in which one of the two lacks details. The nested member must win. Unverified: that the real
+// service does the same.
 func TestUnverifiedNestedMemberWinsOverRawID(t *testing.T) {
 	tests := []struct{ name, in, want string }{
 		{"nested wins", `{"rawId":"8:acs:R_V","communicationUser":{"id":"8:acs:R_U"}}`, "8:acs:R_U"},

@@ -11,8 +11,8 @@ type Kind uint8
 
 // The kinds of identifiers (docs/contract/identity.md §7).
 const (
-	// KindUnknown is the kind of raw ids whose form this package does not know. A later version may
-	// know it, so keep such an id instead of rejecting it.
+	// KindUnknown is the kind of raw ids whose form this package does not know. Keep such an id
+	// instead of rejecting it: a later version of this package may know the form.
 	KindUnknown Kind = iota
 	// KindUser is a communication user, created by an identity client or by the server.
 	KindUser

@@ -24,7 +24,7 @@ const (
 // Sign authorizes req with the key (docs/contract/identity.md §4.1): it sets the headers x-ms-date
 // (to now), x-ms-content-sha256 and Authorization, and replaces existing ones. Sign last: changing
 // the method, URL, Host, body or these headers later invalidates the signature. A server accepts a
-// signature for some minutes around now only, so sign again before every retry.
+// signature only for some minutes before and after now, so sign again before every retry.
 //
 // Sign reads the whole body. It rewinds a body that is an io.Seeker and reads a copy if req has
 // GetBody. Otherwise it keeps the content in memory and sets Body, GetBody and ContentLength.

@@ -29,8 +29,8 @@ const (
 
 var vectorTime = time.Date(2026, 11, 21, 20, 31, 40, 0, time.UTC)
 
-// signature returns the signature of a request. It uses only the standard library and shares no
-// code with Sign, so that it can check Sign.
+// signature returns the expected signature of a request. It shares no code with Sign and uses only
+// the standard library, so that it can check Sign.
 func signature(t testing.TB, key, method, pathAndQuery, values string) string {
 	t.Helper()
 	secret, err := base64.StdEncoding.DecodeString(key)
@@ -53,8 +53,8 @@ func TestSignVectors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// Set headers as an earlier attempt would, which Sign must replace. The time zone of now
-		// must not matter.
+		// Set headers as an earlier attempt would; Sign must replace them. Pass now in another time
+		// zone, which must not matter.
 		req.Header.Set("x-ms-date", "old")
 		req.Header.Set("Authorization", "old")
 		if err := mustKey(t, testKey).Sign(req, vectorTime.In(time.FixedZone("CET", 3600))); err != nil {

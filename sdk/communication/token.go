@@ -203,9 +203,9 @@ type tokenState struct {
 	failures int       // failures of refresh since its last success
 	closed   bool      // call refresh only for requests that wait
 	flight   *flight   // the current call of refresh, or nil
-	// running holds every call of the function refresh that has not returned: flight, and the calls
-	// that were given up. It is no WaitGroup because new calls may start after Close, while another
-	// Close waits.
+	// running holds every call of the function refresh that has not returned: the current one,
+	// flight, and the calls that were given up. Close waits for them. It is no WaitGroup, because a
+	// call may start while Close waits.
 	running map[*flight]struct{}
 }
 
@@ -274,8 +274,8 @@ func (s *tokenState) current() (token, *flight) {
 	return token{}, s.flight
 }
 
-// wait waits until the call f of refresh or ctx ends, and returns the error. If ctx ends and no
-// other request waits for f, it gives up f.
+// wait waits until the call f of refresh or ctx ends. It returns the error of f or of ctx. If ctx
+// ends and no other request waits for f, it gives up f.
 func (s *tokenState) wait(ctx context.Context, f *flight) error {
 	select {
 	case <-f.done:
@@ -291,8 +291,8 @@ func (s *tokenState) wait(ctx context.Context, f *flight) error {
 	return ctx.Err()
 }
 
-// begin starts a call of refresh, which is given up when no request waits for it any longer. The
-// caller holds mu, and s.flight is nil.
+// begin starts a call of refresh in a new goroutine. The call is given up when no request waits for
+// it any longer. The caller holds mu, and s.flight is nil.
 func (s *tokenState) begin() {
 	ctx, cancel := context.WithCancel(context.Background())
 	f := &flight{cancel: cancel, done: make(chan struct{}), returned: make(chan struct{})}
@@ -376,8 +376,8 @@ func (s *tokenState) close() {
 	}
 }
 
-// keep stores a new token and sets the time from which on it is renewed. A token with a short life
-// is renewed after half of its life, so that the credential does not call refresh for every
+// keep stores a new token and sets the time at which to call refresh again. A token with a short
+// life is renewed after half of its life, so that the credential does not call refresh for every
 // request.
 func (s *tokenState) keep(t token) {
 	now := time.Now()

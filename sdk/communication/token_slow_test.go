@@ -84,7 +84,7 @@ func TestSlowRefreshArrives(t *testing.T) {
 }
 
 // TestRefreshThatNobodyWaitsForEnds lets a call of refresh hang while requests use a valid token.
-// It checks that the call is given up some time after the token expires.
+// It checks that the credential gives up the call one minute after the token expires.
 func TestRefreshThatNobodyWaitsForEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var ended time.Time
@@ -134,8 +134,8 @@ func TestRefusedTokenWaitsForTheNext(t *testing.T) {
 		}
 		i.wantCalls(t, 3) // the request that left did not stop the refresh
 
-		// If the issuer fails, GetToken returns the refused token again, and the caller gets the
-		// server's 401.
+		// Let the issuer fail. GetToken must then return the refused token again, so that the
+		// caller gets the server's 401.
 		i.err.Store(&errDown)
 		c.Refused(third.Token)
 		start = time.Now()

@@ -245,7 +245,7 @@ func TestRefusedToken(t *testing.T) {
 		if second == first {
 			t.Error("got the refused token")
 		}
-		// The issuer fails from here on, so GetToken returns the refused token again.
+		// Let the issuer fail from here on. GetToken must then return the refused token again.
 		i.err.Store(&errDown)
 		for range 10 {
 			c.Refused(second.Token)

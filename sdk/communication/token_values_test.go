@@ -21,7 +21,7 @@ func (f transport) Do(req *http.Request) (*http.Response, error) { return f(req)
 
 // TestRefreshHasNoValuesOfARequest checks that the context of refresh has no values of the request
 // that started it: the context values of azcore are about that request only. The race detector
-// checks that the refresh does not write the variable captured.
+// reports an error if the refresh writes the variable captured.
 func TestRefreshHasNoValuesOfARequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var header http.Header

@@ -17,9 +17,9 @@ import (
 // ClientOptions are the optional settings of a [Client]. The zero value selects the defaults.
 type ClientOptions struct {
 	// ClientOptions configures azcore: retries, transport, policies and tracing. APIVersion selects
-	// an API version other than 2023-10-01; versions from 2021-02-22-preview1 on have the same
-	// form. InsecureAllowCredentialWithHTTP allows a plain http endpoint, which a constructor
-	// refuses otherwise.
+	// an API version other than 2023-10-01; its requests and responses have the same form since
+	// 2021-02-22-preview1. InsecureAllowCredentialWithHTTP allows a plain http endpoint, which a
+	// constructor refuses otherwise.
 	azcore.ClientOptions
 	// CAFile names a PEM file of certificate authorities to trust in addition to the system's. If
 	// it is empty and Transport is nil, the environment variable CONFAB_CA_FILE may name the file.
@@ -66,8 +66,8 @@ func NewClientFromConnectionString(connectionString string, options *ClientOptio
 }
 
 // NewClientWithTokenCredential returns a client that authenticates to the resource at endpoint with
-// tokens of cred, such as a credential of package azidentity. Azure accepts them; a Confab server
-// accepts access keys only. Nil options select the defaults. It fails if cred is nil, or as
+// tokens of cred, such as a credential of package azidentity. Azure accepts such tokens; a Confab
+// server accepts access keys only. Nil options select the defaults. It fails if cred is nil, or as
 // NewClient does.
 func NewClientWithTokenCredential(endpoint string, cred azcore.TokenCredential, options *ClientOptions) (*Client, error) {
 	if cred == nil {
@@ -193,7 +193,7 @@ func (c *Client) RevokeTokens(ctx context.Context, user communication.Identifier
 
 // DeleteUser deletes user and its data, and revokes its tokens (docs/contract/identity.md §3.4).
 // Temporary failures are retried. If an attempt deletes the user but its response is lost, the
-// retry fails with the Code "IdentityNotOwned", as for a user that never existed.
+// retry fails with an Error whose Code is "IdentityNotOwned", as for a user that never existed.
 func (c *Client) DeleteUser(ctx context.Context, user communication.Identifier) error {
 	return c.do(ctx, user, pipeline.Request{
 		Operation: "delete user",
@@ -224,9 +224,9 @@ type TokenCredentialOptions struct {
 }
 
 // NewTokenCredential returns a credential for a chat client that acts for user. Unlike a credential
-// of communication.NewTokenCredential, it renews its token: it issues one with c when it has none,
-// before its token expires, and when the server refuses one. It sends no request before the first
-// request of the chat client, unless options.Proactive is set. options may be nil.
+// of communication.NewTokenCredential, it renews its token: it calls c.GetToken when it has no
+// token, before its token expires, and when the server refuses its token. It issues no token before
+// the first request of the chat client, unless options.Proactive is set. options may be nil.
 //
 // The credential is for servers and bots, which hold the access key. Other programs get their
 // tokens from such a server.

@@ -44,8 +44,8 @@ func service(t *testing.T, answer http.HandlerFunc) (*identity.Client, *atomic.I
 	return c, &requests
 }
 
-// operations lists the methods of a Client that send a request. once is true for a method that must
-// not be carried out twice.
+// operations lists the methods of a Client that send a request. once is true for a method that the
+// client must not retry after an attempt that may have been carried out.
 var operations = []struct {
 	name string
 	once bool

@@ -16,8 +16,8 @@ import (
 )
 
 // replay returns options whose transport responds with recorded traffic of the real service, in
-// which ids and tokens are replaced with "sanitized". Only the examples need it, a program does
-// not.
+// which ids and tokens are replaced with "sanitized". Only examples need such options; a program
+// uses the real service.
 func replay(name string) *identity.ClientOptions {
 	traffic := recorded.MustLoad("testdata/recordings/identity-" + name + ".json")
 	o := &identity.ClientOptions{}
@@ -157,7 +157,7 @@ func ExampleClient_NewTokenCredential() {
 		log.Fatal(err)
 	}
 	cred := ids.NewTokenCredential(communication.NewUser("sanitized"), nil)
-	// client, err := chat.NewClient(endpoint, cred, nil)
+	// In a program: client, err := chat.NewClient(endpoint, cred, nil)
 
 	// A chat client calls GetToken for each request:
 	token, err := cred.GetToken(context.Background(), policy.TokenRequestOptions{})

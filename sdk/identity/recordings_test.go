@@ -34,7 +34,7 @@ func (entra) GetToken(_ context.Context, o policy.TokenRequestOptions) (azcore.A
 
 // TestRecordings replays the recorded traffic between official SDKs and the real service. It checks
 // that the client sends the recorded requests, at their api-version, and decodes the responses. It
-// fails for a recording that it does not know.
+// fails if a recording is not in the table calls.
 func TestRecordings(t *testing.T) {
 	ctx := context.Background()
 	user := communication.NewUser("sanitized")
@@ -102,8 +102,9 @@ func TestRecordings(t *testing.T) {
 	}
 }
 
-// replaying returns a client that gets its responses from the recorded traffic and uses the
-// api-version of the recording.
+// replaying returns a client that receives the recorded responses in traffic and uses the
+// api-version of the recording. The client authenticates with an Entra ID token if bearer is true,
+// and with an access key otherwise.
 func replaying(t *testing.T, traffic *recorded.Transport, bearer bool) *identity.Client {
 	t.Helper()
 	o := &identity.ClientOptions{}
