@@ -55,7 +55,8 @@ func Bearer(cred azcore.TokenCredential, scopes ...string) Auth {
 			}
 			fresh, err := tokens.get(req.Raw().Context(), token)
 			if err != nil || fresh == token {
-				// Return the 401 of the server, which tells more than the error of the credential.
+				// Return the 401 response of the server, because it tells more than the error of
+				// the credential.
 				return resp, nil
 			}
 			runtime.Drain(resp)
@@ -94,7 +95,7 @@ func authorize(allowHTTP bool, next policyFunc) policy.Policy {
 type refuser interface{ Refused(token string) }
 
 // refreshEarly is how long before its expiry a cached token is replaced. refreshPause is the time
-// between two attempts to replace a token that is still valid. azcore has the same values.
+// between two attempts to replace a token that is still valid. azcore uses the same values.
 const (
 	refreshEarly = 5 * time.Minute
 	refreshPause = 30 * time.Second

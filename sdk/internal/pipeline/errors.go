@@ -25,8 +25,8 @@ func noResponseError(c *call, err error) error {
 	if errors.As(err, &token) {
 		err = token // do not suggest CAFile: the certificate may be that of the token issuer
 	} else {
-		// Remove the URL: the error already names the operation, and the query should not be
-		// logged.
+		// Remove the URL from the error: the error already names the operation, and logs should not
+		// contain the query of the URL.
 		err = withoutURL(err)
 		if errors.As(err, &certificate) {
 			err = fmt.Errorf("%w (for a private certificate authority set CAFile in the client options or %s in the environment)", err, caFileVariable)
@@ -76,8 +76,8 @@ func (e tokenError) Is(target error) bool {
 }
 
 // As implements errors.As on the error of the credential. It never finds an *azcore.ResponseError:
-// that would be the token issuer's response, and a caller would take it for the response to the
-// operation.
+// that would be the response of the token issuer, and a caller would take it for the response to
+// the operation.
 func (e tokenError) As(target any) bool {
 	if _, ok := target.(**azcore.ResponseError); ok {
 		return false

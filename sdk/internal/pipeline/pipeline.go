@@ -142,8 +142,8 @@ type Request struct {
 	NoVersion  bool              // send no api-version
 
 	// RefusedToken is a token that the server no longer accepts, so that Open asks the credential
-	// for another one. NotToken is a token that Open does not send: it returns ErrSameToken if the
-	// credential still returns that token. Both are "" for Do.
+	// for another token. NotToken is a token that Open does not send: it returns ErrSameToken if
+	// the credential still returns that token. Both are "" for Do.
 	RefusedToken, NotToken string
 }
 
@@ -151,10 +151,10 @@ type Request struct {
 // headers of the response, also together with an error, or nil if there was no response. Every
 // error is a *communication.Error.
 //
-// An attempt that certainly did not reach the server, or that was answered 429, is repeated as the
-// client's RetryOptions say. Unless r.Once is set, so is an attempt without a response or one
-// answered 408 or 5xx. If r creates something and any attempt may have been carried out, the error
-// matches communication.ErrUnknownFate.
+// Do repeats an attempt that certainly did not reach the server, or that was answered 429, as the
+// client's RetryOptions say. Unless r.Once is set, it also repeats an attempt that got no response
+// or was answered 408 or 5xx. If r creates something and any attempt may have been carried out, the
+// error matches communication.ErrUnknownFate.
 func (c *Client) Do(ctx context.Context, r Request, out any) (_ http.Header, err error) {
 	ctx, end := runtime.StartSpan(ctx, c.component+"."+strings.ReplaceAll(r.Operation, " ", "_"), c.azcore.Tracer(), nil)
 	defer func() { end(err) }()

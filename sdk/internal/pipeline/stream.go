@@ -16,22 +16,22 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// Stream is a response with an open body: a stream of server-sent events, which the server goes on
-// sending.
+// Stream is the response to a request of Open. Its body is a stream of server-sent events, to which
+// the server may append events at any time.
 type Stream struct {
 	Header http.Header
 	Body   io.ReadCloser
 	Token  string // the token of the request, which is a secret
 }
 
-// ErrSameToken is the error of Open if the credential still returns the token Request.NotToken.
-// Open has then sent no request.
+// ErrSameToken is the error of Open if the credential returns the token Request.NotToken. Open
+// sends no request in this case.
 var ErrSameToken = errors.New("the credential has no newer token")
 
-// Open sends r once and returns the response as soon as its headers have arrived. The end of ctx
-// also ends the stream, and the caller must close its body. The client's RetryOptions do not apply:
-// a pause between two attempts and a time limit are up to the caller. After a 401 the request is
-// repeated once with a new token, as for Do.
+// Open sends r once and returns the response as soon as its headers have arrived. The stream ends
+// when ctx ends, and the caller must close the body of the stream. Open ignores the client's
+// RetryOptions: the caller decides whether to try again, and sets a time limit with ctx. After a
+// 401, Open repeats the request once with a new token, as Do does.
 //
 // Open fails if the response has another status than r.Status or is no stream of server-sent
 // events. Every error is a *communication.Error.
@@ -46,7 +46,7 @@ func (c *Client) Open(ctx context.Context, r Request) (_ *Stream, err error) {
 		}
 	}()
 	ctx = context.WithValue(ctx, streamKey{}, call)
-	// No TryTimeout: azcore would end the stream after that time.
+	// Disable retries. Leave TryTimeout unset, because azcore would end the stream after that time.
 	ctx = policy.WithRetryOptions(ctx, policy.RetryOptions{MaxRetries: -1})
 	req, err := c.newRequest(ctx, r, call)
 	if err != nil {
@@ -68,11 +68,12 @@ func (c *Client) Open(ctx context.Context, r Request) (_ *Stream, err error) {
 	return &Stream{Header: resp.Header, Body: call.stream, Token: call.token}, nil
 }
 
-// streamKey is the key of the context value with which Open tells the transport of its call.
+// streamKey is the context key under which Open passes its call to the transport.
 type streamKey struct{}
 
-// keepStream moves the body of resp, a stream, into c and gives resp an empty body. Policies of
-// azcore, such as the one that logs bodies, would otherwise read the stream to its end.
+// keepStream moves the body of resp, a stream, into c, where Open finds it, and gives resp an empty
+// body. Otherwise policies of azcore, such as the one that logs bodies, would read the stream to
+// its end.
 func (c *call) keepStream(resp *http.Response) {
 	if c.stream != nil {
 		c.stream.Close() // that of an earlier attempt, which a policy of the caller has repeated
@@ -96,9 +97,9 @@ func contentType(h http.Header) string {
 	return "of no content type"
 }
 
-// Temporary reports whether Open may succeed later, after it failed with err: it got no response,
-// 408, 429 or 5xx other than 501. A certificate that is not trusted is not temporary, nor is an
-// error that a policy marks as NonRetriable.
+// Temporary reports whether Open, which failed with err, may succeed later. This is true if Open
+// got no response, or the status 408, 429 or 5xx except 501. It is false if the server's
+// certificate is not trusted, and for an error that a policy marks as NonRetriable.
 func Temporary(err error) bool {
 	var e *communication.Error
 	var final interface{ NonRetriable() }
@@ -115,14 +116,14 @@ func Temporary(err error) bool {
 	return e.StatusCode >= 500 && e.StatusCode != http.StatusNotImplemented
 }
 
-// NoToken reports whether err means that the credential failed to return a token.
+// NoToken reports whether err contains the error of a credential that failed to return a token.
 func NoToken(err error) bool {
 	var e tokenError
 	return errors.As(err, &e)
 }
 
-// Named returns a copy of err, an error of Open, with the text of sentinel as its message, so that
-// errors.Is finds sentinel in it.
+// Named returns a copy of err, an error of Open. Its Message is the text of sentinel, and errors.Is
+// finds sentinel in it.
 func Named(err *communication.Error, sentinel error) *communication.Error {
 	e := *err
 	e.Message = sentinel.Error()
@@ -130,17 +131,18 @@ func Named(err *communication.Error, sentinel error) *communication.Error {
 	return &e
 }
 
-// named is an error with two causes and the text of the first.
+// named is an error that wraps the errors name and cause and has the text of name.
 type named struct{ name, cause error }
 
-// Error returns the text of the first cause.
+// Error returns the text of the error name.
 func (n named) Error() string { return n.name.Error() }
 
-// Unwrap returns both causes.
+// Unwrap returns the errors name and cause.
 func (n named) Unwrap() []error { return []error{n.name, n.cause} }
 
-// Interrupted returns the error of an operation whose context ended with the error end. last is the
-// failure that the operation had not yet recovered from, or nil.
+// Interrupted returns the error of an operation that stopped because its context ended. end is the
+// error of the context. last is the failure after which the operation was about to try again, or
+// nil.
 func Interrupted(operation string, end, last error) error {
 	e := &communication.Error{Op: operation, Err: end}
 	if last != nil {
@@ -149,15 +151,17 @@ func Interrupted(operation string, end, last error) error {
 	return e
 }
 
-// The pauses of Pause, unless RetryOptions set others. firstPause is that of azcore. maxPause is
-// shorter than that of azcore, because nobody receives events in a pause.
+// The defaults of Pause, for RetryOptions without RetryDelay and MaxRetryDelay. firstPause is
+// azcore's default for RetryDelay. maxPause is shorter than azcore's default for MaxRetryDelay,
+// because the program receives no events during a pause.
 const (
 	firstPause = 800 * time.Millisecond
 	maxPause   = 30 * time.Second
 )
 
-// Pause returns a random time to wait after a number of failures in a row, 0 for the first one. The
-// time grows exponentially from RetryDelay to MaxRetryDelay of the client's RetryOptions.
+// Pause returns a random time to wait before the next attempt. failures is the number of failures
+// in a row before the latest one. The time grows exponentially from RetryDelay to MaxRetryDelay of
+// the client's RetryOptions.
 func (c *Client) Pause(failures int) time.Duration {
 	first, most := c.retry.RetryDelay, c.retry.MaxRetryDelay
 	if first <= 0 { // no pause at all would be a load on a server that refuses
@@ -174,8 +178,8 @@ func (c *Client) Pause(failures int) time.Duration {
 	return Jitter(pause/2, pause/2)
 }
 
-// Jitter returns a random time from d to d+spread, so that not all clients of a restarted server
-// return at once.
+// Jitter returns a random time from d to d+spread. Random pauses prevent all clients of a restarted
+// server from connecting at once.
 func Jitter(d, spread time.Duration) time.Duration {
 	if spread <= 0 {
 		return d
@@ -186,7 +190,7 @@ func Jitter(d, spread time.Duration) time.Duration {
 // TryTimeout returns the time limit of a single attempt in the client's RetryOptions, 0 for none.
 func (c *Client) TryTimeout() time.Duration { return max(c.retry.TryTimeout, 0) }
 
-// Log writes one line at level debug to the logger of the options, if there is one.
+// Log writes one line at level debug to the Logger of the client's options, unless it is nil.
 func (c *Client) Log(ctx context.Context, message string, attrs ...slog.Attr) {
 	if c.log != nil {
 		c.log.LogAttrs(ctx, slog.LevelDebug, message, attrs...)

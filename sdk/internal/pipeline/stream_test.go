@@ -18,8 +18,8 @@ func openIt() Request {
 	return Request{Operation: "open it", Method: http.MethodGet, Path: "/it", Status: http.StatusOK, NoVersion: true}
 }
 
-// streamServer returns a server that answers 401 for a token other than accepted. Otherwise it sends
-// "hello", and the rest of the stream when the channel more is closed.
+// streamServer returns a server that answers 401 for a token other than accepted. For the token
+// accepted it sends "hello", and ", world" when the channel more is closed.
 func streamServer(t *testing.T, accepted string, more <-chan struct{}) *server {
 	t.Helper()
 	return newServer(t, func(w http.ResponseWriter, r *http.Request, _ int) {
@@ -38,8 +38,9 @@ func streamServer(t *testing.T, accepted string, more <-chan struct{}) *server {
 	})
 }
 
-// TestOpen checks that Open returns before the stream ends, with the token that the server has
-// accepted, and that neither the log of bodies nor the limit of a try reads or ends the stream.
+// TestOpen checks that Open returns before the stream ends, and that Stream.Token is the token that
+// the server accepted. azcore's log of bodies must not read the stream, and the option TryTimeout
+// must not end it.
 func TestOpen(t *testing.T) {
 	more := make(chan struct{})
 	s := streamServer(t, "2", more)
@@ -69,7 +70,8 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-// TestOpenAsksForAnotherToken checks the tokens that a request of Open refuses or does not accept.
+// TestOpenAsksForAnotherToken checks that Open returns ErrSameToken if the credential has only the
+// token NotToken, and that it asks the credential for another token than RefusedToken.
 func TestOpenAsksForAnotherToken(t *testing.T) {
 	s := streamServer(t, "fresh", nil)
 	cred := &told{token: "old"}
@@ -91,8 +93,8 @@ func TestOpenAsksForAnotherToken(t *testing.T) {
 	}
 }
 
-// TestOpenRefusals checks the errors of responses that are no stream, whether they are temporary,
-// and that Open sends one request only.
+// TestOpenRefusals checks the errors of Open for responses that are no stream of events, and
+// whether Temporary is true for them. Open must send only one request.
 func TestOpenRefusals(t *testing.T) {
 	for _, test := range []struct {
 		status      int
@@ -129,8 +131,8 @@ func TestOpenRefusals(t *testing.T) {
 	}
 }
 
-// TestOpenFailures checks the errors of a server that cannot be reached, of an unknown authority, of
-// a credential that fails, and of a context that ends.
+// TestOpenFailures checks the errors of Open if the server cannot be reached, if its certificate is
+// not trusted, if the credential fails, and if the context ends.
 func TestOpenFailures(t *testing.T) {
 	s := streamServer(t, "token", nil)
 	untrusted := s.client(t, func(c *Config) { c.Options.CAFile = "" })
@@ -153,7 +155,7 @@ func TestOpenFailures(t *testing.T) {
 	}
 }
 
-// closeRecorder is a body that records that it was closed.
+// closeRecorder is a response body that records whether it was closed.
 type closeRecorder struct {
 	io.Reader
 	closed bool
@@ -161,13 +163,13 @@ type closeRecorder struct {
 
 func (r *closeRecorder) Close() error { r.closed = true; return nil }
 
-// transportFunc is a transport that calls a function.
+// transportFunc is a function that implements policy.Transporter of azcore.
 type transportFunc func(*http.Request) (*http.Response, error)
 
 func (f transportFunc) Do(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestOpenClosesBodies checks that Open closes the body of a response that it does not return:
-// because a policy sends the request twice, or because the context has ended meanwhile.
+// TestOpenClosesBodies checks that Open closes each response body that it does not return: the
+// first one if a policy sends the request twice, and the only one if the context ends meanwhile.
 func TestOpenClosesBodies(t *testing.T) {
 	var bodies []*closeRecorder
 	ctx, cancel := context.WithCancel(t.Context())
@@ -207,8 +209,8 @@ func TestOpenClosesBodies(t *testing.T) {
 	}
 }
 
-// TestPause checks that pauses double from RetryDelay to MaxRetryDelay, and that each has a random
-// length of which at least half is certain.
+// TestPause checks that pauses double from RetryDelay to MaxRetryDelay, and that each pause is a
+// random time between half of this length and the whole length.
 func TestPause(t *testing.T) {
 	for _, test := range []struct {
 		retry    policy.RetryOptions

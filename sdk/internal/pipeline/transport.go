@@ -25,8 +25,8 @@ const caFileVariable = "CONFAB_CA_FILE"
 const maxResponse = 64 << 20
 
 // newTransport returns the transport of a client, with a limit on the size of responses: the
-// transport in the options, or else one of net/http that several clients share. own is true for the
-// latter.
+// transport in the options, or else one of net/http that several clients share. own is true if it
+// is the shared transport of net/http.
 func newTransport(o Options) (_ policy.Transporter, own bool, _ error) {
 	if o.Transport != nil {
 		if o.CAFile != "" {
@@ -124,9 +124,9 @@ func withoutRedirects(t policy.Transporter) policy.Transporter {
 // applied below azcore, because azcore reads each response to its end.
 type bounded struct{ policy.Transporter }
 
-// Do sends the request and limits the size of the response's body. For a request of Open it keeps
-// a successful response's body from the policies above it: see call.keepStream. It implements
-// policy.Transporter.
+// Do sends the request. It limits the size of the response's body, except for a request of Open: if
+// that succeeds, Do calls call.keepStream, so that no policy of azcore reads the stream. It
+// implements policy.Transporter.
 func (b bounded) Do(req *http.Request) (*http.Response, error) {
 	resp, err := b.Transporter.Do(req)
 	if err != nil {

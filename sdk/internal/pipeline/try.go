@@ -15,8 +15,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 )
 
-// call is the state of one call of Do, from its first attempt to its last. Attempts follow each
-// other, so no mutex is needed.
+// call is the state of one call of Do or Open, from its first attempt to its last. It needs no
+// mutex, because attempts do not overlap.
 type call struct {
 	operation     string
 	requestID     string    // x-ms-client-request-id
@@ -29,14 +29,14 @@ type call struct {
 	refused       *http.Response // the failed response of the last attempt, with its body read
 	failed        error          // or the error of the last attempt
 
-	// The fields of a call of Open: the tokens of the Request, the token of the last attempt, and
-	// the body of the response, which the transport sets.
+	// refusedToken and notToken are the tokens of a Request of Open, and token is the token of its
+	// last attempt. stream is the body of the response, which the transport sets.
 	refusedToken, notToken, token string
 	stream                        io.ReadCloser
 
-	// dialing is true if the current attempt has requested a connection, and connected if it has
-	// obtained one. If the first is true and the second false, nothing of the attempt was written.
-	// A transport that sets neither may have written all of it.
+	// dialing is true if the current attempt has requested a connection, and connected is true if
+	// it has obtained one. If dialing is true and connected is false, nothing of the attempt was
+	// written. If the transport sets neither, the whole attempt may have been written.
 	dialing, connected atomic.Bool
 }
 
@@ -123,7 +123,8 @@ func (c *call) judge(resp *http.Response, err error) (*http.Response, error) {
 var errFinalResponse = errors.New("answered")
 
 // freshBody gives each attempt its own reader of the body. azcore would use one reader for all
-// attempts, while a transport may still read from the last attempt's body.
+// attempts, but the transport may still read the body of the last attempt when the next attempt
+// begins.
 func (p *tryPolicy) freshBody(req *policy.Request, c *call) {
 	if c.body == nil {
 		return

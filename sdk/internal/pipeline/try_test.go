@@ -182,8 +182,8 @@ func TestNobodyThere(t *testing.T) {
 	}
 }
 
-// TestServerGoneBetweenRequests calls the functions of a connection trace in several orders and
-// checks whether the call then knows that nothing was sent. For example, if the server closed a
+// TestServerGoneBetweenRequests calls the functions of an httptrace.ClientTrace in several orders.
+// It checks whether the call then knows that nothing was sent. For example, if the server closed a
 // pooled connection, net/http wrote nothing to it and dials again. If that fails, nothing was sent.
 func TestServerGoneBetweenRequests(t *testing.T) {
 	for _, test := range []struct {

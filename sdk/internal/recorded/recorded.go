@@ -79,7 +79,7 @@ func MustLoad(file string) *Transport {
 	return t
 }
 
-// Skip leaves out the next n exchanges, which another client sent, and returns t.
+// Skip leaves out the next n exchanges, which the client under test does not send, and returns t.
 func (t *Transport) Skip(n int) *Transport {
 	t.mu.Lock()
 	defer t.mu.Unlock()
