@@ -23,8 +23,8 @@ import (
 	"github.com/confab-chat/confab/sdk/identity"
 )
 
-// withServer is a *testing.M whose Run runs the tests of this package with one shared server: it
-// calls chattest.Main.
+// withServer wraps m for goleak.VerifyTestMain. Its method Run runs the tests of this package with
+// one shared server, which chattest.Main starts.
 type withServer struct{ m *testing.M }
 
 func (w withServer) Run() int { return chattest.Main(w.m) }
@@ -370,8 +370,8 @@ func TestMainEnds(t *testing.T) {
 	}
 }
 
-// TestReadyMadeClientsWait lets the server answer a client of Server.Chat with status 429 and a
-// Retry-After of one second. It checks that the client retries only after that second.
+// TestReadyMadeClientsWait makes the server answer a client of Server.Chat with status 429 and a
+// Retry-After of one second. The client must wait for that second before it retries.
 func TestReadyMadeClientsWait(t *testing.T) {
 	t.Parallel()
 	s := chattest.NewServer(t)

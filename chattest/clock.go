@@ -6,13 +6,14 @@ import (
 	"github.com/confab-chat/confab/internal/dev"
 )
 
-// Clock is the clock of a server. The server takes from it the expiry of tokens, the times of
+// Clock is the clock of a server. The server uses it for the expiry of tokens, the times of
 // messages, the windows of rate limits and the time at which a deleted user is erased. It runs like
 // a normal clock, and a test can move it forward.
 //
-// Clients use the real time. So a credential that renews its token shortly before the expiry does
-// not notice that the clock was moved: its client gets a 401, as with a revoked token. Signatures
-// with an access key and certificates are checked against the real time and remain valid.
+// Clients use the real time. A credential that renews its token shortly before the expiry therefore
+// does not notice that the clock was moved: its client gets a 401, as with a revoked token.
+// Signatures with an access key and certificates are checked against the real time and remain
+// valid.
 type Clock struct {
 	t     failer
 	clock *dev.Clock
@@ -21,9 +22,10 @@ type Clock struct {
 // Now returns the time of the clock.
 func (c *Clock) Now() time.Time { return c.clock.Now() }
 
-// Advance moves the clock forward by d. It returns after the server has completed the work that was
-// due by then. It fails the test if d is negative, or if the clock would be more than ten years
-// ahead. The clock cannot be moved back: message ids are taken from it and must increase.
+// Advance moves the clock forward by d. It returns when the server has completed the work that
+// became due, such as erasing deleted users. It fails the test if d is negative, or if the clock
+// would be more than ten years ahead. The clock cannot be moved back: message ids are taken from it
+// and must increase.
 func (c *Clock) Advance(d time.Duration) {
 	c.t.Helper()
 	if err := c.clock.Advance(d); err != nil {

@@ -34,7 +34,8 @@
 //
 // # Time
 //
-// A call moves the clock by a day. When it returns, the server has completed the work that was due:
+// Clock.Advance moves the clock of the server forward. When it returns, the server has completed
+// the work that became due:
 //
 //	s.Clock.Advance(25 * time.Hour)
 //
@@ -50,15 +51,15 @@
 //	s.Faults.Add(chattest.Fault{Operation: "create thread", Drop: chattest.DropAfter})
 //	s.Faults.Add(chattest.Fault{Delay: 200 * time.Millisecond, Times: chattest.Always})
 //
-// The second fault finds code that creates threads twice: the thread is created, but the response
-// is lost. [Server.Requests] returns how many requests the code under test sent, and [Faults.Left]
-// the faults that did not occur yet.
+// The second fault finds code that creates threads twice: the server creates the thread, but the
+// response is lost. [Server.Requests] returns how many requests the code under test sent, and
+// [Faults.Left] the faults that did not occur yet.
 //
 // # Live events
 //
 // chat.Client.Events works with the server as in production. A call of [Faults.DropLive] breaks the
 // connections that are open, so that a test can check that a reader misses nothing. Clock.Advance
-// ends the connections whose token expires meanwhile.
+// ends the connections whose token has expired by the new time.
 //
 // # One server for a package
 //

@@ -60,7 +60,7 @@ func Example() {
 	// Output: Where do we eat?
 }
 
-// After a day, a token with a lifetime of a day has expired.
+// Move the clock by more than a day. A token with a lifetime of a day has then expired.
 func ExampleClock_Advance() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
@@ -74,7 +74,7 @@ func ExampleClock_Advance() {
 	// Output: true
 }
 
-// A client whose credential renews its token works after a day too.
+// Use a credential that renews its token: its client works after a day too.
 func ExampleServer_Token() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
@@ -105,8 +105,8 @@ func ExampleServer_Token() {
 	// lunch <nil>
 }
 
-// The response to a request that creates a thread is lost. The client retries, and the server does
-// not create a second thread.
+// Lose the response to a request that creates a thread. The client retries, and the server does not
+// create a second thread.
 func ExampleFaults_Add() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
@@ -127,7 +127,7 @@ func ExampleFaults_Add() {
 	// asked 2 times, left []
 }
 
-// The server answers 429 until the client stops retrying.
+// Make the server answer 429 until the client stops retrying.
 func ExampleFault() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()
@@ -141,7 +141,7 @@ func ExampleFault() {
 	// Output: true 4
 }
 
-// An identity client creates users and tokens, as a token server does. A chat client whose
+// Create users and tokens with an identity client, as a token server does. A chat client whose
 // credential uses the identity client works after a day too.
 func ExampleServer_Identity() {
 	t := &example{} // a test uses its own t and does not call end
@@ -174,7 +174,8 @@ func ExampleServer_Identity() {
 	// tokens: 2
 }
 
-// Code that reads the address of its server from the environment uses the server that Main starts.
+// Test code that reads the address of its server from the environment: it uses the server that Main
+// starts.
 func ExampleMain() {
 	// func TestMain(m *testing.M) { chattest.Main(m) }
 	var t *testing.T // the *testing.T of a test in the same package
@@ -183,7 +184,7 @@ func ExampleMain() {
 	fmt.Println(os.Getenv("CONFAB_ENDPOINT") == s.Endpoint())
 }
 
-// A reader of live events survives a broken connection.
+// Break the connection of a reader of live events. The reader connects again and misses nothing.
 func ExampleFaults_DropLive() {
 	t := &example{} // a test uses its own t and does not call end
 	defer t.end()

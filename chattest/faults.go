@@ -7,9 +7,9 @@ import (
 	"github.com/confab-chat/confab/internal/rest"
 )
 
-// Fault is a rule that makes requests fail. It has a Status, a Drop or a Delay; a Delay can be
-// combined with either and comes first. The fields are repeated here for the documentation: Add and
-// Left convert a Fault to the server's own type, which must have the same fields.
+// Fault is a rule that makes requests fail. It has a Status, a Drop or a Delay. A Delay can be
+// combined with a Status or a Drop, and comes first. The server has a type with the same fields, to
+// which Add converts a Fault; the fields are repeated here for the documentation.
 type Fault struct {
 	// Operation is the name of the operation that the fault applies to. If it is empty, the fault
 	// applies to the requests of every operation. The operations are "create thread", "list threads", "get thread",
@@ -18,8 +18,8 @@ type Fault struct {
 	// "send read receipt", "list read receipts", "send typing notification", "create user", "delete
 	// user", "issue token", "revoke tokens", "exchange token" and "open event stream".
 	//
-	// The operation LiveSocket stands for the live connections that are open. Its only fault is the
-	// Drop DropAfter, which Add carries out at once. DropLive does the same.
+	// The operation LiveSocket stands for the live connections that are open. A fault with it can
+	// only have the Drop DropAfter: Add closes the connections at once, as DropLive does.
 	Operation string
 	// Status, from 400 to 599, is the status of a response that the server sends instead of
 	// carrying out the operation. The response has the body that the server's own errors have.
@@ -44,7 +44,7 @@ const LiveSocket = dev.LiveSocket
 const Always = rest.Always
 
 // Drop selects whether the server closes the connection before or after it carries out the
-// operation. The empty Drop closes nothing.
+// operation. The zero Drop does not close it.
 type Drop = rest.Drop
 
 // The values of Fault.Drop that close the connection.
@@ -62,9 +62,10 @@ type Faults struct {
 	faults *dev.Faults
 }
 
-// Add appends a fault to the list. The server applies to a request the first fault in the list that
-// has the operation of the request and has not been applied Times times yet. Add fails the test if
-// the fault is invalid, for example for an unknown operation, or if there are already 100 faults.
+// Add appends a fault to the list. For each request, the server looks for the first fault in the
+// list that has the operation of the request and has not been applied Times times yet, and applies
+// it. Add fails the test if the fault is invalid, for example for an unknown operation, or if there
+// are already 100 faults.
 func (f *Faults) Add(r Fault) {
 	f.t.Helper()
 	if _, err := f.faults.Add(rest.Fault(r)); err != nil {
@@ -73,9 +74,9 @@ func (f *Faults) Add(r Fault) {
 }
 
 // DropLive ends all live connections of the server that are open, such as those of
-// chat.Client.Events, and returns how many they were. Clients see broken connections, without a
-// message of the reason, as when the network fails. They may connect again at once; to prevent it,
-// first add a fault with the Operation "open event stream". DropLive leaves no fault in the list.
+// chat.Client.Events, and returns their number. Clients receive no message with a reason, as when
+// the network fails, and may connect again at once. To prevent that, first add a fault with the
+// Operation "open event stream". DropLive leaves no fault in the list.
 func (f *Faults) DropLive() int {
 	f.t.Helper()
 	n, err := f.faults.Cut(rest.Fault{Operation: LiveSocket, Drop: DropAfter})

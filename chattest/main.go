@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// shared is the server that Main started, or nil. It is a global variable because the environment
-// variables with its address are global too.
+// shared is the server that Main started, or nil. It is global because the environment variables
+// that hold the address of the server are global too.
 var shared atomic.Pointer[Server]
 
 // Main runs the tests of a package with one server for all of them; m is the *testing.M. While the
@@ -23,7 +23,7 @@ var shared atomic.Pointer[Server]
 //
 //	func TestMain(m *testing.M) { chattest.Main(m) }
 //
-// is sufficient, and os.Exit(chattest.Main(m)) does the same. If the server cannot be started or
+// is sufficient; os.Exit(chattest.Main(m)) has the same effect. If the server cannot be started or
 // does not stop cleanly, Main prints the error and exits the process. Options.Log has no effect,
 // because no test exists yet to log to.
 func Main(m interface{ Run() int }, options ...*Options) (code int) {

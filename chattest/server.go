@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// patience is the time that closing a server waits for active requests to end.
+// patience is how long close waits for active requests to end.
 const patience = 5 * time.Second
 
 // Options are the optional settings of a server. The zero value selects the defaults.
@@ -48,7 +48,7 @@ type Server struct {
 	roots  *x509.CertPool
 }
 
-// failer is the part of testing.TB that the package uses to fail a test.
+// failer contains the methods of testing.TB with which this package fails a test.
 type failer interface {
 	Helper()
 	Fatalf(format string, args ...any)
@@ -94,7 +94,7 @@ func one(options []*Options) (Options, error) {
 	return *options[0], nil
 }
 
-// start starts a server with the options. No test owns the server yet.
+// start starts a server with the options o and so. The method of binds it to a test.
 func start(o Options, so server.Options) (*Server, error) {
 	settings := map[string]string{
 		"dev": "true", "data": config.Memory, "listen": "127.0.0.1:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
@@ -105,7 +105,8 @@ func start(o Options, so server.Options) (*Server, error) {
 	if o.DeletionGrace != 0 {
 		settings["deletion-grace"] = o.DeletionGrace.String()
 	}
-	// Do not read the environment and confab.yaml, so that a test gets the same server everywhere.
+	// Load only these settings, not the environment and confab.yaml, so that a test gets the same
+	// server everywhere.
 	cfg, err := config.Load(config.Input{Defaults: settings})
 	var wrong *config.Error
 	if errors.As(err, &wrong) {

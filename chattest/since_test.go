@@ -24,10 +24,10 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// This file tests chat.ThreadClient.MessagesSince with a server, and with a fake of the real
-// service that knows the documented list of messages and nothing else.
+// This file tests chat.ThreadClient.MessagesSince with a Confab server and with a fake of the real
+// service. The fake implements only the list of messages, as it is documented.
 
-// writer changes a thread while it is read.
+// writer changes the messages of a thread while a test reads them.
 type writer interface {
 	send(content string) (id string)
 	edit(id, content string)
@@ -35,8 +35,9 @@ type writer interface {
 	ids() []string // of all messages, system messages included, in any order
 }
 
-// between is the transport of a reader. Before each request for a page of messages it calls
-// before, and it asks for smaller pages than the reader, so that few messages fill many pages.
+// between is a transport that a test puts between a client and its server. Before each request for
+// a page of messages it calls before. It also replaces the page size in the request by a smaller
+// one, so that few messages fill many pages.
 type between struct {
 	next       *http.Client
 	before     func()
@@ -45,7 +46,7 @@ type between struct {
 	othersSeen []string
 }
 
-// Do implements policy.Transporter.
+// Do sends the request with a smaller page size. It implements policy.Transporter.
 func (b *between) Do(r *http.Request) (*http.Response, error) {
 	if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, "/messages") {
 		b.othersSeen = append(b.othersSeen, r.Method+" "+r.URL.Path)
@@ -73,7 +74,8 @@ func (anyToken) GetToken(context.Context, policy.TokenRequestOptions) (azcore.Ac
 	return azcore.AccessToken{Token: "token", ExpiresOn: time.Now().Add(time.Hour)}, nil
 }
 
-// readThrough returns a client of a thread whose requests go through b.
+// readThrough returns a client of a thread that sends its requests through b. If token is empty,
+// the client has the credential anyToken.
 func readThrough(t failer, endpoint, token, thread string, b *between) *chat.ThreadClient {
 	t.Helper()
 	var cred azcore.TokenCredential = anyToken{}
@@ -93,14 +95,15 @@ func readThrough(t failer, endpoint, token, thread string, b *between) *chat.Thr
 	return client.NewThreadClient(thread)
 }
 
-// failer is the part of testing.T and rapid.T that this file uses.
+// failer contains the methods that this file uses of both testing.T and rapid.T.
 type failer interface {
 	Helper()
 	Fatalf(format string, args ...any)
 	Errorf(format string, args ...any)
 }
 
-// since is one run of checkSince: what was written, and what was read.
+// since is the state of one run of checkSince: the changes that it has made and the messages that
+// it has read.
 type since struct {
 	*rapid.T
 	w        writer
@@ -112,13 +115,14 @@ type since struct {
 	read     []string // ids that were yielded
 }
 
-// dated is a content that a message has from a moment on; "" after its deletion.
+// dated is the content of a message from a moment on. The content is "" after the message is
+// deleted. A moment is a number of changes to the thread.
 type dated struct {
 	moment  int
 	content string
 }
 
-// write makes up to n random changes.
+// write makes up to n random changes: it sends, edits or deletes messages.
 func (s *since) write(n int) {
 	for range rapid.IntRange(0, n).Draw(s.T, "writes") {
 		if s.budget == 0 {
@@ -148,7 +152,8 @@ func (s *since) write(n int) {
 	}
 }
 
-// poll reads what is new. It leaves the loop after some messages if leave is not negative.
+// poll reads the messages since the cursor and checks them. If leave is not negative, it leaves the
+// loop after leave+1 messages.
 func (s *since) poll(thread *chat.ThreadClient, leave int) {
 	began := s.moment
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute) // a reader that never ends fails the test
@@ -171,7 +176,8 @@ func (s *since) poll(thread *chat.ThreadClient, leave int) {
 	}
 }
 
-// stateSince reports whether a message was in its state at a moment since began.
+// stateSince reports whether m has a content that the message had at some moment not before began.
+// states lists all contents of the message.
 func stateSince(states []dated, began int, m chat.Message) bool {
 	for i, d := range states {
 		over := i+1 < len(states) && states[i+1].moment <= began
@@ -182,8 +188,8 @@ func stateSince(states []dated, began int, m chat.Message) bool {
 	return false
 }
 
-// checkSince writes to a thread and polls it at the same time, in a random order, and checks that
-// each message was yielded once, in order.
+// checkSince changes a thread and polls it with MessagesSince in a random order, and checks that
+// each message was yielded once and in order.
 func checkSince(t *rapid.T, w writer, thread *chat.ThreadClient, b *between) {
 	s := &since{T: t, w: w, contents: map[string][]dated{}, budget: 80}
 	b.few, b.many = rapid.IntRange(1, 4).Draw(t, "few"), rapid.IntRange(2, 8).Draw(t, "many")
@@ -210,7 +216,7 @@ func checkSince(t *rapid.T, w writer, thread *chat.ThreadClient, b *between) {
 	}
 }
 
-// TestMessagesSince polls a thread of the server while it changes.
+// TestMessagesSince runs checkSince with threads of a Confab server.
 func TestMessagesSince(t *testing.T) {
 	s := chattest.NewServer(t, &chattest.Options{Limits: "off"})
 	ann, bob := s.NewUser(), s.NewUser()
@@ -224,7 +230,7 @@ func TestMessagesSince(t *testing.T) {
 	})
 }
 
-// serverWriter writes to a thread of the server.
+// serverWriter implements writer with a thread of a Confab server.
 type serverWriter struct {
 	t      failer
 	thread *chat.ThreadClient
@@ -256,7 +262,7 @@ func (w serverWriter) must(err error) {
 	}
 }
 
-// TestMessagesSinceOfTheDocumentedService polls a thread of the fake of the real service.
+// TestMessagesSinceOfTheDocumentedService runs checkSince with the fake of the real service.
 func TestMessagesSinceOfTheDocumentedService(t *testing.T) {
 	f := &documented{}
 	server := httptest.NewTLSServer(f)
@@ -279,10 +285,10 @@ func TestMessagesSinceOfTheDocumentedService(t *testing.T) {
 	})
 }
 
-// documented is a fake of the real service, as far as docs/contract/chat.md §4.1 and §5.1 tell
-// about lists of messages: newest first by sequenceId, whole seconds, ten messages without
-// maxPageSize, a link after each full page, and a syncState that is a time. Everything else is
-// a 404.
+// documented is a fake of the real service with one thread. Its list of messages is as
+// docs/contract/chat.md §4.1 and §5.1 describe it: ordered by sequenceId, newest first, with times
+// in whole seconds, ten messages in a page without maxPageSize, a link after each full page, and a
+// time in syncState. It answers all other requests with 404.
 type documented struct {
 	mu       sync.Mutex // guards the fields below
 	step     int64      // milliseconds by which the clock goes on with each change
@@ -299,7 +305,8 @@ type documentedMessage struct {
 	edited, deleted       int64
 }
 
-// reset makes the thread a new one.
+// reset replaces the thread by a new one with two system messages. With each change, its clock
+// advances by step milliseconds.
 func (f *documented) reset(step int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -309,7 +316,7 @@ func (f *documented) reset(step int) {
 	}
 }
 
-// place returns the next version and the next sequence.
+// place advances the clock and returns the version and the sequence for the next change.
 func (f *documented) place() (version, sequence int64) {
 	f.now += f.step
 	f.version = max(f.now, f.version+1)
@@ -360,7 +367,7 @@ func (f *documented) ids() (ids []string) {
 	return ids
 }
 
-// ServeHTTP implements http.Handler.
+// ServeHTTP answers a request for a list of messages with a page, and every other request with 404.
 func (f *documented) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	q := r.URL.Query()
@@ -410,8 +417,8 @@ func (m *documentedMessage) json() map[string]any {
 	return out
 }
 
-// TestMessagesSinceWhileOthersWrite polls a thread to which several users write, edit and delete
-// all the time, with the page sizes of the package.
+// TestMessagesSinceWhileOthersWrite polls a thread in which four users send, edit and delete
+// messages at the same time. Unlike checkSince, it uses the page sizes of package chat.
 func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 	const writers, each = 4, 120
 	s := chattest.NewServer(t, &chattest.Options{Limits: "off"})
@@ -481,8 +488,9 @@ func TestMessagesSinceWhileOthersWrite(t *testing.T) {
 	t.Logf("%d messages in %d polls", writers*each, polls)
 }
 
-// TestMessagesSinceErrors checks what is yielded instead of messages, and how many requests a poll
-// takes.
+// TestMessagesSinceErrors checks what MessagesSince yields for invalid cursors, for a user who is
+// not in the thread, for a context that has ended and after temporary failures, and how many
+// requests it sends.
 func TestMessagesSinceErrors(t *testing.T) {
 	s := chattest.NewServer(t)
 	ann, eve := s.NewUser(), s.NewUser()

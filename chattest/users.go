@@ -44,7 +44,8 @@ type TokenOptions struct {
 	// Scopes are the scopes of the token. If it is empty, the token has identity.ScopeChat.
 	Scopes []identity.Scope
 	// Lifetime is the lifetime of the token by the server's clock, from 1 second to 24 hours, in
-	// whole seconds. 0 means 24 hours. A request to the server can ask for an hour at the least.
+	// whole seconds. 0 means 24 hours. Through the protocol, clients can request only tokens of at
+	// least an hour.
 	Lifetime time.Duration
 }
 
