@@ -82,8 +82,8 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
-// TestRenewing moves the server's clock until tokens have expired. It checks that a credential of
-// an identity client then gets a new token, and that a fixed token is refused.
+// TestRenewing moves the server's clock until tokens have expired. Clients whose credential renews
+// its token must still work, and the server must refuse a fixed token.
 func TestRenewing(t *testing.T) {
 	ids := newIdentity(t)
 	user, err := ids.CreateUser(t.Context(), nil)

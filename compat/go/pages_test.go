@@ -9,8 +9,9 @@ import (
 	"github.com/confab-chat/confab/sdk/chat"
 )
 
-// TestBigPages lists a hundred messages of the size that a server allows by default. It puts at most 4 MiB into a page,
-// whatever page size the client asks for. The test checks that the pager returns all messages.
+// TestBigPages lists a hundred messages of 65,000 bytes, a size that a server accepts by default. A
+// server puts at most 4 MiB into a page, even if the client asks for more messages. The pager must
+// return all messages.
 func TestBigPages(t *testing.T) {
 	const count, size, bound = 100, 65_000, 4 << 20
 	thread := newThread(t, newPerson(t, "Ann"))

@@ -4,7 +4,7 @@
 //
 //	confab run -- go run ./examples/bot
 //
-// It polls for new messages once a second, because the SDK has no live events yet.
+// It polls for new messages once a second.
 package main
 
 import (
@@ -68,7 +68,8 @@ type bot struct {
 	seen   []string  // ids of the processed messages of that second
 }
 
-// run answers new messages once per interval every, until ctx ends. Then it returns nil.
+// run looks for new messages and answers them, once in each interval of length every. It returns
+// nil when ctx ends.
 func (b *bot) run(ctx context.Context, every time.Duration) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
@@ -103,7 +104,7 @@ func (b *bot) look(ctx context.Context) error {
 	slices.Reverse(fresh)
 	for _, m := range fresh {
 		if answer := reply(m.Content.Message); answer != "" {
-			// The server stores only one message with this token. So the bot never answers a
+			// The server stores only one message with this token, so that the bot never answers a
 			// message twice, even if the response is lost and the request is repeated.
 			if _, err := b.thread.SendMessage(ctx, answer, &chat.SendMessageOptions{SenderDisplayName: "Bot", IdempotencyToken: "answer to " + m.ID}); err != nil {
 				return err

@@ -104,8 +104,8 @@ func (q *quickstart) thread() error {
 			{Identifier: q.ann, DisplayName: "Ann"},
 			{Identifier: q.bob, DisplayName: "Bob", ShareHistoryTime: time.Now()},
 		},
-		// The token is optional: without it, each call makes its own. A token that you choose also
-		// prevents a second thread if the program is restarted and repeats the call.
+		// IdempotencyToken is optional: without it, each call makes its own token. A token that you
+		// choose also prevents a second thread if the program is restarted and repeats the call.
 		IdempotencyToken: fmt.Sprint("lunch of ", q.ann),
 	})
 	if err != nil {

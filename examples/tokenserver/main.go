@@ -4,8 +4,8 @@
 //	confab run -- go run ./examples/tokenserver
 //	curl -X POST -u ann:secret http://localhost:8090/token
 //
-// The access key stays on this server. A browser or a phone gets a token for its own user, which
-// expires within hours, and then requests another one.
+// The access key stays on this server. A browser or a phone gets a token for its own user. The
+// token expires within hours; the browser or phone then requests another one.
 package main
 
 import (
