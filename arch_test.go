@@ -44,9 +44,9 @@ func packages(t *testing.T, dir string) []pkg {
 	}
 }
 
-// may lists, for each package of this module, the packages of the module that it may
-// import. A path that ends in /... stands for a package and all packages below it. Package
-// rest may import core, and core no store.
+// may lists, for each package of this module, the packages of the module that it may import. A path
+// that ends in /... stands for a package and all packages below it. For example, internal/rest may
+// import internal/core, but internal/core may not import a store.
 var may = map[string][]string{
 	"sdk/communication":         {"sdk/internal/endpoint"},
 	"sdk/internal/endpoint":     nil,
@@ -98,9 +98,8 @@ var may = map[string][]string{
 	"cmd/confab":           {"internal/admin", "internal/bench", "internal/clientenv", "internal/config", "internal/core", "internal/localca", "internal/logs", "internal/rest", "internal/server", "internal/transfer", "internal/tty", "sdk/communication"},
 }
 
-// never lists imports that are forbidden: part is a package of this module with all
-// packages below it, path is the start of the path that part must not import, and why is
-// the reason.
+// never lists forbidden imports: part and all packages below it must not import path or a package
+// below it. why is the reason.
 var never = []struct{ part, path, why string }{
 	{"internal/core", "net/http", "the domain knows nothing of HTTP"},
 	{"internal/core", "database/sql", "the domain knows nothing of SQL"},
@@ -176,10 +175,10 @@ func TestNoInitAndNoCatchAllPackages(t *testing.T) {
 	}
 }
 
-// guessable matches places where a program uses a fixed name in the folder for temporary
-// files, which every user of the machine can write to. Somebody else can make a file or a
-// link of that name first. os.MkdirTemp, os.CreateTemp, mktemp and mkdtemp choose names that
-// nobody can guess, and folders that nobody else can read.
+// guessable matches code that uses a fixed name in the folder for temporary files. Every user of
+// the machine can write to that folder, and could create a file or a link of that name first.
+// os.MkdirTemp, os.CreateTemp, mktemp and mkdtemp choose names that nobody can guess, and folders
+// that nobody else can read.
 var guessable = regexp.MustCompile(`os\.TempDir\(\)|/tmp/\w|mktemp\s+(-\w+\s+)*(-\w*u|--dry-run)|TMPDIR[^\n]*/[\w-]+(["'\s]|$)|tempfile\.mktemp`)
 
 // TestNoGuessableNames fails if a program or a script uses a fixed name in a shared folder

@@ -7,9 +7,8 @@ import (
 	"testing"
 )
 
-// TestArchitecturePageFollowsTheImports checks the table of packages in
-// docs/ARCHITECTURE.md. The table must name every package, and each one below the packages
-// that it imports.
+// TestArchitecturePageFollowsTheImports checks the table of packages in docs/ARCHITECTURE.md. The
+// table must name every package, and must list each package below those that it imports.
 func TestArchitecturePageFollowsTheImports(t *testing.T) {
 	page, err := os.ReadFile("docs/ARCHITECTURE.md")
 	if err != nil {

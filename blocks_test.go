@@ -13,16 +13,17 @@ var (
 	notRun    = regexp.MustCompile(`(?m)^<!-- not run: .+ -->\n\z`)
 )
 
-// runLanguages are the languages of the blocks that compat/docs/run runs, as they stand.
+// runLanguages are the languages of the code blocks in documents that compat/docs/run runs without
+// a change.
 var runLanguages = []string{"sh", "go", "python"}
 
-// shownLanguages are the languages of blocks that nobody runs: output and data, configuration of
-// other programs, and code of which the page says that we do not run it.
+// shownLanguages are the languages of the code blocks in documents that are not run: output, data,
+// configuration of other programs, and code that the page marks as not run.
 var shownLanguages = []string{"text", "json", "yaml", "ini", "nginx", "caddyfile", "js", "java", "csharp"}
 
-// TestBlocksAreRunOrMarked checks that each block of code in README, in docs and beside the SDK
-// and the examples has a language from which compat/docs/run knows whether to run it. A block of
-// commands that is not run is marked as text, or by a comment that says why.
+// TestBlocksAreRunOrMarked checks the language of each code block in README.md, docs, sdk and
+// examples, which tells compat/docs/run whether to run the block. A block of commands that is not
+// run must have the language text, or a comment before it that says why.
 func TestBlocksAreRunOrMarked(t *testing.T) {
 	run, marked := 0, 0
 	for _, path := range textFiles(t, ".", ".md") {

@@ -33,8 +33,8 @@ func parseContractPage(text string) contractPage {
 	return page
 }
 
-// contractPages returns the pages of docs/contract that have numbered sections, keyed by
-// their file names.
+// contractPages returns the pages of docs/contract that have numbered sections. The keys are their
+// file names.
 func contractPages(t *testing.T) map[string]contractPage {
 	t.Helper()
 	pages := map[string]contractPage{}
@@ -56,9 +56,9 @@ var (
 	section   = regexp.MustCompile(`§([0-9]+(?:\.[0-9]+)*)(?:[\s/]+rule[\s/]+([0-9]+))?`)
 )
 
-// broken returns the cited sections in text that do not exist, and the number n of all
-// cited sections. A section sign without the name of a page before it cites the page self,
-// or is ignored if self is empty.
+// broken returns the cited sections in text that do not exist, and n, the number of all cited
+// sections. A section sign without the name of a page before it cites the page self, or is ignored
+// if self is empty.
 func broken(pages map[string]contractPage, self, text string) (bad []string, n int) {
 	check := func(name, cited string) {
 		for _, s := range section.FindAllStringSubmatch(cited, -1) {
@@ -230,8 +230,8 @@ func anchors(text string) []string {
 	return all
 }
 
-// textFiles returns the paths of the files below dir that have one of the suffixes. It
-// leaves out hidden folders, installed packages and what was built.
+// textFiles returns the paths of the files below dir that have one of the suffixes. It leaves out
+// hidden folders, the installed packages in node_modules and the build results in dist.
 func textFiles(t *testing.T, dir string, suffixes ...string) []string {
 	t.Helper()
 	var paths []string

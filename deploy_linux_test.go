@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// runInContainer starts the program in the folder world as the container does: as the user of
-// the container, with the folder as root of the file system, and with no variables.
+// runInContainer runs the program in the folder world under the conditions of the container: as the
+// container's user, with world as the root of the file system. It checks the health check and the
+// end of the program.
 func runInContainer(t *testing.T, world, containerfile string) {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -30,7 +31,7 @@ func runInContainer(t *testing.T, world, containerfile string) {
 	if err := os.Chown(filepath.Join(world, "data"), user, user); err != nil {
 		t.Fatal(err)
 	}
-	// Every engine of containers puts this file into one.
+	// Create /etc/hosts, because every container engine adds this file to a container.
 	if err := os.Mkdir(filepath.Join(world, "etc"), 0o755); err != nil {
 		t.Fatal(err)
 	}

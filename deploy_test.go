@@ -17,7 +17,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// metricNames returns the names of all metrics, which are literals in internal/metrics.
+// metricNames returns the names of all metrics. It finds them as string literals in
+// internal/metrics.
 func metricNames(t *testing.T) []string {
 	t.Helper()
 	literal := regexp.MustCompile(`"(confab_[a-z_]+)"`)
@@ -36,8 +37,8 @@ func metricNames(t *testing.T) []string {
 	return names
 }
 
-// metricsIn returns the names of metrics in a text. A name behind a dollar sign is a variable, as
-// of nginx.
+// metricsIn returns the names of metrics in a text. It ignores a name after a dollar sign, which is
+// a variable, for example in a configuration of nginx.
 func metricsIn(text string) (names []string) {
 	for _, m := range metricName.FindAllStringSubmatch(text, -1) {
 		names = append(names, m[1])
@@ -47,8 +48,8 @@ func metricsIn(text string) (names []string) {
 
 var metricName = regexp.MustCompile(`(?:^|[^$\w])(confab_[a-z]+(?:_[a-z]+)*)\b`)
 
-// TestMetricsAreDocumented checks that docs/operating.md has every metric, and that every metric
-// in README, the documents and the alert rules exists.
+// TestMetricsAreDocumented checks that docs/operating.md names every metric, and that every metric
+// that README.md, the documents and the alert rules name exists.
 func TestMetricsAreDocumented(t *testing.T) {
 	names := metricNames(t)
 	operating := metricsIn(readText(t, "docs/operating.md"))
@@ -70,8 +71,8 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 }
 
-// TestAlertRules checks that each alert rule says how urgent it is, what has happened and what to
-// do, and that docs/operating.md lists it.
+// TestAlertRules checks that each alert rule has a severity, a summary of what has happened and an
+// action to take, that docs/operating.md lists the rule, and that deploy/alerts_test.yml tests it.
 func TestAlertRules(t *testing.T) {
 	var file struct {
 		Groups []struct {
@@ -107,7 +108,8 @@ func TestAlertRules(t *testing.T) {
 	}
 }
 
-// TestUnit has systemd verify the unit, with a program that exists in the place of confab.
+// TestUnit checks deploy/confab.service with systemd-analyze verify. It replaces the program in the
+// unit by /bin/true, because the program must exist.
 func TestUnit(t *testing.T) {
 	unit := readText(t, "deploy/confab.service")
 	const program = "/usr/local/bin/confab"
@@ -128,10 +130,11 @@ func TestUnit(t *testing.T) {
 	}
 }
 
-// TestContainerRunsAlone builds the program as deploy/Containerfile does, and starts it as the
-// container does: as another user, with a folder for data and /etc/hosts in its world, and nothing
-// else. It checks that the health check of the container succeeds and that the server stops. It
-// proves that the program needs nothing of an image; it needs root, and does not build an image.
+// TestContainerRunsAlone builds the program as deploy/Containerfile does. It starts the program
+// under the conditions of the container: as another user, in a root folder with only the program, a
+// folder for data and /etc/hosts. The health check of the container must succeed, and the server
+// must stop. This proves that the program needs no other file of an image. The test builds no
+// image, and needs root to start the program.
 func TestContainerRunsAlone(t *testing.T) {
 	if os.Getenv("TEST_DEPLOY") == "" {
 		t.Skip("set TEST_DEPLOY=1 to build the program of the container: make deploy")
@@ -162,7 +165,8 @@ func TestContainerRunsAlone(t *testing.T) {
 	runInContainer(t, world, containerfile)
 }
 
-// arguments returns the words of an instruction with a list, such as CMD ["serve"].
+// arguments returns the words of an instruction in containerfile that has a list, such as CMD
+// ["serve"].
 func arguments(t *testing.T, containerfile, instruction string) []string {
 	t.Helper()
 	var words []string
@@ -176,7 +180,7 @@ func arguments(t *testing.T, containerfile, instruction string) []string {
 	return words
 }
 
-// freePort returns the address of a port that was free a moment ago.
+// freePort returns an address, ":" and a port, that no program listened on a moment ago.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "localhost:0")
@@ -188,7 +192,8 @@ func freePort(t *testing.T) string {
 	return ":" + port
 }
 
-// waitForLine reads lines until one has the text, and returns an error with all if none has.
+// waitForLine reads from r until the text has appeared. If reading fails before, it returns an
+// error with everything that it has read.
 func waitForLine(r io.Reader, text string) error {
 	var all strings.Builder
 	b := make([]byte, 4096)

@@ -11,9 +11,9 @@ import (
 	"testing"
 )
 
-// TestSDKBringsAzcoreAlone runs `go mod tidy` for a new program that imports sdk/chat. The
-// program may require only azcore, the modules that azcore requires, in the same versions,
-// and one module for WebSockets.
+// TestSDKBringsAzcoreAlone runs `go mod tidy` for a new program that imports sdk/chat. The program
+// may require only azcore, the modules that azcore requires in the same versions, and one module
+// for WebSockets.
 func TestSDKBringsAzcoreAlone(t *testing.T) {
 	sdk, err := filepath.Abs("sdk")
 	if err != nil {
@@ -43,8 +43,8 @@ func TestSDKBringsAzcoreAlone(t *testing.T) {
 	}
 }
 
-// tidy runs `go mod tidy` for a program with the files mod and program. It returns the
-// required modules with their versions.
+// tidy runs `go mod tidy` for a program. mod is the text of its go.mod, and program is the text of
+// its main.go. It returns the required modules with their versions.
 func tidy(t *testing.T, mod, program string) map[string]string {
 	t.Helper()
 	dir := t.TempDir()
