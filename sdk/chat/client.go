@@ -140,7 +140,7 @@ type CreateThreadOptions struct {
 // Temporary failures are retried. All attempts of one call carry the same idempotency token, so one
 // call never creates two threads. If the call fails and one of its attempts may have created the
 // thread, errors.Is(err, communication.ErrUnknownFate) is true. Calling again is then safe with the
-// same CreateThreadOptions.IdempotencyToken; without one it may create a second thread.
+// same CreateThreadOptions.IdempotencyToken; without a token it may create a second thread.
 func (c *Client) CreateThread(ctx context.Context, topic string, options *CreateThreadOptions) (CreateThreadResult, error) {
 	const operation = "create thread"
 	var o CreateThreadOptions

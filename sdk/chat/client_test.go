@@ -295,8 +295,8 @@ func firstParticipants(ctx context.Context, t *chat.ThreadClient, skip int) erro
 	return nil
 }
 
-// TestContinuationOfAnotherThread checks that a stored continuation of the messages of one thread
-// is refused for another thread.
+// TestContinuationOfAnotherThread checks that the list of messages of a thread cannot begin at a
+// Continuation of another thread's messages.
 func TestContinuationOfAnotherThread(t *testing.T) {
 	s := &respond{answer: func(int, *http.Request) (int, string, map[string]string) { return 200, `{"value":[]}`, nil }}
 	client := s.client(t)

@@ -200,7 +200,7 @@ type ParticipantsAdded struct {
 }
 
 // ParticipantsRemoved reports participants that were removed from a thread or left it. If the user
-// is one of them, it is the user's last event of the thread.
+// is one of them, the user receives no later event of the thread.
 type ParticipantsRemoved struct {
 	EventInfo
 

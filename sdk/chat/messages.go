@@ -19,7 +19,7 @@ type Message struct {
 	ID string `json:"id"`
 
 	// Type determines which fields of Content are set. A newer server may send types that have no
-	// constant here; they are kept unchanged.
+	// constant in this package; Type then holds the name that the server sent.
 	Type MessageType `json:"type"`
 
 	// SequenceID is the message's position in the thread, a decimal number as text. Lists of
@@ -77,8 +77,8 @@ type MessageContent struct {
 	Initiator communication.Identifier `json:"initiatorCommunicationIdentifier,omitzero"`
 }
 
-// MessageType is the type of a [Message]. Newer servers may add types, so a program should ignore
-// or show a placeholder for a type that it does not know, not fail.
+// MessageType is the type of a [Message]. Newer servers may add types. A program should not fail on
+// a type that it does not know, but ignore the message or show a placeholder.
 type MessageType string
 
 // The types of messages (docs/contract/chat.md §4.1, §6). Only text and HTML messages can be sent.
@@ -98,8 +98,8 @@ type Attachment struct {
 	// Name is the file name; it may be empty.
 	Name string `json:"name,omitzero"`
 
-	// URL is the address of the file, and PreviewURL that of a smaller picture of it. Either may be
-	// empty.
+	// URL is the address of the file, and PreviewURL is the address of a smaller picture of the
+	// file. Either may be empty.
 	URL        string `json:"url,omitzero"`
 	PreviewURL string `json:"previewUrl,omitzero"`
 }
@@ -302,8 +302,8 @@ func (t *ThreadClient) UpdateMessage(ctx context.Context, messageID string, opti
 	if o.Content != "" {
 		r.Content = &o.Content
 	}
-	// The service removes a key from a message's metadata if its new value is empty. Recorded
-	// traffic shows this.
+	// Send "" as the value of the keys to remove: the service removes a key from a message's
+	// metadata if its new value is empty. Recorded traffic shows this.
 	metadata, err := patch(operation, o.Metadata, o.RemoveMetadata, new(string))
 	if err != nil {
 		return err

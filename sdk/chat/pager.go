@@ -19,8 +19,8 @@ type Page[T any] struct {
 	Values []T
 
 	// Continuation tells where the next page begins. It is "" on the last page. To resume the list
-	// later, also in another process, store it and set it in the options of the same list. It is a
-	// path and query, without host or secret.
+	// later, also in another process, store it and set it in the options of the same list. It is
+	// the path and query of a URL, without host or secret.
 	Continuation string
 }
 
@@ -37,8 +37,8 @@ type Page[T any] struct {
 //		}
 //	}
 //
-// The methods named List return iterators over the elements, which are easier to use if pages do
-// not matter.
+// The methods whose names begin with List return iterators over the elements, which are easier to
+// use if pages do not matter.
 //
 // A Pager stays usable after an error: NextPage requests the same page again. A Pager is not safe
 // for concurrent use, but a client can create any number of them.

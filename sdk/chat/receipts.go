@@ -32,8 +32,8 @@ func (r ReadReceipt) MarshalJSON() ([]byte, error) {
 }
 
 // SendReadReceipt reports to the other participants that the user has read all messages up to the
-// one with the given id (docs/contract/chat.md §4.3). Temporary failures are retried: repeating a
-// receipt has no effect.
+// one with the given id (docs/contract/chat.md §4.3). Temporary failures are retried: sending a
+// receipt twice has the same effect as sending it once.
 //
 // The real service keeps no receipts in threads with more than 20 participants.
 func (t *ThreadClient) SendReadReceipt(ctx context.Context, messageID string) error {

@@ -18,8 +18,8 @@ import (
 )
 
 // This file contains fake services for the examples. They respond with recorded traffic of the real
-// service, or with hand-written traffic if no recording exists. A program needs none of them:
-// chat.NewClient returns its client.
+// service, or with hand-written traffic if no recording exists. A program needs no fake service: it
+// gets its client from chat.NewClient.
 
 // The users in the recorded traffic.
 var (

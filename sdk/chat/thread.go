@@ -135,8 +135,8 @@ func threadPath(operation, id string) (string, error) {
 }
 
 // escapeID returns id escaped as one segment of a URL path. It fails for "", "." and "..", because
-// proxies remove these, so that the request would address another resource. The text what names the
-// kind of id in the error.
+// proxies remove these, so that the request would address another resource. The argument what names
+// the kind of id in the error message.
 func escapeID(operation, what, id string) (string, error) {
 	switch id {
 	case "":

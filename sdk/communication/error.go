@@ -51,7 +51,7 @@ type Error struct {
 	// RequestID identifies the request in the server's log. If the server returned none, it is the
 	// id that the client sent.
 	RequestID string
-	// RetryAfter is the time that the server asks to wait, 0 if it does not.
+	// RetryAfter is the time that the server asks to wait, or 0 if it asks for none.
 	RetryAfter time.Duration
 	// UnknownFate is true if the request may have been carried out. errors.Is(err, ErrUnknownFate)
 	// returns this value.

@@ -54,10 +54,10 @@ var rawPrefixes = [...]struct {
 // ParseRawID returns the identifier with the given raw id. It never fails and never allocates: a
 // raw id of unknown form has the kind KindUnknown, and the empty string is the zero Identifier.
 //
-// The kind depends only on the prefix and on the number of parts that underscores separate after
-// it (docs/contract/identity.md §7). So
-// "8:acs:anything" has the kind KindUser, although no server issues such an id; [ValidUserID] is
-// the strict test. An id of three parts, "8:acs:a_b_c", is a Teams extension user.
+// The kind depends only on the prefix of the raw id and on the number of parts after the prefix,
+// which underscores separate (docs/contract/identity.md §7). So "8:acs:anything" has the kind
+// KindUser, although no server issues such an id; [ValidUserID] is the strict test. An id of three
+// parts, "8:acs:a_b_c", is a Teams extension user.
 func ParseRawID(raw string) Identifier {
 	if strings.HasPrefix(raw, phonePrefix) && len(raw) > len(phonePrefix) {
 		return Identifier{raw: raw, kind: KindPhoneNumber}
@@ -101,7 +101,7 @@ func NewPhoneNumber(number string) Identifier {
 }
 
 // NewTeamsUser returns the identifier of a Microsoft Teams user. userID is the user's object id in
-// Entra ID. If it is empty or contains a colon, the identifier has the kind KindUnknown.
+// Entra ID. If userID is empty or contains a colon, the identifier has the kind KindUnknown.
 func NewTeamsUser(userID string, cloud Cloud) Identifier {
 	return ParseRawID(cloudPrefix(&teamsUserPrefixes, cloud) + userID)
 }
@@ -176,7 +176,8 @@ func (id Identifier) PhoneNumber() string {
 }
 
 // AssertedID returns the part of a phone number after its last underscore, an id that distinguishes
-// connections through the same number. It returns "" if there is none, and for other kinds.
+// connections through the same number. It returns "" if the number has no underscore, and for other
+// kinds.
 func (id Identifier) AssertedID() string {
 	number := id.PhoneNumber()
 	if i := strings.LastIndexByte(number, '_'); i >= 0 {

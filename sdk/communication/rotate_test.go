@@ -37,7 +37,7 @@ func TestRotate(t *testing.T) {
 }
 
 // TestRotateWhileSigning signs requests while another goroutine rotates the key between two
-// secrets. Each signature must be made with exactly one of them.
+// secrets. Each signature must be valid for one of the two secrets.
 func TestRotateWhileSigning(t *testing.T) {
 	texts := []string{"Zmlyc3Q=", "c2Vjb25k"}
 	var whole []string // the expected signature for each secret

@@ -255,7 +255,7 @@ func (s *tokenState) get(ctx context.Context) (token, error) {
 }
 
 // current returns the token, if it is valid and was not refused. Otherwise it returns the call of
-// refresh that the request must wait for. It starts a call of refresh that is due.
+// refresh that the request must wait for. If a call of refresh is due, it starts one.
 func (s *tokenState) current() (token, *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -386,8 +386,8 @@ func (s *tokenState) keep(t token) {
 	s.due = now.Add(max(life-s.early, life/2))
 }
 
-// postpone sets the time of the next call of refresh after a failed one: after 1, 2, 4, ... 32
-// seconds, plus or minus a quarter, so that not all clients of a restarted server return at once.
+// postpone sets the time of the next call of refresh after a failed call: 1, 2, 4, ... 32 seconds,
+// plus or minus a quarter, so that not all clients of a restarted server return at once.
 func (s *tokenState) postpone() {
 	pause := time.Second << min(s.failures, 5)
 	s.failures++

@@ -117,8 +117,8 @@ type TokenOptions struct {
 }
 
 // CreateUserAndToken creates a user and a token with the given scopes in one request
-// (docs/contract/identity.md §3.1). It fails without scopes. options may be nil. Like CreateUser,
-// it does not retry after an attempt that may have created a user, and returns
+// (docs/contract/identity.md §3.1). It fails if scopes is empty. options may be nil. Like
+// CreateUser, it does not retry after an attempt that may have created a user, and returns
 // communication.ErrUnknownFate.
 func (c *Client) CreateUserAndToken(ctx context.Context, scopes []Scope, options *TokenOptions) (UserAndToken, error) {
 	const operation = "create user"
@@ -214,12 +214,12 @@ func (c *Client) do(ctx context.Context, user communication.Identifier, r pipeli
 
 // TokenCredentialOptions are the optional settings of NewTokenCredential.
 type TokenCredentialOptions struct {
-	// Scopes are the scopes of the tokens. If it is empty, they have ScopeChat.
+	// Scopes are the scopes of the tokens. If Scopes is empty, the tokens have ScopeChat.
 	Scopes []Scope
 	// ExpiresIn is the lifetime of each token, as in TokenOptions.
 	ExpiresIn time.Duration
-	// Proactive gets the next token in the background before the current one expires, until the
-	// credential is closed. See communication.RefreshingOptions.
+	// Proactive makes the credential get the next token in the background before the current one
+	// expires, until the credential is closed. See communication.RefreshingOptions.
 	Proactive bool
 }
 

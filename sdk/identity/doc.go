@@ -17,8 +17,9 @@
 //
 // # Errors
 //
-// Every method that fails returns a [communication.Error]. For a user of another resource, or a
-// deleted one, it matches communication.ErrUnauthorized and has the Code "IdentityNotOwned".
+// Every method that fails returns a [communication.Error]. For a user who was deleted or belongs to
+// another resource, the error matches communication.ErrUnauthorized and has the Code
+// "IdentityNotOwned".
 //
 // Constructors return other errors, because they send no request.
 //

@@ -109,8 +109,8 @@ type createRequest struct {
 }
 
 // issueRequest is the body of a request for a token (docs/contract/identity.md §3.2). An empty list
-// of scopes is encoded and a nil one is omitted, because the service returns different errors for
-// the two.
+// of scopes is sent as [], and a nil list is omitted, because the service returns different errors
+// for them.
 type issueRequest struct {
 	Scopes           []Scope `json:"scopes,omitzero"`
 	ExpiresInMinutes int64   `json:"expiresInMinutes,omitempty"`

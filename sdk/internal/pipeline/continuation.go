@@ -13,8 +13,8 @@ import (
 //
 // It fails if nextLink, which may be relative to wantPath, has another scheme, host, port or path:
 // otherwise a forged link in a response or in a stored continuation would make the client send its
-// token there. The path may be escaped differently: the service does not escape thread ids in its
-// links (docs/contract/chat.md §0.8).
+// token to another server or path. The path may be escaped differently: the service does not escape
+// thread ids in its links (docs/contract/chat.md §0.8).
 func (c *Client) Continuation(nextLink, wantPath string) (string, error) {
 	if nextLink == "" {
 		return "", errors.New("the link to the next page is empty")

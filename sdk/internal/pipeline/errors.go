@@ -134,8 +134,8 @@ func refusal(c *call, resp *http.Response, want int) *communication.Error {
 	return e
 }
 
-// badResponseError returns the error for a successful response whose body cannot be decoded. The
-// text problem says why.
+// badResponseError returns the error for a successful response whose body cannot be decoded.
+// problem describes why not.
 func badResponseError(c *call, resp *http.Response, problem string) error {
 	return &communication.Error{
 		Op:          c.operation,

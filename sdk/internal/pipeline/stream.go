@@ -53,7 +53,8 @@ func (c *Client) Open(ctx context.Context, r Request) (_ *Stream, err error) {
 		return nil, &communication.Error{Op: r.Operation, Err: stop{err}}
 	}
 	req.Raw().Header.Set("Accept", eventStream)
-	// A proxy that compresses the response could hold back events until its buffer is full.
+	// Ask for a response without compression, because a proxy that compresses it could hold back
+	// events until its buffer is full.
 	req.Raw().Header.Set("Accept-Encoding", "identity")
 	req.SetOperationValue(call)
 	resp, err := c.azcore.Pipeline().Do(req)

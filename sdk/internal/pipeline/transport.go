@@ -85,8 +85,8 @@ func sharedTransport(pem string) (*http.Transport, error) {
 		TLSClientConfig:     &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
 		TLSHandshakeTimeout: 10 * time.Second,
 		ForceAttemptHTTP2:   true,
-		// HTTP/2 pings detect a dead connection. Without them, all requests would use the
-		// connection until the operating system closes it.
+		// Detect a dead connection with HTTP/2 pings. Otherwise all requests would continue to use
+		// it until the operating system closes it.
 		HTTP2:               &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
 		MaxIdleConns:        256,
 		MaxIdleConnsPerHost: 64,
