@@ -33,8 +33,8 @@ func (s *Server) Chat(u User) *chat.Client {
 }
 
 // Identity returns an identity client with the server's access key. It is for tests that create
-// users and issue tokens, as a token server does. Faults apply to its requests, and Requests counts
-// them.
+// users and issue tokens, as a token server does. Faults apply to the requests of this client, and
+// Server.Requests counts them.
 func (s *Server) Identity() *identity.Client {
 	s.t.Helper()
 	o := &identity.ClientOptions{}

@@ -43,8 +43,8 @@ func Main(m interface{ Run() int }, options ...*Options) (code int) {
 	return m.Run()
 }
 
-// share starts the server of Main and sets the environment variables with its address. The returned
-// function stop restores the variables and closes the server.
+// share starts the server of Main and sets the environment variables with the address of the
+// server. The returned function stop restores the variables and closes the server.
 func share(options []*Options) (stop func() error, err error) {
 	o, err := one(options)
 	if err != nil {

@@ -168,8 +168,7 @@ func (s *Server) CA() []byte { return append([]byte(nil), s.server.Info().CA...)
 
 // Requests returns how many requests for an operation the server received, or all requests if
 // operation is "", including refused and dropped ones. Tests use it to check how often code
-// retries. The names of operations are those of Fault.Operation; it fails the test for an unknown
-// one.
+// retries. Requests fails the test if operation is not one of the names that Fault.Operation lists.
 func (s *Server) Requests(operation string) int {
 	s.t.Helper()
 	if err := s.server.Faults().Known(operation); err != nil {

@@ -132,7 +132,7 @@ func TestRenewing(t *testing.T) {
 		create(what+", a day later", c)
 	}
 	mustEqual(t, "refreshes", refreshes, 2)
-	// A credential of an identity client also renews a revoked token.
+	// Revoke the tokens of the user. Clients whose credential renews its token must still work.
 	if err := ids.RevokeTokens(t.Context(), user); err != nil {
 		t.Fatal(err)
 	}

@@ -172,8 +172,8 @@ func serverNow(t *testing.T) time.Time {
 	return told.Now
 }
 
-// fault adds a fault, which makes requests fail, to the server. When the test ends, it removes the
-// fault.
+// fault adds a fault, which is described in JSON and makes requests fail, to the server. When the
+// test ends, it removes the fault.
 func fault(t *testing.T, body string) {
 	t.Helper()
 	dev(t, http.MethodPost, "/dev/faults", body)
