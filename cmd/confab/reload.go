@@ -68,6 +68,9 @@ func changedSettings(a, b config.Config) (names []string) {
 			names = append(names, s.Name)
 		}
 	}
+	if a.Database != b.Database && !slices.Contains(names, "database") { // Shown hides the password
+		names = append(names, "database")
+	}
 	if !a.AccessKey.Equal(b.AccessKey) { // Shown hides them
 		names = append(names, "access-key")
 	}

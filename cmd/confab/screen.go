@@ -102,7 +102,7 @@ func (f facts) publicKey() string {
 // screen prints to the terminal of a development server. It prints no line for a request
 // before show has printed the addresses and keys of the server.
 type screen struct {
-	mu    sync.Mutex // guards the fields below; held from newScreen to show
+	mu    sync.Mutex // guards the fields below; held from newScreen to show or abandon
 	w     io.Writer
 	facts facts
 }
@@ -118,6 +118,13 @@ func (s *screen) show(f facts) {
 	defer s.mu.Unlock()
 	s.facts = f
 	io.WriteString(s.w, f.screen(tty.Of(s.w)))
+}
+
+// abandon is called instead of show if the server stops without being ready. access and failed
+// then print nothing, and do not wait.
+func (s *screen) abandon() {
+	defer s.mu.Unlock()
+	s.w = io.Discard
 }
 
 // access prints one line for a request. It waits until show has printed the facts about the

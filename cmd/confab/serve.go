@@ -81,7 +81,10 @@ func serve(cmd *cobra.Command) error {
 		return explainStart(err, cfg)
 	}
 	if err := notice.publish(newRunning(srv.Info(), began)); err != nil {
-		return explainStart(errors.Join(err, srv.Close(context.Background())), cfg)
+		if onTerminal {
+			scr.abandon()
+		}
+		return explainStart(errors.Join(err, closeWithin(srv, cfg.ShutdownTimeout)), cfg)
 	}
 	f := facts{Info: srv.Info(), cfg: cfg, version: o.Version, ready: time.Since(began), data: clientCommand{in}.dataFlag()}
 	if onTerminal {
@@ -127,13 +130,20 @@ func startServer(o server.Options, sigs <-chan os.Signal) (*server.Server, error
 		select {
 		case r := <-started:
 			if r.srv != nil {
-				return nil, r.srv.Close(context.Background())
+				return nil, closeWithin(r.srv, startPatience)
 			}
 		case <-sigs:
 		case <-time.After(startPatience): // the disk hangs; a process may end at any moment
 		}
 		return nil, nil
 	}
+}
+
+// closeWithin closes the server, and cuts off requests that last longer than the timeout.
+func closeWithin(srv *server.Server, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	return srv.Close(ctx)
 }
 
 // startPatience is the time after a signal in which a start may end by itself.

@@ -395,3 +395,16 @@ func TestAuditAtEachLevel(t *testing.T) {
 		}
 	}
 }
+
+// TestChangedPasswordIsNamed checks that a reload names the database if only its password has
+// changed, which config.Config.Shown hides.
+func TestChangedPasswordIsNamed(t *testing.T) {
+	var was, is config.Config
+	was.Database, is.Database = "postgres://confab:old@db.example.com/confab", "postgres://confab:new@db.example.com/confab"
+	if got := changedSettings(was, is); !slices.Equal(got, []string{"database"}) {
+		t.Errorf("changed: %q, want the database", got)
+	}
+	if got := changedSettings(was, was); len(got) != 0 {
+		t.Errorf("nothing has changed, and %q is named", got)
+	}
+}

@@ -64,11 +64,13 @@ func (h *Handler) follow(c *call) (any, error) {
 	c.w.Header().Set("Cache-Control", "no-store")
 	out := http.NewResponseController(c.w)
 	c.w.WriteHeader(http.StatusOK)
+	defer h.endWrites(out)()
 	for {
-		if err := out.SetWriteDeadline(time.Now().Add(followWrite)); err != nil {
-			return nil, err
+		last, err = h.tell(c, out, last, newest)
+		if h.stops() {
+			return nil, nil
 		}
-		if last, err = h.tell(c, id, last, newest); err != nil {
+		if err != nil {
 			return nil, err
 		}
 		if err := out.Flush(); err != nil {
@@ -89,6 +91,34 @@ func (h *Handler) follow(c *call) (any, error) {
 	}
 }
 
+// stops reports whether Stop was called.
+func (h *Handler) stops() bool {
+	select {
+	case <-h.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// endWrites makes writes to a response fail as soon as Stop is called, so that a client that does
+// not read cannot delay the end of the server. The caller must call end before it returns.
+func (h *Handler) endWrites(out *http.ResponseController) (end func()) {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-h.stopped:
+			out.SetWriteDeadline(time.Now()) // if it fails, the connection is broken
+		case <-done:
+		}
+	}()
+	return func() {
+		close(done)
+		<-ended
+	}
+}
+
 // newest returns the greatest sequence number of a thread's messages, or 0 if the thread has
 // none.
 func (h *Handler) newest(c *call, id string) (uint64, error) {
@@ -98,10 +128,18 @@ func (h *Handler) newest(c *call, id string) (uint64, error) {
 
 // tell writes the messages of a thread whose sequence numbers are greater than after and at most
 // newest, in this order. It returns the sequence number up to which it has written, which is
-// newest unless it fails.
-func (h *Handler) tell(c *call, id string, after, newest uint64) (uint64, error) {
+// newest unless it fails or Stop is called. The client has the time followWrite for each
+// followChunk of messages.
+func (h *Handler) tell(c *call, out *http.ResponseController, after, newest uint64) (uint64, error) {
+	id := c.target
 	for after < newest {
 		to := min(newest, after+followChunk)
+		if err := out.SetWriteDeadline(time.Now().Add(followWrite)); err != nil {
+			return after, err
+		}
+		if h.stops() { // after the deadline was set: endWrites may have set one before
+			return after, nil
+		}
 		var chunk []Message
 		for before := to + 1; before > after+1; { // more than one page if the messages are large
 			page, err := h.Core.InspectMessages(c.Context(), id, before, int(to-after))

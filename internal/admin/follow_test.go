@@ -202,6 +202,27 @@ func TestFollowEndsWithServer(t *testing.T) {
 	}
 }
 
+// TestFollowEndsForClientsThatDoNotRead checks that the server shuts down while it writes to a
+// follower that does not read.
+func TestFollowEndsForClientsThatDoNotRead(t *testing.T) {
+	p := start(t, "CONFAB_ADMIN_READS_MESSAGES=true", "CONFAB_LIMITS=off")
+	_, token := p.newUser()
+	_, id := p.newThread(token)
+	body := `{"type":"text","content":"` + strings.Repeat("long ", 12_000) + `"}`
+	for range 150 { // the test holds 100 of them, and the sockets a few
+		p.asUser(201, token, http.MethodPost, "/chat/threads/"+url.PathEscape(id)+"/messages", body, nil)
+	}
+	f := p.follow(id, 0)
+	if _, ok := f.next(); !ok {
+		t.Fatal("nothing was told")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := p.server.Close(ctx); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
 func TestListUsers(t *testing.T) {
 	p := start(t)
 	var none admin.Users
