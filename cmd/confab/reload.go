@@ -27,16 +27,21 @@ var reloadable = []string{"log-level", "log-format", "access-log"}
 
 // upon reloads upon each SIGHUP that arrives, until this process ends. If the terminal of the
 // process has gone, the signal comes from that: the server must end, because nobody could stop
-// it any more, and upon passes the signal to stop.
+// it any more, and upon passes the first such signal to stop. The shell and the kernel both send
+// one when a window is closed, and a second signal would stop the server at once.
 func (r *reloader) upon(hangups <-chan os.Signal, terminalGone func() bool, stop chan<- os.Signal) {
+	passed := false
 	for range hangups {
-		if !terminalGone() {
+		switch {
+		case passed:
+		case terminalGone():
+			passed = true
+			select {
+			case stop <- syscall.SIGHUP:
+			default: // the server is already about to stop
+			}
+		default:
 			r.reload()
-			continue
-		}
-		select {
-		case stop <- syscall.SIGHUP:
-		default: // the server is already about to stop
 		}
 	}
 }

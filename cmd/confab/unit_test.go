@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -406,5 +407,19 @@ func TestChangedPasswordIsNamed(t *testing.T) {
 	}
 	if got := changedSettings(was, was); len(got) != 0 {
 		t.Errorf("nothing has changed, and %q is named", got)
+	}
+}
+
+// TestClosedWindowStopsOnce checks that several hangups of a terminal that has gone stop the
+// server once: a second signal would stop it without closing the store.
+func TestClosedWindowStopsOnce(t *testing.T) {
+	hangups, stop := make(chan os.Signal, 3), make(chan os.Signal, 3)
+	for range cap(hangups) {
+		hangups <- syscall.SIGHUP
+	}
+	close(hangups)
+	new(reloader).upon(hangups, func() bool { return true }, stop)
+	if len(stop) != 1 {
+		t.Errorf("%d signals stop the server, want 1", len(stop))
 	}
 }
