@@ -109,10 +109,9 @@ func (b Batch) reads() (r Reads) {
 		}
 		for _, w := range c.Rewrites {
 			insert(&r.Messages, MessageKey{c.Thread, w.ID}, struct{}{})
-			// The message's superseded versions are needed as well. A change that is decided on
-			// the locked rows may find that members have left, so it may have to keep the old
-			// version.
-			if c.Decide != nil || w.Keep || w.How == Delete && w.Former {
+			// A decision on locked rows may find members who have left meanwhile. A deletion
+			// also finds versions whose last reader has come back, which no sweep has deleted yet.
+			if c.Decide != nil || w.Keep || w.How == Delete {
 				insert(&r.Superseded, MessageKey{c.Thread, w.ID}, struct{}{})
 			}
 		}

@@ -317,8 +317,8 @@ type Change struct {
 	Events       []Event
 	PutUsers     []User // users to insert or replace
 
-	// Superseded has versions of rewritten messages, to be inserted or to replace stored ones.
-	// Assign fills it, for rewrites with Keep or Former.
+	// Superseded are versions of rewritten messages to insert or replace. Assign sets them,
+	// for rewrites with Keep and for deletions.
 	Superseded     []Superseded
 	DropSuperseded []SupersededKey // superseded versions to delete, of this thread
 
@@ -383,9 +383,6 @@ type Rewrite struct {
 	// Keep says that the replaced row must be kept as a superseded version, because a member
 	// who has left may still read it. If the message is deleted, a tombstone is kept instead.
 	Keep bool
-	// Former says that the message may already have superseded versions. If the message is
-	// deleted, these become tombstones.
-	Former bool
 }
 
 // RewriteKind says how a Rewrite changes a message: Edit, Delete or InPlace.

@@ -58,7 +58,6 @@ func (r *Rewrite) keepFor(t *Thread) {
 		if m.Left == nil || m.Left.Sequence == 0 || r.CreatedOn > m.Left.On || r.CreatedOn < m.VisibleFrom() {
 			continue
 		}
-		r.Former = true
 		r.Keep = r.Keep || r.OldSequence <= m.Left.Sequence
 	}
 }
@@ -74,7 +73,7 @@ const maxVersions = 256
 // superseded versions become tombstones.
 func (a *assigner) supersede(c *Change, w *Rewrite, old *Message) {
 	key := MessageKey{c.Thread, w.ID}
-	if w.How == Delete && w.Former {
+	if w.How == Delete {
 		for _, v := range a.Superseded[key] {
 			c.Superseded = append(c.Superseded, w.tombstoneAt(v))
 		}

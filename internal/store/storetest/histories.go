@@ -190,7 +190,6 @@ func (m *model) draw(rt *rapid.T) *core.Change {
 			c = remove(id, revision, msg)
 		}
 		c.Rewrites[0].Keep = rapid.Bool().Draw(rt, "keep")
-		c.Rewrites[0].Former = rapid.Bool().Draw(rt, "former")
 		if len(th.versions) > 0 && rapid.IntRange(0, 9).Draw(rt, "drop") == 0 {
 			v := rapid.SampledFrom(th.versions).Draw(rt, "version")
 			return &core.Change{Key: id, Thread: id, Revision: revision, DropSuperseded: []core.SupersededKey{{Thread: id, ID: v.id, Sequence: v.sequence}}}
@@ -313,7 +312,7 @@ func (th *modelThread) apply(at int64, c *core.Change) {
 			th.versions = append(th.versions, modelVersion{old, msg.sequence})
 		}
 		for i := range th.versions {
-			if v := &th.versions[i]; v.id == msg.id && msg.deleted && (r.Former || v.until == msg.sequence) {
+			if v := &th.versions[i]; v.id == msg.id && msg.deleted {
 				v.content, v.deleted, v.version = "", true, msg.version
 			}
 		}

@@ -11,19 +11,10 @@ import (
 )
 
 // keeping marks the rewrites of a change: the rows that they replace are kept for those who
-// have left, and the messages may have superseded versions already.
+// have left.
 func keeping(c *core.Change) *core.Change {
 	for i := range c.Rewrites {
-		c.Rewrites[i].Keep, c.Rewrites[i].Former = true, true
-	}
-	return c
-}
-
-// afterwards marks the rewrites of a change of messages that may have superseded versions, but
-// whose present rows nobody who has left may read.
-func afterwards(c *core.Change) *core.Change {
-	for i := range c.Rewrites {
-		c.Rewrites[i].Former = true
+		c.Rewrites[i].Keep = true
 	}
 	return c
 }
@@ -87,7 +78,7 @@ func testSuperseded(t *testing.T, e Engine) {
 	again := keeping(edit(a, 3, editFirst.Rewrites[0].Message, "one, edited again")) // 9
 	deleted := keeping(remove(a, 3, second))                                         // 10
 	apply(t, s, start+40, again, deleted)
-	unseen := afterwards(edit(a, 3, again.Rewrites[0].Message, "one, a third time")) // 11
+	unseen := edit(a, 3, again.Rewrites[0].Message, "one, a third time") // 11
 	apply(t, s, start+50, unseen)
 
 	check := func(when string) {
@@ -120,7 +111,7 @@ func testSuperseded(t *testing.T, e Engine) {
 	}
 
 	// All versions of a message become tombstones when it is deleted.
-	apply(t, s, start+60, afterwards(remove(a, 3, unseen.Rewrites[0].Message))) // 12
+	apply(t, s, start+60, remove(a, 3, unseen.Rewrites[0].Message)) // 12
 	mustEqual(t, "what bob sees of two deleted messages", seen(t, s, a, bob, 2)[2:4], []string{`4 ""`, `3 ""`})
 	mustEqual(t, "what eve sees of them", seen(t, s, a, eve, 2)[1], `7 ""`)
 	var keys []core.SupersededKey
@@ -175,7 +166,7 @@ func testSupersededInBatch(t *testing.T, e Engine) {
 	}
 	rs := apply(t, s, start+20,
 		decided(first, func(m core.Message) *core.Change { return keeping(edit(a, 2, m, "one, edited")) }),
-		decided(first, func(m core.Message) *core.Change { return afterwards(remove(a, 2, m)) }),
+		decided(first, func(m core.Message) *core.Change { return remove(a, 2, m) }),
 		decided(second, func(m core.Message) *core.Change { return keeping(edit(a, 2, m, "two, edited")) }),
 	)
 	mustEqual(t, "an edit and a deletion of one message, and an edit of another", statuses(rs), []core.Status{core.Applied, core.Applied, core.Applied})
@@ -186,7 +177,7 @@ func testSupersededInBatch(t *testing.T, e Engine) {
 		decided(second, func(m core.Message) *core.Change {
 			return &core.Change{Key: a, Thread: a, Revision: 2, DropSuperseded: []core.SupersededKey{{Thread: a, ID: second, Sequence: 4}}}
 		}),
-		decided(second, func(m core.Message) *core.Change { return afterwards(remove(a, 2, m)) }),
+		decided(second, func(m core.Message) *core.Change { return remove(a, 2, m) }),
 	)
 	mustEqual(t, "a dropped version and a deletion", statuses(rs), []core.Status{core.Applied, core.Applied})
 	mustEqual(t, "what who left sees then", seen(t, s, a, bob, 2), []string{`5 ""`, `3 ""`, `2 "topic of ` + a + `"`, `1 ""`})
