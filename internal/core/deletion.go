@@ -401,18 +401,19 @@ func (s *Service) eraseSuperseded(ctx context.Context, after SupersededKey, user
 	}
 	var own []ThreadSuperseded
 	var last SupersededKey
-	if len(page) == sweepPage && page[len(page)-1].Thread == after.Thread {
+	if len(page) == sweepPage {
 		last = page[len(page)-1].Key()
 	}
 	for _, v := range page {
-		if v.Thread == after.Thread && v.Sender == user {
+		if v.Sender == user {
 			own = append(own, v)
 		}
 	}
 	if len(own) == 0 {
 		return last, nil
 	}
-	if err := s.drop(ctx, after.Thread, own, func(*Thread, *Superseded) bool { return true }); err != nil {
+	all := func(*Thread) func(*Superseded) bool { return func(*Superseded) bool { return true } }
+	if err := s.drop(ctx, after.Thread, own, all); err != nil {
 		return after, err
 	}
 	return last, nil

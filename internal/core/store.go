@@ -41,13 +41,18 @@ type Store interface {
 	// messages with the given ids.
 	Messages(ctx context.Context, q MessagesQuery) (MessagesPage, error)
 
-	// Superseded returns up to limit superseded versions of messages, of all threads that are
-	// not deleted. They ascend by key and begin with the first key greater than after. No
-	// version with the key after needs to exist.
+	// Superseded returns up to limit superseded versions of messages of the key's thread, in
+	// the order of keys, from the first one after the key on. The key need not exist. A thread
+	// whose rows are being purged has none.
 	Superseded(ctx context.Context, after SupersededKey, limit int) ([]ThreadSuperseded, error)
 
-	// Receipts returns all read receipts of a thread, ordered by ReadOn, together with the
-	// thread's head and the row of the member whose id is reader.
+	// SupersededThreads returns up to limit ids, in ascending order, of the threads that have
+	// superseded versions and whose ids are greater than after. It reads no version, so a
+	// damaged one does not make it fail.
+	SupersededThreads(ctx context.Context, after string, limit int) ([]string, error)
+
+	// Receipts returns all read receipts of a thread, ordered by ReadOn, with the
+	// thread's head and the row of the member reader.
 	Receipts(ctx context.Context, thread, reader string) (ReceiptsPage, error)
 
 	// Threads returns a page of the threads that the user is or was in, including deleted

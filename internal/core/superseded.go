@@ -1,6 +1,7 @@
 package core
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -115,8 +116,9 @@ func (s *BatchState) dropSuperseded(keys []SupersededKey) {
 	}
 }
 
-// drop deletes the given superseded versions of a thread for which unwanted returns true.
-func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSuperseded, unwanted func(*Thread, *Superseded) bool) error {
+// drop commits the deletion of those superseded versions of a thread for which the function
+// that unwanted returns for the thread is true.
+func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSuperseded, unwanted func(*Thread) func(*Superseded) bool) error {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	_, err := s.change(ctx, func(rows Rows) (*Change, error) {
@@ -124,9 +126,9 @@ func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSupe
 		if err != nil || t == nil || t.DeletedOn != 0 {
 			return &Change{}, err
 		}
-		c := changeOf(t)
+		c, unwanted := changeOf(t), unwanted(t)
 		for i := range versions {
-			if unwanted(t, &versions[i].Superseded) {
+			if unwanted(&versions[i].Superseded) {
 				c.DropSuperseded = append(c.DropSuperseded, versions[i].Key())
 			}
 		}
@@ -135,23 +137,45 @@ func (s *Service) drop(ctx context.Context, thread string, versions []ThreadSupe
 	return err
 }
 
-// superseded returns up to sweepPage superseded versions with keys greater than after. A key
-// without a message id is less than all keys of its thread. superseded fails if the store takes
-// longer than s.patience.
+// superseded returns up to sweepPage superseded versions of one thread after a key. The key of
+// a thread without an id comes before all versions of the thread. It fails if the store takes
+// longer than an item of a turn may.
 func (s *Service) superseded(ctx context.Context, after SupersededKey) ([]ThreadSuperseded, error) {
 	ctx, cancel := s.bounded(ctx)
 	defer cancel()
 	return s.store.Superseded(ctx, after, sweepPage)
 }
 
-// readerless reports whether no former member of t may read the superseded version.
-func readerless(t *Thread, v *Superseded) bool {
+// supersededThreads returns up to sweepPage ids of threads with superseded versions, from the
+// one after the id after on. It fails if the store takes longer than an item of a turn may.
+func (s *Service) supersededThreads(ctx context.Context, after string) ([]string, error) {
+	ctx, cancel := s.bounded(ctx)
+	defer cancel()
+	return s.store.SupersededThreads(ctx, after, sweepPage)
+}
+
+// readerless returns a function that reports whether no member who has left may read a
+// superseded version of t.
+func readerless(t *Thread) func(*Superseded) bool {
+	var left []*Member
 	for i := range t.Members {
-		if t.Members[i].SeesVersion(v) {
-			return false
+		if m := &t.Members[i]; m.Left != nil {
+			left = append(left, m)
 		}
 	}
-	return true
+	slices.SortFunc(left, func(a, b *Member) int { return cmp.Compare(a.Left.Sequence, b.Left.Sequence) })
+	return func(v *Superseded) bool {
+		first, _ := slices.BinarySearchFunc(left, v.Sequence, func(m *Member, at uint64) int { return cmp.Compare(m.Left.Sequence, at) })
+		for _, m := range left[first:] {
+			if m.Left.Sequence >= v.Until {
+				break
+			}
+			if m.SeesVersion(v) {
+				return false
+			}
+		}
+		return true
+	}
 }
 
 // The time from one walk over all superseded versions to the next: walkEvery after a walk
@@ -178,113 +202,112 @@ func (s *Service) release(thread string) {
 	}
 }
 
-// nextReleased returns one of the threads that release has noted, and forgets it. walk reports
-// whether there were too many threads to note, so that all threads must be looked at.
-func (s *Service) nextReleased() (thread string, found, walk bool) {
+// nextReleased returns a noted thread and forgets it, or "" if there is none. walk reports
+// whether too many were noted.
+func (s *Service) nextReleased() (thread string, walk bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	walk, s.walkNow = s.walkNow, false
 	for thread = range s.released {
 		delete(s.released, thread)
-		return thread, true, walk
+		return thread, walk
 	}
-	return "", false, walk
+	return "", walk
 }
 
-// supersededWalk is the progress of a Service's walk over all superseded versions.
+// supersededWalk is the place of a Service in its search for superseded versions that nobody
+// may read any more. It looks through one thread at a time.
 type supersededWalk struct {
-	after SupersededKey
-	due   time.Time // when a walk begins; zero: now
-	bad   bool      // a version could not be deleted in this walk
+	place SupersededKey // in the thread that is looked through; zero: none is
+
+	// The walk over all threads with superseded versions.
+	due     time.Time // when it begins; zero: now
+	threads []string  // the next ones, in order
+	listed  string    // id of the last one that was listed
+	last    bool      // no thread follows these
+	bad     bool      // a thread failed in this walk
 }
 
-// sweepSuperseded deletes superseded versions that nobody may read any more. It looks at the
-// threads that release has noted, and from time to time at all threads. It returns the current
-// time if it has more to do now, or the zero time if not.
+// sweepSuperseded deletes superseded versions that nobody may read any more: those of the
+// threads that release has noted, and from time to time all. A turn ends after a page of a
+// thread, and the next one goes on behind it. It returns the present time if something is left
+// to do, or the zero time.
 func (s *Service) sweepSuperseded(ctx context.Context) (next time.Time, err error) {
 	ends := s.now().Add(turnTime)
 	w := &s.walk
 	var errs []error
 	for {
-		thread, found, walk := s.nextReleased()
-		if walk {
-			w.due = time.Time{}
-		}
-		if !found {
-			break
-		}
-		if err := s.releaseVersions(ctx, thread); err != nil {
-			errs = append(errs, fmt.Errorf("superseded messages of thread %s: %w", thread, err))
-			if ctx.Err() != nil || storeWide(err) {
-				s.release(thread) // the next sweep finds out whether the store works again
+		if w.place == (SupersededKey{}) {
+			thread, err := s.nextToRelease(ctx)
+			if err != nil {
+				return time.Time{}, few(append(errs, fmt.Errorf("list threads with superseded messages: %w", err)))
+			}
+			if thread == "" {
 				return time.Time{}, few(errs)
 			}
-			w.due = earlier(w.due, s.now().Add(walkAgain)) // which finds what is left
+			w.place = SupersededKey{Thread: thread}
 		}
+		next, err := s.releasePage(ctx, w.place)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("superseded messages of thread %s: %w", w.place.Thread, err))
+			if ctx.Err() != nil || storeWide(err) {
+				return time.Time{}, few(errs) // the next sweep begins with this page again
+			}
+			// The other threads go on, and a walk finds what is left of this one.
+			w.bad = true
+			if again := s.now().Add(walkAgain); again.Before(w.due) {
+				w.due = again
+			}
+		}
+		w.place = next
 		if s.over(ends) {
 			return s.now(), few(errs)
 		}
 	}
-	for !s.now().Before(w.due) {
-		page, err := s.superseded(ctx, w.after)
-		if err != nil {
-			return time.Time{}, few(append(errs, fmt.Errorf("list superseded messages: %w", err)))
-		}
-		for _, versions := range byThread(page) {
-			if err := s.drop(ctx, versions[0].Thread, versions, readerless); err != nil {
-				errs = append(errs, fmt.Errorf("superseded messages of thread %s: %w", versions[0].Thread, err))
-				if ctx.Err() != nil || storeWide(err) {
-					return time.Time{}, few(errs) // the next sweep begins with this page again
-				}
-				w.bad = true
-			}
-		}
-		if len(page) == sweepPage {
-			w.after = page[len(page)-1].Key()
-		} else {
-			wait := walkEvery
-			if w.bad {
-				wait = walkAgain
-			}
-			*w = supersededWalk{due: s.now().Add(wait)}
-		}
-		if s.over(ends) {
-			return s.now(), few(errs)
-		}
-	}
-	return time.Time{}, few(errs)
 }
 
-// releaseVersions deletes the superseded versions of a thread's messages that nobody may read
-// any more.
-func (s *Service) releaseVersions(ctx context.Context, thread string) error {
-	for after := (SupersededKey{Thread: thread}); ; {
-		page, err := s.superseded(ctx, after)
-		if err != nil {
-			return err
-		}
-		of := byThread(page)
-		if len(of) == 0 || of[0][0].Thread != thread {
-			return nil
-		}
-		if err := s.drop(ctx, thread, of[0], readerless); err != nil {
-			return err
-		}
-		if len(of) > 1 || len(page) < sweepPage {
-			return nil
-		}
-		after = page[len(page)-1].Key()
+// nextToRelease returns the thread that is looked through next: one that release has noted, or
+// the next one of the walk over all if the walk is due. It returns "" if there is none.
+func (s *Service) nextToRelease(ctx context.Context) (string, error) {
+	w := &s.walk
+	thread, walk := s.nextReleased()
+	if walk {
+		*w = supersededWalk{}
 	}
+	if thread != "" || s.now().Before(w.due) {
+		return thread, nil
+	}
+	if len(w.threads) == 0 && !w.last {
+		threads, err := s.supersededThreads(ctx, w.listed)
+		if err != nil {
+			return "", err
+		}
+		if w.threads, w.last = threads, len(threads) < sweepPage; len(threads) > 0 {
+			w.listed = threads[len(threads)-1]
+		}
+	}
+	if len(w.threads) == 0 {
+		wait := walkEvery
+		if w.bad {
+			wait = walkAgain
+		}
+		*w = supersededWalk{due: s.now().Add(wait)}
+		return "", nil
+	}
+	thread, w.threads = w.threads[0], w.threads[1:]
+	return thread, nil
 }
 
-// byThread splits a page of superseded versions into one part for each thread, in order.
-func byThread(page []ThreadSuperseded) (parts [][]ThreadSuperseded) {
-	for i := 0; i < len(page); {
-		n := i + 1
-		for n < len(page) && page[n].Thread == page[i].Thread {
-			n++
-		}
-		parts, i = append(parts, page[i:n]), n
+// releasePage deletes the superseded versions that nobody may read in the page after a key, in
+// one thread. It returns the key of the page's last version, or the zero key after the last page
+// or an error.
+func (s *Service) releasePage(ctx context.Context, after SupersededKey) (SupersededKey, error) {
+	page, err := s.superseded(ctx, after)
+	if err == nil && len(page) > 0 {
+		err = s.drop(ctx, after.Thread, page, readerless)
 	}
-	return parts
+	if err != nil || len(page) < sweepPage {
+		return SupersededKey{}, err
+	}
+	return page[len(page)-1].Key(), nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -43,11 +44,19 @@ func (h *house) edit(t testing.TB, by, thread string, id int64, content string) 
 // superseded returns all superseded versions of messages in the store.
 func (h *house) superseded(t testing.TB) []core.ThreadSuperseded {
 	t.Helper()
-	vs, err := h.store.Superseded(context.Background(), core.SupersededKey{}, 1000)
+	threads, err := h.store.SupersededThreads(context.Background(), "", 1000)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return vs
+	var all []core.ThreadSuperseded
+	for _, thread := range threads {
+		vs, err := h.store.Superseded(context.Background(), core.SupersededKey{Thread: thread}, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, vs...)
+	}
+	return all
 }
 
 // sweep calls Sweep until no more work is due now.
@@ -328,8 +337,61 @@ func TestManySupersededRowsGo(t *testing.T) {
 	}
 }
 
-// readers is a model of a thread that knows which messages each member may read. It remembers
-// all states of each message, and for each member when it left.
+// slowPages is a store in which each page of superseded versions takes a second of the clock.
+type slowPages struct {
+	core.Store
+	now   *atomic.Int64
+	pages int
+}
+
+func (s *slowPages) Superseded(ctx context.Context, after core.SupersededKey, limit int) ([]core.ThreadSuperseded, error) {
+	if s.now != nil {
+		s.pages++
+		s.now.Add(time.Second.Milliseconds())
+	}
+	return s.Store.Superseded(ctx, after, limit)
+}
+
+// TestManySupersededRowsTakeTurns has more superseded rows than a page in a thread that somebody
+// comes back to, and somebody else still reads them all. A turn must end between two pages, and
+// the next one must go on there.
+func TestManySupersededRowsTakeTurns(t *testing.T) {
+	slow := new(slowPages)
+	h := newHouse(t, nil, func(s core.Store) core.Store { slow.Store = s; return slow })
+	ann, bob, eve := h.user(t), h.user(t), h.user(t)
+	thread := h.thread(t, ann, bob, eve)
+	for i := range 250 {
+		h.send(t, ann, thread, fmt.Sprint("message ", i))
+	}
+	h.leave(t, ann, thread, bob)
+	h.leave(t, ann, thread, eve)
+	for _, m := range h.allMessages(t, ann, thread) {
+		if m.Sender == ann && m.Kind == core.Text {
+			h.edit(t, ann, thread, m.ID, "edited")
+		}
+	}
+	h.sweep(t) // the first walk
+	h.join(t, ann, thread, bob)
+	slow.now = &h.now
+	for turn := 1; turn <= 4; turn++ {
+		next, err := h.Sweep(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := min(turn, 3); slow.pages != want {
+			t.Fatalf("%d pages after turn %d, want %d", slow.pages, turn, want)
+		}
+		if more := !next.IsZero() && next.UnixMilli() <= h.now.Load(); more != (turn <= 3) {
+			t.Fatalf("turn %d: more work is due: %t (%v)", turn, more, next)
+		}
+	}
+	if n := len(h.superseded(t)); n != 250 {
+		t.Errorf("%d superseded rows, want 250", n)
+	}
+}
+
+// readers is a thread in a model of what its members read. It knows for each message all that
+// it ever was, and for each member when it left.
 type readers struct {
 	messages []*readersMessage
 	left     map[string]int  // by user: the number of changes when it left; 0: it is in the thread

@@ -1,6 +1,7 @@
 package pebble
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math"
@@ -11,12 +12,12 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Superseded returns up to limit superseded messages after a key; see core.Store. A purge
-// deletes those of its thread at once, so no thread that was deleted has any.
+// Superseded returns up to limit superseded messages of a thread after a key; see core.Store. A
+// purge deletes those of its thread at once, so no thread that was deleted has any.
 func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit int) (found []core.ThreadSuperseded, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	bounds := kindRange(kindSuperseded)
+	bounds := prefixRange(kindSuperseded, part(after.Thread))
 	bounds.LowerBound = superseded.key(nil, &core.ThreadSuperseded{Thread: after.Thread, Superseded: core.Superseded{
 		Message: core.Message{ID: after.ID, Sequence: after.Sequence},
 	}})
@@ -34,6 +35,27 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 		}
 	}
 	return found, errors.Join(err, closed(it))
+}
+
+// SupersededThreads returns up to limit ids of threads with superseded messages, from the one
+// after the id after on; see core.Store. It reads one key of each.
+func (s *Store) SupersededThreads(_ context.Context, after string, limit int) (found []string, err error) {
+	snap := s.durable.acquire()
+	defer snap.release()
+	it, err := snap.NewIter(kindRange(kindSuperseded))
+	if err != nil {
+		return nil, err
+	}
+	ok := it.First()
+	if after != "" {
+		ok = it.SeekGE(prefixRange(kindSuperseded, part(after)).UpperBound)
+	}
+	for ok && len(found) < limit {
+		thread, _, _ := bytes.Cut(it.Key()[1:], []byte{0})
+		found = append(found, string(thread))
+		ok = it.SeekGE(prefixRange(kindSuperseded, part(string(thread))).UpperBound)
+	}
+	return found, closed(it)
 }
 
 // versionsOf returns iterator options whose bounds enclose the superseded versions of a

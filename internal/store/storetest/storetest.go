@@ -54,6 +54,7 @@ func Run(t *testing.T, e Engine) {
 	t.Run("rewrites", func(t *testing.T) { testRewrites(t, e) })
 	t.Run("superseded messages", func(t *testing.T) { testSuperseded(t, e) })
 	t.Run("superseded messages in a batch", func(t *testing.T) { testSupersededInBatch(t, e) })
+	t.Run("superseded messages by thread", func(t *testing.T) { testSupersededThreads(t, e) })
 	t.Run("too many superseded messages", func(t *testing.T) { testSupersededBound(t, e) })
 	t.Run("receipts", func(t *testing.T) { testReceipts(t, e) })
 	t.Run("leaving and coming back", func(t *testing.T) { testLeaving(t, e) })

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -22,17 +23,76 @@ func keeping(c *core.Change) *core.Change {
 // superseded returns all superseded versions of a store, read in pages.
 func superseded(t rapid.TB, s core.Store, limit int) (all []core.ThreadSuperseded) {
 	t.Helper()
-	var after core.SupersededKey
-	for {
-		page, err := s.Superseded(context.Background(), after, limit)
+	for _, thread := range supersededThreads(t, s, limit) {
+		n := len(all)
+		for after := (core.SupersededKey{Thread: thread}); ; {
+			page, err := s.Superseded(context.Background(), after, limit)
+			if err != nil || len(page) > limit {
+				t.Fatalf("%d superseded messages after %+v, at most %d: %v", len(page), after, limit, err)
+			}
+			if len(page) == 0 {
+				break
+			}
+			all = append(all, page...)
+			after = page[len(page)-1].Key()
+		}
+		if len(all) == n {
+			t.Fatalf("thread %s is listed, and has no superseded messages", thread)
+		}
+		for _, v := range all[n:] {
+			if v.Thread != thread {
+				t.Fatalf("the superseded messages of thread %s have %+v", thread, v)
+			}
+		}
+	}
+	return all
+}
+
+// supersededThreads returns all threads with superseded versions, read in pages.
+func supersededThreads(t rapid.TB, s core.Store, limit int) (all []string) {
+	t.Helper()
+	for after := ""; ; {
+		page, err := s.SupersededThreads(context.Background(), after, limit)
 		if err != nil || len(page) > limit {
-			t.Fatalf("%d superseded messages after %+v, at most %d: %v", len(page), after, limit, err)
+			t.Fatalf("%d threads with superseded messages after %q, at most %d: %v", len(page), after, limit, err)
 		}
 		if len(page) == 0 {
 			return all
 		}
 		all = append(all, page...)
-		after = page[len(page)-1].Key()
+		after = page[len(page)-1]
+	}
+}
+
+// testSupersededThreads keeps versions in several threads. They are listed thread by thread, and
+// those of one thread without those of others.
+func testSupersededThreads(t *testing.T, e Engine) {
+	s := e.Open(t)
+	defer closeStore(t, s)
+	ann := user(1)
+	var threads []string
+	for i := range 5 {
+		id := thread(i + 1)
+		one, two := send(id, 1, ann, "", "one"), send(id, 1, ann, "", "two")
+		apply(t, s, start, create(id, "", ann), one, two)
+		if i == 2 {
+			continue // has no superseded versions
+		}
+		threads = append(threads, id)
+		apply(t, s, start+10, keeping(edit(id, 1, one.Messages[0], "edited")), keeping(edit(id, 1, two.Messages[0], "edited")))
+	}
+	slices.Sort(threads)
+	for limit := range 6 {
+		mustEqual(t, fmt.Sprint("threads with superseded messages, by ", limit+1), supersededThreads(t, s, limit+1), threads)
+		if n := len(superseded(t, s, limit+1)); n != 8 {
+			t.Errorf("%d superseded messages by %d, want 8", n, limit+1)
+		}
+	}
+	for _, id := range threads {
+		page, err := s.Superseded(context.Background(), core.SupersededKey{Thread: id}, 100)
+		if err != nil || len(page) != 2 || page[0].Thread != id || page[1].Thread != id {
+			t.Errorf("superseded messages of thread %s: %+v, %v", id, page, err)
+		}
 	}
 }
 

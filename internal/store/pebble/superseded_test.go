@@ -1,0 +1,104 @@
+package pebble
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/confab-chat/confab/internal/bus/local"
+	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/sdk/communication"
+)
+
+// TestADamagedVersionStopsNoOtherThread damages a superseded version of one thread. The users of
+// other threads must still be erased, and the walk must delete what nobody may read in the
+// threads before it and behind it.
+func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
+	ctx := t.Context()
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	var now atomic.Int64
+	now.Store(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC).UnixMilli())
+	open := func() *core.Service {
+		svc, err := core.New(ctx, s, new(local.Bus), core.Options{Now: func() time.Time { return time.UnixMilli(now.Add(20)) }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return svc
+	}
+	svc := open()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Each thread has a version that Bob reads, until he comes back.
+	var threads, owners []string
+	for range 5 {
+		ann, err := svc.CreateUser(ctx)
+		must(err)
+		bob, err := svc.CreateUser(ctx)
+		must(err)
+		asBob := []core.NewParticipant{{User: communication.ParseRawID(bob.ID)}}
+		p, _, err := svc.CreateThread(ctx, ann.ID, core.CreateThread{Topic: "topic", Participants: asBob})
+		must(err)
+		id, err := svc.SendMessage(ctx, ann.ID, p.ID, core.SendMessage{Kind: core.Text, Content: "one"})
+		must(err)
+		must(svc.RemoveParticipant(ctx, ann.ID, p.ID, communication.ParseRawID(bob.ID)))
+		edited := "edited"
+		must(svc.UpdateMessage(ctx, ann.ID, p.ID, id, core.UpdateMessage{Content: &edited}))
+		_, err = svc.AddParticipants(ctx, ann.ID, p.ID, asBob)
+		must(err)
+		threads, owners = append(threads, p.ID), append(owners, ann.ID)
+	}
+	svc.Close() // and what it has noted is lost
+	listed, err := s.SupersededThreads(ctx, "", 10)
+	if err != nil || len(listed) != 5 {
+		t.Fatalf("threads with superseded versions: %v, %v", listed, err)
+	}
+	bad := listed[2]
+	page, err := s.Superseded(ctx, core.SupersededKey{Thread: bad}, 10)
+	if err != nil || len(page) != 1 {
+		t.Fatalf("superseded versions: %+v, %v", page, err)
+	}
+	b := s.db.NewBatch()
+	must(b.Set(superseded.key(nil, &page[0]), []byte{1, 0xff}, nil))
+	must(s.commit(b))
+
+	svc = open()
+	defer svc.Close()
+	var gone []string
+	for i, thread := range threads {
+		if thread != bad && thread != listed[4] { // one thread is left for the walk alone
+			must(svc.DeleteUser(ctx, owners[i]))
+			gone = append(gone, owners[i])
+		}
+	}
+	now.Add(core.DefaultGrace.Milliseconds())
+	var errs []string
+	for range 20 {
+		if _, err := svc.Sweep(ctx); err != nil {
+			errs = append(errs, err.Error())
+		}
+	}
+	users, err := s.Users(ctx, gone)
+	must(err)
+	for _, u := range users {
+		if u.State != core.UserDeleted {
+			t.Errorf("user %s is not erased: %+v", u.ID, u)
+		}
+	}
+	left, err := s.SupersededThreads(context.Background(), "", 10)
+	if err != nil || fmt.Sprint(left) != fmt.Sprint([]string{bad}) {
+		t.Errorf("threads with superseded versions: %v, %v; want %s alone", left, err, bad)
+	}
+	if len(errs) != 1 || !strings.Contains(errs[0], bad) {
+		t.Errorf("errors of the sweeps: %q; want one, about thread %s", errs, bad)
+	}
+}
