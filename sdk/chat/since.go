@@ -5,6 +5,7 @@ import (
 	"context"
 	"iter"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
 )
@@ -15,6 +16,10 @@ const (
 	fewMessages  = 20
 	manyMessages = 200 // the largest page of the service
 )
+
+// moreLooks is the number of pages, beside as many as the first reading took, after which
+// MessagesSince no longer tries to catch up with a thread.
+const moreLooks = 10
 
 const sinceOperation = "messages since"
 
@@ -45,11 +50,20 @@ const sinceOperation = "messages since"
 // is edited or deleted later is not returned again; if the service has an event stream,
 // [Client.Events] reports edits and deletions.
 //
-// MessagesSince reads all new messages into memory before it yields the first one. To read the
-// history of a large thread, use ListMessages. To receive only messages that are sent from now on,
-// use the ID of the newest message in ListMessages as the first cursor. If few messages are new,
-// MessagesSince sends one request. Temporary failures are retried. If MessagesSince fails, it
-// yields only the error and no message.
+// MessagesSince yields the first message after it has read all, and holds them in memory meanwhile.
+// So it is not the way to read the history of a large thread: ListMessages is. To begin with the
+// present, take the Version of the first message that ListMessages gives as the first cursor: no
+// message that exists then has a greater ID, and each message that is sent later has. The ID of the
+// first message will not do: it may be an old message that somebody has edited.
+//
+// It sends one request if fewer than 20 messages were sent, edited or deleted since the cursor's
+// message was sent, and two if fewer than 200 were. Messages that become visible later, because a
+// participant is added again with more history, and that are older than the cursor, are not
+// returned: list them.
+//
+// Temporary failures are retried. An error is yielded alone, without any message. MessagesSince
+// fails instead of reading for ever if a hundred or more messages of the thread change during each
+// request. Call it again then with the same cursor, or use [Client.Events].
 func (t *ThreadClient) MessagesSince(ctx context.Context, cursor string) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		messages, err := t.messagesSince(ctx, cursor)
@@ -74,28 +88,26 @@ func (t *ThreadClient) messagesSince(ctx context.Context, cursor string) ([]Mess
 			return nil, invalid(sinceOperation, "the cursor %.40q is not the ID of a message", cursor)
 		}
 	}
-	for {
-		complete, err := r.readNewest(ctx)
-		if err == nil && complete {
-			return r.messages(), nil
-		}
-		if err == nil {
-			err = r.readAll(ctx)
-		}
-		if err != nil {
-			return nil, err
-		}
+	if complete, err := r.readNewest(ctx); err != nil || complete {
+		return r.messages(), err
 	}
+	pages, err := r.readDown(ctx, math.MaxInt)
+	for left := pages + moreLooks; err == nil && pages > 1; left -= pages {
+		pages, err = r.readDown(ctx, left)
+	}
+	return r.messages(), err
 }
 
 // sinceReader reads the messages after a cursor from the list of messages, newest change first.
 // While it reads several pages, an edit or a deletion may move a message to the top of the list,
 // past the reader.
 //
-// A page shows the list at one moment. A message that moves gets a higher sequence than every
-// message that was in the list before. So after several pages the reader requests the newest page
-// again, until that page reaches a message that was read before. At that moment, each message is
-// either in the page, or has not moved since it was read.
+// A page shows the thread at one moment. A message that moves while pages are read gets a sequence
+// above all that the list had at the beginning. So after several pages the reader looks at the top
+// again, until one page reaches down to what it has read before: at the moment of that page, each
+// message was either in it, or has stayed in its place since before it was read there. Each look
+// reads only what has changed since the last one began, so the looks become shorter, unless the
+// thread changes faster than it is read.
 //
 // The query parameter startTime cannot replace this: it has whole seconds, and the times of
 // messages may go back when the clock of a server is set.
@@ -122,49 +134,53 @@ func (r *sinceReader) readNewest(ctx context.Context) (complete bool, err error)
 	return reached || page.Continuation == "", err
 }
 
-// readAll reads pages, newest messages first, until take reports that the remaining pages need not
-// be read.
-func (r *sinceReader) readAll(ctx context.Context) error {
+// readDown reads the list from the top down to what was read before, or to the cursor, and returns
+// the number of pages that it took. After one page nothing is left to read. It fails if more than
+// limit pages are necessary.
+func (r *sinceReader) readDown(ctx context.Context, limit int) (pages int, err error) {
 	var top uint64
-	for p := r.pager(manyMessages); p.More(); {
+	for p, reached := r.pager(manyMessages), false; p.More() && !reached; pages++ {
+		if pages == limit {
+			return pages, invalid(sinceOperation, "the thread changes faster than it is read; try again with the same cursor")
+		}
 		page, err := p.NextPage(ctx)
 		if err != nil {
-			return err
+			return pages, err
 		}
-		highest, reached, err := r.take(page.Values)
-		if err != nil {
-			return err
+		var highest uint64
+		if highest, reached, err = r.take(page.Values); err != nil {
+			return pages, err
 		}
 		if top == 0 {
 			top = highest
 		}
-		if reached {
-			break
-		}
 	}
 	r.read = max(r.read, top)
-	return nil
+	return pages, nil
 }
 
 func (r *sinceReader) pager(size int) *Pager[Message] {
 	return threadPager[Message](r.thread, sinceOperation, "/messages", listOptions{maxPageSize: size})
 }
 
-// take stores the messages of a page that were created after the cursor. It returns the highest
-// sequence in the page. reached is true if the pages below need not be read: if the page contains a
-// message that was read before, or a message that is not newer than the cursor and was never edited
-// or deleted, so that all messages below it are older.
+// take keeps the messages of a page that were created after the cursor. It returns the highest
+// sequence of the page, and whether the page has reached a message below which nothing is of use:
+// one that was read before, or one that last changed before the cursor's message was sent. The list
+// has the order of versions (docs/contract/chat.md §5.1), so all below have smaller versions, and
+// a message's ID is never greater than its version. The list of a user who has left has an
+// exception that does no harm: a message that was deleted later has a greater version than its
+// place tells.
 func (r *sinceReader) take(page []Message) (highest uint64, reached bool, err error) {
 	for _, m := range page {
 		id, err1 := strconv.ParseUint(m.ID, 10, 64)
-		sequence, err2 := strconv.ParseUint(m.SequenceID, 10, 64)
-		if err := cmp.Or(err1, err2); err != nil {
-			return 0, false, invalid(sinceOperation, "the service has sent a message whose id or sequenceId is no number: %w", err)
+		version, err2 := strconv.ParseUint(m.Version, 10, 64)
+		sequence, err3 := strconv.ParseUint(m.SequenceID, 10, 64)
+		if err := cmp.Or(err1, err2, err3); err != nil {
+			return 0, false, invalid(sinceOperation, "the service has sent a message whose id, version or sequenceId is no number: %w", err)
 		}
 		highest = max(highest, sequence)
-		moved := m.Version != m.ID || !m.EditedOn.IsZero() || !m.DeletedOn.IsZero()
 		switch {
-		case sequence <= r.read, id <= r.cursor && !moved:
+		case sequence <= r.read, version <= r.cursor:
 			reached = true
 		case id > r.cursor && sequence > r.found[id].sequence:
 			r.found[id] = foundMessage{m, sequence}
