@@ -48,9 +48,13 @@ func (g *pageGuard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// header.
 		w.Header()["Strict-Transport-Security"] = nil
 	}
-	if g.dev && !hosts.Known(r.Host, g.names) {
-		g.refuse(w, r, fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(r.Host, maxEcho)))
-		return
+	// A proxy of the developer that rewrites Host tells the name under which the browser knows the
+	// page: after a rebinding, that is the name of the page's owner.
+	for _, host := range []string{r.Host, hosts.Of(r)} {
+		if g.dev && !hosts.Known(host, g.names) {
+			g.refuse(w, r, fmt.Sprintf("the host %q is not a name of this development server: use localhost or an address, or give the name with --tls-names or --public-endpoint", clip.Text(host, maxEcho)))
+			return
+		}
 	}
 	for _, origin := range r.Header["Origin"] {
 		if g.allows(origin, r) {

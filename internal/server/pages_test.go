@@ -20,6 +20,7 @@ import (
 // pageRequest is a request that a browser sends for a web page.
 type pageRequest struct {
 	method, address, host, origin string
+	headers                       string // further headers, as lines
 	key                           string // signs the request, if set
 	body                          string
 }
@@ -52,6 +53,10 @@ func (r *running) page(t *testing.T, p pageRequest) pageResponse {
 	}
 	if p.origin != "" {
 		req.Header.Set("Origin", p.origin)
+	}
+	for line := range strings.Lines(p.headers) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		req.Header.Add(name, value)
 	}
 	if p.method == http.MethodOptions {
 		req.Header.Set("Access-Control-Request-Method", "POST")
@@ -137,9 +142,9 @@ func TestPagesOfThisMachine(t *testing.T) {
 	}
 }
 
-// TestRebinding sends requests with Host headers of names that the owner of a web page can make
-// resolve to this machine. A development server must refuse them on all listeners, and accept
-// its own names.
+// TestRebinding sends requests with Host headers of names that the owner of a web page can
+// make resolve to this machine. A development server must refuse them on all listeners, also if
+// a proxy on this machine has put a Host of its own in their place, and answer to its own names.
 func TestRebinding(t *testing.T) {
 	s := start(t, server.Options{Config: settings(t, "dev", "true", "listen-http", "localhost:0", "tls-names", "chat.lan", "public-endpoint", "https://chat.example.com")})
 	s.Endpoint = s.LocalEndpoint
@@ -157,6 +162,25 @@ func TestRebinding(t *testing.T) {
 		for _, host := range []string{"localhost:1", "127.0.0.1", "[::1]:8443", "chat.lan", "chat.example.com:443", "172.17.0.1:8443"} {
 			if got := s.page(t, pageRequest{method: http.MethodGet, address: address, host: host}); got.status == http.StatusForbidden {
 				t.Errorf("%s with the host %s: %d %s", address, host, got.status, got.body)
+			}
+		}
+		if strings.HasPrefix(address, s.Ops) {
+			continue // it reads no headers of proxies
+		}
+		for _, headers := range []string{
+			"X-Forwarded-Host: evil.example:5173\nX-Forwarded-Proto: http", "X-Forwarded-Host: localhost, evil.example:5173",
+			"Forwarded: host=\"evil.example:5173\";proto=http", "Forwarded: host=localhost, host=\"evil.example:5173\"",
+		} {
+			for _, origin := range []string{"", "http://evil.example:5173"} {
+				got := s.page(t, pageRequest{method: http.MethodPost, address: address, host: "localhost:8443", origin: origin, headers: headers, key: s.AccessKey, body: createUser})
+				if got.status != http.StatusForbidden || !strings.Contains(got.body, `the host \"evil.example:5173\" is not a name of this development server`) {
+					t.Errorf("%s with %q and the origin %q: %d %s, want 403", address, headers, origin, got.status, got.body)
+				}
+			}
+		}
+		for _, headers := range []string{"X-Forwarded-Host: localhost:5173", "X-Forwarded-Host: chat.lan", "Forwarded: host=\"127.0.0.1:5173\""} {
+			if got := s.page(t, pageRequest{method: http.MethodGet, address: address, host: "localhost:8443", headers: headers}); got.status == http.StatusForbidden {
+				t.Errorf("%s with %q: %d %s", address, headers, got.status, got.body)
 			}
 		}
 	}
