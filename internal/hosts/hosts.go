@@ -65,8 +65,14 @@ func Loopback(hostport string) bool {
 // are refused because the owner of a web page can make a name resolve to this machine (DNS
 // rebinding), which is not possible with an address.
 func Known(hostport string, names []string) bool {
+	return Loopback(hostport) || net.ParseIP(Name(hostport)) != nil || Named(hostport, names)
+}
+
+// Named reports whether a host or a host:port is one of names. A name may begin with "*." for
+// one label.
+func Named(hostport string, names []string) bool {
 	host := Name(hostport)
-	return Loopback(host) || net.ParseIP(host) != nil || slices.ContainsFunc(names, func(name string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
 		if rest, wild := strings.CutPrefix(name, "*."); wild {
 			_, domain, _ := strings.Cut(host, ".")
 			return strings.EqualFold(domain, rest)

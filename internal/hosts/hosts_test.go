@@ -27,6 +27,18 @@ func TestKnown(t *testing.T) {
 	}
 }
 
+func TestNamed(t *testing.T) {
+	names := []string{"chat.lan", "*.apps.lan", "My-Machine", "10.0.0.7"}
+	for host, want := range map[string]bool{
+		"chat.lan": true, "CHAT.lan:1": true, "a.apps.lan:80": true, "my-machine:1:1": true, "10.0.0.7:80": true,
+		"apps.lan": false, "evil.example": false, "10.0.0.8": false, "localhost": false, "127.0.0.1:1": false, "[::1]": false, "": false,
+	} {
+		if got := Named(host, names); got != want {
+			t.Errorf("Named(%q) = %v, want %v", host, got, want)
+		}
+	}
+}
+
 func TestOrigin(t *testing.T) {
 	for text, want := range map[string]string{
 		"https://App.Example": "https://app.example", "https://app.example:443": "https://app.example", "http://localhost:80": "http://localhost",

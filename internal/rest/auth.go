@@ -105,12 +105,12 @@ func (h *Handler) authenticateKey(req *request) error {
 }
 
 // signedRequest returns what the signature of a request covers: for the host that the client has
-// sent, that of the public endpoint, and that which a trusted proxy tells.
+// sent, that of the public endpoint, and that which a trusted proxy tells if Options.Signs agrees.
 func (h *Handler) signedRequest(req *request) signature.Request {
 	signed := signature.Of(req.Request)
 	signed.TLS = hosts.Secure(req.Request) || strings.HasPrefix(h.endpoint, "https:")
 	signed.Authorities = h.authorities
-	if told := hosts.Forwarded(req.Request).Host; told != "" {
+	if told := hosts.Forwarded(req.Request).Host; told != "" && h.signs != nil && h.signs(told) {
 		signed.Authorities = append(slices.Clone(h.authorities), told)
 	}
 	signed.Names = h.names

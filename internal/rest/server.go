@@ -73,6 +73,10 @@ type Options struct {
 	// and the request came for another, the log says which.
 	Hosts []string
 
+	// Signs reports whether a host that a proxy tells (hosts.Forwarded) counts for signatures as
+	// if the client had sent it. nil: none does.
+	Signs func(told string) bool
+
 	// NamesOrigin makes responses name the origin of the web page that asks, instead of
 	// "*", in Access-Control-Allow-Origin.
 	NamesOrigin bool
@@ -130,6 +134,7 @@ type Handler struct {
 	authorities []string // host of the public endpoint, which clients behind a proxy sign
 	hosts       []string // as Options.Hosts, and that of the public endpoint
 	names       []string // those without their ports
+	signs       func(told string) bool
 	hints       hints
 	namesOrigin bool
 	limiter     Limiter
@@ -156,6 +161,7 @@ func New(o Options) (*Handler, error) {
 		answers: newAnswers(cmp.Or(o.AnswerMemory, DefaultAnswerMemory)), answerWait: answerWait,
 		endpoint:    strings.TrimSuffix(o.PublicEndpoint, "/"),
 		hosts:       o.Hosts,
+		signs:       o.Signs,
 		maxBody:     cmp.Or(o.MaxBody, DefaultMaxBody),
 		bodyTimeout: cmp.Or(o.BodyTimeout, DefaultBodyTimeout),
 		now:         o.Now,

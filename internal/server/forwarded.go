@@ -40,10 +40,20 @@ func (s *Server) forwarded(c config.Config, next http.Handler) http.Handler {
 	})
 }
 
-// plainWarning logs once that the links in responses begin with http. It does so for a request
-// with a token or a signature over plain http, if neither the settings nor a trusted proxy say
-// that the client used https. The SDKs send no token over plain http, so most likely there is a
-// proxy that ends TLS. They also refuse to follow http links.
+// signsTold returns a function that reports whether a host that a trusted proxy tells counts for
+// signatures: each one if the settings name the proxies, and otherwise the server's own names and
+// loopback names alone. By default every program on this machine is trusted, also a proxy that
+// passes on what its clients make up: such a client could send here again what another server
+// with the same access key was asked.
+func signsTold(c config.Config) func(told string) bool {
+	explicit, names := c.Explicit("trusted-proxies"), ownNames(c)
+	return func(told string) bool { return explicit || hosts.Loopback(told) || hosts.Named(told, names) }
+}
+
+// plainWarning logs, once, that the server does not know its own address: a client with a token
+// or a signature has come over plain http, and neither the settings nor a trusted proxy say
+// that it uses https. The SDKs refuse plain http with a token, so most likely a proxy ends TLS;
+// they also refuse to follow the http links that such a client gets.
 type plainWarning struct {
 	config  config.Config
 	log     *slog.Logger

@@ -176,12 +176,13 @@ func TestPlainWarning(t *testing.T) {
 	}
 }
 
-// TestSignedHosts signs requests for hosts other than the one in the Host header. The server
-// must accept a host that differs only in letter case or default port, and a host that a trusted
-// proxy tells. For other hosts the log must say which host was signed, if that can be found out,
-// and which host the request has.
+// TestSignedHosts signs requests for hosts other than that of the Host header. What differs in
+// letter case and default port alone is accepted, and what a trusted proxy tells if the settings name
+// the proxy or the host. For others the log says which host was signed, if it can be known, and
+// which one was asked for.
 func TestSignedHosts(t *testing.T) {
 	const create = "/identities?api-version=2023-10-01"
+	named := []string{"trusted-proxies", "127.0.0.1,::1"}
 	for name, c := range map[string]struct {
 		settings              []string
 		host, headers, signed string
@@ -201,9 +202,19 @@ func TestSignedHosts(t *testing.T) {
 		"default port signed":       {nil, "chat.example", "X-Forwarded-Proto: https", "chat.example:443", 201, nil},
 		"default port, no proxy":    {nil, "chat.example", "", "Chat.Example:80", 201, nil},
 		"default port received":     {nil, "chat.example:443", "X-Forwarded-Proto: https", "chat.example", 201, nil},
-		"told host":                 {nil, "10.0.0.7:8080", "X-Forwarded-Proto: https\nX-Forwarded-Host: chat.example", "chat.example", 201, nil},
-		"told host in capitals":     {nil, "10.0.0.7:8080", "X-Forwarded-Host: CHAT.example:444", "Chat.Example:444", 201, nil},
-		"told host, RFC 7239":       {nil, "10.0.0.7:8080", "Forwarded: host=chat.example;proto=https", "chat.example", 201, nil},
+		"told host":                 {named, "10.0.0.7:8080", "X-Forwarded-Proto: https\nX-Forwarded-Host: chat.example", "chat.example", 201, nil},
+		"told host in capitals":     {named, "10.0.0.7:8080", "X-Forwarded-Host: CHAT.example:444", "Chat.Example:444", 201, nil},
+		"told host, RFC 7239":       {named, "10.0.0.7:8080", "Forwarded: host=chat.example;proto=https", "chat.example", 201, nil},
+
+		"told host, in tls-names":       {[]string{"tls-names", "chat.example"}, "10.0.0.7:8080", "X-Forwarded-Host: chat.example:444", "chat.example:444", 201, nil},
+		"told host, public endpoint":    {[]string{"public-endpoint", "https://chat.example"}, "10.0.0.7:8080", "X-Forwarded-Host: chat.example:444", "chat.example:444", 201, nil},
+		"told host, of this machine":    {nil, "10.0.0.7:8080", "X-Forwarded-Host: localhost:444", "localhost:444", 201, nil},
+		"told by a proxy not named":     {nil, "10.0.0.7:8080", "X-Forwarded-Host: chat.example", "chat.example", 401, []string{`"chat.example" was signed`, `"10.0.0.7:8080"`}},
+		"passed on by a proxy":          {nil, "chat.example", "X-Forwarded-Proto: https\nX-Forwarded-Host: other.example", "other.example", 401, []string{`"other.example" was signed`, `"chat.example"`}},
+		"passed on, RFC 7239":           {nil, "chat.example", "Forwarded: host=other.example;proto=https", "other.example", 401, []string{`"other.example" was signed`, `"chat.example"`}},
+		"passed on, an address":         {nil, "chat.example", "X-Forwarded-Host: 10.0.0.8:8080", "10.0.0.8:8080", 401, []string{`"10.0.0.8:8080" was signed`, `"chat.example"`}},
+		"passed on, with tls-names":     {[]string{"tls-names", "chat.example"}, "chat.example", "X-Forwarded-Host: other.example", "other.example", 401, []string{`"other.example" was signed`}},
+		"passed on, the host was right": {nil, "chat.example", "X-Forwarded-Host: other.example", "chat.example", 201, nil},
 
 		"told by a stranger": {[]string{"trusted-proxies", "off"}, "10.0.0.7:8080", "X-Forwarded-Host: chat.example", "chat.example", 401,
 			[]string{`"chat.example" was signed`, `"10.0.0.7:8080"`}},

@@ -426,7 +426,7 @@ func (s *Server) handler(o Options) (http.Handler, error) {
 	access := s.accessOf(o.Access)
 	limiter := limits.New(o.Config.Limits, s.now)
 	ro := rest.Options{
-		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, Hosts: s.knownHosts(o.Config), NamesOrigin: namesOrigin(o.Config),
+		Core: s.core, Tokens: tokens, PublicEndpoint: o.Config.PublicEndpoint, Hosts: s.knownHosts(o.Config), Signs: signsTold(o.Config), NamesOrigin: namesOrigin(o.Config),
 		Limiter: limiter, AnswerMemory: o.Config.AnswerMemory, MaxBody: o.Config.MaxBodySize, BodyTimeout: o.Config.BodyTimeout, Now: o.Now, Logger: s.log,
 		Access: func(r rest.Record) {
 			r.Path = withoutSecrets(r.Path)
