@@ -83,16 +83,9 @@ func (h *Handler) authenticateKey(req *request) error {
 		return err
 	}
 	signed := h.signedRequest(req)
-	key, err := h.signer(signed)
-	var refused *signature.Error
-	if errors.As(err, &refused) && refused.Reason == signature.BadSignature { // or made with a key that another server has just rotated
-		if _, err := h.tokens.Reload(req.Context()); err != nil {
-			return unavailable(err)
-		}
-		key, err = h.signer(signed)
-	}
+	key, err := h.signer(req, signed)
 	if err != nil {
-		return denied(err)
+		return err
 	}
 	if err := h.readBody(req); err != nil {
 		return err
@@ -171,14 +164,35 @@ func (h *hints) take(now time.Time) bool {
 	return h.n <= maxHints
 }
 
-// signer returns the access key that signed a request, or fails with a *signature.Error.
-func (h *Handler) signer(signed signature.Request) (token.Key, error) {
+// signer returns the access key that signed a request, or fails with the answer to the client. If
+// neither key has, another server may just have rotated one: the keys are read again, and the
+// request is verified again if that has changed them.
+func (h *Handler) signer(req *request, signed signature.Request) (token.Key, error) {
+	first := signed
+	first.Others = nil // their number in a second is bounded, so they are for the last attempt
 	held := h.tokens.Held()
-	i, err := signature.Verify(signed, []communication.AccessKey{held[0].AccessKey, held[1].AccessKey}, h.now())
+	i, err := signature.Verify(first, accessKeys(held), h.now())
+	var refused *signature.Error
+	if errors.As(err, &refused) && refused.Reason == signature.BadSignature {
+		if _, err := h.tokens.Reload(req.Context()); err != nil {
+			return token.Key{}, unavailable(err)
+		}
+		// Another request may have read the new keys: what Reload reports is its own work alone.
+		if h.tokens.Holds(held[0]) && h.tokens.Holds(held[1]) {
+			return token.Key{}, denied(signature.Explain(signed, accessKeys(held)))
+		}
+		held = h.tokens.Held()
+		i, err = signature.Verify(signed, accessKeys(held), h.now())
+	}
 	if err != nil {
-		return token.Key{}, err
+		return token.Key{}, denied(err)
 	}
 	return held[i], nil
+}
+
+// accessKeys returns what Tokens.Held does as signature.Verify takes it.
+func accessKeys(held [2]token.Key) []communication.AccessKey {
+	return []communication.AccessKey{held[0].AccessKey, held[1].AccessKey}
 }
 
 // denied returns the 401 for an error of package signature.

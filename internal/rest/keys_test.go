@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
+	"github.com/confab-chat/confab/sdk/communication"
 )
 
 // endless is a body that has some bytes and then never ends, until it is closed.
@@ -261,6 +263,77 @@ func TestRotatedWhileIssuing(t *testing.T) {
 				t.Errorf("%s, rotated at %s: the reason is %q", c.path, step, got)
 			}
 		}
+	}
+}
+
+// countedTokens counts how often a request takes the keys to verify a signature, and rotates the
+// primary key in Reload if rotate is set.
+type countedTokens struct {
+	*token.Authority
+	rows   [2]core.AccessKeyRow
+	rotate bool
+	held   int
+}
+
+func (c *countedTokens) Held() [2]token.Key {
+	c.held++
+	return c.Authority.Held()
+}
+
+func (c *countedTokens) Reload(context.Context) (bool, error) {
+	if !c.rotate {
+		return false, nil
+	}
+	c.rotate = false
+	c.rows[0].Serial++
+	c.rows[0].Secret = []byte("a primary key that another server has made, long enough")
+	return true, c.SetKeys(c.rows)
+}
+
+// TestRefusedSignaturesAreVerifiedOnce sends as many requests for another host within a second as
+// may be looked at: each is verified once, since the keys have not changed, and the log says of
+// each which host was signed. A request that is signed with a key of another server is accepted.
+func TestRefusedSignaturesAreVerifiedOnce(t *testing.T) {
+	f := newFixture(t, nil)
+	stored, err := f.store.Resource(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens := &countedTokens{Authority: f.tokens, rows: stored.Keys}
+	var access records
+	h, err := New(Options{Core: f.core, Tokens: tokens, Hosts: []string{"chat.lan"}, Now: f.clock.now, Access: access.add})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask := func(host string, key communication.AccessKey) (status int, reason string) {
+		t.Helper()
+		r := httptest.NewRequest("POST", "/identities?api-version=2023-10-01", nil)
+		r.Host = host
+		if err := key.Sign(r, f.clock.now()); err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "10.0.0.7:8080"
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code, access.last(t).Reason
+	}
+	for i := range maxHints + 1 {
+		want := `signature: the host "chat.lan" was signed, and the request came for the host "10.0.0.7:8080"`
+		if i == maxHints {
+			want = `signature: signature matches no key for the host "10.0.0.7:8080"`
+		}
+		before := tokens.held
+		if status, reason := ask("chat.lan", f.tokens.Keys()[0]); status != 401 || reason != want || tokens.held-before != 1 {
+			t.Errorf("request %d: %d, %s, verified %d times, want 401, %s, once", i+1, status, reason, tokens.held-before, want)
+		}
+	}
+	fresh, err := communication.NewAccessKey(base64.StdEncoding.EncodeToString([]byte("a primary key that another server has made, long enough")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens.rotate = true
+	if status, reason := ask("10.0.0.7:8080", fresh); status != 201 {
+		t.Errorf("signed with the key of another server: %d, %s", status, reason)
 	}
 }
 

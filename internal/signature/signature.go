@@ -109,8 +109,18 @@ func Verify(r Request, keys []communication.AccessKey, now time.Time) (int, erro
 	return -1, r.refuseHost(keys, auth, date, contentHash)
 }
 
-// signer returns the index in keys of the key with which one of the messages was signed, or -1
-// if there is none.
+// Explain returns the error of Verify for a request whose signature Verify has refused, and asks
+// r.Others which host was signed instead. Verify need not have them then. It verifies nothing again.
+func Explain(r Request, keys []communication.AccessKey) error {
+	auth, err := parseAuthorization(r.Header("Authorization"))
+	if err != nil {
+		return err
+	}
+	return r.refuseHost(keys, auth, r.Header(auth.date), r.Header(contentHashHeader))
+}
+
+// signer returns the index in keys of the key that made the signature of one of the messages,
+// or -1 if none did.
 func signer(keys []communication.AccessKey, signature []byte, messages [][]byte) int {
 	for i, key := range keys {
 		if key.IsZero() {
