@@ -322,6 +322,7 @@ func TestRefused(t *testing.T) {
 		{"endpoint with path", flag("--public-endpoint=https://a.example/chat"), []Error{{"public-endpoint", "flag --public-endpoint", "the URL has more than a host and a port", "write https://chat.example.com, without a path"}}},
 		{"endpoint without scheme", flag("--public-endpoint=a.example"), []Error{{"public-endpoint", "flag --public-endpoint", `"a.example" is not the URL of a server`, "write https://chat.example.com, without a path"}}},
 		{"origin with path", flag("--cors-origins=https://a.example/x"), []Error{{"cors-origins", "flag --cors-origins", `"https://a.example/x" is not the origin of a web page`, corsNext}}},
+		{"origin with a mistyped scheme", flag("--cors-origins=htps://app.example.com"), []Error{{"cors-origins", "flag --cors-origins", `"htps://app.example.com" is not the origin of a web page`, corsNext}}},
 		{"origin of every file", flag("--cors-origins=null"), []Error{{"cors-origins", "flag --cors-origins", `"null" is not the origin of a web page`, corsNext}}},
 		{"short key", env("CONFAB_ACCESS_KEY=c2hvcnQ="), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key has 5 bytes, and needs at least 32", "make one with: openssl rand -base64 48"}}},
 		{"key not base64", env("CONFAB_ACCESS_KEY=hunter2!hunter2!hunter2!hunter2!hunter2!hunter2!"), []Error{{"access-key", "variable CONFAB_ACCESS_KEY", "the key is not base64 in one line", "make one with: openssl rand -base64 48"}}},

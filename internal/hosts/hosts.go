@@ -99,21 +99,39 @@ func Origin(text string) (origin string, ok bool) {
 	return u.Scheme + "://" + strings.TrimSuffix(host, ":"), true
 }
 
-// AppOrigin returns, in lower case, the origin that an app or an extension with a web view
-// sends, such as capacitor://localhost, ionic://localhost or chrome-extension://ID. ok is false
-// if text has anything but a scheme and a name. It is also false for http and https (use
-// Origin), and for schemes that any page can use, such as file and data.
+// AppOrigin returns the origin that an app or an extension with a web view sends, such as
+// capacitor://localhost, ionic://localhost or chrome-extension://ID, in lower case. ok is false
+// if text is not a scheme and a name, for web pages (use Origin), for schemes that any page
+// can bring about, and for those that are http or https with a typing mistake.
 func AppOrigin(text string) (origin string, ok bool) {
 	u, err := url.Parse(text)
 	if err != nil || u.Hostname() == "" || u.Host != u.Hostname() || u.Path != "" || u.User != nil || strings.ContainsAny(text, "?#") ||
-		slices.Contains([]string{"http", "https", "file", "data", "blob", "javascript", "about", "ws", "wss"}, u.Scheme) {
+		slices.Contains([]string{"http", "https", "file", "data", "blob", "javascript", "about", "ws", "wss"}, u.Scheme) ||
+		mistyped(u.Scheme) {
 		return "", false
 	}
 	return strings.ToLower(text), true
 }
 
-// LoopbackOrigin reports whether a web page's origin is a loopback name of this machine, with
-// any port.
+// mistyped reports whether a scheme is most likely meant to be http or https: it has their letters
+// alone, or one letter is missing, too many or another one.
+func mistyped(scheme string) bool {
+	return strings.Trim(scheme, "htps") == "" || oneEdit(scheme, "http") || oneEdit(scheme, "https")
+}
+
+// oneEdit reports whether a and b are equal but for at most one byte, which one of them lacks or
+// which differs.
+func oneEdit(a, b string) bool {
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for a != "" && b != "" && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return len(a) <= 1 && len(b) <= 1
+}
+
+// LoopbackOrigin reports whether a web page's origin is on this machine, on any port.
 func LoopbackOrigin(origin string) bool {
 	o, ok := Origin(origin)
 	if !ok {
