@@ -47,9 +47,10 @@ var welcomePage = template.Must(template.New("welcome").Parse(`<!DOCTYPE html>
 <pre>{{.CAFile}}</pre>
 {{end}}{{else}}<p>If this browser has warned you of the certificate, let it trust the authority of this machine:</p>
 <pre>{{call .Command "trust"}}</pre>
-{{end}}{{else}}<p>A chat server runs here. It has no pages: apps reach it with the SDKs of Azure Communication Services, at:</p>
-<pre>{{.Endpoint}}</pre>
-<p>Whoever runs it gives out the tokens.</p>
+{{end}}{{else}}<p>A chat server runs here. It has no pages: apps reach it with the SDKs of Azure Communication Services{{if .Public}}, at:</p>
+<pre>{{.Public}}</pre>
+{{else}}.</p>
+{{end}}<p>Whoever runs it gives out the tokens.</p>
 {{end}}</main>
 </body>
 </html>
@@ -63,16 +64,27 @@ func welcomePolicy() string {
 		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 }
 
-// welcome returns a handler that answers with the welcome page.
+// welcomeData is what welcomePage may show. It has no key and no secret, and it is a copy, because
+// Info changes while the listeners are already served.
+type welcomeData struct {
+	Dev, Memory bool
+	Endpoint    string // as Info.Endpoint, for a development server
+	Public      string // the public endpoint, or empty: the server's own address may be an internal one
+	CAFile      string
+	Style       template.CSS
+	Command     func(name string) string
+}
+
+// welcome returns a handler that answers with the page of welcome.
 func (s *Server) welcome(o Options) http.Handler {
 	policy := welcomePolicy()
-	page := sync.OnceValue(func() []byte { // the endpoint is known when the listeners are served
+	data := welcomeData{
+		Dev: o.Config.Dev, Memory: s.info.Memory, Endpoint: s.info.Endpoint, Public: o.Config.PublicEndpoint, CAFile: s.info.CAFile,
+		Style: welcomeStyle, Command: o.command(),
+	}
+	page := sync.OnceValue(func() []byte {
 		var b bytes.Buffer
-		if err := welcomePage.Execute(&b, struct {
-			Info
-			Style   template.CSS
-			Command func(name string) string
-		}{s.info, welcomeStyle, o.command()}); err != nil {
+		if err := welcomePage.Execute(&b, data); err != nil {
 			panic(err) // a mistake in the template, which the tests would find
 		}
 		return b.Bytes()

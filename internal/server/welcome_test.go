@@ -49,6 +49,7 @@ func TestWelcome(t *testing.T) {
 	dev := start(t, server.Options{Config: settings(t, "dev", "true", "data", t.TempDir(), "listen-http", "localhost:0"), Command: command, Access: func(r rest.Record) { operations <- r.Operation }})
 	memory := start(t, server.Options{Config: settings(t, "dev", "true")})
 	production := start(t, server.Options{Config: settings(t, "public-endpoint", "https://chat.example.org")})
+	inner := start(t, server.Options{Config: settings(t, "listen-http", "127.0.0.1:0")}) // of a proxy that tells nothing
 	for _, c := range []struct {
 		name, address string
 		s             *running
@@ -58,6 +59,7 @@ func TestWelcome(t *testing.T) {
 		{"in memory", memory.Endpoint, memory, []string{memory.Endpoint, "confab token --new-user", memory.CAFile}, []string{memory.AccessKey, "run --", "confab trust"}},
 		{"development, http", dev.HTTP, dev, []string{dev.Endpoint}, []string{dev.AccessKey}},
 		{"production", production.LocalEndpoint, production, []string{"https://chat.example.org"}, []string{production.AccessKey, "confab ", "run --", production.LocalEndpoint, production.CAFile}},
+		{"production, no public endpoint", inner.HTTP, inner, []string{"SDKs of Azure Communication Services.", "Whoever runs it"}, []string{inner.AccessKey, inner.LocalEndpoint, "://", "localhost", "127.0.0.1"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			resp, page := c.s.visit(t, c.address, browser)
