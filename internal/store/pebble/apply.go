@@ -12,9 +12,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Apply commits a batch with one sync and returns the outcome of each change when
-// they are durable; see core.Store. It returns core.ErrStorageFull if too little
-// disk space is free.
+// Apply commits a batch of changes with one sync, and returns the outcome of each change when
+// all are durable; see core.Store. It returns core.ErrStorageFull if too little disk space is
+// free.
 func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 	if err := s.disk.check(0); err != nil {
 		return nil, err
@@ -32,9 +32,9 @@ func (s *Store) Apply(_ context.Context, b core.Batch) ([]core.Outcome, error) {
 	return outcomes, nil
 }
 
-// syncDecisions waits until the write-ahead log is on the disk if a change was refused
-// or changed nothing. Such an outcome may depend on rows that another lane has logged
-// and that are not durable yet.
+// syncDecisions waits until the write-ahead log is on the disk if a change was refused or
+// changed nothing. The reason for such an outcome may be a row that another batch has written
+// to the log and that is not durable yet.
 func (s *Store) syncDecisions(outcomes []core.Outcome) error {
 	decided := func(o core.Outcome) bool { return o.Status == core.Refused || o.Status == core.Unchanged }
 	if !slices.ContainsFunc(outcomes, decided) {
@@ -47,17 +47,17 @@ func (s *Store) syncDecisions(outcomes []core.Outcome) error {
 	return nil
 }
 
-// maxKeptValue is the greatest capacity, in bytes, of a buffer for values that is kept
-// for the next batch.
+// maxKeptValue is the greatest capacity, in bytes, of an encoding buffer that is reused for the
+// next batch. A larger buffer is dropped.
 const maxKeptValue = 64 << 10
 
-// bigBatch is the size of a batch, in bytes, above which the free space is compared with
-// it. The floor has room for smaller ones.
+// bigBatch is the size of a batch, in bytes, above which its size is added to the free space
+// that the disk must have. Smaller batches fit into the space that is always kept free.
 const bigBatch = 512 << 10
 
-// write decides which changes of b apply, gives them their ids, sequences and
-// positions, and appends their rows to the write-ahead log without waiting for the
-// disk. The returned logged is nil if no change applied.
+// write decides which changes of b apply, gives them their ids, sequences and positions, and
+// appends their rows to the write-ahead log without waiting for the disk. The result logged is
+// nil if no change applied.
 func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()
@@ -103,8 +103,8 @@ func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	return outcomes, l, nil
 }
 
-// load reads the rows that the batch needs into s. It also sees rows that are in the
-// write-ahead log but not yet durable.
+// load reads the rows that the batch needs into s. It also finds rows that earlier batches have
+// written to the write-ahead log and that are not durable yet.
 func load(r pebble.Reader, s *core.BatchState) error {
 	for id, withMembers := range s.Reads.Threads {
 		h := &core.Head{ID: id}
@@ -139,8 +139,8 @@ func load(r pebble.Reader, s *core.BatchState) error {
 		}))
 }
 
-// loadRows calls get for each key in names. It stores each row that exists in the map
-// to.
+// loadRows calls get for each key in names, and stores each row that exists in the map to,
+// under its key.
 func loadRows[K comparable, V any](to map[K]V, names map[K]struct{}, get func(K) (V, bool, error)) error {
 	for k := range names {
 		v, found, err := get(k)

@@ -21,9 +21,10 @@ func (s *Store) Checkpoint(dir string) error {
 	return nil
 }
 
-// CheckpointQuietly is Checkpoint for a second try. Writers wait meanwhile, and all rows are
-// flushed to tables first, so that nothing is written to a log or a manifest while it is
-// copied, and the copy's log has no rows. It fails if the flush would fail.
+// CheckpointQuietly copies the store to dir, as Checkpoint does, for a caller whose first
+// Checkpoint failed. It blocks all writers and first flushes all rows to tables, so that no log
+// or manifest grows while it is copied; the copy's log has no rows. It fails if there is too
+// little disk space for the flush.
 func (s *Store) CheckpointQuietly(dir string) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
@@ -37,15 +38,16 @@ func (s *Store) CheckpointQuietly(dir string) error {
 	return s.Checkpoint(dir)
 }
 
-// SetEpoch replaces the epoch of the event log, durably. A reader that finds another
-// epoch than before knows that its cursor is invalid: after a restore, new events get
-// positions that lost events had before.
+// SetEpoch replaces the epoch of the event log, and returns when that is durable. After a
+// restore, new events get positions that lost events had before. A reader whose cursor has
+// another epoch knows that the cursor is invalid.
 func (s *Store) SetEpoch(epoch string) error {
 	return s.set(metaKey(metaEpoch), row.Text.Encode(nil, &epoch))
 }
 
-// unfinished is the name of a file that exists in a store's folder while an import fills
-// it. Restores of older versions wrote it too. Open refuses a store that has it.
+// unfinished is the name of a file that exists in a store's folder while an import fills the
+// store. Older versions also created it during a restore. Open refuses a store whose folder has
+// this file.
 const unfinished = "UNFINISHED"
 
 // markUnfinished creates the file unfinished in dir, durably.

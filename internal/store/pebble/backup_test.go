@@ -12,8 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestCheckpointQuietly copies a store while others write to it. Writers must wait while the
-// files are copied, and the rows must be in tables, not in a log.
+// TestCheckpointQuietly copies a store while other goroutines write to it. Writers must wait
+// while the files are copied, and the rows of the copy must be in tables, not in a log.
 func TestCheckpointQuietly(t *testing.T) {
 	var s *Store
 	var files, open int

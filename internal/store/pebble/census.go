@@ -12,26 +12,25 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Census is the content of a store in figures. Two stores with the same rows have an
-// equal Census, also if one of them was imported from an export of the other. Then only
-// endpoints and Position may differ: an export has no endpoints and counts positions
-// from 1.
+// Census has the number of rows and a checksum for each kind of row in a store. Two stores with
+// the same rows have equal Censuses. A store and one that imported its export differ only in
+// the endpoints and in Position: an export has no endpoints and counts positions from 1.
 type Census struct {
 	Position uint64       `json:"position"` // of the last event of the log, or 0
 	Kinds    []KindCensus `json:"kinds"`    // all kinds, always in the same order
 }
 
-// KindCensus is the number and the sum of the rows of one kind.
+// KindCensus has the number of rows of one kind, and their checksum.
 type KindCensus struct {
 	Kind string `json:"kind"`
 	Rows uint64 `json:"rows"`
-	// Sum is 32 hexadecimal digits. It adds up a hash of each row, so that it does not
-	// depend on the order of the rows. It does not depend on the formats of the rows,
-	// on the state of an unfinished erasure, or on where the event log begins.
+	// Sum is a checksum of all rows, in 32 hexadecimal digits: the sum of a hash of each row,
+	// so that the order of the rows does not matter. It does not depend on the formats of the
+	// rows, on the state of an unfinished erasure, or on where the event log begins.
 	Sum string `json:"sum"`
 }
 
-// Rows returns the number of rows of the kind with this name, or 0.
+// Rows returns the number of rows of the kind with this name, or 0 if there is no such kind.
 func (c Census) Rows(kind string) uint64 {
 	for _, k := range c.Kinds {
 		if k.Kind == kind {
@@ -41,8 +40,8 @@ func (c Census) Rows(kind string) uint64 {
 	return 0
 }
 
-// Census reads all durable rows, of one moment, and returns their figures. It fails with
-// ErrDamaged if a row cannot be read.
+// Census reads all durable rows in one snapshot and returns the count and the checksum of each
+// kind. It fails with ErrDamaged if a row cannot be read.
 func (s *Store) Census(ctx context.Context) (Census, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -65,13 +64,14 @@ func (s *Store) Census(ctx context.Context) (Census, error) {
 	return all.census(), nil
 }
 
-// tallies counts the rows of all kinds.
+// tallies counts the rows of a store, and adds up their hashes, for each kind of row.
 type tallies struct {
 	kinds []*tally
 	last  uint64 // the greatest position
 }
 
-// tally counts the rows of one kind. sum is a number of 128 bits.
+// tally has the count and the checksum of the rows of one kind. sum is a number of 128 bits,
+// the high half first.
 type tally struct {
 	letter byte
 	name   string
@@ -80,7 +80,7 @@ type tally struct {
 	add    func(key, value []byte) error // decodes a row and adds it
 }
 
-// newTallies returns empty tallies of a store whose log begins after the position floor.
+// newTallies returns empty tallies for a store whose event log begins after the position floor.
 func newTallies(floor uint64) *tallies {
 	all := &tallies{last: floor}
 	all.kinds = []*tally{
@@ -107,7 +107,8 @@ func newTallies(floor uint64) *tallies {
 	return all
 }
 
-// fromFloor gives an event the position that it has in an export.
+// fromFloor subtracts floor, the position before the first event of the log, from the position
+// of an event. The result is the position that the event has in an export.
 func fromFloor(e *core.Event, floor uint64) {
 	e.Position -= floor
 	if e.Thread == "" {
@@ -115,7 +116,8 @@ func fromFloor(e *core.Event, floor uint64) {
 	}
 }
 
-// of returns the tally of a kind, which must have one.
+// of returns the tally of the kind of row whose keys begin with this letter. It panics if there
+// is none.
 func (all *tallies) of(letter byte) *tally {
 	for _, t := range all.kinds {
 		if t.letter == letter {
@@ -125,8 +127,8 @@ func (all *tallies) of(letter byte) *tally {
 	panic("pebble: no rows of this kind are counted")
 }
 
-// tallyOf returns an empty tally of a kind. normal, if it is not nil, removes from a row
-// what differs between stores with the same content.
+// tallyOf returns an empty tally of a kind of row. If normal is not nil, it is called for each
+// row before the row is hashed, and removes what differs between stores with the same content.
 func tallyOf[T any](name string, k kind[T], normal func(*T)) *tally {
 	t := &tally{letter: k.letter, name: name}
 	var b []byte
@@ -152,7 +154,7 @@ func tallyOf[T any](name string, k kind[T], normal func(*T)) *tally {
 	return t
 }
 
-// census returns the figures of all rows that were added.
+// census returns the counts and checksums of the rows that were added so far.
 func (all *tallies) census() Census {
 	c := Census{Position: all.last}
 	for _, t := range all.kinds {
@@ -161,11 +163,11 @@ func (all *tallies) census() Census {
 	return c
 }
 
-// errKey means that a key does not have the fields of its kind.
+// errKey is the error for a key that does not have the fields of its kind.
 var errKey = errors.New("the key does not have the form of its kind")
 
-// parse is decode for a row of a store that may be damaged: it fails, instead of
-// panicking, if the key is malformed.
+// parse decodes a row as decode does, but fails instead of panicking if the key is malformed.
+// It is used for stores that may be damaged.
 func (k kind[T]) parse(key, value []byte) (r T, err error) {
 	defer func() {
 		if p := recover(); p != nil {

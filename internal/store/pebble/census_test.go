@@ -10,9 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestCensus compares the figures of a store with those of a store that imported an
-// export of it. Then it changes one row of each kind, which must change the sum of that
-// kind alone.
+// TestCensus compares the census of a store with that of a store that imported its export. Then
+// it changes one row of each kind; each time only the checksum of that kind may change.
 func TestCensus(t *testing.T) {
 	dir := t.TempDir()
 	makeGolden(t, dir)

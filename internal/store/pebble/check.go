@@ -14,9 +14,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Check verifies the store and returns the number of rows of each kind that an export
-// has; see core.Checker. The error wraps ErrDamaged if a row cannot be read or
-// contradicts another.
+// Check compares all rows of the store with each other and returns the number of rows of each
+// kind that an export has; see core.Checker. The error wraps ErrDamaged if a row cannot be read
+// or contradicts another.
 func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -27,7 +27,7 @@ func (s *Store) Check(ctx context.Context) (core.Counts, error) {
 	return counts(c), err
 }
 
-// counts returns the numbers of those rows that an export has.
+// counts returns, from a census, the numbers of rows of the kinds that an export has.
 func counts(c Census) core.Counts {
 	return core.Counts{
 		Users: c.Rows("users"), Threads: c.Rows("threads"), Members: c.Rows("members"), Messages: c.Rows("messages"),
@@ -35,12 +35,14 @@ func counts(c Census) core.Counts {
 	}
 }
 
-// check reads every row of a store and compares the rows with each other. It calls report
-// for each fault, with one line that names the row, and stops at the first error that
-// report returns. It fails if rows cannot be read, because a file is damaged.
+// check reads every row of a store and compares the rows with each other. It calls report for
+// each fault, with one line that names the row, and stops if report returns an error. It
+// returns an error, instead of calling report, if rows cannot be read because a file is
+// damaged.
 //
-// It reads the heads and the threads' rows of each kind side by side, all in key order.
-// Its memory grows with the number of threads that have events in the log.
+// For each thread it reads the head and then the thread's rows of each kind; all iterators move
+// in key order, so each row is read once. Its memory grows with the number of threads that have
+// events in the log.
 func check(ctx context.Context, r pebble.Reader, report func(fault string) error) (Census, error) {
 	c := &checker{ctx: ctx, r: r, report: report}
 	if _, err := settings(r); err != nil {
@@ -66,10 +68,11 @@ func check(ctx context.Context, r pebble.Reader, report func(fault string) error
 	return c.tallies.census(), nil
 }
 
-// checker is one run of check. A pairing compares two kinds of rows that are derived from
-// each other: it is zero if both have the same entries. To look up each row in the other
-// kind instead would take ten times as long as reading all rows, so that is only done to
-// name the rows that differ.
+// checker is the state of one run of check. Several fields are pairings: sums of hashes that
+// compare two kinds of rows that must have the same entries. The entries of one kind are added,
+// those of the other are subtracted, and the sum is zero if the kinds agree. Only if it is not
+// zero is each row looked up in the other kind, to name the rows that differ: that takes ten
+// times as long as reading all rows.
 type checker struct {
 	ctx     context.Context
 	r       pebble.Reader
@@ -88,7 +91,8 @@ type checker struct {
 	last      uint64            // the greatest position
 }
 
-// seen is what the messages and ids of a thread add up to.
+// seen has the counts and the sums of hashes of the messages and ids that were read of one
+// thread.
 type seen struct {
 	messages, ids uint64
 	last          uint64 // sequence of the last message
@@ -98,7 +102,7 @@ type seen struct {
 
 var hashSeed = maphash.MakeSeed()
 
-// hash returns a hash of an entry of a pairing.
+// hash returns the hash of one entry, to be added to or subtracted from a pairing of checker.
 func hash(user, thread string, a, b uint64) uint64 {
 	return maphash.Comparable(hashSeed, struct {
 		user, thread string
@@ -106,13 +110,13 @@ func hash(user, thread string, a, b uint64) uint64 {
 	}{user, thread, a, b})
 }
 
-// fault reports a fault of the row with this key.
+// fault reports a fault of the row with this key, in one line that names the key.
 func (c *checker) fault(key []byte, format string, args ...any) error {
 	return c.report(fmt.Sprintf("row %q: %s", key, fmt.Sprintf(format, args...)))
 }
 
-// read decodes a row and counts it. ok is false if the row cannot be read, which read
-// reports.
+// read decodes a row and adds it to the census. If the row cannot be decoded, read reports the
+// fault and returns ok == false.
 func read[T any](c *checker, k kind[T], key, value []byte) (r T, ok bool, err error) {
 	if c.rows++; c.rows%checkEvery == 0 && c.ctx.Err() != nil {
 		return r, false, c.ctx.Err()
@@ -126,7 +130,7 @@ func read[T any](c *checker, k kind[T], key, value []byte) (r T, ok bool, err er
 	return r, true, nil
 }
 
-// eachRow calls f for each row of a kind that can be read.
+// eachRow calls f for each row of a kind that can be decoded. It reports the others as faults.
 func eachRow[T any](c *checker, k kind[T], f func(key []byte, r T) error) error {
 	it, err := c.r.NewIter(kindRange(k.letter))
 	if err != nil {
@@ -142,7 +146,8 @@ func eachRow[T any](c *checker, k kind[T], f func(key []byte, r T) error) error 
 	return cmp.Or(err, it.Close()) // an iterator returns its error twice
 }
 
-// users reads the users and the index of users in deletion.
+// users reads all users and the index of users whose deletion is not complete, and reports
+// where they differ.
 func (c *checker) users() error {
 	err := eachRow(c, users, func(_ []byte, u core.User) error {
 		if u.State == core.UserDeleting {
@@ -184,7 +189,8 @@ type cursor struct {
 	read   func(h *core.Head, key, value []byte) error
 }
 
-// reading returns a cursor that decodes the rows of a kind and calls f for each.
+// reading returns a cursor whose read decodes a row of the kind k and calls f with the row and
+// the head of its thread.
 func reading[T any](c *checker, k kind[T], f func(h *core.Head, key []byte, r *T) error) *cursor {
 	return &cursor{letter: k.letter, read: func(h *core.Head, key, value []byte) error {
 		r, ok, err := read(c, k, key, value)
@@ -195,9 +201,9 @@ func reading[T any](c *checker, k kind[T], f func(h *core.Head, key []byte, r *T
 	}}
 }
 
-// take calls read for each row of the thread h and stops at the first row of a later
-// thread. It reports each row of an earlier thread: take is called for all heads in key
-// order, so such a row has no head.
+// take calls k.read for each row of the thread h, and stops at the first row of a later thread.
+// The caller calls take for all heads in key order, so a row of an earlier thread has no head;
+// take reports such a row as a fault.
 func (c *checker) take(k *cursor, h *core.Head) error {
 	for ; k.Valid(); k.Next() {
 		thread, _, _ := bytes.Cut(k.Key()[1:], []byte{0})
@@ -217,7 +223,8 @@ func (c *checker) take(k *cursor, h *core.Head) error {
 	return k.Error()
 }
 
-// threads verifies each head against its thread's rows.
+// threads reads each head together with the thread's rows of all kinds, and reports where they
+// disagree.
 func (c *checker) threads() (err error) {
 	cursors := []*cursor{
 		reading(c, messages, c.message), reading(c, ids, c.id), reading(c, superseded, c.superseded), reading(c, supersededAt, c.supersededAt),
@@ -258,7 +265,8 @@ func (c *checker) threads() (err error) {
 	return all(&core.Head{ID: "\xff"}) // every thread id is less, so all rows that are left have no head
 }
 
-// message adds a row of the thread h to what was seen of it.
+// message counts a message of the thread h and adds its hash to c.seen. It reports a message
+// that is newer than the head.
 func (c *checker) message(h *core.Head, key []byte, m *core.ThreadMessage) error {
 	c.seen.messages++
 	c.seen.last = m.Sequence
@@ -275,7 +283,8 @@ func (c *checker) id(_ *core.Head, _ []byte, m *core.ThreadMessage) error {
 	return nil
 }
 
-// superseded verifies a superseded message: the message is at a later sequence now.
+// superseded reads the old version of a message that an edit moved to a later sequence. It
+// reports the row if the message does not exist or is not at a later sequence.
 func (c *checker) superseded(h *core.Head, key []byte, r *core.ThreadSuperseded) error {
 	c.seen.kept += hash("", "", uint64(r.ID), r.Sequence) + r.Until
 	at, found, err := ids.get(c.r, core.ThreadMessage{Thread: r.Thread, Message: core.Message{ID: r.ID}})
@@ -309,8 +318,8 @@ func (c *checker) member(h *core.Head, key []byte, m *core.ThreadMember) error {
 	return nil
 }
 
-// listMinute returns the minute under which a thread is in the list of its member: that of
-// the last message, or of the last message before the member left.
+// listMinute returns the minute under which the list of threads of a user has a thread: the
+// minute of the thread's last message, or of the time when the member left.
 func listMinute(h *core.Head, m *core.Member) int64 {
 	if m.Left != nil {
 		return core.MinuteOf(m.Left.On)
@@ -333,7 +342,8 @@ func (c *checker) receipt(h *core.Head, key []byte, r *core.ThreadReceipt) error
 	return nil
 }
 
-// thread verifies what was seen of a thread.
+// thread reports the faults that show up when all rows of a thread have been read, from the
+// counts and sums in c.seen.
 func (c *checker) thread(h *core.Head) error {
 	t := c.seen
 	switch {
@@ -341,15 +351,15 @@ func (c *checker) thread(h *core.Head) error {
 		return c.pairMessages(h)
 	case t.kept != 0:
 		return c.pairSuperseded(h)
-	// The last sequence always has a message, unless the messages were purged.
+	// The thread's last sequence must have a message, unless the messages were purged.
 	case h.DeletedOn == 0 && t.last != h.LastSequence:
 		return c.report(fmt.Sprintf("thread %s has no message with sequence %d: its last one has %d", h.ID, h.LastSequence, t.last))
 	}
 	return nil
 }
 
-// pairMessages reports the messages of a thread without an id row, and the other way
-// round.
+// pairMessages reports each message of a thread that the index of ids does not have, and each
+// entry of that index without its message.
 func (c *checker) pairMessages(h *core.Head) error {
 	err := messages.each(c.r, part(h.ID), func(m core.ThreadMessage) error {
 		at, found, err := ids.get(c.r, core.ThreadMessage{Thread: h.ID, Message: core.Message{ID: m.ID}})
@@ -370,7 +380,8 @@ func (c *checker) pairMessages(h *core.Head) error {
 	})
 }
 
-// pairSuperseded reports the superseded messages of a thread that differ from their index.
+// pairSuperseded reports each superseded message of a thread that the index of sequences does
+// not have, and each entry of that index without its superseded message.
 func (c *checker) pairSuperseded(h *core.Head) error {
 	err := superseded.each(c.r, part(h.ID), func(r core.ThreadSuperseded) error {
 		at, found, err := supersededAt.get(c.r, core.ThreadSuperseded{Thread: h.ID, Superseded: core.Superseded{Message: core.Message{Sequence: r.Sequence}}})
@@ -391,7 +402,8 @@ func (c *checker) pairSuperseded(h *core.Head) error {
 	})
 }
 
-// expiries compares the index of threads that expire with the heads.
+// expiries reads the index of threads by expiry time and reports where it differs from the
+// heads.
 func (c *checker) expiries() error {
 	if c.schema < 2 {
 		return nil // it does not have the index yet
@@ -424,7 +436,7 @@ func (c *checker) expiries() error {
 	})
 }
 
-// lists compares the users' lists of threads with the members.
+// lists reads the users' lists of threads and reports where they differ from the members.
 func (c *checker) lists() error {
 	err := eachRow(c, lists, func(_ []byte, l core.ListMove) error {
 		c.listed -= hash(l.User, l.Thread, uint64(l.To), 0)
@@ -459,8 +471,9 @@ func (c *checker) lists() error {
 	})
 }
 
-// events verifies the events against the heads. The numbers of a thread have no gaps from
-// its first event that is kept to the last one of its head.
+// events reads the event log and reports where it contradicts the heads. The numbers of a
+// thread's events must have no gaps, from the first event in the log to the last one that the
+// head counts.
 func (c *checker) events() error {
 	c.numbers = map[string]uint64{}
 	var h core.Head
@@ -501,7 +514,7 @@ func (c *checker) events() error {
 	})
 }
 
-// eventMessage reports an event whose message does not exist, unless the thread was
+// eventMessage reports an event whose message does not exist, unless the thread's messages were
 // purged.
 func (c *checker) eventMessage(key []byte, h *core.Head, e *core.Event) error {
 	if e.MessageID == 0 || h.DeletedOn != 0 || e.Kind == core.ReceiptReceived {
@@ -514,7 +527,8 @@ func (c *checker) eventMessage(key []byte, h *core.Head, e *core.Event) error {
 	return err
 }
 
-// positions verifies that positions have no gaps, and that each is that of one event.
+// positions reads the index of events by position. It reports gaps between positions, and each
+// position that is not that of one event.
 func (c *checker) positions() error {
 	c.last = c.floor.Position
 	err := eachRow(c, positions, func(key []byte, e core.Event) error {
@@ -547,7 +561,7 @@ func (c *checker) positions() error {
 	})
 }
 
-// endpoints verifies that no client has answered an event that does not exist.
+// endpoints reports each client that has answered a later event than the last one in the log.
 func (c *checker) endpoints() error {
 	return eachRow(c, endpoints, func(key []byte, e core.Endpoint) error {
 		if e.At.Epoch == c.floor.Epoch && e.At.Position > c.last {
@@ -557,7 +571,8 @@ func (c *checker) endpoints() error {
 	})
 }
 
-// others reports keys of no kind. It reads only the first of each letter.
+// others reports keys whose first letter is that of no kind of row. For each such letter it
+// reports only the first key.
 func (c *checker) others() error {
 	it, err := c.r.NewIter(nil)
 	if err != nil {
@@ -580,8 +595,8 @@ func (c *checker) others() error {
 	return cmp.Or(err, it.Close())
 }
 
-// settings reads the rows whose keys have no fields: the resource, the epoch and the
-// access keys. It fails if one of them is missing or empty.
+// settings reads the resource's id, the epoch of the event log and the access keys: the rows
+// whose keys have no fields. It fails if one of them is missing or empty.
 func settings(r pebble.Reader) (core.Resource, error) {
 	resource, err := readResource(r)
 	switch {

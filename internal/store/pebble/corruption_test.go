@@ -26,7 +26,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// corruptible are copies of one store, which an app used in all ways.
+// corruptible has folders with copies of one store that holds every kind of row, in the states
+// that TestCorruption damages.
 type corruptible struct {
 	closed, killed *undamaged
 	olderManifest  string // folder with an older copy of the manifest
@@ -36,7 +37,7 @@ type corruptible struct {
 	purged         map[string]bool
 }
 
-// undamaged is a folder without damage.
+// undamaged is a store's folder without damage, and the rows that it holds.
 type undamaged struct {
 	dir     string
 	census  Census
@@ -44,13 +45,15 @@ type undamaged struct {
 	rows    map[string]winner // by key without the day of events
 }
 
-// winner is the value of a row that counts.
+// winner is the current value of a row, and the number of the file that holds it. Other files
+// may hold older values of the row.
 type winner struct {
 	file uint64
 	row  core.Record
 }
 
-// corruptionStore makes a corruptible store to which many senders send messages.
+// corruptionStore makes a store to which many senders send messages, and returns copies of its
+// folder in several states.
 func corruptionStore(t *testing.T, messages int) *corruptible {
 	t.Helper()
 	ctx := t.Context()
@@ -87,7 +90,7 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 		must(err)
 		threads[i] = p.ID
 	}
-	// send sends messages, from many senders at the same time.
+	// send sends n messages from 64 goroutines at the same time, as several users.
 	sent := 0
 	send := func(n int) {
 		t.Helper()
@@ -149,8 +152,9 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 	_, err = s.PutEndpoints(ctx, []core.Endpoint{{User: users[0], ID: "a browser", At: core.Cursor{Epoch: storetest.Initial.Epoch, Position: 5}, Seen: now.Load()}})
 	must(err)
 	must(s.db.Flush())
-	// From here on all rows stay in the newest log. Threads and users have other places
-	// now, so send to the threads in which the senders are known.
+	// All rows written from here on stay in the newest log. Two threads were deleted, which
+	// changed the indexes of those behind them: send only to the first seven threads, of which
+	// owner(i) is still the owner.
 	last := func(n int) {
 		for i := range n {
 			thread := i % 7
@@ -173,8 +177,8 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 	return c
 }
 
-// copyTo copies the folder of a store that nobody writes to, when it has no work to do in
-// the background.
+// copyTo copies the folder of a store to the folder to, after flushes and compactions have
+// ended. The caller makes sure that nobody writes to the store.
 func (s *Store) copyTo(t *testing.T, to string) {
 	t.Helper()
 	for began := time.Now(); ; {
@@ -253,8 +257,8 @@ func newUndamaged(t *testing.T, dir string) *undamaged {
 	return u
 }
 
-// trimLog cuts from the newest log what is left in the file of an older log. Otherwise most
-// damages would hit that.
+// trimLog truncates the newest log at the end of its own records. Pebble writes a new log over
+// an old one, and most damages would hit the remains of the old log behind that end.
 func trimLog(t *testing.T, dir string) {
 	t.Helper()
 	logs, err := filepath.Glob(filepath.Join(dir, "*.log"))
@@ -276,7 +280,7 @@ func trimLog(t *testing.T, dir string) {
 	}
 }
 
-// recordKey returns a name of a record, without what a salvage may change.
+// recordKey returns a name of a record, made only of fields that Salvage never changes.
 func recordKey(r core.Record) string {
 	switch r := r.(type) {
 	case core.Resource:
@@ -304,15 +308,15 @@ func recordKey(r core.Record) string {
 	panic(fmt.Sprintf("record %T", r))
 }
 
-// TestCorruption damages one file of a store after another, in all ways, after a clean stop
-// and after a kill, and lets CheckFolder judge. It must find all rows, or refuse the store
-// by the file's name, or name the table whose rows cannot be read; and nothing may change on
-// disk. From each store with a fault, Salvage must save every row outside of the damaged
-// file, and the result must pass Check in a new store.
+// TestCorruption damages one file of a store after another, in all ways, after a clean stop and
+// after a kill, and runs CheckFolder. CheckFolder must find all rows, or refuse the store and
+// name the file, or name the table whose rows cannot be read; it must not change the disk. From
+// each store with a fault, Salvage must save every row outside of the damaged file, and the
+// result must pass Check in a new store.
 //
-// Without TEST_CORRUPTION_MESSAGES it salvages once for each damaged file only. With it, it
-// salvages each damaged store, and does all again with a store of so many messages, which
-// it salvages once for each damaged file.
+// By default Salvage runs once for each damaged file. If TEST_CORRUPTION_MESSAGES is set, it
+// runs for each damage, and then the whole test is repeated with a store of that many messages,
+// with one Salvage for each damaged file.
 func TestCorruption(t *testing.T) {
 	n := os.Getenv("TEST_CORRUPTION_MESSAGES")
 	t.Run("small", func(t *testing.T) { testCorruption(t, 600, n != "") })
@@ -365,7 +369,7 @@ func testCorruption(t *testing.T, messages int, salvageAll bool) {
 	t.Logf("%d damages of a store with %d messages, %d salvages", total, messages, table.salvages)
 }
 
-// oneOrTwo returns the newest file, and, of several, the oldest one too.
+// oneOrTwo returns the newest of the files, and also the oldest if there are several.
 func oneOrTwo(files []string) []string {
 	if len(files) < 2 {
 		return files
@@ -373,7 +377,7 @@ func oneOrTwo(files []string) []string {
 	return []string{files[len(files)-1], files[0]}
 }
 
-// corruptionTable counts the outcomes of damages.
+// corruptionTable counts how often damage of a file had each outcome, over all subtests.
 type corruptionTable struct {
 	*corruptible
 	mu       sync.Mutex // guards the fields below
@@ -391,8 +395,8 @@ func (c *corruptionTable) count(outcome string) {
 	c.outcomes[outcome]++
 }
 
-// linked makes a folder with links to the files of another one, and a copy of the file name
-// if it exists.
+// linked makes a new folder with hard links to the files of the folder from. The file name, if
+// it exists, is copied instead, so that it can be damaged.
 func linked(t *testing.T, from, name string) string {
 	t.Helper()
 	to := filepath.Join(t.TempDir(), "store")
@@ -427,7 +431,8 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, b, 0o600)
 }
 
-// damage damages a file and judges the outcome.
+// damage applies one damage to a file of a copy of base, runs CheckFolder on the copy, and
+// counts the outcome. If rows are missing, it may also run Salvage.
 func (c *corruptionTable) damage(t *testing.T, base *undamaged, kind storetest.FileKind, name string, damage storetest.Damage) {
 	dir := linked(t, base.dir, name)
 	older := c.olderManifest
@@ -448,7 +453,8 @@ func (c *corruptionTable) damage(t *testing.T, base *undamaged, kind storetest.F
 	}
 }
 
-// salvageNow reports whether to salvage a store in which this file is damaged, and counts it.
+// salvageNow reports whether the test should run Salvage for a damage of this file, and counts
+// the run if so.
 func (c *corruptionTable) salvageNow(file string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -460,7 +466,8 @@ func (c *corruptionTable) salvageNow(file string) bool {
 	return true
 }
 
-// judge returns what CheckFolder says of a folder with a damaged file.
+// judge runs CheckFolder on a folder with a damaged file and returns the outcome as a phrase.
+// It fails the test if the outcome is none of those that TestCorruption allows.
 func (c *corruptionTable) judge(t *testing.T, dir string, base *undamaged, kind storetest.FileKind, name string) string {
 	t.Helper()
 	before, err := storetest.Sums(dir)
@@ -491,8 +498,8 @@ func (c *corruptionTable) judge(t *testing.T, dir string, base *undamaged, kind 
 	return "rows of the named table cannot be read"
 }
 
-// salvage saves what is left in the folder and compares it with the rows that the base has
-// outside of the damaged file.
+// salvage runs Salvage on the folder, compares the result with the rows that base has outside
+// of the damaged file, and imports it into a new store.
 func (c *corruptionTable) salvage(t *testing.T, dir string, base *undamaged, kind storetest.FileKind, name string) {
 	t.Helper()
 	var damaged uint64
@@ -513,8 +520,9 @@ func (c *corruptionTable) salvage(t *testing.T, dir string, base *undamaged, kin
 	c.mustImport(t, records)
 }
 
-// arrived fails the test unless the records have each row whose value is not in the damaged
-// file. A row may be missing if it is worth nothing without a row of that file.
+// arrived fails the test unless records has each row whose value is in another file than the
+// damaged one. A row may be missing if it is useless without a row of the damaged file, such as
+// a receipt of a thread whose head and messages are lost.
 func (c *corruptionTable) arrived(t *testing.T, base *undamaged, damaged uint64, records []core.Record) {
 	t.Helper()
 	got := map[string]core.Record{}
@@ -562,8 +570,8 @@ func (c *corruptionTable) arrived(t *testing.T, base *undamaged, damaged uint64,
 	}
 }
 
-// mustImport imports records into a new store, which must pass its check. The same records
-// are only imported once.
+// mustImport imports records into a new store, which must pass its check. It returns at once if
+// the same records were imported before.
 func (c *corruptionTable) mustImport(t *testing.T, records []core.Record) {
 	t.Helper()
 	h := sha256.New()
@@ -606,9 +614,10 @@ func (c *corruptionTable) mustImport(t *testing.T, records []core.Record) {
 	}
 }
 
-// lag damages the newest log behind what the mark says, after a power cut that left an older
-// mark. Nobody can tell this from a write that the cut broke off. The rows up to the mark
-// must be there, and no more may be missing than were written since.
+// lag truncates the newest log of a store whose mark, the file DURABLE, is older, as after a
+// power cut. If the log ends before the length in the mark, the store must be refused. If it
+// ends behind that length, nobody can tell the damage from a write that the cut broke off: the
+// store must open, and may lack only messages that were sent after the mark was written.
 func (c *corruptionTable) lag(t *testing.T) {
 	logs, err := filepath.Glob(filepath.Join(c.olderLog, "*.log"))
 	if err != nil || len(logs) == 0 {

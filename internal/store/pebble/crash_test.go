@@ -33,8 +33,8 @@ const (
 // crashPolicies are the retention policies, in days, that a thread gets in turn.
 var crashPolicies = [...]int32{30, 90, 0}
 
-// rounds returns the number of crashes of a crash test: the value of the environment
-// variable, which `make check` sets, or few.
+// rounds returns the number of crashes in a crash test: the value of the environment variable
+// if it is set, as in `make check`, or else few.
 func rounds(t *testing.T, variable string, few int) int {
 	t.Helper()
 	v := os.Getenv(variable)
@@ -48,9 +48,8 @@ func rounds(t *testing.T, variable string, few int) int {
 	return n
 }
 
-// ack is an operation that the store acknowledged before a crash, so it must be there
-// after the crash. Its message is identified by the content without the number of the
-// last edit.
+// ack is an operation that the store acknowledged before a crash, so its result must be there
+// after the crash. A message is found by its content, without the number of edits at the end.
 type ack struct {
 	op      string // send, edit, delete, receipt, add, remove or keep
 	thread  string
@@ -130,9 +129,8 @@ func crashLoad(s core.Store, round int, acked func(ack), stop <-chan struct{}) e
 	return nil
 }
 
-// crashSender changes only its own messages and its own guest, one operation after
-// another. So a crash leaves at most one operation of each sender with an unknown
-// outcome.
+// crashSender runs one operation after another, and changes only its own messages and its own
+// guest. So after a crash at most one operation of each sender has an unknown outcome.
 type crashSender struct {
 	service *core.Service
 	round   int
@@ -192,16 +190,16 @@ func (c *crashSender) act(ctx context.Context, n int) (ack, error) {
 	return a, err
 }
 
-// kept is the expected state of one message or guest after all acknowledged operations.
+// kept is the state that one message or guest must have after all acknowledged operations.
 type kept struct {
 	ack
 	deleted bool
 }
 
-// verifyCrash compares the store with the acknowledged operations. Each acknowledged
-// message must exist once, in its last acknowledged state or one operation further.
-// Messages must be in order, without gaps. Each sender may have at most one operation
-// in the store that was not acknowledged.
+// verifyCrash compares the store with the acknowledged operations. Each acknowledged message
+// must exist once, in its last acknowledged state or with one more operation applied. Messages
+// must be in order, without gaps. Each sender may have at most one operation in the store that
+// was not acknowledged.
 func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	t.Helper()
 	messages := map[string]kept{}
@@ -258,8 +256,8 @@ func verifyCrash(t *testing.T, s core.Store, acks []ack) {
 	}
 }
 
-// verifyThread verifies the messages of a thread and deletes those that it finds from
-// messages. It returns the number of text messages.
+// verifyThread verifies the messages of a thread against the map messages, from which it
+// deletes each message that it finds. It returns the number of text messages in the thread.
 func verifyThread(t *testing.T, s core.Store, thread string, messages map[string]kept, ahead map[string]int, senders map[string]string) (found int) {
 	t.Helper()
 	ctx := context.Background()
@@ -357,8 +355,9 @@ func verifyReceipts(t *testing.T, s core.Store, threads map[string]bool, acked m
 	}
 }
 
-// TestKill kills a child process under load, several times on one folder, and verifies
-// the store after each kill. After some kills it first litters the end of the log.
+// TestKill kills a child process under load, several times on one folder, and verifies the
+// store after each kill. After some kills it writes garbage behind the end of the log before it
+// opens the store.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	var byRound [][]ack
@@ -439,8 +438,9 @@ func crashChild(dir string) {
 	os.Exit(4)
 }
 
-// TestPowerCut copies a file system in memory under load, with all synced data and a
-// random part of the data that is not synced. It opens and verifies each copy.
+// TestPowerCut copies a file system in memory under load. A copy has all synced data and a
+// random part of the data that is not synced, as a disk has after a power cut. The test opens
+// and verifies the store in each copy.
 func TestPowerCut(t *testing.T) {
 	acked := 0
 	for round := range rounds(t, "TEST_POWERCUT_ROUNDS", 25) {

@@ -7,9 +7,9 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Damage is the error for a store whose files or rows are missing, unreadable or
-// inconsistent. It matches ErrDamaged. Open returns it before it changes anything in
-// the folder.
+// Damage is the error for a store whose files or rows are missing, unreadable or inconsistent.
+// errors.Is matches it with ErrDamaged. Open returns it before it changes anything in the
+// folder.
 type Damage struct {
 	Dir  string // the store's folder
 	File string // the name of the damaged file in Dir; "" if the rows contradict each other, not a file
@@ -31,11 +31,11 @@ func (d *Damage) Error() string {
 // Is reports whether target is ErrDamaged.
 func (d *Damage) Is(target error) bool { return target == ErrDamaged }
 
-// Unwrap returns the cause, or nil.
+// Unwrap returns the error that was the cause, or nil.
 func (d *Damage) Unwrap() error { return d.Err }
 
-// Remedy returns what an operator can do, as one sentence without a full stop, and what is lost
-// at most.
+// Remedy returns one sentence, without a full stop, that says what an operator can do and what
+// data may be lost.
 func (d *Damage) Remedy() string {
 	what := "bring a backup back with `confab restore`, or save every row that can still be read with `confab export --salvage`"
 	switch {
@@ -52,13 +52,13 @@ func (d *Damage) Remedy() string {
 // tooNew is the error for a store that a newer version of Confab wrote. It wraps ErrNewer.
 type tooNew struct{ error }
 
-// newer returns the error for the store in dir, of which the format and its arguments say why
-// it must be a newer version's.
+// newer returns the error for the store in dir, which a newer version wrote. The format and its
+// arguments say what this version does not know.
 func newer(dir, format string, args ...any) error {
 	return &tooNew{fmt.Errorf("store %s was %w: %w", dir, ErrNewer, fmt.Errorf(format, args...))}
 }
 
-// Unwrap returns the error with the text.
+// Unwrap returns the error that holds the message.
 func (e *tooNew) Unwrap() error { return e.error }
 
 // Remedy returns what an operator can do, as one sentence without a full stop.
@@ -66,15 +66,16 @@ func (e *tooNew) Remedy() string {
 	return "install that version or a later one; to go back, restore a backup from before the upgrade with `confab restore`"
 }
 
-// damaged returns *Damage for rows that cannot be read, which what names. It names the file
-// if Pebble does.
+// damaged returns a *Damage for rows that cannot be read; what says which rows, or is "". The
+// *Damage has the name of the damaged file if Pebble's error has it.
 func (s *Store) damaged(what string, err error) error {
 	file, reason := damagedFile(s, err)
 	return &Damage{Dir: s.dir, File: file, What: strings.TrimPrefix(what+": "+reason, ": "), Err: err}
 }
 
-// damagedFile returns the name of the file that Pebble found damaged, or "", and the text of
-// err. Pebble appends an error whose text says nothing to those that name a file.
+// damagedFile returns the base name of the file that Pebble found damaged, or "", and the
+// reason. If an error of Pebble names a file, the reason is only in its details: Pebble appends
+// a text that says nothing to the error itself.
 func damagedFile(s *Store, err error) (file, reason string) {
 	info := pebble.ExtractDataCorruptionInfo(err)
 	if info == nil {
@@ -83,7 +84,7 @@ func damagedFile(s *Store, err error) (file, reason string) {
 	return s.fs.PathBase(info.Path), info.Details.Error()
 }
 
-// unreadable is the error for rows that cannot be read since Pebble found a file damaged.
+// unreadable is the error for rows that cannot be read because Pebble found a file damaged.
 type unreadable struct {
 	path string
 	text string
@@ -93,8 +94,9 @@ type unreadable struct {
 func (u *unreadable) Error() string { return "read " + u.path + ": " + u.text }
 func (u *unreadable) Unwrap() error { return u.err }
 
-// legible returns an error of Pebble's for the log: with the path of a damaged file, in
-// place of the error without a text that Pebble appends.
+// legible returns an error of Pebble's in a form that is useful in a log: with the path of the
+// damaged file and the reason, without the meaningless text that Pebble appends. It returns
+// other errors unchanged.
 func legible(err error) error {
 	info := pebble.ExtractDataCorruptionInfo(err)
 	if info == nil {
@@ -103,5 +105,5 @@ func legible(err error) error {
 	return &unreadable{info.Path, info.Details.Error(), err}
 }
 
-// closed closes an iterator and returns its error, also that of its reads.
+// closed closes an iterator and returns its error: one of an earlier read or of the close.
 func closed(it *pebble.Iterator) error { return legible(it.Close()) }

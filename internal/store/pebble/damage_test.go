@@ -15,7 +15,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// damageable are copies of one store with the same rows, in tables and in the log.
+// damageable has folders with copies of one store, whose rows are in tables and in the log.
 type damageable struct {
 	closed, killed          string      // folders: after a clean stop, and as a kill leaves it
 	olderManifest, olderLog string      // folders with an older copy of the manifest, and of the log
@@ -85,8 +85,8 @@ func newDamageable(t *testing.T) *damageable {
 }
 
 // TestDamage damages one file of a store after another, in all ways, after a clean stop and
-// after a kill. The store must open with all rows, or be refused with the file's name and
-// without a change on disk, or name the damaged table when its rows are read.
+// after a kill. Open must find all rows, or refuse the store with the file's name and without a
+// change on disk, or later reads must name the damaged table.
 func TestDamage(t *testing.T) {
 	d := newDamageable(t)
 	var mu sync.Mutex
@@ -118,7 +118,8 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// damageOne damages a file of a copy of base and returns how the store takes it.
+// damageOne applies one damage to a file in a copy of base, opens the copy, and returns the
+// outcome as a phrase.
 func damageOne(t *testing.T, d *damageable, base string, kind storetest.FileKind, name string, damage storetest.Damage) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "store")
@@ -164,8 +165,8 @@ func damageOne(t *testing.T, d *damageable, base string, kind storetest.FileKind
 	return "rows of a table fail"
 }
 
-// readsName reads all heads and messages, and fails the test unless the reads that fail name
-// the file.
+// readsName reads all heads and messages. It fails the test if the error of a read does not
+// name the damaged file.
 func readsName(t *testing.T, s *Store, path string, threads int) {
 	t.Helper()
 	for i := range threads {
@@ -180,8 +181,8 @@ func readsName(t *testing.T, s *Store, path string, threads int) {
 	}
 }
 
-// refusedByName fails the test unless err names the damage, and nothing has changed in the
-// folder.
+// refusedByName fails the test unless err names the folder and the damaged file, and no file of
+// the folder has changed.
 func refusedByName(t *testing.T, dir, name string, before map[string]string, err error) {
 	t.Helper()
 	names(t, dir, name, err)

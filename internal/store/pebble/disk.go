@@ -15,14 +15,14 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// The disk of a store fills in three steps. Below the floor, writes of users are refused
-// with core.ErrStorageFull. Then the last bytes belong to the write-ahead log and the
-// manifest: tables are not written any more, so flushes and compactions fail and are tried
-// again every second. If other programs take even these bytes, the log cannot be written,
-// and the process ends.
+// When the disk of a store fills, the store reacts in three steps. First, when less space is
+// free than the floor, it refuses writes of users with core.ErrStorageFull. Second, it keeps
+// the last bytes for the write-ahead log and the manifest: it writes no more tables, so flushes
+// and compactions fail and are tried again every second. Third, if other programs take even
+// these bytes, the log cannot be written, and the process ends.
 
-// disk is the file system of an open store. It fails the writing of tables while only the
-// space for the log is left, delays the next try after background work has failed, and
+// disk is the file system of an open store. It refuses to write tables while only the space
+// kept for the log is free, delays the next try after a flush or compaction has failed, and
 // decides whether users may write.
 type disk struct {
 	vfs.FS
@@ -36,20 +36,21 @@ type disk struct {
 	closing chan struct{}         // closed when nothing may be delayed any more
 }
 
-// retryEvery is the time between two tries of a flush or a compaction that failed. Pebble
-// itself would try again at once.
+// retryEvery is the time between two tries of a flush or a compaction that failed. Without this
+// delay Pebble would try again at once.
 const retryEvery = time.Second
 
-// forgetAfter is the time after its last failure in which a compaction that is not tried
-// again stops writes.
+// forgetAfter is how long a failed compaction keeps writes refused, from the time when it may
+// be tried again, if it does not fail again.
 const forgetAfter = 5 * retryEvery
 
-// smallMemTable is the smallest size of a memtable on a small disk.
+// smallMemTable is the smallest size of a memtable, in bytes; it is used on small disks.
 const smallMemTable = 1 << 20
 
-// memTableFor returns the size of a memtable for a disk of total bytes; 0 means that the
-// size of the disk is not known. All that the store takes in advance is a multiple of the
-// memtable, so a small disk gets small ones: a sixty-fourth of the disk, at most 32 MiB.
+// memTableFor returns the size of a memtable, in bytes, for a disk of total bytes: a
+// sixty-fourth of the disk, from 1 MiB to 32 MiB. If total is 0, the size of the disk is not
+// known, and the result is 32 MiB. The disk space that the store takes in advance is a multiple
+// of this size.
 func memTableFor(total uint64) uint64 {
 	if total == 0 {
 		return 32 << 20
@@ -57,23 +58,23 @@ func memTableFor(total uint64) uint64 {
 	return min(32<<20, max(total/64, smallMemTable))
 }
 
-// logSize returns the size that Pebble preallocates for a file of the log.
+// logSize returns the number of bytes that Pebble preallocates for a write-ahead log file.
 func logSize(memTable uint64) uint64 { return memTable + memTable/10 }
 
-// bottom is the maximum size of the first level below level 0, in memtables. A compaction
-// into it needs up to that much space until it deletes its input.
+// bottom is the maximum size of the first level below level 0, as a number of memtables. A
+// compaction into that level needs up to that much space until its input is deleted.
 const bottom = 4
 
-// leftByTables returns the bytes that tables leave free: a file of the log, and something
-// for the manifest.
+// leftByTables returns the free bytes that the writing of tables must leave: room for one file
+// of the log, and 1 MiB for the manifest.
 func leftByTables(memTable uint64) uint64 { return logSize(memTable) + 1<<20 }
 
-// reserve returns the bytes that the store may take without asking again: those that are
-// kept, the flush of all memtables, and a compaction into the first level.
+// reserve returns the number of bytes that the store may take after a write was allowed: those
+// kept for the log, the flush of all memtables, and one compaction into the first level.
 func reserve(memTable uint64) uint64 { return leftByTables(memTable) + (memTables+bottom)*memTable }
 
-// Floor returns the bytes of free space in dir below which a store there refuses writes, if
-// at least minFree bytes are to stay free.
+// Floor returns how many bytes must be free in dir for a store there to accept writes, so that
+// at least minFree bytes always stay free.
 func Floor(dir string, minFree uint64) (uint64, error) {
 	usage, err := vfs.Default.GetDiskUsage(dir)
 	if err != nil {
@@ -82,7 +83,7 @@ func Floor(dir string, minFree uint64) (uint64, error) {
 	return saturated(minFree, reserve(memTableFor(usage.TotalBytes))), nil
 }
 
-// saturated returns the sum of two numbers, or the greatest number if the sum is greater.
+// saturated returns a + b, or the greatest uint64 if the sum overflows.
 func saturated(a, b uint64) uint64 {
 	if a+b < a {
 		return 1<<64 - 1
@@ -90,28 +91,30 @@ func saturated(a, b uint64) uint64 {
 	return a + b
 }
 
-// free returns the free bytes of the disk. known is false if the file system cannot tell.
+// free returns the free bytes of the disk. known is false if the file system does not say.
 func (d *disk) free() (free uint64, known bool) {
 	usage, err := d.FS.GetDiskUsage(d.dir)
 	return usage.AvailBytes, err == nil
 }
 
-// check returns nil if a batch of so many bytes may be written. Otherwise the error wraps
-// core.ErrStorageFull, or core.ErrUnavailable if a flush fails for another reason.
+// check returns nil if a batch of size bytes may be written. Otherwise the error wraps
+// core.ErrStorageFull, or core.ErrUnavailable if flushes fail for another reason than space.
 func (d *disk) check(size uint64) error {
 	if err := d.failure(); errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("%w: a table of the store in %s does not fit", core.ErrStorageFull, d.dir)
 	} else if err != nil {
 		return fmt.Errorf("%w: a table of the store in %s cannot be written: %v", core.ErrUnavailable, d.dir, err)
 	}
-	// Measure for each batch: it costs a microsecond, and a log may roll at any batch.
+	// Measure the free space for each batch: that costs a microsecond, and any batch may start
+	// a new log file.
 	if free, known := d.free(); known && free < saturated(d.floor, size) {
 		return fmt.Errorf("%w: %d bytes are free in %s, and the floor is %d", core.ErrStorageFull, free, d.dir, d.floor)
 	}
 	return nil
 }
 
-// failure returns why flushes or compactions fail now, or nil.
+// failure returns the error of the last flush if it failed, or of the last compaction if it
+// failed for lack of space and not longer ago than forgetAfter allows, or else nil.
 func (d *disk) failure() error {
 	if err := d.flush.Load(); err != nil {
 		return *err
@@ -122,7 +125,8 @@ func (d *disk) failure() error {
 	return nil
 }
 
-// mayStart fails with core.ErrStorageFull if not even the first file of the log fits.
+// mayStart fails with core.ErrStorageFull if the disk has too little space for the first file
+// of the log.
 func (d *disk) mayStart() error {
 	if free, known := d.free(); known && free < d.keep {
 		return fmt.Errorf("%w: %d bytes are free in %s, and a start needs at least %d", core.ErrStorageFull, free, d.dir, d.keep)
@@ -130,8 +134,8 @@ func (d *disk) mayStart() error {
 	return nil
 }
 
-// notStarted returns the error for a start that ended with err. It wraps
-// core.ErrStorageFull if err is a lack of space.
+// notStarted returns the error of Open for a start that failed with err. It wraps
+// core.ErrStorageFull if err says that the disk is full.
 func (d *disk) notStarted(err error) error {
 	if !errors.Is(err, syscall.ENOSPC) {
 		return fmt.Errorf("open store %s: %w", d.dir, err)
@@ -140,11 +144,11 @@ func (d *disk) notStarted(err error) error {
 	return fmt.Errorf("%w: %d bytes are free in %s, and its log does not fit into tables: %v", core.ErrStorageFull, free, d.dir, err)
 }
 
-// flushed notes the result of a flush.
+// flushed records whether a flush failed.
 func (d *disk) flushed(i pebble.FlushInfo) { d.note(&d.flush, i.Err) }
 
-// compacted notes the result of a compaction. A compaction that fails for another reason
-// than space, such as a damaged table, stops no writes.
+// compacted records whether a compaction failed for lack of space. A failure for another
+// reason, such as a damaged table, does not stop writes.
 func (d *disk) compacted(i pebble.CompactionInfo) {
 	if i.Err == nil || errors.Is(i.Err, syscall.ENOSPC) {
 		d.note(&d.compact, i.Err)
@@ -160,18 +164,18 @@ func (d *disk) note(last *atomic.Pointer[error], err error) {
 	d.retry.Store(time.Now().Add(retryEvery).UnixNano())
 }
 
-// emptyTable reports whether err is how Pebble reports a flush of memtables without rows,
-// which is no failure.
+// emptyTable reports whether err is the one that Pebble returns for a flush of memtables
+// without rows. That is no failure.
 func emptyTable(err error) bool { return err.Error() == "pebble: empty table" }
 
-// isTable reports whether a file of the store is a table or belongs to one.
+// isTable reports whether a file of the store is a table or holds values of a table.
 func isTable(name string) bool {
 	return strings.HasSuffix(name, ".sst") || strings.HasSuffix(name, ".blob")
 }
 
-// Create creates a file. If a flush or a compaction has failed and none has succeeded
-// since, it waits before it creates a table. Tables in another folder are those of a
-// backup, which may be on another disk: nothing is known of its space.
+// Create creates a file. After a flush or compaction has failed, and until one succeeds, it
+// waits before it creates a table. It does not limit tables in another folder: these belong to
+// a backup, which may be on another disk.
 func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if !isTable(name) || d.PathJoin(d.dir, d.PathBase(name)) != name {
 		return d.FS.Create(name, category)
@@ -190,8 +194,8 @@ func (d *disk) Create(name string, category vfs.DiskWriteCategory) (vfs.File, er
 }
 
 // Open opens a file for reading. The error wraps core.ErrUnavailable if the process or the
-// system has no file descriptors left: the caller may repeat what it did, because nothing
-// is read after a batch is in the log.
+// system has no file descriptors left. The caller may then repeat the operation, because a
+// batch reads nothing after it is in the log.
 func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	f, err := d.FS.Open(name, opts...)
 	if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
@@ -200,10 +204,10 @@ func (d *disk) Open(name string, opts ...vfs.OpenOption) (vfs.File, error) {
 	return f, err
 }
 
-// Unwrap returns the file system below, for vfs.Root.
+// Unwrap returns the wrapped file system, for vfs.Root.
 func (d *disk) Unwrap() vfs.FS { return d.FS }
 
-// table is a table that is being written.
+// table is a table file that is being written.
 type table struct {
 	vfs.File
 	disk   *disk
@@ -211,11 +215,12 @@ type table struct {
 	unseen int // bytes written since the free space was measured
 }
 
-// lookEvery is the number of bytes of a table after which the free space is measured again.
+// lookEvery is the number of bytes written to a table after which the free space is measured
+// again.
 const lookEvery = 256 << 10
 
-// Write appends p to the table. It fails with ENOSPC while only the space that tables leave
-// free is left.
+// Write appends p to the table. It fails with ENOSPC if the write would take space that is kept
+// for the log.
 func (t *table) Write(p []byte) (int, error) {
 	if t.unseen += len(p); t.unseen >= lookEvery {
 		t.unseen = 0
@@ -227,18 +232,19 @@ func (t *table) Write(p []byte) (int, error) {
 	return n, spaceError(err)
 }
 
-// noSpace is a lack of space for a table. To Pebble it looks like the end of a compaction
-// that is no longer wanted: after any other error, Pebble leaves the tables of the
-// compaction alone for 30 seconds, and then waits until something else makes it look again.
+// noSpace is the error for a table that does not fit on the disk. It matches Pebble's error for
+// a compaction that was cancelled, because Pebble tries that one again soon. After any other
+// error, Pebble does not touch the tables of the compaction for 30 seconds, and then waits
+// until something else makes it look for work.
 type noSpace struct{ error }
 
 // Unwrap returns the error of the file system.
 func (n noSpace) Unwrap() error { return n.error }
 
-// Is reports whether target is Pebble's error for a compaction that ended early.
+// Is reports whether target is Pebble's error for a cancelled compaction.
 func (n noSpace) Is(target error) bool { return target == pebble.ErrCancelledCompaction }
 
-// spaceError returns err as a noSpace if it is a lack of space, else err.
+// spaceError returns err as a noSpace if it says that the disk is full, or else unchanged.
 func spaceError(err error) error {
 	if errors.Is(err, syscall.ENOSPC) {
 		return noSpace{err}

@@ -19,7 +19,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// sized is a file system in memory that says how much space is free.
+// sized is a file system in memory that reports a set number of free bytes.
 type sized struct {
 	vfs.FS
 	free atomic.Uint64
@@ -35,7 +35,7 @@ func (s *sized) GetDiskUsage(string) (vfs.DiskUsage, error) {
 	return vfs.DiskUsage{AvailBytes: s.free.Load(), TotalBytes: 1 << 40}, nil
 }
 
-// putUser writes a user's row.
+// putUser writes the row of a user with this id.
 func putUser(s *Store, id string) error {
 	c := &core.Change{Key: id, ReadUsers: []core.User{{ID: id}}, PutUsers: []core.User{{ID: id, State: core.UserLive}}}
 	_, err := s.Apply(context.Background(), core.Batch{Changes: []*core.Change{c}})
@@ -60,7 +60,8 @@ func TestFloorCountsWhatTheStoreMayTake(t *testing.T) {
 	}
 	defer s.Close()
 	mem := uint64(32 << 20)
-	// One file of the log, three memtables to flush, and a compaction of the first level.
+	// Expect room for one log file, three memtables to flush, a compaction of the first level,
+	// the manifest and MinFree.
 	floor := least + mem + mem/10 + 3*mem + 128<<20 + 1<<20
 	for _, step := range []struct {
 		free uint64
@@ -145,8 +146,8 @@ func TestTablesLeaveSpaceForTheLog(t *testing.T) {
 	hasUser(t, s, "after")
 }
 
-// TestOpenRefusesAFullDisk opens a store without space. Open must fail by name; opened for
-// reading only, the store must have every row.
+// TestOpenRefusesAFullDisk opens a store on a disk without free space. Open must fail with
+// core.ErrStorageFull. With Options.ReadOnly it must succeed, and every row must be there.
 func TestOpenRefusesAFullDisk(t *testing.T) {
 	fs := newSized(1 << 40)
 	s, err := Open("store", Options{FS: fs, Initial: storetest.Initial})
@@ -177,8 +178,9 @@ func TestOpenRefusesAFullDisk(t *testing.T) {
 	}
 }
 
-// TestOpenGivesUp opens a store whose log does not fit into tables, for which Pebble would
-// try for ever. It does so in another process, since the goroutines of such an Open stay.
+// TestOpenGivesUp opens a store whose log must be flushed to tables, on a disk where no table
+// can be created. Pebble would try again for ever; Open must fail instead. The test opens the
+// store in a child process, because the goroutines of such an Open never end.
 func TestOpenGivesUp(t *testing.T) {
 	const child = "TEST_OPEN_WITHOUT_TABLES"
 	if dir := os.Getenv(child); dir != "" {
@@ -213,8 +215,9 @@ func TestOpenGivesUp(t *testing.T) {
 	}
 }
 
-// TestNoDescriptorsLeftIsUnavailable reads a table that cannot be opened for want of file
-// descriptors. Nothing was written then, so the caller may try again.
+// TestNoDescriptorsLeftIsUnavailable reads a table that cannot be opened because there are no
+// file descriptors left. Reads, and writes that read, must fail with core.ErrUnavailable, so
+// that the caller may try again.
 func TestNoDescriptorsLeftIsUnavailable(t *testing.T) {
 	var none atomic.Pointer[syscall.Errno]
 	fs := errorfs.Wrap(NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
@@ -247,8 +250,9 @@ func TestNoDescriptorsLeftIsUnavailable(t *testing.T) {
 	hasUser(t, s, "u")
 }
 
-// TestTablesOfABackupAreNotJudged writes a big table into another folder while the store's
-// disk is full. That folder may be on another disk.
+// TestTablesOfABackupAreNotJudged writes a large table into the store's folder and one into
+// another folder while the store's disk is full. Only the first may fail with ENOSPC: the other
+// folder may be on another disk.
 func TestTablesOfABackupAreNotJudged(t *testing.T) {
 	fs := newSized(0)
 	d := &disk{FS: fs, dir: "store", keep: 1 << 20}

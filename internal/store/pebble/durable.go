@@ -9,15 +9,15 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// durable holds the newest snapshot of the store that is on the disk. Pebble shows a
-// batch to readers before its sync returns, so all reads use this snapshot.
+// durable holds the snapshot of the store after the newest batch that is on the disk. All reads
+// use this snapshot, because Pebble itself shows a batch to readers before its sync returns.
 type durable struct {
 	mu  sync.Mutex // guards now
 	now *snapshot
 }
 
-// snapshot is the state of the store right after one batch. Its users share it, and
-// the last release closes it.
+// snapshot is the state of the store right after one batch. Several reads may share it; it is
+// closed when the last of them releases it.
 type snapshot struct {
 	*pebble.Snapshot
 	batch    uint64 // the number of that batch since the store was opened
@@ -25,7 +25,7 @@ type snapshot struct {
 	uses     atomic.Int32
 }
 
-// publish makes s the published snapshot. If the published one is newer, publish
+// publish makes s the snapshot that reads use. If they already use a newer one, publish
 // releases s instead: batches become durable in order, so the newer one includes s.
 func (d *durable) publish(s *snapshot) {
 	s.uses.Store(1)
@@ -39,7 +39,7 @@ func (d *durable) publish(s *snapshot) {
 	}
 }
 
-// acquire returns the published snapshot; the caller releases it.
+// acquire returns the snapshot that reads use. The caller must release it.
 func (d *durable) acquire() *snapshot {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -47,23 +47,23 @@ func (d *durable) acquire() *snapshot {
 	return d.now
 }
 
-// release ends one use of the snapshot. After the last use it closes the snapshot.
+// release ends one use of the snapshot, and closes the snapshot after its last use.
 func (s *snapshot) release() {
 	if s.uses.Add(-1) == 0 {
 		s.Snapshot.Close()
 	}
 }
 
-// logged is a batch in the write-ahead log whose sync has not returned yet, and the
-// snapshot to publish when it has.
+// logged is a batch that was appended to the write-ahead log and whose sync has not returned
+// yet, with the snapshot to publish after the sync.
 type logged struct {
 	batch *pebble.Batch
 	after *snapshot
 }
 
-// logBatch appends a batch to the write-ahead log without waiting for the disk. The
-// caller holds s.applying, so that snapshots have the order of the log; it unlocks
-// s.applying before it calls sync with the result.
+// logBatch appends a batch to the write-ahead log without waiting for the disk. The caller must
+// hold s.applying, so that snapshots are in the order of the log. It then unlocks s.applying
+// and calls sync with the result.
 func (s *Store) logBatch(b *pebble.Batch) (*logged, error) {
 	if err := s.append(b); err != nil {
 		s.fatal(err)
@@ -72,8 +72,8 @@ func (s *Store) logBatch(b *pebble.Batch) (*logged, error) {
 	return &logged{b, s.snapshot()}, nil
 }
 
-// append appends a batch to the write-ahead log. Pebble panics if it cannot begin the next
-// file of the log; append returns that error.
+// append appends a batch to the write-ahead log. If Pebble cannot create the next log file, it
+// panics with an error; append returns that error.
 func (s *Store) append(b *pebble.Batch) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -87,15 +87,15 @@ func (s *Store) append(b *pebble.Batch) (err error) {
 	return s.db.ApplyNoSyncWait(b, pebble.Sync)
 }
 
-// snapshot returns a new snapshot of the store after the batch that was logged last.
-// The caller holds s.applying or is the only user of the store.
+// snapshot returns a new snapshot of the store that includes the last batch in the log. The
+// caller must hold s.applying or be the only user of the store.
 func (s *Store) snapshot() *snapshot {
 	s.batches++
 	return &snapshot{Snapshot: s.db.NewSnapshot(), batch: s.batches, position: s.position}
 }
 
-// sync waits until the batch is on the disk, and publishes it to readers. After an
-// error it calls s.fatal: nobody can tell if the batch is on the disk.
+// sync waits until the batch is on the disk, and publishes its snapshot to readers. After an
+// error it calls s.fatal, because nobody can tell whether the batch is on the disk.
 func (s *Store) sync(l *logged) error {
 	if err := l.batch.SyncWait(); err != nil {
 		s.fatal(err)
@@ -105,7 +105,7 @@ func (s *Store) sync(l *logged) error {
 	return l.batch.Close()
 }
 
-// commit writes a batch outside of Apply, and returns when it is durable.
+// commit writes a batch that does not come from Apply, and returns when it is durable.
 func (s *Store) commit(b *pebble.Batch) error {
 	s.applying.Lock()
 	l, err := s.logBatch(b)

@@ -21,7 +21,7 @@ func (s *Store) PutEndpoints(_ context.Context, es []core.Endpoint) (taken []cor
 	return nil, s.commit(w.batch)
 }
 
-// Endpoints returns the endpoints of a user, the one that was seen last first.
+// Endpoints returns the endpoints of a user, the one seen most recently first.
 func (s *Store) Endpoints(_ context.Context, user string) (es []core.Endpoint, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -45,12 +45,12 @@ func (s *Store) DropEndpoints(_ context.Context, es []core.Endpoint) error {
 	return s.commit(w.batch)
 }
 
-// expiryBatch is the greatest number of endpoints that ExpireEndpoints deletes while
-// other batches wait.
+// expiryBatch is the greatest number of endpoints that ExpireEndpoints deletes each time it
+// holds the lock of writers.
 const expiryBatch = 1000
 
-// ExpireEndpoints deletes the endpoints that were last seen before this time, in epoch
-// milliseconds. It reads all endpoints.
+// ExpireEndpoints deletes the endpoints that were last seen before the time before, in epoch
+// milliseconds. It reads all endpoints of the store.
 func (s *Store) ExpireEndpoints(ctx context.Context, before int64) error {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -73,9 +73,9 @@ func (s *Store) ExpireEndpoints(ctx context.Context, before int64) error {
 	return nil
 }
 
-// expireSome deletes those of the endpoints that are still last seen before this time.
-// It reads each again under the lock of writers, because PutEndpoints may have replaced
-// it since.
+// expireSome deletes each endpoint of es that is still last seen before the time before. It
+// holds the lock of writers and reads each endpoint again, because PutEndpoints may have
+// replaced it.
 func (s *Store) expireSome(es []core.Endpoint, before int64) error {
 	w := writer{batch: s.db.NewBatch()}
 	s.applying.Lock()

@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Checked is what CheckFolder found.
+// Checked is the result of CheckFolder.
 type Checked struct {
 	Census            // of all rows; zero if a file is damaged
 	Faults   int      `json:"faults"`
@@ -28,12 +28,11 @@ type Checked struct {
 	Strays   []string `json:"unaccounted,omitempty"` // tables that no record names, here or in the folder unaccounted
 }
 
-// CheckFolder verifies the store in dir, which no process may have open. It changes
-// nothing in the folder. It reads each block of each table, then each row, and calls
-// report for each fault with one line that names it. The error is nil if there is none.
-// It wraps ErrDamaged if there is a fault; it is a *Damage that names the file if Open
-// would refuse the store. It wraps ErrInUse, ErrNewer or core.ErrUnfinished where one of
-// them is the reason.
+// CheckFolder verifies the store in dir, which no process may have open. It changes nothing in
+// the folder. It reads each block of each table, then each row, and calls report for each fault
+// with one line that names the table or the row. The error is nil if there is no fault. It
+// wraps ErrDamaged if there is one, and is a *Damage that names the file if Open would refuse
+// the store. It wraps ErrInUse, ErrNewer or core.ErrUnfinished if one of these is the reason.
 func CheckFolder(ctx context.Context, dir string, o Options, report func(fault string)) (c Checked, err error) {
 	s, unlock, err := readFolder(dir, o)
 	if err != nil {
@@ -96,7 +95,7 @@ func firstLine(err error) string {
 	return line
 }
 
-// checkTable reads every block of a table.
+// checkTable reads every block of a table and returns the first error.
 func checkTable(fs vfs.FS, path string, opts *pebble.Options) error {
 	t, err := openTable(fs, path, opts)
 	if err != nil {
@@ -121,8 +120,8 @@ func openTable(fs vfs.FS, path string, opts *pebble.Options) (*sstable.Reader, e
 	return t, nil
 }
 
-// newTableReader returns a reader, and an error instead of a panic if the table has a
-// damage that Pebble does not expect.
+// newTableReader opens a table for reading. It returns an error if Pebble panics because of
+// damage that it does not expect.
 func newTableReader(r objstorage.Readable, opts *pebble.Options) (t *sstable.Reader, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -132,7 +131,8 @@ func newTableReader(r objstorage.Readable, opts *pebble.Options) (t *sstable.Rea
 	return sstable.NewReader(context.Background(), r, opts.MakeReaderOptions())
 }
 
-// newBlobReader is newTableReader for a file of values.
+// newBlobReader opens a file of values for reading. It returns an error if Pebble panics
+// because of damage that it does not expect.
 func newBlobReader(r objstorage.Readable, opts *pebble.Options) (b *blob.FileReader, err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -142,7 +142,8 @@ func newBlobReader(r objstorage.Readable, opts *pebble.Options) (b *blob.FileRea
 	return blob.NewFileReader(context.Background(), r, blob.FileReaderOptions{ReaderOptions: opts.MakeReaderOptions().ReaderOptions})
 }
 
-// readFolder locks the store in dir for a command that only reads it.
+// readFolder locks the folder of a store that is not open, and returns a Store for commands
+// that only read the folder's files.
 func readFolder(dir string, o Options) (s *Store, unlock func() error, err error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -159,8 +160,8 @@ func readFolder(dir string, o Options) (s *Store, unlock func() error, err error
 	return s, lock.Close, nil
 }
 
-// lockError returns the error of Open and of the commands that only read for a failed
-// lock of the folder.
+// lockError returns the error for a failed attempt to lock the folder dir. It wraps ErrInUse if
+// another process holds the lock.
 func lockError(dir string, err error) error {
 	switch {
 	case errors.Is(err, syscall.EAGAIN) || strings.Contains(err.Error(), "lock held"):
@@ -208,11 +209,11 @@ func (f readOnlyFS) ReuseForWrite(name, _ string, _ vfs.DiskWriteCategory) (vfs.
 // MkdirAll fails.
 func (f readOnlyFS) MkdirAll(name string, _ os.FileMode) error { return f.refuse(name) }
 
-// Unwrap returns nothing, so that nobody can reach the file system that can be written.
+// Unwrap returns nil, so that nobody can reach the wrapped file system and write to it.
 func (f readOnlyFS) Unwrap() vfs.FS { return nil }
 
-// Lock locks a file if it exists. It does nothing on a disk that is mounted read-only: no
-// server can have the store open there.
+// Lock locks the file name. It does nothing if the file does not exist, or on a disk that is
+// mounted read-only: no server can have the store open there.
 func (f readOnlyFS) Lock(name string) (io.Closer, error) {
 	if _, err := f.FS.Stat(name); errors.Is(err, os.ErrNotExist) {
 		return io.NopCloser(nil), nil

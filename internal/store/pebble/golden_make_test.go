@@ -18,17 +18,17 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// This file makes the golden stores. It compiles with the code of every schema;
+// This file makes the golden stores: stores of each schema, kept in testdata, that later
+// versions must be able to open. It compiles with the code of every schema;
 // testdata/store-schema2/README.md says how to run it in an older revision.
 
 var goldenOut = flag.String("golden-out", "", "a folder into which TestMakeGoldenStore also writes store.tar.gz and export.jsonl")
 
-// goldenMidnight is the midnight in the middle of the history of a golden store, a
-// store for tests of later versions. The store has events of the day before and the day
-// after.
+// goldenMidnight is the midnight in the middle of the history of a golden store, which has
+// events of the day before and of the day after. Tests of later versions open golden stores.
 var goldenMidnight = time.Date(2026, 3, 5, 0, 0, 0, 0, time.UTC)
 
-// golden fills a store through a core.Service with a fixed clock.
+// golden fills a golden store through a core.Service with a fixed clock.
 type golden struct {
 	*core.Service
 	t   *testing.T
@@ -77,10 +77,10 @@ func (g *golden) text(caller, thread, content string) int64 {
 	return g.send(caller, thread, core.SendMessage{Kind: core.Text, Content: content})
 }
 
-// makeGolden creates a golden store, for tests of later versions, in dir. Its older
-// rows are in one table of the last level of Pebble's tree, and its latest rows only in
-// the write-ahead log. It has no table of the first level, because Pebble would soon
-// compact one, and the test could not tell that from an upgrade that rewrites rows.
+// makeGolden creates a golden store, for tests of later versions, in dir. Its older rows are in
+// one table of the last level of Pebble's tree, and its latest rows only in the write-ahead
+// log. There is no table in the first level: Pebble would soon compact it, and the test could
+// not tell that from an upgrade that rewrites rows.
 func makeGolden(t *testing.T, dir string) {
 	ctx := context.Background()
 	s, err := Open(dir, Options{CacheSize: 1 << 20, Initial: core.Resource{
@@ -100,7 +100,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(err)
 	id := communication.ParseRawID
 
-	// The first day of the history.
+	// Write what happens on the first day, before goldenMidnight.
 	ann, bob, carol, dave, eve := g.user(), g.user(), g.user(), g.user(), g.user()
 	lunch := g.thread(ann, core.CreateThread{
 		Topic: "lunch", Metadata: map[string]string{"b": "2", "a": "1"}, RetentionDays: 60, Token: "create-1",
@@ -126,7 +126,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.text(dave, plans, "a word of Dave")
 	g.ok(g.SendReceipt(ctx, dave, plans, typo))
 
-	// The second day of the history.
+	// Write what happens on the second day, after goldenMidnight.
 	g.now = goldenMidnight.Add(time.Minute)
 	lost := g.thread(carol, core.CreateThread{Topic: "lost", Participants: []core.NewParticipant{{User: id(ann)}}})
 	g.send(carol, lost, core.SendMessage{Kind: core.Text, Content: "to be lost", Token: "send-1"})
@@ -144,7 +144,7 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(err)
 	g.ok(s.Compact(ctx))
 
-	// The latest rows, which stay in the write-ahead log.
+	// Write the latest rows. They stay in the write-ahead log.
 	supper, days := "supper", int32(90)
 	g.ok(g.UpdateThread(ctx, ann, lunch, core.UpdateThread{Topic: &supper, Metadata: map[string]*string{"a": nil, "c": &supper}}))
 	g.ok(g.UpdateThread(ctx, ann, plans, core.UpdateThread{RetentionDays: &days}))
@@ -156,8 +156,8 @@ func makeGolden(t *testing.T, dir string) {
 	g.ok(s.Close())
 }
 
-// exportGolden returns the export of the store in dir, with the access keys. It opens
-// the store, which upgrades an old one.
+// exportGolden opens the store in dir, which upgrades an old one, and returns its export with
+// the access keys.
 func exportGolden(t *testing.T, dir string) []byte {
 	t.Helper()
 	s, err := Open(dir, Options{CacheSize: 1 << 20})
@@ -178,7 +178,7 @@ func exportGolden(t *testing.T, dir string) []byte {
 	return out.Bytes()
 }
 
-// packGolden returns a tar.gz archive of the files in dir, without their times.
+// packGolden returns a tar.gz archive of the files in dir, without modification times.
 func packGolden(t *testing.T, dir string) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -209,8 +209,8 @@ func packGolden(t *testing.T, dir string) []byte {
 	return out.Bytes()
 }
 
-// TestMakeGoldenStore makes a golden store of the current schema. It always runs, so
-// that this file still works when a new schema needs a golden store of this one.
+// TestMakeGoldenStore makes a golden store of the current schema. It runs in every test run, so
+// that this file still works when a new schema needs a golden store of the current one.
 func TestMakeGoldenStore(t *testing.T) {
 	dir := t.TempDir()
 	makeGolden(t, dir)

@@ -22,9 +22,9 @@ import (
 	"github.com/confab-chat/confab/internal/transfer"
 )
 
-// TestGoldenStore opens a store of each schema, the current one included, that an
-// earlier revision wrote. The records must equal those
-// that the older version exported, and Open must rewrite no row.
+// TestGoldenStore opens stores of each schema, the current one included, that earlier revisions
+// wrote. The records must equal those that the earlier revision exported, and Open must rewrite
+// no row.
 func TestGoldenStore(t *testing.T) {
 	for version := uint64(1); version <= schema; version++ {
 		t.Run(fmt.Sprintf("schema %d", version), func(t *testing.T) {
@@ -74,7 +74,8 @@ func openGolden(t *testing.T, dir string, want []core.Record) {
 	mustClose(t, s)
 }
 
-// checkGolden compares the results of all reads of a store with its records.
+// checkGolden calls all read methods of a store and compares the results with the records of
+// its export.
 func checkGolden(t *testing.T, s *Store, want []core.Record) {
 	t.Helper()
 	var counts core.Counts

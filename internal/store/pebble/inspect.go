@@ -21,7 +21,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// inspection is what the files of a store say before Pebble opens them.
+// inspection is what was read from the files of a store before Pebble opens them.
 type inspection struct {
 	fs    vfs.FS
 	dir   string
@@ -40,9 +40,9 @@ type inspection struct {
 	holes    int      // records behind them
 }
 
-// inspect reads the files that Pebble starts from, as Pebble does, but strictly: Pebble
-// takes the first record that it cannot read for the end of the file, goes on without the
-// rest, and deletes the files that it has not read about. inspect changes nothing.
+// inspect reads the files that Pebble reads at a start, but more strictly. Pebble takes the
+// first record that it cannot read for the end of the file, ignores the rest, and deletes files
+// that no record names. inspect changes nothing.
 //
 // It fails with *Damage if a file is missing, too short or unreadable. It fails with
 // core.ErrUnfinished if an import or a restore into the folder did not finish, and with
@@ -61,7 +61,8 @@ func inspect(fs vfs.FS, dir string, opts *pebble.Options) (*inspection, error) {
 		return nil, in.failed(markName, err)
 	}
 	if !readable {
-		// The logs and the manifest may be whole. They are read without the mark.
+		// The mark cannot be read. The logs and the manifest may still be whole, so read them
+		// as if there were no mark.
 		in.hasMark = false
 	}
 	format, err := in.marker("format-version")
@@ -87,21 +88,21 @@ func inspect(fs vfs.FS, dir string, opts *pebble.Options) (*inspection, error) {
 	if err := in.checkLogs(); err != nil {
 		return nil, err
 	}
-	// The marker is the last file of a new store, so it may be missing in an empty one, whose
-	// log can have an end, but no record.
+	// A new store gets this marker as its last file, so the marker may be missing if the store
+	// is empty: there are no tables, and the log holds no record, except possibly its end.
 	if format == "" && (len(in.manifest.tables) > 0 || in.records > 0) {
 		return nil, in.damaged("marker.format-version.*", nil, "it is missing")
 	}
 	return in, in.checkOptions(opts)
 }
 
-// damaged returns a *Damage.
+// damaged returns a *Damage that names the file; cause may be nil.
 func (in *inspection) damaged(file string, cause error, format string, args ...any) error {
 	return &Damage{Dir: in.dir, File: file, What: fmt.Sprintf(format, args...), Err: cause}
 }
 
-// failed returns the error for a file that cannot be opened or read: *Damage, unless the
-// reason lies outside of the file.
+// failed returns the error for a file that cannot be opened or read: a *Damage if the file is
+// missing or the disk cannot read it, or else an error that wraps err.
 func (in *inspection) failed(file string, err error) error {
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -112,8 +113,8 @@ func (in *inspection) failed(file string, err error) error {
 	return fmt.Errorf("read %s of store %s: %w", file, in.dir, err)
 }
 
-// marker returns the value of one of Pebble's markers: empty files whose name has the
-// value. It returns "" if there is none.
+// marker returns the value of the marker with this name, or "" if there is none. A marker is an
+// empty file of Pebble's whose file name holds the value.
 func (in *inspection) marker(name string) (string, error) {
 	value, err := atomicfs.ReadMarker(in.fs, in.dir, name)
 	if err != nil {
@@ -122,8 +123,8 @@ func (in *inspection) marker(name string) (string, error) {
 	return value, nil
 }
 
-// checkFormat compares the version of Pebble's format with the newest one that this
-// binary knows.
+// checkFormat fails with ErrNewer if the version of Pebble's format is newer than this binary
+// knows.
 func (in *inspection) checkFormat(format string) error {
 	if format == "" {
 		return nil
@@ -139,8 +140,8 @@ func (in *inspection) checkFormat(format string) error {
 }
 
 // checkNew fails if a folder without a current manifest has data: Pebble would create a new
-// store there and delete the data. The first manifest of a new store exists before the
-// marker that names it, and before all logs and tables.
+// store there and delete the data. A new store's first manifest may exist: Pebble creates it
+// before the marker that names it, and before all logs and tables.
 func (in *inspection) checkNew() error {
 	for _, name := range in.names {
 		if strings.HasSuffix(name, tableSuffix) || strings.HasSuffix(name, blobSuffix) || strings.HasSuffix(name, logSuffix) ||
@@ -156,10 +157,10 @@ func (in *inspection) checkNew() error {
 	return nil
 }
 
-// readManifest reads the current manifest. It must be whole up to where the mark says that
-// it is durable. What follows was never relied on: Pebble syncs each record, and the mark,
-// before it deletes the files that the record removes. Without a mark, the last record may
-// be torn, as a write leaves it that broke off, but nothing else.
+// readManifest reads the current manifest. The manifest must be whole up to the length that the
+// mark says is durable. Damage behind that length is harmless: Pebble syncs each record, and
+// then the mark, before it deletes the files that the record removes. Without a mark, only the
+// last record may be incomplete, and only in the way that an interrupted write leaves it.
 func (in *inspection) readManifest(name string) error {
 	number, ok := fileNumber(name, manifestPrefix, "")
 	if !ok {
@@ -194,8 +195,8 @@ func (in *inspection) readManifest(name string) error {
 	return nil
 }
 
-// checkTables fails unless each table that the manifest names exists, has the size that the
-// manifest says, and has a footer and properties that can be read.
+// checkTables fails unless each table in the manifest exists, has the size that the manifest
+// says, and has a footer and properties that can be read.
 func (in *inspection) checkTables(opts *pebble.Options) error {
 	for _, number := range sorted(in.manifest.tables) {
 		name := fileName("", number, tableSuffix)
@@ -249,9 +250,9 @@ func (in *inspection) checkFile(name string, size int64, read func(objstorage.Re
 	return nil
 }
 
-// checkLogs reads the logs that are needed. A log must be whole up to where the mark says
-// that it is durable, and up to where its own later records say so. A log that a newer one
-// follows was closed, so it must be whole to its end.
+// checkLogs reads the logs that are needed. A log must be whole up to the length that the mark
+// says is durable, and up to the length that its own later records say. Each log but the newest
+// was closed, so it must be whole to its end.
 func (in *inspection) checkLogs() error {
 	for _, name := range in.names {
 		if number, ok := fileNumber(name, "", logSuffix); ok && number >= in.manifest.firstLog {
@@ -288,8 +289,9 @@ func (in *inspection) checkLog(number uint64, newest bool) error {
 	end, length := chunks.offset(), in.mark.length(logFile, number)
 	in.logBytes += end
 	if end != length || !errors.Is(err, errClosed) {
-		// The power failed soon after a later start, before the mark was synced: what the disk
-		// has of it is from the stop before.
+		// The mark does not belong to the last stop. It says that an earlier one closed the
+		// store; then the store was started again, and the power failed before the new mark was
+		// synced.
 		in.mark.closed = false
 	}
 	var bad *badChunk
@@ -345,17 +347,18 @@ func (in *inspection) checkOptions(opts *pebble.Options) error {
 	return nil
 }
 
-// unaccounted is the folder, in the store's folder, for tables that Pebble would delete
-// though nothing says that they are not needed.
+// unaccounted is the name of the folder, in the store's folder, for tables that Pebble would
+// delete although no record says that they are not needed.
 const unaccounted = "unaccounted"
 
-// strays returns the names of the tables that no record of the manifest names, neither as
-// part of the store nor as removed. After a kill these are the output of a flush or a
-// compaction that did not finish, and Pebble deletes them, which is right if the manifest is
-// whole. If the mark vouches for that, strays returns nothing.
+// strays returns the names of the tables that no record of the manifest names, neither as part
+// of the store nor as removed. After a kill these are the output of a flush or a compaction
+// that did not finish, and Pebble may delete them, if no record of the manifest is lost. If the
+// mark says that none is lost, strays returns nothing.
 //
-// Logs below the manifest's first log need no such care: a record of the manifest says that
-// their rows are in tables. Older manifests were replaced by the current one.
+// Logs with numbers below the manifest's first log are not strays: a record of the manifest
+// says that their rows are in tables. Neither are older manifests: the current one replaced
+// them.
 func (in *inspection) strays() (names []string) {
 	if in.vouched {
 		return nil
@@ -374,8 +377,8 @@ func (in *inspection) strays() (names []string) {
 	return names
 }
 
-// aside returns the names, with the folder, of the files that earlier starts moved to the
-// folder unaccounted.
+// aside returns the names of the files that earlier starts moved to the folder unaccounted,
+// relative to the store's folder.
 func (in *inspection) aside() ([]string, error) {
 	if !slices.Contains(in.names, unaccounted) {
 		return nil, nil
@@ -391,8 +394,8 @@ func (in *inspection) aside() ([]string, error) {
 	return names, nil
 }
 
-// prepare makes the folder ready for Pebble: it moves the strays away and opens the mark.
-// It returns the file system for Pebble.
+// prepare moves the strays to the folder unaccounted and opens the mark. It returns the file
+// system for Pebble, which writes to the mark after each sync.
 func (in *inspection) prepare(log *slog.Logger) (*watchedFS, error) {
 	if err := in.moveStrays(log); err != nil {
 		return nil, err
@@ -411,7 +414,8 @@ func (in *inspection) prepare(log *slog.Logger) (*watchedFS, error) {
 	return &watchedFS{FS: in.fs, mark: m}, nil
 }
 
-// moveStrays moves the strays to the folder unaccounted, durably, and logs what is there.
+// moveStrays moves the strays to the folder unaccounted, durably, and logs how many files that
+// folder has.
 func (in *inspection) moveStrays(log *slog.Logger) error {
 	fs, dir := in.fs, in.fs.PathJoin(in.dir, unaccounted)
 	strays := in.strays()
@@ -453,7 +457,8 @@ func (in *inspection) moveStrays(log *slog.Logger) error {
 	return nil
 }
 
-// report logs what the inspection found if the store was not closed.
+// report logs what the inspection found. It logs nothing for a new store and for one that was
+// closed.
 func (in *inspection) report(log *slog.Logger) {
 	switch {
 	case in.manifest.edits == 0 || in.hasMark && in.mark.closed && in.leftOver == 0:

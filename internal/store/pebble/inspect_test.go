@@ -23,7 +23,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// look inspects a store on disk.
+// look inspects the store in a folder on the disk, and fails the test if that fails.
 func look(t *testing.T, dir string) *inspection {
 	t.Helper()
 	s := &Store{fs: vfs.Default, dir: dir, log: discard}
@@ -37,7 +37,8 @@ func look(t *testing.T, dir string) *inspection {
 }
 
 // TestInspectionAgreesWithPebble compares the tables that the inspection reads from the
-// manifest with those that Pebble has, over many edits: flushes, compactions, moves.
+// manifest with those that Pebble reports, after many changes to the manifest: flushes,
+// compactions and moves.
 func TestInspectionAgreesWithPebble(t *testing.T) {
 	dir := t.TempDir()
 	for run := range 3 {
@@ -80,9 +81,9 @@ func TestInspectionAgreesWithPebble(t *testing.T) {
 	}
 }
 
-// TestReusedLog verifies that the records of the old log, behind the end of a new log that
-// was written over it, are neither a hole nor left over beyond the block where the new one
-// ends.
+// TestReusedLog inspects a log that was written over an old one. The records of the old log,
+// behind the end of the new one, must not count as records behind a hole; and at most one block
+// of bytes may count as left over.
 func TestReusedLog(t *testing.T) {
 	d := newDamageable(t)
 	in := look(t, d.killed)
@@ -102,8 +103,8 @@ func TestReusedLog(t *testing.T) {
 	}
 }
 
-// TestStartReportsTheLog verifies that a start after a kill says how much of the log was
-// read and how much is left over.
+// TestStartReportsTheLog verifies that a start after a kill logs how many bytes of the log were
+// read and how many are left over behind them.
 func TestStartReportsTheLog(t *testing.T) {
 	d := newDamageable(t)
 	in := look(t, d.killed)
@@ -135,9 +136,10 @@ func TestStartReportsTheLog(t *testing.T) {
 	}
 }
 
-// TestStraysMove removes the mark, so that nothing vouches for the manifest, and adds a
-// table that no record names. It must move to unaccounted/ with its content, twice under
-// the same name, and be reported. With a mark, Pebble may delete it.
+// TestStraysMove removes the mark, which says that no record of the manifest is lost, and adds
+// a table that no record names. Open must move the table to unaccounted/ with its content, also
+// if that folder has a file of this name, and report it. With a mark, Pebble may delete the
+// table.
 func TestStraysMove(t *testing.T) {
 	d := newDamageable(t)
 	stray := func(content string) {
@@ -186,8 +188,9 @@ func TestStraysMove(t *testing.T) {
 	}
 }
 
-// TestHoleInALogWithoutAMark damages an early record of the log of a store that has no
-// mark, as older versions left it. Later records say that it was durable.
+// TestHoleInALogWithoutAMark damages an early record of a log in a store without a mark, as
+// older versions wrote it. Later records say that the damaged part was durable, so Open must
+// refuse the store.
 func TestHoleInALogWithoutAMark(t *testing.T) {
 	d := newDamageable(t)
 	for _, dir := range []string{d.closed, d.killed} {
@@ -216,7 +219,7 @@ func TestHoleInALogWithoutAMark(t *testing.T) {
 	}
 }
 
-// hookedFS calls before ahead of each sync of a file.
+// hookedFS is a file system that calls before ahead of each sync of a file.
 type hookedFS struct {
 	vfs.FS
 	before func()
@@ -247,9 +250,10 @@ func (f hookedFile) SyncData() error {
 	return f.File.SyncData()
 }
 
-// TestMarkIsNeverAhead cuts the power right before syncs of logs, manifests and tables,
-// where a mark that says too much would make the store refuse what is left. Of the mark and
-// of the files, any blocks may be as they were at their last syncs.
+// TestMarkIsNeverAhead cuts the power right before syncs of logs, manifests and tables. If the
+// mark said that more is durable than is, Open would refuse the store after the cut. After a
+// cut, each block of a file, the mark's too, may have its content from the last sync or from
+// later.
 func TestMarkIsNeverAhead(t *testing.T) {
 	disk := vfs.NewCrashableMem()
 	random := rand.New(rand.NewPCG(1, 1))
@@ -302,7 +306,8 @@ func TestMarkIsNeverAhead(t *testing.T) {
 	}
 }
 
-// TestMarkSlots damages each byte of the newer slot: the older one counts then.
+// TestMarkSlots damages each byte of the newer slot of the mark. Then readMark must return the
+// older slot.
 func TestMarkSlots(t *testing.T) {
 	fs := vfs.NewMem()
 	files := []durableFile{{logFile, 4, 100}, {manifestFile, 3, 50}}
@@ -346,8 +351,8 @@ func TestMarkSlots(t *testing.T) {
 	}
 }
 
-// FuzzChunks compares the reader of chunks with Pebble's, which stops at the first record
-// that it cannot read: both must see the same complete records, whatever the file holds.
+// FuzzChunks compares chunkReader with Pebble's reader on arbitrary bytes. The records that
+// chunkReader returns must be the first ones that Pebble's reader returns.
 func FuzzChunks(f *testing.F) {
 	var file bytes.Buffer
 	w := record.NewWriter(&file)
@@ -388,7 +393,8 @@ func FuzzChunks(f *testing.F) {
 				got, rec = append(got, rec), nil
 			}
 		}
-		// Pebble skips parts of records that stand alone; this reader stops there.
+		// Pebble skips a middle or last part of a record whose first part is missing, and reads
+		// on. chunkReader stops there, so it may return fewer records.
 		if len(got) > len(want) || !slices.EqualFunc(got, want[:len(got)], bytes.Equal) {
 			t.Errorf("read %d records, Pebble reads %d", len(got), len(want))
 		}
@@ -401,8 +407,8 @@ func FuzzChunks(f *testing.F) {
 	})
 }
 
-// BenchmarkMark measures what the mark adds to each sync of the log: one write of 512
-// bytes. Every markSync, another goroutine syncs the file.
+// BenchmarkMark measures what the mark adds to each sync of the log: one write of 512 bytes.
+// Another goroutine syncs the mark once in markSync.
 func BenchmarkMark(b *testing.B) {
 	m, err := openMark(vfs.Default, b.TempDir(), discard, 0, nil)
 	if err != nil {
@@ -418,8 +424,9 @@ func BenchmarkMark(b *testing.B) {
 	}
 }
 
-// BenchmarkSync measures durable writes, one after another, on two stores in turn: one
-// whose syncs are noted in the mark, and one without. Their ratio is the cost of the mark.
+// BenchmarkSync measures durable writes, one after another, alternately on a store whose syncs
+// are noted in the mark and on one without a mark. The ratio of the times is the cost of the
+// mark.
 func BenchmarkSync(b *testing.B) {
 	var took [2]time.Duration
 	var stores [2]*pebble.DB

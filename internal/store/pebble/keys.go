@@ -10,7 +10,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// The first byte of each kind of key; see the package documentation.
+// These constants are the first byte of the keys of each kind of row; see the package
+// documentation.
 const (
 	kindMeta         = 'M'
 	kindKey          = 'k'
@@ -32,8 +33,8 @@ const (
 	kindEndpoint     = 'n'
 )
 
-// The kinds of rows whose keys have fields. The function value reads the other rows,
-// whose keys start with M and k.
+// These variables describe the kinds of rows whose keys have fields. Rows with keys that start
+// with M and k are read by the function value instead.
 var (
 	users        = kind[core.User]{kindUser, row.User}
 	heads        = kind[core.Head]{kindHead, row.Head}
@@ -68,7 +69,7 @@ func (k kind[T]) key(b []byte, r *T) []byte {
 	return k.schema.EncodeKey(append(b, k.letter), r)
 }
 
-// decode returns the row that is stored as this key and value.
+// decode returns the row that has this key and value.
 func (k kind[T]) decode(key, value []byte) (T, error) {
 	return k.schema.Decode(value, k.schema.DecodeKey(key[1:]))
 }
@@ -98,14 +99,14 @@ func (k kind[T]) put(w *writer, r *T) {
 	w.batch.Set(w.key, w.value, nil)
 }
 
-// remove writes to the batch of w that the row with the key of r is deleted.
+// remove adds the deletion of the row with the key of r to the batch of w.
 func (k kind[T]) remove(w *writer, r *T) {
 	w.key = k.schema.EncodeKey(append(w.key[:0], k.letter), r)
 	w.batch.Delete(w.key, nil)
 }
 
-// each calls f for each row of the kind whose key, after the letter, starts with
-// prefix, in key order. It stops at the first error.
+// each calls f for each row of the kind whose key, after its first letter, starts with prefix,
+// in key order. It stops at the first error.
 func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error {
 	it, err := from.NewIter(prefixRange(k.letter, prefix))
 	if err != nil {
@@ -120,8 +121,8 @@ func (k kind[T]) each(from pebble.Reader, prefix string, f func(T) error) error 
 	return errors.Join(err, closed(it))
 }
 
-// last returns the row with the greatest key, which has only the fields of the key, or
-// a zero row if there is none.
+// last returns the row of the kind with the greatest key, or a zero row if there is none. Only
+// the fields of the key are set.
 func (k kind[T]) last(from pebble.Reader) (r T, err error) {
 	it, err := from.NewIter(kindRange(k.letter))
 	if err != nil {
@@ -133,7 +134,7 @@ func (k kind[T]) last(from pebble.Reader) (r T, err error) {
 	return r, closed(it)
 }
 
-// Names of the meta rows.
+// These constants are the names of the rows whose keys start with M.
 const (
 	metaSchema   = "schema"
 	metaResource = "resource"
@@ -145,7 +146,7 @@ const (
 func metaKey(name string) []byte { return append([]byte{kindMeta}, name...) }
 func keyKey(index int) []byte    { return []byte{kindKey, byte(index)} }
 
-// value reads the row with this key; found is false if it does not exist. It is for
+// value reads the row with this key; found is false if it does not exist. It is used for the
 // rows whose keys have no fields.
 func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, found bool, err error) {
 	b, closer, err := from.Get(key)
@@ -160,8 +161,7 @@ func value[T any](from pebble.Reader, key []byte, schema *row.Kind[T]) (v T, fou
 	return v, err == nil, err
 }
 
-// part returns s encoded as a field of a key that other fields follow: s and a zero
-// byte.
+// part returns s encoded as a field of a key that is not the last one: s and a zero byte.
 func part(s string) string { return s + "\x00" }
 
 // number returns the number in the last eight bytes of a key: a message's sequence or

@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Sequence returns nothing: Apply gives events their positions.
+// Sequence returns nothing: in this engine, Apply gives events their positions.
 func (s *Store) Sequence(context.Context) ([]core.Placed, error) { return nil, nil }
 
 // Tip returns the cursor after the last event of the log.
@@ -22,7 +22,7 @@ func (s *Store) Tip(context.Context) (core.Cursor, error) {
 	return logEnd(snap)
 }
 
-// logEnd returns the cursor after the last event of the log in a snapshot.
+// logEnd returns the cursor after the last event in a snapshot.
 func logEnd(r pebble.Reader) (core.Cursor, error) {
 	end, err := logStart(r)
 	if err != nil {
@@ -42,7 +42,7 @@ func logEnd(r pebble.Reader) (core.Cursor, error) {
 	return end, closed(it)
 }
 
-// logStart returns the cursor before the first event that is kept.
+// logStart returns the cursor right before the first event that has not been trimmed.
 func logStart(r pebble.Reader) (c core.Cursor, err error) {
 	if c, _, err = value(r, metaKey(metaFloor), row.Floor); err != nil {
 		return c, err
@@ -51,8 +51,8 @@ func logStart(r pebble.Reader) (c core.Cursor, err error) {
 	return c, err
 }
 
-// Log returns up to limit events after a cursor, in the order of positions, or a gap if
-// the log does not continue the cursor; see core.Store.
+// Log returns up to limit events after a cursor, in the order of positions. If the events after
+// the cursor are not in the log, the page has the kind of gap instead; see core.Store.
 func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.LogPage, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -104,8 +104,9 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 	return page, nil
 }
 
-// seekPosition moves an iterator over the keys of positions to the first position that
-// is at least p, and reports whether there is one. It needs one seek for each day that it passes.
+// seekPosition moves an iterator over the keys of positions to the first position that is at
+// least p, and reports whether there is one. It needs one seek for each day of the log before
+// that position.
 func seekPosition(it *pebble.Iterator, p uint64) bool {
 	ok := it.First()
 	for ok && number(it.Key()) < p { // pass over the rest of this day, or as much of it as needed
@@ -115,15 +116,15 @@ func seekPosition(it *pebble.Iterator, p uint64) bool {
 	return ok
 }
 
-// News returns up to limit threads of a user's list that have events after a position;
-// see core.Store. It reads two keys for each thread, one more for a thread with such
-// events, and these events.
+// News returns up to limit threads of a user's list that have events after the position after;
+// see core.Store. It reads two keys for each thread in the list. For a thread with such events
+// it reads one more key and these events.
 func (s *Store) News(ctx context.Context, user string, after uint64, limit int) ([]core.News, error) {
 	news, _, err := s.news(ctx, user, after, limit)
 	return news, err
 }
 
-// news is News; it also returns the number of keys that it read, for tests.
+// news returns what News returns, and the number of keys that it read, for tests.
 func (s *Store) news(ctx context.Context, user string, after uint64, limit int) (news []core.News, keys int, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -157,9 +158,9 @@ func (s *Store) news(ctx context.Context, user string, after uint64, limit int) 
 	return news, keys, err
 }
 
-// firstAfter returns the number of the first event of a thread after a position, or 0,
-// and the number of events that it read. It walks back from the newest event: the
-// positions of a thread ascend with the numbers.
+// firstAfter returns the number of the first event of a thread after a position, or 0 if there
+// is none, and the number of events that it read. It walks back from the thread's newest event,
+// because a later event has both a greater number and a greater position.
 func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, read int, err error) {
 	it, err := r.NewIter(kindRange(kindEvent))
 	if err != nil {
@@ -190,7 +191,8 @@ func firstAfter(r pebble.Reader, thread string, after uint64) (first uint64, rea
 	return first, read, nil
 }
 
-// ThreadEvents returns up to limit events of a thread, from this number on, in order.
+// ThreadEvents returns up to limit events of a thread in the order of their numbers, beginning
+// with the number from.
 func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -222,7 +224,7 @@ func (s *Store) ThreadEvents(_ context.Context, thread string, from uint64, limi
 	return found, nil
 }
 
-// Tell returns the events with the rows that they refer to; see core.Store.
+// Tell returns each event together with the rows that it refers to; see core.Store.
 func (s *Store) Tell(_ context.Context, es []core.Event) ([]core.Happening, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -263,8 +265,8 @@ func (s *Store) Tell(_ context.Context, es []core.Event) ([]core.Happening, erro
 	return told, nil
 }
 
-// Trim deletes the events of days before this one from the log; see core.Store. One
-// batch has the new start of the log and the deletions.
+// Trim deletes the events of days before day from the log; see core.Store. It writes the
+// deletions and the new start of the log in one batch.
 func (s *Store) Trim(_ context.Context, day uint32) error {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -287,7 +289,8 @@ func (s *Store) Trim(_ context.Context, day uint32) error {
 	return s.commit(b)
 }
 
-// RenewEpoch replaces the epoch if it is still was, and returns when that is durable.
+// RenewEpoch sets the epoch of the event log to epoch if it is still was, and returns when that
+// is durable.
 func (s *Store) RenewEpoch(_ context.Context, was, epoch string) error {
 	now, _, err := value(s.db, metaKey(metaEpoch), row.Text)
 	if err != nil || now != was {

@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// A manifest is Pebble's list of the files that the store consists of. Each record is an
-// edit of that list: a sequence of fields, each a tag and its values. The constants are
-// the tags of Pebble's internal package manifest.
+// A manifest is Pebble's list of the files that the store consists of. Each record is an edit
+// of that list: a sequence of fields, each with a tag and values. These constants are the tags;
+// they equal those of Pebble's internal package manifest.
 const (
 	tagComparator     = 1
 	tagLogNumber      = 2
@@ -30,7 +30,7 @@ const (
 	tagNewBlobFile    = 107
 	tagDeletedBlob    = 108
 
-	// Tags inside tagNewTable4 and tagNewTable5.
+	// These tags occur inside the fields tagNewTable4 and tagNewTable5.
 	tableEnd            = 1
 	tableVirtual        = 66
 	tableSyntheticStart = 67
@@ -39,7 +39,7 @@ const (
 	tableMustKnow       = 64 // tags from here on cannot be skipped
 )
 
-// manifest is the state that a manifest describes.
+// manifest is the list of files after all edits of a manifest have been applied.
 type manifest struct {
 	tables   map[uint64]int64 // sizes of the table files by number; -1 if the manifest does not say
 	blobs    map[uint64]int64 // sizes of the blob files by number
@@ -54,20 +54,20 @@ type manifest struct {
 	backing map[uint64]int64 // sizes of files behind virtual tables
 }
 
-// tablePlace is a table on a level; a table can move from one level to another.
+// tablePlace is a table together with its level. A table can move from one level to another.
 type tablePlace struct{ level, table uint64 }
 
-// placed is the file of a table.
+// placed is the file that holds a table.
 type placed struct {
 	file uint64
 	size int64
 }
 
-// badEdit is the error for a record of a manifest that is complete but no edit.
+// badEdit is the error for a complete record of a manifest that cannot be decoded as an edit.
 type badEdit struct{ error }
 
-// readManifest reads a manifest to its last complete record. It fails with *badEdit if a
-// record does not hold an edit, and if the file cannot be read.
+// readManifest reads a manifest up to its last complete record. It fails if the file cannot be
+// read, and with *badEdit if a complete record is not an edit.
 func readManifest(r io.Reader) (*manifest, error) {
 	m := &manifest{
 		dropped: map[uint64]bool{}, blobs: map[uint64]int64{},
@@ -109,7 +109,7 @@ func readManifest(r io.Reader) (*manifest, error) {
 	}
 }
 
-// finish computes the files from the tables.
+// finish fills m.tables, the files of the tables, after all edits were applied.
 func (m *manifest) finish() {
 	m.tables = map[uint64]int64{}
 	for _, t := range m.at {
@@ -120,7 +120,7 @@ func (m *manifest) finish() {
 	}
 }
 
-// fields reads the fields of an edit.
+// fields decodes the fields of an edit, one after another.
 type fields struct {
 	b   []byte
 	err error
@@ -154,8 +154,8 @@ func (f *fields) fail(format string, args ...any) {
 	f.b = nil
 }
 
-// edit applies one edit. Removals come first: an edit that moves a table removes it from
-// one level and adds it to another, in any order.
+// edit applies one edit. It applies the removals of tables before the additions: an edit that
+// moves a table removes it from one level and adds it to another, in any order.
 func (m *manifest) edit(record []byte) error {
 	f := &fields{b: record}
 	var added []tablePlace
@@ -214,7 +214,7 @@ func (m *manifest) edit(record []byte) error {
 	return f.err
 }
 
-// table reads a table that an edit adds.
+// table decodes the fields of a table that an edit adds.
 func (f *fields) table(tag uint64) (tablePlace, placed) {
 	place := tablePlace{f.number(), f.number()}
 	if tag == tagNewTable3 {
@@ -263,7 +263,8 @@ func (f *fields) table(tag uint64) (tablePlace, placed) {
 	return place, file
 }
 
-// File names of Pebble's. It pads numbers with zeros to six digits.
+// These constants are the prefixes and suffixes of Pebble's file names. Between them is a
+// number, padded with zeros to six digits.
 const (
 	tableSuffix    = ".sst"
 	blobSuffix     = ".blob"
@@ -272,7 +273,8 @@ const (
 	optionsPrefix  = "OPTIONS-"
 )
 
-// fileNumber returns the number in a file name with this prefix and suffix.
+// fileNumber returns the number in a file name with this prefix and suffix. The bool is false
+// if the name has another form.
 func fileNumber(name, prefix, suffix string) (uint64, bool) {
 	name, ok := strings.CutPrefix(name, prefix)
 	if !ok {
@@ -285,7 +287,8 @@ func fileNumber(name, prefix, suffix string) (uint64, bool) {
 	return n, err == nil
 }
 
-// fileName is the inverse of fileNumber.
+// fileName returns the file name with this prefix, number and suffix. It is the inverse of
+// fileNumber.
 func fileName(prefix string, number uint64, suffix string) string {
 	return fmt.Sprintf("%s%06d%s", prefix, number, suffix)
 }

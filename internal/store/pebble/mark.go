@@ -17,24 +17,25 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// The mark is a small file beside the logs. It says how far each log and manifest is
-// durable, so that the next start can tell a file that lost its end from one whose last
-// write broke off: Pebble takes either for the file's end.
+// The mark is a small file beside the logs. It says how many bytes of each log and manifest are
+// durable. With it, the next start can tell a file that lost its end from one whose last write
+// was interrupted; Pebble itself takes both for the normal end of the file.
 //
-// Each sync of a log that succeeds is noted in the mark before anyone who waits for it is
-// answered. The note is written but not synced, so a send costs no second flush. If the
-// process is killed, the note is in the memory of the operating system, and nothing is
-// missing from it. If the power fails, the mark is as old as its last sync: markSync and
-// the time that a sync takes. Syncs of a manifest are rare: the mark is synced with them.
+// After each successful sync of a log, the new length is written to the mark, before anyone who
+// waits for the sync is answered. That write is not synced, so a send costs no second flush of
+// the disk. If the process is killed, the operating system still has the write. If the power
+// fails, the mark on the disk may be old, by markSync and the time that a sync takes. After a
+// sync of a manifest, which is rare, the mark is synced at once.
 //
-// The mark never says more than is durable. An old mark is harmless.
+// The mark never says more than is durable. An old mark is harmless: less damage is noticed.
 const markName = "DURABLE"
 
-// markSync is the time after a note in which the mark is synced.
+// markSync is the time between the first write to the mark since its last sync and the next
+// sync of the mark.
 const markSync = 500 * time.Millisecond
 
-// The file has two slots, each in a disk sector of its own, which are written in turn: a
-// write that breaks off spoils one of them. Numbers are little-endian.
+// The mark has two slots, each in its own disk sector. They are written in turn, so that an
+// interrupted write spoils only one of them. Numbers are little-endian. A slot is
 //
 //	magic(8) turn(8) closed(1) entries(1) { kind(1) number(8) length(8) }... 0... checksum(4)
 const (
@@ -45,7 +46,7 @@ const (
 	markEntries = (markSlot - markHeader - 4) / markEntry
 )
 
-// fileKind is a kind of file in the mark.
+// fileKind tells logs from manifests in the entries of the mark.
 type fileKind byte
 
 const (
@@ -53,21 +54,21 @@ const (
 	manifestFile
 )
 
-// durableFile is a file in the mark.
+// durableFile is an entry of the mark: a log or a manifest, and its durable length.
 type durableFile struct {
 	kind   fileKind
 	number uint64
 	length int64 // bytes at the start of the file that are durable
 }
 
-// markState is the content of the mark.
+// markState is the decoded content of one slot of the mark.
 type markState struct {
 	turn   uint64 // number of times it was written
 	closed bool   // the store was closed, so nothing was written after the last sync
 	files  []durableFile
 }
 
-// length returns how many bytes of a file are durable; 0 if the mark does not say.
+// length returns how many bytes of a file are durable, or 0 if the mark has no entry for it.
 func (s markState) length(kind fileKind, number uint64) int64 {
 	for _, f := range s.files {
 		if f.kind == kind && f.number == number {
@@ -95,7 +96,8 @@ func (s markState) encode() []byte {
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-// decodeMark reads one slot. It returns false unless the slot is whole.
+// decodeMark decodes one slot of the mark. ok is false if the slot is too short or its checksum
+// is wrong.
 func decodeMark(b []byte) (s markState, ok bool) {
 	if len(b) < markSlot || string(b[:len(markMagic)]) != markMagic {
 		return s, false
@@ -115,8 +117,9 @@ func decodeMark(b []byte) (s markState, ok bool) {
 	return s, true
 }
 
-// readMark returns the newer slot of the mark in dir. found is false if there is no mark:
-// the store is new, or an older Confab wrote it. readable is false if neither slot is whole.
+// readMark returns the newer readable slot of the mark in dir. found is false if there is no
+// mark: the store is new, or an older Confab wrote it. readable is false if neither slot can be
+// decoded.
 func readMark(fs vfs.FS, dir string) (s markState, found, readable bool, err error) {
 	f, err := fs.Open(fs.PathJoin(dir, markName))
 	if errors.Is(err, os.ErrNotExist) {
@@ -138,7 +141,8 @@ func readMark(fs vfs.FS, dir string) (s markState, found, readable bool, err err
 	return s, true, readable, nil
 }
 
-// mark keeps the mark of an open store.
+// mark writes the mark of an open store: the file that says how far logs and manifests are
+// durable.
 type mark struct {
 	fs   vfs.FS
 	dir  string
@@ -153,10 +157,10 @@ type mark struct {
 	timers sync.WaitGroup // the timer that runs
 }
 
-// openMark opens or creates the mark and starts it with files, which an earlier mark vouched
-// for. It syncs nothing, so that a start does not wait: until the first sync the mark says
-// what it said before, or is missing, which is harmless. Pebble syncs the folder before it
-// writes to the first log.
+// openMark opens or creates the mark and writes files, entries of the earlier mark, to it. It
+// does not sync it, so that a start does not wait. A power cut before the first sync may leave
+// the earlier mark or none, which is harmless. Pebble syncs the folder before it writes to the
+// first log.
 func openMark(fs vfs.FS, dir string, log *slog.Logger, turn uint64, files []durableFile) (*mark, error) {
 	m := &mark{fs: fs, dir: dir, log: log, state: markState{turn: turn, files: files}}
 	f, err := fs.OpenReadWrite(fs.PathJoin(dir, markName), vfs.WriteCategoryUnspecified)
@@ -175,14 +179,15 @@ func openMark(fs vfs.FS, dir string, log *slog.Logger, turn uint64, files []dura
 	return m, nil
 }
 
-// write writes the state into the next slot. The caller holds m.mu or is the only user.
+// write writes m.state into the older slot. The caller must hold m.mu or be the only user.
 func (m *mark) write() error {
 	m.state.turn++
 	_, err := m.file.WriteAt(m.state.encode(), int64(m.state.turn%2)*markSlot)
 	return err
 }
 
-// note says that the first length bytes of a file are durable.
+// note writes to the mark that the first length bytes of a file are durable. It does nothing
+// after close.
 func (m *mark) note(kind fileKind, number uint64, length int64) {
 	m.mu.Lock()
 	if m.done {
@@ -209,9 +214,10 @@ func (m *mark) note(kind fileKind, number uint64, length int64) {
 	}
 }
 
-// room makes room for one more file. Only logs that are needed no more are ever so many: at
-// most memTables logs are needed, and two manifests. So the oldest log goes first; a manifest
-// that is written seldom can have a lower number than any log.
+// room removes entries from the mark until there is space for one more file. It removes the log
+// with the lowest number first. Only logs that are not needed any more can be so many: at most
+// memTables logs and two manifests are needed. It keeps manifests, since one that is rarely
+// written can have a lower number than every log.
 func (m *mark) room() {
 	for len(m.state.files) >= markEntries {
 		oldest := slices.MinFunc(m.state.files, func(a, b durableFile) int {
@@ -221,7 +227,7 @@ func (m *mark) room() {
 	}
 }
 
-// elapsed is called when the timer fires.
+// elapsed is called when the timer fires, and syncs the mark.
 func (m *mark) elapsed() {
 	defer m.timers.Done()
 	m.mu.Lock()
@@ -230,7 +236,7 @@ func (m *mark) elapsed() {
 	m.flush()
 }
 
-// flush syncs the mark. It does not hold m.mu meanwhile, so that no send waits for it.
+// flush syncs the mark. It does not hold m.mu while it waits for the disk, so no send waits.
 func (m *mark) flush() {
 	err := m.file.SyncData()
 	m.mu.Lock()
@@ -238,8 +244,8 @@ func (m *mark) flush() {
 	m.mu.Unlock()
 }
 
-// report logs the first error: without a mark, less damage is noticed, but nothing is
-// lost. The caller holds m.mu.
+// report logs err if it is the first error of the mark. It is not fatal: without a mark, less
+// damage is noticed, but nothing is lost. The caller must hold m.mu.
 func (m *mark) report(err error) {
 	if err == nil || m.failed || m.done {
 		return
@@ -248,14 +254,15 @@ func (m *mark) report(err error) {
 	m.log.Error("store: the mark that says how far the log is durable could not be written; damage of the log's end may go unnoticed", "file", m.fs.PathJoin(m.dir, markName), "error", err)
 }
 
-// forget removes a file that Pebble deletes or reuses.
+// forget removes the entry of a file from m.state, because Pebble deletes or reuses the file.
 func (m *mark) forget(kind fileKind, number uint64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.state.files = slices.DeleteFunc(m.state.files, func(f durableFile) bool { return f.kind == kind && f.number == number })
 }
 
-// close notes that the store was closed, durably if it was: ok is false after an error.
+// close writes to the mark whether the store was closed without an error, as ok says, then
+// syncs and closes it.
 func (m *mark) close(ok bool) error {
 	m.mu.Lock()
 	if m.timer != nil && m.timer.Stop() {
@@ -270,15 +277,15 @@ func (m *mark) close(ok bool) error {
 	return errors.Join(m.write(), m.file.Sync(), m.file.Close())
 }
 
-// watchedFS is the file system that Pebble writes to. It notes in the mark which logs and
-// manifests are durable, and up to where.
+// watchedFS is the file system that Pebble writes to. After each sync of a log or a manifest it
+// writes the file's durable length to the mark.
 type watchedFS struct {
 	vfs.FS
 	mark *mark
 }
 
-// kindOf returns kind and number of a log or a manifest in the store's folder. Pebble
-// also writes logs and manifests into the folders of backups.
+// kindOf returns the kind and the number of a log or a manifest in the store's folder. The bool
+// is false for other files, also for the logs and manifests in the folder of a backup.
 func (w *watchedFS) kindOf(path string) (fileKind, uint64, bool) {
 	name := w.PathBase(path)
 	if w.PathJoin(w.mark.dir, name) != path {
@@ -291,23 +298,24 @@ func (w *watchedFS) kindOf(path string) (fileKind, uint64, bool) {
 	return manifestFile, n, ok
 }
 
-// Unwrap returns the file system below.
+// Unwrap returns the wrapped file system.
 func (w *watchedFS) Unwrap() vfs.FS { return w.FS }
 
-// Create creates a file and watches it if it is a log or a manifest.
+// Create creates a file. If it is a log or a manifest, its syncs are noted in the mark.
 func (w *watchedFS) Create(path string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	f, err := w.FS.Create(path, c)
 	return w.watch(path, f, err)
 }
 
-// ReuseForWrite turns an old log into a new one and watches it.
+// ReuseForWrite turns the old log from into the new log to. The syncs of the new one are noted
+// in the mark.
 func (w *watchedFS) ReuseForWrite(from, to string, c vfs.DiskWriteCategory) (vfs.File, error) {
 	w.forget(from)
 	f, err := w.FS.ReuseForWrite(from, to, c)
 	return w.watch(to, f, err)
 }
 
-// Remove removes a file.
+// Remove removes a file, and its entry from the mark.
 func (w *watchedFS) Remove(path string) error {
 	w.forget(path)
 	return w.FS.Remove(path)
@@ -327,7 +335,8 @@ func (w *watchedFS) watch(path string, f vfs.File, err error) (vfs.File, error) 
 	return &watchedFile{File: f, mark: w.mark, kind: kind, number: number}, nil
 }
 
-// watchedFile is a log or a manifest that is written from its start.
+// watchedFile is a log or a manifest whose syncs are noted in the mark. It is written from its
+// start.
 type watchedFile struct {
 	vfs.File
 	mark    *mark
@@ -336,17 +345,17 @@ type watchedFile struct {
 	written atomic.Int64
 }
 
-// Write appends to what was written before.
+// Write appends p to the file and counts the bytes.
 func (f *watchedFile) Write(p []byte) (int, error) {
 	n, err := f.File.Write(p)
 	f.written.Add(int64(n))
 	return n, err
 }
 
-// Sync makes the file durable and notes it.
+// Sync syncs the file and notes in the mark how many bytes are durable.
 func (f *watchedFile) Sync() error { return f.noted(f.File.Sync) }
 
-// SyncData makes the file's content durable and notes it.
+// SyncData syncs the file's content and notes in the mark how many bytes are durable.
 func (f *watchedFile) SyncData() error { return f.noted(f.File.SyncData) }
 
 func (f *watchedFile) noted(sync func() error) error {

@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestMarkOfAnEarlierStop puts the mark of a clean stop under a store that was started
-// again and killed, as a power cut leaves it: the store does not count as closed.
+// TestMarkOfAnEarlierStop gives a store that was started and killed the mark of an earlier
+// clean stop, as a power cut may leave it. The store must not count as closed.
 func TestMarkOfAnEarlierStop(t *testing.T) {
 	dir, killed := t.TempDir(), t.TempDir()
 	fill(t, dir)
@@ -43,7 +43,8 @@ func TestMarkOfAnEarlierStop(t *testing.T) {
 	}
 }
 
-// TestNoteAfterClose notes a sync after the mark was closed. Nothing may be logged.
+// TestNoteAfterClose notes a sync in a mark that was closed. The mark must neither change nor
+// log an error.
 func TestNoteAfterClose(t *testing.T) {
 	fs := vfs.NewMem()
 	var log bytes.Buffer
@@ -62,15 +63,15 @@ func TestNoteAfterClose(t *testing.T) {
 	}
 }
 
-// closedFile fails as a closed file of the operating system does, which one in memory does
-// not.
+// closedFile fails writes and syncs with os.ErrClosed, as a closed file of the operating system
+// does. A closed file in memory does not.
 type closedFile struct{ vfs.File }
 
 func (closedFile) WriteAt([]byte, int64) (int, error) { return 0, os.ErrClosed }
 func (closedFile) SyncData() error                    { return os.ErrClosed }
 
-// TestMarkKeepsTheManifest notes more logs than fit. The manifest must stay, though its
-// number is the lowest.
+// TestMarkKeepsTheManifest notes more logs than the mark has room for. The mark must keep the
+// manifest, although it has the lowest number.
 func TestMarkKeepsTheManifest(t *testing.T) {
 	m, err := openMark(vfs.NewMem(), "", discard, 0, nil)
 	if err != nil {
@@ -91,8 +92,9 @@ func TestMarkKeepsTheManifest(t *testing.T) {
 	}
 }
 
-// TestNewStoreWithoutMarker removes the last file that a new store gets, as a start leaves
-// it that failed before. The store has no rows, so the next start may go on.
+// TestNewStoreWithoutMarker inspects a new store without the marker of the format, the last
+// file that a new store gets, as a failed first start leaves it. The store has no rows, so the
+// next start must not fail.
 func TestNewStoreWithoutMarker(t *testing.T) {
 	dir := t.TempDir()
 	s := &Store{fs: vfs.Default, dir: dir, log: discard}
@@ -105,8 +107,8 @@ func TestNewStoreWithoutMarker(t *testing.T) {
 	}
 }
 
-// emptyStore makes the files of a new store without the marker of the format: a manifest
-// with one record, its marker, and a log.
+// emptyStore writes the files of a new store, except for the marker of the format: a manifest
+// with one record, the marker of the manifest, and a log with this content.
 func emptyStore(t *testing.T, dir, log string, content []byte) {
 	t.Helper()
 	fill(t, dir+"/full")
@@ -128,7 +130,8 @@ func emptyStore(t *testing.T, dir, log string, content []byte) {
 	}
 }
 
-// TestLockError verifies that only a lock that somebody holds means that the store is in use.
+// TestLockError verifies that lockError returns ErrInUse only if somebody holds the lock, and
+// not if locking fails for another reason.
 func TestLockError(t *testing.T) {
 	for _, tc := range []struct {
 		err   error
@@ -147,8 +150,8 @@ func TestLockError(t *testing.T) {
 	}
 }
 
-// TestUnaccountedTablesAreRead moves the tables of a store to the folder unaccounted.
-// Salvage must find their rows, and check must name them.
+// TestUnaccountedTablesAreRead moves the tables of a store to the folder unaccounted. Salvage
+// must find their rows, and CheckFolder must name the files.
 func TestUnaccountedTablesAreRead(t *testing.T) {
 	dir := t.TempDir()
 	fill(t, dir)

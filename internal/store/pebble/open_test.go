@@ -19,7 +19,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// fill creates a store in dir with a few rows, flushed to tables.
+// fill creates a store in dir with a few rows and closes it. All rows are in tables.
 func fill(t *testing.T, dir string) {
 	t.Helper()
 	s, err := Open(dir, Options{Initial: storetest.Initial})
@@ -123,9 +123,9 @@ func TestLowSpaceIsRefusedByName(t *testing.T) {
 	}
 }
 
-// TestFullDiskEndsTheProcess fills the disk, so that a write to the write-ahead log
-// fails. Apply must return the error and call Fatal; a store opened afterwards must
-// have the rows from before, without the failed one.
+// TestFullDiskEndsTheProcess fills the disk, so that a write to the write-ahead log fails.
+// Apply must return the error and call Options.Fatal. A store opened afterwards must have the
+// rows written before, without that of the failed Apply.
 func TestFullDiskEndsTheProcess(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	var full atomic.Bool
@@ -219,8 +219,8 @@ func scribble(t *testing.T, dir, pattern string) {
 	}
 }
 
-// TestFatalErrorAtTheEndOfOpen verifies that a fatal error is never swallowed, whether it
-// comes before or after the end of Open.
+// TestFatalErrorAtTheEndOfOpen verifies that a fatal error is never lost: before the end of
+// Open, Open returns it, and after that it is passed to Options.Fatal.
 func TestFatalErrorAtTheEndOfOpen(t *testing.T) {
 	fatal := make(chan error, 2)
 	during := &opening{fatal: func(err error) { fatal <- err }, failed: make(chan struct{}), never: make(chan struct{})}
@@ -240,8 +240,9 @@ func TestFatalErrorAtTheEndOfOpen(t *testing.T) {
 	}
 }
 
-// TestFailedCompactionDoesNotEndOpen reports a failed compaction, and then a failed flush,
-// while a store is opened: Open waits only for the flush.
+// TestFailedCompactionDoesNotEndOpen reports a failed compaction and then a failed flush while
+// a store is being opened. Only the flush may end Open, because Open does not wait for
+// compactions.
 func TestFailedCompactionDoesNotEndOpen(t *testing.T) {
 	s := &Store{log: discard, disk: &disk{}, opening: &opening{failed: make(chan struct{}), never: make(chan struct{})}}
 	defer close(s.opening.never)

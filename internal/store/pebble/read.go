@@ -28,7 +28,8 @@ func (s *Store) Thread(_ context.Context, id string) (*core.Thread, error) {
 	return core.NewThread(h, ms), nil
 }
 
-// membersOf returns all member rows of a thread, of former members too, by user id.
+// membersOf returns the rows of all members of a thread, those who have left included, in the
+// order of user ids.
 func membersOf(r pebble.Reader, thread string) (ms []core.Member, err error) {
 	err = members.each(r, part(thread), func(m core.ThreadMember) error {
 		ms = append(ms, m.Member)
@@ -37,16 +38,16 @@ func membersOf(r pebble.Reader, thread string) (ms []core.Member, err error) {
 	return ms, err
 }
 
-// View returns a thread's head and the row of one member. The head is zero if the
-// thread does not exist, and the member nil if it has no row or member is empty.
+// View returns a thread's head and the row of one member. The head is zero if the thread does
+// not exist. The member is nil if the user has no row in the thread, or if member is "".
 func (s *Store) View(_ context.Context, thread, member string) (core.View, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
 	return view(snap, thread, member)
 }
 
-// view reads a thread's head and the row of one member from r. The head is zero if the
-// thread does not exist, and the member nil if it has no row or user is empty.
+// view reads a thread's head and the row of one member from r. The head is zero if the thread
+// does not exist. The member is nil if the user has no row in the thread, or if user is "".
 func view(r pebble.Reader, thread, user string) (v core.View, err error) {
 	h, found, err := heads.get(r, core.Head{ID: thread})
 	if err != nil || !found {
@@ -81,8 +82,8 @@ func (s *Store) Messages(_ context.Context, q core.MessagesQuery) (core.Messages
 	return page, err
 }
 
-// messages returns the page that Messages returns. It also returns the iterator's
-// statistics, for tests.
+// messages returns the page that Messages returns, and statistics of the keys that it read, for
+// tests.
 func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pebble.IteratorStats, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -131,9 +132,9 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 			page.Next = page.Messages[len(page.Messages)-1].Sequence
 			break
 		}
-		// Messages come newest first, so versions fall from here on, except those of
-		// superseded messages that were deleted. No message is created after its version, so
-		// all that follow were created before q.Since.
+		// Messages are read newest first, so from here on versions only become lower, except
+		// for deleted superseded messages. A message is not created after its version, so all
+		// later messages in this loop were created before q.Since.
 		if m.Version < q.Since {
 			break
 		}
@@ -152,8 +153,8 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 	return page, it.Stats(), nil
 }
 
-// Receipts returns a thread's read receipts, sorted by the time of reading, and the
-// reader's view of the thread.
+// Receipts returns a thread's read receipts in the order of the times of reading, together with
+// the thread's head and the member row of reader.
 func (s *Store) Receipts(_ context.Context, thread, reader string) (page core.ReceiptsPage, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -182,7 +183,7 @@ func (s *Store) Deleting(context.Context) (us []core.User, err error) {
 	return us, err
 }
 
-// Expiring returns at most limit threads that have an expiry time, earliest first.
+// Expiring returns at most limit threads that have an expiry time, the earliest time first.
 func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -194,9 +195,9 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	for it.First(); it.Valid() && len(es) < limit; it.Next() {
 		e := row.Expiry.DecodeKey(it.Key()[1:])
 		h, found, err := heads.get(snap, core.Head{ID: e.Thread})
-		// Skip an entry whose thread does not expire at this time: many such entries
-		// would fill the page and hide the entries after them. Check reports them.
-		// Return a thread whose head cannot be read: the caller gets the error when it
+		// Skip an entry of the index whose thread does not expire at this time. Otherwise many
+		// such entries could fill the page and hide the entries behind them. Check reports
+		// them. Keep an entry whose head cannot be read: the caller gets that error when it
 		// reads the thread.
 		if err != nil || found && h.ExpiresOn() == e.On {
 			es = append(es, e)
@@ -205,8 +206,7 @@ func (s *Store) Expiring(_ context.Context, limit int) ([]core.Expiry, error) {
 	return es, closed(it)
 }
 
-// Users returns the users with these ids, in the order of ids. It leaves out the ones
-// that do not exist.
+// Users returns the users with these ids, in the order of ids, without those that do not exist.
 func (s *Store) Users(_ context.Context, ids []string) ([]core.User, error) {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -235,7 +235,7 @@ func (s *Store) ListUsers(_ context.Context, after string, limit int) (us []core
 	return us, errors.Join(err, closed(it))
 }
 
-// collect calls get for each key and returns the rows that it finds.
+// collect calls get for each key and returns the rows that exist, in the order of keys.
 func collect[K, T any](keys []K, get func(K) (T, bool, error)) (found []T, err error) {
 	for _, key := range keys {
 		r, ok, err := get(key)
@@ -249,8 +249,8 @@ func collect[K, T any](keys []K, get func(K) (T, bool, error)) (found []T, err e
 	return found, nil
 }
 
-// event returns the event that a position row refers to. It fails with
-// row.ErrDamaged if there is none.
+// event returns the event at a position: key and value are those of a row that maps a position
+// to an event. It fails with row.ErrDamaged if the event does not exist.
 func event(r pebble.Reader, key, value []byte) (core.Event, error) {
 	at, err := positions.decode(key, value)
 	if err != nil {

@@ -7,21 +7,22 @@ import (
 	"io"
 )
 
-// Pebble's logs and manifests are sequences of records. A file is divided into blocks
-// of 32 KiB. A record is one chunk or more; no chunk crosses a block's end, and the
-// rest of a block that is too short for a chunk is zero. A chunk is
+// Pebble's logs and manifests are sequences of records. A file is divided into blocks of 32
+// KiB. A record consists of one or more chunks. No chunk crosses the end of a block; if the
+// rest of a block is too short for a chunk, it is filled with zeros. A chunk has a header,
+// which is
 //
 //	checksum(4) length(2) kind(1)                             in a manifest
 //	checksum(4) length(2) kind(1) log(4)                      in a log, before Pebble's format 21
 //	checksum(4) length(2) kind(1) log(4) synced offset(8)     in a log
 //
-// and then length bytes. Pebble writes new logs over old ones; chunks of the old log
-// are told by their log number. The synced offset says how much of the log was durable
-// before the chunk was written. A log that was closed ends with a chunk of length 0 and
-// the next log's number.
+// and then a payload of length bytes. Pebble writes new logs over old ones; the log number in
+// the header tells the chunks of the two apart. The synced offset says how many bytes of the
+// log were durable before the chunk was written. A log that was closed ends with a header that
+// has length 0 and the next log's number.
 //
-// Pebble's own reader takes the first chunk that it cannot read for the end of the file.
-// This one says what it found there.
+// Pebble's own reader takes the first chunk that it cannot read for the end of the file. The
+// reader in this file says what it found there.
 const (
 	blockSize = 32 << 10
 
@@ -30,7 +31,7 @@ const (
 	syncedHeader = logHeader + 8
 )
 
-// chunkPart is the place of a chunk in its record.
+// chunkPart says which part of a record a chunk holds.
 type chunkPart byte
 
 const (
@@ -49,13 +50,14 @@ type chunk struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// checksum returns the checksum that a chunk has for its kind and all that follows.
+// checksum returns the checksum for a chunk; b is the chunk from its kind to the end of its
+// payload.
 func checksum(b []byte) uint32 {
 	c := crc32.Checksum(b, castagnoli)
 	return (c>>15 | c<<17) + 0xa282ead8
 }
 
-// badChunk is the error for bytes that are no chunk of the file.
+// badChunk is the error for bytes that cannot be read as a chunk of the file.
 type badChunk struct {
 	what string // "its checksum is wrong"
 	torn bool   // the file ends before the chunk does
@@ -65,12 +67,13 @@ type badChunk struct {
 
 func (b *badChunk) Error() string { return b.what }
 
-// errClosed means that the log ends here because it was closed.
+// errClosed is returned at the end of a log that was closed properly.
 var errClosed = errors.New("the log was closed")
 
-// parseChunk reads the chunk at the start of b, which ends where its block or the file
-// ends. It returns the length of header and payload. log is the number that chunks of a
-// log have; a manifest's have none. It fails with errClosed or *badChunk.
+// parseChunk reads the chunk at the start of b; b must end where the chunk's block or the file
+// ends. It returns the chunk and its length, header included. log is the number of the log that
+// is read; it is ignored for chunks of a manifest, which have none. It fails with errClosed or
+// *badChunk.
 func parseChunk(b []byte, log uint32) (c chunk, n int, err error) {
 	bad := func(what string) (chunk, int, error) { return chunk{}, 0, &badChunk{what: what} }
 	if len(b) < plainHeader {
@@ -134,10 +137,10 @@ func newChunkReader(r io.Reader, number uint64) *chunkReader {
 	return &chunkReader{r: r, log: uint32(number)}
 }
 
-// offset returns where the next chunk starts: the end of what has been read.
+// offset returns the offset in the file at which the next chunk starts.
 func (c *chunkReader) offset() int64 { return c.start + int64(c.at) }
 
-// load reads the next block. It returns io.EOF after the last one.
+// load reads the next block of the file. It returns io.EOF after the last block.
 func (c *chunkReader) load() error {
 	c.start += int64(c.n)
 	c.at, c.n = 0, 0
@@ -157,9 +160,9 @@ func (c *chunkReader) load() error {
 	return err
 }
 
-// next returns the next chunk. It returns io.EOF where the file ends between two
-// records, errClosed at the end of a closed log, and *badChunk at the first bytes that
-// are no chunk; offset is then where these start.
+// next returns the next chunk. It returns io.EOF if the file ends where a record may start,
+// errClosed at the end of a closed log, and *badChunk at the first bytes that cannot be read as
+// a chunk. After *badChunk, offset returns where these bytes start.
 func (c *chunkReader) next() (chunk, error) {
 	for {
 		rest := c.buf[c.at:c.n]
@@ -190,8 +193,9 @@ func (c *chunkReader) next() (chunk, error) {
 	}
 }
 
-// padding reports whether rest, the end of a block, is too short for another chunk. In
-// the last block of a file only nothing is: bytes there are the start of a chunk.
+// padding reports whether rest, the end of a block, is only padding because it is too short for
+// another chunk. ended says that the block is the last one of the file; there, any bytes are
+// the start of a chunk.
 func padding(rest []byte, ended bool) bool {
 	switch {
 	case len(rest) < plainHeader:
@@ -211,14 +215,14 @@ func allZero(b []byte) bool {
 	return true
 }
 
-// tail describes what follows the last chunk that can be read.
+// tail describes the bytes behind the last chunk that can be read.
 type tail struct {
 	bytes    int64 // bytes that are neither zero nor a chunk of an older log, which this one overwrites
 	promised int64 // the greatest offset below which a later chunk says that the log was durable
 	chunks   int   // chunks of this log behind the hole
 }
 
-// tail reads the rest of the file.
+// tail reads the rest of the file and counts what is in it.
 func (c *chunkReader) tail() (t tail, err error) {
 	for ; err == nil; err = c.load() {
 		rest := c.buf[c.at:c.n]

@@ -56,8 +56,8 @@ var (
 	goldenKey      = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret of the golden rows only")}
 )
 
-// goldenRows has a row of each kind, the function that decodes its value, and the
-// decoded value.
+// goldenRows has one row of each kind: its key and value, the function that decodes the value,
+// and the decoded value.
 var goldenRows = []struct {
 	name       string
 	key, value []byte
@@ -98,8 +98,8 @@ var goldenRows = []struct {
 	}, goldenThread + " 2"},
 }
 
-// TestGoldenRows encodes a row of each kind and compares it with the golden file, and
-// decodes the golden value. So the layout on disk cannot change by mistake.
+// TestGoldenRows encodes one row of each kind and compares it with the golden file, and decodes
+// the golden value. It fails if the format on disk changes by mistake.
 func TestGoldenRows(t *testing.T) {
 	for _, row := range goldenRows {
 		t.Run(row.name, func(t *testing.T) {
@@ -134,7 +134,7 @@ func TestGoldenRows(t *testing.T) {
 	}
 }
 
-// undump returns the bytes of an output of hex.Dump.
+// undump returns the bytes that hex.Dump printed as dump.
 func undump(t *testing.T, dump string) []byte {
 	t.Helper()
 	var out []byte

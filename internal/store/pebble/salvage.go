@@ -26,11 +26,11 @@ import (
 type Salvaged struct {
 	Refused string `json:"refused,omitempty"` // why Open refuses the store, or ""
 	Lost    []Lost `json:"lost,omitempty"`    // what could not be read
-	// Repairs are rows that were read and dropped, and rows that were changed or added
-	// because they referred to lost ones.
+	// Repairs lists the rows that were read but dropped, and the rows that were changed or
+	// added because they refer to lost rows.
 	Repairs []Repair `json:"repairs,omitempty"`
-	// Older is true if older values of rows may have returned: a lost part may have held
-	// newer ones, or deletions. Deleted messages can be among them.
+	// Older is true if older values of rows may have come back, because a lost part of a file
+	// may have held newer values or deletions. Deleted messages may be among them.
 	Older bool `json:"older,omitempty"`
 }
 
@@ -42,7 +42,7 @@ type Lost struct {
 	Rows  int64  `json:"rows"`  // about how many rows, with old values and deletions, these bytes had; -1 if it is not known
 }
 
-// String returns one line.
+// String returns one line that says which part was lost and how large it was.
 func (l Lost) String() string {
 	s := l.File + ": " + l.What
 	if l.Bytes > 0 {
@@ -54,17 +54,17 @@ func (l Lost) String() string {
 	return s
 }
 
-// Repair is a kind of repair.
+// Repair is one kind of repair, with the number of rows and some of their ids.
 type Repair struct {
 	What string   `json:"what"`
 	Rows int      `json:"rows"`
 	IDs  []string `json:"ids"` // which rows, at most repairIDs
 }
 
-// repairIDs is the number of rows that a Repair names.
+// repairIDs is the maximum number of rows that a Repair names.
 const repairIDs = 20
 
-// String returns one line.
+// String returns one line with the kind of repair, the number of rows and some of their ids.
 func (r Repair) String() string {
 	more := ""
 	if r.Rows > len(r.IDs) {
@@ -73,7 +73,8 @@ func (r Repair) String() string {
 	return fmt.Sprintf("%s: %d (%s%s)", r.What, r.Rows, strings.Join(r.IDs, "; "), more)
 }
 
-// repaired adds a row to the report.
+// repaired adds a row to the Repair for what, which it creates if necessary. The format and its
+// arguments name the row.
 func (s *Salvaged) repaired(what, format string, args ...any) {
 	i := slices.IndexFunc(s.Repairs, func(r Repair) bool { return r.What == what })
 	if i < 0 {
@@ -86,22 +87,24 @@ func (s *Salvaged) repaired(what, format string, args ...any) {
 	}
 }
 
-// lose adds a part of a file that could not be read.
+// lose adds a part of a file that could not be read to the report. rows is about the number of
+// rows in it; -1 means that it is not known.
 func (s *Salvaged) lose(file string, bytes, rows int64, format string, args ...any) {
 	s.Lost = append(s.Lost, Lost{file, fmt.Sprintf(format, args...), bytes, rows})
 	s.Older = s.Older || rows != 0
 }
 
-// Salvage reads every row of the store in dir that can still be read, without Pebble's
-// help and without a change in dir, and calls yield with the records of a store that has
-// these rows, in the order of an export; see core.Exporter. What refers to a lost row is
-// dropped or rebuilt, so that an import passes Check.
+// Salvage reads every row of the store in dir that can still be read. It does not use Pebble to
+// open the store, and changes nothing in dir. It calls yield with the records of a store that
+// has these rows, in the order of an export; see core.Exporter. Rows that refer to a lost row
+// are dropped or changed, so that a store into which the records are imported passes Check.
 //
-// Of each row, the value with the highest sequence number counts, whichever file has it,
-// and then the one in the file with the highest number. Without a manifest these can be
-// files that the store needs no more.
+// If several values of a row are found, the one with the highest sequence number is used,
+// whichever file has it; of several with the same number, the one in the file with the highest
+// number. If the manifest is lost, some of the files read may be ones that the store no longer
+// needs.
 //
-// It needs room for two copies of the rows in the folder work, which must be empty or not
+// Salvage needs room for two copies of the rows in the folder work, which must be empty or not
 // exist, on the file system on. It fails if no process may read dir now, if a newer Confab
 // wrote the store, or if an import or a restore into it did not finish.
 func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string, yield func(core.Record) error) (report Salvaged, err error) {
@@ -126,7 +129,8 @@ func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string,
 	return found, err
 }
 
-// salvageIn is Salvage with a reader of the damaged store and a place to work.
+// salvageIn does the work of Salvage: r reads the damaged store, and space is the folder for
+// the new one.
 func salvageIn(ctx context.Context, r reader, space *workSpace, yield func(core.Record) error) (err error) {
 	fs := space.fs
 	raw, err := openRaw(fs, fs.PathJoin(space.dir, "values"), space)
@@ -156,8 +160,9 @@ func salvageIn(ctx context.Context, r reader, space *workSpace, yield func(core.
 	return to.Export(ctx, yield)
 }
 
-// workSpace is the folder in which a salvage works. Pebble tries a flush that fails again for
-// ever, and whoever writes waits meanwhile; so the first failure of the disk ends the work.
+// workSpace is the folder in which Salvage keeps the rows that it has read. The first error of
+// its disk ends the salvage: Pebble would repeat a failed flush for ever, while its writers
+// wait.
 type workSpace struct {
 	fs     vfs.FS
 	dir    string
@@ -168,7 +173,7 @@ type workSpace struct {
 	first error // the first failure; set before failed is closed
 }
 
-// fail takes a failure of the disk.
+// fail stores err, an error of the disk, if it is the first one, and closes w.failed.
 func (w *workSpace) fail(err error) {
 	w.once.Do(func() {
 		w.first = err
@@ -176,22 +181,22 @@ func (w *workSpace) fail(err error) {
 	})
 }
 
-// fatal takes a failure after which Pebble must not go on. It does not return.
+// fatal stores an error after which Pebble must not continue. It never returns.
 func (w *workSpace) fatal(err error) {
 	w.fail(err)
 	<-w.never
 }
 
-// errGivenUp marks the errors after which the work was left as it was, and may still go on.
+// errGivenUp is wrapped by the error of run if run returns while the work may still be running.
 var errGivenUp = errors.New("the salvage was given up")
 
-// cancelWait is the time that the work has to end by itself when it is cancelled. A disk that
-// does not answer would hold it for ever.
+// cancelWait is how long run waits for the work to end after the context is cancelled. The work
+// may never end if the disk does not answer.
 const cancelWait = 10 * time.Second
 
-// run calls work in another goroutine, and returns when it ends, when the disk fails, or
-// cancelWait after ctx is done. In the last two cases the goroutine stays, the error wraps
-// errGivenUp, and yield is not called any more.
+// run calls work in another goroutine. It returns when work returns, when the disk fails, or
+// cancelWait after ctx is done. In the last two cases the goroutine may keep running, the error
+// wraps errGivenUp, and yield is not called any more.
 func (w *workSpace) run(ctx context.Context, yield func(core.Record) error, work func(yield func(core.Record) error) error) error {
 	var yielding sync.Mutex
 	givenUp := false // guarded by yielding
@@ -231,8 +236,8 @@ func (w *workSpace) run(ctx context.Context, yield func(core.Record) error, work
 	return fmt.Errorf("%w: %w", errGivenUp, err)
 }
 
-// failure returns the error for the first failure. It wraps core.ErrStorageFull if that is a
-// lack of space.
+// failure returns the error of run after w.first, the first error of the disk. It wraps
+// core.ErrStorageFull if the disk is full.
 func (w *workSpace) failure() error {
 	if !errors.Is(w.first, syscall.ENOSPC) {
 		return fmt.Errorf("write to the folder for the work %s: %w", w.dir, w.first)
@@ -241,10 +246,10 @@ func (w *workSpace) failure() error {
 	return fmt.Errorf("%w: %d bytes are free in the folder for the work %s, which needs room for two copies of the rows: %v", core.ErrStorageFull, usage.AvailBytes, w.dir, w.first)
 }
 
-// values holds the values of all rows in all files, and the deletions. The key in db is the
-// length of the row's key (2 bytes), the key, and the complements of the sequence number
-// and of the file's number (8 bytes each), so that the value that counts comes first. A
-// byte before the value tells a value from a deletion.
+// values is a Pebble store with the values and the deletions of all rows in all files. A key in
+// db is the length of the row's key (2 bytes), the row's key, and the complements of the
+// sequence number and of the file's number (8 bytes each), so that the newest value of a row
+// comes first. The first byte of a value is 1, or 0 for a deletion.
 type values struct {
 	db     *pebble.DB
 	batch  *pebble.Batch
@@ -255,8 +260,8 @@ type values struct {
 	newest []uint64
 }
 
-// deletedRange is a deletion of all keys from start to before end that have a lower
-// sequence number.
+// deletedRange deletes all values with a lower sequence number whose keys are at least start
+// and less than end.
 type deletedRange struct {
 	start, end []byte
 	sequence   uint64
@@ -277,7 +282,8 @@ func openRaw(fs vfs.FS, dir string, space *workSpace) (*values, error) {
 	return &values{db: db, batch: db.NewBatch()}, nil
 }
 
-// add adds a value, or a deletion, of a row. Key and value are copied.
+// add adds a value or a deletion of a row, found in the file with this number. It copies key
+// and value.
 func (v *values) add(key, value []byte, deleted bool, sequence, file uint64) error {
 	if len(key) > math.MaxUint16 {
 		return nil // no row has such a key
@@ -307,7 +313,8 @@ func (v *values) commit() error {
 	return err
 }
 
-// fragment computes bounds and newest from the ranges.
+// fragment computes v.bounds and v.newest from v.ranges, so that each finds the newest range
+// deletion of a key by binary search.
 func (v *values) fragment() {
 	for _, r := range v.ranges {
 		v.bounds = append(v.bounds, r.start, r.end)
@@ -322,13 +329,13 @@ func (v *values) fragment() {
 	}
 }
 
-// fragmentOf returns the index of the fragment that has the key, or -1.
+// fragmentOf returns the index of the fragment that contains the key, or -1 if none does.
 func (v *values) fragmentOf(key []byte) int {
 	return sort.Search(len(v.bounds), func(i int) bool { return string(v.bounds[i]) > string(key) }) - 1
 }
 
-// each calls f with the value that counts of each row that is not deleted, and the number
-// of the file that has it.
+// each calls f for each row whose newest entry is not a deletion, with that value and the
+// number of the file that has it.
 func (v *values) each(f func(key, value []byte, file uint64) error) error {
 	if err := v.commit(); err != nil {
 		return err
@@ -356,7 +363,8 @@ func (v *values) each(f func(key, value []byte, file uint64) error) error {
 	return errors.Join(err, it.Close())
 }
 
-// mender writes the rows that were read into a new store, and makes them agree.
+// mender writes the rows that were salvaged into a new store, and changes them so that they do
+// not contradict each other.
 type mender struct {
 	ctx    context.Context
 	store  *Store
@@ -370,7 +378,7 @@ type mender struct {
 	threads map[string]*threadEvents // what the event log says of each thread in it
 }
 
-// threadEvents is what the event log says of a thread.
+// threadEvents has what the event log says about one thread.
 type threadEvents struct {
 	last    uint64 // the greatest number
 	deleted int64  // time of its deletion, or 0
@@ -378,7 +386,8 @@ type threadEvents struct {
 	at      uint64 // position of that event
 }
 
-// next commits the batch if it is large, and checks the context.
+// next commits the batch if it is large. Once in checkEvery calls it also returns the error of
+// the context.
 func (m *mender) next() error {
 	if m.rows++; m.rows%checkEvery == 0 && m.ctx.Err() != nil {
 		return m.ctx.Err()
@@ -391,7 +400,7 @@ func (m *mender) next() error {
 
 func (m *mender) flush() error { return m.store.commitNext(&m.writer, pebble.NoSync) }
 
-// mend fills the new store.
+// mend writes all salvaged rows into the new store and repairs them.
 func (m *mender) mend() error {
 	m.erased, m.threads = map[string]bool{}, map[string]*threadEvents{}
 	if err := m.raw.each(m.take); err != nil {
@@ -405,9 +414,9 @@ func (m *mender) mend() error {
 	return nil
 }
 
-// take writes a row into the new store if it can be decoded. It leaves out what an import
-// derives from other rows, what an export does not have, and what belongs to this store
-// only.
+// take writes a row into the new store if the row can be decoded. It leaves out rows that an
+// import derives from other rows, rows that an export does not have, and rows that only the
+// damaged store may have, such as its epoch.
 func (m *mender) take(key, value []byte, _ uint64) error {
 	if len(key) == 0 {
 		return nil
@@ -472,7 +481,7 @@ func (m *mender) take(key, value []byte, _ uint64) error {
 	return m.next()
 }
 
-// events returns what the event log says of a thread, to be filled.
+// events returns the threadEvents of a thread, which it creates if necessary.
 func (m *mender) events(thread string) *threadEvents {
 	t := m.threads[thread]
 	if t == nil {
@@ -482,8 +491,8 @@ func (m *mender) events(thread string) *threadEvents {
 	return t
 }
 
-// settings completes the resource's id, from the id of any user, and names access keys
-// that were lost.
+// settings reports access keys that were lost. If the resource's id was lost, it takes the id
+// from that of any user, or makes a new one.
 func (m *mender) settings() error {
 	r, err := readResource(m.store.db)
 	if err != nil {
@@ -513,8 +522,9 @@ func (m *mender) settings() error {
 	return m.flush()
 }
 
-// anyResource returns the id and the cloud of the resource from the id of any user, which
-// begins with them, or a zero Resource.
+// anyResource returns the id and the cloud of the resource, taken from the first user id that
+// it finds in any row: user ids begin with them. It returns a zero Resource if there is no user
+// id.
 func (m *mender) anyResource() (r core.Resource, err error) {
 	found := errors.New("found")
 	take := func(users ...string) error {
@@ -542,7 +552,7 @@ func (m *mender) anyResource() (r core.Resource, err error) {
 	return r, nil
 }
 
-// ignore returns err, or nil if it is the other error.
+// ignore returns err, or nil if err is other.
 func ignore(err, other error) error {
 	if errors.Is(err, other) {
 		return nil

@@ -13,7 +13,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// mendThreads mends each thread of which a row is left.
+// mendThreads mends each thread of which at least one row was salvaged.
 func (m *mender) mendThreads() error {
 	snap := m.store.db.NewSnapshot()
 	defer snap.Close()
@@ -62,7 +62,7 @@ func (m *mender) headless(r pebble.Reader) (lost []string, err error) {
 	return slices.Compact(lost), nil
 }
 
-// found is what the rows of a thread say about its head.
+// found has the properties of a thread's head that follow from the thread's other rows.
 type found struct {
 	ids          map[int64]core.Message // the messages without their content, by id
 	lastID       int64
@@ -76,7 +76,8 @@ type found struct {
 	topicAt      uint64 // sequence of the message that sets the topic
 }
 
-// mendThread makes the rows of a thread agree with each other, and with the event log.
+// mendThread changes the rows of a thread so that they agree with each other and with the event
+// log.
 func (m *mender) mendThread(r pebble.Reader, id string) error {
 	h, exists, err := heads.get(r, core.Head{ID: id})
 	if err != nil {
@@ -100,7 +101,8 @@ func (m *mender) mendThread(r pebble.Reader, id string) error {
 		return err
 	}
 	if !exists && len(f.ids) == 0 {
-		// It may have been deleted: the rows of a live thread begin with a message.
+		// Neither the head nor a message was salvaged. Drop the thread, because it may have
+		// been deleted: a live thread has at least one message.
 		return m.dropThread(r, id)
 	}
 	if err := m.mendMembers(r, id, &h, &f); err != nil {
@@ -133,14 +135,16 @@ func (m *mender) mendThread(r pebble.Reader, id string) error {
 	return m.next()
 }
 
-// rebuilt returns a head for a thread whose own is lost.
+// rebuilt returns a new head, made from the thread's other rows, for a thread whose head is
+// lost.
 func rebuilt(id string, f *found) core.Head {
 	h := core.Head{ID: id, Revision: max(f.lastEvent, 1)} // each change of the revision has an event
 	h.Topic, h.CreatedBy, h.CreatedOn = f.topic, f.by, f.created
 	return h
 }
 
-// mendMessages drops the messages that must not return, and the tokens of lost ones.
+// mendMessages drops the messages of erased users, older versions of edited messages, and
+// idempotency tokens whose messages are lost. It adds the other messages to f.
 func (m *mender) mendMessages(r pebble.Reader, thread string, f *found) error {
 	err := messages.each(r, part(thread), func(t core.ThreadMessage) error {
 		if m.erased[t.Sender] && t.DeletedOn == 0 {
@@ -186,8 +190,8 @@ func (m *mender) mendMessages(r pebble.Reader, thread string, f *found) error {
 	})
 }
 
-// mendSuperseded drops superseded messages that must not return, or whose messages are lost
-// or older than they are.
+// mendSuperseded drops a superseded version if its message is lost or older than the version,
+// or if the version must not come back because its message was deleted or its sender erased.
 func (m *mender) mendSuperseded(r pebble.Reader, thread string, f *found) error {
 	return superseded.each(r, part(thread), func(t core.ThreadSuperseded) error {
 		now, ok := f.ids[t.ID]
@@ -200,8 +204,8 @@ func (m *mender) mendSuperseded(r pebble.Reader, thread string, f *found) error 
 	})
 }
 
-// forget removes the names of users who were erased from a message, and reports whether
-// there were any.
+// forget removes from a message the display names of users who were erased. It reports whether
+// it removed one.
 func (m *mender) forget(msg *core.Message) (changed bool) {
 	if m.erased[msg.Sender] && msg.SenderDisplayName != "" {
 		msg.SenderDisplayName, changed = "", true
@@ -214,7 +218,7 @@ func (m *mender) forget(msg *core.Message) (changed bool) {
 	return changed
 }
 
-// add adds a message.
+// add adds to f what a message says about the thread's head.
 func (f *found) add(m *core.Message) {
 	f.ids[m.ID] = core.Message{ID: m.ID, Version: m.Version, Sequence: m.Sequence, DeletedOn: m.DeletedOn}
 	f.lastID = max(f.lastID, m.ID, m.Version)
@@ -227,8 +231,9 @@ func (f *found) add(m *core.Message) {
 	}
 }
 
-// mendMembers adapts members to the last message that is left: a member who left the
-// thread must never see messages that get the sequences of lost ones.
+// mendMembers corrects members who left the thread behind the last message that was salvaged:
+// it sets where they left to that message. Otherwise they could see new messages, which get the
+// sequences of lost ones.
 func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *found) error {
 	return members.each(r, part(thread), func(t core.ThreadMember) error {
 		for _, in := range t.Intervals {
@@ -257,7 +262,8 @@ func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *fo
 	})
 }
 
-// purgeThread drops the rows of a deleted thread that a deletion leaves nothing of.
+// purgeThread drops those rows of a deleted thread that a deletion also deletes: messages,
+// superseded ones too, tokens and receipts.
 func (m *mender) purgeThread(r pebble.Reader, thread string) error {
 	for _, kind := range []byte{kindMessage, kindSuperseded, kindSent, kindReceipt} {
 		prefix := append([]byte{kind}, part(thread)...)
@@ -276,7 +282,7 @@ func (m *mender) purgeThread(r pebble.Reader, thread string) error {
 	return nil
 }
 
-// dropThread drops all rows of a thread.
+// dropThread drops all rows of a thread, its events too.
 func (m *mender) dropThread(r pebble.Reader, thread string) error {
 	m.report.repaired("threads dropped of which neither properties nor messages can be read", "%s", thread)
 	for _, kind := range []byte{kindMember, kindAnswer, kindSent, kindReceipt, kindMessage, kindSuperseded} {
@@ -293,9 +299,10 @@ func (m *mender) dropThread(r pebble.Reader, thread string) error {
 	return m.next()
 }
 
-// mendEvents gives the events that are left new positions, in their order. The numbers of
-// a thread's events are in its members' rows, so they stay: for each event that is lost
-// between or behind others there is a new one without a message, which nobody is told.
+// mendEvents gives the salvaged events new positions without gaps, in their old order. It does
+// not change the numbers of a thread's events, because the rows of members refer to them.
+// Instead, if an event of a thread is lost, it writes a new event with this number and without
+// a message, about which no client is told.
 func (m *mender) mendEvents() error {
 	sorted, err := m.sortEvents()
 	if err != nil {
@@ -325,7 +332,8 @@ func (m *mender) mendEvents() error {
 	return p.end()
 }
 
-// sortEvents returns a store with the events in the order of their positions.
+// sortEvents returns a temporary store that has the salvaged events in the order of their
+// positions.
 func (m *mender) sortEvents() (*values, error) {
 	v, err := openRaw(m.work.fs, m.work.fs.PathJoin(m.work.dir, "events"), m.work)
 	if err != nil {
@@ -347,7 +355,7 @@ func (m *mender) sortEvents() (*values, error) {
 
 func sortedEvent(key, value []byte) (core.Event, error) { return events.decode(key[8:], value) }
 
-// placer writes events with new positions.
+// placer writes events to the new store and gives them consecutive positions.
 type placer struct {
 	*mender
 	position uint64
@@ -355,7 +363,8 @@ type placer struct {
 	at       int64
 }
 
-// put writes an event, after those between it and the event before it of its thread.
+// put writes an event at the next position. Before it, put writes an event without a message
+// for each event that is missing between it and the previous event of its thread.
 func (p *placer) put(e core.Event) error {
 	p.day, p.at = max(p.day, e.Day), max(p.at, e.At)
 	if e.Thread == "" {
@@ -391,7 +400,8 @@ func (p *placer) put(e core.Event) error {
 	return err
 }
 
-// fill writes an event without a message for each number up to last.
+// fill writes an event without a message for each number of a thread from the one after
+// t.written to last.
 func (p *placer) fill(thread string, t *threadEvents, last uint64) error {
 	for t.written < last {
 		t.written++
@@ -404,7 +414,8 @@ func (p *placer) fill(thread string, t *threadEvents, last uint64) error {
 	return nil
 }
 
-// end fills up the events of each thread to the last one that its head counts.
+// end adds the events that are missing behind the last written one of each thread, up to the
+// last one that the thread's head counts.
 func (p *placer) end() error {
 	for _, id := range slices.Sorted(maps.Keys(p.threads)) {
 		if t := p.threads[id]; t.written != 0 {
@@ -427,8 +438,8 @@ func (p *placer) place(e core.Event) error {
 	return p.next()
 }
 
-// hasMessage reports whether the message of an event exists, or was purged with its
-// thread.
+// hasMessage reports whether the message of an event exists. It also returns true if the thread
+// was deleted, since its messages were purged.
 func (p *placer) hasMessage(e core.Event) (bool, error) {
 	h, _, err := heads.get(p.store.db, core.Head{ID: e.Thread})
 	if err != nil || h.DeletedOn != 0 {
@@ -438,7 +449,7 @@ func (p *placer) hasMessage(e core.Event) (bool, error) {
 	return found, err
 }
 
-// mendPositions sets the last position of each head.
+// mendPositions sets the position of the last event in each thread's head.
 func (m *mender) mendPositions() error {
 	snap := m.store.db.NewSnapshot()
 	defer snap.Close()

@@ -20,8 +20,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// reader reads the files of a damaged store. It adds what it finds to raw, and what it
-// cannot read to report.
+// reader reads the files of a damaged store. It adds the rows that it finds to raw, and the
+// parts of files that it cannot read to report.
 type reader struct {
 	ctx    context.Context
 	fs     vfs.FS
@@ -31,8 +31,8 @@ type reader struct {
 	report *Salvaged
 }
 
-// readAll reads all tables and logs. It leaves out those that the manifest says are needed
-// no more, as far as it can be read.
+// readAll reads the rows of all tables and logs. If the manifest can be read, it skips the
+// files that the manifest says are no longer needed.
 func (r *reader) readAll() error {
 	in := &inspection{fs: r.fs, dir: r.dir}
 	var err error
@@ -55,7 +55,8 @@ func (r *reader) readAll() error {
 	return r.readLogs(in)
 }
 
-// readManifest reads the current manifest.
+// readManifest reads the current manifest into in. If it cannot, it reports that, and leaves
+// in.manifest empty, so that all files are read.
 func (r *reader) readManifest(in *inspection) {
 	name, err := in.marker("manifest")
 	if err == nil && name == "" {
@@ -75,8 +76,9 @@ func (r *reader) readManifest(in *inspection) {
 	in.manifest, in.vouched = manifest{}, false
 }
 
-// readTables reads the tables. A table that the manifest neither names nor says that it was
-// removed may have rows of a lost record, unless the mark says that no record is lost.
+// readTables reads the tables. It skips a table that the manifest removed. A table that the
+// manifest does not mention may have been added by a lost record, so it is read too, unless the
+// mark says that no record is lost.
 func (r *reader) readTables(in *inspection) error {
 	missing := map[uint64]bool{}
 	for number := range in.manifest.tables {
@@ -102,8 +104,8 @@ func (r *reader) readTables(in *inspection) error {
 	return r.readAside(in)
 }
 
-// readAside reads the tables that earlier starts moved to the folder unaccounted. They may
-// have rows of a lost record, and older values of rows.
+// readAside reads the tables that earlier starts moved to the folder unaccounted. A lost record
+// of the manifest may have added them, but they may also hold old values of rows.
 func (r *reader) readAside(in *inspection) error {
 	names, err := in.aside()
 	if err != nil {
@@ -123,7 +125,7 @@ func (r *reader) readAside(in *inspection) error {
 	return nil
 }
 
-// readTable reads the blocks of a table.
+// readTable reads the blocks of a table and reports those that cannot be read.
 func (r *reader) readTable(name string, number uint64) (err error) {
 	path := r.fs.PathJoin(r.dir, name)
 	size := int64(0)
@@ -174,10 +176,11 @@ func (r *reader) readTable(name string, number uint64) (err error) {
 	return nil
 }
 
-// errWork marks an error of the store for the work. Other errors are those of a damaged file.
+// errWork marks an error of the temporary store to which salvaged rows are written. Errors
+// without it are those of a damaged file.
 var errWork = errors.New("write the rows that were read")
 
-// readBlock reads a block of rows and returns the number of rows that it added.
+// readBlock adds the rows of a table's block to r.raw, and returns the number of rows added.
 func (r *reader) readBlock(t *sstable.Reader, at block.Handle, file uint64) (n int64, err error) {
 	defer func() {
 		if p := recover(); p != nil { // the checksum is right, but not the content
@@ -218,7 +221,7 @@ func (r *reader) readBlock(t *sstable.Reader, at block.Handle, file uint64) (n i
 	return n, nil
 }
 
-// readRanges reads the range deletions of a table.
+// readRanges adds the range deletions of a table to r.raw.
 func (r *reader) readRanges(t *sstable.Reader) error {
 	it, err := t.NewRawRangeDelIter(r.ctx, block.NoFragmentTransforms, sstable.ReadEnv{})
 	if err != nil || it == nil {
@@ -236,7 +239,7 @@ func (r *reader) readRanges(t *sstable.Reader) error {
 	}
 }
 
-// readLogs reads the logs. Pebble's manifest says which are needed; without it, all are.
+// readLogs reads the logs that the manifest says are needed, or all if the manifest is lost.
 func (r *reader) readLogs(in *inspection) error {
 	for _, f := range in.mark.files {
 		name := fileName("", f.number, logSuffix)
@@ -254,8 +257,8 @@ func (r *reader) readLogs(in *inspection) error {
 	return nil
 }
 
-// readLog reads the records of a log before and after each hole. durable is the number of
-// bytes that were durable, if it is known.
+// readLog reads the records of a log, also those behind a damaged part. durable is the number
+// of bytes that were durable, or 0 if it is not known.
 func (r *reader) readLog(name string, number uint64, durable int64) error {
 	f, err := r.fs.Open(r.fs.PathJoin(r.dir, name))
 	if err != nil {
@@ -290,9 +293,9 @@ func (r *reader) readLog(name string, number uint64, durable int64) error {
 	return nil
 }
 
-// logReader is the state of reading one log. Bytes that are no records only count as lost if
-// a record follows: behind the last record of a log there can be what a kill broke off, and
-// pieces of an older log that this one overwrites.
+// logReader is the state of reading one log. Bytes that are not part of a record count as lost
+// only if a record follows. Behind the last record there may be an interrupted write, or parts
+// of an older log that this one overwrites.
 type logReader struct {
 	*reader
 	name    string
@@ -306,7 +309,7 @@ type logReader struct {
 	end     int64  // end of the last record
 }
 
-// broken gives up the record that is not complete.
+// broken drops the parts of an incomplete record and counts their bytes as pending.
 func (l *logReader) broken() {
 	if l.open {
 		l.pending += int64(len(l.record))
@@ -314,7 +317,8 @@ func (l *logReader) broken() {
 	l.record, l.open = l.record[:0], false
 }
 
-// complete notes that a record ends at an offset.
+// complete notes that a record ends at the offset end. Pending bytes before the record now
+// count as lost.
 func (l *logReader) complete(end int64) {
 	if l.pending > 0 && l.lost == 0 {
 		l.hole = l.end
@@ -323,7 +327,7 @@ func (l *logReader) complete(end int64) {
 	l.end = end
 }
 
-// block reads the chunks of a block. Behind bytes that are no chunk, it looks for the next
+// block reads the chunks of one block. Behind bytes that are no chunk, it looks for the next
 // chunk at every byte.
 func (l *logReader) block(b []byte) error {
 	for i := 0; i < len(b); {
@@ -362,8 +366,8 @@ func (l *logReader) block(b []byte) error {
 	return nil
 }
 
-// skip looks for the next chunk of this log that can be read, behind the damaged place at
-// the start of b. It returns the chunk's offset in b, or the length of b if there is none.
+// skip looks for the next readable chunk of this log in b, which starts with bytes that are no
+// chunk. It returns the chunk's offset in b, or len(b) if there is none.
 func (l *logReader) skip(b []byte) int {
 	for i := 1; i < len(b); i++ {
 		if _, _, err := parseChunk(b[i:], uint32(l.number)); err == nil || errors.Is(err, errClosed) {
@@ -373,7 +377,8 @@ func (l *logReader) skip(b []byte) int {
 	return len(b)
 }
 
-// batch adds the rows of a record of the log.
+// batch adds the rows in a record of the log to l.raw. It counts what cannot be decoded as
+// lost.
 func (l *logReader) batch(record []byte) error {
 	h, ok := batchrepr.ReadHeader(record)
 	if !ok {

@@ -43,8 +43,8 @@ func salvage(t *testing.T, dir string) ([]core.Record, Salvaged) {
 	return records, report
 }
 
-// TestSalvageOfAWholeStore compares the records of a salvage of each golden store, and of
-// one without a manifest, with those of its export.
+// TestSalvageOfAWholeStore salvages each golden store, and one without a manifest, and compares
+// the records with the store's export.
 func TestSalvageOfAWholeStore(t *testing.T) {
 	for version := range int(schema) + 1 {
 		dir := t.TempDir()
@@ -87,8 +87,9 @@ func TestSalvageOfAWholeStore(t *testing.T) {
 	}
 }
 
-// TestSalvageReadsAroundAHole flips a bit in the middle of a log, and in the middle of a
-// table. The records before and after it, and the rows of the other blocks, must be saved.
+// TestSalvageReadsAroundAHole flips a bit in the middle of a log, and one in the middle of a
+// table. Salvage must return the records before and after the damage, and the rows of the
+// table's other blocks.
 func TestSalvageReadsAroundAHole(t *testing.T) {
 	const some = 300
 	base := t.TempDir()
@@ -120,7 +121,8 @@ func TestSalvageReadsAroundAHole(t *testing.T) {
 		if len(report.Lost) != 1 || report.Lost[0].File != name || report.Lost[0].Bytes == 0 || report.Lost[0].Bytes > blockSize {
 			t.Errorf("%s: lost %+v, want one part of at most %d bytes", name, report.Lost, blockSize)
 		}
-		// The most that a block of 16 KiB holds are index rows, which are no records.
+		// At most a quarter of the records may be missing: a block of 16 KiB holds many rows
+		// only if they are small rows of an index, and these are no records.
 		if missing := len(whole) - len(records); missing == 0 || missing > len(whole)/4 {
 			t.Errorf("%s: %d of %d records are missing", name, missing, len(whole))
 		}
@@ -148,9 +150,9 @@ func TestSalvageReadsAroundAHole(t *testing.T) {
 	}
 }
 
-// TestSalvageOnAFullDisk salvages with a folder for the work in which no table can be
-// written. Pebble would try for ever. It does so in another process, since the goroutines
-// of such a salvage stay.
+// TestSalvageOnAFullDisk runs Salvage with a work folder in which no table can be created.
+// Pebble would try again for ever; Salvage must fail instead. The test runs it in a child
+// process, because the goroutines of such a salvage never end.
 func TestSalvageOnAFullDisk(t *testing.T) {
 	const child = "TEST_SALVAGE_WITHOUT_TABLES"
 	if dir := os.Getenv(child); dir != "" {

@@ -8,8 +8,8 @@ import (
 	dto "github.com/prometheus/client_model/go"
 )
 
-// Stats are measurements of a store, for operators and benchmarks. Logged, Written
-// and Syncs count from the opening of the store. "Log" is the write-ahead log.
+// Stats are measurements of a store, for operators and benchmarks. Logged, Written and Syncs
+// are counted since the store was opened. In the comments, "log" is the write-ahead log.
 type Stats struct {
 	Disk    uint64 // bytes of the files on disk now, without space that is only reserved
 	Tables  uint64 // bytes of Disk that are in tables, so without the log
@@ -27,7 +27,8 @@ type Space struct {
 	Low   bool   // writes are refused now, for lack of space or because a table cannot be written
 }
 
-// Space measures the disk of the store. It looks at each file of the store.
+// Space measures how full the disk of the store is. It reads the size of each of the store's
+// files.
 func (s *Store) Space() Space {
 	free, _ := s.disk.free()
 	sp := Space{Free: free, Floor: s.disk.floor, Low: s.disk.check(0) != nil}
@@ -47,8 +48,8 @@ func (s *Store) Space() Space {
 	return sp
 }
 
-// Failing reports whether writes are refused because a table cannot be written, so that
-// batches in progress may wait for ever.
+// Failing reports whether writes are refused because flushes or compactions fail. Batches in
+// progress may then never return.
 func (s *Store) Failing() bool { return s.disk.failure() != nil }
 
 // Stats returns the current measurements, from Pebble's metrics.

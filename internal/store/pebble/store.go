@@ -20,66 +20,65 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// layout is the version of the keys. Version 2 added the keys x, the index of threads
-// by expiry time, and version 3 the keys s and v, superseded messages and their index.
+// layout is the version of the format of keys. Version 2 added keys that begin with x, the
+// index of threads by expiry time. Version 3 added s and v, superseded messages and their
+// index.
 const layout = 3
 
-// schema is the version of keys and row formats that this binary writes. Open refuses
-// a store with a greater schema, which a newer Confab wrote, and upgrades a store with
-// a smaller one.
+// schema is the version of keys and row formats that this binary writes. Open refuses a store
+// with a greater schema, which a newer Confab wrote, and upgrades one with a smaller schema.
 var schema = layout + row.Formats()
 
 var schemaValue = func() []byte { v := schema; return row.Number.Encode(nil, &v) }()
 
-// lanes is the number of batches that may be in flight: while one waits for the disk,
-// the other collects changes.
+// lanes is the number of batches that may be in progress at a time: while one waits for the
+// disk, the other collects changes.
 const lanes = 2
 
-// memTables is the maximum number of memtables: tables in memory with the rows that
-// are not flushed to files yet.
+// memTables is the maximum number of memtables: tables in memory with rows that have not been
+// flushed to files yet.
 const memTables = 3
 
-// Options of Open; the zero value works.
+// Options are the options of Open. The zero value is valid.
 type Options struct {
-	// FS is the file system of the store's folder; nil is that of the operating system.
+	// FS is the file system of the store's folder; nil means that of the operating system.
 	FS vfs.FS
 	// Initial has the resource's GUID, the epoch and the access keys for a new
 	// store. An existing store keeps its own.
 	Initial core.Resource
-	// MinFree is the disk space, in bytes, that stays free: writes that could take it fail
-	// with core.ErrStorageFull. They fail earlier, because a store takes space in advance;
-	// see Floor.
+	// MinFree is the disk space, in bytes, that always stays free. Writes that could use it
+	// fail with core.ErrStorageFull. They fail even earlier, because a store takes space in
+	// advance; see Floor.
 	MinFree uint64
-	// ReadOnly means that Open and the store change nothing in the folder, for reads, Export
-	// and Check. They need no free space. They lock the folder only if it has the file of a
-	// lock, which a backup does not have. A store of an older schema is not upgraded. A
-	// write is fatal.
+	// ReadOnly means that neither Open nor the store changes anything in the folder. Reads,
+	// Export and Check work, and need no free space; a write is fatal. The folder is locked
+	// only if it has a lock file, which a backup does not have. A store of an older schema is
+	// not upgraded.
 	ReadOnly bool
 	// Logger logs background errors and upgrades; nil discards them.
 	Logger *slog.Logger
-	// Fatal is called when the write-ahead log or the disk fails, so that nobody
-	// can tell which batches are durable. It must end the process; nil panics.
+	// Fatal is called when the write-ahead log or the disk fails, after which nobody can tell
+	// which batches are durable. It must end the process. If it is nil, the store panics.
 	Fatal func(error)
-	// CacheSize is the size of the block cache in bytes; 0 is 64 MiB.
+	// CacheSize is the size of the block cache in bytes; 0 means 64 MiB.
 	CacheSize int64
-	// MemTableSize is the size, in bytes, at which a memtable is flushed to a
-	// file; 0 is 32 MiB, or less on a disk below 2 GiB. There are up to three memtables.
-	// A store that is only read needs little; the block cache uses the memory that
-	// memtables do not.
+	// MemTableSize is the size, in bytes, at which a memtable is flushed to a file; 0 means 32
+	// MiB, or less on a disk below 2 GiB. There are up to three memtables. A store that is only
+	// read needs small ones: the block cache then uses the rest of the memory.
 	MemTableSize uint64
 
-	// MaxOpenFiles is about the most files that the store has open at a time; 0 is 1,000. At
-	// least 64 tables stay open.
+	// MaxOpenFiles is roughly the maximum number of files that the store has open at a time; 0
+	// means 1,000. At least 64 tables stay open.
 	MaxOpenFiles int
 
 	background func(error) // is told of failed flushes and compactions, unless it is nil
 }
 
-// NewMem returns a new, empty file system in memory, for Options.FS. The store's data
-// is lost when the process ends.
+// NewMem returns a new, empty file system in memory, for Options.FS. A store in it is lost when
+// the process ends.
 func NewMem() vfs.FS { return vfs.NewMem() }
 
-// Errors of Open that an operator can act on.
+// These errors of Open have causes that an operator can remove.
 var (
 	// ErrInUse means that another process has opened the store.
 	ErrInUse = errors.New("in use by another process")
@@ -92,8 +91,8 @@ var (
 // discard is the logger of stores without Options.Logger.
 var discard = slog.New(slog.DiscardHandler)
 
-// Store is an open store of the embedded engine. It implements core.Store. Its methods
-// may be called at the same time, except for Import and Close.
+// Store is an open store of the embedded engine. It implements core.Store. Goroutines may call
+// its methods concurrently, except for Import and Close.
 type Store struct {
 	db    *pebble.DB
 	lock  *pebble.Lock
@@ -110,9 +109,8 @@ type Store struct {
 	durable durable    // the snapshot that reads use
 	keys    sync.Mutex // held by SetKey
 
-	// applying is locked while a batch is checked, numbered and appended to the
-	// write-ahead log, so that each batch is checked against all earlier ones. It
-	// guards the fields below.
+	// applying is held while a batch is checked, numbered and appended to the write-ahead log,
+	// so that each batch is checked against all earlier ones. It guards the fields below.
 	applying sync.Mutex
 	position uint64 // of the last event
 	day      uint32 // of the last event, as in the keys of the event log
@@ -123,12 +121,12 @@ type Store struct {
 
 var _ core.Store = (*Store)(nil)
 
-// Open opens the store in dir, or creates it if dir is missing or empty. It upgrades a
-// store of an older schema. It reads the manifest and the logs before Pebble does, and
-// fails with *Damage, without a change to the folder, if files are missing or not whole.
-// The error wraps ErrInUse, ErrDamaged, ErrNewer, core.ErrUnfinished or
-// core.ErrStorageFull where one of them is the reason. After core.ErrStorageFull, or
-// another error of the disk, the folder can stay locked until the process ends.
+// Open opens the store in dir, or creates it if dir is missing or empty. It upgrades a store of
+// an older schema. It reads the manifest and the logs before Pebble does, and if files are
+// missing or incomplete, it fails with *Damage and changes nothing in the folder. The error
+// wraps ErrInUse, ErrDamaged, ErrNewer, core.ErrUnfinished or core.ErrStorageFull if one of
+// them is the reason. After core.ErrStorageFull, or another error of the disk, the folder may
+// stay locked until the process ends.
 func Open(dir string, o Options) (*Store, error) {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -162,8 +160,8 @@ func Open(dir string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// opening decides where a fatal error goes. While the store is opened, the first one ends
-// Open; afterwards, it goes to Options.Fatal.
+// opening decides what happens to a fatal error. While Open runs, the first one ends Open;
+// after that, each is passed to Options.Fatal.
 type opening struct {
 	fatal  func(error)   // Options.Fatal
 	failed chan struct{} // closed at the first error
@@ -174,8 +172,8 @@ type opening struct {
 	first error      // the first error before that
 }
 
-// fail takes a fatal error. It does not return if the error ends Open, or comes after one
-// that did: Pebble would go on as if nothing had failed.
+// fail handles a fatal error of Pebble. If the error ends Open, or Open has already failed,
+// fail never returns: Pebble would continue as if nothing had failed.
 func (o *opening) fail(err error) {
 	o.mu.Lock()
 	if o.ended && o.first == nil {
@@ -191,7 +189,8 @@ func (o *opening) fail(err error) {
 	<-o.never
 }
 
-// end ends the opening, and returns the error that came meanwhile, or nil.
+// end ends the opening. From now on, fatal errors are passed to Options.Fatal. It returns the
+// first fatal error so far, or nil.
 func (o *opening) end() error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -199,17 +198,17 @@ func (o *opening) end() error {
 	return o.first
 }
 
-// going reports whether the store is still being opened.
+// going reports whether Open is still running.
 func (o *opening) going() bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return !o.ended
 }
 
-// openOrGiveUp calls open, and fails with the first error of the disk that comes meanwhile.
-// Pebble would wait in open until a flush succeeds, which it tries for ever, and does not
-// return from a failed write of the log or the manifest. Then the goroutines of open stay
-// blocked, and the lock stays held.
+// openOrGiveUp calls open in another goroutine. It returns the first fatal error of the disk as
+// soon as there is one, or else the result of open. After such an error Pebble may never return
+// from open: it repeats a failed flush for ever, and blocks after a failed write of the log or
+// the manifest. The goroutine then stays blocked, and the folder stays locked.
 func (s *Store) openOrGiveUp(o Options) error {
 	s.opening = &opening{fatal: o.Fatal, failed: make(chan struct{})}
 	s.fatal = s.opening.fail
@@ -255,7 +254,8 @@ func (s *Store) open(o Options) error {
 	return nil
 }
 
-// openError returns the error for one of pebble.Open. Most damage is found before that.
+// openError returns the error of Open for err, an error of pebble.Open. Most damage is found
+// before pebble.Open is called.
 func (s *Store) openError(err error) error {
 	switch {
 	case pebble.IsCorruptionError(err) || errors.Is(err, os.ErrNotExist) || errors.Is(err, vfs.ErrUnsupported):
@@ -266,13 +266,14 @@ func (s *Store) openError(err error) error {
 	return s.disk.notStarted(err)
 }
 
-// closeFiles closes Pebble, and notes in the mark that it was closed.
+// closeFiles closes Pebble's files and notes in the mark whether that succeeded.
 func (s *Store) closeFiles() error {
 	err := s.db.Close()
 	return errors.Join(err, s.closeMark(err == nil))
 }
 
-// closeMark notes in the mark whether the store was closed, unless it was only read.
+// closeMark closes the mark. ok says whether the store was closed without an error. It does
+// nothing if the store was opened with Options.ReadOnly.
 func (s *Store) closeMark(ok bool) error {
 	if s.mark == nil {
 		return nil
@@ -288,14 +289,14 @@ func (s *Store) options(o Options) *pebble.Options {
 		ReadOnly:     o.ReadOnly,
 		Logger:       logger{s.log, s.fatal},
 		MaxOpenFiles: cmp.Or(o.MaxOpenFiles, 1000),
-		// Fixed, so that a later Pebble does not upgrade the files: an upgrade cannot
-		// be undone.
+		// This version is fixed, so that a later Pebble does not upgrade the files: an upgrade
+		// cannot be undone.
 		FormatMajorVersion: pebble.FormatValueSeparation,
-		// Pebble subtracts the memtables from the cache's size, so add them. Without
-		// that, two full memtables of 32 MiB would use up a cache of 64 MiB.
+		// Pebble subtracts the size of the memtables from that of the cache, so add it here.
+		// Otherwise two full memtables of 32 MiB would leave nothing of a cache of 64 MiB.
 		CacheSize: cmp.Or(o.CacheSize, 64<<20) + int64(memTables*memTableSize),
-		// Large memtables make a start after a crash slower, because it reads them
-		// from the write-ahead log; small ones make compactions rewrite more bytes.
+		// With large memtables, a start after a crash takes longer, because it reads their rows
+		// from the write-ahead log. With small ones, compactions rewrite more bytes.
 		MemTableSize:                memTableSize,
 		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       4,
@@ -304,7 +305,7 @@ func (s *Store) options(o Options) *pebble.Options {
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.backgroundError,
-			// The process goes on with a damaged file; reads of its rows fail.
+			// The process continues with a damaged file. Reads of its rows fail.
 			DataCorruption: func(i pebble.DataCorruptionInfo) {
 				s.log.Error("store: a file is damaged, so reads of its rows fail", "file", i.Path, "error", i.Details, "next", new(Damage).Remedy())
 			},
@@ -327,8 +328,8 @@ func (s *Store) options(o Options) *pebble.Options {
 	return opts
 }
 
-// backgroundError logs why a flush or a compaction failed. Pebble tries it again; until a
-// flush succeeds, writes are refused.
+// backgroundError logs the error of a flush or a compaction. Pebble tries the work again. While
+// flushes fail, writes are refused.
 func (s *Store) backgroundError(err error) {
 	if s.told != nil {
 		s.told(err)
@@ -336,22 +337,22 @@ func (s *Store) backgroundError(err error) {
 	s.log.Error("store: background work failed, and writes may be refused until it succeeds", "error", plain{err})
 }
 
-// plain is an error without the stack that a log would print of Pebble's errors.
+// plain wraps an error so that a log does not print the stack that errors of Pebble have.
 type plain struct{ err error }
 
 func (p plain) Error() string { return p.err.Error() }
 func (p plain) Unwrap() error { return p.err }
 
-// flushFailed gives up the opening of the store if a flush fails meanwhile, unless a table is
-// damaged. Open waits for a flush, but not for a compaction.
+// flushFailed ends Open with err if a flush fails while the store is being opened, unless the
+// reason is a damaged table. Open waits for flushes, so it would never return.
 func (s *Store) flushFailed(err error) {
 	if err != nil && !emptyTable(err) && s.opening != nil && s.opening.going() && !pebble.IsCorruptionError(err) {
 		s.fatal(err)
 	}
 }
 
-// start compares the store's schema with this binary's, upgrades an older store, and
-// reads the last position of the event log. It writes the first rows of a new store.
+// start compares the store's schema with this binary's, upgrades an older store, and reads the
+// position of the last event. If the store is new, start writes its first rows.
 func (s *Store) start(initial core.Resource) error {
 	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
@@ -369,7 +370,8 @@ func (s *Store) start(initial core.Resource) error {
 	return s.readPosition()
 }
 
-// startReading is start for a store that is opened with Options.ReadOnly.
+// startReading replaces start for a store that is opened with Options.ReadOnly. It fails if the
+// store is empty or newer than this binary, and reads the position of the last event.
 func (s *Store) startReading(core.Resource) error {
 	v, found, err := value(s.db, metaKey(metaSchema), row.Number)
 	switch {
@@ -394,7 +396,8 @@ func (s *Store) readPosition() error {
 	return err
 }
 
-// create writes the schema, the resource, the epoch and the access keys.
+// create writes the first rows of a new store: the schema, the resource, the epoch and the
+// access keys.
 func (s *Store) create(r core.Resource) error {
 	b := s.db.NewBatch()
 	b.Set(metaKey(metaSchema), schemaValue, nil)
@@ -419,8 +422,8 @@ func (s *Store) Resource(context.Context) (core.Resource, error) {
 	return readResource(snap)
 }
 
-// setResource adds the rows of the resource's id and cloud to a batch. It does not replace
-// the row of another cloud by none.
+// setResource adds the rows of the resource's id and cloud to a batch. For the public cloud it
+// writes no row, so an existing row of another cloud stays.
 func setResource(b *pebble.Batch, r core.Resource) {
 	b.Set(metaKey(metaResource), row.Text.Encode(nil, &r.ID), nil)
 	if cloud := r.Cloud.String(); r.Cloud != communication.CloudPublic {
@@ -448,8 +451,8 @@ func readResource(db pebble.Reader) (r core.Resource, err error) {
 	return r, err
 }
 
-// SetKey replaces the access key at index, 0 or 1, if the stored serial is k.Serial - 1,
-// and returns the stored key when it is durable.
+// SetKey replaces the access key at index, 0 or 1, if the stored key's serial is k.Serial - 1.
+// It returns the key that is stored afterwards, when it is durable.
 func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) (core.AccessKeyRow, error) {
 	s.keys.Lock()
 	defer s.keys.Unlock()
@@ -466,12 +469,12 @@ func (s *Store) SetKey(_ context.Context, index int, k core.AccessKeyRow) (core.
 	return k, nil
 }
 
-// Compact flushes the memtables and compacts all tables. It is for measurements.
+// Compact flushes the memtables and compacts all tables. It is used for measurements.
 func (s *Store) Compact(ctx context.Context) error {
 	return s.db.Compact(ctx, []byte{0}, []byte{0xff}, false)
 }
 
-// Close waits for background work, closes the store and unlocks its folder.
+// Close waits for flushes and compactions, closes the store and unlocks its folder.
 func (s *Store) Close() error {
 	close(s.disk.closing)
 	s.durable.now.release()
@@ -488,8 +491,8 @@ func prefixRange(kind byte, prefix string) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(lower)}
 }
 
-// logger is the logger that Pebble gets: it logs Pebble's errors, drops its frequent
-// info messages, and passes fatal errors to fatal.
+// logger is the logger given to Pebble. It logs errors, drops the frequent info messages, and
+// passes fatal errors to fatal.
 type logger struct {
 	log   *slog.Logger
 	fatal func(error)
@@ -501,8 +504,9 @@ func (l logger) Errorf(format string, args ...any) {
 	l.log.Error("store: the engine reports an error", "error", report{format, fmt.Sprintf(format, args...)})
 }
 
-// report is an error that Pebble only logs. It wraps the format of its text, which is the
-// same for all errors of a kind, so that a log can tell repeated ones from others.
+// report is an error that Pebble reports only to its logger. It wraps an error with the format
+// of the text, which is the same for all errors of a kind, so that repeated ones can be
+// recognized.
 type report struct{ format, text string }
 
 func (r report) Error() string { return r.text }

@@ -21,7 +21,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// stores keeps the file system of each store, so that the store can be reopened.
+// stores keeps the file system of each open store, so that a test can close and reopen the
+// store.
 type stores struct {
 	mu sync.Mutex
 	fs map[core.Store]vfs.FS
@@ -66,9 +67,9 @@ func TestSuite(t *testing.T) {
 	})
 }
 
-// TestTwoWriterCaseItself runs the test suite's case with two writers on two wrappers
-// of one store. The engine itself skips that case, because only one process can open a
-// Pebble store, so the case would otherwise run only on PostgreSQL.
+// TestTwoWriterCaseItself runs the shared suite's case for two writers on two wrappers of one
+// store. Only one process can open a Pebble store, so this engine skips the case in the suite,
+// and without this test it would run only on PostgreSQL.
 func TestTwoWriterCaseItself(t *testing.T) {
 	var r stores
 	storetest.TwoWriters(t, storetest.Engine{
@@ -79,7 +80,7 @@ func TestTwoWriterCaseItself(t *testing.T) {
 	})
 }
 
-// gatedFS is a file system whose syncs of the write-ahead log wait for the gate.
+// gatedFS is a file system in which syncs of the write-ahead log wait until the gate is open.
 type gatedFS struct {
 	vfs.FS
 	gate *storetest.Gate
@@ -121,7 +122,8 @@ func (f gatedFile) SyncTo(length int64) (bool, error) {
 	return f.File.SyncTo(length)
 }
 
-// door is one of two wrappers of the same store, which stand for two writers.
+// door wraps a store for a test with two writers. Two doors of the same store stand for the two
+// writers.
 type door struct {
 	core.Store
 	mu     *sync.Mutex // shared by both doors: one Apply at a time, as in a lane

@@ -67,8 +67,8 @@ func versionsOf(thread string, id int64, before uint64) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: at(0), UpperBound: at(before)}
 }
 
-// spans returns the sequences of all superseded versions of a message. The bool is false if
-// there are none.
+// spans returns, for each superseded version of a message, its sequence and that of the next
+// version. The bool is false if there are none.
 func spans(r pebble.Reader, thread string, id int64) (all []core.Span, found bool, err error) {
 	it, err := r.NewIter(versionsOf(thread, id, math.MaxUint64))
 	if err != nil {
@@ -83,14 +83,14 @@ func spans(r pebble.Reader, thread string, id int64) (all []core.Span, found boo
 	return all, len(all) > 0, errors.Join(err, closed(it))
 }
 
-// versionFor returns the superseded version of a message that a member may read. The bool is
-// false if there is none.
+// versionFor returns the superseded version of a message that a member who has left may read.
+// The bool is false if there is none, or if the member has not left.
 func versionFor(r pebble.Reader, m *core.Member, thread string, id int64) (version core.Message, found bool, err error) {
 	if m.Left == nil {
 		return version, false, nil
 	}
-	// The versions of a message follow one another: that of the moment when the member left
-	// is the last one that was there then.
+	// Each version replaced the one before. The member may read the version that was current
+	// when it left: the last one whose sequence is not greater than that of leaving.
 	it, err := r.NewIter(versionsOf(thread, id, m.Left.Sequence+1))
 	if err != nil {
 		return version, false, err
@@ -103,8 +103,8 @@ func versionFor(r pebble.Reader, m *core.Member, thread string, id int64) (versi
 	return version, found, errors.Join(err, closed(it))
 }
 
-// versions reads the superseded messages of a thread that a member who has left may read,
-// the greatest sequence first. For other members there are none.
+// versions iterates over the superseded messages of a thread that a member who has left may
+// read, from the greatest sequence down. It has none for a member who has not left.
 type versions struct {
 	r      pebble.Reader
 	member *core.Member
@@ -114,7 +114,7 @@ type versions struct {
 	id     int64            // of its message
 }
 
-// open begins with the version before a sequence.
+// open moves to the last version whose sequence is less than before.
 func (v *versions) open(before uint64) (err error) {
 	if v.member == nil || v.member.Left == nil {
 		return nil
@@ -127,11 +127,11 @@ func (v *versions) open(before uint64) (err error) {
 	return v.find(v.it.Last())
 }
 
-// next moves to the version that follows.
+// next moves to the next version, which has a lower sequence.
 func (v *versions) next() error { return v.find(v.it.Prev()) }
 
-// find moves to the first version that the member may read, from the iterator's place on. ok
-// is false if the iterator is behind the last one.
+// find moves from the iterator's place to the next version that the member may read, and sets
+// v.at and v.id; v.at is 0 if there is none. ok says whether the iterator is at an entry.
 func (v *versions) find(ok bool) error {
 	for ; ok; ok = v.it.Prev() {
 		r, err := supersededAt.decode(v.it.Key(), v.it.Value())
@@ -147,8 +147,8 @@ func (v *versions) find(ok bool) error {
 	return nil
 }
 
-// or returns the superseded message at v.at if older is true, or else the message at the place of it, and the
-// size of its row in bytes.
+// or returns the superseded message at v.at if older is true, or else the message to which the
+// iterator it points. size is the size of the message's row in bytes.
 func (v *versions) or(older bool, it *pebble.Iterator) (m core.Message, size int, err error) {
 	if !older {
 		m, err = row.Message.Decode(it.Value(), core.Message{Sequence: number(it.Key())})

@@ -13,16 +13,16 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Threads returns a page of a user's threads, newest message first; see core.Store. The
-// keys of the list have the minute of the last message only, so the page reads whole
-// minutes and is sorted by the exact times in the heads.
+// Threads returns a page of a user's threads, the one with the newest message first; see
+// core.Store. The keys of the list only have the minute of the last message. So Threads reads
+// whole minutes, and sorts the threads by the exact times in their heads.
 func (s *Store) Threads(_ context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
 	page, _, err := s.threads(q)
 	return page, err
 }
 
-// threads returns the page that Threads returns. It also returns the number of keys
-// that it read, for tests.
+// threads returns the page that Threads returns, and the number of keys that it read, for
+// tests.
 func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, err error) {
 	before := core.ThreadEntry{LastMessageOn: math.MaxInt64}
 	bounds := prefixRange(kindList, part(q.User))
@@ -68,13 +68,12 @@ func (s *Store) threads(q core.ThreadsQuery) (page core.ThreadsPage, keys int, e
 	return page, keys, nil
 }
 
-// ThreadsOf returns at most limit ids of threads in a user's list that are greater
-// than after, in order. It reads the user's whole list, because the list is sorted by
-// time.
+// ThreadsOf returns at most limit ids of threads in a user's list that are greater than after,
+// in ascending order. It reads the user's whole list, which is in the order of times.
 func (s *Store) ThreadsOf(_ context.Context, user, after string, limit int) (ids []string, err error) {
 	snap := s.durable.acquire()
 	defer snap.release()
-	// cut keeps the smallest ids, at most limit.
+	// cut sorts ids, removes duplicates, and drops all but the first limit.
 	cut := func() {
 		slices.Sort(ids)
 		ids = slices.Compact(ids)
@@ -99,9 +98,8 @@ func newestFirst(a, b core.ThreadEntry) int {
 	return cmp.Or(cmp.Compare(b.LastMessageOn, a.LastMessageOn), cmp.Compare(b.Thread, a.Thread))
 }
 
-// listEntry reads a thread as the user's list shows it: a user who has left sees the
-// topic and the time of leaving. The bool is false if the user has no row in the
-// thread.
+// listEntry reads a thread as the user's list shows it. A user who has left gets the topic and
+// time from when it left. The bool is false if the user has no row in the thread.
 func listEntry(r pebble.Reader, user, thread string) (core.ThreadEntry, bool, error) {
 	v, err := view(r, thread, user)
 	if err != nil || v.Member == nil {

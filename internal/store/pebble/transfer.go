@@ -16,11 +16,11 @@ var _ core.Exporter = (*Store)(nil)
 var _ core.Importer = (*Store)(nil)
 var _ core.Checker = (*Store)(nil)
 
-// checkEvery is the number of rows between two checks of the context.
+// checkEvery is the number of rows that are read between two checks of the context.
 const checkEvery = 1024
 
-// Export calls yield with each record of one snapshot; see core.Exporter. The error
-// wraps ErrDamaged if a row cannot be read.
+// Export calls yield with each record of the store, all from one snapshot; see core.Exporter.
+// The error wraps ErrDamaged if a row cannot be read.
 func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error {
 	snap := s.durable.acquire()
 	defer snap.release()
@@ -71,20 +71,20 @@ func (s *Store) scan(ctx context.Context, r pebble.Reader, kind byte, f func(key
 	return err
 }
 
-// recordKind is a kind of row with the function that makes a record of a row.
+// recordKind is a kind of row, and a function that makes the record of an export from a row.
 type recordKind struct {
 	letter byte
 	read   func(key, value []byte) (core.Record, error)
 }
 
-// recordsOf returns the recordKind of a kind whose decoded rows are exported unchanged.
+// recordsOf returns the recordKind of a kind whose decoded rows are the exported records.
 func recordsOf[T core.Record](k kind[T]) recordKind {
 	return recordKind{k.letter, func(key, value []byte) (core.Record, error) { return k.decode(key, value) }}
 }
 
-// exported returns the exported kinds in the order that core.Record describes. first
-// is the first position in the event log: it is exported as 1, the next one as 2, and
-// so on. A gap between positions is an error.
+// exported returns the exported kinds of rows in the order that core.Record describes. first is
+// the first position in the event log. It is exported as 1, the next one as 2, and so on; a gap
+// between positions is an error.
 func exported(snap pebble.Reader, first uint64) []recordKind {
 	last := first - 1
 	return []recordKind{
@@ -109,7 +109,7 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 	}
 }
 
-// importBatch is the size, in bytes, above which an import commits its batch.
+// importBatch is the size, in bytes, from which on an import commits its batch.
 const importBatch = 4 << 20
 
 // contents are the kinds of rows that a new store does not have.
@@ -119,8 +119,8 @@ var contents = []byte{
 }
 
 // Import writes the records of an export into the store, which must be empty; see
-// core.Importer. Only the last batch is synced, which makes all before it durable;
-// until then a file marks the store as unfinished.
+// core.Importer. It syncs only the last batch, which makes all earlier ones durable too. Until
+// then, the file unfinished marks the store as incomplete.
 func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) error {
 	s.applying.Lock()
 	defer s.applying.Unlock()
@@ -142,7 +142,7 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 	return nil
 }
 
-// mustBeEmpty fails with core.ErrNotEmpty if the store has rows of contents.
+// mustBeEmpty fails with core.ErrNotEmpty if the store has a row of a kind in contents.
 func (s *Store) mustBeEmpty(ctx context.Context) error {
 	notEmpty := func(_, _ []byte) error {
 		return fmt.Errorf("store %s is %w: an import needs an empty one", s.dir, core.ErrNotEmpty)
@@ -165,7 +165,7 @@ type importer struct {
 	day      uint32    // of the last event
 }
 
-// take writes the records that next returns until io.EOF.
+// take writes the records that next returns, until next returns io.EOF.
 func (im *importer) take(ctx context.Context, next func() (core.Record, error)) error {
 	for n := 1; ; n++ {
 		record, err := next()
@@ -187,8 +187,8 @@ func (im *importer) take(ctx context.Context, next func() (core.Record, error)) 
 	}
 }
 
-// end writes the resource and the access keys after all other rows, and returns when
-// all rows are durable. It fails if the records had no resource.
+// end writes the resource and the access keys as the last rows, and returns when all rows are
+// durable. It fails if none of the records was a resource.
 func (im *importer) end() error {
 	if im.resource.ID == "" {
 		return errors.New("the records name no resource")
@@ -252,8 +252,8 @@ func (im *importer) put(record core.Record) error {
 	return nil
 }
 
-// member adds the row of a member, and the thread's entry in the user's list: at the
-// time of the thread's last message, or of leaving if the member has left.
+// member adds the row of a member, and an entry in the user's list of threads. The time of the
+// entry is that of the thread's last message, or of leaving if the member has left.
 func (im *importer) member(r core.ThreadMember) error {
 	if err := im.requireHead(r.Thread); err != nil {
 		return err
@@ -267,9 +267,9 @@ func (im *importer) member(r core.ThreadMember) error {
 	return nil
 }
 
-// event adds the rows of an event. Its position must be the next one. If its day is
-// before that of the previous event, it gets the later day: positions are sorted by
-// day, and servers that wrote to the exported store may have had different clocks.
+// event adds the rows of an event, whose position must follow that of the previous event. If
+// its day is earlier than that of the previous event, it gets the later day, because positions
+// are sorted by day. Servers with different clocks may have written the exported store.
 func (im *importer) event(e core.Event) error {
 	if e.Position != im.position+1 {
 		return fmt.Errorf("event %d of thread %s has position %d instead of %d", e.Number, e.Thread, e.Position, im.position+1)

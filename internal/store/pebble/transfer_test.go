@@ -24,8 +24,8 @@ import (
 
 func threadID(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
 
-// fillThreads creates threads, each with its number of messages, and with idempotency
-// tokens, receipts and events. Every third thread expires after 30 days.
+// fillThreads creates threads, each with this number of messages, and with idempotency tokens,
+// receipts and events. Every third thread expires after 30 days.
 func fillThreads(t *testing.T, s *Store, threads, messages int) {
 	t.Helper()
 	for n := range threads {
@@ -45,8 +45,9 @@ func fillThreads(t *testing.T, s *Store, threads, messages int) {
 			mustApply(t, s, c)
 		}
 		if messages > 0 {
-			// Assign takes the minute 0 for a new entry. Other than here, a thread gets
-			// its first message when it is created.
+			// A thread that gets its first message after its creation has an extra list entry
+			// with minute 0, because Assign takes that minute for new entries. Delete it:
+			// outside of this test, a thread gets its first message when it is created.
 			b := s.db.NewBatch()
 			b.Delete(lists.key(nil, &core.ListMove{User: who, Thread: id}), nil)
 			if err := s.commit(b); err != nil {
@@ -92,9 +93,9 @@ func mustClose(t *testing.T, s *Store) {
 	}
 }
 
-// TestExportIsOneDurableMoment exports a store while others write to it. All exported
-// records must be durable before the first one is returned, and the heads, which count
-// a thread's messages, must agree with the messages.
+// TestExportIsOneDurableMoment exports a store while other goroutines write to it. All exported
+// records must be durable before the first one is returned. The heads, which count a thread's
+// messages, must agree with the exported messages.
 func TestExportIsOneDurableMoment(t *testing.T) {
 	mem := vfs.NewCrashableMem()
 	s := mustOpen(t, "store", mem)
@@ -146,8 +147,8 @@ func TestExportIsOneDurableMoment(t *testing.T) {
 	mustClose(t, s)
 }
 
-// TestBrokenOffImportIsRefused cuts the power before each record of an import. Open
-// must return core.ErrUnfinished.
+// TestBrokenOffImportIsRefused cuts the power before each record of an import. After each cut,
+// Open must return core.ErrUnfinished.
 func TestBrokenOffImportIsRefused(t *testing.T) {
 	from := mustOpen(t, "store", vfs.NewMem())
 	fillThreads(t, from, 3, 4)
@@ -197,7 +198,8 @@ func TestImportRefusesRowsWithoutThread(t *testing.T) {
 	}
 }
 
-// putSuperseded adds a superseded message, or the entry of its index, or both.
+// putSuperseded adds to b the row of a superseded message, or its entry in the index, or both,
+// as message and index say.
 func putSuperseded(b *pebble.Batch, thread string, id int64, sequence, until uint64, message, index bool) {
 	r := core.ThreadSuperseded{Thread: thread, Superseded: core.Superseded{Message: core.Message{ID: id, Sequence: sequence}, Until: until}}
 	if message {
@@ -208,7 +210,8 @@ func putSuperseded(b *pebble.Batch, thread string, id int64, sequence, until uin
 	}
 }
 
-// TestCheckFindsDamage deletes and adds rows. Check must report each damage.
+// TestCheckFindsDamage deletes and adds rows so that they contradict each other. Check must
+// report each contradiction.
 func TestCheckFindsDamage(t *testing.T) {
 	a, expires, ghost := threadID(1), threadID(2), threadID(99)
 	for _, tc := range []struct {
@@ -357,8 +360,8 @@ func TestCheckFindsDamage(t *testing.T) {
 	}
 }
 
-// TestExportNumbersPositionsAnew exports an event log whose first days were deleted.
-// The positions of the exported events must begin with 1.
+// TestExportNumbersPositionsAnew exports an event log whose first days were trimmed. The
+// exported events must have positions from 1 on.
 func TestExportNumbersPositionsAnew(t *testing.T) {
 	s := mustOpen(t, "store", vfs.NewMem())
 	fillThreads(t, s, 2, 2) // positions 1 to 3, and 4 to 6
@@ -384,8 +387,8 @@ func TestExportNumbersPositionsAnew(t *testing.T) {
 	mustClose(t, s)
 }
 
-// TestCheckpoint copies a store and writes to it. The copy must have the rows of the moment
-// of the copy, and reading it must change none of its files.
+// TestCheckpoint copies a store and then writes to it. The copy must have exactly the rows from
+// before, and reading the copy must change none of its files.
 func TestCheckpoint(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, filepath.Join(dir, "store"), nil)

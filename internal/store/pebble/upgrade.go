@@ -11,12 +11,12 @@ import (
 // upgradeBatch is the number of rows in each batch of an upgrade.
 const upgradeBatch = 1024
 
-// upgrade changes a store from schema from, which is older, to this binary's. Schema 2
-// added the index of threads by expiry time. Later schemas only added row formats: no
-// row is rewritten, but older binaries cannot read new rows and must refuse the store.
+// upgrade upgrades a store from the older schema from to this binary's. Schema 2 added the
+// index of threads by expiry time. Later schemas only added row formats: upgrade rewrites no
+// row, but older binaries must refuse the store because they cannot read new rows.
 //
-// The new schema is written last, and it is durable only if all rows before it are. If
-// the process ends earlier, the next Open does the upgrade again.
+// It writes the number of the new schema last, so that this number is durable only if all other
+// rows are. If the process ends earlier, the next Open repeats the upgrade.
 func (s *Store) upgrade(from uint64) error {
 	began := time.Now()
 	if from < 2 {
@@ -33,8 +33,8 @@ func (s *Store) upgrade(from uint64) error {
 
 // addExpiries writes the index of threads by expiry time, without waiting for the disk.
 func (s *Store) addExpiries() error {
-	// Delete keys of an earlier upgrade that was interrupted: a binary of schema 1
-	// may have run since and deleted their threads.
+	// Delete the entries that an interrupted upgrade left: a binary of schema 1 may have run
+	// since then and deleted their threads.
 	w := writer{batch: s.db.NewBatch()}
 	w.batch.DeleteRange([]byte{kindExpiry}, []byte{kindExpiry + 1}, nil)
 	err := s.scan(context.Background(), s.db, kindHead, func(key, value []byte) error {
@@ -54,8 +54,8 @@ func (s *Store) addExpiries() error {
 	return s.commitNext(&w, pebble.NoSync)
 }
 
-// commitNext commits the batch of w, which an upgrade or an import fills, and begins a
-// new one. It fails with core.ErrStorageFull if too little disk space is free.
+// commitNext commits the batch of w, and gives w a new one. Upgrades and imports use it. It
+// fails with core.ErrStorageFull if too little disk space is free.
 func (s *Store) commitNext(w *writer, o *pebble.WriteOptions) error {
 	if err := s.disk.check(uint64(w.batch.Len())); err != nil {
 		return err

@@ -20,8 +20,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// asSchema1 changes a store to schema 1, which has no expiry keys, and closes it. It
-// writes two wrong expiry keys, because an interrupted upgrade may leave keys, and a
+// asSchema1 turns a store into one of schema 1, which has no index of expiry times, and closes
+// it. It adds two wrong entries to that index: an interrupted upgrade may leave entries, and a
 // program of schema 1 that runs afterwards does not update them.
 func asSchema1(t *testing.T, s *Store) {
 	t.Helper()
@@ -36,8 +36,8 @@ func asSchema1(t *testing.T, s *Store) {
 	mustClose(t, s)
 }
 
-// onDisk returns the schema and the number of expiry keys of a store, without
-// upgrading it.
+// onDisk returns the schema of a store and the number of entries in its index of expiry times.
+// It does not upgrade the store.
 func onDisk(t *testing.T, disk vfs.FS) (version uint64, expiries int) {
 	t.Helper()
 	db, err := pebble.Open("store", &pebble.Options{FS: disk, Logger: logger{log: discard}})
@@ -59,7 +59,7 @@ func onDisk(t *testing.T, disk vfs.FS) (version uint64, expiries int) {
 	return version, expiries
 }
 
-// TestUpgradeFindsThreadsThatEnd opens a store of schema 1, which has no expiry keys.
+// TestUpgradeFindsThreadsThatEnd opens a store of schema 1, which has no index of expiry times.
 // After the upgrade, the sweep must delete the threads that have expired.
 func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 	const made, day = 1_700_000_000_000, 86_400_000
@@ -101,8 +101,8 @@ func TestUpgradeFindsThreadsThatEnd(t *testing.T) {
 	}
 }
 
-// TestUpgradeIsCutOff cuts the power before each write of an upgrade. The next Open
-// must complete the upgrade.
+// TestUpgradeIsCutOff cuts the power before each write of an upgrade. The next Open must
+// complete the upgrade.
 func TestUpgradeIsCutOff(t *testing.T) {
 	const threads = 3*upgradeBatch + 1
 	mem := vfs.NewCrashableMem()
@@ -193,8 +193,8 @@ func TestUpgradeNeedsRoomAndGoodHeads(t *testing.T) {
 	}
 }
 
-// TestNewStoreHasThisSchema creates a store, and imports its rows into another. Both
-// must have the current schema and the expiry keys.
+// TestNewStoreHasThisSchema creates a store and imports its rows into another one. Both must
+// have the current schema and the index of expiry times.
 func TestNewStoreHasThisSchema(t *testing.T) {
 	mem, copied := vfs.NewMem(), vfs.NewMem()
 	s := mustOpen(t, "store", mem)

@@ -5,8 +5,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// Functions that encode and decode single keys and values, for tests that damage a
-// store or compare its rows with golden files.
+// The functions in this file encode and decode single keys and values. Tests use them to damage
+// a store or to compare its rows with golden files.
 
 func userKey(id string) []byte               { return users.key(nil, &core.User{ID: id}) }
 func headKey(b []byte, thread string) []byte { return heads.key(b, &core.Head{ID: thread}) }
