@@ -12,23 +12,23 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// schedule has the times of a batch.
+// schedule has the points in time at which Apply gives up the steps of a batch.
 type schedule struct {
 	giveUp time.Time // nothing is begun after it: the batch was not written
 	write  time.Time // the connection is abandoned if the COMMIT was not answered until then
 	end    time.Time // Apply returns: if it does not know whether the batch was committed, it says so
 }
 
-// A request is answered within 20 s: rest gives it 13 s, after which nothing more is begun
-// for it, and a COMMIT that was sent until then has 5 s. Of these, askTime is kept for the
-// question whether the COMMIT was carried out.
+// The server answers a request within 20 s. Package rest lets Apply begin work for it during 13
+// s; a COMMIT that was sent by then gets commitTime more. The last askTime of that is kept to
+// ask whether the COMMIT was carried out, if it was not answered.
 const (
 	leastPatience = time.Second
 	commitTime    = 5 * time.Second
 	askTime       = 3 * time.Second
 )
 
-// schedule returns the times of a batch that begins now. until is Batch.Until.
+// schedule returns the schedule of a batch that begins now. until is Batch.Until.
 func (t timeouts) schedule(until time.Time) schedule {
 	now := time.Now()
 	s := schedule{giveUp: now.Add(t.patience)}
@@ -47,11 +47,11 @@ func (t timeouts) schedule(until time.Time) schedule {
 	return s
 }
 
-// Apply commits a batch in one transaction; see core.Store. A batch that was not
-// committed is tried again for timeouts.patience or until b.Until, then Apply returns
-// core.ErrUnavailable. Decisions are called again with each try. If the connection is
-// lost during the COMMIT, Apply asks whether the batch was committed. If the database
-// does not answer in time, Apply returns core.ErrUnknown.
+// Apply commits a batch in one transaction; see core.Store. If a try fails and nothing was
+// committed, Apply tries again for timeouts.patience or until b.Until, and then returns
+// core.ErrUnavailable. Each try calls the changes' Decide functions again. If the connection is
+// lost during the COMMIT, Apply asks the database whether the batch was committed; if there is
+// no answer in time, it returns core.ErrUnknown.
 func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error) {
 	if len(b.Changes) == 0 {
 		return nil, nil
@@ -74,8 +74,9 @@ func (s *Store) Apply(ctx context.Context, b core.Batch) ([]core.Outcome, error)
 	}
 }
 
-// attempt runs the batch in one transaction. If it fails, nothing was committed,
-// except that after a failure of refused it may be unknown; Apply then gives up.
+// attempt runs the batch in one transaction. If it fails, nothing was committed. The exception
+// is the failure refused, after which the outcome may be unknown; Apply then does not try
+// again.
 func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]core.Outcome, failure, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.begin)
 	defer cancel()
@@ -109,7 +110,8 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 		s.rollback(&tx)
 		return nil, refused, fmt.Errorf("%w: %d events are too many for a batch", core.ErrUnavailable, n)
 	}
-	// The COMMIT is sent with the writes, so the caller's context must not interrupt them.
+	// From here on, ignore the caller's context: the COMMIT is sent together with the writes,
+	// and must not be interrupted.
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), s.timeouts.trip)
 	defer cancel()
 	ctx, cancel = context.WithDeadline(ctx, plan.write)
@@ -146,9 +148,9 @@ func (s *Store) attempt(ctx context.Context, b core.Batch, plan schedule) ([]cor
 	return nil, lost, fmt.Errorf("connection lost while committing, nothing was committed: %w", err)
 }
 
-// unplaced sets the number of the batch in the events of applied outcomes, which tells
-// the caller that their positions only order the events of a thread. It returns the
-// outcomes.
+// unplaced sets Batch of each event of the applied changes to number, and returns the outcomes.
+// It tells the caller that the events have no positions in the log yet: their Position only
+// orders the events of a thread.
 func unplaced(outcomes []core.Outcome, number uint64) []core.Outcome {
 	for _, o := range outcomes {
 		if o.Status != core.Applied {
@@ -161,7 +163,7 @@ func unplaced(outcomes []core.Outcome, number uint64) []core.Outcome {
 	return outcomes
 }
 
-// transaction is an open transaction and the rows that it holds locked.
+// transaction is the open transaction of a batch, with the rows that it has read and locked.
 type transaction struct {
 	conn   *pgxpool.Conn
 	state  *core.BatchState
@@ -169,8 +171,9 @@ type transaction struct {
 	number uint64          // of the batch; 0 if it cannot have events
 }
 
-// rollback ends the transaction and releases its locks. If ROLLBACK fails, it closes
-// the connection, which has the same effect. It reports whether the connection is alive.
+// rollback ends the transaction and releases its locks. If ROLLBACK fails, it closes the
+// connection, which also ends the transaction. It reports whether the connection is still
+// alive.
 func (tx *transaction) rollback() bool {
 	if tx.conn.Conn().IsClosed() {
 		return false
@@ -187,9 +190,9 @@ func (tx *transaction) rollback() bool {
 	return true
 }
 
-// rollback ends a transaction that has drawn a number, and remembers the number as unused
-// if the connection is alive. If it is not, the server may have crashed and may give the
-// number to another batch.
+// rollback ends a transaction that has drawn a batch number. If the connection is alive, it
+// remembers the number as unused. If not, the server may have crashed and may draw the same
+// number for another batch.
 func (s *Store) rollback(tx *transaction) {
 	if tx.rollback() {
 		s.unused.add(tx.number)
@@ -203,24 +206,24 @@ func (tx *transaction) abandon() {
 	_ = tx.conn.Conn().Close(ctx) // a broken connection returns its error again
 }
 
-// claimSQL writes the number of the batch into the lane's row of writers and locks
-// the row until the transaction ends. If $3 is true, it returns a new number for the
-// batch: all heads and users that exist are locked by now, so the batches of a thread
-// have ascending numbers. Otherwise it returns 0.
+// claimSQL writes the number of the batch into the lane's row of the table writers, and locks
+// that row until the transaction ends. If $3 is true, it also draws and returns a new batch
+// number, else it returns 0. All existing heads and users of the batch are locked before, so
+// the batches of a thread have ascending numbers.
 const claimSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, $2)
 	ON CONFLICT (id) DO UPDATE SET batch = excluded.batch, at = now()
 	RETURNING CASE WHEN $3 THEN nextval('batch_numbers') ELSE 0 END`
 
-// askSQL waits until no transaction locks the lane's row of writers, then returns the
-// batch number in it. It is an insert because a SELECT would not wait for a
+// askSQL waits until no transaction locks the lane's row of the table writers, and then returns
+// the batch number in the row. It is an INSERT, because a SELECT would not wait for a
 // transaction that inserts the row.
 const askSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, 0)
 	ON CONFLICT (id) DO UPDATE SET at = now()
 	RETURNING batch`
 
-// outcome reports whether the lane's last batch was committed, after its connection
-// was lost. It tries for timeouts.unknown and until end, then returns an error. The package
-// documentation tells why it does not use pg_xact_status.
+// outcome reports whether the lane's last batch was committed, after the connection was lost.
+// It asks for up to timeouts.unknown, but not after end, and then returns an error. The package
+// documentation says why it does not use pg_xact_status.
 func (s *Store) outcome(w *writer, end time.Time) (committed bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeouts.unknown)
 	defer cancel()
@@ -246,8 +249,7 @@ func (s *Store) outcome(w *writer, end time.Time) (committed bool, err error) {
 	}
 }
 
-// send runs a batch of statements in one round trip, with a timeout a little longer
-// than the lock timeout.
+// send runs a batch of statements in one round trip. It gives up 2 s after the lock timeout.
 func (s *Store) send(ctx context.Context, b *pgx.Batch) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.lock+2*time.Second)
 	defer cancel()

@@ -15,7 +15,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// onTime fails the test if something took five times the time in which it must end.
+// onTime fails the test if an operation that began at began took more than five times bar, the
+// time in which it must end.
 func onTime(t *testing.T, what string, began time.Time, bar time.Duration) {
 	t.Helper()
 	if took := time.Since(began); took > 5*bar {
@@ -23,8 +24,8 @@ func onTime(t *testing.T, what string, began time.Time, bar time.Duration) {
 	}
 }
 
-// TestSilentDatabase lets a database that keeps its connections open say nothing more. A read
-// and a batch of which nothing was sent must fail with core.ErrUnavailable in time.
+// TestSilentDatabase lets a database keep its connections open but not answer. A read must fail
+// with core.ErrUnavailable in time, and so must a batch of which no COMMIT was sent.
 func TestSilentDatabase(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
@@ -64,8 +65,8 @@ func TestSilentDatabase(t *testing.T) {
 	}
 }
 
-// TestUnknownCommit lets the database be silent from a COMMIT on. Apply must say core.ErrUnknown
-// in time, whether the COMMIT has reached the database or not.
+// TestUnknownCommit lets the database stop answering when it gets a COMMIT. Apply must return
+// core.ErrUnknown in time, whether the COMMIT has reached the database or not.
 func TestUnknownCommit(t *testing.T) {
 	for _, reached := range []bool{false, true} {
 		t.Run(fmt.Sprintf("reached=%v", reached), func(t *testing.T) {
@@ -105,9 +106,9 @@ func TestUnknownCommit(t *testing.T) {
 	}
 }
 
-// TestRenew loses the machine at the other end of all connections, while another one has taken its
-// address. After Renew, the first read must succeed. The connections say nothing of it, so a
-// read on one of them would end without an answer.
+// TestRenew lets the machine at the other end of all connections vanish, while another one
+// takes over its address. The connections stay open but never answer. After Renew, the first
+// read must use a new connection and succeed.
 func TestRenew(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
@@ -134,8 +135,8 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-// TestUnknownKey lets the database be silent when a key is replaced. SetKey must not claim that
-// nothing was written.
+// TestUnknownKey lets the database stop answering when a key is replaced. SetKey must return
+// core.ErrUnknown, because the key may have been written.
 func TestUnknownKey(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
@@ -160,7 +161,7 @@ func TestUnknownKey(t *testing.T) {
 	c.cut.Store(nil)
 	c.cutAll()
 	eventually(t, func() error { _, err := s.Resource(t.Context()); return err })
-	// The server that asks again learns what became of it.
+	// A second call with the same key must find out that the first one wrote it.
 	stored, err := s.SetKey(t.Context(), 0, key)
 	if err != nil || !stored.Equal(key) {
 		t.Errorf("set it again: serial %d, %v", stored.Serial, err)

@@ -22,14 +22,14 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// cluster is a PostgreSQL server that only one test uses and may kill.
+// cluster is a PostgreSQL server that belongs to one test, which may kill it.
 type cluster struct {
 	t         *testing.T
 	dir, port string
 }
 
-// newCluster makes a server with an empty database confab and starts it. It skips the
-// test if it does not know where PostgreSQL's programs are.
+// newCluster creates and starts a server with an empty database named confab. It skips the test
+// if TEST_POSTGRES_BIN, the folder of PostgreSQL's programs, is not set.
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := emptyCluster(t)
@@ -39,7 +39,7 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
-// emptyCluster returns a cluster without files.
+// emptyCluster returns a cluster with an empty folder and a free port. It has no server yet.
 func emptyCluster(t *testing.T) *cluster {
 	t.Helper()
 	if os.Getenv("TEST_POSTGRES_BIN") == "" {
@@ -79,7 +79,7 @@ func (c *cluster) url(database string) string {
 
 func (c *cluster) address() string { return "127.0.0.1:" + c.port }
 
-// run runs a program of PostgreSQL as the user who may run the server.
+// run runs a program of PostgreSQL as the user who owns the server's files.
 func (c *cluster) run(program string, args ...string) {
 	c.t.Helper()
 	command := append([]string{filepath.Join(os.Getenv("TEST_POSTGRES_BIN"), program)}, args...)
@@ -91,7 +91,7 @@ func (c *cluster) run(program string, args ...string) {
 	}
 }
 
-// start starts the server. The end of the test stops it.
+// start starts the server. It is stopped when the test ends.
 func (c *cluster) start() {
 	c.t.Helper()
 	options := fmt.Sprintf("-c listen_addresses=127.0.0.1 -c port=%s -c unix_socket_directories=%s -c shared_buffers=32MB", c.port, c.dir)
@@ -109,7 +109,7 @@ func (c *cluster) kill() {
 	c.run("pg_ctl", "-D", c.data(), "-s", "-m", "immediate", "stop")
 }
 
-// standby makes an asynchronous standby of the cluster and starts it.
+// standby makes an asynchronous standby of the server and starts it.
 func (c *cluster) standby() *cluster {
 	c.t.Helper()
 	s := emptyCluster(c.t)
@@ -118,7 +118,7 @@ func (c *cluster) standby() *cluster {
 	return s
 }
 
-// redirect cuts all connections. New ones lead to another server.
+// redirect cuts all connections through the proxy. New connections lead to the server to.
 func (c *cutter) redirect(to string) {
 	c.mu.Lock()
 	c.target = to
@@ -126,8 +126,8 @@ func (c *cutter) redirect(to string) {
 	c.cutAll()
 }
 
-// eventually calls do until it succeeds, and fails the test after 99 times, about a
-// minute. A server that was just replaced may refuse some connections.
+// eventually calls do until it succeeds. It fails the test after 99 calls, which take about a
+// minute. A server that has just replaced another one may refuse some connections.
 func eventually(t *testing.T, do func() error) {
 	t.Helper()
 	var err error
@@ -142,7 +142,7 @@ func eventually(t *testing.T, do func() error) {
 	t.Fatal(err)
 }
 
-// cursorsOf returns the cursor after each event.
+// cursorsOf returns, for each event, the cursor after it.
 func cursorsOf(es []core.Event) (all []core.Cursor) {
 	for _, e := range es {
 		all = append(all, core.Cursor{Epoch: storetest.Initial.Epoch, Position: e.Position, Check: e.Check})
@@ -150,9 +150,9 @@ func cursorsOf(es []core.Event) (all []core.Cursor) {
 	return all
 }
 
-// checkReplaced checks the log of a store whose server was replaced by one that has only
-// the first common events of was. Cursors up to these must continue, and all later ones
-// must be a gap, without an event.
+// checkReplaced checks the log of a store whose server was replaced by one that has only the
+// first common events of was, the log before. The log must continue after the cursors of these
+// events. After all later cursors it must report a gap and return no event.
 func checkReplaced(t *testing.T, when string, s *Store, was []core.Event, common int) {
 	t.Helper()
 	now := follow(t, s).rest()
@@ -172,8 +172,9 @@ func checkReplaced(t *testing.T, when string, s *Store, was []core.Event, common
 	}
 }
 
-// writeEvents applies texts to the threads t and u, each with another check, and gives
-// them positions. It begins with the number from, which must be new for each call.
+// writeEvents sends n messages alternately to the threads t and u, and gives the events
+// positions. The messages, and the checks of their batches, are numbered from the number from,
+// which must be new for each call.
 func writeEvents(t *testing.T, s *Store, from, n int) {
 	t.Helper()
 	for i := range n {
@@ -182,10 +183,10 @@ func writeEvents(t *testing.T, s *Store, from, n int) {
 	sequence(t, s)
 }
 
-// TestPromotedStandby lets an asynchronous standby lag, promotes it, and leads a running
-// store to it. The standby answers for nothing before its promotion. Afterwards cursors
-// after the events that it never got must be gaps, also when it has written as many
-// others, and all other cursors continue.
+// TestPromotedStandby stops the replication to a standby, writes more events, promotes the
+// standby, and redirects a running store to it. Before the promotion, reads of the log must
+// fail on the standby. After it, the log must report a gap after events that the standby never
+// got, also when it has written as many others, and must continue after all other events.
 func TestPromotedStandby(t *testing.T) {
 	ctx := context.Background()
 	primary := newCluster(t)
@@ -209,7 +210,7 @@ func TestPromotedStandby(t *testing.T) {
 		}
 		return err
 	})
-	// Without an address the standby gets nothing more.
+	// Remove the primary's address from the standby, so that it receives no more writes.
 	for _, sql := range []string{`ALTER SYSTEM SET primary_conninfo = ''`, `SELECT pg_reload_conf()`} {
 		if _, err := behind.Exec(ctx, sql); err != nil {
 			t.Fatal(err)
@@ -248,9 +249,9 @@ func TestPromotedStandby(t *testing.T) {
 	checkReplaced(t, "with more events than were lost", s, was, 12)
 }
 
-// TestRestoredDump dumps the database of a running store, restores the dump into a fresh
-// server, and leads the store to it. Cursors after the events since the dump must be
-// gaps, and all others continue.
+// TestRestoredDump dumps the database of a running store, restores the dump into a new server,
+// and redirects the store to it. The log must report a gap after events written since the dump,
+// and must continue after all others.
 func TestRestoredDump(t *testing.T) {
 	old := newCluster(t)
 	proxy, url := behindCutter(t, old.url("confab"))
@@ -280,10 +281,10 @@ func TestRestoredDump(t *testing.T) {
 	checkReplaced(t, "with more events than were lost", s, was, 9)
 }
 
-// TestCrashBesideAsynchronousCommits stops a server at once, three times, under load:
-// two stores write, two callers give positions, and a reader follows the log, while
-// another database of the server commits asynchronously and so loses transactions. No
-// acknowledged event may be lost, and the log must not change behind the reader.
+// TestCrashBesideAsynchronousCommits crashes a server three times under load: two stores write,
+// two goroutines give positions to events, and a reader follows the log. Another database of
+// the server commits asynchronously, and so loses transactions. No acknowledged event may be
+// lost, and the log must not change after the reader has read it.
 func TestCrashBesideAsynchronousCommits(t *testing.T) {
 	ctx := context.Background()
 	c := newCluster(t)

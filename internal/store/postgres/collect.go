@@ -9,9 +9,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// rows has the rows that a batch writes, each at most once and in its final state: a
-// later change of the batch replaces a row of an earlier one, and a purge removes
-// the rows that earlier changes wrote to the thread.
+// rows has the rows that a batch writes. Each row occurs at most once, in its final state: a
+// later change of the batch replaces what an earlier one wrote, and a purge of a thread removes
+// the messages that earlier changes wrote to it.
 type rows struct {
 	heads    []row.DatedHead
 	users    []core.User
@@ -27,8 +27,8 @@ type rows struct {
 	events   []core.Event
 }
 
-// rowsOf returns the rows of the applied changes. Heads and users are in the order of
-// their ids, which is the order of locking.
+// rowsOf collects the rows that the applied changes write. Heads and users are sorted by id,
+// because that is the order in which rows are locked.
 func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	r := &rows{
 		rewrites: map[core.MessageKey]core.ThreadMessage{}, kept: map[core.SupersededKey]core.ThreadSuperseded{}, members: map[core.ReceiptKey]core.ThreadMember{},
@@ -65,11 +65,11 @@ func rowsOf(outcomes []core.Outcome, s *core.BatchState) *rows {
 	return r
 }
 
-// empty reports whether there is nothing to write. Every applied change writes a head or
-// a user.
+// empty reports whether the batch writes nothing. It looks only at heads and users, because
+// every applied change writes one of these.
 func (r *rows) empty() bool { return len(r.heads) == 0 && len(r.users) == 0 }
 
-// change adds the rows of an applied change to a thread.
+// change adds the rows that an applied change writes to its thread.
 func (r *rows) change(c *core.Change) {
 	for _, m := range c.Members {
 		r.members[core.ReceiptKey{Thread: c.Thread, User: m.User}] = core.ThreadMember{Thread: c.Thread, Member: m}
@@ -106,8 +106,8 @@ func (r *rows) change(c *core.Change) {
 	r.events = append(r.events, c.Events...)
 }
 
-// purge removes the messages, superseded ones too, receipts and send tokens of a thread, and marks it so
-// that the stored ones are deleted.
+// purge removes from r the messages of a thread, superseded ones too, its receipts and its send
+// tokens. It marks the thread, so that the rows in the database are deleted as well.
 func (r *rows) purge(thread string) {
 	r.purged[thread] = true
 	r.messages = slices.DeleteFunc(r.messages, func(m core.ThreadMessage) bool { return m.Thread == thread })
@@ -117,8 +117,8 @@ func (r *rows) purge(thread string) {
 	maps.DeleteFunc(r.sent, func(k core.SendKey, _ core.SentToken) bool { return k.Thread == thread })
 }
 
-// listOrder compares entries of users' lists by the key of user_threads, so that they
-// are written in the order of the index.
+// listOrder compares two entries of users' lists by the key of the table user_threads. Entries
+// are written in the order of that index.
 func listOrder(a, b core.ListMove) int {
 	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.To, b.To), cmp.Compare(a.Thread, b.Thread))
 }

@@ -10,22 +10,23 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// prefix is the beginning of a partition's name, before the date: events_20261122.
+// prefix is the first part of the name of a partition of the table events; a date follows, as
+// in events_20261122.
 const prefix = "events_"
 
-// partition returns the name of a day's partition of events. day is in days since 1970.
+// partition returns the name of the partition of the table events for a day, given in days
+// since 1970.
 func partition(day uint32) string {
 	return prefix + time.Unix(int64(day)*86_400, 0).UTC().Format("20060102")
 }
 
-// rightClock is the difference between two clocks, in milliseconds, up to which both
-// count as right.
+// rightClock is the greatest difference between two clocks, in milliseconds, that is ignored.
 const rightClock = core.MillisPerMinute
 
-// readClock compares the clock of this process with that of the database. The days of
-// events are by the latter: a server whose clock is days ahead would delete events of the
-// last days from the log, and one whose clock is days behind would write new events into
-// a day that is soon deleted.
+// readClock measures the difference between the clock of this process and that of the database,
+// and stores it in s.shift. Events get their days by the database's clock. Otherwise a server
+// whose clock is days ahead would delete events of the last days from the log, and one whose
+// clock is days behind would write new events into a day that is soon deleted.
 func (s *Store) readClock(ctx context.Context) error {
 	var there int64
 	began := s.wall()
@@ -43,8 +44,8 @@ func (s *Store) readClock(ctx context.Context) error {
 	return nil
 }
 
-// prepareDay creates the partitions of a day and of the next one unless they exist.
-// After the first success for a day it does nothing.
+// prepareDay creates the partitions of a day and of the next one if they do not exist. Once it
+// has succeeded for a day, it returns at once.
 func (s *Store) prepareDay(ctx context.Context, day uint32) error {
 	if _, known := s.days.Load(day); known {
 		return nil
@@ -58,10 +59,10 @@ func (s *Store) prepareDay(ctx context.Context, day uint32) error {
 	return nil
 }
 
-// makePartition creates the partition of a day unless it exists. It creates a table
-// and then attaches it, because CREATE TABLE ... PARTITION OF takes a lock on events
-// that waits for all running batches. A table of that name that is not attached, as an
-// interrupted DETACH leaves it, becomes the partition.
+// makePartition creates the partition of a day if it does not exist. It creates a table and
+// then attaches it to events, because CREATE TABLE ... PARTITION OF takes a lock on events that
+// waits for all running batches. If there is a table of that name that is not attached, as
+// after an interrupted DETACH, it attaches that table.
 func (s *Store) makePartition(ctx context.Context, day uint32) error {
 	name := partition(day)
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {

@@ -13,23 +13,24 @@ import (
 
 var _ core.SharedEndpoints = (*Store)(nil)
 
-// putEndpointsSQL inserts rows or replaces those with the same owner, and returns their keys.
+// putEndpointsSQL inserts endpoints, or replaces existing ones if they have the same owner. It
+// returns the keys of the endpoints that it wrote.
 var putEndpointsSQL = endpoints.upsert() + ` WHERE endpoints.owner = excluded.owner RETURNING user_id, id`
 
-// dropEndpointsSQL deletes rows by their keys. It locks them in the order of the keys,
-// in which PutEndpoints writes them, so that neither waits for the other in a circle.
+// dropEndpointsSQL deletes endpoints by their keys. It first locks them in the order of keys.
+// PutEndpoints locks in the same order, so the two cannot deadlock.
 var dropEndpointsSQL = fmt.Sprintf(`DELETE FROM endpoints t USING (
 		SELECT e.user_id, e.id FROM endpoints e JOIN %s USING (user_id, id) ORDER BY e.user_id, e.id FOR UPDATE OF e
 	) n WHERE %s`, unnest(endpoints.columns[:len(endpoints.key)]), agree(endpoints.key))
 
-// expireEndpointsSQL deletes the rows last seen before $1. It skips a locked row, which
-// is being replaced or deleted.
+// expireEndpointsSQL deletes the endpoints last seen before $1. It skips a locked endpoint,
+// which another transaction is replacing or deleting.
 var expireEndpointsSQL = fmt.Sprintf(`DELETE FROM endpoints t USING (
 		SELECT user_id, id FROM endpoints WHERE seen < $1 FOR UPDATE SKIP LOCKED
 	) n WHERE %s`, agree(endpoints.key))
 
-// PutEndpoints writes all endpoints with one statement; see core.Store. After a lost
-// connection it tries again, since the statement may be repeated.
+// PutEndpoints writes all endpoints with one statement; see core.Store. It returns those that
+// have another owner. After a lost connection it runs the statement again, which is harmless.
 func (s *Store) PutEndpoints(ctx context.Context, es []core.Endpoint) (taken []core.Endpoint, err error) {
 	var keys []endpointKey
 	err = s.changeEndpoints(ctx, "write endpoints", putEndpointsSQL, len(endpoints.columns), es, func(q *pgx.QueuedQuery) {
@@ -62,7 +63,8 @@ func (s *Store) CallEndpoint(ctx context.Context, user, id, owner string) error 
 	})
 }
 
-// EndpointCalled returns whether an endpoint is open and called; see core.SharedEndpoints.
+// EndpointCalled reports whether an endpoint is open and whether its owner was asked to let go
+// of it; see core.SharedEndpoints.
 func (s *Store) EndpointCalled(ctx context.Context, user, id string) (open, called bool, err error) {
 	all, err := readAll(ctx, s, "an endpoint of user "+user, pgx.RowToStructByPos[struct{ Open, Called bool }],
 		`SELECT open, called FROM endpoints WHERE user_id = $1 AND id = $2`, user, id)
@@ -72,14 +74,14 @@ func (s *Store) EndpointCalled(ctx context.Context, user, id string) (open, call
 	return all[0].Open, all[0].Called, nil
 }
 
-// CalledEndpoints returns the called endpoints of an owner; see core.SharedEndpoints. The
-// index of called rows makes it cheap when there are none.
+// CalledEndpoints returns the endpoints that an owner was asked to let go of, and clears the
+// mark; see core.SharedEndpoints. An index of these rows makes it cheap when there are none.
 func (s *Store) CalledEndpoints(ctx context.Context, owner string) (es []core.Endpoint, err error) {
 	var keys []endpointKey
 	err = s.retry(ctx, "look for called endpoints", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
-			// A row that is being written is left for the next look. Two statements that lock
-			// rows in different orders would wait for each other.
+			// Skip a row that another statement has locked; the next call returns it. Otherwise
+			// two statements that lock rows in different orders could deadlock.
 			b.Queue(`UPDATE endpoints e SET called = false FROM (SELECT user_id, id FROM endpoints
 				WHERE owner = $1 AND called ORDER BY user_id, id FOR UPDATE SKIP LOCKED) n
 				WHERE e.user_id = n.user_id AND e.id = n.id RETURNING e.user_id, e.id`, owner).
@@ -92,8 +94,10 @@ func (s *Store) CalledEndpoints(ctx context.Context, owner string) (es []core.En
 	return es, err
 }
 
-// TakeEndpoint makes a server the owner of an endpoint; see core.SharedEndpoints. If its
-// outcome is lost with a connection, it may return its own row: then nothing was stored since.
+// TakeEndpoint makes a server the owner of an endpoint and returns the row as it was before;
+// see core.SharedEndpoints. If it commits and the connection is lost, it runs again, and may
+// return the row with the new owner. Nothing was stored in between, so the rest of the row is
+// right.
 func (s *Store) TakeEndpoint(ctx context.Context, user, id, owner string) (was core.Endpoint, found bool, err error) {
 	var rows []core.Endpoint
 	err = s.retry(ctx, "take an endpoint over", func() error {
@@ -113,9 +117,10 @@ func (s *Store) DropEndpoints(ctx context.Context, es []core.Endpoint) error {
 	return s.changeEndpoints(ctx, "delete endpoints", dropEndpointsSQL, len(endpoints.key), es, nil)
 }
 
-// changeEndpoints runs a statement in a durable transaction. Its parameters are the first
-// n columns of the endpoints as arrays, in the order of the keys and each key once. read may
-// be nil; it sets what reads the rows that the statement returns.
+// changeEndpoints runs the statement sql in a durable transaction. The statement's parameters
+// are arrays of the first n columns of the endpoints, sorted by key, with each key once. If
+// read is not nil, it is called with the queued statement, to set the function that reads its
+// rows.
 func (s *Store) changeEndpoints(ctx context.Context, what, sql string, n int, es []core.Endpoint, read func(*pgx.QueuedQuery)) error {
 	if len(es) == 0 {
 		return nil
@@ -139,13 +144,13 @@ func (s *Store) changeEndpoints(ctx context.Context, what, sql string, n int, es
 	})
 }
 
-// Endpoints returns the endpoints of a user, the one that was seen last first.
+// Endpoints returns the endpoints of a user, the one seen most recently first.
 func (s *Store) Endpoints(ctx context.Context, user string) ([]core.Endpoint, error) {
 	return readAll(ctx, s, "endpoints of user "+user, endpoints.rowTo,
 		`SELECT `+endpoints.list+` FROM endpoints WHERE user_id = $1 ORDER BY seen DESC, id`, user)
 }
 
-// ExpireEndpoints deletes the endpoints that were last seen before this time, in epoch
+// ExpireEndpoints deletes the endpoints that were last seen before the time before, in epoch
 // milliseconds.
 func (s *Store) ExpireEndpoints(ctx context.Context, before int64) error {
 	return s.retry(ctx, "delete old endpoints", func() error {

@@ -9,7 +9,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// failure classifies the error of a transaction, for Apply to decide whether to retry.
+// failure is a class of errors of a transaction. It says whether Apply may try again.
 type failure uint8
 
 const (
@@ -20,7 +20,7 @@ const (
 	lost                   // the connection was lost: if COMMIT was sent, it may have been carried out
 )
 
-// transient has the SQLSTATEs after which a retry may succeed.
+// transient has the SQLSTATE codes of errors after which a retry may succeed.
 var transient = map[string]bool{
 	"23505": true, // unique violation: another writer made the same row first
 	"40001": true, // serialization failure
@@ -31,10 +31,10 @@ var transient = map[string]bool{
 	"53300": true, // too many connections
 }
 
-// classify classifies an error of the driver. After a server error of severity ERROR
-// the transaction is aborted, and the server has skipped the rest of the pipeline
-// with its COMMIT. A FATAL may end the connection at any point, even after a COMMIT
-// that was carried out but not yet answered, so it is classified as lost.
+// classify returns the failure for an error of the driver. After an error of severity ERROR the
+// transaction is aborted, and the server skips the statements after it, the COMMIT included.
+// After a FATAL error the COMMIT may have been carried out without an answer, so it counts as
+// lost.
 func classify(err error) failure {
 	var e *pgconn.PgError
 	switch {
@@ -60,14 +60,15 @@ func classify(err error) failure {
 	return refused
 }
 
-// retryable reports whether a read may succeed if it is repeated, and ctx has not ended.
+// retryable reports whether a read that failed with err may succeed if it is repeated. It
+// returns false if ctx has ended.
 func retryable(ctx context.Context, err error) bool {
 	f := classify(err)
 	return ctx.Err() == nil && (f == lost || f == again)
 }
 
-// numberTaken reports whether a batch could not be written because another one has its
-// number: the sequence is behind the tables, as it may be after a restore.
+// numberTaken reports whether err says that another batch has the number of this one. Then the
+// sequence of batch numbers is behind the tables, as may happen after a restore.
 func numberTaken(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && e.Code == "23505" && e.ConstraintName == "batches_pkey"

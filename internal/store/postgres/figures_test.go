@@ -16,9 +16,9 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// TestFigures measures group commit on this machine. It prints the durable sends per
-// second of 256 senders with group commit, and with one transaction per send on the
-// number of connections that is fastest. It never fails.
+// TestFigures measures group commit on this machine. It prints the durable sends per second of
+// 256 senders: with group commit, and with one transaction per send on the number of
+// connections that is fastest. It never fails because of a figure.
 func TestFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("TEST_FIGURES is not set")
@@ -70,12 +70,13 @@ func perSecond(run func(stop <-chan struct{}, sent *atomic.Int64)) float64 {
 	return float64(sent.Load()) / time.Since(begun).Seconds()
 }
 
-// 300 bytes, as in the measurements by which the store engines were chosen.
+// content is a message of 300 bytes, the size with which the storage engines were compared
+// before one was chosen.
 var content = string(slices.Repeat([]byte("some words of a chat message, "), 10))
 
-// groupCommit sends like the committer of package core: while a batch is being written,
-// the sends of all others gather for the next batch. It adds to sent until stop is
-// closed.
+// groupCommit sends messages as the committer of package core does: while a batch is being
+// written, the sends of all other senders are collected for the next batch. It adds the number
+// of messages to sent, until stop is closed.
 func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, stop <-chan struct{}, sent *atomic.Int64) {
 	var wg sync.WaitGroup
 	for _, ids := range byLane {
@@ -103,8 +104,9 @@ func groupCommit(t *testing.T, s *Store, byLane [][]string, senders int, stop <-
 	wg.Wait()
 }
 
-// transactionPerSend writes the same rows with a separate transaction for each send, in
-// four round trips, as a simple program would. It adds to sent until stop is closed.
+// transactionPerSend writes the same rows as groupCommit, but with one transaction of four
+// round trips for each message, as a simple program would. It adds the number of messages to
+// sent, until stop is closed.
 func transactionPerSend(t *testing.T, s *Store, byLane [][]string, senders int, stop <-chan struct{}, sent *atomic.Int64) {
 	ids := slices.Concat(byLane...)
 	ctx := context.Background()
@@ -145,8 +147,9 @@ func transactionPerSend(t *testing.T, s *Store, byLane [][]string, senders int, 
 	wg.Wait()
 }
 
-// TestSequencerFigures prints how long a call of the sequencer takes that gives a
-// position to one batch, after attempts that committed no event. It never fails.
+// TestSequencerFigures prints how long Sequence takes to give a position to one batch, after a
+// number of attempts that drew a batch number and committed no event. It never fails because of
+// a figure.
 func TestSequencerFigures(t *testing.T) {
 	if os.Getenv("TEST_FIGURES") == "" {
 		t.Skip("TEST_FIGURES is not set")

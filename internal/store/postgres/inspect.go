@@ -12,11 +12,13 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// oldest is the oldest version of PostgreSQL that has all that is used.
+// oldest is the oldest major version of PostgreSQL that has all features that this package
+// uses.
 const oldest = 13
 
-// checkServer fails if the server at the other end of a connection is too old, or if its
-// database cannot hold all texts. PgBouncer passes on what its server says.
+// checkServer fails if the server at the other end of a connection is too old, or if the
+// encoding of its database cannot hold all texts. PgBouncer passes on these parameters of its
+// server.
 func checkServer(conn *pgconn.PgConn) error {
 	version := conn.ParameterStatus("server_version") // 13.22 (Debian 13.22-1), 19beta1
 	digits := len(version) - len(strings.TrimLeft(version, "0123456789"))
@@ -31,12 +33,13 @@ func checkServer(conn *pgconn.PgConn) error {
 	}
 }
 
-// query is what a pool, a connection and a transaction can do.
+// query is implemented by pools, connections and transactions.
 type query interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
-// checkWritable fails if the database takes no writes.
+// checkWritable fails if the database takes no writes: it is a standby, or transactions are
+// read-only by default.
 func checkWritable(ctx context.Context, q query) error {
 	var recovering bool
 	var only string
@@ -52,24 +55,24 @@ func checkWritable(ctx context.Context, q query) error {
 	return nil
 }
 
-// Writable fails if the database does not answer or takes no writes, because it is a standby,
-// for example. Reason says why in a few words.
+// Writable fails if the database does not answer, or takes no writes, for example because it is
+// a standby. Reason returns the cause in a few words.
 func (s *Store) Writable(ctx context.Context) error { return checkWritable(ctx, s.pool) }
 
-// Renew closes the connections that nobody uses at once, and the others after their use. Call it
-// when the database was lost: a connection to a machine that has gone may never say so, and the
-// pool would try one after another, for pingTime each.
+// Renew closes all idle connections now, and the others after their use. Call it when the
+// database was lost. A connection to a machine that has vanished may stay open without an
+// answer, and the pool would test one such connection after another, each for pingTime.
 func (s *Store) Renew() { s.pool.Reset() }
 
-// Pool holds the figures of the pool of connections.
+// Pool has figures about the pool of connections.
 type Pool struct {
 	Open, Idle, InUse, Most int // connections; Open includes those that are being made
 	Waits                   uint64
 	Waited                  time.Duration
 }
 
-// Pool returns the figures of the pool: the connections now, and how often and for how long
-// callers have waited for one since the start.
+// Pool returns figures about the pool: the number of connections now, and, since the store was
+// opened, how often and how long callers waited for a connection.
 func (s *Store) Pool() Pool {
 	st := s.pool.Stat()
 	return Pool{
@@ -78,7 +81,7 @@ func (s *Store) Pool() Pool {
 	}
 }
 
-// Inspection is what Inspect has found in a database.
+// Inspection is what Inspect found in a database.
 type Inspection struct {
 	Host, Database string // as in the address: host:port or a socket, and the name
 	Version        string // of PostgreSQL
@@ -86,8 +89,8 @@ type Inspection struct {
 	Fsync          bool   // false: a power cut will lose acknowledged messages
 }
 
-// Inspect connects to a database, and says what Open would find there. It changes nothing. It
-// fails as Open would, with a *StartError where that does.
+// Inspect connects to a database and returns what Open would find there. It changes nothing. It
+// fails in the cases in which Open fails, with the same *StartError.
 func Inspect(ctx context.Context, url string) (i Inspection, err error) {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -108,7 +111,7 @@ func Inspect(ctx context.Context, url string) (i Inspection, err error) {
 	return i, nil
 }
 
-// read fills the inspection from a connection.
+// read fills i with the versions and settings that it reads over conn. It fails if Open would.
 func (i *Inspection) read(ctx context.Context, conn *pgx.Conn) error {
 	i.Version = conn.PgConn().ParameterStatus("server_version")
 	if err := checkServer(conn.PgConn()); err != nil {
@@ -137,12 +140,13 @@ func (i *Inspection) read(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// newer returns the error for tables that a newer version of Confab has migrated.
+// newer returns the error for tables that a newer version of Confab has migrated: tables is
+// their version, and known the newest one that this program knows.
 func newer(tables, known int64) error {
 	return fmt.Errorf("the tables were %w: they have version %d, this one knows up to %d", ErrNewer, tables, known)
 }
 
-// newestVersion returns the version of the last migration.
+// newestVersion returns the version of the tables after the last embedded migration.
 func newestVersion() (newest int64) {
 	names, err := fs.Glob(migrations, "migrations/*.sql")
 	if err != nil { // impossible: the pattern is well-formed

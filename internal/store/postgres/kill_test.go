@@ -16,11 +16,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestKillServer repeatedly kills PostgreSQL while two stores write to the same
-// threads, two callers give positions and a reader follows the log. It checks that
-// acknowledged changes are stored once, refused ones not at all, and those with an
-// unknown outcome at most once, and that the log has each event once and does not change
-// behind the reader.
+// TestKillServer repeatedly kills PostgreSQL while two stores write to the same threads, two
+// goroutines give positions to events, and a reader follows the log. Acknowledged changes must
+// be stored once, refused ones not at all, and those with an unknown outcome at most once. The
+// log must have each event once, and must not change after the reader has read it.
 func TestKillServer(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("TEST_POSTGRES_KILLS"))
 	if err != nil {
@@ -161,7 +160,7 @@ func TestKillServer(t *testing.T) {
 	t.Logf("%d rounds: %d acknowledged, %d refused, %d unknown, %d of %d events seen meanwhile", rounds, applied, len(refused), unknown, len(seen), len(log))
 }
 
-// until calls do again and again until stop is closed.
+// until calls do repeatedly until stop is closed.
 func until(stop <-chan struct{}, do func()) {
 	for {
 		select {

@@ -13,8 +13,8 @@ import (
 )
 
 // settings returns a statement that sets the timeouts of a transaction, and turns
-// synchronous_commit on if it is off. The settings are local to the transaction,
-// because behind PgBouncer those of a session do not last.
+// synchronous_commit on if it is off. The settings end with the transaction: behind PgBouncer,
+// settings of a session would apply to transactions of other clients.
 func (t timeouts) settings() string {
 	return fmt.Sprintf(`SELECT set_config('lock_timeout', '%d', true), set_config('statement_timeout', '%d', true),
 		set_config('idle_in_transaction_session_timeout', '%d', true),
@@ -22,12 +22,11 @@ func (t timeouts) settings() string {
 		t.lock.Milliseconds(), t.statement.Milliseconds(), t.idle.Milliseconds())
 }
 
-// lock is the first round trip of a batch: it begins the transaction, locks heads
-// and then users, each in the order of ids, reads the other rows that the changes
-// name, claims the lane's row in writers and draws the batch's number if it may have
-// events. In READ COMMITTED
-// each statement sees what was committed before it, so the rows of a thread are read as
-// the last holder of the head's lock left them. On a standby it fails.
+// lock is the first round trip of a batch. It begins the transaction, locks heads and then
+// users, each in the order of ids, reads the other rows that the changes name, and claims the
+// lane's row in the table writers. If the batch may have events, it draws the batch's number.
+// In READ COMMITTED each statement sees everything committed before it, so the rows of a thread
+// are read as the previous holder of the head's lock left them. lock fails on a standby.
 func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch core.Batch) error {
 	l := tx.state
 	tx.exists = map[string]bool{}
@@ -53,8 +52,8 @@ func (tx *transaction) lock(ctx context.Context, t timeouts, w *writer, batch co
 	return nil
 }
 
-// queueReads queues the queries for the other rows that a batch reads. They are not
-// locked, because the lock of their thread's head guards them.
+// queueReads queues the queries for the rows that a batch reads besides heads and users. It
+// does not lock these rows, because the lock of their thread's head protects them.
 func queueReads(b *pgx.Batch, l *core.BatchState) {
 	var tokens []core.SentToken
 	for k := range l.Reads.Sent {
@@ -95,10 +94,11 @@ func queueReads(b *pgx.Batch, l *core.BatchState) {
 	}
 }
 
-// spansSQL selects the sequences of the superseded versions of messages.
+// spansSQL selects, for each superseded version of the given messages, its sequence and that of
+// the next version.
 const spansSQL = `SELECT thread, id, sequence, until FROM superseded JOIN unnest($1::text[], $2::bigint[]) AS n (thread, id) USING (thread, id) ORDER BY sequence`
 
-// queueSpans queues the query for the superseded versions that a batch needs.
+// queueSpans queues the query for the superseded versions that a batch needs, if there are any.
 func queueSpans(b *pgx.Batch, l *core.BatchState) {
 	if len(l.Reads.Superseded) == 0 {
 		return

@@ -16,19 +16,19 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// mostPlaced is the greatest number of batches to which one call of the sequencer gives
-// positions. It bounds the time for which other servers wait for the call.
+// mostPlaced is the maximum number of batches to which one call of the sequencer gives
+// positions. It limits how long other servers must wait for their calls.
 const mostPlaced = 5000
 
-// placeSQL calls the sequencer. It is one statement, so that a server that stalls
-// cannot hold the sequencer's lock. It also returns the high of the newest run before the
-// call, in a row of its own if no batch gets a position.
+// placeSQL calls the sequencer, the function place_batches. It is one statement, so that a
+// server that hangs cannot hold the sequencer's lock. It also returns the greatest batch number
+// that had a position before the call, even if no batch gets a position.
 const placeSQL = `SELECT coalesce((SELECT high FROM runs ORDER BY n DESC LIMIT 1), 0), coalesce(batch, 0), coalesce(last, 0), coalesce(events, 0), coalesce(batch_check, 0)
 	FROM (VALUES (1)) always LEFT JOIN place_batches($1, $2, $3) ON true ORDER BY last`
 
-// Sequence gives positions to committed batches that have none, and returns them in the
-// order of positions. If the connection is lost, some batches may get positions and not
-// be returned.
+// Sequence gives positions to the committed batches that have none, and returns these batches
+// in the order of positions. If the connection is lost, some batches may get positions without
+// being returned.
 func (s *Store) Sequence(ctx context.Context) (all []core.Placed, err error) {
 	if last, now := s.swept.Load(), time.Now().UnixMilli(); now-last >= core.MillisPerMinute && s.swept.CompareAndSwap(last, now) {
 		if all, err = s.sweepLog(ctx); err != nil {
@@ -44,8 +44,9 @@ func (s *Store) Sequence(ctx context.Context) (all []core.Placed, err error) {
 	}
 }
 
-// place calls the sequencer, which also looks at the batches with the numbers in also. It
-// tells the sequencer which numbers this process has drawn and not used.
+// place calls the sequencer once, for at most most batches. The sequencer also looks at the
+// batches whose numbers are in also. place tells it which numbers this process has drawn and
+// will not use.
 func (s *Store) place(ctx context.Context, most int, also []int64) (placed []core.Placed, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.trip)
 	defer cancel()
@@ -74,22 +75,22 @@ func (s *Store) place(ctx context.Context, most int, also []int64) (placed []cor
 	return placed, err
 }
 
-// sweptNumbers is the number of batch numbers, up to the greatest that has a position,
-// among which sweepLog looks for batches.
+// sweptNumbers is how many batch numbers, counted back from the greatest one with a position,
+// sweepLog searches for batches without a position.
 const sweptNumbers = 200_000
 
-// forgottenSQL selects the numbers of committed batches that the sequencer will not look
-// at again and that have no position.
+// forgottenSQL selects the numbers of committed batches that have no position and that the
+// sequencer does not look for any more.
 const forgottenSQL = `SELECT b.number FROM (SELECT high, missing FROM runs ORDER BY n DESC LIMIT 1) run, batches b
 	WHERE b.number <= run.high AND b.number > run.high - $1
 		AND NOT EXISTS (SELECT FROM log l WHERE l.batch = b.number) AND NOT EXISTS (SELECT FROM unnest(run.missing) m WHERE m = b.number)
 	ORDER BY b.number`
 
-// sweepLog gives positions to batches that were committed more than ten minutes after
-// their numbers were drawn, and returns them. The timeouts of a batch are shorter, so only
-// a COMMIT that waits for a standby can be that late. sweepLog logs an error: if a batch
-// that followed in the same thread already has a position, the log has the two in the
-// wrong order. sweepLog also deletes old rows of runs and reads the database's clock.
+// sweepLog gives positions to batches that were committed more than ten minutes after their
+// numbers were drawn, and returns them. Only a COMMIT that waits for a standby can be that
+// late, because the timeouts of a batch are shorter. sweepLog logs these batches as an error:
+// if a later batch of the same thread already has a position, the two are in the log in the
+// wrong order. sweepLog also deletes old rows of the table runs and reads the database's clock.
 func (s *Store) sweepLog(ctx context.Context) ([]core.Placed, error) {
 	if err := s.readClock(ctx); err != nil {
 		return nil, err
@@ -109,14 +110,15 @@ func (s *Store) sweepLog(ctx context.Context) ([]core.Placed, error) {
 	return s.place(ctx, mostPlaced, forgotten)
 }
 
-// errStandby means that the connection leads to a server that only repeats the writes
-// of another one, whose log may end earlier.
+// errStandby means that the connection leads to a standby, a server that repeats the writes of
+// another one. Its log may end earlier.
 var errStandby = errors.New("this PostgreSQL server is a standby")
 
-// readLog runs queries of the event log in one snapshot, like read. It fails on a
-// standby. It locks events before the snapshot is taken, so that no partition that the
-// snapshot sees is dropped until its end. It turns off the compilation of queries, since the planner
-// overestimates these by far: a page of the log took 5 ms without and 400 ms with it.
+// readLog runs queries of the event log in one snapshot, as read does. It fails on a standby.
+// It locks the table events before the snapshot is taken, so that no partition that the
+// snapshot contains is dropped until the transaction ends. It turns off just-in-time
+// compilation, because the planner greatly overestimates the cost of these queries: a page of
+// the log took 5 ms without it and 400 ms with it.
 func (s *Store) readLog(ctx context.Context, what string, queue func(b *pgx.Batch)) error {
 	return s.read(ctx, what, func(b *pgx.Batch) {
 		b.Queue(`SET LOCAL jit = off`)
@@ -132,19 +134,20 @@ func (s *Store) readLog(ctx context.Context, what string, queue func(b *pgx.Batc
 	})
 }
 
-// logEnds has the ends of the log, and the event at a position.
+// logEnds has the cursors at both ends of the log, and the check of the event at one position.
 type logEnds struct {
 	floor, tip core.Cursor
 	check      *int64 // of the event at the position; nil if there is none
 }
 
-// endsSQL selects the epoch, the floor, the tip and the check of the event at position $1.
+// endsSQL selects the epoch, the floor and the tip of the log, the last two with their checks,
+// and the check of the event at position $1.
 const endsSQL = `SELECT (SELECT value FROM meta WHERE name = 'epoch'), f.position, f.batch_check,
 		coalesce(t.last, f.position), coalesce(t.batch_check, f.batch_check),
 		(SELECT batch_check FROM log WHERE last >= $1 ORDER BY last LIMIT 1)
 	FROM log_floor f LEFT JOIN (SELECT last, batch_check FROM log ORDER BY last DESC LIMIT 1) t ON true`
 
-// queueEnds queues a query that fills to.
+// queueEnds queues a query that fills the fields of to; position is that of logEnds.check.
 func queueEnds(b *pgx.Batch, position int64, to *logEnds) {
 	b.Queue(endsSQL, position).QueryRow(func(row pgx.Row) error {
 		err := row.Scan(&to.floor.Epoch, &to.floor.Position, &to.floor.Check, &to.tip.Position, &to.tip.Check, &to.check)
@@ -153,7 +156,7 @@ func queueEnds(b *pgx.Batch, position int64, to *logEnds) {
 	})
 }
 
-// gap returns the reason for which the log does not continue a cursor, or 0 if it does.
+// gap returns why the log cannot continue after a cursor, or 0 if it can.
 func (l *logEnds) gap(after core.Cursor) core.GapReason {
 	switch {
 	case after.Epoch != l.floor.Epoch:
@@ -170,30 +173,30 @@ func (l *logEnds) gap(after core.Cursor) core.GapReason {
 	return 0
 }
 
-// Tip returns the cursor after the last event that has a position.
+// Tip returns the cursor after the last event that has a position in the log.
 func (s *Store) Tip(ctx context.Context) (core.Cursor, error) {
 	var l logEnds
 	err := s.readLog(ctx, "the end of the log", func(b *pgx.Batch) { queueEnds(b, 0, &l) })
 	return l.tip, err
 }
 
-// placedEvents returns the columns of events e with their positions in the log, where l
-// is the row of log of their batch.
+// placedEvents returns the columns of the table events as e, with position computed from l, the
+// row of the table log of the event's batch.
 func placedEvents() string {
 	list := "e." + strings.Join(events.names, ", e.")
 	return replaceColumn(list, "e.position", fmt.Sprintf("l.last - l.events + (e.position & %d)", core.MaxBatchEvents))
 }
 
-// logSQL selects the events at positions $1 + 1 to $1 + $2. For each row of log it reads
-// a range of one partition; OFFSET 0 keeps the planner from joining whole tables.
+// logSQL selects the events at positions $1 + 1 to $1 + $2. For each row of the table log it
+// reads a range of one partition. OFFSET 0 keeps the planner from joining whole tables.
 var logSQL = fmt.Sprintf(`SELECT * FROM (
 		SELECT %s FROM (SELECT * FROM log WHERE last > $1::bigint ORDER BY last LIMIT $2::bigint) l
 		CROSS JOIN LATERAL (SELECT * FROM events WHERE day = l.day AND position > l.batch << 20 AND position <= (l.batch << 20) + l.events OFFSET 0) e
 		WHERE l.last - l.events < $1::bigint + $2::bigint
 	) e WHERE position > $1::bigint ORDER BY position LIMIT $2::bigint`, placedEvents())
 
-// Log returns up to limit events after a cursor, in the order of positions, or a gap if
-// the log does not continue the cursor; see core.Store.
+// Log returns up to limit events after a cursor, in the order of positions. If the events after
+// the cursor are not in the log, the page has the kind of gap instead; see core.Store.
 func (s *Store) Log(ctx context.Context, after core.Cursor, limit int) (page core.LogPage, err error) {
 	var l logEnds
 	var found []core.Event
@@ -223,9 +226,9 @@ func (s *Store) Log(ctx context.Context, after core.Cursor, limit int) (page cor
 	return page, nil
 }
 
-// newsSQL selects the threads of user $1 with events after position $2, at most $3. The
-// candidates are those whose last event lies after it or has no position yet. A batch
-// that was trimmed has no row in batches either.
+// newsSQL selects at most $3 threads of user $1 that have events after position $2. Its
+// candidates are the threads whose last event has a later position or none yet. A trimmed batch
+// has no position either; it is told from a new one by its missing row in the table batches.
 var newsSQL = fmt.Sprintf(`WITH candidate AS MATERIALIZED (
 		SELECT u.thread, h.last_event FROM user_threads u JOIN heads h ON h.id = u.thread LEFT JOIN log l ON l.batch = h.last_position >> 20
 		WHERE u.user_id = $1 AND (l.last > $2 OR l.last IS NULL AND EXISTS (SELECT FROM batches b WHERE b.number = h.last_position >> 20))
@@ -235,7 +238,7 @@ var newsSQL = fmt.Sprintf(`WITH candidate AS MATERIALIZED (
 	SELECT n.first, h.%s, m.%s FROM news n JOIN heads h ON h.id = n.thread JOIN members m ON m.thread = n.thread AND m.user_id = $1`,
 	strings.Join(heads.names, ", h."), strings.Join(threadMembers.names, ", m."))
 
-// News returns up to limit threads of a user's list that have events after a position;
+// News returns up to limit threads of a user's list that have events after the position after;
 // see core.Store.
 func (s *Store) News(ctx context.Context, user string, after uint64, limit int) (news []core.News, err error) {
 	err = s.readLog(ctx, "news of user "+user, func(b *pgx.Batch) {
@@ -244,7 +247,7 @@ func (s *Store) News(ctx context.Context, user string, after uint64, limit int) 
 	return news, err
 }
 
-// scanNews reads a row of newsSQL, whose columns are in this order.
+// scanNews reads one row of the result of newsSQL.
 func scanNews(from pgx.CollectableRow) (core.News, error) {
 	var h row.DatedHead
 	n := core.News{View: core.View{Member: &core.Member{}}}
@@ -263,8 +266,8 @@ func scanNews(from pgx.CollectableRow) (core.News, error) {
 var threadEventsSQL = fmt.Sprintf(`SELECT %s FROM events e JOIN log l ON l.batch = e.position >> 20
 	WHERE e.thread = $1 AND e.number >= $2 ORDER BY e.number LIMIT $3`, placedEvents())
 
-// ThreadEvents returns up to limit events of a thread that have a position, from this
-// number on, in order.
+// ThreadEvents returns up to limit events of a thread that have a position, in the order of
+// their numbers, beginning with the number from.
 func (s *Store) ThreadEvents(ctx context.Context, thread string, from uint64, limit int) (found []core.Event, err error) {
 	err = s.readLog(ctx, "events of thread "+thread, func(b *pgx.Batch) {
 		b.Queue(threadEventsSQL, thread, int64(from), limit).Query(collect(&found, events.rowTo))
@@ -272,7 +275,7 @@ func (s *Store) ThreadEvents(ctx context.Context, thread string, from uint64, li
 	return found, err
 }
 
-// Tell returns the events with the rows that they refer to; see core.Store.
+// Tell returns each event together with the rows that it refers to; see core.Store.
 func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, error) {
 	threads, rosters, ids := map[string]bool{}, map[string]bool{}, map[core.MessageKey]bool{}
 	for _, e := range es {
@@ -322,7 +325,8 @@ func (s *Store) Tell(ctx context.Context, es []core.Event) ([]core.Happening, er
 	return told, nil
 }
 
-// RenewEpoch replaces the epoch if it is still was, and returns when that is durable.
+// RenewEpoch sets the epoch of the event log to epoch if it is still was, and returns when that
+// is durable.
 func (s *Store) RenewEpoch(ctx context.Context, was, epoch string) error {
 	return s.retry(ctx, "renew the epoch", func() error {
 		return s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
@@ -331,8 +335,8 @@ func (s *Store) RenewEpoch(ctx context.Context, was, epoch string) error {
 	})
 }
 
-// transact runs the statements that queue adds to a batch in one durable transaction
-// and one round trip.
+// transact runs the statements that queue adds to the batch, in one durable transaction and one
+// round trip.
 func (s *Store) transact(ctx context.Context, t timeouts, queue func(b *pgx.Batch)) error {
 	ctx, cancel := context.WithTimeout(ctx, t.trip)
 	defer cancel()

@@ -25,8 +25,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/storetest"
 )
 
-// follower reads the log from its beginning. It checks that positions have no holes and
-// that the numbers of each thread have none.
+// follower reads the log from its beginning. It fails the test if positions, or the numbers of
+// the events of a thread, have gaps.
 type follower struct {
 	t       *testing.T
 	store   *Store
@@ -43,7 +43,7 @@ func follow(t *testing.T, s *Store) *follower {
 	return &follower{t: t, store: s, at: core.Cursor{Epoch: tip.Epoch}, numbers: map[string]uint64{}}
 }
 
-// read reads up to limit events and returns them.
+// read returns the next events, at most limit.
 func (f *follower) read(limit int) []core.Event {
 	f.t.Helper()
 	page, err := f.store.Log(context.Background(), f.at, limit)
@@ -60,7 +60,7 @@ func (f *follower) read(limit int) []core.Event {
 	return page.Events
 }
 
-// rest reads events until there are none.
+// rest reads events until there are no more, and returns them.
 func (f *follower) rest() (all []core.Event) {
 	f.t.Helper()
 	for {
@@ -72,7 +72,7 @@ func (f *follower) rest() (all []core.Event) {
 	}
 }
 
-// sequence calls Sequence and returns its result.
+// sequence calls Sequence, fails the test after an error, and returns the batches.
 func sequence(t *testing.T, s *Store) []core.Placed {
 	t.Helper()
 	placed, err := s.Sequence(context.Background())
@@ -82,7 +82,8 @@ func sequence(t *testing.T, s *Store) []core.Placed {
 	return placed
 }
 
-// applyAt applies one change at a time in epoch milliseconds, with a check.
+// applyAt applies a change in a batch with the given time, in epoch milliseconds, and the given
+// Batch.Check.
 func applyAt(t *testing.T, s *Store, at int64, check uint32, c *core.Change) core.Outcome {
 	t.Helper()
 	os, err := s.Apply(context.Background(), core.Batch{At: at, Check: check, Changes: []*core.Change{c}})
@@ -101,9 +102,9 @@ func one[T any](t *testing.T, s *Store, sql string, args ...any) (v T) {
 	return v
 }
 
-// TestLogBesideOpenTransactions keeps a prepared and a running transaction open, which
-// have written to another database of the server and to the store's own, and checks that
-// the log grows meanwhile.
+// TestLogBesideOpenTransactions keeps prepared and running transactions open that have written
+// to the store's database and to another database of the server. Events must still get
+// positions.
 func TestLogBesideOpenTransactions(t *testing.T) {
 	ctx := context.Background()
 	url, foreign := emptyDatabase(t), emptyDatabase(t)
@@ -131,16 +132,17 @@ func TestLogBesideOpenTransactions(t *testing.T) {
 	}
 }
 
-// TestSequencers runs testSequencers with one store that does not write, and with seven.
+// TestSequencers runs testSequencers with one additional store that does not write, and with
+// seven.
 func TestSequencers(t *testing.T) {
 	t.Run("three", func(t *testing.T) { testSequencers(t, 1, 150) })
 	t.Run("nine", func(t *testing.T) { testSequencers(t, 7, 60) })
 }
 
-// testSequencers lets two stores write to the same threads while these and others give
-// positions at the same time, and a reader follows the log. The log must have each
-// acknowledged event once, without holes, and must never change behind the reader. A
-// fifth of the batches is rolled back.
+// testSequencers lets two stores write to the same threads. These and idle other stores call
+// Sequence at the same time, and a reader follows the log. A fifth of the batches is rolled
+// back. The log must have each acknowledged event once, without gaps, and must never change
+// after the reader has read it.
 func testSequencers(t *testing.T, idle, rounds int) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -256,8 +258,8 @@ func testSequencers(t *testing.T, idle, rounds int) {
 	}
 }
 
-// holder makes a store whose next batch with a text waits after its number was drawn,
-// until release is called. held is closed when it waits.
+// holder opens a store. Its next batch with this content waits between the drawing of its
+// number and the COMMIT until release is called. held is closed when it begins to wait.
 func holder(t *testing.T, url, content string) (s *Store, held chan struct{}, release func()) {
 	t.Helper()
 	c, through := behindCutter(t, url)
@@ -273,9 +275,9 @@ func holder(t *testing.T, url, content string) (s *Store, held chan struct{}, re
 	return s, held, sync.OnceFunc(func() { close(released) })
 }
 
-// TestLateCommit holds a batch between the drawing of its number and its commit, while
-// later numbers get positions. The batch must get its positions after its commit, and
-// no event may be lost.
+// TestLateCommit delays a batch after its number was drawn, while batches with greater numbers
+// get positions. The delayed batch must get positions after its commit, and no event may be
+// lost.
 func TestLateCommit(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -319,8 +321,8 @@ func TestLateCommit(t *testing.T) {
 	}
 }
 
-// TestSweep commits a batch after its number was given up. The sequencer must leave it
-// out, and sweepLog must give it a position and log an error.
+// TestSweep commits a batch so late that the sequencer has given up its number. Sequence must
+// not find the batch; sweepLog must give it a position and log an error.
 func TestSweep(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -370,8 +372,8 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestSequencerIsDurable checks that the sequencer commits synchronously in a database
-// with synchronous_commit = off, and keeps a stronger setting.
+// TestSequencerIsDurable checks that the sequencer commits synchronously even if the database
+// has synchronous_commit = off, and that it keeps a setting that is stronger than on.
 func TestSequencerIsDurable(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -398,9 +400,9 @@ func TestSequencerIsDurable(t *testing.T) {
 
 const day = int64(core.MillisPerDay)
 
-// TestTrim deletes days from the log between two pages of a reader. The reader must get a
-// gap and nothing else. TestTrim also checks that a later Trim drops a partition that
-// was in use, and that it leaves one that was detached.
+// TestTrim deletes days from the log between two pages of a reader. The reader must get a gap
+// and no events. It also checks that Trim leaves a partition that is in use to a later call,
+// and does not touch a partition that was detached.
 func TestTrim(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -445,7 +447,7 @@ func TestTrim(t *testing.T) {
 		return page.Gap
 	}
 
-	// While somebody reads events, the floor is raised and the partition stays.
+	// While another transaction reads events, Trim must raise the floor but keep the partition.
 	reader := dial(t, url)
 	defer reader.Close(ctx)
 	if _, err := reader.Exec(ctx, `BEGIN; SELECT count(*) FROM events`); err != nil {
@@ -463,7 +465,7 @@ func TestTrim(t *testing.T) {
 		t.Errorf("the days before the first one are trimmed: %v", partitions())
 	}
 
-	// A partition that the operator has detached is not touched.
+	// Trim must not touch a partition that the operator has detached.
 	execute(t, url, `ALTER TABLE events DETACH PARTITION `+all[0])
 	trim(2)
 	if got, want := partitions(), append([]string{all[0]}, all[2:]...); !slices.Equal(got, want) {
@@ -503,7 +505,7 @@ func TestTrim(t *testing.T) {
 		t.Errorf("news: %+v, %v", news, err)
 	}
 
-	// Everything is trimmed: the log goes on after its end.
+	// After all events were trimmed, new events must continue the log after its old end.
 	trim(100)
 	tip, err := s.Tip(ctx)
 	if err != nil || tip.Position != 11 || tip.Check != 24 || gap(tip) != 0 {
@@ -520,10 +522,9 @@ func TestTrim(t *testing.T) {
 	}
 }
 
-// TestTrimMixedDays trims a log in which an event of an old day lies between newer ones,
-// and an event of a day in the future between old ones. The floor must stay before the
-// first event that is kept, and the old day's partition stays until all its events lie
-// before the floor.
+// TestTrimMixedDays trims a log in which an event of an old day lies between newer ones, and an
+// event of a future day between old ones. The floor must stay before the first event to keep.
+// The partition of the old day must stay until all its events lie before the floor.
 func TestTrimMixedDays(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -561,9 +562,9 @@ func TestTrimMixedDays(t *testing.T) {
 	check(20_003, 5, false)
 }
 
-// TestWrongClocks lets servers write and trim whose clocks are ten days behind and ten
-// days ahead of the database's. Events must get the day that the database has, and no
-// call of Trim may delete events of the last days.
+// TestWrongClocks lets servers write and trim whose clocks are ten days behind and ten days
+// ahead of the database's. Events must get their days by the database's clock, and Trim must
+// not delete events of the last days.
 func TestWrongClocks(t *testing.T) {
 	url := emptyDatabase(t)
 	right := open(t, url)
@@ -594,8 +595,8 @@ func TestWrongClocks(t *testing.T) {
 	}
 }
 
-// TestDetachedPartition detaches the partition of a day and checks that the store
-// attaches it again when it writes events of that day.
+// TestDetachedPartition detaches the partition of a day. The store must attach it again when it
+// writes events of that day.
 func TestDetachedPartition(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -609,8 +610,8 @@ func TestDetachedPartition(t *testing.T) {
 	}
 }
 
-// TestOlderCopy puts a database back to an older copy. A cursor of the newer state must
-// get a gap, also when the copy has written as many other events.
+// TestOlderCopy replaces a database by an older copy. The log must report a gap after a cursor
+// of the newer state, also when the copy has got as many other events since.
 func TestOlderCopy(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -659,9 +660,9 @@ func TestOlderCopy(t *testing.T) {
 	gap(0, core.Cursor{Epoch: "second", Position: 1, Check: 1})
 }
 
-// TestSequenceOfNumbers checks that Open refuses a sequence of batch numbers with a
-// cache, and that one that is behind the tables is lifted: at Open, and by the first
-// batch whose number is taken.
+// TestSequenceOfNumbers checks that Open refuses a sequence of batch numbers that has a cache.
+// If the sequence is behind the tables, it must be set to the greatest number in use: by Open,
+// and when a batch finds its number taken.
 func TestSequenceOfNumbers(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -690,7 +691,7 @@ func TestSequenceOfNumbers(t *testing.T) {
 	if n := applyAt(t, s, at, 0, text("t", "after another one")).Change.Events[0].Batch; n != 7 {
 		t.Errorf("the batch has number %d, want 7", n)
 	}
-	// The table batches is empty, as after a Trim of all days.
+	// Empty the table batches, as a Trim of all days does.
 	sequence(t, s)
 	execute(t, url, `TRUNCATE batches`)
 	execute(t, url, `ALTER SEQUENCE batch_numbers RESTART`)
@@ -705,15 +706,16 @@ func TestSequenceOfNumbers(t *testing.T) {
 	}
 }
 
-// missingNumbers returns the numbers that the sequencer looks for.
+// missingNumbers returns the missing batch numbers that the sequencer still looks for.
 func missingNumbers(t *testing.T, s *Store) []int64 {
 	t.Helper()
 	return one[[]int64](t, s, `SELECT missing FROM runs ORDER BY n DESC LIMIT 1`)
 }
 
-// TestUnusedNumbers makes attempts that draw a number and write no event. The sequencer
-// must not look for these numbers after the store's next call, also if another store's
-// call saw them missing first. A batch that cannot have events draws no number.
+// TestUnusedNumbers makes attempts that draw a batch number and write no event. After the
+// store's next call of Sequence the sequencer must not look for these numbers, even if a call
+// of another store has noticed them as missing. A batch that cannot have events must draw no
+// number.
 func TestUnusedNumbers(t *testing.T) {
 	url := emptyDatabase(t)
 	s, other := open(t, url), open(t, url)
@@ -774,8 +776,8 @@ func TestUnusedNumbers(t *testing.T) {
 	}
 }
 
-// TestStandby lets the database say that it is a standby. All uses of the log must fail, and so
-// must the check of the database and another Open.
+// TestStandby lets the database say that it is a standby. All reads of the log must fail, and
+// so must Writable and another Open.
 func TestStandby(t *testing.T) {
 	ctx := context.Background()
 	url := emptyDatabase(t)
@@ -812,8 +814,9 @@ func TestStandby(t *testing.T) {
 	}
 }
 
-// TestNews writes to three threads of a user and checks which have news after each
-// position, and from which event on. An event without a position is not news.
+// TestNews writes to three threads of a user. It checks which threads News returns for each
+// position, and the number of their first new event. An event without a position does not
+// count.
 func TestNews(t *testing.T) {
 	ctx := context.Background()
 	s := open(t, emptyDatabase(t))
@@ -868,9 +871,9 @@ func TestNews(t *testing.T) {
 	}
 }
 
-// TestLogMigration makes the tables of version 3 with events that have the positions of
-// that time, and opens the database. The log must have the events in their old order
-// without holes, and must go on behind them.
+// TestLogMigration creates tables of version 3, with events whose positions have the form of
+// that version, and opens the database. The log must have the events in their old order without
+// gaps, and new events must follow them.
 func TestLogMigration(t *testing.T) {
 	type event struct {
 		day      uint32
@@ -933,9 +936,9 @@ func TestLogMigration(t *testing.T) {
 	}
 }
 
-// TestRunsMigration opens a database of version 5 that has several runs of the sequencer.
-// The newest one must stay the newest, and the call of a server of version 5, which has
-// two parameters, must still give positions.
+// TestRunsMigration opens a database of version 5 with several rows in the table runs. The
+// newest row must stay the newest. A server of version 5 calls the sequencer with two
+// parameters; this call must still give positions.
 func TestRunsMigration(t *testing.T) {
 	url := emptyDatabase(t)
 	migrateTo(t, url, 5)
@@ -981,8 +984,8 @@ func migrateTo(t *testing.T, url string, version int64) {
 	}
 }
 
-// TestImportedBatches imports events into batches of at most two and checks that the log
-// has them all in order.
+// TestImportedBatches imports events as batches of at most two events. The log must have all
+// events in order.
 func TestImportedBatches(t *testing.T) {
 	defer func(was int) { maxImported = was }(maxImported)
 	maxImported = 2

@@ -27,8 +27,8 @@ type cutter struct {
 	conns  map[net.Conn]bool // whether the proxy forwards what comes from it
 }
 
-// behindCutter starts a cutter, a proxy to the server of url, and returns the URL that
-// leads through it.
+// behindCutter starts a cutter that forwards connections to the server of url. It returns the
+// URL that leads through the cutter.
 func behindCutter(t *testing.T, url string) (*cutter, string) {
 	t.Helper()
 	u, err := neturl.Parse(url)
@@ -110,7 +110,7 @@ func (c *cutter) cutAll() {
 }
 
 // silence makes the proxy forward nothing more on the connections that are open now, as if the
-// machine at the other end had gone.
+// machine at the other end had vanished.
 func (c *cutter) silence() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -153,7 +153,7 @@ func mustApply(t *testing.T, s *Store, want core.Status, changes ...*core.Change
 	return rs
 }
 
-// contents returns the contents of the messages of a thread, oldest first.
+// contents returns the contents of a thread's messages, the oldest first.
 func contents(t *testing.T, s *Store, id string) (all []string) {
 	t.Helper()
 	page, err := s.Messages(context.Background(), core.MessagesQuery{Thread: id, Limit: 1_000_000})
@@ -166,9 +166,9 @@ func contents(t *testing.T, s *Store, id string) (all []string) {
 	return all
 }
 
-// TestLostCommit cuts the connection before PostgreSQL gets a COMMIT, and after it has
-// carried out the COMMIT. In both cases Apply must return the true outcome, and the
-// batch must be stored once.
+// TestLostCommit cuts the connection before PostgreSQL gets a COMMIT, or after PostgreSQL has
+// carried it out. Apply must find out the true outcome in both cases, and the batch must be
+// stored exactly once.
 func TestLostCommit(t *testing.T) {
 	for name, server := range map[string]string{"direct": server(t, "TEST_POSTGRES_URL"), "pgbouncer": server(t, "TEST_PGBOUNCER_URL")} {
 		for _, answered := range []bool{false, true} {
@@ -212,8 +212,8 @@ func TestLostCommit(t *testing.T) {
 	}
 }
 
-// TestCutConnections cuts the connections to PostgreSQL at random while messages are
-// sent. Each acknowledged message must be stored exactly once, and no refused one.
+// TestCutConnections cuts the connections to PostgreSQL at random while messages are sent. Each
+// acknowledged message must be stored exactly once, and no refused message may be stored.
 func TestCutConnections(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)
@@ -252,9 +252,8 @@ func TestCutConnections(t *testing.T) {
 	t.Logf("%d cuts, %d messages", cuts, len(want))
 }
 
-// TestSilentConnection drops the data of a COMMIT without closing the connection.
-// PostgreSQL keeps the locks until its idle timeout. The batch must then be stored
-// once.
+// TestSilentConnection drops the bytes of a COMMIT without closing the connection. PostgreSQL
+// keeps the locks until its idle timeout. After that, the batch must be stored exactly once.
 func TestSilentConnection(t *testing.T) {
 	c, url := behindCutter(t, emptyDatabase(t))
 	s := open(t, url)

@@ -18,11 +18,11 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// versions is the table in which goose records the applied migrations.
+// versions is the name of the table in which goose records the migrations that were applied.
 const versions = "schema_versions"
 
-// migrate applies the missing migrations. It fails with ErrNewer if the tables have a
-// later version than it knows.
+// migrate applies the migrations that are missing. It fails with ErrNewer if the tables have a
+// later version than the last embedded migration.
 func migrate(ctx context.Context, pool *pgxpool.Pool) (err error) {
 	files, err := fs.Sub(migrations, "migrations")
 	if err != nil {

@@ -12,25 +12,25 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// mayHaveEvents reports whether a batch may write events and so needs a number. The
-// others are mostly new users.
+// mayHaveEvents reports whether a batch may write events, so that it needs a number. Most
+// batches that cannot only create users.
 func mayHaveEvents(b core.Batch) bool {
 	return slices.ContainsFunc(b.Changes, func(c *core.Change) bool { return c.Decide != nil || len(c.Events) > 0 })
 }
 
-// maxUnused is the greatest number of unused batch numbers that a store remembers.
+// maxUnused is the maximum number of unused batch numbers that a store remembers.
 const maxUnused = 100_000
 
-// unusedNumbers holds batch numbers that this process has drawn and that no batch has:
-// their transactions were rolled back, or had no events. The sequencer would look for
-// each of them for ten minutes if it were not told.
+// unusedNumbers holds the batch numbers that this process has drawn but not used: the
+// transactions were rolled back or had no events. The sequencer is told these numbers, because
+// it looks for each missing number for ten minutes otherwise.
 type unusedNumbers struct {
 	mu      sync.Mutex
 	numbers []int64 // the last one added is the last element
 }
 
-// add remembers a number, unless it is 0. If there are too many, it forgets the one added
-// first.
+// add remembers a number; it ignores 0. If there are more than maxUnused, it forgets the
+// oldest.
 func (u *unusedNumbers) add(number uint64) {
 	if number == 0 {
 		return
@@ -43,10 +43,10 @@ func (u *unusedNumbers) add(number uint64) {
 	}
 }
 
-// clear forgets all numbers. It is called for each new connection, which may lead to a
-// server that has crashed or was put back, and that draws the numbers again. Behind
-// PgBouncer such a server may go unnoticed. Then a batch that gets one of the numbers and
-// is committed late may get its positions only from sweepLog.
+// clear forgets all numbers. It is called for each new connection: it may lead to a server that
+// has crashed or was restored from a backup, and that draws the same numbers again. Behind
+// PgBouncer this may go unnoticed. Then a batch that gets one of these numbers and is committed
+// late may get its positions only from sweepLog.
 func (u *unusedNumbers) clear() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -60,9 +60,9 @@ func (u *unusedNumbers) all() []int64 {
 	return slices.Clone(u.numbers)
 }
 
-// forget removes those of the told numbers that are not greater than high, the greatest
-// number that had a position before the sequencer was told: it looks for none of them
-// any more. It may only begin to look for greater ones.
+// forget removes the numbers that the sequencer was told and that are at most high, the
+// greatest number with a position at that time: the sequencer does not look for them any more.
+// It keeps greater ones, which the sequencer may only begin to look for later.
 func (u *unusedNumbers) forget(told []int64, high int64) {
 	gone := make(map[int64]bool, len(told))
 	for _, n := range told {
@@ -73,17 +73,17 @@ func (u *unusedNumbers) forget(told []int64, high int64) {
 	u.numbers = slices.DeleteFunc(u.numbers, func(n int64) bool { return gone[n] })
 }
 
-// liftSQL sets the sequence of batch numbers to the greatest number that is stored,
-// unless it is already that far. batches has the batches without a position, and runs
-// the greatest number of one with a position, also if that was trimmed; so a greater
-// number is in no head.
+// liftSQL sets the sequence of batch numbers to the greatest number in the tables, unless the
+// sequence is already that far. The table batches has the numbers without a position, and runs
+// has the greatest number that ever got a position, also if its batch was trimmed. So no head
+// has a greater number than these.
 const liftSQL = `SELECT setval('batch_numbers', stored.most)
 	FROM batch_numbers drawn, (SELECT greatest((SELECT max(number) FROM batches), (SELECT high FROM runs ORDER BY n DESC LIMIT 1), (SELECT max(batch) FROM log)) AS most) stored
 	WHERE stored.most > drawn.last_value OR stored.most = drawn.last_value AND NOT drawn.is_called`
 
-// checkNumbers prepares the sequence of batch numbers. After a restore or a logical
-// upgrade of the database the sequence may be behind the tables; then it is lifted.
-// checkNumbers fails if the sequence has a cache.
+// checkNumbers checks the sequence of batch numbers. It fails if the sequence has a cache. If
+// the sequence is behind the tables, as may be after a restore or a logical upgrade of the
+// database, checkNumbers sets it to the greatest number in use.
 func checkNumbers(ctx context.Context, tx pgx.Tx) error {
 	var cache int64
 	if err := tx.QueryRow(ctx, `SELECT seqcache FROM pg_sequence WHERE seqrelid = 'batch_numbers'::regclass`).Scan(&cache); err != nil {
@@ -95,7 +95,7 @@ func checkNumbers(ctx context.Context, tx pgx.Tx) error {
 	return lift(ctx, tx)
 }
 
-// liftNumbers lifts the sequence of batch numbers while the store is running.
+// liftNumbers runs liftSQL while the store is running, under the lock startLock.
 func (s *Store) liftNumbers(ctx context.Context) error {
 	return pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, startLock); err != nil {
@@ -105,7 +105,7 @@ func (s *Store) liftNumbers(ctx context.Context) error {
 	})
 }
 
-// lift runs liftSQL. Only one process at a time may call it.
+// lift runs liftSQL. The caller must make sure that only one process calls it at a time.
 func lift(ctx context.Context, tx pgx.Tx) error {
 	var to int64
 	err := tx.QueryRow(ctx, liftSQL).Scan(&to)

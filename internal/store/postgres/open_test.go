@@ -20,8 +20,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestFirstSchemaIsFrozen checks that the first migration has not changed, because
-// databases exist that it created. Change tables in a new migration.
+// TestFirstSchemaIsFrozen checks that the first migration has not changed since its release:
+// there are databases that it created. To change tables, add a new migration.
 func TestFirstSchemaIsFrozen(t *testing.T) {
 	sql, err := fs.ReadFile(migrations, "migrations/00001_tables.sql")
 	if err != nil {
@@ -44,8 +44,8 @@ func TestNewerSchemaIsRefused(t *testing.T) {
 	}
 }
 
-// TestOpenTogether opens an empty database with several stores at the same time. It
-// checks that the tables are created once and that all stores have the same resource.
+// TestOpenTogether opens an empty database with several stores at the same time. The tables
+// must be created once, and all stores must have the same resource.
 func TestOpenTogether(t *testing.T) {
 	for _, variable := range []string{"TEST_POSTGRES_URL", "TEST_PGBOUNCER_URL"} {
 		t.Run(variable, func(t *testing.T) {
@@ -89,8 +89,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestDroppedPartition drops the event tables of three days behind the store's back, and
-// checks that a change of such a day creates its table again.
+// TestDroppedPartition drops the event tables of three days without the store's knowledge. A
+// change on one of these days must create its table again.
 func TestDroppedPartition(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -128,9 +128,8 @@ func TestDroppedPartition(t *testing.T) {
 	}
 }
 
-// TestHeldHead lets another connection hold the lock of a thread's row in a
-// transaction. Apply must fail if that takes longer than its patience, and must succeed
-// otherwise.
+// TestHeldHead lets another connection lock the row of a thread's head. Apply must fail if the
+// lock is held longer than its patience, and must succeed otherwise.
 func TestHeldHead(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -147,7 +146,7 @@ func TestHeldHead(t *testing.T) {
 		}
 	}
 
-	// The lock is held longer than Apply's patience: it must fail and write nothing.
+	// Hold the lock longer than Apply's patience. Apply must fail and write nothing.
 	hold()
 	joins := text("t", "never")
 	joins.Members = []core.Member{{User: "8:acs:bob", Order: 2, Intervals: []core.Interval{{}}}}
@@ -158,8 +157,8 @@ func TestHeldHead(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// The lock is held longer than the lock timeout, but less than Apply's patience:
-	// the change must be written once.
+	// Hold the lock longer than the lock timeout, but shorter than Apply's patience. The change
+	// must be written once.
 	s.timeouts.patience = 10 * time.Second
 	hold()
 	var released sync.WaitGroup
@@ -186,9 +185,9 @@ func TestHeldHead(t *testing.T) {
 	}
 }
 
-// TestStoppedWriter delays a store's COMMIT for longer than PostgreSQL lets a
-// transaction idle. Another store gets the locks and writes first. The delayed batch
-// must then be written once, in a new transaction.
+// TestStoppedWriter delays the COMMIT of a store until PostgreSQL ends the idle transaction.
+// Another store gets the locks and writes first. The delayed batch must then be written once,
+// in a new transaction.
 func TestStoppedWriter(t *testing.T) {
 	url := emptyDatabase(t)
 	c, through := behindCutter(t, url)
@@ -213,8 +212,8 @@ func TestStoppedWriter(t *testing.T) {
 	}
 }
 
-// TestCloud checks that a new store has the cloud of its first start, and that a store which was
-// made without one, as older versions did, stays in the public cloud.
+// TestCloud checks that a store keeps the cloud with which it was first opened. A store that
+// was made without one, as by older versions, must stay in the public cloud.
 func TestCloud(t *testing.T) {
 	for _, first := range []communication.Cloud{communication.CloudPublic, communication.CloudGCCH} {
 		url := emptyDatabase(t)

@@ -15,30 +15,31 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// purgePage is the number of rows of a table that one transaction deletes for a deleted
-// thread. It bounds the time for which the transaction holds up a lane: all rows of a
-// thread with a million messages take longer than a statement may.
+// purgePage is the number of rows of each table that one transaction deletes for a deleted
+// thread. It limits how long the transaction blocks a lane: deleting all rows of a thread with
+// a million messages takes longer than the statement timeout.
 const purgePage = 2000
 
-// purgedTables names the tables whose rows are deleted with their thread.
+// purgedTables has the names of the tables whose rows are deleted when their thread is deleted.
 var purgedTables = []string{"messages", "superseded", "sent", "receipts"}
 
-// pageOf returns a statement that deletes at most $1 rows of a table with the threads
-// that the subquery selects.
+// pageOf returns a statement that deletes at most $1 rows of a table. It deletes only rows of
+// the threads that the subquery selects.
 func pageOf(table, threads string) string {
 	return fmt.Sprintf(`DELETE FROM %[1]s WHERE ctid = ANY(ARRAY(SELECT ctid FROM %[1]s WHERE thread IN (%[2]s) LIMIT $1))`, table, threads)
 }
 
-// leaveSQL notes a deleted thread for FinishPurges if it has rows left.
+// leaveSQL adds those of the deleted threads $1 that still have rows to the table purges, for
+// FinishPurges.
 var leaveSQL = `INSERT INTO purges (thread) SELECT t FROM unnest($1::text[]) t
 	WHERE ` + strings.Join(eachPurged(func(table string) string { return `EXISTS (SELECT FROM ` + table + ` WHERE thread = t)` }), " OR ") + ` ON CONFLICT DO NOTHING`
 
-// notedSQL selects up to $2 of the noted threads after the thread $1.
+// notedSQL selects up to $2 threads of the table purges that come after the thread $1.
 const notedSQL = `SELECT thread FROM purges WHERE thread > $1 ORDER BY thread LIMIT $2`
 
-// nextPageSQL deletes a page of the rows of one of the noted threads, $2. It returns the
-// number of rows, or no row if the thread is no longer noted. It deletes the note if no row
-// was left. It skips a thread that another server is working on.
+// nextPageSQL deletes a page of the rows of the thread $2, if the table purges has the thread,
+// and returns the number of rows. If there were none, it removes the thread from purges. It
+// returns no row if purges does not have the thread, or if another server is working on it.
 var nextPageSQL = `WITH next AS (SELECT thread FROM purges WHERE thread = $2 FOR UPDATE SKIP LOCKED), ` +
 	strings.Join(eachPurged(func(table string) string {
 		return `of_` + table + ` AS (` + pageOf(table, `SELECT thread FROM next`) + ` RETURNING 1)`
@@ -47,7 +48,7 @@ var nextPageSQL = `WITH next AS (SELECT thread FROM purges WHERE thread = $2 FOR
 	done AS (DELETE FROM purges p USING next, deleted WHERE p.thread = next.thread AND deleted.n = 0)
 	SELECT n FROM next, deleted`
 
-// eachPurged calls do for each of purgedTables.
+// eachPurged calls do for each of purgedTables, and returns the results.
 func eachPurged(do func(table string) string) (all []string) {
 	for _, table := range purgedTables {
 		all = append(all, do(table))
@@ -55,9 +56,9 @@ func eachPurged(do func(table string) string) (all []string) {
 	return all
 }
 
-// queuePurges queues the deletion of the messages, superseded ones too, send tokens and receipts
-// of the purged threads: a page of each table, which is all of most threads. FinishPurges deletes the
-// rest.
+// queuePurges queues the deletion of messages, superseded ones too, send tokens and receipts of
+// the purged threads. It deletes one page of each table, which is all that most threads have.
+// FinishPurges deletes the rest.
 func queuePurges(b *pgx.Batch, r *rows) {
 	if len(r.purged) == 0 {
 		return
@@ -69,36 +70,38 @@ func queuePurges(b *pgx.Batch, r *rows) {
 	b.Queue(leaveSQL, threads)
 }
 
-// purgeTime is the time after which FinishPurges leaves the rest to its next call.
+// purgeTime is how long FinishPurges works before it leaves the rest to its next call.
 const purgeTime = time.Second
 
-// purging is the state of FinishPurges between its calls.
+// purging is the state that FinishPurges keeps between calls.
 type purging struct {
 	mu     sync.Mutex             // guards the fields below
 	after  string                 // the thread that had its turn last
 	pauses map[string]*purgePause // by thread whose rows could not be deleted
 }
 
-// purgePause says when a thread whose rows could not be deleted is tried again.
+// purgePause says when FinishPurges tries again to delete the rows of a thread, after it has
+// failed.
 type purgePause struct {
 	until  time.Time
 	length time.Duration // doubles with each failure
 }
 
-// Pauses of threads whose rows could not be deleted.
+// These constants limit the pause of a thread whose rows could not be deleted.
 const (
 	firstPurgePause   = time.Second
 	longestPurgePause = time.Hour
 )
 
-// purgeList is the number of noted threads that are read at a time.
+// purgeList is the number of threads that are read from the table purges at a time.
 const purgeList = 100
 
 var _ core.Purger = (*Store)(nil)
 
-// FinishPurges deletes rows of deleted threads that their batches have left, page by page,
-// each in a transaction of its own that holds up no lane. The threads take turns of a page.
-// One that fails waits, longer each time, and the others go on.
+// FinishPurges deletes the rows of deleted threads that are still there after the threads'
+// batches. It deletes one page of a thread after another, in turns, each in its own transaction
+// outside the lanes. After an error it leaves the thread alone for a pause, which doubles with
+// each error, and continues with the others.
 func (s *Store) FinishPurges(ctx context.Context) error {
 	p := &s.purging
 	p.mu.Lock()
@@ -135,7 +138,7 @@ func (s *Store) FinishPurges(ctx context.Context) error {
 		if len(noted) == purgeList {
 			continue
 		}
-		// Begin with the first thread again, unless a whole round has done nothing.
+		// Begin with the first thread again, unless a whole round has deleted nothing.
 		if p.after = ""; wrapped && !progress {
 			return errors.Join(errs...)
 		}
@@ -143,7 +146,7 @@ func (s *Store) FinishPurges(ctx context.Context) error {
 	}
 }
 
-// failed begins the next pause of a thread.
+// failed begins a pause for a thread, twice as long as its last one.
 func (p *purging) failed(thread string) {
 	pause := p.pauses[thread]
 	if pause == nil {
@@ -157,8 +160,8 @@ func (p *purging) failed(thread string) {
 	pause.until = time.Now().Add(pause.length)
 }
 
-// purgePage deletes a page of the rows of a deleted thread. It does nothing and returns false
-// if another server is doing so.
+// purgePage deletes a page of the rows of a deleted thread. It returns false, and deletes
+// nothing, if another server is working on the thread or nothing is left.
 func (s *Store) purgePage(ctx context.Context, thread string) (did bool, err error) {
 	err = s.transact(ctx, s.timeouts, func(b *pgx.Batch) {
 		b.Queue(nextPageSQL, purgePage, thread).QueryRow(func(row pgx.Row) error {
@@ -173,11 +176,11 @@ func (s *Store) purgePage(ctx context.Context, thread string) (did bool, err err
 	return did, err
 }
 
-// notPurged is the condition that a thread, $1, is none that was deleted and has rows left.
+// notPurged is a condition: the thread $1 is not one that was deleted and still has rows.
 const notPurged = `NOT EXISTS (SELECT FROM purges WHERE thread = $1)`
 
-// queuePurged queues a query that calls do for each of the threads that were deleted and
-// have rows left.
+// queuePurged queues a query that calls do for each of the threads that was deleted and still
+// has rows.
 func queuePurged(b *pgx.Batch, threads []string, do func(thread string)) {
 	b.Queue(`SELECT thread FROM purges WHERE thread = ANY($1)`, threads).Query(func(rows pgx.Rows) error {
 		var thread string
@@ -189,7 +192,8 @@ func queuePurged(b *pgx.Batch, threads []string, do func(thread string)) {
 	})
 }
 
-// hide removes the rows of a deleted thread from a state that was just read.
+// hide removes the messages, tokens and receipts of a deleted thread from l, which was just
+// read from the database.
 func hide(l *core.BatchState, thread string) {
 	maps.DeleteFunc(l.Messages, func(k core.MessageKey, _ core.Message) bool { return k.Thread == thread })
 	maps.DeleteFunc(l.Sent, func(k core.SendKey, _ int64) bool { return k.Thread == thread })
@@ -197,7 +201,7 @@ func hide(l *core.BatchState, thread string) {
 	maps.DeleteFunc(l.Receipts, func(k core.ReceiptKey, _ core.Receipt) bool { return k.Thread == thread })
 }
 
-// unpurged returns a table for export without the rows of deleted threads.
+// unpurged returns a table for an export that leaves out the rows of deleted threads.
 func unpurged(of records) queried {
 	name, _ := of.target()
 	return queried{of, strings.Replace(of.query(), ` ORDER BY `, ` WHERE NOT EXISTS (SELECT FROM purges WHERE purges.thread = `+name+`.thread) ORDER BY `, 1)}

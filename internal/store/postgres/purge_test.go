@@ -8,8 +8,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TestPurgeInPages deletes a thread that has more messages than a batch deletes. No read may
-// return one of them from then on, and FinishPurges must delete them all.
+// TestPurgeInPages deletes a thread that has more messages than one batch deletes. From then on
+// no read may return one of its messages, and FinishPurges must delete all of them.
 func TestPurgeInPages(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)
@@ -92,15 +92,15 @@ func TestPurgeInPages(t *testing.T) {
 	if n := count(`SELECT count(*) FROM messages WHERE thread = 'small'`); n != 2 {
 		t.Errorf("another thread has %d messages, want 2", n)
 	}
-	// A thread that fits into a page is deleted by its batch.
+	// The batch that deletes a thread must delete all its rows if they fit into a page.
 	mustApply(t, s, core.Applied, purge("small", 1))
 	if n := count(`SELECT (SELECT count(*) FROM messages) + (SELECT count(*) FROM purges)`); n != 0 {
 		t.Errorf("%d rows are left of a small thread", n)
 	}
 }
 
-// TestPurgesTakeTurns deletes three large threads, the first of which has a row that cannot
-// be deleted. The others must be deleted meanwhile, and that thread later.
+// TestPurgesTakeTurns deletes three large threads. A row of the first one cannot be deleted at
+// first. The other threads must be deleted in the meantime, and the first one later.
 func TestPurgesTakeTurns(t *testing.T) {
 	url := emptyDatabase(t)
 	s := open(t, url)

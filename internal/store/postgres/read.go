@@ -14,13 +14,12 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// readTries is the number of attempts of a read whose connection is lost.
+// readTries is the maximum number of times that a read is tried if its connection is lost.
 const readTries = 4
 
-// read runs the statements that queue adds to a batch, in one round trip and one
-// snapshot, so that all rows are as of the same moment. If the connection is lost, it
-// calls queue again and retries, for timeouts.read at most. A database that does not answer
-// in that time, or in that of ctx, is core.ErrUnavailable.
+// read runs the statements that queue adds to the batch, in one round trip and one snapshot. If
+// the connection is lost, it calls queue again and retries, for at most timeouts.read. It fails
+// with core.ErrUnavailable if the database does not answer in that time or before ctx ends.
 func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch)) error {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.read)
 	defer cancel()
@@ -33,9 +32,9 @@ func (s *Store) read(ctx context.Context, what string, queue func(b *pgx.Batch))
 	})
 }
 
-// retry calls do up to readTries times, as long as its error is a lost connection or
-// may not occur again. do must be safe to repeat. After the last try, and when the
-// deadline of ctx has passed, the error wraps core.ErrUnavailable.
+// retry calls do up to readTries times, until it succeeds or fails with an error that would
+// only repeat. do must be safe to call again. After the last try, or when the deadline of ctx
+// has passed, the error wraps core.ErrUnavailable.
 func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 	for try := 1; ; try++ {
 		err := do()
@@ -51,8 +50,8 @@ func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 	}
 }
 
-// pause waits 20 ms before the second try, and twice as long before each further one,
-// up to 640 ms. It returns early with an error if ctx ends.
+// pause waits before another try: 20 ms after the first, then twice as long each time, up to
+// 640 ms. It returns early with an error if ctx ends.
 func pause(ctx context.Context, try int) error {
 	t := time.NewTimer(10 * time.Millisecond << min(try, 6))
 	defer t.Stop()
@@ -64,7 +63,7 @@ func pause(ctx context.Context, try int) error {
 	}
 }
 
-// Thread returns a thread's head and all members, or nil if it does not exist.
+// Thread returns a thread's head and all its members, or nil if the thread does not exist.
 func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	var hs []row.DatedHead
 	var ms []core.Member
@@ -78,8 +77,8 @@ func (s *Store) Thread(ctx context.Context, id string) (*core.Thread, error) {
 	return core.NewThread(hs[0].Head, ms), nil
 }
 
-// queueView queues the queries for a thread's head and one member, which fill to.
-// Without a member only the head is read.
+// queueView queues the queries for a thread's head and one member, whose results are stored in
+// to. If member is "", only the head is read.
 func queueView(b *pgx.Batch, thread, member string, to *core.View) {
 	*to = core.View{}
 	b.Queue(`SELECT `+heads.list+` FROM heads WHERE id = $1`, thread).Query(heads.each(func(h row.DatedHead) { to.Head = h.Head }))
@@ -95,11 +94,11 @@ func (s *Store) View(ctx context.Context, thread, member string) (v core.View, e
 	return v, err
 }
 
-// boundSQL defines bound, the sequence before which ($2) and the creation time since
-// which ($3) messages of thread $1 are selected, narrowed to those that the reader
-// $4 may see. A reader who was never in the thread does not narrow them. left_at is the last
-// sequence of a reader who has left, or NULL: superseded messages that were replaced after it
-// are for this reader.
+// boundSQL defines a table named bound with one row: the limits of the messages of thread $1
+// that reader $4 may see. before is at most $2; sequences must be less. since is at least $3;
+// creation times must not be less. A reader who was never in the thread adds no limits. left_at
+// is the last sequence for a reader who has left, or NULL: this reader sees the old versions of
+// messages that were replaced after it.
 const boundSQL = `WITH bound AS (
 	SELECT least($2::bigint, min(CASE WHEN left_on IS NOT NULL THEN left_sequence + 1 END)) AS before,
 		greatest($3::bigint, min(least(share_history, joined_on))) AS since,
@@ -107,20 +106,20 @@ const boundSQL = `WITH bound AS (
 	FROM members WHERE thread = $1 AND user_id = $4
 )`
 
-// keptSQL is the condition that the reader may see a row of superseded.
+// keptSQL is the condition that the reader of boundSQL may see a row of the table superseded.
 const keptSQL = `thread = $1 AND sequence < (SELECT before FROM bound) AND until > (SELECT left_at FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged
 
-// bytesSQL is the column of the number of bytes of a message's texts.
+// bytesSQL is a column for a SELECT: the number of bytes of a message's texts.
 const bytesSQL = `, octet_length(content) + coalesce(octet_length(metadata), 0) + coalesce(octet_length(participants), 0) AS bytes`
 
-// pageSQL selects a page of at most $5 messages and $6 bytes of texts, but at least
-// one message. found is the number of rows before the limit of bytes.
+// pageSQL selects a page of at most $5 messages and at most $6 bytes of texts, but at least one
+// message. found is the number of messages before the limit of bytes is applied.
 //
-// Versions increase with the sequence and are never less than the creation time. So
-// if a message was never edited and is too old, all messages before it are too old,
-// and the search ends there instead of at the beginning of the thread.
+// Versions increase with the sequence and are never less than the creation time. So if a
+// message was never edited and is too old, all messages before it are too old. The search ends
+// at such a message, not at the beginning of the thread.
 //
-// A reader who has left also gets superseded messages, at their sequences.
+// A reader who has left also gets superseded messages, sorted by their own sequences.
 var pageSQL = boundSQL + `, page AS (
 	SELECT ` + threadMessages.list + bytesSQL + `
 	FROM messages
@@ -137,13 +136,13 @@ SELECT ` + threadMessages.list + `, found FROM (
 	SELECT *, count(*) OVER () AS found, sum(bytes) OVER (ORDER BY sequence DESC) AS total FROM merged
 ) p WHERE total <= $6 OR total = bytes ORDER BY sequence DESC`
 
-// byIDSQL selects the messages with the ids $5 that the reader may see: of a message that was
-// replaced after the reader had left, its version of then.
+// byIDSQL selects the messages with the ids $5 that the reader may see. If a message was
+// replaced after the reader had left, the reader gets the version from before.
 var byIDSQL = boundSQL + ` SELECT ` + threadMessages.list + `, 0 AS found FROM messages
 	WHERE thread = $1 AND id = ANY($5) AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged + `
 	UNION ALL SELECT ` + threadMessages.list + `, 0 AS found FROM superseded WHERE id = ANY($5) AND ` + keptSQL
 
-// Messages returns a page of messages, newest first, or the messages with q.IDs.
+// Messages returns a page of messages, the newest first, or the messages with the ids q.IDs.
 func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.MessagesPage, error) {
 	before := int64(q.Before)
 	if before == 0 {
@@ -170,7 +169,8 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 	return page, err
 }
 
-// Receipts returns a thread's receipts ordered by ReadOn, with the view of the reader.
+// Receipts returns a thread's read receipts in the order of ReadOn, together with the thread's
+// head and the member row of reader.
 func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.ReceiptsPage, error) {
 	var page core.ReceiptsPage
 	err := s.read(ctx, "receipts of thread "+thread, func(b *pgx.Batch) {
@@ -181,11 +181,11 @@ func (s *Store) Receipts(ctx context.Context, thread, reader string) (core.Recei
 	return page, err
 }
 
-// The state is a literal, not a parameter, so that the partial index users_deleting
-// can be used.
+// deletingSQL has the state as a literal, not as a parameter, because otherwise the partial
+// index users_deleting could not be used.
 var deletingSQL = fmt.Sprintf(`SELECT %s FROM users WHERE state = %d ORDER BY id`, users.list, core.UserDeleting)
 
-// Deleting returns the users in state core.UserDeleting.
+// Deleting returns the users whose state is core.UserDeleting.
 func (s *Store) Deleting(ctx context.Context) ([]core.User, error) {
 	return readAll(ctx, s, "users in deletion", users.rowTo, deletingSQL)
 }
@@ -199,7 +199,7 @@ func (s *Store) Expiring(ctx context.Context, limit int) ([]core.Expiry, error) 
 	return readAll(ctx, s, "threads that expire", pgx.RowToStructByName[core.Expiry], expiringSQL, limit)
 }
 
-// Users returns the rows of the users that exist, in any order.
+// Users returns the users with these ids that exist, in any order.
 func (s *Store) Users(ctx context.Context, ids []string) ([]core.User, error) {
 	return readAll(ctx, s, fmt.Sprintf("%d users", len(ids)), users.rowTo, `SELECT `+users.list+` FROM users WHERE id = ANY($1)`, ids)
 }
@@ -211,7 +211,7 @@ func (s *Store) ListUsers(ctx context.Context, after string, limit int) ([]core.
 		`SELECT `+users.list+` FROM users WHERE id > $1::text COLLATE "C" ORDER BY id LIMIT $2`, after, limit)
 }
 
-// readAll returns the rows of one query.
+// readAll runs one query and returns its rows, each converted by scan.
 func readAll[T any](ctx context.Context, s *Store, what string, scan pgx.RowToFunc[T], sql string, args ...any) (all []T, err error) {
 	err = s.read(ctx, what, func(b *pgx.Batch) {
 		b.Queue(sql, args...).Query(collect(&all, scan))
@@ -219,7 +219,7 @@ func readAll[T any](ctx context.Context, s *Store, what string, scan pgx.RowToFu
 	return all, err
 }
 
-// collect returns a function that sets *to to the rows of a queued query.
+// collect returns a function that reads the rows of a queued query into *to.
 func collect[T any](to *[]T, scan pgx.RowToFunc[T]) func(pgx.Rows) error {
 	return func(rows pgx.Rows) (err error) {
 		*to, err = pgx.AppendRows([]T(nil), rows, scan)

@@ -20,31 +20,30 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// lanes is the number of batches that run at the same time.
+// lanes is the number of batches that may be in progress at the same time.
 const lanes = 2
 
-// minPool is the smallest size of the connection pool: one connection for each lane,
-// and four for readers. Opening the store needs two at once.
+// minPool is the minimum size of the connection pool: one connection for each lane, and four
+// for readers. Open itself needs two at once.
 const minPool = lanes + 4
 
-// Options of Open; the zero value works.
+// Options are the options of Open. The zero value is valid.
 type Options struct {
-	// Initial is the resource's GUID, the epoch and the access keys of a new store.
-	// It is ignored if the store exists.
+	// Initial is the resource's GUID, the epoch and the access keys of a new store. It is
+	// ignored if the store exists.
 	Initial core.Resource
-	// PoolSize is the greatest number of connections. 0 means 16; values less than
-	// 6 are raised to 6.
+	// PoolSize is the maximum number of connections. 0 means 16; values less than 6 mean 6.
 	PoolSize int
-	// Logger logs lost connections and failed batches. Nil discards them.
+	// Logger logs lost connections and failed batches. If it is nil, nothing is logged.
 	Logger *slog.Logger
-	// Now is the clock by which Open creates partitions. Nil means time.Now.
+	// Now returns the time for whose day Open creates partitions. Nil means time.Now.
 	Now func() time.Time
 }
 
 // ErrNewer means that a newer version of Confab has migrated the tables.
 var ErrNewer = errors.New("written by a newer version of Confab")
 
-// Store is the PostgreSQL engine. See core.Store for its promises.
+// Store is the PostgreSQL engine. It implements core.Store.
 type Store struct {
 	pool     *pgxpool.Pool
 	log      *slog.Logger
@@ -61,17 +60,17 @@ type Store struct {
 
 var _ core.Shared = (*Store)(nil)
 
-// Shared marks the store as one to which other processes write as well; see
-// core.Shared.
+// Shared does nothing. The method marks the store as one to which other processes may also
+// write; see core.Shared.
 func (s *Store) Shared() {}
 
-// writer identifies a lane in the table writers.
+// writer identifies one lane of this process in the table writers.
 type writer struct {
 	id    string // random per process, with the number of the lane
 	batch int64  // number of the last attempt to commit a batch
 }
 
-// timeouts of the phases of a batch; tests shorten them.
+// timeouts has the timeouts of the phases of a batch and of reads. Tests use shorter ones.
 type timeouts struct {
 	lock      time.Duration // waiting for one lock
 	statement time.Duration // one statement before the COMMIT
@@ -83,33 +82,32 @@ type timeouts struct {
 	read      time.Duration // a read, with all its tries
 }
 
-// The timeouts of batches whose callers wait without end, such as those of Sweep. A batch
-// with a Batch.Until has less time: see schedule.
+// defaultTimeouts apply to batches whose callers set no Batch.Until, such as those of Sweep. A
+// batch with Batch.Until has less time: see schedule.
 var defaultTimeouts = timeouts{
 	lock: 3 * time.Second, statement: 10 * time.Second, idle: 5 * time.Second,
 	patience: 15 * time.Second, unknown: time.Minute, begin: 7 * time.Second, trip: 30 * time.Second, read: 8 * time.Second,
 }
 
-// connectTime is the longest time for which a connection is made, unless the URL has a
-// connect_timeout. A pool makes connections in the background, and each attempt takes one
-// of its places.
+// connectTime is the timeout for making a connection if the URL has no connect_timeout. The
+// pool makes connections in the background, and each attempt takes one of its places.
 const connectTime = 5 * time.Second
 
-// pingTime is the longest time that an idle connection may take to prove that it is alive,
-// before another one is used.
+// pingTime is how long an idle connection may take to answer a ping before the pool uses
+// another one.
 const pingTime = 2 * time.Second
 
-// Open connects to a database, migrates its tables and writes the first rows of a new
-// store. The url is a PostgreSQL connection URL, with any setting that pgx knows.
-// Open fails with a *StartError if it is clear what an operator can do, and with ErrNewer if a
-// newer version has migrated the tables.
+// Open connects to a database, migrates its tables and writes the first rows of a new store.
+// The url is a PostgreSQL connection URL with any settings that pgx knows. Open fails with a
+// *StartError if an operator can solve the problem, and with ErrNewer if a newer version has
+// migrated the tables.
 func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, fmt.Errorf("read the database's address: %w", err)
 	}
-	// No named prepared statements: PgBouncer may run every transaction on another
-	// server connection, and its older versions do not support them.
+	// Do not use named prepared statements: PgBouncer may run each transaction on another
+	// server connection, and older versions of it do not support them.
 	if !strings.Contains(url, "default_query_exec_mode") {
 		config.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
@@ -142,12 +140,13 @@ func Open(ctx context.Context, url string, o Options) (*Store, error) {
 	return s, nil
 }
 
-// startLock is the key of the advisory lock under which tables and partitions are created.
+// startLock is the key of the advisory lock that is held while tables and partitions are
+// created.
 const startLock = 0x636f6e666162 // "confab"
 
-// start migrates the tables and writes the first rows. An advisory lock admits one
-// process at a time. It is held by a transaction, because behind PgBouncer a session
-// lock may end between two statements.
+// start migrates the tables and writes the first rows, under an advisory lock that only one
+// process can hold. A transaction holds the lock: behind PgBouncer, the lock of a session may
+// end between two statements.
 func (s *Store) start(ctx context.Context, initial core.Resource) error {
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		if err := checkServer(tx.Conn().PgConn()); err != nil {
@@ -183,8 +182,8 @@ func (s *Store) start(ctx context.Context, initial core.Resource) error {
 	return s.prepareDay(ctx, core.DayOf(s.now().UnixMilli()+s.shift.Load()))
 }
 
-// writeFirstRows inserts the resource, the epoch and the access keys unless they exist,
-// and deletes the rows of writers that were not used for 30 days.
+// writeFirstRows inserts the resource, the epoch and the access keys if they do not exist. It
+// deletes the rows of the table writers that were not used for 30 days.
 func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	var b pgx.Batch
 	const meta = `INSERT INTO meta (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`
@@ -203,10 +202,11 @@ func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	return nil
 }
 
-// Lanes returns the number of Apply calls that should run at the same time.
+// Lanes returns the number of Apply calls that the caller should run at the same time.
 func (s *Store) Lanes() int { return lanes }
 
-// Resource returns the resource's GUID and cloud, the store's epoch and the access keys.
+// Resource returns the resource's GUID and cloud, the epoch of the event log and the access
+// keys.
 func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	var r core.Resource
 	err := s.read(ctx, "the resource", func(b *pgx.Batch) {
@@ -232,10 +232,10 @@ func (s *Store) Resource(ctx context.Context) (core.Resource, error) {
 	return r, err
 }
 
-// SetKey replaces the access key 0 or 1 if the stored serial is k.Serial - 1, and returns
-// the stored key when it is durable. After a lost connection it tries again: if the first
-// try was committed, the second one finds k stored. If none gets an answer and one may have
-// reached the database, the error wraps core.ErrUnknown.
+// SetKey replaces the access key at index, 0 or 1, if the stored key's serial is k.Serial - 1.
+// It returns the key that is stored afterwards, when it is durable. After a lost connection it
+// tries again; if the first try was committed, the second one finds k stored. The error wraps
+// core.ErrUnknown if no try was answered and one may have reached the database.
 func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) (stored core.AccessKeyRow, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeouts.patience)
 	defer cancel()
@@ -257,7 +257,7 @@ func (s *Store) SetKey(ctx context.Context, index int, k core.AccessKeyRow) (sto
 	return stored, err
 }
 
-// Close deletes the lanes' rows in writers, then waits for running calls and closes
+// Close deletes this process's rows from the table writers, waits for running calls, and closes
 // all connections. It always returns nil.
 func (s *Store) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

@@ -18,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(dropping{m}) }
 
-// dropping runs the tests and then drops the databases that they created.
+// dropping is a testing.M whose Run drops the databases that the tests created.
 type dropping struct{ *testing.M }
 
 func (d dropping) Run() int {
@@ -30,8 +30,8 @@ func (d dropping) Run() int {
 	return code
 }
 
-// server returns the URL of the server in an environment variable. It skips the test if
-// the variable is not set.
+// server returns the URL of a server from an environment variable. It skips the test if the
+// variable is not set.
 func server(t testing.TB, variable string) string {
 	t.Helper()
 	u := os.Getenv(variable)
@@ -41,8 +41,8 @@ func server(t testing.TB, variable string) string {
 	return u
 }
 
-// databases holds databases that a later test may use again. The suite opens a hundred
-// stores, and creating a database for each would take a minute.
+// databases holds databases that later tests may use again. The suite opens a hundred stores,
+// and creating a database for each would take a minute.
 var databases pool
 
 type pool struct {
@@ -50,7 +50,7 @@ type pool struct {
 	made, free []string // names
 }
 
-// take returns the name of an empty database. It creates one if none is free.
+// take returns the name of an empty database. It creates one if none is free for use.
 func (p *pool) take(t testing.TB) string {
 	t.Helper()
 	p.mu.Lock()
@@ -70,7 +70,8 @@ func (p *pool) take(t testing.TB) string {
 	return name
 }
 
-// give makes a database free for later tests. Its tables must be as Open created them.
+// give makes a database available for later tests. Its tables must be as Open created them;
+// rows may remain.
 func (p *pool) give(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -95,7 +96,7 @@ func (p *pool) drop() error {
 	return nil
 }
 
-// onServer returns the URL of the database with the name on a server.
+// onServer returns the URL of the database with this name on a server.
 func onServer(t testing.TB, server, name string) string {
 	t.Helper()
 	u, err := neturl.Parse(server)
@@ -142,7 +143,7 @@ func open(t testing.TB, url string) *Store {
 	return s
 }
 
-// pooled is a store for the test suite whose database is used again after it is closed.
+// pooled is a store for the test suite. When it is closed, a later test may use its database.
 type pooled struct {
 	*Store
 	name, url string // of its database
@@ -157,8 +158,7 @@ func (p pooled) Close() error {
 	return err
 }
 
-// engine returns the PostgreSQL engine for the test suite, reached through the server's
-// URL.
+// engine returns the PostgreSQL engine for the test suite; server is the URL of the server.
 func engine(server string) storetest.Engine {
 	return storetest.Engine{
 		Open: func(t *testing.T) core.Store {
@@ -202,9 +202,9 @@ func TestSuiteBehindPgBouncer(t *testing.T) {
 	storetest.Run(t, engine(server(t, "TEST_PGBOUNCER_URL")))
 }
 
-// gate returns a Gate for the database: while it is shut, every COMMIT that writes an
-// event, a user or an access key waits for an advisory lock. The transaction's
-// statements are carried out by then, but nothing is committed.
+// gate returns a Gate for the database: while it is shut, every COMMIT that writes an event, a
+// user or an access key waits for an advisory lock. At that point the statements of the
+// transaction have run, but nothing is committed.
 func gate(t *testing.T, url string) *storetest.Gate {
 	ctx := context.Background()
 	holder, watcher := dial(t, url), dial(t, url)

@@ -12,7 +12,7 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// The tables, and the SQL that is built from their columns.
+// These variables describe the tables; their SQL is built from the columns in package row.
 var (
 	users    = newTable("users", row.User)
 	heads    = newTable("heads", row.HeadWithDay)
@@ -28,21 +28,23 @@ var (
 	endpoints = newTable("endpoints", row.Endpoint)
 )
 
-// The tables of a thread's rows again, for queries that do not select the thread's id.
+// These variables describe tables of a thread's rows for queries that do not select the column
+// with the thread's id.
 var (
 	threadMembers  = newTable("members", row.Member)
 	threadMessages = newTable("messages", row.Message)
 	threadReceipts = newTable("receipts", row.Receipt)
 )
 
-// expiresOn is core's Head.ExpiresOn in SQL, for a live thread with a retention
-// policy. It must be the expression of the index heads_ending.
+// expiresOn computes Head.ExpiresOn of package core in SQL, for a live thread with a retention
+// policy. It must equal the expression of the index heads_ending.
 var expiresOn = fmt.Sprintf("created_on + retention_days::bigint * %d", core.MillisPerDay)
 
-// minuteOf returns core.MinuteOf in SQL, for a time in epoch milliseconds.
+// minuteOf returns the SQL expression for core.MinuteOf of time, an expression in epoch
+// milliseconds.
 func minuteOf(time string) string { return fmt.Sprintf("%s / %d", time, core.MillisPerMinute) }
 
-// table is a table and its columns.
+// table describes a table: its columns, and SQL that is built from them.
 type table[T any] struct {
 	name    string
 	columns []row.Column[T]
@@ -53,7 +55,7 @@ type table[T any] struct {
 	insert  string // an INSERT of these rows
 }
 
-// newTable returns the table of a kind of row.
+// newTable returns the table with this name for the rows of a kind.
 func newTable[T any](name string, k *row.Kind[T]) *table[T] {
 	t := &table[T]{name: name, columns: k.Columns()}
 	for _, c := range t.columns {
@@ -66,8 +68,8 @@ func newTable[T any](name string, k *row.Kind[T]) *table[T] {
 	return t
 }
 
-// unnest returns a FROM item n that makes rows from the arrays $1, $2, ..., one per
-// column.
+// unnest returns an item n for a FROM clause that makes rows from the arrays $1, $2, ..., one
+// for each column.
 func unnest[T any](columns []row.Column[T]) string {
 	var arrays, names []string
 	for i, c := range columns {
@@ -76,12 +78,13 @@ func unnest[T any](columns []row.Column[T]) string {
 	return fmt.Sprintf("unnest(%s) AS n (%s)", strings.Join(arrays, ", "), strings.Join(names, ", "))
 }
 
-// upsert returns a statement that inserts rows or replaces those with the same key.
+// upsert returns a statement that inserts rows, or replaces existing rows with the same key.
 func (t *table[T]) upsert() string {
 	return fmt.Sprintf(`%s ON CONFLICT (%s) DO UPDATE SET %s`, t.insert, strings.Join(t.key, ", "), t.assign("excluded", t.key))
 }
 
-// update returns a statement that replaces the rows that are equal in the columns by.
+// update returns a statement that replaces the existing rows that have the same values in the
+// columns by.
 func (t *table[T]) update(by ...string) string {
 	return fmt.Sprintf(`UPDATE %s t SET %s FROM %s WHERE %s`, t.name, t.assign("n", by), t.arrays, agree(by))
 }
@@ -91,7 +94,8 @@ func (t *table[T]) remove() string {
 	return fmt.Sprintf(`DELETE FROM %s t USING %s WHERE %s`, t.name, unnest(t.columns[:len(t.key)]), agree(t.key))
 }
 
-// assign returns a SET list that copies all columns but those of except from a row.
+// assign returns the list of a SET clause that copies all columns except those in except from
+// the row named from.
 func (t *table[T]) assign(from string, except []string) string {
 	var sets []string
 	for _, name := range t.names {
@@ -102,7 +106,7 @@ func (t *table[T]) assign(from string, except []string) string {
 	return strings.Join(sets, ", ")
 }
 
-// agree returns a condition that t and n are equal in the named columns.
+// agree returns the condition that the rows t and n have the same values in the named columns.
 func agree(names []string) string {
 	var same []string
 	for _, name := range names {
@@ -111,8 +115,8 @@ func agree(names []string) string {
 	return strings.Join(same, " AND ")
 }
 
-// queue queues a statement whose parameters are the columns of rows as arrays. It
-// does nothing if there are no rows.
+// queue queues a statement whose parameters are arrays, one for each column, with the values of
+// rows. It does nothing if there are no rows.
 func (t *table[T]) queue(b *pgx.Batch, sql string, rows []T) {
 	t.queueColumns(b, sql, t.columns, rows)
 }
@@ -122,8 +126,8 @@ func (t *table[T]) queueRemoval(b *pgx.Batch, rows []T) {
 	t.queueColumns(b, t.remove(), t.columns[:len(t.key)], rows)
 }
 
-// queueColumns queues a statement whose parameters are some columns of rows as arrays. It
-// returns nil if there are no rows.
+// queueColumns queues a statement whose parameters are arrays, one for each of the given
+// columns, with the values of rows. It returns nil if there are no rows.
 func (t *table[T]) queueColumns(b *pgx.Batch, sql string, columns []row.Column[T], rows []T) *pgx.QueuedQuery {
 	if len(rows) == 0 {
 		return nil
@@ -131,7 +135,7 @@ func (t *table[T]) queueColumns(b *pgx.Batch, sql string, columns []row.Column[T
 	return b.Queue(sql, arraysOf(columns, rows)...)
 }
 
-// arraysOf returns one array per column, with the values of all rows.
+// arraysOf returns an array for each column, with the values of all rows.
 func arraysOf[T any](columns []row.Column[T], rows []T) []any {
 	args := make([]any, len(columns))
 	for i, c := range columns {
@@ -140,8 +144,8 @@ func arraysOf[T any](columns []row.Column[T], rows []T) []any {
 	return args
 }
 
-// find queues a query for the stored rows that equal one of rows in the columns by,
-// and calls do for each. It does nothing if there are no rows.
+// find queues a query for the stored rows that have the same values as one of rows in the
+// columns by, and calls do for each. It does nothing if there are no rows.
 func (t *table[T]) find(b *pgx.Batch, rows []T, do func(T), by ...string) {
 	if len(rows) == 0 {
 		return
@@ -156,7 +160,7 @@ func (t *table[T]) find(b *pgx.Batch, rows []T, do func(T), by ...string) {
 	b.Queue(sql, arraysOf(columns, rows)...).Query(t.each(do))
 }
 
-// each returns a function that calls do for each row of a queued query.
+// each returns a function that decodes each row of a query's result and calls do with it.
 func (t *table[T]) each(do func(T)) func(pgx.Rows) error {
 	return each(func(from pgx.CollectableRow) error {
 		r, err := t.scan(from)
@@ -167,7 +171,7 @@ func (t *table[T]) each(do func(T)) func(pgx.Rows) error {
 	})
 }
 
-// each returns a function that calls do for each row of a queued query, until it fails.
+// each returns a function that calls do for each row of a query's result, until do fails.
 func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		defer rows.Close()
@@ -180,7 +184,7 @@ func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
 	}
 }
 
-// errColumn means that a query returned a column that its table does not have.
+// errColumn is the error for a query result with a column that the table does not have.
 var errColumn = errors.New("the column is not known")
 
 // extra is a column in the result of a query that is not a column of the table: its
@@ -190,8 +194,8 @@ type extra struct {
 	target any
 }
 
-// scan reads a row of a query. Its columns are matched by name; they may be any of
-// the table's, in any order, and the extras. It fails with errColumn for another.
+// scan decodes a row of a query's result. Columns are matched by name: they may be any columns
+// of the table, in any order, and the extras. It fails with errColumn for any other column.
 func (t *table[T]) scan(from pgx.CollectableRow, extras ...extra) (r T, err error) {
 	fields := from.FieldDescriptions()
 	targets := make([]any, len(fields))
@@ -214,10 +218,10 @@ func (t *table[T]) scan(from pgx.CollectableRow, extras ...extra) (r T, err erro
 	return r, err
 }
 
-// rowTo is scan without extras, as a pgx.RowToFunc.
+// rowTo decodes a row as scan does, without extras. It is a pgx.RowToFunc.
 func (t *table[T]) rowTo(from pgx.CollectableRow) (T, error) { return t.scan(from) }
 
-// records is a table whose rows are exported and imported.
+// records is a table whose rows are exported and imported as records.
 type records interface {
 	target() (table string, columns []string)
 	holds(core.Record) bool
@@ -249,8 +253,8 @@ func (t *table[T]) scanRecord(from pgx.CollectableRow) (core.Record, error) {
 	return any(r).(core.Record), nil
 }
 
-// query selects all rows in the order of their keys, which is the order of
-// core.Record.
+// query returns a SELECT of all rows in the order of their keys, the order that core.Record
+// describes.
 func (t *table[T]) query() string {
 	return fmt.Sprintf(`SELECT %s FROM %s ORDER BY %s`, t.list, t.name, strings.Join(t.key, ", "))
 }

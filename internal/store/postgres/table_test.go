@@ -15,8 +15,8 @@ import (
 	"github.com/confab-chat/confab/internal/store/row"
 )
 
-// TestTablesHaveTheColumns checks that the tables that the migrations create have the
-// columns that package row defines.
+// TestTablesHaveTheColumns checks that the migrations create tables with the columns that
+// package row defines.
 func TestTablesHaveTheColumns(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -37,8 +37,8 @@ func TestTablesHaveTheColumns(t *testing.T) {
 	}
 }
 
-// TestExpressions checks that times that SQL computes equal those of package core, and
-// that PostgreSQL uses the index that was made for each query.
+// TestExpressions checks that SQL expressions for times give the same results as package core,
+// and that PostgreSQL uses the indexes made for these queries.
 func TestExpressions(t *testing.T) {
 	s := open(t, emptyDatabase(t))
 	defer s.Close()
@@ -71,7 +71,7 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
-// fakeRow is a row of a query result with the given columns and values.
+// fakeRow is a row of a query's result with the given columns and values.
 type fakeRow struct {
 	pgx.CollectableRow
 	columns []string
@@ -99,7 +99,7 @@ func (r fakeRow) Scan(targets ...any) error {
 	return nil
 }
 
-// TestScanByName reads rows whose columns are in any order or partly missing.
+// TestScanByName decodes rows whose columns are in another order, or of which some are missing.
 func TestScanByName(t *testing.T) {
 	want := core.ThreadReceipt{Thread: "19:a", Receipt: core.Receipt{User: "8:a", MessageID: 5, ReadOn: 6}}
 	values := map[string]any{"thread": "19:a", "user_id": "8:a", "message_id": int64(5), "read_on": int64(6)}

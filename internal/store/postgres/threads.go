@@ -9,10 +9,10 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// threadsSQL selects $6 threads of user $1 with activity before the cursor ($5, $7)
-// and at $3 or later. The list is stored by minute, so it first reads the entries of
-// the cursor's minute $2 and of as many earlier whole minutes as a page needs, not
-// earlier than minute $4. Then it selects by the exact times.
+// threadsSQL selects up to $6 threads of user $1 whose last activity is before the cursor ($5,
+// $7) and not before $3. The user's list has times in minutes only. So the query first reads
+// the entries of the cursor's minute $2 and of as many earlier minutes as a page needs, down to
+// minute $4, and then compares the exact times.
 const threadsSQL = `
 WITH listed AS (
 	(SELECT thread, minute FROM user_threads WHERE user_id = $1 AND minute = $2 AND minute >= $4)
@@ -32,7 +32,7 @@ WHERE active_on >= $3 AND (active_on, id) < ($5, $7::text COLLATE "C")
 ORDER BY minute DESC, active_on DESC, id DESC
 LIMIT $6`
 
-// Threads returns a page of a user's threads, the latest activity first.
+// Threads returns a page of a user's threads, the one with the latest activity first.
 func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsPage, error) {
 	before := q.Before
 	if before == (core.ThreadsCursor{}) {
@@ -52,8 +52,8 @@ func (s *Store) Threads(ctx context.Context, q core.ThreadsQuery) (core.ThreadsP
 	return page, nil
 }
 
-// ThreadsOf returns up to limit ids, in ascending order, of the threads in the user's
-// list whose ids are greater than after.
+// ThreadsOf returns up to limit ids of threads in the user's list that are greater than after,
+// in ascending order.
 func (s *Store) ThreadsOf(ctx context.Context, user, after string, limit int) ([]string, error) {
 	const sql = `SELECT thread FROM user_threads WHERE user_id = $1 AND thread > $2::text COLLATE "C" ORDER BY thread LIMIT $3`
 	return readAll(ctx, s, "threads of user "+user, pgx.RowTo[string], sql, user, after, limit)

@@ -19,15 +19,16 @@ var (
 	_ core.Importer = (*Store)(nil)
 )
 
-// numbered selects the events of the log with their positions in an export, 1, 2, 3, as
-// place. Events that have no position yet follow those that have one, in the order in
-// which they will get one. Trimmed events have a row neither in log nor in batches.
+// numbered selects the events of the log, with their positions in an export, 1, 2, 3 and so on,
+// in the column place. Events that have no position yet come last, in the order in which they
+// will get one. Trimmed events are left out: their batches have no row in the tables log and
+// batches.
 const numbered = `(SELECT e.*, row_number() OVER (ORDER BY l.last NULLS LAST, e.position) AS place
 	FROM events e LEFT JOIN log l ON l.batch = e.position >> 20
 	WHERE l.last > (SELECT position FROM log_floor) OR l.last IS NULL AND EXISTS (SELECT FROM batches b WHERE b.number = e.position >> 20))`
 
-// exports lists the tables of an export in the order of core.Record. The number of an
-// event without a thread is its position, and checks are left out.
+// exports has the tables of an export in the order that core.Record describes. An event without
+// a thread gets its position as its number, and the checks of events are exported as 0.
 var exports = []records{
 	users,
 	queried{heads, fmt.Sprintf(`SELECT %s FROM heads LEFT JOIN (SELECT thread, max(place) AS place FROM %s e GROUP BY thread) last ON last.thread = id ORDER BY id`,
@@ -37,7 +38,7 @@ var exports = []records{
 		replaceColumn(replaceColumn(replaceColumn(events.list, "position", "place"), "number", "CASE thread WHEN '' THEN place ELSE number END"), "batch_check", "0"), numbered)},
 }
 
-// queried is a table that is exported with the query sql.
+// queried is a table that is exported by the query sql instead of its own.
 type queried struct {
 	records
 	sql string
@@ -45,15 +46,15 @@ type queried struct {
 
 func (q queried) query() string { return q.sql }
 
-// replaceColumn replaces a column in a list of columns by an expression of that name.
-// The column may be qualified by its table.
+// replaceColumn replaces a column, in a list of columns, by an expression with the column's
+// name. The column may have a table's name and a dot in front.
 func replaceColumn(list, column, expression string) string {
 	name := column[strings.LastIndex(column, ".")+1:]
 	return strings.Replace(list, column, expression+" AS "+name, 1)
 }
 
-// Export yields every record, read in one repeatable-read transaction; see
-// core.Exporter. It does not keep the rows in memory.
+// Export calls yield with each record, all read in one repeatable-read transaction; see
+// core.Exporter. It does not keep all rows in memory.
 func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error {
 	resource, err := s.Resource(ctx)
 	if err != nil {
@@ -66,7 +67,7 @@ func (s *Store) Export(ctx context.Context, yield func(core.Record) error) error
 		return err
 	}
 	return pgx.BeginTxFunc(ctx, s.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		// Before the snapshot is taken, so that no partition that it sees is dropped.
+		// Lock events before the snapshot is taken, so that no partition in it is dropped.
 		if _, err := tx.Exec(ctx, `LOCK TABLE ONLY events IN ACCESS SHARE MODE`); err != nil {
 			return err
 		}
@@ -106,8 +107,8 @@ func (s *Store) Import(ctx context.Context, next func() (core.Record, error)) er
 	return nil
 }
 
-// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread, an event, a
-// row of the log or an endpoint.
+// mustBeEmpty fails with core.ErrNotEmpty if the store has a user, a thread, an event, a batch
+// or an endpoint.
 func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	var used bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users) OR EXISTS (SELECT FROM heads) OR EXISTS (SELECT FROM events) OR EXISTS (SELECT FROM batches) OR EXISTS (SELECT FROM endpoints)`).Scan(&used)
@@ -117,7 +118,7 @@ func mustBeEmpty(ctx context.Context, tx pgx.Tx) error {
 	return err
 }
 
-// importer is the state of an Import.
+// importer is the state of a call of Import.
 type importer struct {
 	tx       pgx.Tx
 	next     func() (core.Record, error)
@@ -130,18 +131,19 @@ type importer struct {
 	err      error       // of next, or of an invalid record
 }
 
-// batch is a row of the tables batches and log. Its Check is 0, as that of its events.
+// batch is the data of a row in each of the tables batches and log. The column batch_check is
+// 0, as for all imported events.
 type batch struct {
 	number, last uint64
 	events       int
 	day          uint32
 }
 
-// maxImported is the greatest number of events of an imported batch; tests lower it.
+// maxImported is the maximum number of events that Import puts into one batch. Tests lower it.
 var maxImported = core.MaxBatchEvents
 
-// run writes all records, with one COPY for each sequence of records of the same kind
-// and, for events, of the same day.
+// run writes all records. It uses one COPY for consecutive records of the same kind; events of
+// another day begin a new COPY.
 func (im *importer) run(ctx context.Context) error {
 	if err := im.tx.QueryRow(ctx, `SELECT nextval('batch_numbers')`).Scan(&im.first); err != nil {
 		return err
@@ -177,7 +179,8 @@ func (im *importer) run(ctx context.Context) error {
 	return im.derive(ctx)
 }
 
-// advance reads the next record, and checks and adapts it for this store.
+// advance reads the next record into im.record. If it is an event, advance checks its position
+// and gives it the place and day for this store.
 func (im *importer) advance() {
 	if im.record, im.err = im.next(); errors.Is(im.err, io.EOF) {
 		im.record, im.err = nil, nil
@@ -193,7 +196,8 @@ func (im *importer) advance() {
 		im.err = fmt.Errorf("event %d of thread %s has position %d instead of %d", e.Number, e.Thread, e.Position, im.position+1)
 		return
 	}
-	// Days must not decrease, but the exporting store's writers may have had different clocks.
+	// Days must not decrease, but servers with different clocks may have written the exported
+	// store.
 	im.position, im.day = e.Position, max(im.day, e.Day)
 	e.Day, e.Position = im.day, im.place()
 	if e.Thread == "" {
@@ -202,8 +206,9 @@ func (im *importer) advance() {
 	im.record = e
 }
 
-// place adds the event that was read to the last batch, or to a new one if it is of
-// another day or the last one is full. It returns the event's place.
+// place adds the event that was read to the last batch, or to a new batch if the day is another
+// one or the last batch is full. It returns the event's place: the batch's number and the index
+// in it.
 func (im *importer) place() uint64 {
 	n := len(im.batches)
 	if n == 0 || im.batches[n-1].day != im.day || im.batches[n-1].events == maxImported {
@@ -216,7 +221,7 @@ func (im *importer) place() uint64 {
 	return core.PlaceOf(b.number) + uint64(b.events)
 }
 
-// resource sets the resource's id and cloud, and the access keys that the record has.
+// resource writes the resource's id and cloud, and the access keys if the record has them.
 func (im *importer) resource(ctx context.Context, r core.Resource) error {
 	if _, err := im.tx.Exec(ctx, `UPDATE meta SET value = $1 WHERE name = 'resource'`, r.ID); err != nil {
 		return err
@@ -235,7 +240,7 @@ func (im *importer) resource(ctx context.Context, r core.Resource) error {
 	return nil
 }
 
-// partition creates the partition for the next record if that is an event.
+// partition creates the partition for the next record if that record is an event.
 func (im *importer) partition(ctx context.Context) error {
 	if _, ok := im.record.(core.Event); !ok {
 		return nil
@@ -244,8 +249,8 @@ func (im *importer) partition(ctx context.Context) error {
 	return err
 }
 
-// source returns the columns of the next records, up to the first record that another
-// table holds or that is an event of another day.
+// source returns the columns of the next records for a COPY. It ends at the first record that
+// belongs to another table or is an event of another day.
 func (im *importer) source(kind records) pgx.CopyFromSource {
 	day := im.day
 	return pgx.CopyFromFunc(func() ([]any, error) {
@@ -258,8 +263,8 @@ func (im *importer) source(kind records) pgx.CopyFromSource {
 	})
 }
 
-// derive writes the rows that an export leaves out. It fails if a row of a thread has
-// no head.
+// derive writes the rows that an export leaves out because they follow from others. It fails if
+// a row belongs to a thread without a head.
 func (im *importer) derive(ctx context.Context) error {
 	for _, step := range []string{
 		`UPDATE heads SET last_position = last.place, last_day = last.day
@@ -287,8 +292,8 @@ func (im *importer) derive(ctx context.Context) error {
 	return err
 }
 
-// sequence writes the batches of the imported events, with their positions, and moves
-// the sequence of batch numbers behind them.
+// sequence writes the rows of the imported batches, with their positions, and sets the sequence
+// of batch numbers to the last of them.
 func (im *importer) sequence(ctx context.Context) error {
 	if len(im.batches) == 0 {
 		return nil

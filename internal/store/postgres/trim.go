@@ -12,9 +12,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// raiseSQL raises the floor of the log to the last event before the first one of a day
-// from $1 to $2, today. It passes over events of later days, which a server whose clock
-// is ahead has written.
+// raiseSQL raises the floor of the log: it becomes the last event before the first one whose
+// day is from $1 to today, $2. Events of later days do not count; a server whose clock is ahead
+// has written them.
 const raiseSQL = `UPDATE log_floor f SET position = l.last, batch_check = l.batch_check
 	FROM (
 		SELECT last, batch_check FROM log
@@ -22,27 +22,27 @@ const raiseSQL = `UPDATE log_floor f SET position = l.last, batch_check = l.batc
 		ORDER BY last DESC LIMIT 1
 	) l WHERE l.last > f.position`
 
-// partitionsSQL selects the partitions of events whose names match $1 and are less than
-// $2, the oldest first, each with whether it has events after the floor. Tables that were detached from events are
-// not selected: they belong to the operator.
+// partitionsSQL selects the partitions of events whose names match $1 and are less than $2, the
+// oldest first. Its second column says whether the partition has events after the floor. It
+// does not select tables that the operator has detached from events.
 const partitionsSQL = `SELECT relname::text, EXISTS (SELECT FROM log
 		WHERE day = to_date(right(relname, 8), 'YYYYMMDD') - date '1970-01-01' AND last > (SELECT position FROM log_floor))
 	FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid
 	WHERE inhparent = 'events'::regclass AND relname ~ $1 AND relname < $2 ORDER BY relname`
 
-// clearSQL deletes the rows of log and batches that lie before the floor. The row of log
-// that ends at the floor stays, so that log always has a last row.
+// clearSQL deletes the rows of the tables log and batches before the floor. The row of log that
+// ends at the floor stays, so that log always has a last row.
 const clearSQL = `WITH gone AS (DELETE FROM log WHERE last < (SELECT position FROM log_floor) RETURNING batch)
 	DELETE FROM batches b USING gone WHERE b.number = gone.batch`
 
-// trimTimeouts has the timeouts of Trim's transactions. A DROP waits for all readers and
-// writers of events and lets none begin, so it must give up soon.
+// trimTimeouts has the timeouts of Trim's transactions. DROP TABLE waits for all readers and
+// writers of events and blocks new ones meanwhile, so its lock timeout is short.
 var trimTimeouts = timeouts{lock: time.Second, statement: 10 * time.Minute, idle: defaultTimeouts.idle, trip: 11 * time.Minute}
 
-// Trim deletes the events of days before this one from the log: it raises the floor,
-// drops the partitions of these days, and deletes the rows of their batches. The day is
-// by the clock of this process, and is corrected if the database has another date. If
-// Trim is interrupted, or a partition is in use, the next call does the rest.
+// Trim deletes the events of days before day from the log: it raises the floor, drops the
+// partitions of these days, and deletes the rows of their batches. The caller computes day by
+// the clock of this process; Trim corrects it if the database has another date. If Trim is
+// interrupted, or a partition is in use, the next call deletes the rest.
 func (s *Store) Trim(ctx context.Context, day uint32) error {
 	if _, err := s.Sequence(ctx); err != nil { // an event without a position cannot raise the floor
 		return err
@@ -74,20 +74,20 @@ func (s *Store) Trim(ctx context.Context, day uint32) error {
 	return nil
 }
 
-// dayTable is a partition of events.
+// dayTable is a partition of the table events, which has the events of one day.
 type dayTable struct {
 	Name string
 	Kept bool // it has events after the floor of the log
 }
 
-// partitions returns the partitions of the days before this one, the oldest first.
+// partitions returns the partitions of the days before the day before, the oldest first.
 func (s *Store) partitions(ctx context.Context, before int64) ([]dayTable, error) {
 	return readAll(ctx, s, "the partitions of events", pgx.RowToStructByPos[dayTable], partitionsSQL, "^"+prefix+"[0-9]{8}$", partition(uint32(max(before, 0))))
 }
 
-// drop drops the partitions that have no event after the floor. It ends at the first one
-// that another transaction uses: the others are probably in use too, and each attempt
-// holds up all readers and writers of events for a second.
+// drop drops the partitions that have no event after the floor. It stops at the first one that
+// another transaction uses: the others are probably in use too, and each attempt blocks all
+// readers and writers of events for up to a second.
 func (s *Store) drop(ctx context.Context, old []dayTable) error {
 	for _, p := range old {
 		if p.Kept {
@@ -109,8 +109,8 @@ func (s *Store) drop(ctx context.Context, old []dayTable) error {
 	return nil
 }
 
-// inUse reports whether a statement failed because of another transaction: by a lock
-// timeout, by a deadlock, or because the partition is being detached.
+// inUse reports whether a statement failed because of another transaction: by a lock timeout or
+// a deadlock, or because the partition is being detached.
 func inUse(err error) bool {
 	var e *pgconn.PgError
 	return errors.As(err, &e) && (e.Code == "55P03" || e.Code == "40P01" || e.Code == "55000")

@@ -16,21 +16,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// StartError is an error of Open and Inspect that an operator can mend. Its text is one line
-// that names the database's host, and never a password.
+// StartError is an error of Open or Inspect whose cause an operator can remove. Its text is one
+// line that names the database's host. It never contains a password.
 type StartError struct {
 	What string // what is wrong
 	Next string // what to do, as one sentence without a full stop
 	Err  error  // the cause
 }
 
-// Error returns what is wrong.
+// Error returns the text that says what is wrong.
 func (e *StartError) Error() string { return e.What }
 
-// Unwrap returns the cause.
+// Unwrap returns the error that was the cause.
 func (e *StartError) Unwrap() error { return e.Err }
 
-// Remedy returns what an operator can do, as one sentence without a full stop.
+// Remedy returns one sentence, without a full stop, that says what an operator can do.
 func (e *StartError) Remedy() string { return e.Next }
 
 // trouble is a reason why a database cannot be used.
@@ -61,9 +61,9 @@ const (
 	badEncoding
 )
 
-// The texts about a trouble. reason is a sentence about the database, "it", for /readyz, and
-// names neither host nor user. what and next are those of a StartError, in which {host},
-// {user}, {database} and {said}, the message of the server, are replaced.
+// troubles has the texts for each trouble. reason is for /readyz: a sentence about the
+// database, "it", that names neither host nor user. what and next are the texts of a
+// StartError; {host}, {user}, {database} and {said}, the message of the server, are replaced.
 var troubles = map[trouble]struct{ reason, what, next string }{
 	nobodyListens: {"it refuses connections",
 		"PostgreSQL does not run at {host}: the connection was refused",
@@ -130,7 +130,7 @@ var troubles = map[trouble]struct{ reason, what, next string }{
 		`make one that can: CREATE DATABASE NAME ENCODING 'UTF8' TEMPLATE template0`},
 }
 
-// troubleError is an error that Confab finds itself, not the driver.
+// troubleError is an error that this package detects itself, unlike errors of the driver.
 type troubleError struct {
 	of   trouble
 	said string
@@ -143,7 +143,7 @@ func (e *troubleError) Error() string {
 	return troubles[e.of].reason + ": " + e.said
 }
 
-// codes has the troubles of PostgreSQL's own errors, by SQLSTATE.
+// codes maps the SQLSTATE codes of PostgreSQL's errors to troubles.
 var codes = map[string]trouble{
 	"28P01": wrongPassword,
 	"28000": notAdmitted,
@@ -155,7 +155,8 @@ var codes = map[string]trouble{
 	"42501": noRights,
 }
 
-// troubleOf returns what is wrong with the database, and what the server or the system said.
+// troubleOf returns the trouble that err stands for, and the message of the server or the
+// operating system, if there is one.
 func troubleOf(err error) (t trouble, said string) {
 	var own *troubleError
 	var server *pgconn.PgError
@@ -195,7 +196,8 @@ func troubleOf(err error) (t trouble, said string) {
 	return unknownTrouble, ""
 }
 
-// root returns the innermost error, and of several the first.
+// root returns the innermost error that err wraps. If an error wraps several, it follows the
+// first.
 func root(err error) error {
 	for {
 		inner := errors.Unwrap(err)
@@ -222,8 +224,8 @@ func Reason(err error) string {
 	return "it refuses to work"
 }
 
-// explain returns the error of Open or Inspect as a *StartError if its reason is known or no
-// connection was made.
+// explain returns an error of Open or Inspect as a *StartError if its cause is known or no
+// connection was made. It returns other errors unchanged.
 func explain(config *pgx.ConnConfig, err error) error {
 	t, said := troubleOf(err)
 	if t == wrongPassword && config.Password == "" {
@@ -249,7 +251,7 @@ func explain(config *pgx.ConnConfig, err error) error {
 	return e
 }
 
-// hostsOf returns the addresses of the hosts, separated by commas.
+// hostsOf returns the addresses of all hosts in the configuration, separated by commas.
 func hostsOf(config *pgx.ConnConfig) string {
 	var all []string
 	add := func(host string, port uint16) {

@@ -16,9 +16,9 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// TestTroubles explains errors that a test cannot have from a real PostgreSQL within a short
-// time; package failures has the others. The texts are one line, name the host and what to do,
-// and have no password.
+// TestTroubles calls explain with errors that a real PostgreSQL does not return quickly enough
+// for a test; package failures tests the others. Each text must be one line, name the host, say
+// what to do, and contain no password.
 func TestTroubles(t *testing.T) {
 	config, err := pgx.ParseConfig("postgres://ann:hush@db.example.org:5433,db2.example.org/chat")
 	if err != nil {
@@ -61,7 +61,8 @@ func TestTroubles(t *testing.T) {
 			t.Errorf("trouble %d: %+v", of, err)
 		}
 	}
-	// An error that no operator can mend stays as it is, and so does the end of a start.
+	// explain must return errors that no operator can solve unchanged, and also the error of a
+	// cancelled start.
 	for _, err := range []error{errors.New("a bug"), fmt.Errorf("begin: %w", context.Canceled)} {
 		if got := explain(config, err); got != err {
 			t.Errorf("%v became %v", err, got)

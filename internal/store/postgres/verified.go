@@ -9,10 +9,10 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Unverified returns the hosts of a database's address whose certificates are not checked
-// against their names: all that are not on this machine unless the address has
-// sslmode=verify-full. Whoever answers in the place of such a host is given the password. It
-// returns nil for an address that cannot be read, which Open refuses.
+// Unverified returns the hosts in a database's URL whose certificates are not checked against
+// their names: all hosts on other machines, unless the URL has sslmode=verify-full. Another
+// machine that answers instead of such a host is given the password. It returns nil for a URL
+// that cannot be parsed, which Open refuses.
 func Unverified(url string) []string {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -31,8 +31,8 @@ func Unverified(url string) []string {
 	return hosts
 }
 
-// onThisMachine reports whether a host of an address is the folder of a Unix socket, localhost
-// or a loopback address.
+// onThisMachine reports whether a host of a database's URL is the folder of a Unix socket,
+// localhost or a loopback address.
 func onThisMachine(host string) bool {
 	ip := net.ParseIP(host)
 	return strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()

@@ -22,14 +22,15 @@ var (
 	insertLists    = lists.insert + ` ON CONFLICT DO NOTHING`
 )
 
-// insertBatch writes the row by which the sequencer finds the batch once it is committed.
+// insertBatch writes the row of a batch. When it is committed, the sequencer finds the batch by
+// this row.
 const insertBatch = `INSERT INTO batches (number, events, batch_check, day) VALUES ($1, $2, $3, $4)`
 
-// write is the second round trip of a batch: it writes the rows with one statement
-// per table, their columns as arrays, and commits. New heads come first and new
-// users last, each in the order of ids, because their inserts may wait for another
-// writer that inserts the same id. check is the
-// random number that tells the batch from another one with its number.
+// write is the second round trip of a batch. It writes the rows, with one statement for each
+// table and arrays of column values as parameters, and commits. New heads come first and new
+// users last, each sorted by id, because these inserts may wait for another transaction that
+// inserts the same id. check is the batch's random number, which tells it from another batch
+// with the same number.
 func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	var b pgx.Batch
 	updated, added := split(r.heads, func(h row.DatedHead) bool { return tx.exists[h.ID] })
@@ -54,19 +55,19 @@ func (tx *transaction) write(ctx context.Context, r *rows, check uint32) error {
 	listed, unlisted := split(slices.SortedFunc(maps.Keys(r.lists), listOrder), func(m core.ListMove) bool { return r.lists[m] })
 	lists.queueRemoval(&b, unlisted)
 	lists.queue(&b, insertLists, listed)
-	// No ON CONFLICT: if another writer has inserted the user meanwhile, the batch
-	// must be decided again with that row.
+	// Do not use ON CONFLICT: if another transaction has inserted the user meanwhile, this
+	// statement must fail, so that the batch is tried again and sees that row.
 	changed, created := split(r.users, func(u core.User) bool { return tx.exists[u.ID] })
 	users.queue(&b, updateUsers, changed)
 	users.queue(&b, users.insert, created)
-	// A COMMIT that waits for a standby must not time out: the server would report
-	// it as done although the standby has not confirmed it.
+	// Turn off the statement timeout: a COMMIT that waits for a standby must not time out,
+	// because the server would report it as done although the standby has not confirmed it.
 	b.Queue(`SELECT set_config('statement_timeout', '0', true)`)
 	b.Queue(`COMMIT`)
 	return tx.conn.SendBatch(ctx, &b).Close()
 }
 
-// split returns the rows for which is returns true, and the others, in their order.
+// split returns the rows for which is returns true, and then the others. Both keep their order.
 func split[T any](all []T, is func(T) bool) (yes, no []T) {
 	for _, r := range all {
 		if is(r) {
