@@ -7,20 +7,20 @@ import (
 	"slices"
 )
 
-// Field is one field of a kind of row.
+// Field is one field of a kind of row: how it is stored in a value, in a key and in PostgreSQL.
 type Field[T any] struct {
 	Columns []Column[T]
 	since   byte // the first format that contains it; 0 is the same as 1
 	put     func(b []byte, row *T) []byte
 	get     func(r *reader, row *T)
-	// putKey and getKey write and read the field in a key. The bytes sort in the order
-	// of the values of the field.
+	// putKey and getKey write and read the field in a key. The written bytes sort in the same
+	// order as the values of the field.
 	putKey func(b []byte, row *T) []byte
 	getKey func(key []byte, row *T) (rest []byte)
 }
 
-// Column is a PostgreSQL column of a field. Integers are sent as bigint, and the
-// server converts them to the type of the column.
+// Column is the PostgreSQL column of a field. Integers are sent as bigint, and the server
+// converts them to the type of the column.
 type Column[T any] struct {
 	Name, Type string
 	Value      func(row *T) any                    // returns the value of a row, for COPY
@@ -28,13 +28,14 @@ type Column[T any] struct {
 	Target     func(row *T) any                    // returns where Scan stores the value
 }
 
-// from returns a copy of the field that is contained in values since the given format.
+// from returns a copy of the field for a field that was added in the given format: values of
+// earlier formats do not contain it.
 func (f Field[T]) from(format byte) Field[T] {
 	f.since = format
 	return f
 }
 
-// column returns a column with the value and the scan target that the functions return.
+// column returns a column whose Value and Target call value and target.
 func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) any) Column[T] {
 	return Column[T]{
 		Name: name, Type: sqlType, Target: target,
@@ -49,7 +50,8 @@ func column[T, V any](name, sqlType string, value func(*T) V, target func(*T) an
 	}
 }
 
-// unsigned returns a field of an integer, stored as a uvarint and a bigint.
+// unsigned returns a field of an integer. It is stored as a uvarint in a value, and as a bigint
+// in PostgreSQL.
 func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string, at func(*T) *V) Field[T] {
 	width := binary.Size(V(0)) // of a key
 	return Field[T]{
@@ -72,8 +74,8 @@ func unsigned[T any, V ~uint8 | ~uint32 | ~uint64 | ~int32 | ~int64](name string
 	}
 }
 
-// signed returns a field of an integer that may be negative, stored as a zig-zag varint
-// and a bigint.
+// signed returns a field of an integer that may be negative. It is stored as a zig-zag varint
+// in a value, and as a bigint in PostgreSQL.
 func signed[T any](name string, at func(*T) *int64) Field[T] {
 	f := unsigned(name, at)
 	f.put = func(b []byte, row *T) []byte { return binary.AppendVarint(b, *at(row)) }
@@ -81,7 +83,8 @@ func signed[T any](name string, at func(*T) *int64) Field[T] {
 	return f
 }
 
-// boolean returns a field of a bool, stored as a uvarint and a boolean.
+// boolean returns a field of a bool. It is stored as a uvarint, 0 or 1, in a value, and as a
+// boolean in PostgreSQL.
 func boolean[T any](name string, at func(*T) *bool) Field[T] {
 	return Field[T]{
 		put: func(b []byte, row *T) []byte {
@@ -97,13 +100,14 @@ func boolean[T any](name string, at func(*T) *bool) Field[T] {
 	}
 }
 
-// text returns a field of a string, stored as a length and bytes and as a text.
+// text returns a field of a string. It is stored as its length and its bytes in a value, and as
+// a text in PostgreSQL.
 func text[T any](name string, at func(*T) *string) Field[T] {
 	return octets(name, "text", at)
 }
 
-// octets returns a field of a string or of bytes, stored as a length and bytes. Its
-// column has the given type.
+// octets returns a field of a string or of bytes. It is stored as its length and its bytes in a
+// value. Its column in PostgreSQL has the type sqlType.
 func octets[T any, V ~string | ~[]byte](name, sqlType string, at func(*T) *V) Field[T] {
 	return Field[T]{
 		put:    func(b []byte, row *T) []byte { return putText(b, *at(row)) },
@@ -120,13 +124,13 @@ func octets[T any, V ~string | ~[]byte](name, sqlType string, at func(*T) *V) Fi
 	}
 }
 
-// putText appends the length of s and s.
+// putText appends the length of s, as a uvarint, and then the bytes of s.
 func putText[S ~string | ~[]byte](b []byte, s S) []byte {
 	return append(binary.AppendUvarint(b, uint64(len(s))), s...)
 }
 
-// dict returns a field of a map, stored as a count and the pairs sorted by key. An
-// empty map reads as nil.
+// dict returns a field of a map. It is stored as the number of pairs, then the pairs, sorted by
+// key. An empty map is read as nil.
 func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 	put := func(b []byte, row *T) []byte {
 		m := *at(row)
@@ -154,10 +158,10 @@ func dict[T any](name string, at func(*T) *map[string]string) Field[T] {
 	return packed(name, put, get, func(row *T) bool { return len(*at(row)) == 0 })
 }
 
-// list returns a field of a slice, stored as a count and the fields of each entry. An
-// empty slice is read as none, which is nil or an empty slice. If none is nil, the
-// column of an empty slice is NULL. Later formats cannot add fields to an entry,
-// because entries have no format number.
+// list returns a field of a slice. It is stored as the number of entries, then the fields of
+// each entry. An empty slice is read as none, which is nil or an empty slice. If none is nil,
+// an empty slice is NULL in PostgreSQL. Later formats cannot add fields to an entry, because
+// entries have no format number.
 func list[T, E any](name string, at func(*T) *[]E, none []E, entry ...Field[E]) Field[T] {
 	put := func(b []byte, row *T) []byte {
 		es := *at(row)
@@ -184,11 +188,11 @@ func list[T, E any](name string, at func(*T) *[]E, none []E, entry ...Field[E]) 
 	return packed(name, put, get, func(row *T) bool { return none == nil && len(*at(row)) == 0 })
 }
 
-// packedFormat is the first byte of a list or map in PostgreSQL.
+// packedFormat is the first byte of the bytea column of a list or a map in PostgreSQL.
 const packedFormat = 1
 
-// packed returns a field whose column is a bytea: packedFormat and the bytes that the
-// field has in a value, or NULL if the field is empty.
+// packed returns a field whose column is a bytea. The column has packedFormat followed by the
+// bytes that the field has in a value, or is NULL if the field is empty.
 func packed[T any](name string, put func([]byte, *T) []byte, get func(*reader, *T), empty func(*T) bool) Field[T] {
 	value := func(row *T) []byte {
 		if empty(row) {
@@ -212,13 +216,15 @@ func packed[T any](name string, put func([]byte, *T) []byte, get func(*reader, *
 	return Field[T]{put: put, get: get, Columns: []Column[T]{column(name, "bytea", value, target)}}
 }
 
-// bytesTarget is a scan target for a bytea. It implements pgtype.BytesScanner.
+// bytesTarget is a function that pgx calls with the content of a bytea column. It implements
+// pgtype.BytesScanner.
 type bytesTarget func(value []byte) error
 
 // ScanBytes calls f with the column's bytes, or with nil for NULL.
 func (f bytesTarget) ScanBytes(value []byte) error { return f(value) }
 
-// anyTarget is a scan target for a column that may be NULL. It implements sql.Scanner.
+// anyTarget is a function that pgx calls with the value of a column that may be NULL. It
+// implements sql.Scanner.
 type anyTarget func(value any) error
 
 // Scan calls f with the column's value, or with nil for NULL.

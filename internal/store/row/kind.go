@@ -8,12 +8,13 @@ type Kind[T any] struct {
 	Key    []Field[T] // the primary key; not in the value
 	Fields []Field[T] // of the value, in this order
 	format byte       // that Encode writes; the greatest that Decode reads
-	// textLast is true if the last field of the key is a text. No zero byte ends it.
+	// textLast is true if the last field of the key is a text. In a key this field does not end
+	// with a zero byte, unlike the texts before it.
 	textLast bool
 }
 
-// newKind returns a kind with the given fields of the key and of the value. Formats are
-// numbered from 1. The kind has the newest format in which a field of the value was added.
+// newKind returns a kind with these fields of the key and of the value. Formats are numbered
+// from 1. The format of the kind is the latest one in which a field was added.
 func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	k := &Kind[T]{Name: name, Key: key, Fields: fields, format: 1}
 	k.textLast = len(key) > 0 && key[len(key)-1].Columns[0].Type == "text"
@@ -23,7 +24,7 @@ func newKind[T any](name string, key []Field[T], fields ...Field[T]) *Kind[T] {
 	return k
 }
 
-// keys returns its arguments, the fields of a key.
+// keys returns its arguments as a slice. It marks the fields of the key in a call of newKind.
 func keys[T any](fields ...Field[T]) []Field[T] { return fields }
 
 // Encode appends the encoded value of a row to b.
@@ -35,15 +36,15 @@ func (k *Kind[T]) Encode(b []byte, row *T) []byte {
 	return b
 }
 
-// Decode decodes a value. It returns a row with the fields of key as its key. The
-// strings of the row share one copy of the value. The error wraps ErrNewer or
-// ErrDamaged and names the kind.
+// Decode decodes a value. It returns a row whose key fields are those of key. The strings of
+// the row share the memory of one copy of the value. The error wraps ErrNewer or ErrDamaged and
+// names the kind.
 func (k *Kind[T]) Decode(value []byte, key T) (T, error) {
 	err := k.Fill(value, &key)
 	return key, err
 }
 
-// Fill is Decode into a row that already has the fields of its key.
+// Fill decodes a value into row, which already has the fields of its key. See Decode.
 func (k *Kind[T]) Fill(value []byte, row *T) error {
 	var r reader
 	format, err := r.open(k.Name, value, k.format)
@@ -58,9 +59,9 @@ func (k *Kind[T]) Fill(value []byte, row *T) error {
 	return r.close(k.Name)
 }
 
-// EncodeKey appends the key of a row: bytes that compare as the fields of the key
-// do. Numbers are big-endian; a text that other fields follow ends with a zero
-// byte, which no id contains.
+// EncodeKey appends the key of a row to b. The bytes of keys sort in the order of the keys'
+// fields. Numbers are big-endian. A text that other fields follow ends with a zero byte, which
+// no id contains.
 func (k *Kind[T]) EncodeKey(b []byte, row *T) []byte {
 	for i := range k.Key {
 		b = k.Key[i].putKey(b, row)
@@ -71,8 +72,8 @@ func (k *Kind[T]) EncodeKey(b []byte, row *T) []byte {
 	return b
 }
 
-// DecodeKey returns a row that has the fields of a key. It panics for a key that
-// is too short for its numbers.
+// DecodeKey decodes a key and returns a row that has only the fields of the key. It panics if
+// the key is too short.
 func (k *Kind[T]) DecodeKey(key []byte) (row T) {
 	for i := range k.Key {
 		key = k.Key[i].getKey(key, &row)
@@ -80,7 +81,7 @@ func (k *Kind[T]) DecodeKey(key []byte) (row T) {
 	return row
 }
 
-// Columns returns the columns of the key's fields, then those of the other fields.
+// Columns returns the columns of all fields, those of the key first.
 func (k *Kind[T]) Columns() (all []Column[T]) {
 	for _, f := range slices.Concat(k.Key, k.Fields) {
 		all = append(all, f.Columns...)
@@ -88,14 +89,14 @@ func (k *Kind[T]) Columns() (all []Column[T]) {
 	return all
 }
 
-// within returns the kind of a row R that contains a row of kind k, at the pointer
-// that in returns. The key of R is key, followed by the key of k.
+// within returns the kind of a row R that contains a row T of kind k; in returns the pointer to
+// it. The key of R consists of the fields key and then those of the key of k.
 func within[R, T any](k *Kind[T], in func(*R) *T, key ...Field[R]) *Kind[R] {
 	return newKind(k.Name, append(key, lift(k.Key, in)...), lift(k.Fields, in)...)
 }
 
-// lift converts fields of T to fields of R, which contains a T at the pointer that in
-// returns.
+// lift converts fields of T to fields of R, a struct that contains a T; in returns the pointer
+// to it.
 func lift[R, T any](fields []Field[T], in func(*R) *T) []Field[R] {
 	up := make([]Field[R], len(fields))
 	for i, f := range fields {

@@ -34,8 +34,8 @@ var Head = newKind("head",
 	signed("last_message_on", func(h *core.Head) *int64 { return &h.LastMessageOn }),
 )
 
-// DatedHead is a head with the day of the thread's last event, in days since 1970.
-// PostgreSQL stores the day in a column; the embedded engine reads it from its log.
+// DatedHead is the head of a thread and the day of the thread's last event, in days since 1970.
+// PostgreSQL stores that day in a column; the embedded engine finds it in its log.
 type DatedHead struct {
 	core.Head
 	LastDay uint32
@@ -61,9 +61,9 @@ var Member = newKind("member",
 	left, leftMetadata.from(2), leftRetention.from(2),
 )
 
-// left is the field Left of a member, as the first format has it: a flag, and three
-// values if the flag is set. If Left is nil, the flag is not set, and PostgreSQL has NULL in left_on and zero values
-// in the other two columns.
+// left is the field Left of a member, without the fields of Left that were added in format 2. A
+// value has a flag, and three fields if the flag is set; it is not set if Left is nil. In
+// PostgreSQL, if Left is nil, the column left_on is NULL and the other two columns are zero.
 var left = Field[core.Member]{
 	put: func(b []byte, m *core.Member) []byte {
 		if m.Left == nil {
@@ -93,8 +93,8 @@ var left = Field[core.Member]{
 	},
 }
 
-// leftMetadata is the field Left.Metadata of a member, empty if Left is nil. A column
-// with an entry allocates Left, as those of the field left do.
+// leftMetadata is the field Left.Metadata of a member. It is empty if Left is nil. If Left is
+// nil when a column with an entry is read, Left is allocated.
 var leftMetadata = func() Field[core.Member] {
 	const name = "left_metadata"
 	f := dict(name, func(m *core.Member) *map[string]string { return &cmp.Or(m.Left, &core.Left{}).Metadata })
@@ -103,7 +103,7 @@ var leftMetadata = func() Field[core.Member] {
 	return f
 }()
 
-// leftRetention is the field Left.RetentionDays of a member, 0 if Left is nil.
+// leftRetention is the field Left.RetentionDays of a member. It is 0 if Left is nil.
 var leftRetention = Field[core.Member]{
 	put: func(b []byte, m *core.Member) []byte {
 		return binary.AppendUvarint(b, uint64(cmp.Or(m.Left, &core.Left{}).RetentionDays))
@@ -120,8 +120,7 @@ var leftRetention = Field[core.Member]{
 	},
 }
 
-// leftOf returns the field Left of a member that is being read. It allocates Left if it
-// is nil.
+// leftOf returns the field Left of a member, which it allocates if it is nil.
 func leftOf(m *core.Member) *core.Left {
 	if m.Left == nil {
 		m.Left = &core.Left{}
@@ -129,8 +128,9 @@ func leftOf(m *core.Member) *core.Left {
 	return m.Left
 }
 
-// leftTarget returns the scan target of a column of Member.Left. The columns may come
-// in any order, so the first column with another value than none allocates Left.
+// leftTarget returns the scan target of a column of Left of a member. none is the column's
+// value if Left is nil. The columns may be read in any order, so the first one with another
+// value than none allocates Left.
 func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.Member) any {
 	return func(m *core.Member) any {
 		return anyTarget(func(value any) error {
@@ -167,7 +167,8 @@ var Message = newKind("message",
 		signed("share_history", func(p *core.MessageParticipant) *int64 { return &p.ShareHistory })),
 )
 
-// Answer is the schema of the stored answer of a create with an idempotency token.
+// Answer is the schema of the stored answer to the creation of a thread with an idempotency
+// token.
 var Answer = newKind("answer", nil,
 	text("topic", func(a *core.CreateAnswer) *string { return &a.Topic }),
 	text("created_by", func(a *core.CreateAnswer) *string { return &a.CreatedBy }),
@@ -180,7 +181,7 @@ var Answer = newKind("answer", nil,
 		text("message", func(p *core.InvalidParticipant) *string { return &p.Message })),
 )
 
-// SentToken is the schema of the idempotency token of a send, with the message's id.
+// SentToken is the schema of the idempotency token of a sent message, with the message's id.
 var SentToken = newKind("send token",
 	keys(
 		text("thread", func(s *core.SentToken) *string { return &s.Thread }),
@@ -211,7 +212,8 @@ var Event = newKind("event",
 	unsigned("batch_check", func(e *core.Event) *uint32 { return &e.Check }).from(2),
 )
 
-// Endpoint is the schema of a client of the official protocol.
+// Endpoint is the schema of an endpoint: a client of the official protocol, such as a browser
+// tab or a device.
 var Endpoint = newKind("endpoint",
 	keys(
 		text("user_id", func(e *core.Endpoint) *string { return &e.User }),
@@ -226,8 +228,8 @@ var Endpoint = newKind("endpoint",
 	boolean("open", func(e *core.Endpoint) *bool { return &e.Open }).from(2),
 )
 
-// ListEntry is the schema of an entry of a user's list of threads: its user, its
-// minute, which is the field To of core.ListMove, and its thread. From is not stored.
+// ListEntry is the schema of an entry of a user's list of threads. Its fields are the user, the
+// minute, which is the field To of core.ListMove, and the thread. From is not stored.
 var ListEntry = newKind("list entry", keys(
 	text("user_id", func(l *core.ListMove) *string { return &l.User }),
 	signed("minute", func(l *core.ListMove) *int64 { return &l.To }),
@@ -239,8 +241,8 @@ var AccessKey = newKind("access key", nil,
 	octets("secret", "bytea", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
 )
 
-// The kinds of rows of a thread, with the thread's id as the first field of the key. The key
-// of a superseded message has the id of the message before the sequence.
+// These kinds are rows of a thread: the thread's id is the first field of their keys. The key
+// of a superseded message has the message's id before the sequence.
 var (
 	ThreadMember = within(Member, func(r *core.ThreadMember) *core.Member { return &r.Member },
 		text("thread", func(r *core.ThreadMember) *string { return &r.Thread }))
@@ -259,7 +261,7 @@ var (
 		text("thread", func(r *core.ThreadReceipt) *string { return &r.Thread }))
 )
 
-// Kinds that only the embedded engine stores.
+// These kinds are stored by the embedded engine only.
 var (
 	// Position maps the position of an event to its thread and number.
 	Position = newKind("position",
@@ -268,40 +270,39 @@ var (
 			unsigned("position", func(e *core.Event) *uint64 { return &e.Position })),
 		text("thread", func(e *core.Event) *string { return &e.Thread }),
 		unsigned("number", func(e *core.Event) *uint64 { return &e.Number }))
-	// MessageID maps a message's id to its sequence.
+	// MessageID maps the id of a message to the message's sequence.
 	MessageID = newKind("message id",
 		keys(
 			text("thread", func(m *core.ThreadMessage) *string { return &m.Thread }),
 			signed("id", func(m *core.ThreadMessage) *int64 { return &m.ID })),
 		unsigned("sequence", func(m *core.ThreadMessage) *uint64 { return &m.Sequence }))
-	// SupersededAt maps the sequence of a superseded message to its id.
+	// SupersededAt maps the sequence of a superseded message to the message's id.
 	SupersededAt = newKind("superseded sequence",
 		keys(
 			text("thread", func(r *core.ThreadSuperseded) *string { return &r.Thread }),
 			unsigned("sequence", func(r *core.ThreadSuperseded) *uint64 { return &r.Sequence })),
 		unsigned("until", func(r *core.ThreadSuperseded) *uint64 { return &r.Until }),
 		signed("id", func(r *core.ThreadSuperseded) *int64 { return &r.ID }))
-	// Deleting is an index of the users whose deletion has begun and not ended.
+	// Deleting is an index of the users whose deletion has begun but is not complete.
 	Deleting = newKind("user in deletion", User.Key)
 	// Expiry is an index of threads by the time at which their retention policies
 	// delete them.
 	Expiry = newKind("expiry", keys(
 		signed("on", func(e *core.Expiry) *int64 { return &e.On }),
 		text("thread", func(e *core.Expiry) *string { return &e.Thread })))
-	// Floor is the last event that was deleted from the log.
+	// Floor has the position and the check of the last event that was deleted from the log.
 	Floor = newKind("floor", nil,
 		unsigned("position", func(c *core.Cursor) *uint64 { return &c.Position }),
 		unsigned("check", func(c *core.Cursor) *uint32 { return &c.Check }))
-	// Number is a value of one number: a sequence, a message id, a schema version or
-	// a position.
+	// Number is the schema of a row with one number, such as the schema version of a store.
 	Number = newKind("number", nil, unsigned("value", func(v *uint64) *uint64 { return v }))
-	// Text is a value of one string: the resource's id or the epoch.
+	// Text is the schema of a row with one string: the resource's id or the epoch.
 	Text = newKind("text", nil, text("value", func(v *string) *string { return v }))
 )
 
-// Formats returns the number of formats of all kinds, without the first format of each.
-// The number grows with every new format. A store records it, so that an older binary
-// finds a greater number than its own and refuses the store.
+// Formats returns the number of formats that were added to all kinds after their first ones. It
+// grows with every new format. A store records it, so that an older binary sees a number
+// greater than its own and refuses the store.
 func Formats() (n uint64) {
 	for _, newest := range []byte{
 		User.format, Head.format, Member.format, Message.format, Answer.format, SentToken.format, Receipt.format, Event.format, Endpoint.format,

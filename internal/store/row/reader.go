@@ -7,22 +7,23 @@ import (
 )
 
 var (
-	// ErrNewer means that a later version wrote the value.
+	// ErrNewer means that a later version of Confab wrote the value.
 	ErrNewer = errors.New("value has a format that this version does not know")
-	// ErrDamaged means that the value ends too early or holds too much.
+	// ErrDamaged means that the value is too short or too long for its fields.
 	ErrDamaged = errors.New("value is damaged: it ends too early or holds too much")
 )
 
-// reader reads the fields of a value. After the first error bad is true and every
-// read returns zero.
+// reader decodes the fields of a value, one after another. After the first error, bad is true
+// and every read returns zero.
 type reader struct {
 	b    []byte
 	copy string // the rest of the value at the first text; all texts are substrings of it
 	bad  bool
 }
 
-// open begins to read a value and returns its format. It fails with ErrNewer if the
-// format is greater than newest.
+// open starts reading a value and returns its format. It fails with ErrNewer if the format is
+// greater than newest, and with ErrDamaged if the value is empty or has format 0. name is the
+// field or kind for the error.
 func (r *reader) open(name string, value []byte, newest byte) (format byte, err error) {
 	if len(value) == 0 || value[0] == 0 {
 		return 0, fmt.Errorf("%s: %w", name, ErrDamaged)
@@ -34,7 +35,7 @@ func (r *reader) open(name string, value []byte, newest byte) (format byte, err 
 	return value[0], nil
 }
 
-// close returns ErrDamaged unless all bytes were read without an error.
+// close returns ErrDamaged if a read failed or if bytes are left.
 func (r *reader) close(name string) error {
 	if r.bad || len(r.b) > 0 {
 		return fmt.Errorf("%s: %w", name, ErrDamaged)
@@ -64,8 +65,8 @@ func (r *reader) signed() int64 {
 	return int64(v>>1) ^ -int64(v&1)
 }
 
-// count reads the number of bytes or entries that follow. A count greater than the
-// number of bytes left is an error, because each entry has at least one byte.
+// count reads the number of bytes or entries that follow. A count greater than the number of
+// bytes left is an error, because each entry has at least one byte.
 func (r *reader) count() int {
 	n := r.unsigned()
 	if n > uint64(len(r.b)) {

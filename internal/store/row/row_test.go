@@ -25,7 +25,7 @@ const (
 	bob    = "8:acs:a5ba7870-ef05-4e2b-9901-7751faa29e20_00000011-9f42-59f5-88f7-08482200b426"
 )
 
-// sample is a row of one kind, encoded in one format of that kind.
+// sample is an example of a row of one kind, encoded in one format of that kind.
 type sample struct {
 	kind, name string
 	format     byte
@@ -36,8 +36,8 @@ type sample struct {
 	want       any
 }
 
-// of returns a sample of format with the row that decoding must return. The fields of
-// the row's key are empty, because the encoded value does not contain them.
+// of returns a sample of a kind in this format. want is the row that decoding must return; the
+// fields of its key are empty, because the encoded value does not contain them.
 func of[T any](k *Kind[T], name string, format byte, want T) sample {
 	return sample{
 		kind: k.Name, name: name, format: format, newest: k.format, value: k.Encode(nil, &want), want: want,
@@ -53,7 +53,7 @@ func of[T any](k *Kind[T], name string, format byte, want T) sample {
 	}
 }
 
-// samples has a sample of every format of every kind of row.
+// samples has at least one sample for each format of each kind of row.
 var samples = []sample{
 	of(User, "user", 1, core.User{State: core.UserDeleted, DeletedAt: 1653551999999, Generation: 2}),
 	of(User, "user", 2, core.User{State: core.UserDeleting, DeletedAt: 1653551999999, Generation: 2, ErasedTo: thread}),
@@ -108,8 +108,8 @@ var samples = []sample{
 	of(Expiry, "entry", 1, core.Expiry{}),
 }
 
-// TestGoldenValues compares every format of every kind of row with stored bytes:
-// decoding them must return the row, and encoding in the newest format must return the
+// TestGoldenValues compares each sample with the bytes in its golden file. Decoding these bytes
+// must return the row. If the format is the kind's newest, encoding the row must return the
 // same bytes.
 func TestGoldenValues(t *testing.T) {
 	for _, s := range samples {
@@ -175,8 +175,8 @@ func TestEveryFormatHasAGoldenValue(t *testing.T) {
 	}
 }
 
-// TestDamagedValuesAreErrors shortens and lengthens each encoded value and changes its
-// format. Decoding must fail.
+// TestDamagedValuesAreErrors decodes each sample's value shortened, lengthened and with another
+// format number. Decoding must fail.
 func TestDamagedValuesAreErrors(t *testing.T) {
 	for _, s := range samples {
 		for n := range s.value {
@@ -199,8 +199,8 @@ func TestDamagedValuesAreErrors(t *testing.T) {
 	}
 }
 
-// FuzzDecode decodes arbitrary bytes as every kind of row. It must not panic, and an
-// accepted row must be equal after encoding and decoding.
+// FuzzDecode decodes arbitrary bytes as a row of every kind. Decode must not panic. A row that
+// it accepts must be equal after it is encoded and decoded again.
 func FuzzDecode(f *testing.F) {
 	for _, s := range samples {
 		f.Add(s.value)
@@ -228,9 +228,9 @@ type toy struct {
 	Score uint64
 }
 
-// TestFormatsOfOneKind defines a kind of row with a second format that has one more
-// field. A value of format 1 must decode with the zero value of that field, format 2
-// must round-trip, and format 3 must be refused.
+// TestFormatsOfOneKind defines a kind of row whose second format has one more field. A value of
+// format 1 must decode with a zero value in that field, one of format 2 must decode to the row
+// that was encoded, and one of format 3 must be refused.
 func TestFormatsOfOneKind(t *testing.T) {
 	name := text("name", func(r *toy) *string { return &r.Name })
 	mood := text("mood", func(r *toy) *string { return &r.Mood })
@@ -266,8 +266,8 @@ func TestFormatsOfOneKind(t *testing.T) {
 	}
 }
 
-// TestPackedColumns compares the bytes of maps and lists in PostgreSQL columns with
-// golden ones.
+// TestPackedColumns compares the bytes of maps and lists in PostgreSQL columns with those that
+// released versions write.
 func TestPackedColumns(t *testing.T) {
 	check(t, Message, "metadata", core.Message{Metadata: map[string]string{"b": "2", "a": "\x00\xff"}}, "01020161"+"0200ff"+"01620132")
 	check(t, Message, "metadata", core.Message{}, "")
@@ -278,8 +278,8 @@ func TestPackedColumns(t *testing.T) {
 	check(t, Answer, "invalid", core.CreateAnswer{Invalid: []core.InvalidParticipant{{User: "8:b", Code: "404", Message: "Not found"}}}, "010103383a6203343034094e6f7420666f756e64")
 }
 
-// check encodes a column of a row and decodes it again, and compares the bytes with the
-// hexadecimal digits.
+// check encodes the column name of a row, compares the bytes with the hexadecimal digits, and
+// decodes them again.
 func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 	t.Helper()
 	for _, c := range k.Columns() {
@@ -321,8 +321,7 @@ func check[T any](t *testing.T, k *Kind[T], name string, row T, digits string) {
 	t.Errorf("no column %s", name)
 }
 
-// TestLeftColumns decodes the columns of a member that has left its thread, in any
-// order.
+// TestLeftColumns decodes, in several orders, the columns of a member that has left its thread.
 func TestLeftColumns(t *testing.T) {
 	var columns []Column[core.Member]
 	for _, c := range Member.Columns() {
@@ -361,8 +360,8 @@ func TestLeftColumns(t *testing.T) {
 	}
 }
 
-// TestEncodeDoesNotAllocate checks that encoding the rows that every send writes does
-// not allocate memory.
+// TestEncodeDoesNotAllocate checks that encoding the rows which every send writes allocates no
+// memory.
 func TestEncodeDoesNotAllocate(t *testing.T) {
 	b := make([]byte, 0, 1024)
 	message := core.Message{ID: 1653551972669, Kind: core.Text, Sender: ann, Content: "hello"}
