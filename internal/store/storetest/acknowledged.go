@@ -8,9 +8,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// check applies the acknowledged changes of a thread again, in the order of their event
-// numbers, and fails the test if the store assigned another number or has another row.
-// It returns the time at which the thread expires, or 0.
+// check replays the acknowledged changes of a thread in the order of their event numbers, and
+// computes the thread's rows from them. It fails the test if the store assigned other numbers
+// or has other rows. It returns the time at which the thread expires, or 0.
 func (h *history) check(s core.Store, id string, th *threadHistory) (expires int64) {
 	slices.SortFunc(th.applied, func(a, b *core.Change) int { return cmp.Compare(a.Events[0].Number, b.Events[0].Number) })
 	var revision, sequence, number, position uint64
@@ -78,8 +78,8 @@ func (h *history) check(s core.Store, id string, th *threadHistory) (expires int
 	return created + int64(days)*24*60*60*1000
 }
 
-// checkUsers fails the test unless each generation of each user, a number in
-// the user's row, was written exactly once.
+// checkUsers fails the test unless each generation of each user was written exactly once. A
+// generation is a number in the user's row.
 func (h *history) checkUsers(s core.Store) {
 	for id, gs := range h.generations {
 		slices.Sort(gs)
@@ -95,9 +95,9 @@ func (h *history) checkUsers(s core.Store) {
 	}
 }
 
-// follow reads the event log page by page while others write, until done is closed and
-// no event is left. It fails the test if an acknowledged event is missing, repeated or
-// out of order.
+// follow reads the event log page by page while others write, until done is closed and no
+// events are left. It fails the test if an acknowledged event is missing, repeated or out of
+// order.
 func (h *history) follow(s core.Store, done <-chan struct{}) {
 	next := map[string]uint64{}
 	end, err := s.Tip(context.Background())

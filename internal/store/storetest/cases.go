@@ -57,11 +57,12 @@ func testResource(t *testing.T, e Engine) {
 		mustEqual(t, "stored key", got, want)
 	}
 	set(key, key)
-	// A key that does not follow the stored one changes nothing.
+	// A key whose serial does not follow the stored one must not be written.
 	for _, serial := range []uint64{1, 2, 4} {
 		set(core.AccessKeyRow{Serial: serial, Secret: []byte("a key of a server that lost, longer than 32 bytes")}, key)
 	}
-	// Of many servers that replace the same key at the same time, one wins.
+	// If several servers replace the same key at the same time, the key of one of them must be
+	// stored, and all must get that key.
 	var rows [8]core.AccessKeyRow
 	var wg sync.WaitGroup
 	for i := range rows {
@@ -90,8 +91,8 @@ func testResource(t *testing.T, e Engine) {
 	mustEqual(t, "resource after a key was set and the store opened again", r, want)
 }
 
-// testInBatchOrder applies one batch of changes that depend on each other: each
-// change must see the effects of those before it.
+// testInBatchOrder applies one batch of changes that depend on each other. Each change must see
+// the effects of the changes before it.
 func testInBatchOrder(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -132,7 +133,7 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	if page.Head.Revision != 2 {
 		t.Errorf("revision %d, want 2", page.Head.Revision)
 	}
-	// The answer to the creation of a thread stays as it was when the topic changes.
+	// The stored answer to the creation of a thread must not change when the topic changes.
 	if rs := apply(t, s, start+1, create(a, "key", ann)); rs[0].Status != core.Replayed || rs[0].Answer.Topic != "topic of "+a {
 		t.Errorf("a later replay of the create: %+v", rs[0])
 	}
@@ -141,9 +142,8 @@ func testInBatchOrder(t *testing.T, e Engine) {
 	}
 }
 
-// testPreconditions applies changes that were computed from current, outdated and
-// missing rows. It checks that exactly the changes from outdated rows are refused as
-// stale.
+// testPreconditions applies changes that were computed from current, outdated and missing rows.
+// Exactly those that were computed from outdated rows must be refused as stale.
 func testPreconditions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -186,8 +186,8 @@ func testPreconditions(t *testing.T, e Engine) {
 	if got := userRow(t, s, eve); got != deleted {
 		t.Errorf("user row %+v; want %+v", got, deleted)
 	}
-	// The second change was computed from the row before the first change of the same
-	// batch deleted the user, so it must be stale.
+	// The second change was computed from the user's row before the first change of the same
+	// batch deleted the user. It must be stale.
 	u := core.User{ID: user(3), State: core.UserLive, Generation: 1}
 	apply(t, s, start, putUser(core.User{ID: u.ID}, u))
 	gone := u
@@ -196,7 +196,8 @@ func testPreconditions(t *testing.T, e Engine) {
 		statuses(apply(t, s, start, putUser(u, gone), putUser(u, gone))), []core.Status{core.Applied, core.Stale})
 }
 
-// testRowsSurvive reads every field of every row, before and after a restart.
+// testRowsSurvive writes every field of every kind of row and reads it, before and after a
+// restart.
 func testRowsSurvive(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann, bob := thread(1), user(1), user(2)
@@ -265,7 +266,7 @@ func testPaging(t *testing.T, e Engine) {
 		if before = page.Next; before == 0 {
 			break
 		}
-		// A message that is added between two pages must not shift the later pages.
+		// Add a message between two pages. It must not shift the later pages.
 		apply(t, s, start+1000, send(a, 1, ann, "", "later"))
 	}
 	if len(all) != n+2 {
@@ -282,8 +283,8 @@ func testPaging(t *testing.T, e Engine) {
 	}
 }
 
-// testPageBytes reads messages of 1,000 bytes in pages of 2,500 bytes, and one
-// message that is larger than a page.
+// testPageBytes reads messages of 1,000 bytes in pages of 2,500 bytes, and a message that is
+// larger than a page.
 func testPageBytes(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -322,8 +323,8 @@ func testPageBytes(t *testing.T, e Engine) {
 	}
 }
 
-// testReader lists a thread's messages as each member and as a user that was never in
-// the thread. It checks that each gets the messages that it may read.
+// testReader lists a thread's messages as each member and as a user who was never in the
+// thread. Each must get exactly the messages that it may read.
 func testReader(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -378,8 +379,8 @@ func testReader(t *testing.T, e Engine) {
 	}
 }
 
-// testPositions writes events of several threads and days and reads the event log page
-// by page, also after a restart. It checks the order and the positions.
+// testPositions writes events of several threads and days. It reads the event log page by page,
+// also after a restart, and checks the order and the positions of the events.
 func testPositions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ann := user(1)
@@ -430,8 +431,8 @@ func testPositions(t *testing.T, e Engine) {
 	}
 }
 
-// testClock sets the clock back by two days: ids, sequences and positions must still
-// increase, and the log must still be in order.
+// testClock sets the clock back by two days. Ids, sequences and positions must still increase,
+// and the log must stay in order.
 func testClock(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -450,7 +451,7 @@ func testClock(t *testing.T, e Engine) {
 
 // Gate blocks the syncs of a store while it is shut.
 type Gate struct {
-	// Shutting and Opening, if not nil, are called when the gate shuts and opens. They
+	// Shutting and Opening are called when the gate shuts and opens, unless they are nil. They
 	// are for an engine whose syncs happen in another process, as in PostgreSQL.
 	Shutting, Opening func()
 
@@ -459,7 +460,8 @@ type Gate struct {
 	held   chan struct{} // receives an element when a sync waits at the closed gate
 }
 
-// Shut makes later syncs wait. The returned channel receives a value when a sync waits.
+// Shut makes later syncs wait. The returned channel receives a value when a sync begins to
+// wait.
 func (g *Gate) Shut() (held <-chan struct{}) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -470,7 +472,7 @@ func (g *Gate) Shut() (held <-chan struct{}) {
 	return g.held
 }
 
-// Open releases waiting syncs and lets later ones pass.
+// Open lets waiting syncs and all later ones continue.
 func (g *Gate) Open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -483,7 +485,7 @@ func (g *Gate) Open() {
 	}
 }
 
-// Pass waits while the gate is shut. The engine's file system calls it before a sync.
+// Pass waits while the gate is shut. An engine's file system calls it before each sync.
 func (g *Gate) Pass() {
 	g.mu.Lock()
 	closed, held := g.closed, g.held
@@ -514,8 +516,8 @@ type view struct {
 	List, Ones []core.ThreadEntry // the user's list in one page, and in pages of one
 }
 
-// look calls every read method of core.Store and returns the results. Add new methods
-// here.
+// look calls every read method of core.Store and returns the results. Call new read methods
+// here too.
 func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v view) {
 	t.Helper()
 	ctx := context.Background()
@@ -550,7 +552,7 @@ func look(t *testing.T, s core.Store, who string, threads []string, at int64) (v
 	return v
 }
 
-// listOf returns all threads in a user's list, read in pages of limit entries.
+// listOf returns all threads in the list of the user who, read in pages of limit entries.
 func listOf(t testing.TB, s core.Store, who string, limit int) (list []core.ThreadEntry) {
 	t.Helper()
 	for q := (core.ThreadsQuery{User: who, Limit: limit}); ; {
@@ -565,8 +567,8 @@ func listOf(t testing.TB, s core.Store, who string, limit int) (list []core.Thre
 	}
 }
 
-// testBlockedSync reads everything while a sync hangs. The reads must return the rows
-// as they were before the batch that is not durable yet.
+// testBlockedSync calls all read methods while a sync hangs. The reads must return the rows as
+// they were before the batch that is not durable yet.
 func testBlockedSync(t *testing.T, e Engine) {
 	if e.Blockable == nil {
 		t.Skip("this engine has no syncs of its own to block")
@@ -575,8 +577,8 @@ func testBlockedSync(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	ann := user(1)
 	live := core.User{ID: ann, State: core.UserLive, Generation: 1}
-	// The threads are in both lanes, the independent queues of the store: the blocked
-	// batch of one lane must not disturb readers of the other lane's threads.
+	// The threads are in both lanes, the independent queues of the store. A batch of one lane
+	// that waits must not affect reads of the other lane's threads.
 	a, b, c, born := thread(1), "", thread(50), thread(51)
 	for n := 2; b == ""; n++ {
 		if core.LaneOf(thread(n), s.Lanes()) != core.LaneOf(a, s.Lanes()) || s.Lanes() == 1 {

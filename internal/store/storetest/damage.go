@@ -12,17 +12,17 @@ import (
 	"strings"
 )
 
-// Damage is one way to damage a file of an embedded store that no process has open.
+// Damage is one way to damage a file of an embedded store while no process has the store open.
 type Damage struct {
 	Name string // "bit flipped at 20%"
-	// Do damages the file at path. older is the path of an older copy of the file, for
-	// damages with Older. It returns false if the damage does not apply: an empty file
-	// has no bits, and the older copy may be missing or the same.
+	// Do damages the file at path. If Older is set, it replaces the file by the older copy at
+	// the path older. It returns false if it cannot change the file: the file is empty, or the
+	// older copy is missing or equal.
 	Do    func(path, older string) (bool, error)
 	Older bool
 }
 
-// Damages are all ways to damage a file.
+// Damages lists the ways to damage a file that tests use.
 var Damages = []Damage{
 	flipped(3), flipped(20), flipped(50), flipped(80), flipped(97),
 	rewritten("cut", func(b []byte) []byte { return b[:len(b)/2] }),
@@ -42,8 +42,9 @@ var Damages = []Damage{
 	}},
 }
 
-// flipped flips one bit at a place in percent of the file's content, which ends before the
-// zeros at its end: Pebble allocates logs before it needs them.
+// flipped returns the damage that flips one bit at a place given in percent of the file's
+// length. Zeros at the end of the file do not count, because Pebble allocates logs before it
+// writes them.
 func flipped(percent int) Damage {
 	return rewritten(fmt.Sprintf("bit flipped at %d%%", percent), func(b []byte) []byte {
 		if n := len(bytes.TrimRight(b, "\x00")); n > 0 {
@@ -57,7 +58,7 @@ func rewritten(name string, f func([]byte) []byte) Damage {
 	return Damage{Name: name, Do: func(path, _ string) (bool, error) { return rewrite(path, f) }}
 }
 
-// rewrite replaces a file's content with f of it. It returns false if that is the same.
+// rewrite replaces the content b of a file by f(b). It returns false if the two are equal.
 func rewrite(path string, f func([]byte) []byte) (bool, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -78,7 +79,7 @@ type FileKind struct {
 	Required bool   // every store with rows in tables and in the log has one
 }
 
-// FileKinds are all kinds of files that Pebble or the store keeps in the folder.
+// FileKinds lists the kinds of files that Pebble or the store keeps in the folder.
 var FileKinds = []FileKind{
 	{Name: "manifest", Pattern: "MANIFEST-*", Swapped: true, Required: true},
 	{Name: "log", Pattern: "*.log", Swapped: true, Required: true},
@@ -90,7 +91,7 @@ var FileKinds = []FileKind{
 	{Name: "lock", Pattern: "LOCK"},
 }
 
-// Files returns the names of the files of this kind in dir, the newest last.
+// Files returns the names of the files of this kind in dir, the newest file last.
 func (k FileKind) Files(dir string) ([]string, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, k.Pattern))
 	names := make([]string, len(paths))
@@ -101,9 +102,8 @@ func (k FileKind) Files(dir string) ([]string, error) {
 	return names, err
 }
 
-// CopyFolder copies the files in the folder from to the folder to, which it makes. A copy
-// of a store that is open but idle is what a kill leaves: all that was written, synced or
-// not.
+// CopyFolder creates the folder to and copies the files of the folder from to it. A copy of a
+// store that is open but idle has what a kill would leave: all that was written, synced or not.
 func CopyFolder(from, to string) error {
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		return err
@@ -111,7 +111,7 @@ func CopyFolder(from, to string) error {
 	return os.CopyFS(to, os.DirFS(from))
 }
 
-// Sums returns a checksum of each file in dir and its folders, by name, without LOCK.
+// Sums returns a checksum of each file in dir and its subfolders, except LOCK, by file name.
 func Sums(dir string) (map[string]string, error) {
 	sums := map[string]string{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {

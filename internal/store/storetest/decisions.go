@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// testDecisions applies changes with a Decide function, which computes the change from
-// the locked rows. It must see the effects of earlier changes of the batch, and may ask
-// for further rows.
+// testDecisions applies changes with a Decide function, which computes the change from the
+// locked rows. A Decide function must see the effects of earlier changes of the batch, and may
+// ask for rows that its change does not name.
 func testDecisions(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -22,8 +22,9 @@ func testDecisions(t *testing.T, e Engine) {
 	apply(t, s, start, create(a, "key", ann), putUser(core.User{ID: live.ID}, live), m)
 	id := m.Messages[0].ID
 
-	// Each Decide function appends to the content that the one before it wrote. The
-	// change of the topic between them makes changes without Decide stale.
+	// count adds a Decide function to c that appends to the content of the message as the
+	// previous function left it. A change of the topic between two of them makes changes
+	// without Decide stale.
 	count := func(c *core.Change) *core.Change {
 		c.Decide = func(rows core.Rows) (*core.Change, error) {
 			th, err := rows.Thread(a)
@@ -45,8 +46,8 @@ func testDecisions(t *testing.T, e Engine) {
 		t.Errorf("two decisions in a batch made %+v of the message", got)
 	}
 
-	// This Decide function must see members that earlier changes added, and asks for
-	// the row of a user that its change does not name.
+	// joins returns a change that adds a user. Its Decide function must see members that
+	// earlier changes added, and asks for the row of the user, which the change does not name.
 	joins := func(who string) *core.Change {
 		return &core.Change{Key: a, Thread: a, Decide: func(rows core.Rows) (*core.Change, error) {
 			th, err := rows.Thread(a)
@@ -79,7 +80,7 @@ func testDecisions(t *testing.T, e Engine) {
 		t.Errorf("the thread has %d participants at revision %d, want 2 at 3", len(th.Participants()), th.Revision)
 	}
 
-	// A repeated creation with the same token gets the first answer, without calling
+	// A repeated creation with the same token must get the first answer, without a call of
 	// Decide.
 	again := create(a, "key", ann)
 	again.Decide = func(core.Rows) (*core.Change, error) { return nil, errors.New("decided") }
@@ -97,8 +98,9 @@ func testDecisions(t *testing.T, e Engine) {
 	}
 }
 
-// testDecisionsAreDurable makes a Decide function refuse a change because of a user's
-// row whose sync hangs. The refusal must not be returned before that row is durable.
+// testDecisionsAreDurable makes a Decide function refuse a change because of a new row of a
+// user, while the sync of that row hangs. The refusal must not be returned before the row is
+// durable.
 func testDecisionsAreDurable(t *testing.T, e Engine) {
 	if e.Blockable == nil {
 		t.Skip("this engine has no syncs of its own to block")
@@ -144,7 +146,8 @@ func testDecisionsAreDurable(t *testing.T, e Engine) {
 	for range 200 {
 		select {
 		case o := <-refusal:
-			// PostgreSQL may read the user's row before the deletion has locked it.
+			// In PostgreSQL the Decide function may still read the user's old row, if the
+			// deletion has not locked the row yet. Then the change is not refused.
 			if o.Status == core.Refused {
 				t.Fatal("a decision was answered on a row that is not durable")
 			}

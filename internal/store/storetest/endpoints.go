@@ -10,12 +10,12 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// endpoint returns an endpoint of a user that was seen at this time.
+// endpoint returns an endpoint of a user that was last seen at the time seen.
 func endpoint(user, id string, seen int64) core.Endpoint {
 	return core.Endpoint{User: user, ID: id, At: core.Cursor{Epoch: Initial.Epoch, Position: uint64(seen) % 1000, Check: 4_000_000_000}, Seen: seen}
 }
 
-// putEndpoints stores endpoints.
+// putEndpoints stores endpoints, and fails the test if one belongs to another owner.
 func putEndpoints(t *testing.T, s core.Store, es ...core.Endpoint) {
 	t.Helper()
 	if taken, err := s.PutEndpoints(context.Background(), es); err != nil || len(taken) > 0 {
@@ -23,7 +23,7 @@ func putEndpoints(t *testing.T, s core.Store, es ...core.Endpoint) {
 	}
 }
 
-// endpointIDs returns the ids of a user's endpoints in the order of Store.Endpoints.
+// endpointIDs returns the ids of a user's endpoints in the order that Store.Endpoints returns.
 func endpointIDs(t *testing.T, s core.Store, user string) (ids []string) {
 	t.Helper()
 	es, err := s.Endpoints(context.Background(), user)
@@ -36,9 +36,9 @@ func endpointIDs(t *testing.T, s core.Store, user string) (ids []string) {
 	return ids
 }
 
-// testEndpoints stores endpoints of two users, one of whose ids is a prefix of the
-// other's, replaces one, reopens the store, and deletes endpoints by their ids and by
-// the time at which they were last seen.
+// testEndpoints stores endpoints of two users, where the id of one is a prefix of the other's.
+// It replaces an endpoint, reopens the store, and deletes endpoints by their ids and by the
+// time at which they were last seen.
 func testEndpoints(t *testing.T, e Engine) {
 	s, ctx := e.Open(t), context.Background()
 	ann, other := user(1), user(1)+"0"
@@ -78,9 +78,9 @@ func testEndpoints(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testEndpointWriters stores, deletes and expires the same endpoints from several
-// goroutines at once, in different orders, while a thread gets messages. No call may
-// fail, and endpoints that are always new must never expire.
+// testEndpointWriters stores, deletes and expires the same endpoints from several goroutines at
+// once, in different orders, while a thread gets messages. No call may fail. Endpoints that
+// were seen recently must not expire.
 func testEndpointWriters(t *testing.T, e Engine) {
 	s, ctx := e.Open(t), context.Background()
 	var all []core.Endpoint
@@ -123,10 +123,10 @@ func testEndpointWriters(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testSharedEndpoints checks core.SharedEndpoints. Only the owner of an endpoint can be
-// called to give it up, and it sees a call once. A server that takes the endpoint over gets
-// what the owner stored last, and the former owner cannot replace it any more. The test
-// ends at once for an engine whose store only one server uses.
+// testSharedEndpoints checks core.SharedEndpoints. A server can ask only the owner of an
+// endpoint to give it up, and the owner must see that call once. A server that takes the
+// endpoint over must get what the owner stored last, and then the former owner must not be able
+// to replace it. The test is skipped if only one server can use a store of the engine.
 func testSharedEndpoints(t *testing.T, e Engine) {
 	s, ctx := e.Open(t), context.Background()
 	defer closeStore(t, s)

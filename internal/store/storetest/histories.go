@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// model is a simple implementation of a store for comparison with an engine. It does
-// not use core.Assign, because it would then have the same bugs.
+// model is a simple implementation of a store, to which an engine is compared. It does not use
+// core.Assign, because then it would have the same bugs as the engine.
 type model struct {
 	threads map[string]*modelThread
 	users   map[string]core.User
@@ -52,8 +52,7 @@ type modelVersion struct {
 	until uint64
 }
 
-// message returns a message of the model as the core.Message from which a change is
-// made.
+// message returns a message of the model as a core.Message, from which a change can be made.
 func (m modelMessage) message() core.Message {
 	return core.Message{ID: m.id, Version: m.version, Sequence: m.sequence, CreatedOn: m.at, Kind: core.Text, Content: m.content}
 }
@@ -94,7 +93,7 @@ func (m *model) run(rt *rapid.T, s core.Store, at int64, batches int) int64 {
 	for range batches {
 		at += int64(rapid.IntRange(0, 40_000).Draw(rt, "ms")) // crosses minutes
 		n := rapid.IntRange(1, 6).Draw(rt, "changes")
-		// The changes of each lane are one batch.
+		// Collect the changes of each lane, because each lane gets one batch.
 		byLane := make([][]*core.Change, s.Lanes())
 		for range n {
 			c := m.draw(rt)
@@ -124,8 +123,7 @@ func (m *model) run(rt *rapid.T, s core.Store, at int64, batches int) int64 {
 	return at
 }
 
-// roster returns the participants of the change's thread that are still in it
-// afterwards.
+// roster returns the participants of the change's thread who are still in it after the change.
 func (m *model) roster(c *core.Change) (in []core.Member) {
 	th := m.threads[c.Thread]
 	if th == nil {
@@ -139,7 +137,8 @@ func (m *model) roster(c *core.Change) (in []core.Member) {
 	return in
 }
 
-// draw returns a random change, made from current rows or sometimes from outdated ones.
+// draw returns a random change. It is computed from current rows, or sometimes from outdated
+// ones.
 func (m *model) draw(rt *rapid.T) *core.Change {
 	id := thread(rapid.IntRange(1, 4).Draw(rt, "thread"))
 	who := user(rapid.IntRange(1, 3).Draw(rt, "user"))
@@ -254,7 +253,7 @@ func (m *model) apply(at int64, c *core.Change) core.Status {
 	return core.Applied
 }
 
-// find returns the index of the message with the id, or -1.
+// find returns the index of the message with this id, or -1.
 func (th *modelThread) find(id int64) int {
 	for i, msg := range th.messages {
 		if msg.id == id {
@@ -412,8 +411,8 @@ func (m *model) compare(rt *rapid.T, s core.Store) {
 	}
 }
 
-// compareReader lists the messages of a thread as one who has left it, and fails the test if
-// they differ from the model.
+// compareReader lists the messages of a thread as a user who has left the thread, and fails the
+// test if they differ from the model.
 func (th *modelThread) compareReader(rt *rapid.T, s core.Store, thread, who string) {
 	last := th.left[who]
 	var want []modelMessage
@@ -453,7 +452,8 @@ func (th *modelThread) compareReader(rt *rapid.T, s core.Store, thread, who stri
 	}
 }
 
-// expiring returns the existing threads with a retention policy, by time of expiry.
+// expiring returns the threads that are not deleted and have a retention policy, in the order
+// of the times at which they expire.
 func (m *model) expiring() (es []core.Expiry) {
 	for id, th := range m.threads {
 		if th.days > 0 && th.deleted == 0 {

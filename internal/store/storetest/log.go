@@ -11,8 +11,7 @@ import (
 // day is the number of milliseconds of a day.
 const day = 86_400_000
 
-// tip gives positions to all committed events and returns the cursor at the end of the
-// log.
+// tip gives positions to all committed events, and returns the cursor after the last one.
 func tip(t *testing.T, s core.Store) core.Cursor {
 	t.Helper()
 	if _, err := s.Sequence(context.Background()); err != nil {
@@ -25,7 +24,7 @@ func tip(t *testing.T, s core.Store) core.Cursor {
 	return c
 }
 
-// logAfter returns a page of the log.
+// logAfter returns the page of the log after a cursor, with at most limit events.
 func logAfter(t *testing.T, s core.Store, after core.Cursor, limit int) core.LogPage {
 	t.Helper()
 	page, err := s.Log(context.Background(), after, limit)
@@ -35,8 +34,8 @@ func logAfter(t *testing.T, s core.Store, after core.Cursor, limit int) core.Log
 	return page
 }
 
-// testEvents checks that every event has its time and a version, also one that has no
-// message, and that the end of a user's tokens is in the log.
+// testEvents checks that every event has a time and a version, even if it has no message. It
+// also checks that the log has the event that says that a user's tokens were revoked.
 func testEvents(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann, bob := thread(1), user(1), user(2)
@@ -92,8 +91,8 @@ func testEvents(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testCursors reads the log with cursors that it continues, and with cursors of another
-// epoch, beyond the end and of another event, which are gaps.
+// testCursors reads the log with valid cursors, which must return the events after them, and
+// with cursors of another epoch, beyond the end and of another event, which must return a gap.
 func testCursors(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann := thread(1), user(1)
@@ -128,7 +127,8 @@ func testCursors(t *testing.T, e Engine) {
 			t.Errorf("after %+v: %+v, want gap %q", tc.cursor, page, tc.gap)
 		}
 	}
-	// A new epoch makes every cursor a gap, also after a restart.
+	// After the epoch is replaced, every cursor of the old one must return a gap, also after a
+	// restart.
 	ctx := context.Background()
 	if err := s.RenewEpoch(ctx, "not the epoch", "second"); err != nil {
 		t.Fatal(err)
@@ -153,8 +153,8 @@ func testCursors(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testTrim deletes old days of the log: cursors before them become gaps, the cursor at
-// the last deleted event and later ones do not, and positions go on.
+// testTrim deletes old days of the log. Cursors before the last deleted event must return a
+// gap; the cursor of that event and later ones must not. Positions of new events must continue.
 func testTrim(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann := thread(1), user(1)
@@ -214,8 +214,8 @@ func testTrim(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testNews asks which threads of a user have events after a position, with threads that
-// have none, that the user left, and whose events are of several days.
+// testNews asks which threads of a user have events after a position. Among the threads are
+// some without such events, one that the user left, and one with events of several days.
 func testNews(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ctx := context.Background()
@@ -290,8 +290,8 @@ func testNews(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testThreadDays reads the events of threads whose ids are neighbours, on days with a gap
-// between them: each thread's events must come once, in order.
+// testThreadDays reads the events of threads whose ids are next to each other, on days with a
+// gap between them. It must get each event of a thread once, in order.
 func testThreadDays(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ctx := context.Background()
@@ -320,7 +320,7 @@ func testThreadDays(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testTell loads what events of every kind refer to.
+// testTell calls Store.Tell with events of every kind, and checks the rows that it returns.
 func testTell(t *testing.T, e Engine) {
 	s := e.Open(t)
 	ctx := context.Background()
@@ -392,8 +392,9 @@ func testTell(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testTellCreated loads the event of a thread one of whose first members has forgotten its first
-// time in it. The first message of the thread names that member.
+// testTellCreated calls Store.Tell with the creation of a thread. The row of one of the first
+// members no longer has its first interval in the thread; Tell must still return this member,
+// because the first message of the thread names it.
 func testTellCreated(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)

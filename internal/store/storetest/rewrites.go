@@ -10,7 +10,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// edit returns the change that replaces the content of message m.
+// edit returns the change that replaces the content of message m in the thread id.
 func edit(id string, revision uint64, m core.Message, content string) *core.Change {
 	r := core.Rewrite{Message: m, ReadVersion: m.Version, OldSequence: m.Sequence}
 	r.Content = content
@@ -61,8 +61,8 @@ func testRewrites(t *testing.T, e Engine) {
 	apply(t, s, start, create(a, "", ann), one, two)
 	first := one.Messages[0]
 
-	// An edit gives the message the next sequence number, so it moves to the top of the
-	// list.
+	// An edit gives the message the next sequence number, which moves the message to the top of
+	// the list.
 	editing := edit(a, 1, first, "one, edited")
 	rs := apply(t, s, start+10, editing, edit(a, 1, first, "decided on the old version"), remove(a, 1, first))
 	mustEqual(t, "edit, edit and delete of one version in a batch", statuses(rs), []core.Status{core.Applied, core.Stale, core.Stale})
@@ -82,7 +82,7 @@ func testRewrites(t *testing.T, e Engine) {
 	if m := messages(t, s, core.MessagesQuery{Thread: a, Limit: 1}).Messages[0]; m.ID != first.ID || m.DeletedOn != start+20 || m.Content != "" || m.Sequence != 6 || m.CreatedOn != start {
 		t.Errorf("the tombstone is %+v", m)
 	}
-	// A rewrite in place keeps the message's version and sequence number and writes no
+	// A rewrite in place must keep the message's version and sequence number, and write no
 	// event.
 	scrubbed := core.Rewrite{Message: two.Messages[0], ReadVersion: two.Messages[0].Version, OldSequence: two.Messages[0].Sequence, How: core.InPlace}
 	scrubbed.SenderDisplayName = ""
@@ -107,8 +107,8 @@ func testRewrites(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testSince lists the messages created since a time, in a thread where edits have moved
-// older messages behind newer ones. It checks that the list has exactly these messages.
+// testSince lists the messages created since a time, in a thread where edits have moved older
+// messages behind newer ones. The list must have exactly these messages.
 func testSince(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -259,8 +259,7 @@ func testThreads(t *testing.T, e Engine) {
 	defer closeStore(t, s)
 	ann := user(1)
 	const n = 23
-	// All threads have the same minute of activity, and there are more than fit on a
-	// page.
+	// Give all threads the same minute of activity. There are more of them than fit on a page.
 	times := map[string]int64{}
 	for i := range n {
 		id := thread(i)

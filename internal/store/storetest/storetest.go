@@ -1,6 +1,7 @@
-// Package storetest tests that an engine keeps the promises of core.Store.
+// Package storetest has a test suite for engines: it tests that an engine keeps the promises of
+// core.Store.
 //
-// The test of each engine calls Run. A bug found in one engine becomes a case here.
+// The tests of each engine call Run. If a bug is found in one engine, a case is added here.
 package storetest
 
 import (
@@ -15,30 +16,30 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// Engine holds the functions by which the suite opens the engine under test.
+// Engine has the functions with which the suite opens stores of the engine under test.
 type Engine struct {
-	// Open returns an empty store, which the suite closes.
+	// Open returns an empty store. The suite closes it.
 	Open func(t *testing.T) core.Store
 
-	// Reopen closes a store that Open made and opens its data again.
+	// Reopen closes a store that Open returned, and opens its data again.
 	Reopen func(t *testing.T, s core.Store) core.Store
 
-	// Second opens the data of an open store again, as another process would. It is nil
+	// Second opens the data of a store that is still open, as another process would. It is nil
 	// if the engine does not allow that; tests that need it are then skipped.
 	Second func(t *testing.T, s core.Store) core.Store
 
-	// Blockable returns an empty store and a gate that can block its syncs to disk. It
-	// is nil if the engine cannot; tests that need it are then skipped.
+	// Blockable returns an empty store and a gate that can block the store's syncs to disk. It
+	// is nil if the engine has no such gate; tests that need it are then skipped.
 	Blockable func(t *testing.T) (core.Store, *Gate)
 }
 
-// Initial is the resource of a store that Engine.Open returns.
+// Initial is the resource of the stores that Engine.Open returns.
 var Initial = core.Resource{
 	ID: "11111111-2222-4333-8444-555555555555", Epoch: "epoch",
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: make([]byte, 64)}},
 }
 
-// Run runs all tests of the suite as subtests on an engine.
+// Run runs all tests of the suite on an engine, each as a subtest.
 func Run(t *testing.T, e Engine) {
 	t.Run("empty", func(t *testing.T) { testEmpty(t, e) })
 	t.Run("resource", func(t *testing.T) { testResource(t, e) })
@@ -92,7 +93,8 @@ func user(n int) string {
 
 func thread(n int) string { return fmt.Sprintf("19:%032x@thread.v2", n) }
 
-// create returns the change that creates a thread with the given users.
+// create returns the change that creates a thread with the given users. If token is not "", the
+// change also stores an answer for repeats of the creation.
 func create(id, token string, users ...string) *core.Change {
 	c := &core.Change{
 		Key: id, Thread: id,
@@ -115,13 +117,14 @@ func create(id, token string, users ...string) *core.Change {
 // policies are the retention policies, in days, that random tests use; 0 means none.
 var policies = []int32{0, 30, 90}
 
-// keptFor sets the days after which a thread is deleted in change c, and returns c.
+// keptFor sets the retention policy of the thread in change c, in days, and returns c.
 func keptFor(days int32, c *core.Change) *core.Change {
 	c.Properties.RetentionDays = days
 	return c
 }
 
-// send returns the change that adds a text message to a thread with the given revision.
+// send returns the change that adds a text message to a thread. revision is the thread's
+// revision from which the change is computed.
 func send(id string, revision uint64, sender, token, content string) *core.Change {
 	return &core.Change{
 		Key: id, Thread: id, Revision: revision, SendToken: token, Caller: sender,
@@ -130,15 +133,14 @@ func send(id string, revision uint64, sender, token, content string) *core.Chang
 	}
 }
 
-// putUser returns the change that replaces the user row from by the row to.
+// putUser returns the change that replaces the row from of a user by the row to.
 func putUser(from, to core.User) *core.Change {
 	return &core.Change{Key: to.ID, ReadUsers: []core.User{from}, PutUsers: []core.User{to}}
 }
 
-// apply applies the changes, as one batch per lane (a lane is a queue of the store),
-// and returns the outcomes in the order of the changes. It fails the test if
-// Store.Apply modifies a change, and then replaces each applied change by the copy with
-// assigned numbers.
+// apply applies the changes and returns their outcomes in the same order. The changes of each
+// lane, a queue of the store, are one batch. It fails the test if Store.Apply modifies a
+// change. Then it replaces each applied change by the copy that has the assigned numbers.
 func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.Outcome {
 	t.Helper()
 	outcomes := make([]core.Outcome, len(changes))
@@ -164,8 +166,8 @@ func apply(t rapid.TB, s core.Store, at int64, changes ...*core.Change) []core.O
 	return outcomes
 }
 
-// applyBatch applies a batch with changes of one lane and returns the outcomes, or the
-// error of Store.Apply. Like apply, it checks that Store.Apply modifies no change.
+// applyBatch applies a batch with changes of one lane, and returns the outcomes or the error of
+// Store.Apply. Like apply, it fails the test if Store.Apply modifies a change.
 func applyBatch(t rapid.TB, s core.Store, b core.Batch) ([]core.Outcome, error) {
 	t.Helper()
 	before := make([]*core.Change, len(b.Changes))
@@ -208,7 +210,8 @@ func cloneChange(c *core.Change) *core.Change {
 	return &n
 }
 
-// userRow returns the row of a user, with state core.UserUnknown if it has none.
+// userRow returns the row of a user. If there is none, it returns one with state
+// core.UserUnknown.
 func userRow(t rapid.TB, s core.Store, id string) core.User {
 	t.Helper()
 	us, err := s.Users(context.Background(), []string{id})
@@ -279,8 +282,8 @@ func events(t rapid.TB, s core.Store) []core.Event {
 	return es
 }
 
-// Events gives positions to all committed events and returns the whole log. It fails if
-// the beginning of the log was trimmed.
+// Events gives positions to all committed events and returns the whole log. It fails if the
+// beginning of the log was trimmed.
 func Events(ctx context.Context, s core.Store) (es []core.Event, err error) {
 	if _, err := s.Sequence(ctx); err != nil {
 		return nil, fmt.Errorf("give positions: %w", err)

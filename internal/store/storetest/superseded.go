@@ -20,7 +20,7 @@ func keeping(c *core.Change) *core.Change {
 	return c
 }
 
-// superseded returns all superseded versions of a store, read in pages.
+// superseded returns all superseded messages of a store, read in pages of limit messages.
 func superseded(t rapid.TB, s core.Store, limit int) (all []core.ThreadSuperseded) {
 	t.Helper()
 	for _, thread := range supersededThreads(t, s, limit) {
@@ -96,8 +96,9 @@ func testSupersededThreads(t *testing.T, e Engine) {
 	}
 }
 
-// seen returns the messages that a member may read as text, newest first. It reads them in
-// pages of each size from 1 to most, and each by its id. All must agree.
+// seen returns the messages that a member may read, the newest first, each as a line of text.
+// It reads them in pages of each size from 1 to most, and each message by its id. All results
+// must agree.
 func seen(t rapid.TB, s core.Store, thread, reader string, most int) (list []string) {
 	t.Helper()
 	for limit := 1; limit <= most; limit++ {
@@ -121,8 +122,9 @@ func seen(t rapid.TB, s core.Store, thread, reader string, most int) (list []str
 	return list
 }
 
-// testSuperseded edits and deletes messages after members have left. Each of these reads the
-// messages as they were when it left, at their places, and the deleted ones as tombstones.
+// testSuperseded edits and deletes messages after two members have left. Each of the two must
+// read the messages as they were when it left, at their old places, and deleted ones as
+// tombstones.
 func testSuperseded(t *testing.T, e Engine) {
 	s := e.Open(t)
 	a, ann, bob, eve := thread(1), user(1), user(2), user(3)
@@ -134,7 +136,8 @@ func testSuperseded(t *testing.T, e Engine) {
 	editFirst := keeping(edit(a, 2, first, "one, edited")) // 7
 	apply(t, s, start+20, editFirst)
 	apply(t, s, start+30, leaves(load(t, s, a), eve)) // 8
-	// Eve has left with the edited text. The last edit is for neither.
+	// Eve has left after the first edit, so she must see the edited text. Neither Eve nor Bob
+	// may see the edit that follows.
 	again := keeping(edit(a, 3, editFirst.Rewrites[0].Message, "one, edited again")) // 9
 	deleted := keeping(remove(a, 3, second))                                         // 10
 	apply(t, s, start+40, again, deleted)
@@ -152,16 +155,17 @@ func testSuperseded(t *testing.T, e Engine) {
 	check("after a restart")
 	checkRows(t, s)
 
-	// The tombstone has the version of the deletion, at its old place.
+	// The tombstone must have the version of the deletion, and keep its old place.
 	gone := messages(t, s, core.MessagesQuery{Thread: a, Reader: bob, IDs: []int64{second.ID}}).Messages
 	want := second
 	want.Content, want.DeletedOn, want.Version = "", start+40, deleted.Rewrites[0].Version
 	mustEqual(t, "the tombstone", gone, []core.Message{want})
-	// A superseded row is as it was.
+	// The superseded version must be as it was before the edit.
 	old := messages(t, s, core.MessagesQuery{Thread: a, Reader: bob, IDs: []int64{first.ID}}).Messages
 	mustEqual(t, "the message as it was", old, []core.Message{first})
 
-	// Pages of bytes count the superseded rows, and times are those of creation.
+	// Superseded messages must count for the limit of bytes of a page, and Since must compare
+	// the times at which they were created.
 	page := messages(t, s, core.MessagesQuery{Thread: a, Reader: bob, Before: 4, Limit: 10, Bytes: 1})
 	if len(page.Messages) != 1 || page.Next != 3 {
 		t.Errorf("a page of one byte has %d messages and goes on before %d; want 1 and 3", len(page.Messages), page.Next)
@@ -186,7 +190,7 @@ func testSuperseded(t *testing.T, e Engine) {
 		mustEqual(t, fmt.Sprint("superseded versions, by ", limit), keys, []core.SupersededKey{{Thread: a, ID: first.ID, Sequence: 3}, {Thread: a, ID: first.ID, Sequence: 7}, {Thread: a, ID: second.ID, Sequence: 4}})
 	}
 
-	// Dropped versions are gone, the others stay.
+	// After a version is dropped, nobody may see it. The other versions must stay.
 	apply(t, s, start+70, &core.Change{Key: a, Thread: a, Revision: 3, DropSuperseded: []core.SupersededKey{keys[0]}})
 	mustEqual(t, "what bob sees when a version is dropped", seen(t, s, a, bob, 3), []string{`6 ""`, `5 "three"`, `4 ""`, `2 "topic of ` + a + `"`, `1 ""`})
 	mustEqual(t, "and eve", seen(t, s, a, eve, 3)[1], `7 ""`)
@@ -203,8 +207,8 @@ func testSuperseded(t *testing.T, e Engine) {
 	closeStore(t, s)
 }
 
-// testSupersededInBatch changes one message several times in a batch: the changes after the
-// first are decided on its rows.
+// testSupersededInBatch changes one message several times in a batch. The later changes are
+// decided on the rows that the earlier ones have written.
 func testSupersededInBatch(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)
@@ -214,7 +218,8 @@ func testSupersededInBatch(t *testing.T, e Engine) {
 	apply(t, s, start+10, leaves(load(t, s, a), bob))
 	first, second := one.Messages[0].ID, two.Messages[0].ID
 
-	// decided returns a change that is decided on the locked row of a message.
+	// decided returns a change whose Decide function calls change with the locked row of a
+	// message.
 	decided := func(id int64, change func(core.Message) *core.Change) *core.Change {
 		return &core.Change{Key: a, Thread: a, Revision: 2, Rewrites: []core.Rewrite{{Message: core.Message{ID: id}}}, Decide: func(rows core.Rows) (*core.Change, error) {
 			ms, err := rows.Messages(a, id)
@@ -232,7 +237,7 @@ func testSupersededInBatch(t *testing.T, e Engine) {
 	mustEqual(t, "an edit and a deletion of one message, and an edit of another", statuses(rs), []core.Status{core.Applied, core.Applied, core.Applied})
 	mustEqual(t, "what who left sees", seen(t, s, a, bob, 6), []string{`5 ""`, `4 "two"`, `3 ""`, `2 "topic of ` + a + `"`, `1 ""`})
 
-	// A version that is dropped does not return with a deletion in the same batch.
+	// A version that was dropped must not come back when the same batch deletes the message.
 	rs = apply(t, s, start+30,
 		decided(second, func(m core.Message) *core.Change {
 			return &core.Change{Key: a, Thread: a, Revision: 2, DropSuperseded: []core.SupersededKey{{Thread: a, ID: second, Sequence: 4}}}
@@ -242,7 +247,7 @@ func testSupersededInBatch(t *testing.T, e Engine) {
 	mustEqual(t, "a dropped version and a deletion", statuses(rs), []core.Status{core.Applied, core.Applied})
 	mustEqual(t, "what who left sees then", seen(t, s, a, bob, 2), []string{`5 ""`, `3 ""`, `2 "topic of ` + a + `"`, `1 ""`})
 
-	// A purge takes what the batch has kept before.
+	// A purge must also delete the versions that were kept before.
 	rs = apply(t, s, start+40,
 		decided(first, func(core.Message) *core.Change {
 			return &core.Change{Key: a, Thread: a, Revision: 2, Purge: true, Events: []core.Event{{Kind: core.ThreadDeleted, Actor: ann}}}
@@ -254,7 +259,8 @@ func testSupersededInBatch(t *testing.T, e Engine) {
 	checkRows(t, s)
 }
 
-// testSupersededBound keeps more versions of a message than a message may have: the oldest goes.
+// testSupersededBound edits a message more often than versions of a message may be kept. The
+// oldest versions must be dropped.
 func testSupersededBound(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)

@@ -19,8 +19,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// testTransfer writes random changes to a store, exports its rows, imports them into an
-// empty store and continues to write there. All reads must return the same.
+// testTransfer writes random changes to a store, exports its rows, imports them into an empty
+// store, and compares the results of all reads. Then it continues to write to the new store.
 func testTransfer(t *testing.T, e Engine) {
 	probe := e.Open(t)
 	_, exports := probe.(core.Exporter)
@@ -59,8 +59,8 @@ func testTransfer(t *testing.T, e Engine) {
 	})
 }
 
-// testTransferRefusals checks that an import into a store that is not empty fails, and
-// that an import from a source that fails leaves the store empty.
+// testTransferRefusals checks that an import into a store with rows fails, and that an import
+// from a source that fails leaves the store empty.
 func testTransferRefusals(t *testing.T, e Engine) {
 	from := e.Open(t)
 	defer closeStore(t, from)
@@ -78,7 +78,7 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	}
 	mustEqualRecords(t, Records(t, from), records)
 
-	// After every failed import the store is empty.
+	// After every failed import the store must be empty.
 	to := e.Open(t)
 	broken := errors.New("the source is broken")
 	for n := range records {
@@ -102,8 +102,8 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	to = e.Reopen(t, to)
 	defer func() { closeStore(t, to) }()
 
-	// An import sets the resource's id and cloud, and the access keys if the record has some,
-	// but leaves the epoch.
+	// An import must set the resource's id and cloud, and the access keys if the record has
+	// some. It must not change the epoch.
 	moved := core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20", Cloud: communication.CloudGCCH, Epoch: "another"}
 	moved.Keys[1] = core.AccessKeyRow{Serial: 7, Secret: []byte("a secret that came with the export")}
 	if err := to.(core.Importer).Import(ctx, Reading(append([]core.Record{moved}, records[1:]...))); err != nil {
@@ -128,8 +128,8 @@ func testTransferRefusals(t *testing.T, e Engine) {
 	}
 }
 
-// replays repeats every send that had an idempotency token. Each must return the first
-// message and write nothing.
+// replays repeats every send that had an idempotency token. Each must return the message of the
+// first send, and write nothing.
 func (m *model) replays(rt *rapid.T, s core.Store, at int64) {
 	for _, id := range slices.Sorted(maps.Keys(m.threads)) {
 		th := m.threads[id]
@@ -160,7 +160,7 @@ func Records(t rapid.TB, s core.Store) (all []core.Record) {
 	return all
 }
 
-// Reading returns a function that returns the records one by one and then io.EOF, as
+// Reading returns a function that returns the records one by one, and then io.EOF, as
 // core.Importer expects.
 func Reading(records []core.Record) func() (core.Record, error) {
 	return func() (core.Record, error) {
@@ -173,8 +173,8 @@ func Reading(records []core.Record) func() (core.Record, error) {
 	}
 }
 
-// mustEqualRecords fails the test if two exports differ, except in the resource and in
-// the days of events, which depend on the engine.
+// mustEqualRecords fails the test if two exports differ, except for the resource and the days
+// of events, which depend on the engine.
 func mustEqualRecords(t rapid.TB, got, want []core.Record) {
 	t.Helper()
 	mustEqual(t, "exported records", comparable(got), comparable(want))
@@ -194,8 +194,8 @@ func comparable(records []core.Record) []core.Record {
 	return out
 }
 
-// Answers writes the results of all reads of the given threads and users to out. It
-// leaves out the positions and days of events, because they differ between engines.
+// Answers writes the results of all reads of the given threads and users to out, as text. It
+// leaves out the positions and days of events, which differ between engines.
 func Answers(t rapid.TB, s core.Store, threads, users []string, out io.Writer) {
 	t.Helper()
 	a := answers{t, s, out}

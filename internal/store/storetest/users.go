@@ -7,8 +7,9 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// testUserList reads the list of all users in pages of several sizes. One id begins with
-// another one, and one has letters that a language would sort elsewhere.
+// testUserList reads the list of all users in pages of several sizes. One id is a prefix of
+// another one, and two ids would be sorted differently by the rules of a language than by their
+// bytes.
 func testUserList(t *testing.T, e Engine) {
 	s := e.Open(t)
 	defer closeStore(t, s)

@@ -13,8 +13,8 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// TwoWriters tests two stores that write to the same data at the same time, so that one
-// may compute changes from rows that the other has changed. It needs Engine.Second.
+// TwoWriters tests two stores that write to the same data at the same time: one may compute a
+// change from rows that the other has changed since. It needs Engine.Second.
 func TwoWriters(t *testing.T, e Engine) {
 	if e.Second == nil {
 		t.Skip("this engine locks its folder: there is never a second writer")
@@ -80,11 +80,11 @@ func testRenamesAndSends(t *testing.T, e Engine) {
 	}
 }
 
-// testTwoWriterHistories lets two stores write random changes at the same time,
-// computed from rows that may be outdated. Then it applies the acknowledged changes to
-// a model in the order of each thread's event numbers, and compares the model with the
-// store. The environment variable TEST_TWO_WRITER_HISTORIES sets the number of long
-// histories.
+// testTwoWriterHistories lets two stores write random changes at the same time, computed from
+// rows that may be outdated. Then it replays the acknowledged changes of each thread in the
+// order of their event numbers, and compares the result with the store. If the environment
+// variable TEST_TWO_WRITER_HISTORIES is set, it is the number of histories, and these are
+// longer.
 func testTwoWriterHistories(t *testing.T, e Engine) {
 	histories, operations := 3, 600
 	if v := os.Getenv("TEST_TWO_WRITER_HISTORIES"); v != "" {
@@ -111,7 +111,7 @@ func testTwoWriterHistories(t *testing.T, e Engine) {
 	}
 }
 
-// history records the acknowledged changes of two stores that write at the same time.
+// history has the acknowledged changes of two stores that write at the same time.
 type history struct {
 	t      *testing.T
 	engine Engine
@@ -128,7 +128,7 @@ type threadHistory struct {
 	events  uint64 // the greatest number that was acknowledged
 }
 
-// Few threads and users, so that the writers often conflict.
+// These numbers of threads and users are small, so that the writers often conflict.
 const historyThreads, historyUsers = 8, 4
 
 func (h *history) run(operations int) {
@@ -170,9 +170,9 @@ func (h *history) run(operations int) {
 	h.checkUsers(first)
 }
 
-// historyWriter writes the changes of one lane, which is a queue, of one store. It
-// computes changes from cached rows, and reads a row again only after a stale outcome,
-// not always.
+// historyWriter writes the changes of one lane, a queue, of one store. It computes changes from
+// rows that it has cached. It reads a row again only after a stale outcome, and then not
+// always.
 type historyWriter struct {
 	*history
 	store    core.Store
@@ -209,7 +209,7 @@ func (w *historyWriter) run(operations int) {
 	}
 }
 
-// change returns a random change, or nil if its key belongs to another lane.
+// change returns a random change, or nil if the change's key belongs to another lane.
 func (w *historyWriter) change() *core.Change {
 	who := user(w.random.IntN(historyUsers))
 	if w.random.IntN(12) == 0 {
@@ -277,11 +277,11 @@ func (w *historyWriter) draw(th *core.Thread, who string) *core.Change {
 	}
 }
 
-// days returns a random retention policy in days.
+// days returns a random retention policy: a number of days, or 0 for none.
 func (w *historyWriter) days() int32 { return policies[w.random.IntN(len(policies))] }
 
-// acknowledged returns, for each thread of the changes, the greatest event number that
-// was acknowledged. Events that the changes write must have greater numbers.
+// acknowledged returns the greatest event number acknowledged so far, for each thread that the
+// changes belong to. The events that the changes write must have greater numbers.
 func (w *historyWriter) acknowledged(changes []*core.Change) map[string]uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
