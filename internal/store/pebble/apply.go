@@ -233,8 +233,9 @@ func (w *writer) user(u *core.User) {
 	}
 }
 
-// expiry updates the index of threads by expiry time: was is the thread's time in the
-// index, in epoch milliseconds, or 0 if the thread is not in it.
+// expiry updates the index of threads by expiry time after the head h has changed. was is the
+// time that the index has for the thread, in epoch milliseconds, or 0 if the thread is not in
+// it.
 func (w *writer) expiry(was int64, h *core.Head) {
 	on := h.ExpiresOn()
 	if was != 0 && was != on {
@@ -260,8 +261,8 @@ func (w *writer) putEvent(e *core.Event) {
 	positions.put(w, e)
 }
 
-// rewrite writes the new state of a message, and deletes its row at the old sequence
-// if the sequence changed.
+// rewrite writes the new state of a message. If the message's sequence changed, it deletes the
+// row at the old sequence.
 func (w *writer) rewrite(thread string, r *core.Rewrite) {
 	if r.Sequence != r.OldSequence {
 		messages.remove(w, &core.ThreadMessage{Thread: thread, Message: core.Message{Sequence: r.OldSequence}})
@@ -269,15 +270,16 @@ func (w *writer) rewrite(thread string, r *core.Rewrite) {
 	w.message(thread, &r.Message)
 }
 
-// keep writes the row of a superseded message, and the index row that maps its sequence to
-// its id.
+// keep writes the row of a superseded message, and the index row that maps the message's
+// sequence to its id.
 func (w *writer) keep(r *core.ThreadSuperseded) {
 	superseded.put(w, r)
 	supersededAt.put(w, r)
 }
 
-// purge deletes a thread's messages, superseded ones too, their ids, its idempotency tokens
-// and its receipts. The head, the members, the answer to the create and the events stay.
+// purge deletes a thread's messages, superseded ones too, the index of their ids, and the
+// thread's idempotency tokens and receipts. The head, the members, the stored answer to the
+// thread's creation and the events stay.
 func (w *writer) purge(thread string) {
 	for _, kind := range []byte{kindMessage, kindID, kindSuperseded, kindSupersededAt, kindSent, kindReceipt} {
 		lower := append([]byte{kind}, part(thread)...)

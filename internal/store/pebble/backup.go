@@ -50,7 +50,7 @@ func (s *Store) SetEpoch(epoch string) error {
 // this file.
 const unfinished = "UNFINISHED"
 
-// markUnfinished creates the file unfinished in dir, durably.
+// markUnfinished creates the file whose name is unfinished in dir, durably.
 func markUnfinished(fs vfs.FS, dir string) error {
 	f, err := fs.Create(fs.PathJoin(dir, unfinished), vfs.WriteCategoryUnspecified)
 	if err == nil {
@@ -63,7 +63,7 @@ func markUnfinished(fs vfs.FS, dir string) error {
 	return nil
 }
 
-// finish removes the file unfinished from dir, durably.
+// finish removes the file whose name is unfinished from dir, durably.
 func finish(fs vfs.FS, dir string) error {
 	err := syncFolder(fs, dir) // the store's files must be durable before the mark is removed
 	if err == nil {

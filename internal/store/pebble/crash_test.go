@@ -23,14 +23,15 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// The crash tests run 64 senders until the process is killed or the power is cut. Then
-// they open the store again and verify every acknowledged operation.
+// The crash tests run 64 senders until the process is killed or the power is cut. Then they
+// open the store again and verify that it has every acknowledged operation.
 const (
 	crashSenders = 64
 	crashThreads = 9
 )
 
-// crashPolicies are the retention policies, in days, that a thread gets in turn.
+// crashPolicies are the retention policies, in days, that a thread gets one after another; 0
+// means none.
 var crashPolicies = [...]int32{30, 90, 0}
 
 // rounds returns the number of crashes in a crash test: the value of the environment variable

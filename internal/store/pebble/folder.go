@@ -179,34 +179,34 @@ func (readOnlyFS) refuse(name string) error {
 	return &os.PathError{Op: "write", Path: name, Err: syscall.EROFS}
 }
 
-// Create fails.
+// Create fails, because the file system is read-only.
 func (f readOnlyFS) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 	return nil, f.refuse(name)
 }
 
-// Link fails.
+// Link fails, because the file system is read-only.
 func (f readOnlyFS) Link(_, name string) error { return f.refuse(name) }
 
-// OpenReadWrite fails.
+// OpenReadWrite fails, because the file system is read-only.
 func (f readOnlyFS) OpenReadWrite(name string, _ vfs.DiskWriteCategory, _ ...vfs.OpenOption) (vfs.File, error) {
 	return nil, f.refuse(name)
 }
 
-// Remove fails.
+// Remove fails, because the file system is read-only.
 func (f readOnlyFS) Remove(name string) error { return f.refuse(name) }
 
-// RemoveAll fails.
+// RemoveAll fails, because the file system is read-only.
 func (f readOnlyFS) RemoveAll(name string) error { return f.refuse(name) }
 
-// Rename fails.
+// Rename fails, because the file system is read-only.
 func (f readOnlyFS) Rename(name, _ string) error { return f.refuse(name) }
 
-// ReuseForWrite fails.
+// ReuseForWrite fails, because the file system is read-only.
 func (f readOnlyFS) ReuseForWrite(name, _ string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 	return nil, f.refuse(name)
 }
 
-// MkdirAll fails.
+// MkdirAll fails, because the file system is read-only.
 func (f readOnlyFS) MkdirAll(name string, _ os.FileMode) error { return f.refuse(name) }
 
 // Unwrap returns nil, so that nobody can reach the wrapped file system and write to it.

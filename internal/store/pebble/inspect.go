@@ -321,7 +321,8 @@ func (in *inspection) checkLog(number uint64, newest bool) error {
 	return nil
 }
 
-// checkOptions reads Pebble's newest file of options as Pebble does.
+// checkOptions fails if Pebble's newest file of options cannot be read, or is not compatible
+// with opts.
 func (in *inspection) checkOptions(opts *pebble.Options) error {
 	newest, name := uint64(0), ""
 	for _, n := range in.names {

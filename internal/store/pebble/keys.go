@@ -54,8 +54,8 @@ var (
 	endpoints    = kind[core.Endpoint]{kindEndpoint, row.Endpoint}
 )
 
-// kind reads and writes the rows of one kind. T has the fields of the key and of the
-// value; letter is the first byte of the keys.
+// kind reads and writes the rows of one kind. T is a struct with the fields of the key and of
+// the value; letter is the first byte of the keys.
 type kind[T any] struct {
 	letter byte
 	schema *row.Kind[T]

@@ -112,7 +112,7 @@ func exported(snap pebble.Reader, first uint64) []recordKind {
 // importBatch is the size, in bytes, from which on an import commits its batch.
 const importBatch = 4 << 20
 
-// contents are the kinds of rows that a new store does not have.
+// contents has the letters of the kinds of rows of which a new store has none.
 var contents = []byte{
 	kindUser, kindHead, kindMember, kindMessage, kindID, kindSuperseded, kindSupersededAt, kindAnswer, kindSent,
 	kindReceipt, kindList, kindDeleting, kindExpiry, kindEvent, kindPosition, kindEndpoint,
@@ -203,7 +203,8 @@ func (im *importer) end() error {
 	return im.store.commitNext(&im.writer, pebble.Sync)
 }
 
-// undo deletes all imported rows. If that fails, the store stays marked as unfinished.
+// undo deletes all imported rows. If that fails, the store stays marked as unfinished, and Open
+// will refuse it.
 func (im *importer) undo() error {
 	im.batch.Close()
 	b := im.store.db.NewBatch()

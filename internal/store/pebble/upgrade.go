@@ -31,7 +31,8 @@ func (s *Store) upgrade(from uint64) error {
 	return nil
 }
 
-// addExpiries writes the index of threads by expiry time, without waiting for the disk.
+// addExpiries writes the index of threads by expiry time from the heads, without waiting for
+// the disk.
 func (s *Store) addExpiries() error {
 	// Delete the entries that an interrupted upgrade left: a binary of schema 1 may have run
 	// since then and deleted their threads.

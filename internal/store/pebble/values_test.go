@@ -72,7 +72,8 @@ func decodeEvent(day uint32, thread string, number uint64, value []byte) (core.E
 	return row.Event.Decode(value, core.Event{Day: day, Thread: thread, Number: number})
 }
 
-// encodePosition appends the value of a position row: the event's thread and number.
+// encodePosition appends to b the value of the row that maps an event's position to the event:
+// its thread and number.
 func encodePosition(b []byte, e *core.Event) []byte { return row.Position.Encode(b, e) }
 
 func decodePosition(value []byte) (thread string, number uint64, err error) {

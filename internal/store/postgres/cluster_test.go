@@ -103,7 +103,7 @@ func (c *cluster) start() {
 	})
 }
 
-// kill stops the server as a crash would, without a checkpoint.
+// kill stops the server without a checkpoint, as a crash would.
 func (c *cluster) kill() {
 	c.t.Helper()
 	c.run("pg_ctl", "-D", c.data(), "-s", "-m", "immediate", "stop")

@@ -4,8 +4,8 @@
 // # Tables
 //
 // The keys of a thread's rows begin with the thread's id, those of a user's rows
-// with the user's id. All that sends to different threads share is a sequence, from
-// which each batch draws its number: no NOTIFY, no advisory lock.
+// with the user's id. Sends to different threads share only a sequence, from which
+// each batch draws its number. They use no NOTIFY and no advisory lock.
 //
 //	heads         thread                        properties, counters, day of the last event
 //	members       thread, user                  share and join time, event intervals, state when it left
@@ -16,7 +16,7 @@
 //	receipts      thread, user                  how far the user has read
 //	events        thread, number, day           kind, message id, version, actor, time, place; a partition a day
 //	batches       number                        a committed batch with events: how many, and on which day
-//	log           last position                 a batch whose events have positions
+//	log           last position                 a batch whose events have positions in the event log
 //	runs          number                        the state of the sequencer
 //	purges        thread                        a deleted thread whose rows are not all deleted yet
 //	log_floor     (one row)                     the last position that was trimmed
@@ -39,7 +39,7 @@
 //	core.Assign, in this process, under those locks
 //	new heads; heads; the other tables; new users; COMMIT
 //
-// The order of locking, which keeps two batches from waiting for each other:
+// Rows are locked in this order, so that two batches never deadlock:
 //
 //  1. existing heads, by id
 //  2. existing users, by id
@@ -56,40 +56,41 @@
 //
 // # Positions
 //
-// An event gets its position in the log after its batch is committed. So the log needs
-// no comparison of transaction ids: no transaction of anybody can hold it up, and the
+// An event gets its position in the log after its batch is committed, so positions do not
+// depend on transaction ids. Therefore no open transaction can delay the log, and the
 // positions stay valid in a dump, an upgrade or a failover.
 //
 // A batch with events draws a number from the sequence batch_numbers while it holds all
 // heads and users that it changes. Its events are stored with places: the number times 2^20, plus
 // 1, 2, 3 and so on. As the heads are locked until the commit, places ascend within each
-// thread, and when a batch is visible, so are all earlier batches of its threads. Both
-// need a sequence without a cache, which Open checks.
+// thread, and when a batch is visible, so are all earlier batches of its threads. This is
+// only true if the sequence has no cache, which Open checks.
 //
-// Store.Sequence calls the sequencer, the function place_batches. It waits for a lock
-// that admits one caller in the database. Then, in a second statement, whose snapshot
-// has all that the previous caller committed, it finds the committed batches without a
-// position, and inserts them into the table log in the order of their numbers. A row of
+// Store.Sequence calls the sequencer, the SQL function place_batches. The sequencer waits
+// for a lock that one caller in the database can hold. Then, in a second statement, whose
+// snapshot has all that the previous caller committed, it finds the committed batches without
+// a position, and inserts them into the table log in the order of their numbers. A row of
 // log has the batch's last position, so the position of an event is
 //
 //	log.last - log.events + (events.position & (2^20 - 1))
 //
-// A batch that is committed later than one with a greater number comes later in the log.
-// The two have no thread in common, since one of them would have waited for the other,
+// If a batch is committed later than one with a greater number, it may come later in the
+// log. The two have no thread in common, since one of them would have waited for the other,
 // unless the first was so late that its number counted as rolled back (see sweepLog).
 //
-// To find the batches, the sequencer reads those above the greatest number that it has
-// placed, and looks for each lesser number that was missing by then. It keeps both in
-// the table runs, to which it adds a row and never updates one: while an old transaction
-// is open, the dead entries of an updated row would make each call slower. A number that
-// is missing for ten minutes was rolled back, and is given up. Once a minute each process
-// looks for a batch that was committed even later. Missing numbers make a call slower. So
-// a batch that cannot have events draws none, and a process tells the sequencer with its
-// next call which numbers it has drawn and will not use.
+// To find the batches, the sequencer reads those with numbers above the greatest one that
+// has a position, and looks for each lesser number that was missing in earlier calls. It
+// stores the greatest number and the missing ones in a new row of the table runs. It never
+// updates a row: while an old transaction is open, the dead versions of an updated row would
+// make each call slower. After ten minutes a missing number counts as rolled back, and the
+// sequencer gives it up. Once a minute each process looks for batches that were committed
+// even later. Missing numbers make a call slower. So a batch that cannot have events draws
+// no number, and with its next call a process tells the sequencer which numbers it has drawn
+// and will not use.
 //
-// A standby may lag, so it must neither answer for the log nor take writes. Each read of
-// the log and each call of the sequencer fails on one, and a batch fails there with its
-// first lock.
+// A standby may lag, so its log must not be read, and it takes no writes. On a standby each
+// read of the log and each call of the sequencer fails, and a batch fails when it locks its
+// first row.
 //
 // # The start of the log
 //
@@ -100,11 +101,11 @@
 //
 // # Days
 //
-// An event's day is that of the batch's time, corrected by the difference of the server's
-// clock and the database's if that is more than a minute, or of the last event of any thread
-// in the batch if that is later, so days never decrease within a thread. Across
-// threads they may, by the difference of two nodes' clocks, which only puts an
-// event into a neighbouring partition. Before its first batch of a day, a store
+// An event's day is that of the batch's time. If the server's clock and the database's
+// differ by more than a minute, the time is corrected by the difference. If a thread in the
+// batch has an event of a later day, the event gets that day, so days never decrease within a
+// thread. Across threads they may decrease, if the clocks of two nodes differ; that only
+// puts an event into a neighbouring partition. Before its first batch of a day, a store
 // creates the partitions of that day and the next one.
 //
 // # A connection that is lost

@@ -119,8 +119,8 @@ func (c *cutter) silence() {
 	}
 }
 
-// when sets the function that decides for each piece of data whether the proxy forwards
-// it and whether it then cuts the connection.
+// when sets the function that is called for each piece of data that passes the proxy. It
+// decides whether the proxy forwards the data, and whether it then cuts the connection.
 func (c *cutter) when(decide func(toServer bool, data []byte) (forward, cut bool)) {
 	c.cut.Store(&decide)
 }

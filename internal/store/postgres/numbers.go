@@ -53,7 +53,7 @@ func (u *unusedNumbers) clear() {
 	u.numbers = nil
 }
 
-// all returns a copy of the numbers.
+// all returns a copy of the unused numbers.
 func (u *unusedNumbers) all() []int64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()

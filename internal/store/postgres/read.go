@@ -88,7 +88,8 @@ func queueView(b *pgx.Batch, thread, member string, to *core.View) {
 	}
 }
 
-// View returns a thread's head and the row of one of its members.
+// View returns a thread's head and the row of one member. The head is zero if the thread does
+// not exist. The member is nil if the user has no row in the thread, or if member is "".
 func (s *Store) View(ctx context.Context, thread, member string) (v core.View, err error) {
 	err = s.read(ctx, "thread "+thread, func(b *pgx.Batch) { queueView(b, thread, member, &v) })
 	return v, err

@@ -187,8 +187,8 @@ func each(do func(row pgx.CollectableRow) error) func(pgx.Rows) error {
 // errColumn is the error for a query result with a column that the table does not have.
 var errColumn = errors.New("the column is not known")
 
-// extra is a column in the result of a query that is not a column of the table: its
-// name, and the pointer to scan it into.
+// extra is a column of a query's result that is not a column of the table: its name, and the
+// pointer where scan stores its value.
 type extra struct {
 	name   string
 	target any

@@ -20,6 +20,7 @@
 //
 // PostgreSQL has a column for each field, of the key too. A list or a map is one
 // bytea: a format byte, which is 1 today, then the same bytes as in a value.
-// Neither jsonb nor an array of text can hold every string that a map may (no
-// zero byte, nothing but UTF-8). An empty list is NULL, which costs a bit.
+// A jsonb or an array of text could not hold every string that a map may hold: both
+// refuse zero bytes and anything but UTF-8. An empty list or map is NULL, which takes
+// one bit, except for a list that must be read as an empty slice instead of nil.
 package row
