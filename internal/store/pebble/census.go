@@ -84,7 +84,7 @@ type tally struct {
 func newTallies(floor uint64) *tallies {
 	all := &tallies{last: floor}
 	all.kinds = []*tally{
-		tallyOf("users", users, func(u *core.User) { u.ErasedTo = "" }), // an export does not have it
+		tallyOf("users", users, func(u *core.User) { u.ErasedTo = "" }), // exports have no ErasedTo
 		tallyOf("threads", heads, func(h *core.Head) { h.LastPosition = max(h.LastPosition, floor) - floor }),
 		tallyOf("members", members, nil),
 		tallyOf("messages", messages, nil),

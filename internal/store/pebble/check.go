@@ -77,10 +77,10 @@ type checker struct {
 	ctx     context.Context
 	r       pebble.Reader
 	report  func(fault string) error
-	floor   core.Cursor // before the first event that is kept
+	floor   core.Cursor // the cursor right before the first event in the log
 	schema  uint64
 	tallies *tallies
-	rows    int // number of rows read
+	rows    int // number of rows read so far
 
 	seen      seen              // the rows of the current thread
 	deletions uint64            // pairing of users and the index of users in deletion
@@ -143,7 +143,7 @@ func eachRow[T any](c *checker, k kind[T], f func(key []byte, r T) error) error 
 			err = f(it.Key(), r)
 		}
 	}
-	return cmp.Or(err, it.Close()) // an iterator returns its error twice
+	return cmp.Or(err, it.Close()) // Close returns an error of an earlier read too
 }
 
 // users reads all users and the index of users whose deletion is not complete, and reports
@@ -406,7 +406,7 @@ func (c *checker) pairSuperseded(h *core.Head) error {
 // heads.
 func (c *checker) expiries() error {
 	if c.schema < 2 {
-		return nil // it does not have the index yet
+		return nil // stores of schema 1 do not have the index
 	}
 	err := eachRow(c, expiries, func(_ []byte, e core.Expiry) error {
 		c.expiring -= hash("", e.Thread, uint64(e.On), 0)

@@ -32,8 +32,8 @@ type corruptible struct {
 	closed, killed *undamaged
 	olderManifest  string // folder with an older copy of the manifest
 	olderLog       string // folder with older copies of the newest log and of the mark
-	late           int    // number of messages sent after that copy
-	erased         string // a user
+	late           int    // number of messages sent after olderLog was copied
+	erased         string // a user who was erased
 	purged         map[string]bool
 }
 
@@ -42,7 +42,7 @@ type undamaged struct {
 	dir     string
 	census  Census
 	records []core.Record
-	rows    map[string]winner // by key without the day of events
+	rows    map[string]winner // by recordKey
 }
 
 // winner is the current value of a row, and the number of the file that holds it. Other files
@@ -131,7 +131,7 @@ func corruptionStore(t *testing.T, messages int) *corruptible {
 		}
 		sent += n
 	}
-	c.late = min(messages/40, 60) // which is less than a memtable
+	c.late = min(messages/40, 60) // these fit into a memtable, so they stay in the log
 	send(messages / 2)
 	must(s.db.Flush())
 	s.copyTo(t, c.olderManifest)
@@ -341,7 +341,7 @@ func testCorruption(t *testing.T, messages int, salvageAll bool) {
 					t.Fatalf("%s: no file is called %s (%v)", stop, kind.Pattern, err)
 				}
 				if kind.Name == "log" && len(files) > 1 {
-					files = files[len(files)-1:] // the manifest says that the others are not needed
+					files = files[len(files)-1:] // the manifest says that older logs are not needed
 				}
 				for _, name := range oneOrTwo(files) {
 					for _, damage := range storetest.Damages {
@@ -383,7 +383,7 @@ type corruptionTable struct {
 	mu       sync.Mutex // guards the fields below
 	outcomes map[string]int
 	imported map[[32]byte]bool // checksums of the records that were imported
-	once     map[string]bool   // files whose damage was salvaged once
+	once     map[string]bool   // files for whose damage Salvage ran already
 	salvages int
 
 	salvageAll bool

@@ -19,7 +19,7 @@ import (
 type damageable struct {
 	closed, killed          string      // folders: after a clean stop, and as a kill leaves it
 	olderManifest, olderLog string      // folders with an older copy of the manifest, and of the log
-	want                    core.Counts // of either
+	want                    core.Counts // the number of rows in each of the stores
 }
 
 // putThreads creates n threads with one message each, one batch after another.

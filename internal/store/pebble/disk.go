@@ -27,12 +27,12 @@ import (
 type disk struct {
 	vfs.FS
 	dir   string
-	keep  uint64 // bytes that tables leave free
+	keep  uint64 // free bytes that the writing of tables must leave
 	floor uint64 // bytes of free space below which writes of users are refused
 
 	flush   atomic.Pointer[error] // why the last flush failed, or nil
 	compact atomic.Pointer[error] // why the last compaction failed for lack of space, or nil
-	retry   atomic.Int64          // time before which no table is created while one of them is set, in Unix nanoseconds
+	retry   atomic.Int64          // after a failed flush or compaction, no table is created before this time, in Unix nanoseconds
 	closing chan struct{}         // closed when nothing may be delayed any more
 }
 

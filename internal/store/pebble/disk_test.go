@@ -67,7 +67,7 @@ func TestFloorCountsWhatTheStoreMayTake(t *testing.T) {
 		free uint64
 		low  bool
 	}{{floor, false}, {floor - 1, true}, {least, true}, {0, true}, {floor, false}} {
-		fs.free.Store(step.free) // at once, without a second between
+		fs.free.Store(step.free) // the next write must notice it at once
 		err := putUser(s, "u")
 		if got := errors.Is(err, core.ErrStorageFull); got != step.low || err != nil && !got {
 			t.Errorf("with %d bytes free, %d below the floor: error %v, want a refusal: %v", step.free, floor-step.free, err, step.low)

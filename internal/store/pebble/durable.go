@@ -20,7 +20,7 @@ type durable struct {
 // closed when the last of them releases it.
 type snapshot struct {
 	*pebble.Snapshot
-	batch    uint64 // the number of that batch since the store was opened
+	batch    uint64 // number of the last batch in the snapshot, counted since the store was opened
 	position uint64 // of the last event
 	uses     atomic.Int32
 }
@@ -35,7 +35,7 @@ func (d *durable) publish(s *snapshot) {
 	}
 	d.mu.Unlock()
 	if s != nil {
-		s.release() // the older of the two
+		s.release() // s is now the older of the two snapshots
 	}
 }
 

@@ -20,11 +20,11 @@ import (
 
 // Checked is the result of CheckFolder.
 type Checked struct {
-	Census            // of all rows; zero if a file is damaged
+	Census            // the census of all rows; zero if a file is damaged
 	Faults   int      `json:"faults"`
 	Closed   bool     `json:"closed"`                // the store was closed, not killed
 	Log      int64    `json:"log"`                   // bytes read from the logs
-	LeftOver int64    `json:"leftOver"`              // bytes behind the last record of the newest log; they may be a write that a kill broke off
+	LeftOver int64    `json:"leftOver"`              // bytes behind the last record of the newest log; they may be an interrupted write
 	Strays   []string `json:"unaccounted,omitempty"` // tables that no record names, here or in the folder unaccounted
 }
 
@@ -67,7 +67,7 @@ func CheckFolder(ctx context.Context, dir string, o Options, report func(fault s
 			report(fmt.Sprintf("%s: %s; requests for rows in it answer 500", name, firstLine(err)))
 		}
 	}
-	if c.Faults > 0 { // rows that are missing would look like more faults
+	if c.Faults > 0 { // do not read rows: each missing one would count as a fault too
 		return c, damaged()
 	}
 	opts.ReadOnly = true

@@ -25,19 +25,19 @@ import (
 type inspection struct {
 	fs    vfs.FS
 	dir   string
-	names []string // of all files in the folder
+	names []string // names of all files in the folder
 
 	mark     markState
 	hasMark  bool
-	vouched  bool     // the mark says how long the current manifest is
+	vouched  bool     // the mark has the length of the current manifest
 	current  uint64   // number of the current manifest
 	manifest manifest // zero for a new store
 
 	logs     []uint64 // numbers of the logs that are needed, in order
-	logBytes int64    // bytes read from them
-	records  int      // records, and parts of them, read from them
+	logBytes int64    // number of bytes read from the logs
+	records  int      // number of records, or parts of records, read from the logs
 	leftOver int64    // bytes behind the last record of the newest log
-	holes    int      // records behind them
+	holes    int      // number of records behind the first unreadable bytes
 }
 
 // inspect reads the files that Pebble reads at a start, but more strictly. Pebble takes the

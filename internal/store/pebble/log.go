@@ -79,7 +79,7 @@ func (s *Store) Log(_ context.Context, after core.Cursor, limit int) (page core.
 		}
 	case !ok:
 		page.Gap = core.GapLost
-	default: // the cursor's own event comes first
+	default: // the first event found must be the cursor's own
 		e, err := event(snap, it.Key(), it.Value())
 		if err != nil {
 			return page, err
@@ -275,7 +275,7 @@ func (s *Store) Trim(_ context.Context, day uint32) error {
 		return err
 	}
 	if !it.SeekLT(positions.key(nil, &core.Event{Day: day})) {
-		return closed(it) // nothing is that old
+		return closed(it) // the log has no event before that day
 	}
 	last, err := event(snap, it.Key(), it.Value())
 	if err := errors.Join(err, closed(it)); err != nil {

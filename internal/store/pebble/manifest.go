@@ -48,7 +48,7 @@ type manifest struct {
 	edits    int
 	end      int64  // end of the last complete record
 	tail     string // what follows that record, or ""
-	torn     bool   // a write that broke off can leave such a tail
+	torn     bool   // an interrupted write can leave such a tail
 
 	at      map[tablePlace]placed
 	backing map[uint64]int64 // sizes of files behind virtual tables

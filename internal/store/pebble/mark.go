@@ -63,7 +63,7 @@ type durableFile struct {
 
 // markState is the decoded content of one slot of the mark.
 type markState struct {
-	turn   uint64 // number of times it was written
+	turn   uint64 // number of times the mark was written
 	closed bool   // the store was closed, so nothing was written after the last sync
 	files  []durableFile
 }
@@ -152,9 +152,9 @@ type mark struct {
 	mu     sync.Mutex // guards the fields below
 	state  markState
 	failed bool           // a write failed, which was logged
-	done   bool           // the mark is closed: what is synced later is not noted
+	done   bool           // the mark is closed: later syncs are not noted
 	timer  *time.Timer    // syncs the mark; nil if all notes are synced
-	timers sync.WaitGroup // the timer that runs
+	timers sync.WaitGroup // counts the timer while it runs
 }
 
 // openMark opens or creates the mark and writes files, entries of the earlier mark, to it. It
@@ -168,7 +168,7 @@ func openMark(fs vfs.FS, dir string, log *slog.Logger, turn uint64, files []dura
 		return nil, fmt.Errorf("open the mark of the log: %w", err)
 	}
 	m.file = f
-	for range 2 { // both slots, so that no older one counts if the newer one breaks off
+	for range 2 { // write both slots, so that neither has the state of an earlier mark
 		if err == nil {
 			err = m.write()
 		}

@@ -225,7 +225,7 @@ func TestFatalErrorAtTheEndOfOpen(t *testing.T) {
 	fatal := make(chan error, 2)
 	during := &opening{fatal: func(err error) { fatal <- err }, failed: make(chan struct{}), never: make(chan struct{})}
 	defer close(during.never)
-	go during.fail(syscall.ENOSPC) // it blocks until the process ends
+	go during.fail(syscall.ENOSPC) // fail does not return
 	<-during.failed
 	if err := during.end(); err != syscall.ENOSPC {
 		t.Errorf("an error before the end of Open: Open fails with %v", err)

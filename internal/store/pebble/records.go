@@ -59,10 +59,10 @@ func checksum(b []byte) uint32 {
 
 // badChunk is the error for bytes that cannot be read as a chunk of the file.
 type badChunk struct {
-	what string // "its checksum is wrong"
+	what string // what is wrong, as in "a record's checksum is wrong"
 	torn bool   // the file ends before the chunk does
 	zero bool   // the bytes are zero
-	old  bool   // it is a valid chunk of another log
+	old  bool   // the bytes are a valid chunk of another log
 }
 
 func (b *badChunk) Error() string { return b.what }
@@ -124,7 +124,7 @@ func parseChunk(b []byte, log uint32) (c chunk, n int, err error) {
 // chunkReader reads the chunks of a log or a manifest, one after another.
 type chunkReader struct {
 	r     io.Reader
-	log   uint32 // the number of the log; any for a manifest
+	log   uint32 // number of the log; ignored for a manifest
 	start int64  // offset of the block in buf
 	at    int    // start of the next chunk in buf
 	n     int    // bytes of buf that are valid

@@ -124,7 +124,7 @@ func Salvage(ctx context.Context, dir string, o Options, on vfs.FS, work string,
 		return salvageIn(ctx, reader{ctx: ctx, fs: from.fs, dir: dir, opts: opts, report: &found}, space, yield)
 	})
 	if errors.Is(err, errGivenUp) {
-		return report, err // the work may still change found
+		return report, err // the work may still run and change found
 	}
 	return found, err
 }
@@ -219,7 +219,7 @@ func (w *workSpace) run(ctx context.Context, yield func(core.Record) error, work
 	case err := <-ended:
 		select {
 		case <-w.failed:
-			if err != nil { // it may be a consequence, which says less
+			if err != nil { // err may be a consequence of the failure, so return the failure
 				return w.failure()
 			}
 		default:
@@ -375,13 +375,13 @@ type mender struct {
 	rows int // number of rows written
 
 	erased  map[string]bool          // users whose erasure ended
-	threads map[string]*threadEvents // what the event log says of each thread in it
+	threads map[string]*threadEvents // what the event log says of each thread, by id
 }
 
 // threadEvents has what the event log says about one thread.
 type threadEvents struct {
-	last    uint64 // the greatest number
-	deleted int64  // time of its deletion, or 0
+	last    uint64 // the greatest number of an event
+	deleted int64  // time at which the thread was deleted, or 0
 	written uint64 // number of the last event in the new store
 	at      uint64 // position of that event
 }
@@ -510,7 +510,7 @@ func (m *mender) settings() error {
 	if err != nil {
 		return err
 	}
-	if found.ID == "" { // then no user refers to it
+	if found.ID == "" { // no row has a user id, so any resource id is right
 		b := make([]byte, 16)
 		rand.Read(b)
 		found.ID = fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])

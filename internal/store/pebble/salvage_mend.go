@@ -69,8 +69,8 @@ type found struct {
 	lastEvent    uint64
 	lastSequence uint64
 	left         uint64 // the greatest sequence with which a member left
-	lastOn       int64  // creation of the last message
-	created      int64  // of the first message
+	lastOn       int64  // time at which the last message was created
+	created      int64  // time at which the first message was created
 	by           string
 	topic        string
 	topicAt      uint64 // sequence of the message that sets the topic
@@ -152,7 +152,7 @@ func (m *mender) mendMessages(r pebble.Reader, thread string, f *found) error {
 			messages.remove(&m.writer, &t)
 			return m.next()
 		}
-		if before, ok := f.ids[t.ID]; ok { // an edit moved it, and its old row returned
+		if before, ok := f.ids[t.ID]; ok { // an edit moved the message, whose old row came back
 			old := core.ThreadMessage{Thread: thread, Message: before}
 			if cmp.Or(cmp.Compare(t.Version, before.Version), cmp.Compare(t.Sequence, before.Sequence)) < 0 {
 				old.Message = t.Message
@@ -175,7 +175,7 @@ func (m *mender) mendMessages(r pebble.Reader, thread string, f *found) error {
 	}
 	for _, k := range f.ids {
 		f.lastSequence = max(f.lastSequence, k.Sequence)
-		ids.put(&m.writer, &core.ThreadMessage{Thread: thread, Message: k}) // for mendEvents
+		ids.put(&m.writer, &core.ThreadMessage{Thread: thread, Message: k}) // mendEvents looks it up
 		if err := m.next(); err != nil {
 			return err
 		}
@@ -248,7 +248,7 @@ func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *fo
 		if t.Left == nil || h.DeletedOn != 0 || t.Left.Sequence <= f.lastSequence {
 			return m.next()
 		}
-		if f.lastSequence == 0 { // with the sequence 0 it would see everything
+		if f.lastSequence == 0 { // a member who left at sequence 0 would see everything
 			m.report.repaired("members dropped who left a thread without messages that can be read", "%s in thread %s", t.User, thread)
 			members.remove(&m.writer, &t)
 			return m.next()
@@ -287,14 +287,14 @@ func (m *mender) dropThread(r pebble.Reader, thread string) error {
 	m.report.repaired("threads dropped of which neither properties nor messages can be read", "%s", thread)
 	for _, kind := range []byte{kindMember, kindAnswer, kindSent, kindReceipt, kindMessage, kindSuperseded} {
 		prefix := append([]byte{kind}, part(thread)...)
-		if kind == kindAnswer { // its key has only the thread
+		if kind == kindAnswer { // the key of an answer is only the thread
 			answers.remove(&m.writer, &core.ThreadAnswer{Thread: thread})
 			continue
 		}
 		m.batch.DeleteRange(prefix, prefixEnd(prefix), nil)
 	}
 	if log := m.threads[thread]; log != nil {
-		log.last = 0 // which drops its events
+		log.last = 0 // mendEvents drops the events of such a thread
 	}
 	return m.next()
 }

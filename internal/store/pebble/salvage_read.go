@@ -301,11 +301,11 @@ type logReader struct {
 	name    string
 	number  uint64
 	at      int64  // offset of the block
-	record  []byte // the parts so far of a record
+	record  []byte // the parts of a record read so far
 	open    bool   // record is not complete
-	lost    int64  // bytes that are no records, and that a record follows
-	hole    int64  // offset of the first of them
-	pending int64  // bytes that are no records since the last record
+	lost    int64  // number of bytes that are no records, before the last record
+	hole    int64  // offset of the first lost byte
+	pending int64  // number of bytes that are no records, behind the last record
 	end     int64  // end of the last record
 }
 
@@ -349,7 +349,7 @@ func (l *logReader) block(b []byte) error {
 		i += n
 		if c.part == whole || c.part == first {
 			l.broken()
-		} else if !l.open { // its first part is lost
+		} else if !l.open { // the first part of the record is lost
 			l.pending += int64(n)
 			continue
 		}
@@ -394,7 +394,7 @@ func (l *logReader) batch(record []byte) error {
 		}
 		switch kind {
 		case pebble.InternalKeyKindLogData:
-			continue // it has no sequence number
+			continue // such an entry has no sequence number
 		case pebble.InternalKeyKindSet:
 			err = l.raw.add(key, value, false, sequence, l.number)
 		case pebble.InternalKeyKindDelete, pebble.InternalKeyKindSingleDelete, pebble.InternalKeyKindDeleteSized:

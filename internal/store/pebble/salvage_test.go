@@ -165,7 +165,7 @@ func TestSalvageOnAFullDisk(t *testing.T) {
 		var err error
 		if os.Getenv(child+"_IN") == "store" {
 			_, err = Salvage(context.Background(), dir, Options{}, full, "work", func(core.Record) error { return nil })
-		} else { // a salvage writes there only if it finds many rows
+		} else { // Salvage writes to values only if it finds many rows
 			space := &workSpace{fs: full, dir: "work", failed: make(chan struct{})}
 			err = space.run(context.Background(), nil, func(func(core.Record) error) error {
 				raw, err := openRaw(full, "work/values", space)
@@ -177,7 +177,7 @@ func TestSalvageOnAFullDisk(t *testing.T) {
 	}
 	dir := t.TempDir()
 	s := mustOpen(t, dir, vfs.Default)
-	for i := range 10 { // a memtable begins small
+	for i := range 10 { // these fill a memtable, which is small at first
 		thread := fmt.Sprintf("19:%d@thread.v2", i)
 		c := &core.Change{
 			Key: thread, Thread: thread, Properties: &core.Properties{Topic: "t"},

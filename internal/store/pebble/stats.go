@@ -38,7 +38,7 @@ func (s *Store) Space() Space {
 	}
 	filepath.WalkDir(s.dir, func(_ string, e fs.DirEntry, err error) error {
 		if err != nil {
-			return nil // the file is gone by now
+			return nil // the file was deleted meanwhile
 		}
 		if info, err := e.Info(); err == nil {
 			sp.Used += allocated(info)

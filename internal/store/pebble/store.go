@@ -101,7 +101,7 @@ type Store struct {
 	dir   string
 	log   *slog.Logger
 	fatal func(error)
-	told  func(error) // Options.background
+	told  func(error) // Options.background, called after failed background work
 	disk  *disk
 
 	opening *opening // nil if the files are only read
@@ -168,8 +168,8 @@ type opening struct {
 	never  chan struct{} // nil, so that nothing comes from it; tests close it
 
 	mu    sync.Mutex // guards the fields below
-	ended bool       // Open returns
-	first error      // the first error before that
+	ended bool       // Open has ended
+	first error      // the first error while Open ran
 }
 
 // fail handles a fatal error of Pebble. If the error ends Open, or Open has already failed,

@@ -21,7 +21,7 @@ func (s *Store) Superseded(_ context.Context, after core.SupersededKey, limit in
 	bounds.LowerBound = superseded.key(nil, &core.ThreadSuperseded{Thread: after.Thread, Superseded: core.Superseded{
 		Message: core.Message{ID: after.ID, Sequence: after.Sequence},
 	}})
-	if after.Sequence != 0 { // behind the version itself
+	if after.Sequence != 0 { // begin behind the version of the key after
 		bounds.LowerBound = append(bounds.LowerBound, 0)
 	}
 	it, err := snap.NewIter(bounds)
@@ -111,7 +111,7 @@ type versions struct {
 	thread string
 	it     *pebble.Iterator // over the index; nil if there is nothing to read
 	at     uint64           // sequence of the version that is next; 0: there is none
-	id     int64            // of its message
+	id     int64            // id of the message of that version
 }
 
 // open moves to the last version whose sequence is less than before.
@@ -157,7 +157,7 @@ func (v *versions) or(older bool, it *pebble.Iterator) (m core.Message, size int
 	r := core.ThreadSuperseded{Thread: v.thread, Superseded: core.Superseded{Message: core.Message{ID: v.id, Sequence: v.at}}}
 	value, closer, err := v.r.Get(superseded.key(nil, &r))
 	if errors.Is(err, pebble.ErrNotFound) {
-		return m, 0, row.ErrDamaged // the index has it
+		return m, 0, row.ErrDamaged // the index has this version, so its row must exist
 	}
 	if err != nil {
 		return m, 0, legible(err)

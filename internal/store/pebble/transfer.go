@@ -160,7 +160,7 @@ type importer struct {
 	store *Store
 	writer
 	resource core.Resource
-	head     core.Head // of the thread of the last record
+	head     core.Head // head of the thread of the last record
 	position uint64    // of the last event
 	day      uint32    // of the last event
 }
@@ -287,7 +287,7 @@ func (im *importer) requireHead(thread string) error {
 		return nil
 	}
 	h, found, err := heads.get(im.store.db, core.Head{ID: thread})
-	if err == nil && !found { // it may still be in the batch
+	if err == nil && !found { // the row may still be in the batch
 		if err = im.store.commitNext(&im.writer, pebble.NoSync); err == nil {
 			h, found, err = heads.get(im.store.db, core.Head{ID: thread})
 		}

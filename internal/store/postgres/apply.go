@@ -14,9 +14,9 @@ import (
 
 // schedule has the points in time at which Apply gives up the steps of a batch.
 type schedule struct {
-	giveUp time.Time // nothing is begun after it: the batch was not written
-	write  time.Time // the connection is abandoned if the COMMIT was not answered until then
-	end    time.Time // Apply returns: if it does not know whether the batch was committed, it says so
+	giveUp time.Time // no try begins after this time
+	write  time.Time // at this time the connection is closed if the COMMIT is not answered
+	end    time.Time // at this time Apply returns, if necessary with core.ErrUnknown
 }
 
 // The server answers a request within 20 s. Package rest lets Apply begin work for it during 13
@@ -168,7 +168,7 @@ type transaction struct {
 	conn   *pgxpool.Conn
 	state  *core.BatchState
 	exists map[string]bool // ids of the threads and users that have a row
-	number uint64          // of the batch; 0 if it cannot have events
+	number uint64          // number of the batch; 0 if the batch cannot have events
 }
 
 // rollback ends the transaction and releases its locks. If ROLLBACK fails, it closes the
@@ -227,7 +227,7 @@ const askSQL = `INSERT INTO writers AS w (id, batch) VALUES ($1, 0)
 func (s *Store) outcome(w *writer, end time.Time) (committed bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeouts.unknown)
 	defer cancel()
-	if least := time.Now().Add(leastPatience); end.Before(least) { // this process was stopped, perhaps
+	if least := time.Now().Add(leastPatience); end.Before(least) { // the process was suspended
 		end = least
 	}
 	ctx, cancel = context.WithDeadline(ctx, end)

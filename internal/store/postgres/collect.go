@@ -15,14 +15,14 @@ import (
 type rows struct {
 	heads    []row.DatedHead
 	users    []core.User
-	messages []core.ThreadMessage // added
+	messages []core.ThreadMessage // new messages
 	rewrites map[core.MessageKey]core.ThreadMessage
-	kept     map[core.SupersededKey]core.ThreadSuperseded // Until 0: to be deleted
+	kept     map[core.SupersededKey]core.ThreadSuperseded // if Until is 0, the row is deleted
 	members  map[core.ReceiptKey]core.ThreadMember
-	receipts map[core.ReceiptKey]core.ThreadReceipt // message id 0: to be deleted
+	receipts map[core.ReceiptKey]core.ThreadReceipt // if the message id is 0, the row is deleted
 	sent     map[core.SendKey]core.SentToken
 	answers  []core.ThreadAnswer
-	lists    map[core.ListMove]bool // by user, thread and To; false: to be deleted
+	lists    map[core.ListMove]bool // whether to insert the entry or to delete it
 	purged   map[string]bool        // ids of the purged threads
 	events   []core.Event
 }

@@ -26,7 +26,7 @@ func checkServer(conn *pgconn.PgConn) error {
 		return &troubleError{tooOld, version}
 	}
 	switch encoding := conn.ParameterStatus("server_encoding"); encoding {
-	case "", "UTF8", "SQL_ASCII": // the last one takes all bytes
+	case "", "UTF8", "SQL_ASCII": // SQL_ASCII accepts all bytes
 		return nil
 	default:
 		return &troubleError{badEncoding, encoding}
@@ -84,9 +84,9 @@ func (s *Store) Pool() Pool {
 // Inspection is what Inspect found in a database.
 type Inspection struct {
 	Host, Database string // as in the address: host:port or a socket, and the name
-	Version        string // of PostgreSQL
-	Tables, Known  int64  // versions of the tables, 0 if there are none, and of those that this binary makes
-	Fsync          bool   // false: a power cut will lose acknowledged messages
+	Version        string // version of PostgreSQL
+	Tables, Known  int64  // version of the tables or 0, and the newest one that this binary knows
+	Fsync          bool   // the setting fsync; if it is off, a power cut loses acknowledged messages
 }
 
 // Inspect connects to a database and returns what Open would find there. It changes nothing. It

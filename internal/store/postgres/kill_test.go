@@ -80,7 +80,7 @@ func TestKillServer(t *testing.T) {
 			})
 		}
 	}
-	var seen []core.Event // by the reader
+	var seen []core.Event // events that the reader has read
 	for _, s := range stores {
 		writers.Go(func() {
 			until(stop, func() {

@@ -200,7 +200,7 @@ var logSQL = fmt.Sprintf(`SELECT * FROM (
 func (s *Store) Log(ctx context.Context, after core.Cursor, limit int) (page core.LogPage, err error) {
 	var l logEnds
 	var found []core.Event
-	position := int64(min(after.Position, math.MaxInt64/2)) // no log is that long
+	position := int64(min(after.Position, math.MaxInt64/2)) // no log has so many events
 	err = s.readLog(ctx, "the log", func(b *pgx.Batch) {
 		l = logEnds{}
 		queueEnds(b, position, &l)

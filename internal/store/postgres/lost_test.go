@@ -24,7 +24,7 @@ type cutter struct {
 
 	mu     sync.Mutex        // guards target and conns
 	target string            // the server's address
-	conns  map[net.Conn]bool // whether the proxy forwards what comes from it
+	conns  map[net.Conn]bool // whether the proxy forwards data from the connection
 }
 
 // behindCutter starts a cutter that forwards connections to the server of url. It returns the

@@ -77,7 +77,7 @@ const purgeTime = time.Second
 type purging struct {
 	mu     sync.Mutex             // guards the fields below
 	after  string                 // the thread that had its turn last
-	pauses map[string]*purgePause // by thread whose rows could not be deleted
+	pauses map[string]*purgePause // pauses of threads whose rows could not be deleted, by thread
 }
 
 // purgePause says when FinishPurges tries again to delete the rows of a thread, after it has
@@ -151,7 +151,7 @@ func (p *purging) failed(thread string) {
 	pause := p.pauses[thread]
 	if pause == nil {
 		if p.pauses == nil || len(p.pauses) >= 10*purgeList {
-			p.pauses = map[string]*purgePause{} // too many: try all again
+			p.pauses = map[string]*purgePause{} // there are too many pauses: try all threads again
 		}
 		pause = &purgePause{length: firstPurgePause / 2}
 		p.pauses[thread] = pause

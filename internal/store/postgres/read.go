@@ -46,7 +46,7 @@ func (s *Store) retry(ctx context.Context, what string, do func() error) error {
 		case !retryable(ctx, err):
 			return fmt.Errorf("%s: %w", what, err)
 		}
-		pause(ctx, try) // if it ends early, the next try fails
+		pause(ctx, try) // if ctx ends the pause early, the next try fails
 	}
 }
 
@@ -161,7 +161,7 @@ func (s *Store) Messages(ctx context.Context, q core.MessagesQuery) (core.Messag
 			return threadMessages.scan(from, extra{"found", &found})
 		}))
 	})
-	if q.Reader != "" && page.Member == nil { // never in the thread
+	if q.Reader != "" && page.Member == nil { // the reader was never in the thread
 		page.Messages = nil
 	}
 	if n := len(page.Messages); n > 0 && (n == q.Limit || n < found) {

@@ -52,7 +52,7 @@ type Store struct {
 	shift    atomic.Int64     // the database's clock less that of wall, in milliseconds; see readClock
 	writers  [lanes]writer
 	timeouts timeouts
-	days     sync.Map     // of true, by the days for which prepareDay has succeeded
+	days     sync.Map     // the keys are the days for which prepareDay has succeeded
 	swept    atomic.Int64 // epoch milliseconds of the last sweepLog
 	unused   unusedNumbers
 	purging  purging
@@ -66,20 +66,20 @@ func (s *Store) Shared() {}
 
 // writer identifies one lane of this process in the table writers.
 type writer struct {
-	id    string // random per process, with the number of the lane
+	id    string // a random name of the process, and the number of the lane
 	batch int64  // number of the last attempt to commit a batch
 }
 
 // timeouts has the timeouts of the phases of a batch and of reads. Tests use shorter ones.
 type timeouts struct {
-	lock      time.Duration // waiting for one lock
-	statement time.Duration // one statement before the COMMIT
-	idle      time.Duration // an idle transaction; then the server closes its connection
-	patience  time.Duration // retrying a batch that was not committed
-	unknown   time.Duration // finding out whether a batch was committed
-	begin     time.Duration // the first round trip of a batch, with getting a connection
-	trip      time.Duration // another round trip; then the connection is treated as lost
-	read      time.Duration // a read, with all its tries
+	lock      time.Duration // how long a statement waits for a lock
+	statement time.Duration // how long a statement before the COMMIT may take
+	idle      time.Duration // how long a transaction may idle until the server closes its connection
+	patience  time.Duration // how long a batch that was not committed is tried again
+	unknown   time.Duration // how long Apply asks whether a batch was committed
+	begin     time.Duration // how long the first round trip of a batch and its connection may take
+	trip      time.Duration // how long another round trip may take until its connection counts as lost
+	read      time.Duration // how long a read may take, with all its tries
 }
 
 // defaultTimeouts apply to batches whose callers set no Batch.Until, such as those of Sweep. A
@@ -195,7 +195,7 @@ func writeFirstRows(ctx context.Context, tx pgx.Tx, r core.Resource) error {
 	for i, k := range r.Keys {
 		b.Queue(`INSERT INTO access_keys (index, serial, secret) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`, i, k.Serial, k.Secret)
 	}
-	b.Queue(`DELETE FROM writers WHERE at < now() - interval '30 days'`) // of processes that were killed
+	b.Queue(`DELETE FROM writers WHERE at < now() - interval '30 days'`) // such rows belong to processes that were killed
 	if err := tx.SendBatch(ctx, &b).Close(); err != nil {
 		return fmt.Errorf("write the first rows: %w", err)
 	}

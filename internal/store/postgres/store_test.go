@@ -47,7 +47,7 @@ var databases pool
 
 type pool struct {
 	mu         sync.Mutex
-	made, free []string // names
+	made, free []string // names of databases
 }
 
 // take returns the name of an empty database. It creates one if none is free for use.
@@ -111,7 +111,7 @@ func onServer(t testing.TB, server, name string) string {
 // leads directly to PostgreSQL, not through PgBouncer.
 func emptyDatabase(t testing.TB) string {
 	t.Helper()
-	name := databases.take(t) // and never given back: the test may do to it what it likes
+	name := databases.take(t) // it is never given back, so the test may change its tables
 	return onServer(t, server(t, "TEST_POSTGRES_URL"), name)
 }
 
@@ -146,8 +146,8 @@ func open(t testing.TB, url string) *Store {
 // pooled is a store for the test suite. When it is closed, a later test may use its database.
 type pooled struct {
 	*Store
-	name, url string // of its database
-	second    bool   // the first store on it gives it back
+	name, url string // name and URL of the database
+	second    bool   // whether it is a second store on the database, whose Close keeps it
 }
 
 func (p pooled) Close() error {

@@ -126,9 +126,9 @@ type importer struct {
 	position uint64      // of the last event that was read
 	day      uint32      // of the last event that was read
 	first    uint64      // number of the first batch
-	batches  []batch     // of the events that were read
+	batches  []batch     // batches of the events that were read
 	row      []any       // buffer for the columns of a record
-	err      error       // of next, or of an invalid record
+	err      error       // the error of next, or of an invalid record
 }
 
 // batch is the data of a row in each of the tables batches and log. The column batch_check is
@@ -167,7 +167,7 @@ func (im *importer) run(ctx context.Context) error {
 		table, columns := exports[i].target()
 		_, err := im.tx.CopyFrom(ctx, pgx.Identifier{table}, columns, im.source(exports[i]))
 		if im.err != nil {
-			return im.err // err only tells that the source failed
+			return im.err // err says only that the source failed
 		}
 		if err != nil {
 			return fmt.Errorf("copy into %s: %w", table, err)

@@ -77,7 +77,7 @@ func (s *Store) Trim(ctx context.Context, day uint32) error {
 // dayTable is a partition of the table events, which has the events of one day.
 type dayTable struct {
 	Name string
-	Kept bool // it has events after the floor of the log
+	Kept bool // whether the partition has events after the floor of the log
 }
 
 // partitions returns the partitions of the days before the day before, the oldest first.
@@ -95,7 +95,7 @@ func (s *Store) drop(ctx context.Context, old []dayTable) error {
 			continue
 		}
 		err := s.transact(ctx, trimTimeouts, func(b *pgx.Batch) {
-			b.Queue(`SELECT pg_advisory_xact_lock($1)`, startLock) // makePartition may attach the table
+			b.Queue(`SELECT pg_advisory_xact_lock($1)`, startLock) // so that makePartition does not attach the table
 			b.Queue(`DROP TABLE IF EXISTS ` + p.Name)
 		})
 		if inUse(err) {

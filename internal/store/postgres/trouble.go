@@ -170,7 +170,7 @@ func troubleOf(err error) (t trouble, said string) {
 		return own.of, own.said
 	case errors.As(err, &server):
 		t := codes[server.Code]
-		if t == notAdmitted && strings.Contains(server.Message, "does not exist") { // as the server says in English
+		if t == notAdmitted && strings.Contains(server.Message, "does not exist") { // the server says it only in words
 			t = noRole
 		}
 		return t, server.Message
@@ -188,7 +188,7 @@ func troubleOf(err error) (t trouble, said string) {
 		return untrusted, certificate.Err.Error()
 	case errors.As(err, &authority), errors.As(err, &host):
 		return untrusted, root(err).Error()
-	case strings.Contains(err.Error(), "refused TLS"): // the driver has no other sign of it
+	case strings.Contains(err.Error(), "refused TLS"): // the driver's text is the only sign of it
 		return tlsRefused, ""
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &wait) && wait.Timeout():
 		return silent, ""
