@@ -56,8 +56,8 @@ const maxKeptValue = 64 << 10
 const bigBatch = 512 << 10
 
 // write decides which changes of b apply, gives them their ids, sequences and positions, and
-// appends their rows to the write-ahead log without waiting for the disk. The result logged is
-// nil if no change applied.
+// appends their rows to the write-ahead log without waiting for the disk. The returned
+// *logged is nil if no change applied.
 func (s *Store) write(b core.Batch) ([]core.Outcome, *logged, error) {
 	s.applying.Lock()
 	defer s.applying.Unlock()

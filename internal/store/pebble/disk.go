@@ -144,7 +144,7 @@ func (d *disk) notStarted(err error) error {
 	return fmt.Errorf("%w: %d bytes are free in %s, and its log does not fit into tables: %v", core.ErrStorageFull, free, d.dir, err)
 }
 
-// flushed records whether a flush failed.
+// flushed records in d whether a flush failed.
 func (d *disk) flushed(i pebble.FlushInfo) { d.note(&d.flush, i.Err) }
 
 // compacted records whether a compaction failed for lack of space. A failure for another

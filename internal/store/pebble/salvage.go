@@ -313,8 +313,8 @@ func (v *values) commit() error {
 	return err
 }
 
-// fragment computes v.bounds and v.newest from v.ranges, so that each finds the newest range
-// deletion of a key by binary search.
+// fragment computes v.bounds and v.newest from v.ranges. The method each uses them to find the
+// newest range deletion of a key by binary search.
 func (v *values) fragment() {
 	for _, r := range v.ranges {
 		v.bounds = append(v.bounds, r.start, r.end)

@@ -166,7 +166,7 @@ func (v *versions) or(older bool, it *pebble.Iterator) (m core.Message, size int
 	return r.Message, size, errors.Join(err, closer.Close())
 }
 
-// close releases the iterator.
+// close closes the iterator if open has created one.
 func (v *versions) close() error {
 	if v.it == nil {
 		return nil

@@ -8,7 +8,7 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// User is the schema of a user.
+// User is the schema of the row of a user.
 var User = newKind("user",
 	keys(text("id", func(u *core.User) *string { return &u.ID })),
 	unsigned("state", func(u *core.User) *core.UserState { return &u.State }),
@@ -17,7 +17,7 @@ var User = newKind("user",
 	text("erased_to", func(u *core.User) *string { return &u.ErasedTo }).from(2),
 )
 
-// Head is the schema of a thread's head.
+// Head is the schema of a thread's head: the row of its properties and counters.
 var Head = newKind("head",
 	keys(text("id", func(h *core.Head) *string { return &h.ID })),
 	unsigned("revision", func(h *core.Head) *uint64 { return &h.Revision }),
@@ -47,7 +47,7 @@ var HeadWithDay = newKind("head", lift(Head.Key, headOf), append(lift(Head.Field
 
 func headOf(h *DatedHead) *core.Head { return &h.Head }
 
-// Member is the schema of a member of a thread.
+// Member is the schema of the row of a member of a thread.
 var Member = newKind("member",
 	keys(text("user_id", func(m *core.Member) *string { return &m.User })),
 	text("display_name", func(m *core.Member) *string { return &m.DisplayName }),
@@ -147,7 +147,7 @@ func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.
 	}
 }
 
-// Message is the schema of a message.
+// Message is the schema of the row of a message.
 var Message = newKind("message",
 	keys(unsigned("sequence", func(m *core.Message) *uint64 { return &m.Sequence })),
 	signed("id", func(m *core.Message) *int64 { return &m.ID }),
@@ -190,14 +190,14 @@ var SentToken = newKind("send token",
 	unsigned("message_id", func(s *core.SentToken) *int64 { return &s.MessageID }),
 )
 
-// Receipt is the schema of a read receipt.
+// Receipt is the schema of the row of a read receipt.
 var Receipt = newKind("receipt",
 	keys(text("user_id", func(r *core.Receipt) *string { return &r.User })),
 	signed("message_id", func(r *core.Receipt) *int64 { return &r.MessageID }),
 	signed("read_on", func(r *core.Receipt) *int64 { return &r.ReadOn }),
 )
 
-// Event is the schema of an event of the log.
+// Event is the schema of the row of an event in the event log.
 var Event = newKind("event",
 	keys(
 		unsigned("day", func(e *core.Event) *uint32 { return &e.Day }),
@@ -235,7 +235,7 @@ var ListEntry = newKind("list entry", keys(
 	signed("minute", func(l *core.ListMove) *int64 { return &l.To }),
 	text("thread", func(l *core.ListMove) *string { return &l.Thread })))
 
-// AccessKey is the schema of one of the two access keys.
+// AccessKey is the schema of the row of one of the two access keys.
 var AccessKey = newKind("access key", nil,
 	unsigned("serial", func(k *core.AccessKeyRow) *uint64 { return &k.Serial }),
 	octets("secret", "bytea", func(k *core.AccessKeyRow) *[]byte { return &k.Secret }),
