@@ -497,7 +497,7 @@ func TestMessagesSinceRequests(t *testing.T) {
 		for _, id := range old {
 			w.edit(id, "edited")
 		}
-		for _, c := range []struct{ changes, requests int }{{0, 1}, {19, 1}, {20, 2}, {199, 2}, {200, 4}} {
+		for _, c := range []struct{ changes, requests int }{{1, 1}, {0, 1}, {19, 1}, {20, 2}, {199, 2}, {200, 4}} {
 			cursor := w.send("the cursor's")
 			var sent []string
 			for i := range c.changes {
