@@ -191,3 +191,32 @@ func TestNotMovingIn(t *testing.T) {
 		t.Errorf("delete an unknown id: %d %s, want 401", status, answer)
 	}
 }
+
+// TestMovedIn checks that a chat user makes users of an adopted resource by adding made-up ids to
+// a thread, and that a later start without --resource-id keeps them and makes no more.
+func TestMovedIn(t *testing.T) {
+	const resource = "a5ba7870-ef05-4e2b-9901-7751faa29e20"
+	data := t.TempDir()
+	first, second := "8:acs:"+resource+"_0000000c-6219-6975-dc7b-254822000001", "8:acs:"+resource+"_0000000c-6219-6975-dc7b-254822000002"
+	add := func(s *running, id string) (refused bool) {
+		t.Helper()
+		_, _, bearer := s.newUser(t, s.AccessKey)
+		status, answer := s.chat(t, "POST", "", bearer, fmt.Sprintf(`{"topic":"t","participants":[{"communicationIdentifier":{"rawId":%q}}]}`, id))
+		if status != 201 {
+			t.Fatalf("create with %s: %d %s", id, status, answer)
+		}
+		return strings.Contains(answer, `"404"`)
+	}
+	s := start(t, server.Options{Config: settings(t, "data", data, "resource-id", resource)})
+	if add(s, first) {
+		t.Errorf("with --resource-id a made-up id is refused")
+	}
+	s.stop(t)
+	s = start(t, server.Options{Config: settings(t, "data", data)})
+	if add(s, first) {
+		t.Errorf("without --resource-id the id that was used is refused")
+	}
+	if !add(s, second) {
+		t.Errorf("without --resource-id a made-up id makes a user")
+	}
+}
