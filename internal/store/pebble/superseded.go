@@ -67,16 +67,16 @@ func versionsOf(thread string, id int64, before uint64) *pebble.IterOptions {
 	return &pebble.IterOptions{LowerBound: at(0), UpperBound: at(before)}
 }
 
-// spans returns, for each superseded version of a message, its sequence and that of the next
-// version. The bool is false if there are none.
+// spans returns the sequences of all superseded versions of a message. The bool is false if
+// there are none. A batch reads them while it holds the lock of the store, so it leaves out the texts.
 func spans(r pebble.Reader, thread string, id int64) (all []core.Span, found bool, err error) {
 	it, err := r.NewIter(versionsOf(thread, id, math.MaxUint64))
 	if err != nil {
 		return nil, false, err
 	}
 	for ok := it.First(); ok && err == nil; ok = it.Next() {
-		var v core.ThreadSuperseded
-		if v, err = superseded.decode(it.Key(), it.Value()); err == nil {
+		v := superseded.schema.DecodeKey(it.Key()[1:])
+		if err = superseded.schema.FillFirst(1, it.Value(), &v); err == nil { // Until
 			all = append(all, core.Span{Sequence: v.Sequence, Until: v.Until})
 		}
 	}

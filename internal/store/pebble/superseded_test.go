@@ -2,7 +2,9 @@ package pebble
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
+	"github.com/confab-chat/confab/internal/store/row"
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
@@ -100,5 +103,34 @@ func TestADamagedVersionStopsNoOtherThread(t *testing.T) {
 	}
 	if len(errs) != 1 || !strings.Contains(errs[0], bad) {
 		t.Errorf("errors of the sweeps: %q; want one, about thread %s", errs, bad)
+	}
+}
+
+// TestSpansReadNoTexts cuts the text off a superseded version: the spans, which need none, are
+// as before. A value without the number that they need is damaged.
+func TestSpansReadNoTexts(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	const a, id = "19:a@thread.v2", 1_700_000_000_000
+	b := s.db.NewBatch()
+	for at := range uint64(3) {
+		r := core.ThreadSuperseded{Thread: a, Superseded: core.Superseded{Until: 300 + at, Message: core.Message{ID: id, Sequence: 1 + at, Content: strings.Repeat("text ", 100)}}}
+		value := superseded.schema.Encode(nil, &r)
+		b.Set(superseded.key(nil, &r), value[:len(value)-100], nil)
+	}
+	if err := s.commit(b); err != nil {
+		t.Fatal(err)
+	}
+	got, found, err := spans(s.db, a, id)
+	if want := []core.Span{{Sequence: 1, Until: 300}, {Sequence: 2, Until: 301}, {Sequence: 3, Until: 302}}; err != nil || !found || !slices.Equal(got, want) {
+		t.Errorf("spans %v, %t, %v; want %v", got, found, err, want)
+	}
+	b = s.db.NewBatch()
+	b.Set(superseded.key(nil, &core.ThreadSuperseded{Thread: a, Superseded: core.Superseded{Message: core.Message{ID: id, Sequence: 2}}}), []byte{1, 0x80}, nil)
+	if err := s.commit(b); err != nil {
+		t.Fatal(err)
+	}
+	if got, _, err := spans(s.db, a, id); !errors.Is(err, row.ErrDamaged) {
+		t.Errorf("spans of a damaged version: %v, %v; want ErrDamaged", got, err)
 	}
 }

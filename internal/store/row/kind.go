@@ -59,9 +59,26 @@ func (k *Kind[T]) Fill(value []byte, row *T) error {
 	return r.close(k.Name)
 }
 
-// EncodeKey appends the key of a row to b. The bytes of keys sort in the order of the keys'
-// fields. Numbers are big-endian. A text that other fields follow ends with a zero byte, which
-// no id contains.
+// FillFirst is Fill for the first n fields of the value. It does not look at the rest, which may
+// be damaged.
+func (k *Kind[T]) FillFirst(n int, value []byte, row *T) error {
+	var r reader
+	format, err := r.open(k.Name, value, k.format)
+	if err != nil {
+		return err
+	}
+	for i := range k.Fields[:n] {
+		if f := &k.Fields[i]; f.since <= format {
+			f.get(&r, row)
+		}
+	}
+	r.b = nil
+	return r.close(k.Name)
+}
+
+// EncodeKey appends the key of a row: bytes that compare as the fields of the key
+// do. Numbers are big-endian; a text that other fields follow ends with a zero
+// byte, which no id contains.
 func (k *Kind[T]) EncodeKey(b []byte, row *T) []byte {
 	for i := range k.Key {
 		b = k.Key[i].putKey(b, row)
