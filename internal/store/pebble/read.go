@@ -122,8 +122,18 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 		return page, stats, err
 	}
 	bytes, most := 0, cmp.Or(q.Bytes, core.PageBytes)
-	for ok := it.Last(); ok || old.at != 0; {
-		older := old.at != 0 && (!ok || old.at > number(it.Key()))
+	for ok := it.Last(); ; {
+		floor := uint64(0) // no version before the next message is read yet
+		if ok {
+			floor = number(it.Key())
+		}
+		if err := old.find(floor); err != nil {
+			return page, stats, err
+		}
+		if !ok && old.at == 0 {
+			break
+		}
+		older := old.at > floor
 		m, size, err := old.or(older, it)
 		if err != nil {
 			return page, stats, err
@@ -144,10 +154,10 @@ func (s *Store) messages(q core.MessagesQuery) (page core.MessagesPage, stats pe
 				break
 			}
 		}
-		if !older {
+		if older {
+			old.next()
+		} else {
 			ok = it.Prev()
-		} else if err := old.next(); err != nil {
-			return page, stats, err
 		}
 	}
 	return page, it.Stats(), nil

@@ -110,8 +110,9 @@ type versions struct {
 	member *core.Member
 	thread string
 	it     *pebble.Iterator // over the index; nil if there is nothing to read
-	at     uint64           // sequence of the version that is next; 0: there is none
-	id     int64            // id of the message of that version
+	ok     bool             // it is at a version
+	at     uint64           // sequence of the version that is next; 0: none is known
+	id     int64            // of its message
 }
 
 // open moves to the last version whose sequence is less than before.
@@ -124,26 +125,26 @@ func (v *versions) open(before uint64) (err error) {
 	if v.it, err = v.r.NewIter(bounds); err != nil {
 		return err
 	}
-	return v.find(v.it.Last())
+	v.ok = v.it.Last()
+	return nil
 }
 
-// next moves to the next version, which has a lower sequence.
-func (v *versions) next() error { return v.find(v.it.Prev()) }
+// next moves behind the version at v.at.
+func (v *versions) next() { v.at, v.ok = 0, v.it.Prev() }
 
-// find moves from the iterator's place to the next version that the member may read, and sets
-// v.at and v.id; v.at is 0 if there is none. ok says whether the iterator is at an entry.
-func (v *versions) find(ok bool) error {
-	for ; ok; ok = v.it.Prev() {
+// find finds the next version that the member may read, if its sequence is greater than floor.
+// It reads no version below, so a page costs what lies between its messages.
+func (v *versions) find(floor uint64) error {
+	for ; v.at == 0 && v.ok && number(v.it.Key()) > floor; v.ok = v.it.Prev() {
 		r, err := supersededAt.decode(v.it.Key(), v.it.Value())
 		if err != nil {
 			return err
 		}
 		if r.Until > v.member.Left.Sequence {
 			v.at, v.id = r.Sequence, r.ID
-			return nil
+			break
 		}
 	}
-	v.at = 0
 	return nil
 }
 

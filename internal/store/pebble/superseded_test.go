@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -132,5 +133,50 @@ func TestSpansReadNoTexts(t *testing.T) {
 	}
 	if got, _, err := spans(s.db, a, id); !errors.Is(err, row.ErrDamaged) {
 		t.Errorf("spans of a damaged version: %v, %v; want ErrDamaged", got, err)
+	}
+}
+
+// TestVersionsForOthersCostAPageNothing reads the end of a thread for a member who left there.
+// Far below are versions for others, which the page must not walk through.
+func TestVersionsForOthersCostAPageNothing(t *testing.T) {
+	s := mustOpen(t, "store", vfs.NewMem())
+	defer mustClose(t, s)
+	const reader = "8:left"
+	fillThreads(t, s, 1, 100)
+	b := s.db.NewBatch()
+	members.put(&writer{batch: b}, &core.ThreadMember{Thread: threadID(0), Member: core.Member{
+		User: reader, Intervals: []core.Interval{{From: 1, To: 100}}, Left: &core.Left{On: math.MaxInt64, Sequence: 100},
+	}})
+	for i := range uint64(40) {
+		putSuperseded(b, threadID(0), 1_700_000_000_000+int64(i), 1+i, 90, false, true)
+	}
+	if err := s.commit(b); err != nil {
+		t.Fatal(err)
+	}
+	snap := s.durable.acquire()
+	defer snap.release()
+	m, _, err := members.get(snap, core.ThreadMember{Thread: threadID(0), Member: core.Member{User: reader}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := versions{r: snap, member: &m.Member, thread: threadID(0)}
+	defer func() {
+		if err := v.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := v.open(101); err != nil {
+		t.Fatal(err)
+	}
+	for floor := uint64(100); floor > 50; floor-- {
+		if err := v.find(floor); err != nil || v.at != 0 {
+			t.Fatalf("a version above sequence %d: %d, %v", floor, v.at, err)
+		}
+	}
+	if at := number(v.it.Key()); !v.ok || at != 40 {
+		t.Errorf("the index is read down to sequence %d, want 40", at)
+	}
+	if err := v.find(0); err != nil || v.ok || v.at != 0 {
+		t.Errorf("the versions of others are at %d, %t, %v", v.at, v.ok, err)
 	}
 }

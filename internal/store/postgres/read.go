@@ -120,16 +120,21 @@ const bytesSQL = `, octet_length(content) + coalesce(octet_length(metadata), 0) 
 // message was never edited and is too old, all messages before it are too old. The search ends
 // at such a message, not at the beginning of the thread.
 //
-// A reader who has left also gets superseded messages, sorted by their own sequences.
-var pageSQL = boundSQL + `, page AS (
+// A reader who has left also gets superseded messages, at their sequences: none below the last
+// message of a full page, so that the page does not cost what lies there.
+var pageSQL = boundSQL + `, floor AS (
+	SELECT coalesce((SELECT sequence FROM messages
+		WHERE thread = $1 AND id < (SELECT since FROM bound) AND version = id ORDER BY id DESC LIMIT 1), 0) AS sequence
+), page AS (
 	SELECT ` + threadMessages.list + bytesSQL + `
 	FROM messages
 	WHERE thread = $1 AND sequence < (SELECT before FROM bound) AND created_on >= (SELECT since FROM bound) AND ` + notPurged + `
-		AND sequence > coalesce((SELECT sequence FROM messages
-			WHERE thread = $1 AND id < (SELECT since FROM bound) AND version = id ORDER BY id DESC LIMIT 1), 0)
+		AND sequence > (SELECT sequence FROM floor)
 	ORDER BY sequence DESC LIMIT $5
 ), versions AS (
-	SELECT ` + threadMessages.list + bytesSQL + ` FROM superseded WHERE ` + keptSQL + ` ORDER BY sequence DESC LIMIT $5
+	SELECT ` + threadMessages.list + bytesSQL + ` FROM superseded WHERE ` + keptSQL + `
+		AND sequence > greatest((SELECT sequence FROM floor), (SELECT min(sequence) FROM page HAVING count(*) = $5))
+	ORDER BY sequence DESC LIMIT $5
 ), merged AS (
 	SELECT * FROM (SELECT * FROM page UNION ALL SELECT * FROM versions) m ORDER BY sequence DESC LIMIT $5
 )
