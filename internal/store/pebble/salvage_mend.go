@@ -248,7 +248,7 @@ func (m *mender) mendMembers(r pebble.Reader, thread string, h *core.Head, f *fo
 		if t.Left == nil || h.DeletedOn != 0 || t.Left.Sequence <= f.lastSequence {
 			return m.next()
 		}
-		if f.lastSequence == 0 { // a member who left at sequence 0 would see everything
+		if f.lastSequence == 0 { // with the sequence 0 it would see nothing
 			m.report.repaired("members dropped who left a thread without messages that can be read", "%s in thread %s", t.User, thread)
 			members.remove(&m.writer, &t)
 			return m.next()
