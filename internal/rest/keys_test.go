@@ -70,7 +70,7 @@ func TestBodiesThatNeverEnd(t *testing.T) {
 		runtime.ReadMemStats(&before)
 		var wg sync.WaitGroup
 		var mu sync.Mutex
-		statuses := map[string]int{}
+		statuses, answers := map[string]int{}, 0
 		for range connections {
 			transport := srv.Client().Transport.(*http.Transport).Clone()
 			defer transport.CloseIdleConnections()
@@ -94,6 +94,9 @@ func TestBodiesThatNeverEnd(t *testing.T) {
 					mu.Lock()
 					defer mu.Unlock()
 					statuses[got]++
+					if err == nil {
+						answers++
+					}
 				})
 			}
 		}
@@ -102,10 +105,11 @@ func TestBodiesThatNeverEnd(t *testing.T) {
 		runtime.ReadMemStats(&after)
 		grown := int64(after.HeapAlloc) - int64(before.HeapAlloc)
 		t.Logf("%s: %v, %d KiB of heap more afterwards", c.name, statuses, grown>>10)
-		// On a slow machine net/http may end a connection whose client goes on to send.
+		// On a slow machine net/http may end a connection: one whose client goes on to send, or
+		// one whose client takes two seconds for its first frame. Its requests get no answer then.
 		refused := statuses["401 Unauthorized"]
-		if refused < connections*streams/2 || refused+statuses[io.ErrUnexpectedEOF.Error()] != connections*streams {
-			t.Errorf("%s: %v, want %d answers of 401 while the bodies are open", c.name, statuses, connections*streams)
+		if refused < connections*streams/2 || refused != answers {
+			t.Errorf("%s: %v, want %d answers of 401 while the bodies are open, and no other", c.name, statuses, connections*streams)
 		}
 	}
 }
