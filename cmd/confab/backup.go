@@ -58,7 +58,8 @@ it with its note. It needs no server and changes nothing.`,
 	return cmd
 }
 
-// verifyBackup compares a backup with its note, and prints what it holds.
+// verifyBackup compares the files and rows of a backup, in the folder that from names, with the
+// description that the backup contains. It prints the description as text or as JSON.
 func verifyBackup(cmd *cobra.Command, from string, asJSON bool) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), stopSignals()...)
 	defer stop()
@@ -98,8 +99,9 @@ func backUp(cmd *cobra.Command, to string, withoutCAKey, asJSON bool) error {
 	return err
 }
 
-// orderBackup writes a backup to the folder. If a server uses the store, it asks the server
-// to write the backup, with a query string. Otherwise it opens the store itself.
+// orderBackup writes a backup to the folder that to names, and returns its description. If a
+// server runs on the data folder of cfg, orderBackup asks that server to write the backup, by a
+// request with the given query string. Otherwise it opens the store itself.
 func orderBackup(ctx context.Context, cfg config.Config, to, query string, withoutCAKey bool) (b admin.Backup, err error) {
 	order, cancel, err := server.PrepareBackup(to)
 	if err != nil {
@@ -207,8 +209,8 @@ func storeSettings(cmd *cobra.Command, dev bool) (config.Config, error) {
 	return dataSettings(cmd, dev)
 }
 
-// explainStoreError returns the error of a backup, restore, export or import as a failure
-// for the user, or exit code 130 if a signal ended ctx.
+// explainStoreError converts the error of a backup, restore, export or import to one that tells
+// the user the problem and a remedy. It returns exit code 130 if a signal ended ctx.
 func explainStoreError(ctx context.Context, err error) error {
 	var inUse *server.DataInUseError
 	var none *server.NoDataError
@@ -238,8 +240,8 @@ func explainStoreError(ctx context.Context, err error) error {
 	return errors.New(oneLine(err))
 }
 
-// explainFolder returns the error of a folder that must not be used as a data folder as a
-// failure for the user, or nil for any other error.
+// explainFolder converts the error for a folder that must not be used as a data folder, such as
+// a backup, to a failure with a remedy for the user. It returns nil for any other error.
 func explainFolder(err error) error {
 	var unfinished *server.UnfinishedError
 	var backup *server.IsBackupError

@@ -53,7 +53,7 @@ Run it while nothing else uses the disk, or while the usual things do.`,
 	return cmd
 }
 
-// benchSenders are the numbers of senders at a time for which bench measures sends.
+// benchSenders lists the numbers of concurrent senders for which bench measures sends.
 var benchSenders = []int{1, 16, 64, 256}
 
 // benchResult is the JSON output of bench. Times are in milliseconds.
@@ -148,14 +148,14 @@ func measureDisk(ctx context.Context, dir string, o benchOptions, out io.Writer)
 	return r, ctx.Err()
 }
 
-// The limits between the kinds of disks that bench tells apart by the time of a flush. The
-// first and the last one are those of doctor.
+// Flush times by which bench tells kinds of disks apart, in addition to quickFlush and
+// slowFlush, the limits that doctor uses too.
 const (
 	goodFlush = 2 * time.Millisecond // of a local SSD
 	fairFlush = 8 * time.Millisecond // of an SSD behind a network, or of a busy one
 )
 
-// advice says what the figures mean for somebody who operates a server.
+// advice returns sentences that explain the measurements to somebody who operates a server.
 func (r benchResult) advice() []string {
 	var all []string
 	flush := millis(r.Flush.Median)
@@ -196,7 +196,7 @@ func latencyOf(l bench.Latency) benchLatency {
 	return benchLatency{ms(l.Median), ms(l.P99)}
 }
 
-// millis returns a number of milliseconds as a text with three digits.
+// millis formats a number of milliseconds, rounded to three digits: "1.23 ms", "12.3 ms".
 func millis(ms float64) string {
 	digits := 0
 	switch {
@@ -210,7 +210,7 @@ func millis(ms float64) string {
 	return strconv.FormatFloat(ms, 'f', digits, 64) + " ms"
 }
 
-// thousands returns a whole number with commas between its thousands, rounded to three digits.
+// thousands rounds n to three digits and formats it with commas, such as "12,300".
 func thousands(n float64) string {
 	if unit := math.Pow(10, math.Floor(math.Log10(max(n, 1)))-2); unit > 1 {
 		n = math.Round(n/unit) * unit

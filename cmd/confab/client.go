@@ -115,8 +115,8 @@ func (c *apiClient) operateStream(ctx context.Context, path string) (io.ReadClos
 	return res.Body, nil
 }
 
-// operatorRequest returns a request to the operator's API, and the place of the API for error
-// messages.
+// operatorRequest returns a request to the operator's API. It also returns the socket or the URL
+// of that API as where, for error messages.
 func (c *apiClient) operatorRequest(ctx context.Context, method, path string, body any) (req *http.Request, where string, err error) {
 	base, where := "http://localhost", c.server.AdminSocket
 	if where == "" {
@@ -154,8 +154,8 @@ func newRequest(ctx context.Context, method, address string, body any) (*http.Re
 	return req, nil
 }
 
-// send sends a request to the server at the given place and decodes the response into
-// answer, unless that is nil.
+// send sends a request and decodes the JSON response into answer, unless answer is nil. It fails
+// if the status is not 2xx. Error messages name the server's address or socket, where.
 func send(client *http.Client, req *http.Request, where string, answer any) error {
 	defer client.CloseIdleConnections()
 	res, err := client.Do(req)
@@ -175,8 +175,8 @@ func send(client *http.Client, req *http.Request, where string, answer any) erro
 	return nil
 }
 
-// noAnswer returns the error of a request to which the server at the given place has sent no
-// response.
+// noAnswer returns the error for a request that failed with err before a response arrived. The
+// message names the server's address or socket, where.
 func noAnswer(where string, err error) error {
 	return &failure{what: "the server at " + where + " does not answer: " + rootCause(err).Error(), next: "does it still run?", cause: err}
 }

@@ -20,8 +20,8 @@ var completions = []struct {
 	{"powershell", func(root *cobra.Command, w io.Writer) error { return root.GenPowerShellCompletionWithDesc(w) }},
 }
 
-// newCompletion returns the command that prints completion scripts. It takes the place of
-// cobra's own, whose help speaks of flags and files that not everybody has.
+// newCompletion returns the command that prints completion scripts. It replaces the completion
+// command of package cobra, whose help mentions flags and files that some users do not have.
 func newCompletion() *cobra.Command {
 	var shells []string
 	for _, c := range completions {

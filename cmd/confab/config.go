@@ -46,9 +46,9 @@ commented out, with its default.`,
 	return cmd
 }
 
-// settingsOf loads the settings that `confab serve` would use, for config and doctor. They are
-// the settings of a production server if a data folder is set and dev is not. Otherwise they
-// are those of a development server.
+// settingsOf loads the settings that `confab serve` would use. The commands config and doctor
+// call it. The settings are those of a production server if a data folder is set and dev is not;
+// otherwise they are those of a development server.
 func settingsOf(in config.Input) (config.Config, error) {
 	in.Defaults, in.Only = map[string]string{"dev": "true"}, []string{"dev", "data"}
 	c, err := config.Load(in)
@@ -62,7 +62,8 @@ func settingsOf(in config.Input) (config.Config, error) {
 	return config.Load(in)
 }
 
-// kindOf says of which server the settings are, and why.
+// kindOf returns a text that says whether the settings are those of a production server or of a
+// development server, and why.
 func kindOf(cfg config.Config) string {
 	switch {
 	case !cfg.Dev:

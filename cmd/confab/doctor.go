@@ -104,7 +104,7 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	if cfg.TLSCert == "" && cfg.Data != "" && !cfg.InMemory() {
 		all = append(all, authorityFindings(time.Now(), localca.CAFile(server.TLSFolder(cfg.Data)))...)
 	}
-	// A signal also ends the interpreters that the following checks start.
+	// Upon a signal, cancel ctx. This also ends the interpreters that trustFindings starts.
 	go func() {
 		select {
 		case <-sigs:
@@ -124,8 +124,9 @@ func doctor(cmd *cobra.Command, asJSON bool) error {
 	return printFindings(cmd, all, asJSON)
 }
 
-// settingFindings returns a finding for each error in err, which config.Load returned. If
-// err is nil, the only finding says that the settings are valid, and of which server they are.
+// settingFindings returns a finding for each error in err, which config.Load returned. If err is
+// nil, it returns one finding, which says that the settings are valid and whether they are those
+// of a production or a development server.
 func settingFindings(cfg config.Config, err error) []finding {
 	if err == nil {
 		return []finding{{Check: "settings", State: fine, Found: "they load; " + kindOf(cfg)}}
@@ -219,8 +220,9 @@ func certFileFindings(cfg config.Config) []finding {
 	return []finding{f.ending(time.Now(), server.ChainEnds(pair), "renew "+tilde(cfg.TLSCert))}
 }
 
-// ending returns f, or f as a warning or as broken if what it describes ends soon or has
-// ended.
+// ending returns f, the finding about a certificate that is valid until end. If end has passed,
+// f becomes broken; if end is near, f becomes a warning. In both cases its text names the date,
+// and mend becomes its remedy.
 func (f finding) ending(now, end time.Time, mend string) finding {
 	date := end.UTC().Format(time.DateOnly)
 	switch {
@@ -232,8 +234,8 @@ func (f finding) ending(now, end time.Time, mend string) finding {
 	return f
 }
 
-// authorityFindings reports whether the local authority in a PEM file ends soon. It returns
-// nil if there is no such file.
+// authorityFindings reports whether the local authority's certificate in a PEM file is readable
+// and whether it has expired or expires soon. It returns nil if there is no such file.
 func authorityFindings(now time.Time, file string) []finding {
 	ca, err := truststore.ReadCertificate(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -247,8 +249,8 @@ func authorityFindings(now time.Time, file string) []finding {
 	return []finding{f.ending(now, ca.NotAfter, "stop the server, remove the file and ca.key beside it, start again, and let clients trust the new authority")}
 }
 
-// addressFindings warns about a connection to the database on which the host's certificate is
-// not checked. It returns nil without a database.
+// addressFindings warns if connections to the database do not verify the certificate of its
+// host. It returns nil if no database is set.
 func addressFindings(cfg config.Config) []finding {
 	if cfg.Database == "" {
 		return nil
@@ -263,8 +265,8 @@ func addressFindings(cfg config.Config) []finding {
 // databaseTimeout is the time limit of the check of the database.
 const databaseTimeout = 15 * time.Second
 
-// databaseFindings connects to the database, and reports whether a server can use it. It
-// returns nil without a database.
+// databaseFindings connects to the database and reports whether a server can use it. It returns
+// nil if no database is set.
 func databaseFindings(ctx context.Context, cfg config.Config) []finding {
 	if cfg.Database == "" {
 		return nil
@@ -286,8 +288,8 @@ func databaseFindings(ctx context.Context, cfg config.Config) []finding {
 	return []finding{{Check: "database", State: fine, Found: found}}
 }
 
-// serverFinding reports whether the server r is ready. If runs is false, r is a temporary
-// server in memory.
+// serverFinding reports whether the server r is ready. If runs is false, r is a temporary server
+// in memory, which doctor started because no other server runs.
 func serverFinding(ctx context.Context, r running, runs bool) finding {
 	if err := r.ready(ctx); err != nil {
 		f := finding{"server", broken, r.LocalEndpoint + ": " + err.Error(), ""}
@@ -359,14 +361,14 @@ func printFindings(cmd *cobra.Command, all []finding, asJSON bool) error {
 	return nil
 }
 
-// findingIndent is the column of the text of a finding.
+// findingIndent is the column in which the text of a finding begins.
 const findingIndent = len("warning   certificate   ")
 
-// stateColours has the colours of states. Others have none.
+// stateColours maps states of findings to colours. States that it lacks are not coloured.
 var stateColours = map[string]tty.Colour{fine: tty.Green, warning: tty.Yellow, broken: tty.Red}
 
-// findingsText returns the findings as a table for a screen: a line for each, and one more for
-// its remedy.
+// findingsText formats the findings as a table for the terminal. Each finding has a line, and
+// below it another one for its remedy, if it has one.
 func findingsText(all []finding, on tty.Screen) string {
 	var b strings.Builder
 	for _, f := range all {

@@ -114,8 +114,9 @@ func printEnv(cmd *cobra.Command, shell clientenv.Shell, asJSON bool) error {
 	return printLines(cmd, shell, text, " env"+client.dataFlag())
 }
 
-// printLines prints lines for a shell. On a terminal it says how the shell executes them,
-// since they do nothing there; command is the one that prints them.
+// printLines prints the lines in text for a shell to execute. If stdout is a terminal, no shell
+// executes them, so printLines also prints to stderr how to do it. command is the subcommand of
+// this program that prints the lines.
 func printLines(cmd *cobra.Command, shell clientenv.Shell, text, command string) error {
 	if term.IsTerminal(int(os.Stdout.Fd())) && shell != clientenv.Dotenv {
 		fmt.Fprintf(cmd.ErrOrStderr(), "Printed, not executed. To execute these lines in this shell: %s\n\n", evalHint(shell, programName()+command))
@@ -124,7 +125,8 @@ func printLines(cmd *cobra.Command, shell clientenv.Shell, text, command string)
 	return err
 }
 
-// printUnset prints the lines that take the variables of env away.
+// printUnset prints the lines that undo `confab env` in a shell: they remove its variables, and
+// restore those that it had replaced.
 func printUnset(cmd *cobra.Command, shell clientenv.Shell) error {
 	if shell == clientenv.Dotenv {
 		return usage(cmd, "a file cannot take variables away: remove it")
@@ -145,10 +147,10 @@ func printUnset(cmd *cobra.Command, shell clientenv.Shell) error {
 	return printLines(cmd, shell, removed+restored, " env --unset")
 }
 
-// withUserRoots returns the client of a server with files that also have the certificates
-// which the user's variables named before, such as those of a company. It writes the files
-// below the folder that dir returns, which it calls only if files are needed, and warns of
-// certificates that cannot be read.
+// withUserRoots returns c with bundles that also contain the certificates, such as those of a
+// company, that the user's environment variables named before `confab env` replaced them. It
+// writes the bundles below the folder that dir returns, and calls dir only if bundles are
+// needed. It prints a warning for certificates that cannot be read.
 func withUserRoots(cmd *cobra.Command, c clientenv.Server, dir func() (string, error)) (clientenv.Server, error) {
 	files := clientenv.UserRoots(os.Getenv)
 	if c.CAFile == "" || len(files) == 0 {

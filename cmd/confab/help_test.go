@@ -10,8 +10,9 @@ import (
 
 var flagInText = regexp.MustCompile(`--[a-z][a-z-]*[a-z]`)
 
-// TestHelpNamesOwnFlags checks that the help of each command names no flag that the command
-// lacks, except that of another command whose name stands before it on the line.
+// TestHelpNamesOwnFlags checks that the help of each command mentions only flags that the
+// command has. It may mention a flag of another command if the name of that command stands
+// before the flag on the same line.
 func TestHelpNamesOwnFlags(t *testing.T) {
 	root := newRoot()
 	eachCommand(root, func(cmd *cobra.Command) {
@@ -41,7 +42,8 @@ func eachCommand(cmd *cobra.Command, f func(*cobra.Command)) {
 	}
 }
 
-// commandsIn returns the commands whose names end a text, up to the arguments of an example.
+// commandsIn returns the commands whose names stand in the last words of text. Only arguments,
+// as in an example, may follow a name.
 func commandsIn(root *cobra.Command, text string) (all []*cobra.Command) {
 	words := strings.Fields(text)
 	for i := range words {

@@ -63,9 +63,9 @@ func (s shownKeys) text() string {
 	return b.String()
 }
 
-// liveTokens returns a text with the number n of valid tokens that were issued with a key.
-// The text says "at least", because the server counts a token from before its start only
-// when a client uses the token.
+// liveTokens returns a text with the number n of valid tokens that were issued with a key. The
+// text says "at least", because the server does not count a token that was issued before the
+// server started until a client uses it.
 func liveTokens(n int) string {
 	return "at least " + count(n, "live token", "live tokens") + ", since the server started"
 }
@@ -103,7 +103,8 @@ the new one.`,
 	return cmd
 }
 
-// newKey is the JSON output of the command keys rotate: one for a key, a list for both.
+// newKey is the JSON output of the command keys rotate: a single newKey if one key was rotated,
+// and a list if both were.
 type newKey struct {
 	admin.RotatedKey
 	ConnectionString string `json:"connectionString"`
@@ -146,8 +147,8 @@ func rotateKeys(cmd *cobra.Command, c *apiClient, name string, yes, asJSON bool)
 	return err
 }
 
-// rotationQuestion describes the rotation of the key with the name, or of both, to the user
-// who must agree.
+// rotationQuestion returns the text that asks the user to agree to the rotation of the named
+// key, or of both keys. It says how many tokens become invalid.
 func rotationQuestion(name, endpoint string, keys []admin.Key) string {
 	if name == admin.Both {
 		live := 0

@@ -67,7 +67,7 @@ type failure struct {
 func (f *failure) Error() string { return f.what }
 func (f *failure) Unwrap() error { return f.cause }
 
-// remedied is an error of another package that knows its remedy.
+// remedied is implemented by errors of other packages that can tell the user a remedy.
 type remedied interface {
 	error
 	Remedy() string
@@ -114,8 +114,8 @@ func report(w io.Writer, err error) int {
 	case errors.As(err, &f):
 		say(w, f.what, f.next)
 		return max(f.code, 1)
-	// Not every error that wraps several is a list of mistakes: fmt.Errorf with two %w
-	// makes one message of them.
+	// Print each mistake in the settings as a message of its own. Do not do so for every error
+	// that wraps several: fmt.Errorf with two %w makes one message of them.
 	case errors.As(err, &settings):
 		for _, err := range settings {
 			report(w, err)
@@ -130,8 +130,9 @@ func report(w io.Writer, err error) int {
 	return 1
 }
 
-// say prints the problem on one line and, unless it is empty, the remedy on the next. Both may
-// have texts of clients in them, so control characters are replaced.
+// say prints the problem what on one line and, unless it is empty, the remedy next on the
+// following line. It replaces control characters, because both texts may contain text from
+// clients.
 func say(w io.Writer, what, next string) {
 	what, next = cleanLines(what), cleanLines(next)
 	text := "confab: " + what + stop(what) + "\n"
@@ -146,7 +147,7 @@ func say(w io.Writer, what, next string) {
 	io.WriteString(w, text) // in one call; an error of stderr cannot be reported
 }
 
-// cleanLines returns tty.Clean of each line of a text.
+// cleanLines replaces the unprintable characters in text, except line breaks.
 func cleanLines(text string) string {
 	lines := strings.Split(text, "\n")
 	for i := range lines {

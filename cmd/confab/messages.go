@@ -46,7 +46,7 @@ setting admin-reads-messages.`,
 	return cmd
 }
 
-// messagesQuery holds the flags of thread messages.
+// messagesQuery holds the argument and the flags of the command `thread messages`.
 type messagesQuery struct {
 	thread         string
 	last           int
@@ -118,8 +118,8 @@ func lastMessages(ctx context.Context, c *apiClient, q messagesQuery) ([]admin.M
 	return found, nil
 }
 
-// followMessages prints the messages of a thread behind the sequence seen, as they are
-// written, until ctx is done or the server ends the response.
+// followMessages prints the messages of a thread whose sequence number is greater than seen, and
+// new messages as they are written. It returns when ctx is done or the server ends the response.
 func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messagesQuery, seen uint64) error {
 	res, err := c.operateStream(ctx, fmt.Sprintf("%s/follow?after=%d", q.path(), seen))
 	if err != nil {
@@ -148,8 +148,9 @@ func followMessages(ctx context.Context, out io.Writer, c *apiClient, q messages
 	}
 }
 
-// followEnd returns why the server ended a response of messages: the thread is gone, or the
-// server is.
+// followEnd returns the error to show when the server has ended the response that followMessages
+// reads. It says that the thread was deleted or, otherwise, that the server has ended the
+// connection.
 func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) error {
 	var t admin.Thread
 	if gone := c.operate(ctx, http.MethodGet, "threads/"+url.PathEscape(q.thread), nil, &t); gone == nil && t.DeletedOn != "" {
@@ -162,12 +163,13 @@ func followEnd(ctx context.Context, c *apiClient, q messagesQuery, err error) er
 	return f
 }
 
-// messageIndent is the number of blanks before a text that does not fit the line of its sender.
+// messageIndent is the number of blanks before the text of a message that is printed below the
+// line with its sender, because it is too long for that line.
 const messageIndent = 4
 
-// messageLine returns a line about a message for a person to read. A message may have been
-// sent under any name, so the end of the sender's id stands beside it. A text that does not fit
-// the screen is below the line, in as many lines as it needs.
+// messageLine formats a message for a person to read, with its time, sender and text. The end of
+// the sender's id follows the name, because a message can be sent under any name. A text that is
+// too long for the line is printed below it, in as many lines as it needs.
 func messageLine(m admin.Message, on tty.Screen) string {
 	who, text := sender(m.Sender, m.SenderDisplayName), m.Content
 	switch m.Type {
@@ -197,7 +199,8 @@ func messageLine(m admin.Message, on tty.Screen) string {
 	return strings.TrimRight(line+text, " ") + "\n"
 }
 
-// sender returns a name with the end of a user's id: "Ann ...9c2f41d0", or the end alone.
+// sender formats the sender of a message as the name and the end of the user's id:
+// "Ann ...9c2f41d0". If name is empty, it returns only the end of the id.
 func sender(id, name string) string {
 	const end = 8
 	if len(id) > end {

@@ -15,8 +15,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the expected files in the scripts of testdata; look at what has changed")
 
-// drawn is a program that prints a screen with invented facts, where those of a machine differ
-// too much.
+// drawn is the main function of a test program that prints the screen of a command with invented
+// data. Tests use it for screens whose real data differ too much between machines.
 func drawn() {
 	cmd := &cobra.Command{}
 	cmd.SetOut(os.Stdout)
@@ -43,8 +43,9 @@ func drawn() {
 	os.Exit(2)
 }
 
-// differing matches what differs from run to run. The replacement takes as many columns as what it
-// replaces, so that lines break where they did.
+// differing lists patterns of text that differs from run to run, such as ids and times. A
+// replacement has as many columns as the text that it replaces, so that the line breaks stay the
+// same.
 var differing = []struct {
 	pattern *regexp.Regexp
 	with    string // repeated for each letter and digit; or, if longer, a text that is padded on the left
@@ -61,10 +62,10 @@ var differing = []struct {
 
 var ready = regexp.MustCompile(`(Ready in |after=)[\d.]+( ?m?s)`)
 
-// picture implements the script command "picture FROM TO". It writes what a terminal has shown, the
-// file FROM, to the file TO, with ^[ for the code that begins a colour, and with the same ids,
-// times and ports in each run. With a width in TERMINAL_COLUMNS it fails if a line is longer,
-// other than those that people copy.
+// picture implements the script command "picture FROM TO". It copies the terminal output in the
+// file FROM to the file TO, with the same ids, times and ports in each run, and with ^[ for the
+// escape character. If TERMINAL_COLUMNS is set, picture fails for a line that is wider, unless
+// it is one that people copy, such as a key.
 func picture(ts *testscript.TestScript, _ bool, args []string) {
 	text := strings.ReplaceAll(ts.ReadFile(args[0]), "\r\n", "\n")
 	if columns, err := strconv.Atoi(ts.Getenv("TERMINAL_COLUMNS")); err == nil {

@@ -19,7 +19,7 @@ func alive(pid int) bool {
 }
 
 // stopSignals returns the signals that end a command. It leaves out SIGHUP if that was ignored
-// when this process started, as nohup does. A running server has endSignals instead.
+// when this process started, as it is under nohup. A running server uses endSignals instead.
 func stopSignals() []os.Signal {
 	s := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) {
@@ -28,12 +28,14 @@ func stopSignals() []os.Signal {
 	return s
 }
 
-// endSignals returns the signals that stop a running server; see watchHangups for SIGHUP.
+// endSignals returns the signals that stop a running server. SIGHUP is not one of them; see
+// watchHangups.
 func endSignals() []os.Signal { return []os.Signal{syscall.SIGINT, syscall.SIGTERM} }
 
-// watchHangups returns a channel on which SIGHUP arrives, and a function that reports whether
-// the terminal of this process has gone since the call of watchHangups, which sends SIGHUP too.
-// The function returns false for a process that had no terminal or that nohup has started.
+// watchHangups returns a channel that receives SIGHUP, and the function terminalGone, which
+// reports whether the terminal of this process was closed since the call of watchHangups: that
+// also causes a SIGHUP. terminalGone always returns false if the process was started without a
+// terminal or by nohup.
 func watchHangups() (hangups chan os.Signal, terminalGone func() bool) {
 	stays := signal.Ignored(syscall.SIGHUP) || !atTerminal()
 	hangups = make(chan os.Signal, 1)

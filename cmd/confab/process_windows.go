@@ -26,7 +26,7 @@ func stopSignals() []os.Signal { return []os.Signal{os.Interrupt} }
 // endSignals returns the signals that stop a running server.
 func endSignals() []os.Signal { return stopSignals() }
 
-// watchHangups returns a channel on which nothing arrives, because Windows has no SIGHUP.
+// watchHangups returns a channel that never receives a signal, because Windows has no SIGHUP.
 func watchHangups() (hangups chan os.Signal, terminalGone func() bool) {
 	return make(chan os.Signal), func() bool { return false }
 }

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/term"
 )
 
-// The times between two printed reports of progress. A terminal shows one line, which each
-// report overwrites. Elsewhere each report is a new line, so they are rarer.
+// The shortest times between two reports of progress. On a terminal each report overwrites the
+// last one. Elsewhere, as in a log, each report is a new line, so there are fewer.
 const (
 	progressOnTerminal = time.Second
 	progressInLog      = 10 * time.Second
@@ -37,7 +37,7 @@ func newProgress(out io.Writer, verb string) *progress {
 	return p
 }
 
-// row counts one more row and prints a report if the last one is old enough.
+// row counts one more row. It prints a report if enough time has passed since the last one.
 func (p *progress) row() {
 	if p.rows++; p.rows%1024 != 0 { // reading the clock for each row would be slow
 		return

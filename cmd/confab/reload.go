@@ -12,7 +12,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// reloader reads the settings of a running server's log, and its certificate, again.
+// reloader reads the settings and the certificate of a running server again and applies the
+// settings of the log and the certificate.
 type reloader struct {
 	in         config.Input  // from which the settings were read
 	started    config.Config // with which the server started
@@ -22,7 +23,7 @@ type reloader struct {
 	onTerminal bool         // see logLevel
 }
 
-// reloadable names the settings that reload puts into use.
+// reloadable names the settings that take effect upon a reload. The others need a restart.
 var reloadable = []string{"log-level", "log-format", "access-log"}
 
 // upon reloads upon each SIGHUP that arrives, until this process ends. If the terminal of the
@@ -46,10 +47,9 @@ func (r *reloader) upon(hangups <-chan os.Signal, terminalGone func() bool, stop
 	}
 }
 
-// reload reads the settings and the certificate again. The level and the format of the log, and
-// which requests are logged, are then as the settings say. If settings are wrong or the
-// certificate cannot be used, the old ones stay, and the log says why. It names other settings
-// that have changed since the start.
+// reload reads the settings and the certificate again. It applies the settings in reloadable and
+// logs a warning that names other settings that have changed since the start. If the settings
+// are invalid or the certificate cannot be used, the old ones stay in use, and the log says why.
 func (r *reloader) reload() {
 	cfg, err := config.Load(r.in)
 	if err != nil {
@@ -65,7 +65,8 @@ func (r *reloader) reload() {
 	r.srv.ReloadCertificate()
 }
 
-// changedSettings returns the names of the settings that differ, but for reloadable ones.
+// changedSettings returns the names of the settings whose values differ between a and b, except
+// those in reloadable.
 func changedSettings(a, b config.Config) (names []string) {
 	shown := b.Shown()
 	for i, s := range a.Shown() {

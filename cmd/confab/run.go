@@ -19,8 +19,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// runOptions are the flags of run for a server that it starts. With one of them it uses no
-// server that runs already.
+// runOptions holds the flags of `confab run` that configure the server that it starts. If one of
+// them is given, run always starts a server and uses no running one.
 type runOptions struct {
 	database, limits string // as in the settings, or empty
 	log              string // file for the log, or empty
@@ -118,8 +118,8 @@ func run(cmd *cobra.Command, args []string, logFile string) error {
 	}
 }
 
-// runOptionsOf reads the flags of run that are for a server that it starts. It fails if one of
-// them is given beside --data FOLDER, which names a server that runs.
+// runOptionsOf reads the flags of `confab run` that configure the server that it starts. It
+// fails if one of them is given together with --data FOLDER, which names a running server.
 func runOptionsOf(cmd *cobra.Command, in config.Input, logFile string) (runOptions, error) {
 	var only, given []string
 	for _, name := range []string{"database", "limits"} {
@@ -187,10 +187,10 @@ func serverFor(cmd *cobra.Command, in config.Input, o runOptions, sigs <-chan os
 	return client, stop, nil
 }
 
-// startForProgram starts a development server on a free port. It stores its data in memory
-// or, if o names a database, its chats in that. It ignores confab.yaml and the environment, so
-// that tests get the same server everywhere. If a signal comes before the server has started,
-// the error is exit code 130.
+// startForProgram starts a development server on a free port for the program of `confab run`.
+// The server keeps its data in memory or, if o names a database, its chats in the database. It
+// ignores confab.yaml and the environment, so that tests get the same server everywhere. If a
+// signal arrives before the server has started, the error is exit code 130.
 func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error) {
 	settings := map[string]string{
 		"dev": "true", "data": config.Memory, "database": o.database, "listen": "localhost:0", "listen-http": "off", "listen-ops": "off", "listen-admin": "off",
@@ -210,7 +210,7 @@ func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error
 		if err != nil {
 			return nil, &failure{what: "the log cannot be written to " + o.log + ": " + rootCause(err).Error(), next: "name another file with --log", cause: err}
 		}
-		// The file stays open: the process ends with the server.
+		// Do not close the file: the server logs to it until this process ends.
 		handler, access = slog.NewMultiHandler(handler, logs.NewOutput(file).Handler()), nil
 	}
 	srv, err := startServer(server.Options{
@@ -222,11 +222,11 @@ func startForProgram(o runOptions, sigs <-chan os.Signal) (*server.Server, error
 	return srv, err
 }
 
-// tempFolder is a temporary folder that is made when it is needed. The zero value is ready to
-// use.
+// tempFolder is a temporary folder that is created at the first call of make. The zero value is
+// ready to use.
 type tempFolder struct{ path string }
 
-// make makes the folder if there is none yet, and returns its path.
+// make creates the folder at the first call and returns its path.
 func (t *tempFolder) make() (path string, err error) {
 	if t.path == "" {
 		t.path, err = os.MkdirTemp("", "confab-roots-")
@@ -234,15 +234,15 @@ func (t *tempFolder) make() (path string, err error) {
 	return t.path, err
 }
 
-// remove removes the folder if there is one.
+// remove removes the folder, if make has created it.
 func (t *tempFolder) remove() {
 	if t.path != "" {
 		os.RemoveAll(t.path)
 	}
 }
 
-// notStarted returns the failure for a program that cannot be started. Its exit code is the
-// one that a shell would use.
+// notStarted returns the failure for a program that cannot be started. Its exit code is that of
+// a shell: 127 if the program was not found, otherwise 126.
 func notStarted(name string, err error) error {
 	code := cannotRun(err)
 	f := &failure{what: fmt.Sprintf("the command %q was not found", name), next: "is it spelled right, installed, and on PATH?", code: code, cause: err}
@@ -264,7 +264,8 @@ func rootCause(err error) error {
 	}
 }
 
-// where returns a text that says where a server stores its chats.
+// where returns "on the database" or "in memory", depending on where the server stores its
+// chats.
 func where(i server.Info) string {
 	if i.Database {
 		return "on the database"

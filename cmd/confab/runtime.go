@@ -299,9 +299,9 @@ func (c clientCommand) settings() (config.Config, error) {
 	return config.Load(c.in)
 }
 
-// serveFlags returns the flags for a hint to start a server on the folder data. It is a
-// production server, as for doctor and config, if the folder was named and dev was not. A
-// folder that does not exist holds nothing of production yet.
+// serveFlags returns the flags of `confab serve` for a hint that says how to start a server on
+// the folder data. The flags start a production server if the user named the folder, it exists,
+// and dev is not set. Otherwise they include --dev.
 func (c clientCommand) serveFlags(data string) string {
 	cfg, err := c.settings()
 	production := err == nil && cfg.Explicit("data") && !cfg.InMemory() && !(cfg.Explicit("dev") && cfg.Dev)
@@ -311,8 +311,8 @@ func (c clientCommand) serveFlags(data string) string {
 	return " --dev" + c.dataFlag()
 }
 
-// line returns the command line of another command for the server that this one starts or
-// looks for: "confab token --data d".
+// line returns a command line for a hint to the user, such as "confab token --data d". It has
+// the given subcommand and the --data flag of this command.
 func (c clientCommand) line(name string) string { return programName() + " " + name + c.dataFlag() }
 
 // dataFlag returns the flag --data for a command line in a hint to the user: " --data

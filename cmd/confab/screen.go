@@ -135,8 +135,8 @@ func (s *screen) access(r rest.Record) {
 	io.WriteString(s.w, accessLine(r, tty.Of(s.w))) // a terminal may change its width
 }
 
-// failed prints what happened to a connection without a request, and what to do. It waits until
-// show has printed the facts about the server.
+// failed prints a message about a connection that ended before a request, such as a failed TLS
+// handshake, and what to do. It waits until show has printed the facts about the server.
 func (s *screen) failed(c server.FailedConnection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,11 +200,12 @@ func (f facts) screen(on tty.Screen) string {
 	return b.String()
 }
 
-// factIndent is the column of the values in the list of addresses and keys.
+// factIndent is the column in which the values begin in the list of addresses and keys.
 const factIndent = len("  Endpoint  ")
 
-// copied writes a name and a value that people copy. If the value does not fit the line, it gets one of
-// its own and is never cut: a terminal selects the whole of it then, and nothing else.
+// copied writes a name and a value that people copy, such as a key. If the value does not fit on
+// the line of its name, it is on the next line, alone and uncut, so that the user can select
+// exactly the value in the terminal.
 func copied(b *strings.Builder, on tty.Screen, name, value string) {
 	line := "  " + tty.Pad(name, 8)
 	if on.Columns > 0 && tty.Width(line)+2+tty.Width(value) > on.Columns {
@@ -214,7 +215,8 @@ func copied(b *strings.Builder, on tty.Screen, name, value string) {
 	fmt.Fprintf(b, "%s  %s\n", line, value)
 }
 
-// The columns of a line about a request. Those of the agent are fewer on a narrow screen.
+// Widths in columns of the parts of a line about a request. The agent, the name of the client's
+// library, has fewer columns on a narrow screen, and none if agentLeast do not fit.
 const (
 	operationColumns = 24 // of "send typing notification"
 	durationColumns  = 7  // of " 999 ms"
@@ -229,7 +231,8 @@ const (
 //
 //	21:04:11  401  send message               0 ms  azsdk-python-communication-chat/1.2.0      19:6f1c...  token refused (expired 5m0s ago)
 //
-// What does not fit the screen, such as the reason of a refusal, is on a second line.
+// If the line does not fit on the screen, the note at its end, such as the reason of a refusal,
+// is on a second line.
 func accessLine(r rest.Record, on tty.Screen) string {
 	status := fmt.Sprint(r.Status)
 	if r.Status == 0 {
@@ -259,8 +262,9 @@ func accessLine(r rest.Record, on tty.Screen) string {
 	return on.Row(accessIndent, note, cells...)
 }
 
-// shortAgent returns the name of a client's library in so many columns. It leaves out what all
-// official libraries have in common first, and the middle next.
+// shortAgent shortens the name of a client's library to the given number of columns. It first
+// removes "azsdk-" and "communication-", which the names of all official libraries contain, and
+// then cuts out the middle.
 func shortAgent(agent string, columns int) string {
 	if tty.Width(agent) > columns {
 		agent = strings.Replace(strings.TrimPrefix(agent, "azsdk-"), "communication-", "", 1)
@@ -294,7 +298,8 @@ func statusColour(status int) tty.Colour {
 	return tty.Green
 }
 
-// failedLines returns what happened to a connection without a request, and below it what to do:
+// failedLines returns a line that says why a connection ended before a request and, if something
+// can be done about it, a second line that says what:
 //
 //	21:04:11  TLS  not trusted by 127.0.0.1: unknown certificate authority
 //	               start the client with: confab run -- COMMAND; or see env (for a shell) and trust (for browsers)
@@ -323,8 +328,8 @@ func (f facts) failedLines(c server.FailedConnection, on tty.Screen) string {
 	return text
 }
 
-// printable returns text of a client as it may be printed on a terminal, in at most so many
-// columns.
+// printable prepares text of a client for a terminal: it replaces unprintable characters and
+// cuts the text to the given number of columns.
 func printable(s string, columns int) string { return tty.Cut(tty.Clean(s), columns) }
 
 // pad appends blanks to s until it has width characters. It appends at least two.

@@ -281,8 +281,8 @@ func hangUp(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ts.Value("jobs").(*jobs).m[args[0]].terminal.Close())
 }
 
-// says implements the script command "says NAME REGEXP". It waits until the output of the
-// started command with that name, which goes on, matches.
+// says implements the script command "says NAME REGEXP". It waits until all that the started
+// command with that name has printed so far matches the regular expression. The command runs on.
 func says(ts *testscript.TestScript, _ bool, args []string) {
 	j, want := ts.Value("jobs").(*jobs).m[args[0]], regexp.MustCompile("(?m)"+args[1])
 	for deadline := time.Now().Add(time.Minute); !want.MatchString(j.text()); time.Sleep(5 * time.Millisecond) {

@@ -149,9 +149,9 @@ func closeWithin(srv *server.Server, timeout time.Duration) error {
 // startPatience is the time after a signal in which a start may end by itself.
 const startPatience = 3 * time.Second
 
-// stuckTimeout is the time that requests and the store get after a signal while the store
-// cannot write, so that requests may wait for ever. It is also the time that the store gets
-// in any case, beyond --shutdown-timeout.
+// stuckTimeout is the time that requests get to finish after a signal if the store cannot write,
+// because they could wait for ever. It is also the time that the store always gets to close
+// after the time for requests has passed.
 const stuckTimeout = 2 * time.Second
 
 // serveUntil waits until the server fails or a signal arrives. If the server fails, it
@@ -195,8 +195,9 @@ func serveUntil(srv *server.Server, sigs <-chan os.Signal, cfg config.Config, st
 	}
 }
 
-// drainTime returns the time for which the server goes on serving after a signal. Only SIGTERM,
-// which process managers send, has any: whoever types Ctrl-C waits for the end.
+// drainTime returns how long the server keeps serving after the signal: cfg.ShutdownDelay for
+// SIGTERM, which process managers send, and 0 for any other signal, because somebody who types
+// Ctrl-C wants no delay.
 func drainTime(sig os.Signal, cfg config.Config) time.Duration {
 	if sig != syscall.SIGTERM {
 		return 0
@@ -204,7 +205,8 @@ func drainTime(sig os.Signal, cfg config.Config) time.Duration {
 	return cfg.ShutdownDelay
 }
 
-// failed returns the error for a server that has ended by itself.
+// failed returns the error for a server that stopped without a signal: err or, if that is nil,
+// an error that says so.
 func failed(err error) error {
 	if err == nil {
 		return errors.New("the server stopped unexpectedly")
@@ -212,21 +214,23 @@ func failed(err error) error {
 	return err
 }
 
-// stoppedAtOnce returns the failure for a server that a second signal has ended.
+// stoppedAtOnce returns the failure for a server that a second signal stopped before it had
+// closed.
 func stoppedAtOnce(sig os.Signal) error {
 	return &failure{what: "stopped at once by a second signal (" + sig.String() + ")", next: "acknowledged writes are on the disk"}
 }
 
-// newOutput returns the output of a server's logs: w, with the level and the format of the
-// settings. See logLevel for onTerminal.
+// newOutput returns an output for a server's logs. It writes to w with the level and the format
+// of the settings. logLevel explains onTerminal.
 func newOutput(cfg config.Config, w io.Writer, onTerminal bool) *logs.Output {
 	o := logs.NewOutput(w)
 	o.Set(logLevel(cfg, onTerminal), cfg.LogFormat == config.LogJSON)
 	return o
 }
 
-// logLevel returns the level from which on the server logs. If onTerminal is true, the terminal
-// shows the requests, and the log has only warnings and errors unless log-level is set.
+// logLevel returns the lowest level of messages that the server logs. If onTerminal is true, the
+// terminal already shows the requests, so only warnings and errors are logged unless log-level
+// is set.
 func logLevel(cfg config.Config, onTerminal bool) slog.Level {
 	if onTerminal && !cfg.Explicit("log-level") {
 		return slog.LevelWarn
@@ -237,8 +241,8 @@ func logLevel(cfg config.Config, onTerminal bool) slog.Level {
 // newLogger returns a logger that writes to the output.
 func newLogger(o *logs.Output) *slog.Logger { return slog.New(logs.NewRepeats(o.Handler())) }
 
-// newAudit returns a logger for the records of the operator's requests. It writes each of them
-// to the output, whatever log-level is.
+// newAudit returns a logger for the audit records of the operator's requests. It writes all of
+// them to the output, even if log-level is higher than info.
 func newAudit(o *logs.Output) *slog.Logger { return slog.New(o.HandlerFrom(slog.LevelInfo)) }
 
 // explainStart returns the error of a server that did not start as a failure for the user.
@@ -301,7 +305,7 @@ func noSpace(err error, cfg config.Config) error {
 	return &failure{what: what, next: "free some space and start again; until then, " + programName() + " export FILE on another disk still reads everything", cause: err}
 }
 
-// oneLine returns the lines of an error's text as one.
+// oneLine returns the text of err with its lines joined by semicolons.
 func oneLine(err error) string {
 	lines := strings.Split(err.Error(), "\n")
 	for i := range lines {

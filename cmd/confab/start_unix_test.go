@@ -17,8 +17,8 @@ import (
 	"github.com/confab-chat/confab/internal/server"
 )
 
-// TestFoldersOfOthers starts a server, as a user who is not root, on folders and files that this
-// user may not use.
+// TestFoldersOfOthers starts servers as a user who is not root and has no permission for the
+// data folder or the TLS key. It checks the error messages.
 func TestFoldersOfOthers(t *testing.T) {
 	dir, err := os.MkdirTemp("", "confab-others-")
 	if err != nil {
@@ -63,7 +63,7 @@ func TestFoldersOfOthers(t *testing.T) {
 	}
 }
 
-// copyProgram copies this test's program, which everybody may then run.
+// copyProgram copies the program of this test to a file that every user may execute.
 func copyProgram(t *testing.T, to string) {
 	t.Helper()
 	from, err := os.Executable()
@@ -85,8 +85,9 @@ func copyProgram(t *testing.T, to string) {
 	}
 }
 
-// TestCannotListen checks the messages for a low port, which the system does not refuse to root,
-// and for a host that no name server knows, which may take long to find out.
+// TestCannotListen checks the messages for a port below 1024 and for a host that does not
+// resolve. It invents both errors, because root may listen on any port and a failing name lookup
+// may take long.
 func TestCannotListen(t *testing.T) {
 	for want, e := range map[string]*server.ListenError{
 		"confab: listen: this user may not listen on port 443.\n        Choose a port above 1023 with --listen, or allow it: AmbientCapabilities=CAP_NET_BIND_SERVICE in the systemd unit\n": {

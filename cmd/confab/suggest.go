@@ -21,8 +21,8 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	return suggest(usage(cmd, fmt.Sprintf("there is no command %q", args[0])), nearestCommand(cmd, args[0]))
 }
 
-// newHelp returns the command that prints the help of another one. Unlike cobra's own, it fails
-// for a command that does not exist.
+// newHelp returns the command help, which prints the help of another command. Unlike the help
+// command of package cobra, it fails if the other command does not exist.
 func newHelp() *cobra.Command {
 	return &cobra.Command{
 		Use:     "help [command]",
@@ -70,8 +70,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	return suggest(usage(cmd, err.Error()), near)
 }
 
-// suggest adds the question whether the user meant near to the remedy of err, unless near is
-// empty.
+// suggest adds "Did you mean NEAR?" to the remedy of err and returns err. It adds nothing if
+// near is empty.
 func suggest(err error, near string) error {
 	var f *failure
 	if near != "" && errors.As(err, &f) {

@@ -13,10 +13,10 @@ import (
 
 const hasTerminal = true
 
-// terminal implements the script command "terminal NAME WORD command...". It starts the
-// command on a new terminal, as a background job called NAME, and waits until the command
-// prints a line that contains WORD. The job then runs on, at most until the script ends. The
-// variable TERMINAL_COLUMNS is the width of the terminal; by default it has none.
+// terminal implements the script command "terminal NAME WORD command...". It starts the command
+// on a new terminal, as a background job called NAME, and waits until the command prints a line
+// that contains WORD. The command keeps running, at most until the script ends. The variable
+// TERMINAL_COLUMNS sets the width of the terminal; without it, the terminal has no width.
 func terminal(ts *testscript.TestScript, _ bool, args []string) {
 	master, slave, err := openTerminal()
 	ts.Check(err)

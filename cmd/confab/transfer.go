@@ -125,8 +125,8 @@ func exportTo(cmd *cobra.Command, file string, keys, damaged, asJSON bool) error
 	return err
 }
 
-// salvageStore writes what can be read of a damaged store to out. It works in a folder
-// beside file, which it removes.
+// salvageStore writes everything that can be read from a damaged store to out. It works in a
+// temporary folder beside file, and removes that folder at the end.
 func salvageStore(ctx context.Context, cfg config.Config, out io.Writer, file string, o server.ExportOptions) (m transfer.Summary, s *server.Salvaged, err error) {
 	in := ""
 	if file != "-" {
@@ -144,7 +144,8 @@ func salvageStore(ctx context.Context, cfg config.Config, out io.Writer, file st
 	return m, &report, nil
 }
 
-// printSalvaged lists what a salvage could not read, and what it changed.
+// printSalvaged prints which parts of a damaged store a salvage could not read, and what it
+// repaired.
 func printSalvaged(w io.Writer, s server.Salvaged) {
 	if s.Refused != "" {
 		fmt.Fprintf(w, "A start is refused: %s\n", s.Refused)
@@ -168,7 +169,8 @@ func printSalvaged(w io.Writer, s server.Salvaged) {
 func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server.ExportOptions) (m transfer.Summary, err error) {
 	if _, runs := findRunning(cfg.Data); runs && cfg.Database == "" {
 		removeStaleExports(cfg.Data)
-		// On the same disk, so that the tables are links.
+		// Use a folder on the disk of the store, so that the copy links to the store's tables
+		// instead of copying them.
 		folder, err := os.MkdirTemp(cfg.Data, fmt.Sprintf("%s%d-", exportPrefix, os.Getpid()))
 		if err != nil {
 			return m, err
@@ -183,11 +185,11 @@ func exportStore(ctx context.Context, cfg config.Config, out io.Writer, o server
 	return server.Export(ctx, cfg, out, o)
 }
 
-// exportPrefix begins the name of the folder for the temporary backup of an export. The id of
-// its process follows.
+// exportPrefix begins the name of the temporary folder into which an export copies the store of
+// a running server. The process id of the export follows it.
 const exportPrefix = ".export-"
 
-// removeStaleExports removes the temporary backups of exports that were killed.
+// removeStaleExports removes the temporary folders that killed exports left in the data folder.
 func removeStaleExports(data string) {
 	folders, _ := filepath.Glob(filepath.Join(data, exportPrefix+"*")) // the pattern is well-formed, or nothing matches
 	for _, folder := range folders {

@@ -56,16 +56,18 @@ keeps it up to date, as Debian does; otherwise use run or env.`,
 	return cmd
 }
 
-// authorityOf returns the certificate of the local certificate authority in the command's
-// data folder, and its path. The server need not run. It fails for a server in memory, and
-// if the server uses a certificate that the user provided. remove says what for.
+// authorityOf returns the certificate of the local certificate authority in the command's data
+// folder, and its path. The server need not run. It fails for a server in memory, and if the
+// server uses a certificate that the user provided. remove says whether the caller wants to
+// remove the authority from the certificate stores or add it; error messages depend on this.
 func authorityOf(cmd *cobra.Command, remove bool) (ca *x509.Certificate, path string, err error) {
 	in, err := input(cmd)
 	if err != nil {
 		return nil, "", err
 	}
 	client := clientCommand{in}
-	// A stranger's repository could bring an authority, and a confab.yaml that names it.
+	// Refuse a data folder that a confab.yaml in the working folder names: the repository of a
+	// stranger could contain that file and a certificate authority.
 	if cfg, err := client.settings(); err == nil && cfg.Found("data") {
 		return nil, "", &failure{what: "the data folder is named by " + cfg.Origin("data") + " in the working folder, which may be that of somebody else's repository", next: "name it yourself: " + programName() + " trust --data " + shellWord(cfg.Data)}
 	}
@@ -107,7 +109,8 @@ func trustQuestion(ca *x509.Certificate, path string, remove, sudo bool) string 
 	return text
 }
 
-// sitesOf returns the names and addresses for which an authority may sign, as a text.
+// sitesOf returns a text that lists the names and addresses for which the authority may sign
+// certificates. It returns "any site" if they are not limited.
 func sitesOf(ca *x509.Certificate) string {
 	sites := slices.Clone(ca.PermittedDNSDomains)
 	for _, n := range ca.PermittedIPRanges {
@@ -172,8 +175,8 @@ func inBrowsers(done string, change func(...truststore.Option) error) (string, e
 	return done, change(truststore.WithNoSystem(), truststore.WithTrust(nss))
 }
 
-// browsersHave reports whether a certificate authority is in the store of a profile of
-// Firefox or Chrome. truststore asks whether it is in all of them.
+// browsersHave reports whether the store of at least one profile of Firefox or Chrome contains
+// the certificate authority. Package truststore only reports whether all of them do.
 func browsersHave(ca *x509.Certificate) bool {
 	certutil, err := exec.LookPath("certutil")
 	if err != nil || runtime.GOOS == "windows" { // there certutil is another program

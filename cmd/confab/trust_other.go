@@ -8,8 +8,8 @@ import (
 	"github.com/smallstep/truststore"
 )
 
-// systemHas returns true: whether the authority is in the system's certificate store is only
-// known once it was removed.
+// systemHas always returns true. On this system, only removing the authority shows whether it
+// was in the system's certificate store.
 func systemHas(*x509.Certificate) bool { return true }
 
 // addToSystem adds the authority to the system's certificate store and returns "added".

@@ -60,8 +60,8 @@ func TestChangeTrust(t *testing.T) {
 	}
 }
 
-// TestRemoveWhatIsNotThere checks that changeTrust leaves a store alone that lacks the
-// authority, and says so.
+// TestRemoveWhatIsNotThere checks that changeTrust does not change a store that lacks the
+// authority to remove, and prints that there is nothing to remove.
 func TestRemoveWhatIsNotThere(t *testing.T) {
 	store := func(name string, has bool) trustStore {
 		return trustStore{
@@ -89,8 +89,8 @@ func TestRemoveWhatIsNotThere(t *testing.T) {
 	}
 }
 
-// TestBrowsersHave adds an authority to the store of a browser's profile, with the browsers' own
-// tool, and checks that it is found there and nowhere before.
+// TestBrowsersHave adds an authority to the store of a browser's profile with certutil, the
+// browsers' own tool. It checks that browsersHave finds it afterwards, and not before.
 func TestBrowsersHave(t *testing.T) {
 	certutil, err := exec.LookPath("certutil")
 	if err != nil || runtime.GOOS == "windows" {

@@ -142,7 +142,7 @@ Ready in 84 ms.
 		t.Errorf("-want +got:\n%s", diff)
 	}
 
-	// A primary key of the user leaves the well-known secondary key.
+	// If the user sets only the primary key, the secondary key is still the well-known one.
 	if f.cfg, err = config.Load(config.Input{
 		Defaults: map[string]string{"dev": "true", "data": "memory:"},
 		Environ:  []string{"CONFAB_ACCESS_KEY=MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="},
@@ -250,9 +250,9 @@ func TestAccessLine(t *testing.T) {
 	}
 }
 
-// TestColumnsHold prints a line for every operation that there is, and for durations of all
-// lengths, and checks that what follows begins in the same column, on a wide and on a narrow
-// screen, with and without colours.
+// TestColumnsHold prints the line about a request for every operation and for durations of all
+// lengths. It checks that the thread's id begins in the same column of each line, on wide and
+// narrow screens, with and without colours.
 func TestColumnsHold(t *testing.T) {
 	operations := server.Operations()
 	if len(operations) < 30 || !slices.Contains(operations, "send typing notification") || !slices.Contains(operations, "unregister live client") {
@@ -282,8 +282,9 @@ func TestColumnsHold(t *testing.T) {
 	}
 }
 
-// TestFailedLines compares what the screen says of connections without a request, for servers whose
-// certificates clients get in different ways.
+// TestFailedLines compares the lines about connections that ended before a request with the
+// expected ones, for a server with a data folder, one in memory, and one with a certificate that
+// the user provided.
 func TestFailedLines(t *testing.T) {
 	name := programName()
 	dev := facts{Info: server.Info{Endpoint: "https://localhost:8443", CAFile: "/d/tls/ca.pem"}, data: " --data d"}
@@ -367,8 +368,8 @@ func TestCannotRun(t *testing.T) {
 	}
 }
 
-// TestAuditAtEachLevel rotates a key of servers that log errors only, and checks that their
-// logs have the record.
+// TestAuditAtEachLevel rotates an access key of servers that log only errors, as text and as
+// JSON. It checks that the log contains the audit record of the rotation nevertheless.
 func TestAuditAtEachLevel(t *testing.T) {
 	for _, format := range []string{"text", "json"} {
 		cfg, err := config.Load(config.Input{Defaults: map[string]string{

@@ -121,7 +121,8 @@ func newUserShow() *cobra.Command {
 	}, true)
 }
 
-// knownUser returns a user as the server has it. It fails if the server does not know the id.
+// knownUser requests the user with the id from the server. It fails if the server does not know
+// the id.
 func knownUser(cmd *cobra.Command, c *apiClient, id string) (u admin.User, err error) {
 	if err := c.operate(cmd.Context(), http.MethodGet, "users/"+url.PathEscape(id), nil, &u); err != nil {
 		return u, err
@@ -209,7 +210,7 @@ the user from all threads.`,
 	return cmd
 }
 
-// deletionQuestion describes the deletion of a user to the one who must agree.
+// deletionQuestion returns the text that asks somebody to agree to the deletion of a user.
 func deletionQuestion(id, endpoint string) string {
 	return fmt.Sprintf("User %s of %s becomes invalid for good, and what it wrote is erased from all threads. Nothing brings it back.", id, endpoint)
 }

@@ -13,7 +13,7 @@ import (
 // version is set when a release is built: -ldflags "-X main.version=0.1.0".
 var version string
 
-// nextVersion is the version of the release that is being worked on.
+// nextVersion is the version of the next release.
 const nextVersion = "0.2.0"
 
 func newVersion() *cobra.Command {
@@ -28,29 +28,31 @@ func newVersion() *cobra.Command {
 	}
 }
 
-// buildVersion returns the version of a release, such as 0.1.0, or that of the next release with
-// the commit, if it is known, such as 0.2.0-dev+137454b0bd21. It is for files, metrics and
-// reports.
+// buildVersion returns the version of this program for files, metrics and reports. For a release
+// it is the release's version, such as 0.1.0. Otherwise it is the next release's version with
+// the commit, if that is known, such as 0.2.0-dev+137454b0bd21.
 func buildVersion() string {
 	info, _ := debug.ReadBuildInfo() // nil if there is none
 	return versionOf(version, info)
 }
 
-// shortVersion returns the version of this program for people: 0.1.0, or 0.2.0-dev.
+// shortVersion returns the version of this program without the commit, for people to read:
+// 0.1.0, or 0.2.0-dev.
 func shortVersion() string { return plainVersion(buildVersion()) }
 
-// plainVersion returns a version without the commit: 0.2.0-dev.
+// plainVersion removes the commit from a version: 0.2.0-dev+137454b0bd21 becomes 0.2.0-dev.
 func plainVersion(version string) string {
 	plain, _, _ := strings.Cut(version, "+")
 	return plain
 }
 
-// released matches the version of a module that has a tag. The versions that Go makes up of a time
-// and a commit, and those of folders with changes, do not match.
+// released matches the version of a module that was built from a tag, such as v0.1.0. It does
+// not match a version that Go made of a time and a commit, or that of a working folder with
+// changes.
 var released = regexp.MustCompile(`^v(\d+\.\d+\.\d+(-[A-Za-z][0-9A-Za-z.]*)?)$`)
 
-// versionOf implements buildVersion, for the version that was set when the program was built
-// and what Go noted then.
+// versionOf implements buildVersion. set is the version that was set when a release was built,
+// or empty. info is what Go recorded about the build, or nil.
 func versionOf(set string, info *debug.BuildInfo) string {
 	if set != "" {
 		return strings.TrimPrefix(set, "v")
@@ -68,8 +70,8 @@ func versionOf(set string, info *debug.BuildInfo) string {
 	return dev
 }
 
-// commitOf returns the commit of the code that a program was built from, in short, and whether the
-// code had changes. The commit is empty if it is unknown.
+// commitOf returns the first 12 digits of the commit that a program was built from, and whether
+// the code had changes since that commit. The commit is empty if it is unknown.
 func commitOf(info *debug.BuildInfo) (commit string, changed bool) {
 	for _, s := range info.Settings {
 		switch s.Key {
@@ -85,7 +87,8 @@ func commitOf(info *debug.BuildInfo) (commit string, changed bool) {
 	return commit, changed
 }
 
-// madeUp matches the end of a version that Go makes up of a time and a commit.
+// madeUp matches the end of a version that Go made of a time and a commit, such as
+// v0.0.0-20261128173315-137454b0bd21.
 var madeUp = regexp.MustCompile(`[-.]\d{14}-([0-9a-f]{12})(\+|$)`)
 
 // versionLine returns the program's name with its version, Go's version, the platform and

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestVersions checks that people never read a version that Go made up of a time and a commit,
-// and that files and reports have the commit.
+// TestVersions checks that the version for people has no time or commit, and that the version
+// for files and reports has the commit.
 func TestVersions(t *testing.T) {
 	const commit = "137454b0bd2132f2c9a1b6b8e9f3a5c4d7e6f8a9"
 	info := func(version, revision string) *debug.BuildInfo {
