@@ -11,37 +11,38 @@ import (
 	"github.com/confab-chat/confab/internal/core"
 )
 
-// DefaultAnswerMemory is the default of Options.AnswerMemory.
+// DefaultAnswerMemory is the default of Options.AnswerMemory, in bytes.
 const DefaultAnswerMemory = 64 << 20
 
-// answerWait is the longest time for which an answer waits for memory.
+// answerWait is the longest time that a request waits for the memory for its answer.
 const answerWait = 5 * time.Second
 
 // Sizes of answers in bytes.
 const (
-	// smallPage is the size of a page for which little memory is reserved. Most pages are
-	// smaller.
+	// smallPage is the size up to which little memory is reserved for a page before it is made.
+	// Most pages are smaller.
 	smallPage = 256 << 10
-	// freeAnswer is the largest answer that waits for its client without a reservation, so
-	// that clients which read slowly never hold up ordinary requests.
+	// freeAnswer is the size up to which an answer is sent without reserving memory, so that
+	// clients that read slowly never hold up ordinary requests.
 	freeAnswer = 32 << 10
-	// framing is room for what a page has besides its texts: JSON syntax, field names, ids.
+	// framing is the room for the parts of a page other than its texts: JSON syntax, field names
+	// and ids.
 	framing = 512 << 10
 )
 
-// answers bounds the memory of the answers to GET requests. An answer is made first, which
-// takes its rows and its JSON, and never waits for a client. Then its JSON is sent, for as
-// long as its client takes. Each of the two has half of the memory, so clients that do not
-// read cannot keep others from being answered. Of the half for sending, answers for which no
-// large page was reserved have a quarter: they go on when clients that do not read hold the
-// rest.
+// answers bounds the memory of the answers to GET requests. Half of it, making, is for answers
+// whose rows are read and whose JSON is encoded; this never waits for a client. The other half
+// is for answers that are being sent, for as long as their clients take to read. So clients that
+// do not read cannot prevent answers to others from being made. A quarter of the half for
+// sending, small, is for answers that did not reserve a large page. They are sent even if
+// clients that do not read hold all the rest.
 type answers struct{ making, sending, small *pool }
 
 func newAnswers(bytes int64) answers {
 	return answers{newPool(bytes/2, fullPage), newPool(bytes/8*3, core.PageBytes+framing), newPool(bytes/8, smallPage+framing)}
 }
 
-// fullPage is the memory in which a page of core.PageBytes is made: its rows and its JSON.
+// fullPage is the memory in bytes for making a page of core.PageBytes: its rows and its JSON.
 const fullPage = 2 * core.PageBytes
 
 // pool is an amount of memory that users share. One user has at most a quarter of it, or
@@ -59,14 +60,15 @@ type userShare struct {
 	refs int // calls of acquire that hold or wait
 }
 
-// newPool returns a pool of this size. A user's share is at least the size of largest.
+// newPool returns a pool of size bytes, but at least of largest bytes. The share of a user is a
+// quarter of the pool, but at least largest bytes.
 func newPool(size, largest int64) *pool {
 	size = max(size, largest)
 	return &pool{all: semaphore.NewWeighted(size), share: max(size/4, largest), users: map[string]*userShare{}}
 }
 
 // acquire reserves n bytes for a user, or the user's whole share if that is less, and returns
-// the reserved number. It waits until they are free. It returns an error if ctx ends first.
+// the reserved number. It waits until so many bytes are free. It fails if ctx ends first.
 func (p *pool) acquire(ctx context.Context, user string, n int64) (int64, error) {
 	n = min(n, p.share)
 	p.mu.Lock()
@@ -90,8 +92,7 @@ func (p *pool) acquire(ctx context.Context, user string, n int64) (int64, error)
 	return n, nil
 }
 
-// acquire is like s.Acquire, but needs no time if n are free: then a ctx that has ended does
-// not matter.
+// acquire is like s.Acquire, but if n bytes are free, it succeeds even if ctx has ended.
 func acquire(ctx context.Context, s *semaphore.Weighted, n int64) error {
 	if s.TryAcquire(n) {
 		return nil
@@ -99,7 +100,7 @@ func acquire(ctx context.Context, s *semaphore.Weighted, n int64) error {
 	return s.Acquire(ctx, n)
 }
 
-// shrink gives back n of the bytes that acquire has reserved.
+// shrink gives back n of the bytes that acquire has reserved. The rest stays reserved.
 func (p *pool) shrink(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]
@@ -108,7 +109,7 @@ func (p *pool) shrink(user string, n int64) {
 	p.all.Release(n)
 }
 
-// release gives back the last n bytes that acquire has reserved.
+// release gives back the last n bytes of a reservation that acquire has made, and ends it.
 func (p *pool) release(user string, n int64) {
 	p.mu.Lock()
 	u := p.users[user]
@@ -117,7 +118,8 @@ func (p *pool) release(user string, n int64) {
 	p.forget(user, u)
 }
 
-// forget drops the share of a user who neither holds nor waits for bytes.
+// forget ends one reservation or one wait of a user. After the last one it removes the user's
+// share.
 func (p *pool) forget(user string, u *userShare) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -132,20 +134,20 @@ type reserved struct {
 	from            *pool // that sending is of
 }
 
-// errNoMemory means that no memory for an answer became free in answerWait.
+// errNoMemory is the error for a request whose answer got no memory within answerWait.
 var errNoMemory error = &core.Error{Code: core.Unavailable, Message: core.ErrBusy.Message}
 
-// reserve reserves memory for an answer whose rows and whose JSON have up to n bytes each,
-// and gives back what the request had reserved before. It waits for at most answerWait, and
-// then fails with errNoMemory, a 503. Only requests that write nothing may reserve: the client repeats
-// them.
+// reserve reserves memory for making an answer whose rows and whose JSON have up to n bytes each
+// and, if n is larger than smallPage, for sending it. It first gives back what the request had
+// reserved before. It waits for at most answerWait and then fails with errNoMemory, a 503. Only
+// requests that write nothing may call it, because clients repeat a request after a 503.
 func (h *Handler) reserve(req *request, n int64) error {
 	h.made(req)
 	h.sent(req)
 	ctx, cancel := context.WithTimeout(req.Context(), h.answerWait)
 	defer cancel()
-	// The memory for sending comes first: who waits for that, because clients are slow, must
-	// not hold memory that is needed only for a moment.
+	// Reserve the memory for sending first: a request may wait long for it, because of slow
+	// clients, and must not hold the memory for making answers meanwhile.
 	var err error
 	if n > smallPage {
 		req.reserved.from = h.answers.sending
@@ -159,7 +161,7 @@ func (h *Handler) reserve(req *request, n int64) error {
 	return nil
 }
 
-// made gives back the memory in which the answer was made.
+// made gives back the memory that the request has reserved for making its answer.
 func (h *Handler) made(req *request) {
 	if n := req.reserved.making; n > 0 {
 		h.answers.making.release(req.caller, n)
@@ -167,7 +169,7 @@ func (h *Handler) made(req *request) {
 	}
 }
 
-// sent gives back the memory of an answer that was sent.
+// sent gives back the memory that the request has reserved for sending its answer.
 func (h *Handler) sent(req *request) {
 	if n := req.reserved.sending; n > 0 {
 		req.reserved.from.release(req.caller, n)
@@ -175,8 +177,9 @@ func (h *Handler) sent(req *request) {
 	}
 }
 
-// holdAnswer reserves the memory of an answer of n bytes until it was sent. It waits for at
-// most answerWait, and then fails with errNoMemory, a 503.
+// holdAnswer reserves n bytes for sending an answer, or gives back what the request has reserved
+// beyond n bytes. It reserves nothing for an answer of up to freeAnswer bytes. It waits for at
+// most answerWait and then fails with errNoMemory, a 503.
 func (h *Handler) holdAnswer(req *request, n int64) error {
 	if had := req.reserved.sending; had > 0 {
 		if n < had {
@@ -201,7 +204,8 @@ func (h *Handler) holdAnswer(req *request, n int64) error {
 	return nil
 }
 
-// noMemory returns the error of a request for whose answer no memory became free.
+// noMemory returns the error of a request for whose answer no memory became free: errNoMemory
+// or, if the client has hung up, err.
 func noMemory(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return err // the client has hung up

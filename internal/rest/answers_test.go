@@ -18,7 +18,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// large makes a thread of n messages with this content, in the embedded store.
+// large creates a thread with n messages of this content, in the embedded store, and returns its
+// id.
 func (f *fixture) large(t testing.TB, creator string, n int, content string) (thread string) {
 	t.Helper()
 	thread, _ = f.thread(t, creator)
@@ -51,7 +52,8 @@ func page(thread string, size int) string {
 	return fmt.Sprintf("/chat/threads/%s/messages?api-version=2021-09-07&maxPageSize=%d", thread, size)
 }
 
-// slowClient is a ResponseWriter whose client takes nothing until release is closed.
+// slowClient is a ResponseWriter for a client that does not read: Write blocks until release is
+// closed.
 type slowClient struct {
 	*httptest.ResponseRecorder
 	release chan struct{}
@@ -64,10 +66,10 @@ func (s *slowClient) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// TestSlowClientsShareTheAnswerMemory opens lists of large pages by clients that do not
-// read. As many are sent at a time as fit into the memory for answers, one user has at most
-// a quarter of it, and small answers to others wait for nobody. The lists for which no
-// memory becomes free are refused with 503 and Retry-After.
+// TestSlowClientsShareTheAnswerMemory requests large pages for clients that do not read. It
+// checks that only as many pages are sent at a time as fit into the memory for answers, and that
+// lists for which no memory becomes free are refused with 503 and Retry-After. One user may hold
+// at most a quarter of the memory, and small answers to others must not wait.
 func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = 50 * time.Millisecond
@@ -132,7 +134,7 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 			open = false
 		}
 	}
-	// Everything was given back.
+	// Check that all memory was given back.
 	for p, size := range map[*pool]int64{f.answers.making: DefaultAnswerMemory / 2, f.answers.sending: DefaultAnswerMemory / 8 * 3, f.answers.small: DefaultAnswerMemory / 8} {
 		if len(p.users) > 0 || !p.all.TryAcquire(size) {
 			t.Errorf("memory is still reserved when all was answered: %d users", len(p.users))
@@ -140,8 +142,8 @@ func TestSlowClientsShareTheAnswerMemory(t *testing.T) {
 	}
 }
 
-// TestOneUserHasAQuarterOfTheAnswerMemory holds all that one user may have, and checks that
-// another user's lists are answered.
+// TestOneUserHasAQuarterOfTheAnswerMemory reserves all memory that one user may have. It checks
+// that this user's list is refused and another user's is answered.
 func TestOneUserHasAQuarterOfTheAnswerMemory(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = 50 * time.Millisecond
@@ -164,9 +166,9 @@ func TestOneUserHasAQuarterOfTheAnswerMemory(t *testing.T) {
 	}
 }
 
-// TestListsGoOnInShortPages holds all memory for sending large pages, as clients that do not
-// read can, and reads lists of messages and participants to their ends: in pages of about
-// smallPage, which have each entry once.
+// TestListsGoOnInShortPages reserves all memory for sending large pages, as clients that do not
+// read could. It checks that lists of messages and participants can still be read to their ends,
+// in pages of about smallPage that together have every entry.
 func TestListsGoOnInShortPages(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = time.Millisecond
@@ -218,8 +220,9 @@ func TestListsGoOnInShortPages(t *testing.T) {
 	}
 }
 
-// TestPagesEndByTheirJSON reads messages whose JSON is six times as long as their text. Each
-// page has at most 4 MiB, and all pages together have each message once.
+// TestPagesEndByTheirJSON lists messages whose JSON is six times as long as their text. It
+// checks that no page has more than 4 MiB of texts as JSON, and that all pages together have
+// each message once.
 func TestPagesEndByTheirJSON(t *testing.T) {
 	f := newFixture(t, nil)
 	ann, bearer := f.user(t, token.Chat)
@@ -248,9 +251,10 @@ func TestPagesEndByTheirJSON(t *testing.T) {
 	}
 }
 
-// TestBytesWrittenPerHour sends until the caller has written its bytes of an hour. Refused
-// requests do not count, unless they were refused for what they are or who sent them. Reads
-// go on, and other users write on.
+// TestBytesWrittenPerHour sends messages until the caller has written as many bytes as it may in
+// an hour. It checks that further writes get 429, while the caller can still read and other
+// users can write. Refused requests do not count, unless they were refused for their content or
+// because of who sent them.
 func TestBytesWrittenPerHour(t *testing.T) {
 	f := newFixture(t, nil)
 	f.Handler.written = limits.NewWritten(1000, f.clock.now)
@@ -303,7 +307,8 @@ func TestBytesWrittenPerHour(t *testing.T) {
 		t.Errorf("after Retry-After: %d", w.Code)
 	}
 
-	// Refusals that cost work count: of content, of a body that is no JSON, of strangers.
+	// Refused requests count if checking them cost work: those of strangers, those with
+	// forbidden content, and those whose body is not JSON.
 	_, eves := f.user(t, token.Chat)
 	if w := send(eves, 900); w.Code != 403 {
 		t.Errorf("a stranger: %d", w.Code)

@@ -16,8 +16,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// authorization returns the value of the request's Authorization header. It fails with a 400
-// if there are two, because a proxy in front may have judged the other one.
+// authorization returns the value of the request's Authorization header. It fails with a 400 if
+// the request has two such headers, because a proxy in front of the server may have checked the
+// other one.
 func (req *request) authorization() (string, error) {
 	if len(req.Header.Values("Authorization")) > 1 {
 		return "", &core.Error{Code: req.api.invalidBody, Target: "Authorization", Message: "The request has more than one Authorization header."}
@@ -69,14 +70,14 @@ var errUserDeleted = &core.Error{Code: core.Unauthorized, Message: "the user was
 // signature or date (docs/contract/identity.md §4.5).
 var errDenied = &core.Error{Code: codeDenied, Message: "Denied by the resource provider."}
 
-// errKeyReplaced is the error for an identity request whose access key was replaced after it
-// was found to have signed the request.
+// errKeyReplaced is the error for an identity request whose access key was replaced after the
+// request's signature was verified.
 var errKeyReplaced = &core.Error{Code: codeDenied, Message: errDenied.Message, Reason: "signature: the key was replaced meanwhile"}
 
-// authenticateKey verifies the HMAC signature of an identity request and sets req.key
-// to the access key that made it. Then it reads the request body, of which the signature
-// covers the hash: a client without a key makes the server read nothing. It refuses bearer
-// tokens of Microsoft Entra, because this server has no Entra tenant
+// authenticateKey verifies the HMAC signature of an identity request and sets req.key to the
+// access key that made it. Only then does it read the request body and compare it with the hash
+// that was signed, so a client without a key cannot make the server read a body. It refuses
+// bearer tokens of Microsoft Entra, because this server has no Entra tenant
 // (docs/contract/identity.md §3).
 func (h *Handler) authenticateKey(req *request) error {
 	if _, err := req.authorization(); err != nil {
@@ -116,8 +117,9 @@ func (h *Handler) signedRequest(req *request) signature.Request {
 	return signed
 }
 
-// claimed returns the hosts that the headers of a request name besides Host. The Java SDK sends
-// the text that it has signed, in base64.
+// claimed returns the hosts that headers other than Host name, because the client may have
+// signed one of them. Among these headers is one of the Java SDK, which contains the signed text
+// in base64.
 func claimed(req *request) []string {
 	all := hosts.Claimed(req.Header)
 	const longest = 4096
@@ -138,22 +140,24 @@ func claimed(req *request) []string {
 	return all
 }
 
-// maxClaimed is the number of hosts in the headers of a request that may be tried to find out
-// which one was signed.
+// maxClaimed is the greatest number of hosts, from the headers of a request, that are tried to
+// find out which host the client signed.
 const maxClaimed = 6
 
-// hints bounds the requests in a second for which the log says which host was signed, because
-// a client without a key can cause that work. The zero value has had none.
+// hints limits the number of requests per second for which the server finds out, for the log,
+// which host was signed instead of the right one. There is a limit because clients without a key
+// can cause that work. The zero value is ready to use.
 type hints struct {
 	mu    sync.Mutex // guards the fields below
 	since time.Time  // begin of the second
 	n     int        // requests in it
 }
 
-// maxHints is the number of requests in a second for which hints gives its leave.
+// maxHints is the number of requests per second for which hints allows that work.
 const maxHints = 20
 
-// take reports whether another request may be looked at.
+// take counts a request at the time now. It reports whether the limit of this second, maxHints,
+// still allows it.
 func (h *hints) take(now time.Time) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -210,8 +214,8 @@ func denied(err error) error {
 }
 
 // requireCurrentKey fails with Denied if the access key that signed an identity request was
-// replaced meanwhile, perhaps by another server. Call it before a token is issued: one that
-// is made with a replaced key is invalid from the start.
+// replaced after its signature was verified, perhaps by another server. Call it before issuing a
+// token, because a token that is made with a replaced key is invalid.
 func (h *Handler) requireCurrentKey(req *request) error {
 	if _, err := h.tokens.Reload(req.Context()); err != nil {
 		return unavailable(err)

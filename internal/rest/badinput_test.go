@@ -118,7 +118,8 @@ func TestBadInput(t *testing.T) {
 		return s.signed(t, "POST", "/identities/8:acs:x/:issueAccessToken?api-version=2023-10-01", body)
 	}
 	users := func(body string) string { return s.signed(t, "POST", "/identities?api-version=2023-10-01", body) }
-	// wrong changes the target that a request was signed for, and leaves out the end of its body.
+	// wrong returns the signed request raw with another target and without the end of its body,
+	// so that the signature and the length of the body are wrong.
 	wrong := func(raw string) string {
 		return strings.TrimSuffix(strings.Replace(raw, "?api-version=2023-10-01", "?api-version=2022-10-01", 1), `1}`)
 	}
@@ -320,9 +321,9 @@ func (d *deadlines) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// TestBodyDeadlineIsLifted checks that the handler removes the read deadline after it
-// has read the body. net/http keeps reading from the connection in the background, and
-// would treat an expired deadline like a client that hung up.
+// TestBodyDeadlineIsLifted checks that the handler removes the read deadline after it has read
+// the body. net/http keeps reading from the connection in the background, and would take an
+// expired deadline for a client that hung up.
 func TestBodyDeadlineIsLifted(t *testing.T) {
 	f := newFixture(t, nil)
 	_, bearer := f.user(t, token.Chat)

@@ -42,9 +42,9 @@ func (h *Handler) maxBodyOf(req *request) int64 {
 	return h.maxBody
 }
 
-// readBody reads the request body, once. It fails if the body is longer than
-// maxBodyOf says, ends early or does not arrive within Options.BodyTimeout, and with a 429
-// if the caller has written too much.
+// readBody reads the request body into req.body, unless it has done so before. It fails if the
+// body is longer than the limit of maxBodyOf, ends early or does not arrive within
+// Options.BodyTimeout, and with a 429 if the caller has written too much.
 func (h *Handler) readBody(req *request) error {
 	if req.bodyRead {
 		return nil
@@ -86,9 +86,9 @@ func (h *Handler) readBody(req *request) error {
 	return nil
 }
 
-// tooLarge returns the error for a body that is longer than maxBodyOf says. It first
-// reads and discards up to four times that of the rest: a client that is still
-// writing when the connection closes would not read the response.
+// tooLarge returns the error for a body that is longer than the limit of maxBodyOf. It first
+// reads and discards up to four times the limit, because a client that is still writing when the
+// connection closes would not read the response.
 func (h *Handler) tooLarge(req *request) error {
 	limit := h.maxBodyOf(req)
 	io.CopyN(io.Discard, req.Body, 4*limit)

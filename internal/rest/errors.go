@@ -59,8 +59,8 @@ func unavailable(cause error) *core.Error {
 
 var errInternal = &core.Error{Code: codeInternal, Message: "Internal server error."}
 
-// retryAfter is the Retry-After of a 503. A request that got a 503 had no effect and
-// may be repeated; a request whose outcome is unknown gets a 500 without Retry-After.
+// retryAfter is the shortest Retry-After of a 503. A request that got a 503 had no effect and may
+// be repeated. A 500 has no Retry-After, because the request may have been carried out.
 const retryAfter = time.Second
 
 // refuse returns the error response for err. It writes the cause of the error to the
@@ -97,7 +97,8 @@ func (h *Handler) refuse(req *request, err error) response {
 	return resp
 }
 
-// logCause writes err, for which a request gets the status, to the log.
+// logCause logs err, the cause of an error response with the given status. The level is error
+// for a 5xx, and debug if the status is lower or the client has hung up.
 func (h *Handler) logCause(req *request, status int, err error) {
 	level := slog.LevelError
 	if status < http.StatusInternalServerError || req.Request.Context().Err() != nil {
@@ -108,9 +109,9 @@ func (h *Handler) logCause(req *request, status int, err error) {
 		"method", logged(req.Method), "path", logged(req.URL.EscapedPath()), "status", status, "error", err)
 }
 
-// hidesThreads has the api-version at which a thread that does not exist is refused like one
-// that the caller is not in: with 403, as was recorded for getting a thread
-// (docs/contract/chat.md §7.2). Unverified: that all operations do so.
+// hidesThreads is the range of api-versions at which a request gets the same 403 for a thread
+// that does not exist as for a thread that the caller is not in. This was recorded for getting a
+// thread (docs/contract/chat.md §7.2). Unverified: that all operations do so.
 var hidesThreads = apiver.Span{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}
 
 // errorOf converts err to a core.Error. It returns errInternal for an error of a type

@@ -65,10 +65,10 @@ var dropNotes = map[Drop]string{
 	DropAfter:  "dropped on purpose: the answer is lost",
 }
 
-// injectFault sets req.fault to the fault rule for the request, if any. It waits for
-// the rule's Delay, and returns an error if the rule has a Status. The caller closes
-// the connection if the rule has a Drop. injectFault runs before authentication, so a
-// fault looks like one of a proxy in front of the server.
+// injectFault sets req.fault to the fault rule for the request, if any. It waits for the rule's
+// Delay, and returns an error if the rule has a Status. The caller closes the connection if the
+// rule has a Drop. injectFault runs before authentication, so that a fault looks like one of a
+// proxy in front of the server.
 func (h *Handler) injectFault(req *request) error {
 	if h.faults == nil {
 		return nil

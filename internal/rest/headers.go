@@ -40,11 +40,12 @@ var (
 // convert others. It fails if the response could not be written.
 func (h *Handler) write(req *request, resp response) error {
 	header := req.w.Header()
-	// A nil value suppresses the header, as net/http defines it for its own ones.
+	// Keep a nil value, which package server sets to suppress this header. net/http suppresses
+	// its own headers in the same way.
 	if _, set := header["Strict-Transport-Security"]; !set {
 		header["Strict-Transport-Security"] = transportSecurity
 	}
-	// The service has the first header, and the SDKs print, log and trace the second.
+	// The real service sends MS-CV. The SDKs print, log and trace X-Ms-Request-Id.
 	header.Set("Ms-Cv", req.id)
 	header.Set("X-Ms-Request-Id", req.id)
 	if id := req.clientID(); id != "" {
@@ -96,13 +97,14 @@ func (h *Handler) write(req *request, resp response) error {
 	return cmp.Or(err, h.flush(req))
 }
 
-// quick is the time in which most requests are answered.
+// quick is the time within which most requests are answered. Over HTTP/2, flush does nothing for
+// a response that took less time.
 const quick = 100 * time.Millisecond
 
-// flush sends a response that was written to the connection, so that an error shows before
-// the request is logged. It fails if the client has hung up or the connection is broken.
-// Over HTTP/1.1 this costs nothing. Over HTTP/2 it costs a frame, so a response that was
-// quick is left to net/http: such a connection hardly breaks meanwhile.
+// flush makes net/http send a written response to the connection, so that a failure is known
+// before the request is logged. It fails if the client has hung up or the connection is broken.
+// Over HTTP/1.1 this costs nothing. Over HTTP/2 it costs a frame, so flush does nothing if the
+// response took less than quick: in so short a time the connection has hardly broken.
 func (h *Handler) flush(req *request) error {
 	if err := req.Request.Context().Err(); err != nil {
 		return errors.New("the client has hung up")
@@ -117,9 +119,9 @@ func (h *Handler) flush(req *request) error {
 	return err
 }
 
-// cors sets the CORS headers of a response. It allows every origin that the request has,
-// because a token and not a cookie authenticates requests. If the settings allow only some
-// origins, package server has removed the header Origin of all others.
+// cors sets the CORS headers of a response. It allows every origin that the request names,
+// because requests are authenticated by a token and not by a cookie. If the settings allow only
+// some origins, package server has already removed the Origin header of all others.
 func (h *Handler) cors(req *request, resp response) {
 	header := req.w.Header()
 	if h.namesOrigin {

@@ -91,7 +91,7 @@ func (h *Handler) deleteUser(req *request) (any, error) {
 
 var guid = regexp.MustCompile(`^[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}$`)
 
-// jwt matches a token in the form of those that Microsoft Entra ID issues.
+// jwt matches texts in the form of the tokens that Microsoft Entra ID issues.
 var jwt = regexp.MustCompile(`^[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+$`)
 
 // exchangeToken handles the request to exchange a Microsoft Teams token. It checks the

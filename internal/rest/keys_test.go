@@ -22,7 +22,8 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// endless is a body that has some bytes and then never ends, until it is closed.
+// endless is a request body whose Read returns some bytes and then blocks until the body is
+// closed.
 type endless struct {
 	io.Reader
 	closed chan struct{}
@@ -46,9 +47,10 @@ func (e *endless) Close() error {
 	return nil
 }
 
-// TestBodiesThatNeverEnd opens HTTP/2 streams, 100 on each of 4 connections, whose requests
-// have no valid signature or token and a body of a megabyte less one byte that never ends. Each
-// must be answered 401 while its body is open, and the server must not hold the bodies.
+// TestBodiesThatNeverEnd opens 100 HTTP/2 streams on each of 4 connections. Their requests have
+// no valid signature or token, and a body of a megabyte whose last byte never arrives. It checks
+// that they are answered with 401 while their bodies are open, and logs how much the heap has
+// grown.
 func TestBodiesThatNeverEnd(t *testing.T) {
 	const connections, streams = 4, 100
 	f := newFixture(t, func(o *Options) { o.BodyTimeout = time.Minute })
@@ -122,8 +124,8 @@ func (u unread) Read([]byte) (int, error) {
 	return 0, errors.New("not to be read")
 }
 
-// TestBodyIsReadLast checks on all routes that the body of a request is not read before its
-// signature or its token was accepted.
+// TestBodyIsReadLast checks on all routes that the server does not read the body of a request
+// before it has accepted the request's signature or token.
 func TestBodyIsReadLast(t *testing.T) {
 	f := newFixture(t, nil)
 	_, voip := f.user(t, token.VoIP)
@@ -161,8 +163,9 @@ func TestBodyIsReadLast(t *testing.T) {
 	}
 }
 
-// TestPathsMatchTheirCase asks for every path with its fixed segments in lower case and in upper
-// case. Only readReceipts may match, which was recorded in two spellings.
+// TestPathsMatchTheirCase tries each path with one fixed segment in lower case or in upper case.
+// It checks that the path no longer matches, except with readReceipts, for which two spellings
+// were recorded.
 func TestPathsMatchTheirCase(t *testing.T) {
 	for _, p := range pathsOf(routes) {
 		for i, s := range p.segments {
@@ -183,7 +186,7 @@ func TestPathsMatchTheirCase(t *testing.T) {
 	}
 }
 
-// TestIdentityBodies checks that the body of an identity request has 64 KiB at most.
+// TestIdentityBodies checks that the body of an identity request may have at most 64 KiB.
 func TestIdentityBodies(t *testing.T) {
 	f := newFixture(t, nil)
 	for size, want := range map[int]int{64 << 10: 201, 64<<10 + 1: 413, 1 << 20: 413} {
@@ -198,8 +201,8 @@ func TestIdentityBodies(t *testing.T) {
 	}
 }
 
-// rotatingTokens rotates the primary key when a request was found to be signed with it, and
-// again before a token is issued, like another client that is quicker.
+// rotatingTokens is a token.Authority that rotates the primary key during Reload or Issue if the
+// test wants it, as if another client did so while a request is handled.
 type rotatingTokens struct {
 	*token.Authority
 	rows   [2]core.AccessKeyRow
@@ -226,8 +229,9 @@ func (r *rotatingTokens) Issue(u core.User, s token.Scopes, d time.Duration, key
 	return r.Authority.Issue(u, s, d, key)
 }
 
-// TestRotatedWhileIssuing rotates the key that signed a request at each moment between its
-// verification and the issue of a token. The request must get 401 and no token.
+// TestRotatedWhileIssuing rotates the key that signed a request at several moments between the
+// verification of the signature and the issue of a token. It checks that the request gets 401
+// and no token.
 func TestRotatedWhileIssuing(t *testing.T) {
 	f := newFixture(t, nil)
 	stored, err := f.store.Resource(t.Context())

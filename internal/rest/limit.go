@@ -38,8 +38,8 @@ func (h *Handler) checkRate(req *request) error {
 	return &core.Error{Code: codeTooMany, Message: fmt.Sprintf("Rate limit exceeded (%s).", refusal.Limit)}
 }
 
-// count counts the bytes of a chat request's body for what the caller writes. It fails with a
-// 429 if the caller has written too much in this hour.
+// count adds the n bytes of a chat request's body to the bytes that the caller has written in
+// this hour. It fails with a 429 if the caller has written too many.
 func (h *Handler) count(req *request, n int64) error {
 	if h.written == nil || req.api != chat || n == 0 {
 		return nil
@@ -53,9 +53,10 @@ func (h *Handler) count(req *request, n int64) error {
 	return nil
 }
 
-// uncount takes back what count has counted for a request that failed, unless it may have
-// been carried out. A body that was refused for its content, or because of who sent it,
-// counts: reading and cleaning it cost work, and the next one would be refused too.
+// uncount takes back the bytes that count has added for a request that failed with err, unless
+// the operation may have been carried out. It does not take them back if the request was refused
+// for its content or because of who sent it: reading and cleaning the body cost work, and the
+// next such request would be refused too.
 func (h *Handler) uncount(req *request, err error) {
 	if req.counted == 0 || errors.Is(err, core.ErrUnknown) {
 		return

@@ -59,8 +59,8 @@ func newFixture(t testing.TB, tweak func(*Options)) *fixture {
 	return f
 }
 
-// newFixtureOn returns a fixture on a store of any engine, which it closes. The field store
-// is not set.
+// newFixtureOn returns a fixture that uses the given store, of any engine, and closes it at the
+// end of the test. It does not set the field store.
 func newFixtureOn(t testing.TB, store core.Store, tweak func(*Options)) *fixture {
 	t.Helper()
 	f := &fixture{clock: &clock{t: time.Date(2026, 1, 2, 3, 4, 5, 678_000_000, time.UTC)}}

@@ -92,7 +92,8 @@ func TestMatrixIsWhole(t *testing.T) {
 	}
 }
 
-// matrixHouse is a server with a thread and all callers of the matrix.
+// matrixHouse is a test server with a thread and with a token for each caller of the matrix of
+// expected statuses.
 type matrixHouse struct {
 	*fixture
 	thread, message, newcomer string

@@ -49,7 +49,8 @@ func (h *Handler) listMessages(req *request) (any, error) {
 	list.Bytes = smallPage
 	page, err := h.core.ListMessages(req.Context(), req.caller, req.thread, list)
 	if err == nil && page.Next > 0 && len(page.Messages) < list.Limit {
-		// The page is larger than the memory that was reserved.
+		// The whole page does not fit into the memory that was reserved. Reserve more and read
+		// it again.
 		page = core.MessagesPage{}
 		err = h.reserve(req, core.PageBytes)
 		if err == nil {
@@ -74,8 +75,9 @@ func (h *Handler) listMessages(req *request) (any, error) {
 	return out, nil
 }
 
-// cutJSON ends a page before its texts exceed core.PageBytes as JSON, in which a character
-// may have six times the bytes that it has in the store. The page keeps its first message.
+// cutJSON shortens a page so that its texts have at most core.PageBytes as JSON. A character may
+// take six times as many bytes in JSON as in the store. The page keeps at least its first
+// message.
 func cutJSON(page *core.MessagesPage) {
 	bytes := 0
 	for i := range page.Messages {

@@ -23,10 +23,9 @@ const (
 	maxPageSize     = core.MaxMessagesPage
 )
 
-// messagesPage reads the query parameters of a list of messages (docs/contract/chat.md
-// §5.1). Beside a syncState, which says where the list continues and from which time on, a
-// startTime is ignored, whatever its value is. messagesPage fails for other invalid
-// parameters.
+// messagesPage reads the query parameters of a list of messages (docs/contract/chat.md §5.1). If
+// there is a syncState, which contains the position and the start time of the list, it ignores
+// startTime, even an invalid one. It fails for other invalid parameters.
 func (req *request) messagesPage() (page core.ListMessages, err error) {
 	if page.Limit, err = req.pageSize(core.DefaultMessagesPage, core.MaxMessagesPage); err != nil {
 		return page, err
@@ -53,9 +52,9 @@ func (h *Handler) nextMessagesLink(req *request, page core.ListMessages) string 
 		"&maxPageSize=" + strconv.Itoa(page.Limit) + req.versionParameter()
 }
 
-// threadsPage reads the query parameters of a list of threads (docs/contract/chat.md
-// §3.2): the entry before which the page begins, the earliest time, and the page size.
-// Beside a syncState a startTime is ignored, as in messagesPage.
+// threadsPage reads the query parameters of a list of threads (docs/contract/chat.md §3.2): the
+// entry before which the page begins, the earliest time, and the page size. If there is a
+// syncState, which contains the first two, it ignores startTime.
 func (req *request) threadsPage() (before core.ThreadsCursor, since int64, limit int, err error) {
 	if limit, err = req.pageSize(defaultPageSize, maxPageSize); err != nil {
 		return before, 0, 0, err

@@ -38,7 +38,7 @@ func (h *Handler) listParticipants(req *request) (any, error) {
 	return out, nil
 }
 
-// participantSize returns about the bytes of a participant in an answer.
+// participantSize returns the approximate size of a participant in an answer, in bytes.
 func participantSize(m *core.Member) int {
 	n := 256 + 3*len(m.User) + wire.StringSize(m.DisplayName)
 	for k, v := range m.Metadata {
@@ -83,8 +83,8 @@ func (h *Handler) removeParticipantByID(req *request) (any, error) {
 	return nil, h.remove(req, communication.ParseRawID(req.params[1]))
 }
 
-// remove removes a participant from the thread. A deleted user, whose token stays valid
-// for a while, may remove only itself.
+// remove removes the participant who from the thread. The token of a deleted user stays valid
+// for a while; such a user may remove only itself.
 func (h *Handler) remove(req *request, who communication.Identifier) error {
 	if req.leaving && who.RawID() != req.caller {
 		return errUserDeleted

@@ -10,9 +10,9 @@ import (
 	"github.com/confab-chat/confab/sdk/communication"
 )
 
-// TestReceiptsReserveWhatIsRead lists the receipts of a small thread and of one with 3,000
-// members, by a user who has memory left for a small page only. The store reads all receipts of
-// a thread for a page, so the large one is refused until there is memory.
+// TestReceiptsReserveWhatIsRead lists the read receipts of a small thread and of one with 3,000
+// members, while the user has memory left for a small page only. The store reads all receipts of
+// a thread for each page, so the list of the large thread must be refused until memory is free.
 func TestReceiptsReserveWhatIsRead(t *testing.T) {
 	f := newFixture(t, nil)
 	f.answerWait = 50 * time.Millisecond

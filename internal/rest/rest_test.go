@@ -60,7 +60,7 @@ func TestAccessRecords(t *testing.T) {
 	}
 }
 
-// broken implements Tokens. Its Verify always fails, or panics if the test says so.
+// broken implements Tokens. Its Verify calls a function of the test, which fails or panics.
 type broken struct {
 	*token.Authority
 	verify func() error
@@ -104,9 +104,8 @@ func TestInternalCausesStayInside(t *testing.T) {
 	}
 }
 
-// TestRetryAfter checks that the response to a failed request has a Retry-After, of at
-// least a second, only if the request had no effect. If the outcome is unknown, it has
-// none.
+// TestRetryAfter checks that a 503, the response to a request that had no effect, has a
+// Retry-After of at least a second. Other errors, and 503s of fault rules without one, have none.
 func TestRetryAfter(t *testing.T) {
 	f := newFixture(t, nil)
 	for _, c := range []struct {

@@ -211,9 +211,9 @@ func (h *Handler) findPath(req *request) error {
 	return &core.Error{Code: core.NotFound, Message: "The requested path was not found."}
 }
 
-// readReceipts is the one segment that matches without case: the service was recorded to answer
-// /readreceipts too (docs/contract/chat.md §8). A proxy in front that has rules for paths would
-// not see the other spellings of the other paths.
+// readReceipts is the only path segment that matches in any letter case, because the service was
+// recorded to answer /readreceipts too (docs/contract/chat.md §8). Other segments match only as
+// written: a proxy with rules for paths would miss requests with other spellings.
 const readReceipts = "readReceipts"
 
 // match reports whether the path matches the decoded segments, and returns the values
@@ -233,8 +233,8 @@ func (p *path) match(segments []string) (params []string, ok bool) {
 	return params, true
 }
 
-// parameters are the query parameters of all routes. Their names match without case, as they
-// do in ASP.NET (docs/contract/chat.md §1).
+// parameters are the query parameters of all routes. Their names match in any letter case, as
+// they do in ASP.NET (docs/contract/chat.md §1).
 var parameters = []string{"api-version", "maxPageSize", "skip", "startTime", "syncState"}
 
 // findRoute sets the request's query, api-version and route. It fails if the path does

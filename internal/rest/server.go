@@ -45,11 +45,11 @@ type Tokens interface {
 	// Verify returns the claims of a token. It fails with a token.Refusal if the token
 	// is not valid, and with another error if its user cannot be read from the store.
 	Verify(ctx context.Context, text string) (token.Claims, error)
-	// Issue returns a new token for the user, made with the access key that signed the
-	// request. It fails with token.ErrKeyReplaced if that key is no longer held.
+	// Issue returns a new token for the user, made with the access key that signed the request.
+	// It fails with token.ErrKeyReplaced if that key was replaced meanwhile.
 	Issue(user core.User, scopes token.Scopes, lifetime time.Duration, key token.Key) (text string, expires time.Time, err error)
-	// Held returns the access keys, primary first. Holds reports whether one of them has
-	// not been replaced since.
+	// Held returns the access keys, primary first. Holds reports whether key is one of them,
+	// that is, whether it has not been replaced.
 	Held() [2]token.Key
 	Holds(key token.Key) bool
 	// Reload reads the access keys from the store again, if other servers share it, and
@@ -68,9 +68,9 @@ type Options struct {
 	// (hosts.Forwarded), or with those of the request.
 	PublicEndpoint string
 
-	// Hosts lists hosts, with and without a port, by which clients may know the server. They
-	// say in which letter case clients may sign a host. If a client has signed one of them
-	// and the request came for another, the log says which.
+	// Hosts lists names of the server, with and without a port, that clients may use. A client
+	// may sign a host in the letter case of this list. If a client has signed one of these hosts
+	// but the request came for another one, the log names the signed host.
 	Hosts []string
 
 	// Signs reports whether a host that a proxy tells (hosts.Forwarded) counts for signatures as
@@ -82,10 +82,10 @@ type Options struct {
 	NamesOrigin bool
 
 	Limiter Limiter // nil: no rate limits
-	// Written limits the bytes that each user writes; nil: they are not limited.
+	// Written limits the bytes that each user may write; nil means no limit.
 	Written *limits.Written
-	// AnswerMemory is the memory for answers to GET requests in progress, in bytes. A
-	// request for whose answer none becomes free is refused with 503. 0 means
+	// AnswerMemory is the memory, in bytes, for all answers to GET requests in progress. A
+	// request is refused with 503 if no memory becomes free for its answer. 0 means
 	// DefaultAnswerMemory.
 	AnswerMemory int64
 	Faults       Faults // nil: no injected faults
@@ -123,7 +123,7 @@ type Record struct {
 	ClientID  string // the client's x-ms-client-request-id, or empty
 }
 
-// MaxLogged is the number of bytes of a client's text in a field of the log.
+// MaxLogged is the greatest number of bytes of a client's text in a field of a Record.
 const MaxLogged = 512
 
 // Handler serves all chat and identity routes. It is safe for concurrent use.
@@ -191,11 +191,11 @@ func New(o Options) (*Handler, error) {
 	return h, nil
 }
 
-// answerTime is the time for which a request may wait for the store before anything is
-// written; then it is refused with 503. A commit that has begun by then may take a few
-// seconds more (core.Batch.Until), so every request is answered, or its connection closed,
-// within 20 s: long before the write timeout of the HTTP server. The time in which the body
-// arrives does not count.
+// answerTime is the longest time that a request may wait for the store before anything is
+// written; after that it is refused with 503. A commit that has begun may take a few seconds
+// more (core.Batch.Until). So every request is answered, or its connection is closed, within
+// 20 s, long before the write timeout of the HTTP server. The time in which the body arrives
+// does not count.
 const answerTime = 13 * time.Second
 
 // request is the state of one request.
@@ -246,7 +246,7 @@ func (req *request) Context() context.Context {
 	return req.ctx
 }
 
-// limit sets the deadline of the operation.
+// limit sets the deadline of the context that Context returns.
 func (req *request) limit(until time.Time) {
 	if req.cancel != nil {
 		req.cancel()
@@ -278,10 +278,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer panic(http.ErrAbortHandler) // the connection ends without a response
 		req.note = dropNotes[req.fault.Drop]
 	case req.unknown:
-		// The one rule for an unknown outcome: SDKs repeat a request after any 5xx, which
-		// could carry it out twice, and any other answer would be a guess. So there is no
-		// answer: the connection closes (over HTTP/2, the stream), and the client knows as
-		// much as the server does.
+		// If nobody knows whether the operation was carried out, send no response and close the
+		// connection (over HTTP/2, the stream). SDKs repeat a request after any 5xx, which could
+		// carry it out twice, and any other response would be a guess.
 		defer panic(http.ErrAbortHandler)
 		req.note = "no answer: it is not known whether this was carried out"
 	default:

@@ -25,21 +25,22 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the answers in testdata; read the diff")
 
-// TestExchanges sends the requests in testdata/*.txtar and compares the responses with
-// those in the files. The comment of a file says what it tests. Each section is a
-// request, a line "---", and the response.
+// TestExchanges sends the requests in testdata/*.txtar and compares the responses with those in
+// the files. The comment of a file says what it tests. Each section is a request, a line "---",
+// and the response.
 //
-// Three request headers are instructions to this test: "As: alice" adds the user's
-// token (or a signature: "As: key", "As: secondary"), "Scopes: chat.join" gives the
-// token other scopes than chat, "After: 2s" moves the clock first. Ids that differ from
-// run to run are written {alice}, {thread1}, {token1}, {cursor1}. Headers that every
-// response has are left out unless the comment has the line "All headers."; x-ms-request-id
-// always is, because it is the same as MS-CV.
+// Three request headers are instructions to this test: "As: alice" adds the user's token (or a
+// signature: "As: key", "As: secondary"), "Scopes: chat.join" gives the token other scopes than
+// chat, "After: 2s" moves the clock first. Ids that differ from run to run are written {alice},
+// {thread1}, {token1}, {cursor1}. The files leave out headers that every response has, unless
+// the comment has the line "All headers." They always leave out x-ms-request-id, because it is
+// the same as MS-CV.
 func TestExchanges(t *testing.T) {
 	playAll(t, *update, func(t *testing.T) *fixture { return newFixture(t, nil) })
 }
 
-// TestEnginesPlayTheSameExchanges is TestExchanges on PostgreSQL.
+// TestEnginesPlayTheSameExchanges sends the requests in testdata/*.txtar to servers that store
+// their data in PostgreSQL. It expects the same responses as TestExchanges.
 func TestEnginesPlayTheSameExchanges(t *testing.T) {
 	database := os.Getenv("TEST_POSTGRES_URL")
 	if database == "" {
@@ -54,8 +55,9 @@ func TestEnginesPlayTheSameExchanges(t *testing.T) {
 	})
 }
 
-// playAll plays each file of testdata on a server of its own. With update it writes what the
-// server answers into the files.
+// playAll sends the requests of each file in testdata to a new server and compares the responses
+// with those in the file. If update is true, it writes the server's responses to the file
+// instead.
 func playAll(t *testing.T, update bool, newFixture func(t *testing.T) *fixture) {
 	t.Helper()
 	files, err := filepath.Glob("testdata/*.txtar")

@@ -18,7 +18,7 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// lostStore is a store whose Apply fails with an error, if it is set.
+// lostStore is a store whose Apply fails with err, unless err is nil.
 type lostStore struct {
 	core.Store
 	err error
@@ -54,8 +54,9 @@ func (r *records) last(t *testing.T) Record {
 }
 
 // TestUnknownOutcome sends a message while the store loses its database. If nobody knows whether
-// it was written, the connection must close without an answer, and the access log must say so.
-// If nothing was written, the answer is a 503 that may be repeated.
+// the message was written, the connection must close without a response, and the access log must
+// say so. If nothing was written, the response must be a 503, after which the client may repeat
+// the request.
 func TestUnknownOutcome(t *testing.T) {
 	f := newFixture(t, nil)
 	store := &lostStore{Store: f.store}
@@ -109,15 +110,16 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
-// brokenWriter is a connection to which nothing can be written.
+// brokenWriter is a ResponseWriter whose connection is broken: flushing a response fails.
 type brokenWriter struct{ *httptest.ResponseRecorder }
 
 var errBroken = errors.New("broken pipe")
 
 func (brokenWriter) FlushError() error { return errBroken }
 
-// TestAnswersThatNobodyGot answers over a broken connection, and to a client that has hung up.
-// The access log must not count an answer.
+// TestAnswersThatNobodyGot sends responses over a broken connection and to a client that has
+// hung up. It checks that the access log has no status for them and says why they did not
+// arrive.
 func TestAnswersThatNobodyGot(t *testing.T) {
 	var access records
 	f := newFixture(t, func(o *Options) { o.Access = access.add })
