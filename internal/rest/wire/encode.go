@@ -130,7 +130,7 @@ func AppendString(dst []byte, s string) []byte {
 }
 
 // StringSize returns the number of bytes that AppendString appends for s, without the quotes.
-// For text that is not UTF-8 it may return less.
+// The result may be too small if s is not valid UTF-8.
 func StringSize(s string) int {
 	n := len(s)
 	for i := 0; i < len(s); i++ {

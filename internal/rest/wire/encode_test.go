@@ -136,7 +136,8 @@ func BenchmarkEncodePage(b *testing.B) {
 	}
 }
 
-// TestStringSize compares StringSize with AppendString.
+// TestStringSize checks that StringSize returns the length of what AppendString appends, without
+// the quotes.
 func TestStringSize(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := rapid.StringOf(rapid.OneOf(rapid.Rune(), rapid.RuneFrom([]rune("\x00\x01\b\f\n\r\t\"\\\x7f\u2027\u2028\u2029\u202aâ")))).Draw(t, "s")

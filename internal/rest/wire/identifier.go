@@ -76,7 +76,7 @@ func (m *CommunicationIdentifierModel) ToCore() (communication.Identifier, error
 	return id, nil
 }
 
-// onlyUser reports whether the model has no details of another kind than a user.
+// onlyUser reports whether the model has no details of another kind of identifier than a user.
 func (m *CommunicationIdentifierModel) onlyUser() bool {
 	return m.PhoneNumber == nil && m.MicrosoftTeamsUser == nil && m.MicrosoftTeamsApp == nil && m.TeamsExtensionUser == nil
 }

@@ -65,7 +65,7 @@ type ChatMessageContent struct {
 	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero" since:"2021-01-27-preview4"`
 }
 
-// ChatAttachment is a file of a message. This server creates none.
+// ChatAttachment describes a file that is attached to a message. This server creates none.
 type ChatAttachment struct {
 	ID             string `json:"id"`
 	AttachmentType string `json:"attachmentType"`

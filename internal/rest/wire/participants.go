@@ -6,8 +6,8 @@ import (
 )
 
 // ChatParticipant is a participant of a thread or of a request to add participants. The
-// participant may read messages since ShareHistoryTime; if it is zero or absent, the
-// whole history (docs/contract/chat.md §0.7).
+// participant may read messages since ShareHistoryTime or, if that is zero or absent, the whole
+// history (docs/contract/chat.md §0.7).
 type ChatParticipant struct {
 	ID               string                        `json:"id" required:"true" until:"2021-01-27-preview4"`
 	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true" since:"2021-01-27-preview4"`
@@ -27,9 +27,9 @@ type AddChatParticipantsRequest struct {
 	Participants []ChatParticipant `json:"participants"`
 }
 
-// AddChatParticipantsResult is the response to POST .../participants/:add. Errors is
-// nil, and the JSON {}, if all were added: the Python SDK of the previews fails on an
-// empty list.
+// AddChatParticipantsResult is the response to POST .../participants/:add. If all participants
+// were added, Errors is nil and the JSON is {}, because the Python SDK of the previews fails on
+// an empty list.
 type AddChatParticipantsResult struct {
 	Errors              *ParticipantsErrors  `json:"errors,omitzero" until:"2021-03-07"`
 	InvalidParticipants []CommunicationError `json:"invalidParticipants,omitzero" since:"2021-03-07"`
@@ -91,8 +91,8 @@ func ParticipantsFromCore(ms []core.Member) []ChatParticipant {
 	return page
 }
 
-// InvalidFromCore converts the participants that were not added to both JSON forms:
-// that of the preview versions and that of all others. Both are nil if ps is empty
+// InvalidFromCore converts the participants that were not added to both JSON forms: that of the
+// preview api-versions and that of all later ones. Both results are nil if ps is empty
 // (docs/contract/chat.md §3.1).
 func InvalidFromCore(ps []core.InvalidParticipant) (*ParticipantsErrors, []CommunicationError) {
 	if len(ps) == 0 {

@@ -38,8 +38,8 @@ type planKey struct {
 	v apiver.Version
 }
 
-// Patch is a JSON merge patch (RFC 7396) of an object of strings. A nil value removes the
-// member.
+// Patch is a JSON merge patch (RFC 7396) for an object of strings. A nil value means that the
+// patch removes the member.
 type Patch map[string]*string
 
 var plans sync.Map // planKey to *plan, filled on first use

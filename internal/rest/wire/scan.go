@@ -53,7 +53,8 @@ func prefixPath(err error, step string) error {
 	return err
 }
 
-// maxName is the most bytes of a client's member name that an error path contains.
+// maxName is the greatest number of bytes of a client's member name that the path of an error
+// contains.
 const maxName = 64
 
 // scanner reads JSON (RFC 8259) without extensions.
@@ -96,8 +97,9 @@ func (s *scanner) literal(word string) bool {
 // null consumes the next value if it is null, and reports whether it was.
 func (s *scanner) null() bool { return s.peek() == 'n' && s.literal("null") }
 
-// object reads an object. It calls member for each member after its colon, and member
-// must read the value. name is valid only until member reads on.
+// object reads a JSON object. It calls member for each member of the object, when the scanner is
+// behind the colon; the function must read the value. name is valid only until the function
+// reads from the scanner.
 func (s *scanner) object(member func(name []byte) error) error {
 	return s.nested('{', '}', func() error {
 		if s.peek() != '"' {

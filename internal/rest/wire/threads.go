@@ -17,7 +17,7 @@ type CreateChatThreadResult struct {
 	InvalidParticipants []CommunicationError  `json:"invalidParticipants,omitzero" since:"2021-03-07"`
 }
 
-// ChatThreadProperties holds the properties of a thread. DeletedOn is zero unless it is
+// ChatThreadProperties holds the properties of a thread. DeletedOn is zero unless the thread is
 // deleted.
 type ChatThreadProperties struct {
 	ID              string                        `json:"id"`
@@ -112,8 +112,9 @@ func (p *ChatRetentionPolicy) toCore() (days int32, err error) {
 	return *p.DeleteThreadAfterDays, core.CheckRetentionDays(*p.DeleteThreadAfterDays)
 }
 
-// retention returns the policy that deletes a thread after days, or the policy none for 0: a
-// thread that never had a policy has that one (docs/contract/chat.md §3.6).
+// retention returns the retention policy that deletes a thread after the given number of days.
+// If days is 0, as for a thread that never had a policy, it returns the policy of kind none
+// (docs/contract/chat.md §3.6).
 func retention(days int32) *ChatRetentionPolicy {
 	if days == 0 {
 		return &ChatRetentionPolicy{Kind: policyNone}

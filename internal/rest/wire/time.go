@@ -19,9 +19,9 @@ var (
 	errDateRange = errors.New("must be a date before the year 10000")
 )
 
-// ParseTime parses an RFC 3339 date with any fraction and offset. Like RFC 3339, it takes t
-// and z in either case and the second 60 of a leap second. It fails for a date after 9999;
-// see TimeOf for dates before 1970.
+// ParseTime parses an RFC 3339 date with any fraction and offset. Like RFC 3339, it accepts t
+// and z in either case and the second 60 of a leap second. It fails for a date after 9999, and
+// returns 0 for a date before 1970, as TimeOf does.
 func ParseTime(s string) (Time, error) {
 	s = strings.ToUpper(s) // an RFC 3339 date has no letters but T and Z
 	t, err := time.Parse(time.RFC3339, s)
@@ -47,9 +47,9 @@ func parseLeapSecond(s string) (t time.Time, ok bool) {
 	return t.Add(time.Second), err == nil && u.Hour() == 23 && u.Minute() == 59
 }
 
-// TimeOf converts t to epoch milliseconds. It returns 0 for a date before 1970: programs ask
-// for the whole history with dates such as 1900-01-01 and .NET's DateTime.MinValue, which is
-// in the year 1, and nothing here is older than 1970 (docs/contract/chat.md §2). TimeOf fails
+// TimeOf converts t to epoch milliseconds. It returns 0 for a date before 1970: programs ask for
+// the whole history with dates such as 1900-01-01 and .NET's DateTime.MinValue, which is in the
+// year 1, and the server has no data older than 1970 (docs/contract/chat.md §2). TimeOf fails
 // for a date after 9999.
 func TimeOf(t time.Time) (Time, error) {
 	if !t.Before(maxTime) {
