@@ -87,7 +87,8 @@ type Config struct {
 // it when the process ends.
 const Memory = "memory:"
 
-// Values of Config.CORSOrigins that are no origin.
+// Values of Config.CORSOrigins that are not an origin but stand for several: all origins, or
+// those of this machine.
 const (
 	AnyOrigin       = "all"
 	LoopbackOrigins = "loopback" // pages of this machine, on any port
@@ -126,8 +127,8 @@ func (c Config) Explicit(setting string) bool {
 	return c.values[setting].source > fromCommand
 }
 
-// Files returns the paths of the files that the settings name: those of settings and secrets
-// that Load has read, and the certificate and its key.
+// Files returns the paths of the files with settings and secrets that Load has read, and of the
+// certificate and the key that the settings name.
 func (c Config) Files() []string {
 	all := slices.Clone(c.files)
 	for _, path := range []string{c.TLSCert, c.TLSKey} {
@@ -138,8 +139,8 @@ func (c Config) Files() []string {
 	return all
 }
 
-// Found reports whether the setting's value is from a confab.yaml in the working folder that
-// no flag and no variable names.
+// Found reports whether the setting's value is from a confab.yaml that Load has found in the
+// working folder. It returns false if a flag or a variable names that file.
 func (c Config) Found(setting string) bool { return c.values[setting].found }
 
 // Origin returns the source of the setting's value in words: "flag --listen",
@@ -182,8 +183,8 @@ func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// Sizes returns the limits of sizes: those of the profile, but for the settings that replace
-// them.
+// Sizes returns the limits of sizes, such as the longest message. They are those of the limits
+// profile, unless max-content or max-participants replaces one.
 func (c Config) Sizes() core.Limits {
 	l := c.Limits.Sizes()
 	l.Content = cmp.Or(c.MaxContent, l.Content)

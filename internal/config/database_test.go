@@ -7,9 +7,9 @@ import (
 	"github.com/knadh/koanf/v2"
 )
 
-// TestWhereThePasswordOfTheDatabaseMayBe checks that the address of a database may hold a password
-// in the variable, in confab.yaml and in a file, and not in the flag, which every user of the
-// machine can read.
+// TestWhereThePasswordOfTheDatabaseMayBe checks that a database address with a password is
+// accepted from the variable, from confab.yaml and from a file. It must be refused as a flag,
+// because every user of the machine can read the flags of a process.
 func TestWhereThePasswordOfTheDatabaseMayBe(t *testing.T) {
 	const secret, open = "postgres://ann:secret@db/chat?sslmode=verify-full", "postgres://ann@db/chat?sslmode=verify-full"
 	files := map[string]string{"url": secret + "\n"}

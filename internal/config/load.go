@@ -150,16 +150,18 @@ func (l *loader) apply(c *Config, s Setting) {
 	l.failed(s, v, err)
 }
 
-// failed adds the error for a problem with the value of a setting. It does nothing without one.
+// failed adds an error to the result of Load if err is a problem with the value v of the setting
+// s. It does nothing if err is nil.
 func (l *loader) failed(s Setting, v value, err error) {
 	if p := (problem{}); errors.As(err, &p) {
 		l.fail(Error{Setting: s.Name, Origin: v.origin, Problem: p.what, Next: p.allowed})
 	}
 }
 
-// deriveBodySize sets Config.MaxBodySize for auto: room for a message of the greatest content,
-// however a client escapes it. It adds an error if both sizes are set and a message of the
-// greatest content does not fit into a body even without escapes.
+// deriveBodySize sets Config.MaxBodySize if the setting is auto. A body then has room for the
+// longest allowed message, even if the client escapes all of its text in JSON. If max-body-size
+// and max-content are both set, deriveBodySize adds an error if the longest message does not fit
+// into a body even without escapes.
 func (l *loader) deriveBodySize(c *Config) {
 	switch {
 	case !l.reads(Setting{Name: "max-body-size"}) || len(l.errs) > 0:
@@ -203,8 +205,8 @@ func (l *loader) checkCombinations(c Config) {
 }
 
 // checkFound adds an error for each setting that a development server must not take from a
-// confab.yaml that it finds in the working folder. It also does so for a command that reads
-// only some settings, to find a running server, if the setting dev is given explicitly.
+// confab.yaml that Load has found in the working folder. A command that reads only some
+// settings, to find a running server, is checked only if the setting dev is given explicitly.
 func (l *loader) checkFound(c Config) {
 	if !c.Dev || l.in.Only != nil && !c.Explicit("dev") {
 		return
@@ -369,8 +371,8 @@ func (l *loader) flags() {
 	l.load(p, fromFlag, l.in.Dir, func(key string) string { return "flag --" + key })
 }
 
-// load reads the settings of one source, such as a file. They replace the values of sources
-// that were loaded before. load adds an error for each unknown key.
+// load reads the settings of one source, such as a file. They replace the values from sources
+// that were loaded before. It adds an error for each unknown key.
 func (l *loader) load(p koanf.Provider, from source, dir string, origin func(key string) string) {
 	k := koanf.New(".")
 	if err := k.Load(p, nil); err != nil {

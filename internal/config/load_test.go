@@ -72,8 +72,8 @@ func accessKey(t *testing.T, text string) communication.AccessKey {
 	return key
 }
 
-// TestSizes checks which sizes a server has by its profile and the settings that replace
-// those of the profile.
+// TestSizes checks the limits of sizes for each profile, and that max-content and
+// max-participants replace those of the profile.
 func TestSizes(t *testing.T) {
 	for _, c := range []struct {
 		flags []string
@@ -385,8 +385,8 @@ func TestRefused(t *testing.T) {
 
 const corsNext = "write scheme and host, and the port if there is one, without a path: https://app.example.com,http://192.168.1.20:3000; or that of an app: capacitor://localhost,chrome-extension://ID"
 
-// TestThePublicKeyStaysOnThisMachine checks that a development server with a well-known
-// access key listens on loopback addresses only, and that keys of the user's own lift that.
+// TestThePublicKeyStaysOnThisMachine checks that a development server with a well-known access
+// key may listen only on loopback addresses. It may listen on others if the user sets both keys.
 func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 	own := []string{"CONFAB_ACCESS_KEY=" + key1, "CONFAB_ACCESS_KEY_SECONDARY=" + key2}
 	for _, tt := range []struct {
@@ -420,9 +420,9 @@ func TestThePublicKeyStaysOnThisMachine(t *testing.T) {
 	}
 }
 
-// TestFoundFiles checks which settings a development server takes from a confab.yaml that
-// lies in its working folder: none by which a stranger's repository could open the server to
-// others, send its clients elsewhere or move its data.
+// TestFoundFiles checks that a development server refuses some settings in a confab.yaml that
+// lies in its working folder: those by which the repository of a stranger could open the server
+// to others, send its clients elsewhere or move its data.
 func TestFoundFiles(t *testing.T) {
 	sample := map[string]string{
 		"data": "/elsewhere", "database": "postgres://db.evil.example/x", "listen": "localhost:1", "listen-http": "localhost:2", "listen-ops": "localhost:3",
@@ -469,7 +469,8 @@ func TestFoundFiles(t *testing.T) {
 			}
 		}
 	}
-	// A command that looks for a server of production finds its folder in the file.
+	// A command that looks for a running production server takes the data folder from a
+	// confab.yaml in the working folder.
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, FileName), []byte("data: /srv/chat"), 0o600); err != nil {
 		t.Fatal(err)
@@ -514,8 +515,8 @@ func TestDevData(t *testing.T) {
 	}
 }
 
-// TestBodySize checks that a body has room for the greatest message in JSON, unless the setting
-// says otherwise.
+// TestBodySize checks that by default a body has room for the longest message, however the
+// client escapes it, and that max-body-size replaces the default.
 func TestBodySize(t *testing.T) {
 	for _, tt := range []struct {
 		settings map[string]string

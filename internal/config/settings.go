@@ -19,9 +19,9 @@ type Setting struct {
 	Help       string
 	Secret     bool
 	InFile     bool // the setting NAME-file can name a file that holds the value, as it can for each secret
-	// InFolder means that a development server takes the setting from a confab.yaml that it
-	// finds in its working folder. Such a file may come with a repository of somebody else,
-	// so it must not decide where the server listens, who may use it or where its data is.
+	// InFolder means that a development server takes the setting from a confab.yaml that lies in
+	// its working folder. Such a file may come with a repository of somebody else, so it must
+	// not decide where the server listens, who may use it or where its data is.
 	InFolder bool
 	redact   func(string) string // removes secrets from the value for display; nil shows all of it
 
@@ -131,8 +131,8 @@ func find(key string) (s Setting, file, ok bool) {
 // inFile reports whether the setting's value can be in a file of its own.
 func (s Setting) inFile() bool { return s.Secret || s.InFile }
 
-// keys returns the keys that confab.yaml may have: the name of every setting, and where the
-// value can be in a file also the name with -file at the end.
+// keys returns the keys that confab.yaml may have: the name of each setting and, if a file can
+// hold the setting's value, also the name with -file at the end.
 func keys() []string {
 	var all []string
 	for _, s := range Settings {
@@ -186,8 +186,8 @@ func (f *textFlag) Set(text string) error {
 }
 
 // defaults returns a text about the setting's default for the end of its help text, such as
-// " (default 10s)". It returns "" if the setting has no default. Without dev, which is for a
-// command that has no flag --dev, it is the default of a development server.
+// " (default 10s)". It returns "" if the setting has no default. If dev is false, the help is
+// for a command without the flag --dev, and the text shows the default of a development server.
 func (s Setting) defaults(dev bool) string {
 	switch {
 	case s.DevDefault != "" && !dev:

@@ -33,7 +33,7 @@ const (
 	fromFlag
 )
 
-// value is the unparsed text of a setting, with the place that it comes from.
+// value is the unparsed text of a setting, with the source that it comes from.
 type value struct {
 	text   string
 	source source
@@ -127,8 +127,8 @@ func setDatabase(c *Config, v value) error {
 	return nil
 }
 
-// hasPassword reports whether the address of a database holds a password, also that of a
-// client's key.
+// hasPassword reports whether the address of a database contains a password: that of the user,
+// or that of the private key of the client's certificate.
 func hasPassword(u *url.URL) bool {
 	password, _ := u.User.Password()
 	query := u.Query()
@@ -259,8 +259,8 @@ func setMaxContent(c *Config, v value) error {
 	return nil
 }
 
-// mostParticipants is the greatest --max-participants. Each change of the members of a thread
-// reads the rows of all of them.
+// mostParticipants is the greatest value of --max-participants. There is a limit because each
+// change of a thread's members reads the rows of all of them.
 const mostParticipants = 100_000
 
 func setMaxParticipants(c *Config, v value) (err error) {
@@ -285,8 +285,8 @@ func setWrittenPerHour(c *Config, v value) (err error) {
 	return nil
 }
 
-// leastAnswerMemory is the least --answer-memory: room for one full page that is made and one
-// that is sent, for two users each.
+// leastAnswerMemory is the least value of --answer-memory, in bytes. It has room for two users,
+// each with one full page that is made and one that is sent.
 const leastAnswerMemory = 32 << 20
 
 func setAnswerMemory(c *Config, v value) (err error) {
@@ -376,14 +376,15 @@ func setMinFreeSpace(c *Config, v value) (err error) {
 	return err
 }
 
-// leastBody is the least --max-body-size that auto stands for, and bodyRest what a message may
-// have beside its content: metadata, names, and the JSON around them.
+// leastBody is the smallest limit, in bytes, that the value auto of --max-body-size stands for.
+// bodyRest is the number of bytes for the parts of a message other than its content: metadata,
+// names, and the JSON around them.
 const (
 	leastBody = 1 << 20
 	bodyRest  = 64 << 10
 )
 
-// maxEscape is the most bytes that JSON has for a byte of text: \u0000.
+// maxEscape is the greatest number of bytes that one byte of text takes in JSON, as in \u0000.
 const maxEscape = 6
 
 func setMaxBodySize(c *Config, v value) (err error) {
@@ -484,8 +485,8 @@ func (v value) path() (string, error) {
 	if onNetwork(p, v.goos) {
 		return "", errOnNetwork
 	}
-	// Replace ~ here, because a shell does not expand it in --data=~/x, and nothing does in
-	// a file.
+	// Replace ~ here: a shell does not expand it in --data=~/x, and nothing expands it in a
+	// confab.yaml.
 	if rest, ok := strings.CutPrefix(p, "~"); ok && v.home != "" && (rest == "" || os.IsPathSeparator(rest[0])) {
 		p = v.home + rest
 	}
@@ -498,10 +499,10 @@ func (v value) path() (string, error) {
 // errOnNetwork is the error for a path on the network.
 var errOnNetwork = problem{"the path is on the network: Windows would sign in to the machine that it names", "name a file of this machine"}
 
-// onNetwork reports whether a path is a UNC path of Windows, such as \\host\share\key.pem, which
-// begins with two slashes of either kind. Opening one sends a proof of the user's password to
-// the host, and a confab.yaml in a folder of somebody else can name any host. A path that begins
-// with \\?\C: is on this machine.
+// onNetwork reports whether a path is a UNC path of Windows, which begins with two slashes of
+// either kind, such as \\host\share\key.pem. When a program opens such a path, Windows sends a
+// proof of the user's password to the host, and a confab.yaml in a folder of somebody else could
+// name any host. A path that begins with \\?\C: is on this machine.
 func onNetwork(path, goos string) bool {
 	slash := func(i int) bool { return len(path) > i && (path[i] == '\\' || path[i] == '/') }
 	if goos != "windows" || !slash(0) || !slash(1) {
