@@ -23,6 +23,7 @@ type stream struct {
 	broken  bool       // a write failed, or Abort was called
 	closed  bool
 	writing time.Time // when the present write began, or zero
+	late    bool      // the write before it took timeout or longer, so net/http may reset the stream
 }
 
 // takeStream begins a response to an HTTP/2 request. It fails if the write deadline that the
@@ -59,7 +60,7 @@ func (c *stream) Write(b []byte) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.writing = time.Time{}
+	c.ended()
 	return c.controller.SetWriteDeadline(time.Time{})
 }
 
@@ -71,6 +72,7 @@ func (c *stream) setDeadline() error {
 	if c.broken || c.closed {
 		return net.ErrClosed
 	}
+	c.ended()
 	c.writing = time.Now()
 	d := c.timeout
 	if c.hurry {
@@ -79,12 +81,25 @@ func (c *stream) setDeadline() error {
 	return c.controller.SetWriteDeadline(c.writing.Add(d))
 }
 
-// overdue returns the error err of a write. If the write has taken c.timeout or longer, the
-// Timeout method of the returned error returns true.
+// ended notes the end of a write, if one was running. The caller holds c.mu.
+func (c *stream) ended() {
+	c.late = c.expired()
+	c.writing = time.Time{}
+}
+
+// expired reports whether a write is running that has taken c.timeout or longer. The caller
+// holds c.mu.
+func (c *stream) expired() bool {
+	return !c.writing.IsZero() && time.Since(c.writing) >= c.timeout
+}
+
+// overdue returns err, which a write has returned or which has ended the response. If the
+// running write or the one before it has taken c.timeout or longer, net/http may have reset the
+// stream for that, and the Timeout method of the returned error returns true.
 func (c *stream) overdue(err error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !c.writing.IsZero() && time.Since(c.writing) >= c.timeout {
+	if c.late || c.expired() {
 		return errTimeout{err}
 	}
 	return err
