@@ -598,8 +598,9 @@ func TestMessagesSinceIsCanceled(t *testing.T) {
 	})
 }
 
-// TestMessagesSinceAddedAgain polls for a participant that is removed, and added again with more
-// history than it had.
+// TestMessagesSinceAddedAgain calls MessagesSince as a participant that is removed from the
+// thread, and added again with a share-history time that shows older messages too. Older
+// messages that become visible in this way are not returned.
 func TestMessagesSinceAddedAgain(t *testing.T) {
 	s := chattest.NewServer(t)
 	ann, bob := s.NewUser(), s.NewUser()

@@ -89,8 +89,8 @@ func (e *RotatedError) Error() string {
 // ErrBackup.
 var ErrBackup = errors.New("no backup was made")
 
-// ErrExport is used instead of ErrBackup if the backup is the first step of an export: its user
-// need not know that there is a backup.
+// ErrExport means that an export failed while the server made the backup from which the export
+// reads. It replaces ErrBackup then, whose text would puzzle an operator who asked for an export.
 var ErrExport = errors.New("the store was not copied for the export")
 
 // forExport is the value of the query parameter "for" in a request for a backup that is the

@@ -102,8 +102,8 @@ var benchResource = core.Resource{
 	Keys: [2]core.AccessKeyRow{{Serial: 1, Secret: make([]byte, 64)}, {Serial: 1, Secret: bytes.Repeat([]byte{1}, 64)}},
 }
 
-// front is an HTTP server on a store with one user and some threads of that user, to which
-// Front sends messages.
+// front is a Confab server for the benchmark Front, which sends messages to it over HTTP. Its
+// store has one user, and some threads in which this user is.
 type front struct {
 	store   core.Store
 	core    *core.Service

@@ -28,11 +28,12 @@ type sequencing struct {
 	out      io.Writer
 }
 
-// run prints the time from the commit of an event until the feed of the same server hands on
-// the event with its position. It compares this with two other times: that of a transaction
-// that writes one row, on its own connection, a hundred times per second meanwhile; and that
-// of a batch, the transaction with which the server stores all changes that were waiting. It
-// returns a text for each figure that exceeds its limit.
+// run measures how long an event waits, after its commit, for its position in the event log:
+// until then, no client of the server can receive the event. run prints this time beside two
+// others. One is the time of a transaction that writes a single row; run executes a hundred of
+// these per second during the measurement. The other is the time of a batch, the transaction in
+// which the server stores all changes that were waiting. run returns one sentence for each time
+// that exceeds its limit.
 func (o sequencing) run(t *testing.T) (missed []string) {
 	t.Helper()
 	ctx := t.Context()

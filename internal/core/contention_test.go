@@ -27,8 +27,8 @@ import (
 // other programs may be running.
 const (
 	atOnce = 200
-	// keysAtOnce is the number of concurrent calls that each add a key to metadata. Metadata
-	// may have this many keys.
+	// keysAtOnce is the number of concurrent calls that each add one key to the metadata of a
+	// thread. It is the greatest number of keys that metadata can have, so all must succeed.
 	keysAtOnce = 100
 	slowest    = 10 * time.Second
 )

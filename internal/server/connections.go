@@ -45,11 +45,12 @@ func Connections(files uint64) int {
 	return max(int(files)-filesOfStore(files)-ownFiles-operatorConnections, 1)
 }
 
-// gate limits the number of connections of some listeners, in all and from each address. If all
-// connections are in use, it closes one that waits for a request to make room for a new one. It
-// chooses the address with the most connections, a trusted proxy only if no other address has a
-// connection that waits. Of that address it prefers a connection that has never had a request.
-// If no connection waits, the listeners stop accepting until one ends or begins to wait.
+// gate limits the number of connections of some listeners, in all and from each address. When
+// the limit of all is reached, gate closes an idle connection for each new one. An idle
+// connection is one that carries no request. gate takes it from the address with the most
+// connections; it spares addresses of trusted proxies while any other address has an idle
+// connection. Of the chosen address it first closes a connection that has never carried a
+// request. If no connection is idle, the listeners stop accepting until one ends or becomes idle.
 type gate struct {
 	most       int            // connections at a time
 	perAddress int            // of one address; 0: no limit

@@ -272,8 +272,9 @@ func (s *Store) closeFiles() error {
 	return errors.Join(err, s.closeMark(err == nil))
 }
 
-// closeMark closes the mark. ok says whether the store was closed without an error. It does
-// nothing if the store was opened with Options.ReadOnly.
+// closeMark writes to the file of the mark whether the store was closed without an error (ok),
+// and closes that file. The next start reads it, to tell a clean stop from a crash. closeMark
+// does nothing if the store was opened with Options.ReadOnly.
 func (s *Store) closeMark(ok bool) error {
 	if s.mark == nil {
 		return nil
@@ -484,8 +485,8 @@ func (s *Store) Close() error {
 // kindRange returns iterator options whose bounds enclose all keys of a kind.
 func kindRange(kind byte) *pebble.IterOptions { return prefixRange(kind, "") }
 
-// prefixRange returns iterator options whose bounds enclose all keys of a kind that
-// start with prefix after the letter.
+// prefixRange returns iterator options whose bounds enclose the keys that begin with the letter
+// kind, followed by prefix.
 func prefixRange(kind byte, prefix string) *pebble.IterOptions {
 	lower := append([]byte{kind}, prefix...)
 	return &pebble.IterOptions{LowerBound: lower, UpperBound: prefixEnd(lower)}

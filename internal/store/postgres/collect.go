@@ -117,8 +117,9 @@ func (r *rows) purge(thread string) {
 	maps.DeleteFunc(r.sent, func(k core.SendKey, _ core.SentToken) bool { return k.Thread == thread })
 }
 
-// listOrder compares two entries of users' lists by the key of the table user_threads. Entries
-// are written in the order of that index.
+// listOrder compares two entries of users' lists of threads by the primary key of the table
+// user_threads. A batch writes its entries in this order, so that neighbours in the index are
+// written together.
 func listOrder(a, b core.ListMove) int {
 	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.To, b.To), cmp.Compare(a.Thread, b.Thread))
 }
