@@ -272,8 +272,8 @@ func (s *Store) closeFiles() error {
 	return errors.Join(err, s.closeMark(err == nil))
 }
 
-// closeMark writes to the file of the mark whether the store was closed without an error (ok),
-// and closes that file. The next start reads it, to tell a clean stop from a crash. closeMark
+// closeMark writes to the mark whether the store was closed without an error (ok), and closes
+// the mark: the file that tells the next start how many bytes of each log are durable. closeMark
 // does nothing if the store was opened with Options.ReadOnly.
 func (s *Store) closeMark(ok bool) error {
 	if s.mark == nil {

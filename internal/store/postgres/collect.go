@@ -118,8 +118,7 @@ func (r *rows) purge(thread string) {
 }
 
 // listOrder compares two entries of users' lists of threads by the primary key of the table
-// user_threads. A batch writes its entries in this order, so that neighbours in the index are
-// written together.
+// user_threads. A batch writes its entries in this order.
 func listOrder(a, b core.ListMove) int {
 	return cmp.Or(cmp.Compare(a.User, b.User), cmp.Compare(a.To, b.To), cmp.Compare(a.Thread, b.Thread))
 }
