@@ -65,7 +65,9 @@ func (h *Handler) write(req *request, resp response) error {
 	if resp.allow != "" {
 		header.Set("Allow", resp.allow)
 	}
-	if resp.close {
+	// Over HTTP/2 the header would end the connection with all its other requests, which may be
+	// those of other clients behind a proxy. A body that is not read ends its stream alone.
+	if resp.close && req.ProtoMajor == 1 {
 		header.Set("Connection", "close")
 	}
 	if req.retryAfter > 0 { // round up to whole seconds

@@ -72,7 +72,9 @@ func (b *bodies) limit(next http.Handler) http.Handler {
 		var last func() // lets the connection end after this request
 		if ok && of.shared {
 			of = &carrier{end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
-			last = func() { w.Header().Set("Connection", "close") }
+			if r.ProtoMajor == 1 {
+				last = func() { w.Header().Set("Connection", "close") }
+			}
 		}
 		if ok {
 			if r.Context().Err() != nil {
