@@ -67,8 +67,9 @@ func missing(file string) bool {
 	return os.IsNotExist(err)
 }
 
-// note returns the value of the variable Before that stores was, the earlier values of
-// variables.
+// note encodes the values that variables had before they were set for Confab, given by name in
+// was. The result is the value for the variable Before, from which env --unset restores them.
+// Variables that were empty are left out.
 func note(was map[string]string) string {
 	noted := url.Values{}
 	for name, value := range was {

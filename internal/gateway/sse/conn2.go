@@ -111,7 +111,8 @@ type errTimeout struct{ error }
 // Timeout returns true, as gateway.WhyOf expects from a timeout.
 func (errTimeout) Timeout() bool { return true }
 
-// Interrupt implements Conn. It shortens the deadline of the running write.
+// Interrupt implements Conn. It moves the deadline of the running Write, and of each later one,
+// to a moment from now, so that a slow client cannot delay the end of its session.
 func (c *stream) Interrupt() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

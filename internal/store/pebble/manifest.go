@@ -154,8 +154,9 @@ func (f *fields) fail(format string, args ...any) {
 	f.b = nil
 }
 
-// edit applies one edit. It applies the removals of tables before the additions: an edit that
-// moves a table removes it from one level and adds it to another, in any order.
+// edit applies one record of the manifest, which removes tables from levels and adds others. It
+// first applies all removals: a record that moves a table to another level may list the addition
+// before the removal, and the table must stay.
 func (m *manifest) edit(record []byte) error {
 	f := &fields{b: record}
 	var added []tablePlace
