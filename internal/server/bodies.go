@@ -69,11 +69,13 @@ func withCarrier(ctx context.Context, conn net.Conn) context.Context {
 func (b *bodies) limit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		of, ok := r.Context().Value(carrierKey{}).(*carrier)
-		var last func() // lets the connection end after this request
+		var last func() // see countedBody.last
 		if ok && of.shared {
 			of = &carrier{end: func() { http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) }}
-			if r.ProtoMajor == 1 {
-				last = func() { w.Header().Set("Connection", "close") }
+			last = func() {
+				if r.ProtoMajor == 1 { // the streams of HTTP/2 have deadlines of their own
+					w.Header().Set("Connection", "close")
+				}
 			}
 		}
 		if ok {
@@ -120,7 +122,7 @@ type countedBody struct {
 	io.ReadCloser
 	bodies *bodies
 	of     *carrier
-	last   func() // lets a connection of a proxy end after the request; nil for others
+	last   func() // called if a request of a proxy was cut just after its body; nil for a client's connection
 	held   int64  // guarded by bodies.mu
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,4 +68,34 @@ func TestProxyKeepsItsConnections(t *testing.T) {
 	status("the largest body, which has arrived", fromLarge, http.StatusOK)
 	fmt.Fprint(large, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
 	status("the next request on its connection", fromLarge, http.StatusOK)
+}
+
+// TestWholeBodiesAreNotCut reaches the bound of bodies with requests of a proxy, over HTTP/1 and
+// HTTP/2. A body that has arrived is not chosen, although it is the largest.
+func TestWholeBodiesAreNotCut(t *testing.T) {
+	for _, version := range []int{1, 2} {
+		b := newBodies(100)
+		serve := func(size int, then func()) {
+			r := httptest.NewRequest("POST", "/", strings.NewReader(strings.Repeat("x", size)))
+			r.ProtoMajor = version
+			r = r.WithContext(context.WithValue(r.Context(), carrierKey{}, &carrier{shared: true}))
+			b.limit(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				if then != nil {
+					io.ReadAll(r.Body)
+					then()
+					return
+				}
+				io.ReadFull(r.Body, make([]byte, size)) // without the end
+				for of := range b.by {
+					if of.cut == of.whole {
+						t.Errorf("HTTP/%d: cut %v, whole %v", version, of.cut, of.whole)
+					}
+				}
+			})).ServeHTTP(httptest.NewRecorder(), r)
+		}
+		serve(80, func() { serve(60, nil) })
+		if b.dropped != 1 {
+			t.Errorf("HTTP/%d: %d requests were cut, want 1", version, b.dropped)
+		}
+	}
 }
