@@ -1,9 +1,9 @@
-// Package apiver lists the api-versions that Confab supports and defines Span, a range of
-// api-versions.
+// Package apiver lists the api-versions that Confab supports, and says which features of the
+// contract each of them has.
 //
-// Each route and each field of a JSON body has a Span: the api-versions in which it exists. To
-// support a new version, add it to the list and adjust the spans. No other code depends on
-// versions.
+// A route or a field of a JSON body that only some versions have names its [Feature]; the table
+// history has the versions of each feature. To support a new version, add it to its list and adjust
+// the table. No other code depends on versions.
 package apiver
 
 import "slices"

@@ -67,7 +67,7 @@ const retryAfter = time.Second
 // log, and not into the response.
 func (h *Handler) refuse(req *request, err error) response {
 	e := errorOf(req.api, err)
-	if errors.Is(err, core.ErrUnknownThread) && hidesThreads.Has(req.version) {
+	if errors.Is(err, core.ErrUnknownThread) && hiddenThreads.Has(req.version) {
 		e = core.Forbid("no such thread")
 	}
 	status := cmp.Or(req.fault.Status, statuses[e.Code])
@@ -109,10 +109,10 @@ func (h *Handler) logCause(req *request, status int, err error) {
 		"method", logged(req.Method), "path", logged(req.URL.EscapedPath()), "status", status, "error", err)
 }
 
-// hidesThreads is the range of api-versions at which a request gets the same 403 for a thread
-// that does not exist as for a thread that the caller is not in. This was recorded for getting a
-// thread (docs/contract/chat.md §7.2). Unverified: that all operations do so.
-var hidesThreads = apiver.Span{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}
+// hiddenThreads is the feature that a request gets the same 403 for a thread that does not exist as
+// for a thread that the caller is not in. This was recorded for getting a thread
+// (docs/contract/chat.md §7.2). Unverified: that all operations do so.
+const hiddenThreads apiver.Feature = "hidden threads"
 
 // errorOf converts err to a core.Error. It returns errInternal for an error of a type
 // that it does not know.
@@ -131,10 +131,10 @@ func errorOf(a *api, err error) *core.Error {
 	return errInternal
 }
 
-// envelope is the format of error bodies at a range of api-versions. write appends the
-// JSON of an error to dst.
+// envelope is the format of error bodies at the api-versions that have a feature. write appends
+// the JSON of an error to dst.
 type envelope struct {
-	span  apiver.Span
+	in    apiver.Feature
 	write func(dst []byte, e *core.Error) []byte
 }
 
@@ -145,8 +145,8 @@ type envelope struct {
 var (
 	identityEnvelopes = []envelope{{always, object(documented)}}
 	chatEnvelopes     = []envelope{
-		{apiver.Span{Until: "2021-03-07"}, object(recorded("Error"), documented)},
-		{apiver.Span{Since: "2021-03-07"}, object(documented, recorded("CommunicationError"))},
+		{"Error bodies", object(recorded("Error"), documented)},
+		{"CommunicationError bodies", object(documented, recorded("CommunicationError"))},
 	}
 )
 
@@ -155,7 +155,7 @@ var (
 func (req *request) envelope() func([]byte, *core.Error) []byte {
 	all := req.api.envelopes
 	for _, e := range all {
-		if req.version != "" && e.span.Has(req.version) {
+		if req.version != "" && e.in.Has(req.version) {
 			return e.write
 		}
 	}

@@ -135,7 +135,7 @@ func TestBodyIsReadLast(t *testing.T) {
 		}
 		version := r.api.versions.Versions()[0]
 		for _, v := range r.api.versions.Versions() {
-			if r.span.Has(v) {
+			if r.in.Has(v) {
 				version = v
 			}
 		}

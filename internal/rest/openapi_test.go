@@ -134,7 +134,7 @@ func TestRoutesAreThoseOfTheOpenAPIFiles(t *testing.T) {
 			}
 		}
 		for _, row := range routes {
-			if row.api == fam && row.span.Has(v) {
+			if row.api == fam && row.in.Has(v) {
 				got = append(got, row.method+" "+row.path+" "+map[int]string{200: "200", 201: "201", 204: "204"}[row.status])
 			}
 		}
@@ -241,8 +241,7 @@ func fieldNames(t reflect.Type, v apiver.Version, want func(reflect.StructField)
 	var names []string
 	for i := range t.NumField() {
 		f := t.Field(i)
-		span := apiver.Span{Since: apiver.Version(f.Tag.Get("since")), Until: apiver.Version(f.Tag.Get("until"))}
-		if span.Has(v) && want(f) {
+		if apiver.Feature(f.Tag.Get("in")).Has(v) && want(f) {
 			name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 			names = append(names, name)
 		}

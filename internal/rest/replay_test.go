@@ -168,7 +168,7 @@ func (r *replay) lastUser() string {
 }
 
 func (r *replay) participant(e exchange) string {
-	if flatIDs.Has(apiver.Version(e.Request.Query["api-version"])) {
+	if apiver.Feature("flat ids").Has(apiver.Version(e.Request.Query["api-version"])) {
 		return `{"id":"` + r.caller + `"}`
 	}
 	return `{"communicationIdentifier":{"communicationUser":{"id":"` + r.caller + `"}}}`

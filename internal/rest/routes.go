@@ -13,13 +13,13 @@ import (
 	"github.com/confab-chat/confab/internal/token"
 )
 
-// route is one method and path at a range of api-versions. Two routes may have the same
-// method and path if their ranges do not overlap.
+// route is one method and path at the api-versions that have a feature. Two routes may have the
+// same method and path if no version has both features.
 type route struct {
 	method    string
 	path      string
 	api       *api
-	span      apiver.Span
+	in        apiver.Feature // the route exists at the versions that have it
 	status    int
 	operation string       // name in logs, rate limits and faults
 	scopes    token.Scopes // a token needs one of these
@@ -47,13 +47,8 @@ const (
 	leavingSelf            = alsoLeaving // the handler also refuses to remove anybody but the caller
 )
 
-// The ranges of api-versions at which routes exist.
-var (
-	always   = apiver.Span{}
-	flatIDs  = apiver.Span{Until: "2021-01-27-preview4"} // participants are strings
-	modelIDs = apiver.Span{Since: "2021-01-27-preview4"} // participants are identifier models
-	teams    = apiver.Span{Since: "2022-06-01"}
-)
+// always is the feature of a route that exists at all api-versions.
+const always apiver.Feature = ""
 
 // routes lists all routes. If several paths match a request, the first one wins. A test
 // compares the list with the OpenAPI files in api/.
@@ -71,10 +66,10 @@ var routes = []route{
 	{"DELETE", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "delete message", anyChat, onlyLive, (*Handler).deleteMessage},
 
 	{"GET", "/chat/threads/{chatThreadId}/participants", chat, always, 200, "list participants", anyChat, onlyLive, (*Handler).listParticipants},
-	{"POST", "/chat/threads/{chatThreadId}/participants", chat, flatIDs, 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants", chat, "flat ids", 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
 	{"POST", "/chat/threads/{chatThreadId}/participants/:add", chat, always, 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
-	{"POST", "/chat/threads/{chatThreadId}/participants/:remove", chat, modelIDs, 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipant},
-	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, flatIDs, 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipantByID},
+	{"POST", "/chat/threads/{chatThreadId}/participants/:remove", chat, "identifier models", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipant},
+	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, "flat ids", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipantByID},
 
 	{"POST", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "send read receipt", anyChat, onlyLive, (*Handler).sendReceipt},
 	{"GET", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "list read receipts", anyChat, onlyLive, (*Handler).listReceipts},
@@ -84,7 +79,7 @@ var routes = []route{
 	{"DELETE", "/identities/{id}", identity, always, 204, "delete user", 0, onlyLive, (*Handler).deleteUser},
 	{"POST", "/identities/{id}/:issueAccessToken", identity, always, 200, "issue token", 0, onlyLive, (*Handler).issueToken},
 	{"POST", "/identities/{id}/:revokeAccessTokens", identity, always, 204, "revoke tokens", 0, onlyLive, (*Handler).revokeTokens},
-	{"POST", "/teamsUser/:exchangeAccessToken", identity, teams, 200, "exchange token", 0, onlyLive, (*Handler).exchangeToken},
+	{"POST", "/teamsUser/:exchangeAccessToken", identity, "Teams exchange", 200, "exchange token", 0, onlyLive, (*Handler).exchangeToken},
 }
 
 // Operations returns the names of all operations, such as "send message", in the order
@@ -183,7 +178,7 @@ func (p *path) versions(method string) string {
 // route returns the route of a method at a version, or nil.
 func (p *path) route(method string, v apiver.Version) *route {
 	for _, r := range p.routes {
-		if r.method == method && r.span.Has(v) {
+		if r.method == method && r.in.Has(v) {
 			return r
 		}
 	}

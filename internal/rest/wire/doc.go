@@ -1,10 +1,10 @@
 // Package wire encodes and decodes the JSON of request and response bodies. It has one
 // struct per definition of the OpenAPI files in api/.
 //
-// A struct has the fields of all api-versions. Tags of a field name the first version
-// that has it (since) and the first that no longer has it (until):
+// A struct has the fields of all api-versions. A field that only some of them have names its
+// feature, for which package apiver has the versions:
 //
-//	Metadata map[string]string `json:"metadata,omitzero" since:"2021-09-07"`
+//	Metadata map[string]string `json:"metadata,omitzero" in:"message metadata"`
 //
 // Encode writes only the fields that a version has, in the order of the struct; Decode
 // reads only those and ignores other members. Code that fills or reads a struct

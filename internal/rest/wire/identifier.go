@@ -13,13 +13,13 @@ import (
 // Unverified: Encode writes kind at versions whose OpenAPI file defines it, as
 // docs/contract/identity.md §7 advises; no recording up to 2023-11-15-preview has it.
 type CommunicationIdentifierModel struct {
-	Kind               string                             `json:"kind,omitzero" since:"2023-11-07"`
+	Kind               string                             `json:"kind,omitzero" in:"kinds"`
 	RawID              string                             `json:"rawId,omitzero"`
 	CommunicationUser  *CommunicationUserIdentifierModel  `json:"communicationUser,omitzero"`
 	PhoneNumber        *PhoneNumberIdentifierModel        `json:"phoneNumber,omitzero"`
 	MicrosoftTeamsUser *MicrosoftTeamsUserIdentifierModel `json:"microsoftTeamsUser,omitzero"`
-	MicrosoftTeamsApp  *MicrosoftTeamsAppIdentifierModel  `json:"microsoftTeamsApp,omitzero" since:"2024-03-07"`
-	TeamsExtensionUser *TeamsExtensionUserIdentifierModel `json:"teamsExtensionUser,omitzero" since:"2025-03-15"`
+	MicrosoftTeamsApp  *MicrosoftTeamsAppIdentifierModel  `json:"microsoftTeamsApp,omitzero" in:"Teams apps"`
+	TeamsExtensionUser *TeamsExtensionUserIdentifierModel `json:"teamsExtensionUser,omitzero" in:"Teams extension users"`
 }
 
 // CommunicationUserIdentifierModel is a user of a resource.
@@ -30,8 +30,8 @@ type CommunicationUserIdentifierModel struct {
 // PhoneNumberIdentifierModel is a phone number.
 type PhoneNumberIdentifierModel struct {
 	Value       string `json:"value"`
-	IsAnonymous bool   `json:"isAnonymous,omitzero" since:"2025-03-15"`
-	AssertedID  string `json:"assertedId,omitzero" since:"2025-03-15"`
+	IsAnonymous bool   `json:"isAnonymous,omitzero" in:"phone details"`
+	AssertedID  string `json:"assertedId,omitzero" in:"phone details"`
 }
 
 // MicrosoftTeamsUserIdentifierModel is a user of Teams.

@@ -5,7 +5,7 @@ import "time"
 // CommunicationIdentityCreateRequest is the optional body of POST /identities.
 type CommunicationIdentityCreateRequest struct {
 	CreateTokenWithScopes []string `json:"createTokenWithScopes,omitzero"`
-	ExpiresInMinutes      *int32   `json:"expiresInMinutes,omitzero" since:"2022-10-01"`
+	ExpiresInMinutes      *int32   `json:"expiresInMinutes,omitzero" in:"token lifetime"`
 }
 
 // CommunicationIdentityAccessTokenResult is the response to POST /identities.
@@ -24,7 +24,7 @@ type CommunicationIdentity struct {
 // differ.
 type CommunicationIdentityAccessTokenRequest struct {
 	Scopes           []string `json:"scopes"`
-	ExpiresInMinutes *int32   `json:"expiresInMinutes,omitzero" since:"2022-10-01"`
+	ExpiresInMinutes *int32   `json:"expiresInMinutes,omitzero" in:"token lifetime"`
 }
 
 // CommunicationIdentityAccessToken is a user token and its expiry, formatted by [Expiry].

@@ -11,7 +11,7 @@ type SendChatMessageRequest struct {
 	Content           string            `json:"content"`
 	SenderDisplayName string            `json:"senderDisplayName,omitzero"`
 	Type              string            `json:"type,omitzero"`
-	Metadata          map[string]string `json:"metadata,omitzero" since:"2021-09-07"`
+	Metadata          map[string]string `json:"metadata,omitzero" in:"message metadata"`
 }
 
 // SendChatMessageResult is the response to POST .../messages.
@@ -24,7 +24,7 @@ type SendChatMessageResult struct {
 // metadata null changes nothing, because it names no key.
 type UpdateChatMessageRequest struct {
 	Content  *string `json:"content,omitzero" null:"\"\""`
-	Metadata Patch   `json:"metadata,omitzero" null:"{}" since:"2021-09-07"`
+	Metadata Patch   `json:"metadata,omitzero" null:"{}" in:"message metadata"`
 }
 
 // ToCore converts the request to a command of package core.
@@ -47,11 +47,11 @@ type ChatMessage struct {
 	Content           *ChatMessageContent           `json:"content,omitzero"`
 	SenderDisplayName *string                       `json:"senderDisplayName,omitzero"`
 	CreatedOn         Time                          `json:"createdOn"`
-	SenderID          string                        `json:"senderId,omitzero" until:"2021-01-27-preview4"`
-	Sender            *CommunicationIdentifierModel `json:"senderCommunicationIdentifier,omitzero" since:"2021-01-27-preview4"`
+	SenderID          string                        `json:"senderId,omitzero" in:"flat ids"`
+	Sender            *CommunicationIdentifierModel `json:"senderCommunicationIdentifier,omitzero" in:"identifier models"`
 	DeletedOn         Time                          `json:"deletedOn,omitzero"`
 	EditedOn          Time                          `json:"editedOn,omitzero"`
-	Metadata          map[string]string             `json:"metadata,omitzero" since:"2021-09-07"`
+	Metadata          map[string]string             `json:"metadata,omitzero" in:"message metadata"`
 }
 
 // ChatMessageContent is the content of a message. The message's type decides which
@@ -60,9 +60,9 @@ type ChatMessageContent struct {
 	Message      *string                       `json:"message,omitzero"`
 	Topic        string                        `json:"topic,omitzero"`
 	Participants []ChatParticipant             `json:"participants,omitzero"`
-	Attachments  []ChatAttachment              `json:"attachments,omitzero" since:"2023-11-07"`
-	InitiatorID  string                        `json:"initiator,omitzero" until:"2021-01-27-preview4"`
-	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero" since:"2021-01-27-preview4"`
+	Attachments  []ChatAttachment              `json:"attachments,omitzero" in:"attachments"`
+	InitiatorID  string                        `json:"initiator,omitzero" in:"flat ids"`
+	Initiator    *CommunicationIdentifierModel `json:"initiatorCommunicationIdentifier,omitzero" in:"identifier models"`
 }
 
 // ChatAttachment describes a file that is attached to a message. This server creates none.

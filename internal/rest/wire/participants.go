@@ -9,11 +9,11 @@ import (
 // participant may read messages since ShareHistoryTime or, if that is zero or absent, the whole
 // history (docs/contract/chat.md §0.7).
 type ChatParticipant struct {
-	ID               string                        `json:"id" required:"true" until:"2021-01-27-preview4"`
-	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true" since:"2021-01-27-preview4"`
+	ID               string                        `json:"id" required:"true" in:"flat ids"`
+	Identifier       *CommunicationIdentifierModel `json:"communicationIdentifier" required:"true" in:"identifier models"`
 	DisplayName      string                        `json:"displayName,omitzero"`
 	ShareHistoryTime Time                          `json:"shareHistoryTime"`
-	Metadata         map[string]string             `json:"metadata,omitzero" since:"2025-03-15"`
+	Metadata         map[string]string             `json:"metadata,omitzero" in:"thread metadata"`
 }
 
 // ChatParticipantsCollection is a page of participants. NextLink is empty on the last page.
@@ -31,8 +31,8 @@ type AddChatParticipantsRequest struct {
 // were added, Errors is nil and the JSON is {}, because the Python SDK of the previews fails on
 // an empty list.
 type AddChatParticipantsResult struct {
-	Errors              *ParticipantsErrors  `json:"errors,omitzero" until:"2021-03-07"`
-	InvalidParticipants []CommunicationError `json:"invalidParticipants,omitzero" since:"2021-03-07"`
+	Errors              *ParticipantsErrors  `json:"errors,omitzero" in:"errors object"`
+	InvalidParticipants []CommunicationError `json:"invalidParticipants,omitzero" in:"invalid participants"`
 }
 
 // ParticipantsErrors lists the participants that were not added, in the form of the

@@ -65,7 +65,7 @@ func compile(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) *
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, option, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if !span(f).Has(v) {
+		if !apiver.Feature(f.Tag.Get("in")).Has(v) {
 			continue
 		}
 		enc, dec := codecOf(f.Type, v, pending)
@@ -83,14 +83,6 @@ func compile(t reflect.Type, v apiver.Version, pending map[reflect.Type]*plan) *
 		p.byName[f.name()] = f
 	}
 	return p
-}
-
-// span returns the versions at which a field exists, from its since and until tags.
-func span(f reflect.StructField) apiver.Span {
-	return apiver.Span{
-		Since: apiver.Version(f.Tag.Get("since")),
-		Until: apiver.Version(f.Tag.Get("until")),
-	}
 }
 
 var (

@@ -16,15 +16,15 @@ type ChatMessageReadReceiptsCollection struct {
 
 // ChatMessageReadReceipt says how far a participant has read (docs/contract/chat.md §4.3).
 type ChatMessageReadReceipt struct {
-	SenderID      string                        `json:"senderId" until:"2021-01-27-preview4"`
-	Sender        *CommunicationIdentifierModel `json:"senderCommunicationIdentifier" since:"2021-01-27-preview4"`
+	SenderID      string                        `json:"senderId" in:"flat ids"`
+	Sender        *CommunicationIdentifierModel `json:"senderCommunicationIdentifier" in:"identifier models"`
 	ChatMessageID string                        `json:"chatMessageId"`
 	ReadOn        Time                          `json:"readOn"`
 }
 
 // SendTypingNotificationRequest is the optional body of POST .../typing.
 type SendTypingNotificationRequest struct {
-	SenderDisplayName string `json:"senderDisplayName,omitzero" since:"2021-09-07"`
+	SenderDisplayName string `json:"senderDisplayName,omitzero" in:"typing names"`
 }
 
 // ReceiptsFromCore converts read receipts to their JSON form.

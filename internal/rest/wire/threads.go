@@ -6,15 +6,15 @@ import "github.com/confab-chat/confab/internal/core"
 type CreateChatThreadRequest struct {
 	Topic           string               `json:"topic"`
 	Participants    []ChatParticipant    `json:"participants,omitzero"`
-	Metadata        map[string]string    `json:"metadata,omitzero" since:"2025-03-15"`
-	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" since:"2025-03-15"`
+	Metadata        map[string]string    `json:"metadata,omitzero" in:"thread metadata"`
+	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" in:"retention"`
 }
 
 // CreateChatThreadResult is the response to POST /chat/threads.
 type CreateChatThreadResult struct {
 	ChatThread          *ChatThreadProperties `json:"chatThread,omitzero"`
-	Errors              *ParticipantsErrors   `json:"errors,omitzero" until:"2021-03-07"`
-	InvalidParticipants []CommunicationError  `json:"invalidParticipants,omitzero" since:"2021-03-07"`
+	Errors              *ParticipantsErrors   `json:"errors,omitzero" in:"errors object"`
+	InvalidParticipants []CommunicationError  `json:"invalidParticipants,omitzero" in:"invalid participants"`
 }
 
 // ChatThreadProperties holds the properties of a thread. DeletedOn is zero unless the thread is
@@ -23,11 +23,11 @@ type ChatThreadProperties struct {
 	ID              string                        `json:"id"`
 	Topic           string                        `json:"topic"`
 	CreatedOn       Time                          `json:"createdOn"`
-	CreatedByID     string                        `json:"createdBy" until:"2021-01-27-preview4"`
-	CreatedBy       *CommunicationIdentifierModel `json:"createdByCommunicationIdentifier" since:"2021-01-27-preview4"`
+	CreatedByID     string                        `json:"createdBy" in:"flat ids"`
+	CreatedBy       *CommunicationIdentifierModel `json:"createdByCommunicationIdentifier" in:"identifier models"`
 	DeletedOn       Time                          `json:"deletedOn,omitzero"`
-	Metadata        map[string]string             `json:"metadata,omitzero" since:"2025-03-15"`
-	RetentionPolicy *ChatRetentionPolicy          `json:"retentionPolicy,omitzero" since:"2025-03-15"`
+	Metadata        map[string]string             `json:"metadata,omitzero" in:"thread metadata"`
+	RetentionPolicy *ChatRetentionPolicy          `json:"retentionPolicy,omitzero" in:"retention"`
 }
 
 // UpdateChatThreadRequest is the body of PATCH /chat/threads/{id}, a merge patch.
@@ -36,8 +36,8 @@ type ChatThreadProperties struct {
 // changes nothing, because it names no key.
 type UpdateChatThreadRequest struct {
 	Topic           *string              `json:"topic,omitzero"`
-	Metadata        Patch                `json:"metadata,omitzero" null:"{}" since:"2025-03-15"`
-	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" null:"{\"kind\":\"none\"}" since:"2025-03-15"`
+	Metadata        Patch                `json:"metadata,omitzero" null:"{}" in:"thread metadata"`
+	RetentionPolicy *ChatRetentionPolicy `json:"retentionPolicy,omitzero" null:"{\"kind\":\"none\"}" in:"retention"`
 }
 
 // ChatThreadsItemCollection is a page of the caller's threads. NextLink is empty on the

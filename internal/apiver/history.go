@@ -1,0 +1,82 @@
+package apiver
+
+// Feature is the name of a part of the contract that only some api-versions have, such as "thread
+// metadata". Routes, formats and the in tags of wire fields name their feature. The empty Feature
+// is the part that all versions have.
+type Feature string
+
+// history says at which api-versions each feature exists. It has one row for each change of the
+// contract (docs/contract/api-versions.md §10). Previews branched off the stable versions, so a
+// feature may come, go and come back.
+var history = map[*List]map[Feature][]Span{
+	Chat: {
+		// Identifiers
+		"flat ids":              {{Until: "2021-01-27-preview4"}}, // users are strings, such as senderId
+		"identifier models":     {{Since: "2021-01-27-preview4"}}, // users are CommunicationIdentifierModel
+		"kinds":                 {{Since: "2023-07-01-preview"}},  // of identifiers
+		"Teams apps":            {{Since: "2024-03-07"}},
+		"Teams extension users": {{Since: "2025-03-15"}},
+		"phone details":         {{Since: "2025-03-15"}}, // isAnonymous and assertedId
+
+		// Threads and participants
+		"errors object":        {{Until: "2021-03-01-preview5"}}, // errors.invalidParticipants
+		"invalid participants": {{Since: "2021-03-01-preview5"}}, // invalidParticipants without errors around it
+		"thread metadata": { // and metadata of participants
+			{Since: "2023-07-01-preview", Until: "2023-11-07"},
+			{Since: "2023-11-15-preview", Until: "2024-03-07"},
+			{Since: "2024-03-15-preview"},
+		},
+		"retention": {{Since: "2024-03-15-preview"}},
+
+		// Messages
+		"message metadata": {{Since: "2021-04-05-preview6"}},
+		"typing names":     {{Since: "2021-04-05-preview6"}}, // the body of a typing notification
+		"attachments":      {{Since: "2023-04-01-preview"}},
+
+		// Errors
+		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // see errors.go
+		"Error bodies":              {{Until: "2021-03-01-preview5"}},                               // the key in error bodies is Error
+		"CommunicationError bodies": {{Since: "2021-03-01-preview5"}},
+	},
+	Identity: {
+		"Teams exchange": {{Since: "2022-06-01"}},
+		"token lifetime": {{Since: "2022-10-01"}}, // expiresInMinutes
+	},
+}
+
+// spans holds the spans of every feature, from history.
+var spans = func() map[Feature][]Span {
+	all := map[Feature][]Span{"": {{}}}
+	for _, features := range history {
+		for name, s := range features {
+			if all[name] != nil {
+				panic("apiver: history has two rows for " + name)
+			}
+			all[name] = s
+		}
+	}
+	return all
+}()
+
+// Has reports whether the version has the feature. It panics if history has no row for f.
+func (f Feature) Has(v Version) bool {
+	in, ok := spans[f]
+	if !ok {
+		panic("apiver: history has no row for " + f)
+	}
+	for _, s := range in {
+		if s.Has(v) {
+			return true
+		}
+	}
+	return false
+}
+
+// Features returns the names of all features of the API, in no order.
+func (l *List) Features() []Feature {
+	var names []Feature
+	for name := range history[l] {
+		names = append(names, name)
+	}
+	return names
+}
