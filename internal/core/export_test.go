@@ -58,15 +58,15 @@ func (s *Service) RefreshUsers(ctx context.Context) error {
 
 // CleanHTML returns an HTML message with everything removed that a message may not have.
 func CleanHTML(s string, images bool) string {
-	cleaned, fits := cleanHTML(s, images, MaxHTMLGrowth*len(s))
-	if !fits {
-		panic("cleaned HTML is longer than MaxHTMLGrowth allows")
+	cleaned, err := cleanHTML(s, images, MaxHTMLGrowth*len(s))
+	if err != nil {
+		panic(err)
 	}
 	return cleaned
 }
 
-// CleanHTMLFits reports whether an HTML message has at most limit bytes after cleaning.
-func CleanHTMLFits(s string, limit int) bool {
-	_, fits := cleanHTML(s, true, limit)
-	return fits
+// CheckHTML fails if an HTML message has more than limit bytes after cleaning, or too many tags.
+func CheckHTML(s string, limit int) error {
+	_, err := cleanHTML(s, true, limit)
+	return err
 }

@@ -11,14 +11,20 @@ import (
 // stays below it.
 const MaxHTMLGrowth = 5
 
+// MaxHTMLTags is the greatest number of tags in an HTML message, together with the end tags that
+// cleaning adds and the tags that it removes. A tag costs cleaning as much time as dozens of
+// bytes of text. A message of the default size, 64 KiB, cannot have so many.
+const MaxHTMLTags = 25_000
+
 // cleanHTML returns an HTML message without everything that htmlElements does not allow
 // (docs/contract/chat.md §4.1). It fails with a BadRequest if cleaning leaves only white space,
-// or if the cleaned message has more bytes than Limits.Content.
+// or if the message has more than MaxHTMLTags tags, or more bytes than Limits.Content
+// after cleaning.
 func (s *Service) cleanHTML(content string) (string, error) {
 	limit := cmp.Or(s.limits.Content, MaxContent)
-	cleaned, fits := cleanHTML(content, s.htmlImages, limit)
-	if !fits {
-		return "", Invalid("content", "The content field has %d bytes or more; at most %d are allowed.", limit+1, limit)
+	cleaned, err := cleanHTML(content, s.htmlImages, limit)
+	if err != nil {
+		return "", err
 	}
 	if cleaned != content && strings.TrimSpace(cleaned) == "" {
 		return "", Invalid("content", "The content field has no HTML that is allowed in a message.")
@@ -71,7 +77,11 @@ var htmlElements = func() map[string]*htmlElement {
 	}
 	elements := map[string]*htmlElement{}
 	for name, own := range attributes {
-		elements[name] = &htmlElement{endTag: "</" + name + ">", attributes: append(own, htmlGlobal...)}
+		e := &htmlElement{name: name, endTag: "</" + name + ">", attributes: append(own, htmlGlobal...)}
+		for _, a := range e.attributes {
+			e.lengths |= 1 << len(a.name)
+		}
+		elements[name] = e
 	}
 	nestHTML(elements)
 	return elements
@@ -86,8 +96,29 @@ var htmlDropped = map[string]bool{
 	"script": true, "style": true, "iframe": true, "noembed": true, "noframes": true, "noscript": true, "object": true,
 }
 
-// longestElement is the number of bytes of the longest name in htmlElements and htmlDropped.
-const longestElement = len("msft-mention")
+// htmlByName holds htmlElements by the length and the first letter of their names, because a
+// message of the greatest size has several hundred thousand tags.
+var htmlByName = func() (index [len("msft-mention") + 1][26][]*htmlElement) {
+	for name, e := range htmlElements {
+		of := &index[len(name)][name[0]-'a']
+		*of = append(*of, e)
+	}
+	return index
+}()
+
+// htmlElementOf returns the allowed element with the given name, which begins with a letter and
+// may be in any letter case. It returns nil if there is none.
+func htmlElementOf(name string) *htmlElement {
+	if len(name) >= len(htmlByName) {
+		return nil
+	}
+	for _, e := range htmlByName[len(name)][name[0]|0x20-'a'] {
+		if e.name == name || strings.EqualFold(e.name, name) {
+			return e
+		}
+	}
+	return nil
+}
 
 // cleanHTML returns s without everything that htmlElements does not allow. What remains keeps
 // its spelling, with three exceptions: <, > and & in text become character references, values
@@ -98,25 +129,29 @@ const longestElement = len("msft-mention")
 // htmlElements with quoted values, and no other < or >. Cleaning takes time in proportion to
 // len(s). Cleaning the result again changes nothing.
 //
-// As soon as the result has more bytes than limit, cleanHTML stops and returns false. It uses
-// no more than limit bytes of memory besides s.
-func cleanHTML(s string, images bool, limit int) (cleaned string, fits bool) {
+// As soon as the result has more bytes than limit, or the text more than MaxHTMLTags tags,
+// cleanHTML stops and fails with a BadRequest. It uses no more than limit bytes of memory
+// besides s.
+func cleanHTML(s string, images bool, limit int) (cleaned string, err error) {
 	c := cleaner{in: s, images: images, limit: limit}
-	for c.at < len(s) && c.fits("") {
+	for c.at < len(s) && c.fits("") && c.tags <= MaxHTMLTags {
 		c.text()
 		if c.at < len(s) {
 			c.markup()
 		}
 	}
 	c.end(0, true)
+	if c.tags > MaxHTMLTags {
+		return "", Invalid("content", "The content field has more than %d HTML tags, or would have after missing end tags are added.", MaxHTMLTags)
+	}
 	if !c.fits("") {
-		return "", false
+		return "", Invalid("content", "The content field has %d bytes or more; at most %d are allowed.", limit+1, limit)
 	}
 	if !c.changed {
-		return s, true
+		return s, nil
 	}
 	c.out.WriteString(s[c.copied:])
-	return c.out.String(), true
+	return c.out.String(), nil
 }
 
 // cleaner is the state of cleanHTML. The bytes of in before the index copied were written to
@@ -131,6 +166,7 @@ type cleaner struct {
 	images  bool
 	limit   int // most bytes of the result
 	over    bool
+	tags    int // tags that were read, and end tags that were added
 	nesting
 }
 
@@ -155,6 +191,18 @@ func (c *cleaner) replace(end int, text string) {
 		c.out.WriteString(c.in[c.copied:c.at])
 	}
 	c.out.WriteString(text)
+	c.at, c.copied = end, end
+}
+
+// remove moves to end without writing in[c.at:end].
+func (c *cleaner) remove(end int) {
+	if !c.changed {
+		c.replace(end, "")
+		return
+	}
+	if c.copied < c.at {
+		c.out.WriteString(c.in[c.copied:c.at])
+	}
 	c.at, c.copied = end, end
 }
 
@@ -212,7 +260,7 @@ func (c *cleaner) markup() {
 	case len(rest) > 2 && rest[1] == '/' && isLetter(rest[2]):
 		c.tag(c.at + 2)
 	case strings.HasPrefix(rest, "<!--"):
-		c.replace(commentEnd(c.in, c.at+4), "")
+		c.remove(commentEnd(c.in, c.at+4))
 	case rest == "</":
 		c.replace(c.at+1, "&lt;")
 	default: // a comment to a browser
@@ -220,7 +268,7 @@ func (c *cleaner) markup() {
 		if end == 0 {
 			end = len(rest)
 		}
-		c.replace(c.at+end, "")
+		c.remove(c.at + end)
 	}
 }
 
@@ -242,25 +290,22 @@ func commentEnd(s string, at int) int {
 // tag moves over the tag at c.at, whose name begins at index name, and writes the allowed parts
 // of it. If the tag has no end, all of the remaining text belongs to it, as in a browser.
 func (c *cleaner) tag(name int) {
+	c.tags++
 	in := c.in
 	i := name
 	for i < len(in) && !isSpace(in[i]) && in[i] != '/' && in[i] != '>' {
 		i++
 	}
 	spelled := in[name:i]
-	var lower [longestElement]byte
-	key := lowered(lower[:], spelled)
-	e, allowed := htmlElements[string(key)]
-	img := string(key) == "img"
-	if img && !c.images {
-		allowed = false
-	}
+	e := htmlElementOf(spelled)
+	img := e == htmlImg
+	allowed := e != nil && (!img || c.images)
 	closing := name == c.at+2
 	if allowed && !img && i < len(in) && in[i] == '>' { // most tags
 		if c.nests(e, closing) {
 			c.at = i + 1
 		} else {
-			c.replace(i+1, "")
+			c.remove(i + 1)
 		}
 		return
 	}
@@ -273,7 +318,7 @@ func (c *cleaner) tag(name int) {
 			i++
 		}
 		if i == len(in) {
-			c.replace(len(in), "")
+			c.remove(len(in))
 			return
 		}
 		if in[i] == '>' {
@@ -286,11 +331,11 @@ func (c *cleaner) tag(name int) {
 		}
 		var a htmlSpelling
 		if a, i = readAttribute(in, i); i == len(in) {
-			c.replace(len(in), "")
+			c.remove(len(in))
 			return
 		}
 		if allowed && !closing {
-			kept = a.appendTo(kept, e.attributes, &seen)
+			kept = a.appendTo(kept, e, &seen)
 		}
 	}
 	if slash && !closing {
@@ -300,17 +345,17 @@ func (c *cleaner) tag(name int) {
 	c.kept = kept
 	switch {
 	case allowed && img && !closing && seen&1 == 0: // no src is left
-		c.replace(i, "")
+		c.remove(i)
 	case allowed && !c.nests(e, closing):
-		c.replace(i, "")
+		c.remove(i)
 	case allowed && string(kept) == in[c.at:i]:
 		c.at = i
 	case allowed:
 		c.replace(i, string(kept))
-	case !closing && htmlDropped[string(key)]:
-		c.replace(closeEnd(in, i, spelled), "")
+	case !closing && htmlDropped[strings.ToLower(spelled)]:
+		c.remove(closeEnd(in, i, spelled))
 	default:
-		c.replace(i, "")
+		c.remove(i)
 	}
 }
 
@@ -382,11 +427,14 @@ func readAttribute(s string, at int) (a htmlSpelling, end int) {
 	return a, i
 }
 
-// appendTo appends the attribute to a tag if it is one of the allowed attributes, has a
-// permitted value, and is the first attribute with its name.
-func (a htmlSpelling) appendTo(tag []byte, allowed []htmlAttribute, seen *uint32) []byte {
-	for i := range allowed {
-		want := &allowed[i]
+// appendTo appends the attribute to a tag if it is one that e may have, has a permitted value,
+// and is the first attribute with its name.
+func (a *htmlSpelling) appendTo(tag []byte, e *htmlElement, seen *uint32) []byte {
+	if len(a.name) >= 32 || e.lengths&(1<<len(a.name)) == 0 {
+		return tag
+	}
+	for i := range e.attributes {
+		want := &e.attributes[i]
 		if len(want.name) != len(a.name) || want.name[0] != a.name[0]|0x20 || !strings.EqualFold(want.name, a.name) {
 			continue
 		}
@@ -505,22 +553,6 @@ func short(v, more string) bool {
 		}
 	}
 	return true
-}
-
-// lowered writes name in lower case to buffer and returns that part of the buffer. It returns
-// nil if the name is longer than the buffer.
-func lowered(buffer []byte, name string) []byte {
-	if len(name) > len(buffer) {
-		return nil
-	}
-	for i := range len(name) {
-		b := name[i]
-		if 'A' <= b && b <= 'Z' {
-			b += 'a' - 'A'
-		}
-		buffer[i] = b
-	}
-	return buffer[:len(name)]
 }
 
 func hasPrefixFold(s, prefix string) bool {

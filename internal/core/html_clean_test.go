@@ -115,6 +115,33 @@ func TestHTMLImagesOff(t *testing.T) {
 	}
 }
 
+// TestHTMLTags checks that a message may have MaxHTMLTags tags and no more, with the end tags
+// that cleaning adds and the tags that it removes, and that a cleaned message can be sent again.
+func TestHTMLTags(t *testing.T) {
+	for _, c := range []struct {
+		in, part string
+		most     int // the greatest number of parts after in
+	}{
+		{"", "<b></b>", core.MaxHTMLTags / 2},
+		{"<div><div>", "<br/>", core.MaxHTMLTags - 4},
+		{"", "<form>", core.MaxHTMLTags},
+		{"<p>", "</i>", core.MaxHTMLTags - 1},
+		{"x", "<!-- a comment -->", core.MaxHTMLTags + 1},
+	} {
+		in := c.in + strings.Repeat(c.part, c.most)
+		if err := core.CheckHTML(in, len(in)+100); err != nil {
+			t.Errorf("%s and %d times %s: %v", c.in, c.most, c.part, err)
+		}
+		if err := core.CheckHTML(core.CleanHTML(in, true), len(in)+100); err != nil {
+			t.Errorf("%s and %d times %s, cleaned and sent again: %v", c.in, c.most, c.part, err)
+		}
+		err := core.CheckHTML(in+c.part, len(in)+100)
+		if tags := !strings.HasPrefix(c.part, "<!"); tags != (err != nil && strings.Contains(err.Error(), "more than 25000 HTML tags")) {
+			t.Errorf("%s and %d times %s: %v", c.in, c.most+1, c.part, err)
+		}
+	}
+}
+
 // slowHTML returns texts of about n bytes that are slow to clean: texts of which a bad cleaner
 // would read some bytes again and again, and texts that cost the most for each byte.
 func slowHTML(n int) map[string]string {
@@ -122,7 +149,7 @@ func slowHTML(n int) map[string]string {
 	for _, part := range []string{
 		"x", "'", "<", ">", "&", "&lt", "&zzzzzz", "&#1", "<b>", "<b", "</b>", "<i x>", "<br/>", "<!--", "<!-->", "<!---", "-", "<!", "</", "<?",
 		"<script>", "<style></style>", "<script></s", `<a href="`, "<a href='>", "<a href=x>", `<a href="https://a.example/&amp;">`,
-		`<img src="https://a.example/">`, "<p title=a\"\"\">", "<td a>", "<q cite=\"&amp;&amp;&amp;\">", "\u00e9", "<b/", "=\"",
+		`<img src="https://a.example/">`, "<p title=a\"\"\">", "<td a>", "<p title=a dir=b a>", "<b lang=a dir=b>x&</b>", "<q cite=\"&amp;&amp;&amp;\">", "\u00e9", "<b/", "=\"",
 	} {
 		texts[part] = strings.Repeat(part, n/len(part))
 	}
@@ -153,7 +180,7 @@ func TestHTMLIsCleanedInTime(t *testing.T) {
 		least := time.Hour
 		for range 3 {
 			begin := threadTime()
-			core.CleanHTML(text, true)
+			core.CheckHTML(text, core.MaxHTMLGrowth*len(text))
 			least = min(least, threadTime()-begin)
 		}
 		if least > 5*cleanTime {
@@ -171,7 +198,7 @@ func BenchmarkCleanHTML(b *testing.B) {
 			defer runtime.UnlockOSThread()
 			begin := threadTime()
 			for b.Loop() {
-				core.CleanHTMLFits(text, core.MaxContent) // stops where the server refuses the rest
+				core.CheckHTML(text, core.MaxContent) // stops where the server refuses the rest
 			}
 			b.ReportMetric((threadTime()-begin).Seconds()*1000/float64(b.N), "cpu-ms/op")
 		})
@@ -258,7 +285,7 @@ func FuzzCleanHTML(f *testing.F) {
 			if len(out) > core.MaxHTMLGrowth*len(in) {
 				t.Fatalf("%q of %d bytes is cleaned to %d bytes", in, len(in), len(out))
 			}
-			if images && (!core.CleanHTMLFits(in, len(out)) || core.CleanHTMLFits(in, len(out)-1)) {
+			if images && (core.CheckHTML(in, len(out)) != nil || core.CheckHTML(in, len(out)-1) == nil) {
 				t.Fatalf("%q is cleaned to %d bytes, and a limit of that allows less or more", in, len(out))
 			}
 			checkNesting(t, in, out)

@@ -16,9 +16,11 @@ const (
 // htmlElement is an element that a message may have. The fields after number describe the rules
 // of the HTML standard for its tags.
 type htmlElement struct {
+	name       string // in lower case
 	endTag     string // as it is written where it is missing
 	attributes []htmlAttribute
-	number     int // its index in nesting.last
+	lengths    uint32 // bit n: an attribute's name has n bytes
+	number     int    // its index in nesting.last
 
 	void       bool           // it has no end tag
 	formatting bool           // a browser repeats it where it is open
@@ -76,7 +78,7 @@ func nestHTML(elements map[string]*htmlElement) {
 // The elements for which the code below has special cases.
 var (
 	htmlA, htmlDiv, htmlP, htmlTable = htmlElements["a"], htmlElements["div"], htmlElements["p"], htmlElements["table"]
-	htmlRP, htmlRT                   = htmlElements["rp"], htmlElements["rt"]
+	htmlRP, htmlRT, htmlImg          = htmlElements["rp"], htmlElements["rt"], htmlElements["img"]
 )
 
 // nesting is the stack of elements that are open in a message. It has the elements that a
@@ -218,6 +220,7 @@ func (c *cleaner) end(depth int, implied bool) {
 		if e.optional && (len(c.open) == depth && implied || len(c.open) > depth && c.top().isBlock) {
 			continue
 		}
+		c.tags++
 		c.replace(c.at, e.endTag)
 	}
 }
