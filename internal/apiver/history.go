@@ -19,8 +19,10 @@ var history = map[*List]map[Feature][]Span{
 		"phone details":         {{Since: "2025-03-15"}}, // isAnonymous and assertedId
 
 		// Threads and participants
-		"errors object":        {{Until: "2021-03-01-preview5"}}, // errors.invalidParticipants
-		"invalid participants": {{Since: "2021-03-01-preview5"}}, // invalidParticipants without errors around it
+		"idempotency-token":        {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},   // the name of a header
+		"repeatability-request-id": {{Until: "2021-03-01-preview5"}, {Since: "2021-03-07"}}, // the same header
+		"errors object":            {{Until: "2021-03-01-preview5"}},                        // errors.invalidParticipants
+		"invalid participants":     {{Since: "2021-03-01-preview5"}},                        // invalidParticipants without errors around it
 		"thread metadata": { // and metadata of participants
 			{Since: "2023-07-01-preview", Until: "2023-11-07"},
 			{Since: "2023-11-15-preview", Until: "2024-03-07"},
@@ -36,7 +38,8 @@ var history = map[*List]map[Feature][]Span{
 		// Errors
 		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // see errors.go
 		"Error bodies":              {{Until: "2021-03-01-preview5"}},                               // the key in error bodies is Error
-		"CommunicationError bodies": {{Since: "2021-03-01-preview5"}},
+		"ChatError bodies":          {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},
+		"CommunicationError bodies": {{Since: "2021-03-07"}},
 	},
 	Identity: {
 		"Teams exchange": {{Since: "2022-06-01"}},

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/bus/local"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/store/pebble"
@@ -157,7 +158,8 @@ func (s *script) step(t *testing.T, n int) string {
 		if strings.HasPrefix(path, "/identities") {
 			path += "2023-10-01"
 		} else {
-			path += []string{"2021-03-07", "2021-09-07", "2025-03-15", "2021-01-27-preview4", "2020-11-01-preview3"}[s.random.IntN(5)]
+			versions := apiver.Chat.Versions()
+			path += string(versions[s.random.IntN(len(versions))])
 		}
 	}
 	req := httptest.NewRequest(k.method, path, strings.NewReader(k.body))

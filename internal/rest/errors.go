@@ -146,6 +146,7 @@ var (
 	identityEnvelopes = []envelope{{always, object(documented)}}
 	chatEnvelopes     = []envelope{
 		{"Error bodies", object(recorded("Error"), documented)},
+		{"ChatError bodies", object(recorded("ChatError"), documented)},
 		{"CommunicationError bodies", object(documented, recorded("CommunicationError"))},
 	}
 )
@@ -178,8 +179,7 @@ func object(members ...errorMember) func(dst []byte, e *core.Error) []byte {
 }
 
 // recorded returns a function that writes an error as a JSON member in the form in
-// which the real service was recorded to send it. The key is "Error" in the preview
-// api-versions and "CommunicationError" later.
+// which the real service was recorded to send it. The key depends on the api-version.
 func recorded(key string) errorMember {
 	return func(dst []byte, e *core.Error) []byte {
 		dst = append(append(append(dst, '"'), key...), `":{"Code":`...)

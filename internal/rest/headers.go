@@ -21,7 +21,7 @@ const exposedHeaders = "*, Location, api-supported-versions, confab-idempotent-s
 // allowedHeaders is the Access-Control-Allow-Headers of the response to a CORS
 // preflight that asks for no particular headers. It is not "*", because "*" does not
 // include the Authorization header.
-const allowedHeaders = "authorization, content-type, accept, repeatability-request-id, x-ms-client-request-id, " +
+const allowedHeaders = "authorization, content-type, accept, repeatability-request-id, idempotency-token, x-ms-client-request-id, " +
 	"x-ms-return-client-request-id, x-ms-content-sha256, x-ms-date, x-ms-useragent, traceparent"
 
 // Values of headers that all responses share. Header.Set would allocate a slice for each

@@ -134,6 +134,14 @@ func (m *malformer) do(t *testing.T, v variant) *httptest.ResponseRecorder {
 	return w
 }
 
+// errorKeys has the key of error bodies at the versions at which it is not CommunicationError
+// (docs/contract/chat.md §7.1).
+var errorKeys = map[apiver.Version]string{
+	"2020-11-01-preview3": "Error",
+	"2021-01-27-preview4": "Error",
+	"2021-03-01-preview5": "ChatError",
+}
+
 // judge returns an error text if the response to a malformed request is not as
 // TestMalformed demands, or "".
 func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
@@ -150,8 +158,8 @@ func (m *malformer) judge(w *httptest.ResponseRecorder, v variant) string {
 	forms := []string{"error"}
 	if m.api == chat {
 		forms = append(forms, "CommunicationError")
-		if v.oldForm && m.version < "2021-03-07" {
-			forms[1] = "Error"
+		if key := errorKeys[m.version]; key != "" && v.oldForm {
+			forms[1] = key
 		}
 	}
 	for _, form := range forms {
@@ -395,7 +403,7 @@ func (m *malformer) parameters(good variant, p parameter, emit func(variant)) {
 func (m *malformer) versions(good variant, emit func(variant)) {
 	for _, name := range []string{
 		"", "x", "latest", "1", "0", "-1", "null", "2019-01-01", "2099-01-01", "2021-9-7", "2021-09-7", "20210907", "2021-13-07", "2021-09-07%20", "%202021-09-07", "2021-09-07-preview",
-		"2021-09-07%00", "2021-09-07%0d%0a", "2020-11-01", "2020-11-01-preview2", "2020-09-21-preview2", "2021-03-01-preview5", "2021-03-07-PREVIEW", "2024-09-01", "%ff", "'%20OR%201=1",
+		"2021-09-07%00", "2021-09-07%0d%0a", "2020-11-01", "2020-11-01-preview2", "2020-09-21-preview2", "2022-04-21-preview8", "2021-03-07-PREVIEW", "2024-09-01", "%ff", "'%20OR%201=1",
 		strings.Repeat("2", 3000), "2021-09-07,2021-03-07", "v1", "*", "2025-03-15T00:00:00Z", "2025/03/15", "15-03-2025", "%E2%80%8F2021-09-07", "../2021-09-07",
 	} {
 		v := good

@@ -11,7 +11,7 @@ func (h *Handler) sendMessage(req *request) (any, error) {
 		return nil, err
 	}
 	cmd := in.ToCore()
-	cmd.Token = req.Header.Get(idempotencyHeader)
+	cmd.Token = req.idempotencyToken()
 	id, err := h.core.SendMessage(req.Context(), req.caller, req.thread, cmd)
 	if err != nil {
 		return nil, err

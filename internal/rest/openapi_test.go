@@ -3,6 +3,7 @@ package rest
 import (
 	"encoding/json"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -248,4 +249,28 @@ func fieldNames(t reflect.Type, v apiver.Version, want func(reflect.StructField)
 	}
 	slices.Sort(names)
 	return names
+}
+
+// TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles checks the name of the header with which a thread
+// is created once.
+func TestIdempotencyHeadersAreThoseOfTheOpenAPIFiles(t *testing.T) {
+	eachSpec(t, func(t *testing.T, fam *api, v apiver.Version, s swagger) {
+		if fam != chat {
+			return
+		}
+		var want, got []string
+		for _, p := range s.Paths["/chat/threads"]["post"].Parameters {
+			if p.In == "header" {
+				want = append(want, http.CanonicalHeaderKey(p.Name))
+			}
+		}
+		for _, h := range idempotencyHeaders {
+			if h.in.Has(v) {
+				got = append(got, h.name)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-file +server):\n%s", diff)
+		}
+	})
 }

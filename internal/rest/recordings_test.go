@@ -20,9 +20,6 @@ var unsupported = map[string]string{
 	"chat-js_2020-09-21-preview2_lists_threads":              "as above",
 	"chat-js_2020-09-21-preview2_remove_a_member":            "as above",
 	"chat-js_2020-09-21-preview2_retrieves_a_thread":         "as above",
-	"chat-js_2021-03-01-preview5_lists_read_receipts":        "preview5 was the default of no released SDK (docs/contract/api-versions.md §1)",
-	"chat-js_2021-04-05-preview6_lists_messages":             "preview6 is 2021-09-07 under another name; no stable SDK sends it",
-	"chat-js_2021-04-05-preview6_sends_a_message":            "as above",
 	"chat-js_2023-11-15-preview_updates_the_thread_metadata": "a preview; 2025-03-15 has the same metadata, see update_thread.txtar",
 	"identity-2020-07-20-preview2-create-issue-patch":        "the shape before 2021; its SDKs have other package names (docs/contract/identity.md §2)",
 }

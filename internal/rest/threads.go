@@ -4,15 +4,33 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/rest/wire"
 )
 
-// idempotencyHeader is the request header with an idempotency token: a repeated request
-// with the same token does not create a second thread or message. Azure documents it
-// only for creating threads (docs/contract/chat.md §3.1). Unverified: that it may be
-// used for sends.
-const idempotencyHeader = "Repeatability-Request-Id"
+// idempotencyHeaders are the names of the request header with an idempotency token, each with the
+// feature that a version calls it so.
+var idempotencyHeaders = []struct {
+	in   apiver.Feature
+	name string
+}{
+	{"repeatability-request-id", "Repeatability-Request-Id"},
+	{"idempotency-token", "Idempotency-Token"},
+}
+
+// idempotencyToken returns the request's idempotency token, or "" if it has none. A repeated
+// request with the same token does not create a second thread or message. Azure documents the
+// header only for creating threads (docs/contract/chat.md §3.1). Unverified: that it may be used
+// for sends.
+func (req *request) idempotencyToken() string {
+	for _, h := range idempotencyHeaders {
+		if h.in.Has(req.version) {
+			return req.Header.Get(h.name)
+		}
+	}
+	return ""
+}
 
 func (h *Handler) createThread(req *request) (any, error) {
 	var in wire.CreateChatThreadRequest
@@ -23,7 +41,7 @@ func (h *Handler) createThread(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	cmd.Token = req.Header.Get(idempotencyHeader)
+	cmd.Token = req.idempotencyToken()
 	thread, invalid, err := h.core.CreateThread(req.Context(), req.caller, cmd)
 	if err != nil {
 		return nil, err
