@@ -34,6 +34,7 @@ var history = map[*List]map[Feature][]Span{
 		"message metadata": {{Since: "2021-04-05-preview6"}},
 		"typing names":     {{Since: "2021-04-05-preview6"}}, // the body of a typing notification
 		"attachments":      {{Since: "2023-04-01-preview"}},
+		"content types":    {{Since: "2023-04-01-preview", Until: "2023-11-07"}}, // of attachments
 
 		// Errors
 		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // see errors.go

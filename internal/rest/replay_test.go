@@ -259,6 +259,8 @@ func creator(body json.RawMessage) string {
 // They are derived from its requests and responses.
 type assumed struct {
 	thread, owner string
+	topic         string
+	metadata      map[string]string // of the thread
 	people        []string
 	messages      map[string]recordedMessage // by sequence number
 	mentioned     []string                   // messages
@@ -300,6 +302,7 @@ func assume(exchanges []exchange) (a assumed) {
 			}
 		}
 		a.read(e)
+		a.readThread(e, exchanges)
 	}
 	a.people = slices.DeleteFunc(a.people, func(id string) bool { return slices.Contains(made, id) })
 	if a.owner == "" && len(a.people) > 0 {
@@ -331,6 +334,33 @@ func (a *assumed) read(e exchange) {
 	}
 }
 
+// readThread adds the topic and the metadata of the thread to a, if e gets the thread, without
+// those that the recording itself sets.
+func (a *assumed) readThread(e exchange, exchanges []exchange) {
+	type properties struct {
+		Topic    string
+		Metadata map[string]string
+	}
+	var got properties
+	if json.Unmarshal(e.Response.Body, &got); e.Request.Method != "GET" || got.Topic == "" {
+		return
+	}
+	for _, other := range exchanges {
+		var set properties
+		if other.Request.Method != "PATCH" || other.Request.Path != e.Request.Path {
+			continue
+		}
+		json.Unmarshal(other.Request.Body, &set)
+		if set.Topic != "" {
+			got.Topic = ""
+		}
+		for key := range set.Metadata {
+			delete(got.Metadata, key)
+		}
+	}
+	a.topic, a.metadata = got.Topic, got.Metadata
+}
+
 // prepare creates the thread that a recording assumes, with its members and messages.
 func (r *replay) prepare(exchanges []exchange) {
 	a := assume(exchanges)
@@ -340,7 +370,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	if r.caller = r.newUser(); a.owner != "" {
 		r.bind(a.owner, r.caller)
 	}
-	create := core.CreateThread{Topic: "test topic"}
+	create := core.CreateThread{Topic: cmp.Or(a.topic, "test topic"), Metadata: a.metadata}
 	if len(a.thread) > len("19:@thread.v2")+32 {
 		create.Token = a.thread // the id of a thread that was created with a token has another form
 	}

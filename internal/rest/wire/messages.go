@@ -69,6 +69,7 @@ type ChatMessageContent struct {
 type ChatAttachment struct {
 	ID             string `json:"id"`
 	AttachmentType string `json:"attachmentType"`
+	ContentType    string `json:"contentType,omitzero" in:"content types"`
 	Name           string `json:"name,omitzero"`
 	URL            string `json:"url,omitzero"`
 	PreviewURL     string `json:"previewUrl,omitzero"`
