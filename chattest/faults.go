@@ -15,8 +15,8 @@ type Fault struct {
 	// applies to the requests of every operation. The operations are "create thread", "list threads", "get thread",
 	// "update thread", "delete thread", "send message", "list messages", "get message", "update
 	// message", "delete message", "list participants", "add participants", "remove participant",
-	// "send read receipt", "list read receipts", "send typing notification", "create user", "delete
-	// user", "issue token", "revoke tokens", "exchange token" and "open event stream".
+	// "send read receipt", "list read receipts", "send typing notification", "upload image", "delete
+	// image", "get image", "create user", "delete user", "issue token", "revoke tokens", "exchange token" and "open event stream".
 	//
 	// The operation LiveSocket stands for the live connections that are open. A fault with it can
 	// only have the Drop DropAfter: Add closes the connections at once, as DropLive does.

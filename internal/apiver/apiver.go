@@ -33,6 +33,8 @@ var Chat = &List{
 		"2023-11-15-preview",
 		"2024-03-01-preview",
 		"2024-03-07",
+		"2024-03-15-preview",
+		"2024-06-05-preview",
 		"2025-03-15",
 	},
 	// The Java SDK contains the alias, which is a wrong date, instead of the version

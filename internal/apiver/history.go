@@ -28,13 +28,16 @@ var history = map[*List]map[Feature][]Span{
 			{Since: "2023-11-15-preview", Until: "2024-03-07"},
 			{Since: "2024-03-15-preview"},
 		},
-		"retention": {{Since: "2024-03-15-preview"}},
+		"retention":          {{Since: "2024-03-15-preview"}},
+		"messaging policies": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 
 		// Messages
-		"message metadata": {{Since: "2021-04-05-preview6"}},
-		"typing names":     {{Since: "2021-04-05-preview6"}}, // the body of a typing notification
-		"attachments":      {{Since: "2023-04-01-preview"}},
-		"content types":    {{Since: "2023-04-01-preview", Until: "2023-11-07"}}, // of attachments
+		"message metadata":  {{Since: "2021-04-05-preview6"}},
+		"typing names":      {{Since: "2021-04-05-preview6"}}, // the body of a typing notification
+		"attachments":       {{Since: "2023-04-01-preview"}},
+		"content types":     {{Since: "2023-04-01-preview", Until: "2023-11-07"}}, // of attachments
+		"images":            {{Since: "2024-03-15-preview", Until: "2025-03-15"}}, // their routes, and attachments of messages that are sent or edited
+		"policy violations": {{Since: "2024-06-05-preview", Until: "2025-03-15"}},
 
 		// Errors
 		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // see errors.go

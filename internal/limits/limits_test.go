@@ -48,11 +48,11 @@ func TestUnverifiedSizes(t *testing.T) {
 
 func TestOperations(t *testing.T) {
 	want := []string{
-		"add participants", "allocate live socket", "create thread", "delete message", "delete thread",
-		"get live configuration", "get message", "get thread", "list messages", "list participants",
+		"add participants", "allocate live socket", "create thread", "delete image", "delete message", "delete thread",
+		"get image", "get live configuration", "get message", "get thread", "list messages", "list participants",
 		"list read receipts", "list threads", "live handshake", "open event stream", "open live socket",
 		"register live client", "remove participant", "send message", "send read receipt",
-		"send typing notification", "unregister live client", "update message", "update thread",
+		"send typing notification", "unregister live client", "update message", "update thread", "upload image",
 	}
 	if got := limits.Operations(); !slices.Equal(got, want) {
 		t.Errorf("operations are %q, want %q", got, want)

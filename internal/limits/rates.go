@@ -71,6 +71,7 @@ var azureRates = []rate{
 	{"send read receipt", ops("send read receipt"), byUserInThread, []window{{10, shortWindow}, {30, minute}}},
 	{"send typing notification", ops("send typing notification"), byUserInThread, []window{{5, shortWindow}, {15, minute}}},
 	{"send typing notification", ops("send typing notification"), inThread, []window{{10, shortWindow}, {30, minute}}},
+	{"upload, get or delete image", ops("upload image", "get image", "delete image"), byUserInThread, []window{{50, shortWindow}}}, // Unverified: Azure documents none.
 }
 
 // OpenEventStream is the name of the operation GET /chat/events. The route is Confab's own;

@@ -17,16 +17,17 @@ import (
 // UnsupportedApiVersion and Denied were recorded from the real service. Unverified:
 // that the service uses the other codes.
 const (
-	codeNoVersion   core.Code = "ApiVersionUnspecified"
-	codeBadVersion  core.Code = "UnsupportedApiVersion"
-	codeMethod      core.Code = "MethodNotAllowed"
-	codeTimeout     core.Code = "RequestTimeout"
-	codeTooLarge    core.Code = "RequestEntityTooLarge"
-	codeMediaType   core.Code = "UnsupportedMediaType"
-	codeTooMany     core.Code = "TooManyRequests"
-	codeInternal    core.Code = "InternalServerError"
-	codeDenied      core.Code = "Denied"
-	codeBadExchange core.Code = "InvalidAccessToken"
+	codeNoVersion      core.Code = "ApiVersionUnspecified"
+	codeBadVersion     core.Code = "UnsupportedApiVersion"
+	codeMethod         core.Code = "MethodNotAllowed"
+	codeTimeout        core.Code = "RequestTimeout"
+	codeTooLarge       core.Code = "RequestEntityTooLarge"
+	codeMediaType      core.Code = "UnsupportedMediaType"
+	codeTooMany        core.Code = "TooManyRequests"
+	codeInternal       core.Code = "InternalServerError"
+	codeDenied         core.Code = "Denied"
+	codeNotImplemented core.Code = "NotImplemented"
+	codeBadExchange    core.Code = "InvalidAccessToken"
 )
 
 // statuses maps every error code to its HTTP status.
@@ -47,6 +48,7 @@ var statuses = map[core.Code]int{
 	codeMediaType:         http.StatusUnsupportedMediaType,
 	codeTooMany:           http.StatusTooManyRequests,
 	codeInternal:          http.StatusInternalServerError,
+	codeNotImplemented:    http.StatusNotImplemented,
 	core.Unavailable:      http.StatusServiceUnavailable,
 }
 

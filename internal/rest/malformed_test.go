@@ -70,6 +70,11 @@ type variant struct {
 func (m *malformer) run(t *testing.T, parameters []parameter) {
 	good := variant{template: m.template, query: "api-version=" + string(m.version), oldForm: true}
 	var all []variant
+	unread := func(parameter) bool { return false }
+	if strings.Contains(m.template, "/images") { // all that is not refused is answered by a 501
+		unread = func(p parameter) bool { return p.Name != "chatThreadId" }
+	}
+	parameters = slices.DeleteFunc(slices.Clone(parameters), unread)
 	for _, p := range parameters {
 		if p.In == "body" {
 			base := m.valid(p.Schema)
@@ -102,14 +107,14 @@ func (m *malformer) run(t *testing.T, parameters []parameter) {
 			before = after
 		}
 	}
-	if w := m.do(t, good); w.Code >= 300 && m.template != "/teamsUser/:exchangeAccessToken" {
+	if w := m.do(t, good); w.Code >= 300 && w.Code != http.StatusNotImplemented && m.template != "/teamsUser/:exchangeAccessToken" {
 		t.Errorf("the valid request got %d %s\n%s", w.Code, w.Body, good.body)
 	}
 }
 
 func (m *malformer) do(t *testing.T, v variant) *httptest.ResponseRecorder {
 	target := strings.NewReplacer("{chatThreadId}", m.thread, "{chatMessageId}", strconv.FormatInt(m.message, 10),
-		"{chatParticipantId}", m.bob, "{id}", m.bob).Replace(v.template) + "?" + v.query
+		"{chatParticipantId}", m.bob, "{id}", m.bob, "{imageId}", "image", "{imageViewType}", "small").Replace(v.template) + "?" + v.query
 	req := httptest.NewRequest(m.method, "/", strings.NewReader(v.body))
 	req.RequestURI = target
 	path, query, _ := strings.Cut(target, "?")
@@ -248,6 +253,7 @@ func (m *malformer) valid(s schema) any {
 var fields = map[string]string{
 	"id": `"{bob}"`, "chatMessageId": `"{message}"`, "type": `"text"`,
 	"scopes": `["chat"]`, "createTokenWithScopes": `["chat"]`,
+	"attachments": `[]`,
 }
 
 func (m *malformer) fill(s string) string {

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/confab-chat/confab/internal/apiver"
 	"github.com/confab-chat/confab/internal/core"
 	"github.com/confab-chat/confab/internal/token"
 	"github.com/confab-chat/confab/sdk/communication"
@@ -46,6 +47,9 @@ var matrix = []struct {
 		"                                                           401  401  401  403  200  200  403  403  200  200  200  200"},
 	{"list read receipts", "GET", "/chat/threads/T/readReceipts", "", "401  401  401  403  200  200  403  403  200  200  200  200"},
 	{"send typing notification", "POST", "/chat/threads/T/typing", "", "401  401  401  403  200  200  403  403  200  200  200  200"},
+	{"upload image", "POST", "/chat/threads/T/images", "image", "       401  401  401  403  501  501  501  501  501  501  501  501"},
+	{"get image", "GET", "/chat/threads/T/images/1/view/small", "", "  401  401  401  403  501  501  501  501  501  501  501  501"},
+	{"delete image", "DELETE", "/chat/threads/T/images/1", "", "       401  401  401  403  501  501  501  501  501  501  501  501"},
 	{"delete message", "DELETE", "/chat/threads/T/messages/M", "", "  401  401  401  403  403  403  403  403  403  403  204  403"},
 	{"delete thread", "DELETE", "/chat/threads/T", "", "              401  401  401  403  403  403  403  403  204  204  204  204"},
 }
@@ -60,7 +64,7 @@ func TestAuthorizationMatrix(t *testing.T) {
 			t.Run(row.operation+" by "+caller, func(t *testing.T) {
 				m := newMatrixHouse(t)
 				fill := strings.NewReplacer("/T", "/"+m.thread, "/M", "/"+m.message, `"M"`, `"`+m.message+`"`, "NEW", m.newcomer)
-				req := httptest.NewRequest(row.method, fill.Replace(row.path)+"?api-version=2025-03-15", strings.NewReader(fill.Replace(row.body)))
+				req := httptest.NewRequest(row.method, fill.Replace(row.path)+"?api-version="+newestWith(row.operation), strings.NewReader(fill.Replace(row.body)))
 				if bearer := m.bearers[caller]; bearer != "" {
 					req.Header.Set("Authorization", "Bearer "+bearer)
 				}
@@ -76,6 +80,19 @@ func TestAuthorizationMatrix(t *testing.T) {
 			})
 		}
 	}
+}
+
+// newestWith returns the newest api-version that has an operation.
+func newestWith(operation string) string {
+	var newest apiver.Version
+	for _, r := range routes {
+		for _, v := range r.api.versions.Versions() {
+			if r.operation == operation && r.in.Has(v) {
+				newest = max(newest, v)
+			}
+		}
+	}
+	return string(newest)
 }
 
 // TestMatrixIsWhole checks that the matrix of expected statuses has a row for every

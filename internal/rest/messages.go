@@ -10,7 +10,10 @@ func (h *Handler) sendMessage(req *request) (any, error) {
 	if err := h.decode(req, &in); err != nil {
 		return nil, err
 	}
-	cmd := in.ToCore()
+	cmd, err := in.ToCore()
+	if err != nil {
+		return nil, err
+	}
 	cmd.Token = req.idempotencyToken()
 	id, err := h.core.SendMessage(req.Context(), req.caller, req.thread, cmd)
 	if err != nil {
@@ -34,7 +37,11 @@ func (h *Handler) updateMessage(req *request) (any, error) {
 	if err := h.decode(req, &in); err != nil {
 		return nil, err
 	}
-	return nil, h.core.UpdateMessage(req.Context(), req.caller, req.thread, req.message, in.ToCore())
+	cmd, err := in.ToCore()
+	if err != nil {
+		return nil, err
+	}
+	return nil, h.core.UpdateMessage(req.Context(), req.caller, req.thread, req.message, cmd)
 }
 
 func (h *Handler) deleteMessage(req *request) (any, error) {

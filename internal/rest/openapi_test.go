@@ -26,9 +26,12 @@ var extraOperations = map[apiver.Version][]string{
 }
 
 // withoutStruct lists the OpenAPI definitions that have no struct in package wire.
-// errors.go writes the error body, and the struct ChatRetentionPolicy has the fields of
-// all kinds of policy.
-var withoutStruct = []string{"CommunicationErrorResponse", "NoneRetentionPolicy", "ThreadCreationDateRetentionPolicy"}
+// errors.go writes the error bodies, the struct ChatRetentionPolicy has the fields of all kinds of
+// policy, and no image is ever sent.
+var withoutStruct = []string{
+	"CommunicationErrorResponse", "Error", "ErrorDetail", "ErrorResponse", "NoneRetentionPolicy", "ThreadCreationDateRetentionPolicy",
+	"ChatImageFile", "UploadChatImageResult",
+}
 
 // definitions maps the name of each definition in the OpenAPI files to a value of the
 // struct of package wire that implements it.
@@ -61,6 +64,8 @@ var definitions = map[string]any{
 	"CommunicationUserIdentifierModel":        wire.CommunicationUserIdentifierModel{},
 	"CreateChatThreadRequest":                 wire.CreateChatThreadRequest{},
 	"CreateChatThreadResult":                  wire.CreateChatThreadResult{},
+	"MessagingPolicy":                         wire.MessagingPolicy{},
+	"PolicyViolation":                         wire.PolicyViolation{},
 	"MicrosoftTeamsAppIdentifierModel":        wire.MicrosoftTeamsAppIdentifierModel{},
 	"MicrosoftTeamsUserIdentifierModel":       wire.MicrosoftTeamsUserIdentifierModel{},
 	"PhoneNumberIdentifierModel":              wire.PhoneNumberIdentifierModel{},

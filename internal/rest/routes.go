@@ -75,6 +75,10 @@ var routes = []route{
 	{"GET", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "list read receipts", anyChat, onlyLive, (*Handler).listReceipts},
 	{"POST", "/chat/threads/{chatThreadId}/typing", chat, always, 200, "send typing notification", anyChat, onlyLive, (*Handler).sendTyping},
 
+	{"POST", "/chat/threads/{chatThreadId}/images", chat, "images", 201, "upload image", anyChat, onlyLive, (*Handler).noImages},
+	{"DELETE", "/chat/threads/{chatThreadId}/images/{imageId}", chat, "images", 204, "delete image", anyChat, onlyLive, (*Handler).noImages},
+	{"GET", "/chat/threads/{chatThreadId}/images/{imageId}/view/{imageViewType}", chat, "images", 200, "get image", anyChat, onlyLive, (*Handler).noImages},
+
 	{"POST", "/identities", identity, always, 201, "create user", 0, onlyLive, (*Handler).createUser},
 	{"DELETE", "/identities/{id}", identity, always, 204, "delete user", 0, onlyLive, (*Handler).deleteUser},
 	{"POST", "/identities/{id}/:issueAccessToken", identity, always, 200, "issue token", 0, onlyLive, (*Handler).issueToken},

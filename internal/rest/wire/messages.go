@@ -12,6 +12,7 @@ type SendChatMessageRequest struct {
 	SenderDisplayName string            `json:"senderDisplayName,omitzero"`
 	Type              string            `json:"type,omitzero"`
 	Metadata          map[string]string `json:"metadata,omitzero" in:"message metadata"`
+	Attachments       []ChatAttachment  `json:"attachments,omitzero" in:"images"`
 }
 
 // SendChatMessageResult is the response to POST .../messages.
@@ -23,13 +24,23 @@ type SendChatMessageResult struct {
 // Unverified: that content null empties the content, as RFC 7396 says, and that
 // metadata null changes nothing, because it names no key.
 type UpdateChatMessageRequest struct {
-	Content  *string `json:"content,omitzero" null:"\"\""`
-	Metadata Patch   `json:"metadata,omitzero" null:"{}" in:"message metadata"`
+	Content     *string          `json:"content,omitzero" null:"\"\""`
+	Metadata    Patch            `json:"metadata,omitzero" null:"{}" in:"message metadata"`
+	Attachments []ChatAttachment `json:"attachments,omitzero" in:"images"`
 }
 
-// ToCore converts the request to a command of package core.
-func (r *UpdateChatMessageRequest) ToCore() core.UpdateMessage {
-	return core.UpdateMessage{Content: r.Content, Metadata: r.Metadata}
+// ToCore converts the request to a command of package core. It fails if the request has attachments.
+func (r *UpdateChatMessageRequest) ToCore() (core.UpdateMessage, error) {
+	return core.UpdateMessage{Content: r.Content, Metadata: r.Metadata}, refuseAttachments(r.Attachments)
+}
+
+// refuseAttachments fails if there are attachments, because this server stores none. To accept the
+// request without them would lose what its sender wanted to show.
+func refuseAttachments(as []ChatAttachment) error {
+	if len(as) > 0 {
+		return &Error{Path: "attachments", Reason: "must be empty, because this server stores no attachments"}
+	}
+	return nil
 }
 
 // ChatMessagesCollection is a page of messages. NextLink is empty on the last page.
@@ -52,6 +63,13 @@ type ChatMessage struct {
 	DeletedOn         Time                          `json:"deletedOn,omitzero"`
 	EditedOn          Time                          `json:"editedOn,omitzero"`
 	Metadata          map[string]string             `json:"metadata,omitzero" in:"message metadata"`
+	PolicyViolation   *PolicyViolation              `json:"policyViolation,omitzero" in:"policy violations"`
+}
+
+// PolicyViolation says that a message was blocked or that its readers are warned. This server never
+// does that, so no message has one.
+type PolicyViolation struct {
+	State string `json:"state"`
 }
 
 // ChatMessageContent is the content of a message. The message's type decides which
@@ -76,13 +94,14 @@ type ChatAttachment struct {
 }
 
 // ToCore converts the request to a command of package core. An unknown type becomes kind
-// 0, which core refuses; a missing one becomes Text.
-func (r *SendChatMessageRequest) ToCore() core.SendMessage {
+// 0, which core refuses; a missing one becomes Text. It fails if the request has attachments.
+func (r *SendChatMessageRequest) ToCore() (core.SendMessage, error) {
 	kind := core.Text
 	if r.Type != "" {
 		kind, _ = core.ParseMessageKind(r.Type)
 	}
-	return core.SendMessage{Content: r.Content, Kind: kind, SenderDisplayName: r.SenderDisplayName, Metadata: r.Metadata}
+	cmd := core.SendMessage{Content: r.Content, Kind: kind, SenderDisplayName: r.SenderDisplayName, Metadata: r.Metadata}
+	return cmd, refuseAttachments(r.Attachments)
 }
 
 // MessageID returns a message id in decimal.

@@ -28,6 +28,13 @@ type ChatThreadProperties struct {
 	DeletedOn       Time                          `json:"deletedOn,omitzero"`
 	Metadata        map[string]string             `json:"metadata,omitzero" in:"thread metadata"`
 	RetentionPolicy *ChatRetentionPolicy          `json:"retentionPolicy,omitzero" in:"retention"`
+	MessagingPolicy *MessagingPolicy              `json:"messagingPolicy,omitzero" in:"messaging policies"`
+}
+
+// MessagingPolicy says whether a thread may have messages with attachments. No operation of the
+// contract sets it, so no thread has one.
+type MessagingPolicy struct {
+	TextOnlyChat bool `json:"textOnlyChat,omitzero"`
 }
 
 // UpdateChatThreadRequest is the body of PATCH /chat/threads/{id}, a merge patch.
