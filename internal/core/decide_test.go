@@ -220,14 +220,14 @@ func TestParticipant(t *testing.T) {
 func TestDecideSend(t *testing.T) {
 	metadata := map[string]string{"k": "v"}
 	th := thread1With(Head{})
-	got, err := decideSend(th, ann, SendMessage{Content: "<b>hi</b>", Kind: HTML, SenderDisplayName: "Ann", Metadata: metadata, Token: "token"},
+	got, err := decideSend(th, ann, SendMessage{Content: "<b>hi</b>", Kind: HTML, High: true, SenderDisplayName: "Ann", Metadata: metadata, Token: "token"},
 		func() (string, error) { return "<b>hi</b>", nil })
 	if err != nil {
 		t.Fatal(err)
 	}
 	equal(t, "change", got, &Change{
 		Key: thread1, Thread: thread1, Revision: 7, SendToken: "token", Caller: ann,
-		Messages: []Message{{Kind: HTML, Sender: ann, SenderDisplayName: "Ann", Content: "<b>hi</b>", Metadata: map[string]string{"k": "v"}}},
+		Messages: []Message{{Kind: HTML, High: true, Sender: ann, SenderDisplayName: "Ann", Content: "<b>hi</b>", Metadata: map[string]string{"k": "v"}}},
 		Events:   []Event{{Kind: MessageReceived, Actor: ann}},
 		Roster:   []Member{th.Members[0], th.Members[2]}, // one who has left keeps its place in the list
 	})

@@ -40,6 +40,7 @@ type Message struct {
 	Sequence  uint64
 	Version   int64 // equals ID until the message is edited or deleted
 	Kind      MessageKind
+	High      bool  // priority High instead of Normal; only one old api-version shows it
 	CreatedOn int64 // the ID may be greater, because ids of a thread increase
 	EditedOn  int64
 	DeletedOn int64
@@ -81,6 +82,7 @@ const (
 type SendMessage struct {
 	Content           string
 	Kind              MessageKind
+	High              bool // priority High instead of Normal
 	SenderDisplayName string
 	Metadata          map[string]string
 	Token             string // idempotency token; may be empty
@@ -153,18 +155,19 @@ func decideSend(t *Thread, caller string, cmd SendMessage, content func() (strin
 	c := changeOf(t)
 	c.SendToken, c.Caller = cmd.Token, caller
 	c.Messages = []Message{{
-		Kind: cmd.Kind, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
+		Kind: cmd.Kind, High: cmd.High, Sender: caller, SenderDisplayName: cmd.SenderDisplayName,
 		Content: stored, Metadata: clone(cmd.Metadata),
 	}}
 	c.Events = []Event{{Kind: MessageReceived, Actor: caller}}
 	return c, nil
 }
 
-// UpdateMessage has the fields of a request PATCH .../messages/{id}. A request without
-// content and without metadata empties the message. A request with metadata only keeps
-// the content. In Metadata an empty or nil value removes its key.
+// UpdateMessage has the fields of a request PATCH .../messages/{id}. A request without any field
+// empties the message. A request without content, but with metadata or a priority, keeps the
+// content. In Metadata an empty or nil value removes its key.
 type UpdateMessage struct {
 	Content  *string
+	High     *bool // priority High instead of Normal; nil: unchanged
 	Metadata map[string]*string
 }
 
@@ -173,7 +176,7 @@ type UpdateMessage struct {
 // with 403 for somebody else's message and with 404 for a deleted message. Unverified: these
 // two statuses.
 func (s *Service) UpdateMessage(ctx context.Context, caller, thread string, id int64, cmd UpdateMessage) error {
-	if cmd.Content == nil && cmd.Metadata == nil {
+	if cmd.Content == nil && cmd.Metadata == nil && cmd.High == nil {
 		cmd.Content = new(string)
 	}
 	if cmd.Content != nil {
@@ -209,6 +212,9 @@ func decideUpdateMessage(t *Thread, m Message, caller string, cmd UpdateMessage,
 		if err := limits.checkContent(edited.Content); err != nil {
 			return nil, err
 		}
+	}
+	if cmd.High != nil {
+		edited.High = *cmd.High
 	}
 	patch := make(map[string]*string, len(cmd.Metadata))
 	for k, v := range cmd.Metadata {

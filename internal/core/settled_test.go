@@ -106,8 +106,8 @@ func TestShareHistory(t *testing.T) {
 }
 
 // TestUpdateMessageWithoutContent updates a message without content. An empty update empties
-// the content, an update of only metadata keeps the content, and an empty value removes its key
-// from the metadata.
+// the content, an update of only metadata or only the priority keeps the content, and an empty value
+// removes its key from the metadata.
 func TestUpdateMessageWithoutContent(t *testing.T) {
 	h := newHouse(t, nil, nil)
 	ann := h.user(t)
@@ -121,12 +121,15 @@ func TestUpdateMessageWithoutContent(t *testing.T) {
 	for _, c := range []struct {
 		cmd      core.UpdateMessage
 		content  string
+		high     bool
 		metadata map[string]string
 	}{
-		{core.UpdateMessage{Metadata: map[string]*string{"c": text("3")}}, "content", map[string]string{"a": "1", "b": "2", "c": "3"}},
-		{core.UpdateMessage{Metadata: map[string]*string{"a": text(""), "b": nil}}, "content", map[string]string{"c": "3"}},
-		{core.UpdateMessage{Content: text("other")}, "other", map[string]string{"c": "3"}},
-		{core.UpdateMessage{}, "", map[string]string{"c": "3"}},
+		{core.UpdateMessage{Metadata: map[string]*string{"c": text("3")}}, "content", false, map[string]string{"a": "1", "b": "2", "c": "3"}},
+		{core.UpdateMessage{High: new(true)}, "content", true, map[string]string{"a": "1", "b": "2", "c": "3"}},
+		{core.UpdateMessage{Metadata: map[string]*string{"a": text(""), "b": nil}}, "content", true, map[string]string{"c": "3"}},
+		{core.UpdateMessage{Content: text("other")}, "other", true, map[string]string{"c": "3"}},
+		{core.UpdateMessage{}, "", true, map[string]string{"c": "3"}},
+		{core.UpdateMessage{High: new(false)}, "", false, map[string]string{"c": "3"}},
 	} {
 		h.pass(time.Second)
 		if err := h.UpdateMessage(ctx, ann, thread, id, c.cmd); err != nil {
@@ -136,7 +139,7 @@ func TestUpdateMessageWithoutContent(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Content != c.content || !cmp.Equal(m.Metadata, c.metadata) || m.EditedOn != h.now.Load() || m.Version == m.ID || m.CreatedOn == m.EditedOn {
+		if m.Content != c.content || m.High != c.high || !cmp.Equal(m.Metadata, c.metadata) || m.EditedOn != h.now.Load() || m.Version == m.ID || m.CreatedOn == m.EditedOn {
 			t.Errorf("after %+v: %+v", c.cmd, m)
 		}
 	}

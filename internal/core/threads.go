@@ -209,6 +209,23 @@ func (s *Service) Thread(ctx context.Context, caller, id string) (ThreadProperti
 	return ThreadProperties{ID: id, Properties: v.Head.Properties}, nil
 }
 
+// ThreadWithParticipants returns what Thread does, and all participants of the thread in the order
+// of joining. It fails in the same cases as Thread.
+func (s *Service) ThreadWithParticipants(ctx context.Context, caller, id string) (ThreadProperties, []Member, error) {
+	v, err := s.view(ctx, caller, id)
+	if err != nil {
+		return ThreadProperties{}, nil, err
+	}
+	t, err := s.threadAt(ctx, v)
+	if err != nil {
+		return ThreadProperties{}, nil, err
+	}
+	if _, err := participant(t, caller); err != nil {
+		return ThreadProperties{}, nil, err
+	}
+	return ThreadProperties{ID: id, Properties: t.Properties}, t.Participants(), nil
+}
+
 // Participates reports whether the caller is a participant of a thread that is neither deleted
 // nor expired. It may use outdated cached rows, and returns false on any error. Use it only to
 // decide whether a request counts towards the thread's rate limit.

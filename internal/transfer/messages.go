@@ -13,6 +13,7 @@ type messageLine struct {
 	ID           int64             `json:"id"`
 	Version      int64             `json:"version"`
 	Type         string            `json:"type"`
+	Priority     string            `json:"priority,omitempty"`
 	CreatedOn    int64             `json:"createdOn"`
 	EditedOn     int64             `json:"editedOn,omitempty"`
 	DeletedOn    int64             `json:"deletedOn,omitempty"`
@@ -23,6 +24,9 @@ type messageLine struct {
 	Initiator    string            `json:"initiator,omitempty"`
 	Participants []participantLine `json:"participants,omitempty"`
 }
+
+// high is the only value of the member priority. A message of priority Normal has none.
+const high = "High"
 
 // supersededLine is the JSON form of an earlier version of a message, which a later version has
 // superseded.
@@ -43,6 +47,9 @@ func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
 		CreatedOn: r.CreatedOn, EditedOn: r.EditedOn, DeletedOn: r.DeletedOn, Sender: t.text(r.Sender), SenderName: t.text(r.SenderDisplayName),
 		Content: t.text(r.Content), Metadata: t.dict(r.Metadata), Initiator: t.text(r.Initiator),
 	}
+	if r.High {
+		line.Priority = high
+	}
 	for _, p := range r.Participants {
 		line.Participants = append(line.Participants, participantLine{t.text(p.User), t.text(p.DisplayName), p.ShareHistory})
 	}
@@ -52,12 +59,12 @@ func encodeMessage(r core.ThreadMessage, t *checker) messageLine {
 func decodeMessage(l *messageLine) (core.Record, error) {
 	kind, ok := core.ParseMessageKind(l.Type)
 	m := core.Message{
-		ID: l.ID, Sequence: l.Sequence, Version: l.Version, Kind: kind, CreatedOn: l.CreatedOn, EditedOn: l.EditedOn, DeletedOn: l.DeletedOn,
+		ID: l.ID, Sequence: l.Sequence, Version: l.Version, Kind: kind, High: l.Priority == high, CreatedOn: l.CreatedOn, EditedOn: l.EditedOn, DeletedOn: l.DeletedOn,
 		Sender: l.Sender, SenderDisplayName: l.SenderName, Content: l.Content, Metadata: dict(l.Metadata), Initiator: l.Initiator,
 	}
 	for _, p := range l.Participants {
 		m.Participants = append(m.Participants, core.MessageParticipant(p))
 	}
 	return core.ThreadMessage{Thread: l.Thread, Message: m},
-		errors.Join(knownWord(ok, "type", l.Type), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
+		errors.Join(knownWord(ok, "type", l.Type), knownWord(l.Priority == "" || m.High, "priority", l.Priority), atLeast(1, "id", l.ID), atLeast(1, "sequence", signed(l.Sequence)))
 }

@@ -190,6 +190,30 @@ func TestReadsOlderFormats(t *testing.T) {
 	}
 }
 
+// TestPriorityComesAlong exports a message of each priority and a superseded version with priority
+// High, and reads them back. The line of a message with priority Normal must have no member
+// "priority", as in exports of older versions.
+func TestPriorityComesAlong(t *testing.T) {
+	const thread = "19:a@thread.v2"
+	high := core.Message{Sequence: 3, ID: t0, Version: t0 + 9, Kind: core.Text, High: true, CreatedOn: t0, Sender: ann, Content: "now"}
+	older, normal := high, high
+	older.Sequence, older.Version = 2, t0
+	normal.Sequence, normal.ID, normal.High = 4, t0+1, false
+	records := []core.Record{
+		core.Resource{ID: "a5ba7870-ef05-4e2b-9901-7751faa29e20"},
+		core.ThreadMessage{Thread: thread, Message: high}, core.ThreadMessage{Thread: thread, Message: normal},
+		core.ThreadSuperseded{Thread: thread, Superseded: core.Superseded{Until: 3, Message: older}},
+	}
+	file := write(t, Options{}, records)
+	if n := strings.Count(string(file), `"priority":"High"`); n != 2 || strings.Count(string(file), "priority") != 2 {
+		t.Errorf("%d lines have a priority, want 2:\n%s", n, file)
+	}
+	got, _, err := readAll(file)
+	if diff := cmp.Diff(records, got); diff != "" || err != nil {
+		t.Errorf("the file reads otherwise (-want +got): %v\n%s", err, diff)
+	}
+}
+
 // TestCloudComesAlong exports a resource of each cloud and reads it back. The line of a resource
 // of the public cloud must have no member "cloud", as in exports of older versions.
 func TestCloudComesAlong(t *testing.T) {
@@ -318,6 +342,7 @@ func TestReaderRefuses(t *testing.T) {
 		{"not UTF-8", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n\xff\n", "line 2: the line is not UTF-8 text"},
 		{"a kind that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"story\"}\n", `line 2: lines of kind "story" are not known`},
 		{"a field that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\",\"colour\":1}\n", "line 2: the line cannot be read: json: unknown field"},
+		{"a priority that is not known", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"message\",\"thread\":\"x\",\"id\":1,\"sequence\":1,\"type\":\"text\",\"priority\":\"Low\"}\n", `line 2: priority "Low" is not known`},
 		{"two values", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\"}{}\n", "line 2: the line has more than one value"},
 		{"one key", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n{\"kind\":\"resource\",\"id\":\"x\",\"keys\":[{}]}\n", "line 2: there are 1 keys instead of 2"},
 		{"a line without end", "{\"confab\":\"export\",\"format\":1,\"made\":1}\n" + strings.Repeat(" ", maxLine+1<<17), "line 2: the line is longer than"},

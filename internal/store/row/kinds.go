@@ -147,12 +147,50 @@ func leftTarget[V int64 | string](none any, set func(*core.Left, V)) func(*core.
 	}
 }
 
+// highPriority is added to the number of a message's kind if the message has priority High. Kinds
+// have smaller numbers.
+const highPriority = 64
+
+// kindAndPriority is the kind and the priority of a message, in one number. They share one because
+// hardly any message has priority High, and every row would have one byte more for a field of its
+// own.
+var kindAndPriority = func() Field[core.Message] {
+	number := func(m *core.Message) uint8 {
+		if m.High {
+			return uint8(m.Kind) + highPriority
+		}
+		return uint8(m.Kind)
+	}
+	set := func(m *core.Message, n uint8) {
+		m.High = n >= highPriority
+		if m.High {
+			n -= highPriority
+		}
+		m.Kind = core.MessageKind(n)
+	}
+	value := func(m *core.Message) int64 { return int64(number(m)) }
+	return Field[core.Message]{
+		put: func(b []byte, m *core.Message) []byte { return binary.AppendUvarint(b, uint64(number(m))) },
+		get: func(r *reader, m *core.Message) { set(m, uint8(r.unsigned())) },
+		Columns: []Column[core.Message]{column("kind", "bigint", value, func(m *core.Message) any {
+			return anyTarget(func(value any) error {
+				n, ok := value.(int64)
+				if !ok {
+					return fmt.Errorf("the kind of a message is a %T", value)
+				}
+				set(m, uint8(n))
+				return nil
+			})
+		})},
+	}
+}()
+
 // Message is the schema of the row of a message.
 var Message = newKind("message",
 	keys(unsigned("sequence", func(m *core.Message) *uint64 { return &m.Sequence })),
 	signed("id", func(m *core.Message) *int64 { return &m.ID }),
 	signed("version", func(m *core.Message) *int64 { return &m.Version }),
-	unsigned("kind", func(m *core.Message) *core.MessageKind { return &m.Kind }),
+	kindAndPriority,
 	signed("created_on", func(m *core.Message) *int64 { return &m.CreatedOn }),
 	signed("edited_on", func(m *core.Message) *int64 { return &m.EditedOn }),
 	signed("deleted_on", func(m *core.Message) *int64 { return &m.DeletedOn }),

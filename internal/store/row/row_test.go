@@ -80,6 +80,9 @@ var samples = []sample{
 		ID: 1653551970948, Version: 1653551970948, Kind: core.ParticipantAdded, CreatedOn: 1653551970948, Initiator: ann,
 		Participants: []core.MessageParticipant{{User: ann, DisplayName: "Ann"}, {User: bob, ShareHistory: -5}},
 	}),
+	of(Message, "message-high", 1, core.Message{
+		ID: 1653551972669, Version: 1653551972669, Kind: core.Text, High: true, CreatedOn: 1653551972669, Sender: ann, Content: "content",
+	}),
 	of(ThreadSuperseded, "superseded", 1, core.ThreadSuperseded{Superseded: core.Superseded{Until: 9, Message: core.Message{
 		Version: 1653551972700, Kind: core.HTML, CreatedOn: 1653551972668, EditedOn: 1653551972690, DeletedOn: 1653551972699,
 		Sender: ann, SenderDisplayName: "Ann", Content: "<b>content</b>", Metadata: map[string]string{"tags": "sometag"},

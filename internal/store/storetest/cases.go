@@ -205,7 +205,7 @@ func testRowsSurvive(t *testing.T, e Engine) {
 	c.Properties.Metadata, c.Properties.RetentionDays = map[string]string{"k": "v", "a": "\x00\xff"}, 60
 	c.Members[1].DisplayName, c.Members[1].ShareHistory, c.Members[1].Metadata = "Bob \U0001F600", start-5, map[string]string{"role": "guest"}
 	m := send(a, 1, bob, "t", "<b>hällo</b>\n")
-	m.Messages[0].Kind = core.HTML
+	m.Messages[0].Kind, m.Messages[0].High = core.HTML, true
 	rs := apply(t, s, start, c, m)
 	created, sent := c.Events[0].Position, m.Events[0].Position
 	if created == 0 || sent <= created { // the values differ by engine
