@@ -21,6 +21,7 @@ type List struct {
 // Chat lists the api-versions of the chat routes (docs/contract/api-versions.md §1).
 var Chat = &List{
 	versions: []Version{
+		"2020-09-21-preview2",
 		"2020-11-01-preview3",
 		"2021-01-27-preview4",
 		"2021-03-01-preview5",

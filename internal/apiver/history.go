@@ -10,6 +10,10 @@ type Feature string
 // feature may come, go and come back.
 var history = map[*List]map[Feature][]Span{
 	Chat: {
+		// The oldest version has other routes and bodies than all that follow.
+		"thread members":      {{Until: "2020-11-01-preview3"}},
+		"thread participants": {{Since: "2020-11-01-preview3"}},
+
 		// Identifiers
 		"flat ids":              {{Until: "2021-01-27-preview4"}}, // users are strings, such as senderId
 		"identifier models":     {{Since: "2021-01-27-preview4"}}, // users are CommunicationIdentifierModel
@@ -19,10 +23,11 @@ var history = map[*List]map[Feature][]Span{
 		"phone details":         {{Since: "2025-03-15"}}, // isAnonymous and assertedId
 
 		// Threads and participants
-		"idempotency-token":        {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},   // the name of a header
-		"repeatability-request-id": {{Until: "2021-03-01-preview5"}, {Since: "2021-03-07"}}, // the same header
-		"errors object":            {{Until: "2021-03-01-preview5"}},                        // errors.invalidParticipants
-		"invalid participants":     {{Since: "2021-03-01-preview5"}},                        // invalidParticipants without errors around it
+		"participants by id":       {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}},                        // in the path of a removal
+		"idempotency-token":        {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},                                 // the name of a header
+		"repeatability-request-id": {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}, {Since: "2021-03-07"}}, // the same header
+		"errors object":            {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}},                        // errors.invalidParticipants
+		"invalid participants":     {{Since: "2021-03-01-preview5"}},                                                      // invalidParticipants without errors around it
 		"thread metadata": { // and metadata of participants
 			{Since: "2023-07-01-preview", Until: "2023-11-07"},
 			{Since: "2023-11-15-preview", Until: "2024-03-07"},
@@ -41,7 +46,8 @@ var history = map[*List]map[Feature][]Span{
 
 		// Errors
 		"hidden threads":            {{Since: "2020-11-01-preview3", Until: "2021-01-27-preview4"}}, // see errors.go
-		"Error bodies":              {{Until: "2021-03-01-preview5"}},                               // the key in error bodies is Error
+		"flat errors":               {{Until: "2020-11-01-preview3"}},                               // error bodies have no key
+		"Error bodies":              {{Since: "2020-11-01-preview3", Until: "2021-03-01-preview5"}}, // the key in error bodies is Error
 		"ChatError bodies":          {{Since: "2021-03-01-preview5", Until: "2021-03-07"}},
 		"CommunicationError bodies": {{Since: "2021-03-07"}},
 	},

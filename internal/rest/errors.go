@@ -147,6 +147,7 @@ type envelope struct {
 var (
 	identityEnvelopes = []envelope{{always, object(documented)}}
 	chatEnvelopes     = []envelope{
+		{"flat errors", object(recordedFlat, documentedFlat)},
 		{"Error bodies", object(recorded("Error"), documented)},
 		{"ChatError bodies", object(recorded("ChatError"), documented)},
 		{"CommunicationError bodies", object(documented, recorded("CommunicationError"))},
@@ -165,7 +166,7 @@ func (req *request) envelope() func([]byte, *core.Error) []byte {
 	return all[len(all)-1].write
 }
 
-// errorMember appends one member of the JSON object of an error body to dst.
+// errorMember appends one or more members of the JSON object of an error body to dst.
 type errorMember func(dst []byte, e *core.Error) []byte
 
 // object returns a function that writes a JSON object with the given members.
@@ -199,6 +200,30 @@ func documented(dst []byte, e *core.Error) []byte {
 	dst = member(dst, "message", e.Message)
 	dst = member(dst, "target", e.Target)
 	return append(dst, '}')
+}
+
+// recordedFlat appends the members of an error body without a key around them, as the oldest
+// version was recorded to send them. An unknown thread has no message there
+// (docs/contract/chat.md §7.2).
+func recordedFlat(dst []byte, e *core.Error) []byte {
+	dst = append(dst, `"Code":`...)
+	dst = wire.AppendString(dst, string(e.Code))
+	if e != core.ErrUnknownThread {
+		dst = member(dst, "Message", e.Message)
+	}
+	if statuses[e.Code] == http.StatusBadRequest {
+		dst = append(dst, `,"InnerErrors":[]`...)
+	}
+	return dst
+}
+
+// documentedFlat appends the same members as the OpenAPI file of that version names them. The
+// SDKs read these.
+func documentedFlat(dst []byte, e *core.Error) []byte {
+	dst = append(dst, `"code":`...)
+	dst = wire.AppendString(dst, string(e.Code))
+	dst = member(dst, "message", e.Message)
+	return member(dst, "target", e.Target)
 }
 
 // member appends a comma and a JSON member with the name and value to dst. It appends

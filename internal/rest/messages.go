@@ -14,6 +14,11 @@ func (h *Handler) sendMessage(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return h.send(req, cmd)
+}
+
+// send sends a message with the request's idempotency token, if it has one.
+func (h *Handler) send(req *request, cmd core.SendMessage) (any, error) {
 	cmd.Token = req.idempotencyToken()
 	id, err := h.core.SendMessage(req.Context(), req.caller, req.thread, cmd)
 	if err != nil {
@@ -49,9 +54,19 @@ func (h *Handler) deleteMessage(req *request) (any, error) {
 }
 
 func (h *Handler) listMessages(req *request) (any, error) {
-	list, err := req.messagesPage()
+	ms, next, err := h.pageOfMessages(req)
 	if err != nil {
 		return nil, err
+	}
+	return &wire.ChatMessagesCollection{Value: wire.MessagesFromCore(ms), NextLink: next}, nil
+}
+
+// pageOfMessages returns the messages of the page that a request asks for, and the link to the
+// next page, or "" if there is none.
+func (h *Handler) pageOfMessages(req *request) (ms []core.Message, next string, err error) {
+	list, err := req.messagesPage()
+	if err != nil {
+		return nil, "", err
 	}
 	list.Bytes = smallPage
 	page, err := h.core.ListMessages(req.Context(), req.caller, req.thread, list)
@@ -66,20 +81,19 @@ func (h *Handler) listMessages(req *request) (any, error) {
 			err = h.reserve(req, smallPage)
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		page, err = h.core.ListMessages(req.Context(), req.caller, req.thread, list)
 	}
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	cutJSON(&page)
-	out := &wire.ChatMessagesCollection{Value: wire.MessagesFromCore(page.Messages)}
 	if page.Next > 0 {
 		list.Before = page.Next
-		out.NextLink = h.nextMessagesLink(req, list)
+		next = h.nextMessagesLink(req, list)
 	}
-	return out, nil
+	return page.Messages, next, nil
 }
 
 // cutJSON shortens a page so that its texts have at most core.PageBytes as JSON. A character may

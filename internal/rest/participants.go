@@ -77,8 +77,8 @@ func (h *Handler) removeParticipant(req *request) (any, error) {
 	return nil, h.remove(req, who)
 }
 
-// removeParticipantByID removes the participant whose id is in the path. Only
-// api-version 2020-11-01-preview3 has this route.
+// removeParticipantByID removes the participant whose id is in the path, as the two oldest versions
+// do.
 func (h *Handler) removeParticipantByID(req *request) (any, error) {
 	return nil, h.remove(req, communication.ParseRawID(req.params[1]))
 }

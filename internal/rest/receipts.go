@@ -25,16 +25,7 @@ func (h *Handler) listReceipts(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	size, err := h.core.ReceiptsSize(req.Context(), req.caller, req.thread)
-	if err != nil {
-		return nil, err
-	}
-	if size > smallPage { // the store reads all receipts of the thread for each page
-		if err := h.reserve(req, int64(size)); err != nil {
-			return nil, err
-		}
-	}
-	rs, next, err := h.core.ListReceipts(req.Context(), req.caller, req.thread, skip, limit)
+	rs, next, err := h.receipts(req, skip, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +34,21 @@ func (h *Handler) listReceipts(req *request) (any, error) {
 		out.NextLink = h.nextSkipLink(req, "/readReceipts", next)
 	}
 	return out, nil
+}
+
+// receipts returns a page of a thread's receipts, as core.Service.ListReceipts does. It first
+// reserves the memory for them.
+func (h *Handler) receipts(req *request, skip, limit int) (rs []core.Receipt, next int, err error) {
+	size, err := h.core.ReceiptsSize(req.Context(), req.caller, req.thread)
+	if err != nil {
+		return nil, 0, err
+	}
+	if size > smallPage { // the store reads all receipts of the thread for each page
+		if err := h.reserve(req, int64(size)); err != nil {
+			return nil, 0, err
+		}
+	}
+	return h.core.ListReceipts(req.Context(), req.caller, req.thread, skip, limit)
 }
 
 // sendTyping handles a request that sends a typing notification. The request's body,

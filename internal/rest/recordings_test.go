@@ -13,13 +13,6 @@ import (
 // unsupported maps each recording whose api-version this server does not support to the
 // reason.
 var unsupported = map[string]string{
-	"chat-js_2020-09-21-preview2_adds_members":        "preview2 has other routes and other bodies (docs/contract/api-versions.md §5); no SDK that we run speaks it",
-	"chat-js_2020-09-21-preview2_creates_a_thread":    "as above",
-	"chat-js_2020-09-21-preview2_lists_messages":      "as above",
-	"chat-js_2020-09-21-preview2_lists_read_receipts": "as above",
-	"chat-js_2020-09-21-preview2_lists_threads":       "as above",
-	"chat-js_2020-09-21-preview2_remove_a_member":     "as above",
-	"chat-js_2020-09-21-preview2_retrieves_a_thread":  "as above",
 	"identity-2020-07-20-preview2-create-issue-patch": "the shape before 2021; its SDKs have other package names (docs/contract/identity.md §2)",
 }
 
@@ -33,6 +26,8 @@ type difference struct {
 }
 
 var accepted = []difference{
+	{"chat-js_2020-09-21-preview2_lists_messages", "GET /chat/threads/", "body.value[2].content: 1",
+		"the rosterVersion was recorded to be 90 ms before the event; it is the time of the event here"},
 	{"chat-py_*", "POST /chat/threads", "Location:",
 		"the recorder of the Python suite took it out: JavaScript's recordings of the same version have it"},
 	{"chat-js_2021-09-07_browser_*", "", "Access-Control-Expose-Headers:",

@@ -197,6 +197,8 @@ func (r *replay) learn(e exchange, answer []byte) {
 		ChatThread  struct{ ID string }
 		ID          string
 		NextLink    string
+
+		MultipleStatus []struct{ ID, Type string }
 	}
 	json.Unmarshal(answer, &a)
 	if a.Identity.ID != "" && !slices.Contains(r.users, a.Identity.ID) {
@@ -208,6 +210,11 @@ func (r *replay) learn(e exchange, answer []byte) {
 	}
 	if a.ChatThread.ID != "" {
 		r.thread = a.ChatThread.ID
+	}
+	for _, s := range a.MultipleStatus {
+		if s.Type == "Thread" {
+			r.thread = s.ID
+		}
 	}
 	if strings.HasSuffix(e.Request.Path, "/messages") && e.Request.Method == "POST" {
 		r.message = a.ID
@@ -245,9 +252,14 @@ func creator(body json.RawMessage) string {
 			CreatedByCommunicationIdentifier model
 		}
 		CreatedByCommunicationIdentifier model
+		CreatedBy                        string
+		MultipleStatus                   []struct{ ID, Type string } // members, then the thread
 	}
 	json.Unmarshal(body, &a)
-	for _, id := range []string{a.ChatThread.CreatedBy, a.ChatThread.CreatedByCommunicationIdentifier.RawID, a.CreatedByCommunicationIdentifier.RawID} {
+	if s := a.MultipleStatus; len(s) > 1 && s[len(s)-1].Type == "Thread" {
+		return s[0].ID
+	}
+	for _, id := range []string{a.ChatThread.CreatedBy, a.ChatThread.CreatedByCommunicationIdentifier.RawID, a.CreatedByCommunicationIdentifier.RawID, a.CreatedBy} {
 		if id != "" {
 			return id
 		}
@@ -270,10 +282,22 @@ type assumed struct {
 // recordedMessage holds the fields of a recorded message or receipt that a replay needs.
 type recordedMessage struct {
 	ID, Type, SequenceID, ChatMessageID string
-	Content                             struct{ Message, Topic string }
+	Content                             recordedContent
+	SenderID                            string
 	SenderCommunicationIdentifier       struct{ RawID string }
 	Metadata                            map[string]string
 	Value                               []recordedMessage // entries of a page
+}
+
+// recordedContent is the content of a recorded message. In the oldest recordings it is a string.
+type recordedContent struct{ Message, Topic string }
+
+func (c *recordedContent) UnmarshalJSON(data []byte) error {
+	if data[0] == '"' {
+		return json.Unmarshal(data, &c.Message)
+	}
+	type object recordedContent
+	return json.Unmarshal(data, (*object)(c))
 }
 
 // assume derives the thread, users and messages that must exist before a recording is
@@ -287,8 +311,12 @@ func assume(exchanges []exchange) (a assumed) {
 			made = append(made, ids.FindAllString(string(e.Response.Body), -1)...)
 			continue
 		}
-		if path == "/chat/threads" || strings.Contains(path, sanitized) {
+		if path == "/chat/threads" && e.Request.Method == "POST" || strings.Contains(path, sanitized) {
 			return assumed{}
+		}
+		if path == "/chat/threads" { // a list of the one thread
+			a.thread = ids.FindString(string(e.Response.Body))
+			continue
 		}
 		a.owner = cmp.Or(a.owner, creator(e.Response.Body))
 		for _, id := range ids.FindAllString(path+" "+string(e.Request.Body), -1) {
@@ -323,7 +351,10 @@ func (a *assumed) read(e exchange) {
 	}
 	var one recordedMessage
 	json.Unmarshal(e.Response.Body, &one)
-	for _, m := range append(one.Value, one) {
+	for i, m := range append(one.Value, one) {
+		if m.SequenceID == "" && m.Type != "" { // the oldest version numbers no messages; the list begins with the newest
+			m.SequenceID = strconv.Itoa(len(one.Value) - i)
+		}
 		if m.SequenceID != "" {
 			a.messages[m.SequenceID] = m
 		}
@@ -395,7 +426,7 @@ func (r *replay) prepare(exchanges []exchange) {
 	for _, receipt := range a.receipts {
 		id, err := core.ParseMessageID(r.live[receipt.ChatMessageID])
 		if err == nil {
-			err = r.core.SendReceipt(r.t.Context(), r.user(receipt.SenderCommunicationIdentifier.RawID), r.thread, id)
+			err = r.core.SendReceipt(r.t.Context(), r.user(cmp.Or(receipt.SenderID, receipt.SenderCommunicationIdentifier.RawID)), r.thread, id)
 		}
 		if err != nil {
 			r.t.Fatal(err)
@@ -416,7 +447,7 @@ func (a *assumed) reaches(n int) bool {
 // say sends a recorded text message. If m is no text message, it updates the thread's
 // topic to use up one sequence number.
 func (r *replay) say(m recordedMessage) {
-	if m.Type != "text" {
+	if !strings.EqualFold(m.Type, "text") {
 		topic := cmp.Or(m.Content.Topic, "topic")
 		if err := r.core.UpdateThread(r.t.Context(), r.caller, r.thread, core.UpdateThread{Topic: &topic}); err != nil {
 			r.t.Fatal(err)

@@ -53,31 +53,45 @@ const always apiver.Feature = ""
 // routes lists all routes. If several paths match a request, the first one wins. A test
 // compares the list with the OpenAPI files in api/.
 var routes = []route{
-	{"POST", "/chat/threads", chat, always, 201, "create thread", manage, onlyLive, (*Handler).createThread},
-	{"GET", "/chat/threads", chat, always, 200, "list threads", anyChat, onlyLive, (*Handler).listThreads},
-	{"GET", "/chat/threads/{chatThreadId}", chat, always, 200, "get thread", anyChat, onlyLive, (*Handler).getThread},
-	{"PATCH", "/chat/threads/{chatThreadId}", chat, always, 204, "update thread", manage, onlyLive, (*Handler).updateThread},
+	{"POST", "/chat/threads", chat, "thread participants", 201, "create thread", manage, onlyLive, (*Handler).createThread},
+	{"GET", "/chat/threads", chat, "thread participants", 200, "list threads", anyChat, onlyLive, (*Handler).listThreads},
+	{"GET", "/chat/threads/{chatThreadId}", chat, "thread participants", 200, "get thread", anyChat, onlyLive, (*Handler).getThread},
+	{"PATCH", "/chat/threads/{chatThreadId}", chat, "thread participants", 204, "update thread", manage, onlyLive, (*Handler).updateThread},
 	{"DELETE", "/chat/threads/{chatThreadId}", chat, always, 204, "delete thread", manage, alsoLeaving, (*Handler).deleteThread},
 
-	{"POST", "/chat/threads/{chatThreadId}/messages", chat, always, 201, "send message", anyChat, onlyLive, (*Handler).sendMessage},
-	{"GET", "/chat/threads/{chatThreadId}/messages", chat, always, 200, "list messages", anyChat, onlyLive, (*Handler).listMessages},
-	{"GET", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 200, "get message", anyChat, onlyLive, (*Handler).getMessage},
-	{"PATCH", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "update message", anyChat, onlyLive, (*Handler).updateMessage},
+	{"POST", "/chat/threads/{chatThreadId}/messages", chat, "thread participants", 201, "send message", anyChat, onlyLive, (*Handler).sendMessage},
+	{"GET", "/chat/threads/{chatThreadId}/messages", chat, "thread participants", 200, "list messages", anyChat, onlyLive, (*Handler).listMessages},
+	{"GET", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, "thread participants", 200, "get message", anyChat, onlyLive, (*Handler).getMessage},
+	{"PATCH", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, "thread participants", 204, "update message", anyChat, onlyLive, (*Handler).updateMessage},
 	{"DELETE", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, always, 204, "delete message", anyChat, onlyLive, (*Handler).deleteMessage},
 
-	{"GET", "/chat/threads/{chatThreadId}/participants", chat, always, 200, "list participants", anyChat, onlyLive, (*Handler).listParticipants},
-	{"POST", "/chat/threads/{chatThreadId}/participants", chat, "flat ids", 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
-	{"POST", "/chat/threads/{chatThreadId}/participants/:add", chat, always, 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
+	{"GET", "/chat/threads/{chatThreadId}/participants", chat, "thread participants", 200, "list participants", anyChat, onlyLive, (*Handler).listParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants", chat, "participants by id", 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
+	{"POST", "/chat/threads/{chatThreadId}/participants/:add", chat, "thread participants", 201, "add participants", invite, onlyLive, (*Handler).addParticipants},
 	{"POST", "/chat/threads/{chatThreadId}/participants/:remove", chat, "identifier models", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipant},
-	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, "flat ids", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipantByID},
+	{"DELETE", "/chat/threads/{chatThreadId}/participants/{chatParticipantId}", chat, "participants by id", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipantByID},
 
-	{"POST", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "send read receipt", anyChat, onlyLive, (*Handler).sendReceipt},
-	{"GET", "/chat/threads/{chatThreadId}/readReceipts", chat, always, 200, "list read receipts", anyChat, onlyLive, (*Handler).listReceipts},
+	{"POST", "/chat/threads/{chatThreadId}/readReceipts", chat, "thread participants", 200, "send read receipt", anyChat, onlyLive, (*Handler).sendReceipt},
+	{"GET", "/chat/threads/{chatThreadId}/readReceipts", chat, "thread participants", 200, "list read receipts", anyChat, onlyLive, (*Handler).listReceipts},
 	{"POST", "/chat/threads/{chatThreadId}/typing", chat, always, 200, "send typing notification", anyChat, onlyLive, (*Handler).sendTyping},
 
 	{"POST", "/chat/threads/{chatThreadId}/images", chat, "images", 201, "upload image", anyChat, onlyLive, (*Handler).noImages},
 	{"DELETE", "/chat/threads/{chatThreadId}/images/{imageId}", chat, "images", 204, "delete image", anyChat, onlyLive, (*Handler).noImages},
 	{"GET", "/chat/threads/{chatThreadId}/images/{imageId}/view/{imageViewType}", chat, "images", 200, "get image", anyChat, onlyLive, (*Handler).noImages},
+	// 2020-09-21-preview2 has these in place of those above; see preview2.go.
+	{"POST", "/chat/threads", chat, "thread members", 207, "create thread", manage, onlyLive, (*Handler).createThreadWithMembers},
+	{"GET", "/chat/threads", chat, "thread members", 200, "list threads", anyChat, onlyLive, (*Handler).listThreadInfos},
+	{"GET", "/chat/threads/{chatThreadId}", chat, "thread members", 200, "get thread", anyChat, onlyLive, (*Handler).getThreadWithMembers},
+	{"PATCH", "/chat/threads/{chatThreadId}", chat, "thread members", 200, "update thread", manage, onlyLive, (*Handler).updateThread},
+	{"POST", "/chat/threads/{chatThreadId}/messages", chat, "thread members", 201, "send message", anyChat, onlyLive, (*Handler).sendPlainMessage},
+	{"GET", "/chat/threads/{chatThreadId}/messages", chat, "thread members", 200, "list messages", anyChat, onlyLive, (*Handler).listPlainMessages},
+	{"GET", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, "thread members", 200, "get message", anyChat, onlyLive, (*Handler).getPlainMessage},
+	{"PATCH", "/chat/threads/{chatThreadId}/messages/{chatMessageId}", chat, "thread members", 200, "update message", anyChat, onlyLive, (*Handler).updatePlainMessage},
+	{"GET", "/chat/threads/{chatThreadId}/members", chat, "thread members", 200, "list participants", anyChat, onlyLive, (*Handler).listMembers},
+	{"POST", "/chat/threads/{chatThreadId}/members", chat, "thread members", 207, "add participants", invite, onlyLive, (*Handler).addMembers},
+	{"DELETE", "/chat/threads/{chatThreadId}/members/{chatMemberId}", chat, "thread members", 204, "remove participant", invite, leavingSelf, (*Handler).removeParticipantByID},
+	{"POST", "/chat/threads/{chatThreadId}/readreceipts", chat, "thread members", 201, "send read receipt", anyChat, onlyLive, (*Handler).sendReceipt},
+	{"GET", "/chat/threads/{chatThreadId}/readreceipts", chat, "thread members", 200, "list read receipts", anyChat, onlyLive, (*Handler).listAllReceipts},
 
 	{"POST", "/identities", identity, always, 201, "create user", 0, onlyLive, (*Handler).createUser},
 	{"DELETE", "/identities/{id}", identity, always, 204, "delete user", 0, onlyLive, (*Handler).deleteUser},
@@ -139,16 +153,18 @@ func pathsOf(table []route) []*path {
 	var paths []*path
 	byTemplate := map[string]*path{}
 	for i := range table {
-		p := byTemplate[table[i].path]
+		// One path for both spellings, which match alike.
+		template := strings.Replace(table[i].path, "/"+strings.ToLower(readReceipts), "/"+readReceipts, 1)
+		p := byTemplate[template]
 		if p == nil {
-			p = &path{segments: strings.Split(table[i].path[1:], "/")}
+			p = &path{segments: strings.Split(template[1:], "/")}
 			for j, s := range p.segments {
 				if s[0] == '{' {
 					p.segments[j] = ""
 					p.names = append(p.names, s[1:len(s)-1])
 				}
 			}
-			byTemplate[table[i].path] = p
+			byTemplate[template] = p
 			paths = append(paths, p)
 		}
 		p.routes = append(p.routes, &table[i])
@@ -211,7 +227,8 @@ func (h *Handler) findPath(req *request) error {
 }
 
 // readReceipts is the only path segment that matches in any letter case, because the service was
-// recorded to answer /readreceipts too (docs/contract/chat.md §8). Other segments match only as
+// recorded to answer /readreceipts too, which is the spelling of the oldest version
+// (docs/contract/chat.md §8). Other segments match only as
 // written: a proxy with rules for paths would miss requests with other spellings.
 const readReceipts = "readReceipts"
 

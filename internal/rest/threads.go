@@ -46,27 +46,41 @@ func (h *Handler) createThread(req *request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.thread = thread.ID
-	req.location = h.baseURL(req) + "/chat/threads/" + escapeID(thread.ID)
+	h.locate(req, thread.ID)
 	out := &wire.CreateChatThreadResult{ChatThread: wire.ThreadFromCore(thread)}
 	out.Errors, out.InvalidParticipants = wire.InvalidFromCore(invalid)
 	return out, nil
 }
 
+// locate sets the id of a new thread, for the access log, and its URL, for the Location header.
+func (h *Handler) locate(req *request, thread string) {
+	req.thread = thread
+	req.location = h.baseURL(req) + "/chat/threads/" + escapeID(thread)
+}
+
 func (h *Handler) listThreads(req *request) (any, error) {
-	before, since, limit, err := req.threadsPage()
+	ts, next, err := h.pageOfThreads(req)
 	if err != nil {
 		return nil, err
+	}
+	return &wire.ChatThreadsItemCollection{Value: wire.ThreadsFromCore(ts), NextLink: next}, nil
+}
+
+// pageOfThreads returns the threads of the page that a request asks for, and the link to the next
+// page, or "" if there is none.
+func (h *Handler) pageOfThreads(req *request) (ts []core.ThreadEntry, next string, err error) {
+	before, since, limit, err := req.threadsPage()
+	if err != nil {
+		return nil, "", err
 	}
 	page, err := h.core.ListThreads(req.Context(), req.caller, before, since, limit)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	out := &wire.ChatThreadsItemCollection{Value: wire.ThreadsFromCore(page.Threads)}
 	if page.Next != (core.ThreadsCursor{}) {
-		out.NextLink = h.nextThreadsLink(req, page.Next, since)
+		next = h.nextThreadsLink(req, page.Next, since)
 	}
-	return out, nil
+	return page.Threads, next, nil
 }
 
 func (h *Handler) getThread(req *request) (any, error) {
